@@ -1,0 +1,25 @@
+# Warnings, sanitizers and the CUDA toolkit, for every target of the project.
+add_library(m1_options INTERFACE)
+target_compile_options(m1_options INTERFACE
+  $<$<COMPILE_LANGUAGE:C,CXX>:-Wall -Wextra -Wno-unused-parameter>
+  $<$<AND:$<BOOL:${M1_WERROR}>,$<COMPILE_LANGUAGE:C,CXX>>:-Werror>)
+if(M1_SANITIZE)
+  target_compile_options(m1_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${M1_SANITIZE} -fno-omit-frame-pointer -g>)
+  target_link_options(m1_options INTERFACE -fsanitize=${M1_SANITIZE})
+endif()
+
+# CUDA is optional: without a toolkit everything else builds. M1_HAVE_CUDA says what was decided.
+set(M1_HAVE_CUDA OFF)
+if(NOT M1_CUDA STREQUAL "OFF")
+  find_package(CUDAToolkit 13.0 QUIET)
+  if(CUDAToolkit_FOUND)
+    set(M1_HAVE_CUDA ON)
+  elseif(M1_CUDA STREQUAL "ON")
+    message(FATAL_ERROR "M1_CUDA=ON, but no CUDA toolkit of version 13.0 or newer was found")
+  endif()
+endif()
+if(M1_HAVE_CUDA)
+  message(STATUS "CUDA: toolkit ${CUDAToolkit_VERSION}; the cuda target is built")
+else()
+  message(STATUS "CUDA: no toolkit; the cuda target is not built")
+endif()

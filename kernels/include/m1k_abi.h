@@ -1,0 +1,19 @@
+// What every kernel receives, on every device. Plain C: compiled by clang, nvcc and NVRTC alike.
+#ifndef M1K_ABI_H
+#define M1K_ABI_H
+
+// Sizes of one step that only the run knows.
+typedef struct m1_dims {
+  int tokens;      // T
+  int sequences;   // S
+  int logit_rows;  // L
+  int max_pages;   // row stride of block_tables
+} m1_dims;
+
+// CPU kernels: operands in the order of the launch; called once for each group of the grid.
+//   void kernel(void *const *operands, const m1_dims *dims, int group_x, int group_y);
+// CUDA kernels: kernel(op0, op1, ..., m1_dims dims) with blockIdx.x = group_x, blockIdx.y = group_y.
+
+#define M1_PAGE_SIZE 64 // positions of one KV page
+
+#endif
