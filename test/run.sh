@@ -13,7 +13,7 @@ examples/build.sh "$root/build" -DM1_WERROR=ON || fail_early "build"
 
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
-python3 /usr/lib/llvm-22/build/utils/lit/lit.py -q --xunit-xml-output "$reports/lit.xml" "$root/build/test"
+/usr/lib/llvm-22/bin/lit -q --xunit-xml-output "$reports/lit.xml" "$root/build/test"
 ctest --test-dir "$root/build" -j2 --timeout 900 --output-on-failure --no-tests=error --output-junit "$reports/ctest.xml" |
   grep -vE '^ *Start|^ *[0-9]+/[0-9]+ Test.*(Passed|Skipped)'
 
