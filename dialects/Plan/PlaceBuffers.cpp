@@ -1,0 +1,76 @@
+#include "Plan/Plan.h"
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/Debug.h"
+#include "llvm/Support/MathExtras.h"
+
+#define DEBUG_TYPE "plan-place-buffers"
+
+namespace mlir::plan {
+
+#define GEN_PASS_DEF_PLACEPLANBUFFERSPASS
+#include "Plan/PlanPasses.h.inc"
+
+namespace {
+
+struct Placed {
+  int64_t begin, end;
+  Lifetime life;
+};
+
+/// Places one arena's temporaries, largest first (ties by definition), each at the lowest free offset. Returns the arena's size.
+int64_t placeArena(llvm::ArrayRef<std::pair<TemporaryOp, Lifetime>> temporaries) {
+  // Each with its rank, so that equal sizes keep their order.
+  llvm::SmallVector<std::pair<int64_t, size_t>> order;
+  for (auto [rank, entry] : llvm::enumerate(temporaries)) {
+    TemporaryOp temporary = entry.first;
+    order.push_back({-static_cast<int64_t>(temporary.getBytes()), rank});
+  }
+  llvm::sort(order);
+  llvm::SmallVector<Placed> placed;
+  int64_t size = 0;
+  for (auto [_, rank] : order) {
+    auto [temporary, life] = temporaries[rank];
+    int64_t bytes = llvm::alignTo(temporary.getBytes(), kArenaAlignment), begin = 0;
+    // `placed` is sorted by begin: the first gap between conflicting buffers that is wide enough is the lowest.
+    for (const Placed &other : placed) {
+      if (!other.life.overlaps(life) || other.end <= begin)
+        continue;
+      if (other.begin >= begin + bytes)
+        break;
+      begin = other.end;
+    }
+    Placed self{begin, begin + bytes, life};
+    placed.insert(llvm::upper_bound(placed, self, [](auto &a, auto &b) { return a.begin < b.begin; }), self);
+    temporary.setOffset(begin);
+    size = std::max(size, self.end);
+    LLVM_DEBUG(llvm::dbgs() << "bytes " << begin << " to " << self.end << ": " << temporary << "\n");
+  }
+  return size;
+}
+
+struct PlacePlanBuffersPass : impl::PlacePlanBuffersPassBase<PlacePlanBuffersPass> {
+  void runOnOperation() override {
+    FunctionOp function = getOperation();
+    for (Operation &op : llvm::make_early_inc_range(llvm::reverse(*function.getBody().begin())))
+      if (isa<ViewOp, TemporaryOp>(op) && op.use_empty()) {
+        numErased += isa<TemporaryOp>(op);
+        op.erase();
+      }
+    llvm::SmallVector<std::pair<TemporaryOp, Lifetime>> arenas[4];
+    int64_t sum = 0, total = 0, sizes[4] = {};
+    for (auto &[temporary, life] : computeLifetimes(function)) {
+      arenas[static_cast<int>(temporary.getRows())].push_back({temporary, life});
+      sum += llvm::alignTo(temporary.getBytes(), kArenaAlignment);
+      ++numPlaced;
+    }
+    for (int i = 0; i < 4; ++i)
+      total += sizes[i] = placeArena(arenas[i]);
+    bytesSaved += sum - total;
+    function.setTemporaryBytesPerRow(sizes[static_cast<int>(Rows::tokens)]);
+    function.setRowTemporaryBytesPerRow(sizes[static_cast<int>(Rows::logit_rows)]);
+    function.setWorkspaceBytes(sizes[static_cast<int>(Rows::one)]);
+  }
+};
+
+} // namespace
+} // namespace mlir::plan
