@@ -1,0 +1,137 @@
+/* The C API of the M1 runtime: load an artifact (.m1a), keep sequences, run steps.
+ *
+ * Conventions
+ *   - Functions are named m1_object_verb. Objects are opaque, made by *_create / *_load, released by *_destroy (null is allowed).
+ *   - A function that can fail returns m1_status *: null on success, otherwise an owned status that says what is wrong; release it with
+ *     m1_status_destroy. Results are written through parameters named out_*, only on success unless said otherwise.
+ *   - "Borrowed" pointers stay the caller's (arguments) or the object's (results) and live as long as said; "owned" results are released by
+ *     the caller. Arguments are borrowed for the duration of the call.
+ *   - An object and everything made from it belong to one thread at a time; different models may be used by different threads.
+ *   - Strings are UTF-8. No exception and no signal handler leaves the library. */
+#ifndef M1_RUNTIME_H
+#define M1_RUNTIME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(_WIN32)
+#define M1_API
+#else
+#define M1_API __attribute__((visibility("default")))
+#endif
+
+/* ---- Status ---------------------------------------------------------------------------------------------------------------------- */
+
+typedef enum m1_status_code {
+  M1_STATUS_OK = 0,
+  M1_STATUS_INVALID_ARGUMENT = 1,
+  M1_STATUS_NOT_FOUND = 2,
+  M1_STATUS_CORRUPT = 3,
+  M1_STATUS_UNSUPPORTED = 4,
+  M1_STATUS_OUT_OF_MEMORY = 5, /* memory, sequence slots or KV pages */
+  M1_STATUS_IO_ERROR = 6,
+  M1_STATUS_DEVICE_ERROR = 7,
+  M1_STATUS_CANCELLED = 8
+} m1_status_code;
+
+typedef struct m1_status m1_status;
+
+M1_API m1_status_code m1_status_get_code(const m1_status *status); /* M1_STATUS_OK for null */
+M1_API const char *m1_status_message(const m1_status *status);     /* borrowed from the status; "" for null */
+M1_API void m1_status_destroy(m1_status *status);
+
+M1_API const char *m1_runtime_version(void); /* static */
+
+/* ---- Model: an artifact on a device, with its weights ---------------------------------------------------------------------------- */
+
+typedef struct m1_model m1_model;
+
+typedef struct m1_model_options {
+  const char *device;  /* "cpu", "cuda", "cuda:N"; null: cpu */
+  uint32_t threads;    /* CPU threads; 0: one a core that the process may use */
+  bool verify_weights; /* read external weight files in full and compare their SHA-256 */
+} m1_model_options;
+
+typedef struct m1_model_info {
+  const char *architecture; /* borrowed from the model, as all strings here */
+  const char *device_name;
+  uint32_t vocab_size;
+  uint32_t hidden_size;
+  uint32_t layers;
+  uint32_t max_positions; /* longest sequence */
+  uint32_t page_size;     /* positions of one KV page */
+  int32_t bos_id;         /* -1: none */
+  const int32_t *eos_ids; /* [eos_count] */
+  size_t eos_count;
+  uint64_t weight_bytes;
+  uint64_t slot_bytes; /* scan and convolution state of one sequence */
+  uint64_t page_bytes; /* one KV page over all layers; 0 without attention */
+} m1_model_info;
+
+/* Sets every field to its default. */
+M1_API void m1_model_options_init(m1_model_options *out_options);
+/* Maps and verifies the artifact, loads its code and puts the weights on the device. */
+M1_API m1_status *m1_model_load(const char *path, const m1_model_options *options, m1_model **out_model);
+/* Sessions and engines of the model must be destroyed before it. */
+M1_API void m1_model_destroy(m1_model *model);
+M1_API void m1_model_get_info(const m1_model *model, m1_model_info *out_info);
+
+/* ---- Session: sequences and steps, for programs that schedule themselves ---------------------------------------------------------- */
+
+typedef struct m1_session m1_session;
+
+typedef struct m1_session_options {
+  uint32_t max_sequences;       /* slots: sequences that can exist at once */
+  uint32_t max_tokens_per_step; /* T of the largest step */
+  uint32_t max_context;         /* longest sequence; 0: the model's max_positions, as far as kv_pages reach */
+  uint32_t kv_pages;            /* 0: enough for max_sequences sequences of max_context tokens */
+  uint32_t max_logit_rows;      /* logits rows of one step; 0: max_sequences or max_tokens_per_step, whichever is smaller */
+} m1_session_options;
+
+M1_API void m1_session_options_init(m1_session_options *out_options);
+M1_API m1_status *m1_session_create(m1_model *model, const m1_session_options *options, m1_session **out_session);
+M1_API void m1_session_destroy(m1_session *session);
+
+/* Sequences are named by handles; a handle is never reused within a session. An unknown handle is M1_STATUS_INVALID_ARGUMENT. */
+typedef uint64_t m1_sequence;
+
+M1_API m1_status *m1_sequence_create(m1_session *session, m1_sequence *out_sequence);
+/* A copy that continues on its own: state is copied, full KV pages are shared, the last, partly filled page is copied. */
+M1_API m1_status *m1_sequence_fork(m1_session *session, m1_sequence sequence, m1_sequence *out_sequence);
+/* Back to no tokens. */
+M1_API m1_status *m1_sequence_reset(m1_session *session, m1_sequence sequence);
+M1_API m1_status *m1_sequence_destroy(m1_session *session, m1_sequence sequence);
+M1_API m1_status *m1_sequence_get_length(const m1_session *session, m1_sequence sequence, uint32_t *out_length);
+
+/* The tokens that one sequence takes in a step. */
+typedef struct m1_step_entry {
+  m1_sequence sequence;
+  const int32_t *tokens; /* [token_count] */
+  uint32_t token_count;  /* at least 1 */
+  uint32_t logit_count;  /* logits are wanted for the last logit_count of these tokens; 0: none */
+} m1_step_entry;
+
+/* Runs the entries, each of another sequence, as one forward pass. Logits rows are those that the entries ask for, in their order:
+ * L = sum of logit_count. out_next_tokens: [L] the likeliest token after each row, or null. out_logits: [L, vocab_size], or null.
+ * When KV pages run out, the error is M1_STATUS_OUT_OF_MEMORY and no sequence has changed. After M1_STATUS_DEVICE_ERROR the session can
+ * only be destroyed. */
+M1_API m1_status *m1_session_step(m1_session *session, const m1_step_entry *entries, size_t entry_count,
+                                  int32_t *out_next_tokens, float *out_logits);
+
+typedef struct m1_session_usage {
+  uint32_t sequences, max_sequences;
+  uint32_t kv_pages_used, kv_pages;
+} m1_session_usage;
+
+M1_API void m1_session_get_usage(const m1_session *session, m1_session_usage *out_usage);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
