@@ -1,0 +1,187 @@
+// Sixteen float lanes and the functions of the kernels on them. Clang vector types: the compiler splits them
+// to what the CPU has, and nothing depends on what its vectoriser recognises.
+#ifndef M1K_CPU_VECTOR_H
+#define M1K_CPU_VECTOR_H
+
+#include "m1k_cpu.h"
+
+#define M1K_INLINE static inline __attribute__((always_inline))
+#define M1K_BODY __attribute__((always_inline)) // of lambdas
+#define M1K_ENTRY extern "C" __attribute__((always_inline, visibility("default")))
+// A column of the caller's frame. In an entry, outside loops: after inlining with constant sizes it is a
+// plain local array.
+#define M1K_STACK(count)                                                                                     \
+  static_cast<float *>(__builtin_alloca_with_align(sizeof(float) * static_cast<unsigned long>(count), 512))
+
+namespace m1k {
+
+constexpr int lanes = 16;
+typedef float Floats __attribute__((ext_vector_type(16)));
+typedef int Ints __attribute__((ext_vector_type(16)));
+typedef unsigned Bits __attribute__((ext_vector_type(16)));
+typedef unsigned short Halves __attribute__((ext_vector_type(16)));
+
+M1K_INLINE int least(int a, int b) { return a < b ? a : b; }
+
+/// Calls body(begin, width) for [0, count) in pieces of 16 and a rest. Where count is a constant, so is every
+/// width.
+template <typename Body> M1K_INLINE void forVectors(int count, Body body) {
+  int whole = count / lanes * lanes;
+  for (int i = 0; i < whole; i += lanes)
+    body(i, lanes);
+  if (whole < count)
+    body(whole, count - whole);
+}
+
+/// Calls block(begin, count) for pieces of [begin, end) of at most 16 channels, none across a multiple of
+/// `head`. `begin` is a multiple of `align`. In the usual case of sizes that fit each other, `count` is a
+/// constant.
+template <typename Block> M1K_INLINE void forBlocks(int begin, int end, int head, int align, Block block) {
+  int unit = least(head, lanes);
+  if (head % unit == 0 && align % unit == 0) {
+    for (int i = begin; i + unit <= end; i += unit)
+      block(i, unit);
+    return;
+  }
+  for (int i = begin; i < end;) {
+    int count = least(least(lanes, end - i), head - i % head);
+    block(i, count);
+    i += count;
+  }
+}
+
+template <typename To, typename From> M1K_INLINE To bits(From from) {
+  static_assert(sizeof(To) == sizeof(From), "a reinterpretation keeps the size");
+  To to;
+  __builtin_memcpy(&to, &from, sizeof(to));
+  return to;
+}
+
+M1K_INLINE Floats widen(Halves h) { return bits<Floats>(__builtin_convertvector(h, Bits) << 16); }
+
+/// Rounds to nearest even; NaN stays NaN.
+M1K_INLINE Halves narrow(Floats v) {
+  Bits u = bits<Bits>(v);
+  Bits rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  Bits quiet = (u >> 16) | 0x40u;
+  return __builtin_convertvector(v == v ? rounded : quiet, Halves);
+}
+
+M1K_INLINE const void *at(const void *base, int type, long index) {
+  return static_cast<const char *>(base) + index * (type == M1K_F32 ? 4 : 2);
+}
+M1K_INLINE void *at(void *base, int type, long index) {
+  return static_cast<char *>(base) + index * (type == M1K_F32 ? 4 : 2);
+}
+
+/// Element `index` of an array of `type`.
+M1K_INLINE float loadOne(const void *base, int type, long index) {
+  if (type == M1K_F32)
+    return static_cast<const float *>(base)[index];
+  return bits<float>(static_cast<unsigned>(static_cast<const unsigned short *>(base)[index]) << 16);
+}
+
+/// Elements [index, index + count) of an array of `type`, 1 <= count <= 16; zeros in the other lanes, which
+/// are not read.
+M1K_INLINE Floats load(const void *base, int type, long index, int count) {
+  const void *p = at(base, type, index);
+  if (type == M1K_F32) {
+    Floats v = 0.0f;
+    if (count == lanes)
+      __builtin_memcpy(&v, p, sizeof(v));
+    else
+      for (int i = 0; i < count; ++i)
+        v[i] = static_cast<const float *>(p)[i];
+    return v;
+  }
+  Halves h = 0;
+  if (count == lanes)
+    __builtin_memcpy(&h, p, sizeof(h));
+  else
+    for (int i = 0; i < count; ++i)
+      h[i] = static_cast<const unsigned short *>(p)[i];
+  return widen(h);
+}
+
+/// Writes `count` lanes, 1 <= count <= 16, and nothing beyond.
+M1K_INLINE void store(void *base, int type, long index, int count, Floats v) {
+  void *p = at(base, type, index);
+  if (type == M1K_F32) {
+    if (count == lanes)
+      __builtin_memcpy(p, &v, sizeof(v));
+    else
+      for (int i = 0; i < count; ++i)
+        static_cast<float *>(p)[i] = v[i];
+    return;
+  }
+  Halves h = narrow(v);
+  if (count == lanes)
+    __builtin_memcpy(p, &h, sizeof(h));
+  else
+    for (int i = 0; i < count; ++i)
+      static_cast<unsigned short *>(p)[i] = h[i];
+}
+
+M1K_INLINE float sum(Floats v) {
+#pragma clang fp reassociate(on)
+  typedef float F8 __attribute__((ext_vector_type(8)));
+  typedef float F4 __attribute__((ext_vector_type(4)));
+  F8 a = v.lo + v.hi;
+  F4 b = a.lo + a.hi;
+  return (b.x + b.z) + (b.y + b.w);
+}
+
+M1K_INLINE float greatest(Floats v) {
+  typedef float F8 __attribute__((ext_vector_type(8)));
+  typedef float F4 __attribute__((ext_vector_type(4)));
+  F8 a = v.lo > v.hi ? v.lo : v.hi;
+  F4 b = a.lo > a.hi ? a.lo : a.hi;
+  float x = b.x > b.z ? b.x : b.z, y = b.y > b.w ? b.y : b.w;
+  return x > y ? x : y;
+}
+
+/// e^x: 0 below -87.3, constant above 88.3; NaN for NaN. Reduction to |r| <= ln(2)/2, then Cephes' polynomial
+/// for expf.
+M1K_INLINE Floats exp(Floats x) {
+  const float low = -87.3f, high = 88.3f;
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits: defined for NaN too, unlike a
+  // conversion.
+  const float magic = 12582912.0f;
+  Floats v = x > high ? Floats(high) : x;
+  Floats shifted = v * 1.44269504088896341f + magic;
+  Floats n = shifted - magic;
+  Floats r = v - n * 0.693359375f;
+  r = r - n * -2.12194440e-4f;
+  Floats p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * (r * r) + r + 1.0f;
+  Ints exponent = (bits<Ints>(shifted) - bits<int>(magic) + 127) << 23;
+  return x < low ? Floats(0.0f) : p * bits<Floats>(exponent);
+}
+
+M1K_INLINE Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp(-x)); }
+M1K_INLINE Floats silu(Floats x) { return x / (1.0f + exp(-x)); }
+
+/// log(1 + e^x) = max(x, 0) + log1p(u), u = e^-|x| in (0, 1]; log1p(u) = 2 atanh(s), s = u / (2 + u) <= 1/3.
+/// The series is cut at s^15 / 15: 1.4e-8 of the sum.
+M1K_INLINE Floats softplus(Floats x) {
+  Floats magnitude = x < 0.0f ? -x : x;
+  Floats u = exp(-magnitude);
+  Floats s = u / (2.0f + u), q = s * s;
+  Floats p = 1.0f / 13.0f;
+  p = p * q + 1.0f / 11.0f;
+  p = p * q + 1.0f / 9.0f;
+  p = p * q + 1.0f / 7.0f;
+  p = p * q + 1.0f / 5.0f;
+  p = p * q + 1.0f / 3.0f;
+  Floats logarithm = 2.0f * (p * q * s + s);
+  return (x > 0.0f ? x : Floats(0.0f)) + logarithm;
+}
+
+} // namespace m1k
+
+#endif
