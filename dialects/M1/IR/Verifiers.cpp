@@ -1,0 +1,372 @@
+// Verifiers of the m1 operations: shapes that must agree, said with what was expected and what was found.
+#include "M1/IR/M1.h"
+
+using namespace mlir;
+using namespace mlir::m1;
+
+static int64_t columns(Value rows) { return cast<RankedTensorType>(rows.getType()).getDimSize(1); }
+
+static std::string shapeText(ArrayRef<int64_t> shape) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  stream << "[";
+  llvm::interleaveComma(shape, stream,
+                        [&](int64_t size) { ShapedType::isDynamic(size) ? stream << "?" : stream << size; });
+  stream << "]";
+  return text;
+}
+
+/// `names` spells the expected shape, as in "[d_inner, d_state]".
+static LogicalResult expectShape(Operation *op, StringRef operand, Value value, StringRef names,
+                                 ArrayRef<int64_t> expected) {
+  if (!value)
+    return success();
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(value.getType()).getShape();
+  if (shape == expected)
+    return success();
+  return op->emitOpError() << "expected " << operand << " of shape " << names << " = " << shapeText(expected)
+                           << ", got " << shapeText(shape);
+}
+
+static LogicalResult expectState(Operation *op, StringRef operand, Type type, StringRef names,
+                                 ArrayRef<int64_t> expected) {
+  if (getStateShape(type) == expected)
+    return success();
+  return op->emitOpError() << "expected " << operand << " of shape " << names << " = " << shapeText(expected)
+                           << ", got " << shapeText(getStateShape(type));
+}
+
+/// Rows are [T, features]: `features` columns and the row count of `like`.
+static LogicalResult expectRows(Operation *op, StringRef operand, Value value, Value like, StringRef features,
+                                int64_t expected) {
+  if (!value)
+    return success();
+  int64_t rows = cast<RankedTensorType>(like.getType()).getDimSize(0);
+  std::string names = ("[rows, " + features + "]").str();
+  return expectShape(op, operand, value, names, {rows, expected});
+}
+
+static LogicalResult expectPositive(Operation *op, StringRef attribute, int64_t value) {
+  if (value > 0)
+    return success();
+  return op->emitOpError() << "expected positive " << attribute << ", got " << value;
+}
+
+/// Finite and at least zero: what every eps must be.
+static LogicalResult expectEps(Operation *op, const APFloat &eps) {
+  if (eps.isFinite() && !eps.isNegative())
+    return success();
+  return op->emitOpError() << "expected a finite eps of at least 0, got " << eps.convertToDouble();
+}
+
+LogicalResult ModelOp::verify() {
+  for (auto [name, value] : {std::pair<StringRef, int64_t>{"vocab_size", getVocabSize()},
+                             {"hidden_size", getHiddenSize()},
+                             {"layers", getLayers()},
+                             {"max_positions", getMaxPositions()},
+                             {"page_size", getPageSize()}})
+    if (failed(expectPositive(*this, name, value)))
+      return failure();
+  if (!isa<Float32Type, BFloat16Type>(getActivationType()))
+    return emitOpError() << "expected activation_type f32 or bf16, got " << getActivationType();
+  for (auto [name, type] :
+       {std::pair<StringRef, Type>{"state_type", getStateType()}, {"kv_type", getKvType()}})
+    if (!isa<Float32Type, BFloat16Type, Float16Type>(type))
+      return emitOpError() << "expected " << name << " f32, bf16 or f16, got " << type;
+  return success();
+}
+
+LogicalResult WeightOp::verify() {
+  RankedTensorType type = getTensorType();
+  if (!type.hasStaticShape())
+    return emitOpError() << "expected a static shape, got " << type;
+  int initialisers = bool(getSourcesAttr()) + bool(getValueAttr()) + bool(getAnglesAttr());
+  if (initialisers != 1)
+    return emitOpError() << "expected exactly one of sources, value and angles, got " << initialisers;
+  if (getSourcesAttr() && getSourcesAttr().empty())
+    return emitOpError() << "expected at least one source";
+  if (!getSourcesAttr() && getTransform() != Transform::None)
+    return emitOpError() << "expected transform only with sources, got "
+                         << stringifyTransform(getTransform());
+  if (ElementsAttr value = getValueAttr(); value && value.getShapedType() != type)
+    return emitOpError() << "expected value of type " << type << ", got " << value.getShapedType();
+  if (getAnglesAttr() && (type.getRank() != 3 || type.getDimSize(2) != 2 || !type.getElementType().isF32()))
+    return emitOpError() << "expected angles in a tensor of shape [rows, head_dim/2, 2] of f32, got " << type;
+  return success();
+}
+
+LogicalResult StateOp::verify() {
+  if (!isa<ScanStateType, ConvStateType, KVCacheType>(getType()))
+    return emitOpError() << "expected a scan_state, conv_state or kv_cache, got " << getType();
+  return success();
+}
+
+LogicalResult EmbeddingOp::verify() {
+  return expectShape(*this, "result", getResult(), "[tokens, D]",
+                     {cast<RankedTensorType>(getTokens().getType()).getDimSize(0), columns(getTable())});
+}
+
+LogicalResult LinearOp::verify() {
+  int64_t n = getWeight().getType().getDimSize(0);
+  if (failed(expectShape(*this, "weight", getWeight(), "[N, K]", {n, columns(getX())})) ||
+      failed(expectShape(*this, "bias", getBias(), "[N]", {n})))
+    return failure();
+  return expectRows(*this, "result", getResult(), getX(), "N", n);
+}
+
+LogicalResult RmsNormOp::verify() {
+  if (failed(expectEps(*this, getEps())) ||
+      failed(expectShape(*this, "weight", getWeight(), "[D]", {columns(getX())})))
+    return failure();
+  return expectRows(*this, "result", getResult(), getX(), "D", columns(getX()));
+}
+
+LogicalResult AddOp::verify() {
+  if (failed(expectRows(*this, "x", getX(), getResidual(), "D", columns(getResidual()))))
+    return failure();
+  return expectRows(*this, "result", getResult(), getResidual(), "D", columns(getResidual()));
+}
+
+LogicalResult AddRmsNormOp::verify() {
+  int64_t d = columns(getResidual());
+  if (failed(expectEps(*this, getEps())) || failed(expectRows(*this, "x", getX(), getResidual(), "D", d)) ||
+      failed(expectShape(*this, "weight", getWeight(), "[D]", {d})) ||
+      failed(expectRows(*this, "sum", getSum(), getResidual(), "D", d)))
+    return failure();
+  return expectRows(*this, "normed", getNormed(), getResidual(), "D", d);
+}
+
+LogicalResult SplitOp::verify() {
+  int64_t sum = 0;
+  for (auto [index, piece] : llvm::enumerate(getPieces())) {
+    sum += columns(piece);
+    if (failed(expectRows(*this, ("piece " + Twine(index)).str(), piece, getX(), "N", columns(piece))))
+      return failure();
+    if (getElementTypeOrSelf(piece) != getElementTypeOrSelf(getX()))
+      return emitOpError() << "expected pieces of x's element type " << getElementTypeOrSelf(getX())
+                           << ", got " << getElementTypeOrSelf(piece);
+  }
+  if (sum != columns(getX()))
+    return emitOpError() << "expected pieces of " << columns(getX()) << " columns together, got " << sum;
+  return success();
+}
+
+LogicalResult RepeatHeadsOp::verify() {
+  if (failed(expectPositive(*this, "head_size", getHeadSize())) ||
+      failed(expectPositive(*this, "repeat", getRepeat())))
+    return failure();
+  if (columns(getX()) % getHeadSize())
+    return emitOpError() << "expected x of whole heads of " << getHeadSize() << " columns, got "
+                         << columns(getX()) << " columns";
+  return expectRows(*this, "result", getResult(), getX(), "repeat·columns", columns(getX()) * getRepeat());
+}
+
+LogicalResult SoftplusOp::verify() {
+  if (failed(expectShape(*this, "bias", getBias(), "[C]", {columns(getX())})))
+    return failure();
+  return expectRows(*this, "result", getResult(), getX(), "C", columns(getX()));
+}
+
+LogicalResult SiluOp::verify() {
+  return expectRows(*this, "result", getResult(), getA(), "C", columns(getA()));
+}
+
+template <typename BinaryOp> static LogicalResult verifyBinary(BinaryOp op) {
+  if (failed(expectRows(op, "b", op.getB(), op.getA(), "C", columns(op.getA()))))
+    return failure();
+  return expectRows(op, "result", op.getResult(), op.getA(), "C", columns(op.getA()));
+}
+
+LogicalResult MulOp::verify() { return verifyBinary(*this); }
+
+LogicalResult SiluMulOp::verify() { return verifyBinary(*this); }
+
+LogicalResult SkipOp::verify() {
+  int64_t c = columns(getY()), d = getD().getType().getDimSize(0);
+  if (failed(expectRows(*this, "x", getX(), getY(), "C", c)))
+    return failure();
+  if (d <= 0 || c % d)
+    return emitOpError() << "expected D of a length that divides C = " << c << ", got " << d;
+  return expectRows(*this, "result", getResult(), getY(), "C", c);
+}
+
+LogicalResult GatedRmsNormOp::verify() {
+  int64_t c = columns(getY());
+  if (failed(expectEps(*this, getEps())) || failed(expectPositive(*this, "groups", getGroups())) ||
+      failed(expectRows(*this, "z", getZ(), getY(), "C", c)) ||
+      failed(expectShape(*this, "weight", getWeight(), "[C]", {c})))
+    return failure();
+  if (c % getGroups())
+    return emitOpError() << "expected groups to divide C = " << c << ", got " << getGroups();
+  return expectRows(*this, "result", getResult(), getY(), "C", c);
+}
+
+LogicalResult GatedMlpOp::verify() {
+  int64_t d = columns(getX()), i = getGate().getType().getDimSize(0), out = getDown().getType().getDimSize(0);
+  if (failed(expectShape(*this, "gate", getGate(), "[I, D]", {i, d})) ||
+      failed(expectShape(*this, "up", getUp(), "[I, D]", {i, d})) ||
+      failed(expectShape(*this, "down", getDown(), "[D, I]", {out, i})))
+    return failure();
+  return expectRows(*this, "result", getResult(), getX(), "D", out);
+}
+
+LogicalResult GatherRowsOp::verify() {
+  if (columns(getResult()) != columns(getX()))
+    return emitOpError() << "expected result of " << columns(getX()) << " columns, got "
+                         << columns(getResult());
+  return success();
+}
+
+LogicalResult CausalConv1dOp::verify() {
+  int64_t c = getWeight().getType().getDimSize(0), width = columns(getWeight()), ci = columns(getX());
+  if (failed(expectPositive(*this, "repeat", getRepeat())) ||
+      failed(expectPositive(*this, "head_size", getHeadSize())))
+    return failure();
+  if (width < 1)
+    return emitOpError() << "expected weight of shape [C, K] with positive K, got K = " << width;
+  if (ci * static_cast<int64_t>(getRepeat()) != c)
+    return emitOpError() << "expected x of C / repeat = " << c << " / " << getRepeat() << " columns, got "
+                         << ci;
+  if (ci % getHeadSize())
+    return emitOpError() << "expected x of whole heads of " << getHeadSize() << " columns, got " << ci
+                         << " columns";
+  if (failed(expectShape(*this, "bias", getBias(), "[C]", {c})) ||
+      failed(expectState(*this, "state", getState().getType(), "[K - 1, columns of x]", {width - 1, ci})))
+    return failure();
+  return expectRows(*this, "result", getResult(), getX(), "C", c);
+}
+
+LogicalResult SelectiveScanOp::verify() {
+  int64_t inner = columns(getDt()), n = columns(getA()), xb = columns(getB());
+  if (failed(expectShape(*this, "A", getA(), "[d_inner, d_state]", {inner, n})))
+    return failure();
+  if (n <= 0 || inner % n)
+    return emitOpError() << "expected d_inner = " << inner
+                         << " to be a multiple of d_state, got d_state = " << n;
+  if (xb <= 0 || xb % n || inner % xb)
+    return emitOpError() << "expected B of d_xb columns, a multiple of d_state = " << n
+                         << " that divides d_inner = " << inner << ", got " << xb;
+  if (columns(getX()) != inner && columns(getX()) != xb)
+    return emitOpError() << "expected x of d_inner = " << inner << " or d_xb = " << xb << " columns, got "
+                         << columns(getX());
+  if (getDtBias() && !getDeltaSoftplus())
+    return emitOpError() << "expected delta_softplus with dt_bias";
+  if (failed(expectRows(*this, "x", getX(), getDt(), "columns", columns(getX()))) ||
+      failed(expectRows(*this, "B", getB(), getDt(), "d_xb", xb)) ||
+      failed(expectRows(*this, "C", getC(), getDt(), "d_inner", inner)) ||
+      failed(expectShape(*this, "D", getD(), "[d_inner]", {inner})) ||
+      failed(expectRows(*this, "z", getZ(), getDt(), "d_inner", inner)) ||
+      failed(expectShape(*this, "dt_bias", getDtBias(), "[d_inner]", {inner})) ||
+      failed(expectState(*this, "state", getState().getType(), "[d_inner, d_state]", {inner, n})))
+    return failure();
+  return expectRows(*this, "result", getResult(), getDt(), "d_inner", inner);
+}
+
+LogicalResult SsdScanOp::verify() {
+  int64_t heads = columns(getDt()), xb = columns(getX()), bColumns = columns(getB()),
+          cColumns = columns(getC());
+  ArrayRef<int64_t> state = getStateShape(getState().getType());
+  if (state.size() != 3 || state[0] != heads)
+    return emitOpError() << "expected state of shape [H, P, N] with H = " << heads << ", got "
+                         << shapeText(state);
+  int64_t p = state[1], n = state[2];
+  if (xb <= 0 || xb % p || heads % (xb / p))
+    return emitOpError() << "expected x of heads of P = " << p
+                         << " columns whose number divides H = " << heads << ", got " << xb << " columns";
+  if (bColumns != xb / p * n)
+    return emitOpError() << "expected B of " << xb / p << " heads of N = " << n << " columns, got "
+                         << bColumns << " columns";
+  if (cColumns != heads * n)
+    return emitOpError() << "expected C of H·N = " << heads * n << " columns, got " << cColumns;
+  if (getDtBias() && !getDeltaSoftplus())
+    return emitOpError() << "expected delta_softplus with dt_bias";
+  if (failed(expectRows(*this, "dt", getDt(), getX(), "H", heads)) ||
+      failed(expectShape(*this, "A", getA(), "[H]", {heads})) ||
+      failed(expectRows(*this, "B", getB(), getX(), "columns", bColumns)) ||
+      failed(expectRows(*this, "C", getC(), getX(), "H·N", cColumns)) ||
+      failed(expectShape(*this, "D", getD(), "[H]", {heads})) ||
+      failed(expectShape(*this, "dt_bias", getDtBias(), "[H]", {heads})))
+    return failure();
+  return expectRows(*this, "result", getResult(), getX(), "H·P", heads * p);
+}
+
+LogicalResult RotaryTableOp::verify() {
+  int64_t d = columns(getResult());
+  if (d <= 0 || d % 2)
+    return emitOpError() << "expected result of an even number of columns, got " << d;
+  if (failed(
+          expectShape(*this, "hi", getHi(), "[blocks, d/2, 2]", {getHi().getType().getDimSize(0), d / 2, 2})))
+    return failure();
+  return expectShape(*this, "lo", getLo(), "[256, d/2, 2]", {rotaryStep, d / 2, 2});
+}
+
+/// Rows of whole heads of `headDim` columns.
+static LogicalResult expectHeads(Operation *op, StringRef operand, Value value, int64_t headDim) {
+  if (columns(value) > 0 && columns(value) % headDim == 0)
+    return success();
+  return op->emitOpError() << "expected " << operand << " of whole heads of " << headDim << " columns, got "
+                           << columns(value) << " columns";
+}
+
+LogicalResult RotaryEmbeddingOp::verify() {
+  int64_t d = getHeadDim();
+  if (d <= 0 || d % 2)
+    return emitOpError() << "expected an even positive head_dim, got " << d;
+  if (failed(expectHeads(*this, "x", getX(), d)) ||
+      failed(expectRows(*this, "table", getTable(), getX(), "head_dim", d)))
+    return failure();
+  return expectRows(*this, "result", getResult(), getX(), "columns", columns(getX()));
+}
+
+static LogicalResult expectKeysAndValues(Operation *op, Value k, Value v, KVCacheType cache) {
+  int64_t width = cache.getShape()[0] * cache.getShape()[2];
+  if (failed(expectRows(op, "k", k, k, "kv_heads·head_dim", width)))
+    return failure();
+  return expectRows(op, "v", v, k, "kv_heads·head_dim", width);
+}
+
+LogicalResult KVWriteOp::verify() { return expectKeysAndValues(*this, getK(), getV(), getCache().getType()); }
+
+LogicalResult RotaryKVWriteOp::verify() {
+  int64_t d = getCache().getType().getShape()[2];
+  if (d % 2)
+    return emitOpError() << "expected an even head_dim, got " << d;
+  if (failed(expectHeads(*this, "q", getQ(), d)) ||
+      failed(expectKeysAndValues(*this, getK(), getV(), getCache().getType())) ||
+      failed(expectRows(*this, "k", getK(), getQ(), "kv_heads·head_dim", columns(getK()))) ||
+      failed(expectRows(*this, "table", getTable(), getQ(), "head_dim", d)))
+    return failure();
+  return expectRows(*this, "result", getResult(), getQ(), "columns", columns(getQ()));
+}
+
+LogicalResult AttentionOp::verify() {
+  int64_t kvHeads = getCache().getType().getShape()[0], d = getCache().getType().getShape()[2];
+  if (failed(expectHeads(*this, "q", getQ(), d)))
+    return failure();
+  if (columns(getQ()) / d % kvHeads)
+    return emitOpError() << "expected a number of query heads that is a multiple of kv_heads = " << kvHeads
+                         << ", got " << columns(getQ()) / d;
+  return expectRows(*this, "result", getResult(), getQ(), "columns", columns(getQ()));
+}
+
+LogicalResult HybridLayerOp::verify() {
+  int64_t d = columns(getH());
+  if (failed(expectEps(*this, getEps())) ||
+      failed(expectShape(*this, "mixer_norm", getMixerNorm(), "[D]", {d})) ||
+      failed(expectShape(*this, "mlp_norm", getMlpNorm(), "[D]", {d})) ||
+      failed(expectRows(*this, "result", getResult(), getH(), "D", d)))
+    return failure();
+  for (Region *region : getRegions()) {
+    StringRef name = region == &getMixer() ? "mixer" : "mlp";
+    if (region->getNumArguments() != 1 || !isa<RankedTensorType>(region->getArgument(0).getType()))
+      return emitOpError() << "expected one tensor as argument of the " << name << " region";
+    if (failed(expectRows(*this, (name + " argument").str(), region->getArgument(0), getH(), "D", d)))
+      return failure();
+    auto yield = dyn_cast<YieldOp>(region->front().getTerminator());
+    if (!yield)
+      return emitOpError() << "expected the " << name << " region to end in m1.yield";
+    if (failed(expectRows(*this, (name + " yield").str(), yield.getX(), getH(), "D", d)))
+      return failure();
+  }
+  return success();
+}

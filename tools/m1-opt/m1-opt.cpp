@@ -1,0 +1,18 @@
+// m1-opt: runs passes and pipelines on textual IR.
+#include "M1/IR/M1.h"
+#include "M1/Transforms/Passes.h"
+
+#include "mlir/InitAllDialects.h"
+#include "mlir/InitAllExtensions.h"
+#include "mlir/InitAllPasses.h"
+#include "mlir/Tools/mlir-opt/MlirOptMain.h"
+
+int main(int argc, char **argv) {
+  mlir::DialectRegistry registry;
+  mlir::registerAllDialects(registry);
+  mlir::registerAllExtensions(registry);
+  mlir::registerAllPasses();
+  registry.insert<mlir::m1::M1Dialect>();
+  mlir::m1::registerM1Passes();
+  return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "M1 optimizer driver\n", registry));
+}
