@@ -1,0 +1,35 @@
+// From a checkpoint to a module of the m1 dialect.
+#ifndef M1C_IMPORT_H
+#define M1C_IMPORT_H
+
+#include "m1c/Checkpoint.h"
+
+#include "mlir/IR/OwningOpRef.h"
+
+namespace m1c {
+
+struct ImportOptions {
+  /// f32 or bf16: the type of all activations but the residual stream, and of convolution states.
+  mlir::Type activationType;
+  /// f32, bf16 or f16: the type of scan states.
+  mlir::Type stateType;
+  /// f32, bf16 or f16: the type of cached keys and values.
+  mlir::Type kvType;
+  /// Only the configuration is read; weights keep their source names, and `data` stays empty.
+  bool dummy = false;
+  /// All matrices in f32, whatever their stored type.
+  bool widenMatrices = false;
+  /// Longest context that the rotary tables serve; 0: what config.json says.
+  int64_t maxPositions = 0;
+};
+
+/// Imports the checkpoint in `directory` in unfused form: one m1.model, the weights, the states, and the functions `prefill` and `decode`,
+/// both `(tokens: tensor<?xi32>, batch: !m1.batch) -> (logits: tensor<?xVxf32>, next tokens: tensor<?xi32>)`.
+/// Errors are reported to the context's diagnostic handler: what readConfig and CheckpointData::open report, tensors that are missing, surplus,
+/// or of a wrong shape. `data` then holds the mapped tensors that m1.weight refers to.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importCheckpoint(mlir::MLIRContext &context, llvm::StringRef directory,
+                                                                    const ImportOptions &options, CheckpointData &data);
+
+} // namespace m1c
+
+#endif
