@@ -52,14 +52,14 @@ M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, 
       forVectors(d_state, [&](int n, int width) M1K_BODY {
         Floats bRow = load(b, b_type, t * b_stride + static_cast<long>(kvGroup) * d_state + n, width);
         Floats cRow = load(c, c_type, t * c_stride + static_cast<long>(group) * d_state + n, width);
-        for (int i = 0; i < count; ++i) {
+        forLanes(count, [&](int i) M1K_BODY {
           Floats aRow = load(a, M1K_F32, static_cast<long>(channel + i) * d_state + n, width);
           long index = static_cast<long>(i) * d_state + n;
           Floats s = load(tile, M1K_F32, index, width);
           s = exp(delta[i] * aRow) * s + deltaInput[i] * bRow;
           store(tile, M1K_F32, index, width, s);
           y[i] += sum(s * cRow);
-        }
+        });
       });
       y = y + skip * input;
       if (z)

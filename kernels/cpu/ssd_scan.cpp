@@ -50,13 +50,13 @@ M1K_ENTRY void m1k_cpu_ssd_scan(void *out, const void *x, const void *dt, const 
       forVectors(d_state, [&](int n, int width) M1K_BODY {
         Floats bRow = load(b, b_type, t * b_stride + static_cast<long>(kvHead) * d_state + n, width);
         Floats cRow = load(c, c_type, t * c_stride + static_cast<long>(head) * d_state + n, width);
-        for (int i = 0; i < count; ++i) {
+        forLanes(count, [&](int i) M1K_BODY {
           long index = static_cast<long>(i) * d_state + n;
           Floats s = load(tile, M1K_F32, index, width);
           s = decay * s + deltaInput[i] * bRow;
           store(tile, M1K_F32, index, width, s);
           y[i] += sum(s * cRow);
-        }
+        });
       });
       store(out, out_type, t * out_stride + channel, count, y + skip * input);
     }

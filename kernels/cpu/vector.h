@@ -50,6 +50,18 @@ template <typename Block> M1K_INLINE void forBlocks(int begin, int end, int head
   }
 }
 
+/// Calls body(i) for each of the first `count` lanes; unrolled for 16, so that values kept by lane stay in
+/// registers.
+template <typename Body> M1K_INLINE void forLanes(int count, Body body) {
+  if (count != lanes) {
+    for (int i = 0; i < count; ++i)
+      body(i);
+    return;
+  }
+  body(0), body(1), body(2), body(3), body(4), body(5), body(6), body(7);
+  body(8), body(9), body(10), body(11), body(12), body(13), body(14), body(15);
+}
+
 template <typename To, typename From> M1K_INLINE To bits(From from) {
   static_assert(sizeof(To) == sizeof(From), "a reinterpretation keeps the size");
   To to;

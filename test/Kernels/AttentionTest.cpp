@@ -1,0 +1,177 @@
+// Paged causal attention on the CPU against softmax in float64.
+#include "KernelTest.h"
+
+using namespace m1k::test;
+
+namespace {
+
+struct Attention {
+  int heads = 6, kvHeads = 2, headDim = 32;
+  int activation = M1K_F32, kv = M1K_F32;
+  int tokensPerGroup = M1K_CPU_ATTENTION_TOKENS, padding = 0;
+  double spread = 1.0; // scale of q: large values make softmax pick one key
+  double scale() const { return 1.0 / std::sqrt(headDim); }
+};
+
+/// A cache whose pages are handed out at random; pages that no sequence owns and positions beyond a context
+/// hold NaN.
+struct Cache {
+  Cache(const Attention &p, const Batch &batch, Random &random) {
+    for (int context : batch.contexts)
+      maxPages = std::max(maxPages, (context + M1_PAGE_SIZE - 1) / M1_PAGE_SIZE);
+    maxPages += 1;
+    std::vector<int> free(batch.sequences() * maxPages + 3);
+    std::iota(free.begin(), free.end(), 0);
+    random.shuffle(free);
+    values = Matrix(p.kv, static_cast<long>(free.size()) * 2 * p.kvHeads * M1_PAGE_SIZE, p.headDim);
+    table.assign(batch.sequences() * maxPages, -1);
+    for (int s = 0; s < batch.sequences(); ++s)
+      for (int t = 0; t < batch.contexts[s]; ++t) {
+        int &page = table[s * maxPages + t / M1_PAGE_SIZE];
+        if (page < 0) {
+          page = free.back();
+          free.pop_back();
+        }
+        for (int which = 0; which < 2; ++which)
+          for (int h = 0; h < p.kvHeads; ++h)
+            for (int i = 0; i < p.headDim; ++i)
+              values.set(row(p, s, which, h, t), i, random.normal());
+      }
+  }
+  long row(const Attention &p, int s, int which, int head, int t) const {
+    long page = table[s * maxPages + t / M1_PAGE_SIZE];
+    return ((page * 2 + which) * p.kvHeads + head) * M1_PAGE_SIZE + t % M1_PAGE_SIZE;
+  }
+  int maxPages = 0;
+  std::vector<int> table;
+  Matrix values;
+};
+
+void runKernel(const Attention &p, Matrix &out, Matrix &q, Cache &cache, Batch batch, Random &random) {
+  batch.dims.max_pages = cache.maxPages;
+  launch(random, p.kvHeads, (batch.tokens() + p.tokensPerGroup - 1) / p.tokensPerGroup, [&](int gx, int gy) {
+    m1k_cpu_attention(out.data(), q.data(), cache.values.data(), batch.starts.data(), batch.contexts.data(),
+                      cache.table.data(), &batch.dims, gx, gy, p.heads, p.kvHeads, p.headDim,
+                      static_cast<float>(p.scale()), p.tokensPerGroup, p.kv, p.activation, out.stride,
+                      p.activation, q.stride);
+  });
+}
+
+/// One output row in precision Real.
+template <typename Real>
+std::vector<Real> naive(const Attention &p, const Matrix &q, const Cache &cache, int s, int t, int position,
+                        int head) {
+  int kv = head / (p.heads / p.kvHeads);
+  std::vector<Real> score(position + 1), y(p.headDim, 0);
+  Real top = -std::numeric_limits<Real>::infinity(), total = 0;
+  for (int k = 0; k <= position; ++k) {
+    Real sum = 0;
+    for (int i = 0; i < p.headDim; ++i)
+      sum += static_cast<Real>(q.get(t, head * p.headDim + i)) *
+             static_cast<Real>(cache.values.get(cache.row(p, s, 0, kv, k), i));
+    score[k] = sum * static_cast<Real>(p.scale());
+    top = std::max(top, score[k]);
+  }
+  for (Real &e : score)
+    total += e = std::exp(e - top);
+  for (int k = 0; k <= position; ++k)
+    for (int i = 0; i < p.headDim; ++i)
+      y[i] += score[k] / total * static_cast<Real>(cache.values.get(cache.row(p, s, 1, kv, k), i));
+  return y;
+}
+
+void checkAgainstOracle(const Attention &p, const std::vector<int> &lengths, const std::vector<int> &before,
+                        Random &random) {
+  std::vector<int> slots(lengths.size());
+  Batch batch(lengths, before, slots);
+  Cache cache(p, batch, random);
+  long columns = p.heads * p.headDim;
+  Matrix q = Matrix::filled(p.activation, batch.tokens(), columns, columns + p.padding,
+                            [&] { return random.normal(p.spread); });
+  Matrix out(p.activation, batch.tokens(), columns, columns + p.padding);
+  runKernel(p, out, q, cache, batch, random);
+  Errors errors;
+  for (int s = 0; s < batch.sequences(); ++s)
+    for (int t = batch.starts[s]; t < batch.starts[s + 1]; ++t)
+      for (int h = 0; h < p.heads; ++h) {
+        auto exact = naive<double>(p, q, cache, s, t, batch.positions[t], h);
+        auto single = naive<float>(p, q, cache, s, t, batch.positions[t], h);
+        for (int i = 0; i < p.headDim; ++i)
+          errors.add(out.get(t, h * p.headDim + i), exact[i], single[i]);
+      }
+  errors.check(p.activation);
+  EXPECT_TRUE(out.surroundingsIntact());
+}
+
+// Prompts, chunks on a longer context and single tokens side by side; contexts that end inside, at and just
+// behind a page.
+TEST(Attention, AgreesWithSoftmax) {
+  Random random(40);
+  checkAgainstOracle({}, {1}, {0}, random);
+  checkAgainstOracle({}, {70, 1, 9, 0, 1, 1, 2}, {0, 63, 120, 5, 64, 200, 127}, random);
+}
+
+// Head sizes that do not fill vectors, all ratios of query to KV heads.
+TEST(Attention, HeadShapes) {
+  Random random(41);
+  for (int headDim : {1, 6, 16, 20, 64, 80, 96, 128})
+    for (int kvHeads : {1, 2, 6}) {
+      SCOPED_TRACE(testing::Message() << "head_dim " << headDim << " kv heads " << kvHeads);
+      Attention p;
+      p.headDim = headDim, p.kvHeads = kvHeads;
+      checkAgainstOracle(p, {5, 1}, {0, 70}, random);
+    }
+}
+
+// bf16 queries and bf16 cache, with rows that lie apart.
+TEST(Attention, Bf16AndStrided) {
+  Random random(42);
+  for (int mask = 0; mask < 4; ++mask) {
+    Attention p;
+    p.activation = mask & 1, p.kv = mask >> 1, p.padding = 11, p.headDim = 40;
+    checkAgainstOracle(p, {9, 1, 1}, {0, 100, 3}, random);
+  }
+}
+
+// Scores in the thousands: the running maximum keeps exp in range.
+TEST(Attention, LargeScores) {
+  Random random(43);
+  Attention p;
+  p.spread = 1000;
+  checkAgainstOracle(p, {3, 1}, {90, 130}, random);
+}
+
+// The number of tokens a group owns and the way a prompt is cut change nothing, bit for bit.
+TEST(Attention, GroupingAndChunksAreExact) {
+  Random random(44);
+  Attention p;
+  Batch batch({75, 12}, {0, 60}, {0, 1});
+  Cache cache(p, batch, random);
+  Matrix q = Matrix::filled(M1K_F32, batch.tokens(), p.heads * p.headDim, 0, [&] { return random.normal(); });
+  Matrix whole(M1K_F32, batch.tokens(), p.heads * p.headDim);
+  runKernel(p, whole, q, cache, batch, random);
+  for (int tokensPerGroup : {1, 3, 16}) {
+    p.tokensPerGroup = tokensPerGroup;
+    Matrix out(M1K_F32, batch.tokens(), p.heads * p.headDim);
+    runKernel(p, out, q, cache, batch, random);
+    EXPECT_TRUE(out == whole) << tokensPerGroup;
+  }
+}
+
+// Configurations drawn at random.
+TEST(Attention, Random) {
+  Random random(45);
+  for (int i = 0; i < 40; ++i) {
+    Attention p;
+    p.kvHeads = random.integer(1, 3), p.heads = p.kvHeads * random.integer(1, 4),
+    p.headDim = random.integer(1, 90);
+    p.activation = random.integer(0, 1), p.kv = random.integer(0, 1), p.tokensPerGroup = random.integer(1, 9);
+    p.padding = random.integer(0, 9);
+    SCOPED_TRACE(testing::Message() << "case " << i << " heads " << p.heads << " kv " << p.kvHeads
+                                    << " head_dim " << p.headDim);
+    checkAgainstOracle(p, {random.integer(1, 10), random.integer(0, 2), 1},
+                       {0, random.integer(1, 150), random.integer(1, 150)}, random);
+  }
+}
+
+} // namespace

@@ -1,0 +1,179 @@
+// What the kernel tests share: seeded random data, matrices with poisoned surroundings, ragged batches, and
+// the tolerance.
+#ifndef M1_TEST_KERNELS_KERNELTEST_H
+#define M1_TEST_KERNELS_KERNELTEST_H
+
+#include "m1k_cpu.h"
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <gtest/gtest.h>
+#include <iostream>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace m1k::test {
+
+/// A fresh seed each run, printed; M1_TEST_SEED repeats one.
+inline uint64_t seed() {
+  static uint64_t value = [] {
+    const char *given = std::getenv("M1_TEST_SEED");
+    uint64_t v = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+    std::cout << "M1_TEST_SEED=" << v << std::endl;
+    return v;
+  }();
+  return value;
+}
+
+class Random {
+public:
+  explicit Random(uint64_t salt) : engine(seed() * 0x9E3779B97F4A7C15ull + salt) {}
+  double normal(double scale = 1.0) { return std::normal_distribution<double>(0.0, scale)(engine); }
+  double uniform(double low, double high) {
+    return std::uniform_real_distribution<double>(low, high)(engine);
+  }
+  int integer(int low, int high) { return std::uniform_int_distribution<int>(low, high)(engine); }
+  template <typename T> T pick(std::initializer_list<T> values) {
+    return values.begin()[integer(0, static_cast<int>(values.size()) - 1)];
+  }
+  template <typename T> void shuffle(std::vector<T> &values) {
+    std::shuffle(values.begin(), values.end(), engine);
+  }
+
+private:
+  std::mt19937_64 engine;
+};
+
+inline float fromBf16(uint16_t h) {
+  uint32_t u = static_cast<uint32_t>(h) << 16;
+  float f;
+  std::memcpy(&f, &u, 4);
+  return f;
+}
+/// To nearest, ties to even; finite values only.
+inline uint16_t toBf16(float f) {
+  uint32_t u;
+  std::memcpy(&u, &f, 4);
+  return static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+}
+
+/// rows × columns inside rows of `stride` elements, a margin before and behind. Every element starts as the
+/// NaN that `poison` recognises.
+class Matrix {
+public:
+  Matrix() = default;
+  Matrix(int type, long rows, long columns, long stride = 0)
+      : type(type), rows(rows), columns(columns), stride(stride ? stride : columns) {
+    count = margin + (rows ? (rows - 1) * this->stride + columns : 0) + margin;
+    if (type == M1K_F32)
+      single.assign(count, std::numeric_limits<float>::quiet_NaN());
+    else
+      half.assign(count, poisonHalf);
+  }
+  template <typename Fill> static Matrix filled(int type, long rows, long columns, long stride, Fill fill) {
+    Matrix m(type, rows, columns, stride);
+    for (long r = 0; r < rows; ++r)
+      for (long c = 0; c < columns; ++c)
+        m.set(r, c, fill());
+    return m;
+  }
+  void set(long r, long c, double v) {
+    if (type == M1K_F32)
+      single[index(r, c)] = static_cast<float>(v);
+    else
+      half[index(r, c)] = toBf16(static_cast<float>(v));
+  }
+  double get(long r, long c) const {
+    return type == M1K_F32 ? single[index(r, c)] : fromBf16(half[index(r, c)]);
+  }
+  void *data() {
+    return type == M1K_F32 ? static_cast<void *>(single.data() + margin) : half.data() + margin;
+  }
+  const float *floats() const { return single.data() + margin; }
+
+  /// True when nothing outside the rows' columns was written.
+  bool surroundingsIntact() const {
+    std::vector<bool> inside(count, false);
+    for (long r = 0; r < rows; ++r)
+      for (long c = 0; c < columns; ++c)
+        inside[index(r, c)] = true;
+    for (long i = 0; i < count; ++i)
+      if (!inside[i] && (type == M1K_F32 ? !std::isnan(single[i]) : half[i] != poisonHalf))
+        return false;
+    return true;
+  }
+  bool operator==(const Matrix &other) const {
+    return half == other.half && single.size() == other.single.size() &&
+           std::memcmp(single.data(), other.single.data(), single.size() * sizeof(float)) == 0;
+  }
+
+  int type = M1K_F32;
+  long rows = 0, columns = 0, stride = 0;
+
+private:
+  static constexpr long margin = 32;
+  static constexpr uint16_t poisonHalf = 0x7fff;
+  long index(long r, long c) const { return margin + r * stride + c; }
+  long count = 0;
+  std::vector<float> single;
+  std::vector<uint16_t> half;
+};
+
+/// The batch arrays of a step: sequence s brings lengths[s] tokens after the before[s] it already has.
+struct Batch {
+  Batch(const std::vector<int> &lengths, const std::vector<int> &before, const std::vector<int> &slotOf)
+      : slots(slotOf) {
+    starts.push_back(0);
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      for (int i = 0; i < lengths[s]; ++i)
+        positions.push_back(before[s] + i);
+      starts.push_back(starts.back() + lengths[s]);
+      contexts.push_back(before[s] + lengths[s]);
+    }
+    dims = {starts.back(), static_cast<int>(lengths.size()), 0, 0};
+  }
+  int sequences() const { return dims.sequences; }
+  int tokens() const { return dims.tokens; }
+  bool fresh(int s) const { return positions[starts[s]] == 0; }
+  std::vector<int> starts, slots, positions, contexts;
+  m1_dims dims;
+};
+
+/// Calls run(group_x, group_y) for the whole grid in random order: groups must not depend on each other.
+template <typename Run> void launch(Random &random, int gridX, int gridY, Run run) {
+  std::vector<int> order(gridX * gridY);
+  std::iota(order.begin(), order.end(), 0);
+  random.shuffle(order);
+  for (int i : order)
+    run(i % gridX, i / gridX);
+}
+
+/// Largest differences of `got` from the float64 result and of a plain float32 run from it, and the size of
+/// the values.
+struct Errors {
+  double got = 0, naive = 0, scale = 0;
+  void add(double value, double exact, double single) {
+    double error = std::abs(value - exact);
+    got = std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(got, error);
+    naive = std::max(naive, std::abs(single - exact));
+    scale = std::max(scale, std::abs(exact));
+  }
+  /// What the same precision cannot avoid: a few times the naive run's error, a rounding of the functions
+  /// used (4 ulp), and half a unit of bf16 (2^-9, of the value; twice where a rounded state feeds back) for
+  /// results stored so.
+  void check(int storedType, double feedback = 1.0) const {
+    double limit = 4.0 * naive + 4.0 * std::ldexp(scale, -23);
+    if (storedType == M1K_BF16)
+      limit += feedback * std::ldexp(scale, -8);
+    EXPECT_LE(got, limit) << "naive float32 error " << naive << ", largest value " << scale;
+  }
+};
+
+} // namespace m1k::test
+
+#endif
