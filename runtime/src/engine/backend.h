@@ -1,5 +1,6 @@
-// What the engine needs of a session: sequences that hold state and KV pages, steps, and sampling. model/session implements it on a
-// device; tests implement it by a toy language model whose every token is a hash of all tokens before it.
+// What the engine needs of a session: sequences that hold state and KV pages, steps, and sampling.
+// model/session implements it on a device; tests implement it by a toy language model whose every token is a
+// hash of all tokens before it.
 #ifndef M1RT_ENGINE_BACKEND_H
 #define M1RT_ENGINE_BACKEND_H
 
@@ -20,12 +21,12 @@ struct BackendEntry {
 };
 
 struct BackendLimits {
-  uint32_t maxSequences = 0;     // sequences that can exist at once
+  uint32_t maxSequences = 0; // sequences that can exist at once
   uint32_t maxTokensPerStep = 0;
   uint32_t maxLogitRows = 0;
-  uint32_t maxContext = 0;       // tokens of the longest sequence
+  uint32_t maxContext = 0; // tokens of the longest sequence
   uint32_t pageSize = 0;
-  uint32_t kvPages = 0;          // 0: the model has no attention layer, pages do not count
+  uint32_t kvPages = 0; // 0: the model has no attention layer, pages do not count
   uint32_t vocabulary = 0;
 };
 
@@ -36,11 +37,13 @@ public:
   virtual uint32_t freePages() const = 0;
 
   virtual Status create(SequenceId *out) = 0;
-  /// A copy that continues on its own; shares full pages, takes one page when the last page of the source is partly filled.
+  /// A copy that continues on its own; shares full pages, takes one page when the last page of the source is
+  /// partly filled.
   virtual Status fork(SequenceId source, SequenceId *out) = 0;
   virtual Status destroy(SequenceId sequence) = 0;
 
-  /// One forward pass over entries of distinct sequences. On error (other than deviceError) no sequence has changed.
+  /// One forward pass over entries of distinct sequences. On error (other than deviceError) no sequence has
+  /// changed.
   virtual Status step(const BackendEntry *entries, uint32_t count) = 0;
   /// Samples logits rows of the last step; rows count up in the order of the entries.
   virtual Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out) = 0;

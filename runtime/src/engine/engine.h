@@ -1,15 +1,18 @@
-// Continuous batching: requests join and leave between steps, n samples of one prompt share its prefill, and prompts share prefixes.
+// Continuous batching: requests join and leave between steps, n samples of one prompt share its prefill, and
+// prompts share prefixes.
 //
-// Every sample is the same small machine: the tokens it knows, and how many of them its sequence has computed. A step feeds each running
-// sample what it has not computed yet: one token when it decodes, a chunk when it prefills or recovers from preemption. Prompts of requests
-// with several samples are computed once, up to the token before the last, in a parent sequence that samples fork from; each then feeds the
-// last prompt token itself, so that a sample that starts late needs nothing but the parent.
+// Every sample is the same small machine: the tokens it knows, and how many of them its sequence has
+// computed. A step feeds each running sample what it has not computed yet: one token when it decodes, a chunk
+// when it prefills or recovers from preemption. Prompts of requests with several samples are computed once,
+// up to the token before the last, in a parent sequence that samples fork from; each then feeds the last
+// prompt token itself, so that a sample that starts late needs nothing but the parent.
 //
-// Order is first come, first served: (request, sample). Decoding samples are served in every step; prompt chunks fill what is left of
-// maxTokensPerStep. When KV pages run out, cached prefixes go first, then the youngest running sample, which later recomputes its tokens.
+// Order is first come, first served: (request, sample). Decoding samples are served in every step; prompt
+// chunks fill what is left of maxTokensPerStep. When KV pages run out, cached prefixes go first, then the
+// youngest running sample, which later recomputes its tokens.
 //
-// A sample's tokens depend on its prompt, parameters and seed alone, up to the rounding differences of batch sizes: the random number of
-// token i of sample j comes from (seed + j, i).
+// A sample's tokens depend on its prompt, parameters and seed alone, up to the rounding differences of batch
+// sizes: the random number of token i of sample j comes from (seed + j, i).
 #ifndef M1RT_ENGINE_ENGINE_H
 #define M1RT_ENGINE_ENGINE_H
 
@@ -21,7 +24,6 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
 namespace m1rt {
@@ -44,14 +46,14 @@ enum class DeadlineAction {
 struct Request {
   std::vector<int32_t> prompt; // at least one token
   uint32_t samples = 1;
-  SamplingParameters sampling; // sample j uses seed + j
-  uint32_t maxNewTokens = 256; // of each sample, closing tokens included
+  SamplingParameters sampling;          // sample j uses seed + j
+  uint32_t maxNewTokens = 256;          // of each sample; a forced close comes on top
   std::vector<int32_t> stopTokens;      // end the sample; the token itself is not reported as text
   std::vector<std::string> stopStrings; // end the sample before the string; needs a decoder
   bool wantLogprobs = false;
 
-  // Forced close: after maxThinkTokens tokens, or when the time budget ends, closeTokens are fed as if the model had said them, and the sample
-  // may then add closeMaxTokens more.
+  // Forced close: after maxThinkTokens tokens, or when the time budget ends, closeTokens are fed as if the
+  // model had said them, and the sample may then add closeMaxTokens more.
   std::vector<int32_t> closeTokens;
   uint32_t closeMaxTokens = 32;
   uint32_t maxThinkTokens = 0; // 0: no limit
@@ -62,7 +64,8 @@ struct Request {
 enum class FinishReason : uint8_t { running, stopToken, stopString, length, cancelled, dropped, failed };
 const char *finishReasonName(FinishReason reason);
 
-/// News of one sample. A sample that ends gives one event with a reason other than `running`, and none after it.
+/// News of one sample. A sample that ends gives one event with a reason other than `running`, and none after
+/// it.
 struct Event {
   uint64_t request = 0;
   uint32_t sample = 0;
@@ -74,7 +77,8 @@ struct Event {
 };
 
 struct EngineOptions {
-  uint32_t maxRunning = 0;       // samples and parents at once; 0: all sequences of the backend but those of the prefix cache
+  uint32_t maxRunning =
+      0; // samples and parents at once; 0: all sequences of the backend but those of the prefix cache
   uint32_t prefixCacheSlots = 4; // sequences kept for prefix reuse; 0 turns it off
   uint32_t prefixBlock = 64;     // snapshots are taken at multiples of this many prompt tokens
   uint32_t prefillChunk = 0;     // prompt tokens of one sequence in one step; 0: as many as fit
@@ -82,10 +86,10 @@ struct EngineOptions {
 
 struct EngineStats {
   uint64_t steps = 0;
-  uint64_t promptTokens = 0;    // of submitted requests, once a request
-  uint64_t computedTokens = 0;  // fed to the model
-  uint64_t reusedTokens = 0;    // prompt tokens taken from the prefix cache
-  uint64_t sharedTokens = 0;    // prompt tokens that samples took from their parent
+  uint64_t promptTokens = 0;   // of submitted requests, once a request
+  uint64_t computedTokens = 0; // fed to the model
+  uint64_t reusedTokens = 0;   // prompt tokens taken from the prefix cache
+  uint64_t sharedTokens = 0;   // prompt tokens that samples took from their parent
   uint64_t recomputedTokens = 0;
   uint64_t generatedTokens = 0;
   uint64_t preemptions = 0;
@@ -98,20 +102,23 @@ class Engine {
 public:
   using DecoderFactory = std::function<std::unique_ptr<TokenDecoder>()>;
 
-  /// The backend outlives the engine. Without a decoder factory events carry no text and stop strings are an error.
+  /// The backend outlives the engine. Without a decoder factory events carry no text and stop strings are an
+  /// error.
   Engine(SequenceBackend &backend, const EngineOptions &options, DecoderFactory decoders = {});
   ~Engine();
   Engine(const Engine &) = delete;
   Engine &operator=(const Engine &) = delete;
 
-  /// Queues a request. An impossible one (empty or too long prompt, token out of range, bad parameter) is refused with the field's name.
+  /// Queues a request. An impossible one (empty or too long prompt, token out of range, bad parameter) is
+  /// refused with the field's name.
   Status submit(Request request, uint64_t *outRequest);
   /// Ends the samples of the request that still run, at once. Unknown or ended requests are no error.
   void cancel(uint64_t request);
   /// Ends one sample.
   void cancelSample(uint64_t request, uint32_t sample);
 
-  /// Runs one step if there is work. An error means that the backend is lost; errors of one sample are events.
+  /// Runs one step if there is work. An error means that the backend is lost; errors of one sample are
+  /// events.
   Status step();
   bool idle() const { return live == 0; }
   /// Events since the last call, in order.
@@ -124,23 +131,35 @@ public:
 private:
   struct RequestState;
   struct Track;
+  struct PlannedEntry {
+    Track *track;
+    uint32_t tokens;
+    bool wantsLogits;
+  };
   using Clock = std::chrono::steady_clock;
 
   Status validate(const Request &request) const;
   void applyDeadlines();
+
   Status admit();
-  Status startSequence(Track &track, bool *outStarted);
-  bool pagesFor(const Track &track, uint32_t tokens, uint32_t *inoutFree) const;
-  bool makeRoom(const Track &keep, uint32_t tokens, uint32_t *inoutFree);
+  Status start(Track &track, bool *outStarted);
+  Status startFresh(Track &track, bool *outStarted);
+  bool mayStart(const Track &track) const;
+
+  Status plan(std::vector<PlannedEntry> *out);
+  Status run(const std::vector<PlannedEntry> &entries);
+  Status snapshot(Track &track);
+  bool makeRoom(const Track &keep, uint32_t pages, const std::vector<PlannedEntry> &planned);
   void preempt(Track &track);
   void release(Track &track);
-  Status maybeSnapshot(Track &track);
-  Status runStep(std::vector<struct PlannedEntry> &plan);
-  Status sampleRows(std::vector<SamplingRow> &rows, std::vector<Track *> &tracks);
-  void accept(Track &track, SampledToken token, bool closing);
+
+  Status sampleRows(const std::vector<Track *> &tracks);
+  void accept(Track &track, SampledToken token);
+  void append(Track &track, SampledToken token);
   void close(Track &track);
   void finish(Track &track, FinishReason reason, std::string error = {});
-  void retire(RequestState &request);
+  void dropUnstarted(RequestState &request, FinishReason reason);
+  void retireEnded();
   Event &eventFor(Track &track);
 
   SequenceBackend &backend;
@@ -150,9 +169,11 @@ private:
   PrefixCache prefixes;
   std::deque<std::unique_ptr<RequestState>> requests; // in order of arrival
   uint64_t nextRequest = 1;
-  uint64_t live = 0; // samples that have not ended
+  uint64_t live = 0;          // samples that have not ended
+  uint32_t holding = 0;       // tracks that hold a sequence
+  uint32_t reservedPages = 0; // pages that the entries planned so far will take
   std::vector<Event> events;
-  std::unordered_map<uint64_t, size_t> openEvents; // (request, sample) → index in events
+  uint64_t eventEpoch = 0; // counts takeEvents()
   EngineStats counters;
   double stepSeconds = 0; // moving average, to close samples in time
 };

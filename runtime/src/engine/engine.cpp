@@ -1,0 +1,664 @@
+#include "engine/engine.h"
+#include <algorithm>
+#include <unordered_set>
+
+namespace m1rt {
+
+const char *finishReasonName(FinishReason reason) {
+  switch (reason) {
+  case FinishReason::running:
+    return "running";
+  case FinishReason::stopToken:
+    return "stop_token";
+  case FinishReason::stopString:
+    return "stop_string";
+  case FinishReason::length:
+    return "length";
+  case FinishReason::cancelled:
+    return "cancelled";
+  case FinishReason::dropped:
+    return "dropped";
+  case FinishReason::failed:
+    return "failed";
+  }
+  return "unknown";
+}
+
+constexpr uint32_t parentIndex = UINT32_MAX;
+
+/// A parent or a sample, from its start to its end. Preempted when it holds no sequence.
+struct Engine::Track {
+  RequestState *request = nullptr;
+  uint32_t sample = parentIndex;
+  std::vector<int32_t> tokens; // a parent: the prompt but its last token
+  size_t computed = 0;         // leading tokens that the sequence has computed
+  size_t everComputed = 0;     // the most it ever had: below it, work is recomputation
+  SequenceId sequence = 0;
+  std::vector<size_t> snapshots; // lengths at which to snapshot, ascending
+
+  size_t generated = 0;
+  size_t limit = 0; // of `generated`
+  bool closed = false;
+  bool ended = false;
+  std::vector<int32_t> seen; // distinct tokens, when there is a repetition penalty
+  std::unordered_set<int32_t> seenSet;
+  std::unique_ptr<TokenDecoder> decoder;
+  StopMatcher stops{{}};
+
+  size_t event = 0; // index in Engine::events while eventEpoch is current
+  uint64_t eventEpoch = UINT64_MAX;
+
+  bool isParent() const { return sample == parentIndex; }
+  size_t pending() const { return tokens.size() - computed; }
+  /// A parent that has computed everything only waits to be forked.
+  bool idle() const { return isParent() && pending() == 0; }
+};
+
+struct Engine::RequestState {
+  uint64_t id = 0;
+  Request request;
+  bool hasDeadline = false;
+  Clock::time_point deadline;
+  Clock::time_point submitted;
+  bool deadlineApplied = false;
+  bool cancelled = false;
+
+  std::unique_ptr<Track> parent;              // when there are several samples
+  std::vector<std::unique_ptr<Track>> active; // started samples that have not ended, by index
+  uint32_t nextSample = 0;                    // first sample not started
+  uint32_t unstarted() const { return request.samples - nextSample; }
+};
+
+Engine::Engine(SequenceBackend &backend, const EngineOptions &options, DecoderFactory decoders)
+    : backend(backend), options(options), decoders(std::move(decoders)), limits(backend.limits()),
+      prefixes(backend,
+               limits.maxSequences > 1 ? std::min(options.prefixCacheSlots, limits.maxSequences - 1) : 0) {
+  uint32_t cacheSlots =
+      limits.maxSequences > 1 ? std::min(options.prefixCacheSlots, limits.maxSequences - 1) : 0;
+  uint32_t rest = limits.maxSequences - cacheSlots;
+  this->options.maxRunning = options.maxRunning ? std::min(options.maxRunning, rest) : rest;
+  this->options.prefixCacheSlots = cacheSlots;
+  this->options.prefixBlock = std::max(options.prefixBlock, 1u);
+}
+
+Engine::~Engine() {
+  for (auto &request : requests) {
+    for (auto &track : request->active)
+      release(*track);
+    if (request->parent)
+      release(*request->parent);
+  }
+}
+
+// ---- Requests
+// ----------------------------------------------------------------------------------------------------
+
+static uint32_t pagesOf(size_t tokens, uint32_t pageSize) {
+  return uint32_t((tokens + pageSize - 1) / pageSize);
+}
+
+Status Engine::validate(const Request &request) const {
+  auto bad = [](const std::string &message) { return Status(StatusCode::invalidArgument, message); };
+  if (request.prompt.empty())
+    return bad("prompt: expected at least one token");
+  for (size_t i = 0; i < request.prompt.size(); ++i)
+    if (request.prompt[i] < 0 || uint32_t(request.prompt[i]) >= limits.vocabulary)
+      return bad(formatted("prompt: token %zu is %d, expected 0 to %u", i, request.prompt[i],
+                           limits.vocabulary - 1));
+  if (request.prompt.size() >= limits.maxContext)
+    return bad(formatted("prompt: %zu tokens leave no room in the context of %u tokens",
+                         request.prompt.size(), limits.maxContext));
+  for (int32_t token : request.closeTokens)
+    if (token < 0 || uint32_t(token) >= limits.vocabulary)
+      return bad(formatted("close tokens: token %d, expected 0 to %u", token, limits.vocabulary - 1));
+  if (request.samples == 0)
+    return bad("samples: expected at least 1");
+  if (request.maxNewTokens == 0)
+    return bad("max new tokens: expected at least 1");
+  const SamplingParameters &sampling = request.sampling;
+  if (!(sampling.temperature >= 0) || sampling.temperature > 100)
+    return bad(formatted("temperature: expected 0 to 100, got %g", sampling.temperature));
+  if (!(sampling.topP > 0 && sampling.topP <= 1))
+    return bad(formatted("top-p: expected more than 0 and at most 1, got %g", sampling.topP));
+  if (!(sampling.minP >= 0 && sampling.minP <= 1))
+    return bad(formatted("min-p: expected 0 to 1, got %g", sampling.minP));
+  if (!(sampling.repetitionPenalty > 0))
+    return bad(formatted("repetition penalty: expected more than 0, got %g", sampling.repetitionPenalty));
+  if (!(request.timeBudget >= 0))
+    return bad(formatted("time budget: expected 0 or more seconds, got %g", request.timeBudget));
+  for (const std::string &stop : request.stopStrings) {
+    if (stop.empty())
+      return bad("stop string: an empty string cannot match");
+    if (!decoders)
+      return bad("stop string: the model has no tokenizer, so it cannot match");
+  }
+  size_t longest = std::min<size_t>(request.prompt.size() + request.maxNewTokens, limits.maxContext);
+  if (limits.kvPages && pagesOf(longest, limits.pageSize) > limits.kvPages)
+    return bad(formatted("prompt of %zu tokens and %u new tokens: need %u KV pages, the pool has %u",
+                         request.prompt.size(), request.maxNewTokens, pagesOf(longest, limits.pageSize),
+                         limits.kvPages));
+  return {};
+}
+
+Status Engine::submit(Request request, uint64_t *outRequest) {
+  M1_TRY(validate(request));
+  auto state = std::make_unique<RequestState>();
+  state->id = nextRequest++;
+  state->submitted = Clock::now();
+  if (request.timeBudget > 0) {
+    state->hasDeadline = true;
+    state->deadline = state->submitted + std::chrono::duration_cast<Clock::duration>(
+                                             std::chrono::duration<double>(request.timeBudget));
+  }
+  if (request.samples > 1 && request.prompt.size() > 1) {
+    state->parent = std::make_unique<Track>();
+    state->parent->request = state.get();
+    state->parent->tokens.assign(request.prompt.begin(), request.prompt.end() - 1);
+  }
+  counters.promptTokens += request.prompt.size();
+  live += request.samples;
+  *outRequest = state->id;
+  state->request = std::move(request);
+  requests.push_back(std::move(state));
+  return {};
+}
+
+void Engine::cancel(uint64_t id) {
+  for (auto &request : requests)
+    if (request->id == id) {
+      for (auto &track : request->active)
+        finish(*track, FinishReason::cancelled);
+      dropUnstarted(*request, FinishReason::cancelled);
+    }
+  retireEnded();
+}
+
+void Engine::cancelSample(uint64_t id, uint32_t sample) {
+  for (auto &request : requests)
+    if (request->id == id)
+      for (auto &track : request->active)
+        if (track->sample == sample)
+          finish(*track, FinishReason::cancelled);
+  retireEnded();
+}
+
+std::vector<Event> Engine::takeEvents() {
+  ++eventEpoch;
+  return std::exchange(events, {});
+}
+
+Event &Engine::eventFor(Track &track) {
+  if (track.eventEpoch != eventEpoch) {
+    track.eventEpoch = eventEpoch;
+    track.event = events.size();
+    events.emplace_back();
+    events.back().request = track.request->id;
+    events.back().sample = track.sample;
+  }
+  return events[track.event];
+}
+
+uint32_t Engine::runningSamples() const {
+  uint32_t count = 0;
+  for (auto &request : requests)
+    for (auto &track : request->active)
+      count += track->sequence != 0;
+  return count;
+}
+
+uint32_t Engine::waitingSamples() const { return uint32_t(live - runningSamples()); }
+
+// ---- Ends
+// --------------------------------------------------------------------------------------------------------
+
+void Engine::release(Track &track) {
+  if (!track.sequence)
+    return;
+  (void)backend.destroy(track.sequence); // of a sequence that exists: cannot fail
+  track.sequence = 0;
+  track.computed = 0;
+  --holding;
+}
+
+void Engine::preempt(Track &track) {
+  release(track);
+  ++counters.preemptions;
+}
+
+void Engine::finish(Track &track, FinishReason reason, std::string message) {
+  if (track.ended)
+    return;
+  Event &event = eventFor(track);
+  if (track.decoder && reason != FinishReason::stopString) {
+    std::string rest, text;
+    track.decoder->finish(&rest);
+    if (!track.stops.append(rest, &text))
+      track.stops.finish(&text);
+    event.text += text;
+  }
+  event.reason = reason;
+  event.error = std::move(message);
+  track.ended = true;
+  --live;
+
+  bool keep = prefixes.enabled() && track.sequence && track.request->request.samples == 1 &&
+              reason != FinishReason::failed && track.computed >= options.prefixBlock &&
+              !prefixes.contains(track.tokens, track.computed);
+  if (keep) { // a following turn of a conversation starts from here
+    prefixes.insert(track.sequence, track.tokens, track.computed);
+    track.sequence = 0;
+    --holding;
+  }
+  release(track);
+}
+
+void Engine::dropUnstarted(RequestState &request, FinishReason reason) {
+  for (; request.nextSample < request.request.samples; ++request.nextSample) {
+    events.emplace_back();
+    events.back().request = request.id;
+    events.back().sample = request.nextSample;
+    events.back().reason = reason;
+    --live;
+  }
+}
+
+void Engine::retireEnded() {
+  for (auto &request : requests) {
+    auto &active = request->active;
+    active.erase(std::remove_if(active.begin(), active.end(), [](auto &track) { return track->ended; }),
+                 active.end());
+    if (request->unstarted() == 0 && request->parent) {
+      bool keep = request->parent->idle() && request->parent->sequence && prefixes.enabled() &&
+                  request->parent->computed >= options.prefixBlock &&
+                  !prefixes.contains(request->parent->tokens, request->parent->computed);
+      if (keep) {
+        prefixes.insert(request->parent->sequence, request->parent->tokens, request->parent->computed);
+        request->parent->sequence = 0;
+        --holding;
+      }
+      release(*request->parent);
+      request->parent.reset();
+    }
+  }
+  requests.erase(
+      std::remove_if(requests.begin(), requests.end(),
+                     [](auto &request) { return request->active.empty() && request->unstarted() == 0; }),
+      requests.end());
+}
+
+// ---- Deadlines and forced closes
+// ---------------------------------------------------------------------------------
+
+void Engine::close(Track &track) {
+  const Request &request = track.request->request;
+  track.closed = true;
+  track.limit = SIZE_MAX;
+  eventFor(track).forced = true;
+  for (int32_t token : request.closeTokens) {
+    SampledToken forced;
+    forced.token = token;
+    append(track, std::move(forced));
+    if (track.ended)
+      return;
+  }
+  track.limit = track.generated + request.closeMaxTokens;
+}
+
+void Engine::applyDeadlines() {
+  for (auto &request : requests) {
+    if (!request->hasDeadline || request->deadlineApplied)
+      continue;
+    // Closing takes closeMaxTokens further steps; they are taken off the budget, but never more than half of
+    // it.
+    bool closes =
+        request->request.atDeadline == DeadlineAction::close && !request->request.closeTokens.empty();
+    double margin = closes ? std::min(stepSeconds * (request->request.closeMaxTokens + 1),
+                                      request->request.timeBudget / 2)
+                           : 0;
+    if (std::chrono::duration<double>(request->deadline - Clock::now()).count() > margin)
+      continue;
+    request->deadlineApplied = true;
+    for (auto &track : request->active) {
+      if (track->ended || track->closed)
+        continue;
+      if (closes && track->generated > 0)
+        close(*track);
+      else
+        finish(*track, FinishReason::dropped);
+    }
+    dropUnstarted(*request, FinishReason::dropped);
+  }
+  retireEnded();
+}
+
+// ---- Admission
+// ---------------------------------------------------------------------------------------------------
+
+bool Engine::mayStart(const Track &track) const {
+  if (holding >= options.maxRunning)
+    return false;
+  if (!limits.kvPages)
+    return true;
+  // Room for the first chunk and a page of growth for everyone that runs, unless nothing runs.
+  uint32_t chunk = std::min<uint32_t>(uint32_t(track.tokens.size()), limits.maxTokensPerStep);
+  return holding == 0 || backend.freePages() >= pagesOf(chunk, limits.pageSize) + holding;
+}
+
+/// Gives the track a sequence: of the longest known prefix, or empty.
+Status Engine::startFresh(Track &track, bool *outStarted) {
+  *outStarted = false;
+  while (!mayStart(track))
+    if (holding >= options.maxRunning || !prefixes.evict())
+      return {};
+  bool first = track.everComputed == 0;
+  // A sample needs logits of its last token, so that one is always computed.
+  size_t limit = track.tokens.size() - (track.isParent() ? 0 : 1);
+  PrefixCache::Hit hit = prefixes.enabled() ? prefixes.find(track.tokens, limit) : PrefixCache::Hit{};
+  bool partialPage = limits.kvPages && hit.length % limits.pageSize != 0;
+  if (hit.sequence && (!partialPage || backend.freePages() > 0)) {
+    M1_TRY(backend.fork(hit.sequence, &track.sequence));
+    track.computed = hit.length;
+  } else {
+    M1_TRY(backend.create(&track.sequence));
+    track.computed = 0;
+  }
+  ++holding;
+  if (first && prefixes.enabled()) {
+    ++(track.computed ? counters.prefixHits : counters.prefixMisses);
+    counters.reusedTokens += track.computed;
+    for (size_t length : {prefixes.commonWithRecent(track.tokens), limit}) {
+      length -= length % options.prefixBlock;
+      if (length > track.computed && (track.snapshots.empty() || length > track.snapshots.back()) &&
+          !prefixes.contains(track.tokens, length))
+        track.snapshots.push_back(length);
+    }
+  }
+  *outStarted = true;
+  return {};
+}
+
+/// Starts a sample by forking the parent (or taking it over, when nobody needs it any more), or on its own.
+Status Engine::start(Track &track, bool *outStarted) {
+  *outStarted = false;
+  RequestState &request = *track.request;
+  Track *parent = request.parent.get();
+  if (!parent || !parent->sequence || !parent->idle())
+    return startFresh(track, outStarted);
+  size_t length = parent->computed;
+  bool onlyIdleParents = std::none_of(requests.begin(), requests.end(), [](auto &other) {
+    return (other->parent && other->parent->sequence && !other->parent->idle()) ||
+           std::any_of(other->active.begin(), other->active.end(), [](auto &t) { return t->sequence != 0; });
+  });
+  bool fits = holding < options.maxRunning && (!limits.kvPages || backend.freePages() > holding);
+  if (fits) {
+    M1_TRY(backend.fork(parent->sequence, &track.sequence));
+    ++holding;
+  } else if (onlyIdleParents) {
+    track.sequence = std::exchange(parent->sequence, 0);
+    parent->computed = 0;
+  } else {
+    return Status();
+  }
+  track.computed = length;
+  counters.sharedTokens += length;
+  *outStarted = true;
+  return {};
+}
+
+Status Engine::admit() {
+  for (auto &owned : requests) {
+    RequestState &request = *owned;
+    bool started = true;
+    if (request.parent && !request.parent->sequence && request.unstarted() > 0 && request.active.empty()) {
+      M1_TRY(startFresh(*request.parent, &started));
+      if (!started)
+        return {};
+    }
+    for (auto &track : request.active)
+      if (!track->sequence && !track->ended) {
+        M1_TRY(start(*track, &started));
+        if (!started)
+          return {};
+      }
+    while (request.unstarted() > 0) {
+      if (request.parent && !(request.parent->sequence && request.parent->idle()))
+        break; // being computed, or given up until the running samples end
+      auto track = std::make_unique<Track>();
+      track->request = &request;
+      track->sample = request.nextSample;
+      track->tokens = request.request.prompt;
+      track->limit = request.request.maxNewTokens;
+      M1_TRY(start(*track, &started));
+      if (!started)
+        return {};
+      if (decoders) {
+        track->decoder = decoders();
+        track->stops = StopMatcher(request.request.stopStrings);
+      }
+      if (request.request.sampling.repetitionPenalty != 1)
+        for (int32_t token : track->tokens)
+          if (track->seenSet.insert(token).second)
+            track->seen.push_back(token);
+      ++request.nextSample;
+      request.active.push_back(std::move(track));
+    }
+  }
+  return {};
+}
+
+// ---- Steps
+// -------------------------------------------------------------------------------------------------------
+
+/// Frees pages until `pages` more than the planned ones are free: cached prefixes, idle parents, then the
+/// youngest track after `keep` that is not yet planned. False when nothing is left to give.
+bool Engine::makeRoom(const Track &keep, uint32_t pages, const std::vector<PlannedEntry> &planned) {
+  auto enough = [&] { return backend.freePages() >= reservedPages + pages; };
+  while (!enough() && prefixes.evict()) {
+  }
+  for (auto request = requests.rbegin(); request != requests.rend() && !enough(); ++request)
+    if ((*request)->parent && (*request)->parent.get() != &keep && (*request)->parent->idle() &&
+        !(*request)->active.empty())
+      release(*(*request)->parent);
+  auto isPlanned = [&](const Track &track) {
+    return std::any_of(planned.begin(), planned.end(),
+                       [&](const PlannedEntry &e) { return e.track == &track; });
+  };
+  for (auto request = requests.rbegin(); request != requests.rend() && !enough(); ++request) {
+    auto &active = (*request)->active;
+    for (auto track = active.rbegin(); track != active.rend() && !enough(); ++track) {
+      if (track->get() == &keep)
+        return enough();
+      if ((*track)->sequence && !isPlanned(**track))
+        preempt(**track);
+    }
+    Track *parent = (*request)->parent.get();
+    if (parent == &keep)
+      return enough();
+    if (parent && parent->sequence && !enough() && !isPlanned(*parent))
+      preempt(*parent);
+  }
+  return enough();
+}
+
+/// Chooses what the step feeds: decoding samples first, oldest first, then prompts.
+Status Engine::plan(std::vector<PlannedEntry> *out) {
+  reservedPages = 0;
+  uint32_t tokensLeft = limits.maxTokensPerStep, rowsLeft = limits.maxLogitRows;
+  auto consider = [&](Track &track, bool decoding) {
+    if (!track.sequence || track.ended || track.pending() == 0 ||
+        (track.pending() == 1 && !track.isParent()) != decoding)
+      return;
+    uint32_t count = uint32_t(std::min<size_t>(track.pending(), tokensLeft));
+    if (options.prefillChunk)
+      count = std::min(count, options.prefillChunk);
+    if (!track.snapshots.empty())
+      count = uint32_t(std::min<size_t>(count, track.snapshots.front() - track.computed));
+    bool wantsLogits = !track.isParent() && count == track.pending();
+    if (count == 0 || (wantsLogits && rowsLeft == 0))
+      return;
+    if (limits.kvPages) {
+      auto needed = [&] {
+        return pagesOf(track.computed + count, limits.pageSize) - pagesOf(track.computed, limits.pageSize);
+      };
+      if (backend.freePages() < reservedPages + needed() && !makeRoom(track, needed(), *out)) {
+        uint32_t fits = pagesOf(track.computed, limits.pageSize) + (backend.freePages() - reservedPages);
+        if (fits * size_t(limits.pageSize) > track.computed && !wantsLogits && !decoding) {
+          count = uint32_t(std::min<size_t>(count, fits * size_t(limits.pageSize) - track.computed));
+        } else {
+          preempt(track);
+          return;
+        }
+      }
+      reservedPages += needed();
+    }
+    tokensLeft -= count;
+    rowsLeft -= wantsLogits;
+    out->push_back({&track, count, wantsLogits});
+  };
+  for (bool decoding : {true, false})
+    for (auto &request : requests) {
+      if (request->parent)
+        consider(*request->parent, decoding);
+      for (auto &track : request->active)
+        consider(*track, decoding);
+    }
+  return {};
+}
+
+Status Engine::snapshot(Track &track) {
+  while (!track.snapshots.empty() && track.snapshots.front() <= track.computed) {
+    bool here = track.snapshots.front() == track.computed;
+    track.snapshots.erase(track.snapshots.begin());
+    if (!here || prefixes.contains(track.tokens, track.computed))
+      continue;
+    if (prefixes.full())
+      prefixes.evict();
+    if (limits.kvPages && track.computed % limits.pageSize && backend.freePages() == 0)
+      continue;
+    SequenceId copy;
+    M1_TRY(backend.fork(track.sequence, &copy));
+    prefixes.insert(copy, track.tokens, track.computed);
+  }
+  return {};
+}
+
+Status Engine::run(const std::vector<PlannedEntry> &planned) {
+  std::vector<BackendEntry> entries(planned.size());
+  std::vector<Track *> sampled;
+  for (size_t i = 0; i < planned.size(); ++i) {
+    Track &track = *planned[i].track;
+    entries[i].sequence = track.sequence;
+    entries[i].tokens = track.tokens.data() + track.computed;
+    entries[i].tokenCount = planned[i].tokens;
+    entries[i].logitCount = planned[i].wantsLogits ? 1 : 0;
+    if (planned[i].wantsLogits)
+      sampled.push_back(&track);
+  }
+  Clock::time_point begin = Clock::now();
+  M1_TRY(backend.step(entries.data(), uint32_t(entries.size())));
+  for (const PlannedEntry &entry : planned) {
+    Track &track = *entry.track;
+    size_t old = std::min<size_t>(
+        track.everComputed > track.computed ? track.everComputed - track.computed : 0, entry.tokens);
+    counters.recomputedTokens += old;
+    counters.computedTokens += entry.tokens;
+    track.computed += entry.tokens;
+    track.everComputed = std::max(track.everComputed, track.computed);
+  }
+  if (!sampled.empty())
+    M1_TRY(sampleRows(sampled));
+  double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+  counters.modelSeconds += seconds;
+  stepSeconds = stepSeconds ? 0.9 * stepSeconds + 0.1 * seconds : seconds;
+  ++counters.steps;
+  for (const PlannedEntry &entry : planned)
+    if (entry.track->sequence)
+      M1_TRY(snapshot(*entry.track));
+  return {};
+}
+
+Status Engine::sampleRows(const std::vector<Track *> &tracks) {
+  std::vector<SamplingRow> rows(tracks.size());
+  std::vector<SampledToken> tokens(tracks.size());
+  for (size_t i = 0; i < tracks.size(); ++i) {
+    const Request &request = tracks[i]->request->request;
+    rows[i].row = uint32_t(i);
+    rows[i].parameters = request.sampling;
+    rows[i].parameters.seed += tracks[i]->sample;
+    rows[i].counter = tracks[i]->generated;
+    rows[i].seen = tracks[i]->seen.data();
+    rows[i].seenCount = uint32_t(tracks[i]->seen.size());
+    rows[i].wantLogprob = request.wantLogprobs;
+  }
+  std::vector<std::string> failures(tracks.size());
+  if (Status all = backend.sample(rows.data(), uint32_t(rows.size()), tokens.data()); !all.ok()) {
+    if (all.code() == StatusCode::deviceError)
+      return all;
+    // One bad row (a NaN) must not take down its neighbours: ask row by row.
+    for (size_t i = 0; i < tracks.size(); ++i)
+      if (Status one = backend.sample(&rows[i], 1, &tokens[i]); !one.ok())
+        failures[i] = one.message();
+  }
+  for (size_t i = 0; i < tracks.size(); ++i) {
+    if (failures[i].empty())
+      accept(*tracks[i], std::move(tokens[i]));
+    else
+      finish(*tracks[i], FinishReason::failed, failures[i]);
+  }
+  return {};
+}
+
+/// A token of the sample, sampled or forced: text, stop strings, limits of length.
+void Engine::append(Track &track, SampledToken token) {
+  int32_t id = token.token;
+  Event &event = eventFor(track);
+  event.tokens.push_back(std::move(token));
+  track.tokens.push_back(id);
+  ++track.generated;
+  if (track.request->request.sampling.repetitionPenalty != 1 && track.seenSet.insert(id).second)
+    track.seen.push_back(id);
+  if (track.decoder) {
+    std::string piece;
+    track.decoder->append(id, &piece);
+    if (track.stops.append(piece, &event.text)) {
+      finish(track, FinishReason::stopString);
+      return;
+    }
+  }
+  if (track.generated >= track.limit || track.tokens.size() >= limits.maxContext)
+    finish(track, FinishReason::length);
+}
+
+void Engine::accept(Track &track, SampledToken token) {
+  const Request &request = track.request->request;
+  ++counters.generatedTokens;
+  if (std::find(request.stopTokens.begin(), request.stopTokens.end(), token.token) !=
+      request.stopTokens.end()) {
+    eventFor(track).tokens.push_back(std::move(token));
+    finish(track, FinishReason::stopToken);
+    return;
+  }
+  append(track, std::move(token));
+  if (!track.ended && !track.closed && request.maxThinkTokens && !request.closeTokens.empty() &&
+      track.generated >= request.maxThinkTokens)
+    close(track);
+}
+
+Status Engine::step() {
+  Clock::time_point begin = Clock::now();
+  applyDeadlines();
+  std::vector<PlannedEntry> planned;
+  if (!requests.empty()) {
+    M1_TRY(admit());
+    M1_TRY(plan(&planned));
+    // An entry planned early may not be preempted later (makeRoom spares planned ones), so every entry still
+    // holds its sequence.
+    if (!planned.empty())
+      M1_TRY(run(planned));
+    retireEnded();
+  }
+  counters.elapsedSeconds += std::chrono::duration<double>(Clock::now() - begin).count();
+  return {};
+}
+
+} // namespace m1rt

@@ -1,0 +1,351 @@
+#include "engine/engine.h"
+#include "toy_backend.h"
+#include <gtest/gtest.h>
+#include <random>
+
+using namespace m1rt;
+using namespace m1rt::test;
+
+namespace {
+
+struct Result {
+  std::vector<int32_t> tokens;
+  std::string text, error;
+  bool forced = false;
+  FinishReason reason = FinishReason::running;
+  int ends = 0;
+};
+using Results = std::map<std::pair<uint64_t, uint32_t>, Result>;
+
+void collect(Engine &engine, Results &results) {
+  for (Event &event : engine.takeEvents()) {
+    Result &result = results[{event.request, event.sample}];
+    EXPECT_EQ(result.ends, 0) << "an event after the end of a sample";
+    for (SampledToken &token : event.tokens)
+      result.tokens.push_back(token.token);
+    result.text += event.text;
+    result.forced |= event.forced;
+    if (event.reason != FinishReason::running) {
+      result.reason = event.reason;
+      result.error = event.error;
+      ++result.ends;
+    }
+  }
+}
+
+void runToEnd(Engine &engine, Results &results, int bound = 100000) {
+  for (int i = 0; !engine.idle(); ++i) {
+    ASSERT_LT(i, bound) << "the engine makes no progress";
+    Status status = engine.step();
+    ASSERT_TRUE(status.ok()) << status.message();
+    collect(engine, results);
+  }
+  collect(engine, results);
+}
+
+/// What the toy model says to this prompt when it is alone.
+std::vector<int32_t> alone(const Request &request, uint32_t sample, const BackendLimits &limits) {
+  std::vector<int32_t> tokens = request.prompt, out;
+  while (out.size() < request.maxNewTokens && tokens.size() < limits.maxContext) {
+    int32_t token =
+        ToyBackend::draw(hashOf(tokens), request.sampling.seed + sample, out.size(), limits.vocabulary);
+    out.push_back(token);
+    tokens.push_back(token);
+    if (std::count(request.stopTokens.begin(), request.stopTokens.end(), token))
+      break;
+  }
+  return out;
+}
+
+BackendLimits smallLimits() {
+  BackendLimits limits;
+  limits.maxSequences = 6;
+  limits.maxTokensPerStep = 16;
+  limits.maxLogitRows = 8;
+  limits.maxContext = 200;
+  limits.pageSize = 8;
+  limits.kvPages = 40;
+  limits.vocabulary = 50;
+  return limits;
+}
+
+/// One character a token: the letters a to z and back.
+struct LetterDecoder : TokenDecoder {
+  void append(int32_t token, std::string *out) override { out->push_back(char('a' + token % 26)); }
+  void finish(std::string *) override {}
+};
+
+// Random pools, arrivals, lengths, sample counts, shared beginnings and cancellations: every sample's tokens
+// are those of a run alone, every sample ends exactly once, and nothing is left behind.
+TEST(Engine, TokensEqualThoseOfARunAlone) {
+  uint32_t seed = std::random_device{}();
+  std::printf("seed %u\n", seed);
+  for (int round = 0; round < 300; ++round) {
+    std::mt19937 random(seed + round);
+    auto pick = [&](uint32_t low, uint32_t high) { return low + random() % (high - low + 1); };
+    BackendLimits limits = smallLimits();
+    limits.maxSequences = pick(1, 9);
+    limits.maxTokensPerStep = pick(limits.maxSequences, 40);
+    limits.maxLogitRows = pick(1, 9);
+    limits.pageSize = pick(1, 9);
+    limits.maxContext = pick(20, 120);
+    uint32_t whole = (limits.maxContext + limits.pageSize - 1) / limits.pageSize;
+    limits.kvPages = pick(0, 4) == 0 ? 0 : whole + pick(0, 2 * whole);
+    ToyBackend backend(limits);
+    EngineOptions options;
+    options.prefixCacheSlots = pick(0, 3);
+    options.prefixBlock = pick(1, 12);
+    options.prefillChunk = pick(0, 1) ? pick(1, 10) : 0;
+    options.maxRunning = pick(0, 1) ? pick(1, 9) : 0;
+    Results results;
+    std::map<uint64_t, Request> submitted;
+    std::set<uint64_t> cancelled;
+    {
+      Engine engine(backend, options);
+      std::vector<int32_t> shared(pick(0, limits.maxContext / 2));
+      for (int32_t &t : shared)
+        t = int32_t(pick(0, limits.vocabulary - 1));
+      uint32_t requests = pick(1, 8);
+      for (uint32_t step = 0; submitted.size() < requests || !engine.idle(); ++step) {
+        ASSERT_LT(step, 200000u) << "no progress in round " << round;
+        if (submitted.size() < requests && pick(0, 5) == 0) {
+          Request request;
+          if (pick(0, 1))
+            request.prompt = shared;
+          for (uint32_t i = pick(1, std::max(1u, limits.maxContext / 3)); i > 0; --i)
+            request.prompt.push_back(int32_t(pick(0, limits.vocabulary - 1)));
+          request.samples = pick(0, 2) ? pick(1, 12) : 1;
+          request.sampling.seed = random();
+          request.maxNewTokens = pick(1, 40);
+          if (pick(0, 1))
+            request.stopTokens = {int32_t(pick(0, limits.vocabulary - 1))};
+          uint64_t id;
+          Status status = engine.submit(request, &id);
+          if (request.prompt.size() >= limits.maxContext) {
+            ASSERT_FALSE(status.ok());
+            continue;
+          }
+          ASSERT_TRUE(status.ok()) << status.message();
+          submitted[id] = request;
+        }
+        if (!submitted.empty() && pick(0, 60) == 0) {
+          uint64_t id = pick(1, uint32_t(submitted.size()));
+          engine.cancel(id);
+          cancelled.insert(id);
+        }
+        Status status = engine.step();
+        ASSERT_TRUE(status.ok()) << status.message() << " in round " << round;
+        collect(engine, results);
+      }
+    }
+    EXPECT_EQ(backend.liveSequences(), 0u);
+    for (auto &[id, request] : submitted)
+      for (uint32_t sample = 0; sample < request.samples; ++sample) {
+        Result &got = results[{id, sample}];
+        ASSERT_EQ(got.ends, 1) << "request " << id << " sample " << sample << " round " << round;
+        std::vector<int32_t> want = alone(request, sample, limits);
+        if (got.reason == FinishReason::cancelled) {
+          ASSERT_TRUE(cancelled.count(id));
+          ASSERT_LE(got.tokens.size(), want.size());
+          want.resize(got.tokens.size());
+        }
+        ASSERT_EQ(got.tokens, want) << "request " << id << " sample " << sample << " round " << round;
+      }
+  }
+}
+
+// n samples compute their prompt once: the model is fed the prompt, not n times the prompt.
+TEST(Engine, SamplesShareTheirPrompt) {
+  BackendLimits limits = smallLimits();
+  limits.maxSequences = 20;
+  limits.kvPages = 400;
+  limits.maxLogitRows = limits.maxTokensPerStep = 32;
+  ToyBackend backend(limits);
+  Engine engine(backend, {});
+  Request request;
+  request.prompt.assign(100, 3);
+  request.samples = 16;
+  request.maxNewTokens = 5;
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  Results results;
+  runToEnd(engine, results);
+  EXPECT_EQ(engine.stats().computedTokens,
+            99u + 16 * 5); // the parent, then each sample's last prompt token and 4 of its own
+  EXPECT_EQ(engine.stats().sharedTokens, 16u * 99);
+}
+
+// A prompt that was seen before starts at its last snapshot, and a beginning that two prompts share is
+// snapshotted for the third.
+TEST(Engine, PrefixesAreReused) {
+  BackendLimits limits = smallLimits();
+  limits.maxSequences = 14;
+  limits.kvPages = 200;
+  ToyBackend backend(limits);
+  EngineOptions options;
+  options.prefixCacheSlots = 12;
+  options.prefixBlock = 8;
+  Engine engine(backend, options);
+  Results results;
+  auto ask = [&](std::vector<int32_t> prompt) {
+    Request request;
+    request.prompt = std::move(prompt);
+    request.maxNewTokens = 3;
+    uint64_t id, before = engine.stats().reusedTokens;
+    EXPECT_TRUE(engine.submit(request, &id).ok());
+    runToEnd(engine, results);
+    EXPECT_EQ((results[{id, 0}].tokens), alone(request, 0, limits));
+    return engine.stats().reusedTokens - before;
+  };
+  std::vector<int32_t> system(40, 7), a = system, b = system, c = system;
+  for (int i = 0; i < 20; ++i) {
+    a.push_back(i);
+    b.push_back(i + 5);
+    c.push_back(i + 9);
+  }
+  EXPECT_EQ(ask(a), 0u);
+  EXPECT_EQ(ask(b), 0u); // leaves a snapshot at the 40 tokens that a and b share
+  EXPECT_EQ(ask(c), 40u);
+  EXPECT_EQ(ask(a), 56u); // its own snapshot, at the last block boundary before the last token
+}
+
+// A row whose logits are not numbers ends its own sample with an error and leaves its neighbours as they
+// would have been alone.
+TEST(Engine, ABadSampleLeavesItsNeighboursAlone) {
+  BackendLimits limits = smallLimits();
+  ToyBackend backend(limits);
+  Engine engine(backend, {});
+  Request good, bad;
+  good.prompt = {1, 2, 3};
+  bad.prompt = {4, 5};
+  good.maxNewTokens = bad.maxNewTokens = 10;
+  backend.poisoned.insert(hashOf(bad.prompt));
+  uint64_t goodId, badId;
+  ASSERT_TRUE(engine.submit(good, &goodId).ok());
+  ASSERT_TRUE(engine.submit(bad, &badId).ok());
+  Results results;
+  runToEnd(engine, results);
+  EXPECT_EQ((results[{badId, 0}].reason), FinishReason::failed);
+  EXPECT_EQ((results[{badId, 0}].error), "logits hold a NaN");
+  EXPECT_EQ((results[{goodId, 0}].tokens), alone(good, 0, limits));
+}
+
+// A sample that thinks too long is fed the closing tokens and may then add closeMaxTokens of its own.
+TEST(Engine, LongThoughtsAreClosedByForce) {
+  BackendLimits limits = smallLimits();
+  ToyBackend backend(limits);
+  Engine engine(backend, {});
+  Request request;
+  request.prompt = {9, 8};
+  request.maxThinkTokens = 6;
+  request.maxNewTokens = 50;
+  request.closeTokens = {40, 41, 42};
+  request.closeMaxTokens = 4;
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  Results results;
+  runToEnd(engine, results);
+  Result &result = results[{id, 0}];
+  EXPECT_TRUE(result.forced);
+  EXPECT_EQ(result.reason, FinishReason::length);
+  ASSERT_EQ(result.tokens.size(), 6u + 3 + 4);
+  EXPECT_EQ(std::vector<int32_t>(result.tokens.begin() + 6, result.tokens.begin() + 9), request.closeTokens);
+  std::vector<int32_t> all = request.prompt;
+  all.insert(all.end(), result.tokens.begin(), result.tokens.end() - 1);
+  EXPECT_EQ(result.tokens.back(),
+            ToyBackend::draw(hashOf(all), 0, 12, limits.vocabulary)); // it has read what was forced
+}
+
+// At the end of the time budget running samples close or drop, and samples that never started are dropped:
+// every one is accounted for.
+TEST(Engine, TimeBudgetEndsEverySample) {
+  for (DeadlineAction action : {DeadlineAction::drop, DeadlineAction::close}) {
+    BackendLimits limits = smallLimits();
+    limits.maxContext = 100000;
+    limits.kvPages = 0;
+    ToyBackend backend(limits);
+    EngineOptions options;
+    Engine engine(backend, options);
+    Request request;
+    request.prompt = {1, 2, 3};
+    request.samples = 50;
+    request.maxNewTokens = 90000;
+    request.timeBudget = 0.05;
+    request.atDeadline = action;
+    request.closeTokens = {7};
+    request.closeMaxTokens = 2;
+    uint64_t id;
+    ASSERT_TRUE(engine.submit(request, &id).ok());
+    Results results;
+    runToEnd(engine, results);
+    ASSERT_EQ(results.size(), 50u);
+    int forced = 0, dropped = 0;
+    for (auto &[key, result] : results) {
+      EXPECT_EQ(result.ends, 1);
+      forced += result.forced;
+      dropped += result.reason == FinishReason::dropped;
+    }
+    EXPECT_EQ(forced + dropped, 50);
+    EXPECT_EQ(forced, action == DeadlineAction::close
+                          ? 1
+                          : 0); // 6 sequences less 4 of the prefix cache and the parent
+  }
+}
+
+// Text stops right before the stop string, also when it spans tokens, and text that only looks like its
+// beginning is given in the end.
+TEST(Engine, StopStringsEndTheText) {
+  BackendLimits limits = smallLimits();
+  ToyBackend backend(limits);
+  auto decoders = [] { return std::make_unique<LetterDecoder>(); };
+  Engine engine(backend, {}, decoders);
+  Request request;
+  request.prompt = {5, 6};
+  request.maxNewTokens = 30;
+  std::string text;
+  for (int32_t token : alone(request, 0, limits))
+    text.push_back(char('a' + token % 26));
+  request.stopStrings = {text.substr(10, 3), "never, ever"};
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  Results results;
+  runToEnd(engine, results);
+  EXPECT_EQ((results[{id, 0}].reason), FinishReason::stopString);
+  EXPECT_EQ((results[{id, 0}].text), text.substr(0, text.find(request.stopStrings[0])));
+
+  request.stopStrings = {text.substr(28, 2) + "!"};
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  runToEnd(engine, results);
+  EXPECT_EQ((results[{id, 0}].text), text);
+}
+
+// Requests that cannot be served are refused with the name of what is wrong.
+TEST(Engine, ImpossibleRequestsAreRefused) {
+  BackendLimits limits = smallLimits();
+  limits.kvPages = 4;
+  ToyBackend backend(limits);
+  Engine engine(backend, {});
+  uint64_t id;
+  auto refuse = [&](const char *part, auto change) {
+    Request request;
+    request.prompt = {1, 2};
+    request.maxNewTokens = 4;
+    change(request);
+    Status status = engine.submit(request, &id);
+    EXPECT_FALSE(status.ok()) << part;
+    EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
+  };
+  refuse("prompt: expected at least one token", [](Request &r) { r.prompt.clear(); });
+  refuse("prompt: token 1 is 50", [](Request &r) { r.prompt[1] = 50; });
+  refuse("no room in the context of 200", [](Request &r) { r.prompt.assign(200, 1); });
+  refuse("need 6 KV pages, the pool has 4", [](Request &r) { r.maxNewTokens = 40; });
+  refuse("samples", [](Request &r) { r.samples = 0; });
+  refuse("temperature", [](Request &r) { r.sampling.temperature = -1; });
+  refuse("top-p", [](Request &r) { r.sampling.topP = 0; });
+  refuse("min-p", [](Request &r) { r.sampling.minP = 2; });
+  refuse("repetition penalty", [](Request &r) { r.sampling.repetitionPenalty = 0; });
+  refuse("stop string", [](Request &r) { r.stopStrings = {"x"}; });
+  EXPECT_TRUE(engine.idle());
+}
+
+} // namespace

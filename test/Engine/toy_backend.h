@@ -1,0 +1,136 @@
+// A backend whose language model is a hash: the next token after a sequence is a function of all its tokens,
+// of the seed and of the counter. It checks everything that the engine promises a session: distinct live
+// sequences, pool sizes, step bounds.
+#ifndef M1_TEST_TOY_BACKEND_H
+#define M1_TEST_TOY_BACKEND_H
+
+#include "engine/backend.h"
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+namespace m1rt::test {
+
+inline uint64_t mix(uint64_t h, uint64_t v) {
+  h ^= v + 0x9e3779b97f4a7c15ull + (h << 6) + (h >> 2);
+  return h * 0xff51afd7ed558ccdull ^ (h >> 29);
+}
+
+inline uint64_t hashOf(const std::vector<int32_t> &tokens) {
+  uint64_t h = 17;
+  for (int32_t t : tokens)
+    h = mix(h, uint64_t(t));
+  return h;
+}
+
+class ToyBackend : public SequenceBackend {
+public:
+  explicit ToyBackend(BackendLimits limits) : bounds(limits) {}
+
+  BackendLimits limits() const override { return bounds; }
+  uint32_t freePages() const override { return bounds.kvPages - uint32_t(usedPages()); }
+
+  Status create(SequenceId *out) override {
+    if (sequences.size() >= bounds.maxSequences)
+      return error(StatusCode::outOfMemory, "no slot is free");
+    sequences[ *out = next++] = {};
+    return {};
+  }
+  Status fork(SequenceId source, SequenceId *out) override {
+    auto it = sequences.find(source);
+    if (it == sequences.end())
+      return error(StatusCode::invalidArgument, "fork of an unknown sequence");
+    if (sequences.size() >= bounds.maxSequences)
+      return error(StatusCode::outOfMemory, "no slot is free");
+    Sequence copy = it->second;
+    if (bounds.kvPages && copy.tokens.size() % bounds.pageSize) {
+      if (freePages() == 0)
+        return error(StatusCode::outOfMemory, "no page is free");
+      copy.pages.back() = std::make_shared<int>();
+    }
+    sequences[ *out = next++] = std::move(copy);
+    return {};
+  }
+  Status destroy(SequenceId sequence) override {
+    if (!sequences.erase(sequence))
+      return error(StatusCode::invalidArgument, "destruction of an unknown sequence");
+    return {};
+  }
+
+  Status step(const BackendEntry *entries, uint32_t count) override {
+    std::set<SequenceId> ids;
+    uint32_t tokens = 0, rows = 0, pages = 0;
+    for (uint32_t i = 0; i < count; ++i) {
+      auto it = sequences.find(entries[i].sequence);
+      if (it == sequences.end() || !ids.insert(entries[i].sequence).second || entries[i].tokenCount == 0 ||
+          entries[i].logitCount > entries[i].tokenCount)
+        return error(StatusCode::invalidArgument, "bad entry %u", i);
+      tokens += entries[i].tokenCount;
+      rows += entries[i].logitCount;
+      size_t length = it->second.tokens.size() + entries[i].tokenCount;
+      if (length > bounds.maxContext)
+        return error(StatusCode::invalidArgument, "context too long");
+      if (bounds.kvPages)
+        pages += uint32_t((length + bounds.pageSize - 1) / bounds.pageSize - it->second.pages.size());
+    }
+    if (tokens > bounds.maxTokensPerStep || rows > bounds.maxLogitRows)
+      return error(StatusCode::invalidArgument, "step too large");
+    if (bounds.kvPages && pages > freePages())
+      return error(StatusCode::outOfMemory, "step needs %u pages, %u are free", pages, freePages());
+    logits.clear();
+    for (uint32_t i = 0; i < count; ++i) {
+      Sequence &sequence = sequences[entries[i].sequence];
+      for (uint32_t t = 0; t < entries[i].tokenCount; ++t) {
+        sequence.tokens.push_back(entries[i].tokens[t]);
+        if (bounds.kvPages && sequence.tokens.size() > sequence.pages.size() * bounds.pageSize)
+          sequence.pages.push_back(std::make_shared<int>());
+        if (t + entries[i].logitCount >= entries[i].tokenCount)
+          logits.push_back(hashOf(sequence.tokens));
+      }
+    }
+    ++steps;
+    return {};
+  }
+
+  static int32_t draw(uint64_t hash, uint64_t seed, uint64_t counter, uint32_t vocabulary) {
+    return int32_t(mix(mix(hash, seed), counter) % vocabulary);
+  }
+
+  Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out) override {
+    for (uint32_t i = 0; i < count; ++i) {
+      if (rows[i].row >= logits.size())
+        return error(StatusCode::invalidArgument, "no such row");
+      if (poisoned.count(logits[rows[i].row]))
+        return error(StatusCode::invalidArgument, "logits hold a NaN");
+      out[i].token = draw(logits[rows[i].row], rows[i].parameters.seed, rows[i].counter, bounds.vocabulary);
+    }
+    return {};
+  }
+
+  size_t liveSequences() const { return sequences.size(); }
+  size_t usedPages() const {
+    std::set<const int *> pages;
+    for (auto &[id, sequence] : sequences)
+      for (auto &page : sequence.pages)
+        pages.insert(page.get());
+    return pages.size();
+  }
+
+  uint64_t steps = 0;
+  std::set<uint64_t> poisoned; // hashes of token sequences after which sampling fails
+
+private:
+  struct Sequence {
+    std::vector<int32_t> tokens;
+    std::vector<std::shared_ptr<int>> pages;
+  };
+  BackendLimits bounds;
+  std::map<SequenceId, Sequence> sequences;
+  SequenceId next = 1;
+  std::vector<uint64_t> logits;
+};
+
+} // namespace m1rt::test
+
+#endif
