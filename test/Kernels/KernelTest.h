@@ -157,6 +157,9 @@ template <typename Run> void launch(Random &random, int gridX, int gridY, Run ru
 /// the values.
 struct Errors {
   double got = 0, naive = 0, scale = 0;
+  /// Further error, relative to scale, that roundings inside allow but a naive run of few values may not
+  /// show.
+  double slack = 0;
   void add(double value, double exact, double single) {
     double error = std::abs(value - exact);
     got = std::isnan(error) ? std::numeric_limits<double>::infinity() : std::max(got, error);
@@ -167,7 +170,7 @@ struct Errors {
   /// used (4 ulp), and half a unit of bf16 (2^-9, of the value; twice where a rounded state feeds back) for
   /// results stored so.
   void check(int storedType, double feedback = 1.0) const {
-    double limit = 4.0 * naive + 4.0 * std::ldexp(scale, -23);
+    double limit = 4.0 * naive + 4.0 * std::ldexp(scale, -23) + slack * scale;
     if (storedType == M1K_BF16)
       limit += feedback * std::ldexp(scale, -8);
     EXPECT_LE(got, limit) << "naive float32 error " << naive << ", largest value " << scale;
