@@ -107,7 +107,7 @@ public:
   /// Bytes that allocate() could still give, as far as the device can tell.
   virtual uint64_t freeMemory() const = 0;
 
-  /// Device memory, aligned to 256 bytes, contents undefined. `what` names it in the error ("weights", "kv pages").
+  /// Device memory, aligned to 256 bytes, contents undefined; at least 1 byte. `what` names it in the error ("weights", "kv pages").
   virtual Status allocate(uint64_t bytes, const char *what, void **out) = 0;
   /// Null is allowed. Waits for work that may use the memory.
   virtual void free(void *memory) = 0;
@@ -120,6 +120,8 @@ public:
   virtual Status download(void *target, const void *source, uint64_t bytes) = 0;
   /// Device to device, in order; ranges do not overlap.
   virtual Status copy(void *target, const void *source, uint64_t bytes) = 0;
+  /// Sets bytes to zero, in order.
+  virtual Status clear(void *target, uint64_t bytes) = 0;
   /// Fills `count` elements with the dummy values of weight `weight` (runtime/schema/dummy_weights.h), in order.
   virtual Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed, uint32_t weight,
                            float scale, float offset) = 0;

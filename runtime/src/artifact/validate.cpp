@@ -1,0 +1,252 @@
+#include "artifact/validate.h"
+
+#include "artifact/artifact.h"
+#include "device.h"
+#include <cmath>
+#include <set>
+
+namespace m1rt {
+
+namespace {
+
+// No tensor, state or file of an artifact is larger; products of checked sizes stay below 2^64.
+constexpr uint64_t largestBytes = uint64_t(1) << 48;
+constexpr uint64_t largestOffset = uint64_t(1) << 40;
+
+__attribute__((format(printf, 1, 2))) Status corrupt(const char *format, ...) {
+  char text[512];
+  va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(text, sizeof(text), format, arguments);
+  va_end(arguments);
+  return Status(StatusCode::corrupt, text);
+}
+
+template <typename T> uint32_t count(const flatbuffers::Vector<T> *vector) { return vector ? vector->size() : 0; }
+
+bool validElement(schema::ElementType type) { return type <= schema::ElementType::MAX; }
+
+Status checkRange(const schema::Segment *segment, uint64_t limit, const std::string &what) {
+  if (segment->offset() > limit || segment->size() > limit - segment->offset())
+    return corrupt("%s: bytes %llu to %llu lie outside the %llu bytes there are", what.c_str(),
+                   (unsigned long long)segment->offset(),
+                   (unsigned long long)(segment->offset() + segment->size()), (unsigned long long)limit);
+  return Status();
+}
+
+Status checkType(const schema::TensorType *type, const std::string &what, uint64_t *outBytes) {
+  if (!validElement(type->element()))
+    return corrupt("%s: unknown element type %u", what.c_str(), unsigned(type->element()));
+  uint64_t bytes = elementSize(type->element());
+  if (type->shape())
+    for (int64_t size : *type->shape()) {
+      if (size <= 0 || uint64_t(size) > largestBytes / bytes)
+        return corrupt("%s: size %lld of its shape is out of range", what.c_str(), (long long)size);
+      bytes *= uint64_t(size);
+    }
+  *outBytes = bytes;
+  return Status();
+}
+
+class ModuleValidator {
+public:
+  ModuleValidator(const schema::Module &module, uint64_t fileSize, uint64_t digestedSize)
+      : module(module), fileSize(fileSize), digestedSize(digestedSize) {}
+
+  Status run() {
+    M1_TRY(general());
+    M1_TRY(weights());
+    M1_TRY(states());
+    std::set<std::string> names;
+    for (uint32_t i = 0; i < count(module.targets()); ++i) {
+      const schema::Target &target = *module.targets()->Get(i);
+      if (!names.insert(target.name()->str()).second)
+        return corrupt("target %u: a second target \"%s\"", i, target.name()->c_str());
+      M1_TRY(this->target(target).prefixed("target \"" + target.name()->str() + "\""));
+    }
+    if (module.tokenizer() && module.tokenizer()->data())
+      M1_TRY(checkRange(module.tokenizer()->data(), digestedSize, "tokenizer"));
+    return Status();
+  }
+
+private:
+  Status general() {
+    if (module.vocab_size() == 0 || module.vocab_size() > 0x7fffffff)
+      return corrupt("vocab_size %u is out of range", module.vocab_size());
+    if (module.max_positions() == 0 || module.max_positions() > 0x7fffffff)
+      return corrupt("max_positions %u is out of range", module.max_positions());
+    if (module.page_size() == 0 || module.page_size() > (1u << 20))
+      return corrupt("page_size %u is out of range", module.page_size());
+    if (!validElement(module.activation_type()) || !validElement(module.state_type()) ||
+        !validElement(module.kv_type()))
+      return corrupt("unknown activation, state or kv type");
+    return Status();
+  }
+
+  Status weights() {
+    for (uint32_t i = 0; i < count(module.external_files()); ++i) {
+      const schema::ExternalFile &file = *module.external_files()->Get(i);
+      if (file.name()->size() == 0 || file.name()->str().find('\0') != std::string::npos)
+        return corrupt("external file %u: bad name", i);
+      if (count(file.digest()) != 32)
+        return corrupt("external file %u \"%s\": digest has %u bytes, not 32", i, file.name()->c_str(),
+                       count(file.digest()));
+    }
+    for (uint32_t i = 0; i < count(module.weights()); ++i) {
+      const schema::Weight &weight = *module.weights()->Get(i);
+      std::string what = formatted("weight %u \"%s\"", i, weight.name()->c_str());
+      uint64_t bytes = 0;
+      M1_TRY(checkType(weight.type(), what, &bytes));
+      weightBytes.push_back(bytes);
+      if (weight.dummy()) {
+        if (!std::isfinite(weight.dummy_scale()) || !std::isfinite(weight.dummy_offset()))
+          return corrupt("%s: dummy scale or offset is not finite", what.c_str());
+        schema::ElementType type = weight.type()->element();
+        if (type != schema::ElementType::f32 && type != schema::ElementType::bf16 && type != schema::ElementType::f16)
+          return corrupt("%s: dummy weights of type %s are not defined", what.c_str(), elementName(type));
+        continue;
+      }
+      if (!weight.data())
+        return corrupt("%s: neither data nor dummy", what.c_str());
+      if (weight.data()->size() != bytes)
+        return corrupt("%s: has %llu bytes, its type needs %llu", what.c_str(),
+                       (unsigned long long)weight.data()->size(), (unsigned long long)bytes);
+      if (weight.file() < -1 || weight.file() >= int64_t(count(module.external_files())))
+        return corrupt("%s: file index %d, but there are %u external files", what.c_str(), weight.file(),
+                       count(module.external_files()));
+      uint64_t limit = weight.file() < 0 ? fileSize : module.external_files()->Get(uint32_t(weight.file()))->size();
+      M1_TRY(checkRange(weight.data(), limit, what));
+    }
+    return Status();
+  }
+
+  Status states() {
+    for (uint32_t i = 0; i < count(module.states()); ++i) {
+      const schema::State &state = *module.states()->Get(i);
+      std::string what = formatted("state %u \"%s\"", i, state.name()->c_str());
+      if (state.kind() > schema::StateKind::MAX)
+        return corrupt("%s: unknown kind %u", what.c_str(), unsigned(state.kind()));
+      uint64_t bytes = 0;
+      M1_TRY(checkType(state.type(), what, &bytes));
+      if (state.bytes() != bytes || bytes > (uint64_t(1) << 32))
+        return corrupt("%s: says %llu bytes, its type needs %llu", what.c_str(), (unsigned long long)state.bytes(),
+                       (unsigned long long)bytes);
+      stateBytes.push_back(bytes);
+    }
+    return Status();
+  }
+
+  Status target(const schema::Target &target) {
+    for (uint32_t i = 0; i < count(target.code()); ++i) {
+      const schema::Code &code = *target.code()->Get(i);
+      if (!code.data() || code.data()->size() == 0)
+        return corrupt("code %u: no data", i);
+      M1_TRY(checkRange(code.data(), digestedSize, formatted("code %u", i)));
+    }
+    for (uint32_t i = 0; i < count(target.kernels()); ++i) {
+      const schema::Kernel &kernel = *target.kernels()->Get(i);
+      if (kernel.symbol()->size() == 0)
+        return corrupt("kernel %u: empty symbol", i);
+      if (kernel.code() >= count(target.code()))
+        return corrupt("kernel %u \"%s\": code index %u, but there are %u code objects", i, kernel.symbol()->c_str(),
+                       kernel.code(), count(target.code()));
+    }
+    for (uint32_t i = 0; i < count(target.functions()); ++i) {
+      const schema::Function &function = *target.functions()->Get(i);
+      M1_TRY(this->function(target, function).prefixed("function \"" + function.name()->str() + "\""));
+    }
+    if (Artifact::findFunction(target, "prefill") < 0)
+      return corrupt("has no function \"prefill\"");
+    return Status();
+  }
+
+  Status function(const schema::Target &target, const schema::Function &function) {
+    if (function.temporary_bytes_per_row() > largestOffset || function.row_temporary_bytes_per_row() > largestOffset ||
+        function.workspace_bytes() > largestOffset)
+      return corrupt("an arena is larger than %s", bytesText(largestOffset).c_str());
+    for (uint32_t i = 0; i < count(function.commands()); ++i) {
+      const schema::CommandHolder &holder = *function.commands()->Get(i);
+      std::string what = formatted("command %u", i);
+      if (const schema::Launch *launch = holder.command_as_Launch())
+        M1_TRY(this->launch(target, function, *launch).prefixed(what));
+      else if (const schema::Gemm *gemm = holder.command_as_Gemm())
+        M1_TRY(this->gemm(function, *gemm).prefixed(what));
+      else
+        return corrupt("%s: unknown kind %u", what.c_str(), unsigned(holder.command_type()));
+    }
+    return Status();
+  }
+
+  Status launch(const schema::Target &target, const schema::Function &function, const schema::Launch &launch) {
+    if (launch.kernel() >= count(target.kernels()))
+      return corrupt("kernel index %u, but there are %u kernels", launch.kernel(), count(target.kernels()));
+    if (launch.domain() > schema::RowDomain::MAX)
+      return corrupt("unknown row domain %u", unsigned(launch.domain()));
+    if (launch.grid_x() == 0 || launch.grid_x() > 0x7fffffff || launch.rows_per_group() == 0 ||
+        launch.rows_per_group() > 0x7fffffff)
+      return corrupt("grid_x %u or rows_per_group %u is out of range", launch.grid_x(), launch.rows_per_group());
+    for (uint32_t i = 0; i < count(launch.operands()); ++i)
+      M1_TRY(operand(function, *launch.operands()->Get(i)).prefixed(formatted("operand %u", i)));
+    return Status();
+  }
+
+  Status gemm(const schema::Function &function, const schema::Gemm &gemm) {
+    if (!gemm.a() || !gemm.w() || !gemm.out())
+      return corrupt("gemm without a, w or out");
+    if (gemm.domain() > schema::RowDomain::MAX || !validElement(gemm.a_type()) || !validElement(gemm.w_type()) ||
+        !validElement(gemm.out_type()))
+      return corrupt("gemm with an unknown domain or type");
+    if (gemm.n() == 0 || gemm.k() == 0 || gemm.lda() < gemm.k() || gemm.ldo() < gemm.n())
+      return corrupt("gemm with n %u, k %u, lda %u, ldo %u", gemm.n(), gemm.k(), gemm.lda(), gemm.ldo());
+    for (const schema::Operand *operand : {gemm.a(), gemm.w(), gemm.out(), gemm.bias()})
+      if (operand)
+        M1_TRY(this->operand(function, *operand));
+    return Status();
+  }
+
+  Status operand(const schema::Function &function, const schema::Operand &operand) {
+    auto inside = [&](uint64_t offset, uint64_t size, const char *what) {
+      return offset < size ? Status()
+                           : corrupt("offset %llu lies outside the %llu bytes of its %s", (unsigned long long)offset,
+                                     (unsigned long long)size, what);
+    };
+    auto index = [&](size_t size, const char *what) {
+      return operand.index() < size
+                 ? Status()
+                 : corrupt("%s index %u, but there are %zu", what, operand.index(), size);
+    };
+    switch (operand.kind()) {
+    case schema::OperandKind::weight:
+      M1_TRY(index(weightBytes.size(), "weight"));
+      return inside(operand.offset(), weightBytes[operand.index()], "weight");
+    case schema::OperandKind::state:
+      M1_TRY(index(stateBytes.size(), "state"));
+      return inside(operand.offset(), stateBytes[operand.index()], "state");
+    case schema::OperandKind::port:
+      M1_TRY(index(size_t(schema::Port::MAX) + 1, "port"));
+      return operand.offset() == 0 ? Status() : corrupt("a port with an offset");
+    case schema::OperandKind::temporary:
+    case schema::OperandKind::row_temporary: {
+      uint64_t size = operand.kind() == schema::OperandKind::temporary ? function.temporary_bytes_per_row()
+                                                                       : function.row_temporary_bytes_per_row();
+      M1_TRY(inside(operand.arena_offset(), size, "arena row"));
+      return inside(operand.offset(), size - operand.arena_offset(), "arena row");
+    }
+    case schema::OperandKind::workspace:
+      return inside(operand.offset(), function.workspace_bytes(), "workspace");
+    }
+    return corrupt("unknown operand kind %u", unsigned(operand.kind()));
+  }
+
+  const schema::Module &module;
+  uint64_t fileSize, digestedSize;
+  std::vector<uint64_t> weightBytes, stateBytes;
+};
+
+} // namespace
+
+Status validateModule(const schema::Module &module, uint64_t fileSize, uint64_t digestedSize) {
+  return ModuleValidator(module, fileSize, digestedSize).run();
+}
+
+} // namespace m1rt

@@ -1,0 +1,131 @@
+#include "cpu/cpu_device.h"
+
+#include "artifact/artifact.h"
+#include "cpu/cpu_features.h"
+#include "dummy_weights.h"
+#include <cmath>
+#include <cstring>
+#include <sys/mman.h>
+#include <unistd.h>
+
+namespace m1rt {
+
+namespace {
+
+constexpr uint64_t pieceBytes = 4 << 20; // of copies and fills: large enough to share out cheaply
+constexpr uint64_t largeBytes = 1 << 20; // from here on a copy or fill is worth several threads
+constexpr uint64_t headerBytes = 256;    // before each allocation, holding its size; keeps the alignment
+
+uint16_t roundToBf16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+uint16_t roundToF16(float value) {
+  _Float16 half = _Float16(value);
+  uint16_t bits;
+  std::memcpy(&bits, &half, 2);
+  return bits;
+}
+
+} // namespace
+
+CpuDevice::CpuDevice(const DeviceOptions &options)
+    : pool(options.threads ? options.threads : usableCores()) {
+  deviceInfo.target = "cpu";
+  deviceInfo.name = hostCpu().model;
+  deviceInfo.totalMemory = uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
+}
+
+uint64_t CpuDevice::freeMemory() const {
+  return uint64_t(sysconf(_SC_AVPHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
+}
+
+Status CpuDevice::allocate(uint64_t bytes, const char *what, void **out) {
+  const uint64_t size = bytes + headerBytes;
+  // Fresh pages from the system: zero, and only backed by memory once touched.
+  void *memory = size < bytes || bytes > deviceInfo.totalMemory
+                     ? MAP_FAILED
+                     : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    return error(StatusCode::outOfMemory, "not enough memory for %s: %s needed, the machine has %s, %s of them free", what,
+                 bytesText(bytes).c_str(), bytesText(deviceInfo.totalMemory).c_str(), bytesText(freeMemory()).c_str());
+  if (size >= largeBytes)
+    madvise(memory, size, MADV_HUGEPAGE);
+  *static_cast<uint64_t *>(memory) = size;
+  *out = static_cast<char *>(memory) + headerBytes;
+  return Status();
+}
+
+void CpuDevice::free(void *memory) {
+  if (!memory)
+    return;
+  void *start = static_cast<char *>(memory) - headerBytes;
+  munmap(start, *static_cast<uint64_t *>(start));
+}
+
+Status CpuDevice::upload(void *target, const void *source, uint64_t bytes) { return copy(target, source, bytes); }
+Status CpuDevice::download(void *target, const void *source, uint64_t bytes) { return copy(target, source, bytes); }
+
+Status CpuDevice::copy(void *target, const void *source, uint64_t bytes) {
+  if (bytes < largeBytes) {
+    std::memcpy(target, source, bytes);
+    return Status();
+  }
+  pool.forRanges(bytes, pieceBytes, [&](uint64_t begin, uint64_t end) {
+    std::memcpy(static_cast<char *>(target) + begin, static_cast<const char *>(source) + begin, end - begin);
+  });
+  return Status();
+}
+
+Status CpuDevice::clear(void *target, uint64_t bytes) {
+  if (bytes < largeBytes) {
+    std::memset(target, 0, bytes);
+    return Status();
+  }
+  pool.forRanges(bytes, pieceBytes, [&](uint64_t begin, uint64_t end) {
+    std::memset(static_cast<char *>(target) + begin, 0, end - begin);
+  });
+  return Status();
+}
+
+Status CpuDevice::fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed, uint32_t weight,
+                            float scale, float offset) {
+  const uint64_t key = m1_dummy_key(seed, weight);
+  const float factor = scale * M1_DUMMY_INVERSE_DEVIATION;
+  auto value = [=](uint64_t i) { return std::fmaf(float(m1_dummy_integer(key, i)), factor, offset); };
+  pool.forRanges(count, pieceBytes / 4, [&](uint64_t begin, uint64_t end) {
+    switch (type) {
+    case schema::ElementType::f32:
+      for (uint64_t i = begin; i < end; ++i)
+        static_cast<float *>(target)[i] = value(i);
+      break;
+    case schema::ElementType::bf16:
+      for (uint64_t i = begin; i < end; ++i)
+        static_cast<uint16_t *>(target)[i] = roundToBf16(value(i));
+      break;
+    case schema::ElementType::f16:
+      for (uint64_t i = begin; i < end; ++i)
+        static_cast<uint16_t *>(target)[i] = roundToF16(value(i));
+      break;
+    default: // refused by validateModule
+      break;
+    }
+  });
+  return Status();
+}
+
+Status CpuDevice::createProgram(const Artifact &artifact, const schema::Target &target, std::vector<void *> weights,
+                                std::unique_ptr<Program> *out) {
+  return CpuProgram::create(*this, artifact, target, std::move(weights), out);
+}
+
+Status createCpuDevice(const DeviceOptions &options, std::unique_ptr<Device> *out) {
+  if (options.threads > 4096)
+    return error(StatusCode::invalidArgument, "%u threads: at most 4096", options.threads);
+  out->reset(new CpuDevice(options));
+  return Status();
+}
+
+} // namespace m1rt

@@ -1,0 +1,57 @@
+#include "cpu/cpu_features.h"
+
+#include <fstream>
+#include <sstream>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace m1rt {
+
+const CpuDescription &hostCpu() {
+  static const CpuDescription description = [] {
+    CpuDescription cpu;
+    std::ifstream file("/proc/cpuinfo");
+    for (std::string line; std::getline(file, line) && !line.empty();) {
+      size_t colon = line.find(':');
+      if (colon == std::string::npos)
+        continue;
+      std::string key = line.substr(0, line.find_last_not_of(" \t", colon - 1) + 1);
+      std::string value = colon + 2 <= line.size() ? line.substr(colon + 2) : "";
+      if (key == "model name")
+        cpu.model = value;
+      if (key == "flags") {
+        std::istringstream words(value);
+        for (std::string word; words >> word;)
+          cpu.features.insert(word);
+      }
+    }
+    return cpu;
+  }();
+  return description;
+}
+
+Status checkCpuFeatures(const ::m1::schema::Target &target, const CpuDescription &cpu) {
+  std::string missing;
+  bool amx = false;
+  if (target.cpu_features())
+    for (const flatbuffers::String *feature : *target.cpu_features()) {
+      if (cpu.features.count(feature->str()) == 0)
+        missing += (missing.empty() ? "" : ", ") + feature->str();
+      amx |= feature->str() == "amx_tile";
+    }
+  if (!missing.empty())
+    return error(StatusCode::unsupported,
+                 "the artifact's code was compiled for --cpu %s; this processor (%s) lacks %s: compile with --cpu native here, "
+                 "or --cpu x86-64-v3",
+                 target.cpu() ? target.cpu()->c_str() : "of another kind", cpu.model.c_str(), missing.c_str());
+#if defined(__x86_64__)
+  if (amx) {
+    const int archRequestPermission = 0x1023, tileData = 18; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    if (syscall(SYS_arch_prctl, archRequestPermission, tileData) != 0)
+      return error(StatusCode::unsupported, "the system does not let this process use AMX, which the artifact's code needs");
+  }
+#endif
+  return Status();
+}
+
+} // namespace m1rt

@@ -1,0 +1,131 @@
+#include "cpu/thread_pool.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <linux/futex.h>
+#include <sched.h>
+#include <set>
+#include <string>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace m1rt {
+
+namespace {
+
+// About 30 to 60 µs of pause instructions: longer than the gaps between the launches of a step, shorter than a scheduler's time slice.
+constexpr unsigned spinsBeforeSleep = 1000;
+
+inline void pauseCore() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+long futex(std::atomic<uint32_t> *address, int operation, uint32_t value) {
+  return syscall(SYS_futex, reinterpret_cast<uint32_t *>(address), operation | FUTEX_PRIVATE_FLAG, value, nullptr, nullptr, 0);
+}
+
+} // namespace
+
+void Epoch::advance() {
+  // Sequentially consistent with waitPast: either the waiter sees the new value or this thread sees the sleeper.
+  value.fetch_add(1, std::memory_order_seq_cst);
+  if (sleepers.load(std::memory_order_seq_cst) != 0)
+    futex(&value, FUTEX_WAKE, INT32_MAX);
+}
+
+void Epoch::waitPast(uint32_t seen, unsigned spins) {
+  for (unsigned i = 0; i < spins; ++i) {
+    if (value.load(std::memory_order_acquire) != seen)
+      return;
+    pauseCore();
+  }
+  sleepers.fetch_add(1, std::memory_order_seq_cst);
+  while (value.load(std::memory_order_seq_cst) == seen)
+    futex(&value, FUTEX_WAIT, seen);
+  sleepers.fetch_sub(1, std::memory_order_seq_cst);
+}
+
+ThreadPool::ThreadPool(unsigned threads) {
+  threads = std::max(threads, 1u);
+  // With more threads than cores a spinning thread keeps the one it waits for from running.
+  cpu_set_t allowed;
+  bool crowded = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 && threads > unsigned(CPU_COUNT(&allowed));
+  spins = crowded ? 0 : spinsBeforeSleep;
+  for (unsigned i = 1; i < threads; ++i)
+    workers.emplace_back([this, i] { work(i); });
+}
+
+ThreadPool::~ThreadPool() {
+  stopping = true;
+  started.advance();
+  for (std::thread &worker : workers)
+    worker.join();
+}
+
+void ThreadPool::work(unsigned thread) {
+  for (uint32_t seen = 0;; ++seen) {
+    started.waitPast(seen, spins);
+    if (stopping)
+      return;
+    (*current)(thread);
+    barrier();
+  }
+}
+
+void ThreadPool::run(const std::function<void(unsigned)> &body) {
+  if (workers.empty())
+    return body(0);
+  current = &body;
+  started.advance();
+  body(0);
+  barrier();
+}
+
+void ThreadPool::barrier() {
+  if (workers.empty())
+    return;
+  uint32_t seen = passed.load();
+  if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {
+    arrived.store(0, std::memory_order_relaxed);
+    passed.advance();
+  } else {
+    passed.waitPast(seen, spins);
+  }
+}
+
+void ThreadPool::forRanges(uint64_t count, uint64_t piece, const std::function<void(uint64_t, uint64_t)> &body) {
+  std::atomic<uint64_t> next{0};
+  run([&](unsigned) {
+    for (uint64_t begin; (begin = next.fetch_add(piece, std::memory_order_relaxed)) < count;)
+      body(begin, std::min(begin + piece, count));
+  });
+}
+
+unsigned usableCores() {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
+    return std::max(1u, std::thread::hardware_concurrency());
+  // Hardware threads of one core share its list of siblings.
+  std::set<std::string> cores;
+  unsigned unknown = 0;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (!CPU_ISSET(cpu, &allowed))
+      continue;
+    std::string path = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list";
+    char line[256] = "";
+    if (FILE *file = std::fopen(path.c_str(), "r")) {
+      if (!std::fgets(line, sizeof(line), file))
+        line[0] = '\0';
+      std::fclose(file);
+    }
+    if (line[0])
+      cores.insert(line);
+    else
+      ++unknown;
+  }
+  return std::max(1u, unsigned(cores.size()) + unknown);
+}
+
+} // namespace m1rt

@@ -1,0 +1,51 @@
+#include "device.h"
+
+#include "artifact/artifact.h"
+#include <cstdlib>
+
+namespace m1rt {
+
+uint32_t elementSize(schema::ElementType type) {
+  switch (type) {
+  case schema::ElementType::f32:
+  case schema::ElementType::i32:
+    return 4;
+  case schema::ElementType::bf16:
+  case schema::ElementType::f16:
+    return 2;
+  case schema::ElementType::u8:
+  case schema::ElementType::f8e4m3:
+    return 1;
+  }
+  return 0;
+}
+
+const char *elementName(schema::ElementType type) { return schema::EnumNameElementType(type); }
+
+Status createDevice(const std::string &name, const DeviceOptions &options, std::unique_ptr<Device> *out) {
+  if (name == "cpu")
+    return createCpuDevice(options, out);
+  if (name == "cuda" || name.compare(0, 5, "cuda:") == 0) {
+    uint32_t ordinal = 0;
+    if (name.size() > 4) {
+      char *end = nullptr;
+      unsigned long value = std::strtoul(name.c_str() + 5, &end, 10);
+      if (name.size() == 5 || name[5] < '0' || name[5] > '9' || *end != '\0' || value > 1023)
+        return error(StatusCode::invalidArgument, "device \"%s\": expected cuda:N with N a number", name.c_str());
+      ordinal = uint32_t(value);
+    }
+    return createCudaDevice(ordinal, options, out);
+  }
+  return error(StatusCode::invalidArgument, "unknown device \"%s\": expected cpu, cuda or cuda:N", name.c_str());
+}
+
+Status Context::sample(const SamplingRow *rows, uint32_t count, SampledToken *out) {
+  downloaded.resize(vocabulary);
+  for (uint32_t i = 0; i < count; ++i) {
+    M1_TRY(downloadLogits(rows[i].row, 1, downloaded.data()));
+    M1_TRY(sampleOnHost(downloaded.data(), vocabulary, rows[i], &out[i]));
+  }
+  return Status();
+}
+
+} // namespace m1rt
