@@ -1,0 +1,40 @@
+// What the opaque types of the C API are.
+#ifndef M1RT_API_HANDLES_H
+#define M1RT_API_HANDLES_H
+
+#include "m1/runtime.h"
+#include "model/model.h"
+#include "model/session.h"
+#include <exception>
+#include <memory>
+#include <new>
+
+struct m1_status {
+  m1rt::Status status;
+};
+struct m1_model {
+  std::unique_ptr<m1rt::Model> model;
+};
+struct m1_session {
+  std::unique_ptr<m1rt::Session> session;
+};
+
+namespace m1rt {
+
+/// Null for ok.
+m1_status *toC(Status status);
+
+/// Runs the body of an API function; what it throws becomes a status.
+template <typename Body> m1_status *guarded(Body body) {
+  try {
+    return toC(body());
+  } catch (const std::bad_alloc &) {
+    return toC(Status(StatusCode::outOfMemory, "out of host memory"));
+  } catch (const std::exception &exception) {
+    return toC(Status(StatusCode::deviceError, std::string("internal error: ") + exception.what()));
+  }
+}
+
+} // namespace m1rt
+
+#endif

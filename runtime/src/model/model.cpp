@@ -1,0 +1,101 @@
+#include "model/model.h"
+
+#include <cstring>
+
+namespace m1rt {
+
+static uint64_t alignUp(uint64_t bytes) {
+  return (bytes + M1_ARTIFACT_WEIGHT_ALIGN - 1) / M1_ARTIFACT_WEIGHT_ALIGN * M1_ARTIFACT_WEIGHT_ALIGN;
+}
+
+Model::~Model() {
+  loaded.reset();
+  for (void *allocation : allocations)
+    hardware->free(allocation);
+}
+
+Status Model::load(const std::string &path, const ModelOptions &options, std::unique_ptr<Model> *out) {
+  std::unique_ptr<Model> model(new Model());
+  ArtifactOptions artifactOptions;
+  artifactOptions.checkExternalDigests = options.verifyWeights;
+  M1_TRY(Artifact::open(path, artifactOptions, &model->file));
+  M1_TRY(createDevice(options.device, options.deviceOptions, &model->hardware));
+
+  const std::string &targetName = model->hardware->info().target;
+  model->chosen = model->file->findTarget(targetName);
+  if (!model->chosen) {
+    std::string present;
+    if (model->module().targets())
+      for (const schema::Target *target : *model->module().targets())
+        present += (present.empty() ? "" : ", ") + target->name()->str();
+    return error(StatusCode::unsupported, "%s: has no code for device %s (targets: %s); compile with --target %s", path.c_str(),
+                 options.device.c_str(), present.empty() ? "none" : present.c_str(), targetName.c_str());
+  }
+  if (model->module().states())
+    for (const schema::State *state : *model->module().states())
+      (state->kind() == schema::StateKind::kv ? model->bytesPerPage : model->bytesPerSlot) += state->bytes();
+
+  std::vector<void *> weights;
+  M1_TRY(model->placeWeights(&weights).prefixed(path));
+  M1_TRY(model->hardware->createProgram(*model->file, *model->chosen, std::move(weights), &model->loaded)
+             .prefixed(path + ": target \"" + targetName + "\""));
+  M1_TRY(model->hardware->synchronize());
+  *out = std::move(model);
+  return Status();
+}
+
+Status Model::placeWeights(std::vector<void *> *out) {
+  const uint32_t count = module().weights() ? module().weights()->size() : 0;
+  out->assign(count, nullptr);
+
+  // Weights that the device can read where the file is mapped stay there; all others share one allocation.
+  auto inPlace = [&](uint32_t i) {
+    Bytes data = file->weightData(i);
+    return data.data && hardware->readsHostMemory() && uintptr_t(data.data) % 64 == 0;
+  };
+  uint64_t needed = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    allWeightBytes += file->weightBytes(i);
+    if (!inPlace(i))
+      needed += alignUp(file->weightBytes(i));
+  }
+  char *next = nullptr;
+  if (needed) {
+    void *memory = nullptr;
+    M1_TRY(hardware->allocate(needed, "weights", &memory));
+    allocations.push_back(memory);
+    next = static_cast<char *>(memory);
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    Bytes data = file->weightData(i);
+    if (inPlace(i)) {
+      (*out)[i] = const_cast<uint8_t *>(data.data);
+      continue;
+    }
+    const schema::Weight &weight = *module().weights()->Get(i);
+    if (weight.dummy())
+      M1_TRY(hardware->fillDummy(next, weight.type()->element(), elementCount(*weight.type()), module().dummy_seed(), i,
+                                 weight.dummy_scale(), weight.dummy_offset()));
+    else
+      M1_TRY(hardware->upload(next, data.data, data.size));
+    (*out)[i] = next;
+    next += alignUp(file->weightBytes(i));
+  }
+  return Status();
+}
+
+int Model::functionFor(const char *name, uint32_t tokens) const {
+  int best = -1;
+  uint32_t bestRows = 0;
+  for (uint32_t i = 0; i < chosen->functions()->size(); ++i) {
+    const schema::Function &function = *chosen->functions()->Get(i);
+    const uint32_t rows = function.max_rows() ? function.max_rows() : UINT32_MAX;
+    if (std::strcmp(function.name()->c_str(), name) == 0 && tokens <= rows && (best < 0 || rows < bestRows)) {
+      best = int(i);
+      bestRows = rows;
+    }
+  }
+  return best;
+}
+
+} // namespace m1rt

@@ -1,0 +1,304 @@
+#include "model/session.h"
+
+#include <algorithm>
+
+namespace m1rt {
+
+Status Session::create(Model &model, const SessionOptions &options, std::unique_ptr<Session> *out) {
+  const schema::Module &module = model.module();
+  if (options.maxSequences == 0 || options.maxTokensPerStep == 0)
+    return error(StatusCode::invalidArgument, "a session needs at least one sequence and one token a step");
+  if (options.maxSequences > (1u << 20) || options.maxTokensPerStep > (1u << 24))
+    return error(StatusCode::invalidArgument, "%u sequences with %u tokens a step: too many", options.maxSequences,
+                 options.maxTokensPerStep);
+  if (options.maxContext > module.max_positions())
+    return error(StatusCode::invalidArgument, "context of %u tokens: the model was compiled for at most %u", options.maxContext,
+                 module.max_positions());
+  BackendLimits bounds;
+  bounds.maxSequences = options.maxSequences;
+  bounds.maxTokensPerStep = options.maxTokensPerStep;
+  bounds.maxLogitRows = options.maxLogitRows ? std::min(options.maxLogitRows, options.maxTokensPerStep)
+                                             : std::min(options.maxSequences, options.maxTokensPerStep);
+  bounds.maxContext = options.maxContext ? options.maxContext : module.max_positions();
+  bounds.pageSize = module.page_size();
+  bounds.vocabulary = module.vocab_size();
+  if (model.pageBytes() > 0) {
+    const uint64_t onePerSequence = (uint64_t(bounds.maxContext) + bounds.pageSize - 1) / bounds.pageSize;
+    uint64_t pages = options.kvPages ? options.kvPages : onePerSequence * options.maxSequences;
+    if (pages > 0x7ffffffe)
+      return error(StatusCode::invalidArgument, "%llu KV pages: too many", (unsigned long long)pages);
+    bounds.kvPages = uint32_t(pages);
+    if (options.maxContext == 0)
+      bounds.maxContext = uint32_t(std::min<uint64_t>(bounds.maxContext, pages * bounds.pageSize));
+  }
+  std::unique_ptr<Session> session(new Session(model, options, bounds));
+  M1_TRY(session->allocate());
+  *out = std::move(session);
+  return Status();
+}
+
+Session::~Session() {
+  context.reset();
+  for (void *state : states)
+    model.device().free(state);
+}
+
+Status Session::allocate() {
+  const schema::Module &module = model.module();
+  Device &device = model.device();
+  maxPages = hasPages() ? pagesFor(bounds.maxContext) : 1;
+
+  // One slot and one page more than sequences get: for padded rows.
+  const uint64_t slots = uint64_t(bounds.maxSequences) + 1, pageCount = uint64_t(bounds.kvPages) + 1;
+  const uint32_t stateCount = module.states() ? module.states()->size() : 0;
+  states.assign(stateCount, nullptr);
+  for (uint32_t i = 0; i < stateCount; ++i) {
+    const schema::State &state = *module.states()->Get(i);
+    const bool kv = state.kind() == schema::StateKind::kv;
+    const uint64_t bytes = state.bytes() * (kv ? pageCount : slots);
+    Status status = device.allocate(bytes, kv ? "KV pages" : "sequence state", &states[i]);
+    if (!status.ok())
+      return error(status.code(), "%s; in all %u sequences need %s of state and %u KV pages need %s", status.message().c_str(),
+                   bounds.maxSequences, bytesText(slots * model.slotBytes()).c_str(), bounds.kvPages,
+                   bytesText(pageCount * model.pageBytes()).c_str());
+    // Masked positions of a page are read and multiplied by zero: they must be finite. Memory fresh from the system is zero already.
+    if (kv && !device.readsHostMemory())
+      M1_TRY(device.clear(states[i], bytes));
+  }
+  ContextOptions contextOptions;
+  contextOptions.maxTokens = bounds.maxTokensPerStep;
+  contextOptions.maxSequences = std::min(bounds.maxSequences, bounds.maxTokensPerStep);
+  contextOptions.maxLogitRows = bounds.maxLogitRows;
+  contextOptions.maxPages = maxPages;
+  contextOptions.scratchSlot = bounds.maxSequences;
+  contextOptions.scratchPage = bounds.kvPages;
+  contextOptions.states = states;
+  M1_TRY(model.program().createContext(contextOptions, &context));
+  for (uint32_t i = bounds.maxSequences; i > 0; --i)
+    freeSlots.push_back(i - 1);
+  return Status();
+}
+
+Status Session::find(SequenceId id, Sequence **out) const {
+  auto found = sequences.find(id);
+  if (found == sequences.end())
+    return error(StatusCode::invalidArgument, "sequence %llu does not exist", (unsigned long long)id);
+  *out = &found->second;
+  return Status();
+}
+
+Status Session::create(SequenceId *out) {
+  if (freeSlots.empty())
+    return error(StatusCode::outOfMemory, "all %u sequences of the session are in use", bounds.maxSequences);
+  Sequence sequence;
+  sequence.slot = freeSlots.back();
+  freeSlots.pop_back();
+  *out = nextSequence++;
+  sequences.emplace(*out, std::move(sequence));
+  return Status();
+}
+
+Status Session::fork(SequenceId sourceId, SequenceId *out) {
+  Sequence *source = nullptr;
+  M1_TRY(find(sourceId, &source));
+  const bool partial = hasPages() && source->length % bounds.pageSize != 0;
+  if (partial && pages.free() == 0)
+    return error(StatusCode::outOfMemory, "no free KV page to fork sequence %llu: all %u are in use", (unsigned long long)sourceId,
+                 bounds.kvPages);
+  SequenceId id = 0;
+  M1_TRY(create(&id));
+  M1_TRY(find(sourceId, &source)); // creation may have moved it
+  Sequence &copy = sequences[id];
+  copy.length = source->length;
+  copy.pages = source->pages;
+  for (uint32_t page : copy.pages)
+    pages.share(page);
+  if (partial) {
+    pages.release(copy.pages.back());
+    copy.pages.back() = pages.take();
+  }
+  Status status;
+  for (uint32_t i = 0; i < states.size() && source->length > 0; ++i) {
+    const schema::State &state = *model.module().states()->Get(i);
+    const bool kv = state.kind() == schema::StateKind::kv;
+    if (kv && !partial)
+      continue;
+    char *base = static_cast<char *>(states[i]);
+    const uint64_t from = kv ? source->pages.back() : source->slot, to = kv ? copy.pages.back() : copy.slot;
+    status = model.device().copy(base + to * state.bytes(), base + from * state.bytes(), state.bytes());
+    if (!status.ok()) {
+      lost = true;
+      return status;
+    }
+  }
+  *out = id;
+  return Status();
+}
+
+void Session::releasePages(Sequence &sequence) {
+  for (uint32_t page : sequence.pages)
+    pages.release(page);
+  sequence.pages.clear();
+}
+
+Status Session::reset(SequenceId id) {
+  Sequence *sequence = nullptr;
+  M1_TRY(find(id, &sequence));
+  releasePages(*sequence);
+  sequence->length = 0; // the state starts from zero at position 0
+  return Status();
+}
+
+Status Session::destroy(SequenceId id) {
+  Sequence *sequence = nullptr;
+  M1_TRY(find(id, &sequence));
+  releasePages(*sequence);
+  freeSlots.push_back(sequence->slot);
+  sequences.erase(id);
+  return Status();
+}
+
+Status Session::length(SequenceId id, uint32_t *out) const {
+  Sequence *sequence = nullptr;
+  M1_TRY(find(id, &sequence));
+  *out = sequence->length;
+  return Status();
+}
+
+Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *outNewPages) {
+  if (lost)
+    return error(StatusCode::deviceError, "the session was lost by an earlier device error");
+  if (count == 0)
+    return error(StatusCode::invalidArgument, "a step without entries");
+  stepSequences.clear();
+  uint64_t tokens = 0, rows = 0, newPages = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    const BackendEntry &entry = entries[i];
+    Sequence *sequence = nullptr;
+    M1_TRY(find(entry.sequence, &sequence).prefixed(formatted("entry %u", i)));
+    if (entry.tokenCount == 0 || entry.logitCount > entry.tokenCount)
+      return error(StatusCode::invalidArgument, "entry %u: %u logits rows of %u tokens", i, entry.logitCount, entry.tokenCount);
+    if (uint64_t(sequence->length) + entry.tokenCount > bounds.maxContext)
+      return error(StatusCode::invalidArgument, "entry %u: %u tokens after %u: longer than the context of %u tokens%s", i,
+                   entry.tokenCount, sequence->length, bounds.maxContext,
+                   bounds.maxContext == model.module().max_positions() ? " that the model was compiled for" : "");
+    for (uint32_t j = 0; j < entry.tokenCount; ++j)
+      if (entry.tokens[j] < 0 || uint32_t(entry.tokens[j]) >= bounds.vocabulary)
+        return error(StatusCode::invalidArgument, "entry %u: token %u is %d, the vocabulary has ids 0 to %u", i, j, entry.tokens[j],
+                     bounds.vocabulary - 1);
+    tokens += entry.tokenCount;
+    rows += entry.logitCount;
+    if (hasPages())
+      newPages += pagesFor(sequence->length + entry.tokenCount) - sequence->pages.size();
+    stepSequences.push_back(sequence);
+  }
+  if (tokens > bounds.maxTokensPerStep)
+    return error(StatusCode::invalidArgument, "%llu tokens in one step: the session allows %u", (unsigned long long)tokens,
+                 bounds.maxTokensPerStep);
+  if (rows > bounds.maxLogitRows)
+    return error(StatusCode::invalidArgument, "%llu logits rows in one step: the session allows %u", (unsigned long long)rows,
+                 bounds.maxLogitRows);
+  // A sequence may occur once. Few entries, or as many as there are slots: mark slots.
+  std::vector<bool> seen(bounds.maxSequences);
+  for (uint32_t i = 0; i < count; ++i) {
+    if (seen[stepSequences[i]->slot])
+      return error(StatusCode::invalidArgument, "entry %u: sequence %llu occurs twice in one step", i,
+                   (unsigned long long)entries[i].sequence);
+    seen[stepSequences[i]->slot] = true;
+  }
+  if (newPages > pages.free())
+    return error(StatusCode::outOfMemory, "the step needs %llu more KV pages, but only %u of %u are free", (unsigned long long)newPages,
+                 pages.free(), bounds.kvPages);
+  *outNewPages = uint32_t(newPages);
+  return Status();
+}
+
+void Session::buildArrays(const BackendEntry *entries, uint32_t count) {
+  auto array = [&](schema::Port port) -> std::vector<int32_t> & { return arrays[size_t(port)]; };
+  for (std::vector<int32_t> &values : arrays)
+    values.clear();
+  array(schema::Port::block_tables).assign(size_t(count) * maxPages, int32_t(bounds.kvPages));
+  array(schema::Port::sequence_starts).push_back(0);
+  int32_t row = 0;
+  for (uint32_t i = 0; i < count; ++i) {
+    const BackendEntry &entry = entries[i];
+    const Sequence &sequence = *stepSequences[i];
+    for (uint32_t j = 0; j < entry.tokenCount; ++j) {
+      array(schema::Port::tokens).push_back(entry.tokens[j]);
+      array(schema::Port::positions).push_back(int32_t(sequence.length + j));
+      array(schema::Port::token_sequence).push_back(int32_t(i));
+    }
+    for (uint32_t j = entry.tokenCount - entry.logitCount; j < entry.tokenCount; ++j)
+      array(schema::Port::logit_rows).push_back(row + int32_t(j));
+    row += int32_t(entry.tokenCount);
+    array(schema::Port::sequence_starts).push_back(row);
+    array(schema::Port::slots).push_back(int32_t(sequence.slot));
+    array(schema::Port::context_lengths).push_back(int32_t(sequence.length + entry.tokenCount));
+    std::copy(sequence.pages.begin(), sequence.pages.end(),
+              array(schema::Port::block_tables).begin() + ptrdiff_t(size_t(i) * maxPages));
+  }
+  dims = {row, int(count), int(array(schema::Port::logit_rows).size()), int(maxPages)};
+}
+
+Status Session::step(const BackendEntry *entries, uint32_t count) {
+  uint32_t newPages = 0;
+  M1_TRY(validate(entries, count, &newPages));
+  uint64_t tokens = 0;
+  for (uint32_t i = 0; i < count; ++i)
+    tokens += entries[i].tokenCount;
+  int chosen = tokens == count ? model.functionFor("decode", count) : -1;
+  if (chosen < 0)
+    chosen = model.functionFor("prefill", uint32_t(tokens));
+  if (chosen < 0)
+    return error(StatusCode::unsupported, "the artifact has no function for a step of %llu tokens", (unsigned long long)tokens);
+
+  if (hasPages())
+    for (uint32_t i = 0; i < count; ++i)
+      while (stepSequences[i]->pages.size() < pagesFor(stepSequences[i]->length + entries[i].tokenCount))
+        stepSequences[i]->pages.push_back(pages.take());
+  buildArrays(entries, count);
+  function = uint32_t(chosen);
+
+  Step step;
+  step.function = function;
+  step.dims = dims;
+  for (uint32_t i = 0; i < inputPortCount; ++i)
+    step.arrays[i] = arrays[i].data();
+  step.profile = profile;
+  if (Status status = context->run(step); !status.ok()) {
+    lost = true;
+    return status;
+  }
+  for (uint32_t i = 0; i < count; ++i)
+    stepSequences[i]->length += entries[i].tokenCount;
+  return Status();
+}
+
+Status Session::sample(const SamplingRow *rows, uint32_t count, SampledToken *out) {
+  for (uint32_t i = 0; i < count; ++i)
+    if (rows[i].row >= logitRows())
+      return error(StatusCode::invalidArgument, "logits row %u of a step that has %u", rows[i].row, logitRows());
+  // The plan itself has found the likeliest tokens.
+  bool plain = true;
+  for (uint32_t i = 0; i < count; ++i)
+    plain &= rows[i].parameters.greedy() && !rows[i].wantLogprob && rows[i].parameters.topLogprobs == 0;
+  if (!plain)
+    return context->sample(rows, count, out);
+  std::vector<int32_t> tokens(logitRows());
+  M1_TRY(nextTokens(tokens.data()));
+  for (uint32_t i = 0; i < count; ++i) {
+    out[i] = SampledToken();
+    out[i].token = tokens[rows[i].row];
+  }
+  return Status();
+}
+
+Status Session::nextTokens(int32_t *out) {
+  Status status = context->finish(out);
+  lost |= !status.ok();
+  return status;
+}
+
+Status Session::logits(uint32_t first, uint32_t count, float *out) { return context->downloadLogits(first, count, out); }
+
+} // namespace m1rt

@@ -1,0 +1,91 @@
+// Sequences on a model: their state slots and KV pages, and steps over them.
+#ifndef M1RT_MODEL_SESSION_H
+#define M1RT_MODEL_SESSION_H
+
+#include "engine/backend.h"
+#include "model/model.h"
+#include "model/page_pool.h"
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+namespace m1rt {
+
+struct SessionOptions {
+  uint32_t maxSequences = 1;
+  uint32_t maxTokensPerStep = 512;
+  uint32_t maxContext = 0;   // 0: the model's max_positions, or less when kvPages holds less
+  uint32_t kvPages = 0;      // 0: enough for maxSequences sequences of maxContext tokens
+  uint32_t maxLogitRows = 0; // 0: the smaller of maxSequences and maxTokensPerStep
+};
+
+class Session final : public SequenceBackend {
+public:
+  static Status create(Model &model, const SessionOptions &options, std::unique_ptr<Session> *out);
+  ~Session() override;
+  Session(const Session &) = delete;
+  Session &operator=(const Session &) = delete;
+
+  BackendLimits limits() const override { return bounds; }
+  uint32_t freePages() const override { return pages.free(); }
+  uint32_t usedSequences() const { return uint32_t(sequences.size()); }
+
+  Status create(SequenceId *out) override;
+  Status fork(SequenceId source, SequenceId *out) override;
+  Status reset(SequenceId sequence);
+  Status destroy(SequenceId sequence) override;
+  Status length(SequenceId sequence, uint32_t *out) const;
+
+  Status step(const BackendEntry *entries, uint32_t count) override;
+  Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out) override;
+  /// Of the last step: the likeliest token of every logits row; logits rows [first, first + count).
+  Status nextTokens(int32_t *out);
+  Status logits(uint32_t first, uint32_t count, float *out);
+  uint32_t logitRows() const { return uint32_t(dims.logit_rows); }
+
+  /// When set, every step fills it with the times of its commands.
+  void setProfile(std::vector<CommandTime> *profile) { this->profile = profile; }
+  /// Index into Target.functions of the last step.
+  uint32_t lastFunction() const { return function; }
+
+private:
+  struct Sequence {
+    uint32_t slot = 0;
+    uint32_t length = 0;
+    std::vector<uint32_t> pages;
+  };
+
+  Session(Model &model, const SessionOptions &options, const BackendLimits &bounds)
+      : model(model), options(options), bounds(bounds), pages(bounds.kvPages) {}
+  Status allocate();
+  Status find(SequenceId id, Sequence **out) const;
+  Status validate(const BackendEntry *entries, uint32_t count, uint32_t *outNewPages);
+  void buildArrays(const BackendEntry *entries, uint32_t count);
+  void releasePages(Sequence &sequence);
+  uint32_t pagesFor(uint32_t length) const { return (length + bounds.pageSize - 1) / bounds.pageSize; }
+
+  Model &model;
+  SessionOptions options;
+  BackendLimits bounds;
+  uint32_t maxPages = 0; // row stride of block tables
+  bool hasPages() const { return model.pageBytes() > 0; }
+
+  std::vector<void *> states; // of each of Module.states: slots or pages, the last one for padding
+  std::unique_ptr<Context> context;
+
+  PagePool pages;
+  std::vector<uint32_t> freeSlots;
+  mutable std::unordered_map<SequenceId, Sequence> sequences;
+  SequenceId nextSequence = 1;
+
+  std::vector<int32_t> arrays[inputPortCount];
+  std::vector<Sequence *> stepSequences; // of the entries of the step at hand
+  m1_dims dims = {};
+  uint32_t function = 0;
+  std::vector<CommandTime> *profile = nullptr;
+  bool lost = false; // the device failed
+};
+
+} // namespace m1rt
+
+#endif
