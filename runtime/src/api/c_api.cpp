@@ -6,10 +6,14 @@
 
 using namespace m1rt;
 
+// Stands for any failure whose own status found no memory; never freed.
+static m1_status noMemoryForStatus{Status(StatusCode::outOfMemory, "out of host memory")};
+
 m1_status *m1rt::toC(Status status) {
   if (status.ok())
     return nullptr;
-  return new (std::nothrow) m1_status{std::move(status)};
+  m1_status *owned = new (std::nothrow) m1_status{std::move(status)};
+  return owned ? owned : &noMemoryForStatus;
 }
 
 extern "C" {
@@ -18,7 +22,10 @@ m1_status_code m1_status_get_code(const m1_status *status) {
   return status ? m1_status_code(status->status.code()) : M1_STATUS_OK;
 }
 const char *m1_status_message(const m1_status *status) { return status ? status->status.message().c_str() : ""; }
-void m1_status_destroy(m1_status *status) { delete status; }
+void m1_status_destroy(m1_status *status) {
+  if (status != &noMemoryForStatus)
+    delete status;
+}
 
 const char *m1_runtime_version(void) { return M1_VERSION; }
 
