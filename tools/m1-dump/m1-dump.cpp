@@ -1,0 +1,119 @@
+// Shows what an artifact holds.
+#include "describe.h"
+#include "tool.h"
+#include <CLI/CLI.hpp>
+
+using namespace m1rt;
+using Json = nlohmann::ordered_json;
+
+namespace {
+
+std::string size(const Json &bytes) { return bytesText(bytes.get<uint64_t>()); }
+const char *string(const Json &value) { return value.get_ref<const std::string &>().c_str(); }
+unsigned number(const Json &value) { return value.get<unsigned>(); }
+
+void printTarget(const Json &target) {
+  std::printf("\ntarget %s", string(target["name"]));
+  if (!target["cpu"].get_ref<const std::string &>().empty())
+    std::printf(", --cpu %s", string(target["cpu"]));
+  std::printf("\n");
+  if (!target["cpu_features"].empty()) {
+    std::printf("  needs");
+    for (const Json &feature : target["cpu_features"])
+      std::printf(" %s", string(feature));
+    std::printf("\n");
+  }
+  for (size_t i = 0; i < target["code"].size(); ++i) {
+    const Json &code = target["code"][i];
+    std::printf("  code %zu: %s %s, %s, sha256 %s\n", i, string(code["format"]), string(code["chip"]), size(code["bytes"]).c_str(),
+                string(code["sha256"]));
+  }
+  std::printf("  kernels\n");
+  for (const Json &kernel : target["kernels"]) {
+    std::printf("    %-56s %10s  %s", string(kernel["symbol"]), kernel["bytes"].is_null() ? "-" : size(kernel["bytes"]).c_str(),
+                string(kernel["origin"]));
+    if (number(kernel["block_size"]))
+      std::printf(", block %u, shared %s", number(kernel["block_size"]), size(kernel["shared_bytes"]).c_str());
+    std::printf("\n");
+  }
+  for (const Json &function : target["functions"]) {
+    std::printf("  entry point %s: %zu commands; arenas %s a token, %s a logits row, %s workspace", string(function["name"]),
+                function["commands"].size(), size(function["temporary_bytes_per_row"]).c_str(),
+                size(function["row_temporary_bytes_per_row"]).c_str(), size(function["workspace_bytes"]).c_str());
+    if (number(function["max_rows"]))
+      std::printf("; for up to %u tokens", number(function["max_rows"]));
+    std::printf("\n");
+    for (size_t i = 0; i < function["commands"].size(); ++i) {
+      const Json &command = function["commands"][i];
+      std::printf("    %4zu %s %s", i, string(command["command"]), string(command["name"]));
+      if (command.contains("kernel"))
+        std::printf("  %s [%u x %s/%u]", string(command["kernel"]), number(command["grid_x"]), string(command["rows"]),
+                    number(command["rows_per_group"]));
+      else
+        std::printf("  [%s, %u, %u]", string(command["rows"]), number(command["n"]), number(command["k"]));
+      for (const Json &operand : command["operands"])
+        std::printf(" %s", string(operand));
+      std::printf("\n");
+    }
+  }
+}
+
+void print(const Json &json) {
+  const Json &header = json["header"];
+  std::printf("%s: %s\n", string(json["path"]), size(json["bytes"]).c_str());
+  std::printf("header: version %u, %s digested, sha256 %s\n", number(header["version"]), size(header["digested_bytes"]).c_str(),
+              string(header["sha256"]));
+  std::printf("module: %s at %llu, producer %s\n", size(header["module_bytes"]).c_str(),
+              header["module_offset"].get<unsigned long long>(), string(json["producer"]));
+  std::printf("model: %s, vocabulary %u, hidden %u, %u layers, up to %u positions\n", string(json["architecture"]),
+              number(json["vocab_size"]), number(json["hidden_size"]), number(json["layers"]), number(json["max_positions"]));
+  std::printf("types: activations %s, state %s, kv %s\n", string(json["activation_type"]), string(json["state_type"]),
+              string(json["kv_type"]));
+  std::printf("tokens: bos %d, eos %s\n", json["bos_id"].get<int>(), json["eos_ids"].dump().c_str());
+  for (auto &[key, value] : json["properties"].items())
+    std::printf("property %s: %s\n", key.c_str(), string(value));
+  if (json.contains("tokenizer"))
+    std::printf("tokenizer: %s, chat template %s\n", size(json["tokenizer"]["bytes"]).c_str(),
+                size(json["tokenizer"]["chat_template_bytes"]).c_str());
+  for (const Json &target : json["targets"])
+    printTarget(target);
+  std::printf("\nstates: %s a sequence, %s a KV page of %u positions\n", size(json["slot_bytes"]).c_str(),
+              size(json["page_bytes"]).c_str(), number(json["page_size"]));
+  for (const Json &state : json["states"])
+    std::printf("  %-32s %-5s %-24s %s\n", string(state["name"]), string(state["kind"]), string(state["type"]),
+                size(state["bytes"]).c_str());
+  for (const Json &file : json["external_files"])
+    std::printf("external file %s: %s, sha256 %s\n", string(file["name"]), size(file["bytes"]).c_str(), string(file["sha256"]));
+  std::printf("\nweights: %zu, %s\n", json["weights"].size(), size(json["weight_bytes"]).c_str());
+  for (const Json &weight : json["weights"])
+    std::printf("  %-56s %-20s %10s  %s\n", string(weight["name"]), string(weight["type"]), size(weight["bytes"]).c_str(),
+                string(weight["where"]));
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  std::string path;
+  bool asJson = false;
+  CLI::App app{"Shows what a compiled model (.m1a) holds: header, targets, entry points, plan, kernels, arenas, weights, digests.", "m1-dump"};
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.set_version_flag("--version", std::string("m1-dump ") + M1_VERSION);
+  app.footer("Example:\n  m1-dump model.m1a --json | python3 -m json.tool");
+  app.add_option("artifact", path, "The compiled model")->required()->type_name("OUT.m1a");
+  app.add_flag("--json", asJson, "Print JSON");
+  CLI11_PARSE(app, argc, argv);
+
+  ArtifactOptions options;
+  options.openExternalFiles = false;
+  std::unique_ptr<Artifact> artifact;
+  if (Status status = Artifact::open(path, options, &artifact); !status.ok())
+    return m1tool::fail("m1-dump", status);
+  Json json = m1tool::describe(*artifact);
+  if (asJson)
+    std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
+  else
+    print(json);
+  if (std::fflush(stdout) != 0)
+    return m1tool::fail("m1-dump", error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno)));
+  return 0;
+}
