@@ -1,0 +1,150 @@
+#include "tokenizer/byte_pair.h"
+
+#include <algorithm>
+#include <functional>
+
+namespace m1rt {
+namespace {
+constexpr uint32_t kNoRank = 0xFFFFFFFF;
+// Up to here a linear search for the best pair beats the heap.
+constexpr size_t kShortPiece = 64;
+} // namespace
+
+bool BytePairEncoder::encodeByMerging(std::string_view piece, uint64_t hash, BytePairScratch &scratch,
+                                      std::vector<int32_t> &ids, size_t &missing) const {
+  using Scratch = BytePairScratch;
+  if (piece.size() > Scratch::kCachedBytes)
+    return merge(piece, scratch, ids, missing);
+  Scratch::CacheEntry &entry = scratch.cache[(hash >> 20) % Scratch::kCacheEntries];
+  if (entry.size == piece.size() && std::memcmp(entry.bytes, piece.data(), piece.size()) == 0) {
+    ids.insert(ids.end(), entry.ids, entry.ids + entry.count);
+    return true;
+  }
+  size_t before = ids.size();
+  if (!merge(piece, scratch, ids, missing))
+    return false;
+  size_t count = ids.size() - before;
+  if (count <= Scratch::kCachedIds) {
+    entry.size = static_cast<uint8_t>(piece.size());
+    entry.count = static_cast<uint8_t>(count);
+    std::memcpy(entry.bytes, piece.data(), piece.size());
+    std::copy(ids.begin() + before, ids.end(), entry.ids);
+  }
+  return true;
+}
+
+bool BytePairEncoder::merge(std::string_view piece, BytePairScratch &s, std::vector<int32_t> &ids,
+                            size_t &missing) const {
+  s.symbols.clear();
+  bool afterUnknown = false;
+  for (size_t i = 0; i < piece.size(); ++i) {
+    int32_t id = tables.byteIds[static_cast<unsigned char>(piece[i])];
+    if (id < 0) {
+      if (tables.unknownId < 0) {
+        missing = i;
+        return false;
+      }
+      if (!(afterUnknown && tables.fuseUnknown))
+        s.symbols.push_back(static_cast<uint32_t>(tables.unknownId));
+      afterUnknown = true;
+      continue;
+    }
+    afterUnknown = false;
+    s.symbols.push_back(static_cast<uint32_t>(id));
+  }
+  size_t n = s.symbols.size();
+  s.ranks.assign(n, kNoRank);
+  s.merged.resize(n);
+  for (size_t i = 0; i + 1 < n; ++i)
+    if (const auto *m = tables.findMerge(s.symbols[i], s.symbols[i + 1])) {
+      s.ranks[i] = m->rank;
+      s.merged[i] = m->merged;
+    }
+  if (n <= kShortPiece)
+    mergeShort(s);
+  else
+    mergeLong(s);
+  ids.insert(ids.end(), s.symbols.begin(), s.symbols.end());
+  return true;
+}
+
+// ranks[i] is the rank of the pair (i, i + 1); the lowest, and of equal ones the leftmost, merges first.
+void BytePairEncoder::mergeShort(BytePairScratch &s) const {
+  uint32_t *symbols = s.symbols.data(), *ranks = s.ranks.data(), *merged = s.merged.data();
+  size_t n = s.symbols.size();
+  auto rankPair = [&](size_t i) {
+    const auto *m = i + 1 < n ? tables.findMerge(symbols[i], symbols[i + 1]) : nullptr;
+    ranks[i] = m ? m->rank : kNoRank;
+    if (m)
+      merged[i] = m->merged;
+  };
+  while (n > 1) {
+    size_t best = 0;
+    for (size_t i = 1; i + 1 < n; ++i)
+      if (ranks[i] < ranks[best])
+        best = i;
+    if (ranks[best] == kNoRank)
+      break;
+    symbols[best] = merged[best];
+    size_t tail = n - best - 2;
+    std::memmove(symbols + best + 1, symbols + best + 2, tail * sizeof *symbols);
+    std::memmove(ranks + best + 1, ranks + best + 2, tail * sizeof *ranks);
+    std::memmove(merged + best + 1, merged + best + 2, tail * sizeof *merged);
+    --n;
+    rankPair(best);
+    if (best > 0)
+      rankPair(best - 1);
+  }
+  s.symbols.resize(n);
+}
+
+// A heap of (rank, position) over a linked list. An entry whose rank is no longer that of its position is
+// stale.
+void BytePairEncoder::mergeLong(BytePairScratch &s) const {
+  uint32_t n = static_cast<uint32_t>(s.symbols.size());
+  constexpr uint32_t none = kNoRank;
+  s.next.resize(n);
+  s.previous.resize(n);
+  s.heap.clear();
+  for (uint32_t i = 0; i < n; ++i) {
+    s.next[i] = i + 1 < n ? i + 1 : none;
+    s.previous[i] = i > 0 ? i - 1 : none;
+    if (s.ranks[i] != kNoRank)
+      s.heap.push_back(static_cast<uint64_t>(s.ranks[i]) << 32 | i);
+  }
+  std::make_heap(s.heap.begin(), s.heap.end(), std::greater<>());
+  auto rankPair = [&](uint32_t i) {
+    s.ranks[i] = kNoRank;
+    if (s.next[i] == none)
+      return;
+    if (const auto *m = tables.findMerge(s.symbols[i], s.symbols[s.next[i]])) {
+      s.ranks[i] = m->rank;
+      s.merged[i] = m->merged;
+      s.heap.push_back(static_cast<uint64_t>(m->rank) << 32 | i);
+      std::push_heap(s.heap.begin(), s.heap.end(), std::greater<>());
+    }
+  };
+  while (!s.heap.empty()) {
+    std::pop_heap(s.heap.begin(), s.heap.end(), std::greater<>());
+    uint64_t top = s.heap.back();
+    s.heap.pop_back();
+    uint32_t i = static_cast<uint32_t>(top);
+    if (s.ranks[i] != static_cast<uint32_t>(top >> 32))
+      continue;
+    uint32_t absorbed = s.next[i];
+    s.symbols[i] = s.merged[i];
+    s.ranks[absorbed] = kNoRank;
+    s.next[i] = s.next[absorbed];
+    if (s.next[i] != none)
+      s.previous[s.next[i]] = i;
+    rankPair(i);
+    if (s.previous[i] != none)
+      rankPair(s.previous[i]);
+  }
+  size_t out = 0;
+  for (uint32_t i = 0; i != none; i = s.next[i])
+    s.symbols[out++] = s.symbols[i];
+  s.symbols.resize(out);
+}
+
+} // namespace m1rt

@@ -1,0 +1,328 @@
+#include "tokenizer/pre_tokenizer.h"
+
+#include <algorithm>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+namespace m1rt {
+
+using namespace tokenizer_format;
+
+// ---- Translation of Oniguruma's syntax
+// -------------------------------------------------------------------------------
+
+bool translateRegex(std::string_view pattern, std::string &out, std::string &error) {
+  // PCRE2's \s has U+180E, which is not White_Space; its \w has no marks.
+  constexpr std::string_view spaceSet = R"(\t-\r\x{85}\p{Z})", wordSet = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})";
+  auto fail = [&](const std::string &what, size_t at) {
+    error = "regular expression uses " + what + " at offset " + std::to_string(at) +
+            ", which is not supported: " + std::string(pattern);
+    return false;
+  };
+  out.clear();
+  bool inClass = false;
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    char c = pattern[i];
+    if (c == '\\') {
+      if (i + 1 == pattern.size())
+        return fail("a trailing backslash", i);
+      char e = pattern[++i];
+      switch (e) {
+      case 's':
+        out += inClass ? std::string(spaceSet) : "[" + std::string(spaceSet) + "]";
+        break;
+      case 'w':
+        out += inClass ? std::string(wordSet) : "[" + std::string(wordSet) + "]";
+        break;
+      case 'S':
+      case 'W':
+        if (inClass)
+          return fail(std::string("\\") + e + " inside a character class", i - 1);
+        out += "[^" + std::string(e == 'S' ? spaceSet : wordSet) + "]";
+        break;
+      case 'u': { // \uHHHH
+        size_t digits =
+            std::min(pattern.size(), pattern.find_first_not_of("0123456789abcdefABCDEF", i + 1)) - (i + 1);
+        if (digits < 4)
+          return fail("\\u without four hexadecimal digits", i - 1);
+        out += "\\x{" + std::string(pattern.substr(i + 1, 4)) + "}";
+        i += 4;
+        break;
+      }
+      // Other meanings in Ruby's syntax than in PCRE2.
+      case 'h':
+      case 'H':
+      case 'R':
+      case 'X':
+      case 'k':
+      case 'g':
+      case 'G':
+      case 'K':
+      case 'Z':
+      case 'y':
+      case 'Y':
+      case 'O':
+      case 'N':
+      case 'M':
+      case 'C':
+      case 'c':
+        return fail(std::string("\\") + e, i - 1);
+      default:
+        out += c;
+        out += e;
+        if ((e == 'p' || e == 'P' || e == 'x') && i + 1 < pattern.size() && pattern[i + 1] == '{')
+          while (i + 1 < pattern.size() && out.back() != '}')
+            out += pattern[++i];
+      }
+      continue;
+    }
+    if (inClass) {
+      if (c == '[')
+        return fail("a character class inside a character class", i);
+      if (c == '&' && i + 1 < pattern.size() && pattern[i + 1] == '&')
+        return fail("a class intersection (&&)", i);
+      if (c == ']')
+        inClass = false;
+      out += c;
+      continue;
+    }
+    if (c == '[') {
+      inClass = true;
+      out += c;
+      if (i + 1 < pattern.size() && pattern[i + 1] == '^')
+        out += pattern[++i];
+      if (i + 1 < pattern.size() && pattern[i + 1] == ']') // a literal bracket
+        out += "\\]", ++i;
+      continue;
+    }
+    if (c == '(' && i + 1 < pattern.size() && pattern[i + 1] == '?') {
+      size_t j = i + 2;
+      while (j < pattern.size() &&
+             (pattern[j] == 'i' || pattern[j] == 'm' || pattern[j] == 'x' || pattern[j] == '-'))
+        if (pattern[j++] == 'm') // Ruby's m is PCRE2's s
+          return fail("the option m", j - 1);
+    }
+    if (c == '}' && i + 1 < pattern.size() &&
+        pattern[i + 1] == '+') // a repeat of a repeat in Ruby, possessive in PCRE2
+      return fail("'+' after an interval", i + 1);
+    out += c;
+  }
+  return true;
+}
+
+// ---- Regex
+// -----------------------------------------------------------------------------------------------------------
+
+std::unique_ptr<Regex> Regex::compile(std::string_view pattern, std::string &error) {
+  std::string translated;
+  if (!translateRegex(pattern, translated, error))
+    return nullptr;
+  int code = 0;
+  PCRE2_SIZE offset = 0;
+  pcre2_code *compiled =
+      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK, &code, &offset, nullptr);
+  if (!compiled) {
+    unsigned char message[256];
+    pcre2_get_error_message(code, message, sizeof message);
+    error = "regular expression does not compile: " + std::string(reinterpret_cast<char *>(message)) + ": " +
+            std::string(pattern);
+    return nullptr;
+  }
+  std::unique_ptr<Regex> regex(new Regex);
+  regex->code = compiled;
+  // Without JIT support PCRE2 interprets: slower, the same matches.
+  regex->jit = pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE) == 0;
+  return regex;
+}
+
+Regex::~Regex() { pcre2_code_free(static_cast<pcre2_code *>(code)); }
+
+bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::string &error) const {
+  const pcre2_code *re = static_cast<const pcre2_code *>(code);
+  std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data *)> data(pcre2_match_data_create(1, nullptr),
+                                                                       pcre2_match_data_free);
+  auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  size_t at = 0, lastEnd = std::string_view::npos;
+  while (at <= text.size()) {
+    int rc = jit ? pcre2_jit_match(re, subject, text.size(), at, 0, data.get(), nullptr)
+                 : pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(), nullptr);
+    if (rc == PCRE2_ERROR_NOMATCH)
+      return true;
+    if (jit && rc == PCRE2_ERROR_JIT_STACKLIMIT)
+      rc = pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data.get(), nullptr);
+    if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) {
+      unsigned char message[256];
+      pcre2_get_error_message(rc, message, sizeof message);
+      error = "pre-tokeniser: " + std::string(reinterpret_cast<char *>(message)) + " at byte " +
+              std::to_string(at);
+      return false;
+    }
+    if (rc == PCRE2_ERROR_NOMATCH)
+      return true;
+    const PCRE2_SIZE *ovector = pcre2_get_ovector_pointer(data.get());
+    size_t begin = ovector[0], end = ovector[1];
+    if (end > begin) {
+      matches.push_back({begin, end});
+      at = lastEnd = end;
+      continue;
+    }
+    // An empty match counts unless it touches the match before; the search goes on behind the next character.
+    if (begin != lastEnd)
+      matches.push_back({begin, begin});
+    at = begin;
+    if (at == text.size())
+      return true;
+    decodeUtf8(text.data(), at);
+  }
+  return true;
+}
+
+// ---- Stages
+// ----------------------------------------------------------------------------------------------------------
+
+bool PreTokenizer::addSplit(std::string_view pattern, bool isRegex, SplitBehavior behavior, bool invert,
+                            bool allowMatchers, std::string &error) {
+  Stage stage;
+  stage.kind = isRegex ? StageKind::splitRegex : StageKind::splitLiteral;
+  stage.behavior = behavior;
+  stage.invert = invert;
+  if (isRegex) {
+    // The known patterns match everywhere, so inverting or joining pieces would make other pieces of them.
+    if (allowMatchers && !invert && behavior == SplitBehavior::isolated)
+      stage.known = knownPattern(pattern);
+    if (stage.known == KnownPattern::none && !(stage.regex = Regex::compile(pattern, error)))
+      return false;
+  } else {
+    if (pattern.empty()) {
+      error = "pre-tokeniser: Split by an empty string";
+      return false;
+    }
+    stage.literal = pattern;
+  }
+  stages.push_back(std::move(stage));
+  return true;
+}
+
+void PreTokenizer::addPrefixSpace() {
+  Stage stage;
+  stage.kind = StageKind::prefixSpace;
+  stages.push_back(std::move(stage));
+}
+
+KnownPattern PreTokenizer::onlyMatcher() const {
+  return stages.size() == 1 ? stages[0].known : KnownPattern::none;
+}
+
+namespace {
+
+struct Part {
+  size_t begin, end;
+  bool isMatch;
+};
+
+// What tokenizers calls SplitDelimiterBehavior: joins or drops the parts, which cover the text in order.
+void applyBehavior(SplitBehavior behavior, std::vector<Part> &parts) {
+  std::vector<Part> out;
+  bool previous = false;
+  switch (behavior) {
+  case SplitBehavior::isolated:
+    return;
+  case SplitBehavior::removed:
+    for (const Part &p : parts)
+      if (!p.isMatch)
+        out.push_back(p);
+    break;
+  case SplitBehavior::contiguous:
+    for (const Part &p : parts) {
+      if (!out.empty() && out.back().isMatch == p.isMatch)
+        out.back().end = p.end;
+      else
+        out.push_back(p);
+    }
+    break;
+  case SplitBehavior::mergedWithPrevious:
+    for (const Part &p : parts) {
+      if (p.isMatch && !previous && !out.empty())
+        out.back().end = p.end;
+      else
+        out.push_back(p);
+      previous = p.isMatch;
+    }
+    break;
+  case SplitBehavior::mergedWithNext:
+    for (size_t i = parts.size(); i-- > 0;) {
+      const Part &p = parts[i];
+      if (p.isMatch && !previous && !out.empty())
+        out.back().begin = p.begin;
+      else
+        out.push_back(p);
+      previous = p.isMatch;
+    }
+    std::reverse(out.begin(), out.end());
+    break;
+  }
+  parts = std::move(out);
+}
+
+} // namespace
+
+bool PreTokenizer::split(std::string_view text, Pieces &pieces, std::string &error) const {
+  pieces.views.assign(1, text);
+  std::vector<std::string_view> cut;
+  std::vector<Regex::Span> matches;
+  std::vector<Part> parts;
+  PatternMatcher matcher;
+  for (const Stage &stage : stages) {
+    cut.clear();
+    for (std::string_view piece : pieces.views) {
+      if (stage.kind == StageKind::prefixSpace) {
+        if (!piece.empty() && piece[0] != ' ') {
+          pieces.storage.push_back(std::make_unique<std::string>(" "));
+          pieces.storage.back()->append(piece);
+          piece = *pieces.storage.back();
+        }
+        cut.push_back(piece);
+        continue;
+      }
+      if (stage.known != KnownPattern::none) {
+        for (size_t at = 0; at < piece.size();) {
+          size_t end = stage.known == KnownPattern::gpt2
+                           ? matcher.gpt2(piece, at)
+                           : matcher.llama3(piece, at, stage.known == KnownPattern::llama3 ? 3 : 1);
+          cut.push_back(piece.substr(at, end - at));
+          at = end;
+        }
+        continue;
+      }
+      matches.clear();
+      if (stage.regex) {
+        if (!stage.regex->findAll(piece, matches, error))
+          return false;
+      } else {
+        for (size_t at = 0; (at = piece.find(stage.literal, at)) != std::string_view::npos;
+             at += stage.literal.size())
+          matches.push_back({at, at + stage.literal.size()});
+      }
+      parts.clear();
+      size_t done = 0;
+      for (const Regex::Span &m : matches) {
+        if (m.begin > done)
+          parts.push_back({done, m.begin, stage.invert});
+        parts.push_back({m.begin, m.end, !stage.invert});
+        done = m.end;
+      }
+      if (done < piece.size())
+        parts.push_back({done, piece.size(), stage.invert});
+      applyBehavior(stage.behavior, parts);
+      for (const Part &p : parts)
+        if (p.end > p.begin)
+          cut.push_back(piece.substr(p.begin, p.end - p.begin));
+    }
+    pieces.views.swap(cut);
+  }
+  return true;
+}
+
+} // namespace m1rt

@@ -1,0 +1,321 @@
+#include "tokenizer/tokenizer.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace m1rt {
+
+using namespace tokenizer_format;
+
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the prepared format is little-endian");
+
+namespace {
+
+const char *const kSectionNames[] = {"settings",   "tokenOffsets", "tokenBytes", "tokenFlags",
+                                     "pieceSlots", "mergeSlots",   "byteIds",    "addedTokens",
+                                     "stages",     "strings",      "prefixIds",  "suffixIds"};
+static_assert(sizeof kSectionNames / sizeof *kSectionNames == static_cast<size_t>(Section::count), "");
+
+bool isPowerOfTwo(size_t n) { return n && (n & (n - 1)) == 0; }
+
+} // namespace
+
+std::unique_ptr<Tokenizer> Tokenizer::load(std::string_view prepared, std::string &error,
+                                           TokenizerOptions options) {
+  std::unique_ptr<Tokenizer> tokenizer(new Tokenizer);
+  if (!tokenizer->bindSections(prepared, error) || !tokenizer->bindText(options, error)) {
+    error = "prepared tokenizer: " + error;
+    return nullptr;
+  }
+  return tokenizer;
+}
+
+bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
+  FileHeader header;
+  if (prepared.size() < sizeof header) {
+    error = "truncated: " + std::to_string(prepared.size()) + " bytes";
+    return false;
+  }
+  if (reinterpret_cast<uintptr_t>(prepared.data()) % 8) {
+    error = "not at an address that is a multiple of 8";
+    return false;
+  }
+  std::memcpy(&header, prepared.data(), sizeof header);
+  if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0) {
+    error = "wrong magic bytes";
+    return false;
+  }
+  if (header.version != kVersion) {
+    error = "version " + std::to_string(header.version) + ", this program reads version " +
+            std::to_string(kVersion);
+    return false;
+  }
+  constexpr size_t count = static_cast<size_t>(Section::count);
+  if (header.size != prepared.size() || header.sectionCount != count ||
+      prepared.size() < sizeof header + count * sizeof(SectionEntry)) {
+    error = "truncated: " + std::to_string(prepared.size()) + " of " + std::to_string(header.size) + " bytes";
+    return false;
+  }
+  constexpr size_t itemSizes[count] = {
+      sizeof(Settings), 4, 1, 1, sizeof(PieceSlot), sizeof(MergeSlot), 4, sizeof(AddedToken),
+      sizeof(Stage),    1, 4, 4};
+  for (size_t i = 0; i < count; ++i) {
+    SectionEntry entry;
+    std::memcpy(&entry, prepared.data() + sizeof header + i * sizeof entry, sizeof entry);
+    if (entry.section != i || entry.offset % 8 || entry.offset > prepared.size() ||
+        entry.size > prepared.size() - entry.offset || entry.size % itemSizes[i]) {
+      error = std::string("section ") + kSectionNames[i] + " lies outside the file";
+      return false;
+    }
+    sections[i] = {prepared.data() + entry.offset, static_cast<size_t>(entry.size)};
+  }
+
+  auto inconsistent = [&](Section s) {
+    error = std::string("section ") + kSectionNames[static_cast<size_t>(s)] + " is inconsistent";
+    return false;
+  };
+  size_t n = 0;
+  const Settings *settings = section<Settings>(Section::settings, n);
+  if (n != 1 || settings->vocabSize >= 0x7FFFFFFF)
+    return inconsistent(Section::settings);
+  tables.vocabSize = settings->vocabSize;
+  tables.longestPiece = settings->longestPiece;
+  tables.unknownId = settings->unknownId;
+  tables.fuseUnknown = settings->flags & fuseUnknown;
+  composeNfc = settings->flags & tokenizer_format::composeNfc;
+  auto isToken = [&](uint32_t id) { return id < tables.vocabSize; };
+  if (tables.unknownId != -1 && !isToken(static_cast<uint32_t>(tables.unknownId)))
+    return inconsistent(Section::settings);
+
+  tables.tokenOffsets = section<uint32_t>(Section::tokenOffsets, n);
+  size_t bytes = 0;
+  tables.tokenBytes = section<char>(Section::tokenBytes, bytes);
+  if (n != static_cast<size_t>(tables.vocabSize) + 1 || tables.tokenOffsets[0] != 0 ||
+      tables.tokenOffsets[n - 1] > bytes || !std::is_sorted(tables.tokenOffsets, tables.tokenOffsets + n))
+    return inconsistent(Section::tokenOffsets);
+  tables.tokenFlags = section<uint8_t>(Section::tokenFlags, n);
+  if (n != tables.vocabSize)
+    return inconsistent(Section::tokenFlags);
+
+  // A table without a free slot would make a search endless.
+  tables.pieceSlots = section<PieceSlot>(Section::pieceSlots, n);
+  bool free = false;
+  for (size_t i = 0; i < n; ++i) {
+    free |= tables.pieceSlots[i].id == kEmpty;
+    if (tables.pieceSlots[i].id != kEmpty && !isToken(tables.pieceSlots[i].id))
+      return inconsistent(Section::pieceSlots);
+  }
+  if (!isPowerOfTwo(n) || !free)
+    return inconsistent(Section::pieceSlots);
+  tables.pieceMask = static_cast<uint32_t>(n - 1);
+  tables.mergeSlots = section<MergeSlot>(Section::mergeSlots, n);
+  free = false;
+  for (size_t i = 0; i < n; ++i) {
+    free |= tables.mergeSlots[i].merged == kEmpty;
+    if (tables.mergeSlots[i].merged != kEmpty && !isToken(tables.mergeSlots[i].merged))
+      return inconsistent(Section::mergeSlots);
+  }
+  if (!isPowerOfTwo(n) || !free)
+    return inconsistent(Section::mergeSlots);
+  tables.mergeMask = static_cast<uint32_t>(n - 1);
+  tables.byteIds = section<int32_t>(Section::byteIds, n);
+  if (n != 256 || !std::all_of(tables.byteIds, tables.byteIds + 256,
+                               [&](int32_t id) { return id == -1 || isToken(static_cast<uint32_t>(id)); }))
+    return inconsistent(Section::byteIds);
+
+  for (auto [s, ids] :
+       {std::make_pair(Section::prefixIds, &prefixIds), std::make_pair(Section::suffixIds, &suffixIds)}) {
+    const int32_t *first = section<int32_t>(s, n);
+    if (!std::all_of(first, first + n, [&](int32_t id) { return isToken(static_cast<uint32_t>(id)); }))
+      return inconsistent(s);
+    ids->assign(first, first + n);
+  }
+  return true;
+}
+
+bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
+  size_t stringBytes = 0, n = 0;
+  const char *strings = section<char>(Section::strings, stringBytes);
+  auto inside = [&](uint32_t offset, uint32_t size) {
+    return offset <= stringBytes && size <= stringBytes - offset;
+  };
+  const AddedToken *added = section<AddedToken>(Section::addedTokens, n);
+  for (size_t i = 0; i < n; ++i) {
+    if (added[i].id >= tables.vocabSize || !inside(added[i].contentOffset, added[i].contentSize)) {
+      error = "added token " + std::to_string(i) + " is inconsistent";
+      return false;
+    }
+    (added[i].flags & addedNormalized ? normalizedTokens : rawTokens)
+        .add({strings + added[i].contentOffset, added[i].contentSize}, added[i].id, added[i].flags);
+  }
+  const Stage *stages = section<Stage>(Section::stages, n);
+  for (size_t i = 0; i < n; ++i) {
+    const Stage &s = stages[i];
+    if (s.kind > StageKind::prefixSpace || s.behavior > SplitBehavior::contiguous ||
+        !inside(s.patternOffset, s.patternSize)) {
+      error = "pre-tokeniser stage " + std::to_string(i) + " is inconsistent";
+      return false;
+    }
+    if (s.kind == StageKind::prefixSpace)
+      preTokenizer.addPrefixSpace();
+    else if (!preTokenizer.addSplit({strings + s.patternOffset, s.patternSize},
+                                    s.kind == StageKind::splitRegex, s.behavior, s.invert != 0,
+                                    !options.alwaysRegex, error))
+      return false;
+  }
+  return true;
+}
+
+// ---- Encoding
+// --------------------------------------------------------------------------------------------------------
+
+std::unique_ptr<BytePairScratch> Tokenizer::takeScratch() const {
+  std::lock_guard<std::mutex> lock(scratchMutex);
+  if (scratchPool.empty())
+    return std::make_unique<BytePairScratch>();
+  std::unique_ptr<BytePairScratch> scratch = std::move(scratchPool.back());
+  scratchPool.pop_back();
+  return scratch;
+}
+
+void Tokenizer::keepScratch(std::unique_ptr<BytePairScratch> scratch) const {
+  std::lock_guard<std::mutex> lock(scratchMutex);
+  scratchPool.push_back(std::move(scratch));
+}
+
+bool Tokenizer::encode(std::string_view text, bool addSpecial, std::vector<int32_t> &ids,
+                       std::string &error) const {
+  size_t invalid = findInvalidUtf8(text);
+  if (invalid != std::string_view::npos) {
+    char byte[8];
+    snprintf(byte, sizeof byte, "0x%02X", static_cast<unsigned char>(text[invalid]));
+    error = "text is not valid UTF-8: byte " + std::string(byte) + " at offset " + std::to_string(invalid);
+    return false;
+  }
+  if (addSpecial)
+    ids.insert(ids.end(), prefixIds.begin(), prefixIds.end());
+  std::unique_ptr<BytePairScratch> scratch = takeScratch();
+  bool ok = true;
+  size_t at = 0;
+  AddedTokens::Match match;
+  while (ok && rawTokens.find(text, at, match)) {
+    ok = match.begin == at || encodeNormalized(text.substr(at, match.begin - at), *scratch, ids, error);
+    ids.push_back(static_cast<int32_t>(match.id));
+    at = match.end;
+  }
+  ok = ok && (at == text.size() || encodeNormalized(text.substr(at), *scratch, ids, error));
+  keepScratch(std::move(scratch));
+  if (ok && addSpecial)
+    ids.insert(ids.end(), suffixIds.begin(), suffixIds.end());
+  return ok;
+}
+
+bool Tokenizer::encodeNormalized(std::string_view text, BytePairScratch &scratch, std::vector<int32_t> &ids,
+                                 std::string &error) const {
+  std::string composed;
+  if (composeNfc && mayNeedComposition(text)) {
+    composed = composeCanonically(text);
+    text = composed;
+  }
+  size_t at = 0;
+  AddedTokens::Match match;
+  while (normalizedTokens.find(text, at, match)) {
+    if (match.begin > at && !encodePieces(text.substr(at, match.begin - at), scratch, ids, error))
+      return false;
+    ids.push_back(static_cast<int32_t>(match.id));
+    at = match.end;
+  }
+  return at == text.size() || encodePieces(text.substr(at), scratch, ids, error);
+}
+
+bool Tokenizer::encodePieces(std::string_view text, BytePairScratch &scratch, std::vector<int32_t> &ids,
+                             std::string &error) const {
+  BytePairEncoder encoder(tables);
+  size_t missing = 0;
+  auto noToken = [&](std::string_view piece) {
+    char byte[8];
+    snprintf(byte, sizeof byte, "0x%02X", static_cast<unsigned char>(piece[missing]));
+    error = "the vocabulary has no token for byte " + std::string(byte) + ", and there is no unknown token";
+    return false;
+  };
+  auto encodeAll = [&](auto pieceEnd) {
+    for (size_t at = 0; at < text.size();) {
+      size_t end = pieceEnd(at);
+      if (!encoder.encode(text.substr(at, end - at), scratch, ids, missing))
+        return noToken(text.substr(at, end - at));
+      at = end;
+    }
+    return true;
+  };
+  switch (preTokenizer.onlyMatcher()) {
+  case KnownPattern::llama3:
+    return encodeAll([&](size_t at) { return matcher.llama3(text, at, 3); });
+  case KnownPattern::qwen2:
+    return encodeAll([&](size_t at) { return matcher.llama3(text, at, 1); });
+  case KnownPattern::gpt2:
+    return encodeAll([&](size_t at) { return matcher.gpt2(text, at); });
+  case KnownPattern::none:
+    break;
+  }
+  PreTokenizer::Pieces pieces;
+  if (!preTokenizer.split(text, pieces, error))
+    return false;
+  for (std::string_view piece : pieces.views)
+    if (!encoder.encode(piece, scratch, ids, missing))
+      return noToken(piece);
+  return true;
+}
+
+// ---- Decoding
+// --------------------------------------------------------------------------------------------------------
+
+std::string_view Tokenizer::tokenBytes(int32_t id) const {
+  if (id < 0 || static_cast<uint32_t>(id) >= tables.vocabSize)
+    return {};
+  return tables.bytesOf(static_cast<uint32_t>(id));
+}
+
+bool Tokenizer::isSpecial(int32_t id) const {
+  return id >= 0 && static_cast<uint32_t>(id) < tables.vocabSize && (tables.tokenFlags[id] & special);
+}
+
+int32_t Tokenizer::findToken(std::string_view content) const {
+  size_t n = 0, stringBytes = 0;
+  const char *strings = section<char>(Section::strings, stringBytes);
+  const AddedToken *added = section<AddedToken>(Section::addedTokens, n);
+  for (size_t i = 0; i < n; ++i)
+    if (std::string_view(strings + added[i].contentOffset, added[i].contentSize) == content)
+      return static_cast<int32_t>(added[i].id);
+  uint32_t id = tables.findPiece(content, hashPiece(content.data(), content.size()));
+  return id == kEmpty ? -1 : static_cast<int32_t>(id);
+}
+
+std::string Tokenizer::decode(const int32_t *ids, size_t count, bool skipSpecial) const {
+  std::string bytes;
+  for (size_t i = 0; i < count; ++i)
+    if (!(skipSpecial && isSpecial(ids[i])))
+      bytes += tokenBytes(ids[i]);
+  return findInvalidUtf8(bytes) == std::string::npos ? bytes : replaceInvalidUtf8(bytes);
+}
+
+std::string StreamingDecoder::push(int32_t id) {
+  if (skipSpecial && tokenizer.isSpecial(id))
+    return {};
+  pending += tokenizer.tokenBytes(id);
+  // Only an unfinished character of at most three bytes at the end has to wait.
+  size_t keep = 0;
+  for (size_t back = 1; back <= 3 && back <= pending.size(); ++back)
+    if (utf8CharacterLength(std::string_view(pending).substr(pending.size() - back)) == 0)
+      keep = back;
+  std::string text = replaceInvalidUtf8(std::string_view(pending).substr(0, pending.size() - keep));
+  pending.erase(0, pending.size() - keep);
+  return text;
+}
+
+std::string StreamingDecoder::finish() {
+  std::string text = replaceInvalidUtf8(pending);
+  pending.clear();
+  return text;
+}
+
+} // namespace m1rt

@@ -1,0 +1,103 @@
+// Text to token ids and back, as Hugging Face's tokenizers does it for byte-level BPE (Llama 3, Qwen 2 and
+// their kin).
+#ifndef M1RT_TOKENIZER_TOKENIZER_H
+#define M1RT_TOKENIZER_TOKENIZER_H
+
+#include "tokenizer/added_tokens.h"
+#include "tokenizer/byte_pair.h"
+#include "tokenizer/pre_tokenizer.h"
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace m1rt {
+
+struct TokenizerOptions {
+  // Run every pre-tokeniser pattern in PCRE2, also those that have a hand-written matcher.
+  bool alwaysRegex = false;
+};
+
+// Immutable once loaded; every const function may be called from several threads.
+class Tokenizer {
+public:
+  // `prepared` (what prepareTokenizer made) is borrowed and must outlive the tokenizer; its address must be a
+  // multiple of 8. Null with `error` set when it is truncated, of another version or inconsistent.
+  static std::unique_ptr<Tokenizer> load(std::string_view prepared, std::string &error,
+                                         TokenizerOptions options = {});
+
+  // Appends the ids of `text` to `ids`. Special tokens in the text are recognised; `addSpecial` also puts
+  // those of the post-processor's template around it. False, with `error` set and `ids` unspecified, when the
+  // text is not UTF-8 or a byte has no token.
+  bool encode(std::string_view text, bool addSpecial, std::vector<int32_t> &ids, std::string &error) const;
+
+  // The text of the ids; ill-formed UTF-8 (tokens may hold parts of characters) becomes U+FFFD. Ids without a
+  // token are left out.
+  std::string decode(const int32_t *ids, size_t count, bool skipSpecial) const;
+
+  // Bytes of one token, perhaps not whole characters. Empty for ids without a token.
+  std::string_view tokenBytes(int32_t id) const;
+  bool isSpecial(int32_t id) const;
+  // The id of an added token with this content, or of the token with these bytes; -1 when there is none.
+  int32_t findToken(std::string_view content) const;
+  // Largest id + 1.
+  int32_t vocabSize() const { return static_cast<int32_t>(tables.vocabSize); }
+
+private:
+  friend class TokenizerPreparation;
+  Tokenizer() = default;
+  bool bindSections(std::string_view prepared, std::string &error);
+  bool bindText(const TokenizerOptions &options, std::string &error);
+  bool encodeNormalized(std::string_view text, BytePairScratch &scratch, std::vector<int32_t> &ids,
+                        std::string &error) const;
+  bool encodePieces(std::string_view text, BytePairScratch &scratch, std::vector<int32_t> &ids,
+                    std::string &error) const;
+
+  struct Span {
+    const char *data = nullptr;
+    size_t size = 0;
+  };
+  Span sections[static_cast<size_t>(tokenizer_format::Section::count)];
+  template <typename T> const T *section(tokenizer_format::Section s, size_t &count) const {
+    const Span &span = sections[static_cast<size_t>(s)];
+    count = span.size / sizeof(T);
+    return reinterpret_cast<const T *>(span.data);
+  }
+
+  BytePairTables tables;
+  bool composeNfc = false;
+  AddedTokens rawTokens, normalizedTokens;
+  PreTokenizer preTokenizer;
+  PatternMatcher matcher;
+  std::vector<int32_t> prefixIds, suffixIds;
+
+  // Scratch is kept between calls: its cache is worth more than its memory.
+  std::unique_ptr<BytePairScratch> takeScratch() const;
+  void keepScratch(std::unique_ptr<BytePairScratch> scratch) const;
+  mutable std::mutex scratchMutex;
+  mutable std::vector<std::unique_ptr<BytePairScratch>> scratchPool;
+};
+
+// Turns ids that arrive one at a time into text. What it returns is always whole characters; joined, it
+// equals decode().
+class StreamingDecoder {
+public:
+  StreamingDecoder(const Tokenizer &tokenizer, bool skipSpecial)
+      : tokenizer(tokenizer), skipSpecial(skipSpecial) {}
+  // Text that became certain with this token, perhaps none.
+  std::string push(int32_t id);
+  // What is left at the end: U+FFFD if a character was cut off. The decoder may then be used anew.
+  std::string finish();
+
+private:
+  const Tokenizer &tokenizer;
+  bool skipSpecial;
+  std::string pending; // the beginning of one character
+};
+
+} // namespace m1rt
+
+#endif

@@ -1,0 +1,122 @@
+// The hand-written matchers against PCRE2, the translation of patterns, and the behaviours of Split.
+#include "tokenizer/pre_tokenizer.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+using namespace m1rt;
+using tokenizer_format::SplitBehavior;
+
+namespace {
+
+const char kLlama3[] =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+const char kQwen2[] =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+std::vector<std::string> cut(const std::string &pattern, const std::string &text, bool allowMatchers,
+                             SplitBehavior behavior = SplitBehavior::isolated, bool invert = false,
+                             bool isRegex = true) {
+  PreTokenizer pre;
+  std::string error;
+  EXPECT_TRUE(pre.addSplit(pattern, isRegex, behavior, invert, allowMatchers, error)) << error;
+  PreTokenizer::Pieces pieces;
+  EXPECT_TRUE(pre.split(text, pieces, error)) << error;
+  return {pieces.views.begin(), pieces.views.end()};
+}
+
+class KnownPatterns : public testing::TestWithParam<const char *> {};
+
+// Every code point alone, and between letters, digits, spaces and apostrophes, is cut as PCRE2 cuts it.
+TEST_P(KnownPatterns, EqualPcre2OnEveryCodePoint) {
+  std::string text;
+  for (uint32_t c = 1; c < 0x110000; ++c) {
+    if (c >= 0xD800 && c < 0xE000)
+      continue;
+    for (const char *before : {"a", "7", " ", "'"}) {
+      text += before;
+      appendUtf8(c, text);
+    }
+    appendUtf8(c, text);
+    text += "a\n";
+  }
+  PreTokenizer fast, slow;
+  std::string error;
+  ASSERT_TRUE(fast.addSplit(GetParam(), true, SplitBehavior::isolated, false, true, error)) << error;
+  ASSERT_TRUE(slow.addSplit(GetParam(), true, SplitBehavior::isolated, false, false, error)) << error;
+  ASSERT_NE(fast.onlyMatcher(), KnownPattern::none);
+  ASSERT_EQ(slow.onlyMatcher(), KnownPattern::none);
+  PreTokenizer::Pieces a, b;
+  ASSERT_TRUE(fast.split(text, a, error)) << error;
+  ASSERT_TRUE(slow.split(text, b, error)) << error;
+  for (size_t i = 0; i < std::min(a.views.size(), b.views.size()); ++i)
+    ASSERT_EQ(a.views[i], b.views[i]) << "piece " << i << " at byte " << (a.views[i].data() - text.data());
+  ASSERT_EQ(a.views.size(), b.views.size());
+}
+
+// Random texts over an alphabet that provokes every alternative and every way to backtrack are cut as PCRE2
+// cuts them.
+TEST_P(KnownPatterns, EqualPcre2OnRandomText) {
+  const std::vector<std::string> alphabet = {
+      "a",      "Z",      "é",  "ſ",      "数",     "1",      "9",      "½", "Ⅷ",        " ",     " ",
+      "\n",     "\r",     "\t", "\u00a0", "\u3000", "\u0085", "\u180e", "'", "'",        "s",     "S",
+      "t",      "r",      "e",  "v",      "l",      "L",      "m",      "D", ".",        "$",     "_",
+      "\u0301", "\u200d", "🙂", "\v",     "\u2028", "K",      "İ",      "ß", "\u10ffff", "\u0378"};
+  std::mt19937 random(7);
+  for (int round = 0; round < 20000; ++round) {
+    std::string text;
+    for (size_t length = 1 + random() % 14; length > 0; --length)
+      text += alphabet[random() % alphabet.size()];
+    ASSERT_EQ(cut(GetParam(), text, true), cut(GetParam(), text, false)) << "text: " << text;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, KnownPatterns, testing::Values(kLlama3, kQwen2, kGpt2Pattern));
+
+// Patterns as Oniguruma means them: \s without U+180E, \w with marks, Unicode escapes; what would mean
+// something else is refused by name.
+TEST(RegexTranslation, KeepsOnigurumasMeaning) {
+  using V = std::vector<std::string>;
+  EXPECT_EQ(cut(R"(\s+)", "a\u180e\u3000b", false), (V{"a\u180e", "\u3000", "b"}));
+  EXPECT_EQ(cut(R"([^\s]+)", "a\u180e b", false), (V{"a\u180e", " ", "b"}));
+  EXPECT_EQ(cut(R"(\w+)", "e\u0301_x-y", false), (V{"e\u0301_x", "-", "y"}));
+  EXPECT_EQ(cut(R"(\u6570+)", "a数数b", false), (V{"a", "数数", "b"}));
+  EXPECT_EQ(cut(R"([]a]+)", "x]ay", false), (V{"x", "]a", "y"}));
+  std::string translated, error;
+  const std::pair<const char *, const char *> refused[] = {
+      {R"(\h)", "\\h at offset 0"},
+      {R"([a[b]])", "a character class inside a character class at offset 2"},
+      {R"([a-z&&[^b]])", "a class intersection (&&) at offset 4"},
+      {R"([\S])", "\\S inside a character class at offset 1"},
+      {R"(a{2}+)", "'+' after an interval at offset 4"},
+      {R"((?m:.))", "the option m at offset 2"}};
+  for (const auto &[pattern, message] : refused) {
+    EXPECT_FALSE(translateRegex(pattern, translated, error)) << pattern;
+    EXPECT_NE(error.find(message), std::string::npos) << error;
+  }
+  EXPECT_EQ(Regex::compile("(a", error), nullptr);
+  EXPECT_NE(error.find("does not compile"), std::string::npos) << error;
+}
+
+// Split's five behaviours and `invert` give the pieces that tokenizers documents.
+TEST(SplitBehaviors, FollowTokenizers) {
+  using V = std::vector<std::string>;
+  const std::string text = "the-final--countdown";
+  auto with = [&](SplitBehavior b, bool invert = false) { return cut("-", text, false, b, invert, false); };
+  EXPECT_EQ(with(SplitBehavior::removed), (V{"the", "final", "countdown"}));
+  EXPECT_EQ(with(SplitBehavior::isolated), (V{"the", "-", "final", "-", "-", "countdown"}));
+  EXPECT_EQ(with(SplitBehavior::mergedWithPrevious), (V{"the-", "final-", "-", "countdown"}));
+  EXPECT_EQ(with(SplitBehavior::mergedWithNext), (V{"the", "-final", "-", "-countdown"}));
+  EXPECT_EQ(with(SplitBehavior::contiguous), (V{"the", "-", "final", "--", "countdown"}));
+  EXPECT_EQ(with(SplitBehavior::removed, true), (V{"-", "-", "-"}));
+  EXPECT_EQ(cut("(?=b)", "abab", false), (V{"a", "ba", "b"}));
+}
+
+// The longest pieces and deep backtracking stay within PCRE2's limits.
+TEST(Regex, TakesLongPieces) {
+  std::string text = std::string(400000, ' ') + "a" + std::string(400000, 'b');
+  EXPECT_EQ(cut(kLlama3, text, false), cut(kLlama3, text, true));
+}
+
+} // namespace

@@ -1,0 +1,370 @@
+// Preparation, loading, encoding and decoding of tokenizers.
+#include "tokenizer/prepare.h"
+#include "tokenizer/tokenizer.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdlib>
+#include <fstream>
+#include <functional>
+#include <random>
+
+#include <unistd.h>
+
+using namespace m1rt;
+using Json = nlohmann::json;
+
+namespace {
+
+std::vector<Json> readLines(const std::string &path) {
+  std::vector<Json> lines;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);)
+    lines.push_back(Json::parse(line));
+  return lines;
+}
+
+Json smallTokenizer() {
+  std::ifstream file(M1_TEXT_DATA "/small-tokenizer.json");
+  return Json::parse(file);
+}
+
+const Json kByteLevel = {
+    {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+
+Json split(const std::string &pattern) {
+  return {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+}
+
+// The small tokenizer with the normalizer, pre-tokeniser and merging of one of the families.
+Json variant(const std::string &name) {
+  const std::string start = R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N})";
+  const std::string end = R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  Json json = smallTokenizer();
+  json["decoder"] = {{"type", "ByteLevel"}};
+  if (name == "gpt2") {
+    json["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}};
+    return json;
+  }
+  bool llama = name == "llama3";
+  json["model"]["ignore_merges"] = llama;
+  if (!llama)
+    json["normalizer"] = {{"type", "NFC"}};
+  json["pre_tokenizer"] = {{"type", "Sequence"},
+                           {"pretokenizers", {split(start + (llama ? "{1,3}" : "") + end), kByteLevel}}};
+  return json;
+}
+
+// A folder that goes away with the test.
+struct TemporaryFolder {
+  std::string path;
+  TemporaryFolder() {
+    char name[] = "/tmp/m1-text-XXXXXX";
+    path = mkdtemp(name);
+  }
+  ~TemporaryFolder() {
+    for (const char *file : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"})
+      unlink((path + "/" + file).c_str());
+    rmdir(path.c_str());
+  }
+  void write(const std::string &file, const std::string &text) const {
+    std::ofstream(path + "/" + file) << text;
+  }
+  bool prepare(PreparedTokenizer &out, std::string &error) const {
+    return prepareTokenizer(path + "/tokenizer.json", path + "/tokenizer_config.json", out, error);
+  }
+};
+
+struct Loaded {
+  PreparedTokenizer prepared;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::string error;
+};
+
+std::unique_ptr<Loaded> load(const Json &json, const Json &config = Json(), TokenizerOptions options = {}) {
+  auto out = std::make_unique<Loaded>();
+  TemporaryFolder folder;
+  folder.write("tokenizer.json", json.dump());
+  if (!config.is_null())
+    folder.write("tokenizer_config.json", config.dump());
+  if (folder.prepare(out->prepared, out->error))
+    out->tokenizer = Tokenizer::load(out->prepared.data, out->error, options);
+  return out;
+}
+
+std::vector<int32_t> encode(const Tokenizer &tokenizer, const std::string &text, bool addSpecial = false) {
+  std::vector<int32_t> ids;
+  std::string error;
+  EXPECT_TRUE(tokenizer.encode(text, addSpecial, ids, error)) << error;
+  return ids;
+}
+
+std::string decodeByStream(const Tokenizer &tokenizer, const std::vector<int32_t> &ids) {
+  StreamingDecoder stream(tokenizer, false);
+  std::string all;
+  for (int32_t id : ids) {
+    std::string text = stream.push(id);
+    EXPECT_EQ(findInvalidUtf8(text), std::string::npos) << "half a character was emitted";
+    all += text;
+  }
+  return all + stream.finish();
+}
+
+class Variants : public testing::TestWithParam<const char *> {};
+
+// Added tokens, normalisation, pieces, merging and decoding equal a plain implementation of the same rules
+// (make_tokenizer_cases.py).
+TEST_P(Variants, EqualThePlainImplementation) {
+  std::string name = GetParam();
+  for (bool alwaysRegex : {false, true}) {
+    auto loaded = load(variant(name), Json(), {alwaysRegex});
+    ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+    for (const Json &line : readLines(M1_TEXT_DATA "/tokenizer-cases.jsonl")) {
+      std::string text = line["text"];
+      std::vector<int32_t> expected = line[name].get<std::vector<int32_t>>();
+      ASSERT_EQ(encode(*loaded->tokenizer, text), expected) << text;
+      std::string decoded = loaded->tokenizer->decode(expected.data(), expected.size(), false);
+      ASSERT_EQ(decoded, line[name + "_decoded"].get<std::string>());
+      ASSERT_EQ(decodeByStream(*loaded->tokenizer, expected), decoded);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Variants, testing::Values("llama3", "qwen2", "gpt2"));
+
+// Streams of random ids, which cut characters and make ill-formed bytes, join to what decode gives at once.
+TEST(StreamingDecoder, EqualsDecodeOnRandomIds) {
+  auto loaded = load(variant("llama3"));
+  ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+  std::mt19937 random(3);
+  for (int round = 0; round < 3000; ++round) {
+    std::vector<int32_t> ids(random() % 12);
+    for (int32_t &id : ids) // mostly single bytes
+      id = static_cast<int32_t>(random() % 4 ? random() % 256
+                                             : random() % (loaded->tokenizer->vocabSize() + 5));
+    ASSERT_EQ(decodeByStream(*loaded->tokenizer, ids),
+              loaded->tokenizer->decode(ids.data(), ids.size(), false));
+  }
+}
+
+// Merging by heap (long pieces) and by search (short ones) agree: a long run is cut so that both see the same
+// pairs.
+TEST(BytePair, LongPiecesMergeLikeShortOnes) {
+  auto loaded = load(variant("qwen2"));
+  ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+  std::mt19937 random(5);
+  for (int round = 0; round < 200; ++round) {
+    std::string piece;
+    while (piece.size() < 40)
+      piece += "theanswr"[random() % 8];
+    std::vector<int32_t> once = encode(*loaded->tokenizer, piece);
+    // 數 never merges with ASCII, so the long piece's tokens are the short one's, repeated around it.
+    std::vector<int32_t> separator = encode(*loaded->tokenizer, "數"), expected;
+    std::string text;
+    for (int i = 0; i < 5; ++i) {
+      text += piece + "數";
+      expected.insert(expected.end(), once.begin(), once.end());
+      expected.insert(expected.end(), separator.begin(), separator.end());
+    }
+    ASSERT_EQ(encode(*loaded->tokenizer, text), expected) << piece;
+  }
+}
+
+// A post-processor's template surrounds the text only when special tokens are asked for; skipSpecial leaves
+// them out again.
+TEST(Tokenizer, AddsAndSkipsSpecialTokens) {
+  Json json = variant("llama3");
+  int start = json["added_tokens"][0]["id"], end = json["added_tokens"][1]["id"];
+  json["post_processor"] = {
+      {"type", "Sequence"},
+      {"processors",
+       {{{"type", "ByteLevel"}},
+        {{"type", "TemplateProcessing"},
+         {"single",
+          {{{"SpecialToken", {{"id", "<|start|>"}}}},
+           {{"Sequence", {{"id", "A"}}}},
+           {{"SpecialToken", {{"id", "<|end|>"}}}}}},
+         {"special_tokens", {{"<|start|>", {{"ids", {start}}}}, {"<|end|>", {{"ids", {end}}}}}}}}}};
+  auto loaded = load(json);
+  ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+  std::vector<int32_t> plain = encode(*loaded->tokenizer, "the answer"),
+                       with = encode(*loaded->tokenizer, "the answer", true);
+  plain.insert(plain.begin(), start);
+  plain.push_back(end);
+  EXPECT_EQ(with, plain);
+  EXPECT_EQ(loaded->tokenizer->decode(with.data(), with.size(), false), "<|start|>the answer<|end|>");
+  EXPECT_EQ(loaded->tokenizer->decode(with.data(), with.size(), true), "the answer");
+  EXPECT_EQ(loaded->tokenizer->findToken("<|end|>"), end);
+  EXPECT_EQ(loaded->tokenizer->findToken(" the"), encode(*loaded->tokenizer, " the")[0]);
+  EXPECT_EQ(loaded->tokenizer->findToken("no such token"), -1);
+}
+
+// Invalid UTF-8 is refused with the byte and its offset, wherever it stands.
+TEST(Tokenizer, RefusesInvalidUtf8) {
+  auto loaded = load(variant("llama3"));
+  ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+  const std::pair<std::string, std::string> cases[] = {
+      {"abc\xff", "byte 0xFF at offset 3"},          {"0123456789\xc3", "byte 0xC3 at offset 10"},
+      {"\xed\xa0\x80", "byte 0xED at offset 0"},     {"é\xc0\xaf", "byte 0xC0 at offset 2"},
+      {"\xf4\x90\x80\x80", "byte 0xF4 at offset 0"}, {"12345678\x80zzzzzzz", "byte 0x80 at offset 8"}};
+  for (const auto &[text, message] : cases) {
+    std::vector<int32_t> ids;
+    std::string error;
+    EXPECT_FALSE(loaded->tokenizer->encode(text, false, ids, error));
+    EXPECT_EQ(error, "text is not valid UTF-8: " + message);
+  }
+}
+
+// A byte without a token is an error, or the unknown token where the vocabulary has one.
+TEST(Tokenizer, BytesWithoutToken) {
+  Json json = variant("llama3");
+  json["model"]["vocab"] = {{"a", 0}, {"b", 1}, {"?", 2}};
+  json["model"]["merges"] = Json::array();
+  json["added_tokens"] = Json::array();
+  auto loaded = load(json);
+  ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+  std::vector<int32_t> ids;
+  std::string error;
+  EXPECT_FALSE(loaded->tokenizer->encode("abc", false, ids, error));
+  EXPECT_EQ(error, "the vocabulary has no token for byte 0x63, and there is no unknown token");
+  json["model"]["unk_token"] = "?";
+  loaded = load(json);
+  EXPECT_EQ(encode(*loaded->tokenizer, "acdb"), (std::vector<int32_t>{0, 2, 2, 1}));
+  json["model"]["fuse_unk"] = true;
+  loaded = load(json);
+  EXPECT_EQ(encode(*loaded->tokenizer, "acdb"), (std::vector<int32_t>{0, 2, 1}));
+}
+
+// Every construct outside the supported ones is refused by name, with the file.
+TEST(Prepare, NamesWhatIsNotSupported) {
+  using Change = std::function<void(Json &)>;
+  const std::pair<Change, const char *> cases[] = {
+      {[](Json &j) { j["model"]["type"] = "Unigram"; }, "model.type 'Unigram' (only BPE) is not supported"},
+      {[](Json &j) { j["model"]["dropout"] = 0.1; }, "model.dropout = 0.1 is not supported"},
+      {[](Json &j) { j["model"]["byte_fallback"] = true; }, "model.byte_fallback = true is not supported"},
+      {[](Json &j) { j["model"]["end_of_word_suffix"] = "</w>"; },
+       "model.end_of_word_suffix = \"</w>\" is not supported"},
+      {[](Json &j) { j["model"].erase("vocab"); }, "model: missing field 'vocab'"},
+      {[](Json &j) { j["model"]["merges"][3] = "a b c"; }, "model.merges[3] is not a pair of tokens"},
+      {[](Json &j) { j["model"]["merges"][3] = {"zzz", "b"}; },
+       "model.merges[3]: 'zzz' is not in the vocabulary"},
+      {[](Json &j) { j["model"]["vocab"]["a"] = j["model"]["vocab"]["b"]; }, "has two tokens"},
+      {[](Json &j) { j["normalizer"] = {{"type", "Lowercase"}}; }, "normalizer.type 'Lowercase'"},
+      {[](Json &j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; }, "pre_tokenizer.type 'Metaspace'"},
+      {[](Json &j) { j["pre_tokenizer"] = split("a"); }, "a pre_tokenizer without ByteLevel"},
+      {[](Json &j) { j["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Odd"; }, "Split behavior 'Odd'"},
+      {[](Json &j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(a"; },
+       "does not compile"},
+      {[](Json &j) { j["post_processor"] = {{"type", "BertProcessing"}}; },
+       "post_processor.type 'BertProcessing'"},
+      {[](Json &j) { j["decoder"] = {{"type", "Metaspace"}}; }, "decoder.type 'Metaspace'"},
+      {[](Json &j) { j["added_tokens"][0]["id"] = 1; }, "which is that of"},
+      {[](Json &j) { j = Json::array(); }, "not a JSON object"},
+  };
+  for (const auto &[change, message] : cases) {
+    Json json = variant("llama3");
+    change(json);
+    auto loaded = load(json);
+    EXPECT_FALSE(loaded->tokenizer) << message;
+    EXPECT_NE(loaded->error.find(message), std::string::npos) << loaded->error;
+    EXPECT_NE(loaded->error.find("/tokenizer.json: "), std::string::npos) << loaded->error;
+  }
+}
+
+// The chat template and the special tokens come from tokenizer_config.json in each form they are published
+// in.
+TEST(Prepare, ReadsTokenizerConfig) {
+  TemporaryFolder folder;
+  PreparedTokenizer out;
+  std::string error;
+  folder.write("tokenizer.json", variant("qwen2").dump());
+  EXPECT_TRUE(folder.prepare(out, error)) << error; // a missing config is no error
+  EXPECT_EQ(out.chatTemplate, "");
+  folder.write("tokenizer_config.json",
+               R"({"bos_token": null, "eos_token": {"content": "<|end|>"}, "chat_template": "x",
+    "added_tokens_decoder": {"3000": {"content": "<extra>", "special": true}}})");
+  ASSERT_TRUE(folder.prepare(out, error)) << error;
+  EXPECT_EQ(out.chatTemplate, "x");
+  EXPECT_EQ(out.bosToken, "");
+  EXPECT_EQ(out.eosToken, "<|end|>");
+  EXPECT_EQ(encode(*Tokenizer::load(out.data, error), "<extra>"), std::vector<int32_t>{3000});
+  folder.write("tokenizer_config.json", R"({"bos_token": "<|start|>", "tokenizer_class": "LlamaTokenizerFast",
+    "chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]})");
+  ASSERT_TRUE(folder.prepare(out, error)) << error;
+  EXPECT_EQ(out.chatTemplate, "d");
+  auto tokenizer = Tokenizer::load(out.data, error);
+  EXPECT_EQ(encode(*tokenizer, "", true),
+            std::vector<int32_t>{tokenizer->findToken("<|start|>")}); // LlamaTokenizer adds bos
+  folder.write("chat_template.jinja", "file");
+  ASSERT_TRUE(folder.prepare(out, error)) << error;
+  EXPECT_EQ(out.chatTemplate, "file");
+  std::string again = out.data;
+  ASSERT_TRUE(folder.prepare(out, error)) << error;
+  EXPECT_EQ(out.data, again); // equal input, equal bytes
+  folder.write("tokenizer_config.json", "{\"bos_token\": ");
+  EXPECT_FALSE(folder.prepare(out, error));
+  EXPECT_NE(error.find("tokenizer_config.json: "), std::string::npos) << error;
+}
+
+// A truncated or damaged prepared tokenizer is refused or still works within its bounds (sanitizers watch);
+// it never crashes.
+TEST(Prepared, SurvivesDamage) {
+  auto loaded = load(variant("llama3"));
+  ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+  const std::string good = loaded->prepared.data;
+  std::string error;
+  for (size_t size : {size_t(0), size_t(8), size_t(24), size_t(100), good.size() / 2, good.size() - 1})
+    EXPECT_EQ(Tokenizer::load(std::string_view(good).substr(0, size), error), nullptr) << size;
+  std::string newer = good;
+  newer[8] = 9;
+  EXPECT_EQ(Tokenizer::load(newer, error), nullptr);
+  EXPECT_EQ(error, "prepared tokenizer: version 9, this program reads version 1");
+  std::mt19937 random(11);
+  int refused = 0;
+  for (int round = 0; round < 1500; ++round) {
+    std::string bad = good;
+    for (int flips = 1 + random() % 3; flips > 0; --flips)
+      bad[round % 2 ? random() % 700 : random() % bad.size()] ^= static_cast<char>(1 << random() % 8);
+    std::unique_ptr<Tokenizer> tokenizer = Tokenizer::load(bad, error);
+    if (!tokenizer) {
+      ++refused;
+      continue;
+    }
+    std::vector<int32_t> ids;
+    (void)tokenizer->encode("The answer's 42 <|end|> word [L] \n\n数学", true, ids, error);
+    (void)tokenizer->decode(ids.data(), ids.size(), true);
+  }
+  EXPECT_GT(refused, 300);
+}
+
+std::string sharedDirectory() {
+  const char *named = std::getenv("M1_SHARED");
+  return named ? named : M1_SHARED_DIR;
+}
+
+// Llama 3.1's tokenizer encodes and decodes every golden text exactly, with the matchers and with PCRE2.
+TEST(Goldens, Llama31) {
+  std::string shared = sharedDirectory(), error;
+  std::vector<Json> lines = readLines(shared + "/goldens/llama3.1-tokenizer.jsonl");
+  if (lines.empty())
+    GTEST_SKIP() << "no shared goldens next to the repository (M1_SHARED names their directory)";
+  PreparedTokenizer prepared;
+  ASSERT_TRUE(prepareTokenizer(shared + "/tokenizer/llama3.1/tokenizer.json",
+                               shared + "/tokenizer/llama3.1/tokenizer_config.json", prepared, error))
+      << error;
+  for (bool alwaysRegex : {false, true}) {
+    auto tokenizer = Tokenizer::load(prepared.data, error, {alwaysRegex});
+    ASSERT_TRUE(tokenizer) << error;
+    for (const Json &line : lines) {
+      std::vector<int32_t> expected = line["ids"].get<std::vector<int32_t>>();
+      ASSERT_EQ(encode(*tokenizer, line["text"]), expected) << line["text"];
+      ASSERT_EQ(tokenizer->decode(expected.data(), expected.size(), false),
+                line["decoded"].get<std::string>());
+      ASSERT_EQ(decodeByStream(*tokenizer, expected), line["decoded"].get<std::string>());
+    }
+  }
+  EXPECT_EQ(encode(*Tokenizer::load(prepared.data, error), "", true), std::vector<int32_t>{128000});
+}
+
+} // namespace

@@ -1,0 +1,137 @@
+// m1-tokenize: {"text"} lines in, {"text","ids","decoded"} lines out.
+#include "tokenizer/prepare.h"
+#include "tokenizer/tokenizer.h"
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include <chrono>
+#include <fstream>
+#include <iostream>
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double secondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+int fail(const std::string &message) {
+  std::cerr << "m1-tokenize: " << message << "\n";
+  return 1;
+}
+
+// Encodes all texts over and over for about a second; prints what the speed goals are about.
+int benchmark(const std::string &prepared, const m1rt::TokenizerOptions &options, std::istream &in,
+              bool addSpecial) {
+  std::vector<std::string> texts;
+  size_t bytes = 0;
+  for (std::string line; std::getline(in, line);) {
+    Json json = Json::parse(line, nullptr, false);
+    if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
+      return fail("a line of the benchmark's input is not {\"text\": ...}");
+    texts.push_back(json["text"].get<std::string>());
+    bytes += texts.back().size();
+  }
+  std::string error;
+  auto start = std::chrono::steady_clock::now();
+  std::unique_ptr<m1rt::Tokenizer> tokenizer = m1rt::Tokenizer::load(prepared, error, options);
+  double loadSeconds = secondsSince(start);
+  if (!tokenizer)
+    return fail(error);
+  std::vector<int32_t> ids;
+  size_t rounds = 0, tokens = 0;
+  double seconds = 0, best = 1e30;
+  while (rounds < 3 || seconds < 1) {
+    start = std::chrono::steady_clock::now();
+    tokens = 0;
+    for (const std::string &text : texts) {
+      ids.clear();
+      if (!tokenizer->encode(text, addSpecial, ids, error))
+        return fail(error);
+      tokens += ids.size();
+    }
+    double round = secondsSince(start);
+    best = std::min(best, round);
+    seconds += round;
+    ++rounds;
+  }
+  std::printf("load %.1f ms (%.1f MB prepared), encode %.1f MB/s (best of %zu rounds; mean %.1f), %.2f bytes "
+              "a token\n",
+              loadSeconds * 1e3, prepared.size() / 1e6, bytes / best / 1e6, rounds,
+              bytes * rounds / seconds / 1e6, tokens ? static_cast<double>(bytes) / tokens : 0.0);
+  return 0;
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  CLI::App app("Turns text into token ids and back.\n"
+               "Reads one {\"text\": ...} a line, writes {\"text\", \"ids\", \"decoded\"} a line.\n\n"
+               "Example: echo '{\"text\": \"Hello, world!\"}' | m1-tokenize model/tokenizer.json");
+  std::string source, inputPath = "-";
+  bool addSpecial = false, runBenchmark = false, alwaysRegex = false;
+  app.add_option("source", source, "tokenizer.json")->required()->type_name("FILE");
+  app.add_option("--input", inputPath, "JSON lines to read; - is standard input")
+      ->type_name("FILE")
+      ->capture_default_str();
+  app.add_flag("--add-special", addSpecial,
+               "add the tokens of the post-processor's template (such as the begin-of-text token)");
+  app.add_flag("--benchmark", runBenchmark,
+               "measure loading and encoding of the input instead of writing ids");
+  app.add_flag("--always-regex", alwaysRegex,
+               "run every pattern in PCRE2, also where there is a faster matcher");
+  app.set_version_flag("--version", std::string("m1-tokenize " M1_VERSION));
+  CLI11_PARSE(app, argc, argv);
+
+  std::string error;
+  m1rt::PreparedTokenizer prepared;
+  size_t slash = source.rfind('/');
+  std::string config =
+      (slash == std::string::npos ? "" : source.substr(0, slash + 1)) + "tokenizer_config.json";
+  if (!m1rt::prepareTokenizer(source, config, prepared, error))
+    return fail(error);
+  m1rt::TokenizerOptions options;
+  options.alwaysRegex = alwaysRegex;
+
+  std::ifstream file;
+  if (inputPath != "-") {
+    file.open(inputPath, std::ios::binary);
+    if (!file)
+      return fail(inputPath + ": cannot be read");
+  }
+  std::istream &in = inputPath == "-" ? std::cin : file;
+  std::ios::sync_with_stdio(false);
+  if (runBenchmark)
+    return benchmark(prepared.data, options, in, addSpecial);
+
+  std::unique_ptr<m1rt::Tokenizer> tokenizer = m1rt::Tokenizer::load(prepared.data, error, options);
+  if (!tokenizer)
+    return fail(source + ": " + error);
+  std::vector<int32_t> ids;
+  size_t lineNumber = 0;
+  for (std::string line; std::getline(in, line);) {
+    ++lineNumber;
+    if (line.find_first_not_of(" \t\r") == std::string::npos)
+      continue;
+    std::string where =
+        (inputPath == "-" ? "standard input" : inputPath) + ":" + std::to_string(lineNumber) + ": ";
+    size_t invalid = m1rt::findInvalidUtf8(line);
+    if (invalid != std::string::npos)
+      return fail(where + "not valid UTF-8 at byte " + std::to_string(invalid) + " of the line");
+    Json json = Json::parse(line, nullptr, false);
+    if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
+      return fail(where + "expected an object with a string \"text\"");
+    ids.clear();
+    const std::string &text = json["text"].get_ref<const std::string &>();
+    if (!tokenizer->encode(text, addSpecial, ids, error))
+      return fail(where + error);
+    Json out = {{"text", text}, {"ids", ids}, {"decoded", tokenizer->decode(ids.data(), ids.size(), false)}};
+    std::cout << out.dump() << '\n';
+    if (in.rdbuf()->in_avail() <= 0)
+      std::cout.flush();
+  }
+  std::cout.flush();
+  return std::cout ? 0 : fail("writing to standard output failed");
+}
