@@ -1,0 +1,385 @@
+#include "GeneratedKernels.h"
+#include "m1k_abi.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+
+namespace m1c::cuda {
+
+namespace {
+
+constexpr unsigned warpSize = 32;
+constexpr unsigned elementwiseBlock = 128; // small blocks spread small batches over more multiprocessors
+constexpr unsigned maxBlock = 1024;
+
+enum class Family { map, norm, rotaryTable, argmax, unknown };
+
+Family familyOf(StringRef op) {
+  return llvm::StringSwitch<Family>(op)
+      .Cases({"embedding", "add", "repeat_heads", "softplus", "silu", "silu_mul", "skip", "rotary_embedding", "kv_write",
+              "rotary_kv_write", "gather_rows"},
+             Family::map)
+      .Cases({"rms_norm", "add_rms_norm", "gated_rms_norm"}, Family::norm)
+      .Case("rotary_table", Family::rotaryTable)
+      .Case("sample", Family::argmax)
+      .Default(Family::unknown);
+}
+
+int64_t intParam(const KernelSpec &spec, StringRef name) {
+  auto attr = spec.params ? dyn_cast_or_null<IntegerAttr>(spec.params.get(name)) : IntegerAttr();
+  assert(attr && "kernel spec lacks an integer parameter");
+  return attr.getInt();
+}
+
+float floatParam(const KernelSpec &spec, StringRef name) {
+  auto attr = spec.params ? dyn_cast_or_null<FloatAttr>(spec.params.get(name)) : FloatAttr();
+  assert(attr && "kernel spec lacks a float parameter");
+  return float(attr.getValueAsDouble());
+}
+
+int64_t columns(const OperandSpec &operand) { return operand.dims.back(); }
+
+// Length of the runs of contiguous elements that an op maps to contiguous elements.
+int64_t contiguousRun(const KernelSpec &spec) {
+  StringRef op = spec.op;
+  if (op == "rotary_embedding" || op == "rotary_kv_write")
+    return intParam(spec, "head_dim") / 2;
+  if (op == "kv_write")
+    return intParam(spec, "head_dim");
+  if (op == "repeat_heads")
+    return intParam(spec, "head_size");
+  if (op == "gated_rms_norm")
+    return columns(spec.get("out")) / intParam(spec, "groups");
+  if (op == "add_rms_norm")
+    return columns(spec.get("sum"));
+  if (op == "sample")
+    return columns(spec.get("logits"));
+  return columns(spec.get("out"));
+}
+
+// Runs of one row.
+int64_t runsPerRow(const KernelSpec &spec) {
+  StringRef op = spec.op;
+  if (op == "rotary_kv_write") {
+    int64_t values = columns(spec.get("q")) + columns(spec.get("k")) + columns(spec.get("v"));
+    return values / intParam(spec, "head_dim"); // a head's two halves move together
+  }
+  if (op == "rotary_embedding")
+    return columns(spec.get("out")) / intParam(spec, "head_dim");
+  if (op == "kv_write")
+    return (columns(spec.get("k")) + columns(spec.get("v"))) / intParam(spec, "head_dim");
+  return columns(spec.get("out")) / contiguousRun(spec);
+}
+
+bool widthFits(const KernelSpec &spec, ArrayRef<unsigned> alignments, unsigned width) {
+  if (contiguousRun(spec) % width)
+    return false;
+  for (auto [operand, alignment] : llvm::zip_equal(spec.operands, alignments)) {
+    if (operand.element.isInteger())
+      continue; // batch arrays are read one by one
+    unsigned size = operand.element.getIntOrFloatBitWidth() / 8;
+    unsigned access = std::min(16u, size * width);
+    int64_t rowStride = operand.rowStride ? operand.rowStride : columns(operand);
+    if (alignment % access || (rowStride * size) % access)
+      return false;
+  }
+  return true;
+}
+
+// ---- elementwise: one thread, `width` contiguous values ----
+
+// Where a token's K or V row lies in the cache: [pages][2][kv_heads][page_size][head_dim], element offset.
+Value cacheOffset(KernelBuilder &k, Value row, Value which, Value head, Value column, int64_t heads, int64_t headDim) {
+  Value position = k.loadIndex("positions", row);
+  Value sequence = k.loadIndex("token_sequence", row);
+  Value page = k.loadIndex("block_tables", k.add(k.mul(sequence, k.maxPages()), k.div(position, M1_PAGE_SIZE)));
+  Value rowOfPage = k.add(k.mul(k.add(k.mul(which, k.i32(heads)), head), k.i32(M1_PAGE_SIZE)), k.rem(position, M1_PAGE_SIZE));
+  Value inPage = k.add(k.mul(rowOfPage, k.i32(headDim)), column);
+  return k.offset(page, 2 * heads * M1_PAGE_SIZE * headDim, inPage);
+}
+
+void rotate(KernelBuilder &k, Value row, Value column, int64_t half, Value low, Value high, Value &outLow, Value &outHigh) {
+  Value cosine = k.load("table", row, column);
+  Value sine = k.load("table", row, k.add(column, k.i32(half)));
+  auto multiply = [&](Value a, Value c) -> Value {
+    return arith::MulFOp::create(k.b, a, c, arith::FastMathFlags::contract);
+  };
+  outLow = arith::SubFOp::create(k.b, multiply(low, cosine), multiply(high, sine), arith::FastMathFlags::contract);
+  outHigh = arith::AddFOp::create(k.b, multiply(high, cosine), multiply(low, sine), arith::FastMathFlags::contract);
+}
+
+void buildRotaryKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
+  const KernelSpec &spec = k.spec;
+  int64_t headDim = intParam(spec, "head_dim"), half = headDim / 2;
+  int64_t qHeads = columns(spec.get("q")) / headDim, kvHeads = columns(spec.get("k")) / headDim;
+  auto halves = [&](StringRef role, Value head) {
+    Value at = k.add(k.mul(head, k.i32(headDim)), column);
+    return std::pair<Value, Value>(k.load(role, row, at), k.load(role, row, k.add(at, k.i32(half))));
+  };
+  Value isQ = k.less(run, k.i32(qHeads));
+  k.when(isQ, [&] {
+    auto [low, high] = halves("q", run);
+    Value outLow, outHigh;
+    rotate(k, row, column, half, low, high, outLow, outHigh);
+    Value at = k.add(k.mul(run, k.i32(headDim)), column);
+    k.store("out", row, at, outLow);
+    k.store("out", row, k.add(at, k.i32(half)), outHigh);
+  });
+  Value isKv = arith::CmpIOp::create(k.b, arith::CmpIPredicate::sge, run, k.i32(qHeads));
+  k.when(isKv, [&] {
+    Value kvRun = arith::SubIOp::create(k.b, run, k.i32(qHeads));
+    Value which = k.div(kvRun, kvHeads), head = k.rem(kvRun, kvHeads);
+    Value at = cacheOffset(k, row, which, head, column, kvHeads, headDim);
+    Value atHigh = arith::AddIOp::create(k.b, at, arith::ConstantIntOp::create(k.b, half, 64));
+    Value isKey = k.less(kvRun, k.i32(kvHeads));
+    k.when(isKey, [&] {
+      auto [low, high] = halves("k", head);
+      Value outLow, outHigh;
+      rotate(k, row, column, half, low, high, outLow, outHigh);
+      k.storeAt("cache", at, outLow);
+      k.storeAt("cache", atHigh, outHigh);
+    });
+    Value isValue = arith::CmpIOp::create(k.b, arith::CmpIPredicate::sge, kvRun, k.i32(kvHeads));
+    k.when(isValue, [&] {
+      auto [low, high] = halves("v", head);
+      k.storeAt("cache", at, low);
+      k.storeAt("cache", atHigh, high);
+    });
+  });
+}
+
+void buildKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
+  int64_t headDim = intParam(k.spec, "head_dim"), kvHeads = columns(k.spec.get("k")) / headDim;
+  Value which = k.div(run, kvHeads), head = k.rem(run, kvHeads);
+  Value at = cacheOffset(k, row, which, head, column, kvHeads, headDim);
+  Value source = k.add(k.mul(head, k.i32(headDim)), column);
+  k.when(k.less(run, k.i32(kvHeads)), [&] { k.storeAt("cache", at, k.load("k", row, source)); });
+  Value isValue = arith::CmpIOp::create(k.b, arith::CmpIPredicate::sge, run, k.i32(kvHeads));
+  k.when(isValue, [&] { k.storeAt("cache", at, k.load("v", row, source)); });
+}
+
+void buildRotaryEmbedding(KernelBuilder &k, Value row, Value run, Value column) {
+  int64_t headDim = intParam(k.spec, "head_dim"), half = headDim / 2;
+  Value at = k.add(k.mul(run, k.i32(headDim)), column), atHigh = k.add(at, k.i32(half));
+  Value outLow, outHigh;
+  rotate(k, row, column, half, k.load("x", row, at), k.load("x", row, atHigh), outLow, outHigh);
+  k.store("out", row, at, outLow);
+  k.store("out", row, atHigh, outHigh);
+}
+
+void buildMap(KernelBuilder &k) {
+  const KernelSpec &spec = k.spec;
+  StringRef op = spec.op;
+  int64_t run = contiguousRun(spec), runs = runsPerRow(spec);
+  int64_t unitsPerRun = run / k.shape.width, units = unitsPerRun * runs;
+  Value unit = k.add(k.mul(k.groupX, k.i32(k.shape.blockSize)), k.thread);
+  Value row = k.groupY;
+  auto body = [&] {
+    Value runIndex = k.div(unit, unitsPerRun);
+    Value inRun = k.mul(k.rem(unit, unitsPerRun), k.i32(k.shape.width));
+    if (op == "rotary_kv_write")
+      return buildRotaryKvWrite(k, row, runIndex, inRun);
+    if (op == "kv_write")
+      return buildKvWrite(k, row, runIndex, inRun);
+    if (op == "rotary_embedding")
+      return buildRotaryEmbedding(k, row, runIndex, inRun);
+    Value column = k.mul(unit, k.i32(k.shape.width));
+    Value out;
+    if (op == "embedding") {
+      out = k.loadAt("table", k.offset(k.loadIndex("tokens", row), columns(spec.get("table")), column));
+    } else if (op == "gather_rows") {
+      out = k.load("x", k.loadIndex("logit_rows", row), column);
+    } else if (op == "add") {
+      out = arith::AddFOp::create(k.b, k.load("a", row, column), k.load("b", row, column));
+    } else if (op == "repeat_heads") {
+      Value head = k.div(runIndex, intParam(spec, "repeat"));
+      out = k.load("x", row, k.add(k.mul(head, k.i32(run)), inRun));
+    } else if (op == "softplus") {
+      Value x = k.load("x", row, column);
+      if (spec.find("bias") >= 0)
+        x = arith::AddFOp::create(k.b, x, k.load("bias", {}, column));
+      out = k.softplus(x);
+    } else if (op == "silu") {
+      out = k.silu(k.load("a", row, column));
+    } else if (op == "silu_mul") {
+      out = arith::MulFOp::create(k.b, k.silu(k.load("a", row, column)), k.load("b", row, column));
+    } else if (op == "skip") {
+      Value product = arith::MulFOp::create(k.b, k.load("x", row, column), k.load("d", {}, column));
+      out = arith::AddFOp::create(k.b, k.load("y", row, column), product);
+    }
+    k.store("out", row, column, out);
+  };
+  if (units % k.shape.blockSize)
+    k.when(k.less(unit, k.i32(units)), body);
+  else
+    body();
+}
+
+// ---- norms: one block a row (and group), which stays in registers between its two uses ----
+
+void buildNorm(KernelBuilder &k) {
+  const KernelSpec &spec = k.spec;
+  StringRef op = spec.op;
+  int64_t size = contiguousRun(spec), stride = int64_t(k.shape.blockSize) * k.shape.width;
+  int64_t chunks = llvm::divideCeil(size, stride);
+  float eps = floatParam(spec, "eps");
+  Value row = k.groupY, first = k.mul(k.groupX, k.i32(size)); // groupX: the group of a gated norm, else 0
+  SmallVector<Value> values, inRange, columnsOf;
+  Value partial = k.f32(0);
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    Value inGroup = k.add(k.mul(k.thread, k.i32(k.shape.width)), k.i32(chunk * stride));
+    Value column = k.add(first, inGroup);
+    Value guard = (chunk + 1) * stride > size ? k.less(inGroup, k.i32(size)) : Value();
+    auto read = [&]() -> Value {
+      if (op == "rms_norm")
+        return k.load("x", row, column);
+      if (op == "gated_rms_norm")
+        return arith::MulFOp::create(k.b, k.load("y", row, column), k.silu(k.load("z", row, column)));
+      Value sum = arith::AddFOp::create(k.b, k.load("residual", row, column), k.load("x", row, column));
+      k.store("sum", row, column, sum);
+      return sum;
+    };
+    Value value = guard ? k.select(guard, read, k.splat(0.0f)) : read();
+    values.push_back(value);
+    inRange.push_back(guard);
+    columnsOf.push_back(column);
+    partial = arith::AddFOp::create(k.b, partial, k.sum(arith::MulFOp::create(k.b, value, value)));
+  }
+  Value total = k.blockSum(partial);
+  Value mean = arith::MulFOp::create(k.b, total, k.f32(1.0f / float(size)));
+  Value scale = k.splat(k.rsqrt(arith::AddFOp::create(k.b, mean, k.f32(eps))));
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    auto write = [&] {
+      Value weight = k.load("w", {}, columnsOf[chunk]);
+      Value normed = arith::MulFOp::create(k.b, values[chunk], scale);
+      k.store("out", row, columnsOf[chunk], arith::MulFOp::create(k.b, normed, weight));
+    };
+    if (inRange[chunk])
+      k.when(inRange[chunk], write);
+    else
+      write();
+  }
+}
+
+// ---- rotary table: cos and sin of position = 256·hi + lo by the angle-addition formulas ----
+
+void buildRotaryTable(KernelBuilder &k) {
+  int64_t half = intParam(k.spec, "head_dim") / 2;
+  Value frequency = k.add(k.mul(k.groupX, k.i32(k.shape.blockSize)), k.thread);
+  k.when(k.less(frequency, k.i32(half)), [&] {
+    Value position = k.loadIndex("positions", k.groupY);
+    auto entry = [&](StringRef role, Value index) {
+      Value pair = k.loadAt(role, k.offset(index, 2 * half, k.mul(frequency, k.i32(2))), 2);
+      return std::pair<Value, Value>(vector::ExtractOp::create(k.b, pair, ArrayRef<int64_t>{0}),
+                                     vector::ExtractOp::create(k.b, pair, ArrayRef<int64_t>{1}));
+    };
+    auto [cosHi, sinHi] = entry("hi", k.div(position, 256));
+    auto [cosLo, sinLo] = entry("lo", k.rem(position, 256));
+    auto multiply = [&](Value a, Value c) -> Value { return arith::MulFOp::create(k.b, a, c); };
+    Value cosine = arith::SubFOp::create(k.b, multiply(cosHi, cosLo), multiply(sinHi, sinLo));
+    Value sine = arith::AddFOp::create(k.b, multiply(sinHi, cosLo), multiply(cosHi, sinLo));
+    k.store("out", k.groupY, frequency, k.splat(cosine, 1));
+    k.store("out", k.groupY, k.add(frequency, k.i32(half)), k.splat(sine, 1));
+  });
+}
+
+// ---- argmax: one block a row; the smallest index among equal logits; NaN never wins ----
+
+void buildArgmax(KernelBuilder &k) {
+  ImplicitLocOpBuilder &b = k.b;
+  int64_t size = columns(k.spec.get("logits"));
+  unsigned width = k.shape.width;
+  int64_t stride = int64_t(k.shape.blockSize) * width;
+  constexpr int32_t none = std::numeric_limits<int32_t>::max();
+  Value lowest = k.splat(-std::numeric_limits<float>::infinity());
+  Value noIndex = vector::BroadcastOp::create(b, VectorType::get({width}, b.getI32Type()), k.i32(none));
+  Value first = k.mul(k.thread, k.i32(width));
+  auto loop = scf::ForOp::create(b, first, k.i32(size), k.i32(stride), ValueRange{lowest, noIndex});
+  {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(loop.getBody());
+    Value column = loop.getInductionVar(), best = loop.getRegionIterArg(0), index = loop.getRegionIterArg(1);
+    Value value = k.load("logits", k.groupY, column);
+    Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, value, best);
+    SmallVector<int32_t> lanes(width);
+    for (unsigned i = 0; i < width; ++i)
+      lanes[i] = i;
+    auto type = VectorType::get({width}, b.getI32Type());
+    Value lane = arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<int32_t>(lanes)));
+    Value here = arith::AddIOp::create(b, vector::BroadcastOp::create(b, type, column), lane);
+    scf::YieldOp::create(b, ValueRange{arith::SelectOp::create(b, greater, value, best),
+                                       arith::SelectOp::create(b, greater, here, index)});
+  }
+  Value best, index;
+  for (unsigned i = 0; i < width; ++i) {
+    Value otherBest = vector::ExtractOp::create(b, loop.getResult(0), ArrayRef<int64_t>{i});
+    Value otherIndex = vector::ExtractOp::create(b, loop.getResult(1), ArrayRef<int64_t>{i});
+    if (!best) {
+      best = otherBest, index = otherIndex;
+      continue;
+    }
+    Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, otherBest, best);
+    Value equal = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, otherBest, best);
+    Value take = arith::OrIOp::create(b, greater, arith::AndIOp::create(b, equal, k.less(otherIndex, index)));
+    best = arith::SelectOp::create(b, take, otherBest, best);
+    index = arith::SelectOp::create(b, take, otherIndex, index);
+  }
+  index = k.blockArgmax(best, index).second;
+  // A row without a number (all NaN or -inf) yields token 0.
+  Value found = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, index, k.i32(none));
+  Value token = arith::SelectOp::create(b, found, index, k.i32(0));
+  k.when(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, k.thread, k.i32(0)),
+         [&] { k.storeIndex("out", k.groupY, token); });
+}
+
+} // namespace
+
+bool isGeneratedOp(StringRef op) { return familyOf(op) != Family::unknown; }
+
+KernelShape shapeGeneratedKernel(const KernelSpec &spec, ArrayRef<unsigned> alignments) {
+  KernelShape shape;
+  Family family = familyOf(spec.op);
+  if (family == Family::rotaryTable) {
+    int64_t half = intParam(spec, "head_dim") / 2;
+    shape.blockSize = std::min<int64_t>(elementwiseBlock, llvm::alignTo(half, warpSize));
+    shape.gridX = llvm::divideCeil(half, shape.blockSize);
+    return shape;
+  }
+  shape.width = 8;
+  while (shape.width > 1 && !widthFits(spec, alignments, shape.width))
+    shape.width /= 2;
+  int64_t run = contiguousRun(spec);
+  if (family == Family::map) {
+    int64_t units = run / shape.width * runsPerRow(spec);
+    shape.blockSize = std::min<int64_t>(elementwiseBlock, llvm::alignTo(units, warpSize));
+    shape.gridX = llvm::divideCeil(units, shape.blockSize);
+  } else {
+    shape.blockSize = std::min<int64_t>(maxBlock, llvm::alignTo(llvm::divideCeil(run, shape.width), warpSize));
+    shape.gridX = spec.op == "gated_rms_norm" ? intParam(spec, "groups") : 1;
+  }
+  return shape;
+}
+
+LogicalResult buildGeneratedKernel(OpBuilder &builder, gpu::GPUModuleOp module, StringRef symbol, const KernelSpec &spec,
+                                   const KernelShape &shape) {
+  Family family = familyOf(spec.op);
+  if (family == Family::unknown)
+    return module.emitError() << "no generated CUDA kernel for '" << spec.op << "'";
+  OpBuilder::InsertionGuard guard(builder);
+  KernelBuilder k(builder, module, symbol, spec, shape, family == Family::norm || family == Family::argmax);
+  switch (family) {
+  case Family::map: buildMap(k); break;
+  case Family::norm: buildNorm(k); break;
+  case Family::rotaryTable: buildRotaryTable(k); break;
+  case Family::argmax: buildArgmax(k); break;
+  case Family::unknown: break;
+  }
+  k.finish();
+  return success();
+}
+
+} // namespace m1c::cuda
