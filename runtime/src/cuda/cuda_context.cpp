@@ -1,0 +1,344 @@
+#include "cuda/cuda_program.h"
+#include <algorithm>
+#include <cstring>
+
+namespace m1rt::cuda {
+
+using schema::ElementType;
+using schema::OperandKind;
+using schema::Port;
+using schema::RowDomain;
+
+namespace {
+
+constexpr uint64_t arrayAlignment = 256;
+constexpr uint32_t maxGridY = 65535;
+
+uint64_t aligned(uint64_t bytes) { return (bytes + arrayAlignment - 1) / arrayAlignment * arrayAlignment; }
+
+CUdeviceptr address(const void *memory) { return reinterpret_cast<CUdeviceptr>(memory); }
+
+} // namespace
+
+uint32_t CudaContext::bucketOf(uint32_t sequences, uint32_t maxSequences) {
+  // Every size to 8, then steps that waste at most an eighth of the rows.
+  uint32_t step = sequences <= 8 ? 1 : sequences <= 64 ? 8 : sequences <= 256 ? 16 : 32;
+  return std::min((sequences + step - 1) / step * step, maxSequences);
+}
+
+CudaContext::ArrayLayout CudaContext::layoutOf(const m1_dims &dims) {
+  ArrayLayout layout;
+  uint64_t counts[inputPortCount] = {};
+  uint64_t t = dims.tokens, s = dims.sequences;
+  counts[size_t(Port::tokens)] = t;
+  counts[size_t(Port::positions)] = t;
+  counts[size_t(Port::token_sequence)] = t;
+  counts[size_t(Port::sequence_starts)] = s + 1;
+  counts[size_t(Port::slots)] = s;
+  counts[size_t(Port::context_lengths)] = s;
+  counts[size_t(Port::block_tables)] = s * uint64_t(dims.max_pages);
+  counts[size_t(Port::logit_rows)] = dims.logit_rows;
+  for (uint32_t port = 0; port < inputPortCount; ++port) {
+    layout.offset[port] = layout.total;
+    layout.size[port] = counts[port] * sizeof(int32_t);
+    layout.total += aligned(layout.size[port]);
+  }
+  return layout;
+}
+
+CudaContext::Sizes CudaContext::sizesOf(const CudaProgram &program, const ContextOptions &options) {
+  Sizes sizes;
+  m1_dims largest = {int(options.maxTokens), int(options.maxSequences), int(options.maxLogitRows), int(options.maxPages)};
+  sizes.arrays = layoutOf(largest).total;
+  uint64_t tokenBytes = 0, rowBytes = 0, workspaceBytes = 0;
+  for (const schema::Function *function : *program.target.functions()) {
+    tokenBytes = std::max(tokenBytes, function->temporary_bytes_per_row());
+    rowBytes = std::max(rowBytes, function->row_temporary_bytes_per_row());
+    workspaceBytes = std::max(workspaceBytes, function->workspace_bytes());
+  }
+  sizes.temporaries = tokenBytes * std::max(options.maxTokens, options.maxSequences);
+  sizes.rowTemporaries = rowBytes * options.maxLogitRows;
+  sizes.workspace = aligned(workspaceBytes) + (program.gemms ? GemmLibrary::workspaceBytes : 0);
+  sizes.logits = uint64_t(options.maxLogitRows) * program.artifact.module().vocab_size() * sizeof(float);
+  sizes.nextTokens = uint64_t(options.maxLogitRows) * sizeof(int32_t);
+  return sizes;
+}
+
+CudaContext::CudaContext(CudaProgram &program, const ContextOptions &options)
+    : Context(program.artifact.module().vocab_size()), program(program), device(program.device), driver(device.api()),
+      options(options), sizes(sizesOf(program, options)) {}
+
+Status CudaContext::allocate() {
+  M1_TRY(device.allocate(sizes.arrays, "batch arrays", &arrays));
+  M1_TRY(device.allocate(sizes.temporaries, "temporaries", &temporaries));
+  M1_TRY(device.allocate(sizes.rowTemporaries, "temporaries of logit rows", &rowTemporaries));
+  M1_TRY(device.allocate(sizes.workspace, "kernel workspace", &workspace));
+  M1_TRY(device.allocate(sizes.logits, "logits", &logits));
+  M1_TRY(device.allocate(sizes.nextTokens, "next tokens", &nextTokens));
+  gemmWorkspace = address(workspace) + sizes.workspace - (program.gemms ? GemmLibrary::workspaceBytes : 0);
+  for (HostArrays &host : hostArrays) {
+    M1_TRY(device.allocateHost(sizes.arrays, reinterpret_cast<void **>(&host.memory)));
+    M1_TRY(driver.check(driver.cuEventCreate(&host.copied, CU_EVENT_DISABLE_TIMING), "cuEventCreate"));
+  }
+  M1_TRY(device.allocateHost(sizes.nextTokens, reinterpret_cast<void **>(&hostNextTokens)));
+  return driver.check(driver.cuEventCreate(&stepDone, CU_EVENT_DISABLE_TIMING), "cuEventCreate");
+}
+
+CudaContext::~CudaContext() {
+  (void)device.synchronize();
+  for (auto &entry : buckets)
+    if (entry.second.graph)
+      driver.cuGraphExecDestroy(entry.second.graph);
+  for (CUevent event : profileEvents)
+    driver.cuEventDestroy(event);
+  for (HostArrays &host : hostArrays) {
+    device.freeHost(host.memory);
+    if (host.copied)
+      driver.cuEventDestroy(host.copied);
+  }
+  device.freeHost(hostNextTokens);
+  if (stepDone)
+    driver.cuEventDestroy(stepDone);
+  for (void *memory : {arrays, temporaries, rowTemporaries, workspace, logits, nextTokens})
+    device.free(memory);
+}
+
+uint32_t CudaContext::rowsOf(RowDomain domain, const m1_dims &dims) {
+  switch (domain) {
+  case RowDomain::tokens: return dims.tokens;
+  case RowDomain::sequences: return dims.sequences;
+  case RowDomain::logit_rows: return dims.logit_rows;
+  default: return 1;
+  }
+}
+
+CUdeviceptr CudaContext::resolve(const schema::Operand &operand, const m1_dims &dims, const ArrayLayout &layout) const {
+  CUdeviceptr base = 0;
+  switch (operand.kind()) {
+  case OperandKind::weight: base = address(program.weights[operand.index()]); break;
+  case OperandKind::state: base = address(options.states[operand.index()]); break;
+  case OperandKind::port:
+    if (Port(operand.index()) == Port::logits)
+      base = address(logits);
+    else if (Port(operand.index()) == Port::next_tokens)
+      base = address(nextTokens);
+    else
+      base = address(arrays) + layout.offset[operand.index()];
+    break;
+  case OperandKind::temporary: base = address(temporaries) + uint64_t(dims.tokens) * operand.arena_offset(); break;
+  case OperandKind::row_temporary: base = address(rowTemporaries) + uint64_t(dims.logit_rows) * operand.arena_offset(); break;
+  case OperandKind::workspace: base = address(workspace) + operand.arena_offset(); break;
+  }
+  return base + operand.offset();
+}
+
+Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &dims, const ArrayLayout &layout) {
+  const schema::Kernel &kernel = *program.target.kernels()->Get(launch.kernel());
+  uint32_t rows = rowsOf(launch.domain(), dims), group = std::max(1u, launch.rows_per_group());
+  uint32_t gridY = (rows + group - 1) / group;
+  if (gridY == 0)
+    return {};
+  if (gridY > maxGridY)
+    return error(StatusCode::invalidArgument, "%s: a step of %u rows exceeds the %u that one launch covers",
+                 launch.name() ? launch.name()->c_str() : kernel.symbol()->c_str(), rows, maxGridY * group);
+  constexpr size_t maxOperands = 32;
+  CUdeviceptr addresses[maxOperands];
+  void *parameters[maxOperands + 1];
+  size_t count = launch.operands() ? launch.operands()->size() : 0;
+  if (count > maxOperands)
+    return error(StatusCode::unsupported, "kernel %s has %zu operands; the CUDA device passes at most %zu",
+                 kernel.symbol()->c_str(), count, maxOperands);
+  for (size_t i = 0; i < count; ++i) {
+    addresses[i] = resolve(*launch.operands()->Get(i), dims, layout);
+    parameters[i] = &addresses[i];
+  }
+  m1_dims copy = dims;
+  parameters[count] = &copy;
+  CUresult result = driver.cuLaunchKernel(program.kernels[launch.kernel()], launch.grid_x(), gridY, 1, kernel.block_size(), 1, 1,
+                                          kernel.shared_bytes(), device.stream(), parameters, nullptr);
+  if (result == CUDA_SUCCESS)
+    return {};
+  return driver.check(result, "launch %s of kernel %s (grid %u x %u, %u threads, %u bytes of shared memory)",
+                      launch.name() ? launch.name()->c_str() : "", kernel.symbol()->c_str(), launch.grid_x(), gridY,
+                      kernel.block_size(), kernel.shared_bytes());
+}
+
+Status CudaContext::enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, const ArrayLayout &layout) {
+  GemmShape shape;
+  shape.m = rowsOf(gemm.domain(), dims);
+  if (shape.m == 0)
+    return {};
+  shape.n = gemm.n();
+  shape.k = gemm.k();
+  shape.lda = gemm.lda();
+  shape.ldo = gemm.ldo();
+  shape.inputType = gemm.a_type();
+  shape.outType = gemm.out_type();
+  shape.bias = gemm.bias() != nullptr;
+  GemmBuffers buffers;
+  auto weight = [&](const schema::Operand &operand, ElementType wanted) {
+    auto found = operand.kind() == OperandKind::weight ? program.converted.find({operand.index(), wanted}) : program.converted.end();
+    return found == program.converted.end() ? resolve(operand, dims, layout) : address(found->second);
+  };
+  buffers.a = resolve(*gemm.a(), dims, layout);
+  buffers.w = weight(*gemm.w(), gemm.a_type());
+  buffers.out = resolve(*gemm.out(), dims, layout);
+  if (shape.bias)
+    buffers.bias = weight(*gemm.bias(), gemm.out_type());
+  uint64_t bits = buffers.a | buffers.out | uint64_t(shape.lda) * elementSize(shape.inputType) |
+                  uint64_t(shape.ldo) * elementSize(shape.outType) | 16;
+  shape.alignment = uint32_t(bits & (~bits + 1)); // lowest set bit: what all of these are multiples of
+  return program.gemms->run(shape, buffers, gemmWorkspace, device.stream(), gemm.name() ? gemm.name()->c_str() : "a gemm");
+}
+
+Status CudaContext::enqueueCommand(const schema::CommandHolder &command, const m1_dims &dims, const ArrayLayout &layout) {
+  if (const schema::Gemm *gemm = command.command_as_Gemm())
+    return enqueueGemm(*gemm, dims, layout);
+  return enqueueLaunch(*command.command_as_Launch(), dims, layout);
+}
+
+Status CudaContext::enqueue(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout) {
+  for (const schema::CommandHolder *command : *function.commands())
+    M1_TRY(enqueueCommand(*command, dims, layout));
+  return {};
+}
+
+uint32_t CudaContext::functionFor(const Step &step) const {
+  const auto &functions = *program.target.functions();
+  if (functions.Get(step.function)->name()->str() != "decode")
+    return step.function;
+  for (uint32_t i = 0; i < functions.size(); ++i)
+    if (functions.Get(i)->name()->str() == "decode_small" && uint32_t(step.dims.tokens) <= functions.Get(i)->max_rows())
+      return i;
+  return step.function;
+}
+
+// Rows past the step's own are sequences of one token (id 0, position 0) in the scratch slot and page: each starts from zero state, so
+// nothing accumulates there.
+void CudaContext::writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout, char *out) const {
+  const m1_dims &dims = step.dims;
+  ArrayLayout own = layoutOf(dims);
+  for (uint32_t port = 0; port < inputPortCount; ++port)
+    if (own.size[port])
+      std::memcpy(out + layout.offset[port], step.arrays[port], own.size[port]);
+  if (padded.sequences == dims.sequences && padded.logit_rows == dims.logit_rows)
+    return;
+  auto at = [&](Port port) { return reinterpret_cast<int32_t *>(out + layout.offset[size_t(port)]); };
+  for (int i = dims.sequences; i < padded.sequences; ++i) {
+    at(Port::tokens)[i] = 0;
+    at(Port::positions)[i] = 0;
+    at(Port::token_sequence)[i] = i;
+    at(Port::sequence_starts)[i + 1] = i + 1;
+    at(Port::slots)[i] = int32_t(options.scratchSlot);
+    at(Port::context_lengths)[i] = 1;
+    std::fill_n(at(Port::block_tables) + int64_t(i) * padded.max_pages, padded.max_pages, int32_t(options.scratchPage));
+  }
+  for (int i = dims.logit_rows; i < padded.logit_rows; ++i)
+    at(Port::logit_rows)[i] = padded.tokens - 1;
+}
+
+Status CudaContext::run(const Step &step) {
+  M1_TRY(device.bind());
+  const uint32_t functionIndex = functionFor(step);
+  const schema::Function &function = *program.target.functions()->Get(functionIndex);
+  const bool decode = function.name()->str().rfind("decode", 0) == 0;
+
+  m1_dims dims = step.dims;
+  if (decode) {
+    uint32_t limit = std::min(options.maxSequences, options.maxTokens);
+    dims.sequences = dims.tokens = int(bucketOf(step.dims.sequences, limit));
+    if (step.dims.logit_rows)
+      dims.logit_rows = int(bucketOf(step.dims.logit_rows, options.maxLogitRows));
+  }
+  const ArrayLayout layout = layoutOf(dims);
+  HostArrays &host = hostArrays[nextHostArrays++ % std::size(hostArrays)];
+  M1_TRY(driver.check(driver.cuEventSynchronize(host.copied), "waiting for the batch arrays of an earlier step"));
+  writeArrays(step, dims, layout, host.memory);
+  M1_TRY(driver.check(driver.cuMemcpyHtoDAsync(address(arrays), host.memory, layout.total, device.stream()),
+                      "upload of the batch arrays"));
+  M1_TRY(driver.check(driver.cuEventRecord(host.copied, device.stream()), "cuEventRecord"));
+
+  if (step.profile) {
+    M1_TRY(runProfiled(function, dims, layout, *step.profile));
+  } else if (decode) {
+    Bucket &bucket = buckets[{functionIndex, uint32_t(dims.sequences), uint32_t(dims.logit_rows)}];
+    if (bucket.warm && !bucket.graph)
+      M1_TRY(capture(function, dims, layout, &bucket.graph));
+    if (bucket.graph)
+      M1_TRY(driver.check(driver.cuGraphLaunch(bucket.graph, device.stream()), "launch of the graph of %s for %d sequences",
+                          function.name()->c_str(), dims.sequences));
+    else
+      M1_TRY(enqueue(function, dims, layout));
+    bucket.warm = true;
+  } else {
+    M1_TRY(enqueue(function, dims, layout));
+  }
+
+  lastLogitRows = step.dims.logit_rows;
+  if (lastLogitRows)
+    M1_TRY(driver.check(driver.cuMemcpyDtoHAsync(hostNextTokens, address(nextTokens), lastLogitRows * sizeof(int32_t),
+                                                 device.stream()),
+                        "download of the next tokens"));
+  M1_TRY(driver.check(driver.cuEventRecord(stepDone, device.stream()), "cuEventRecord"));
+  stepPending = true;
+  return {};
+}
+
+Status CudaContext::capture(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout, CUgraphExec *out) {
+  M1_TRY(driver.check(driver.cuStreamBeginCapture(device.stream(), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "start of a graph capture"));
+  Status status = enqueue(function, dims, layout);
+  CUgraph graph = nullptr;
+  Status ended = driver.check(driver.cuStreamEndCapture(device.stream(), &graph), "capture of %s for %d sequences as a graph",
+                              function.name()->c_str(), dims.sequences);
+  if (status.ok())
+    status = ended;
+  if (status.ok())
+    status = driver.check(driver.cuGraphInstantiate(out, graph, 0), "instantiation of the graph of %s for %d sequences",
+                          function.name()->c_str(), dims.sequences);
+  if (graph)
+    driver.cuGraphDestroy(graph);
+  return status;
+}
+
+Status CudaContext::runProfiled(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,
+                                std::vector<CommandTime> &profile) {
+  const auto &commands = *function.commands();
+  while (profileEvents.size() < commands.size() + 1) {
+    CUevent event = nullptr;
+    M1_TRY(driver.check(driver.cuEventCreate(&event, 0), "cuEventCreate"));
+    profileEvents.push_back(event);
+  }
+  M1_TRY(driver.check(driver.cuEventRecord(profileEvents[0], device.stream()), "cuEventRecord"));
+  for (uint32_t i = 0; i < commands.size(); ++i) {
+    M1_TRY(enqueueCommand(*commands.Get(i), dims, layout));
+    M1_TRY(driver.check(driver.cuEventRecord(profileEvents[i + 1], device.stream()), "cuEventRecord"));
+  }
+  M1_TRY(device.synchronize());
+  profile.resize(commands.size());
+  double start = 0;
+  for (uint32_t i = 0; i < commands.size(); ++i) {
+    float milliseconds = 0;
+    M1_TRY(driver.check(driver.cuEventElapsedTime(&milliseconds, profileEvents[i], profileEvents[i + 1]), "cuEventElapsedTime"));
+    profile[i] = {i, start, milliseconds * 1000.0};
+    start += milliseconds * 1000.0;
+  }
+  return {};
+}
+
+Status CudaContext::finish(int32_t *outNextTokens) {
+  if (stepPending) {
+    M1_TRY(device.bind());
+    M1_TRY(driver.check(driver.cuEventSynchronize(stepDone), "the step"));
+    stepPending = false;
+  }
+  if (outNextTokens && lastLogitRows)
+    std::memcpy(outNextTokens, hostNextTokens, lastLogitRows * sizeof(int32_t));
+  return {};
+}
+
+Status CudaContext::downloadLogits(uint32_t first, uint32_t count, float *out) {
+  uint64_t row = uint64_t(vocabulary) * sizeof(float);
+  return device.download(out, static_cast<const char *>(logits) + first * row, count * row);
+}
+
+} // namespace m1rt::cuda

@@ -1,0 +1,215 @@
+#include "cuda/cuda_device.h"
+#include "cuda/cuda_program.h"
+#include "cuda/support_ptx.h"
+#include "dummy_weights.h"
+#include <algorithm>
+#include <cstring>
+
+namespace m1rt {
+
+Status createCudaDevice(uint32_t ordinal, const DeviceOptions &, std::unique_ptr<Device> *out) {
+  return cuda::CudaDevice::create(ordinal, out);
+}
+
+namespace cuda {
+
+using schema::ElementType;
+
+static CUdeviceptr address(const void *memory) { return reinterpret_cast<CUdeviceptr>(memory); }
+
+Status Module::load(const void *code, const char *what) {
+  char log[4096] = "";
+  int names[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
+  void *values[] = {log, reinterpret_cast<void *>(uintptr_t(sizeof log))};
+  Status status = driver.check(driver.cuModuleLoadDataEx(&handle, code, 2, names, values), "loading %s", what);
+  if (!status.ok() && log[0])
+    return error(status.code(), "%s: %s", status.message().c_str(), log);
+  return status;
+}
+
+CUfunction Module::find(const char *symbol) const {
+  CUfunction function = nullptr;
+  return driver.cuModuleGetFunction(&function, handle, symbol) == CUDA_SUCCESS ? function : nullptr;
+}
+
+Status CudaDevice::create(uint32_t ordinal, std::unique_ptr<Device> *out) {
+  std::unique_ptr<CudaDevice> device(new CudaDevice);
+  M1_TRY(device->open(ordinal));
+  *out = std::move(device);
+  return {};
+}
+
+Status CudaDevice::open(uint32_t ordinal) {
+  M1_TRY(Driver::get(&driver));
+  int count = 0;
+  M1_TRY(driver->check(driver->cuDeviceGetCount(&count), "cuDeviceGetCount"));
+  if (ordinal >= uint32_t(count))
+    return error(StatusCode::unsupported, "no device cuda:%u: this machine has %d CUDA device(s)", ordinal, count);
+  M1_TRY(driver->check(driver->cuDeviceGet(&device, int(ordinal)), "cuDeviceGet"));
+  char name[256] = "";
+  size_t memory = 0;
+  int major = 0, minor = 0;
+  M1_TRY(driver->check(driver->cuDeviceGetName(name, sizeof name, device), "cuDeviceGetName"));
+  M1_TRY(driver->check(driver->cuDeviceTotalMem(&memory, device), "cuDeviceTotalMem"));
+  M1_TRY(driver->check(driver->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device),
+                       "cuDeviceGetAttribute"));
+  M1_TRY(driver->check(driver->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device),
+                       "cuDeviceGetAttribute"));
+  computeCapability = major * 10 + minor;
+  if (computeCapability < 80)
+    return error(StatusCode::unsupported, "device cuda:%u (%s) has compute capability %d.%d; 8.0 or newer is needed", ordinal,
+                 name, major, minor);
+  deviceInfo.target = "cuda";
+  deviceInfo.name = name;
+  deviceInfo.totalMemory = memory;
+  M1_TRY(driver->check(driver->cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain"));
+  M1_TRY(bind());
+  M1_TRY(driver->check(driver->cuStreamCreate(&workStream, CU_STREAM_NON_BLOCKING), "cuStreamCreate"));
+  support = std::make_unique<Module>(*driver);
+  M1_TRY(support->load(supportPtx, "the runtime's own kernels"));
+  for (Staging &buffer : staging) {
+    M1_TRY(allocateHost(stagingBytes, &buffer.memory));
+    M1_TRY(driver->check(driver->cuEventCreate(&buffer.free, CU_EVENT_DISABLE_TIMING), "cuEventCreate"));
+  }
+  return {};
+}
+
+CudaDevice::~CudaDevice() {
+  if (!context)
+    return;
+  (void)bind();
+  if (workStream)
+    driver->cuStreamSynchronize(workStream);
+  for (Staging &buffer : staging) {
+    freeHost(buffer.memory);
+    if (buffer.free)
+      driver->cuEventDestroy(buffer.free);
+  }
+  support.reset();
+  if (workStream)
+    driver->cuStreamDestroy(workStream);
+  driver->cuDevicePrimaryCtxRelease(device);
+}
+
+Status CudaDevice::bind() const { return driver->check(driver->cuCtxSetCurrent(context), "cuCtxSetCurrent"); }
+
+uint64_t CudaDevice::freeMemory() const {
+  size_t free = 0, total = 0;
+  if (!bind().ok() || driver->cuMemGetInfo(&free, &total) != CUDA_SUCCESS)
+    return 0;
+  return free;
+}
+
+Status CudaDevice::outOfMemory(uint64_t bytes, const char *what) const {
+  return error(StatusCode::outOfMemory, "out of GPU memory: %s need %s, and %s of %s are free on %s", what,
+               bytesText(bytes).c_str(), bytesText(freeMemory()).c_str(), bytesText(deviceInfo.totalMemory).c_str(),
+               deviceInfo.name.c_str());
+}
+
+Status CudaDevice::allocate(uint64_t bytes, const char *what, void **out) {
+  M1_TRY(bind());
+  CUdeviceptr memory = 0;
+  CUresult result = driver->cuMemAlloc(&memory, std::max<uint64_t>(bytes, 1));
+  if (result == CUDA_ERROR_OUT_OF_MEMORY)
+    return outOfMemory(bytes, what);
+  M1_TRY(driver->check(result, "allocation of %s for %s", bytesText(bytes).c_str(), what));
+  *out = reinterpret_cast<void *>(memory);
+  return {};
+}
+
+void CudaDevice::free(void *memory) {
+  if (!memory || !bind().ok())
+    return;
+  driver->cuStreamSynchronize(workStream);
+  driver->cuMemFree(address(memory));
+}
+
+Status CudaDevice::allocateHost(uint64_t bytes, void **out) {
+  M1_TRY(bind());
+  return driver->check(driver->cuMemHostAlloc(out, std::max<uint64_t>(bytes, 1), 0), "allocation of %s of page-locked host memory",
+                       bytesText(bytes).c_str());
+}
+
+void CudaDevice::freeHost(void *memory) {
+  if (memory)
+    driver->cuMemFreeHost(memory);
+}
+
+Status CudaDevice::upload(void *target, const void *source, uint64_t bytes) {
+  M1_TRY(bind());
+  for (uint64_t done = 0; done < bytes;) {
+    uint64_t piece = std::min(stagingBytes, bytes - done);
+    Staging &buffer = staging[nextStaging++ % std::size(staging)];
+    M1_TRY(driver->check(driver->cuEventSynchronize(buffer.free), "cuEventSynchronize during an upload"));
+    std::memcpy(buffer.memory, static_cast<const char *>(source) + done, piece);
+    M1_TRY(driver->check(driver->cuMemcpyHtoDAsync(address(target) + done, buffer.memory, piece, workStream),
+                         "upload of %s", bytesText(piece).c_str()));
+    M1_TRY(driver->check(driver->cuEventRecord(buffer.free, workStream), "cuEventRecord"));
+    done += piece;
+  }
+  return {};
+}
+
+Status CudaDevice::download(void *target, const void *source, uint64_t bytes) {
+  M1_TRY(bind());
+  M1_TRY(driver->check(driver->cuMemcpyDtoHAsync(target, address(source), bytes, workStream), "download of %s",
+                       bytesText(bytes).c_str()));
+  return synchronize();
+}
+
+Status CudaDevice::copy(void *target, const void *source, uint64_t bytes) {
+  M1_TRY(bind());
+  return driver->check(driver->cuMemcpyDtoDAsync(address(target), address(source), bytes, workStream),
+                       "device copy of %s", bytesText(bytes).c_str());
+}
+
+Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **parameters) {
+  M1_TRY(bind());
+  CUfunction function = support->find(kernel);
+  if (!function)
+    return error(StatusCode::deviceError, "the runtime's own kernels lack %s", kernel);
+  // Enough threads to fill any GPU; the kernels stride over the rest.
+  constexpr uint64_t block = 256, maxBlocks = 8192;
+  uint64_t blocks = std::clamp<uint64_t>((count + block - 1) / block, 1, maxBlocks);
+  return driver->check(
+      driver->cuLaunchKernel(function, unsigned(blocks), 1, 1, block, 1, 1, 0, workStream, parameters, nullptr),
+      "launch of %s", kernel);
+}
+
+Status CudaDevice::fillDummy(void *target, ElementType type, uint64_t count, uint64_t seed, uint32_t weight, float scale,
+                             float offset) {
+  const char *kernel = type == ElementType::f32 ? "m1_fill_dummy_f32" : type == ElementType::bf16 ? "m1_fill_dummy_bf16" : nullptr;
+  if (!kernel)
+    return error(StatusCode::unsupported, "dummy weights of type %s are not supported", elementName(type));
+  uint64_t key = m1_dummy_key(seed, weight);
+  float factor = scale * M1_DUMMY_INVERSE_DEVIATION;
+  void *parameters[] = {&target, &count, &key, &factor, &offset};
+  return launchSupport(kernel, count, parameters);
+}
+
+Status CudaDevice::convert(void *target, ElementType targetType, const void *source, ElementType sourceType,
+                           uint64_t count) {
+  const char *kernel = nullptr;
+  if (sourceType == ElementType::bf16 && targetType == ElementType::f32)
+    kernel = "m1_convert_bf16_f32";
+  else if (sourceType == ElementType::f32 && targetType == ElementType::bf16)
+    kernel = "m1_convert_f32_bf16";
+  else
+    return error(StatusCode::unsupported, "no conversion of weights from %s to %s", elementName(sourceType),
+                 elementName(targetType));
+  void *parameters[] = {&target, &source, &count};
+  return launchSupport(kernel, count, parameters);
+}
+
+Status CudaDevice::synchronize() {
+  M1_TRY(bind());
+  return driver->check(driver->cuStreamSynchronize(workStream), "waiting for the GPU");
+}
+
+Status CudaDevice::createProgram(const Artifact &artifact, const schema::Target &target, std::vector<void *> weights,
+                                 std::unique_ptr<Program> *out) {
+  return CudaProgram::create(*this, artifact, target, std::move(weights), out);
+}
+
+} // namespace cuda
+} // namespace m1rt

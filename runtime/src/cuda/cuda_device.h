@@ -1,0 +1,86 @@
+// The CUDA device: memory, transfers and code of one GPU, all on one stream.
+#ifndef M1RT_CUDA_CUDA_DEVICE_H
+#define M1RT_CUDA_CUDA_DEVICE_H
+
+#include "cuda/driver.h"
+#include "device.h"
+
+namespace m1rt::cuda {
+
+/// Loaded code. Unloads with the object.
+class Module {
+public:
+  explicit Module(const Driver &driver) : driver(driver) {}
+  ~Module() {
+    if (handle)
+      driver.cuModuleUnload(handle);
+  }
+  Module(const Module &) = delete;
+  /// `code` is a cubin, or PTX ending in a zero byte. `what` names it in errors.
+  Status load(const void *code, const char *what);
+  /// Null when the module has no such kernel.
+  CUfunction find(const char *symbol) const;
+
+private:
+  const Driver &driver;
+  CUmodule handle = nullptr;
+};
+
+class CudaDevice final : public Device {
+public:
+  static Status create(uint32_t ordinal, std::unique_ptr<Device> *out);
+  ~CudaDevice() override;
+
+  uint64_t freeMemory() const override;
+  Status allocate(uint64_t bytes, const char *what, void **out) override;
+  void free(void *memory) override;
+  bool readsHostMemory() const override { return false; }
+  Status upload(void *target, const void *source, uint64_t bytes) override;
+  Status download(void *target, const void *source, uint64_t bytes) override;
+  Status copy(void *target, const void *source, uint64_t bytes) override;
+  Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed, uint32_t weight, float scale,
+                   float offset) override;
+  Status synchronize() override;
+  Status createProgram(const Artifact &artifact, const schema::Target &target, std::vector<void *> weights,
+                       std::unique_ptr<Program> *out) override;
+
+  /// Converts between f32 and bf16, in order.
+  Status convert(void *target, schema::ElementType targetType, const void *source, schema::ElementType sourceType,
+                 uint64_t count);
+  /// Makes this device's context current on the calling thread; every entry point of program and context calls it.
+  Status bind() const;
+  /// Page-locked host memory.
+  Status allocateHost(uint64_t bytes, void **out);
+  void freeHost(void *memory);
+
+  const Driver &api() const { return *driver; }
+  CUstream stream() const { return workStream; }
+  /// Compute capability, ten times the major number plus the minor one.
+  int capability() const { return computeCapability; }
+
+private:
+  CudaDevice() = default;
+  Status open(uint32_t ordinal);
+  Status launchSupport(const char *kernel, uint64_t count, void **parameters);
+  Status outOfMemory(uint64_t bytes, const char *what) const;
+
+  const Driver *driver = nullptr;
+  CUdevice device = 0;
+  CUcontext context = nullptr;
+  CUstream workStream = nullptr;
+  int computeCapability = 0;
+  std::unique_ptr<Module> support;
+
+  // Uploads go through two page-locked buffers in turn, so that reading the file overlaps the transfer.
+  struct Staging {
+    void *memory = nullptr;
+    CUevent free = nullptr; // recorded behind the last transfer out of it
+  };
+  static constexpr uint64_t stagingBytes = 32ull << 20;
+  Staging staging[2];
+  unsigned nextStaging = 0;
+};
+
+} // namespace m1rt::cuda
+
+#endif

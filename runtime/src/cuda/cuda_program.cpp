@@ -1,0 +1,144 @@
+#include "cuda/cuda_program.h"
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+
+namespace m1rt::cuda {
+
+using schema::ElementType;
+using schema::OperandKind;
+
+namespace {
+
+// "sm_90" and "compute_90" give 90, "sm_90a" gives 90 with exact set; 0 when it is no chip.
+int chipNumber(const flatbuffers::String *chip, bool *exact) {
+  if (!chip)
+    return 0;
+  std::string name = chip->str();
+  size_t digits = name.find('_');
+  if (digits == std::string::npos)
+    return 0;
+  char *end = nullptr;
+  long number = std::strtol(name.c_str() + digits + 1, &end, 10);
+  *exact = end && *end != 0; // the architecture-specific variants run on their own GPU only
+  return int(number);
+}
+
+// Machine code runs on its own generation from its own number on.
+bool cubinRuns(int chip, bool exact, int device) {
+  return exact ? chip == device : chip / 10 == device / 10 && chip <= device;
+}
+
+bool isFormat(const schema::Code &code, const char *format) { return code.format()->str() == format; }
+
+} // namespace
+
+Status CudaProgram::create(CudaDevice &device, const Artifact &artifact, const schema::Target &target,
+                           std::vector<void *> weights, std::unique_ptr<Program> *out) {
+  std::unique_ptr<CudaProgram> program(new CudaProgram(device, artifact, target, std::move(weights)));
+  M1_TRY(device.bind());
+  M1_TRY(program->loadCode());
+  M1_TRY(program->convertGemmWeights());
+  *out = std::move(program);
+  return {};
+}
+
+CudaProgram::~CudaProgram() {
+  (void)device.synchronize();
+  for (auto &entry : converted)
+    device.free(entry.second);
+}
+
+Status CudaProgram::loadCode() {
+  int capability = device.capability();
+  // The machine code nearest to this GPU, else PTX, which the driver compiles.
+  int best = -1;
+  bool bestExact = false;
+  std::string offered;
+  if (target.code())
+    for (const schema::Code *code : *target.code()) {
+      bool exact = false;
+      int chip = chipNumber(code->chip(), &exact);
+      std::string name = code->format()->str() + " for " + (code->chip() ? code->chip()->str() : "?");
+      if (offered.find(name) == std::string::npos)
+        offered += (offered.empty() ? "" : ", ") + name;
+      if (isFormat(*code, "cubin") && cubinRuns(chip, exact, capability) && (chip > best || (chip == best && exact)))
+        best = chip, bestExact = exact;
+    }
+  uint32_t index = 0;
+  if (target.code())
+    for (const schema::Code *code : *target.code()) {
+      bool exact = false;
+      int chip = chipNumber(code->chip(), &exact);
+      bool take = best >= 0 ? isFormat(*code, "cubin") && chip == best && exact == bestExact
+                            : isFormat(*code, "ptx") && chip <= capability && !exact;
+      std::string what = formatted("code object %u (%s)", index++, code->format()->c_str());
+      if (!take)
+        continue;
+      Bytes bytes = artifact.segment(*code->data());
+      std::string text(reinterpret_cast<const char *>(bytes.data), bytes.size); // PTX must end in a zero byte
+      modules.push_back(std::make_unique<Module>(device.api()));
+      M1_TRY(modules.back()->load(text.c_str(), what.c_str()));
+    }
+  if (modules.empty())
+    return error(StatusCode::unsupported, "the artifact has no CUDA code for %s (sm_%d): it holds %s", device.info().name.c_str(),
+                 capability, offered.empty() ? "none" : offered.c_str());
+
+  if (target.kernels())
+    for (const schema::Kernel *kernel : *target.kernels()) {
+      CUfunction function = nullptr;
+      for (size_t i = 0; i < modules.size() && !function; ++i)
+        function = modules[i]->find(kernel->symbol()->c_str());
+      if (!function)
+        return error(StatusCode::corrupt, "the artifact's CUDA code lacks kernel %s", kernel->symbol()->c_str());
+      if (kernel->shared_bytes())
+        M1_TRY(device.api().check(device.api().cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                                                  int(kernel->shared_bytes())),
+                                  "kernel %s asks for %u bytes of shared memory, which", kernel->symbol()->c_str(),
+                                  kernel->shared_bytes()));
+      kernels.push_back(function);
+    }
+  return {};
+}
+
+Status CudaProgram::convertWeight(uint32_t index, ElementType wanted) {
+  const schema::Weight &weight = *artifact.module().weights()->Get(index);
+  ElementType stored = weight.type()->element();
+  if (stored == wanted || converted.count({index, wanted}))
+    return {};
+  uint64_t count = elementCount(*weight.type());
+  void *memory = nullptr;
+  std::string what = formatted("copy of weight %s as %s", weight.name()->c_str(), elementName(wanted));
+  M1_TRY(device.allocate(count * elementSize(wanted), what.c_str(), &memory));
+  converted[{index, wanted}] = memory;
+  return device.convert(memory, wanted, weights[index], stored, count);
+}
+
+Status CudaProgram::convertGemmWeights() {
+  for (const schema::Function *function : *target.functions())
+    for (const schema::CommandHolder *holder : *function->commands()) {
+      const schema::Gemm *gemm = holder->command_as_Gemm();
+      if (!gemm)
+        continue;
+      if (!gemms)
+        M1_TRY(GemmLibrary::create(&gemms));
+      if (gemm->w()->kind() == OperandKind::weight)
+        M1_TRY(convertWeight(gemm->w()->index(), gemm->a_type()));
+      if (gemm->bias() && gemm->bias()->kind() == OperandKind::weight)
+        M1_TRY(convertWeight(gemm->bias()->index(), gemm->out_type()));
+    }
+  return {};
+}
+
+Status CudaProgram::createContext(const ContextOptions &options, std::unique_ptr<Context> *out) {
+  auto context = std::make_unique<CudaContext>(*this, options);
+  M1_TRY(context->allocate());
+  *out = std::move(context);
+  return {};
+}
+
+uint64_t CudaProgram::contextBytes(const ContextOptions &options) const {
+  return CudaContext::sizesOf(*this, options).total();
+}
+
+} // namespace m1rt::cuda

@@ -1,0 +1,117 @@
+// An artifact's CUDA code on a device, and the contexts that run it.
+#ifndef M1RT_CUDA_CUDA_PROGRAM_H
+#define M1RT_CUDA_CUDA_PROGRAM_H
+
+#include "artifact/artifact.h"
+#include "cuda/cublaslt.h"
+#include "cuda/cuda_device.h"
+#include <array>
+#include <map>
+
+namespace m1rt::cuda {
+
+class CudaProgram final : public Program {
+public:
+  static Status create(CudaDevice &device, const Artifact &artifact, const schema::Target &target, std::vector<void *> weights,
+                       std::unique_ptr<Program> *out);
+  ~CudaProgram() override;
+
+  Status createContext(const ContextOptions &options, std::unique_ptr<Context> *out) override;
+  uint64_t contextBytes(const ContextOptions &options) const override;
+
+private:
+  friend class CudaContext;
+  CudaProgram(CudaDevice &device, const Artifact &artifact, const schema::Target &target, std::vector<void *> weights)
+      : device(device), artifact(artifact), target(target), weights(std::move(weights)) {}
+  Status loadCode();
+  Status convertGemmWeights();
+  Status convertWeight(uint32_t index, schema::ElementType wanted);
+
+  CudaDevice &device;
+  const Artifact &artifact;
+  const schema::Target &target;
+  std::vector<void *> weights;
+  // Weights that matrix products need in another type than they are stored in (f32 products of bf16 weights, bf16 biases): copies.
+  std::map<std::pair<uint32_t, schema::ElementType>, void *> converted;
+  std::vector<std::unique_ptr<Module>> modules;
+  std::vector<CUfunction> kernels; // by index into Target.kernels
+  std::unique_ptr<GemmLibrary> gemms; // null when no function has a gemm
+};
+
+/// Steps run as they come, but those of `decode`: these are padded to a bucket of sequences with the scratch slot and page, and each
+/// bucket's commands become a CUDA graph after its first step. `decode` steps of few sequences take the function `decode_small` when the
+/// target has one that allows them; it computes the same.
+class CudaContext final : public Context {
+public:
+  CudaContext(CudaProgram &program, const ContextOptions &options);
+  ~CudaContext() override;
+  Status allocate();
+
+  Status run(const Step &step) override;
+  Status finish(int32_t *outNextTokens) override;
+  Status downloadLogits(uint32_t first, uint32_t count, float *out) override;
+
+  /// Sequences that a decode step of `sequences` is padded to.
+  static uint32_t bucketOf(uint32_t sequences, uint32_t maxSequences);
+
+private:
+  friend class CudaProgram;
+
+  /// Where the arrays of a step lie in the array block, in bytes.
+  struct ArrayLayout {
+    std::array<uint64_t, inputPortCount> offset;
+    std::array<uint64_t, inputPortCount> size;
+    uint64_t total = 0;
+  };
+  static ArrayLayout layoutOf(const m1_dims &dims);
+  /// Device memory of a context, part by part.
+  struct Sizes {
+    uint64_t arrays = 0, temporaries = 0, rowTemporaries = 0, workspace = 0, logits = 0, nextTokens = 0;
+    uint64_t total() const { return arrays + temporaries + rowTemporaries + workspace + logits + nextTokens; }
+  };
+  static Sizes sizesOf(const CudaProgram &program, const ContextOptions &options);
+
+  uint32_t functionFor(const Step &step) const;
+  void writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout, char *out) const;
+  Status enqueue(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout);
+  Status enqueueCommand(const schema::CommandHolder &command, const m1_dims &dims, const ArrayLayout &layout);
+  Status enqueueLaunch(const schema::Launch &launch, const m1_dims &dims, const ArrayLayout &layout);
+  Status enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, const ArrayLayout &layout);
+  Status runProfiled(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,
+                     std::vector<CommandTime> &profile);
+  Status capture(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout, CUgraphExec *out);
+  CUdeviceptr resolve(const schema::Operand &operand, const m1_dims &dims, const ArrayLayout &layout) const;
+  static uint32_t rowsOf(schema::RowDomain domain, const m1_dims &dims);
+
+  CudaProgram &program;
+  CudaDevice &device;
+  const Driver &driver;
+  const ContextOptions options;
+  Sizes sizes;
+  void *arrays = nullptr, *temporaries = nullptr, *rowTemporaries = nullptr, *workspace = nullptr, *logits = nullptr,
+       *nextTokens = nullptr;
+  CUdeviceptr gemmWorkspace = 0; // at the end of `workspace`
+
+  // Page-locked images of the arrays, in turn, so that a step can be prepared while the one before is still copying.
+  struct HostArrays {
+    char *memory = nullptr;
+    CUevent copied = nullptr;
+  };
+  HostArrays hostArrays[2];
+  unsigned nextHostArrays = 0;
+  int32_t *hostNextTokens = nullptr;
+  CUevent stepDone = nullptr;
+  uint32_t lastLogitRows = 0;
+  bool stepPending = false;
+
+  struct Bucket {
+    bool warm = false; // its first step ran: code is loaded, products' algorithms are chosen
+    CUgraphExec graph = nullptr;
+  };
+  std::map<std::array<uint32_t, 3>, Bucket> buckets; // by function, sequences, logit rows
+  std::vector<CUevent> profileEvents;
+};
+
+} // namespace m1rt::cuda
+
+#endif

@@ -1,0 +1,79 @@
+#include "cuda/driver.h"
+#include <cstdlib>
+#include <dlfcn.h>
+#include <cstdio>
+#include <vector>
+
+namespace m1rt::cuda {
+
+namespace {
+
+// CUDA 12.0: the functions' versions asked of cuGetProcAddress. Graph instantiation has its present signature since then.
+constexpr int driverApiVersion = 12000;
+
+using GetProcAddress = CUresult (*)(const char *symbol, void **function, int version, uint64_t flags, int *status);
+
+Status load(Driver &driver) {
+  void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!library)
+    return error(StatusCode::unsupported, "cannot load the NVIDIA driver library libcuda.so.1: %s", dlerror());
+  auto getProcAddress = reinterpret_cast<GetProcAddress>(dlsym(library, "cuGetProcAddress_v2"));
+  if (!getProcAddress)
+    return error(StatusCode::unsupported, "the NVIDIA driver is too old: libcuda.so.1 lacks cuGetProcAddress_v2 (CUDA 12.0)");
+#define M1_CUDA_BIND(name, parameters)                                                                                 \
+  if (getProcAddress(#name, reinterpret_cast<void **>(&driver.name), driverApiVersion, 0, nullptr) != CUDA_SUCCESS ||  \
+      !driver.name)                                                                                                    \
+    return error(StatusCode::unsupported, "the NVIDIA driver is too old: libcuda.so.1 lacks " #name);
+  M1_CUDA_DRIVER_FUNCTIONS(M1_CUDA_BIND)
+#undef M1_CUDA_BIND
+  return driver.check(driver.cuInit(0), "cuInit");
+}
+
+} // namespace
+
+Status Driver::get(const Driver **out) {
+  static Driver driver;
+  static const Status status = load(driver);
+  *out = &driver;
+  return status;
+}
+
+Status Driver::check(CUresult result, const char *what, ...) const {
+  if (result == CUDA_SUCCESS)
+    return {};
+  char text[512];
+  va_list arguments;
+  va_start(arguments, what);
+  vsnprintf(text, sizeof text, what, arguments);
+  va_end(arguments);
+  const char *name = nullptr, *description = nullptr;
+  if (cuGetErrorName)
+    cuGetErrorName(result, &name);
+  if (cuGetErrorString)
+    cuGetErrorString(result, &description);
+  StatusCode code = result == CUDA_ERROR_OUT_OF_MEMORY ? StatusCode::outOfMemory : StatusCode::deviceError;
+  return error(code, "%s failed: %s (%s)", text, name ? name : "unknown CUDA error", description ? description : "no description");
+}
+
+void *openCudaLibrary(const char *const *names, size_t count, std::string *outError) {
+  std::string tried;
+  auto attempt = [&](const std::string &path) {
+    void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+      tried += (tried.empty() ? "" : ", ") + path;
+    return library;
+  };
+  std::vector<std::string> directories = {""};
+  for (const char *variable : {"CUDA_HOME", "CUDA_PATH"})
+    if (const char *home = std::getenv(variable); home && *home)
+      directories.push_back(std::string(home) + "/lib64/");
+  directories.push_back("/usr/local/cuda/lib64/");
+  for (const std::string &directory : directories)
+    for (size_t i = 0; i < count; ++i)
+      if (void *library = attempt(directory + names[i]))
+        return library;
+  *outError = tried;
+  return nullptr;
+}
+
+} // namespace m1rt::cuda
