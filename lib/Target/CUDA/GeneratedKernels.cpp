@@ -20,8 +20,8 @@ enum class Family { map, norm, rotaryTable, argmax, unknown };
 
 Family familyOf(StringRef op) {
   return llvm::StringSwitch<Family>(op)
-      .Cases({"embedding", "add", "repeat_heads", "softplus", "silu", "silu_mul", "skip", "rotary_embedding", "kv_write",
-              "rotary_kv_write", "gather_rows"},
+      .Cases({"embedding", "add", "repeat_heads", "softplus", "silu", "silu_mul", "skip", "rotary_embedding",
+              "kv_write", "rotary_kv_write", "gather_rows"},
              Family::map)
       .Cases({"rms_norm", "add_rms_norm", "gated_rms_norm"}, Family::norm)
       .Case("rotary_table", Family::rotaryTable)
@@ -93,23 +93,29 @@ bool widthFits(const KernelSpec &spec, ArrayRef<unsigned> alignments, unsigned w
 // ---- elementwise: one thread, `width` contiguous values ----
 
 // Where a token's K or V row lies in the cache: [pages][2][kv_heads][page_size][head_dim], element offset.
-Value cacheOffset(KernelBuilder &k, Value row, Value which, Value head, Value column, int64_t heads, int64_t headDim) {
+Value cacheOffset(KernelBuilder &k, Value row, Value which, Value head, Value column, int64_t heads,
+                  int64_t headDim) {
   Value position = k.loadIndex("positions", row);
   Value sequence = k.loadIndex("token_sequence", row);
-  Value page = k.loadIndex("block_tables", k.add(k.mul(sequence, k.maxPages()), k.div(position, M1_PAGE_SIZE)));
-  Value rowOfPage = k.add(k.mul(k.add(k.mul(which, k.i32(heads)), head), k.i32(M1_PAGE_SIZE)), k.rem(position, M1_PAGE_SIZE));
+  Value page =
+      k.loadIndex("block_tables", k.add(k.mul(sequence, k.maxPages()), k.div(position, M1_PAGE_SIZE)));
+  Value rowOfPage = k.add(k.mul(k.add(k.mul(which, k.i32(heads)), head), k.i32(M1_PAGE_SIZE)),
+                          k.rem(position, M1_PAGE_SIZE));
   Value inPage = k.add(k.mul(rowOfPage, k.i32(headDim)), column);
   return k.offset(page, 2 * heads * M1_PAGE_SIZE * headDim, inPage);
 }
 
-void rotate(KernelBuilder &k, Value row, Value column, int64_t half, Value low, Value high, Value &outLow, Value &outHigh) {
+void rotate(KernelBuilder &k, Value row, Value column, int64_t half, Value low, Value high, Value &outLow,
+            Value &outHigh) {
   Value cosine = k.load("table", row, column);
   Value sine = k.load("table", row, k.add(column, k.i32(half)));
   auto multiply = [&](Value a, Value c) -> Value {
     return arith::MulFOp::create(k.b, a, c, arith::FastMathFlags::contract);
   };
-  outLow = arith::SubFOp::create(k.b, multiply(low, cosine), multiply(high, sine), arith::FastMathFlags::contract);
-  outHigh = arith::AddFOp::create(k.b, multiply(high, cosine), multiply(low, sine), arith::FastMathFlags::contract);
+  outLow =
+      arith::SubFOp::create(k.b, multiply(low, cosine), multiply(high, sine), arith::FastMathFlags::contract);
+  outHigh =
+      arith::AddFOp::create(k.b, multiply(high, cosine), multiply(low, sine), arith::FastMathFlags::contract);
 }
 
 void buildRotaryKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
@@ -358,25 +364,35 @@ KernelShape shapeGeneratedKernel(const KernelSpec &spec, ArrayRef<unsigned> alig
     shape.blockSize = std::min<int64_t>(elementwiseBlock, llvm::alignTo(units, warpSize));
     shape.gridX = llvm::divideCeil(units, shape.blockSize);
   } else {
-    shape.blockSize = std::min<int64_t>(maxBlock, llvm::alignTo(llvm::divideCeil(run, shape.width), warpSize));
+    shape.blockSize =
+        std::min<int64_t>(maxBlock, llvm::alignTo(llvm::divideCeil(run, shape.width), warpSize));
     shape.gridX = spec.op == "gated_rms_norm" ? intParam(spec, "groups") : 1;
   }
   return shape;
 }
 
-LogicalResult buildGeneratedKernel(OpBuilder &builder, gpu::GPUModuleOp module, StringRef symbol, const KernelSpec &spec,
-                                   const KernelShape &shape) {
+LogicalResult buildGeneratedKernel(OpBuilder &builder, gpu::GPUModuleOp module, StringRef symbol,
+                                   const KernelSpec &spec, const KernelShape &shape) {
   Family family = familyOf(spec.op);
   if (family == Family::unknown)
     return module.emitError() << "no generated CUDA kernel for '" << spec.op << "'";
   OpBuilder::InsertionGuard guard(builder);
   KernelBuilder k(builder, module, symbol, spec, shape, family == Family::norm || family == Family::argmax);
   switch (family) {
-  case Family::map: buildMap(k); break;
-  case Family::norm: buildNorm(k); break;
-  case Family::rotaryTable: buildRotaryTable(k); break;
-  case Family::argmax: buildArgmax(k); break;
-  case Family::unknown: break;
+  case Family::map:
+    buildMap(k);
+    break;
+  case Family::norm:
+    buildNorm(k);
+    break;
+  case Family::rotaryTable:
+    buildRotaryTable(k);
+    break;
+  case Family::argmax:
+    buildArgmax(k);
+    break;
+  case Family::unknown:
+    break;
   }
   k.finish();
   return success();

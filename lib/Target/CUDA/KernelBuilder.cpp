@@ -16,8 +16,8 @@ constexpr unsigned maxWarps = 32; // of a block of 1024 threads
 unsigned bytesOf(Type element) { return element.getIntOrFloatBitWidth() / 8; }
 } // namespace
 
-KernelBuilder::KernelBuilder(OpBuilder &builder, gpu::GPUModuleOp module, StringRef symbol, const KernelSpec &spec,
-                             const KernelShape &shape, bool reduces)
+KernelBuilder::KernelBuilder(OpBuilder &builder, gpu::GPUModuleOp module, StringRef symbol,
+                             const KernelSpec &spec, const KernelShape &shape, bool reduces)
     : spec(spec), shape(shape), b(module.getLoc(), builder) {
   b.setInsertionPointToEnd(module.getBody());
   MLIRContext *context = module.getContext();
@@ -89,8 +89,7 @@ Value KernelBuilder::offset(Value row, int64_t stride, Value column) {
   Value wide = i64(column);
   if (!row)
     return wide;
-  Value rows =
-      arith::MulIOp::create(b, i64(row), arith::ConstantIntOp::create(b, stride, 64));
+  Value rows = arith::MulIOp::create(b, i64(row), arith::ConstantIntOp::create(b, stride, 64));
   return arith::AddIOp::create(b, rows, wide);
 }
 
@@ -101,14 +100,15 @@ static Value elementPointer(ImplicitLocOpBuilder &b, Value base, Type element, V
 Value KernelBuilder::loadIndex(StringRef role, Value index) {
   int position = spec.find(role);
   assert(position >= 0 && "no such operand");
-  return LLVM::LoadOp::create(b, b.getI32Type(),
-                              elementPointer(b, function.getArgument(position), b.getI32Type(), i64(index)), 4);
+  return LLVM::LoadOp::create(
+      b, b.getI32Type(), elementPointer(b, function.getArgument(position), b.getI32Type(), i64(index)), 4);
 }
 
 void KernelBuilder::storeIndex(StringRef role, Value index, Value value) {
   int position = spec.find(role);
   assert(position >= 0 && "no such operand");
-  LLVM::StoreOp::create(b, value, elementPointer(b, function.getArgument(position), b.getI32Type(), i64(index)), 4);
+  LLVM::StoreOp::create(b, value,
+                        elementPointer(b, function.getArgument(position), b.getI32Type(), i64(index)), 4);
 }
 
 Value KernelBuilder::loadAt(StringRef role, Value element, unsigned width) {
@@ -154,7 +154,8 @@ static Value like(KernelBuilder &k, float value, Value x) {
 // An NVVM intrinsic of one f32, for every element of x.
 static Value perElement(ImplicitLocOpBuilder &b, StringRef intrinsic, Value x) {
   auto call = [&](Value scalar) -> Value {
-    return LLVM::CallIntrinsicOp::create(b, b.getF32Type(), b.getStringAttr(intrinsic), ValueRange{scalar}).getResults();
+    return LLVM::CallIntrinsicOp::create(b, b.getF32Type(), b.getStringAttr(intrinsic), ValueRange{scalar})
+        .getResults();
   };
   auto type = dyn_cast<VectorType>(x.getType());
   if (!type)
@@ -186,8 +187,7 @@ Value KernelBuilder::softplus(Value x) {
                                  arith::FastMathFlags::contract);
   };
   Value e = exp2(b, arith::MulFOp::create(b, x, c(1.44269504f)));
-  Value large = arith::MulFOp::create(
-      b, log2(b, arith::AddFOp::create(b, e, c(1.0f))), c(0.693147181f));
+  Value large = arith::MulFOp::create(b, log2(b, arith::AddFOp::create(b, e, c(1.0f))), c(0.693147181f));
   // Below 1/32, where lg2's absolute error would show: log1p's series, exact to 1e-8 relative.
   Value series = madd(e, c(0.2f), c(-0.25f));
   series = madd(series, e, c(1.0f / 3));
@@ -227,7 +227,8 @@ Value KernelBuilder::blockSum(Value scalar) {
        [&] { memref::StoreOp::create(b, scalar, memory, sharedSlot(0, warp)); });
   gpu::BarrierOp::create(b);
   Value mine = select(
-      less(lane, i32(warps)), [&]() -> Value { return memref::LoadOp::create(b, memory, sharedSlot(0, lane)); }, f32(0));
+      less(lane, i32(warps)),
+      [&]() -> Value { return memref::LoadOp::create(b, memory, sharedSlot(0, lane)); }, f32(0));
   for (unsigned distance = warpSize / 2; distance; distance /= 2)
     mine = arith::AddFOp::create(b, mine, shuffleDown(mine, distance));
   return mine;
@@ -256,7 +257,8 @@ std::pair<Value, Value> KernelBuilder::blockArgmax(Value best, Value index) {
   Value lane = rem(thread, warpSize), warp = div(thread, warpSize);
   when(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, lane, i32(0)), [&] {
     memref::StoreOp::create(b, best, memory, sharedSlot(0, warp));
-    memref::StoreOp::create(b, arith::BitcastOp::create(b, b.getF32Type(), index), memory, sharedSlot(maxWarps, warp));
+    memref::StoreOp::create(b, arith::BitcastOp::create(b, b.getF32Type(), index), memory,
+                            sharedSlot(maxWarps, warp));
   });
   gpu::BarrierOp::create(b);
   // Lanes past the last warp repeat warp 0, which changes neither maximum nor index.

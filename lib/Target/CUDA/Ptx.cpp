@@ -1,8 +1,8 @@
 #include "Ptx.h"
-#include "mlir/Conversion/GPUToNVVM/GPUToNVVMPass.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/ConvertToLLVM/ToLLVMPass.h"
+#include "mlir/Conversion/GPUToNVVM/GPUToNVVMPass.h"
 #include "mlir/Conversion/MemRefToLLVM/MemRefToLLVM.h"
 #include "mlir/Conversion/Passes.h"
 #include "mlir/Conversion/UBToLLVM/UBToLLVM.h"
@@ -106,7 +106,8 @@ FailureOr<std::string> emitPtx(gpu::GPUModuleOp module, StringRef chip) {
     return module.emitError("translation of the generated CUDA kernels to LLVM IR failed"), failure();
   for (const llvm::Function &function : *llvmModule)
     if (function.isDeclaration() && !function.isIntrinsic())
-      return module.emitError() << "generated CUDA kernels call the unknown function " << function.getName(), failure();
+      return module.emitError() << "generated CUDA kernels call the unknown function " << function.getName(),
+             failure();
 
   std::string error;
   auto machine = createTargetMachine(chip, error);

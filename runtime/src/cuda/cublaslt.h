@@ -13,10 +13,10 @@ namespace m1rt::cuda {
 /// Everything that a product's algorithm depends on.
 struct GemmShape {
   uint32_t m = 0, n = 0, k = 0;
-  uint32_t lda = 0, ldo = 0; // elements
+  uint32_t lda = 0, ldo = 0;             // elements
   ::m1::schema::ElementType inputType{}; // of a and w alike
   ::m1::schema::ElementType outType{};
-  bool bias = false; // of outType
+  bool bias = false;       // of outType
   uint32_t alignment = 16; // bytes that a and out are multiples of; at most 16
 
   bool operator<(const GemmShape &o) const {
@@ -29,8 +29,8 @@ struct GemmBuffers {
   CUdeviceptr a = 0, w = 0, bias = 0, out = 0;
 };
 
-/// One cuBLASLt handle, and the algorithms chosen so far: one a shape, by cuBLASLt's heuristics, kept for good. The same shape on the same
-/// GPU and library therefore always takes the same algorithm.
+/// One cuBLASLt handle, and the algorithms chosen so far: one a shape, by cuBLASLt's heuristics, kept for
+/// good. The same shape on the same GPU and library therefore always takes the same algorithm.
 class GemmLibrary {
 public:
   /// The handle belongs to the current CUDA context.
@@ -41,7 +41,8 @@ public:
   static constexpr size_t workspaceBytes = size_t(32) << 20;
 
   /// Enqueues the product. `name` is for the error.
-  Status run(const GemmShape &shape, const GemmBuffers &buffers, CUdeviceptr workspace, CUstream stream, const char *name);
+  Status run(const GemmShape &shape, const GemmBuffers &buffers, CUdeviceptr workspace, CUstream stream,
+             const char *name);
 
 private:
   struct Api;

@@ -48,7 +48,8 @@ CudaContext::ArrayLayout CudaContext::layoutOf(const m1_dims &dims) {
 
 CudaContext::Sizes CudaContext::sizesOf(const CudaProgram &program, const ContextOptions &options) {
   Sizes sizes;
-  m1_dims largest = {int(options.maxTokens), int(options.maxSequences), int(options.maxLogitRows), int(options.maxPages)};
+  m1_dims largest = {int(options.maxTokens), int(options.maxSequences), int(options.maxLogitRows),
+                     int(options.maxPages)};
   sizes.arrays = layoutOf(largest).total;
   uint64_t tokenBytes = 0, rowBytes = 0, workspaceBytes = 0;
   for (const schema::Function *function : *program.target.functions()) {
@@ -65,8 +66,8 @@ CudaContext::Sizes CudaContext::sizesOf(const CudaProgram &program, const Contex
 }
 
 CudaContext::CudaContext(CudaProgram &program, const ContextOptions &options)
-    : Context(program.artifact.module().vocab_size()), program(program), device(program.device), driver(device.api()),
-      options(options), sizes(sizesOf(program, options)) {}
+    : Context(program.artifact.module().vocab_size()), program(program), device(program.device),
+      driver(device.api()), options(options), sizes(sizesOf(program, options)) {}
 
 Status CudaContext::allocate() {
   M1_TRY(device.allocate(sizes.arrays, "batch arrays", &arrays));
@@ -105,18 +106,27 @@ CudaContext::~CudaContext() {
 
 uint32_t CudaContext::rowsOf(RowDomain domain, const m1_dims &dims) {
   switch (domain) {
-  case RowDomain::tokens: return dims.tokens;
-  case RowDomain::sequences: return dims.sequences;
-  case RowDomain::logit_rows: return dims.logit_rows;
-  default: return 1;
+  case RowDomain::tokens:
+    return dims.tokens;
+  case RowDomain::sequences:
+    return dims.sequences;
+  case RowDomain::logit_rows:
+    return dims.logit_rows;
+  default:
+    return 1;
   }
 }
 
-CUdeviceptr CudaContext::resolve(const schema::Operand &operand, const m1_dims &dims, const ArrayLayout &layout) const {
+CUdeviceptr CudaContext::resolve(const schema::Operand &operand, const m1_dims &dims,
+                                 const ArrayLayout &layout) const {
   CUdeviceptr base = 0;
   switch (operand.kind()) {
-  case OperandKind::weight: base = address(program.weights[operand.index()]); break;
-  case OperandKind::state: base = address(options.states[operand.index()]); break;
+  case OperandKind::weight:
+    base = address(program.weights[operand.index()]);
+    break;
+  case OperandKind::state:
+    base = address(options.states[operand.index()]);
+    break;
   case OperandKind::port:
     if (Port(operand.index()) == Port::logits)
       base = address(logits);
@@ -125,14 +135,21 @@ CUdeviceptr CudaContext::resolve(const schema::Operand &operand, const m1_dims &
     else
       base = address(arrays) + layout.offset[operand.index()];
     break;
-  case OperandKind::temporary: base = address(temporaries) + uint64_t(dims.tokens) * operand.arena_offset(); break;
-  case OperandKind::row_temporary: base = address(rowTemporaries) + uint64_t(dims.logit_rows) * operand.arena_offset(); break;
-  case OperandKind::workspace: base = address(workspace) + operand.arena_offset(); break;
+  case OperandKind::temporary:
+    base = address(temporaries) + uint64_t(dims.tokens) * operand.arena_offset();
+    break;
+  case OperandKind::row_temporary:
+    base = address(rowTemporaries) + uint64_t(dims.logit_rows) * operand.arena_offset();
+    break;
+  case OperandKind::workspace:
+    base = address(workspace) + operand.arena_offset();
+    break;
   }
   return base + operand.offset();
 }
 
-Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &dims, const ArrayLayout &layout) {
+Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &dims,
+                                  const ArrayLayout &layout) {
   const schema::Kernel &kernel = *program.target.kernels()->Get(launch.kernel());
   uint32_t rows = rowsOf(launch.domain(), dims), group = std::max(1u, launch.rows_per_group());
   uint32_t gridY = (rows + group - 1) / group;
@@ -154,13 +171,14 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
   }
   m1_dims copy = dims;
   parameters[count] = &copy;
-  CUresult result = driver.cuLaunchKernel(program.kernels[launch.kernel()], launch.grid_x(), gridY, 1, kernel.block_size(), 1, 1,
-                                          kernel.shared_bytes(), device.stream(), parameters, nullptr);
+  CUresult result =
+      driver.cuLaunchKernel(program.kernels[launch.kernel()], launch.grid_x(), gridY, 1, kernel.block_size(),
+                            1, 1, kernel.shared_bytes(), device.stream(), parameters, nullptr);
   if (result == CUDA_SUCCESS)
     return {};
   return driver.check(result, "launch %s of kernel %s (grid %u x %u, %u threads, %u bytes of shared memory)",
-                      launch.name() ? launch.name()->c_str() : "", kernel.symbol()->c_str(), launch.grid_x(), gridY,
-                      kernel.block_size(), kernel.shared_bytes());
+                      launch.name() ? launch.name()->c_str() : "", kernel.symbol()->c_str(), launch.grid_x(),
+                      gridY, kernel.block_size(), kernel.shared_bytes());
 }
 
 Status CudaContext::enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, const ArrayLayout &layout) {
@@ -177,7 +195,8 @@ Status CudaContext::enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, c
   shape.bias = gemm.bias() != nullptr;
   GemmBuffers buffers;
   auto weight = [&](const schema::Operand &operand, ElementType wanted) {
-    auto found = operand.kind() == OperandKind::weight ? program.converted.find({operand.index(), wanted}) : program.converted.end();
+    auto found = operand.kind() == OperandKind::weight ? program.converted.find({operand.index(), wanted})
+                                                       : program.converted.end();
     return found == program.converted.end() ? resolve(operand, dims, layout) : address(found->second);
   };
   buffers.a = resolve(*gemm.a(), dims, layout);
@@ -188,34 +207,28 @@ Status CudaContext::enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, c
   uint64_t bits = buffers.a | buffers.out | uint64_t(shape.lda) * elementSize(shape.inputType) |
                   uint64_t(shape.ldo) * elementSize(shape.outType) | 16;
   shape.alignment = uint32_t(bits & (~bits + 1)); // lowest set bit: what all of these are multiples of
-  return program.gemms->run(shape, buffers, gemmWorkspace, device.stream(), gemm.name() ? gemm.name()->c_str() : "a gemm");
+  return program.gemms->run(shape, buffers, gemmWorkspace, device.stream(),
+                            gemm.name() ? gemm.name()->c_str() : "a gemm");
 }
 
-Status CudaContext::enqueueCommand(const schema::CommandHolder &command, const m1_dims &dims, const ArrayLayout &layout) {
+Status CudaContext::enqueueCommand(const schema::CommandHolder &command, const m1_dims &dims,
+                                   const ArrayLayout &layout) {
   if (const schema::Gemm *gemm = command.command_as_Gemm())
     return enqueueGemm(*gemm, dims, layout);
   return enqueueLaunch(*command.command_as_Launch(), dims, layout);
 }
 
-Status CudaContext::enqueue(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout) {
+Status CudaContext::enqueue(const schema::Function &function, const m1_dims &dims,
+                            const ArrayLayout &layout) {
   for (const schema::CommandHolder *command : *function.commands())
     M1_TRY(enqueueCommand(*command, dims, layout));
   return {};
 }
 
-uint32_t CudaContext::functionFor(const Step &step) const {
-  const auto &functions = *program.target.functions();
-  if (functions.Get(step.function)->name()->str() != "decode")
-    return step.function;
-  for (uint32_t i = 0; i < functions.size(); ++i)
-    if (functions.Get(i)->name()->str() == "decode_small" && uint32_t(step.dims.tokens) <= functions.Get(i)->max_rows())
-      return i;
-  return step.function;
-}
-
-// Rows past the step's own are sequences of one token (id 0, position 0) in the scratch slot and page: each starts from zero state, so
-// nothing accumulates there.
-void CudaContext::writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout, char *out) const {
+// Rows past the step's own are sequences of one token (id 0, position 0) in the scratch slot and page: each
+// starts from zero state, so nothing accumulates there.
+void CudaContext::writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout,
+                              char *out) const {
   const m1_dims &dims = step.dims;
   ArrayLayout own = layoutOf(dims);
   for (uint32_t port = 0; port < inputPortCount; ++port)
@@ -231,7 +244,8 @@ void CudaContext::writeArrays(const Step &step, const m1_dims &padded, const Arr
     at(Port::sequence_starts)[i + 1] = i + 1;
     at(Port::slots)[i] = int32_t(options.scratchSlot);
     at(Port::context_lengths)[i] = 1;
-    std::fill_n(at(Port::block_tables) + int64_t(i) * padded.max_pages, padded.max_pages, int32_t(options.scratchPage));
+    std::fill_n(at(Port::block_tables) + int64_t(i) * padded.max_pages, padded.max_pages,
+                int32_t(options.scratchPage));
   }
   for (int i = dims.logit_rows; i < padded.logit_rows; ++i)
     at(Port::logit_rows)[i] = padded.tokens - 1;
@@ -239,9 +253,9 @@ void CudaContext::writeArrays(const Step &step, const m1_dims &padded, const Arr
 
 Status CudaContext::run(const Step &step) {
   M1_TRY(device.bind());
-  const uint32_t functionIndex = functionFor(step);
+  const uint32_t functionIndex = step.function;
   const schema::Function &function = *program.target.functions()->Get(functionIndex);
-  const bool decode = function.name()->str().rfind("decode", 0) == 0;
+  const bool decode = function.name()->str() == "decode";
 
   m1_dims dims = step.dims;
   if (decode) {
@@ -252,7 +266,8 @@ Status CudaContext::run(const Step &step) {
   }
   const ArrayLayout layout = layoutOf(dims);
   HostArrays &host = hostArrays[nextHostArrays++ % std::size(hostArrays)];
-  M1_TRY(driver.check(driver.cuEventSynchronize(host.copied), "waiting for the batch arrays of an earlier step"));
+  M1_TRY(driver.check(driver.cuEventSynchronize(host.copied),
+                      "waiting for the batch arrays of an earlier step"));
   writeArrays(step, dims, layout, host.memory);
   M1_TRY(driver.check(driver.cuMemcpyHtoDAsync(address(arrays), host.memory, layout.total, device.stream()),
                       "upload of the batch arrays"));
@@ -265,8 +280,9 @@ Status CudaContext::run(const Step &step) {
     if (bucket.warm && !bucket.graph)
       M1_TRY(capture(function, dims, layout, &bucket.graph));
     if (bucket.graph)
-      M1_TRY(driver.check(driver.cuGraphLaunch(bucket.graph, device.stream()), "launch of the graph of %s for %d sequences",
-                          function.name()->c_str(), dims.sequences));
+      M1_TRY(driver.check(driver.cuGraphLaunch(bucket.graph, device.stream()),
+                          "launch of the graph of %s for %d sequences", function.name()->c_str(),
+                          dims.sequences));
     else
       M1_TRY(enqueue(function, dims, layout));
     bucket.warm = true;
@@ -276,32 +292,36 @@ Status CudaContext::run(const Step &step) {
 
   lastLogitRows = step.dims.logit_rows;
   if (lastLogitRows)
-    M1_TRY(driver.check(driver.cuMemcpyDtoHAsync(hostNextTokens, address(nextTokens), lastLogitRows * sizeof(int32_t),
-                                                 device.stream()),
+    M1_TRY(driver.check(driver.cuMemcpyDtoHAsync(hostNextTokens, address(nextTokens),
+                                                 lastLogitRows * sizeof(int32_t), device.stream()),
                         "download of the next tokens"));
   M1_TRY(driver.check(driver.cuEventRecord(stepDone, device.stream()), "cuEventRecord"));
   stepPending = true;
   return {};
 }
 
-Status CudaContext::capture(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout, CUgraphExec *out) {
-  M1_TRY(driver.check(driver.cuStreamBeginCapture(device.stream(), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "start of a graph capture"));
+Status CudaContext::capture(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,
+                            CUgraphExec *out) {
+  M1_TRY(driver.check(driver.cuStreamBeginCapture(device.stream(), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+                      "start of a graph capture"));
   Status status = enqueue(function, dims, layout);
   CUgraph graph = nullptr;
-  Status ended = driver.check(driver.cuStreamEndCapture(device.stream(), &graph), "capture of %s for %d sequences as a graph",
-                              function.name()->c_str(), dims.sequences);
+  Status ended =
+      driver.check(driver.cuStreamEndCapture(device.stream(), &graph),
+                   "capture of %s for %d sequences as a graph", function.name()->c_str(), dims.sequences);
   if (status.ok())
     status = ended;
   if (status.ok())
-    status = driver.check(driver.cuGraphInstantiate(out, graph, 0), "instantiation of the graph of %s for %d sequences",
-                          function.name()->c_str(), dims.sequences);
+    status = driver.check(driver.cuGraphInstantiate(out, graph, 0),
+                          "instantiation of the graph of %s for %d sequences", function.name()->c_str(),
+                          dims.sequences);
   if (graph)
     driver.cuGraphDestroy(graph);
   return status;
 }
 
-Status CudaContext::runProfiled(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,
-                                std::vector<CommandTime> &profile) {
+Status CudaContext::runProfiled(const schema::Function &function, const m1_dims &dims,
+                                const ArrayLayout &layout, std::vector<CommandTime> &profile) {
   const auto &commands = *function.commands();
   while (profileEvents.size() < commands.size() + 1) {
     CUevent event = nullptr;
@@ -318,7 +338,8 @@ Status CudaContext::runProfiled(const schema::Function &function, const m1_dims 
   double start = 0;
   for (uint32_t i = 0; i < commands.size(); ++i) {
     float milliseconds = 0;
-    M1_TRY(driver.check(driver.cuEventElapsedTime(&milliseconds, profileEvents[i], profileEvents[i + 1]), "cuEventElapsedTime"));
+    M1_TRY(driver.check(driver.cuEventElapsedTime(&milliseconds, profileEvents[i], profileEvents[i + 1]),
+                        "cuEventElapsedTime"));
     profile[i] = {i, start, milliseconds * 1000.0};
     start += milliseconds * 1000.0;
   }

@@ -21,7 +21,8 @@ Status Module::load(const void *code, const char *what) {
   char log[4096] = "";
   int names[] = {CU_JIT_ERROR_LOG_BUFFER, CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES};
   void *values[] = {log, reinterpret_cast<void *>(uintptr_t(sizeof log))};
-  Status status = driver.check(driver.cuModuleLoadDataEx(&handle, code, 2, names, values), "loading %s", what);
+  Status status =
+      driver.check(driver.cuModuleLoadDataEx(&handle, code, 2, names, values), "loading %s", what);
   if (!status.ok() && log[0])
     return error(status.code(), "%s: %s", status.message().c_str(), log);
   return status;
@@ -44,21 +45,25 @@ Status CudaDevice::open(uint32_t ordinal) {
   int count = 0;
   M1_TRY(driver->check(driver->cuDeviceGetCount(&count), "cuDeviceGetCount"));
   if (ordinal >= uint32_t(count))
-    return error(StatusCode::unsupported, "no device cuda:%u: this machine has %d CUDA device(s)", ordinal, count);
+    return error(StatusCode::unsupported, "no device cuda:%u: this machine has %d CUDA device(s)", ordinal,
+                 count);
   M1_TRY(driver->check(driver->cuDeviceGet(&device, int(ordinal)), "cuDeviceGet"));
   char name[256] = "";
   size_t memory = 0;
   int major = 0, minor = 0;
   M1_TRY(driver->check(driver->cuDeviceGetName(name, sizeof name, device), "cuDeviceGetName"));
   M1_TRY(driver->check(driver->cuDeviceTotalMem(&memory, device), "cuDeviceTotalMem"));
-  M1_TRY(driver->check(driver->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device),
-                       "cuDeviceGetAttribute"));
-  M1_TRY(driver->check(driver->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device),
-                       "cuDeviceGetAttribute"));
+  M1_TRY(driver->check(
+      driver->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device),
+      "cuDeviceGetAttribute"));
+  M1_TRY(driver->check(
+      driver->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device),
+      "cuDeviceGetAttribute"));
   computeCapability = major * 10 + minor;
   if (computeCapability < 80)
-    return error(StatusCode::unsupported, "device cuda:%u (%s) has compute capability %d.%d; 8.0 or newer is needed", ordinal,
-                 name, major, minor);
+    return error(StatusCode::unsupported,
+                 "device cuda:%u (%s) has compute capability %d.%d; 8.0 or newer is needed", ordinal, name,
+                 major, minor);
   deviceInfo.target = "cuda";
   deviceInfo.name = name;
   deviceInfo.totalMemory = memory;
@@ -102,8 +107,8 @@ uint64_t CudaDevice::freeMemory() const {
 
 Status CudaDevice::outOfMemory(uint64_t bytes, const char *what) const {
   return error(StatusCode::outOfMemory, "out of GPU memory: %s need %s, and %s of %s are free on %s", what,
-               bytesText(bytes).c_str(), bytesText(freeMemory()).c_str(), bytesText(deviceInfo.totalMemory).c_str(),
-               deviceInfo.name.c_str());
+               bytesText(bytes).c_str(), bytesText(freeMemory()).c_str(),
+               bytesText(deviceInfo.totalMemory).c_str(), deviceInfo.name.c_str());
 }
 
 Status CudaDevice::allocate(uint64_t bytes, const char *what, void **out) {
@@ -126,8 +131,8 @@ void CudaDevice::free(void *memory) {
 
 Status CudaDevice::allocateHost(uint64_t bytes, void **out) {
   M1_TRY(bind());
-  return driver->check(driver->cuMemHostAlloc(out, std::max<uint64_t>(bytes, 1), 0), "allocation of %s of page-locked host memory",
-                       bytesText(bytes).c_str());
+  return driver->check(driver->cuMemHostAlloc(out, std::max<uint64_t>(bytes, 1), 0),
+                       "allocation of %s of page-locked host memory", bytesText(bytes).c_str());
 }
 
 void CudaDevice::freeHost(void *memory) {
@@ -152,8 +157,8 @@ Status CudaDevice::upload(void *target, const void *source, uint64_t bytes) {
 
 Status CudaDevice::download(void *target, const void *source, uint64_t bytes) {
   M1_TRY(bind());
-  M1_TRY(driver->check(driver->cuMemcpyDtoHAsync(target, address(source), bytes, workStream), "download of %s",
-                       bytesText(bytes).c_str()));
+  M1_TRY(driver->check(driver->cuMemcpyDtoHAsync(target, address(source), bytes, workStream),
+                       "download of %s", bytesText(bytes).c_str()));
   return synchronize();
 }
 
@@ -161,6 +166,12 @@ Status CudaDevice::copy(void *target, const void *source, uint64_t bytes) {
   M1_TRY(bind());
   return driver->check(driver->cuMemcpyDtoDAsync(address(target), address(source), bytes, workStream),
                        "device copy of %s", bytesText(bytes).c_str());
+}
+
+Status CudaDevice::clear(void *target, uint64_t bytes) {
+  M1_TRY(bind());
+  return driver->check(driver->cuMemsetD8Async(address(target), 0, bytes, workStream), "clearing %s",
+                       bytesText(bytes).c_str());
 }
 
 Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **parameters) {
@@ -171,14 +182,16 @@ Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **para
   // Enough threads to fill any GPU; the kernels stride over the rest.
   constexpr uint64_t block = 256, maxBlocks = 8192;
   uint64_t blocks = std::clamp<uint64_t>((count + block - 1) / block, 1, maxBlocks);
-  return driver->check(
-      driver->cuLaunchKernel(function, unsigned(blocks), 1, 1, block, 1, 1, 0, workStream, parameters, nullptr),
-      "launch of %s", kernel);
+  return driver->check(driver->cuLaunchKernel(function, unsigned(blocks), 1, 1, block, 1, 1, 0, workStream,
+                                              parameters, nullptr),
+                       "launch of %s", kernel);
 }
 
-Status CudaDevice::fillDummy(void *target, ElementType type, uint64_t count, uint64_t seed, uint32_t weight, float scale,
-                             float offset) {
-  const char *kernel = type == ElementType::f32 ? "m1_fill_dummy_f32" : type == ElementType::bf16 ? "m1_fill_dummy_bf16" : nullptr;
+Status CudaDevice::fillDummy(void *target, ElementType type, uint64_t count, uint64_t seed, uint32_t weight,
+                             float scale, float offset) {
+  const char *kernel = type == ElementType::f32    ? "m1_fill_dummy_f32"
+                       : type == ElementType::bf16 ? "m1_fill_dummy_bf16"
+                                                   : nullptr;
   if (!kernel)
     return error(StatusCode::unsupported, "dummy weights of type %s are not supported", elementName(type));
   uint64_t key = m1_dummy_key(seed, weight);
@@ -206,8 +219,8 @@ Status CudaDevice::synchronize() {
   return driver->check(driver->cuStreamSynchronize(workStream), "waiting for the GPU");
 }
 
-Status CudaDevice::createProgram(const Artifact &artifact, const schema::Target &target, std::vector<void *> weights,
-                                 std::unique_ptr<Program> *out) {
+Status CudaDevice::createProgram(const Artifact &artifact, const schema::Target &target,
+                                 std::vector<void *> weights, std::unique_ptr<Program> *out) {
   return CudaProgram::create(*this, artifact, target, std::move(weights), out);
 }
 

@@ -38,16 +38,18 @@ public:
   Status upload(void *target, const void *source, uint64_t bytes) override;
   Status download(void *target, const void *source, uint64_t bytes) override;
   Status copy(void *target, const void *source, uint64_t bytes) override;
-  Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed, uint32_t weight, float scale,
-                   float offset) override;
+  Status clear(void *target, uint64_t bytes) override;
+  Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed, uint32_t weight,
+                   float scale, float offset) override;
   Status synchronize() override;
   Status createProgram(const Artifact &artifact, const schema::Target &target, std::vector<void *> weights,
                        std::unique_ptr<Program> *out) override;
 
   /// Converts between f32 and bf16, in order.
-  Status convert(void *target, schema::ElementType targetType, const void *source, schema::ElementType sourceType,
-                 uint64_t count);
-  /// Makes this device's context current on the calling thread; every entry point of program and context calls it.
+  Status convert(void *target, schema::ElementType targetType, const void *source,
+                 schema::ElementType sourceType, uint64_t count);
+  /// Makes this device's context current on the calling thread; every entry point of program and context
+  /// calls it.
   Status bind() const;
   /// Page-locked host memory.
   Status allocateHost(uint64_t bytes, void **out);

@@ -62,7 +62,8 @@ Status CudaProgram::loadCode() {
       std::string name = code->format()->str() + " for " + (code->chip() ? code->chip()->str() : "?");
       if (offered.find(name) == std::string::npos)
         offered += (offered.empty() ? "" : ", ") + name;
-      if (isFormat(*code, "cubin") && cubinRuns(chip, exact, capability) && (chip > best || (chip == best && exact)))
+      if (isFormat(*code, "cubin") && cubinRuns(chip, exact, capability) &&
+          (chip > best || (chip == best && exact)))
         best = chip, bestExact = exact;
     }
   uint32_t index = 0;
@@ -81,8 +82,8 @@ Status CudaProgram::loadCode() {
       M1_TRY(modules.back()->load(text.c_str(), what.c_str()));
     }
   if (modules.empty())
-    return error(StatusCode::unsupported, "the artifact has no CUDA code for %s (sm_%d): it holds %s", device.info().name.c_str(),
-                 capability, offered.empty() ? "none" : offered.c_str());
+    return error(StatusCode::unsupported, "the artifact has no CUDA code for %s (sm_%d): it holds %s",
+                 device.info().name.c_str(), capability, offered.empty() ? "none" : offered.c_str());
 
   if (target.kernels())
     for (const schema::Kernel *kernel : *target.kernels()) {
@@ -90,12 +91,14 @@ Status CudaProgram::loadCode() {
       for (size_t i = 0; i < modules.size() && !function; ++i)
         function = modules[i]->find(kernel->symbol()->c_str());
       if (!function)
-        return error(StatusCode::corrupt, "the artifact's CUDA code lacks kernel %s", kernel->symbol()->c_str());
+        return error(StatusCode::corrupt, "the artifact's CUDA code lacks kernel %s",
+                     kernel->symbol()->c_str());
       if (kernel->shared_bytes())
-        M1_TRY(device.api().check(device.api().cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                                                  int(kernel->shared_bytes())),
-                                  "kernel %s asks for %u bytes of shared memory, which", kernel->symbol()->c_str(),
-                                  kernel->shared_bytes()));
+        M1_TRY(device.api().check(
+            device.api().cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                            int(kernel->shared_bytes())),
+            "kernel %s asks for %u bytes of shared memory, which", kernel->symbol()->c_str(),
+            kernel->shared_bytes()));
       kernels.push_back(function);
     }
   return {};

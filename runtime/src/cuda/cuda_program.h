@@ -12,8 +12,8 @@ namespace m1rt::cuda {
 
 class CudaProgram final : public Program {
 public:
-  static Status create(CudaDevice &device, const Artifact &artifact, const schema::Target &target, std::vector<void *> weights,
-                       std::unique_ptr<Program> *out);
+  static Status create(CudaDevice &device, const Artifact &artifact, const schema::Target &target,
+                       std::vector<void *> weights, std::unique_ptr<Program> *out);
   ~CudaProgram() override;
 
   Status createContext(const ContextOptions &options, std::unique_ptr<Context> *out) override;
@@ -21,7 +21,8 @@ public:
 
 private:
   friend class CudaContext;
-  CudaProgram(CudaDevice &device, const Artifact &artifact, const schema::Target &target, std::vector<void *> weights)
+  CudaProgram(CudaDevice &device, const Artifact &artifact, const schema::Target &target,
+              std::vector<void *> weights)
       : device(device), artifact(artifact), target(target), weights(std::move(weights)) {}
   Status loadCode();
   Status convertGemmWeights();
@@ -31,16 +32,16 @@ private:
   const Artifact &artifact;
   const schema::Target &target;
   std::vector<void *> weights;
-  // Weights that matrix products need in another type than they are stored in (f32 products of bf16 weights, bf16 biases): copies.
+  // Weights that matrix products need in another type than they are stored in (f32 products of bf16 weights,
+  // bf16 biases): copies.
   std::map<std::pair<uint32_t, schema::ElementType>, void *> converted;
   std::vector<std::unique_ptr<Module>> modules;
-  std::vector<CUfunction> kernels; // by index into Target.kernels
+  std::vector<CUfunction> kernels;    // by index into Target.kernels
   std::unique_ptr<GemmLibrary> gemms; // null when no function has a gemm
 };
 
-/// Steps run as they come, but those of `decode`: these are padded to a bucket of sequences with the scratch slot and page, and each
-/// bucket's commands become a CUDA graph after its first step. `decode` steps of few sequences take the function `decode_small` when the
-/// target has one that allows them; it computes the same.
+/// Steps run as they come, but those of `decode`: these are padded to a bucket of sequences with the scratch
+/// slot and page, and each bucket's commands become a CUDA graph after its first step.
 class CudaContext final : public Context {
 public:
   CudaContext(CudaProgram &program, const ContextOptions &options);
@@ -71,7 +72,6 @@ private:
   };
   static Sizes sizesOf(const CudaProgram &program, const ContextOptions &options);
 
-  uint32_t functionFor(const Step &step) const;
   void writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout, char *out) const;
   Status enqueue(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout);
   Status enqueueCommand(const schema::CommandHolder &command, const m1_dims &dims, const ArrayLayout &layout);
@@ -79,7 +79,8 @@ private:
   Status enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, const ArrayLayout &layout);
   Status runProfiled(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,
                      std::vector<CommandTime> &profile);
-  Status capture(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout, CUgraphExec *out);
+  Status capture(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,
+                 CUgraphExec *out);
   CUdeviceptr resolve(const schema::Operand &operand, const m1_dims &dims, const ArrayLayout &layout) const;
   static uint32_t rowsOf(schema::RowDomain domain, const m1_dims &dims);
 
@@ -88,11 +89,12 @@ private:
   const Driver &driver;
   const ContextOptions options;
   Sizes sizes;
-  void *arrays = nullptr, *temporaries = nullptr, *rowTemporaries = nullptr, *workspace = nullptr, *logits = nullptr,
-       *nextTokens = nullptr;
+  void *arrays = nullptr, *temporaries = nullptr, *rowTemporaries = nullptr, *workspace = nullptr,
+       *logits = nullptr, *nextTokens = nullptr;
   CUdeviceptr gemmWorkspace = 0; // at the end of `workspace`
 
-  // Page-locked images of the arrays, in turn, so that a step can be prepared while the one before is still copying.
+  // Page-locked images of the arrays, in turn, so that a step can be prepared while the one before is still
+  // copying.
   struct HostArrays {
     char *memory = nullptr;
     CUevent copied = nullptr;

@@ -1,28 +1,33 @@
 #include "cuda/driver.h"
+#include <cstdio>
 #include <cstdlib>
 #include <dlfcn.h>
-#include <cstdio>
 #include <vector>
 
 namespace m1rt::cuda {
 
 namespace {
 
-// CUDA 12.0: the functions' versions asked of cuGetProcAddress. Graph instantiation has its present signature since then.
+// CUDA 12.0: the functions' versions asked of cuGetProcAddress. Graph instantiation has its present signature
+// since then.
 constexpr int driverApiVersion = 12000;
 
-using GetProcAddress = CUresult (*)(const char *symbol, void **function, int version, uint64_t flags, int *status);
+using GetProcAddress = CUresult (*)(const char *symbol, void **function, int version, uint64_t flags,
+                                    int *status);
 
 Status load(Driver &driver) {
   void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!library)
-    return error(StatusCode::unsupported, "cannot load the NVIDIA driver library libcuda.so.1: %s", dlerror());
+    return error(StatusCode::unsupported, "cannot load the NVIDIA driver library libcuda.so.1: %s",
+                 dlerror());
   auto getProcAddress = reinterpret_cast<GetProcAddress>(dlsym(library, "cuGetProcAddress_v2"));
   if (!getProcAddress)
-    return error(StatusCode::unsupported, "the NVIDIA driver is too old: libcuda.so.1 lacks cuGetProcAddress_v2 (CUDA 12.0)");
-#define M1_CUDA_BIND(name, parameters)                                                                                 \
-  if (getProcAddress(#name, reinterpret_cast<void **>(&driver.name), driverApiVersion, 0, nullptr) != CUDA_SUCCESS ||  \
-      !driver.name)                                                                                                    \
+    return error(StatusCode::unsupported,
+                 "the NVIDIA driver is too old: libcuda.so.1 lacks cuGetProcAddress_v2 (CUDA 12.0)");
+#define M1_CUDA_BIND(name, parameters)                                                                       \
+  if (getProcAddress(#name, reinterpret_cast<void **>(&driver.name), driverApiVersion, 0, nullptr) !=        \
+          CUDA_SUCCESS ||                                                                                    \
+      !driver.name)                                                                                          \
     return error(StatusCode::unsupported, "the NVIDIA driver is too old: libcuda.so.1 lacks " #name);
   M1_CUDA_DRIVER_FUNCTIONS(M1_CUDA_BIND)
 #undef M1_CUDA_BIND
@@ -52,7 +57,8 @@ Status Driver::check(CUresult result, const char *what, ...) const {
   if (cuGetErrorString)
     cuGetErrorString(result, &description);
   StatusCode code = result == CUDA_ERROR_OUT_OF_MEMORY ? StatusCode::outOfMemory : StatusCode::deviceError;
-  return error(code, "%s failed: %s (%s)", text, name ? name : "unknown CUDA error", description ? description : "no description");
+  return error(code, "%s failed: %s (%s)", text, name ? name : "unknown CUDA error",
+               description ? description : "no description");
 }
 
 void *openCudaLibrary(const char *const *names, size_t count, std::string *outError) {
