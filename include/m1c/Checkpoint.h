@@ -14,15 +14,15 @@
 
 namespace m1c {
 
-enum class TensorType { f32, bf16, f16 };
+enum class StoredType { f32, bf16, f16 };
 
 /// Bytes of one element.
-inline int64_t byteWidth(TensorType type) { return type == TensorType::f32 ? 4 : 2; }
+inline int64_t byteWidth(StoredType type) { return type == StoredType::f32 ? 4 : 2; }
 
 /// A tensor as it lies in a safetensors file: row-major, little-endian.
 struct SourceTensor {
   std::string name;
-  TensorType type;
+  StoredType type;
   llvm::SmallVector<int64_t> shape;
   /// The mapped elements; lives as long as the CheckpointData that holds it.
   llvm::ArrayRef<char> data;
@@ -39,9 +39,11 @@ public:
     std::unique_ptr<llvm::MemoryBuffer> buffer;
   };
 
-  /// Maps model.safetensors, or the shards that model.safetensors.index.json names, and checks headers, ranges and types.
-  /// Reports an error that names the file (and tensor) and fails if something is missing, truncated or malformed.
-  mlir::LogicalResult open(llvm::StringRef directory, llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
+  /// Maps model.safetensors, or the shards that model.safetensors.index.json names, and checks headers,
+  /// ranges and types. Reports an error that names the file (and tensor) and fails if something is missing,
+  /// truncated or malformed.
+  mlir::LogicalResult open(llvm::StringRef directory,
+                           llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 
   /// Null when there is none.
   const SourceTensor *find(llvm::StringRef name) const;
@@ -55,7 +57,8 @@ public:
   bool isDummy() const { return files.empty(); }
 
 private:
-  mlir::LogicalResult openFile(llvm::StringRef path, llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
+  mlir::LogicalResult openFile(llvm::StringRef path,
+                               llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 
   std::vector<File> files;
   std::vector<SourceTensor> tensors;
@@ -73,8 +76,9 @@ struct ModelConfig {
   bool tied = false, attentionBias = false, outputBias = false, mlpBias = false;
   int64_t bosId = -1;
   llvm::SmallVector<int64_t> eosIds;
-  /// The type that config.json states for the weights; decides matrix types when there is no data (dummy weights).
-  std::optional<TensorType> storedType;
+  /// The type that config.json states for the weights; decides matrix types when there is no data (dummy
+  /// weights).
+  std::optional<StoredType> storedType;
 
   double ropeTheta = 0;
   mlir::m1::RotaryScaling ropeScaling = mlir::m1::RotaryScaling::None;
@@ -91,9 +95,10 @@ struct ModelConfig {
   llvm::StringRef getArchitecture() const;
 };
 
-/// Reads the configuration. `data` decides between Mamba-1 and Mamba-2 where it holds Mamba layers; without tensors the configuration
-/// alone decides. Reports an error that names file and field and fails when a field is missing, malformed, inconsistent with another, or has
-/// a value that changes the maths in a way that is not supported.
+/// Reads the configuration. `data` decides between Mamba-1 and Mamba-2 where it holds Mamba layers; without
+/// tensors the configuration alone decides. Reports an error that names file and field and fails when a field
+/// is missing, malformed, inconsistent with another, or has a value that changes the maths in a way that is
+/// not supported.
 mlir::FailureOr<ModelConfig> readConfig(llvm::StringRef directory, const CheckpointData &data,
                                         llvm::function_ref<mlir::InFlightDiagnostic()> emitError,
                                         llvm::function_ref<mlir::InFlightDiagnostic()> emitWarning);

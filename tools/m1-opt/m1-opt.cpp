@@ -1,6 +1,7 @@
 // m1-opt: runs passes and pipelines on textual IR.
 #include "M1/IR/M1.h"
 #include "M1/Transforms/Passes.h"
+#include "m1c/Import.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
@@ -14,5 +15,6 @@ int main(int argc, char **argv) {
   mlir::registerAllPasses();
   registry.insert<mlir::m1::M1Dialect>();
   mlir::m1::registerM1Passes();
+  m1c::registerImportPass();
   return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "M1 optimizer driver\n", registry));
 }

@@ -1,0 +1,71 @@
+// Builds the m1 module of a checkpoint, in unfused form.
+#include "m1c/Import.h"
+
+#include "ModelBuilder.h"
+
+using namespace mlir;
+using namespace mlir::m1;
+using namespace m1c;
+
+namespace {
+
+/// Buffers that old exports of transformers left in checkpoints; they are recomputed from the configuration.
+bool isDerived(StringRef name) { return name.ends_with(".rotary_emb.inv_freq"); }
+
+LogicalResult refuseSurplus(const CheckpointData &data, const ModelConfig &config,
+                            const llvm::StringSet<> &used, Location loc) {
+  constexpr int shown = 5;
+  int surplus = 0;
+  for (const SourceTensor &tensor : data.getTensors()) {
+    if (used.contains(tensor.name) || isDerived(tensor.name))
+      continue;
+    const SourceTensor *embedding = data.find("model.embed_tokens.weight");
+    if (tensor.name == "lm_head.weight" && config.tied) {
+      if (embedding && tensor.type == embedding->type && tensor.data == embedding->data)
+        continue;
+      emitError(loc)
+          << "tensor 'lm_head.weight' differs from the embeddings, but tie_word_embeddings is true";
+      ++surplus;
+    } else if (++surplus <= shown) {
+      emitError(loc) << "surplus tensor '" << tensor.name << "' in " << data.getFiles()[tensor.file].path;
+    }
+  }
+  if (surplus > shown)
+    emitError(loc) << surplus - shown << " further surplus tensors";
+  return failure(surplus);
+}
+
+LogicalResult checkOptions(const ImportOptions &options, const ModelConfig &config, Location loc) {
+  // 2^31: positions are int32.
+  if (options.maxPositions < 0 || options.maxPositions >= (int64_t(1) << 31))
+    return emitError(loc) << "expected a number of positions from 1 to 2147483647, got "
+                          << options.maxPositions;
+  if (!isa<Float32Type, BFloat16Type>(options.activationType))
+    return emitError(loc) << "expected activation type f32 or bf16, got " << options.activationType;
+  return success();
+}
+
+} // namespace
+
+FailureOr<OwningOpRef<ModuleOp>> m1c::importCheckpoint(MLIRContext &context, StringRef directory,
+                                                       const ImportOptions &options, CheckpointData &data) {
+  context.loadDialect<M1Dialect, func::FuncDialect>();
+  Location loc = UnknownLoc::get(&context);
+  auto error = [&] { return emitError(loc); };
+  auto warning = [&] { return emitWarning(loc); };
+  if (!options.dummy && failed(data.open(directory, error)))
+    return failure();
+  FailureOr<ModelConfig> config = readConfig(directory, data, error, warning);
+  if (failed(config) || failed(checkOptions(options, *config, loc)))
+    return failure();
+
+  ModelBuilder builder(context, *config, options, data);
+  OwningOpRef<ModuleOp> module = builder.build();
+  if (builder.failed())
+    return failure();
+  if (!options.dummy && failed(refuseSurplus(data, *config, builder.getUsedTensors(), loc)))
+    return failure();
+  if (failed(verify(*module)))
+    return failure();
+  return module;
+}

@@ -1,0 +1,227 @@
+// Safetensors files, mapped: an 8-byte little-endian header length, a JSON header, then the elements.
+#include "m1c/Checkpoint.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/Endian.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/Path.h"
+
+#include <algorithm>
+#include <sys/mman.h>
+#include <unistd.h>
+
+using namespace mlir;
+using namespace m1c;
+
+using EmitError = llvm::function_ref<InFlightDiagnostic()>;
+
+namespace {
+
+/// What one entry of a safetensors header says.
+struct Entry {
+  std::string type;
+  SmallVector<int64_t> shape;
+  uint64_t begin = 0, end = 0;
+};
+
+FailureOr<Entry> parseEntry(StringRef path, StringRef name, const llvm::json::Value &value,
+                            EmitError emitError) {
+  auto malformed = [&](const char *field) {
+    emitError() << path << ": tensor '" << name << "': missing or malformed field '" << field << "'";
+    return failure();
+  };
+  const llvm::json::Object *object = value.getAsObject();
+  if (!object)
+    return malformed("dtype");
+  Entry entry;
+  std::optional<StringRef> type = object->getString("dtype");
+  if (!type)
+    return malformed("dtype");
+  entry.type = type->str();
+  const llvm::json::Array *shape = object->getArray("shape");
+  if (!shape)
+    return malformed("shape");
+  for (const llvm::json::Value &size : *shape) {
+    std::optional<int64_t> number = size.getAsInteger();
+    if (!number || *number < 0)
+      return malformed("shape");
+    entry.shape.push_back(*number);
+  }
+  const llvm::json::Array *range = object->getArray("data_offsets");
+  if (!range || range->size() != 2)
+    return malformed("data_offsets");
+  std::optional<uint64_t> begin = (*range)[0].getAsUINT64(), end = (*range)[1].getAsUINT64();
+  if (!begin || !end || *begin > *end)
+    return malformed("data_offsets");
+  entry.begin = *begin;
+  entry.end = *end;
+  return entry;
+}
+
+/// Number of elements; nullopt when it does not fit in 62 bits.
+std::optional<int64_t> countElements(ArrayRef<int64_t> shape) {
+  int64_t count = 1;
+  for (int64_t size : shape)
+    if (__builtin_mul_overflow(count, size, &count) || count > (int64_t(1) << 60))
+      return std::nullopt;
+  return count;
+}
+
+std::optional<StoredType> parseType(StringRef name) {
+  return llvm::StringSwitch<std::optional<StoredType>>(name)
+      .Case("F32", StoredType::f32)
+      .Case("BF16", StoredType::bf16)
+      .Case("F16", StoredType::f16)
+      .Default(std::nullopt);
+}
+
+} // namespace
+
+LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
+  // Without a terminating null the file is mapped, at any size.
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  if (!buffer) {
+    emitError() << path << ": " << buffer.getError().message();
+    return failure();
+  }
+  StringRef bytes = (*buffer)->getBuffer();
+  if (bytes.size() < 8) {
+    emitError() << path << ": truncated: " << bytes.size() << " bytes hold no safetensors header";
+    return failure();
+  }
+  uint64_t headerSize = llvm::support::endian::read64le(bytes.data());
+  if (headerSize > bytes.size() - 8) {
+    emitError() << path << ": truncated: the header takes " << headerSize << " bytes, the file has "
+                << bytes.size() - 8 << " after its length";
+    return failure();
+  }
+  llvm::Expected<llvm::json::Value> header = llvm::json::parse(bytes.substr(8, headerSize));
+  if (!header) {
+    emitError() << path << ": malformed safetensors header: " << llvm::toString(header.takeError());
+    return failure();
+  }
+  const llvm::json::Object *object = header->getAsObject();
+  if (!object) {
+    emitError() << path << ": malformed safetensors header: expected an object";
+    return failure();
+  }
+  StringRef body = bytes.substr(8 + headerSize);
+  unsigned file = files.size();
+  size_t first = tensors.size();
+  for (const auto &[key, value] : *object) {
+    StringRef name = key;
+    if (name == "__metadata__")
+      continue;
+    FailureOr<Entry> entry = parseEntry(path, name, value, emitError);
+    if (failed(entry))
+      return failure();
+    std::optional<StoredType> type = parseType(entry->type);
+    if (!type) {
+      emitError() << path << ": tensor '" << name << "': expected dtype F32, BF16 or F16, got "
+                  << entry->type;
+      return failure();
+    }
+    std::optional<int64_t> count = countElements(entry->shape);
+    uint64_t size = entry->end - entry->begin;
+    if (!count || static_cast<uint64_t>(*count) * byteWidth(*type) != size) {
+      emitError() << path << ": tensor '" << name << "': data_offsets span " << size << " bytes, shape ["
+                  << entry->shape << "] of " << entry->type << " needs "
+                  << (count ? std::to_string(*count * byteWidth(*type)) : "more");
+      return failure();
+    }
+    if (entry->end > body.size()) {
+      emitError() << path << ": truncated: tensor '" << name << "' ends at byte "
+                  << 8 + headerSize + entry->end << ", the file at " << bytes.size();
+      return failure();
+    }
+    tensors.push_back({name.str(), *type, entry->shape, ArrayRef<char>(body.data() + entry->begin, size),
+                       file, 8 + headerSize + entry->begin});
+  }
+  std::sort(tensors.begin() + first, tensors.end(), [](const SourceTensor &a, const SourceTensor &b) {
+    return std::tie(a.offset, a.name) < std::tie(b.offset, b.name);
+  });
+  for (size_t i = first; i < tensors.size(); ++i)
+    if (auto [at, inserted] = index.try_emplace(tensors[i].name, i); !inserted) {
+      emitError() << path << ": tensor '" << tensors[i].name << "' is also in "
+                  << files[tensors[at->second].file].path;
+      return failure();
+    }
+  files.push_back({path.str(), std::move(*buffer)});
+  return success();
+}
+
+LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
+  SmallString<256> single(directory), indexPath(directory);
+  llvm::sys::path::append(single, "model.safetensors");
+  llvm::sys::path::append(indexPath, "model.safetensors.index.json");
+  if (llvm::sys::fs::exists(single))
+    return openFile(single, emitError);
+
+  auto buffer = llvm::MemoryBuffer::getFile(indexPath);
+  if (!buffer) {
+    emitError() << directory << ": neither model.safetensors nor model.safetensors.index.json can be read";
+    return failure();
+  }
+  llvm::Expected<llvm::json::Value> parsed = llvm::json::parse((*buffer)->getBuffer());
+  if (!parsed) {
+    emitError() << indexPath.str() << ": " << llvm::toString(parsed.takeError());
+    return failure();
+  }
+  const llvm::json::Object *object = parsed->getAsObject();
+  const llvm::json::Object *map = object ? object->getObject("weight_map") : nullptr;
+  if (!map) {
+    emitError() << indexPath.str() << ": missing field 'weight_map'";
+    return failure();
+  }
+  llvm::StringMap<std::string> shardOf;
+  std::vector<std::string> shards;
+  for (const auto &[key, value] : *map) {
+    std::optional<StringRef> shard = value.getAsString();
+    if (!shard || shard->empty() || shard->contains('/')) {
+      emitError() << indexPath.str() << ": expected the name of a file in the same directory for '"
+                  << StringRef(key) << "'";
+      return failure();
+    }
+    shardOf[StringRef(key)] = shard->str();
+    shards.push_back(shard->str());
+  }
+  llvm::sort(shards);
+  shards.erase(std::unique(shards.begin(), shards.end()), shards.end());
+  for (const std::string &shard : shards) {
+    SmallString<256> path(directory);
+    llvm::sys::path::append(path, shard);
+    if (failed(openFile(path, emitError)))
+      return failure();
+  }
+  std::vector<StringRef> names;
+  for (const auto &entry : shardOf)
+    names.push_back(entry.getKey());
+  llvm::sort(names);
+  for (StringRef name : names) {
+    const SourceTensor *tensor = find(name);
+    if (!tensor || llvm::sys::path::filename(files[tensor->file].path) != shardOf[name]) {
+      emitError() << indexPath.str() << ": tensor '" << name << "' is not in " << shardOf[name];
+      return failure();
+    }
+  }
+  return success();
+}
+
+const SourceTensor *CheckpointData::find(StringRef name) const {
+  auto at = index.find(name);
+  return at == index.end() ? nullptr : &tensors[at->second];
+}
+
+void CheckpointData::release(const SourceTensor &tensor) const {
+  // Small files are read to the heap, where the advice would lose data.
+  if (files[tensor.file].buffer->getBufferKind() != llvm::MemoryBuffer::MemoryBuffer_MMap)
+    return;
+  // Whole pages only: neighbours may still be read.
+  uintptr_t page = sysconf(_SC_PAGESIZE);
+  uintptr_t begin = (reinterpret_cast<uintptr_t>(tensor.data.data()) + page - 1) / page * page;
+  uintptr_t end = reinterpret_cast<uintptr_t>(tensor.data.end()) / page * page;
+  if (begin < end)
+    madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
+}
