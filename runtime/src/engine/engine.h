@@ -125,6 +125,8 @@ public:
   std::vector<Event> takeEvents();
 
   const EngineStats &stats() const { return counters; }
+  /// Whether prompts can start from snapshots of earlier ones; false when no sequences are set aside for them.
+  bool prefixReuse() const { return prefixes.enabled(); }
   uint32_t runningSamples() const;
   uint32_t waitingSamples() const;
 

@@ -1,0 +1,49 @@
+#include "model/sizing.h"
+#include <algorithm>
+
+namespace m1rt {
+
+// Of the free memory that a session may take: the rest is for the driver, cuBLASLt and graphs.
+constexpr double usableShare = 0.92;
+
+Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
+  const schema::Module &module = model.module();
+  const bool onHost = model.device().readsHostMemory();
+  SessionOptions options;
+  options.maxContext = wish.context ? wish.context : module.max_positions();
+  const uint64_t pagesOfOne = model.pageBytes() ? (options.maxContext + module.page_size() - 1) / module.page_size() : 0;
+  const uint64_t available = uint64_t(double(model.device().freeMemory()) * usableShare);
+
+  for (uint32_t sequences = std::max(wish.sequences, 1u);; sequences -= std::max(1u, sequences / 8)) {
+    options.maxSequences = sequences + wish.cacheSequences;
+    options.maxTokensPerStep = std::max(sequences, wish.prefillTokens ? wish.prefillTokens : onHost ? 256 : 4096) +
+                               (wish.prefillTokens ? sequences : 0);
+    options.maxLogitRows = sequences;
+    ContextOptions context;
+    context.maxTokens = options.maxTokensPerStep;
+    context.maxSequences = std::min(options.maxSequences, options.maxTokensPerStep);
+    context.maxLogitRows = options.maxLogitRows;
+    context.maxPages = uint32_t(std::max<uint64_t>(pagesOfOne, 1));
+    const uint64_t fixed =
+        model.program().contextBytes(context) + (uint64_t(options.maxSequences) + 1) * model.slotBytes();
+    const uint64_t wanted = pagesOfOne * sequences;
+    uint64_t pages = wanted;
+    if (model.pageBytes())
+      pages = fixed >= available ? 0 : std::min<uint64_t>(wanted, (available - fixed) / model.pageBytes());
+    // Sequences that could not grow past a quarter of the context would only preempt each other.
+    const bool fits = fixed < available && pages >= pagesOfOne && pages * 4 >= wanted;
+    const bool lastTry = sequences == 1;
+    if (fits || (lastTry && fixed < available && pages >= pagesOfOne)) {
+      options.kvPages = uint32_t(pages);
+      *out = options;
+      return {};
+    }
+    if (lastTry)
+      return error(StatusCode::outOfMemory,
+                   "one sequence of %u tokens needs %s of state, %s of KV pages and %s of working memory; the device has %s free",
+                   options.maxContext, bytesText(model.slotBytes()).c_str(), bytesText(pagesOfOne * model.pageBytes()).c_str(),
+                   bytesText(model.program().contextBytes(context)).c_str(), bytesText(model.device().freeMemory()).c_str());
+  }
+}
+
+} // namespace m1rt
