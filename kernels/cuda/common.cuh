@@ -1,0 +1,196 @@
+// What the CUDA kernels share: element types, vector accesses, approximate f32 functions with their errors, asynchronous copies and
+// tensor-core products. Needs no header of the CUDA toolkit, so NVRTC compiles it anywhere.
+#ifndef M1K_COMMON_CUH
+#define M1K_COMMON_CUH
+
+#include "m1k_abi.h"
+
+#define M1K_DEVICE __device__ __forceinline__
+
+namespace m1k {
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+// 16-bit floats as bits; arithmetic is f32.
+struct bf16 {
+  unsigned short bits;
+};
+struct f16 {
+  unsigned short bits;
+};
+
+M1K_DEVICE float to_float(float v) { return v; }
+M1K_DEVICE float to_float(bf16 v) { return __uint_as_float(u32(v.bits) << 16); }
+M1K_DEVICE float to_float(f16 v) {
+  float r;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(r) : "h"(v.bits));
+  return r;
+}
+
+template <class T> M1K_DEVICE T from_float(float v);
+template <> M1K_DEVICE float from_float<float>(float v) { return v; }
+template <> M1K_DEVICE bf16 from_float<bf16>(float v) {
+  bf16 r;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(r.bits) : "f"(v));
+  return r;
+}
+template <> M1K_DEVICE f16 from_float<f16>(float v) {
+  f16 r;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(r.bits) : "f"(v));
+  return r;
+}
+// low in bits 0..15
+M1K_DEVICE u32 pack_bf16(float low, float high) {
+  u32 r;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+
+template <class A, class B> struct same_type {
+  static constexpr bool value = false;
+};
+template <class A> struct same_type<A, A> {
+  static constexpr bool value = true;
+};
+
+template <int v> struct constant {
+  static constexpr int value = v;
+};
+
+constexpr int min_of(int a, int b) { return a < b ? a : b; }
+constexpr int max_of(int a, int b) { return a > b ? a : b; }
+constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }
+
+// N elements moved as one access (or several of 16 bytes).
+template <class T, int N> struct alignas(N * sizeof(T) > 16 ? 16 : N * sizeof(T)) Pack {
+  T v[N];
+};
+// Reads N elements as f32; `p` is a multiple of min(16, N * sizeof(T)) bytes.
+template <int N, class T> M1K_DEVICE void load_floats(float (&out)[N], const T *p) {
+  if constexpr ((N & (N - 1)) == 0) {
+    Pack<T, N> pack = *reinterpret_cast<const Pack<T, N> *>(p);
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      out[i] = to_float(pack.v[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      out[i] = to_float(p[i]);
+  }
+}
+template <int N, class T> M1K_DEVICE void store_floats(T *p, const float (&in)[N]) {
+  if constexpr ((N & (N - 1)) == 0) {
+    Pack<T, N> pack;
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      pack.v[i] = from_float<T>(in[i]);
+    *reinterpret_cast<Pack<T, N> *>(p) = pack;
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      p[i] = from_float<T>(in[i]);
+  }
+}
+
+M1K_DEVICE bool aligned16(const void *p) { return (reinterpret_cast<u64>(p) & 15) == 0; }
+
+// 2^x to 2 ulp, denormals to zero.
+M1K_DEVICE float ex2(float x) {
+  float r;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+// log2 to 2^-22, absolute in (0.5, 2), relative elsewhere.
+M1K_DEVICE float lg2(float x) {
+  float r;
+  asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+// 1 / x to 1 ulp.
+M1K_DEVICE float rcp(float x) {
+  float r;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
+  return r;
+}
+constexpr float kLog2E = 1.4426950408889634f;
+constexpr float kLn2 = 0.6931471805599453f;
+
+M1K_DEVICE float silu(float x) { return x * rcp(1.0f + ex2(-x * kLog2E)); }
+// log(1 + e^x). Below e^x = 1/8 the series of log1p to e^7 (relative error 2e-7 · 7/8), because lg2 is exact only absolutely near 1.
+// 20: beyond it softplus(x) equals x in float32.
+M1K_DEVICE float softplus(float x) {
+  float e = ex2(x * kLog2E);
+  float series =
+      e * (1.0f +
+           e * (-0.5f + e * (1.0f / 3 + e * (-0.25f + e * (0.2f + e * (-1.0f / 6 + e * (1.0f / 7)))))));
+  float direct = kLn2 * lg2(1.0f + e);
+  float r = e < 0.125f ? series : direct;
+  return x > 20.0f ? x : r;
+}
+
+// Sum over the aligned group of `width` lanes (a power of two); every lane gets it.
+template <int width> M1K_DEVICE float lane_sum(float v) {
+#pragma unroll
+  for (int d = width / 2; d > 0; d >>= 1)
+    v += __shfl_xor_sync(0xffffffffu, v, d);
+  return v;
+}
+template <int width> M1K_DEVICE float lane_max(float v) {
+#pragma unroll
+  for (int d = width / 2; d > 0; d >>= 1)
+    v = fmaxf(v, __shfl_xor_sync(0xffffffffu, v, d));
+  return v;
+}
+
+// The sequence whose tokens include `token`; called by whole warps with a warp-uniform token < sequence_starts[sequences].
+M1K_DEVICE int find_sequence(const int *sequence_starts, int sequences, int token) {
+  int lane = threadIdx.x & 31, below = 0;
+  for (int i = lane; i < sequences; i += 32)
+    below += sequence_starts[i] <= token;
+#pragma unroll
+  for (int d = 16; d > 0; d >>= 1)
+    below += __shfl_xor_sync(0xffffffffu, below, d);
+  return below - 1;
+}
+
+M1K_DEVICE u32 shared_address(const void *p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
+// 16 bytes from global to shared memory, or 16 zero bytes when !valid.
+M1K_DEVICE void copy_async16(void *shared, const void *global, bool valid) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(valid ? 16 : 0)
+               : "memory");
+}
+M1K_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int pending> M1K_DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory"); }
+
+// Four 8x8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8.
+M1K_DEVICE void load_matrices(u32 (&r)[4], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+M1K_DEVICE void load_matrices_transposed(u32 (&r)[4], const void *row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+M1K_DEVICE u32 transpose_matrix(u32 r) {
+  u32 t;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(r));
+  return t;
+}
+// d += a (16x16, row) * b (16x8, column), bf16 products summed in f32.
+M1K_DEVICE void mma_bf16(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+extern __shared__ __align__(16) unsigned char m1k_shared[];
+
+} // namespace m1k
+
+#endif

@@ -1,0 +1,133 @@
+// Causal depthwise convolution with bias and silu over a ragged batch, the last kWidth - 1 inputs of each sequence carried in its slot.
+//
+// Grid (ceil(input pieces / kThreads), ceil(T / kTile)). A thread owns kVector neighbouring input channels and all kRepeat output channels
+// that read each of them; it walks the tokens of its tile with the window in registers, once for each repetition. The block whose tile
+// holds a sequence's first token of the step also computes that sequence's tokens up to kWidth - 2, even past its tile, and the next block
+// leaves them out: so only one thread touches the state of a slot's channel, and it reads the old window before it writes the new one.
+//
+// Facts F: T; kSources (input channels), kWidth, kRepeat, kGroup (head size), strides, kHasBias, kSilu; tuning: kVector, kThreads, kTile.
+#ifndef M1K_CONV1D_CUH
+#define M1K_CONV1D_CUH
+
+#include "common.cuh"
+
+namespace m1k {
+
+template <class F>
+M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias, typename F::T *state, const int *sequence_starts,
+                       const int *slots, const int *positions, typename F::T *out, m1_dims dims) {
+  using T = typename F::T;
+  constexpr int V = F::kVector, kTaps = F::kWidth - 1;
+  static_assert(F::kTile >= kTaps, "a sequence's first tokens reach at most into the next tile");
+  static_assert(F::kSources % V == 0 && (F::kRepeat == 1 || F::kGroup % V == 0), "a piece stays in one head");
+
+  int tile_begin = blockIdx.y * F::kTile, tile_end = min(tile_begin + F::kTile, dims.tokens);
+  if (tile_begin >= dims.tokens)
+    return;
+  int first_sequence = find_sequence(sequence_starts, dims.sequences, tile_begin);
+  int source = (blockIdx.x * F::kThreads + threadIdx.x) * V;
+  if (source >= F::kSources)
+    return;
+  // Base pointers may be columns of a merged row at any offset.
+  constexpr u64 kMask = min_of(16, V * int(sizeof(T))) - 1;
+  bool x_vectors = F::kXStride % V == 0 && (reinterpret_cast<u64>(x) & kMask) == 0;
+  bool out_vectors = F::kOutStride % V == 0 && (reinterpret_cast<u64>(out) & kMask) == 0;
+  auto read = [](const T *from, bool vectors, float(&to)[V]) {
+    if (vectors) {
+      load_floats<V>(to, from);
+    } else {
+#pragma unroll
+      for (int v = 0; v < V; ++v)
+        to[v] = to_float(from[v]);
+    }
+  };
+  auto input = [&](int token, float(&to)[V]) { read(x + static_cast<long long>(token) * F::kXStride + source, x_vectors, to); };
+
+  for (int repetition = 0; repetition < F::kRepeat; ++repetition) {
+    int channel = F::kRepeat == 1 ? source : (source / F::kGroup * F::kRepeat + repetition) * F::kGroup + source % F::kGroup;
+    float filter[F::kWidth][V], add[V];
+#pragma unroll
+    for (int v = 0; v < V; ++v) {
+      add[v] = F::kHasBias ? bias[channel + v] : 0.0f;
+#pragma unroll
+      for (int k = 0; k < F::kWidth; ++k)
+        filter[k][v] = w[(channel + v) * F::kWidth + k];
+    }
+
+    int sequence = first_sequence;
+    for (int begin = tile_begin; begin < tile_end; ++sequence) {
+      int start = sequence_starts[sequence], end = sequence_starts[sequence + 1];
+      if (end <= begin) // a sequence without tokens
+        continue;
+      bool first = start >= tile_begin;
+      begin = end;
+      // Tokens of this sequence that this block computes: [from, to).
+      int from = first ? start : max(tile_begin, start + kTaps);
+      int to = first ? min(end, max(tile_end, start + kTaps)) : min(end, tile_end);
+      if (from >= to)
+        continue;
+      float window[F::kWidth][V]; // window[k]: input at token - kTaps + k
+      if (first) {
+        bool fresh = positions[start] == 0;
+        T *taps = state + static_cast<long long>(slots[sequence]) * kTaps * F::kSources + source;
+#pragma unroll
+        for (int k = 0; k < kTaps; ++k) {
+          if (fresh) {
+#pragma unroll
+            for (int v = 0; v < V; ++v)
+              window[k][v] = 0.0f;
+          } else {
+            read(taps + k * F::kSources, true, window[k]);
+          }
+        }
+        if (repetition == F::kRepeat - 1) {
+          // Oldest first, so that a row is read before it is replaced.
+          for (int k = 0; k < kTaps; ++k) {
+            float moved[V] = {};
+            int token = end - kTaps + k;
+            if (token >= start)
+              input(token, moved);
+            else if (!fresh)
+              read(taps + (k + end - start) * F::kSources, true, moved);
+            store_floats<V>(taps + k * F::kSources, moved);
+          }
+        }
+      } else {
+#pragma unroll
+        for (int k = 0; k < kTaps; ++k)
+          input(from - kTaps + k, window[k]);
+      }
+#pragma unroll 4
+      for (int token = from; token < to; ++token) {
+        input(token, window[kTaps]);
+        float y[V];
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+          y[v] = add[v];
+#pragma unroll
+          for (int k = 0; k < F::kWidth; ++k)
+            y[v] += filter[k][v] * window[k][v];
+          if (F::kSilu)
+            y[v] = silu(y[v]);
+        }
+        T *place = out + static_cast<long long>(token) * F::kOutStride + channel;
+        if (out_vectors) {
+          store_floats<V>(place, y);
+        } else {
+#pragma unroll
+          for (int v = 0; v < V; ++v)
+            place[v] = from_float<T>(y[v]);
+        }
+#pragma unroll
+        for (int k = 0; k < kTaps; ++k)
+#pragma unroll
+          for (int v = 0; v < V; ++v)
+            window[k][v] = window[k + 1][v];
+      }
+    }
+  }
+}
+
+} // namespace m1k
+
+#endif

@@ -1,0 +1,82 @@
+#include "describe.h"
+
+#include <cstdio>
+
+namespace m1k::cuda {
+
+int bytes_of(Type type) { return type == Type::f32 ? 4 : 2; }
+
+const char *name_of(Type type) {
+  switch (type) {
+  case Type::f32:
+    return "float";
+  case Type::bf16:
+    return "m1k::bf16";
+  case Type::f16:
+    return "m1k::f16";
+  }
+  return "";
+}
+
+int number_of(Domain domain) {
+  switch (domain) {
+  case Domain::tokens:
+    return 0;
+  case Domain::sequences:
+    return 1;
+  case Domain::logit_rows:
+    return 2;
+  case Domain::one:
+    return 3;
+  }
+  return 3;
+}
+
+int power_of_two(int value) {
+  int power = 1;
+  while (power < value)
+    power *= 2;
+  return power;
+}
+
+void Facts::type(const char *name, Type value) { text += std::string("  using ") + name + " = " + name_of(value) + ";\n"; }
+void Facts::number(const char *name, int64_t value) {
+  text += std::string("  static constexpr int ") + name + " = " + std::to_string(value) + ";\n";
+}
+void Facts::flag(const char *name, bool value) {
+  text += std::string("  static constexpr bool ") + name + " = " + (value ? "true" : "false") + ";\n";
+}
+void Facts::function(const char *name, float value) {
+  char literal[64];
+  std::snprintf(literal, sizeof literal, "%.9ef", static_cast<double>(value));
+  text += std::string("  static __device__ float ") + name + "() { return " + literal + "; }\n";
+}
+
+void Parameters::add(std::string type, std::string role, bool present) {
+  if (!arguments.empty())
+    arguments += ", ";
+  arguments += present ? role : "nullptr";
+  if (present)
+    unused(std::move(type), std::move(role));
+}
+
+void Parameters::unused(std::string type, std::string role) {
+  declaration += type + " *" + role + ", ";
+  roles.push_back(std::move(role));
+}
+
+Kernel make_kernel(const std::string &symbol, const char *header, const char *function, const Facts &facts, const Parameters &parameters,
+                   int threads, int minimum_blocks) {
+  Kernel kernel;
+  kernel.symbol = symbol;
+  kernel.operands = parameters.roles;
+  kernel.threads = threads;
+  std::string bounds = std::to_string(threads) + (minimum_blocks > 0 ? ", " + std::to_string(minimum_blocks) : "");
+  // The structure has the kernel's name, so that several kernels may stand in one translation unit.
+  kernel.source = std::string("#include \"") + header + "\"\nstruct " + symbol + "_facts {\n" + facts.text + "};\nextern \"C\" __global__ " +
+                  "__launch_bounds__(" + bounds + ") void " + symbol + "(" + parameters.declaration + "m1_dims dims) {\n  m1k::" + function +
+                  "<" + symbol + "_facts>(" + parameters.arguments + ", dims);\n}\n";
+  return kernel;
+}
+
+} // namespace m1k::cuda

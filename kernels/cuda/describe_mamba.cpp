@@ -1,0 +1,317 @@
+// Launches of the Mamba kernels: scans, state updates, convolution, gated norm.
+#include "describe.h"
+
+#include <algorithm>
+
+namespace m1k::cuda {
+namespace {
+
+// What scan.cuh and update.cuh need to know of either kind of scan.
+struct ScanFacts {
+  Type type, dt_type, state_type;
+  int channels, group, repeat, states;
+  bool headwise, x_repeated;
+  int64_t x_stride, dt_stride, b_stride, c_stride, z_stride, out_stride;
+  bool has_d, has_z, has_dt_bias, softplus;
+};
+
+void add_facts(Facts &facts, const ScanFacts &s) {
+  facts.type("T", s.type);
+  facts.type("DT", s.dt_type);
+  facts.type("ST", s.state_type);
+  facts.number("kChannelCount", s.channels);
+  facts.number("kGroup", s.group);
+  facts.number("kRepeat", s.repeat);
+  facts.number("kN", s.states);
+  facts.flag("kHeadwise", s.headwise);
+  facts.flag("kXRepeated", s.x_repeated);
+  facts.number("kXStride", s.x_stride);
+  facts.number("kDtStride", s.dt_stride);
+  facts.number("kBStride", s.b_stride);
+  facts.number("kCStride", s.c_stride);
+  facts.number("kZStride", s.z_stride);
+  facts.number("kOutStride", s.out_stride);
+  facts.flag("kHasD", s.has_d);
+  facts.flag("kHasZ", s.has_z);
+  facts.flag("kHasDtBias", s.has_dt_bias);
+  facts.flag("kSoftplus", s.softplus);
+}
+
+void add_inputs(Parameters &parameters, const ScanFacts &s, bool mamba1) {
+  parameters.input(s.dt_type, "dt");
+  parameters.vector("a");
+  parameters.input(s.type, "b");
+  parameters.input(s.type, "c");
+  parameters.vector("d", s.has_d);
+  if (mamba1)
+    parameters.input(s.type, "z", s.has_z);
+  else
+    parameters.input(s.type, "z", false);
+  parameters.vector("dt_bias", s.has_dt_bias);
+}
+
+int heads_of_block(int channels, int group) {
+  return channels % group == 0 ? channels / group : group % channels == 0 ? 1 : (channels - 1) / group + 2;
+}
+
+// The sizes of ScanTraits, computed alike.
+int scan_shared_bytes(const ScanFacts &s, int lanes, int threads, int tile, int stages) {
+  int states = int(ceil_div(s.states, lanes)), channels = threads / lanes, heads = heads_of_block(channels, s.group);
+  int size = bytes_of(s.type), vector = 16 / size;
+  int row = int(round_up(channels, vector)) + vector;
+  int dt_row = int(round_up(s.headwise ? heads : channels, 8)) + 8;
+  int64_t stage = round_up(2 * tile * row * size + tile * dt_row * bytes_of(s.dt_type) + 2 * round_up(tile * heads * s.states * size, 16), 16);
+  return int(stages * stage + tile * heads * lanes * states * 2 * 4 + threads * 8);
+}
+
+Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &tuning) {
+  // Two states a lane fill the chip with few sequences (1 × 2048 tokens of 3072 channels: 5.8 warps a multiprocessor); four need fewer
+  // shared-memory accesses a state, which pays once there are enough blocks.
+  int per_lane = int64_t(s.channels) * tuning.expected_sequences * s.states / 4 >= int64_t(tuning.multiprocessors) * 32 * 16 ? 4 : 2;
+  int lanes = std::min(32, power_of_two(int(ceil_div(s.states, per_lane))));
+  int threads = 128, tile = 32, stages = 2;
+  auto bytes = [&] { return scan_shared_bytes(s, lanes, threads, tile, stages); };
+  if (bytes() > 96 * 1024)
+    stages = 1;
+  Facts facts;
+  add_facts(facts, s);
+  facts.number("kLanes", lanes);
+  facts.number("kThreads", threads);
+  facts.number("kTile", tile);
+  facts.number("kStages", stages);
+  facts.number("kSharedBytes", bytes());
+  Parameters parameters;
+  parameters.input(s.type, "x");
+  add_inputs(parameters, s, !s.headwise);
+  parameters.add(name_of(s.state_type), "state");
+  parameters.batch("sequence_starts");
+  parameters.batch("slots");
+  parameters.batch("positions");
+  parameters.add(name_of(s.type), "out");
+  Kernel kernel = make_kernel(symbol, "scan.cuh", "scan", facts, parameters, threads);
+  kernel.shared_bytes = bytes();
+  kernel.domain = Domain::sequences;
+  kernel.grid_x = int(ceil_div(s.channels, threads / lanes));
+  kernel.rows_per_group = 1;
+  return kernel;
+}
+
+struct ConvFacts {
+  bool present = false, repeated = false, has_bias = false, silu = false;
+  int width = 1;
+};
+
+Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::string &symbol, const Tuning &tuning) {
+  // 16 bytes of state a lane where the states allow it.
+  int vector = 16 / bytes_of(s.state_type);
+  while (vector > 1 && s.states % vector != 0)
+    vector /= 2;
+  while (vector * 32 < s.states)
+    vector *= 2;
+  int lanes = std::min(32, power_of_two(int(ceil_div(s.states, vector))));
+  int threads = 128, pass = threads / lanes;
+  // Bytes a thread has in flight: enough passes for about 64, fewer when the blocks would not cover the chip.
+  int passes = std::max(1, 64 / (vector * bytes_of(s.state_type)));
+  while (passes > 1 && int64_t(s.channels) * tuning.expected_sequences < int64_t(passes) * pass * tuning.multiprocessors * 2)
+    --passes;
+  int unit = conv.present ? s.repeat * s.group : 1;
+  int channels = int(std::max<int64_t>(unit, int64_t(pass) * passes / unit * unit));
+  channels = std::min(channels, s.channels);
+  int heads = heads_of_block(channels, s.group);
+  int shared = 2 * (channels * 4 + 2 * heads * lanes * vector) * 4;
+  // Several sequences in turn share A, but only once the sequences alone fill the chip.
+  int64_t blocks = ceil_div(s.channels, channels) * tuning.expected_sequences;
+  int sequences = s.headwise ? 1 : int(std::clamp<int64_t>(blocks / (int64_t(tuning.multiprocessors) * 12), 1, 4));
+
+  Facts facts;
+  add_facts(facts, s);
+  facts.flag("kConv", conv.present);
+  facts.number("kConvWidth", conv.width);
+  facts.flag("kConvRepeated", conv.repeated);
+  facts.flag("kHasConvBias", conv.has_bias);
+  facts.flag("kConvSilu", conv.silu);
+  facts.number("kLanes", lanes);
+  facts.number("kVector", vector);
+  facts.number("kChannels", channels);
+  facts.number("kThreads", threads);
+  facts.number("kSequences", sequences);
+  facts.number("kSharedBytes", shared);
+  Parameters parameters;
+  parameters.input(s.type, "x");
+  parameters.vector("conv_w", conv.present);
+  parameters.vector("conv_bias", conv.present && conv.has_bias);
+  add_inputs(parameters, s, !s.headwise);
+  parameters.add(name_of(s.type), "conv_state", conv.present);
+  parameters.add(name_of(s.state_type), "state");
+  parameters.unused("const int", "sequence_starts");
+  parameters.batch("slots");
+  parameters.batch("positions");
+  parameters.add(name_of(s.type), "out");
+  Kernel kernel = make_kernel(symbol, "update.cuh", "update", facts, parameters, threads);
+  kernel.shared_bytes = shared;
+  kernel.domain = Domain::sequences;
+  kernel.grid_x = int(ceil_div(s.channels, channels));
+  kernel.rows_per_group = sequences;
+  return kernel;
+}
+
+std::string check(const ScanFacts &s, int d_inner_columns) {
+  if (s.channels <= 0 || s.group <= 0 || s.repeat <= 0 || s.states <= 0)
+    return "sizes must be positive";
+  if (s.states > 256)
+    return "expected d_state of at most 256, got " + std::to_string(s.states);
+  if (s.channels % s.group != 0 || s.channels / s.group % s.repeat != 0)
+    return "expected whole heads, each repeated equally: channels " + std::to_string(s.channels) + ", head size " +
+           std::to_string(s.group) + ", repeat " + std::to_string(s.repeat);
+  if (d_inner_columns != s.channels && d_inner_columns != s.channels / s.repeat)
+    return "expected x of " + std::to_string(s.channels) + " or " + std::to_string(s.channels / s.repeat) + " columns, got " +
+           std::to_string(d_inner_columns);
+  return "";
+}
+
+std::string convert(const SelectiveScan &f, ScanFacts &s) {
+  if (f.d_inner <= 0 || f.d_xb <= 0 || f.d_inner % f.d_xb != 0)
+    return "expected d_inner to be a multiple of d_xb, got " + std::to_string(f.d_inner) + " and " + std::to_string(f.d_xb);
+  s = {f.type,     f.dt_type,   f.state_type, f.d_inner,  f.d_state,  f.d_inner / f.d_xb,           f.d_state,
+       false,      false,       f.x_stride,   f.dt_stride, f.b_stride, f.c_stride, f.has_z ? f.z_stride : 0, f.out_stride,
+       f.has_d,    f.has_z,     f.has_dt_bias, f.delta_softplus};
+  s.x_repeated = f.x_columns == f.d_xb && f.d_xb != f.d_inner;
+  return check(s, f.x_columns);
+}
+
+} // namespace
+
+Description describe(const SelectiveScan &f, const std::string &symbol, const Tuning &tuning) {
+  Description description;
+  ScanFacts s;
+  description.error = convert(f, s);
+  if (description.error.empty())
+    description.kernels.push_back(f.decode ? update_kernel(s, {}, symbol, tuning) : scan_kernel(s, symbol, tuning));
+  return description;
+}
+
+Description describe(const SelectiveUpdateConv &f, const std::string &symbol, const Tuning &tuning) {
+  Description description;
+  ScanFacts s;
+  description.error = convert(f.scan, s);
+  if (description.error.empty() && f.scan.x_columns != f.scan.d_xb)
+    description.error = "expected x of d_xb columns before the convolution";
+  if (description.error.empty() && (f.conv_width < 1 || f.conv_width > 16))
+    description.error = "expected a convolution of width 1 to 16, got " + std::to_string(f.conv_width);
+  if (description.error.empty() && f.conv_channels != f.scan.d_inner && f.conv_channels != f.scan.d_xb)
+    description.error = "expected a convolution of d_inner or d_xb channels, got " + std::to_string(f.conv_channels);
+  if (!description.error.empty())
+    return description;
+  ConvFacts conv;
+  conv.present = true;
+  conv.repeated = f.conv_channels == f.scan.d_inner;
+  conv.has_bias = f.has_conv_bias;
+  conv.silu = f.conv_silu;
+  conv.width = f.conv_width;
+  description.kernels.push_back(update_kernel(s, conv, symbol, tuning));
+  return description;
+}
+
+Description describe(const CausalConv1d &f, const std::string &symbol, const Tuning &) {
+  Description description;
+  if (f.channels <= 0 || f.repeat <= 0 || f.head_size <= 0 || f.channels % f.repeat != 0 ||
+      (f.repeat > 1 && f.channels / f.repeat % f.head_size != 0)) {
+    description.error = "expected channels in whole heads, each repeated equally: channels " + std::to_string(f.channels) +
+                        ", head size " + std::to_string(f.head_size) + ", repeat " + std::to_string(f.repeat);
+    return description;
+  }
+  if (f.width < 1 || f.width > 16) {
+    description.error = "expected a convolution of width 1 to 16, got " + std::to_string(f.width);
+    return description;
+  }
+  int sources = f.channels / f.repeat;
+  // Registers hold the filter, the window and the old window: 3 · width · vector values.
+  int vector = std::min(16 / bytes_of(f.type), f.width <= 4 ? 8 : f.width <= 8 ? 4 : 2);
+  while (vector > 1 && (sources % vector != 0 || (f.repeat > 1 && f.head_size % vector != 0)))
+    vector /= 2;
+  int pieces = sources / vector, threads = std::min(128, int(round_up(pieces, 32)));
+  int tile = f.decode ? std::max(1, f.width - 1) : std::max(16, f.width - 1);
+  Facts facts;
+  facts.type("T", f.type);
+  facts.number("kSources", sources);
+  facts.number("kWidth", f.width);
+  facts.number("kRepeat", f.repeat);
+  facts.number("kGroup", f.head_size);
+  facts.number("kXStride", f.x_stride);
+  facts.number("kOutStride", f.out_stride);
+  facts.flag("kHasBias", f.has_bias);
+  facts.flag("kSilu", f.silu);
+  facts.number("kVector", vector);
+  facts.number("kThreads", threads);
+  facts.number("kTile", tile);
+  Parameters parameters;
+  parameters.input(f.type, "x");
+  parameters.vector("w");
+  parameters.vector("bias", f.has_bias);
+  parameters.add(name_of(f.type), "state");
+  parameters.batch("sequence_starts");
+  parameters.batch("slots");
+  parameters.batch("positions");
+  parameters.add(name_of(f.type), "out");
+  Kernel kernel = make_kernel(symbol, "conv1d.cuh", "conv1d", facts, parameters, threads);
+  kernel.domain = Domain::tokens;
+  kernel.grid_x = int(ceil_div(pieces, threads));
+  kernel.rows_per_group = tile;
+  description.kernels.push_back(kernel);
+  return description;
+}
+
+Description describe(const SsdScan &f, const std::string &symbol, const Tuning &tuning) {
+  Description description;
+  ScanFacts s = {f.type,        f.dt_type,  f.state_type, f.heads * f.head_dim, f.head_dim, f.repeat, f.d_state, true,          false,
+                 f.x_stride,    f.dt_stride, f.b_stride,  f.c_stride,           0,          f.out_stride, f.has_d, false, f.has_dt_bias,
+                 f.delta_softplus};
+  s.x_repeated = f.repeat > 1;
+  description.error = f.heads <= 0 || f.head_dim <= 0 || f.repeat <= 0 ? "sizes must be positive" : check(s, s.channels / f.repeat);
+  if (!description.error.empty())
+    return description;
+  if (f.decode)
+    description.kernels.push_back(update_kernel(s, {}, symbol, tuning));
+  else
+    description.kernels.push_back(scan_kernel(s, symbol, tuning));
+  return description;
+}
+
+Description describe(const GatedRmsNorm &f, const std::string &symbol, const Tuning &) {
+  Description description;
+  if (f.features <= 0 || f.groups <= 0 || f.features % f.groups != 0) {
+    description.error = "expected features in whole groups, got " + std::to_string(f.features) + " in " + std::to_string(f.groups);
+    return description;
+  }
+  int size = f.features / f.groups;
+  int vector = size >= 256 ? 8 : 4;
+  while (vector > 1 && (size % vector != 0 || f.y_stride % vector != 0 || f.z_stride % vector != 0 || f.out_stride % vector != 0))
+    vector /= 2;
+  int warps = std::min(8, f.groups);
+  Facts facts;
+  facts.type("YT", f.y_type);
+  facts.type("ZT", f.z_type);
+  facts.type("OT", f.out_type);
+  facts.number("kFeatures", f.features);
+  facts.number("kGroups", f.groups);
+  facts.number("kYStride", f.y_stride);
+  facts.number("kZStride", f.z_stride);
+  facts.number("kOutStride", f.out_stride);
+  facts.number("kDomain", number_of(f.domain));
+  facts.function("eps", f.eps);
+  facts.number("kVector", vector);
+  facts.number("kWarps", warps);
+  Parameters parameters;
+  parameters.input(f.y_type, "y");
+  parameters.input(f.z_type, "z");
+  parameters.vector("w");
+  parameters.add(name_of(f.out_type), "out");
+  Kernel kernel = make_kernel(symbol, "gated_rms_norm.cuh", "gated_rms_norm", facts, parameters, warps * 32);
+  kernel.domain = f.domain;
+  kernel.grid_x = int(ceil_div(f.groups, warps));
+  kernel.rows_per_group = 1;
+  description.kernels.push_back(kernel);
+  return description;
+}
+
+} // namespace m1k::cuda

@@ -1,0 +1,10 @@
+# cmake -DOUTPUT=f.cpp -DFILES="a;b" -P embed.cmake: the files as text, for NVRTC inside a program that is installed without them.
+set(text "#include \"m1k_cuda.h\"\n\nnamespace m1k::cuda {\nnamespace {\nconst SourceFile files[] = {\n")
+foreach(file IN LISTS FILES)
+  get_filename_component(name ${file} NAME)
+  file(READ ${file} content)
+  string(APPEND text "    {\"${name}\", R\"m1k_source(${content})m1k_source\"},\n")
+endforeach()
+string(APPEND text "};\n}\nconst SourceFile *cuda_sources(size_t *count) {\n  *count = sizeof files / sizeof *files;\n  return files;\n}\n")
+string(APPEND text "std::vector<std::string> nvrtc_options() { return {\"--std=c++17\", \"-default-device\", \"--device-as-default-execution-space\"}; }\n}\n")
+file(WRITE ${OUTPUT} "${text}")

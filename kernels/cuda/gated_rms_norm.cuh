@@ -1,0 +1,85 @@
+// out = rmsnorm of each group (y · silu(z)) · w. A warp owns one group of one row; grid (ceil(kGroups / kWarps), rows).
+//
+// Facts F: YT, ZT, OT; kFeatures, kGroups, strides, eps(), kDomain as in linear.cuh; tuning: kVector, kWarps.
+#ifndef M1K_GATED_RMS_NORM_CUH
+#define M1K_GATED_RMS_NORM_CUH
+
+#include "common.cuh"
+
+namespace m1k {
+
+template <class F>
+M1K_DEVICE void gated_rms_norm(const typename F::YT *y, const typename F::ZT *z, const float *w, typename F::OT *out, m1_dims dims) {
+  constexpr int kSize = F::kFeatures / F::kGroups, V = F::kVector;
+  static_assert(F::kFeatures % F::kGroups == 0 && kSize % V == 0, "");
+  int total = F::kDomain == 0 ? dims.tokens : F::kDomain == 1 ? dims.sequences : F::kDomain == 2 ? dims.logit_rows : 1;
+  int group = blockIdx.x * F::kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
+  long long row = blockIdx.y;
+  if (row >= total || group >= F::kGroups)
+    return;
+  y += row * F::kYStride + group * kSize;
+  z += row * F::kZStride + group * kSize;
+  out += row * F::kOutStride + group * kSize;
+  w += group * kSize;
+  auto gated = [&](auto width, int i, float(&v)[decltype(width)::value]) {
+    constexpr int W = decltype(width)::value;
+    float g[W];
+    load_floats<W>(v, y + i);
+    load_floats<W>(g, z + i);
+#pragma unroll
+    for (int k = 0; k < W; ++k)
+      v[k] *= silu(g[k]);
+  };
+  // The group is read twice, the second time from the caches; up to 32 · V · 4 values it stays in registers.
+  auto run = [&](auto width) {
+    constexpr int W = decltype(width)::value, kStep = 32 * W, kSteps = ceil_div(kSize, kStep);
+    constexpr bool kKeep = kSteps <= 4;
+    float kept[kKeep ? kSteps : 1][W], sum = 0.0f;
+#pragma unroll(kKeep ? kSteps : 1)
+    for (int s = 0; s < kSteps; ++s) {
+      float v[W];
+      int i = s * kStep + lane * W;
+      if (i < kSize) {
+        gated(width, i, v);
+#pragma unroll
+        for (int k = 0; k < W; ++k) {
+          sum += v[k] * v[k];
+          if constexpr (kKeep)
+            kept[s][k] = v[k];
+        }
+      }
+    }
+    float scale = rsqrtf(lane_sum<32>(sum) * (1.0f / kSize) + F::eps());
+#pragma unroll(kKeep ? kSteps : 1)
+    for (int s = 0; s < kSteps; ++s) {
+      float v[W], weight[W];
+      int i = s * kStep + lane * W;
+      if (i < kSize) {
+        if constexpr (kKeep) {
+#pragma unroll
+          for (int k = 0; k < W; ++k)
+            v[k] = kept[s][k];
+        } else {
+          gated(width, i, v);
+        }
+        load_floats<W>(weight, w + i);
+#pragma unroll
+        for (int k = 0; k < W; ++k)
+          v[k] *= scale * weight[k];
+        store_floats<W>(out + i, v);
+      }
+    }
+  };
+  // Alignment of a piece of V elements in each of the three rows.
+  constexpr u64 kYMask = V * sizeof(typename F::YT) - 1, kZMask = V * sizeof(typename F::ZT) - 1, kOMask = V * sizeof(typename F::OT) - 1;
+  bool aligned = ((reinterpret_cast<u64>(y) & kYMask & 15) | (reinterpret_cast<u64>(z) & kZMask & 15) |
+                  (reinterpret_cast<u64>(out) & kOMask & 15) | (reinterpret_cast<u64>(w) & 15 & (V * 4 - 1))) == 0;
+  if (aligned)
+    run(constant<V>());
+  else
+    run(constant<1>());
+}
+
+} // namespace m1k
+
+#endif

@@ -1,0 +1,188 @@
+// out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]) for at most 16 rows of x: reads every weight once, at memory speed.
+//
+// Grid (ceil(n / kColumns), ceil(rows / kRows)). A block owns kColumns outputs of kRows rows; its warps share out K and add their sums
+// through shared memory in a fixed order. Where x and w are bf16 the products run on tensor cores, with x as the 16-row operand: lane
+// (g, t) of a warp loads 16 bytes at k + 8·t of weight row g, which serve as the fragments of two 16-deep products under one permutation
+// of k for both operands, so neither needs shared memory. Other types multiply in f32.
+//
+// Facts F: XT, WT, OT; kN, kK, strides, kRows (1..16), kDomain (0 tokens, 1 sequences, 2 logit rows, 3 one), kHasBias, kAccumulate, kGated;
+// tuning: kColumns (a multiple of 8; counts pairs of weight rows as one when gated), kWarps.
+#ifndef M1K_LINEAR_CUH
+#define M1K_LINEAR_CUH
+
+#include "common.cuh"
+
+namespace m1k {
+
+template <class F> struct LinearTraits {
+  static constexpr bool kTensor =
+      same_type<typename F::XT, bf16>::value && same_type<typename F::WT, bf16>::value && F::kK % 8 == 0 && F::kXStride % 8 == 0;
+  static constexpr int kSides = F::kGated ? 2 : 1;
+  static constexpr int kWeightRows = F::kColumns * kSides;
+  static constexpr int kThreads = F::kWarps * 32;
+  static constexpr int kSharedBytes = F::kWarps * F::kRows * kWeightRows * 4;
+  // Vectors of 16 bytes of weights in the f32 path.
+  static constexpr int kVector = 16 / int(sizeof(typename F::WT));
+  static constexpr bool kVectors = F::kK % kVector == 0 && F::kXStride % kVector == 0;
+  static_assert(F::kColumns % 8 == 0 && F::kRows >= 1 && F::kRows <= 16, "");
+  static_assert(!F::kGated || !F::kHasBias, "a gated linear has no bias");
+  static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
+};
+
+// Sums of this warp's share of K: partial[row][weight row], for tensor cores.
+template <class F> M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, int rows, int n0, float *partial) {
+  using R = LinearTraits<F>;
+  constexpr int kTiles = R::kWeightRows / 8;
+  constexpr int kHalves = F::kRows > 8 ? 2 : 1;
+  constexpr int kDeep = kTiles >= 4 ? 2 : 4; // 32-deep chunks in flight
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const bf16 *weight[kTiles];
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) {
+    int side = i / (F::kColumns / 8), column = n0 + i % (F::kColumns / 8) * 8 + g;
+    column = min(column, F::kN - 1); // sums of columns past the end are not stored
+    weight[i] = w + static_cast<long long>(side * F::kN + column) * F::kK + t * 8;
+  }
+  const bf16 *input = x + static_cast<long long>(g) * F::kXStride + t * 8;
+  bool has[2] = {g < rows, g + 8 < rows};
+
+  float sum[kTiles][4];
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i)
+    sum[i][0] = sum[i][1] = sum[i][2] = sum[i][3] = 0.0f;
+
+  uint4 fw[kDeep][kTiles], fx[kDeep][kHalves];
+  constexpr int kChunk = 32 * kDeep;
+  const uint4 zero = make_uint4(0, 0, 0, 0);
+  for (int k0 = warp * kChunk; k0 < F::kK; k0 += F::kWarps * kChunk) {
+#pragma unroll
+    for (int u = 0; u < kDeep; ++u) {
+      int k = k0 + u * 32;
+      bool inside = F::kK % kChunk == 0 || k + t * 8 < F::kK;
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i)
+        fw[u][i] = inside ? __ldcs(reinterpret_cast<const uint4 *>(weight[i] + k)) : zero;
+#pragma unroll
+      for (int h = 0; h < kHalves; ++h)
+        fx[u][h] = inside && has[h] ? __ldg(reinterpret_cast<const uint4 *>(input + h * 8 * static_cast<long long>(F::kXStride) + k)) : zero;
+    }
+#pragma unroll
+    for (int u = 0; u < kDeep; ++u) {
+      uint4 lo = fx[u][0], hi = kHalves == 2 ? fx[u][kHalves - 1] : zero;
+      u32 a0[4] = {lo.x, hi.x, lo.y, hi.y}, a1[4] = {lo.z, hi.z, lo.w, hi.w};
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+        mma_bf16(sum[i], a0, fw[u][i].x, fw[u][i].y);
+        mma_bf16(sum[i], a1, fw[u][i].z, fw[u][i].w);
+      }
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i)
+#pragma unroll
+    for (int h = 0; h < kHalves; ++h)
+      if (g + 8 * h < F::kRows) {
+        partial[(g + 8 * h) * R::kWeightRows + i * 8 + t * 2] = sum[i][2 * h];
+        partial[(g + 8 * h) * R::kWeightRows + i * 8 + t * 2 + 1] = sum[i][2 * h + 1];
+      }
+}
+
+// The same in f32, for any types and sizes: 8 weight rows and up to 8 rows of x at a time.
+template <class F, int V>
+M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int rows, int n0, float *partial) {
+  using R = LinearTraits<F>;
+  constexpr int kBlock = min_of(F::kRows, 8);
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  for (int m0 = 0; m0 < F::kRows; m0 += kBlock)
+    for (int tile = 0; tile < R::kWeightRows / 8; ++tile) {
+      int side = tile / (F::kColumns / 8), column = n0 + tile % (F::kColumns / 8) * 8;
+      float sum[8][kBlock];
+#pragma unroll
+      for (int i = 0; i < 8; ++i)
+#pragma unroll
+        for (int m = 0; m < kBlock; ++m)
+          sum[i][m] = 0.0f;
+      for (int k = (warp * 32 + lane) * V; k < F::kK; k += F::kWarps * 32 * V) {
+        float fw[8][V];
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+          load_floats<V>(fw[i], w + (static_cast<long long>(side) * F::kN + min(column + i, F::kN - 1)) * F::kK + k);
+#pragma unroll
+        for (int m = 0; m < kBlock; ++m) {
+          float fx[V];
+          if (m0 + m < rows) {
+            load_floats<V>(fx, x + (m0 + m) * static_cast<long long>(F::kXStride) + k);
+          } else {
+#pragma unroll
+            for (int v = 0; v < V; ++v)
+              fx[v] = 0.0f;
+          }
+#pragma unroll
+          for (int i = 0; i < 8; ++i)
+#pragma unroll
+            for (int v = 0; v < V; ++v)
+              sum[i][m] += fw[i][v] * fx[v];
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 8; ++i)
+#pragma unroll
+        for (int m = 0; m < kBlock; ++m) {
+          float total = lane_sum<32>(sum[i][m]);
+          if (lane == 0 && m0 + m < F::kRows)
+            partial[(m0 + m) * R::kWeightRows + tile * 8 + i] = total;
+        }
+    }
+}
+
+template <class F>
+M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const float *bias, typename F::OT *out, m1_dims dims) {
+  using R = LinearTraits<F>;
+  int total = F::kDomain == 0 ? dims.tokens : F::kDomain == 1 ? dims.sequences : F::kDomain == 2 ? dims.logit_rows : 1;
+  int m0 = blockIdx.y * F::kRows, n0 = blockIdx.x * F::kColumns;
+  int rows = min(F::kRows, total - m0);
+  if (rows <= 0)
+    return;
+  x += static_cast<long long>(m0) * F::kXStride;
+  float *sums = reinterpret_cast<float *>(m1k_shared);
+  constexpr int kPlane = F::kRows * R::kWeightRows;
+  float *partial = sums + threadIdx.x / 32 * kPlane;
+  if constexpr (R::kTensor) {
+    if (aligned16(x))
+      linear_tensor<F>(x, w, rows, n0, partial);
+    else
+      linear_f32<F, 1>(x, w, rows, n0, partial);
+  } else if constexpr (R::kVectors) {
+    if (aligned16(x))
+      linear_f32<F, R::kVector>(x, w, rows, n0, partial);
+    else
+      linear_f32<F, 1>(x, w, rows, n0, partial);
+  } else {
+    linear_f32<F, 1>(x, w, rows, n0, partial);
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < rows * F::kColumns; i += R::kThreads) {
+    int m = i / F::kColumns, j = i % F::kColumns, n = n0 + j;
+    if (n >= F::kN)
+      continue;
+    float value = 0.0f, up = 0.0f;
+#pragma unroll
+    for (int p = 0; p < F::kWarps; ++p) {
+      value += sums[p * kPlane + m * R::kWeightRows + j];
+      if (F::kGated)
+        up += sums[p * kPlane + m * R::kWeightRows + F::kColumns + j];
+    }
+    if (F::kGated)
+      value = silu(value) * up;
+    if (F::kHasBias)
+      value += bias[n];
+    typename F::OT *place = out + (m0 + m) * static_cast<long long>(F::kOutStride) + n;
+    if (F::kAccumulate)
+      value += to_float(*place);
+    *place = from_float<typename F::OT>(value);
+  }
+}
+
+} // namespace m1k
+
+#endif

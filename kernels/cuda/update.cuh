@@ -1,0 +1,190 @@
+// Decode step of Mamba-1 and Mamba-2: one token of each sequence; softplus, state update, skip, gate and, for Mamba-1, the convolution's
+// step in one launch that reads and writes each state once.
+//
+// Grid (ceil(channels / kChannels), ceil(S / kSequences)). A block owns kChannels channels and takes kSequences sequences in turn; A stays
+// in registers, the next sequence's states are loaded while this one's are computed. kLanes lanes share a channel, kVector states each.
+// With the convolution, a block owns all channels that read its input channels (kChannels is a multiple of kRepeat · kGroup), because one
+// of them moves the window on after all have read it.
+//
+// Facts F: T, DT, ST; kChannelCount, kGroup, kRepeat, kN, kHeadwise, kXRepeated, strides, kHasD, kHasZ, kHasDtBias, kSoftplus as in scan.cuh;
+// kConv, kConvWidth, kConvRepeated (a filter for each channel, not for each input channel), kHasConvBias, kConvSilu; tuning: kLanes,
+// kVector, kChannels, kThreads, kSequences.
+#ifndef M1K_UPDATE_CUH
+#define M1K_UPDATE_CUH
+
+#include "common.cuh"
+
+namespace m1k {
+
+template <class F> struct UpdateTraits {
+  static constexpr int kThreads = F::kThreads, kChannels = F::kChannels, kLanes = F::kLanes, kVector = F::kVector;
+  static constexpr int kPass = kThreads / kLanes; // channels a block handles at once
+  static constexpr int kPasses = ceil_div(kChannels, kPass);
+  static constexpr int kHeadCount = F::kChannelCount / F::kGroup;
+  static constexpr int kHeads = kChannels % F::kGroup == 0 ? kChannels / F::kGroup
+                                : F::kGroup % kChannels == 0 ? 1
+                                                             : (kChannels - 1) / F::kGroup + 2;
+  static constexpr int kPadded = kLanes * kVector;
+  // Whole vectors are inside or outside of N, and aligned.
+  static constexpr bool kVectors = (kVector & (kVector - 1)) == 0 && F::kN % kVector == 0;
+  // Per buffer: four values a channel, B and C of each head.
+  static constexpr int kBufferFloats = kChannels * 4 + 2 * kHeads * kPadded;
+  static constexpr int kSharedBytes = 2 * kBufferFloats * 4;
+
+  static_assert((kLanes & (kLanes - 1)) == 0 && kLanes <= 32 && kThreads % 32 == 0, "whole warps of power-of-two groups");
+  static_assert(kPadded >= F::kN, "lanes and vector must cover the states");
+  static_assert(!F::kConv || kChannels % (F::kRepeat * F::kGroup) == 0, "a block owns all readers of its input channels");
+  static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
+};
+
+template <class F>
+M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float *conv_bias, const typename F::DT *dt, const float *a,
+                       const typename F::T *b, const typename F::T *c, const float *d, const typename F::T *z, const float *dt_bias,
+                       typename F::T *conv_state, typename F::ST *state, const int *slots, const int *positions, typename F::T *out,
+                       m1_dims dims) {
+  using R = UpdateTraits<F>;
+  using ST = typename F::ST;
+  constexpr int kVector = R::kVector, kPasses = R::kPasses, kTaps = F::kConvWidth - 1;
+  int c0 = blockIdx.x * R::kChannels;
+  int channels = min(R::kChannels, F::kChannelCount - c0);
+  int head0 = c0 / F::kGroup;
+  int lane = threadIdx.x % R::kLanes, local0 = threadIdx.x / R::kLanes, n0 = lane * kVector;
+  int first = blockIdx.y * F::kSequences, last = min(first + F::kSequences, dims.sequences);
+
+  float rate[F::kHeadwise ? 1 : kPasses][kVector];
+  if constexpr (!F::kHeadwise) {
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p) {
+      int local = local0 + p * R::kPass;
+      if (R::kVectors) {
+        if (local < channels && n0 < F::kN)
+          load_floats<kVector>(rate[p], a + (c0 + local) * F::kN + n0);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kVector; ++i)
+          rate[p][i] = local < channels && n0 + i < F::kN ? a[(c0 + local) * F::kN + n0 + i] : 0.0f;
+      }
+#pragma unroll
+      for (int i = 0; i < kVector; ++i)
+        rate[p][i] *= kLog2E;
+    }
+  }
+
+  Pack<ST, kVector> next[kPasses];
+  auto state_of = [&](int sequence, int local) {
+    return state + (static_cast<long long>(slots[sequence]) * F::kChannelCount + c0 + local) * F::kN + n0;
+  };
+  auto fetch = [&](int sequence) {
+    bool fresh = positions[sequence] == 0;
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p) {
+      int local = local0 + p * R::kPass;
+      bool valid = !fresh && local < channels && n0 < F::kN;
+      const ST *from = state_of(sequence, local);
+      if (R::kVectors && valid) {
+        next[p] = *reinterpret_cast<const Pack<ST, kVector> *>(from);
+      } else {
+#pragma unroll
+        for (int i = 0; i < kVector; ++i)
+          next[p].v[i] = valid && n0 + i < F::kN ? from[i] : from_float<ST>(0.0f);
+      }
+    }
+  };
+  if (first < last)
+    fetch(first);
+
+  for (int sequence = first; sequence < last; ++sequence) {
+    float *buffer = reinterpret_cast<float *>(m1k_shared) + ((sequence - first) & 1) * R::kBufferFloats;
+    float *decay_in = buffer, *input = buffer + R::kChannels, *skipped = input + R::kChannels, *gate = skipped + R::kChannels;
+    float *wide_b = gate + R::kChannels, *wide_c = wide_b + R::kHeads * R::kPadded;
+    long long row = sequence; // one token a sequence
+    auto window = [&](int source) {
+      return conv_state + static_cast<long long>(slots[sequence]) * kTaps * (F::kChannelCount / F::kRepeat) + source;
+    };
+    bool fresh = positions[sequence] == 0;
+
+    for (int j = threadIdx.x; j < channels; j += R::kThreads) {
+      int channel = c0 + j, head = channel / F::kGroup;
+      int source = F::kXRepeated || F::kConv ? head / F::kRepeat * F::kGroup + channel % F::kGroup : channel;
+      float xv = to_float(x[row * F::kXStride + source]);
+      if constexpr (F::kConv) {
+        int filter = F::kConvRepeated ? channel : source;
+        float sum = F::kHasConvBias ? conv_bias[filter] : 0.0f;
+#pragma unroll
+        for (int k = 0; k < kTaps; ++k)
+          sum += conv_w[filter * F::kConvWidth + k] * (fresh ? 0.0f : to_float(window(source)[k * (F::kChannelCount / F::kRepeat)]));
+        sum += conv_w[filter * F::kConvWidth + kTaps] * xv;
+        xv = F::kConvSilu ? silu(sum) : sum;
+      }
+      int vector_index = F::kHeadwise ? head : channel;
+      float delta = to_float(dt[row * F::kDtStride + vector_index]) + (F::kHasDtBias ? dt_bias[vector_index] : 0.0f);
+      if (F::kSoftplus)
+        delta = softplus(delta);
+      decay_in[j] = F::kHeadwise ? ex2(delta * a[head] * kLog2E) : delta;
+      input[j] = delta * xv;
+      skipped[j] = F::kHasD ? d[vector_index] * xv : 0.0f;
+      gate[j] = F::kHasZ ? silu(to_float(z[row * F::kZStride + channel])) : 1.0f;
+    }
+    for (int i = threadIdx.x; i < R::kHeads * R::kPadded; i += R::kThreads) {
+      int h = i / R::kPadded, n = i % R::kPadded, head = head0 + h;
+      bool valid = head < R::kHeadCount && n < F::kN;
+      wide_b[i] = valid ? to_float(b[row * F::kBStride + head / F::kRepeat * F::kN + n]) : 0.0f;
+      wide_c[i] = valid ? to_float(c[row * F::kCStride + head * F::kN + n]) : 0.0f;
+    }
+    __syncthreads();
+
+    Pack<ST, kVector> current[kPasses];
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p)
+      current[p] = next[p];
+    if (sequence + 1 < last)
+      fetch(sequence + 1);
+
+    if constexpr (F::kConv) {
+      // Every reader of the old window is behind the barrier.
+      constexpr int kSources = F::kChannelCount / F::kRepeat;
+      for (int j = threadIdx.x; j < channels / F::kRepeat; j += R::kThreads) {
+        int source = c0 / F::kRepeat + j;
+        typename F::T *taps = window(source);
+#pragma unroll
+        for (int k = 0; k + 1 < kTaps; ++k)
+          taps[k * kSources] = fresh ? from_float<typename F::T>(0.0f) : taps[(k + 1) * kSources];
+        if (kTaps > 0)
+          taps[(kTaps - 1) * kSources] = x[row * F::kXStride + source];
+      }
+    }
+
+#pragma unroll
+    for (int p = 0; p < kPasses; ++p) {
+      int local = local0 + p * R::kPass;
+      bool valid = local < channels;
+      int safe = valid ? local : 0;
+      int h = (c0 + safe) / F::kGroup - head0;
+      float decay = decay_in[safe], u = input[safe], y = 0.0f, s[kVector];
+#pragma unroll
+      for (int i = 0; i < kVector; ++i) {
+        float keep = F::kHeadwise ? decay : ex2(decay * rate[F::kHeadwise ? 0 : p][i]);
+        s[i] = keep * to_float(current[p].v[i]) + u * wide_b[h * R::kPadded + n0 + i];
+        y += s[i] * wide_c[h * R::kPadded + n0 + i];
+      }
+      if (valid && n0 < F::kN) {
+        ST *to = state_of(sequence, local);
+        if (R::kVectors) {
+          store_floats<kVector>(to, s);
+        } else {
+#pragma unroll
+          for (int i = 0; i < kVector; ++i)
+            if (n0 + i < F::kN)
+              to[i] = from_float<ST>(s[i]);
+        }
+      }
+      y = lane_sum<R::kLanes>(y);
+      if (valid && lane == 0)
+        out[row * F::kOutStride + c0 + local] = from_float<typename F::T>((y + skipped[safe]) * gate[safe]);
+    }
+  }
+}
+
+} // namespace m1k
+
+#endif

@@ -1,0 +1,548 @@
+// Scans, state updates, convolution and gated norm against float64, over the sizes that break kernels: lengths 1, odd, longer than tiles,
+// chunked against whole, strided rows at odd offsets, N, widths and heads of every divisibility, large decay.
+#include "Harness.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace m1k::test {
+namespace {
+
+using namespace cuda;
+
+template <class Real> Real silu(Real x) { return x / (Real(1) + std::exp(-x)); }
+template <class Real> Real softplus(Real x) { return x > 20 ? x : std::log1p(std::exp(x)); }
+
+// Both kinds of scan, by the formulas of the model's specification.
+struct ScanProblem {
+  Type type = Type::bf16, dt_type = Type::bf16, state_type = Type::f32;
+  int channels = 0, group = 0, repeat = 1, states = 0, x_columns = 0;
+  bool headwise = false, has_d = true, has_z = true, has_dt_bias = true;
+  double decay = 1;  // scale of A
+  int offset = 0;    // column where each activation begins in its row
+  int padding = 0;   // columns after
+  bool conv = false; // decode only: x before the convolution
+  int conv_width = 4, conv_channels = 0;
+
+  Batch batch;
+  std::vector<double> x, dt, a, b, c, d, z, dt_bias, state, conv_w, conv_bias, conv_state;
+  int heads() const { return channels / group; }
+  int b_columns() const { return heads() / repeat * states; }
+  int c_columns() const { return heads() * states; }
+  int dt_columns() const { return headwise ? heads() : channels; }
+  int stride(int columns) const { return columns + offset + padding; }
+
+  void fill(uint64_t seed) {
+    Random random(seed);
+    int T = batch.tokens;
+    x = random_values(random, size_t(T) * x_columns, -2, 2, type);
+    dt = random_values(random, size_t(T) * dt_columns(), -4, 3, dt_type);
+    b = random_values(random, size_t(T) * b_columns(), -1, 1, type);
+    c = random_values(random, size_t(T) * c_columns(), -1, 1, type);
+    z = random_values(random, size_t(T) * channels, -3, 3, type);
+    a = random_values(random, headwise ? heads() : size_t(channels) * states, -decay, -0.01 * decay, Type::f32);
+    d = random_values(random, dt_columns(), -1, 1, Type::f32);
+    dt_bias = random_values(random, dt_columns(), -2, 0.5, Type::f32);
+    state = random_values(random, size_t(batch.slot_count) * channels * states, -1, 1, state_type);
+    conv_w = random_values(random, size_t(conv_channels) * conv_width, -0.7, 0.7, Type::f32);
+    conv_bias = random_values(random, conv_channels, -0.5, 0.5, Type::f32);
+    conv_state = random_values(random, size_t(batch.slot_count) * (conv_width - 1) * x_columns, -2, 2, type);
+  }
+
+  template <class Real> void evaluate(std::vector<double> &y, std::vector<double> &end_state, std::vector<double> &end_window) const {
+    y.assign(size_t(batch.tokens) * channels, 0);
+    end_state = state;
+    end_window = conv_state;
+    int taps = conv_width - 1;
+    for (int s = 0; s < batch.sequences; ++s) {
+      if (batch.starts[s] == batch.starts[s + 1])
+        continue;
+      bool fresh = batch.positions[batch.starts[s]] == 0;
+      double *window = conv ? &end_window[size_t(batch.slots[s]) * taps * x_columns] : nullptr;
+      if (conv && fresh)
+        std::fill(window, window + size_t(taps) * x_columns, 0.0);
+      for (int ch = 0; ch < channels; ++ch) {
+        int head = ch / group;
+        int source = x_columns == channels ? ch : head / repeat * group + ch % group;
+        double *saved = &end_state[(size_t(batch.slots[s]) * channels + ch) * states];
+        std::vector<Real> h(states);
+        for (int n = 0; n < states; ++n)
+          h[n] = fresh ? Real(0) : Real(saved[n]);
+        for (int t = batch.starts[s]; t < batch.starts[s + 1]; ++t) {
+          Real xv = Real(x[size_t(t) * x_columns + source]);
+          if (conv) {
+            int filter = conv_channels == channels ? ch : source;
+            Real sum = Real(conv_bias[filter]);
+            for (int k = 0; k < taps; ++k)
+              sum += Real(conv_w[filter * conv_width + k]) * Real(window[size_t(k) * x_columns + source]);
+            xv = silu(sum + Real(conv_w[filter * conv_width + taps]) * xv);
+          }
+          int vi = headwise ? head : ch;
+          Real delta = Real(dt[size_t(t) * dt_columns() + vi]) + (has_dt_bias ? Real(dt_bias[vi]) : Real(0));
+          delta = softplus(delta);
+          Real sum = 0;
+          for (int n = 0; n < states; ++n) {
+            Real rate = Real(headwise ? a[head] : a[size_t(ch) * states + n]);
+            h[n] = std::exp(delta * rate) * h[n] + delta * xv * Real(b[size_t(t) * b_columns() + head / repeat * states + n]);
+            sum += h[n] * Real(c[size_t(t) * c_columns() + head * states + n]);
+          }
+          if (has_d)
+            sum += Real(d[vi]) * xv;
+          if (has_z)
+            sum *= silu(Real(z[size_t(t) * channels + ch]));
+          y[size_t(t) * channels + ch] = double(sum);
+        }
+        for (int n = 0; n < states; ++n)
+          saved[n] = double(h[n]);
+      }
+      if (conv) {
+        for (int source = 0; source < x_columns; ++source) {
+          for (int k = 0; k + 1 < taps; ++k)
+            window[size_t(k) * x_columns + source] = window[size_t(k + 1) * x_columns + source];
+          if (taps > 0)
+            window[size_t(taps - 1) * x_columns + source] = x[size_t(batch.starts[s]) * x_columns + source];
+        }
+      }
+    }
+  }
+
+  void put(Context &context) const {
+    int T = batch.tokens;
+    auto rows = [&](const std::vector<double> &v, int columns) { return in_rows(v, T, columns, stride(columns), offset); };
+    context.values("x", rows(x, x_columns), type);
+    context.values("dt", rows(dt, dt_columns()), dt_type);
+    context.values("b", rows(b, b_columns()), type);
+    context.values("c", rows(c, c_columns()), type);
+    if (has_z)
+      context.values("z", rows(z, channels), type);
+    context.values("a", a, Type::f32);
+    context.values("d", d, Type::f32);
+    context.values("dt_bias", dt_bias, Type::f32);
+    context.values("state", state, state_type);
+    context.values("conv_w", conv_w, Type::f32);
+    context.values("conv_bias", conv_bias, Type::f32);
+    context.values("conv_state", conv_state, type);
+    context.poison("out", size_t(T) * stride(channels) * size_of(type));
+    put_batch(context, batch);
+  }
+
+  // Operands that begin `offset` columns into their rows.
+  void launch(Context &context) const {
+    std::vector<std::pair<std::string, int>> shifted = {{"x", size_of(type)},  {"b", size_of(type)}, {"c", size_of(type)},
+                                                        {"dt", size_of(dt_type)}, {"z", size_of(type)}, {"out", size_of(type)}};
+    for (auto &entry : shifted)
+      context.shift(entry.first, entry.second * offset);
+    context.launch({batch.tokens, batch.sequences, 0, 0});
+  }
+
+  void verify(Context &context, double extra = 0) const {
+    std::vector<double> y, end, window, y32, end32, window32;
+    evaluate<double>(y, end, window);
+    evaluate<float>(y32, end32, window32);
+    std::vector<double> rows = context.read("out", type);
+    std::vector<double> actual(size_t(batch.tokens) * channels);
+    bool untouched = true;
+    int columns = stride(channels);
+    for (int t = 0; t < batch.tokens; ++t)
+      for (int j = 0; j < columns; ++j) {
+        double v = rows[size_t(t) * columns + j];
+        if (j >= offset && j < offset + channels)
+          actual[size_t(t) * channels + j - offset] = v;
+        else
+          untouched &= std::isnan(v);
+      }
+    context.require(untouched, "columns beside the output were written");
+    context.compare("out", actual, y, tolerance(type, relative_error(y32, y)) + extra);
+    context.compare("state", context.read("state", state_type), end, tolerance(state_type, relative_error(end32, end)) + extra);
+    if (conv)
+      context.compare("conv_state", context.read("conv_state", type), window, 1e-7);
+  }
+};
+
+std::string type_name(Type type) { return type == Type::f32 ? "f32" : type == Type::bf16 ? "bf16" : "f16"; }
+
+SelectiveScan mamba1(const ScanProblem &p, bool decode) {
+  SelectiveScan f;
+  f.type = p.type;
+  f.dt_type = p.dt_type;
+  f.state_type = p.state_type;
+  f.d_inner = p.channels;
+  f.d_xb = p.channels / p.repeat;
+  f.d_state = p.states;
+  f.x_columns = p.x_columns;
+  f.x_stride = p.stride(p.x_columns);
+  f.dt_stride = p.stride(p.channels);
+  f.b_stride = p.stride(p.b_columns());
+  f.c_stride = p.stride(p.c_columns());
+  f.z_stride = p.stride(p.channels);
+  f.out_stride = p.stride(p.channels);
+  f.has_d = p.has_d;
+  f.has_z = p.has_z;
+  f.has_dt_bias = p.has_dt_bias;
+  f.decode = decode;
+  return f;
+}
+
+SsdScan mamba2(const ScanProblem &p, bool decode) {
+  SsdScan f;
+  f.type = p.type;
+  f.dt_type = p.dt_type;
+  f.state_type = p.state_type;
+  f.heads = p.heads();
+  f.head_dim = p.group;
+  f.d_state = p.states;
+  f.repeat = p.repeat;
+  f.x_stride = p.stride(p.x_columns);
+  f.dt_stride = p.stride(p.heads());
+  f.b_stride = p.stride(p.b_columns());
+  f.c_stride = p.stride(p.c_columns());
+  f.out_stride = p.stride(p.channels);
+  f.has_d = p.has_d;
+  f.has_dt_bias = p.has_dt_bias;
+  f.decode = decode;
+  return f;
+}
+
+ScanProblem problem1(Type type, Type state_type, int channels, int repeat, int states, bool x_repeated) {
+  ScanProblem p;
+  p.type = type;
+  p.dt_type = type;
+  p.state_type = state_type;
+  p.channels = channels;
+  p.group = states;
+  p.repeat = repeat;
+  p.states = states;
+  p.x_columns = x_repeated ? channels / repeat : channels;
+  return p;
+}
+
+ScanProblem problem2(Type type, Type state_type, int heads, int repeat, int head_dim, int states) {
+  ScanProblem p;
+  p.type = type;
+  p.dt_type = type;
+  p.state_type = state_type;
+  p.channels = heads * head_dim;
+  p.group = head_dim;
+  p.repeat = repeat;
+  p.states = states;
+  p.x_columns = p.channels / repeat;
+  p.headwise = true;
+  p.has_z = false;
+  return p;
+}
+
+// Runs the problem whole.
+Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::vector<int> &lengths, const std::vector<int> &past, bool decode,
+               int expected_sequences = 8, double extra = 0) {
+  p.batch = make_batch(lengths, past);
+  std::string name = std::string(p.headwise ? "ssd_" : "selective_") + (decode ? "update " : "scan ") + label + " " + type_name(p.type) +
+                     "/" + type_name(p.state_type) + " C" + std::to_string(p.channels) + " N" + std::to_string(p.states) + " r" +
+                     std::to_string(p.repeat) + (p.conv ? " conv" + std::to_string(p.conv_width) : "");
+  return {name, smoke, [p, decode, expected_sequences, extra](Context &context) mutable {
+            Tuning tuning;
+            tuning.expected_sequences = expected_sequences;
+            Description description;
+            if (p.headwise) {
+              description = describe(mamba2(p, decode), "kernel", tuning);
+            } else if (p.conv) {
+              SelectiveUpdateConv f;
+              f.scan = mamba1(p, true);
+              f.conv_width = p.conv_width;
+              f.conv_channels = p.conv_channels;
+              description = describe(f, "kernel", tuning);
+            } else {
+              description = describe(mamba1(p, decode), "kernel", tuning);
+            }
+            if (!context.prepare(description))
+              return;
+            p.fill(7);
+            p.put(context);
+            context.upload();
+            p.launch(context);
+            p.verify(context, extra);
+          }};
+}
+
+// Three chunks of a sequence give what the whole gives, to the tolerance of one run.
+Case chunked_case(bool smoke, ScanProblem p, int length, int cut1, int cut2, double extra = 0) {
+  std::string name = std::string(p.headwise ? "ssd_" : "selective_") + "scan chunked = whole " + type_name(p.type) + " C" +
+                     std::to_string(p.channels) + " N" + std::to_string(p.states);
+  return {name, smoke, [=](Context &context) mutable {
+            p.batch = make_batch({length}, {0});
+            Description description = p.headwise ? describe(mamba2(p, false), "kernel") : describe(mamba1(p, false), "kernel");
+            if (!context.prepare(description))
+              return;
+            p.fill(11);
+            std::vector<double> y, end, window, y32, end32;
+            p.evaluate<double>(y, end, window);
+            p.evaluate<float>(y32, end32, window);
+            std::vector<double> joined;
+            int cuts[] = {0, cut1, cut2, length};
+            p.put(context);
+            context.upload();
+            for (int i = 0; i < 3; ++i) {
+              ScanProblem part = p;
+              part.batch = make_batch({cuts[i + 1] - cuts[i]}, {cuts[i]});
+              part.batch.slots = p.batch.slots;
+              part.batch.slot_count = p.batch.slot_count;
+              auto piece = [&](const std::vector<double> &v, int columns) {
+                return std::vector<double>(v.begin() + size_t(cuts[i]) * columns, v.begin() + size_t(cuts[i + 1]) * columns);
+              };
+              part.x = piece(p.x, p.x_columns);
+              part.dt = piece(p.dt, p.dt_columns());
+              part.b = piece(p.b, p.b_columns());
+              part.c = piece(p.c, p.c_columns());
+              part.z = piece(p.z, p.channels);
+              std::vector<char> state = context.read_raw("state");
+              context.clear();
+              part.put(context);
+              context.raw("state", state);
+              context.upload();
+              part.launch(context);
+              std::vector<double> rows = context.read("out", p.type);
+              joined.insert(joined.end(), rows.begin(), rows.end());
+            }
+            context.compare("out", joined, y, tolerance(p.type, relative_error(y32, y)) + extra);
+            context.compare("state", context.read("state", p.state_type), end, 3 * tolerance(p.state_type, relative_error(end32, end)) + extra);
+          }};
+}
+
+struct ConvProblem {
+  CausalConv1d f;
+  int offset = 0;
+  Batch batch;
+};
+
+Case conv_case(const std::string &label, bool smoke, Type type, int channels, int width, int repeat, int head_size, bool has_bias, int padding,
+               int offset, const std::vector<int> &lengths, const std::vector<int> &past, bool decode) {
+  std::string name = "causal_conv1d " + label + " " + type_name(type) + " C" + std::to_string(channels) + " width " + std::to_string(width) +
+                     " repeat " + std::to_string(repeat);
+  return {name, smoke, [=](Context &context) {
+            CausalConv1d f;
+            int sources = channels / repeat, taps = width - 1;
+            f.type = type;
+            f.channels = channels;
+            f.width = width;
+            f.repeat = repeat;
+            f.head_size = head_size;
+            f.x_stride = sources + offset + padding;
+            f.out_stride = channels + offset + padding;
+            f.has_bias = has_bias;
+            f.decode = decode;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            Batch batch = make_batch(lengths, past);
+            Random random(5);
+            int T = batch.tokens;
+            std::vector<double> x = random_values(random, size_t(T) * sources, -2, 2, type);
+            std::vector<double> w = random_values(random, size_t(channels) * width, -0.7, 0.7, Type::f32);
+            std::vector<double> bias = random_values(random, channels, -0.5, 0.5, Type::f32);
+            std::vector<double> state = random_values(random, size_t(batch.slot_count) * taps * sources, -2, 2, type);
+            context.values("x", in_rows(x, T, sources, int(f.x_stride), offset), type);
+            context.values("w", w, Type::f32);
+            context.values("bias", bias, Type::f32);
+            context.values("state", state, type);
+            context.poison("out", size_t(T) * f.out_stride * size_of(type));
+            put_batch(context, batch);
+            context.upload();
+            context.shift("x", offset * size_of(type));
+            context.shift("out", offset * size_of(type));
+            context.launch({batch.tokens, batch.sequences, 0, 0});
+
+            std::vector<double> y(size_t(T) * channels), end = state;
+            for (int s = 0; s < batch.sequences; ++s) {
+              int start = batch.starts[s], stop = batch.starts[s + 1];
+              if (start == stop)
+                continue;
+              bool fresh = batch.positions[start] == 0;
+              const double *old = state.data() + size_t(batch.slots[s]) * taps * sources;
+              auto at = [&](int token, int source) { // token relative to the sequence's start in this step
+                if (token >= 0)
+                  return x[size_t(start + token) * sources + source];
+                return fresh ? 0.0 : old[size_t(taps + token) * sources + source];
+              };
+              for (int t = 0; t < stop - start; ++t)
+                for (int c = 0; c < channels; ++c) {
+                  int source = c / (head_size * repeat) * head_size + c % head_size;
+                  double sum = has_bias ? bias[c] : 0;
+                  for (int k = 0; k < width; ++k)
+                    sum += w[c * width + k] * at(t - taps + k, source);
+                  y[size_t(start + t) * channels + c] = silu(sum);
+                }
+              for (int k = 0; k < taps; ++k)
+                for (int c = 0; c < sources; ++c)
+                  end[(size_t(batch.slots[s]) * taps + k) * sources + c] = at(stop - start - taps + k, c);
+            }
+            std::vector<double> rows = context.read("out", type);
+            std::vector<double> actual(size_t(T) * channels);
+            for (int t = 0; t < T; ++t)
+              for (int c = 0; c < channels; ++c)
+                actual[size_t(t) * channels + c] = rows[size_t(t) * f.out_stride + offset + c];
+            context.compare("out", actual, y, tolerance(type, 1e-7));
+            if (taps > 0)
+              context.compare("state", context.read("state", type), end, 1e-7);
+          }};
+}
+
+Case norm_case(bool smoke, Type y_type, Type z_type, Type out_type, int features, int groups, int rows, int padding, int offset) {
+  std::string name = "gated_rms_norm " + type_name(y_type) + " " + type_name(z_type) + " " + type_name(out_type) + " " +
+                     std::to_string(features) + " in " + std::to_string(groups);
+  return {name, smoke, [=](Context &context) {
+            GatedRmsNorm f;
+            f.y_type = y_type;
+            f.z_type = z_type;
+            f.out_type = out_type;
+            f.features = features;
+            f.groups = groups;
+            f.y_stride = f.z_stride = f.out_stride = features + padding + offset;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            Random random(3);
+            std::vector<double> y = random_values(random, size_t(rows) * features, -2, 2, y_type);
+            std::vector<double> z = random_values(random, size_t(rows) * features, -3, 3, z_type);
+            std::vector<double> w = random_values(random, features, 0.5, 1.5, Type::f32);
+            context.values("y", in_rows(y, rows, features, int(f.y_stride), offset), y_type);
+            context.values("z", in_rows(z, rows, features, int(f.z_stride), offset), z_type);
+            context.values("w", w, Type::f32);
+            context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
+            context.upload();
+            context.shift("y", offset * size_of(y_type));
+            context.shift("z", offset * size_of(z_type));
+            context.shift("out", offset * size_of(out_type));
+            context.launch({rows, 0, 0, 0});
+            std::vector<double> expected(y.size());
+            int size = features / groups;
+            for (int r = 0; r < rows; ++r)
+              for (int g = 0; g < groups; ++g) {
+                double sum = 0;
+                size_t at = size_t(r) * features + size_t(g) * size;
+                for (int i = 0; i < size; ++i)
+                  expected[at + i] = y[at + i] * silu(z[at + i]), sum += expected[at + i] * expected[at + i];
+                for (int i = 0; i < size; ++i)
+                  expected[at + i] *= w[g * size + i] / std::sqrt(sum / size + 1e-5);
+              }
+            std::vector<double> stored = context.read("out", out_type), actual(y.size());
+            for (int r = 0; r < rows; ++r)
+              for (int i = 0; i < features; ++i)
+                actual[size_t(r) * features + i] = stored[size_t(r) * f.out_stride + offset + i];
+            context.compare("out", actual, expected, tolerance(out_type, 1e-7));
+          }};
+}
+
+} // namespace
+
+std::vector<Case> mamba_cases() {
+  std::vector<Case> cases;
+  const std::vector<int> ragged = {1, 37, 64, 3, 0, 130}, past = {5, 0, 9, 0, 4, 64};
+  const Type f32 = Type::f32, bf16 = Type::bf16, f16 = Type::f16;
+  // M1's proportions in small, in every type and both places of the repetition.
+  cases.push_back(scan_case("ragged", true, problem1(bf16, f32, 96, 3, 16, false), ragged, past, false));
+  cases.push_back(scan_case("ragged", true, problem1(f32, f32, 96, 3, 16, true), ragged, past, false));
+  cases.push_back(scan_case("few sequences", false, problem1(bf16, bf16, 96, 3, 16, true), ragged, past, false, 1));
+  cases.push_back(scan_case("f16 state", false, problem1(bf16, f16, 64, 1, 16, false), ragged, past, false, 512));
+  // Sizes that divide nothing: N odd, one head, more lanes than channels, a state count at the limit.
+  cases.push_back(scan_case("odd", true, problem1(f32, f32, 45, 3, 15, true), ragged, past, false));
+  cases.push_back(scan_case("odd", false, problem1(bf16, f32, 35, 1, 7, false), ragged, past, false, 1));
+  cases.push_back(scan_case("N 1", false, problem1(bf16, f32, 40, 2, 1, true), ragged, past, false));
+  cases.push_back(scan_case("N 24", false, problem1(bf16, f32, 144, 3, 24, false), ragged, past, false, 512));
+  cases.push_back(scan_case("N 64", false, problem1(f32, f32, 128, 2, 64, false), ragged, past, false));
+  cases.push_back(scan_case("N 128", false, problem1(bf16, f32, 256, 2, 128, true), ragged, past, false));
+  cases.push_back(scan_case("N 256", false, problem1(f32, f32, 256, 1, 256, false), {1, 40}, {3, 0}, false));
+  {
+    // Columns of a wider row, at an offset that is not a multiple of 16 bytes: the slow path of the copies.
+    ScanProblem p = problem1(bf16, f32, 96, 3, 16, false);
+    p.offset = 3;
+    p.padding = 5;
+    cases.push_back(scan_case("misaligned", true, p, ragged, past, false));
+    p.offset = 8;
+    p.padding = 24;
+    cases.push_back(scan_case("strided", false, p, ragged, past, false));
+    p = problem1(bf16, f32, 96, 3, 16, false);
+    p.dt_type = f32;
+    p.has_d = p.has_z = p.has_dt_bias = false;
+    cases.push_back(scan_case("bare, f32 dt", false, p, ragged, past, false));
+    p = problem1(f32, f32, 96, 3, 16, false);
+    p.decay = 60;
+    cases.push_back(scan_case("large decay", false, p, ragged, past, false));
+  }
+  cases.push_back(chunked_case(true, problem1(f32, f32, 96, 3, 16, false), 150, 1, 77));
+  cases.push_back(chunked_case(false, problem1(bf16, f32, 96, 3, 16, true), 150, 64, 67));
+
+  // State updates.
+  const std::vector<int> ones(9, 1), decoded = {4, 0, 7, 1, 90, 0, 3, 2, 1};
+  cases.push_back(scan_case("", true, problem1(bf16, f32, 96, 3, 16, false), ones, decoded, true));
+  cases.push_back(scan_case("many", false, problem1(bf16, bf16, 96, 3, 16, true), ones, decoded, true, 4096));
+  cases.push_back(scan_case("", true, problem1(f32, f32, 45, 3, 15, true), ones, decoded, true, 4096));
+  cases.push_back(scan_case("", false, problem1(bf16, f16, 96, 3, 16, false), ones, decoded, true));
+  cases.push_back(scan_case("", false, problem1(f32, bf16, 256, 1, 256, false), ones, decoded, true, 4096));
+  cases.push_back(scan_case("", false, problem1(bf16, f32, 250, 1, 250, false), ones, decoded, true));
+  for (int width : {4, 1, 2, 7}) {
+    ScanProblem p = problem1(bf16, f32, 96, 3, 16, true);
+    p.conv = true;
+    p.conv_width = width;
+    p.conv_channels = 96;
+    cases.push_back(scan_case("", width == 4, p, ones, decoded, true));
+  }
+  {
+    ScanProblem p = problem1(f32, f32, 45, 3, 15, true);
+    p.conv = true;
+    p.conv_channels = 15;
+    p.offset = 1;
+    cases.push_back(scan_case("", true, p, ones, decoded, true, 4096));
+    p = problem1(bf16, bf16, 384, 3, 16, true);
+    p.conv = true;
+    p.conv_channels = 384;
+    cases.push_back(scan_case("", false, p, std::vector<int>(70, 1), std::vector<int>(70, 3), true, 512));
+  }
+
+  // Mamba-2 in f32 and odd sizes (the kernel without tensor cores), then bf16 on tensor cores.
+  cases.push_back(scan_case("ragged", true, problem2(f32, f32, 6, 3, 16, 16), ragged, past, false));
+  cases.push_back(scan_case("ragged", false, problem2(f32, f32, 4, 2, 128, 128), ragged, past, false));
+  cases.push_back(scan_case("odd", false, problem2(bf16, f32, 3, 3, 20, 12), ragged, past, false));
+  cases.push_back(chunked_case(false, problem2(f32, f32, 6, 3, 32, 32), 150, 1, 77));
+  // 6e-3: x·Δ·decay, the masked products and the carried state are rounded to bf16 before they meet in a product.
+  for (int n : {128, 64, 32, 16})
+    cases.push_back(scan_case("ragged", n == 128, problem2(bf16, f32, 6, 3, n, n), ragged, past, false, 8, 6e-3));
+  {
+    ScanProblem p = problem2(bf16, bf16, 6, 3, 64, 128);
+    p.offset = 8;
+    p.padding = 8;
+    cases.push_back(scan_case("strided", false, p, ragged, past, false, 1, 6e-3));
+    p = problem2(bf16, f32, 2, 1, 128, 64);
+    p.dt_type = f32;
+    p.has_d = p.has_dt_bias = false;
+    cases.push_back(scan_case("bare", false, p, ragged, past, false, 1, 6e-3));
+    p = problem2(bf16, f32, 6, 3, 128, 128);
+    p.offset = 3;
+    p.padding = 5;
+    cases.push_back(scan_case("misaligned", false, p, ragged, past, false, 8, 6e-3));
+    p = problem2(bf16, f32, 2, 1, 64, 64);
+    p.decay = 60;
+    cases.push_back(scan_case("large decay", false, p, ragged, past, false, 8, 6e-3));
+  }
+  cases.push_back(chunked_case(false, problem2(bf16, f32, 6, 3, 128, 128), 200, 1, 77, 6e-3));
+  cases.push_back(scan_case("", true, problem2(bf16, f32, 6, 3, 128, 128), ones, decoded, true));
+  cases.push_back(scan_case("", false, problem2(bf16, bf16, 6, 3, 128, 128), ones, decoded, true, 512));
+  cases.push_back(scan_case("", false, problem2(f32, f32, 3, 3, 20, 12), ones, decoded, true));
+
+  // Convolution: sequences that begin at a tile's last token, are shorter than the window, or both.
+  const std::vector<int> awkward = {15, 5, 1, 2, 9, 3, 70, 0, 1, 40}, seen = {0, 3, 0, 7, 1, 0, 2, 5, 9, 0};
+  cases.push_back(conv_case("ragged", true, bf16, 96, 4, 1, 1, true, 0, 0, awkward, seen, false));
+  cases.push_back(conv_case("ragged", true, f32, 96, 4, 3, 16, true, 0, 0, awkward, seen, false));
+  cases.push_back(conv_case("ragged", false, bf16, 192, 4, 3, 16, false, 8, 8, awkward, seen, false));
+  cases.push_back(conv_case("misaligned", true, bf16, 45, 3, 3, 5, true, 2, 1, awkward, seen, false));
+  cases.push_back(conv_case("ragged", false, bf16, 1536, 8, 1, 1, true, 0, 0, awkward, seen, false));
+  cases.push_back(conv_case("ragged", false, f32, 40, 1, 2, 20, true, 0, 0, awkward, seen, false));
+  cases.push_back(conv_case("ragged", false, bf16, 64, 16, 1, 1, true, 0, 0, awkward, seen, false));
+  cases.push_back(conv_case("decode", true, bf16, 96, 4, 3, 16, true, 0, 0, ones, decoded, true));
+  cases.push_back(conv_case("decode", false, bf16, 1280, 4, 1, 1, true, 16, 0, ones, decoded, true));
+
+  cases.push_back(norm_case(true, bf16, bf16, bf16, 384, 3, 7, 0, 0));
+  cases.push_back(norm_case(true, f32, f32, f32, 384, 6, 7, 8, 8));
+  cases.push_back(norm_case(false, f32, bf16, bf16, 90, 6, 7, 1, 1));
+  cases.push_back(norm_case(false, bf16, bf16, f32, 4096, 1, 3, 0, 0));
+  cases.push_back(norm_case(false, bf16, bf16, bf16, 3072, 3, 3, 8, 3));
+  return cases;
+}
+
+} // namespace m1k::test
