@@ -15,6 +15,7 @@ int main(int argc, char **argv) {
   mlir::registerAllPasses();
   registry.insert<mlir::m1::M1Dialect>();
   mlir::m1::registerM1Passes();
+  mlir::m1::registerOptimizePipeline();
   m1c::registerImportPass();
   return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "M1 optimizer driver\n", registry));
 }

@@ -1,0 +1,78 @@
+// m1-eliminate-dead: states that influence no result, and weights that nothing reads, go.
+#include "M1/Transforms/Passes.h"
+
+#include "mlir/IR/PatternMatch.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace mlir::m1 {
+#define GEN_PASS_DEF_ELIMINATEDEADPASS
+#include "M1/Transforms/Passes.h.inc"
+} // namespace mlir::m1
+
+#define DEBUG_TYPE "m1-eliminate-dead"
+
+using namespace mlir;
+using namespace mlir::m1;
+
+namespace {
+
+struct EliminateDead : m1::impl::EliminateDeadPassBase<EliminateDead> {
+  void runOnOperation() override {
+    while (erasePureOperations() || eraseDeadStateOperations()) {
+    }
+    eraseUnusedSymbols<StateOp, GetStateOp>(states,
+                                            [](GetStateOp get) { return get.getStateAttr().getAttr(); });
+    eraseUnusedSymbols<WeightOp, GetWeightOp>(weights,
+                                              [](GetWeightOp get) { return get.getWeightAttr().getAttr(); });
+  }
+
+  bool erasePureOperations() {
+    bool changed = false;
+    SmallVector<Operation *> all;
+    getOperation().walk<WalkOrder::PreOrder>([&](Operation *op) { all.push_back(op); });
+    // Users come after what they use, so one sweep backwards follows whole chains.
+    for (Operation *op : llvm::reverse(all))
+      if (isOpTriviallyDead(op) && !isa<SymbolOpInterface>(op)) {
+        op->erase();
+        ++operations;
+        changed = true;
+      }
+    return changed;
+  }
+
+  bool eraseDeadStateOperations() {
+    llvm::MapVector<StringAttr, SmallVector<Operation *>> users;
+    getOperation().walk(
+        [&](GetStateOp get) { llvm::append_range(users[get.getStateAttr().getAttr()], get->getUsers()); });
+    bool changed = false;
+    for (auto &[name, ops] : users) {
+      // An operation on two states, or with the state in a region, is not one of ours: leave it.
+      if (!llvm::all_of(ops, [](Operation *op) {
+            return op->use_empty() &&
+                   isa<CausalConv1dOp, SelectiveScanOp, SsdScanOp, KVWriteOp, RotaryKVWriteOp, AttentionOp>(
+                       op);
+          }))
+        continue;
+      for (Operation *op : ops) {
+        op->erase();
+        ++operations;
+        changed = true;
+      }
+    }
+    return changed;
+  }
+
+  template <typename SymbolOp, typename GetOp, typename NameOf>
+  void eraseUnusedSymbols(Statistic &count, NameOf nameOf) {
+    llvm::DenseSet<StringAttr> used;
+    getOperation().walk([&](GetOp get) { used.insert(nameOf(get)); });
+    for (SymbolOp symbol : llvm::make_early_inc_range(getOperation().getOps<SymbolOp>()))
+      if (!used.contains(symbol.getSymNameAttr())) {
+        symbol.erase();
+        ++count;
+      }
+  }
+};
+
+} // namespace
