@@ -1,0 +1,288 @@
+#include "Formulas.h"
+
+#include "m1k_abi.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <limits>
+
+namespace m1c {
+
+ReferenceBatch makeReferenceBatch(const std::vector<ReferenceSequence> &sequences) {
+  constexpr int64_t pageSize = M1_PAGE_SIZE;
+  ReferenceBatch batch;
+  batch.sequenceStarts.push_back(0);
+  for (const ReferenceSequence &sequence : sequences) {
+    for (size_t i = 0; i < sequence.tokens.size(); ++i) {
+      batch.logitRows.push_back(static_cast<int32_t>(batch.tokens.size()));
+      batch.tokens.push_back(sequence.tokens[i]);
+      batch.positions.push_back(sequence.before + static_cast<int32_t>(i));
+    }
+    batch.sequenceStarts.push_back(static_cast<int32_t>(batch.tokens.size()));
+    batch.slots.push_back(sequence.slot);
+    batch.contextLengths.push_back(sequence.before + static_cast<int32_t>(sequence.tokens.size()));
+    batch.maxPages = std::max(batch.maxPages, (batch.contextLengths.back() + pageSize - 1) / pageSize);
+  }
+  for (const ReferenceSequence &sequence : sequences)
+    for (int32_t i = 0; i < batch.maxPages; ++i)
+      batch.blockTables.push_back((sequence.slot << 16) + i); // any numbers that no two slots share
+  return batch;
+}
+
+} // namespace m1c
+
+namespace m1c::reference {
+
+double sigmoid(double x) { return 1.0 / (1.0 + std::exp(-x)); }
+double silu(double x) { return x * sigmoid(x); }
+double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+
+Rows map(const Rows &a, const std::function<double(double)> &f) {
+  Rows result(a.rows, a.columns);
+  for (size_t i = 0; i < a.values.size(); ++i)
+    result.values[i] = f(a.values[i]);
+  return result;
+}
+
+Rows map(const Rows &a, const Rows &b, const std::function<double(double, double)> &f) {
+  assert(a.rows == b.rows && a.columns == b.columns);
+  Rows result(a.rows, a.columns);
+  for (size_t i = 0; i < a.values.size(); ++i)
+    result.values[i] = f(a.values[i], b.values[i]);
+  return result;
+}
+
+Rows linear(const Rows &x, const Rows &w, const Rows *bias) {
+  assert(x.columns == w.columns);
+  Rows result(x.rows, w.rows);
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t n = 0; n < w.rows; ++n) {
+      double sum = bias ? (*bias)[n] : 0.0;
+      for (int64_t k = 0; k < x.columns; ++k)
+        sum += x.at(t, k) * w.at(n, k);
+      result.at(t, n) = sum;
+    }
+  return result;
+}
+
+Rows rmsNorm(const Rows &x, const Rows &w, double eps, int64_t groups) {
+  Rows result(x.rows, x.columns);
+  int64_t size = x.columns / groups;
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t g = 0; g < groups; ++g) {
+      double squares = 0.0;
+      for (int64_t c = g * size; c < (g + 1) * size; ++c)
+        squares += x.at(t, c) * x.at(t, c);
+      double factor = 1.0 / std::sqrt(squares / static_cast<double>(size) + eps);
+      for (int64_t c = g * size; c < (g + 1) * size; ++c)
+        result.at(t, c) = x.at(t, c) * factor * w[c];
+    }
+  return result;
+}
+
+Rows columns(const Rows &x, int64_t begin, int64_t count) {
+  Rows result(x.rows, count);
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t c = 0; c < count; ++c)
+      result.at(t, c) = x.at(t, begin + c);
+  return result;
+}
+
+Rows repeatHeads(const Rows &x, int64_t headSize, int64_t repeat) {
+  Rows result(x.rows, x.columns * repeat);
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t head = 0; head < x.columns / headSize; ++head)
+      for (int64_t copy = 0; copy < repeat; ++copy)
+        for (int64_t i = 0; i < headSize; ++i)
+          result.at(t, (head * repeat + copy) * headSize + i) = x.at(t, head * headSize + i);
+  return result;
+}
+
+/// The state of sequence s before this step: zeros where it starts. False when it is needed and was never
+/// written.
+static bool loadState(const ReferenceBatch &batch, int64_t s, const Pool &pool, size_t size,
+                      std::vector<double> &state) {
+  state.assign(size, 0.0);
+  if (batch.isFresh(s))
+    return true;
+  auto found = pool.find(batch.slots[s]);
+  if (found == pool.end())
+    return false;
+  state = found->second;
+  return true;
+}
+
+bool causalConvolution(const Rows &x, const Rows &w, const Rows *bias, const ReferenceBatch &batch,
+                       Pool &pool, Rows &result) {
+  int64_t channels = x.columns, width = w.columns;
+  result = Rows(x.rows, channels);
+  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
+    int64_t begin = batch.sequenceStarts[s], end = batch.sequenceStarts[s + 1];
+    if (begin == end)
+      continue;
+    // All inputs of the sequence that matter: width-1 earlier ones, then those of this step.
+    std::vector<double> inputs;
+    if (!loadState(batch, s, pool, (width - 1) * channels, inputs))
+      return false;
+    for (int64_t t = begin; t < end; ++t)
+      for (int64_t c = 0; c < channels; ++c)
+        inputs.push_back(x.at(t, c));
+    for (int64_t t = begin; t < end; ++t)
+      for (int64_t c = 0; c < channels; ++c) {
+        double sum = bias ? (*bias)[c] : 0.0;
+        for (int64_t j = 0; j < width; ++j)
+          sum += w.at(c, j) * inputs[(t - begin + j) * channels + c];
+        result.at(t, c) = sum;
+      }
+    pool[batch.slots[s]] = std::vector<double>(inputs.end() - (width - 1) * channels, inputs.end());
+  }
+  return true;
+}
+
+bool selectiveScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
+                   const ReferenceBatch &batch, Pool &pool, Rows &result) {
+  int64_t channels = A.rows, N = A.columns;
+  result = Rows(x.rows, channels);
+  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
+    if (batch.sequenceStarts[s] == batch.sequenceStarts[s + 1])
+      continue;
+    std::vector<double> state;
+    if (!loadState(batch, s, pool, channels * N, state))
+      return false;
+    for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t)
+      for (int64_t c = 0; c < channels; ++c) {
+        int64_t group = c / N;
+        double y = 0.0;
+        for (int64_t n = 0; n < N; ++n) {
+          double &value = state[c * N + n];
+          value = std::exp(delta.at(t, c) * A.at(c, n)) * value +
+                  delta.at(t, c) * B.at(t, group * N + n) * x.at(t, c);
+          y += value * C.at(t, group * N + n);
+        }
+        result.at(t, c) = y;
+      }
+    pool[batch.slots[s]] = state;
+  }
+  return true;
+}
+
+bool ssdScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
+             const ReferenceBatch &batch, Pool &pool, Rows &result) {
+  int64_t H = delta.columns, P = x.columns / H, N = C.columns / H;
+  result = Rows(x.rows, H * P);
+  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
+    if (batch.sequenceStarts[s] == batch.sequenceStarts[s + 1])
+      continue;
+    std::vector<double> state;
+    if (!loadState(batch, s, pool, H * P * N, state))
+      return false;
+    for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t)
+      for (int64_t h = 0; h < H; ++h)
+        for (int64_t p = 0; p < P; ++p) {
+          double y = 0.0;
+          for (int64_t n = 0; n < N; ++n) {
+            double &value = state[(h * P + p) * N + n];
+            value = std::exp(delta.at(t, h) * A[h]) * value +
+                    delta.at(t, h) * x.at(t, h * P + p) * B.at(t, h * N + n);
+            y += value * C.at(t, h * N + n);
+          }
+          result.at(t, h * P + p) = y;
+        }
+    pool[batch.slots[s]] = state;
+  }
+  return true;
+}
+
+Rows rotaryTable(const Rows &hi, const Rows &lo, const ReferenceBatch &batch) {
+  // A row of hi or lo holds head_dim/2 pairs (cos, sin).
+  int64_t half = hi.columns / 2;
+  Rows result(batch.tokenCount(), 2 * half);
+  for (int64_t t = 0; t < batch.tokenCount(); ++t) {
+    int64_t a = batch.positions[t] / 256, b = batch.positions[t] % 256;
+    for (int64_t i = 0; i < half; ++i) {
+      double cosA = hi.at(a, 2 * i), sinA = hi.at(a, 2 * i + 1), cosB = lo.at(b, 2 * i),
+             sinB = lo.at(b, 2 * i + 1);
+      result.at(t, i) = cosA * cosB - sinA * sinB;
+      result.at(t, half + i) = sinA * cosB + cosA * sinB;
+    }
+  }
+  return result;
+}
+
+Rows rotate(const Rows &x, const Rows &table, int64_t headDim) {
+  Rows result(x.rows, x.columns);
+  int64_t half = headDim / 2;
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t head = 0; head < x.columns / headDim; ++head)
+      for (int64_t i = 0; i < half; ++i) {
+        int64_t u = head * headDim + i, v = u + half;
+        double cosine = table.at(t, i), sine = table.at(t, half + i);
+        result.at(t, u) = x.at(t, u) * cosine - x.at(t, v) * sine;
+        result.at(t, v) = x.at(t, v) * cosine + x.at(t, u) * sine;
+      }
+  return result;
+}
+
+void writeCache(const Rows &k, const Rows &v, const ReferenceBatch &batch, const CacheShape &shape,
+                Pool &pool) {
+  for (int64_t s = 0; s < batch.sequenceCount(); ++s)
+    for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t) {
+      int64_t position = batch.positions[t];
+      std::vector<double> &page = pool[batch.blockTables[s * batch.maxPages + position / shape.pageSize]];
+      page.resize(2 * shape.kvHeads * shape.pageSize * shape.headDim,
+                  std::numeric_limits<double>::quiet_NaN());
+      for (int64_t head = 0; head < shape.kvHeads; ++head)
+        for (int64_t i = 0; i < shape.headDim; ++i) {
+          page[shape.index(0, head, position, i)] = k.at(t, head * shape.headDim + i);
+          page[shape.index(1, head, position, i)] = v.at(t, head * shape.headDim + i);
+        }
+    }
+}
+
+bool attention(const Rows &q, double scale, const ReferenceBatch &batch, const CacheShape &shape,
+               const Pool &pool, Rows &result) {
+  result = Rows(q.rows, q.columns);
+  int64_t heads = q.columns / shape.headDim, ratio = heads / shape.kvHeads;
+  for (int64_t s = 0; s < batch.sequenceCount(); ++s)
+    for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t) {
+      std::vector<const std::vector<double> *> pages;
+      for (int64_t j = 0; j <= batch.positions[t]; j += shape.pageSize) {
+        auto found = pool.find(batch.blockTables[s * batch.maxPages + j / shape.pageSize]);
+        if (found == pool.end())
+          return false;
+        pages.push_back(&found->second);
+      }
+      for (int64_t head = 0; head < heads; ++head) {
+        int64_t kvHead = head / ratio, visible = batch.positions[t] + 1;
+        std::vector<double> weights(visible);
+        double top = -std::numeric_limits<double>::infinity(), total = 0.0;
+        for (int64_t j = 0; j < visible; ++j) {
+          double sum = 0.0;
+          for (int64_t i = 0; i < shape.headDim; ++i)
+            sum += q.at(t, head * shape.headDim + i) *
+                   (*pages[j / shape.pageSize])[shape.index(0, kvHead, j, i)];
+          weights[j] = scale * sum;
+          top = std::max(top, weights[j]);
+        }
+        for (double &weight : weights)
+          total += weight = std::exp(weight - top);
+        for (int64_t j = 0; j < visible; ++j)
+          for (int64_t i = 0; i < shape.headDim; ++i)
+            result.at(t, head * shape.headDim + i) +=
+                weights[j] / total * (*pages[j / shape.pageSize])[shape.index(1, kvHead, j, i)];
+      }
+    }
+  return true;
+}
+
+std::vector<int32_t> greatest(const Rows &logits) {
+  std::vector<int32_t> result;
+  for (int64_t l = 0; l < logits.rows; ++l) {
+    auto begin = logits.values.begin() + l * logits.columns;
+    result.push_back(static_cast<int32_t>(std::max_element(begin, begin + logits.columns) - begin));
+  }
+  return result;
+}
+
+} // namespace m1c::reference

@@ -1,0 +1,82 @@
+// The formulas of the model, in float64 on plain arrays. Written from the model's specification and from
+// nothing else.
+#ifndef M1C_LIB_REFERENCE_FORMULAS_H
+#define M1C_LIB_REFERENCE_FORMULAS_H
+
+#include "m1c/ReferenceBatch.h"
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <vector>
+
+namespace m1c::reference {
+
+/// rows × columns, row-major. A vector is one row.
+struct Rows {
+  Rows() = default;
+  Rows(int64_t rows, int64_t columns) : rows(rows), columns(columns), values(rows * columns, 0.0) {}
+  double &at(int64_t r, int64_t c) { return values[r * columns + c]; }
+  double at(int64_t r, int64_t c) const { return values[r * columns + c]; }
+  double operator[](int64_t c) const { return values[c]; }
+  int64_t rows = 0, columns = 0;
+  std::vector<double> values;
+};
+
+/// A pool of states: the values of each slot or page written so far.
+using Pool = std::map<int32_t, std::vector<double>>;
+
+double sigmoid(double x);
+double silu(double x);
+double softplus(double x);
+
+/// Same shape, each value by `f`; the second form takes two operands of one shape.
+Rows map(const Rows &a, const std::function<double(double)> &f);
+Rows map(const Rows &a, const Rows &b, const std::function<double(double, double)> &f);
+
+/// x · wᵀ (+ bias), bias null when absent.
+Rows linear(const Rows &x, const Rows &w, const Rows *bias);
+/// x · rsqrt(mean(x²) + eps) · w, each of `groups` equal column ranges normalised on its own.
+Rows rmsNorm(const Rows &x, const Rows &w, double eps, int64_t groups = 1);
+/// Columns [begin, begin + count).
+Rows columns(const Rows &x, int64_t begin, int64_t count);
+/// Each head of headSize columns `repeat` times in a row.
+Rows repeatHeads(const Rows &x, int64_t headSize, int64_t repeat);
+
+/// y[t] = bias + Σ_j w[j] · x[t - (width-1) + j] per channel, zeros before the sequence's start. Pool:
+/// [width-1, channels], oldest first. Returns false when a slot is read that was never written.
+bool causalConvolution(const Rows &x, const Rows &w, const Rows *bias, const ReferenceBatch &batch,
+                       Pool &pool, Rows &result);
+
+/// Mamba-1. x, dt, C: [T, d_inner]; A: [d_inner, N]; B: [T, d_inner], heads already repeated. Pool: [d_inner,
+/// N].
+bool selectiveScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
+                   const ReferenceBatch &batch, Pool &pool, Rows &result);
+
+/// Mamba-2. x: [T, H·P], delta: [T, H], A: [1, H], B and C: [T, H·N], heads already repeated. Pool: [H, P,
+/// N].
+bool ssdScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
+             const ReferenceBatch &batch, Pool &pool, Rows &result);
+
+/// (cos, sin) tables of 256·a·f_i and b·f_i → [T, d]: d/2 cosines, then d/2 sines of each token's angles.
+Rows rotaryTable(const Rows &hi, const Rows &lo, const ReferenceBatch &batch);
+/// Rotates (x[i], x[i + d/2]) of each head of d columns.
+Rows rotate(const Rows &x, const Rows &table, int64_t headDim);
+
+/// Keys and values of a page: [2, kv_heads, page_size, head_dim].
+struct CacheShape {
+  int64_t kvHeads, pageSize, headDim;
+  int64_t index(int64_t which, int64_t head, int64_t position, int64_t i) const {
+    return ((which * kvHeads + head) * pageSize + position % pageSize) * headDim + i;
+  }
+};
+void writeCache(const Rows &k, const Rows &v, const ReferenceBatch &batch, const CacheShape &shape,
+                Pool &pool);
+bool attention(const Rows &q, double scale, const ReferenceBatch &batch, const CacheShape &shape,
+               const Pool &pool, Rows &result);
+
+/// Index of the largest value of each row, the first among equals.
+std::vector<int32_t> greatest(const Rows &logits);
+
+} // namespace m1c::reference
+
+#endif

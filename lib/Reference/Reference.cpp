@@ -1,0 +1,348 @@
+// Walks a function of the m1 dialect and evaluates each operation by its formula.
+#include "m1c/Reference.h"
+
+#include "Formulas.h"
+#include "M1/IR/M1.h"
+#include "m1c/Weights.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/DenseMap.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include <cstring>
+
+using namespace mlir;
+using namespace m1c::reference;
+
+namespace m1c {
+
+/// The elements of a weight as rows: [a, b, c, …] is a rows of b·c·… columns, a vector one row.
+static FailureOr<Rows> readWeight(m1::WeightOp op, const CheckpointData &data) {
+  auto type = op.getTensorType();
+  std::string bytes;
+  if (failed(writeWeight(op, data, [&](llvm::ArrayRef<char> chunk) {
+        bytes.append(chunk.data(), chunk.size());
+        return success();
+      })))
+    return failure();
+  int64_t count = type.getNumElements();
+  Rows rows(type.getRank() < 2 ? 1 : type.getDimSize(0), 0);
+  rows.columns = rows.rows ? count / rows.rows : 0;
+  rows.values.resize(count);
+  Type element = type.getElementType();
+  int64_t width = element.isBF16() ? 2 : 4;
+  if (!(element.isF32() || element.isBF16()) || static_cast<int64_t>(bytes.size()) != count * width)
+    return op.emitOpError("cannot be evaluated: expected ")
+           << count << " elements of f32 or bf16, got " << bytes.size() << " bytes of " << element;
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits = 0;
+    if (width == 2)
+      std::memcpy(reinterpret_cast<char *>(&bits) + 2, bytes.data() + i * 2, 2);
+    else
+      std::memcpy(&bits, bytes.data() + i * 4, 4);
+    float value;
+    std::memcpy(&value, &bits, 4);
+    rows.values[i] = value;
+  }
+  return rows;
+}
+
+struct Reference::Implementation {
+  explicit Implementation(ModuleOp module) : module(module) {}
+  ModuleOp module;
+  llvm::StringMap<Rows> weights;
+  llvm::StringMap<Pool> states;
+};
+
+namespace {
+
+/// One call of one function.
+class Evaluation {
+public:
+  Evaluation(const llvm::StringMap<Rows> &weights, llvm::StringMap<Pool> &states, const ReferenceBatch &batch)
+      : weights(weights), states(states), batch(batch) {}
+
+  FailureOr<ReferenceResult> run(func::FuncOp function) {
+    for (Operation &op : function.getBody().front()) {
+      if (auto terminator = dyn_cast<func::ReturnOp>(op)) {
+        if (terminator.getNumOperands() != 2)
+          return function.emitOpError("expected results (logits, next tokens), got ")
+                 << terminator.getNumOperands();
+        ReferenceResult result;
+        const Rows &logits = get(terminator.getOperand(0));
+        result.vocabSize = logits.columns;
+        result.logits = logits.values;
+        result.nextTokens = tokens[terminator.getOperand(1)];
+        return result;
+      }
+      if (failed(evaluate(&op)))
+        return failure();
+    }
+    return function.emitOpError("has no return");
+  }
+
+private:
+  const Rows &get(Value value) const {
+    auto found = rows.find(value);
+    assert(found != rows.end() && "operations are evaluated in order");
+    return found->second;
+  }
+  const Rows *getOptional(Value value) const { return value ? &get(value) : nullptr; }
+  Pool &pool(Value state) { return states[state.getDefiningOp<m1::GetStateOp>().getState()]; }
+  static CacheShape cacheShape(Value cache) {
+    auto shape = cast<m1::KVCacheType>(cache.getType()).getShape();
+    return {shape[0], shape[1], shape[2]};
+  }
+  LogicalResult set(Value value, Rows result) {
+    rows[value] = std::move(result);
+    return success();
+  }
+  static LogicalResult unwritten(Operation *op) {
+    return op->emitOpError("reads the state of a sequence that did not start in any step before");
+  }
+
+  /// The argument of a region, then its operations; the yielded rows.
+  FailureOr<Rows> evaluateRegion(Region &region, Rows argument) {
+    Block &block = region.front();
+    rows[block.getArgument(0)] = std::move(argument);
+    for (Operation &op : block.without_terminator())
+      if (failed(evaluate(&op)))
+        return failure();
+    return get(cast<m1::YieldOp>(block.getTerminator()).getX());
+  }
+
+  /// Δ = dt, or softplus(dt + bias).
+  Rows delta(Value dt, Value bias, bool apply) {
+    if (!apply)
+      return get(dt);
+    Rows result = get(dt);
+    for (int64_t t = 0; t < result.rows; ++t)
+      for (int64_t c = 0; c < result.columns; ++c)
+        result.at(t, c) = softplus(result.at(t, c) + (bias ? get(bias)[c] : 0.0));
+    return result;
+  }
+  /// y + D·x; D has a value per channel or per head of neighbouring channels.
+  static Rows skip(Rows y, const Rows &x, const Rows &D) {
+    int64_t share = y.columns / D.columns;
+    for (int64_t t = 0; t < y.rows; ++t)
+      for (int64_t c = 0; c < y.columns; ++c)
+        y.at(t, c) += D[c / share] * x.at(t, c);
+    return y;
+  }
+
+  LogicalResult evaluate(Operation *op);
+  LogicalResult embedding(m1::EmbeddingOp op);
+  LogicalResult convolution(m1::CausalConv1dOp op);
+  LogicalResult selectiveScan(m1::SelectiveScanOp op);
+  LogicalResult ssdScan(m1::SsdScanOp op);
+  LogicalResult layer(m1::HybridLayerOp op);
+
+  const llvm::StringMap<Rows> &weights;
+  llvm::StringMap<Pool> &states;
+  const ReferenceBatch &batch;
+  llvm::DenseMap<Value, Rows> rows;
+  llvm::DenseMap<Value, std::vector<int32_t>> tokens;
+};
+
+LogicalResult Evaluation::embedding(m1::EmbeddingOp op) {
+  const Rows &table = get(op.getTable());
+  Rows result(batch.tokenCount(), table.columns);
+  for (int64_t t = 0; t < result.rows; ++t) {
+    int32_t token = batch.tokens[t];
+    if (token < 0 || token >= table.rows)
+      return op.emitOpError("token id ") << token << " is outside the vocabulary of " << table.rows;
+    for (int64_t c = 0; c < table.columns; ++c)
+      result.at(t, c) = table.at(token, c);
+  }
+  return set(op.getResult(), result);
+}
+
+LogicalResult Evaluation::convolution(m1::CausalConv1dOp op) {
+  // Repeating heads commutes with a depthwise convolution of the inputs, but the weights are per output
+  // channel: repeat first. The state holds input channels once; here a slot holds the repeated ones, which no
+  // other operation sees.
+  Rows x = repeatHeads(get(op.getX()), op.getRepeat() > 1 ? op.getHeadSize() : 1, op.getRepeat());
+  Rows result;
+  if (!causalConvolution(x, get(op.getWeight()), getOptional(op.getBias()), batch, pool(op.getState()),
+                         result))
+    return unwritten(op);
+  if (op.getActivation() == m1::Activation::Silu)
+    result = map(result, silu);
+  return set(op.getResult(), result);
+}
+
+LogicalResult Evaluation::selectiveScan(m1::SelectiveScanOp op) {
+  const Rows &A = get(op.getA());
+  int64_t dInner = A.rows, N = A.columns;
+  Rows x = repeatHeads(get(op.getX()), N, dInner / get(op.getX()).columns);
+  Rows B = repeatHeads(get(op.getB()), N, dInner / get(op.getB()).columns);
+  Rows y;
+  if (!reference::selectiveScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()), A, B,
+                                get(op.getC()), batch, pool(op.getState()), y))
+    return unwritten(op);
+  if (op.getD())
+    y = skip(y, x, get(op.getD()));
+  if (op.getZ())
+    y = map(y, get(op.getZ()), [](double a, double z) { return a * silu(z); });
+  return set(op.getResult(), y);
+}
+
+LogicalResult Evaluation::ssdScan(m1::SsdScanOp op) {
+  auto shape = cast<m1::ScanStateType>(op.getState().getType()).getShape();
+  int64_t H = shape[0], P = shape[1], N = shape[2];
+  Rows x = repeatHeads(get(op.getX()), P, H * P / get(op.getX()).columns);
+  Rows B = repeatHeads(get(op.getB()), N, H * N / get(op.getB()).columns);
+  Rows y;
+  if (!reference::ssdScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()), get(op.getA()), B,
+                          get(op.getC()), batch, pool(op.getState()), y))
+    return unwritten(op);
+  if (op.getD())
+    y = skip(y, x, get(op.getD()));
+  return set(op.getResult(), y);
+}
+
+LogicalResult Evaluation::layer(m1::HybridLayerOp op) {
+  auto plus = [](double a, double b) { return a + b; };
+  double eps = op.getEps().convertToDouble();
+  const Rows h = get(op.getH());
+  auto mixed = evaluateRegion(op.getMixer(), rmsNorm(h, get(op.getMixerNorm()), eps));
+  if (failed(mixed))
+    return failure();
+  Rows h1 = map(h, *mixed, plus);
+  auto fed = evaluateRegion(op.getMlp(), rmsNorm(h1, get(op.getMlpNorm()), eps));
+  if (failed(fed))
+    return failure();
+  return set(op.getResult(), map(h1, *fed, plus));
+}
+
+LogicalResult Evaluation::evaluate(Operation *op) {
+  auto plus = [](double a, double b) { return a + b; };
+  auto siluTimes = [](double a, double b) { return silu(a) * b; };
+  return llvm::TypeSwitch<Operation *, LogicalResult>(op)
+      .Case([&](m1::GetWeightOp op) {
+        auto found = weights.find(op.getWeight());
+        if (found == weights.end())
+          return LogicalResult(op.emitOpError("names no weight of the module"));
+        return set(op.getResult(), found->second);
+      })
+      .Case([&](m1::GetStateOp) { return success(); })
+      .Case([&](m1::EmbeddingOp op) { return embedding(op); })
+      .Case([&](m1::LinearOp op) {
+        return set(op.getResult(), linear(get(op.getX()), get(op.getWeight()), getOptional(op.getBias())));
+      })
+      .Case([&](m1::RmsNormOp op) {
+        return set(op.getResult(),
+                   rmsNorm(get(op.getX()), get(op.getWeight()), op.getEps().convertToDouble()));
+      })
+      .Case(
+          [&](m1::AddOp op) { return set(op.getResult(), map(get(op.getResidual()), get(op.getX()), plus)); })
+      .Case([&](m1::AddRmsNormOp op) {
+        Rows sum = map(get(op.getResidual()), get(op.getX()), plus);
+        Rows normed = rmsNorm(sum, get(op.getWeight()), op.getEps().convertToDouble());
+        (void)set(op.getSum(), std::move(sum));
+        return set(op.getNormed(), std::move(normed));
+      })
+      .Case([&](m1::SplitOp op) {
+        const Rows x = get(op.getX());
+        int64_t begin = 0;
+        for (Value piece : op.getPieces()) {
+          int64_t count = cast<RankedTensorType>(piece.getType()).getDimSize(1);
+          (void)set(piece, columns(x, begin, count));
+          begin += count;
+        }
+        return success();
+      })
+      .Case([&](m1::RepeatHeadsOp op) {
+        return set(op.getResult(), repeatHeads(get(op.getX()), op.getHeadSize(), op.getRepeat()));
+      })
+      .Case([&](m1::SoftplusOp op) { return set(op.getResult(), delta(op.getX(), op.getBias(), true)); })
+      .Case([&](m1::SiluOp op) { return set(op.getResult(), map(get(op.getA()), silu)); })
+      .Case([&](m1::MulOp op) {
+        return set(op.getResult(),
+                   map(get(op.getA()), get(op.getB()), [](double a, double b) { return a * b; }));
+      })
+      .Case([&](m1::SiluMulOp op) {
+        return set(op.getResult(), map(get(op.getA()), get(op.getB()), siluTimes));
+      })
+      .Case([&](m1::SkipOp op) {
+        return set(op.getResult(), skip(get(op.getY()), get(op.getX()), get(op.getD())));
+      })
+      .Case([&](m1::GatedRmsNormOp op) {
+        Rows gated = map(get(op.getZ()), get(op.getY()), siluTimes);
+        return set(op.getResult(),
+                   rmsNorm(gated, get(op.getWeight()), op.getEps().convertToDouble(), op.getGroups()));
+      })
+      .Case([&](m1::GatedMlpOp op) {
+        Rows inner = map(linear(get(op.getX()), get(op.getGate()), nullptr),
+                         linear(get(op.getX()), get(op.getUp()), nullptr), siluTimes);
+        return set(op.getResult(), linear(inner, get(op.getDown()), nullptr));
+      })
+      .Case([&](m1::GatherRowsOp op) {
+        const Rows &x = get(op.getX());
+        Rows result(static_cast<int64_t>(batch.logitRows.size()), x.columns);
+        for (int64_t l = 0; l < result.rows; ++l)
+          for (int64_t c = 0; c < x.columns; ++c)
+            result.at(l, c) = x.at(batch.logitRows[l], c);
+        return set(op.getResult(), std::move(result));
+      })
+      .Case([&](m1::SampleOp op) {
+        tokens[op.getResult()] = greatest(get(op.getLogits()));
+        return success();
+      })
+      .Case([&](m1::CausalConv1dOp op) { return convolution(op); })
+      .Case([&](m1::SelectiveScanOp op) { return selectiveScan(op); })
+      .Case([&](m1::SsdScanOp op) { return ssdScan(op); })
+      .Case([&](m1::RotaryTableOp op) {
+        return set(op.getResult(), rotaryTable(get(op.getHi()), get(op.getLo()), batch));
+      })
+      .Case([&](m1::RotaryEmbeddingOp op) {
+        return set(op.getResult(), rotate(get(op.getX()), get(op.getTable()), op.getHeadDim()));
+      })
+      .Case([&](m1::KVWriteOp op) {
+        writeCache(get(op.getK()), get(op.getV()), batch, cacheShape(op.getCache()), pool(op.getCache()));
+        return success();
+      })
+      .Case([&](m1::RotaryKVWriteOp op) {
+        CacheShape shape = cacheShape(op.getCache());
+        const Rows &table = get(op.getTable());
+        writeCache(rotate(get(op.getK()), table, shape.headDim), get(op.getV()), batch, shape,
+                   pool(op.getCache()));
+        return set(op.getResult(), rotate(get(op.getQ()), table, shape.headDim));
+      })
+      .Case([&](m1::AttentionOp op) {
+        Rows result;
+        if (!attention(get(op.getQ()), op.getScale().convertToDouble(), batch, cacheShape(op.getCache()),
+                       pool(op.getCache()), result))
+          return unwritten(op);
+        return set(op.getResult(), std::move(result));
+      })
+      .Case([&](m1::HybridLayerOp op) { return layer(op); })
+      .Default([](Operation *op) { return LogicalResult(op->emitOpError("has no reference evaluation")); });
+}
+
+} // namespace
+
+Reference::Reference(std::unique_ptr<Implementation> implementation)
+    : implementation(std::move(implementation)) {}
+Reference::~Reference() = default;
+void Reference::clearStates() { implementation->states.clear(); }
+
+FailureOr<std::unique_ptr<Reference>> Reference::create(ModuleOp module, const CheckpointData &data) {
+  auto implementation = std::make_unique<Implementation>(module);
+  for (auto op : module.getOps<m1::WeightOp>()) {
+    auto rows = readWeight(op, data);
+    if (failed(rows))
+      return failure();
+    implementation->weights[op.getSymName()] = std::move(*rows);
+  }
+  return std::unique_ptr<Reference>(new Reference(std::move(implementation)));
+}
+
+FailureOr<ReferenceResult> Reference::run(llvm::StringRef function, const ReferenceBatch &batch) {
+  auto op = implementation->module.lookupSymbol<func::FuncOp>(function);
+  if (!op)
+    return implementation->module.emitError("has no function '") << function << "'";
+  return Evaluation(implementation->weights, implementation->states, batch).run(op);
+}
+
+} // namespace m1c

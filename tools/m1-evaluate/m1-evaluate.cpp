@@ -1,0 +1,125 @@
+// m1-evaluate: what a checkpoint computes, by the reference evaluator in float64. The oracle for compiled
+// models; takes minutes where they take milliseconds.
+#include "M1/IR/M1.h"
+#include "M1/Transforms/Passes.h"
+#include "m1c/Import.h"
+#include "m1c/Reference.h"
+#include "safetensors_writer.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassRegistry.h"
+#include <CLI/CLI.hpp>
+#include <fstream>
+
+using namespace mlir;
+using namespace m1rt;
+using namespace m1tool;
+
+namespace {
+
+struct Arguments {
+  std::string model, inputIds, dumpLogits, pipeline;
+  uint32_t maxNewTokens = 16, prefillChunk = 512;
+};
+
+Status readIds(const std::string &path, std::vector<int32_t> *out) {
+  std::ifstream file(path);
+  if (!file)
+    return error(StatusCode::notFound, "%s: cannot open: %s", path.c_str(), std::strerror(errno));
+  for (int32_t token; file >> token;)
+    out->push_back(token);
+  if (out->empty() || !file.eof())
+    return error(StatusCode::invalidArgument, "%s: expected token ids separated by blanks", path.c_str());
+  return Status();
+}
+
+Status run(const Arguments &arguments) {
+  std::vector<int32_t> prompt;
+  M1_TRY(readIds(arguments.inputIds, &prompt));
+
+  MLIRContext context;
+  context.loadDialect<m1::M1Dialect, func::FuncDialect>();
+  m1c::CheckpointData data;
+  m1c::ImportOptions options;
+  options.activationType = options.stateType = options.kvType = Float32Type::get(&context);
+  auto module = m1c::importCheckpoint(context, arguments.model, options, data);
+  if (failed(module))
+    return error(StatusCode::invalidArgument, "%s: import failed", arguments.model.c_str());
+  if (!arguments.pipeline.empty()) {
+    PassManager passes(&context);
+    if (failed(parsePassPipeline(arguments.pipeline, passes)) || failed(passes.run(**module)))
+      return error(StatusCode::invalidArgument, "pipeline '%s' failed", arguments.pipeline.c_str());
+  }
+  auto reference = m1c::Reference::create(**module, data);
+  if (failed(reference))
+    return error(StatusCode::invalidArgument, "%s: cannot be evaluated", arguments.model.c_str());
+
+  std::vector<float> prefill, decode;
+  std::vector<int32_t> output;
+  int32_t next = 0, done = 0, vocabulary = 0;
+  auto step = [&](const char *function, std::vector<int32_t> tokens, std::vector<float> *logits) -> Status {
+    int32_t count = static_cast<int32_t>(tokens.size());
+    auto result = (*reference)->run(function, m1c::makeReferenceBatch({{0, done, std::move(tokens)}}));
+    if (failed(result))
+      return error(StatusCode::invalidArgument, "evaluation of '%s' failed", function);
+    logits->insert(logits->end(), result->logits.begin(), result->logits.end());
+    next = result->nextTokens.back();
+    vocabulary = static_cast<int32_t>(result->vocabSize);
+    done += count;
+    return Status();
+  };
+  for (size_t begin = 0; begin < prompt.size(); begin += arguments.prefillChunk) {
+    size_t end = std::min(prompt.size(), begin + arguments.prefillChunk);
+    M1_TRY(step("prefill", std::vector<int32_t>(prompt.begin() + begin, prompt.begin() + end), &prefill));
+  }
+  while (output.size() < arguments.maxNewTokens) {
+    output.push_back(next);
+    std::printf(output.size() > 1 ? " %d" : "%d", next);
+    std::fflush(stdout);
+    M1_TRY(step("decode", {next}, &decode));
+  }
+  std::printf("\n");
+  if (arguments.dumpLogits.empty())
+    return Status();
+  uint64_t width = static_cast<uint64_t>(vocabulary);
+  return writeSafetensors(
+      arguments.dumpLogits,
+      {{"prefill_logits", "F32", {prompt.size(), width}, prefill.data(), prefill.size() * 4},
+       {"output_ids", "I32", {output.size()}, output.data(), output.size() * 4},
+       {"decode_logits", "F32", {output.size(), width}, decode.data(), decode.size() * 4}});
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  Arguments arguments;
+  m1::registerM1Passes();
+  CLI::App app{"Evaluates a checkpoint in float64, operation by operation, and prints the greedy "
+               "continuation of a prompt.",
+               "m1-evaluate"};
+  app.set_version_flag("--version", std::string("m1-evaluate ") + M1_VERSION);
+  app.footer("Example:\n  m1-evaluate MODEL_DIR --input-ids prompt.txt --max-new-tokens 8 --dump-logits "
+             "reference.safetensors");
+  app.add_option("model", arguments.model, "The checkpoint's directory")->required()->type_name("MODEL_DIR");
+  app.add_option("--input-ids", arguments.inputIds, "File of token ids separated by blanks")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--max-new-tokens", arguments.maxNewTokens, "Tokens to generate")->capture_default_str();
+  app.add_option("--prefill-chunk", arguments.prefillChunk, "Prompt tokens of one step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--dump-logits", arguments.dumpLogits,
+                 "Write prefill_logits, output_ids and decode_logits, as m1-run does")
+      ->type_name("FILE.safetensors");
+  auto *pipeline =
+      app.add_option("--pass-pipeline", arguments.pipeline, "Passes to run on the imported module first")
+          ->type_name("PIPELINE");
+  app.add_flag_callback(
+         "--optimized", [&] { arguments.pipeline = "builtin.module(m1-optimize)"; },
+         "Evaluate the module as m1-optimize leaves it")
+      ->excludes(pipeline);
+  CLI11_PARSE(app, argc, argv);
+  Status status = run(arguments);
+  return status.ok() ? 0 : fail("m1-evaluate", status);
+}
