@@ -55,13 +55,15 @@ std::vector<double> slice(const std::vector<double> &rows, size_t columns, size_
 
 /// What the passes may leave behind, in the order of the pipeline; the evaluation must not change under any
 /// of them.
-const char *const pipelines[] = {"", "builtin.module(func.func(m1-expand-hybrid-layers))"};
+const char *const pipelines[] = {"", "builtin.module(func.func(m1-expand-hybrid-layers))",
+                                 "builtin.module(m1-optimize)"};
 
 // Checkpoints drawn at random, imported and evaluated step by step (ragged, in chunks, decoding), give what
 // the specification's formulas give for each whole sequence. 1e-5: A, D and the rotary tables of the module
 // are f32.
 TEST(Reference, AgreesWithSpecification) {
   m1::registerM1Passes();
+  m1::registerOptimizePipeline();
   for (int i = 0; i < 60; ++i) {
     uint64_t seed = testSeed() + i;
     Checkpoint checkpoint = drawCheckpoint(seed);

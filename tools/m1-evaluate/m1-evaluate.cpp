@@ -95,6 +95,7 @@ Status run(const Arguments &arguments) {
 int main(int argc, char **argv) {
   Arguments arguments;
   m1::registerM1Passes();
+  m1::registerOptimizePipeline();
   CLI::App app{"Evaluates a checkpoint in float64, operation by operation, and prints the greedy "
                "continuation of a prompt.",
                "m1-evaluate"};
