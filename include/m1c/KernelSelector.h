@@ -36,9 +36,10 @@ struct OperandSpec {
 ///   repeat_heads       x → out                         head_size, repeat
 ///   causal_conv1d      x, w, bias?, state, sequence_starts, slots, positions → out      activation, repeat, head_size
 ///   softplus           x, bias? → out
-///   silu, silu_mul     a (, b) → out
-///   selective_scan     x, dt, a, b, c, d?, z?, dt_bias?, state, sequence_starts, slots, positions → out      delta_softplus
-///   ssd_scan           x, dt, a, b, c, d?, dt_bias?, state, sequence_starts, slots, positions → out
+///   silu               a → out
+///   mul, silu_mul      a, b → out
+///   selective_scan     x, dt, a, b, c, d?, z?, dt_bias?, state, sequence_starts, slots, positions → out      delta_softplus (0 or 1)
+///   ssd_scan           x, dt, a, b, c, d?, dt_bias?, state, sequence_starts, slots, positions → out        delta_softplus
 ///   skip               y, x, d → out
 ///   gated_rms_norm     y, z, w → out                   groups, eps
 ///   rotary_table       positions, hi, lo → out         head_dim
@@ -52,6 +53,7 @@ struct KernelSpec {
   std::string op;
   mlir::DictionaryAttr params;
   llvm::SmallVector<OperandSpec> operands;
+  size_t outputs = 1; // how many of the operands, the last ones, are outputs
   Rows domain = Rows::tokens; // rows of the outputs
   bool decode = false;        // each sequence has exactly one token: T = S
 

@@ -2,6 +2,8 @@
 #include "M1/IR/M1.h"
 #include "M1/Transforms/Passes.h"
 #include "m1c/Import.h"
+#include "Plan/Plan.h"
+#include "m1c/M1ToPlan.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
@@ -13,9 +15,11 @@ int main(int argc, char **argv) {
   mlir::registerAllDialects(registry);
   mlir::registerAllExtensions(registry);
   mlir::registerAllPasses();
-  registry.insert<mlir::m1::M1Dialect>();
+  registry.insert<mlir::m1::M1Dialect, mlir::plan::PlanDialect>();
   mlir::m1::registerM1Passes();
   mlir::m1::registerOptimizePipeline();
   m1c::registerImportPass();
+  mlir::plan::registerPlanPasses();
+  m1c::registerConversionPasses();
   return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "M1 optimizer driver\n", registry));
 }

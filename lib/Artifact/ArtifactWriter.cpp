@@ -1,0 +1,310 @@
+#include "ModuleTable.h"
+#include "artifact_header.h"
+#include "m1c/Weights.h"
+#include "llvm/ADT/ScopeExit.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/SHA256.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+
+namespace m1c {
+
+namespace m1 = mlir::m1; // not the schema's
+namespace {
+
+uint64_t alignTo(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
+
+/// A file under a temporary name until it is kept; removed otherwise.
+class OutputFile {
+public:
+  static llvm::Expected<OutputFile> create(llvm::StringRef path) {
+    auto file = llvm::sys::fs::TempFile::create(path + ".%%%%%%.tmp", llvm::sys::fs::all_read | llvm::sys::fs::all_write);
+    if (!file)
+      return llvm::createStringError("cannot write " + path + ": " + llvm::toString(file.takeError()));
+    return OutputFile(path, std::move(*file));
+  }
+  OutputFile(OutputFile &&) = default;
+  ~OutputFile() {
+    if (stream)
+      stream->clear_error();
+    stream.reset();
+    if (file)
+      llvm::consumeError(file->discard());
+  }
+
+  /// False once a write failed; `finish` tells why.
+  bool write(llvm::StringRef bytes) {
+    *stream << bytes;
+    position += bytes.size();
+    return !stream->has_error();
+  }
+  bool padTo(uint64_t offset) {
+    static constexpr char kZeros[4096] = {};
+    bool ok = true;
+    while (ok && position < offset)
+      ok = write({kZeros, static_cast<size_t>(std::min<uint64_t>(sizeof(kZeros), offset - position))});
+    return ok;
+  }
+  uint64_t tell() const { return position; }
+
+  llvm::Error finish() {
+    stream->flush();
+    if (stream->has_error()) {
+      std::error_code error = stream->error();
+      stream->clear_error();
+      return llvm::createStringError(error, "cannot write " + path + ": " + error.message());
+    }
+    stream.reset();
+    auto kept = std::move(*file);
+    file.reset();
+    if (auto error = kept.keep(path))
+      return llvm::createStringError("cannot rename to " + path + ": " + llvm::toString(std::move(error)));
+    return llvm::Error::success();
+  }
+
+private:
+  OutputFile(llvm::StringRef path, llvm::sys::fs::TempFile temporary)
+      : path(path.str()), file(std::make_unique<llvm::sys::fs::TempFile>(std::move(temporary))),
+        stream(std::make_unique<llvm::raw_fd_ostream>(file->FD, /*shouldClose=*/false)) {
+    stream->SetBufferSize(1 << 20);
+  }
+  std::string path;
+  std::unique_ptr<llvm::sys::fs::TempFile> file;
+  std::unique_ptr<llvm::raw_fd_ostream> stream;
+  uint64_t position = 0;
+};
+
+std::vector<uint8_t> digestOf(llvm::StringRef bytes) {
+  llvm::SHA256 sha;
+  sha.update(bytes);
+  auto result = sha.final();
+  return {result.begin(), result.end()};
+}
+
+/// The file of the checkpoint that holds the weight's bytes as they are, and where.
+std::optional<std::pair<unsigned, uint64_t>> findVerbatim(m1::WeightOp weight, const CheckpointData &data) {
+  if (!weight.getSources() || weight.getSources()->size() != 1 || weight.getTransform() != m1::Transform::None)
+    return std::nullopt;
+  const SourceTensor *source = data.find(cast<StringAttr>((*weight.getSources())[0]).getValue());
+  Type element = weight.getTensorType().getElementType();
+  if (!source || (source->type == StoredType::f32 ? !element.isF32() : source->type == StoredType::bf16 ? !element.isBF16() : true))
+    return std::nullopt;
+  if (source->data.size() != static_cast<size_t>(getWeightBytes(weight)) || source->offset % byteWidth(source->type) != 0)
+    return std::nullopt;
+  return std::pair(source->file, source->offset);
+}
+
+class ArtifactWriter {
+public:
+  ArtifactWriter(llvm::StringRef path, ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets, const CheckpointData &data,
+                 const ArtifactOptions &options)
+      : path(path), module(module), targets(targets), data(data), options(options) {}
+  llvm::Expected<ArtifactSizes> write();
+
+private:
+  std::string sidecarPath() const { return (path + ".weights").str(); }
+  llvm::Error collectWeights();
+  uint64_t layOut(uint64_t moduleSize);
+  llvm::Error writeWeights(OutputFile &file, int fileIndex);
+  llvm::Error writeSidecar();
+
+  llvm::StringRef path;
+  ModuleOp module;
+  llvm::ArrayRef<ArtifactTarget> targets;
+  const CheckpointData &data;
+  const ArtifactOptions &options;
+  Layout layout;
+  int sidecar = -1; // index of the file for external weights that have to be made
+  uint64_t weightsBegin = 0, weightBytesDone = 0, weightBytesTotal = 0;
+};
+
+/// The weights that a plan uses, and the file that each goes to or comes from.
+llvm::Error ArtifactWriter::collectWeights() {
+  llvm::DenseSet<StringAttr> used;
+  for (const ArtifactTarget &target : targets)
+    plan::TargetOp(target.plan).walk([&](plan::WeightOp op) { used.insert(op.getWeight().getLeafReference()); });
+  llvm::DenseMap<unsigned, int> externalIndex;
+  llvm::StringRef directory = llvm::sys::path::parent_path(path);
+  uint64_t sidecarEnd = 0;
+  for (auto op : module.getOps<m1::WeightOp>()) {
+    if (!used.contains(op.getSymNameAttr()))
+      continue;
+    WeightEntry entry{op};
+    entry.size = static_cast<uint64_t>(getWeightBytes(op));
+    entry.dummy = options.weights == WeightStorage::dummy && op.getSources();
+    if (entry.dummy)
+      entry.size = 0;
+    else if (options.weights == WeightStorage::external && op.getSources()) {
+      if (auto verbatim = findVerbatim(op, data)) {
+        auto [it, isNew] = externalIndex.try_emplace(verbatim->first, static_cast<int>(layout.files.size()));
+        if (isNew) {
+          const CheckpointData::File &file = data.getFiles()[verbatim->first];
+          llvm::SmallString<256> absolute(file.path), base(directory);
+          llvm::sys::fs::make_absolute(absolute);
+          llvm::sys::path::remove_dots(absolute, true);
+          llvm::sys::fs::make_absolute(base);
+          llvm::sys::path::remove_dots(base, true);
+          llvm::SmallString<256> relative;
+          auto a = llvm::sys::path::begin(absolute), aEnd = llvm::sys::path::end(absolute);
+          auto b = llvm::sys::path::begin(base), bEnd = llvm::sys::path::end(base);
+          while (a != aEnd && b != bEnd && *a == *b)
+            ++a, ++b;
+          for (; b != bEnd; ++b)
+            llvm::sys::path::append(relative, "..");
+          for (; a != aEnd; ++a)
+            llvm::sys::path::append(relative, *a);
+          layout.files.push_back({relative.str().str(), file.buffer->getBufferSize(), digestOf(file.buffer->getBuffer())});
+        }
+        entry.file = it->second;
+        entry.offset = verbatim->second;
+      } else {
+        if (sidecar < 0) {
+          sidecar = static_cast<int>(layout.files.size());
+          layout.files.push_back({llvm::sys::path::filename(sidecarPath()).str(), 0, std::vector<uint8_t>(32)});
+        }
+        entry.file = sidecar;
+        entry.offset = alignTo(sidecarEnd, M1_ARTIFACT_WEIGHT_ALIGN);
+        sidecarEnd = entry.offset + entry.size;
+      }
+    }
+    if (!entry.dummy && (entry.file < 0 || entry.file == sidecar))
+      weightBytesTotal += entry.size;
+    layout.weights.push_back(entry);
+  }
+  if (sidecar >= 0)
+    layout.files[sidecar].size = sidecarEnd;
+  return llvm::Error::success();
+}
+
+/// Gives everything its offset, for a module of this size. Returns the size of the file.
+uint64_t ArtifactWriter::layOut(uint64_t moduleSize) {
+  uint64_t at = sizeof(m1_artifact_header) + moduleSize;
+  layout.code.clear();
+  for (const ArtifactTarget &target : targets) {
+    auto &segments = layout.code.emplace_back();
+    for (const CodeObject &object : target.code) {
+      at = alignTo(at, M1_ARTIFACT_PAGE);
+      segments.push_back({at, object.bytes.size()});
+      at += object.bytes.size();
+    }
+  }
+  layout.tokenizerOffset = at = alignTo(at, M1_ARTIFACT_PAGE);
+  at = weightsBegin = alignTo(at + options.tokenizer.size(), M1_ARTIFACT_PAGE);
+  for (WeightEntry &entry : layout.weights)
+    if (!entry.dummy && entry.file < 0) {
+      entry.offset = alignTo(at, M1_ARTIFACT_WEIGHT_ALIGN);
+      at = entry.offset + entry.size;
+    }
+  return at;
+}
+
+llvm::Error ArtifactWriter::writeWeights(OutputFile &file, int fileIndex) {
+  for (const WeightEntry &entry : layout.weights) {
+    if (entry.dummy || entry.file != fileIndex)
+      continue;
+    file.padTo(entry.offset);
+    bool stored = true;
+    auto sink = [&](llvm::ArrayRef<char> bytes) {
+      stored = file.write({bytes.data(), bytes.size()});
+      weightBytesDone += bytes.size();
+      if (options.progress)
+        options.progress(weightBytesDone, weightBytesTotal);
+      return success(stored);
+    };
+    if (failed(writeWeight(entry.op, data, sink)) && stored)
+      return llvm::createStringError("cannot read weight '" + m1::WeightOp(entry.op).getSymName() + "'");
+    if (!stored)
+      return file.finish();
+    if (file.tell() != entry.offset + entry.size)
+      return llvm::createStringError("weight '" + m1::WeightOp(entry.op).getSymName() + "' has another size than its type says");
+  }
+  return llvm::Error::success();
+}
+
+llvm::Error ArtifactWriter::writeSidecar() {
+  if (sidecar < 0)
+    return llvm::Error::success();
+  std::string name = sidecarPath();
+  auto file = OutputFile::create(name);
+  if (!file)
+    return file.takeError();
+  if (auto error = writeWeights(*file, sidecar))
+    return error;
+  if (auto error = file->finish())
+    return error;
+  auto written = llvm::MemoryBuffer::getFile(name, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  if (!written)
+    return llvm::createStringError(written.getError(), "cannot read " + name);
+  layout.files[sidecar].digest = digestOf((*written)->getBuffer());
+  return llvm::Error::success();
+}
+
+llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
+  if (auto error = collectWeights())
+    return std::move(error);
+  layOut(0);
+  auto draft = buildModuleTable(module, targets, layout, options);
+  if (!draft)
+    return draft.takeError();
+  ArtifactSizes sizes;
+  sizes.module = alignTo(draft->size(), 64);
+  sizes.file = std::max(layOut(draft->size()), weightsBegin);
+
+  auto file = OutputFile::create(path);
+  if (!file)
+    return file.takeError();
+  bool keepsSidecar = false;
+  auto removeSidecar = llvm::scope_exit([&] {
+    if (sidecar >= 0 && !keepsSidecar)
+      llvm::sys::fs::remove(sidecarPath());
+  });
+  if (auto error = writeSidecar())
+    return std::move(error);
+  auto table = buildModuleTable(module, targets, layout, options);
+  if (!table)
+    return table.takeError();
+  if (table->size() != draft->size())
+    return llvm::createStringError("the size of the module table depends on its offsets");
+
+  // Everything that the digest covers is small; put together in memory.
+  std::string head(weightsBegin, '\0');
+  m1_artifact_header header = {};
+  std::copy_n(M1_ARTIFACT_MAGIC, sizeof(header.magic), header.magic);
+  header.version = M1_ARTIFACT_VERSION;
+  header.digested_pages = static_cast<uint32_t>(weightsBegin / M1_ARTIFACT_PAGE);
+  header.module_offset = sizeof(header);
+  header.module_size = table->size();
+  auto put = [&](uint64_t offset, llvm::StringRef bytes) { std::copy(bytes.begin(), bytes.end(), head.begin() + offset); };
+  put(0, {reinterpret_cast<const char *>(&header), sizeof(header)});
+  put(header.module_offset, *table);
+  for (auto [target, segments] : llvm::zip_equal(targets, layout.code))
+    for (auto [object, segment] : llvm::zip_equal(target.code, segments)) {
+      put(segment.first, object.bytes);
+      sizes.code += object.bytes.size();
+    }
+  put(layout.tokenizerOffset, options.tokenizer);
+  std::vector<uint8_t> digest = digestOf(head);
+  std::copy(digest.begin(), digest.end(), header.digest);
+  put(0, {reinterpret_cast<const char *>(&header), sizeof(header)});
+
+  if (!file->write(head))
+    return file->finish();
+  if (auto error = writeWeights(*file, -1))
+    return std::move(error);
+  if (auto error = file->finish())
+    return std::move(error);
+  keepsSidecar = true;
+  sizes.weights = weightBytesTotal;
+  return sizes;
+}
+
+} // namespace
+
+llvm::Expected<ArtifactSizes> writeArtifact(llvm::StringRef path, ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets,
+                                            const CheckpointData &data, const ArtifactOptions &options) {
+  return ArtifactWriter(path, module, targets, data, options).write();
+}
+
+} // namespace m1c

@@ -1,0 +1,273 @@
+#include "ModuleTable.h"
+#include "llvm/ADT/StringMap.h"
+#include <cmath>
+
+using namespace mlir;
+
+namespace m1c {
+
+namespace m1 = mlir::m1; // not the schema's
+namespace {
+
+template <typename T> using Offset = flatbuffers::Offset<T>;
+
+llvm::Expected<fbs::ElementType> elementType(Type type) {
+  if (type.isF32())
+    return fbs::ElementType::f32;
+  if (type.isBF16())
+    return fbs::ElementType::bf16;
+  if (type.isF16())
+    return fbs::ElementType::f16;
+  if (type.isInteger(32))
+    return fbs::ElementType::i32;
+  if (type.isInteger(8))
+    return fbs::ElementType::u8;
+  if (isa<Float8E4M3FNType>(type))
+    return fbs::ElementType::f8e4m3;
+  std::string text;
+  llvm::raw_string_ostream(text) << type;
+  return llvm::createStringError("an artifact cannot hold elements of type " + text);
+}
+
+/// Mean and standard deviation that keep activations near those of a trained model: rows of matrices of unit gain, norms near 1, decay rates
+/// near -1 (they must stay negative: 1 ± 0.1 does, as dummy values lie within 3.5 deviations), convolution taps of unit gain, biases small.
+std::pair<float, float> dummyStatistics(m1::WeightOp weight) {
+  auto shape = weight.getTensorType().getShape();
+  StringRef name = weight.getSymName();
+  if (weight.getTransform() == m1::Transform::NegExp)
+    return {-1.0f, 0.1f};
+  if (shape.size() == 2)
+    return {0.0f, 1.0f / std::sqrt(static_cast<float>(shape[1]))};
+  if (name.contains("norm") || name.ends_with("D"))
+    return {1.0f, 0.1f};
+  return {0.0f, 0.1f};
+}
+
+class TableBuilder {
+public:
+  TableBuilder(ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets, const Layout &layout, const ArtifactOptions &options)
+      : module(module), targets(targets), layout(layout), options(options) {}
+
+  llvm::Expected<std::string> build();
+
+private:
+  Offset<fbs::TensorType> type(Type element, ArrayRef<int64_t> shape) {
+    auto converted = elementType(element);
+    if (!converted) {
+      if (!error)
+        error = converted.takeError();
+      else
+        llvm::consumeError(converted.takeError());
+      return 0;
+    }
+    return fbs::CreateTensorType(fb, *converted, fb.CreateVector(shape.data(), shape.size()));
+  }
+  fbs::ElementType element(Type type) {
+    auto converted = elementType(type);
+    if (converted)
+      return *converted;
+    error = llvm::joinErrors(std::move(error), converted.takeError());
+    return fbs::ElementType::f32;
+  }
+  Offset<flatbuffers::String> string(StringRef text) { return fb.CreateString(text.data(), text.size()); }
+  Offset<fbs::Weight> weight(const WeightEntry &entry);
+  Offset<fbs::State> state(m1::StateOp op);
+  Offset<fbs::Target> target(const ArtifactTarget &target, ArrayRef<std::pair<uint64_t, uint64_t>> code);
+  Offset<fbs::Function> function(plan::FunctionOp op, const llvm::StringMap<uint32_t> &kernels);
+  Offset<fbs::Operand> operand(Value buffer);
+
+  ModuleOp module;
+  llvm::ArrayRef<ArtifactTarget> targets;
+  const Layout &layout;
+  const ArtifactOptions &options;
+  flatbuffers::FlatBufferBuilder fb;
+  llvm::StringMap<uint32_t> weightIndex, stateIndex;
+  llvm::Error error = llvm::Error::success();
+};
+
+Offset<fbs::Weight> TableBuilder::weight(const WeightEntry &entry) {
+  m1::WeightOp op = entry.op;
+  auto tensor = op.getTensorType();
+  auto name = string(op.getSymName());
+  auto weightType = type(tensor.getElementType(), tensor.getShape());
+  fbs::Segment data(entry.offset, entry.size);
+  auto [mean, deviation] = dummyStatistics(op);
+  return fbs::CreateWeight(fb, name, weightType, entry.file, entry.dummy ? nullptr : &data, entry.dummy, entry.dummy ? deviation : 0.0f,
+                           entry.dummy ? mean : 0.0f);
+}
+
+Offset<fbs::State> TableBuilder::state(m1::StateOp op) {
+  Type stateType = op.getType();
+  auto kind = llvm::isa<m1::ScanStateType>(stateType)   ? fbs::StateKind::scan
+              : llvm::isa<m1::ConvStateType>(stateType) ? fbs::StateKind::conv
+                                                        : fbs::StateKind::kv;
+  llvm::SmallVector<int64_t> shape(m1::getStateShape(stateType));
+  if (kind == fbs::StateKind::kv)
+    shape.insert(shape.begin(), 2); // keys, then values
+  Type element = m1::getStateElementType(stateType);
+  uint64_t bytes = element.getIntOrFloatBitWidth() / 8;
+  for (int64_t dim : shape)
+    bytes *= static_cast<uint64_t>(dim);
+  auto name = string(op.getSymName());
+  return fbs::CreateState(fb, name, kind, type(element, shape), bytes);
+}
+
+Offset<fbs::Operand> TableBuilder::operand(Value buffer) {
+  if (!buffer)
+    return 0;
+  plan::BufferBase base = plan::resolveBuffer(buffer);
+  auto offset = static_cast<uint64_t>(base.offset);
+  if (auto op = dyn_cast<plan::WeightOp>(base.base))
+    return fbs::CreateOperand(fb, fbs::OperandKind::weight, weightIndex.lookup(op.getWeight().getLeafReference()), 0, offset);
+  if (auto op = dyn_cast<plan::StateOp>(base.base))
+    return fbs::CreateOperand(fb, fbs::OperandKind::state, stateIndex.lookup(op.getState().getLeafReference()), 0, offset);
+  if (auto op = dyn_cast<plan::PortOp>(base.base))
+    return fbs::CreateOperand(fb, fbs::OperandKind::port, static_cast<uint32_t>(op.getPort()), 0, offset);
+  auto temporary = cast<plan::TemporaryOp>(base.base);
+  if (temporary.getRows() == plan::Rows::one)
+    return fbs::CreateOperand(fb, fbs::OperandKind::workspace, 0, 0, *temporary.getOffset() + offset);
+  auto kind = temporary.getRows() == plan::Rows::tokens ? fbs::OperandKind::temporary : fbs::OperandKind::row_temporary;
+  return fbs::CreateOperand(fb, kind, 0, *temporary.getOffset(), offset);
+}
+
+Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op, const llvm::StringMap<uint32_t> &kernels) {
+  std::vector<Offset<fbs::CommandHolder>> commands;
+  for (Operation &command : *op.getBody().begin()) {
+    if (auto launch = dyn_cast<plan::LaunchOp>(command)) {
+      std::vector<Offset<fbs::Operand>> operands;
+      for (Value value : launch.getOperands())
+        operands.push_back(operand(value));
+      auto list = fb.CreateVector(operands);
+      auto label = string(launch.getLabel());
+      auto table = fbs::CreateLaunch(fb, kernels.lookup(launch.getKernel()), list, static_cast<fbs::RowDomain>(launch.getDomain()),
+                                     launch.getGridX(), launch.getRowsPerGroup(), label);
+      commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Launch, table.Union()));
+    } else if (auto gemm = dyn_cast<plan::GemmOp>(command)) {
+      auto a = operand(gemm.getA()), w = operand(gemm.getW()), out = operand(gemm.getOut()), bias = operand(gemm.getBias());
+      auto label = string(gemm.getLabel());
+      auto table = fbs::CreateGemm(fb, a, w, out, bias, static_cast<fbs::RowDomain>(gemm.getDomain()), gemm.getN(), gemm.getK(),
+                                   gemm.getLda(), gemm.getLdo(), element(gemm.getAType()), element(gemm.getWType()),
+                                   element(gemm.getOutType()), label);
+      commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Gemm, table.Union()));
+    }
+  }
+  auto name = string(op.getSymName());
+  auto list = fb.CreateVector(commands);
+  return fbs::CreateFunction(fb, name, list, *op.getTemporaryBytesPerRow(), *op.getRowTemporaryBytesPerRow(), *op.getWorkspaceBytes(),
+                             op.getMaxRows());
+}
+
+Offset<fbs::Target> TableBuilder::target(const ArtifactTarget &target, ArrayRef<std::pair<uint64_t, uint64_t>> segments) {
+  plan::TargetOp op = target.plan;
+  std::vector<Offset<fbs::Code>> code;
+  for (auto [object, segment] : llvm::zip_equal(target.code, segments)) {
+    fbs::Segment data(segment.first, segment.second);
+    auto format = string(object.format), chip = string(object.chip);
+    code.push_back(fbs::CreateCode(fb, format, chip, &data));
+  }
+  llvm::StringMap<uint32_t> kernelIndex;
+  std::vector<Offset<fbs::Kernel>> kernels;
+  std::vector<Offset<fbs::Function>> functions;
+  for (auto kernel : op.getOps<plan::KernelOp>()) {
+    kernelIndex[kernel.getSymName()] = static_cast<uint32_t>(kernels.size());
+    auto symbol = string(kernel.getSymName()), origin = string(kernel.getOrigin());
+    kernels.push_back(fbs::CreateKernel(fb, symbol, kernel.getCode(), kernel.getBlockSize(), kernel.getSharedBytes(), origin));
+  }
+  for (auto entry : op.getOps<plan::FunctionOp>())
+    functions.push_back(function(entry, kernelIndex));
+  std::vector<Offset<flatbuffers::String>> features;
+  if (op.getCpuFeatures())
+    for (auto feature : op.getCpuFeatures()->getAsRange<StringAttr>())
+      features.push_back(string(feature.getValue()));
+  auto name = string(op.getSymName()), cpu = string(op.getCpu().value_or(""));
+  auto featureList = fb.CreateVector(features);
+  auto codeList = fb.CreateVector(code);
+  auto kernelList = fb.CreateVector(kernels);
+  auto functionList = fb.CreateVector(functions);
+  return fbs::CreateTarget(fb, name, featureList, cpu, codeList, kernelList, functionList);
+}
+
+llvm::Expected<std::string> TableBuilder::build() {
+  fb.ForceDefaults(true); // every scalar is stored, so the size does not depend on values
+  m1::ModelOp model = m1::getModel(module);
+  if (!model)
+    return llvm::joinErrors(std::move(error), llvm::createStringError("the module has no m1.model"));
+
+  std::vector<Offset<fbs::Weight>> weights;
+  for (const WeightEntry &entry : layout.weights) {
+    weightIndex[m1::WeightOp(entry.op).getSymName()] = static_cast<uint32_t>(weights.size());
+    weights.push_back(weight(entry));
+  }
+  std::vector<Offset<fbs::State>> states;
+  for (auto op : module.getOps<m1::StateOp>()) {
+    stateIndex[op.getSymName()] = static_cast<uint32_t>(states.size());
+    states.push_back(state(op));
+  }
+  std::vector<Offset<fbs::ExternalFile>> files;
+  for (const ExternalFileEntry &file : layout.files) {
+    auto name = string(file.name);
+    auto digest = fb.CreateVector(file.digest);
+    files.push_back(fbs::CreateExternalFile(fb, name, file.size, digest));
+  }
+  std::vector<Offset<fbs::Target>> targetTables;
+  for (auto [entry, code] : llvm::zip_equal(targets, layout.code))
+    targetTables.push_back(target(entry, code));
+  Offset<fbs::Tokenizer> tokenizer;
+  if (!options.tokenizer.empty()) {
+    fbs::Segment data(layout.tokenizerOffset, options.tokenizer.size());
+    auto chat = string(options.chatTemplate), bos = string(options.bosToken), eos = string(options.eosToken);
+    tokenizer = fbs::CreateTokenizer(fb, &data, chat, bos, eos);
+  }
+  std::vector<Offset<fbs::KeyValue>> properties;
+  for (auto &[key, value] : options.properties) {
+    auto k = string(key), v = string(value);
+    properties.push_back(fbs::CreateKeyValue(fb, k, v));
+  }
+  std::vector<int32_t> eosIds(model.getEosIds().begin(), model.getEosIds().end());
+
+  auto producer = string(options.producer), architecture = string(model.getArchitecture());
+  auto eosList = fb.CreateVector(eosIds);
+  auto weightList = fb.CreateVector(weights);
+  auto fileList = fb.CreateVector(files);
+  auto stateList = fb.CreateVector(states);
+  auto targetList = fb.CreateVector(targetTables);
+  auto propertyList = fb.CreateVector(properties);
+  fbs::ModuleBuilder builder(fb);
+  builder.add_version(1);
+  builder.add_producer(producer);
+  builder.add_architecture(architecture);
+  builder.add_vocab_size(static_cast<uint32_t>(model.getVocabSize()));
+  builder.add_hidden_size(static_cast<uint32_t>(model.getHiddenSize()));
+  builder.add_layers(static_cast<uint32_t>(model.getLayers()));
+  builder.add_max_positions(static_cast<uint32_t>(model.getMaxPositions()));
+  builder.add_page_size(static_cast<uint32_t>(model.getPageSize()));
+  builder.add_bos_id(static_cast<int32_t>(model.getBosId()));
+  builder.add_eos_ids(eosList);
+  builder.add_activation_type(element(model.getActivationType()));
+  builder.add_state_type(element(model.getStateType()));
+  builder.add_kv_type(element(model.getKvType()));
+  builder.add_weights(weightList);
+  builder.add_external_files(fileList);
+  builder.add_dummy_seed(options.dummySeed);
+  builder.add_states(stateList);
+  builder.add_targets(targetList);
+  if (!tokenizer.IsNull())
+    builder.add_tokenizer(tokenizer);
+  builder.add_properties(propertyList);
+  fb.Finish(builder.Finish(), fbs::ModuleIdentifier());
+  if (error)
+    return std::move(error);
+  flatbuffers::Verifier verifier(fb.GetBufferPointer(), fb.GetSize(), 64, 1u << 26);
+  if (!fbs::VerifyModuleBuffer(verifier))
+    return llvm::createStringError("the module table does not verify");
+  return std::string(reinterpret_cast<const char *>(fb.GetBufferPointer()), fb.GetSize());
+}
+
+} // namespace
+
+llvm::Expected<std::string> buildModuleTable(ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets, const Layout &layout,
+                                             const ArtifactOptions &options) {
+  return TableBuilder(module, targets, layout, options).build();
+}
+
+} // namespace m1c

@@ -1,0 +1,39 @@
+// The FlatBuffers module of an artifact, from IR and a layout of the file.
+#ifndef M1C_ARTIFACT_MODULETABLE_H
+#define M1C_ARTIFACT_MODULETABLE_H
+
+#include "m1c/Artifact.h"
+#include "module_generated.h"
+
+namespace m1c {
+
+namespace fbs = m1::schema;
+
+struct WeightEntry {
+  mlir::m1::WeightOp op;
+  bool dummy = false;
+  int file = -1; // as in the schema
+  uint64_t offset = 0, size = 0;
+};
+
+struct ExternalFileEntry {
+  std::string name; // relative to the artifact
+  uint64_t size = 0;
+  std::vector<uint8_t> digest;
+};
+
+/// Where everything but the module lies.
+struct Layout {
+  std::vector<WeightEntry> weights; // in the order of the plan's indices
+  std::vector<ExternalFileEntry> files;
+  std::vector<std::vector<std::pair<uint64_t, uint64_t>>> code; // per target and code object: offset, size
+  uint64_t tokenizerOffset = 0;
+};
+
+/// Serialises the module. Its size does not depend on the offsets in `layout`.
+llvm::Expected<std::string> buildModuleTable(mlir::ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets, const Layout &layout,
+                                             const ArtifactOptions &options);
+
+} // namespace m1c
+
+#endif

@@ -1,0 +1,252 @@
+#include "m1c/Compiler.h"
+#include "M1/Transforms/Passes.h"
+#include "m1c/Import.h"
+#include "m1c/M1ToPlan.h"
+#include "m1c/Target.h"
+#include "tokenizer/prepare.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Pass/PassManager.h"
+#include "mlir/Transforms/Passes.h"
+#include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringSwitch.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/ToolOutputFile.h"
+#include <chrono>
+
+using namespace mlir;
+
+namespace m1c {
+namespace {
+
+class Compilation {
+public:
+  Compilation(const CompileOptions &options, const CompileListener &listener)
+      : options(options), listener(listener), context(MLIRContext::Threading::DISABLED),
+        handler(&context, [this](Diagnostic &diagnostic) { report(diagnostic); }) {
+    context.loadDialect<m1::M1Dialect, plan::PlanDialect, func::FuncDialect>();
+  }
+
+  bool run(ArtifactSizes *outSizes);
+
+private:
+  void report(Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Error || diagnostic.getSeverity() == DiagnosticSeverity::Warning)
+      say(diagnostic.getSeverity() == DiagnosticSeverity::Warning, diagnostic.str());
+  }
+  void say(bool isWarning, llvm::StringRef message) {
+    hadError |= !isWarning;
+    if (listener.diagnostic)
+      listener.diagnostic(isWarning, message);
+  }
+  bool fail(llvm::Error error) {
+    say(false, llvm::toString(std::move(error)));
+    return false;
+  }
+
+  /// Runs a stage and tells the listener. False when it failed; a failure that nothing explained is explained by the stage's name.
+  bool stage(llvm::StringRef name, llvm::function_ref<bool()> body) {
+    if (listener.stageBegins)
+      listener.stageBegins(name);
+    auto begin = std::chrono::steady_clock::now();
+    bool ok = body();
+    std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
+    if (listener.stageEnds)
+      listener.stageEnds(name, elapsed.count());
+    if (!ok && !hadError)
+      say(false, (name + " failed").str());
+    return ok;
+  }
+
+  bool createTargets();
+  bool importModel();
+  bool optimize();
+  bool lowerToPlan();
+  bool generateCode();
+  bool prepareTokenizer();
+  bool writeText(llvm::StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> print);
+  bool writeModule(llvm::StringRef path) {
+    return writeText(path, [&](llvm::raw_ostream &out) { out << *module << "\n"; });
+  }
+  /// Keeps a stage's module when asked to; `name` like "1-m1.mlir".
+  bool save(llvm::StringRef name) { return options.saveTemps.empty() || writeModule(tempPath(name)); }
+  std::string tempPath(llvm::StringRef name) {
+    llvm::SmallString<128> path(options.saveTemps);
+    llvm::sys::path::append(path, name);
+    return path.str().str();
+  }
+  Type elementType(llvm::StringRef name) {
+    return name == "bf16" ? Type(BFloat16Type::get(&context)) : Type(Float32Type::get(&context));
+  }
+
+  const CompileOptions &options;
+  const CompileListener &listener;
+  MLIRContext context;
+  ScopedDiagnosticHandler handler;
+  bool hadError = false;
+  CheckpointData data;
+  OwningOpRef<ModuleOp> module;
+  std::vector<std::unique_ptr<Target>> targets;
+  std::vector<ArtifactTarget> artifactTargets;
+  CodeTexts texts;
+  m1rt::PreparedTokenizer tokenizer;
+};
+
+bool Compilation::writeText(llvm::StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> print) {
+  std::error_code error;
+  llvm::ToolOutputFile file(path, error, llvm::sys::fs::OF_Text);
+  if (!error) {
+    print(file.os());
+    file.os().flush();
+    error = file.os().error();
+    file.os().clear_error();
+  }
+  if (error)
+    return fail(llvm::createStringError(error, "cannot write " + path + ": " + error.message()));
+  file.keep();
+  return true;
+}
+
+bool Compilation::createTargets() {
+  for (llvm::StringRef name : options.targets) {
+    if (name == "cpu") {
+      auto target = createCpuTarget(options.cpu);
+      if (!target)
+        return fail(target.takeError());
+      targets.push_back(std::move(*target));
+    } else {
+      return fail(llvm::createStringError("--target: unknown target '" + name + "'; known is cpu"));
+    }
+  }
+  return true;
+}
+
+bool Compilation::importModel() {
+  ImportOptions import;
+  import.activationType = elementType(options.activationType);
+  import.stateType = elementType(options.stateType);
+  import.kvType = elementType(options.kvType.empty() ? options.activationType : options.kvType);
+  import.dummy = options.weights == WeightStorage::dummy;
+  import.maxPositions = options.maxContext;
+  auto imported = importCheckpoint(context, options.modelDirectory, import, data);
+  if (failed(imported))
+    return false;
+  module = std::move(*imported);
+  return save("1-m1.mlir");
+}
+
+bool Compilation::optimize() {
+  PassManager passes(&context);
+  passes.addNestedPass<func::FuncOp>(m1::createExpandHybridLayersPass());
+  if (failed(passes.run(*module)))
+    return false;
+  passes.clear();
+  module->walk([&](m1::GatedMlpOp op) {
+    OpBuilder b(op);
+    auto rows = [&](Value w) { return RankedTensorType::get({ShapedType::kDynamic, cast<RankedTensorType>(w.getType()).getDimSize(0)}, cast<RankedTensorType>(op.getX().getType()).getElementType()); };
+    Value g = m1::LinearOp::create(b, op.getLoc(), rows(op.getGate()), op.getX(), op.getGate(), Value());
+    Value u = m1::LinearOp::create(b, op.getLoc(), rows(op.getUp()), op.getX(), op.getUp(), Value());
+    Value m = m1::SiluMulOp::create(b, op.getLoc(), g.getType(), g, u);
+    Value d = m1::LinearOp::create(b, op.getLoc(), op.getType(), m, op.getDown(), Value());
+    op.replaceAllUsesWith(d);
+    op.erase();
+  });
+  passes.addPass(createCanonicalizerPass());
+  passes.addPass(createCSEPass());
+  return succeeded(passes.run(*module)) && save("2-m1-optimized.mlir");
+}
+
+bool Compilation::lowerToPlan() {
+  for (auto &target : targets) {
+    auto plan = convertM1ToPlan(*module, target->selector());
+    if (failed(plan))
+      return false;
+    artifactTargets.push_back({*plan, {}});
+  }
+  for (Operation &op : llvm::make_early_inc_range(*module->getBody()))
+    if (isa<func::FuncOp>(op))
+      op.erase();
+  PassManager passes(&context);
+  passes.nest<plan::TargetOp>().addNestedPass<plan::FunctionOp>(plan::createPlacePlanBuffersPass());
+  return succeeded(passes.run(*module)) && save("3-plan.mlir");
+}
+
+bool Compilation::generateCode() {
+  bool saves = !options.saveTemps.empty();
+  texts.wantLlvm = saves || options.emit == Emit::llvm;
+  texts.wantAssembly = saves || options.emit == Emit::assembly;
+  texts.wantCode = options.emit == Emit::artifact;
+  for (auto [target, entry] : llvm::zip_equal(targets, artifactTargets)) {
+    auto code = target->generate(entry.plan, texts);
+    if (!code)
+      return fail(code.takeError());
+    entry.code = std::move(*code);
+  }
+  return !saves || (writeText(tempPath("4-kernels.ll"), [&](llvm::raw_ostream &out) { out << texts.llvm; }) &&
+                    writeText(tempPath("5-kernels.s"), [&](llvm::raw_ostream &out) { out << texts.assembly; }));
+}
+
+bool Compilation::prepareTokenizer() {
+  llvm::SmallString<128> file(options.modelDirectory), config(options.modelDirectory);
+  llvm::sys::path::append(file, "tokenizer.json");
+  llvm::sys::path::append(config, "tokenizer_config.json");
+  if (!llvm::sys::fs::exists(file))
+    return true;
+  std::string error;
+  if (!m1rt::prepareTokenizer(file.str().str(), config.str().str(), tokenizer, error))
+    return fail(llvm::createStringError(error));
+  return true;
+}
+
+bool Compilation::run(ArtifactSizes *outSizes) {
+  if (!options.saveTemps.empty())
+    if (auto error = llvm::sys::fs::create_directories(options.saveTemps))
+      return fail(llvm::createStringError(error, "cannot create " + options.saveTemps + ": " + error.message()));
+  if (!createTargets() || !stage("import", [&] { return importModel(); }))
+    return false;
+  if (options.emit == Emit::m1)
+    return writeModule(options.output);
+  if (!stage("optimize", [&] { return optimize(); }))
+    return false;
+  if (options.emit == Emit::m1Optimized)
+    return writeModule(options.output);
+  if (!stage("plan", [&] { return lowerToPlan(); }))
+    return false;
+  if (options.emit == Emit::plan)
+    return writeModule(options.output);
+  if (!stage("kernels", [&] { return generateCode(); }))
+    return false;
+  if (options.emit == Emit::llvm || options.emit == Emit::assembly) {
+    const std::string &text = options.emit == Emit::llvm ? texts.llvm : texts.assembly;
+    return writeText(options.output, [&](llvm::raw_ostream &out) { out << text; });
+  }
+  if (!stage("tokenizer", [&] { return prepareTokenizer(); }))
+    return false;
+  return stage("write", [&] {
+    ArtifactOptions artifact;
+    artifact.producer = options.producer;
+    artifact.weights = options.weights;
+    artifact.dummySeed = options.dummySeed;
+    artifact.tokenizer = tokenizer.data;
+    artifact.chatTemplate = tokenizer.chatTemplate;
+    artifact.bosToken = tokenizer.bosToken;
+    artifact.eosToken = tokenizer.eosToken;
+    artifact.progress = listener.weightsWritten;
+    auto sizes = writeArtifact(options.output, *module, artifactTargets, data, artifact);
+    if (!sizes)
+      return fail(sizes.takeError());
+    if (outSizes)
+      *outSizes = *sizes;
+    return true;
+  });
+}
+
+} // namespace
+
+bool compile(const CompileOptions &options, const CompileListener &listener, ArtifactSizes *outSizes) {
+  return Compilation(options, listener).run(outSizes);
+}
+
+} // namespace m1c

@@ -1,0 +1,38 @@
+#include "m1c/KernelSelector.h"
+#include "llvm/Support/raw_ostream.h"
+
+namespace m1c {
+
+int KernelSpec::find(llvm::StringRef role) const {
+  for (size_t i = 0; i < operands.size(); ++i)
+    if (operands[i].role == role)
+      return static_cast<int>(i);
+  return -1;
+}
+
+const OperandSpec &KernelSpec::get(llvm::StringRef role) const {
+  int index = find(role);
+  assert(index >= 0 && "operand of the spec");
+  return operands[index];
+}
+
+std::string KernelSpec::key() const {
+  static constexpr const char *kRows[] = {"one", "tokens", "sequences", "logit_rows"};
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  stream << op << ' ' << kRows[static_cast<int>(domain)];
+  if (params && !params.empty())
+    stream << ' ' << params;
+  for (size_t i = 0; i < operands.size(); ++i) {
+    const OperandSpec &o = operands[i];
+    stream << (i + outputs == operands.size() ? " -> " : " ") << o.role << ':';
+    for (int64_t dim : o.dims)
+      stream << dim << 'x';
+    stream << o.element;
+    if (o.rowStride)
+      stream << '/' << o.rowStride;
+  }
+  return text;
+}
+
+} // namespace m1c

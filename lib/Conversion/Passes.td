@@ -1,0 +1,28 @@
+#ifndef M1_CONVERSION_PASSES
+#define M1_CONVERSION_PASSES
+
+include "mlir/Pass/PassBase.td"
+
+def M1ConvertToPlanPass : Pass<"m1-convert-to-plan", "::mlir::ModuleOp"> {
+  let summary = "Turn every m1 op into a launch of a kernel of its shapes";
+  let description = [{
+    Each function of the m1 dialect becomes a `plan.function`, each op a `plan.launch` of the kernel that the target's table names;
+    `m1.split` becomes views. Ops with equal shapes, strides, types and attributes share a `plan.kernel`, so kernels follow the number of
+    distinct layers. Refuses `m1.hybrid_layer` and `m1.gated_mlp`: `m1-expand-hybrid-layers` runs before. `plan-place-buffers` is next.
+
+    ```mlir
+    %y = m1.silu %x : (tensor<?x64xf32>) -> tensor<?x64xf32>
+    ->
+    %1 = plan.temporary tokens 256
+    plan.launch @silu_64(%0) -> (%1) over tokens grid 1 by 64 label "silu"
+    ```
+  }];
+  let options = [Option<"cpu", "cpu", "std::string", "\"x86-64-v3\"", "Instruction set that the kernels are chosen for">];
+  let statistics = [
+    Statistic<"numLaunches", "launches", "Launches in all functions">,
+    Statistic<"numKernels", "kernels", "Distinct kernels">
+  ];
+  let dependentDialects = ["::mlir::plan::PlanDialect"];
+}
+
+#endif

@@ -1,0 +1,95 @@
+#include "m1c/CpuTarget.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/MC/MCSubtargetInfo.h"
+#include "llvm/MC/TargetRegistry.h"
+#include "llvm/Support/TargetSelect.h"
+#include "llvm/TargetParser/Host.h"
+
+namespace m1c {
+namespace {
+
+// LLVM's name of each extension that code generation can use, and the kernel's name of it in /proc/cpuinfo.
+struct FeatureName {
+  const char *llvm, *cpuinfo;
+};
+constexpr FeatureName kFeatureNames[] = {
+    {"sse3", "pni"},
+    {"ssse3", "ssse3"},
+    {"sse4.1", "sse4_1"},
+    {"sse4.2", "sse4_2"},
+    {"popcnt", "popcnt"},
+    {"avx", "avx"},
+    {"avx2", "avx2"},
+    {"fma", "fma"},
+    {"f16c", "f16c"},
+    {"bmi", "bmi1"},
+    {"bmi2", "bmi2"},
+    {"lzcnt", "abm"},
+    {"movbe", "movbe"},
+    {"gfni", "gfni"},
+    {"vaes", "vaes"},
+    {"vpclmulqdq", "vpclmulqdq"},
+    {"avxvnni", "avx_vnni"},
+    {"avx512f", "avx512f"},
+    {"avx512bw", "avx512bw"},
+    {"avx512cd", "avx512cd"},
+    {"avx512dq", "avx512dq"},
+    {"avx512vl", "avx512vl"},
+    {"avx512ifma", "avx512ifma"},
+    {"avx512vbmi", "avx512vbmi"},
+    {"avx512vbmi2", "avx512_vbmi2"},
+    {"avx512vnni", "avx512_vnni"},
+    {"avx512bitalg", "avx512_bitalg"},
+    {"avx512vpopcntdq", "avx512_vpopcntdq"},
+    {"avx512bf16", "avx512_bf16"},
+    {"avx512fp16", "avx512_fp16"},
+    {"amx-tile", "amx_tile"},
+    {"amx-bf16", "amx_bf16"},
+    {"amx-int8", "amx_int8"},
+};
+
+constexpr const char *kNamed[] = {"x86-64-v3", "x86-64-v4", "sapphirerapids"};
+
+} // namespace
+
+llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name) {
+  llvm::InitializeNativeTarget();
+  llvm::InitializeNativeTargetAsmPrinter();
+  llvm::InitializeNativeTargetAsmParser();
+  CpuInfo info;
+  info.name = name.str();
+  if (name == "native") {
+    info.llvmCpu = llvm::sys::getHostCPUName().str();
+    // A virtual machine may lack what its CPU model has.
+    llvm::SmallVector<std::string> features;
+    for (auto &feature : llvm::sys::getHostCPUFeatures())
+      features.push_back((feature.second ? "+" : "-") + feature.first().str());
+    llvm::sort(features);
+    info.llvmFeatures = llvm::join(features, ",");
+  } else if (llvm::is_contained(kNamed, name)) {
+    info.llvmCpu = name.str();
+  } else {
+    return llvm::createStringError("--cpu: unknown CPU '" + name + "'; known are native, " + llvm::join(llvm::ArrayRef(kNamed), ", "));
+  }
+
+  std::string error;
+  llvm::Triple triple(llvm::sys::getDefaultTargetTriple());
+  const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
+  if (!target || triple.getArch() != llvm::Triple::x86_64)
+    return llvm::createStringError("the cpu target needs an x86-64 machine, this is " + triple.str());
+  std::unique_ptr<llvm::MCSubtargetInfo> subtarget(target->createMCSubtargetInfo(triple, info.llvmCpu, info.llvmFeatures));
+  if (!subtarget)
+    return llvm::createStringError("LLVM does not know the CPU '" + info.llvmCpu + "'");
+  auto has = [&](const char *feature) { return subtarget->checkFeatures(std::string("+") + feature); };
+  if (!has("avx2") || !has("fma"))
+    return llvm::createStringError("--cpu " + name + ": CPU kernels need AVX2 and FMA, which '" + info.llvmCpu + "' lacks");
+  info.avx512 = has("avx512f") && has("avx512bw") && has("avx512vl") && has("avx512dq");
+  info.avx512Bf16 = info.avx512 && has("avx512bf16");
+  for (const FeatureName &feature : kFeatureNames)
+    if (has(feature.llvm))
+      info.requiredFeatures.push_back(feature.cpuinfo);
+  llvm::sort(info.requiredFeatures);
+  return info;
+}
+
+} // namespace m1c

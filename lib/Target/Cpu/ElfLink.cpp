@@ -1,0 +1,60 @@
+// An object file to a shared object, by lld as a library. lld reads and writes files, so both pass through a temporary directory.
+#include "lld/Common/Driver.h"
+#include "llvm/ADT/ScopeExit.h"
+#include "llvm/Support/Error.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include <string>
+
+LLD_HAS_DRIVER(elf)
+
+namespace m1c {
+
+llvm::Expected<std::string> linkSharedObject(llvm::StringRef object, llvm::ArrayRef<std::string> exported) {
+  llvm::SmallString<128> directory;
+  if (auto error = llvm::sys::fs::createUniqueDirectory("m1-link", directory))
+    return llvm::createStringError(error, "cannot create a temporary directory for linking");
+  auto removeDirectory = llvm::scope_exit([&] { llvm::sys::fs::remove_directories(directory); });
+  auto path = [&](llvm::StringRef name) {
+    llvm::SmallString<128> joined = directory;
+    llvm::sys::path::append(joined, name);
+    return joined.str().str();
+  };
+  std::string input = path("kernels.o"), script = path("exports.map"), output = path("kernels.so");
+  auto write = [](const std::string &file, llvm::StringRef bytes) -> llvm::Error {
+    std::error_code error;
+    llvm::raw_fd_ostream stream(file, error);
+    if (!error) {
+      stream << bytes;
+      stream.close();
+      error = stream.error();
+      stream.clear_error();
+    }
+    return error ? llvm::createStringError(error, "cannot write " + file) : llvm::Error::success();
+  };
+  std::string map = "{ global:";
+  for (const std::string &symbol : exported)
+    map += " \"" + symbol + "\";";
+  map += " local: *; };\n";
+  if (auto error = write(input, object))
+    return std::move(error);
+  if (auto error = write(script, map))
+    return std::move(error);
+
+  std::string versionScript = "--version-script=" + script, messages;
+  // No build id and no dates: the same kernels give the same bytes.
+  const char *arguments[] = {"ld.lld", "-shared",           "--hash-style=gnu",      "-soname",      "m1_kernels.so", "--build-id=none",
+                             "-z",     "separate-loadable-segments", versionScript.c_str(), "--strip-all", "-o", output.c_str(), input.c_str()};
+  llvm::raw_string_ostream stream(messages);
+  const lld::DriverDef drivers[] = {{lld::Gnu, &lld::elf::link}};
+  lld::Result result = lld::lldMain(arguments, stream, stream, drivers);
+  if (result.retCode != 0)
+    return llvm::createStringError("linking CPU kernels failed: " + messages);
+  auto linked = llvm::MemoryBuffer::getFile(output);
+  if (!linked)
+    return llvm::createStringError(linked.getError(), "cannot read " + output);
+  return (*linked)->getBuffer().str();
+}
+
+} // namespace m1c

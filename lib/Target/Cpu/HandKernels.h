@@ -1,0 +1,20 @@
+// Kernels of kernels/cpu that plan kernels wrap, see m1k_cpu.h.
+#ifndef M1C_TARGET_CPU_HANDKERNELS_H
+#define M1C_TARGET_CPU_HANDKERNELS_H
+
+#include "llvm/ADT/StringRef.h"
+
+namespace m1c {
+
+class KernelWriter;
+void writeSelectiveScan(KernelWriter &w);
+void writeSsdScan(KernelWriter &w);
+void writeCausalConv1d(KernelWriter &w);
+void writeAttention(KernelWriter &w);
+
+/// All of kernels/cpu as LLVM bitcode, for a generic x86-64.
+llvm::StringRef cpuKernelBitcode();
+
+} // namespace m1c
+
+#endif

@@ -1,0 +1,118 @@
+// y[t, n] = Σ_k x[t, k] · w[n, k] (+ bias[n]): dot products along k, a tile of weight rows against a tile of tokens in registers.
+#include "KernelWriter.h"
+#include "llvm/Support/MathExtras.h"
+
+using namespace mlir;
+
+namespace m1c {
+namespace {
+
+constexpr int64_t kTileRows = 4; // weight rows of a register tile; one 4-wide store of results
+
+/// Weight rows of one group. 64 rows of a few thousand columns stay in L2 while the group's tokens pass; fewer where N is small, so that
+/// a pool has groups to share.
+int64_t blockRows(int64_t n) { return std::clamp<int64_t>(llvm::alignTo(llvm::divideCeil(n, 16), kTileRows), kTileRows, 64); }
+
+struct LinearWriter {
+  KernelWriter &w;
+  Type xType = w.operand("x").element, wType = w.operand("w").element, outType = w.operand("out").element;
+  int64_t n = w.operand("w").dims[0], k = w.operand("w").dims[1];
+  // Pairs of bf16 products summed in f32 by one instruction.
+  bool pairs = w.cpu.avx512Bf16 && xType.isBF16() && wType.isBF16();
+  int64_t step = pairs ? 2 * w.lanes : w.lanes;
+  // Tokens of a register tile: with AVX-512 4·6 sums, 4 weight registers and one of x fit the 32 registers, with AVX2 4·2 the 16.
+  int64_t tileTokens = w.cpu.avx512 ? 6 : 2;
+
+  Value loadStep(Value pointer, Type element, Value index) {
+    if (!pairs)
+      return w.load(pointer, element, index, step);
+    return LLVM::LoadOp::create(w.b, VectorType::get(step, w.b.getBF16Type()), w.elementPointer(pointer, element, index), 2);
+  }
+
+  Value multiplyAdd(Value x, Value weight, Value acc) {
+    if (!pairs)
+      return w.fma(x, weight, acc);
+    return LLVM::CallIntrinsicOp::create(w.b, acc.getType(), w.b.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512"),
+                                         ValueRange{acc, weight, x})
+        .getResult(0);
+  }
+
+  /// Rows row … row+rows against tokens token … token+tokens. The order of the sum does not depend on the tile, so a token's result
+  /// does not depend on its batch.
+  void tile(Value row, int64_t rows, Value token, int64_t tokens) {
+    llvm::SmallVector<Value> weights, xs;
+    for (int64_t i = 0; i < rows; ++i)
+      weights.push_back(w.elementPointer(w.pointer("w"), wType, w.mul(w.add(row, i), k)));
+    for (int64_t j = 0; j < tokens; ++j)
+      xs.push_back(w.rowPointer("x", w.add(token, j)));
+
+    int64_t done = k / step * step;
+    llvm::SmallVector<Value> sums(rows * tokens, w.splat(0.0, w.lanes));
+    if (done > 0)
+      sums = w.forRange(w.constant(0), w.constant(done), step, sums, [&](Value at, ValueRange carried) {
+        llvm::SmallVector<Value> next(carried), loaded;
+        for (Value weight : weights)
+          loaded.push_back(loadStep(weight, wType, at));
+        for (int64_t j = 0; j < tokens; ++j) {
+          Value x = loadStep(xs[j], xType, at);
+          for (int64_t i = 0; i < rows; ++i)
+            next[j * rows + i] = multiplyAdd(x, loaded[i], next[j * rows + i]);
+        }
+        return next;
+      });
+    for (Value &sum : sums)
+      sum = w.sum(sum);
+    for (int64_t width : tailWidths(k - done)) {
+      Value at = w.constant(done);
+      llvm::SmallVector<Value> loaded;
+      for (Value weight : weights)
+        loaded.push_back(w.load(weight, wType, at, width));
+      for (int64_t j = 0; j < tokens; ++j) {
+        Value x = w.load(xs[j], xType, at, width);
+        for (int64_t i = 0; i < rows; ++i)
+          sums[j * rows + i] = w.addf(sums[j * rows + i], w.sum(w.mulf(x, loaded[i])));
+      }
+      done += width;
+    }
+    Value bias = w.has("bias") ? w.load(w.pointer("bias"), w.operand("bias").element, row, rows) : Value();
+    for (int64_t j = 0; j < tokens; ++j) {
+      Value result = vector::FromElementsOp::create(w.b, w.f32Vector(rows), ArrayRef(sums).slice(j * rows, rows));
+      if (bias)
+        result = w.addf(result, bias);
+      w.store(w.rowPointer("out", w.add(token, j)), outType, row, result);
+    }
+  }
+
+  /// All tokens of the group against rows row … row+rows, which stay in the first caches.
+  void tokensOfGroup(Value row, int64_t rows) {
+    auto [begin, end] = w.groupRows();
+    for (int64_t tokens = tileTokens; tokens > 0; tokens = tokens > 2 ? 2 : tokens - 1) {
+      Value count = arith::SubIOp::create(w.b, end, begin);
+      Value whole = w.mul(arith::DivUIOp::create(w.b, count, w.constant(tokens)), tokens);
+      Value stop = w.add(begin, whole);
+      w.forRange(begin, stop, tokens, [&](Value token) { tile(row, rows, token, tokens); });
+      begin = stop;
+    }
+  }
+
+  void write() {
+    int64_t block = blockRows(n), tail = n % kTileRows;
+    Value begin = w.mul(w.groupX, block), end = w.add(begin, block);
+    w.forRange(begin, w.minimum(end, w.constant(n - tail)), kTileRows, [&](Value row) { tokensOfGroup(row, kTileRows); });
+    if (tail > 0) {
+      Value isLast = arith::CmpIOp::create(w.b, arith::CmpIPredicate::sge, end, w.constant(n));
+      w.ifTrue(isLast, [&] { tokensOfGroup(w.constant(n - tail), tail); });
+    }
+  }
+};
+
+} // namespace
+
+uint32_t linearGridX(const KernelSpec &spec) {
+  int64_t n = spec.get("w").dims[0];
+  return llvm::divideCeil(n, blockRows(n));
+}
+
+void writeLinear(KernelWriter &w) { LinearWriter{w}.write(); }
+
+} // namespace m1c

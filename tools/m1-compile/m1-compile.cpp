@@ -1,0 +1,125 @@
+// m1-compile: a checkpoint directory to an artifact.
+#include "m1c/Compiler.h"
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <unistd.h>
+
+namespace {
+
+/// One line on a terminal that stages and the writing of weights rewrite; nothing elsewhere.
+class Progress {
+public:
+  void stage(llvm::StringRef name) {
+    current = name.str();
+    show(current + " ...");
+  }
+  void weights(uint64_t done, uint64_t total) {
+    auto now = std::chrono::steady_clock::now();
+    if (now - last < std::chrono::milliseconds(100))
+      return;
+    last = now;
+    char text[96];
+    std::snprintf(text, sizeof(text), "%s ... %3.0f %% of %.2f GB", current.c_str(), 100.0 * done / total, total * 1e-9);
+    show(text);
+  }
+  void clear() {
+    if (isTerminal && !current.empty())
+      std::fprintf(stderr, "\r\x1b[K");
+  }
+
+private:
+  void show(const std::string &text) {
+    if (isTerminal)
+      std::fprintf(stderr, "\r\x1b[K%s", text.c_str());
+  }
+  bool isTerminal = isatty(STDERR_FILENO);
+  std::string current;
+  std::chrono::steady_clock::time_point last;
+};
+
+} // namespace
+
+int main(int argc, char **argv) {
+  CLI::App app("Compiles a checkpoint in Hugging Face layout to an artifact that m1-run loads.\n\n"
+               "Example: m1-compile shared/goldens/m1-mamba1-bf16 -o m1.m1a --cpu x86-64-v3\n",
+               "m1-compile");
+  app.set_version_flag("--version", "m1-compile " M1_VERSION);
+  // Scripts append flags to override earlier ones.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->always_capture_default();
+
+  m1c::CompileOptions options;
+  options.producer = "m1-compile " M1_VERSION;
+  std::string weights = "embed", targets = "cpu", emit = "artifact";
+  bool timing = false;
+  const std::map<std::string, m1c::Emit> emits = {
+      {"m1", m1c::Emit::m1},     {"m1-optimized", m1c::Emit::m1Optimized}, {"plan", m1c::Emit::plan},
+      {"llvm", m1c::Emit::llvm}, {"asm", m1c::Emit::assembly},             {"artifact", m1c::Emit::artifact}};
+  app.add_option("model", options.modelDirectory, "Directory with config.json, safetensors, tokenizer.json")->required()->type_name("MODEL_DIR");
+  app.add_option("-o,--output", options.output, "File to write; - is standard output unless an artifact is emitted")->type_name("OUT.m1a");
+  app.add_option("--target", targets, "Devices to compile for, separated by commas")->type_name("cpu");
+  app.add_option("--cpu", options.cpu, "Instruction set: native, x86-64-v3, x86-64-v4, sapphirerapids")->type_name("CPU");
+  app.add_option("--activation-type", options.activationType, "Type of activations; f32 computes everything in f32")
+      ->check(CLI::IsMember({"bf16", "f32"}));
+  app.add_option("--state-type", options.stateType, "Type of the scan states")->check(CLI::IsMember({"f32", "bf16"}));
+  app.add_option("--kv-type", options.kvType, "Type of cached keys and values (default: that of the activations)")
+      ->check(CLI::IsMember({"bf16", "f32"}));
+  app.add_option("--weights", weights, "embed, external (checkpoint files stay where they are) or dummy:SEED (for benchmarks)")
+      ->type_name("MODE");
+  app.add_option("--max-context", options.maxContext, "Longest context in tokens; 0: max_position_embeddings of config.json")
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--emit", emit, "Stage to write: m1, m1-optimized, plan, llvm, asm, artifact")->check(CLI::IsMember(emits));
+  app.add_option("--save-temps", options.saveTemps, "Directory for the text of every stage")->type_name("DIR");
+  app.add_flag("--timing", timing, "Print the time of every stage")->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  CLI11_PARSE(app, argc, argv);
+
+  auto usageError = [](const std::string &message) {
+    std::fprintf(stderr, "m1-compile: error: %s\n", message.c_str());
+    return 1;
+  };
+  options.emit = emits.at(emit);
+  if (weights.rfind("dummy:", 0) == 0) {
+    const std::string seed = weights.substr(6);
+    if (seed.empty() || seed.size() > 19 || seed.find_first_not_of("0123456789") != std::string::npos)
+      return usageError("--weights: the seed in '" + weights + "' is not a number");
+    options.weights = m1c::WeightStorage::dummy;
+    options.dummySeed = std::stoull(seed);
+  } else if (weights == "external") {
+    options.weights = m1c::WeightStorage::external;
+  } else if (weights != "embed") {
+    return usageError("--weights: unknown mode '" + weights + "'; known are embed, external, dummy:SEED");
+  }
+  options.targets = CLI::detail::split(targets, ',');
+  if (options.output.empty()) {
+    if (options.emit == m1c::Emit::artifact)
+      return usageError("an artifact needs -o OUT.m1a");
+    options.output = "-";
+  }
+
+  Progress progress;
+  std::vector<std::pair<std::string, double>> times;
+  m1c::CompileListener listener;
+  listener.stageBegins = [&](llvm::StringRef stage) { progress.stage(stage); };
+  listener.stageEnds = [&](llvm::StringRef stage, double seconds) { times.push_back({stage.str(), seconds}); };
+  listener.weightsWritten = [&](uint64_t done, uint64_t total) { progress.weights(done, total); };
+  listener.diagnostic = [&](bool isWarning, llvm::StringRef message) {
+    progress.clear();
+    std::fprintf(stderr, "m1-compile: %s: %s\n", isWarning ? "warning" : "error", message.str().c_str());
+  };
+  m1c::ArtifactSizes sizes;
+  bool ok = m1c::compile(options, listener, &sizes);
+  progress.clear();
+  if (timing) {
+    double total = 0;
+    for (auto &[stage, seconds] : times) {
+      std::fprintf(stderr, "%-10s %8.3f s\n", stage.c_str(), seconds);
+      total += seconds;
+    }
+    std::fprintf(stderr, "%-10s %8.3f s\n", "total", total);
+    if (ok && options.emit == m1c::Emit::artifact)
+      std::fprintf(stderr, "module %llu, code %llu, weights %llu, file %llu bytes\n", (unsigned long long)sizes.module,
+                   (unsigned long long)sizes.code, (unsigned long long)sizes.weights, (unsigned long long)sizes.file);
+  }
+  return ok ? 0 : 1;
+}
