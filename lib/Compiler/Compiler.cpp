@@ -139,22 +139,7 @@ bool Compilation::importModel() {
 
 bool Compilation::optimize() {
   PassManager passes(&context);
-  passes.addNestedPass<func::FuncOp>(m1::createExpandHybridLayersPass());
-  if (failed(passes.run(*module)))
-    return false;
-  passes.clear();
-  module->walk([&](m1::GatedMlpOp op) {
-    OpBuilder b(op);
-    auto rows = [&](Value w) { return RankedTensorType::get({ShapedType::kDynamic, cast<RankedTensorType>(w.getType()).getDimSize(0)}, cast<RankedTensorType>(op.getX().getType()).getElementType()); };
-    Value g = m1::LinearOp::create(b, op.getLoc(), rows(op.getGate()), op.getX(), op.getGate(), Value());
-    Value u = m1::LinearOp::create(b, op.getLoc(), rows(op.getUp()), op.getX(), op.getUp(), Value());
-    Value m = m1::SiluMulOp::create(b, op.getLoc(), g.getType(), g, u);
-    Value d = m1::LinearOp::create(b, op.getLoc(), op.getType(), m, op.getDown(), Value());
-    op.replaceAllUsesWith(d);
-    op.erase();
-  });
-  passes.addPass(createCanonicalizerPass());
-  passes.addPass(createCSEPass());
+  m1::buildOptimizePipeline(passes);
   return succeeded(passes.run(*module)) && save("2-m1-optimized.mlir");
 }
 
