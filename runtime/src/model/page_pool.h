@@ -10,7 +10,7 @@ namespace m1rt {
 
 class PagePool {
 public:
-  explicit PagePool(uint32_t pages) : owners(pages, 0) {
+  explicit PagePool(uint32_t pages = 0) : owners(pages, 0) {
     for (uint32_t i = pages; i > 0; --i)
       unused.push_back(i - 1);
   }

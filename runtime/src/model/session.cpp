@@ -74,6 +74,7 @@ Status Session::allocate() {
   contextOptions.scratchPage = bounds.kvPages;
   contextOptions.states = states;
   M1_TRY(model.program().createContext(contextOptions, &context));
+  pages = PagePool(bounds.kvPages); // only now: the device has said that so many fit
   for (uint32_t i = bounds.maxSequences; i > 0; --i)
     freeSlots.push_back(i - 1);
   return Status();

@@ -56,7 +56,7 @@ private:
   };
 
   Session(Model &model, const SessionOptions &options, const BackendLimits &bounds)
-      : model(model), options(options), bounds(bounds), pages(bounds.kvPages) {}
+      : model(model), options(options), bounds(bounds) {}
   Status allocate();
   Status find(SequenceId id, Sequence **out) const;
   Status validate(const BackendEntry *entries, uint32_t count, uint32_t *outNewPages);

@@ -1,0 +1,140 @@
+// Loading a model onto the CPU: weights of every origin, processor features, code.
+#include "ToyModel.h"
+#include "cpu/cpu_features.h"
+#include "dummy_weights.h"
+#include "model/session.h"
+#include <cmath>
+#include <cstring>
+#include <gtest/gtest.h>
+
+using namespace m1rt;
+
+namespace {
+
+Status load(const toy::ArtifactOptions &options, std::unique_ptr<Model> *out, const ModelOptions &modelOptions = {}) {
+  static int files = 0; // a file that a model has mapped must not be written again
+  const std::string path = toy::temporaryPath("model" + std::to_string(files++) + ".m1a");
+  toy::writeFile(path, toy::artifact(options));
+  return Model::load(path, modelOptions, out);
+}
+
+int32_t firstToken(Model &model) {
+  std::unique_ptr<Session> session;
+  EXPECT_TRUE(Session::create(model, {}, &session).ok());
+  SequenceId sequence = 0;
+  EXPECT_TRUE(session->create(&sequence).ok());
+  const int32_t tokens[] = {3, 1, 4, 1, 5};
+  BackendEntry entry{sequence, tokens, 5, 1};
+  EXPECT_TRUE(session->step(&entry, 1).ok());
+  int32_t next = -1;
+  EXPECT_TRUE(session->nextTokens(&next).ok());
+  return next;
+}
+
+// Embedded, external and dummy weights of the same values give the same token; the toy's embedded values are its dummy ones.
+TEST(Model, WeightsOfEveryOrigin) {
+  const int32_t expected = toy::argmax(toy::referenceLogits({3, 1, 4, 1, 5}));
+  for (toy::Weights weights : {toy::Weights::embedded, toy::Weights::external, toy::Weights::dummy})
+    for (unsigned threads : {1u, 3u}) {
+      toy::ArtifactOptions options;
+      options.weights = weights;
+      options.externalPath = toy::temporaryPath("external.bin");
+      ModelOptions modelOptions;
+      modelOptions.deviceOptions.threads = threads;
+      std::unique_ptr<Model> model;
+      Status status = load(options, &model, modelOptions);
+      ASSERT_TRUE(status.ok()) << status.message();
+      EXPECT_EQ(firstToken(*model), expected);
+    }
+}
+
+// Dummy values have the mean and deviation asked for, follow their published formula, and differ between weights.
+TEST(Model, DummyValues) {
+  std::unique_ptr<Device> device;
+  ASSERT_TRUE(createDevice("cpu", {}, &device).ok());
+  const size_t count = 200000;
+  std::vector<float> values(count), others(count);
+  std::vector<uint16_t> rounded(count);
+  ASSERT_TRUE(device->fillDummy(values.data(), schema::ElementType::f32, count, 5, 2, 0.5f, 3.0f).ok());
+  ASSERT_TRUE(device->fillDummy(others.data(), schema::ElementType::f32, count, 5, 3, 0.5f, 3.0f).ok());
+  ASSERT_TRUE(device->fillDummy(rounded.data(), schema::ElementType::bf16, count, 5, 2, 0.5f, 3.0f).ok());
+  double sum = 0, squares = 0;
+  for (float value : values)
+    sum += value, squares += double(value) * value;
+  EXPECT_NEAR(sum / count, 3.0, 0.01);
+  EXPECT_NEAR(std::sqrt(squares / count - sum / count * sum / count), 0.5, 0.005);
+  EXPECT_EQ(values[77], std::fmaf(float(m1_dummy_integer(m1_dummy_key(5, 2), 77)), 0.5f * M1_DUMMY_INVERSE_DEVIATION, 3.0f));
+  EXPECT_NE(values, others);
+  for (size_t i = 0; i < count; i += 997) {
+    uint32_t bits = uint32_t(rounded[i]) << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    EXPECT_NEAR(value, values[i], std::fabs(values[i]) / 256);
+  }
+}
+
+// Code for a processor with more than this one has is refused, naming what is missing.
+TEST(Model, RefusesForeignProcessor) {
+  toy::ArtifactOptions options;
+  options.change = [](schema::ModuleT &module) {
+    module.targets[0]->cpu = "sapphirerapids";
+    module.targets[0]->cpu_features = {"sse2", "no_such_feature"};
+  };
+  std::unique_ptr<Model> model;
+  Status status = load(options, &model);
+  EXPECT_EQ(status.code(), StatusCode::unsupported);
+  EXPECT_NE(status.message().find("--cpu sapphirerapids"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("lacks no_such_feature"), std::string::npos) << status.message();
+}
+
+// Unknown devices, devices without code in the artifact, missing symbols and commands that the CPU does not run are errors with their names.
+TEST(Model, RefusesWhatItCannotRun) {
+  std::unique_ptr<Model> model;
+  ModelOptions modelOptions;
+  modelOptions.device = "tpu";
+  EXPECT_NE(load({}, &model, modelOptions).message().find("unknown device \"tpu\""), std::string::npos);
+  modelOptions.device = "cuda:x";
+  EXPECT_NE(load({}, &model, modelOptions).message().find("expected cuda:N"), std::string::npos);
+
+  toy::ArtifactOptions options;
+  options.change = [](schema::ModuleT &module) { module.targets[0]->name = "cuda"; };
+  EXPECT_NE(load(options, &model).message().find("no code for device cpu (targets: cuda)"), std::string::npos);
+  options.change = [](schema::ModuleT &module) { module.targets[0]->kernels[1]->symbol = "absent"; };
+  EXPECT_NE(load(options, &model).message().find("code 0 has no symbol \"absent\""), std::string::npos);
+  options.change = [](schema::ModuleT &module) { module.targets[0]->code[0]->format = "cubin"; };
+  EXPECT_NE(load(options, &model).message().find("format \"cubin\""), std::string::npos);
+  options.change = [](schema::ModuleT &module) {
+    schema::GemmT gemm;
+    for (auto *operand : {&gemm.a, &gemm.w, &gemm.out})
+      *operand = std::make_unique<schema::OperandT>();
+    gemm.n = gemm.k = gemm.lda = gemm.ldo = 1;
+    module.targets[0]->functions[0]->commands[0]->command.Set(std::move(gemm));
+  };
+  EXPECT_NE(load(options, &model).message().find("command 0: the cpu device runs launches only"), std::string::npos);
+}
+
+// Two models loaded at once keep their own code: the loader must not take the second for the first.
+TEST(Model, TwoModelsAtOnce) {
+  toy::ArtifactOptions without;
+  without.withPages = false;
+  std::unique_ptr<Model> first, second;
+  ASSERT_TRUE(load({}, &first).ok());
+  ASSERT_TRUE(load(without, &second).ok());
+  EXPECT_EQ(firstToken(*first), toy::argmax(toy::referenceLogits({3, 1, 4, 1, 5})));
+  EXPECT_EQ(firstToken(*second), toy::argmax(toy::referenceLogits({3, 1, 4, 1, 5}, false)));
+}
+
+// A session that needs more memory than there is says so with the sizes.
+TEST(Model, SaysWhenMemoryDoesNotSuffice) {
+  std::unique_ptr<Model> model;
+  ASSERT_TRUE(load({}, &model).ok());
+  SessionOptions options;
+  options.kvPages = 0x7ffffff0;
+  options.maxContext = 100;
+  std::unique_ptr<Session> session;
+  Status status = Session::create(*model, options, &session);
+  EXPECT_EQ(status.code(), StatusCode::outOfMemory);
+  EXPECT_NE(status.message().find("KV pages need 824.6 GB"), std::string::npos) << status.message();
+}
+
+} // namespace

@@ -1,0 +1,172 @@
+#include "sampling.h"
+#include <cmath>
+#include <gtest/gtest.h>
+#include <limits>
+#include <map>
+#include <random>
+
+using namespace m1rt;
+
+namespace {
+
+const std::vector<float> logits = {1.0f, 3.0f, -2.0f, 2.5f, 0.0f, 3.0f, -1.0f, 2.0f};
+
+SampledToken sampled(const SamplingRow &row, const std::vector<float> &from = logits) {
+  SampledToken token;
+  Status status = sampleOnHost(from.data(), uint32_t(from.size()), row, &token);
+  EXPECT_TRUE(status.ok()) << status.message();
+  return token;
+}
+
+// Chi-square of draws against the exact distribution; the bound is the 99.9 % quantile for 7 degrees of freedom.
+void expectDistribution(SamplingParameters parameters, const std::vector<double> &exact) {
+  const int draws = 40000;
+  std::vector<int> counts(exact.size(), 0);
+  SamplingRow row;
+  row.parameters = parameters;
+  for (int i = 0; i < draws; ++i) {
+    row.counter = uint64_t(i);
+    ++counts[size_t(sampled(row).token)];
+  }
+  double chi = 0;
+  for (size_t i = 0; i < exact.size(); ++i) {
+    if (exact[i] == 0)
+      EXPECT_EQ(counts[i], 0) << "token " << i;
+    else
+      chi += std::pow(counts[i] - exact[i] * draws, 2) / (exact[i] * draws);
+  }
+  EXPECT_LT(chi, 24.3);
+}
+
+std::vector<double> softmax(double temperature, const std::vector<int> &kept) {
+  std::vector<double> result(logits.size(), 0.0);
+  double sum = 0;
+  for (int i : kept)
+    sum += result[size_t(i)] = std::exp(logits[size_t(i)] / temperature);
+  for (double &value : result)
+    value /= sum;
+  return result;
+}
+
+// Temperature 0 takes the likeliest token, the lowest id among equals.
+TEST(Sampling, GreedyTakesFirstOfTheLikeliest) { EXPECT_EQ(sampled({}).token, 1); }
+
+// Draws follow softmax(logits / temperature).
+TEST(Sampling, TemperatureMatchesSoftmax) {
+  for (float temperature : {0.5f, 1.0f, 2.0f}) {
+    SamplingParameters parameters;
+    parameters.temperature = temperature;
+    parameters.seed = 11;
+    expectDistribution(parameters, softmax(temperature, {0, 1, 2, 3, 4, 5, 6, 7}));
+  }
+}
+
+// Top-k keeps the k likeliest, ties by id.
+TEST(Sampling, TopK) {
+  SamplingParameters parameters;
+  parameters.temperature = 1;
+  parameters.topK = 3;
+  expectDistribution(parameters, softmax(1, {1, 5, 3}));
+  parameters.topK = 1;
+  expectDistribution(parameters, softmax(1, {1}));
+}
+
+// Top-p keeps the smallest set that reaches the probability: 1 and 5 hold 0.58, with 3 it is 0.75.
+TEST(Sampling, TopP) {
+  SamplingParameters parameters;
+  parameters.temperature = 1;
+  parameters.topP = 0.55f;
+  expectDistribution(parameters, softmax(1, {1, 5}));
+  parameters.topP = 0.65f;
+  expectDistribution(parameters, softmax(1, {1, 5, 3}));
+  parameters.topP = 1e-6f;
+  expectDistribution(parameters, softmax(1, {1}));
+}
+
+// Min-p drops what is less likely than its share of the likeliest: e^-0.5 = 0.61 stays, e^-1 = 0.37 goes.
+TEST(Sampling, MinP) {
+  SamplingParameters parameters;
+  parameters.temperature = 1;
+  parameters.minP = 0.5f;
+  expectDistribution(parameters, softmax(1, {1, 5, 3}));
+}
+
+// Top-p looks at what top-k left: of {1, 5, 3}, the first two hold 0.77.
+TEST(Sampling, FiltersComposeInOrder) {
+  SamplingParameters parameters;
+  parameters.temperature = 1;
+  parameters.topK = 3;
+  parameters.topP = 0.7f;
+  expectDistribution(parameters, softmax(1, {1, 5}));
+}
+
+// The repetition penalty divides positive logits of seen tokens and multiplies negative ones.
+TEST(Sampling, RepetitionPenalty) {
+  const int32_t seen[] = {1, 5};
+  SamplingRow row;
+  row.parameters.repetitionPenalty = 1.5f;
+  row.seen = seen;
+  row.seenCount = 2;
+  EXPECT_EQ(sampled(row).token, 3);
+  const std::vector<float> negative = {-1.0f, -1.2f};
+  const int32_t first[] = {0};
+  row.seen = first;
+  row.seenCount = 1;
+  EXPECT_EQ(sampled(row, negative).token, 1);
+}
+
+// Log probabilities are those of softmax(logits), whatever the temperature, with the likeliest tokens in order.
+TEST(Sampling, Logprobs) {
+  SamplingRow row;
+  row.parameters.temperature = 3;
+  row.parameters.topLogprobs = 3;
+  row.wantLogprob = true;
+  SampledToken token = sampled(row);
+  std::vector<double> exact = softmax(1, {0, 1, 2, 3, 4, 5, 6, 7});
+  EXPECT_NEAR(token.logprob, std::log(exact[size_t(token.token)]), 1e-6);
+  ASSERT_EQ(token.top.size(), 3u);
+  EXPECT_EQ(token.top[0].token, 1);
+  EXPECT_EQ(token.top[1].token, 5);
+  EXPECT_EQ(token.top[2].token, 3);
+  EXPECT_NEAR(token.top[2].logprob, std::log(exact[3]), 1e-6);
+}
+
+// On a large vocabulary top-p keeps exactly the tokens that sorting everything would keep.
+TEST(Sampling, TopPOfLargeVocabulary) {
+  std::mt19937 random(5);
+  std::normal_distribution<float> normal;
+  std::vector<float> large(5000);
+  for (float &value : large)
+    value = normal(random);
+  std::vector<size_t> order(large.size());
+  for (size_t i = 0; i < order.size(); ++i)
+    order[i] = i;
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return large[a] > large[b]; });
+  double sum = 0, reached = 0;
+  for (float value : large)
+    sum += std::exp(double(value));
+  std::map<int32_t, bool> kept;
+  for (size_t i = 0; reached < 0.3 * sum; ++i) {
+    kept[int32_t(order[i])] = true;
+    reached += std::exp(double(large[order[i]]));
+  }
+  SamplingRow row;
+  row.parameters.temperature = 1;
+  row.parameters.topP = 0.3f;
+  std::map<int32_t, bool> drawn;
+  for (row.counter = 0; row.counter < 3000; ++row.counter)
+    drawn[sampled(row, large).token] = true;
+  for (auto [token, yes] : drawn)
+    EXPECT_TRUE(kept.count(token)) << token;
+  EXPECT_GT(drawn.size(), kept.size() / 2);
+}
+
+// NaN logits are an error, not a token.
+TEST(Sampling, RefusesNaN) {
+  std::vector<float> bad = logits;
+  bad[3] = std::numeric_limits<float>::quiet_NaN();
+  SampledToken token;
+  EXPECT_EQ(sampleOnHost(bad.data(), uint32_t(bad.size()), {}, &token).code(), StatusCode::deviceError);
+}
+
+} // namespace

@@ -1,0 +1,100 @@
+/* The C API as a C program uses it: c_api_test ARTIFACT. Compiled as C11 against m1/runtime.h and the shared library alone. */
+#include "m1/runtime.h"
+#include <stdio.h>
+#include <string.h>
+
+static int failures = 0;
+
+#define CHECK(condition)                                                                                               \
+  do {                                                                                                                 \
+    if (!(condition)) {                                                                                                \
+      printf("line %d: failed: %s\n", __LINE__, #condition);                                                           \
+      ++failures;                                                                                                      \
+    }                                                                                                                  \
+  } while (0)
+
+/* Whether the call succeeded; prints the message of a failure. */
+static int ok(m1_status *status) {
+  if (!status)
+    return 1;
+  printf("status %d: %s\n", (int)m1_status_get_code(status), m1_status_message(status));
+  m1_status_destroy(status);
+  return 0;
+}
+
+static m1_status_code code(m1_status *status) {
+  m1_status_code result = m1_status_get_code(status);
+  CHECK(result == M1_STATUS_OK || strlen(m1_status_message(status)) > 0);
+  m1_status_destroy(status);
+  return result;
+}
+
+int main(int argc, char **argv) {
+  m1_model *model = NULL;
+  CHECK(argc == 2);
+  CHECK(code(m1_model_load("absent.m1a", NULL, &model)) == M1_STATUS_NOT_FOUND);
+  CHECK(code(m1_model_load(NULL, NULL, &model)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(model == NULL);
+  m1_model_destroy(NULL);
+  m1_session_destroy(NULL);
+  m1_status_destroy(NULL);
+  CHECK(strlen(m1_runtime_version()) > 0);
+
+  m1_model_options options;
+  m1_model_options_init(&options);
+  options.threads = 2;
+  if (!ok(m1_model_load(argv[1], &options, &model)))
+    return 1;
+  m1_model_info info;
+  m1_model_get_info(model, &info);
+  CHECK(strcmp(info.architecture, "toy") == 0);
+  CHECK(info.vocab_size == 97 && info.page_size == 8 && info.max_positions == 200);
+  CHECK(info.eos_count == 1 && info.eos_ids[0] == 96);
+  CHECK(info.slot_bytes == 48 && info.page_bytes == 384);
+
+  m1_session_options session_options;
+  m1_session_options_init(&session_options);
+  session_options.max_sequences = 3;
+  session_options.max_tokens_per_step = 16;
+  m1_session *session = NULL;
+  CHECK(ok(m1_session_create(model, &session_options, &session)));
+
+  /* Two sequences in one step; then the first is forked, and both continue alike. */
+  m1_sequence a, b, c;
+  CHECK(ok(m1_sequence_create(session, &a)));
+  CHECK(ok(m1_sequence_create(session, &b)));
+  const int32_t first[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, second[] = {11, 12};
+  const m1_step_entry prompts[] = {{a, first, 10, 1}, {b, second, 2, 1}};
+  int32_t next[3];
+  static float logits[3 * 97];
+  CHECK(ok(m1_session_step(session, prompts, 2, next, logits)));
+  CHECK(logits[next[0]] >= logits[0] && logits[97 + next[1]] >= logits[97]);
+  CHECK(ok(m1_sequence_fork(session, a, &c)));
+  m1_sequence d;
+  CHECK(code(m1_sequence_create(session, &d)) == M1_STATUS_OUT_OF_MEMORY);
+  const int32_t token = next[0];
+  const m1_step_entry step[] = {{a, &token, 1, 1}, {c, &token, 1, 1}, {b, &next[1], 1, 1}};
+  CHECK(ok(m1_session_step(session, step, 3, next, logits)));
+  CHECK(next[0] == next[1]);
+  CHECK(memcmp(logits, logits + 97, 97 * sizeof(float)) == 0);
+  uint32_t length = 0;
+  CHECK(ok(m1_sequence_get_length(session, c, &length)) && length == 11);
+
+  const int32_t bad = 97;
+  const m1_step_entry wrong = {a, &bad, 1, 0};
+  CHECK(code(m1_session_step(session, &wrong, 1, NULL, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+
+  m1_session_usage usage;
+  m1_session_get_usage(session, &usage);
+  CHECK(usage.sequences == 3 && usage.max_sequences == 3);
+  CHECK(usage.kv_pages_used == 4); /* a and c share their first page */
+  CHECK(ok(m1_sequence_destroy(session, c)));
+  CHECK(code(m1_sequence_destroy(session, c)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(ok(m1_sequence_reset(session, a)));
+  m1_session_get_usage(session, &usage);
+  CHECK(usage.sequences == 2 && usage.kv_pages_used == 1);
+  m1_session_destroy(session);
+  m1_model_destroy(model);
+  printf("%d failures\n", failures);
+  return failures != 0;
+}

@@ -1,0 +1,183 @@
+#!/usr/bin/env python3
+"""What m1-run and m1-dump answer to good and bad requests: tools_test.py BIN_DIR TOY_ARTIFACT_PROGRAM.
+
+Every case names one mistake; it must end with one message that names the fault, exit code other than 0, no output file and no crash."""
+import json
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BIN, TOY = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+
+
+def call(*arguments, **options):
+    return subprocess.run(list(arguments), capture_output=True, text=True, **options)
+
+
+class Tools(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.art = self.path("toy.m1a")
+        self.assertEqual(call(TOY, self.art).returncode, 0)
+
+    def tearDown(self):
+        self.directory.cleanup()
+
+    def path(self, name):
+        return os.path.join(self.directory.name, name)
+
+    def ids(self, text, name="ids.txt"):
+        with open(self.path(name), "w") as file:
+            file.write(text)
+        return self.path(name)
+
+    def run_tool(self, *arguments, **options):
+        return call(os.path.join(BIN, "m1-run"), *arguments, **options)
+
+    def fails(self, result, *expected):
+        self.assertGreater(result.returncode, 0, result)  # negative: killed by a signal
+        for text in expected:
+            self.assertIn(text, result.stderr + result.stdout)
+        self.assertEqual(result.stderr.count("error:"), 1, result.stderr)
+
+    def test_generates(self):
+        """Tokens come out separated by blanks, the dump holds what was asked for, chunks and threads change nothing."""
+        out = self.path("out.safetensors")
+        ids = self.ids("1 2 3\n4 5")
+        result = self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "6", "--ignore-eos", "--dump-logits", out, "--stats")
+        self.assertEqual(result.returncode, 0, result)
+        self.assertIn("tokens/s", result.stderr)
+        tokens = [int(word) for word in result.stdout.split()]
+        self.assertEqual(len(tokens), 6)
+        with open(out, "rb") as file:
+            size = struct.unpack("<Q", file.read(8))[0]
+            header = json.loads(file.read(size))
+            data = file.read()
+        self.assertEqual(header["prefill_logits"]["shape"], [5, 97])
+        self.assertEqual(header["decode_logits"]["shape"], [6, 97])
+        begin, end = header["output_ids"]["data_offsets"]
+        self.assertEqual(list(struct.unpack("<6i", data[begin:end])), tokens)
+        self.assertEqual(header["decode_logits"]["data_offsets"][1], len(data))
+        again = self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "6", "--ignore-eos", "--prefill-chunk", "2", "--threads", "3")
+        self.assertEqual(again.stdout, result.stdout)
+        self.assertEqual(self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "9", "--max-new-tokens", "6", "--ignore-eos").stdout,
+                         result.stdout)  # the last one of a repeated option counts
+
+    def test_help_and_version(self):
+        """Both tools have help with an example, and a version."""
+        for tool in "m1-run", "m1-dump":
+            self.assertIn("Example:", call(os.path.join(BIN, tool), "--help").stdout)
+            self.assertRegex(call(os.path.join(BIN, tool), "--version").stdout, tool + r" \d+\.\d+\.\d+")
+
+    def test_missing_file(self):
+        """A missing artifact or id file is named."""
+        self.fails(self.run_tool("absent.m1a", "--input-ids", self.ids("1")), "absent.m1a", "No such file")
+        self.fails(self.run_tool(self.art, "--input-ids", "absent.txt"), "absent.txt", "No such file")
+        self.fails(call(os.path.join(BIN, "m1-dump"), "absent.m1a"), "absent.m1a", "No such file")
+
+    def test_damaged_artifact(self):
+        """Truncated and bit-flipped artifacts are refused by both tools."""
+        with open(self.art, "rb") as file:
+            whole = file.read()
+        broken = self.path("broken.m1a")
+        for size in 0, 10, 63, 4096, len(whole) // 2, len(whole) - 1:
+            with open(broken, "wb") as file:
+                file.write(whole[:size])
+            self.fails(self.run_tool(broken, "--input-ids", self.ids("1")), "broken.m1a")
+            self.fails(call(os.path.join(BIN, "m1-dump"), broken), "broken.m1a")
+        for at in 3, 20, 100, 5000, 17000:
+            damaged = bytearray(whole)
+            damaged[at] ^= 4
+            with open(broken, "wb") as file:
+                file.write(damaged)
+            self.fails(self.run_tool(broken, "--input-ids", self.ids("1")), "broken.m1a")
+
+    def test_newer_version(self):
+        """An artifact of a newer version says both versions."""
+        newer = self.path("newer.m1a")
+        call(TOY, newer, "newer")
+        self.fails(self.run_tool(newer, "--input-ids", self.ids("1")), "version 7 is newer than version 1")
+
+    def test_foreign_processor(self):
+        """Code for another processor names what is missing."""
+        foreign = self.path("foreign.m1a")
+        call(TOY, foreign, "foreign-cpu")
+        self.fails(self.run_tool(foreign, "--input-ids", self.ids("1")), "sapphirerapids", "no_such_feature")
+
+    def test_external_weights(self):
+        """External weights are found next to the artifact; when they are gone or changed in size, the file is named."""
+        art, weights = self.path("external.m1a"), self.path("weights.bin")
+        call(TOY, art, "external", weights)
+        expected = self.run_tool(self.art, "--input-ids", self.ids("7 8"), "--max-new-tokens", "4", "--ignore-eos").stdout
+        self.assertEqual(self.run_tool(art, "--input-ids", self.ids("7 8"), "--max-new-tokens", "4", "--ignore-eos", cwd="/").stdout, expected)
+        os.truncate(weights, 100)
+        self.fails(self.run_tool(art, "--input-ids", self.ids("1")), "weights.bin", "100 bytes")
+        os.remove(weights)
+        self.fails(self.run_tool(art, "--input-ids", self.ids("1")), "weights.bin")
+
+    def test_bad_ids(self):
+        """Ids out of range, no numbers and empty files are named."""
+        self.fails(self.run_tool(self.art, "--input-ids", self.ids("1 97")), "token 1 is 97")
+        self.fails(self.run_tool(self.art, "--input-ids", self.ids("-4")), "token 0 is -4")
+        self.fails(self.run_tool(self.art, "--input-ids", self.ids("1 two")), "token 1", "\"two\"")
+        self.fails(self.run_tool(self.art, "--input-ids", self.ids("99999999999999999999")), "not a token id")
+        self.fails(self.run_tool(self.art, "--input-ids", self.ids(" \n")), "holds no token ids")
+
+    def test_context_too_long(self):
+        """Prompt plus new tokens beyond the compiled context is refused before any work, and at the limit accepted."""
+        ids = self.ids("1 " * 150)
+        self.fails(self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "60"), "150 tokens", "at most 200")
+        self.assertEqual(self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "51", "--ignore-eos").returncode, 0)
+
+    def test_flags(self):
+        """Unknown flags and values are named."""
+        ids = self.ids("1")
+        for flags, text in [(["--frobnicate"], "--frobnicate"), (["--device", "tpu"], "tpu"), (["--max-new-tokens", "-1"], "--max-new-tokens"),
+                            (["--threads", "many"], "--threads"), (["--temperature", "hot"], "--temperature")]:
+            result = self.run_tool(self.art, "--input-ids", ids, *flags)
+            self.assertGreater(result.returncode, 0)
+            self.assertIn(text, result.stderr)
+
+    def test_unwritable_output(self):
+        """An output that cannot be written is named, and nothing is left behind, also when the disk is full."""
+        ids = self.ids("1 2")
+        target = os.path.join(self.directory.name, "nowhere", "out.safetensors")
+        self.fails(self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "2", "--dump-logits", target), "nowhere/out.safetensors")
+        ids = self.ids("1 " * 150)
+        before = sorted(os.listdir(self.directory.name))
+
+        def limit():  # enough for the code of the model, not for 200 rows of logits
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (40000, 40000))
+
+        out = self.path("out.safetensors")
+        self.fails(self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "50", "--dump-logits", out, preexec_fn=limit), "out.safetensors",
+                   "File too large")
+        self.assertEqual(sorted(os.listdir(self.directory.name)), before)
+        if os.path.exists("/dev/full"):
+            with open("/dev/full", "w") as full:
+                result = subprocess.run([os.path.join(BIN, "m1-dump"), self.art], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertGreater(result.returncode, 0)
+            self.assertIn("No space left", result.stderr)
+
+    def test_dump(self):
+        """m1-dump shows header, kernels with sizes, entry points and weights, and the same as JSON."""
+        dump = os.path.join(BIN, "m1-dump")
+        text = call(dump, self.art).stdout
+        for part in "version 1", "toy_attend", "entry point prefill: 7 commands", "table", "97x12xf32", "state:cache":
+            self.assertIn(part, text)
+        data = json.loads(call(dump, self.art, "--json").stdout)
+        self.assertEqual(data["header"]["version"], 1)
+        kernels = {kernel["symbol"]: kernel for kernel in data["targets"][0]["kernels"]}
+        self.assertGreater(kernels["toy_scan"]["bytes"], 16)
+        self.assertEqual([function["name"] for function in data["targets"][0]["functions"]], ["prefill", "decode"])
+        self.assertEqual(data["weight_bytes"], 2 * 97 * 12 * 4)
+        self.assertEqual(data["targets"][0]["functions"][0]["commands"][3]["operands"][0], "state:cache")
+
+
+unittest.main(argv=[sys.argv[0]], verbosity=1)
