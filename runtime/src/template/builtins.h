@@ -1,0 +1,27 @@
+// Filters, tests, methods and global functions of templates.
+#ifndef M1RT_TEMPLATE_BUILTINS_H
+#define M1RT_TEMPLATE_BUILTINS_H
+
+#include "template/value.h"
+
+namespace m1rt::jinja {
+
+bool isFilter(const std::string &name);
+bool isTest(const std::string &name);
+Value applyFilter(const std::string &name, const Value &value, const Arguments &arguments);
+bool applyTest(const std::string &name, const Value &value, const Arguments &arguments);
+
+// value.name and value[key] as Jinja resolves them: methods and keys; an undefined value when there is none.
+Value attributeOf(const Value &value, const std::string &name);
+Value itemOf(const Value &value, const Value &key);
+Value sliceOf(const Value &value, const Value &begin, const Value &end, const Value &step); // none: absent
+// The items that a loop over the value visits.
+List iterate(const Value &value);
+bool contains(const Value &container, const Value &item);
+
+// range, dict, namespace, raise_exception; an undefined value for other names.
+Value globalFunction(const std::string &name);
+
+} // namespace m1rt::jinja
+
+#endif

@@ -1,0 +1,554 @@
+// Filters and tests.
+#include "template/arguments.h"
+#include "template/builtins.h"
+#include "template/text.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+
+namespace m1rt::jinja {
+namespace {
+
+using Kind = Value::Kind;
+
+// `attribute` of map, sort, join and the like: "a.b.0".
+Value lookUp(const Value &value, const Value &path) {
+  if (path.isIntegral())
+    return itemOf(value, path);
+  Value v = value;
+  for (const std::string &part : splitBy(path.str(), ".", -1, false)) {
+    bool isIndex =
+        !part.empty() && part.find_first_not_of("0123456789") == std::string::npos && part.size() < 10;
+    v = itemOf(v, isIndex ? Value(static_cast<int64_t>(std::atoll(part.c_str()))) : Value(part));
+  }
+  return v;
+}
+
+const Value &requireDefined(const Value &v) {
+  if (v.is(Kind::undefined))
+    throw TemplateError(v.text.empty() ? "a value is undefined" : v.text);
+  return v;
+}
+
+int64_t lengthOf(const Value &v) {
+  switch (v.kind) {
+  case Kind::undefined:
+    return 0;
+  case Kind::string:
+    return static_cast<int64_t>(length(v.text));
+  case Kind::list:
+  case Kind::tuple:
+    return static_cast<int64_t>(v.items->size());
+  case Kind::dict:
+    return static_cast<int64_t>(v.mapping->items().size());
+  default:
+    throw TemplateError(std::string("a value of type ") + v.typeName() + " has no length");
+  }
+}
+
+Value foldCase(const Value &v, bool caseSensitive) {
+  return !caseSensitive && v.is(Kind::string) ? Value(lower(v.text)) : v;
+}
+
+Value lengthFilter(const Value &v, const Arguments &a) {
+  Bound b("length", a, {});
+  return lengthOf(v);
+}
+
+Value trimFilter(const Value &v, const Arguments &a) {
+  Bound b("trim", a, {"chars"});
+  return b.has(0) ? strip(v.str(), Side::both, b.string(0)) : strip(v.str(), Side::both);
+}
+
+Value tojsonFilter(const Value &v, const Arguments &a) {
+  Bound b("tojson", a, {"ensure_ascii", "indent", "separators", "sort_keys"});
+  Value::JsonStyle style;
+  style.asciiOnly = b.truth(0, false);
+  style.indent = static_cast<int>(std::min<int64_t>(b.integer(1, -1), 100));
+  if (style.indent >= 0)
+    style.itemSeparator = ",";
+  if (b.has(2)) {
+    List parts = iterate(b[2]);
+    if (parts.size() != 2)
+      throw TemplateError("tojson: separators must be two strings");
+    style.itemSeparator = parts[0].str();
+    style.keySeparator = parts[1].str();
+  }
+  style.sortKeys = b.truth(3, false);
+  return v.json(style);
+}
+
+Value defaultFilter(const Value &v, const Arguments &a) {
+  Bound b("default", a, {"default_value", "boolean"});
+  bool use = v.is(Kind::undefined) || (b.truth(1, false) && !v.truth());
+  if (!use)
+    return v;
+  return a.positional.empty() && (a.named.empty() || a.named[0].first != "default_value") ? Value("") : b[0];
+}
+
+Value joinFilter(const Value &v, const Arguments &a) {
+  Bound b("join", a, {"d", "attribute"});
+  std::string out, separator = b.has(0) ? b[0].str() : "";
+  bool first = true;
+  for (const Value &item : iterate(v)) {
+    out += (first ? "" : separator) + (b.has(1) ? lookUp(item, b[1]) : item).str();
+    first = false;
+  }
+  return out;
+}
+
+Value replaceFilter(const Value &v, const Arguments &a) {
+  Bound b("replace", a, {"old", "new", "count"}, 2);
+  return replaceAll(v.str(), b[0].str(), b[1].str(), b.integer(2, -1));
+}
+
+template <std::string (*F)(const std::string &)> Value textFilter(const Value &v, const Arguments &a) {
+  Bound b("this filter", a, {});
+  return F(v.str());
+}
+
+std::string titleWords(const std::string &text) { // words begin after blanks and - ( { [ <
+  std::string out, word;
+  auto flush = [&] {
+    out += capitalize(word);
+    word.clear();
+  };
+  for (uint32_t c : codePoints(text)) {
+    if (isSpace(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<') {
+      flush();
+      appendCodePoint(c, out);
+    } else {
+      appendCodePoint(c, word);
+    }
+  }
+  flush();
+  return out;
+}
+
+std::string escapeHtml(const std::string &text) {
+  std::string out;
+  for (char c : text)
+    out += c == '&'    ? "&amp;"
+           : c == '<'  ? "&lt;"
+           : c == '>'  ? "&gt;"
+           : c == '"'  ? "&#34;"
+           : c == '\'' ? "&#39;"
+                       : std::string(1, c);
+  return out;
+}
+
+template <bool Last> Value endFilter(const Value &v, const Arguments &a) {
+  Bound b(Last ? "last" : "first", a, {});
+  List items = iterate(requireDefined(v));
+  if (items.empty())
+    return Value::undefined(std::string("the ") + (Last ? "last" : "first") +
+                            " item of an empty sequence is undefined");
+  return Last ? items.back() : items.front();
+}
+
+Value listFilter(const Value &v, const Arguments &a) {
+  Bound b("list", a, {});
+  return iterate(v);
+}
+
+Value stringFilter(const Value &v, const Arguments &a) {
+  Bound b("string", a, {});
+  return v.str();
+}
+
+Value safeFilter(const Value &v, const Arguments &a) {
+  Bound b("safe", a, {});
+  return v.str();
+}
+
+bool parseReal(const std::string &text, double &out) {
+  std::string t = strip(text, Side::both);
+  char *end = nullptr;
+  out = std::strtod(t.c_str(), &end);
+  return !t.empty() && *end == '\0' && t.find_first_of("xXpP") == std::string::npos;
+}
+
+Value intFilter(const Value &v, const Arguments &a) {
+  Bound b("int", a, {"default", "base"});
+  if (b.integer(1, 10) != 10)
+    throw TemplateError("int: other bases than ten are not supported");
+  Value absent = b.has(0) ? b[0] : Value(0);
+  double real = 0;
+  if (v.isIntegral())
+    return v.number;
+  if (v.is(Kind::real))
+    real = v.floating;
+  else if (v.is(Kind::string)) {
+    std::string t = strip(v.text, Side::both);
+    size_t sign = !t.empty() && (t[0] == '-' || t[0] == '+');
+    if (t.size() > sign && t.size() - sign <= 18 &&
+        t.find_first_not_of("0123456789", sign) == std::string::npos)
+      return static_cast<int64_t>(std::atoll(t.c_str()));
+    if (!parseReal(v.text, real))
+      return absent;
+  } else {
+    return absent;
+  }
+  if (!(std::fabs(real) < 9e18))
+    return absent;
+  return static_cast<int64_t>(real);
+}
+
+Value floatFilter(const Value &v, const Arguments &a) {
+  Bound b("float", a, {"default"});
+  double real = 0;
+  if (v.isNumber())
+    return v.asDouble();
+  if (v.is(Kind::string) && parseReal(v.text, real))
+    return real;
+  return b.has(0) ? b[0] : Value(0.0);
+}
+
+Value absFilter(const Value &v, const Arguments &a) {
+  Bound b("abs", a, {});
+  if (!requireDefined(v).isNumber())
+    throw TemplateError(std::string("abs: expected a number, got ") + v.typeName());
+  return v.is(Kind::real) ? Value(std::fabs(v.floating)) : Value(v.number < 0 ? -v.number : v.number);
+}
+
+Value roundFilter(const Value &v, const Arguments &a) {
+  Bound b("round", a, {"precision", "method"});
+  if (!requireDefined(v).isNumber())
+    throw TemplateError(std::string("round: expected a number, got ") + v.typeName());
+  std::string method = b.string(1, "common");
+  double scale = std::pow(10.0, static_cast<double>(b.integer(0, 0))), x = v.asDouble();
+  if (method == "common" && v.isIntegral())
+    return v.number;
+  if (method == "common") { // Python rounds halves of the exact decimal value to even
+    char text[400];
+    int64_t digits = b.integer(0, 0);
+    if (digits >= 0 && digits < 40) {
+      snprintf(text, sizeof text, "%.*f", static_cast<int>(digits), x);
+      return std::strtod(text, nullptr);
+    }
+    return std::nearbyint(x * scale) / scale;
+  }
+  if (method == "ceil")
+    return std::ceil(x * scale) / scale;
+  if (method == "floor")
+    return std::floor(x * scale) / scale;
+  throw TemplateError("round: method '" + method + "' is not known");
+}
+
+Value itemsFilter(const Value &v, const Arguments &a) {
+  Bound b("items", a, {});
+  if (v.is(Kind::undefined))
+    return List();
+  if (!v.is(Kind::dict))
+    throw TemplateError(std::string("items: expected a dict, got ") + v.typeName());
+  List out;
+  for (const auto &[key, value] : v.mapping->items())
+    out.push_back(Value::tuple({key, value}));
+  return out;
+}
+
+Value dictsortFilter(const Value &v, const Arguments &a) {
+  Bound b("dictsort", a, {"case_sensitive", "by", "reverse"});
+  if (!requireDefined(v).is(Kind::dict))
+    throw TemplateError(std::string("dictsort: expected a dict, got ") + v.typeName());
+  bool sensitive = b.truth(0, false), byValue = b.string(1, "key") == "value", reverse = b.truth(2, false);
+  auto entries = v.mapping->items();
+  std::vector<std::pair<Value, size_t>> keys;
+  for (size_t i = 0; i < entries.size(); ++i)
+    keys.emplace_back(foldCase(byValue ? entries[i].second : entries[i].first, sensitive), i);
+  std::sort(keys.begin(), keys.end(), [&](const auto &x, const auto &y) {
+    int c = compare(x.first, y.first, "<");
+    return c ? (reverse ? c > 0 : c < 0) : x.second < y.second;
+  });
+  List out;
+  for (const auto &key : keys)
+    out.push_back(Value::tuple({entries[key.second].first, entries[key.second].second}));
+  return out;
+}
+
+// map('name'), map(attribute='x', default=…)
+Value mapFilter(const Value &v, const Arguments &a) {
+  List out;
+  if (a.positional.empty()) {
+    Bound b("map", a, {"attribute", "default"}, 1);
+    for (const Value &item : iterate(v)) {
+      Value found = lookUp(item, b[0]);
+      out.push_back(found.is(Kind::undefined) && b.has(1) ? b[1] : found);
+    }
+    return out;
+  }
+  std::string name = a.positional[0].str();
+  if (!isFilter(name))
+    throw TemplateError("map: filter '" + name + "' is not supported");
+  Arguments rest{{a.positional.begin() + 1, a.positional.end()}, a.named};
+  for (const Value &item : iterate(v))
+    out.push_back(applyFilter(name, item, rest));
+  return out;
+}
+
+template <bool ByAttribute, bool Keep> Value selectFilter(const Value &v, const Arguments &a) {
+  size_t used = ByAttribute ? 1 : 0;
+  if (a.positional.size() < used)
+    throw TemplateError("selectattr and rejectattr need an attribute");
+  bool hasTest = a.positional.size() > used;
+  std::string name = hasTest ? a.positional[used].str() : "";
+  if (hasTest && !isTest(name))
+    throw TemplateError("test '" + name + "' is not supported");
+  Arguments rest;
+  if (hasTest)
+    rest.positional.assign(a.positional.begin() + used + 1, a.positional.end());
+  List out;
+  for (const Value &item : iterate(v)) {
+    Value subject = ByAttribute ? lookUp(item, a.positional[0]) : item;
+    bool passes = hasTest ? applyTest(name, subject, rest) : subject.truth();
+    if (passes == Keep)
+      out.push_back(item);
+  }
+  return out;
+}
+
+Value sortFilter(const Value &v, const Arguments &a) {
+  Bound b("sort", a, {"reverse", "case_sensitive", "attribute"});
+  List items = iterate(v);
+  bool reverse = b.truth(0, false), sensitive = b.truth(1, false);
+  std::vector<std::pair<Value, size_t>> keys;
+  for (size_t i = 0; i < items.size(); ++i)
+    keys.emplace_back(foldCase(b.has(2) ? lookUp(items[i], b[2]) : items[i], sensitive), i);
+  std::sort(keys.begin(), keys.end(), [&](const auto &x, const auto &y) {
+    int c = compare(x.first, y.first, "<");
+    return c ? (reverse ? c > 0 : c < 0) : x.second < y.second;
+  });
+  List out;
+  for (const auto &key : keys)
+    out.push_back(items[key.second]);
+  return out;
+}
+
+Value uniqueFilter(const Value &v, const Arguments &a) {
+  Bound b("unique", a, {"case_sensitive", "attribute"});
+  List out, seen;
+  for (const Value &item : iterate(v)) {
+    Value key = foldCase(b.has(1) ? lookUp(item, b[1]) : item, b.truth(0, false));
+    if (std::none_of(seen.begin(), seen.end(), [&](const Value &s) { return equal(s, key); })) {
+      seen.push_back(key);
+      out.push_back(item);
+    }
+  }
+  return out;
+}
+
+Value reverseFilter(const Value &v, const Arguments &a) {
+  Bound b("reverse", a, {});
+  if (v.is(Kind::string)) {
+    std::vector<uint32_t> chars = codePoints(v.text);
+    std::reverse(chars.begin(), chars.end());
+    return fromCodePoints(chars);
+  }
+  List items = iterate(v);
+  std::reverse(items.begin(), items.end());
+  return items;
+}
+
+template <int Sign> Value extremeFilter(const Value &v, const Arguments &a) {
+  Bound b(Sign < 0 ? "min" : "max", a, {"case_sensitive", "attribute"});
+  Value best = Value::undefined("no item of an empty sequence"), bestKey;
+  for (const Value &item : iterate(v)) {
+    Value key = foldCase(b.has(1) ? lookUp(item, b[1]) : item, b.truth(0, false));
+    if (best.is(Kind::undefined) || compare(key, bestKey, "<") * Sign > 0) {
+      best = item;
+      bestKey = key;
+    }
+  }
+  return best;
+}
+
+Value sumFilter(const Value &v, const Arguments &a) {
+  Bound b("sum", a, {"attribute", "start"});
+  Value total = b.has(1) ? b[1] : Value(0);
+  for (const Value &item : iterate(v)) {
+    Value x = b.has(0) ? lookUp(item, b[0]) : item;
+    if (!x.isNumber() || !total.isNumber())
+      throw TemplateError(std::string("sum: expected numbers, found ") + x.typeName());
+    total = total.isIntegral() && x.isIntegral() ? Value(total.number + x.number)
+                                                 : Value(total.asDouble() + x.asDouble());
+  }
+  return total;
+}
+
+Value indentFilter(const Value &v, const Arguments &a) {
+  Bound b("indent", a, {"width", "first", "blank"});
+  std::string by = b.has(0) && b[0].is(Kind::string)
+                       ? b[0].text
+                       : std::string(static_cast<size_t>(std::clamp<int64_t>(b.integer(0, 4), 0, 1000)), ' ');
+  bool blank = b.truth(2, false), first = true;
+  std::string out, text = v.str();
+  if (b.truth(1, false))
+    out += by;
+  // Jinja appends a newline so that a final one is not lost.
+  for (const std::string &line : splitLines(text + "\n", false)) {
+    if (!first)
+      out += "\n" + (blank || !line.empty() ? by : std::string());
+    out += line;
+    first = false;
+  }
+  return out;
+}
+
+Value wordcountFilter(const Value &v, const Arguments &a) {
+  Bound b("wordcount", a, {});
+  int64_t words = 0;
+  bool inWord = false;
+  for (uint32_t c : codePoints(v.str())) {
+    bool word = isAlphabetic(c) || isDigit(c) || c == '_';
+    words += word && !inWord;
+    inWord = word;
+  }
+  return words;
+}
+
+using Filter = Value (*)(const Value &, const Arguments &);
+const std::map<std::string, Filter> &filterTable() {
+  static const std::map<std::string, Filter> table = {
+      {"abs", absFilter},
+      {"capitalize", textFilter<capitalize>},
+      {"count", lengthFilter},
+      {"d", defaultFilter},
+      {"default", defaultFilter},
+      {"dictsort", dictsortFilter},
+      {"e", textFilter<escapeHtml>},
+      {"escape", textFilter<escapeHtml>},
+      {"first", endFilter<false>},
+      {"float", floatFilter},
+      {"indent", indentFilter},
+      {"int", intFilter},
+      {"items", itemsFilter},
+      {"join", joinFilter},
+      {"last", endFilter<true>},
+      {"length", lengthFilter},
+      {"list", listFilter},
+      {"lower", textFilter<lower>},
+      {"map", mapFilter},
+      {"max", extremeFilter<1>},
+      {"min", extremeFilter<-1>},
+      {"reject", selectFilter<false, false>},
+      {"rejectattr", selectFilter<true, false>},
+      {"replace", replaceFilter},
+      {"reverse", reverseFilter},
+      {"round", roundFilter},
+      {"safe", safeFilter},
+      {"select", selectFilter<false, true>},
+      {"selectattr", selectFilter<true, true>},
+      {"sort", sortFilter},
+      {"string", stringFilter},
+      {"sum", sumFilter},
+      {"title", textFilter<titleWords>},
+      {"tojson", tojsonFilter},
+      {"trim", trimFilter},
+      {"unique", uniqueFilter},
+      {"upper", textFilter<upper>},
+      {"wordcount", wordcountFilter},
+  };
+  return table;
+}
+
+// Tests: `argument` is null when there is none.
+using Test = bool (*)(const Value &, const Value *argument);
+
+template <bool (*F)(uint32_t), bool (*Other)(uint32_t)> bool caseTest(const Value &v, const Value *) {
+  std::vector<uint32_t> chars = codePoints(v.str());
+  return std::any_of(chars.begin(), chars.end(), F) && std::none_of(chars.begin(), chars.end(), Other);
+}
+
+int64_t integerOf(const Value &v, const char *test) {
+  if (!requireDefined(v).isIntegral())
+    throw TemplateError(std::string("test '") + test + "' needs an int, got " + v.typeName());
+  return v.number;
+}
+
+bool divisible(const Value &v, const Value *by) {
+  int64_t divisor = integerOf(*by, "divisibleby");
+  if (divisor == 0)
+    throw TemplateError("division by zero");
+  return integerOf(v, "divisibleby") % divisor == 0;
+}
+
+struct TestEntry {
+  Test test;
+  bool takesArgument;
+};
+
+const std::map<std::string, TestEntry> &testTable() {
+#define M1_TEST(expression)                                                                                  \
+  [](const Value &v, const Value *argument) -> bool {                                                        \
+    (void)argument;                                                                                          \
+    (void)v;                                                                                                 \
+    return expression;                                                                                       \
+  }
+  static const TestEntry eq{M1_TEST(equal(v, *argument)), true}, ne{M1_TEST(!equal(v, *argument)), true},
+      lt{M1_TEST(compare(v, *argument, "<") < 0), true}, le{M1_TEST(compare(v, *argument, "<=") <= 0), true},
+      gt{M1_TEST(compare(v, *argument, ">") > 0), true}, ge{M1_TEST(compare(v, *argument, ">=") >= 0), true};
+  static const std::map<std::string, TestEntry> table = {
+      {"defined", {M1_TEST(!v.is(Kind::undefined)), false}},
+      {"undefined", {M1_TEST(v.is(Kind::undefined)), false}},
+      {"none", {M1_TEST(v.is(Kind::none)), false}},
+      {"boolean", {M1_TEST(v.is(Kind::boolean)), false}},
+      {"true", {M1_TEST(v.is(Kind::boolean) && v.number), false}},
+      {"false", {M1_TEST(v.is(Kind::boolean) && !v.number), false}},
+      {"integer", {M1_TEST(v.is(Kind::integer)), false}},
+      {"float", {M1_TEST(v.is(Kind::real)), false}},
+      {"number", {M1_TEST(v.isNumber()), false}},
+      {"string", {M1_TEST(v.is(Kind::string)), false}},
+      {"mapping", {M1_TEST(v.is(Kind::dict)), false}},
+      {"iterable",
+       {M1_TEST(v.isSequence() || v.is(Kind::string) || v.is(Kind::dict) || v.is(Kind::undefined)), false}},
+      {"sequence",
+       {M1_TEST(v.isSequence() || v.is(Kind::string) || v.is(Kind::dict) || v.is(Kind::undefined)), false}},
+      {"callable", {M1_TEST(v.is(Kind::function)), false}},
+      {"odd", {M1_TEST(integerOf(v, "odd") % 2 != 0), false}},
+      {"even", {M1_TEST(integerOf(v, "even") % 2 == 0), false}},
+      {"upper", {caseTest<isUpper, isLower>, false}},
+      {"lower", {caseTest<isLower, isUpper>, false}},
+      {"filter", {M1_TEST(v.is(Kind::string) && isFilter(v.text)), false}},
+      {"test", {M1_TEST(v.is(Kind::string) && isTest(v.text)), false}},
+      {"divisibleby", {divisible, true}},
+      {"in", {M1_TEST(contains(*argument, v)), true}},
+      {"eq", eq},
+      {"equalto", eq},
+      {"==", eq},
+      {"ne", ne},
+      {"!=", ne},
+      {"lt", lt},
+      {"lessthan", lt},
+      {"<", lt},
+      {"le", le},
+      {"<=", le},
+      {"gt", gt},
+      {"greaterthan", gt},
+      {">", gt},
+      {"ge", ge},
+      {">=", ge},
+  };
+#undef M1_TEST
+  return table;
+}
+
+} // namespace
+
+bool isFilter(const std::string &name) { return filterTable().count(name) != 0; }
+bool isTest(const std::string &name) { return testTable().count(name) != 0; }
+
+Value applyFilter(const std::string &name, const Value &value, const Arguments &arguments) {
+  return filterTable().at(name)(value, arguments);
+}
+
+bool applyTest(const std::string &name, const Value &value, const Arguments &arguments) {
+  const TestEntry &entry = testTable().at(name);
+  size_t expected = entry.takesArgument ? 1 : 0;
+  if (arguments.positional.size() != expected || !arguments.named.empty())
+    throw TemplateError("test '" + name + "' takes " + std::to_string(expected) + " arguments");
+  return entry.test(value, expected ? &arguments.positional[0] : nullptr);
+}
+
+} // namespace m1rt::jinja

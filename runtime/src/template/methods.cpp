@@ -1,0 +1,406 @@
+// Attributes, methods, items and slices of values, and the global functions.
+#include "template/arguments.h"
+#include "template/builtins.h"
+#include "template/text.h"
+
+#include <algorithm>
+#include <set>
+
+namespace m1rt::jinja {
+namespace {
+
+using Kind = Value::Kind;
+
+Value strings(const std::vector<std::string> &parts) { return List(parts.begin(), parts.end()); }
+
+const std::set<std::string> kStringMethods = {
+    "strip",    "lstrip",  "rstrip",       "split",        "rsplit",     "splitlines", "startswith",
+    "endswith", "upper",   "lower",        "title",        "capitalize", "replace",    "find",
+    "rfind",    "count",   "join",         "isdigit",      "isalpha",    "isspace",    "isupper",
+    "islower",  "isalnum", "removeprefix", "removesuffix", "format",     "zfill",      "index"};
+const std::set<std::string> kOtherStringMethods = {
+    "center",    "encode",      "expandtabs", "format_map", "isascii",   "isdecimal", "isidentifier",
+    "isnumeric", "isprintable", "istitle",    "ljust",      "maketrans", "partition", "rindex",
+    "rjust",     "rpartition",  "swapcase",   "translate",  "casefold"};
+
+bool hasAffix(const std::string &text, const Value &affix, bool atStart) {
+  if (affix.is(Kind::tuple))
+    return std::any_of(affix.items->begin(), affix.items->end(),
+                       [&](const Value &v) { return hasAffix(text, v, atStart); });
+  if (!affix.is(Kind::string))
+    throw TemplateError(std::string(atStart ? "startswith" : "endswith") +
+                        " needs a str or a tuple of str, got " + affix.typeName());
+  const std::string &a = affix.text;
+  return text.size() >= a.size() && text.compare(atStart ? 0 : text.size() - a.size(), a.size(), a) == 0;
+}
+
+std::string titleCase(const std::string &text) {
+  std::string out;
+  bool inWord = false;
+  for (uint32_t c : codePoints(text)) {
+    std::string one = fromCodePoints({c});
+    out += inWord ? lower(one) : upper(one);
+    inWord = isAlphabetic(c);
+  }
+  return out;
+}
+
+// str.format for {}, {0} and {name}; format specifications are refused.
+std::string format(const std::string &text, const Arguments &arguments) {
+  std::string out;
+  size_t automatic = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if ((text[i] == '{' || text[i] == '}') && i + 1 < text.size() && text[i + 1] == text[i]) {
+      out += text[i++];
+      continue;
+    }
+    if (text[i] == '}')
+      throw TemplateError("format: single '}' in the format string");
+    if (text[i] != '{') {
+      out += text[i];
+      continue;
+    }
+    size_t close = text.find('}', i);
+    if (close == std::string::npos)
+      throw TemplateError("format: single '{' in the format string");
+    std::string name = text.substr(i + 1, close - i - 1);
+    if (name.find_first_of(":!.[") != std::string::npos)
+      throw TemplateError("format: field '{" + name + "}' is not supported");
+    const Value *value = nullptr;
+    if (name.empty() || name.find_first_not_of("0123456789") == std::string::npos) {
+      size_t index = name.empty() ? automatic++ : std::stoul(name.substr(0, 6));
+      if (index < arguments.positional.size())
+        value = &arguments.positional[index];
+    } else {
+      for (const auto &[key, v] : arguments.named)
+        if (key == name)
+          value = &v;
+    }
+    if (!value)
+      throw TemplateError("format: no argument for the field '{" + name + "}'");
+    out += value->str();
+    i = close;
+  }
+  return out;
+}
+
+Value callString(const std::string &s, const std::string &name, const Arguments &args) {
+  auto all = [&](auto test) {
+    std::vector<uint32_t> chars = codePoints(s);
+    return Value(!chars.empty() && std::all_of(chars.begin(), chars.end(), test));
+  };
+  if (name == "strip" || name == "lstrip" || name == "rstrip") {
+    Bound b(name, args, {"chars"});
+    Side side = name == "strip" ? Side::both : name == "lstrip" ? Side::left : Side::right;
+    return b.has(0) ? strip(s, side, b.string(0)) : strip(s, side);
+  }
+  if (name == "split" || name == "rsplit") {
+    Bound b(name, args, {"sep", "maxsplit"});
+    int64_t limit = b.integer(1, -1);
+    if (!b.has(0))
+      return strings(splitWhite(s, limit, name == "rsplit"));
+    if (b.string(0).empty())
+      throw TemplateError(name + ": empty separator");
+    return strings(splitBy(s, b.string(0), limit, name == "rsplit"));
+  }
+  if (name == "splitlines")
+    return strings(splitLines(s, Bound(name, args, {"keepends"}).truth(0, false)));
+  if (name == "startswith" || name == "endswith")
+    return hasAffix(s, Bound(name, args, {"affix"}, 1)[0], name == "startswith");
+  if (name == "replace") {
+    Bound b(name, args, {"old", "new", "count"}, 2);
+    return replaceAll(s, b.string(0), b.string(1), b.integer(2, -1));
+  }
+  if (name == "find" || name == "rfind" || name == "index") {
+    Bound b(name, args, {"sub"}, 1);
+    size_t found = name == "rfind" ? s.rfind(b.string(0)) : s.find(b.string(0));
+    if (found == std::string::npos && name == "index")
+      throw TemplateError("index: substring not found");
+    return found == std::string::npos ? Value(-1) : Value(static_cast<int64_t>(length(s.substr(0, found))));
+  }
+  if (name == "count") {
+    std::string part = Bound(name, args, {"sub"}, 1).string(0);
+    if (part.empty())
+      return Value(static_cast<int64_t>(length(s) + 1));
+    int64_t n = 0;
+    for (size_t at = 0; (at = s.find(part, at)) != std::string::npos; at += part.size())
+      ++n;
+    return n;
+  }
+  if (name == "join") {
+    std::string out;
+    bool first = true;
+    Bound b(name, args, {"iterable"}, 1);
+    for (const Value &v : iterate(b[0])) {
+      if (!v.is(Kind::string))
+        throw TemplateError(std::string("join: expected str, found ") + v.typeName());
+      out += (first ? "" : s) + v.text;
+      first = false;
+    }
+    return out;
+  }
+  if (name == "removeprefix" || name == "removesuffix") {
+    Bound b(name, args, {"affix"}, 1);
+    std::string affix = b.string(0);
+    bool atStart = name == "removeprefix";
+    if (!hasAffix(s, b[0], atStart))
+      return s;
+    return atStart ? s.substr(affix.size()) : s.substr(0, s.size() - affix.size());
+  }
+  if (name == "format")
+    return format(s, args);
+  if (name == "zfill") {
+    int64_t width = Bound(name, args, {"width"}, 1).integer(0, 0),
+            missing = width - static_cast<int64_t>(length(s));
+    if (missing <= 0)
+      return s;
+    if (missing > 1000000)
+      throw TemplateError("zfill: width " + std::to_string(width) + " is too large");
+    size_t sign = !s.empty() && (s[0] == '-' || s[0] == '+');
+    return s.substr(0, sign) + std::string(static_cast<size_t>(missing), '0') + s.substr(sign);
+  }
+  Bound none(name, args, {});
+  if (name == "upper")
+    return upper(s);
+  if (name == "lower")
+    return lower(s);
+  if (name == "title")
+    return titleCase(s);
+  if (name == "capitalize")
+    return capitalize(s);
+  if (name == "isdigit")
+    return all(isDigit);
+  if (name == "isalpha")
+    return all(isAlphabetic);
+  if (name == "isspace")
+    return all(isSpace);
+  if (name == "isalnum")
+    return all([](uint32_t c) { return isAlphabetic(c) || isDigit(c); });
+  std::vector<uint32_t> chars =
+      codePoints(s); // isupper, islower: no character of the other case and at least one of this
+  bool wantUpper = name == "isupper";
+  return std::any_of(chars.begin(), chars.end(), wantUpper ? isUpper : isLower) &&
+         std::none_of(chars.begin(), chars.end(), wantUpper ? isLower : isUpper);
+}
+
+Value callDict(const Value &dict, const std::string &name, const Arguments &args) {
+  if (name == "get") {
+    Bound b(name, args, {"key", "default"}, 1);
+    const Value *v = dict.mapping->find(b[0]);
+    return v ? *v : args.positional.size() > 1 || !args.named.empty() ? b[1] : Value(nullptr);
+  }
+  Bound none(name, args, {});
+  if (name == "copy")
+    return dict;
+  List out;
+  for (const auto &[key, value] : dict.mapping->items())
+    out.push_back(name == "items" ? Value::tuple({key, value}) : name == "keys" ? key : value);
+  return out;
+}
+
+Value callList(const Value &list, const std::string &name, const Arguments &args) {
+  Bound b(name, args, {"value"}, 1);
+  if (name == "count")
+    return static_cast<int64_t>(std::count_if(list.items->begin(), list.items->end(),
+                                              [&](const Value &v) { return equal(v, b[0]); }));
+  auto it =
+      std::find_if(list.items->begin(), list.items->end(), [&](const Value &v) { return equal(v, b[0]); });
+  if (it == list.items->end())
+    throw TemplateError("index: " + b[0].repr() + " is not in the list");
+  return static_cast<int64_t>(it - list.items->begin());
+}
+
+Value missing(const Value &value, const std::string &name) {
+  return Value::undefined("'" + std::string(value.typeName()) + " object' has no attribute '" + name + "'");
+}
+
+} // namespace
+
+Value attributeOf(const Value &value, const std::string &name) {
+  switch (value.kind) {
+  case Kind::undefined:
+    throw TemplateError(value.text.empty() ? "a value is undefined" : value.text);
+  case Kind::string:
+    if (kStringMethods.count(name))
+      return Value::function(name,
+                             [s = value.text, name](const Arguments &a) { return callString(s, name, a); });
+    if (kOtherStringMethods.count(name))
+      throw TemplateError("method '" + name + "' of str is not supported");
+    return missing(value, name);
+  case Kind::dict:
+    if (name == "items" || name == "keys" || name == "values" || name == "get" || name == "copy")
+      return Value::function(name, [value, name](const Arguments &a) { return callDict(value, name, a); });
+    for (const char *changing : {"update", "pop", "popitem", "setdefault", "clear"})
+      if (name == changing)
+        throw TemplateError("method '" + name +
+                            "' of dict is not allowed: templates cannot change their input");
+    if (const Value *v = value.mapping->find(name))
+      return *v;
+    return missing(value, name);
+  case Kind::nameSpace:
+    if (const Value *v = value.mapping->find(name))
+      return *v;
+    return missing(value, name);
+  case Kind::list:
+  case Kind::tuple:
+    if (name == "count" || name == "index")
+      return Value::function(name, [value, name](const Arguments &a) { return callList(value, name, a); });
+    for (const char *changing : {"append", "extend", "insert", "pop", "remove", "reverse", "sort", "clear"})
+      if (name == changing && value.is(Kind::list))
+        throw TemplateError("method '" + name +
+                            "' of list is not allowed: templates cannot change their input");
+    return missing(value, name);
+  default:
+    return missing(value, name);
+  }
+}
+
+Value itemOf(const Value &value, const Value &key) {
+  switch (value.kind) {
+  case Kind::undefined:
+    throw TemplateError(value.text.empty() ? "a value is undefined" : value.text);
+  case Kind::dict:
+  case Kind::nameSpace:
+    if (const Value *v = value.mapping->find(key))
+      return *v;
+    break;
+  case Kind::string:
+  case Kind::list:
+  case Kind::tuple:
+    if (key.isIntegral()) {
+      int64_t n = static_cast<int64_t>(value.is(Kind::string) ? length(value.text) : value.items->size());
+      int64_t i = key.number < 0 ? key.number + n : key.number;
+      if (i < 0 || i >= n)
+        return Value::undefined(std::string(value.typeName()) + " object has no element " +
+                                std::to_string(key.number));
+      return value.is(Kind::string) ? Value(fromCodePoints({codePoints(value.text)[i]})) : (*value.items)[i];
+    }
+    break;
+  default:
+    break;
+  }
+  if (key.is(Kind::string))
+    return attributeOf(value, key.text);
+  return Value::undefined(std::string(value.typeName()) + " object has no element " +
+                          (key.is(Kind::undefined) ? "undefined" : key.repr()));
+}
+
+Value sliceOf(const Value &value, const Value &begin, const Value &end, const Value &step) {
+  if (value.is(Kind::undefined))
+    throw TemplateError(value.text);
+  if (!value.is(Kind::string) && !value.isSequence())
+    throw TemplateError(std::string("a ") + value.typeName() + " cannot be sliced");
+  std::vector<uint32_t> chars;
+  if (value.is(Kind::string))
+    chars = codePoints(value.text);
+  int64_t n = static_cast<int64_t>(value.is(Kind::string) ? chars.size() : value.items->size());
+  auto number = [&](const Value &v, int64_t absent) {
+    if (v.is(Kind::none))
+      return absent;
+    if (!v.isIntegral())
+      throw TemplateError(std::string("slice indices must be int, got ") + v.typeName());
+    return v.number;
+  };
+  int64_t by = number(step, 1);
+  if (by == 0)
+    throw TemplateError("slice step cannot be zero");
+  auto clamp = [&](const Value &v, int64_t absent) {
+    if (v.is(Kind::none))
+      return absent;
+    int64_t i = number(v, 0);
+    if (i < 0)
+      i += n;
+    return by > 0 ? std::clamp<int64_t>(i, 0, n) : std::clamp<int64_t>(i, -1, n - 1);
+  };
+  int64_t from = clamp(begin, by > 0 ? 0 : n - 1), to = clamp(end, by > 0 ? n : -1);
+  List items;
+  std::vector<uint32_t> picked;
+  for (int64_t i = from; by > 0 ? i < to : i > to; i += by) {
+    if (value.is(Kind::string))
+      picked.push_back(chars[i]);
+    else
+      items.push_back((*value.items)[i]);
+    if ((by > 0 && i > n - by) || (by < 0 && i < -by)) // the next index would leave the range, or overflow
+      break;
+  }
+  if (value.is(Kind::string))
+    return fromCodePoints(picked);
+  return value.is(Kind::tuple) ? Value::tuple(items) : Value(items);
+}
+
+List iterate(const Value &value) {
+  List out;
+  switch (value.kind) {
+  case Kind::undefined:
+    return out;
+  case Kind::list:
+  case Kind::tuple:
+    return *value.items;
+  case Kind::dict:
+    for (const auto &entry : value.mapping->items())
+      out.push_back(entry.first);
+    return out;
+  case Kind::string:
+    for (uint32_t c : codePoints(value.text))
+      out.push_back(fromCodePoints({c}));
+    return out;
+  default:
+    throw TemplateError(std::string("a value of type ") + value.typeName() + " cannot be iterated over");
+  }
+}
+
+bool contains(const Value &container, const Value &item) {
+  if (container.is(Kind::string)) {
+    if (!item.is(Kind::string))
+      throw TemplateError(std::string("'in' needs a str on its left for a str on its right, got ") +
+                          item.typeName());
+    return container.text.find(item.text) != std::string::npos;
+  }
+  if (container.is(Kind::dict))
+    return container.mapping->find(item) != nullptr;
+  List items = iterate(container);
+  return std::any_of(items.begin(), items.end(), [&](const Value &v) { return equal(v, item); });
+}
+
+Value globalFunction(const std::string &name) {
+  if (name == "range")
+    return Value::function(name, [](const Arguments &args) {
+      Bound b("range", args, {"start", "stop", "step"}, 1);
+      bool one = args.positional.size() == 1;
+      int64_t from = one ? 0 : b.integer(0, 0), to = one ? b.integer(0, 0) : b.integer(1, 0),
+              by = b.integer(2, 1);
+      if (by == 0)
+        throw TemplateError("range: step cannot be zero");
+      List out;
+      for (int64_t i = from; by > 0 ? i < to : i > to; i += by) {
+        if (out.size() == 100000) // the limit of Jinja's sandbox
+          throw TemplateError("range: longer than 100000");
+        out.push_back(i);
+      }
+      return Value(out);
+    });
+  if (name == "namespace" || name == "dict")
+    return Value::function(name, [name](const Arguments &args) {
+      Dict fields;
+      for (const Value &v : args.positional) {
+        if (!v.is(Kind::dict))
+          throw TemplateError(name + ": expected a dict, got " + v.typeName());
+        for (const auto &[key, value] : v.mapping->items())
+          fields.set(key, value);
+      }
+      for (const auto &[key, value] : args.named)
+        fields.set(key, value);
+      return name == "dict" ? Value(fields) : Value::nameSpace(fields);
+    });
+  if (name == "raise_exception")
+    return Value::function(name, [](const Arguments &args) -> Value {
+      Bound b("raise_exception", args, {"message"}, 1);
+      throw TemplateError("the template refuses: " + b[0].str());
+    });
+  for (const char *other : {"cycler", "joiner", "lipsum"})
+    if (name == other)
+      throw TemplateError("function '" + name + "' is not supported");
+  return Value();
+}
+
+} // namespace m1rt::jinja
