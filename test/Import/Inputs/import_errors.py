@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Imports broken checkpoints and compares what m1-opt says. Usage: import_errors.py GOLDENS_DIR WORK_DIR
+Each case: what it proves, the golden that is changed, the changes (see checkpoint.py), and a regular expression of the expected error."""
+import os
+import re
+import subprocess
+import sys
+
+CASES = [
+    # A missing tensor is named.
+    ("m1-mamba1-f32", ["drop:layers.2.mamba.D"], r"error: missing tensor 'model\.layers\.2\.mamba\.D'"),
+    # A surplus tensor is named.
+    ("m1-mamba1-f32", ["add:layers.0.mamba.extra.weight=4x8"], r"error: surplus tensor 'model\.layers\.0\.mamba\.extra\.weight' in .*model\.safetensors"),
+    # Beyond a few, surplus tensors are counted.
+    ("m1-mamba1-f32", ["config:num_hidden_layers=3", "mamba:n_layer=3", "mamba:attn_layers=[1]"], r"error: 2 further surplus tensors"),
+    # A wrong shape says what was expected.
+    ("m1-mamba1-f32", ["resize:layers.1.mha.in_proj.weight=120x64"], r"error: tensor 'model\.layers\.1\.mha\.in_proj\.weight': expected shape \[128, 64\], got \[120, 64\]"),
+    # A transposed tensor with as many elements is a wrong shape too.
+    ("m1-mamba1-f32", ["shape:layers.0.mlp.down_proj.weight=160x64"], r"error: tensor 'model\.layers\.0\.mlp\.down_proj\.weight': expected shape \[64, 160\], got \[160, 64\]"),
+    # A type that no weight can have is refused by name.
+    ("m1-mamba1-f32", ["dtype:norm.weight=I64"], r"model\.safetensors: tensor 'model\.norm\.weight': expected dtype F32, BF16 or F16, got I64"),
+    # A truncated file says where it ends.
+    ("m1-mamba1-f32", ["truncate:5"], r"model\.safetensors: truncated: tensor '.*' ends at byte"),
+    # A file cut inside its header.
+    ("m1-mamba1-f32", ["truncate:872000"], r"model\.safetensors: truncated: the header takes"),
+    # A file too short for a header.
+    ("m1-mamba1-f32", ["raw:model.safetensors=abc"], r"model\.safetensors: truncated: 3 bytes hold no safetensors header"),
+    # Neither weights nor an index.
+    ("m1-mamba1-f32", ["shards:2", "raw:model.safetensors.index.json={}"], r"model\.safetensors\.index\.json: missing field 'weight_map'"),
+    # A directory without any weights.
+    ("m1-mamba1-f32", ["no-weights"], r"neither model\.safetensors nor model\.safetensors\.index\.json can be read"),
+    # The same tensor in two shards.
+    ("m1-mamba1-f32", ["shards:2", "twice:model.embed_tokens.weight"], r"tensor 'model\.embed_tokens\.weight' is also in .*model-00001-of-00002\.safetensors"),
+    # A header entry without its type.
+    ("m1-mamba1-f32", ["header:norm.weight=dtype:null"], r"tensor 'model\.norm\.weight': missing or malformed field 'dtype'"),
+    # A header entry with a negative size.
+    ("m1-mamba1-f32", ["header:norm.weight=shape:[-64]"], r"tensor 'model\.norm\.weight': missing or malformed field 'shape'"),
+    # A header entry whose range is backwards.
+    ("m1-mamba1-f32", ["header:norm.weight=data_offsets:[256, 0]"], r"tensor 'model\.norm\.weight': missing or malformed field 'data_offsets'"),
+    # A range that does not hold the stated shape.
+    ("m1-mamba1-f32", ["header:norm.weight=shape:[63]"], r"tensor 'model\.norm\.weight': data_offsets span 256 bytes, shape \[63\] of F32 needs 252"),
+    # A size whose product overflows.
+    ("m1-mamba1-f32", ["header:norm.weight=shape:[4294967296, 4294967296, 4]"], r"tensor 'model\.norm\.weight': data_offsets span 256 bytes, .* needs more"),
+    # An index that is not JSON.
+    ("m1-mamba1-f32", ["shards:2", "raw:model.safetensors.index.json={"], r"model\.safetensors\.index\.json: .*"),
+    # An index that names the wrong shard.
+    ("m1-mamba1-f32", ["shards:2", "index:norm.weight=model-00001-of-00002.safetensors"], r"model\.safetensors\.index\.json: tensor 'model\.norm\.weight' is not in model-00001-of-00002\.safetensors"),
+    # An index that names a shard that is not there.
+    ("m1-mamba1-f32", ["shards:2", "index:norm.weight=model-00003-of-00003.safetensors"], r"model-00003-of-00003\.safetensors: No such file or directory"),
+    # An index that leads out of the directory.
+    ("m1-mamba1-f32", ["shards:2", "index:norm.weight=../x.safetensors"], r"model\.safetensors\.index\.json: expected the name of a file in the same directory for 'model\.norm\.weight'"),
+    # No config.json.
+    ("m1-mamba1-f32", ["no-config"], r"config\.json: No such file or directory"),
+    # A config.json that is not JSON.
+    ("m1-mamba1-f32", ["raw:config.json={"], r"config\.json: .*Expected"),
+    # A config.json that is no object.
+    ("m1-mamba1-f32", ["raw:config.json=[]"], r"config\.json: expected an object"),
+    # Mamba layers without mamba_config.json.
+    ("m1-mamba2-f32", ["no-mamba-config"], r"mamba_config\.json: missing, but the checkpoint holds Mamba layers"),
+    # An unknown architecture.
+    ("hf-llama", ['config:model_type="gemma2"'], r"config\.json: field 'model_type': expected llama or qwen2, got gemma2"),
+    # A missing field.
+    ("hf-llama", ["config:hidden_size"], r"config\.json: field 'hidden_size': missing"),
+    # A field of the wrong type.
+    ("hf-llama", ['config:vocab_size="many"'], r'''config\.json: field 'vocab_size': expected an integer of at least 1, got "many"'''),
+    # A size that is not positive.
+    ("hf-llama", ["config:num_attention_heads=0"], r"config\.json: field 'num_attention_heads': expected an integer of at least 1, got 0"),
+    # Another activation function.
+    ("hf-llama", ['config:hidden_act="gelu"'], r"config\.json: field 'hidden_act': expected silu, got gelu"),
+    # Rotary scaling of an unknown type, first generation of config.json.
+    ("m1-mamba1-f32", ["no-mamba-config", 'config:rope_scaling={"rope_type": "yarn", "factor": 4.0}', "drop:layers.*"], r"config\.json: field 'rope_scaling\.rope_type': expected default, linear or llama3, got yarn"),
+    # Rotary scaling of an unknown type, second generation.
+    ("hf-llama", ['config:rope_parameters.rope_type="dynamic"'], r"config\.json: field 'rope_parameters\.rope_type': expected default, linear or llama3, got dynamic"),
+    # The older key of the same.
+    ("hf-llama", ['config:rope_parameters={"type": "longrope", "rope_theta": 1e4}'], r"config\.json: field 'rope_parameters\.type': expected default, linear or llama3, got longrope"),
+    # llama3 scaling without one of its numbers.
+    ("hf-llama", ["config:rope_parameters.low_freq_factor"], r"config\.json: field 'rope_parameters\.low_freq_factor': missing"),
+    # llama3 scaling with its limits swapped.
+    ("hf-llama", ["config:rope_parameters.high_freq_factor=0.5"], r"config\.json: field 'rope_parameters\.high_freq_factor': expected more than low_freq_factor"),
+    # A rotary base that is no number.
+    ("hf-llama", ['config:rope_parameters.rope_theta="big"'], r"config\.json: field 'rope_parameters\.rope_theta': expected a positive number"),
+    # Rotation of a part of the head only.
+    ("hf-llama", ["config:partial_rotary_factor=0.5"], r"config\.json: field 'partial_rotary_factor': value 0\.5 changes the maths and is not supported"),
+    # The same inside rope_parameters.
+    ("hf-llama", ["config:rope_parameters.partial_rotary_factor=0.5"], r"config\.json: field 'rope_parameters\.partial_rotary_factor': value 0\.5 changes the maths and is not supported"),
+    # Quantised weights.
+    ("hf-llama", ['config:quantization_config={"bits": 4}'], r"""config\.json: field 'quantization_config': value \{"bits":4\} changes the maths and is not supported"""),
+    # A sliding window in use.
+    ("hf-qwen2", ["config:use_sliding_window=true", "config:sliding_window=64"], r"config\.json: field 'sliding_window': attention over a window is not supported"),
+    # A layer with a sliding window.
+    ("hf-qwen2", ['config:layer_types=["full_attention", "sliding_attention", "full_attention", "full_attention"]'], r"""config\.json: field 'layer_types': expected full_attention in every layer, got "sliding_attention" in layer 1"""),
+    # A stored type that is none.
+    ("hf-llama", ['config:dtype="int8"'], r"config\.json: field 'dtype': expected float32, bfloat16 or float16, got int8"),
+    # Heads that do not divide the hidden size.
+    ("hf-qwen2", ["config:num_attention_heads=5", "config:num_key_value_heads=1"], r"config\.json: field 'num_attention_heads': expected a divisor of hidden_size 64, got 5"),
+    # Query heads that do not share the kv heads evenly.
+    ("hf-llama", ["config:num_key_value_heads=3"], r"config\.json: field 'num_key_value_heads': expected a divisor of num_attention_heads 4, got 3"),
+    # A head that cannot be rotated.
+    ("hf-llama", ["config:head_dim=15"], r"config\.json: field 'head_dim': expected an even number, which rotary embeddings need, got 15"),
+    # Sizes on which the two files disagree.
+    ("m1-mamba1-f32", ["mamba:d_model=128"], r"mamba_config\.json: field 'd_model': expected 64 as 'hidden_size' of .*config\.json, got 128"),
+    # Numbers of layers on which they disagree.
+    ("m1-mamba1-f32", ["mamba:n_layer=5"], r"mamba_config\.json: field 'n_layer': expected 4 as 'num_hidden_layers' of .*config\.json, got 5"),
+    # Norm constants on which they disagree.
+    ("m1-mamba1-f32", ["mamba:rms_norm_eps=1e-6"], r"mamba_config\.json: field 'rms_norm_eps': expected .*, got"),
+    # An attention layer beyond the last.
+    ("m1-mamba1-f32", ["mamba:attn_layers=[1, 4]"], r"mamba_config\.json: field 'attn_layers': expected layers below 4, got 4"),
+    # No list of attention layers: it is never assumed.
+    ("m1-mamba1-f32", ["mamba:attn_layers"], r"mamba_config\.json: field 'attn_layers': missing"),
+    # An attention layer that is no number.
+    ("m1-mamba1-f32", ['mamba:attn_layers=["1"]'], r"mamba_config\.json: field 'attn_layers': expected non-negative integers"),
+    # No d_xb.
+    ("m1-mamba1-f32", ["mamba:d_xb"], r"mamba_config\.json: field 'd_xb': missing"),
+    # d_xb that does not divide d_inner.
+    ("m1-mamba1-f32", ["mamba:d_xb=48"], r"mamba_config\.json: field 'd_xb': expected a divisor of d_inner 64, got 48"),
+    # d_xb of broken heads.
+    ("m1-mamba1-f32", ["mamba:d_xb=8"], r"mamba_config\.json: field 'd_xb': expected a multiple of d_state 16, got 8"),
+    # d_inner of broken groups.
+    ("m1-mamba1-f32", ["mamba:ssm_cfg.d_state=24"], r"mamba_config\.json: field 'd_inner': expected a multiple of d_state 24, got 64"),
+    # An unknown argument of the layer.
+    ("m1-mamba1-f32", ["mamba:ssm_cfg.wobble=3"], r"mamba_config\.json: field 'ssm_cfg\.wobble': unknown argument of the Mamba layers"),
+    # An argument that changes the maths.
+    ("m1-mamba1-f32", ["mamba:ssm_cfg.out_proj_bias=true"], r"mamba_config\.json: field 'ssm_cfg\.out_proj_bias': expected false, got true"),
+    # Another number of groups than heads.
+    ("m1-mamba2-f32", ["mamba:ssm_cfg.ngroups=2"], r"mamba_config\.json: field 'ssm_cfg\.ngroups': expected d_inner / d_state = 4, got 2"),
+    # Another head size than the state size.
+    ("m1-mamba2-f32", ["mamba:ssm_cfg.headdim=32"], r"mamba_config\.json: field 'ssm_cfg\.headdim': expected d_state = 16, got 32"),
+    # ssm_cfg that is no object.
+    ("m1-mamba1-f32", ["mamba:ssm_cfg=3"], r"mamba_config\.json: field 'ssm_cfg': expected an object, got 3"),
+    # A flag that is none.
+    ("m1-mamba1-f32", ["mamba:ssm_cfg.conv_bias=1"], r"mamba_config\.json: field 'ssm_cfg\.conv_bias': expected true or false, got 1"),
+    # A bias that the configuration does not have.
+    ("m1-mamba1-f32", ["mamba:ssm_cfg.conv_bias=false"], r"error: surplus tensor 'model\.layers\.0\.mamba\.conv1d\.bias'"),
+    # A head that is stored although the configuration ties it.
+    ("hf-llama", ["add:lm_head.weight=320x64"], r"error: tensor 'lm_head\.weight' differs from the embeddings, but tie_word_embeddings is true"),
+    # A head that is not stored although the configuration does not tie it.
+    ("hf-llama", ["config:tie_word_embeddings=false"], r"error: missing tensor 'lm_head\.weight'"),
+]
+
+goldens, work = sys.argv[1:]
+mutate = os.path.join(os.path.dirname(os.path.abspath(__file__)), "checkpoint.py")
+empty = os.path.join(os.path.dirname(os.path.abspath(__file__)), "empty.mlir")
+failed = 0
+for golden, changes, expected in CASES:
+    subprocess.run([sys.executable, mutate, os.path.join(goldens, golden), work, *changes], check=True)
+    run = subprocess.run(["m1-opt", empty, f"--m1-import=directory={work}"], capture_output=True, text=True)
+    # 1: an error, not a crash.
+    if run.returncode != 1 or run.stdout or not re.search("error: .*" + expected.removeprefix("error: "), run.stderr):
+        failed += 1
+        print(f"{golden} {changes}: exit code {run.returncode}, expected {expected!r}, got {run.stderr.strip()!r}")
+print(f"{len(CASES) - failed} of {len(CASES)} errors as expected")
+sys.exit(1 if failed else 0)

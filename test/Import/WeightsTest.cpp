@@ -1,0 +1,247 @@
+// Weights as they are streamed from safetensors files: conversion, transforms, joins, tables, and what is
+// reported.
+#include "m1c/Weights.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/Parser/Parser.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <unistd.h>
+
+using namespace mlir;
+using namespace m1c;
+
+namespace {
+
+template <typename T> std::string bytesOf(const std::vector<T> &values) {
+  return std::string(reinterpret_cast<const char *>(values.data()), values.size() * sizeof(T));
+}
+
+/// A directory with one safetensors file, removed at the end.
+class Checkpoint {
+public:
+  struct Tensor {
+    std::string name, type, shape, data;
+  };
+
+  explicit Checkpoint(const std::vector<Tensor> &tensors) {
+    char pattern[] = "/tmp/m1-weights-XXXXXX";
+    directory = mkdtemp(pattern);
+    std::string header = "{", body;
+    for (const Tensor &tensor : tensors) {
+      header += (header.size() > 1 ? ",\"" : "\"") + tensor.name + "\":{\"dtype\":\"" + tensor.type +
+                "\",\"shape\":[" + tensor.shape + "],\"data_offsets\":[" + std::to_string(body.size()) + "," +
+                std::to_string(body.size() + tensor.data.size()) + "]}";
+      body += tensor.data;
+    }
+    header += "}";
+    uint64_t size = header.size();
+    std::ofstream file(path(), std::ios::binary);
+    file << std::string(reinterpret_cast<char *>(&size), 8) << header << body;
+  }
+  ~Checkpoint() {
+    unlink(path().c_str());
+    rmdir(directory.c_str());
+  }
+
+  std::string path() const { return directory + "/model.safetensors"; }
+  std::string directory;
+};
+
+class Weights : public ::testing::Test {
+protected:
+  Weights() {
+    context.loadDialect<mlir::m1::M1Dialect>();
+    context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
+      messages.push_back(diagnostic.str());
+      return success();
+    });
+  }
+
+  /// The bytes of `@w`, declared as `declaration`, from the checkpoint; nullopt when writing fails.
+  std::optional<std::string> write(const std::string &declaration,
+                                   const std::vector<Checkpoint::Tensor> &tensors = {}) {
+    Checkpoint checkpoint(tensors);
+    CheckpointData data;
+    auto error = [&] { return emitError(UnknownLoc::get(&context)); };
+    if (failed(data.open(checkpoint.directory, error)))
+      return std::nullopt;
+    OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>("m1.weight @w : " + declaration, &context);
+    auto weight = cast<mlir::m1::WeightOp>(module->getBody()->front());
+    std::string bytes;
+    LogicalResult result = writeWeight(weight, data, [&](ArrayRef<char> chunk) {
+      largestChunk = std::max(largestChunk, chunk.size());
+      bytes.append(chunk.data(), chunk.size());
+      return success();
+    });
+    if (failed(result))
+      return std::nullopt;
+    EXPECT_EQ(static_cast<int64_t>(bytes.size()), getWeightBytes(weight));
+    return bytes;
+  }
+
+  template <typename T> std::vector<T> values(const std::optional<std::string> &bytes) {
+    EXPECT_TRUE(bytes);
+    std::vector<T> result(bytes ? bytes->size() / sizeof(T) : 0);
+    if (bytes)
+      std::memcpy(result.data(), bytes->data(), bytes->size());
+    return result;
+  }
+
+  MLIRContext context;
+  std::vector<std::string> messages;
+  size_t largestChunk = 0;
+};
+
+// Equal types copy bit for bit, whatever the shape of the source says about dimensions of size 1.
+TEST_F(Weights, Copies) {
+  std::vector<float> f32{1, -2, 3.5f, 0, 1e-40f, 6};
+  EXPECT_EQ(
+      values<float>(write("tensor<3x2xf32> {sources = [\"a\"]}", {{"a", "F32", "3,1,2", bytesOf(f32)}})),
+      f32);
+  std::vector<uint16_t> bf16{0x3f80, 0xc000, 0x0001, 0x7f7f};
+  EXPECT_EQ(
+      values<uint16_t>(write("tensor<2x2xbf16> {sources = [\"a\"]}", {{"a", "BF16", "2,2", bytesOf(bf16)}})),
+      bf16);
+}
+
+// bf16 and f16 widen exactly, subnormals and infinities included.
+TEST_F(Weights, Widens) {
+  EXPECT_EQ(values<float>(write("tensor<2xf32> {sources = [\"a\"]}",
+                                {{"a", "BF16", "2", bytesOf<uint16_t>({0x3fc0, 0xc000})}})),
+            (std::vector<float>{1.5f, -2}));
+  std::vector<uint16_t> f16{0x3c00, 0xc400, 0x0001, 0x83ff, 0x7bff, 0x7c00};
+  EXPECT_EQ(values<float>(write("tensor<6xf32> {sources = [\"a\"]}", {{"a", "F16", "6", bytesOf(f16)}})),
+            (std::vector<float>{1, -4, std::ldexp(1.f, -24), -std::ldexp(1023.f, -24), 65504, INFINITY}));
+}
+
+// f32 rounds to bf16 to nearest, halves to even, and overflows to infinity.
+TEST_F(Weights, RoundsToNearestEven) {
+  std::vector<float> source{1 + std::ldexp(1.f, -8), 1 + 3 * std::ldexp(1.f, -8), 1 + std::ldexp(1.001f, -8),
+                            3.4e38f};
+  EXPECT_EQ(
+      values<uint16_t>(write("tensor<4xbf16> {sources = [\"a\"]}", {{"a", "F32", "4", bytesOf(source)}})),
+      (std::vector<uint16_t>{0x3f80, 0x3f82, 0x3f81, 0x7f80}));
+}
+
+// neg_exp and double are computed after widening.
+TEST_F(Weights, Transforms) {
+  std::vector<float> log{0, 1, -3};
+  std::vector<float> a =
+      values<float>(write("tensor<3xf32> {sources = [\"a\"], transform = #m1<transform neg_exp>}",
+                          {{"a", "F32", "3", bytesOf(log)}}));
+  for (size_t i = 0; i < a.size(); ++i)
+    EXPECT_EQ(a[i], float(-std::exp(double(log[i]))));
+  EXPECT_EQ(values<float>(write("tensor<2xf32> {sources = [\"a\"], transform = #m1<transform double>}",
+                                {{"a", "BF16", "2", bytesOf<uint16_t>({0x3fc0, 0xc000})}})),
+            (std::vector<float>{3, -4}));
+}
+
+// Sources join along dimension 0 in the order of the list, not of the file, and may differ in type.
+TEST_F(Weights, Joins) {
+  EXPECT_EQ(values<float>(write("tensor<3x1xf32> {sources = [\"b\", \"a\"]}",
+                                {{"a", "F32", "2,1", bytesOf<float>({1, 2})},
+                                 {"b", "BF16", "1,1", bytesOf<uint16_t>({0x4040})}})),
+            (std::vector<float>{3, 1, 2}));
+}
+
+// Chunks stay at 1 MiB for a weight of 12 MB, and their seams lose nothing.
+TEST_F(Weights, StreamsInChunks) {
+  std::vector<float> source(3000001);
+  for (size_t i = 0; i < source.size(); ++i)
+    source[i] = float(i);
+  auto twice =
+      values<float>(write("tensor<3000001xf32> {sources = [\"a\"], transform = #m1<transform double>}",
+                          {{"a", "F32", "3000001", bytesOf(source)}}));
+  ASSERT_EQ(twice.size(), source.size());
+  for (size_t i = 0; i < source.size(); ++i)
+    ASSERT_EQ(twice[i], 2 * source[i]) << i;
+  EXPECT_LE(largestChunk, size_t(1) << 20);
+}
+
+// NaN is a warning that names the tensor, once, in every stored type, and passes through.
+TEST_F(Weights, WarnsAboutNan) {
+  float nan = std::numeric_limits<float>::quiet_NaN();
+  auto bytes = write("tensor<2xbf16> {sources = [\"model.a\"]}",
+                     {{"model.a", "F32", "2", bytesOf<float>({nan, nan})}});
+  ASSERT_EQ(messages.size(), 1u);
+  EXPECT_EQ(messages[0], "checkpoint tensor 'model.a' holds NaN");
+  EXPECT_GT(values<uint16_t>(bytes)[0] & 0x7fff, 0x7f80);
+  write("tensor<1xf32> {sources = [\"a\"]}", {{"a", "F16", "1", bytesOf<uint16_t>({0xfe00})}});
+  write("tensor<1xbf16> {sources = [\"a\"]}", {{"a", "BF16", "1", bytesOf<uint16_t>({0x7f81})}});
+  EXPECT_EQ(messages.size(), 3u);
+  // Infinity is not NaN.
+  write("tensor<1xbf16> {sources = [\"a\"]}", {{"a", "BF16", "1", bytesOf<uint16_t>({0x7f80})}});
+  EXPECT_EQ(messages.size(), 3u);
+}
+
+// Sources that are not there, or do not fill the weight, are errors.
+TEST_F(Weights, RefusesWrongSources) {
+  EXPECT_FALSE(write("tensor<2xf32> {sources = [\"b\"]}", {{"a", "F32", "2", bytesOf<float>({1, 2})}}));
+  EXPECT_FALSE(write("tensor<3xf32> {sources = [\"a\"]}", {{"a", "F32", "2", bytesOf<float>({1, 2})}}));
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_EQ(messages[0], "'m1.weight' op the checkpoint holds no tensor 'b'");
+  EXPECT_EQ(messages[1], "'m1.weight' op expected sources of 3 elements together, got 2");
+}
+
+// A constant is written in its own type.
+TEST_F(Weights, WritesConstants) {
+  EXPECT_EQ(values<float>(write("tensor<3xf32> {value = dense<[1.0, 2.0, -0.5]> : tensor<3xf32>}")),
+            (std::vector<float>{1, 2, -0.5f}));
+  EXPECT_EQ(values<uint16_t>(write("tensor<2xbf16> {value = dense<1.0> : tensor<2xbf16>}")),
+            (std::vector<uint16_t>{0x3f80, 0x3f80}));
+  EXPECT_EQ(values<int32_t>(write("tensor<2xi32> {value = dense<[-1, 7]> : tensor<2xi32>}")),
+            (std::vector<int32_t>{-1, 7}));
+}
+
+// Rotary tables hold (cos, sin) of step·row·theta^(-2i/d), rounded once from f64; far rows too.
+TEST_F(Weights, ComputesAngles) {
+  auto table =
+      values<float>(write("tensor<512x3x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 256>}"));
+  ASSERT_EQ(table.size(), 512u * 6);
+  for (int row : {0, 1, 511})
+    for (int i = 0; i < 3; ++i) {
+      double angle = row * 256.0 * std::pow(5e5, -2.0 * i / 6);
+      EXPECT_FLOAT_EQ(table[row * 6 + 2 * i], float(std::cos(angle)));
+      EXPECT_FLOAT_EQ(table[row * 6 + 2 * i + 1], float(std::sin(angle)));
+    }
+}
+
+// llama3 scaling keeps short waves, divides long ones, and blends between; linear divides all.
+TEST_F(Weights, ScalesAngles) {
+  constexpr int pairs = 8;
+  double theta = 5e5, factor = 32, low = 1, high = 4, original = 64;
+  auto llama3 = values<float>(
+      write("tensor<2x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, scaling = llama3, "
+            "factor = 32.0, low = 1.0, high = 4.0, original = 64.0>}"));
+  auto linear = values<float>(write("tensor<2x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, "
+                                    "scaling = linear, factor = 4.0>}"));
+  int kept = 0, divided = 0, blended = 0;
+  for (int i = 0; i < pairs; ++i) {
+    double f = std::pow(theta, -double(i) / pairs), wavelength = 2 * M_PI / f, expected = f;
+    EXPECT_FLOAT_EQ(linear[pairs * 2 + 2 * i + 1], float(std::sin(f / 4)));
+    if (wavelength < original / high) {
+      ++kept;
+    } else if (wavelength > original / low) {
+      ++divided;
+      expected = f / factor;
+    } else {
+      ++blended;
+      double s = (original / wavelength - low) / (high - low);
+      expected = (1 - s) * f / factor + s * f;
+    }
+    EXPECT_FLOAT_EQ(llama3[pairs * 2 + 2 * i + 1], float(std::sin(expected)));
+  }
+  EXPECT_GT(kept, 0);
+  EXPECT_GT(divided, 0);
+  EXPECT_GT(blended, 0);
+}
+
+} // namespace
