@@ -56,4 +56,104 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   return description;
 }
 
+Description describe(const Attention &f, const std::string &symbol, const Tuning &tuning) {
+  Description description;
+  if (f.heads <= 0 || f.kv_heads <= 0 || f.heads % f.kv_heads != 0)
+    description.error = "expected heads to be a multiple of kv_heads, got " + std::to_string(f.heads) + " and " + std::to_string(f.kv_heads);
+  else if (f.head_dim < 1 || f.head_dim > 512)
+    description.error = "expected head_dim of 1 to 512, got " + std::to_string(f.head_dim);
+  else if (!(f.scale > 0))
+    description.error = "expected a positive scale";
+  if (!description.error.empty())
+    return description;
+
+  int ratio = f.heads / f.kv_heads;
+  bool tensor = f.type == Type::bf16 && f.kv_type == Type::bf16 && f.head_dim % 16 == 0 && f.head_dim <= 256;
+  // Eight q heads are one tensor-core tile; sixteen share a read of the cache while their outputs still fit the registers.
+  int group = !tensor ? std::min(ratio, 8) : ratio > 8 && f.head_dim <= 128 ? 16 : 8;
+  int unit_heads = f.kv_heads * int(ceil_div(ratio, group));
+  const int threads = 128, page = 64;
+  int stage = 2 * page * (f.head_dim + 8) * 2;
+  int generic = (page * (f.head_dim + 1) + 2 * group * f.head_dim + group * page + 3 * group) * 4;
+  int stages = std::clamp(112 * 1024 / stage, 2, 4);
+  int shared = tensor ? stages * stage : generic;
+  int per_multiprocessor = std::clamp(226 * 1024 / (shared + 1024), 1, 4);
+  int blocks = tuning.multiprocessors * (tensor ? std::min(per_multiprocessor, 2) : per_multiprocessor);
+
+  auto common = [&] {
+    Facts facts;
+    facts.type("T", f.type);
+    facts.type("KT", f.kv_type);
+    facts.number("kHeads", f.heads);
+    facts.number("kKvHeads", f.kv_heads);
+    facts.number("kD", f.head_dim);
+    facts.number("kQStride", f.q_stride);
+    facts.number("kOutStride", f.out_stride);
+    facts.function("scale", f.scale);
+    facts.number("kGroup", group);
+    return facts;
+  };
+  auto inputs = [&](bool workspace) {
+    Parameters parameters;
+    parameters.input(f.type, "q");
+    parameters.input(f.kv_type, "cache");
+    parameters.batch("sequence_starts");
+    parameters.batch("context_lengths");
+    parameters.batch("block_tables");
+    parameters.add(name_of(f.type), "out");
+    if (workspace)
+      parameters.add("float", "workspace");
+    return parameters;
+  };
+
+  if (f.decode || tensor) {
+    Facts facts = common();
+    facts.flag("kRagged", !f.decode);
+    facts.flag("kTensor", tensor);
+    facts.number("kBlocks", blocks);
+    facts.number("kStages", stages);
+    facts.number("kSharedBytes", shared);
+    Kernel split = make_kernel(symbol + "_split", "attention_decode.cuh", "attention_split", facts, inputs(true), threads);
+    split.shared_bytes = shared;
+    split.domain = Domain::one;
+    split.grid_x = blocks;
+    description.kernels.push_back(split);
+    Parameters parameters;
+    parameters.batch("sequence_starts");
+    parameters.batch("context_lengths");
+    parameters.add(name_of(f.type), "out");
+    parameters.add("const float", "workspace");
+    Kernel combine = make_kernel(symbol + "_combine", "attention_decode.cuh", "attention_combine", facts, parameters, threads);
+    combine.domain = Domain::sequences;
+    combine.grid_x = unit_heads;
+    combine.rows_per_group = 1;
+    description.kernels.push_back(combine);
+    description.workspace_bytes = int64_t(2) * blocks * group * (f.head_dim + 2) * 4;
+  }
+  if (!f.decode && tensor) {
+    int rows = f.head_dim <= 128 ? 128 : 64;
+    Facts facts = common();
+    facts.flag("kSkipSingle", true);
+    facts.number("kRows", rows);
+    int bytes = (2 * 2 * page + rows) * (f.head_dim + 8) * 2;
+    facts.number("kSharedBytes", bytes);
+    Kernel prefill = make_kernel(symbol + "_prefill", "attention_prefill.cuh", "attention_prefill", facts, inputs(false), rows * 2);
+    prefill.shared_bytes = bytes;
+    prefill.domain = Domain::tokens;
+    prefill.grid_x = f.heads;
+    prefill.rows_per_group = rows;
+    description.kernels.push_back(prefill);
+  } else if (!f.decode) {
+    Facts facts = common();
+    facts.number("kSharedBytes", generic);
+    Kernel kernel = make_kernel(symbol + "_generic", "attention.cuh", "attention_generic", facts, inputs(false), threads);
+    kernel.shared_bytes = generic;
+    kernel.domain = Domain::tokens;
+    kernel.grid_x = unit_heads;
+    kernel.rows_per_group = 1;
+    description.kernels.push_back(kernel);
+  }
+  return description;
+}
+
 } // namespace m1k::cuda

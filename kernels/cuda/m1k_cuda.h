@@ -119,9 +119,11 @@ struct GatedRmsNorm {
 Description describe(const GatedRmsNorm &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// m1.attention: causal softmax(scale · q kᵀ) v over the paged cache, which already holds this step's keys and values.
-///   q, cache, sequence_starts, context_lengths, block_tables → out, [workspace]
-/// Two launches (split over the context, then a reduction in fixed order) when `decode`. Otherwise these two, which then serve the
-/// sequences of one token only, and a third for the sequences of several tokens. head_dim 1..512.
+///   split, prefill: q, cache, sequence_starts, context_lengths, block_tables → out, [workspace]
+///   combine:        sequence_starts, context_lengths → out, workspace
+/// `decode`: two launches, split over the context and combine in fixed order. Otherwise on tensor cores (bf16 throughout, head_dim a
+/// multiple of 16 up to 256) these two for the sequences of one token, then prefill for the others; else one launch for all tokens.
+/// head_dim 1..512, scale > 0.
 struct Attention {
   Type type = Type::bf16; // q, out
   Type kv_type = Type::bf16;

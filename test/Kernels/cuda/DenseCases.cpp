@@ -1,4 +1,225 @@
+// Attention, few-row linears and sampling against float64.
 #include "Harness.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
 namespace m1k::test {
-std::vector<Case> dense_cases() { return {}; }
+namespace {
+
+using namespace cuda;
+
+std::string type_name(Type type) { return type == Type::f32 ? "f32" : type == Type::bf16 ? "bf16" : "f16"; }
+
+struct LinearProblem {
+  Linear f;
+  int rows = 1, offset = 0;
+};
+
+Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, int max_rows, int n, int k, int padding = 0, int offset = 0,
+                 bool bias = false, bool accumulate = false, bool gated = false) {
+  std::string name = "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" + type_name(out_type) + " " + std::to_string(rows) + "/" +
+                     std::to_string(max_rows) + "×" + std::to_string(n) + "×" + std::to_string(k) + (bias ? " bias" : "") +
+                     (accumulate ? " accumulate" : "") + (gated ? " gated" : "") + (offset ? " misaligned" : "");
+  return {name, smoke, [=](Context &context) {
+            Linear f;
+            f.x_type = x_type;
+            f.w_type = w_type;
+            f.out_type = out_type;
+            f.n = n;
+            f.k = k;
+            f.x_stride = k + padding + offset;
+            f.out_stride = n + padding;
+            f.max_rows = max_rows;
+            f.has_bias = bias;
+            f.accumulate = accumulate;
+            f.gated = gated;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            Random random(17);
+            int weights = gated ? 2 * n : n;
+            std::vector<double> x = random_values(random, size_t(rows) * k, -1, 1, x_type);
+            std::vector<double> w = random_values(random, size_t(weights) * k, -1, 1, w_type);
+            std::vector<double> b = random_values(random, n, -3, 3, Type::f32);
+            std::vector<double> before = random_values(random, size_t(rows) * n, -5, 5, out_type);
+            context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), x_type);
+            context.values("w", w, w_type);
+            context.values("bias", b, Type::f32);
+            if (accumulate)
+              context.values("out", in_rows(before, rows, n, int(f.out_stride)), out_type);
+            else
+              context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
+            context.upload();
+            context.shift("x", offset * size_of(x_type));
+            context.launch({rows, 0, 0, 0});
+            std::vector<double> y(size_t(rows) * n);
+            std::vector<double> y32(y.size());
+            for (int m = 0; m < rows; ++m)
+              for (int j = 0; j < n; ++j) {
+                double sums[2] = {0, 0};
+                float sums32[2] = {0, 0};
+                for (int side = 0; side < (gated ? 2 : 1); ++side)
+                  for (int i = 0; i < k; ++i) {
+                    double a = x[size_t(m) * k + i], c = w[size_t(side * n + j) * k + i];
+                    sums[side] += a * c;
+                    sums32[side] += float(a) * float(c);
+                  }
+                auto end = [&](double v, double u) {
+                  if (gated)
+                    v = v / (1 + std::exp(-v)) * u;
+                  return v + (bias ? b[j] : 0) + (accumulate ? before[size_t(m) * n + j] : 0);
+                };
+                y[size_t(m) * n + j] = end(sums[0], sums[1]);
+                y32[size_t(m) * n + j] = end(sums32[0], sums32[1]);
+              }
+            context.compare("out", out_of_rows(context.read("out", out_type), rows, n, int(f.out_stride)), y,
+                            tolerance(out_type, relative_error(y32, y)));
+          }};
 }
+
+Case attention_case(const std::string &label, bool smoke, Type type, Type kv_type, int heads, int kv_heads, int d, std::vector<int> lengths,
+                    std::vector<int> past, bool decode, int padding = 0, int offset = 0, double spread = 1, int multiprocessors = 132) {
+  std::string name = "attention " + label + (decode ? " decode " : " prefill ") + type_name(type) + "/" + type_name(kv_type) + " " +
+                     std::to_string(heads) + "/" + std::to_string(kv_heads) + "×" + std::to_string(d);
+  return {name, smoke, [=](Context &context) {
+            Attention f;
+            f.type = type;
+            f.kv_type = kv_type;
+            f.heads = heads;
+            f.kv_heads = kv_heads;
+            f.head_dim = d;
+            f.q_stride = heads * d + padding + offset;
+            f.out_stride = heads * d + padding + offset;
+            f.scale = float(1 / std::sqrt(double(d)));
+            f.decode = decode;
+            Tuning tuning;
+            tuning.multiprocessors = multiprocessors;
+            if (!context.prepare(describe(f, "kernel", tuning)))
+              return;
+            Batch batch = make_batch(lengths, past);
+            Random random(23);
+            int T = batch.tokens, longest = *std::max_element(batch.contexts.begin(), batch.contexts.end());
+            int max_pages = (longest + 63) / 64 + 2;
+            std::vector<double> q = random_values(random, size_t(T) * heads * d, -2 * spread, 2 * spread, type);
+            // Page 0 and whatever no position uses hold NaN.
+            std::vector<int> tables(size_t(batch.sequences) * max_pages, 0);
+            int pages = 1;
+            for (int s = 0; s < batch.sequences; ++s)
+              for (int p = 0; p * 64 < batch.contexts[s]; ++p)
+                tables[size_t(s) * max_pages + p] = pages++;
+            std::vector<int> order(pages - 1);
+            std::iota(order.begin(), order.end(), 1);
+            for (size_t i = order.size(); i > 1; --i)
+              std::swap(order[i - 1], order[random.next() % i]);
+            for (int &page : tables)
+              page = page ? order[page - 1] : 0;
+            size_t page_size = size_t(2) * kv_heads * 64 * d;
+            std::vector<double> cache(pages * page_size, std::nan(""));
+            auto at = [&](int s, int position, int which, int h) {
+              return size_t(tables[size_t(s) * max_pages + position / 64]) * page_size + ((size_t(which) * kv_heads + h) * 64 + position % 64) * d;
+            };
+            for (int s = 0; s < batch.sequences; ++s)
+              for (int p = 0; p < batch.contexts[s]; ++p)
+                for (int which = 0; which < 2; ++which)
+                  for (int h = 0; h < kv_heads; ++h)
+                    for (int i = 0; i < d; ++i)
+                      cache[at(s, p, which, h) + i] = rounded(random.uniform(-2, 2) * (which == 0 ? spread : 1), kv_type);
+            context.values("q", in_rows(q, T, heads * d, int(f.q_stride), offset), type);
+            context.values("cache", cache, kv_type);
+            context.integers("block_tables", tables);
+            context.poison("out", size_t(T) * f.out_stride * size_of(type));
+            put_batch(context, batch);
+            context.upload();
+            context.shift("q", offset * size_of(type));
+            context.shift("out", offset * size_of(type));
+            context.launch({T, batch.sequences, 0, max_pages});
+            std::vector<double> y(size_t(T) * heads * d), y32(y.size());
+            auto evaluate = [&](auto zero, std::vector<double> &to) {
+              using Real = decltype(zero);
+              for (int t = 0; t < T; ++t) {
+                int s = batch.token_sequence[t], seen = batch.positions[t] + 1;
+                for (int h = 0; h < heads; ++h) {
+                  int kv = h / (heads / kv_heads);
+                  std::vector<Real> p(seen);
+                  Real peak = -1e30, mass = 0;
+                  for (int i = 0; i < seen; ++i) {
+                    Real sum = 0;
+                    for (int k = 0; k < d; ++k)
+                      sum += Real(q[(size_t(t) * heads + h) * d + k]) * Real(cache[at(s, i, 0, kv) + k]);
+                    p[i] = sum * Real(f.scale);
+                    peak = std::max(peak, p[i]);
+                  }
+                  std::vector<Real> sums(d);
+                  for (int i = 0; i < seen; ++i) {
+                    p[i] = std::exp(p[i] - peak);
+                    mass += p[i];
+                    for (int k = 0; k < d; ++k)
+                      sums[k] += p[i] * Real(cache[at(s, i, 1, kv) + k]);
+                  }
+                  for (int k = 0; k < d; ++k)
+                    to[(size_t(t) * heads + h) * d + k] = double(sums[k] / mass);
+                }
+              }
+            };
+            evaluate(0.0, y);
+            evaluate(0.0f, y32);
+            std::vector<double> rows = context.read("out", type), actual(y.size());
+            for (int t = 0; t < T; ++t)
+              for (int i = 0; i < heads * d; ++i)
+                actual[size_t(t) * heads * d + i] = rows[size_t(t) * f.out_stride + offset + i];
+            // 3e-3: probabilities are rounded to bf16 before the product with V.
+            double extra = type == Type::bf16 && kv_type == Type::bf16 ? 3e-3 : 0;
+            context.compare("out", actual, y, tolerance(type, relative_error(y32, y)) + extra);
+          }};
+}
+
+} // namespace
+
+std::vector<Case> dense_cases() {
+  std::vector<Case> cases;
+  const Type f32 = Type::f32, bf16 = Type::bf16;
+  cases.push_back(linear_case(true, bf16, bf16, bf16, 1, 8, 96, 256));
+  cases.push_back(linear_case(true, bf16, bf16, f32, 8, 8, 100, 1000, 8, 0, true));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 5, 8, 4096, 512));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 13, 16, 4096, 200));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 7, 2, 67, 264));
+  cases.push_back(linear_case(true, bf16, bf16, f32, 3, 8, 256, 3072, 0, 0, false, true));
+  cases.push_back(linear_case(true, bf16, bf16, bf16, 8, 8, 200, 320, 0, 0, false, false, true));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 3, 8, 40, 256, 5, 3));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 3, 8, 40, 77));
+  cases.push_back(linear_case(true, f32, f32, f32, 3, 8, 100, 1000, 4, 0, true));
+  cases.push_back(linear_case(false, f32, f32, f32, 13, 16, 33, 77, 0, 1));
+  cases.push_back(linear_case(false, f32, f32, f32, 2, 8, 64, 512, 0, 0, false, true));
+  cases.push_back(linear_case(false, f32, bf16, f32, 8, 8, 100, 1024));
+  cases.push_back(linear_case(false, f32, f32, f32, 8, 8, 72, 96, 0, 0, false, false, true));
+  cases.push_back(linear_case(false, bf16, f32, bf16, 8, 8, 72, 96));
+
+  const std::vector<int> ones = {1, 1, 1, 1, 1}, contexts = {0, 63, 64, 300, 1000};
+  cases.push_back(attention_case("", true, bf16, bf16, 24, 8, 128, ones, contexts, true));
+  cases.push_back(attention_case("cut often", false, bf16, bf16, 24, 8, 128, ones, contexts, true, 8, 8, 1, 700));
+  cases.push_back(attention_case("long", false, bf16, bf16, 6, 2, 64, {1, 1}, {5000, 17}, true));
+  cases.push_back(attention_case("many", false, bf16, bf16, 6, 2, 64, std::vector<int>(300, 1), std::vector<int>(300, 70), true, 0, 0, 1, 20));
+  cases.push_back(attention_case("large scores", false, bf16, bf16, 8, 1, 128, ones, contexts, true, 0, 0, 6));
+  cases.push_back(attention_case("one kv head", false, bf16, bf16, 20, 1, 64, ones, contexts, true));
+  cases.push_back(attention_case("wide", false, bf16, bf16, 12, 2, 256, ones, contexts, true));
+  cases.push_back(attention_case("narrow", false, bf16, bf16, 4, 4, 16, ones, contexts, true, 3, 3));
+  cases.push_back(attention_case("", true, f32, f32, 6, 2, 32, ones, contexts, true));
+  cases.push_back(attention_case("odd", false, bf16, bf16, 9, 3, 20, ones, contexts, true, 1, 1));
+  cases.push_back(attention_case("f32 cache", false, bf16, f32, 12, 1, 128, ones, contexts, true));
+
+  const std::vector<int> chunks = {37, 1, 64, 200, 1, 130, 0, 5}, past = {0, 100, 3, 64, 0, 129, 9, 63};
+  cases.push_back(attention_case("", true, bf16, bf16, 6, 2, 128, chunks, past, false));
+  cases.push_back(attention_case("strided", false, bf16, bf16, 6, 2, 64, chunks, past, false, 8, 8));
+  cases.push_back(attention_case("misaligned", false, bf16, bf16, 4, 4, 32, chunks, past, false, 2, 3));
+  cases.push_back(attention_case("wide", false, bf16, bf16, 4, 2, 256, chunks, past, false));
+  cases.push_back(attention_case("large scores", false, bf16, bf16, 4, 2, 80, chunks, past, false, 0, 0, 6));
+  cases.push_back(attention_case("one long", false, bf16, bf16, 3, 1, 128, {500}, {0}, false));
+  cases.push_back(attention_case("", true, f32, f32, 6, 2, 32, chunks, past, false));
+  cases.push_back(attention_case("odd", false, f32, f32, 5, 1, 23, chunks, past, false, 1, 1));
+  cases.push_back(attention_case("f32 wide", false, f32, bf16, 3, 3, 300, {3, 70}, {60, 0}, false));
+  return cases;
+}
+
+} // namespace m1k::test

@@ -1,0 +1,366 @@
+// Attention of sequences that have one token in the step, split over the context for any batch: the pages of all (unit head, sequence) pairs,
+// laid end to end, are cut into kBlocks equal ranges, one a block. A pair that lies within one block is finished there; a pair cut
+// between blocks leaves its partial sums in the workspace, and attention_combine adds them in order of the blocks, so the result depends on
+// the batch's contexts but never on timing.
+//
+// attention_split: grid (kBlocks, 1). The cache streams through kStages pages of shared memory by asynchronous copies that run across the
+// borders of pairs. On tensor cores (bf16, head sizes of 16's multiple) a warp owns 16 of a page's 64 positions: scoresᵀ = K·qᵀ has
+// positions as rows and the group's q heads as its 8 columns, so no product is wasted on padding a single query to 16 rows; outputᵀ =
+// Vᵀ·probabilitiesᵀ keeps heads in columns, and each lane rescales its own columns.
+// attention_combine: grid (unit heads, S).
+// Workspace: partial sums [2·kBlocks][kGroup][kD], then max and mass [2·kBlocks][kGroup][2], f32. Slot 2b holds what block b has of a pair
+// begun before it, 2b+1 of a pair that begins in it.
+//
+// Facts F: as in attention.cuh; kRagged (skip sequences of other than one token); tuning: kBlocks, kStages, kTensor.
+#ifndef M1K_ATTENTION_DECODE_CUH
+#define M1K_ATTENTION_DECODE_CUH
+
+#include "attention.cuh"
+
+namespace m1k {
+
+template <class F> M1K_DEVICE int pages_of(const int *sequence_starts, const int *context_lengths, int sequence) {
+  if (F::kRagged && sequence_starts[sequence + 1] - sequence_starts[sequence] != 1)
+    return 0;
+  return (context_lengths[sequence] + kPage - 1) / kPage;
+}
+
+// Prefix sums of pages over the sequences, by a block of 128 threads: the sum of all, and the sequence that holds page target_of(total) of
+// the laid-out pages with the sum before it; or, with by_sequence, the sum before sequence target_of(total).
+struct PageSums {
+  int total, sequence, before;
+};
+template <class F, bool by_sequence, class Target>
+M1K_DEVICE PageSums sum_pages(const int *sequence_starts, const int *context_lengths, int sequences, Target target_of) {
+  __shared__ int totals[5], found[2];
+  int chunk = (sequences + 127) / 128, begin = threadIdx.x * chunk, end = min(begin + chunk, sequences);
+  int mine = 0;
+  for (int s = begin; s < end; ++s)
+    mine += pages_of<F>(sequence_starts, context_lengths, s);
+  int inclusive = mine, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+#pragma unroll
+  for (int d = 1; d < 32; d <<= 1) {
+    int below = __shfl_up_sync(0xffffffffu, inclusive, d);
+    inclusive += lane >= d ? below : 0;
+  }
+  if (lane == 31)
+    totals[warp] = inclusive;
+  __syncthreads();
+  int base = inclusive - mine;
+  for (int w = 0; w < warp; ++w)
+    base += totals[w];
+  int total = totals[0] + totals[1] + totals[2] + totals[3];
+  if constexpr (by_sequence) {
+    int target_sequence = target_of(total);
+    if (target_sequence >= begin && target_sequence < end) {
+      for (int s = begin; s < target_sequence; ++s)
+        base += pages_of<F>(sequence_starts, context_lengths, s);
+      found[0] = target_sequence;
+      found[1] = base;
+    }
+  } else {
+    long long target = target_of(total);
+    if (target >= base && target < base + mine) {
+      int s = begin;
+      for (;; ++s) {
+        int pages = pages_of<F>(sequence_starts, context_lengths, s);
+        if (target < base + pages)
+          break;
+        base += pages;
+      }
+      found[0] = s;
+      found[1] = base;
+    }
+  }
+  __syncthreads();
+  return {total, found[0], found[1]};
+}
+
+// Where the walk over pages stands.
+struct PageCursor {
+  int unit_head, sequence, page, pages;
+};
+
+template <class F>
+M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *cache, const int *sequence_starts, const int *context_lengths,
+                                const int *block_tables, typename F::T *out, float *workspace, m1_dims dims) {
+  using R = AttentionTraits<F>;
+  using T = typename F::T;
+  constexpr int kThreads = 128, kD = F::kD, kStages = F::kStages;
+  PageSums sums = sum_pages<F, false>(
+      sequence_starts, context_lengths, dims.sequences,
+      [](int total) -> long long {
+        return total > 0 ? static_cast<long long>(blockIdx.x) * (static_cast<long long>(total) * R::kUnitHeads) / F::kBlocks % total : 0;
+      });
+  long long units = static_cast<long long>(sums.total) * R::kUnitHeads;
+  long long begin = blockIdx.x * units / F::kBlocks, end = (blockIdx.x + 1) * units / F::kBlocks;
+  if (begin >= end)
+    return;
+  auto advance = [&](PageCursor &c) {
+    if (++c.page < c.pages)
+      return;
+    c.page = 0;
+    do {
+      if (++c.sequence == dims.sequences) {
+        c.sequence = 0;
+        ++c.unit_head;
+      }
+      c.pages = pages_of<F>(sequence_starts, context_lengths, c.sequence);
+    } while (c.pages == 0);
+  };
+  PageCursor here;
+  here.unit_head = int(begin / sums.total);
+  here.sequence = sums.sequence;
+  here.page = int(begin % sums.total) - sums.before;
+  here.pages = pages_of<F>(sequence_starts, context_lengths, here.sequence);
+
+  // Stores a pair's sums: the end result when the block saw all its pages. value(h, k) is unnormalised.
+  auto finish = [&](int first_page, int last_page, auto top, auto mass, auto value) {
+    int kv_head = here.unit_head / R::kParts, part = here.unit_head % R::kParts;
+    int head = kv_head * R::kRatio + part * F::kGroup, heads = min(F::kGroup, R::kRatio - part * F::kGroup);
+    if (first_page == 0 && last_page == here.pages) {
+      long long row = sequence_starts[here.sequence];
+      for (int i = threadIdx.x; i < heads * kD; i += kThreads)
+        out[row * F::kOutStride + head * kD + i] = from_float<T>(value(i / kD, i % kD) / mass(i / kD));
+    } else {
+      int slot = 2 * blockIdx.x + (first_page == 0 ? 1 : 0);
+      float *partial = workspace + static_cast<long long>(slot) * F::kGroup * kD;
+      float *scalars = workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD + slot * F::kGroup * 2;
+      for (int i = threadIdx.x; i < heads * kD; i += kThreads)
+        partial[i] = value(i / kD, i % kD);
+      for (int h = threadIdx.x; h < heads; h += kThreads) {
+        scalars[2 * h] = top(h);
+        scalars[2 * h + 1] = mass(h);
+      }
+    }
+  };
+
+  if constexpr (!F::kTensor) {
+    static_assert(F::kTensor || GenericAttention<F>::kFloats * 4 <= F::kSharedBytes, "the launch reserves too little shared memory");
+    GenericAttention<F> attention;
+    for (long long unit = begin; unit < end;) {
+      int count = int(min(end - unit, static_cast<long long>(here.pages - here.page)));
+      int kv_head = here.unit_head / R::kParts, part = here.unit_head % R::kParts;
+      int head = kv_head * R::kRatio + part * F::kGroup;
+      attention.run(q + sequence_starts[here.sequence] * static_cast<long long>(F::kQStride) + head * kD,
+                    min(F::kGroup, R::kRatio - part * F::kGroup), cache, kv_head,
+                    block_tables + here.sequence * static_cast<long long>(dims.max_pages), here.page, here.page + count,
+                    context_lengths[here.sequence]);
+      finish(
+          here.page, here.page + count, [&](int h) { return attention.top[h]; }, [&](int h) { return attention.mass[h]; },
+          [&](int h, int k) { return attention.sums[h * kD + k]; });
+      __syncthreads();
+      unit += count;
+      if (unit < end) {
+        here.page += count - 1;
+        advance(here);
+      }
+    }
+  } else {
+    constexpr int kTiles = F::kGroup / 8, kRow = R::kRow, kSteps = kD / 16;
+    static_assert(F::kGroup % 8 == 0 && kD % 16 == 0, "tensor cores need whole tiles");
+    // Stages of K and V. Where a pair ends, the stage just used holds each warp's output, maxima and masses.
+    constexpr int kStageBytes = 2 * kPage * kRow * 2, kMergeRow = kD + 4;
+    static_assert(kStages >= 2 && kStages * kStageBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
+    static_assert(4 * F::kGroup * (kMergeRow + 2) * 4 <= kStageBytes, "a stage holds the sums of four warps");
+    auto stage_k = [&](int stage) { return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes); };
+    auto stage_v = [&](int stage) { return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes + kStageBytes / 2); };
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+
+    PageCursor ahead = here; // the next page to copy
+    long long copied = begin;
+    auto copy_next = [&] {
+      if (copied < end) {
+        int stage = int((copied - begin) % kStages);
+        int page = block_tables[ahead.sequence * static_cast<long long>(dims.max_pages) + ahead.page];
+        int valid = context_lengths[ahead.sequence] - ahead.page * kPage, kv_head = ahead.unit_head / R::kParts;
+        copy_page<F, kThreads>(stage_k(stage), page_rows<F>(cache, page, 0, kv_head), valid);
+        copy_page<F, kThreads>(stage_v(stage), page_rows<F>(cache, page, 1, kv_head), valid);
+        if (++copied < end)
+          advance(ahead);
+      }
+      copy_async_commit();
+    };
+#pragma unroll
+    for (int i = 0; i < kStages - 1; ++i)
+      copy_next();
+
+    u32 query[kTiles][kSteps][2];
+    float output[kTiles][kSteps][4], top[kTiles][2], mass[kTiles][2];
+    bool begins = true;
+    int first_page = here.page;
+    for (long long unit = begin; unit < end; ++unit) {
+      int context = context_lengths[here.sequence];
+      if (begins) {
+        begins = false;
+        first_page = here.page;
+        int part = here.unit_head % R::kParts, heads = R::kRatio - part * F::kGroup;
+        const T *q_row = q + sequence_starts[here.sequence] * static_cast<long long>(F::kQStride) +
+                         (here.unit_head / R::kParts * R::kRatio + part * F::kGroup) * kD;
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n) {
+#pragma unroll
+          for (int k = 0; k < kSteps; ++k) {
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+              const T *from = q_row + (n * 8 + g) * kD + k * 16 + half * 8 + t * 2;
+              u32 low = 0, high = 0;
+              if (n * 8 + g < heads)
+                low = from[0].bits, high = from[1].bits;
+              query[n][k][half] = low | high << 16;
+            }
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+              output[n][k][i] = 0.0f;
+          }
+          top[n][0] = top[n][1] = kNever;
+          mass[n][0] = mass[n][1] = 0.0f;
+        }
+      }
+      copy_async_wait<kStages - 2>();
+      __syncthreads();
+      copy_next(); // into the stage that every warp left before the barrier
+
+      const bf16 *k_page = stage_k(int((unit - begin) % kStages)), *v_page = stage_v(int((unit - begin) % kStages));
+      int valid = context - here.page * kPage - warp * 16; // of this warp's positions
+      if (valid > 0) {
+        float score[kTiles][4];
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n)
+          score[n][0] = score[n][1] = score[n][2] = score[n][3] = 0.0f;
+#pragma unroll
+        for (int k = 0; k < kSteps; ++k) {
+          u32 a[4];
+          load_matrices(a, k_page + (warp * 16 + lane % 16) * kRow + k * 16 + lane / 16 * 8);
+#pragma unroll
+          for (int n = 0; n < kTiles; ++n)
+            mma_bf16(score[n], a, query[n][k][0], query[n][k][1]);
+        }
+        u32 probability[kTiles][2];
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n) {
+          bool in0 = g < valid, in1 = g + 8 < valid;
+          float p[4];
+#pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            float s0 = in0 ? score[n][c] * (F::scale() * kLog2E) : kNever, s1 = in1 ? score[n][2 + c] * (F::scale() * kLog2E) : kNever;
+            float peak = fmaxf(s0, s1);
+            peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 4));
+            peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 8));
+            peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 16));
+            float now = fmaxf(top[n][c], peak), keep = ex2(top[n][c] - now);
+            top[n][c] = now;
+            p[c] = in0 ? ex2(s0 - now) : 0.0f;
+            p[2 + c] = in1 ? ex2(s1 - now) : 0.0f;
+            // The mass is summed over this lane's positions only; lanes are joined at the end of the pair.
+            mass[n][c] = mass[n][c] * keep + p[c] + p[2 + c];
+#pragma unroll
+            for (int k = 0; k < kSteps; ++k) {
+              output[n][k][c] *= keep;
+              output[n][k][2 + c] *= keep;
+            }
+          }
+          probability[n][0] = transpose_matrix(pack_bf16(p[0], p[1]));
+          probability[n][1] = transpose_matrix(pack_bf16(p[2], p[3]));
+        }
+#pragma unroll
+        for (int k = 0; k < kSteps; ++k) {
+          u32 a[4];
+          load_matrices_transposed(a, v_page + (warp * 16 + lane / 16 * 8 + lane % 8) * kRow + k * 16 + lane / 8 % 2 * 8);
+#pragma unroll
+          for (int n = 0; n < kTiles; ++n)
+            mma_bf16(output[n][k], a, probability[n][0], probability[n][1]);
+        }
+      }
+
+      bool ends = here.page + 1 == here.pages || unit + 1 == end;
+      if (ends) {
+        float *merge = reinterpret_cast<float *>(stage_k(int((unit - begin) % kStages)));
+        float *merge_top = merge + 4 * F::kGroup * kMergeRow, *merge_mass = merge_top + 4 * F::kGroup;
+        __syncthreads(); // every warp has read the page
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            int h = n * 8 + t * 2 + c;
+            float total = mass[n][c];
+            total += __shfl_xor_sync(0xffffffffu, total, 4);
+            total += __shfl_xor_sync(0xffffffffu, total, 8);
+            total += __shfl_xor_sync(0xffffffffu, total, 16);
+            if (g == 0) {
+              merge_top[warp * F::kGroup + h] = top[n][c];
+              merge_mass[warp * F::kGroup + h] = total;
+            }
+#pragma unroll
+            for (int k = 0; k < kSteps; ++k) {
+              merge[(warp * F::kGroup + h) * kMergeRow + k * 16 + g] = output[n][k][c];
+              merge[(warp * F::kGroup + h) * kMergeRow + k * 16 + g + 8] = output[n][k][2 + c];
+            }
+          }
+        __syncthreads();
+        auto joint_top = [&](int h) {
+          return fmaxf(fmaxf(merge_top[h], merge_top[F::kGroup + h]), fmaxf(merge_top[2 * F::kGroup + h], merge_top[3 * F::kGroup + h]));
+        };
+        auto join = [&](int h, auto part) {
+          float peak = joint_top(h), total = 0.0f;
+#pragma unroll
+          for (int w = 0; w < 4; ++w)
+            total += ex2(merge_top[w * F::kGroup + h] - peak) * part(w);
+          return total;
+        };
+        finish(
+            first_page, here.page + 1, joint_top, [&](int h) { return join(h, [&](int w) { return merge_mass[w * F::kGroup + h]; }); },
+            [&](int h, int k) { return join(h, [&](int w) { return merge[(w * F::kGroup + h) * kMergeRow + k]; }); });
+        // The next copy to this stage comes after a barrier of the loop.
+        begins = true;
+      }
+      if (unit + 1 < end)
+        advance(here);
+    }
+    copy_async_wait<0>();
+  }
+}
+
+template <class F>
+M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context_lengths, typename F::T *out, const float *workspace,
+                                  m1_dims dims) {
+  using R = AttentionTraits<F>;
+  constexpr int kThreads = 128, kD = F::kD;
+  int sequence = blockIdx.y, unit_head = blockIdx.x;
+  if (sequence >= dims.sequences)
+    return;
+  int pages = pages_of<F>(sequence_starts, context_lengths, sequence);
+  if (pages == 0)
+    return;
+  PageSums sums = sum_pages<F, true>(sequence_starts, context_lengths, dims.sequences, [&](int) { return sequence; });
+  long long units = static_cast<long long>(sums.total) * R::kUnitHeads;
+  long long first = static_cast<long long>(unit_head) * sums.total + sums.before, last = first + pages - 1;
+  int first_block = int(((first + 1) * F::kBlocks - 1) / units), last_block = int(((last + 1) * F::kBlocks - 1) / units);
+  if (first_block == last_block)
+    return;
+  int kv_head = unit_head / R::kParts, part = unit_head % R::kParts;
+  int head = kv_head * R::kRatio + part * F::kGroup, heads = min(F::kGroup, R::kRatio - part * F::kGroup);
+  const float *scalars = workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD;
+  auto slot = [&](int block) { return 2 * block + (block == first_block ? 1 : 0); };
+  // With fewer pages than blocks some blocks have none.
+  auto empty = [&](int block) { return block * units / F::kBlocks == (block + 1) * units / F::kBlocks; };
+  for (int i = threadIdx.x; i < heads * kD; i += kThreads) {
+    int h = i / kD;
+    float peak = kNever, total = 0.0f, mass = 0.0f;
+    for (int b = first_block; b <= last_block; ++b)
+      if (!empty(b))
+        peak = fmaxf(peak, scalars[(slot(b) * F::kGroup + h) * 2]);
+    for (int b = first_block; b <= last_block; ++b) {
+      if (empty(b))
+        continue;
+      float weight = ex2(scalars[(slot(b) * F::kGroup + h) * 2] - peak);
+      mass += weight * scalars[(slot(b) * F::kGroup + h) * 2 + 1];
+      total += weight * workspace[static_cast<long long>(slot(b)) * F::kGroup * kD + i];
+    }
+    out[sequence_starts[sequence] * static_cast<long long>(F::kOutStride) + head * kD + i] = from_float<typename F::T>(total / mass);
+  }
+}
+
+} // namespace m1k
+
+#endif
