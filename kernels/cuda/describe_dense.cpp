@@ -156,4 +156,36 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
   return description;
 }
 
+Description describe(const Sample &f, const std::string &symbol, const Tuning &) {
+  Description description;
+  if (f.vocabulary <= 0 || f.logits_stride < f.vocabulary) {
+    description.error = "expected a positive vocabulary and rows that hold it, got " + std::to_string(f.vocabulary) + " in rows of " +
+                        std::to_string(f.logits_stride);
+    return description;
+  }
+  const int threads = 1024, shared = 36 * 1024; // bins and list of the cut, then the reductions' words
+  Facts facts;
+  facts.number("kV", f.vocabulary);
+  facts.number("kStride", f.logits_stride);
+  facts.number("kThreads", threads);
+  facts.number("kSharedBytes", shared);
+  Parameters parameters;
+  parameters.vector("logits");
+  if (f.random) {
+    parameters.vector("temperature");
+    parameters.batch("top_k");
+    parameters.vector("top_p");
+    parameters.vector("min_p");
+    parameters.add("const unsigned long long", "seed");
+    parameters.batch("position");
+  }
+  parameters.add("int", "out");
+  Kernel kernel = make_kernel(symbol, "sample.cuh", f.random ? "sample_random" : "sample_greedy", facts, parameters, threads);
+  kernel.shared_bytes = shared;
+  kernel.domain = Domain::logit_rows;
+  kernel.rows_per_group = 1;
+  description.kernels.push_back(kernel);
+  return description;
+}
+
 } // namespace m1k::cuda

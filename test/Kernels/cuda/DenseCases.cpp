@@ -175,6 +175,195 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
           }};
 }
 
+// The sampler's definition, by sorting: same polynomial, same fixed point, same Philox.
+uint32_t fixed_exp2(float x) {
+  if (!(x > -32.0f))
+    return 0;
+  float n = std::rint(x), f = x - n, p = 1.5252733804e-5f;
+  for (float c : {1.5403530393e-4f, 1.3333558146e-3f, 9.6181291076e-3f, 5.5504108665e-2f, 2.4022650696e-1f, 6.9314718056e-1f, 1.0f})
+    p = std::fmaf(p, f, c);
+  return uint32_t(std::llrint(double(p) * std::exp2(double(n) + 31)));
+}
+
+void philox(uint64_t seed, uint32_t position, uint32_t (&words)[2]) {
+  uint32_t c[4] = {position, 0, 0, 0}, k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    uint64_t a = uint64_t(0xD2511F53u) * c[0], b = uint64_t(0xCD9E8D57u) * c[2];
+    uint32_t next[4] = {uint32_t(b >> 32) ^ c[1] ^ k0, uint32_t(b), uint32_t(a >> 32) ^ c[3] ^ k1, uint32_t(a)};
+    std::copy(next, next + 4, c);
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
+  }
+  words[0] = c[0];
+  words[1] = c[1];
+}
+
+struct Request {
+  float temperature = 1;
+  int top_k = 0;
+  float top_p = 1, min_p = 0;
+  uint64_t seed = 1;
+  int position = 0;
+};
+
+int sample_reference(const std::vector<float> &logits, const Request &r) {
+  int V = int(logits.size()), best = 0;
+  float peak = -INFINITY;
+  for (int i = 0; i < V; ++i)
+    if (logits[i] > peak)
+      peak = logits[i], best = i;
+  if (!(r.temperature > 0))
+    return best;
+  float rate = 1.4426950408889634f / r.temperature;
+  std::vector<int> order;
+  for (int i = 0; i < V; ++i)
+    if (logits[i] > -INFINITY)
+      order.push_back(i);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits[a] > logits[b]; });
+  if (r.top_k > 0 && r.top_k < int(order.size()))
+    order.resize(r.top_k);
+  auto weight = [&](int i) -> uint64_t { return fixed_exp2((logits[i] - peak) * rate); };
+  uint64_t total = 0;
+  for (int i : order)
+    total += weight(i);
+  if (r.top_p < 1) {
+    uint64_t need = std::max<uint64_t>(1, uint64_t(std::ceil(double(std::max(r.top_p, 0.0f)) * double(total)))), sum = 0;
+    for (size_t i = 0; i < order.size(); ++i) {
+      sum += weight(order[i]);
+      if (sum >= need) {
+        order.resize(i + 1);
+        break;
+      }
+    }
+  }
+  uint32_t least = r.min_p > 0 ? uint32_t(std::min(r.min_p, 1.0f) * 2147483648.0f) : 0;
+  std::sort(order.begin(), order.end());
+  total = 0;
+  for (int i : order)
+    total += weight(i) >= least ? weight(i) : 0;
+  uint32_t words[2];
+  philox(r.seed, uint32_t(r.position), words);
+  uint64_t fraction = uint64_t(words[0]) << 21 | words[1] >> 11;
+  uint64_t target = uint64_t((unsigned __int128)(fraction << 11) * total >> 64), sum = 0;
+  for (int i : order) {
+    sum += weight(i) >= least ? weight(i) : 0;
+    if (sum > target)
+      return i;
+  }
+  return best;
+}
+
+enum class Shape { normal, peaked, constant, ties, masked };
+
+Case sample_case(bool smoke, int V, int padding, Shape shape, bool random, const std::vector<Request> &requests) {
+  const char *names[] = {"normal", "peaked", "constant", "ties", "masked"};
+  std::string name = std::string("sample ") + (random ? "random " : "greedy ") + names[int(shape)] + " " + std::to_string(V);
+  return {name, smoke, [=](Context &context) {
+            Sample f;
+            f.vocabulary = V;
+            f.logits_stride = V + padding;
+            f.random = random;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            Random generator(31);
+            int rows = int(requests.size());
+            std::vector<double> logits(size_t(rows) * V);
+            for (int r = 0; r < rows; ++r)
+              for (int i = 0; i < V; ++i) {
+                double v = generator.normal() * 3;
+                if (shape == Shape::peaked)
+                  v = i == 7 ? 30 : v;
+                if (shape == Shape::constant)
+                  v = 1.25;
+                if (shape == Shape::ties)
+                  v = std::rint(v);
+                if (shape == Shape::masked && i % 5 != 2)
+                  v = i % 5 == 0 ? -INFINITY : std::nan("");
+                logits[size_t(r) * V + i] = float(v);
+              }
+            std::vector<double> temperature, top_p, min_p;
+            std::vector<int> top_k, position;
+            std::vector<char> seeds(rows * 8);
+            for (int r = 0; r < rows; ++r) {
+              temperature.push_back(requests[r].temperature);
+              top_p.push_back(requests[r].top_p);
+              min_p.push_back(requests[r].min_p);
+              top_k.push_back(requests[r].top_k);
+              position.push_back(requests[r].position);
+              std::memcpy(&seeds[r * 8], &requests[r].seed, 8);
+            }
+            context.values("logits", in_rows(logits, rows, V, V + padding), Type::f32);
+            context.values("temperature", temperature, Type::f32);
+            context.values("top_p", top_p, Type::f32);
+            context.values("min_p", min_p, Type::f32);
+            context.integers("top_k", top_k);
+            context.integers("position", position);
+            context.raw("seed", seeds);
+            context.poison("out", rows * 4);
+            context.upload();
+            context.launch({0, 0, rows, 0});
+            std::vector<int> out = context.read_integers("out");
+            int wrong = 0, first = -1, expected_first = 0;
+            for (int r = 0; r < rows; ++r) {
+              std::vector<float> row(V);
+              for (int i = 0; i < V; ++i)
+                row[i] = float(logits[size_t(r) * V + i]);
+              Request request = requests[r];
+              if (!random)
+                request.temperature = 0;
+              int expected = sample_reference(row, request);
+              if (expected != out[r]) {
+                if (!wrong++)
+                  first = r, expected_first = expected;
+              }
+            }
+            context.require(wrong == 0, std::to_string(wrong) + " of " + std::to_string(rows) + " rows differ, first row " +
+                                            std::to_string(first) + ": expected " + std::to_string(expected_first) + ", got " +
+                                            std::to_string(first >= 0 ? out[first] : 0));
+          }};
+}
+
+// 20000 draws of one distribution fall as its probabilities say: chi-square over 40 tokens within its 99.99 % quantile (39 degrees: 83).
+Case distribution_case() {
+  return {"sample random follows the distribution", true, [](Context &context) {
+            const int V = 40, rows = 20000;
+            Sample f;
+            f.vocabulary = V;
+            f.logits_stride = V;
+            f.random = true;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            std::vector<double> logits(size_t(rows) * V), probability(V);
+            double mass = 0;
+            for (int i = 0; i < V; ++i)
+              mass += probability[i] = std::exp((i * 7 % 13) * 0.2 / 0.8);
+            for (size_t i = 0; i < logits.size(); ++i)
+              logits[i] = (int(i % V) * 7 % 13) * 0.2;
+            std::vector<int> position(rows), zero(rows, 0);
+            std::iota(position.begin(), position.end(), 0);
+            std::vector<char> seeds(rows * 8, 5);
+            context.values("logits", logits, Type::f32);
+            context.values("temperature", std::vector<double>(rows, 0.8), Type::f32);
+            context.values("top_p", std::vector<double>(rows, 1), Type::f32);
+            context.values("min_p", std::vector<double>(rows, 0), Type::f32);
+            context.integers("top_k", zero);
+            context.integers("position", position);
+            context.raw("seed", seeds);
+            context.poison("out", rows * 4);
+            context.upload();
+            context.launch({0, 0, rows, 0});
+            std::vector<double> counts(V);
+            for (int token : context.read_integers("out"))
+              counts[std::min(std::max(token, 0), V - 1)]++;
+            double chi = 0;
+            for (int i = 0; i < V; ++i) {
+              double expected = rows * probability[i] / mass;
+              chi += (counts[i] - expected) * (counts[i] - expected) / expected;
+            }
+            context.require(chi < 83, "chi-square " + std::to_string(chi));
+          }};
+}
+
 } // namespace
 
 std::vector<Case> dense_cases() {
@@ -219,6 +408,32 @@ std::vector<Case> dense_cases() {
   cases.push_back(attention_case("", true, f32, f32, 6, 2, 32, chunks, past, false));
   cases.push_back(attention_case("odd", false, f32, f32, 5, 1, 23, chunks, past, false, 1, 1));
   cases.push_back(attention_case("f32 wide", false, f32, bf16, 3, 3, 300, {3, 70}, {60, 0}, false));
+
+  std::vector<Request> requests;
+  for (int i = 0; i < 24; ++i) {
+    Request r;
+    const float temperatures[] = {0.7f, 1, 0, 1.9f, 0.1f};
+    const int ks[] = {0, 50, 1, 5000, 7};
+    const float ps[] = {1, 0.95f, 0.5f, 0.999f, 0, 0.1f, 1};
+    const float ms[] = {0, 0, 0.05f, 1};
+    r.temperature = temperatures[i % 5];
+    r.top_k = ks[i % 5 == 2 ? 0 : i / 2 % 5];
+    r.top_p = ps[i % 7];
+    r.min_p = ms[i % 4];
+    r.seed = 0x123456789abcdefull * (i + 1);
+    r.position = i * 100;
+    requests.push_back(r);
+  }
+  cases.push_back(sample_case(true, 32000, 0, Shape::normal, false, requests));
+  cases.push_back(sample_case(false, 151936, 3, Shape::masked, false, requests));
+  cases.push_back(sample_case(true, 32000, 0, Shape::normal, true, requests));
+  cases.push_back(sample_case(false, 151936, 1, Shape::normal, true, requests));
+  cases.push_back(sample_case(false, 128256, 0, Shape::ties, true, requests));
+  cases.push_back(sample_case(false, 128256, 0, Shape::constant, true, requests));
+  cases.push_back(sample_case(false, 50257, 0, Shape::peaked, true, requests));
+  cases.push_back(sample_case(false, 50257, 7, Shape::masked, true, requests));
+  cases.push_back(sample_case(true, 3, 0, Shape::normal, true, requests));
+  cases.push_back(distribution_case());
   return cases;
 }
 
