@@ -1,4 +1,5 @@
 // m1-tokenize: {"text"} lines in, {"text","ids","decoded"} lines out.
+#include "text/model_text.h"
 #include "tokenizer/prepare.h"
 #include "tokenizer/tokenizer.h"
 
@@ -18,12 +19,12 @@ double secondsSince(std::chrono::steady_clock::time_point start) {
 }
 
 int fail(const std::string &message) {
-  std::cerr << "m1-tokenize: " << message << "\n";
+  std::cerr << "m1-tokenize: error: " << message << "\n";
   return 1;
 }
 
 // Encodes all texts over and over for about a second; prints what the speed goals are about.
-int benchmark(const std::string &prepared, const m1rt::TokenizerOptions &options, std::istream &in,
+int benchmark(std::string_view prepared, const m1rt::TokenizerOptions &options, std::istream &in,
               bool addSpecial) {
   std::vector<std::string> texts;
   size_t bytes = 0;
@@ -64,6 +65,41 @@ int benchmark(const std::string &prepared, const m1rt::TokenizerOptions &options
   return 0;
 }
 
+// The prepared tokenizer of an artifact, or of a tokenizer.json prepared now. `artifact` and `storage` keep
+// its memory.
+bool openSource(const std::string &source, std::unique_ptr<m1rt::Artifact> &artifact, std::string &storage,
+                std::string_view &prepared, std::string &error) {
+  std::ifstream file(source, std::ios::binary);
+  char magic[sizeof(m1_artifact_header::magic)] = {};
+  file.read(magic, sizeof magic);
+  if (std::equal(std::begin(magic), std::end(magic), M1_ARTIFACT_MAGIC)) {
+    m1rt::ArtifactOptions options;
+    options.openExternalFiles = false;
+    m1rt::Status status = m1rt::Artifact::open(source, options, &artifact);
+    if (!status.ok()) {
+      error = status.message();
+      return false;
+    }
+    const auto *table = artifact->module().tokenizer();
+    if (!table || !table->data() || table->data()->size() == 0) {
+      error = source + ": compiled without a tokenizer (the model directory had no tokenizer.json)";
+      return false;
+    }
+    m1rt::Bytes bytes = artifact->segment(*table->data());
+    prepared = {reinterpret_cast<const char *>(bytes.data), bytes.size};
+    return true;
+  }
+  size_t slash = source.rfind('/');
+  std::string config =
+      (slash == std::string::npos ? "" : source.substr(0, slash + 1)) + "tokenizer_config.json";
+  m1rt::PreparedTokenizer result;
+  if (!m1rt::prepareTokenizer(source, config, result, error))
+    return false;
+  storage = std::move(result.data);
+  prepared = storage;
+  return true;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -72,7 +108,10 @@ int main(int argc, char **argv) {
                "Example: echo '{\"text\": \"Hello, world!\"}' | m1-tokenize model/tokenizer.json");
   std::string source, inputPath = "-";
   bool addSpecial = false, runBenchmark = false, alwaysRegex = false;
-  app.add_option("source", source, "tokenizer.json")->required()->type_name("FILE");
+  app.add_option("source", source,
+                 "A compiled model, or a tokenizer.json (with its tokenizer_config.json beside it)")
+      ->required()
+      ->type_name("OUT.m1a|tokenizer.json");
   app.add_option("--input", inputPath, "JSON lines to read; - is standard input")
       ->type_name("FILE")
       ->capture_default_str();
@@ -86,11 +125,10 @@ int main(int argc, char **argv) {
   CLI11_PARSE(app, argc, argv);
 
   std::string error;
-  m1rt::PreparedTokenizer prepared;
-  size_t slash = source.rfind('/');
-  std::string config =
-      (slash == std::string::npos ? "" : source.substr(0, slash + 1)) + "tokenizer_config.json";
-  if (!m1rt::prepareTokenizer(source, config, prepared, error))
+  std::unique_ptr<m1rt::Artifact> artifact;
+  std::string storage;
+  std::string_view prepared;
+  if (!openSource(source, artifact, storage, prepared, error))
     return fail(error);
   m1rt::TokenizerOptions options;
   options.alwaysRegex = alwaysRegex;
@@ -104,9 +142,9 @@ int main(int argc, char **argv) {
   std::istream &in = inputPath == "-" ? std::cin : file;
   std::ios::sync_with_stdio(false);
   if (runBenchmark)
-    return benchmark(prepared.data, options, in, addSpecial);
+    return benchmark(prepared, options, in, addSpecial);
 
-  std::unique_ptr<m1rt::Tokenizer> tokenizer = m1rt::Tokenizer::load(prepared.data, error, options);
+  std::unique_ptr<m1rt::Tokenizer> tokenizer = m1rt::Tokenizer::load(prepared, error, options);
   if (!tokenizer)
     return fail(source + ": " + error);
   std::vector<int32_t> ids;

@@ -1,0 +1,48 @@
+// The text side of an artifact: prompts to tokens, conversations through the chat template, tokens back to
+// text as they come.
+#ifndef M1RT_TEXT_MODEL_TEXT_H
+#define M1RT_TEXT_MODEL_TEXT_H
+
+#include "artifact/artifact.h"
+#include "engine/engine.h"
+#include "status.h"
+#include "template/chat_template.h"
+#include "tokenizer/tokenizer.h"
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace m1rt {
+
+class ModelText {
+public:
+  /// The artifact must outlive the result, which reads the tokenizer where it is mapped. `unsupported` when
+  /// it was compiled without one.
+  static Status load(const Artifact &artifact, std::unique_ptr<ModelText> *out);
+
+  const Tokenizer &tokenizer() const { return *tokens; }
+  bool hasChatTemplate() const { return !templateSource.empty(); }
+
+  /// The text as it is; `addSpecial` puts the post-processor's tokens (begin of text) before it.
+  Status encode(const std::string &text, bool addSpecial, std::vector<int32_t> *out) const;
+  /// The conversation through the chat template, ready for the assistant's answer. Special tokens come from
+  /// the template alone.
+  Status encodeChat(const std::vector<ChatMessage> &messages, std::vector<int32_t> *out) const;
+  /// The text that encodeChat encodes.
+  Status renderChat(const std::vector<ChatMessage> &messages, std::string *out) const;
+  std::string decode(const std::vector<int32_t> &ids, bool skipSpecial) const;
+
+  /// For Engine: one decoder a sample. It must not outlive this.
+  std::unique_ptr<TokenDecoder> createDecoder(bool skipSpecial) const;
+
+private:
+  ModelText() = default;
+  std::unique_ptr<Tokenizer> tokens;
+  std::string templateSource, bosToken, eosToken;
+  std::unique_ptr<ChatTemplate> chat;
+  std::string chatError; // why the template does not parse: an error only for those who use it
+};
+
+} // namespace m1rt
+
+#endif
