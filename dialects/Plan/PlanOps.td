@@ -36,7 +36,9 @@ def Plan_Rows : I32EnumAttr<"Rows", "Number of rows: one, T, S or L", [
   let cppNamespace = "::mlir::plan";
   let genSpecializedAttr = 0;
 }
-def Plan_RowsAttr : EnumAttr<Plan_Dialect, Plan_Rows, "rows">;
+def Plan_RowsAttr : EnumAttr<Plan_Dialect, Plan_Rows, "rows"> {
+  let assemblyFormat = "$value";
+}
 
 // Values equal those of the schema's Port.
 def Plan_Port : I32EnumAttr<"Port", "A batch array or an output of the step", [
@@ -47,7 +49,9 @@ def Plan_Port : I32EnumAttr<"Port", "A batch array or an output of the step", [
   let cppNamespace = "::mlir::plan";
   let genSpecializedAttr = 0;
 }
-def Plan_PortAttr : EnumAttr<Plan_Dialect, Plan_Port, "port">;
+def Plan_PortAttr : EnumAttr<Plan_Dialect, Plan_Port, "port"> {
+  let assemblyFormat = "$value";
+}
 
 class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemonic, traits>;
 

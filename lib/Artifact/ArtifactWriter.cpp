@@ -16,14 +16,26 @@ namespace {
 
 uint64_t alignTo(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
-/// A file under a temporary name until it is kept; removed otherwise.
+/// A file under a temporary name until it is kept; removed otherwise. What exists and is no regular file (a pipe, a device) is written as it
+/// is, never replaced.
 class OutputFile {
 public:
   static llvm::Expected<OutputFile> create(llvm::StringRef path) {
+    llvm::sys::fs::file_status status;
+    if (!llvm::sys::fs::status(path, status) && !llvm::sys::fs::is_regular_file(status)) {
+      std::error_code error;
+      auto stream = std::make_unique<llvm::raw_fd_ostream>(path, error, llvm::sys::fs::CD_OpenExisting, llvm::sys::fs::FA_Write,
+                                                           llvm::sys::fs::OF_None);
+      if (error)
+        return llvm::createStringError(error, "cannot write " + path + ": " + error.message());
+      return OutputFile(path, nullptr, std::move(stream));
+    }
     auto file = llvm::sys::fs::TempFile::create(path + ".%%%%%%.tmp", llvm::sys::fs::all_read | llvm::sys::fs::all_write);
     if (!file)
       return llvm::createStringError("cannot write " + path + ": " + llvm::toString(file.takeError()));
-    return OutputFile(path, std::move(*file));
+    auto temporary = std::make_unique<llvm::sys::fs::TempFile>(std::move(*file));
+    auto stream = std::make_unique<llvm::raw_fd_ostream>(temporary->FD, /*shouldClose=*/false);
+    return OutputFile(path, std::move(temporary), std::move(stream));
   }
   OutputFile(OutputFile &&) = default;
   ~OutputFile() {
@@ -57,6 +69,8 @@ public:
       return llvm::createStringError(error, "cannot write " + path + ": " + error.message());
     }
     stream.reset();
+    if (!file)
+      return llvm::Error::success();
     auto kept = std::move(*file);
     file.reset();
     if (auto error = kept.keep(path))
@@ -65,13 +79,12 @@ public:
   }
 
 private:
-  OutputFile(llvm::StringRef path, llvm::sys::fs::TempFile temporary)
-      : path(path.str()), file(std::make_unique<llvm::sys::fs::TempFile>(std::move(temporary))),
-        stream(std::make_unique<llvm::raw_fd_ostream>(file->FD, /*shouldClose=*/false)) {
-    stream->SetBufferSize(1 << 20);
+  OutputFile(llvm::StringRef path, std::unique_ptr<llvm::sys::fs::TempFile> file, std::unique_ptr<llvm::raw_fd_ostream> stream)
+      : path(path.str()), file(std::move(file)), stream(std::move(stream)) {
+    this->stream->SetBufferSize(1 << 20);
   }
   std::string path;
-  std::unique_ptr<llvm::sys::fs::TempFile> file;
+  std::unique_ptr<llvm::sys::fs::TempFile> file; // null when written in place
   std::unique_ptr<llvm::raw_fd_ostream> stream;
   uint64_t position = 0;
 };

@@ -91,11 +91,10 @@ int main(int argc, char **argv) {
     return usageError("--weights: unknown mode '" + weights + "'; known are embed, external, dummy:SEED");
   }
   options.targets = CLI::detail::split(targets, ',');
-  if (options.output.empty()) {
-    if (options.emit == m1c::Emit::artifact)
-      return usageError("an artifact needs -o OUT.m1a");
+  if (options.emit == m1c::Emit::artifact && (options.output.empty() || options.output == "-"))
+    return usageError("an artifact needs -o OUT.m1a");
+  if (options.output.empty())
     options.output = "-";
-  }
 
   Progress progress;
   std::vector<std::pair<std::string, double>> times;

@@ -1,0 +1,59 @@
+// RUN: m1-opt %s --m1-convert-to-plan --canonicalize --split-input-file | FileCheck %s
+
+// A split is a view with the row stride of the whole, results go to the ports, and equal ops of both functions share their kernels.
+m1.weight @embed : tensor<515x70xbf16> {sources = ["e"]}
+m1.weight @norm : tensor<70xf32> {sources = ["n"]}
+m1.weight @up : tensor<132x70xf32> {sources = ["u"]}
+m1.weight @head : tensor<515x66xbf16> {sources = ["h"]}
+// CHECK-LABEL: plan.target @cpu
+// CHECK-DAG: plan.kernel @embedding_70 {key = "embedding tokens tokens:i32 table:515x70xbf16 -> out:70xf32/70", origin = "generated"}
+// CHECK-DAG: plan.kernel @silu_mul_66 {key = "silu_mul tokens a:66xf32/132 b:66xf32/132 -> out:66xf32/66", origin = "generated"}
+// CHECK-DAG: plan.kernel @linear_515 {key = "linear logit_rows x:66xf32/66 w:515x66xbf16 -> out:515xf32/515", origin = "generated"}
+// CHECK-NOT: plan.kernel {{.*}}_v1
+// CHECK: plan.function @prefill
+func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x515xf32>, tensor<?xi32>) {
+  // CHECK-DAG: %[[TOKENS:.*]] = plan.port tokens
+  // CHECK-DAG: %[[LOGITS:.*]] = plan.port logits
+  // CHECK-DAG: %[[ROWS:.*]] = plan.port logit_rows
+  // CHECK-DAG: %[[NEXT:.*]] = plan.port next_tokens
+  // CHECK-DAG: %[[E:.*]] = plan.weight @embed
+  %t = m1.get_weight @embed : tensor<515x70xbf16>
+  %n = m1.get_weight @norm : tensor<70xf32>
+  %u = m1.get_weight @up : tensor<132x70xf32>
+  %w = m1.get_weight @head : tensor<515x66xbf16>
+  // CHECK: %[[H:.*]] = plan.temporary tokens 280
+  // CHECK: plan.launch @embedding_70(%[[TOKENS]], %[[E]]) -> (%[[H]]) over tokens grid 1 by 64 label "embedding embed"
+  %h = m1.embedding %tokens, %t : (tensor<?xi32>, tensor<515x70xbf16>) -> tensor<?x70xf32>
+  %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64} : (tensor<?x70xf32>, tensor<70xf32>) -> tensor<?x70xf32>
+  // CHECK: %[[Y:.*]] = plan.temporary tokens 528
+  // CHECK: plan.launch @linear_132({{.*}}) -> (%[[Y]]) over tokens grid 11 by 64 label "linear up"
+  %y = m1.linear %x, %u : (tensor<?x70xf32>, tensor<132x70xf32>) -> tensor<?x132xf32>
+  // CHECK: %[[UP:.*]] = plan.view %[[Y]] + 264
+  %a, %b = m1.split %y : tensor<?x132xf32> -> tensor<?x66xf32>, tensor<?x66xf32>
+  // CHECK: plan.launch @silu_mul_66(%[[Y]], %[[UP]])
+  %g = m1.silu_mul %a, %b : (tensor<?x66xf32>, tensor<?x66xf32>) -> tensor<?x66xf32>
+  // CHECK: %[[R:.*]] = plan.temporary logit_rows 264
+  // CHECK: plan.launch @gather_rows_66({{.*}}, %[[ROWS]]) -> (%[[R]]) over logit_rows
+  %r = m1.gather_rows %g, %batch : (tensor<?x66xf32>, !m1.batch) -> tensor<?x66xf32>
+  // CHECK: plan.launch @linear_515(%[[R]], {{.*}}) -> (%[[LOGITS]]) over logit_rows
+  %l = m1.linear %r, %w : (tensor<?x66xf32>, tensor<515x66xbf16>) -> tensor<?x515xf32>
+  // CHECK: plan.launch @sample(%[[LOGITS]]) -> (%[[NEXT]]) over logit_rows
+  %s = m1.sample %l : (tensor<?x515xf32>) -> tensor<?xi32>
+  return %l, %s : tensor<?x515xf32>, tensor<?xi32>
+}
+// CHECK: plan.function @decode
+func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x515xf32>, tensor<?xi32>) {
+  %t = m1.get_weight @embed : tensor<515x70xbf16>
+  %n = m1.get_weight @norm : tensor<70xf32>
+  %u = m1.get_weight @up : tensor<132x70xf32>
+  %w = m1.get_weight @head : tensor<515x66xbf16>
+  %h = m1.embedding %tokens, %t : (tensor<?xi32>, tensor<515x70xbf16>) -> tensor<?x70xf32>
+  %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64} : (tensor<?x70xf32>, tensor<70xf32>) -> tensor<?x70xf32>
+  %y = m1.linear %x, %u : (tensor<?x70xf32>, tensor<132x70xf32>) -> tensor<?x132xf32>
+  %a, %b = m1.split %y : tensor<?x132xf32> -> tensor<?x66xf32>, tensor<?x66xf32>
+  %g = m1.silu_mul %a, %b : (tensor<?x66xf32>, tensor<?x66xf32>) -> tensor<?x66xf32>
+  %r = m1.gather_rows %g, %batch : (tensor<?x66xf32>, !m1.batch) -> tensor<?x66xf32>
+  %l = m1.linear %r, %w : (tensor<?x66xf32>, tensor<515x66xbf16>) -> tensor<?x515xf32>
+  %s = m1.sample %l : (tensor<?x515xf32>) -> tensor<?xi32>
+  return %l, %s : tensor<?x515xf32>, tensor<?xi32>
+}
