@@ -1,8 +1,9 @@
 // The models as the specification states them, one sequence at a time, in float64: no intermediate language,
-// no batch, no state carried.
+// no batch, no state carried; roundings on request.
 #include "Formulas.h"
 #include "RandomCheckpoint.h"
 
+#include <algorithm>
 #include <cmath>
 
 using namespace m1c;
@@ -13,29 +14,29 @@ namespace {
 
 class DirectModel {
 public:
-  DirectModel(const Checkpoint &c, const std::vector<int32_t> &tokens)
-      : c(c), tokens(tokens), batch(makeReferenceBatch({{0, 0, tokens}})) {}
+  DirectModel(const Checkpoint &c, const std::vector<int32_t> &tokens, const Roundings &roundings)
+      : c(c), tokens(tokens), roundings(roundings), batch(makeReferenceBatch({{0, 0, tokens}})) {}
 
   std::vector<double> run() {
-    const Tensor &table = c.tensors.at("model.embed_tokens.weight");
+    Rows table = matrix(c.tensors.at("model.embed_tokens.weight"));
     Rows h(length(), c.hidden);
     for (int64_t t = 0; t < length(); ++t)
       for (int64_t i = 0; i < c.hidden; ++i)
-        h.at(t, i) = table.values[tokens[t] * c.hidden + i];
+        h.at(t, i) = table.at(tokens[t], i);
     for (layer = 0; layer < c.layers; ++layer) {
-      Rows x = rmsNorm(h, weight("input_layernorm.weight"), c.eps);
+      Rows x = activation(rmsNorm(h, weight("input_layernorm.weight"), c.eps));
       h = map(h,
               c.isAttention[layer]                 ? attentionMixer(x)
               : c.kind == Checkpoint::Kind::mamba2 ? mamba2(x)
                                                    : mamba1(x),
               plus);
-      x = rmsNorm(h, weight("post_attention_layernorm.weight"), c.eps);
+      x = activation(rmsNorm(h, weight("post_attention_layernorm.weight"), c.eps));
       Rows inner = map(project(x, "mlp.gate_proj"), project(x, "mlp.up_proj"),
                        [](double a, double b) { return silu(a) * b; });
-      h = map(h, project(inner, "mlp.down_proj"), plus);
+      h = map(h, project(activation(inner), "mlp.down_proj"), plus);
     }
-    Rows x = rmsNorm(h, rows(c.tensors.at("model.norm.weight")), c.eps);
-    return linear(x, rows(c.tensors.at(c.tied ? "model.embed_tokens.weight" : "lm_head.weight")), nullptr)
+    Rows x = activation(rmsNorm(h, rows(c.tensors.at("model.norm.weight")), c.eps));
+    return linear(x, matrix(c.tensors.at(c.tied ? "model.embed_tokens.weight" : "lm_head.weight")), nullptr)
         .values;
   }
 
@@ -48,6 +49,9 @@ private:
     r.values = tensor.values;
     return r;
   }
+  static double roundBf16(double v) { return roundTo(Stored::bf16, v); }
+  Rows activation(Rows x) const { return roundings.activations ? map(x, roundBf16) : x; }
+  Rows matrix(const Tensor &tensor) const { return activation(rows(tensor)); }
   const Tensor *find(const std::string &part) const {
     auto found = c.tensors.find("model.layers." + std::to_string(layer) + "." + part);
     return found == c.tensors.end() ? nullptr : &found->second;
@@ -57,7 +61,7 @@ private:
   Rows project(const Rows &x, const std::string &part) const {
     const Tensor *bias = find(part + ".bias");
     Rows b = bias ? rows(*bias) : Rows();
-    return linear(x, weight(part + ".weight"), bias ? &b : nullptr);
+    return activation(linear(x, matrix(*find(part + ".weight")), bias ? &b : nullptr));
   }
 
   /// The pieces of in_proj x, from one matrix or from a matrix each.
@@ -83,7 +87,7 @@ private:
     Rows b = bias ? rows(*bias) : Rows(), result;
     Pool pool;
     causalConvolution(x, weight("mamba.conv1d.weight"), bias ? &b : nullptr, batch, pool, result);
-    return map(result, silu);
+    return activation(map(result, silu));
   }
   Rows rates() const {
     return map(weight("mamba.A_log"), [](double v) { return -std::exp(v); });
@@ -95,6 +99,29 @@ private:
       for (int64_t i = 0; i < y.columns; ++i)
         y.at(t, i) += D[i / (y.columns / D.columns)] * x.at(t, i);
     return y;
+  }
+
+  /// scan(batch, pool, row range) over all tokens at once, or token by token with the state rounded after
+  /// each.
+  template <typename Scan> Rows scanned(Scan scan) const {
+    Pool pool;
+    if (!roundings.states)
+      return scan(batch, pool, 0, length());
+    Rows all;
+    for (int32_t t = 0; t < length(); ++t) {
+      Rows y = scan(makeReferenceBatch({{0, t, {0}}}), pool, t, 1);
+      for (double &v : pool[0])
+        v = roundBf16(v);
+      all.columns = y.columns;
+      all.rows += 1;
+      all.values.insert(all.values.end(), y.values.begin(), y.values.end());
+    }
+    return all;
+  }
+  static Rows part(const Rows &x, int64_t begin, int64_t count) {
+    Rows result(count, x.columns);
+    std::copy_n(x.values.begin() + begin * x.columns, count * x.columns, result.values.begin());
+    return result;
   }
 
   Rows mamba1(const Rows &input) const {
@@ -113,11 +140,14 @@ private:
     for (int64_t t = 0; t < delta.rows; ++t)
       for (int64_t i = 0; i < delta.columns; ++i)
         delta.at(t, i) = softplus(delta.at(t, i) + bias[i]);
-    Rows y;
-    Pool pool;
-    selectiveScan(x, delta, rates(), B, pieces[3], batch, pool, y);
+    Rows y = scanned([&](const ReferenceBatch &batch, Pool &pool, int64_t begin, int64_t count) {
+      Rows result;
+      selectiveScan(part(x, begin, count), part(delta, begin, count), rates(), part(B, begin, count),
+                    part(pieces[3], begin, count), batch, pool, result);
+      return result;
+    });
     y = map(skip(y, x), pieces[0], [](double a, double z) { return a * silu(z); });
-    return project(y, "mamba.out_proj");
+    return project(activation(y), "mamba.out_proj");
   }
 
   Rows mamba2(const Rows &input) const {
@@ -131,11 +161,14 @@ private:
     for (int64_t t = 0; t < delta.rows; ++t)
       for (int64_t h = 0; h < H; ++h)
         delta.at(t, h) = softplus(delta.at(t, h) + bias[h]);
-    Rows y;
-    Pool pool;
-    ssdScan(x, delta, rates(), B, C, batch, pool, y);
-    y = map(skip(y, x), pieces[0], [](double a, double z) { return a * silu(z); });
-    return project(rmsNorm(y, weight("mamba.norm.weight"), 1e-5, H), "mamba.out_proj");
+    Rows y = scanned([&](const ReferenceBatch &batch, Pool &pool, int64_t begin, int64_t count) {
+      Rows result;
+      ssdScan(part(x, begin, count), part(delta, begin, count), rates(), part(B, begin, count),
+              part(C, begin, count), batch, pool, result);
+      return result;
+    });
+    y = map(activation(skip(y, x)), pieces[0], [](double a, double z) { return a * silu(z); });
+    return project(activation(rmsNorm(y, weight("mamba.norm.weight"), 1e-5, H)), "mamba.out_proj");
   }
 
   /// cos, then sin of each token's angles.
@@ -167,22 +200,26 @@ private:
     Rows table = angles(), y;
     CacheShape shape{c.kvHeads, 64, c.headDim};
     Pool pool;
-    writeCache(rotate(pieces[1], table, c.headDim), pieces[2], batch, shape, pool);
-    attention(rotate(pieces[0], table, c.headDim), 1 / std::sqrt(static_cast<double>(c.headDim)), batch,
-              shape, pool, y);
-    return project(y, find("mha.out_proj.weight") ? "mha.out_proj" : "self_attn.o_proj");
+    auto cached = [&](const Rows &x) { return roundings.cache ? map(x, roundBf16) : x; };
+    writeCache(cached(activation(rotate(pieces[1], table, c.headDim))), cached(pieces[2]), batch, shape,
+               pool);
+    attention(activation(rotate(pieces[0], table, c.headDim)), 1 / std::sqrt(static_cast<double>(c.headDim)),
+              batch, shape, pool, y);
+    return project(activation(y), find("mha.out_proj.weight") ? "mha.out_proj" : "self_attn.o_proj");
   }
 
   const Checkpoint &c;
   const std::vector<int32_t> &tokens;
+  const Roundings roundings;
   ReferenceBatch batch;
   int64_t layer = 0;
 };
 
 } // namespace
 
-std::vector<double> directLogits(const Checkpoint &checkpoint, const std::vector<int32_t> &tokens) {
-  return DirectModel(checkpoint, tokens).run();
+std::vector<double> directLogits(const Checkpoint &checkpoint, const std::vector<int32_t> &tokens,
+                                 const Roundings &roundings) {
+  return DirectModel(checkpoint, tokens, roundings).run();
 }
 
 } // namespace m1test

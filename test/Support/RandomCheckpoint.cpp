@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <limits>
@@ -47,6 +48,17 @@ double relativeError(const double *got, const std::vector<double> &want) {
 double relativeError(const std::vector<double> &got, const std::vector<double> &want) {
   return got.size() == want.size() ? relativeError(got.data(), want)
                                    : std::numeric_limits<double>::infinity();
+}
+
+double normError(const std::vector<double> &got, const std::vector<double> &want) {
+  if (got.size() != want.size())
+    return std::numeric_limits<double>::infinity();
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    difference += (got[i] - want[i]) * (got[i] - want[i]);
+    size += want[i] * want[i];
+  }
+  return std::isnan(difference) ? std::numeric_limits<double>::infinity() : std::sqrt(difference / size);
 }
 
 namespace {
@@ -227,6 +239,50 @@ private:
 };
 
 } // namespace
+
+Checkpoint readCheckpoint(const std::string &directory) {
+  auto read = [&](const char *name) {
+    std::ifstream file(directory + "/" + name);
+    return file ? nlohmann::json::parse(file) : nlohmann::json();
+  };
+  nlohmann::json config = read("config.json"), mamba = read("mamba_config.json");
+  Checkpoint c;
+  c.tensors = readSafetensors(directory + "/model.safetensors");
+  c.layers = config["num_hidden_layers"];
+  c.hidden = config["hidden_size"];
+  c.intermediate = config["intermediate_size"];
+  c.vocabulary = config["vocab_size"];
+  c.heads = config["num_attention_heads"];
+  c.kvHeads = config["num_key_value_heads"];
+  c.headDim = config.value("head_dim", c.hidden / c.heads);
+  c.eps = config["rms_norm_eps"];
+  c.tied = config["tie_word_embeddings"];
+  const nlohmann::json &rope =
+      config.contains("rope_parameters") ? config["rope_parameters"] : config["rope_scaling"];
+  c.theta = config.contains("rope_parameters") ? rope["rope_theta"] : config["rope_theta"];
+  c.scaled = rope.is_object() && rope["rope_type"] == "llama3";
+  if (c.scaled) {
+    c.factor = rope["factor"];
+    c.low = rope["low_freq_factor"];
+    c.high = rope["high_freq_factor"];
+    c.original = rope["original_max_position_embeddings"];
+  }
+  c.isAttention.assign(c.layers, mamba.is_null());
+  c.kind = config["model_type"] == "qwen2" ? Checkpoint::Kind::qwen2 : Checkpoint::Kind::llama;
+  if (mamba.is_null())
+    return c;
+  for (int64_t layer : mamba["attn_layers"])
+    c.isAttention[layer] = true;
+  c.dInner = mamba["d_inner"];
+  c.dXb = mamba["d_xb"];
+  c.kind = Checkpoint::Kind::mamba1;
+  for (const auto &[name, tensor] : c.tensors)
+    if (name.find("mamba.dt_bias") != std::string::npos)
+      c.kind = Checkpoint::Kind::mamba2;
+  c.dState = mamba["ssm_cfg"].value("d_state", c.kind == Checkpoint::Kind::mamba2 ? 128 : 16);
+  c.dtRank = (c.hidden + 15) / 16;
+  return c;
+}
 
 Checkpoint drawCheckpoint(uint64_t seed) { return Draw(seed).run(); }
 

@@ -61,15 +61,30 @@ struct Checkpoint {
   void write(const std::string &directory) const;
 };
 
+/// A checkpoint in one safetensors file, as far as the goldens need: no defaults beyond theirs.
+Checkpoint readCheckpoint(const std::string &directory);
+
 /// The same seed draws the same checkpoint.
 Checkpoint drawCheckpoint(uint64_t seed);
 
-/// Logits [T, V] of a whole sequence, straight from the specification, in float64 on the stored weights.
-std::vector<double> directLogits(const Checkpoint &checkpoint, const std::vector<int32_t> &tokens);
+/// What plain code rounds to bf16: every activation but the residual stream (and matrices), scan states after
+/// each token, keys and values.
+struct Roundings {
+  bool activations = false, states = false, cache = false;
+};
+
+/// Logits [T, V] of a whole sequence, straight from the specification, in float64 on the stored weights;
+/// roundings apart, exact.
+std::vector<double> directLogits(const Checkpoint &checkpoint, const std::vector<int32_t> &tokens,
+                                 const Roundings &roundings = {});
 
 /// max |difference| / standard deviation of `want`: the measure of the golden files. Infinite for NaN.
 double relativeError(const double *got, const std::vector<double> &want);
 double relativeError(const std::vector<double> &got, const std::vector<double> &want);
+
+/// |got - want| / |want| in the Euclidean norm: for roundings, whose largest of many values says more about
+/// how many there are.
+double normError(const std::vector<double> &got, const std::vector<double> &want);
 
 /// A directory that is removed at the end of its scope.
 class TemporaryDirectory {

@@ -34,13 +34,13 @@ Status checkRange(const schema::Segment *segment, uint64_t limit, const std::str
   return Status();
 }
 
-Status checkType(const schema::TensorType *type, const std::string &what, uint64_t *outBytes) {
+Status checkType(const schema::TensorType *type, const std::string &what, uint64_t *outBytes, int64_t smallest = 1) {
   if (!validElement(type->element()))
     return corrupt("%s: unknown element type %u", what.c_str(), unsigned(type->element()));
   uint64_t bytes = elementSize(type->element());
   if (type->shape())
     for (int64_t size : *type->shape()) {
-      if (size <= 0 || uint64_t(size) > largestBytes / bytes)
+      if (size < smallest || (size > 0 && bytes > 0 && uint64_t(size) > largestBytes / bytes))
         return corrupt("%s: size %lld of its shape is out of range", what.c_str(), (long long)size);
       bytes *= uint64_t(size);
     }
@@ -127,7 +127,8 @@ private:
       if (state.kind() > schema::StateKind::MAX)
         return corrupt("%s: unknown kind %u", what.c_str(), unsigned(state.kind()));
       uint64_t bytes = 0;
-      M1_TRY(checkType(state.type(), what, &bytes));
+      // A convolution of width 1 carries nothing: its state has 0 rows.
+      M1_TRY(checkType(state.type(), what, &bytes, state.kind() == schema::StateKind::conv ? 0 : 1));
       if (state.bytes() != bytes || bytes > (uint64_t(1) << 32))
         return corrupt("%s: says %llu bytes, its type needs %llu", what.c_str(), (unsigned long long)state.bytes(),
                        (unsigned long long)bytes);
@@ -221,6 +222,8 @@ private:
       return inside(operand.offset(), weightBytes[operand.index()], "weight");
     case schema::OperandKind::state:
       M1_TRY(index(stateBytes.size(), "state"));
+      if (stateBytes[operand.index()] == 0 && operand.offset() == 0)
+        return Status();
       return inside(operand.offset(), stateBytes[operand.index()], "state");
     case schema::OperandKind::port:
       M1_TRY(index(size_t(schema::Port::MAX) + 1, "port"));

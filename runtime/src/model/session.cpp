@@ -55,7 +55,7 @@ Status Session::allocate() {
   for (uint32_t i = 0; i < stateCount; ++i) {
     const schema::State &state = *module.states()->Get(i);
     const bool kv = state.kind() == schema::StateKind::kv;
-    const uint64_t bytes = state.bytes() * (kv ? pageCount : slots);
+    const uint64_t bytes = std::max<uint64_t>(state.bytes() * (kv ? pageCount : slots), 1); // a state of width 0 still has an address
     Status status = device.allocate(bytes, kv ? "KV pages" : "sequence state", &states[i]);
     if (!status.ok())
       return error(status.code(), "%s; in all %u sequences need %s of state and %u KV pages need %s", status.message().c_str(),
