@@ -20,10 +20,10 @@ enum class Family { map, norm, rotaryTable, argmax, unknown };
 
 Family familyOf(StringRef op) {
   return llvm::StringSwitch<Family>(op)
-      .Cases({"embedding", "add", "repeat_heads", "softplus", "silu", "silu_mul", "skip", "rotary_embedding",
+      .Cases({"embedding", "add", "repeat_heads", "softplus", "silu", "mul", "silu_mul", "skip", "rotary_embedding",
               "kv_write", "rotary_kv_write", "gather_rows"},
              Family::map)
-      .Cases({"rms_norm", "add_rms_norm", "gated_rms_norm"}, Family::norm)
+      .Cases({"rms_norm", "add_rms_norm"}, Family::norm)
       .Case("rotary_table", Family::rotaryTable)
       .Case("sample", Family::argmax)
       .Default(Family::unknown);
@@ -52,8 +52,6 @@ int64_t contiguousRun(const KernelSpec &spec) {
     return intParam(spec, "head_dim");
   if (op == "repeat_heads")
     return intParam(spec, "head_size");
-  if (op == "gated_rms_norm")
-    return columns(spec.get("out")) / intParam(spec, "groups");
   if (op == "add_rms_norm")
     return columns(spec.get("sum"));
   if (op == "sample")
@@ -211,6 +209,8 @@ void buildMap(KernelBuilder &k) {
       out = k.softplus(x);
     } else if (op == "silu") {
       out = k.silu(k.load("a", row, column));
+    } else if (op == "mul") {
+      out = arith::MulFOp::create(k.b, k.load("a", row, column), k.load("b", row, column));
     } else if (op == "silu_mul") {
       out = arith::MulFOp::create(k.b, k.silu(k.load("a", row, column)), k.load("b", row, column));
     } else if (op == "skip") {
@@ -225,7 +225,7 @@ void buildMap(KernelBuilder &k) {
     body();
 }
 
-// ---- norms: one block a row (and group), which stays in registers between its two uses ----
+// ---- norms: one block a row, which stays in registers between its two uses ----
 
 void buildNorm(KernelBuilder &k) {
   const KernelSpec &spec = k.spec;
@@ -233,18 +233,15 @@ void buildNorm(KernelBuilder &k) {
   int64_t size = contiguousRun(spec), stride = int64_t(k.shape.blockSize) * k.shape.width;
   int64_t chunks = llvm::divideCeil(size, stride);
   float eps = floatParam(spec, "eps");
-  Value row = k.groupY, first = k.mul(k.groupX, k.i32(size)); // groupX: the group of a gated norm, else 0
+  Value row = k.groupY;
   SmallVector<Value> values, inRange, columnsOf;
   Value partial = k.f32(0);
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    Value inGroup = k.add(k.mul(k.thread, k.i32(k.shape.width)), k.i32(chunk * stride));
-    Value column = k.add(first, inGroup);
-    Value guard = (chunk + 1) * stride > size ? k.less(inGroup, k.i32(size)) : Value();
+    Value column = k.add(k.mul(k.thread, k.i32(k.shape.width)), k.i32(chunk * stride));
+    Value guard = (chunk + 1) * stride > size ? k.less(column, k.i32(size)) : Value();
     auto read = [&]() -> Value {
       if (op == "rms_norm")
         return k.load("x", row, column);
-      if (op == "gated_rms_norm")
-        return arith::MulFOp::create(k.b, k.load("y", row, column), k.silu(k.load("z", row, column)));
       Value sum = arith::AddFOp::create(k.b, k.load("residual", row, column), k.load("x", row, column));
       k.store("sum", row, column, sum);
       return sum;
@@ -366,7 +363,6 @@ KernelShape shapeGeneratedKernel(const KernelSpec &spec, ArrayRef<unsigned> alig
   } else {
     shape.blockSize =
         std::min<int64_t>(maxBlock, llvm::alignTo(llvm::divideCeil(run, shape.width), warpSize));
-    shape.gridX = spec.op == "gated_rms_norm" ? intParam(spec, "groups") : 1;
   }
   return shape;
 }

@@ -1,0 +1,167 @@
+#include "GeneratedKernels.h"
+#include "HandTuned.h"
+#include "Plan/Plan.h"
+#include "m1c/CudaTarget.h"
+#include "llvm/ADT/STLExtras.h"
+
+using namespace mlir;
+
+namespace m1c {
+
+namespace {
+
+// Arenas, weights, states and batch arrays all begin at multiples of this, in bytes.
+constexpr uint64_t baseAlignment = 256;
+
+unsigned alignmentOf(Value buffer) {
+  uint64_t bits = baseAlignment;
+  while (auto view = buffer.getDefiningOp<plan::ViewOp>()) {
+    bits |= uint64_t(view.getOffset());
+    buffer = view.getSource();
+  }
+  return unsigned(bits & (~bits + 1)); // lowest set bit
+}
+
+} // namespace
+
+llvm::Expected<CudaOptions> parseCudaTarget(llvm::StringRef suffix) {
+  CudaOptions options;
+  if (suffix.empty())
+    return options;
+  auto bad = [&](llvm::StringRef chip) {
+    return llvm::createStringError(llvm::inconvertibleErrorCode(),
+                                   "unknown CUDA chip '" + chip + "': expected sm_N with N at least 80, as in cuda:sm_80,sm_90");
+  };
+  if (!suffix.consume_front(":"))
+    return bad(suffix);
+  llvm::SmallVector<llvm::StringRef> parts;
+  suffix.split(parts, ',');
+  std::map<int, std::string> chips;
+  for (llvm::StringRef part : parts) {
+    llvm::StringRef number = part;
+    int value = 0;
+    if (!number.consume_front("sm_") || number.getAsInteger(10, value) || value < 80)
+      return bad(part);
+    chips[value] = part.str();
+  }
+  options.chips.clear();
+  for (auto &[value, chip] : chips)
+    options.chips.push_back(chip);
+  return options;
+}
+
+std::string CudaSelector::stemFor(const KernelSpec &spec, const std::string &key) {
+  auto [entry, inserted] = stems.try_emplace(key);
+  if (inserted) {
+    std::string name = spec.op;
+    const OperandSpec &shaping = spec.operands[spec.operands.size() - spec.outputs];
+    for (int64_t dim : shaping.dims)
+      name += "_" + std::to_string(dim);
+    if (spec.decode && key.find(" decode") != std::string::npos)
+      name += "_decode";
+    int use = uses[name]++;
+    entry->second = use ? name + "_v" + std::to_string(use) : name;
+  }
+  return entry->second;
+}
+
+LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
+  if (spec.op == "linear" && spec.maxRows == 0)
+    return selectGemm(spec, emitter);
+  if (cuda::isHandTunedOp(spec.op))
+    return selectHandTuned(spec, emitter);
+  if (cuda::isGeneratedOp(spec.op))
+    return selectGenerated(spec, emitter);
+  return emitter.error() << "has no kernel on the cuda target";
+}
+
+LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emitter) {
+  const OperandSpec &x = spec.get("x"), &w = spec.get("w"), &out = spec.get("out");
+  GemmChoice choice;
+  choice.domain = spec.domain;
+  choice.a = emitter.operand(spec.find("x"));
+  choice.w = emitter.operand(spec.find("w"));
+  choice.out = emitter.operand(spec.find("out"));
+  if (int bias = spec.find("bias"); bias >= 0)
+    choice.bias = emitter.operand(bias);
+  choice.n = uint32_t(w.dims[0]);
+  choice.k = uint32_t(w.dims[1]);
+  choice.lda = uint32_t(x.rowStride);
+  choice.ldo = uint32_t(out.rowStride);
+  choice.aType = x.element;
+  choice.wType = w.element;
+  choice.outType = out.element;
+  emitter.gemm(choice);
+  return success();
+}
+
+LogicalResult CudaSelector::selectGenerated(const KernelSpec &spec, PlanEmitter &emitter) {
+  SmallVector<unsigned> alignments;
+  SmallVector<Value> operands;
+  for (size_t i = 0; i < spec.operands.size(); ++i) {
+    operands.push_back(emitter.operand(i));
+    alignments.push_back(alignmentOf(operands.back()));
+  }
+  cuda::KernelShape shape = cuda::shapeGeneratedKernel(spec, alignments);
+  KernelChoice choice;
+  choice.key = spec.key() + " width " + std::to_string(shape.width);
+  choice.name = stemFor(spec, choice.key);
+  choice.origin = "generated";
+  choice.blockSize = shape.blockSize;
+  choice.domain = spec.domain;
+  choice.gridX = shape.gridX;
+  bool isNew = false;
+  std::string symbol = emitter.launch(choice, operands, spec.outputs, &isNew);
+  if (isNew)
+    collected.push_back({symbol, "", spec, shape.width, shape.blockSize, shape.gridX});
+  return success();
+}
+
+LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter) {
+  std::string key = spec.key();
+  if (spec.decode)
+    key += " decode";
+  if (spec.op == "linear")
+    key += " rows " + std::to_string(spec.maxRows);
+  m1k::cuda::Description description = cuda::describeHandTuned(spec, stemFor(spec, key));
+  if (!description.error.empty())
+    return emitter.error() << "has no CUDA kernel: " << description.error;
+  Value workspace, temporary;
+  for (auto [index, kernel] : llvm::enumerate(description.kernels)) {
+    SmallVector<Value> operands;
+    size_t firstOutput = kernel.operands.size();
+    for (auto [position, role] : llvm::enumerate(kernel.operands)) {
+      int operand = spec.find(role);
+      bool isOutput = operand < 0 || size_t(operand) + spec.outputs >= spec.operands.size();
+      if (isOutput && firstOutput == kernel.operands.size())
+        firstOutput = position;
+      if (operand >= 0) {
+        operands.push_back(emitter.operand(operand));
+      } else if (role == "workspace") {
+        if (!workspace)
+          workspace = emitter.temporary(Rows::one, uint64_t(description.workspace_bytes));
+        operands.push_back(workspace);
+      } else {
+        return emitter.error() << "kernel " << kernel.symbol << " asks for the unknown operand '" << role << "'";
+      }
+    }
+    KernelChoice choice;
+    choice.key = key + " part " + std::to_string(index);
+    choice.name = kernel.symbol;
+    choice.origin = spec.op;
+    choice.blockSize = uint32_t(kernel.threads);
+    choice.sharedBytes = uint32_t(kernel.shared_bytes);
+    choice.domain = cuda::rowsOf(kernel.domain);
+    choice.gridX = uint32_t(kernel.grid_x);
+    choice.rowsPerGroup = uint32_t(kernel.rows_per_group);
+    bool isNew = false;
+    std::string symbol = emitter.launch(choice, operands, kernel.operands.size() - firstOutput, &isNew);
+    if (symbol != kernel.symbol)
+      return emitter.error() << "kernel " << kernel.symbol << " would share its symbol with another kernel";
+    if (isNew)
+      collected.push_back({symbol, kernel.source, spec});
+  }
+  return success();
+}
+
+} // namespace m1c

@@ -1,0 +1,186 @@
+#include "HandTuned.h"
+#include "llvm/ADT/StringSwitch.h"
+
+using namespace mlir;
+namespace mk = m1k::cuda;
+
+namespace m1c::cuda {
+
+namespace {
+
+mk::Type typeOf(const KernelSpec &spec, StringRef role, std::string &error) {
+  Type type = spec.get(role).element;
+  if (type.isF32())
+    return mk::Type::f32;
+  if (type.isBF16())
+    return mk::Type::bf16;
+  if (type.isF16())
+    return mk::Type::f16;
+  error = "operand '" + role.str() + "' is neither f32, bf16 nor f16";
+  return mk::Type::f32;
+}
+
+int columns(const KernelSpec &spec, StringRef role) { return int(spec.get(role).dims.back()); }
+int64_t stride(const KernelSpec &spec, StringRef role) { return spec.get(role).rowStride; }
+bool has(const KernelSpec &spec, StringRef role) { return spec.find(role) >= 0; }
+int64_t intParam(const KernelSpec &spec, StringRef name) { return cast<IntegerAttr>(spec.params.get(name)).getInt(); }
+float floatParam(const KernelSpec &spec, StringRef name) {
+  return float(cast<FloatAttr>(spec.params.get(name)).getValueAsDouble());
+}
+
+mk::Domain domainOf(Rows rows) {
+  switch (rows) {
+  case Rows::one: return mk::Domain::one;
+  case Rows::tokens: return mk::Domain::tokens;
+  case Rows::sequences: return mk::Domain::sequences;
+  case Rows::logitRows: return mk::Domain::logit_rows;
+  }
+  return mk::Domain::one;
+}
+
+mk::SelectiveScan selectiveScan(const KernelSpec &spec, std::string &error) {
+  mk::SelectiveScan facts;
+  facts.type = typeOf(spec, "x", error);
+  facts.dt_type = typeOf(spec, "dt", error);
+  facts.state_type = typeOf(spec, "state", error);
+  facts.d_inner = columns(spec, "out");
+  facts.d_xb = columns(spec, "b");
+  facts.d_state = columns(spec, "a");
+  facts.x_columns = columns(spec, "x");
+  facts.x_stride = stride(spec, "x");
+  facts.dt_stride = stride(spec, "dt");
+  facts.b_stride = stride(spec, "b");
+  facts.c_stride = stride(spec, "c");
+  facts.has_z = has(spec, "z");
+  facts.z_stride = facts.has_z ? stride(spec, "z") : 0;
+  facts.out_stride = stride(spec, "out");
+  facts.has_d = has(spec, "d");
+  facts.has_dt_bias = has(spec, "dt_bias");
+  facts.delta_softplus = intParam(spec, "delta_softplus") != 0;
+  facts.decode = spec.decode;
+  return facts;
+}
+
+mk::SsdScan ssdScan(const KernelSpec &spec, std::string &error) {
+  mk::SsdScan facts;
+  facts.type = typeOf(spec, "x", error);
+  facts.dt_type = typeOf(spec, "dt", error);
+  facts.state_type = typeOf(spec, "state", error);
+  const auto &state = spec.get("state").dims; // [H, P, N]
+  facts.heads = int(state[0]);
+  facts.head_dim = int(state[1]);
+  facts.d_state = int(state[2]);
+  facts.repeat = facts.heads * facts.head_dim / columns(spec, "x");
+  facts.x_stride = stride(spec, "x");
+  facts.dt_stride = stride(spec, "dt");
+  facts.b_stride = stride(spec, "b");
+  facts.c_stride = stride(spec, "c");
+  facts.out_stride = stride(spec, "out");
+  facts.has_d = has(spec, "d");
+  facts.has_dt_bias = has(spec, "dt_bias");
+  facts.delta_softplus = intParam(spec, "delta_softplus") != 0;
+  facts.decode = spec.decode;
+  return facts;
+}
+
+mk::CausalConv1d causalConv1d(const KernelSpec &spec, std::string &error) {
+  mk::CausalConv1d facts;
+  facts.type = typeOf(spec, "x", error);
+  facts.channels = columns(spec, "out");
+  facts.width = columns(spec, "w");
+  facts.repeat = int(intParam(spec, "repeat"));
+  facts.head_size = int(intParam(spec, "head_size"));
+  facts.x_stride = stride(spec, "x");
+  facts.out_stride = stride(spec, "out");
+  facts.has_bias = has(spec, "bias");
+  facts.silu = cast<StringAttr>(spec.params.get("activation")).getValue() == "silu";
+  facts.decode = spec.decode;
+  return facts;
+}
+
+mk::GatedRmsNorm gatedRmsNorm(const KernelSpec &spec, std::string &error) {
+  mk::GatedRmsNorm facts;
+  facts.y_type = typeOf(spec, "y", error);
+  facts.z_type = typeOf(spec, "z", error);
+  facts.out_type = typeOf(spec, "out", error);
+  facts.features = columns(spec, "out");
+  facts.groups = int(intParam(spec, "groups"));
+  facts.y_stride = stride(spec, "y");
+  facts.z_stride = stride(spec, "z");
+  facts.out_stride = stride(spec, "out");
+  facts.eps = floatParam(spec, "eps");
+  facts.domain = domainOf(spec.domain);
+  return facts;
+}
+
+mk::Attention attention(const KernelSpec &spec, std::string &error) {
+  mk::Attention facts;
+  facts.type = typeOf(spec, "q", error);
+  facts.kv_type = typeOf(spec, "cache", error);
+  facts.head_dim = int(intParam(spec, "head_dim"));
+  facts.heads = columns(spec, "q") / facts.head_dim;
+  facts.kv_heads = int(spec.get("cache").dims.front());
+  facts.q_stride = stride(spec, "q");
+  facts.out_stride = stride(spec, "out");
+  facts.scale = floatParam(spec, "scale");
+  facts.decode = spec.decode;
+  return facts;
+}
+
+mk::Linear linear(const KernelSpec &spec, std::string &error) {
+  mk::Linear facts;
+  facts.x_type = typeOf(spec, "x", error);
+  facts.w_type = typeOf(spec, "w", error);
+  facts.out_type = typeOf(spec, "out", error);
+  facts.n = int(spec.get("w").dims[0]);
+  facts.k = int(spec.get("w").dims[1]);
+  facts.x_stride = stride(spec, "x");
+  facts.out_stride = stride(spec, "out");
+  facts.max_rows = int(spec.maxRows);
+  facts.has_bias = has(spec, "bias");
+  facts.domain = domainOf(spec.domain);
+  return facts;
+}
+
+} // namespace
+
+bool isHandTunedOp(StringRef op) {
+  return llvm::StringSwitch<bool>(op)
+      .Cases({"selective_scan", "ssd_scan", "causal_conv1d", "gated_rms_norm", "attention", "linear"}, true)
+      .Default(false);
+}
+
+mk::Description describeHandTuned(const KernelSpec &spec, const std::string &stem) {
+  std::string error;
+  mk::Description description;
+  StringRef op = spec.op;
+  if (op == "selective_scan")
+    description = mk::describe(selectiveScan(spec, error), stem);
+  else if (op == "ssd_scan")
+    description = mk::describe(ssdScan(spec, error), stem);
+  else if (op == "causal_conv1d")
+    description = mk::describe(causalConv1d(spec, error), stem);
+  else if (op == "gated_rms_norm")
+    description = mk::describe(gatedRmsNorm(spec, error), stem);
+  else if (op == "attention")
+    description = mk::describe(attention(spec, error), stem);
+  else if (op == "linear")
+    description = mk::describe(linear(spec, error), stem);
+  else
+    error = "no hand-tuned family serves it";
+  if (!error.empty())
+    description.error = error;
+  return description;
+}
+
+Rows rowsOf(mk::Domain domain) {
+  switch (domain) {
+  case mk::Domain::one: return Rows::one;
+  case mk::Domain::tokens: return Rows::tokens;
+  case mk::Domain::sequences: return Rows::sequences;
+  case mk::Domain::logit_rows: return Rows::logitRows;
+  }
+  return Rows::one;
+}
+
+} // namespace m1c::cuda

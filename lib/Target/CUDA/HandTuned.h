@@ -1,0 +1,20 @@
+// From kernel specs to the facts of the hand-tuned families in kernels/cuda.
+#ifndef M1C_TARGET_CUDA_HANDTUNED_H
+#define M1C_TARGET_CUDA_HANDTUNED_H
+
+#include "m1c/KernelSelector.h"
+#include "m1k_cuda.h"
+
+namespace m1c::cuda {
+
+/// Whether a hand-tuned family serves this op.
+bool isHandTunedOp(llvm::StringRef op);
+
+/// The family's kernels for this spec; symbols begin with `stem`. Its error says what the family does not cover.
+m1k::cuda::Description describeHandTuned(const KernelSpec &spec, const std::string &stem);
+
+Rows rowsOf(m1k::cuda::Domain domain);
+
+} // namespace m1c::cuda
+
+#endif
