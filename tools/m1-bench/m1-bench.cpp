@@ -1,0 +1,193 @@
+// Measures whole steps and each kernel of a compiled model, and compares them with the time that moving their
+// bytes would take.
+#include "measure.h"
+#include "tool.h"
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+using namespace m1rt;
+using namespace m1tool;
+using namespace m1bench;
+using nlohmann::json;
+
+namespace {
+
+struct Arguments {
+  std::string artifact, device = "cpu", jsonPath;
+  std::vector<uint32_t> batches, contexts;
+  std::vector<std::string> prefills;
+  uint32_t repeat = 9, threads = 0;
+  bool kernels = false;
+};
+
+Status parsePrefill(const std::string &text, Case *out) {
+  unsigned sequences = 0, tokens = 0;
+  char tail = 0;
+  if (std::sscanf(text.c_str(), "%ux%u%c", &sequences, &tokens, &tail) != 2 || sequences == 0 || tokens == 0)
+    return error(StatusCode::invalidArgument, "--prefill %s: expected SEQUENCESxTOKENS, as in 8x4096",
+                 text.c_str());
+  *out = {false, sequences, tokens};
+  return {};
+}
+
+std::string label(const Case &what) {
+  return what.decode ? formatted("decode  batch %-4u context %-6u", what.sequences, what.context)
+                     : formatted("prefill %u x %-17u", what.sequences, what.context);
+}
+
+json costJson(const Cost &cost) {
+  return {{"weight_bytes", cost.weightBytes},
+          {"state_bytes", cost.stateBytes},
+          {"kv_bytes", cost.kvBytes},
+          {"gemm_activation_bytes", cost.activationBytes},
+          {"flops", cost.flops}};
+}
+
+void printKernels(const std::map<std::string, KernelTimes> &kernels, double copySpeed, json &out) {
+  std::vector<std::pair<std::string, KernelTimes>> sorted(kernels.begin(), kernels.end());
+  std::sort(sorted.begin(), sorted.end(),
+            [](auto &a, auto &b) { return a.second.seconds > b.second.seconds; });
+  double total = 0;
+  for (auto &entry : sorted)
+    total += entry.second.seconds;
+  std::printf("  %-46s %8s %10s %10s %6s %10s %10s %7s %9s\n", "kernel", "launches", "total ms", "each us",
+              "share", "MB", "floor us", "floor/t", "TFLOP/s");
+  for (auto &[name, kernel] : sorted) {
+    double bytes = kernel.cost.bytes() + kernel.cost.activationBytes, floor = bytes / copySpeed;
+    std::printf("  %-46s %8u %10.3f %10.2f %5.1f%% %10.2f %10.2f %6.0f%% %9.1f\n", name.c_str(),
+                kernel.launches, kernel.seconds * 1e3, kernel.seconds / kernel.launches * 1e6,
+                100 * kernel.seconds / total, bytes / kernel.launches * 1e-6, floor / kernel.launches * 1e6,
+                100 * floor / kernel.seconds, kernel.cost.flops / kernel.seconds * 1e-12);
+    json entry = costJson(kernel.cost);
+    entry["kernel"] = name;
+    entry["launches"] = kernel.launches;
+    entry["seconds"] = kernel.seconds;
+    entry["floor_seconds"] = floor;
+    out.push_back(entry);
+  }
+}
+
+Status measureCase(Model &model, const Case &what, const Arguments &arguments, double copySpeed,
+                   json &results) {
+  std::unique_ptr<Workload> load;
+  M1_TRY(Workload::create(model, what, &load));
+  StepTimes times;
+  M1_TRY(measureSteps(*load, arguments.repeat, &times));
+  Cost cost = load->stepCost();
+  double floor = cost.bytes() / copySpeed;
+  double rate = what.tokens() / times.step.median;
+  std::printf("%s %9.3f ms  (%.3f .. %.3f, %u samples)  %10.1f tokens/s  %8.3f GB  floor %8.3f ms  "
+              "floor/measured %5.1f%%  %7.1f TFLOP/s\n",
+              label(what).c_str(), times.step.median * 1e3, times.step.lowest * 1e3, times.step.highest * 1e3,
+              times.step.samples, rate, cost.bytes() * 1e-9, floor * 1e3, 100 * floor / times.step.median,
+              cost.flops / times.step.median * 1e-12);
+  json entry = costJson(cost);
+  entry["kind"] = what.decode ? "decode" : "prefill";
+  entry["sequences"] = what.sequences;
+  entry["context"] = what.context;
+  entry["median_seconds"] = times.step.median;
+  entry["lowest_seconds"] = times.step.lowest;
+  entry["highest_seconds"] = times.step.highest;
+  entry["first_step_seconds"] = times.firstStep;
+  entry["samples"] = times.step.samples;
+  entry["tokens_per_second"] = rate;
+  entry["bytes"] = cost.bytes();
+  entry["floor_seconds"] = floor;
+  if (arguments.kernels) {
+    std::map<std::string, KernelTimes> kernels;
+    M1_TRY(measureKernels(*load, arguments.repeat, &kernels));
+    entry["kernels"] = json::array();
+    printKernels(kernels, copySpeed, entry["kernels"]);
+  }
+  results.push_back(entry);
+  std::fflush(stdout);
+  return {};
+}
+
+Status run(const Arguments &arguments) {
+  std::vector<Case> cases;
+  for (uint32_t batch : arguments.batches)
+    for (uint32_t context : arguments.contexts)
+      cases.push_back({true, batch, context});
+  for (const std::string &text : arguments.prefills) {
+    Case what;
+    M1_TRY(parsePrefill(text, &what));
+    cases.push_back(what);
+  }
+  if (cases.empty())
+    return error(StatusCode::invalidArgument, "nothing to measure: give --batch and --context, or --prefill");
+
+  ModelOptions options;
+  options.device = arguments.device;
+  options.deviceOptions.threads = arguments.threads;
+  std::unique_ptr<Model> model;
+  M1_TRY(Model::load(arguments.artifact, options, &model));
+  double copySpeed = 0;
+  M1_TRY(measureCopySpeed(model->device(), arguments.threads, &copySpeed));
+  std::printf("%s: %s, %s of weights; memory speed %.3f TB/s (%s)\n", arguments.artifact.c_str(),
+              model->device().info().name.c_str(), bytesText(model->weightBytes()).c_str(), copySpeed * 1e-12,
+              model->device().readsHostMemory() ? "threads reading" : "device copy, bytes read and written");
+  json report = {{"artifact", arguments.artifact},
+                 {"device", model->device().info().name},
+                 {"copy_bytes_per_second", copySpeed},
+                 {"weight_bytes", model->weightBytes()},
+                 {"cases", json::array()}};
+  for (const Case &what : cases) {
+    Status status = measureCase(*model, what, arguments, copySpeed, report["cases"]);
+    // Memory that does not suffice for one case says nothing about the others.
+    if (status.code() != StatusCode::outOfMemory)
+      M1_TRY(std::move(status));
+    else
+      std::printf("%s skipped: %s\n", label(what).c_str(), status.message().c_str());
+  }
+  if (arguments.jsonPath.empty())
+    return {};
+  OutputFile file;
+  std::string text = report.dump(1) + "\n";
+  M1_TRY(file.open(arguments.jsonPath));
+  M1_TRY(file.write(text.data(), text.size()));
+  return file.commit();
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  Arguments arguments;
+  CLI::App app{"Measures decode steps and prefills of a compiled model, whole and by kernel, against the "
+               "time that moving their bytes takes.",
+               "m1-bench"};
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.set_version_flag("--version", std::string("m1-bench ") + M1_VERSION);
+  app.footer("Example:\n  m1-bench model.m1a --device cuda --batch 1,64,512 --context 256,2304 --prefill "
+             "8x4096 --kernels");
+  auto all = CLI::MultiOptionPolicy::TakeAll;
+  app.add_option("artifact", arguments.artifact, "The compiled model")->required()->type_name("OUT.m1a");
+  app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--batch", arguments.batches, "Sequences of a decode step")
+      ->delimiter(',')
+      ->multi_option_policy(all)
+      ->check(CLI::Range(1, 65535));
+  app.add_option("--context", arguments.contexts, "Tokens of each sequence after the step")
+      ->delimiter(',')
+      ->multi_option_policy(all)
+      ->check(CLI::Range(1, 1 << 30));
+  app.add_option("--prefill", arguments.prefills, "Prefills, each SEQUENCESxTOKENS")
+      ->delimiter(',')
+      ->multi_option_policy(all)
+      ->type_name("LIST");
+  app.add_flag("--kernels", arguments.kernels, "Also the time of each kernel");
+  app.add_option("--repeat", arguments.repeat, "Samples of each measurement")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  app.add_option("--json", arguments.jsonPath, "Write the figures")->type_name("FILE");
+  CLI11_PARSE(app, argc, argv);
+  try {
+    Status status = run(arguments);
+    return status.ok() ? 0 : fail("m1-bench", status);
+  } catch (const std::bad_alloc &) {
+    return fail("m1-bench", error(StatusCode::outOfMemory, "out of memory"));
+  }
+}

@@ -1,0 +1,39 @@
+// Timing: the device's copy speed, and repeated steps.
+#ifndef M1_BENCH_MEASURE_H
+#define M1_BENCH_MEASURE_H
+
+#include "workload.h"
+#include <map>
+
+namespace m1bench {
+
+struct Times {
+  double median = 0;              // seconds
+  double lowest = 0, highest = 0; // the spread
+  uint32_t samples = 0;
+};
+Times summarize(std::vector<double> seconds);
+
+/// Bytes per second of a large copy within the device's memory, counting bytes read and bytes written; on the
+/// CPU, of threads that read a buffer larger than its caches.
+Status measureCopySpeed(m1rt::Device &device, uint32_t threads, double *outBytesPerSecond);
+
+struct StepTimes {
+  Times step;
+  double firstStep = 0; // seconds, with code loading and algorithm choice
+};
+/// Steps run back to back in groups long enough for the clock, a wait after each group; one sample is a
+/// group's mean.
+Status measureSteps(Workload &load, uint32_t repeat, StepTimes *out);
+
+struct KernelTimes {
+  uint32_t launches = 0;
+  double seconds = 0; // of all launches of a step: medians over the repetitions, summed
+  Cost cost;          // of all launches
+};
+/// By kernel; commands run one by one, so gaps between them are not in it.
+Status measureKernels(Workload &load, uint32_t repeat, std::map<std::string, KernelTimes> *out);
+
+} // namespace m1bench
+
+#endif

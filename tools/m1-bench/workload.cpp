@@ -1,0 +1,206 @@
+#include "workload.h"
+
+#include <algorithm>
+#include <set>
+
+using namespace m1rt;
+
+namespace m1bench {
+
+namespace {
+
+constexpr uint64_t randomSeed = 0x6d31;
+
+bool isKv(const schema::State &state) { return state.kind() == schema::StateKind::kv; }
+
+const schema::Weight *matrixOf(const Model &model, const schema::Operand &operand) {
+  if (operand.kind() != schema::OperandKind::weight)
+    return nullptr;
+  const schema::Weight *weight = model.module().weights()->Get(operand.index());
+  return weight->type()->shape()->size() == 2 ? weight : nullptr;
+}
+
+} // namespace
+
+Workload::~Workload() {
+  context.reset();
+  for (void *memory : states)
+    model.device().free(memory);
+}
+
+Status Workload::allocateStates(ContextOptions &options) {
+  const uint32_t pageSize = model.module().page_size();
+  const uint32_t pagesPerSequence = (what.context + pageSize - 1) / pageSize;
+  options.maxTokens = what.tokens();
+  options.maxSequences = options.maxLogitRows = what.sequences;
+  options.maxPages = pagesPerSequence;
+  options.scratchSlot = what.sequences;
+  options.scratchPage = what.sequences * pagesPerSequence;
+  if (!model.module().states())
+    return {};
+  for (uint32_t i = 0; i < model.module().states()->size(); ++i) {
+    const schema::State &state = *model.module().states()->Get(i);
+    const uint64_t count = (isKv(state) ? uint64_t(options.scratchPage) : what.sequences) + 1;
+    void *memory = nullptr;
+    M1_TRY(model.device().allocate(count * state.bytes(), state.name()->c_str(), &memory));
+    states.push_back(memory);
+    const schema::ElementType type = state.type()->element();
+    M1_TRY(model.device().fillDummy(memory, type, count * state.bytes() / elementSize(type), randomSeed, i,
+                                    1.0f, 0.0f));
+  }
+  options.states = states;
+  return {};
+}
+
+void Workload::buildArrays(uint32_t pagesPerSequence) {
+  auto at = [&](schema::Port port) -> std::vector<int32_t> & { return arrays[size_t(port)]; };
+  const uint32_t perSequence = what.decode ? 1 : what.context;
+  const uint32_t vocabulary = model.module().vocab_size();
+  uint64_t random = randomSeed;
+  at(schema::Port::sequence_starts).push_back(0);
+  for (uint32_t s = 0; s < what.sequences; ++s) {
+    for (uint32_t t = 0; t < perSequence; ++t) {
+      random = random * 6364136223846793005ull + 1442695040888963407ull; // Knuth's MMIX generator
+      at(schema::Port::tokens).push_back(int32_t((random >> 33) % vocabulary));
+      at(schema::Port::positions).push_back(int32_t(what.decode ? what.context - 1 : t));
+      at(schema::Port::token_sequence).push_back(int32_t(s));
+    }
+    at(schema::Port::sequence_starts).push_back(int32_t((s + 1) * perSequence));
+    at(schema::Port::slots).push_back(int32_t(s));
+    at(schema::Port::context_lengths).push_back(int32_t(what.context));
+    for (uint32_t page = 0; page < pagesPerSequence; ++page)
+      at(schema::Port::block_tables).push_back(int32_t(s * pagesPerSequence + page));
+    at(schema::Port::logit_rows).push_back(int32_t((s + 1) * perSequence - 1));
+  }
+  step.dims = {int(what.tokens()), int(what.sequences), int(what.sequences), int(pagesPerSequence)};
+  for (uint32_t port = 0; port < inputPortCount; ++port)
+    step.arrays[port] = arrays[port].data();
+}
+
+Status Workload::create(Model &model, const Case &what, std::unique_ptr<Workload> *out) {
+  const uint32_t positions = model.module().max_positions();
+  if (what.context == 0 || what.context > positions)
+    return error(StatusCode::invalidArgument, "context %u: the model was compiled for 1 to %u tokens",
+                 what.context, positions);
+  std::unique_ptr<Workload> load(new Workload(model, what));
+  int function = model.functionFor(what.decode ? "decode" : "prefill", what.tokens());
+  if (function < 0)
+    function = model.functionFor("prefill", what.tokens());
+  if (function < 0)
+    return error(StatusCode::unsupported, "the artifact has no function for a step of %u tokens",
+                 what.tokens());
+  load->step.function = uint32_t(function);
+  ContextOptions options;
+  M1_TRY(load->allocateStates(options));
+  load->buildArrays(options.maxPages);
+  M1_TRY(model.program().createContext(options, &load->context));
+  *out = std::move(load);
+  return {};
+}
+
+Status Workload::run(std::vector<CommandTime> *profile) {
+  step.profile = profile;
+  return context->run(step);
+}
+
+Status Workload::finish() { return context->finish(nullptr); }
+
+const schema::Function &Workload::function() const { return *model.target().functions()->Get(step.function); }
+
+void Workload::addOperand(const schema::Operand &operand, Cost &cost, bool weights) const {
+  if (operand.kind() == schema::OperandKind::weight && weights)
+    cost.weightBytes += double(model.artifact().weightBytes(operand.index()));
+  if (operand.kind() != schema::OperandKind::state)
+    return;
+  const schema::State &state = *model.module().states()->Get(operand.index());
+  if (isKv(state)) // [2, kv_heads, page_size, head_dim] a page
+    cost.kvBytes += double(state.bytes()) / model.module().page_size() * what.sequences;
+  else
+    cost.stateBytes += 2.0 * double(state.bytes()) * what.sequences;
+}
+
+Cost Workload::costOf(uint32_t index) const {
+  Cost cost;
+  const schema::CommandHolder &command = *function().commands()->Get(index);
+  auto rowsOf = [&](schema::RowDomain domain) -> double {
+    switch (domain) {
+    case schema::RowDomain::tokens:
+      return step.dims.tokens;
+    case schema::RowDomain::sequences:
+      return step.dims.sequences;
+    case schema::RowDomain::logit_rows:
+      return step.dims.logit_rows;
+    default:
+      return 1;
+    }
+  };
+  if (const schema::Gemm *gemm = command.command_as_Gemm()) {
+    double rows = rowsOf(gemm->domain());
+    addOperand(*gemm->w(), cost, true);
+    cost.activationBytes = rows * (double(gemm->k()) * elementSize(gemm->a_type()) +
+                                   double(gemm->n()) * elementSize(gemm->out_type()));
+    cost.flops = 2.0 * rows * gemm->n() * gemm->k();
+    return cost;
+  }
+  const schema::Launch &launch = *command.command_as_Launch();
+  const std::string name = launch.name() ? launch.name()->str() : "";
+  auto begins = [&](const char *word) { return name.rfind(word, 0) == 0; };
+  for (const schema::Operand *operand : *launch.operands()) {
+    if (begins("embedding") || begins("rotary_table")) // reads rows of its table only
+      continue;
+    addOperand(*operand, cost, true);
+    if (const schema::Weight *w = begins("linear") ? matrixOf(model, *operand) : nullptr)
+      cost.flops += 2.0 * rowsOf(launch.domain()) * double(w->type()->shape()->Get(0)) *
+                    double(w->type()->shape()->Get(1));
+  }
+  // addOperand counted the one position that is written; attention reads all of them, but in a prefill it
+  // reads what it just wrote.
+  if (begins("attention"))
+    cost.kvBytes *= what.context;
+  else if (!what.decode)
+    cost.kvBytes *= what.context;
+  return cost;
+}
+
+Cost Workload::stepCost() const {
+  Cost total;
+  std::set<uint32_t> seen;
+  for (uint32_t i = 0; i < function().commands()->size(); ++i) {
+    Cost cost = costOf(i);
+    total.stateBytes += cost.stateBytes;
+    total.kvBytes += cost.kvBytes;
+    total.activationBytes += cost.activationBytes;
+    total.flops += cost.flops;
+    Cost weights;
+    auto add = [&](const schema::Operand &operand) {
+      if (operand.kind() == schema::OperandKind::weight && seen.insert(operand.index()).second)
+        addOperand(operand, weights, true);
+    };
+    const schema::CommandHolder &command = *function().commands()->Get(i);
+    if (cost.weightBytes == 0)
+      continue;
+    if (const schema::Gemm *gemm = command.command_as_Gemm())
+      add(*gemm->w());
+    else
+      for (const schema::Operand *operand : *command.command_as_Launch()->operands())
+        add(*operand);
+    total.weightBytes += weights.weightBytes;
+  }
+  return total;
+}
+
+const char *Workload::nameOf(uint32_t index) const {
+  const schema::CommandHolder &command = *function().commands()->Get(index);
+  const flatbuffers::String *name =
+      command.command_as_Gemm() ? command.command_as_Gemm()->name() : command.command_as_Launch()->name();
+  return name ? name->c_str() : "";
+}
+
+std::string Workload::kernelOf(uint32_t index) const {
+  const schema::CommandHolder &command = *function().commands()->Get(index);
+  if (const schema::Gemm *gemm = command.command_as_Gemm())
+    return "gemm " + std::to_string(gemm->n()) + "x" + std::to_string(gemm->k());
+  return model.target().kernels()->Get(command.command_as_Launch()->kernel())->symbol()->str();
+}
+
+} // namespace m1bench

@@ -1,0 +1,67 @@
+// A step to measure: the context it runs in, its batch arrays, and the bytes it must move at least.
+#ifndef M1_BENCH_WORKLOAD_H
+#define M1_BENCH_WORKLOAD_H
+
+#include "model/model.h"
+
+namespace m1bench {
+
+using m1rt::Status;
+namespace schema = ::m1::schema;
+
+/// `decode`: one token of each of `sequences`, whose contexts hold `context` tokens after it. Otherwise
+/// `context` tokens of each, from an empty state.
+struct Case {
+  bool decode = true;
+  uint32_t sequences = 1;
+  uint32_t context = 1;
+
+  uint32_t tokens() const { return decode ? sequences : sequences * context; }
+};
+
+/// The least that a command or a step must move and compute.
+struct Cost {
+  double weightBytes = 0;
+  double stateBytes = 0;      // scan and convolution state, read and written
+  double kvBytes = 0;         // keys and values read and written
+  double activationBytes = 0; // of matrix products; other launches' activations are not in the plan
+  double flops = 0;           // of matrix products
+  /// Weights, states and caches: what no fusion can avoid.
+  double bytes() const { return weightBytes + stateBytes + kvBytes; }
+};
+
+/// States and KV pages filled with random values, and a step over them that can be run again and again.
+class Workload {
+public:
+  static Status create(m1rt::Model &model, const Case &what, std::unique_ptr<Workload> *out);
+  ~Workload();
+
+  Status run(std::vector<m1rt::CommandTime> *profile = nullptr);
+  Status finish();
+
+  const schema::Function &function() const;
+  /// Cost of one command (indices of Function.commands), or of the step: weights that several commands use
+  /// count once there.
+  Cost costOf(uint32_t command) const;
+  Cost stepCost() const;
+  const char *nameOf(uint32_t command) const;
+  /// The kernel's symbol, or "gemm".
+  std::string kernelOf(uint32_t command) const;
+
+private:
+  Workload(m1rt::Model &model, const Case &what) : model(model), what(what) {}
+  Status allocateStates(m1rt::ContextOptions &options);
+  void buildArrays(uint32_t pagesPerSequence);
+  void addOperand(const schema::Operand &operand, Cost &cost, bool weights) const;
+
+  m1rt::Model &model;
+  Case what;
+  std::vector<void *> states;
+  std::unique_ptr<m1rt::Context> context;
+  std::vector<int32_t> arrays[m1rt::inputPortCount];
+  m1rt::Step step;
+};
+
+} // namespace m1bench
+
+#endif
