@@ -88,7 +88,8 @@ def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
 def Plan_FunctionOp : Plan_Op<"function", [Symbol, HasParent<"TargetOp">, NoTerminator, SingleBlock, IsolatedFromAbove]> {
   let summary = "A straight line of commands";
   let description = [{
-    `prefill` or `decode`. The byte counts are absent until `plan-place-buffers` ran; arenas are multiples of 256 bytes per row.
+    `prefill` or `decode`; several functions may serve one entry point, which `entry` then names, the runtime choosing the smallest
+    sufficient `max_rows`. The byte counts are absent until `plan-place-buffers` ran; arenas are multiples of 256 bytes per row.
     `max_rows` is the largest T that the function is meant for, 0 for any.
 
     ```mlir
@@ -97,11 +98,13 @@ def Plan_FunctionOp : Plan_Op<"function", [Symbol, HasParent<"TargetOp">, NoTerm
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, OptionalAttr<I64Attr>:$temporary_bytes_per_row,
                        OptionalAttr<I64Attr>:$row_temporary_bytes_per_row, OptionalAttr<I64Attr>:$workspace_bytes,
-                       DefaultValuedAttr<I32Attr, "0">:$max_rows);
+                       DefaultValuedAttr<I32Attr, "0">:$max_rows, OptionalAttr<StrAttr>:$entry);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
   let hasRegionVerifier = 1;
   let extraClassDeclaration = [{
+    /// Name of the function in the artifact.
+    StringRef getEntryName() { return getEntry() ? *getEntry() : getSymName(); }
     /// Whether plan-place-buffers has run.
     bool isPlaced() { return getTemporaryBytesPerRow().has_value(); }
   }];

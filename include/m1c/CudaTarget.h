@@ -32,11 +32,11 @@ struct CudaKernel {
 class CudaSelector : public KernelSelector {
 public:
   llvm::StringRef targetName() const override { return "cuda"; }
+  llvm::SmallVector<uint32_t> smallBatches() const override { return {8}; }
   mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) override;
   llvm::ArrayRef<CudaKernel> kernels() const { return collected; }
 
 private:
-  struct Family;
   mlir::LogicalResult selectGemm(const KernelSpec &spec, PlanEmitter &emitter);
   mlir::LogicalResult selectGenerated(const KernelSpec &spec, PlanEmitter &emitter);
   mlir::LogicalResult selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter);

@@ -56,11 +56,13 @@ struct KernelSpec {
   size_t outputs = 1; // how many of the operands, the last ones, are outputs
   Rows domain = Rows::tokens; // rows of the outputs
   bool decode = false;        // each sequence has exactly one token: T = S
+  uint32_t maxRows = 0;       // the function is for at most this many tokens; 0: any number
 
   /// Position of the operand with this role, or -1.
   int find(llvm::StringRef role) const;
   const OperandSpec &get(llvm::StringRef role) const;
-  /// Equal keys mean equal kernels. Does not hold `decode`: a selector that chooses by it appends it.
+  /// Equal keys mean equal kernels. Does not hold `decode` and `maxRows`: a selector that chooses by
+  /// them appends them.
   std::string key() const;
 };
 
@@ -107,6 +109,8 @@ class KernelSelector {
 public:
   virtual ~KernelSelector() = default;
   virtual llvm::StringRef targetName() const = 0; // cpu, cuda
+  /// Bounds of T for which `decode` is planned a second time, with kernels for few rows (KernelSpec::maxRows).
+  virtual llvm::SmallVector<uint32_t> smallBatches() const { return {}; }
   /// Emits the commands for one op, or reports why it cannot.
   virtual mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) = 0;
 };

@@ -27,6 +27,8 @@ public:
 
 /// `cpu` as for resolveCpu.
 llvm::Expected<std::unique_ptr<Target>> createCpuTarget(llvm::StringRef cpu);
+/// `suffix` is what follows "cuda": empty, or ":sm_80,sm_90". Fails when it names no GPU or the CUDA toolkit's compilers are missing.
+llvm::Expected<std::unique_ptr<Target>> createCudaTarget(llvm::StringRef suffix);
 
 } // namespace m1c
 

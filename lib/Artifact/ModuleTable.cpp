@@ -151,7 +151,7 @@ Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op, const llvm::St
       commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Gemm, table.Union()));
     }
   }
-  auto name = string(op.getSymName());
+  auto name = string(op.getEntryName());
   auto list = fb.CreateVector(commands);
   return fbs::CreateFunction(fb, name, list, *op.getTemporaryBytesPerRow(), *op.getRowTemporaryBytesPerRow(), *op.getWorkspaceBytes(),
                              op.getMaxRows());

@@ -116,8 +116,13 @@ bool Compilation::createTargets() {
       if (!target)
         return fail(target.takeError());
       targets.push_back(std::move(*target));
+    } else if (llvm::StringRef suffix = name; suffix.consume_front("cuda") && (suffix.empty() || suffix.starts_with(":"))) {
+      auto target = createCudaTarget(suffix);
+      if (!target)
+        return fail(target.takeError());
+      targets.push_back(std::move(*target));
     } else {
-      return fail(llvm::createStringError("--target: unknown target '" + name + "'; known is cpu"));
+      return fail(llvm::createStringError("--target: unknown target '" + name + "'; known are cpu, cuda and cuda:sm_N,…"));
     }
   }
   return true;

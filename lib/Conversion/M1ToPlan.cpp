@@ -28,15 +28,19 @@ struct KernelTable {
 
 class FunctionConverter : public PlanEmitter {
 public:
-  FunctionConverter(func::FuncOp source, plan::TargetOp target, KernelSelector &selector, KernelTable &table)
-      : source(source), target(target), selector(selector), table(table), b(source.getContext()) {}
+  FunctionConverter(func::FuncOp source, plan::TargetOp target, KernelSelector &selector, KernelTable &table, uint32_t maxRows = 0)
+      : source(source), target(target), selector(selector), table(table), maxRows(maxRows), b(source.getContext()) {}
 
   LogicalResult convert() {
     if (source.getNumArguments() != 2 || !isa<m1::BatchType>(source.getArgument(1).getType()) || source.getNumResults() != 2 ||
         !source.getBody().hasOneBlock())
       return source.emitOpError("expected a function (tokens, batch) -> (logits, next tokens) of one block");
     b.setInsertionPointToEnd(&target.getBody().front());
-    function = plan::FunctionOp::create(b, source.getLoc(), source.getSymName(), IntegerAttr(), IntegerAttr(), IntegerAttr(), uint32_t(0));
+    std::string symbol = source.getSymName().str();
+    if (maxRows)
+      symbol += "_" + std::to_string(maxRows);
+    function = plan::FunctionOp::create(b, source.getLoc(), symbol, IntegerAttr(), IntegerAttr(), IntegerAttr(), maxRows,
+                                        maxRows ? source.getSymNameAttr() : StringAttr());
     b.setInsertionPointToStart(&function.getBody().emplaceBlock());
 
     places[source.getArgument(0)] = {port(plan::Port::tokens), b.getI32Type(), {}, 0, Rows::tokens};
@@ -132,6 +136,7 @@ private:
   plan::TargetOp target;
   KernelSelector &selector;
   KernelTable &table;
+  uint32_t maxRows;
   OpBuilder b;
   plan::FunctionOp function;
   DenseMap<Value, Place> places;
@@ -316,6 +321,7 @@ LogicalResult FunctionConverter::convert(Operation *current) {
   KernelSpec spec;
   spec.op = op->getName().stripDialect().str();
   spec.decode = source.getSymName() == "decode";
+  spec.maxRows = maxRows;
   describe(spec);
   if (spec.operands.empty())
     return op->emitOpError("has no kernel: it has to be expanded before the conversion to a plan");
@@ -352,11 +358,16 @@ FailureOr<plan::TargetOp> convertM1ToPlan(ModuleOp module, KernelSelector &selec
   auto target = plan::TargetOp::create(b, module.getLoc(), selector.targetName(), StringAttr(), ArrayAttr());
   target.getBody().emplaceBlock();
   KernelTable table;
-  for (auto function : module.getOps<func::FuncOp>())
-    if (failed(FunctionConverter(function, target, selector, table).convert())) {
-      target.erase();
-      return failure();
-    }
+  for (auto function : module.getOps<func::FuncOp>()) {
+    llvm::SmallVector<uint32_t> bounds = {0};
+    if (function.getSymName() == "decode")
+      bounds.append(selector.smallBatches());
+    for (uint32_t maxRows : bounds)
+      if (failed(FunctionConverter(function, target, selector, table, maxRows).convert())) {
+        target.erase();
+        return failure();
+      }
+  }
   return target;
 }
 

@@ -58,7 +58,7 @@ int main(int argc, char **argv) {
       {"llvm", m1c::Emit::llvm}, {"asm", m1c::Emit::assembly},             {"artifact", m1c::Emit::artifact}};
   app.add_option("model", options.modelDirectory, "Directory with config.json, safetensors, tokenizer.json")->required()->type_name("MODEL_DIR");
   app.add_option("-o,--output", options.output, "File to write; - is standard output unless an artifact is emitted")->type_name("OUT.m1a");
-  app.add_option("--target", targets, "Devices to compile for, separated by commas")->type_name("cpu");
+  app.add_option("--target", targets, "Devices to compile for, separated by commas: cpu, cuda (sm_90), cuda:sm_80,sm_90")->type_name("LIST");
   app.add_option("--cpu", options.cpu, "Instruction set: native, x86-64-v3, x86-64-v4, sapphirerapids")->type_name("CPU");
   app.add_option("--activation-type", options.activationType, "Type of activations; f32 computes everything in f32")
       ->check(CLI::IsMember({"bf16", "f32"}));
@@ -90,7 +90,15 @@ int main(int argc, char **argv) {
   } else if (weights != "embed") {
     return usageError("--weights: unknown mode '" + weights + "'; known are embed, external, dummy:SEED");
   }
-  options.targets = CLI::detail::split(targets, ',');
+  options.targets.clear();
+  for (std::string &part : CLI::detail::split(targets, ',')) {
+    // In cuda:sm_80,sm_90 the comma stays within the target.
+    const bool isChip = part.rfind("sm_", 0) == 0 && !options.targets.empty() && options.targets.back().rfind("cuda:", 0) == 0;
+    if (isChip)
+      options.targets.back() += "," + part;
+    else
+      options.targets.push_back(part);
+  }
   if (options.emit == m1c::Emit::artifact && (options.output.empty() || options.output == "-"))
     return usageError("an artifact needs -o OUT.m1a");
   if (options.output.empty())

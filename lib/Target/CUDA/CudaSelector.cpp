@@ -126,7 +126,7 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
   m1k::cuda::Description description = cuda::describeHandTuned(spec, stemFor(spec, key));
   if (!description.error.empty())
     return emitter.error() << "has no CUDA kernel: " << description.error;
-  Value workspace, temporary;
+  Value workspace;
   for (auto [index, kernel] : llvm::enumerate(description.kernels)) {
     SmallVector<Value> operands;
     size_t firstOutput = kernel.operands.size();
