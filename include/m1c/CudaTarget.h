@@ -16,7 +16,8 @@ struct CudaOptions {
   std::vector<std::string> chips = {"sm_90"}; // ascending; PTX for the first is kept for GPUs newer than all
 };
 
-/// Resolves the part behind "cuda": empty, or ":" and chips between commas. The error names the value and what is accepted.
+/// Resolves the part behind "cuda": empty, or ":" and chips between commas. The error names the value and
+/// what is accepted.
 llvm::Expected<CudaOptions> parseCudaTarget(llvm::StringRef suffix);
 
 /// A kernel whose code has to be produced: generated from its spec, or hand-tuned source for NVRTC.
@@ -27,8 +28,9 @@ struct CudaKernel {
   unsigned width = 1, blockSize = 32, gridX = 1; // of generated kernels
 };
 
-/// Matrix products become gemm commands, in functions of few rows (KernelSpec::maxRows) launches that stream the weights; scans, convolutions, attention,
-/// gated norms and argmax take the hand-tuned families of kernels/cuda; all else is generated.
+/// Matrix products become gemm commands, in functions of few rows (KernelSpec::maxRows) launches that stream
+/// the weights; scans, convolutions, attention, gated norms and argmax take the hand-tuned families of
+/// kernels/cuda; all else is generated.
 class CudaSelector : public KernelSelector {
 public:
   llvm::StringRef targetName() const override { return "cuda"; }
@@ -47,10 +49,12 @@ private:
   std::map<std::string, int> uses;          // of a readable name
 };
 
-/// Code objects of all kernels: per chip one cubin of the generated kernels and one for each hand-tuned source, then the same as PTX for the
-/// first chip. Every object is loaded for the GPU it fits; symbols are unique among those of a chip. Needs the CUDA toolkit's NVRTC and nvJitLink at run time. Errors name
-/// kernel and chip, or what of the toolkit is missing.
-llvm::Expected<std::vector<CodeObject>> compileCudaKernels(mlir::MLIRContext *context, llvm::ArrayRef<CudaKernel> kernels,
+/// Code objects of all kernels: per chip one cubin of the generated kernels and one for each hand-tuned
+/// source, then the same as PTX for the first chip. Every object is loaded for the GPU it fits; symbols are
+/// unique among those of a chip. Needs the CUDA toolkit's NVRTC and nvJitLink at run time. Errors name kernel
+/// and chip, or what of the toolkit is missing.
+llvm::Expected<std::vector<CodeObject>> compileCudaKernels(mlir::MLIRContext *context,
+                                                           llvm::ArrayRef<CudaKernel> kernels,
                                                            const CudaOptions &options);
 
 } // namespace m1c

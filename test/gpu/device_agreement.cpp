@@ -1,8 +1,9 @@
-// Runs artifacts that hold a cpu and a cuda target on both and compares logits: the devices with each other, chunked prefill with whole,
-// batched sequences with single ones, and a repetition with itself (bit by bit). Tokens are drawn at random and forced, so that one rounding does not change
-// what follows.
+// Runs artifacts that hold a cpu and a cuda target on both and compares logits: the devices with each other,
+// chunked prefill with whole, batched sequences with single ones, and a repetition with itself (bit by bit).
+// Tokens are drawn at random and forced, so that one rounding does not change what follows.
 //
-// usage: device_agreement [--seed N] [--tolerance X] ARTIFACT...       (X: max |difference| / standard deviation of the CPU's logits)
+// usage: device_agreement [--seed N] [--tolerance X] ARTIFACT...       (X: max |difference| / standard
+// deviation of the CPU's logits)
 #include "model/session.h"
 #include <algorithm>
 #include <cmath>
@@ -58,8 +59,9 @@ std::unique_ptr<Session> open(Model &model, const Plan &plan) {
 }
 
 /// Steps the sequences `which` by `counts` tokens from `done`, and appends their logits.
-void step(Session &session, Model &model, const Plan &plan, const std::vector<SequenceId> &ids, const std::vector<uint32_t> &which,
-          const std::vector<uint32_t> &counts, std::vector<uint32_t> &done, std::vector<Logits> &out) {
+void step(Session &session, Model &model, const Plan &plan, const std::vector<SequenceId> &ids,
+          const std::vector<uint32_t> &which, const std::vector<uint32_t> &counts,
+          std::vector<uint32_t> &done, std::vector<Logits> &out) {
   std::vector<BackendEntry> entries;
   uint32_t rows = 0;
   for (size_t i = 0; i < which.size(); ++i) {
@@ -129,7 +131,8 @@ double difference(const std::vector<Logits> &got, const std::vector<Logits> &wan
       double d = std::fabs(double(got[s][i]) - want[s][i]);
       most = d > most || d != d ? (d != d ? INFINITY : d) : most;
     }
-    double n = double(want[s].size()), deviation = std::sqrt(std::max(squares / n - sum / n * sum / n, 1e-30));
+    double n = double(want[s].size()),
+           deviation = std::sqrt(std::max(squares / n - sum / n * sum / n, 1e-30));
     worst = std::max(worst, most / deviation);
   }
   return worst;
@@ -163,7 +166,8 @@ bool compare(const char *path, uint64_t seed, double tolerance) {
                    {"chunks of 1", difference(runAlone(*cuda, plan, 1), alone)},
                    {"batched", difference(runTogether(*cuda, plan, false), alone)},
                    {"staggered", difference(runTogether(*cuda, plan, true), alone)}};
-    bool repeats = same(runAlone(*cuda, plan, UINT32_MAX), alone) && same(runTogether(*cuda, plan, true), runTogether(*cuda, plan, true));
+    bool repeats = same(runAlone(*cuda, plan, UINT32_MAX), alone) &&
+                   same(runTogether(*cuda, plan, true), runTogether(*cuda, plan, true));
     bool holds = repeats;
     std::printf("%-28s %2u sequences:", path, count);
     for (const Result &result : results) {

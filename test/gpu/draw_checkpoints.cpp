@@ -1,4 +1,5 @@
-// Writes COUNT random checkpoints to DIR/SEED, DIR/SEED+1, … and prints what was drawn. usage: draw_checkpoints DIR SEED COUNT
+// Writes COUNT random checkpoints to DIR/SEED, DIR/SEED+1, … and prints what was drawn. usage:
+// draw_checkpoints DIR SEED COUNT
 #include "RandomCheckpoint.h"
 #include <cstdio>
 #include <cstdlib>

@@ -10,7 +10,8 @@ namespace m1c::cuda {
 
 namespace {
 
-// .nv.info: records {format, attribute, u16 size or value, payload}. Formats 1 to 3 carry their value in the header, 4 a payload.
+// .nv.info: records {format, attribute, u16 size or value, payload}. Formats 1 to 3 carry their value in the
+// header, 4 a payload.
 constexpr uint8_t formatSized = 4;
 constexpr uint8_t attributeFrameSize = 0x11, attributeRegisterCount = 0x2f;
 
@@ -53,7 +54,8 @@ Expected<std::vector<KernelResources>> readResources(StringRef cubin) {
     visitInfo(*contents, [&](uint8_t attribute, ArrayRef<uint8_t> payload) {
       if (payload.size() < 8)
         return;
-      uint32_t symbol = support::endian::read32le(payload.data()), value = support::endian::read32le(payload.data() + 4);
+      uint32_t symbol = support::endian::read32le(payload.data()),
+               value = support::endian::read32le(payload.data() + 4);
       if (attribute == attributeRegisterCount)
         byIndex[symbol].registers = value;
       if (attribute == attributeFrameSize)

@@ -19,18 +19,21 @@ namespace m1c {
 
 namespace {
 
-llvm::Error failure(const llvm::Twine &text) { return llvm::createStringError(llvm::inconvertibleErrorCode(), text); }
+llvm::Error failure(const llvm::Twine &text) {
+  return llvm::createStringError(llvm::inconvertibleErrorCode(), text);
+}
 
 llvm::Expected<std::string> generatedPtx(MLIRContext *context, ArrayRef<CudaKernel> kernels, StringRef chip) {
-  context->loadDialect<gpu::GPUDialect, arith::ArithDialect, cf::ControlFlowDialect, LLVM::LLVMDialect, NVVM::NVVMDialect,
-                       memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
+  context->loadDialect<gpu::GPUDialect, arith::ArithDialect, cf::ControlFlowDialect, LLVM::LLVMDialect,
+                       NVVM::NVVMDialect, memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
   OpBuilder builder(context);
   OwningOpRef<ModuleOp> module = ModuleOp::create(builder, builder.getUnknownLoc());
   builder.setInsertionPointToStart(module->getBody());
   auto gpuModule = gpu::GPUModuleOp::create(builder, builder.getUnknownLoc(), "generated");
   for (const CudaKernel &kernel : kernels)
-    if (kernel.source.empty() && failed(cuda::buildGeneratedKernel(builder, gpuModule, kernel.symbol, kernel.spec,
-                                                                   {kernel.width, kernel.blockSize, kernel.gridX})))
+    if (kernel.source.empty() &&
+        failed(cuda::buildGeneratedKernel(builder, gpuModule, kernel.symbol, kernel.spec,
+                                          {kernel.width, kernel.blockSize, kernel.gridX})))
       return failure("cannot generate CUDA kernel " + kernel.symbol);
   FailureOr<std::string> ptx = cuda::emitPtx(gpuModule, chip);
   if (failed(ptx))
@@ -55,7 +58,8 @@ void compileAll(const cuda::Toolchain &toolchain, std::vector<Job> &jobs, String
   std::atomic<size_t> next = 0;
   auto work = [&] {
     for (size_t i; (i = next++) < jobs.size();) {
-      auto compiled = toolchain.compile(jobs[i].kernel->source, jobs[i].kernel->symbol, chip, headers, options);
+      auto compiled =
+          toolchain.compile(jobs[i].kernel->source, jobs[i].kernel->symbol, chip, headers, options);
       if (compiled)
         jobs[i].result = std::move(*compiled);
       else

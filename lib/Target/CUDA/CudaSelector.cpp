@@ -30,7 +30,8 @@ llvm::Expected<CudaOptions> parseCudaTarget(llvm::StringRef suffix) {
     return options;
   auto bad = [&](llvm::StringRef chip) {
     return llvm::createStringError(llvm::inconvertibleErrorCode(),
-                                   "unknown CUDA chip '" + chip + "': expected sm_N with N at least 80, as in cuda:sm_80,sm_90");
+                                   "unknown CUDA chip '" + chip +
+                                       "': expected sm_N with N at least 80, as in cuda:sm_80,sm_90");
   };
   if (!suffix.consume_front(":"))
     return bad(suffix);
@@ -142,7 +143,8 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
           workspace = emitter.temporary(Rows::one, uint64_t(description.workspace_bytes));
         operands.push_back(workspace);
       } else {
-        return emitter.error() << "kernel " << kernel.symbol << " asks for the unknown operand '" << role << "'";
+        return emitter.error() << "kernel " << kernel.symbol << " asks for the unknown operand '" << role
+                               << "'";
       }
     }
     KernelChoice choice;

@@ -20,8 +20,8 @@ enum class Family { map, norm, rotaryTable, argmax, unknown };
 
 Family familyOf(StringRef op) {
   return llvm::StringSwitch<Family>(op)
-      .Cases({"embedding", "add", "repeat_heads", "softplus", "silu", "mul", "silu_mul", "skip", "rotary_embedding",
-              "kv_write", "rotary_kv_write", "gather_rows"},
+      .Cases({"embedding", "add", "repeat_heads", "softplus", "silu", "mul", "silu_mul", "skip",
+              "rotary_embedding", "kv_write", "rotary_kv_write", "gather_rows"},
              Family::map)
       .Cases({"rms_norm", "add_rms_norm"}, Family::norm)
       .Case("rotary_table", Family::rotaryTable)

@@ -23,17 +23,23 @@ mk::Type typeOf(const KernelSpec &spec, StringRef role, std::string &error) {
 int columns(const KernelSpec &spec, StringRef role) { return int(spec.get(role).dims.back()); }
 int64_t stride(const KernelSpec &spec, StringRef role) { return spec.get(role).rowStride; }
 bool has(const KernelSpec &spec, StringRef role) { return spec.find(role) >= 0; }
-int64_t intParam(const KernelSpec &spec, StringRef name) { return cast<IntegerAttr>(spec.params.get(name)).getInt(); }
+int64_t intParam(const KernelSpec &spec, StringRef name) {
+  return cast<IntegerAttr>(spec.params.get(name)).getInt();
+}
 float floatParam(const KernelSpec &spec, StringRef name) {
   return float(cast<FloatAttr>(spec.params.get(name)).getValueAsDouble());
 }
 
 mk::Domain domainOf(Rows rows) {
   switch (rows) {
-  case Rows::one: return mk::Domain::one;
-  case Rows::tokens: return mk::Domain::tokens;
-  case Rows::sequences: return mk::Domain::sequences;
-  case Rows::logitRows: return mk::Domain::logit_rows;
+  case Rows::one:
+    return mk::Domain::one;
+  case Rows::tokens:
+    return mk::Domain::tokens;
+  case Rows::sequences:
+    return mk::Domain::sequences;
+  case Rows::logitRows:
+    return mk::Domain::logit_rows;
   }
   return mk::Domain::one;
 }
@@ -175,10 +181,14 @@ mk::Description describeHandTuned(const KernelSpec &spec, const std::string &ste
 
 Rows rowsOf(mk::Domain domain) {
   switch (domain) {
-  case mk::Domain::one: return Rows::one;
-  case mk::Domain::tokens: return Rows::tokens;
-  case mk::Domain::sequences: return Rows::sequences;
-  case mk::Domain::logit_rows: return Rows::logitRows;
+  case mk::Domain::one:
+    return Rows::one;
+  case mk::Domain::tokens:
+    return Rows::tokens;
+  case mk::Domain::sequences:
+    return Rows::sequences;
+  case mk::Domain::logit_rows:
+    return Rows::logitRows;
   }
   return Rows::one;
 }

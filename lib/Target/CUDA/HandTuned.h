@@ -10,7 +10,8 @@ namespace m1c::cuda {
 /// Whether a hand-tuned family serves this op.
 bool isHandTunedOp(llvm::StringRef op);
 
-/// The family's kernels for this spec; symbols begin with `stem`. Its error says what the family does not cover.
+/// The family's kernels for this spec; symbols begin with `stem`. Its error says what the family does not
+/// cover.
 m1k::cuda::Description describeHandTuned(const KernelSpec &spec, const std::string &stem);
 
 Rows rowsOf(m1k::cuda::Domain domain);

@@ -16,27 +16,28 @@ using nvrtcProgram = struct _nvrtcProgram *;
 using nvJitLinkHandle = struct nvJitLink *;
 constexpr int NVJITLINK_INPUT_PTX = 2;
 
-#define M1_NVRTC_FUNCTIONS(X)                                                                                          \
-  X(nvrtcCreateProgram, (nvrtcProgram *, const char *source, const char *name, int headers, const char *const *texts,  \
-                         const char *const *names))                                                                    \
-  X(nvrtcDestroyProgram, (nvrtcProgram *))                                                                             \
-  X(nvrtcCompileProgram, (nvrtcProgram, int options, const char *const *))                                             \
-  X(nvrtcGetProgramLogSize, (nvrtcProgram, size_t *))                                                                  \
-  X(nvrtcGetProgramLog, (nvrtcProgram, char *))                                                                        \
-  X(nvrtcGetPTXSize, (nvrtcProgram, size_t *))                                                                         \
-  X(nvrtcGetPTX, (nvrtcProgram, char *))                                                                               \
-  X(nvrtcGetCUBINSize, (nvrtcProgram, size_t *))                                                                       \
+#define M1_NVRTC_FUNCTIONS(X)                                                                                \
+  X(nvrtcCreateProgram, (nvrtcProgram *, const char *source, const char *name, int headers,                  \
+                         const char *const *texts, const char *const *names))                                \
+  X(nvrtcDestroyProgram, (nvrtcProgram *))                                                                   \
+  X(nvrtcCompileProgram, (nvrtcProgram, int options, const char *const *))                                   \
+  X(nvrtcGetProgramLogSize, (nvrtcProgram, size_t *))                                                        \
+  X(nvrtcGetProgramLog, (nvrtcProgram, char *))                                                              \
+  X(nvrtcGetPTXSize, (nvrtcProgram, size_t *))                                                               \
+  X(nvrtcGetPTX, (nvrtcProgram, char *))                                                                     \
+  X(nvrtcGetCUBINSize, (nvrtcProgram, size_t *))                                                             \
   X(nvrtcGetCUBIN, (nvrtcProgram, char *))
 
-// nvJitLink's entry points carry the toolkit version in their name; the plain names are aliases in the header only.
-#define M1_JITLINK_FUNCTIONS(X)                                                                                        \
-  X(nvJitLinkCreate, (nvJitLinkHandle *, uint32_t options, const char **))                                             \
-  X(nvJitLinkDestroy, (nvJitLinkHandle *))                                                                             \
-  X(nvJitLinkAddData, (nvJitLinkHandle, int inputType, const void *, size_t, const char *name))                        \
-  X(nvJitLinkComplete, (nvJitLinkHandle))                                                                              \
-  X(nvJitLinkGetLinkedCubinSize, (nvJitLinkHandle, size_t *))                                                          \
-  X(nvJitLinkGetLinkedCubin, (nvJitLinkHandle, void *))                                                                \
-  X(nvJitLinkGetErrorLogSize, (nvJitLinkHandle, size_t *))                                                             \
+// nvJitLink's entry points carry the toolkit version in their name; the plain names are aliases in the header
+// only.
+#define M1_JITLINK_FUNCTIONS(X)                                                                              \
+  X(nvJitLinkCreate, (nvJitLinkHandle *, uint32_t options, const char **))                                   \
+  X(nvJitLinkDestroy, (nvJitLinkHandle *))                                                                   \
+  X(nvJitLinkAddData, (nvJitLinkHandle, int inputType, const void *, size_t, const char *name))              \
+  X(nvJitLinkComplete, (nvJitLinkHandle))                                                                    \
+  X(nvJitLinkGetLinkedCubinSize, (nvJitLinkHandle, size_t *))                                                \
+  X(nvJitLinkGetLinkedCubin, (nvJitLinkHandle, void *))                                                      \
+  X(nvJitLinkGetErrorLogSize, (nvJitLinkHandle, size_t *))                                                   \
   X(nvJitLinkGetErrorLog, (nvJitLinkHandle, char *))
 
 struct Api {
@@ -92,7 +93,8 @@ Api bindApi() {
   void *nvrtc = openLibrary("libnvrtc.so.13", tried);
   void *jitLink = nvrtc ? openLibrary("libnvJitLink.so.13", tried) : nullptr;
   if (!jitLink) {
-    api.error = "the cuda target needs NVRTC and nvJitLink of a CUDA 13 toolkit; not found: " + tried + " (set CUDA_HOME)";
+    api.error = "the cuda target needs NVRTC and nvJitLink of a CUDA 13 toolkit; not found: " + tried +
+                " (set CUDA_HOME)";
     return api;
   }
   auto bind = [&](void *library, const char *name) -> void * {
@@ -113,7 +115,8 @@ Api bindApi() {
     return api;
   api.includeDirectory = findHeaders(reinterpret_cast<void *>(api.nvrtcCreateProgram));
   if (api.includeDirectory.empty())
-    api.error = "the cuda target needs the CUDA toolkit's headers (cuda_bf16.h), found neither beside NVRTC nor under CUDA_HOME, CUDA_PATH "
+    api.error = "the cuda target needs the CUDA toolkit's headers (cuda_bf16.h), found neither beside NVRTC "
+                "nor under CUDA_HOME, CUDA_PATH "
                 "or /usr/local/cuda";
   return api;
 }
@@ -123,7 +126,9 @@ const Api &api() {
   return bound;
 }
 
-llvm::Error failure(const llvm::Twine &text) { return llvm::createStringError(llvm::inconvertibleErrorCode(), text); }
+llvm::Error failure(const llvm::Twine &text) {
+  return llvm::createStringError(llvm::inconvertibleErrorCode(), text);
+}
 
 } // namespace
 
@@ -135,15 +140,16 @@ llvm::Expected<Toolchain> Toolchain::open() {
   return toolchain;
 }
 
-llvm::Expected<Toolchain::Compiled> Toolchain::compile(StringRef source, StringRef name, StringRef architecture,
-                                                       llvm::ArrayRef<Header> headers,
+llvm::Expected<Toolchain::Compiled> Toolchain::compile(StringRef source, StringRef name,
+                                                       StringRef architecture, llvm::ArrayRef<Header> headers,
                                                        llvm::ArrayRef<std::string> options) const {
   std::vector<const char *> texts, names;
   for (const Header &header : headers) {
     texts.push_back(header.text);
     names.push_back(header.name);
   }
-  std::vector<std::string> all = {"--gpu-architecture=" + architecture.str(), "--include-path=" + includeDirectory};
+  std::vector<std::string> all = {"--gpu-architecture=" + architecture.str(),
+                                  "--include-path=" + includeDirectory};
   // CUDA 13 keeps libcu++ (<cuda/std/...>, <nv/target>) apart.
   if (std::string cccl = includeDirectory + "/cccl"; llvm::sys::fs::exists(cccl))
     all.push_back("--include-path=" + cccl);
@@ -153,8 +159,8 @@ llvm::Expected<Toolchain::Compiled> Toolchain::compile(StringRef source, StringR
     arguments.push_back(option.c_str());
 
   nvrtcProgram program = nullptr;
-  if (api().nvrtcCreateProgram(&program, source.str().c_str(), (name + ".cu").str().c_str(), int(texts.size()), texts.data(),
-                               names.data()))
+  if (api().nvrtcCreateProgram(&program, source.str().c_str(), (name + ".cu").str().c_str(),
+                               int(texts.size()), texts.data(), names.data()))
     return failure("NVRTC refused the program " + name);
   int status = api().nvrtcCompileProgram(program, int(arguments.size()), arguments.data());
   Compiled result;
@@ -207,8 +213,8 @@ llvm::Expected<std::string> Toolchain::assemble(StringRef ptx, StringRef chip) c
   if (handle)
     api().nvJitLinkDestroy(&handle);
   if (status)
-    return failure("nvJitLink cannot assemble generated PTX for " + chip + " (status " + llvm::Twine(status) + ")" +
-                   (log.empty() ? "" : ": " + std::string(log.c_str())));
+    return failure("nvJitLink cannot assemble generated PTX for " + chip + " (status " + llvm::Twine(status) +
+                   ")" + (log.empty() ? "" : ": " + std::string(log.c_str())));
   return cubin;
 }
 

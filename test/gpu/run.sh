@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Tests on a GPU, in two halves, so that the GPU machine needs no compiler, LLVM or CMake:
+#
+#   test/gpu/run.sh pack PACKAGE.tar.gz [BUILD_DIR]   here: builds, compiles the artifacts, packs programs and artifacts (some ten MB)
+#   test/gpu/run.sh run PACKAGE.tar.gz [OUT_DIR]      on the GPU machine: unpacks to a temporary directory and runs everything
+#   test/gpu/run.sh                                   both, where this machine has a GPU
+#
+# Without a GPU, `run` says so and succeeds. GOLDENS names the directory of golden checkpoints, SEED the random configurations, M1_GPU_PARTS which
+# parts run (goldens agreement sanitizer kernels bench; default all). Needs bash, python3; compute-sanitizer when there is one.
+set -uo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+seed=${SEED:-20261123}
+random_count=12
+
+pack() {
+  local package=$1 build=${2:-$root/build} goldens=${GOLDENS:-$root/test/Integration/goldens} configs=${CONFIGS:-} stage
+  stage=$(mktemp -d)
+  trap 'rm -rf "$stage"' RETURN
+  [ -d "$build" ] || "$root/examples/build.sh" "$build" || return 1
+  local programs=(m1-run m1-bench device_agreement)
+  ninja -C "$build" m1-compile draw_checkpoints "${programs[@]}" >/dev/null || return 1
+  mkdir -p "$stage/bin" "$stage/lib" "$stage/artifacts" "$stage/goldens" "$stage/random"
+  for program in "${programs[@]}"; do
+    strip -o "$stage/bin/$program" "$(find "$build" -name "$program" -type f -perm -u+x | head -1)"
+  done
+  # The kernels' own tests, when the build has them.
+  local kernel_tests
+  kernel_tests=$(find "$build" -name cuda_kernel_tests -type f -perm -u+x | head -1)
+  [ -n "$kernel_tests" ] && strip -o "$stage/bin/cuda_kernel_tests" "$kernel_tests"
+  ldd "$build/bin/m1-run" | awk '/pcre2/ {print $3}' | xargs -I{} cp -L {} "$stage/lib/"
+  cp "$root/test/gpu/run.sh" "$root/test/gpu/check_golden_artifacts.py" "$stage/"
+  local compile=("$build/bin/m1-compile" --target cpu,cuda:sm_90 --cpu x86-64-v3)
+  for golden in "$goldens"/*/; do
+    local name
+    name=$(basename "$golden")
+    cp "$golden/golden.safetensors" "$stage/goldens/$name.safetensors" && chmod u+w "$stage/goldens/$name.safetensors"
+    for type in f32 bf16; do
+      "${compile[@]}" "$golden" -o "$stage/artifacts/$name.$type.m1a" --activation-type $type || return 1
+    done
+  done
+  local drawn
+  drawn=$(mktemp -d)
+  "$(find "$build" -name draw_checkpoints -type f -perm -u+x | head -1)" "$drawn" "$seed" $random_count >"$stage/random/drawn.txt" || return 1
+  for directory in "$drawn"/*/; do
+    "${compile[@]}" "$directory" -o "$stage/random/$(basename "$directory").m1a" --activation-type f32 || return 1
+  done
+  rm -rf "$drawn"
+  # Real sizes with dummy weights, where their configurations are at hand.
+  if [ -n "$configs" ]; then
+    for model in m1-3b m1-mamba2-3b; do
+      "$build/bin/m1-compile" "$configs/$model" -o "$stage/artifacts/$model.dummy.m1a" --target cuda:sm_90 --weights dummy:1 --max-context 32768 || return 1
+    done
+  fi
+  tar -C "$stage" -czf "$package" .
+  ls -l "$package"
+}
+
+failures=0
+part() { # NAME COMMAND...
+  echo "== $1"
+  shift
+  "$@" || { echo "FAILED: $*"; failures=$((failures + 1)); }
+}
+wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement sanitizer kernels bench} " == *" $1 "* ]]; }
+
+run() {
+  local package=$1 out=${2:-.}
+  if ! nvidia-smi -L >/dev/null 2>&1; then
+    echo "no GPU on this machine: the GPU tests are skipped"
+    return 0
+  fi
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+  local stage
+  stage=$(mktemp -d)
+  tar -C "$stage" -xzf "$package" || return 1
+  export LD_LIBRARY_PATH=$stage/lib:${LD_LIBRARY_PATH:-}
+  cd "$stage" || return 1
+  pairs() { for a in artifacts/*."$1".m1a; do n=$(basename "$a" ".$1.m1a"); echo "$a=goldens/$n.safetensors"; done; }
+  if wanted goldens; then
+    part "goldens, f32" python3 check_golden_artifacts.py --bin bin --tolerance 1e-3 $(pairs f32)
+    part "goldens, bf16" python3 check_golden_artifacts.py --bin bin --tolerance 3e-2 --free-tokens $(pairs bf16)
+  fi
+  if wanted agreement; then
+    part "agreement, goldens in f32" bin/device_agreement artifacts/*.f32.m1a
+    part "agreement, random configurations in f32" bin/device_agreement --seed "$seed" random/*.m1a
+    part "agreement, goldens in bf16" bin/device_agreement --tolerance 6e-2 artifacts/*.bf16.m1a
+  fi
+  if wanted kernels && [ -x bin/cuda_kernel_tests ]; then
+    part "kernels" bin/cuda_kernel_tests --gtest_brief=1
+  fi
+  if wanted sanitizer; then
+    if command -v compute-sanitizer >/dev/null; then
+      echo "1 5 17 100 3 9" >ids.txt
+      for artifact in artifacts/m1-mamba1-bf16.bf16.m1a artifacts/m1-mamba2-f32.f32.m1a artifacts/hf-qwen2.bf16.m1a; do
+        part "memcheck $artifact" compute-sanitizer --tool memcheck --error-exitcode 9 bin/m1-run $artifact --device cuda --input-ids ids.txt --max-new-tokens 4 --ignore-eos
+      done
+      part "racecheck" compute-sanitizer --tool racecheck --error-exitcode 9 bin/m1-run artifacts/m1-mamba1-bf16.bf16.m1a --device cuda --input-ids ids.txt --max-new-tokens 3 --ignore-eos
+    else
+      echo "no compute-sanitizer on this machine: its checks are skipped"
+    fi
+  fi
+  if wanted bench; then
+    for artifact in artifacts/*.dummy.m1a; do
+      [ -f "$artifact" ] && part "bench $artifact" bin/m1-bench "$artifact" --device cuda --batch 1,64,512 --context ${CONTEXTS:-2304} --prefill 8x4096 --kernels --json "$out/$(basename "$artifact").json"
+    done
+  fi
+  rm -rf "$stage"
+  echo "$failures part(s) failed"
+  [ $failures -eq 0 ]
+}
+
+case "${1:-both}" in
+pack) pack "$(realpath -m "$2")" "${3:-}" ;;
+run) run "$(realpath "$2")" "$(realpath "${3:-.}")" ;;
+both)
+  if ! nvidia-smi -L >/dev/null 2>&1; then
+    echo "no GPU on this machine: the GPU tests are skipped"
+    exit 0
+  fi
+  package=$(mktemp --suffix=.tar.gz)
+  pack "$package" && run "$package"
+  ;;
+*) sed -n '2,9p' "$0"; exit 2 ;;
+esac
