@@ -46,7 +46,7 @@ void runToEnd(Engine &engine, Results &results, int bound = 100000) {
 /// What the toy model says to this prompt when it is alone.
 std::vector<int32_t> alone(const Request &request, uint32_t sample, const BackendLimits &limits) {
   std::vector<int32_t> tokens = request.prompt, out;
-  while (out.size() < request.maxNewTokens && tokens.size() < limits.maxContext) {
+  while (out.size() < request.maxNewTokens && tokens.size() <= limits.maxContext) {
     int32_t token =
         ToyBackend::draw(hashOf(tokens), request.sampling.seed + sample, out.size(), limits.vocabulary);
     out.push_back(token);
@@ -121,7 +121,7 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
             request.stopTokens = {int32_t(pick(0, limits.vocabulary - 1))};
           uint64_t id;
           Status status = engine.submit(request, &id);
-          if (request.prompt.size() >= limits.maxContext) {
+          if (request.prompt.size() > limits.maxContext) {
             ASSERT_FALSE(status.ok());
             continue;
           }
@@ -337,7 +337,7 @@ TEST(Engine, ImpossibleRequestsAreRefused) {
   };
   refuse("prompt: expected at least one token", [](Request &r) { r.prompt.clear(); });
   refuse("prompt: token 1 is 50", [](Request &r) { r.prompt[1] = 50; });
-  refuse("no room in the context of 200", [](Request &r) { r.prompt.assign(200, 1); });
+  refuse("do not fit the context of 200", [](Request &r) { r.prompt.assign(201, 1); });
   refuse("need 6 KV pages, the pool has 4", [](Request &r) { r.maxNewTokens = 40; });
   refuse("samples", [](Request &r) { r.samples = 0; });
   refuse("temperature", [](Request &r) { r.sampling.temperature = -1; });

@@ -1,134 +1,173 @@
-// Runs a compiled model on a prompt.
-#include "generate.h"
-#include "safetensors_writer.h"
+// Runs a compiled model: text or token ids in; a streamed answer, many samples and their vote, or a
+// conversation out.
+#include "arguments.h"
+#include "interrupt.h"
+#include "logits_run.h"
+#include "text_run.h"
 #include "tool.h"
 #include <CLI/CLI.hpp>
 #include <chrono>
-#include <fstream>
-#include <iterator>
-#include <sys/resource.h>
 
 using namespace m1rt;
 using namespace m1tool;
 
 namespace {
 
-struct Arguments {
-  std::string artifact, prompt, inputIds, device = "cpu", dumpLogits;
-  uint32_t maxNewTokens = 128, threads = 0, prefillChunk = 512;
-  double temperature = 0;
-  bool ignoreEos = false, stats = false;
-};
-
-/// Token ids separated by blanks.
-Status readIds(const std::string &path, std::vector<int32_t> *out) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
-    return error(StatusCode::notFound, "%s: cannot open: %s", path.c_str(), std::strerror(errno));
-  std::string word;
-  while (file >> word) {
-    char *end = nullptr;
-    errno = 0;
-    long value = std::strtol(word.c_str(), &end, 10);
-    if (*end != '\0' || errno != 0 || value < INT32_MIN || value > INT32_MAX)
-      return error(StatusCode::invalidArgument, "%s: token %zu: \"%.40s\" is not a token id", path.c_str(), out->size(), word.c_str());
-    out->push_back(int32_t(value));
-  }
-  if (out->empty())
-    return error(StatusCode::invalidArgument, "%s: holds no token ids", path.c_str());
-  return Status();
-}
-
-Status dump(const std::string &path, const GenerateResult &result, size_t promptTokens, uint64_t vocabulary) {
-  return writeSafetensors(
-      path, {{"prefill_logits", "F32", {promptTokens, vocabulary}, result.prefillLogits.data(), result.prefillLogits.size() * 4},
-             {"output_ids", "I32", {result.tokens.size()}, result.tokens.data(), result.tokens.size() * 4},
-             {"decode_logits", "F32", {result.tokens.size(), vocabulary}, result.decodeLogits.data(), result.decodeLogits.size() * 4}});
-}
-
-double rate(size_t count, double seconds) { return seconds > 0 ? double(count) / seconds : 0; }
-
-void printStats(Model &model, const GenerateResult &result, size_t promptTokens, double loadSeconds) {
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
-  std::fprintf(stderr, "device          %s\n", model.device().info().name.c_str());
-  std::fprintf(stderr, "weights         %s\n", bytesText(model.weightBytes()).c_str());
-  std::fprintf(stderr, "load            %.3f s\n", loadSeconds);
-  std::fprintf(stderr, "prefill         %zu tokens in %.3f s, %.1f tokens/s\n", promptTokens, result.prefillSeconds,
-               rate(promptTokens, result.prefillSeconds));
-  std::fprintf(stderr, "decode          %u tokens in %.3f s, %.1f tokens/s\n", result.decodeSteps, result.decodeSeconds,
-               rate(result.decodeSteps, result.decodeSeconds));
-  std::fprintf(stderr, "largest memory  %s\n", bytesText(uint64_t(usage.ru_maxrss) * 1024).c_str());
-}
-
 Status run(const Arguments &arguments) {
-  if (arguments.temperature != 0)
-    return error(StatusCode::unsupported, "--temperature %g: only greedy decoding (0) with --input-ids", arguments.temperature);
-  if (!arguments.prompt.empty())
-    return error(StatusCode::unsupported, "--prompt needs a tokenizer, which this version does not have yet; use --input-ids");
-  std::vector<int32_t> prompt;
-  M1_TRY(readIds(arguments.inputIds, &prompt));
-
   auto began = std::chrono::steady_clock::now();
-  ModelOptions modelOptions;
-  modelOptions.device = arguments.device;
-  modelOptions.deviceOptions.threads = arguments.threads;
+  ModelOptions options;
+  options.device = arguments.device;
+  options.deviceOptions.threads = arguments.threads;
   std::unique_ptr<Model> model;
-  M1_TRY(Model::load(arguments.artifact, modelOptions, &model));
-  double loadSeconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  M1_TRY(Model::load(arguments.artifact, options, &model));
+  const double loadSeconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  if (arguments.chat)
+    return runChat(*model, arguments);
+  if (!arguments.dumpLogits.empty())
+    return runWithLogits(*model, arguments, loadSeconds);
+  return runPrompt(*model, arguments, loadSeconds);
+}
 
-  GenerateOptions options;
-  options.maxNewTokens = arguments.maxNewTokens;
-  options.ignoreEos = arguments.ignoreEos;
-  options.keepLogits = !arguments.dumpLogits.empty();
-  options.prefillChunk = arguments.prefillChunk;
-  GenerateResult result;
-  bool first = true;
-  M1_TRY(generate(
-      *model, prompt, options,
-      [&](int32_t token) {
-        std::printf(first ? "%d" : " %d", token);
-        std::fflush(stdout);
-        first = false;
-      },
-      &result));
-  if (!first)
-    std::printf("\n");
-  if (options.keepLogits)
-    M1_TRY(dump(arguments.dumpLogits, result, prompt.size(), model->module().vocab_size()));
-  if (arguments.stats)
-    printStats(*model, result, prompt.size(), loadSeconds);
-  if (std::fflush(stdout) != 0 || std::ferror(stdout))
-    return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
-  return Status();
+/// What CLI11's option checks cannot say.
+Status check(const Arguments &arguments) {
+  auto bad = [](const char *message) { return Status(StatusCode::invalidArgument, message); };
+  const int sources = !arguments.prompt.empty() + !arguments.promptFile.empty() +
+                      !arguments.inputIds.empty() + arguments.chat;
+  if (sources != 1)
+    return bad("give one of --prompt TEXT, --prompt-file FILE, --input-ids FILE and --chat");
+  if (!arguments.dumpLogits.empty()) {
+    if (arguments.inputIds.empty())
+      return bad("--dump-logits needs --input-ids");
+    if (arguments.temperature != 0 || arguments.samples != 1 || arguments.repetitionPenalty != 1)
+      return bad(
+          "--dump-logits is for one greedy sample: --temperature 0, --samples 1, no --repetition-penalty");
+  }
+  if (arguments.wantLogprobs && !arguments.json)
+    return bad("--logprobs needs --json");
+  if (!arguments.system.empty() && (arguments.raw || !arguments.inputIds.empty()))
+    return bad("--system goes through the chat template: not with --raw or --input-ids");
+  if (arguments.chat && (arguments.samples != 1 || arguments.vote || arguments.json))
+    return bad("--chat answers once, as text: not with --samples, --vote or --json");
+  return {};
 }
 
 } // namespace
 
 int main(int argc, char **argv) {
   Arguments arguments;
-  CLI::App app{"Runs a compiled model (.m1a) on a prompt and prints what it generates.", "m1-run"};
+  CLI::App app{"Runs a compiled model (.m1a) and prints what it generates.", "m1-run"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-run ") + M1_VERSION);
-  app.footer("Example:\n  m1-run model.m1a --input-ids prompt.txt --max-new-tokens 64 --stats");
+  app.footer("Example: 32 samples at once, the answer most of them agree on, in ten seconds\n"
+             "  m1-run model.m1a --prompt \"What is 17 * 23?\" --samples 32 --vote --temperature 0.7 "
+             "--time-budget 10");
   app.add_option("artifact", arguments.artifact, "The compiled model")->required()->type_name("OUT.m1a");
-  auto *prompt = app.add_option("--prompt", arguments.prompt, "Text to continue")->type_name("TEXT");
-  auto *ids = app.add_option("--input-ids", arguments.inputIds, "File of token ids separated by blanks")->type_name("FILE");
-  prompt->excludes(ids);
   app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
-  app.add_option("--max-new-tokens", arguments.maxNewTokens, "Tokens to generate at most")->capture_default_str();
-  app.add_option("--temperature", arguments.temperature, "0: always the likeliest token")->capture_default_str()->check(CLI::Range(0.0, 100.0));
-  app.add_flag("--ignore-eos", arguments.ignoreEos, "Go on after an end-of-sequence token");
-  app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")->capture_default_str()->check(CLI::Range(0, 4096));
-  app.add_option("--prefill-chunk", arguments.prefillChunk, "Prompt tokens of one step")->capture_default_str()->check(CLI::Range(1, 1 << 20));
-  app.add_option("--dump-logits", arguments.dumpLogits, "Write prefill_logits, output_ids and decode_logits")->type_name("FILE.safetensors");
-  app.add_flag("--stats", arguments.stats, "Print times, rates and memory to standard error");
+  app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+
+  app.add_option("--prompt", arguments.prompt, "The user's message")->group("Prompt")->type_name("TEXT");
+  app.add_option("--prompt-file", arguments.promptFile, "File with the user's message")
+      ->group("Prompt")
+      ->type_name("FILE");
+  app.add_option("--input-ids", arguments.inputIds, "File of token ids separated by blanks")
+      ->group("Prompt")
+      ->type_name("FILE");
+  app.add_option("--system", arguments.system, "System message")->group("Prompt")->type_name("TEXT");
+  app.add_flag("--raw", arguments.raw, "The prompt as it is, without the chat template")->group("Prompt");
+  app.add_flag("--chat", arguments.chat,
+               "Converse: turns are read from standard input; Ctrl-C stops an answer")
+      ->group("Prompt");
+
+  app.add_option("--max-new-tokens", arguments.maxNewTokens, "Tokens of a sample at most")
+      ->group("Generation")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
+  app.add_option("--temperature", arguments.temperature, "0: always the likeliest token")
+      ->group("Generation")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 100.0));
+  app.add_option("--top-k", arguments.topK, "Sample from the k likeliest tokens; 0: all")
+      ->group("Generation")
+      ->capture_default_str();
+  app.add_option("--top-p", arguments.topP,
+                 "Sample from the likeliest tokens that hold this much probability")
+      ->group("Generation")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--min-p", arguments.minP, "Drop tokens less likely than this share of the likeliest")
+      ->group("Generation")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--repetition-penalty", arguments.repetitionPenalty, "Of tokens already seen; 1: none")
+      ->group("Generation")
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 100.0));
+  app.add_option("--seed", arguments.seed, "Sample i uses seed + i")
+      ->group("Generation")
+      ->capture_default_str();
+  app.add_option("--stop", arguments.stop, "End a sample before this text; may be given several times")
+      ->group("Generation")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->type_name("TEXT")
+      ->expected(1);
+  app.add_flag("--ignore-eos", arguments.ignoreEos, "Go on after an end-of-sequence token")
+      ->group("Generation");
+  auto *logprobs =
+      app.add_option("--logprobs", arguments.logprobs,
+                     "With --json: log probabilities of the tokens and of this many alternatives")
+          ->group("Generation")
+          ->check(CLI::Range(0, 64));
+  app.add_option("--prefill-chunk", arguments.prefillChunk, "Prompt tokens of one step")
+      ->group("Generation")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+
+  app.add_option("--samples", arguments.samples, "Samples of the prompt")
+      ->group("Many samples")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--slots", arguments.slots,
+                 "Sequences at once at most; 0: as many as there are samples and fit")
+      ->group("Many samples")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 16));
+  app.add_flag("--vote", arguments.vote, "The answer in \\boxed{} that most samples agree on")
+      ->group("Many samples");
+  app.add_option("--time-budget", arguments.timeBudget, "Seconds for all samples; 0: no limit")
+      ->group("Many samples")
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1e9));
+  app.add_option("--max-think-tokens", arguments.maxThinkTokens,
+                 "Close a sample by force after this many tokens; 0: never")
+      ->group("Many samples")
+      ->capture_default_str();
+  app.add_option("--close-text", arguments.closeText, "What a sample that is closed by force is made to say")
+      ->group("Many samples")
+      ->capture_default_str()
+      ->type_name("TEXT");
+  app.add_flag("--drop-at-deadline", arguments.dropAtDeadline,
+               "Drop running samples at the end of the budget instead of closing them")
+      ->group("Many samples");
+
+  app.add_option("--dump-logits", arguments.dumpLogits, "Write prefill_logits, output_ids and decode_logits")
+      ->group("Output")
+      ->type_name("FILE.safetensors");
+  app.add_flag("--json", arguments.json, "Print one JSON object")->group("Output");
+  app.add_flag("--stats", arguments.stats, "Print times, rates and memory to standard error")
+      ->group("Output");
+  app.add_option("--trace", arguments.trace, "Write a Chrome/Perfetto trace of steps and launches")
+      ->group("Output")
+      ->type_name("FILE.json");
   CLI11_PARSE(app, argc, argv);
-  if (prompt->empty() && ids->empty())
-    return fail("m1-run", error(StatusCode::invalidArgument, "give --prompt TEXT or --input-ids FILE"));
+  arguments.wantLogprobs = logprobs->count() > 0;
 
   try {
-    Status status = run(arguments);
+    Status status = check(arguments);
+    catchInterrupts();
+    if (status.ok())
+      status = run(arguments);
     return status.ok() ? 0 : fail("m1-run", status);
   } catch (const std::bad_alloc &) {
     return fail("m1-run", error(StatusCode::outOfMemory, "out of memory"));

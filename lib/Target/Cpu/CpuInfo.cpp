@@ -8,7 +8,7 @@
 namespace m1c {
 namespace {
 
-// LLVM's name of each extension that code generation can use, and the kernel's name of it in /proc/cpuinfo.
+// LLVM's name of each extension that code generation can use, and the kernel's name of it in /proc/cpuinfo. Nothing here uses AMX.
 struct FeatureName {
   const char *llvm, *cpuinfo;
 };
@@ -43,9 +43,6 @@ constexpr FeatureName kFeatureNames[] = {
     {"avx512vpopcntdq", "avx512_vpopcntdq"},
     {"avx512bf16", "avx512_bf16"},
     {"avx512fp16", "avx512_fp16"},
-    {"amx-tile", "amx_tile"},
-    {"amx-bf16", "amx_bf16"},
-    {"amx-int8", "amx_int8"},
 };
 
 constexpr const char *kNamed[] = {"x86-64-v3", "x86-64-v4", "sapphirerapids"};

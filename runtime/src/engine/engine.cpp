@@ -105,9 +105,9 @@ Status Engine::validate(const Request &request) const {
     if (request.prompt[i] < 0 || uint32_t(request.prompt[i]) >= limits.vocabulary)
       return bad(formatted("prompt: token %zu is %d, expected 0 to %u", i, request.prompt[i],
                            limits.vocabulary - 1));
-  if (request.prompt.size() >= limits.maxContext)
-    return bad(formatted("prompt: %zu tokens leave no room in the context of %u tokens",
-                         request.prompt.size(), limits.maxContext));
+  if (request.prompt.size() > limits.maxContext)
+    return bad(formatted("prompt: %zu tokens do not fit the context of %u tokens", request.prompt.size(),
+                         limits.maxContext));
   for (int32_t token : request.closeTokens)
     if (token < 0 || uint32_t(token) >= limits.vocabulary)
       return bad(formatted("close tokens: token %d, expected 0 to %u", token, limits.vocabulary - 1));
@@ -569,6 +569,12 @@ Status Engine::run(const std::vector<PlannedEntry> &planned) {
     M1_TRY(sampleRows(sampled));
   double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   counters.modelSeconds += seconds;
+  if (std::all_of(planned.begin(), planned.end(),
+                  [](const PlannedEntry &entry) { return entry.tokens == 1; })) {
+    ++counters.decodeSteps;
+    counters.decodeTokens += planned.size();
+    counters.decodeSeconds += seconds;
+  }
   stepSeconds = stepSeconds ? 0.9 * stepSeconds + 0.1 * seconds : seconds;
   ++counters.steps;
   for (const PlannedEntry &entry : planned)
@@ -625,7 +631,8 @@ void Engine::append(Track &track, SampledToken token) {
       return;
     }
   }
-  if (track.generated >= track.limit || track.tokens.size() >= limits.maxContext)
+  // The last token needs no room in the context: it is never fed.
+  if (track.generated >= track.limit || track.tokens.size() > limits.maxContext)
     finish(track, FinishReason::length);
 }
 

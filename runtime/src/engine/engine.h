@@ -94,8 +94,10 @@ struct EngineStats {
   uint64_t generatedTokens = 0;
   uint64_t preemptions = 0;
   uint64_t prefixHits = 0, prefixMisses = 0;
-  double modelSeconds = 0;   // in the backend's step and sample
-  double elapsedSeconds = 0; // in Engine::step
+  uint64_t decodeSteps = 0, decodeTokens = 0; // of steps in which every sequence took one token
+  double decodeSeconds = 0;                   // of these steps
+  double modelSeconds = 0;                    // in the backend's step and sample
+  double elapsedSeconds = 0;                  // in Engine::step
 };
 
 class Engine {
@@ -125,7 +127,8 @@ public:
   std::vector<Event> takeEvents();
 
   const EngineStats &stats() const { return counters; }
-  /// Whether prompts can start from snapshots of earlier ones; false when no sequences are set aside for them.
+  /// Whether prompts can start from snapshots of earlier ones; false when no sequences are set aside for
+  /// them.
   bool prefixReuse() const { return prefixes.enabled(); }
   uint32_t runningSamples() const;
   uint32_t waitingSamples() const;

@@ -11,12 +11,15 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
   const bool onHost = model.device().readsHostMemory();
   SessionOptions options;
   options.maxContext = wish.context ? wish.context : module.max_positions();
-  const uint64_t pagesOfOne = model.pageBytes() ? (options.maxContext + module.page_size() - 1) / module.page_size() : 0;
+  const uint64_t pagesOfOne =
+      model.pageBytes() ? (options.maxContext + module.page_size() - 1) / module.page_size() : 0;
   const uint64_t available = uint64_t(double(model.device().freeMemory()) * usableShare);
 
   for (uint32_t sequences = std::max(wish.sequences, 1u);; sequences -= std::max(1u, sequences / 8)) {
     options.maxSequences = sequences + wish.cacheSequences;
-    options.maxTokensPerStep = std::max(sequences, wish.prefillTokens ? wish.prefillTokens : onHost ? 256 : 4096) +
+    options.maxTokensPerStep = std::max(sequences, wish.prefillTokens ? wish.prefillTokens
+                                                   : onHost           ? 256
+                                                                      : 4096) +
                                (wish.prefillTokens ? sequences : 0);
     options.maxLogitRows = sequences;
     ContextOptions context;
@@ -40,9 +43,12 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
     }
     if (lastTry)
       return error(StatusCode::outOfMemory,
-                   "one sequence of %u tokens needs %s of state, %s of KV pages and %s of working memory; the device has %s free",
-                   options.maxContext, bytesText(model.slotBytes()).c_str(), bytesText(pagesOfOne * model.pageBytes()).c_str(),
-                   bytesText(model.program().contextBytes(context)).c_str(), bytesText(model.device().freeMemory()).c_str());
+                   "one sequence of %u tokens needs %s of state, %s of KV pages and %s of working memory; "
+                   "the device has %s free",
+                   options.maxContext, bytesText(model.slotBytes()).c_str(),
+                   bytesText(pagesOfOne * model.pageBytes()).c_str(),
+                   bytesText(model.program().contextBytes(context)).c_str(),
+                   bytesText(model.device().freeMemory()).c_str());
   }
 }
 

@@ -13,8 +13,9 @@ struct SizeWish {
   uint32_t cacheSequences = 0; // further sequences, for prefix snapshots
 };
 
-/// The largest session up to the wish that fits the device's free memory: first fewer KV pages (the engine preempts when they run out), never
-/// fewer than one sequence of full length needs; then fewer sequences. Error, with the sizes, when not even one sequence fits.
+/// The largest session up to the wish that fits the device's free memory: first fewer KV pages (the engine
+/// preempts when they run out), never fewer than one sequence of full length needs; then fewer sequences.
+/// Error, with the sizes, when not even one sequence fits.
 Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out);
 
 } // namespace m1rt

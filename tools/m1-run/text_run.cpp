@@ -1,0 +1,373 @@
+#include "text_run.h"
+#include "engine/engine.h"
+#include "interrupt.h"
+#include "model/sizing.h"
+#include "progress.h"
+#include "text/model_text.h"
+#include "token_ids.h"
+#include "tool.h"
+#include "trace.h"
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <sys/resource.h>
+#include <unistd.h>
+
+using namespace m1rt;
+
+namespace m1tool {
+
+namespace {
+
+struct SampleResult {
+  std::vector<SampledToken> tokens;
+  std::string text, error;
+  bool forced = false;
+  FinishReason reason = FinishReason::running;
+};
+
+/// A model with its text side, and an engine on a session sized for the work.
+struct Running {
+  std::unique_ptr<ModelText> text; // null: the artifact has no tokenizer
+  std::unique_ptr<Session> session;
+  std::unique_ptr<Engine> engine; // destroyed first
+};
+
+Status start(Model &model, const Arguments &arguments, std::unique_ptr<ModelText> text, uint32_t sequences,
+             uint32_t context, uint32_t cacheSlots, Running *out) {
+  SizeWish wish;
+  wish.sequences = sequences;
+  wish.context = context;
+  wish.prefillTokens = arguments.prefillChunk;
+  wish.cacheSequences = cacheSlots;
+  SessionOptions size;
+  M1_TRY(sizeSession(model, wish, &size));
+  M1_TRY(Session::create(model, size, &out->session));
+  EngineOptions options;
+  options.prefixCacheSlots = cacheSlots;
+  out->text = std::move(text);
+  Engine::DecoderFactory decoders;
+  if (const ModelText *side = out->text.get())
+    decoders = [side] { return side->createDecoder(/*skipSpecial=*/true); };
+  out->engine = std::make_unique<Engine>(*out->session, options, std::move(decoders));
+  return {};
+}
+
+Status fillRequest(const Model &model, const ModelText *text, const Arguments &arguments, Request *out) {
+  out->samples = arguments.samples;
+  out->maxNewTokens = arguments.maxNewTokens;
+  out->sampling.temperature = float(arguments.temperature);
+  out->sampling.topK = arguments.topK;
+  out->sampling.topP = float(arguments.topP);
+  out->sampling.minP = float(arguments.minP);
+  out->sampling.repetitionPenalty = float(arguments.repetitionPenalty);
+  out->sampling.seed = arguments.seed;
+  out->sampling.topLogprobs = arguments.logprobs;
+  out->wantLogprobs = arguments.wantLogprobs;
+  out->stopStrings = arguments.stop;
+  if (!arguments.ignoreEos && model.module().eos_ids())
+    out->stopTokens.assign(model.module().eos_ids()->begin(), model.module().eos_ids()->end());
+  out->timeBudget = arguments.timeBudget;
+  out->maxThinkTokens = arguments.maxThinkTokens;
+  out->atDeadline = arguments.dropAtDeadline ? DeadlineAction::drop : DeadlineAction::close;
+  const bool closes = arguments.maxThinkTokens || (arguments.timeBudget > 0 && !arguments.dropAtDeadline);
+  if (closes) {
+    if (!text)
+      return error(
+          StatusCode::unsupported,
+          "--max-think-tokens and --time-budget close answers with a text: the artifact has no tokenizer");
+    M1_TRY(text->encode(arguments.closeText, false, &out->closeTokens));
+  }
+  return {};
+}
+
+void printStats(const Model &model, const Running &running, double loadSeconds, double seconds) {
+  const EngineStats &stats = running.engine->stats();
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  auto per = [](double count, double time) { return time > 0 ? count / time : 0; };
+  std::FILE *out = stderr;
+  std::fprintf(out, "load              %.3f s, weights %s\n", loadSeconds,
+               bytesText(model.weightBytes()).c_str());
+  std::fprintf(out, "generated         %llu tokens in %.3f s, %.1f tokens/s\n",
+               (unsigned long long)stats.generatedTokens, seconds,
+               per(double(stats.generatedTokens), seconds));
+  std::fprintf(
+      out, "prefill           %llu tokens in %.3f s, %.1f tokens/s\n",
+      (unsigned long long)(stats.computedTokens - stats.decodeTokens),
+      stats.modelSeconds - stats.decodeSeconds,
+      per(double(stats.computedTokens - stats.decodeTokens), stats.modelSeconds - stats.decodeSeconds));
+  std::fprintf(out, "decode            %llu tokens in %llu steps in %.3f s, %.1f tokens/s\n",
+               (unsigned long long)stats.decodeTokens, (unsigned long long)stats.decodeSteps,
+               stats.decodeSeconds, per(double(stats.decodeTokens), stats.decodeSeconds));
+  std::fprintf(out, "steps             %llu, %.3f s in the model (%.1f %% of the time)\n",
+               (unsigned long long)stats.steps, stats.modelSeconds, 100 * per(stats.modelSeconds, seconds));
+  std::fprintf(
+      out,
+      "tokens computed   %llu (prompt %llu, shared by samples %llu, reused prefixes %llu, recomputed %llu)\n",
+      (unsigned long long)stats.computedTokens, (unsigned long long)stats.promptTokens,
+      (unsigned long long)stats.sharedTokens, (unsigned long long)stats.reusedTokens,
+      (unsigned long long)stats.recomputedTokens);
+  if (running.engine->prefixReuse())
+    std::fprintf(out, "prefix reuse      %llu hits, %llu misses\n", (unsigned long long)stats.prefixHits,
+                 (unsigned long long)stats.prefixMisses);
+  else
+    std::fprintf(out, "prefix reuse      off: no sequences are set aside for it\n");
+  std::fprintf(out, "preemptions       %llu\n", (unsigned long long)stats.preemptions);
+  std::fprintf(out, "largest memory    %s\n", bytesText(uint64_t(usage.ru_maxrss) * 1024).c_str());
+}
+
+void printIds(const std::vector<SampledToken> &tokens, bool *first) {
+  for (const SampledToken &token : tokens) {
+    std::printf(*first ? "%d" : " %d", token.token);
+    *first = false;
+  }
+}
+
+nlohmann::json jsonOf(const SampleResult &sample, const Arguments &arguments, bool hasText) {
+  nlohmann::json out;
+  if (hasText)
+    out["text"] = sample.text;
+  nlohmann::json ids = nlohmann::json::array(), logprobs = nlohmann::json::array();
+  for (const SampledToken &token : sample.tokens) {
+    ids.push_back(token.token);
+    nlohmann::json entry = {{"token", token.token}, {"logprob", token.logprob}};
+    for (const TokenLogprob &other : token.top)
+      entry["top"].push_back({{"token", other.token}, {"logprob", other.logprob}});
+    logprobs.push_back(std::move(entry));
+  }
+  out["tokens"] = std::move(ids);
+  if (arguments.wantLogprobs)
+    out["logprobs"] = std::move(logprobs);
+  out["finish_reason"] = finishReasonName(sample.reason);
+  out["forced"] = sample.forced;
+  if (!sample.error.empty())
+    out["error"] = sample.error;
+  return out;
+}
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+/// Text for a person: what cannot be UTF-8 after a stop string cut is replaced by the JSON writer.
+std::string dumped(const nlohmann::json &value) {
+  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+} // namespace
+
+Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
+  std::unique_ptr<ModelText> text;
+  Status textStatus = ModelText::load(model.artifact(), &text);
+  const bool needsText = arguments.inputIds.empty() || arguments.vote || !arguments.stop.empty();
+  if (!textStatus.ok() && (needsText || textStatus.code() != StatusCode::unsupported))
+    return textStatus;
+
+  Request request;
+  if (!arguments.inputIds.empty()) {
+    M1_TRY(readTokenIds(arguments.inputIds, &request.prompt));
+  } else {
+    std::string prompt = arguments.prompt;
+    if (!arguments.promptFile.empty())
+      M1_TRY(readFile(arguments.promptFile, &prompt));
+    if (arguments.raw) {
+      M1_TRY(text->encode(prompt, true, &request.prompt));
+    } else {
+      std::vector<ChatMessage> messages;
+      if (!arguments.system.empty())
+        messages.push_back({"system", arguments.system});
+      messages.push_back({"user", prompt});
+      M1_TRY(text->encodeChat(messages, &request.prompt));
+    }
+  }
+  M1_TRY(fillRequest(model, text.get(), arguments, &request));
+
+  const uint64_t closing =
+      request.closeTokens.size() + (request.closeTokens.empty() ? 0 : request.closeMaxTokens);
+  // The last new token is never fed.
+  const uint64_t length = request.prompt.size() + uint64_t(arguments.maxNewTokens) - 1;
+  if (length > model.module().max_positions())
+    return error(
+        StatusCode::invalidArgument,
+        "a prompt of %zu tokens and %u new ones: the model was compiled for contexts of at most %u tokens",
+        request.prompt.size(), arguments.maxNewTokens, model.module().max_positions());
+  const uint32_t context = uint32_t(std::min<uint64_t>(length + closing + 1, model.module().max_positions()));
+  const uint32_t slots =
+      arguments.slots ? arguments.slots : std::min(arguments.samples + (arguments.samples > 1), 513u);
+  // One prompt: there is no other whose prefix could be reused.
+  Running running;
+  M1_TRY(start(model, arguments, std::move(text), slots, context, 0, &running));
+  Engine &engine = *running.engine;
+
+  Trace trace;
+  if (!arguments.trace.empty())
+    M1_TRY(trace.open(arguments.trace, model, *running.session));
+
+  const double began = now();
+  uint64_t id = 0;
+  M1_TRY(engine.submit(std::move(request), &id));
+  std::vector<SampleResult> results(arguments.samples);
+  uint32_t ended = 0;
+  const bool stream = arguments.samples == 1 && !arguments.json;
+  const bool showText = running.text && arguments.inputIds.empty();
+  bool firstId = true;
+  Progress progress(!stream);
+  while (!engine.idle()) {
+    if (takeInterrupt())
+      engine.cancel(id);
+    trace.beginStep();
+    M1_TRY(engine.step());
+    trace.endStep(engine);
+    for (Event &event : engine.takeEvents()) {
+      SampleResult &result = results[event.sample];
+      if (stream) {
+        if (showText)
+          std::fwrite(event.text.data(), 1, event.text.size(), stdout);
+        else
+          printIds(event.tokens, &firstId);
+        std::fflush(stdout);
+      }
+      result.text += event.text;
+      std::move(event.tokens.begin(), event.tokens.end(), std::back_inserter(result.tokens));
+      result.forced |= event.forced;
+      if (event.reason != FinishReason::running) {
+        result.reason = event.reason;
+        result.error = event.error;
+        ++ended;
+      }
+    }
+    progress.show(ended, arguments.samples, engine.stats().generatedTokens, arguments.timeBudget);
+  }
+  progress.clear();
+  const double seconds = now() - began;
+  M1_TRY(trace.close());
+
+  uint32_t finished = 0, forced = 0, dropped = 0, cut = 0, failed = 0;
+  for (const SampleResult &result : results) {
+    const bool whole = result.reason == FinishReason::stopToken || result.reason == FinishReason::stopString;
+    if (result.reason == FinishReason::failed)
+      ++failed;
+    else if (result.forced)
+      ++forced;
+    else if (result.reason == FinishReason::dropped || result.reason == FinishReason::cancelled)
+      ++dropped;
+    else
+      ++(whole ? finished : cut);
+  }
+  if (arguments.json) {
+    nlohmann::json out;
+    for (const SampleResult &result : results)
+      out["samples"].push_back(jsonOf(result, arguments, showText));
+    out["counts"] = {{"finished", finished},
+                     {"length", cut},
+                     {"forced", forced},
+                     {"dropped", dropped},
+                     {"failed", failed}};
+    out["seconds"] = seconds;
+    out["tokens_per_second"] = seconds > 0 ? double(engine.stats().generatedTokens) / seconds : 0;
+    std::printf("%s\n", dumped(out).c_str());
+  } else if (stream) {
+    std::printf("\n");
+    if (results[0].reason == FinishReason::failed)
+      return error(StatusCode::deviceError, "%s", results[0].error.c_str());
+  } else {
+    for (size_t i = 0; i < results.size(); ++i) {
+      std::printf("--- sample %zu (%s)\n", i, finishReasonName(results[i].reason));
+      if (showText) {
+        std::printf("%s\n", results[i].text.c_str());
+      } else {
+        bool first = true;
+        printIds(results[i].tokens, &first);
+        std::printf("\n");
+      }
+    }
+    std::printf("%u finished, %u cut by length, %u forced, %u dropped, %u failed; %llu tokens in %.2f s, "
+                "%.1f tokens/s\n",
+                finished, cut, forced, dropped, failed, (unsigned long long)engine.stats().generatedTokens,
+                seconds, seconds > 0 ? double(engine.stats().generatedTokens) / seconds : 0.0);
+  }
+  if (arguments.stats)
+    printStats(model, running, loadSeconds, seconds);
+  if (std::fflush(stdout) != 0 || std::ferror(stdout))
+    return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
+  if (failed == results.size())
+    return error(StatusCode::deviceError, "every sample failed: %s", results[0].error.c_str());
+  return {};
+}
+
+Status runChat(Model &model, const Arguments &arguments) {
+  std::unique_ptr<ModelText> text;
+  M1_TRY(ModelText::load(model.artifact(), &text));
+  Running running;
+  M1_TRY(start(model, arguments, std::move(text), 1, 0, std::max(arguments.prefixCache, 1u), &running));
+  const bool terminal = isatty(STDIN_FILENO);
+  if (terminal)
+    std::fprintf(stderr, "Ctrl-C stops an answer; Ctrl-D ends. /new starts over.\n");
+
+  std::vector<ChatMessage> history;
+  auto reset = [&] {
+    history.clear();
+    if (!arguments.system.empty())
+      history.push_back({"system", arguments.system});
+  };
+  reset();
+  while (true) {
+    if (terminal) {
+      std::printf("> ");
+      std::fflush(stdout);
+    }
+    std::string line;
+    if (!std::getline(std::cin, line)) {
+      if (takeInterrupt()) { // at the prompt: forget the line
+        std::cin.clear();
+        clearerr(stdin);
+        std::printf("\n");
+        continue;
+      }
+      break;
+    }
+    if (line.empty())
+      continue;
+    if (line == "/new") {
+      reset();
+      continue;
+    }
+    history.push_back({"user", line});
+    Request request;
+    M1_TRY(fillRequest(model, running.text.get(), arguments, &request));
+    request.samples = 1;
+    Status status = running.text->encodeChat(history, &request.prompt);
+    uint64_t id = 0;
+    if (status.ok())
+      status = running.engine->submit(std::move(request), &id);
+    if (!status.ok()) { // a bad turn does not end the conversation
+      std::fprintf(stderr, "m1-run: error: %s\n", status.message().c_str());
+      history.pop_back();
+      continue;
+    }
+    std::string answer;
+    while (!running.engine->idle()) {
+      if (takeInterrupt())
+        running.engine->cancel(id);
+      M1_TRY(running.engine->step());
+      for (const Event &event : running.engine->takeEvents()) {
+        std::fwrite(event.text.data(), 1, event.text.size(), stdout);
+        std::fflush(stdout);
+        answer += event.text;
+        if (event.reason == FinishReason::cancelled)
+          std::fprintf(stderr, " [stopped]");
+        if (event.reason == FinishReason::failed)
+          std::fprintf(stderr, "m1-run: error: %s", event.error.c_str());
+      }
+    }
+    for (const Event &event : running.engine->takeEvents())
+      std::fwrite(event.text.data(), 1, event.text.size(), stdout);
+    std::printf("\n");
+    history.push_back({"assistant", answer});
+  }
+  if (terminal)
+    std::printf("\n");
+  return {};
+}
+
+} // namespace m1tool

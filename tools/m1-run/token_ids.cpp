@@ -1,0 +1,40 @@
+#include "token_ids.h"
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+using namespace m1rt;
+
+namespace m1tool {
+
+Status readFile(const std::string &path, std::string *out) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  if (!file || !(content << file.rdbuf() || file.peek() == EOF))
+    return error(StatusCode::notFound, "%s: cannot read: %s", path.c_str(), std::strerror(errno));
+  *out = content.str();
+  return {};
+}
+
+Status readTokenIds(const std::string &path, std::vector<int32_t> *out) {
+  std::string content;
+  M1_TRY(readFile(path, &content));
+  std::istringstream words(content);
+  std::string word;
+  while (words >> word) {
+    char *end = nullptr;
+    errno = 0;
+    long value = std::strtol(word.c_str(), &end, 10);
+    if (*end != '\0' || errno != 0 || value < INT32_MIN || value > INT32_MAX)
+      return error(StatusCode::invalidArgument, "%s: token %zu: \"%.40s\" is not a token id", path.c_str(),
+                   out->size(), word.c_str());
+    out->push_back(int32_t(value));
+  }
+  if (out->empty())
+    return error(StatusCode::invalidArgument, "%s: holds no token ids", path.c_str());
+  return {};
+}
+
+} // namespace m1tool
