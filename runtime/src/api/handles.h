@@ -5,6 +5,7 @@
 #include "m1/runtime.h"
 #include "model/model.h"
 #include "model/session.h"
+#include "text/model_text.h"
 #include <exception>
 #include <memory>
 #include <new>
@@ -14,6 +15,9 @@ struct m1_status {
 };
 struct m1_model {
   std::unique_ptr<m1rt::Model> model;
+  std::unique_ptr<m1rt::ModelText> text; // loaded when first asked for
+  /// Null without a tokenizer; an error when the tokenizer is damaged.
+  m1rt::Status findText(m1rt::ModelText **out);
 };
 struct m1_session {
   std::unique_ptr<m1rt::Session> session;

@@ -1,0 +1,277 @@
+// The C API over text and the engine.
+#include "api/handles.h"
+#include "engine/engine.h"
+#include "m1/engine.h"
+#include "model/sizing.h"
+#include <cstdlib>
+#include <cstring>
+
+using namespace m1rt;
+
+static_assert(int(FinishReason::failed) == M1_FINISH_FAILED && int(FinishReason::stopToken) == M1_FINISH_STOP_TOKEN &&
+                  int(FinishReason::dropped) == M1_FINISH_DROPPED,
+              "the C API's reasons are the engine's");
+
+struct m1_engine {
+  m1_model *model;
+  ModelText *text = nullptr; // null: the model has no tokenizer
+  std::unique_ptr<Session> session;
+  std::unique_ptr<Engine> engine; // destroyed before the session
+
+  std::vector<Event> events; // taken from the engine, not yet polled
+  size_t nextEvent = 0;
+  // What the last polled event points to.
+  std::vector<int32_t> tokens;
+  std::vector<float> logprobs;
+  std::vector<m1_token_logprob> topLogprobs;
+};
+
+Status m1_model::findText(ModelText **out) {
+  *out = nullptr;
+  if (!text) {
+    Status status = ModelText::load(model->artifact(), &text);
+    if (status.code() == StatusCode::unsupported)
+      return Status();
+    M1_TRY(status);
+  }
+  *out = text.get();
+  return Status();
+}
+
+namespace {
+
+Status needText(m1_model *model, ModelText **out) {
+  M1_TRY(model->findText(out));
+  return *out ? Status()
+              : error(StatusCode::unsupported, "%s: was compiled without a tokenizer; give token ids",
+                      model->model->artifact().path().c_str());
+}
+
+/// Copies into memory that C code can own.
+template <typename T> Status copyOut(const T *data, size_t count, T **out) {
+  T *copy = static_cast<T *>(std::malloc(std::max<size_t>(count * sizeof(T), 1)));
+  if (!copy)
+    return error(StatusCode::outOfMemory, "out of host memory");
+  if (count)
+    std::memcpy(copy, data, count * sizeof(T));
+  *out = copy;
+  return Status();
+}
+
+Status checkArray(const void *data, size_t count, const char *what) {
+  return data || count == 0 ? Status() : error(StatusCode::invalidArgument, "%s is null but its count is %zu", what, count);
+}
+
+Status convert(const m1_engine &engine, const m1_request &source, Request *out) {
+  M1_TRY(checkArray(source.tokens, source.token_count, "tokens"));
+  M1_TRY(checkArray(source.stop_strings, source.stop_string_count, "stop_strings"));
+  M1_TRY(checkArray(source.close_tokens, source.close_token_count, "close_tokens"));
+  out->prompt.assign(source.tokens, source.tokens + source.token_count);
+  out->samples = source.samples;
+  out->maxNewTokens = source.max_new_tokens;
+  out->sampling.temperature = source.temperature;
+  out->sampling.topK = source.top_k;
+  out->sampling.topP = source.top_p;
+  out->sampling.minP = source.min_p;
+  out->sampling.repetitionPenalty = source.repetition_penalty;
+  out->sampling.seed = source.seed;
+  out->sampling.topLogprobs = source.top_logprobs;
+  out->wantLogprobs = source.want_logprobs || source.top_logprobs > 0;
+  const schema::Module &module = engine.model->model->module();
+  if (source.stop_tokens)
+    out->stopTokens.assign(source.stop_tokens, source.stop_tokens + source.stop_token_count);
+  else if (!source.ignore_eos && module.eos_ids())
+    out->stopTokens.assign(module.eos_ids()->begin(), module.eos_ids()->end());
+  for (size_t i = 0; i < source.stop_string_count; ++i) {
+    if (!source.stop_strings[i])
+      return error(StatusCode::invalidArgument, "stop string %zu is null", i);
+    out->stopStrings.push_back(source.stop_strings[i]);
+  }
+  out->closeTokens.assign(source.close_tokens, source.close_tokens + source.close_token_count);
+  out->closeMaxTokens = source.close_max_tokens;
+  out->maxThinkTokens = source.max_think_tokens;
+  out->timeBudget = source.time_budget;
+  out->atDeadline = source.at_deadline == M1_DEADLINE_CLOSE ? DeadlineAction::close : DeadlineAction::drop;
+  return Status();
+}
+
+} // namespace
+
+extern "C" {
+
+m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special, int32_t **out_tokens, size_t *out_count) {
+  return guarded([&]() -> Status {
+    ModelText *side = nullptr;
+    M1_TRY(needText(model, &side));
+    std::vector<int32_t> tokens;
+    M1_TRY(side->encode(text, add_special, &tokens));
+    M1_TRY(copyOut(tokens.data(), tokens.size(), out_tokens));
+    *out_count = tokens.size();
+    return Status();
+  });
+}
+
+m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages, size_t message_count, int32_t **out_tokens,
+                                size_t *out_count) {
+  return guarded([&]() -> Status {
+    ModelText *side = nullptr;
+    M1_TRY(needText(model, &side));
+    std::vector<ChatMessage> conversation;
+    for (size_t i = 0; i < message_count; ++i) {
+      if (!messages[i].role || !messages[i].content)
+        return error(StatusCode::invalidArgument, "message %zu: role or content is null", i);
+      conversation.push_back({messages[i].role, messages[i].content});
+    }
+    std::vector<int32_t> tokens;
+    M1_TRY(side->encodeChat(conversation, &tokens));
+    M1_TRY(copyOut(tokens.data(), tokens.size(), out_tokens));
+    *out_count = tokens.size();
+    return Status();
+  });
+}
+
+m1_status *m1_model_decode(m1_model *model, const int32_t *tokens, size_t count, char **out_text) {
+  return guarded([&]() -> Status {
+    ModelText *side = nullptr;
+    M1_TRY(needText(model, &side));
+    for (size_t i = 0; i < count; ++i)
+      if (tokens[i] < 0 || uint32_t(tokens[i]) >= model->model->module().vocab_size())
+        return error(StatusCode::invalidArgument, "token %zu is %d, the vocabulary has ids 0 to %u", i, tokens[i],
+                     model->model->module().vocab_size() - 1);
+    std::string text = side->decode(std::vector<int32_t>(tokens, tokens + count), true);
+    return copyOut(text.c_str(), text.size() + 1, out_text);
+  });
+}
+
+void m1_tokens_destroy(int32_t *tokens) { std::free(tokens); }
+void m1_text_destroy(char *text) { std::free(text); }
+
+void m1_engine_options_init(m1_engine_options *out_options) {
+  *out_options = m1_engine_options();
+  out_options->max_samples = 1;
+  out_options->prefix_cache_slots = EngineOptions().prefixCacheSlots;
+}
+
+m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m1_engine **out_engine) {
+  return guarded([&]() -> Status {
+    if (!model || !out_engine)
+      return error(StatusCode::invalidArgument, "m1_engine_create: model and out_engine must not be null");
+    m1_engine_options chosen;
+    m1_engine_options_init(&chosen);
+    if (options)
+      chosen = *options;
+    std::unique_ptr<m1_engine> engine(new m1_engine());
+    engine->model = model;
+    M1_TRY(model->findText(&engine->text));
+
+    SizeWish wish;
+    wish.sequences = chosen.max_samples;
+    wish.context = chosen.max_context;
+    wish.prefillTokens = chosen.prefill_tokens_per_step;
+    wish.cacheSequences = chosen.prefix_cache_slots;
+    SessionOptions size;
+    M1_TRY(sizeSession(*model->model, wish, &size));
+    M1_TRY(Session::create(*model->model, size, &engine->session));
+    EngineOptions engineOptions;
+    engineOptions.prefixCacheSlots = chosen.prefix_cache_slots;
+    Engine::DecoderFactory decoders;
+    if (const ModelText *side = engine->text)
+      decoders = [side] { return side->createDecoder(/*skipSpecial=*/true); };
+    engine->engine = std::make_unique<Engine>(*engine->session, engineOptions, std::move(decoders));
+    *out_engine = engine.release();
+    return Status();
+  });
+}
+
+void m1_engine_destroy(m1_engine *engine) { delete engine; }
+
+void m1_request_init(m1_request *out_request) {
+  Request defaults;
+  *out_request = m1_request();
+  out_request->samples = defaults.samples;
+  out_request->max_new_tokens = defaults.maxNewTokens;
+  out_request->top_p = defaults.sampling.topP;
+  out_request->repetition_penalty = defaults.sampling.repetitionPenalty;
+  out_request->close_max_tokens = defaults.closeMaxTokens;
+}
+
+m1_status *m1_engine_submit(m1_engine *engine, const m1_request *request, uint64_t *out_request) {
+  return guarded([&]() -> Status {
+    Request converted;
+    M1_TRY(convert(*engine, *request, &converted));
+    uint64_t id = 0;
+    M1_TRY(engine->engine->submit(std::move(converted), &id));
+    if (out_request)
+      *out_request = id;
+    return Status();
+  });
+}
+
+void m1_engine_cancel(m1_engine *engine, uint64_t request) { engine->engine->cancel(request); }
+void m1_engine_cancel_sample(m1_engine *engine, uint64_t request, uint32_t sample) { engine->engine->cancelSample(request, sample); }
+
+m1_status *m1_engine_step(m1_engine *engine) {
+  return guarded([&] { return engine->engine->step(); });
+}
+
+bool m1_engine_is_idle(const m1_engine *engine) { return engine->engine->idle(); }
+
+bool m1_engine_poll(m1_engine *engine, m1_event *out_event) {
+  if (engine->nextEvent == engine->events.size()) {
+    engine->events = engine->engine->takeEvents();
+    engine->nextEvent = 0;
+  }
+  if (engine->events.empty())
+    return false;
+  const Event &event = engine->events[engine->nextEvent++];
+  const size_t count = event.tokens.size();
+  size_t top = 0;
+  bool logprobs = false;
+  engine->tokens.clear();
+  engine->logprobs.clear();
+  engine->topLogprobs.clear();
+  for (const SampledToken &token : event.tokens) {
+    engine->tokens.push_back(token.token);
+    engine->logprobs.push_back(token.logprob);
+    logprobs |= token.logprob != 0;
+    top = std::max(top, token.top.size());
+  }
+  for (const SampledToken &token : event.tokens) // tokens that were fed by force have no alternatives: padded
+    for (size_t i = 0; i < top; ++i)
+      engine->topLogprobs.push_back(i < token.top.size() ? m1_token_logprob{token.top[i].token, token.top[i].logprob}
+                                                         : m1_token_logprob{-1, 0});
+  *out_event = m1_event();
+  out_event->request = event.request;
+  out_event->sample = event.sample;
+  out_event->tokens = engine->tokens.data();
+  out_event->token_count = count;
+  out_event->logprobs = logprobs ? engine->logprobs.data() : nullptr;
+  out_event->top_logprobs = top ? engine->topLogprobs.data() : nullptr;
+  out_event->top_count = top;
+  out_event->text = event.text.c_str();
+  out_event->forced = event.forced;
+  out_event->reason = m1_finish_reason(event.reason);
+  out_event->error = event.error.c_str();
+  return true;
+}
+
+void m1_engine_get_stats(const m1_engine *engine, m1_engine_stats *out_stats) {
+  const EngineStats &stats = engine->engine->stats();
+  const BackendLimits limits = engine->session->limits();
+  *out_stats = m1_engine_stats();
+  out_stats->running_samples = engine->engine->runningSamples();
+  out_stats->waiting_samples = engine->engine->waitingSamples();
+  out_stats->kv_pages = limits.kvPages;
+  out_stats->kv_pages_used = limits.kvPages - engine->session->freePages();
+  out_stats->steps = stats.steps;
+  out_stats->generated_tokens = stats.generatedTokens;
+  out_stats->computed_tokens = stats.computedTokens;
+  out_stats->reused_tokens = stats.reusedTokens;
+  out_stats->shared_tokens = stats.sharedTokens;
+  out_stats->recomputed_tokens = stats.recomputedTokens;
+  out_stats->preemptions = stats.preemptions;
+  out_stats->model_seconds = stats.modelSeconds;
+  out_stats->elapsed_seconds = stats.elapsedSeconds;
+}
+
+} // extern "C"

@@ -1,0 +1,152 @@
+/* The engine through the C API on the toy model: engine_api_test ARTIFACT. */
+#include "m1/engine.h"
+#include <stdio.h>
+#include <string.h>
+
+static int failures = 0;
+
+#define CHECK(condition)                                                                                               \
+  do {                                                                                                                 \
+    if (!(condition)) {                                                                                                \
+      printf("line %d: failed: %s\n", __LINE__, #condition);                                                           \
+      ++failures;                                                                                                      \
+    }                                                                                                                  \
+  } while (0)
+
+static int ok(m1_status *status) {
+  if (!status)
+    return 1;
+  printf("status %d: %s\n", (int)m1_status_get_code(status), m1_status_message(status));
+  m1_status_destroy(status);
+  return 0;
+}
+
+/* Whether the call failed with this code and a message that holds the text. */
+static int fails(m1_status *status, m1_status_code code, const char *text) {
+  int result = m1_status_get_code(status) == code && strstr(m1_status_message(status), text) != NULL;
+  if (!result)
+    printf("status %d: %s\n", (int)m1_status_get_code(status), m1_status_message(status));
+  m1_status_destroy(status);
+  return result;
+}
+
+typedef struct {
+  int32_t tokens[64];
+  size_t count;
+  float logprob_sum;
+  m1_finish_reason reason;
+} sample;
+
+/* Runs the engine until it is idle and collects the samples of requests 1 to 8. */
+static void run(m1_engine *engine, sample samples[9][4]) {
+  memset(samples, 0, sizeof(sample) * 9 * 4);
+  do {
+    CHECK(ok(m1_engine_step(engine)));
+    for (m1_event event; m1_engine_poll(engine, &event);) {
+      CHECK(event.request < 9 && event.sample < 4 && strlen(event.text) == 0 && strlen(event.error) == 0);
+      sample *to = &samples[event.request][event.sample];
+      CHECK(to->reason == M1_FINISH_RUNNING);
+      for (size_t i = 0; i < event.token_count && to->count < 64; ++i) {
+        to->tokens[to->count++] = event.tokens[i];
+        if (event.logprobs)
+          to->logprob_sum += event.logprobs[i];
+        if (event.top_count) {
+          CHECK(event.top_count == 2 && event.top_logprobs[2 * i].logprob >= event.top_logprobs[2 * i + 1].logprob);
+          CHECK(event.top_logprobs[2 * i].token == event.tokens[i]);
+        }
+      }
+      to->reason = event.reason;
+    }
+  } while (!m1_engine_is_idle(engine));
+}
+
+int main(int argc, char **argv) {
+  m1_model *model = NULL;
+  if (argc != 2 || !ok(m1_model_load(argv[1], NULL, &model)))
+    return 1;
+
+  /* Without a tokenizer text is refused, by name. */
+  int32_t *ids = NULL;
+  size_t count = 0;
+  CHECK(fails(m1_model_encode(model, "text", true, &ids, &count), M1_STATUS_UNSUPPORTED, "tokenizer"));
+
+  m1_engine_options options;
+  m1_engine_options_init(&options);
+  options.max_samples = 3;
+  options.max_context = 100;
+  m1_engine *engine = NULL;
+  CHECK(ok(m1_engine_create(model, &options, &engine)));
+  CHECK(m1_engine_is_idle(engine));
+  m1_event none;
+  CHECK(!m1_engine_poll(engine, &none));
+
+  /* Greedy alone, with log probabilities; request 1. */
+  const int32_t prompt[] = {5, 6, 7, 8, 9, 10, 11, 12, 13, 14};
+  m1_request request;
+  m1_request_init(&request);
+  request.tokens = prompt;
+  request.token_count = 10;
+  request.max_new_tokens = 12;
+  request.ignore_eos = true;
+  request.top_logprobs = 2;
+  uint64_t id = 0;
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 1);
+  sample samples[9][4], alone[9][4];
+  run(engine, alone);
+  CHECK(alone[1][0].count == 12 && alone[1][0].reason == M1_FINISH_LENGTH && alone[1][0].logprob_sum < 0);
+
+  /* Bad requests are refused and harm nobody: 2 is greedy again, 3 has four samples on three slots, 4 is cancelled. */
+  request.top_logprobs = 0;
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 2);
+  m1_request bad = request;
+  bad.token_count = 0;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "prompt"));
+  bad = request;
+  bad.top_p = 2;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "top-p"));
+  bad = request;
+  const char *const stops[] = {"never"};
+  bad.stop_strings = stops;
+  bad.stop_string_count = 1;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "stop"));
+  bad = request;
+  bad.tokens = NULL;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "tokens is null"));
+  request.samples = 4;
+  request.temperature = 1;
+  request.seed = 3;
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 3);
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 4);
+  m1_engine_cancel(engine, 4);
+  run(engine, samples);
+  CHECK(memcmp(samples[2][0].tokens, alone[1][0].tokens, 12 * sizeof(int32_t)) == 0);
+  for (int i = 0; i < 4; ++i) {
+    CHECK(samples[3][i].count == 12 && samples[3][i].reason == M1_FINISH_LENGTH);
+    CHECK(samples[4][i].reason == M1_FINISH_CANCELLED);
+  }
+  CHECK(memcmp(samples[3][0].tokens, samples[3][1].tokens, 12 * sizeof(int32_t)) != 0);
+
+  /* The same seed gives the same tokens in other company: 5 alone equals sample 1 of 3. */
+  request.samples = 1;
+  request.seed = 4;
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 5);
+  run(engine, alone);
+  CHECK(memcmp(alone[5][0].tokens, samples[3][1].tokens, 12 * sizeof(int32_t)) == 0);
+
+  /* A stop token ends a sample; 6. */
+  request.temperature = 0;
+  request.stop_tokens = &samples[2][0].tokens[3];
+  request.stop_token_count = 1;
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 6);
+  run(engine, alone);
+  CHECK(alone[6][0].count >= 1 && alone[6][0].count <= 4 && alone[6][0].reason == M1_FINISH_STOP_TOKEN);
+
+  m1_engine_stats stats;
+  m1_engine_get_stats(engine, &stats);
+  CHECK(stats.generated_tokens >= 12 * 7 && stats.shared_tokens > 0 && stats.running_samples == 0);
+  m1_engine_destroy(engine);
+  m1_engine_destroy(NULL);
+  m1_model_destroy(model);
+  printf("%d failures\n", failures);
+  return failures != 0;
+}
