@@ -165,7 +165,8 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m
     M1_TRY(model->findText(&engine->text));
 
     SizeWish wish;
-    wish.sequences = chosen.max_samples;
+    // One more than run: the prompt that several samples fork from is a sequence, too.
+    wish.sequences = chosen.max_samples + (chosen.max_samples > 1 && chosen.max_samples < UINT32_MAX ? 1 : 0);
     wish.context = chosen.max_context;
     wish.prefillTokens = chosen.prefill_tokens_per_step;
     wish.cacheSequences = chosen.prefix_cache_slots;

@@ -29,7 +29,7 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
     context.maxPages = uint32_t(std::max<uint64_t>(pagesOfOne, 1));
     const uint64_t fixed =
         model.program().contextBytes(context) + (uint64_t(options.maxSequences) + 1) * model.slotBytes();
-    const uint64_t wanted = pagesOfOne * sequences;
+    const uint64_t wanted = pagesOfOne * (uint64_t(sequences) + wish.cacheSequences);
     uint64_t pages = wanted;
     if (model.pageBytes())
       pages = fixed >= available ? 0 : std::min<uint64_t>(wanted, (available - fixed) / model.pageBytes());
