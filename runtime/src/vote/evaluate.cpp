@@ -1,0 +1,396 @@
+// Values of expressions.
+#include "vote/expression.h"
+
+#include <cmath>
+#include <functional>
+#include <limits>
+
+namespace m1rt::vote {
+namespace {
+
+using E = Expression::Kind;
+using Integer = __int128;
+
+Integer gcd(Integer a, Integer b) {
+  a = a < 0 ? -a : a;
+  b = b < 0 ? -b : b;
+  while (b) {
+    Integer r = a % b;
+    a = b;
+    b = r;
+  }
+  return a;
+}
+
+std::optional<Rational> reduced(Integer n, Integer d) {
+  constexpr Integer limit = static_cast<Integer>(1) << 125;
+  if (d == 0 || n > limit || n < -limit || d > limit || d < -limit)
+    return std::nullopt;
+  Integer g = gcd(n, d);
+  if (d < 0)
+    g = -g;
+  return Rational{n / g, d / g};
+}
+
+std::optional<Rational> multiply(const Rational &a, const Rational &b) {
+  Integer g = gcd(a.numerator, b.denominator), h = gcd(b.numerator, a.denominator), n, d;
+  g = g ? g : 1;
+  h = h ? h : 1;
+  if (__builtin_mul_overflow(a.numerator / g, b.numerator / h, &n) ||
+      __builtin_mul_overflow(a.denominator / h, b.denominator / g, &d))
+    return std::nullopt;
+  return reduced(n, d);
+}
+
+std::optional<Rational> add(const Rational &a, const Rational &b) {
+  Integer x, y, n, d;
+  if (__builtin_mul_overflow(a.numerator, b.denominator, &x) ||
+      __builtin_mul_overflow(b.numerator, a.denominator, &y) || __builtin_add_overflow(x, y, &n) ||
+      __builtin_mul_overflow(a.denominator, b.denominator, &d))
+    return std::nullopt;
+  return reduced(n, d);
+}
+
+std::optional<Rational> inverse(const Rational &a) { return reduced(a.denominator, a.numerator); }
+
+std::optional<Rational> integerPower(Rational base, Integer exponent) {
+  if (exponent < 0) {
+    auto i = inverse(base);
+    if (!i)
+      return std::nullopt;
+    base = *i;
+    exponent = -exponent;
+  }
+  bool unit = base.denominator == 1 && base.numerator >= -1 && base.numerator <= 1;
+  if (exponent > 1000)
+    exponent = unit ? 2 + exponent % 2 : exponent;
+  if (exponent > 1000)
+    return std::nullopt;
+  Rational result{1, 1};
+  for (Integer i = 0; i < exponent; ++i) {
+    auto next = multiply(result, base);
+    if (!next)
+      return std::nullopt;
+    result = *next;
+  }
+  return result;
+}
+
+std::optional<Integer> exactRoot(Integer n, Integer degree) {
+  if (n < 0 || degree < 1 || degree > 100)
+    return std::nullopt;
+  auto guess = static_cast<Integer>(
+      std::llroundl(std::pow(static_cast<long double>(n), 1.0L / static_cast<long double>(degree))));
+  for (Integer r = guess > 1 ? guess - 1 : 0; r <= guess + 1; ++r) {
+    auto p = integerPower({r, 1}, degree);
+    if (p && p->numerator == n)
+      return r;
+  }
+  return std::nullopt;
+}
+
+std::optional<Rational> rationalRoot(const Rational &a, Integer degree) {
+  if (a.numerator > (static_cast<Integer>(1) << 62) || a.denominator > (static_cast<Integer>(1) << 62))
+    return std::nullopt;
+  bool negative = a.numerator < 0;
+  if (negative && degree % 2 == 0)
+    return std::nullopt;
+  auto n = exactRoot(negative ? -a.numerator : a.numerator, degree), d = exactRoot(a.denominator, degree);
+  if (!n || !d)
+    return std::nullopt;
+  return Rational{negative ? -*n : *n, *d};
+}
+
+std::optional<Rational> decimal(const std::string &text) {
+  Integer n = 0, d = 1;
+  bool point = false;
+  for (char c : text) {
+    if (c == '.') {
+      point = true;
+      continue;
+    }
+    if (__builtin_mul_overflow(n, static_cast<Integer>(10), &n) ||
+        __builtin_add_overflow(n, static_cast<Integer>(c - '0'), &n) ||
+        (point && __builtin_mul_overflow(d, static_cast<Integer>(10), &d)))
+      return std::nullopt;
+  }
+  return reduced(n, d);
+}
+
+// A number in (0.3, 2.5) that depends on the variable's name and the point.
+long double sample(const std::string &name, int point) {
+  uint64_t h = 0x9E3779B97F4A7C15u * static_cast<uint64_t>(point + 1);
+  for (char c : name)
+    h = (h ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  h ^= h >> 29;
+  h *= 0xBF58476D1CE4E5B9u;
+  h ^= h >> 32;
+  return 0.3L + 2.2L * static_cast<long double>(h >> 11) / 9007199254740992.0L;
+}
+
+constexpr long double kPi = 3.141592653589793238462643383279502884L,
+                      kE = 2.718281828459045235360287471352662498L;
+
+bool near(const Complex &a, const Complex &b) {
+  if (std::isinf(a.real()) || std::isinf(b.real()))
+    return a.real() == b.real();
+  long double scale = std::max(std::abs(a), std::abs(b));
+  return std::abs(a - b) <= std::max(1e-12L * scale, 1e-16L);
+}
+
+bool isFinite(const Complex &a) { return std::isfinite(a.real()) && std::isfinite(a.imag()); }
+
+bool hasVariables(const Expression &e) {
+  if (e.kind == E::variable && e.text != "\\pi" && e.text != "e" && e.text != "i" && e.text != "\\infty")
+    return true;
+  for (const ExpressionPtr &kid : e.kids)
+    if (hasVariables(*kid))
+      return true;
+  return false;
+}
+
+} // namespace
+
+bool isVariable(const Expression &e) { return e.kind == E::variable; }
+
+bool hasPlusMinus(const Expression &e) {
+  if (e.kind == E::plusMinus)
+    return true;
+  for (const ExpressionPtr &kid : e.kids)
+    if (hasPlusMinus(*kid))
+      return true;
+  return false;
+}
+
+ExpressionPtr resolvePlusMinus(const Expression &e, bool second) {
+  auto copy = std::make_unique<Expression>();
+  copy->kind = e.kind;
+  copy->text = e.text;
+  for (const ExpressionPtr &kid : e.kids)
+    copy->kids.push_back(resolvePlusMinus(*kid, second));
+  if (e.kind == E::plusMinus) {
+    copy->kind = E::add;
+    if ((e.text == "±") == second) { // minus
+      auto negated = std::make_unique<Expression>();
+      negated->kind = E::negate;
+      negated->kids.push_back(std::move(copy->kids[1]));
+      copy->kids[1] = std::move(negated);
+    }
+  }
+  return copy;
+}
+
+std::optional<Rational> exactValue(const Expression &e) {
+  std::vector<Rational> kids;
+  for (const ExpressionPtr &kid : e.kids) {
+    auto value = exactValue(*kid);
+    if (!value)
+      return std::nullopt;
+    kids.push_back(*value);
+  }
+  switch (e.kind) {
+  case E::number:
+    return decimal(e.text);
+  case E::add:
+    return add(kids[0], kids[1]);
+  case E::multiply:
+    return multiply(kids[0], kids[1]);
+  case E::divide: {
+    auto i = inverse(kids[1]);
+    return i ? multiply(kids[0], *i) : std::nullopt;
+  }
+  case E::negate:
+    return Rational{-kids[0].numerator, kids[0].denominator};
+  case E::percent:
+    return multiply(kids[0], {1, 100});
+  case E::absolute:
+    return Rational{kids[0].numerator < 0 ? -kids[0].numerator : kids[0].numerator, kids[0].denominator};
+  case E::power: {
+    if (kids[1].denominator == 1)
+      return kids[0].numerator == 0 && kids[1].numerator <= 0 ? std::nullopt
+                                                              : integerPower(kids[0], kids[1].numerator);
+    if (kids[0].numerator < 0)
+      return std::nullopt;
+    auto root = rationalRoot(kids[0], kids[1].denominator);
+    return root ? integerPower(*root, kids[1].numerator) : std::nullopt;
+  }
+  case E::root:
+    if (kids.size() == 1)
+      return rationalRoot(kids[0], 2);
+    return kids[1].denominator == 1 ? rationalRoot(kids[0], kids[1].numerator) : std::nullopt;
+  case E::factorial: {
+    if (kids[0].denominator != 1 || kids[0].numerator < 0 || kids[0].numerator > 33)
+      return std::nullopt;
+    Rational r{1, 1};
+    for (Integer i = 2; i <= kids[0].numerator; ++i)
+      r.numerator *= i;
+    return r;
+  }
+  case E::binomial: {
+    if (kids[0].denominator != 1 || kids[1].denominator != 1 || kids[1].numerator < 0 ||
+        kids[0].numerator < kids[1].numerator || kids[0].numerator > 1000)
+      return std::nullopt;
+    Rational r{1, 1};
+    for (Integer i = 1; i <= kids[1].numerator; ++i) {
+      auto next = multiply(r, {kids[0].numerator - kids[1].numerator + i, i});
+      if (!next)
+        return std::nullopt;
+      r = *next;
+    }
+    return r;
+  }
+  default:
+    return std::nullopt;
+  }
+}
+
+Complex numericValue(const Expression &e, int point) {
+  constexpr long double nan = std::numeric_limits<long double>::quiet_NaN(),
+                        infinity = std::numeric_limits<long double>::infinity();
+  auto kid = [&](size_t i) { return numericValue(*e.kids[i], point); };
+  switch (e.kind) {
+  case E::number:
+    return std::strtold(e.text.c_str(), nullptr);
+  case E::variable:
+    if (e.text == "\\pi")
+      return kPi;
+    if (e.text == "e")
+      return kE;
+    if (e.text == "i")
+      return Complex(0, 1);
+    if (e.text == "\\infty")
+      return infinity;
+    return sample(e.text, point);
+  case E::add:
+    return kid(0) + kid(1);
+  case E::multiply:
+    return kid(0) * kid(1);
+  case E::divide:
+    return kid(0) / kid(1);
+  case E::negate: {
+    Complex x = kid(0);
+    return std::isinf(x.real()) ? Complex(-x.real(), 0) : -x;
+  }
+  case E::percent:
+    return kid(0) / 100.0L;
+  case E::absolute:
+    return std::abs(kid(0));
+  case E::power: {
+    Complex base = kid(0), exponent = kid(1);
+    if (base == Complex(0))
+      return exponent.real() > 0 ? Complex(0) : Complex(nan);
+    long double n = exponent.real();
+    if (exponent.imag() == 0 && n == std::floor(n) && std::fabs(n) <= 64) { // exact signs for negative bases
+      Complex r = 1;
+      for (int i = 0; i < static_cast<int>(std::fabs(n)); ++i)
+        r *= base;
+      return n < 0 ? Complex(1) / r : r;
+    }
+    return std::pow(base, exponent);
+  }
+  case E::root: {
+    Complex x = kid(0);
+    if (e.kids.size() == 1)
+      return std::sqrt(x);
+    Complex degree = kid(1);
+    if (x.imag() == 0 && x.real() < 0 && degree.imag() == 0 &&
+        std::fmod(degree.real(), 2) == 1) // the real root
+      return -std::pow(-x.real(), 1 / degree.real());
+    return x == Complex(0) ? Complex(0) : std::pow(x, Complex(1) / degree);
+  }
+  case E::factorial: {
+    Complex x = kid(0);
+    return x.imag() == 0 && x.real() >= 0 && x.real() < 1000 ? Complex(std::tgamma(x.real() + 1))
+                                                             : Complex(nan);
+  }
+  case E::binomial: {
+    Complex n = kid(0), k = kid(1);
+    return n.imag() == 0 && k.imag() == 0 && k.real() >= 0 && n.real() >= k.real()
+               ? Complex(std::exp(std::lgamma(n.real() + 1) - std::lgamma(k.real() + 1) -
+                                  std::lgamma(n.real() - k.real() + 1)))
+               : Complex(nan);
+  }
+  case E::function: {
+    Complex x = kid(0);
+    const std::string &f = e.text;
+    if (f == "sin")
+      return std::sin(x);
+    if (f == "cos")
+      return std::cos(x);
+    if (f == "tan")
+      return std::tan(x);
+    if (f == "cot")
+      return Complex(1) / std::tan(x);
+    if (f == "sec")
+      return Complex(1) / std::cos(x);
+    if (f == "csc")
+      return Complex(1) / std::sin(x);
+    if (f == "arcsin")
+      return std::asin(x);
+    if (f == "arccos")
+      return std::acos(x);
+    if (f == "arctan")
+      return std::atan(x);
+    if (f == "sinh")
+      return std::sinh(x);
+    if (f == "cosh")
+      return std::cosh(x);
+    if (f == "tanh")
+      return std::tanh(x);
+    if (f == "ln")
+      return x == Complex(0) ? Complex(nan) : std::log(x);
+    if (f == "exp")
+      return std::exp(x);
+    return nan;
+  }
+  case E::plusMinus:
+    return nan;
+  }
+  return nan;
+}
+
+bool equalExpressions(const Expression &a, const Expression &b) {
+  if (a.kind == E::number && b.kind == E::number && a.text.find('.') == std::string::npos &&
+      b.text.find('.') == std::string::npos) {
+    auto digits = [](const std::string &text) {
+      return text.substr(std::min(text.find_first_not_of('0'), text.size() - 1));
+    };
+    return digits(a.text) == digits(b.text); // of any length
+  }
+  bool variables = hasVariables(a) || hasVariables(b);
+  if (!variables) {
+    auto x = exactValue(a), y = exactValue(b);
+    if (x && y)
+      return x->numerator == y->numerator && x->denominator == y->denominator;
+  }
+  int agreed = 0;
+  for (int point = 0; point < (variables ? 6 : 1); ++point) {
+    Complex x = numericValue(a, point), y = numericValue(b, point);
+    bool infinite = std::isinf(x.real()) && std::isinf(y.real());
+    if (!infinite && (!isFinite(x) || !isFinite(y))) {
+      if (isFinite(x) != isFinite(y))
+        return false;
+      continue;
+    }
+    if (!near(x, y))
+      return false;
+    ++agreed;
+  }
+  return agreed > 0;
+}
+
+bool proportional(const Expression &a, const Expression &b) {
+  Complex ratio;
+  for (int point = 0; point < 6; ++point) {
+    Complex x = numericValue(a, point), y = numericValue(b, point);
+    if (!isFinite(x) || !isFinite(y) || std::abs(y) < 1e-9L || std::abs(x) < 1e-9L)
+      return false;
+    if (point == 0)
+      ratio = x / y;
+    else if (!near(x / y, ratio))
+      return false;
+  }
+  return true;
+}
+
+} // namespace m1rt::vote

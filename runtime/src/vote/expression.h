@@ -1,0 +1,83 @@
+// Mathematical expressions in LaTeX: tokens, syntax tree, exact and numeric values.
+#ifndef M1RT_VOTE_EXPRESSION_H
+#define M1RT_VOTE_EXPRESSION_H
+
+#include <complex>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace m1rt::vote {
+
+struct Token {
+  enum class Kind : uint8_t {
+    number,  // text: digits, perhaps with a point; thousands separators are gone
+    letter,  // one letter, a Greek letter or another symbol by its command's name
+    word,    // two or more letters in a row: a function, a unit or just text
+    text,    // \text{…} and the like
+    command, // \frac, \sqrt, … by name
+    op,      // one of + - * / ^ _ ! % | , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ∪ ∩ ∈ and "\{" "\}" "&" "\\"
+  };
+  Kind kind;
+  std::string text;
+  bool spaceBefore = false;
+};
+
+// Spacing, \left, \right, dollar and degree signs go; variants of a command become one. Nothing for braces
+// that do not match.
+std::optional<std::vector<Token>> tokenize(const std::string &latex);
+
+struct Expression;
+using ExpressionPtr = std::unique_ptr<Expression>;
+
+struct Expression {
+  enum class Kind : uint8_t {
+    number,
+    variable,
+    add,
+    multiply,
+    divide,
+    power,
+    negate,
+    root,
+    function,
+    factorial,
+    percent,
+    absolute,
+    binomial,
+    plusMinus
+  };
+  Kind kind;
+  std::string text; // number's digits, variable's or function's name; plusMinus: "±" or "∓"
+  std::vector<ExpressionPtr> kids;
+};
+
+// The tokens [begin, end) as one expression; null when they are none.
+ExpressionPtr parseExpression(const std::vector<Token> &tokens, size_t begin, size_t end);
+
+bool hasPlusMinus(const Expression &e);
+// The expression with every ± taken as its first or second sign.
+ExpressionPtr resolvePlusMinus(const Expression &e, bool second);
+bool isVariable(const Expression &e);
+
+struct Rational {
+  __int128 numerator = 0, denominator = 1; // lowest terms, denominator > 0
+};
+// Exact value, if it is rational and its parts fit 128 bits.
+std::optional<Rational> exactValue(const Expression &e);
+
+// Numeric value with variables set to numbers that depend on their names and on `point`; may be infinite or
+// not a number.
+using Complex = std::complex<long double>;
+Complex numericValue(const Expression &e, int point);
+
+// Whether two expressions have the same value (for all values of their variables, tested at several points).
+bool equalExpressions(const Expression &a, const Expression &b);
+// Whether a is a constant multiple of b: two forms of one equation "… = 0".
+bool proportional(const Expression &a, const Expression &b);
+
+} // namespace m1rt::vote
+
+#endif

@@ -1,0 +1,435 @@
+// Tokens to expressions.
+#include "vote/expression.h"
+
+#include <map>
+#include <set>
+
+namespace m1rt::vote {
+namespace {
+
+using Kind = Token::Kind;
+using E = Expression::Kind;
+
+constexpr int kMaxDepth = 100;
+
+const std::map<std::string, std::string> kFunctions = {
+    {"sin", "sin"},     {"cos", "cos"},       {"tan", "tan"},       {"cot", "cot"},       {"sec", "sec"},
+    {"csc", "csc"},     {"arcsin", "arcsin"}, {"arccos", "arccos"}, {"arctan", "arctan"}, {"sinh", "sinh"},
+    {"cosh", "cosh"},   {"tanh", "tanh"},     {"ln", "ln"},         {"log", "log"},       {"exp", "exp"},
+    {"asin", "arcsin"}, {"acos", "arccos"},   {"atan", "arctan"}};
+const std::map<std::string, std::string> kWordConstants = {
+    {"pi", "\\pi"},    {"inf", "\\infty"},   {"infty", "\\infty"}, {"infinity", "\\infty"},
+    {"oo", "\\infty"}, {"theta", "\\theta"}, {"alpha", "\\alpha"}, {"beta", "\\beta"}};
+
+ExpressionPtr make(E kind, std::string text = {}) {
+  auto e = std::make_unique<Expression>();
+  e->kind = kind;
+  e->text = std::move(text);
+  return e;
+}
+
+template <typename... Kids> ExpressionPtr node(E kind, std::string text, Kids... kids) {
+  ExpressionPtr e = make(kind, std::move(text));
+  (e->kids.push_back(std::move(kids)), ...);
+  return e;
+}
+
+class Parser {
+public:
+  Parser(const std::vector<Token> &tokens, size_t begin, size_t end) : tokens(tokens), at(begin), end(end) {}
+
+  ExpressionPtr run() {
+    ExpressionPtr e = sum();
+    return e && at == end ? std::move(e) : nullptr;
+  }
+
+private:
+  bool isOp(const char *text, size_t ahead = 0) const {
+    return at + ahead < end && tokens[at + ahead].kind == Kind::op && tokens[at + ahead].text == text;
+  }
+  bool skipOp(const char *text) { return isOp(text) && (++at, true); }
+  bool isCommand(const char *text) const {
+    return at < end && tokens[at].kind == Kind::command && tokens[at].text == text;
+  }
+
+  ExpressionPtr sum();
+  ExpressionPtr product();
+  ExpressionPtr signedFactor();
+  ExpressionPtr power();
+  ExpressionPtr atom();
+  ExpressionPtr group(const char *open, const char *close);
+  ExpressionPtr argument();
+  ExpressionPtr function(const std::string &name);
+  ExpressionPtr mixedFraction(ExpressionPtr whole);
+  bool startsFactor() const;
+  std::string subscript();
+
+  const std::vector<Token> &tokens;
+  size_t at, end;
+  int depth = 0, bars = 0;
+};
+
+ExpressionPtr Parser::sum() {
+  if (++depth > kMaxDepth)
+    return nullptr;
+  ExpressionPtr e;
+  if (skipOp("+"))
+    e = product();
+  else if (skipOp("-")) {
+    e = product();
+    e = e ? node(E::negate, "", std::move(e)) : nullptr;
+  } else if (isOp("±") || isOp("∓")) {
+    std::string sign = tokens[at++].text;
+    e = product();
+    e = e ? node(E::plusMinus, sign, node(E::number, "0"), std::move(e)) : nullptr;
+  } else {
+    e = product();
+  }
+  while (e && (isOp("+") || isOp("-") || isOp("±") || isOp("∓"))) {
+    std::string sign = tokens[at++].text;
+    ExpressionPtr right = product();
+    if (!right)
+      return nullptr;
+    if (sign == "+")
+      e = node(E::add, "", std::move(e), std::move(right));
+    else if (sign == "-")
+      e = node(E::add, "", std::move(e), node(E::negate, "", std::move(right)));
+    else
+      e = node(E::plusMinus, sign, std::move(e), std::move(right));
+  }
+  --depth;
+  return e;
+}
+
+bool Parser::startsFactor() const {
+  if (at >= end)
+    return false;
+  const Token &t = tokens[at];
+  switch (t.kind) {
+  case Kind::number:
+  case Kind::letter:
+    return true;
+  case Kind::word:
+    return true;
+  case Kind::command:
+    return t.text != "end" && t.text != "rfloor" && t.text != "rceil";
+  case Kind::op:
+    return t.text == "(" || t.text == "[" || t.text == "{" || (t.text == "|" && bars == 0);
+  default:
+    return false;
+  }
+}
+
+ExpressionPtr Parser::product() {
+  ExpressionPtr e = signedFactor();
+  while (e) {
+    bool divide = isOp("/"), times = isOp("*") || divide;
+    if (!times && !startsFactor())
+      break;
+    at += times;
+    ExpressionPtr right = times ? signedFactor() : power();
+    if (!right)
+      return nullptr;
+    e = node(divide ? E::divide : E::multiply, "", std::move(e), std::move(right));
+  }
+  return e;
+}
+
+ExpressionPtr Parser::signedFactor() {
+  if (++depth > kMaxDepth)
+    return nullptr;
+  ExpressionPtr e;
+  if (skipOp("-")) {
+    e = signedFactor();
+    e = e ? node(E::negate, "", std::move(e)) : nullptr;
+  } else {
+    e = skipOp("+") ? signedFactor() : power();
+  }
+  --depth;
+  return e;
+}
+
+ExpressionPtr Parser::power() {
+  ExpressionPtr e = atom();
+  while (e) {
+    if (skipOp("!"))
+      e = node(E::factorial, "", std::move(e));
+    else if (skipOp("%"))
+      e = node(E::percent, "", std::move(e));
+    else if (skipOp("^")) {
+      ExpressionPtr exponent = argument();
+      if (!exponent)
+        return nullptr;
+      e = node(E::power, "", std::move(e), std::move(exponent));
+    } else
+      break;
+  }
+  return e;
+}
+
+ExpressionPtr Parser::group(const char *open, const char *close) {
+  if (!skipOp(open))
+    return nullptr;
+  int outer = bars;
+  bars = 0;
+  ExpressionPtr e = sum();
+  bars = outer;
+  return e && skipOp(close) ? std::move(e) : nullptr;
+}
+
+// What a command or ^ takes: a group, or one token.
+ExpressionPtr Parser::argument() {
+  if (++depth > kMaxDepth)
+    return nullptr;
+  ExpressionPtr e;
+  if (isOp("{"))
+    e = group("{", "}");
+  else if (isOp("-")) { // 2^-1 is not LaTeX, but meant so
+    ++at;
+    e = argument();
+    e = e ? node(E::negate, "", std::move(e)) : nullptr;
+  } else
+    e = atom();
+  --depth;
+  return e;
+}
+
+std::string Parser::subscript() {
+  if (!skipOp("_"))
+    return {};
+  std::string name = "_";
+  if (!skipOp("{"))
+    return at < end ? name + tokens[at++].text : name;
+  for (int open = 1; at < end; ++at) {
+    open += isOp("{") ? 1 : isOp("}") ? -1 : 0;
+    if (open == 0) {
+      ++at;
+      break;
+    }
+    name += tokens[at].text;
+  }
+  return name;
+}
+
+// 1\frac{4}{5} and 3 1/2: an integer directly before a fraction of integers is added.
+ExpressionPtr Parser::mixedFraction(ExpressionPtr whole) {
+  if (whole->text.find('.') != std::string::npos)
+    return whole;
+  if (isCommand("frac")) {
+    size_t before = at++;
+    ExpressionPtr top = argument(), bottom = top ? argument() : nullptr;
+    if (top && bottom && top->kind == E::number && bottom->kind == E::number)
+      return node(E::add, "", std::move(whole), node(E::divide, "", std::move(top), std::move(bottom)));
+    at = before;
+  } else if (at + 2 < end && tokens[at].kind == Kind::number && tokens[at].spaceBefore && isOp("/", 1) &&
+             tokens[at + 2].kind == Kind::number) {
+    ExpressionPtr part =
+        node(E::divide, "", make(E::number, tokens[at].text), make(E::number, tokens[at + 2].text));
+    at += 3;
+    return node(E::add, "", std::move(whole), std::move(part));
+  }
+  return whole;
+}
+
+ExpressionPtr Parser::function(const std::string &name) {
+  ExpressionPtr exponent, base;
+  for (int i = 0; i < 2; ++i) {
+    if (skipOp("^") && !(exponent = argument()))
+      return nullptr;
+    if (name == "log" && skipOp("_") && !(base = argument()))
+      return nullptr;
+  }
+  // The argument: a group in brackets, or factors up to the next operator: \sin 2x.
+  ExpressionPtr x;
+  if (isOp("(") || isOp("[") || isOp("{"))
+    x = power();
+  else {
+    x = signedFactor();
+    while (x && startsFactor() && !isOp("(") && tokens[at].kind != Kind::command &&
+           tokens[at].kind != Kind::word) {
+      ExpressionPtr next = power();
+      if (!next)
+        return nullptr;
+      x = node(E::multiply, "", std::move(x), std::move(next));
+    }
+  }
+  if (!x)
+    return nullptr;
+  ExpressionPtr e = node(E::function, name == "log" ? "ln" : name, std::move(x));
+  if (name == "log") // without a base: that of ten
+    e = node(E::divide, "", std::move(e),
+             node(E::function, "ln", base ? std::move(base) : make(E::number, "10")));
+  if (!exponent)
+    return e;
+  if (exponent->kind == E::negate && exponent->kids[0]->kind == E::number && exponent->kids[0]->text == "1" &&
+      name.size() == 3) {
+    e->text = "arc" + name; // \sin^{-1}
+    return e;
+  }
+  return node(E::power, "", std::move(e), std::move(exponent));
+}
+
+ExpressionPtr Parser::atom() {
+  if (at >= end || ++depth > kMaxDepth)
+    return nullptr;
+  struct Leave {
+    int &depth;
+    ~Leave() { --depth; }
+  } leave{depth};
+  // By value: a number is cut when a command takes one digit of it.
+  Token t = tokens[at];
+  switch (t.kind) {
+  case Kind::number:
+    ++at;
+    if (isOp("_")) { // in base b
+      size_t before = at;
+      std::string base = subscript().substr(1);
+      bool plain =
+          !base.empty() && base.size() <= 2 && base.find_first_not_of("0123456789") == std::string::npos;
+      int b = plain ? std::stoi(base) : 0;
+      if (b >= 2 && b <= 36 && t.text.find('.') == std::string::npos) {
+        ExpressionPtr value = make(E::number, "0");
+        __int128 sum = 0;
+        for (char c : t.text) {
+          if (c - '0' >= b || sum > (static_cast<__int128>(1) << 100))
+            return nullptr;
+          sum = sum * b + (c - '0');
+        }
+        value->text.clear();
+        for (; sum > 0; sum /= 10)
+          value->text.insert(value->text.begin(), static_cast<char>('0' + static_cast<int>(sum % 10)));
+        if (value->text.empty())
+          value->text = "0";
+        return value;
+      }
+      at = before;
+      return nullptr;
+    }
+    return mixedFraction(make(E::number, t.text));
+  case Kind::letter:
+    ++at;
+    return make(E::variable, t.text + subscript());
+  case Kind::word: {
+    auto function = kFunctions.find(t.text);
+    if (function != kFunctions.end()) {
+      ++at;
+      return this->function(function->second);
+    }
+    if (t.text == "sqrt") {
+      ++at;
+      ExpressionPtr x = atom();
+      return x ? node(E::root, "", std::move(x)) : nullptr;
+    }
+    auto constant = kWordConstants.find(t.text);
+    if (constant != kWordConstants.end()) {
+      ++at;
+      return make(E::variable, constant->second);
+    }
+    if (t.text.size() > 3) // prose, not a product of variables
+      return nullptr;
+    ++at;
+    ExpressionPtr e;
+    for (char c : t.text) {
+      ExpressionPtr letter = make(E::variable, std::string(1, c));
+      e = e ? node(E::multiply, "", std::move(e), std::move(letter)) : std::move(letter);
+    }
+    if (isOp("_")) // of the last letter
+      (e->kids.empty() ? *e : *e->kids[1]).text += subscript();
+    if (isOp("^")) { // only the last letter is raised
+      ++at;
+      ExpressionPtr exponent = argument();
+      if (!exponent || e->kids.empty())
+        return exponent && e ? node(E::power, "", std::move(e), std::move(exponent)) : nullptr;
+      e->kids[1] = node(E::power, "", std::move(e->kids[1]), std::move(exponent));
+    }
+    return e;
+  }
+  case Kind::command: {
+    ++at;
+    auto function = kFunctions.find(t.text);
+    if (function != kFunctions.end())
+      return this->function(function->second);
+    if (t.text == "frac" || t.text == "binom") {
+      ExpressionPtr top = argument(), bottom = top ? argument() : nullptr;
+      return bottom ? node(t.text == "frac" ? E::divide : E::binomial, "", std::move(top), std::move(bottom))
+                    : nullptr;
+    }
+    if (t.text == "sqrt") {
+      ExpressionPtr degree;
+      if (isOp("[") && !(degree = group("[", "]")))
+        return nullptr;
+      ExpressionPtr x = argument();
+      if (!x)
+        return nullptr;
+      return degree ? node(E::root, "", std::move(x), std::move(degree)) : node(E::root, "", std::move(x));
+    }
+    if (t.text == "boxed" || t.text == "fbox")
+      return argument();
+    return nullptr;
+  }
+  case Kind::op:
+    if (t.text == "(")
+      return group("(", ")");
+    if (t.text == "[")
+      return group("[", "]");
+    if (t.text == "{")
+      return group("{", "}");
+    if (t.text == "|" && bars == 0) {
+      ++at;
+      bars = 1;
+      ExpressionPtr x = sum();
+      bars = 0;
+      return x && skipOp("|") ? node(E::absolute, "", std::move(x)) : nullptr;
+    }
+    return nullptr;
+  case Kind::text:
+    return nullptr;
+  }
+  return nullptr;
+}
+
+// \frac and \binom take single digits of a bare number: they become tokens of their own. \sqrt13 and x^10
+// mean the whole number to those who write them, whatever TeX makes of them.
+std::vector<Token> splitDigits(const std::vector<Token> &tokens, size_t begin, size_t end) {
+  std::vector<Token> out;
+  int single = 0; // arguments still to come
+  for (size_t i = begin; i < end; ++i) {
+    const Token &t = tokens[i];
+    if (single && t.kind == Kind::number && t.text.size() > 1) {
+      size_t k = 0;
+      while (k < t.text.size() && single) {
+        out.push_back({Kind::number, t.text.substr(k++, 1), false});
+        --single;
+      }
+      if (k < t.text.size())
+        out.push_back({Kind::number, t.text.substr(k), false});
+      continue;
+    }
+    out.push_back(t);
+    if (t.kind == Kind::command && (t.text == "frac" || t.text == "binom"))
+      single = 2;
+    else if (single && t.kind == Kind::op && t.text == "{") { // a group is one argument
+      int depth = 1;
+      size_t first = i + 1;
+      while (++i < end && depth)
+        depth += tokens[i].kind != Kind::op ? 0 : tokens[i].text == "{" ? 1 : tokens[i].text == "}" ? -1 : 0;
+      std::vector<Token> inside = splitDigits(tokens, first, i);
+      out.insert(out.end(), inside.begin(), inside.end());
+      --i;
+      --single;
+    } else if (single)
+      --single;
+  }
+  return out;
+}
+
+} // namespace
+
+ExpressionPtr parseExpression(const std::vector<Token> &tokens, size_t begin, size_t end) {
+  if (begin >= end || end - begin > 2000)
+    return nullptr;
+  std::vector<Token> split = splitDigits(tokens, begin, end);
+  return Parser(split, 0, split.size()).run();
+}
+
+} // namespace m1rt::vote

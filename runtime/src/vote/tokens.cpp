@@ -1,0 +1,256 @@
+// LaTeX to tokens.
+#include "vote/expression.h"
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+#include <set>
+
+namespace m1rt::vote {
+namespace {
+
+bool isDigit(char c) { return c >= '0' && c <= '9'; }
+bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+const std::set<std::string> kDropped = {
+    "left",      "right", "big",    "Big",   "bigl",         "bigr",      "Bigl",   "Bigr",
+    "bigg",      "Bigg",  "quad",   "qquad", "displaystyle", "textstyle", "limits", "nolimits",
+    "mathstrut", "hfill", "degree", "circ",  "strut",        "ldots",     "dots",   "cdots"};
+const std::set<std::string> kTextCommands = {"text",         "mbox", "textrm", "textbf", "textit",
+                                             "mathrm",       "rm",   "mathbf", "mathit", "textnormal",
+                                             "operatorname", "hbox", "texttt", "mathsf"};
+const std::map<std::string, std::string> kOperators = {
+    {"cdot", "*"},     {"times", "*"},    {"ast", "*"},    {"div", "/"},      {"pm", "±"},
+    {"mp", "∓"},       {"le", "≤"},       {"leq", "≤"},    {"leqslant", "≤"}, {"ge", "≥"},
+    {"geq", "≥"},      {"geqslant", "≥"}, {"ne", "≠"},     {"neq", "≠"},      {"lt", "<"},
+    {"gt", ">"},       {"cup", "∪"},      {"cap", "∩"},    {"in", "∈"},       {"lbrace", "\\{"},
+    {"rbrace", "\\}"}, {"langle", "("},   {"rangle", ")"}, {"lvert", "|"},    {"rvert", "|"},
+    {"vert", "|"},     {"mid", "|"},      {"lbrack", "["}, {"rbrack", "]"},   {"lparen", "("},
+    {"rparen", ")"},   {"colon", ":"},    {"approx", "="}, {"equiv", "="}};
+const std::map<std::string, std::string> kCommands = {
+    {"dfrac", "frac"},         {"tfrac", "frac"},          {"cfrac", "frac"},
+    {"dbinom", "binom"},       {"tbinom", "binom"},        {"varphi", "phi"},
+    {"varepsilon", "epsilon"}, {"emptyset", "varnothing"}, {"arctan", "arctan"}};
+const std::set<std::string> kKept = {"frac", "sqrt",   "binom",    "sin",    "cos",   "tan",   "cot",  "sec",
+                                     "csc",  "arcsin", "arccos",   "arctan", "sinh",  "cosh",  "tanh", "ln",
+                                     "log",  "exp",    "overline", "begin",  "end",   "boxed", "fbox", "max",
+                                     "min",  "gcd",    "lfloor",   "rfloor", "lceil", "rceil"};
+const std::map<std::string, std::string> kUnicode = {
+    {"π", "\\pi "},    {"√", "\\sqrt "}, {"×", "\\times "},  {"·", "\\cdot "},   {"÷", "/"},
+    {"−", "-"},        {"–", "-"},       {"½", "\\frac12 "}, {"¼", "\\frac14 "}, {"¾", "\\frac34 "},
+    {"∞", "\\infty "}, {"°", ""},        {"∪", "\\cup "},    {"∩", "\\cap "},    {"≤", "\\le "},
+    {"≥", "\\ge "},    {"≠", "\\ne "},   {"±", "\\pm "},     {"∓", "\\mp "},     {"∈", "\\in "},
+    {"²", "^2"},       {"³", "^3"},      {"θ", "\\theta "},  {"α", "\\alpha "},  {"β", "\\beta "},
+    {"\u00a0", " "},   {"\u2009", " "},  {"\u202f", " "},    {"’", "'"}};
+
+std::string replaceUnicode(const std::string &text) {
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    size_t n = static_cast<unsigned char>(text[i]) < 0x80 ? 1 : 2;
+    while (n > 1 && i + n < text.size() && (static_cast<unsigned char>(text[i + n]) & 0xC0) == 0x80)
+      ++n;
+    std::string c = text.substr(i, n);
+    auto it = n > 1 ? kUnicode.find(c) : kUnicode.end();
+    out += it == kUnicode.end() ? c : it->second;
+    i += n;
+  }
+  return out;
+}
+
+// Length of a thousands separator between digits at `at`, three digits of which follow and no fourth; 0 if
+// there is none.
+size_t separatorLength(const std::string &s, size_t at, bool commas) {
+  size_t n = 0;
+  bool certain = true;
+  if (s.compare(at, 3, "{,}") == 0)
+    n = 3;
+  else if (s.compare(at, 3, ",\\!") == 0)
+    for (n = 3; at + n < s.size() && s[at + n] == ' ';)
+      ++n;
+  else if (s.compare(at, 2, "\\,") == 0 || s.compare(at, 2, "\\ ") == 0 || s.compare(at, 2, "\\!") == 0)
+    n = 2;
+  else if (s[at] == ',' || s[at] == ' ') {
+    n = 1;
+    certain = s[at] == ' ' || commas;
+  }
+  if (!n || !certain)
+    return 0;
+  for (size_t k = 0; k < 3; ++k)
+    if (at + n + k >= s.size() || !isDigit(s[at + n + k]))
+      return 0;
+  return at + n + 3 < s.size() && isDigit(s[at + n + 3]) ? 0 : n;
+}
+
+class Tokenizer {
+public:
+  explicit Tokenizer(const std::string &latex) : s(replaceUnicode(latex)) {}
+
+  std::optional<std::vector<Token>> run() {
+    while (at < s.size() && ok)
+      step();
+    if (!ok || braces != 0)
+      return std::nullopt;
+    return std::move(tokens);
+  }
+
+private:
+  void push(Token::Kind kind, std::string text) {
+    tokens.push_back({kind, std::move(text), space});
+    space = false;
+  }
+
+  void step() {
+    char c = s[at];
+    if (std::isspace(static_cast<unsigned char>(c)) || c == '~' || c == '$') {
+      space |= c != '$';
+      ++at;
+    } else if (isDigit(c) || (c == '.' && at + 1 < s.size() && isDigit(s[at + 1]))) {
+      number();
+    } else if (isLetter(c)) {
+      size_t end = at;
+      while (end < s.size() && isLetter(s[end]))
+        ++end;
+      push(end - at == 1 ? Token::Kind::letter : Token::Kind::word, s.substr(at, end - at));
+      at = end;
+    } else if (c == '\\') {
+      command();
+    } else if (std::string("+-*/^_!%|,;:=<>()[]{}&").find(c) != std::string::npos) {
+      braces += c == '{' ? 1 : c == '}' ? -1 : 0;
+      brackets += c == '(' || c == '[' ? 1 : c == ')' || c == ']' ? -1 : 0;
+      ok = braces >= 0;
+      if (c == '^' && degree())
+        return;
+      push(Token::Kind::op, std::string(1, c));
+      ++at;
+    } else if (c == '.' || c == '\'' || c == '"' || c == '?') {
+      if (c == '\'') // f' is another letter than f
+        push(Token::Kind::letter, "'");
+      ++at;
+    } else { // a character of another script
+      size_t end = at + 1;
+      while (end < s.size() && (static_cast<unsigned char>(s[end]) & 0xC0) == 0x80)
+        ++end;
+      push(Token::Kind::text, s.substr(at, end - at));
+      at = end;
+    }
+  }
+
+  // ^\circ and ^{\circ} say degrees: no part of the value.
+  bool degree() {
+    for (const char *form : {"^\\circ", "^{\\circ}", "^\\degree", "^{\\degree}"}) {
+      size_t i = at;
+      const char *f = form;
+      for (; *f && i < s.size(); ++i) {
+        if (s[i] == *f)
+          ++f;
+        else if (s[i] != ' ')
+          break;
+      }
+      if (!*f) {
+        at = i;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  void number() {
+    std::string text;
+    size_t digits = 0; // in the group that separators may follow
+    bool point = false;
+    while (at < s.size()) {
+      if (isDigit(s[at])) {
+        text += s[at++];
+        ++digits;
+      } else if (s[at] == '.' && !point && at + 1 < s.size() && isDigit(s[at + 1])) {
+        point = true;
+        text += s[at++];
+      } else if (!point && digits > 0 && digits <= 3) {
+        // In brackets a comma separates: (1,234) is a pair.
+        size_t skip = separatorLength(s, at, brackets <= 0);
+        if (!skip)
+          break;
+        at += skip;
+        digits = 0;
+      } else {
+        break;
+      }
+    }
+    push(Token::Kind::number, text);
+  }
+
+  void command() {
+    if (at + 1 >= s.size()) {
+      ++at;
+      return;
+    }
+    char c = s[at + 1];
+    if (!isLetter(c)) {
+      at += 2;
+      if (c == '{' || c == '}') {
+        brackets += c == '{' ? 1 : -1;
+        push(Token::Kind::op, std::string("\\") + c);
+      } else if (c == '\\') {
+        push(Token::Kind::op, "\\\\");
+      } else if (c == '%') {
+        push(Token::Kind::op, "%");
+      } else if (c == '|') {
+        push(Token::Kind::op, "|");
+      } else if (c != '!' && c != '(' && c != ')' && c != '[' && c != ']' &&
+                 c != '$') { // \, \; \: and the like
+        space = true;
+      }
+      return;
+    }
+    size_t end = at + 1;
+    while (end < s.size() && isLetter(s[end]))
+      ++end;
+    std::string name = s.substr(at + 1, end - at - 1);
+    at = end;
+    if (kDropped.count(name)) {
+      space |= name == "quad" || name == "qquad";
+      return;
+    }
+    if (kTextCommands.count(name)) {
+      size_t open = s.find_first_not_of(' ', at);
+      if (open == std::string::npos || s[open] != '{')
+        return;
+      int depth = 0;
+      for (size_t i = open; i < s.size(); ++i) {
+        depth += s[i] == '{' ? 1 : s[i] == '}' ? -1 : 0;
+        if (depth == 0) {
+          push(Token::Kind::text, s.substr(open + 1, i - open - 1));
+          at = i + 1;
+          return;
+        }
+      }
+      ok = false;
+      return;
+    }
+    auto op = kOperators.find(name);
+    if (op != kOperators.end()) {
+      brackets += op->second == "\\{" || op->second == "(" || op->second == "["   ? 1
+                  : op->second == "\\}" || op->second == ")" || op->second == "]" ? -1
+                                                                                  : 0;
+      push(Token::Kind::op, op->second);
+      return;
+    }
+    auto renamed = kCommands.find(name);
+    if (renamed != kCommands.end())
+      name = renamed->second;
+    push(kKept.count(name) ? Token::Kind::command : Token::Kind::letter,
+         kKept.count(name) ? name : "\\" + name);
+  }
+
+  std::string s;
+  size_t at = 0;
+  std::vector<Token> tokens;
+  bool space = false, ok = true;
+  int braces = 0, brackets = 0;
+};
+
+} // namespace
+
+std::optional<std::vector<Token>> tokenize(const std::string &latex) { return Tokenizer(latex).run(); }
+
+} // namespace m1rt::vote

@@ -1,0 +1,491 @@
+#include "vote/value.h"
+
+#include <algorithm>
+#include <cctype>
+#include <set>
+
+namespace m1rt::vote {
+namespace {
+
+using Kind = Value::Kind;
+using Tokens = std::vector<Token>;
+using ValuePtr = std::shared_ptr<const Value>;
+
+constexpr size_t kLongestAnswer = 4000;
+constexpr int kMaxDepth = 30;
+
+// Words that say what a number counts; with \text{…} any word does.
+const std::set<std::string> kUnits = {
+    "cm",      "mm",     "km",      "inch",    "inches", "foot",    "feet",  "ft",     "degree", "degrees",
+    "unit",    "units",  "dollar",  "dollars", "cent",   "cents",   "meter", "meters", "metre",  "metres",
+    "hour",    "hours",  "minute",  "minutes", "second", "seconds", "day",   "days",   "week",   "weeks",
+    "month",   "months", "year",    "years",   "square", "cubic",   "sq",    "mph",    "mile",   "miles",
+    "pound",   "pounds", "percent", "kg",      "gram",   "grams",   "yards", "yard",   "liters", "litres",
+    "radians", "ways",   "per",     "points",  "people", "students"};
+
+// Letters and digits alone, in lower case: how text is compared.
+std::string plainText(const std::string &latex) {
+  std::string out;
+  for (size_t i = 0; i < latex.size(); ++i) {
+    if (latex[i] == '\\') { // a command's name is no text
+      size_t end = i + 1;
+      while (end < latex.size() && std::isalpha(static_cast<unsigned char>(latex[end])))
+        ++end;
+      std::string name = latex.substr(i + 1, end - i - 1);
+      static const std::set<std::string> dropped = {
+          "text",   "mbox",         "textbf", "textrm", "textit", "mathrm",     "mathbf",
+          "mathit", "operatorname", "left",   "right",  "quad",   "textnormal", "rm"};
+      if (!dropped.count(name))
+        out += name;
+      i = std::max(end, i + 2) - 1;
+      continue;
+    }
+    unsigned char c = static_cast<unsigned char>(latex[i]);
+    if (std::isalnum(c) || c >= 0x80 || c == '+' || c == '-' || c == '=' || c == '<' || c == '>' ||
+        c == '/' || c == '^' || c == '_')
+      out += static_cast<char>(std::tolower(c));
+  }
+  return out;
+}
+
+bool isOp(const Token &t, const char *text) { return t.kind == Token::Kind::op && t.text == text; }
+bool isText(const Token &t) { return t.kind == Token::Kind::text; }
+
+std::string trimmed(const std::string &s) {
+  size_t begin = s.find_first_not_of(" \t\r\n"), end = s.find_last_not_of(" \t\r\n");
+  return begin == std::string::npos ? std::string() : s.substr(begin, end - begin + 1);
+}
+
+class Reader {
+public:
+  explicit Reader(const std::string &latex) : latex(latex) {}
+
+  ValuePtr run() {
+    auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
+    if (!all)
+      return textValue();
+    tokens = std::move(*all);
+    clean();
+    ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
+    return v ? v : textValue();
+  }
+
+private:
+  ValuePtr textValue() const {
+    auto v = std::make_shared<Value>();
+    v->text = plainText(latex);
+    return v;
+  }
+
+  void clean();
+  // Positions of a separator outside all brackets; nothing when brackets do not match.
+  std::vector<size_t> findTop(size_t begin, size_t end, const std::set<std::string> &ops) const;
+  ValuePtr read(size_t begin, size_t end, int depth);
+  ValuePtr readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
+  ValuePtr readBrackets(size_t begin, size_t end, int depth);
+  ValuePtr readMatrix(size_t begin, size_t end, int depth);
+  bool readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out);
+  ValuePtr readExpression(size_t begin, size_t end);
+  bool isName(size_t begin, size_t end) const;
+
+  std::string latex;
+  Tokens tokens;
+};
+
+// Units and remarks around a value go; "and" and "or" separate like commas.
+void Reader::clean() {
+  Tokens kept;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    Token &t = tokens[i];
+    if (isText(t) || t.kind == Token::Kind::word) {
+      std::string word = trimmed(t.text);
+      if (word == "and" || word == "or" || word == "," || word == ", and" || word == ", or") {
+        if (!kept.empty() && !isOp(kept.back(), ","))
+          kept.push_back({Token::Kind::op, ","});
+        continue;
+      }
+      if (word == "%" || word == "percent") {
+        kept.push_back({Token::Kind::op, "%"});
+        continue;
+      }
+      bool afterValue =
+          !kept.empty() && !isText(kept.back()) && !isOp(kept.back(), "=") && !isOp(kept.back(), ",");
+      if (afterValue && (isText(t) || kUnits.count(word))) {
+        // cm^2, inches^3: the exponent belongs to the unit
+        if (i + 1 < tokens.size() && isOp(tokens[i + 1], "^")) {
+          i += 2;
+          if (i < tokens.size() && isOp(tokens[i], "{"))
+            while (i < tokens.size() && !isOp(tokens[i], "}"))
+              ++i;
+        }
+        while (i + 2 < tokens.size() && isOp(tokens[i + 1], "/") &&
+               (isText(tokens[i + 2]) || kUnits.count(tokens[i + 2].text)))
+          i += 2;
+        continue;
+      }
+    }
+    kept.push_back(std::move(t));
+  }
+  while (!kept.empty() && (isOp(kept.back(), ",") || isOp(kept.back(), ";") || isOp(kept.back(), ":")))
+    kept.pop_back();
+  tokens = std::move(kept);
+}
+
+std::vector<size_t> Reader::findTop(size_t begin, size_t end, const std::set<std::string> &ops) const {
+  std::vector<size_t> found;
+  int depth = 0;
+  for (size_t i = begin; i < end; ++i) {
+    const Token &t = tokens[i];
+    if (t.kind == Token::Kind::command && t.text == "begin")
+      ++depth;
+    if (t.kind == Token::Kind::command && t.text == "end")
+      --depth;
+    if (t.kind != Token::Kind::op)
+      continue;
+    bool opens = t.text == "(" || t.text == "[" || t.text == "{" || t.text == "\\{";
+    bool closes = t.text == ")" || t.text == "]" || t.text == "}" || t.text == "\\}";
+    depth += opens ? 1 : closes ? -1 : 0;
+    if (depth == 0 && !closes && ops.count(t.text))
+      found.push_back(i);
+  }
+  return found;
+}
+
+// A name on the left of "=": x, y_1, f(x), or words.
+bool Reader::isName(size_t begin, size_t end) const {
+  if (begin == end)
+    return false;
+  const Token &first = tokens[begin];
+  if (isText(first))
+    return end - begin == 1;
+  if (first.kind == Token::Kind::word)
+    return end - begin == 1 && first.text.size() > 2;
+  if (first.kind != Token::Kind::letter || first.text == "e" || first.text == "i" || first.text == "\\pi")
+    return false;
+  if (end - begin == 1)
+    return true;
+  if (isOp(tokens[begin + 1], "_"))
+    return end - begin == 3 || (end - begin > 4 && isOp(tokens[end - 1], "}"));
+  return end - begin == 4 && isOp(tokens[begin + 1], "(") && tokens[begin + 2].kind == Token::Kind::letter &&
+         isOp(tokens[begin + 3], ")");
+}
+
+ValuePtr Reader::read(size_t begin, size_t end, int depth) {
+  if (begin >= end || depth > kMaxDepth)
+    return nullptr;
+  if (end - begin == 1 && isText(tokens[begin])) {
+    const std::string &text = tokens[begin].text;
+    if (text.size() < latex.size() && text.find_first_of("0123456789") != std::string::npos) // \text{42}
+      return readAnswer(text);
+    auto v = std::make_shared<Value>();
+    v->text = plainText(text);
+    return v;
+  }
+  std::vector<size_t> at = findTop(begin, end, {",", ";"});
+  if (!at.empty()) {
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::list;
+    if (!readItems(begin, end, at, depth, *v))
+      return nullptr;
+    return v->items.size() == 1 ? v->items[0] : v;
+  }
+  at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
+  if (!at.empty())
+    return readRelation(begin, end, at, depth);
+  for (const char *op : {"∪", "∩"}) {
+    at = findTop(begin, end, {op});
+    if (at.empty())
+      continue;
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::joined;
+    v->text = op;
+    return readItems(begin, end, at, depth, *v) ? v : nullptr;
+  }
+  if (tokens[begin].kind == Token::Kind::command && tokens[begin].text == "begin")
+    return readMatrix(begin, end, depth);
+  if (ValuePtr v = readBrackets(begin, end, depth))
+    return v;
+  return readExpression(begin, end);
+}
+
+bool Reader::readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out) {
+  size_t from = begin;
+  for (size_t i = 0; i <= at.size(); ++i) {
+    size_t to = i < at.size() ? at[i] : end;
+    ValuePtr item = read(from, to, depth + 1);
+    if (!item)
+      return false;
+    // An item with ± is two; they join the others.
+    if (item->kind == Kind::list && out.kind != Kind::tuple)
+      out.items.insert(out.items.end(), item->items.begin(), item->items.end());
+    else
+      out.items.push_back(item);
+    from = to + 1;
+  }
+  return true;
+}
+
+ValuePtr interval(const char *open, ValuePtr low, ValuePtr high, const char *close) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::tuple;
+  v->open = open;
+  v->close = close;
+  v->items = {std::move(low), std::move(high)};
+  return v;
+}
+
+ValuePtr infinity(bool negative) {
+  auto e = std::make_shared<Expression>();
+  e->kind = Expression::Kind::variable;
+  e->text = "\\infty";
+  if (negative) {
+    auto outer = std::make_shared<Expression>();
+    outer->kind = Expression::Kind::negate;
+    outer->kids.push_back(std::make_unique<Expression>(std::move(*e)));
+    e = outer;
+  }
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::expression;
+  v->expression = e;
+  return v;
+}
+
+ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
+  const std::string &op = tokens[at[0]].text;
+  if (op == "∈")
+    return isName(begin, at[0]) ? read(at[0] + 1, end, depth + 1) : nullptr;
+  std::vector<ValuePtr> sides;
+  size_t from = begin;
+  for (size_t i = 0; i <= at.size(); ++i) {
+    size_t to = i < at.size() ? at[i] : end;
+    bool name = i == 0 && isName(from, to);
+    ValuePtr side = name && (isText(tokens[from]) || tokens[from].kind == Token::Kind::word || to - from > 1)
+                        ? textValue()
+                        : read(from, to, depth + 1);
+    if (!side)
+      return nullptr;
+    sides.push_back(side);
+    from = to + 1;
+  }
+  auto v = std::make_shared<Value>();
+  if (op == "=") { // of a = b = c the last side counts
+    v->kind = Kind::equation;
+    v->items = {sides.front(), sides.back()};
+    v->named = isName(begin, at[0]);
+    return v;
+  }
+  auto isVariableValue = [](const ValuePtr &s) {
+    return s->kind == Kind::expression && isVariable(*s->expression) && s->expression->text[0] != '\\';
+  };
+  auto less = [](const std::string &o) { return o == "<" || o == "≤"; };
+  auto strict = [](const std::string &o) { return o == "<" || o == ">"; };
+  // x < a and a < x < b are intervals.
+  if (at.size() == 1 && op != "≠" && isVariableValue(sides[0]) != isVariableValue(sides[1])) {
+    bool variableLeft = isVariableValue(sides[0]), upper = less(op) == variableLeft;
+    ValuePtr bound = variableLeft ? sides[1] : sides[0];
+    return upper ? interval("(", infinity(true), bound, strict(op) ? ")" : "]")
+                 : interval(strict(op) ? "(" : "[", bound, infinity(false), ")");
+  }
+  if (at.size() == 2 && isVariableValue(sides[1]) && op != "≠" && less(op) == less(tokens[at[1]].text)) {
+    const std::string &second = tokens[at[1]].text;
+    if (less(op))
+      return interval(strict(op) ? "(" : "[", sides[0], sides[2], strict(second) ? ")" : "]");
+    return interval(strict(second) ? "(" : "[", sides[2], sides[0], strict(op) ? ")" : "]");
+  }
+  if (at.size() != 1)
+    return nullptr;
+  v->kind = Kind::relation;
+  bool swap = op == ">" || op == "≥";
+  v->text = op == ">" ? "<" : op == "≥" ? "≤" : op;
+  v->items = {sides[swap], sides[!swap]};
+  return v;
+}
+
+// (a, b), [a, b), \{ … \}; nothing if the first bracket does not close at the end or holds no separator.
+ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
+  if (end - begin < 2 || tokens[begin].kind != Token::Kind::op || tokens[end - 1].kind != Token::Kind::op)
+    return nullptr;
+  std::string open = tokens[begin].text, close = tokens[end - 1].text;
+  bool group = open == "{" && close == "}", set = group || (open == "\\{" && close == "\\}");
+  if (!set && !((open == "(" || open == "[") && (close == ")" || close == "]")))
+    return nullptr;
+  int level = 0;
+  for (size_t i = begin; i + 1 < end; ++i) {
+    const Token &t = tokens[i];
+    if (t.kind != Token::Kind::op)
+      continue;
+    level += t.text == "(" || t.text == "[" || t.text == "{" || t.text == "\\{"   ? 1
+             : t.text == ")" || t.text == "]" || t.text == "}" || t.text == "\\}" ? -1
+                                                                                  : 0;
+    if (level == 0)
+      return nullptr; // closed before the end
+  }
+  auto v = std::make_shared<Value>();
+  std::vector<size_t> at = findTop(begin + 1, end - 1, {",", ";"});
+  if (group && at.empty())
+    return read(begin + 1, end - 1, depth + 1);
+  if (set) {
+    v->kind = Kind::set;
+    if (end - begin == 2)
+      return v;
+    return readItems(begin + 1, end - 1, at, depth, *v) ? v : nullptr;
+  }
+  if (at.empty()) {
+    // (C) is the choice C; (x) and [x] are x.
+    return read(begin + 1, end - 1, depth + 1);
+  }
+  v->kind = Kind::tuple;
+  v->open = open;
+  v->close = close;
+  return readItems(begin + 1, end - 1, at, depth, *v) ? v : nullptr;
+}
+
+// \begin{pmatrix} a & b \\ c & d \end{pmatrix}, whatever its brackets.
+ValuePtr Reader::readMatrix(size_t begin, size_t end, int depth) {
+  auto environment = [&](size_t at) {
+    return at + 3 < end + 1 && isOp(tokens[at + 1], "{") && at + 3 < tokens.size() &&
+           isOp(tokens[at + 3], "}");
+  };
+  if (end - begin < 8 || !environment(begin) || tokens[begin + 2].text.find("matrix") == std::string::npos ||
+      tokens[end - 4].kind != Token::Kind::command || tokens[end - 4].text != "end")
+    return nullptr;
+  size_t last = end - 4;
+  if (isOp(tokens[last - 1], "\\\\"))
+    --last;
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::matrix;
+  size_t from = begin + 4, inRow = 0;
+  int level = 0;
+  for (size_t i = from; i <= last; ++i) {
+    bool rowEnds = i == last || (level == 0 && isOp(tokens[i], "\\\\"));
+    if (!rowEnds && !(level == 0 && isOp(tokens[i], "&"))) {
+      level += isOp(tokens[i], "{") ? 1 : isOp(tokens[i], "}") ? -1 : 0;
+      continue;
+    }
+    ValuePtr item = read(from, i, depth + 1);
+    if (!item)
+      return nullptr;
+    v->items.push_back(item);
+    ++inRow;
+    from = i + 1;
+    if (rowEnds) {
+      if (v->columns && v->columns != inRow)
+        return nullptr;
+      v->columns = inRow;
+      inRow = 0;
+    }
+  }
+  return v;
+}
+
+ValuePtr Reader::readExpression(size_t begin, size_t end) {
+  ExpressionPtr e = parseExpression(tokens, begin, end);
+  if (!e)
+    return nullptr;
+  auto v = std::make_shared<Value>();
+  if (!hasPlusMinus(*e)) {
+    v->kind = Kind::expression;
+    v->expression = std::move(e);
+    // Letters alone may also be text: C for \text{(C)}, yes for \text{Yes}.
+    std::string letters;
+    for (size_t i = begin; i < end; ++i) {
+      bool plain = tokens[i].kind == Token::Kind::letter || tokens[i].kind == Token::Kind::word;
+      letters = plain && (i == begin || !letters.empty()) ? letters + tokens[i].text : std::string();
+    }
+    v->text = plainText(letters);
+    return v;
+  }
+  v->kind = Kind::list;
+  for (bool second : {false, true}) {
+    auto item = std::make_shared<Value>();
+    item->kind = Kind::expression;
+    item->expression = resolvePlusMinus(*e, second);
+    v->items.push_back(item);
+  }
+  return v;
+}
+
+bool equalInOrder(const Value &a, const Value &b) {
+  return std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(),
+                    [](const ValuePtr &x, const ValuePtr &y) { return equalValues(*x, *y); });
+}
+
+// As sets: repeated items count once.
+bool equalUnordered(const Value &a, const Value &b) {
+  auto covers = [](const Value &x, const Value &y) {
+    return std::all_of(y.items.begin(), y.items.end(), [&](const ValuePtr &item) {
+      return std::any_of(x.items.begin(), x.items.end(),
+                         [&](const ValuePtr &other) { return equalValues(*other, *item); });
+    });
+  };
+  return a.items.size() * b.items.size() <= 10000 && covers(a, b) && covers(b, a);
+}
+
+// left - right of an equation of expressions; null for others.
+ExpressionPtr difference(const Value &equation) {
+  ExpressionPtr sides[2];
+  for (size_t i = 0; i < 2; ++i) {
+    if (equation.items[i]->kind != Kind::expression)
+      return nullptr;
+    sides[i] = resolvePlusMinus(*equation.items[i]->expression, false); // a copy
+  }
+  auto negated = std::make_unique<Expression>();
+  negated->kind = Expression::Kind::negate;
+  negated->kids.push_back(std::move(sides[1]));
+  auto sum = std::make_unique<Expression>();
+  sum->kind = Expression::Kind::add;
+  sum->kids.push_back(std::move(sides[0]));
+  sum->kids.push_back(std::move(negated));
+  return sum;
+}
+
+} // namespace
+
+std::shared_ptr<const Value> readAnswer(const std::string &latex) { return Reader(latex).run(); }
+
+bool equalValues(const Value &a, const Value &b) {
+  if (a.kind == Kind::equation && b.kind == Kind::equation) {
+    if (equalInOrder(a, b))
+      return true;
+    ExpressionPtr x = difference(a), y = difference(b);
+    return x && y && proportional(*x, *y);
+  }
+  // "x = 5" answers "what is x" like "5" does.
+  if (a.kind == Kind::equation)
+    return a.named && equalValues(*a.items[1], b);
+  if (b.kind == Kind::equation)
+    return b.named && equalValues(a, *b.items[1]);
+  if (a.kind == Kind::text || b.kind == Kind::text) {
+    bool letters = (a.kind == Kind::text || a.kind == Kind::expression) &&
+                   (b.kind == Kind::text || b.kind == Kind::expression);
+    return letters && !a.text.empty() && a.text == b.text;
+  }
+  if (a.kind == Kind::expression && b.kind == Kind::expression)
+    return equalExpressions(*a.expression, *b.expression);
+  auto unordered = [](Kind k) { return k == Kind::list || k == Kind::set; };
+  if (unordered(a.kind) && unordered(b.kind))
+    return equalUnordered(a, b);
+  // "1, 2" for the point (1, 2); "x < 1 or x > 2" for a union of intervals
+  if ((a.kind == Kind::list && b.kind == Kind::tuple) || (a.kind == Kind::tuple && b.kind == Kind::list)) {
+    const Value &tuple = a.kind == Kind::tuple ? a : b;
+    return tuple.open == "(" && tuple.close == ")" && equalInOrder(a, b);
+  }
+  if ((a.kind == Kind::list && b.kind == Kind::joined) || (a.kind == Kind::joined && b.kind == Kind::list))
+    return (a.kind == Kind::joined ? a : b).text == "∪" && equalUnordered(a, b);
+  if (a.kind != b.kind)
+    return false;
+  switch (a.kind) {
+  case Kind::tuple:
+    return a.open == b.open && a.close == b.close && equalInOrder(a, b);
+  case Kind::joined:
+    return a.text == b.text && equalUnordered(a, b);
+  case Kind::matrix:
+    return a.columns == b.columns && equalInOrder(a, b);
+  case Kind::relation:
+    return a.text == b.text && (equalInOrder(a, b) || (a.text == "≠" && equalUnordered(a, b)));
+  default:
+    return false;
+  }
+}
+
+} // namespace m1rt::vote

@@ -1,0 +1,52 @@
+// Answers of chains of thought: extraction, equality in value, majority.
+#ifndef M1RT_VOTE_VOTE_H
+#define M1RT_VOTE_VOTE_H
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace m1rt {
+
+// Content of the last \boxed{…} whose braces balance, blanks at its ends removed; nothing when there is none.
+std::optional<std::string> extractBoxed(const std::string &text);
+
+namespace vote {
+struct Value;
+}
+
+// An answer in LaTeX or plain text, read once for many comparisons. Any text is an answer; what is not
+// understood as mathematics is compared as text. A text with a \boxed{…} is the answer in its last box.
+//
+// Equal are answers of equal value: 1/2, 0.5, 50\%, \frac12 and \tfrac{1}{2}; 2\sqrt2 and \sqrt8; 10,000 and
+// 10\,000; (x+1)^2 and x^2+2x+1. Degrees signs, units, currency and a leading "x =" do not count; numbers in
+// base b (52_8) have the value they stand for. Lists without brackets and sets have no order, tuples,
+// intervals (with their kind of bracket) and matrices do. Rational values are compared exactly while they fit
+// 128 bits, everything else numerically at several points, to 1e-12 of the value.
+class Answer {
+public:
+  explicit Answer(std::string text);
+  const std::string &text() const { return original; }
+  bool equals(const Answer &other) const;
+
+private:
+  std::string original;
+  std::shared_ptr<const vote::Value> value;
+};
+
+bool answersEqual(const std::string &a, const std::string &b);
+
+struct VoteResult {
+  int winner = -1; // index of the first sample with the winning answer; -1 when no sample has one
+  size_t votes = 0;
+  std::vector<int> group; // per sample: index of the first sample with an equal answer; -1 without an answer
+};
+
+// Most votes win; of equally many, the answer that came first.
+VoteResult majorityVote(const std::vector<std::optional<Answer>> &answers);
+
+} // namespace m1rt
+
+#endif

@@ -1,0 +1,156 @@
+// Extraction of answers, their equality in value, and the majority.
+#include "vote/vote.h"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <fstream>
+#include <random>
+
+using namespace m1rt;
+using Json = nlohmann::json;
+
+namespace {
+
+// Answers of MATH-500, AIME and AMC and variants of them, equal and unequal, compare as marked, in both
+// directions.
+TEST(Answers, PairsCompareAsMarked) {
+  std::ifstream file(M1_TEXT_DATA "/answer-pairs.jsonl");
+  int equal = 0, unequal = 0;
+  for (std::string line; std::getline(file, line);) {
+    Json pair = Json::parse(line);
+    std::string given = pair["given"], expected = pair["expected"];
+    bool marked = pair["equal"];
+    ++(marked ? equal : unequal);
+    EXPECT_EQ(answersEqual(given, expected), marked) << given << "  against  " << expected;
+    EXPECT_EQ(answersEqual(expected, given), marked) << expected << "  against  " << given;
+  }
+  EXPECT_GE(equal, 150);
+  EXPECT_GE(unequal, 80);
+}
+
+// Every answer of the shared data sets equals itself in a few spellings, and no two integers are confused.
+TEST(Answers, SharedDataEqualThemselves) {
+  const char *named = std::getenv("M1_SHARED");
+  std::string shared = named ? named : M1_SHARED_DIR;
+  int count = 0;
+  for (const char *name : {"math500", "aime2024", "amc2023"}) {
+    std::ifstream file(shared + "/data/" + name + ".jsonl");
+    for (std::string line; std::getline(file, line);) {
+      std::string answer = Json::parse(line)["answer"];
+      ++count;
+      std::string dfrac = answer, spaced;
+      for (size_t at = 0; (at = dfrac.find("\\frac", at)) != std::string::npos; at += 6)
+        dfrac.replace(at, 5, "\\dfrac");
+      for (const std::string &variant :
+           {" " + answer + " ", "$" + answer + "$", dfrac, "\\boxed{" + answer + "}"})
+        EXPECT_TRUE(answersEqual(variant, answer)) << variant;
+      EXPECT_FALSE(answersEqual(answer, "987654321")) << answer;
+    }
+  }
+  if (!count)
+    GTEST_SKIP() << "no shared data next to the repository (M1_SHARED names its directory)";
+  EXPECT_EQ(count, 613);
+}
+
+// Any text, however broken, is compared without a crash and equals itself.
+TEST(Answers, SurviveBrokenText) {
+  const std::string parts[] = {"\\frac",
+                               "{",
+                               "}",
+                               "\\left(",
+                               ")",
+                               "[",
+                               "]",
+                               "^",
+                               "_",
+                               "\\sqrt",
+                               "1",
+                               "23",
+                               "x",
+                               "\\text{",
+                               "\\pm",
+                               ",",
+                               "=",
+                               "<",
+                               "%",
+                               "!",
+                               "|",
+                               "\\begin{pmatrix}",
+                               "\\end{pmatrix}",
+                               "&",
+                               "\\\\",
+                               "\\{",
+                               "\\}",
+                               "\\cup",
+                               "\\in",
+                               "\xff",
+                               "数",
+                               ".",
+                               "-",
+                               "+",
+                               "/",
+                               " ",
+                               "\\",
+                               "\\infty",
+                               "log",
+                               "sin"};
+  std::mt19937 random(9);
+  for (int round = 0; round < 20000; ++round) {
+    std::string a, b;
+    for (size_t n = random() % 12; n > 0; --n)
+      a += parts[random() % std::size(parts)];
+    for (size_t n = random() % 6; n > 0; --n)
+      b += parts[random() % std::size(parts)];
+    EXPECT_TRUE(answersEqual(a, a)) << a;
+    EXPECT_EQ(answersEqual(a, b), answersEqual(b, a)) << a << "  against  " << b;
+  }
+  for (const char *deep : {"(", "{", "\\frac{1}", "-", "\\sqrt", "x^", "\\left\\{", "|", "\\sin "}) {
+    std::string text;
+    while (text.size() < 3500)
+      text += deep;
+    EXPECT_TRUE(answersEqual(text, text));
+    EXPECT_FALSE(answersEqual(text, "1"));
+  }
+  EXPECT_FALSE(answersEqual("2^{99999999999}", "9^{99999999999}") && answersEqual("1", "2"));
+}
+
+// The last \boxed with balanced braces counts; escaped braces are none; a cut-off one gives way to the one
+// before.
+TEST(Extraction, TakesTheLastBalancedBox) {
+  const std::pair<const char *, const char *> cases[] = {
+      {"so \\boxed{5}.", "5"},
+      {"\\boxed{1} then \\boxed{ \\frac{1}{2} }", "\\frac{1}{2}"},
+      {"\\boxed{\\{1,2\\}}", "\\{1,2\\}"},
+      {"\\boxed{1} and \\boxed{2", "1"},
+      {"\\boxed {x^{2}}", "x^{2}"},
+      {"\\boxed{\\boxed{7}}", "7"},
+      {"\\boxed{}", ""},
+      {"\\boxed{a\nb}", "a\nb"}};
+  for (const auto &[text, answer] : cases)
+    EXPECT_EQ(extractBoxed(text), std::optional<std::string>(answer)) << text;
+  for (const char *none : {"", "5", "\\boxed 5", "\\boxed{", "boxed{5}", "\\boxed{{5}"})
+    EXPECT_EQ(extractBoxed(none), std::nullopt) << none;
+}
+
+// Most votes win across spellings, samples without answer count for nobody, and ties go to the answer that
+// came first.
+TEST(Majority, CountsByValue) {
+  auto vote = [](const std::vector<const char *> &texts) {
+    std::vector<std::optional<Answer>> answers;
+    for (const char *t : texts)
+      answers.push_back(t ? std::optional<Answer>(t) : std::nullopt);
+    return majorityVote(answers);
+  };
+  VoteResult r = vote({"3", "0.5", nullptr, "\\frac12", "3.0", "50\\%"});
+  EXPECT_EQ(r.winner, 1);
+  EXPECT_EQ(r.votes, 3u);
+  EXPECT_EQ(r.group, (std::vector<int>{0, 1, -1, 1, 0, 1}));
+  r = vote({"2", "1", "1.0", "\\frac42"});
+  EXPECT_EQ(r.winner, 0);
+  EXPECT_EQ(r.votes, 2u);
+  EXPECT_EQ(vote({nullptr, nullptr}).winner, -1);
+  EXPECT_EQ(vote({}).winner, -1);
+}
+
+} // namespace
