@@ -1,0 +1,355 @@
+// Plans the tensors of the M1 (each a row of pieces: parts of the source, or drawn), then streams them to one
+// file.
+#include "m1c/Convert.h"
+
+#include "Draw.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/Endian.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/JSON.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <cmath>
+#include <map>
+
+using namespace mlir;
+using namespace m1c;
+
+using EmitError = llvm::function_ref<InFlightDiagnostic()>;
+
+namespace {
+
+/// d_state and d_conv of M1's Mamba-1 layers.
+constexpr int64_t stateSize = 16, convWidth = 4;
+
+struct Piece {
+  explicit Piece(const SourceTensor *source) : source(source) {}
+  Piece(std::string name, Drawing drawing, int64_t count)
+      : drawing(drawing), drawnName(std::move(name)), drawnCount(count) {}
+
+  const SourceTensor *source = nullptr; // or drawn:
+  Drawing drawing{Drawing::Rule::one};
+  std::string drawnName;
+  int64_t drawnCount = 0;
+};
+
+struct OutputTensor {
+  StoredType type;
+  SmallVector<int64_t> shape;
+  SmallVector<Piece, 5> pieces;
+};
+
+/// The tensors of the M1 by name, which is also their order in the file.
+class Plan {
+public:
+  Plan(const ModelConfig &config, const ConvertOptions &options, const CheckpointData &data,
+       EmitError emitError)
+      : config(config), data(data), emitError(emitError), qRows(config.heads * config.headDim),
+        kvRows(config.kvHeads * config.headDim), dtRank((config.hiddenSize + 15) / 16) {
+    keepsAttention.assign(config.layers, false);
+    for (int64_t layer : options.attentionLayers)
+      keepsAttention[layer] = true;
+  }
+
+  LogicalResult build() {
+    for (int64_t layer = 0; layer < config.layers; ++layer)
+      if (failed(addMixer(layer)))
+        return failure();
+    for (const SourceTensor &tensor : data.getTensors())
+      if (failed(copyOther(tensor)))
+        return failure();
+    return success();
+  }
+
+  std::map<std::string, OutputTensor> tensors;
+  int64_t droppedBiases = 0;
+
+private:
+  FailureOr<const SourceTensor *> require(const std::string &name, int64_t rows, int64_t columns) {
+    const SourceTensor *tensor = data.find(name);
+    if (!tensor) {
+      emitError() << data.getFiles().front().path << ": missing tensor '" << name << "'";
+      return failure();
+    }
+    if (tensor->shape != SmallVector<int64_t>{rows, columns}) {
+      emitError() << data.getFiles()[tensor->file].path << ": tensor '" << name << "': expected shape ["
+                  << rows << ", " << columns << "], got [" << tensor->shape << "]";
+      return failure();
+    }
+    return tensor;
+  }
+
+  void addDrawn(const std::string &name, StoredType type, SmallVector<int64_t> shape, Drawing drawing) {
+    tensors[name] = {type, shape, {Piece(name, drawing, llvm::product_of(shape))}};
+  }
+
+  LogicalResult addMixer(int64_t layer) {
+    std::string at = "model.layers." + std::to_string(layer) + ".", from = at + "self_attn.";
+    auto q = require(from + "q_proj.weight", qRows, config.hiddenSize),
+         k = require(from + "k_proj.weight", kvRows, config.hiddenSize),
+         v = require(from + "v_proj.weight", kvRows, config.hiddenSize),
+         o = require(from + "o_proj.weight", config.hiddenSize, qRows);
+    if (failed(q) || failed(k) || failed(v) || failed(o))
+      return failure();
+    StoredType type = (*q)->type;
+    for (const SourceTensor *tensor : {*k, *v})
+      if (tensor->type != type) {
+        emitError() << data.getFiles()[tensor->file].path << ": tensor '" << tensor->name
+                    << "' is not of the type of the layer's q_proj, with which it is to be joined";
+        return failure();
+      }
+    if (keepsAttention[layer]) {
+      tensors[at + "mha.in_proj.weight"] = {
+          type, {qRows + 2 * kvRows, config.hiddenSize}, {Piece{*q}, Piece{*k}, Piece{*v}}};
+      tensors[at + "mha.out_proj.weight"] = {(*o)->type, (*o)->shape, {Piece{*o}}};
+      return success();
+    }
+    at += "mamba.";
+    Drawing inProj{Drawing::Rule::uniform, 1 / std::sqrt(static_cast<double>(config.hiddenSize))};
+    Drawing conv{Drawing::Rule::uniform, 1 / std::sqrt(static_cast<double>(convWidth))};
+    Drawing dtProj{Drawing::Rule::uniform, 1 / std::sqrt(static_cast<double>(dtRank))};
+    Piece z(at + "in_proj.weight.z", inProj, qRows * config.hiddenSize);
+    Piece dt(at + "in_proj.weight.dt", inProj, dtRank * config.hiddenSize);
+    // Rows z, x, B, C, dt.
+    tensors[at + "in_proj.weight"] = {
+        type, {2 * qRows + 2 * kvRows + dtRank, config.hiddenSize}, {z, Piece{*v}, Piece{*k}, Piece{*q}, dt}};
+    tensors[at + "out_proj.weight"] = {(*o)->type, (*o)->shape, {Piece{*o}}};
+    addDrawn(at + "conv1d.weight", type, {qRows, 1, convWidth}, conv);
+    addDrawn(at + "conv1d.bias", type, {qRows}, conv);
+    addDrawn(at + "dt_proj.weight", type, {qRows, dtRank}, dtProj);
+    addDrawn(at + "dt_proj.bias", type, {qRows}, {Drawing::Rule::stepBias});
+    addDrawn(at + "A_log", type, {qRows, stateSize}, {Drawing::Rule::logRow, 0, stateSize});
+    addDrawn(at + "D", type, {qRows}, {Drawing::Rule::one});
+    return success();
+  }
+
+  LogicalResult copyOther(const SourceTensor &tensor) {
+    StringRef name = tensor.name;
+    auto [before, part] = name.split(".self_attn.");
+    if (part.empty()) {
+      tensors[tensor.name] = {tensor.type, tensor.shape, {Piece{&tensor}}};
+      return success();
+    }
+    StringRef projection = part.split('.').first;
+    bool known = llvm::is_contained(
+        {StringRef("q_proj"), StringRef("k_proj"), StringRef("v_proj"), StringRef("o_proj")}, projection);
+    if (known && part.ends_with(".bias")) {
+      ++droppedBiases;
+      return success();
+    }
+    // Older checkpoints store the rotary frequencies, which follow from rope_theta.
+    if ((known && part.ends_with(".weight")) || part == "rotary_emb.inv_freq")
+      return success();
+    emitError() << data.getFiles()[tensor.file].path << ": tensor '" << name
+                << "' has no place in an M1 layer";
+    return failure();
+  }
+
+  const ModelConfig &config;
+  const CheckpointData &data;
+  EmitError emitError;
+  int64_t qRows, kvRows, dtRank;
+  std::vector<bool> keepsAttention;
+};
+
+StringRef typeName(StoredType type) {
+  return type == StoredType::f32 ? "F32" : type == StoredType::bf16 ? "BF16" : "F16";
+}
+
+uint64_t byteSize(const OutputTensor &tensor) {
+  return llvm::product_of(tensor.shape) * byteWidth(tensor.type);
+}
+
+/// The 8-byte length and the JSON header, padded to a multiple of 8.
+std::string makeHeader(const std::map<std::string, OutputTensor> &tensors) {
+  std::string header = "{\"__metadata__\":{\"format\":\"pt\"}";
+  uint64_t offset = 0;
+  for (const auto &[name, tensor] : tensors) {
+    std::string shape;
+    for (int64_t size : tensor.shape)
+      shape += (shape.empty() ? "" : ",") + std::to_string(size);
+    uint64_t end = offset + byteSize(tensor);
+    llvm::raw_string_ostream(header) << ",\"" << llvm::json::fixUTF8(name) << "\":{\"dtype\":\""
+                                     << typeName(tensor.type) << "\",\"shape\":[" << shape
+                                     << "],\"data_offsets\":[" << offset << "," << end << "]}";
+    offset = end;
+  }
+  header += "}";
+  header.resize((header.size() + 7) / 8 * 8, ' ');
+  char length[8];
+  llvm::support::endian::write64le(length, header.size());
+  return std::string(length, 8) + header;
+}
+
+/// The elements of one piece, a few megabytes at a time.
+void writePiece(const Piece &piece, StoredType type, uint64_t seed, const CheckpointData &data,
+                llvm::raw_ostream &stream, llvm::function_ref<void(uint64_t)> advanced) {
+  if (piece.source) {
+    stream.write(piece.source->data.data(), piece.source->data.size());
+    data.release(*piece.source);
+    advanced(piece.source->data.size());
+    return;
+  }
+  constexpr int64_t chunk = 1 << 20;
+  SmallVector<char, 0> bytes;
+  for (int64_t begin = 0; begin < piece.drawnCount; begin += chunk) {
+    bytes.clear();
+    draw(piece.drawing, piece.drawnName, seed, begin, std::min(piece.drawnCount, begin + chunk), type, bytes);
+    stream.write(bytes.data(), bytes.size());
+    advanced(bytes.size());
+  }
+}
+
+/// A file that keeps its temporary name until commit().
+class PendingFile {
+public:
+  ~PendingFile() {
+    if (file)
+      llvm::consumeError(file->discard());
+  }
+  LogicalResult open(StringRef directory, StringRef name, EmitError emitError) {
+    path = directory;
+    llvm::sys::path::append(path, name);
+    auto created = llvm::sys::fs::TempFile::create(path + ".%%%%%%.tmp",
+                                                   llvm::sys::fs::all_read | llvm::sys::fs::all_write);
+    if (!created)
+      return emitError() << "cannot create " << path << ": " << llvm::toString(created.takeError());
+    file.emplace(std::move(*created));
+    stream = std::make_unique<llvm::raw_fd_ostream>(file->FD, /*shouldClose=*/false);
+    return success();
+  }
+  LogicalResult finish(EmitError emitError) {
+    stream->flush();
+    if (stream->has_error()) {
+      emitError() << "cannot write " << path << ": " << stream->error().message();
+      stream->clear_error();
+      return failure();
+    }
+    return success();
+  }
+  LogicalResult commit(EmitError emitError) {
+    llvm::Error error = file->keep(path);
+    file.reset();
+    if (error)
+      return emitError() << "cannot rename to " << path << ": " << llvm::toString(std::move(error));
+    return success();
+  }
+
+  std::unique_ptr<llvm::raw_fd_ostream> stream;
+
+private:
+  SmallString<256> path;
+  std::optional<llvm::sys::fs::TempFile> file;
+};
+
+/// The shortest decimal that reads back as `value`.
+std::string shortest(double value) {
+  char text[32];
+  for (int precision = 1; precision <= 17; ++precision) {
+    std::snprintf(text, sizeof(text), "%.*g", precision, value);
+    if (std::strtod(text, nullptr) == value)
+      break;
+  }
+  return text;
+}
+
+std::string mambaConfig(const ModelConfig &config, const ConvertOptions &options) {
+  SmallVector<int64_t> layers = options.attentionLayers;
+  llvm::sort(layers);
+  std::string text;
+  llvm::raw_string_ostream out(text);
+  out << "{\n  \"d_model\": " << config.hiddenSize
+      << ",\n  \"ssm_cfg\": {\n    \"expand\": 1\n  },\n  \"rms_norm_eps\": " << shortest(config.rmsNormEps)
+      << ",\n  \"vocab_size\": null,\n  \"d_inner\": " << config.heads * config.headDim
+      << ",\n  \"d_xb\": " << config.kvHeads * config.headDim
+      << ",\n  \"intermediate_size\": " << config.intermediateSize
+      << ",\n  \"hidden_act\": \"silu\",\n  \"n_layer\": " << config.layers << ",\n  \"attn_layers\": [";
+  llvm::interleaveComma(layers, out);
+  out << "]\n}\n";
+  return text;
+}
+
+LogicalResult check(const ModelConfig &config, const ConvertOptions &options, EmitError emitError) {
+  if (config.isM1())
+    return emitError() << options.source << ": is an M1 already";
+  if (config.mlpBias)
+    return emitError() << options.source << "/config.json: field 'mlp_bias': M1's MLP has no biases";
+  int64_t inner = config.heads * config.headDim, shared = config.kvHeads * config.headDim;
+  if (inner % stateSize || shared % stateSize)
+    return emitError() << options.source
+                       << "/config.json: heads times head_dim: expected multiples of d_state " << stateSize
+                       << ", got " << inner << " for q and " << shared << " for k and v";
+  std::vector<bool> seen(config.layers, false);
+  for (int64_t layer : options.attentionLayers) {
+    if (layer < 0 || layer >= config.layers)
+      return emitError() << "--attention-layers: expected layers from 0 to " << config.layers - 1 << ", got "
+                         << layer;
+    if (seen[layer])
+      return emitError() << "--attention-layers: layer " << layer << " is there twice";
+    seen[layer] = true;
+  }
+  return success();
+}
+
+} // namespace
+
+LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
+                                     llvm::function_ref<void(uint64_t, uint64_t)> written,
+                                     EmitError emitError, EmitError emitWarning) {
+  CheckpointData data;
+  if (failed(data.open(options.source, emitError)))
+    return failure();
+  FailureOr<ModelConfig> config = readConfig(options.source, data, emitError, emitWarning);
+  if (failed(config) || failed(check(*config, options, emitError)))
+    return failure();
+  Plan plan(*config, options, data, emitError);
+  if (failed(plan.build()))
+    return failure();
+  if (plan.droppedBiases)
+    emitWarning() << options.source << ": " << plan.droppedBiases
+                  << " biases of attention projections are dropped: M1's layers have none";
+  if (config->ropeScaling != m1::RotaryScaling::None)
+    emitWarning() << options.source
+                  << "/config.json: rope_scaling is without effect from here: M1's attention has none";
+
+  if (std::error_code error = llvm::sys::fs::create_directories(options.output))
+    return emitError() << "cannot create " << options.output << ": " << error.message();
+  bool same = false;
+  if (!llvm::sys::fs::equivalent(options.source, options.output, same) && same)
+    return emitError() << options.output << ": is the directory of the source";
+
+  PendingFile model, settings;
+  if (failed(model.open(options.output, "model.safetensors", emitError)) ||
+      failed(settings.open(options.output, "mamba_config.json", emitError)))
+    return failure();
+  uint64_t total = 0, done = 0;
+  for (const auto &entry : plan.tensors)
+    total += byteSize(entry.second);
+  *model.stream << makeHeader(plan.tensors);
+  for (const auto &[name, tensor] : plan.tensors)
+    for (const Piece &piece : tensor.pieces) {
+      writePiece(piece, tensor.type, options.seed, data, *model.stream,
+                 [&](uint64_t bytes) { written(done += bytes, total); });
+      if (model.stream->has_error())
+        return model.finish(emitError);
+    }
+  *settings.stream << mambaConfig(*config, options);
+  if (failed(model.finish(emitError)) || failed(settings.finish(emitError)))
+    return failure();
+
+  for (const char *name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}) {
+    SmallString<256> from(options.source), to(options.output);
+    llvm::sys::path::append(from, name);
+    llvm::sys::path::append(to, name);
+    if (!llvm::sys::fs::exists(from))
+      continue;
+    if (std::error_code error = llvm::sys::fs::copy_file(from, to))
+      return emitError() << "cannot copy " << from << " to " << to << ": " << error.message();
+  }
+  if (failed(settings.commit(emitError)))
+    return failure();
+  return model.commit(emitError);
+}

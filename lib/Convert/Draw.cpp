@@ -1,0 +1,95 @@
+#include "Draw.h"
+
+#include "m1c/Convert.h"
+
+#include <cmath>
+#include <cstring>
+
+using namespace m1c;
+
+namespace {
+
+/// splitmix64's finaliser.
+uint64_t mix(uint64_t value) {
+  value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9u;
+  value = (value ^ (value >> 27)) * 0x94D049BB133111EBu;
+  return value ^ (value >> 31);
+}
+
+constexpr uint64_t step = 0x9E3779B97F4A7C15u;
+
+/// The start of a tensor's sequence: FNV-1a of the name, mixed with the seed.
+uint64_t keyOf(uint64_t seed, llvm::StringRef name) {
+  uint64_t key = 0xCBF29CE484222325u;
+  for (unsigned char byte : name)
+    key = (key ^ byte) * 0x100000001B3u;
+  return mix(key + mix(seed + step));
+}
+
+/// 24 bits, centred: never -1, 0 or 1.
+double uniformAt(uint64_t key, uint64_t index) {
+  int64_t bits = mix(key + (index + 1) * step) >> 40;
+  return (bits * 2 + 1 - (int64_t(1) << 24)) / 16777216.0;
+}
+
+/// Round to nearest even.
+uint16_t toBf16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+}
+
+/// Round to nearest even; every drawn value is finite and below half's largest.
+uint16_t toHalf(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, 4);
+  uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
+  if (magnitude < 0x38800000) { // under 2^-14: a multiple of 2^-24
+    float scaled;
+    std::memcpy(&scaled, &magnitude, 4);
+    return sign | static_cast<uint16_t>(std::nearbyint(scaled * 16777216.0f));
+  }
+  return sign | static_cast<uint16_t>((magnitude - 0x38000000 + 0xFFF + ((magnitude >> 13) & 1)) >> 13);
+}
+
+double valueAt(const Drawing &drawing, uint64_t key, int64_t index) {
+  switch (drawing.rule) {
+  case Drawing::Rule::uniform:
+    return uniformAt(key, index) * drawing.bound;
+  case Drawing::Rule::stepBias: {
+    // The uniform number passes through float32, as everywhere.
+    double low = std::log(0.001), high = std::log(0.1);
+    double u = static_cast<float>(uniformAt(key, index));
+    double size = std::exp(low + (u + 1) / 2 * (high - low));
+    return (size + std::log(-std::expm1(-size))) / 2;
+  }
+  case Drawing::Rule::logRow:
+    return std::log(static_cast<double>(index % drawing.columns + 1));
+  case Drawing::Rule::one:
+    return 1;
+  }
+  llvm_unreachable("all rules are handled");
+}
+
+} // namespace
+
+double m1c::drawUniform(uint64_t seed, llvm::StringRef name, uint64_t index) {
+  return uniformAt(keyOf(seed, name), index);
+}
+
+void m1c::draw(const Drawing &drawing, llvm::StringRef name, uint64_t seed, int64_t begin, int64_t end,
+               StoredType type, llvm::SmallVectorImpl<char> &bytes) {
+  uint64_t key = keyOf(seed, name);
+  int64_t width = byteWidth(type);
+  size_t at = bytes.size();
+  bytes.resize_for_overwrite(at + (end - begin) * width);
+  for (int64_t index = begin; index < end; ++index, at += width) {
+    float value = static_cast<float>(valueAt(drawing, key, index));
+    if (type == StoredType::f32) {
+      std::memcpy(&bytes[at], &value, 4);
+    } else {
+      uint16_t half = type == StoredType::bf16 ? toBf16(value) : toHalf(value);
+      std::memcpy(&bytes[at], &half, 2);
+    }
+  }
+}

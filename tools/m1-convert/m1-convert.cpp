@@ -1,0 +1,73 @@
+// m1-convert: the M1 that distillation starts from, of a llama or qwen2 checkpoint.
+#include "m1c/Convert.h"
+
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/MLIRContext.h"
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <cstdio>
+#include <unistd.h>
+
+int main(int argc, char **argv) {
+  CLI::App app(
+      "Turns a transformer checkpoint into the M1 that distillation starts from: q, k, v and o become C, B, "
+      "x and out_proj of\n"
+      "Mamba-1 layers, everything else is copied, what has no counterpart is drawn.\n\n"
+      "Example: m1-convert Llama-3.2-3B-Instruct -o M1-3B-start --attention-layers 3,8,13,18,23,27\n",
+      "m1-convert");
+  app.set_version_flag("--version", "m1-convert " M1_VERSION);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+
+  m1c::ConvertOptions options;
+  std::string layers;
+  app.add_option("model", options.source, "Directory with config.json and safetensors")
+      ->required()
+      ->type_name("MODEL_DIR");
+  app.add_option("-o,--output", options.output, "Directory to make")->required()->type_name("M1_DIR");
+  app.add_option("--attention-layers", layers,
+                 "Layers that keep attention, counted from 0, separated by commas; none")
+      ->required()
+      ->type_name("LIST");
+  app.add_option("--seed", options.seed, "Seed of what is drawn")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+
+  if (layers != "none")
+    for (const std::string &part : CLI::detail::split(layers, ',')) {
+      int64_t layer;
+      if (llvm::StringRef(part).getAsInteger(10, layer)) {
+        std::fprintf(stderr,
+                     "m1-convert: error: --attention-layers: expected numbers separated by commas, or none; "
+                     "got '%s'\n",
+                     layers.c_str());
+        return 1;
+      }
+      options.attentionLayers.push_back(layer);
+    }
+
+  const bool isTerminal = isatty(STDERR_FILENO);
+  auto clear = [&] {
+    if (isTerminal)
+      std::fprintf(stderr, "\r\x1b[K");
+  };
+  mlir::MLIRContext context;
+  context.getDiagEngine().registerHandler([&](mlir::Diagnostic &diagnostic) {
+    clear();
+    std::fprintf(stderr, "m1-convert: %s: %s\n",
+                 diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error ? "error" : "warning",
+                 diagnostic.str().c_str());
+  });
+  mlir::Location location = mlir::UnknownLoc::get(&context);
+  std::chrono::steady_clock::time_point last;
+  mlir::LogicalResult result = m1c::convertCheckpoint(
+      options,
+      [&](uint64_t done, uint64_t total) {
+        auto now = std::chrono::steady_clock::now();
+        if (!isTerminal || now - last < std::chrono::milliseconds(100))
+          return;
+        last = now;
+        std::fprintf(stderr, "\r\x1b[Kwrite ... %3.0f %% of %.2f GB", 100.0 * done / total, total * 1e-9);
+      },
+      [&] { return mlir::emitError(location); }, [&] { return mlir::emitWarning(location); });
+  clear();
+  return mlir::succeeded(result) ? 0 : 1;
+}
