@@ -10,11 +10,17 @@ examples/build.sh "$root/build" -DM1_BUILD_TESTS=OFF
 bin=$root/build/bin
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-model=test/Integration/goldens/m1-mamba1-bf16
 echo
-echo "== compile $model (a tiny M1: Mamba, attention, Mamba, attention)"
-"$bin/m1-compile" "$model" -o "$out/model.m1a"
+echo "== compile examples/tiny-reasoner/model: a trained M1 of 5 M parameters"
+"$bin/m1-compile" examples/tiny-reasoner/model -o "$out/tiny.m1a"
+
+# The first held-out problem of the test set: training never saw it.
+question=$(sed -n '1s/.*"problem": *"\([^"]*\)".*/\1/p' examples/tiny-reasoner/test.jsonl)
+expected=$(sed -n '1s/.*"answer": *"\([^"]*\)".*/\1/p' examples/tiny-reasoner/test.jsonl)
 echo
-echo "== generate 24 tokens greedily from four token ids"
-echo "1 5 17 100" >"$out/ids.txt"
-"$bin/m1-run" "$out/model.m1a" --input-ids "$out/ids.txt" --max-new-tokens 24 --temperature 0 --ignore-eos --stats
+echo "== one sample, streamed: $question"
+"$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 320
+echo
+echo "== 32 samples and their vote, in at most 10 seconds"
+"$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 320 --samples 32 --vote --time-budget 10
+echo "expected: $expected"

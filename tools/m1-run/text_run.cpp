@@ -7,7 +7,9 @@
 #include "token_ids.h"
 #include "tool.h"
 #include "trace.h"
+#include "vote/vote.h"
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -145,6 +147,36 @@ nlohmann::json jsonOf(const SampleResult &sample, const Arguments &arguments, bo
   return out;
 }
 
+struct TallyEntry {
+  std::string answer; // of the first sample that gave it
+  uint32_t votes = 0;
+  int first = 0; // index of that sample
+};
+
+/// The answers of the samples with their votes, most votes first, ties to the earlier answer. Samples without
+/// a \\boxed{} have none.
+std::vector<TallyEntry> tallyVotes(const std::vector<SampleResult> &results) {
+  std::vector<std::optional<Answer>> answers;
+  for (const SampleResult &result : results) {
+    std::optional<std::string> boxed;
+    if (result.reason != FinishReason::failed)
+      boxed = extractBoxed(result.text);
+    answers.push_back(boxed ? std::optional<Answer>(Answer(*boxed)) : std::nullopt);
+  }
+  const VoteResult vote = majorityVote(answers);
+  std::map<int, uint32_t> votes; // by the group, which is the index of its first sample
+  for (int group : vote.group)
+    if (group >= 0)
+      ++votes[group];
+  std::vector<TallyEntry> tally;
+  for (auto [first, count] : votes)
+    tally.push_back({answers[first]->text(), count, first});
+  std::sort(tally.begin(), tally.end(), [](const TallyEntry &a, const TallyEntry &b) {
+    return a.votes != b.votes ? a.votes > b.votes : a.first < b.first;
+  });
+  return tally;
+}
+
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -152,6 +184,100 @@ double now() {
 /// Text for a person: what cannot be UTF-8 after a stop string cut is replaced by the JSON writer.
 std::string dumped(const nlohmann::json &value) {
   return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+/// How the samples ended.
+struct Counts {
+  uint32_t finished = 0; // by themselves
+  uint32_t length = 0;   // cut by --max-new-tokens or the context
+  uint32_t forced = 0;   // closed by force
+  uint32_t dropped = 0;  // by the deadline or Ctrl-C
+  uint32_t failed = 0;
+};
+
+Counts countEnds(const std::vector<SampleResult> &results) {
+  Counts counts;
+  for (const SampleResult &result : results) {
+    switch (result.reason) {
+    case FinishReason::failed:
+      ++counts.failed;
+      break;
+    case FinishReason::dropped:
+    case FinishReason::cancelled:
+      ++(result.forced ? counts.forced : counts.dropped);
+      break;
+    case FinishReason::stopToken:
+    case FinishReason::stopString:
+      ++(result.forced ? counts.forced : counts.finished);
+      break;
+    default:
+      ++(result.forced ? counts.forced : counts.length);
+    }
+  }
+  return counts;
+}
+
+/// What a run of samples has given.
+struct Outcome {
+  std::vector<SampleResult> samples;
+  Counts counts;
+  std::vector<TallyEntry> tally; // with --vote
+  uint64_t tokens = 0;
+  double seconds = 0;
+  bool showText = false; // otherwise token ids: the prompt was given as such
+};
+
+void printJson(const Outcome &outcome, const Arguments &arguments) {
+  nlohmann::json out;
+  for (const SampleResult &sample : outcome.samples)
+    out["samples"].push_back(jsonOf(sample, arguments, outcome.showText));
+  const Counts &counts = outcome.counts;
+  out["counts"] = {{"finished", counts.finished},
+                   {"length", counts.length},
+                   {"forced", counts.forced},
+                   {"dropped", counts.dropped},
+                   {"failed", counts.failed}};
+  if (arguments.vote) {
+    nlohmann::json entries = nlohmann::json::array();
+    for (const TallyEntry &entry : outcome.tally)
+      entries.push_back({{"answer", entry.answer}, {"votes", entry.votes}});
+    out["vote"] = {
+        {"answer", outcome.tally.empty() ? nlohmann::json() : nlohmann::json(outcome.tally.front().answer)},
+        {"tally", entries}};
+  }
+  out["seconds"] = outcome.seconds;
+  out["tokens_per_second"] = outcome.seconds > 0 ? double(outcome.tokens) / outcome.seconds : 0;
+  std::printf("%s\n", dumped(out).c_str());
+}
+
+void printSamples(const Outcome &outcome) {
+  for (size_t i = 0; i < outcome.samples.size(); ++i) {
+    const SampleResult &sample = outcome.samples[i];
+    std::printf("--- sample %zu (%s%s)\n", i, finishReasonName(sample.reason),
+                sample.forced ? ", forced" : "");
+    if (outcome.showText) {
+      std::printf("%s\n", sample.text.c_str());
+    } else {
+      bool first = true;
+      printIds(sample.tokens, &first);
+      std::printf("\n");
+    }
+  }
+}
+
+void printCounts(const Outcome &outcome) {
+  const Counts &counts = outcome.counts;
+  std::printf("%u finished, %u cut by length, %u forced, %u dropped, %u failed; %llu tokens in %.2f s, %.1f "
+              "tokens/s\n",
+              counts.finished, counts.length, counts.forced, counts.dropped, counts.failed,
+              (unsigned long long)outcome.tokens, outcome.seconds,
+              outcome.seconds > 0 ? double(outcome.tokens) / outcome.seconds : 0.0);
+}
+
+void printTally(const Outcome &outcome) {
+  for (const TallyEntry &entry : outcome.tally)
+    std::printf("%4u  %s\n", entry.votes, entry.answer.c_str());
+  std::printf("answer: %s\n", outcome.tally.empty() ? "none" : outcome.tally.front().answer.c_str());
 }
 
 } // namespace
@@ -206,10 +332,11 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
   const double began = now();
   uint64_t id = 0;
   M1_TRY(engine.submit(std::move(request), &id));
-  std::vector<SampleResult> results(arguments.samples);
+  Outcome outcome;
+  outcome.samples.resize(arguments.samples);
+  outcome.showText = running.text && arguments.inputIds.empty();
   uint32_t ended = 0;
   const bool stream = arguments.samples == 1 && !arguments.json;
-  const bool showText = running.text && arguments.inputIds.empty();
   bool firstId = true;
   Progress progress(!stream);
   while (!engine.idle()) {
@@ -219,9 +346,9 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
     M1_TRY(engine.step());
     trace.endStep(engine);
     for (Event &event : engine.takeEvents()) {
-      SampleResult &result = results[event.sample];
+      SampleResult &result = outcome.samples[event.sample];
       if (stream) {
-        if (showText)
+        if (outcome.showText)
           std::fwrite(event.text.data(), 1, event.text.size(), stdout);
         else
           printIds(event.tokens, &firstId);
@@ -239,59 +366,33 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
     progress.show(ended, arguments.samples, engine.stats().generatedTokens, arguments.timeBudget);
   }
   progress.clear();
-  const double seconds = now() - began;
+  outcome.seconds = now() - began;
   M1_TRY(trace.close());
+  outcome.tokens = engine.stats().generatedTokens;
+  outcome.counts = countEnds(outcome.samples);
+  if (arguments.vote)
+    outcome.tally = tallyVotes(outcome.samples);
 
-  uint32_t finished = 0, forced = 0, dropped = 0, cut = 0, failed = 0;
-  for (const SampleResult &result : results) {
-    const bool whole = result.reason == FinishReason::stopToken || result.reason == FinishReason::stopString;
-    if (result.reason == FinishReason::failed)
-      ++failed;
-    else if (result.forced)
-      ++forced;
-    else if (result.reason == FinishReason::dropped || result.reason == FinishReason::cancelled)
-      ++dropped;
-    else
-      ++(whole ? finished : cut);
-  }
   if (arguments.json) {
-    nlohmann::json out;
-    for (const SampleResult &result : results)
-      out["samples"].push_back(jsonOf(result, arguments, showText));
-    out["counts"] = {{"finished", finished},
-                     {"length", cut},
-                     {"forced", forced},
-                     {"dropped", dropped},
-                     {"failed", failed}};
-    out["seconds"] = seconds;
-    out["tokens_per_second"] = seconds > 0 ? double(engine.stats().generatedTokens) / seconds : 0;
-    std::printf("%s\n", dumped(out).c_str());
-  } else if (stream) {
-    std::printf("\n");
-    if (results[0].reason == FinishReason::failed)
-      return error(StatusCode::deviceError, "%s", results[0].error.c_str());
+    printJson(outcome, arguments);
   } else {
-    for (size_t i = 0; i < results.size(); ++i) {
-      std::printf("--- sample %zu (%s)\n", i, finishReasonName(results[i].reason));
-      if (showText) {
-        std::printf("%s\n", results[i].text.c_str());
-      } else {
-        bool first = true;
-        printIds(results[i].tokens, &first);
-        std::printf("\n");
-      }
-    }
-    std::printf("%u finished, %u cut by length, %u forced, %u dropped, %u failed; %llu tokens in %.2f s, "
-                "%.1f tokens/s\n",
-                finished, cut, forced, dropped, failed, (unsigned long long)engine.stats().generatedTokens,
-                seconds, seconds > 0 ? double(engine.stats().generatedTokens) / seconds : 0.0);
+    if (stream)
+      std::printf("\n");
+    else if (!arguments.vote)
+      printSamples(outcome);
+    if (!stream)
+      printCounts(outcome);
+    if (arguments.vote)
+      printTally(outcome);
   }
   if (arguments.stats)
-    printStats(model, running, loadSeconds, seconds);
+    printStats(model, running, loadSeconds, outcome.seconds);
   if (std::fflush(stdout) != 0 || std::ferror(stdout))
     return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
-  if (failed == results.size())
-    return error(StatusCode::deviceError, "every sample failed: %s", results[0].error.c_str());
+  if (outcome.counts.failed == outcome.samples.size())
+    return error(StatusCode::deviceError, "%s: %s",
+                 outcome.samples.size() == 1 ? "the sample failed" : "every sample failed",
+                 outcome.samples[0].error.c_str());
   return {};
 }
 
