@@ -10,12 +10,16 @@ include "mlir/IR/BuiltinAttributeInterfaces.td"
 
 class M1_Op<string mnemonic, list<Trait> traits = []> : Op<M1_Dialect, mnemonic, traits>;
 
-def M1_Rows : 2DTensorOf<[F32, BF16]>;
-def M1_F32Rows : 2DTensorOf<[F32]>;
-def M1_Matrix : 2DTensorOf<[F32, BF16]>;
-def M1_F32Matrix : 2DTensorOf<[F32]>;
-def M1_Vector : 1DTensorOf<[F32]>;
-def M1_AngleTable : 3DTensorOf<[F32]>;
+def M1_StaticColumnsPred : CPred<"!::llvm::cast<::mlir::RankedTensorType>($_self).isDynamicDim(1)">;
+class M1_RowsOf<list<Type> types> : RankedTensorOf<types, [HasAnyRankOfPred<[2]>, M1_StaticColumnsPred], "rows (2D tensor with a static number of columns)">;
+class M1_StaticOf<list<Type> types, int rank> : RankedTensorOf<types, [HasAnyRankOfPred<[rank]>, HasStaticShapePred], rank # "D tensor of static shape">;
+
+def M1_Rows : M1_RowsOf<[F32, BF16]>;
+def M1_F32Rows : M1_RowsOf<[F32]>;
+def M1_Matrix : M1_StaticOf<[F32, BF16], 2>;
+def M1_F32Matrix : M1_StaticOf<[F32], 2>;
+def M1_Vector : M1_StaticOf<[F32], 1>;
+def M1_AngleTable : M1_StaticOf<[F32], 3>;
 def M1_Tokens : 1DTensorOf<[I32]>;
 def M1_AnyState : AnyTypeOf<[M1_ScanStateType, M1_ConvStateType, M1_KVCacheType]>;
 

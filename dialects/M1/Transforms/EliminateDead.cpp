@@ -1,5 +1,6 @@
 // m1-eliminate-dead: states that influence no result, and weights that nothing reads, go.
 #include "M1/Transforms/Passes.h"
+#include "M1/Transforms/Statistics.h"
 
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
@@ -64,7 +65,7 @@ struct EliminateDead : m1::impl::EliminateDeadPassBase<EliminateDead> {
   }
 
   template <typename SymbolOp, typename GetOp, typename NameOf>
-  void eraseUnusedSymbols(Statistic &count, NameOf nameOf) {
+  void eraseUnusedSymbols(PassStatistic &count, NameOf nameOf) {
     llvm::DenseSet<StringAttr> used;
     getOperation().walk([&](GetOp get) { used.insert(nameOf(get)); });
     for (SymbolOp symbol : llvm::make_early_inc_range(getOperation().getOps<SymbolOp>()))
@@ -73,6 +74,10 @@ struct EliminateDead : m1::impl::EliminateDeadPassBase<EliminateDead> {
         ++count;
       }
   }
+
+  PassStatistic states{*this, "states"};
+  PassStatistic weights{*this, "weights"};
+  PassStatistic operations{*this, "operations"};
 };
 
 } // namespace

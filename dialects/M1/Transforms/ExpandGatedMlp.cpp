@@ -1,5 +1,6 @@
 // m1-expand-gated-mlp: a gated MLP becomes its linears and the gate.
 #include "M1/Transforms/Passes.h"
+#include "M1/Transforms/Statistics.h"
 
 #include "mlir/IR/PatternMatch.h"
 
@@ -33,6 +34,8 @@ struct ExpandGatedMlp : m1::impl::ExpandGatedMlpPassBase<ExpandGatedMlp> {
       ++mlps;
     }
   }
+
+  PassStatistic mlps{*this, "mlps"};
 };
 
 } // namespace

@@ -1,5 +1,6 @@
 // m1-expand-hybrid-layers: a layer becomes its norms, regions and additions.
 #include "M1/Transforms/Passes.h"
+#include "M1/Transforms/Statistics.h"
 
 #include "mlir/IR/PatternMatch.h"
 
@@ -40,6 +41,8 @@ struct ExpandHybridLayers : m1::impl::ExpandHybridLayersPassBase<ExpandHybridLay
       ++layers;
     }
   }
+
+  PassStatistic layers{*this, "layers"};
 };
 
 } // namespace

@@ -1,5 +1,6 @@
 // m1-fold-constants: the bias of dt, which M1 adds twice, becomes one bias of twice the value.
 #include "M1/Transforms/Passes.h"
+#include "M1/Transforms/Statistics.h"
 #include "M1/Transforms/WeightUtils.h"
 
 #include "mlir/IR/PatternMatch.h"
@@ -43,6 +44,8 @@ struct FoldConstants : m1::impl::FoldConstantsPassBase<FoldConstants> {
     rewriter.modifyOpInPlace(linear, [&] { linear.getBiasMutable().clear(); });
     ++biases;
   }
+
+  PassStatistic biases{*this, "biases"};
 };
 
 } // namespace

@@ -1,5 +1,6 @@
 // m1-fuse-conv-silu: convolutions take over the silu after them and the repetition of heads before them.
 #include "M1/Transforms/Passes.h"
+#include "M1/Transforms/Statistics.h"
 
 #include "mlir/IR/PatternMatch.h"
 #include "llvm/ADT/MapVector.h"
@@ -82,6 +83,9 @@ struct FuseConvSilu : m1::impl::FuseConvSiluPassBase<FuseConvSilu> {
       ++repeats;
     }
   }
+
+  PassStatistic activations{*this, "activations"};
+  PassStatistic repeats{*this, "repeats"};
 };
 
 } // namespace

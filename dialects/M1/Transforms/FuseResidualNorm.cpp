@@ -1,5 +1,6 @@
 // m1-fuse-residual-norm: the residual addition and the norm of its sum become one operation.
 #include "M1/Transforms/Passes.h"
+#include "M1/Transforms/Statistics.h"
 
 #include "mlir/IR/PatternMatch.h"
 
@@ -43,6 +44,8 @@ struct FuseResidualNorm : m1::impl::FuseResidualNormPassBase<FuseResidualNorm> {
     rewriter.moveOpBefore(definition, add);
     return true;
   }
+
+  PassStatistic norms{*this, "norms"};
 };
 
 } // namespace

@@ -1,5 +1,6 @@
 // m1-fuse-rotary-kv-write: one operation rotates q and k and writes k and v.
 #include "M1/Transforms/Passes.h"
+#include "M1/Transforms/Statistics.h"
 
 #include "mlir/IR/PatternMatch.h"
 
@@ -57,6 +58,8 @@ struct FuseRotaryKVWrite : m1::impl::FuseRotaryKVWritePassBase<FuseRotaryKVWrite
     }
     return {};
   }
+
+  PassStatistic writes{*this, "writes"};
 };
 
 } // namespace

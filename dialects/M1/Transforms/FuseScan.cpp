@@ -1,6 +1,7 @@
 // m1-fuse-scan: scans take over the softplus before them, the repetition of x, and the skip and gate after
 // them.
 #include "M1/Transforms/Passes.h"
+#include "M1/Transforms/Statistics.h"
 
 #include "mlir/IR/PatternMatch.h"
 
@@ -142,6 +143,11 @@ struct FuseScan : m1::impl::FuseScanPassBase<FuseScan> {
     rewriter.moveOpBefore(scan, user);
     return true;
   }
+
+  PassStatistic softplus{*this, "softplus"};
+  PassStatistic skips{*this, "skips"};
+  PassStatistic gates{*this, "gates"};
+  PassStatistic repeats{*this, "repeats"};
 };
 
 } // namespace

@@ -1,5 +1,6 @@
 // m1-fuse-silu-mul: a product with a silu becomes one operation.
 #include "M1/Transforms/Passes.h"
+#include "M1/Transforms/Statistics.h"
 
 #include "mlir/IR/PatternMatch.h"
 
@@ -35,6 +36,8 @@ struct FuseSiluMul : m1::impl::FuseSiluMulPassBase<FuseSiluMul> {
       ++gates;
     }
   }
+
+  PassStatistic gates{*this, "gates"};
 };
 
 } // namespace

@@ -1,5 +1,6 @@
 // m1-merge-projections: linears that read one input become one linear and a split.
 #include "M1/Transforms/Passes.h"
+#include "M1/Transforms/Statistics.h"
 #include "M1/Transforms/WeightUtils.h"
 
 #include "mlir/IR/PatternMatch.h"
@@ -106,6 +107,8 @@ struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
       rewriter.replaceOp(linear, piece);
     this->merged += linears.size() - 1;
   }
+
+  PassStatistic merged{*this, "merged"};
 };
 
 } // namespace

@@ -233,8 +233,7 @@ def EliminateDeadPass : Pass<"m1-eliminate-dead", "::mlir::ModuleOp"> {
     A state is dead when no result of any operation on it is used, in any function: all that is computed from it is itself. Those
     operations are erased, then what only they used, until nothing changes; then states and weights without a use.
 
-    It refuses a state that a used operation reads, even if the value cannot reach an output through other dead code of another state that
-    is still alive.
+    It refuses a state that a used operation reads in any function, also when that use feeds only another live state.
 
     Before:
     ```mlir

@@ -1,0 +1,576 @@
+// Every message of the verifiers of types, attributes, symbols and operations from rows to rows.
+// RUN: m1-opt %s --split-input-file --verify-diagnostics
+
+// A state's elements are floats.
+// expected-error @+1 {{expected element type f32, bf16 or f16, got 'i32'}}
+func.func private @f(!m1.scan_state<4x4xi32>)
+
+// -----
+
+// A scan state has two or three dimensions.
+// expected-error @+1 {{expected dimensions [d_inner, N] or [H, P, N], got 1 of them}}
+func.func private @f(!m1.scan_state<4xf32>)
+
+// -----
+
+// Only the rows of a convolution state may be none.
+// expected-error @+1 {{expected positive dimensions [width - 1, channels], got [3, 0]}}
+func.func private @f(!m1.conv_state<3x0xf32>)
+
+// -----
+
+// A cache has three dimensions.
+// expected-error @+1 {{expected dimensions [kv_heads, page_size, head_dim], got 2 of them}}
+func.func private @f(!m1.kv_cache<2x64xbf16>)
+
+// -----
+
+// The rotary base is positive.
+// expected-error @+1 {{expected positive theta, got 0.000000e+00}}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 0.0, step = 1>}
+
+// -----
+
+// Steps are positive.
+// expected-error @+1 {{expected positive step, got 0}}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 0>}
+
+// -----
+
+// Scaling needs a positive factor.
+// expected-error @+1 {{expected positive factor, got 0.000000e+00}}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling = linear, factor = 0.0>}
+
+// -----
+
+// llama3's limits are ordered.
+// expected-error @+1 {{expected 0 < low < high and original > 0, got low 4.000000e+00, high 1.000000e+00, original 3.200000e+01}}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling = llama3, factor = 2.0, low = 4.0, high = 1.0, original = 32.0>}
+
+// -----
+
+// Scalings have names.
+// expected-error @+1 {{unknown scaling 'yarn'}}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling = yarn>}
+
+// -----
+
+// So have fields.
+// expected-error @+1 {{unknown field 'stride'}}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, stride = 1>}
+
+// -----
+
+// A model's sizes are positive.
+// expected-error @+1 {{expected positive vocab_size, got 0}}
+m1.model @m {architecture = "llama", vocab_size = 0 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = f32}
+
+// -----
+
+// Activations are f32 or bf16.
+// expected-error @+1 {{expected activation_type f32 or bf16, got 'f16'}}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f16, state_type = f32, kv_type = f32}
+
+// -----
+
+// States are floats.
+// expected-error @+1 {{expected state_type f32, bf16 or f16, got 'i8'}}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f32, state_type = i8, kv_type = f32}
+
+// -----
+
+// Caches are floats.
+// expected-error @+1 {{expected kv_type f32, bf16 or f16, got 'i8'}}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = i8}
+
+// -----
+
+// A weight's shape is static.
+// expected-error @+1 {{expected a static shape, got 'tensor<?x4xf32>'}}
+m1.weight @w : tensor<?x4xf32> {sources = ["a"]}
+
+// -----
+
+// A weight comes from somewhere.
+// expected-error @+1 {{expected exactly one of sources, value and angles, got 0}}
+m1.weight @w : tensor<4xf32>
+
+// -----
+
+// A weight comes from one place.
+// expected-error @+1 {{expected exactly one of sources, value and angles, got 2}}
+m1.weight @w : tensor<4xf32> {sources = ["a"], value = dense<1.0> : tensor<4xf32>}
+
+// -----
+
+// A list of sources names some.
+// expected-error @+1 {{expected at least one source}}
+m1.weight @w : tensor<4xf32> {sources = []}
+
+// -----
+
+// Only sources are transformed.
+// expected-error @+1 {{expected transform only with sources, got double}}
+m1.weight @w : tensor<4xf32> {value = dense<1.0> : tensor<4xf32>, transform = #m1<transform double>}
+
+// -----
+
+// A constant has the weight's type.
+// expected-error @+1 {{expected value of type 'tensor<4xf32>', got 'tensor<5xf32>'}}
+m1.weight @w : tensor<4xf32> {value = dense<1.0> : tensor<5xf32>}
+
+// -----
+
+// Angles have pairs of cos and sin.
+// expected-error @+1 {{expected angles in a tensor of shape [rows, head_dim/2, 2] of f32, got 'tensor<4x2xf32>'}}
+m1.weight @w : tensor<4x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1>}
+
+// -----
+
+// A state is of a state type.
+// expected-error @+1 {{expected a scan_state, conv_state or kv_cache, got 'tensor<4xf32>'}}
+m1.state @s : tensor<4xf32>
+
+// -----
+
+// A weight that is read exists.
+func.func @f() {
+  // expected-error @+1 {{refers to @nothing, which is no m1.weight}}
+  %w = m1.get_weight @nothing : tensor<4xf32>
+  return
+}
+
+// -----
+
+// A weight is read in its type.
+m1.weight @w : tensor<4xf32> {sources = ["a"]}
+func.func @f() {
+  // expected-error @+1 {{expected the weight's type 'tensor<4xf32>', got 'tensor<4xbf16>'}}
+  %w = m1.get_weight @w : tensor<4xbf16>
+  return
+}
+
+// -----
+
+// A state that is read exists, and is a state.
+m1.weight @w : tensor<4xf32> {sources = ["a"]}
+func.func @f() {
+  // expected-error @+1 {{refers to @w, which is no m1.state}}
+  %s = m1.get_state @w : !m1.scan_state<4x2xf32>
+  return
+}
+
+// -----
+
+// A state is read in its type.
+m1.state @s : !m1.scan_state<4x4xf32>
+func.func @f() {
+  // expected-error @+1 {{expected the state's type '!m1.scan_state<4x4xf32>', got '!m1.scan_state<4x2xf32>'}}
+  %s = m1.get_state @s : !m1.scan_state<4x2xf32>
+  return
+}
+
+// -----
+
+// An embedding's result has the table's columns.
+func.func @f(%a0: tensor<?xi32>, %a1: tensor<8x4xf32>) {
+  // expected-error @+1 {{expected result of shape [tokens, D] = [?, 4], got [?, 5]}}
+  %r = m1.embedding %a0, %a1 : (tensor<?xi32>, tensor<8x4xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+// A linear's weight has x's columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x5xf32>) {
+  // expected-error @+1 {{expected weight of shape [N, K] = [6, 4], got [6, 5]}}
+  %r = m1.linear %a0, %a1 : (tensor<?x4xf32>, tensor<6x5xf32>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// A linear's bias has the weight's rows.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<5xf32>) {
+  // expected-error @+1 {{expected bias of shape [N] = [6], got [5]}}
+  %r = m1.linear %a0, %a1 bias(%a2) : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<5xf32>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// A linear's result has the weight's rows.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, N] = [?, 6], got [?, 7]}}
+  %r = m1.linear %a0, %a1 : (tensor<?x4xf32>, tensor<6x4xf32>) -> tensor<?x7xf32>
+  return
+}
+
+// -----
+
+// Rows stay rows.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, N] = [?, 6], got [3, 6]}}
+  %r = m1.linear %a0, %a1 : (tensor<?x4xf32>, tensor<6x4xf32>) -> tensor<3x6xf32>
+  return
+}
+
+// -----
+
+// A norm's eps is no negative number.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4xf32>) {
+  // expected-error @+1 {{expected a finite eps of at least 0, got -1.000000e+00}}
+  %r = m1.rms_norm %a0, %a1 {eps = -1.0 : f64} : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// A norm's weight has x's columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<5xf32>) {
+  // expected-error @+1 {{expected weight of shape [D] = [4], got [5]}}
+  %r = m1.rms_norm %a0, %a1 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<5xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// A norm keeps the columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, D] = [?, 4], got [?, 5]}}
+  %r = m1.rms_norm %a0, %a1 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+// What is added has the residual's columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x5xf32>) {
+  // expected-error @+1 {{expected x of shape [rows, D] = [?, 4], got [?, 5]}}
+  %r = m1.add %a0, %a1 : (tensor<?x4xf32>, tensor<?x5xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// A sum has the residual's columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, D] = [?, 4], got [?, 5]}}
+  %r = m1.add %a0, %a1 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+// An eps is finite.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected a finite eps of at least 0, got INF}}
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0x7FF0000000000000 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>)
+  return
+}
+
+// -----
+
+// add_rms_norm: x has the residual's columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x3xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected x of shape [rows, D] = [?, 4], got [?, 3]}}
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x3xf32>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>)
+  return
+}
+
+// -----
+
+// add_rms_norm: so has the weight.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<3xf32>) {
+  // expected-error @+1 {{expected weight of shape [D] = [4], got [3]}}
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<3xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>)
+  return
+}
+
+// -----
+
+// add_rms_norm: so has the sum.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected sum of shape [rows, D] = [?, 4], got [?, 3]}}
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> (tensor<?x3xf32>, tensor<?x4xf32>)
+  return
+}
+
+// -----
+
+// add_rms_norm: so has the normed sum.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected normed of shape [rows, D] = [?, 4], got [?, 3]}}
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x3xf32>)
+  return
+}
+
+// -----
+
+// Pieces cover x.
+func.func @f(%a0: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected pieces of 8 columns together, got 7}}
+  %p:2 = m1.split %a0 : tensor<?x8xf32> -> tensor<?x4xf32>, tensor<?x3xf32>
+  return
+}
+
+// -----
+
+// Pieces have x's type.
+func.func @f(%a0: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected pieces of x's element type 'f32', got 'bf16'}}
+  %p:2 = m1.split %a0 : tensor<?x8xf32> -> tensor<?x4xf32>, tensor<?x4xbf16>
+  return
+}
+
+// -----
+
+// Pieces have x's rows.
+func.func @f(%a0: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected piece 1 of shape [rows, N] = [?, 4], got [2, 4]}}
+  %p:2 = m1.split %a0 : tensor<?x8xf32> -> tensor<?x4xf32>, tensor<2x4xf32>
+  return
+}
+
+// -----
+
+// Heads have columns.
+func.func @f(%a0: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected positive head_size, got 0}}
+  %r = m1.repeat_heads %a0 {head_size = 0 : i64, repeat = 2 : i64} : tensor<?x8xf32> -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+// Heads repeat at least once.
+func.func @f(%a0: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected positive repeat, got 0}}
+  %r = m1.repeat_heads %a0 {head_size = 4 : i64, repeat = 0 : i64} : tensor<?x8xf32> -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+// Heads are whole.
+func.func @f(%a0: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected x of whole heads of 3 columns, got 8 columns}}
+  %r = m1.repeat_heads %a0 {head_size = 3 : i64, repeat = 2 : i64} : tensor<?x8xf32> -> tensor<?x16xf32>
+  return
+}
+
+// -----
+
+// Repetition multiplies columns.
+func.func @f(%a0: tensor<?x8xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, repeat·columns] = [?, 16], got [?, 8]}}
+  %r = m1.repeat_heads %a0 {head_size = 4 : i64, repeat = 2 : i64} : tensor<?x8xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// softplus: the bias has x's columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<5xf32>) {
+  // expected-error @+1 {{expected bias of shape [C] = [4], got [5]}}
+  %r = m1.softplus %a0 bias(%a1) : (tensor<?x4xf32>, tensor<5xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// softplus: so has the result.
+func.func @f(%a0: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, C] = [?, 4], got [?, 5]}}
+  %r = m1.softplus %a0 : (tensor<?x4xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+// silu keeps the columns.
+func.func @f(%a0: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, C] = [?, 4], got [?, 5]}}
+  %r = m1.silu %a0 : (tensor<?x4xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+// mul: both sides have the same columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x5xf32>) {
+  // expected-error @+1 {{expected b of shape [rows, C] = [?, 4], got [?, 5]}}
+  %r = m1.mul %a0, %a1 : (tensor<?x4xf32>, tensor<?x5xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// mul: so has the result.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, C] = [?, 4], got [?, 5]}}
+  %r = m1.mul %a0, %a1 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+// silu_mul: both sides have the same columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x5xf32>) {
+  // expected-error @+1 {{expected b of shape [rows, C] = [?, 4], got [?, 5]}}
+  %r = m1.silu_mul %a0, %a1 : (tensor<?x4xf32>, tensor<?x5xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// silu_mul: so has the result.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, C] = [?, 4], got [?, 5]}}
+  %r = m1.silu_mul %a0, %a1 : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+// skip: x has y's columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x5xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected x of shape [rows, C] = [?, 4], got [?, 5]}}
+  %r = m1.skip %a0, %a1, %a2 : (tensor<?x4xf32>, tensor<?x5xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// skip: channels share D evenly.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<3xf32>) {
+  // expected-error @+1 {{expected D of a length that divides C = 4, got 3}}
+  %r = m1.skip %a0, %a1, %a2 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<3xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// skip keeps the columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, C] = [?, 4], got [?, 5]}}
+  %r = m1.skip %a0, %a1, %a2 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+// gated_rms_norm: eps is no NaN.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected a finite eps of at least 0, got nan}}
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0x7FF8000000000000 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// gated_rms_norm: there are groups.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected positive groups, got 0}}
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 0 : i64, eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// gated_rms_norm: z has y's columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x6xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected z of shape [rows, C] = [?, 4], got [?, 6]}}
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x6xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// gated_rms_norm: so has the weight.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<2xf32>) {
+  // expected-error @+1 {{expected weight of shape [C] = [4], got [2]}}
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<2xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// gated_rms_norm: groups are equal.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected groups to divide C = 4, got 3}}
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 3 : i64, eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// gated_rms_norm keeps the columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, C] = [?, 4], got [?, 2]}}
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x2xf32>
+  return
+}
+
+// -----
+
+// gated_mlp: gate reads x.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x5xf32>, %a2: tensor<6x4xf32>, %a3: tensor<4x6xf32>) {
+  // expected-error @+1 {{expected gate of shape [I, D] = [6, 4], got [6, 5]}}
+  %r = m1.gated_mlp %a0, %a1, %a2, %a3 : (tensor<?x4xf32>, tensor<6x5xf32>, tensor<6x4xf32>, tensor<4x6xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// gated_mlp: up is like gate.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<7x4xf32>, %a3: tensor<4x6xf32>) {
+  // expected-error @+1 {{expected up of shape [I, D] = [6, 4], got [7, 4]}}
+  %r = m1.gated_mlp %a0, %a1, %a2, %a3 : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<7x4xf32>, tensor<4x6xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// gated_mlp: down reads both.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<6x4xf32>, %a3: tensor<4x7xf32>) {
+  // expected-error @+1 {{expected down of shape [D, I] = [4, 6], got [4, 7]}}
+  %r = m1.gated_mlp %a0, %a1, %a2, %a3 : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<6x4xf32>, tensor<4x7xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// gated_mlp: the result has down's rows.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<6x4xf32>, %a3: tensor<4x6xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, D] = [?, 4], got [?, 5]}}
+  %r = m1.gated_mlp %a0, %a1, %a2, %a3 : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<6x4xf32>, tensor<4x6xf32>) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+// gather_rows keeps the columns.
+func.func @f(%a0: tensor<?x4xf32>, %a1: !m1.batch) {
+  // expected-error @+1 {{expected result of 4 columns, got 5}}
+  %r = m1.gather_rows %a0, %a1 : (tensor<?x4xf32>, !m1.batch) -> tensor<?x5xf32>
+  return
+}
+
+// -----
+
+// The features of rows are static.
+func.func @f(%x: tensor<?x?xf32>) {
+  // expected-error @+1 {{operand #0 must be rows (2D tensor with a static number of columns) of 32-bit float or bfloat16 type values, but got 'tensor<?x?xf32>'}}
+  %y = m1.silu %x : (tensor<?x?xf32>) -> tensor<?x?xf32>
+  return
+}
+
+// -----
+
+// The shapes of weights are static.
+func.func @f(%x: tensor<?x4xf32>, %w: tensor<?x4xf32>) {
+  // expected-error @+1 {{operand #1 must be 2D tensor of static shape of 32-bit float or bfloat16 type values, but got 'tensor<?x4xf32>'}}
+  %y = m1.linear %x, %w : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
