@@ -216,6 +216,32 @@ TEST_F(SessionTest, RandomOperations) {
   }
 }
 
+// Two sessions of one model that take turns share its threads, with steps of equal and of changing sizes.
+TEST_F(SessionTest, SessionsTakeTurns) {
+  open({});
+  std::unique_ptr<Session> other;
+  ASSERT_TRUE(Session::create(*model, {}, &other).ok());
+  std::vector<int32_t> known[2];
+  Session *sessions[2] = {session.get(), other.get()};
+  SequenceId ids[2];
+  for (int i = 0; i < 2; ++i)
+    ASSERT_TRUE(sessions[i]->create(&ids[i]).ok());
+  for (int round = 0; round < 150; ++round) {
+    const int i = round < 20 ? round % 2 : int(generator() % 2);
+    if (known[i].size() > 180) {
+      known[i].clear();
+      ASSERT_TRUE(sessions[i]->reset(ids[i]).ok());
+    }
+    const std::vector<int32_t> tokens = random(generator() % 3 ? 1 : 1 + generator() % 9);
+    known[i].insert(known[i].end(), tokens.begin(), tokens.end());
+    BackendEntry entry{ids[i], tokens.data(), uint32_t(tokens.size()), 1};
+    ASSERT_TRUE(sessions[i]->step(&entry, 1).ok());
+    int32_t next = -1;
+    ASSERT_TRUE(sessions[i]->nextTokens(&next).ok());
+    ASSERT_EQ(next, toy::argmax(toy::referenceLogits(known[i]))) << "round " << round;
+  }
+}
+
 // Sampling takes the plan's own argmax when all rows are greedy, and the logits otherwise; both agree.
 TEST_F(SessionTest, SamplesRows) {
   open({});

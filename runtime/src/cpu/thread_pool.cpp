@@ -16,17 +16,17 @@ namespace {
 // About 30 to 60 µs of pause instructions: longer than the gaps between the launches of a step, shorter than a scheduler's time slice.
 constexpr unsigned spinsBeforeSleep = 1000;
 
-inline void pauseCore() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
 long futex(std::atomic<uint32_t> *address, int operation, uint32_t value) {
   return syscall(SYS_futex, reinterpret_cast<uint32_t *>(address), operation | FUTEX_PRIVATE_FLAG, value, nullptr, nullptr, 0);
 }
 
 } // namespace
+
+void pauseCore() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
 
 void Epoch::advance() {
   // Sequentially consistent with waitPast: either the waiter sees the new value or this thread sees the sleeper.
@@ -58,6 +58,8 @@ ThreadPool::ThreadPool(unsigned threads) {
 }
 
 ThreadPool::~ThreadPool() {
+  if (engaged)
+    disengage(*engaged);
   stopping = true;
   started.advance();
   for (std::thread &worker : workers)
@@ -69,7 +71,10 @@ void ThreadPool::work(unsigned thread) {
     started.waitPast(seen, spins);
     if (stopping)
       return;
-    (*current)(thread);
+    if (TeamJob *job = engaged)
+      job->help(thread);
+    else
+      (*current)(thread);
     barrier();
   }
 }
@@ -77,10 +82,29 @@ void ThreadPool::work(unsigned thread) {
 void ThreadPool::run(const std::function<void(unsigned)> &body) {
   if (workers.empty())
     return body(0);
+  if (engaged)
+    disengage(*engaged);
   current = &body;
   started.advance();
   body(0);
   barrier();
+}
+
+void ThreadPool::engage(TeamJob &job) {
+  if (workers.empty() || engaged == &job)
+    return;
+  if (engaged)
+    disengage(*engaged);
+  engaged = &job;
+  started.advance();
+}
+
+void ThreadPool::disengage(TeamJob &job) {
+  if (engaged != &job)
+    return;
+  job.dismiss();
+  barrier();
+  engaged = nullptr;
 }
 
 void ThreadPool::barrier() {
