@@ -1,6 +1,7 @@
 #include "m1c/CudaTarget.h"
 #include "Toolchain.h"
 #include "m1c/Target.h"
+#include "llvm/ADT/StringMap.h"
 
 using namespace mlir;
 
@@ -16,6 +17,13 @@ public:
     auto code = compileCudaKernels(plan.getContext(), kernelSelector.kernels(), options);
     if (!code)
       return code.takeError();
+    // Each chip's objects come in the same order: the generated kernels, if any, then the sources.
+    llvm::StringMap<int> codeOf;
+    int next = llvm::any_of(kernelSelector.kernels(), [](const CudaKernel &k) { return k.source.empty(); }) ? 1 : 0;
+    for (const CudaKernel &kernel : kernelSelector.kernels())
+      codeOf[kernel.symbol] = kernel.source.empty() ? 0 : next++;
+    for (plan::KernelOp kernel : plan.getOps<plan::KernelOp>())
+      kernel.setCode(codeOf.lookup(kernel.getSymName()));
     if (texts.wantAssembly)
       for (const CodeObject &object : *code)
         if (object.format == "ptx")

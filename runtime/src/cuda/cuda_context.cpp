@@ -312,7 +312,7 @@ Status CudaContext::capture(const schema::Function &function, const m1_dims &dim
   if (status.ok())
     status = ended;
   if (status.ok())
-    status = driver.check(driver.cuGraphInstantiate(out, graph, 0),
+    status = driver.check(driver.cuGraphInstantiateWithFlags(out, graph, 0),
                           "instantiation of the graph of %s for %d sequences", function.name()->c_str(),
                           dims.sequences);
   if (graph)
