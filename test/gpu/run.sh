@@ -21,7 +21,7 @@ pack() {
   ninja -C "$build" m1-compile draw_checkpoints "${programs[@]}" >/dev/null || return 1
   mkdir -p "$stage/bin" "$stage/lib" "$stage/artifacts" "$stage/goldens" "$stage/random"
   for program in "${programs[@]}"; do
-    strip -o "$stage/bin/$program" "$(find "$build" -name "$program" -type f -perm -u+x | head -1)"
+    cp "$(find "$build" -name "$program" -type f -perm -u+x | head -1)" "$stage/bin/" # with symbols, for backtraces
   done
   # The kernels' own tests, when the build has them.
   local kernel_tests
@@ -78,12 +78,13 @@ run() {
   pairs() { for a in artifacts/*."$1".m1a; do n=$(basename "$a" ".$1.m1a"); echo "$a=goldens/$n.safetensors"; done; }
   if wanted goldens; then
     part "goldens, f32" python3 check_golden_artifacts.py --bin bin --tolerance 1e-3 $(pairs f32)
-    part "goldens, bf16" python3 check_golden_artifacts.py --bin bin --tolerance 3e-2 --free-tokens $(pairs bf16)
+    part "goldens, bf16" python3 check_golden_artifacts.py --bin bin --tolerance 3e-2 --norm --free-tokens $(pairs bf16)
   fi
   if wanted agreement; then
     part "agreement, goldens in f32" bin/device_agreement artifacts/*.f32.m1a
     part "agreement, random configurations in f32" bin/device_agreement --seed "$seed" random/*.m1a
-    part "agreement, goldens in bf16" bin/device_agreement --tolerance 6e-2 artifacts/*.bf16.m1a
+    # Two computations that each may be 3e-2 off, independently.
+    part "agreement, goldens in bf16" bin/device_agreement --tolerance 4.5e-2 --norm artifacts/*.bf16.m1a
   fi
   if wanted kernels && [ -x bin/cuda_kernel_tests ]; then
     part "kernels" bin/cuda_kernel_tests --gtest_brief=1
