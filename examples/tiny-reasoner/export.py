@@ -60,8 +60,8 @@ def main():
             json.dump(value, target, indent=2)
             target.write("\n")
     values = {name: torch.frombuffer(bytearray(data), dtype=torch.bfloat16).view(shape).double() for name, (_, shape, data) in stored.items()}
-    items = problems.distinct(1, "test", 8, "test")
-    prompts = {len(ids): ids for ids in ([tokens.begin, tokens.user], *(tokens.prompt(item["problem"]) for item in items[:2]))}
+    items = problems.distinct(1, "test", 2, "hard")
+    prompts = {len(ids): ids for ids in ([tokens.begin, tokens.user], *(tokens.prompt(item["problem"]) for item in items))}
     with torch.no_grad():
         m1_init.write_safetensors(os.path.join(options.out, "golden.safetensors"), golden(values, config, prompts.values()))
 

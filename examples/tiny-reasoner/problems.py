@@ -4,7 +4,7 @@
 usage: problems.py --split test --count 500 --seed 1 [--mix test] > test.jsonl
 
 Six kinds (nested arithmetic, remainders, base conversion both ways, greatest common divisors, recurrences, word problems), each in
-five levels: more steps and larger numbers. A problem's *key* is what it asks, without its wording; the split it belongs to is a
+seven levels: more steps and larger numbers. A problem's *key* is what it asks, without its wording; the split it belongs to is a
 function of the key alone, so train, validation and test are disjoint by construction however many problems are drawn.
 Only the standard library is used."""
 import argparse
@@ -13,15 +13,17 @@ import json
 import random
 
 KINDS = ("arithmetic", "remainder", "base", "gcd", "recurrence", "word")
-LEVELS = 5
+TRAINED_LEVELS = 5
 
-# Share of each (kind, level) of a mix. "test" was chosen after the model was trained, from its scores by kind and level on the
-# validation split (README.md has the table): mostly what it does not always get right, so that samples differ and a vote can help.
+# Share of each (kind, level) of a mix. Levels 6 and 7 are longer and larger than anything trained on. "test" was chosen after the model
+# was trained, from its scores by kind and level on the validation split (README.md): mostly what it does not always get right, so
+# that samples differ and a vote can help.
 MIXES = {
-    "train": {(kind, level): 1 for kind in KINDS for level in range(1, LEVELS + 1)},
-    "hard": {(kind, level): 1 for kind in KINDS for level in range(3, LEVELS + 1)},
-    "test": {("arithmetic", 3): 1, ("arithmetic", 4): 2, ("arithmetic", 5): 6, ("base", 4): 1, ("base", 5): 3, ("gcd", 4): 1, ("gcd", 5): 1,
-             ("recurrence", 5): 1, ("remainder", 5): 1, ("word", 5): 1},
+    "train": {(kind, level): 1 for kind in KINDS for level in range(1, TRAINED_LEVELS + 1)},
+    "hard": {(kind, level): 1 for kind in KINDS for level in range(3, TRAINED_LEVELS + 1)},
+    "beyond": {(kind, level): 1 for kind in KINDS for level in (6, 7)},
+    "test": {("arithmetic", 5): 3, ("arithmetic", 6): 3, ("arithmetic", 7): 2, ("base", 5): 1, ("base", 6): 3, ("base", 7): 3, ("gcd", 5): 1,
+             ("recurrence", 7): 1, ("remainder", 6): 1, ("word", 5): 1},
 }
 
 
@@ -114,8 +116,8 @@ def _tree(rng, operations, largest):
 
 
 def arithmetic(rng, level):
-    largest = (12, 20, 30, 40, 60)[level - 1]
-    limit = (200, 600, 2000, 9999, 9999)[level - 1]
+    largest = (12, 20, 30, 40, 60, 60, 60)[level - 1]
+    limit = (200, 600, 2000, 9999, 9999, 9999, 9999)[level - 1]
     while True:
         tree = _tree(rng, level + 1, largest)
         if largest_of(tree) <= limit:
@@ -126,8 +128,8 @@ def arithmetic(rng, level):
 
 def remainder(rng, level):
     """Multiples of the divisor are taken away, not always the largest."""
-    digits = (3, 4, 4, 5, 6)[level - 1]
-    divisor = rng.randint(*((3, 12), (6, 25), (11, 40), (11, 60), (13, 99))[level - 1])
+    digits = (3, 4, 4, 5, 6, 7, 8)[level - 1]
+    divisor = rng.randint(*((3, 12), (6, 25), (11, 40), (11, 60), (13, 99), (13, 99), (13, 99))[level - 1])
     number = rng.randint(10 ** (digits - 1), 10**digits - 1)
     ask = rng.choice(("What is the remainder when {} is divided by {}?", "Find {} mod {}."))
     steps, rest = [], number
@@ -144,7 +146,7 @@ def remainder(rng, level):
 
 def base(rng, level):
     radix = rng.randint(2, 9) if level > 1 else rng.randint(5, 9)
-    number = rng.randint(*((20, 199), (100, 999), (500, 2999), (1000, 9999), (5000, 49999))[level - 1])
+    number = rng.randint(*((20, 199), (100, 999), (500, 2999), (1000, 9999), (5000, 49999), (20000, 99999), (50000, 299999))[level - 1])
     while radix**7 < number:
         radix += 1
     digits, rest = [], number
@@ -180,8 +182,8 @@ def base(rng, level):
 
 def gcd(rng, level):
     while True:
-        common = rng.randint(1, (12, 20, 30, 40, 60)[level - 1])
-        top = (20, 30, 40, 60, 99)[level - 1]
+        common = rng.randint(1, (12, 20, 30, 40, 60, 80, 99)[level - 1])
+        top = (20, 30, 40, 60, 99, 120, 150)[level - 1]
         a, b = common * rng.randint(3, top), common * rng.randint(2, top)
         a, b = max(a, b), min(a, b)
         if a != b:
@@ -224,7 +226,7 @@ def recurrence(rng, level):
                 tree = ("+", terms[0], terms[1])
                 trees.append(("+", tree, q) if len(terms) == 3 and terms[2] == q else ("+", tree, terms[2]) if len(terms) == 3 else tree)
                 before, value = value, value + before + q
-        if abs(value) <= (400, 1500, 5000, 20000, 60000)[level - 1]:
+        if abs(value) <= (400, 1500, 5000, 20000, 60000, 99999, 300000)[level - 1]:
             break
     ask = rng.choice(("Let {}. Find a({}).", "If {}, what is a({})?"))
     return "recurrence " + key, ask.format(rule, count), "".join(chain(rng, tree) + "\n" for tree in trees), value
@@ -236,7 +238,7 @@ THINGS = ("pens", "apples", "coins", "books", "cards", "shells", "beads", "ticke
 
 
 def word(rng, level):
-    name, things, large = rng.choice(NAMES), rng.choice(THINGS), (9, 20, 40, 60, 90)[level - 1]
+    name, things, large = rng.choice(NAMES), rng.choice(THINGS), (9, 20, 40, 60, 90, 99, 99)[level - 1]
     while True:
         boxes, each = rng.randint(3, 4 + 4 * level), rng.randint(4, 5 + 8 * level)
         value = boxes * each
