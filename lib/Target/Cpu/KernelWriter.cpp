@@ -78,6 +78,10 @@ Value KernelWriter::elementPointer(Value pointer, Type element, Value index) {
   return LLVM::GEPOp::create(b, pointer.getType(), element, pointer, ArrayRef<LLVM::GEPArg>{index});
 }
 
+void KernelWriter::prefetch(Value pointer, Type element, Value index) {
+  LLVM::Prefetch::create(b, elementPointer(pointer, element, index), /*rw=*/0, /*hint=*/3, /*cache=*/1);
+}
+
 Value KernelWriter::load(Value pointer, Type element, Value index, int64_t width) {
   Value address = elementPointer(pointer, element, index);
   unsigned alignment = element.getIntOrFloatBitWidth() / 8;

@@ -58,6 +58,8 @@ public:
   Value splat(double value, int64_t width);
   Value splat(Value f32, int64_t width);
   Value elementPointer(Value pointer, Type element, Value index);
+  /// Asks for the line of element `index`, which may lie past the end of the buffer.
+  void prefetch(Value pointer, Type element, Value index);
   /// `width` elements from `index`, as f32.
   Value load(Value pointer, Type element, Value index, int64_t width);
   void store(Value pointer, Type element, Value index, Value f32Vector);
