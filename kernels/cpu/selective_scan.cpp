@@ -43,6 +43,14 @@ M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, 
       skip = load(d, M1K_F32, channel, count);
 
     for (long t = begin; t < end; ++t) {
+      long ahead = t + M1K_PREFETCH_ROWS;
+      prefetch(dt, dt_type, ahead * dt_stride + channel);
+      prefetch(x, x_type, ahead * x_stride + xChannel);
+      prefetch(b, b_type, ahead * b_stride + static_cast<long>(kvGroup) * d_state);
+      prefetch(c, c_type, ahead * c_stride + static_cast<long>(group) * d_state);
+      prefetch(out, out_type, ahead * out_stride + channel);
+      if (z)
+        prefetch(z, z_type, ahead * z_stride + channel);
       Floats delta = load(dt, dt_type, t * dt_stride + channel, count) + bias;
       if (delta_softplus)
         delta = softplus(delta);
