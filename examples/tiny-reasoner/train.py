@@ -70,7 +70,6 @@ class Run:
         self.half = torch.bfloat16 if device.type == "cuda" else torch.float32
         self.data = None
         self.validation = problems.distinct(11, "validation", options.validation, "train")
-        self.rates = {}
 
     def wait_for_data(self):
         if self.data is None:
@@ -209,7 +208,7 @@ def fit(run, stage, values, student, teacher=None, budget=1.0, peak=3e-3):
         for time_us, number, name in spent[:24]:
             print(f"{time_us / 1e3:9.2f} ms {number:6d} x {name[:110]}", flush=True)
     shares = [len(data[length][0]) * length for length in steps]
-    order = random.Random(1)
+    order = random.Random(1)  # a step's length: as often as its share of the tokens
     begin, count, losses = time.time(), 0, []
     while True:
         done = (time.time() - begin) / budget
@@ -217,8 +216,7 @@ def fit(run, stage, values, student, teacher=None, budget=1.0, peak=3e-3):
             break
         rate = peak * min(1.0, (count + 1) / 100) * min(1.0, (1 - done) / 0.6)
         optimizer.lr.fill_(rate)
-        for length in order.choices(list(steps), shares, k=1):
-            steps[length]()
+        steps[order.choices(list(steps), shares)[0]]()
         update()
         count += 1
         if count % 10 == 0 and device.type == "cuda":
@@ -292,7 +290,7 @@ def answer_of(run, ids):
     return found[-1] if found else None
 
 
-def evaluate(run, stage, work, student, items, samples, temperature=0.7, keep=None):
+def evaluate(run, stage, work, student, items, samples, temperature=0.7):
     """pass@1 over all samples and majority@samples; logs them with accuracy by kind and level."""
     begin = time.time()
     rows = min(len(items) * samples, run.options.sample_rows)
@@ -412,19 +410,28 @@ def checks(run):
         error = ((one - whole).norm() / whole.norm()).item()
         say(f"decoding against the whole pass, {'student' if student else 'teacher'}: {error:.1e}")
         assert error < 5e-3, "decoding disagrees with the whole pass"
-    if device.type == "cuda":
-        for length in (64, 224):
-            count = run.options.tokens // length
-            t = [torch.randn(count * length, n, device=device, dtype=run.half).requires_grad_() for n in (inner, heads, inner, inner, inner)]
-            bias, A, D = (torch.randn(*s, device=device).requires_grad_() for s in ((inner,), (inner, N), (inner,)))
-            go = lambda: scan(t[0], bias, A, t[1], t[2], t[3], D, t[4], length)
-            out = go(); out.backward(out.detach())
-            torch.cuda.synchronize(); a = time.time()
-            for _ in range(5): out = go()
-            torch.cuda.synchronize(); b = time.time()
-            for _ in range(5): go().backward(out.detach())
-            torch.cuda.synchronize(); c = time.time()
-            say(f"scan of {count} x {length}: forward {(b - a) * 2e5:.0f} us, forward + backward {(c - b) * 2e5:.0f} us")
+    if device.type != "cuda":
+        return
+    for length in (64, 224):
+        count = run.options.tokens // length
+        raw, b, c, x, z = (torch.randn(count * length, n, device=device, dtype=run.half).requires_grad_() for n in (inner, heads, inner, inner, inner))
+        bias, A_log, D = (torch.randn(*shape, device=device).requires_grad_() for shape in ((inner,), (inner, N), (inner,)))
+
+        def pass_through(backward):
+            out = scan(raw, bias, A_log, b, c, x, D, z, length)
+            if backward:
+                out.backward(out.detach())
+
+        times = []
+        for backward in (False, True):
+            pass_through(backward)
+            torch.cuda.synchronize()
+            begin = time.time()
+            for _ in range(5):
+                pass_through(backward)
+            torch.cuda.synchronize()
+            times.append((time.time() - begin) / 5 * 1e6)
+        say(f"scan of {count} x {length}: forward {times[0]:.0f} us, forward + backward {times[1]:.0f} us")
 
 
 def student_start(run, teacher):
