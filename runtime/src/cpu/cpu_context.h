@@ -26,6 +26,8 @@ public:
   Status run(const Step &step) override;
   Status finish(int32_t *outNextTokens) override;
   Status downloadLogits(uint32_t first, uint32_t count, float *out) override;
+  /// From the logits where they are; many rows are shared out over the threads.
+  Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out) override;
 
 private:
   static constexpr size_t portCount = size_t(schema::Port::MAX) + 1;

@@ -29,7 +29,9 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
     context.maxPages = uint32_t(std::max<uint64_t>(pagesOfOne, 1));
     const uint64_t fixed =
         model.program().contextBytes(context) + (uint64_t(options.maxSequences) + 1) * model.slotBytes();
-    const uint64_t wanted = pagesOfOne * (uint64_t(sequences) + wish.cacheSequences);
+    // The engine starts a sample only when every running one could still grow by a page.
+    const uint64_t wanted =
+        pagesOfOne ? (pagesOfOne + 1) * sequences + pagesOfOne * wish.cacheSequences : 0;
     uint64_t pages = wanted;
     if (model.pageBytes())
       pages = fixed >= available ? 0 : std::min<uint64_t>(wanted, (available - fixed) / model.pageBytes());
