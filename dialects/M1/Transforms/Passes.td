@@ -200,9 +200,37 @@ def FuseRotaryKVWritePass : Pass<"m1-fuse-rotary-kv-write", "::mlir::func::FuncO
     %q1 = m1.rotary_kv_write %q, %k, %v, %r, %batch, %cache : (...) -> tensor<?x64xf32>
     %y = m1.attention %q1, %batch, %cache {scale = 0.25 : f64} : (...) -> tensor<?x64xf32>
     ```
-    Next: `m1-fuse-residual-norm`.
+    Next: `m1-hoist-gather-rows`.
   }];
   let statistics = [Statistic<"writes", "writes", "cache writes fused">];
+}
+
+def HoistGatherRowsPass : Pass<"m1-hoist-gather-rows", "::mlir::func::FuncOp"> {
+  let summary = "compute only the rows whose logits are wanted, as early as possible";
+  let description = [{
+    Moves `m1.gather_rows` before operations that compute each row from the same row of their operands, when nothing else reads their results:
+    behind the last operation that mixes tokens, a long prompt then costs as much as one token. The MLP of the last layer, its
+    output projection and the final norm run on L rows instead of T.
+
+    It refuses operations with another reader, operations that mix tokens (scans, convolutions, attention), and the function `decode`:
+    there every sequence has one token, so L = T and more gathers only cost launches.
+
+    Before:
+    ```mlir
+    %y = m1.linear %x, %w : (...) -> tensor<?x64xf32>
+    %h1 = m1.add %h, %y : (...) -> tensor<?x64xf32>
+    %r = m1.gather_rows %h1, %batch : (...) -> tensor<?x64xf32>
+    ```
+    After:
+    ```mlir
+    %x1 = m1.gather_rows %x, %batch : (...) -> tensor<?x64xf32>
+    %h2 = m1.gather_rows %h, %batch : (...) -> tensor<?x64xf32>
+    %y = m1.linear %x1, %w : (...) -> tensor<?x64xf32>
+    %r = m1.add %h2, %y : (...) -> tensor<?x64xf32>
+    ```
+    Next: `m1-fuse-residual-norm`.
+  }];
+  let statistics = [Statistic<"operations", "operations", "operations that now run on the wanted rows only">];
 }
 
 def FuseResidualNormPass : Pass<"m1-fuse-residual-norm", "::mlir::func::FuncOp"> {
