@@ -1,0 +1,122 @@
+#include "engine_sampler.h"
+#include "engine/engine.h"
+#include "model/sizing.h"
+#include "text/model_text.h"
+
+using namespace m1rt;
+
+namespace m1tool {
+
+namespace {
+
+class EngineSampler final : public Sampler {
+public:
+  Status start(Model &model, const EngineSamplerOptions &wanted);
+
+  Status submit(const SampleJob &job, uint64_t *outJob) override;
+  Status work(std::vector<FinishedSample> *out) override;
+  uint32_t waiting() const override { return engine->waitingSamples(); }
+  void cancel() override {
+    for (const auto &[id, job] : jobs)
+      engine->cancel(id);
+  }
+
+private:
+  struct Job {
+    uint32_t first = 0, open = 0;
+    std::vector<FinishedSample> samples;
+  };
+  EngineSamplerOptions options;
+  std::vector<int32_t> stopTokens, closeTokens;
+  std::unique_ptr<ModelText> text;
+  std::unique_ptr<Session> session;
+  std::unique_ptr<Engine> engine; // destroyed first
+  std::map<uint64_t, Job> jobs;
+};
+
+Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted) {
+  options = wanted;
+  M1_TRY(ModelText::load(model.artifact(), &text));
+  if (const auto *ids = model.module().eos_ids())
+    stopTokens.assign(ids->begin(), ids->end());
+  if (options.maxThinkTokens || (options.timeBudget > 0 && !options.dropAtDeadline))
+    M1_TRY(text->encode(options.closeText, false, &closeTokens));
+  constexpr uint32_t cacheSlots = 2; // chat templates share their beginning
+  SizeWish wish;
+  wish.sequences = options.slots + 1; // and the parent of a problem's samples
+  wish.context = options.context;
+  wish.prefillTokens = options.prefillChunk;
+  wish.cacheSequences = cacheSlots;
+  SessionOptions size;
+  M1_TRY(sizeSession(model, wish, &size));
+  M1_TRY(Session::create(model, size, &session));
+  EngineOptions engineOptions;
+  engineOptions.prefixCacheSlots = cacheSlots;
+  const ModelText *side = text.get();
+  engine = std::make_unique<Engine>(*session, engineOptions, [side] { return side->createDecoder(/*skipSpecial=*/true); });
+  return {};
+}
+
+Status EngineSampler::submit(const SampleJob &job, uint64_t *outJob) {
+  Request request;
+  std::string problem = job.problem + (options.instruction.empty() ? "" : "\n\n" + options.instruction);
+  if (options.raw) {
+    M1_TRY(text->encode(problem, true, &request.prompt));
+  } else {
+    std::vector<ChatMessage> messages;
+    if (!options.system.empty())
+      messages.push_back({"system", options.system});
+    messages.push_back({"user", problem});
+    M1_TRY(text->encodeChat(messages, &request.prompt));
+  }
+  request.samples = job.count;
+  request.sampling = options.sampling;
+  request.sampling.seed = job.seed + job.first;
+  request.maxNewTokens = options.maxNewTokens;
+  request.stopTokens = stopTokens;
+  request.closeTokens = closeTokens;
+  request.maxThinkTokens = options.maxThinkTokens;
+  request.timeBudget = options.timeBudget;
+  request.atDeadline = options.dropAtDeadline ? DeadlineAction::drop : DeadlineAction::close;
+  M1_TRY(engine->submit(std::move(request), outJob));
+  Job &state = jobs[*outJob];
+  state.first = job.first;
+  state.open = job.count;
+  state.samples.resize(job.count);
+  return {};
+}
+
+Status EngineSampler::work(std::vector<FinishedSample> *out) {
+  M1_TRY(engine->step());
+  for (Event &event : engine->takeEvents()) {
+    auto it = jobs.find(event.request);
+    if (it == jobs.end())
+      continue;
+    FinishedSample &sample = it->second.samples[event.sample];
+    sample.text += event.text;
+    sample.tokens += event.tokens.size();
+    sample.forced |= event.forced;
+    if (event.reason == FinishReason::running)
+      continue;
+    sample.job = event.request;
+    sample.sample = it->second.first + event.sample;
+    sample.finish = finishReasonName(event.reason);
+    if (!event.error.empty())
+      std::fprintf(stderr, "m1-eval: warning: sample %u: %s\n", sample.sample, event.error.c_str());
+    out->push_back(std::move(sample));
+    if (--it->second.open == 0)
+      jobs.erase(it);
+  }
+  return {};
+}
+
+} // namespace
+
+Status createEngineSampler(Model &model, const EngineSamplerOptions &options, std::unique_ptr<Sampler> *out) {
+  auto sampler = std::make_unique<EngineSampler>();
+  M1_TRY(sampler->start(model, options));
+  *out = std::move(sampler);
+  return {};
+}
+
+} // namespace m1tool

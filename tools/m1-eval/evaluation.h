@@ -1,0 +1,60 @@
+// Runs a dataset's samples through a sampler and records each as it ends.
+#ifndef M1_TOOLS_EVAL_EVALUATION_H
+#define M1_TOOLS_EVAL_EVALUATION_H
+
+#include "dataset.h"
+#include "records.h"
+#include <functional>
+
+namespace m1tool {
+
+/// Samples first … first + count − 1 of one problem.
+struct SampleJob {
+  std::string problem; // text
+  uint32_t first = 0, count = 0;
+  uint64_t seed = 0; // of sample 0: sample j uses seed + j
+};
+
+struct FinishedSample {
+  uint64_t job = 0;
+  uint32_t sample = 0; // of the problem
+  std::string text, finish;
+  bool forced = false;
+  uint64_t tokens = 0;
+};
+
+/// Draws samples: an engine, or a stand-in in tests.
+class Sampler {
+public:
+  virtual ~Sampler() = default;
+  /// Queues a job. A refused one (too long a prompt) is an error that concerns it alone.
+  virtual m1rt::Status submit(const SampleJob &job, uint64_t *outJob) = 0;
+  /// Works for a moment; samples that ended are appended. An error ends the evaluation.
+  virtual m1rt::Status work(std::vector<FinishedSample> *out) = 0;
+  /// Samples that wait for a place: more jobs are only queued while there are few.
+  virtual uint32_t waiting() const = 0;
+  /// Ends everything; what has not ended is not reported.
+  virtual void cancel() = 0;
+};
+
+struct EvaluationOptions {
+  uint32_t samples = 1;
+  uint64_t seed = 0;
+  bool oneAtATime = false;  // finish a problem before the next begins: time budgets count from submission
+  uint32_t maxWaiting = 16; // queue another problem while fewer samples wait
+};
+
+struct EvaluationProgress {
+  uint64_t done = 0, all = 0; // samples, earlier runs included
+  uint64_t tokens = 0;        // of this run
+};
+
+/// Draws every sample that the file does not hold yet. `interrupted` is asked between steps; when it says so the run ends early with
+/// everything recorded so far and `*outComplete` false.
+m1rt::Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options, Sampler &sampler, RecordFile &records,
+                      const std::function<bool()> &interrupted, const std::function<void(const EvaluationProgress &)> &progress,
+                      bool *outComplete);
+
+} // namespace m1tool
+
+#endif

@@ -1,0 +1,132 @@
+#include "records.h"
+#include "tool.h"
+#include <fcntl.h>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+using namespace m1rt;
+
+namespace m1tool {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Status failed(const std::string &path, const char *what) {
+  return error(StatusCode::ioError, "%s: %s: %s", path.c_str(), what, std::strerror(errno));
+}
+
+std::string readWhole(const std::string &path, bool *exists) {
+  std::ifstream file(path, std::ios::binary);
+  *exists = bool(file);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+Status checkSettings(const std::string &path, const std::vector<std::pair<std::string, std::string>> &settings) {
+  bool exists = false;
+  Json old = Json::parse(readWhole(path, &exists), nullptr, false);
+  if (exists && old.is_object()) {
+    for (const auto &[key, value] : settings)
+      if (!old.contains(key) || old[key] != value)
+        return error(StatusCode::invalidArgument, "%s: the samples there were drawn with %s = %s, not %s; choose another --out", path.c_str(),
+                     key.c_str(), old.contains(key) ? old[key].dump().c_str() : "nothing", value.c_str());
+    return {};
+  }
+  Json json = Json::object();
+  for (const auto &[key, value] : settings)
+    json[key] = value;
+  OutputFile file;
+  M1_TRY(file.open(path));
+  std::string text = json.dump(1) + "\n";
+  M1_TRY(file.write(text.data(), text.size()));
+  return file.commit();
+}
+
+std::optional<SampleRecord> parse(const std::string &line) {
+  Json json = Json::parse(line, nullptr, false);
+  if (!json.is_object() || !json["problem"].is_string() || !json["sample"].is_number_unsigned() || !json["correct"].is_boolean() ||
+      !json["tokens"].is_number_unsigned() || !json["seconds"].is_number() || !json["finish"].is_string() || !json["text"].is_string())
+    return std::nullopt;
+  SampleRecord r;
+  r.problem = json["problem"];
+  r.sample = json["sample"];
+  if (json["answer"].is_string())
+    r.answer = json["answer"].get<std::string>();
+  r.correct = json["correct"];
+  r.forced = json["forced"].is_boolean() && json["forced"].get<bool>();
+  r.tokens = json["tokens"];
+  r.seconds = json["seconds"];
+  r.finish = json["finish"];
+  r.text = json["text"];
+  return r;
+}
+
+} // namespace
+
+RecordFile::~RecordFile() {
+  if (file >= 0)
+    ::close(file); // also lets go of the lock
+}
+
+void RecordFile::keep(SampleRecord record) {
+  if (index.emplace(std::pair(record.problem, record.sample), all.size()).second)
+    all.push_back(std::move(record));
+}
+
+Status RecordFile::open(const std::string &directory, const std::vector<std::pair<std::string, std::string>> &settings) {
+  if (::mkdir(directory.c_str(), 0777) != 0 && errno != EEXIST)
+    return failed(directory, "cannot create the directory");
+  path = directory + "/samples.jsonl";
+  file = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+  if (file < 0)
+    return failed(path, "cannot open");
+  if (::flock(file, LOCK_EX | LOCK_NB) != 0)
+    return error(StatusCode::ioError, "%s: another m1-eval is writing there", path.c_str());
+  M1_TRY(checkSettings(directory + "/run.json", settings));
+
+  bool exists = false;
+  std::string text = readWhole(path, &exists);
+  size_t begin = 0, number = 0;
+  for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    ++number;
+    std::optional<SampleRecord> record = parse(text.substr(begin, end - begin));
+    if (!record)
+      return error(StatusCode::corrupt, "%s:%zu: not a sample record", path.c_str(), number);
+    keep(std::move(*record));
+  }
+  // A line without its end was being written when the run was killed.
+  if (begin < text.size() && ::ftruncate(file, off_t(begin)) != 0)
+    return failed(path, "cannot remove the last, cut-off line");
+  return {};
+}
+
+Status RecordFile::append(SampleRecord r) {
+  Json json;
+  json["problem"] = r.problem;
+  json["sample"] = r.sample;
+  json["answer"] = r.answer ? Json(*r.answer) : Json(nullptr);
+  json["correct"] = r.correct;
+  json["finish"] = r.finish;
+  json["forced"] = r.forced;
+  json["tokens"] = r.tokens;
+  json["seconds"] = r.seconds;
+  json["text"] = r.text;
+  std::string line = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  for (size_t done = 0; done < line.size();) {
+    ssize_t n = ::write(file, line.data() + done, line.size() - done);
+    if (n < 0 && errno == EINTR)
+      continue;
+    if (n < 0)
+      return failed(path, "cannot write");
+    done += size_t(n);
+  }
+  keep(std::move(r));
+  return {};
+}
+
+} // namespace m1tool

@@ -1,0 +1,51 @@
+// The samples of an evaluation on disk: one JSON object a line, appended as each sample finishes, so that a run that was killed at any moment
+// goes on where it stopped, with nothing lost or done twice.
+#ifndef M1_TOOLS_EVAL_RECORDS_H
+#define M1_TOOLS_EVAL_RECORDS_H
+
+#include "status.h"
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace m1tool {
+
+struct SampleRecord {
+  std::string problem;
+  uint32_t sample = 0;
+  std::optional<std::string> answer; // content of the last box
+  bool correct = false;
+  bool forced = false; // closed by force
+  uint64_t tokens = 0;
+  double seconds = 0; // from the start of its problem, over all runs
+  std::string finish; // why it ended; "refused" when the request could not run
+  std::string text;
+};
+
+class RecordFile {
+public:
+  RecordFile() = default;
+  ~RecordFile();
+  RecordFile(const RecordFile &) = delete;
+  RecordFile &operator=(const RecordFile &) = delete;
+
+  /// Opens DIR/samples.jsonl, creating both, and locks it against a second run. A last line that was cut off is removed. `settings` is
+  /// what the samples depend on: a directory of other settings is refused, naming the first that differs.
+  m1rt::Status open(const std::string &directory, const std::vector<std::pair<std::string, std::string>> &settings);
+  /// Every complete record, in the order in which they were written; the first of equal (problem, sample).
+  const std::vector<SampleRecord> &records() const { return all; }
+  bool has(const std::string &problem, uint32_t sample) const { return index.count({problem, sample}) != 0; }
+  m1rt::Status append(SampleRecord record);
+
+private:
+  void keep(SampleRecord record);
+  std::string path;
+  int file = -1;
+  std::vector<SampleRecord> all;
+  std::map<std::pair<std::string, uint32_t>, size_t> index;
+};
+
+} // namespace m1tool
+
+#endif
