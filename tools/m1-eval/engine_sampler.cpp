@@ -53,7 +53,8 @@ Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted) {
   EngineOptions engineOptions;
   engineOptions.prefixCacheSlots = cacheSlots;
   const ModelText *side = text.get();
-  engine = std::make_unique<Engine>(*session, engineOptions, [side] { return side->createDecoder(/*skipSpecial=*/true); });
+  engine = std::make_unique<Engine>(*session, engineOptions,
+                                    [side] { return side->createDecoder(/*skipSpecial=*/true); });
   return {};
 }
 

@@ -14,7 +14,7 @@ struct EngineSamplerOptions {
   bool raw = false;                // without the chat template
   m1rt::SamplingParameters sampling;
   uint32_t maxNewTokens = 0;
-  uint32_t slots = 0; // samples at once
+  uint32_t slots = 0;   // samples at once
   uint32_t context = 0; // longest prompt and answer; 0: the model's
   uint32_t prefillChunk = 512;
   uint32_t maxThinkTokens = 0;
@@ -24,7 +24,8 @@ struct EngineSamplerOptions {
 };
 
 /// The model outlives the sampler.
-m1rt::Status createEngineSampler(m1rt::Model &model, const EngineSamplerOptions &options, std::unique_ptr<Sampler> *out);
+m1rt::Status createEngineSampler(m1rt::Model &model, const EngineSamplerOptions &options,
+                                 std::unique_ptr<Sampler> *out);
 
 } // namespace m1tool
 

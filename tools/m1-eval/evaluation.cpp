@@ -9,27 +9,31 @@ namespace m1tool {
 
 namespace {
 
-uint64_t hashOf(const std::string &text) { // FNV-1a: a problem's samples are the same wherever it stands in the dataset
+uint64_t hashOf(
+    const std::string &text) { // FNV-1a: a problem's samples are the same wherever it stands in the dataset
   uint64_t h = 0xcbf29ce484222325u;
   for (char c : text)
     h = (h ^ uint8_t(c)) * 0x100000001b3u;
   return h;
 }
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 /// One problem's state in this run.
 struct Course {
   const Problem *problem = nullptr;
-  double began = 0, earlier = 0; // seconds that earlier runs spent on it
+  double began = 0, earlier = 0;                      // seconds that earlier runs spent on it
   std::vector<std::pair<uint32_t, uint32_t>> missing; // runs of samples: first, count
   uint32_t open = 0;
 };
 
 } // namespace
 
-Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options, Sampler &sampler, RecordFile &records,
-                const std::function<bool()> &interrupted, const std::function<void(const EvaluationProgress &)> &progress, bool *outComplete) {
+Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options, Sampler &sampler,
+                RecordFile &records, const std::function<bool()> &interrupted,
+                const std::function<void(const EvaluationProgress &)> &progress, bool *outComplete) {
   *outComplete = false;
   EvaluationProgress state;
   state.all = uint64_t(problems.size()) * options.samples;
@@ -81,7 +85,8 @@ Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &o
       sampler.cancel();
       return {};
     }
-    while (next < courses.size() && (options.oneAtATime ? openCourses == 0 : sampler.waiting() < options.maxWaiting)) {
+    while (next < courses.size() &&
+           (options.oneAtATime ? openCourses == 0 : sampler.waiting() < options.maxWaiting)) {
       Course &course = courses[next];
       course.began = now();
       for (auto [first, count] : course.missing) {
@@ -92,7 +97,8 @@ Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &o
           jobs[id] = next;
           continue;
         }
-        std::fprintf(stderr, "m1-eval: warning: problem %s: %s\n", course.problem->id.c_str(), status.message().c_str());
+        std::fprintf(stderr, "m1-eval: warning: problem %s: %s\n", course.problem->id.c_str(),
+                     status.message().c_str());
         for (uint32_t j = first; j < first + count; ++j) {
           FinishedSample refused;
           refused.sample = j;

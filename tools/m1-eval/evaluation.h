@@ -49,11 +49,11 @@ struct EvaluationProgress {
   uint64_t tokens = 0;        // of this run
 };
 
-/// Draws every sample that the file does not hold yet. `interrupted` is asked between steps; when it says so the run ends early with
-/// everything recorded so far and `*outComplete` false.
-m1rt::Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options, Sampler &sampler, RecordFile &records,
-                      const std::function<bool()> &interrupted, const std::function<void(const EvaluationProgress &)> &progress,
-                      bool *outComplete);
+/// Draws every sample that the file does not hold yet. `interrupted` is asked between steps; when it says so
+/// the run ends early with everything recorded so far and `*outComplete` false.
+m1rt::Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options,
+                      Sampler &sampler, RecordFile &records, const std::function<bool()> &interrupted,
+                      const std::function<void(const EvaluationProgress &)> &progress, bool *outComplete);
 
 } // namespace m1tool
 

@@ -27,14 +27,17 @@ std::string readWhole(const std::string &path, bool *exists) {
   return text.str();
 }
 
-Status checkSettings(const std::string &path, const std::vector<std::pair<std::string, std::string>> &settings) {
+Status checkSettings(const std::string &path,
+                     const std::vector<std::pair<std::string, std::string>> &settings) {
   bool exists = false;
   Json old = Json::parse(readWhole(path, &exists), nullptr, false);
   if (exists && old.is_object()) {
     for (const auto &[key, value] : settings)
       if (!old.contains(key) || old[key] != value)
-        return error(StatusCode::invalidArgument, "%s: the samples there were drawn with %s = %s, not %s; choose another --out", path.c_str(),
-                     key.c_str(), old.contains(key) ? old[key].dump().c_str() : "nothing", value.c_str());
+        return error(StatusCode::invalidArgument,
+                     "%s: the samples there were drawn with %s = %s, not %s; choose another --out",
+                     path.c_str(), key.c_str(), old.contains(key) ? old[key].dump().c_str() : "nothing",
+                     value.c_str());
     return {};
   }
   Json json = Json::object();
@@ -49,8 +52,9 @@ Status checkSettings(const std::string &path, const std::vector<std::pair<std::s
 
 std::optional<SampleRecord> parse(const std::string &line) {
   Json json = Json::parse(line, nullptr, false);
-  if (!json.is_object() || !json["problem"].is_string() || !json["sample"].is_number_unsigned() || !json["correct"].is_boolean() ||
-      !json["tokens"].is_number_unsigned() || !json["seconds"].is_number() || !json["finish"].is_string() || !json["text"].is_string())
+  if (!json.is_object() || !json["problem"].is_string() || !json["sample"].is_number_unsigned() ||
+      !json["correct"].is_boolean() || !json["tokens"].is_number_unsigned() || !json["seconds"].is_number() ||
+      !json["finish"].is_string() || !json["text"].is_string())
     return std::nullopt;
   SampleRecord r;
   r.problem = json["problem"];
@@ -78,7 +82,8 @@ void RecordFile::keep(SampleRecord record) {
     all.push_back(std::move(record));
 }
 
-Status RecordFile::open(const std::string &directory, const std::vector<std::pair<std::string, std::string>> &settings) {
+Status RecordFile::open(const std::string &directory,
+                        const std::vector<std::pair<std::string, std::string>> &settings) {
   if (::mkdir(directory.c_str(), 0777) != 0 && errno != EEXIST)
     return failed(directory, "cannot create the directory");
   path = directory + "/samples.jsonl";

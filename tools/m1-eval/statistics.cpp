@@ -10,7 +10,7 @@ namespace m1tool {
 namespace {
 
 constexpr double kNormal95 = 1.959964;
-constexpr int kDraws = 200;
+constexpr size_t kDraws = 200, kMostDraws = 2000; // few samples a draw allow more draws
 constexpr int kTimePoints = 64;
 
 /// What votes need of a problem: the group of each sample's answer, and which samples are right.
@@ -29,7 +29,8 @@ bool majorityRight(const Graded &graded, const std::vector<size_t> &subset, std:
     if (graded.group[i] >= 0)
       ++counts[size_t(graded.group[i])];
   for (size_t i : subset) // in order, so that the earlier answer keeps a tie
-    if (graded.group[i] >= 0 && (best < 0 || counts[size_t(graded.group[i])] > counts[size_t(graded.group[size_t(best)])]))
+    if (graded.group[i] >= 0 &&
+        (best < 0 || counts[size_t(graded.group[i])] > counts[size_t(graded.group[size_t(best)])]))
       best = int(i);
   return best >= 0 && graded.correct[size_t(best)];
 }
@@ -43,15 +44,15 @@ double majorityAt(const Graded &graded, size_t k, std::mt19937_64 &random) {
     return majorityRight(graded, order, counts);
   if (k == 1)
     return double(graded.right) / double(n);
-  int right = 0;
-  for (int draw = 0; draw < kDraws; ++draw) {
+  size_t right = 0, draws = std::max(kDraws, kMostDraws / k);
+  for (size_t draw = 0; draw < draws; ++draw) {
     for (size_t i = 0; i < k; ++i) // a partial shuffle; by remainder, so that it is the same everywhere
       std::swap(order[i], order[i + random() % (n - i)]);
     subset.assign(order.begin(), order.begin() + std::ptrdiff_t(k));
     std::sort(subset.begin(), subset.end());
     right += majorityRight(graded, subset, counts);
   }
-  return double(right) / kDraws;
+  return double(right) / double(draws);
 }
 
 double coverageAt(size_t n, size_t right, size_t k) {
@@ -67,7 +68,8 @@ Interval wilson(double mean, double trials) {
   if (trials <= 0)
     return {mean, 0, 1};
   double z2 = kNormal95 * kNormal95, centre = (mean + z2 / (2 * trials)) / (1 + z2 / trials);
-  double half = kNormal95 / (1 + z2 / trials) * std::sqrt(mean * (1 - mean) / trials + z2 / (4 * trials * trials));
+  double half =
+      kNormal95 / (1 + z2 / trials) * std::sqrt(mean * (1 - mean) / trials + z2 / (4 * trials * trials));
   return {mean, std::max(0.0, centre - half), std::min(1.0, centre + half)};
 }
 
@@ -88,7 +90,8 @@ Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted) 
       lastSecond = std::max(lastSecond, r->seconds);
       out.tokens += r->tokens;
       out.forced += r->forced;
-      out.dropped += !r->answer && (r->finish == "dropped" || r->finish == "refused" || r->finish == "failed");
+      out.dropped +=
+          !r->answer && (r->finish == "dropped" || r->finish == "refused" || r->finish == "failed");
       out.answered += r->answer.has_value();
     }
     graded.group = m1rt::majorityVote(answers).group;
@@ -131,7 +134,8 @@ Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted) 
         if (g.seconds[s] <= point.x)
           finished.push_back(s);
       point.majority += majorityRight(g, finished, counts) / m;
-      point.coverage += std::any_of(finished.begin(), finished.end(), [&](size_t s) { return g.correct[s]; }) / m;
+      point.coverage +=
+          std::any_of(finished.begin(), finished.end(), [&](size_t s) { return g.correct[s]; }) / m;
     }
     out.overSeconds.push_back(point);
   }

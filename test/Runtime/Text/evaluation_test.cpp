@@ -1,0 +1,309 @@
+// m1-eval without a model: datasets, records that survive interruption, statistics, and runs through a
+// stand-in sampler.
+#include "evaluation.h"
+#include "plot.h"
+#include "statistics.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+using namespace m1tool;
+using m1rt::Status;
+
+namespace {
+
+struct TemporaryFolder {
+  std::string path;
+  TemporaryFolder() {
+    char name[] = "/tmp/m1-eval-test-XXXXXX";
+    path = mkdtemp(name);
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path); }
+  std::string write(const std::string &file, const std::string &text) const {
+    std::ofstream(path + "/" + file, std::ios::binary) << text;
+    return path + "/" + file;
+  }
+};
+
+// Blank lines are skipped, answers may be numbers, the limit counts problems.
+TEST(Dataset, ReadsLines) {
+  TemporaryFolder folder;
+  std::string path =
+      folder.write("d.jsonl", "{\"id\": \"a\", \"problem\": \"1+1?\", \"answer\": 2}\n\n{\"id\": 7, "
+                              "\"problem\": \"x\", \"answer\": \"\\\\pi\"}\n");
+  std::vector<Problem> problems;
+  ASSERT_TRUE(readDataset(path, 0, &problems).ok());
+  ASSERT_EQ(problems.size(), 2u);
+  EXPECT_EQ(problems[0].answer, "2");
+  EXPECT_EQ(problems[1].id, "7");
+  EXPECT_EQ(problems[1].answer, "\\pi");
+  ASSERT_TRUE(readDataset(path, 1, &problems).ok());
+  EXPECT_EQ(problems.size(), 1u);
+}
+
+// A bad line is an error with file and line.
+TEST(Dataset, ErrorsNameTheLine) {
+  TemporaryFolder folder;
+  const std::string good = "{\"id\": \"a\", \"problem\": \"p\", \"answer\": \"1\"}\n";
+  const std::pair<std::string, std::string> cases[] = {
+      {good + "{\"id\": ", ":2: not a JSON object"},
+      {good + "[1]\n", ":2: not a JSON object"},
+      {good + "{\"id\": \"b\", \"answer\": \"1\"}\n", ":2: no field \"problem\""},
+      {"\n{\"id\": \"b\", \"problem\": 5, \"answer\": \"1\"}", ":2: field \"problem\" is not a string"},
+      {good + good, ":2: id \"a\" was already on line 1"},
+      {"", ": no problems"}};
+  std::vector<Problem> problems;
+  for (const auto &[text, message] : cases) {
+    Status status = readDataset(folder.write("d.jsonl", text), 0, &problems);
+    EXPECT_FALSE(status.ok());
+    EXPECT_EQ(status.message(), folder.path + "/d.jsonl" + message);
+  }
+  EXPECT_FALSE(readDataset(folder.path + "/none", 0, &problems).ok());
+}
+
+SampleRecord record(const std::string &problem, uint32_t sample, std::optional<std::string> answer,
+                    bool correct, double seconds = 1) {
+  SampleRecord r;
+  r.problem = problem;
+  r.sample = sample;
+  r.answer = std::move(answer);
+  r.correct = correct;
+  r.tokens = 10;
+  r.seconds = seconds;
+  r.finish = "stop_token";
+  r.text = "text \"with\" everything \n\xC3\xA9\x01";
+  return r;
+}
+
+// Records come back as written; a last line that a kill cut off disappears, and writing goes on behind the
+// whole ones.
+TEST(Records, SurviveACutOffLine) {
+  TemporaryFolder folder;
+  std::string path = folder.path + "/out/samples.jsonl";
+  {
+    RecordFile file;
+    ASSERT_TRUE(file.open(folder.path + "/out", {{"seed", "1"}}).ok());
+    ASSERT_TRUE(file.append(record("a", 0, "5", true)).ok());
+    ASSERT_TRUE(file.append(record("a", 1, std::nullopt, false)).ok());
+    RecordFile second;
+    EXPECT_NE(
+        second.open(folder.path + "/out", {{"seed", "1"}}).message().find("another m1-eval is writing there"),
+        std::string::npos);
+  }
+  uintmax_t whole = std::filesystem::file_size(path);
+  for (uintmax_t cut = whole - 1; cut > whole / 2 + 5; cut -= 7) {
+    std::filesystem::resize_file(path, cut);
+    RecordFile file;
+    ASSERT_TRUE(file.open(folder.path + "/out", {{"seed", "1"}}).ok());
+    ASSERT_EQ(file.records().size(), 1u);
+    EXPECT_TRUE(file.has("a", 0));
+    EXPECT_FALSE(file.has("a", 1));
+    EXPECT_EQ(file.records()[0].text, record("", 0, "", true).text);
+    ASSERT_TRUE(file.append(record("a", 1, std::nullopt, false)).ok());
+  }
+  {
+    RecordFile other;
+    Status status = other.open(folder.path + "/out", {{"seed", "2"}});
+    EXPECT_NE(status.message().find("seed = \"1\", not 2"), std::string::npos) << status.message();
+  }
+  std::ofstream(path, std::ios::app) << "{}\n";
+  RecordFile damaged;
+  EXPECT_NE(damaged.open(folder.path + "/out", {{"seed", "1"}})
+                .message()
+                .find("samples.jsonl:3: not a sample record"),
+            std::string::npos);
+}
+
+Summary summarizeAll(const std::vector<std::vector<SampleRecord>> &problems, uint32_t wanted) {
+  std::vector<ProblemSamples> all;
+  for (const auto &problem : problems) {
+    all.emplace_back();
+    for (const SampleRecord &r : problem)
+      all.back().samples.push_back(&r);
+  }
+  return summarize(all, wanted);
+}
+
+// A case that can be worked out by hand: pass@1, majority with a tie to the earlier answer, coverage, and the
+// curve over time.
+TEST(Statistics, WorkedExample) {
+  Summary s = summarizeAll({{record("a", 0, "1", true, 1), record("a", 1, "2", false, 2),
+                             record("a", 2, "\\frac{2}{2}", true, 3), record("a", 3, "2", false, 4)},
+                            {record("b", 0, "9", false, 1), record("b", 1, "8", true, 2),
+                             record("b", 2, "8.0", true, 3), record("b", 3, std::nullopt, false, 8)}},
+                           4);
+  EXPECT_EQ(s.problems, 2u);
+  EXPECT_EQ(s.samples, 8u);
+  EXPECT_EQ(s.answered, 7u);
+  EXPECT_EQ(s.tokens, 80u);
+  EXPECT_DOUBLE_EQ(s.passAt1.mean, 0.5);
+  ASSERT_EQ(s.overSamples.size(), 3u); // k = 1, 2, 4
+  EXPECT_DOUBLE_EQ(s.overSamples[0].majority, 0.5);
+  EXPECT_DOUBLE_EQ(s.overSamples[0].coverage, 0.5);
+  EXPECT_NEAR(s.overSamples[1].majority, 7.0 / 12, 0.03); // of six pairs of samples, a wins four and b three
+  EXPECT_DOUBLE_EQ(s.overSamples[1].coverage, 1 - 1.0 / 6);
+  EXPECT_DOUBLE_EQ(s.overSamples[2].majority, 1); // a: 1 ties 2 and came first; b: 8
+  EXPECT_DOUBLE_EQ(s.overSamples[2].coverage, 1);
+  EXPECT_DOUBLE_EQ(s.overSeconds.back().x, 8);
+  EXPECT_DOUBLE_EQ(s.overSeconds.back().majority, 1);
+  EXPECT_DOUBLE_EQ(s.overSeconds[7].majority, 0.5); // after one second: a right, b wrong
+  EXPECT_DOUBLE_EQ(s.overSeconds[6].majority, 0);   // before: nothing
+  std::string svg = drawCurves(s, "a < b");
+  EXPECT_NE(svg.find("<svg"), std::string::npos);
+  EXPECT_NE(svg.find("a &lt; b"), std::string::npos);
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
+}
+
+// The interval is Wilson's, narrows with more problems, and covers the true rate in about 95 of 100 simulated
+// evaluations.
+TEST(Statistics, IntervalCoversTheTruth) {
+  Interval w = wilson(0.5, 100);
+  EXPECT_NEAR(w.low, 0.4038, 1e-4);
+  EXPECT_NEAR(w.high, 0.5962, 1e-4);
+  EXPECT_NEAR(wilson(0, 10).high, 0.2775, 1e-4);
+  uint64_t state = 1;
+  auto uniform = [&] {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return double(state >> 40) / double(1 << 24);
+  };
+  int covered = 0;
+  constexpr int rounds = 400;
+  for (int round = 0; round < rounds; ++round) {
+    std::vector<std::vector<SampleRecord>> problems;
+    for (int p = 0; p < 40; ++p) {
+      double difficulty = uniform(); // the mean rate is 0.5
+      problems.emplace_back();
+      for (uint32_t j = 0; j < 4; ++j)
+        problems.back().push_back(record("p", j, "1", uniform() < difficulty));
+    }
+    Interval i = summarizeAll(problems, 1).passAt1;
+    covered += i.low <= 0.5 && 0.5 <= i.high;
+  }
+  EXPECT_GT(covered, rounds * 0.92);
+  EXPECT_LT(covered, rounds * 0.985);
+}
+
+// Nothing, one sample, and only unanswered samples give numbers, not faults.
+TEST(Statistics, SmallCases) {
+  EXPECT_EQ(summarizeAll({}, 4).problems, 0u);
+  EXPECT_EQ(summarizeAll({{}}, 4).problems, 0u);
+  Summary s = summarizeAll({{record("a", 0, std::nullopt, false)}}, 8);
+  EXPECT_DOUBLE_EQ(s.passAt1.mean, 0);
+  EXPECT_EQ(s.overSamples.size(), 4u);
+  EXPECT_DOUBLE_EQ(s.overSamples.back().majority, 0);
+  EXPECT_EQ(drawCurves(s, "").find("nan"), std::string::npos);
+}
+
+// Ends samples out of order, a few at a time; the answer depends on seed and sample alone. Problems named
+// "long" are refused.
+class StandInSampler final : public Sampler {
+public:
+  Status submit(const SampleJob &job, uint64_t *outJob) override {
+    if (job.problem == "long")
+      return m1rt::error(m1rt::StatusCode::invalidArgument, "prompt longer than the context");
+    *outJob = ++jobs;
+    for (uint32_t j = 0; j < job.count; ++j) {
+      FinishedSample s;
+      s.job = jobs;
+      s.sample = job.first + j;
+      s.text = "\\boxed{" + std::to_string((job.seed + s.sample) % 3) + "}";
+      s.finish = "stop_token";
+      s.tokens = 5;
+      queue.push_back(s);
+    }
+    mostQueued = std::max(mostQueued, queue.size());
+    return {};
+  }
+  Status work(std::vector<FinishedSample> *out) override {
+    for (int n = 0; n < 3 && !queue.empty(); ++n) {
+      size_t i = (queue.size() * 7 + 3) % queue.size();
+      out->push_back(queue[i]);
+      queue.erase(queue.begin() + std::ptrdiff_t(i));
+    }
+    return {};
+  }
+  uint32_t waiting() const override { return uint32_t(queue.size()); }
+  void cancel() override { queue.clear(); }
+  size_t mostQueued = 0;
+
+private:
+  uint64_t jobs = 0;
+  std::vector<FinishedSample> queue;
+};
+
+std::vector<Problem> problems(size_t count) {
+  std::vector<Problem> out;
+  for (size_t i = 0; i < count; ++i)
+    out.push_back({"p" + std::to_string(i), i == 3 ? "long" : "text", "1"});
+  return out;
+}
+
+std::set<std::string> linesOf(const RecordFile &file) {
+  std::set<std::string> out;
+  for (const SampleRecord &r : file.records())
+    out.insert(r.problem + "/" + std::to_string(r.sample) + ":" + r.answer.value_or("-") +
+               (r.correct ? "+" : "") + r.finish);
+  return out;
+}
+
+// A run interrupted again and again records exactly what one whole run does; a refused problem is recorded
+// and harms no other; problems are queued only as places come free.
+TEST(Evaluation, InterruptedEqualsWhole) {
+  TemporaryFolder folder;
+  EvaluationOptions options;
+  options.samples = 10;
+  options.seed = 42;
+  RecordFile whole;
+  ASSERT_TRUE(whole.open(folder.path + "/whole", {}).ok());
+  StandInSampler sampler;
+  bool complete = false;
+  uint64_t done = 0;
+  ASSERT_TRUE(evaluate(
+                  problems(8), options, sampler, whole, [] { return false; },
+                  [&](const EvaluationProgress &p) { done = p.done; }, &complete)
+                  .ok());
+  EXPECT_TRUE(complete);
+  EXPECT_EQ(done, 80u);
+  EXPECT_EQ(whole.records().size(), 80u);
+  EXPECT_LT(sampler.mostQueued, options.maxWaiting + 2 * options.samples);
+  int runs = 0;
+  for (complete = false; !complete; ++runs) {
+    ASSERT_LT(runs, 100);
+    RecordFile parts;
+    ASSERT_TRUE(parts.open(folder.path + "/parts", {}).ok());
+    StandInSampler again;
+    int steps = 0;
+    ASSERT_TRUE(
+        evaluate(problems(8), options, again, parts, [&] { return ++steps > 3; }, {}, &complete).ok());
+  }
+  EXPECT_GT(runs, 3);
+  RecordFile parts;
+  ASSERT_TRUE(parts.open(folder.path + "/parts", {}).ok());
+  EXPECT_EQ(linesOf(parts), linesOf(whole));
+  // More samples later: only the new ones are drawn.
+  options.samples = 12;
+  StandInSampler more;
+  ASSERT_TRUE(evaluate(problems(8), options, more, parts, {}, {}, &complete).ok());
+  EXPECT_EQ(parts.records().size(), 96u);
+}
+
+// With a time budget problems run one after another.
+TEST(Evaluation, OneProblemAtATime) {
+  TemporaryFolder folder;
+  EvaluationOptions options;
+  options.samples = 10;
+  options.oneAtATime = true;
+  RecordFile file;
+  ASSERT_TRUE(file.open(folder.path + "/out", {}).ok());
+  StandInSampler sampler;
+  bool complete = false;
+  ASSERT_TRUE(evaluate(problems(6), options, sampler, file, {}, {}, &complete).ok());
+  EXPECT_TRUE(complete);
+  EXPECT_EQ(sampler.mostQueued, 10u);
+}
+
+} // namespace
