@@ -11,6 +11,7 @@ std::string compileModel(const std::string &directory, const std::string &artifa
   options.activationType = types.activation;
   options.stateType = types.state;
   options.kvType = types.kv;
+  options.cpu = types.cpu;
   options.producer = "test";
   std::string messages;
   m1c::CompileListener listener;

@@ -11,9 +11,10 @@ namespace m1test {
 
 struct Types {
   std::string activation = "f32", state = "f32", kv = "f32";
+  std::string cpu = "native"; // instruction set
 };
 
-/// Compiles `directory` to `artifact` for the CPU that runs this. The messages of the compiler; empty when
+/// Compiles `directory` to `artifact`. The messages of the compiler; empty when
 /// all went well.
 std::string compileModel(const std::string &directory, const std::string &artifact, const Types &types);
 

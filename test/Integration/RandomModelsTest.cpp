@@ -42,10 +42,13 @@ TEST_P(RandomModels, CompiledAgreesWithSpecification) {
   } else if (random.chance(0.2)) {
     types.state = "bf16";
   }
+  // Every instruction set that this machine has: the kernels' vectors split differently on each.
+  types.cpu =
+      random.pick({"native", "x86-64-v3", __builtin_cpu_supports("x86-64-v4") ? "x86-64-v4" : "x86-64-v3"});
   bool rounded = types.activation == "bf16" || types.kv == "bf16" || types.state == "bf16";
   SCOPED_TRACE(testing::Message() << "M1_TEST_SEED=" << seed << " activation " << types.activation
-                                  << " state " << types.state << " kv " << types.kv << " "
-                                  << checkpoint.describe());
+                                  << " state " << types.state << " kv " << types.kv << " cpu " << types.cpu
+                                  << " " << checkpoint.describe());
   TemporaryDirectory directory;
   checkpoint.write(directory.path);
   ASSERT_EQ(compileModel(directory.path, directory / "model.m1a", types), "");

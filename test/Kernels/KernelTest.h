@@ -109,7 +109,8 @@ public:
   }
   bool operator==(const Matrix &other) const {
     return half == other.half && single.size() == other.single.size() &&
-           std::memcmp(single.data(), other.single.data(), single.size() * sizeof(float)) == 0;
+           (single.empty() ||
+            std::memcmp(single.data(), other.single.data(), single.size() * sizeof(float)) == 0);
   }
 
   int type = M1K_F32;
