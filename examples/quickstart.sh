@@ -19,8 +19,8 @@ question=$(sed -n '1s/.*"problem": *"\([^"]*\)".*/\1/p' examples/tiny-reasoner/t
 expected=$(sed -n '1s/.*"answer": *"\([^"]*\)".*/\1/p' examples/tiny-reasoner/test.jsonl)
 echo
 echo "== one sample, streamed: $question"
-"$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 320
+"$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 400
 echo
 echo "== 32 samples and their vote, in at most 10 seconds"
-"$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 320 --samples 32 --vote --time-budget 10
+"$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 400 --samples 32 --vote --time-budget 10
 echo "expected: $expected"
