@@ -17,7 +17,8 @@ struct Placed {
   Lifetime life;
 };
 
-/// Places one arena's temporaries, largest first (ties by definition), each at the lowest free offset. Returns the arena's size.
+/// Places one arena's temporaries, largest first (ties by definition), each at the lowest free offset.
+/// Returns the arena's size.
 int64_t placeArena(llvm::ArrayRef<std::pair<TemporaryOp, Lifetime>> temporaries) {
   // Each with its rank, so that equal sizes keep their order.
   llvm::SmallVector<std::pair<int64_t, size_t>> order;
@@ -31,7 +32,8 @@ int64_t placeArena(llvm::ArrayRef<std::pair<TemporaryOp, Lifetime>> temporaries)
   for (auto [_, rank] : order) {
     auto [temporary, life] = temporaries[rank];
     int64_t bytes = llvm::alignTo(temporary.getBytes(), kArenaAlignment), begin = 0;
-    // `placed` is sorted by begin: the first gap between conflicting buffers that is wide enough is the lowest.
+    // `placed` is sorted by begin: the first gap between conflicting buffers that is wide enough is the
+    // lowest.
     for (const Placed &other : placed) {
       if (!other.life.overlaps(life) || other.end <= begin)
         continue;

@@ -140,8 +140,8 @@ LogicalResult FunctionOp::verifyRegions() {
       int64_t beginB = *b.getOffset(), endB = beginB + static_cast<int64_t>(b.getBytes());
       if (a.getRows() == b.getRows() && lifeA.overlaps(lifeB) && beginA < endB && beginB < endA)
         return (a.emitOpError("overlaps another temporary that lives at the same time: bytes ")
-                << beginA << " to " << endA << " and " << beginB << " to " << endB << ", commands " << lifeA.first << " to "
-                << lifeA.last << " and " << lifeB.first << " to " << lifeB.last)
+                << beginA << " to " << endA << " and " << beginB << " to " << endB << ", commands "
+                << lifeA.first << " to " << lifeA.last << " and " << lifeB.first << " to " << lifeB.last)
                    .attachNote(b.getLoc())
                << "the other temporary";
     }
@@ -155,7 +155,8 @@ LogicalResult TemporaryOp::verify() {
   if (static_cast<int64_t>(getBytes()) <= 0)
     return emitOpError("expected a positive number of bytes, got ") << static_cast<int64_t>(getBytes());
   if (getOffset() && (static_cast<int64_t>(*getOffset()) < 0 || *getOffset() % kArenaAlignment != 0))
-    return emitOpError("expected an offset that is a multiple of ") << kArenaAlignment << ", got " << static_cast<int64_t>(*getOffset());
+    return emitOpError("expected an offset that is a multiple of ")
+           << kArenaAlignment << ", got " << static_cast<int64_t>(*getOffset());
   return success();
 }
 
@@ -163,8 +164,10 @@ LogicalResult ViewOp::verify() {
   if (static_cast<int64_t>(getOffset()) < 0)
     return emitOpError("expected an offset of at least 0, got ") << static_cast<int64_t>(getOffset());
   BufferBase base = resolveBuffer(getResult());
-  if (auto temporary = dyn_cast_or_null<TemporaryOp>(base.base); temporary && base.offset >= static_cast<int64_t>(temporary.getBytes()))
-    return emitOpError("begins at byte ") << base.offset << " of a temporary of " << temporary.getBytes() << " bytes per row";
+  if (auto temporary = dyn_cast_or_null<TemporaryOp>(base.base);
+      temporary && base.offset >= static_cast<int64_t>(temporary.getBytes()))
+    return emitOpError("begins at byte ")
+           << base.offset << " of a temporary of " << temporary.getBytes() << " bytes per row";
   return success();
 }
 
@@ -195,7 +198,8 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
 }
 
 LogicalResult GemmOp::verify() {
-  for (auto [name, value] : {std::pair("n", getN()), std::pair("k", getK()), std::pair("lda", getLda()), std::pair("ldo", getLdo())})
+  for (auto [name, value] : {std::pair("n", getN()), std::pair("k", getK()), std::pair("lda", getLda()),
+                             std::pair("ldo", getLdo())})
     if (static_cast<int32_t>(value) < 1)
       return emitOpError("expected ") << name << " to be positive, got " << static_cast<int32_t>(value);
   if (getLda() < getK() || getLdo() < getN())

@@ -11,7 +11,7 @@ enum class Emit { m1, m1Optimized, plan, llvm, assembly, artifact };
 
 struct CompileOptions {
   std::string modelDirectory;
-  std::string output;               // file; "-" is standard output for everything but an artifact
+  std::string output;                         // file; "-" is standard output for everything but an artifact
   std::vector<std::string> targets = {"cpu"}; // cpu, cuda, cuda:sm_80,sm_90
   std::string cpu = "native";
   std::string activationType = "bf16"; // f32, bf16

@@ -21,13 +21,14 @@ struct CpuInfo {
   std::string name;         // as given to --cpu
   std::string llvmCpu;      // -mcpu
   std::string llvmFeatures; // -mattr, "+a,-b"
-  std::vector<std::string> requiredFeatures; // what the generated code may use, as /proc/cpuinfo names it; sorted
+  std::vector<std::string>
+      requiredFeatures; // what the generated code may use, as /proc/cpuinfo names it; sorted
   bool avx512 = false;
   bool avx512Bf16 = false;
 };
 
-/// Resolves --cpu: native, x86-64-v3, x86-64-v4, sapphirerapids. The error names the value and what is accepted; so does a native CPU
-/// without AVX2 and FMA, the least the kernels are written for.
+/// Resolves --cpu: native, x86-64-v3, x86-64-v4, sapphirerapids. The error names the value and what is
+/// accepted; so does a native CPU without AVX2 and FMA, the least the kernels are written for.
 llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name);
 
 /// A kernel whose code has to be produced.
@@ -50,13 +51,15 @@ private:
   std::vector<CpuKernel> collected;
 };
 
-/// The kernels as functions over vectors, loops and pointers, each `(operands, dims, group_x, group_y)` as in m1k_abi.h.
-mlir::OwningOpRef<mlir::ModuleOp> generateCpuKernels(mlir::MLIRContext *context, const CpuInfo &cpu, llvm::ArrayRef<CpuKernel> kernels);
+/// The kernels as functions over vectors, loops and pointers, each `(operands, dims, group_x, group_y)` as in
+/// m1k_abi.h.
+mlir::OwningOpRef<mlir::ModuleOp> generateCpuKernels(mlir::MLIRContext *context, const CpuInfo &cpu,
+                                                     llvm::ArrayRef<CpuKernel> kernels);
 
 /// What came out of compiling a kernel module; texts only when asked for.
 struct CpuCode {
   std::string elf;
-  std::string llvmIr;   // before optimisation, hand-tuned kernels linked in
+  std::string llvmIr; // before optimisation, hand-tuned kernels linked in
   std::string assembly;
 };
 struct CpuCodeOptions {
@@ -64,10 +67,11 @@ struct CpuCodeOptions {
   bool keepAssembly = false;
   bool emitElf = true;
 };
-/// Lowers to LLVM, links the hand-tuned kernels, optimises and links a shared object that needs no other library: its only undefined
-/// symbols are memcpy, memset and memmove. `module` is consumed. Errors name the stage.
-llvm::Expected<CpuCode> compileCpuKernels(mlir::ModuleOp module, const CpuInfo &cpu, llvm::ArrayRef<CpuKernel> kernels,
-                                          const CpuCodeOptions &options);
+/// Lowers to LLVM, links the hand-tuned kernels, optimises and links a shared object that needs no other
+/// library: its only undefined symbols are memcpy, memset and memmove. `module` is consumed. Errors name the
+/// stage.
+llvm::Expected<CpuCode> compileCpuKernels(mlir::ModuleOp module, const CpuInfo &cpu,
+                                          llvm::ArrayRef<CpuKernel> kernels, const CpuCodeOptions &options);
 
 } // namespace m1c
 

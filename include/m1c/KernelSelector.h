@@ -1,5 +1,6 @@
-// What stands between the fused m1 dialect and a target: the m1-to-plan conversion describes every op as a KernelSpec (static facts only)
-// and a target's KernelSelector answers with plan commands. Equal specs get equal kernels, so code follows the number of distinct layers.
+// What stands between the fused m1 dialect and a target: the m1-to-plan conversion describes every op as a
+// KernelSpec (static facts only) and a target's KernelSelector answers with plan commands. Equal specs get
+// equal kernels, so code follows the number of distinct layers.
 #ifndef M1C_KERNELSELECTOR_H
 #define M1C_KERNELSELECTOR_H
 
@@ -20,40 +21,44 @@ enum class Rows { one, tokens, sequences, logitRows };
 struct OperandSpec {
   std::string role;                // "x", "w", "out", … in the order documented at KernelSpec
   mlir::Type element;              // f32, bf16, i32
-  llvm::SmallVector<int64_t> dims; // without the dynamic row dimension: {columns} of an activation, {N, K} of a weight, the
-                                   // shape of one slot or page of a state; {} for a batch array
+  llvm::SmallVector<int64_t> dims; // without the dynamic row dimension: {columns} of an activation, {N, K} of
+                                   // a weight, the shape of one slot or page of a state; {} for a batch array
   int64_t rowStride = 0;           // elements between rows of an activation; 0 when the operand has no rows
 };
 
-/// A fused op with its static facts. `op` is the m1 mnemonic; `params` its attributes and sizes under their m1 names. The operands of a
-/// kernel are its inputs, then states, then batch arrays, then outputs. Absent optional operands are left out, and roles say which are there.
+/// A fused op with its static facts. `op` is the m1 mnemonic; `params` its attributes and sizes under their
+/// m1 names. The operands of a kernel are its inputs, then states, then batch arrays, then outputs. Absent
+/// optional operands are left out, and roles say which are there.
 ///
 ///   embedding          tokens, table → out
 ///   linear             x, w, bias? → out
-///   rms_norm           x, w → out                      eps
+///   rms_norm           x, w → out; eps
 ///   add                a, b → out
-///   add_rms_norm       residual, x, w → sum, out       eps
-///   repeat_heads       x → out                         head_size, repeat
-///   causal_conv1d      x, w, bias?, state, sequence_starts, slots, positions → out      activation, repeat, head_size
+///   add_rms_norm       residual, x, w → sum, out; eps
+///   repeat_heads       x → out; head_size, repeat
+///   causal_conv1d      x, w, bias?, state, sequence_starts, slots, positions → out;
+///                      activation, repeat, head_size
 ///   softplus           x, bias? → out
 ///   silu               a → out
 ///   mul, silu_mul      a, b → out
-///   selective_scan     x, dt, a, b, c, d?, z?, dt_bias?, state, sequence_starts, slots, positions → out      delta_softplus (0 or 1)
-///   ssd_scan           x, dt, a, b, c, d?, dt_bias?, state, sequence_starts, slots, positions → out        delta_softplus
+///   selective_scan     x, dt, a, b, c, d?, z?, dt_bias?, state, sequence_starts, slots, positions → out;
+///                      delta_softplus (0 or 1)
+///   ssd_scan           x, dt, a, b, c, d?, dt_bias?, state, sequence_starts, slots, positions → out;
+///                      delta_softplus
 ///   skip               y, x, d → out
-///   gated_rms_norm     y, z, w → out                   groups, eps
-///   rotary_table       positions, hi, lo → out         head_dim
-///   rotary_embedding   x, table → out                  head_dim
-///   kv_write           k, v, cache, positions, token_sequence, block_tables             head_dim
-///   rotary_kv_write    q, k, v, table, cache, positions, token_sequence, block_tables → out   head_dim
-///   attention          q, cache, sequence_starts, context_lengths, block_tables → out   scale, head_dim
+///   gated_rms_norm     y, z, w → out; groups, eps
+///   rotary_table       positions, hi, lo → out; head_dim
+///   rotary_embedding   x, table → out; head_dim
+///   kv_write           k, v, cache, positions, token_sequence, block_tables; head_dim
+///   rotary_kv_write    q, k, v, table, cache, positions, token_sequence, block_tables → out; head_dim
+///   attention          q, cache, sequence_starts, context_lengths, block_tables → out; scale, head_dim
 ///   gather_rows        x, logit_rows → out
 ///   sample             logits → out
 struct KernelSpec {
   std::string op;
   mlir::DictionaryAttr params;
   llvm::SmallVector<OperandSpec> operands;
-  size_t outputs = 1; // how many of the operands, the last ones, are outputs
+  size_t outputs = 1;         // how many of the operands, the last ones, are outputs
   Rows domain = Rows::tokens; // rows of the outputs
   bool decode = false;        // each sequence has exactly one token: T = S
   uint32_t maxRows = 0;       // the function is for at most this many tokens; 0: any number
@@ -68,12 +73,12 @@ struct KernelSpec {
 
 /// A kernel and its launch.
 struct KernelChoice {
-  std::string key;             // one plan.kernel for each distinct key of a target
-  std::string name;            // readable stem of the symbol, e.g. "linear_3072x8192"
-  std::string origin;          // "generated" or the hand-tuned family
-  uint32_t blockSize = 0;      // CUDA threads a block
-  uint32_t sharedBytes = 0;    // CUDA dynamic shared memory
-  Rows domain = Rows::tokens;  // rows that grid_y covers
+  std::string key;            // one plan.kernel for each distinct key of a target
+  std::string name;           // readable stem of the symbol, e.g. "linear_3072x8192"
+  std::string origin;         // "generated" or the hand-tuned family
+  uint32_t blockSize = 0;     // CUDA threads a block
+  uint32_t sharedBytes = 0;   // CUDA dynamic shared memory
+  Rows domain = Rows::tokens; // rows that grid_y covers
   uint32_t gridX = 1;
   uint32_t rowsPerGroup = 1;
 };
@@ -92,10 +97,12 @@ public:
   virtual ~PlanEmitter() = default;
   /// Buffer of operand i of the spec.
   virtual mlir::Value operand(size_t i) const = 0;
-  /// A temporary of this op only: `rows` rows of `bytesPerRow` bytes, or `bytesPerRow` bytes of workspace when rows is `one`.
+  /// A temporary of this op only: `rows` rows of `bytesPerRow` bytes, or `bytesPerRow` bytes of workspace
+  /// when rows is `one`.
   virtual mlir::Value temporary(Rows rows, uint64_t bytesPerRow) = 0;
-  /// Launches the kernel on `operands`, of which the last `outputs` are written. Returns the kernel's symbol; `isNew` says whether this
-  /// key is seen for the first time, which is when the target has to produce its code.
+  /// Launches the kernel on `operands`, of which the last `outputs` are written. Returns the kernel's symbol;
+  /// `isNew` says whether this key is seen for the first time, which is when the target has to produce its
+  /// code.
   virtual std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value> operands, size_t outputs,
                              bool *isNew = nullptr) = 0;
   virtual void gemm(const GemmChoice &choice) = 0;
@@ -103,13 +110,14 @@ public:
   virtual mlir::InFlightDiagnostic error() = 0;
 };
 
-/// A target's table of kernels. One instance lives through the conversion of one module and collects what to generate; code generation
-/// follows (lib/Target). Selectors must be deterministic.
+/// A target's table of kernels. One instance lives through the conversion of one module and collects what to
+/// generate; code generation follows (lib/Target). Selectors must be deterministic.
 class KernelSelector {
 public:
   virtual ~KernelSelector() = default;
   virtual llvm::StringRef targetName() const = 0; // cpu, cuda
-  /// Bounds of T for which `decode` is planned a second time, with kernels for few rows (KernelSpec::maxRows).
+  /// Bounds of T for which `decode` is planned a second time, with kernels for few rows
+  /// (KernelSpec::maxRows).
   virtual llvm::SmallVector<uint32_t> smallBatches() const { return {}; }
   /// Emits the commands for one op, or reports why it cannot.
   virtual mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) = 0;

@@ -14,23 +14,26 @@ namespace m1c {
 namespace m1 = mlir::m1; // not the schema's
 namespace {
 
-uint64_t alignTo(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
+uint64_t alignTo(uint64_t value, uint64_t alignment) {
+  return (value + alignment - 1) / alignment * alignment;
+}
 
-/// A file under a temporary name until it is kept; removed otherwise. What exists and is no regular file (a pipe, a device) is written as it
-/// is, never replaced.
+/// A file under a temporary name until it is kept; removed otherwise. What exists and is no regular file (a
+/// pipe, a device) is written as it is, never replaced.
 class OutputFile {
 public:
   static llvm::Expected<OutputFile> create(llvm::StringRef path) {
     llvm::sys::fs::file_status status;
     if (!llvm::sys::fs::status(path, status) && !llvm::sys::fs::is_regular_file(status)) {
       std::error_code error;
-      auto stream = std::make_unique<llvm::raw_fd_ostream>(path, error, llvm::sys::fs::CD_OpenExisting, llvm::sys::fs::FA_Write,
-                                                           llvm::sys::fs::OF_None);
+      auto stream = std::make_unique<llvm::raw_fd_ostream>(path, error, llvm::sys::fs::CD_OpenExisting,
+                                                           llvm::sys::fs::FA_Write, llvm::sys::fs::OF_None);
       if (error)
         return llvm::createStringError(error, "cannot write " + path + ": " + error.message());
       return OutputFile(path, nullptr, std::move(stream));
     }
-    auto file = llvm::sys::fs::TempFile::create(path + ".%%%%%%.tmp", llvm::sys::fs::all_read | llvm::sys::fs::all_write);
+    auto file = llvm::sys::fs::TempFile::create(path + ".%%%%%%.tmp",
+                                                llvm::sys::fs::all_read | llvm::sys::fs::all_write);
     if (!file)
       return llvm::createStringError("cannot write " + path + ": " + llvm::toString(file.takeError()));
     auto temporary = std::make_unique<llvm::sys::fs::TempFile>(std::move(*file));
@@ -79,7 +82,8 @@ public:
   }
 
 private:
-  OutputFile(llvm::StringRef path, std::unique_ptr<llvm::sys::fs::TempFile> file, std::unique_ptr<llvm::raw_fd_ostream> stream)
+  OutputFile(llvm::StringRef path, std::unique_ptr<llvm::sys::fs::TempFile> file,
+             std::unique_ptr<llvm::raw_fd_ostream> stream)
       : path(path.str()), file(std::move(file)), stream(std::move(stream)) {
     this->stream->SetBufferSize(1 << 20);
   }
@@ -98,21 +102,25 @@ std::vector<uint8_t> digestOf(llvm::StringRef bytes) {
 
 /// The file of the checkpoint that holds the weight's bytes as they are, and where.
 std::optional<std::pair<unsigned, uint64_t>> findVerbatim(m1::WeightOp weight, const CheckpointData &data) {
-  if (!weight.getSources() || weight.getSources()->size() != 1 || weight.getTransform() != m1::Transform::None)
+  if (!weight.getSources() || weight.getSources()->size() != 1 ||
+      weight.getTransform() != m1::Transform::None)
     return std::nullopt;
   const SourceTensor *source = data.find(cast<StringAttr>((*weight.getSources())[0]).getValue());
   Type element = weight.getTensorType().getElementType();
-  if (!source || (source->type == StoredType::f32 ? !element.isF32() : source->type == StoredType::bf16 ? !element.isBF16() : true))
+  if (!source || (source->type == StoredType::f32    ? !element.isF32()
+                  : source->type == StoredType::bf16 ? !element.isBF16()
+                                                     : true))
     return std::nullopt;
-  if (source->data.size() != static_cast<size_t>(getWeightBytes(weight)) || source->offset % byteWidth(source->type) != 0)
+  if (source->data.size() != static_cast<size_t>(getWeightBytes(weight)) ||
+      source->offset % byteWidth(source->type) != 0)
     return std::nullopt;
   return std::pair(source->file, source->offset);
 }
 
 class ArtifactWriter {
 public:
-  ArtifactWriter(llvm::StringRef path, ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets, const CheckpointData &data,
-                 const ArtifactOptions &options)
+  ArtifactWriter(llvm::StringRef path, ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets,
+                 const CheckpointData &data, const ArtifactOptions &options)
       : path(path), module(module), targets(targets), data(data), options(options) {}
   llvm::Expected<ArtifactSizes> write();
 
@@ -137,7 +145,9 @@ private:
 llvm::Error ArtifactWriter::collectWeights() {
   llvm::DenseSet<StringAttr> used;
   for (const ArtifactTarget &target : targets)
-    plan::TargetOp(target.plan).walk([&](plan::WeightOp op) { used.insert(op.getWeight().getLeafReference()); });
+    plan::TargetOp(target.plan).walk([&](plan::WeightOp op) {
+      used.insert(op.getWeight().getLeafReference());
+    });
   llvm::DenseMap<unsigned, int> externalIndex;
   llvm::StringRef directory = llvm::sys::path::parent_path(path);
   uint64_t sidecarEnd = 0;
@@ -168,14 +178,16 @@ llvm::Error ArtifactWriter::collectWeights() {
             llvm::sys::path::append(relative, "..");
           for (; a != aEnd; ++a)
             llvm::sys::path::append(relative, *a);
-          layout.files.push_back({relative.str().str(), file.buffer->getBufferSize(), digestOf(file.buffer->getBuffer())});
+          layout.files.push_back(
+              {relative.str().str(), file.buffer->getBufferSize(), digestOf(file.buffer->getBuffer())});
         }
         entry.file = it->second;
         entry.offset = verbatim->second;
       } else {
         if (sidecar < 0) {
           sidecar = static_cast<int>(layout.files.size());
-          layout.files.push_back({llvm::sys::path::filename(sidecarPath()).str(), 0, std::vector<uint8_t>(32)});
+          layout.files.push_back(
+              {llvm::sys::path::filename(sidecarPath()).str(), 0, std::vector<uint8_t>(32)});
         }
         entry.file = sidecar;
         entry.offset = alignTo(sidecarEnd, M1_ARTIFACT_WEIGHT_ALIGN);
@@ -231,7 +243,8 @@ llvm::Error ArtifactWriter::writeWeights(OutputFile &file, int fileIndex) {
     if (!stored)
       return file.finish();
     if (file.tell() != entry.offset + entry.size)
-      return llvm::createStringError("weight '" + m1::WeightOp(entry.op).getSymName() + "' has another size than its type says");
+      return llvm::createStringError("weight '" + m1::WeightOp(entry.op).getSymName() +
+                                     "' has another size than its type says");
   }
   return llvm::Error::success();
 }
@@ -289,7 +302,9 @@ llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
   header.digested_pages = static_cast<uint32_t>(weightsBegin / M1_ARTIFACT_PAGE);
   header.module_offset = sizeof(header);
   header.module_size = table->size();
-  auto put = [&](uint64_t offset, llvm::StringRef bytes) { std::copy(bytes.begin(), bytes.end(), head.begin() + offset); };
+  auto put = [&](uint64_t offset, llvm::StringRef bytes) {
+    std::copy(bytes.begin(), bytes.end(), head.begin() + offset);
+  };
   put(0, {reinterpret_cast<const char *>(&header), sizeof(header)});
   put(header.module_offset, *table);
   for (auto [target, segments] : llvm::zip_equal(targets, layout.code))
@@ -315,7 +330,8 @@ llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
 
 } // namespace
 
-llvm::Expected<ArtifactSizes> writeArtifact(llvm::StringRef path, ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets,
+llvm::Expected<ArtifactSizes> writeArtifact(llvm::StringRef path, ModuleOp module,
+                                            llvm::ArrayRef<ArtifactTarget> targets,
                                             const CheckpointData &data, const ArtifactOptions &options) {
   return ArtifactWriter(path, module, targets, data, options).write();
 }

@@ -29,8 +29,9 @@ llvm::Expected<fbs::ElementType> elementType(Type type) {
   return llvm::createStringError("an artifact cannot hold elements of type " + text);
 }
 
-/// Mean and standard deviation that keep activations near those of a trained model: rows of matrices of unit gain, norms near 1, decay rates
-/// near -1 (they must stay negative: 1 ± 0.1 does, as dummy values lie within 3.5 deviations), convolution taps of unit gain, biases small.
+/// Mean and standard deviation that keep activations near those of a trained model: rows of matrices of unit
+/// gain, norms near 1, decay rates near -1 (they must stay negative: 1 ± 0.1 does, as dummy values lie
+/// within 3.5 deviations), convolution taps of unit gain, biases small.
 std::pair<float, float> dummyStatistics(m1::WeightOp weight) {
   auto shape = weight.getTensorType().getShape();
   StringRef name = weight.getSymName();
@@ -45,7 +46,8 @@ std::pair<float, float> dummyStatistics(m1::WeightOp weight) {
 
 class TableBuilder {
 public:
-  TableBuilder(ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets, const Layout &layout, const ArtifactOptions &options)
+  TableBuilder(ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets, const Layout &layout,
+               const ArtifactOptions &options)
       : module(module), targets(targets), layout(layout), options(options) {}
 
   llvm::Expected<std::string> build();
@@ -92,8 +94,8 @@ Offset<fbs::Weight> TableBuilder::weight(const WeightEntry &entry) {
   auto weightType = type(tensor.getElementType(), tensor.getShape());
   fbs::Segment data(entry.offset, entry.size);
   auto [mean, deviation] = dummyStatistics(op);
-  return fbs::CreateWeight(fb, name, weightType, entry.file, entry.dummy ? nullptr : &data, entry.dummy, entry.dummy ? deviation : 0.0f,
-                           entry.dummy ? mean : 0.0f);
+  return fbs::CreateWeight(fb, name, weightType, entry.file, entry.dummy ? nullptr : &data, entry.dummy,
+                           entry.dummy ? deviation : 0.0f, entry.dummy ? mean : 0.0f);
 }
 
 Offset<fbs::State> TableBuilder::state(m1::StateOp op) {
@@ -118,15 +120,18 @@ Offset<fbs::Operand> TableBuilder::operand(Value buffer) {
   plan::BufferBase base = plan::resolveBuffer(buffer);
   auto offset = static_cast<uint64_t>(base.offset);
   if (auto op = dyn_cast<plan::WeightOp>(base.base))
-    return fbs::CreateOperand(fb, fbs::OperandKind::weight, weightIndex.lookup(op.getWeight().getLeafReference()), 0, offset);
+    return fbs::CreateOperand(fb, fbs::OperandKind::weight,
+                              weightIndex.lookup(op.getWeight().getLeafReference()), 0, offset);
   if (auto op = dyn_cast<plan::StateOp>(base.base))
-    return fbs::CreateOperand(fb, fbs::OperandKind::state, stateIndex.lookup(op.getState().getLeafReference()), 0, offset);
+    return fbs::CreateOperand(fb, fbs::OperandKind::state,
+                              stateIndex.lookup(op.getState().getLeafReference()), 0, offset);
   if (auto op = dyn_cast<plan::PortOp>(base.base))
     return fbs::CreateOperand(fb, fbs::OperandKind::port, static_cast<uint32_t>(op.getPort()), 0, offset);
   auto temporary = cast<plan::TemporaryOp>(base.base);
   if (temporary.getRows() == plan::Rows::one)
     return fbs::CreateOperand(fb, fbs::OperandKind::workspace, 0, 0, *temporary.getOffset() + offset);
-  auto kind = temporary.getRows() == plan::Rows::tokens ? fbs::OperandKind::temporary : fbs::OperandKind::row_temporary;
+  auto kind = temporary.getRows() == plan::Rows::tokens ? fbs::OperandKind::temporary
+                                                        : fbs::OperandKind::row_temporary;
   return fbs::CreateOperand(fb, kind, 0, *temporary.getOffset(), offset);
 }
 
@@ -139,25 +144,29 @@ Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op, const llvm::St
         operands.push_back(operand(value));
       auto list = fb.CreateVector(operands);
       auto label = string(launch.getLabel());
-      auto table = fbs::CreateLaunch(fb, kernels.lookup(launch.getKernel()), list, static_cast<fbs::RowDomain>(launch.getDomain()),
-                                     launch.getGridX(), launch.getRowsPerGroup(), label);
+      auto table = fbs::CreateLaunch(fb, kernels.lookup(launch.getKernel()), list,
+                                     static_cast<fbs::RowDomain>(launch.getDomain()), launch.getGridX(),
+                                     launch.getRowsPerGroup(), label);
       commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Launch, table.Union()));
     } else if (auto gemm = dyn_cast<plan::GemmOp>(command)) {
-      auto a = operand(gemm.getA()), w = operand(gemm.getW()), out = operand(gemm.getOut()), bias = operand(gemm.getBias());
+      auto a = operand(gemm.getA()), w = operand(gemm.getW()), out = operand(gemm.getOut()),
+           bias = operand(gemm.getBias());
       auto label = string(gemm.getLabel());
-      auto table = fbs::CreateGemm(fb, a, w, out, bias, static_cast<fbs::RowDomain>(gemm.getDomain()), gemm.getN(), gemm.getK(),
-                                   gemm.getLda(), gemm.getLdo(), element(gemm.getAType()), element(gemm.getWType()),
-                                   element(gemm.getOutType()), label);
+      auto table =
+          fbs::CreateGemm(fb, a, w, out, bias, static_cast<fbs::RowDomain>(gemm.getDomain()), gemm.getN(),
+                          gemm.getK(), gemm.getLda(), gemm.getLdo(), element(gemm.getAType()),
+                          element(gemm.getWType()), element(gemm.getOutType()), label);
       commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Gemm, table.Union()));
     }
   }
   auto name = string(op.getEntryName());
   auto list = fb.CreateVector(commands);
-  return fbs::CreateFunction(fb, name, list, *op.getTemporaryBytesPerRow(), *op.getRowTemporaryBytesPerRow(), *op.getWorkspaceBytes(),
-                             op.getMaxRows());
+  return fbs::CreateFunction(fb, name, list, *op.getTemporaryBytesPerRow(), *op.getRowTemporaryBytesPerRow(),
+                             *op.getWorkspaceBytes(), op.getMaxRows());
 }
 
-Offset<fbs::Target> TableBuilder::target(const ArtifactTarget &target, ArrayRef<std::pair<uint64_t, uint64_t>> segments) {
+Offset<fbs::Target> TableBuilder::target(const ArtifactTarget &target,
+                                         ArrayRef<std::pair<uint64_t, uint64_t>> segments) {
   plan::TargetOp op = target.plan;
   std::vector<Offset<fbs::Code>> code;
   for (auto [object, segment] : llvm::zip_equal(target.code, segments)) {
@@ -171,7 +180,8 @@ Offset<fbs::Target> TableBuilder::target(const ArtifactTarget &target, ArrayRef<
   for (auto kernel : op.getOps<plan::KernelOp>()) {
     kernelIndex[kernel.getSymName()] = static_cast<uint32_t>(kernels.size());
     auto symbol = string(kernel.getSymName()), origin = string(kernel.getOrigin());
-    kernels.push_back(fbs::CreateKernel(fb, symbol, kernel.getCode(), kernel.getBlockSize(), kernel.getSharedBytes(), origin));
+    kernels.push_back(fbs::CreateKernel(fb, symbol, kernel.getCode(), kernel.getBlockSize(),
+                                        kernel.getSharedBytes(), origin));
   }
   for (auto entry : op.getOps<plan::FunctionOp>())
     functions.push_back(function(entry, kernelIndex));
@@ -265,8 +275,8 @@ llvm::Expected<std::string> TableBuilder::build() {
 
 } // namespace
 
-llvm::Expected<std::string> buildModuleTable(ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets, const Layout &layout,
-                                             const ArtifactOptions &options) {
+llvm::Expected<std::string> buildModuleTable(ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets,
+                                             const Layout &layout, const ArtifactOptions &options) {
   return TableBuilder(module, targets, layout, options).build();
 }
 

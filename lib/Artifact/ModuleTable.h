@@ -31,8 +31,8 @@ struct Layout {
 };
 
 /// Serialises the module. Its size does not depend on the offsets in `layout`.
-llvm::Expected<std::string> buildModuleTable(mlir::ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets, const Layout &layout,
-                                             const ArtifactOptions &options);
+llvm::Expected<std::string> buildModuleTable(mlir::ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets,
+                                             const Layout &layout, const ArtifactOptions &options);
 
 } // namespace m1c
 

@@ -3,12 +3,12 @@
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"
 #include "m1c/Target.h"
-#include "tokenizer/prepare.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
+#include "tokenizer/prepare.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
@@ -33,7 +33,8 @@ public:
 
 private:
   void report(Diagnostic &diagnostic) {
-    if (diagnostic.getSeverity() == DiagnosticSeverity::Error || diagnostic.getSeverity() == DiagnosticSeverity::Warning)
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Error ||
+        diagnostic.getSeverity() == DiagnosticSeverity::Warning)
       say(diagnostic.getSeverity() == DiagnosticSeverity::Warning, diagnostic.str());
   }
   void say(bool isWarning, llvm::StringRef message) {
@@ -46,7 +47,8 @@ private:
     return false;
   }
 
-  /// Runs a stage and tells the listener. False when it failed; a failure that nothing explained is explained by the stage's name.
+  /// Runs a stage and tells the listener. False when it failed; a failure that nothing explained is explained
+  /// by the stage's name.
   bool stage(llvm::StringRef name, llvm::function_ref<bool()> body) {
     if (listener.stageBegins)
       listener.stageBegins(name);
@@ -116,13 +118,15 @@ bool Compilation::createTargets() {
       if (!target)
         return fail(target.takeError());
       targets.push_back(std::move(*target));
-    } else if (llvm::StringRef suffix = name; suffix.consume_front("cuda") && (suffix.empty() || suffix.starts_with(":"))) {
+    } else if (llvm::StringRef suffix = name;
+               suffix.consume_front("cuda") && (suffix.empty() || suffix.starts_with(":"))) {
       auto target = createCudaTarget(suffix);
       if (!target)
         return fail(target.takeError());
       targets.push_back(std::move(*target));
     } else {
-      return fail(llvm::createStringError("--target: unknown target '" + name + "'; known are cpu, cuda and cuda:sm_N,…"));
+      return fail(llvm::createStringError("--target: unknown target '" + name +
+                                          "'; known are cpu, cuda and cuda:sm_N,…"));
     }
   }
   return true;
@@ -174,8 +178,9 @@ bool Compilation::generateCode() {
       return fail(code.takeError());
     entry.code = std::move(*code);
   }
-  return !saves || (writeText(tempPath("4-kernels.ll"), [&](llvm::raw_ostream &out) { out << texts.llvm; }) &&
-                    writeText(tempPath("5-kernels.s"), [&](llvm::raw_ostream &out) { out << texts.assembly; }));
+  return !saves ||
+         (writeText(tempPath("4-kernels.ll"), [&](llvm::raw_ostream &out) { out << texts.llvm; }) &&
+          writeText(tempPath("5-kernels.s"), [&](llvm::raw_ostream &out) { out << texts.assembly; }));
 }
 
 bool Compilation::prepareTokenizer() {
@@ -193,7 +198,8 @@ bool Compilation::prepareTokenizer() {
 bool Compilation::run(ArtifactSizes *outSizes) {
   if (!options.saveTemps.empty())
     if (auto error = llvm::sys::fs::create_directories(options.saveTemps))
-      return fail(llvm::createStringError(error, "cannot create " + options.saveTemps + ": " + error.message()));
+      return fail(
+          llvm::createStringError(error, "cannot create " + options.saveTemps + ": " + error.message()));
   if (!createTargets() || !stage("import", [&] { return importModel(); }))
     return false;
   if (options.emit == Emit::m1)

@@ -28,19 +28,22 @@ struct KernelTable {
 
 class FunctionConverter : public PlanEmitter {
 public:
-  FunctionConverter(func::FuncOp source, plan::TargetOp target, KernelSelector &selector, KernelTable &table, uint32_t maxRows = 0)
-      : source(source), target(target), selector(selector), table(table), maxRows(maxRows), b(source.getContext()) {}
+  FunctionConverter(func::FuncOp source, plan::TargetOp target, KernelSelector &selector, KernelTable &table,
+                    uint32_t maxRows = 0)
+      : source(source), target(target), selector(selector), table(table), maxRows(maxRows),
+        b(source.getContext()) {}
 
   LogicalResult convert() {
-    if (source.getNumArguments() != 2 || !isa<m1::BatchType>(source.getArgument(1).getType()) || source.getNumResults() != 2 ||
-        !source.getBody().hasOneBlock())
+    if (source.getNumArguments() != 2 || !isa<m1::BatchType>(source.getArgument(1).getType()) ||
+        source.getNumResults() != 2 || !source.getBody().hasOneBlock())
       return source.emitOpError("expected a function (tokens, batch) -> (logits, next tokens) of one block");
     b.setInsertionPointToEnd(&target.getBody().front());
     std::string symbol = source.getSymName().str();
     if (maxRows)
       symbol += "_" + std::to_string(maxRows);
-    function = plan::FunctionOp::create(b, source.getLoc(), symbol, IntegerAttr(), IntegerAttr(), IntegerAttr(), maxRows,
-                                        maxRows ? source.getSymNameAttr() : StringAttr());
+    function =
+        plan::FunctionOp::create(b, source.getLoc(), symbol, IntegerAttr(), IntegerAttr(), IntegerAttr(),
+                                 maxRows, maxRows ? source.getSymNameAttr() : StringAttr());
     b.setInsertionPointToStart(&function.getBody().emplaceBlock());
 
     places[source.getArgument(0)] = {port(plan::Port::tokens), b.getI32Type(), {}, 0, Rows::tokens};
@@ -61,24 +64,27 @@ public:
   Value temporary(Rows rows, uint64_t bytes) override {
     return plan::TemporaryOp::create(b, op->getLoc(), bufferType(), toPlan(rows), bytes, IntegerAttr());
   }
-  std::string launch(const KernelChoice &choice, ArrayRef<Value> operands, size_t outputs, bool *isNew) override {
+  std::string launch(const KernelChoice &choice, ArrayRef<Value> operands, size_t outputs,
+                     bool *isNew) override {
     auto [entry, inserted] = table.symbolOfKey.try_emplace(choice.key);
     if (inserted) {
       int use = table.uses[choice.name]++;
       entry->second = use == 0 ? choice.name : choice.name + "_v" + std::to_string(use);
       OpBuilder::InsertionGuard guard(b);
       b.setInsertionPoint(firstFunction());
-      plan::KernelOp::create(b, op->getLoc(), entry->second, choice.key, choice.origin, uint32_t(0), choice.blockSize, choice.sharedBytes);
+      plan::KernelOp::create(b, op->getLoc(), entry->second, choice.key, choice.origin, uint32_t(0),
+                             choice.blockSize, choice.sharedBytes);
     }
     if (isNew)
       *isNew = inserted;
-    plan::LaunchOp::create(b, op->getLoc(), entry->second, operands.drop_back(outputs), operands.take_back(outputs), toPlan(choice.domain),
-                           choice.gridX, choice.rowsPerGroup, label());
+    plan::LaunchOp::create(b, op->getLoc(), entry->second, operands.drop_back(outputs),
+                           operands.take_back(outputs), toPlan(choice.domain), choice.gridX,
+                           choice.rowsPerGroup, label());
     return entry->second;
   }
   void gemm(const GemmChoice &c) override {
-    plan::GemmOp::create(b, op->getLoc(), c.a, c.w, c.bias, c.out, toPlan(c.domain), c.n, c.k, c.lda, c.ldo, c.aType, c.wType, c.outType,
-                         label());
+    plan::GemmOp::create(b, op->getLoc(), c.a, c.w, c.bias, c.out, toPlan(c.domain), c.n, c.k, c.lda, c.ldo,
+                         c.aType, c.wType, c.outType, label());
   }
   InFlightDiagnostic error() override { return op->emitOpError(); }
 
@@ -154,7 +160,8 @@ LogicalResult FunctionConverter::convertSplit(m1::SplitOp split) {
   Place place = places[split.getX()];
   int64_t column = 0;
   for (Value piece : split.getPieces()) {
-    int64_t columns = cast<RankedTensorType>(piece.getType()).getDimSize(1), bytes = place.element.getIntOrFloatBitWidth() / 8;
+    int64_t columns = cast<RankedTensorType>(piece.getType()).getDimSize(1),
+            bytes = place.element.getIntOrFloatBitWidth() / 8;
     Place part = place;
     part.dims = {columns};
     if (column > 0)
@@ -303,13 +310,14 @@ LogicalResult FunctionConverter::convert(Operation *current) {
   if (auto weight = dyn_cast<m1::GetWeightOp>(op)) {
     auto type = cast<RankedTensorType>(weight.getType());
     Value buffer = plan::WeightOp::create(b, op->getLoc(), bufferType(), weight.getWeightAttr());
-    places[weight] = {buffer, type.getElementType(), llvm::SmallVector<int64_t>(type.getShape()), 0, Rows::one};
+    places[weight] = {buffer, type.getElementType(), llvm::SmallVector<int64_t>(type.getShape()), 0,
+                      Rows::one};
     return success();
   }
   if (auto state = dyn_cast<m1::GetStateOp>(op)) {
     Value buffer = plan::StateOp::create(b, op->getLoc(), bufferType(), state.getStateAttr());
-    places[state] = {buffer, m1::getStateElementType(state.getType()), llvm::SmallVector<int64_t>(m1::getStateShape(state.getType())), 0,
-                     Rows::one};
+    places[state] = {buffer, m1::getStateElementType(state.getType()),
+                     llvm::SmallVector<int64_t>(m1::getStateShape(state.getType())), 0, Rows::one};
     return success();
   }
   if (auto split = dyn_cast<m1::SplitOp>(op))

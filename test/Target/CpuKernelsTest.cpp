@@ -1,5 +1,5 @@
-// Generated CPU kernels: every op, compiled for each instruction set that this machine has, run over its grid, and compared with the same
-// formula in float64.
+// Generated CPU kernels: every op, compiled for each instruction set that this machine has, run over its
+// grid, and compared with the same formula in float64.
 #include "m1c/CpuTarget.h"
 #include "m1k_abi.h"
 #include "mlir/IR/MLIRContext.h"
@@ -28,7 +28,9 @@ struct Buffer {
   bool isOutput = false;
 
   int64_t columns() const { return spec.dims.empty() ? 1 : spec.dims.back(); }
-  double at(int64_t row, int64_t column) const { return values[row * (spec.rowStride ? spec.rowStride : columns()) + column]; }
+  double at(int64_t row, int64_t column) const {
+    return values[row * (spec.rowStride ? spec.rowStride : columns()) + column];
+  }
 };
 
 double fromBf16(uint16_t bits) {
@@ -52,22 +54,27 @@ public:
   std::mt19937 random{7};
 
   mlir::Type type(const char *name) {
-    return name == std::string("bf16") ? mlir::Type(mlir::BFloat16Type::get(&context))
+    return name == std::string("bf16")  ? mlir::Type(mlir::BFloat16Type::get(&context))
            : name == std::string("i32") ? mlir::Type(mlir::IntegerType::get(&context, 32))
                                         : mlir::Type(mlir::Float32Type::get(&context));
   }
-  mlir::Attribute integer(int64_t value) { return mlir::IntegerAttr::get(mlir::IntegerType::get(&context, 64), value); }
+  mlir::Attribute integer(int64_t value) {
+    return mlir::IntegerAttr::get(mlir::IntegerType::get(&context, 64), value);
+  }
   mlir::Attribute real(double value) { return mlir::FloatAttr::get(mlir::Float64Type::get(&context), value); }
 
-  /// An input of random values. `stride` 0: a weight or vector of shape dims; otherwise rows of dims.back() columns.
-  Buffer input(const std::string &role, const char *element, std::vector<int64_t> dims, int64_t stride = 0, int64_t rows = kRows) {
+  /// An input of random values. `stride` 0: a weight or vector of shape dims; otherwise rows of dims.back()
+  /// columns.
+  Buffer input(const std::string &role, const char *element, std::vector<int64_t> dims, int64_t stride = 0,
+               int64_t rows = kRows) {
     Buffer b = empty(role, element, dims, stride, rows);
     std::normal_distribution<float> normal;
     for (size_t i = 0; i < b.values.size(); ++i)
       set(b, i, normal(random));
     return b;
   }
-  Buffer output(const std::string &role, const char *element, std::vector<int64_t> dims, int64_t stride, int64_t rows = kRows) {
+  Buffer output(const std::string &role, const char *element, std::vector<int64_t> dims, int64_t stride,
+                int64_t rows = kRows) {
     Buffer b = empty(role, element, dims, stride, rows);
     b.isOutput = true;
     // What the kernel must leave alone.
@@ -99,7 +106,8 @@ public:
   }
 
   /// Compiles the op for these operands and runs it; the outputs' values are those it wrote.
-  void run(const std::string &op, std::vector<Buffer *> buffers, std::vector<mlir::NamedAttribute> params = {}, Rows domain = Rows::tokens,
+  void run(const std::string &op, std::vector<Buffer *> buffers,
+           std::vector<mlir::NamedAttribute> params = {}, Rows domain = Rows::tokens,
            m1_dims dims = {kRows, 1, kRows, 1}) {
     KernelSpec spec;
     spec.op = op;
@@ -116,7 +124,8 @@ public:
       KernelChoice chosen;
       mlir::Value operand(size_t) const override { return {}; }
       mlir::Value temporary(Rows, uint64_t) override { return {}; }
-      std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value>, size_t, bool *isNew) override {
+      std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value>, size_t,
+                         bool *isNew) override {
         chosen = choice;
         *isNew = true;
         return "kernel";
@@ -137,9 +146,13 @@ public:
     std::string path = "/proc/self/fd/" + std::to_string(file);
     void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     ASSERT_TRUE(library) << dlerror();
-    auto kernel = reinterpret_cast<void (*)(void *const *, const m1_dims *, int, int)>(dlsym(library, "kernel"));
+    auto kernel =
+        reinterpret_cast<void (*)(void *const *, const m1_dims *, int, int)>(dlsym(library, "kernel"));
     ASSERT_TRUE(kernel);
-    int rows = domain == Rows::one ? 1 : domain == Rows::tokens ? dims.tokens : domain == Rows::sequences ? dims.sequences : dims.logit_rows;
+    int rows = domain == Rows::one         ? 1
+               : domain == Rows::tokens    ? dims.tokens
+               : domain == Rows::sequences ? dims.sequences
+                                           : dims.logit_rows;
     int groups = (rows + int(emitter.chosen.rowsPerGroup) - 1) / int(emitter.chosen.rowsPerGroup);
     for (int y = 0; y < groups; ++y)
       for (int x = 0; x < int(emitter.chosen.gridX); ++x)
@@ -164,19 +177,21 @@ public:
       }
   }
 
-  /// Every column of `rows` rows is `want`, and what lies between the rows is untouched. The tolerance is that of the output's type,
-  /// relative to `scale`.
+  /// Every column of `rows` rows is `want`, and what lies between the rows is untouched. The tolerance is
+  /// that of the output's type, relative to `scale`.
   void expect(const Buffer &out, const std::function<double(int64_t, int64_t)> &want, double scale = 1.0) {
     double unit = out.spec.element.isBF16() ? 1.0 / 256 : 1e-5;
     for (int64_t row = 0; row < out.rows; ++row)
       for (int64_t column = 0; column < out.spec.rowStride; ++column) {
         double got = out.at(row, column), expected = column < out.columns() ? want(row, column) : 77;
-        ASSERT_NEAR(got, expected, unit * std::max(scale, std::abs(expected))) << out.spec.role << " row " << row << " column " << column;
+        ASSERT_NEAR(got, expected, unit * std::max(scale, std::abs(expected)))
+            << out.spec.role << " row " << row << " column " << column;
       }
   }
 
 private:
-  Buffer empty(const std::string &role, const char *element, const std::vector<int64_t> &dims, int64_t stride, int64_t rows) {
+  Buffer empty(const std::string &role, const char *element, const std::vector<int64_t> &dims, int64_t stride,
+               int64_t rows) {
     Buffer b;
     b.spec.role = role;
     b.spec.element = type(element);
@@ -205,35 +220,44 @@ protected:
         GTEST_SKIP() << "this CPU lacks " << feature;
     h = std::make_unique<Harness>(*wanted);
   }
-  mlir::NamedAttribute param(const char *name, mlir::Attribute value) { return {mlir::StringAttr::get(&h->context, name), value}; }
+  mlir::NamedAttribute param(const char *name, mlir::Attribute value) {
+    return {mlir::StringAttr::get(&h->context, name), value};
+  }
   std::unique_ptr<Harness> h;
 };
 
-// Linears of sizes that are and are not multiples of tiles and registers, of every mix of types, with strided rows, with and without bias.
+// Linears of sizes that are and are not multiples of tiles and registers, of every mix of types, with strided
+// rows, with and without bias.
 TEST_P(CpuKernels, Linear) {
   struct Case {
     int64_t n, k;
     const char *x, *w, *out;
     bool bias;
   };
-  for (const Case &c : {Case{4, 64, "f32", "f32", "f32", false}, Case{67, 37, "f32", "f32", "f32", true}, Case{1, 1, "f32", "bf16", "f32", false},
-                        Case{130, 96, "bf16", "bf16", "bf16", true}, Case{66, 95, "bf16", "bf16", "f32", false},
-                        Case{7, 33, "bf16", "f32", "bf16", true}, Case{33, 127, "f32", "bf16", "bf16", false}}) {
-    SCOPED_TRACE(testing::Message() << "n " << c.n << " k " << c.k << " " << c.x << " " << c.w << " " << c.out);
+  for (const Case &c : {Case{4, 64, "f32", "f32", "f32", false}, Case{67, 37, "f32", "f32", "f32", true},
+                        Case{1, 1, "f32", "bf16", "f32", false}, Case{130, 96, "bf16", "bf16", "bf16", true},
+                        Case{66, 95, "bf16", "bf16", "f32", false}, Case{7, 33, "bf16", "f32", "bf16", true},
+                        Case{33, 127, "f32", "bf16", "bf16", false}}) {
+    SCOPED_TRACE(testing::Message() << "n " << c.n << " k " << c.k << " " << c.x << " " << c.w << " "
+                                    << c.out);
     for (int64_t rows : {1, kRows, 70}) {
-      Buffer x = h->input("x", c.x, {c.k}, c.k + 3, rows), w = h->input("w", c.w, {c.n, c.k}), bias = h->input("bias", "f32", {c.n});
+      Buffer x = h->input("x", c.x, {c.k}, c.k + 3, rows), w = h->input("w", c.w, {c.n, c.k}),
+             bias = h->input("bias", "f32", {c.n});
       Buffer out = h->output("out", c.out, {c.n}, c.n + 5, rows);
       std::vector<Buffer *> operands = {&x, &w};
       if (c.bias)
         operands.push_back(&bias);
       operands.push_back(&out);
       h->run("linear", operands, {}, Rows::tokens, {int(rows), 1, 1, 1});
-      h->expect(out, [&](int64_t t, int64_t n) {
-        double sum = c.bias ? bias.at(0, n) : 0;
-        for (int64_t k = 0; k < c.k; ++k)
-          sum += x.at(t, k) * w.at(n, k);
-        return sum;
-      }, std::sqrt(double(c.k)));
+      h->expect(
+          out,
+          [&](int64_t t, int64_t n) {
+            double sum = c.bias ? bias.at(0, n) : 0;
+            for (int64_t k = 0; k < c.k; ++k)
+              sum += x.at(t, k) * w.at(n, k);
+            return sum;
+          },
+          std::sqrt(double(c.k)));
     }
   }
 }
@@ -258,7 +282,8 @@ TEST_P(CpuKernels, RmsNorm) {
   for (int64_t n : {1, 15, 64, 203}) {
     for (const char *type : {"f32", "bf16"}) {
       SCOPED_TRACE(testing::Message() << n << " " << type);
-      Buffer residual = h->input("residual", "f32", {n}, n), x = h->input("x", type, {n}, n + 2), w = h->input("w", "f32", {n});
+      Buffer residual = h->input("residual", "f32", {n}, n), x = h->input("x", type, {n}, n + 2),
+             w = h->input("w", "f32", {n});
       Buffer sum = h->output("sum", "f32", {n}, n + 1), normed = h->output("out", type, {n}, n);
       auto eps = param("eps", h->real(1e-5));
       h->run("add_rms_norm", {&residual, &x, &w, &sum, &normed}, {eps});
@@ -272,7 +297,9 @@ TEST_P(CpuKernels, RmsNorm) {
       h->expect(sum, total);
       h->expect(normed, [&](int64_t t, int64_t c) { return norm(total, t, c); });
       h->run("rms_norm", {&x, &w, &normed}, {eps});
-      h->expect(normed, [&](int64_t t, int64_t c) { return norm([&](int64_t t, int64_t i) { return x.at(t, i); }, t, c); });
+      h->expect(normed, [&](int64_t t, int64_t c) {
+        return norm([&](int64_t t, int64_t i) { return x.at(t, i); }, t, c);
+      });
     }
   }
 }
@@ -281,9 +308,11 @@ TEST_P(CpuKernels, RmsNorm) {
 TEST_P(CpuKernels, GatedRmsNorm) {
   for (auto [groups, size] : {std::pair<int64_t, int64_t>{1, 40}, {5, 7}, {3, 64}}) {
     int64_t n = groups * size;
-    Buffer y = h->input("y", "f32", {n}, n), z = h->input("z", "bf16", {n}, n + 9), w = h->input("w", "f32", {n});
+    Buffer y = h->input("y", "f32", {n}, n), z = h->input("z", "bf16", {n}, n + 9),
+           w = h->input("w", "f32", {n});
     Buffer out = h->output("out", "bf16", {n}, n);
-    h->run("gated_rms_norm", {&y, &z, &w, &out}, {param("groups", h->integer(groups)), param("eps", h->real(1e-5))});
+    h->run("gated_rms_norm", {&y, &z, &w, &out},
+           {param("groups", h->integer(groups)), param("eps", h->real(1e-5))});
     h->expect(out, [&, size = size](int64_t t, int64_t c) {
       double squares = 0;
       auto gated = [&](int64_t i) { return y.at(t, i) * silu(z.at(t, i)); };
@@ -297,7 +326,8 @@ TEST_P(CpuKernels, GatedRmsNorm) {
 // The elementwise ops, over a width with a rest of every power of two.
 TEST_P(CpuKernels, Elementwise) {
   constexpr int64_t n = 16 + 15;
-  Buffer a = h->input("a", "f32", {n}, n), b = h->input("b", "bf16", {n}, n + 1), out = h->output("out", "f32", {n}, n + 2);
+  Buffer a = h->input("a", "f32", {n}, n), b = h->input("b", "bf16", {n}, n + 1),
+         out = h->output("out", "f32", {n}, n + 2);
   h->run("add", {&a, &b, &out});
   h->expect(out, [&](int64_t t, int64_t c) { return a.at(t, c) + b.at(t, c); });
   h->run("mul", {&a, &b, &out});
@@ -307,7 +337,8 @@ TEST_P(CpuKernels, Elementwise) {
   h->run("silu", {&a, &out});
   h->expect(out, [&](int64_t t, int64_t c) { return silu(a.at(t, c)); });
 
-  Buffer x = h->input("x", "f32", {n}, n), bias = h->input("bias", "f32", {n}), y = h->input("y", "f32", {n}, n);
+  Buffer x = h->input("x", "f32", {n}, n), bias = h->input("bias", "f32", {n}),
+         y = h->input("y", "f32", {n}, n);
   h->set(x, 0, 100); // where the exponential would overflow
   h->set(x, 1, -100);
   auto softplus = [](double v) { return v > 30 ? v : std::log1p(std::exp(v)); };
@@ -319,7 +350,8 @@ TEST_P(CpuKernels, Elementwise) {
   Buffer d = h->input("d", "f32", {n});
   h->run("skip", {&y, &x, &d, &out});
   h->expect(out, [&](int64_t t, int64_t c) { return y.at(t, c) + d.at(0, c) * x.at(t, c); }, 100);
-  Buffer y2 = h->input("y", "f32", {36}, 36), x2 = h->input("x", "f32", {36}, 36), shared = h->input("d", "f32", {4});
+  Buffer y2 = h->input("y", "f32", {36}, 36), x2 = h->input("x", "f32", {36}, 36),
+         shared = h->input("d", "f32", {4});
   Buffer out2 = h->output("out", "f32", {36}, 36);
   h->run("skip", {&y2, &x2, &shared, &out2});
   h->expect(out2, [&](int64_t t, int64_t c) { return y2.at(t, c) + shared.at(0, c / 9) * x2.at(t, c); });
@@ -332,18 +364,21 @@ TEST_P(CpuKernels, Copies) {
     ids.push_back(i * 5 % 19);
     rows.push_back(kRows - 1 - i);
   }
-  Buffer tokens = h->indices("tokens", ids), table = h->input("table", "bf16", {19, 41}), out = h->output("out", "f32", {41}, 41);
+  Buffer tokens = h->indices("tokens", ids), table = h->input("table", "bf16", {19, 41}),
+         out = h->output("out", "f32", {41}, 41);
   h->run("embedding", {&tokens, &table, &out});
   h->expect(out, [&](int64_t t, int64_t c) { return table.at(ids[t], c); });
   Buffer picked = h->indices("logit_rows", rows), x = h->input("x", "f32", {41}, 43);
   h->run("gather_rows", {&x, &picked, &out}, {}, Rows::logitRows);
   h->expect(out, [&](int64_t t, int64_t c) { return x.at(rows[t], c); });
   Buffer heads = h->input("x", "bf16", {3 * 7}, 25), repeated = h->output("out", "bf16", {3 * 2 * 7}, 42);
-  h->run("repeat_heads", {&heads, &repeated}, {param("head_size", h->integer(7)), param("repeat", h->integer(2))});
+  h->run("repeat_heads", {&heads, &repeated},
+         {param("head_size", h->integer(7)), param("repeat", h->integer(2))});
   h->expect(repeated, [&](int64_t t, int64_t c) { return heads.at(t, c / 14 * 7 + c % 7); });
 }
 
-// The largest logit wins, the first among equals, wherever it lies: in a register, in the rest, nowhere (all equal).
+// The largest logit wins, the first among equals, wherever it lies: in a register, in the rest, nowhere (all
+// equal).
 TEST_P(CpuKernels, Sample) {
   for (int64_t n : {1, 5, 16, 100, 131}) {
     Buffer logits = h->input("logits", "f32", {n}, n), out = h->output("out", "i32", {}, 1);
@@ -361,7 +396,8 @@ TEST_P(CpuKernels, Sample) {
   }
 }
 
-// Angles at positions on both sides of the tables' step, the rotation, and rotated keys and values in their pages.
+// Angles at positions on both sides of the tables' step, the rotation, and rotated keys and values in their
+// pages.
 TEST_P(CpuKernels, Rotary) {
   constexpr int64_t d = 22, heads = 3, kvHeads = 2, page = 64;
   std::vector<int> positions, sequences;
@@ -370,7 +406,8 @@ TEST_P(CpuKernels, Rotary) {
     sequences.push_back(i < 9 ? 0 : 1);
   }
   auto angle = [&](int64_t position, int64_t i) { return position * std::pow(10000.0, -2.0 * i / d); };
-  Buffer at = h->indices("positions", positions), hi = h->input("hi", "f32", {3, d / 2, 2}), lo = h->input("lo", "f32", {256, d / 2, 2});
+  Buffer at = h->indices("positions", positions), hi = h->input("hi", "f32", {3, d / 2, 2}),
+         lo = h->input("lo", "f32", {256, d / 2, 2});
   for (auto [table, step] : {std::pair<Buffer *, int>{&hi, 256}, {&lo, 1}})
     for (int64_t r = 0; r < table->spec.dims[0]; ++r)
       for (int64_t i = 0; i < d / 2; ++i) {
@@ -385,12 +422,14 @@ TEST_P(CpuKernels, Rotary) {
 
   table.isOutput = false;
   table.spec.role = "table";
-  Buffer q = h->input("q", "f32", {heads * d}, 200), k = h->input("k", "f32", {kvHeads * d}, 100), v = h->input("v", "f32", {kvHeads * d}, 100);
+  Buffer q = h->input("q", "f32", {heads * d}, 200), k = h->input("k", "f32", {kvHeads * d}, 100),
+         v = h->input("v", "f32", {kvHeads * d}, 100);
   Buffer out = h->output("out", "f32", {heads * d}, heads * d);
   auto rotated = [&](const Buffer &x, int64_t t, int64_t c) {
     int64_t first = c / d * d, i = c % d, half = d / 2;
     double cosine = std::cos(angle(positions[t], i % half)), sine = std::sin(angle(positions[t], i % half));
-    return i < half ? x.at(t, c) * cosine - x.at(t, c + half) * sine : x.at(t, c) * cosine + x.at(t, first + i - half) * sine;
+    return i < half ? x.at(t, c) * cosine - x.at(t, c + half) * sine
+                    : x.at(t, c) * cosine + x.at(t, first + i - half) * sine;
   };
   Buffer cache = h->output("cache", "bf16", {kvHeads, page, d}, 0);
   cache.values.assign(7 * 2 * kvHeads * page * d, 0);
@@ -417,7 +456,8 @@ TEST_P(CpuKernels, Rotary) {
       ASSERT_NEAR(cached(t, 0, c), k.at(t, c), 4.0 / 256) << "key of token " << t << " column " << c;
 }
 
-INSTANTIATE_TEST_SUITE_P(Cpu, CpuKernels, testing::Values("x86-64-v3", "x86-64-v4", "sapphirerapids", "native"),
+INSTANTIATE_TEST_SUITE_P(Cpu, CpuKernels,
+                         testing::Values("x86-64-v3", "x86-64-v4", "sapphirerapids", "native"),
                          [](auto &info) {
                            std::string name = info.param;
                            for (char &c : name)

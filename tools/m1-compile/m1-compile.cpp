@@ -21,7 +21,8 @@ public:
       return;
     last = now;
     char text[96];
-    std::snprintf(text, sizeof(text), "%s ... %3.0f %% of %.2f GB", current.c_str(), 100.0 * done / total, total * 1e-9);
+    std::snprintf(text, sizeof(text), "%s ... %3.0f %% of %.2f GB", current.c_str(), 100.0 * done / total,
+                  total * 1e-9);
     show(text);
   }
   void clear() {
@@ -54,24 +55,40 @@ int main(int argc, char **argv) {
   std::string weights = "embed", targets = "cpu", emit = "artifact";
   bool timing = false;
   const std::map<std::string, m1c::Emit> emits = {
-      {"m1", m1c::Emit::m1},     {"m1-optimized", m1c::Emit::m1Optimized}, {"plan", m1c::Emit::plan},
-      {"llvm", m1c::Emit::llvm}, {"asm", m1c::Emit::assembly},             {"artifact", m1c::Emit::artifact}};
-  app.add_option("model", options.modelDirectory, "Directory with config.json, safetensors, tokenizer.json")->required()->type_name("MODEL_DIR");
-  app.add_option("-o,--output", options.output, "File to write; - is standard output unless an artifact is emitted")->type_name("OUT.m1a");
-  app.add_option("--target", targets, "Devices to compile for, separated by commas: cpu, cuda (sm_90), cuda:sm_80,sm_90")->type_name("LIST");
-  app.add_option("--cpu", options.cpu, "Instruction set: native, x86-64-v3, x86-64-v4, sapphirerapids")->type_name("CPU");
-  app.add_option("--activation-type", options.activationType, "Type of activations; f32 computes everything in f32")
+      {"m1", m1c::Emit::m1},        {"m1-optimized", m1c::Emit::m1Optimized},
+      {"plan", m1c::Emit::plan},    {"llvm", m1c::Emit::llvm},
+      {"asm", m1c::Emit::assembly}, {"artifact", m1c::Emit::artifact}};
+  app.add_option("model", options.modelDirectory, "Directory with config.json, safetensors, tokenizer.json")
+      ->required()
+      ->type_name("MODEL_DIR");
+  app.add_option("-o,--output", options.output,
+                 "File to write; - is standard output unless an artifact is emitted")
+      ->type_name("OUT.m1a");
+  app.add_option("--target", targets,
+                 "Devices to compile for, separated by commas: cpu, cuda (sm_90), cuda:sm_80,sm_90")
+      ->type_name("LIST");
+  app.add_option("--cpu", options.cpu, "Instruction set: native, x86-64-v3, x86-64-v4, sapphirerapids")
+      ->type_name("CPU");
+  app.add_option("--activation-type", options.activationType,
+                 "Type of activations; f32 computes everything in f32")
       ->check(CLI::IsMember({"bf16", "f32"}));
-  app.add_option("--state-type", options.stateType, "Type of the scan states")->check(CLI::IsMember({"f32", "bf16"}));
-  app.add_option("--kv-type", options.kvType, "Type of cached keys and values (default: that of the activations)")
+  app.add_option("--state-type", options.stateType, "Type of the scan states")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  app.add_option("--kv-type", options.kvType,
+                 "Type of cached keys and values (default: that of the activations)")
       ->check(CLI::IsMember({"bf16", "f32"}));
-  app.add_option("--weights", weights, "embed, external (checkpoint files stay where they are) or dummy:SEED (for benchmarks)")
+  app.add_option("--weights", weights,
+                 "embed, external (checkpoint files stay where they are) or dummy:SEED (for benchmarks)")
       ->type_name("MODE");
-  app.add_option("--max-context", options.maxContext, "Longest context in tokens; 0: max_position_embeddings of config.json")
+  app.add_option("--max-context", options.maxContext,
+                 "Longest context in tokens; 0: max_position_embeddings of config.json")
       ->check(CLI::NonNegativeNumber);
-  app.add_option("--emit", emit, "Stage to write: m1, m1-optimized, plan, llvm, asm, artifact")->check(CLI::IsMember(emits));
-  app.add_option("--save-temps", options.saveTemps, "Directory for the text of every stage")->type_name("DIR");
-  app.add_flag("--timing", timing, "Print the time of every stage")->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.add_option("--emit", emit, "Stage to write: m1, m1-optimized, plan, llvm, asm, artifact")
+      ->check(CLI::IsMember(emits));
+  app.add_option("--save-temps", options.saveTemps, "Directory for the text of every stage")
+      ->type_name("DIR");
+  app.add_flag("--timing", timing, "Print the time of every stage")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   CLI11_PARSE(app, argc, argv);
 
   auto usageError = [](const std::string &message) {
@@ -93,7 +110,8 @@ int main(int argc, char **argv) {
   options.targets.clear();
   for (std::string &part : CLI::detail::split(targets, ',')) {
     // In cuda:sm_80,sm_90 the comma stays within the target.
-    const bool isChip = part.rfind("sm_", 0) == 0 && !options.targets.empty() && options.targets.back().rfind("cuda:", 0) == 0;
+    const bool isChip = part.rfind("sm_", 0) == 0 && !options.targets.empty() &&
+                        options.targets.back().rfind("cuda:", 0) == 0;
     if (isChip)
       options.targets.back() += "," + part;
     else
@@ -108,7 +126,9 @@ int main(int argc, char **argv) {
   std::vector<std::pair<std::string, double>> times;
   m1c::CompileListener listener;
   listener.stageBegins = [&](llvm::StringRef stage) { progress.stage(stage); };
-  listener.stageEnds = [&](llvm::StringRef stage, double seconds) { times.push_back({stage.str(), seconds}); };
+  listener.stageEnds = [&](llvm::StringRef stage, double seconds) {
+    times.push_back({stage.str(), seconds});
+  };
   listener.weightsWritten = [&](uint64_t done, uint64_t total) { progress.weights(done, total); };
   listener.diagnostic = [&](bool isWarning, llvm::StringRef message) {
     progress.clear();
@@ -125,8 +145,9 @@ int main(int argc, char **argv) {
     }
     std::fprintf(stderr, "%-10s %8.3f s\n", "total", total);
     if (ok && options.emit == m1c::Emit::artifact)
-      std::fprintf(stderr, "module %llu, code %llu, weights %llu, file %llu bytes\n", (unsigned long long)sizes.module,
-                   (unsigned long long)sizes.code, (unsigned long long)sizes.weights, (unsigned long long)sizes.file);
+      std::fprintf(stderr, "module %llu, code %llu, weights %llu, file %llu bytes\n",
+                   (unsigned long long)sizes.module, (unsigned long long)sizes.code,
+                   (unsigned long long)sizes.weights, (unsigned long long)sizes.file);
   }
   return ok ? 0 : 1;
 }

@@ -1,4 +1,5 @@
-// From a module of CPU kernels to a shared ELF object: MLIR to LLVM, hand-tuned kernels linked in, LLVM's O3, code, lld.
+// From a module of CPU kernels to a shared ELF object: MLIR to LLVM, hand-tuned kernels linked in, LLVM's O3,
+// code, lld.
 #include "HandKernels.h"
 #include "m1c/CpuTarget.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
@@ -36,12 +37,13 @@ using namespace mlir;
 
 namespace m1c {
 
-llvm::Expected<std::string> linkSharedObject(llvm::StringRef object, llvm::ArrayRef<std::string> exported); // ElfLink.cpp
+llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
+                                             llvm::ArrayRef<std::string> exported); // ElfLink.cpp
 
 namespace {
 
-/// exp and log1p (through log) become polynomials (MLIR's, of Cephes: exp within 2 ulp, log1p within 4 ulp where normal), so no code
-/// calls libm.
+/// exp and log1p (through log) become polynomials (MLIR's, of Cephes: exp within 2 ulp, log1p within 4 ulp
+/// where normal), so no code calls libm.
 struct ApproximateMathPass : PassWrapper<ApproximateMathPass, OperationPass<ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ApproximateMathPass)
   void getDependentDialects(DialectRegistry &registry) const override {
@@ -49,8 +51,9 @@ struct ApproximateMathPass : PassWrapper<ApproximateMathPass, OperationPass<Modu
   }
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
-    populateMathPolynomialApproximationPatterns(
-        patterns, [](StringRef name) { return llvm::is_contained({"math.exp", "math.log", "math.log1p"}, name); });
+    populateMathPolynomialApproximationPatterns(patterns, [](StringRef name) {
+      return llvm::is_contained({"math.exp", "math.log", "math.log1p"}, name);
+    });
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();
   }
@@ -80,14 +83,17 @@ std::unique_ptr<llvm::TargetMachine> createTargetMachine(const CpuInfo &cpu, std
     return nullptr;
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Standard;
-  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(triple, cpu.llvmCpu, cpu.llvmFeatures, options, llvm::Reloc::PIC_,
-                                                                           llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
+  return std::unique_ptr<llvm::TargetMachine>(
+      target->createTargetMachine(triple, cpu.llvmCpu, cpu.llvmFeatures, options, llvm::Reloc::PIC_,
+                                  llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
 }
 
-/// All functions get the instruction set of the module; the hand-tuned kernels come with that of a generic x86-64.
+/// All functions get the instruction set of the module; the hand-tuned kernels come with that of a generic
+/// x86-64.
 void setTargetAttributes(llvm::Module &module, const CpuInfo &cpu) {
   for (llvm::Function &function : module) {
-    for (const char *name : {"target-cpu", "target-features", "tune-cpu", "min-legal-vector-width", "prefer-vector-width"})
+    for (const char *name :
+         {"target-cpu", "target-features", "tune-cpu", "min-legal-vector-width", "prefer-vector-width"})
       function.removeFnAttr(name);
     function.addFnAttr("target-cpu", cpu.llvmCpu);
     if (!cpu.llvmFeatures.empty())
@@ -126,7 +132,8 @@ void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
 }
 
-llvm::Error emit(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType type, std::string &out) {
+llvm::Error emit(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType type,
+                 std::string &out) {
   llvm::SmallVector<char, 0> bytes;
   llvm::raw_svector_ostream stream(bytes);
   llvm::legacy::PassManager passes;
@@ -142,21 +149,24 @@ llvm::Error checkUndefinedSymbols(llvm::StringRef object) {
   auto file = llvm::object::ObjectFile::createELFObjectFile(llvm::MemoryBufferRef(object, "kernels.o"));
   if (!file)
     return file.takeError();
-  for (const llvm::object::ELFSymbolRef symbol : llvm::cast<llvm::object::ELFObjectFileBase>(**file).symbols()) {
+  for (const llvm::object::ELFSymbolRef symbol :
+       llvm::cast<llvm::object::ELFObjectFileBase>(**file).symbols()) {
     auto flags = symbol.getFlags();
     auto name = symbol.getName();
     if (!flags || !name)
       return llvm::joinErrors(flags.takeError(), name.takeError());
-    if ((*flags & llvm::object::SymbolRef::SF_Undefined) && !name->empty() && *name != "memcpy" && *name != "memset" && *name != "memmove")
-      return llvm::createStringError("generated CPU code needs '" + *name + "', which the runtime does not provide");
+    if ((*flags & llvm::object::SymbolRef::SF_Undefined) && !name->empty() && *name != "memcpy" &&
+        *name != "memset" && *name != "memmove")
+      return llvm::createStringError("generated CPU code needs '" + *name +
+                                     "', which the runtime does not provide");
   }
   return llvm::Error::success();
 }
 
 } // namespace
 
-llvm::Expected<CpuCode> compileCpuKernels(ModuleOp module, const CpuInfo &cpu, llvm::ArrayRef<CpuKernel> kernels,
-                                          const CpuCodeOptions &options) {
+llvm::Expected<CpuCode> compileCpuKernels(ModuleOp module, const CpuInfo &cpu,
+                                          llvm::ArrayRef<CpuKernel> kernels, const CpuCodeOptions &options) {
   std::string error;
   auto machine = createTargetMachine(cpu, error);
   if (!machine)
@@ -181,7 +191,8 @@ llvm::Expected<CpuCode> compileCpuKernels(ModuleOp module, const CpuInfo &cpu, l
     exported.insert(kernel.symbol);
     symbols.push_back(kernel.symbol);
   }
-  llvm::internalizeModule(*llvmModule, [&](const llvm::GlobalValue &value) { return exported.contains(value.getName()); });
+  llvm::internalizeModule(*llvmModule,
+                          [&](const llvm::GlobalValue &value) { return exported.contains(value.getName()); });
   llvm::raw_string_ostream errors(error);
   if (llvm::verifyModule(*llvmModule, &errors))
     return llvm::createStringError("invalid LLVM IR for CPU kernels: " + error);

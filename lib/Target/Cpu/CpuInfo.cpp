@@ -8,7 +8,8 @@
 namespace m1c {
 namespace {
 
-// LLVM's name of each extension that code generation can use, and the kernel's name of it in /proc/cpuinfo. Nothing here uses AMX.
+// LLVM's name of each extension that code generation can use, and the kernel's name of it in /proc/cpuinfo.
+// Nothing here uses AMX.
 struct FeatureName {
   const char *llvm, *cpuinfo;
 };
@@ -66,7 +67,8 @@ llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name) {
   } else if (llvm::is_contained(kNamed, name)) {
     info.llvmCpu = name.str();
   } else {
-    return llvm::createStringError("--cpu: unknown CPU '" + name + "'; known are native, " + llvm::join(llvm::ArrayRef(kNamed), ", "));
+    return llvm::createStringError("--cpu: unknown CPU '" + name + "'; known are native, " +
+                                   llvm::join(llvm::ArrayRef(kNamed), ", "));
   }
 
   std::string error;
@@ -74,12 +76,14 @@ llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name) {
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target || triple.getArch() != llvm::Triple::x86_64)
     return llvm::createStringError("the cpu target needs an x86-64 machine, this is " + triple.str());
-  std::unique_ptr<llvm::MCSubtargetInfo> subtarget(target->createMCSubtargetInfo(triple, info.llvmCpu, info.llvmFeatures));
+  std::unique_ptr<llvm::MCSubtargetInfo> subtarget(
+      target->createMCSubtargetInfo(triple, info.llvmCpu, info.llvmFeatures));
   if (!subtarget)
     return llvm::createStringError("LLVM does not know the CPU '" + info.llvmCpu + "'");
   auto has = [&](const char *feature) { return subtarget->checkFeatures(std::string("+") + feature); };
   if (!has("avx2") || !has("fma"))
-    return llvm::createStringError("--cpu " + name + ": CPU kernels need AVX2 and FMA, which '" + info.llvmCpu + "' lacks");
+    return llvm::createStringError("--cpu " + name + ": CPU kernels need AVX2 and FMA, which '" +
+                                   info.llvmCpu + "' lacks");
   info.avx512 = has("avx512f") && has("avx512bw") && has("avx512vl") && has("avx512dq");
   info.avx512Bf16 = info.avx512 && has("avx512bf16");
   for (const FeatureName &feature : kFeatureNames)

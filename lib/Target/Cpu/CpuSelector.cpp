@@ -51,7 +51,8 @@ std::string unsupported(const KernelSpec &spec) {
   for (StringRef role : {"state", "cache"})
     if (int i = spec.find(role); i >= 0 && families().lookup(spec.op).origin != StringRef("generated"))
       if (Type element = spec.operands[i].element; !element.isF32() && !element.isBF16())
-        return "the cpu target has no " + spec.op + " with a " + role.str() + " of this type; f32 and bf16 are known";
+        return "the cpu target has no " + spec.op + " with a " + role.str() +
+               " of this type; f32 and bf16 are known";
   if (spec.op == "ssd_scan" && spec.get("state").dims[1] != spec.get("state").dims[2])
     return "the cpu target has no ssd_scan with a head size of " + std::to_string(spec.get("state").dims[1]) +
            " that differs from the state size of " + std::to_string(spec.get("state").dims[2]);
@@ -59,7 +60,9 @@ std::string unsupported(const KernelSpec &spec) {
 }
 
 uint32_t gridX(const KernelSpec &spec) {
-  auto blocks = [](int64_t n) { return static_cast<uint32_t>((n + M1K_CPU_CHANNEL_BLOCK - 1) / M1K_CPU_CHANNEL_BLOCK); };
+  auto blocks = [](int64_t n) {
+    return static_cast<uint32_t>((n + M1K_CPU_CHANNEL_BLOCK - 1) / M1K_CPU_CHANNEL_BLOCK);
+  };
   if (spec.op == "linear")
     return linearGridX(spec);
   if (spec.op == "causal_conv1d")
@@ -78,11 +81,14 @@ int64_t rowsPerGroup(const KernelSpec &spec) {
     return 1;
   if (spec.op == "attention")
     return spec.decode ? 1 : M1K_CPU_ATTENTION_TOKENS;
-  // 64 tokens: x of a few thousand columns stays in L2 beside the block of weights, and weights come from memory once in 64 tokens.
+  // 64 tokens: x of a few thousand columns stays in L2 beside the block of weights, and weights come from
+  // memory once in 64 tokens.
   if (spec.op == "linear")
     return 64;
-  // Rows of about 16 k elements a group: some microseconds, well above the cost of handing a group to a thread.
-  int64_t columns = spec.operands.back().dims.empty() ? spec.operands.front().dims.back() : spec.operands.back().dims.back();
+  // Rows of about 16 k elements a group: some microseconds, well above the cost of handing a group to a
+  // thread.
+  int64_t columns = spec.operands.back().dims.empty() ? spec.operands.front().dims.back()
+                                                      : spec.operands.back().dims.back();
   return std::clamp<int64_t>(16384 / std::max<int64_t>(columns, 1), 1, 64);
 }
 
@@ -111,9 +117,10 @@ LogicalResult CpuSelector::select(const KernelSpec &spec, PlanEmitter &emitter) 
   return success();
 }
 
-OwningOpRef<ModuleOp> generateCpuKernels(MLIRContext *context, const CpuInfo &cpu, llvm::ArrayRef<CpuKernel> kernels) {
-  context->loadDialect<arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect, math::MathDialect, scf::SCFDialect,
-                       vector::VectorDialect>();
+OwningOpRef<ModuleOp> generateCpuKernels(MLIRContext *context, const CpuInfo &cpu,
+                                         llvm::ArrayRef<CpuKernel> kernels) {
+  context->loadDialect<arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect, math::MathDialect,
+                       scf::SCFDialect, vector::VectorDialect>();
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(context));
   for (const CpuKernel &kernel : kernels) {
     KernelWriter writer(*module, cpu, kernel);

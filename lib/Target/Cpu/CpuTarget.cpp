@@ -18,7 +18,8 @@ public:
     llvm::SmallVector<llvm::StringRef> features(cpu.requiredFeatures.begin(), cpu.requiredFeatures.end());
     plan.setCpuFeaturesAttr(b.getStrArrayAttr(features));
     OwningOpRef<ModuleOp> module = generateCpuKernels(plan.getContext(), cpu, kernelSelector.kernels());
-    auto code = compileCpuKernels(*module, cpu, kernelSelector.kernels(), {texts.wantLlvm, texts.wantAssembly, texts.wantCode});
+    auto code = compileCpuKernels(*module, cpu, kernelSelector.kernels(),
+                                  {texts.wantLlvm, texts.wantAssembly, texts.wantCode});
     if (!code)
       return code.takeError();
     texts.llvm += code->llvmIr;

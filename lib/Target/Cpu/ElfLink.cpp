@@ -1,4 +1,5 @@
-// An object file to a shared object, by lld as a library. lld reads and writes files, so both pass through a temporary directory.
+// An object file to a shared object, by lld as a library. lld reads and writes files, so both pass through a
+// temporary directory.
 #include "lld/Common/Driver.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/Error.h"
@@ -44,8 +45,19 @@ llvm::Expected<std::string> linkSharedObject(llvm::StringRef object, llvm::Array
 
   std::string versionScript = "--version-script=" + script, messages;
   // No build id and no dates: the same kernels give the same bytes.
-  const char *arguments[] = {"ld.lld", "-shared",           "--hash-style=gnu",      "-soname",      "m1_kernels.so", "--build-id=none",
-                             "-z",     "separate-loadable-segments", versionScript.c_str(), "--strip-all", "-o", output.c_str(), input.c_str()};
+  const char *arguments[] = {"ld.lld",
+                             "-shared",
+                             "--hash-style=gnu",
+                             "-soname",
+                             "m1_kernels.so",
+                             "--build-id=none",
+                             "-z",
+                             "separate-loadable-segments",
+                             versionScript.c_str(),
+                             "--strip-all",
+                             "-o",
+                             output.c_str(),
+                             input.c_str()};
   llvm::raw_string_ostream stream(messages);
   const lld::DriverDef drivers[] = {{lld::Gnu, &lld::elf::link}};
   lld::Result result = lld::lldMain(arguments, stream, stream, drivers);

@@ -1,4 +1,5 @@
-// Wrappers of kernels/cpu: a plan kernel whose body is one call with constants, which specialise the callee once it is inlined.
+// Wrappers of kernels/cpu: a plan kernel whose body is one call with constants, which specialise the callee
+// once it is inlined.
 #include "HandKernels.h"
 #include "KernelWriter.h"
 #include "m1k_cpu.h"
@@ -28,9 +29,13 @@ public:
     for (int i : {1, 2, 3})
       push(function.getArgument(i));
   }
-  void integer(int64_t value) { push(arith::ConstantOp::create(w.b, w.b.getI32IntegerAttr(static_cast<int32_t>(value)))); }
+  void integer(int64_t value) {
+    push(arith::ConstantOp::create(w.b, w.b.getI32IntegerAttr(static_cast<int32_t>(value))));
+  }
   void integer64(int64_t value) { push(w.constant(value)); }
-  void real(double value) { push(arith::ConstantOp::create(w.b, w.b.getF32FloatAttr(static_cast<float>(value)))); }
+  void real(double value) {
+    push(arith::ConstantOp::create(w.b, w.b.getF32FloatAttr(static_cast<float>(value))));
+  }
   /// Type and row stride of an activation; absent optional ones are f32 of stride 0.
   void rows(StringRef role) {
     type(role);
@@ -43,7 +48,8 @@ public:
     if (!module.lookupSymbol(callee)) {
       OpBuilder::InsertionGuard guard(w.b);
       w.b.setInsertionPointToStart(module.getBody());
-      auto declaration = func::FuncOp::create(w.b, callee, w.b.getFunctionType(ValueRange(arguments).getTypes(), {}));
+      auto declaration =
+          func::FuncOp::create(w.b, callee, w.b.getFunctionType(ValueRange(arguments).getTypes(), {}));
       declaration.setPrivate();
     }
     func::CallOp::create(w.b, callee, TypeRange{}, arguments);
@@ -60,10 +66,11 @@ private:
 
 void writeSelectiveScan(KernelWriter &w) {
   CallWriter call(w, "m1k_cpu_selective_scan");
-  call.pointers({"out", "x", "dt", "a", "b", "c", "d", "z", "dt_bias", "state", "sequence_starts", "slots", "positions"});
+  call.pointers({"out", "x", "dt", "a", "b", "c", "d", "z", "dt_bias", "state", "sequence_starts", "slots",
+                 "positions"});
   call.grid();
-  for (int64_t value : {w.columns("out"), w.columns("b"), w.columns("x"), w.operand("a").dims[1], w.intParam("delta_softplus"),
-                        int64_t(M1K_CPU_CHANNEL_BLOCK)})
+  for (int64_t value : {w.columns("out"), w.columns("b"), w.columns("x"), w.operand("a").dims[1],
+                        w.intParam("delta_softplus"), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
   for (StringRef role : {"out", "x", "dt", "b", "c", "z"})
@@ -73,10 +80,11 @@ void writeSelectiveScan(KernelWriter &w) {
 
 void writeSsdScan(KernelWriter &w) {
   CallWriter call(w, "m1k_cpu_ssd_scan");
-  call.pointers({"out", "x", "dt", "a", "b", "c", "d", "dt_bias", "state", "sequence_starts", "slots", "positions"});
+  call.pointers(
+      {"out", "x", "dt", "a", "b", "c", "d", "dt_bias", "state", "sequence_starts", "slots", "positions"});
   call.grid();
-  for (int64_t value : {w.operand("state").dims[0], w.columns("b"), w.operand("state").dims[2], w.intParam("delta_softplus"),
-                        int64_t(M1K_CPU_CHANNEL_BLOCK)})
+  for (int64_t value : {w.operand("state").dims[0], w.columns("b"), w.operand("state").dims[2],
+                        w.intParam("delta_softplus"), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
   for (StringRef role : {"out", "x", "dt", "b", "c"})
@@ -89,8 +97,8 @@ void writeCausalConv1d(KernelWriter &w) {
   call.pointers({"out", "x", "w", "bias", "state", "sequence_starts", "slots", "positions"});
   call.grid();
   bool silu = cast<StringAttr>(w.spec.params.get("activation")).getValue() == "silu";
-  for (int64_t value : {w.columns("x"), w.operand("w").dims[1], w.intParam("repeat"), w.intParam("head_size"), int64_t(silu),
-                        int64_t(M1K_CPU_CHANNEL_BLOCK)})
+  for (int64_t value : {w.columns("x"), w.operand("w").dims[1], w.intParam("repeat"), w.intParam("head_size"),
+                        int64_t(silu), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
   call.rows("out");

@@ -15,7 +15,8 @@ llvm::SmallVector<int64_t> tailWidths(int64_t n) {
 }
 
 KernelWriter::KernelWriter(ModuleOp module, const CpuInfo &cpu, const CpuKernel &kernel)
-    : cpu(cpu), spec(kernel.spec), b(UnknownLoc::get(module.getContext()), module.getContext()), lanes(cpu.avx512 ? 16 : 8) {
+    : cpu(cpu), spec(kernel.spec), b(UnknownLoc::get(module.getContext()), module.getContext()),
+      lanes(cpu.avx512 ? 16 : 8) {
   b.setInsertionPointToEnd(module.getBody());
   Type ptr = LLVM::LLVMPointerType::get(b.getContext()), i32 = b.getI32Type();
   auto function = func::FuncOp::create(b, kernel.symbol, b.getFunctionType({ptr, ptr, i32, i32}, {}));
@@ -52,10 +53,16 @@ Value KernelWriter::rowCount(Rows rows) {
 
 Value KernelWriter::maxPages() { return loadIndex(dims, constant(3)); }
 
-int64_t KernelWriter::intParam(StringRef name) const { return cast<IntegerAttr>(spec.params.get(name)).getInt(); }
-double KernelWriter::floatParam(StringRef name) const { return cast<FloatAttr>(spec.params.get(name)).getValueAsDouble(); }
+int64_t KernelWriter::intParam(StringRef name) const {
+  return cast<IntegerAttr>(spec.params.get(name)).getInt();
+}
+double KernelWriter::floatParam(StringRef name) const {
+  return cast<FloatAttr>(spec.params.get(name)).getValueAsDouble();
+}
 
-Value KernelWriter::constant(int64_t value) { return arith::ConstantOp::create(b, b.getI64IntegerAttr(value)); }
+Value KernelWriter::constant(int64_t value) {
+  return arith::ConstantOp::create(b, b.getI64IntegerAttr(value));
+}
 
 Value KernelWriter::loadIndex(Value pointer, Value index) {
   Value value = LLVM::LoadOp::create(b, b.getI32Type(), elementPointer(pointer, b.getI32Type(), index), 4);
@@ -72,7 +79,9 @@ Value KernelWriter::splat(double value, int64_t width) {
   return arith::ConstantOp::create(b, DenseElementsAttr::get(f32Vector(width), static_cast<float>(value)));
 }
 
-Value KernelWriter::splat(Value f32, int64_t width) { return vector::BroadcastOp::create(b, f32Vector(width), f32); }
+Value KernelWriter::splat(Value f32, int64_t width) {
+  return vector::BroadcastOp::create(b, f32Vector(width), f32);
+}
 
 Value KernelWriter::elementPointer(Value pointer, Type element, Value index) {
   return LLVM::GEPOp::create(b, pointer.getType(), element, pointer, ArrayRef<LLVM::GEPArg>{index});
@@ -95,17 +104,21 @@ Value KernelWriter::load(Value pointer, Type element, Value index, int64_t width
   return element.isF32() ? value : arith::ExtFOp::create(b, f32Vector(width), value);
 }
 
-/// f32 to bf16 bits, to nearest even, in integer arithmetic: for CPUs without the instruction. NaNs stay NaNs.
+/// f32 to bf16 bits, to nearest even, in integer arithmetic: for CPUs without the instruction. NaNs stay
+/// NaNs.
 static Value roundToBf16(ImplicitLocOpBuilder &b, Value value) {
   int64_t width = cast<VectorType>(value.getType()).getDimSize(0);
   auto i32s = VectorType::get(width, b.getI32Type());
-  auto splat = [&](int32_t x) -> Value { return arith::ConstantOp::create(b, DenseElementsAttr::get(i32s, x)); };
+  auto splat = [&](int32_t x) -> Value {
+    return arith::ConstantOp::create(b, DenseElementsAttr::get(i32s, x));
+  };
   Value bits = arith::BitcastOp::create(b, i32s, value);
   Value odd = arith::AndIOp::create(b, arith::ShRUIOp::create(b, bits, splat(16)), splat(1));
   Value rounded = arith::AddIOp::create(b, bits, arith::AddIOp::create(b, odd, splat(0x7fff)));
   Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, value, value);
   rounded = arith::SelectOp::create(b, isNan, splat(0x7fc00000), rounded);
-  return arith::TruncIOp::create(b, VectorType::get(width, b.getI16Type()), arith::ShRUIOp::create(b, rounded, splat(16)));
+  return arith::TruncIOp::create(b, VectorType::get(width, b.getI16Type()),
+                                 arith::ShRUIOp::create(b, rounded, splat(16)));
 }
 
 void KernelWriter::store(Value pointer, Type element, Value index, Value vector) {
@@ -118,7 +131,9 @@ void KernelWriter::store(Value pointer, Type element, Value index, Value vector)
   LLVM::StoreOp::create(b, vector, address, element.getIntOrFloatBitWidth() / 8);
 }
 
-Value KernelWriter::sum(Value vector) { return vector::ReductionOp::create(b, vector::CombiningKind::ADD, vector); }
+Value KernelWriter::sum(Value vector) {
+  return vector::ReductionOp::create(b, vector::CombiningKind::ADD, vector);
+}
 
 Value KernelWriter::silu(Value x) {
   Value one = splat(1.0, cast<VectorType>(x.getType()).getDimSize(0));
@@ -138,7 +153,8 @@ void KernelWriter::forRange(Value begin, Value end, int64_t step, Body body) {
   body(loop.getInductionVar());
 }
 
-llvm::SmallVector<Value> KernelWriter::forRange(Value begin, Value end, int64_t step, ValueRange initial, CarryBody body) {
+llvm::SmallVector<Value> KernelWriter::forRange(Value begin, Value end, int64_t step, ValueRange initial,
+                                                CarryBody body) {
   auto loop = scf::ForOp::create(b, begin, end, constant(step), initial);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
@@ -181,12 +197,13 @@ Value KernelWriter::sumColumns(int64_t n, ColumnValue body) {
   int64_t done = n / (lanes * kUnroll) * (lanes * kUnroll);
   llvm::SmallVector<Value> sums(kUnroll, splat(0.0, lanes));
   if (done > 0)
-    sums = forRange(constant(0), constant(done), lanes * kUnroll, sums, [&](Value column, ValueRange carried) {
-      llvm::SmallVector<Value> next;
-      for (int64_t i = 0; i < kUnroll; ++i)
-        next.push_back(addf(carried[i], body(add(column, i * lanes), lanes)));
-      return next;
-    });
+    sums =
+        forRange(constant(0), constant(done), lanes * kUnroll, sums, [&](Value column, ValueRange carried) {
+          llvm::SmallVector<Value> next;
+          for (int64_t i = 0; i < kUnroll; ++i)
+            next.push_back(addf(carried[i], body(add(column, i * lanes), lanes)));
+          return next;
+        });
   for (int64_t i = 0; done + lanes <= n; ++i, done += lanes)
     sums[i] = addf(sums[i], body(constant(done), lanes));
   Value total = sum(addf(addf(sums[0], sums[1]), addf(sums[2], sums[3])));

@@ -1,5 +1,6 @@
-// Writes the body of one CPU kernel: pointers through the llvm dialect, everything else scf, arith, math and vector. Offsets and counts
-// are i64; values are f32 vectors of any width, converted from and to the buffer's element type when loaded and stored.
+// Writes the body of one CPU kernel: pointers through the llvm dialect, everything else scf, arith, math and
+// vector. Offsets and counts are i64; values are f32 vectors of any width, converted from and to the buffer's
+// element type when loaded and stored.
 #ifndef M1C_TARGET_CPU_KERNELWRITER_H
 #define M1C_TARGET_CPU_KERNELWRITER_H
 
@@ -97,18 +98,18 @@ private:
 llvm::SmallVector<int64_t> tailWidths(int64_t n);
 
 // Bodies, one for each op of KernelSpec. Each writes the whole kernel.
-void writeLinear(KernelWriter &w);       // Linear.cpp
+void writeLinear(KernelWriter &w); // Linear.cpp
 uint32_t linearGridX(const KernelSpec &spec);
-void writeEmbedding(KernelWriter &w);    // Rows.cpp
+void writeEmbedding(KernelWriter &w); // Rows.cpp
 void writeGatherRows(KernelWriter &w);
-void writeRmsNorm(KernelWriter &w);      // also add_rms_norm
+void writeRmsNorm(KernelWriter &w); // also add_rms_norm
 void writeGatedRmsNorm(KernelWriter &w);
-void writeElementwise(KernelWriter &w);  // add, mul, silu, silu_mul, softplus, skip
+void writeElementwise(KernelWriter &w); // add, mul, silu, silu_mul, softplus, skip
 void writeRepeatHeads(KernelWriter &w);
 void writeSample(KernelWriter &w);
-void writeRotaryTable(KernelWriter &w);  // Rotary.cpp
+void writeRotaryTable(KernelWriter &w); // Rotary.cpp
 void writeRotaryEmbedding(KernelWriter &w);
-void writeKvWrite(KernelWriter &w);      // also rotary_kv_write
+void writeKvWrite(KernelWriter &w); // also rotary_kv_write
 
 /// Rows of one group, for the launch and the kernel alike.
 int64_t rowsPerGroup(const KernelSpec &spec);

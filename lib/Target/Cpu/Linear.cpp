@@ -1,4 +1,5 @@
-// y[t, n] = Σ_k x[t, k] · w[n, k] (+ bias[n]): dot products along k, a tile of weight rows against a tile of tokens in registers.
+// y[t, n] = Σ_k x[t, k] · w[n, k] (+ bias[n]): dot products along k, a tile of weight rows against a tile of
+// tokens in registers.
 #include "KernelWriter.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -8,13 +9,16 @@ namespace m1c {
 namespace {
 
 constexpr int64_t kTileRows = 4; // weight rows of a register tile
-// How far ahead of its loads a register asks for weights. On Zen 5 one token then streams 8192×3072 bf16 weights at 96 % of plain read speed (87 %
-// with f32 activations, 91 % with AVX2); 84, 71 and 42 % with tiles of neighbouring rows and without prefetch; 512 and 4096 bytes are slower.
+// How far ahead of its loads a register asks for weights. On Zen 5 one token then streams 8192×3072 bf16
+// weights at 96 % of plain read speed (87 % with f32 activations, 91 % with AVX2); 84, 71 and 42 % with tiles
+// of neighbouring rows and without prefetch; 512 and 4096 bytes are slower.
 constexpr int64_t kPrefetchBytes = 2048;
 
-/// Weight rows of one group. 64 rows of a few thousand columns stay in L2 while the group's tokens pass; fewer where N is small, so that
-/// a pool has groups to share.
-int64_t blockRows(int64_t n) { return std::clamp<int64_t>(llvm::alignTo(llvm::divideCeil(n, 16), kTileRows), kTileRows, 64); }
+/// Weight rows of one group. 64 rows of a few thousand columns stay in L2 while the group's tokens pass;
+/// fewer where N is small, so that a pool has groups to share.
+int64_t blockRows(int64_t n) {
+  return std::clamp<int64_t>(llvm::alignTo(llvm::divideCeil(n, 16), kTileRows), kTileRows, 64);
+}
 
 struct LinearWriter {
   KernelWriter &w;
@@ -23,25 +27,28 @@ struct LinearWriter {
   // Pairs of bf16 products summed in f32 by one instruction.
   bool pairs = w.cpu.avx512Bf16 && xType.isBF16() && wType.isBF16();
   int64_t step = pairs ? 2 * w.lanes : w.lanes;
-  // Tokens of a register tile: with AVX-512 4·6 sums, 4 weight registers and one of x fit the 32 registers, with AVX2 4·2 the 16.
+  // Tokens of a register tile: with AVX-512 4·6 sums, 4 weight registers and one of x fit the 32 registers,
+  // with AVX2 4·2 the 16.
   int64_t tileTokens = w.cpu.avx512 ? 6 : 2;
 
   Value loadStep(Value pointer, Type element, Value index) {
     if (!pairs)
       return w.load(pointer, element, index, step);
-    return LLVM::LoadOp::create(w.b, VectorType::get(step, w.b.getBF16Type()), w.elementPointer(pointer, element, index), 2);
+    return LLVM::LoadOp::create(w.b, VectorType::get(step, w.b.getBF16Type()),
+                                w.elementPointer(pointer, element, index), 2);
   }
 
   Value multiplyAdd(Value x, Value weight, Value acc) {
     if (!pairs)
       return w.fma(x, weight, acc);
-    return LLVM::CallIntrinsicOp::create(w.b, acc.getType(), w.b.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512"),
+    return LLVM::CallIntrinsicOp::create(w.b, acc.getType(),
+                                         w.b.getStringAttr("llvm.x86.avx512bf16.dpbf16ps.512"),
                                          ValueRange{acc, weight, x})
         .getResult(0);
   }
 
-  /// Rows row, row + apart, … against tokens token … token+tokens. The order of the sum does not depend on the tile, so a token's result
-  /// does not depend on its batch.
+  /// Rows row, row + apart, … against tokens token … token+tokens. The order of the sum does not depend on
+  /// the tile, so a token's result does not depend on its batch.
   void tile(Value row, Value apart, int64_t rows, Value token, int64_t tokens) {
     llvm::SmallVector<Value> rowIndex, weights, xs;
     for (int64_t i = 0; i < rows; ++i) {
@@ -82,10 +89,12 @@ struct LinearWriter {
       done += width;
     }
     for (int64_t i = 0; i < rows; ++i) {
-      Value bias = w.has("bias") ? w.load(w.pointer("bias"), w.operand("bias").element, rowIndex[i], 1) : Value();
+      Value bias =
+          w.has("bias") ? w.load(w.pointer("bias"), w.operand("bias").element, rowIndex[i], 1) : Value();
       for (int64_t j = 0; j < tokens; ++j) {
         Value result = w.splat(sums[j * rows + i], 1);
-        w.store(w.rowPointer("out", w.add(token, j)), outType, rowIndex[i], bias ? w.addf(result, bias) : result);
+        w.store(w.rowPointer("out", w.add(token, j)), outType, rowIndex[i],
+                bias ? w.addf(result, bias) : result);
       }
     }
   }
@@ -94,7 +103,8 @@ struct LinearWriter {
   void tokensOfGroup(Value row, Value apart, int64_t rows) {
     auto [begin, end] = w.groupRows();
     llvm::SmallVector<int64_t> sizes = {tileTokens};
-    llvm::copy_if(llvm::ArrayRef<int64_t>{4, 2, 1}, std::back_inserter(sizes), [&](int64_t size) { return size < tileTokens; });
+    llvm::copy_if(llvm::ArrayRef<int64_t>{4, 2, 1}, std::back_inserter(sizes),
+                  [&](int64_t size) { return size < tileTokens; });
     for (int64_t tokens : sizes) {
       Value count = arith::SubIOp::create(w.b, end, begin);
       Value whole = w.mul(arith::DivUIOp::create(w.b, count, w.constant(tokens)), tokens);
@@ -107,8 +117,10 @@ struct LinearWriter {
   void write() {
     int64_t block = blockRows(n), tail = n % kTileRows;
     Value begin = w.mul(w.groupX, block), end = w.minimum(w.add(begin, block), w.constant(n));
-    // A tile takes one row of each quarter of the block, so that every register streams through contiguous memory from tile to tile.
-    Value quarter = arith::DivUIOp::create(w.b, arith::SubIOp::create(w.b, end, begin), w.constant(kTileRows));
+    // A tile takes one row of each quarter of the block, so that every register streams through contiguous
+    // memory from tile to tile.
+    Value quarter =
+        arith::DivUIOp::create(w.b, arith::SubIOp::create(w.b, end, begin), w.constant(kTileRows));
     w.forRange(begin, w.add(begin, quarter), 1, [&](Value row) { tokensOfGroup(row, quarter, kTileRows); });
     if (tail > 0) {
       Value isLast = arith::CmpIOp::create(w.b, arith::CmpIPredicate::eq, end, w.constant(n));

@@ -11,7 +11,8 @@ void writeRotaryTable(KernelWriter &w) {
   Type f32 = w.b.getF32Type();
   w.forGroupRows([&](Value row) {
     Value position = w.loadIndex(w.pointer("positions"), row), out = w.rowPointer("out", row);
-    Value hiRow = arith::DivUIOp::create(w.b, position, w.constant(256)), loRow = arith::RemUIOp::create(w.b, position, w.constant(256));
+    Value hiRow = arith::DivUIOp::create(w.b, position, w.constant(256)),
+          loRow = arith::RemUIOp::create(w.b, position, w.constant(256));
     Value hi = w.elementPointer(w.pointer("hi"), f32, w.mul(hiRow, 2 * half));
     Value lo = w.elementPointer(w.pointer("lo"), f32, w.mul(loRow, 2 * half));
     w.forColumns(half, [&](Value column, int64_t width) {
@@ -22,7 +23,8 @@ void writeRotaryTable(KernelWriter &w) {
           even.push_back(2 * i);
           odd.push_back(2 * i + 1);
         }
-        return {vector::ShuffleOp::create(w.b, pairs, pairs, even), vector::ShuffleOp::create(w.b, pairs, pairs, odd)};
+        return {vector::ShuffleOp::create(w.b, pairs, pairs, even),
+                vector::ShuffleOp::create(w.b, pairs, pairs, odd)};
       };
       auto [cosHi, sinHi] = split(hi);
       auto [cosLo, sinLo] = split(lo);
@@ -33,7 +35,8 @@ void writeRotaryTable(KernelWriter &w) {
 }
 
 /// One head of d columns from `from` to `to`, rotated by the row `table` of angles.
-static void rotateHead(KernelWriter &w, Value from, Type fromType, Value to, Type toType, Value table, int64_t d) {
+static void rotateHead(KernelWriter &w, Value from, Type fromType, Value to, Type toType, Value table,
+                       int64_t d) {
   Type f32 = w.b.getF32Type();
   w.forColumns(d / 2, [&](Value column, int64_t width) {
     Value upper = w.add(column, d / 2);
@@ -59,13 +62,15 @@ void writeRotaryEmbedding(KernelWriter &w) {
 
 void writeKvWrite(KernelWriter &w) {
   bool rotates = w.has("table");
-  const OperandSpec &cache = w.operand("cache"); // [kv_heads, page_size, head_dim], once for keys and once for values
+  const OperandSpec &cache =
+      w.operand("cache"); // [kv_heads, page_size, head_dim], once for keys and once for values
   int64_t heads = cache.dims[0], pageSize = cache.dims[1], d = cache.dims[2], plane = heads * pageSize * d;
   Type kType = w.operand("k").element, vType = w.operand("v").element, cacheType = cache.element;
   w.forGroupRows([&](Value row) {
     if (rotates)
       rotateRow(w, "q", row, d);
-    Value position = w.loadIndex(w.pointer("positions"), row), sequence = w.loadIndex(w.pointer("token_sequence"), row);
+    Value position = w.loadIndex(w.pointer("positions"), row),
+          sequence = w.loadIndex(w.pointer("token_sequence"), row);
     Value block = arith::DivUIOp::create(w.b, position, w.constant(pageSize));
     Value inPage = arith::RemUIOp::create(w.b, position, w.constant(pageSize));
     Value page = w.loadIndex(w.pointer("block_tables"), w.add(w.mul(sequence, w.maxPages()), block));

@@ -23,13 +23,16 @@ void writeEmbedding(KernelWriter &w) {
 void writeGatherRows(KernelWriter &w) {
   w.forGroupRows([&](Value row) {
     Value from = w.rowPointer("x", w.loadIndex(w.pointer("logit_rows"), row));
-    copyRow(w, from, w.operand("x").element, w.rowPointer("out", row), w.operand("out").element, w.columns("out"));
+    copyRow(w, from, w.operand("x").element, w.rowPointer("out", row), w.operand("out").element,
+            w.columns("out"));
   });
 }
 
 /// 1 / sqrt(sumOfSquares / n + eps)
 static Value inverseRms(KernelWriter &w, Value sumOfSquares, int64_t n, double eps) {
-  auto f32 = [&](double value) -> Value { return arith::ConstantOp::create(w.b, w.b.getF32FloatAttr(static_cast<float>(value))); };
+  auto f32 = [&](double value) -> Value {
+    return arith::ConstantOp::create(w.b, w.b.getF32FloatAttr(static_cast<float>(value)));
+  };
   Value mean = w.addf(w.divf(sumOfSquares, f32(static_cast<double>(n))), f32(eps));
   return w.divf(f32(1.0), math::SqrtOp::create(w.b, mean));
 }
@@ -39,7 +42,8 @@ void writeRmsNorm(KernelWriter &w) {
   int64_t n = w.columns("out");
   StringRef input = adds ? "sum" : "x";
   w.forGroupRows([&](Value row) {
-    Value sum = adds ? w.rowPointer("sum", row) : Value(), residual = adds ? w.rowPointer("residual", row) : Value();
+    Value sum = adds ? w.rowPointer("sum", row) : Value(),
+          residual = adds ? w.rowPointer("residual", row) : Value();
     Value x = w.rowPointer("x", row), out = w.rowPointer("out", row), from = adds ? sum : x;
     Type inputType = w.operand(input).element;
     Value squares = w.sumColumns(n, [&](Value column, int64_t width) {
@@ -67,7 +71,8 @@ void writeGatedRmsNorm(KernelWriter &w) {
       Value first = w.mul(group, n);
       auto gated = [&](Value column, int64_t width) {
         Value at = w.add(first, column);
-        return w.mulf(w.load(y, w.operand("y").element, at, width), w.silu(w.load(z, w.operand("z").element, at, width)));
+        return w.mulf(w.load(y, w.operand("y").element, at, width),
+                      w.silu(w.load(z, w.operand("z").element, at, width)));
       };
       Value squares = w.sumColumns(n, [&](Value column, int64_t width) {
         Value value = gated(column, width);
@@ -91,7 +96,8 @@ static Value loadShared(KernelWriter &w, StringRef role, Value column, int64_t w
   llvm::SmallVector<Value> values;
   for (int64_t i = 0; i < width; ++i) {
     Value index = arith::DivUIOp::create(w.b, w.add(column, i), w.constant(share));
-    values.push_back(vector::ExtractOp::create(w.b, w.load(w.pointer(role), element, index, 1), ArrayRef<int64_t>{0}));
+    values.push_back(
+        vector::ExtractOp::create(w.b, w.load(w.pointer(role), element, index, 1), ArrayRef<int64_t>{0}));
   }
   return vector::FromElementsOp::create(w.b, w.f32Vector(width), values);
 }
@@ -99,7 +105,9 @@ static Value loadShared(KernelWriter &w, StringRef role, Value column, int64_t w
 void writeElementwise(KernelWriter &w) {
   const std::string &op = w.spec.op;
   w.forGroupRows([&](Value row) {
-    auto rowOf = [&](StringRef role) { return w.has(role) && w.operand(role).rowStride ? w.rowPointer(role, row) : Value(); };
+    auto rowOf = [&](StringRef role) {
+      return w.has(role) && w.operand(role).rowStride ? w.rowPointer(role, row) : Value();
+    };
     StringRef first = op == "softplus" ? "x" : op == "skip" ? "y" : "a", second = op == "skip" ? "x" : "b";
     Value a = rowOf(first), b = rowOf(second), out = rowOf("out");
     w.forColumns(w.columns("out"), [&](Value column, int64_t width) {
@@ -116,7 +124,9 @@ void writeElementwise(KernelWriter &w) {
       else if (op == "skip")
         value = w.fma(loadShared(w, "d", column, width, w.columns("out") / w.columns("d")), other, value);
       else // softplus
-        value = w.softplus(w.has("bias") ? w.addf(value, w.load(w.pointer("bias"), w.operand("bias").element, column, width)) : value);
+        value = w.softplus(
+            w.has("bias") ? w.addf(value, w.load(w.pointer("bias"), w.operand("bias").element, column, width))
+                          : value);
       w.store(out, w.operand("out").element, column, value);
     });
   });
@@ -128,7 +138,8 @@ void writeRepeatHeads(KernelWriter &w) {
   w.forGroupRows([&](Value row) {
     Value x = w.rowPointer("x", row), out = w.rowPointer("out", row);
     w.forRange(w.constant(0), w.constant(heads * repeat), 1, [&](Value head) {
-      Value source = w.mul(arith::DivUIOp::create(w.b, head, w.constant(repeat)), size), target = w.mul(head, size);
+      Value source = w.mul(arith::DivUIOp::create(w.b, head, w.constant(repeat)), size),
+            target = w.mul(head, size);
       w.forColumns(size, [&](Value column, int64_t width) {
         w.store(out, to, w.add(target, column), w.load(x, from, w.add(source, column), width));
       });
@@ -137,7 +148,8 @@ void writeRepeatHeads(KernelWriter &w) {
 }
 
 void writeSample(KernelWriter &w) {
-  // Each lane keeps its largest value and where it first saw it; then the smallest index among the lanes that hold the largest value.
+  // Each lane keeps its largest value and where it first saw it; then the smallest index among the lanes that
+  // hold the largest value.
   int64_t n = w.columns("logits"), lanes = w.lanes;
   Type element = w.operand("logits").element;
   auto indices = [&](int64_t width) { return VectorType::get(width, w.b.getI32Type()); };
@@ -147,18 +159,24 @@ void writeSample(KernelWriter &w) {
       llvm::SmallVector<int32_t> steps;
       for (int64_t i = 0; i < width; ++i)
         steps.push_back(static_cast<int32_t>(i));
-      Value base = vector::BroadcastOp::create(w.b, indices(width), arith::TruncIOp::create(w.b, w.b.getI32Type(), column));
-      return arith::AddIOp::create(w.b, base, arith::ConstantOp::create(w.b, DenseElementsAttr::get(indices(width), ArrayRef(steps))));
+      Value base = vector::BroadcastOp::create(w.b, indices(width),
+                                               arith::TruncIOp::create(w.b, w.b.getI32Type(), column));
+      return arith::AddIOp::create(
+          w.b, base, arith::ConstantOp::create(w.b, DenseElementsAttr::get(indices(width), ArrayRef(steps))));
     };
-    Value largest = arith::ConstantOp::create(w.b, w.b.getF32FloatAttr(-std::numeric_limits<float>::infinity()));
+    Value largest =
+        arith::ConstantOp::create(w.b, w.b.getF32FloatAttr(-std::numeric_limits<float>::infinity()));
     Value index = arith::ConstantOp::create(w.b, w.b.getI32IntegerAttr(0));
-    // The largest of `value` (its first index `at`) against the best so far, which lies before it unless `value` itself holds it.
+    // The largest of `value` (its first index `at`) against the best so far, which lies before it unless
+    // `value` itself holds it.
     auto merge = [&](Value value, Value at) {
       int64_t width = cast<VectorType>(value.getType()).getDimSize(0);
       Value best = vector::ReductionOp::create(w.b, vector::CombiningKind::MAXNUMF, value);
       Value isBest = arith::CmpFOp::create(w.b, arith::CmpFPredicate::OEQ, value, w.splat(best, width));
-      Value none = arith::ConstantOp::create(w.b, DenseElementsAttr::get(indices(width), std::numeric_limits<int32_t>::max()));
-      Value first = vector::ReductionOp::create(w.b, vector::CombiningKind::MINSI, arith::SelectOp::create(w.b, isBest, at, none));
+      Value none = arith::ConstantOp::create(
+          w.b, DenseElementsAttr::get(indices(width), std::numeric_limits<int32_t>::max()));
+      Value first = vector::ReductionOp::create(w.b, vector::CombiningKind::MINSI,
+                                                arith::SelectOp::create(w.b, isBest, at, none));
       Value isLarger = arith::CmpFOp::create(w.b, arith::CmpFPredicate::OGT, best, largest);
       largest = arith::SelectOp::create(w.b, isLarger, best, largest);
       index = arith::SelectOp::create(w.b, isLarger, first, index);
@@ -166,12 +184,14 @@ void writeSample(KernelWriter &w) {
     int64_t whole = n / lanes * lanes;
     if (whole > 0) {
       Value zero = w.constant(0);
-      llvm::SmallVector<Value> start{w.splat(-std::numeric_limits<double>::infinity(), lanes), indexVector(zero, lanes)};
+      llvm::SmallVector<Value> start{w.splat(-std::numeric_limits<double>::infinity(), lanes),
+                                     indexVector(zero, lanes)};
       auto best = w.forRange(zero, w.constant(whole), lanes, start, [&](Value column, ValueRange carried) {
         Value value = w.load(logits, element, column, lanes);
         Value isLarger = arith::CmpFOp::create(w.b, arith::CmpFPredicate::OGT, value, carried[0]);
-        return llvm::SmallVector<Value>{arith::SelectOp::create(w.b, isLarger, value, carried[0]),
-                                        arith::SelectOp::create(w.b, isLarger, indexVector(column, lanes), carried[1])};
+        return llvm::SmallVector<Value>{
+            arith::SelectOp::create(w.b, isLarger, value, carried[0]),
+            arith::SelectOp::create(w.b, isLarger, indexVector(column, lanes), carried[1])};
       });
       merge(best[0], best[1]);
     }
