@@ -18,6 +18,7 @@
 #include "mlir/Transforms/Passes.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/IR/Module.h"
+#include "llvm/MC/MCSubtargetInfo.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/raw_ostream.h"
@@ -35,8 +36,12 @@ namespace m1c::cuda {
 
 namespace {
 
-// 8.0: the oldest PTX with sm_90; every driver of CUDA 12 and later takes it.
-constexpr const char *ptxFeature = "+ptx80";
+// The oldest PTX that knows the chip, so that as many drivers as possible take it: 8.0 has sm_90, 8.7 Blackwell.
+const char *ptxFeature(StringRef chip) {
+  int number = 0;
+  chip.drop_until([](char c) { return c == '_'; }).drop_front().getAsInteger(10, number);
+  return number <= 90 ? "+ptx80" : "+ptx87";
+}
 
 LogicalResult lowerToNvvm(gpu::GPUModuleOp module) {
   PassManager pm(module->getContext(), gpu::GPUModuleOp::getOperationName());
@@ -66,7 +71,7 @@ std::unique_ptr<llvm::TargetMachine> createTargetMachine(StringRef chip, std::st
   if (!target)
     return nullptr;
   return std::unique_ptr<llvm::TargetMachine>(
-      target->createTargetMachine(triple, chip, ptxFeature, {}, {}, {}, llvm::CodeGenOptLevel::Aggressive));
+      target->createTargetMachine(triple, chip, ptxFeature(chip), {}, {}, {}, llvm::CodeGenOptLevel::Aggressive));
 }
 
 void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
@@ -113,6 +118,8 @@ FailureOr<std::string> emitPtx(gpu::GPUModuleOp module, StringRef chip) {
   auto machine = createTargetMachine(chip, error);
   if (!machine)
     return module.emitError() << "this LLVM cannot emit PTX for " << chip << ": " << error, failure();
+  if (!machine->getMCSubtargetInfo()->isCPUStringValid(chip))
+    return module.emitError() << "this LLVM knows no GPU named " << chip, failure();
   llvmModule->setTargetTriple(machine->getTargetTriple());
   llvmModule->setDataLayout(machine->createDataLayout());
   optimize(*llvmModule, *machine);

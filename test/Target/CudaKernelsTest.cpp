@@ -1,0 +1,250 @@
+// The cuda target's kernels at the sizes of M1-3B, of its Mamba-2 variant and at sizes that fit no vector: all compile for every supported
+// GPU generation, none spills, and each stays within the registers that its launch leaves it. Needs the CUDA toolkit, no GPU.
+#include "Plan/Plan.h"
+#include "Toolchain.h"
+#include "m1c/CudaTarget.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/MLIRContext.h"
+#include "llvm/Support/Error.h"
+#include <gtest/gtest.h>
+
+using namespace m1c;
+using namespace mlir;
+
+namespace {
+
+/// Collects launches; every operand is a temporary, misaligned by `viewOffset` bytes.
+class Emitter : public PlanEmitter {
+public:
+  Emitter(MLIRContext &context) : b(&context) {
+    context.loadDialect<plan::PlanDialect>();
+    module = ModuleOp::create(b, b.getUnknownLoc());
+    b.setInsertionPointToEnd(module->getBody());
+  }
+  void begin(const KernelSpec &spec, uint64_t viewOffset) {
+    operands.clear();
+    for (size_t i = 0; i < spec.operands.size(); ++i) {
+      Value buffer = temporary(Rows::tokens, 256);
+      if (viewOffset)
+        buffer = plan::ViewOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()), buffer, viewOffset);
+      operands.push_back(buffer);
+    }
+  }
+  Value operand(size_t i) const override { return operands[i]; }
+  Value temporary(Rows rows, uint64_t bytes) override {
+    return plan::TemporaryOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()), static_cast<plan::Rows>(rows), bytes,
+                                     IntegerAttr());
+  }
+  std::string launch(const KernelChoice &choice, ArrayRef<Value>, size_t, bool *isNew) override {
+    bool inserted = keys.try_emplace(choice.key, choice).second;
+    if (isNew)
+      *isNew = inserted;
+    return choice.name;
+  }
+  void gemm(const GemmChoice &) override { ++gemms; }
+  InFlightDiagnostic error() override { return emitError(b.getUnknownLoc()); }
+
+  std::map<std::string, KernelChoice> keys;
+  int gemms = 0;
+
+private:
+  OpBuilder b;
+  OwningOpRef<ModuleOp> module;
+  std::vector<Value> operands;
+};
+
+class CudaKernels : public testing::Test {
+protected:
+  MLIRContext context;
+
+  void SetUp() override {
+    auto toolchain = cuda::Toolchain::open();
+    if (!toolchain)
+      GTEST_SKIP() << llvm::toString(toolchain.takeError());
+    emitter = std::make_unique<Emitter>(context);
+  }
+
+  Type f32 = Float32Type::get(&context), bf16 = BFloat16Type::get(&context), i32 = IntegerType::get(&context, 32);
+  Attribute integer(int64_t value) { return IntegerAttr::get(IntegerType::get(&context, 64), value); }
+  Attribute real(double value) { return FloatAttr::get(Float32Type::get(&context), value); }
+
+  static OperandSpec rows(const char *role, Type type, int64_t columns, int64_t stride = 0) {
+    return {role, type, {columns}, stride ? stride : columns};
+  }
+  static OperandSpec weight(const char *role, Type type, SmallVector<int64_t> dims) { return {role, type, dims, 0}; }
+  OperandSpec array(const char *role) { return {role, i32, {}, 0}; }
+
+  void select(const char *op, std::vector<OperandSpec> operands, std::vector<std::pair<const char *, Attribute>> params = {},
+              bool decode = false, uint32_t maxRows = 0, size_t outputs = 1) {
+    KernelSpec spec;
+    spec.op = op;
+    NamedAttrList list;
+    for (auto &[name, value] : params)
+      list.set(name, value);
+    spec.params = list.getDictionary(&context);
+    spec.operands.assign(operands.begin(), operands.end());
+    spec.decode = decode;
+    spec.maxRows = maxRows;
+    spec.outputs = outputs;
+    emitter->begin(spec, viewOffset);
+    ASSERT_TRUE(succeeded(selector.select(spec, *emitter))) << op;
+  }
+
+  /// What a decoder of these sizes asks for, activations of type `act`.
+  void selectModel(Type act, int64_t d, int64_t heads, int64_t kvHeads, int64_t headDim, int64_t mlp, int64_t vocabulary) {
+    int64_t q = heads * headDim, kv = kvHeads * headDim, qkv = q + 2 * kv;
+    select("embedding", {array("tokens"), weight("table", bf16, {vocabulary, d}), rows("out", f32, d)});
+    select("rms_norm", {rows("x", f32, d), weight("w", f32, {d}), rows("out", act, d)}, {{"eps", real(1e-5)}});
+    select("add_rms_norm", {rows("residual", f32, d), rows("x", act, d), weight("w", f32, {d}), rows("sum", f32, d), rows("out", act, d)},
+           {{"eps", real(1e-5)}}, false, 0, 2);
+    select("add", {rows("a", f32, d), rows("b", act, d), rows("out", f32, d)});
+    select("silu_mul", {rows("a", act, mlp, 2 * mlp), rows("b", act, mlp, 2 * mlp), rows("out", act, mlp)});
+    select("mul", {rows("a", act, mlp), rows("b", act, mlp), rows("out", act, mlp)});
+    select("silu", {rows("a", act, mlp), rows("out", act, mlp)});
+    select("softplus", {rows("x", act, d), weight("bias", f32, {d}), rows("out", f32, d)});
+    select("repeat_heads", {rows("x", act, kv), rows("out", act, kv * 3)}, {{"head_size", integer(headDim)}, {"repeat", integer(3)}});
+    select("gather_rows", {rows("x", f32, d), array("logit_rows"), rows("out", f32, d)});
+    select("rotary_table", {array("positions"), weight("hi", f32, {16, headDim / 2, 2}), weight("lo", f32, {256, headDim / 2, 2}),
+                            rows("out", f32, headDim)},
+           {{"head_dim", integer(headDim)}});
+    select("rotary_embedding", {rows("x", act, q, qkv), rows("table", f32, headDim), rows("out", act, q)}, {{"head_dim", integer(headDim)}});
+    std::vector<OperandSpec> cache = {weight("cache", act, {kvHeads, 64, headDim}), array("positions"), array("token_sequence"),
+                                      array("block_tables")};
+    std::vector<OperandSpec> write = {rows("q", act, q, qkv), rows("k", act, kv, qkv), rows("v", act, kv, qkv), rows("table", f32, headDim)};
+    write.insert(write.end(), cache.begin(), cache.end());
+    write.push_back(rows("out", act, q));
+    select("rotary_kv_write", write, {{"head_dim", integer(headDim)}});
+    write = {rows("k", act, kv, qkv), rows("v", act, kv, qkv)};
+    write.insert(write.end(), cache.begin(), cache.end());
+    select("kv_write", write, {{"head_dim", integer(headDim)}}, false, 0, 0);
+    select("sample", {rows("logits", f32, vocabulary), {"out", i32, {}, 1}});
+    for (bool decode : {false, true})
+      select("attention", {rows("q", act, q), weight("cache", act, {kvHeads, 64, headDim}), array("sequence_starts"),
+                           array("context_lengths"), array("block_tables"), rows("out", act, q)},
+             {{"scale", real(0.1)}, {"head_dim", integer(headDim)}}, decode);
+    select("linear", {rows("x", act, d), weight("w", bf16, {qkv, d}), rows("out", act, qkv)});
+    select("linear", {rows("x", act, d), weight("w", bf16, {qkv, d}), rows("out", act, qkv)}, {}, true, 8);
+  }
+
+  void selectMamba1(Type act, int64_t dInner, int64_t dXb, int64_t n, int64_t width) {
+    int64_t in = 2 * dInner + 2 * dXb;
+    std::vector<OperandSpec> batch = {array("sequence_starts"), array("slots"), array("positions")};
+    for (bool decode : {false, true}) {
+      std::vector<OperandSpec> operands = {rows("x", act, dXb, in), weight("w", f32, {dInner, width}), weight("bias", f32, {dInner}),
+                                           weight("state", act, {width - 1, dXb})};
+      operands.insert(operands.end(), batch.begin(), batch.end());
+      operands.push_back(rows("out", act, dInner));
+      select("causal_conv1d", operands,
+             {{"activation", StringAttr::get(&context, "silu")}, {"repeat", integer(dInner / dXb)}, {"head_size", integer(n)}}, decode);
+      operands = {rows("x", act, dInner),     rows("dt", act, dInner),     weight("a", f32, {dInner, n}), rows("b", act, dXb, in),
+                  rows("c", act, dInner, in), weight("d", f32, {dInner}), rows("z", act, dInner, in),    weight("dt_bias", f32, {dInner}),
+                  weight("state", f32, {dInner, n})};
+      operands.insert(operands.end(), batch.begin(), batch.end());
+      operands.push_back(rows("out", act, dInner));
+      select("selective_scan", operands, {{"delta_softplus", integer(1)}}, decode);
+    }
+  }
+
+  void selectMamba2(Type act, int64_t heads, int64_t n, int64_t dXb) {
+    int64_t dInner = heads * n;
+    for (bool decode : {false, true})
+      select("ssd_scan",
+             {rows("x", act, dXb), rows("dt", act, heads), weight("a", f32, {heads}), rows("b", act, dXb), rows("c", act, dInner),
+              weight("d", f32, {heads}), weight("dt_bias", f32, {heads}), weight("state", f32, {heads, n, n}), array("sequence_starts"),
+              array("slots"), array("positions"), rows("out", act, dInner)},
+             {{"delta_softplus", integer(1)}}, decode);
+    select("gated_rms_norm", {rows("y", act, dInner), rows("z", act, dInner), weight("w", f32, {dInner}), rows("out", act, dInner)},
+           {{"groups", integer(heads)}, {"eps", real(1e-5)}});
+  }
+
+  /// Compiles everything selected for `chips` and looks at what ptxas made of it.
+  void compileAndCheck(std::vector<std::string> chips) {
+    CudaOptions options;
+    options.chips = chips;
+    auto code = compileCudaKernels(&context, selector.kernels(), options);
+    ASSERT_TRUE(bool(code)) << llvm::toString(code.takeError());
+    std::map<std::string, KernelChoice> launches;
+    for (auto &[key, choice] : emitter->keys)
+      launches[choice.name] = choice;
+    for (const std::string &chip : chips) {
+      size_t found = 0;
+      for (const CodeObject &object : *code) {
+        if (object.format != "cubin" || object.chip != chip)
+          continue;
+        auto kernels = cuda::readResources(object.bytes);
+        ASSERT_TRUE(bool(kernels)) << llvm::toString(kernels.takeError());
+        for (const cuda::KernelResources &kernel : *kernels) {
+          if (StringRef(kernel.symbol).starts_with("__cuda_")) // ptxas's own subroutines
+            continue;
+          ASSERT_TRUE(launches.count(kernel.symbol)) << kernel.symbol;
+          ++found;
+          EXPECT_EQ(kernel.localBytes, 0u) << kernel.symbol << " on " << chip << " spills or indexes registers at run time";
+          EXPECT_LE(kernel.registers * launches[kernel.symbol].blockSize, 65536u) << kernel.symbol << " on " << chip;
+        }
+      }
+      EXPECT_EQ(found, launches.size()) << chip;
+    }
+  }
+
+  CudaSelector selector;
+  std::unique_ptr<Emitter> emitter;
+  uint64_t viewOffset = 0;
+};
+
+// The kernels of M1-3B in bf16 compile for Ampere, Hopper and Blackwell without spills.
+TEST_F(CudaKernels, M1Sizes) {
+  selectModel(bf16, 3072, 24, 8, 128, 8192, 128256);
+  selectMamba1(bf16, 3072, 1024, 16, 4);
+  selectMamba2(bf16, 24, 128, 1024);
+  compileAndCheck({"sm_80", "sm_90", "sm_100"});
+}
+
+// So do f32 activations, sizes that no vector divides, and buffers that begin anywhere.
+TEST_F(CudaKernels, OddSizesInF32) {
+  viewOffset = 4;
+  selectModel(f32, 77, 3, 1, 26, 45, 131);
+  selectMamba1(f32, 60, 20, 20, 2);
+  selectMamba2(f32, 3, 11, 33);
+  compileAndCheck({"sm_90"});
+}
+
+// Vectors are as wide as sizes and alignment allow: 8 bf16 in 16 bytes, one element at a time when a buffer begins at an odd one.
+TEST_F(CudaKernels, Widths) {
+  select("silu", {rows("a", bf16, 3072), rows("out", bf16, 3072)});
+  viewOffset = 8;
+  select("silu", {rows("a", bf16, 3072), rows("out", bf16, 3072)});
+  viewOffset = 2;
+  select("silu", {rows("a", bf16, 3072), rows("out", bf16, 3072)});
+  viewOffset = 0;
+  select("silu", {rows("a", bf16, 100), rows("out", bf16, 100)});
+  ASSERT_EQ(selector.kernels().size(), 4u);
+  EXPECT_EQ(selector.kernels()[0].width, 8u);
+  EXPECT_EQ(selector.kernels()[1].width, 4u);
+  EXPECT_EQ(selector.kernels()[2].width, 1u);
+  EXPECT_EQ(selector.kernels()[3].width, 4u);
+}
+
+// Matrix products are library calls, in functions for few rows kernels that stream the weights.
+TEST_F(CudaKernels, Linears) {
+  select("linear", {rows("x", bf16, 64), weight("w", bf16, {32, 64}), rows("out", bf16, 32)});
+  EXPECT_EQ(emitter->gemms, 1);
+  EXPECT_TRUE(selector.kernels().empty());
+  select("linear", {rows("x", bf16, 64), weight("w", bf16, {32, 64}), rows("out", bf16, 32)}, {}, true, 8);
+  EXPECT_EQ(emitter->gemms, 1);
+  EXPECT_EQ(selector.kernels().size(), 1u);
+}
+
+// The target's name says which GPUs; anything else is an error that names the value.
+TEST(CudaTargetName, Chips) {
+  auto several = parseCudaTarget(":sm_90,sm_80");
+  ASSERT_TRUE(bool(several));
+  EXPECT_EQ(several->chips, (std::vector<std::string>{"sm_80", "sm_90"}));
+  for (const char *bad : {":", ":sm_75", ":90", "sm_90", ":sm_90,", ":sm_x"}) {
+    auto result = parseCudaTarget(bad);
+    EXPECT_FALSE(bool(result)) << bad;
+    if (!result)
+      EXPECT_NE(llvm::toString(result.takeError()).find("unknown CUDA chip"), std::string::npos);
+  }
+}
+
+} // namespace
