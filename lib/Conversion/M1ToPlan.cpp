@@ -70,10 +70,7 @@ public:
     if (inserted) {
       int use = table.uses[choice.name]++;
       entry->second = use == 0 ? choice.name : choice.name + "_v" + std::to_string(use);
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPoint(firstFunction());
-      plan::KernelOp::create(b, op->getLoc(), entry->second, choice.key, choice.origin, uint32_t(0),
-                             choice.blockSize, choice.sharedBytes);
+      createKernel(choice, entry->second);
     }
     if (isNew)
       *isNew = inserted;
@@ -86,9 +83,23 @@ public:
     plan::GemmOp::create(b, op->getLoc(), c.a, c.w, c.bias, c.out, toPlan(c.domain), c.n, c.k, c.lda, c.ldo,
                          c.aType, c.wType, c.outType, label());
   }
+  bool declare(const KernelChoice &choice) override {
+    auto [entry, inserted] = table.symbolOfKey.try_emplace(choice.key, choice.name);
+    if (inserted) {
+      ++table.uses[choice.name];
+      createKernel(choice, entry->second);
+    }
+    return inserted;
+  }
   InFlightDiagnostic error() override { return op->emitOpError(); }
 
 private:
+  void createKernel(const KernelChoice &choice, StringRef symbol) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPoint(firstFunction());
+    plan::KernelOp::create(b, op->getLoc(), symbol, choice.key, choice.origin, uint32_t(0), choice.blockSize,
+                           choice.sharedBytes);
+  }
   Type bufferType() { return plan::BufferType::get(b.getContext()); }
   Operation *firstFunction() { return *target.getBody().front().getOps<plan::FunctionOp>().begin(); }
 

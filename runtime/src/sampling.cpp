@@ -168,7 +168,7 @@ Status sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow 
   bool nan = false;
   const float largest = largestOf(logits, vocabulary, &nan);
   if (nan || !std::isfinite(largest))
-    return error(StatusCode::deviceError, "the model's logits hold %s", nan ? "NaN values" : "no finite value");
+    return error(StatusCode::corrupt, "the model's logits hold %s", nan ? "NaN values" : "no finite value");
   *out = SampledToken();
 
   double logSum = 0;

@@ -20,14 +20,15 @@ struct SamplingParameters {
   uint64_t seed = 0;
   uint32_t topLogprobs = 0; // how many alternatives to report
 
-  /// The probabilities of all tokens are needed, not only the largest logit.
+  /// The likeliest token is the answer; no probabilities are needed.
   bool greedy() const { return temperature <= 0 && repetitionPenalty == 1; }
+
 };
 
 struct SamplingRow {
   uint32_t row = 0; // logits row of the step
   SamplingParameters parameters;
-  uint64_t counter = 0; // index of the token within its request: with the seed it fixes the random number
+  uint32_t counter = 0; // index of the token within its request: with the seed it fixes the random number
   const int32_t *seen = nullptr; // distinct tokens that the repetition penalty touches
   uint32_t seenCount = 0;
   bool wantLogprob = false;
@@ -44,15 +45,20 @@ struct SampledToken {
   std::vector<TokenLogprob> top; // likeliest first; when asked
 };
 
-/// Uniform in [0, 1) with 24 bits, from a counter-based generator: the same on every device.
-inline float samplingUniform(uint64_t seed, uint64_t counter) {
-  uint64_t x = seed * 0xd1342543de82ef95ull + (counter + 1) * 0x9e3779b97f4a7c15ull;
-  for (int round = 0; round < 2; ++round) {
-    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-    x ^= x >> 31;
+/// Uniform in [0, 1) with 53 bits: the first two words of Philox4x32-10 (Salmon et al., SC 2011) at this counter under the key `seed`. The same
+/// on every device; kernels/cuda/sample.cuh draws likewise.
+inline double samplingUniform(uint64_t seed, uint32_t counter) {
+  uint32_t c0 = counter, c1 = 0, c2 = 0, c3 = 0, k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = uint64_t(0xD2511F53u) * c0, p1 = uint64_t(0xCD9E8D57u) * c2;
+    c0 = uint32_t(p1 >> 32) ^ c1 ^ k0;
+    c1 = uint32_t(p1);
+    c2 = uint32_t(p0 >> 32) ^ c3 ^ k1;
+    c3 = uint32_t(p0);
+    k0 += 0x9E3779B9u;
+    k1 += 0xBB67AE85u;
   }
-  return float(x >> 40) * (1.0f / 16777216.0f);
+  return double(uint64_t(c0) << 21 | c1 >> 11) * 0x1p-53;
 }
 
 /// Samples one row. Error when the logits hold a NaN or no finite value.

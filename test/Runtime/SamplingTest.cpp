@@ -161,12 +161,18 @@ TEST(Sampling, TopPOfLargeVocabulary) {
   EXPECT_GT(drawn.size(), kept.size() / 2);
 }
 
+// The generator is Philox4x32-10: the words for key and counter 0 of Random123's known answers (6627e8d5 e169c58d …), as 53 bits.
+TEST(Sampling, GeneratorGivesKnownAnswers) {
+  const uint64_t bits = uint64_t(0x6627e8d5u) << 21 | 0xe169c58du >> 11;
+  EXPECT_EQ(samplingUniform(0, 0), double(bits) * 0x1p-53);
+}
+
 // NaN logits are an error, not a token.
 TEST(Sampling, RefusesNaN) {
   std::vector<float> bad = logits;
   bad[3] = std::numeric_limits<float>::quiet_NaN();
   SampledToken token;
-  EXPECT_EQ(sampleOnHost(bad.data(), uint32_t(bad.size()), {}, &token).code(), StatusCode::deviceError);
+  EXPECT_EQ(sampleOnHost(bad.data(), uint32_t(bad.size()), {}, &token).code(), StatusCode::corrupt);
 }
 
 } // namespace

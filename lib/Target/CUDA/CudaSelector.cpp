@@ -2,6 +2,7 @@
 #include "HandTuned.h"
 #include "Plan/Plan.h"
 #include "m1c/CudaTarget.h"
+#include "m1k_abi.h"
 #include "llvm/ADT/STLExtras.h"
 
 using namespace mlir;
@@ -67,6 +68,8 @@ std::string CudaSelector::stemFor(const KernelSpec &spec, const std::string &key
 }
 
 LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
+  if (spec.op == "sample")
+    declareSampler(spec, emitter);
   if (spec.op == "linear" && spec.maxRows == 0)
     return selectGemm(spec, emitter);
   if (cuda::isHandTunedOp(spec.op))
@@ -116,6 +119,25 @@ LogicalResult CudaSelector::selectGenerated(const KernelSpec &spec, PlanEmitter 
   if (isNew)
     collected.push_back({symbol, "", spec, shape.width, shape.blockSize, shape.gridX});
   return success();
+}
+
+/// The kernel with which the runtime samples rows that are not greedy (docs/architecture.md, "Sampling").
+void CudaSelector::declareSampler(const KernelSpec &spec, PlanEmitter &emitter) {
+  const OperandSpec &logits = spec.get("logits");
+  m1k::cuda::Sample facts;
+  facts.vocabulary = int(logits.dims[0]);
+  facts.logits_stride = logits.rowStride;
+  facts.random = true;
+  m1k::cuda::Description description = m1k::cuda::describe(facts, M1_SAMPLE_KERNEL);
+  const m1k::cuda::Kernel &kernel = description.kernels.front();
+  KernelChoice choice;
+  choice.key = kernel.symbol;
+  choice.name = kernel.symbol;
+  choice.origin = "sample";
+  choice.blockSize = uint32_t(kernel.threads);
+  choice.sharedBytes = uint32_t(kernel.shared_bytes);
+  if (emitter.declare(choice))
+    collected.push_back({kernel.symbol, kernel.source, spec});
 }
 
 LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter) {

@@ -62,6 +62,7 @@ CudaContext::Sizes CudaContext::sizesOf(const CudaProgram &program, const Contex
   sizes.workspace = aligned(workspaceBytes) + (program.gemms ? GemmLibrary::workspaceBytes : 0);
   sizes.logits = uint64_t(options.maxLogitRows) * program.artifact.module().vocab_size() * sizeof(float);
   sizes.nextTokens = uint64_t(options.maxLogitRows) * sizeof(int32_t);
+  sizes.sampling = samplingBytes(options.maxLogitRows);
   return sizes;
 }
 
@@ -76,6 +77,8 @@ Status CudaContext::allocate() {
   M1_TRY(device.allocate(sizes.workspace, "kernel workspace", &workspace));
   M1_TRY(device.allocate(sizes.logits, "logits", &logits));
   M1_TRY(device.allocate(sizes.nextTokens, "next tokens", &nextTokens));
+  M1_TRY(device.allocate(sizes.sampling, "sampling parameters", &sampling));
+  M1_TRY(device.allocateHost(sizes.sampling, reinterpret_cast<void **>(&hostSampling)));
   gemmWorkspace = address(workspace) + sizes.workspace - (program.gemms ? GemmLibrary::workspaceBytes : 0);
   for (HostArrays &host : hostArrays) {
     M1_TRY(device.allocateHost(sizes.arrays, reinterpret_cast<void **>(&host.memory)));
@@ -98,9 +101,10 @@ CudaContext::~CudaContext() {
       driver.cuEventDestroy(host.copied);
   }
   device.freeHost(hostNextTokens);
+  device.freeHost(hostSampling);
   if (stepDone)
     driver.cuEventDestroy(stepDone);
-  for (void *memory : {arrays, temporaries, rowTemporaries, workspace, logits, nextTokens})
+  for (void *memory : {arrays, temporaries, rowTemporaries, workspace, logits, nextTokens, sampling})
     device.free(memory);
 }
 

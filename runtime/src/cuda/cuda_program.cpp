@@ -98,6 +98,8 @@ Status CudaProgram::loadCode() {
                                             int(kernel->shared_bytes())),
             "kernel %s asks for %u bytes of shared memory, which", kernel->symbol()->c_str(),
             kernel->shared_bytes()));
+      if (kernel->symbol()->str() == M1_SAMPLE_KERNEL)
+        sampler = int(kernels.size());
       kernels.push_back(function);
     }
   return {};

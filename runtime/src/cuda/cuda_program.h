@@ -37,6 +37,7 @@ private:
   std::map<std::pair<uint32_t, schema::ElementType>, void *> converted;
   std::vector<std::unique_ptr<Module>> modules;
   std::vector<CUfunction> kernels;    // by index into Target.kernels
+  int sampler = -1;                   // index of M1_SAMPLE_KERNEL, if the target has it
   std::unique_ptr<GemmLibrary> gemms; // null when no function has a gemm
 };
 
@@ -51,6 +52,8 @@ public:
   Status run(const Step &step) override;
   Status finish(int32_t *outNextTokens) override;
   Status downloadLogits(uint32_t first, uint32_t count, float *out) override;
+  /// On the device, but for rows that want log probabilities or a repetition penalty: those the host samples.
+  Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out) override;
 
   /// Sequences that a decode step of `sequences` is padded to.
   static uint32_t bucketOf(uint32_t sequences, uint32_t maxSequences);
@@ -67,11 +70,14 @@ private:
   static ArrayLayout layoutOf(const m1_dims &dims);
   /// Device memory of a context, part by part.
   struct Sizes {
-    uint64_t arrays = 0, temporaries = 0, rowTemporaries = 0, workspace = 0, logits = 0, nextTokens = 0;
-    uint64_t total() const { return arrays + temporaries + rowTemporaries + workspace + logits + nextTokens; }
+    uint64_t arrays = 0, temporaries = 0, rowTemporaries = 0, workspace = 0, logits = 0, nextTokens = 0, sampling = 0;
+    uint64_t total() const {
+      return arrays + temporaries + rowTemporaries + workspace + logits + nextTokens + sampling;
+    }
   };
   static Sizes sizesOf(const CudaProgram &program, const ContextOptions &options);
 
+  static uint64_t samplingBytes(uint32_t rows);
   void writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout, char *out) const;
   Status enqueue(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout);
   Status enqueueCommand(const schema::CommandHolder &command, const m1_dims &dims, const ArrayLayout &layout);
@@ -91,6 +97,8 @@ private:
   Sizes sizes;
   void *arrays = nullptr, *temporaries = nullptr, *rowTemporaries = nullptr, *workspace = nullptr,
        *logits = nullptr, *nextTokens = nullptr;
+  void *sampling = nullptr;       // parameters of the rows and what was drawn; see cuda_sampling.cpp
+  char *hostSampling = nullptr;   // its page-locked image
   CUdeviceptr gemmWorkspace = 0; // at the end of `workspace`
 
   // Page-locked images of the arrays, in turn, so that a step can be prepared while the one before is still

@@ -591,7 +591,7 @@ Status Engine::sampleRows(const std::vector<Track *> &tracks) {
     rows[i].row = uint32_t(i);
     rows[i].parameters = request.sampling;
     rows[i].parameters.seed += tracks[i]->sample;
-    rows[i].counter = tracks[i]->generated;
+    rows[i].counter = uint32_t(tracks[i]->generated);
     rows[i].seen = tracks[i]->seen.data();
     rows[i].seenCount = uint32_t(tracks[i]->seen.size());
     rows[i].wantLogprob = request.wantLogprobs;
