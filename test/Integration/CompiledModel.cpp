@@ -74,8 +74,9 @@ CompiledModel::Result CompiledModel::step(const std::vector<Entry> &entries) {
   size_t rows = 0;
   for (const Entry &entry : entries) {
     uint32_t count = static_cast<uint32_t>(entry.tokens.size());
-    list.push_back({entry.sequence, entry.tokens.data(), count, count});
-    rows += count;
+    uint32_t wanted = entry.logits < 0 ? count : static_cast<uint32_t>(entry.logits);
+    list.push_back({entry.sequence, entry.tokens.data(), count, wanted});
+    rows += wanted;
   }
   std::vector<float> logits(rows * vocabulary);
   Result result;

@@ -31,12 +31,13 @@ public:
   struct Entry {
     m1_sequence sequence;
     std::vector<int32_t> tokens;
+    int64_t logits = -1; // logits are wanted for the last so many tokens; -1: for all
   };
   struct Result {
-    std::vector<double> logits;      // [all tokens, V]
-    std::vector<int32_t> nextTokens; // [all tokens]
+    std::vector<double> logits;      // [L, V]
+    std::vector<int32_t> nextTokens; // [L]
   };
-  /// One step with the logits of every token.
+  /// One step; L rows of logits are those that the entries ask for, in their order.
   Result step(const std::vector<Entry> &entries);
 
   std::string problem;
