@@ -145,8 +145,12 @@ bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
       error = "added token " + std::to_string(i) + " is inconsistent";
       return false;
     }
-    (added[i].flags & addedNormalized ? normalizedTokens : rawTokens)
-        .add({strings + added[i].contentOffset, added[i].contentSize}, added[i].id, added[i].flags);
+    std::string_view content(strings + added[i].contentOffset, added[i].contentSize);
+    if (added[i].flags & addedNormalized)
+      normalizedTokens.add(composeNfc ? composeCanonically(content) : std::string(content), added[i].id,
+                           added[i].flags);
+    else
+      rawTokens.add(content, added[i].id, added[i].flags);
   }
   const Stage *stages = section<Stage>(Section::stages, n);
   for (size_t i = 0; i < n; ++i) {

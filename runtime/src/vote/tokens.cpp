@@ -176,7 +176,37 @@ private:
         break;
       }
     }
+    if (!repeating(text, point))
+      push(Token::Kind::number, text);
+  }
+
+  // 0.1\overline{6}, after its first digits: (0.1 + \frac{6}{90}).
+  bool repeating(const std::string &text, bool point) {
+    size_t begin = at + (!point && at < s.size() && s[at] == '.');
+    if ((!point && begin == at) || s.compare(begin, 10, "\\overline{") != 0)
+      return false;
+    size_t end = s.find('}', begin);
+    if (end == std::string::npos || end == begin + 10 || end > begin + 26)
+      return false;
+    std::string digits = s.substr(begin + 10, end - begin - 10);
+    if (digits.find_first_not_of("0123456789") != std::string::npos)
+      return false;
+    size_t decimals = point ? text.size() - text.find('.') - 1 : 0;
+    auto op = [&](const char *o) { push(Token::Kind::op, o); };
+    auto group = [&](const std::string &number) {
+      op("{");
+      push(Token::Kind::number, number);
+      op("}");
+    };
+    op("(");
     push(Token::Kind::number, text);
+    op("+");
+    push(Token::Kind::command, "frac");
+    group(digits);
+    group(std::string(digits.size(), '9') + std::string(decimals, '0'));
+    op(")");
+    at = end + 1;
+    return true;
   }
 
   void command() {
@@ -219,7 +249,9 @@ private:
       for (size_t i = open; i < s.size(); ++i) {
         depth += s[i] == '{' ? 1 : s[i] == '}' ? -1 : 0;
         if (depth == 0) {
-          push(Token::Kind::text, s.substr(open + 1, i - open - 1));
+          std::string content = s.substr(open + 1, i - open - 1);
+          bool constant = content == "i" || content == "e"; // upright in print, but no unit
+          push(constant ? Token::Kind::letter : Token::Kind::text, content);
           at = i + 1;
           return;
         }

@@ -104,7 +104,7 @@ void Reader::clean() {
           kept.push_back({Token::Kind::op, ","});
         continue;
       }
-      if (word == "%" || word == "percent") {
+      if (word == "%" || word == "\\%" || word == "percent") {
         kept.push_back({Token::Kind::op, "%"});
         continue;
       }
@@ -151,23 +151,27 @@ std::vector<size_t> Reader::findTop(size_t begin, size_t end, const std::set<std
   return found;
 }
 
-// A name on the left of "=": x, y_1, f(x), or words.
+// What an equation may define: x, y_1, f(x), \angle ABC, xy, or words; no sums, powers or numbers.
 bool Reader::isName(size_t begin, size_t end) const {
-  if (begin == end)
-    return false;
-  const Token &first = tokens[begin];
-  if (isText(first))
-    return end - begin == 1;
-  if (first.kind == Token::Kind::word)
-    return end - begin == 1 && first.text.size() > 2;
-  if (first.kind != Token::Kind::letter || first.text == "e" || first.text == "i" || first.text == "\\pi")
-    return false;
-  if (end - begin == 1)
-    return true;
-  if (isOp(tokens[begin + 1], "_"))
-    return end - begin == 3 || (end - begin > 4 && isOp(tokens[end - 1], "}"));
-  return end - begin == 4 && isOp(tokens[begin + 1], "(") && tokens[begin + 2].kind == Token::Kind::letter &&
-         isOp(tokens[begin + 3], ")");
+  bool letters = false;
+  int depth = 0;
+  for (size_t i = begin; i < end; ++i) {
+    const Token &t = tokens[i];
+    if (isOp(t, "_")) { // its subscript may be anything
+      if (++i < end && isOp(tokens[i], "{"))
+        while (i < end && !isOp(tokens[i], "}"))
+          ++i;
+    } else if (t.kind == Token::Kind::letter || t.kind == Token::Kind::word || isText(t)) {
+      letters = true;
+    } else if (isOp(t, "(") || isOp(t, ")")) {
+      depth += isOp(t, "(") ? 1 : -1;
+    } else if (depth == 0 || t.kind != Token::Kind::number) { // P(2)
+      return false;
+    }
+  }
+  bool constant = end - begin == 1 &&
+                  (tokens[begin].text == "e" || tokens[begin].text == "i" || tokens[begin].text == "\\pi");
+  return letters && !constant;
 }
 
 ValuePtr Reader::read(size_t begin, size_t end, int depth) {
@@ -179,6 +183,11 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
       return readAnswer(text);
     auto v = std::make_shared<Value>();
     v->text = plainText(text);
+    return v;
+  }
+  if (end - begin == 1 && tokens[begin].text == "\\varnothing") {
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::set;
     return v;
   }
   std::vector<size_t> at = findTop(begin, end, {",", ";"});
@@ -258,10 +267,13 @@ ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t
   size_t from = begin;
   for (size_t i = 0; i <= at.size(); ++i) {
     size_t to = i < at.size() ? at[i] : end;
-    bool name = i == 0 && isName(from, to);
-    ValuePtr side = name && (isText(tokens[from]) || tokens[from].kind == Token::Kind::word || to - from > 1)
-                        ? textValue()
-                        : read(from, to, depth + 1);
+    ValuePtr side = read(from, to, depth + 1);
+    if (!side && i == 0 && isName(from, to)) {
+      auto words = std::make_shared<Value>();
+      for (size_t k = from; k < to; ++k)
+        words->text += plainText(tokens[k].text);
+      side = words;
+    }
     if (!side)
       return nullptr;
     sides.push_back(side);

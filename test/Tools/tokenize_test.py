@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""m1-tokenize as it is used: tokenize_test.py BIN_DIR. The same lines from a tokenizer.json and from an artifact; errors."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import text_model
+
+BIN = os.path.abspath(sys.argv[1])
+
+
+class Tokenize(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.TemporaryDirectory()
+        cls.model = text_model.write(os.path.join(cls.directory.name, "model"))
+        cls.art = os.path.join(cls.directory.name, "model.m1a")
+        result = subprocess.run([os.path.join(BIN, "m1-compile"), cls.model, "-o", cls.art], capture_output=True, text=True)
+        assert result.returncode == 0, result.stderr
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.directory.cleanup()
+
+    def run_tool(self, source, lines, *flags):
+        return subprocess.run([os.path.join(BIN, "m1-tokenize"), source, *flags], input=lines, capture_output=True)
+
+    def test_same_from_both_sources(self):
+        """Special tokens in the text are recognised, none is added, and text comes back from the ids; key order is kept."""
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in ("hi", "", "<s>é\u6570</s>", "\x00\n")).encode()
+        results = [self.run_tool(source, lines) for source in (self.art, os.path.join(self.model, "tokenizer.json"))]
+        self.assertEqual(results[0].returncode, 0, results[0].stderr)
+        self.assertEqual(results[0].stdout, results[1].stdout)
+        out = [json.loads(line) for line in results[0].stdout.splitlines()]
+        self.assertEqual([list(line) for line in out], [["text", "ids", "decoded"]] * 4)
+        self.assertEqual([line["text"] for line in out], [line["decoded"] for line in out])
+        self.assertEqual(out[1]["ids"], [])
+        self.assertEqual((out[2]["ids"][0], out[2]["ids"][-1], len(out[2]["ids"])), (1, 2, 7))
+
+    def test_errors(self):
+        """A bad line is named by file and line, a missing or foreign file by name; exit code 1."""
+        path = os.path.join(self.directory.name, "text.txt")
+        with open(path, "w") as file:
+            file.write("not a tokenizer")
+        bare = os.path.join(self.directory.name, "bare")
+        text_model.write(bare)
+        os.remove(os.path.join(bare, "tokenizer.json"))
+        subprocess.run([os.path.join(BIN, "m1-compile"), bare, "-o", bare + ".m1a"], check=True, capture_output=True)
+        for source, lines, says in ((self.art, b'{"text": "a"}\n{"txt": "a"}\n', 'standard input:2: expected an object with a string "text"'),
+                                    (self.art, b'{"text": "a\xff"}\n', "standard input:1: not valid UTF-8 at byte 11"),
+                                    (self.art, b"[]\n", "standard input:1: expected an object"),
+                                    ("/none/tokenizer.json", b"", "/none/tokenizer.json: cannot be read"),
+                                    (path, b"", path), (bare + ".m1a", b"", "compiled without a tokenizer")):
+            result = self.run_tool(source, lines)
+            self.assertEqual(result.returncode, 1, result)
+            self.assertIn(says, result.stderr.decode())
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
