@@ -1,4 +1,5 @@
 #include "Plan/Plan.h"
+#include "Support/PassStatistic.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/Support/Debug.h"
 #include "llvm/Support/MathExtras.h"
@@ -51,6 +52,9 @@ int64_t placeArena(llvm::ArrayRef<std::pair<TemporaryOp, Lifetime>> temporaries)
 }
 
 struct PlacePlanBuffersPass : impl::PlacePlanBuffersPassBase<PlacePlanBuffersPass> {
+  m1::PassStatistic numPlaced{*this, "temporaries-placed"};
+  m1::PassStatistic numErased{*this, "temporaries-erased"};
+  m1::PassStatistic bytesSaved{*this, "bytes-per-row-saved"};
   void runOnOperation() override {
     FunctionOp function = getOperation();
     for (Operation &op : llvm::make_early_inc_range(llvm::reverse(*function.getBody().begin())))

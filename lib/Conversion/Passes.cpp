@@ -1,3 +1,4 @@
+#include "Support/PassStatistic.h"
 #include "m1c/CpuTarget.h"
 #include "m1c/M1ToPlan.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -16,6 +17,8 @@ namespace {
 
 struct M1ConvertToPlanPass : impl::M1ConvertToPlanPassBase<M1ConvertToPlanPass> {
   using M1ConvertToPlanPassBase::M1ConvertToPlanPassBase;
+  m1::PassStatistic numLaunches{*this, "launches"};
+  m1::PassStatistic numKernels{*this, "kernels"};
   void runOnOperation() override {
     auto info = resolveCpu(cpu);
     if (!info) {

@@ -1,7 +1,7 @@
 // m1-opt: runs passes and pipelines on textual IR.
 #include "M1/IR/M1.h"
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 #include "Plan/Plan.h"
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"

@@ -1,6 +1,6 @@
 // m1-eliminate-dead: states that influence no result, and weights that nothing reads, go.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"

@@ -1,6 +1,6 @@
 // m1-expand-gated-mlp: a gated MLP becomes its linears and the gate.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 

@@ -1,6 +1,6 @@
 // m1-expand-hybrid-layers: a layer becomes its norms, regions and additions.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 

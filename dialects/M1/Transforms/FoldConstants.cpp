@@ -1,6 +1,6 @@
 // m1-fold-constants: the bias of dt, which M1 adds twice, becomes one bias of twice the value.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 #include "M1/Transforms/WeightUtils.h"
 
 #include "mlir/IR/PatternMatch.h"

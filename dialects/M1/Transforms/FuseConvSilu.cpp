@@ -1,6 +1,6 @@
 // m1-fuse-conv-silu: convolutions take over the silu after them and the repetition of heads before them.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 #include "llvm/ADT/MapVector.h"

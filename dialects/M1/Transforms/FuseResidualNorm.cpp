@@ -1,6 +1,6 @@
 // m1-fuse-residual-norm: the residual addition and the norm of its sum become one operation.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 

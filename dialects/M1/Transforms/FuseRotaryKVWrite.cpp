@@ -1,6 +1,6 @@
 // m1-fuse-rotary-kv-write: one operation rotates q and k and writes k and v.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 

@@ -1,7 +1,7 @@
 // m1-fuse-scan: scans take over the softplus before them, the repetition of x, and the skip and gate after
 // them.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 

@@ -1,6 +1,6 @@
 // m1-fuse-silu-mul: a product with a silu becomes one operation.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 

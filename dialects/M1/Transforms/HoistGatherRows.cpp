@@ -1,6 +1,6 @@
 // m1-hoist-gather-rows: what only feeds the wanted rows is computed for those rows only.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 #include "llvm/ADT/TypeSwitch.h"

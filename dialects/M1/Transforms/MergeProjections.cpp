@@ -1,6 +1,6 @@
 // m1-merge-projections: linears that read one input become one linear and a split.
 #include "M1/Transforms/Passes.h"
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 #include "M1/Transforms/WeightUtils.h"
 
 #include "mlir/IR/PatternMatch.h"

@@ -1,4 +1,4 @@
-#include "M1/Transforms/Statistics.h"
+#include "Support/PassStatistic.h"
 
 #include <map>
 #include <mutex>

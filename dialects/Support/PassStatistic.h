@@ -1,7 +1,7 @@
 // Counts of what passes did. llvm::Statistic would do, but distributed builds of LLVM compile it to nothing;
 // the declarations in Passes.td stay for the documentation.
-#ifndef M1_TRANSFORMS_STATISTICS_H
-#define M1_TRANSFORMS_STATISTICS_H
+#ifndef M1_SUPPORT_PASSSTATISTIC_H
+#define M1_SUPPORT_PASSSTATISTIC_H
 
 #include "mlir/Pass/Pass.h"
 
