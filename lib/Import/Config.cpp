@@ -7,6 +7,7 @@
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/Path.h"
 
+#include <array>
 #include <cmath>
 
 using namespace mlir;
@@ -377,10 +378,13 @@ bool isReadArgument(StringRef name) {
 
 /// Without weights to look at: Mamba-2 is configured with ngroups, a head size or its default state size 128;
 /// Mamba-1 has none of them.
-bool looksLikeMamba2(const Fields &ssm) {
+bool looksLikeMamba2(const Fields &ssm, const Fields &mamba) {
   if (std::optional<std::string> layer = ssm.string("layer"))
     return *layer == "Mamba2";
-  return ssm.has("ngroups") || ssm.has("headdim") || ssm.integer("d_state") == std::optional<int64_t>(128);
+  return llvm::any_of(std::array{&ssm, &mamba}, [](const Fields *fields) {
+    return fields->has("ngroups") || fields->has("headdim") ||
+           fields->integer("d_state") == std::optional<int64_t>(128);
+  });
 }
 
 std::optional<bool> holdsMamba2(const CheckpointData &data) {
@@ -392,6 +396,21 @@ std::optional<bool> holdsMamba2(const CheckpointData &data) {
       return false;
   }
   return std::nullopt;
+}
+
+void warnAboutUnknownMambaFields(const Fields &mamba, EmitError emitWarning) {
+  mamba.forEach([&](StringRef name, const llvm::json::Value &) {
+    bool known =
+        isReadArgument(name) || isHarmlessArgument(name) ||
+        llvm::StringSwitch<bool>(name)
+            .Cases({"ssm_cfg", "rms_norm_eps", "vocab_size", "intermediate_size", "hidden_act"}, true)
+            .Cases({"n_layer", "attn_layers", "rms_norm", "residual_in_fp32", "fused_add_norm"}, true)
+            .Default(false);
+    if (!known)
+      emitWarning() << mamba.getFile() << ": unknown field '" << name << "' is ignored";
+  });
+  if (!mamba.flag("rms_norm", true))
+    mamba.error("rms_norm") << "expected true, got false";
 }
 
 void checkArguments(const Fields &ssm, bool mamba2) {
@@ -415,11 +434,13 @@ void checkArguments(const Fields &ssm, bool mamba2) {
     ssm.error("headdim") << "not an argument of Mamba-1 layers";
 }
 
-void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &data, ModelConfig &out) {
+void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &data, ModelConfig &out,
+               EmitError emitWarning) {
   Fields ssm = mamba.child("ssm_cfg");
-  bool mamba2 = holdsMamba2(data).value_or(looksLikeMamba2(ssm));
+  bool mamba2 = holdsMamba2(data).value_or(looksLikeMamba2(ssm, mamba));
   out.kind = mamba2 ? ModelConfig::Kind::m1Mamba2 : ModelConfig::Kind::m1Mamba1;
   checkArguments(ssm, mamba2);
+  warnAboutUnknownMambaFields(mamba, emitWarning);
   readActivation(mamba);
 
   expectEqual<int64_t>(mamba, "d_model", mamba.integer("d_model"), config, "hidden_size", out.hiddenSize);
@@ -444,16 +465,17 @@ void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &
   }
 
   // ssm_cfg holds keyword arguments of the layer, so it wins over the file's own fields.
-  auto size = [&](StringRef name) { return ssm.has(name) ? ssm.integer(name) : mamba.integer(name); };
+  auto at = [&](StringRef name) -> const Fields & { return ssm.has(name) ? ssm : mamba; };
+  auto size = [&](StringRef name) { return at(name).integer(name); };
   out.dState = size("d_state").value_or(mamba2 ? 128 : 16);
   out.dConv = size("d_conv").value_or(4);
   out.dInner = size("d_inner").value_or(size("expand").value_or(2) * out.hiddenSize);
   out.dXb = mamba.require("d_xb", size("d_xb"));
-  out.convBias = ssm.flag("conv_bias", true);
-  out.repeatBeforeConv = ssm.flag("repeat_kv_before_conv", true);
-  const llvm::json::Value *rank = ssm.find("dt_rank");
+  out.convBias = at("conv_bias").flag("conv_bias", true);
+  out.repeatBeforeConv = at("repeat_kv_before_conv").flag("repeat_kv_before_conv", true);
+  const llvm::json::Value *rank = at("dt_rank").find("dt_rank");
   bool automatic = !rank || rank->getAsString() == std::optional<StringRef>("auto");
-  out.dtRank = automatic ? (out.hiddenSize + 15) / 16 : ssm.integer("dt_rank").value_or(0);
+  out.dtRank = automatic ? (out.hiddenSize + 15) / 16 : size("dt_rank").value_or(0);
   if (!out.dInner || !out.dXb || !out.dState)
     return;
   if (out.dInner % out.dState)
@@ -465,10 +487,10 @@ void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &
   if (!mamba2)
     return;
   int64_t groups = out.dInner / out.dState;
-  if (int64_t stated = ssm.integer("ngroups").value_or(groups); stated != groups)
-    ssm.error("ngroups") << "expected d_inner / d_state = " << groups << ", got " << stated;
-  if (int64_t stated = ssm.integer("headdim").value_or(out.dState); stated != out.dState)
-    ssm.error("headdim") << "expected d_state = " << out.dState << ", got " << stated;
+  if (int64_t stated = size("ngroups").value_or(groups); stated != groups)
+    at("ngroups").error("ngroups") << "expected d_inner / d_state = " << groups << ", got " << stated;
+  if (int64_t stated = size("headdim").value_or(out.dState); stated != out.dState)
+    at("headdim").error("headdim") << "expected d_state = " << out.dState << ", got " << stated;
 }
 
 } // namespace
@@ -519,7 +541,7 @@ FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData
     if (failed(mambaJson))
       return failure();
     Fields mamba(mambaPath.str().str(), "", mambaJson->getAsObject(), emitError, bad);
-    readMamba(mamba, config, data, out);
+    readMamba(mamba, config, data, out, emitWarning);
     // M1's attention and MLP modules have no biases.
     out.attentionBias = out.outputBias = out.mlpBias = false;
   } else if (holdsMamba2(data)) {

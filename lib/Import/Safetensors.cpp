@@ -214,14 +214,14 @@ const SourceTensor *CheckpointData::find(StringRef name) const {
   return at == index.end() ? nullptr : &tensors[at->second];
 }
 
-void CheckpointData::release(const SourceTensor &tensor) const {
+void CheckpointData::release(const SourceTensor &tensor, uint64_t begin, uint64_t size) const {
   // Small files are read to the heap, where the advice would lose data.
   if (files[tensor.file].buffer->getBufferKind() != llvm::MemoryBuffer::MemoryBuffer_MMap)
     return;
   // Whole pages only: neighbours may still be read.
   uintptr_t page = sysconf(_SC_PAGESIZE);
-  uintptr_t begin = (reinterpret_cast<uintptr_t>(tensor.data.data()) + page - 1) / page * page;
-  uintptr_t end = reinterpret_cast<uintptr_t>(tensor.data.end()) / page * page;
-  if (begin < end)
-    madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
+  uintptr_t first = reinterpret_cast<uintptr_t>(tensor.data.data()) + begin;
+  uintptr_t from = (first + page - 1) / page * page, to = (first + size) / page * page;
+  if (from < to)
+    madvise(reinterpret_cast<void *>(from), to - from, MADV_DONTNEED);
 }

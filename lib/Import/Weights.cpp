@@ -95,7 +95,8 @@ void transformValues(Transform transform, MutableArrayRef<float> values) {
   }
 }
 
-LogicalResult writeSource(WeightOp weight, const SourceTensor &tensor, WeightSink sink) {
+LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const SourceTensor &tensor,
+                          WeightSink sink) {
   Type elementType = weight.getTensorType().getElementType();
   bool copy =
       weight.getTransform() == Transform::None && ((tensor.type == StoredType::f32 && elementType.isF32()) ||
@@ -104,9 +105,15 @@ LogicalResult writeSource(WeightOp weight, const SourceTensor &tensor, WeightSin
   Writer write(elementType, sink);
   std::vector<float> values(copy ? 0 : std::min(count, chunkElements));
   bool nan = false;
+  size_t released = 0;
   for (size_t begin = 0; begin < count; begin += chunkElements) {
     size_t size = std::min(chunkElements, count - begin);
     const char *source = tensor.data.data() + begin * width;
+    // 32 MiB: few calls, and far below the size of the largest tensors.
+    if (constexpr size_t window = size_t(32) << 20; begin * width >= released + window) {
+      data.release(tensor, released, begin * width - released);
+      released = begin * width;
+    }
     nan |= holdsNan(tensor.type, source, size);
     if (copy) {
       if (failed(sink({source, size * width})))
@@ -119,6 +126,7 @@ LogicalResult writeSource(WeightOp weight, const SourceTensor &tensor, WeightSin
     if (failed(write(chunk)))
       return failure();
   }
+  data.release(tensor, released, tensor.data.size() - released);
   if (nan)
     weight.emitWarning() << "checkpoint tensor '" << tensor.name << "' holds NaN";
   return success();
@@ -216,9 +224,8 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
     return weight.emitOpError() << "expected sources of " << weight.getTensorType().getNumElements()
                                 << " elements together, got " << count;
   for (const SourceTensor *tensor : sources) {
-    if (failed(writeSource(weight, *tensor, sink)))
+    if (failed(writeSource(weight, data, *tensor, sink)))
       return failure();
-    data.release(*tensor);
   }
   return success();
 }

@@ -316,6 +316,7 @@ def M1_SampleOp : M1_Op<"sample", [Pure]> {
   let arguments = (ins M1_F32Rows:$logits);
   let results = (outs M1_Tokens:$result);
   let assemblyFormat = "$logits attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
 }
 
 //===----------------------------------------------------------------------===//
@@ -514,6 +515,11 @@ def M1_HybridLayerOp : M1_Op<"hybrid_layer", [RecursiveMemoryEffects, SingleBloc
 
 def M1_YieldOp : M1_Op<"yield", [Pure, Terminator, ReturnLike, HasParent<"HybridLayerOp">]> {
   let summary = "the rows that a layer's region adds to the residual stream";
+  let description = [{
+    Ends both regions of `m1.hybrid_layer`; x is [T, D], as wide as the residual stream.
+
+    Example: `m1.yield %y : tensor<?x64xbf16>`
+  }];
   let arguments = (ins M1_Rows:$x);
   let assemblyFormat = "$x attr-dict `:` type($x)";
 }

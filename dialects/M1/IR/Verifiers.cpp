@@ -300,6 +300,11 @@ LogicalResult RotaryTableOp::verify() {
   return expectShape(*this, "lo", getLo(), "[256, d/2, 2]", {rotaryStep, d / 2, 2});
 }
 
+LogicalResult SampleOp::verify() {
+  return expectShape(*this, "result", getResult(), "[rows]",
+                     {cast<RankedTensorType>(getLogits().getType()).getDimSize(0)});
+}
+
 /// Rows of whole heads of `headDim` columns.
 static LogicalResult expectHeads(Operation *op, StringRef operand, Value value, int64_t headDim) {
   if (columns(value) > 0 && columns(value) % headDim == 0)

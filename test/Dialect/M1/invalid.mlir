@@ -574,3 +574,12 @@ func.func @f(%x: tensor<?x4xf32>, %w: tensor<?x4xf32>) {
   %y = m1.linear %x, %w : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return
 }
+
+// -----
+
+// There is a token for every row of logits.
+func.func @f(%x: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected result of shape [rows] = [?], got [2]}}
+  %y = m1.sample %x : (tensor<?x4xf32>) -> tensor<2xi32>
+  return
+}

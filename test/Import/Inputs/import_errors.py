@@ -117,6 +117,8 @@ CASES = [
     ("m1-mamba1-f32", ["mamba:d_xb=8"], r"mamba_config\.json: field 'd_xb': expected a multiple of d_state 16, got 8"),
     # d_inner of broken groups.
     ("m1-mamba1-f32", ["mamba:ssm_cfg.d_state=24"], r"mamba_config\.json: field 'd_inner': expected a multiple of d_state 24, got 64"),
+    # Another norm than M1's.
+    ("m1-mamba1-f32", ["mamba:rms_norm=false"], r"mamba_config\.json: field 'rms_norm': expected true, got false"),
     # An unknown argument of the layer.
     ("m1-mamba1-f32", ["mamba:ssm_cfg.wobble=3"], r"mamba_config\.json: field 'ssm_cfg\.wobble': unknown argument of the Mamba layers"),
     # An argument that changes the maths.
