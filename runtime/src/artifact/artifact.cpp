@@ -110,6 +110,13 @@ Bytes Artifact::weightData(uint32_t index) const {
   return {source.bytes().data + weight.data()->offset(), size_t(weight.data()->size())};
 }
 
+void Artifact::prefetchWeights() const {
+  const uint64_t metadata = uint64_t(header().digested_pages) * M1_ARTIFACT_PAGE;
+  file.prefetch(metadata, fileSize() - metadata);
+  for (const MappedFile &external : externalFiles)
+    external.prefetch(0, external.bytes().size);
+}
+
 uint64_t Artifact::weightBytes(uint32_t index) const {
   const schema::TensorType &type = *root->weights()->Get(index)->type();
   return elementCount(type) * elementSize(type.element());

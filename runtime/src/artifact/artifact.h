@@ -34,6 +34,8 @@ public:
   Bytes segment(const schema::Segment &segment) const;
   /// The mapped bytes of a weight; empty for a dummy weight.
   Bytes weightData(uint32_t index) const;
+  /// Asks the system to start reading the weights' files into memory.
+  void prefetchWeights() const;
   /// Bytes of a weight, from its type.
   uint64_t weightBytes(uint32_t index) const;
 

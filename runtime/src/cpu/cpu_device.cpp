@@ -3,6 +3,7 @@
 #include "artifact/artifact.h"
 #include "cpu/cpu_features.h"
 #include "cpu/dummy_fill.h"
+#include "cpu/host_limits.h"
 #include "dummy_weights.h"
 #include <cstring>
 #include <sys/mman.h>
@@ -25,9 +26,7 @@ CpuDevice::CpuDevice(const DeviceOptions &options)
   deviceInfo.totalMemory = uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
 }
 
-uint64_t CpuDevice::freeMemory() const {
-  return uint64_t(sysconf(_SC_AVPHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
-}
+uint64_t CpuDevice::freeMemory() const { return availableMemory(); }
 
 Status CpuDevice::allocate(uint64_t bytes, const char *what, void **out) {
   const uint64_t size = bytes + headerBytes;

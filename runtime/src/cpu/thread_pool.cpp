@@ -1,11 +1,8 @@
 #include "cpu/thread_pool.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <linux/futex.h>
 #include <sched.h>
-#include <set>
-#include <string>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -125,31 +122,6 @@ void ThreadPool::forRanges(uint64_t count, uint64_t piece, const std::function<v
     for (uint64_t begin; (begin = next.fetch_add(piece, std::memory_order_relaxed)) < count;)
       body(begin, std::min(begin + piece, count));
   });
-}
-
-unsigned usableCores() {
-  cpu_set_t allowed;
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0)
-    return std::max(1u, std::thread::hardware_concurrency());
-  // Hardware threads of one core share its list of siblings.
-  std::set<std::string> cores;
-  unsigned unknown = 0;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed))
-      continue;
-    std::string path = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list";
-    char line[256] = "";
-    if (FILE *file = std::fopen(path.c_str(), "r")) {
-      if (!std::fgets(line, sizeof(line), file))
-        line[0] = '\0';
-      std::fclose(file);
-    }
-    if (line[0])
-      cores.insert(line);
-    else
-      ++unknown;
-  }
-  return std::max(1u, unsigned(cores.size()) + unknown);
 }
 
 } // namespace m1rt

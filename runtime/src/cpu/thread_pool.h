@@ -77,9 +77,6 @@ private:
   std::atomic<unsigned> arrived{0};
 };
 
-/// Physical cores that this process may use.
-unsigned usableCores();
-
 } // namespace m1rt
 
 #endif

@@ -35,6 +35,9 @@ Status Model::load(const std::string &path, const ModelOptions &options, std::un
     for (const schema::State *state : *model->module().states())
       (state->kind() == schema::StateKind::kv ? model->bytesPerPage : model->bytesPerSlot) += state->bytes();
 
+  // Not when they would push each other out of memory again.
+  if (model->file->fileSize() < model->hardware->info().totalMemory)
+    model->file->prefetchWeights();
   std::vector<void *> weights;
   M1_TRY(model->placeWeights(&weights).prefixed(path));
   M1_TRY(model->hardware->createProgram(*model->file, *model->chosen, std::move(weights), &model->loaded)

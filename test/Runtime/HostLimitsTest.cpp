@@ -1,0 +1,66 @@
+#include "cpu/host_limits.h"
+#include <cstdlib>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+using namespace m1rt;
+
+namespace {
+
+/// A hierarchy of control groups: root, root/outer, root/outer/inner.
+class HostLimits : public ::testing::Test {
+protected:
+  void SetUp() override {
+    std::string pattern = ::testing::TempDir() + "m1-cgroup-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    root = pattern;
+    mkdir((root + "/outer").c_str(), 0700);
+    mkdir((root + "/outer/inner").c_str(), 0700);
+  }
+  void TearDown() override {
+    for (const std::string &path : written)
+      unlink(path.c_str());
+    for (const char *directory : {"/outer/inner", "/outer", ""})
+      rmdir((root + directory).c_str());
+  }
+  void write(const std::string &path, const std::string &text) {
+    written.push_back(root + path);
+    std::ofstream(root + path) << text;
+  }
+  std::string root;
+  std::vector<std::string> written;
+};
+
+// The tightest quota of the group and its parents counts, rounded up to whole processors; "max" is none.
+TEST_F(HostLimits, Processors) {
+  EXPECT_EQ(cgroupProcessors(root, "/outer/inner"), 0u);
+  write("/outer/inner/cpu.max", "max 100000\n");
+  EXPECT_EQ(cgroupProcessors(root, "/outer/inner"), 0u);
+  write("/outer/cpu.max", "250000 100000\n");
+  EXPECT_EQ(cgroupProcessors(root, "/outer/inner"), 3u);
+  write("/outer/inner/cpu.max", "150000 100000\n");
+  EXPECT_EQ(cgroupProcessors(root, "/outer/inner"), 2u);
+  EXPECT_EQ(cgroupProcessors(root, "/"), 0u);
+}
+
+// Memory is what the tightest group leaves beside what it already uses.
+TEST_F(HostLimits, Memory) {
+  EXPECT_EQ(cgroupMemory(root, "/outer/inner"), UINT64_MAX);
+  write("/outer/memory.max", "1000000\n");
+  write("/outer/memory.current", "400000\n");
+  EXPECT_EQ(cgroupMemory(root, "/outer/inner"), 600000u);
+  write("/outer/inner/memory.max", "500000\n");
+  write("/outer/inner/memory.current", "700000\n");
+  EXPECT_EQ(cgroupMemory(root, "/outer/inner"), 0u);
+}
+
+// This machine has at least one core and some memory.
+TEST(Host, HasSomething) {
+  EXPECT_GE(usableCores(), 1u);
+  EXPECT_GT(availableMemory(), 1u << 20);
+  EXPECT_LT(availableMemory(), uint64_t(1) << 60);
+}
+
+} // namespace
