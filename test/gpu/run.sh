@@ -6,7 +6,7 @@
 #   test/gpu/run.sh                                   both, where this machine has a GPU
 #
 # Without a GPU, `run` says so and succeeds. GOLDENS names the directory of golden checkpoints, SEED the random configurations, M1_GPU_PARTS which
-# parts run (goldens agreement sanitizer kernels bench; default all). Needs bash, python3; compute-sanitizer when there is one.
+# parts run (goldens agreement sanitizer kernels bench engine; default all). Needs bash, python3; compute-sanitizer when there is one.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seed=${SEED:-20261123}
@@ -61,7 +61,10 @@ part() { # NAME COMMAND...
   shift
   "$@" || { echo "FAILED: $*"; failures=$((failures + 1)); }
 }
-wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement sanitizer kernels bench} " == *" $1 "* ]]; }
+engine() { # ARTIFACT TEMPERATURE
+  bin/m1-run "$1" --device cuda --input-ids prompt.txt --samples 512 --slots 513 --max-new-tokens 256 --ignore-eos --temperature "$2" --json --stats >engine.json
+}
+wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement sanitizer kernels bench engine} " == *" $1 "* ]]; }
 
 run() {
   local package=$1 out=${2:-.}
@@ -103,6 +106,17 @@ run() {
   if wanted bench; then
     for artifact in artifacts/*.dummy.m1a; do
       [ -f "$artifact" ] && part "bench $artifact" bin/m1-bench "$artifact" --device cuda --batch 1,64,512 --context ${CONTEXTS:-2304} --prefill 8x4096 --kernels --json "$out/$(basename "$artifact").json"
+    done
+  fi
+  if wanted engine; then
+    # 512 samples of one prompt through the engine, sampled and greedy, beside the pure decode loop at the mean context of the run.
+    seq 1 256 | tr '\n' ' ' >prompt.txt
+    for artifact in artifacts/*.dummy.m1a; do
+      [ -f "$artifact" ] || continue
+      part "decode loop $artifact" bin/m1-bench "$artifact" --device cuda --batch 512 --context 384
+      for temperature in 0.7 0; do
+        part "engine $artifact, temperature $temperature" engine "$artifact" $temperature
+      done
     done
   fi
   rm -rf "$stage"
