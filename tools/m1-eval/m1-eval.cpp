@@ -7,6 +7,7 @@
 #include "statistics.h"
 #include "tool.h"
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 using namespace m1rt;
@@ -139,6 +140,10 @@ Status run(Arguments &arguments) {
   M1_TRY(report(arguments, problems, records, tokens, seconds));
   if (std::fflush(stdout) != 0)
     return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
+  const std::vector<SampleRecord> &all = records.records();
+  if (!all.empty() &&
+      std::all_of(all.begin(), all.end(), [](const SampleRecord &r) { return r.finish == "refused"; }))
+    return error(StatusCode::invalidArgument, "every problem was refused");
   if (!complete)
     return error(StatusCode::cancelled, "stopped; the same command goes on from here");
   return {};

@@ -216,11 +216,20 @@ ExpressionPtr Parser::mixedFraction(ExpressionPtr whole) {
   if (whole->text.find('.') != std::string::npos)
     return whole;
   if (isCommand("frac")) {
-    size_t before = at++;
-    ExpressionPtr top = argument(), bottom = top ? argument() : nullptr;
-    if (top && bottom && top->kind == E::number && bottom->kind == E::number)
-      return node(E::add, "", std::move(whole), node(E::divide, "", std::move(top), std::move(bottom)));
-    at = before;
+    // Looked at before it is parsed: trying and going back would double the work at every level of nesting.
+    size_t i = at + 1;
+    const Token *parts[2] = {nullptr, nullptr};
+    for (const Token *&part : parts) {
+      bool braces = i + 2 < end && isOp("{", i - at) && isOp("}", i + 2 - at);
+      size_t number = i + braces;
+      if (number >= end || tokens[number].kind != Kind::number)
+        return whole;
+      part = &tokens[number];
+      i = number + 1 + braces;
+    }
+    at = i;
+    return node(E::add, "", std::move(whole),
+                node(E::divide, "", make(E::number, parts[0]->text), make(E::number, parts[1]->text)));
   } else if (at + 2 < end && tokens[at].kind == Kind::number && tokens[at].spaceBefore && isOp("/", 1) &&
              tokens[at + 2].kind == Kind::number) {
     ExpressionPtr part =

@@ -5,10 +5,12 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <atomic>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <random>
+#include <thread>
 
 #include <unistd.h>
 
@@ -169,6 +171,28 @@ TEST(BytePair, LongPiecesMergeLikeShortOnes) {
     }
     ASSERT_EQ(encode(*loaded->tokenizer, text), expected) << piece;
   }
+}
+
+// One tokenizer serves several threads at once.
+TEST(Tokenizer, EncodesFromSeveralThreads) {
+  auto loaded = load(variant("qwen2"));
+  ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+  std::vector<Json> lines = readLines(M1_TEXT_DATA "/tokenizer-cases.jsonl");
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&] {
+      std::vector<int32_t> ids;
+      std::string error;
+      for (const Json &line : lines) {
+        ids.clear();
+        bool ok = loaded->tokenizer->encode(line["text"].get_ref<const std::string &>(), false, ids, error);
+        wrong += !ok || ids != line["qwen2"].get<std::vector<int32_t>>();
+      }
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 // A post-processor's template surrounds the text only when special tokens are asked for; skipSpecial leaves

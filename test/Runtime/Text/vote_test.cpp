@@ -105,7 +105,8 @@ TEST(Answers, SurviveBrokenText) {
     EXPECT_TRUE(answersEqual(a, a)) << a;
     EXPECT_EQ(answersEqual(a, b), answersEqual(b, a)) << a << "  against  " << b;
   }
-  for (const char *deep : {"(", "{", "\\frac{1}", "-", "\\sqrt", "x^", "\\left\\{", "|", "\\sin "}) {
+  for (const char *deep : {"(", "{", "\\frac{1}", "-", "\\sqrt", "x^", "\\left\\{", "|", "\\sin ", "1\\frac{",
+                           "1\\frac{1}{", "a_{", "((1,", "x=("}) {
     std::string text;
     while (text.size() < 3500)
       text += deep;
