@@ -2,6 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
 
 namespace m1rt {
 
@@ -20,7 +24,7 @@ static uint32_t rotateRight(uint32_t x, unsigned n) { return (x >> n) | (x << (3
 Sha256::Sha256()
     : state{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19} {}
 
-void Sha256::block(const uint8_t *data) {
+static void plainBlock(uint32_t *state, const uint8_t *data) {
   uint32_t w[64];
   for (int i = 0; i < 16; ++i)
     w[i] = uint32_t(data[4 * i]) << 24 | uint32_t(data[4 * i + 1]) << 16 | uint32_t(data[4 * i + 2]) << 8 |
@@ -42,6 +46,56 @@ void Sha256::block(const uint8_t *data) {
   state[4] += e, state[5] += f, state[6] += g, state[7] += h;
 }
 
+#if defined(__x86_64__)
+// With the processor's SHA instructions: about 8 times as fast. They keep the state as (a, b, e, f) and (c, d, g, h), highest word first, and do
+// two rounds at once.
+__attribute__((target("sha,ssse3,sse4.1"))) static void shaBlocks(uint32_t *state, const uint8_t *data, size_t count) {
+  const __m128i bigEndian = _mm_set_epi64x(0x0c0d0e0f08090a0bll, 0x0405060700010203ll);
+  const __m128i low = _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(state)), 0xb1);      // c d a b
+  const __m128i high = _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(state + 4)), 0x1b); // e f g h
+  __m128i abef = _mm_alignr_epi8(low, high, 8), cdgh = _mm_blend_epi16(high, low, 0xf0);
+  for (; count > 0; --count, data += 64) {
+    const __m128i abefBefore = abef, cdghBefore = cdgh;
+    __m128i w[4]; // the last 16 words of the schedule
+    for (int i = 0; i < 16; ++i) {
+      __m128i &words = w[i % 4];
+      if (i < 4) {
+        words = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i *>(data + 16 * i)), bigEndian);
+      } else {
+        const __m128i &last = w[(i + 3) % 4];
+        words = _mm_sha256msg1_epu32(words, w[(i + 1) % 4]);
+        words = _mm_add_epi32(words, _mm_alignr_epi8(last, w[(i + 2) % 4], 4));
+        words = _mm_sha256msg2_epu32(words, last);
+      }
+      const __m128i sum = _mm_add_epi32(words, _mm_loadu_si128(reinterpret_cast<const __m128i *>(roundConstants + 4 * i)));
+      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
+      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0e));
+    }
+    abef = _mm_add_epi32(abef, abefBefore);
+    cdgh = _mm_add_epi32(cdgh, cdghBefore);
+  }
+  const __m128i feba = _mm_shuffle_epi32(abef, 0x1b), dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+  _mm_storeu_si128(reinterpret_cast<__m128i *>(state), _mm_blend_epi16(feba, dchg, 0xf0));
+  _mm_storeu_si128(reinterpret_cast<__m128i *>(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+
+static bool hasShaInstructions() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool vectors = __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.1");
+  return vectors && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1);
+}
+#endif
+
+void Sha256::blocks(const uint8_t *data, size_t count) {
+#if defined(__x86_64__)
+  static const bool fast = hasShaInstructions();
+  if (fast)
+    return shaBlocks(state, data, count);
+#endif
+  for (size_t i = 0; i < count; ++i)
+    plainBlock(state, data + 64 * i);
+}
+
 void Sha256::update(const void *data, size_t size) {
   const uint8_t *bytes = static_cast<const uint8_t *>(data);
   total += size;
@@ -51,11 +105,12 @@ void Sha256::update(const void *data, size_t size) {
     buffered += take, bytes += take, size -= take;
     if (buffered < sizeof(buffer))
       return;
-    block(buffer);
+    blocks(buffer, 1);
     buffered = 0;
   }
-  for (; size >= 64; bytes += 64, size -= 64)
-    block(bytes);
+  blocks(bytes, size / 64);
+  bytes += size / 64 * 64;
+  size %= 64;
   if (size)
     std::memcpy(buffer, bytes, size);
   buffered = size;

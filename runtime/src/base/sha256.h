@@ -18,7 +18,7 @@ public:
   Digest finish();
 
 private:
-  void block(const uint8_t *data);
+  void blocks(const uint8_t *data, size_t count); // of 64 bytes
   uint32_t state[8];
   uint8_t buffer[64];
   size_t buffered = 0;
