@@ -6,13 +6,14 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include <charconv>
 #include <chrono>
 #include <fstream>
 #include <iostream>
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 double secondsSince(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -148,6 +149,7 @@ int main(int argc, char **argv) {
   if (!tokenizer)
     return fail(source + ": " + error);
   std::vector<int32_t> ids;
+  std::string out;
   size_t lineNumber = 0;
   for (std::string line; std::getline(in, line);) {
     ++lineNumber;
@@ -165,8 +167,17 @@ int main(int argc, char **argv) {
     const std::string &text = json["text"].get_ref<const std::string &>();
     if (!tokenizer->encode(text, addSpecial, ids, error))
       return fail(where + error);
-    Json out = {{"text", text}, {"ids", ids}, {"decoded", tokenizer->decode(ids.data(), ids.size(), false)}};
-    std::cout << out.dump() << '\n';
+    // By hand: as JSON values the ids would take longer than the encoding.
+    std::string quoted = json["text"].dump(), decoded = tokenizer->decode(ids.data(), ids.size(), false);
+    out.assign("{\"text\":").append(quoted).append(",\"ids\":[");
+    for (size_t i = 0; i < ids.size(); ++i) {
+      char digits[12];
+      if (i)
+        out += ',';
+      out.append(digits, std::to_chars(digits, digits + sizeof digits, ids[i]).ptr);
+    }
+    out.append("],\"decoded\":").append(decoded == text ? quoted : Json(decoded).dump()).append("}\n");
+    std::cout.write(out.data(), static_cast<std::streamsize>(out.size()));
     if (in.rdbuf()->in_avail() <= 0)
       std::cout.flush();
   }
