@@ -1,5 +1,6 @@
 // config.json and mamba_config.json. Fields that change the maths are honoured or refused by name; absent
 // fields take the defaults of transformers (llama, qwen2) or of M1's layers.
+#include "Json.h"
 #include "m1c/Checkpoint.h"
 
 #include "llvm/ADT/StringSwitch.h"
@@ -147,7 +148,7 @@ FailureOr<llvm::json::Value> readJson(StringRef path, EmitError emitError) {
     emitError() << path << ": " << buffer.getError().message();
     return failure();
   }
-  llvm::Expected<llvm::json::Value> value = llvm::json::parse((*buffer)->getBuffer());
+  llvm::Expected<llvm::json::Value> value = parseJson((*buffer)->getBuffer());
   if (!value) {
     emitError() << path << ": " << llvm::toString(value.takeError());
     return failure();

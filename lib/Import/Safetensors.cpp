@@ -1,4 +1,5 @@
 // Safetensors files, mapped: an 8-byte little-endian header length, a JSON header, then the elements.
+#include "Json.h"
 #include "m1c/Checkpoint.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -97,7 +98,7 @@ LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
                 << bytes.size() - 8 << " after its length";
     return failure();
   }
-  llvm::Expected<llvm::json::Value> header = llvm::json::parse(bytes.substr(8, headerSize));
+  llvm::Expected<llvm::json::Value> header = parseJson(bytes.substr(8, headerSize));
   if (!header) {
     emitError() << path << ": malformed safetensors header: " << llvm::toString(header.takeError());
     return failure();
@@ -164,7 +165,7 @@ LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
     emitError() << directory << ": neither model.safetensors nor model.safetensors.index.json can be read";
     return failure();
   }
-  llvm::Expected<llvm::json::Value> parsed = llvm::json::parse((*buffer)->getBuffer());
+  llvm::Expected<llvm::json::Value> parsed = parseJson((*buffer)->getBuffer());
   if (!parsed) {
     emitError() << indexPath.str() << ": " << llvm::toString(parsed.takeError());
     return failure();

@@ -53,6 +53,8 @@ CASES = [
     ("m1-mamba1-f32", ["no-config"], r"config\.json: No such file or directory"),
     # A config.json that is not JSON.
     ("m1-mamba1-f32", ["raw:config.json={"], r"config\.json: .*Expected"),
+    # A config.json that would exhaust the stack of a recursive parser.
+    ("m1-mamba1-f32", ["raw:config.json=" + 100000 * "["], r"config\.json: nested deeper than 100 levels"),
     # A config.json that is no object.
     ("m1-mamba1-f32", ["raw:config.json=[]"], r"config\.json: expected an object"),
     # Mamba layers without mamba_config.json.
