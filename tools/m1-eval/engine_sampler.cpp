@@ -11,7 +11,7 @@ namespace {
 
 class EngineSampler final : public Sampler {
 public:
-  Status start(Model &model, const EngineSamplerOptions &wanted);
+  Status start(Model &model, const EngineSamplerOptions &wanted, const std::vector<Problem> &problems);
 
   Status submit(const SampleJob &job, uint64_t *outJob) override;
   Status work(std::vector<FinishedSample> *out) override;
@@ -22,6 +22,8 @@ public:
   }
 
 private:
+  Status encode(const std::string &problem, std::vector<int32_t> *out) const;
+
   struct Job {
     uint32_t first = 0, open = 0;
     std::vector<FinishedSample> samples;
@@ -34,7 +36,8 @@ private:
   std::map<uint64_t, Job> jobs;
 };
 
-Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted) {
+Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted,
+                            const std::vector<Problem> &problems) {
   options = wanted;
   M1_TRY(ModelText::load(model.artifact(), &text));
   if (const auto *ids = model.module().eos_ids())
@@ -45,6 +48,18 @@ Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted) {
   SizeWish wish;
   wish.sequences = options.slots + 1; // and the parent of a problem's samples
   wish.context = options.context;
+  if (!wish.context) {
+    // Not the model's longest context: memory goes to samples. What does not fit is refused when it is
+    // submitted.
+    size_t longest = 0;
+    std::vector<int32_t> prompt;
+    for (const Problem &problem : problems)
+      if (encode(problem.text, &prompt).ok())
+        longest = std::max(longest, prompt.size());
+    uint64_t needed = longest + options.maxNewTokens +
+                      (closeTokens.empty() ? 0 : closeTokens.size() + Request().closeMaxTokens) + 1;
+    wish.context = uint32_t(std::min<uint64_t>(needed, model.module().max_positions()));
+  }
   wish.prefillTokens = options.prefillChunk;
   wish.cacheSequences = cacheSlots;
   SessionOptions size;
@@ -58,18 +73,20 @@ Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted) {
   return {};
 }
 
+Status EngineSampler::encode(const std::string &problem, std::vector<int32_t> *out) const {
+  std::string prompt = problem + (options.instruction.empty() ? "" : "\n\n" + options.instruction);
+  if (options.raw)
+    return text->encode(prompt, true, out);
+  std::vector<ChatMessage> messages;
+  if (!options.system.empty())
+    messages.push_back({"system", options.system});
+  messages.push_back({"user", prompt});
+  return text->encodeChat(messages, out);
+}
+
 Status EngineSampler::submit(const SampleJob &job, uint64_t *outJob) {
   Request request;
-  std::string problem = job.problem + (options.instruction.empty() ? "" : "\n\n" + options.instruction);
-  if (options.raw) {
-    M1_TRY(text->encode(problem, true, &request.prompt));
-  } else {
-    std::vector<ChatMessage> messages;
-    if (!options.system.empty())
-      messages.push_back({"system", options.system});
-    messages.push_back({"user", problem});
-    M1_TRY(text->encodeChat(messages, &request.prompt));
-  }
+  M1_TRY(encode(job.problem, &request.prompt));
   request.samples = job.count;
   request.sampling = options.sampling;
   request.sampling.seed = job.seed + job.first;
@@ -113,9 +130,10 @@ Status EngineSampler::work(std::vector<FinishedSample> *out) {
 
 } // namespace
 
-Status createEngineSampler(Model &model, const EngineSamplerOptions &options, std::unique_ptr<Sampler> *out) {
+Status createEngineSampler(Model &model, const EngineSamplerOptions &options,
+                           const std::vector<Problem> &problems, std::unique_ptr<Sampler> *out) {
   auto sampler = std::make_unique<EngineSampler>();
-  M1_TRY(sampler->start(model, options));
+  M1_TRY(sampler->start(model, options, problems));
   *out = std::move(sampler);
   return {};
 }

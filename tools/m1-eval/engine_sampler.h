@@ -15,7 +15,7 @@ struct EngineSamplerOptions {
   m1rt::SamplingParameters sampling;
   uint32_t maxNewTokens = 0;
   uint32_t slots = 0;   // samples at once
-  uint32_t context = 0; // longest prompt and answer; 0: the model's
+  uint32_t context = 0; // longest prompt with its answer; 0: what the problems need
   uint32_t prefillChunk = 512;
   uint32_t maxThinkTokens = 0;
   double timeBudget = 0; // seconds a problem
@@ -23,9 +23,9 @@ struct EngineSamplerOptions {
   std::string closeText;
 };
 
-/// The model outlives the sampler.
+/// Sized for these problems. The model outlives the sampler.
 m1rt::Status createEngineSampler(m1rt::Model &model, const EngineSamplerOptions &options,
-                                 std::unique_ptr<Sampler> *out);
+                                 const std::vector<Problem> &problems, std::unique_ptr<Sampler> *out);
 
 } // namespace m1tool
 

@@ -119,7 +119,7 @@ Status run(Arguments &arguments) {
   M1_TRY(records.open(arguments.out, settings));
 
   std::unique_ptr<Sampler> sampler;
-  M1_TRY(createEngineSampler(*model, engine, &sampler));
+  M1_TRY(createEngineSampler(*model, engine, problems, &sampler));
   arguments.evaluation.oneAtATime = engine.timeBudget > 0;
   arguments.evaluation.maxWaiting = engine.slots;
   catchInterrupts();
@@ -193,8 +193,7 @@ int main(int argc, char **argv) {
   app.add_option("--slots", engine.slots, "Samples at once")
       ->capture_default_str()
       ->check(CLI::Range(1, 4096));
-  app.add_option("--context", engine.context,
-                 "Longest prompt with its answer; 0: what the model was compiled for")
+  app.add_option("--context", engine.context, "Longest prompt with its answer; 0: what the problems need")
       ->capture_default_str();
   app.add_option("--prefill-chunk", engine.prefillChunk, "Prompt tokens of one step")
       ->capture_default_str()

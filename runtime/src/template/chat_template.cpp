@@ -311,6 +311,8 @@ Value Interpreter::evaluateNode(const Expression &e, const ScopePtr &scope) {
       throw TemplateError("bad operand of type " + std::string(v.typeName()) + " for '" + e.text + "'");
     if (v.is(Kind::real))
       return e.text == "-" ? -v.floating : v.floating;
+    if (v.number == INT64_MIN && e.text == "-")
+      throw TemplateError("an integer grows past 64 bits");
     return e.text == "-" ? -v.number : v.number;
   }
   case E::binary: {

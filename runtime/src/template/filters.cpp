@@ -210,6 +210,8 @@ Value absFilter(const Value &v, const Arguments &a) {
   Bound b("abs", a, {});
   if (!requireDefined(v).isNumber())
     throw TemplateError(std::string("abs: expected a number, got ") + v.typeName());
+  if (v.is(Kind::integer) && v.number == INT64_MIN)
+    throw TemplateError("an integer grows past 64 bits");
   return v.is(Kind::real) ? Value(std::fabs(v.floating)) : Value(v.number < 0 ? -v.number : v.number);
 }
 
@@ -371,8 +373,13 @@ Value sumFilter(const Value &v, const Arguments &a) {
     Value x = b.has(0) ? lookUp(item, b[0]) : item;
     if (!x.isNumber() || !total.isNumber())
       throw TemplateError(std::string("sum: expected numbers, found ") + x.typeName());
-    total = total.isIntegral() && x.isIntegral() ? Value(total.number + x.number)
-                                                 : Value(total.asDouble() + x.asDouble());
+    int64_t sum = 0;
+    if (!total.isIntegral() || !x.isIntegral())
+      total = total.asDouble() + x.asDouble();
+    else if (__builtin_add_overflow(total.number, x.number, &sum))
+      throw TemplateError("an integer grows past 64 bits");
+    else
+      total = sum;
   }
   return total;
 }
