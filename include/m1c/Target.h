@@ -20,6 +20,8 @@ class Target {
 public:
   virtual ~Target() = default;
   virtual KernelSelector &selector() = 0;
+  /// Changes the converted plan as the device likes it; before buffers are placed.
+  virtual void optimize(mlir::plan::TargetOp plan) {}
   /// The code of all kernels that the selector chose, with what the loader must know of it put on `plan` (cpu
   /// and its features, each kernel's code index). Called once, after conversion and placement. Without
   /// `wantCode` the list may be empty. Errors name the kernel or the stage.

@@ -157,6 +157,7 @@ bool Compilation::lowerToPlan() {
     auto plan = convertM1ToPlan(*module, target->selector());
     if (failed(plan))
       return false;
+    target->optimize(*plan);
     artifactTargets.push_back({*plan, {}});
   }
   for (Operation &op : llvm::make_early_inc_range(*module->getBody()))

@@ -12,6 +12,7 @@ class CudaTarget : public Target {
 public:
   explicit CudaTarget(CudaOptions options) : options(std::move(options)) {}
   KernelSelector &selector() override { return kernelSelector; }
+  void optimize(plan::TargetOp plan) override { kernelSelector.fuseLaunches(plan); }
 
   llvm::Expected<std::vector<CodeObject>> generate(plan::TargetOp plan, CodeTexts &texts) override {
     auto code = compileCudaKernels(plan.getContext(), kernelSelector.kernels(), options);

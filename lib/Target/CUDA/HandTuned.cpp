@@ -179,6 +179,36 @@ mk::Description describeHandTuned(const KernelSpec &spec, const std::string &ste
   return description;
 }
 
+mk::Description describeUpdateConv(const KernelSpec &convSpec, const KernelSpec &scanSpec, const std::string &stem) {
+  mk::Description description;
+  mk::CausalConv1d conv = causalConv1d(convSpec, description.error);
+  mk::SelectiveUpdateConv facts;
+  facts.scan = selectiveScan(scanSpec, description.error);
+  // One type of activations, and heads repeated as the scan repeats them.
+  bool repeats = conv.repeat == 1 || (conv.head_size == facts.scan.d_state && conv.repeat * facts.scan.d_xb == facts.scan.d_inner);
+  if (description.error.empty() && (conv.type != facts.scan.type || !repeats || facts.scan.x_columns != conv.channels))
+    description.error = "the convolution and the scan disagree";
+  if (!description.error.empty())
+    return description;
+  facts.scan.x_columns = facts.scan.d_xb;
+  facts.scan.x_stride = conv.x_stride;
+  facts.conv_width = conv.width;
+  facts.conv_channels = conv.channels;
+  facts.has_conv_bias = conv.has_bias;
+  facts.conv_silu = conv.silu;
+  return mk::describe(facts, stem);
+}
+
+mk::Description describeGatedLinear(const KernelSpec &linearSpec, const KernelSpec &siluMul, const std::string &stem) {
+  mk::Description description;
+  mk::Linear facts = linear(linearSpec, description.error);
+  facts.out_type = typeOf(siluMul, "out", description.error);
+  facts.out_stride = stride(siluMul, "out");
+  facts.n /= 2;
+  facts.gated = true;
+  return description.error.empty() ? mk::describe(facts, stem) : description;
+}
+
 Rows rowsOf(mk::Domain domain) {
   switch (domain) {
   case mk::Domain::one:
