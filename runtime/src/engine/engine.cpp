@@ -344,11 +344,34 @@ bool Engine::mayStart(const Track &track) const {
   return holding == 0 || backend.freePages() >= pagesOf(chunk, limits.pageSize) + holding;
 }
 
+/// Whether whatever holds a sequence waits to be forked, so that no step would free anything.
+bool Engine::onlyIdleParents() const {
+  return std::none_of(requests.begin(), requests.end(), [](auto &request) {
+    return (request->parent && request->parent->sequence && !request->parent->idle()) ||
+           std::any_of(request->active.begin(), request->active.end(), [](auto &t) { return t->sequence != 0; });
+  });
+}
+
+/// Takes the sequence of the youngest idle parent, which later computes its prompt again, when nothing else could ever make room for the
+/// track: an older request whose own parent was given up would wait for it forever. False when there is none.
+bool Engine::releaseIdleParent(const Track &track) {
+  if (!onlyIdleParents())
+    return false;
+  for (auto request = requests.rbegin(); request != requests.rend(); ++request) {
+    Track *parent = (*request)->parent.get();
+    if (parent && parent != &track && parent->sequence) {
+      preempt(*parent);
+      return true;
+    }
+  }
+  return false;
+}
+
 /// Gives the track a sequence: of the longest known prefix, or empty.
 Status Engine::startFresh(Track &track, bool *outStarted) {
   *outStarted = false;
   while (!mayStart(track))
-    if (holding >= options.maxRunning || !prefixes.evict())
+    if ((holding >= options.maxRunning || !prefixes.evict()) && !releaseIdleParent(track))
       return {};
   bool first = track.everComputed == 0;
   // A sample needs logits of its last token, so that one is always computed.
@@ -385,15 +408,11 @@ Status Engine::start(Track &track, bool *outStarted) {
   if (!parent || !parent->sequence || !parent->idle())
     return startFresh(track, outStarted);
   size_t length = parent->computed;
-  bool onlyIdleParents = std::none_of(requests.begin(), requests.end(), [](auto &other) {
-    return (other->parent && other->parent->sequence && !other->parent->idle()) ||
-           std::any_of(other->active.begin(), other->active.end(), [](auto &t) { return t->sequence != 0; });
-  });
   bool fits = holding < options.maxRunning && (!limits.kvPages || backend.freePages() > holding);
   if (fits) {
     M1_TRY(backend.fork(parent->sequence, &track.sequence));
     ++holding;
-  } else if (onlyIdleParents) {
+  } else if (onlyIdleParents()) {
     track.sequence = std::exchange(parent->sequence, 0);
     parent->computed = 0;
   } else {

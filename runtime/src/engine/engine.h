@@ -150,6 +150,8 @@ private:
   Status start(Track &track, bool *outStarted);
   Status startFresh(Track &track, bool *outStarted);
   bool mayStart(const Track &track) const;
+  bool onlyIdleParents() const;
+  bool releaseIdleParent(const Track &track);
 
   Status plan(std::vector<PlannedEntry> *out);
   Status run(const std::vector<PlannedEntry> &entries);
