@@ -121,7 +121,8 @@ Status run(Arguments &arguments) {
   std::unique_ptr<Sampler> sampler;
   M1_TRY(createEngineSampler(*model, engine, problems, &sampler));
   arguments.evaluation.oneAtATime = engine.timeBudget > 0;
-  arguments.evaluation.maxWaiting = engine.slots;
+  // Enough to refill places as they come free, few enough that a problem starts soon after its clock does.
+  arguments.evaluation.maxWaiting = std::max(1u, engine.slots / 8);
   catchInterrupts();
   Progress progress(true);
   bool complete = false;

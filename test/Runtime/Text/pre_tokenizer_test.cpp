@@ -99,6 +99,19 @@ TEST(RegexTranslation, KeepsOnigurumasMeaning) {
   EXPECT_NE(error.find("does not compile"), std::string::npos) << error;
 }
 
+// The patterns of other model families run in PCRE2: those of GPT-4o and of DeepSeek V3.
+TEST(RegexTranslation, TakesOtherFamilies) {
+  using V = std::vector<std::string>;
+  const char gpt4o[] =
+      R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  EXPECT_EQ(cut(gpt4o, "HelloWorld don't 12345!/\n", false),
+            (V{"Hello", "World", " don't", " ", "123", "45", "!/\n"}));
+  const char deepseek[] =
+      R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  EXPECT_EQ(cut(deepseek, "a.b [x] == y\n", false), (V{"a", ".b", " [", "x", "]", " ==", " y", "\n"}));
+  EXPECT_EQ(cut("[一-龥぀-ゟ゠-ヿ]+", "数学です。ab", false), (V{"数学です", "。ab"}));
+}
+
 // Split's five behaviours and `invert` give the pieces that tokenizers documents.
 TEST(SplitBehaviors, FollowTokenizers) {
   using V = std::vector<std::string>;
