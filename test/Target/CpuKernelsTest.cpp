@@ -131,6 +131,7 @@ public:
         return "kernel";
       }
       void gemm(const GemmChoice &) override {}
+      bool declare(const KernelChoice &) override { return true; }
       mlir::InFlightDiagnostic error() override { return mlir::emitError(mlir::UnknownLoc::get(context)); }
       mlir::MLIRContext *context;
     } emitter;

@@ -42,6 +42,7 @@ public:
     return choice.name;
   }
   void gemm(const GemmChoice &) override { ++gemms; }
+  bool declare(const KernelChoice &choice) override { return keys.try_emplace(choice.key, choice).second; }
   InFlightDiagnostic error() override { return emitError(b.getUnknownLoc()); }
 
   std::map<std::string, KernelChoice> keys;
