@@ -358,6 +358,29 @@ TEST_P(CpuKernels, Elementwise) {
   h->expect(out2, [&](int64_t t, int64_t c) { return y2.at(t, c) + shared.at(0, c / 9) * x2.at(t, c); });
 }
 
+// The polynomials behind silu and softplus keep their relative error over the range where results are normal:
+// the bounds that CpuCode.cpp states for exp and log1p, plus a division's or an addition's rounding.
+TEST_P(CpuKernels, Functions) {
+  constexpr int64_t n = 8192;
+  Buffer a = h->input("a", "f32", {n}, n, 1), x = h->input("x", "f32", {n}, n, 1),
+         out = h->output("out", "f32", {n}, n, 1);
+  for (int64_t i = 0; i < n; ++i) {
+    h->set(a, i, -86.0 + 172.0 * double(i) / n);
+    h->set(x, i, -86.0 + 172.0 * double(i) / n);
+  }
+  auto worst = [&](auto want) {
+    double error = 0;
+    for (int64_t i = 0; i < n; ++i)
+      error = std::max(error, std::abs(out.at(0, i) - want(a.at(0, i))) / std::abs(want(a.at(0, i))));
+    return error * (1 << 24); // units of half the last place
+  };
+  m1_dims dims = {1, 1, 1, 1};
+  h->run("silu", {&a, &out}, {}, Rows::tokens, dims);
+  EXPECT_LT(worst(silu), 8.0);
+  h->run("softplus", {&x, &out}, {}, Rows::tokens, dims);
+  EXPECT_LT(worst([](double v) { return v > 30 ? v : std::log1p(std::exp(v)); }), 8.0);
+}
+
 // Rows by token, rows by index, and repeated heads.
 TEST_P(CpuKernels, Copies) {
   std::vector<int> ids, rows;
