@@ -62,6 +62,7 @@ constexpr int min_of(int a, int b) { return a < b ? a : b; }
 constexpr int max_of(int a, int b) { return a > b ? a : b; }
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }
+constexpr int common_divisor(int a, int b) { return b == 0 ? a : common_divisor(b, a % b); }
 
 // N elements moved as one access (or several of 16 bytes).
 template <class T, int N> struct alignas(N * sizeof(T) > 16 ? 16 : N * sizeof(T)) Pack {
@@ -163,6 +164,28 @@ M1K_DEVICE void copy_async16(void *shared, const void *global, bool valid) {
 }
 M1K_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int pending> M1K_DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory"); }
+
+// Copies rows [first, first + tile) of `columns` columns to shared memory, zeros from row `end` on. column(j) gives the source column of
+// block column j and limit the number of valid block columns. Vectors when the layout allows (static) and the base is aligned (run time).
+template <int tile, int row, bool vectors, int threads, class T, class Column>
+M1K_DEVICE void stage_rows(int thread, T *shared, const T *global, long long stride, int first, int end, int columns, int limit,
+                           Column column) {
+  constexpr int kVector = 16 / int(sizeof(T));
+  if (vectors && aligned16(global)) {
+    int pieces = columns / kVector;
+    for (int i = thread; i < tile * pieces; i += threads) {
+      int t = i / pieces, j = i % pieces * kVector;
+      bool valid = first + t < end && j < limit;
+      copy_async16(shared + t * row + j, global + (valid ? (first + t) * stride + column(j) : 0), valid);
+    }
+  } else {
+    for (int i = thread; i < tile * columns; i += threads) {
+      int t = i / columns, j = i % columns;
+      bool valid = first + t < end && j < limit;
+      shared[t * row + j] = valid ? global[(first + t) * stride + column(j)] : from_float<T>(0.0f);
+    }
+  }
+}
 
 // Four 8x8 matrices of 16-bit elements; lane i gives the address of row i % 8 of matrix i / 8.
 M1K_DEVICE void load_matrices(u32 (&r)[4], const void *row) {

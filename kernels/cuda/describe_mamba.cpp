@@ -2,6 +2,7 @@
 #include "describe.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace m1k::cuda {
 namespace {
@@ -50,36 +51,51 @@ void add_inputs(Parameters &parameters, const ScanFacts &s, bool mamba1) {
   parameters.vector("dt_bias", s.has_dt_bias);
 }
 
-int heads_of_block(int channels, int group) {
-  return channels % group == 0 ? channels / group : group % channels == 0 ? 1 : (channels - 1) / group + 2;
-}
+int heads_of_block(int channels, int group) { return (group - std::gcd(channels, group) + channels - 1) / group + 1; }
+
+struct ScanShape {
+  int lanes, main_warps, helper_warps, tile;
+};
 
 // The sizes of ScanTraits, computed alike.
-int scan_shared_bytes(const ScanFacts &s, int lanes, int threads, int tile, int stages) {
-  int states = int(ceil_div(s.states, lanes)), channels = threads / lanes, heads = heads_of_block(channels, s.group);
-  int size = bytes_of(s.type), vector = 16 / size;
+int scan_shared_bytes(const ScanFacts &s, const ScanShape &shape) {
+  int states = int(ceil_div(s.states, shape.lanes)), channels = shape.main_warps * 32 / shape.lanes, heads = heads_of_block(channels, s.group);
+  int size = bytes_of(s.type), vector = 16 / size, tile = shape.tile;
   int row = int(round_up(channels, vector)) + vector;
   int dt_row = int(round_up(s.headwise ? heads : channels, 8)) + 8;
-  int64_t stage = round_up(2 * tile * row * size + tile * dt_row * bytes_of(s.dt_type) + 2 * round_up(tile * heads * s.states * size, 16), 16);
-  return int(stages * stage + tile * heads * lanes * states * 2 * 4 + threads * 8);
+  int64_t stage = tile * row * size * (s.has_z ? 2 : 1) + tile * dt_row * bytes_of(s.dt_type) + 2 * round_up(tile * heads * s.states * size, 16);
+  return int(3 * stage + 2 * (round_up(tile * heads * shape.lanes * states * 8, 16) + round_up(tile * channels * 8, 16) +
+                              round_up(tile * channels * 4, 16)) +
+             2 * round_up(channels * 4, 16));
+}
+
+// Lanes of a channel, and warps. With enough sequences, eight states a lane: the fewest instructions a state. With few, four or two, so
+// that every multiprocessor has warps; then a block takes a multiprocessor's share of the channels, and a longer tile.
+ScanShape scan_shape(const ScanFacts &s, const Tuning &tuning) {
+  auto lanes_for = [&](int per_lane) { return std::min(32, power_of_two(int(ceil_div(s.states, per_lane)))); };
+  auto warps_for = [&](int lanes) { return ceil_div(int64_t(s.channels) * lanes, 32) * tuning.expected_sequences; };
+  if (s.states > 64)
+    return {16, 4, 4, 16};
+  int lanes = lanes_for(8);
+  if (warps_for(lanes) >= int64_t(tuning.multiprocessors) * 8)
+    return {lanes, 4, 4, std::max(16, lanes)};
+  lanes = lanes_for(4);
+  int warps = int(std::clamp<int64_t>(ceil_div(warps_for(lanes), tuning.multiprocessors), 1, 4));
+  return {lanes, warps, std::max(2, warps), 32};
 }
 
 Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &tuning) {
-  // Two states a lane fill the chip with few sequences (1 × 2048 tokens of 3072 channels: 5.8 warps a multiprocessor); four need fewer
-  // shared-memory accesses a state, which pays once there are enough blocks.
-  int per_lane = int64_t(s.channels) * tuning.expected_sequences * s.states / 4 >= int64_t(tuning.multiprocessors) * 32 * 16 ? 4 : 2;
-  int lanes = std::min(32, power_of_two(int(ceil_div(s.states, per_lane))));
-  int threads = 128, tile = 32, stages = 2;
-  auto bytes = [&] { return scan_shared_bytes(s, lanes, threads, tile, stages); };
-  if (bytes() > 96 * 1024)
-    stages = 1;
+  ScanShape shape = scan_shape(s, tuning);
+  while (scan_shared_bytes(s, shape) > 200 * 1024 && shape.main_warps > 1)
+    --shape.main_warps;
+  int threads = (shape.main_warps + shape.helper_warps) * 32, channels = shape.main_warps * 32 / shape.lanes;
   Facts facts;
   add_facts(facts, s);
-  facts.number("kLanes", lanes);
-  facts.number("kThreads", threads);
-  facts.number("kTile", tile);
-  facts.number("kStages", stages);
-  facts.number("kSharedBytes", bytes());
+  facts.number("kLanes", shape.lanes);
+  facts.number("kMainWarps", shape.main_warps);
+  facts.number("kHelperWarps", shape.helper_warps);
+  facts.number("kTile", shape.tile);
+  facts.number("kSharedBytes", scan_shared_bytes(s, shape));
   Parameters parameters;
   parameters.input(s.type, "x");
   add_inputs(parameters, s, !s.headwise);
@@ -88,10 +104,12 @@ Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &
   parameters.batch("slots");
   parameters.batch("positions");
   parameters.add(name_of(s.type), "out");
-  Kernel kernel = make_kernel(symbol, "scan.cuh", "scan", facts, parameters, threads);
-  kernel.shared_bytes = bytes();
+  // As many blocks as shared memory allows, up to three: more would leave the main warps too few registers.
+  int blocks = std::clamp(226 * 1024 / (scan_shared_bytes(s, shape) + 1024), 1, 3);
+  Kernel kernel = make_kernel(symbol, "scan.cuh", "scan", facts, parameters, threads, blocks);
+  kernel.shared_bytes = scan_shared_bytes(s, shape);
   kernel.domain = Domain::sequences;
-  kernel.grid_x = int(ceil_div(s.channels, threads / lanes));
+  kernel.grid_x = int(ceil_div(s.channels, channels));
   kernel.rows_per_group = 1;
   return kernel;
 }
@@ -270,10 +288,53 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
   description.error = f.heads <= 0 || f.head_dim <= 0 || f.repeat <= 0 ? "sizes must be positive" : check(s, s.channels / f.repeat);
   if (!description.error.empty())
     return description;
-  if (f.decode)
+  if (f.decode) {
     description.kernels.push_back(update_kernel(s, {}, symbol, tuning));
-  else
+    return description;
+  }
+  int rows = f.head_dim % 32 == 0 && f.d_state >= 32 ? 32 : 16;
+  if (f.type != Type::bf16 || f.d_state % 16 != 0 || f.head_dim % rows != 0) {
     description.kernels.push_back(scan_kernel(s, symbol, tuning));
+    return description;
+  }
+  const int chunk = 64, wide = f.d_state + 8, narrow = rows + 8;
+  int shared = (2 * (2 * chunk * wide + chunk * narrow) + rows * wide + chunk * narrow) * 2 + 4 * chunk * 8;
+  Facts facts;
+  facts.type("DT", f.dt_type);
+  facts.type("ST", f.state_type);
+  facts.number("kHeads", f.heads);
+  facts.number("kP", f.head_dim);
+  facts.number("kN", f.d_state);
+  facts.number("kRepeat", f.repeat);
+  facts.number("kXStride", f.x_stride);
+  facts.number("kDtStride", f.dt_stride);
+  facts.number("kBStride", f.b_stride);
+  facts.number("kCStride", f.c_stride);
+  facts.number("kOutStride", f.out_stride);
+  facts.flag("kHasD", f.has_d);
+  facts.flag("kHasDtBias", f.has_dt_bias);
+  facts.flag("kSoftplus", f.delta_softplus);
+  facts.number("kRows", rows);
+  facts.number("kSharedBytes", shared);
+  Parameters parameters;
+  parameters.input(f.type, "x");
+  parameters.input(f.dt_type, "dt");
+  parameters.vector("a");
+  parameters.input(f.type, "b");
+  parameters.input(f.type, "c");
+  parameters.vector("d", f.has_d);
+  parameters.vector("dt_bias", f.has_dt_bias);
+  parameters.add(name_of(f.state_type), "state");
+  parameters.batch("sequence_starts");
+  parameters.batch("slots");
+  parameters.batch("positions");
+  parameters.add(name_of(f.type), "out");
+  Kernel kernel = make_kernel(symbol, "ssd_scan.cuh", "ssd_scan", facts, parameters, 128, 2);
+  kernel.shared_bytes = shared;
+  kernel.domain = Domain::sequences;
+  kernel.grid_x = f.heads * (f.head_dim / rows);
+  kernel.rows_per_group = 1;
+  description.kernels.push_back(kernel);
   return description;
 }
 

@@ -87,11 +87,11 @@ template <class F> M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, i
       }
 }
 
-// The same in f32, for any types and sizes: 8 weight rows and up to 8 rows of x at a time.
-template <class F, int V>
+// The same in f32, for any types and sizes: 8 weight rows and `block` rows of x at a time.
+template <class F, int V, int block>
 M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int rows, int n0, float *partial) {
   using R = LinearTraits<F>;
-  constexpr int kBlock = min_of(F::kRows, 8);
+  constexpr int kBlock = min_of(F::kRows, block);
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   for (int m0 = 0; m0 < F::kRows; m0 += kBlock)
     for (int tile = 0; tile < R::kWeightRows / 8; ++tile) {
@@ -151,14 +151,14 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const f
     if (aligned16(x))
       linear_tensor<F>(x, w, rows, n0, partial);
     else
-      linear_f32<F, 1>(x, w, rows, n0, partial);
+      linear_f32<F, 1, 2>(x, w, rows, n0, partial); // rare; few registers, so that it does not cost the fast path its occupancy
   } else if constexpr (R::kVectors) {
     if (aligned16(x))
-      linear_f32<F, R::kVector>(x, w, rows, n0, partial);
+      linear_f32<F, R::kVector, 8>(x, w, rows, n0, partial);
     else
-      linear_f32<F, 1>(x, w, rows, n0, partial);
+      linear_f32<F, 1, 4>(x, w, rows, n0, partial);
   } else {
-    linear_f32<F, 1>(x, w, rows, n0, partial);
+    linear_f32<F, 1, 4>(x, w, rows, n0, partial);
   }
   __syncthreads();
   for (int i = threadIdx.x; i < rows * F::kColumns; i += R::kThreads) {

@@ -21,9 +21,7 @@ template <class F> struct UpdateTraits {
   static constexpr int kPass = kThreads / kLanes; // channels a block handles at once
   static constexpr int kPasses = ceil_div(kChannels, kPass);
   static constexpr int kHeadCount = F::kChannelCount / F::kGroup;
-  static constexpr int kHeads = kChannels % F::kGroup == 0 ? kChannels / F::kGroup
-                                : F::kGroup % kChannels == 0 ? 1
-                                                             : (kChannels - 1) / F::kGroup + 2;
+  static constexpr int kHeads = (F::kGroup - common_divisor(kChannels, F::kGroup) + kChannels - 1) / F::kGroup + 1;
   static constexpr int kPadded = kLanes * kVector;
   // Whole vectors are inside or outside of N, and aligned.
   static constexpr bool kVectors = (kVector & (kVector - 1)) == 0 && F::kN % kVector == 0;
@@ -51,7 +49,7 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
   int lane = threadIdx.x % R::kLanes, local0 = threadIdx.x / R::kLanes, n0 = lane * kVector;
   int first = blockIdx.y * F::kSequences, last = min(first + F::kSequences, dims.sequences);
 
-  float rate[F::kHeadwise ? 1 : kPasses][kVector];
+  float rate[F::kHeadwise ? 1 : kPasses][kVector] = {}; // states past N must decay to numbers
   if constexpr (!F::kHeadwise) {
 #pragma unroll
     for (int p = 0; p < kPasses; ++p) {

@@ -1,4 +1,344 @@
+// Times at the sizes of M1-3B and its Mamba-2 variant: median of graph replays over buffers that rotate through more than the L2 cache, bytes
+// moved at least, the time that copying as many bytes takes (floor), its share of the time, and the goal, which was set on a GPU that copies
+// 3.02 TB/s, scaled to this one's copy speed.
 #include "Harness.h"
+
+#include <algorithm>
+#include <cstdio>
+
 namespace m1k::test {
-std::vector<Case> benchmarks() { return {}; }
+namespace {
+
+using namespace cuda;
+using Pointers = std::map<std::string, void *>;
+
+constexpr double kGoalCopySpeed = 3.02e12;
+
+void report(Context &context, const std::string &name, Context::Timing timing, double bytes, double goal) {
+  double floor = bytes / context.copy_speed() * 1e6;
+  char goal_text[32] = "-";
+  if (goal > 0)
+    std::snprintf(goal_text, sizeof goal_text, "%.1f", goal * kGoalCopySpeed / context.copy_speed());
+  std::printf("%-58s %9.2f %9.2f %9.2f %9.1f %9.2f %5.0f%% %9s\n", name.c_str(), timing.median, timing.low, timing.high, bytes * 1e-6, floor,
+              100 * floor / timing.median, goal_text);
+  std::fflush(stdout);
 }
+
+// As many sets of buffers as pass 200 MB.
+int sets_for(double bytes) { return int(std::min(64.0, 200e6 / bytes + 2)); }
+
+struct Sequences {
+  int count, length;
+};
+
+void put_batch(Context &context, Pointers &to, const Sequences &s, int past) {
+  Batch batch = make_batch(std::vector<int>(s.count, s.length), std::vector<int>(s.count, past));
+  for (int i = 0; i < s.count; ++i)
+    batch.slots[i] = i;
+  to["sequence_starts"] = context.allocate_integers(batch.starts);
+  to["slots"] = context.allocate_integers(batch.slots);
+  to["positions"] = context.allocate_integers(batch.positions);
+  to["context_lengths"] = context.allocate_integers(batch.contexts);
+}
+
+Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, bool conv, int expected, double goal) {
+  std::string name = (decode ? "mamba-1 update " : "mamba-1 scan ") + label;
+  return {name, true, [=](Context &context) {
+            SelectiveScan f;
+            f.d_inner = 3072;
+            f.d_xb = 1024;
+            f.d_state = 16;
+            f.x_columns = conv ? 1024 : 3072;
+            f.state_type = state;
+            // Rows as the merged projection leaves them: z, x, B, C, dt; x and dt come from buffers of their own once convolved, projected.
+            int merged = 3072 + 1024 + 1024 + 3072 + 192;
+            f.x_stride = conv ? merged : 3072;
+            f.dt_stride = 3072;
+            f.b_stride = f.c_stride = f.z_stride = merged;
+            f.out_stride = 3072;
+            f.decode = decode;
+            Tuning tuning;
+            tuning.expected_sequences = expected;
+            SelectiveUpdateConv g;
+            g.scan = f;
+            g.conv_channels = 3072;
+            Description description = conv ? describe(g, "kernel", tuning) : describe(f, "kernel", tuning);
+            if (!context.prepare(description))
+              return;
+            double T = double(s.count) * s.length;
+            double bytes = T * 2 * (f.x_columns + 3072 + 1024 + 3072 + 3072 + 3072) + 2.0 * s.count * 3072 * 16 * size_of(state) +
+                           (conv ? 2.0 * s.count * 3 * 1024 * 2 : 0);
+            std::vector<Pointers> sets(sets_for(bytes));
+            Pointers common;
+            put_batch(context, common, s, 100);
+            common["a"] = context.allocate_random(3072 * 16 * 4, Type::f32, -1, -0.01);
+            common["d"] = context.allocate_random(3072 * 4, Type::f32, -1, 1);
+            common["dt_bias"] = context.allocate_random(3072 * 4, Type::f32, -4, -1);
+            common["conv_w"] = context.allocate_random(3072 * 16, Type::f32, -1, 1);
+            common["conv_bias"] = context.allocate_random(3072 * 4, Type::f32, -1, 1);
+            for (Pointers &set : sets) {
+              set = common;
+              char *rows = static_cast<char *>(context.allocate_random(size_t(T) * merged * 2, Type::bf16, -1, 1));
+              set["z"] = rows;
+              set["b"] = rows + 2 * (3072 + 1024);
+              set["c"] = rows + 2 * (3072 + 2048);
+              set["x"] = conv ? rows + 2 * 3072 : context.allocate_random(size_t(T) * 3072 * 2, Type::bf16, -1, 1);
+              set["dt"] = context.allocate_random(size_t(T) * 3072 * 2, Type::bf16, -1, 1);
+              set["out"] = context.allocate(size_t(T) * 3072 * 2);
+              set["state"] = context.allocate_random(size_t(s.count) * 3072 * 16 * size_of(state), state, -1, 1);
+              set["conv_state"] = context.allocate_random(size_t(s.count) * 3 * 1024 * 2, Type::bf16, -1, 1);
+            }
+            report(context, name, context.time(sets, {int(T), s.count, 0, 0}), bytes, goal);
+            context.release();
+          }};
+}
+
+Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, bool decode, int expected, double goal) {
+  std::string name = (decode ? "mamba-2 update " : "mamba-2 scan ") + label;
+  return {name, true, [=](Context &context) {
+            SsdScan f;
+            f.type = f.dt_type = type;
+            f.state_type = state;
+            f.heads = 24;
+            f.head_dim = f.d_state = 128;
+            f.repeat = 3;
+            f.x_stride = f.b_stride = f.c_stride = 1024 + 1024 + 3072;
+            f.dt_stride = 8 * ((3072 + 1024 + 1024 + 3072 + 24) / 8);
+            f.out_stride = 3072;
+            f.decode = decode;
+            Tuning tuning;
+            tuning.expected_sequences = expected;
+            if (!context.prepare(describe(f, "kernel", tuning)))
+              return;
+            double T = double(s.count) * s.length;
+            int size = size_of(type);
+            double bytes = T * size * (1024 + 1024 + 3072 + 3072 + 24) + 2.0 * s.count * 24 * 128 * 128 * size_of(state);
+            std::vector<Pointers> sets(sets_for(bytes));
+            Pointers common;
+            put_batch(context, common, s, 100);
+            common["a"] = context.allocate_random(24 * 4, Type::f32, -1, -0.01);
+            common["d"] = context.allocate_random(24 * 4, Type::f32, -1, 1);
+            common["dt_bias"] = context.allocate_random(24 * 4, Type::f32, -4, -1);
+            for (Pointers &set : sets) {
+              set = common;
+              char *rows = static_cast<char *>(context.allocate_random(size_t(T) * f.x_stride * size, type, -1, 1));
+              set["x"] = rows;
+              set["b"] = rows + size * 1024;
+              set["c"] = rows + size * 2048;
+              set["dt"] = context.allocate_random(size_t(T) * f.dt_stride * size, type, -1, 1);
+              set["out"] = context.allocate(size_t(T) * 3072 * size);
+              set["state"] = context.allocate_random(size_t(s.count) * 24 * 128 * 128 * size_of(state), state, -1, 1);
+            }
+            report(context, name, context.time(sets, {int(T), s.count, 0, 0}), bytes, goal);
+            context.release();
+          }};
+}
+
+Case conv_bench(const std::string &label, Sequences s, int channels, int repeat, bool decode) {
+  std::string name = "causal_conv1d " + label;
+  return {name, true, [=](Context &context) {
+            CausalConv1d f;
+            int sources = channels / repeat;
+            f.channels = channels;
+            f.repeat = repeat;
+            f.head_size = repeat > 1 ? 16 : 1;
+            f.x_stride = 8384;
+            f.out_stride = channels;
+            f.decode = decode;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            double T = double(s.count) * s.length;
+            double bytes = T * 2 * (sources + channels) + 2.0 * s.count * 3 * sources * 2;
+            std::vector<Pointers> sets(std::min(sets_for(bytes), 8));
+            Pointers common;
+            put_batch(context, common, s, 100);
+            common["w"] = context.allocate_random(size_t(channels) * 16, Type::f32, -1, 1);
+            common["bias"] = context.allocate_random(size_t(channels) * 4, Type::f32, -1, 1);
+            for (Pointers &set : sets) {
+              set = common;
+              set["x"] = context.allocate_random(size_t(T) * 8384 * 2, Type::bf16, -1, 1);
+              set["out"] = context.allocate(size_t(T) * channels * 2);
+              set["state"] = context.allocate_random(size_t(s.count) * 3 * sources * 2, Type::bf16, -1, 1);
+            }
+            report(context, name, context.time(sets, {int(T), s.count, 0, 0}), bytes, 0);
+            context.release();
+          }};
+}
+
+Case norm_bench(int rows) {
+  std::string name = "gated_rms_norm " + std::to_string(rows) + " × 3072 in 24";
+  return {name, true, [=](Context &context) {
+            GatedRmsNorm f;
+            f.features = 3072;
+            f.groups = 24;
+            f.y_stride = f.out_stride = 3072;
+            f.z_stride = 8216;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            double bytes = rows * 3072.0 * 6;
+            std::vector<Pointers> sets(sets_for(bytes));
+            for (Pointers &set : sets) {
+              set["y"] = context.allocate_random(size_t(rows) * 3072 * 2, Type::bf16, -1, 1);
+              set["z"] = context.allocate_random(size_t(rows) * 8216 * 2, Type::bf16, -1, 1);
+              set["w"] = context.allocate_random(3072 * 4, Type::f32, 0, 1);
+              set["out"] = context.allocate(size_t(rows) * 3072 * 2);
+            }
+            report(context, name, context.time(sets, {rows, 0, 0, 0}), bytes, 0);
+            context.release();
+          }};
+}
+
+Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = false) {
+  std::string name = "linear " + std::string(type == Type::f32 ? "f32 " : "bf16 ") + std::to_string(rows) + " × " +
+                     std::to_string(gated ? 2 * n : n) + " × " + std::to_string(k) + (gated ? " gated" : "");
+  return {name, true, [=](Context &context) {
+            Linear f;
+            f.x_type = f.w_type = f.out_type = type;
+            f.n = n;
+            f.k = k;
+            f.x_stride = k;
+            f.out_stride = n;
+            f.max_rows = max_rows;
+            f.gated = gated;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            int size = size_of(type), weights = gated ? 2 * n : n;
+            double bytes = double(size) * (double(weights) * k + rows * (double(k) + n));
+            std::vector<Pointers> sets(sets_for(bytes));
+            for (Pointers &set : sets) {
+              set["x"] = context.allocate_random(size_t(rows) * k * size, type, -1, 1);
+              set["w"] = context.allocate_random(size_t(weights) * k * size, type, -1, 1);
+              set["out"] = context.allocate(size_t(rows) * n * size);
+            }
+            // A decode step's goal is 2.55 ms over a floor of 2.28.
+            report(context, name, context.time(sets, {rows, 0, 0, 0}), bytes, bytes / kGoalCopySpeed * 1e6 * 2.55 / 2.28);
+            context.release();
+          }};
+}
+
+Case attention_bench(Sequences s, int past, bool decode) {
+  std::string name = std::string("attention ") + (decode ? "decode " : "prefill ") + std::to_string(s.count) + " × " +
+                     std::to_string(s.length + past);
+  return {name, true, [=](Context &context) {
+            Attention f;
+            f.heads = 24;
+            f.kv_heads = 8;
+            f.head_dim = 128;
+            f.q_stride = 5120;
+            f.out_stride = 3072;
+            f.scale = 0.088388f;
+            f.decode = decode;
+            Description description = describe(f, "kernel");
+            if (!context.prepare(description))
+              return;
+            double T = double(s.count) * s.length;
+            int context_length = s.length + past, pages = (context_length + 63) / 64;
+            double kv = double(s.count) * context_length * 4096;
+            double bytes = kv + T * 2 * 2 * 3072;
+            std::vector<Pointers> sets(std::min(sets_for(bytes), 8));
+            std::vector<int> tables(size_t(s.count) * pages);
+            for (size_t i = 0; i < tables.size(); ++i)
+              tables[i] = int(i);
+            Random random(4);
+            for (size_t i = tables.size(); i > 1; --i)
+              std::swap(tables[i - 1], tables[random.next() % i]);
+            Pointers common;
+            put_batch(context, common, s, past);
+            common["block_tables"] = context.allocate_integers(tables);
+            for (Pointers &set : sets) {
+              set = common;
+              set["q"] = context.allocate_random(size_t(T) * 5120 * 2, Type::bf16, -1, 1);
+              set["cache"] = context.allocate_random(tables.size() * 64 * 4096, Type::bf16, -1, 1);
+              set["out"] = context.allocate(size_t(T) * 3072 * 2);
+              set["workspace"] = context.allocate(size_t(description.workspace_bytes));
+            }
+            Context::Timing timing = context.time(sets, {int(T), s.count, 0, pages});
+            report(context, name, timing, bytes, decode ? bytes / kGoalCopySpeed * 1e6 * 21 / 19.8 : 0);
+            if (!decode) {
+              double pairs = s.count * (double(s.length) * past + double(s.length) * (s.length + 1) / 2);
+              std::printf("%-58s %9.0f TFLOP/s\n", "", pairs * 24 * 128 * 4 / timing.median * 1e-6);
+            }
+            context.release();
+          }};
+}
+
+Case sample_bench(int rows, bool random) {
+  std::string name = std::string("sample ") + (random ? "top-k 50 top-p 0.95 " : "greedy ") + std::to_string(rows) + " × 128256";
+  return {name, true, [=](Context &context) {
+            Sample f;
+            f.vocabulary = f.logits_stride = 128256;
+            f.random = random;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            double bytes = rows * 128256.0 * 4;
+            std::vector<Pointers> sets(sets_for(bytes));
+            Pointers common;
+            std::vector<int> seeds(2 * rows, 5);
+            common["temperature"] = context.allocate_random(rows * 4, Type::f32, 0.7, 0.8);
+            common["top_p"] = context.allocate_random(rows * 4, Type::f32, 0.94, 0.96);
+            common["min_p"] = context.allocate_random(rows * 4, Type::f32, -1, 0);
+            common["top_k"] = context.allocate_integers(std::vector<int>(rows, 50));
+            common["seed"] = context.allocate_integers(seeds);
+            common["position"] = context.allocate_integers(std::vector<int>(rows, 9));
+            for (Pointers &set : sets) {
+              set = common;
+              set["logits"] = context.allocate_random(size_t(bytes), Type::f32, -10, 10);
+              set["out"] = context.allocate(rows * 4);
+            }
+            report(context, name, context.time(sets, {0, 0, rows, 0}), bytes, 0);
+            context.release();
+          }};
+}
+
+} // namespace
+
+std::vector<Case> benchmarks() {
+  std::vector<Case> cases;
+  const Type f32 = Type::f32, bf16 = Type::bf16;
+  cases.push_back(scan_bench("1 × 2048", {1, 2048}, f32, false, false, 1, 55));
+  cases.push_back(scan_bench("1 × 2048 (tuned for 8)", {1, 2048}, f32, false, false, 8, 55));
+  cases.push_back(scan_bench("1 × 16384", {1, 16384}, f32, false, false, 1, 400));
+  cases.push_back(scan_bench("8 × 4096", {8, 4096}, f32, false, false, 8, 650));
+  cases.push_back(scan_bench("8 × 4096 (tuned for 1)", {8, 4096}, f32, false, false, 1, 650));
+  cases.push_back(scan_bench("512, bf16 state", {512, 1}, bf16, true, false, 512, 47));
+  cases.push_back(scan_bench("512, f32 state", {512, 1}, f32, true, false, 512, 85));
+  cases.push_back(scan_bench("512, f32 state, convolution inside", {512, 1}, f32, true, true, 512, 85));
+  cases.push_back(scan_bench("64, f32 state", {64, 1}, f32, true, false, 64, 0));
+  cases.push_back(scan_bench("1, f32 state, convolution inside", {1, 1}, f32, true, true, 1, 0));
+  cases.push_back(ssd_bench("512, f32 state", {512, 1}, bf16, f32, true, 512, 620));
+  cases.push_back(ssd_bench("512, bf16 state", {512, 1}, bf16, bf16, true, 512, 310));
+  cases.push_back(ssd_bench("1, f32 state", {1, 1}, bf16, f32, true, 1, 0));
+  cases.push_back(ssd_bench("1 × 16384", {1, 16384}, bf16, f32, false, 1, 330));
+  cases.push_back(ssd_bench("8 × 4096", {8, 4096}, bf16, f32, false, 8, 600));
+  cases.push_back(ssd_bench("1 × 4096 in f32", {1, 4096}, f32, f32, false, 1, 0));
+  cases.push_back(conv_bench("8 × 4096, 3072 channels from 1024", {8, 4096}, 3072, 3, false));
+  cases.push_back(conv_bench("8 × 4096, 5120 channels", {8, 4096}, 5120, 1, false));
+  cases.push_back(conv_bench("512 × 1, 5120 channels", {512, 1}, 5120, 1, true));
+  cases.push_back(norm_bench(32768));
+  cases.push_back(norm_bench(512));
+  for (int rows : {1, 8}) {
+    cases.push_back(linear_bench(rows, rows, 16384, 3072, bf16));
+    cases.push_back(linear_bench(rows, rows, 8192, 3072, bf16, true));
+    cases.push_back(linear_bench(rows, rows, 3072, 8192, bf16));
+    cases.push_back(linear_bench(rows, rows, 8384, 3072, bf16));
+    cases.push_back(linear_bench(rows, rows, 3072, 3072, bf16));
+    cases.push_back(linear_bench(rows, rows, 128256, 3072, bf16));
+    cases.push_back(linear_bench(rows, rows, 16384, 3072, f32));
+  }
+  cases.push_back(attention_bench({1, 1}, 255, true));
+  cases.push_back(attention_bench({1, 1}, 16639, true));
+  cases.push_back(attention_bench({8, 1}, 2303, true));
+  cases.push_back(attention_bench({64, 1}, 2303, true));
+  cases.push_back(attention_bench({512, 1}, 255, true));
+  cases.push_back(attention_bench({512, 1}, 2303, true));
+  cases.push_back(attention_bench({128, 1}, 16639, true));
+  cases.push_back(attention_bench({8, 4096}, 0, false));
+  cases.push_back(attention_bench({1, 2048}, 14336, false));
+  cases.push_back(sample_bench(1, false));
+  cases.push_back(sample_bench(1, true));
+  cases.push_back(sample_bench(512, false));
+  cases.push_back(sample_bench(512, true));
+  return cases;
+}
+
+} // namespace m1k::test

@@ -14,6 +14,10 @@
 #include <limits>
 #include <sstream>
 
+#ifndef M1_NVRTC_LIBRARY // where the build found the toolkit's
+#define M1_NVRTC_LIBRARY "libnvrtc.so"
+#endif
+
 namespace m1k::test {
 namespace {
 
@@ -23,6 +27,40 @@ void check(cudaError_t status, const char *what) {
     std::exit(2);
   }
 }
+
+// NVRTC is looked up when something is compiled, so that the machine with the GPU needs none.
+struct Nvrtc {
+  decltype(&nvrtcCreateProgram) create = nullptr;
+  decltype(&nvrtcCompileProgram) compile = nullptr;
+  decltype(&nvrtcGetProgramLogSize) log_size = nullptr;
+  decltype(&nvrtcGetProgramLog) log = nullptr;
+  decltype(&nvrtcGetCUBINSize) cubin_size = nullptr;
+  decltype(&nvrtcGetCUBIN) cubin = nullptr;
+  decltype(&nvrtcGetErrorString) error = nullptr;
+  decltype(&nvrtcDestroyProgram) destroy = nullptr;
+  bool found = false;
+  Nvrtc() {
+    void *library = nullptr;
+    for (const char *name : {"libnvrtc.so.13", M1_NVRTC_LIBRARY})
+      if (!library)
+        library = dlopen(name, RTLD_NOW);
+    if (!library)
+      return;
+    found = true;
+    auto get = [&](auto &function, const char *name) {
+      function = reinterpret_cast<std::decay_t<decltype(function)>>(dlsym(library, name));
+      found &= function != nullptr;
+    };
+    get(create, "nvrtcCreateProgram");
+    get(compile, "nvrtcCompileProgram");
+    get(log_size, "nvrtcGetProgramLogSize");
+    get(log, "nvrtcGetProgramLog");
+    get(cubin_size, "nvrtcGetCUBINSize");
+    get(cubin, "nvrtcGetCUBIN");
+    get(error, "nvrtcGetErrorString");
+    get(destroy, "nvrtcDestroyProgram");
+  }
+};
 
 int number_after(const std::string &log, const std::string &before_unit) {
   // "... 12 bytes spill stores": the number before the unit, summed over the functions of the log.
@@ -40,6 +78,11 @@ int number_after(const std::string &log, const std::string &before_unit) {
 
 Compiled compile(const cuda::Kernel &kernel, const std::string &architecture) {
   Compiled result;
+  static const Nvrtc nvrtc;
+  if (!nvrtc.found) {
+    result.error = "libnvrtc.so.13 was not found";
+    return result;
+  }
   size_t count = 0;
   const cuda::SourceFile *files = cuda::cuda_sources(&count);
   std::vector<const char *> names, texts;
@@ -48,7 +91,7 @@ Compiled compile(const cuda::Kernel &kernel, const std::string &architecture) {
     texts.push_back(files[i].text);
   }
   nvrtcProgram program;
-  if (nvrtcCreateProgram(&program, kernel.source.c_str(), (kernel.symbol + ".cu").c_str(), int(count), texts.data(), names.data()) !=
+  if (nvrtc.create(&program, kernel.source.c_str(), (kernel.symbol + ".cu").c_str(), int(count), texts.data(), names.data()) !=
       NVRTC_SUCCESS) {
     result.error = "nvrtcCreateProgram failed";
     return result;
@@ -59,22 +102,22 @@ Compiled compile(const cuda::Kernel &kernel, const std::string &architecture) {
   std::vector<const char *> pointers;
   for (const std::string &option : options)
     pointers.push_back(option.c_str());
-  nvrtcResult status = nvrtcCompileProgram(program, int(pointers.size()), pointers.data());
+  nvrtcResult status = nvrtc.compile(program, int(pointers.size()), pointers.data());
   size_t size = 0;
-  nvrtcGetProgramLogSize(program, &size);
+  nvrtc.log_size(program, &size);
   result.log.resize(size);
-  nvrtcGetProgramLog(program, result.log.data());
+  nvrtc.log(program, result.log.data());
   if (status != NVRTC_SUCCESS) {
-    result.error = std::string(nvrtcGetErrorString(status)) + "\n" + result.log;
+    result.error = std::string(nvrtc.error(status)) + "\n" + result.log;
   } else {
-    nvrtcGetCUBINSize(program, &size);
+    nvrtc.cubin_size(program, &size);
     result.cubin.resize(size);
-    nvrtcGetCUBIN(program, result.cubin.data());
+    nvrtc.cubin(program, result.cubin.data());
     result.registers = number_after(result.log, " registers");
     result.spill_bytes = number_after(result.log, " bytes spill stores");
     result.stack_bytes = number_after(result.log, " bytes stack frame");
   }
-  nvrtcDestroyProgram(&program);
+  nvrtc.destroy(&program);
   return result;
 }
 
@@ -362,10 +405,10 @@ void *Context::allocate_random(size_t bytes, Type type, double low, double high)
     v = random.uniform(low, high);
   std::vector<char> block;
   encode(values, type, block);
-  // An odd number of elements is left out of each copy, so that rows do not repeat.
-  size_t whole = block.size() > (1 << 16) ? block.size() - 2 * size_of(type) * 617 : block.size();
-  for (size_t at = 0; at < bytes; at += whole)
-    check(cudaMemcpy(pointer + at, block.data(), std::min(whole, bytes - at), cudaMemcpyHostToDevice), "fill");
+  size_t filled = std::min(block.size(), bytes);
+  check(cudaMemcpy(pointer, block.data(), filled, cudaMemcpyHostToDevice), "fill");
+  for (; filled < bytes; filled += std::min(filled, bytes - filled))
+    check(cudaMemcpy(pointer + filled, pointer, std::min(filled, bytes - filled), cudaMemcpyDeviceToDevice), "fill");
   return pointer;
 }
 
