@@ -76,6 +76,9 @@ M1K_DEVICE PageSums sum_pages(const int *sequence_starts, const int *context_len
   return {total, found[0], found[1]};
 }
 
+// How many blocks share out so many pages: no more than there are, so that none is left without.
+template <class F> M1K_DEVICE u64 blocks_of(u64 units) { return units < F::kBlocks ? units : F::kBlocks; }
+
 // Where the walk over pages stands.
 struct PageCursor {
   int unit_head, sequence, page, pages;
@@ -90,12 +93,15 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
   PageSums sums = sum_pages<F, false>(
       sequence_starts, context_lengths, dims.sequences,
       [](int total) -> long long {
-        return total > 0 ? static_cast<long long>(blockIdx.x) * (static_cast<long long>(total) * R::kUnitHeads) / F::kBlocks % total : 0;
+        if (total == 0)
+          return -1;
+        u64 units = static_cast<u64>(total) * R::kUnitHeads;
+        return static_cast<long long>(blockIdx.x * units / blocks_of<F>(units) % total);
       });
-  long long units = static_cast<long long>(sums.total) * R::kUnitHeads;
-  long long begin = blockIdx.x * units / F::kBlocks, end = (blockIdx.x + 1) * units / F::kBlocks;
-  if (begin >= end)
+  u64 units = static_cast<u64>(sums.total) * R::kUnitHeads, blocks = blocks_of<F>(units);
+  if (blockIdx.x >= blocks)
     return;
+  long long begin = blockIdx.x * units / blocks, end = (blockIdx.x + 1) * units / blocks;
   auto advance = [&](PageCursor &c) {
     if (++c.page < c.pages)
       return;
@@ -333,31 +339,42 @@ M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context
   if (pages == 0)
     return;
   PageSums sums = sum_pages<F, true>(sequence_starts, context_lengths, dims.sequences, [&](int) { return sequence; });
-  long long units = static_cast<long long>(sums.total) * R::kUnitHeads;
-  long long first = static_cast<long long>(unit_head) * sums.total + sums.before, last = first + pages - 1;
-  int first_block = int(((first + 1) * F::kBlocks - 1) / units), last_block = int(((last + 1) * F::kBlocks - 1) / units);
+  u64 units = static_cast<u64>(sums.total) * R::kUnitHeads, blocks = blocks_of<F>(units);
+  u64 first = static_cast<u64>(unit_head) * sums.total + sums.before, last = first + pages - 1;
+  int first_block = int(((first + 1) * blocks - 1) / units), last_block = int(((last + 1) * blocks - 1) / units);
   if (first_block == last_block)
     return;
   int kv_head = unit_head / R::kParts, part = unit_head % R::kParts;
   int head = kv_head * R::kRatio + part * F::kGroup, heads = min(F::kGroup, R::kRatio - part * F::kGroup);
+  int count = last_block - first_block + 1;
   const float *scalars = workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD;
-  auto slot = [&](int block) { return 2 * block + (block == first_block ? 1 : 0); };
-  // With fewer pages than blocks some blocks have none.
-  auto empty = [&](int block) { return block * units / F::kBlocks == (block + 1) * units / F::kBlocks; };
+  auto slot = [&](int i) { return 2 * (first_block + i) + (i == 0 ? 1 : 0); };
+  // Each block's weight, and one over the mass, a warp a head.
+  __shared__ float weights[F::kGroup * F::kBlocks], inverse[F::kGroup];
+  for (int h = threadIdx.x / 32; h < heads; h += kThreads / 32) {
+    int lane = threadIdx.x % 32;
+    float peak = kNever, mass = 0.0f;
+    for (int i = lane; i < count; i += 32)
+      peak = fmaxf(peak, scalars[(slot(i) * F::kGroup + h) * 2]);
+    peak = lane_max<32>(peak);
+    for (int i = lane; i < count; i += 32) {
+      const float *pair = scalars + (slot(i) * F::kGroup + h) * 2;
+      float weight = ex2(pair[0] - peak);
+      weights[h * F::kBlocks + i] = weight;
+      mass += weight * pair[1];
+    }
+    mass = lane_sum<32>(mass);
+    if (lane == 0)
+      inverse[h] = 1.0f / mass;
+  }
+  __syncthreads();
   for (int i = threadIdx.x; i < heads * kD; i += kThreads) {
     int h = i / kD;
-    float peak = kNever, total = 0.0f, mass = 0.0f;
-    for (int b = first_block; b <= last_block; ++b)
-      if (!empty(b))
-        peak = fmaxf(peak, scalars[(slot(b) * F::kGroup + h) * 2]);
-    for (int b = first_block; b <= last_block; ++b) {
-      if (empty(b))
-        continue;
-      float weight = ex2(scalars[(slot(b) * F::kGroup + h) * 2] - peak);
-      mass += weight * scalars[(slot(b) * F::kGroup + h) * 2 + 1];
-      total += weight * workspace[static_cast<long long>(slot(b)) * F::kGroup * kD + i];
-    }
-    out[sequence_starts[sequence] * static_cast<long long>(F::kOutStride) + head * kD + i] = from_float<typename F::T>(total / mass);
+    float total = 0.0f;
+#pragma unroll 8
+    for (int b = 0; b < count; ++b)
+      total += weights[h * F::kBlocks + b] * workspace[static_cast<long long>(slot(b)) * F::kGroup * kD + i];
+    out[sequence_starts[sequence] * static_cast<long long>(F::kOutStride) + head * kD + i] = from_float<typename F::T>(total * inverse[h]);
   }
 }
 

@@ -5,6 +5,8 @@
 // holds a sequence's first token of the step also computes that sequence's tokens up to kWidth - 2, even past its tile, and the next block
 // leaves them out: so only one thread touches the state of a slot's channel, and it reads the old window before it writes the new one.
 //
+// In decode (kDecode: one token a sequence) a thread takes kTile sequences, whose loads are independent of each other.
+//
 // Facts F: T; kSources (input channels), kWidth, kRepeat, kGroup (head size), strides, kHasBias, kSilu; tuning: kVector, kThreads, kTile.
 #ifndef M1K_CONV1D_CUH
 #define M1K_CONV1D_CUH
@@ -18,13 +20,13 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
                        const int *slots, const int *positions, typename F::T *out, m1_dims dims) {
   using T = typename F::T;
   constexpr int V = F::kVector, kTaps = F::kWidth - 1;
-  static_assert(F::kTile >= kTaps, "a sequence's first tokens reach at most into the next tile");
+  static_assert(F::kDecode || F::kTile >= kTaps, "a sequence's first tokens reach at most into the next tile");
   static_assert(F::kSources % V == 0 && (F::kRepeat == 1 || F::kGroup % V == 0), "a piece stays in one head");
 
   int tile_begin = blockIdx.y * F::kTile, tile_end = min(tile_begin + F::kTile, dims.tokens);
   if (tile_begin >= dims.tokens)
     return;
-  int first_sequence = find_sequence(sequence_starts, dims.sequences, tile_begin);
+  int first_sequence = F::kDecode ? tile_begin : find_sequence(sequence_starts, dims.sequences, tile_begin);
   int source = (blockIdx.x * F::kThreads + threadIdx.x) * V;
   if (source >= F::kSources)
     return;
@@ -46,12 +48,68 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
   for (int repetition = 0; repetition < F::kRepeat; ++repetition) {
     int channel = F::kRepeat == 1 ? source : (source / F::kGroup * F::kRepeat + repetition) * F::kGroup + source % F::kGroup;
     float filter[F::kWidth][V], add[V];
+    if constexpr (F::kHasBias) {
+      load_floats<V>(add, bias + channel);
+    } else {
+#pragma unroll
+      for (int v = 0; v < V; ++v)
+        add[v] = 0.0f;
+    }
 #pragma unroll
     for (int v = 0; v < V; ++v) {
-      add[v] = F::kHasBias ? bias[channel + v] : 0.0f;
+      float one[F::kWidth];
+      load_floats<F::kWidth>(one, w + (channel + v) * F::kWidth);
 #pragma unroll
       for (int k = 0; k < F::kWidth; ++k)
-        filter[k][v] = w[(channel + v) * F::kWidth + k];
+        filter[k][v] = one[k];
+    }
+    auto apply = [&](const float(&window)[F::kWidth][V], int token) {
+      float y[V];
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        y[v] = add[v];
+#pragma unroll
+        for (int k = 0; k < F::kWidth; ++k)
+          y[v] += filter[k][v] * window[k][v];
+        if (F::kSilu)
+          y[v] = silu(y[v]);
+      }
+      T *place = out + static_cast<long long>(token) * F::kOutStride + channel;
+      if (out_vectors) {
+        store_floats<V>(place, y);
+      } else {
+#pragma unroll
+        for (int v = 0; v < V; ++v)
+          place[v] = from_float<T>(y[v]);
+      }
+    };
+
+    if constexpr (F::kDecode) {
+      auto taps_of = [&](int token) { return state + static_cast<long long>(slots[token]) * kTaps * F::kSources + source; };
+      // Two at a time: enough loads in flight, few enough registers.
+#pragma unroll 2
+      for (int token = tile_begin; token < tile_end; ++token) {
+        float window[F::kWidth][V];
+        bool fresh = positions[token] == 0;
+        T *taps = taps_of(token);
+#pragma unroll
+        for (int k = 0; k < kTaps; ++k) {
+          if (fresh) {
+#pragma unroll
+            for (int v = 0; v < V; ++v)
+              window[k][v] = 0.0f;
+          } else {
+            read(taps + k * F::kSources, true, window[k]);
+          }
+        }
+        input(token, window[kTaps]);
+        apply(window, token);
+        if (repetition == F::kRepeat - 1)
+#pragma unroll
+          for (int k = 0; k < kTaps; ++k)
+            store_floats<V>(taps + k * F::kSources, window[k + 1]);
+      }
+      continue;
     }
 
     int sequence = first_sequence;
@@ -100,24 +158,7 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
 #pragma unroll 4
       for (int token = from; token < to; ++token) {
         input(token, window[kTaps]);
-        float y[V];
-#pragma unroll
-        for (int v = 0; v < V; ++v) {
-          y[v] = add[v];
-#pragma unroll
-          for (int k = 0; k < F::kWidth; ++k)
-            y[v] += filter[k][v] * window[k][v];
-          if (F::kSilu)
-            y[v] = silu(y[v]);
-        }
-        T *place = out + static_cast<long long>(token) * F::kOutStride + channel;
-        if (out_vectors) {
-          store_floats<V>(place, y);
-        } else {
-#pragma unroll
-          for (int v = 0; v < V; ++v)
-            place[v] = from_float<T>(y[v]);
-        }
+        apply(window, token);
 #pragma unroll
         for (int k = 0; k < kTaps; ++k)
 #pragma unroll

@@ -18,13 +18,16 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   if (!description.error.empty())
     return description;
   int sides = f.gated ? 2 : 1;
-  // More columns a block read x less often; two blocks a multiprocessor come first.
-  int columns = 8;
-  while (columns * sides < 32 && f.n / (columns * 2) >= tuning.multiprocessors * 2)
-    columns *= 2;
+  // Every block reads x anew: with 16 weight rows it is at most half of what the weights are. Small blocks even out the chip's last wave.
+  int columns = sides == 1 && f.max_rows > 4 && f.n >= 16 * tuning.multiprocessors ? 16 : 8;
   int warps = 8;
   while (warps > 1 && f.k < warps * 256)
     warps /= 2;
+  // As much of K in flight as 48 registers hold, in the depth that leaves the least of the last round empty.
+  int chunks = int(ceil_div(f.k, 32 * warps)), tiles = columns * sides / 8 + (f.max_rows > 8 ? 2 : 1), deep = 1;
+  for (int candidate = 1; candidate <= std::max(1, 12 / tiles); ++candidate)
+    if (ceil_div(chunks, candidate) * candidate <= ceil_div(chunks, deep) * deep)
+      deep = candidate;
   int shared = warps * f.max_rows * columns * sides * 4;
   Facts facts;
   facts.type("XT", f.x_type);
@@ -41,6 +44,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   facts.flag("kGated", f.gated);
   facts.number("kColumns", columns);
   facts.number("kWarps", warps);
+  facts.number("kDeep", deep);
   facts.number("kSharedBytes", shared);
   Parameters parameters;
   parameters.input(f.x_type, "x");

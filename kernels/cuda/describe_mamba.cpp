@@ -53,9 +53,7 @@ void add_inputs(Parameters &parameters, const ScanFacts &s, bool mamba1) {
 
 int heads_of_block(int channels, int group) { return (group - std::gcd(channels, group) + channels - 1) / group + 1; }
 
-struct ScanShape {
-  int lanes, main_warps, helper_warps, tile;
-};
+using ScanShape = Tuning::ScanShape;
 
 // The sizes of ScanTraits, computed alike.
 int scan_shared_bytes(const ScanFacts &s, const ScanShape &shape) {
@@ -72,16 +70,18 @@ int scan_shared_bytes(const ScanFacts &s, const ScanShape &shape) {
 // Lanes of a channel, and warps. With enough sequences, eight states a lane: the fewest instructions a state. With few, four or two, so
 // that every multiprocessor has warps; then a block takes a multiprocessor's share of the channels, and a longer tile.
 ScanShape scan_shape(const ScanFacts &s, const Tuning &tuning) {
+  if (tuning.scan.lanes > 0)
+    return tuning.scan;
   auto lanes_for = [&](int per_lane) { return std::min(32, power_of_two(int(ceil_div(s.states, per_lane)))); };
   auto warps_for = [&](int lanes) { return ceil_div(int64_t(s.channels) * lanes, 32) * tuning.expected_sequences; };
   if (s.states > 64)
-    return {16, 4, 4, 16};
+    return {16, 4, 4, 16, 1};
   int lanes = lanes_for(8);
   if (warps_for(lanes) >= int64_t(tuning.multiprocessors) * 8)
-    return {lanes, 4, 4, std::max(16, lanes)};
+    return {lanes, 4, 4, std::max(16, lanes), 8};
   lanes = lanes_for(4);
   int warps = int(std::clamp<int64_t>(ceil_div(warps_for(lanes), tuning.multiprocessors), 1, 4));
-  return {lanes, warps, std::max(2, warps), 32};
+  return {lanes, warps, std::max(2, warps), 32, 16};
 }
 
 Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &tuning) {
@@ -95,6 +95,7 @@ Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &
   facts.number("kMainWarps", shape.main_warps);
   facts.number("kHelperWarps", shape.helper_warps);
   facts.number("kTile", shape.tile);
+  facts.number("kUnroll", std::max(1, shape.unroll / shape.lanes));
   facts.number("kSharedBytes", scan_shared_bytes(s, shape));
   Parameters parameters;
   parameters.input(s.type, "x");
@@ -105,7 +106,7 @@ Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &
   parameters.batch("positions");
   parameters.add(name_of(s.type), "out");
   // As many blocks as shared memory allows, up to three: more would leave the main warps too few registers.
-  int blocks = std::clamp(226 * 1024 / (scan_shared_bytes(s, shape) + 1024), 1, 3);
+  int blocks = std::clamp(226 * 1024 / (scan_shared_bytes(s, shape) + 1024), 1, shape.unroll > 8 ? 2 : 3);
   Kernel kernel = make_kernel(symbol, "scan.cuh", "scan", facts, parameters, threads, blocks);
   kernel.shared_bytes = scan_shared_bytes(s, shape);
   kernel.domain = Domain::sequences;
@@ -128,8 +129,9 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
     vector *= 2;
   int lanes = std::min(32, power_of_two(int(ceil_div(s.states, vector))));
   int threads = 128, pass = threads / lanes;
-  // Bytes a thread has in flight: enough passes for about 64, fewer when the blocks would not cover the chip.
-  int passes = std::max(1, 64 / (vector * bytes_of(s.state_type)));
+  // Bytes of state a thread holds at once, as many again on their way: 32 where A stays in registers, 64 else; fewer when the blocks would
+  // not cover the chip.
+  int passes = std::max(1, (s.headwise ? 64 : 32) / (vector * bytes_of(s.state_type)));
   while (passes > 1 && int64_t(s.channels) * tuning.expected_sequences < int64_t(passes) * pass * tuning.multiprocessors * 2)
     --passes;
   int unit = conv.present ? s.repeat * s.group : 1;
@@ -137,9 +139,9 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
   channels = std::min(channels, s.channels);
   int heads = heads_of_block(channels, s.group);
   int shared = 2 * (channels * 4 + 2 * heads * lanes * vector) * 4;
-  // Several sequences in turn share A, but only once the sequences alone fill the chip.
+  // Several sequences in turn share A and hide each other's latency, but only once the sequences alone fill the chip.
   int64_t blocks = ceil_div(s.channels, channels) * tuning.expected_sequences;
-  int sequences = s.headwise ? 1 : int(std::clamp<int64_t>(blocks / (int64_t(tuning.multiprocessors) * 12), 1, 4));
+  int sequences = int(std::clamp<int64_t>(blocks / (int64_t(tuning.multiprocessors) * 12), 1, s.headwise ? 2 : 4));
 
   Facts facts;
   add_facts(facts, s);
@@ -248,7 +250,8 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
   while (vector > 1 && (sources % vector != 0 || (f.repeat > 1 && f.head_size % vector != 0)))
     vector /= 2;
   int pieces = sources / vector, threads = std::min(128, int(round_up(pieces, 32)));
-  int tile = f.decode ? std::max(1, f.width - 1) : std::max(16, f.width - 1);
+  // A tile long enough that its reads of the filter are few beside its tokens; in decode, four sequences share them.
+  int tile = f.decode ? 4 : std::max(64, f.width - 1);
   Facts facts;
   facts.type("T", f.type);
   facts.number("kSources", sources);
@@ -262,6 +265,7 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
   facts.number("kVector", vector);
   facts.number("kThreads", threads);
   facts.number("kTile", tile);
+  facts.flag("kDecode", f.decode);
   Parameters parameters;
   parameters.input(f.type, "x");
   parameters.vector("w");
@@ -292,49 +296,74 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
     description.kernels.push_back(update_kernel(s, {}, symbol, tuning));
     return description;
   }
-  int rows = f.head_dim % 32 == 0 && f.d_state >= 32 ? 32 : 16;
-  if (f.type != Type::bf16 || f.d_state % 16 != 0 || f.head_dim % rows != 0) {
+  // All rows of a head in one block where registers and shared memory allow: each block computes C·Bᵀ anew.
+  int rows = 128;
+  const int chunk = 64;
+  auto shared_bytes = [&](bool outputs) {
+    int wide = f.d_state + 8, narrow = rows + 8, warps = rows % 32 == 0 ? 8 : 4;
+    return 4 * ((outputs ? 2 : 1) * chunk * wide + chunk * narrow) + (outputs ? rows * wide * 2 : 0) + chunk * narrow * 2 + warps * chunk * 8;
+  };
+  auto fits = [&] { return f.head_dim % rows == 0 && shared_bytes(true) <= 226 * 1024 && rows * f.d_state <= 128 * 128; };
+  while (rows > 16 && !fits())
+    rows /= 2;
+  if (f.type != Type::bf16 || f.d_state % 16 != 0 || !fits()) {
     description.kernels.push_back(scan_kernel(s, symbol, tuning));
     return description;
   }
-  const int chunk = 64, wide = f.d_state + 8, narrow = rows + 8;
-  int shared = (2 * (2 * chunk * wide + chunk * narrow) + rows * wide + chunk * narrow) * 2 + 4 * chunk * 8;
-  Facts facts;
-  facts.type("DT", f.dt_type);
-  facts.type("ST", f.state_type);
-  facts.number("kHeads", f.heads);
-  facts.number("kP", f.head_dim);
-  facts.number("kN", f.d_state);
-  facts.number("kRepeat", f.repeat);
-  facts.number("kXStride", f.x_stride);
-  facts.number("kDtStride", f.dt_stride);
-  facts.number("kBStride", f.b_stride);
-  facts.number("kCStride", f.c_stride);
-  facts.number("kOutStride", f.out_stride);
-  facts.flag("kHasD", f.has_d);
-  facts.flag("kHasDtBias", f.has_dt_bias);
-  facts.flag("kSoftplus", f.delta_softplus);
-  facts.number("kRows", rows);
-  facts.number("kSharedBytes", shared);
-  Parameters parameters;
-  parameters.input(f.type, "x");
-  parameters.input(f.dt_type, "dt");
-  parameters.vector("a");
-  parameters.input(f.type, "b");
-  parameters.input(f.type, "c");
-  parameters.vector("d", f.has_d);
-  parameters.vector("dt_bias", f.has_dt_bias);
-  parameters.add(name_of(f.state_type), "state");
-  parameters.batch("sequence_starts");
-  parameters.batch("slots");
-  parameters.batch("positions");
-  parameters.add(name_of(f.type), "out");
-  Kernel kernel = make_kernel(symbol, "ssd_scan.cuh", "ssd_scan", facts, parameters, 128, 2);
-  kernel.shared_bytes = shared;
-  kernel.domain = Domain::sequences;
-  kernel.grid_x = f.heads * (f.head_dim / rows);
-  kernel.rows_per_group = 1;
-  description.kernels.push_back(kernel);
+  // Segments: enough blocks for the chip from one prompt of a few thousand tokens, few enough that records stay a small part of the traffic.
+  const int segment = 1024;
+  int64_t record = round_up(int64_t(f.heads) * (2 * int64_t(f.head_dim) * f.d_state + 1), 4);
+  auto common = [&](bool outputs) {
+    Facts facts;
+    facts.type("DT", f.dt_type);
+    facts.type("ST", f.state_type);
+    facts.number("kHeads", f.heads);
+    facts.number("kP", f.head_dim);
+    facts.number("kN", f.d_state);
+    facts.number("kRepeat", f.repeat);
+    facts.number("kXStride", f.x_stride);
+    facts.number("kDtStride", f.dt_stride);
+    facts.number("kBStride", f.b_stride);
+    facts.number("kCStride", f.c_stride);
+    facts.number("kOutStride", f.out_stride);
+    facts.flag("kHasD", f.has_d);
+    facts.flag("kHasDtBias", f.has_dt_bias);
+    facts.flag("kSoftplus", f.delta_softplus);
+    facts.number("kRecord", record);
+    facts.number("kSegment", segment);
+    facts.number("kRows", rows);
+    facts.number("kSharedBytes", shared_bytes(outputs));
+    return facts;
+  };
+  auto add = [&](const char *function, bool outputs) {
+    Parameters parameters;
+    parameters.input(f.type, "x");
+    parameters.input(f.dt_type, "dt");
+    parameters.vector("a");
+    parameters.input(f.type, "b");
+    if (outputs) {
+      parameters.input(f.type, "c");
+      parameters.vector("d", f.has_d);
+    }
+    parameters.vector("dt_bias", f.has_dt_bias);
+    parameters.add(outputs ? name_of(f.state_type) : std::string("const ") + name_of(f.state_type), "state");
+    parameters.batch("sequence_starts");
+    parameters.batch("slots");
+    parameters.batch("positions");
+    if (outputs)
+      parameters.add(name_of(f.type), "out");
+    parameters.add(outputs ? "const float" : "float", "temporary");
+    Kernel kernel = make_kernel(symbol + (outputs ? "_scan" : "_states"), "ssd_scan.cuh", function, common(outputs), parameters,
+                                rows % 32 == 0 ? 256 : 128);
+    kernel.shared_bytes = shared_bytes(outputs);
+    kernel.domain = Domain::tokens;
+    kernel.grid_x = f.heads * (f.head_dim / rows);
+    kernel.rows_per_group = segment;
+    description.kernels.push_back(kernel);
+  };
+  add("ssd_states", false);
+  add("ssd_scan", true);
+  description.temporary_bytes_per_row = ceil_div(record * 4, segment);
   return description;
 }
 

@@ -6,7 +6,8 @@
 // of k for both operands, so neither needs shared memory. Other types multiply in f32.
 //
 // Facts F: XT, WT, OT; kN, kK, strides, kRows (1..16), kDomain (0 tokens, 1 sequences, 2 logit rows, 3 one), kHasBias, kAccumulate, kGated;
-// tuning: kColumns (a multiple of 8; counts pairs of weight rows as one when gated), kWarps.
+// tuning: kColumns (a multiple of 8; counts pairs of weight rows as one when gated), kWarps, kDeep (32-deep chunks of K that a warp has in
+// flight).
 #ifndef M1K_LINEAR_CUH
 #define M1K_LINEAR_CUH
 
@@ -34,7 +35,7 @@ template <class F> M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, i
   using R = LinearTraits<F>;
   constexpr int kTiles = R::kWeightRows / 8;
   constexpr int kHalves = F::kRows > 8 ? 2 : 1;
-  constexpr int kDeep = kTiles >= 4 ? 2 : 4; // 32-deep chunks in flight
+  constexpr int kDeep = F::kDeep;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const bf16 *weight[kTiles];
 #pragma unroll

@@ -45,12 +45,18 @@ struct Description {
   std::vector<Kernel> kernels;
   /// Operand "workspace": bytes of scratch, whatever the batch. Contents need not be kept or cleared between launches of the sequence.
   int64_t workspace_bytes = 0;
+  /// Operand "temporary": bytes of scratch for each token of the step, likewise.
+  int64_t temporary_bytes_per_row = 0;
 };
 
 /// What the tuning depends on but the result does not.
 struct Tuning {
   int multiprocessors = 132;
   int expected_sequences = 8; // of a prefill step; fewer favours splitting a sequence's channels more finely
+  /// Shape of the Mamba-1 scan; zeros: chosen from the sizes.
+  struct ScanShape {
+    int lanes = 0, main_warps = 0, helper_warps = 0, tile = 0, unroll = 0;
+  } scan;
 };
 
 /// Mamba-1 scan of m1.selective_scan: softplus, skip and gate inside, any mix of sequences, state by slot (zero state where
@@ -94,7 +100,9 @@ struct CausalConv1d {
 Description describe(const CausalConv1d &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// Mamba-2 scan of m1.ssd_scan: softplus and skip inside.
-///   x, dt, a, b, c, [d], [dt_bias], state, sequence_starts, slots, positions → out
+///   x, dt, a, b, c, [d], [dt_bias], state, sequence_starts, slots, positions → out, [temporary]
+/// With bf16 activations and sizes that tensor cores take, prefill is two launches; before the one above
+///   x, dt, a, b, [dt_bias], state, sequence_starts, slots, positions → temporary
 /// H heads of P = head_dim rows by N = d_state; x has d_xb = H·P/repeat columns, b d_xb·N/P columns (repeat as in SelectiveScan),
 /// c H·N; dt, a, d, dt_bias have H. state [slots][H][P][N].
 struct SsdScan {

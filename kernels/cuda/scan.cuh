@@ -9,7 +9,7 @@
 //
 // Facts F: T, DT, ST; kChannelCount, kGroup (channels of a head: N in Mamba-1, P in Mamba-2), kRepeat, kN, kHeadwise (A, Δ, D one a head),
 // kXRepeated (x has a column for each group of repeated heads only), strides, kHasD, kHasZ, kHasDtBias, kSoftplus; tuning: kLanes,
-// kMainWarps, kHelperWarps, kTile.
+// kMainWarps, kHelperWarps, kTile, kUnroll (groups of kLanes steps).
 #ifndef M1K_SCAN_CUH
 #define M1K_SCAN_CUH
 
@@ -126,8 +126,7 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
       const float *from = wide(tile) + (head - head0) * (kLanes * kStates * 2) + lane * (2 * kStates);
       const float2 *step_of = steps(tile) + local;
       float *sum_of = sums(tile) + lane * kChannels + local;
-      constexpr int kUnroll = kLanes >= 8 ? 1 : 8 / kLanes;
-#pragma unroll kUnroll
+#pragma unroll F::kUnroll
       for (int group = 0; group < kTile; group += kLanes) {
         float y[kLanes];
 #pragma unroll

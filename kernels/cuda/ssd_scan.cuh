@@ -1,16 +1,22 @@
-// Prefill scan of Mamba-2 on tensor cores, for bf16 activations: chunks of kChunk tokens in sequence, the state carried in registers.
+// Prefill scan of Mamba-2 on tensor cores, for bf16 activations, in two launches over segments of kSegment tokens of the step.
 //
-// Grid (heads · P / kRows, S). A block owns kRows of the P rows of one head's state for one sequence; four warps. With c_i the sum of Δ·A over
-// the chunk's tokens up to i, a chunk is four products:
+// ssd_states: grid (heads, ceil(T / kSegment)). Where a sequence goes on beyond a segment, the state that the segment's tokens of it add up
+//   to, and the sum of their Δ·A, go to the segment's record in `temporary`; if the sequence begins in the segment, its state before the
+//   step is included, and kept in the record as well, because the second launch overwrites the slot.
+// ssd_scan: the same grid. A block takes each sequence's part of its segment: the state before it is read from the slot or put together from
+//   the records of the segments before, then chunks of kChunk tokens follow one another with the state in registers.
+// So a single long sequence fills the chip, and the additional work is one of the four products below.
+//
+// With c_i the sum of Δ·A over the chunk's tokens up to i, a chunk is four products:
 //   G = C·Bᵀ            16 tokens a warp, only tiles on or below the diagonal
-//   Y = 2^c_i · (C·Sᵀ) + (G_ij · 2^(c_i - c_j) · Δ_j, j <= i) · X
-//   S = 2^c_last · S + (X_j · Δ_j · 2^(c_last - c_j))ᵀ · B      a warp owns a quarter of the N columns of S
+//   Y = 2^c_i · (C·Sᵀ) + (G_ij · 2^(c_i - c_j) · Δ_j, j <= i) · X      16 tokens and half of the columns a warp
+//   S = 2^c_last · S + (X_j · Δ_j · 2^(c_last - c_j))ᵀ · B      all rows, a share of the N columns a warp
 // Exponents are differences taken before the exponential, so large decays underflow to 0 and never overflow. S is f32 in registers and
-// bf16 in shared memory as an operand; the masked products and scaled X are rounded to bf16. C's fragments serve the first two products;
-// the warp's own rows of C in shared memory then take its output on the way to 16-byte stores.
-// 96 blocks of 32 rows beat 48 of 64 for one sequence, although each computes G anew: a chunk's latency is what counts.
+// bf16 in shared memory as an operand; the masked products and scaled X are rounded to bf16.
 //
-// Facts F: T = bf16, DT, ST; kHeads, kP, kN, kRepeat, strides, kHasD, kHasDtBias, kSoftplus; tuning: kRows.
+// Facts F: T = bf16, DT, ST; kHeads, kP, kN, kRepeat, strides, kHasD, kHasDtBias, kSoftplus; kRecord (floats of a segment's record: states
+// [heads][P][N], states before the step likewise, sums [heads]); tuning: kSegment, kRows (rows of P a block owns; the grid has P / kRows
+// blocks a head).
 #ifndef M1K_SSD_SCAN_CUH
 #define M1K_SSD_SCAN_CUH
 
@@ -18,72 +24,72 @@
 
 namespace m1k {
 
-template <class F> struct SsdTraits {
-  static constexpr int kChunk = 64, kWarps = 4, kThreads = 128;
+template <class F, bool outputs> struct SsdTraits {
+  static constexpr int kChunk = 64;
+  static constexpr int kHalves = F::kRows % 32 == 0 ? 2 : 1; // warps that share 16 tokens, each with part of the columns
+  static constexpr int kWarps = 4 * kHalves, kThreads = 32 * kWarps;
   static constexpr int kSplits = F::kP / F::kRows;
   static constexpr int kWideRow = F::kN + 8, kXRow = F::kRows + 8; // odd numbers of 16-byte pieces: rows fall in different banks
   static constexpr int kSteps = F::kN / 16;
   static constexpr int kPairs = ceil_div(kSteps, kWarps); // pairs of 8-column tiles of S that a warp owns
   static constexpr int kRowTiles = F::kRows / 16;
   static constexpr int kWideElements = kChunk * kWideRow, kXElements = kChunk * kXRow;
-  static constexpr int kStageElements = 2 * kWideElements + kXElements;
-  static constexpr int kSharedBytes = 2 * kStageElements * 2 + F::kRows * kWideRow * 2 + kXElements * 2 + kWarps * kChunk * 8;
-  static_assert(F::kN % 16 == 0 && F::kP % F::kRows == 0 && F::kRows % 16 == 0, "tensor cores need whole tiles");
-  static_assert(F::kRows <= F::kN, "the output takes the place of C's rows");
+  static constexpr int kStageElements = (outputs ? 2 : 1) * kWideElements + kXElements;
+  static constexpr int kSharedBytes =
+      2 * kStageElements * 2 + (outputs ? F::kRows * kWideRow * 2 : 0) + kXElements * 2 + kWarps * kChunk * 8;
+  static constexpr long long kStateSize = static_cast<long long>(F::kHeads) * F::kP * F::kN;
+  static_assert(F::kN % 16 == 0 && F::kP % F::kRows == 0 && F::kRows % 16 == 0 && F::kSegment % kChunk == 0, "whole tiles");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
 
-template <class F>
-M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a, const bf16 *b, const bf16 *c, const float *d,
-                         const float *dt_bias, typename F::ST *state, const int *sequence_starts, const int *slots, const int *positions,
-                         bf16 *out, m1_dims dims) {
-  using R = SsdTraits<F>;
-  constexpr int kChunk = R::kChunk, kN = F::kN, kRows = F::kRows, kWideRow = R::kWideRow, kXRow = R::kXRow, kSteps = R::kSteps;
-  constexpr int kColumns = kRows / 8; // tiles of 8 output columns
-  int sequence = blockIdx.y;
-  if (sequence >= dims.sequences)
-    return;
-  int start = sequence_starts[sequence], end = sequence_starts[sequence + 1];
-  if (start >= end)
-    return;
-  int head = blockIdx.x / R::kSplits, row0 = blockIdx.x % R::kSplits * kRows, source = head / F::kRepeat;
-  int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  int chunks = (end - start + kChunk - 1) / kChunk;
-
-  bf16 *stages = reinterpret_cast<bf16 *>(m1k_shared);
-  bf16 *operand = stages + 2 * R::kStageElements; // S
-  bf16 *scaled = operand + kRows * kWideRow;      // X_j · Δ_j · 2^(c_last - c_j)
-  float *sums = reinterpret_cast<float *>(scaled + R::kXElements) + warp * 2 * kChunk, *deltas = sums + kChunk; // each warp its own
-  auto stage_c = [&](int chunk) { return stages + (chunk & 1) * R::kStageElements; };
-  auto stage_b = [&](int chunk) { return stage_c(chunk) + R::kWideElements; };
-  auto stage_x = [&](int chunk) { return stage_b(chunk) + R::kWideElements; };
-
-  auto copy = [&](int chunk) {
-    int first = start + chunk * kChunk;
-    constexpr int kThreads = R::kThreads;
-    stage_rows<kChunk, kWideRow, F::kCStride % 8 == 0, kThreads>(threadIdx.x, stage_c(chunk), c + head * kN, F::kCStride, first, end, kN, kN,
-                                                                 [](int j) { return j; });
-    stage_rows<kChunk, kWideRow, F::kBStride % 8 == 0, kThreads>(threadIdx.x, stage_b(chunk), b + source * kN, F::kBStride, first, end, kN,
-                                                                 kN, [](int j) { return j; });
-    stage_rows<kChunk, kXRow, F::kXStride % 8 == 0, kThreads>(threadIdx.x, stage_x(chunk), x + source * F::kP + row0, F::kXStride, first, end,
-                                                              kRows, kRows, [](int j) { return j; });
-  };
-  // Δ of two tokens a lane, one chunk ahead.
-  auto fetch_delta = [&](int chunk, float(&delta)[2]) {
-#pragma unroll
-    for (int k = 0; k < 2; ++k) {
-      int token = start + chunk * kChunk + 2 * lane + k;
-      delta[k] = token < end ? to_float(dt[token * static_cast<long long>(F::kDtStride) + head]) : 0.0f;
-    }
-  };
-
-  // This warp's columns of the state, as accumulators: tile (m, pair, half) holds rows m·16 + g, + 8 and columns n(pair, half) + 2t, + 1.
+// The state of one head's rows, and what a block does with a run of tokens of one sequence.
+template <class F, bool outputs> struct Ssd {
+  using R = SsdTraits<F, outputs>;
+  static constexpr int kChunk = R::kChunk, kN = F::kN, kRows = F::kRows, kWideRow = R::kWideRow, kXRow = R::kXRow, kSteps = R::kSteps;
+  static constexpr int kColumns = kRows / 8 / R::kHalves; // tiles of 8 output columns of a warp
+  int head, row0, source, warp, lane, g, t;
+  bf16 *stages, *operand, *scaled;
+  float *sums, *deltas; // each warp its own
+  float rate, bias, skip;
+  // Tile (m, pair, half) of a warp holds rows m·16 + g, + 8 and columns column_of(pair, half), + 1.
   float s[R::kRowTiles][R::kPairs][2][4];
-  typename F::ST *state_rows = state + ((static_cast<long long>(slots[sequence]) * F::kHeads + head) * F::kP + row0) * kN;
-  bool fresh = positions[start] == 0;
-  auto column_of = [&](int pair, int half) { return (warp * R::kPairs + pair) * 16 + half * 8 + 2 * t; };
-  auto owns = [&](int pair) { return warp * R::kPairs + pair < kSteps; };
-  auto write_operand = [&] {
+
+  M1K_DEVICE Ssd(const float *a, const float *dt_bias, const float *d) {
+    head = blockIdx.x / R::kSplits, row0 = blockIdx.x % R::kSplits * kRows, source = head / F::kRepeat;
+    warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    stages = reinterpret_cast<bf16 *>(m1k_shared);
+    scaled = stages + 2 * R::kStageElements; // X_j · Δ_j · 2^(c_last - c_j)
+    operand = scaled + R::kXElements;        // S
+    sums = reinterpret_cast<float *>(operand + (outputs ? kRows * kWideRow : 0)) + warp * 2 * kChunk;
+    deltas = sums + kChunk;
+    rate = a[head] * kLog2E, bias = F::kHasDtBias ? dt_bias[head] : 0.0f, skip = outputs && F::kHasD ? d[head] : 0.0f;
+  }
+
+  M1K_DEVICE int column_of(int pair, int half) const { return (warp * R::kPairs + pair) * 16 + half * 8 + 2 * t; }
+  M1K_DEVICE bool owns(int pair) const { return warp * R::kPairs + pair < kSteps; }
+  // function(value, element of [P][N] of the head)
+  template <class Function> M1K_DEVICE void each(Function function) {
+#pragma unroll
+    for (int m = 0; m < R::kRowTiles; ++m)
+#pragma unroll
+      for (int p = 0; p < R::kPairs; ++p)
+        if (owns(p))
+#pragma unroll
+          for (int h = 0; h < 2; ++h)
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+              function(s[m][p][h][i], (row0 + m * 16 + g + i / 2 * 8) * kN + column_of(p, h) + i % 2);
+  }
+  M1K_DEVICE void clear() {
+#pragma unroll
+    for (int m = 0; m < R::kRowTiles; ++m)
+#pragma unroll
+      for (int p = 0; p < R::kPairs; ++p)
+#pragma unroll
+        for (int h = 0; h < 2; ++h)
+          s[m][p][h][0] = s[m][p][h][1] = s[m][p][h][2] = s[m][p][h][3] = 0.0f;
+  }
+  M1K_DEVICE void write_operand() {
 #pragma unroll
     for (int m = 0; m < R::kRowTiles; ++m)
 #pragma unroll
@@ -95,74 +101,137 @@ M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a
             *reinterpret_cast<u32 *>(to) = pack_bf16(s[m][p][h][0], s[m][p][h][1]);
             *reinterpret_cast<u32 *>(to + 8 * kWideRow) = pack_bf16(s[m][p][h][2], s[m][p][h][3]);
           }
-  };
-  copy(0);
-  copy_async_commit();
-  float next_delta[2];
-  fetch_delta(0, next_delta);
-#pragma unroll
-  for (int m = 0; m < R::kRowTiles; ++m)
-#pragma unroll
-    for (int p = 0; p < R::kPairs; ++p)
-#pragma unroll
-      for (int h = 0; h < 2; ++h)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          int row = m * 16 + g + i / 2 * 8;
-          s[m][p][h][i] = !fresh && owns(p) ? to_float(state_rows[row * kN + column_of(p, h) + i % 2]) : 0.0f;
-        }
-  write_operand();
+  }
 
-  float rate = a[head] * kLog2E, bias = F::kHasDtBias ? dt_bias[head] : 0.0f, skip = F::kHasD ? d[head] : 0.0f;
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    int first = start + chunk * kChunk, rows = min(kChunk, end - first);
-    // Sums of Δ·A; tokens past the end have Δ = 0 and change nothing.
-    {
-      float delta[2], sum[2];
+  // Takes the state over tokens [from, to) of a sequence; returns the sum of their Δ·A in units of log2.
+  M1K_DEVICE float run(const bf16 *x, const typename F::DT *dt, const bf16 *b, const bf16 *c, bf16 *out, int from, int to) {
+    constexpr int kThreads = R::kThreads;
+    int chunks = (to - from + kChunk - 1) / kChunk;
+    auto stage_b = [&](int chunk) { return stages + (chunk & 1) * R::kStageElements; };
+    auto stage_x = [&](int chunk) { return stage_b(chunk) + R::kWideElements; };
+    auto stage_c = [&](int chunk) { return stage_x(chunk) + R::kXElements; };
+    auto copy = [&](int chunk) {
+      int first = from + chunk * kChunk;
+      auto same = [](int j) { return j; };
+      if constexpr (outputs)
+        stage_rows<kChunk, kWideRow, F::kCStride % 8 == 0, kThreads>(threadIdx.x, stage_c(chunk), c + head * kN, F::kCStride, first, to, kN, kN,
+                                                                     same);
+      stage_rows<kChunk, kWideRow, F::kBStride % 8 == 0, kThreads>(threadIdx.x, stage_b(chunk), b + source * kN, F::kBStride, first, to, kN, kN,
+                                                                   same);
+      stage_rows<kChunk, kXRow, F::kXStride % 8 == 0, kThreads>(threadIdx.x, stage_x(chunk), x + source * F::kP + row0, F::kXStride, first, to,
+                                                                kRows, kRows, same);
+      copy_async_commit();
+    };
+    // Δ of two tokens a lane, one chunk ahead.
+    float next_delta[2];
+    auto fetch_delta = [&](int chunk) {
 #pragma unroll
       for (int k = 0; k < 2; ++k) {
-        delta[k] = next_delta[k] + bias;
-        if (F::kSoftplus)
-          delta[k] = softplus(delta[k]);
-        delta[k] = 2 * lane + k < rows ? delta[k] : 0.0f;
+        int token = from + chunk * kChunk + 2 * lane + k;
+        next_delta[k] = token < to ? to_float(dt[token * static_cast<long long>(F::kDtStride) + head]) : 0.0f;
       }
-      sum[0] = delta[0] * rate;
-      sum[1] = sum[0] + delta[1] * rate;
-      float inclusive = sum[1];
+    };
+    copy(0);
+    fetch_delta(0);
+    if constexpr (outputs)
+      write_operand();
+    float total = 0.0f;
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      int first = from + chunk * kChunk, rows = min(kChunk, to - first);
+      // Sums of Δ·A; tokens past the end have Δ = 0 and change nothing.
+      {
+        float delta[2], sum[2];
 #pragma unroll
-      for (int distance = 1; distance < 32; distance <<= 1) {
-        float below = __shfl_up_sync(0xffffffffu, inclusive, distance);
-        inclusive += lane >= distance ? below : 0.0f;
+        for (int k = 0; k < 2; ++k) {
+          delta[k] = next_delta[k] + bias;
+          if (F::kSoftplus)
+            delta[k] = softplus(delta[k]);
+          delta[k] = 2 * lane + k < rows ? delta[k] : 0.0f;
+        }
+        sum[0] = delta[0] * rate;
+        sum[1] = sum[0] + delta[1] * rate;
+        float inclusive = sum[1];
+#pragma unroll
+        for (int distance = 1; distance < 32; distance <<= 1) {
+          float below = __shfl_up_sync(0xffffffffu, inclusive, distance);
+          inclusive += lane >= distance ? below : 0.0f;
+        }
+        float before = inclusive - sum[1];
+        __syncwarp();
+        reinterpret_cast<float2 *>(sums)[lane] = make_float2(before + sum[0], before + sum[1]);
+        reinterpret_cast<float2 *>(deltas)[lane] = make_float2(delta[0], delta[1]);
+        __syncwarp();
       }
-      float before = inclusive - sum[1];
-      __syncwarp();
-      reinterpret_cast<float2 *>(sums)[lane] = make_float2(before + sum[0], before + sum[1]);
-      reinterpret_cast<float2 *>(deltas)[lane] = make_float2(delta[0], delta[1]);
-      __syncwarp();
-    }
-    copy_async_wait<0>();
-    __syncthreads(); // the chunk has arrived, S is written, the previous chunk's buffers are free
-    if (chunk + 1 < chunks) {
-      copy(chunk + 1);
-      fetch_delta(chunk + 1, next_delta);
-    }
-    copy_async_commit();
-    bf16 *tile_c = stage_c(chunk);
-    const bf16 *tile_b = stage_b(chunk), *tile_x = stage_x(chunk);
-    float last = sums[kChunk - 1];
-    for (int i = threadIdx.x; i < kChunk * kRows / 2; i += R::kThreads) {
-      int j = i / (kRows / 2), k = i % (kRows / 2) * 2;
-      float factor = deltas[j] * ex2(last - sums[j]), v[2];
-      load_floats<2>(v, tile_x + j * kXRow + k);
-      *reinterpret_cast<u32 *>(scaled + j * kXRow + k) = pack_bf16(v[0] * factor, v[1] * factor);
-    }
+      copy_async_wait<0>();
+      __syncthreads(); // the chunk has arrived, S is written, the previous chunk's buffers are free
+      if (chunk + 1 < chunks) {
+        copy(chunk + 1);
+        fetch_delta(chunk + 1);
+      }
+      const bf16 *tile_b = stage_b(chunk), *tile_x = stage_x(chunk);
+      float last = sums[kChunk - 1];
+      total += last;
+      constexpr int kPieces = kRows / 8;
+      for (int i = threadIdx.x; i < kChunk * kPieces; i += kThreads) {
+        int j = i / kPieces, k = i % kPieces * 8;
+        float factor = deltas[j] * ex2(last - sums[j]), v[8];
+        load_floats<8>(v, tile_x + j * kXRow + k);
+#pragma unroll
+        for (int e = 0; e < 8; ++e)
+          v[e] *= factor;
+        store_floats<8>(scaled + j * kXRow + k, v);
+      }
+      if constexpr (outputs)
+        output(stage_c(chunk), tile_b, tile_x, out, first, rows);
 
-    // C's fragments of this warp's 16 tokens.
+      __syncthreads(); // scaled is written; every warp has read S
+      float decay = ex2(last);
+#pragma unroll
+      for (int m = 0; m < R::kRowTiles; ++m)
+#pragma unroll
+        for (int p = 0; p < R::kPairs; ++p)
+#pragma unroll
+          for (int h = 0; h < 2; ++h)
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+              s[m][p][h][i] *= decay;
+#pragma unroll
+      for (int k = 0; k < kChunk / 16; ++k) {
+        u32 bf[R::kPairs][4];
+#pragma unroll
+        for (int p = 0; p < R::kPairs; ++p)
+          if (owns(p))
+            load_matrices_transposed(bf[p],
+                                     tile_b + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kWideRow + (warp * R::kPairs + p) * 16 + lane / 16 * 8);
+#pragma unroll
+        for (int m = 0; m < R::kRowTiles; ++m) {
+          u32 af[4];
+          load_matrices_transposed(af, scaled + (k * 16 + lane / 16 * 8 + lane % 8) * kXRow + m * 16 + lane / 8 % 2 * 8);
+#pragma unroll
+          for (int p = 0; p < R::kPairs; ++p)
+            if (owns(p)) {
+              mma_bf16(s[m][p][0], af, bf[p][0], bf[p][1]);
+              mma_bf16(s[m][p][1], af, bf[p][2], bf[p][3]);
+            }
+        }
+      }
+      if constexpr (outputs)
+        write_operand();
+    }
+    __syncthreads(); // before another run copies over the last chunk
+    return total;
+  }
+
+  // The chunk's results for 16 tokens and this warp's columns.
+  M1K_DEVICE void output(const bf16 *tile_c, const bf16 *tile_b, const bf16 *tile_x, bf16 *out, int first, int rows) {
+    int band = warp % 4, column0 = warp / 4 * (kColumns * 8);
+    if (band * 16 >= rows)
+      return;
     u32 cf[kSteps][4];
 #pragma unroll
     for (int k = 0; k < kSteps; ++k)
-      load_matrices(cf[k], tile_c + (warp * 16 + lane % 16) * kWideRow + k * 16 + lane / 16 * 8);
-    int i0 = warp * 16 + g;
+      load_matrices(cf[k], tile_c + (band * 16 + lane % 16) * kWideRow + k * 16 + lane / 16 * 8);
+    int i0 = band * 16 + g;
     float sum0 = sums[i0], sum1 = sums[i0 + 8];
 
     // What the state before the chunk gives.
@@ -175,7 +244,7 @@ M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a
 #pragma unroll
       for (int n = 0; n < kColumns; n += 2) {
         u32 sf[4];
-        load_matrices(sf, operand + (n * 8 + lane / 16 * 8 + lane % 8) * kWideRow + k * 16 + lane / 8 % 2 * 8);
+        load_matrices(sf, operand + (column0 + n * 8 + lane / 16 * 8 + lane % 8) * kWideRow + k * 16 + lane / 8 % 2 * 8);
         mma_bf16(y[n], cf[k], sf[0], sf[1]);
         mma_bf16(y[n + 1], cf[k], sf[2], sf[3]);
       }
@@ -187,7 +256,8 @@ M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a
     }
 
     // What the chunk's own tokens give, 16 of them at a time.
-    for (int j0 = 0; j0 <= warp; ++j0) {
+#pragma unroll 1
+    for (int j0 = 0; j0 <= band; ++j0) {
       float product[2][4] = {};
 #pragma unroll
       for (int k = 0; k < kSteps; ++k) {
@@ -211,85 +281,109 @@ M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a
 #pragma unroll
       for (int n = 0; n < kColumns; n += 2) {
         u32 xf[4];
-        load_matrices_transposed(xf, tile_x + (j0 * 16 + lane / 8 % 2 * 8 + lane % 8) * kXRow + n * 8 + lane / 16 * 8);
+        load_matrices_transposed(xf, tile_x + (j0 * 16 + lane / 8 % 2 * 8 + lane % 8) * kXRow + column0 + n * 8 + lane / 16 * 8);
         mma_bf16(y[n], af, xf[0], xf[1]);
         mma_bf16(y[n + 1], af, xf[2], xf[3]);
       }
     }
 
-    // Skip, and out through the warp's own rows of C.
-    __syncwarp();
+    // Skip; then pairs of lanes exchange halves of their tiles, so that a lane stores 8 bytes of one row.
+    bf16 *to = out + head * F::kP + row0 + column0;
+    bool wide = F::kOutStride % 4 == 0 && (reinterpret_cast<u64>(out) & 7) == 0;
 #pragma unroll
-    for (int n = 0; n < kColumns; ++n)
+    for (int n = 0; n < kColumns; n += 2) {
+      u32 packed[2][2];
+#pragma unroll
+      for (int e = 0; e < 2; ++e)
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          float v[2];
+          load_floats<2>(v, tile_x + (i0 + h * 8) * kXRow + column0 + (n + e) * 8 + 2 * t);
+          packed[e][h] = pack_bf16(y[n + e][2 * h] + skip * v[0], y[n + e][2 * h + 1] + skip * v[1]);
+        }
+      // Lane 2i keeps tile n, lane 2i + 1 tile n + 1, four columns each.
+      bool odd = t & 1;
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        int i = i0 + h * 8;
-        float v[2];
-        load_floats<2>(v, tile_x + i * kXRow + n * 8 + 2 * t);
-        *reinterpret_cast<u32 *>(tile_c + i * kWideRow + n * 8 + 2 * t) = pack_bf16(y[n][2 * h] + skip * v[0], y[n][2 * h + 1] + skip * v[1]);
-      }
-    __syncwarp();
-    bf16 *to = out + head * F::kP + row0;
-    if (F::kOutStride % 8 == 0 && aligned16(to)) {
-      constexpr int kPieces = kRows / 8;
-#pragma unroll
-      for (int i = lane; i < 16 * kPieces; i += 32) {
-        int row = warp * 16 + i / kPieces, j = i % kPieces * 8;
-        if (row < rows)
-          *reinterpret_cast<uint4 *>(to + (first + row) * static_cast<long long>(F::kOutStride) + j) =
-              *reinterpret_cast<const uint4 *>(tile_c + row * kWideRow + j);
-      }
-    } else {
-      for (int i = lane; i < 16 * kRows; i += 32) {
-        int row = warp * 16 + i / kRows, j = i % kRows;
-        if (row < rows)
-          to[(first + row) * static_cast<long long>(F::kOutStride) + j] = tile_c[row * kWideRow + j];
-      }
-    }
-
-    __syncthreads(); // scaled is written; every warp has read S
-    float decay = ex2(last);
-#pragma unroll
-    for (int m = 0; m < R::kRowTiles; ++m)
-#pragma unroll
-      for (int p = 0; p < R::kPairs; ++p)
-#pragma unroll
-        for (int h = 0; h < 2; ++h)
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-            s[m][p][h][i] *= decay;
-#pragma unroll
-    for (int k = 0; k < kChunk / 16; ++k) {
-      u32 af[R::kRowTiles][4];
-#pragma unroll
-      for (int m = 0; m < R::kRowTiles; ++m)
-        load_matrices_transposed(af[m], scaled + (k * 16 + lane / 16 * 8 + lane % 8) * kXRow + m * 16 + lane / 8 % 2 * 8);
-#pragma unroll
-      for (int p = 0; p < R::kPairs; ++p) {
-        if (!owns(p))
-          continue;
-        u32 bf[4];
-        load_matrices_transposed(bf, tile_b + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kWideRow + (warp * R::kPairs + p) * 16 + lane / 16 * 8);
-#pragma unroll
-        for (int m = 0; m < R::kRowTiles; ++m) {
-          mma_bf16(s[m][p][0], af[m], bf[0], bf[1]);
-          mma_bf16(s[m][p][1], af[m], bf[2], bf[3]);
+        u32 other = __shfl_xor_sync(0xffffffffu, odd ? packed[0][h] : packed[1][h], 1);
+        uint2 four = odd ? make_uint2(other, packed[1][h]) : make_uint2(packed[0][h], other);
+        int row = i0 + h * 8;
+        if (row < rows) {
+          bf16 *place = to + (first + row) * static_cast<long long>(F::kOutStride) + (n + odd) * 8 + t / 2 * 4;
+          if (wide) {
+            *reinterpret_cast<uint2 *>(place) = four;
+          } else {
+            place[0].bits = static_cast<unsigned short>(four.x), place[1].bits = static_cast<unsigned short>(four.x >> 16);
+            place[2].bits = static_cast<unsigned short>(four.y), place[3].bits = static_cast<unsigned short>(four.y >> 16);
+          }
         }
       }
     }
-    write_operand();
   }
+};
 
-#pragma unroll
-  for (int m = 0; m < R::kRowTiles; ++m)
-#pragma unroll
-    for (int p = 0; p < R::kPairs; ++p)
-      if (owns(p))
-#pragma unroll
-        for (int h = 0; h < 2; ++h)
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-            state_rows[(m * 16 + g + i / 2 * 8) * kN + column_of(p, h) + i % 2] = from_float<typename F::ST>(s[m][p][h][i]);
+template <class F>
+M1K_DEVICE void ssd_states(const bf16 *x, const typename F::DT *dt, const float *a, const bf16 *b, const float *dt_bias,
+                           const typename F::ST *state, const int *sequence_starts, const int *slots, const int *positions, float *temporary,
+                           m1_dims dims) {
+  using R = SsdTraits<F, false>;
+  int segment = blockIdx.y, begin = segment * F::kSegment, end = begin + F::kSegment;
+  if (end >= dims.tokens)
+    return;
+  int sequence = find_sequence(sequence_starts, dims.sequences, end), start = sequence_starts[sequence];
+  if (start >= end)
+    return; // no sequence goes on from this segment
+  Ssd<F, false> ssd(a, dt_bias, nullptr);
+  float *record = temporary + static_cast<long long>(segment) * F::kRecord;
+  long long head_offset = static_cast<long long>(ssd.head) * F::kP * F::kN;
+  ssd.clear();
+  if (start >= begin && positions[start] != 0) {
+    const typename F::ST *from = state + slots[sequence] * R::kStateSize + head_offset;
+    float *before = record + R::kStateSize + head_offset;
+    ssd.each([&](float &value, int element) { before[element] = value = to_float(from[element]); });
+  }
+  float sum = ssd.run(x, dt, b, nullptr, nullptr, max(start, begin), end);
+  float *states = record + head_offset;
+  ssd.each([&](float &value, int element) { states[element] = value; });
+  if (threadIdx.x == 0 && ssd.row0 == 0)
+    record[2 * R::kStateSize + ssd.head] = sum;
+}
+
+template <class F>
+M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a, const bf16 *b, const bf16 *c, const float *d,
+                         const float *dt_bias, typename F::ST *state, const int *sequence_starts, const int *slots, const int *positions,
+                         bf16 *out, const float *temporary, m1_dims dims) {
+  using R = SsdTraits<F, true>;
+  int segment = blockIdx.y, begin = segment * F::kSegment, end = min(begin + F::kSegment, dims.tokens);
+  if (begin >= dims.tokens)
+    return;
+  Ssd<F, true> ssd(a, dt_bias, d);
+  long long head_offset = static_cast<long long>(ssd.head) * F::kP * F::kN;
+  for (int sequence = find_sequence(sequence_starts, dims.sequences, begin); sequence < dims.sequences && sequence_starts[sequence] < end;
+       ++sequence) {
+    int start = sequence_starts[sequence], stop = sequence_starts[sequence + 1];
+    if (stop <= begin || stop == start)
+      continue;
+    typename F::ST *slot = state + slots[sequence] * R::kStateSize + head_offset;
+    ssd.clear();
+    if (start < begin) {
+      float exponent = 0.0f;
+      // Beyond 2^-126 nothing is left of a state.
+      for (int s = segment - 1; s >= start / F::kSegment && exponent > -126.0f; --s) {
+        const float *record = temporary + static_cast<long long>(s) * F::kRecord;
+        float weight = ex2(exponent);
+        ssd.each([&](float &value, int element) { value += weight * record[head_offset + element]; });
+        exponent += record[2 * R::kStateSize + ssd.head];
+      }
+    } else if (positions[start] != 0) {
+      const float *before = temporary + static_cast<long long>(segment) * F::kRecord + R::kStateSize + head_offset;
+      bool goes_on = stop > end;
+      ssd.each([&](float &value, int element) { value = goes_on ? before[element] : to_float(slot[element]); });
+    }
+    ssd.run(x, dt, b, c, out, max(start, begin), min(stop, end));
+    if (stop <= end)
+      ssd.each([&](float &value, int element) { slot[element] = from_float<typename F::ST>(value); });
+  }
 }
 
 } // namespace m1k

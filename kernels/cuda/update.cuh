@@ -1,8 +1,8 @@
 // Decode step of Mamba-1 and Mamba-2: one token of each sequence; softplus, state update, skip, gate and, for Mamba-1, the convolution's
 // step in one launch that reads and writes each state once.
 //
-// Grid (ceil(channels / kChannels), ceil(S / kSequences)). A block owns kChannels channels and takes kSequences sequences in turn; A stays
-// in registers, the next sequence's states are loaded while this one's are computed. kLanes lanes share a channel, kVector states each.
+// Grid (ceil(channels / kChannels), ceil(S / kSequences)). A block owns kChannels channels and takes kSequences sequences in turn; A and the
+// channels' vectors stay in registers, the next sequence's states and inputs are loaded while this one's are computed. kLanes lanes share a channel, kVector states each.
 // With the convolution, a block owns all channels that read its input channels (kChannels is a multiple of kRepeat · kGroup), because one
 // of them moves the window on after all have read it.
 //
@@ -68,12 +68,62 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
     }
   }
 
-  Pack<ST, kVector> next[kPasses];
+  // What a thread prepares: channels threadIdx.x, + kThreads, … and as many of B's and C's values.
+  constexpr int kMine = ceil_div(R::kChannels, R::kThreads), kWide = ceil_div(R::kHeads * R::kPadded, R::kThreads);
+  constexpr int kSources = F::kChannelCount / F::kRepeat;
+  struct Vectors {
+    int source;
+    float skip, bias, rate, filter[F::kConv ? F::kConvWidth : 1], filter_bias;
+  } vectors[kMine];
+#pragma unroll
+  for (int m = 0; m < kMine; ++m) {
+    int j = threadIdx.x + m * R::kThreads, channel = c0 + (j < channels ? j : 0), head = channel / F::kGroup;
+    int index = F::kHeadwise ? head : channel;
+    Vectors &v = vectors[m];
+    v.source = F::kXRepeated || F::kConv ? head / F::kRepeat * F::kGroup + channel % F::kGroup : channel;
+    v.skip = F::kHasD ? d[index] : 0.0f;
+    v.bias = F::kHasDtBias ? dt_bias[index] : 0.0f;
+    v.rate = F::kHeadwise ? a[head] * kLog2E : 0.0f;
+    if constexpr (F::kConv) {
+      int filter = F::kConvRepeated ? channel : v.source;
+#pragma unroll
+      for (int k = 0; k < F::kConvWidth; ++k)
+        v.filter[k] = conv_w[filter * F::kConvWidth + k];
+      v.filter_bias = F::kHasConvBias ? conv_bias[filter] : 0.0f;
+    }
+  }
+
+  using T = typename F::T;
   auto state_of = [&](int sequence, int local) {
     return state + (static_cast<long long>(slots[sequence]) * F::kChannelCount + c0 + local) * F::kN + n0;
   };
+  auto window = [&](int sequence, int source) { return conv_state + static_cast<long long>(slots[sequence]) * kTaps * kSources + source; };
+  Pack<ST, kVector> next[kPasses];
+  T next_x[kMine], next_z[kMine], next_b[kWide], next_c[kWide], next_taps[kMine][F::kConv && kTaps > 0 ? kTaps : 1];
+  typename F::DT next_dt[kMine];
   auto fetch = [&](int sequence) {
+    long long row = sequence; // one token a sequence
     bool fresh = positions[sequence] == 0;
+#pragma unroll
+    for (int m = 0; m < kMine; ++m) {
+      int j = threadIdx.x + m * R::kThreads, channel = c0 + (j < channels ? j : 0);
+      next_x[m] = x[row * F::kXStride + vectors[m].source];
+      next_dt[m] = dt[row * F::kDtStride + (F::kHeadwise ? channel / F::kGroup : channel)];
+      if constexpr (F::kHasZ)
+        next_z[m] = z[row * F::kZStride + channel];
+      if constexpr (F::kConv) {
+#pragma unroll
+        for (int k = 0; k < kTaps; ++k)
+          next_taps[m][k] = fresh ? from_float<T>(0.0f) : window(sequence, vectors[m].source)[k * kSources];
+      }
+    }
+#pragma unroll
+    for (int m = 0; m < kWide; ++m) {
+      int i = threadIdx.x + m * R::kThreads, h = i / R::kPadded, n = i % R::kPadded, head = head0 + h;
+      bool valid = h < R::kHeads && head < R::kHeadCount && n < F::kN;
+      next_b[m] = valid ? b[row * F::kBStride + head / F::kRepeat * F::kN + n] : from_float<T>(0.0f);
+      next_c[m] = valid ? c[row * F::kCStride + head * F::kN + n] : from_float<T>(0.0f);
+    }
 #pragma unroll
     for (int p = 0; p < kPasses; ++p) {
       int local = local0 + p * R::kPass;
@@ -95,39 +145,38 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
     float *buffer = reinterpret_cast<float *>(m1k_shared) + ((sequence - first) & 1) * R::kBufferFloats;
     float *decay_in = buffer, *input = buffer + R::kChannels, *skipped = input + R::kChannels, *gate = skipped + R::kChannels;
     float *wide_b = gate + R::kChannels, *wide_c = wide_b + R::kHeads * R::kPadded;
-    long long row = sequence; // one token a sequence
-    auto window = [&](int source) {
-      return conv_state + static_cast<long long>(slots[sequence]) * kTaps * (F::kChannelCount / F::kRepeat) + source;
-    };
+    long long row = sequence;
     bool fresh = positions[sequence] == 0;
 
-    for (int j = threadIdx.x; j < channels; j += R::kThreads) {
-      int channel = c0 + j, head = channel / F::kGroup;
-      int source = F::kXRepeated || F::kConv ? head / F::kRepeat * F::kGroup + channel % F::kGroup : channel;
-      float xv = to_float(x[row * F::kXStride + source]);
+#pragma unroll
+    for (int m = 0; m < kMine; ++m) {
+      int j = threadIdx.x + m * R::kThreads;
+      if (j >= channels)
+        break;
+      const Vectors &v = vectors[m];
+      float xv = to_float(next_x[m]);
       if constexpr (F::kConv) {
-        int filter = F::kConvRepeated ? channel : source;
-        float sum = F::kHasConvBias ? conv_bias[filter] : 0.0f;
+        float sum = v.filter_bias + v.filter[kTaps] * xv;
 #pragma unroll
         for (int k = 0; k < kTaps; ++k)
-          sum += conv_w[filter * F::kConvWidth + k] * (fresh ? 0.0f : to_float(window(source)[k * (F::kChannelCount / F::kRepeat)]));
-        sum += conv_w[filter * F::kConvWidth + kTaps] * xv;
+          sum += v.filter[k] * to_float(next_taps[m][k]);
         xv = F::kConvSilu ? silu(sum) : sum;
       }
-      int vector_index = F::kHeadwise ? head : channel;
-      float delta = to_float(dt[row * F::kDtStride + vector_index]) + (F::kHasDtBias ? dt_bias[vector_index] : 0.0f);
+      float delta = to_float(next_dt[m]) + v.bias;
       if (F::kSoftplus)
         delta = softplus(delta);
-      decay_in[j] = F::kHeadwise ? ex2(delta * a[head] * kLog2E) : delta;
+      decay_in[j] = F::kHeadwise ? ex2(delta * v.rate) : delta;
       input[j] = delta * xv;
-      skipped[j] = F::kHasD ? d[vector_index] * xv : 0.0f;
-      gate[j] = F::kHasZ ? silu(to_float(z[row * F::kZStride + channel])) : 1.0f;
+      skipped[j] = v.skip * xv;
+      gate[j] = F::kHasZ ? silu(to_float(next_z[m])) : 1.0f;
     }
-    for (int i = threadIdx.x; i < R::kHeads * R::kPadded; i += R::kThreads) {
-      int h = i / R::kPadded, n = i % R::kPadded, head = head0 + h;
-      bool valid = head < R::kHeadCount && n < F::kN;
-      wide_b[i] = valid ? to_float(b[row * F::kBStride + head / F::kRepeat * F::kN + n]) : 0.0f;
-      wide_c[i] = valid ? to_float(c[row * F::kCStride + head * F::kN + n]) : 0.0f;
+#pragma unroll
+    for (int m = 0; m < kWide; ++m) {
+      int i = threadIdx.x + m * R::kThreads;
+      if (i < R::kHeads * R::kPadded) {
+        wide_b[i] = to_float(next_b[m]);
+        wide_c[i] = to_float(next_c[m]);
+      }
     }
     __syncthreads();
 
@@ -140,13 +189,12 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
 
     if constexpr (F::kConv) {
       // Every reader of the old window is behind the barrier.
-      constexpr int kSources = F::kChannelCount / F::kRepeat;
       for (int j = threadIdx.x; j < channels / F::kRepeat; j += R::kThreads) {
         int source = c0 / F::kRepeat + j;
-        typename F::T *taps = window(source);
+        T *taps = window(sequence, source);
 #pragma unroll
         for (int k = 0; k + 1 < kTaps; ++k)
-          taps[k * kSources] = fresh ? from_float<typename F::T>(0.0f) : taps[(k + 1) * kSources];
+          taps[k * kSources] = fresh ? from_float<T>(0.0f) : taps[(k + 1) * kSources];
         if (kTaps > 0)
           taps[(kTaps - 1) * kSources] = x[row * F::kXStride + source];
       }

@@ -41,7 +41,8 @@ void put_batch(Context &context, Pointers &to, const Sequences &s, int past) {
   to["context_lengths"] = context.allocate_integers(batch.contexts);
 }
 
-Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, bool conv, int expected, double goal) {
+Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, bool conv, int expected, double goal,
+                Tuning::ScanShape shape = {}) {
   std::string name = (decode ? "mamba-1 update " : "mamba-1 scan ") + label;
   return {name, true, [=](Context &context) {
             SelectiveScan f;
@@ -59,6 +60,7 @@ Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, 
             f.decode = decode;
             Tuning tuning;
             tuning.expected_sequences = expected;
+            tuning.scan = shape;
             SelectiveUpdateConv g;
             g.scan = f;
             g.conv_channels = 3072;
@@ -108,7 +110,8 @@ Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, boo
             f.decode = decode;
             Tuning tuning;
             tuning.expected_sequences = expected;
-            if (!context.prepare(describe(f, "kernel", tuning)))
+            Description description = describe(f, "kernel", tuning);
+            if (!context.prepare(description))
               return;
             double T = double(s.count) * s.length;
             int size = size_of(type);
@@ -116,6 +119,7 @@ Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, boo
             std::vector<Pointers> sets(sets_for(bytes));
             Pointers common;
             put_batch(context, common, s, 100);
+            common["temporary"] = context.allocate(size_t(T) * description.temporary_bytes_per_row);
             common["a"] = context.allocate_random(24 * 4, Type::f32, -1, -0.01);
             common["d"] = context.allocate_random(24 * 4, Type::f32, -1, 1);
             common["dt_bias"] = context.allocate_random(24 * 4, Type::f32, -4, -1);
@@ -296,7 +300,16 @@ std::vector<Case> benchmarks() {
   std::vector<Case> cases;
   const Type f32 = Type::f32, bf16 = Type::bf16;
   cases.push_back(scan_bench("1 × 2048", {1, 2048}, f32, false, false, 1, 55));
-  cases.push_back(scan_bench("1 × 2048 (tuned for 8)", {1, 2048}, f32, false, false, 8, 55));
+  // Shapes: lanes, main warps, helper warps, tile, unroll.
+  for (Tuning::ScanShape shape : std::vector<Tuning::ScanShape>{
+           {4, 3, 3, 32, 32}, {4, 3, 5, 32, 32}, {8, 6, 4, 32, 16}, {8, 6, 6, 32, 32}, {2, 2, 4, 32, 16}})
+    cases.push_back(scan_bench("1 × 2048, shape " + std::to_string(shape.lanes) + " " + std::to_string(shape.main_warps) + " " +
+                                   std::to_string(shape.helper_warps) + " " + std::to_string(shape.tile) + " " + std::to_string(shape.unroll),
+                               {1, 2048}, f32, false, false, 1, 55, shape));
+  for (Tuning::ScanShape shape : std::vector<Tuning::ScanShape>{{2, 4, 4, 16, 16}, {2, 4, 3, 16, 8}, {4, 4, 4, 16, 8}, {2, 4, 4, 16, 4}, {1, 2, 4, 16, 4}})
+    cases.push_back(scan_bench("8 × 4096, shape " + std::to_string(shape.lanes) + " " + std::to_string(shape.main_warps) + " " +
+                                   std::to_string(shape.helper_warps) + " " + std::to_string(shape.tile) + " " + std::to_string(shape.unroll),
+                               {8, 4096}, f32, false, false, 8, 650, shape));
   cases.push_back(scan_bench("1 × 16384", {1, 16384}, f32, false, false, 1, 400));
   cases.push_back(scan_bench("8 × 4096", {8, 4096}, f32, false, false, 8, 650));
   cases.push_back(scan_bench("8 × 4096 (tuned for 1)", {8, 4096}, f32, false, false, 1, 650));

@@ -251,6 +251,7 @@ bool Context::prepare(const Description &description) {
     return false;
   if (description.workspace_bytes > 0)
     poison("workspace", size_t(description.workspace_bytes));
+  temporary_bytes_per_row = size_t(description.temporary_bytes_per_row);
   return true;
 }
 
@@ -304,6 +305,13 @@ void Context::enqueue(const std::map<std::string, void *> &pointers, const m1_di
 }
 
 void Context::launch(const m1_dims &dims) {
+  if (temporary_bytes_per_row > 0) { // exactly what the contract gives, poisoned
+    Buffer &temporary = buffers["temporary"];
+    size_t bytes = temporary_bytes_per_row * dims.tokens;
+    if (!temporary.device)
+      check(cudaMalloc(&temporary.device, bytes), "cudaMalloc");
+    check(cudaMemset(temporary.device, 0xff, bytes), "cudaMemset");
+  }
   std::map<std::string, void *> pointers;
   for (auto &entry : buffers)
     pointers[entry.first] = static_cast<char *>(entry.second.device) + entry.second.shift;

@@ -110,6 +110,7 @@ private:
   void enqueue(const std::map<std::string, void *> &pointers, const m1_dims &dims, void *stream);
   std::string directory, architecture, name;
   bool good = true;
+  size_t temporary_bytes_per_row = 0;
   std::vector<std::unique_ptr<Loaded>> loaded;
   std::map<std::string, std::unique_ptr<Loaded>> cache;
   std::vector<Loaded *> current;

@@ -520,6 +520,14 @@ std::vector<Case> mamba_cases() {
     p.decay = 60;
     cases.push_back(scan_case("large decay", false, p, ragged, past, false, 8, 6e-3));
   }
+  // Sequences over several segments, some begun in an earlier step, and many within one segment.
+  cases.push_back(scan_case("segments", true, problem2(bf16, f32, 3, 3, 32, 32), {700, 2500, 3, 0, 1100, 40}, {9, 64, 0, 0, 0, 5}, false, 8, 6e-3));
+  cases.push_back(scan_case("segments", false, problem2(bf16, bf16, 2, 1, 64, 64), {1024, 2048, 1}, {7, 3, 2}, false, 8, 6e-3));
+  {
+    ScanProblem p = problem2(bf16, f32, 2, 1, 16, 48);
+    p.decay = 0.02;
+    cases.push_back(scan_case("segments, slow decay", false, p, {3000, 1}, {5, 0}, false, 8, 6e-3));
+  }
   cases.push_back(chunked_case(false, problem2(bf16, f32, 6, 3, 128, 128), 200, 1, 77, 6e-3));
   cases.push_back(scan_case("", true, problem2(bf16, f32, 6, 3, 128, 128), ones, decoded, true));
   cases.push_back(scan_case("", false, problem2(bf16, bf16, 6, 3, 128, 128), ones, decoded, true, 512));
