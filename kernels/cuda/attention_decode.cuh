@@ -174,16 +174,19 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
     PageCursor ahead = here; // the next page to copy
+    auto page_at = [&](const PageCursor &c) { return block_tables[c.sequence * static_cast<long long>(dims.max_pages) + c.page]; };
     long long copied = begin;
+    int page = page_at(ahead); // looked up a page early
     auto copy_next = [&] {
       if (copied < end) {
         int stage = int((copied - begin) % kStages);
-        int page = block_tables[ahead.sequence * static_cast<long long>(dims.max_pages) + ahead.page];
         int valid = context_lengths[ahead.sequence] - ahead.page * kPage, kv_head = ahead.unit_head / R::kParts;
         copy_page<F, kThreads>(stage_k(stage), page_rows<F>(cache, page, 0, kv_head), valid);
         copy_page<F, kThreads>(stage_v(stage), page_rows<F>(cache, page, 1, kv_head), valid);
-        if (++copied < end)
+        if (++copied < end) {
           advance(ahead);
+          page = page_at(ahead);
+        }
       }
       copy_async_commit();
     };

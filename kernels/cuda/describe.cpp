@@ -61,7 +61,7 @@ void Parameters::add(std::string type, std::string role, bool present) {
 }
 
 void Parameters::unused(std::string type, std::string role) {
-  declaration += type + " *" + role + ", ";
+  declaration += type + " *__restrict__ " + role + ", ";
   roles.push_back(std::move(role));
 }
 

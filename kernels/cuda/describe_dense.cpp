@@ -184,7 +184,7 @@ Description describe(const Sample &f, const std::string &symbol, const Tuning &)
     parameters.batch("position");
   }
   parameters.add("int", "out");
-  Kernel kernel = make_kernel(symbol, "sample.cuh", f.random ? "sample_random" : "sample_greedy", facts, parameters, threads);
+  Kernel kernel = make_kernel(symbol, "sample.cuh", f.random ? "sample_random" : "sample_greedy", facts, parameters, threads, 1);
   kernel.shared_bytes = shared;
   kernel.domain = Domain::logit_rows;
   kernel.rows_per_group = 1;

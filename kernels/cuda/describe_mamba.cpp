@@ -95,7 +95,7 @@ Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &
   facts.number("kMainWarps", shape.main_warps);
   facts.number("kHelperWarps", shape.helper_warps);
   facts.number("kTile", shape.tile);
-  facts.number("kUnroll", std::max(1, shape.unroll / shape.lanes));
+  facts.number("kUnroll", std::clamp(shape.unroll / shape.lanes, 1, shape.tile / shape.lanes));
   facts.number("kSharedBytes", scan_shared_bytes(s, shape));
   Parameters parameters;
   parameters.input(s.type, "x");
@@ -135,7 +135,12 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
   while (passes > 1 && int64_t(s.channels) * tuning.expected_sequences < int64_t(passes) * pass * tuning.multiprocessors * 2)
     --passes;
   int unit = conv.present ? s.repeat * s.group : 1;
-  int channels = int(std::max<int64_t>(unit, int64_t(pass) * passes / unit * unit));
+  // Whole units; of up to twice as many channels as wanted, the number that leaves the fewest threads idle.
+  auto share = [&](int channels) { return double(channels) / double(round_up(channels, pass)); };
+  int channels = unit;
+  for (int candidate = unit; candidate <= 2 * pass * passes; candidate += unit)
+    if (candidate <= pass * passes ? share(candidate) >= share(channels) : share(candidate) > share(channels))
+      channels = candidate;
   channels = std::min(channels, s.channels);
   int heads = heads_of_block(channels, s.group);
   int shared = 2 * (channels * 4 + 2 * heads * lanes * vector) * 4;
@@ -251,7 +256,7 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
     vector /= 2;
   int pieces = sources / vector, threads = std::min(128, int(round_up(pieces, 32)));
   // A tile long enough that its reads of the filter are few beside its tokens; in decode, four sequences share them.
-  int tile = f.decode ? 4 : std::max(64, f.width - 1);
+  int tile = f.decode ? 4 : std::max(f.repeat > 1 ? 32 : 64, f.width - 1);
   Facts facts;
   facts.type("T", f.type);
   facts.number("kSources", sources);

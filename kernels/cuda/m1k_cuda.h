@@ -13,7 +13,7 @@
 //
 // Activations are token-major rows with a static stride in elements; columns are contiguous. Fast paths need rows and base pointers that
 // are multiples of 16 bytes; rows are checked here, base pointers by the kernel, which takes a slower path that is as right. Weights and
-// workspaces are 256-byte aligned. Batch arrays are int32 as in docs/architecture.md. Vectors (A, D, dt_bias, convolution, norms,
+// workspaces are 256-byte aligned. What a kernel writes overlaps none of its other operands. Batch arrays are int32 as in docs/architecture.md. Vectors (A, D, dt_bias, convolution, norms,
 // biases) are f32. All arithmetic is f32 (never TF32) but the tensor-core products of bf16 operands, which sum in f32.
 #ifndef M1K_CUDA_H
 #define M1K_CUDA_H

@@ -77,8 +77,19 @@ template <class F> struct Sampler {
   M1K_DEVICE Sampler(const float *row) : row(row) {}
 
   template <class Function> M1K_DEVICE void each(Function function) {
-#pragma unroll 4
-    for (int i = threadIdx.x; i < F::kV; i += kThreads)
+    // Loads of a round come before its work, which may store.
+    constexpr int kRound = 8;
+    int i = threadIdx.x;
+    for (; i + (kRound - 1) * kThreads < F::kV; i += kRound * kThreads) {
+      float values[kRound];
+#pragma unroll
+      for (int k = 0; k < kRound; ++k)
+        values[k] = row[i + k * kThreads];
+#pragma unroll
+      for (int k = 0; k < kRound; ++k)
+        function(i + k * kThreads, values[k]);
+    }
+    for (; i < F::kV; i += kThreads)
       function(i, row[i]);
   }
   M1K_DEVICE bool kept(int i, float logit) const { return logit > cut || (logit == cut && i <= cut_index); }
@@ -167,6 +178,7 @@ template <class F> struct Sampler {
     constexpr int kShare = (F::kV + kWarps - 1) / kWarps;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, begin = warp * kShare, end = min(begin + kShare, F::kV);
     u64 mine = 0;
+#pragma unroll 8
     for (int i = begin + lane; i < end; i += 32)
       mine += value(i, row[i]);
 #pragma unroll
@@ -176,24 +188,29 @@ template <class F> struct Sampler {
     before = __shfl_sync(0xffffffffu, before, 0);
     if (target >= total)
       target = total > 0 ? total - 1 : 0;
+    // The warp whose share holds it names the share; then all threads search that, a few neighbours each.
+    if (lane == 0 && target >= before && target < before + mine) {
+      shared.where[0] = begin;
+      shared.result[1] = before;
+    }
     __syncthreads();
-    if (target >= before && target < before + mine) {
-      for (int first = begin; first < end; first += 32) {
-        int i = first + lane;
-        u64 v = i < end ? value(i, row[i]) : 0, inclusive = v;
+    begin = shared.where[0];
+    before = shared.result[1];
+    end = min(begin + kShare, F::kV);
+    constexpr int kFew = (kShare + kThreads - 1) / kThreads;
+    u64 values[kFew], sum = 0;
 #pragma unroll
-        for (int d = 1; d < 32; d <<= 1) {
-          u64 below = __shfl_up_sync(0xffffffffu, inclusive, d);
-          inclusive += lane >= d ? below : 0;
-        }
-        u32 over = __ballot_sync(0xffffffffu, before + inclusive > target);
-        if (over) {
-          if (lane == 0)
-            shared.where[0] = first + __ffs(over) - 1;
-          break;
-        }
-        before += __shfl_sync(0xffffffffu, inclusive, 31);
-      }
+    for (int k = 0; k < kFew; ++k) {
+      int i = begin + threadIdx.x * kFew + k;
+      values[k] = i < end ? value(i, row[i]) : 0;
+      sum += values[k];
+    }
+    u64 share, running = before + prefix(sum, share);
+#pragma unroll
+    for (int k = 0; k < kFew; ++k) {
+      if (target >= running && target < running + values[k])
+        shared.where[0] = begin + threadIdx.x * kFew + k;
+      running += values[k];
     }
     __syncthreads();
     int found = shared.where[0];

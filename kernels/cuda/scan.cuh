@@ -1,15 +1,18 @@
-// Prefill scan of Mamba-1, and of Mamba-2 where its tensor-core kernel does not apply (f32 activations, odd sizes): softplus, recurrence,
-// skip and gate in one pass over the inputs.
+// Prefill scan of Mamba-1, and of Mamba-2 where its tensor-core kernel does not apply (f32 activations, odd
+// sizes): softplus, recurrence, skip and gate in one pass over the inputs.
 //
-// Grid (ceil(channels / kChannels), S). A block owns kChannels channels of one sequence and walks its tokens in tiles of kTile. Its warps
-// have two roles, so that the recurrence never waits for what surrounds it. While the main warps run tile i, the helpers finish tile i - 1
-// (skip, gate, store), prepare tile i + 1 (Δ and Δ·x of each channel, B and C widened to f32) and start the copies of tile i + 2; one barrier
-// a tile. In the main warps kLanes lanes share a channel, each with kStates of its N states in registers; the partial sums over N of kLanes
-// steps are reduced together by a transposing butterfly, one exchange a step instead of log2(kLanes).
+// Grid (ceil(channels / kChannels), S). A block owns kChannels channels of one sequence and walks its tokens
+// in tiles of kTile. Its warps have two roles, so that the recurrence never waits for what surrounds it.
+// While the main warps run tile i, the helpers finish tile i - 1 (skip, gate, store), prepare tile i + 1 (Δ
+// and Δ·x of each channel, B and C widened to f32) and start the copies of tile i + 2; one barrier a tile. In
+// the main warps kLanes lanes share a channel, each with kStates of its N states in registers; the partial
+// sums over N of kLanes steps are reduced together by a transposing butterfly, one exchange a step instead of
+// log2(kLanes).
 //
-// Facts F: T, DT, ST; kChannelCount, kGroup (channels of a head: N in Mamba-1, P in Mamba-2), kRepeat, kN, kHeadwise (A, Δ, D one a head),
-// kXRepeated (x has a column for each group of repeated heads only), strides, kHasD, kHasZ, kHasDtBias, kSoftplus; tuning: kLanes,
-// kMainWarps, kHelperWarps, kTile, kUnroll (groups of kLanes steps).
+// Facts F: T, DT, ST; kChannelCount, kGroup (channels of a head: N in Mamba-1, P in Mamba-2), kRepeat, kN,
+// kHeadwise (A, Δ, D one a head), kXRepeated (x has a column for each group of repeated heads only), strides,
+// kHasD, kHasZ, kHasDtBias, kSoftplus; tuning: kLanes, kMainWarps, kHelperWarps, kTile, kUnroll (groups of
+// kLanes steps).
 #ifndef M1K_SCAN_CUH
 #define M1K_SCAN_CUH
 
@@ -26,7 +29,8 @@ template <class F> struct ScanTraits {
   static constexpr int kTile = F::kTile;
   static constexpr int kStages = 3; // tiles of raw input: being finished, being computed, arriving
   // Most heads that a block's channels may belong to, with blocks beginning at multiples of kChannels.
-  static constexpr int kHeads = (F::kGroup - common_divisor(kChannels, F::kGroup) + kChannels - 1) / F::kGroup + 1;
+  static constexpr int kHeads =
+      (F::kGroup - common_divisor(kChannels, F::kGroup) + kChannels - 1) / F::kGroup + 1;
   static constexpr int kHeadCount = F::kChannelCount / F::kGroup;
   static constexpr int kVector = 16 / int(sizeof(T));
   // Columns of Δ that a block needs: one a channel, or one a head.
@@ -37,15 +41,18 @@ template <class F> struct ScanTraits {
   static constexpr int kBcRow = kHeads * F::kN; // B or C of one token, as loaded
   static constexpr int kWideRow = kHeads * kLanes * kStates * 2;
   static constexpr bool kVectorColumns = F::kChannelCount % kVector == 0 && kChannels % kVector == 0;
-  static constexpr bool kVectorX = kVectorColumns && F::kXStride % kVector == 0 && (!F::kXRepeated || F::kGroup % kVector == 0);
+  static constexpr bool kVectorX =
+      kVectorColumns && F::kXStride % kVector == 0 && (!F::kXRepeated || F::kGroup % kVector == 0);
   static constexpr bool kVectorZ = kVectorColumns && F::kZStride % kVector == 0;
   static constexpr bool kVectorOut = kVectorColumns && F::kOutStride % kVector == 0;
   static constexpr int kDtVector = 16 / int(sizeof(typename F::DT));
-  static constexpr bool kVectorDt =
-      !F::kHeadwise && F::kChannelCount % kDtVector == 0 && kChannels % kDtVector == 0 && F::kDtStride % kDtVector == 0;
-  static constexpr bool kVectorBc = F::kN % kVector == 0 && F::kBStride % kVector == 0 && F::kCStride % kVector == 0;
+  static constexpr bool kVectorDt = !F::kHeadwise && F::kChannelCount % kDtVector == 0 &&
+                                    kChannels % kDtVector == 0 && F::kDtStride % kDtVector == 0;
+  static constexpr bool kVectorBc =
+      F::kN % kVector == 0 && F::kBStride % kVector == 0 && F::kCStride % kVector == 0;
 
-  // Shared memory: kStages × (x, z, dt, B, C); two buffers each of wide B and C, of Δ and Δ·x, and of sums; D and the bias of Δ.
+  // Shared memory: kStages × (x, z, dt, B, C); two buffers each of wide B and C, of Δ and Δ·x, and of sums; D
+  // and the bias of Δ.
   static constexpr int kXBytes = kTile * kRow * int(sizeof(T));
   static constexpr int kZBytes = F::kHasZ ? kXBytes : 0;
   static constexpr int kDtBytes = kTile * kDtRow * int(sizeof(typename F::DT));
@@ -54,14 +61,16 @@ template <class F> struct ScanTraits {
   static constexpr int kWideBytes = round_up(kTile * kWideRow * 4, 16);
   static constexpr int kStepBytes = round_up(kTile * kChannels * 8, 16);
   static constexpr int kSumBytes = round_up(kTile * kChannels * 4, 16);
-  static constexpr int kSharedBytes = kStages * kStageBytes + 2 * (kWideBytes + kStepBytes + kSumBytes) + 2 * round_up(kChannels * 4, 16);
+  static constexpr int kSharedBytes =
+      kStages * kStageBytes + 2 * (kWideBytes + kStepBytes + kSumBytes) + 2 * round_up(kChannels * 4, 16);
 
   static_assert((kLanes & (kLanes - 1)) == 0 && kLanes <= 32, "lanes of a channel: a power of two");
   static_assert(kTile % kLanes == 0, "a tile is whole groups of kLanes steps");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
 
-// Partial sums v[j] of step j in every lane of a group → lane l of the group gets the sum over the group of v[l].
+// Partial sums v[j] of step j in every lane of a group → lane l of the group gets the sum over the group of
+// v[l].
 template <int half, int lanes> M1K_DEVICE void transpose_step(float (&v)[lanes], int lane) {
   if constexpr (half > 0) {
     bool upper = lane & half;
@@ -79,9 +88,10 @@ template <int lanes> M1K_DEVICE float transpose_sum(float (&v)[lanes]) {
 }
 
 template <class F>
-M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const float *a, const typename F::T *b, const typename F::T *c,
-                     const float *d, const typename F::T *z, const float *dt_bias, typename F::ST *state, const int *sequence_starts,
-                     const int *slots, const int *positions, typename F::T *out, m1_dims dims) {
+M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const float *a, const typename F::T *b,
+                     const typename F::T *c, const float *d, const typename F::T *z, const float *dt_bias,
+                     typename F::ST *state, const int *sequence_starts, const int *slots,
+                     const int *positions, typename F::T *out, m1_dims dims) {
   using R = ScanTraits<F>;
   using T = typename F::T;
   using DT = typename F::DT;
@@ -126,39 +136,49 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
       const float *from = wide(tile) + (head - head0) * (kLanes * kStates * 2) + lane * (2 * kStates);
       const float2 *step_of = steps(tile) + local;
       float *sum_of = sums(tile) + lane * kChannels + local;
-#pragma unroll F::kUnroll
-      for (int group = 0; group < kTile; group += kLanes) {
-        float y[kLanes];
+      // Sums are stored once a run of kUnroll groups: a store between them would keep the next group's loads
+      // behind it.
+#pragma unroll 1
+      for (int run = 0; run < kTile; run += kLanes * F::kUnroll) {
+        float results[F::kUnroll];
 #pragma unroll
-        for (int j = 0; j < kLanes; ++j) {
-          float2 step = step_of[(group + j) * kChannels];
-          float bc[2 * kStates];
-          const float *values = from + (group + j) * R::kWideRow;
-          if constexpr (kStates % 2 == 0) {
+        for (int u = 0; u < F::kUnroll; ++u) {
+          int group = run + u * kLanes;
+          float y[kLanes];
 #pragma unroll
-            for (int k = 0; k < kStates; k += 2) {
-              float4 v = reinterpret_cast<const float4 *>(values)[k / 2];
-              bc[2 * k] = v.x, bc[2 * k + 1] = v.y, bc[2 * k + 2] = v.z, bc[2 * k + 3] = v.w;
+          for (int j = 0; j < kLanes; ++j) {
+            float2 step = step_of[(group + j) * kChannels];
+            float bc[2 * kStates];
+            const float *values = from + (group + j) * R::kWideRow;
+            if constexpr (kStates % 2 == 0) {
+#pragma unroll
+              for (int k = 0; k < kStates; k += 2) {
+                float4 v = reinterpret_cast<const float4 *>(values)[k / 2];
+                bc[2 * k] = v.x, bc[2 * k + 1] = v.y, bc[2 * k + 2] = v.z, bc[2 * k + 3] = v.w;
+              }
+            } else {
+#pragma unroll
+              for (int k = 0; k < kStates; ++k) {
+                float2 v = reinterpret_cast<const float2 *>(values)[k];
+                bc[2 * k] = v.x, bc[2 * k + 1] = v.y;
+              }
             }
-          } else {
+            float sum = 0.0f, common = 0.0f;
+            if (F::kHeadwise)
+              common = ex2(step.x * rate[0]);
 #pragma unroll
             for (int k = 0; k < kStates; ++k) {
-              float2 v = reinterpret_cast<const float2 *>(values)[k];
-              bc[2 * k] = v.x, bc[2 * k + 1] = v.y;
+              float decay = F::kHeadwise ? common : ex2(step.x * rate[k]);
+              s[k] = decay * s[k] + step.y * bc[k];
+              sum += s[k] * bc[kStates + k];
             }
+            y[j] = sum;
           }
-          float sum = 0.0f, common = 0.0f;
-          if (F::kHeadwise)
-            common = ex2(step.x * rate[0]);
-#pragma unroll
-          for (int k = 0; k < kStates; ++k) {
-            float decay = F::kHeadwise ? common : ex2(step.x * rate[k]);
-            s[k] = decay * s[k] + step.y * bc[k];
-            sum += s[k] * bc[kStates + k];
-          }
-          y[j] = sum;
+          results[u] = transpose_sum<kLanes>(y);
         }
-        sum_of[group * kChannels] = transpose_sum<kLanes>(y);
+#pragma unroll
+        for (int u = 0; u < F::kUnroll; ++u)
+          sum_of[(run + u * kLanes) * kChannels] = results[u];
       }
       __syncthreads();
     }
@@ -179,31 +199,38 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   auto stage_x = [&](int tile) { return reinterpret_cast<T *>(stage(tile)); };
   auto stage_z = [&](int tile) { return reinterpret_cast<T *>(stage(tile) + R::kXBytes); };
   auto stage_dt = [&](int tile) { return reinterpret_cast<DT *>(stage(tile) + R::kXBytes + R::kZBytes); };
-  auto stage_b = [&](int tile) { return reinterpret_cast<T *>(stage(tile) + R::kXBytes + R::kZBytes + R::kDtBytes); };
-  auto stage_c = [&](int tile) { return reinterpret_cast<T *>(stage(tile) + R::kXBytes + R::kZBytes + R::kDtBytes + R::kBcBytes); };
+  auto stage_b = [&](int tile) {
+    return reinterpret_cast<T *>(stage(tile) + R::kXBytes + R::kZBytes + R::kDtBytes);
+  };
+  auto stage_c = [&](int tile) {
+    return reinterpret_cast<T *>(stage(tile) + R::kXBytes + R::kZBytes + R::kDtBytes + R::kBcBytes);
+  };
 
   int head_limit = min(R::kHeads, R::kHeadCount - head0) * F::kN;
   auto copy = [&](int tile) {
     if (tile < tiles) {
       int first = start + tile * kTile;
       if constexpr (F::kXRepeated)
-        stage_rows<kTile, R::kRow, R::kVectorX, kThreads>(thread, stage_x(tile), x, F::kXStride, first, end, kChannels, channels, [&](int j) {
-          int source = c0 + j;
-          return source / (F::kGroup * F::kRepeat) * F::kGroup + source % F::kGroup;
-        });
+        stage_rows<kTile, R::kRow, R::kVectorX, kThreads>(
+            thread, stage_x(tile), x, F::kXStride, first, end, kChannels, channels, [&](int j) {
+              int source = c0 + j;
+              return source / (F::kGroup * F::kRepeat) * F::kGroup + source % F::kGroup;
+            });
       else
-        stage_rows<kTile, R::kRow, R::kVectorX, kThreads>(thread, stage_x(tile), x, F::kXStride, first, end, kChannels, channels,
-                                                          [&](int j) { return c0 + j; });
+        stage_rows<kTile, R::kRow, R::kVectorX, kThreads>(thread, stage_x(tile), x, F::kXStride, first, end,
+                                                          kChannels, channels, [&](int j) { return c0 + j; });
       if constexpr (F::kHasZ)
-        stage_rows<kTile, R::kRow, R::kVectorZ, kThreads>(thread, stage_z(tile), z, F::kZStride, first, end, kChannels, channels,
-                                                          [&](int j) { return c0 + j; });
+        stage_rows<kTile, R::kRow, R::kVectorZ, kThreads>(thread, stage_z(tile), z, F::kZStride, first, end,
+                                                          kChannels, channels, [&](int j) { return c0 + j; });
       int dt_first = F::kHeadwise ? head0 : c0;
-      stage_rows<kTile, R::kDtRow, R::kVectorDt, kThreads>(thread, stage_dt(tile), dt, F::kDtStride, first, end, R::kDtColumns,
-                                                           F::kHeadwise ? R::kHeadCount - head0 : channels,
-                                                           [&](int j) { return dt_first + j; });
-      stage_rows<kTile, R::kBcRow, R::kVectorBc, kThreads>(thread, stage_b(tile), b, F::kBStride, first, end, R::kBcRow, head_limit,
-                                                           [&](int j) { return (head0 + j / F::kN) / F::kRepeat * F::kN + j % F::kN; });
-      stage_rows<kTile, R::kBcRow, R::kVectorBc, kThreads>(thread, stage_c(tile), c, F::kCStride, first, end, R::kBcRow, head_limit,
+      stage_rows<kTile, R::kDtRow, R::kVectorDt, kThreads>(
+          thread, stage_dt(tile), dt, F::kDtStride, first, end, R::kDtColumns,
+          F::kHeadwise ? R::kHeadCount - head0 : channels, [&](int j) { return dt_first + j; });
+      stage_rows<kTile, R::kBcRow, R::kVectorBc, kThreads>(
+          thread, stage_b(tile), b, F::kBStride, first, end, R::kBcRow, head_limit,
+          [&](int j) { return (head0 + j / F::kN) / F::kRepeat * F::kN + j % F::kN; });
+      stage_rows<kTile, R::kBcRow, R::kVectorBc, kThreads>(thread, stage_c(tile), c, F::kCStride, first, end,
+                                                           R::kBcRow, head_limit,
                                                            [&](int j) { return head0 * F::kN + j; });
     }
     copy_async_commit();
@@ -240,36 +267,41 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
         step[k] = make_float2(delta[k], delta[k] * xv[k]);
       }
       if constexpr (W == 2)
-        *reinterpret_cast<float4 *>(to_steps + t * kChannels + j) = make_float4(step[0].x, step[0].y, step[W - 1].x, step[W - 1].y);
+        *reinterpret_cast<float4 *>(to_steps + t * kChannels + j) =
+            make_float4(step[0].x, step[0].y, step[W - 1].x, step[W - 1].y);
       else
         to_steps[t * kChannels + j] = step[0];
     }
     constexpr int kPadded = kLanes * kStates;
-    for (int i = thread; i < kTile * R::kHeads * kLanes; i += kThreads) {
-      int th = i / kLanes, l = i % kLanes;
-      float *to = to_wide + th * (kPadded * 2) + l * (2 * kStates);
-      float wide_b[kStates], wide_c[kStates];
-      if constexpr (F::kN == kPadded) {
-        load_floats<kStates>(wide_b, raw_b + th * F::kN + l * kStates);
-        load_floats<kStates>(wide_c, raw_c + th * F::kN + l * kStates);
-      } else {
+    if constexpr (F::kN == kPadded && kStates % 2 == 0) {
+      // A thread writes 16 bytes: four of B, four of C, or two of each; neighbours write neighbouring pieces.
+      constexpr int kPieces = kPadded / 2, kLanePieces = kStates / 2;
+#pragma unroll 2
+      for (int i = thread; i < kTile * R::kHeads * kPieces; i += kThreads) {
+        int th = i / kPieces, piece = i % kPieces, n = piece / kLanePieces * kStates,
+            k = piece % kLanePieces * 4;
+        float v[4];
+        if constexpr (kStates % 4 == 0) {
+          load_floats<4>(v, k < kStates ? raw_b + th * F::kN + n + k : raw_c + th * F::kN + n + k - kStates);
+        } else if constexpr (kStates == 2) {
+          float two_b[2], two_c[2];
+          load_floats<2>(two_b, raw_b + th * F::kN + n);
+          load_floats<2>(two_c, raw_c + th * F::kN + n);
+          v[0] = two_b[0], v[1] = two_b[1], v[2] = two_c[0], v[3] = two_c[1];
+        } else {
 #pragma unroll
-        for (int k = 0; k < kStates; ++k) {
-          int n = l * kStates + k;
-          wide_b[k] = n < F::kN ? to_float(raw_b[th * F::kN + n]) : 0.0f;
-          wide_c[k] = n < F::kN ? to_float(raw_c[th * F::kN + n]) : 0.0f;
+          for (int e = 0; e < 4; ++e)
+            v[e] = to_float(k + e < kStates ? raw_b[th * F::kN + n + k + e]
+                                            : raw_c[th * F::kN + n + k + e - kStates]);
         }
+        reinterpret_cast<float4 *>(to_wide)[i] = make_float4(v[0], v[1], v[2], v[3]);
       }
-      if constexpr (kStates % 4 == 0) {
-#pragma unroll
-        for (int k = 0; k < kStates; k += 4) {
-          reinterpret_cast<float4 *>(to)[k / 4] = make_float4(wide_b[k], wide_b[k + 1], wide_b[k + 2], wide_b[k + 3]);
-          reinterpret_cast<float4 *>(to + kStates)[k / 4] = make_float4(wide_c[k], wide_c[k + 1], wide_c[k + 2], wide_c[k + 3]);
-        }
-      } else {
-#pragma unroll
-        for (int k = 0; k < kStates; ++k)
-          to[k] = wide_b[k], to[kStates + k] = wide_c[k];
+    } else {
+      for (int i = thread; i < kTile * R::kHeads * kPadded; i += kThreads) {
+        int th = i / kPadded, n = i % kPadded;
+        float *to = to_wide + th * (kPadded * 2) + n / kStates * (2 * kStates) + n % kStates;
+        to[0] = n < F::kN ? to_float(raw_b[th * F::kN + n]) : 0.0f;
+        to[kStates] = n < F::kN ? to_float(raw_c[th * F::kN + n]) : 0.0f;
       }
     }
   };
@@ -305,7 +337,8 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
         int t = i / kChannels, j = i % kChannels;
         if (j < channels)
           out[(first + t) * static_cast<long long>(F::kOutStride) + c0 + j] =
-              from_float<T>(value(from[t * kChannels + j], to_float(raw_x[t * R::kRow + j]), F::kHasZ ? to_float(raw_z[t * R::kRow + j]) : 0.0f, j));
+              from_float<T>(value(from[t * kChannels + j], to_float(raw_x[t * R::kRow + j]),
+                                  F::kHasZ ? to_float(raw_z[t * R::kRow + j]) : 0.0f, j));
       }
     }
   };

@@ -258,13 +258,19 @@ template <class F, bool outputs> struct Ssd {
     // What the chunk's own tokens give, 16 of them at a time.
 #pragma unroll 1
     for (int j0 = 0; j0 <= band; ++j0) {
-      float product[2][4] = {};
+      // Two sums of alternate depths, or the products would wait for one another.
+      float product[2][4] = {}, odd_product[2][4] = {};
 #pragma unroll
       for (int k = 0; k < kSteps; ++k) {
         u32 bf[4];
         load_matrices(bf, tile_b + (j0 * 16 + lane / 16 * 8 + lane % 8) * kWideRow + k * 16 + lane / 8 % 2 * 8);
-        mma_bf16(product[0], cf[k], bf[0], bf[1]);
-        mma_bf16(product[1], cf[k], bf[2], bf[3]);
+        mma_bf16(k % 2 ? odd_product[0] : product[0], cf[k], bf[0], bf[1]);
+        mma_bf16(k % 2 ? odd_product[1] : product[1], cf[k], bf[2], bf[3]);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        product[0][i] += odd_product[0][i];
+        product[1][i] += odd_product[1][i];
       }
       u32 af[4];
 #pragma unroll
