@@ -167,28 +167,63 @@ M1K_DEVICE void copy_async16(void *shared, const void *global, bool valid) {
 M1K_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int pending> M1K_DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory"); }
 
-// Copies rows [first, first + tile) of `columns` columns to shared memory, zeros from row `end` on. column(j) gives the source column of
-// block column j and limit the number of valid block columns. Vectors when the layout allows (static) and the base is aligned (run time).
-template <int tile, int row, bool vectors, int threads, class T, class Column>
-M1K_DEVICE void stage_rows(int thread, T *shared, const T *global, long long stride, int first, int end, int columns, int limit,
-                           Column column) {
-  constexpr int kVector = 16 / int(sizeof(T));
-  bool whole = vectors && aligned16(global);
-  global += first * stride; // within a tile 32-bit offsets do
-  int rows = end - first;
-  if (whole) {
-    int pieces = columns / kVector;
-    for (int i = thread; i < tile * pieces; i += threads) {
-      int t = i / pieces, j = i % pieces * kVector;
-      bool valid = t < rows && j < limit;
-      copy_async16(shared + t * row + j, global + (valid ? t * int(stride) + column(j) : 0), valid);
+// Copies tiles of `tile` rows of `columns` columns to shared memory, one after another, by `threads` threads; zeros from row `end` on.
+// column(j) gives the source column of tile column j, limit the number of valid tile columns. Where each piece comes from and goes to is
+// worked out once. 16-byte pieces when the layout allows (static) and the base is aligned (run time).
+template <int tile, int row, int columns, bool vectors, int threads, class T> struct TileCopy {
+  static constexpr int kVector = 16 / int(sizeof(T)), kPieces = vectors ? columns / kVector : 1;
+  static constexpr int kItems = vectors ? ceil_div(tile * kPieces, threads) : 1;
+  const T *base;
+  long long stride;
+  bool whole;
+  int source[kItems], packed[kItems]; // elements from the tile's first row, < 0 for zeros; element of the shared tile · 256 + row
+
+  template <class Column> M1K_DEVICE TileCopy(int thread, const T *base, long long stride, int limit, Column column) : base(base), stride(stride) {
+    static_assert(tile <= 256, "the row is kept in eight bits");
+    whole = vectors && aligned16(base);
+    if constexpr (vectors) {
+#pragma unroll
+      for (int k = 0; k < kItems; ++k) {
+        int i = thread + k * threads, t = i / kPieces, j = i % kPieces * kVector;
+        source[k] = j < limit ? t * int(stride) + column(j) : -1;
+        packed[k] = (t * row + j) << 8 | t;
+      }
     }
+  }
+  template <class Column> M1K_DEVICE void operator()(int thread, T *shared, int first, int end, int limit, Column column) const {
+    const T *from = base + first * stride; // within a tile 32-bit offsets do
+    int rows = end - first;
+    if (whole) {
+      if constexpr (vectors) {
+#pragma unroll
+        for (int k = 0; k < kItems; ++k)
+          if (tile * kPieces % threads == 0 || thread + k * threads < tile * kPieces) {
+            bool valid = source[k] >= 0 && (packed[k] & 255) < rows;
+            copy_async16(shared + (packed[k] >> 8), from + (valid ? source[k] : 0), valid);
+          }
+      }
+    } else {
+#pragma unroll 1
+      for (int i = thread; i < tile * columns; i += threads) {
+        int t = i / columns, j = i % columns;
+        bool valid = t < rows && j < limit;
+        shared[t * row + j] = valid ? from[t * int(stride) + column(j)] : from_float<T>(0.0f);
+      }
+    }
+  }
+};
+
+// function(row, column) for every element of a tile, by `threads` threads.
+template <int rows, int columns, int threads, class Function> M1K_DEVICE void walk_tile(int thread, Function function) {
+  if constexpr (threads % columns == 0) {
+    int j = thread % columns;
+#pragma unroll 2
+    for (int t = thread / columns; t < rows; t += threads / columns)
+      function(t, j);
   } else {
-    for (int i = thread; i < tile * columns; i += threads) {
-      int t = i / columns, j = i % columns;
-      bool valid = t < rows && j < limit;
-      shared[t * row + j] = valid ? global[t * int(stride) + column(j)] : from_float<T>(0.0f);
-    }
+#pragma unroll 2
+    for (int i = thread; i < rows * columns; i += threads)
+      function(i / columns, i % columns);
   }
 }
 

@@ -78,7 +78,7 @@ ScanShape scan_shape(const ScanFacts &s, const Tuning &tuning) {
     return {16, 4, 4, 16, 1};
   int lanes = lanes_for(8);
   if (warps_for(lanes) >= int64_t(tuning.multiprocessors) * 8)
-    return {lanes, 4, 4, std::max(16, lanes), 8};
+    return {lanes, 4, 4, std::max(16, lanes), 4};
   lanes = lanes_for(4);
   int warps = int(std::clamp<int64_t>(ceil_div(warps_for(lanes), tuning.multiprocessors), 1, 4));
   return {lanes, warps, std::max(2, warps), 32, 16};
@@ -359,7 +359,7 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
       parameters.add(name_of(f.type), "out");
     parameters.add(outputs ? "const float" : "float", "temporary");
     Kernel kernel = make_kernel(symbol + (outputs ? "_scan" : "_states"), "ssd_scan.cuh", function, common(outputs), parameters,
-                                rows % 32 == 0 ? 256 : 128);
+                                rows % 32 == 0 ? 256 : 128, 1);
     kernel.shared_bytes = shared_bytes(outputs);
     kernel.domain = Domain::tokens;
     kernel.grid_x = f.heads * (f.head_dim / rows);

@@ -207,31 +207,29 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   };
 
   int head_limit = min(R::kHeads, R::kHeadCount - head0) * F::kN;
+  int dt_first = F::kHeadwise ? head0 : c0, dt_limit = F::kHeadwise ? R::kHeadCount - head0 : channels;
+  auto x_column = [&](int j) {
+    int channel = c0 + j;
+    return F::kXRepeated ? channel / (F::kGroup * F::kRepeat) * F::kGroup + channel % F::kGroup : channel;
+  };
+  auto z_column = [&](int j) { return c0 + j; };
+  auto dt_column = [&](int j) { return dt_first + j; };
+  auto b_column = [&](int j) { return (head0 + j / F::kN) / F::kRepeat * F::kN + j % F::kN; };
+  auto c_column = [&](int j) { return head0 * F::kN + j; };
+  TileCopy<kTile, R::kRow, kChannels, R::kVectorX, kThreads, T> copy_x(thread, x, F::kXStride, channels, x_column);
+  TileCopy<kTile, R::kRow, kChannels, R::kVectorZ, kThreads, T> copy_z(thread, F::kHasZ ? z : x, F::kZStride, channels, z_column);
+  TileCopy<kTile, R::kDtRow, R::kDtColumns, R::kVectorDt, kThreads, DT> copy_dt(thread, dt, F::kDtStride, dt_limit, dt_column);
+  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_b(thread, b, F::kBStride, head_limit, b_column);
+  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_c(thread, c, F::kCStride, head_limit, c_column);
   auto copy = [&](int tile) {
     if (tile < tiles) {
       int first = start + tile * kTile;
-      if constexpr (F::kXRepeated)
-        stage_rows<kTile, R::kRow, R::kVectorX, kThreads>(
-            thread, stage_x(tile), x, F::kXStride, first, end, kChannels, channels, [&](int j) {
-              int source = c0 + j;
-              return source / (F::kGroup * F::kRepeat) * F::kGroup + source % F::kGroup;
-            });
-      else
-        stage_rows<kTile, R::kRow, R::kVectorX, kThreads>(thread, stage_x(tile), x, F::kXStride, first, end,
-                                                          kChannels, channels, [&](int j) { return c0 + j; });
+      copy_x(thread, stage_x(tile), first, end, channels, x_column);
       if constexpr (F::kHasZ)
-        stage_rows<kTile, R::kRow, R::kVectorZ, kThreads>(thread, stage_z(tile), z, F::kZStride, first, end,
-                                                          kChannels, channels, [&](int j) { return c0 + j; });
-      int dt_first = F::kHeadwise ? head0 : c0;
-      stage_rows<kTile, R::kDtRow, R::kVectorDt, kThreads>(
-          thread, stage_dt(tile), dt, F::kDtStride, first, end, R::kDtColumns,
-          F::kHeadwise ? R::kHeadCount - head0 : channels, [&](int j) { return dt_first + j; });
-      stage_rows<kTile, R::kBcRow, R::kVectorBc, kThreads>(
-          thread, stage_b(tile), b, F::kBStride, first, end, R::kBcRow, head_limit,
-          [&](int j) { return (head0 + j / F::kN) / F::kRepeat * F::kN + j % F::kN; });
-      stage_rows<kTile, R::kBcRow, R::kVectorBc, kThreads>(thread, stage_c(tile), c, F::kCStride, first, end,
-                                                           R::kBcRow, head_limit,
-                                                           [&](int j) { return head0 * F::kN + j; });
+        copy_z(thread, stage_z(tile), first, end, channels, z_column);
+      copy_dt(thread, stage_dt(tile), first, end, dt_limit, dt_column);
+      copy_b(thread, stage_b(tile), first, end, head_limit, b_column);
+      copy_c(thread, stage_c(tile), first, end, head_limit, c_column);
     }
     copy_async_commit();
   };
@@ -244,9 +242,8 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
     float2 *to_steps = steps(tile);
     float *to_wide = wide(tile);
     int rows = end - start - tile * kTile;
-#pragma unroll 2
-    for (int i = thread; i < kTile * (kChannels / W); i += kThreads) {
-      int t = i / (kChannels / W), j = i % (kChannels / W) * W;
+    walk_tile<kTile, kChannels / W, kThreads>(thread, [&](int t, int piece) {
+      int j = piece * W;
       float xv[W], delta[W];
       load_floats<W>(xv, raw_x + t * R::kRow + j);
       if constexpr (F::kHeadwise) {
@@ -271,7 +268,7 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
             make_float4(step[0].x, step[0].y, step[W - 1].x, step[W - 1].y);
       else
         to_steps[t * kChannels + j] = step[0];
-    }
+    });
     constexpr int kPadded = kLanes * kStates;
     if constexpr (F::kN == kPadded && kStates % 2 == 0) {
       // A thread writes 16 bytes: four of B, four of C, or two of each; neighbours write neighbouring pieces.
@@ -318,10 +315,10 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
     };
     if (R::kVectorOut && aligned16(out)) {
       constexpr int W = R::kVector, kPieces = R::kVectorOut ? kChannels / W : 1;
-      for (int i = thread; i < rows * kPieces; i += kThreads) {
-        int t = i / kPieces, j = i % kPieces * W;
-        if (j >= channels)
-          continue;
+      walk_tile<kTile, kPieces, kThreads>(thread, [&](int t, int piece) {
+        int j = piece * W;
+        if (j >= channels || t >= rows)
+          return;
         float sum[W], xv[W], zv[W];
         load_floats<W>(sum, from + t * kChannels + j);
         load_floats<W>(xv, raw_x + t * R::kRow + j);
@@ -331,8 +328,9 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
         for (int k = 0; k < W; ++k)
           sum[k] = value(sum[k], xv[k], F::kHasZ ? zv[k] : 0.0f, j + k);
         store_floats<W>(out + (first + t) * static_cast<long long>(F::kOutStride) + c0 + j, sum);
-      }
+      });
     } else {
+#pragma unroll 1
       for (int i = thread; i < rows * kChannels; i += kThreads) {
         int t = i / kChannels, j = i % kChannels;
         if (j < channels)

@@ -110,26 +110,24 @@ template <class F, bool outputs> struct Ssd {
     auto stage_b = [&](int chunk) { return stages + (chunk & 1) * R::kStageElements; };
     auto stage_x = [&](int chunk) { return stage_b(chunk) + R::kWideElements; };
     auto stage_c = [&](int chunk) { return stage_x(chunk) + R::kXElements; };
+    auto same = [](int j) { return j; };
+    TileCopy<kChunk, kWideRow, kN, F::kBStride % 8 == 0, kThreads, bf16> copy_b(threadIdx.x, b + source * kN, F::kBStride, kN, same);
+    TileCopy<kChunk, kXRow, kRows, F::kXStride % 8 == 0, kThreads, bf16> copy_x(threadIdx.x, x + source * F::kP + row0, F::kXStride, kRows, same);
+    TileCopy<kChunk, kWideRow, kN, F::kCStride % 8 == 0, kThreads, bf16> copy_c(threadIdx.x, outputs ? c + head * kN : b, F::kCStride, kN, same);
     auto copy = [&](int chunk) {
       int first = from + chunk * kChunk;
-      auto same = [](int j) { return j; };
       if constexpr (outputs)
-        stage_rows<kChunk, kWideRow, F::kCStride % 8 == 0, kThreads>(threadIdx.x, stage_c(chunk), c + head * kN, F::kCStride, first, to, kN, kN,
-                                                                     same);
-      stage_rows<kChunk, kWideRow, F::kBStride % 8 == 0, kThreads>(threadIdx.x, stage_b(chunk), b + source * kN, F::kBStride, first, to, kN, kN,
-                                                                   same);
-      stage_rows<kChunk, kXRow, F::kXStride % 8 == 0, kThreads>(threadIdx.x, stage_x(chunk), x + source * F::kP + row0, F::kXStride, first, to,
-                                                                kRows, kRows, same);
+        copy_c(threadIdx.x, stage_c(chunk), first, to, kN, same);
+      copy_b(threadIdx.x, stage_b(chunk), first, to, kN, same);
+      copy_x(threadIdx.x, stage_x(chunk), first, to, kRows, same);
       copy_async_commit();
     };
-    // Δ of two tokens a lane, one chunk ahead.
-    float next_delta[2];
+    // Δ of two tokens a lane, one chunk ahead; not widened before it is used, so that nothing waits for it.
+    typename F::DT next_delta[2];
     auto fetch_delta = [&](int chunk) {
 #pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        int token = from + chunk * kChunk + 2 * lane + k;
-        next_delta[k] = token < to ? to_float(dt[token * static_cast<long long>(F::kDtStride) + head]) : 0.0f;
-      }
+      for (int k = 0; k < 2; ++k)
+        next_delta[k] = dt[min(from + chunk * kChunk + 2 * lane + k, to - 1) * static_cast<long long>(F::kDtStride) + head];
     };
     copy(0);
     fetch_delta(0);
@@ -143,7 +141,7 @@ template <class F, bool outputs> struct Ssd {
         float delta[2], sum[2];
 #pragma unroll
         for (int k = 0; k < 2; ++k) {
-          delta[k] = next_delta[k] + bias;
+          delta[k] = to_float(next_delta[k]) + bias;
           if (F::kSoftplus)
             delta[k] = softplus(delta[k]);
           delta[k] = 2 * lane + k < rows ? delta[k] : 0.0f;
