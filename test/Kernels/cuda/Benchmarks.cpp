@@ -300,16 +300,16 @@ std::vector<Case> benchmarks() {
   std::vector<Case> cases;
   const Type f32 = Type::f32, bf16 = Type::bf16;
   cases.push_back(scan_bench("1 × 2048", {1, 2048}, f32, false, false, 1, 55));
-  // Shapes: lanes, main warps, helper warps, tile, unroll.
-  for (Tuning::ScanShape shape : std::vector<Tuning::ScanShape>{
-           {4, 3, 3, 32, 32}, {4, 3, 5, 32, 32}, {8, 6, 4, 32, 16}, {8, 6, 6, 32, 32}, {2, 2, 4, 32, 16}})
-    cases.push_back(scan_bench("1 × 2048, shape " + std::to_string(shape.lanes) + " " + std::to_string(shape.main_warps) + " " +
-                                   std::to_string(shape.helper_warps) + " " + std::to_string(shape.tile) + " " + std::to_string(shape.unroll),
-                               {1, 2048}, f32, false, false, 1, 55, shape));
-  for (Tuning::ScanShape shape : std::vector<Tuning::ScanShape>{{2, 4, 4, 16, 16}, {2, 4, 3, 16, 8}, {4, 4, 4, 16, 8}, {2, 4, 4, 16, 4}, {1, 2, 4, 16, 4}})
-    cases.push_back(scan_bench("8 × 4096, shape " + std::to_string(shape.lanes) + " " + std::to_string(shape.main_warps) + " " +
-                                   std::to_string(shape.helper_warps) + " " + std::to_string(shape.tile) + " " + std::to_string(shape.unroll),
-                               {8, 4096}, f32, false, false, 8, 650, shape));
+  // Other shapes (lanes, main warps, helper warps, tile, unroll) than the ones chosen.
+  auto shaped = [&](Sequences s, Tuning::ScanShape shape, double goal) {
+    cases.push_back(scan_bench(std::to_string(s.count) + " × " + std::to_string(s.length) + ", shape " + std::to_string(shape.lanes) + " " +
+                                   std::to_string(shape.main_warps) + " " + std::to_string(shape.helper_warps) + " " +
+                                   std::to_string(shape.tile) + " " + std::to_string(shape.unroll),
+                               s, f32, false, false, 8, goal, shape));
+  };
+  shaped({1, 2048}, {8, 6, 6, 32, 32}, 55);
+  shaped({1, 2048}, {4, 3, 6, 32, 16}, 55);
+  shaped({8, 4096}, {4, 4, 4, 16, 8}, 650);
   cases.push_back(scan_bench("1 × 16384", {1, 16384}, f32, false, false, 1, 400));
   cases.push_back(scan_bench("8 × 4096", {8, 4096}, f32, false, false, 8, 650));
   cases.push_back(scan_bench("8 × 4096 (tuned for 1)", {8, 4096}, f32, false, false, 1, 650));
