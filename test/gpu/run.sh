@@ -10,7 +10,7 @@
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seed=${SEED:-20261123}
-random_count=12
+random_count=${RANDOM_COUNT:-12}
 
 pack() {
   local package=$1 build=${2:-$root/build} goldens=${GOLDENS:-$root/test/Integration/goldens} configs=${CONFIGS:-} stage

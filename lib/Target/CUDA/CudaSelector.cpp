@@ -149,7 +149,7 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
   m1k::cuda::Description description = cuda::describeHandTuned(spec, stemFor(spec, key));
   if (!description.error.empty())
     return emitter.error() << "has no CUDA kernel: " << description.error;
-  Value workspace;
+  Value workspace, temporary;
   for (auto [index, kernel] : llvm::enumerate(description.kernels)) {
     SmallVector<Value> operands;
     size_t firstOutput = kernel.operands.size();
@@ -164,6 +164,10 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
         if (!workspace)
           workspace = emitter.temporary(Rows::one, uint64_t(description.workspace_bytes));
         operands.push_back(workspace);
+      } else if (role == "temporary") {
+        if (!temporary)
+          temporary = emitter.temporary(Rows::tokens, uint64_t(description.temporary_bytes_per_row));
+        operands.push_back(temporary);
       } else {
         return emitter.error() << "kernel " << kernel.symbol << " asks for the unknown operand '" << role
                                << "'";
