@@ -1,7 +1,7 @@
 // m1-fold-constants: the bias of dt, which M1 adds twice, becomes one bias of twice the value.
 #include "M1/Transforms/Passes.h"
-#include "Support/PassStatistic.h"
 #include "M1/Transforms/WeightUtils.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 

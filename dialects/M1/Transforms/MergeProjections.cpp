@@ -1,7 +1,7 @@
 // m1-merge-projections: linears that read one input become one linear and a split.
 #include "M1/Transforms/Passes.h"
-#include "Support/PassStatistic.h"
 #include "M1/Transforms/WeightUtils.h"
+#include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
 #include "llvm/ADT/MapVector.h"

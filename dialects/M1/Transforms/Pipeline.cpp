@@ -20,7 +20,8 @@ void mlir::m1::buildOptimizePipeline(OpPassManager &manager) {
   manager.addPass(createFuseConvSiluPass());
   manager.addNestedPass<func::FuncOp>(createFuseScanPass());
   manager.addNestedPass<func::FuncOp>(createFuseRotaryKVWritePass());
-  // After the scans have taken over what follows them, before norms fuse with additions that only need the wanted rows.
+  // After the scans have taken over what follows them, before norms fuse with additions that only need the
+  // wanted rows.
   manager.addNestedPass<func::FuncOp>(createHoistGatherRowsPass());
   manager.addNestedPass<func::FuncOp>(createFuseResidualNormPass());
   manager.addNestedPass<func::FuncOp>(createCanonicalizerPass());
