@@ -7,6 +7,7 @@
 #include "m1c/Import.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 #include <filesystem>
@@ -143,6 +144,84 @@ TEST(Reference, Goldens) {
     std::cout << entry.path().filename().string() << ": worst relative error " << worst << "\n";
     EXPECT_LE(worst, 1e-4);
   }
+}
+
+/// A module in text, ready to evaluate; what was reported ends up in `messages`.
+struct Parsed {
+  explicit Parsed(const std::string &text) {
+    context.loadDialect<m1::M1Dialect, func::FuncDialect>();
+    context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
+      messages += diagnostic.str() + "\n";
+      return success();
+    });
+    module = parseSourceString<ModuleOp>(text, &context);
+    if (!module)
+      return;
+    auto created = m1c::Reference::create(*module, data);
+    if (succeeded(created))
+      reference = std::move(*created);
+  }
+  MLIRContext context;
+  m1c::CheckpointData data;
+  OwningOpRef<ModuleOp> module;
+  std::unique_ptr<m1c::Reference> reference;
+  std::string messages;
+};
+
+// Angles at any position, far beyond what a test can feed: tables of f32 and the addition formulas
+// leave 2.5e-7, where an angle computed in f32 would be off by 1e-2.
+TEST(Reference, RotaryAnglesAreExactFarOut) {
+  Parsed parsed(R"(
+    m1.weight @hi : tensor<512x32x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 256>}
+    m1.weight @lo : tensor<256x32x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1>}
+    func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x64xf32>, tensor<?xi32>) {
+      %hi = m1.get_weight @hi : tensor<512x32x2xf32>
+      %lo = m1.get_weight @lo : tensor<256x32x2xf32>
+      %table = m1.rotary_table %batch, %hi, %lo : (!m1.batch, tensor<512x32x2xf32>, tensor<256x32x2xf32>) -> tensor<?x64xf32>
+      %next = m1.sample %table : (tensor<?x64xf32>) -> tensor<?xi32>
+      return %table, %next : tensor<?x64xf32>, tensor<?xi32>
+    })");
+  ASSERT_TRUE(parsed.reference) << parsed.messages;
+  Random random(testSeed());
+  auto batch = m1c::makeReferenceBatch({{0, 0, random.tokens(500, 10)}});
+  for (int32_t &position : batch.positions)
+    position = static_cast<int32_t>(random.integer(0, 131071));
+  auto result = parsed.reference->run("prefill", batch);
+  ASSERT_TRUE(succeeded(result)) << parsed.messages;
+  double worst = 0;
+  for (size_t t = 0; t < batch.positions.size(); ++t)
+    for (int i = 0; i < 32; ++i) {
+      double angle = batch.positions[t] * std::pow(5e5, -2.0 * i / 64);
+      worst = std::max(worst, std::abs(result->logits[t * 64 + i] - std::cos(angle)));
+      worst = std::max(worst, std::abs(result->logits[t * 64 + 32 + i] - std::sin(angle)));
+    }
+  EXPECT_LE(worst, 2.5e-7);
+}
+
+// What cannot be evaluated says so: a sequence that goes on without having begun, a token outside the
+// vocabulary, a function or data that is not there.
+TEST(Reference, Errors) {
+  Loaded model(std::string(M1_GOLDENS) + "/m1-mamba1-f32");
+  ASSERT_TRUE(model.reference);
+  std::string messages;
+  model.context.getDiagEngine().registerHandler([&](Diagnostic &diagnostic) {
+    messages += diagnostic.str() + "\n";
+    return success();
+  });
+  EXPECT_TRUE(model.logits("decode", {{3, 7, {1}}}).empty());
+  EXPECT_NE(messages.find("reads the state of a sequence that did not start in any step before"),
+            std::string::npos)
+      << messages;
+  messages.clear();
+  EXPECT_TRUE(model.logits("prefill", {{3, 0, {1, 512}}}).empty());
+  EXPECT_NE(messages.find("token id 512 is outside the vocabulary of 512"), std::string::npos) << messages;
+  messages.clear();
+  EXPECT_TRUE(model.logits("train", {{3, 0, {1}}}).empty());
+  EXPECT_NE(messages.find("has no function 'train'"), std::string::npos) << messages;
+
+  Parsed absent(R"(m1.weight @w : tensor<4xf32> {sources = ["nowhere"]})");
+  EXPECT_FALSE(absent.reference);
+  EXPECT_NE(absent.messages.find("nowhere"), std::string::npos) << absent.messages;
 }
 
 } // namespace
