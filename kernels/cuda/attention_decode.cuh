@@ -1,17 +1,20 @@
-// Attention of sequences that have one token in the step, split over the context for any batch: the pages of all (unit head, sequence) pairs,
-// laid end to end, are cut into kBlocks equal ranges, one a block. A pair that lies within one block is finished there; a pair cut
-// between blocks leaves its partial sums in the workspace, and attention_combine adds them in order of the blocks, so the result depends on
-// the batch's contexts but never on timing.
+// Attention of sequences that have one token in the step, split over the context for any batch: the pages of
+// all (unit head, sequence) pairs, laid end to end, are cut into kBlocks equal ranges, one a block. A pair
+// that lies within one block is finished there; a pair cut between blocks leaves its partial sums in the
+// workspace, and attention_combine adds them in order of the blocks, so the result depends on the batch's
+// contexts but never on timing.
 //
-// attention_split: grid (kBlocks, 1). The cache streams through kStages pages of shared memory by asynchronous copies that run across the
-// borders of pairs. On tensor cores (bf16, head sizes of 16's multiple) a warp owns 16 of a page's 64 positions: scoresᵀ = K·qᵀ has
-// positions as rows and the group's q heads as its 8 columns, so no product is wasted on padding a single query to 16 rows; outputᵀ =
+// attention_split: grid (kBlocks, 1). The cache streams through kStages pages of shared memory by
+// asynchronous copies that run across the borders of pairs. On tensor cores (bf16, head sizes of 16's
+// multiple) a warp owns 16 of a page's 64 positions: scoresᵀ = K·qᵀ has positions as rows and the group's q
+// heads as its 8 columns, so no product is wasted on padding a single query to 16 rows; outputᵀ =
 // Vᵀ·probabilitiesᵀ keeps heads in columns, and each lane rescales its own columns.
 // attention_combine: grid (unit heads, S).
-// Workspace: partial sums [2·kBlocks][kGroup][kD], then max and mass [2·kBlocks][kGroup][2], f32. Slot 2b holds what block b has of a pair
-// begun before it, 2b+1 of a pair that begins in it.
+// Workspace: partial sums [2·kBlocks][kGroup][kD], then max and mass [2·kBlocks][kGroup][2], f32. Slot 2b
+// holds what block b has of a pair begun before it, 2b+1 of a pair that begins in it.
 //
-// Facts F: as in attention.cuh; kRagged (skip sequences of other than one token); tuning: kBlocks, kStages, kTensor.
+// Facts F: as in attention.cuh; kRagged (skip sequences of other than one token); tuning: kBlocks, kStages,
+// kTensor.
 #ifndef M1K_ATTENTION_DECODE_CUH
 #define M1K_ATTENTION_DECODE_CUH
 
@@ -19,19 +22,22 @@
 
 namespace m1k {
 
-template <class F> M1K_DEVICE int pages_of(const int *sequence_starts, const int *context_lengths, int sequence) {
+template <class F>
+M1K_DEVICE int pages_of(const int *sequence_starts, const int *context_lengths, int sequence) {
   if (F::kRagged && sequence_starts[sequence + 1] - sequence_starts[sequence] != 1)
     return 0;
   return (context_lengths[sequence] + kPage - 1) / kPage;
 }
 
-// Prefix sums of pages over the sequences, by a block of 128 threads: the sum of all, and the sequence that holds page target_of(total) of
-// the laid-out pages with the sum before it; or, with by_sequence, the sum before sequence target_of(total).
+// Prefix sums of pages over the sequences, by a block of 128 threads: the sum of all, and the sequence that
+// holds page target_of(total) of the laid-out pages with the sum before it; or, with by_sequence, the sum
+// before sequence target_of(total).
 struct PageSums {
   int total, sequence, before;
 };
 template <class F, bool by_sequence, class Target>
-M1K_DEVICE PageSums sum_pages(const int *sequence_starts, const int *context_lengths, int sequences, Target target_of) {
+M1K_DEVICE PageSums sum_pages(const int *sequence_starts, const int *context_lengths, int sequences,
+                              Target target_of) {
   __shared__ int totals[5], found[2];
   int chunk = (sequences + 127) / 128, begin = threadIdx.x * chunk, end = min(begin + chunk, sequences);
   int mine = 0;
@@ -85,14 +91,14 @@ struct PageCursor {
 };
 
 template <class F>
-M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *cache, const int *sequence_starts, const int *context_lengths,
+M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *cache,
+                                const int *sequence_starts, const int *context_lengths,
                                 const int *block_tables, typename F::T *out, float *workspace, m1_dims dims) {
   using R = AttentionTraits<F>;
   using T = typename F::T;
   constexpr int kThreads = 128, kD = F::kD, kStages = F::kStages;
-  PageSums sums = sum_pages<F, false>(
-      sequence_starts, context_lengths, dims.sequences,
-      [](int total) -> long long {
+  PageSums sums =
+      sum_pages<F, false>(sequence_starts, context_lengths, dims.sequences, [](int total) -> long long {
         if (total == 0)
           return -1;
         u64 units = static_cast<u64>(total) * R::kUnitHeads;
@@ -131,7 +137,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
     } else {
       int slot = 2 * blockIdx.x + (first_page == 0 ? 1 : 0);
       float *partial = workspace + static_cast<long long>(slot) * F::kGroup * kD;
-      float *scalars = workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD + slot * F::kGroup * 2;
+      float *scalars =
+          workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD + slot * F::kGroup * 2;
       for (int i = threadIdx.x; i < heads * kD; i += kThreads)
         partial[i] = value(i / kD, i % kD);
       for (int h = threadIdx.x; h < heads; h += kThreads) {
@@ -142,7 +149,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
   };
 
   if constexpr (!F::kTensor) {
-    static_assert(F::kTensor || GenericAttention<F>::kFloats * 4 <= F::kSharedBytes, "the launch reserves too little shared memory");
+    static_assert(F::kTensor || GenericAttention<F>::kFloats * 4 <= F::kSharedBytes,
+                  "the launch reserves too little shared memory");
     GenericAttention<F> attention;
     for (long long unit = begin; unit < end;) {
       int count = int(min(end - unit, static_cast<long long>(here.pages - here.page)));
@@ -150,11 +158,11 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
       int head = kv_head * R::kRatio + part * F::kGroup;
       attention.run(q + sequence_starts[here.sequence] * static_cast<long long>(F::kQStride) + head * kD,
                     min(F::kGroup, R::kRatio - part * F::kGroup), cache, kv_head,
-                    block_tables + here.sequence * static_cast<long long>(dims.max_pages), here.page, here.page + count,
-                    context_lengths[here.sequence]);
+                    block_tables + here.sequence * static_cast<long long>(dims.max_pages), here.page,
+                    here.page + count, context_lengths[here.sequence]);
       finish(
-          here.page, here.page + count, [&](int h) { return attention.top[h]; }, [&](int h) { return attention.mass[h]; },
-          [&](int h, int k) { return attention.sums[h * kD + k]; });
+          here.page, here.page + count, [&](int h) { return attention.top[h]; },
+          [&](int h) { return attention.mass[h]; }, [&](int h, int k) { return attention.sums[h * kD + k]; });
       __syncthreads();
       unit += count;
       if (unit < end) {
@@ -167,20 +175,26 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
     static_assert(F::kGroup % 8 == 0 && kD % 16 == 0, "tensor cores need whole tiles");
     // Stages of K and V. Where a pair ends, the stage just used holds each warp's output, maxima and masses.
     constexpr int kStageBytes = 2 * kPage * kRow * 2, kMergeRow = kD + 4;
-    static_assert(kStages >= 2 && kStages * kStageBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
+    static_assert(kStages >= 2 && kStages * kStageBytes <= F::kSharedBytes,
+                  "the launch reserves too little shared memory");
     static_assert(4 * F::kGroup * (kMergeRow + 2) * 4 <= kStageBytes, "a stage holds the sums of four warps");
     auto stage_k = [&](int stage) { return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes); };
-    auto stage_v = [&](int stage) { return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes + kStageBytes / 2); };
+    auto stage_v = [&](int stage) {
+      return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes + kStageBytes / 2);
+    };
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
     PageCursor ahead = here; // the next page to copy
-    auto page_at = [&](const PageCursor &c) { return block_tables[c.sequence * static_cast<long long>(dims.max_pages) + c.page]; };
+    auto page_at = [&](const PageCursor &c) {
+      return block_tables[c.sequence * static_cast<long long>(dims.max_pages) + c.page];
+    };
     long long copied = begin;
     int page = page_at(ahead); // looked up a page early
     auto copy_next = [&] {
       if (copied < end) {
         int stage = int((copied - begin) % kStages);
-        int valid = context_lengths[ahead.sequence] - ahead.page * kPage, kv_head = ahead.unit_head / R::kParts;
+        int valid = context_lengths[ahead.sequence] - ahead.page * kPage,
+            kv_head = ahead.unit_head / R::kParts;
         copy_page<F, kThreads>(stage_k(stage), page_rows<F>(cache, page, 0, kv_head), valid);
         copy_page<F, kThreads>(stage_v(stage), page_rows<F>(cache, page, 1, kv_head), valid);
         if (++copied < end) {
@@ -230,7 +244,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
       __syncthreads();
       copy_next(); // into the stage that every warp left before the barrier
 
-      const bf16 *k_page = stage_k(int((unit - begin) % kStages)), *v_page = stage_v(int((unit - begin) % kStages));
+      const bf16 *k_page = stage_k(int((unit - begin) % kStages)),
+                 *v_page = stage_v(int((unit - begin) % kStages));
       int valid = context - here.page * kPage - warp * 16; // of this warp's positions
       if (valid > 0) {
         float score[kTiles][4];
@@ -252,7 +267,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
           float p[4];
 #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            float s0 = in0 ? score[n][c] * (F::scale() * kLog2E) : kNever, s1 = in1 ? score[n][2 + c] * (F::scale() * kLog2E) : kNever;
+            float s0 = in0 ? score[n][c] * (F::scale() * kLog2E) : kNever,
+                  s1 = in1 ? score[n][2 + c] * (F::scale() * kLog2E) : kNever;
             float peak = fmaxf(s0, s1);
             peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 4));
             peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 8));
@@ -275,7 +291,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
 #pragma unroll
         for (int k = 0; k < kSteps; ++k) {
           u32 a[4];
-          load_matrices_transposed(a, v_page + (warp * 16 + lane / 16 * 8 + lane % 8) * kRow + k * 16 + lane / 8 % 2 * 8);
+          load_matrices_transposed(a, v_page + (warp * 16 + lane / 16 * 8 + lane % 8) * kRow + k * 16 +
+                                          lane / 8 % 2 * 8);
 #pragma unroll
           for (int n = 0; n < kTiles; ++n)
             mma_bf16(output[n][k], a, probability[n][0], probability[n][1]);
@@ -308,7 +325,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
           }
         __syncthreads();
         auto joint_top = [&](int h) {
-          return fmaxf(fmaxf(merge_top[h], merge_top[F::kGroup + h]), fmaxf(merge_top[2 * F::kGroup + h], merge_top[3 * F::kGroup + h]));
+          return fmaxf(fmaxf(merge_top[h], merge_top[F::kGroup + h]),
+                       fmaxf(merge_top[2 * F::kGroup + h], merge_top[3 * F::kGroup + h]));
         };
         auto join = [&](int h, auto part) {
           float peak = joint_top(h), total = 0.0f;
@@ -318,8 +336,11 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
           return total;
         };
         finish(
-            first_page, here.page + 1, joint_top, [&](int h) { return join(h, [&](int w) { return merge_mass[w * F::kGroup + h]; }); },
-            [&](int h, int k) { return join(h, [&](int w) { return merge[(w * F::kGroup + h) * kMergeRow + k]; }); });
+            first_page, here.page + 1, joint_top,
+            [&](int h) { return join(h, [&](int w) { return merge_mass[w * F::kGroup + h]; }); },
+            [&](int h, int k) {
+              return join(h, [&](int w) { return merge[(w * F::kGroup + h) * kMergeRow + k]; });
+            });
         // The next copy to this stage comes after a barrier of the loop.
         begins = true;
       }
@@ -331,8 +352,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
 }
 
 template <class F>
-M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context_lengths, typename F::T *out, const float *workspace,
-                                  m1_dims dims) {
+M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context_lengths, typename F::T *out,
+                                  const float *workspace, m1_dims dims) {
   using R = AttentionTraits<F>;
   constexpr int kThreads = 128, kD = F::kD;
   int sequence = blockIdx.y, unit_head = blockIdx.x;
@@ -341,10 +362,12 @@ M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context
   int pages = pages_of<F>(sequence_starts, context_lengths, sequence);
   if (pages == 0)
     return;
-  PageSums sums = sum_pages<F, true>(sequence_starts, context_lengths, dims.sequences, [&](int) { return sequence; });
+  PageSums sums =
+      sum_pages<F, true>(sequence_starts, context_lengths, dims.sequences, [&](int) { return sequence; });
   u64 units = static_cast<u64>(sums.total) * R::kUnitHeads, blocks = blocks_of<F>(units);
   u64 first = static_cast<u64>(unit_head) * sums.total + sums.before, last = first + pages - 1;
-  int first_block = int(((first + 1) * blocks - 1) / units), last_block = int(((last + 1) * blocks - 1) / units);
+  int first_block = int(((first + 1) * blocks - 1) / units),
+      last_block = int(((last + 1) * blocks - 1) / units);
   if (first_block == last_block)
     return;
   int kv_head = unit_head / R::kParts, part = unit_head % R::kParts;
@@ -377,7 +400,8 @@ M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context
 #pragma unroll 8
     for (int b = 0; b < count; ++b)
       total += weights[h * F::kBlocks + b] * workspace[static_cast<long long>(slot(b)) * F::kGroup * kD + i];
-    out[sequence_starts[sequence] * static_cast<long long>(F::kOutStride) + head * kD + i] = from_float<typename F::T>(total * inverse[h]);
+    out[sequence_starts[sequence] * static_cast<long long>(F::kOutStride) + head * kD + i] =
+        from_float<typename F::T>(total * inverse[h]);
   }
 }
 

@@ -1,10 +1,12 @@
 // Attention of prompt chunks on tensor cores: bf16, head sizes of 16's multiple up to 256.
 //
-// Grid (heads, ceil(T / kRows)). A block owns kRows rows of the step for one q head, a warp 16 of them, queries in registers. For each
-// sequence with rows in the tile it walks the pages up to the last position that those rows see, two pages in shared memory, softmax
-// running in registers. Rows of other sequences are computed along and not stored.
+// Grid (heads, ceil(T / kRows)). A block owns kRows rows of the step for one q head, a warp 16 of them,
+// queries in registers. For each sequence with rows in the tile it walks the pages up to the last position
+// that those rows see, two pages in shared memory, softmax running in registers. Rows of other sequences are
+// computed along and not stored.
 //
-// Facts F: as in attention.cuh; kSkipSingle (sequences of one token are left to attention_split); tuning: kRows (16 a warp).
+// Facts F: as in attention.cuh; kSkipSingle (sequences of one token are left to attention_split); tuning:
+// kRows (16 a warp).
 #ifndef M1K_ATTENTION_PREFILL_CUH
 #define M1K_ATTENTION_PREFILL_CUH
 
@@ -13,13 +15,16 @@
 namespace m1k {
 
 template <class F>
-M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *sequence_starts, const int *context_lengths,
-                                  const int *block_tables, bf16 *out, m1_dims dims) {
+M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *sequence_starts,
+                                  const int *context_lengths, const int *block_tables, bf16 *out,
+                                  m1_dims dims) {
   using R = AttentionTraits<F>;
-  constexpr int kD = F::kD, kRow = R::kRow, kSteps = kD / 16, kThreads = F::kRows * 2, kStageElements = 2 * kPage * kRow;
+  constexpr int kD = F::kD, kRow = R::kRow, kSteps = kD / 16, kThreads = F::kRows * 2,
+                kStageElements = 2 * kPage * kRow;
   constexpr int kScores = kPage / 8; // tiles of 8 positions
   static_assert(kD % 16 == 0 && F::kRows % 16 == 0, "tensor cores need whole tiles");
-  static_assert((2 * kStageElements + F::kRows * kRow) * 2 <= F::kSharedBytes, "the launch reserves too little shared memory");
+  static_assert((2 * kStageElements + F::kRows * kRow) * 2 <= F::kSharedBytes,
+                "the launch reserves too little shared memory");
   int tile = blockIdx.y * F::kRows;
   if (tile >= dims.tokens)
     return;
@@ -36,21 +41,25 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
     for (int i = threadIdx.x; i < F::kRows * kPieces; i += kThreads) {
       int r = i / kPieces, j = i % kPieces * 8;
       bool valid = tile + r < tile_end;
-      copy_async16(queries + r * kRow + j, q_rows + (valid ? r * static_cast<long long>(F::kQStride) + j : 0), valid);
+      copy_async16(queries + r * kRow + j, q_rows + (valid ? r * static_cast<long long>(F::kQStride) + j : 0),
+                   valid);
     }
     copy_async_commit();
     copy_async_wait<0>();
   } else {
     for (int i = threadIdx.x; i < F::kRows * kD; i += kThreads) {
       int r = i / kD, j = i % kD;
-      queries[r * kRow + j] = tile + r < tile_end ? q_rows[r * static_cast<long long>(F::kQStride) + j] : from_float<bf16>(0.0f);
+      queries[r * kRow + j] =
+          tile + r < tile_end ? q_rows[r * static_cast<long long>(F::kQStride) + j] : from_float<bf16>(0.0f);
     }
   }
   __syncthreads();
   // Up to 128 columns stay in registers; wider queries are read again for every page.
   constexpr bool kKeep = kSteps <= 8;
   u32 query[kKeep ? kSteps : 1][4];
-  auto load_query = [&](u32(&a)[4], int k) { load_matrices(a, queries + (warp * 16 + lane % 16) * kRow + k * 16 + lane / 16 * 8); };
+  auto load_query = [&](u32(&a)[4], int k) {
+    load_matrices(a, queries + (warp * 16 + lane % 16) * kRow + k * 16 + lane / 16 * 8);
+  };
   if constexpr (kKeep) {
 #pragma unroll
     for (int k = 0; k < kSteps; ++k)
@@ -66,14 +75,16 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
     int offset = context_lengths[sequence] - end; // position of a row = row + offset
     int seen = min(end, tile_end) + offset;       // positions that the last row of the tile sees
     int pages = (seen + kPage - 1) / kPage;
-    // The first row's warp-wide limits: which warps have rows here, and from which page on a row's own position cuts.
+    // The first row's warp-wide limits: which warps have rows here, and from which page on a row's own
+    // position cuts.
     bool busy = first_row < min(end, tile_end) && first_row + 16 > start;
     const int *table = block_tables + sequence * static_cast<long long>(dims.max_pages);
 
     auto copy = [&](int page) {
       bf16 *to = stages + (page & 1) * kStageElements;
       copy_page<F, kThreads>(to, page_rows<F>(cache, table[page], 0, kv_head), seen - page * kPage);
-      copy_page<F, kThreads>(to + kStageElements / 2, page_rows<F>(cache, table[page], 1, kv_head), seen - page * kPage);
+      copy_page<F, kThreads>(to + kStageElements / 2, page_rows<F>(cache, table[page], 1, kv_head),
+                             seen - page * kPage);
     };
     float output[2 * kSteps][4], top[2] = {kNever, kNever}, mass[2] = {0.0f, 0.0f};
 #pragma unroll
@@ -158,11 +169,13 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
         }
 #pragma unroll
         for (int k = 0; k < kPage / 16; ++k) {
-          u32 a[4] = {probability[2 * k][0], probability[2 * k][1], probability[2 * k + 1][0], probability[2 * k + 1][1]};
+          u32 a[4] = {probability[2 * k][0], probability[2 * k][1], probability[2 * k + 1][0],
+                      probability[2 * k + 1][1]};
 #pragma unroll
           for (int n = 0; n < 2 * kSteps; n += 2) {
             u32 b[4]; // columns n·8 .. +8 at positions k·16 and +8, then the next 8 columns
-            load_matrices_transposed(b, v_page + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kRow + n * 8 + lane / 16 * 8);
+            load_matrices_transposed(b, v_page + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kRow + n * 8 +
+                                            lane / 16 * 8);
             mma_bf16(output[n], a, b[0], b[1]);
             mma_bf16(output[n + 1], a, b[2], b[3]);
           }

@@ -1,5 +1,6 @@
-// What the CUDA kernels share: element types, vector accesses, approximate f32 functions with their errors, asynchronous copies and
-// tensor-core products. Needs no header of the CUDA toolkit, so NVRTC compiles it anywhere.
+// What the CUDA kernels share: element types, vector accesses, approximate f32 functions with their errors,
+// asynchronous copies and tensor-core products. Needs no header of the CUDA toolkit, so NVRTC compiles it
+// anywhere.
 #ifndef M1K_COMMON_CUH
 #define M1K_COMMON_CUH
 
@@ -119,7 +120,8 @@ constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 
 M1K_DEVICE float silu(float x) { return x * rcp(1.0f + ex2(-x * kLog2E)); }
-// log(1 + e^x) = max(x, 0) + log1p(e^-|x|); log1p(e) / e on [0, 1] is a polynomial of degree 7 (Chebyshev nodes), relative error 3.2e-7.
+// log(1 + e^x) = max(x, 0) + log1p(e^-|x|); log1p(e) / e on [0, 1] is a polynomial of degree 7 (Chebyshev
+// nodes), relative error 3.2e-7.
 M1K_DEVICE float softplus(float x) {
   float e = ex2(-fabsf(x) * kLog2E);
   float p = -8.371152552e-3f;
@@ -147,7 +149,8 @@ template <int width> M1K_DEVICE float lane_max(float v) {
   return v;
 }
 
-// The sequence whose tokens include `token`; called by whole warps with a warp-uniform token < sequence_starts[sequences].
+// The sequence whose tokens include `token`; called by whole warps with a warp-uniform token <
+// sequence_starts[sequences].
 M1K_DEVICE int find_sequence(const int *sequence_starts, int sequences, int token) {
   int lane = threadIdx.x & 31, below = 0;
   for (int i = lane; i < sequences; i += 32)
@@ -161,24 +164,31 @@ M1K_DEVICE int find_sequence(const int *sequence_starts, int sequences, int toke
 M1K_DEVICE u32 shared_address(const void *p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
 // 16 bytes from global to shared memory, or 16 zero bytes when !valid.
 M1K_DEVICE void copy_async16(void *shared, const void *global, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global), "r"(valid ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
+               "r"(valid ? 16 : 0)
                : "memory");
 }
 M1K_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int pending> M1K_DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory"); }
+template <int pending> M1K_DEVICE void copy_async_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
+}
 
-// Copies tiles of `tile` rows of `columns` columns to shared memory, one after another, by `threads` threads; zeros from row `end` on.
-// column(j) gives the source column of tile column j, limit the number of valid tile columns. Where each piece comes from and goes to is
-// worked out once. 16-byte pieces when the layout allows (static) and the base is aligned (run time).
+// Copies tiles of `tile` rows of `columns` columns to shared memory, one after another, by `threads` threads;
+// zeros from row `end` on. column(j) gives the source column of tile column j, limit the number of valid tile
+// columns. Where each piece comes from and goes to is worked out once. 16-byte pieces when the layout allows
+// (static) and the base is aligned (run time).
 template <int tile, int row, int columns, bool vectors, int threads, class T> struct TileCopy {
   static constexpr int kVector = 16 / int(sizeof(T)), kPieces = vectors ? columns / kVector : 1;
   static constexpr int kItems = vectors ? ceil_div(tile * kPieces, threads) : 1;
   const T *base;
   long long stride;
   bool whole;
-  int source[kItems], packed[kItems]; // elements from the tile's first row, < 0 for zeros; element of the shared tile · 256 + row
+  int source[kItems], packed[kItems]; // elements from the tile's first row, < 0 for zeros; element of the
+                                      // shared tile · 256 + row
 
-  template <class Column> M1K_DEVICE TileCopy(int thread, const T *base, long long stride, int limit, Column column) : base(base), stride(stride) {
+  template <class Column>
+  M1K_DEVICE TileCopy(int thread, const T *base, long long stride, int limit, Column column)
+      : base(base), stride(stride) {
     static_assert(tile <= 256, "the row is kept in eight bits");
     whole = vectors && aligned16(base);
     if constexpr (vectors) {
@@ -190,7 +200,8 @@ template <int tile, int row, int columns, bool vectors, int threads, class T> st
       }
     }
   }
-  template <class Column> M1K_DEVICE void operator()(int thread, T *shared, int first, int end, int limit, Column column) const {
+  template <class Column>
+  M1K_DEVICE void operator()(int thread, T *shared, int first, int end, int limit, Column column) const {
     const T *from = base + first * stride; // within a tile 32-bit offsets do
     int rows = end - first;
     if (whole) {
@@ -214,7 +225,8 @@ template <int tile, int row, int columns, bool vectors, int threads, class T> st
 };
 
 // function(row, column) for every element of a tile, by `threads` threads.
-template <int rows, int columns, int threads, class Function> M1K_DEVICE void walk_tile(int thread, Function function) {
+template <int rows, int columns, int threads, class Function>
+M1K_DEVICE void walk_tile(int thread, Function function) {
   if constexpr (threads % columns == 0) {
     int j = thread % columns;
 #pragma unroll 2
@@ -247,9 +259,10 @@ M1K_DEVICE u32 transpose_matrix(u32 r) {
 }
 // d += a (16x16, row) * b (16x8, column), bf16 products summed in f32.
 M1K_DEVICE void mma_bf16(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 extern __shared__ __align__(16) unsigned char m1k_shared[];

@@ -1,13 +1,18 @@
-// Causal depthwise convolution with bias and silu over a ragged batch, the last kWidth - 1 inputs of each sequence carried in its slot.
+// Causal depthwise convolution with bias and silu over a ragged batch, the last kWidth - 1 inputs of each
+// sequence carried in its slot.
 //
-// Grid (ceil(input pieces / kThreads), ceil(T / kTile)). A thread owns kVector neighbouring input channels and all kRepeat output channels
-// that read each of them; it walks the tokens of its tile with the window in registers, once for each repetition. The block whose tile
-// holds a sequence's first token of the step also computes that sequence's tokens up to kWidth - 2, even past its tile, and the next block
-// leaves them out: so only one thread touches the state of a slot's channel, and it reads the old window before it writes the new one.
+// Grid (ceil(input pieces / kThreads), ceil(T / kTile)). A thread owns kVector neighbouring input channels
+// and all kRepeat output channels that read each of them; it walks the tokens of its tile with the window in
+// registers, once for each repetition. The block whose tile holds a sequence's first token of the step also
+// computes that sequence's tokens up to kWidth - 2, even past its tile, and the next block leaves them out:
+// so only one thread touches the state of a slot's channel, and it reads the old window before it writes the
+// new one.
 //
-// In decode (kDecode: one token a sequence) a thread takes kTile sequences, whose loads are independent of each other.
+// In decode (kDecode: one token a sequence) a thread takes kTile sequences, whose loads are independent of
+// each other.
 //
-// Facts F: T; kSources (input channels), kWidth, kRepeat, kGroup (head size), strides, kHasBias, kSilu; tuning: kVector, kThreads, kTile.
+// Facts F: T; kSources (input channels), kWidth, kRepeat, kGroup (head size), strides, kHasBias, kSilu;
+// tuning: kVector, kThreads, kTile.
 #ifndef M1K_CONV1D_CUH
 #define M1K_CONV1D_CUH
 
@@ -16,11 +21,13 @@
 namespace m1k {
 
 template <class F>
-M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias, typename F::T *state, const int *sequence_starts,
-                       const int *slots, const int *positions, typename F::T *out, m1_dims dims) {
+M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias, typename F::T *state,
+                       const int *sequence_starts, const int *slots, const int *positions, typename F::T *out,
+                       m1_dims dims) {
   using T = typename F::T;
   constexpr int V = F::kVector, kTaps = F::kWidth - 1;
-  static_assert(F::kDecode || F::kTile >= kTaps, "a sequence's first tokens reach at most into the next tile");
+  static_assert(F::kDecode || F::kTile >= kTaps,
+                "a sequence's first tokens reach at most into the next tile");
   static_assert(F::kSources % V == 0 && (F::kRepeat == 1 || F::kGroup % V == 0), "a piece stays in one head");
 
   int tile_begin = blockIdx.y * F::kTile, tile_end = min(tile_begin + F::kTile, dims.tokens);
@@ -34,7 +41,7 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
   constexpr u64 kMask = min_of(16, V * int(sizeof(T))) - 1;
   bool x_vectors = F::kXStride % V == 0 && (reinterpret_cast<u64>(x) & kMask) == 0;
   bool out_vectors = F::kOutStride % V == 0 && (reinterpret_cast<u64>(out) & kMask) == 0;
-  auto read = [](const T *from, bool vectors, float(&to)[V]) {
+  auto read = [](const T *from, bool vectors, float (&to)[V]) {
     if (vectors) {
       load_floats<V>(to, from);
     } else {
@@ -43,10 +50,14 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
         to[v] = to_float(from[v]);
     }
   };
-  auto input = [&](int token, float(&to)[V]) { read(x + static_cast<long long>(token) * F::kXStride + source, x_vectors, to); };
+  auto input = [&](int token, float (&to)[V]) {
+    read(x + static_cast<long long>(token) * F::kXStride + source, x_vectors, to);
+  };
 
   for (int repetition = 0; repetition < F::kRepeat; ++repetition) {
-    int channel = F::kRepeat == 1 ? source : (source / F::kGroup * F::kRepeat + repetition) * F::kGroup + source % F::kGroup;
+    int channel = F::kRepeat == 1
+                      ? source
+                      : (source / F::kGroup * F::kRepeat + repetition) * F::kGroup + source % F::kGroup;
     float filter[F::kWidth][V], add[V];
     if constexpr (F::kHasBias) {
       load_floats<V>(add, bias + channel);
@@ -63,7 +74,7 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
       for (int k = 0; k < F::kWidth; ++k)
         filter[k][v] = one[k];
     }
-    auto apply = [&](const float(&window)[F::kWidth][V], int token) {
+    auto apply = [&](const float (&window)[F::kWidth][V], int token) {
       float y[V];
 #pragma unroll
       for (int v = 0; v < V; ++v) {
@@ -85,7 +96,9 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
     };
 
     if constexpr (F::kDecode) {
-      auto taps_of = [&](int token) { return state + static_cast<long long>(slots[token]) * kTaps * F::kSources + source; };
+      auto taps_of = [&](int token) {
+        return state + static_cast<long long>(slots[token]) * kTaps * F::kSources + source;
+      };
       // Two at a time: enough loads in flight, few enough registers.
 #pragma unroll 2
       for (int token = tile_begin; token < tile_end; ++token) {

@@ -25,11 +25,14 @@ public:
   std::string text;
 };
 
-/// Kernel parameters in order of the call: a C++ type and a role; an absent one is passed to the device function as nullptr.
+/// Kernel parameters in order of the call: a C++ type and a role; an absent one is passed to the device
+/// function as nullptr.
 class Parameters {
 public:
   void add(std::string type, std::string role, bool present = true);
-  void input(Type type, std::string role, bool present = true) { add(std::string("const ") + name_of(type), std::move(role), present); }
+  void input(Type type, std::string role, bool present = true) {
+    add(std::string("const ") + name_of(type), std::move(role), present);
+  }
   void vector(std::string role, bool present = true) { add("const float", std::move(role), present); }
   void batch(std::string role, bool present = true) { add("const int", std::move(role), present); }
   /// A role of the kernel's contract that the device function does not take.
@@ -39,9 +42,10 @@ public:
   std::vector<std::string> roles;
 };
 
-/// `extern "C"` kernel that calls m1k::function<Facts>; `minimum_blocks` a multiprocessor bounds registers when > 0.
-Kernel make_kernel(const std::string &symbol, const char *header, const char *function, const Facts &facts, const Parameters &parameters,
-                   int threads, int minimum_blocks = 0);
+/// `extern "C"` kernel that calls m1k::function<Facts>; `minimum_blocks` a multiprocessor bounds registers
+/// when > 0.
+Kernel make_kernel(const std::string &symbol, const char *header, const char *function, const Facts &facts,
+                   const Parameters &parameters, int threads, int minimum_blocks = 0);
 
 } // namespace m1k::cuda
 

@@ -51,31 +51,41 @@ void add_inputs(Parameters &parameters, const ScanFacts &s, bool mamba1) {
   parameters.vector("dt_bias", s.has_dt_bias);
 }
 
-int heads_of_block(int channels, int group) { return (group - std::gcd(channels, group) + channels - 1) / group + 1; }
+int heads_of_block(int channels, int group) {
+  return (group - std::gcd(channels, group) + channels - 1) / group + 1;
+}
 
 using ScanShape = Tuning::ScanShape;
 
 // The sizes of ScanTraits, computed alike.
 int scan_shared_bytes(const ScanFacts &s, const ScanShape &shape) {
-  int states = int(ceil_div(s.states, shape.lanes)), channels = shape.main_warps * 32 / shape.lanes, heads = heads_of_block(channels, s.group);
+  int states = int(ceil_div(s.states, shape.lanes)), channels = shape.main_warps * 32 / shape.lanes,
+      heads = heads_of_block(channels, s.group);
   int size = bytes_of(s.type), vector = 16 / size, tile = shape.tile;
   int row = int(round_up(channels, vector)) + vector;
   int dt_row = int(round_up(s.headwise ? heads : channels, 8)) + 8;
-  int64_t stage = tile * row * size * (s.has_z ? 2 : 1) + tile * dt_row * bytes_of(s.dt_type) + 2 * round_up(tile * heads * s.states * size, 16);
-  return int(3 * stage + 2 * (round_up(tile * heads * shape.lanes * states * 8, 16) + round_up(tile * channels * 8, 16) +
-                              round_up(tile * channels * 4, 16)) +
+  int64_t stage = tile * row * size * (s.has_z ? 2 : 1) + tile * dt_row * bytes_of(s.dt_type) +
+                  2 * round_up(tile * heads * s.states * size, 16);
+  return int(3 * stage +
+             2 * (round_up(tile * heads * shape.lanes * states * 8, 16) + round_up(tile * channels * 8, 16) +
+                  round_up(tile * channels * 4, 16)) +
              2 * round_up(channels * 4, 16));
 }
 
-// Lanes of a channel, and warps. With enough sequences, eight states a lane: the fewest instructions a state. With few, four, so that
-// every multiprocessor has warps; then a block takes a multiprocessor's share of the channels, and more helpers than main warps.
-// Measured on an H200 with 3072 channels of 16 states (docs/gpu-results.md): 8 × 4096 tokens 728 us with these, 858 with three helpers, 949
-// with four states a lane; 1 × 2048 tokens 88 us, 96 with as many helpers as main warps, 92 with two states a lane.
+// Lanes of a channel, and warps. With enough sequences, eight states a lane: the fewest instructions a state.
+// With few, four, so that every multiprocessor has warps; then a block takes a multiprocessor's share of the
+// channels, and more helpers than main warps. Measured on an H200 with 3072 channels of 16 states
+// (docs/gpu-results.md): 8 × 4096 tokens 728 us with these, 858 with three helpers, 949 with four states a
+// lane; 1 × 2048 tokens 88 us, 96 with as many helpers as main warps, 92 with two states a lane.
 ScanShape scan_shape(const ScanFacts &s, const Tuning &tuning) {
   if (tuning.scan.lanes > 0)
     return tuning.scan;
-  auto lanes_for = [&](int per_lane) { return std::min(32, power_of_two(int(ceil_div(s.states, per_lane)))); };
-  auto warps_for = [&](int lanes) { return ceil_div(int64_t(s.channels) * lanes, 32) * tuning.expected_sequences; };
+  auto lanes_for = [&](int per_lane) {
+    return std::min(32, power_of_two(int(ceil_div(s.states, per_lane))));
+  };
+  auto warps_for = [&](int lanes) {
+    return ceil_div(int64_t(s.channels) * lanes, 32) * tuning.expected_sequences;
+  };
   if (s.states > 64)
     return {16, 4, 4, 16, 1};
   int lanes = lanes_for(8);
@@ -122,7 +132,8 @@ struct ConvFacts {
   int width = 1;
 };
 
-Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::string &symbol, const Tuning &tuning) {
+Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::string &symbol,
+                     const Tuning &tuning) {
   // 16 bytes of state a lane where the states allow it.
   int vector = 16 / bytes_of(s.state_type);
   while (vector > 1 && s.states % vector != 0)
@@ -131,10 +142,11 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
     vector *= 2;
   int lanes = std::min(32, power_of_two(int(ceil_div(s.states, vector))));
   int threads = 128, pass = threads / lanes;
-  // Bytes of state a thread holds at once, as many again on their way: 32 where A stays in registers, 64 else; fewer when the blocks would
-  // not cover the chip.
+  // Bytes of state a thread holds at once, as many again on their way: 32 where A stays in registers, 64
+  // else; fewer when the blocks would not cover the chip.
   int passes = std::max(1, (s.headwise ? 64 : 32) / (vector * bytes_of(s.state_type)));
-  while (passes > 1 && int64_t(s.channels) * tuning.expected_sequences < int64_t(passes) * pass * tuning.multiprocessors * 2)
+  while (passes > 1 && int64_t(s.channels) * tuning.expected_sequences <
+                           int64_t(passes) * pass * tuning.multiprocessors * 2)
     --passes;
   int unit = conv.present ? s.repeat * s.group : 1;
   // Whole units; of up to twice as many channels as wanted, the number that leaves the fewest threads idle.
@@ -146,9 +158,11 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
   channels = std::min(channels, s.channels);
   int heads = heads_of_block(channels, s.group);
   int shared = 2 * (channels * 4 + 2 * heads * lanes * vector) * 4;
-  // Several sequences in turn share A and hide each other's latency, but only once the sequences alone fill the chip.
+  // Several sequences in turn share A and hide each other's latency, but only once the sequences alone fill
+  // the chip.
   int64_t blocks = ceil_div(s.channels, channels) * tuning.expected_sequences;
-  int sequences = int(std::clamp<int64_t>(blocks / (int64_t(tuning.multiprocessors) * 12), 1, s.headwise ? 2 : 4));
+  int sequences =
+      int(std::clamp<int64_t>(blocks / (int64_t(tuning.multiprocessors) * 12), 1, s.headwise ? 2 : 4));
 
   Facts facts;
   add_facts(facts, s);
@@ -188,20 +202,28 @@ std::string check(const ScanFacts &s, int d_inner_columns) {
   if (s.states > 256)
     return "expected d_state of at most 256, got " + std::to_string(s.states);
   if (s.channels % s.group != 0 || s.channels / s.group % s.repeat != 0)
-    return "expected whole heads, each repeated equally: channels " + std::to_string(s.channels) + ", head size " +
-           std::to_string(s.group) + ", repeat " + std::to_string(s.repeat);
+    return "expected whole heads, each repeated equally: channels " + std::to_string(s.channels) +
+           ", head size " + std::to_string(s.group) + ", repeat " + std::to_string(s.repeat);
   if (d_inner_columns != s.channels && d_inner_columns != s.channels / s.repeat)
-    return "expected x of " + std::to_string(s.channels) + " or " + std::to_string(s.channels / s.repeat) + " columns, got " +
-           std::to_string(d_inner_columns);
+    return "expected x of " + std::to_string(s.channels) + " or " + std::to_string(s.channels / s.repeat) +
+           " columns, got " + std::to_string(d_inner_columns);
   return "";
 }
 
 std::string convert(const SelectiveScan &f, ScanFacts &s) {
   if (f.d_inner <= 0 || f.d_xb <= 0 || f.d_inner % f.d_xb != 0)
-    return "expected d_inner to be a multiple of d_xb, got " + std::to_string(f.d_inner) + " and " + std::to_string(f.d_xb);
-  s = {f.type,     f.dt_type,   f.state_type, f.d_inner,  f.d_state,  f.d_inner / f.d_xb,           f.d_state,
-       false,      false,       f.x_stride,   f.dt_stride, f.b_stride, f.c_stride, f.has_z ? f.z_stride : 0, f.out_stride,
-       f.has_d,    f.has_z,     f.has_dt_bias, f.delta_softplus};
+    return "expected d_inner to be a multiple of d_xb, got " + std::to_string(f.d_inner) + " and " +
+           std::to_string(f.d_xb);
+  s = {f.type,          f.dt_type,
+       f.state_type,    f.d_inner,
+       f.d_state,       f.d_inner / f.d_xb,
+       f.d_state,       false,
+       false,           f.x_stride,
+       f.dt_stride,     f.b_stride,
+       f.c_stride,      f.has_z ? f.z_stride : 0,
+       f.out_stride,    f.has_d,
+       f.has_z,         f.has_dt_bias,
+       f.delta_softplus};
   s.x_repeated = f.x_columns == f.d_xb && f.d_xb != f.d_inner;
   return check(s, f.x_columns);
 }
@@ -213,7 +235,8 @@ Description describe(const SelectiveScan &f, const std::string &symbol, const Tu
   ScanFacts s;
   description.error = convert(f, s);
   if (description.error.empty())
-    description.kernels.push_back(f.decode ? update_kernel(s, {}, symbol, tuning) : scan_kernel(s, symbol, tuning));
+    description.kernels.push_back(f.decode ? update_kernel(s, {}, symbol, tuning)
+                                           : scan_kernel(s, symbol, tuning));
   return description;
 }
 
@@ -226,7 +249,8 @@ Description describe(const SelectiveUpdateConv &f, const std::string &symbol, co
   if (description.error.empty() && (f.conv_width < 1 || f.conv_width > 16))
     description.error = "expected a convolution of width 1 to 16, got " + std::to_string(f.conv_width);
   if (description.error.empty() && f.conv_channels != f.scan.d_inner && f.conv_channels != f.scan.d_xb)
-    description.error = "expected a convolution of d_inner or d_xb channels, got " + std::to_string(f.conv_channels);
+    description.error =
+        "expected a convolution of d_inner or d_xb channels, got " + std::to_string(f.conv_channels);
   if (!description.error.empty())
     return description;
   ConvFacts conv;
@@ -243,8 +267,9 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
   Description description;
   if (f.channels <= 0 || f.repeat <= 0 || f.head_size <= 0 || f.channels % f.repeat != 0 ||
       (f.repeat > 1 && f.channels / f.repeat % f.head_size != 0)) {
-    description.error = "expected channels in whole heads, each repeated equally: channels " + std::to_string(f.channels) +
-                        ", head size " + std::to_string(f.head_size) + ", repeat " + std::to_string(f.repeat);
+    description.error = "expected channels in whole heads, each repeated equally: channels " +
+                        std::to_string(f.channels) + ", head size " + std::to_string(f.head_size) +
+                        ", repeat " + std::to_string(f.repeat);
     return description;
   }
   if (f.width < 1 || f.width > 16) {
@@ -257,7 +282,8 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
   while (vector > 1 && (sources % vector != 0 || (f.repeat > 1 && f.head_size % vector != 0)))
     vector /= 2;
   int pieces = sources / vector, threads = std::min(128, int(round_up(pieces, 32)));
-  // A tile long enough that its reads of the filter are few beside its tokens; in decode, four sequences share them.
+  // A tile long enough that its reads of the filter are few beside its tokens; in decode, four sequences
+  // share them.
   int tile = f.decode ? 4 : std::max(f.repeat > 1 ? 32 : 64, f.width - 1);
   Facts facts;
   facts.type("T", f.type);
@@ -292,11 +318,13 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
 
 Description describe(const SsdScan &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
-  ScanFacts s = {f.type,        f.dt_type,  f.state_type, f.heads * f.head_dim, f.head_dim, f.repeat, f.d_state, true,          false,
-                 f.x_stride,    f.dt_stride, f.b_stride,  f.c_stride,           0,          f.out_stride, f.has_d, false, f.has_dt_bias,
-                 f.delta_softplus};
+  ScanFacts s = {
+      f.type,       f.dt_type, f.state_type, f.heads * f.head_dim, f.head_dim,      f.repeat,   f.d_state,
+      true,         false,     f.x_stride,   f.dt_stride,          f.b_stride,      f.c_stride, 0,
+      f.out_stride, f.has_d,   false,        f.has_dt_bias,        f.delta_softplus};
   s.x_repeated = f.repeat > 1;
-  description.error = f.heads <= 0 || f.head_dim <= 0 || f.repeat <= 0 ? "sizes must be positive" : check(s, s.channels / f.repeat);
+  description.error = f.heads <= 0 || f.head_dim <= 0 || f.repeat <= 0 ? "sizes must be positive"
+                                                                       : check(s, s.channels / f.repeat);
   if (!description.error.empty())
     return description;
   if (f.decode) {
@@ -308,16 +336,20 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
   const int chunk = 64;
   auto shared_bytes = [&](bool outputs) {
     int wide = f.d_state + 8, narrow = rows + 8, warps = rows % 32 == 0 ? 8 : 4;
-    return 4 * ((outputs ? 2 : 1) * chunk * wide + chunk * narrow) + (outputs ? rows * wide * 2 : 0) + chunk * narrow * 2 + warps * chunk * 8;
+    return 4 * ((outputs ? 2 : 1) * chunk * wide + chunk * narrow) + (outputs ? rows * wide * 2 : 0) +
+           chunk * narrow * 2 + warps * chunk * 8;
   };
-  auto fits = [&] { return f.head_dim % rows == 0 && shared_bytes(true) <= 226 * 1024 && rows * f.d_state <= 128 * 128; };
+  auto fits = [&] {
+    return f.head_dim % rows == 0 && shared_bytes(true) <= 226 * 1024 && rows * f.d_state <= 128 * 128;
+  };
   while (rows > 16 && !fits())
     rows /= 2;
   if (f.type != Type::bf16 || f.d_state % 16 != 0 || !fits()) {
     description.kernels.push_back(scan_kernel(s, symbol, tuning));
     return description;
   }
-  // Segments: enough blocks for the chip from one prompt of a few thousand tokens, few enough that records stay a small part of the traffic.
+  // Segments: enough blocks for the chip from one prompt of a few thousand tokens, few enough that records
+  // stay a small part of the traffic.
   const int segment = 1024;
   int64_t record = round_up(int64_t(f.heads) * (2 * int64_t(f.head_dim) * f.d_state + 1), 4);
   auto common = [&](bool outputs) {
@@ -360,8 +392,8 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
     if (outputs)
       parameters.add(name_of(f.type), "out");
     parameters.add(outputs ? "const float" : "float", "temporary");
-    Kernel kernel = make_kernel(symbol + (outputs ? "_scan" : "_states"), "ssd_scan.cuh", function, common(outputs), parameters,
-                                rows % 32 == 0 ? 256 : 128, 1);
+    Kernel kernel = make_kernel(symbol + (outputs ? "_scan" : "_states"), "ssd_scan.cuh", function,
+                                common(outputs), parameters, rows % 32 == 0 ? 256 : 128, 1);
     kernel.shared_bytes = shared_bytes(outputs);
     kernel.domain = Domain::tokens;
     kernel.grid_x = f.heads * (f.head_dim / rows);
@@ -377,12 +409,14 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
 Description describe(const GatedRmsNorm &f, const std::string &symbol, const Tuning &) {
   Description description;
   if (f.features <= 0 || f.groups <= 0 || f.features % f.groups != 0) {
-    description.error = "expected features in whole groups, got " + std::to_string(f.features) + " in " + std::to_string(f.groups);
+    description.error = "expected features in whole groups, got " + std::to_string(f.features) + " in " +
+                        std::to_string(f.groups);
     return description;
   }
   int size = f.features / f.groups;
   int vector = size >= 256 ? 8 : 4;
-  while (vector > 1 && (size % vector != 0 || f.y_stride % vector != 0 || f.z_stride % vector != 0 || f.out_stride % vector != 0))
+  while (vector > 1 && (size % vector != 0 || f.y_stride % vector != 0 || f.z_stride % vector != 0 ||
+                        f.out_stride % vector != 0))
     vector /= 2;
   int warps = std::min(8, f.groups);
   Facts facts;

@@ -1,4 +1,5 @@
-// out = rmsnorm of each group (y · silu(z)) · w. A warp owns one group of one row; grid (ceil(kGroups / kWarps), rows).
+// out = rmsnorm of each group (y · silu(z)) · w. A warp owns one group of one row; grid (ceil(kGroups /
+// kWarps), rows).
 //
 // Facts F: YT, ZT, OT; kFeatures, kGroups, strides, eps(), kDomain as in linear.cuh; tuning: kVector, kWarps.
 #ifndef M1K_GATED_RMS_NORM_CUH
@@ -9,10 +10,14 @@
 namespace m1k {
 
 template <class F>
-M1K_DEVICE void gated_rms_norm(const typename F::YT *y, const typename F::ZT *z, const float *w, typename F::OT *out, m1_dims dims) {
+M1K_DEVICE void gated_rms_norm(const typename F::YT *y, const typename F::ZT *z, const float *w,
+                               typename F::OT *out, m1_dims dims) {
   constexpr int kSize = F::kFeatures / F::kGroups, V = F::kVector;
   static_assert(F::kFeatures % F::kGroups == 0 && kSize % V == 0, "");
-  int total = F::kDomain == 0 ? dims.tokens : F::kDomain == 1 ? dims.sequences : F::kDomain == 2 ? dims.logit_rows : 1;
+  int total = F::kDomain == 0   ? dims.tokens
+              : F::kDomain == 1 ? dims.sequences
+              : F::kDomain == 2 ? dims.logit_rows
+                                : 1;
   int group = blockIdx.x * F::kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
   long long row = blockIdx.y;
   if (row >= total || group >= F::kGroups)
@@ -21,7 +26,7 @@ M1K_DEVICE void gated_rms_norm(const typename F::YT *y, const typename F::ZT *z,
   z += row * F::kZStride + group * kSize;
   out += row * F::kOutStride + group * kSize;
   w += group * kSize;
-  auto gated = [&](auto width, int i, float(&v)[decltype(width)::value]) {
+  auto gated = [&](auto width, int i, float (&v)[decltype(width)::value]) {
     constexpr int W = decltype(width)::value;
     float g[W];
     load_floats<W>(v, y + i);
@@ -71,9 +76,11 @@ M1K_DEVICE void gated_rms_norm(const typename F::YT *y, const typename F::ZT *z,
     }
   };
   // Alignment of a piece of V elements in each of the three rows.
-  constexpr u64 kYMask = V * sizeof(typename F::YT) - 1, kZMask = V * sizeof(typename F::ZT) - 1, kOMask = V * sizeof(typename F::OT) - 1;
-  bool aligned = ((reinterpret_cast<u64>(y) & kYMask & 15) | (reinterpret_cast<u64>(z) & kZMask & 15) |
-                  (reinterpret_cast<u64>(out) & kOMask & 15) | (reinterpret_cast<u64>(w) & 15 & (V * 4 - 1))) == 0;
+  constexpr u64 kYMask = V * sizeof(typename F::YT) - 1, kZMask = V * sizeof(typename F::ZT) - 1,
+                kOMask = V * sizeof(typename F::OT) - 1;
+  bool aligned =
+      ((reinterpret_cast<u64>(y) & kYMask & 15) | (reinterpret_cast<u64>(z) & kZMask & 15) |
+       (reinterpret_cast<u64>(out) & kOMask & 15) | (reinterpret_cast<u64>(w) & 15 & (V * 4 - 1))) == 0;
   if (aligned)
     run(constant<V>());
   else

@@ -1,13 +1,15 @@
-// out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]) for at most 16 rows of x: reads every weight once, at memory speed.
+// out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]) for at most 16 rows of x: reads every weight once, at memory
+// speed.
 //
-// Grid (ceil(n / kColumns), ceil(rows / kRows)). A block owns kColumns outputs of kRows rows; its warps share out K and add their sums
-// through shared memory in a fixed order. Where x and w are bf16 the products run on tensor cores, with x as the 16-row operand: lane
-// (g, t) of a warp loads 16 bytes at k + 8·t of weight row g, which serve as the fragments of two 16-deep products under one permutation
-// of k for both operands, so neither needs shared memory. Other types multiply in f32.
+// Grid (ceil(n / kColumns), ceil(rows / kRows)). A block owns kColumns outputs of kRows rows; its warps share
+// out K and add their sums through shared memory in a fixed order. Where x and w are bf16 the products run on
+// tensor cores, with x as the 16-row operand: lane (g, t) of a warp loads 16 bytes at k + 8·t of weight row
+// g, which serve as the fragments of two 16-deep products under one permutation of k for both operands, so
+// neither needs shared memory. Other types multiply in f32.
 //
-// Facts F: XT, WT, OT; kN, kK, strides, kRows (1..16), kDomain (0 tokens, 1 sequences, 2 logit rows, 3 one), kHasBias, kAccumulate, kGated;
-// tuning: kColumns (a multiple of 8; counts pairs of weight rows as one when gated), kWarps, kDeep (32-deep chunks of K that a warp has in
-// flight).
+// Facts F: XT, WT, OT; kN, kK, strides, kRows (1..16), kDomain (0 tokens, 1 sequences, 2 logit rows, 3 one),
+// kHasBias, kAccumulate, kGated; tuning: kColumns (a multiple of 8; counts pairs of weight rows as one when
+// gated), kWarps, kDeep (32-deep chunks of K that a warp has in flight).
 #ifndef M1K_LINEAR_CUH
 #define M1K_LINEAR_CUH
 
@@ -16,8 +18,9 @@
 namespace m1k {
 
 template <class F> struct LinearTraits {
-  static constexpr bool kTensor =
-      same_type<typename F::XT, bf16>::value && same_type<typename F::WT, bf16>::value && F::kK % 8 == 0 && F::kXStride % 8 == 0;
+  static constexpr bool kTensor = same_type<typename F::XT, bf16>::value &&
+                                  same_type<typename F::WT, bf16>::value && F::kK % 8 == 0 &&
+                                  F::kXStride % 8 == 0;
   static constexpr int kSides = F::kGated ? 2 : 1;
   static constexpr int kWeightRows = F::kColumns * kSides;
   static constexpr int kThreads = F::kWarps * 32;
@@ -31,7 +34,8 @@ template <class F> struct LinearTraits {
 };
 
 // Sums of this warp's share of K: partial[row][weight row], for tensor cores.
-template <class F> M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, int rows, int n0, float *partial) {
+template <class F>
+M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, int rows, int n0, float *partial) {
   using R = LinearTraits<F>;
   constexpr int kTiles = R::kWeightRows / 8;
   constexpr int kHalves = F::kRows > 8 ? 2 : 1;
@@ -65,7 +69,9 @@ template <class F> M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, i
         fw[u][i] = inside ? __ldcs(reinterpret_cast<const uint4 *>(weight[i] + k)) : zero;
 #pragma unroll
       for (int h = 0; h < kHalves; ++h)
-        fx[u][h] = inside && has[h] ? __ldg(reinterpret_cast<const uint4 *>(input + h * 8 * static_cast<long long>(F::kXStride) + k)) : zero;
+        fx[u][h] = inside && has[h] ? __ldg(reinterpret_cast<const uint4 *>(
+                                          input + h * 8 * static_cast<long long>(F::kXStride) + k))
+                                    : zero;
     }
 #pragma unroll
     for (int u = 0; u < kDeep; ++u) {
@@ -90,7 +96,8 @@ template <class F> M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, i
 
 // The same in f32, for any types and sizes: 8 weight rows and `block` rows of x at a time.
 template <class F, int V, int block>
-M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int rows, int n0, float *partial) {
+M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int rows, int n0,
+                           float *partial) {
   using R = LinearTraits<F>;
   constexpr int kBlock = min_of(F::kRows, block);
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -107,7 +114,8 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int
         float fw[8][V];
 #pragma unroll
         for (int i = 0; i < 8; ++i)
-          load_floats<V>(fw[i], w + (static_cast<long long>(side) * F::kN + min(column + i, F::kN - 1)) * F::kK + k);
+          load_floats<V>(fw[i],
+                         w + (static_cast<long long>(side) * F::kN + min(column + i, F::kN - 1)) * F::kK + k);
 #pragma unroll
         for (int m = 0; m < kBlock; ++m) {
           float fx[V];
@@ -137,9 +145,13 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int
 }
 
 template <class F>
-M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const float *bias, typename F::OT *out, m1_dims dims) {
+M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const float *bias,
+                       typename F::OT *out, m1_dims dims) {
   using R = LinearTraits<F>;
-  int total = F::kDomain == 0 ? dims.tokens : F::kDomain == 1 ? dims.sequences : F::kDomain == 2 ? dims.logit_rows : 1;
+  int total = F::kDomain == 0   ? dims.tokens
+              : F::kDomain == 1 ? dims.sequences
+              : F::kDomain == 2 ? dims.logit_rows
+                                : 1;
   int m0 = blockIdx.y * F::kRows, n0 = blockIdx.x * F::kColumns;
   int rows = min(F::kRows, total - m0);
   if (rows <= 0)
@@ -152,7 +164,9 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const f
     if (aligned16(x))
       linear_tensor<F>(x, w, rows, n0, partial);
     else
-      linear_f32<F, 1, 2>(x, w, rows, n0, partial); // rare; few registers, so that it does not cost the fast path its occupancy
+      linear_f32<F, 1, 2>(
+          x, w, rows, n0,
+          partial); // rare; few registers, so that it does not cost the fast path its occupancy
   } else if constexpr (R::kVectors) {
     if (aligned16(x))
       linear_f32<F, R::kVector, 8>(x, w, rows, n0, partial);

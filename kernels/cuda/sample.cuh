@@ -1,9 +1,10 @@
 // The next token of each row: greedy, or drawn after temperature, top-k, top-p and min-p.
 //
-// Grid (1, L), one row a block. Everything that decides between tokens is exact and the same on every GPU: exponentials are an FMA
-// polynomial, probabilities 31-bit fixed point summed in 64 bits, so the order of the sums does not matter; ties go to the lower index.
-// top-k and top-p each keep a prefix of the tokens in descending order. The prefix's last token is found without sorting the row: a
-// histogram over equal ranges of the logit says which range holds it, that range is divided again until it fits a list in shared memory,
+// Grid (1, L), one row a block. Everything that decides between tokens is exact and the same on every GPU:
+// exponentials are an FMA polynomial, probabilities 31-bit fixed point summed in 64 bits, so the order of the
+// sums does not matter; ties go to the lower index. top-k and top-p each keep a prefix of the tokens in
+// descending order. The prefix's last token is found without sorting the row: a histogram over equal ranges
+// of the logit says which range holds it, that range is divided again until it fits a list in shared memory,
 // and only the list is sorted.
 //
 // Facts F: kV, kStride; kThreads = 1024.
@@ -21,7 +22,8 @@ M1K_DEVICE void philox(u64 seed, u32 position, u32 &word0, u32 &word1) {
   u32 c0 = position, c1 = 0, c2 = 0, c3 = 0, k0 = u32(seed), k1 = u32(seed >> 32);
 #pragma unroll
   for (int round = 0; round < 10; ++round) {
-    u32 high0 = __umulhi(0xD2511F53u, c0), low0 = 0xD2511F53u * c0, high1 = __umulhi(0xCD9E8D57u, c2), low1 = 0xCD9E8D57u * c2;
+    u32 high0 = __umulhi(0xD2511F53u, c0), low0 = 0xD2511F53u * c0, high1 = __umulhi(0xCD9E8D57u, c2),
+        low1 = 0xCD9E8D57u * c2;
     c0 = high1 ^ c1 ^ k0;
     c1 = low1;
     c2 = high0 ^ c3 ^ k1;
@@ -33,7 +35,8 @@ M1K_DEVICE void philox(u64 seed, u32 position, u32 &word0, u32 &word1) {
   word1 = c1;
 }
 
-// 2^31 · 2^x rounded, for x <= 0. The series of 2^f on |f| <= 1/2 to f^7: relative error 5e-9 before float rounding.
+// 2^31 · 2^x rounded, for x <= 0. The series of 2^f on |f| <= 1/2 to f^7: relative error 5e-9 before float
+// rounding.
 M1K_DEVICE u32 fixed_exp2(float x) {
   if (!(x > -32.0f))
     return 0;
@@ -69,10 +72,10 @@ template <class F> struct Sampler {
   };
   Shared &shared = *reinterpret_cast<Shared *>(m1k_shared);
   const float *row;
-  float peak, rate;          // largest logit; log2(e) / temperature
-  float cut = -infinity();    // kept so far: above the cut, or at it with an index up to cut_index
+  float peak, rate;        // largest logit; log2(e) / temperature
+  float cut = -infinity(); // kept so far: above the cut, or at it with an index up to cut_index
   int cut_index = F::kV;
-  u32 least = 0;             // and a weight of at least this
+  u32 least = 0; // and a weight of at least this
 
   M1K_DEVICE Sampler(const float *row) : row(row) {}
 
@@ -173,10 +176,12 @@ template <class F> struct Sampler {
     return index < F::kV ? index : 0; // a row without a number gives 0
   }
 
-  // In index order, the first index at which the running sum of value(i, logit) exceeds `target`; the last with a value if none does.
+  // In index order, the first index at which the running sum of value(i, logit) exceeds `target`; the last
+  // with a value if none does.
   template <class Value> M1K_DEVICE int find_in_order(u64 target, Value value) {
     constexpr int kShare = (F::kV + kWarps - 1) / kWarps;
-    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, begin = warp * kShare, end = min(begin + kShare, F::kV);
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32, begin = warp * kShare,
+        end = min(begin + kShare, F::kV);
     u64 mine = 0;
 #pragma unroll 8
     for (int i = begin + lane; i < end; i += 32)
@@ -237,7 +242,8 @@ template <class F> struct Sampler {
     __syncthreads();
   }
 
-  // Moves the cut up so that what is kept is the shortest prefix, in descending order, whose measure (1 each, or weights) reaches `need`.
+  // Moves the cut up so that what is kept is the shortest prefix, in descending order, whose measure (1 each,
+  // or weights) reaches `need`.
   template <bool by_weight> M1K_DEVICE void cut_at(u64 need) {
     auto measure = [&](float logit) -> u64 { return by_weight ? weight(logit) : 1; };
     float low = infinity(), high = peak;
@@ -337,7 +343,8 @@ template <class F> struct Sampler {
       high = narrow_high;
       if (low == high) { // equal logits: the first of them by index
         u64 each_one = measure(low), wanted = each_one > 0 ? (need - before + each_one - 1) / each_one : 1;
-        int index = find_in_order(wanted - 1, [&](int i, float logit) -> u64 { return logit == low && kept(i, logit); });
+        int index = find_in_order(wanted - 1,
+                                  [&](int i, float logit) -> u64 { return logit == low && kept(i, logit); });
         cut = low;
         cut_index = index;
         return;
@@ -357,9 +364,11 @@ template <class F> M1K_DEVICE void sample_greedy(const float *logits, int *out, 
 }
 
 template <class F>
-M1K_DEVICE void sample_random(const float *logits, const float *temperature, const int *top_k, const float *top_p, const float *min_p,
-                              const u64 *seed, const int *position, int *out, m1_dims dims) {
-  static_assert(sizeof(typename Sampler<F>::Shared) <= F::kSharedBytes, "the launch reserves too little shared memory");
+M1K_DEVICE void sample_random(const float *logits, const float *temperature, const int *top_k,
+                              const float *top_p, const float *min_p, const u64 *seed, const int *position,
+                              int *out, m1_dims dims) {
+  static_assert(sizeof(typename Sampler<F>::Shared) <= F::kSharedBytes,
+                "the launch reserves too little shared memory");
   int row = blockIdx.y;
   if (row >= dims.logit_rows)
     return;
@@ -383,7 +392,8 @@ M1K_DEVICE void sample_random(const float *logits, const float *temperature, con
     };
     u64 total = total_weight();
     if (p < 1.0f) {
-      // At least one token stays. One rounding in double (p has 24 bits, the sum up to 49), the same everywhere.
+      // At least one token stays. One rounding in double (p has 24 bits, the sum up to 49), the same
+      // everywhere.
       u64 need = static_cast<u64>(ceil(static_cast<double>(fmaxf(p, 0.0f)) * static_cast<double>(total)));
       sampler.template cut_at<true>(need > 0 ? need : 1);
     }

@@ -216,11 +216,16 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   auto dt_column = [&](int j) { return dt_first + j; };
   auto b_column = [&](int j) { return (head0 + j / F::kN) / F::kRepeat * F::kN + j % F::kN; };
   auto c_column = [&](int j) { return head0 * F::kN + j; };
-  TileCopy<kTile, R::kRow, kChannels, R::kVectorX, kThreads, T> copy_x(thread, x, F::kXStride, channels, x_column);
-  TileCopy<kTile, R::kRow, kChannels, R::kVectorZ, kThreads, T> copy_z(thread, F::kHasZ ? z : x, F::kZStride, channels, z_column);
-  TileCopy<kTile, R::kDtRow, R::kDtColumns, R::kVectorDt, kThreads, DT> copy_dt(thread, dt, F::kDtStride, dt_limit, dt_column);
-  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_b(thread, b, F::kBStride, head_limit, b_column);
-  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_c(thread, c, F::kCStride, head_limit, c_column);
+  TileCopy<kTile, R::kRow, kChannels, R::kVectorX, kThreads, T> copy_x(thread, x, F::kXStride, channels,
+                                                                       x_column);
+  TileCopy<kTile, R::kRow, kChannels, R::kVectorZ, kThreads, T> copy_z(thread, F::kHasZ ? z : x, F::kZStride,
+                                                                       channels, z_column);
+  TileCopy<kTile, R::kDtRow, R::kDtColumns, R::kVectorDt, kThreads, DT> copy_dt(thread, dt, F::kDtStride,
+                                                                                dt_limit, dt_column);
+  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_b(thread, b, F::kBStride, head_limit,
+                                                                          b_column);
+  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_c(thread, c, F::kCStride, head_limit,
+                                                                          c_column);
   auto copy = [&](int tile) {
     if (tile < tiles) {
       int first = start + tile * kTile;

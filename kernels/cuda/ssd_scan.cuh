@@ -1,22 +1,29 @@
-// Prefill scan of Mamba-2 on tensor cores, for bf16 activations, in two launches over segments of kSegment tokens of the step.
+// Prefill scan of Mamba-2 on tensor cores, for bf16 activations, in two launches over segments of kSegment
+// tokens of the step.
 //
-// ssd_states: grid (heads, ceil(T / kSegment)). Where a sequence goes on beyond a segment, the state that the segment's tokens of it add up
-//   to, and the sum of their Δ·A, go to the segment's record in `temporary`; if the sequence begins in the segment, its state before the
-//   step is included, and kept in the record as well, because the second launch overwrites the slot.
-// ssd_scan: the same grid. A block takes each sequence's part of its segment: the state before it is read from the slot or put together from
-//   the records of the segments before, then chunks of kChunk tokens follow one another with the state in registers.
+// ssd_states: grid (heads, ceil(T / kSegment)). Where a sequence goes on beyond a segment, the state that the
+// segment's tokens of it add up
+//   to, and the sum of their Δ·A, go to the segment's record in `temporary`; if the sequence begins in the
+//   segment, its state before the step is included, and kept in the record as well, because the second launch
+//   overwrites the slot.
+// ssd_scan: the same grid. A block takes each sequence's part of its segment: the state before it is read
+// from the slot or put together from
+//   the records of the segments before, then chunks of kChunk tokens follow one another with the state in
+//   registers.
 // So a single long sequence fills the chip, and the additional work is one of the four products below.
 //
 // With c_i the sum of Δ·A over the chunk's tokens up to i, a chunk is four products:
 //   G = C·Bᵀ            16 tokens a warp, only tiles on or below the diagonal
-//   Y = 2^c_i · (C·Sᵀ) + (G_ij · 2^(c_i - c_j) · Δ_j, j <= i) · X      16 tokens and half of the columns a warp
-//   S = 2^c_last · S + (X_j · Δ_j · 2^(c_last - c_j))ᵀ · B      all rows, a share of the N columns a warp
-// Exponents are differences taken before the exponential, so large decays underflow to 0 and never overflow. S is f32 in registers and
-// bf16 in shared memory as an operand; the masked products and scaled X are rounded to bf16.
+//   Y = 2^c_i · (C·Sᵀ) + (G_ij · 2^(c_i - c_j) · Δ_j, j <= i) · X      16 tokens and half of the columns a
+//   warp S = 2^c_last · S + (X_j · Δ_j · 2^(c_last - c_j))ᵀ · B      all rows, a share of the N columns a
+//   warp
+// Exponents are differences taken before the exponential, so large decays underflow to 0 and never overflow.
+// S is f32 in registers and bf16 in shared memory as an operand; the masked products and scaled X are rounded
+// to bf16.
 //
-// Facts F: T = bf16, DT, ST; kHeads, kP, kN, kRepeat, strides, kHasD, kHasDtBias, kSoftplus; kRecord (floats of a segment's record: states
-// [heads][P][N], states before the step likewise, sums [heads]); tuning: kSegment, kRows (rows of P a block owns; the grid has P / kRows
-// blocks a head).
+// Facts F: T = bf16, DT, ST; kHeads, kP, kN, kRepeat, strides, kHasD, kHasDtBias, kSoftplus; kRecord (floats
+// of a segment's record: states [heads][P][N], states before the step likewise, sums [heads]); tuning:
+// kSegment, kRows (rows of P a block owns; the grid has P / kRows blocks a head).
 #ifndef M1K_SSD_SCAN_CUH
 #define M1K_SSD_SCAN_CUH
 
@@ -26,10 +33,12 @@ namespace m1k {
 
 template <class F, bool outputs> struct SsdTraits {
   static constexpr int kChunk = 64;
-  static constexpr int kHalves = F::kRows % 32 == 0 ? 2 : 1; // warps that share 16 tokens, each with part of the columns
+  static constexpr int kHalves =
+      F::kRows % 32 == 0 ? 2 : 1; // warps that share 16 tokens, each with part of the columns
   static constexpr int kWarps = 4 * kHalves, kThreads = 32 * kWarps;
   static constexpr int kSplits = F::kP / F::kRows;
-  static constexpr int kWideRow = F::kN + 8, kXRow = F::kRows + 8; // odd numbers of 16-byte pieces: rows fall in different banks
+  static constexpr int kWideRow = F::kN + 8,
+                       kXRow = F::kRows + 8; // odd numbers of 16-byte pieces: rows fall in different banks
   static constexpr int kSteps = F::kN / 16;
   static constexpr int kPairs = ceil_div(kSteps, kWarps); // pairs of 8-column tiles of S that a warp owns
   static constexpr int kRowTiles = F::kRows / 16;
@@ -38,14 +47,16 @@ template <class F, bool outputs> struct SsdTraits {
   static constexpr int kSharedBytes =
       2 * kStageElements * 2 + (outputs ? F::kRows * kWideRow * 2 : 0) + kXElements * 2 + kWarps * kChunk * 8;
   static constexpr long long kStateSize = static_cast<long long>(F::kHeads) * F::kP * F::kN;
-  static_assert(F::kN % 16 == 0 && F::kP % F::kRows == 0 && F::kRows % 16 == 0 && F::kSegment % kChunk == 0, "whole tiles");
+  static_assert(F::kN % 16 == 0 && F::kP % F::kRows == 0 && F::kRows % 16 == 0 && F::kSegment % kChunk == 0,
+                "whole tiles");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
 
 // The state of one head's rows, and what a block does with a run of tokens of one sequence.
 template <class F, bool outputs> struct Ssd {
   using R = SsdTraits<F, outputs>;
-  static constexpr int kChunk = R::kChunk, kN = F::kN, kRows = F::kRows, kWideRow = R::kWideRow, kXRow = R::kXRow, kSteps = R::kSteps;
+  static constexpr int kChunk = R::kChunk, kN = F::kN, kRows = F::kRows, kWideRow = R::kWideRow,
+                       kXRow = R::kXRow, kSteps = R::kSteps;
   static constexpr int kColumns = kRows / 8 / R::kHalves; // tiles of 8 output columns of a warp
   int head, row0, source, warp, lane, g, t;
   bf16 *stages, *operand, *scaled;
@@ -62,10 +73,13 @@ template <class F, bool outputs> struct Ssd {
     operand = scaled + R::kXElements;        // S
     sums = reinterpret_cast<float *>(operand + (outputs ? kRows * kWideRow : 0)) + warp * 2 * kChunk;
     deltas = sums + kChunk;
-    rate = a[head] * kLog2E, bias = F::kHasDtBias ? dt_bias[head] : 0.0f, skip = outputs && F::kHasD ? d[head] : 0.0f;
+    rate = a[head] * kLog2E, bias = F::kHasDtBias ? dt_bias[head] : 0.0f,
+    skip = outputs && F::kHasD ? d[head] : 0.0f;
   }
 
-  M1K_DEVICE int column_of(int pair, int half) const { return (warp * R::kPairs + pair) * 16 + half * 8 + 2 * t; }
+  M1K_DEVICE int column_of(int pair, int half) const {
+    return (warp * R::kPairs + pair) * 16 + half * 8 + 2 * t;
+  }
   M1K_DEVICE bool owns(int pair) const { return warp * R::kPairs + pair < kSteps; }
   // function(value, element of [P][N] of the head)
   template <class Function> M1K_DEVICE void each(Function function) {
@@ -104,16 +118,20 @@ template <class F, bool outputs> struct Ssd {
   }
 
   // Takes the state over tokens [from, to) of a sequence; returns the sum of their Δ·A in units of log2.
-  M1K_DEVICE float run(const bf16 *x, const typename F::DT *dt, const bf16 *b, const bf16 *c, bf16 *out, int from, int to) {
+  M1K_DEVICE float run(const bf16 *x, const typename F::DT *dt, const bf16 *b, const bf16 *c, bf16 *out,
+                       int from, int to) {
     constexpr int kThreads = R::kThreads;
     int chunks = (to - from + kChunk - 1) / kChunk;
     auto stage_b = [&](int chunk) { return stages + (chunk & 1) * R::kStageElements; };
     auto stage_x = [&](int chunk) { return stage_b(chunk) + R::kWideElements; };
     auto stage_c = [&](int chunk) { return stage_x(chunk) + R::kXElements; };
     auto same = [](int j) { return j; };
-    TileCopy<kChunk, kWideRow, kN, F::kBStride % 8 == 0, kThreads, bf16> copy_b(threadIdx.x, b + source * kN, F::kBStride, kN, same);
-    TileCopy<kChunk, kXRow, kRows, F::kXStride % 8 == 0, kThreads, bf16> copy_x(threadIdx.x, x + source * F::kP + row0, F::kXStride, kRows, same);
-    TileCopy<kChunk, kWideRow, kN, F::kCStride % 8 == 0, kThreads, bf16> copy_c(threadIdx.x, outputs ? c + head * kN : b, F::kCStride, kN, same);
+    TileCopy<kChunk, kWideRow, kN, F::kBStride % 8 == 0, kThreads, bf16> copy_b(threadIdx.x, b + source * kN,
+                                                                                F::kBStride, kN, same);
+    TileCopy<kChunk, kXRow, kRows, F::kXStride % 8 == 0, kThreads, bf16> copy_x(
+        threadIdx.x, x + source * F::kP + row0, F::kXStride, kRows, same);
+    TileCopy<kChunk, kWideRow, kN, F::kCStride % 8 == 0, kThreads, bf16> copy_c(
+        threadIdx.x, outputs ? c + head * kN : b, F::kCStride, kN, same);
     auto copy = [&](int chunk) {
       int first = from + chunk * kChunk;
       if constexpr (outputs)
@@ -127,7 +145,9 @@ template <class F, bool outputs> struct Ssd {
     auto fetch_delta = [&](int chunk) {
 #pragma unroll
       for (int k = 0; k < 2; ++k)
-        next_delta[k] = dt[min(from + chunk * kChunk + 2 * lane + k, to - 1) * static_cast<long long>(F::kDtStride) + head];
+        next_delta[k] =
+            dt[min(from + chunk * kChunk + 2 * lane + k, to - 1) * static_cast<long long>(F::kDtStride) +
+               head];
     };
     copy(0);
     fetch_delta(0);
@@ -199,12 +219,13 @@ template <class F, bool outputs> struct Ssd {
 #pragma unroll
         for (int p = 0; p < R::kPairs; ++p)
           if (owns(p))
-            load_matrices_transposed(bf[p],
-                                     tile_b + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kWideRow + (warp * R::kPairs + p) * 16 + lane / 16 * 8);
+            load_matrices_transposed(bf[p], tile_b + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kWideRow +
+                                                (warp * R::kPairs + p) * 16 + lane / 16 * 8);
 #pragma unroll
         for (int m = 0; m < R::kRowTiles; ++m) {
           u32 af[4];
-          load_matrices_transposed(af, scaled + (k * 16 + lane / 16 * 8 + lane % 8) * kXRow + m * 16 + lane / 8 % 2 * 8);
+          load_matrices_transposed(af, scaled + (k * 16 + lane / 16 * 8 + lane % 8) * kXRow + m * 16 +
+                                           lane / 8 % 2 * 8);
 #pragma unroll
           for (int p = 0; p < R::kPairs; ++p)
             if (owns(p)) {
@@ -221,7 +242,8 @@ template <class F, bool outputs> struct Ssd {
   }
 
   // The chunk's results for 16 tokens and this warp's columns.
-  M1K_DEVICE void output(const bf16 *tile_c, const bf16 *tile_b, const bf16 *tile_x, bf16 *out, int first, int rows) {
+  M1K_DEVICE void output(const bf16 *tile_c, const bf16 *tile_b, const bf16 *tile_x, bf16 *out, int first,
+                         int rows) {
     int band = warp % 4, column0 = warp / 4 * (kColumns * 8);
     if (band * 16 >= rows)
       return;
@@ -242,7 +264,8 @@ template <class F, bool outputs> struct Ssd {
 #pragma unroll
       for (int n = 0; n < kColumns; n += 2) {
         u32 sf[4];
-        load_matrices(sf, operand + (column0 + n * 8 + lane / 16 * 8 + lane % 8) * kWideRow + k * 16 + lane / 8 % 2 * 8);
+        load_matrices(sf, operand + (column0 + n * 8 + lane / 16 * 8 + lane % 8) * kWideRow + k * 16 +
+                              lane / 8 % 2 * 8);
         mma_bf16(y[n], cf[k], sf[0], sf[1]);
         mma_bf16(y[n + 1], cf[k], sf[2], sf[3]);
       }
@@ -261,7 +284,8 @@ template <class F, bool outputs> struct Ssd {
 #pragma unroll
       for (int k = 0; k < kSteps; ++k) {
         u32 bf[4];
-        load_matrices(bf, tile_b + (j0 * 16 + lane / 16 * 8 + lane % 8) * kWideRow + k * 16 + lane / 8 % 2 * 8);
+        load_matrices(bf,
+                      tile_b + (j0 * 16 + lane / 16 * 8 + lane % 8) * kWideRow + k * 16 + lane / 8 % 2 * 8);
         mma_bf16(k % 2 ? odd_product[0] : product[0], cf[k], bf[0], bf[1]);
         mma_bf16(k % 2 ? odd_product[1] : product[1], cf[k], bf[2], bf[3]);
       }
@@ -274,7 +298,8 @@ template <class F, bool outputs> struct Ssd {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         int j = j0 * 16 + h * 8 + 2 * t;
-        float2 sum_j = *reinterpret_cast<const float2 *>(sums + j), delta_j = *reinterpret_cast<const float2 *>(deltas + j);
+        float2 sum_j = *reinterpret_cast<const float2 *>(sums + j),
+               delta_j = *reinterpret_cast<const float2 *>(deltas + j);
         float p0 = j <= i0 ? product[h][0] * ex2(sum0 - sum_j.x) * delta_j.x : 0.0f;
         float p1 = j + 1 <= i0 ? product[h][1] * ex2(sum0 - sum_j.y) * delta_j.y : 0.0f;
         float p2 = j <= i0 + 8 ? product[h][2] * ex2(sum1 - sum_j.x) * delta_j.x : 0.0f;
@@ -285,7 +310,8 @@ template <class F, bool outputs> struct Ssd {
 #pragma unroll
       for (int n = 0; n < kColumns; n += 2) {
         u32 xf[4];
-        load_matrices_transposed(xf, tile_x + (j0 * 16 + lane / 8 % 2 * 8 + lane % 8) * kXRow + column0 + n * 8 + lane / 16 * 8);
+        load_matrices_transposed(xf, tile_x + (j0 * 16 + lane / 8 % 2 * 8 + lane % 8) * kXRow + column0 +
+                                         n * 8 + lane / 16 * 8);
         mma_bf16(y[n], af, xf[0], xf[1]);
         mma_bf16(y[n + 1], af, xf[2], xf[3]);
       }
@@ -313,12 +339,15 @@ template <class F, bool outputs> struct Ssd {
         uint2 four = odd ? make_uint2(other, packed[1][h]) : make_uint2(packed[0][h], other);
         int row = i0 + h * 8;
         if (row < rows) {
-          bf16 *place = to + (first + row) * static_cast<long long>(F::kOutStride) + (n + odd) * 8 + t / 2 * 4;
+          bf16 *place =
+              to + (first + row) * static_cast<long long>(F::kOutStride) + (n + odd) * 8 + t / 2 * 4;
           if (wide) {
             *reinterpret_cast<uint2 *>(place) = four;
           } else {
-            place[0].bits = static_cast<unsigned short>(four.x), place[1].bits = static_cast<unsigned short>(four.x >> 16);
-            place[2].bits = static_cast<unsigned short>(four.y), place[3].bits = static_cast<unsigned short>(four.y >> 16);
+            place[0].bits = static_cast<unsigned short>(four.x),
+            place[1].bits = static_cast<unsigned short>(four.x >> 16);
+            place[2].bits = static_cast<unsigned short>(four.y),
+            place[3].bits = static_cast<unsigned short>(four.y >> 16);
           }
         }
       }
@@ -327,9 +356,9 @@ template <class F, bool outputs> struct Ssd {
 };
 
 template <class F>
-M1K_DEVICE void ssd_states(const bf16 *x, const typename F::DT *dt, const float *a, const bf16 *b, const float *dt_bias,
-                           const typename F::ST *state, const int *sequence_starts, const int *slots, const int *positions, float *temporary,
-                           m1_dims dims) {
+M1K_DEVICE void ssd_states(const bf16 *x, const typename F::DT *dt, const float *a, const bf16 *b,
+                           const float *dt_bias, const typename F::ST *state, const int *sequence_starts,
+                           const int *slots, const int *positions, float *temporary, m1_dims dims) {
   using R = SsdTraits<F, false>;
   int segment = blockIdx.y, begin = segment * F::kSegment, end = begin + F::kSegment;
   if (end >= dims.tokens)
@@ -354,17 +383,18 @@ M1K_DEVICE void ssd_states(const bf16 *x, const typename F::DT *dt, const float 
 }
 
 template <class F>
-M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a, const bf16 *b, const bf16 *c, const float *d,
-                         const float *dt_bias, typename F::ST *state, const int *sequence_starts, const int *slots, const int *positions,
-                         bf16 *out, const float *temporary, m1_dims dims) {
+M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a, const bf16 *b,
+                         const bf16 *c, const float *d, const float *dt_bias, typename F::ST *state,
+                         const int *sequence_starts, const int *slots, const int *positions, bf16 *out,
+                         const float *temporary, m1_dims dims) {
   using R = SsdTraits<F, true>;
   int segment = blockIdx.y, begin = segment * F::kSegment, end = min(begin + F::kSegment, dims.tokens);
   if (begin >= dims.tokens)
     return;
   Ssd<F, true> ssd(a, dt_bias, d);
   long long head_offset = static_cast<long long>(ssd.head) * F::kP * F::kN;
-  for (int sequence = find_sequence(sequence_starts, dims.sequences, begin); sequence < dims.sequences && sequence_starts[sequence] < end;
-       ++sequence) {
+  for (int sequence = find_sequence(sequence_starts, dims.sequences, begin);
+       sequence < dims.sequences && sequence_starts[sequence] < end; ++sequence) {
     int start = sequence_starts[sequence], stop = sequence_starts[sequence + 1];
     if (stop <= begin || stop == start)
       continue;
@@ -380,9 +410,11 @@ M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a
         exponent += record[2 * R::kStateSize + ssd.head];
       }
     } else if (positions[start] != 0) {
-      const float *before = temporary + static_cast<long long>(segment) * F::kRecord + R::kStateSize + head_offset;
+      const float *before =
+          temporary + static_cast<long long>(segment) * F::kRecord + R::kStateSize + head_offset;
       bool goes_on = stop > end;
-      ssd.each([&](float &value, int element) { value = goes_on ? before[element] : to_float(slot[element]); });
+      ssd.each(
+          [&](float &value, int element) { value = goes_on ? before[element] : to_float(slot[element]); });
     }
     ssd.run(x, dt, b, c, out, max(start, begin), min(stop, end));
     if (stop <= end)

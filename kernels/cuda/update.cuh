@@ -1,14 +1,15 @@
-// Decode step of Mamba-1 and Mamba-2: one token of each sequence; softplus, state update, skip, gate and, for Mamba-1, the convolution's
-// step in one launch that reads and writes each state once.
+// Decode step of Mamba-1 and Mamba-2: one token of each sequence; softplus, state update, skip, gate and, for
+// Mamba-1, the convolution's step in one launch that reads and writes each state once.
 //
-// Grid (ceil(channels / kChannels), ceil(S / kSequences)). A block owns kChannels channels and takes kSequences sequences in turn; A and the
-// channels' vectors stay in registers, the next sequence's states and inputs are loaded while this one's are computed. kLanes lanes share a channel, kVector states each.
-// With the convolution, a block owns all channels that read its input channels (kChannels is a multiple of kRepeat · kGroup), because one
-// of them moves the window on after all have read it.
+// Grid (ceil(channels / kChannels), ceil(S / kSequences)). A block owns kChannels channels and takes
+// kSequences sequences in turn; A and the channels' vectors stay in registers, the next sequence's states and
+// inputs are loaded while this one's are computed. kLanes lanes share a channel, kVector states each. With
+// the convolution, a block owns all channels that read its input channels (kChannels is a multiple of kRepeat
+// · kGroup), because one of them moves the window on after all have read it.
 //
-// Facts F: T, DT, ST; kChannelCount, kGroup, kRepeat, kN, kHeadwise, kXRepeated, strides, kHasD, kHasZ, kHasDtBias, kSoftplus as in scan.cuh;
-// kConv, kConvWidth, kConvRepeated (a filter for each channel, not for each input channel), kHasConvBias, kConvSilu; tuning: kLanes,
-// kVector, kChannels, kThreads, kSequences.
+// Facts F: T, DT, ST; kChannelCount, kGroup, kRepeat, kN, kHeadwise, kXRepeated, strides, kHasD, kHasZ,
+// kHasDtBias, kSoftplus as in scan.cuh; kConv, kConvWidth, kConvRepeated (a filter for each channel, not for
+// each input channel), kHasConvBias, kConvSilu; tuning: kLanes, kVector, kChannels, kThreads, kSequences.
 #ifndef M1K_UPDATE_CUH
 #define M1K_UPDATE_CUH
 
@@ -17,11 +18,13 @@
 namespace m1k {
 
 template <class F> struct UpdateTraits {
-  static constexpr int kThreads = F::kThreads, kChannels = F::kChannels, kLanes = F::kLanes, kVector = F::kVector;
+  static constexpr int kThreads = F::kThreads, kChannels = F::kChannels, kLanes = F::kLanes,
+                       kVector = F::kVector;
   static constexpr int kPass = kThreads / kLanes; // channels a block handles at once
   static constexpr int kPasses = ceil_div(kChannels, kPass);
   static constexpr int kHeadCount = F::kChannelCount / F::kGroup;
-  static constexpr int kHeads = (F::kGroup - common_divisor(kChannels, F::kGroup) + kChannels - 1) / F::kGroup + 1;
+  static constexpr int kHeads =
+      (F::kGroup - common_divisor(kChannels, F::kGroup) + kChannels - 1) / F::kGroup + 1;
   static constexpr int kPadded = kLanes * kVector;
   // Whole vectors are inside or outside of N, and aligned.
   static constexpr bool kVectors = (kVector & (kVector - 1)) == 0 && F::kN % kVector == 0;
@@ -29,17 +32,20 @@ template <class F> struct UpdateTraits {
   static constexpr int kBufferFloats = kChannels * 4 + 2 * kHeads * kPadded;
   static constexpr int kSharedBytes = 2 * kBufferFloats * 4;
 
-  static_assert((kLanes & (kLanes - 1)) == 0 && kLanes <= 32 && kThreads % 32 == 0, "whole warps of power-of-two groups");
+  static_assert((kLanes & (kLanes - 1)) == 0 && kLanes <= 32 && kThreads % 32 == 0,
+                "whole warps of power-of-two groups");
   static_assert(kPadded >= F::kN, "lanes and vector must cover the states");
-  static_assert(!F::kConv || kChannels % (F::kRepeat * F::kGroup) == 0, "a block owns all readers of its input channels");
+  static_assert(!F::kConv || kChannels % (F::kRepeat * F::kGroup) == 0,
+                "a block owns all readers of its input channels");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
 
 template <class F>
-M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float *conv_bias, const typename F::DT *dt, const float *a,
-                       const typename F::T *b, const typename F::T *c, const float *d, const typename F::T *z, const float *dt_bias,
-                       typename F::T *conv_state, typename F::ST *state, const int *slots, const int *positions, typename F::T *out,
-                       m1_dims dims) {
+M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float *conv_bias,
+                       const typename F::DT *dt, const float *a, const typename F::T *b,
+                       const typename F::T *c, const float *d, const typename F::T *z, const float *dt_bias,
+                       typename F::T *conv_state, typename F::ST *state, const int *slots,
+                       const int *positions, typename F::T *out, m1_dims dims) {
   using R = UpdateTraits<F>;
   using ST = typename F::ST;
   constexpr int kVector = R::kVector, kPasses = R::kPasses, kTaps = F::kConvWidth - 1;
@@ -69,7 +75,8 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
   }
 
   // What a thread prepares: channels threadIdx.x, + kThreads, … and as many of B's and C's values.
-  constexpr int kMine = ceil_div(R::kChannels, R::kThreads), kWide = ceil_div(R::kHeads * R::kPadded, R::kThreads);
+  constexpr int kMine = ceil_div(R::kChannels, R::kThreads),
+                kWide = ceil_div(R::kHeads * R::kPadded, R::kThreads);
   constexpr int kSources = F::kChannelCount / F::kRepeat;
   struct Vectors {
     int source;
@@ -97,9 +104,12 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
   auto state_of = [&](int sequence, int local) {
     return state + (static_cast<long long>(slots[sequence]) * F::kChannelCount + c0 + local) * F::kN + n0;
   };
-  auto window = [&](int sequence, int source) { return conv_state + static_cast<long long>(slots[sequence]) * kTaps * kSources + source; };
+  auto window = [&](int sequence, int source) {
+    return conv_state + static_cast<long long>(slots[sequence]) * kTaps * kSources + source;
+  };
   Pack<ST, kVector> next[kPasses];
-  T next_x[kMine], next_z[kMine], next_b[kWide], next_c[kWide], next_taps[kMine][F::kConv && kTaps > 0 ? kTaps : 1];
+  T next_x[kMine], next_z[kMine], next_b[kWide], next_c[kWide],
+      next_taps[kMine][F::kConv && kTaps > 0 ? kTaps : 1];
   typename F::DT next_dt[kMine];
   auto fetch = [&](int sequence) {
     long long row = sequence; // one token a sequence
@@ -143,7 +153,8 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
 
   for (int sequence = first; sequence < last; ++sequence) {
     float *buffer = reinterpret_cast<float *>(m1k_shared) + ((sequence - first) & 1) * R::kBufferFloats;
-    float *decay_in = buffer, *input = buffer + R::kChannels, *skipped = input + R::kChannels, *gate = skipped + R::kChannels;
+    float *decay_in = buffer, *input = buffer + R::kChannels, *skipped = input + R::kChannels,
+          *gate = skipped + R::kChannels;
     float *wide_b = gate + R::kChannels, *wide_c = wide_b + R::kHeads * R::kPadded;
     long long row = sequence;
     bool fresh = positions[sequence] == 0;

@@ -1,6 +1,7 @@
-// Times at the sizes of M1-3B and its Mamba-2 variant: median of graph replays over buffers that rotate through more than the L2 cache, bytes
-// moved at least, the time that copying as many bytes takes (floor), its share of the time, and the goal, which was set on a GPU that copies
-// 3.02 TB/s, scaled to this one's copy speed.
+// Times at the sizes of M1-3B and its Mamba-2 variant: median of graph replays over buffers that rotate
+// through more than the L2 cache, bytes moved at least, the time that copying as many bytes takes (floor),
+// its share of the time, and the goal, which was set on a GPU that copies 3.02 TB/s, scaled to this one's
+// copy speed.
 #include "Harness.h"
 
 #include <algorithm>
@@ -19,8 +20,8 @@ void report(Context &context, const std::string &name, Context::Timing timing, d
   char goal_text[32] = "-";
   if (goal > 0)
     std::snprintf(goal_text, sizeof goal_text, "%.1f", goal * kGoalCopySpeed / context.copy_speed());
-  std::printf("%-58s %9.2f %9.2f %9.2f %9.1f %9.2f %5.0f%% %9s\n", name.c_str(), timing.median, timing.low, timing.high, bytes * 1e-6, floor,
-              100 * floor / timing.median, goal_text);
+  std::printf("%-58s %9.2f %9.2f %9.2f %9.1f %9.2f %5.0f%% %9s\n", name.c_str(), timing.median, timing.low,
+              timing.high, bytes * 1e-6, floor, 100 * floor / timing.median, goal_text);
   std::fflush(stdout);
 }
 
@@ -41,8 +42,8 @@ void put_batch(Context &context, Pointers &to, const Sequences &s, int past) {
   to["context_lengths"] = context.allocate_integers(batch.contexts);
 }
 
-Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, bool conv, int expected, double goal,
-                Tuning::ScanShape shape = {}) {
+Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, bool conv, int expected,
+                double goal, Tuning::ScanShape shape = {}) {
   std::string name = (decode ? "mamba-1 update " : "mamba-1 scan ") + label;
   return {name, true, [=](Context &context) {
             SelectiveScan f;
@@ -51,7 +52,8 @@ Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, 
             f.d_state = 16;
             f.x_columns = conv ? 1024 : 3072;
             f.state_type = state;
-            // Rows as the merged projection leaves them: z, x, B, C, dt; x and dt come from buffers of their own once convolved, projected.
+            // Rows as the merged projection leaves them: z, x, B, C, dt; x and dt come from buffers of their
+            // own once convolved, projected.
             int merged = 3072 + 1024 + 1024 + 3072 + 192;
             f.x_stride = conv ? merged : 3072;
             f.dt_stride = 3072;
@@ -68,7 +70,8 @@ Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, 
             if (!context.prepare(description))
               return;
             double T = double(s.count) * s.length;
-            double bytes = T * 2 * (f.x_columns + 3072 + 1024 + 3072 + 3072 + 3072) + 2.0 * s.count * 3072 * 16 * size_of(state) +
+            double bytes = T * 2 * (f.x_columns + 3072 + 1024 + 3072 + 3072 + 3072) +
+                           2.0 * s.count * 3072 * 16 * size_of(state) +
                            (conv ? 2.0 * s.count * 3 * 1024 * 2 : 0);
             std::vector<Pointers> sets(sets_for(bytes));
             Pointers common;
@@ -80,14 +83,17 @@ Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, 
             common["conv_bias"] = context.allocate_random(3072 * 4, Type::f32, -1, 1);
             for (Pointers &set : sets) {
               set = common;
-              char *rows = static_cast<char *>(context.allocate_random(size_t(T) * merged * 2, Type::bf16, -1, 1));
+              char *rows =
+                  static_cast<char *>(context.allocate_random(size_t(T) * merged * 2, Type::bf16, -1, 1));
               set["z"] = rows;
               set["b"] = rows + 2 * (3072 + 1024);
               set["c"] = rows + 2 * (3072 + 2048);
-              set["x"] = conv ? rows + 2 * 3072 : context.allocate_random(size_t(T) * 3072 * 2, Type::bf16, -1, 1);
+              set["x"] =
+                  conv ? rows + 2 * 3072 : context.allocate_random(size_t(T) * 3072 * 2, Type::bf16, -1, 1);
               set["dt"] = context.allocate_random(size_t(T) * 3072 * 2, Type::bf16, -1, 1);
               set["out"] = context.allocate(size_t(T) * 3072 * 2);
-              set["state"] = context.allocate_random(size_t(s.count) * 3072 * 16 * size_of(state), state, -1, 1);
+              set["state"] =
+                  context.allocate_random(size_t(s.count) * 3072 * 16 * size_of(state), state, -1, 1);
               set["conv_state"] = context.allocate_random(size_t(s.count) * 3 * 1024 * 2, Type::bf16, -1, 1);
             }
             report(context, name, context.time(sets, {int(T), s.count, 0, 0}), bytes, goal);
@@ -95,7 +101,8 @@ Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, 
           }};
 }
 
-Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, bool decode, int expected, double goal) {
+Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, bool decode, int expected,
+               double goal) {
   std::string name = (decode ? "mamba-2 update " : "mamba-2 scan ") + label;
   return {name, true, [=](Context &context) {
             SsdScan f;
@@ -115,7 +122,8 @@ Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, boo
               return;
             double T = double(s.count) * s.length;
             int size = size_of(type);
-            double bytes = T * size * (1024 + 1024 + 3072 + 3072 + 24) + 2.0 * s.count * 24 * 128 * 128 * size_of(state);
+            double bytes =
+                T * size * (1024 + 1024 + 3072 + 3072 + 24) + 2.0 * s.count * 24 * 128 * 128 * size_of(state);
             std::vector<Pointers> sets(sets_for(bytes));
             Pointers common;
             put_batch(context, common, s, 100);
@@ -125,13 +133,15 @@ Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, boo
             common["dt_bias"] = context.allocate_random(24 * 4, Type::f32, -4, -1);
             for (Pointers &set : sets) {
               set = common;
-              char *rows = static_cast<char *>(context.allocate_random(size_t(T) * f.x_stride * size, type, -1, 1));
+              char *rows =
+                  static_cast<char *>(context.allocate_random(size_t(T) * f.x_stride * size, type, -1, 1));
               set["x"] = rows;
               set["b"] = rows + size * 1024;
               set["c"] = rows + size * 2048;
               set["dt"] = context.allocate_random(size_t(T) * f.dt_stride * size, type, -1, 1);
               set["out"] = context.allocate(size_t(T) * 3072 * size);
-              set["state"] = context.allocate_random(size_t(s.count) * 24 * 128 * 128 * size_of(state), state, -1, 1);
+              set["state"] =
+                  context.allocate_random(size_t(s.count) * 24 * 128 * 128 * size_of(state), state, -1, 1);
             }
             report(context, name, context.time(sets, {int(T), s.count, 0, 0}), bytes, goal);
             context.release();
@@ -193,8 +203,9 @@ Case norm_bench(int rows) {
 }
 
 Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = false) {
-  std::string name = "linear " + std::string(type == Type::f32 ? "f32 " : "bf16 ") + std::to_string(rows) + " × " +
-                     std::to_string(gated ? 2 * n : n) + " × " + std::to_string(k) + (gated ? " gated" : "");
+  std::string name = "linear " + std::string(type == Type::f32 ? "f32 " : "bf16 ") + std::to_string(rows) +
+                     " × " + std::to_string(gated ? 2 * n : n) + " × " + std::to_string(k) +
+                     (gated ? " gated" : "");
   return {name, true, [=](Context &context) {
             Linear f;
             f.x_type = f.w_type = f.out_type = type;
@@ -215,14 +226,15 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
               set["out"] = context.allocate(size_t(rows) * n * size);
             }
             // A decode step's goal is 2.55 ms over a floor of 2.28.
-            report(context, name, context.time(sets, {rows, 0, 0, 0}), bytes, bytes / kGoalCopySpeed * 1e6 * 2.55 / 2.28);
+            report(context, name, context.time(sets, {rows, 0, 0, 0}), bytes,
+                   bytes / kGoalCopySpeed * 1e6 * 2.55 / 2.28);
             context.release();
           }};
 }
 
 Case attention_bench(Sequences s, int past, bool decode) {
-  std::string name = std::string("attention ") + (decode ? "decode " : "prefill ") + std::to_string(s.count) + " × " +
-                     std::to_string(s.length + past);
+  std::string name = std::string("attention ") + (decode ? "decode " : "prefill ") + std::to_string(s.count) +
+                     " × " + std::to_string(s.length + past);
   return {name, true, [=](Context &context) {
             Attention f;
             f.heads = 24;
@@ -267,7 +279,8 @@ Case attention_bench(Sequences s, int past, bool decode) {
 }
 
 Case sample_bench(int rows, bool random) {
-  std::string name = std::string("sample ") + (random ? "top-k 50 top-p 0.95 " : "greedy ") + std::to_string(rows) + " × 128256";
+  std::string name = std::string("sample ") + (random ? "top-k 50 top-p 0.95 " : "greedy ") +
+                     std::to_string(rows) + " × 128256";
   return {name, true, [=](Context &context) {
             Sample f;
             f.vocabulary = f.logits_stride = 128256;
@@ -302,8 +315,9 @@ std::vector<Case> benchmarks() {
   cases.push_back(scan_bench("1 × 2048", {1, 2048}, f32, false, false, 1, 55));
   // Other shapes (lanes, main warps, helper warps, tile, unroll) than the ones chosen.
   auto shaped = [&](Sequences s, Tuning::ScanShape shape, double goal) {
-    cases.push_back(scan_bench(std::to_string(s.count) + " × " + std::to_string(s.length) + ", shape " + std::to_string(shape.lanes) + " " +
-                                   std::to_string(shape.main_warps) + " " + std::to_string(shape.helper_warps) + " " +
+    cases.push_back(scan_bench(std::to_string(s.count) + " × " + std::to_string(s.length) + ", shape " +
+                                   std::to_string(shape.lanes) + " " + std::to_string(shape.main_warps) +
+                                   " " + std::to_string(shape.helper_warps) + " " +
                                    std::to_string(shape.tile) + " " + std::to_string(shape.unroll),
                                s, f32, false, false, 8, goal, shape));
   };

@@ -18,11 +18,13 @@ struct LinearProblem {
   int rows = 1, offset = 0;
 };
 
-Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, int max_rows, int n, int k, int padding = 0, int offset = 0,
-                 bool bias = false, bool accumulate = false, bool gated = false) {
-  std::string name = "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" + type_name(out_type) + " " + std::to_string(rows) + "/" +
-                     std::to_string(max_rows) + "×" + std::to_string(n) + "×" + std::to_string(k) + (bias ? " bias" : "") +
-                     (accumulate ? " accumulate" : "") + (gated ? " gated" : "") + (offset ? " misaligned" : "");
+Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, int max_rows, int n, int k,
+                 int padding = 0, int offset = 0, bool bias = false, bool accumulate = false,
+                 bool gated = false) {
+  std::string name = "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" + type_name(out_type) +
+                     " " + std::to_string(rows) + "/" + std::to_string(max_rows) + "×" + std::to_string(n) +
+                     "×" + std::to_string(k) + (bias ? " bias" : "") + (accumulate ? " accumulate" : "") +
+                     (gated ? " gated" : "") + (offset ? " misaligned" : "");
   return {name, smoke, [=](Context &context) {
             Linear f;
             f.x_type = x_type;
@@ -79,10 +81,12 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
           }};
 }
 
-Case attention_case(const std::string &label, bool smoke, Type type, Type kv_type, int heads, int kv_heads, int d, std::vector<int> lengths,
-                    std::vector<int> past, bool decode, int padding = 0, int offset = 0, double spread = 1, int multiprocessors = 132) {
-  std::string name = "attention " + label + (decode ? " decode " : " prefill ") + type_name(type) + "/" + type_name(kv_type) + " " +
-                     std::to_string(heads) + "/" + std::to_string(kv_heads) + "×" + std::to_string(d);
+Case attention_case(const std::string &label, bool smoke, Type type, Type kv_type, int heads, int kv_heads,
+                    int d, std::vector<int> lengths, std::vector<int> past, bool decode, int padding = 0,
+                    int offset = 0, double spread = 1, int multiprocessors = 132) {
+  std::string name = "attention " + label + (decode ? " decode " : " prefill ") + type_name(type) + "/" +
+                     type_name(kv_type) + " " + std::to_string(heads) + "/" + std::to_string(kv_heads) + "×" +
+                     std::to_string(d);
   return {name, smoke, [=](Context &context) {
             Attention f;
             f.type = type;
@@ -102,7 +106,8 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
             Random random(23);
             int T = batch.tokens, longest = *std::max_element(batch.contexts.begin(), batch.contexts.end());
             int max_pages = (longest + 63) / 64 + 2;
-            std::vector<double> q = random_values(random, size_t(T) * heads * d, -2 * spread, 2 * spread, type);
+            std::vector<double> q =
+                random_values(random, size_t(T) * heads * d, -2 * spread, 2 * spread, type);
             // Page 0 and whatever no position uses hold NaN.
             std::vector<int> tables(size_t(batch.sequences) * max_pages, 0);
             int pages = 1;
@@ -118,14 +123,16 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
             size_t page_size = size_t(2) * kv_heads * 64 * d;
             std::vector<double> cache(pages * page_size, std::nan(""));
             auto at = [&](int s, int position, int which, int h) {
-              return size_t(tables[size_t(s) * max_pages + position / 64]) * page_size + ((size_t(which) * kv_heads + h) * 64 + position % 64) * d;
+              return size_t(tables[size_t(s) * max_pages + position / 64]) * page_size +
+                     ((size_t(which) * kv_heads + h) * 64 + position % 64) * d;
             };
             for (int s = 0; s < batch.sequences; ++s)
               for (int p = 0; p < batch.contexts[s]; ++p)
                 for (int which = 0; which < 2; ++which)
                   for (int h = 0; h < kv_heads; ++h)
                     for (int i = 0; i < d; ++i)
-                      cache[at(s, p, which, h) + i] = rounded(random.uniform(-2, 2) * (which == 0 ? spread : 1), kv_type);
+                      cache[at(s, p, which, h) + i] =
+                          rounded(random.uniform(-2, 2) * (which == 0 ? spread : 1), kv_type);
             context.values("q", in_rows(q, T, heads * d, int(f.q_stride), offset), type);
             context.values("cache", cache, kv_type);
             context.integers("block_tables", tables);
@@ -180,7 +187,8 @@ uint32_t fixed_exp2(float x) {
   if (!(x > -32.0f))
     return 0;
   float n = std::rint(x), f = x - n, p = 1.5252733804e-5f;
-  for (float c : {1.5403530393e-4f, 1.3333558146e-3f, 9.6181291076e-3f, 5.5504108665e-2f, 2.4022650696e-1f, 6.9314718056e-1f, 1.0f})
+  for (float c : {1.5403530393e-4f, 1.3333558146e-3f, 9.6181291076e-3f, 5.5504108665e-2f, 2.4022650696e-1f,
+                  6.9314718056e-1f, 1.0f})
     p = std::fmaf(p, f, c);
   return uint32_t(std::llrint(double(p) * std::exp2(double(n) + 31)));
 }
@@ -189,7 +197,8 @@ void philox(uint64_t seed, uint32_t position, uint32_t (&words)[2]) {
   uint32_t c[4] = {position, 0, 0, 0}, k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
   for (int round = 0; round < 10; ++round) {
     uint64_t a = uint64_t(0xD2511F53u) * c[0], b = uint64_t(0xCD9E8D57u) * c[2];
-    uint32_t next[4] = {uint32_t(b >> 32) ^ c[1] ^ k0, uint32_t(b), uint32_t(a >> 32) ^ c[3] ^ k1, uint32_t(a)};
+    uint32_t next[4] = {uint32_t(b >> 32) ^ c[1] ^ k0, uint32_t(b), uint32_t(a >> 32) ^ c[3] ^ k1,
+                        uint32_t(a)};
     std::copy(next, next + 4, c);
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
@@ -219,7 +228,8 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
   for (int i = 0; i < V; ++i)
     if (logits[i] > -INFINITY)
       order.push_back(i);
-  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits[a] > logits[b]; });
+  std::sort(order.begin(), order.end(),
+            [&](int a, int b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); });
   if (r.top_k > 0 && r.top_k < int(order.size()))
     order.resize(r.top_k);
   auto weight = [&](int i) -> uint64_t { return fixed_exp2((logits[i] - peak) * rate); };
@@ -227,7 +237,9 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
   for (int i : order)
     total += weight(i);
   if (r.top_p < 1) {
-    uint64_t need = std::max<uint64_t>(1, uint64_t(std::ceil(double(std::max(r.top_p, 0.0f)) * double(total)))), sum = 0;
+    uint64_t need =
+                 std::max<uint64_t>(1, uint64_t(std::ceil(double(std::max(r.top_p, 0.0f)) * double(total)))),
+             sum = 0;
     for (size_t i = 0; i < order.size(); ++i) {
       sum += weight(order[i]);
       if (sum >= need) {
@@ -255,9 +267,11 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
 
 enum class Shape { normal, peaked, constant, ties, masked };
 
-Case sample_case(bool smoke, int V, int padding, Shape shape, bool random, const std::vector<Request> &requests) {
+Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
+                 const std::vector<Request> &requests) {
   const char *names[] = {"normal", "peaked", "constant", "ties", "masked"};
-  std::string name = std::string("sample ") + (random ? "random " : "greedy ") + names[int(shape)] + " " + std::to_string(V);
+  std::string name =
+      std::string("sample ") + (random ? "random " : "greedy ") + names[int(shape)] + " " + std::to_string(V);
   return {name, smoke, [=](Context &context) {
             Sample f;
             f.vocabulary = V;
@@ -317,13 +331,15 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random, const
                   first = r, expected_first = expected;
               }
             }
-            context.require(wrong == 0, std::to_string(wrong) + " of " + std::to_string(rows) + " rows differ, first row " +
-                                            std::to_string(first) + ": expected " + std::to_string(expected_first) + ", got " +
+            context.require(wrong == 0, std::to_string(wrong) + " of " + std::to_string(rows) +
+                                            " rows differ, first row " + std::to_string(first) +
+                                            ": expected " + std::to_string(expected_first) + ", got " +
                                             std::to_string(first >= 0 ? out[first] : 0));
           }};
 }
 
-// 20000 draws of one distribution fall as its probabilities say: chi-square over 40 tokens within its 99.99 % quantile (39 degrees: 83).
+// 20000 draws of one distribution fall as its probabilities say: chi-square over 40 tokens within its 99.99 %
+// quantile (39 degrees: 83).
 Case distribution_case() {
   return {"sample random follows the distribution", true, [](Context &context) {
             const int V = 40, rows = 20000;
@@ -387,10 +403,13 @@ std::vector<Case> dense_cases() {
 
   const std::vector<int> ones = {1, 1, 1, 1, 1}, contexts = {0, 63, 64, 300, 1000};
   cases.push_back(attention_case("", true, bf16, bf16, 24, 8, 128, ones, contexts, true));
-  cases.push_back(attention_case("cut often", false, bf16, bf16, 24, 8, 128, ones, contexts, true, 8, 8, 1, 700));
+  cases.push_back(
+      attention_case("cut often", false, bf16, bf16, 24, 8, 128, ones, contexts, true, 8, 8, 1, 700));
   cases.push_back(attention_case("long", false, bf16, bf16, 6, 2, 64, {1, 1}, {5000, 17}, true));
-  cases.push_back(attention_case("many", false, bf16, bf16, 6, 2, 64, std::vector<int>(300, 1), std::vector<int>(300, 70), true, 0, 0, 1, 20));
-  cases.push_back(attention_case("large scores", false, bf16, bf16, 8, 1, 128, ones, contexts, true, 0, 0, 6));
+  cases.push_back(attention_case("many", false, bf16, bf16, 6, 2, 64, std::vector<int>(300, 1),
+                                 std::vector<int>(300, 70), true, 0, 0, 1, 20));
+  cases.push_back(
+      attention_case("large scores", false, bf16, bf16, 8, 1, 128, ones, contexts, true, 0, 0, 6));
   cases.push_back(attention_case("one kv head", false, bf16, bf16, 20, 1, 64, ones, contexts, true));
   cases.push_back(attention_case("wide", false, bf16, bf16, 12, 2, 256, ones, contexts, true));
   cases.push_back(attention_case("narrow", false, bf16, bf16, 4, 4, 16, ones, contexts, true, 3, 3));

@@ -91,8 +91,8 @@ Compiled compile(const cuda::Kernel &kernel, const std::string &architecture) {
     texts.push_back(files[i].text);
   }
   nvrtcProgram program;
-  if (nvrtc.create(&program, kernel.source.c_str(), (kernel.symbol + ".cu").c_str(), int(count), texts.data(), names.data()) !=
-      NVRTC_SUCCESS) {
+  if (nvrtc.create(&program, kernel.source.c_str(), (kernel.symbol + ".cu").c_str(), int(count), texts.data(),
+                   names.data()) != NVRTC_SUCCESS) {
     result.error = "nvrtcCreateProgram failed";
     return result;
   }
@@ -128,8 +128,12 @@ uint64_t Random::next() {
   z = (z ^ (z >> 27)) * 0x94D049BB133111EBull;
   return z ^ (z >> 31);
 }
-double Random::uniform(double low, double high) { return low + (high - low) * double(next() >> 11) * 0x1p-53; }
-double Random::normal() { return std::sqrt(-2 * std::log(uniform(1e-12, 1))) * std::cos(6.283185307179586 * uniform(0, 1)); }
+double Random::uniform(double low, double high) {
+  return low + (high - low) * double(next() >> 11) * 0x1p-53;
+}
+double Random::normal() {
+  return std::sqrt(-2 * std::log(uniform(1e-12, 1))) * std::cos(6.283185307179586 * uniform(0, 1));
+}
 
 int size_of(Type type) { return type == Type::f32 ? 4 : 2; }
 
@@ -161,7 +165,9 @@ double from_half(uint16_t bits, Type type) {
 }
 } // namespace
 
-double rounded(double value, Type type) { return type == Type::f32 ? double(float(value)) : from_half(half_bits(value, type), type); }
+double rounded(double value, Type type) {
+  return type == Type::f32 ? double(float(value)) : from_half(half_bits(value, type), type);
+}
 
 void encode(const std::vector<double> &values, Type type, std::vector<char> &bytes) {
   bytes.resize(values.size() * size_of(type));
@@ -222,9 +228,10 @@ bool Context::prepare(const Description &description) {
         require(false, kernel.symbol + ": " + compiled.error);
         continue;
       }
-      std::ofstream(path, std::ios::binary).write(compiled.cubin.data(), std::streamsize(compiled.cubin.size()));
-      std::printf("  %-60s %3d registers, %d bytes spilled, %d stack, %zu bytes of code\n", name.c_str(), compiled.registers,
-                  compiled.spill_bytes, compiled.stack_bytes, compiled.cubin.size());
+      std::ofstream(path, std::ios::binary)
+          .write(compiled.cubin.data(), std::streamsize(compiled.cubin.size()));
+      std::printf("  %-60s %3d registers, %d bytes spilled, %d stack, %zu bytes of code\n", name.c_str(),
+                  compiled.registers, compiled.spill_bytes, compiled.stack_bytes, compiled.cubin.size());
       // Up to 16 bytes are convergence barriers that ptxas keeps on the stack, not data.
       require(compiled.spill_bytes <= 16, kernel.symbol + " spills registers");
       continue;
@@ -232,16 +239,18 @@ bool Context::prepare(const Description &description) {
     std::unique_ptr<Loaded> &entry = cache[kernel.source];
     if (!entry) {
       entry = std::make_unique<Loaded>();
-      if (cudaLibraryLoadFromFile(&entry->library, path.c_str(), nullptr, nullptr, 0, nullptr, nullptr, 0) != cudaSuccess) {
+      if (cudaLibraryLoadFromFile(&entry->library, path.c_str(), nullptr, nullptr, 0, nullptr, nullptr, 0) !=
+          cudaSuccess) {
         cudaGetLastError();
         require(false, "cannot load " + path);
         entry.reset();
         return false;
       }
-      check(cudaLibraryGetKernel(&entry->function, entry->library, kernel.symbol.c_str()), "cudaLibraryGetKernel");
+      check(cudaLibraryGetKernel(&entry->function, entry->library, kernel.symbol.c_str()),
+            "cudaLibraryGetKernel");
       if (kernel.shared_bytes > 48 * 1024)
-        check(cudaFuncSetAttribute(reinterpret_cast<const void *>(entry->function), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                   kernel.shared_bytes),
+        check(cudaFuncSetAttribute(reinterpret_cast<const void *>(entry->function),
+                                   cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes),
               "cudaFuncSetAttribute");
     }
     entry->kernel = kernel;
@@ -265,14 +274,17 @@ void Context::integers(const std::string &role, const std::vector<int> &values) 
   const char *from = reinterpret_cast<const char *>(values.data());
   raw(role, std::vector<char>(from, from + values.size() * 4));
 }
-void Context::poison(const std::string &role, size_t bytes) { raw(role, std::vector<char>(bytes, char(0xFF))); }
+void Context::poison(const std::string &role, size_t bytes) {
+  raw(role, std::vector<char>(bytes, char(0xFF)));
+}
 
 void Context::upload() {
   for (auto &entry : buffers) {
     Buffer &buffer = entry.second;
     if (!buffer.device)
       check(cudaMalloc(&buffer.device, std::max<size_t>(buffer.host.size(), 16)), "cudaMalloc");
-    check(cudaMemcpy(buffer.device, buffer.host.data(), buffer.host.size(), cudaMemcpyHostToDevice), "upload");
+    check(cudaMemcpy(buffer.device, buffer.host.data(), buffer.host.size(), cudaMemcpyHostToDevice),
+          "upload");
   }
 }
 
@@ -293,12 +305,14 @@ void Context::enqueue(const std::map<std::string, void *> &pointers, const m1_di
       arguments.push_back(&operand);
     m1_dims copy = dims;
     arguments.push_back(&copy);
-    int rows = kernel.domain == Domain::tokens      ? dims.tokens
-               : kernel.domain == Domain::sequences ? dims.sequences
+    int rows = kernel.domain == Domain::tokens       ? dims.tokens
+               : kernel.domain == Domain::sequences  ? dims.sequences
                : kernel.domain == Domain::logit_rows ? dims.logit_rows
                                                      : 1;
-    dim3 grid{unsigned(kernel.grid_x), unsigned((rows + kernel.rows_per_group - 1) / kernel.rows_per_group), 1};
-    check(cudaLaunchKernel(reinterpret_cast<const void *>(entry->function), grid, dim3{unsigned(kernel.threads), 1, 1}, arguments.data(),
+    dim3 grid{unsigned(kernel.grid_x), unsigned((rows + kernel.rows_per_group - 1) / kernel.rows_per_group),
+              1};
+    check(cudaLaunchKernel(reinterpret_cast<const void *>(entry->function), grid,
+                           dim3{unsigned(kernel.threads), 1, 1}, arguments.data(),
                            size_t(kernel.shared_bytes), static_cast<cudaStream_t>(stream)),
           kernel.symbol.c_str());
   }
@@ -351,7 +365,8 @@ double relative_error(const std::vector<double> &actual, const std::vector<doubl
   return norm > 0 ? std::sqrt(difference / norm) : std::sqrt(difference);
 }
 
-void Context::compare(const std::string &what, const std::vector<double> &actual, const std::vector<double> &expected, double tolerance) {
+void Context::compare(const std::string &what, const std::vector<double> &actual,
+                      const std::vector<double> &expected, double tolerance) {
   if (actual.size() != expected.size())
     return require(false, what + ": wrong size");
   double error = relative_error(actual, expected);
@@ -366,8 +381,9 @@ void Context::compare(const std::string &what, const std::vector<double> &actual
       wrong += bad;
       nans += std::isnan(actual[i]);
     }
-    std::snprintf(text, sizeof text, "%s: relative error %.2e over %.2e (%zu of %zu far off, %zu NaN, first at %zu)", what.c_str(), error,
-                  tolerance, wrong, expected.size(), nans, first);
+    std::snprintf(text, sizeof text,
+                  "%s: relative error %.2e over %.2e (%zu of %zu far off, %zu NaN, first at %zu)",
+                  what.c_str(), error, tolerance, wrong, expected.size(), nans, first);
     require(false, text);
   }
 }
@@ -416,7 +432,8 @@ void *Context::allocate_random(size_t bytes, Type type, double low, double high)
   size_t filled = std::min(block.size(), bytes);
   check(cudaMemcpy(pointer, block.data(), filled, cudaMemcpyHostToDevice), "fill");
   for (; filled < bytes; filled += std::min(filled, bytes - filled))
-    check(cudaMemcpy(pointer + filled, pointer, std::min(filled, bytes - filled), cudaMemcpyDeviceToDevice), "fill");
+    check(cudaMemcpy(pointer + filled, pointer, std::min(filled, bytes - filled), cudaMemcpyDeviceToDevice),
+          "fill");
   return pointer;
 }
 
@@ -432,7 +449,8 @@ void Context::release() {
   allocations.clear();
 }
 
-Context::Timing Context::time(const std::vector<std::map<std::string, void *>> &sets, const m1_dims &dims, int replays) {
+Context::Timing Context::time(const std::vector<std::map<std::string, void *>> &sets, const m1_dims &dims,
+                              int replays) {
   cudaStream_t stream;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
   int rounds = std::max<int>(1, 16 / int(sets.size()));
@@ -533,7 +551,8 @@ std::vector<double> random_values(Random &random, size_t count, double low, doub
   return values;
 }
 
-std::vector<double> in_rows(const std::vector<double> &values, int rows, int columns, int stride, int offset) {
+std::vector<double> in_rows(const std::vector<double> &values, int rows, int columns, int stride,
+                            int offset) {
   std::vector<double> out(size_t(rows) * stride, std::nan(""));
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < columns; ++c)
@@ -549,7 +568,8 @@ std::vector<double> out_of_rows(const std::vector<double> &from, int rows, int c
   return out;
 }
 
-// 2e-3: rounding to bf16 alone costs 1.7e-3 of the norm at most (half an ulp uniformly: 1.1e-3); f16 and f32 likewise from their ulps.
+// 2e-3: rounding to bf16 alone costs 1.7e-3 of the norm at most (half an ulp uniformly: 1.1e-3); f16 and f32
+// likewise from their ulps.
 double tolerance(Type type, double naive) {
   double rounding = type == Type::f32 ? 1e-6 : type == Type::bf16 ? 2e-3 : 3e-4;
   return rounding + 8 * naive;

@@ -1,5 +1,6 @@
-// Scans, state updates, convolution and gated norm against float64, over the sizes that break kernels: lengths 1, odd, longer than tiles,
-// chunked against whole, strided rows at odd offsets, N, widths and heads of every divisibility, large decay.
+// Scans, state updates, convolution and gated norm against float64, over the sizes that break kernels:
+// lengths 1, odd, longer than tiles, chunked against whole, strided rows at odd offsets, N, widths and heads
+// of every divisibility, large decay.
 #include "Harness.h"
 
 #include <algorithm>
@@ -40,7 +41,8 @@ struct ScanProblem {
     b = random_values(random, size_t(T) * b_columns(), -1, 1, type);
     c = random_values(random, size_t(T) * c_columns(), -1, 1, type);
     z = random_values(random, size_t(T) * channels, -3, 3, type);
-    a = random_values(random, headwise ? heads() : size_t(channels) * states, -decay, -0.01 * decay, Type::f32);
+    a = random_values(random, headwise ? heads() : size_t(channels) * states, -decay, -0.01 * decay,
+                      Type::f32);
     d = random_values(random, dt_columns(), -1, 1, Type::f32);
     dt_bias = random_values(random, dt_columns(), -2, 0.5, Type::f32);
     state = random_values(random, size_t(batch.slot_count) * channels * states, -1, 1, state_type);
@@ -49,7 +51,9 @@ struct ScanProblem {
     conv_state = random_values(random, size_t(batch.slot_count) * (conv_width - 1) * x_columns, -2, 2, type);
   }
 
-  template <class Real> void evaluate(std::vector<double> &y, std::vector<double> &end_state, std::vector<double> &end_window) const {
+  template <class Real>
+  void evaluate(std::vector<double> &y, std::vector<double> &end_state,
+                std::vector<double> &end_window) const {
     y.assign(size_t(batch.tokens) * channels, 0);
     end_state = state;
     end_window = conv_state;
@@ -83,7 +87,8 @@ struct ScanProblem {
           Real sum = 0;
           for (int n = 0; n < states; ++n) {
             Real rate = Real(headwise ? a[head] : a[size_t(ch) * states + n]);
-            h[n] = std::exp(delta * rate) * h[n] + delta * xv * Real(b[size_t(t) * b_columns() + head / repeat * states + n]);
+            h[n] = std::exp(delta * rate) * h[n] +
+                   delta * xv * Real(b[size_t(t) * b_columns() + head / repeat * states + n]);
             sum += h[n] * Real(c[size_t(t) * c_columns() + head * states + n]);
           }
           if (has_d)
@@ -108,7 +113,9 @@ struct ScanProblem {
 
   void put(Context &context) const {
     int T = batch.tokens;
-    auto rows = [&](const std::vector<double> &v, int columns) { return in_rows(v, T, columns, stride(columns), offset); };
+    auto rows = [&](const std::vector<double> &v, int columns) {
+      return in_rows(v, T, columns, stride(columns), offset);
+    };
     context.values("x", rows(x, x_columns), type);
     context.values("dt", rows(dt, dt_columns()), dt_type);
     context.values("b", rows(b, b_columns()), type);
@@ -128,8 +135,9 @@ struct ScanProblem {
 
   // Operands that begin `offset` columns into their rows.
   void launch(Context &context) const {
-    std::vector<std::pair<std::string, int>> shifted = {{"x", size_of(type)},  {"b", size_of(type)}, {"c", size_of(type)},
-                                                        {"dt", size_of(dt_type)}, {"z", size_of(type)}, {"out", size_of(type)}};
+    std::vector<std::pair<std::string, int>> shifted = {{"x", size_of(type)}, {"b", size_of(type)},
+                                                        {"c", size_of(type)}, {"dt", size_of(dt_type)},
+                                                        {"z", size_of(type)}, {"out", size_of(type)}};
     for (auto &entry : shifted)
       context.shift(entry.first, entry.second * offset);
     context.launch({batch.tokens, batch.sequences, 0, 0});
@@ -153,7 +161,8 @@ struct ScanProblem {
       }
     context.require(untouched, "columns beside the output were written");
     context.compare("out", actual, y, tolerance(type, relative_error(y32, y)) + extra);
-    context.compare("state", context.read("state", state_type), end, tolerance(state_type, relative_error(end32, end)) + extra);
+    context.compare("state", context.read("state", state_type), end,
+                    tolerance(state_type, relative_error(end32, end)) + extra);
     if (conv)
       context.compare("conv_state", context.read("conv_state", type), window, 1e-7);
   }
@@ -232,11 +241,12 @@ ScanProblem problem2(Type type, Type state_type, int heads, int repeat, int head
 }
 
 // Runs the problem whole.
-Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::vector<int> &lengths, const std::vector<int> &past, bool decode,
-               int expected_sequences = 8, double extra = 0) {
+Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::vector<int> &lengths,
+               const std::vector<int> &past, bool decode, int expected_sequences = 8, double extra = 0) {
   p.batch = make_batch(lengths, past);
-  std::string name = std::string(p.headwise ? "ssd_" : "selective_") + (decode ? "update " : "scan ") + label + " " + type_name(p.type) +
-                     "/" + type_name(p.state_type) + " C" + std::to_string(p.channels) + " N" + std::to_string(p.states) + " r" +
+  std::string name = std::string(p.headwise ? "ssd_" : "selective_") + (decode ? "update " : "scan ") +
+                     label + " " + type_name(p.type) + "/" + type_name(p.state_type) + " C" +
+                     std::to_string(p.channels) + " N" + std::to_string(p.states) + " r" +
                      std::to_string(p.repeat) + (p.conv ? " conv" + std::to_string(p.conv_width) : "");
   return {name, smoke, [p, decode, expected_sequences, extra](Context &context) mutable {
             Tuning tuning;
@@ -265,11 +275,12 @@ Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::v
 
 // Three chunks of a sequence give what the whole gives, to the tolerance of one run.
 Case chunked_case(bool smoke, ScanProblem p, int length, int cut1, int cut2, double extra = 0) {
-  std::string name = std::string(p.headwise ? "ssd_" : "selective_") + "scan chunked = whole " + type_name(p.type) + " C" +
-                     std::to_string(p.channels) + " N" + std::to_string(p.states);
+  std::string name = std::string(p.headwise ? "ssd_" : "selective_") + "scan chunked = whole " +
+                     type_name(p.type) + " C" + std::to_string(p.channels) + " N" + std::to_string(p.states);
   return {name, smoke, [=](Context &context) mutable {
             p.batch = make_batch({length}, {0});
-            Description description = p.headwise ? describe(mamba2(p, false), "kernel") : describe(mamba1(p, false), "kernel");
+            Description description =
+                p.headwise ? describe(mamba2(p, false), "kernel") : describe(mamba1(p, false), "kernel");
             if (!context.prepare(description))
               return;
             p.fill(11);
@@ -286,7 +297,8 @@ Case chunked_case(bool smoke, ScanProblem p, int length, int cut1, int cut2, dou
               part.batch.slots = p.batch.slots;
               part.batch.slot_count = p.batch.slot_count;
               auto piece = [&](const std::vector<double> &v, int columns) {
-                return std::vector<double>(v.begin() + size_t(cuts[i]) * columns, v.begin() + size_t(cuts[i + 1]) * columns);
+                return std::vector<double>(v.begin() + size_t(cuts[i]) * columns,
+                                           v.begin() + size_t(cuts[i + 1]) * columns);
               };
               part.x = piece(p.x, p.x_columns);
               part.dt = piece(p.dt, p.dt_columns());
@@ -303,7 +315,8 @@ Case chunked_case(bool smoke, ScanProblem p, int length, int cut1, int cut2, dou
               joined.insert(joined.end(), rows.begin(), rows.end());
             }
             context.compare("out", joined, y, tolerance(p.type, relative_error(y32, y)) + extra);
-            context.compare("state", context.read("state", p.state_type), end, 3 * tolerance(p.state_type, relative_error(end32, end)) + extra);
+            context.compare("state", context.read("state", p.state_type), end,
+                            3 * tolerance(p.state_type, relative_error(end32, end)) + extra);
           }};
 }
 
@@ -313,10 +326,11 @@ struct ConvProblem {
   Batch batch;
 };
 
-Case conv_case(const std::string &label, bool smoke, Type type, int channels, int width, int repeat, int head_size, bool has_bias, int padding,
-               int offset, const std::vector<int> &lengths, const std::vector<int> &past, bool decode) {
-  std::string name = "causal_conv1d " + label + " " + type_name(type) + " C" + std::to_string(channels) + " width " + std::to_string(width) +
-                     " repeat " + std::to_string(repeat);
+Case conv_case(const std::string &label, bool smoke, Type type, int channels, int width, int repeat,
+               int head_size, bool has_bias, int padding, int offset, const std::vector<int> &lengths,
+               const std::vector<int> &past, bool decode) {
+  std::string name = "causal_conv1d " + label + " " + type_name(type) + " C" + std::to_string(channels) +
+                     " width " + std::to_string(width) + " repeat " + std::to_string(repeat);
   return {name, smoke, [=](Context &context) {
             CausalConv1d f;
             int sources = channels / repeat, taps = width - 1;
@@ -337,7 +351,8 @@ Case conv_case(const std::string &label, bool smoke, Type type, int channels, in
             std::vector<double> x = random_values(random, size_t(T) * sources, -2, 2, type);
             std::vector<double> w = random_values(random, size_t(channels) * width, -0.7, 0.7, Type::f32);
             std::vector<double> bias = random_values(random, channels, -0.5, 0.5, Type::f32);
-            std::vector<double> state = random_values(random, size_t(batch.slot_count) * taps * sources, -2, 2, type);
+            std::vector<double> state =
+                random_values(random, size_t(batch.slot_count) * taps * sources, -2, 2, type);
             context.values("x", in_rows(x, T, sources, int(f.x_stride), offset), type);
             context.values("w", w, Type::f32);
             context.values("bias", bias, Type::f32);
@@ -384,9 +399,10 @@ Case conv_case(const std::string &label, bool smoke, Type type, int channels, in
           }};
 }
 
-Case norm_case(bool smoke, Type y_type, Type z_type, Type out_type, int features, int groups, int rows, int padding, int offset) {
-  std::string name = "gated_rms_norm " + type_name(y_type) + " " + type_name(z_type) + " " + type_name(out_type) + " " +
-                     std::to_string(features) + " in " + std::to_string(groups);
+Case norm_case(bool smoke, Type y_type, Type z_type, Type out_type, int features, int groups, int rows,
+               int padding, int offset) {
+  std::string name = "gated_rms_norm " + type_name(y_type) + " " + type_name(z_type) + " " +
+                     type_name(out_type) + " " + std::to_string(features) + " in " + std::to_string(groups);
   return {name, smoke, [=](Context &context) {
             GatedRmsNorm f;
             f.y_type = y_type;
@@ -438,8 +454,10 @@ std::vector<Case> mamba_cases() {
   // M1's proportions in small, in every type and both places of the repetition.
   cases.push_back(scan_case("ragged", true, problem1(bf16, f32, 96, 3, 16, false), ragged, past, false));
   cases.push_back(scan_case("ragged", true, problem1(f32, f32, 96, 3, 16, true), ragged, past, false));
-  cases.push_back(scan_case("few sequences", false, problem1(bf16, bf16, 96, 3, 16, true), ragged, past, false, 1));
-  cases.push_back(scan_case("f16 state", false, problem1(bf16, f16, 64, 1, 16, false), ragged, past, false, 512));
+  cases.push_back(
+      scan_case("few sequences", false, problem1(bf16, bf16, 96, 3, 16, true), ragged, past, false, 1));
+  cases.push_back(
+      scan_case("f16 state", false, problem1(bf16, f16, 64, 1, 16, false), ragged, past, false, 512));
   // Sizes that divide nothing: N odd, one head, more lanes than channels, a state count at the limit.
   cases.push_back(scan_case("odd", true, problem1(f32, f32, 45, 3, 15, true), ragged, past, false));
   cases.push_back(scan_case("odd", false, problem1(bf16, f32, 35, 1, 7, false), ragged, past, false, 1));
@@ -500,9 +518,11 @@ std::vector<Case> mamba_cases() {
   cases.push_back(scan_case("ragged", false, problem2(f32, f32, 4, 2, 128, 128), ragged, past, false));
   cases.push_back(scan_case("odd", false, problem2(bf16, f32, 3, 3, 20, 12), ragged, past, false));
   cases.push_back(chunked_case(false, problem2(f32, f32, 6, 3, 32, 32), 150, 1, 77));
-  // 6e-3: x·Δ·decay, the masked products and the carried state are rounded to bf16 before they meet in a product.
+  // 6e-3: x·Δ·decay, the masked products and the carried state are rounded to bf16 before they meet in a
+  // product.
   for (int n : {128, 64, 32, 16})
-    cases.push_back(scan_case("ragged", n == 128, problem2(bf16, f32, 6, 3, n, n), ragged, past, false, 8, 6e-3));
+    cases.push_back(
+        scan_case("ragged", n == 128, problem2(bf16, f32, 6, 3, n, n), ragged, past, false, 8, 6e-3));
   {
     ScanProblem p = problem2(bf16, bf16, 6, 3, 64, 128);
     p.offset = 8;
@@ -521,8 +541,10 @@ std::vector<Case> mamba_cases() {
     cases.push_back(scan_case("large decay", false, p, ragged, past, false, 8, 6e-3));
   }
   // Sequences over several segments, some begun in an earlier step, and many within one segment.
-  cases.push_back(scan_case("segments", true, problem2(bf16, f32, 3, 3, 32, 32), {700, 2500, 3, 0, 1100, 40}, {9, 64, 0, 0, 0, 5}, false, 8, 6e-3));
-  cases.push_back(scan_case("segments", false, problem2(bf16, bf16, 2, 1, 64, 64), {1024, 2048, 1}, {7, 3, 2}, false, 8, 6e-3));
+  cases.push_back(scan_case("segments", true, problem2(bf16, f32, 3, 3, 32, 32), {700, 2500, 3, 0, 1100, 40},
+                            {9, 64, 0, 0, 0, 5}, false, 8, 6e-3));
+  cases.push_back(scan_case("segments", false, problem2(bf16, bf16, 2, 1, 64, 64), {1024, 2048, 1}, {7, 3, 2},
+                            false, 8, 6e-3));
   {
     ScanProblem p = problem2(bf16, f32, 2, 1, 16, 48);
     p.decay = 0.02;

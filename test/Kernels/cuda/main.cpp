@@ -31,7 +31,8 @@ int main(int argc, char **argv) {
       have_mode = false, i = argc;
   }
   if (!have_mode || directory.empty()) {
-    std::fprintf(stderr, "usage: m1-kernel-test (--compile | --run | --bench) DIR [--arch sm_90a] [--filter TEXT] [--smoke] [--tests-only]\n");
+    std::fprintf(stderr, "usage: m1-kernel-test (--compile | --run | --bench) DIR [--arch sm_90a] [--filter "
+                         "TEXT] [--smoke] [--tests-only]\n");
     return 64;
   }
   mkdir(directory.c_str(), 0777);
@@ -45,8 +46,9 @@ int main(int argc, char **argv) {
   if (mode == Mode::bench || (mode == Mode::compile && with_benchmarks && !smoke))
     append(benchmarks());
   if (mode == Mode::bench)
-    std::printf("device copy: %.2f TB/s, read and written\n%-58s %9s %9s %9s %9s %9s %6s %9s\n", context.copy_speed() * 1e-12, "kernel", "us",
-                "low", "high", "MB", "floor us", "share", "goal us");
+    std::printf("device copy: %.2f TB/s, read and written\n%-58s %9s %9s %9s %9s %9s %6s %9s\n",
+                context.copy_speed() * 1e-12, "kernel", "us", "low", "high", "MB", "floor us", "share",
+                "goal us");
   for (const Case &test : cases) {
     if ((smoke && !test.smoke) || test.name.find(filter) == std::string::npos)
       continue;

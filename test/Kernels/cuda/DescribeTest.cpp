@@ -1,0 +1,191 @@
+// What the CUDA kernels promise without a GPU: contradictory facts are named, launches cover their rows, and
+// every family compiles through NVRTC for the oldest and the newest supported architecture without spilling
+// registers.
+#include "Harness.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+using namespace m1k::cuda;
+
+namespace {
+
+SelectiveScan m1_scan() {
+  SelectiveScan f;
+  f.d_inner = 3072;
+  f.d_xb = 1024;
+  f.x_columns = 3072;
+  f.x_stride = f.dt_stride = f.out_stride = 3072;
+  f.b_stride = f.c_stride = f.z_stride = 8384;
+  return f;
+}
+
+Attention m1_attention() {
+  Attention f;
+  f.heads = 24;
+  f.kv_heads = 8;
+  f.head_dim = 128;
+  f.q_stride = 5120;
+  f.out_stride = 3072;
+  f.scale = 0.0884f;
+  return f;
+}
+
+SsdScan m1_ssd() {
+  SsdScan f;
+  f.heads = 24;
+  f.head_dim = f.d_state = 128;
+  f.repeat = 3;
+  f.x_stride = f.b_stride = f.c_stride = 5120;
+  f.dt_stride = 8216;
+  f.out_stride = 3072;
+  return f;
+}
+
+Linear linear(int n, int k) {
+  Linear f;
+  f.n = n;
+  f.k = k;
+  f.x_stride = k;
+  f.out_stride = n;
+  return f;
+}
+
+// Facts that contradict each other give an error that names the field, and no kernel.
+TEST(Describe, NamesContradictions) {
+  SelectiveScan scan = m1_scan();
+  scan.d_xb = 1000;
+  EXPECT_NE(describe(scan, "k").error.find("d_xb"), std::string::npos);
+  scan = m1_scan();
+  scan.d_state = 300;
+  EXPECT_FALSE(describe(scan, "k").error.empty());
+  Attention attention = m1_attention();
+  attention.kv_heads = 5;
+  EXPECT_NE(describe(attention, "k").error.find("kv_heads"), std::string::npos);
+  Linear wide = linear(64, 64);
+  wide.max_rows = 17;
+  EXPECT_NE(describe(wide, "k").error.find("max_rows"), std::string::npos);
+  wide = linear(64, 64);
+  wide.accumulate = true;
+  EXPECT_FALSE(describe(wide, "k").error.empty());
+  GatedRmsNorm norm;
+  norm.features = 100;
+  norm.groups = 3;
+  EXPECT_TRUE(describe(norm, "k").kernels.empty());
+  CausalConv1d conv;
+  conv.channels = 10;
+  conv.repeat = 3;
+  EXPECT_FALSE(describe(conv, "k").error.empty());
+  Sample sample;
+  sample.vocabulary = 100;
+  sample.logits_stride = 99;
+  EXPECT_FALSE(describe(sample, "k").error.empty());
+}
+
+// Operands come in the order of m1c::KernelSpec, without the absent ones.
+TEST(Describe, OperandsFollowTheContract) {
+  SelectiveScan scan = m1_scan();
+  scan.has_d = false;
+  Description d = describe(scan, "k");
+  ASSERT_EQ(d.error, "");
+  EXPECT_EQ(d.kernels[0].operands,
+            (std::vector<std::string>{"x", "dt", "a", "b", "c", "z", "dt_bias", "state", "sequence_starts",
+                                      "slots", "positions", "out"}));
+  d = describe(m1_attention(), "k");
+  ASSERT_EQ(d.kernels.size(), 3u);
+  EXPECT_EQ(d.kernels[0].operands,
+            (std::vector<std::string>{"q", "cache", "sequence_starts", "context_lengths", "block_tables",
+                                      "out", "workspace"}));
+  EXPECT_GT(d.workspace_bytes, 0);
+}
+
+// The grid's columns times what a block owns cover all channels, for channel counts that divide by nothing.
+TEST(Describe, GridCoversTheChannels) {
+  for (int heads : {1, 3, 7, 192})
+    for (int states : {1, 7, 16, 24, 128})
+      for (int expected : {1, 8, 512}) {
+        SelectiveScan f = m1_scan();
+        f.d_state = states;
+        f.d_inner = f.d_xb = f.x_columns = heads * states;
+        Tuning tuning;
+        tuning.expected_sequences = expected;
+        for (bool decode : {false, true}) {
+          f.decode = decode;
+          Description d = describe(f, "k", tuning);
+          ASSERT_EQ(d.error, "");
+          EXPECT_LE(d.kernels[0].threads, 1024);
+          EXPECT_LE(d.kernels[0].shared_bytes, 227 * 1024);
+          EXPECT_GE(d.kernels[0].grid_x, 1);
+        }
+      }
+}
+
+// Mamba-2's records fit what a step's tokens bring: one record for each whole segment that another token
+// follows.
+TEST(Describe, SegmentRecordsFitTheirRows) {
+  Description d = describe(m1_ssd(), "k");
+  ASSERT_EQ(d.kernels.size(), 2u);
+  int segment = d.kernels[0].rows_per_group;
+  int64_t record = 4 * (int64_t(24) * 128 * 128 * 2 + 24);
+  for (int64_t tokens : {int64_t(1), int64_t(segment), int64_t(segment + 1), int64_t(5 * segment + 7)})
+    EXPECT_LE((tokens - 1) / segment * record, tokens * d.temporary_bytes_per_row);
+}
+
+class Compiles : public testing::TestWithParam<const char *> {};
+
+// One kernel of every family and type, at M1's sizes.
+TEST_P(Compiles, WithoutSpills) {
+  std::vector<Description> all;
+  SelectiveScan scan = m1_scan();
+  all.push_back(describe(scan, "scan"));
+  scan.type = scan.dt_type = Type::f32;
+  scan.decode = true;
+  all.push_back(describe(scan, "update_f32"));
+  SelectiveUpdateConv conv;
+  conv.scan = m1_scan();
+  conv.scan.x_columns = 1024;
+  conv.scan.decode = true;
+  conv.scan.state_type = Type::f16;
+  conv.conv_channels = 3072;
+  all.push_back(describe(conv, "update_conv"));
+  all.push_back(describe(m1_ssd(), "ssd"));
+  all.push_back(describe(m1_attention(), "attention"));
+  Attention f32 = m1_attention();
+  f32.type = f32.kv_type = Type::f32;
+  all.push_back(describe(f32, "attention_f32"));
+  all.push_back(describe(linear(16384, 3072), "linear"));
+  Linear f32_linear = linear(3072, 3072);
+  f32_linear.x_type = f32_linear.w_type = f32_linear.out_type = Type::f32;
+  all.push_back(describe(f32_linear, "linear_f32"));
+  CausalConv1d convolution;
+  convolution.channels = 5120;
+  convolution.x_stride = 8216;
+  convolution.out_stride = 5120;
+  all.push_back(describe(convolution, "conv"));
+  GatedRmsNorm norm;
+  norm.features = 3072;
+  norm.groups = 24;
+  norm.y_stride = norm.out_stride = 3072;
+  norm.z_stride = 8216;
+  all.push_back(describe(norm, "gated_norm"));
+  Sample sample;
+  sample.vocabulary = sample.logits_stride = 128256;
+  sample.random = true;
+  all.push_back(describe(sample, "sample"));
+  for (const Description &d : all) {
+    ASSERT_EQ(d.error, "");
+    for (const Kernel &kernel : d.kernels) {
+      m1k::test::Compiled compiled = m1k::test::compile(kernel, GetParam());
+      if (compiled.error.find("was not found") != std::string::npos)
+        GTEST_SKIP() << compiled.error;
+      EXPECT_EQ(compiled.error, "") << kernel.symbol;
+      // Up to 16 bytes are convergence barriers that ptxas keeps on the stack, not data.
+      EXPECT_LE(compiled.spill_bytes, 16) << kernel.symbol;
+    }
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Architectures, Compiles, testing::Values("sm_80", "sm_90a"),
+                         [](const auto &info) { return std::string(info.param); });
+
+} // namespace
