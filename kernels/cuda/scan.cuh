@@ -194,7 +194,10 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   // Helpers.
   int thread = threadIdx.x - R::kMain;
   constexpr int kThreads = R::kHelpers;
-  auto wait_helpers = [] { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); };
+  auto wait_helpers = [] {
+    __syncwarp(); // bar.sync wants its warps whole
+    asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
+  };
   auto stage = [&](int tile) { return m1k_shared + tile % R::kStages * R::kStageBytes; };
   auto stage_x = [&](int tile) { return reinterpret_cast<T *>(stage(tile)); };
   auto stage_z = [&](int tile) { return reinterpret_cast<T *>(stage(tile) + R::kXBytes); };

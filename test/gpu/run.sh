@@ -23,10 +23,11 @@ pack() {
   for program in "${programs[@]}"; do
     cp "$(find "$build" -name "$program" -type f -perm -u+x | head -1)" "$stage/bin/" # with symbols, for backtraces
   done
-  # The kernels' own tests, when the build has them.
-  local kernel_tests
-  kernel_tests=$(find "$build" -name cuda_kernel_tests -type f -perm -u+x | head -1)
-  [ -n "$kernel_tests" ] && strip -o "$stage/bin/cuda_kernel_tests" "$kernel_tests"
+  # The kernels' own tests, compiled here.
+  if [ -x "$build/bin/m1-kernel-test" ] || ninja -C "$build" m1-kernel-test >/dev/null 2>&1; then
+    strip -o "$stage/bin/m1-kernel-test" "$build/bin/m1-kernel-test"
+    "$build/bin/m1-kernel-test" --compile "$stage/cubins" >"$stage/cubins.txt" || return 1
+  fi
   ldd "$build/bin/m1-run" | awk '/pcre2/ {print $3}' | xargs -I{} cp -L {} "$stage/lib/"
   cp "$root/test/gpu/run.sh" "$root/test/gpu/check_golden_artifacts.py" "$stage/"
   local compile=("$build/bin/m1-compile" --target cpu,cuda:sm_90 --cpu x86-64-v3)
@@ -89,8 +90,9 @@ run() {
     # Two computations that each may be 3e-2 off, independently.
     part "agreement, goldens in bf16" bin/device_agreement --tolerance 4.5e-2 --norm artifacts/*.bf16.m1a
   fi
-  if wanted kernels && [ -x bin/cuda_kernel_tests ]; then
-    part "kernels" bin/cuda_kernel_tests --gtest_brief=1
+  if wanted kernels && [ -x bin/m1-kernel-test ]; then
+    part "kernels" bin/m1-kernel-test --run cubins
+    part "kernel times" bin/m1-kernel-test --bench cubins
   fi
   if wanted sanitizer; then
     if command -v compute-sanitizer >/dev/null; then
