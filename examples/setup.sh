@@ -5,7 +5,7 @@ packages=(
   cmake ninja-build ccache git python3 g++
   clang-22 lld-22 liblld-22-dev llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools
   libflatbuffers-dev flatbuffers-compiler libcli11-dev nlohmann-json3-dev libpcre2-dev
-  libgtest-dev libbenchmark-dev python3-jinja2 tmux
+  zlib1g-dev libzstd-dev libgtest-dev binutils python3-jinja2 tmux
 )
 missing=()
 for p in "${packages[@]}"; do
