@@ -156,14 +156,23 @@ bool isHandTunedOp(StringRef op) {
       .Default(false);
 }
 
+/// Decode kernels are shaped for a few hundred sequences, where the states' traffic is what a step waits for; at batch 1 that costs some tenths
+/// of a microsecond a layer. One shape for all bounds of a decode function, which share their kernels.
+static mk::Tuning tuningOf(const KernelSpec &spec) {
+  mk::Tuning tuning;
+  if (spec.decode)
+    tuning.expected_sequences = 256;
+  return tuning;
+}
+
 mk::Description describeHandTuned(const KernelSpec &spec, const std::string &stem) {
   std::string error;
   mk::Description description;
   StringRef op = spec.op;
   if (op == "selective_scan")
-    description = mk::describe(selectiveScan(spec, error), stem);
+    description = mk::describe(selectiveScan(spec, error), stem, tuningOf(spec));
   else if (op == "ssd_scan")
-    description = mk::describe(ssdScan(spec, error), stem);
+    description = mk::describe(ssdScan(spec, error), stem, tuningOf(spec));
   else if (op == "causal_conv1d")
     description = mk::describe(causalConv1d(spec, error), stem);
   else if (op == "gated_rms_norm")
@@ -196,7 +205,7 @@ mk::Description describeUpdateConv(const KernelSpec &convSpec, const KernelSpec 
   facts.conv_channels = conv.channels;
   facts.has_conv_bias = conv.has_bias;
   facts.conv_silu = conv.silu;
-  return mk::describe(facts, stem);
+  return mk::describe(facts, stem, tuningOf(scanSpec));
 }
 
 mk::Description describeGatedLinear(const KernelSpec &linearSpec, const KernelSpec &siluMul, const std::string &stem) {
