@@ -6,7 +6,7 @@
 #   test/gpu/run.sh                                   both, where this machine has a GPU
 #
 # Without a GPU, `run` says so and succeeds. GOLDENS names the directory of golden checkpoints, SEED the random configurations, M1_GPU_PARTS which
-# parts run (goldens agreement sanitizer kernels bench engine; default all). Needs bash, python3; compute-sanitizer when there is one.
+# parts run (goldens agreement kernels errors sanitizer bench engine; default all). Needs bash, python3; compute-sanitizer when there is one.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seed=${SEED:-20261123}
@@ -65,7 +65,7 @@ part() { # NAME COMMAND...
 engine() { # ARTIFACT TEMPERATURE
   bin/m1-run "$1" --device cuda --input-ids prompt.txt --samples 512 --slots 513 --max-new-tokens 256 --ignore-eos --temperature "$2" --json --stats >engine.json
 }
-wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement sanitizer kernels bench engine} " == *" $1 "* ]]; }
+wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement kernels errors sanitizer bench engine} " == *" $1 "* ]]; }
 
 run() {
   local package=$1 out=${2:-.}
@@ -93,6 +93,15 @@ run() {
   if wanted kernels && [ -x bin/m1-kernel-test ]; then
     part "kernels" bin/m1-kernel-test --run cubins
     part "kernel times" bin/m1-kernel-test --bench cubins
+  fi
+  if wanted errors; then
+    echo "1 5 17 100 3 9" >ids.txt
+    # A tiny model, but pages for 4096 tokens of each of 60,000 sequences.
+    part "out of memory is an error with sizes" bash -c 'bin/m1-bench artifacts/m1-mamba1-f32.f32.m1a --device cuda --batch 60000 --context 4096 --repeat 1 | grep "skipped: out of GPU memory"'
+    part "no such GPU" bash -c 'bin/m1-run artifacts/m1-mamba1-f32.f32.m1a --device cuda:99 --input-ids ids.txt 2>&1 | grep "no device cuda:99"'
+    # Sampled on the GPU.
+    part "same seed, same tokens" bash -c 'draw() { bin/m1-run artifacts/m1-mamba1-bf16.bf16.m1a --device cuda --input-ids ids.txt --max-new-tokens 32 --ignore-eos --temperature 0.8 --seed "$1"; }
+      a=$(draw 7) && b=$(draw 7) && c=$(draw 8) && echo "$a" && [ -n "$a" ] && [ "$a" = "$b" ] && [ "$a" != "$c" ]'
   fi
   if wanted sanitizer; then
     if command -v compute-sanitizer >/dev/null; then
