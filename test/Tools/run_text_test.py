@@ -94,7 +94,7 @@ class RunText(unittest.TestCase):
     def test_time_budget(self):
         """Within the budget every sample ends, and the counts add up."""
         began = time.time()
-        out = self.json("--prompt", "time", "--samples", "400", "--slots", "4", "--max-new-tokens", "4000", "--ignore-eos", "--temperature", "1",
+        out = self.json("--prompt", "time", "--samples", "400", "--slots", "4", "--max-new-tokens", "30000", "--ignore-eos", "--temperature", "1",
                         "--time-budget", "2")
         self.assertLess(time.time() - began, 20)
         counts = out["counts"]
@@ -127,7 +127,7 @@ class RunText(unittest.TestCase):
 
     def test_interrupt(self):
         """Ctrl-C ends a run with what it has, and exit code 0."""
-        process = subprocess.Popen([os.path.join(BIN, "m1-run"), self.art, "--prompt", "go", "--max-new-tokens", "4000", "--ignore-eos", "--json",
+        process = subprocess.Popen([os.path.join(BIN, "m1-run"), self.art, "--prompt", "go", "--max-new-tokens", "60000", "--ignore-eos", "--json",
                                     "--temperature", "1", "--samples", "8"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
@@ -141,7 +141,7 @@ class RunText(unittest.TestCase):
         self.fails("--prompt", "a", "--chat", says="give one of --prompt")
         self.fails("--prompt", "a", "--raw", "--system", "b", says="--system")
         self.fails("--prompt", "a", "--logprobs", "2", says="--json")
-        self.fails("--prompt", "x" * 5000, says="at most 4096")
+        self.fails("--prompt", "x" * (text_model.CONTEXT + 1), says=f"at most {text_model.CONTEXT}")
         self.fails("--prompt-file", "absent.txt", says="absent.txt")
         self.fails("--prompt", "a", "--stop", "", says="stop string")
         bad = os.path.join(self.directory.name, "bad.txt")
@@ -162,7 +162,7 @@ class RunText(unittest.TestCase):
 
     def test_chat_in_a_terminal(self):
         """A conversation in a real terminal: two turns, Ctrl-C stops the answer and not the program, Ctrl-D ends it."""
-        command = f"{BIN}/m1-run {self.art} --chat --max-new-tokens 3000 --ignore-eos; echo ended with $?"
+        command = f"{BIN}/m1-run {self.art} --chat --max-new-tokens 30000 --ignore-eos; echo ended with $?"
         self.assertEqual(self.tmux("new-session", "-d", "-s", "chat", "-x", "200", "-y", "50", "sh").returncode, 0)
         try:
             self.tmux("send-keys", "-t", "chat", command, "Enter")

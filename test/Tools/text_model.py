@@ -6,6 +6,10 @@ import shutil
 GOLDENS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "Integration", "goldens")
 
 
+# Long enough that an answer to interrupt lasts for seconds: the tiny model says thousands of tokens in one.
+CONTEXT = 65536
+
+
 def byte_characters():
     """GPT-2's printable stand-ins of the 256 bytes."""
     kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
@@ -22,6 +26,13 @@ def byte_characters():
 def write(directory, golden="m1-mamba1-f32"):
     """Vocabulary 512: <pad>, <s>, </s>, the 256 bytes, then words w259 to w511 that no text encodes to."""
     shutil.copytree(os.path.join(GOLDENS, golden), directory, dirs_exist_ok=True)
+    config_path = os.path.join(directory, "config.json")
+    with open(config_path) as file:
+        model_config = json.load(file)
+    model_config["max_position_embeddings"] = CONTEXT
+    os.chmod(config_path, 0o644)
+    with open(config_path, "w") as file:
+        json.dump(model_config, file)
     vocabulary = {"<pad>": 0, "<s>": 1, "</s>": 2}
     for character in byte_characters().values():
         vocabulary[character] = len(vocabulary)
