@@ -166,14 +166,17 @@ def Plan_LaunchOp : Plan_Op<"launch", [AttrSizedOperandSegments, HasParent<"Func
   let summary = "One kernel over its grid";
   let description = [{
     Grid `(grid_x, ceil(rows / rows_per_group))` where rows is the size of the domain. The kernel receives the inputs, then the
-    outputs. States that the kernel updates are inputs. `label` names op and layer in traces.
+    outputs. States that the kernel updates are inputs. `label` names op and layer in traces. `token_bytes` and `logit_row_bytes` are
+    the activations that the launch reads and writes for each of the T and of the L rows, for measurements; weights, states and batch arrays do not
+    count.
 
     ```mlir
     plan.launch @rms_norm_3072(%h, %w) -> (%x) over tokens grid 1 by 4 label "layers.0.input_layernorm"
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_Buffer>:$inputs, Variadic<Plan_Buffer>:$outputs, Plan_RowsAttr:$domain,
-                       I32Attr:$grid_x, I32Attr:$rows_per_group, StrAttr:$label);
+                       I32Attr:$grid_x, I32Attr:$rows_per_group, StrAttr:$label, DefaultValuedAttr<I64Attr, "0">:$token_bytes,
+                       DefaultValuedAttr<I64Attr, "0">:$logit_row_bytes);
   let assemblyFormat = [{
     $kernel `(` $inputs `)` `->` `(` $outputs `)` `over` $domain `grid` custom<Count>($grid_x) `by` custom<Count>($rows_per_group)
     `label` $label attr-dict

@@ -146,7 +146,8 @@ Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op, const llvm::St
       auto label = string(launch.getLabel());
       auto table = fbs::CreateLaunch(fb, kernels.lookup(launch.getKernel()), list,
                                      static_cast<fbs::RowDomain>(launch.getDomain()), launch.getGridX(),
-                                     launch.getRowsPerGroup(), label);
+                                     launch.getRowsPerGroup(), label, launch.getTokenBytes(),
+                                     launch.getLogitRowBytes());
       commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Launch, table.Union()));
     } else if (auto gemm = dyn_cast<plan::GemmOp>(command)) {
       auto a = operand(gemm.getA()), w = operand(gemm.getW()), out = operand(gemm.getOut()),

@@ -16,6 +16,8 @@ struct Place {
   llvm::SmallVector<int64_t> dims; // as in OperandSpec
   int64_t rowStride = 0;
   Rows rows = Rows::one;
+
+  int64_t columns() const { return dims.empty() ? 1 : dims.back(); }
 };
 
 plan::Rows toPlan(Rows rows) { return static_cast<plan::Rows>(rows); }
@@ -62,7 +64,9 @@ public:
   // PlanEmitter.
   Value operand(size_t i) const override { return buffers[i]; }
   Value temporary(Rows rows, uint64_t bytes) override {
-    return plan::TemporaryOp::create(b, op->getLoc(), bufferType(), toPlan(rows), bytes, IntegerAttr());
+    Value buffer = plan::TemporaryOp::create(b, op->getLoc(), bufferType(), toPlan(rows), bytes, IntegerAttr());
+    activations[buffer] = {rows, bytes};
+    return buffer;
   }
   std::string launch(const KernelChoice &choice, ArrayRef<Value> operands, size_t outputs,
                      bool *isNew) override {
@@ -74,9 +78,16 @@ public:
     }
     if (isNew)
       *isNew = inserted;
+    auto bytesOf = [&](Rows rows) {
+      uint64_t bytes = 0;
+      for (Value buffer : operands)
+        if (auto found = activations.find(buffer); found != activations.end() && found->second.rows == rows)
+          bytes += found->second.bytes;
+      return bytes;
+    };
     plan::LaunchOp::create(b, op->getLoc(), entry->second, operands.drop_back(outputs),
                            operands.take_back(outputs), toPlan(choice.domain), choice.gridX,
-                           choice.rowsPerGroup, label());
+                           choice.rowsPerGroup, label(), bytesOf(Rows::tokens), bytesOf(Rows::logitRows));
     return entry->second;
   }
   void gemm(const GemmChoice &c) override {
@@ -137,8 +148,14 @@ private:
     const Place &place = places[value];
     spec.operands.push_back({role.str(), place.element, place.dims, place.rowStride});
     buffers.push_back(place.buffer);
+    touch(place, place.rows);
     if (place.rowStride && !rows)
       rows = place.rows;
+  }
+  /// Notes what the op moves of an activation: `of` rows of it.
+  void touch(const Place &place, Rows of) {
+    if (place.rowStride)
+      activations[place.buffer] = {of, place.columns() * (place.element.getIntOrFloatBitWidth() / 8)};
   }
   void use(KernelSpec &spec, std::initializer_list<plan::Port> batchArrays) {
     for (plan::Port array : batchArrays) {
@@ -163,6 +180,11 @@ private:
   // Of the op at hand.
   Operation *op = nullptr;
   llvm::SmallVector<Value> buffers;
+  struct RowBytes {
+    Rows rows;
+    uint64_t bytes;
+  };
+  DenseMap<Value, RowBytes> activations; // what it moves of buffers with rows
   NamedAttrList params;
   std::optional<Rows> rows;
 };
@@ -191,6 +213,8 @@ void FunctionConverter::describe(KernelSpec &spec) {
         use(spec, "tokens", o.getTokens());
         use(spec, "table", o.getTable());
         rows = Rows::tokens;
+        const Place &table = places[o.getTable()];
+        activations[table.buffer] = {*rows, table.columns() * (table.element.getIntOrFloatBitWidth() / 8)};
       })
       .Case([&](m1::LinearOp o) {
         use(spec, "x", o.getX());
@@ -312,6 +336,7 @@ void FunctionConverter::describe(KernelSpec &spec) {
         use(spec, "x", o.getX());
         use(spec, {P::logit_rows});
         rows = Rows::logitRows;
+        touch(places[o.getX()], *rows); // no other rows of it
       })
       .Case([&](m1::SampleOp o) { use(spec, "logits", o.getLogits()); });
 }
@@ -335,6 +360,7 @@ LogicalResult FunctionConverter::convert(Operation *current) {
     return convertSplit(split);
 
   buffers.clear();
+  activations.clear();
   params.clear();
   rows.reset();
   KernelSpec spec;
@@ -365,6 +391,7 @@ LogicalResult FunctionConverter::convert(Operation *current) {
     StringRef role = op->getNumResults() == 2 && i == 0 ? "sum" : "out";
     spec.operands.push_back({role.str(), place.element, place.dims, place.rowStride});
     buffers.push_back(place.buffer);
+    touch(place, place.rows);
   }
   return selector.select(spec, *this);
 }

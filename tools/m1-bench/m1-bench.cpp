@@ -39,7 +39,7 @@ json costJson(const Cost &cost) {
   return {{"weight_bytes", cost.weightBytes},
           {"state_bytes", cost.stateBytes},
           {"kv_bytes", cost.kvBytes},
-          {"gemm_activation_bytes", cost.activationBytes},
+          {"activation_bytes", cost.activationBytes},
           {"flops", cost.flops}};
 }
 

@@ -143,6 +143,8 @@ Cost Workload::costOf(uint32_t index) const {
     return cost;
   }
   const schema::Launch &launch = *command.command_as_Launch();
+  cost.activationBytes = double(launch.token_bytes()) * step.dims.tokens +
+                         double(launch.logit_row_bytes()) * step.dims.logit_rows;
   const std::string name = launch.name() ? launch.name()->str() : "";
   auto begins = [&](const char *word) { return name.rfind(word, 0) == 0; };
   for (const schema::Operand *operand : *launch.operands()) {

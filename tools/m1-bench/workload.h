@@ -24,7 +24,7 @@ struct Cost {
   double weightBytes = 0;
   double stateBytes = 0;      // scan and convolution state, read and written
   double kvBytes = 0;         // keys and values read and written
-  double activationBytes = 0; // of matrix products; other launches' activations are not in the plan
+  double activationBytes = 0; // what a launch or product reads and writes of rows between operations
   double flops = 0;           // of matrix products
   /// Weights, states and caches: what no fusion can avoid.
   double bytes() const { return weightBytes + stateBytes + kvBytes; }

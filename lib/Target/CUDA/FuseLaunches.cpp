@@ -73,8 +73,11 @@ bool CudaSelector::replaceLaunches(plan::LaunchOp writer, plan::LaunchOp reader,
   SmallVector<Value> inputs, outputs;
   for (const std::string &role : kernel.operands)
     (role == "out" ? outputs : inputs).push_back(find(role));
+  // What the writer wrote and the reader read again stays in registers.
+  uint64_t between = writer.getOutputs().front().getDefiningOp<plan::TemporaryOp>().getBytes();
   plan::LaunchOp::create(b, reader.getLoc(), kernel.symbol, inputs, outputs, static_cast<plan::Rows>(cuda::rowsOf(kernel.domain)),
-                         uint32_t(kernel.grid_x), uint32_t(kernel.rows_per_group), label);
+                         uint32_t(kernel.grid_x), uint32_t(kernel.rows_per_group), label,
+                         writer.getTokenBytes() + reader.getTokenBytes() - 2 * between, 0);
   writer.erase();
   reader.erase();
   return true;
