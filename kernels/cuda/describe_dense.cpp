@@ -184,6 +184,7 @@ Description describe(const Sample &f, const std::string &symbol, const Tuning &)
   Parameters parameters;
   parameters.vector("logits");
   if (f.random) {
+    parameters.batch("likeliest");
     parameters.vector("temperature");
     parameters.batch("top_k");
     parameters.vector("top_p");

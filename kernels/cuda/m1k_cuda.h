@@ -170,8 +170,9 @@ Description describe(const Linear &facts, const std::string &symbol, const Tunin
 
 /// Greedy choice: the first index of the largest logit (NaN never wins).            logits → out
 /// With `random`, each row samples as its parameters say:
-///   logits, temperature f32[L], top_k i32[L], top_p f32[L], min_p f32[L], seed u64[L], position i32[L] → out
-/// temperature <= 0: greedy. Otherwise p = softmax(logits / temperature); keep the top_k largest (<= 0 or >=
+///   logits, likeliest i32[L] (the greedy choice), temperature f32[L], top_k i32[L], top_p f32[L], min_p f32[L],
+///   seed u64[L], position i32[L] → out
+/// temperature <= 0: greedy. A row with a NaN, or without a finite value, gives -1. Otherwise p = softmax(logits / temperature); keep the top_k largest (<= 0 or >=
 /// V: all; ties at the border go to the lower index); of those, renormalised, the fewest of the largest that
 /// hold at least top_p (>= 1: all); of those the ones of at least min_p times the largest p (<= 0: all). The
 /// draw is Philox4x32-10(key = seed, counter = position), its first two words the 53-bit fraction; ids in

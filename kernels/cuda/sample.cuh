@@ -5,7 +5,7 @@
 // sums does not matter; ties go to the lower index. top-k and top-p each keep a prefix of the tokens in
 // descending order. The prefix's last token is found without sorting the row: a histogram over equal ranges
 // of the logit says which range holds it, that range is divided again until it fits a list in shared memory,
-// and only the list is sorted.
+// and only the list is sorted. The row is read once to draw, and twice more for each of top-k and top-p.
 //
 // Facts F: kV, kStride; kThreads = 1024.
 #ifndef M1K_SAMPLE_CUH
@@ -176,9 +176,9 @@ template <class F> struct Sampler {
     return index < F::kV ? index : 0; // a row without a number gives 0
   }
 
-  // In index order, the first index at which the running sum of value(i, logit) exceeds `target`; the last
-  // with a value if none does.
-  template <class Value> M1K_DEVICE int find_in_order(u64 target, Value value) {
+  // In index order, the first index at which the running sum of value(i, logit) exceeds target(sum of all);
+  // the last with a value if none does.
+  template <class Target, class Value> M1K_DEVICE int find_in_order(Target target_of, Value value) {
     constexpr int kShare = (F::kV + kWarps - 1) / kWarps;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, begin = warp * kShare,
         end = min(begin + kShare, F::kV);
@@ -191,6 +191,7 @@ template <class F> struct Sampler {
       mine += __shfl_xor_sync(0xffffffffu, mine, d);
     u64 total, before = prefix(lane == 0 ? mine : 0, total);
     before = __shfl_sync(0xffffffffu, before, 0);
+    u64 target = target_of(total);
     if (target >= total)
       target = total > 0 ? total - 1 : 0;
     // The warp whose share holds it names the share; then all threads search that, a few neighbours each.
@@ -243,22 +244,13 @@ template <class F> struct Sampler {
   }
 
   // Moves the cut up so that what is kept is the shortest prefix, in descending order, whose measure (1 each,
-  // or weights) reaches `need`.
-  template <bool by_weight> M1K_DEVICE void cut_at(u64 need) {
+  // or weights) reaches need_of(measure of all). Tokens without weight, below 2^-32 of the likeliest, are left
+  // out of account: they are never drawn.
+  template <bool by_weight, class Need> M1K_DEVICE void cut_at(Need need_of) {
     auto measure = [&](float logit) -> u64 { return by_weight ? weight(logit) : 1; };
-    float low = infinity(), high = peak;
-    {
-      float top = -infinity();
-      each([&](int i, float logit) {
-        if (kept(i, logit) && logit > -infinity()) {
-          low = fminf(low, logit);
-          top = fmaxf(top, logit);
-        }
-      });
-      extremes(low, top);
-    }
-    u64 before = 0;
-    for (;;) {
+    float low = peak - 33.0f / rate, high = peak; // a margin for rounding
+    u64 before = 0, need = 0;
+    for (bool first = true;; first = false) {
       // Two values next to each other may leave no finite scale; the ranges are then the two values.
       float scale = fminf(kBins / (high - low), 1e30f);
       auto bin = [&](float logit) { return min(int((high - logit) * scale), kBins - 1); };
@@ -277,6 +269,8 @@ template <class F> struct Sampler {
       __syncthreads();
       u64 a = shared.bins.measure[2 * threadIdx.x], b = shared.bins.measure[2 * threadIdx.x + 1], total;
       u64 sum = before + prefix(a + b, total);
+      if (first)
+        need = need_of(total);
       if (before + total < need)
         return; // everything is not enough: all stay
       if (threadIdx.x == 0)
@@ -343,7 +337,7 @@ template <class F> struct Sampler {
       high = narrow_high;
       if (low == high) { // equal logits: the first of them by index
         u64 each_one = measure(low), wanted = each_one > 0 ? (need - before + each_one - 1) / each_one : 1;
-        int index = find_in_order(wanted - 1,
+        int index = find_in_order([&](u64) { return wanted - 1; },
                                   [&](int i, float logit) -> u64 { return logit == low && kept(i, logit); });
         cut = low;
         cut_index = index;
@@ -363,55 +357,52 @@ template <class F> M1K_DEVICE void sample_greedy(const float *logits, int *out, 
     out[row] = token;
 }
 
+// `likeliest`: what sample_greedy gives for the rows. A row with a NaN, or without a finite value, gives -1.
 template <class F>
-M1K_DEVICE void sample_random(const float *logits, const float *temperature, const int *top_k,
-                              const float *top_p, const float *min_p, const u64 *seed, const int *position,
-                              int *out, m1_dims dims) {
+M1K_DEVICE void sample_random(const float *logits, const int *likeliest, const float *temperature,
+                              const int *top_k, const float *top_p, const float *min_p, const u64 *seed,
+                              const int *position, int *out, m1_dims dims) {
   static_assert(sizeof(typename Sampler<F>::Shared) <= F::kSharedBytes,
                 "the launch reserves too little shared memory");
   int row = blockIdx.y;
   if (row >= dims.logit_rows)
     return;
-  Sampler<F> sampler(logits + row * static_cast<long long>(F::kStride));
-  int token = sampler.argmax();
   float heat = temperature[row];
-  if (heat > 0 && sampler.peak > -infinity() && sampler.peak < infinity()) {
-    sampler.rate = kLog2E / heat;
-    int k = top_k[row];
-    float p = top_p[row], least = min_p[row];
-    if (k > 0 && k < F::kV)
-      sampler.template cut_at<false>(u64(k));
-    auto total_weight = [&] {
-      u64 mine = 0, total;
-      sampler.each([&](int i, float logit) {
-        u32 w = sampler.kept(i, logit) ? sampler.weight(logit) : 0;
-        mine += w >= sampler.least ? w : 0;
-      });
-      sampler.prefix(mine, total);
-      return total;
-    };
-    u64 total = total_weight();
-    if (p < 1.0f) {
-      // At least one token stays. One rounding in double (p has 24 bits, the sum up to 49), the same
-      // everywhere.
+  if (!(heat > 0)) {
+    if (threadIdx.x == 0)
+      out[row] = likeliest[row];
+    return;
+  }
+  Sampler<F> sampler(logits + row * static_cast<long long>(F::kStride));
+  sampler.peak = sampler.row[likeliest[row]];
+  // So small a temperature that the rate is not finite leaves the likeliest token alone.
+  sampler.rate = fminf(kLog2E / heat, 1e30f);
+  int k = top_k[row];
+  float p = top_p[row], least = min_p[row];
+  if (k > 0 && k < F::kV)
+    sampler.template cut_at<false>([&](u64) { return u64(k); });
+  if (p < 1.0f) {
+    // At least one token stays. One rounding in double (p has 24 bits, the sum up to 49), the same everywhere.
+    sampler.template cut_at<true>([&](u64 total) {
       u64 need = static_cast<u64>(ceil(static_cast<double>(fmaxf(p, 0.0f)) * static_cast<double>(total)));
-      sampler.template cut_at<true>(need > 0 ? need : 1);
-    }
-    if (least > 0.0f)
-      sampler.least = static_cast<u32>(fminf(least, 1.0f) * 2147483648.0f);
-    if (p < 1.0f || least > 0.0f)
-      total = total_weight();
-    u32 word0, word1;
-    philox(seed[row], u32(position[row]), word0, word1);
-    u64 fraction = static_cast<u64>(word0) << 21 | word1 >> 11; // of 2^53
-    u64 target = __umul64hi(fraction << 11, total);
-    token = sampler.find_in_order(target, [&](int i, float logit) -> u64 {
-      u32 w = sampler.kept(i, logit) ? sampler.weight(logit) : 0;
-      return w >= sampler.least ? w : 0;
+      return need > 0 ? need : 1;
     });
   }
+  if (least > 0.0f)
+    sampler.least = static_cast<u32>(fminf(least, 1.0f) * 2147483648.0f);
+  u32 word0, word1;
+  philox(seed[row], u32(position[row]), word0, word1);
+  u64 fraction = static_cast<u64>(word0) << 21 | word1 >> 11; // of 2^53
+  bool number = sampler.peak > -infinity() && sampler.peak < infinity();
+  int token = sampler.find_in_order([&](u64 total) { return __umul64hi(fraction << 11, total); },
+                                    [&](int i, float logit) -> u64 {
+                                      number &= logit == logit;
+                                      u32 w = sampler.kept(i, logit) ? sampler.weight(logit) : 0;
+                                      return w >= sampler.least ? w : 0;
+                                    });
+  bool good = __syncthreads_and(number);
   if (threadIdx.x == 0)
-    out[row] = token;
+    out[row] = good ? token : -1;
 }
 
 } // namespace m1k

@@ -278,9 +278,13 @@ Case attention_bench(Sequences s, int past, bool decode) {
           }};
 }
 
-Case sample_bench(int rows, bool random) {
-  std::string name = std::string("sample ") + (random ? "top-k 50 top-p 0.95 " : "greedy ") +
-                     std::to_string(rows) + " × 128256";
+/// top_k < 0: greedy.
+Case sample_bench(int rows, int top_k, float top_p) {
+  const bool random = top_k >= 0;
+  std::string name = "sample greedy ";
+  if (random)
+    name = "sample top-k " + std::to_string(top_k) + " top-p " + std::to_string(top_p).substr(0, 4) + " ";
+  name += std::to_string(rows) + " × 128256";
   return {name, true, [=](Context &context) {
             Sample f;
             f.vocabulary = f.logits_stride = 128256;
@@ -292,14 +296,20 @@ Case sample_bench(int rows, bool random) {
             Pointers common;
             std::vector<int> seeds(2 * rows, 5);
             common["temperature"] = context.allocate_random(rows * 4, Type::f32, 0.7, 0.8);
-            common["top_p"] = context.allocate_random(rows * 4, Type::f32, 0.94, 0.96);
+            common["top_p"] = context.allocate_random(rows * 4, Type::f32, top_p, top_p);
             common["min_p"] = context.allocate_random(rows * 4, Type::f32, -1, 0);
-            common["top_k"] = context.allocate_integers(std::vector<int>(rows, 50));
+            common["top_k"] = context.allocate_integers(std::vector<int>(rows, top_k));
             common["seed"] = context.allocate_integers(seeds);
             common["position"] = context.allocate_integers(std::vector<int>(rows, 9));
+            common["likeliest"] = context.allocate_integers(std::vector<int>(rows, 7));
+            Random generator(5);
             for (Pointers &set : sets) {
               set = common;
-              set["logits"] = context.allocate_random(size_t(bytes), Type::f32, -10, 10);
+              std::vector<double> row(128256);
+              for (double &logit : row)
+                logit = 3 * generator.normal();
+              row[7] = 15;
+              set["logits"] = context.allocate_rows(row, rows, Type::f32);
               set["out"] = context.allocate(rows * 4);
             }
             report(context, name, context.time(sets, {0, 0, rows, 0}), bytes, 0);
@@ -361,10 +371,12 @@ std::vector<Case> benchmarks() {
   cases.push_back(attention_bench({128, 1}, 16639, true));
   cases.push_back(attention_bench({8, 4096}, 0, false));
   cases.push_back(attention_bench({1, 2048}, 14336, false));
-  cases.push_back(sample_bench(1, false));
-  cases.push_back(sample_bench(1, true));
-  cases.push_back(sample_bench(512, false));
-  cases.push_back(sample_bench(512, true));
+  for (int rows : {1, 512}) {
+    cases.push_back(sample_bench(rows, -1, 1));
+    cases.push_back(sample_bench(rows, 0, 1));
+    cases.push_back(sample_bench(rows, 0, 0.95f));
+    cases.push_back(sample_bench(rows, 50, 0.95f));
+  }
   return cases;
 }
 

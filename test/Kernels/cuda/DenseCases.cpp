@@ -215,14 +215,22 @@ struct Request {
   int position = 0;
 };
 
+int likeliest(const std::vector<float> &logits) { // NaN never wins
+  int best = 0;
+  for (int i = 0; i < int(logits.size()); ++i)
+    if (logits[i] > logits[best] || std::isnan(logits[best]))
+      best = i;
+  return best;
+}
+
 int sample_reference(const std::vector<float> &logits, const Request &r) {
-  int V = int(logits.size()), best = 0;
-  float peak = -INFINITY;
-  for (int i = 0; i < V; ++i)
-    if (logits[i] > peak)
-      peak = logits[i], best = i;
+  int V = int(logits.size()), best = likeliest(logits);
+  float peak = logits[best];
   if (!(r.temperature > 0))
     return best;
+  for (float logit : logits)
+    if (std::isnan(logit))
+      return -1;
   float rate = 1.4426950408889634f / r.temperature;
   std::vector<int> order;
   for (int i = 0; i < V; ++i)
@@ -265,11 +273,11 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
   return best;
 }
 
-enum class Shape { normal, peaked, constant, ties, masked };
+enum class Shape { normal, peaked, constant, ties, masked, broken };
 
 Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
                  const std::vector<Request> &requests) {
-  const char *names[] = {"normal", "peaked", "constant", "ties", "masked"};
+  const char *names[] = {"normal", "peaked", "constant", "ties", "masked", "broken"};
   std::string name =
       std::string("sample ") + (random ? "random " : "greedy ") + names[int(shape)] + " " + std::to_string(V);
   return {name, smoke, [=](Context &context) {
@@ -292,7 +300,9 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
                 if (shape == Shape::ties)
                   v = std::rint(v);
                 if (shape == Shape::masked && i % 5 != 2)
-                  v = i % 5 == 0 ? -INFINITY : std::nan("");
+                  v = i % 5 == 0 || random ? -INFINITY : std::nan("");
+                if (shape == Shape::broken && i == 11)
+                  v = std::nan("");
                 logits[size_t(r) * V + i] = float(v);
               }
             std::vector<double> temperature, top_p, min_p;
@@ -313,6 +323,11 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
             context.integers("top_k", top_k);
             context.integers("position", position);
             context.raw("seed", seeds);
+            std::vector<int> greedy;
+            for (int r = 0; r < rows; ++r)
+              greedy.push_back(
+                  likeliest({logits.begin() + size_t(r) * V, logits.begin() + size_t(r + 1) * V}));
+            context.integers("likeliest", greedy);
             context.poison("out", rows * 4);
             context.upload();
             context.launch({0, 0, rows, 0});
@@ -365,6 +380,7 @@ Case distribution_case() {
             context.integers("top_k", zero);
             context.integers("position", position);
             context.raw("seed", seeds);
+            context.integers("likeliest", std::vector<int>(rows, 11)); // 11 · 7 % 13 = 12
             context.poison("out", rows * 4);
             context.upload();
             context.launch({0, 0, rows, 0});
@@ -452,6 +468,7 @@ std::vector<Case> dense_cases() {
   cases.push_back(sample_case(false, 50257, 0, Shape::peaked, true, requests));
   cases.push_back(sample_case(false, 50257, 7, Shape::masked, true, requests));
   cases.push_back(sample_case(true, 3, 0, Shape::normal, true, requests));
+  cases.push_back(sample_case(true, 32000, 0, Shape::broken, true, requests));
   cases.push_back(distribution_case());
   return cases;
 }

@@ -437,6 +437,16 @@ void *Context::allocate_random(size_t bytes, Type type, double low, double high)
   return pointer;
 }
 
+void *Context::allocate_rows(const std::vector<double> &row, int rows, Type type) {
+  std::vector<char> bytes;
+  encode(row, type, bytes);
+  char *pointer = static_cast<char *>(allocate(bytes.size() * size_t(rows)));
+  for (int r = 0; r < rows; ++r)
+    check(cudaMemcpy(pointer + bytes.size() * size_t(r), bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
+          "fill");
+  return pointer;
+}
+
 void *Context::allocate_integers(const std::vector<int> &values) {
   void *pointer = allocate(values.size() * 4);
   check(cudaMemcpy(pointer, values.data(), values.size() * 4, cudaMemcpyHostToDevice), "upload");

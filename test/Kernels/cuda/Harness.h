@@ -105,6 +105,8 @@ public:
   void *allocate(size_t bytes);
   /// Random values of the type over the whole buffer, drawn on the host once and tiled.
   void *allocate_random(size_t bytes, Type type, double low, double high);
+  /// The same values in every row.
+  void *allocate_rows(const std::vector<double> &row, int rows, Type type);
   void *allocate_integers(const std::vector<int> &values);
   void release();
   double copy_speed(); // bytes read and written a second, of a large device-to-device copy
