@@ -39,13 +39,4 @@ Status createDevice(const std::string &name, const DeviceOptions &options, std::
   return error(StatusCode::invalidArgument, "unknown device \"%s\": expected cpu, cuda or cuda:N", name.c_str());
 }
 
-Status Context::sample(const SamplingRow *rows, uint32_t count, SampledToken *out) {
-  downloaded.resize(vocabulary);
-  for (uint32_t i = 0; i < count; ++i) {
-    M1_TRY(downloadLogits(rows[i].row, 1, downloaded.data()));
-    M1_TRY(sampleOnHost(downloaded.data(), vocabulary, rows[i], &out[i]));
-  }
-  return Status();
-}
-
 } // namespace m1rt

@@ -63,6 +63,8 @@ struct Step {
   uint32_t function = 0; // index into Target.functions
   m1_dims dims = {};     // max_pages equals ContextOptions.maxPages
   const int32_t *arrays[inputPortCount] = {}; // by schema::Port; shapes in docs/architecture.md
+  /// When set, [T]: where not negative, the token is not that of `tokens` but what the last Context::sample() chose for this logits row.
+  const int32_t *chosenRows = nullptr;
   /// When set, filled with one entry a command; commands then run one by one, slower than otherwise.
   std::vector<CommandTime> *profile = nullptr;
 };
@@ -74,19 +76,21 @@ public:
 
   /// Runs the step, in order. Allocates nothing and does not wait for the device.
   virtual Status run(const Step &step) = 0;
-  /// Waits for the last step and gives its `next_tokens` (dims.logit_rows of them; may be null). The only wait of a step.
+  /// Waits for the last step and gives its `next_tokens` (dims.logit_rows of them; may be null).
   virtual Status finish(int32_t *outNextTokens) = 0;
   /// Copies rows [first, first + count) of the last step's logits to host memory, [count, vocab_size] floats, and waits.
   virtual Status downloadLogits(uint32_t first, uint32_t count, float *out) = 0;
-  /// Samples rows of the last step's logits, and waits. The base class downloads the rows and samples on the host.
-  virtual Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out);
+  /// Chooses a token from each of these rows of the last step's logits, in order. Waits for the device only when a row needs its logits on
+  /// the host. At most SequenceBackend::maxUntaken samplings may wait for takeChosen().
+  virtual Status sample(const SamplingRow *rows, uint32_t count) = 0;
+  /// Waits for the oldest sample() not taken yet and gives its tokens, [count].
+  virtual Status takeChosen(SampledToken *out) = 0;
+  /// Whether run() and sample() return before the device is done.
+  virtual bool asynchronous() const = 0;
 
 protected:
   explicit Context(uint32_t vocabulary) : vocabulary(vocabulary) {}
   uint32_t vocabulary;
-
-private:
-  std::vector<float> downloaded;
 };
 
 /// Loaded code and bound weights.

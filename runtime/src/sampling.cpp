@@ -163,13 +163,15 @@ uint32_t draw(const std::vector<float> &weights, float fraction) {
 
 } // namespace
 
-Status sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &row, SampledToken *out) {
+void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &row, SampledToken *out) {
   const SamplingParameters &parameters = row.parameters;
+  *out = SampledToken();
   bool nan = false;
   const float largest = largestOf(logits, vocabulary, &nan);
-  if (nan || !std::isfinite(largest))
-    return error(StatusCode::corrupt, "the model's logits hold %s", nan ? "NaN values" : "no finite value");
-  *out = SampledToken();
+  if (nan || !std::isfinite(largest)) {
+    out->token = noToken;
+    return;
+  }
 
   double logSum = 0;
   if (row.wantLogprob || parameters.topLogprobs) {
@@ -191,7 +193,6 @@ Status sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow 
     out->token = int32_t(token);
     if (row.wantLogprob)
       out->logprob = float(logits[token] - logSum);
-    return Status();
   };
 
   static thread_local std::vector<float> scores; // kept between calls: half a megabyte at usual vocabularies

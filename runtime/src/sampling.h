@@ -32,12 +32,20 @@ struct SamplingRow {
   const int32_t *seen = nullptr; // distinct tokens that the repetition penalty touches
   uint32_t seenCount = 0;
   bool wantLogprob = false;
+
+  /// Whether the row is sampled by sampleOnHost() on every device, after its step.
+  bool needsLogitsOnHost() const {
+    return wantLogprob || parameters.topLogprobs > 0 || parameters.repetitionPenalty != 1;
+  }
 };
 
 struct TokenLogprob {
   int32_t token = 0;
   float logprob = 0;
 };
+
+/// SampledToken::token of a row that holds a NaN, or no finite value.
+constexpr int32_t noToken = -1;
 
 struct SampledToken {
   int32_t token = 0;
@@ -61,8 +69,8 @@ inline double samplingUniform(uint64_t seed, uint32_t counter) {
   return double(uint64_t(c0) << 21 | c1 >> 11) * 0x1p-53;
 }
 
-/// Samples one row. Error when the logits hold a NaN or no finite value.
-Status sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &row, SampledToken *out);
+/// Samples one row of [vocabulary] logits; noToken when they hold a NaN or no finite value.
+void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &row, SampledToken *out);
 
 } // namespace m1rt
 

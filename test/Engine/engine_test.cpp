@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 #include "toy_backend.h"
 #include <gtest/gtest.h>
+#include <climits>
 #include <random>
 
 using namespace m1rt;
@@ -46,15 +47,27 @@ void runToEnd(Engine &engine, Results &results, int bound = 100000) {
 /// What the toy model says to this prompt when it is alone.
 std::vector<int32_t> alone(const Request &request, uint32_t sample, const BackendLimits &limits) {
   std::vector<int32_t> tokens = request.prompt, out;
-  while (out.size() < request.maxNewTokens && tokens.size() <= limits.maxContext) {
-    int32_t token =
-        ToyBackend::draw(hashOf(tokens), request.sampling.seed + sample, out.size(), limits.vocabulary);
+  size_t limit = request.maxNewTokens;
+  bool closed = false;
+  auto say = [&](int32_t token) {
     out.push_back(token);
     tokens.push_back(token);
-    if (std::count(request.stopTokens.begin(), request.stopTokens.end(), token))
-      break;
+    return out.size() < limit && tokens.size() <= limits.maxContext;
+  };
+  for (;;) {
+    int32_t token =
+        ToyBackend::draw(hashOf(tokens), request.sampling.seed + sample, out.size(), limits.vocabulary);
+    bool goesOn = say(token) && !std::count(request.stopTokens.begin(), request.stopTokens.end(), token);
+    if (goesOn && !closed && request.maxThinkTokens && out.size() >= request.maxThinkTokens) {
+      closed = true;
+      limit = SIZE_MAX;
+      for (size_t i = 0; i < request.closeTokens.size() && goesOn; ++i)
+        goesOn = say(request.closeTokens[i]);
+      limit = out.size() + request.closeMaxTokens;
+    }
+    if (!goesOn)
+      return out;
   }
-  return out;
 }
 
 BackendLimits smallLimits() {
@@ -75,8 +88,9 @@ struct LetterDecoder : TokenDecoder {
   void finish(std::string *) override {}
 };
 
-// Random pools, arrivals, lengths, sample counts, shared beginnings and cancellations: every sample's tokens
-// are those of a run alone, every sample ends exactly once, and nothing is left behind.
+// Random pools, arrivals, lengths, sample counts, shared beginnings, forced closes and cancellations, run ahead
+// or not: every sample's tokens are those of a run alone, every sample ends exactly once, and nothing is left
+// behind.
 TEST(Engine, TokensEqualThoseOfARunAlone) {
   uint32_t seed = std::random_device{}();
   std::printf("seed %u\n", seed);
@@ -91,6 +105,7 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
     limits.maxContext = pick(20, 120);
     uint32_t whole = (limits.maxContext + limits.pageSize - 1) / limits.pageSize;
     limits.kvPages = pick(0, 4) == 0 ? 0 : whole + pick(0, 2 * whole);
+    limits.asynchronous = pick(0, 2) > 0;
     ToyBackend backend(limits);
     EngineOptions options;
     options.prefixCacheSlots = pick(0, 3);
@@ -119,6 +134,12 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
           request.maxNewTokens = pick(1, 40);
           if (pick(0, 1))
             request.stopTokens = {int32_t(pick(0, limits.vocabulary - 1))};
+          request.wantLogprobs = pick(0, 7) == 0;
+          if (pick(0, 3) == 0) {
+            request.maxThinkTokens = pick(1, 30);
+            request.closeTokens.assign(pick(1, 4), int32_t(pick(0, limits.vocabulary - 1)));
+            request.closeMaxTokens = pick(1, 6);
+          }
           uint64_t id;
           Status status = engine.submit(request, &id);
           if (request.prompt.size() > limits.maxContext) {
@@ -152,6 +173,34 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
         ASSERT_EQ(got.tokens, want) << "request " << id << " sample " << sample << " round " << round;
       }
   }
+}
+
+// On an asynchronous backend every step but the first starts before the tokens of the one before are known, and
+// known lengths cost no step too many. Where sampling needs logits on the host, nothing runs ahead.
+TEST(Engine, RunsOneStepAhead) {
+  BackendLimits limits = smallLimits();
+  limits.asynchronous = true;
+  ToyBackend backend(limits);
+  Engine engine(backend, {});
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.maxNewTokens = 20;
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  ASSERT_TRUE(engine.step().ok());
+  EXPECT_TRUE(engine.takeEvents().empty());
+  Results results;
+  runToEnd(engine, results);
+  EXPECT_EQ((results[{id, 0}].tokens), alone(request, 0, limits));
+  EXPECT_EQ(backend.steps, 20u);
+  EXPECT_EQ(backend.fed, 19u);
+
+  request.wantLogprobs = true;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  runToEnd(engine, results);
+  EXPECT_EQ((results[{id, 0}].tokens), alone(request, 0, limits));
+  EXPECT_EQ(backend.steps, 40u);
+  EXPECT_EQ(backend.fed, 19u);
 }
 
 // n samples compute their prompt once: the model is fed the prompt, not n times the prompt.
@@ -213,6 +262,7 @@ TEST(Engine, PrefixesAreReused) {
 // would have been alone.
 TEST(Engine, ABadSampleLeavesItsNeighboursAlone) {
   BackendLimits limits = smallLimits();
+  limits.asynchronous = true;
   ToyBackend backend(limits);
   Engine engine(backend, {});
   Request good, bad;
@@ -226,7 +276,7 @@ TEST(Engine, ABadSampleLeavesItsNeighboursAlone) {
   Results results;
   runToEnd(engine, results);
   EXPECT_EQ((results[{badId, 0}].reason), FinishReason::failed);
-  EXPECT_EQ((results[{badId, 0}].error), "logits hold a NaN");
+  EXPECT_EQ((results[{badId, 0}].error), "the model's logits hold a NaN, or no finite value");
   EXPECT_EQ((results[{goodId, 0}].tokens), alone(good, 0, limits));
 }
 
@@ -270,7 +320,7 @@ TEST(Engine, TimeBudgetEndsEverySample) {
     request.prompt = {1, 2, 3};
     request.samples = 50;
     request.maxNewTokens = 90000;
-    request.timeBudget = 0.05;
+    request.timeBudget = 1;
     request.atDeadline = action;
     request.closeTokens = {7};
     request.closeMaxTokens = 2;
@@ -290,6 +340,32 @@ TEST(Engine, TimeBudgetEndsEverySample) {
                           ? 1
                           : 0); // 6 sequences less 4 of the prefix cache and the parent
   }
+}
+
+// The budget is kept even where closing takes longer than is left of it: closed samples then end at the deadline,
+// as they are.
+TEST(Engine, NothingOutlastsTheTimeBudget) {
+  BackendLimits limits = smallLimits();
+  limits.maxContext = 1000000;
+  limits.kvPages = 0;
+  limits.asynchronous = true;
+  ToyBackend backend(limits);
+  Engine engine(backend, {});
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.maxNewTokens = 900000; // at a time quadratic in the tokens
+  request.timeBudget = 0.2;
+  request.atDeadline = DeadlineAction::close;
+  request.closeTokens = {7};
+  request.closeMaxTokens = 900000;
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  auto began = std::chrono::steady_clock::now();
+  Results results;
+  runToEnd(engine, results, INT_MAX);
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count(), 2);
+  EXPECT_TRUE((results[{id, 0}].forced));
+  EXPECT_EQ((results[{id, 0}].reason), FinishReason::length);
 }
 
 // Text stops right before the stop string, also when it spans tokens, and text that only looks like its

@@ -1,10 +1,11 @@
 // A backend whose language model is a hash: the next token after a sequence is a function of all its tokens,
 // of the seed and of the counter. It checks everything that the engine promises a session: distinct live
-// sequences, pool sizes, step bounds.
+// sequences, pool sizes, step bounds, tokens fed from the last sampling. One with asynchronous limits is run ahead.
 #ifndef M1_TEST_TOY_BACKEND_H
 #define M1_TEST_TOY_BACKEND_H
 
 #include "engine/backend.h"
+#include <deque>
 #include <map>
 #include <memory>
 #include <set>
@@ -64,7 +65,8 @@ public:
     for (uint32_t i = 0; i < count; ++i) {
       auto it = sequences.find(entries[i].sequence);
       if (it == sequences.end() || !ids.insert(entries[i].sequence).second || entries[i].tokenCount == 0 ||
-          entries[i].logitCount > entries[i].tokenCount)
+          entries[i].logitCount > entries[i].tokenCount ||
+          (!entries[i].tokens && (entries[i].tokenCount != 1 || !chosen.count(entries[i].chosenRow))))
         return error(StatusCode::invalidArgument, "bad entry %u", i);
       tokens += entries[i].tokenCount;
       rows += entries[i].logitCount;
@@ -82,7 +84,8 @@ public:
     for (uint32_t i = 0; i < count; ++i) {
       Sequence &sequence = sequences[entries[i].sequence];
       for (uint32_t t = 0; t < entries[i].tokenCount; ++t) {
-        sequence.tokens.push_back(entries[i].tokens[t]);
+        fed += !entries[i].tokens;
+        sequence.tokens.push_back(entries[i].tokens ? entries[i].tokens[t] : chosen[entries[i].chosenRow]);
         if (bounds.kvPages && sequence.tokens.size() > sequence.pages.size() * bounds.pageSize)
           sequence.pages.push_back(std::make_shared<int>());
         if (t + entries[i].logitCount >= entries[i].tokenCount)
@@ -97,14 +100,29 @@ public:
     return int32_t(mix(mix(hash, seed), counter) % vocabulary);
   }
 
-  Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out) override {
+  Status sample(const SamplingRow *rows, uint32_t count) override {
+    if (untaken.size() == maxUntaken)
+      return error(StatusCode::invalidArgument, "too many samplings wait to be taken");
+    chosen.clear();
+    untaken.emplace_back(count);
     for (uint32_t i = 0; i < count; ++i) {
-      if (rows[i].row >= logits.size())
+      const SamplingRow &row = rows[i];
+      if (row.row >= logits.size())
         return error(StatusCode::invalidArgument, "no such row");
-      if (poisoned.count(logits[rows[i].row]))
-        return error(StatusCode::invalidArgument, "logits hold a NaN");
-      out[i].token = draw(logits[rows[i].row], rows[i].parameters.seed, rows[i].counter, bounds.vocabulary);
+      int32_t token = draw(logits[row.row], row.parameters.seed, row.counter, bounds.vocabulary);
+      if (poisoned.count(logits[row.row]))
+        token = noToken;
+      untaken.back()[i].token = token;
+      if (!row.needsLogitsOnHost())
+        chosen[row.row] = std::max(token, 0);
     }
+    return {};
+  }
+  Status takeChosen(SampledToken *out) override {
+    if (untaken.empty())
+      return error(StatusCode::invalidArgument, "no sampling waits to be taken");
+    std::move(untaken.front().begin(), untaken.front().end(), out);
+    untaken.pop_front();
     return {};
   }
 
@@ -118,7 +136,8 @@ public:
   }
 
   uint64_t steps = 0;
-  std::set<uint64_t> poisoned; // hashes of token sequences after which sampling fails
+  uint64_t fed = 0;            // tokens that steps took from a sampling
+  std::set<uint64_t> poisoned; // hashes of token sequences whose logits are not numbers
 
 private:
   struct Sequence {
@@ -129,6 +148,8 @@ private:
   std::map<SequenceId, Sequence> sequences;
   SequenceId next = 1;
   std::vector<uint64_t> logits;
+  std::map<uint32_t, int32_t> chosen; // of the last sampling, by logits row
+  std::deque<std::vector<SampledToken>> untaken;
 };
 
 } // namespace m1rt::test

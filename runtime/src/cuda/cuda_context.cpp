@@ -43,6 +43,8 @@ CudaContext::ArrayLayout CudaContext::layoutOf(const m1_dims &dims) {
     layout.size[port] = counts[port] * sizeof(int32_t);
     layout.total += aligned(layout.size[port]);
   }
+  layout.chosenRows = layout.total;
+  layout.total += aligned(t * sizeof(int32_t));
   return layout;
 }
 
@@ -78,7 +80,10 @@ Status CudaContext::allocate() {
   M1_TRY(device.allocate(sizes.logits, "logits", &logits));
   M1_TRY(device.allocate(sizes.nextTokens, "next tokens", &nextTokens));
   M1_TRY(device.allocate(sizes.sampling, "sampling parameters", &sampling));
-  M1_TRY(device.allocateHost(sizes.sampling, reinterpret_cast<void **>(&hostSampling)));
+  for (Sampling &entry : samplings) {
+    M1_TRY(device.allocateHost(sizes.sampling, reinterpret_cast<void **>(&entry.host)));
+    M1_TRY(driver.check(driver.cuEventCreate(&entry.done, CU_EVENT_DISABLE_TIMING), "cuEventCreate"));
+  }
   gemmWorkspace = address(workspace) + sizes.workspace - (program.gemms ? GemmLibrary::workspaceBytes : 0);
   for (HostArrays &host : hostArrays) {
     M1_TRY(device.allocateHost(sizes.arrays, reinterpret_cast<void **>(&host.memory)));
@@ -101,7 +106,11 @@ CudaContext::~CudaContext() {
       driver.cuEventDestroy(host.copied);
   }
   device.freeHost(hostNextTokens);
-  device.freeHost(hostSampling);
+  for (Sampling &entry : samplings) {
+    device.freeHost(entry.host);
+    if (entry.done)
+      driver.cuEventDestroy(entry.done);
+  }
   if (stepDone)
     driver.cuEventDestroy(stepDone);
   for (void *memory : {arrays, temporaries, rowTemporaries, workspace, logits, nextTokens, sampling})
@@ -238,6 +247,8 @@ void CudaContext::writeArrays(const Step &step, const m1_dims &padded, const Arr
   for (uint32_t port = 0; port < inputPortCount; ++port)
     if (own.size[port])
       std::memcpy(out + layout.offset[port], step.arrays[port], own.size[port]);
+  if (step.chosenRows)
+    std::memcpy(out + layout.chosenRows, step.chosenRows, uint64_t(dims.tokens) * sizeof(int32_t));
   if (padded.sequences == dims.sequences && padded.logit_rows == dims.logit_rows)
     return;
   auto at = [&](Port port) { return reinterpret_cast<int32_t *>(out + layout.offset[size_t(port)]); };
@@ -276,6 +287,12 @@ Status CudaContext::run(const Step &step) {
   M1_TRY(driver.check(driver.cuMemcpyHtoDAsync(address(arrays), host.memory, layout.total, device.stream()),
                       "upload of the batch arrays"));
   M1_TRY(driver.check(driver.cuEventRecord(host.copied, device.stream()), "cuEventRecord"));
+  if (step.chosenRows) {
+    char *base = static_cast<char *>(arrays);
+    M1_TRY(device.takeChosen(reinterpret_cast<int32_t *>(base + layout.offset[size_t(Port::tokens)]),
+                             reinterpret_cast<const int32_t *>(base + layout.chosenRows), chosen,
+                             uint64_t(step.dims.tokens)));
+  }
 
   if (step.profile) {
     M1_TRY(runProfiled(function, dims, layout, *step.profile));

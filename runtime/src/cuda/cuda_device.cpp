@@ -214,6 +214,11 @@ Status CudaDevice::convert(void *target, ElementType targetType, const void *sou
   return launchSupport(kernel, count, parameters);
 }
 
+Status CudaDevice::takeChosen(int32_t *tokens, const int32_t *rows, const int32_t *chosen, uint64_t count) {
+  void *parameters[] = {&tokens, &rows, &chosen, &count};
+  return launchSupport("m1_take_chosen", count, parameters);
+}
+
 Status CudaDevice::synchronize() {
   M1_TRY(bind());
   return driver->check(driver->cuStreamSynchronize(workStream), "waiting for the GPU");

@@ -48,6 +48,8 @@ public:
   /// Converts between f32 and bf16, in order.
   Status convert(void *target, schema::ElementType targetType, const void *source,
                  schema::ElementType sourceType, uint64_t count);
+  /// tokens[i] = chosen[rows[i]] where rows[i] is not negative, all on the device, in order.
+  Status takeChosen(int32_t *tokens, const int32_t *rows, const int32_t *chosen, uint64_t count);
   /// Makes this device's context current on the calling thread; every entry point of program and context
   /// calls it.
   Status bind() const;

@@ -52,8 +52,10 @@ public:
   Status run(const Step &step) override;
   Status finish(int32_t *outNextTokens) override;
   Status downloadLogits(uint32_t first, uint32_t count, float *out) override;
-  /// On the device, but for rows that want log probabilities or a repetition penalty: those the host samples.
-  Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out) override;
+  /// On the device, but for rows that need their logits on the host.
+  Status sample(const SamplingRow *rows, uint32_t count) override;
+  Status takeChosen(SampledToken *out) override;
+  bool asynchronous() const override { return true; }
 
   /// Sequences that a decode step of `sequences` is padded to.
   static uint32_t bucketOf(uint32_t sequences, uint32_t maxSequences);
@@ -65,6 +67,7 @@ private:
   struct ArrayLayout {
     std::array<uint64_t, inputPortCount> offset;
     std::array<uint64_t, inputPortCount> size;
+    uint64_t chosenRows = 0; // offset of Step.chosenRows, behind the arrays
     uint64_t total = 0;
   };
   static ArrayLayout layoutOf(const m1_dims &dims);
@@ -78,6 +81,8 @@ private:
   static Sizes sizesOf(const CudaProgram &program, const ContextOptions &options);
 
   static uint64_t samplingBytes(uint32_t rows);
+  struct Sampling;
+  Status launchSampler(const SamplingRow *rows, uint32_t count, Sampling &entry);
   void writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout, char *out) const;
   Status enqueue(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout);
   Status enqueueCommand(const schema::CommandHolder &command, const m1_dims &dims, const ArrayLayout &layout);
@@ -97,9 +102,21 @@ private:
   Sizes sizes;
   void *arrays = nullptr, *temporaries = nullptr, *rowTemporaries = nullptr, *workspace = nullptr,
        *logits = nullptr, *nextTokens = nullptr;
-  void *sampling = nullptr;       // parameters of the rows and what was drawn; see cuda_sampling.cpp
-  char *hostSampling = nullptr;   // its page-locked image
-  CUdeviceptr gemmWorkspace = 0; // at the end of `workspace`
+  void *sampling = nullptr;            // parameters of the rows and what was drawn; see cuda_sampling.cpp
+  const int32_t *chosen = nullptr;     // in device memory: tokens of the last sampling, by logits row
+  CUdeviceptr gemmWorkspace = 0;       // at the end of `workspace`
+
+  /// One sample() until its tokens are taken.
+  struct Sampling {
+    char *host = nullptr; // page-locked image of `sampling`
+    CUevent done = nullptr;
+    uint32_t rows = 0;                // logits rows of the step
+    std::vector<uint32_t> wanted;     // of each token asked for: its logits row
+    std::vector<SampledToken> onHost; // in its place, where the host has sampled; else empty
+  };
+  std::array<Sampling, 2> samplings;
+  unsigned nextSampling = 0, nextTaken = 0; // modulo the size
+  std::vector<float> downloaded;            // a row of logits
 
   // Page-locked images of the arrays, in turn, so that a step can be prepared while the one before is still
   // copying.

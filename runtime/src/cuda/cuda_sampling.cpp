@@ -6,7 +6,7 @@ namespace m1rt::cuda {
 
 namespace {
 
-/// The operands of M1_SAMPLE_KERNEL after the logits, one after another. Seeds first: they need 8-byte
+/// The operands of M1_SAMPLE_KERNEL after logits and likeliest tokens, one after another. Seeds first: they need 8-byte
 /// alignment.
 struct SamplingArrays {
   uint64_t *seed;
@@ -26,70 +26,98 @@ struct SamplingArrays {
   }
 };
 
-bool needsHost(const SamplingRow &row) {
-  return row.wantLogprob || row.parameters.topLogprobs > 0 || row.parameters.repetitionPenalty != 1;
-}
-
 } // namespace
 
 uint64_t CudaContext::samplingBytes(uint32_t rows) {
   return uint64_t(rows) * (sizeof(uint64_t) + 6 * sizeof(int32_t));
 }
 
-Status CudaContext::sample(const SamplingRow *rows, uint32_t count, SampledToken *out) {
-  const bool onDevice = !std::all_of(rows, rows + count, needsHost);
+Status CudaContext::sample(const SamplingRow *rows, uint32_t count) {
+  M1_TRY(device.bind());
   const uint32_t all = lastLogitRows;
-  const int32_t *tokens = nullptr;
-  if (onDevice) {
-    if (program.sampler < 0)
-      return error(StatusCode::unsupported, "the artifact has no kernel %s: compile it again",
-                   M1_SAMPLE_KERNEL);
-    M1_TRY(device.bind());
-    SamplingArrays host(hostSampling, all), there(static_cast<char *>(sampling), all);
-    for (uint32_t row = 0; row < all; ++row) { // rows that nobody samples are greedy
-      host.seed[row] = 0;
-      host.temperature[row] = 0;
-      host.topK[row] = host.position[row] = 0;
-      host.topP[row] = 1;
-      host.minP[row] = 0;
+  Sampling &entry = samplings[nextSampling++ % samplings.size()];
+  entry.rows = all;
+  entry.wanted.clear();
+  entry.onHost.clear();
+  bool random = false, host = false;
+  for (uint32_t i = 0; i < count; ++i) {
+    entry.wanted.push_back(rows[i].row);
+    host |= rows[i].needsLogitsOnHost();
+    random |= !rows[i].needsLogitsOnHost() && !rows[i].parameters.greedy();
+  }
+  chosen = static_cast<const int32_t *>(nextTokens); // the plan itself has found the likeliest tokens
+  if (random)
+    M1_TRY(launchSampler(rows, count, entry));
+  M1_TRY(driver.check(driver.cuMemcpyDtoHAsync(SamplingArrays(entry.host, all).out,
+                                               reinterpret_cast<CUdeviceptr>(chosen), all * sizeof(int32_t),
+                                               device.stream()),
+                      "copy of %u chosen tokens", all));
+  M1_TRY(driver.check(driver.cuEventRecord(entry.done, device.stream()), "cuEventRecord"));
+  if (!host)
+    return {};
+  entry.onHost.resize(count);
+  downloaded.resize(vocabulary);
+  for (uint32_t i = 0; i < count; ++i)
+    if (rows[i].needsLogitsOnHost()) {
+      M1_TRY(downloadLogits(rows[i].row, 1, downloaded.data()));
+      sampleOnHost(downloaded.data(), vocabulary, rows[i], &entry.onHost[i]);
+      entry.wanted[i] = all; // no row of the device
     }
-    for (uint32_t i = 0; i < count; ++i) {
-      if (needsHost(rows[i]))
-        continue;
-      const uint32_t row = rows[i].row;
-      host.seed[row] = rows[i].parameters.seed;
-      host.temperature[row] = rows[i].parameters.temperature;
-      host.topK[row] = int32_t(std::min<uint32_t>(rows[i].parameters.topK, vocabulary));
-      host.topP[row] = rows[i].parameters.topP;
-      host.minP[row] = rows[i].parameters.minP;
-      host.position[row] = int32_t(rows[i].counter);
-    }
-    const uint64_t parameterBytes = samplingBytes(all) - all * sizeof(int32_t);
-    M1_TRY(driver.check(driver.cuMemcpyHtoDAsync(reinterpret_cast<CUdeviceptr>(sampling), hostSampling,
-                                                 parameterBytes, device.stream()),
-                        "copy of %u rows of sampling parameters", all));
-    void *pointers[] = {logits,     there.temperature, there.topK,     there.topP,
-                        there.minP, there.seed,        there.position, there.out};
-    m1_dims dims = {0, 0, int(all), 0};
-    void *parameters[] = {&pointers[0], &pointers[1], &pointers[2], &pointers[3], &pointers[4],
-                          &pointers[5], &pointers[6], &pointers[7], &dims};
-    const schema::Kernel &kernel = *program.target.kernels()->Get(program.sampler);
-    M1_TRY(
-        driver.check(driver.cuLaunchKernel(program.kernels[program.sampler], 1, all, 1, kernel.block_size(),
-                                           1, 1, kernel.shared_bytes(), device.stream(), parameters, nullptr),
-                     "launch of kernel %s for %u rows", M1_SAMPLE_KERNEL, all));
-    M1_TRY(driver.check(driver.cuMemcpyDtoHAsync(host.out, reinterpret_cast<CUdeviceptr>(there.out),
-                                                 all * sizeof(int32_t), device.stream()),
-                        "copy of %u sampled tokens", all));
-    M1_TRY(driver.check(driver.cuStreamSynchronize(device.stream()), "sampling"));
-    tokens = host.out;
+  return {};
+}
+
+Status CudaContext::launchSampler(const SamplingRow *rows, uint32_t count, Sampling &entry) {
+  if (program.sampler < 0)
+    return error(StatusCode::unsupported, "the artifact has no kernel %s: compile it again", M1_SAMPLE_KERNEL);
+  const uint32_t all = entry.rows;
+  SamplingArrays host(entry.host, all), there(static_cast<char *>(sampling), all);
+  for (uint32_t row = 0; row < all; ++row) { // rows that nobody samples are greedy
+    host.seed[row] = 0;
+    host.temperature[row] = 0;
+    host.topK[row] = host.position[row] = 0;
+    host.topP[row] = 1;
+    host.minP[row] = 0;
   }
   for (uint32_t i = 0; i < count; ++i) {
-    if (needsHost(rows[i])) {
-      M1_TRY(Context::sample(&rows[i], 1, &out[i]));
+    if (rows[i].needsLogitsOnHost())
+      continue;
+    const uint32_t row = rows[i].row;
+    host.seed[row] = rows[i].parameters.seed;
+    host.temperature[row] = rows[i].parameters.temperature;
+    host.topK[row] = int32_t(std::min<uint32_t>(rows[i].parameters.topK, vocabulary));
+    host.topP[row] = rows[i].parameters.topP;
+    host.minP[row] = rows[i].parameters.minP;
+    host.position[row] = int32_t(rows[i].counter);
+  }
+  const uint64_t parameterBytes = samplingBytes(all) - all * sizeof(int32_t);
+  M1_TRY(driver.check(driver.cuMemcpyHtoDAsync(reinterpret_cast<CUdeviceptr>(sampling), entry.host,
+                                               parameterBytes, device.stream()),
+                      "copy of %u rows of sampling parameters", all));
+  void *pointers[] = {logits,     nextTokens, there.temperature, there.topK, there.topP,
+                      there.minP, there.seed, there.position,    there.out};
+  m1_dims dims = {0, 0, int(all), 0};
+  void *parameters[] = {&pointers[0], &pointers[1], &pointers[2], &pointers[3], &pointers[4],
+                        &pointers[5], &pointers[6], &pointers[7], &pointers[8], &dims};
+  const schema::Kernel &kernel = *program.target.kernels()->Get(program.sampler);
+  M1_TRY(
+      driver.check(driver.cuLaunchKernel(program.kernels[program.sampler], 1, all, 1, kernel.block_size(), 1,
+                                         1, kernel.shared_bytes(), device.stream(), parameters, nullptr),
+                   "launch of kernel %s for %u rows", M1_SAMPLE_KERNEL, all));
+  chosen = there.out;
+  return {};
+}
+
+Status CudaContext::takeChosen(SampledToken *out) {
+  M1_TRY(device.bind());
+  Sampling &entry = samplings[nextTaken++ % samplings.size()];
+  M1_TRY(driver.check(driver.cuEventSynchronize(entry.done), "the step and its sampling"));
+  const int32_t *tokens = SamplingArrays(entry.host, entry.rows).out;
+  for (size_t i = 0; i < entry.wanted.size(); ++i) {
+    if (entry.wanted[i] == entry.rows) {
+      out[i] = std::move(entry.onHost[i]);
     } else {
       out[i] = SampledToken();
-      out[i].token = tokens[rows[i].row];
+      out[i].token = tokens[entry.wanted[i]];
     }
   }
   return {};

@@ -40,6 +40,13 @@ KERNEL m1_convert_bf16_f32(float *out, const bf16_bits *in, unsigned long long c
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = __builtin_bit_cast(float, (unsigned)in[i] << 16);
 }
+// Tokens that a sampling on the device has chosen, by logits row, become a step's input. A row without a token (-1) feeds 0; what follows
+// it is dropped.
+KERNEL m1_take_chosen(int *tokens, const int *rows, const int *chosen, unsigned long long count) {
+  for (unsigned long long i = first_index(); i < count; i += index_stride())
+    if (rows[i] >= 0)
+      tokens[i] = chosen[rows[i]] < 0 ? 0 : chosen[rows[i]];
+}
 KERNEL m1_convert_f32_bf16(bf16_bits *out, const float *in, unsigned long long count) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = to_bf16(in[i]);

@@ -197,6 +197,60 @@ $L__BB2_2:                              // =>This Inner Loop Header: Depth=1
 $L__BB2_3:
 	ret;
 }
+	// .globl	m1_take_chosen          // -- Begin function m1_take_chosen
+.visible .entry m1_take_chosen(
+	.param .u64 .ptr .align 1 m1_take_chosen_param_0,
+	.param .u64 .ptr .align 1 m1_take_chosen_param_1,
+	.param .u64 .ptr .align 1 m1_take_chosen_param_2,
+	.param .u64 m1_take_chosen_param_3
+)                                       // @m1_take_chosen
+{
+	.reg .pred 	%p<4>;
+	.reg .b32 	%r<8>;
+	.reg .b64 	%rd<20>;
+	ld.param.b64 	%rd9, [m1_take_chosen_param_3];
+	ld.param.b64 	%rd10, [m1_take_chosen_param_0];
+	ld.param.b64 	%rd11, [m1_take_chosen_param_1];
+	cvta.to.global.u64 	%rd1, %rd11;
+	cvta.to.global.u64 	%rd2, %rd10;
+	ld.param.b64 	%rd12, [m1_take_chosen_param_2];
+	cvta.to.global.u64 	%rd3, %rd12;
+	mov.u32 	%r1, %ctaid.x;
+	mov.u32 	%r2, %ntid.x;
+	mul.wide.u32 	%rd13, %r1, %r2;
+	mov.u32 	%r3, %tid.x;
+	cvt.u64.u32 	%rd14, %r3;
+	add.s64 	%rd18, %rd13, %rd14;
+	setp.ge.u64 	%p1, %rd18, %rd9;
+	@%p1 bra 	$L__BB3_5;
+	cvt.u64.u32 	%rd4, %r2;
+	mov.u32 	%r4, %nctaid.x;
+	cvt.u64.u32 	%rd15, %r4;
+	mul.lo.s64 	%rd5, %rd15, %rd4;
+	shl.b64 	%rd19, %rd18, 2;
+	shl.b64 	%rd6, %rd5, 2;
+	bra.uni 	$L__BB3_2;
+$L__BB3_4:                              //   in Loop: Header=BB3_2 Depth=1
+	add.s64 	%rd19, %rd19, %rd6;
+	add.s64 	%rd18, %rd18, %rd5;
+	setp.lt.u64 	%p3, %rd18, %rd9;
+	@%p3 bra 	$L__BB3_2;
+	bra.uni 	$L__BB3_5;
+$L__BB3_2:                              // =>This Inner Loop Header: Depth=1
+	add.s64 	%rd16, %rd1, %rd19;
+	ld.global.b32 	%r5, [%rd16];
+	setp.lt.s32 	%p2, %r5, 0;
+	@%p2 bra 	$L__BB3_4;
+	add.s64 	%rd7, %rd2, %rd19;
+	mul.wide.u32 	%rd17, %r5, 4;
+	add.s64 	%rd8, %rd3, %rd17;
+	ld.global.b32 	%r6, [%rd8];
+	max.s32 	%r7, %r6, 0;
+	st.global.b32 	[%rd7], %r7;
+	bra.uni 	$L__BB3_4;
+$L__BB3_5:
+	ret;
+}
 	// .globl	m1_convert_f32_bf16     // -- Begin function m1_convert_f32_bf16
 .visible .entry m1_convert_f32_bf16(
 	.param .u64 .ptr .align 1 m1_convert_f32_bf16_param_0,
@@ -220,7 +274,7 @@ $L__BB2_3:
 	cvt.u64.u32 	%rd11, %r4;
 	add.s64 	%rd15, %rd10, %rd11;
 	setp.ge.u64 	%p1, %rd15, %rd7;
-	@%p1 bra 	$L__BB3_6;
+	@%p1 bra 	$L__BB4_6;
 	cvt.u64.u32 	%rd3, %r3;
 	mov.u32 	%r5, %nctaid.x;
 	cvt.u64.u32 	%rd12, %r5;
@@ -231,29 +285,29 @@ $L__BB2_3:
 	shl.b64 	%rd14, %rd15, 1;
 	add.s64 	%rd16, %rd2, %rd14;
 	shl.b64 	%rd6, %rd4, 1;
-	bra.uni 	$L__BB3_2;
-$L__BB3_4:                              //   in Loop: Header=BB3_2 Depth=1
+	bra.uni 	$L__BB4_2;
+$L__BB4_4:                              //   in Loop: Header=BB4_2 Depth=1
 	bfe.u32 	%r7, %r1, 16, 1;
 	add.s32 	%r8, %r1, %r7;
 	add.s32 	%r9, %r8, 32767;
 	mov.b32 	{_, %rs2}, %r9;
-$L__BB3_5:                              //   in Loop: Header=BB3_2 Depth=1
+$L__BB4_5:                              //   in Loop: Header=BB4_2 Depth=1
 	st.global.b16 	[%rd16], %rs2;
 	add.s64 	%rd17, %rd17, %rd5;
 	add.s64 	%rd16, %rd16, %rd6;
 	add.s64 	%rd15, %rd15, %rd4;
 	setp.lt.u64 	%p3, %rd15, %rd7;
-	@%p3 bra 	$L__BB3_2;
-	bra.uni 	$L__BB3_6;
-$L__BB3_2:                              // =>This Inner Loop Header: Depth=1
+	@%p3 bra 	$L__BB4_2;
+	bra.uni 	$L__BB4_6;
+$L__BB4_2:                              // =>This Inner Loop Header: Depth=1
 	ld.global.b32 	%r1, [%rd17];
 	and.b32 	%r6, %r1, 2147483647;
 	setp.lt.u32 	%p2, %r6, 2139095041;
-	@%p2 bra 	$L__BB3_4;
+	@%p2 bra 	$L__BB4_4;
 	mov.b32 	{_, %rs1}, %r1;
 	or.b16 	%rs2, %rs1, 64;
-	bra.uni 	$L__BB3_5;
-$L__BB3_6:
+	bra.uni 	$L__BB4_5;
+$L__BB4_6:
 	ret;
 }
 )PTX";

@@ -15,9 +15,12 @@ using SequenceId = uint64_t; // 0 is never a sequence
 /// The tokens that one sequence takes in a step; logits are wanted for the last `logitCount` of them.
 struct BackendEntry {
   SequenceId sequence = 0;
+  // Null: one token, the one that the last sample() chose for the logits row `chosenRow`; none of its rows may
+  // have needed its logits on the host.
   const int32_t *tokens = nullptr;
   uint32_t tokenCount = 0;
   uint32_t logitCount = 0;
+  uint32_t chosenRow = 0;
 };
 
 struct BackendLimits {
@@ -28,6 +31,7 @@ struct BackendLimits {
   uint32_t pageSize = 0;
   uint32_t kvPages = 0; // 0: the model has no attention layer, pages do not count
   uint32_t vocabulary = 0;
+  bool asynchronous = false; // step() and sample() return before the device is done: running ahead pays
 };
 
 class SequenceBackend {
@@ -45,8 +49,13 @@ public:
   /// One forward pass over entries of distinct sequences. On error (other than deviceError) no sequence has
   /// changed.
   virtual Status step(const BackendEntry *entries, uint32_t count) = 0;
-  /// Samples logits rows of the last step; rows count up in the order of the entries.
-  virtual Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out) = 0;
+  /// Chooses a token from each of these logits rows of the last step; rows count up in the order of the entries.
+  /// An asynchronous backend may return before they are chosen, unless a row needsLogitsOnHost().
+  virtual Status sample(const SamplingRow *rows, uint32_t count) = 0;
+  /// Waits for the oldest sample() whose tokens were not taken yet and gives them, [count] of it. At most
+  /// maxUntaken samplings may be waiting to be taken.
+  virtual Status takeChosen(SampledToken *out) = 0;
+  static constexpr uint32_t maxUntaken = 2;
 };
 
 } // namespace m1rt

@@ -37,7 +37,9 @@ struct Engine::Track {
   std::vector<size_t> snapshots; // lengths at which to snapshot, ascending
 
   size_t generated = 0;
-  size_t limit = 0; // of `generated`
+  size_t limit = 0;      // of `generated`
+  uint32_t inFlight = 0; // tokens chosen for it that have not been taken; they follow `tokens`
+  uint32_t row = 0;      // logits row of the last step that it was sampled from
   bool closed = false;
   bool ended = false;
   std::vector<int32_t> seen; // distinct tokens, when there is a repetition penalty
@@ -49,9 +51,14 @@ struct Engine::Track {
   uint64_t eventEpoch = UINT64_MAX;
 
   bool isParent() const { return sample == parentIndex; }
-  size_t pending() const { return tokens.size() - computed; }
+  size_t pending() const { return tokens.size() + inFlight - computed; }
   /// A parent that has computed everything only waits to be forked.
   bool idle() const { return isParent() && pending() == 0; }
+  /// Sampling parameters that running ahead does not go with.
+  bool needsLogitsOnHost() const;
+  /// Whether the token in flight is its last one, or the last before its thought is closed: nothing may follow
+  /// before that token is there.
+  bool endsWithFlight(uint32_t maxContext) const;
 };
 
 struct Engine::RequestState {
@@ -60,14 +67,33 @@ struct Engine::RequestState {
   bool hasDeadline = false;
   Clock::time_point deadline;
   Clock::time_point submitted;
-  bool deadlineApplied = false;
+  bool closing = false; // its samples were closed or dropped; what is left ends at the deadline
   bool cancelled = false;
 
   std::unique_ptr<Track> parent;              // when there are several samples
   std::vector<std::unique_ptr<Track>> active; // started samples that have not ended, by index
   uint32_t nextSample = 0;                    // first sample not started
   uint32_t unstarted() const { return request.samples - nextSample; }
+  bool closesAtDeadline() const {
+    return request.atDeadline == DeadlineAction::close && !request.closeTokens.empty();
+  }
 };
+
+bool Engine::Track::needsLogitsOnHost() const {
+  SamplingRow row;
+  row.parameters = request->request.sampling;
+  row.wantLogprob = request->request.wantLogprobs;
+  return row.needsLogitsOnHost();
+}
+
+bool Engine::Track::endsWithFlight(uint32_t maxContext) const {
+  if (inFlight == 0)
+    return false;
+  const Request &wish = request->request;
+  const size_t then = generated + inFlight;
+  return then >= limit || tokens.size() + inFlight > maxContext ||
+         (!closed && wish.maxThinkTokens && !wish.closeTokens.empty() && then >= wish.maxThinkTokens);
+}
 
 Engine::Engine(SequenceBackend &backend, const EngineOptions &options, DecoderFactory decoders)
     : backend(backend), options(options), decoders(std::move(decoders)), limits(backend.limits()),
@@ -194,6 +220,7 @@ Event &Engine::eventFor(Track &track) {
     events.emplace_back();
     events.back().request = track.request->id;
     events.back().sample = track.sample;
+    events.back().forced = track.closed;
   }
   return events[track.event];
 }
@@ -265,7 +292,8 @@ void Engine::dropUnstarted(RequestState &request, FinishReason reason) {
 void Engine::retireEnded() {
   for (auto &request : requests) {
     auto &active = request->active;
-    active.erase(std::remove_if(active.begin(), active.end(), [](auto &track) { return track->ended; }),
+    active.erase(std::remove_if(active.begin(), active.end(),
+                                [](auto &track) { return track->ended && track->inFlight == 0; }),
                  active.end());
     if (request->unstarted() == 0 && request->parent) {
       bool keep = request->parent->idle() && request->parent->sequence && prefixes.enabled() &&
@@ -304,31 +332,46 @@ void Engine::close(Track &track) {
   track.limit = track.generated + request.closeMaxTokens;
 }
 
-void Engine::applyDeadlines() {
+/// When the request's samples must be closed: before the deadline by the steps that closing takes and a
+/// fiftieth of the budget, because some steps take longer than most, but never by more than half of it. When
+/// they must be dropped: at the deadline.
+Engine::Clock::time_point Engine::closingTime(const RequestState &request) const {
+  if (!request.closesAtDeadline())
+    return request.deadline;
+  const Request &wish = request.request;
+  size_t fed = request.active.size() * wish.closeTokens.size();
+  double steps = wish.closeMaxTokens + 1 + double(fed) / limits.maxTokensPerStep;
+  double margin = std::min(stepSeconds * steps + wish.timeBudget / 50, wish.timeBudget / 2);
+  return request.deadline -
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(margin));
+}
+
+Status Engine::applyDeadlines() {
+  const Clock::time_point now = Clock::now();
+  auto due = [&](auto &request) {
+    return request->hasDeadline && now >= (request->closing ? request->deadline : closingTime(*request));
+  };
+  if (std::none_of(requests.begin(), requests.end(), due))
+    return {};
+  while (!flights.empty()) // what is fed to close a sample comes after its last token
+    M1_TRY(land());
   for (auto &request : requests) {
-    if (!request->hasDeadline || request->deadlineApplied)
+    if (!due(request))
       continue;
-    // Closing takes closeMaxTokens further steps; they are taken off the budget, but never more than half of
-    // it.
-    bool closes =
-        request->request.atDeadline == DeadlineAction::close && !request->request.closeTokens.empty();
-    double margin = closes ? std::min(stepSeconds * (request->request.closeMaxTokens + 1),
-                                      request->request.timeBudget / 2)
-                           : 0;
-    if (std::chrono::duration<double>(request->deadline - Clock::now()).count() > margin)
-      continue;
-    request->deadlineApplied = true;
+    const bool over = now >= request->deadline;
+    request->closing = true;
     for (auto &track : request->active) {
-      if (track->ended || track->closed)
-        continue;
-      if (closes && track->generated > 0)
+      if (track->closed && over)
+        finish(*track, FinishReason::length);
+      else if (!track->closed && !over && track->sequence && track->generated > 0)
         close(*track);
-      else
+      else if (!track->closed)
         finish(*track, FinishReason::dropped);
     }
     dropUnstarted(*request, FinishReason::dropped);
   }
   retireEnded();
+  return {};
 }
 
 // ---- Admission
@@ -434,7 +477,7 @@ Status Engine::admit() {
         return {};
     }
     for (auto &track : request.active)
-      if (!track->sequence && !track->ended) {
+      if (!track->sequence && !track->ended && track->inFlight == 0) {
         M1_TRY(start(*track, &started));
         if (!started)
           return {};
@@ -505,7 +548,7 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
   uint32_t tokensLeft = limits.maxTokensPerStep, rowsLeft = limits.maxLogitRows;
   auto consider = [&](Track &track, bool decoding) {
     if (!track.sequence || track.ended || track.pending() == 0 ||
-        (track.pending() == 1 && !track.isParent()) != decoding)
+        (track.pending() == 1 && !track.isParent()) != decoding || track.endsWithFlight(limits.maxContext))
       return;
     uint32_t count = uint32_t(std::min<size_t>(track.pending(), tokensLeft));
     if (options.prefillChunk)
@@ -561,19 +604,24 @@ Status Engine::snapshot(Track &track) {
   return {};
 }
 
-Status Engine::run(const std::vector<PlannedEntry> &planned) {
+/// Starts a step and the sampling of its logits rows.
+Status Engine::launch(const std::vector<PlannedEntry> &planned) {
   std::vector<BackendEntry> entries(planned.size());
-  std::vector<Track *> sampled;
+  std::vector<SamplingRow> rows;
+  Flight flight;
+  flight.begin = Clock::now();
+  bool decodes = true;
   for (size_t i = 0; i < planned.size(); ++i) {
     Track &track = *planned[i].track;
     entries[i].sequence = track.sequence;
-    entries[i].tokens = track.tokens.data() + track.computed;
     entries[i].tokenCount = planned[i].tokens;
     entries[i].logitCount = planned[i].wantsLogits ? 1 : 0;
-    if (planned[i].wantsLogits)
-      sampled.push_back(&track);
+    if (track.computed < track.tokens.size())
+      entries[i].tokens = track.tokens.data() + track.computed;
+    else
+      entries[i].chosenRow = track.row;
+    decodes &= planned[i].tokens == 1;
   }
-  Clock::time_point begin = Clock::now();
   M1_TRY(backend.step(entries.data(), uint32_t(entries.size())));
   for (const PlannedEntry &entry : planned) {
     Track &track = *entry.track;
@@ -583,54 +631,68 @@ Status Engine::run(const std::vector<PlannedEntry> &planned) {
     counters.computedTokens += entry.tokens;
     track.computed += entry.tokens;
     track.everComputed = std::max(track.everComputed, track.computed);
+    if (!entry.wantsLogits)
+      continue;
+    const Request &request = track.request->request;
+    SamplingRow row;
+    row.row = track.row = uint32_t(rows.size());
+    row.parameters = request.sampling;
+    row.parameters.seed += track.sample;
+    row.counter = uint32_t(track.generated + track.inFlight);
+    row.seen = track.seen.data();
+    row.seenCount = uint32_t(track.seen.size());
+    row.wantLogprob = request.wantLogprobs;
+    rows.push_back(row);
+    flight.sampled.push_back(&track);
   }
-  if (!sampled.empty())
-    M1_TRY(sampleRows(sampled));
-  double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-  counters.modelSeconds += seconds;
-  if (std::all_of(planned.begin(), planned.end(),
-                  [](const PlannedEntry &entry) { return entry.tokens == 1; })) {
-    ++counters.decodeSteps;
-    counters.decodeTokens += planned.size();
-    counters.decodeSeconds += seconds;
-  }
-  stepSeconds = stepSeconds ? 0.9 * stepSeconds + 0.1 * seconds : seconds;
+  if (!rows.empty())
+    M1_TRY(backend.sample(rows.data(), uint32_t(rows.size())));
+  for (Track *track : flight.sampled)
+    ++track->inFlight;
+  if (decodes)
+    flight.decodeTokens = uint32_t(planned.size());
+  flights.push_back(std::move(flight));
   ++counters.steps;
   for (const PlannedEntry &entry : planned)
-    if (entry.track->sequence)
-      M1_TRY(snapshot(*entry.track));
+    M1_TRY(snapshot(*entry.track));
   return {};
 }
 
-Status Engine::sampleRows(const std::vector<Track *> &tracks) {
-  std::vector<SamplingRow> rows(tracks.size());
-  std::vector<SampledToken> tokens(tracks.size());
-  for (size_t i = 0; i < tracks.size(); ++i) {
-    const Request &request = tracks[i]->request->request;
-    rows[i].row = uint32_t(i);
-    rows[i].parameters = request.sampling;
-    rows[i].parameters.seed += tracks[i]->sample;
-    rows[i].counter = uint32_t(tracks[i]->generated);
-    rows[i].seen = tracks[i]->seen.data();
-    rows[i].seenCount = uint32_t(tracks[i]->seen.size());
-    rows[i].wantLogprob = request.wantLogprobs;
+/// Takes in the tokens of the oldest step in flight.
+Status Engine::land() {
+  Flight flight = std::move(flights.front());
+  flights.pop_front();
+  std::vector<SampledToken> tokens(flight.sampled.size());
+  if (!tokens.empty())
+    M1_TRY(backend.takeChosen(tokens.data()));
+  Clock::time_point now = Clock::now();
+  double seconds = std::chrono::duration<double>(now - std::max(flight.begin, landed)).count();
+  landed = now;
+  counters.modelSeconds += seconds;
+  if (flight.decodeTokens) {
+    ++counters.decodeSteps;
+    counters.decodeTokens += flight.decodeTokens;
+    counters.decodeSeconds += seconds;
   }
-  std::vector<std::string> failures(tracks.size());
-  if (Status all = backend.sample(rows.data(), uint32_t(rows.size()), tokens.data()); !all.ok()) {
-    if (all.code() == StatusCode::deviceError)
-      return all;
-    // One bad row (a NaN) must not take down its neighbours: ask row by row.
-    for (size_t i = 0; i < tracks.size(); ++i)
-      if (Status one = backend.sample(&rows[i], 1, &tokens[i]); !one.ok())
-        failures[i] = one.message();
-  }
-  for (size_t i = 0; i < tracks.size(); ++i) {
-    if (failures[i].empty())
-      accept(*tracks[i], std::move(tokens[i]));
+  stepSeconds = stepSeconds ? 0.9 * stepSeconds + 0.1 * seconds : seconds;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    Track &track = *flight.sampled[i];
+    --track.inFlight;
+    if (track.ended)
+      continue;
+    if (tokens[i].token == noToken)
+      finish(track, FinishReason::failed, "the model's logits hold a NaN, or no finite value");
     else
-      finish(*tracks[i], FinishReason::failed, failures[i]);
+      accept(track, std::move(tokens[i]));
   }
   return {};
+}
+
+/// Whether the next step can be started before the tokens of the last one are there.
+bool Engine::mayRunAhead() const {
+  return limits.asynchronous &&
+         std::none_of(flights.back().sampled.begin(), flights.back().sampled.end(),
+                      [](const Track *track) { return track->needsLogitsOnHost(); });
 }
 
 /// A token of the sample, sampled or forced: text, stop strings, limits of length.
@@ -660,6 +722,7 @@ void Engine::accept(Track &track, SampledToken token) {
   ++counters.generatedTokens;
   if (std::find(request.stopTokens.begin(), request.stopTokens.end(), token.token) !=
       request.stopTokens.end()) {
+    track.tokens.push_back(token.token); // running ahead, the sequence has computed it
     eventFor(track).tokens.push_back(std::move(token));
     finish(track, FinishReason::stopToken);
     return;
@@ -672,7 +735,7 @@ void Engine::accept(Track &track, SampledToken token) {
 
 Status Engine::step() {
   Clock::time_point begin = Clock::now();
-  applyDeadlines();
+  M1_TRY(applyDeadlines());
   std::vector<PlannedEntry> planned;
   if (!requests.empty()) {
     M1_TRY(admit());
@@ -680,9 +743,12 @@ Status Engine::step() {
     // An entry planned early may not be preempted later (makeRoom spares planned ones), so every entry still
     // holds its sequence.
     if (!planned.empty())
-      M1_TRY(run(planned));
-    retireEnded();
+      M1_TRY(launch(planned));
   }
+  size_t ahead = !planned.empty() && mayRunAhead() ? 1 : 0;
+  while (flights.size() > ahead)
+    M1_TRY(land());
+  retireEnded();
   counters.elapsedSeconds += std::chrono::duration<double>(Clock::now() - begin).count();
   return {};
 }

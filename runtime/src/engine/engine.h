@@ -11,6 +11,11 @@
 // chunks fill what is left of maxTokensPerStep. When KV pages run out, cached prefixes go first, then the
 // youngest running sample, which later recomputes its tokens.
 //
+// On an asynchronous backend the engine runs one step ahead: it plans and starts a step before it knows the
+// tokens of the one before, which the device feeds by itself, and deals with those tokens while the device
+// works. What is known beforehand (lengths, thoughts about to be closed) is planned for; a sample that ends
+// unforeseen, by a stop token or string, has then run one step too many, whose token nobody takes.
+//
 // A sample's tokens depend on its prompt, parameters and seed alone, up to the rounding differences of batch
 // sizes: the random number of token i of sample j comes from (seed + j, i).
 #ifndef M1RT_ENGINE_ENGINE_H
@@ -39,7 +44,7 @@ public:
 };
 
 enum class DeadlineAction {
-  close, // feed the closing tokens and let the sample finish its answer
+  close, // feed the closing tokens shortly before, and let the sample finish its answer until then
   drop,  // end the sample where it is
 };
 
@@ -57,7 +62,7 @@ struct Request {
   std::vector<int32_t> closeTokens;
   uint32_t closeMaxTokens = 32;
   uint32_t maxThinkTokens = 0; // 0: no limit
-  double timeBudget = 0;       // seconds from submission; 0: none
+  double timeBudget = 0;       // seconds from submission, after which no further step is begun; 0: none
   DeadlineAction atDeadline = DeadlineAction::drop;
 };
 
@@ -71,7 +76,7 @@ struct Event {
   uint32_t sample = 0;
   std::vector<SampledToken> tokens; // new tokens, closing tokens included
   std::string text;                 // what they add to the text; empty without a decoder
-  bool forced = false;              // the sample was closed by force
+  bool forced = false;              // the sample has been closed by force, now or before
   FinishReason reason = FinishReason::running;
   std::string error; // when failed
 };
@@ -94,9 +99,11 @@ struct EngineStats {
   uint64_t generatedTokens = 0;
   uint64_t preemptions = 0;
   uint64_t prefixHits = 0, prefixMisses = 0;
+  // A step's time goes from its start, or the arrival of the tokens before it when it was started ahead, to the
+  // arrival of its own tokens.
   uint64_t decodeSteps = 0, decodeTokens = 0; // of steps in which every sequence took one token
   double decodeSeconds = 0;                   // of these steps
-  double modelSeconds = 0;                    // in the backend's step and sample
+  double modelSeconds = 0;                    // of all steps
   double elapsedSeconds = 0;                  // in Engine::step
 };
 
@@ -119,8 +126,8 @@ public:
   /// Ends one sample.
   void cancelSample(uint64_t request, uint32_t sample);
 
-  /// Runs one step if there is work. An error means that the backend is lost; errors of one sample are
-  /// events.
+  /// Starts a step if there is work, and takes in the tokens of that step or, when running ahead, of the one
+  /// before. An error means that the backend is lost; errors of one sample are events.
   Status step();
   bool idle() const { return live == 0; }
   /// Events since the last call, in order.
@@ -142,9 +149,16 @@ private:
     bool wantsLogits;
   };
   using Clock = std::chrono::steady_clock;
+  /// A step that was started; its tokens have not been taken.
+  struct Flight {
+    std::vector<Track *> sampled; // by logits row
+    uint32_t decodeTokens = 0;    // when every sequence took one token: how many sequences
+    Clock::time_point begin;
+  };
 
   Status validate(const Request &request) const;
-  void applyDeadlines();
+  Clock::time_point closingTime(const RequestState &request) const;
+  Status applyDeadlines();
 
   Status admit();
   Status start(Track &track, bool *outStarted);
@@ -154,13 +168,14 @@ private:
   bool releaseIdleParent(const Track &track);
 
   Status plan(std::vector<PlannedEntry> *out);
-  Status run(const std::vector<PlannedEntry> &entries);
+  Status launch(const std::vector<PlannedEntry> &entries);
+  Status land();
+  bool mayRunAhead() const;
   Status snapshot(Track &track);
   bool makeRoom(const Track &keep, uint32_t pages, const std::vector<PlannedEntry> &planned);
   void preempt(Track &track);
   void release(Track &track);
 
-  Status sampleRows(const std::vector<Track *> &tracks);
   void accept(Track &track, SampledToken token);
   void append(Track &track, SampledToken token);
   void close(Track &track);
@@ -179,6 +194,8 @@ private:
   uint64_t live = 0;          // samples that have not ended
   uint32_t holding = 0;       // tracks that hold a sequence
   uint32_t reservedPages = 0; // pages that the entries planned so far will take
+  std::deque<Flight> flights; // at most one between calls of step()
+  Clock::time_point landed;   // when tokens last arrived
   std::vector<Event> events;
   uint64_t eventEpoch = 0; // counts takeEvents()
   EngineStats counters;

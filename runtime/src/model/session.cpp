@@ -74,6 +74,7 @@ Status Session::allocate() {
   contextOptions.scratchPage = bounds.kvPages;
   contextOptions.states = states;
   M1_TRY(model.program().createContext(contextOptions, &context));
+  bounds.asynchronous = context->asynchronous();
   pages = PagePool(bounds.kvPages); // only now: the device has said that so many fit
   for (uint32_t i = bounds.maxSequences; i > 0; --i)
     freeSlots.push_back(i - 1);
@@ -183,7 +184,10 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
       return error(StatusCode::invalidArgument, "entry %u: %u tokens after %u: longer than the context of %u tokens%s", i,
                    entry.tokenCount, sequence->length, bounds.maxContext,
                    bounds.maxContext == model.module().max_positions() ? " that the model was compiled for" : "");
-    for (uint32_t j = 0; j < entry.tokenCount; ++j)
+    if (!entry.tokens && (entry.tokenCount != 1 || entry.chosenRow >= sampledRows))
+      return error(StatusCode::invalidArgument, "entry %u: %u tokens from sampled row %u, expected one from rows 0 to %u", i,
+                   entry.tokenCount, entry.chosenRow, sampledRows);
+    for (uint32_t j = 0; entry.tokens && j < entry.tokenCount; ++j)
       if (entry.tokens[j] < 0 || uint32_t(entry.tokens[j]) >= bounds.vocabulary)
         return error(StatusCode::invalidArgument, "entry %u: token %u is %d, the vocabulary has ids 0 to %u", i, j, entry.tokens[j],
                      bounds.vocabulary - 1);
@@ -220,12 +224,17 @@ void Session::buildArrays(const BackendEntry *entries, uint32_t count) {
     values.clear();
   array(schema::Port::block_tables).assign(size_t(count) * maxPages, int32_t(bounds.kvPages));
   array(schema::Port::sequence_starts).push_back(0);
+  chosenRows.clear();
   int32_t row = 0;
   for (uint32_t i = 0; i < count; ++i) {
     const BackendEntry &entry = entries[i];
     const Sequence &sequence = *stepSequences[i];
+    if (!entry.tokens) {
+      chosenRows.resize(size_t(row), -1);
+      chosenRows.push_back(int32_t(entry.chosenRow));
+    }
     for (uint32_t j = 0; j < entry.tokenCount; ++j) {
-      array(schema::Port::tokens).push_back(entry.tokens[j]);
+      array(schema::Port::tokens).push_back(entry.tokens ? entry.tokens[j] : 0);
       array(schema::Port::positions).push_back(int32_t(sequence.length + j));
       array(schema::Port::token_sequence).push_back(int32_t(i));
     }
@@ -238,6 +247,8 @@ void Session::buildArrays(const BackendEntry *entries, uint32_t count) {
     std::copy(sequence.pages.begin(), sequence.pages.end(),
               array(schema::Port::block_tables).begin() + ptrdiff_t(size_t(i) * maxPages));
   }
+  if (!chosenRows.empty())
+    chosenRows.resize(size_t(row), -1);
   dims = {row, int(count), int(array(schema::Port::logit_rows).size()), int(maxPages)};
 }
 
@@ -265,6 +276,7 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
   step.dims = dims;
   for (uint32_t i = 0; i < inputPortCount; ++i)
     step.arrays[i] = arrays[i].data();
+  step.chosenRows = chosenRows.empty() ? nullptr : chosenRows.data();
   step.profile = profile;
   if (Status status = context->run(step); !status.ok()) {
     lost = true;
@@ -275,23 +287,29 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
   return Status();
 }
 
-Status Session::sample(const SamplingRow *rows, uint32_t count, SampledToken *out) {
+Status Session::sample(const SamplingRow *rows, uint32_t count) {
   for (uint32_t i = 0; i < count; ++i)
     if (rows[i].row >= logitRows())
       return error(StatusCode::invalidArgument, "logits row %u of a step that has %u", rows[i].row, logitRows());
-  // The plan itself has found the likeliest tokens.
-  bool plain = true;
-  for (uint32_t i = 0; i < count; ++i)
-    plain &= rows[i].parameters.greedy() && !rows[i].wantLogprob && rows[i].parameters.topLogprobs == 0;
-  if (!plain)
-    return context->sample(rows, count, out);
-  std::vector<int32_t> tokens(logitRows());
-  M1_TRY(nextTokens(tokens.data()));
-  for (uint32_t i = 0; i < count; ++i) {
-    out[i] = SampledToken();
-    out[i].token = tokens[rows[i].row];
+  if (untaken == maxUntaken)
+    return error(StatusCode::invalidArgument, "%u samplings wait to be taken: no more are possible", untaken);
+  Status status = context->sample(rows, count);
+  lost |= !status.ok();
+  if (status.ok()) {
+    const bool onHost = std::any_of(rows, rows + count, [](const SamplingRow &row) { return row.needsLogitsOnHost(); });
+    sampledRows = onHost ? 0 : logitRows();
+    ++untaken;
   }
-  return Status();
+  return status;
+}
+
+Status Session::takeChosen(SampledToken *out) {
+  if (untaken == 0)
+    return error(StatusCode::invalidArgument, "no sampling waits to be taken");
+  --untaken;
+  Status status = context->takeChosen(out);
+  lost |= !status.ok();
+  return status;
 }
 
 Status Session::nextTokens(int32_t *out) {

@@ -37,7 +37,8 @@ public:
   Status length(SequenceId sequence, uint32_t *out) const;
 
   Status step(const BackendEntry *entries, uint32_t count) override;
-  Status sample(const SamplingRow *rows, uint32_t count, SampledToken *out) override;
+  Status sample(const SamplingRow *rows, uint32_t count) override;
+  Status takeChosen(SampledToken *out) override;
   /// Of the last step: the likeliest token of every logits row; logits rows [first, first + count).
   Status nextTokens(int32_t *out);
   Status logits(uint32_t first, uint32_t count, float *out);
@@ -79,6 +80,9 @@ private:
   SequenceId nextSequence = 1;
 
   std::vector<int32_t> arrays[inputPortCount];
+  std::vector<int32_t> chosenRows;       // Step.chosenRows of the step at hand; empty when no entry wants it
+  uint32_t sampledRows = 0; // logits rows of the last sampling that a step can take tokens from
+  uint32_t untaken = 0;     // samplings whose tokens were not taken
   std::vector<Sequence *> stepSequences; // of the entries of the step at hand
   m1_dims dims = {};
   uint32_t function = 0;
