@@ -10,10 +10,30 @@ def PlacePlanBuffersPass : Pass<"plan-place-buffers", "::mlir::plan::FunctionOp"
     it overlaps no placed temporary of the same arena that lives at the same time; offsets and arenas are multiples of 256 bytes.
     Unused temporaries and views are erased. The function's verifier then checks the result against lifetimes computed anew.
 
+    It refuses nothing: temporaries that already have an offset get a new one. Those of different arenas never share bytes, nor do an input
+    and an output of one command, as a kernel may write before it has read all.
+
+    Before:
     ```mlir
-    %0 = plan.temporary tokens 1024        ->  %0 = plan.temporary tokens 1024 {offset = 0 : i64}
+    plan.function @prefill {
+      %0 = plan.temporary tokens 1000
+      %1 = plan.temporary tokens 400
+      %2 = plan.temporary tokens 600
+      plan.launch @a() -> (%0) …
+      plan.launch @b(%0) -> (%1) …
+      plan.launch @c(%1) -> (%2) …
+    }
     ```
-    Runs after `m1-convert-to-plan`; the artifact writer is next.
+    After:
+    ```mlir
+    plan.function @prefill attributes {row_temporary_bytes_per_row = 0 : i64, temporary_bytes_per_row = 1536 : i64, workspace_bytes = 0 : i64} {
+      %0 = plan.temporary tokens 1000 {offset = 0 : i64}
+      %1 = plan.temporary tokens 400 {offset = 1024 : i64}
+      %2 = plan.temporary tokens 600 {offset = 0 : i64}
+      …
+    }
+    ```
+    Next: the artifact writer. It runs after `m1-convert-to-plan`.
   }];
   let statistics = [
     Statistic<"numPlaced", "temporaries-placed", "Temporaries that got an offset">,

@@ -93,7 +93,11 @@ LogicalResult TargetOp::verifyRegions() {
 LogicalResult KernelOp::verify() {
   if (getKey().empty())
     return emitOpError("expected a key");
-  if (getCode() > INT32_MAX || getBlockSize() > 1024)
+  for (auto [name, value] : {std::pair("code", getCode()), std::pair("block_size", getBlockSize()),
+                             std::pair("shared_bytes", getSharedBytes())})
+    if (static_cast<int32_t>(value) < 0)
+      return emitOpError("expected ") << name << " of at least 0, got " << static_cast<int32_t>(value);
+  if (getBlockSize() > 1024)
     return emitOpError("expected a block of at most 1024 threads, got ") << getBlockSize();
   return success();
 }
@@ -113,6 +117,36 @@ static std::optional<int64_t> arenaBytes(FunctionOp function, Rows rows) {
   return std::nullopt;
 }
 
+/// Commands write states, temporaries and the ports of results, and no temporary is read before a command
+/// wrote it.
+static LogicalResult verifyAccesses(FunctionOp function) {
+  llvm::DenseSet<Operation *> written;
+  for (Operation &command : *function.getBody().begin()) {
+    if (!isa<LaunchOp, GemmOp>(command))
+      continue;
+    auto launch = dyn_cast<LaunchOp>(command);
+    size_t outputs = launch ? launch.getOutputs().size() : 1;
+    for (Value input : command.getOperands().drop_back(outputs)) {
+      auto temporary = dyn_cast_or_null<TemporaryOp>(resolveBuffer(input).base);
+      if (temporary && !written.contains(temporary))
+        return command.emitOpError("reads a temporary that no command before it writes")
+                   .attachNote(temporary.getLoc())
+               << "the temporary";
+    }
+    for (Value output : command.getOperands().take_back(outputs)) {
+      Operation *base = resolveBuffer(output).base;
+      if (auto weight = dyn_cast_or_null<WeightOp>(base))
+        return command.emitOpError("expected outputs other than weights, got ") << weight.getWeight();
+      auto port = dyn_cast_or_null<PortOp>(base);
+      if (port && port.getPort() != Port::logits && port.getPort() != Port::next_tokens)
+        return command.emitOpError("expected outputs other than inputs of the step, got ")
+               << stringifyPort(port.getPort());
+      written.insert(base);
+    }
+  }
+  return success();
+}
+
 LogicalResult FunctionOp::verifyRegions() {
   bool placed = isPlaced();
   if (getRowTemporaryBytesPerRow().has_value() != placed || getWorkspaceBytes().has_value() != placed)
@@ -123,11 +157,14 @@ LogicalResult FunctionOp::verifyRegions() {
     if (auto temporary = dyn_cast<TemporaryOp>(op); temporary && temporary.getOffset().has_value() != placed)
       return temporary.emitOpError("expected an offset exactly when the function has arena sizes");
   }
+  if (failed(verifyAccesses(*this)))
+    return failure();
   if (!placed)
     return success();
   for (Rows rows : {Rows::tokens, Rows::logit_rows})
-    if (*arenaBytes(*this, rows) % kArenaAlignment != 0)
-      return emitOpError("expected arenas to be multiples of ") << kArenaAlignment << " bytes per row";
+    if (int64_t bytes = *arenaBytes(*this, rows); bytes < 0 || bytes % kArenaAlignment != 0)
+      return emitOpError("expected arenas of a multiple of ")
+             << kArenaAlignment << " bytes per row, got " << bytes;
 
   auto lifetimes = computeLifetimes(*this).takeVector();
   for (size_t i = 0; i < lifetimes.size(); ++i) {
@@ -184,10 +221,8 @@ OpFoldResult ViewOp::fold(FoldAdaptor) {
 
 LogicalResult LaunchOp::verify() {
   if (static_cast<int32_t>(getGridX()) < 1 || static_cast<int32_t>(getRowsPerGroup()) < 1)
-    return emitOpError("expected a grid of at least one group and one row per group");
-  for (Value output : getOutputs())
-    if (isa_and_nonnull<WeightOp>(resolveBuffer(output).base))
-      return emitOpError("expected outputs other than weights");
+    return emitOpError("expected a grid of at least one group and one row per group, got ")
+           << static_cast<int32_t>(getGridX()) << " and " << static_cast<int32_t>(getRowsPerGroup());
   return success();
 }
 
@@ -202,7 +237,9 @@ LogicalResult GemmOp::verify() {
                              std::pair("ldo", getLdo())})
     if (static_cast<int32_t>(value) < 1)
       return emitOpError("expected ") << name << " to be positive, got " << static_cast<int32_t>(value);
-  if (getLda() < getK() || getLdo() < getN())
-    return emitOpError("expected lda >= k and ldo >= n");
+  if (getLda() < getK())
+    return emitOpError("expected lda of at least k = ") << getK() << ", got " << getLda();
+  if (getLdo() < getN())
+    return emitOpError("expected ldo of at least n = ") << getN() << ", got " << getLdo();
   return success();
 }

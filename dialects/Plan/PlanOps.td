@@ -17,7 +17,8 @@ def Plan_Dialect : Dialect {
     A `plan.target` holds the kernels and functions of one device. A function is a straight line of commands on buffers: weights, states,
     batch arrays (ports) and temporaries. Temporaries lie in arenas whose unit is bytes per row, so one plan serves every number of rows:
     `plan.temporary` of `tokens` rows in the arena scaled by T, of `logit_rows` in the arena scaled by L, of `one` in the workspace.
-    `plan-place-buffers` assigns offsets; once it has, the function's verifier proves that no two live temporaries overlap.
+    The function's verifier proves that no command reads a temporary before one wrote it, and none writes a weight or an input of the step.
+    `plan-place-buffers` assigns offsets; once it has, the verifier also proves that no two live temporaries overlap.
   }];
   let useDefaultTypePrinterParser = 1;
   let useDefaultAttributePrinterParser = 1;
@@ -112,6 +113,13 @@ def Plan_FunctionOp : Plan_Op<"function", [Symbol, HasParent<"TargetOp">, NoTerm
 
 def Plan_WeightOp : Plan_Op<"weight", [Pure, HasParent<"FunctionOp">]> {
   let summary = "The buffer of a weight";
+  let description = [{
+    All bytes of the `m1.weight` of that name, in row-major order. No command writes it.
+
+    ```mlir
+    %w = plan.weight @layers.0.in_proj
+    ```
+  }];
   let arguments = (ins SymbolRefAttr:$weight);
   let results = (outs Plan_Buffer:$result);
   let assemblyFormat = "$weight attr-dict";
@@ -119,6 +127,13 @@ def Plan_WeightOp : Plan_Op<"weight", [Pure, HasParent<"FunctionOp">]> {
 
 def Plan_StateOp : Plan_Op<"state", [Pure, HasParent<"FunctionOp">]> {
   let summary = "The buffer of a state: all its slots or pages";
+  let description = [{
+    The pool of the `m1.state` of that name; kernels find slots and pages by the batch arrays.
+
+    ```mlir
+    %s = plan.state @layers.0.scan_state
+    ```
+  }];
   let arguments = (ins SymbolRefAttr:$state);
   let results = (outs Plan_Buffer:$result);
   let assemblyFormat = "$state attr-dict";
@@ -126,6 +141,13 @@ def Plan_StateOp : Plan_Op<"state", [Pure, HasParent<"FunctionOp">]> {
 
 def Plan_PortOp : Plan_Op<"port", [Pure, HasParent<"FunctionOp">]> {
   let summary = "A batch array or an output of the step";
+  let description = [{
+    The arrays of docs/architecture.md, "One forward pass". Commands write `logits` and `next_tokens` only.
+
+    ```mlir
+    %p = plan.port sequence_starts
+    ```
+  }];
   let arguments = (ins Plan_PortAttr:$port);
   let results = (outs Plan_Buffer:$result);
   let assemblyFormat = "$port attr-dict";
@@ -166,9 +188,9 @@ def Plan_LaunchOp : Plan_Op<"launch", [AttrSizedOperandSegments, HasParent<"Func
   let summary = "One kernel over its grid";
   let description = [{
     Grid `(grid_x, ceil(rows / rows_per_group))` where rows is the size of the domain. The kernel receives the inputs, then the
-    outputs. States that the kernel updates are inputs. `label` names op and layer in traces. `token_bytes` and `logit_row_bytes` are
-    the activations that the launch reads and writes for each of the T and of the L rows, for measurements; weights, states and batch arrays do not
-    count.
+    outputs. States that the kernel updates are inputs. A temporary is an output before it is an input; weights and batch arrays are inputs
+    only. `label` names op and layer in traces. `token_bytes` and `logit_row_bytes` are the activations that the launch reads and writes for
+    each of the T and of the L rows, for measurements; weights, states and batch arrays do not count.
 
     ```mlir
     plan.launch @rms_norm_3072(%h, %w) -> (%x) over tokens grid 1 by 4 label "layers.0.input_layernorm"

@@ -17,7 +17,7 @@ struct Place {
   int64_t rowStride = 0;
   Rows rows = Rows::one;
 
-  int64_t columns() const { return dims.empty() ? 1 : dims.back(); }
+  uint64_t columns() const { return dims.empty() ? 1 : static_cast<uint64_t>(dims.back()); }
 };
 
 plan::Rows toPlan(Rows rows) { return static_cast<plan::Rows>(rows); }
@@ -260,26 +260,15 @@ void FunctionConverter::describe(KernelSpec &spec) {
         use(spec, "a", o.getA());
         use(spec, "b", o.getB());
       })
-      .Case([&](m1::SelectiveScanOp o) {
+      .Case<m1::SelectiveScanOp, m1::SsdScanOp>([&](auto o) {
         use(spec, "x", o.getX());
         use(spec, "dt", o.getDt());
         use(spec, "a", o.getA());
         use(spec, "b", o.getB());
         use(spec, "c", o.getC());
         use(spec, "d", o.getD());
-        use(spec, "z", o.getZ());
-        use(spec, "dt_bias", o.getDtBias());
-        use(spec, "state", o.getState());
-        use(spec, {P::sequence_starts, P::slots, P::positions});
-        param("delta_softplus", o.getDeltaSoftplus());
-      })
-      .Case([&](m1::SsdScanOp o) {
-        use(spec, "x", o.getX());
-        use(spec, "dt", o.getDt());
-        use(spec, "a", o.getA());
-        use(spec, "b", o.getB());
-        use(spec, "c", o.getC());
-        use(spec, "d", o.getD());
+        if constexpr (std::is_same_v<decltype(o), m1::SelectiveScanOp>)
+          use(spec, "z", o.getZ());
         use(spec, "dt_bias", o.getDtBias());
         use(spec, "state", o.getState());
         use(spec, {P::sequence_starts, P::slots, P::positions});

@@ -1,28 +1,27 @@
 // m1-import: brings a checkpoint into m1-opt.
+#include "M1/IR/M1.h"
+#include "Support/PassStatistic.h"
 #include "m1c/Import.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/Pass.h"
-#include "mlir/Pass/PassRegistry.h"
+
+namespace m1c {
 
 using namespace mlir;
-using namespace m1c;
+
+#define GEN_PASS_DECL
+#define GEN_PASS_DEF_M1IMPORTPASS
+#define GEN_PASS_REGISTRATION
+#include "Import/ImportPasses.h.inc"
 
 namespace {
 
-struct ImportPass : PassWrapper<ImportPass, OperationPass<ModuleOp>> {
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ImportPass)
-
-  ImportPass() = default;
-  ImportPass(const ImportPass &other) : PassWrapper(other) {}
-
-  StringRef getArgument() const override { return "m1-import"; }
-  StringRef getDescription() const override {
-    return "replace the module by the unfused model of a checkpoint directory";
-  }
-  void getDependentDialects(DialectRegistry &registry) const override {
-    registry.insert<mlir::m1::M1Dialect, func::FuncDialect>();
-  }
+struct ImportPass : impl::M1ImportPassBase<ImportPass> {
+  using M1ImportPassBase::M1ImportPassBase;
+  m1::PassStatistic layers{*this, "layers"};
+  m1::PassStatistic weights{*this, "weights"};
+  m1::PassStatistic states{*this, "states"};
 
   void runOnOperation() override {
     Builder builder(&getContext());
@@ -52,21 +51,14 @@ struct ImportPass : PassWrapper<ImportPass, OperationPass<ModuleOp>> {
     Block *body = getOperation().getBody();
     body->clear();
     body->getOperations().splice(body->end(), (*imported)->getBody()->getOperations());
+    layers += m1::getModel(getOperation()).getLayers();
+    weights += llvm::range_size(getOperation().getOps<m1::WeightOp>());
+    states += llvm::range_size(getOperation().getOps<m1::StateOp>());
   }
-
-  Option<std::string> directory{*this, "directory", llvm::cl::desc("directory of the checkpoint")};
-  Option<std::string> activationType{*this, "activation-type", llvm::cl::desc("f32 or bf16"),
-                                     llvm::cl::init("f32")};
-  Option<std::string> stateType{*this, "state-type", llvm::cl::desc("f32, bf16 or f16"),
-                                llvm::cl::init("f32")};
-  Option<std::string> kvType{*this, "kv-type", llvm::cl::desc("f32, bf16 or f16"), llvm::cl::init("f32")};
-  Option<bool> dummy{*this, "dummy", llvm::cl::desc("read only the configuration"), llvm::cl::init(false)};
-  Option<bool> widenMatrices{*this, "widen-matrices", llvm::cl::desc("all matrices in f32"),
-                             llvm::cl::init(false)};
-  Option<int64_t> maxPositions{*this, "max-positions", llvm::cl::desc("longest context; 0: the model's"),
-                               llvm::cl::init(0)};
 };
 
 } // namespace
 
-void m1c::registerImportPass() { PassRegistration<ImportPass>(); }
+void registerImportPass() { registerM1ImportPass(); }
+
+} // namespace m1c

@@ -27,6 +27,18 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x512xf
 
 // -----
 
+// So is an operation on weights alone: nothing says how many rows it has.
+m1.weight @embed : tensor<512x64xf32> {sources = ["e"]}
+func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<512x64xf32>, tensor<512xi32>) {
+  %e = m1.get_weight @embed : tensor<512x64xf32>
+  // expected-error@+1 {{'m1.silu' op expected an operand with rows}}
+  %y = m1.silu %e : (tensor<512x64xf32>) -> tensor<512x64xf32>
+  %s = m1.sample %y : (tensor<512x64xf32>) -> tensor<512xi32>
+  return %y, %s : tensor<512x64xf32>, tensor<512xi32>
+}
+
+// -----
+
 // Results that no kernel writes are refused.
 // expected-error@+1 {{'func.func' op expected results that kernels write}}
 func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?xi32>, tensor<?xi32>) {

@@ -3,7 +3,13 @@
 // RUN: m1-opt %s --m1-import=directory=%goldens/m1-mamba2-f32 | FileCheck %s --check-prefixes=CHECK,MAMBA2
 // RUN: m1-opt %s --m1-import=directory=%goldens/hf-llama | FileCheck %s --check-prefixes=CHECK,LLAMA
 // RUN: m1-opt %s --m1-import=directory=%goldens/hf-qwen2 | FileCheck %s --check-prefixes=CHECK,QWEN2
+// RUN: m1-opt %s --m1-import=directory=%goldens/m1-mamba1-f32 --m1-statistics -o /dev/null 2>&1 | FileCheck %s --check-prefix=STATISTICS
 module {}
+
+// What came in is counted.
+// STATISTICS-DAG: m1-import layers 4
+// STATISTICS-DAG: m1-import states 6
+// STATISTICS-DAG: m1-import weights {{[1-9][0-9]*}}
 
 // CHECK: m1.model @model
 // MAMBA1-SAME: architecture = "m1-mamba1", bos_id = 1 : i64, eos_ids = array<i64: 2>, hidden_size = 64 : i64

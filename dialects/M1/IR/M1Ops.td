@@ -88,7 +88,11 @@ def M1_StateOp : M1_Op<"state", [Symbol]> {
 
 def M1_GetWeightOp : M1_Op<"get_weight", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a weight as a value";
-  let description = "Example: `%w = m1.get_weight @layer0.in_proj : tensor<196x64xbf16>`";
+  let description = [{
+    The result has the type that `m1.weight` declares; equal reads are equal values (CSE merges them).
+
+    Example: `%w = m1.get_weight @layer0.in_proj : tensor<196x64xbf16>`
+  }];
   let arguments = (ins FlatSymbolRefAttr:$weight);
   let results = (outs AnyRankedTensor:$result);
   let assemblyFormat = "$weight attr-dict `:` type($result)";
@@ -96,7 +100,11 @@ def M1_GetWeightOp : M1_Op<"get_weight", [Pure, DeclareOpInterfaceMethods<Symbol
 
 def M1_GetStateOp : M1_Op<"get_state", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a state pool as a value";
-  let description = "Example: `%s = m1.get_state @layer0.scan : !m1.scan_state<64x16xf32>`";
+  let description = [{
+    The result has the type that `m1.state` declares and stands for all its slots or pages; operations name the effects that they have on it.
+
+    Example: `%s = m1.get_state @layer0.scan : !m1.scan_state<64x16xf32>`
+  }];
   let arguments = (ins FlatSymbolRefAttr:$state);
   let results = (outs M1_AnyState:$result);
   let assemblyFormat = "$state attr-dict `:` type($result)";
@@ -148,7 +156,7 @@ def M1_RmsNormOp : M1_Op<"rms_norm", [Pure]> {
 def M1_AddOp : M1_Op<"add", [Pure]> {
   let summary = "residual + x";
   let description = [{
-    Adds a branch to the residual stream: residual [T, D] f32, x [T, D], result [T, D] f32.
+    Adds a branch to the residual stream: `result[t, d] = residual[t, d] + x[t, d]` with residual [T, D] f32, x [T, D], result [T, D] f32.
 
     Example: `%h1 = m1.add %h, %y : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32>`
   }];
@@ -161,7 +169,7 @@ def M1_AddOp : M1_Op<"add", [Pure]> {
 def M1_AddRmsNormOp : M1_Op<"add_rms_norm", [Pure]> {
   let summary = "residual + x, and its normalisation";
   let description = [{
-    `sum = residual + x`; `normed = rms_norm(sum, weight)`.
+    `sum = residual + x`; `normed = sum · rsqrt(mean(sum²) + eps) · weight` per row; residual, x, sum and normed [T, D], weight [D].
 
     Example:
     ```mlir
@@ -208,7 +216,7 @@ def M1_RepeatHeadsOp : M1_Op<"repeat_heads", [Pure]> {
 def M1_SoftplusOp : M1_Op<"softplus", [Pure]> {
   let summary = "log(1 + exp(x + bias))";
   let description = [{
-    x [T, C], bias [C].
+    `result[t, c] = log(1 + exp(x[t, c] + bias[c]))` with x [T, C], bias [C] or none, result [T, C].
 
     Example: `%d = m1.softplus %dt bias(%b) : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>`
   }];
@@ -220,7 +228,11 @@ def M1_SoftplusOp : M1_Op<"softplus", [Pure]> {
 
 def M1_SiluOp : M1_Op<"silu", [Pure]> {
   let summary = "a · sigmoid(a)";
-  let description = "Example: `%y = m1.silu %a : (tensor<?x64xf32>) -> tensor<?x64xf32>`";
+  let description = [{
+    `result[t, c] = a[t, c] / (1 + exp(-a[t, c]))` with a and result [T, C].
+
+    Example: `%y = m1.silu %a : (tensor<?x64xf32>) -> tensor<?x64xf32>`
+  }];
   let arguments = (ins M1_Rows:$a);
   let results = (outs M1_Rows:$result);
   let assemblyFormat = "$a attr-dict `:` functional-type(operands, results)";
@@ -229,7 +241,11 @@ def M1_SiluOp : M1_Op<"silu", [Pure]> {
 
 def M1_MulOp : M1_Op<"mul", [Pure]> {
   let summary = "a · b, element by element";
-  let description = "Example: `%y = m1.mul %a, %b : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>`";
+  let description = [{
+    `result[t, c] = a[t, c] · b[t, c]` with a, b and result [T, C].
+
+    Example: `%y = m1.mul %a, %b : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>`
+  }];
   let arguments = (ins M1_Rows:$a, M1_Rows:$b);
   let results = (outs M1_Rows:$result);
   let assemblyFormat = "$a `,` $b attr-dict `:` functional-type(operands, results)";
@@ -238,7 +254,11 @@ def M1_MulOp : M1_Op<"mul", [Pure]> {
 
 def M1_SiluMulOp : M1_Op<"silu_mul", [Pure]> {
   let summary = "silu(a) · b";
-  let description = "Example: `%y = m1.silu_mul %gate, %up : (tensor<?x160xf32>, tensor<?x160xf32>) -> tensor<?x160xf32>`";
+  let description = [{
+    `result[t, c] = a[t, c] / (1 + exp(-a[t, c])) · b[t, c]` with a, b and result [T, C].
+
+    Example: `%y = m1.silu_mul %gate, %up : (tensor<?x160xf32>, tensor<?x160xf32>) -> tensor<?x160xf32>`
+  }];
   let arguments = (ins M1_Rows:$a, M1_Rows:$b);
   let results = (outs M1_Rows:$result);
   let assemblyFormat = "$a `,` $b attr-dict `:` functional-type(operands, results)";
@@ -248,7 +268,8 @@ def M1_SiluMulOp : M1_Op<"silu_mul", [Pure]> {
 def M1_SkipOp : M1_Op<"skip", [Pure]> {
   let summary = "y + D·x";
   let description = [{
-    y and x [T, C]; D [C], or [C/k] when k neighbouring channels (a head) share one value.
+    `result[t, c] = y[t, c] + D[c / k] · x[t, c]` with y, x and result [T, C] and D [C/k]: k neighbouring channels (a head) share one
+    value, k = 1 where each channel has its own.
 
     Example: `%r = m1.skip %y, %x, %D : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>`
   }];
@@ -279,7 +300,7 @@ def M1_GatedRmsNormOp : M1_Op<"gated_rms_norm", [Pure]> {
 def M1_GatedMlpOp : M1_Op<"gated_mlp", [Pure]> {
   let summary = "down · (silu(gate · x) · (up · x))";
   let description = [{
-    x [T, D], gate and up [I, D], down [D, I].
+    `result = down · (silu(gate · x) · (up · x))` per row; x and result [T, D], gate and up [I, D], down [D, I]. No biases.
 
     Example:
     ```mlir
@@ -450,7 +471,8 @@ def M1_KVWriteOp : M1_Op<"kv_write"> {
 def M1_RotaryKVWriteOp : M1_Op<"rotary_kv_write"> {
   let summary = "rotate q and k, write k and v into the cache";
   let description = [{
-    `rotary_embedding` of q and of k with head_dim of the cache, then `kv_write`; the result is the rotated q.
+    `rotary_embedding` of q [T, heads·head_dim] and of k [T, kv_heads·head_dim] by table [T, head_dim], with head_dim of the cache, then
+    `kv_write` of k and of v, which has k's shape; the result is the rotated q.
 
     Example:
     ```mlir

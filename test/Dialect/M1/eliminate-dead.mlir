@@ -1,5 +1,6 @@
 // RUN: m1-opt %s --m1-eliminate-dead --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
+// STATISTICS: m1-eliminate-dead operations 6
 // STATISTICS: m1-eliminate-dead states 2
 // STATISTICS: m1-eliminate-dead weights 2
 

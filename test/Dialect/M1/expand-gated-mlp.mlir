@@ -14,3 +14,14 @@ func.func @mlp(%x: tensor<?x64xbf16>, %g: tensor<160x64xf32>, %u: tensor<160x64x
   %y = m1.gated_mlp %x, %g, %u, %d : (tensor<?x64xbf16>, tensor<160x64xf32>, tensor<160x64xf32>, tensor<64x160xf32>) -> tensor<?x64xf32>
   return %y : tensor<?x64xf32>
 }
+
+// What is no gated MLP stays as it is.
+// CHECK-LABEL: func @other
+func.func @other(%x: tensor<?x64xf32>, %w: tensor<64x64xf32>) -> tensor<?x64xf32> {
+  // CHECK-NEXT: %[[A:.*]] = m1.linear
+  // CHECK-NEXT: %[[Y:.*]] = m1.silu_mul %[[A]], %[[A]]
+  // CHECK-NEXT: return %[[Y]]
+  %a = m1.linear %x, %w : (tensor<?x64xf32>, tensor<64x64xf32>) -> tensor<?x64xf32>
+  %y = m1.silu_mul %a, %a : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}

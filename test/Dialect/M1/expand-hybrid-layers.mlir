@@ -32,3 +32,14 @@ func.func @layers(%h: tensor<?x64xf32>, %n0: tensor<64xf32>, %n1: tensor<64xf32>
   }
   return %1 : tensor<?x64xf32>
 }
+
+// What is outside of layers stays as it is.
+// CHECK-LABEL: func @other
+func.func @other(%h: tensor<?x64xf32>, %n: tensor<64xf32>) -> tensor<?x64xf32> {
+  // CHECK-NEXT: %[[X:.*]] = m1.rms_norm
+  // CHECK-NEXT: %[[Y:.*]] = m1.add %{{.*}}, %[[X]]
+  // CHECK-NEXT: return %[[Y]]
+  %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64} : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  %y = m1.add %h, %x : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}

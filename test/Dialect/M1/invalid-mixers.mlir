@@ -415,6 +415,15 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x4xf32>, %a2: tensor<?x8xf32>, %
 
 // -----
 
+// rotary_kv_write: v has k's shape.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x4xf32>, %a3: tensor<?x4xf32>, %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
+  // expected-error @+1 {{expected v of shape [rows, kv_heads·head_dim] = [?, 8], got [?, 4]}}
+  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
 // rotary_kv_write: k has q's rows.
 func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<2x8xf32>, %a2: tensor<2x8xf32>, %a3: tensor<?x4xf32>, %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected k of shape [rows, kv_heads·head_dim] = [?, 8], got [2, 8]}}

@@ -67,6 +67,26 @@ m1.model @m {architecture = "llama", vocab_size = 0 : i64, hidden_size = 4 : i64
 
 // -----
 
+// expected-error @+1 {{expected positive hidden_size, got 0}}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 0 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = f32}
+
+// -----
+
+// expected-error @+1 {{expected positive layers, got 0}}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 0 : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = f32}
+
+// -----
+
+// expected-error @+1 {{expected positive max_positions, got 0}}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 0 : i64, activation_type = f32, state_type = f32, kv_type = f32}
+
+// -----
+
+// expected-error @+1 {{expected positive page_size, got -64}}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, page_size = -64 : i64, activation_type = f32, state_type = f32, kv_type = f32}
+
+// -----
+
 // Activations are f32 or bf16.
 // expected-error @+1 {{expected activation_type f32 or bf16, got 'f16'}}
 m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f16, state_type = f32, kv_type = f32}

@@ -11,6 +11,8 @@ plan.target @cpu {
     %1 = plan.view %0 + 32
     %2 = plan.view %1 + 64
     %3 = plan.view %0 + 0
+    // CHECK-NEXT: plan.launch @k() -> (%[[T]])
+    plan.launch @k() -> (%3) over tokens grid 1 by 1 label ""
     // CHECK-NEXT: plan.launch @k(%[[V]]) -> (%[[T]])
     plan.launch @k(%2) -> (%3) over tokens grid 1 by 1 label ""
   }

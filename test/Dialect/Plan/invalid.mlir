@@ -31,6 +31,27 @@ plan.target @cuda {
 
 // -----
 
+plan.target @cuda {
+  // expected-error@+1 {{'plan.kernel' op expected code of at least 0, got -1}}
+  plan.kernel @a {key = "norm", origin = "generated", code = -1 : i32}
+}
+
+// -----
+
+plan.target @cuda {
+  // expected-error@+1 {{'plan.kernel' op expected block_size of at least 0, got -32}}
+  plan.kernel @a {key = "norm", origin = "generated", block_size = -32 : i32}
+}
+
+// -----
+
+plan.target @cuda {
+  // expected-error@+1 {{'plan.kernel' op expected shared_bytes of at least 0, got -1}}
+  plan.kernel @a {key = "norm", origin = "generated", shared_bytes = -1 : i32}
+}
+
+// -----
+
 plan.target @cpu {
   // expected-error@+1 {{'plan.function' op expected all three arena sizes or none}}
   plan.function @prefill attributes {temporary_bytes_per_row = 256 : i64} {}
@@ -39,7 +60,7 @@ plan.target @cpu {
 // -----
 
 plan.target @cpu {
-  // expected-error@+1 {{'plan.function' op expected arenas to be multiples of 256 bytes per row}}
+  // expected-error@+1 {{'plan.function' op expected arenas of a multiple of 256 bytes per row, got 100}}
   plan.function @prefill attributes {temporary_bytes_per_row = 100 : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {}
 }
 
@@ -115,8 +136,8 @@ plan.target @cpu {
 plan.target @cpu {
   plan.kernel @k {key = "k", origin = "generated"}
   plan.function @prefill {
-    %0 = plan.port tokens
-    // expected-error@+1 {{'plan.launch' op expected a grid of at least one group and one row per group}}
+    %0 = plan.port logits
+    // expected-error@+1 {{'plan.launch' op expected a grid of at least one group and one row per group, got 0 and 1}}
     plan.launch @k() -> (%0) over tokens grid 0 by 1 label ""
   }
 }
@@ -127,7 +148,7 @@ plan.target @cpu {
   plan.kernel @k {key = "k", origin = "generated"}
   plan.function @prefill {
     %0 = plan.weight @w
-    // expected-error@+1 {{'plan.launch' op expected outputs other than weights}}
+    // expected-error@+1 {{'plan.launch' op expected outputs other than weights, got @w}}
     plan.launch @k() -> (%0) over tokens grid 1 by 1 label ""
   }
 }
@@ -136,7 +157,7 @@ plan.target @cpu {
 
 plan.target @cpu {
   plan.function @prefill {
-    %0 = plan.port tokens
+    %0 = plan.port logits
     // expected-error@+1 {{'plan.launch' op expected @k to be a kernel of the target}}
     plan.launch @k() -> (%0) over tokens grid 1 by 1 label ""
   }
@@ -146,7 +167,7 @@ plan.target @cpu {
 
 plan.target @cuda {
   plan.function @prefill {
-    %0 = plan.port tokens
+    %0 = plan.port logits
     // expected-error@+1 {{'plan.gemm' op expected k to be positive, got 0}}
     plan.gemm %0, %0 -> %0 over tokens label ""
       {n = 32 : i32, k = 0 : i32, lda = 64 : i32, ldo = 32 : i32, a_type = bf16, w_type = bf16, out_type = f32}
@@ -157,10 +178,49 @@ plan.target @cuda {
 
 plan.target @cuda {
   plan.function @prefill {
-    %0 = plan.port tokens
-    // expected-error@+1 {{'plan.gemm' op expected lda >= k and ldo >= n}}
+    %0 = plan.port logits
+    // expected-error@+1 {{'plan.gemm' op expected lda of at least k = 64, got 32}}
     plan.gemm %0, %0 -> %0 over tokens label ""
       {n = 32 : i32, k = 64 : i32, lda = 32 : i32, ldo = 32 : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+plan.target @cuda {
+  plan.function @prefill {
+    %0 = plan.port logits
+    // expected-error@+1 {{'plan.gemm' op expected ldo of at least n = 32, got 31}}
+    plan.gemm %0, %0 -> %0 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 31 : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// What a step is given stays as it is, whatever command would write it.
+plan.target @cuda {
+  plan.function @prefill {
+    %0 = plan.port positions
+    %1 = plan.weight @w
+    // expected-error@+1 {{'plan.gemm' op expected outputs other than inputs of the step, got positions}}
+    plan.gemm %0, %1 -> %0 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32 : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// A temporary holds nothing before a command wrote it, also through a view.
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    // expected-note@+1 {{the temporary}}
+    %0 = plan.temporary tokens 64
+    %1 = plan.view %0 + 32
+    %2 = plan.temporary tokens 64
+    // expected-error@+1 {{'plan.launch' op reads a temporary that no command before it writes}}
+    plan.launch @k(%1) -> (%2) over tokens grid 1 by 1 label ""
   }
 }
 
@@ -174,7 +234,7 @@ plan.target @cpu {
     %0 = plan.temporary tokens 300 {offset = 0 : i64}
     // expected-error@+1 {{'plan.temporary' op overlaps another temporary that lives at the same time: bytes 256 to 512 and 0 to 300, commands 0 to 1 and 0 to 1}}
     %1 = plan.temporary tokens 256 {offset = 256 : i64}
-    plan.launch @k(%0) -> (%1) over tokens grid 1 by 1 label ""
+    plan.launch @k() -> (%0, %1) over tokens grid 1 by 1 label ""
     plan.launch @k(%1) -> (%0) over tokens grid 1 by 1 label ""
   }
 }

@@ -18,14 +18,16 @@ plan.target @cpu attributes {cpu = "x86-64-v3", cpu_features = ["avx2", "fma"]} 
     %x = plan.temporary tokens 512 {offset = 0 : i64}
     // CHECK: %[[Y:.*]] = plan.temporary tokens 512 {offset = 512 : i64}
     %y = plan.temporary tokens 512 {offset = 512 : i64}
+    // CHECK: %[[A:.*]] = plan.temporary one 512 {offset = 0 : i64}
+    %a = plan.temporary one 512 {offset = 0 : i64}
+    // CHECK: plan.launch @norm() -> (%[[X]], %[[A]]) over one grid 1 by 1 label ""
+    plan.launch @norm() -> (%x, %a) over one grid 1 by 1 label ""
     // CHECK: %[[V:.*]] = plan.view %[[X]] + 256
     %v = plan.view %x + 256
     // CHECK: plan.launch @norm(%[[V]], %[[W]], %[[S]], %[[P]]) -> (%[[Y]]) over sequences grid 3 by 2 label "norm 0"
     plan.launch @norm(%v, %w, %s, %p) -> (%y) over sequences grid 3 by 2 label "norm 0"
     // CHECK: %[[L:.*]] = plan.port logits
     %l = plan.port logits
-    // CHECK: %[[A:.*]] = plan.temporary one 512 {offset = 0 : i64}
-    %a = plan.temporary one 512 {offset = 0 : i64}
     // CHECK: plan.gemm %[[Y]], %[[W]] -> %[[L]] over logit_rows label "head"
     plan.gemm %y, %w -> %l over logit_rows label "head"
       {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32 : i32, a_type = bf16, w_type = bf16, out_type = f32}

@@ -35,7 +35,7 @@ plan.target @arenas {
     %2 = plan.temporary one 4096
     // CHECK: plan.temporary logit_rows 10 {offset = 0 : i64}
     %3 = plan.temporary logit_rows 10
-    plan.launch @k(%2) -> (%3) over logit_rows grid 1 by 1 label "a"
+    plan.launch @k() -> (%2, %3) over logit_rows grid 1 by 1 label "a"
   }
 }
 
