@@ -93,8 +93,37 @@ int main(int argc, char **argv) {
   CHECK(ok(m1_sequence_reset(session, a)));
   m1_session_get_usage(session, &usage);
   CHECK(usage.sequences == 2 && usage.kv_pages_used == 1);
-  m1_session_destroy(session);
+
+  /* Null where an object or a result is expected is a status, or nothing, and never a crash. */
+  CHECK(code(m1_model_load(argv[1], NULL, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_session_create(NULL, NULL, &session)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_session_create(model, NULL, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_sequence_create(NULL, &d)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_sequence_create(session, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_sequence_fork(NULL, a, &d)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_sequence_fork(session, a, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_sequence_reset(NULL, a)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_sequence_destroy(NULL, a)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_sequence_get_length(NULL, a, &length)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_sequence_get_length(session, a, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_session_step(NULL, prompts, 1, NULL, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_session_step(session, NULL, 1, NULL, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_session_step(session, NULL, 0, NULL, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+  const m1_step_entry empty = {a, NULL, 1, 0};
+  CHECK(code(m1_session_step(session, &empty, 1, NULL, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+  m1_model_options_init(NULL);
+  m1_session_options_init(NULL);
+  m1_model_get_info(model, NULL);
+  m1_model_get_info(NULL, &info);
+  CHECK(info.architecture == NULL && info.vocab_size == 0);
+  m1_session_get_usage(session, NULL);
+  m1_session_get_usage(NULL, &usage);
+  CHECK(usage.max_sequences == 0);
+
+  /* A session outlives the handle of its model. */
   m1_model_destroy(model);
+  CHECK(ok(m1_session_step(session, prompts, 1, next, NULL)));
+  m1_session_destroy(session);
   printf("%d failures\n", failures);
   return failures != 0;
 }

@@ -34,6 +34,7 @@ typedef struct {
   int32_t tokens[64];
   size_t count;
   float logprob_sum;
+  int logprob_events; /* events with tokens that came with log probabilities */
   m1_finish_reason reason;
 } sample;
 
@@ -46,6 +47,7 @@ static void run(m1_engine *engine, sample samples[9][4]) {
       CHECK(event.request < 9 && event.sample < 4 && strlen(event.text) == 0 && strlen(event.error) == 0);
       sample *to = &samples[event.request][event.sample];
       CHECK(to->reason == M1_FINISH_RUNNING);
+      to->logprob_events += event.token_count > 0 && event.logprobs != NULL;
       for (size_t i = 0; i < event.token_count && to->count < 64; ++i) {
         to->tokens[to->count++] = event.tokens[i];
         if (event.logprobs)
@@ -94,6 +96,7 @@ int main(int argc, char **argv) {
   sample samples[9][4], alone[9][4];
   run(engine, alone);
   CHECK(alone[1][0].count == 12 && alone[1][0].reason == M1_FINISH_LENGTH && alone[1][0].logprob_sum < 0);
+  CHECK(alone[1][0].logprob_events == 12);
 
   /* Bad requests are refused and harm nobody: 2 is greedy again, 3 has four samples on three slots, 4 is cancelled. */
   request.top_logprobs = 0;
@@ -112,14 +115,34 @@ int main(int argc, char **argv) {
   bad = request;
   bad.tokens = NULL;
   CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "tokens is null"));
+  bad = request;
+  bad.samples = UINT32_MAX;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "samples"));
+  bad = request;
+  bad.time_budget = 1e300;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "time_budget"));
+  bad = request;
+  bad.max_think_tokens = 3; /* there is nothing to close with */
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "close_tokens"));
+  bad = request;
+  bad.time_budget = 3;
+  bad.at_deadline = M1_DEADLINE_CLOSE;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "close_tokens"));
+  bad.at_deadline = (m1_deadline_action)7;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "at_deadline"));
   request.samples = 4;
   request.temperature = 1;
   request.seed = 3;
   CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 3);
   CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 4);
   m1_engine_cancel(engine, 4);
+  m1_engine_cancel(engine, 4);           /* again: nothing */
+  m1_engine_cancel_sample(engine, 4, 1); /* has ended */
+  m1_engine_cancel_sample(engine, 3, 99);
+  m1_engine_cancel(engine, 77);
   run(engine, samples);
   CHECK(memcmp(samples[2][0].tokens, alone[1][0].tokens, 12 * sizeof(int32_t)) == 0);
+  CHECK(samples[2][0].logprob_events == 0);
   for (int i = 0; i < 4; ++i) {
     CHECK(samples[3][i].count == 12 && samples[3][i].reason == M1_FINISH_LENGTH);
     CHECK(samples[4][i].reason == M1_FINISH_CANCELLED);
@@ -144,9 +167,35 @@ int main(int argc, char **argv) {
   m1_engine_stats stats;
   m1_engine_get_stats(engine, &stats);
   CHECK(stats.generated_tokens >= 12 * 7 && stats.shared_tokens > 0 && stats.running_samples == 0);
+
+  /* Null where an object or a result is expected is a status, or nothing, and never a crash. */
+  char *text = NULL;
+  m1_engine *other = NULL;
+  CHECK(fails(m1_model_encode(NULL, "a", true, &ids, &count), M1_STATUS_INVALID_ARGUMENT, "model"));
+  CHECK(fails(m1_model_encode(model, NULL, true, &ids, &count), M1_STATUS_INVALID_ARGUMENT, "text"));
+  CHECK(fails(m1_model_encode(model, "a", true, NULL, &count), M1_STATUS_INVALID_ARGUMENT, "out_tokens"));
+  CHECK(fails(m1_model_encode_chat(model, NULL, 1, &ids, &count), M1_STATUS_INVALID_ARGUMENT, "messages"));
+  CHECK(fails(m1_model_decode(model, NULL, 1, &text), M1_STATUS_INVALID_ARGUMENT, "tokens"));
+  CHECK(fails(m1_model_decode(model, prompt, 1, NULL), M1_STATUS_INVALID_ARGUMENT, "out_text"));
+  CHECK(fails(m1_engine_create(NULL, NULL, &other), M1_STATUS_INVALID_ARGUMENT, "model"));
+  CHECK(fails(m1_engine_create(model, NULL, NULL), M1_STATUS_INVALID_ARGUMENT, "out_engine"));
+  CHECK(fails(m1_engine_submit(NULL, &request, NULL), M1_STATUS_INVALID_ARGUMENT, "engine"));
+  CHECK(fails(m1_engine_submit(engine, NULL, NULL), M1_STATUS_INVALID_ARGUMENT, "request"));
+  CHECK(fails(m1_engine_step(NULL), M1_STATUS_INVALID_ARGUMENT, "engine"));
+  m1_engine_options_init(NULL);
+  m1_request_init(NULL);
+  m1_engine_cancel(NULL, 1);
+  m1_engine_cancel_sample(NULL, 1, 0);
+  CHECK(m1_engine_is_idle(NULL) && !m1_engine_poll(NULL, &none) && !m1_engine_poll(engine, NULL));
+  m1_engine_get_stats(engine, NULL);
+  m1_engine_get_stats(NULL, &stats);
+  CHECK(stats.steps == 0);
+
+  /* An engine outlives the handle of its model; requests that still run end with it. */
+  m1_model_destroy(model);
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && ok(m1_engine_step(engine)));
   m1_engine_destroy(engine);
   m1_engine_destroy(NULL);
-  m1_model_destroy(model);
   printf("%d failures\n", failures);
   return failures != 0;
 }

@@ -46,7 +46,7 @@ typedef struct m1_engine_options {
 M1_API void m1_engine_options_init(m1_engine_options *out_options);
 /* Takes the largest pools up to the options that fit the device's free memory. */
 M1_API m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m1_engine **out_engine);
-/* Before the model. Requests that still run end without further events. */
+/* Requests that still run end without further events. */
 M1_API void m1_engine_destroy(m1_engine *engine);
 
 typedef enum m1_deadline_action {
@@ -58,7 +58,7 @@ typedef enum m1_deadline_action {
 typedef struct m1_request {
   const int32_t *tokens; /* [token_count] the prompt */
   size_t token_count;
-  uint32_t samples;        /* continuations of the prompt */
+  uint32_t samples;        /* continuations of the prompt, at most 2^20 */
   uint32_t max_new_tokens; /* of each sample */
 
   /* Sampling. Filters apply in this order: repetition penalty, temperature, top-k, top-p, min-p. */
@@ -78,27 +78,28 @@ typedef struct m1_request {
   size_t stop_string_count;
 
   /* Time and length of thought: after max_think_tokens tokens, or when time_budget seconds have passed since the request was submitted, a
-   * sample is closed: close_tokens are put into its mouth and it may add close_max_tokens more. Or it is dropped, as at_deadline says. */
+   * sample is closed: close_tokens are put into its mouth and it may add close_max_tokens more. At the end of time_budget it is dropped
+   * instead, if at_deadline says so; samples that have not started are dropped either way. */
   const int32_t *close_tokens;
   size_t close_token_count;
   uint32_t close_max_tokens;
-  uint32_t max_think_tokens; /* 0: no limit */
-  double time_budget;        /* seconds; 0: none */
+  uint32_t max_think_tokens; /* 0: no limit; otherwise needs close_tokens */
+  double time_budget;        /* seconds, at most 1e9; 0: none */
   m1_deadline_action at_deadline;
 } m1_request;
 
 /* One greedy sample of 256 tokens, no prompt. */
 M1_API void m1_request_init(m1_request *out_request);
 /* Queues a request; its samples run during the following steps. An impossible request (empty or too long prompt, unknown token, parameter out
- * of range) is refused and disturbs no other. */
+ * of range, a stop string that no answer can hold) is refused and disturbs no other. out_request may be null. */
 M1_API m1_status *m1_engine_submit(m1_engine *engine, const m1_request *request, uint64_t *out_request);
-/* Ends all samples of a request; each gives a last event. Unknown and ended requests are ignored. */
+/* Ends all samples of a request; each gives a last event. Unknown, ended and cancelled requests are ignored. */
 M1_API void m1_engine_cancel(m1_engine *engine, uint64_t request);
 M1_API void m1_engine_cancel_sample(m1_engine *engine, uint64_t request, uint32_t sample);
 
 /* One forward pass over what there is to do. An error means that the engine can only be destroyed; the failure of one sample is an event. */
 M1_API m1_status *m1_engine_step(m1_engine *engine);
-/* No sample waits or runs. */
+/* No sample waits or runs. Events may still be there to poll. */
 M1_API bool m1_engine_is_idle(const m1_engine *engine);
 
 typedef enum m1_finish_reason {
@@ -122,16 +123,16 @@ typedef struct m1_event {
   uint32_t sample; /* 0 … samples − 1 */
   const int32_t *tokens; /* [token_count] */
   size_t token_count;
-  const float *logprobs;                /* [token_count]; null unless asked for */
-  const m1_token_logprob *top_logprobs; /* [token_count][top_count]; null unless asked for */
+  const float *logprobs;                /* [token_count]; null unless asked for; 0 for tokens that were fed by force */
+  const m1_token_logprob *top_logprobs; /* [token_count][top_count], likeliest first; null unless asked for. Token -1: none */
   size_t top_count;
   const char *text; /* what the tokens add; whole UTF-8 characters; "" without a tokenizer */
-  bool forced;      /* the sample has been closed by max_think_tokens or time_budget */
+  bool forced;      /* with this event the sample has been closed by max_think_tokens or time_budget */
   m1_finish_reason reason;
   const char *error; /* "" unless failed */
 } m1_event;
 
-/* Takes the oldest event. False when there is none. */
+/* Takes the oldest event. False when there is none (or no memory to show it: it then comes next time). */
 M1_API bool m1_engine_poll(m1_engine *engine, m1_event *out_event);
 
 typedef struct m1_engine_stats {

@@ -6,6 +6,10 @@
  *     m1_status_destroy. Results are written through parameters named out_*, only on success unless said otherwise.
  *   - "Borrowed" pointers stay the caller's (arguments) or the object's (results) and live as long as said; "owned" results are released by
  *     the caller. Arguments are borrowed for the duration of the call.
+ *   - A null pointer where an object or a result is expected is M1_STATUS_INVALID_ARGUMENT; functions that return no status then do nothing,
+ *     and results that they have are zero.
+ *   - Objects may be destroyed in any order: what a session or an engine uses of its model lives on until it is destroyed, too.
+ *   - Structs of options are set up by their *_init function before fields are changed, so that fields added later have their defaults.
  *   - An object and everything made from it belong to one thread at a time; different models may be used by different threads.
  *   - Strings are UTF-8. No exception and no signal handler leaves the library. */
 #ifndef M1_RUNTIME_H
@@ -29,13 +33,13 @@ extern "C" {
 
 typedef enum m1_status_code {
   M1_STATUS_OK = 0,
-  M1_STATUS_INVALID_ARGUMENT = 1,
-  M1_STATUS_NOT_FOUND = 2,
-  M1_STATUS_CORRUPT = 3,
-  M1_STATUS_UNSUPPORTED = 4,
-  M1_STATUS_OUT_OF_MEMORY = 5, /* memory, sequence slots or KV pages */
+  M1_STATUS_INVALID_ARGUMENT = 1, /* of this call; nothing has changed */
+  M1_STATUS_NOT_FOUND = 2,        /* a file, a device or its driver */
+  M1_STATUS_CORRUPT = 3,          /* the artifact or its weights are damaged */
+  M1_STATUS_UNSUPPORTED = 4,      /* by this artifact, processor or version */
+  M1_STATUS_OUT_OF_MEMORY = 5,    /* memory, sequence slots or KV pages */
   M1_STATUS_IO_ERROR = 6,
-  M1_STATUS_DEVICE_ERROR = 7,
+  M1_STATUS_DEVICE_ERROR = 7, /* session and engine can only be destroyed */
   M1_STATUS_CANCELLED = 8
 } m1_status_code;
 
@@ -54,7 +58,7 @@ typedef struct m1_model m1_model;
 typedef struct m1_model_options {
   const char *device;  /* "cpu", "cuda", "cuda:N"; null: cpu */
   uint32_t threads;    /* CPU threads; 0: one a core that the process may use */
-  bool verify_weights; /* read external weight files in full and compare their SHA-256 */
+  bool verify_weights; /* compare the SHA-256 of external weight files, too */
 } m1_model_options;
 
 typedef struct m1_model_info {
@@ -77,7 +81,7 @@ typedef struct m1_model_info {
 M1_API void m1_model_options_init(m1_model_options *out_options);
 /* Maps and verifies the artifact, loads its code and puts the weights on the device. */
 M1_API m1_status *m1_model_load(const char *path, const m1_model_options *options, m1_model **out_model);
-/* Sessions and engines of the model must be destroyed before it. */
+/* The weights are released with the last of the model, its sessions and its engines. */
 M1_API void m1_model_destroy(m1_model *model);
 M1_API void m1_model_get_info(const m1_model *model, m1_model_info *out_info);
 

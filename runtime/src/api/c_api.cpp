@@ -16,6 +16,13 @@ m1_status *m1rt::toC(Status status) {
   return owned ? owned : &noMemoryForStatus;
 }
 
+Status m1rt::requireArguments(const char *function, std::initializer_list<NamedPointer> arguments) {
+  for (const NamedPointer &argument : arguments)
+    if (!argument.pointer)
+      return error(StatusCode::invalidArgument, "%s: %s must not be null", function, argument.name);
+  return Status();
+}
+
 extern "C" {
 
 m1_status_code m1_status_get_code(const m1_status *status) {
@@ -30,14 +37,15 @@ void m1_status_destroy(m1_status *status) {
 const char *m1_runtime_version(void) { return M1_VERSION; }
 
 void m1_model_options_init(m1_model_options *out_options) {
+  if (!out_options)
+    return;
   *out_options = m1_model_options();
   out_options->device = "cpu";
 }
 
 m1_status *m1_model_load(const char *path, const m1_model_options *options, m1_model **out_model) {
   return guarded([&]() -> Status {
-    if (!path || !out_model)
-      return error(StatusCode::invalidArgument, "m1_model_load: path and out_model must not be null");
+    M1_TRY(requireArguments("m1_model_load", {{"path", path}, {"out_model", out_model}}));
     ModelOptions modelOptions;
     if (options) {
       modelOptions.device = options->device ? options->device : "cpu";
@@ -45,7 +53,9 @@ m1_status *m1_model_load(const char *path, const m1_model_options *options, m1_m
       modelOptions.verifyWeights = options->verify_weights;
     }
     std::unique_ptr<m1_model> model(new m1_model());
-    M1_TRY(Model::load(path, modelOptions, &model->model));
+    std::unique_ptr<Model> loaded;
+    M1_TRY(Model::load(path, modelOptions, &loaded));
+    model->model = std::move(loaded);
     *out_model = model.release();
     return Status();
   });
@@ -54,8 +64,12 @@ m1_status *m1_model_load(const char *path, const m1_model_options *options, m1_m
 void m1_model_destroy(m1_model *model) { delete model; }
 
 void m1_model_get_info(const m1_model *model, m1_model_info *out_info) {
-  const schema::Module &module = model->model->module();
+  if (!out_info)
+    return;
   *out_info = m1_model_info();
+  if (!model)
+    return;
+  const schema::Module &module = model->model->module();
   out_info->architecture = module.architecture() ? module.architecture()->c_str() : "";
   out_info->device_name = model->model->device().info().name.c_str();
   out_info->vocab_size = module.vocab_size();
@@ -74,6 +88,8 @@ void m1_model_get_info(const m1_model *model, m1_model_info *out_info) {
 }
 
 void m1_session_options_init(m1_session_options *out_options) {
+  if (!out_options)
+    return;
   SessionOptions defaults;
   *out_options = m1_session_options();
   out_options->max_sequences = defaults.maxSequences;
@@ -82,8 +98,7 @@ void m1_session_options_init(m1_session_options *out_options) {
 
 m1_status *m1_session_create(m1_model *model, const m1_session_options *options, m1_session **out_session) {
   return guarded([&]() -> Status {
-    if (!model || !out_session)
-      return error(StatusCode::invalidArgument, "m1_session_create: model and out_session must not be null");
+    M1_TRY(requireArguments("m1_session_create", {{"model", model}, {"out_session", out_session}}));
     SessionOptions sessionOptions;
     if (options) {
       sessionOptions.maxSequences = options->max_sequences;
@@ -93,6 +108,7 @@ m1_status *m1_session_create(m1_model *model, const m1_session_options *options,
       sessionOptions.maxLogitRows = options->max_logit_rows;
     }
     std::unique_ptr<m1_session> session(new m1_session());
+    session->model = model->model;
     M1_TRY(Session::create(*model->model, sessionOptions, &session->session));
     *out_session = session.release();
     return Status();
@@ -102,28 +118,44 @@ m1_status *m1_session_create(m1_model *model, const m1_session_options *options,
 void m1_session_destroy(m1_session *session) { delete session; }
 
 m1_status *m1_sequence_create(m1_session *session, m1_sequence *out_sequence) {
-  return guarded([&] { return session->session->create(out_sequence); });
+  return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_sequence_create", {{"session", session}, {"out_sequence", out_sequence}}));
+    return session->session->create(out_sequence);
+  });
 }
 
 m1_status *m1_sequence_fork(m1_session *session, m1_sequence sequence, m1_sequence *out_sequence) {
-  return guarded([&] { return session->session->fork(sequence, out_sequence); });
+  return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_sequence_fork", {{"session", session}, {"out_sequence", out_sequence}}));
+    return session->session->fork(sequence, out_sequence);
+  });
 }
 
 m1_status *m1_sequence_reset(m1_session *session, m1_sequence sequence) {
-  return guarded([&] { return session->session->reset(sequence); });
+  return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_sequence_reset", {{"session", session}}));
+    return session->session->reset(sequence);
+  });
 }
 
 m1_status *m1_sequence_destroy(m1_session *session, m1_sequence sequence) {
-  return guarded([&] { return session->session->destroy(sequence); });
+  return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_sequence_destroy", {{"session", session}}));
+    return session->session->destroy(sequence);
+  });
 }
 
 m1_status *m1_sequence_get_length(const m1_session *session, m1_sequence sequence, uint32_t *out_length) {
-  return guarded([&] { return session->session->length(sequence, out_length); });
+  return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_sequence_get_length", {{"session", session}, {"out_length", out_length}}));
+    return session->session->length(sequence, out_length);
+  });
 }
 
 m1_status *m1_session_step(m1_session *session, const m1_step_entry *entries, size_t entry_count,
                            int32_t *out_next_tokens, float *out_logits) {
   return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_session_step", {{"session", session}}));
     if (entry_count > UINT32_MAX || (entry_count && !entries))
       return error(StatusCode::invalidArgument, "m1_session_step: %zu entries at %p", entry_count, (const void *)entries);
     std::vector<BackendEntry> converted;
@@ -142,6 +174,11 @@ m1_status *m1_session_step(m1_session *session, const m1_step_entry *entries, si
 }
 
 void m1_session_get_usage(const m1_session *session, m1_session_usage *out_usage) {
+  if (!out_usage)
+    return;
+  *out_usage = m1_session_usage();
+  if (!session)
+    return;
   const BackendLimits limits = session->session->limits();
   out_usage->sequences = session->session->usedSequences();
   out_usage->max_sequences = limits.maxSequences;

@@ -5,6 +5,7 @@
 #include "model/sizing.h"
 #include <cstdlib>
 #include <cstring>
+#include <unordered_map>
 
 using namespace m1rt;
 
@@ -13,13 +14,15 @@ static_assert(int(FinishReason::failed) == M1_FINISH_FAILED && int(FinishReason:
               "the C API's reasons are the engine's");
 
 struct m1_engine {
-  m1_model *model;
-  ModelText *text = nullptr; // null: the model has no tokenizer
+  std::shared_ptr<Model> model;
+  std::shared_ptr<ModelText> text; // null: the model has no tokenizer
   std::unique_ptr<Session> session;
   std::unique_ptr<Engine> engine; // destroyed before the session
+  bool lost = false;              // a step has failed
 
   std::vector<Event> events; // taken from the engine, not yet polled
   size_t nextEvent = 0;
+  std::unordered_map<uint64_t, uint32_t> wantLogprobs; // request to its samples whose end is not yet polled
   // What the last polled event points to.
   std::vector<int32_t> tokens;
   std::vector<float> logprobs;
@@ -29,10 +32,12 @@ struct m1_engine {
 Status m1_model::findText(ModelText **out) {
   *out = nullptr;
   if (!text) {
-    Status status = ModelText::load(model->artifact(), &text);
+    std::unique_ptr<ModelText> loaded;
+    Status status = ModelText::load(model->artifact(), &loaded);
     if (status.code() == StatusCode::unsupported)
       return Status();
     M1_TRY(status);
+    text = std::move(loaded);
   }
   *out = text.get();
   return Status();
@@ -62,10 +67,24 @@ Status checkArray(const void *data, size_t count, const char *what) {
   return data || count == 0 ? Status() : error(StatusCode::invalidArgument, "%s is null but its count is %zu", what, count);
 }
 
+constexpr uint32_t mostSamples = 1u << 20;
+constexpr double longestBudget = 1e9; // seconds: 30 years, far from what a clock's type can hold
+
 Status convert(const m1_engine &engine, const m1_request &source, Request *out) {
   M1_TRY(checkArray(source.tokens, source.token_count, "tokens"));
   M1_TRY(checkArray(source.stop_strings, source.stop_string_count, "stop_strings"));
   M1_TRY(checkArray(source.close_tokens, source.close_token_count, "close_tokens"));
+  if (source.samples > mostSamples)
+    return error(StatusCode::invalidArgument, "samples: expected at most %u, got %u", mostSamples, source.samples);
+  if (source.time_budget > longestBudget)
+    return error(StatusCode::invalidArgument, "time_budget: expected at most %g seconds, got %g", longestBudget,
+                 source.time_budget);
+  if (source.at_deadline != M1_DEADLINE_DROP && source.at_deadline != M1_DEADLINE_CLOSE)
+    return error(StatusCode::invalidArgument, "at_deadline: %d is no m1_deadline_action", int(source.at_deadline));
+  if (source.close_token_count == 0 && source.max_think_tokens > 0)
+    return error(StatusCode::invalidArgument, "max_think_tokens: needs close_tokens");
+  if (source.close_token_count == 0 && source.time_budget > 0 && source.at_deadline == M1_DEADLINE_CLOSE)
+    return error(StatusCode::invalidArgument, "at_deadline: to close samples needs close_tokens");
   out->prompt.assign(source.tokens, source.tokens + source.token_count);
   out->samples = source.samples;
   out->maxNewTokens = source.max_new_tokens;
@@ -77,7 +96,7 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   out->sampling.seed = source.seed;
   out->sampling.topLogprobs = source.top_logprobs;
   out->wantLogprobs = source.want_logprobs || source.top_logprobs > 0;
-  const schema::Module &module = engine.model->model->module();
+  const schema::Module &module = engine.model->module();
   if (source.stop_tokens)
     out->stopTokens.assign(source.stop_tokens, source.stop_tokens + source.stop_token_count);
   else if (!source.ignore_eos && module.eos_ids())
@@ -85,6 +104,8 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   for (size_t i = 0; i < source.stop_string_count; ++i) {
     if (!source.stop_strings[i])
       return error(StatusCode::invalidArgument, "stop string %zu is null", i);
+    if (engine.text)
+      M1_TRY(engine.text->checkStopText(source.stop_strings[i]));
     out->stopStrings.push_back(source.stop_strings[i]);
   }
   out->closeTokens.assign(source.close_tokens, source.close_tokens + source.close_token_count);
@@ -95,12 +116,48 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   return Status();
 }
 
+Status needAlive(const m1_engine &engine) {
+  return engine.lost ? error(StatusCode::deviceError, "an earlier step has failed: the engine can only be destroyed")
+                     : Status();
+}
+
+/// Makes the borrowed view of an event.
+void describe(m1_engine &engine, const Event &event, m1_event *out) {
+  size_t top = 0;
+  engine.tokens.clear();
+  engine.logprobs.clear();
+  engine.topLogprobs.clear();
+  for (const SampledToken &token : event.tokens) {
+    engine.tokens.push_back(token.token);
+    engine.logprobs.push_back(token.logprob);
+    top = std::max(top, token.top.size());
+  }
+  for (const SampledToken &token : event.tokens) // tokens that were fed by force have no alternatives: padded
+    for (size_t i = 0; i < top; ++i)
+      engine.topLogprobs.push_back(i < token.top.size() ? m1_token_logprob{token.top[i].token, token.top[i].logprob}
+                                                        : m1_token_logprob{-1, 0});
+  *out = m1_event();
+  out->request = event.request;
+  out->sample = event.sample;
+  out->tokens = engine.tokens.data();
+  out->token_count = event.tokens.size();
+  out->logprobs = engine.wantLogprobs.count(event.request) ? engine.logprobs.data() : nullptr;
+  out->top_logprobs = top ? engine.topLogprobs.data() : nullptr;
+  out->top_count = top;
+  out->text = event.text.c_str();
+  out->forced = event.forced;
+  out->reason = m1_finish_reason(event.reason);
+  out->error = event.error.c_str();
+}
+
 } // namespace
 
 extern "C" {
 
 m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special, int32_t **out_tokens, size_t *out_count) {
   return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_model_encode",
+                            {{"model", model}, {"text", text}, {"out_tokens", out_tokens}, {"out_count", out_count}}));
     ModelText *side = nullptr;
     M1_TRY(needText(model, &side));
     std::vector<int32_t> tokens;
@@ -114,6 +171,9 @@ m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special, 
 m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages, size_t message_count, int32_t **out_tokens,
                                 size_t *out_count) {
   return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_model_encode_chat",
+                            {{"model", model}, {"out_tokens", out_tokens}, {"out_count", out_count}}));
+    M1_TRY(checkArray(messages, message_count, "messages"));
     ModelText *side = nullptr;
     M1_TRY(needText(model, &side));
     std::vector<ChatMessage> conversation;
@@ -132,6 +192,8 @@ m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages
 
 m1_status *m1_model_decode(m1_model *model, const int32_t *tokens, size_t count, char **out_text) {
   return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_model_decode", {{"model", model}, {"out_text", out_text}}));
+    M1_TRY(checkArray(tokens, count, "tokens"));
     ModelText *side = nullptr;
     M1_TRY(needText(model, &side));
     for (size_t i = 0; i < count; ++i)
@@ -147,6 +209,8 @@ void m1_tokens_destroy(int32_t *tokens) { std::free(tokens); }
 void m1_text_destroy(char *text) { std::free(text); }
 
 void m1_engine_options_init(m1_engine_options *out_options) {
+  if (!out_options)
+    return;
   *out_options = m1_engine_options();
   out_options->max_samples = 1;
   out_options->prefix_cache_slots = EngineOptions().prefixCacheSlots;
@@ -154,15 +218,16 @@ void m1_engine_options_init(m1_engine_options *out_options) {
 
 m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m1_engine **out_engine) {
   return guarded([&]() -> Status {
-    if (!model || !out_engine)
-      return error(StatusCode::invalidArgument, "m1_engine_create: model and out_engine must not be null");
+    M1_TRY(requireArguments("m1_engine_create", {{"model", model}, {"out_engine", out_engine}}));
     m1_engine_options chosen;
     m1_engine_options_init(&chosen);
     if (options)
       chosen = *options;
     std::unique_ptr<m1_engine> engine(new m1_engine());
-    engine->model = model;
-    M1_TRY(model->findText(&engine->text));
+    ModelText *side = nullptr;
+    M1_TRY(model->findText(&side));
+    engine->model = model->model;
+    engine->text = model->text;
 
     SizeWish wish;
     // One more than run: the prompt that several samples fork from is a sequence, too.
@@ -176,7 +241,7 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m
     EngineOptions engineOptions;
     engineOptions.prefixCacheSlots = chosen.prefix_cache_slots;
     Engine::DecoderFactory decoders;
-    if (const ModelText *side = engine->text)
+    if (side)
       decoders = [side] { return side->createDecoder(/*skipSpecial=*/true); };
     engine->engine = std::make_unique<Engine>(*engine->session, engineOptions, std::move(decoders));
     *out_engine = engine.release();
@@ -187,6 +252,8 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m
 void m1_engine_destroy(m1_engine *engine) { delete engine; }
 
 void m1_request_init(m1_request *out_request) {
+  if (!out_request)
+    return;
   Request defaults;
   *out_request = m1_request();
   out_request->samples = defaults.samples;
@@ -198,68 +265,81 @@ void m1_request_init(m1_request *out_request) {
 
 m1_status *m1_engine_submit(m1_engine *engine, const m1_request *request, uint64_t *out_request) {
   return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_engine_submit", {{"engine", engine}, {"request", request}}));
+    M1_TRY(needAlive(*engine));
     Request converted;
     M1_TRY(convert(*engine, *request, &converted));
+    const bool wantLogprobs = converted.wantLogprobs;
     uint64_t id = 0;
     M1_TRY(engine->engine->submit(std::move(converted), &id));
+    if (wantLogprobs)
+      engine->wantLogprobs[id] = request->samples;
     if (out_request)
       *out_request = id;
     return Status();
   });
 }
 
-void m1_engine_cancel(m1_engine *engine, uint64_t request) { engine->engine->cancel(request); }
-void m1_engine_cancel_sample(m1_engine *engine, uint64_t request, uint32_t sample) { engine->engine->cancelSample(request, sample); }
-
-m1_status *m1_engine_step(m1_engine *engine) {
-  return guarded([&] { return engine->engine->step(); });
+void m1_engine_cancel(m1_engine *engine, uint64_t request) {
+  if (engine)
+    m1_status_destroy(guarded([&] {
+      engine->engine->cancel(request);
+      return Status();
+    }));
 }
 
-bool m1_engine_is_idle(const m1_engine *engine) { return engine->engine->idle(); }
+void m1_engine_cancel_sample(m1_engine *engine, uint64_t request, uint32_t sample) {
+  if (engine)
+    m1_status_destroy(guarded([&] {
+      engine->engine->cancelSample(request, sample);
+      return Status();
+    }));
+}
+
+m1_status *m1_engine_step(m1_engine *engine) {
+  return guarded([&]() -> Status {
+    M1_TRY(requireArguments("m1_engine_step", {{"engine", engine}}));
+    M1_TRY(needAlive(*engine));
+    engine->lost = true; // also when something is thrown
+    M1_TRY(engine->engine->step());
+    engine->lost = false;
+    return Status();
+  });
+}
+
+bool m1_engine_is_idle(const m1_engine *engine) { return !engine || engine->engine->idle(); }
 
 bool m1_engine_poll(m1_engine *engine, m1_event *out_event) {
-  if (engine->nextEvent == engine->events.size()) {
-    engine->events = engine->engine->takeEvents();
-    engine->nextEvent = 0;
-  }
-  if (engine->events.empty())
+  if (!engine || !out_event)
     return false;
-  const Event &event = engine->events[engine->nextEvent++];
-  const size_t count = event.tokens.size();
-  size_t top = 0;
-  bool logprobs = false;
-  engine->tokens.clear();
-  engine->logprobs.clear();
-  engine->topLogprobs.clear();
-  for (const SampledToken &token : event.tokens) {
-    engine->tokens.push_back(token.token);
-    engine->logprobs.push_back(token.logprob);
-    logprobs |= token.logprob != 0;
-    top = std::max(top, token.top.size());
-  }
-  for (const SampledToken &token : event.tokens) // tokens that were fed by force have no alternatives: padded
-    for (size_t i = 0; i < top; ++i)
-      engine->topLogprobs.push_back(i < token.top.size() ? m1_token_logprob{token.top[i].token, token.top[i].logprob}
-                                                         : m1_token_logprob{-1, 0});
-  *out_event = m1_event();
-  out_event->request = event.request;
-  out_event->sample = event.sample;
-  out_event->tokens = engine->tokens.data();
-  out_event->token_count = count;
-  out_event->logprobs = logprobs ? engine->logprobs.data() : nullptr;
-  out_event->top_logprobs = top ? engine->topLogprobs.data() : nullptr;
-  out_event->top_count = top;
-  out_event->text = event.text.c_str();
-  out_event->forced = event.forced;
-  out_event->reason = m1_finish_reason(event.reason);
-  out_event->error = event.error.c_str();
-  return true;
+  bool found = false;
+  m1_status_destroy(guarded([&] {
+    if (engine->nextEvent == engine->events.size()) {
+      engine->events = engine->engine->takeEvents();
+      engine->nextEvent = 0;
+    }
+    if (engine->events.empty())
+      return Status();
+    const Event &event = engine->events[engine->nextEvent];
+    describe(*engine, event, out_event);
+    auto wanted = engine->wantLogprobs.find(event.request);
+    if (event.reason != FinishReason::running && wanted != engine->wantLogprobs.end() && --wanted->second == 0)
+      engine->wantLogprobs.erase(wanted);
+    ++engine->nextEvent;
+    found = true;
+    return Status();
+  }));
+  return found;
 }
 
 void m1_engine_get_stats(const m1_engine *engine, m1_engine_stats *out_stats) {
+  if (!out_stats)
+    return;
+  *out_stats = m1_engine_stats();
+  if (!engine)
+    return;
   const EngineStats &stats = engine->engine->stats();
   const BackendLimits limits = engine->session->limits();
-  *out_stats = m1_engine_stats();
   out_stats->running_samples = engine->engine->runningSamples();
   out_stats->waiting_samples = engine->engine->waitingSamples();
   out_stats->kv_pages = limits.kvPages;

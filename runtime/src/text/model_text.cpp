@@ -66,6 +66,20 @@ std::string ModelText::decode(const std::vector<int32_t> &ids, bool skipSpecial)
   return tokens->decode(ids.data(), ids.size(), skipSpecial);
 }
 
+Status ModelText::checkStopText(const std::string &text) const {
+  std::vector<int32_t> ids;
+  if (Status status = encode(text, false, &ids); !status.ok())
+    return std::move(status).prefixed("stop string cannot match");
+  for (int32_t id : ids)
+    if (tokens->isSpecial(id))
+      return error(
+          StatusCode::invalidArgument,
+          "stop string \"%s\" cannot match: \"%s\" is a special token, which is no part of the text; "
+          "stop at token %d",
+          text.c_str(), std::string(tokens->tokenBytes(id)).c_str(), id);
+  return Status();
+}
+
 std::unique_ptr<TokenDecoder> ModelText::createDecoder(bool skipSpecial) const {
   return std::make_unique<StreamTokenDecoder>(*tokens, skipSpecial);
 }

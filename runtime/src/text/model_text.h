@@ -31,6 +31,9 @@ public:
   /// The text that encodeChat encodes.
   Status renderChat(const std::vector<ChatMessage> &messages, std::string *out) const;
   std::string decode(const std::vector<int32_t> &ids, bool skipSpecial) const;
+  /// An error when no answer can ever hold this text: it is not UTF-8, or it holds a special token, which
+  /// answers' texts are without.
+  Status checkStopText(const std::string &text) const;
 
   /// For Engine: one decoder a sample. It must not outlive this.
   std::unique_ptr<TokenDecoder> createDecoder(bool skipSpecial) const;
