@@ -83,6 +83,44 @@ class RunText(unittest.TestCase):
         self.assertEqual(result["finish_reason"], "stop_string")
         self.assertEqual(result["text"], text[:text.find(stop)])
 
+    def test_stop_token(self):
+        """A sample ends with the stop token, which is reported; the model's own stop tokens stay."""
+        whole = self.json("--prompt", "stop", "--max-new-tokens", "60", "--ignore-eos")["samples"][0]
+        token = whole["tokens"][7]
+        cut = self.json("--prompt", "stop", "--max-new-tokens", "60", "--ignore-eos", "--stop-token", str(token), "--stop-token", "510")["samples"][0]
+        self.assertEqual(cut["finish_reason"], "stop_token")
+        self.assertEqual(cut["tokens"], whole["tokens"][:whole["tokens"].index(token) + 1])
+
+    def test_empty_prompt(self):
+        """Nothing said is a message, too."""
+        out = self.json("--prompt", "", "--max-new-tokens", "3", "--ignore-eos")
+        self.assertEqual(out["prompt_tokens"], len("<user: \nassistant: "))
+        self.assertEqual(len(out["samples"][0]["tokens"]), 3)
+
+    def test_pipes_get_answers_only(self):
+        """Without a terminal there is no progress: standard error stays empty, for one sample and for many."""
+        common = ["--prompt", "quiet", "--max-new-tokens", "400", "--ignore-eos", "--temperature", "1"]
+        self.assertEqual(self.run_tool(*common, "--samples", "8", "--json").stderr, "")
+        self.assertEqual(self.run_tool(*common, "--samples", "8", "--vote").stderr, "")
+        self.assertEqual(self.run_tool(*common).stderr, "")
+
+    def test_output_that_cannot_be_written(self):
+        """A full disk is an error at once, not at the end of a long answer; a reader that goes away ends the program."""
+        long = ["--prompt", "far", "--max-new-tokens", "60000", "--ignore-eos"]
+        began = time.time()
+        with open("/dev/full", "w") as full:
+            result = subprocess.run([os.path.join(BIN, "m1-run"), self.art, *long], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("cannot write the output: No space left", result.stderr)
+        process = subprocess.Popen([os.path.join(BIN, "m1-run"), self.art, *long], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process.stdout.read(1)
+        process.stdout.close()
+        self.assertEqual(process.wait(timeout=60), -signal.SIGPIPE)
+        self.assertEqual(process.stderr.read(), b"")
+        process.stderr.close()
+        self.assertLess(time.time() - began, 60)
+        self.fails("--prompt", "a", "--max-new-tokens", "2", "--trace", "/dev/null/trace.json", says="/dev/null/trace.json: cannot create")
+
     def test_long_thoughts_are_closed(self):
         """After --max-think-tokens the closing text stands in the sample, and some tokens of its own."""
         sample = self.json("--prompt", "think", "--max-new-tokens", "200", "--ignore-eos", "--max-think-tokens", "10",
@@ -90,6 +128,9 @@ class RunText(unittest.TestCase):
         self.assertTrue(sample["forced"])
         self.assertIn("so: \\boxed{", sample["text"])
         self.assertEqual(len(sample["tokens"]), 10 + len("so: \\boxed{") + 32)
+        shorter = self.json("--prompt", "think", "--max-new-tokens", "200", "--ignore-eos", "--max-think-tokens", "10", "--close-text",
+                            "so: \\boxed{", "--close-max-tokens", "5")["samples"][0]
+        self.assertEqual(shorter["tokens"], sample["tokens"][:10 + len("so: \\boxed{") + 5])
 
     def test_time_budget(self):
         """Within the budget every sample ends, and the counts add up."""
@@ -144,10 +185,40 @@ class RunText(unittest.TestCase):
         self.fails("--prompt", "x" * (text_model.CONTEXT + 1), says=f"at most {text_model.CONTEXT}")
         self.fails("--prompt-file", "absent.txt", says="absent.txt")
         self.fails("--prompt", "a", "--stop", "", says="stop string")
+        self.fails("--prompt", "a", "--stop", "end</s>", says="\"</s>\" is a special token")
+        self.fails("--prompt", "a", "--stop", b"\xc3".decode(errors="surrogateescape"), says="not valid UTF-8")
+        self.fails("--prompt", "a", "--stop-token", "512", says="ids 0 to 511")
+        for seed in "-1", "18446744073709551616", "1e3":
+            result = self.run_tool("--prompt", "a", "--seed", seed)
+            self.assertGreater(result.returncode, 0)
+            self.assertIn("--seed: expected an integer", result.stderr)
+        for flags, says in [
+                (["--prompt", "a", "--prompt-file", "b"], "give one of --prompt"),
+                (["--chat", "--samples", "2"], "--samples"), (["--chat", "--json"], "--json"), (["--chat", "--raw"], "--raw"),
+                (["--chat", "--trace", "t.json"], "--trace"), (["--prompt", "a", "--drop-at-deadline"], "--drop-at-deadline needs --time-budget"),
+                (["--prompt", "a", "--close-text", "x"], "--close-text is for samples"),
+                (["--prompt", "a", "--time-budget", "1", "--drop-at-deadline", "--close-text", "x"], "--close-text is for samples"),
+                (["--prompt", "a", "--max-think-tokens", "9", "--close-text", ""], "an empty text closes nothing"),
+                (["--prompt", "a", "--max-think-tokens", "200"], "never reached: samples end after --max-new-tokens 128"),
+                (["--prompt", "a", "--dump-logits", "x"], "--dump-logits needs --input-ids")]:
+            self.fails(*flags, says=says)
+        warned = self.run_tool("--prompt", "a", "--samples", "2", "--max-new-tokens", "2")
+        self.assertEqual(warned.returncode, 0)
+        self.assertIn("warning: at --temperature 0 all 2 samples are the same", warned.stderr)
         bad = os.path.join(self.directory.name, "bad.txt")
         with open(bad, "wb") as file:
             file.write(b"ab\xff\xfe")
         self.fails("--prompt-file", bad, says="UTF-8")
+
+    def test_vote_accounts_for_every_sample(self):
+        """Votes and samples without an answer add up, in the order of votes."""
+        box = ["--max-new-tokens", "30", "--ignore-eos", "--temperature", "1", "--samples", "9", "--max-think-tokens", "2", "--close-max-tokens", "9"]
+        out = self.run_tool("--prompt", "v", *box, "--close-text", "\\boxed{4} ", "--vote").stdout.splitlines()
+        self.assertRegex(out[0], r"^0 finished, 0 cut by length, 9 forced, 0 dropped, 0 failed; \d+ tokens in ")
+        self.assertEqual(out[1:], ["   9  4", "answer: 4"])
+        out = self.run_tool("--prompt", "v", *box, "--close-text", "no box", "--vote").stdout.splitlines()
+        self.assertEqual(out[1:], ["   9  (without an answer)", "answer: none"])
+        self.assertEqual(self.json("--prompt", "v", *box, "--close-text", "no box", "--vote")["vote"], {"answer": None, "tally": []})
 
     def tmux(self, *arguments):
         return subprocess.run(["tmux", "-L", f"m1-{os.getpid()}", *arguments], capture_output=True, text=True)
@@ -175,8 +246,28 @@ class RunText(unittest.TestCase):
             time.sleep(0.5)
             self.tmux("send-keys", "-t", "chat", "C-c")
             self.wait_for("[stopped]", 2)
+            self.tmux("send-keys", "-t", "chat", "half a li", "C-c")  # at the prompt: forgets the line
+            self.tmux("send-keys", "-t", "chat", "", "Enter")
+            self.tmux("send-keys", "-t", "chat", "h\u00e9llo \u4f60", "Enter")
+            self.wait_for("h\u00e9llo \u4f60")
+            time.sleep(0.5)
+            self.tmux("send-keys", "-t", "chat", "C-c")
+            self.wait_for("[stopped]", 3)
             self.tmux("send-keys", "-t", "chat", "C-d")
             self.wait_for("ended with 0")
+        finally:
+            self.tmux("kill-server")
+
+    def test_progress_on_a_terminal(self):
+        """On a terminal many samples show how many are done, their rate and the time left; the line is gone at the end."""
+        command = (f"{BIN}/m1-run {self.art} --prompt p --samples 40 --slots 4 --max-new-tokens 2000 --ignore-eos --temperature 1 --vote "
+                   "--time-budget 4; echo ended with $?")
+        self.assertEqual(self.tmux("new-session", "-d", "-s", "chat", "-x", "200", "-y", "50", "sh").returncode, 0)
+        try:
+            self.tmux("send-keys", "-t", "chat", command, "Enter")
+            screen = self.wait_for(" s left")
+            self.assertRegex(screen, r"\d+/40 samples, \d+ tokens/s, \d s left")
+            self.assertNotIn(" s left", self.wait_for("ended with 0"))
         finally:
             self.tmux("kill-server")
 
@@ -189,6 +280,19 @@ class RunText(unittest.TestCase):
         raw = f"<s>user: one\nassistant: {first}\nuser: two\nassistant: "
         second = self.json("--prompt", raw, "--raw", *limits)["samples"][0]["text"]
         self.assertEqual(result.stdout, first + "\n" + second + "\n")
+
+    def test_chat_survives_bad_turns(self):
+        """A turn that is too long or no UTF-8 gets an error and is forgotten; blank lines are none; /new forgets, /exit ends."""
+        limits = ["--max-new-tokens", "12", "--ignore-eos"]
+        turns = b"one\n" + b"x" * (text_model.CONTEXT + 1) + b"\n\n   \nbad \xff\n/new\none\n/exit\nnever\n"
+        result = self.run_tool("--chat", *limits, input=turns, text=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        first = self.json("--prompt", "one", *limits)["samples"][0]["text"]
+        self.assertEqual(result.stdout.decode(), 2 * (first + "\n"))
+        errors = result.stderr.decode()
+        self.assertEqual(errors.count("error:"), 2, errors)
+        self.assertIn(f"the context of {text_model.CONTEXT} tokens; /new starts over", errors)
+        self.assertIn("not valid UTF-8", errors)
 
 
 if __name__ == "__main__":

@@ -16,19 +16,22 @@ struct Arguments {
   bool raw = false; // the prompt as it is, without the chat template
   bool chat = false;
 
-  uint32_t maxNewTokens = 128, samples = 1, slots = 0, prefillChunk = 512, prefixCache = 4;
+  uint32_t maxNewTokens = 128; // in a conversation, unless given, what the context leaves
+  uint32_t samples = 1, slots = 0, prefillChunk = 512, prefixCache = 4;
   bool ignoreEos = false;
   double temperature = 0, topP = 1, minP = 0, repetitionPenalty = 1;
   uint32_t topK = 0;
   uint64_t seed = 0;
   std::vector<std::string> stop;
-  uint32_t logprobs = 0; // alternatives to report; needs json
+  std::vector<int32_t> stopTokens; // beside the model's own, which ignoreEos turns off
+  uint32_t logprobs = 0;           // alternatives to report; needs json
   bool wantLogprobs = false;
 
   bool vote = false;
   double timeBudget = 0;
   uint32_t maxThinkTokens = 0;
   std::string closeText = "\n\nThe final answer is \\boxed{";
+  uint32_t closeMaxTokens = 32; // that a sample may add to it
   bool dropAtDeadline = false;
 
   std::string dumpLogits, trace;

@@ -3,6 +3,7 @@
 #include "arguments.h"
 #include "interrupt.h"
 #include "logits_run.h"
+#include "seed.h"
 #include "text_run.h"
 #include "tool.h"
 #include <CLI/CLI.hpp>
@@ -22,38 +23,68 @@ Status run(const Arguments &arguments) {
   M1_TRY(Model::load(arguments.artifact, options, &model));
   const double loadSeconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   if (arguments.chat)
-    return runChat(*model, arguments);
+    return runChat(*model, arguments, loadSeconds);
   if (!arguments.dumpLogits.empty())
     return runWithLogits(*model, arguments, loadSeconds);
   return runPrompt(*model, arguments, loadSeconds);
 }
 
-/// What CLI11's option checks cannot say.
-Status check(const Arguments &arguments) {
-  auto bad = [](const char *message) { return Status(StatusCode::invalidArgument, message); };
-  const int sources = !arguments.prompt.empty() + !arguments.promptFile.empty() +
-                      !arguments.inputIds.empty() + arguments.chat;
-  if (sources != 1)
+/// What CLI11's option checks cannot say: which options contradict each other, or would be without effect.
+Status check(const CLI::App &app, const Arguments &arguments) {
+  auto bad = [](const std::string &message) { return Status(StatusCode::invalidArgument, message); };
+  auto given = [&](const char *option) { return app.count(option) > 0; };
+  auto firstGiven = [&](std::initializer_list<const char *> options) -> std::string {
+    for (const char *option : options)
+      if (given(option))
+        return option;
+    return "";
+  };
+  if (given("--prompt") + given("--prompt-file") + given("--input-ids") + arguments.chat != 1)
     return bad("give one of --prompt TEXT, --prompt-file FILE, --input-ids FILE and --chat");
-  if (!arguments.dumpLogits.empty()) {
-    if (arguments.inputIds.empty())
+  if (given("--system") && (arguments.raw || given("--input-ids")))
+    return bad("--system goes through the chat template: not with --raw or --input-ids");
+  if (arguments.raw && (arguments.chat || given("--input-ids")))
+    return bad("--raw is for --prompt and --prompt-file");
+  if (arguments.chat)
+    if (std::string other = firstGiven(
+            {"--samples", "--vote", "--json", "--slots", "--logprobs", "--trace", "--dump-logits"});
+        !other.empty())
+      return bad("--chat answers once, as text: not with " + other);
+  if (given("--dump-logits")) {
+    if (!given("--input-ids"))
       return bad("--dump-logits needs --input-ids");
     if (arguments.temperature != 0 || arguments.samples != 1 || arguments.repetitionPenalty != 1)
       return bad(
           "--dump-logits is for one greedy sample: --temperature 0, --samples 1, no --repetition-penalty");
+    if (std::string other = firstGiven({"--vote", "--json", "--stop", "--stop-token", "--time-budget",
+                                        "--max-think-tokens", "--trace", "--slots", "--logprobs"});
+        !other.empty())
+      return bad("--dump-logits is for one greedy sample of token ids: not with " + other);
   }
   if (arguments.wantLogprobs && !arguments.json)
     return bad("--logprobs needs --json");
-  if (!arguments.system.empty() && (arguments.raw || !arguments.inputIds.empty()))
-    return bad("--system goes through the chat template: not with --raw or --input-ids");
-  if (arguments.chat && (arguments.samples != 1 || arguments.vote || arguments.json))
-    return bad("--chat answers once, as text: not with --samples, --vote or --json");
+  if (arguments.dropAtDeadline && arguments.timeBudget == 0)
+    return bad("--drop-at-deadline needs --time-budget");
+  const bool closes = arguments.maxThinkTokens > 0 || (arguments.timeBudget > 0 && !arguments.dropAtDeadline);
+  if (std::string other = firstGiven({"--close-text", "--close-max-tokens"}); !closes && !other.empty())
+    return bad(other + " is for samples that are closed by force: by --max-think-tokens, or by --time-budget "
+                       "without --drop-at-deadline");
+  if (closes && arguments.closeText.empty())
+    return bad("--close-text: an empty text closes nothing");
+  if (arguments.maxThinkTokens >= arguments.maxNewTokens && (given("--max-new-tokens") || !arguments.chat))
+    return bad("--max-think-tokens " + std::to_string(arguments.maxThinkTokens) +
+               " is never reached: samples end after --max-new-tokens " +
+               std::to_string(arguments.maxNewTokens));
+  if (arguments.samples > 1 && arguments.temperature == 0)
+    std::fprintf(stderr, "m1-run: warning: at --temperature 0 all %u samples are the same\n",
+                 arguments.samples);
   return {};
 }
 
 } // namespace
 
 int main(int argc, char **argv) {
+  reserveStandardStreams();
   Arguments arguments;
   CLI::App app{"Runs a compiled model (.m1a) and prints what it generates.", "m1-run"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -80,10 +111,11 @@ int main(int argc, char **argv) {
                "Converse: turns are read from standard input; Ctrl-C stops an answer")
       ->group("Prompt");
 
-  app.add_option("--max-new-tokens", arguments.maxNewTokens, "Tokens of a sample at most")
-      ->group("Generation")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 24));
+  auto *maxNewTokens = app.add_option("--max-new-tokens", arguments.maxNewTokens,
+                                      "Tokens of a sample at most; --chat: what the context leaves")
+                           ->group("Generation")
+                           ->capture_default_str()
+                           ->check(CLI::Range(1, 1 << 24));
   app.add_option("--temperature", arguments.temperature, "0: always the likeliest token")
       ->group("Generation")
       ->capture_default_str()
@@ -106,11 +138,18 @@ int main(int argc, char **argv) {
       ->check(CLI::Range(0.01, 100.0));
   app.add_option("--seed", arguments.seed, "Sample i uses seed + i")
       ->group("Generation")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(isSeed);
   app.add_option("--stop", arguments.stop, "End a sample before this text; may be given several times")
       ->group("Generation")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->type_name("TEXT")
+      ->expected(1);
+  app.add_option("--stop-token", arguments.stopTokens,
+                 "End a sample with this token id, too; may be given several times")
+      ->group("Generation")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->type_name("ID")
       ->expected(1);
   app.add_flag("--ignore-eos", arguments.ignoreEos, "Go on after an end-of-sequence token")
       ->group("Generation");
@@ -147,6 +186,11 @@ int main(int argc, char **argv) {
       ->group("Many samples")
       ->capture_default_str()
       ->type_name("TEXT");
+  app.add_option("--close-max-tokens", arguments.closeMaxTokens,
+                 "Tokens that a sample may add to that at most")
+      ->group("Many samples")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 16));
   app.add_flag("--drop-at-deadline", arguments.dropAtDeadline,
                "Drop running samples at the end of the budget instead of closing them")
       ->group("Many samples");
@@ -162,9 +206,11 @@ int main(int argc, char **argv) {
       ->type_name("FILE.json");
   CLI11_PARSE(app, argc, argv);
   arguments.wantLogprobs = logprobs->count() > 0;
+  if (arguments.chat && maxNewTokens->count() == 0)
+    arguments.maxNewTokens = 1 << 24;
 
   try {
-    Status status = check(arguments);
+    Status status = check(app, arguments);
     catchInterrupts();
     if (status.ok())
       status = run(arguments);

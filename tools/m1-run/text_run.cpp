@@ -24,6 +24,8 @@ struct SampleResult {
   std::vector<SampledToken> tokens;
   std::string text, error;
   bool forced = false;
+  size_t closedAt = 0;   // when forced: offset in `text` of what came with the closing text
+  bool answered = false; // the box that the closing text opened has closed: the rest is not wanted
   FinishReason reason = FinishReason::running;
 };
 
@@ -66,8 +68,17 @@ Status fillRequest(const Model &model, const ModelText *text, const Arguments &a
   out->sampling.topLogprobs = arguments.logprobs;
   out->wantLogprobs = arguments.wantLogprobs;
   out->stopStrings = arguments.stop;
+  for (const std::string &stop : arguments.stop)
+    M1_TRY(text->checkStopText(stop));
+  out->stopTokens = arguments.stopTokens;
+  for (int32_t token : arguments.stopTokens)
+    if (token < 0 || uint32_t(token) >= model.module().vocab_size())
+      return error(StatusCode::invalidArgument,
+                   "--stop-token %d cannot match: the vocabulary has ids 0 to %u", token,
+                   model.module().vocab_size() - 1);
   if (!arguments.ignoreEos && model.module().eos_ids())
-    out->stopTokens.assign(model.module().eos_ids()->begin(), model.module().eos_ids()->end());
+    out->stopTokens.insert(out->stopTokens.end(), model.module().eos_ids()->begin(),
+                           model.module().eos_ids()->end());
   out->timeBudget = arguments.timeBudget;
   out->maxThinkTokens = arguments.maxThinkTokens;
   out->atDeadline = arguments.dropAtDeadline ? DeadlineAction::drop : DeadlineAction::close;
@@ -77,7 +88,9 @@ Status fillRequest(const Model &model, const ModelText *text, const Arguments &a
       return error(
           StatusCode::unsupported,
           "--max-think-tokens and --time-budget close answers with a text: the artifact has no tokenizer");
-    M1_TRY(text->encode(arguments.closeText, false, &out->closeTokens));
+    if (Status status = text->encode(arguments.closeText, false, &out->closeTokens); !status.ok())
+      return std::move(status).prefixed("--close-text");
+    out->closeMaxTokens = arguments.closeMaxTokens;
   }
   return {};
 }
@@ -177,6 +190,21 @@ std::vector<TallyEntry> tallyVotes(const std::vector<SampleResult> &results) {
   return tally;
 }
 
+/// Why a streamed answer ends where it does, when it did not end by itself: for a person at a terminal.
+void noteEnd(FinishReason reason, bool forced) {
+  const char *note = forced                              ? "closed by force"
+                     : reason == FinishReason::length    ? "cut off by --max-new-tokens or the context"
+                     : reason == FinishReason::dropped   ? "dropped at the end of --time-budget"
+                     : reason == FinishReason::cancelled ? "stopped"
+                                                         : nullptr;
+  if (note && isatty(STDERR_FILENO))
+    std::fprintf(stderr, "[%s]\n", note);
+}
+
+Status outputError() {
+  return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
+}
+
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -222,6 +250,7 @@ struct Outcome {
   std::vector<SampleResult> samples;
   Counts counts;
   std::vector<TallyEntry> tally; // with --vote
+  size_t promptTokens = 0;
   uint64_t tokens = 0;
   double seconds = 0;
   bool showText = false; // otherwise token ids: the prompt was given as such
@@ -232,6 +261,7 @@ void printJson(const Outcome &outcome, const Arguments &arguments) {
   for (const SampleResult &sample : outcome.samples)
     out["samples"].push_back(jsonOf(sample, arguments, outcome.showText));
   const Counts &counts = outcome.counts;
+  out["prompt_tokens"] = outcome.promptTokens;
   out["counts"] = {{"finished", counts.finished},
                    {"length", counts.length},
                    {"forced", counts.forced},
@@ -275,8 +305,13 @@ void printCounts(const Outcome &outcome) {
 }
 
 void printTally(const Outcome &outcome) {
-  for (const TallyEntry &entry : outcome.tally)
+  size_t silent = outcome.samples.size();
+  for (const TallyEntry &entry : outcome.tally) {
     std::printf("%4u  %s\n", entry.votes, entry.answer.c_str());
+    silent -= entry.votes;
+  }
+  if (silent)
+    std::printf("%4zu  (without an answer)\n", silent);
   std::printf("answer: %s\n", outcome.tally.empty() ? "none" : outcome.tally.front().answer.c_str());
 }
 
@@ -329,17 +364,18 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
   if (!arguments.trace.empty())
     M1_TRY(trace.open(arguments.trace, model, *running.session));
 
+  Outcome outcome;
+  outcome.promptTokens = request.prompt.size();
   const double began = now();
   uint64_t id = 0;
   M1_TRY(engine.submit(std::move(request), &id));
-  Outcome outcome;
   outcome.samples.resize(arguments.samples);
   outcome.showText = running.text && arguments.inputIds.empty();
   uint32_t ended = 0;
   const bool stream = arguments.samples == 1 && !arguments.json;
   bool firstId = true;
   Progress progress(!stream);
-  while (!engine.idle()) {
+  while (ended < arguments.samples) {
     if (takeInterrupt())
       engine.cancel(id);
     trace.beginStep();
@@ -352,15 +388,21 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
           std::fwrite(event.text.data(), 1, event.text.size(), stdout);
         else
           printIds(event.tokens, &firstId);
-        std::fflush(stdout);
+        if (std::fflush(stdout) != 0)
+          return outputError();
       }
+      if (event.forced && !result.forced)
+        result.closedAt = result.text.size();
       result.text += event.text;
       std::move(event.tokens.begin(), event.tokens.end(), std::back_inserter(result.tokens));
       result.forced |= event.forced;
       if (event.reason != FinishReason::running) {
-        result.reason = event.reason;
+        result.reason = result.answered ? FinishReason::stopString : event.reason;
         result.error = event.error;
         ++ended;
+      } else if (result.forced && !result.answered && extractBoxed(result.text.substr(result.closedAt))) {
+        result.answered = true;
+        engine.cancelSample(id, event.sample);
       }
     }
     progress.show(ended, arguments.samples, engine.stats().generatedTokens, arguments.timeBudget);
@@ -376,10 +418,13 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
   if (arguments.json) {
     printJson(outcome, arguments);
   } else {
-    if (stream)
+    if (stream) {
       std::printf("\n");
-    else if (!arguments.vote)
+      std::fflush(stdout);
+      noteEnd(outcome.samples[0].reason, outcome.samples[0].forced);
+    } else if (!arguments.vote) {
       printSamples(outcome);
+    }
     if (!stream)
       printCounts(outcome);
     if (arguments.vote)
@@ -388,7 +433,7 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
   if (arguments.stats)
     printStats(model, running, loadSeconds, outcome.seconds);
   if (std::fflush(stdout) != 0 || std::ferror(stdout))
-    return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
+    return outputError();
   if (outcome.counts.failed == outcome.samples.size())
     return error(StatusCode::deviceError, "%s: %s",
                  outcome.samples.size() == 1 ? "the sample failed" : "every sample failed",
@@ -396,14 +441,14 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
   return {};
 }
 
-Status runChat(Model &model, const Arguments &arguments) {
+Status runChat(Model &model, const Arguments &arguments, double loadSeconds) {
   std::unique_ptr<ModelText> text;
   M1_TRY(ModelText::load(model.artifact(), &text));
   Running running;
   M1_TRY(start(model, arguments, std::move(text), 1, 0, std::max(arguments.prefixCache, 1u), &running));
   const bool terminal = isatty(STDIN_FILENO);
   if (terminal)
-    std::fprintf(stderr, "Ctrl-C stops an answer; Ctrl-D ends. /new starts over.\n");
+    std::fprintf(stderr, "Ctrl-C stops an answer; Ctrl-D or /exit ends. /new starts over.\n");
 
   std::vector<ChatMessage> history;
   auto reset = [&] {
@@ -412,6 +457,7 @@ Status runChat(Model &model, const Arguments &arguments) {
       history.push_back({"system", arguments.system});
   };
   reset();
+  double seconds = 0; // of answers
   while (true) {
     if (terminal) {
       std::printf("> ");
@@ -425,10 +471,14 @@ Status runChat(Model &model, const Arguments &arguments) {
         std::printf("\n");
         continue;
       }
+      if (terminal)
+        std::printf("\n");
       break;
     }
-    if (line.empty())
+    if (line.find_first_not_of(" \t\r") == std::string::npos)
       continue;
+    if (line == "/exit" || line == "/quit")
+      break;
     if (line == "/new") {
       reset();
       continue;
@@ -442,33 +492,39 @@ Status runChat(Model &model, const Arguments &arguments) {
     if (status.ok())
       status = running.engine->submit(std::move(request), &id);
     if (!status.ok()) { // a bad turn does not end the conversation
-      std::fprintf(stderr, "m1-run: error: %s\n", status.message().c_str());
+      std::fprintf(stderr, "m1-run: error: %s%s\n", status.message().c_str(),
+                   history.size() > 2 ? "; /new starts over" : "");
       history.pop_back();
       continue;
     }
     std::string answer;
+    bool forced = false;
+    FinishReason reason = FinishReason::running;
+    const double began = now();
     while (!running.engine->idle()) {
       if (takeInterrupt())
         running.engine->cancel(id);
       M1_TRY(running.engine->step());
       for (const Event &event : running.engine->takeEvents()) {
         std::fwrite(event.text.data(), 1, event.text.size(), stdout);
-        std::fflush(stdout);
+        if (std::fflush(stdout) != 0)
+          return outputError();
         answer += event.text;
-        if (event.reason == FinishReason::cancelled)
-          std::fprintf(stderr, " [stopped]");
+        forced |= event.forced;
+        reason = event.reason;
         if (event.reason == FinishReason::failed)
           std::fprintf(stderr, "m1-run: error: %s", event.error.c_str());
       }
     }
-    for (const Event &event : running.engine->takeEvents())
-      std::fwrite(event.text.data(), 1, event.text.size(), stdout);
+    seconds += now() - began;
     std::printf("\n");
+    std::fflush(stdout);
+    noteEnd(reason, forced);
     history.push_back({"assistant", answer});
   }
-  if (terminal)
-    std::printf("\n");
-  return {};
+  if (arguments.stats)
+    printStats(model, running, loadSeconds, seconds);
+  return std::fflush(stdout) != 0 || std::ferror(stdout) ? outputError() : Status();
 }
 
 } // namespace m1tool

@@ -11,7 +11,7 @@ namespace m1tool {
 m1rt::Status runPrompt(m1rt::Model &model, const Arguments &arguments, double loadSeconds);
 
 /// --chat: reads turns from standard input until its end; Ctrl-C stops the answer at hand.
-m1rt::Status runChat(m1rt::Model &model, const Arguments &arguments);
+m1rt::Status runChat(m1rt::Model &model, const Arguments &arguments, double loadSeconds);
 
 } // namespace m1tool
 

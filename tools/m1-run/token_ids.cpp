@@ -1,8 +1,9 @@
 #include "token_ids.h"
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
+#include <memory>
 #include <sstream>
 
 using namespace m1rt;
@@ -10,11 +11,14 @@ using namespace m1rt;
 namespace m1tool {
 
 Status readFile(const std::string &path, std::string *out) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream content;
-  if (!file || !(content << file.rdbuf() || file.peek() == EOF))
+  std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  out->clear();
+  char part[1 << 16];
+  size_t size = 0;
+  while (file && (size = std::fread(part, 1, sizeof part, file.get())) > 0)
+    out->append(part, size);
+  if (!file || std::ferror(file.get())) // also of a directory, which opens
     return error(StatusCode::notFound, "%s: cannot read: %s", path.c_str(), std::strerror(errno));
-  *out = content.str();
   return {};
 }
 
