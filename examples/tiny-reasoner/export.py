@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Makes a checkpoint in the Hugging Face layout of one stage's weights, with golden.safetensors beside it: logits of this training code in
-float64, which the compiled model must reproduce (test/Integration, check_golden.py).
+float64, which the compiled model must reproduce (test/Examples/tiny_reasoner_model_test.py).
 
 usage: export.py RUN_DIR/grpo.safetensors -o model"""
 import argparse

@@ -6,7 +6,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from scan import scan, scan_reference
+from scan import scan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +157,7 @@ class Rows:
         self.cos, self.sin = angle.cos().to(dtype), angle.sin().to(dtype)
 
 
-def forward(params, config, tokens, rows, student, reference=False):
+def forward(params, config, tokens, rows, student):
     """tokens [rows * length] -> logits [rows * length, vocab] in the type of the matrices; the residual stream is at least f32."""
     c, length = config, rows.length
     count = tokens.shape[0] // length
@@ -173,7 +173,7 @@ def forward(params, config, tokens, rows, student, reference=False):
             z, xs, b, cs, dt = F.linear(x, p["in_proj.weight"]).split((c.d_inner, c.d_xb, c.d_xb, c.d_inner, c.dt_rank), 1)
             raw = F.linear(dt, p["dt_proj.weight"])
             xs = FUSED["causal_conv"](xs, p["conv1d.weight"], p["conv1d.bias"], rows.position, c.d_state)
-            inner = (scan_reference if reference else scan)(raw, p["dt_proj.bias"], p["A_log"], b, cs, xs, p["D"], z, length)
+            inner = scan(raw, p["dt_proj.bias"], p["A_log"], b, cs, xs, p["D"], z, length)
             update = F.linear(inner, p["out_proj.weight"])
         else:
             if student:

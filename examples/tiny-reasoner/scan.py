@@ -16,7 +16,7 @@ except ImportError:
     triton = None
 
 
-def scan_reference(raw, bias, A_log, B, C, x, D, z, length, keep_state=False):
+def scan_reference(raw, bias, A_log, B, C, x, D, z, length):
     """raw, C, x, z: [rows * length, d_inner]; B: [rows * length, d_xb]. Sequences are rows of `length` tokens; returns like x."""
     inner, N = A_log.shape
     rows = raw.shape[0] // length
@@ -33,8 +33,7 @@ def scan_reference(raw, bias, A_log, B, C, x, D, z, length, keep_state=False):
         log_decay = torch.cat((log_decay[:, :step], log_decay[:, step:] + log_decay[:, :-step]), 1)
         step *= 2
     y = (state * heads(C, 1)).sum(-1) + D.to(dtype) * xs
-    y = (y * F.silu(z.to(dtype)).view(rows, length, inner)).reshape(rows * length, inner).to(x.dtype)
-    return (y, state[:, -1]) if keep_state else y
+    return (y * F.silu(z.to(dtype)).view(rows, length, inner)).reshape(rows * length, inner).to(x.dtype)
 
 
 if triton is not None:
