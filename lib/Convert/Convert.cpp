@@ -67,16 +67,17 @@ public:
   int64_t droppedBiases = 0;
 
 private:
-  FailureOr<const SourceTensor *> require(const std::string &name, int64_t rows, int64_t columns) {
+  /// Null, and an error, when it is missing or of another shape.
+  const SourceTensor *require(const std::string &name, int64_t rows, int64_t columns) {
     const SourceTensor *tensor = data.find(name);
     if (!tensor) {
       emitError() << data.getFiles().front().path << ": missing tensor '" << name << "'";
-      return failure();
+      return nullptr;
     }
     if (tensor->shape != SmallVector<int64_t>{rows, columns}) {
       emitError() << data.getFiles()[tensor->file].path << ": tensor '" << name << "': expected shape ["
                   << rows << ", " << columns << "], got [" << tensor->shape << "]";
-      return failure();
+      return nullptr;
     }
     return tensor;
   }
@@ -87,14 +88,14 @@ private:
 
   LogicalResult addMixer(int64_t layer) {
     std::string at = "model.layers." + std::to_string(layer) + ".", from = at + "self_attn.";
-    auto q = require(from + "q_proj.weight", qRows, config.hiddenSize),
-         k = require(from + "k_proj.weight", kvRows, config.hiddenSize),
-         v = require(from + "v_proj.weight", kvRows, config.hiddenSize),
-         o = require(from + "o_proj.weight", config.hiddenSize, qRows);
-    if (failed(q) || failed(k) || failed(v) || failed(o))
+    const SourceTensor *q = require(from + "q_proj.weight", qRows, config.hiddenSize);
+    const SourceTensor *k = q ? require(from + "k_proj.weight", kvRows, config.hiddenSize) : nullptr;
+    const SourceTensor *v = k ? require(from + "v_proj.weight", kvRows, config.hiddenSize) : nullptr;
+    const SourceTensor *o = v ? require(from + "o_proj.weight", config.hiddenSize, qRows) : nullptr;
+    if (!o)
       return failure();
-    StoredType type = (*q)->type;
-    for (const SourceTensor *tensor : {*k, *v})
+    StoredType type = q->type;
+    for (const SourceTensor *tensor : {k, v})
       if (tensor->type != type) {
         emitError() << data.getFiles()[tensor->file].path << ": tensor '" << tensor->name
                     << "' is not of the type of the layer's q_proj, with which it is to be joined";
@@ -102,8 +103,8 @@ private:
       }
     if (keepsAttention[layer]) {
       tensors[at + "mha.in_proj.weight"] = {
-          type, {qRows + 2 * kvRows, config.hiddenSize}, {Piece{*q}, Piece{*k}, Piece{*v}}};
-      tensors[at + "mha.out_proj.weight"] = {(*o)->type, (*o)->shape, {Piece{*o}}};
+          type, {qRows + 2 * kvRows, config.hiddenSize}, {Piece{q}, Piece{k}, Piece{v}}};
+      tensors[at + "mha.out_proj.weight"] = {o->type, o->shape, {Piece{o}}};
       return success();
     }
     at += "mamba.";
@@ -114,8 +115,8 @@ private:
     Piece dt(at + "in_proj.weight.dt", inProj, dtRank * config.hiddenSize);
     // Rows z, x, B, C, dt.
     tensors[at + "in_proj.weight"] = {
-        type, {2 * qRows + 2 * kvRows + dtRank, config.hiddenSize}, {z, Piece{*v}, Piece{*k}, Piece{*q}, dt}};
-    tensors[at + "out_proj.weight"] = {(*o)->type, (*o)->shape, {Piece{*o}}};
+        type, {2 * qRows + 2 * kvRows + dtRank, config.hiddenSize}, {z, Piece{v}, Piece{k}, Piece{q}, dt}};
+    tensors[at + "out_proj.weight"] = {o->type, o->shape, {Piece{o}}};
     addDrawn(at + "conv1d.weight", type, {qRows, 1, convWidth}, conv);
     addDrawn(at + "conv1d.bias", type, {qRows}, conv);
     addDrawn(at + "dt_proj.weight", type, {qRows, dtRank}, dtProj);
@@ -339,8 +340,8 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
   if (failed(model.finish(emitError)) || failed(settings.finish(emitError)))
     return failure();
 
-  for (const char *name :
-       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}) {
+  for (const char *name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+                           "special_tokens_map.json", "chat_template.jinja"}) {
     SmallString<256> from(options.source), to(options.output);
     llvm::sys::path::append(from, name);
     llvm::sys::path::append(to, name);

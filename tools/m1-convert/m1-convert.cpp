@@ -1,5 +1,6 @@
 // m1-convert: the M1 that distillation starts from, of a llama or qwen2 checkpoint.
 #include "m1c/Convert.h"
+#include "seed.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
@@ -28,13 +29,15 @@ int main(int argc, char **argv) {
                  "Layers that keep attention, counted from 0, separated by commas; none")
       ->required()
       ->type_name("LIST");
-  app.add_option("--seed", options.seed, "Seed of what is drawn")->capture_default_str();
+  app.add_option("--seed", options.seed, "Seed of what is drawn")
+      ->capture_default_str()
+      ->check(m1tool::isSeed);
   CLI11_PARSE(app, argc, argv);
 
   if (layers != "none")
     for (const std::string &part : CLI::detail::split(layers, ',')) {
       int64_t layer;
-      if (llvm::StringRef(part).getAsInteger(10, layer)) {
+      if (llvm::StringRef(part).trim().getAsInteger(10, layer)) {
         std::fprintf(stderr,
                      "m1-convert: error: --attention-layers: expected numbers separated by commas, or none; "
                      "got '%s'\n",
