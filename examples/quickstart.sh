@@ -14,9 +14,10 @@ echo
 echo "== compile examples/tiny-reasoner/model: a trained M1 of 5 M parameters"
 "$bin/m1-compile" examples/tiny-reasoner/model -o "$out/tiny.m1a"
 
-# The first held-out problem of the test set: training never saw it.
-question=$(sed -n '1s/.*"problem": *"\([^"]*\)".*/\1/p' examples/tiny-reasoner/test.jsonl)
-expected=$(sed -n '1s/.*"answer": *"\([^"]*\)".*/\1/p' examples/tiny-reasoner/test.jsonl)
+# A held-out problem of the test set: training never saw it.
+field() { python3 -c 'import json, sys; print(json.loads(open(sys.argv[1]).readline())[sys.argv[2]])' examples/tiny-reasoner/test.jsonl "$1"; }
+question=$(field problem)
+expected=$(field answer)
 echo
 echo "== one sample, streamed: $question"
 "$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 400
