@@ -48,9 +48,12 @@ public:
   /// Null when there is none.
   const SourceTensor *find(llvm::StringRef name) const;
 
-  /// Tells the kernel that these bytes of the tensor will not be read again soon, so that they do not stay in
+  /// Tells the kernel that these bytes of a file will not be read again soon, so that they do not stay in
   /// memory.
-  void release(const SourceTensor &tensor, uint64_t begin, uint64_t size) const;
+  void release(unsigned file, uint64_t begin, uint64_t size) const;
+  void release(const SourceTensor &tensor, uint64_t begin, uint64_t size) const {
+    release(tensor.file, tensor.offset + begin, size);
+  }
   void release(const SourceTensor &tensor) const { release(tensor, 0, tensor.data.size()); }
 
   llvm::ArrayRef<File> getFiles() const { return files; }

@@ -1,6 +1,7 @@
 #include "ModuleTable.h"
 #include "artifact_header.h"
 #include "m1c/Weights.h"
+#include "weight_check.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -53,6 +54,8 @@ public:
   bool write(llvm::StringRef bytes) {
     *stream << bytes;
     position += bytes.size();
+    if (sha)
+      sha->update(bytes);
     return !stream->has_error();
   }
   bool padTo(uint64_t offset) {
@@ -63,6 +66,8 @@ public:
     return ok;
   }
   uint64_t tell() const { return position; }
+  /// From now on what is written also goes to `hash`.
+  void hashTo(llvm::SHA256 &hash) { sha = &hash; }
 
   llvm::Error finish() {
     stream->flush();
@@ -91,14 +96,59 @@ private:
   std::unique_ptr<llvm::sys::fs::TempFile> file; // null when written in place
   std::unique_ptr<llvm::raw_fd_ostream> stream;
   uint64_t position = 0;
+  llvm::SHA256 *sha = nullptr;
 };
+
+std::vector<uint8_t> finish(llvm::SHA256 &sha) {
+  auto result = sha.final();
+  return {result.begin(), result.end()};
+}
 
 std::vector<uint8_t> digestOf(llvm::StringRef bytes) {
   llvm::SHA256 sha;
   sha.update(bytes);
-  auto result = sha.final();
-  return {result.begin(), result.end()};
+  return finish(sha);
 }
+
+/// The digest of a whole file of the checkpoint, which does not stay in memory.
+std::vector<uint8_t> digestOfFile(const CheckpointData &data, unsigned file) {
+  constexpr uint64_t window = uint64_t(32) << 20;
+  llvm::StringRef bytes = data.getFiles()[file].buffer->getBuffer();
+  llvm::SHA256 sha;
+  for (uint64_t begin = 0; begin < bytes.size(); begin += window) {
+    llvm::StringRef part = bytes.substr(begin, window);
+    sha.update(part);
+    data.release(file, begin, part.size());
+  }
+  return finish(sha);
+}
+
+/// Computes the checks of a weight (weight_check.h) from its bytes as they come.
+class PieceChecks {
+public:
+  explicit PieceChecks(std::vector<uint64_t> &checks) : checks(checks) {}
+  void add(llvm::ArrayRef<char> bytes) {
+    while (!bytes.empty()) {
+      size_t count = std::min<size_t>(bytes.size(), M1_WEIGHT_PIECE - piece.size());
+      piece.append(bytes.begin(), bytes.begin() + count);
+      bytes = bytes.drop_front(count);
+      if (piece.size() == M1_WEIGHT_PIECE)
+        finishPiece();
+    }
+  }
+  void finish() {
+    if (!piece.empty())
+      finishPiece();
+  }
+
+private:
+  void finishPiece() {
+    checks.push_back(m1_weight_check(piece.data(), piece.size()));
+    piece.clear();
+  }
+  std::vector<uint64_t> &checks;
+  std::string piece;
+};
 
 /// The file of the checkpoint that holds the weight's bytes as they are, and where.
 std::optional<std::pair<unsigned, uint64_t>> findVerbatim(m1::WeightOp weight, const CheckpointData &data) {
@@ -128,7 +178,9 @@ private:
   std::string sidecarPath() const { return (path + ".weights").str(); }
   llvm::Error collectWeights();
   uint64_t layOut(uint64_t moduleSize);
+  llvm::Error streamWeight(size_t index, llvm::function_ref<bool(llvm::ArrayRef<char>)> take);
   llvm::Error writeWeights(OutputFile &file, int fileIndex);
+  llvm::Error checkVerbatimWeights();
   llvm::Error writeSidecar();
 
   llvm::StringRef path;
@@ -137,7 +189,8 @@ private:
   const CheckpointData &data;
   const ArtifactOptions &options;
   Layout layout;
-  int sidecar = -1; // index of the file for external weights that have to be made
+  std::vector<std::vector<uint64_t>> checks; // per weight of the layout
+  int sidecar = -1;                          // index of the file for external weights that have to be made
   uint64_t weightsBegin = 0, weightBytesDone = 0, weightBytesTotal = 0;
 };
 
@@ -179,7 +232,7 @@ llvm::Error ArtifactWriter::collectWeights() {
           for (; a != aEnd; ++a)
             llvm::sys::path::append(relative, *a);
           layout.files.push_back(
-              {relative.str().str(), file.buffer->getBufferSize(), digestOf(file.buffer->getBuffer())});
+              {relative.str().str(), file.buffer->getBufferSize(), digestOfFile(data, verbatim->first)});
         }
         entry.file = it->second;
         entry.offset = verbatim->second;
@@ -194,10 +247,12 @@ llvm::Error ArtifactWriter::collectWeights() {
         sidecarEnd = entry.offset + entry.size;
       }
     }
-    if (!entry.dummy && (entry.file < 0 || entry.file == sidecar))
+    if (!entry.dummy)
       weightBytesTotal += entry.size;
+    layout.checksSize += m1_weight_pieces(entry.size) * sizeof(uint64_t);
     layout.weights.push_back(entry);
   }
+  checks.resize(layout.weights.size());
   if (sidecar >= 0)
     layout.files[sidecar].size = sidecarEnd;
   return llvm::Error::success();
@@ -222,30 +277,57 @@ uint64_t ArtifactWriter::layOut(uint64_t moduleSize) {
       entry.offset = alignTo(at, M1_ARTIFACT_WEIGHT_ALIGN);
       at = entry.offset + entry.size;
     }
-  return at;
+  layout.checksOffset = alignTo(at, sizeof(uint64_t));
+  return layout.checksOffset + layout.checksSize;
+}
+
+/// Passes a weight's bytes to `take` until it returns false, and computes their checks.
+llvm::Error ArtifactWriter::streamWeight(size_t index, llvm::function_ref<bool(llvm::ArrayRef<char>)> take) {
+  const WeightEntry &entry = layout.weights[index];
+  PieceChecks check(checks[index]);
+  uint64_t size = 0;
+  bool taken = true;
+  auto sink = [&](llvm::ArrayRef<char> bytes) {
+    taken = take(bytes);
+    check.add(bytes);
+    size += bytes.size();
+    weightBytesDone += bytes.size();
+    if (options.progress)
+      options.progress(weightBytesDone, weightBytesTotal);
+    return success(taken);
+  };
+  if (failed(writeWeight(entry.op, data, sink)) && taken)
+    return llvm::createStringError("cannot read weight '" + m1::WeightOp(entry.op).getSymName() + "'");
+  check.finish();
+  if (taken && size != entry.size)
+    return llvm::createStringError("weight '" + m1::WeightOp(entry.op).getSymName() +
+                                   "' has another size than its type says");
+  return llvm::Error::success();
 }
 
 llvm::Error ArtifactWriter::writeWeights(OutputFile &file, int fileIndex) {
-  for (const WeightEntry &entry : layout.weights) {
+  for (auto [index, entry] : llvm::enumerate(layout.weights)) {
     if (entry.dummy || entry.file != fileIndex)
       continue;
     file.padTo(entry.offset);
     bool stored = true;
-    auto sink = [&](llvm::ArrayRef<char> bytes) {
-      stored = file.write({bytes.data(), bytes.size()});
-      weightBytesDone += bytes.size();
-      if (options.progress)
-        options.progress(weightBytesDone, weightBytesTotal);
-      return success(stored);
+    auto write = [&](llvm::ArrayRef<char> bytes) {
+      return stored = file.write({bytes.data(), bytes.size()});
     };
-    if (failed(writeWeight(entry.op, data, sink)) && stored)
-      return llvm::createStringError("cannot read weight '" + m1::WeightOp(entry.op).getSymName() + "'");
+    if (auto error = streamWeight(index, write))
+      return error;
     if (!stored)
       return file.finish();
-    if (file.tell() != entry.offset + entry.size)
-      return llvm::createStringError("weight '" + m1::WeightOp(entry.op).getSymName() +
-                                     "' has another size than its type says");
   }
+  return llvm::Error::success();
+}
+
+/// Weights that stay where they are in the checkpoint are read for their checks alone.
+llvm::Error ArtifactWriter::checkVerbatimWeights() {
+  for (auto [index, entry] : llvm::enumerate(layout.weights))
+    if (!entry.dummy && entry.file >= 0 && entry.file != sidecar)
+      if (auto error = streamWeight(index, [](llvm::ArrayRef<char>) { return true; }))
+        return error;
   return llvm::Error::success();
 }
 
@@ -256,14 +338,13 @@ llvm::Error ArtifactWriter::writeSidecar() {
   auto file = OutputFile::create(name);
   if (!file)
     return file.takeError();
+  llvm::SHA256 sha;
+  file->hashTo(sha);
   if (auto error = writeWeights(*file, sidecar))
     return error;
   if (auto error = file->finish())
     return error;
-  auto written = llvm::MemoryBuffer::getFile(name, /*IsText=*/false, /*RequiresNullTerminator=*/false);
-  if (!written)
-    return llvm::createStringError(written.getError(), "cannot read " + name);
-  layout.files[sidecar].digest = digestOf((*written)->getBuffer());
+  layout.files[sidecar].digest = finish(sha);
   return llvm::Error::success();
 }
 
@@ -286,6 +367,8 @@ llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
     if (sidecar >= 0 && !keepsSidecar)
       llvm::sys::fs::remove(sidecarPath());
   });
+  if (auto error = checkVerbatimWeights())
+    return std::move(error);
   if (auto error = writeSidecar())
     return std::move(error);
   auto table = buildModuleTable(module, targets, layout, options);
@@ -321,6 +404,9 @@ llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
     return file->finish();
   if (auto error = writeWeights(*file, -1))
     return std::move(error);
+  file->padTo(layout.checksOffset);
+  for (const std::vector<uint64_t> &ofWeight : checks)
+    file->write({reinterpret_cast<const char *>(ofWeight.data()), ofWeight.size() * sizeof(uint64_t)});
   if (auto error = file->finish())
     return std::move(error);
   keepsSidecar = true;

@@ -265,6 +265,8 @@ llvm::Expected<std::string> TableBuilder::build() {
   if (!tokenizer.IsNull())
     builder.add_tokenizer(tokenizer);
   builder.add_properties(propertyList);
+  fbs::Segment checks(layout.checksOffset, layout.checksSize);
+  builder.add_weight_checks(&checks);
   fb.Finish(builder.Finish(), fbs::ModuleIdentifier());
   if (error)
     return std::move(error);

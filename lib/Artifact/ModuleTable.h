@@ -28,6 +28,7 @@ struct Layout {
   std::vector<ExternalFileEntry> files;
   std::vector<std::vector<std::pair<uint64_t, uint64_t>>> code; // per target and code object: offset, size
   uint64_t tokenizerOffset = 0;
+  uint64_t checksOffset = 0, checksSize = 0; // of the weights, in bytes
 };
 
 /// Serialises the module. Its size does not depend on the offsets in `layout`.

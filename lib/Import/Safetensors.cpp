@@ -154,6 +154,11 @@ LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
 }
 
 LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
+  if (!llvm::sys::fs::is_directory(directory)) {
+    emitError() << directory
+                << (llvm::sys::fs::exists(directory) ? ": not a directory" : ": no such directory");
+    return failure();
+  }
   SmallString<256> single(directory), indexPath(directory);
   llvm::sys::path::append(single, "model.safetensors");
   llvm::sys::path::append(indexPath, "model.safetensors.index.json");
@@ -215,13 +220,14 @@ const SourceTensor *CheckpointData::find(StringRef name) const {
   return at == index.end() ? nullptr : &tensors[at->second];
 }
 
-void CheckpointData::release(const SourceTensor &tensor, uint64_t begin, uint64_t size) const {
+void CheckpointData::release(unsigned file, uint64_t begin, uint64_t size) const {
+  const llvm::MemoryBuffer &buffer = *files[file].buffer;
   // Small files are read to the heap, where the advice would lose data.
-  if (files[tensor.file].buffer->getBufferKind() != llvm::MemoryBuffer::MemoryBuffer_MMap)
+  if (buffer.getBufferKind() != llvm::MemoryBuffer::MemoryBuffer_MMap)
     return;
   // Whole pages only: neighbours may still be read.
   uintptr_t page = sysconf(_SC_PAGESIZE);
-  uintptr_t first = reinterpret_cast<uintptr_t>(tensor.data.data()) + begin;
+  uintptr_t first = reinterpret_cast<uintptr_t>(buffer.getBufferStart()) + begin;
   uintptr_t from = (first + page - 1) / page * page, to = (first + size) / page * page;
   if (from < to)
     madvise(reinterpret_cast<void *>(from), to - from, MADV_DONTNEED);

@@ -10,8 +10,8 @@
 #define M1_ARTIFACT_WEIGHT_ALIGN 256u // alignment of each weight
 
 // File layout, in this order: this header; the FlatBuffers module (module.fbs); code and tokenizer segments,
-// page-aligned; padding to a page; embedded weights. The digest covers the pages before the weights: it is
-// checked before anything else is believed.
+// page-aligned; padding to a page; embedded weights; the checks of the weights (weight_check.h). The digest
+// covers the pages before the weights: it is checked before anything else is believed.
 typedef struct m1_artifact_header {
   char magic[8];
   uint32_t version;

@@ -3,8 +3,11 @@
 #include "cpu/cpu_features.h"
 #include "dummy_weights.h"
 #include "model/session.h"
+#include "weight_check.h"
 #include <cmath>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <gtest/gtest.h>
 
 using namespace m1rt;
@@ -46,6 +49,71 @@ TEST(Model, WeightsOfEveryOrigin) {
       ASSERT_TRUE(status.ok()) << status.message();
       EXPECT_EQ(firstToken(*model), expected);
     }
+}
+
+// A flipped bit in a weight, or in the checks, is an error that names the file and the weight; what was made without checks still loads.
+TEST(Model, NoticesDamagedWeights) {
+  for (toy::Weights kind : {toy::Weights::embedded, toy::Weights::external})
+    for (unsigned threads : {1u, 3u}) {
+      toy::ArtifactOptions options;
+      options.weights = kind;
+      options.externalPath = toy::temporaryPath("damaged.bin");
+      std::vector<uint8_t> bytes = toy::artifact(options);
+      const std::string path = toy::temporaryPath("damaged" + std::to_string(int(kind)) + std::to_string(threads) + ".m1a");
+      ModelOptions modelOptions;
+      modelOptions.deviceOptions.threads = threads;
+      auto message = [&](const std::vector<uint8_t> &content) {
+        std::remove(path.c_str());
+        toy::writeFile(path, content);
+        std::unique_ptr<Model> model;
+        Status status = Model::load(path, modelOptions, &model);
+        EXPECT_EQ(status.code(), status.ok() ? StatusCode::ok : StatusCode::corrupt);
+        return status.message();
+      };
+      EXPECT_EQ(message(bytes), "");
+      std::vector<uint8_t> damaged = bytes;
+      damaged.back() ^= 0x80; // the check of the second weight
+      EXPECT_NE(message(damaged).find("damaged or changed"), std::string::npos);
+      std::string file = path;
+      if (kind == toy::Weights::embedded) {
+        damaged = bytes;
+        damaged[damaged.size() - 300] ^= 1; // in the second weight, which ends 256 bytes at most before the checks
+        EXPECT_NE(message(damaged).find("\"output\""), std::string::npos) << message(damaged);
+      } else {
+        file = options.externalPath;
+        std::vector<uint8_t> weights(64 + 2 * toy::table().size() * sizeof(float));
+        std::ifstream(file, std::ios::binary).read(reinterpret_cast<char *>(weights.data()), std::streamsize(weights.size()));
+        weights[64] ^= 1;
+        std::remove(file.c_str());
+        toy::writeFile(file, weights);
+        EXPECT_NE(message(bytes).find("\"table\""), std::string::npos) << message(bytes);
+        EXPECT_EQ(message(bytes).find(file), 0u) << message(bytes);
+      }
+    }
+  toy::ArtifactOptions options;
+  options.change = [](schema::ModuleT &module) { module.weight_checks.reset(); };
+  std::unique_ptr<Model> model;
+  EXPECT_TRUE(load(options, &model).ok());
+  options.change = [](schema::ModuleT &module) { *module.weight_checks = schema::Segment(module.weight_checks->offset(), 8); };
+  EXPECT_NE(load(options, &model).message().find("weight checks: have 8 bytes, the weights need 16"), std::string::npos);
+}
+
+// Every piece of a weight has a check that depends on its length and on every bit.
+TEST(Model, ChecksSeeEveryBit) {
+  EXPECT_EQ(m1_weight_pieces(0), 0u);
+  EXPECT_EQ(m1_weight_pieces(M1_WEIGHT_PIECE), 1u);
+  EXPECT_EQ(m1_weight_pieces(M1_WEIGHT_PIECE + 1), 2u);
+  std::vector<uint8_t> bytes(203);
+  for (size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = uint8_t(i * 37);
+  const uint64_t whole = m1_weight_check(bytes.data(), bytes.size());
+  for (size_t bit = 0; bit < bytes.size() * 8; ++bit) {
+    bytes[bit / 8] ^= uint8_t(1 << bit % 8);
+    EXPECT_NE(m1_weight_check(bytes.data(), bytes.size()), whole) << bit;
+    bytes[bit / 8] ^= uint8_t(1 << bit % 8);
+  }
+  bytes.push_back(0);
+  EXPECT_NE(m1_weight_check(bytes.data(), bytes.size()), whole);
 }
 
 // Dummy values have the mean and deviation asked for, follow their published formula, and differ between weights.

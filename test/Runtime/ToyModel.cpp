@@ -2,6 +2,7 @@
 
 #include "base/sha256.h"
 #include "dummy_weights.h"
+#include "weight_check.h"
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -125,7 +126,7 @@ const std::vector<float> &output() {
 std::vector<uint8_t> artifact(const ArtifactOptions &options) {
   const std::vector<uint8_t> code = readFile(TOY_KERNELS);
   const std::vector<float> *data[2] = {&table(), &output()};
-  const uint64_t weightBytes = table().size() * sizeof(float);
+  const uint64_t weightBytes = table().size() * sizeof(float), alignedBytes = (weightBytes + 255) / 256 * 256;
 
   schema::ModuleT module;
   module.version = M1_ARTIFACT_VERSION;
@@ -183,6 +184,11 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
     module.external_files.push_back(std::move(file));
   }
 
+  std::vector<uint64_t> checks; // a weight is smaller than a piece
+  for (const std::vector<float> *values : data)
+    if (options.weights != Weights::dummy)
+      checks.push_back(m1_weight_check(values->data(), weightBytes));
+
   // The module comes first in the file and names offsets behind it: they are right after the second round, whose size is the same.
   std::vector<uint8_t> bytes;
   uint64_t codeOffset = 0, firstWeight = 0;
@@ -191,10 +197,12 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
     for (uint32_t i = 0; i < 2; ++i) {
       schema::WeightT &weight = *module.weights[i];
       weight.file = options.weights == Weights::external ? 0 : -1;
-      const uint64_t offset = options.weights == Weights::external ? 64 + i * weightBytes : firstWeight + i * ((weightBytes + 255) / 256 * 256);
+      const uint64_t offset = options.weights == Weights::external ? 64 + i * weightBytes : firstWeight + i * alignedBytes;
       if (!weight.dummy)
         weight.data = std::make_unique<schema::Segment>(offset, weightBytes);
     }
+    module.weight_checks = std::make_unique<schema::Segment>(
+        firstWeight + (options.weights == Weights::embedded ? 2 * alignedBytes : 0), checks.size() * sizeof(uint64_t));
     if (round == 1 && options.change)
       options.change(module);
     flatbuffers::FlatBufferBuilder builder;
@@ -222,7 +230,9 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
       const uint8_t *begin = reinterpret_cast<const uint8_t *>(values->data());
       pad(bytes, 256);
       bytes.insert(bytes.end(), begin, begin + weightBytes);
+      pad(bytes, 256);
     }
+  bytes.insert(bytes.end(), reinterpret_cast<const uint8_t *>(checks.data()), reinterpret_cast<const uint8_t *>(checks.data() + checks.size()));
   return bytes;
 }
 

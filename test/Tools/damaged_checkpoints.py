@@ -201,6 +201,71 @@ class Checkpoint(unittest.TestCase):
                     file.write(text)
                 self.refuses(name)
 
+    # -- artifacts
+
+    def test_damaged_weights(self):
+        """A flipped bit in a weight of the artifact, of its sidecar or of the checkpoint it refers to is an error that names the file and the weight."""
+        print("M1_TEST_SEED=%d" % SEED)
+        rng = random.Random(SEED)
+        self.use("m1-mamba1-f32")  # in bf16 some weights are converted, some (norms, A) stay as they are
+        artifact = os.path.join(self.directory.name, "model.m1a")
+        ids = os.path.join(self.directory.name, "ids")
+        with open(ids, "w") as file:
+            file.write("1 2 3")
+        header, _ = self.read_tensors()
+        with open(self.path("model.safetensors"), "rb") as file:
+            body = 8 + struct.unpack("<Q", file.read(8))[0]
+        norm = [body + offset for offset in header["model.norm.weight"]["data_offsets"]]
+        for mode, damaged, place in [
+            ("embed", artifact, lambda size: (size - 8 * 80, size)),  # the end of the last weight and the checks
+            ("embed", artifact, lambda size: (size // 2 - 32, size // 2)),
+            ("external", artifact + ".weights", lambda size: (size // 2 - 32, size // 2)),
+            ("external", self.path("model.safetensors"), lambda size: norm),
+        ]:
+            command = [os.path.join(BIN, "m1-compile"), self.model, "-o", artifact, "--weights", mode]
+            subprocess.run(command, check=True)
+            run = [os.path.join(BIN, "m1-run"), artifact, "--input-ids", ids, "--max-new-tokens", "2"]
+            whole = subprocess.run(run, capture_output=True, text=True)
+            self.assertEqual(whole.returncode, 0, whole)
+            with open(damaged, "r+b") as file:
+                begin, end = place(os.path.getsize(damaged))
+                at = rng.randrange(begin, end)
+                file.seek(at)
+                byte = file.read(1)[0]
+                file.seek(at)
+                file.write(bytes([byte ^ 1 << rng.randrange(8)]))
+            result = subprocess.run(run, capture_output=True, text=True)
+            self.assertEqual(result.returncode, 1, (mode, damaged, at, SEED, result))
+            self.assertIn("damaged or changed: bytes", result.stderr)
+            self.assertIn(os.path.basename(damaged), result.stderr)
+            self.assertEqual(result.stdout, "")
+            self.use("m1-mamba1-f32")
+
+    def test_output_over_checkpoint(self):
+        """A file of the checkpoint is not overwritten while it is read."""
+        before = self.read_tensors()
+        for flags in [], ["--weights", "external"], ["--emit", "m1"]:
+            command = [os.path.join(BIN, "m1-compile"), self.model, "-o", self.path("model.safetensors"), *flags]
+            result = subprocess.run(command, capture_output=True, text=True)
+            self.assertEqual(result.returncode, 1, result)
+            self.assertIn("model.safetensors: is a file of the checkpoint", result.stderr)
+            self.assertEqual(self.read_tensors(), before)
+
+    def test_external_nan(self):
+        """Weights that stay in the checkpoint are searched for NaN, too."""
+        self.use("m1-mamba1-f32")
+
+        def poison(header, data):
+            begin = header["model.norm.weight"]["data_offsets"][0]
+            data[begin : begin + 4] = b"\0\0\xc0\x7f"
+
+        self.edit_tensors(poison)
+        out = os.path.join(self.directory.name, "out.m1a")
+        command = [os.path.join(BIN, "m1-compile"), self.model, "-o", out, "--weights", "external"]
+        result = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(result.returncode, 0, result)
+        self.assertIn("warning: checkpoint tensor 'model.norm.weight' holds NaN", result.stderr)
+
     def test_random_damage(self):
         """Configurations with fields dropped or of a wrong kind, and headers with bytes changed, never crash the compiler."""
         print("M1_TEST_SEED=%d" % SEED)

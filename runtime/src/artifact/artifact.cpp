@@ -110,6 +110,21 @@ Bytes Artifact::weightData(uint32_t index) const {
   return {source.bytes().data + weight.data()->offset(), size_t(weight.data()->size())};
 }
 
+const std::string &Artifact::weightFile(uint32_t index) const {
+  const int32_t external = root->weights()->Get(index)->file();
+  return external < 0 ? file.path() : externalFiles[size_t(external)].path();
+}
+
+std::vector<uint64_t> Artifact::weightChecks() const {
+  std::vector<uint64_t> checks;
+  if (const schema::Segment *where = root->weight_checks()) {
+    Bytes bytes = segment(*where);
+    checks.resize(bytes.size / sizeof(uint64_t));
+    std::memcpy(checks.data(), bytes.data, bytes.size);
+  }
+  return checks;
+}
+
 void Artifact::prefetchWeights() const {
   const uint64_t metadata = uint64_t(header().digested_pages) * M1_ARTIFACT_PAGE;
   file.prefetch(metadata, fileSize() - metadata);

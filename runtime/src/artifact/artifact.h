@@ -34,6 +34,10 @@ public:
   Bytes segment(const schema::Segment &segment) const;
   /// The mapped bytes of a weight; empty for a dummy weight.
   Bytes weightData(uint32_t index) const;
+  /// The file that a weight lies in.
+  const std::string &weightFile(uint32_t index) const;
+  /// Checks of the weights' pieces (weight_check.h); empty in artifacts made before there were any.
+  std::vector<uint64_t> weightChecks() const;
   /// Asks the system to start reading the weights' files into memory.
   void prefetchWeights() const;
   /// Bytes of a weight, from its type.

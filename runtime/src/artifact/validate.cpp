@@ -2,6 +2,7 @@
 
 #include "artifact/artifact.h"
 #include "device.h"
+#include "weight_check.h"
 #include <cmath>
 #include <set>
 
@@ -92,6 +93,7 @@ private:
         return corrupt("external file %u \"%s\": digest has %u bytes, not 32", i, file.name()->c_str(),
                        count(file.digest()));
     }
+    uint64_t pieces = 0;
     for (uint32_t i = 0; i < count(module.weights()); ++i) {
       const schema::Weight &weight = *module.weights()->Get(i);
       std::string what = formatted("weight %u \"%s\"", i, weight.name()->c_str());
@@ -116,6 +118,13 @@ private:
                        count(module.external_files()));
       uint64_t limit = weight.file() < 0 ? fileSize : module.external_files()->Get(uint32_t(weight.file()))->size();
       M1_TRY(checkRange(weight.data(), limit, what));
+      pieces += m1_weight_pieces(bytes);
+    }
+    if (const schema::Segment *checks = module.weight_checks()) {
+      if (checks->size() != pieces * sizeof(uint64_t))
+        return corrupt("weight checks: have %llu bytes, the weights need %llu", (unsigned long long)checks->size(),
+                       (unsigned long long)(pieces * sizeof(uint64_t)));
+      M1_TRY(checkRange(checks, fileSize, "weight checks"));
     }
     return Status();
   }

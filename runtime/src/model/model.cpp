@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include "model/verify_weights.h"
 #include <cstring>
 
 namespace m1rt {
@@ -38,11 +39,13 @@ Status Model::load(const std::string &path, const ModelOptions &options, std::un
   // Not when they would push each other out of memory again.
   if (model->file->fileSize() < model->hardware->info().totalMemory)
     model->file->prefetchWeights();
+  WeightCheck check(*model->file, options.deviceOptions.threads);
   std::vector<void *> weights;
   M1_TRY(model->placeWeights(&weights).prefixed(path));
   M1_TRY(model->hardware->createProgram(*model->file, *model->chosen, std::move(weights), &model->loaded)
              .prefixed(path + ": target \"" + targetName + "\""));
   M1_TRY(model->hardware->synchronize());
+  M1_TRY(check.finish());
   *out = std::move(model);
   return Status();
 }

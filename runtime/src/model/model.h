@@ -13,7 +13,7 @@ namespace m1rt {
 struct ModelOptions {
   std::string device = "cpu";
   DeviceOptions deviceOptions;
-  bool verifyWeights = false; // SHA-256 of external weight files
+  bool verifyWeights = false; // SHA-256 of external weight files, besides the checks of all weights
 };
 
 class Model {
