@@ -10,6 +10,7 @@
 #include "mlir/Transforms/Passes.h"
 #include "tokenizer/prepare.h"
 #include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -112,7 +113,11 @@ bool Compilation::writeText(llvm::StringRef path, llvm::function_ref<void(llvm::
 }
 
 bool Compilation::createTargets() {
+  llvm::StringSet<> devices;
   for (llvm::StringRef name : options.targets) {
+    if (!devices.insert(name.split(':').first).second)
+      return fail(llvm::createStringError("--target: '" + name.split(':').first +
+                                          "' is named twice; give the chips of cuda as cuda:sm_80,sm_90"));
     if (name == "cpu") {
       auto target = createCpuTarget(options.cpu);
       if (!target)
@@ -143,6 +148,10 @@ bool Compilation::importModel() {
   if (failed(imported))
     return false;
   module = std::move(*imported);
+  // Their bytes are still to be read.
+  for (const CheckpointData::File &file : data.getFiles())
+    if (llvm::sys::fs::equivalent(file.path, options.output))
+      return fail(llvm::createStringError("-o " + options.output + ": is a file of the checkpoint"));
   return save("1-m1.mlir");
 }
 

@@ -41,14 +41,16 @@ public:
     return emitError() << file << ": field '" << prefix << name << "': ";
   }
 
-  std::optional<int64_t> integer(StringRef name, int64_t minimum = 1) const {
+  /// The largest size: the batch arrays are int32.
+  static constexpr int64_t largest = INT32_MAX;
+
+  std::optional<int64_t> integer(StringRef name, int64_t minimum = 1, int64_t maximum = largest) const {
     const llvm::json::Value *value = find(name);
     if (!value)
       return std::nullopt;
     std::optional<int64_t> number = value->getAsInteger();
-    // 2^31: sizes beyond it overflow the int32 batch arrays.
-    if (!number || *number < minimum || *number >= (int64_t(1) << 31)) {
-      error(name) << "expected an integer of at least " << minimum << ", got " << text(*value);
+    if (!number || *number < minimum || *number > maximum) {
+      error(name) << "expected an integer from " << minimum << " to " << maximum << ", got " << text(*value);
       return std::nullopt;
     }
     return number;
@@ -96,8 +98,8 @@ public:
     llvm::json::Array one{*value};
     for (const llvm::json::Value &element : value->getAsArray() ? *value->getAsArray() : one) {
       std::optional<int64_t> number = element.getAsInteger();
-      if (!number || *number < 0 || *number >= (int64_t(1) << 31)) {
-        error(name) << "expected non-negative integers, got " << text(*value);
+      if (!number || *number < 0 || *number > largest) {
+        error(name) << "expected integers from 0 to " << largest << ", got " << text(*value);
         return {};
       }
       result.push_back(*number);
@@ -182,8 +184,12 @@ constexpr Neutral neutralFields[] = {
     {"logit_scale", "1"},
     {"qk_layernorm", "false"},
     {"use_qk_norm", "false"},
+    {"qk_norm", "false"},
+    {"clip_qkv", ""},
+    {"use_mrope", "false"},
     {"parallel_attn", "false"},
     {"alibi", "false"},
+    {"use_alibi", "false"},
     {"attention_chunk_size", ""},
     {"quantization_config", ""},
     {"compression_config", ""},
@@ -271,6 +277,11 @@ void readRotary(const Fields &config, ModelConfig &out) {
   Fields scaling = parameters ? parameters : config.child("rope_scaling");
   if (parameters)
     refuseOtherArchitectures(parameters);
+  scaling.forEach([&](StringRef name, const llvm::json::Value &value) {
+    if (value.getAsObject())
+      scaling.error(name) << "expected one set of rotary parameters for all layers, got "
+                          << Fields::text(value);
+  });
   // 10000: the default of transformers.
   out.ropeTheta = (parameters && parameters.has("rope_theta") ? parameters : config)
                       .number("rope_theta")
@@ -311,16 +322,21 @@ void refuseSlidingWindow(const Fields &config, StringRef modelType) {
   if (!types)
     return;
   const llvm::json::Array *list = types->getAsArray();
+  if (!list)
+    config.error("layer_types") << "expected a list, got " << Fields::text(*types);
   for (size_t i = 0; list && i < list->size(); ++i)
-    if ((*list)[i].getAsString() != std::optional<StringRef>("full_attention"))
+    if ((*list)[i].getAsString() != std::optional<StringRef>("full_attention")) {
       config.error("layer_types") << "expected full_attention in every layer, got "
                                   << Fields::text((*list)[i]) << " in layer " << i;
+      return;
+    }
 }
 
 void readTransformer(const Fields &config, StringRef modelType, ModelConfig &out) {
   out.hiddenSize = config.require("hidden_size", config.integer("hidden_size"));
   out.intermediateSize = config.require("intermediate_size", config.integer("intermediate_size"));
-  out.layers = config.require("num_hidden_layers", config.integer("num_hidden_layers"));
+  // 10000: far more than any model has; the module holds every layer.
+  out.layers = config.require("num_hidden_layers", config.integer("num_hidden_layers", 1, 10000));
   out.vocabSize = config.require("vocab_size", config.integer("vocab_size"));
   out.heads = config.require("num_attention_heads", config.integer("num_attention_heads"));
   out.kvHeads = config.integer("num_key_value_heads").value_or(out.heads);
@@ -465,7 +481,12 @@ void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &
       out.isAttention[layer] = true;
   }
 
-  // ssm_cfg holds keyword arguments of the layer, so it wins over the file's own fields.
+  ssm.forEach([&](StringRef name, const llvm::json::Value &value) {
+    const llvm::json::Value *other = isReadArgument(name) ? mamba.find(name) : nullptr;
+    if (other && *other != value)
+      ssm.error(name) << "expected " << Fields::text(*other) << " as '" << name
+                      << "' of the file itself, got " << Fields::text(value);
+  });
   auto at = [&](StringRef name) -> const Fields & { return ssm.has(name) ? ssm : mamba; };
   auto size = [&](StringRef name) { return at(name).integer(name); };
   out.dState = size("d_state").value_or(mamba2 ? 128 : 16);
@@ -485,12 +506,10 @@ void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &
     mamba.error("d_xb") << "expected a multiple of d_state " << out.dState << ", got " << out.dXb;
   if (out.dInner % out.dXb)
     mamba.error("d_xb") << "expected a divisor of d_inner " << out.dInner << ", got " << out.dXb;
-  if (!mamba2)
-    return;
   int64_t groups = out.dInner / out.dState;
   if (int64_t stated = size("ngroups").value_or(groups); stated != groups)
     at("ngroups").error("ngroups") << "expected d_inner / d_state = " << groups << ", got " << stated;
-  if (int64_t stated = size("headdim").value_or(out.dState); stated != out.dState)
+  if (int64_t stated = size("headdim").value_or(out.dState); mamba2 && stated != out.dState)
     at("headdim").error("headdim") << "expected d_state = " << out.dState << ", got " << stated;
 }
 
@@ -535,6 +554,9 @@ FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData
   readActivation(config);
   readTypes(config, out);
   readTransformer(config, modelType, out);
+  // What follows builds on these sizes.
+  if (bad)
+    return failure();
   out.isAttention.assign(out.layers, true);
 
   if (llvm::sys::fs::exists(mambaPath)) {

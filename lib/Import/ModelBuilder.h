@@ -15,11 +15,11 @@ public:
   ModelBuilder(mlir::MLIRContext &context, const ModelConfig &config, const ImportOptions &options,
                const CheckpointData &data);
 
-  /// The whole module. After an error, which is reported once per tensor, failed() holds and the module is
-  /// not complete.
+  /// The whole module. After an error failed() holds and the module is not complete. The first few tensors
+  /// that are missing or of a wrong shape are reported one by one, the others by their number.
   mlir::OwningOpRef<mlir::ModuleOp> build();
 
-  bool failed() const { return hasFailed; }
+  bool failed() const { return wrongTensors; }
   const llvm::StringSet<> &getUsedTensors() const { return used; }
 
 private:
@@ -71,7 +71,7 @@ private:
   mlir::OpBuilder symbols;
   llvm::StringSet<> declared, used;
   mlir::Value batch, table;
-  bool hasFailed = false;
+  int wrongTensors = 0;
 };
 
 } // namespace m1c

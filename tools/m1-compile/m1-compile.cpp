@@ -2,6 +2,7 @@
 #include "m1c/Compiler.h"
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
 #include <map>
 #include <unistd.h>
@@ -82,7 +83,7 @@ int main(int argc, char **argv) {
       ->type_name("MODE");
   app.add_option("--max-context", options.maxContext,
                  "Longest context in tokens; 0: max_position_embeddings of config.json")
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0, INT32_MAX));
   app.add_option("--emit", emit, "Stage to write: m1, m1-optimized, plan, llvm, asm, artifact")
       ->check(CLI::IsMember(emits));
   app.add_option("--save-temps", options.saveTemps, "Directory for the text of every stage")

@@ -64,9 +64,15 @@ CASES = [
     # A missing field.
     ("hf-llama", ["config:hidden_size"], r"config\.json: field 'hidden_size': missing"),
     # A field of the wrong type.
-    ("hf-llama", ['config:vocab_size="many"'], r'''config\.json: field 'vocab_size': expected an integer of at least 1, got "many"'''),
+    ("hf-llama", ['config:vocab_size="many"'], r'''config\.json: field 'vocab_size': expected an integer from 1 to 2147483647, got "many"'''),
+    # One mistake is one message, although the sizes of mamba_config.json no longer fit either.
+    ("m1-mamba1-f32", ["config:hidden_size=-1"], r"/config\.json: field 'hidden_size': expected an integer from 1 to 2147483647, got -1\s*\Z"),
+    # More layers than any model has, which would fill the memory before a tensor is found missing.
+    ("hf-llama", ["config:num_hidden_layers=2147483647"], r"config\.json: field 'num_hidden_layers': expected an integer from 1 to 10000, got 2147483647"),
+    # Of many tensors that one wrong field makes wrong, a few are named.
+    ("m1-mamba1-f32", ["mamba:attn_layers=[]"], r"error: missing tensor 'model\.layers\.1\.mamba\.in_proj\.weight'(\n.*error: .*){4}\n.*error: 11 further tensors are missing or of a wrong shape\n"),
     # A size that is not positive.
-    ("hf-llama", ["config:num_attention_heads=0"], r"config\.json: field 'num_attention_heads': expected an integer of at least 1, got 0"),
+    ("hf-llama", ["config:num_attention_heads=0"], r"config\.json: field 'num_attention_heads': expected an integer from 1 to 2147483647, got 0"),
     # Another activation function.
     ("hf-llama", ['config:hidden_act="gelu"'], r"config\.json: field 'hidden_act': expected silu, got gelu"),
     # Rotary scaling of an unknown type, first generation of config.json.
@@ -91,6 +97,10 @@ CASES = [
     ("hf-qwen2", ["config:use_sliding_window=true", "config:sliding_window=64"], r"config\.json: field 'sliding_window': attention over a window is not supported"),
     # A layer with a sliding window.
     ("hf-qwen2", ['config:layer_types=["full_attention", "sliding_attention", "full_attention", "full_attention"]'], r"""config\.json: field 'layer_types': expected full_attention in every layer, got "sliding_attention" in layer 1"""),
+    # Layer types that are no list.
+    ("hf-qwen2", ['config:layer_types="full_attention"'], r'''config\.json: field 'layer_types': expected a list, got "full_attention"'''),
+    # Rotary parameters for kinds of layers.
+    ("hf-llama", ['config:rope_parameters={"full_attention": {"rope_theta": 1e4}}'], r"config\.json: field 'rope_parameters\.full_attention': expected one set of rotary parameters for all layers"),
     # A stored type that is none.
     ("hf-llama", ['config:dtype="int8"'], r"config\.json: field 'dtype': expected float32, bfloat16 or float16, got int8"),
     # Heads that do not divide the hidden size.
@@ -110,7 +120,7 @@ CASES = [
     # No list of attention layers: it is never assumed.
     ("m1-mamba1-f32", ["mamba:attn_layers"], r"mamba_config\.json: field 'attn_layers': missing"),
     # An attention layer that is no number.
-    ("m1-mamba1-f32", ['mamba:attn_layers=["1"]'], r"mamba_config\.json: field 'attn_layers': expected non-negative integers"),
+    ("m1-mamba1-f32", ['mamba:attn_layers=["1"]'], r"mamba_config\.json: field 'attn_layers': expected integers from 0 to 2147483647"),
     # No d_xb.
     ("m1-mamba1-f32", ["mamba:d_xb"], r"mamba_config\.json: field 'd_xb': missing"),
     # d_xb that does not divide d_inner.
@@ -127,6 +137,10 @@ CASES = [
     ("m1-mamba1-f32", ["mamba:ssm_cfg.out_proj_bias=true"], r"mamba_config\.json: field 'ssm_cfg\.out_proj_bias': expected false, got true"),
     # Another number of groups than heads.
     ("m1-mamba2-f32", ["mamba:ssm_cfg.ngroups=2"], r"mamba_config\.json: field 'ssm_cfg\.ngroups': expected d_inner / d_state = 4, got 2"),
+    # In Mamba-1 layers, too, ngroups has one value that fits, if it is stated.
+    ("m1-mamba1-f32", ["mamba:ssm_cfg.ngroups=2"], r"mamba_config\.json: field 'ssm_cfg\.ngroups': expected d_inner / d_state = 4, got 2"),
+    # An argument of the layer that the file states twice.
+    ("m1-mamba1-f32", ["mamba:ssm_cfg.d_xb=16"], r"mamba_config\.json: field 'ssm_cfg\.d_xb': expected 32 as 'd_xb' of the file itself, got 16"),
     # Another head size than the state size.
     ("m1-mamba2-f32", ["mamba:ssm_cfg.headdim=32"], r"mamba_config\.json: field 'ssm_cfg\.headdim': expected d_state = 16, got 32"),
     # ssm_cfg that is no object.
