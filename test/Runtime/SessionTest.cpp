@@ -265,7 +265,9 @@ TEST_F(SessionTest, SamplesRows) {
 // A step takes tokens that the last sampling has chosen before anybody has seen them, beside tokens that are given; what is asked for without
 // a sampling, or taken twice, is an error.
 TEST_F(SessionTest, FeedsChosenTokens) {
-  open({});
+  SessionOptions options;
+  options.maxSequences = 3;
+  open(options);
   std::vector<int32_t> known[2] = {random(5), random(3)};
   SequenceId ids[2] = {create(), create()};
   BackendEntry entries[2] = {{ids[0], known[0].data(), 5, 1}, {ids[1], known[1].data(), 3, 1}};
