@@ -138,6 +138,7 @@ class RunText(unittest.TestCase):
         out = self.json("--prompt", "time", "--samples", "400", "--slots", "4", "--max-new-tokens", "30000", "--ignore-eos", "--temperature", "1",
                         "--time-budget", "2")
         self.assertLess(time.time() - began, 20)
+        self.assertLess(out["seconds"], 5)  # 2 and a step, on a machine that is busy with other things
         counts = out["counts"]
         self.assertEqual(sum(counts.values()), 400)
         self.assertGreater(counts["forced"], 0)

@@ -168,7 +168,7 @@ int main(int argc, char **argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--slots", arguments.slots,
-                 "Sequences at once at most; 0: as many as there are samples and fit")
+                 "Sequences at once at most; 0: as many as keep the device busy and fit")
       ->group("Many samples")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 16));
