@@ -293,6 +293,11 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::SelectiveScanOp op) { return selectiveScan(op); })
       .Case([&](m1::SsdScanOp op) { return ssdScan(op); })
       .Case([&](m1::RotaryTableOp op) {
+        int64_t served = get(op.getHi()).rows * get(op.getLo()).rows;
+        for (int32_t position : batch.positions)
+          if (position >= served)
+            return LogicalResult(op.emitOpError("position ")
+                                 << position << " is beyond the " << served << " that the tables serve");
         return set(op.getResult(), rotaryTable(get(op.getHi()), get(op.getLo()), batch));
       })
       .Case([&](m1::RotaryEmbeddingOp op) {

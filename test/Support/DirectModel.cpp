@@ -178,7 +178,9 @@ private:
     for (int64_t i = 0; i < half; ++i) {
       double f = std::pow(c.theta, -2.0 * static_cast<double>(i) / static_cast<double>(c.headDim));
       double wavelength = 2 * M_PI / f;
-      if (c.scaled && !c.isM1()) {
+      if (c.linearlyScaled && !c.isM1()) {
+        f = f / c.factor;
+      } else if (c.scaled && !c.isM1()) {
         double s = (c.original / wavelength - c.low) / (c.high - c.low);
         if (wavelength > c.original / c.low)
           f = f / c.factor;

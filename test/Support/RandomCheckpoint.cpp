@@ -86,19 +86,23 @@ public:
 
 private:
   void drawSizes() {
-    c.layers = random.integer(1, 4);
-    c.headDim = 2 * random.integer(1, 20);
+    // Now and then sizes beyond any block of any kernel.
+    large = random.chance(0.05);
+    c.layers = random.integer(1, large ? 2 : 4);
+    c.headDim = 2 * random.integer(1, large ? 80 : 20);
     c.kvHeads = random.integer(1, 3);
     c.heads = c.kvHeads * random.integer(1, 4);
     // Half of the time the usual relation, which lets config.json leave head_dim out.
-    c.hidden = random.chance(0.5) && c.heads * c.headDim >= 8 ? c.heads * c.headDim : random.integer(8, 90);
-    c.intermediate = random.integer(1, 120);
-    c.vocabulary = random.integer(2, 300);
+    c.hidden = random.chance(0.5) && c.heads * c.headDim >= 8 ? c.heads * c.headDim
+                                                              : random.integer(8, large ? 700 : 90);
+    c.intermediate = random.integer(1, large ? 1200 : 120);
+    c.vocabulary = random.integer(2, large ? 2000 : 300);
     c.maxPositions = random.integer(400, 1500);
     c.eps = random.pick({1e-6, 1e-5, 1e-3});
     c.theta = random.pick({10000.0, 500000.0, 1e6});
     c.tied = random.chance(0.5);
     c.scaled = c.kind != Checkpoint::Kind::qwen2 && random.chance(0.5);
+    c.linearlyScaled = c.scaled && random.chance(0.2);
     c.factor = random.pick({2.0, 8.0, 32.0});
     c.low = random.pick({1.0, 2.0});
     c.high = c.low + random.pick({1.0, 3.0});
@@ -121,15 +125,15 @@ private:
     if (std::find(c.isAttention.begin(), c.isAttention.end(), false) == c.isAttention.end())
       c.kind = Checkpoint::Kind::mamba1;
     c.dState = c.kind == Checkpoint::Kind::mamba1 ? random.pick<int64_t>({16, 16, 16, 1, 3, 8, 20, 32})
-                                                  : random.integer(2, 40);
-    int64_t repeat = random.integer(1, 4), groups = random.integer(1, 3);
-    // Without d_inner in the file it is 2 * d_model, which must then be made of whole groups.
+                                                  : random.integer(1, large ? 128 : 40);
+    int64_t repeat = random.integer(1, 4), groups = random.integer(1, large ? 8 : 3);
     c.dXb = groups * c.dState;
     c.dInner = c.dXb * repeat;
-    c.stateDefaults = c.dInner % 2 == 0 && random.chance(0.3);
-    c.stateDefaults = c.stateDefaults && c.dInner >= 16;
+    // Without d_inner in the file it is expand * d_model, and dt_rank is d_model / 16, rounded up.
+    c.expand = random.pick<int64_t>({2, 2, 2, 1, 3, 4});
+    c.stateDefaults = c.dInner % c.expand == 0 && c.dInner / c.expand >= 8 && random.chance(0.4);
     if (c.stateDefaults)
-      c.hidden = c.dInner / 2;
+      c.hidden = c.dInner / c.expand;
     c.dConv = random.pick<int64_t>({4, 4, 4, 1, 2, 3, 7});
     c.dtRank = c.stateDefaults ? (c.hidden + 15) / 16 : random.integer(1, 9);
     c.convBias = random.chance(0.8);
@@ -138,6 +142,7 @@ private:
 
   void drawFiles() {
     c.stored = random.pick({Stored::f32, Stored::f32, Stored::bf16, Stored::f16});
+    c.storedRates = random.pick({Stored::f32, c.stored});
     c.splitNames = c.isM1() && random.chance(0.3);
     c.sharded = random.chance(0.25);
     c.newConfig = random.chance(0.5);
@@ -229,13 +234,14 @@ private:
       matrix(name("dt_proj.weight"), c.dInner, dt);
       add(name("dt_proj.bias"), {c.dInner}, c.stored, step);
     }
-    add(name("A_log"), rates, Stored::f32, [&] { return random.uniform(-1.0, 2.5); });
-    add(name("D"), {mamba2 ? H : c.dInner}, Stored::f32, [&] { return 1.0 + random.normal(0.3); });
+    add(name("A_log"), rates, c.storedRates, [&] { return random.uniform(-1.0, 2.5); });
+    add(name("D"), {mamba2 ? H : c.dInner}, c.storedRates, [&] { return 1.0 + random.normal(0.3); });
     matrix(name("out_proj.weight"), c.hidden, c.dInner);
   }
 
   Random random;
   Checkpoint c;
+  bool large = false;
 };
 
 } // namespace
@@ -300,7 +306,9 @@ std::string Checkpoint::describe() const {
                       {"kv_heads", kvHeads},
                       {"head_dim", headDim},
                       {"tied", tied},
-                      {"scaled", scaled},
+                      {"scaled", linearlyScaled ? "linear"
+                                 : scaled       ? "llama3"
+                                                : "no"},
                       {"stored", types[static_cast<int>(stored)]},
                       {"split", splitNames},
                       {"sharded", sharded},
@@ -312,6 +320,7 @@ std::string Checkpoint::describe() const {
               {"d_state", dState},
               {"d_conv", dConv},
               {"dt_rank", dtRank},
+              {"expand", stateDefaults ? expand : 0},
               {"conv_bias", convBias},
               {"repeat_before_conv", repeatBeforeConv}});
   return j.dump();
@@ -336,6 +345,8 @@ void Checkpoint::write(const std::string &directory) const {
                            {"eos_token_id", 0}};
   if (heads * headDim != hidden)
     config["head_dim"] = headDim;
+  if (kvHeads == heads && newConfig) // what its absence means
+    config.erase("num_key_value_heads");
   if (kind == Kind::llama)
     config.update({{"attention_bias", attentionBias}, {"mlp_bias", mlpBias}});
   nlohmann::json scaling = {{"rope_type", "llama3"},
@@ -343,6 +354,8 @@ void Checkpoint::write(const std::string &directory) const {
                             {"low_freq_factor", low},
                             {"high_freq_factor", high},
                             {"original_max_position_embeddings", original}};
+  if (linearlyScaled)
+    scaling = {{"rope_type", "linear"}, {"factor", factor}};
   if (newConfig) {
     config["rope_parameters"] = scaled ? scaling : nlohmann::json{{"rope_type", "default"}};
     config["rope_parameters"]["rope_theta"] = theta;
@@ -377,6 +390,8 @@ void Checkpoint::write(const std::string &directory) const {
                             {"hidden_act", "silu"}};
     if (!stateDefaults)
       mamba["d_inner"] = dInner;
+    else if (expand != 2)
+      mamba["ssm_cfg"]["expand"] = expand;
     writeFile(directory + "/mamba_config.json", mamba.dump(2));
   }
 

@@ -43,13 +43,13 @@ struct Checkpoint {
   double eps = 1e-5, theta = 10000;
   bool tied = false, attentionBias = false, outputBias = false, mlpBias = false;
   std::vector<bool> isAttention;
-  int64_t dInner = 16, dXb = 16, dState = 16, dConv = 4, dtRank = 1;
+  int64_t dInner = 16, dXb = 16, dState = 16, dConv = 4, dtRank = 1, expand = 2;
   bool convBias = true, repeatBeforeConv = true;
-  /// llama3 scaling; M1 checkpoints state it too and ignore it.
-  bool scaled = false;
+  /// llama3 scaling, or linear; M1 checkpoints state it too and ignore it.
+  bool scaled = false, linearlyScaled = false;
   double factor = 8, low = 1, high = 4, original = 64;
 
-  Stored stored = Stored::f32; // of matrices; A_log and D are always f32
+  Stored stored = Stored::f32, storedRates = Stored::f32; // all tensors but A_log and D; A_log and D
   bool splitNames = false, sharded = false, newConfig = false, stateDefaults = false;
 
   Tensors tensors;

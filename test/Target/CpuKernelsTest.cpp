@@ -465,6 +465,9 @@ TEST_P(CpuKernels, Rotary) {
   m1_dims dims = {kRows, 2, kRows, 5};
   h->run("rotary_kv_write", {&q, &k, &v, &table, &cache, &at, &of, &tables, &out}, {dim}, Rows::tokens, dims);
   h->expect(out, [&](int64_t t, int64_t c) { return rotated(q, t, c); });
+  Buffer x = h->input("x", "f32", {heads * d}, 150);
+  h->run("rotary_embedding", {&x, &table, &out}, {dim});
+  h->expect(out, [&](int64_t t, int64_t c) { return rotated(x, t, c); });
   auto cached = [&](int64_t t, int64_t plane, int64_t c) {
     int64_t p = pages[sequences[t] * 5 + positions[t] / page];
     return cache.values[(((p * 2 + plane) * kvHeads + c / d) * page + positions[t] % page) * d + c % d];

@@ -5,12 +5,13 @@
 #include "m1c/Import.h"
 #include "m1c/Reference.h"
 #include "safetensors_writer.h"
+#include "token_ids.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/Passes.h"
 #include <CLI/CLI.hpp>
-#include <fstream>
 
 using namespace mlir;
 using namespace m1rt;
@@ -23,20 +24,9 @@ struct Arguments {
   uint32_t maxNewTokens = 16, prefillChunk = 512;
 };
 
-Status readIds(const std::string &path, std::vector<int32_t> *out) {
-  std::ifstream file(path);
-  if (!file)
-    return error(StatusCode::notFound, "%s: cannot open: %s", path.c_str(), std::strerror(errno));
-  for (int32_t token; file >> token;)
-    out->push_back(token);
-  if (out->empty() || !file.eof())
-    return error(StatusCode::invalidArgument, "%s: expected token ids separated by blanks", path.c_str());
-  return Status();
-}
-
 Status run(const Arguments &arguments) {
   std::vector<int32_t> prompt;
-  M1_TRY(readIds(arguments.inputIds, &prompt));
+  M1_TRY(readTokenIds(arguments.inputIds, &prompt));
 
   MLIRContext context;
   context.loadDialect<m1::M1Dialect, func::FuncDialect>();
@@ -96,6 +86,7 @@ int main(int argc, char **argv) {
   Arguments arguments;
   m1::registerM1Passes();
   m1::registerOptimizePipeline();
+  registerTransformsPasses();
   CLI::App app{"Evaluates a checkpoint in float64, operation by operation, and prints the greedy "
                "continuation of a prompt.",
                "m1-evaluate"};

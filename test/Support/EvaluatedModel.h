@@ -1,0 +1,29 @@
+// A checkpoint in the reference evaluator.
+#ifndef M1_TEST_SUPPORT_EVALUATEDMODEL_H
+#define M1_TEST_SUPPORT_EVALUATEDMODEL_H
+
+#include "m1c/Reference.h"
+
+#include "mlir/IR/MLIRContext.h"
+#include "mlir/IR/OwningOpRef.h"
+#include <string>
+#include <vector>
+
+namespace m1test {
+
+/// A checkpoint as m1 IR, all types f32, after the passes named in `pipeline`, ready to evaluate.
+struct EvaluatedModel {
+  explicit EvaluatedModel(const std::string &directory, const std::string &pipeline = "");
+
+  /// Logits of every token of one step; empty when the evaluation failed.
+  std::vector<double> logits(llvm::StringRef function, const std::vector<m1c::ReferenceSequence> &sequences);
+
+  mlir::MLIRContext context;
+  m1c::CheckpointData data;
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  std::unique_ptr<m1c::Reference> reference; // null when import or passes failed
+};
+
+} // namespace m1test
+
+#endif
