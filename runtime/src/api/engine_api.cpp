@@ -79,11 +79,14 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   if (source.time_budget > longestBudget)
     return error(StatusCode::invalidArgument, "time_budget: expected at most %g seconds, got %g", longestBudget,
                  source.time_budget);
-  if (source.at_deadline != M1_DEADLINE_DROP && source.at_deadline != M1_DEADLINE_CLOSE)
-    return error(StatusCode::invalidArgument, "at_deadline: %d is no m1_deadline_action", int(source.at_deadline));
+  unsigned action = 0; // C may have put any number into the enumeration
+  static_assert(sizeof action == sizeof source.at_deadline, "the size of C's enumerations");
+  std::memcpy(&action, &source.at_deadline, sizeof action);
+  if (action != M1_DEADLINE_DROP && action != M1_DEADLINE_CLOSE)
+    return error(StatusCode::invalidArgument, "at_deadline: %u is no m1_deadline_action", action);
   if (source.close_token_count == 0 && source.max_think_tokens > 0)
     return error(StatusCode::invalidArgument, "max_think_tokens: needs close_tokens");
-  if (source.close_token_count == 0 && source.time_budget > 0 && source.at_deadline == M1_DEADLINE_CLOSE)
+  if (source.close_token_count == 0 && source.time_budget > 0 && action == M1_DEADLINE_CLOSE)
     return error(StatusCode::invalidArgument, "at_deadline: to close samples needs close_tokens");
   out->prompt.assign(source.tokens, source.tokens + source.token_count);
   out->samples = source.samples;
@@ -112,7 +115,7 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   out->closeMaxTokens = source.close_max_tokens;
   out->maxThinkTokens = source.max_think_tokens;
   out->timeBudget = source.time_budget;
-  out->atDeadline = source.at_deadline == M1_DEADLINE_CLOSE ? DeadlineAction::close : DeadlineAction::drop;
+  out->atDeadline = action == M1_DEADLINE_CLOSE ? DeadlineAction::close : DeadlineAction::drop;
   return Status();
 }
 
