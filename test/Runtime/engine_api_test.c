@@ -116,6 +116,13 @@ int main(int argc, char **argv) {
   bad.tokens = NULL;
   CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "tokens is null"));
   bad = request;
+  bad.stop_token_count = 1;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "stop_tokens is null"));
+  const int32_t unknown[] = {3, 97};
+  bad.stop_tokens = unknown;
+  bad.stop_token_count = 2;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "stop token 1 is 97"));
+  bad = request;
   bad.samples = UINT32_MAX;
   CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "samples"));
   bad = request;
@@ -178,6 +185,8 @@ int main(int argc, char **argv) {
   CHECK(fails(m1_model_decode(model, NULL, 1, &text), M1_STATUS_INVALID_ARGUMENT, "tokens"));
   CHECK(fails(m1_model_decode(model, prompt, 1, NULL), M1_STATUS_INVALID_ARGUMENT, "out_text"));
   CHECK(fails(m1_engine_create(NULL, NULL, &other), M1_STATUS_INVALID_ARGUMENT, "model"));
+  options.max_context = 201;
+  CHECK(fails(m1_engine_create(model, &options, &other), M1_STATUS_INVALID_ARGUMENT, "at most 200"));
   CHECK(fails(m1_engine_create(model, NULL, NULL), M1_STATUS_INVALID_ARGUMENT, "out_engine"));
   CHECK(fails(m1_engine_submit(NULL, &request, NULL), M1_STATUS_INVALID_ARGUMENT, "engine"));
   CHECK(fails(m1_engine_submit(engine, NULL, NULL), M1_STATUS_INVALID_ARGUMENT, "request"));

@@ -34,9 +34,9 @@ extern "C" {
 typedef enum m1_status_code {
   M1_STATUS_OK = 0,
   M1_STATUS_INVALID_ARGUMENT = 1, /* of this call; nothing has changed */
-  M1_STATUS_NOT_FOUND = 2,        /* a file, a device or its driver */
+  M1_STATUS_NOT_FOUND = 2,        /* a file */
   M1_STATUS_CORRUPT = 3,          /* the artifact or its weights are damaged */
-  M1_STATUS_UNSUPPORTED = 4,      /* by this artifact, processor or version */
+  M1_STATUS_UNSUPPORTED = 4,      /* by this artifact, machine (processor, GPU, driver) or version */
   M1_STATUS_OUT_OF_MEMORY = 5,    /* memory, sequence slots or KV pages */
   M1_STATUS_IO_ERROR = 6,
   M1_STATUS_DEVICE_ERROR = 7, /* session and engine can only be destroyed */

@@ -72,6 +72,7 @@ constexpr double longestBudget = 1e9; // seconds: 30 years, far from what a cloc
 
 Status convert(const m1_engine &engine, const m1_request &source, Request *out) {
   M1_TRY(checkArray(source.tokens, source.token_count, "tokens"));
+  M1_TRY(checkArray(source.stop_tokens, source.stop_token_count, "stop_tokens"));
   M1_TRY(checkArray(source.stop_strings, source.stop_string_count, "stop_strings"));
   M1_TRY(checkArray(source.close_tokens, source.close_token_count, "close_tokens"));
   if (source.samples > mostSamples)
@@ -100,6 +101,10 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   out->sampling.topLogprobs = source.top_logprobs;
   out->wantLogprobs = source.want_logprobs || source.top_logprobs > 0;
   const schema::Module &module = engine.model->module();
+  for (size_t i = 0; i < source.stop_token_count; ++i)
+    if (source.stop_tokens[i] < 0 || uint32_t(source.stop_tokens[i]) >= module.vocab_size())
+      return error(StatusCode::invalidArgument, "stop token %zu is %d and cannot match: the vocabulary has ids 0 to %u", i,
+                   source.stop_tokens[i], module.vocab_size() - 1);
   if (source.stop_tokens)
     out->stopTokens.assign(source.stop_tokens, source.stop_tokens + source.stop_token_count);
   else if (!source.ignore_eos && module.eos_ids())
@@ -226,6 +231,10 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m
     m1_engine_options_init(&chosen);
     if (options)
       chosen = *options;
+    const uint32_t longest = model->model->module().max_positions();
+    if (chosen.max_context > longest)
+      return error(StatusCode::invalidArgument, "max_context of %u tokens: the model was compiled for at most %u",
+                   chosen.max_context, longest);
     std::unique_ptr<m1_engine> engine(new m1_engine());
     ModelText *side = nullptr;
     M1_TRY(model->findText(&side));
