@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
-# From a fresh machine to generated tokens: installs what is missing, builds, compiles a model of this repository and runs it.
-# Usage: examples/quickstart.sh
+# From a fresh machine to a model that reasons and votes: installs what is missing, builds, compiles a model of this repository, runs it.
+# Usage: examples/quickstart.sh [BIN_DIR]     (with the programs of a build in BIN_DIR, nothing is installed or built)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
+bin=${1:+$(cd "$1" && pwd)}
 cd "$root"
-examples/setup.sh
-examples/build.sh "$root/build" -DM1_BUILD_TESTS=OFF
+if [ -z "$bin" ]; then
+  examples/setup.sh
+  examples/build.sh "$root/build" -DM1_BUILD_TESTS=OFF
+  bin=$root/build/bin
+fi
 
-bin=$root/build/bin
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 echo
@@ -24,4 +27,4 @@ echo "== one sample, streamed: $question"
 echo
 echo "== 32 samples and their vote, in at most 10 seconds"
 "$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 400 --samples 32 --vote --time-budget 10
-echo "expected: $expected"
+echo "right: $expected"
