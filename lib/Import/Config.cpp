@@ -19,6 +19,10 @@ using EmitError = llvm::function_ref<InFlightDiagnostic()>;
 
 namespace {
 
+// Far beyond any model: products of sizes fit in 64 bits, and what kernels keep on the stack stays small.
+constexpr int64_t mostLayers = 10000, largestSize = int64_t(1) << 24, mostHeads = int64_t(1) << 16,
+                  largestHead = int64_t(1) << 12, largestHeads = int64_t(1) << 18, widestConv = 256;
+
 /// An object of a JSON file. Readers report what is wrong with a field under its full name and remember that
 /// it failed.
 class Fields {
@@ -35,6 +39,8 @@ public:
   }
   bool has(StringRef name) const { return find(name); }
   explicit operator bool() const { return object; }
+  /// Whether any reader of the same file or another has reported an error.
+  bool hasFailed() const { return failed; }
 
   InFlightDiagnostic error(StringRef name) const {
     failed = true;
@@ -115,7 +121,7 @@ public:
   }
 
   /// For a field that must be there.
-  template <typename T> T require(StringRef name, std::optional<T> value) const {
+  template <typename T> T require(StringRef name, const std::optional<T> &value) const {
     if (!value && !has(name))
       error(name) << "missing";
     return value.value_or(T());
@@ -333,20 +339,22 @@ void refuseSlidingWindow(const Fields &config, StringRef modelType) {
 }
 
 void readTransformer(const Fields &config, StringRef modelType, ModelConfig &out) {
-  out.hiddenSize = config.require("hidden_size", config.integer("hidden_size"));
-  out.intermediateSize = config.require("intermediate_size", config.integer("intermediate_size"));
-  // 10000: far more than any model has; the module holds every layer.
-  out.layers = config.require("num_hidden_layers", config.integer("num_hidden_layers", 1, 10000));
-  out.vocabSize = config.require("vocab_size", config.integer("vocab_size"));
-  out.heads = config.require("num_attention_heads", config.integer("num_attention_heads"));
-  out.kvHeads = config.integer("num_key_value_heads").value_or(out.heads);
+  auto size = [&](StringRef name, int64_t maximum = largestSize) {
+    return config.require(name, config.integer(name, 1, maximum));
+  };
+  out.hiddenSize = size("hidden_size");
+  out.intermediateSize = size("intermediate_size");
+  out.layers = size("num_hidden_layers", mostLayers);
+  out.vocabSize = size("vocab_size");
+  out.heads = size("num_attention_heads", mostHeads);
+  out.kvHeads = config.integer("num_key_value_heads", 1, mostHeads).value_or(out.heads);
   // 1e-6, 2048 and 32768: the defaults of transformers.
   out.rmsNormEps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
   out.maxPositions = config.integer("max_position_embeddings").value_or(modelType == "qwen2" ? 32768 : 2048);
   out.tied = config.flag("tie_word_embeddings", false);
   out.bosId = config.integer("bos_token_id", 0).value_or(-1);
   out.eosIds = config.integers("eos_token_id");
-  if (std::optional<int64_t> dim = config.integer("head_dim"))
+  if (std::optional<int64_t> dim = config.integer("head_dim", 1, largestHead))
     out.headDim = *dim;
   else if (out.heads && out.hiddenSize % out.heads)
     config.error("num_attention_heads")
@@ -358,6 +366,9 @@ void readTransformer(const Fields &config, StringRef modelType, ModelConfig &out
         << "expected a divisor of num_attention_heads " << out.heads << ", got " << out.kvHeads;
   if (out.headDim % 2)
     config.error("head_dim") << "expected an even number, which rotary embeddings need, got " << out.headDim;
+  if (out.heads * out.headDim > largestHeads)
+    config.error("num_attention_heads") << "expected at most " << largestHeads << " values in all heads, got "
+                                        << out.heads << " heads of " << out.headDim;
   if (modelType == "qwen2") {
     out.attentionBias = config.flag("attention_bias", true);
   } else {
@@ -488,24 +499,36 @@ void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &
                       << "' of the file itself, got " << Fields::text(value);
   });
   auto at = [&](StringRef name) -> const Fields & { return ssm.has(name) ? ssm : mamba; };
-  auto size = [&](StringRef name) { return at(name).integer(name); };
-  out.dState = size("d_state").value_or(mamba2 ? 128 : 16);
-  out.dConv = size("d_conv").value_or(4);
+  auto size = [&](StringRef name, int64_t maximum = largestSize) {
+    return at(name).integer(name, 1, maximum);
+  };
+  out.dState = size("d_state", largestHead).value_or(mamba2 ? 128 : 16);
+  out.dConv = size("d_conv", widestConv).value_or(4);
   out.dInner = size("d_inner").value_or(size("expand").value_or(2) * out.hiddenSize);
+  if (out.dInner > largestSize)
+    at("expand").error("expand") << "expected d_inner = expand * d_model of at most " << largestSize
+                                 << ", got " << out.dInner;
   out.dXb = mamba.require("d_xb", size("d_xb"));
   out.convBias = at("conv_bias").flag("conv_bias", true);
   out.repeatBeforeConv = at("repeat_kv_before_conv").flag("repeat_kv_before_conv", true);
   const llvm::json::Value *rank = at("dt_rank").find("dt_rank");
   bool automatic = !rank || rank->getAsString() == std::optional<StringRef>("auto");
   out.dtRank = automatic ? (out.hiddenSize + 15) / 16 : size("dt_rank").value_or(0);
-  if (!out.dInner || !out.dXb || !out.dState)
+  // What follows compares these sizes.
+  if (mamba.hasFailed())
     return;
-  if (out.dInner % out.dState)
+  if (out.dInner % out.dState) {
     mamba.error("d_inner") << "expected a multiple of d_state " << out.dState << ", got " << out.dInner;
-  if (out.dXb % out.dState)
+    return;
+  }
+  if (out.dXb % out.dState) {
     mamba.error("d_xb") << "expected a multiple of d_state " << out.dState << ", got " << out.dXb;
-  if (out.dInner % out.dXb)
+    return;
+  }
+  if (out.dInner % out.dXb) {
     mamba.error("d_xb") << "expected a divisor of d_inner " << out.dInner << ", got " << out.dXb;
+    return;
+  }
   int64_t groups = out.dInner / out.dState;
   if (int64_t stated = size("ngroups").value_or(groups); stated != groups)
     at("ngroups").error("ngroups") << "expected d_inner / d_state = " << groups << ", got " << stated;

@@ -64,15 +64,19 @@ CASES = [
     # A missing field.
     ("hf-llama", ["config:hidden_size"], r"config\.json: field 'hidden_size': missing"),
     # A field of the wrong type.
-    ("hf-llama", ['config:vocab_size="many"'], r'''config\.json: field 'vocab_size': expected an integer from 1 to 2147483647, got "many"'''),
+    ("hf-llama", ['config:vocab_size="many"'], r'''config\.json: field 'vocab_size': expected an integer from 1 to 16777216, got "many"'''),
     # One mistake is one message, although the sizes of mamba_config.json no longer fit either.
-    ("m1-mamba1-f32", ["config:hidden_size=-1"], r"/config\.json: field 'hidden_size': expected an integer from 1 to 2147483647, got -1\s*\Z"),
+    ("m1-mamba1-f32", ["config:hidden_size=-1"], r"/config\.json: field 'hidden_size': expected an integer from 1 to 16777216, got -1\s*\Z"),
     # More layers than any model has, which would fill the memory before a tensor is found missing.
     ("hf-llama", ["config:num_hidden_layers=2147483647"], r"config\.json: field 'num_hidden_layers': expected an integer from 1 to 10000, got 2147483647"),
     # Of many tensors that one wrong field makes wrong, a few are named.
     ("m1-mamba1-f32", ["mamba:attn_layers=[]"], r"error: missing tensor 'model\.layers\.1\.mamba\.in_proj\.weight'(\n.*error: .*){4}\n.*error: 11 further tensors are missing or of a wrong shape\n"),
+    # Sizes that no machine could hold.
+    ("hf-llama", ["config:head_dim=2147483646"], r"config\.json: field 'head_dim': expected an integer from 1 to 4096, got 2147483646"),
+    ("hf-llama", ["config:num_attention_heads=65536", "config:head_dim=128"], r"config\.json: field 'num_attention_heads': expected at most 262144 values in all heads, got 65536 heads of 128"),
+    ("m1-mamba1-f32", ["mamba:d_inner", "mamba:ssm_cfg.expand=1000000"], r"mamba_config\.json: field 'ssm_cfg\.expand': expected d_inner = expand \* d_model of at most 16777216, got 64000000"),
     # A size that is not positive.
-    ("hf-llama", ["config:num_attention_heads=0"], r"config\.json: field 'num_attention_heads': expected an integer from 1 to 2147483647, got 0"),
+    ("hf-llama", ["config:num_attention_heads=0"], r"config\.json: field 'num_attention_heads': expected an integer from 1 to 65536, got 0"),
     # Another activation function.
     ("hf-llama", ['config:hidden_act="gelu"'], r"config\.json: field 'hidden_act': expected silu, got gelu"),
     # Rotary scaling of an unknown type, first generation of config.json.
