@@ -1,8 +1,8 @@
 // Values of expressions.
 #include "vote/expression.h"
 
+#include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
 
 namespace m1rt::vote {
@@ -117,7 +117,11 @@ std::optional<Rational> decimal(const std::string &text) {
   return reduced(n, d);
 }
 
-// A number in (0.3, 2.5) that depends on the variable's name and the point.
+// Points at which variables are positive, so that roots and logarithms are those of real numbers, and as many
+// more, of either sign, where |x| is to differ from x.
+constexpr int kPoints = 6;
+
+// A number of size 0.3 to 2.5 that depends on the variable's name and the point.
 long double sample(const std::string &name, int point) {
   uint64_t h = 0x9E3779B97F4A7C15u * static_cast<uint64_t>(point + 1);
   for (char c : name)
@@ -125,7 +129,8 @@ long double sample(const std::string &name, int point) {
   h ^= h >> 29;
   h *= 0xBF58476D1CE4E5B9u;
   h ^= h >> 32;
-  return 0.3L + 2.2L * static_cast<long double>(h >> 11) / 9007199254740992.0L;
+  long double size = 0.3L + 2.2L * static_cast<long double>(h >> 11) / 9007199254740992.0L;
+  return point >= kPoints && (h & 1) ? -size : size;
 }
 
 constexpr long double kPi = 3.141592653589793238462643383279502884L,
@@ -147,6 +152,97 @@ bool hasVariables(const Expression &e) {
     if (hasVariables(*kid))
       return true;
   return false;
+}
+
+// Arithmetic modulo a prime p < 2^62: values of any size, equal with near certainty if they agree modulo two.
+uint64_t multiplyModulo(uint64_t a, uint64_t b, uint64_t p) {
+  return static_cast<uint64_t>(static_cast<unsigned __int128>(a) * b % p);
+}
+
+uint64_t powerModulo(uint64_t base, unsigned __int128 exponent, uint64_t p) {
+  uint64_t result = 1;
+  for (; exponent; exponent >>= 1) {
+    if (exponent & 1)
+      result = multiplyModulo(result, base, p);
+    base = multiplyModulo(base, base, p);
+  }
+  return result;
+}
+
+// The residue of a rational value; nothing for others, and where a divisor is zero.
+std::optional<uint64_t> residue(const Expression &e, uint64_t p) {
+  auto inverseOf = [&](uint64_t a) { return a ? std::optional(powerModulo(a, p - 2, p)) : std::nullopt; };
+  auto kid = [&](size_t i) { return residue(*e.kids[i], p); };
+  switch (e.kind) {
+  case E::number: {
+    uint64_t n = 0, scale = 1;
+    bool point = false;
+    for (char c : e.text) {
+      point |= c == '.';
+      if (c == '.')
+        continue;
+      n = (multiplyModulo(n, 10, p) + static_cast<uint64_t>(c - '0')) % p;
+      scale = point ? multiplyModulo(scale, 10, p) : scale;
+    }
+    return multiplyModulo(n, *inverseOf(scale), p);
+  }
+  case E::add:
+  case E::multiply: {
+    auto a = kid(0), b = kid(1);
+    if (!a || !b)
+      return std::nullopt;
+    return e.kind == E::add ? (*a + *b) % p : multiplyModulo(*a, *b, p);
+  }
+  case E::divide: {
+    auto a = kid(0), b = kid(1), i = b ? inverseOf(*b) : std::nullopt;
+    return a && i ? std::optional(multiplyModulo(*a, *i, p)) : std::nullopt;
+  }
+  case E::negate: {
+    auto a = kid(0);
+    return a ? std::optional((p - *a) % p) : std::nullopt;
+  }
+  case E::percent: {
+    auto a = kid(0);
+    return a ? std::optional(multiplyModulo(*a, *inverseOf(100), p)) : std::nullopt;
+  }
+  case E::power: {
+    auto base = kid(0);
+    auto exponent = exactValue(*e.kids[1]);
+    if (!base || !*base || !exponent || exponent->denominator != 1)
+      return std::nullopt;
+    bool negative = exponent->numerator < 0;
+    auto size = static_cast<unsigned __int128>(negative ? -exponent->numerator : exponent->numerator);
+    return powerModulo(negative ? *inverseOf(*base) : *base, size, p);
+  }
+  case E::factorial: {
+    auto n = exactValue(*e.kids[0]);
+    if (!n || n->denominator != 1 || n->numerator < 0 || n->numerator > 20000)
+      return std::nullopt;
+    uint64_t product = 1;
+    for (uint64_t i = 2; i <= static_cast<uint64_t>(n->numerator); ++i)
+      product = multiplyModulo(product, i, p);
+    return product;
+  }
+  case E::binomial: {
+    auto n = exactValue(*e.kids[0]), k = exactValue(*e.kids[1]);
+    if (!n || !k || n->denominator != 1 || k->denominator != 1 || k->numerator < 0 ||
+        n->numerator < k->numerator || n->numerator > 20000)
+      return std::nullopt;
+    uint64_t product = 1, below = 1;
+    for (uint64_t i = 1; i <= static_cast<uint64_t>(k->numerator); ++i) {
+      product = multiplyModulo(product, static_cast<uint64_t>(n->numerator - k->numerator) + i, p);
+      below = multiplyModulo(below, i, p);
+    }
+    return multiplyModulo(product, *inverseOf(below), p);
+  }
+  default:
+    return std::nullopt;
+  }
+}
+
+bool hasAbsolute(const Expression &e) {
+  return e.kind == E::absolute || std::any_of(e.kids.begin(), e.kids.end(),
+                                              [](const ExpressionPtr &kid) { return hasAbsolute(*kid); });
 }
 
 } // namespace
@@ -239,6 +335,12 @@ std::optional<Rational> exactValue(const Expression &e) {
     }
     return r;
   }
+  case E::function: {
+    if (e.text != "floor" && e.text != "ceil")
+      return std::nullopt;
+    Integer n = kids[0].numerator, d = kids[0].denominator, below = n / d - (n % d < 0);
+    return Rational{e.text == "floor" || n % d == 0 ? below : below + 1, 1};
+  }
   default:
     return std::nullopt;
   }
@@ -247,7 +349,11 @@ std::optional<Rational> exactValue(const Expression &e) {
 Complex numericValue(const Expression &e, int point) {
   constexpr long double nan = std::numeric_limits<long double>::quiet_NaN(),
                         infinity = std::numeric_limits<long double>::infinity();
-  auto kid = [&](size_t i) { return numericValue(*e.kids[i], point); };
+  auto kid = [&](size_t i) {
+    Complex x = numericValue(*e.kids[i], point);
+    return x.imag() == 0 ? Complex(x.real(), 0)
+                         : x; // -0 would be the other side of the cut of roots and logarithms
+  };
   switch (e.kind) {
   case E::number:
     return std::strtold(e.text.c_str(), nullptr);
@@ -265,8 +371,10 @@ Complex numericValue(const Expression &e, int point) {
     return kid(0) + kid(1);
   case E::multiply:
     return kid(0) * kid(1);
-  case E::divide:
-    return kid(0) / kid(1);
+  case E::divide: {
+    Complex below = kid(1);
+    return below == Complex(0) ? Complex(nan) : kid(0) / below;
+  }
   case E::negate: {
     Complex x = kid(0);
     return std::isinf(x.real()) ? Complex(-x.real(), 0) : -x;
@@ -341,6 +449,10 @@ Complex numericValue(const Expression &e, int point) {
       return x == Complex(0) ? Complex(nan) : std::log(x);
     if (f == "exp")
       return std::exp(x);
+    if (f == "floor")
+      return std::floor(x.real());
+    if (f == "ceil")
+      return std::ceil(x.real());
     return nan;
   }
   case E::plusMinus:
@@ -362,9 +474,14 @@ bool equalExpressions(const Expression &a, const Expression &b) {
     auto x = exactValue(a), y = exactValue(b);
     if (x && y)
       return x->numerator == y->numerator && x->denominator == y->denominator;
+    // 2^1000 + 1 is not 2^1000, though no floating-point number shows it.
+    constexpr uint64_t primes[] = {(uint64_t(1) << 61) - 1, 2305843009213693921u};
+    auto first = residue(a, primes[0]), second = residue(b, primes[0]);
+    if (first && second)
+      return *first == *second && residue(a, primes[1]) == residue(b, primes[1]);
   }
-  int agreed = 0;
-  for (int point = 0; point < (variables ? 6 : 1); ++point) {
+  int agreed = 0, points = !variables ? 1 : hasAbsolute(a) || hasAbsolute(b) ? 2 * kPoints : kPoints;
+  for (int point = 0; point < points; ++point) {
     Complex x = numericValue(a, point), y = numericValue(b, point);
     bool infinite = std::isinf(x.real()) && std::isinf(y.real());
     if (!infinite && (!isFinite(x) || !isFinite(y))) {
@@ -381,7 +498,7 @@ bool equalExpressions(const Expression &a, const Expression &b) {
 
 bool proportional(const Expression &a, const Expression &b) {
   Complex ratio;
-  for (int point = 0; point < 6; ++point) {
+  for (int point = 0; point < kPoints; ++point) {
     Complex x = numericValue(a, point), y = numericValue(b, point);
     if (!isFinite(x) || !isFinite(y) || std::abs(y) < 1e-9L || std::abs(x) < 1e-9L)
       return false;

@@ -18,16 +18,16 @@ struct Token {
     word,    // two or more letters in a row: a function, a unit or just text
     text,    // \text{…} and the like
     command, // \frac, \sqrt, … by name
-    op,      // one of + - * / ^ _ ! % | , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ∪ ∩ ∈ and "\{" "\}" "&" "\\"
+    op,      // one of + - * / ^ _ ! % | , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ∪ ∩ ∈ ° and "\{" "\}" "&" "\\"
   };
   Kind kind;
   std::string text;
   bool spaceBefore = false;
 };
 
-// Spacing, \left, \right, dollar and degree signs go; variants of a command become one. Nothing for braces
-// that do not match.
-std::optional<std::vector<Token>> tokenize(const std::string &latex);
+// Spacing, \left, \right and currency signs go; variants of a command become one. Nothing for braces that do
+// not match. 1,234 is one number unless `commasSeparate`; `*bareComma` says whether there was such a comma.
+std::optional<std::vector<Token>> tokenize(const std::string &latex, bool commasSeparate, bool *bareComma);
 
 struct Expression;
 using ExpressionPtr = std::unique_ptr<Expression>;

@@ -39,7 +39,7 @@ public:
   Parser(const std::vector<Token> &tokens, size_t begin, size_t end) : tokens(tokens), at(begin), end(end) {}
 
   ExpressionPtr run() {
-    ExpressionPtr e = sum();
+    ExpressionPtr e = overOrChoose();
     return e && at == end ? std::move(e) : nullptr;
   }
 
@@ -52,6 +52,7 @@ private:
     return at < end && tokens[at].kind == Kind::command && tokens[at].text == text;
   }
 
+  ExpressionPtr overOrChoose();
   ExpressionPtr sum();
   ExpressionPtr product();
   ExpressionPtr signedFactor();
@@ -60,6 +61,7 @@ private:
   ExpressionPtr group(const char *open, const char *close);
   ExpressionPtr argument();
   ExpressionPtr function(const std::string &name);
+  ExpressionPtr numberInBase(const std::string &digits);
   ExpressionPtr mixedFraction(ExpressionPtr whole);
   bool startsFactor() const;
   std::string subscript();
@@ -67,7 +69,18 @@ private:
   const std::vector<Token> &tokens;
   size_t at, end;
   int depth = 0, bars = 0;
+  int angles = 0; // inside the arguments of trigonometric functions, where ° is π/180
 };
+
+// A sum, or two with TeX's \over or \choose between them.
+ExpressionPtr Parser::overOrChoose() {
+  ExpressionPtr e = sum();
+  if (!e || !(isCommand("over") || isCommand("choose")))
+    return e;
+  E kind = tokens[at++].text == "over" ? E::divide : E::binomial;
+  ExpressionPtr below = sum();
+  return below ? node(kind, "", std::move(e), std::move(below)) : nullptr;
+}
 
 ExpressionPtr Parser::sum() {
   if (++depth > kMaxDepth)
@@ -112,7 +125,8 @@ bool Parser::startsFactor() const {
   case Kind::word:
     return true;
   case Kind::command:
-    return t.text != "end" && t.text != "rfloor" && t.text != "rceil";
+    return t.text != "end" && t.text != "rfloor" && t.text != "rceil" && t.text != "over" &&
+           t.text != "choose";
   case Kind::op:
     return t.text == "(" || t.text == "[" || t.text == "{" || (t.text == "|" && bars == 0);
   default:
@@ -126,6 +140,10 @@ ExpressionPtr Parser::product() {
     bool divide = isOp("/"), times = isOp("*") || divide;
     if (!times && !startsFactor())
       break;
+    // "12 17" and "3 to 1" are no products.
+    if (!times && tokens[at].kind == Kind::number &&
+        (tokens[at - 1].kind == Kind::number || tokens[at - 1].kind == Kind::word))
+      return nullptr;
     at += times;
     ExpressionPtr right = times ? signedFactor() : power();
     if (!right)
@@ -156,7 +174,11 @@ ExpressionPtr Parser::power() {
       e = node(E::factorial, "", std::move(e));
     else if (skipOp("%"))
       e = node(E::percent, "", std::move(e));
-    else if (skipOp("^")) {
+    else if (skipOp("°")) {
+      if (angles)
+        e = node(E::multiply, "", std::move(e),
+                 node(E::divide, "", make(E::variable, "\\pi"), make(E::number, "180")));
+    } else if (skipOp("^")) {
       ExpressionPtr exponent = argument();
       if (!exponent)
         return nullptr;
@@ -172,7 +194,7 @@ ExpressionPtr Parser::group(const char *open, const char *close) {
     return nullptr;
   int outer = bars;
   bars = 0;
-  ExpressionPtr e = sum();
+  ExpressionPtr e = *open == '{' ? overOrChoose() : sum();
   bars = outer;
   return e && skipOp(close) ? std::move(e) : nullptr;
 }
@@ -209,6 +231,42 @@ std::string Parser::subscript() {
     name += tokens[at].text;
   }
   return name;
+}
+
+// The base that a subscript names: 5, (5), "base 5", five; 0 if it names none.
+int baseOf(const std::string &subscript) {
+  static const std::map<std::string, int> names = {
+      {"two", 2},   {"three", 3}, {"four", 4}, {"five", 5},    {"six", 6},     {"seven", 7},
+      {"eight", 8}, {"nine", 9},  {"ten", 10}, {"eleven", 11}, {"twelve", 12}, {"sixteen", 16}};
+  std::string base;
+  for (char c : subscript)
+    if (c != ' ' && c != '(' && c != ')')
+      base += c;
+  if (base.compare(0, 4, "base") == 0)
+    base.erase(0, 4);
+  auto named = names.find(base);
+  if (named != names.end())
+    return named->second;
+  bool digits =
+      !base.empty() && base.size() <= 2 && base.find_first_not_of("0123456789") == std::string::npos;
+  return digits ? std::stoi(base) : 0;
+}
+
+// The number whose digits these are in the base of the subscript that follows; null if it is not one.
+ExpressionPtr Parser::numberInBase(const std::string &digits) {
+  int base = baseOf(subscript().substr(1));
+  if (base < 2 || base > 36 || digits.find('.') != std::string::npos)
+    return nullptr;
+  __int128 sum = 0;
+  for (char c : digits) {
+    if (c - '0' >= base || sum > (static_cast<__int128>(1) << 100))
+      return nullptr;
+    sum = sum * base + (c - '0');
+  }
+  std::string value;
+  for (; sum > 0; sum /= 10)
+    value.insert(value.begin(), static_cast<char>('0' + static_cast<int>(sum % 10)));
+  return make(E::number, value.empty() ? "0" : value);
 }
 
 // 1\frac{4}{5} and 3 1/2: an integer directly before a fraction of integers is added.
@@ -249,6 +307,8 @@ ExpressionPtr Parser::function(const std::string &name) {
       return nullptr;
   }
   // The argument: a group in brackets, or factors up to the next operator: \sin 2x.
+  bool takesAngle = name.size() == 3 && name != "log" && name != "exp";
+  angles += takesAngle;
   ExpressionPtr x;
   if (isOp("(") || isOp("[") || isOp("{"))
     x = power();
@@ -257,11 +317,10 @@ ExpressionPtr Parser::function(const std::string &name) {
     while (x && startsFactor() && !isOp("(") && tokens[at].kind != Kind::command &&
            tokens[at].kind != Kind::word) {
       ExpressionPtr next = power();
-      if (!next)
-        return nullptr;
-      x = node(E::multiply, "", std::move(x), std::move(next));
+      x = next ? node(E::multiply, "", std::move(x), std::move(next)) : nullptr;
     }
   }
+  angles -= takesAngle;
   if (!x)
     return nullptr;
   ExpressionPtr e = node(E::function, name == "log" ? "ln" : name, std::move(x));
@@ -290,30 +349,8 @@ ExpressionPtr Parser::atom() {
   switch (t.kind) {
   case Kind::number:
     ++at;
-    if (isOp("_")) { // in base b
-      size_t before = at;
-      std::string base = subscript().substr(1);
-      bool plain =
-          !base.empty() && base.size() <= 2 && base.find_first_not_of("0123456789") == std::string::npos;
-      int b = plain ? std::stoi(base) : 0;
-      if (b >= 2 && b <= 36 && t.text.find('.') == std::string::npos) {
-        ExpressionPtr value = make(E::number, "0");
-        __int128 sum = 0;
-        for (char c : t.text) {
-          if (c - '0' >= b || sum > (static_cast<__int128>(1) << 100))
-            return nullptr;
-          sum = sum * b + (c - '0');
-        }
-        value->text.clear();
-        for (; sum > 0; sum /= 10)
-          value->text.insert(value->text.begin(), static_cast<char>('0' + static_cast<int>(sum % 10)));
-        if (value->text.empty())
-          value->text = "0";
-        return value;
-      }
-      at = before;
-      return nullptr;
-    }
+    if (isOp("_"))
+      return numberInBase(t.text);
     return mixedFraction(make(E::number, t.text));
   case Kind::letter:
     ++at;
@@ -372,13 +409,24 @@ ExpressionPtr Parser::atom() {
         return nullptr;
       return degree ? node(E::root, "", std::move(x), std::move(degree)) : node(E::root, "", std::move(x));
     }
+    if (t.text == "lfloor" || t.text == "lceil") {
+      ExpressionPtr x = sum();
+      const char *close = t.text == "lfloor" ? "rfloor" : "rceil";
+      return x && isCommand(close) ? (++at, node(E::function, t.text.substr(1), std::move(x))) : nullptr;
+    }
     if (t.text == "boxed" || t.text == "fbox")
       return argument();
     return nullptr;
   }
   case Kind::op:
-    if (t.text == "(")
+    if (t.text == "(") {
+      size_t close = at + 2;
+      if (close + 1 < end && tokens[at + 1].kind == Kind::number && isOp(")", 2) && isOp("_", 3)) { // (204)_5
+        at = close + 1;
+        return numberInBase(tokens[close - 1].text);
+      }
       return group("(", ")");
+    }
     if (t.text == "[")
       return group("[", "]");
     if (t.text == "{")
@@ -397,21 +445,22 @@ ExpressionPtr Parser::atom() {
   return nullptr;
 }
 
-// \frac and \binom take single digits of a bare number: they become tokens of their own. \sqrt13 and x^10
-// mean the whole number to those who write them, whatever TeX makes of them.
+// \frac and \binom take single digits of a bare number, and single letters: they become tokens of their own.
+// \sqrt13 and x^10 mean the whole number to those who write them, whatever TeX makes of them.
 std::vector<Token> splitDigits(const std::vector<Token> &tokens, size_t begin, size_t end) {
   std::vector<Token> out;
   int single = 0; // arguments still to come
   for (size_t i = begin; i < end; ++i) {
     const Token &t = tokens[i];
-    if (single && t.kind == Kind::number && t.text.size() > 1) {
+    if (single && (t.kind == Kind::number || t.kind == Kind::word) && t.text.size() > 1) {
+      Kind one = t.kind == Kind::number ? Kind::number : Kind::letter;
       size_t k = 0;
       while (k < t.text.size() && single) {
-        out.push_back({Kind::number, t.text.substr(k++, 1), false});
+        out.push_back({one, t.text.substr(k++, 1), false});
         --single;
       }
       if (k < t.text.size())
-        out.push_back({Kind::number, t.text.substr(k), false});
+        out.push_back({k + 1 == t.text.size() ? one : t.kind, t.text.substr(k), false});
       continue;
     }
     out.push_back(t);

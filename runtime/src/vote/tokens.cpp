@@ -15,7 +15,11 @@ bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 const std::set<std::string> kDropped = {
     "left",      "right", "big",    "Big",   "bigl",         "bigr",      "Bigl",   "Bigr",
     "bigg",      "Bigg",  "quad",   "qquad", "displaystyle", "textstyle", "limits", "nolimits",
-    "mathstrut", "hfill", "degree", "circ",  "strut",        "ldots",     "dots",   "cdots"};
+    "mathstrut", "hfill", "large",  "Large", "bf",           "it",        "bm",     "boldsymbol",
+    "underline", "small", "pounds", "euro",  "strut",        "ldots",     "dots",   "cdots"};
+// Dropped with the group that follows.
+const std::set<std::string> kDroppedWithGroup = {"phantom", "hphantom", "vphantom",  "hspace",
+                                                 "vspace",  "color",    "textcolor", "mathcolor"};
 const std::set<std::string> kTextCommands = {"text",         "mbox", "textrm", "textbf", "textit",
                                              "mathrm",       "rm",   "mathbf", "mathit", "textnormal",
                                              "operatorname", "hbox", "texttt", "mathsf"};
@@ -26,22 +30,24 @@ const std::map<std::string, std::string> kOperators = {
     {"gt", ">"},       {"cup", "∪"},      {"cap", "∩"},    {"in", "∈"},       {"lbrace", "\\{"},
     {"rbrace", "\\}"}, {"langle", "("},   {"rangle", ")"}, {"lvert", "|"},    {"rvert", "|"},
     {"vert", "|"},     {"mid", "|"},      {"lbrack", "["}, {"rbrack", "]"},   {"lparen", "("},
-    {"rparen", ")"},   {"colon", ":"},    {"approx", "="}, {"equiv", "="}};
+    {"rparen", ")"},   {"colon", ":"},    {"approx", "="}, {"equiv", "="},    {"circ", "°"},
+    {"degree", "°"}};
 const std::map<std::string, std::string> kCommands = {
     {"dfrac", "frac"},         {"tfrac", "frac"},          {"cfrac", "frac"},
     {"dbinom", "binom"},       {"tbinom", "binom"},        {"varphi", "phi"},
-    {"varepsilon", "epsilon"}, {"emptyset", "varnothing"}, {"arctan", "arctan"}};
-const std::set<std::string> kKept = {"frac", "sqrt",   "binom",    "sin",    "cos",   "tan",   "cot",  "sec",
-                                     "csc",  "arcsin", "arccos",   "arctan", "sinh",  "cosh",  "tanh", "ln",
-                                     "log",  "exp",    "overline", "begin",  "end",   "boxed", "fbox", "max",
-                                     "min",  "gcd",    "lfloor",   "rfloor", "lceil", "rceil"};
+    {"varepsilon", "epsilon"}, {"emptyset", "varnothing"}, {"R", "mathbbR"}};
+const std::set<std::string> kKept = {
+    "frac",   "sqrt", "binom", "sin",  "cos",    "tan",    "cot",   "sec",      "csc",   "arcsin", "arccos",
+    "arctan", "sinh", "cosh",  "tanh", "ln",     "log",    "exp",   "overline", "begin", "end",    "boxed",
+    "fbox",   "max",  "min",   "gcd",  "lfloor", "rfloor", "lceil", "rceil",    "over",  "choose"};
 const std::map<std::string, std::string> kUnicode = {
     {"π", "\\pi "},    {"√", "\\sqrt "}, {"×", "\\times "},  {"·", "\\cdot "},   {"÷", "/"},
     {"−", "-"},        {"–", "-"},       {"½", "\\frac12 "}, {"¼", "\\frac14 "}, {"¾", "\\frac34 "},
-    {"∞", "\\infty "}, {"°", ""},        {"∪", "\\cup "},    {"∩", "\\cap "},    {"≤", "\\le "},
+    {"∞", "\\infty "}, {"°", "\\circ "}, {"∪", "\\cup "},    {"∩", "\\cap "},    {"≤", "\\le "},
     {"≥", "\\ge "},    {"≠", "\\ne "},   {"±", "\\pm "},     {"∓", "\\mp "},     {"∈", "\\in "},
     {"²", "^2"},       {"³", "^3"},      {"θ", "\\theta "},  {"α", "\\alpha "},  {"β", "\\beta "},
-    {"\u00a0", " "},   {"\u2009", " "},  {"\u202f", " "},    {"’", "'"}};
+    {"\u00a0", " "},   {"\u2009", " "},  {"\u202f", " "},    {"’", "'"},         {"º", "\\circ "},
+    {"£", ""},         {"€", ""},        {"¥", ""}};
 
 std::string replaceUnicode(const std::string &text) {
   std::string out;
@@ -58,7 +64,7 @@ std::string replaceUnicode(const std::string &text) {
 }
 
 // Length of a thousands separator between digits at `at`, three digits of which follow and no fourth; 0 if
-// there is none.
+// there is none. `commas`: a bare comma may be one.
 size_t separatorLength(const std::string &s, size_t at, bool commas) {
   size_t n = 0;
   bool certain = true;
@@ -67,11 +73,11 @@ size_t separatorLength(const std::string &s, size_t at, bool commas) {
   else if (s.compare(at, 3, ",\\!") == 0)
     for (n = 3; at + n < s.size() && s[at + n] == ' ';)
       ++n;
-  else if (s.compare(at, 2, "\\,") == 0 || s.compare(at, 2, "\\ ") == 0 || s.compare(at, 2, "\\!") == 0)
+  else if (s[at] == '\\' && at + 1 < s.size() && std::string(",;: !").find(s[at + 1]) != std::string::npos)
     n = 2;
-  else if (s[at] == ',' || s[at] == ' ') {
+  else if (s[at] == ',' || s[at] == ' ' || s[at] == '~') {
     n = 1;
-    certain = s[at] == ' ' || commas;
+    certain = s[at] != ',' || commas;
   }
   if (!n || !certain)
     return 0;
@@ -83,7 +89,8 @@ size_t separatorLength(const std::string &s, size_t at, bool commas) {
 
 class Tokenizer {
 public:
-  explicit Tokenizer(const std::string &latex) : s(replaceUnicode(latex)) {}
+  Tokenizer(const std::string &latex, bool commasSeparate)
+      : s(replaceUnicode(latex)), commasSeparate(commasSeparate) {}
 
   std::optional<std::vector<Token>> run() {
     while (at < s.size() && ok)
@@ -98,6 +105,7 @@ private:
     tokens.push_back({kind, std::move(text), space});
     space = false;
   }
+  void pushOp(const char *text) { push(Token::Kind::op, text); }
 
   void step() {
     char c = s[at];
@@ -135,9 +143,9 @@ private:
     }
   }
 
-  // ^\circ and ^{\circ} say degrees: no part of the value.
+  // ^\circ and ^{\circ} are degree signs, as is ^o.
   bool degree() {
-    for (const char *form : {"^\\circ", "^{\\circ}", "^\\degree", "^{\\degree}"}) {
+    for (const char *form : {"^\\circ", "^{\\circ}", "^\\degree", "^{\\degree}", "^{o}", "^o"}) {
       size_t i = at;
       const char *f = form;
       for (; *f && i < s.size(); ++i) {
@@ -146,12 +154,29 @@ private:
         else if (s[i] != ' ')
           break;
       }
-      if (!*f) {
+      bool isLetterO = form[1] == 'o' || form[2] == 'o';
+      if (isLetterO && (tokens.empty() || tokens.back().kind != Token::Kind::number))
+        continue;
+      if (!*f && !(i < s.size() && isLetter(s[i]))) {
         at = i;
+        push(Token::Kind::op, "°");
         return true;
       }
     }
     return false;
+  }
+
+  // The e of 6.72e-5 with what follows; 0 if there is none. 3e-1 stays a product and a difference: only
+  // a mantissa with a point or of one alone, or an exponent of two digits, shows that e means a power of ten.
+  size_t exponentLength(const std::string &mantissa) const {
+    if (at >= s.size() || (s[at] != 'e' && s[at] != 'E'))
+      return 0;
+    size_t sign = at + 1 < s.size() && (s[at + 1] == '-' || s[at + 1] == '+'), end = at + 1 + sign;
+    size_t first = end;
+    while (end < s.size() && isDigit(s[end]))
+      ++end;
+    bool shown = !sign || mantissa.find('.') != std::string::npos || mantissa == "1" || end - first >= 2;
+    return end == first || end - first > 4 || !shown || (end < s.size() && isLetter(s[end])) ? 0 : end - at;
   }
 
   void number() {
@@ -167,44 +192,65 @@ private:
         text += s[at++];
       } else if (!point && digits > 0 && digits <= 3) {
         // In brackets a comma separates: (1,234) is a pair.
-        size_t skip = separatorLength(s, at, brackets <= 0);
+        size_t skip = separatorLength(s, at, brackets <= 0 && !commasSeparate);
         if (!skip)
           break;
+        bareComma |= s[at] == ',' && skip == 1;
         at += skip;
         digits = 0;
       } else {
         break;
       }
     }
-    if (!repeating(text, point))
+    if (repeating(text, point))
+      return;
+    size_t exponent = exponentLength(text);
+    if (!exponent) {
       push(Token::Kind::number, text);
+      return;
+    }
+    std::string power = s.substr(at + 1, exponent - 1);
+    at += exponent;
+    bool negative = power[0] == '-';
+    power.erase(0, power[0] == '-' || power[0] == '+');
+    pushOp("(");
+    push(Token::Kind::number, text);
+    pushOp("*");
+    push(Token::Kind::number, "10");
+    pushOp("^");
+    pushOp("{");
+    if (negative)
+      pushOp("-");
+    push(Token::Kind::number, power);
+    pushOp("}");
+    pushOp(")");
   }
 
-  // 0.1\overline{6}, after its first digits: (0.1 + \frac{6}{90}).
+  // 0.1\overline{6} or 0.1\bar{6}, after its first digits: (0.1 + \frac{6}{90}).
   bool repeating(const std::string &text, bool point) {
     size_t begin = at + (!point && at < s.size() && s[at] == '.');
-    if ((!point && begin == at) || s.compare(begin, 10, "\\overline{") != 0)
+    if (!point && begin == at)
       return false;
+    size_t name = s.compare(begin, 10, "\\overline{") == 0 ? 10 : s.compare(begin, 5, "\\bar{") == 0 ? 5 : 0;
     size_t end = s.find('}', begin);
-    if (end == std::string::npos || end == begin + 10 || end > begin + 26)
+    if (!name || end == std::string::npos || end == begin + name || end > begin + name + 16)
       return false;
-    std::string digits = s.substr(begin + 10, end - begin - 10);
+    std::string digits = s.substr(begin + name, end - begin - name);
     if (digits.find_first_not_of("0123456789") != std::string::npos)
       return false;
     size_t decimals = point ? text.size() - text.find('.') - 1 : 0;
-    auto op = [&](const char *o) { push(Token::Kind::op, o); };
     auto group = [&](const std::string &number) {
-      op("{");
+      pushOp("{");
       push(Token::Kind::number, number);
-      op("}");
+      pushOp("}");
     };
-    op("(");
+    pushOp("(");
     push(Token::Kind::number, text);
-    op("+");
+    pushOp("+");
     push(Token::Kind::command, "frac");
     group(digits);
     group(std::string(digits.size(), '9') + std::string(decimals, '0'));
-    op(")");
+    pushOp(")");
     at = end + 1;
     return true;
   }
@@ -222,6 +268,9 @@ private:
         push(Token::Kind::op, std::string("\\") + c);
       } else if (c == '\\') {
         push(Token::Kind::op, "\\\\");
+        size_t close = at < s.size() && s[at] == '[' ? s.find(']', at) : std::string::npos;
+        if (close != std::string::npos && close > at + 2 && isLetter(s[close - 1]) && isLetter(s[close - 2]))
+          at = close + 1; // space between rows: \\[2mm]
       } else if (c == '%') {
         push(Token::Kind::op, "%");
       } else if (c == '|') {
@@ -241,7 +290,8 @@ private:
       space |= name == "quad" || name == "qquad";
       return;
     }
-    if (kTextCommands.count(name)) {
+    bool withGroup = kDroppedWithGroup.count(name) != 0;
+    if (withGroup || kTextCommands.count(name)) {
       size_t open = s.find_first_not_of(' ', at);
       if (open == std::string::npos || s[open] != '{')
         return;
@@ -249,15 +299,31 @@ private:
       for (size_t i = open; i < s.size(); ++i) {
         depth += s[i] == '{' ? 1 : s[i] == '}' ? -1 : 0;
         if (depth == 0) {
-          std::string content = s.substr(open + 1, i - open - 1);
-          bool constant = content == "i" || content == "e"; // upright in print, but no unit
-          push(constant ? Token::Kind::letter : Token::Kind::text, content);
           at = i + 1;
+          std::string content = s.substr(open + 1, i - open - 1);
+          if (withGroup || content == "$" || content == "\\$")
+            return;
+          // Upright in print, or bold: no units.
+          bool symbol =
+              content == "i" || content == "e" ||
+              (content.size() == 1 && isLetter(content[0]) && (name == "mathbf" || name == "mathit"));
+          push(symbol ? Token::Kind::letter : Token::Kind::text, content);
           return;
         }
       }
       ok = false;
       return;
+    }
+    if (name == "mathbb") { // \mathbb{R} and \mathbb R are one symbol
+      size_t letter = s.find_first_not_of(" {", at);
+      if (letter != std::string::npos && isLetter(s[letter])) {
+        size_t close = s.find('{', at) < letter ? s.find_first_not_of(' ', letter + 1) : letter;
+        if (close != std::string::npos && (close == letter || s[close] == '}')) {
+          push(Token::Kind::letter, "\\mathbb" + s.substr(letter, 1));
+          at = close + 1;
+          return;
+        }
+      }
     }
     auto op = kOperators.find(name);
     if (op != kOperators.end()) {
@@ -277,12 +343,20 @@ private:
   std::string s;
   size_t at = 0;
   std::vector<Token> tokens;
-  bool space = false, ok = true;
+  bool space = false, ok = true, commasSeparate = false;
   int braces = 0, brackets = 0;
+
+public:
+  bool bareComma = false; // a comma without a space was read as a thousands separator
 };
 
 } // namespace
 
-std::optional<std::vector<Token>> tokenize(const std::string &latex) { return Tokenizer(latex).run(); }
+std::optional<std::vector<Token>> tokenize(const std::string &latex, bool commasSeparate, bool *bareComma) {
+  Tokenizer tokenizer(latex, commasSeparate);
+  auto tokens = tokenizer.run();
+  *bareComma = tokenizer.bareComma;
+  return tokens;
+}
 
 } // namespace m1rt::vote

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 #include <set>
 
 namespace m1rt::vote {
@@ -16,16 +17,26 @@ constexpr int kMaxDepth = 30;
 
 // Words that say what a number counts; with \text{…} any word does.
 const std::set<std::string> kUnits = {
-    "cm",      "mm",     "km",      "inch",    "inches", "foot",    "feet",  "ft",     "degree", "degrees",
-    "unit",    "units",  "dollar",  "dollars", "cent",   "cents",   "meter", "meters", "metre",  "metres",
-    "hour",    "hours",  "minute",  "minutes", "second", "seconds", "day",   "days",   "week",   "weeks",
-    "month",   "months", "year",    "years",   "square", "cubic",   "sq",    "mph",    "mile",   "miles",
-    "pound",   "pounds", "percent", "kg",      "gram",   "grams",   "yards", "yard",   "liters", "litres",
-    "radians", "ways",   "per",     "points",  "people", "students"};
+    "cm",     "mm",      "km",      "inch",       "inches",      "foot",        "feet",      "ft",
+    "degree", "degrees", "unit",    "units",      "dollar",      "dollars",     "cent",      "cents",
+    "meter",  "meters",  "metre",   "metres",     "hour",        "hours",       "minute",    "minutes",
+    "second", "seconds", "day",     "days",       "week",        "weeks",       "month",     "months",
+    "year",   "years",   "square",  "cubic",      "sq",          "mph",         "mile",      "miles",
+    "pound",  "pounds",  "percent", "kg",         "gram",        "grams",       "yards",     "yard",
+    "liters", "litres",  "radians", "ways",       "per",         "points",      "people",    "students",
+    "in",     "yd",      "mi",      "lb",         "lbs",         "oz",          "ounce",     "ounces",
+    "gallon", "gallons", "mg",      "mL",         "ml",          "sec",         "min",       "hr",
+    "hrs",    "kph",     "rpm",     "kilometers", "centimeters", "millimeters", "kilograms", "tons",
+    "times"};
+const std::map<std::string, std::string> kMagnitudes = {
+    {"hundred", "100"}, {"thousand", "1000"}, {"million", "1000000"}, {"billion", "1000000000"}};
 
-// Letters and digits alone, in lower case: how text is compared.
+// Without spaces, braces, quotes and the punctuation of sentences, in lower case: how text is compared.
 std::string plainText(const std::string &latex) {
   std::string out;
+  bool spaces = false;
+  auto isDigit = [](char c) { return c >= '0' && c <= '9'; };
+  auto isPunctuation = [](char c) { return std::string(".,;:!?").find(c) != std::string::npos; };
   for (size_t i = 0; i < latex.size(); ++i) {
     if (latex[i] == '\\') { // a command's name is no text
       size_t end = i + 1;
@@ -37,14 +48,28 @@ std::string plainText(const std::string &latex) {
           "mathit", "operatorname", "left",   "right",  "quad",   "textnormal", "rm"};
       if (!dropped.count(name))
         out += name;
+      spaces |= name.empty();
       i = std::max(end, i + 2) - 1;
       continue;
     }
     unsigned char c = static_cast<unsigned char>(latex[i]);
-    if (std::isalnum(c) || c >= 0x80 || c == '+' || c == '-' || c == '=' || c == '<' || c == '>' ||
-        c == '/' || c == '^' || c == '_')
-      out += static_cast<char>(std::tolower(c));
+    if (std::isspace(c) || c == '~') {
+      spaces = true;
+      continue;
+    }
+    // Between digits both spaces and points matter: "1 2 foo" is neither "12 foo" nor "1.2 foo".
+    if (isPunctuation(c) &&
+        !(!out.empty() && isDigit(out.back()) && i + 1 < latex.size() && isDigit(latex[i + 1])))
+      continue;
+    if (c < 0x20 || std::string("{}$\"'`").find(latex[i]) != std::string::npos)
+      continue;
+    if (spaces && isDigit(latex[i]) && !out.empty() && isDigit(out.back()))
+      out += ' ';
+    spaces = false;
+    out += static_cast<char>(std::tolower(c));
   }
+  if (out.size() > 2 && out.find_first_of("()", 1) == out.size() - 1 && out[0] == '(' && out.back() == ')')
+    out = out.substr(1, out.size() - 2); // (C) is the choice C
   return out;
 }
 
@@ -60,24 +85,25 @@ class Reader {
 public:
   explicit Reader(const std::string &latex) : latex(latex) {}
 
-  ValuePtr run() {
-    auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
+  std::shared_ptr<Value> run(bool commasSeparate, bool *bareComma) {
+    auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex, commasSeparate, bareComma);
     if (!all)
       return textValue();
     tokens = std::move(*all);
     clean();
     ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
-    return v ? v : textValue();
+    return v ? std::make_shared<Value>(*v) : textValue();
   }
 
 private:
-  ValuePtr textValue() const {
+  std::shared_ptr<Value> textValue() const {
     auto v = std::make_shared<Value>();
     v->text = plainText(latex);
     return v;
   }
 
   void clean();
+  ValuePtr readMultiple(size_t begin, size_t end, int depth);
   // Positions of a separator outside all brackets; nothing when brackets do not match.
   std::vector<size_t> findTop(size_t begin, size_t end, const std::set<std::string> &ops) const;
   ValuePtr read(size_t begin, size_t end, int depth);
@@ -92,12 +118,48 @@ private:
   Tokens tokens;
 };
 
+// Whether a value may end with this token, so that a word after it says what it counts.
+bool endsValue(const Token &t) {
+  static const std::set<std::string> ops = {")", "]", "}", "\\}", "|", "%", "!", "°"};
+  return !isText(t) && (t.kind != Token::Kind::op || ops.count(t.text));
+}
+
+bool isOrdinal(const std::string &word) {
+  return word == "st" || word == "nd" || word == "rd" || word == "th";
+}
+
 // Units and remarks around a value go; "and" and "or" separate like commas.
 void Reader::clean() {
   Tokens kept;
+  auto isWord = [&](size_t i) {
+    return i < tokens.size() && (isText(tokens[i]) || tokens[i].kind == Token::Kind::word);
+  };
+  auto is = [&](size_t i, const char *op) { return i < tokens.size() && isOp(tokens[i], op); };
+  auto isUnit = [&](size_t i) { return isWord(i) && (isText(tokens[i]) || kUnits.count(tokens[i].text)); };
   for (size_t i = 0; i < tokens.size(); ++i) {
     Token &t = tokens[i];
-    if (isText(t) || t.kind == Token::Kind::word) {
+    bool afterValue = !kept.empty() && endsValue(kept.back());
+    bool afterNumber = !kept.empty() && kept.back().kind == Token::Kind::number;
+    if (afterNumber && isOp(t, "^")) { // 3^{rd}
+      size_t word = i + 1 + is(i + 1, "{");
+      if (isWord(word) && isOrdinal(tokens[word].text)) {
+        i = word + (word > i + 1);
+        continue;
+      }
+    }
+    // \frac{\text{km}}{\text{h}}
+    if (afterValue && t.kind == Token::Kind::command && t.text == "frac" && is(i + 1, "{") &&
+        is(i + 3, "}") && is(i + 4, "{") && is(i + 6, "}") && isText(tokens[i + 2]) &&
+        isText(tokens[i + 5])) {
+      i += 6;
+      continue;
+    }
+    if (afterNumber && t.text == "x" && i + 1 < tokens.size() && tokens[i + 1].text == "10" &&
+        is(i + 2, "^")) {
+      kept.push_back({Token::Kind::op, "*"}); // 6.72 x 10^5
+      continue;
+    }
+    if (isWord(i)) {
       std::string word = trimmed(t.text);
       if (word == "and" || word == "or" || word == "," || word == ", and" || word == ", or") {
         if (!kept.empty() && !isOp(kept.back(), ","))
@@ -108,25 +170,35 @@ void Reader::clean() {
         kept.push_back({Token::Kind::op, "%"});
         continue;
       }
-      bool afterValue =
-          !kept.empty() && !isText(kept.back()) && !isOp(kept.back(), "=") && !isOp(kept.back(), ",");
-      if (afterValue && (isText(t) || kUnits.count(word))) {
+      if (afterNumber && isOrdinal(word))
+        continue;
+      // \text{The answer is } and \text{Answer: }
+      if (kept.empty() && isText(t) && i + 1 < tokens.size() &&
+          (word.back() == ':' || (word.size() > 3 && word.compare(word.size() - 3, 3, " is") == 0)))
+        continue;
+      auto magnitude = kMagnitudes.find(word.substr(0, word.find(' ')));
+      if (afterValue && magnitude != kMagnitudes.end()) {
+        kept.push_back({Token::Kind::op, "*"});
+        kept.push_back({Token::Kind::number, magnitude->second});
+        continue;
+      }
+      if (afterValue && isUnit(i)) {
         // cm^2, inches^3: the exponent belongs to the unit
-        if (i + 1 < tokens.size() && isOp(tokens[i + 1], "^")) {
+        if (is(i + 1, "^")) {
           i += 2;
-          if (i < tokens.size() && isOp(tokens[i], "{"))
+          if (is(i, "{"))
             while (i < tokens.size() && !isOp(tokens[i], "}"))
               ++i;
         }
-        while (i + 2 < tokens.size() && isOp(tokens[i + 1], "/") &&
-               (isText(tokens[i + 2]) || kUnits.count(tokens[i + 2].text)))
+        while (is(i + 1, "/") && isUnit(i + 2))
           i += 2;
         continue;
       }
     }
     kept.push_back(std::move(t));
   }
-  while (!kept.empty() && (isOp(kept.back(), ",") || isOp(kept.back(), ";") || isOp(kept.back(), ":")))
+  while (!kept.empty() && (isOp(kept.back(), ",") || isOp(kept.back(), ";") || isOp(kept.back(), ":") ||
+                           isOp(kept.back(), "\\\\")))
     kept.pop_back();
   tokens = std::move(kept);
 }
@@ -151,7 +223,7 @@ std::vector<size_t> Reader::findTop(size_t begin, size_t end, const std::set<std
   return found;
 }
 
-// What an equation may define: x, y_1, f(x), \angle ABC, xy, or words; no sums, powers or numbers.
+// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, xy, m + n, or words; no powers or numbers.
 bool Reader::isName(size_t begin, size_t end) const {
   bool letters = false;
   int depth = 0;
@@ -165,73 +237,16 @@ bool Reader::isName(size_t begin, size_t end) const {
       letters = true;
     } else if (isOp(t, "(") || isOp(t, ")")) {
       depth += isOp(t, "(") ? 1 : -1;
-    } else if (depth == 0 || t.kind != Token::Kind::number) { // P(2)
+    } else if (isOp(t, "+") || isOp(t, "-")) {
+      if (i == begin) // -x is no name
+        return false;
+    } else if (depth == 0 || !(t.kind == Token::Kind::number || isOp(t, ","))) { // P(2)
       return false;
     }
   }
   bool constant = end - begin == 1 &&
                   (tokens[begin].text == "e" || tokens[begin].text == "i" || tokens[begin].text == "\\pi");
   return letters && !constant;
-}
-
-ValuePtr Reader::read(size_t begin, size_t end, int depth) {
-  if (begin >= end || depth > kMaxDepth)
-    return nullptr;
-  if (end - begin == 1 && isText(tokens[begin])) {
-    const std::string &text = tokens[begin].text;
-    if (text.size() < latex.size() && text.find_first_of("0123456789") != std::string::npos) // \text{42}
-      return readAnswer(text);
-    auto v = std::make_shared<Value>();
-    v->text = plainText(text);
-    return v;
-  }
-  if (end - begin == 1 && tokens[begin].text == "\\varnothing") {
-    auto v = std::make_shared<Value>();
-    v->kind = Kind::set;
-    return v;
-  }
-  std::vector<size_t> at = findTop(begin, end, {",", ";"});
-  if (!at.empty()) {
-    auto v = std::make_shared<Value>();
-    v->kind = Kind::list;
-    if (!readItems(begin, end, at, depth, *v))
-      return nullptr;
-    return v->items.size() == 1 ? v->items[0] : v;
-  }
-  at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
-  if (!at.empty())
-    return readRelation(begin, end, at, depth);
-  for (const char *op : {"∪", "∩"}) {
-    at = findTop(begin, end, {op});
-    if (at.empty())
-      continue;
-    auto v = std::make_shared<Value>();
-    v->kind = Kind::joined;
-    v->text = op;
-    return readItems(begin, end, at, depth, *v) ? v : nullptr;
-  }
-  if (tokens[begin].kind == Token::Kind::command && tokens[begin].text == "begin")
-    return readMatrix(begin, end, depth);
-  if (ValuePtr v = readBrackets(begin, end, depth))
-    return v;
-  return readExpression(begin, end);
-}
-
-bool Reader::readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out) {
-  size_t from = begin;
-  for (size_t i = 0; i <= at.size(); ++i) {
-    size_t to = i < at.size() ? at[i] : end;
-    ValuePtr item = read(from, to, depth + 1);
-    if (!item)
-      return false;
-    // An item with ± is two; they join the others.
-    if (item->kind == Kind::list && out.kind != Kind::tuple)
-      out.items.insert(out.items.end(), item->items.begin(), item->items.end());
-    else
-      out.items.push_back(item);
-    from = to + 1;
-  }
-  return true;
 }
 
 ValuePtr interval(const char *open, ValuePtr low, ValuePtr high, const char *close) {
@@ -259,6 +274,77 @@ ValuePtr infinity(bool negative) {
   return v;
 }
 
+ValuePtr Reader::read(size_t begin, size_t end, int depth) {
+  if (begin >= end || depth > kMaxDepth)
+    return nullptr;
+  if (end - begin == 1 && isText(tokens[begin])) {
+    const std::string &text = tokens[begin].text;
+    if (text.size() < latex.size() && text.find_first_of("0123456789") != std::string::npos) // \text{42}
+      return readAnswer(text);
+    auto v = std::make_shared<Value>();
+    v->text = plainText(text);
+    return v;
+  }
+  if (end - begin == 1 && tokens[begin].text == "\\mathbbR")
+    return interval("(", infinity(true), infinity(false), ")");
+  if (end - begin == 1 && tokens[begin].text == "\\varnothing") {
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::set;
+    return v;
+  }
+  std::vector<size_t> at = findTop(begin, end, {",", ";"});
+  if (!at.empty()) {
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::list;
+    if (!readItems(begin, end, at, depth, *v))
+      return nullptr;
+    return v->items.size() == 1 ? v->items[0] : v;
+  }
+  at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
+  if (!at.empty())
+    return readRelation(begin, end, at, depth);
+  for (const char *op : {"∪", "∩"}) {
+    at = findTop(begin, end, {op});
+    if (at.empty())
+      continue;
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::joined;
+    v->text = op;
+    return readItems(begin, end, at, depth, *v) ? v : nullptr;
+  }
+  at = findTop(begin, end, {":"});
+  if (!at.empty()) { // a ratio, or a time of day
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::tuple;
+    v->open = v->close = ":";
+    return readItems(begin, end, at, depth, *v) ? v : nullptr;
+  }
+  if (tokens[begin].kind == Token::Kind::command && tokens[begin].text == "begin")
+    return readMatrix(begin, end, depth);
+  if (ValuePtr v = readMultiple(begin, end, depth))
+    return v;
+  if (ValuePtr v = readBrackets(begin, end, depth))
+    return v;
+  return readExpression(begin, end);
+}
+
+bool Reader::readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out) {
+  size_t from = begin;
+  for (size_t i = 0; i <= at.size(); ++i) {
+    size_t to = i < at.size() ? at[i] : end;
+    ValuePtr item = read(from, to, depth + 1);
+    if (!item)
+      return false;
+    // An item with ± is two; they join the others.
+    if (item->kind == Kind::list && out.kind != Kind::tuple)
+      out.items.insert(out.items.end(), item->items.begin(), item->items.end());
+    else
+      out.items.push_back(item);
+    from = to + 1;
+  }
+  return true;
+}
+
 ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
   const std::string &op = tokens[at[0]].text;
   if (op == "∈")
@@ -284,6 +370,10 @@ ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t
     v->kind = Kind::equation;
     v->items = {sides.front(), sides.back()};
     v->named = isName(begin, at[0]);
+    if (!v->named && at.size() == 1 && isName(at[0] + 1, end)) { // 5 = x
+      v->named = true;
+      std::swap(v->items[0], v->items[1]);
+    }
     return v;
   }
   auto isVariableValue = [](const ValuePtr &s) {
@@ -340,6 +430,12 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
     v->kind = Kind::set;
     if (end - begin == 2)
       return v;
+    // \{x \mid x > 2\}: what the condition says
+    if (end - begin > 4 && tokens[begin + 1].kind == Token::Kind::letter &&
+        (isOp(tokens[begin + 2], "|") || isOp(tokens[begin + 2], ":")))
+      if (ValuePtr condition = read(begin + 3, end - 1, depth + 1))
+        if (condition->kind == Kind::tuple || condition->kind == Kind::joined)
+          return condition;
     return readItems(begin + 1, end - 1, at, depth, *v) ? v : nullptr;
   }
   if (at.empty()) {
@@ -354,19 +450,23 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
 
 // \begin{pmatrix} a & b \\ c & d \end{pmatrix}, whatever its brackets.
 ValuePtr Reader::readMatrix(size_t begin, size_t end, int depth) {
-  auto environment = [&](size_t at) {
-    return at + 3 < end + 1 && isOp(tokens[at + 1], "{") && at + 3 < tokens.size() &&
-           isOp(tokens[at + 3], "}");
-  };
-  if (end - begin < 8 || !environment(begin) || tokens[begin + 2].text.find("matrix") == std::string::npos ||
-      tokens[end - 4].kind != Token::Kind::command || tokens[end - 4].text != "end")
+  if (end - begin < 8 || !isOp(tokens[begin + 1], "{") || !isOp(tokens[begin + 3], "}") ||
+      tokens[end - 4].kind != Token::Kind::command || tokens[end - 4].text != "end" ||
+      !isOp(tokens[end - 3], "{") || !isOp(tokens[end - 1], "}"))
     return nullptr;
+  bool isArray = tokens[begin + 2].text == "array";
+  if (!isArray && tokens[begin + 2].text.find("matrix") == std::string::npos)
+    return nullptr;
+  size_t from = begin + 4;
+  if (isArray && isOp(tokens[from], "{")) // its columns: {cc}, {c|c}
+    while (from < end - 4 && !isOp(tokens[from++], "}")) {
+    }
   size_t last = end - 4;
   if (isOp(tokens[last - 1], "\\\\"))
     --last;
   auto v = std::make_shared<Value>();
   v->kind = Kind::matrix;
-  size_t from = begin + 4, inRow = 0;
+  size_t inRow = 0;
   int level = 0;
   for (size_t i = from; i <= last; ++i) {
     bool rowEnds = i == last || (level == 0 && isOp(tokens[i], "\\\\"));
@@ -388,6 +488,47 @@ ValuePtr Reader::readMatrix(size_t begin, size_t end, int depth) {
     }
   }
   return v;
+}
+
+// A matrix in brackets or behind a factor: \left[\begin{array}…\end{array}\right], \frac13\begin{pmatrix}…,
+// -\begin{pmatrix}….
+ValuePtr Reader::readMultiple(size_t begin, size_t end, int depth) {
+  size_t at = begin;
+  while (at < end && !(tokens[at].kind == Token::Kind::command && tokens[at].text == "begin"))
+    ++at;
+  if (at == begin || at == end)
+    return nullptr;
+  if (at == begin + 1 && (isOp(tokens[begin], "(") || isOp(tokens[begin], "[")) &&
+      (isOp(tokens[end - 1], ")") || isOp(tokens[end - 1], "]")))
+    return readMatrix(at, end - 1, depth);
+  ValuePtr matrix = readMatrix(at, end, depth);
+  if (!matrix)
+    return nullptr;
+  auto scaled = std::make_shared<Value>(*matrix);
+  bool isSign = at == begin + 1 && (isOp(tokens[begin], "-") || isOp(tokens[begin], "+"));
+  for (ValuePtr &item : scaled->items) {
+    if (item->kind != Kind::expression)
+      return nullptr;
+    auto product = std::make_shared<Expression>();
+    ExpressionPtr factor;
+    if (!isSign) {
+      factor = parseExpression(tokens, begin, at);
+      if (!factor || hasPlusMinus(*factor))
+        return nullptr;
+      product->kind = Expression::Kind::multiply;
+      product->kids.push_back(std::move(factor));
+    } else if (isOp(tokens[begin], "-")) {
+      product->kind = Expression::Kind::negate;
+    } else {
+      continue;
+    }
+    product->kids.push_back(resolvePlusMinus(*item->expression, false)); // a copy
+    auto value = std::make_shared<Value>();
+    value->kind = Kind::expression;
+    value->expression = std::move(product);
+    item = value;
+  }
+  return scaled;
 }
 
 ValuePtr Reader::readExpression(size_t begin, size_t end) {
@@ -422,15 +563,21 @@ bool equalInOrder(const Value &a, const Value &b) {
                     [](const ValuePtr &x, const ValuePtr &y) { return equalValues(*x, *y); });
 }
 
-// As sets: repeated items count once.
+// As sets: repeated items count once. Every pair is compared at most once: nested sets would otherwise take
+// twice as long at each level.
 bool equalUnordered(const Value &a, const Value &b) {
-  auto covers = [](const Value &x, const Value &y) {
-    return std::all_of(y.items.begin(), y.items.end(), [&](const ValuePtr &item) {
-      return std::any_of(x.items.begin(), x.items.end(),
-                         [&](const ValuePtr &other) { return equalValues(*other, *item); });
-    });
-  };
-  return a.items.size() * b.items.size() <= 10000 && covers(a, b) && covers(b, a);
+  if (a.items.size() * b.items.size() > 10000)
+    return false;
+  std::vector<bool> found(b.items.size());
+  for (const ValuePtr &item : a.items) {
+    bool any = false;
+    for (size_t k = 0; k < b.items.size(); ++k)
+      if ((!any || !found[k]) && equalValues(*item, *b.items[k]))
+        any = found[k] = true;
+    if (!any)
+      return false;
+  }
+  return std::all_of(found.begin(), found.end(), [](bool f) { return f; });
 }
 
 // left - right of an equation of expressions; null for others.
@@ -453,9 +600,20 @@ ExpressionPtr difference(const Value &equation) {
 
 } // namespace
 
-std::shared_ptr<const Value> readAnswer(const std::string &latex) { return Reader(latex).run(); }
+std::shared_ptr<const Value> readAnswer(const std::string &latex) {
+  bool bareComma = false, ignored = false;
+  std::shared_ptr<Value> value = Reader(latex).run(/*commasSeparate=*/false, &bareComma);
+  if (bareComma)
+    value->asList = Reader(latex).run(/*commasSeparate=*/true, &ignored);
+  return value;
+}
 
 bool equalValues(const Value &a, const Value &b) {
+  auto isList = [](const Value &v) { return v.kind == Kind::list || v.kind == Kind::set; };
+  if (a.asList && isList(b) && equalValues(*a.asList, b))
+    return true;
+  if (b.asList && isList(a) && equalValues(a, *b.asList))
+    return true;
   if (a.kind == Kind::equation && b.kind == Kind::equation) {
     if (equalInOrder(a, b))
       return true;
@@ -474,8 +632,7 @@ bool equalValues(const Value &a, const Value &b) {
   }
   if (a.kind == Kind::expression && b.kind == Kind::expression)
     return equalExpressions(*a.expression, *b.expression);
-  auto unordered = [](Kind k) { return k == Kind::list || k == Kind::set; };
-  if (unordered(a.kind) && unordered(b.kind))
+  if (isList(a) && isList(b))
     return equalUnordered(a, b);
   // "1, 2" for the point (1, 2); "x < 1 or x > 2" for a union of intervals
   if ((a.kind == Kind::list && b.kind == Kind::tuple) || (a.kind == Kind::tuple && b.kind == Kind::list)) {

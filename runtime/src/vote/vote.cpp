@@ -4,35 +4,39 @@
 
 #include <algorithm>
 #include <map>
+#include <string_view>
 
 namespace m1rt {
 
 std::optional<std::string> extractBoxed(const std::string &text) {
-  size_t from = std::string::npos;
-  while (true) {
-    size_t at = text.rfind("\\boxed", from);
-    if (at == std::string::npos)
-      return std::nullopt;
-    size_t open = text.find_first_not_of(" \t\r\n", at + 6);
-    if (open != std::string::npos && text[open] == '{') {
-      int depth = 0;
-      for (size_t i = open; i < text.size(); ++i) {
-        if (text[i] == '\\') {
-          ++i; // an escaped brace is none
-          continue;
-        }
-        depth += text[i] == '{' ? 1 : text[i] == '}' ? -1 : 0;
-        if (depth == 0) {
-          size_t begin = text.find_first_not_of(" \t\r\n", open + 1),
-                 end = text.find_last_not_of(" \t\r\n", i - 1);
-          return begin > end || begin >= i ? std::string() : text.substr(begin, end - begin + 1);
-        }
-      }
+  // One pass, as samples that repeat "\boxed{" to the end of their tokens are not rare.
+  constexpr std::string_view name = "\\boxed", blanks = " \t\r\n";
+  std::vector<size_t> open;
+  std::optional<size_t> last; // where the last complete box begins
+  size_t begin = 0, end = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\') {
+      ++i; // an escaped brace is none
+    } else if (text[i] == '{') {
+      open.push_back(i);
+    } else if (text[i] == '}' && !open.empty()) {
+      size_t brace = open.back();
+      open.pop_back();
+      size_t before = brace ? text.find_last_not_of(blanks, brace - 1) : std::string::npos;
+      if (before == std::string::npos || before + 1 < name.size() ||
+          text.compare(before + 1 - name.size(), name.size(), name) != 0 || (last && *last > before))
+        continue;
+      last = before;
+      begin = brace + 1;
+      end = i;
     }
-    if (at == 0)
-      return std::nullopt;
-    from = at - 1;
   }
+  if (!last)
+    return std::nullopt;
+  std::string content = text.substr(begin, end - begin);
+  size_t first = content.find_first_not_of(blanks);
+  return first == std::string::npos ? std::string()
+                                    : content.substr(first, content.find_last_not_of(blanks) - first + 1);
 }
 
 Answer::Answer(std::string text)
