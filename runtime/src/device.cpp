@@ -22,6 +22,12 @@ uint32_t elementSize(schema::ElementType type) {
 
 const char *elementName(schema::ElementType type) { return schema::EnumNameElementType(type); }
 
+Status Device::copyRanges(const std::vector<CopyRange> &ranges) {
+  for (const CopyRange &range : ranges)
+    M1_TRY(copy(range.target, range.source, range.bytes));
+  return Status();
+}
+
 Status createDevice(const std::string &name, const DeviceOptions &options, std::unique_ptr<Device> *out) {
   if (name == "cpu")
     return createCpuDevice(options, out);

@@ -30,6 +30,12 @@ class Program;
 
 constexpr uint32_t inputPortCount = 8; // ports that are batch arrays: schema::Port below `logits`
 
+struct CopyRange {
+  void *target;
+  const void *source;
+  uint64_t bytes;
+};
+
 struct DeviceInfo {
   std::string target; // Target.name whose code it runs: cpu, cuda
   std::string name;   // of the hardware
@@ -124,6 +130,8 @@ public:
   virtual Status download(void *target, const void *source, uint64_t bytes) = 0;
   /// Device to device, in order; ranges do not overlap.
   virtual Status copy(void *target, const void *source, uint64_t bytes) = 0;
+  /// The same for many ranges, none of which another one writes.
+  virtual Status copyRanges(const std::vector<CopyRange> &ranges);
   /// Sets bytes to zero, in order.
   virtual Status clear(void *target, uint64_t bytes) = 0;
   /// Fills `count` elements with the dummy values of weight `weight` (runtime/schema/dummy_weights.h), in order.

@@ -155,11 +155,16 @@ Cost Workload::costOf(uint32_t index) const {
       cost.flops += 2.0 * rowsOf(launch.domain()) * double(w->type()->shape()->Get(0)) *
                     double(w->type()->shape()->Get(1));
   }
+  // In a prefill, the kernels for sequences of one token find nothing to do.
+  const std::string kernel = kernelOf(index);
+  auto ends = [&](const std::string &word) {
+    return kernel.size() > word.size() && kernel.compare(kernel.size() - word.size(), word.size(), word) == 0;
+  };
+  if (begins("attention") && !what.decode && (ends("_split") || ends("_combine")))
+    return Cost();
   // addOperand counted the one position that is written; attention reads all of them, but in a prefill it
   // reads what it just wrote.
-  if (begins("attention"))
-    cost.kvBytes *= what.context;
-  else if (!what.decode)
+  if (begins("attention") || !what.decode)
     cost.kvBytes *= what.context;
   return cost;
 }

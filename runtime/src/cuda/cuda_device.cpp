@@ -168,13 +168,31 @@ Status CudaDevice::copy(void *target, const void *source, uint64_t bytes) {
                        "device copy of %s", bytesText(bytes).c_str());
 }
 
+// A fork copies some fifty states: one launch instead of as many copies.
+Status CudaDevice::copyRanges(const std::vector<CopyRange> &ranges) {
+  struct {
+    CopyRange of[64];
+  } some; // struct Ranges of support.cu
+  constexpr size_t most = std::size(some.of);
+  for (size_t first = 0; first < ranges.size(); first += most) {
+    size_t count = std::min(most, ranges.size() - first);
+    std::copy_n(ranges.begin() + ptrdiff_t(first), count, some.of);
+    uint64_t largest = 0;
+    for (size_t i = 0; i < count; ++i)
+      largest = std::max(largest, some.of[i].bytes);
+    void *parameters[] = {&some};
+    M1_TRY(launchSupport("m1_copy_ranges", largest / 16 + 1, parameters, unsigned(count)));
+  }
+  return {};
+}
+
 Status CudaDevice::clear(void *target, uint64_t bytes) {
   M1_TRY(bind());
   return driver->check(driver->cuMemsetD8Async(address(target), 0, bytes, workStream), "clearing %s",
                        bytesText(bytes).c_str());
 }
 
-Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **parameters) {
+Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **parameters, unsigned rows) {
   M1_TRY(bind());
   CUfunction function = support->find(kernel);
   if (!function)
@@ -182,7 +200,7 @@ Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **para
   // Enough threads to fill any GPU; the kernels stride over the rest.
   constexpr uint64_t block = 256, maxBlocks = 8192;
   uint64_t blocks = std::clamp<uint64_t>((count + block - 1) / block, 1, maxBlocks);
-  return driver->check(driver->cuLaunchKernel(function, unsigned(blocks), 1, 1, block, 1, 1, 0, workStream,
+  return driver->check(driver->cuLaunchKernel(function, unsigned(blocks), rows, 1, block, 1, 1, 0, workStream,
                                               parameters, nullptr),
                        "launch of %s", kernel);
 }

@@ -38,6 +38,7 @@ public:
   Status upload(void *target, const void *source, uint64_t bytes) override;
   Status download(void *target, const void *source, uint64_t bytes) override;
   Status copy(void *target, const void *source, uint64_t bytes) override;
+  Status copyRanges(const std::vector<CopyRange> &ranges) override;
   Status clear(void *target, uint64_t bytes) override;
   Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed, uint32_t weight,
                    float scale, float offset) override;
@@ -65,7 +66,8 @@ public:
 private:
   CudaDevice() = default;
   Status open(uint32_t ordinal);
-  Status launchSupport(const char *kernel, uint64_t count, void **parameters);
+  /// `count` elements in blocks of 256 threads, `rows` times side by side.
+  Status launchSupport(const char *kernel, uint64_t count, void **parameters, unsigned rows = 1);
   Status outOfMemory(uint64_t bytes, const char *what) const;
 
   const Driver *driver = nullptr;

@@ -40,6 +40,28 @@ KERNEL m1_convert_bf16_f32(float *out, const bf16_bits *in, unsigned long long c
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = __builtin_bit_cast(float, (unsigned)in[i] << 16);
 }
+// One row of the grid copies one range, 16 bytes at a time where its ends allow.
+struct Range {
+  char *target;
+  const char *source;
+  unsigned long long bytes;
+};
+struct Ranges {
+  Range of[64];
+};
+KERNEL m1_copy_ranges(const Ranges ranges) {
+  const Range range = ranges.of[__nvvm_read_ptx_sreg_ctaid_y()];
+  unsigned long long ends = (unsigned long long)range.target | (unsigned long long)range.source | range.bytes;
+  if (ends % 16 == 0) {
+    typedef unsigned vector __attribute__((ext_vector_type(4)));
+    for (unsigned long long i = first_index(); i < range.bytes / 16; i += index_stride())
+      ((vector *)range.target)[i] = ((const vector *)range.source)[i];
+  } else {
+    for (unsigned long long i = first_index(); i < range.bytes; i += index_stride())
+      range.target[i] = range.source[i];
+  }
+}
+
 // Tokens that a sampling on the device has chosen, by logits row, become a step's input. A row without a token (-1) feeds 0; what follows
 // it is dropped.
 KERNEL m1_take_chosen(int *tokens, const int *rows, const int *chosen, unsigned long long count) {

@@ -197,6 +197,73 @@ $L__BB2_2:                              // =>This Inner Loop Header: Depth=1
 $L__BB2_3:
 	ret;
 }
+	// .globl	m1_copy_ranges          // -- Begin function m1_copy_ranges
+.visible .entry m1_copy_ranges(
+	.param .align 8 .b8 m1_copy_ranges_param_0[1536]
+)                                       // @m1_copy_ranges
+{
+	.reg .pred 	%p<6>;
+	.reg .b16 	%rs<2>;
+	.reg .b32 	%r<11>;
+	.reg .b64 	%rd<27>;
+	mov.b64 	%rd9, m1_copy_ranges_param_0;
+	mov.u32 	%r1, %ctaid.y;
+	mul.wide.u32 	%rd10, %r1, 24;
+	add.s64 	%rd11, %rd9, %rd10;
+	ld.param.b64 	%rd12, [%rd11];
+	cvta.to.global.u64 	%rd1, %rd12;
+	ld.param.b64 	%rd13, [%rd11+8];
+	cvta.to.global.u64 	%rd2, %rd13;
+	ld.param.b64 	%rd3, [%rd11+16];
+	or.b64 	%rd14, %rd13, %rd12;
+	or.b64 	%rd15, %rd14, %rd3;
+	and.b64 	%rd16, %rd15, 15;
+	setp.ne.b64 	%p1, %rd16, 0;
+	mov.u32 	%r2, %ctaid.x;
+	mov.u32 	%r3, %ntid.x;
+	cvt.u64.u32 	%rd4, %r3;
+	mul.wide.u32 	%rd17, %r2, %r3;
+	mov.u32 	%r4, %tid.x;
+	cvt.u64.u32 	%rd18, %r4;
+	add.s64 	%rd26, %rd17, %rd18;
+	@%p1 bra 	$L__BB3_4;
+	bra.uni 	$L__BB3_1;
+$L__BB3_4:
+	setp.ge.u64 	%p2, %rd26, %rd3;
+	@%p2 bra 	$L__BB3_7;
+	mov.u32 	%r5, %nctaid.x;
+	cvt.u64.u32 	%rd19, %r5;
+	mul.lo.s64 	%rd8, %rd19, %rd4;
+$L__BB3_6:                              // =>This Inner Loop Header: Depth=1
+	add.s64 	%rd20, %rd2, %rd26;
+	ld.global.b8 	%rs1, [%rd20];
+	add.s64 	%rd21, %rd1, %rd26;
+	st.global.b8 	[%rd21], %rs1;
+	add.s64 	%rd26, %rd26, %rd8;
+	setp.lt.u64 	%p3, %rd26, %rd3;
+	@%p3 bra 	$L__BB3_6;
+	bra.uni 	$L__BB3_7;
+$L__BB3_1:
+	shr.u64 	%rd5, %rd3, 4;
+	setp.ge.u64 	%p4, %rd26, %rd5;
+	@%p4 bra 	$L__BB3_7;
+	mov.u32 	%r6, %nctaid.x;
+	cvt.u64.u32 	%rd22, %r6;
+	mul.lo.s64 	%rd6, %rd22, %rd4;
+	shl.b64 	%rd25, %rd26, 4;
+	shl.b64 	%rd7, %rd6, 4;
+$L__BB3_3:                              // =>This Inner Loop Header: Depth=1
+	add.s64 	%rd23, %rd2, %rd25;
+	ld.global.v4.b32 	{%r7, %r8, %r9, %r10}, [%rd23];
+	add.s64 	%rd24, %rd1, %rd25;
+	st.global.v4.b32 	[%rd24], {%r7, %r8, %r9, %r10};
+	add.s64 	%rd26, %rd26, %rd6;
+	add.s64 	%rd25, %rd25, %rd7;
+	setp.lt.u64 	%p5, %rd26, %rd5;
+	@%p5 bra 	$L__BB3_3;
+$L__BB3_7:
+	ret;
+}
 	// .globl	m1_take_chosen          // -- Begin function m1_take_chosen
 .visible .entry m1_take_chosen(
 	.param .u64 .ptr .align 1 m1_take_chosen_param_0,
@@ -222,33 +289,33 @@ $L__BB2_3:
 	cvt.u64.u32 	%rd14, %r3;
 	add.s64 	%rd18, %rd13, %rd14;
 	setp.ge.u64 	%p1, %rd18, %rd9;
-	@%p1 bra 	$L__BB3_5;
+	@%p1 bra 	$L__BB4_5;
 	cvt.u64.u32 	%rd4, %r2;
 	mov.u32 	%r4, %nctaid.x;
 	cvt.u64.u32 	%rd15, %r4;
 	mul.lo.s64 	%rd5, %rd15, %rd4;
 	shl.b64 	%rd19, %rd18, 2;
 	shl.b64 	%rd6, %rd5, 2;
-	bra.uni 	$L__BB3_2;
-$L__BB3_4:                              //   in Loop: Header=BB3_2 Depth=1
+	bra.uni 	$L__BB4_2;
+$L__BB4_4:                              //   in Loop: Header=BB4_2 Depth=1
 	add.s64 	%rd19, %rd19, %rd6;
 	add.s64 	%rd18, %rd18, %rd5;
 	setp.lt.u64 	%p3, %rd18, %rd9;
-	@%p3 bra 	$L__BB3_2;
-	bra.uni 	$L__BB3_5;
-$L__BB3_2:                              // =>This Inner Loop Header: Depth=1
+	@%p3 bra 	$L__BB4_2;
+	bra.uni 	$L__BB4_5;
+$L__BB4_2:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd16, %rd1, %rd19;
 	ld.global.b32 	%r5, [%rd16];
 	setp.lt.s32 	%p2, %r5, 0;
-	@%p2 bra 	$L__BB3_4;
+	@%p2 bra 	$L__BB4_4;
 	add.s64 	%rd7, %rd2, %rd19;
 	mul.wide.u32 	%rd17, %r5, 4;
 	add.s64 	%rd8, %rd3, %rd17;
 	ld.global.b32 	%r6, [%rd8];
 	max.s32 	%r7, %r6, 0;
 	st.global.b32 	[%rd7], %r7;
-	bra.uni 	$L__BB3_4;
-$L__BB3_5:
+	bra.uni 	$L__BB4_4;
+$L__BB4_5:
 	ret;
 }
 	// .globl	m1_convert_f32_bf16     // -- Begin function m1_convert_f32_bf16
@@ -274,7 +341,7 @@ $L__BB3_5:
 	cvt.u64.u32 	%rd11, %r4;
 	add.s64 	%rd15, %rd10, %rd11;
 	setp.ge.u64 	%p1, %rd15, %rd7;
-	@%p1 bra 	$L__BB4_6;
+	@%p1 bra 	$L__BB5_6;
 	cvt.u64.u32 	%rd3, %r3;
 	mov.u32 	%r5, %nctaid.x;
 	cvt.u64.u32 	%rd12, %r5;
@@ -285,29 +352,29 @@ $L__BB3_5:
 	shl.b64 	%rd14, %rd15, 1;
 	add.s64 	%rd16, %rd2, %rd14;
 	shl.b64 	%rd6, %rd4, 1;
-	bra.uni 	$L__BB4_2;
-$L__BB4_4:                              //   in Loop: Header=BB4_2 Depth=1
+	bra.uni 	$L__BB5_2;
+$L__BB5_4:                              //   in Loop: Header=BB5_2 Depth=1
 	bfe.u32 	%r7, %r1, 16, 1;
 	add.s32 	%r8, %r1, %r7;
 	add.s32 	%r9, %r8, 32767;
 	mov.b32 	{_, %rs2}, %r9;
-$L__BB4_5:                              //   in Loop: Header=BB4_2 Depth=1
+$L__BB5_5:                              //   in Loop: Header=BB5_2 Depth=1
 	st.global.b16 	[%rd16], %rs2;
 	add.s64 	%rd17, %rd17, %rd5;
 	add.s64 	%rd16, %rd16, %rd6;
 	add.s64 	%rd15, %rd15, %rd4;
 	setp.lt.u64 	%p3, %rd15, %rd7;
-	@%p3 bra 	$L__BB4_2;
-	bra.uni 	$L__BB4_6;
-$L__BB4_2:                              // =>This Inner Loop Header: Depth=1
+	@%p3 bra 	$L__BB5_2;
+	bra.uni 	$L__BB5_6;
+$L__BB5_2:                              // =>This Inner Loop Header: Depth=1
 	ld.global.b32 	%r1, [%rd17];
 	and.b32 	%r6, %r1, 2147483647;
 	setp.lt.u32 	%p2, %r6, 2139095041;
-	@%p2 bra 	$L__BB4_4;
+	@%p2 bra 	$L__BB5_4;
 	mov.b32 	{_, %rs1}, %r1;
 	or.b16 	%rs2, %rs1, 64;
-	bra.uni 	$L__BB4_5;
-$L__BB4_6:
+	bra.uni 	$L__BB5_5;
+$L__BB5_6:
 	ret;
 }
 )PTX";

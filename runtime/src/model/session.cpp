@@ -119,7 +119,7 @@ Status Session::fork(SequenceId sourceId, SequenceId *out) {
     pages.release(copy.pages.back());
     copy.pages.back() = pages.take();
   }
-  Status status;
+  std::vector<CopyRange> ranges;
   for (uint32_t i = 0; i < states.size() && source->length > 0; ++i) {
     const schema::State &state = *model.module().states()->Get(i);
     const bool kv = state.kind() == schema::StateKind::kv;
@@ -127,14 +127,12 @@ Status Session::fork(SequenceId sourceId, SequenceId *out) {
       continue;
     char *base = static_cast<char *>(states[i]);
     const uint64_t from = kv ? source->pages.back() : source->slot, to = kv ? copy.pages.back() : copy.slot;
-    status = model.device().copy(base + to * state.bytes(), base + from * state.bytes(), state.bytes());
-    if (!status.ok()) {
-      lost = true;
-      return status;
-    }
+    ranges.push_back({base + to * state.bytes(), base + from * state.bytes(), state.bytes()});
   }
+  Status status = model.device().copyRanges(ranges);
+  lost |= !status.ok();
   *out = id;
-  return Status();
+  return status;
 }
 
 void Session::releasePages(Sequence &sequence) {
