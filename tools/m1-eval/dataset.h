@@ -16,7 +16,8 @@ struct Problem {
 /// comes twice.
 m1rt::Status readDataset(const std::string &path, size_t limit, std::vector<Problem> *out);
 
-/// m1-eval --grade: one {"equal": bool} line for each {"given", "expected"} line.
+/// m1-eval --grade: one {"equal": bool} line for each {"given", "expected"} line. "given" may be null: no
+/// answer.
 m1rt::Status gradeFile(const std::string &path);
 
 } // namespace m1tool

@@ -94,7 +94,8 @@ Status EngineSampler::submit(const SampleJob &job, uint64_t *outJob) {
   request.stopTokens = stopTokens;
   request.closeTokens = closeTokens;
   request.maxThinkTokens = options.maxThinkTokens;
-  request.timeBudget = options.timeBudget;
+  // Zero would be no budget at all.
+  request.timeBudget = options.timeBudget > 0 ? std::max(options.timeBudget - job.elapsed, 1e-3) : 0;
   request.atDeadline = options.dropAtDeadline ? DeadlineAction::drop : DeadlineAction::close;
   M1_TRY(engine->submit(std::move(request), outJob));
   Job &state = jobs[*outJob];

@@ -17,6 +17,13 @@ uint64_t hashOf(
   return h;
 }
 
+std::string digestOf(const Problem &problem) {
+  char text[20];
+  std::snprintf(text, sizeof text, "%016llx",
+                static_cast<unsigned long long>(hashOf(problem.text + '\0' + problem.answer)));
+  return text;
+}
+
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
@@ -38,8 +45,17 @@ Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &o
   EvaluationProgress state;
   state.all = uint64_t(problems.size()) * options.samples;
   std::map<std::string, double> earlier;
-  for (const SampleRecord &r : records.records())
+  std::map<std::string, std::string> digests;
+  for (const Problem &problem : problems)
+    digests[problem.id] = digestOf(problem);
+  for (const SampleRecord &r : records.records()) {
     earlier[r.problem] = std::max(earlier[r.problem], r.seconds);
+    auto it = digests.find(r.problem);
+    if (it != digests.end() && !r.digest.empty() && r.digest != it->second)
+      return error(StatusCode::invalidArgument,
+                   "the samples there of problem %s are of another text or answer; choose another --out",
+                   r.problem.c_str());
+  }
   std::deque<Course> courses;
   for (const Problem &problem : problems) {
     Course course;
@@ -63,6 +79,7 @@ Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &o
   auto record = [&](Course &course, FinishedSample &&sample) -> Status {
     SampleRecord r;
     r.problem = course.problem->id;
+    r.digest = digests[r.problem];
     r.sample = sample.sample;
     r.answer = extractBoxed(sample.text);
     r.correct = r.answer && answersEqual(*r.answer, course.problem->answer);
@@ -90,7 +107,8 @@ Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &o
       Course &course = courses[next];
       course.began = now();
       for (auto [first, count] : course.missing) {
-        SampleJob job{course.problem->text, first, count, options.seed + hashOf(course.problem->id)};
+        SampleJob job{course.problem->text, first, count, options.seed + hashOf(course.problem->id),
+                      course.earlier};
         uint64_t id = 0;
         Status status = sampler.submit(job, &id);
         if (status.ok()) {

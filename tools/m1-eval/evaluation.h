@@ -12,7 +12,8 @@ namespace m1tool {
 struct SampleJob {
   std::string problem; // text
   uint32_t first = 0, count = 0;
-  uint64_t seed = 0; // of sample 0: sample j uses seed + j
+  uint64_t seed = 0;  // of sample 0: sample j uses seed + j
+  double elapsed = 0; // seconds of the problem's time budget that earlier runs used
 };
 
 struct FinishedSample {
@@ -49,8 +50,9 @@ struct EvaluationProgress {
   uint64_t tokens = 0;        // of this run
 };
 
-/// Draws every sample that the file does not hold yet. `interrupted` is asked between steps; when it says so
-/// the run ends early with everything recorded so far and `*outComplete` false.
+/// Draws every sample that the file does not hold yet; samples there of a problem with the same id but
+/// another text or answer are an error. `interrupted` is asked between steps; when it says so the run ends
+/// early with everything recorded so far and `*outComplete` false.
 m1rt::Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options,
                       Sampler &sampler, RecordFile &records, const std::function<bool()> &interrupted,
                       const std::function<void(const EvaluationProgress &)> &progress, bool *outComplete);

@@ -1,11 +1,11 @@
 #include "records.h"
 #include "tool.h"
 #include <fcntl.h>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <sys/file.h>
-#include <sys/stat.h>
 
 using namespace m1rt;
 
@@ -58,6 +58,8 @@ std::optional<SampleRecord> parse(const std::string &line) {
     return std::nullopt;
   SampleRecord r;
   r.problem = json["problem"];
+  if (json["digest"].is_string())
+    r.digest = json["digest"];
   r.sample = json["sample"];
   if (json["answer"].is_string())
     r.answer = json["answer"].get<std::string>();
@@ -84,8 +86,11 @@ void RecordFile::keep(SampleRecord record) {
 
 Status RecordFile::open(const std::string &directory,
                         const std::vector<std::pair<std::string, std::string>> &settings) {
-  if (::mkdir(directory.c_str(), 0777) != 0 && errno != EEXIST)
-    return failed(directory, "cannot create the directory");
+  std::error_code problem;
+  std::filesystem::create_directories(directory, problem);
+  if (problem)
+    return error(StatusCode::ioError, "%s: cannot create the directory: %s", directory.c_str(),
+                 problem.message().c_str());
   path = directory + "/samples.jsonl";
   file = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (file < 0)
@@ -113,6 +118,7 @@ Status RecordFile::open(const std::string &directory,
 Status RecordFile::append(SampleRecord r) {
   Json json;
   json["problem"] = r.problem;
+  json["digest"] = r.digest;
   json["sample"] = r.sample;
   json["answer"] = r.answer ? Json(*r.answer) : Json(nullptr);
   json["correct"] = r.correct;

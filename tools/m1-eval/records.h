@@ -13,6 +13,7 @@ namespace m1tool {
 
 struct SampleRecord {
   std::string problem;
+  std::string digest; // of the problem's text and answer; empty in files of older versions
   uint32_t sample = 0;
   std::optional<std::string> answer; // content of the last box
   bool correct = false;

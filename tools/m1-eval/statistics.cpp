@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kNormal95 = 1.959964;
 constexpr size_t kDraws = 200, kMostDraws = 2000; // few samples a draw allow more draws
+constexpr size_t kMostSubsets = 2000;             // up to here all are taken
 constexpr int kTimePoints = 64;
 
 /// What votes need of a problem: the group of each sample's answer, and which samples are right.
@@ -44,7 +45,23 @@ double majorityAt(const Graded &graded, size_t k, std::mt19937_64 &random) {
     return majorityRight(graded, order, counts);
   if (k == 1)
     return double(graded.right) / double(n);
-  size_t right = 0, draws = std::max(kDraws, kMostDraws / k);
+  double subsets = 1;
+  for (size_t i = 0; i < k && subsets <= kMostSubsets; ++i)
+    subsets = subsets * double(n - i) / double(i + 1);
+  size_t right = 0, count = 0;
+  if (subsets <= kMostSubsets) {
+    subset.assign(order.begin(), order.begin() + std::ptrdiff_t(k));
+    for (size_t i = k; i > 0;) { // the next one: the last index that can grow does, those behind it follow
+      right += majorityRight(graded, subset, counts);
+      ++count;
+      for (i = k; i > 0 && subset[i - 1] == n - k + i - 1; --i) {
+      }
+      if (i > 0)
+        std::iota(subset.begin() + std::ptrdiff_t(i) - 1, subset.end(), subset[i - 1] + 1);
+    }
+    return double(right) / double(count);
+  }
+  size_t draws = std::max(kDraws, kMostDraws / k);
   for (size_t draw = 0; draw < draws; ++draw) {
     for (size_t i = 0; i < k; ++i) // a partial shuffle; by remainder, so that it is the same everywhere
       std::swap(order[i], order[i + random() % (n - i)]);

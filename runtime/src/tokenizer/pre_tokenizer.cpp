@@ -143,15 +143,22 @@ bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::stri
   const pcre2_code *re = static_cast<const pcre2_code *>(code);
   std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data *)> data(pcre2_match_data_create(1, nullptr),
                                                                        pcre2_match_data_free);
+  // PCRE2's limit is ten million steps, which ends endless backtracking, but also an honest run of spaces as
+  // long.
+  std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context *)> context(
+      pcre2_match_context_create(nullptr), pcre2_match_context_free);
+  pcre2_set_match_limit(context.get(),
+                        static_cast<uint32_t>(std::min<size_t>(10000000 + 16 * text.size(), 0xFFFFFFFF)));
   auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   size_t at = 0, lastEnd = std::string_view::npos;
   while (at <= text.size()) {
-    int rc = jit ? pcre2_jit_match(re, subject, text.size(), at, 0, data.get(), nullptr)
-                 : pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(), nullptr);
+    int rc = jit ? pcre2_jit_match(re, subject, text.size(), at, 0, data.get(), context.get())
+                 : pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(), context.get());
     if (rc == PCRE2_ERROR_NOMATCH)
       return true;
     if (jit && rc == PCRE2_ERROR_JIT_STACKLIMIT)
-      rc = pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data.get(), nullptr);
+      rc = pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data.get(),
+                       context.get());
     if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) {
       unsigned char message[256];
       pcre2_get_error_message(rc, message, sizeof message);

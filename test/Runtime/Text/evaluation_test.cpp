@@ -9,6 +9,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <set>
 
 using namespace m1tool;
@@ -63,6 +64,7 @@ TEST(Dataset, ErrorsNameTheLine) {
     EXPECT_EQ(status.message(), folder.path + "/d.jsonl" + message);
   }
   EXPECT_FALSE(readDataset(folder.path + "/none", 0, &problems).ok());
+  EXPECT_EQ(readDataset(folder.path, 0, &problems).message(), folder.path + ": cannot be read");
 }
 
 SampleRecord record(const std::string &problem, uint32_t sample, std::optional<std::string> answer,
@@ -144,7 +146,7 @@ TEST(Statistics, WorkedExample) {
   ASSERT_EQ(s.overSamples.size(), 3u); // k = 1, 2, 4
   EXPECT_DOUBLE_EQ(s.overSamples[0].majority, 0.5);
   EXPECT_DOUBLE_EQ(s.overSamples[0].coverage, 0.5);
-  EXPECT_NEAR(s.overSamples[1].majority, 7.0 / 12, 0.03); // of six pairs of samples, a wins four and b three
+  EXPECT_DOUBLE_EQ(s.overSamples[1].majority, 7.0 / 12); // of six pairs of samples, a wins four and b three
   EXPECT_DOUBLE_EQ(s.overSamples[1].coverage, 1 - 1.0 / 6);
   EXPECT_DOUBLE_EQ(s.overSamples[2].majority, 1); // a: 1 ties 2 and came first; b: 8
   EXPECT_DOUBLE_EQ(s.overSamples[2].coverage, 1);
@@ -156,6 +158,43 @@ TEST(Statistics, WorkedExample) {
   EXPECT_NE(svg.find("<svg"), std::string::npos);
   EXPECT_NE(svg.find("a &lt; b"), std::string::npos);
   EXPECT_EQ(svg.find("nan"), std::string::npos);
+}
+
+// maj@k and coverage@k are the means over all subsets of k samples.
+TEST(Statistics, EqualsBruteForce) {
+  std::mt19937 random(2);
+  for (int round = 0; round < 40; ++round) {
+    std::vector<SampleRecord> samples;
+    const uint32_t n = 1 + random() % 9, right = random() % 4;
+    for (uint32_t j = 0; j < n; ++j) {
+      uint32_t answer = random() % 5;
+      bool none = answer == 4;
+      samples.push_back(record("p", j, none ? std::nullopt : std::optional(std::to_string(answer)),
+                               !none && answer == right));
+    }
+    Summary s = summarizeAll({samples}, n);
+    for (const CurvePoint &point : s.overSamples) {
+      uint32_t k = uint32_t(point.x), subsets = 0, majority = 0, covered = 0;
+      for (uint32_t set = 0; set < 1u << n; ++set) {
+        if (uint32_t(__builtin_popcount(set)) != k)
+          continue;
+        ++subsets;
+        int votes[4] = {}, best = -1;
+        for (uint32_t j = 0; j < n; ++j)
+          if ((set >> j & 1) && samples[j].answer)
+            ++votes[std::stoi(*samples[j].answer)];
+        for (uint32_t j = 0; j < n; ++j)
+          if ((set >> j & 1) && samples[j].answer) {
+            int a = std::stoi(*samples[j].answer);
+            best = best < 0 || votes[a] > votes[best] ? a : best;
+          }
+        majority += best == int(right);
+        covered += votes[right] > 0;
+      }
+      EXPECT_NEAR(point.majority, double(majority) / subsets, 1e-12) << "n = " << n << ", k = " << k;
+      EXPECT_NEAR(point.coverage, double(covered) / subsets, 1e-12) << "n = " << n << ", k = " << k;
+    }
+  }
 }
 
 // The interval is Wilson's, narrows with more problems, and covers the true rate in about 95 of 100 simulated
@@ -206,6 +245,7 @@ public:
     if (job.problem == "long")
       return m1rt::error(m1rt::StatusCode::invalidArgument, "prompt longer than the context");
     *outJob = ++jobs;
+    elapsed = job.elapsed;
     for (uint32_t j = 0; j < job.count; ++j) {
       FinishedSample s;
       s.job = jobs;
@@ -229,6 +269,7 @@ public:
   uint32_t waiting() const override { return uint32_t(queue.size()); }
   void cancel() override { queue.clear(); }
   size_t mostQueued = 0;
+  double elapsed = 0;
 
 private:
   uint64_t jobs = 0;
@@ -289,6 +330,26 @@ TEST(Evaluation, InterruptedEqualsWhole) {
   StandInSampler more;
   ASSERT_TRUE(evaluate(problems(8), options, more, parts, {}, {}, &complete).ok());
   EXPECT_EQ(parts.records().size(), 96u);
+}
+
+// Another problem under an id that has samples is refused, not mixed in; what earlier runs used of a time
+// budget is told to the sampler.
+TEST(Evaluation, KnowsItsProblems) {
+  TemporaryFolder folder;
+  EvaluationOptions options;
+  RecordFile file;
+  ASSERT_TRUE(file.open(folder.path + "/a/b", {}).ok()); // parents too
+  StandInSampler sampler;
+  bool complete = false;
+  ASSERT_TRUE(evaluate({{"p", "1 + 1", "2"}}, options, sampler, file, {}, {}, &complete).ok());
+  for (const Problem &other : {Problem{"p", "1 + 2", "2"}, Problem{"p", "1 + 1", "3"}}) {
+    Status status = evaluate({other}, options, sampler, file, {}, {}, &complete);
+    EXPECT_EQ(status.message(),
+              "the samples there of problem p are of another text or answer; choose another --out");
+  }
+  options.samples = 2;
+  ASSERT_TRUE(evaluate({{"p", "1 + 1", "2"}}, options, sampler, file, {}, {}, &complete).ok());
+  EXPECT_EQ(sampler.elapsed, file.records()[0].seconds);
 }
 
 // With a time budget problems run one after another.
