@@ -54,15 +54,15 @@ void Facts::function(const char *name, float value) {
   text += std::string("  static __device__ float ") + name + "() { return " + literal + "; }\n";
 }
 
-void Parameters::add(std::string type, std::string role, bool present) {
+void Parameters::add(const std::string &type, std::string role, bool present) {
   if (!arguments.empty())
     arguments += ", ";
   arguments += present ? role : "nullptr";
   if (present)
-    unused(std::move(type), std::move(role));
+    unused(type, std::move(role));
 }
 
-void Parameters::unused(std::string type, std::string role) {
+void Parameters::unused(const std::string &type, std::string role) {
   declaration += type + " *__restrict__ " + role + ", ";
   roles.push_back(std::move(role));
 }

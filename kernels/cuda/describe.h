@@ -29,14 +29,14 @@ public:
 /// function as nullptr.
 class Parameters {
 public:
-  void add(std::string type, std::string role, bool present = true);
+  void add(const std::string &type, std::string role, bool present = true);
   void input(Type type, std::string role, bool present = true) {
     add(std::string("const ") + name_of(type), std::move(role), present);
   }
   void vector(std::string role, bool present = true) { add("const float", std::move(role), present); }
   void batch(std::string role, bool present = true) { add("const int", std::move(role), present); }
   /// A role of the kernel's contract that the device function does not take.
-  void unused(std::string type, std::string role);
+  void unused(const std::string &type, std::string role);
 
   std::string declaration, arguments;
   std::vector<std::string> roles;

@@ -128,7 +128,7 @@ Value ModelBuilder::matrix(StringRef symbol, const Sources &sources) {
   return weight(symbol, {n, sources[0].shape[1]}, sources, /*matrix=*/true);
 }
 
-Value ModelBuilder::vector(StringRef symbol, Source source, Transform transform) {
+Value ModelBuilder::vector(StringRef symbol, const Source &source, Transform transform) {
   return weight(symbol, source.shape, {source}, /*matrix=*/false, transform);
 }
 

@@ -34,7 +34,7 @@ private:
   mlir::Value weight(llvm::StringRef symbol, llvm::ArrayRef<int64_t> shape, const Sources &sources,
                      bool matrix, mlir::m1::Transform transform = mlir::m1::Transform::None);
   mlir::Value matrix(llvm::StringRef symbol, const Sources &sources);
-  mlir::Value vector(llvm::StringRef symbol, Source source,
+  mlir::Value vector(llvm::StringRef symbol, const Source &source,
                      mlir::m1::Transform transform = mlir::m1::Transform::None);
   mlir::Type matrixElementType(const Sources &sources) const;
   void checkSource(const Source &source);

@@ -25,8 +25,9 @@ float largestOf(const float *values, uint32_t count, bool *outNan) {
       nan[j] |= value != value;
     }
   for (; i < count; ++i) {
-    largest[0] = values[i] > largest[0] ? values[i] : largest[0];
-    nan[0] |= values[i] != values[i];
+    const float value = values[i];
+    largest[0] = value > largest[0] ? value : largest[0];
+    nan[0] |= value != value;
   }
   *outNan = std::any_of(nan, nan + lanes, [](uint32_t bit) { return bit != 0; });
   return *std::max_element(largest, largest + lanes);

@@ -188,7 +188,6 @@ void TokenizerPreparation::readModel(const Json &model) {
   merges.reserve(list.size());
   std::unordered_map<uint64_t, uint32_t> seen;
   seen.reserve(list.size());
-  std::string merged;
   for (size_t rank = 0; rank < list.size(); ++rank) {
     std::string left, right;
     auto malformed = [&] {
