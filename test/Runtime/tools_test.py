@@ -126,13 +126,22 @@ class Tools(unittest.TestCase):
         self.fails(self.run_tool(self.art, "--input-ids", self.ids("-4")), "token 0 is -4")
         self.fails(self.run_tool(self.art, "--input-ids", self.ids("1 two")), "token 1", "\"two\"")
         self.fails(self.run_tool(self.art, "--input-ids", self.ids("99999999999999999999")), "not a token id")
+        self.fails(self.run_tool(self.art, "--input-ids", self.ids("1 \0")), "token 1", "is not a token id")
+        self.fails(self.run_tool(self.art, "--input-ids", self.ids("1 97")), "ids.txt", "ids 0 to 96")
+        self.fails(self.run_tool(self.art, "--input-ids", self.directory.name), "Is a directory")
         self.fails(self.run_tool(self.art, "--input-ids", self.ids(" \n")), "holds no token ids")
 
     def test_context_too_long(self):
         """Prompt plus new tokens beyond the compiled context is refused before any work, and at the limit accepted."""
         ids = self.ids("1 " * 150)
         self.fails(self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "60"), "150 tokens", "at most 200")
-        self.assertEqual(self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "51", "--ignore-eos").returncode, 0)
+        whole = self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "51", "--ignore-eos")
+        self.assertEqual(whole.returncode, 0)
+        for flags in [], ["--dump-logits", self.path("out.safetensors")]:  # without --max-new-tokens: what the context leaves
+            rest = self.run_tool(self.art, "--input-ids", ids, "--ignore-eos", *flags)
+            self.assertEqual(rest.returncode, 0, rest.stderr)
+            self.assertEqual(rest.stdout.split(), whole.stdout.split()[:len(rest.stdout.split())])
+            self.assertGreaterEqual(len(rest.stdout.split()), 50)
 
     def test_flags(self):
         """Unknown flags and values are named."""
@@ -159,7 +168,11 @@ class Tools(unittest.TestCase):
         self.fails(self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "50", "--dump-logits", out, preexec_fn=limit), "out.safetensors",
                    "File too large")
         self.assertEqual(sorted(os.listdir(self.directory.name)), before)
+        self.fails(self.run_tool(self.art, "--input-ids", ids, "--dump-logits", self.directory.name), "Is a directory")
         if os.path.exists("/dev/full"):
+            # A device is written, not replaced by a file.
+            self.fails(self.run_tool(self.art, "--input-ids", self.ids("1 2"), "--max-new-tokens", "2", "--dump-logits", "/dev/full"), "No space left")
+            self.assertFalse(os.path.isfile("/dev/full"))
             with open("/dev/full", "w") as full:
                 result = subprocess.run([os.path.join(BIN, "m1-dump"), self.art], stdout=full, stderr=subprocess.PIPE, text=True)
             self.assertGreater(result.returncode, 0)

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <string>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace m1tool {
@@ -31,6 +32,7 @@ inline void reserveStandardStreams() {
 }
 
 /// A file that is written under a temporary name and gets its own name on commit(); otherwise nothing is left behind.
+/// What exists and is no regular file (a pipe, a device) is written as it is, never replaced.
 class OutputFile {
 public:
   OutputFile() = default;
@@ -39,14 +41,16 @@ public:
   ~OutputFile() {
     if (stream) {
       std::fclose(stream);
-      ::unlink(temporary.c_str());
+      removeTemporary();
     }
   }
 
   m1rt::Status open(const std::string &target) {
     path = target;
-    temporary = target + ".tmp" + std::to_string(getpid());
-    stream = std::fopen(temporary.c_str(), "wb");
+    struct stat info;
+    if (::stat(path.c_str(), &info) != 0 || S_ISREG(info.st_mode))
+      temporary = target + ".tmp" + std::to_string(getpid());
+    stream = std::fopen(temporary.empty() ? path.c_str() : temporary.c_str(), "wb");
     return stream ? m1rt::Status() : failure("cannot create");
   }
   m1rt::Status write(const void *data, size_t size) {
@@ -57,21 +61,25 @@ public:
     const int flushError = errno;
     const bool closed = std::fclose(stream) == 0;
     stream = nullptr;
-    if (!flushed || !closed || std::rename(temporary.c_str(), path.c_str()) != 0) {
-      if (!flushed)
-        errno = flushError;
-      m1rt::Status status = failure("cannot write");
-      ::unlink(temporary.c_str());
-      return status;
-    }
-    return m1rt::Status();
+    const bool named = temporary.empty() || !flushed || !closed || std::rename(temporary.c_str(), path.c_str()) == 0;
+    if (flushed && closed && named)
+      return m1rt::Status();
+    if (!flushed)
+      errno = flushError;
+    m1rt::Status status = failure("cannot write");
+    removeTemporary();
+    return status;
   }
 
 private:
+  void removeTemporary() const {
+    if (!temporary.empty())
+      ::unlink(temporary.c_str());
+  }
   m1rt::Status failure(const char *what) const {
     return m1rt::error(m1rt::StatusCode::ioError, "%s: %s: %s", path.c_str(), what, std::strerror(errno));
   }
-  std::string path, temporary;
+  std::string path, temporary; // temporary is empty when the file is written in place
   std::FILE *stream = nullptr;
 };
 

@@ -26,7 +26,7 @@ struct Arguments {
 
 Status run(const Arguments &arguments) {
   std::vector<int32_t> prompt;
-  M1_TRY(readTokenIds(arguments.inputIds, &prompt));
+  M1_TRY(readTokenIds(arguments.inputIds, INT32_MAX, &prompt)); // the evaluator knows the vocabulary
 
   MLIRContext context;
   context.loadDialect<m1::M1Dialect, func::FuncDialect>();

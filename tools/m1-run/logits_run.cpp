@@ -23,13 +23,18 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
   const schema::Module &module = model.module();
   const size_t vocabulary = module.vocab_size();
   std::vector<int32_t> prompt;
-  M1_TRY(readTokenIds(arguments.inputIds, &prompt));
-  const uint64_t length = prompt.size() + uint64_t(arguments.maxNewTokens);
+  M1_TRY(readTokenIds(arguments.inputIds, module.vocab_size(), &prompt));
+  uint64_t newTokens = arguments.maxNewTokens;
+  if (!arguments.maxNewTokensGiven && prompt.size() < module.max_positions())
+    newTokens = std::min<uint64_t>(newTokens, module.max_positions() - prompt.size());
+  const uint64_t length = prompt.size() + newTokens;
   if (length > module.max_positions())
     return error(
         StatusCode::invalidArgument,
-        "a prompt of %zu tokens and %u new ones: the model was compiled for contexts of at most %u tokens",
-        prompt.size(), arguments.maxNewTokens, module.max_positions());
+        "a prompt of %zu tokens and %llu new ones: the model was compiled for contexts of at most %u tokens",
+        prompt.size(), (unsigned long long)newTokens, module.max_positions());
+  OutputFile trial; // what cannot be written is known before the work
+  M1_TRY(trial.open(arguments.dumpLogits));
   SessionOptions options;
   options.maxContext = uint32_t(length);
   options.maxTokensPerStep = uint32_t(std::min<uint64_t>(prompt.size(), arguments.prefillChunk));
@@ -55,7 +60,7 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
 
   began = now();
   std::vector<int32_t> tokens;
-  while (tokens.size() < arguments.maxNewTokens) {
+  while (tokens.size() < newTokens) {
     tokens.push_back(token);
     std::printf(tokens.size() == 1 ? "%d" : " %d", token);
     std::fflush(stdout);

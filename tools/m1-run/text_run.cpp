@@ -337,7 +337,7 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
 
   Request request;
   if (!arguments.inputIds.empty()) {
-    M1_TRY(readTokenIds(arguments.inputIds, &request.prompt));
+    M1_TRY(readTokenIds(arguments.inputIds, model.module().vocab_size(), &request.prompt));
   } else {
     std::string prompt = arguments.prompt;
     if (!arguments.promptFile.empty())
@@ -357,12 +357,16 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
   const uint64_t closing =
       request.closeTokens.size() + (request.closeTokens.empty() ? 0 : request.closeMaxTokens);
   // The last new token is never fed.
-  const uint64_t length = request.prompt.size() + uint64_t(arguments.maxNewTokens) - 1;
-  if (length > model.module().max_positions())
+  const uint64_t longest = uint64_t(model.module().max_positions()) + 1;
+  if (!arguments.maxNewTokensGiven && request.prompt.size() < longest)
+    request.maxNewTokens =
+        uint32_t(std::min<uint64_t>(request.maxNewTokens, longest - request.prompt.size()));
+  const uint64_t length = request.prompt.size() + uint64_t(request.maxNewTokens) - 1;
+  if (length >= longest)
     return error(
         StatusCode::invalidArgument,
         "a prompt of %zu tokens and %u new ones: the model was compiled for contexts of at most %u tokens",
-        request.prompt.size(), arguments.maxNewTokens, model.module().max_positions());
+        request.prompt.size(), request.maxNewTokens, model.module().max_positions());
   const uint32_t context = uint32_t(std::min<uint64_t>(length + closing + 1, model.module().max_positions()));
   // The prompt that several samples fork from is a sequence, too.
   const uint32_t slots =

@@ -22,7 +22,7 @@ Status readFile(const std::string &path, std::string *out) {
   return {};
 }
 
-Status readTokenIds(const std::string &path, std::vector<int32_t> *out) {
+Status readTokenIds(const std::string &path, int64_t vocabulary, std::vector<int32_t> *out) {
   std::string content;
   M1_TRY(readFile(path, &content));
   std::istringstream words(content);
@@ -31,9 +31,12 @@ Status readTokenIds(const std::string &path, std::vector<int32_t> *out) {
     char *end = nullptr;
     errno = 0;
     long value = std::strtol(word.c_str(), &end, 10);
-    if (*end != '\0' || errno != 0 || value < INT32_MIN || value > INT32_MAX)
+    if (end != word.c_str() + word.size() || errno != 0)
       return error(StatusCode::invalidArgument, "%s: token %zu: \"%.40s\" is not a token id", path.c_str(),
                    out->size(), word.c_str());
+    if (value < 0 || value >= vocabulary)
+      return error(StatusCode::invalidArgument, "%s: token %zu is %ld, the vocabulary has ids 0 to %lld",
+                   path.c_str(), out->size(), value, static_cast<long long>(vocabulary - 1));
     out->push_back(int32_t(value));
   }
   if (out->empty())

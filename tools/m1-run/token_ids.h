@@ -10,8 +10,8 @@
 namespace m1tool {
 
 m1rt::Status readFile(const std::string &path, std::string *out);
-/// At least one id; the error names the first word that is none.
-m1rt::Status readTokenIds(const std::string &path, std::vector<int32_t> *out);
+/// At least one id, all below `vocabulary`; the error names the first word that is none.
+m1rt::Status readTokenIds(const std::string &path, int64_t vocabulary, std::vector<int32_t> *out);
 
 } // namespace m1tool
 
