@@ -91,6 +91,10 @@ class RunText(unittest.TestCase):
         self.assertEqual(cut["finish_reason"], "stop_token")
         self.assertEqual(cut["tokens"], whole["tokens"][:whole["tokens"].index(token) + 1])
 
+    def test_default_length(self):
+        """Without --max-new-tokens a sample ends after 1024 tokens."""
+        self.assertEqual(len(self.json("--prompt", "long", "--ignore-eos")["samples"][0]["tokens"]), 1024)
+
     def test_empty_prompt(self):
         """Nothing said is a message, too."""
         out = self.json("--prompt", "", "--max-new-tokens", "3", "--ignore-eos")
@@ -207,7 +211,7 @@ class RunText(unittest.TestCase):
                 (["--prompt", "a", "--close-text", "x"], "--close-text is for samples"),
                 (["--prompt", "a", "--time-budget", "1", "--drop-at-deadline", "--close-text", "x"], "--close-text is for samples"),
                 (["--prompt", "a", "--max-think-tokens", "9", "--close-text", ""], "an empty text closes nothing"),
-                (["--prompt", "a", "--max-think-tokens", "200"], "never reached: samples end after --max-new-tokens 128"),
+                (["--prompt", "a", "--max-think-tokens", "20", "--max-new-tokens", "20"], "never reached: samples end after --max-new-tokens 20"),
                 (["--prompt", "a", "--dump-logits", "x"], "--dump-logits needs --input-ids")]:
             self.fails(*flags, says=says)
         warned = self.run_tool("--prompt", "a", "--samples", "2", "--max-new-tokens", "2")

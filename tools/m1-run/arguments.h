@@ -16,7 +16,9 @@ struct Arguments {
   bool raw = false; // the prompt as it is, without the chat template
   bool chat = false;
 
-  uint32_t maxNewTokens = 128; // in a conversation, unless given, what the context leaves
+  uint32_t maxNewTokens = 1024;
+  bool maxNewTokensGiven =
+      false; // otherwise no more than the context leaves; of a conversation's answer, all of it
   uint32_t samples = 1, slots = 0, prefillChunk = 512, prefixCache = 4;
   bool ignoreEos = false;
   double temperature = 0, topP = 1, minP = 0, repetitionPenalty = 1;

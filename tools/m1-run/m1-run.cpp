@@ -71,7 +71,7 @@ Status check(const CLI::App &app, const Arguments &arguments) {
                        "without --drop-at-deadline");
   if (closes && arguments.closeText.empty())
     return bad("--close-text: an empty text closes nothing");
-  if (arguments.maxThinkTokens >= arguments.maxNewTokens && (given("--max-new-tokens") || !arguments.chat))
+  if (arguments.maxThinkTokens >= arguments.maxNewTokens)
     return bad("--max-think-tokens " + std::to_string(arguments.maxThinkTokens) +
                " is never reached: samples end after --max-new-tokens " +
                std::to_string(arguments.maxNewTokens));
@@ -111,11 +111,12 @@ int main(int argc, char **argv) {
                "Converse: turns are read from standard input; Ctrl-C stops an answer")
       ->group("Prompt");
 
-  auto *maxNewTokens = app.add_option("--max-new-tokens", arguments.maxNewTokens,
-                                      "Tokens of a sample at most; --chat: what the context leaves")
-                           ->group("Generation")
-                           ->capture_default_str()
-                           ->check(CLI::Range(1, 1 << 24));
+  auto *maxNewTokens =
+      app.add_option("--max-new-tokens", arguments.maxNewTokens,
+                     "Tokens of a sample at most; when not given, no more than the context leaves")
+          ->group("Generation")
+          ->capture_default_str()
+          ->check(CLI::Range(1, 1 << 24));
   app.add_option("--temperature", arguments.temperature, "0: always the likeliest token")
       ->group("Generation")
       ->capture_default_str()
@@ -206,8 +207,10 @@ int main(int argc, char **argv) {
       ->type_name("FILE.json");
   CLI11_PARSE(app, argc, argv);
   arguments.wantLogprobs = logprobs->count() > 0;
-  if (arguments.chat && maxNewTokens->count() == 0)
-    arguments.maxNewTokens = 1 << 24;
+  arguments.maxNewTokensGiven = maxNewTokens->count() > 0;
+  if (!arguments.maxNewTokensGiven)
+    arguments.maxNewTokens =
+        arguments.chat ? 1 << 24 : std::max(arguments.maxNewTokens, arguments.maxThinkTokens + 1);
 
   try {
     Status status = check(app, arguments);
