@@ -25,7 +25,8 @@ void printTarget(const Json &target) {
   }
   for (size_t i = 0; i < target["code"].size(); ++i) {
     const Json &code = target["code"][i];
-    std::printf("  code %zu: %s %s, %s, sha256 %s\n", i, string(code["format"]), string(code["chip"]), size(code["bytes"]).c_str(),
+    const char *chip = string(code["chip"]); // none for a CPU
+    std::printf("  code %zu: %s%s%s, %s, sha256 %s\n", i, string(code["format"]), *chip ? " " : "", chip, size(code["bytes"]).c_str(),
                 string(code["sha256"]));
   }
   std::printf("  kernels\n");
