@@ -72,6 +72,9 @@ double majorityAt(const Graded &graded, size_t k, std::mt19937_64 &random) {
   return double(right) / double(draws);
 }
 
+// A sample that a time budget left no place for says nothing about the model.
+bool isStarted(const SampleRecord *r) { return r->finish != "dropped" || r->tokens > 0; }
+
 double coverageAt(size_t n, size_t right, size_t k) {
   double missing = 1;
   for (size_t i = 0; i < std::min(k, n); ++i) // C(n-c, k) / C(n, k)
@@ -99,17 +102,20 @@ Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted) 
       continue;
     Graded graded;
     std::vector<std::optional<m1rt::Answer>> answers;
+    bool anyStarted = std::any_of(problem.samples.begin(), problem.samples.end(), isStarted);
     for (const SampleRecord *r : problem.samples) {
-      answers.push_back(r->answer ? std::optional<m1rt::Answer>(*r->answer) : std::nullopt);
-      graded.correct.push_back(r->correct);
-      graded.seconds.push_back(r->seconds);
-      graded.right += r->correct;
-      lastSecond = std::max(lastSecond, r->seconds);
       out.tokens += r->tokens;
       out.forced += r->forced;
       out.dropped +=
           !r->answer && (r->finish == "dropped" || r->finish == "refused" || r->finish == "failed");
       out.answered += r->answer.has_value();
+      if (anyStarted && !isStarted(r))
+        continue;
+      answers.push_back(r->answer ? std::optional<m1rt::Answer>(*r->answer) : std::nullopt);
+      graded.correct.push_back(r->correct);
+      graded.seconds.push_back(r->seconds);
+      graded.right += r->correct;
+      lastSecond = std::max(lastSecond, r->seconds);
     }
     graded.group = m1rt::majorityVote(answers).group;
     out.samples += problem.samples.size();

@@ -33,7 +33,8 @@ struct ProblemSamples {
 
 /// maj@k: mean over subsets of k samples (all if they are at most 2000, else 200 or more seeded draws); ties
 /// go to the earlier sample. coverage@k: the unbiased 1 − C(n−c, k)/C(n, k). Problems with fewer than k
-/// samples count with those they have. `wanted`: the N of the run.
+/// samples count with those they have, and samples that never began before a deadline do not count. `wanted`:
+/// the N of the run.
 Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted);
 
 /// Wilson's score interval at 95 %.

@@ -237,6 +237,23 @@ TEST(Statistics, SmallCases) {
   EXPECT_EQ(drawCurves(s, "").find("nan"), std::string::npos);
 }
 
+// Samples that a time budget dropped before their first token are counted as dropped, and do not lower any
+// rate.
+TEST(Statistics, SamplesThatNeverBegan) {
+  std::vector<SampleRecord> samples = {record("a", 0, "1", true), record("a", 1, "2", false),
+                                       record("a", 2, std::nullopt, false),
+                                       record("a", 3, std::nullopt, false)};
+  samples[2].finish = samples[3].finish = "dropped"; // one in the middle, one before it began
+  samples[3].tokens = 0;
+  Summary s = summarizeAll({samples}, 4);
+  EXPECT_EQ(s.samples, 4u);
+  EXPECT_EQ(s.dropped, 2u);
+  EXPECT_DOUBLE_EQ(s.passAt1.mean, 1.0 / 3);
+  EXPECT_DOUBLE_EQ(s.overSamples[0].coverage, 1.0 / 3);
+  samples = {samples[3]};
+  EXPECT_DOUBLE_EQ(summarizeAll({samples}, 4).passAt1.mean, 0);
+}
+
 // Ends samples out of order, a few at a time; the answer depends on seed and sample alone. Problems named
 // "long" are refused.
 class StandInSampler final : public Sampler {
