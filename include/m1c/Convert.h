@@ -18,6 +18,9 @@ struct ConvertOptions {
   /// Layers that keep their attention, in any order.
   llvm::SmallVector<int64_t> attentionLayers;
   uint64_t seed = 0;
+  /// Replace a checkpoint that the output directory holds; otherwise that is an error: it may have been
+  /// trained.
+  bool overwrite = false;
 };
 
 /// Writes model.safetensors (one file, streamed, every tensor in the type of the source), mamba_config.json

@@ -320,6 +320,12 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
   bool same = false;
   if (!llvm::sys::fs::equivalent(options.source, options.output, same) && same)
     return emitError() << options.output << ": is the directory of the source";
+  for (const char *name : {"model.safetensors", "model.safetensors.index.json"}) {
+    SmallString<256> there(options.output);
+    llvm::sys::path::append(there, name);
+    if (!options.overwrite && llvm::sys::fs::exists(there))
+      return emitError() << options.output << ": holds a checkpoint already; --overwrite replaces it";
+  }
 
   PendingFile model, settings;
   if (failed(model.open(options.output, "model.safetensors", emitError)) ||

@@ -32,6 +32,7 @@ int main(int argc, char **argv) {
   app.add_option("--seed", options.seed, "Seed of what is drawn")
       ->capture_default_str()
       ->check(m1tool::isSeed);
+  app.add_flag("--overwrite", options.overwrite, "Replace a checkpoint that M1_DIR holds");
   CLI11_PARSE(app, argc, argv);
 
   if (layers != "none")
