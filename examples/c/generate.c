@@ -3,7 +3,7 @@
  *   generate MODEL.m1a "prompt" [SAMPLES] [MAX_NEW_TOKENS]
  *
  * Build: cc generate.c $(pkg-config --cflags --libs m1rt) -o generate
- * or, before installing: cc generate.c -I ../../runtime/include -L ../../build/lib -Wl,-rpath,../../build/lib -lm1rt -o generate */
+ * or, before installing: cc generate.c -I../../runtime/include -L../../build/lib -Wl,-rpath,$PWD/../../build/lib -lm1rt -o generate */
 #include "m1/engine.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -127,7 +127,7 @@ typedef struct m1_event {
   const m1_token_logprob *top_logprobs; /* [token_count][top_count], likeliest first; null unless asked for. Token -1: none */
   size_t top_count;
   const char *text; /* what the tokens add; whole UTF-8 characters; "" without a tokenizer */
-  bool forced;      /* with this event the sample has been closed by max_think_tokens or time_budget */
+  bool forced;      /* the sample has been closed by max_think_tokens or time_budget, with this event or before */
   m1_finish_reason reason;
   const char *error; /* "" unless failed */
 } m1_event;
