@@ -379,9 +379,9 @@ void Checkpoint::write(const std::string &directory) const {
       ssm["conv_bias"] = false;
     if (kind == Kind::mamba1 && !repeatBeforeConv)
       ssm["repeat_kv_before_conv"] = false;
-    if (kind == Kind::mamba2)
+    if (kind == Kind::mamba2 && !newConfig) // can be left out: the weights tell the kind, d_state the groups
       ssm["ngroups"] = dInner / dState;
-    else if (!stateDefaults)
+    else if (kind == Kind::mamba1 && !stateDefaults)
       ssm["dt_rank"] = dtRank;
     nlohmann::json mamba = {{"d_model", hidden},     {"d_xb", dXb},
                             {"n_layer", layers},     {"attn_layers", attention},
