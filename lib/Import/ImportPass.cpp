@@ -24,6 +24,10 @@ struct ImportPass : impl::M1ImportPassBase<ImportPass> {
   m1::PassStatistic states{*this, "states"};
 
   void runOnOperation() override {
+    if (directory.empty()) {
+      getOperation().emitError("expected a directory, as in --m1-import=directory=MODEL_DIR");
+      return signalPassFailure();
+    }
     Builder builder(&getContext());
     auto type = [&](StringRef name) -> Type {
       if (name == "f32")

@@ -4,7 +4,13 @@
 // RUN: m1-opt %s --m1-import=directory=%goldens/hf-llama | FileCheck %s --check-prefixes=CHECK,LLAMA
 // RUN: m1-opt %s --m1-import=directory=%goldens/hf-qwen2 | FileCheck %s --check-prefixes=CHECK,QWEN2
 // RUN: m1-opt %s --m1-import=directory=%goldens/m1-mamba1-f32 --m1-statistics -o /dev/null 2>&1 | FileCheck %s --check-prefix=STATISTICS
+// RUN: not m1-opt %s --m1-import 2>&1 | FileCheck %s --check-prefix=NONE
+// RUN: not m1-opt %s --m1-import="directory=%goldens/hf-llama kv-type=f64" 2>&1 | FileCheck %s --check-prefix=TYPE
 module {}
+
+// An import needs a directory and types that exist.
+// NONE: error: expected a directory, as in --m1-import=directory=MODEL_DIR
+// TYPE: error: expected type f32, bf16 or f16, got f64
 
 // What came in is counted.
 // STATISTICS-DAG: m1-import layers 4
