@@ -52,6 +52,7 @@ class Tokenize(unittest.TestCase):
         for source, lines, says in ((self.art, b'{"text": "a"}\n{"txt": "a"}\n', 'standard input:2: expected an object with a string "text"'),
                                     (self.art, b'{"text": "a\xff"}\n', "standard input:1: not valid UTF-8 at byte 11"),
                                     (self.art, b"[]\n", "standard input:1: expected an object"),
+                                    (self.art, b'{"text": "\\ud800"}\n', "standard input:1: not JSON"),
                                     ("/none/tokenizer.json", b"", "/none/tokenizer.json: cannot be read"),
                                     (path, b"", path), (bare + ".m1a", b"", "compiled without a tokenizer")):
             result = self.run_tool(source, lines)

@@ -161,6 +161,8 @@ int main(int argc, char **argv) {
     if (invalid != std::string::npos)
       return fail(where + "not valid UTF-8 at byte " + std::to_string(invalid) + " of the line");
     Json json = Json::parse(line, nullptr, false);
+    if (json.is_discarded())
+      return fail(where + "not JSON");
     if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
       return fail(where + "expected an object with a string \"text\"");
     ids.clear();

@@ -10,6 +10,32 @@ constexpr uint32_t kNoRank = 0xFFFFFFFF;
 constexpr size_t kShortPiece = 64;
 } // namespace
 
+void MergeFilter::build(const tokenizer_format::MergeSlot *slots, size_t count, const int32_t *byteIds,
+                        uint32_t vocabSize) {
+  constexpr int16_t none = -1;
+  std::vector<int16_t> byteOf(vocabSize, none);
+  for (int b = 0; b < 256; ++b)
+    if (byteIds[b] >= 0)
+      byteOf[static_cast<size_t>(byteIds[b])] = static_cast<int16_t>(b);
+  byteMerges.assign(256 * 256, kNoMerge);
+  // 16 bits a merge: about one pair in sixteen without a merge passes.
+  size_t size = 64;
+  while (size < count * 8)
+    size *= 2;
+  bits.assign(size / 64, 0);
+  mask = size - 1;
+  for (size_t i = 0; i < count; ++i) {
+    const tokenizer_format::MergeSlot &m = slots[i];
+    if (m.merged == tokenizer_format::kEmpty)
+      continue;
+    uint64_t bit = hashPair(m.left, m.right) >> 32 & mask;
+    bits[bit >> 6] |= static_cast<uint64_t>(1) << (bit & 63);
+    if (m.left < vocabSize && m.right < vocabSize && byteOf[m.left] != none && byteOf[m.right] != none)
+      byteMerges[static_cast<size_t>(byteOf[m.left]) << 8 | static_cast<size_t>(byteOf[m.right])] =
+          static_cast<uint64_t>(m.rank) << 32 | m.merged;
+  }
+}
+
 bool BytePairEncoder::encodeByMerging(std::string_view piece, uint64_t hash, BytePairScratch &scratch,
                                       std::vector<int32_t> &ids, size_t &missing) const {
   using Scratch = BytePairScratch;
@@ -36,7 +62,7 @@ bool BytePairEncoder::encodeByMerging(std::string_view piece, uint64_t hash, Byt
 bool BytePairEncoder::merge(std::string_view piece, BytePairScratch &s, std::vector<int32_t> &ids,
                             size_t &missing) const {
   s.symbols.clear();
-  bool afterUnknown = false;
+  bool afterUnknown = false, anyUnknown = false;
   for (size_t i = 0; i < piece.size(); ++i) {
     int32_t id = tables.byteIds[static_cast<unsigned char>(piece[i])];
     if (id < 0) {
@@ -46,7 +72,7 @@ bool BytePairEncoder::merge(std::string_view piece, BytePairScratch &s, std::vec
       }
       if (!(afterUnknown && tables.fuseUnknown))
         s.symbols.push_back(static_cast<uint32_t>(tables.unknownId));
-      afterUnknown = true;
+      afterUnknown = anyUnknown = true;
       continue;
     }
     afterUnknown = false;
@@ -55,11 +81,22 @@ bool BytePairEncoder::merge(std::string_view piece, BytePairScratch &s, std::vec
   size_t n = s.symbols.size();
   s.ranks.assign(n, kNoRank);
   s.merged.resize(n);
-  for (size_t i = 0; i + 1 < n; ++i)
-    if (const auto *m = tables.findMerge(s.symbols[i], s.symbols[i + 1])) {
-      s.ranks[i] = m->rank;
-      s.merged[i] = m->merged;
+  if (!anyUnknown) {
+    for (size_t i = 0; i + 1 < n; ++i) {
+      uint64_t merge = tables.filter->ofBytes(static_cast<unsigned char>(piece[i]),
+                                              static_cast<unsigned char>(piece[i + 1]));
+      if (merge != MergeFilter::kNoMerge) {
+        s.ranks[i] = static_cast<uint32_t>(merge >> 32);
+        s.merged[i] = static_cast<uint32_t>(merge);
+      }
     }
+  } else {
+    for (size_t i = 0; i + 1 < n; ++i)
+      if (const auto *m = tables.findMerge(s.symbols[i], s.symbols[i + 1])) {
+        s.ranks[i] = m->rank;
+        s.merged[i] = m->merged;
+      }
+  }
   if (n <= kShortPiece)
     mergeShort(s);
   else
@@ -86,6 +123,10 @@ void BytePairEncoder::mergeShort(BytePairScratch &s) const {
     if (ranks[best] == kNoRank)
       break;
     symbols[best] = merged[best];
+    if (best + 2 < n)
+      tables.prefetchMerge(symbols[best], symbols[best + 2]);
+    if (best > 0)
+      tables.prefetchMerge(symbols[best - 1], symbols[best]);
     size_t tail = n - best - 2;
     std::memmove(symbols + best + 1, symbols + best + 2, tail * sizeof *symbols);
     std::memmove(ranks + best + 1, ranks + best + 2, tail * sizeof *ranks);

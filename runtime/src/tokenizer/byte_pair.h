@@ -13,6 +13,28 @@
 
 namespace m1rt {
 
+// What most pairs are looked up in: small enough for a core's own cache, where the table of all merges is
+// not. Built when a tokenizer is loaded.
+class MergeFilter {
+public:
+  static constexpr uint64_t kNoMerge = ~static_cast<uint64_t>(0);
+  // `byteIds` as in the file; slots are those of the merge table.
+  void build(const tokenizer_format::MergeSlot *slots, size_t count, const int32_t *byteIds,
+             uint32_t vocabSize);
+  // rank << 32 | merged for the tokens of two bytes, or kNoMerge.
+  uint64_t ofBytes(unsigned char left, unsigned char right) const { return byteMerges[left << 8 | right]; }
+  // False only if the pair whose hashPair this is has no merge.
+  bool mayHave(uint64_t hash) const {
+    uint64_t bit = hash >> 32 & mask;
+    return bits[bit >> 6] >> (bit & 63) & 1;
+  }
+  void prefetch(uint64_t hash) const { __builtin_prefetch(&bits[(hash >> 32 & mask) >> 6]); }
+
+private:
+  std::vector<uint64_t> byteMerges, bits;
+  uint64_t mask = 0;
+};
+
 // Pointers into the mapped file; checked by Tokenizer::load.
 struct BytePairTables {
   uint32_t vocabSize = 0;
@@ -24,6 +46,7 @@ struct BytePairTables {
   const tokenizer_format::MergeSlot *mergeSlots = nullptr;
   uint32_t mergeMask = 0;
   const int32_t *byteIds = nullptr;
+  const MergeFilter *filter = nullptr;
   int32_t unknownId = -1;
   bool fuseUnknown = false;
   uint32_t longestPiece = 0;
@@ -42,10 +65,18 @@ struct BytePairTables {
         return s.id;
     }
   }
+  // Begins to load what findMerge of these will read.
+  void prefetchMerge(uint32_t left, uint32_t right) const {
+    uint64_t hash = hashPair(left, right);
+    filter->prefetch(hash);
+    __builtin_prefetch(mergeSlots + (static_cast<uint32_t>(hash) & mergeMask));
+  }
   // The merge of two tokens, or null.
   const tokenizer_format::MergeSlot *findMerge(uint32_t left, uint32_t right) const {
-    for (uint32_t slot = static_cast<uint32_t>(hashPair(left, right)) & mergeMask;;
-         slot = (slot + 1) & mergeMask) {
+    uint64_t hash = hashPair(left, right);
+    if (!filter->mayHave(hash))
+      return nullptr;
+    for (uint32_t slot = static_cast<uint32_t>(hash) & mergeMask;; slot = (slot + 1) & mergeMask) {
       const tokenizer_format::MergeSlot &s = mergeSlots[slot];
       if (s.merged == tokenizer_format::kEmpty)
         return nullptr;

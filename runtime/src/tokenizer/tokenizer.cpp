@@ -122,6 +122,9 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
   if (n != 256 || !std::all_of(tables.byteIds, tables.byteIds + 256,
                                [&](int32_t id) { return id == -1 || isToken(static_cast<uint32_t>(id)); }))
     return inconsistent(Section::byteIds);
+  filter.build(tables.mergeSlots, static_cast<size_t>(tables.mergeMask) + 1, tables.byteIds,
+               tables.vocabSize);
+  tables.filter = &filter;
 
   for (auto [s, ids] :
        {std::make_pair(Section::prefixIds, &prefixIds), std::make_pair(Section::suffixIds, &suffixIds)}) {

@@ -67,6 +67,7 @@ private:
     return reinterpret_cast<const T *>(span.data);
   }
 
+  MergeFilter filter;
   BytePairTables tables;
   bool composeNfc = false;
   AddedTokens rawTokens, normalizedTokens;
