@@ -82,6 +82,8 @@ class RunText(unittest.TestCase):
         result = self.json("--prompt", "stop", "--max-new-tokens", "60", "--ignore-eos", "--stop", stop, "--stop", "never this")["samples"][0]
         self.assertEqual(result["finish_reason"], "stop_string")
         self.assertEqual(result["text"], text[:text.find(stop)])
+        bracketed = self.json("--prompt", "stop", "--max-new-tokens", "60", "--ignore-eos", "--stop", f"[{stop}]", "--stop", "[x,y]")["samples"][0]
+        self.assertEqual(bracketed["text"], text)
 
     def test_stop_token(self):
         """A sample ends with the stop token, which is reported; the model's own stop tokens stay."""

@@ -145,7 +145,8 @@ int main(int argc, char **argv) {
       ->group("Generation")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->type_name("TEXT")
-      ->expected(1);
+      ->expected(1)
+      ->allow_extra_args(false); // which would take [a,b] for two texts
   app.add_option("--stop-token", arguments.stopTokens,
                  "End a sample with this token id, too; may be given several times")
       ->group("Generation")
