@@ -41,7 +41,8 @@ public:
   llvm::SmallVector<uint32_t> smallBatches() const override { return {8}; }
   mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) override;
   llvm::ArrayRef<CudaKernel> kernels() const { return collected; }
-  /// Merges launches of decode functions that one kernel does together. After the conversion, before buffers are placed.
+  /// Merges launches of decode functions that one kernel does together. After the conversion, before buffers
+  /// are placed.
   void fuseLaunches(mlir::plan::TargetOp target);
 
 private:
@@ -49,7 +50,8 @@ private:
   mlir::LogicalResult selectGenerated(const KernelSpec &spec, PlanEmitter &emitter);
   mlir::LogicalResult selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter);
   void declareSampler(const KernelSpec &spec, PlanEmitter &emitter);
-  bool replaceLaunches(mlir::plan::LaunchOp writer, mlir::plan::LaunchOp reader, const std::string &key, const KernelSpec &spec,
+  bool replaceLaunches(mlir::plan::LaunchOp writer, mlir::plan::LaunchOp reader, const std::string &key,
+                       const KernelSpec &spec,
                        llvm::function_ref<m1k::cuda::Description(const std::string &)> describe,
                        llvm::function_ref<mlir::Value(llvm::StringRef)> find);
   std::string stemFor(const KernelSpec &spec, const std::string &key);

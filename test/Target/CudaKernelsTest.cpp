@@ -1,5 +1,6 @@
-// The cuda target's kernels at the sizes of M1-3B, of its Mamba-2 variant and at sizes that fit no vector: all compile for every supported
-// GPU generation, none spills, and each stays within the registers that its launch leaves it. Needs the CUDA toolkit, no GPU.
+// The cuda target's kernels at the sizes of M1-3B, of its Mamba-2 variant and at sizes that fit no vector:
+// all compile for every supported GPU generation, none spills, and each stays within the registers that its
+// launch leaves it. Needs the CUDA toolkit, no GPU.
 #include "Plan/Plan.h"
 #include "Toolchain.h"
 #include "m1c/CudaTarget.h"
@@ -26,14 +27,15 @@ public:
     for (size_t i = 0; i < spec.operands.size(); ++i) {
       Value buffer = temporary(Rows::tokens, 256);
       if (viewOffset)
-        buffer = plan::ViewOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()), buffer, viewOffset);
+        buffer = plan::ViewOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()), buffer,
+                                      viewOffset);
       operands.push_back(buffer);
     }
   }
   Value operand(size_t i) const override { return operands[i]; }
   Value temporary(Rows rows, uint64_t bytes) override {
-    return plan::TemporaryOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()), static_cast<plan::Rows>(rows), bytes,
-                                     IntegerAttr());
+    return plan::TemporaryOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()),
+                                     static_cast<plan::Rows>(rows), bytes, IntegerAttr());
   }
   std::string launch(const KernelChoice &choice, ArrayRef<Value>, size_t, bool *isNew) override {
     bool inserted = keys.try_emplace(choice.key, choice).second;
@@ -65,18 +67,22 @@ protected:
     emitter = std::make_unique<Emitter>(context);
   }
 
-  Type f32 = Float32Type::get(&context), bf16 = BFloat16Type::get(&context), i32 = IntegerType::get(&context, 32);
+  Type f32 = Float32Type::get(&context), bf16 = BFloat16Type::get(&context),
+       i32 = IntegerType::get(&context, 32);
   Attribute integer(int64_t value) { return IntegerAttr::get(IntegerType::get(&context, 64), value); }
   Attribute real(double value) { return FloatAttr::get(Float32Type::get(&context), value); }
 
   static OperandSpec rows(const char *role, Type type, int64_t columns, int64_t stride = 0) {
     return {role, type, {columns}, stride ? stride : columns};
   }
-  static OperandSpec weight(const char *role, Type type, SmallVector<int64_t> dims) { return {role, type, dims, 0}; }
+  static OperandSpec weight(const char *role, Type type, SmallVector<int64_t> dims) {
+    return {role, type, dims, 0};
+  }
   OperandSpec array(const char *role) { return {role, i32, {}, 0}; }
 
-  void select(const char *op, std::vector<OperandSpec> operands, std::vector<std::pair<const char *, Attribute>> params = {},
-              bool decode = false, uint32_t maxRows = 0, size_t outputs = 1) {
+  void select(const char *op, std::vector<OperandSpec> operands,
+              std::vector<std::pair<const char *, Attribute>> params = {}, bool decode = false,
+              uint32_t maxRows = 0, size_t outputs = 1) {
     KernelSpec spec;
     spec.op = op;
     NamedAttrList list;
@@ -92,26 +98,34 @@ protected:
   }
 
   /// What a decoder of these sizes asks for, activations of type `act`.
-  void selectModel(Type act, int64_t d, int64_t heads, int64_t kvHeads, int64_t headDim, int64_t mlp, int64_t vocabulary) {
+  void selectModel(Type act, int64_t d, int64_t heads, int64_t kvHeads, int64_t headDim, int64_t mlp,
+                   int64_t vocabulary) {
     int64_t q = heads * headDim, kv = kvHeads * headDim, qkv = q + 2 * kv;
     select("embedding", {array("tokens"), weight("table", bf16, {vocabulary, d}), rows("out", f32, d)});
-    select("rms_norm", {rows("x", f32, d), weight("w", f32, {d}), rows("out", act, d)}, {{"eps", real(1e-5)}});
-    select("add_rms_norm", {rows("residual", f32, d), rows("x", act, d), weight("w", f32, {d}), rows("sum", f32, d), rows("out", act, d)},
+    select("rms_norm", {rows("x", f32, d), weight("w", f32, {d}), rows("out", act, d)},
+           {{"eps", real(1e-5)}});
+    select("add_rms_norm",
+           {rows("residual", f32, d), rows("x", act, d), weight("w", f32, {d}), rows("sum", f32, d),
+            rows("out", act, d)},
            {{"eps", real(1e-5)}}, false, 0, 2);
     select("add", {rows("a", f32, d), rows("b", act, d), rows("out", f32, d)});
     select("silu_mul", {rows("a", act, mlp, 2 * mlp), rows("b", act, mlp, 2 * mlp), rows("out", act, mlp)});
     select("mul", {rows("a", act, mlp), rows("b", act, mlp), rows("out", act, mlp)});
     select("silu", {rows("a", act, mlp), rows("out", act, mlp)});
     select("softplus", {rows("x", act, d), weight("bias", f32, {d}), rows("out", f32, d)});
-    select("repeat_heads", {rows("x", act, kv), rows("out", act, kv * 3)}, {{"head_size", integer(headDim)}, {"repeat", integer(3)}});
+    select("repeat_heads", {rows("x", act, kv), rows("out", act, kv * 3)},
+           {{"head_size", integer(headDim)}, {"repeat", integer(3)}});
     select("gather_rows", {rows("x", f32, d), array("logit_rows"), rows("out", f32, d)});
-    select("rotary_table", {array("positions"), weight("hi", f32, {16, headDim / 2, 2}), weight("lo", f32, {256, headDim / 2, 2}),
-                            rows("out", f32, headDim)},
+    select("rotary_table",
+           {array("positions"), weight("hi", f32, {16, headDim / 2, 2}),
+            weight("lo", f32, {256, headDim / 2, 2}), rows("out", f32, headDim)},
            {{"head_dim", integer(headDim)}});
-    select("rotary_embedding", {rows("x", act, q, qkv), rows("table", f32, headDim), rows("out", act, q)}, {{"head_dim", integer(headDim)}});
-    std::vector<OperandSpec> cache = {weight("cache", act, {kvHeads, 64, headDim}), array("positions"), array("token_sequence"),
-                                      array("block_tables")};
-    std::vector<OperandSpec> write = {rows("q", act, q, qkv), rows("k", act, kv, qkv), rows("v", act, kv, qkv), rows("table", f32, headDim)};
+    select("rotary_embedding", {rows("x", act, q, qkv), rows("table", f32, headDim), rows("out", act, q)},
+           {{"head_dim", integer(headDim)}});
+    std::vector<OperandSpec> cache = {weight("cache", act, {kvHeads, 64, headDim}), array("positions"),
+                                      array("token_sequence"), array("block_tables")};
+    std::vector<OperandSpec> write = {rows("q", act, q, qkv), rows("k", act, kv, qkv),
+                                      rows("v", act, kv, qkv), rows("table", f32, headDim)};
     write.insert(write.end(), cache.begin(), cache.end());
     write.push_back(rows("out", act, q));
     select("rotary_kv_write", write, {{"head_dim", integer(headDim)}});
@@ -120,8 +134,9 @@ protected:
     select("kv_write", write, {{"head_dim", integer(headDim)}}, false, 0, 0);
     select("sample", {rows("logits", f32, vocabulary), {"out", i32, {}, 1}});
     for (bool decode : {false, true})
-      select("attention", {rows("q", act, q), weight("cache", act, {kvHeads, 64, headDim}), array("sequence_starts"),
-                           array("context_lengths"), array("block_tables"), rows("out", act, q)},
+      select("attention",
+             {rows("q", act, q), weight("cache", act, {kvHeads, 64, headDim}), array("sequence_starts"),
+              array("context_lengths"), array("block_tables"), rows("out", act, q)},
              {{"scale", real(0.1)}, {"head_dim", integer(headDim)}}, decode);
     select("linear", {rows("x", act, d), weight("w", bf16, {qkv, d}), rows("out", act, qkv)});
     select("linear", {rows("x", act, d), weight("w", bf16, {qkv, d}), rows("out", act, qkv)}, {}, true, 8);
@@ -131,15 +146,20 @@ protected:
     int64_t in = 2 * dInner + 2 * dXb;
     std::vector<OperandSpec> batch = {array("sequence_starts"), array("slots"), array("positions")};
     for (bool decode : {false, true}) {
-      std::vector<OperandSpec> operands = {rows("x", act, dXb, in), weight("w", f32, {dInner, width}), weight("bias", f32, {dInner}),
+      std::vector<OperandSpec> operands = {rows("x", act, dXb, in), weight("w", f32, {dInner, width}),
+                                           weight("bias", f32, {dInner}),
                                            weight("state", act, {width - 1, dXb})};
       operands.insert(operands.end(), batch.begin(), batch.end());
       operands.push_back(rows("out", act, dInner));
       select("causal_conv1d", operands,
-             {{"activation", StringAttr::get(&context, "silu")}, {"repeat", integer(dInner / dXb)}, {"head_size", integer(n)}}, decode);
-      operands = {rows("x", act, dInner),     rows("dt", act, dInner),     weight("a", f32, {dInner, n}), rows("b", act, dXb, in),
-                  rows("c", act, dInner, in), weight("d", f32, {dInner}), rows("z", act, dInner, in),    weight("dt_bias", f32, {dInner}),
-                  weight("state", f32, {dInner, n})};
+             {{"activation", StringAttr::get(&context, "silu")},
+              {"repeat", integer(dInner / dXb)},
+              {"head_size", integer(n)}},
+             decode);
+      operands = {
+          rows("x", act, dInner),     rows("dt", act, dInner),          weight("a", f32, {dInner, n}),
+          rows("b", act, dXb, in),    rows("c", act, dInner, in),       weight("d", f32, {dInner}),
+          rows("z", act, dInner, in), weight("dt_bias", f32, {dInner}), weight("state", f32, {dInner, n})};
       operands.insert(operands.end(), batch.begin(), batch.end());
       operands.push_back(rows("out", act, dInner));
       select("selective_scan", operands, {{"delta_softplus", integer(1)}}, decode);
@@ -150,16 +170,19 @@ protected:
     int64_t dInner = heads * n;
     for (bool decode : {false, true})
       select("ssd_scan",
-             {rows("x", act, dXb), rows("dt", act, heads), weight("a", f32, {heads}), rows("b", act, dXb), rows("c", act, dInner),
-              weight("d", f32, {heads}), weight("dt_bias", f32, {heads}), weight("state", f32, {heads, n, n}), array("sequence_starts"),
-              array("slots"), array("positions"), rows("out", act, dInner)},
+             {rows("x", act, dXb), rows("dt", act, heads), weight("a", f32, {heads}), rows("b", act, dXb),
+              rows("c", act, dInner), weight("d", f32, {heads}), weight("dt_bias", f32, {heads}),
+              weight("state", f32, {heads, n, n}), array("sequence_starts"), array("slots"),
+              array("positions"), rows("out", act, dInner)},
              {{"delta_softplus", integer(1)}}, decode);
-    select("gated_rms_norm", {rows("y", act, dInner), rows("z", act, dInner), weight("w", f32, {dInner}), rows("out", act, dInner)},
+    select("gated_rms_norm",
+           {rows("y", act, dInner), rows("z", act, dInner), weight("w", f32, {dInner}),
+            rows("out", act, dInner)},
            {{"groups", integer(heads)}, {"eps", real(1e-5)}});
   }
 
-  /// Compiles everything selected for `chips` and looks at what ptxas made of it: no kernel has a stack frame, but those that call one of ptxas's
-  /// own subroutines, which keep up to `subroutineBytes` there.
+  /// Compiles everything selected for `chips` and looks at what ptxas made of it: no kernel has a stack
+  /// frame, but those that call one of ptxas's own subroutines, which keep up to `subroutineBytes` there.
   void compileAndCheck(std::vector<std::string> chips, unsigned subroutineBytes = 0) {
     CudaOptions options;
     options.chips = chips;
@@ -180,8 +203,10 @@ protected:
             continue;
           ASSERT_TRUE(launches.count(kernel.symbol)) << kernel.symbol;
           ++found;
-          EXPECT_LE(kernel.localBytes, subroutineBytes) << kernel.symbol << " on " << chip << " spills or indexes registers at run time";
-          EXPECT_LE(kernel.registers * launches[kernel.symbol].blockSize, 65536u) << kernel.symbol << " on " << chip;
+          EXPECT_LE(kernel.localBytes, subroutineBytes)
+              << kernel.symbol << " on " << chip << " spills or indexes registers at run time";
+          EXPECT_LE(kernel.registers * launches[kernel.symbol].blockSize, 65536u)
+              << kernel.symbol << " on " << chip;
         }
       }
       EXPECT_EQ(found, launches.size()) << chip;
@@ -211,7 +236,8 @@ TEST_F(CudaKernels, OddSizesInF32) {
   compileAndCheck({"sm_90"}, 8);
 }
 
-// Vectors are as wide as sizes and alignment allow: 8 bf16 in 16 bytes, one element at a time when a buffer begins at an odd one.
+// Vectors are as wide as sizes and alignment allow: 8 bf16 in 16 bytes, one element at a time when a buffer
+// begins at an odd one.
 TEST_F(CudaKernels, Widths) {
   select("silu", {rows("a", bf16, 3072), rows("out", bf16, 3072)});
   viewOffset = 8;

@@ -21,7 +21,8 @@ static std::string typeText(const schema::TensorType &type) {
   return result + elementName(type.element());
 }
 
-/// Sizes of the symbols of a 64-bit little-endian ELF file (a CPU object or a cubin). Nothing for other formats or a damaged file.
+/// Sizes of the symbols of a 64-bit little-endian ELF file (a CPU object or a cubin). Nothing for other
+/// formats or a damaged file.
 static std::map<std::string, uint64_t> symbolSizes(Bytes image) {
   std::map<std::string, uint64_t> sizes;
   if (image.size < sizeof(Elf64_Ehdr) || std::memcmp(image.data, ELFMAG, SELFMAG) != 0)
@@ -33,11 +34,13 @@ static std::map<std::string, uint64_t> symbolSizes(Bytes image) {
     if (index >= header.e_shnum || header.e_shoff > image.size || offset + sizeof(Elf64_Shdr) > image.size)
       return false;
     std::memcpy(out, image.data + offset, sizeof(*out));
-    return out->sh_type == SHT_NOBITS || (out->sh_offset <= image.size && out->sh_size <= image.size - out->sh_offset);
+    return out->sh_type == SHT_NOBITS ||
+           (out->sh_offset <= image.size && out->sh_size <= image.size - out->sh_offset);
   };
   for (uint64_t i = 0; i < header.e_shnum; ++i) {
     Elf64_Shdr symbols, strings;
-    if (!section(i, &symbols) || (symbols.sh_type != SHT_SYMTAB && symbols.sh_type != SHT_DYNSYM) || !section(symbols.sh_link, &strings))
+    if (!section(i, &symbols) || (symbols.sh_type != SHT_SYMTAB && symbols.sh_type != SHT_DYNSYM) ||
+        !section(symbols.sh_link, &strings))
       continue;
     for (uint64_t j = 0; j + sizeof(Elf64_Sym) <= symbols.sh_size; j += sizeof(Elf64_Sym)) {
       Elf64_Sym symbol;
@@ -65,7 +68,8 @@ static std::string operandText(const schema::Module &module, const schema::Opera
     break;
   case schema::OperandKind::temporary:
   case schema::OperandKind::row_temporary:
-    result = std::string(operand.kind() == schema::OperandKind::temporary ? "T@" : "L@") + std::to_string(operand.arena_offset());
+    result = std::string(operand.kind() == schema::OperandKind::temporary ? "T@" : "L@") +
+             std::to_string(operand.arena_offset());
     break;
   case schema::OperandKind::workspace:
     result = "workspace";
@@ -74,7 +78,8 @@ static std::string operandText(const schema::Module &module, const schema::Opera
   return operand.offset() ? result + "+" + std::to_string(operand.offset()) : result;
 }
 
-static Json commandJson(const schema::Module &module, const schema::Target &target, const schema::CommandHolder &holder) {
+static Json commandJson(const schema::Module &module, const schema::Target &target,
+                        const schema::CommandHolder &holder) {
   Json json;
   Json operands = Json::array();
   if (const schema::Launch *launch = holder.command_as_Launch()) {
@@ -93,7 +98,8 @@ static Json commandJson(const schema::Module &module, const schema::Target &targ
     json["rows"] = schema::EnumNameRowDomain(gemm->domain());
     json["n"] = gemm->n();
     json["k"] = gemm->k();
-    json["types"] = Json::array({elementName(gemm->a_type()), elementName(gemm->w_type()), elementName(gemm->out_type())});
+    json["types"] = Json::array(
+        {elementName(gemm->a_type()), elementName(gemm->w_type()), elementName(gemm->out_type())});
     for (const schema::Operand *operand : {gemm->a(), gemm->w(), gemm->out(), gemm->bias()})
       if (operand)
         operands.push_back(operandText(module, *operand));
@@ -210,19 +216,25 @@ Json describe(const Artifact &artifact) {
   json["external_files"] = Json::array();
   if (module.external_files())
     for (const schema::ExternalFile *file : *module.external_files())
-      json["external_files"].push_back(
-          {{"name", text(file->name())}, {"bytes", file->size()}, {"sha256", digestText(file->digest()->data())}});
+      json["external_files"].push_back({{"name", text(file->name())},
+                                        {"bytes", file->size()},
+                                        {"sha256", digestText(file->digest()->data())}});
   json["dummy_seed"] = module.dummy_seed();
   json["weights"] = Json::array();
   for (uint32_t i = 0; module.weights() && i < module.weights()->size(); ++i) {
     const schema::Weight &weight = *module.weights()->Get(i);
-    Json entry{{"name", text(weight.name())}, {"type", typeText(*weight.type())}, {"bytes", artifact.weightBytes(i)}};
+    Json entry{{"name", text(weight.name())},
+               {"type", typeText(*weight.type())},
+               {"bytes", artifact.weightBytes(i)}};
     if (weight.dummy()) {
       entry["where"] = "dummy";
       entry["scale"] = weight.dummy_scale();
       entry["mean"] = weight.dummy_offset();
     } else {
-      entry["where"] = weight.file() < 0 ? "embedded" : "external:" + text(module.external_files()->Get(uint32_t(weight.file()))->name());
+      entry["where"] =
+          weight.file() < 0
+              ? "embedded"
+              : "external:" + text(module.external_files()->Get(uint32_t(weight.file()))->name());
       entry["offset"] = weight.data()->offset();
     }
     weightBytes += artifact.weightBytes(i);

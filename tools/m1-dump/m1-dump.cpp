@@ -26,21 +26,24 @@ void printTarget(const Json &target) {
   for (size_t i = 0; i < target["code"].size(); ++i) {
     const Json &code = target["code"][i];
     const char *chip = string(code["chip"]); // none for a CPU
-    std::printf("  code %zu: %s%s%s, %s, sha256 %s\n", i, string(code["format"]), *chip ? " " : "", chip, size(code["bytes"]).c_str(),
-                string(code["sha256"]));
+    std::printf("  code %zu: %s%s%s, %s, sha256 %s\n", i, string(code["format"]), *chip ? " " : "", chip,
+                size(code["bytes"]).c_str(), string(code["sha256"]));
   }
   std::printf("  kernels\n");
   for (const Json &kernel : target["kernels"]) {
-    std::printf("    %-56s %10s  %s", string(kernel["symbol"]), kernel["bytes"].is_null() ? "-" : size(kernel["bytes"]).c_str(),
-                string(kernel["origin"]));
+    std::printf("    %-56s %10s  %s", string(kernel["symbol"]),
+                kernel["bytes"].is_null() ? "-" : size(kernel["bytes"]).c_str(), string(kernel["origin"]));
     if (number(kernel["block_size"]))
-      std::printf(", block %u, shared %s", number(kernel["block_size"]), size(kernel["shared_bytes"]).c_str());
+      std::printf(", block %u, shared %s", number(kernel["block_size"]),
+                  size(kernel["shared_bytes"]).c_str());
     std::printf("\n");
   }
   for (const Json &function : target["functions"]) {
-    std::printf("  entry point %s: %zu commands; arenas %s a token, %s a logits row, %s workspace", string(function["name"]),
-                function["commands"].size(), size(function["temporary_bytes_per_row"]).c_str(),
-                size(function["row_temporary_bytes_per_row"]).c_str(), size(function["workspace_bytes"]).c_str());
+    std::printf("  entry point %s: %zu commands; arenas %s a token, %s a logits row, %s workspace",
+                string(function["name"]), function["commands"].size(),
+                size(function["temporary_bytes_per_row"]).c_str(),
+                size(function["row_temporary_bytes_per_row"]).c_str(),
+                size(function["workspace_bytes"]).c_str());
     if (number(function["max_rows"]))
       std::printf("; for up to %u tokens", number(function["max_rows"]));
     std::printf("\n");
@@ -48,8 +51,8 @@ void printTarget(const Json &target) {
       const Json &command = function["commands"][i];
       std::printf("    %4zu %s %s", i, string(command["command"]), string(command["name"]));
       if (command.contains("kernel"))
-        std::printf("  %s [%u x %s/%u]", string(command["kernel"]), number(command["grid_x"]), string(command["rows"]),
-                    number(command["rows_per_group"]));
+        std::printf("  %s [%u x %s/%u]", string(command["kernel"]), number(command["grid_x"]),
+                    string(command["rows"]), number(command["rows_per_group"]));
       else
         std::printf("  [%s, %u, %u]", string(command["rows"]), number(command["n"]), number(command["k"]));
       for (const Json &operand : command["operands"])
@@ -62,14 +65,15 @@ void printTarget(const Json &target) {
 void print(const Json &json) {
   const Json &header = json["header"];
   std::printf("%s: %s\n", string(json["path"]), size(json["bytes"]).c_str());
-  std::printf("header: version %u, %s digested, sha256 %s\n", number(header["version"]), size(header["digested_bytes"]).c_str(),
-              string(header["sha256"]));
+  std::printf("header: version %u, %s digested, sha256 %s\n", number(header["version"]),
+              size(header["digested_bytes"]).c_str(), string(header["sha256"]));
   std::printf("module: %s at %llu, producer %s\n", size(header["module_bytes"]).c_str(),
               header["module_offset"].get<unsigned long long>(), string(json["producer"]));
-  std::printf("model: %s, vocabulary %u, hidden %u, %u layers, up to %u positions\n", string(json["architecture"]),
-              number(json["vocab_size"]), number(json["hidden_size"]), number(json["layers"]), number(json["max_positions"]));
-  std::printf("types: activations %s, state %s, kv %s\n", string(json["activation_type"]), string(json["state_type"]),
-              string(json["kv_type"]));
+  std::printf("model: %s, vocabulary %u, hidden %u, %u layers, up to %u positions\n",
+              string(json["architecture"]), number(json["vocab_size"]), number(json["hidden_size"]),
+              number(json["layers"]), number(json["max_positions"]));
+  std::printf("types: activations %s, state %s, kv %s\n", string(json["activation_type"]),
+              string(json["state_type"]), string(json["kv_type"]));
   std::printf("tokens: bos %d, eos %s\n", json["bos_id"].get<int>(), json["eos_ids"].dump().c_str());
   for (auto &[key, value] : json["properties"].items())
     std::printf("property %s: %s\n", key.c_str(), string(value));
@@ -81,14 +85,15 @@ void print(const Json &json) {
   std::printf("\nstates: %s a sequence, %s a KV page of %u positions\n", size(json["slot_bytes"]).c_str(),
               size(json["page_bytes"]).c_str(), number(json["page_size"]));
   for (const Json &state : json["states"])
-    std::printf("  %-32s %-5s %-24s %s\n", string(state["name"]), string(state["kind"]), string(state["type"]),
-                size(state["bytes"]).c_str());
+    std::printf("  %-32s %-5s %-24s %s\n", string(state["name"]), string(state["kind"]),
+                string(state["type"]), size(state["bytes"]).c_str());
   for (const Json &file : json["external_files"])
-    std::printf("external file %s: %s, sha256 %s\n", string(file["name"]), size(file["bytes"]).c_str(), string(file["sha256"]));
+    std::printf("external file %s: %s, sha256 %s\n", string(file["name"]), size(file["bytes"]).c_str(),
+                string(file["sha256"]));
   std::printf("\nweights: %zu, %s\n", json["weights"].size(), size(json["weight_bytes"]).c_str());
   for (const Json &weight : json["weights"])
-    std::printf("  %-56s %-20s %10s  %s\n", string(weight["name"]), string(weight["type"]), size(weight["bytes"]).c_str(),
-                string(weight["where"]));
+    std::printf("  %-56s %-20s %10s  %s\n", string(weight["name"]), string(weight["type"]),
+                size(weight["bytes"]).c_str(), string(weight["where"]));
 }
 
 } // namespace
@@ -96,7 +101,9 @@ void print(const Json &json) {
 int main(int argc, char **argv) {
   std::string path;
   bool asJson = false;
-  CLI::App app{"Shows what a compiled model (.m1a) holds: header, targets, entry points, plan, kernels, arenas, weights, digests.", "m1-dump"};
+  CLI::App app{"Shows what a compiled model (.m1a) holds: header, targets, entry points, plan, kernels, "
+               "arenas, weights, digests.",
+               "m1-dump"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-dump ") + M1_VERSION);
   app.footer("Example:\n  m1-dump model.m1a --json | python3 -m json.tool");
@@ -115,6 +122,7 @@ int main(int argc, char **argv) {
   else
     print(json);
   if (std::fflush(stdout) != 0)
-    return m1tool::fail("m1-dump", error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno)));
+    return m1tool::fail("m1-dump",
+                        error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno)));
   return 0;
 }
