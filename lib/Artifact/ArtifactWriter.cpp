@@ -167,6 +167,26 @@ std::optional<std::pair<unsigned, uint64_t>> findVerbatim(m1::WeightOp weight, c
   return std::pair(source->file, source->offset);
 }
 
+/// The way from a directory to a file. Directories are resolved first: ".." does not lead back through a
+/// link.
+llvm::Expected<std::string> relativePath(llvm::StringRef file, llvm::StringRef directory) {
+  llvm::SmallString<256> from, to, relative;
+  for (auto [path, resolved] :
+       {std::pair(directory, &from), std::pair(llvm::sys::path::parent_path(file), &to)})
+    if (auto error = llvm::sys::fs::real_path(path.empty() ? "." : path, *resolved))
+      return llvm::createStringError(error, "cannot resolve " + path + ": " + error.message());
+  llvm::sys::path::append(to, llvm::sys::path::filename(file));
+  auto a = llvm::sys::path::begin(to), aEnd = llvm::sys::path::end(to);
+  auto b = llvm::sys::path::begin(from), bEnd = llvm::sys::path::end(from);
+  while (a != aEnd && b != bEnd && *a == *b)
+    ++a, ++b;
+  for (; b != bEnd; ++b)
+    llvm::sys::path::append(relative, "..");
+  for (; a != aEnd; ++a)
+    llvm::sys::path::append(relative, *a);
+  return relative.str().str();
+}
+
 class ArtifactWriter {
 public:
   ArtifactWriter(llvm::StringRef path, ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets,
@@ -217,22 +237,11 @@ llvm::Error ArtifactWriter::collectWeights() {
         auto [it, isNew] = externalIndex.try_emplace(verbatim->first, static_cast<int>(layout.files.size()));
         if (isNew) {
           const CheckpointData::File &file = data.getFiles()[verbatim->first];
-          llvm::SmallString<256> absolute(file.path), base(directory);
-          llvm::sys::fs::make_absolute(absolute);
-          llvm::sys::path::remove_dots(absolute, true);
-          llvm::sys::fs::make_absolute(base);
-          llvm::sys::path::remove_dots(base, true);
-          llvm::SmallString<256> relative;
-          auto a = llvm::sys::path::begin(absolute), aEnd = llvm::sys::path::end(absolute);
-          auto b = llvm::sys::path::begin(base), bEnd = llvm::sys::path::end(base);
-          while (a != aEnd && b != bEnd && *a == *b)
-            ++a, ++b;
-          for (; b != bEnd; ++b)
-            llvm::sys::path::append(relative, "..");
-          for (; a != aEnd; ++a)
-            llvm::sys::path::append(relative, *a);
+          auto relative = relativePath(file.path, directory);
+          if (!relative)
+            return relative.takeError();
           layout.files.push_back(
-              {relative.str().str(), file.buffer->getBufferSize(), digestOfFile(data, verbatim->first)});
+              {*relative, file.buffer->getBufferSize(), digestOfFile(data, verbatim->first)});
         }
         entry.file = it->second;
         entry.offset = verbatim->second;

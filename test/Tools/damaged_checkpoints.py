@@ -241,6 +241,23 @@ class Checkpoint(unittest.TestCase):
             self.assertEqual(result.stdout, "")
             self.use("m1-mamba1-f32")
 
+    def test_external_through_links(self):
+        """An artifact written through a linked directory finds its external weights."""
+        self.use("m1-mamba1-f32")
+        deep = os.path.join(self.directory.name, "deep", "deeper")
+        link = os.path.join(self.directory.name, "link")
+        os.makedirs(deep)
+        os.symlink(deep, link)
+        ids = os.path.join(self.directory.name, "ids")
+        with open(ids, "w") as file:
+            file.write("1 2 3")
+        command = [os.path.join(BIN, "m1-compile"), self.model, "-o", os.path.join(link, "out.m1a"), "--weights", "external"]
+        self.assertEqual(subprocess.run(command).returncode, 0)
+        for directory in link, deep:
+            run = [os.path.join(BIN, "m1-run"), os.path.join(directory, "out.m1a"), "--input-ids", ids, "--max-new-tokens", "2"]
+            result = subprocess.run(run, capture_output=True, text=True)
+            self.assertEqual(result.returncode, 0, result)
+
     def test_output_over_checkpoint(self):
         """A file of the checkpoint is not overwritten while it is read."""
         before = self.read_tensors()

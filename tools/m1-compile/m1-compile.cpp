@@ -45,7 +45,7 @@ private:
 
 int main(int argc, char **argv) {
   CLI::App app("Compiles a checkpoint in Hugging Face layout to an artifact that m1-run loads.\n\n"
-               "Example: m1-compile shared/goldens/m1-mamba1-bf16 -o m1.m1a --cpu x86-64-v3\n",
+               "Example: m1-compile examples/tiny-reasoner/model -o tiny.m1a --cpu x86-64-v3\n",
                "m1-compile");
   app.set_version_flag("--version", "m1-compile " M1_VERSION);
   // Scripts append flags to override earlier ones.
