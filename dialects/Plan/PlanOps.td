@@ -74,14 +74,16 @@ def Plan_TargetOp : Plan_Op<"target", [Symbol, SymbolTable, NoTerminator, Single
 def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
   let summary = "A kernel of the target's code";
   let description = [{
-    Equal `key`s are equal kernels; a target holds each key once. `code` is the code object that defines the symbol.
+    Equal `key`s are equal kernels; a target holds each key once. `code` is the code object that defines the symbol. A kernel with
+    `launch_early` itself waits for the launches before it, in code for sm_90 and newer, and may start before they have ended.
 
     ```mlir
     plan.kernel @rms_norm_3072 {key = "rms_norm …", origin = "generated"}
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$key, StrAttr:$origin, DefaultValuedAttr<I32Attr, "0">:$code,
-                       DefaultValuedAttr<I32Attr, "0">:$block_size, DefaultValuedAttr<I32Attr, "0">:$shared_bytes);
+                       DefaultValuedAttr<I32Attr, "0">:$block_size, DefaultValuedAttr<I32Attr, "0">:$shared_bytes,
+                       UnitAttr:$launch_early);
   let assemblyFormat = "$sym_name attr-dict";
   let hasVerifier = 1;
 }

@@ -81,6 +81,7 @@ struct KernelChoice {
   Rows domain = Rows::tokens; // rows that grid_y covers
   uint32_t gridX = 1;
   uint32_t rowsPerGroup = 1;
+  bool launchEarly = false; // CUDA: the kernel itself waits for the launches before it
 };
 
 /// A library matrix product in place of a kernel: out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias).

@@ -54,6 +54,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   parameters.vector("bias", f.has_bias);
   parameters.add(name_of(f.out_type), "out");
   Kernel kernel = make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32);
+  kernel.launch_early = true;
   kernel.shared_bytes = shared;
   kernel.domain = f.domain;
   kernel.grid_x = int(ceil_div(f.n, columns));

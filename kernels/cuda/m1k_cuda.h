@@ -43,6 +43,9 @@ struct Kernel {
   Domain domain = Domain::one;
   int grid_x = 1;
   int rows_per_group = 1;
+  /// From sm_90 on, the kernel itself waits for the launches before it: it may be launched before they have ended
+  /// (programmatic stream serialization).
+  bool launch_early = false;
 };
 
 struct Description {

@@ -182,7 +182,7 @@ Offset<fbs::Target> TableBuilder::target(const ArtifactTarget &target,
     kernelIndex[kernel.getSymName()] = static_cast<uint32_t>(kernels.size());
     auto symbol = string(kernel.getSymName()), origin = string(kernel.getOrigin());
     kernels.push_back(fbs::CreateKernel(fb, symbol, kernel.getCode(), kernel.getBlockSize(),
-                                        kernel.getSharedBytes(), origin));
+                                        kernel.getSharedBytes(), origin, kernel.getLaunchEarly()));
   }
   for (auto entry : op.getOps<plan::FunctionOp>())
     functions.push_back(function(entry, kernelIndex));

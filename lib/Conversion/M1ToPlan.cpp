@@ -109,7 +109,7 @@ private:
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint(firstFunction());
     plan::KernelOp::create(b, op->getLoc(), symbol, choice.key, choice.origin, uint32_t(0), choice.blockSize,
-                           choice.sharedBytes);
+                           choice.sharedBytes, choice.launchEarly);
   }
   Type bufferType() { return plan::BufferType::get(b.getContext()); }
   Operation *firstFunction() { return *target.getBody().front().getOps<plan::FunctionOp>().begin(); }

@@ -6,7 +6,7 @@
 #   test/gpu/run.sh                                   both, where this machine has a GPU
 #
 # Without a GPU, `run` says so and succeeds. GOLDENS names the directory of golden checkpoints, SEED the random configurations, M1_GPU_PARTS which
-# parts run (goldens agreement kernels errors sanitizer bench engine; default all). Needs bash, python3; compute-sanitizer when there is one.
+# parts run (goldens agreement samples kernels errors sanitizer bench engine; default all). Needs bash, python3; compute-sanitizer when there is one.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seed=${SEED:-20261123}
@@ -29,7 +29,7 @@ pack() {
     "$build/bin/m1-kernel-test" --compile "$stage/cubins" >"$stage/cubins.txt" || return 1
   fi
   ldd "$build/bin/m1-run" | awk '/pcre2/ {print $3}' | xargs -I{} cp -L {} "$stage/lib/"
-  cp "$root/test/gpu/run.sh" "$root/test/gpu/check_golden_artifacts.py" "$stage/"
+  cp "$root/test/gpu/run.sh" "$root/test/gpu/check_golden_artifacts.py" "$root/test/gpu/check_samples.py" "$stage/"
   local compile=("$build/bin/m1-compile" --target cpu,cuda:sm_90 --cpu x86-64-v3)
   for golden in "$goldens"/*/; do
     local name
@@ -65,7 +65,7 @@ part() { # NAME COMMAND...
 engine() { # ARTIFACT TEMPERATURE
   bin/m1-run "$1" --device cuda --input-ids prompt.txt --samples 512 --slots 513 --max-new-tokens 256 --ignore-eos --temperature "$2" --json --stats >engine.json
 }
-wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement kernels errors sanitizer bench engine} " == *" $1 "* ]]; }
+wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement samples kernels errors sanitizer bench engine} " == *" $1 "* ]]; }
 
 run() {
   local package=$1 out=${2:-.}
@@ -93,6 +93,9 @@ run() {
   if wanted kernels && [ -x bin/m1-kernel-test ]; then
     part "kernels" bin/m1-kernel-test --run cubins
     part "kernel times" bin/m1-kernel-test --bench cubins
+  fi
+  if wanted samples; then
+    part "samples together and alone" python3 check_samples.py bin artifacts/m1-mamba1-f32.f32.m1a artifacts/m1-mamba2-f32.f32.m1a artifacts/hf-llama.f32.m1a
   fi
   if wanted errors; then
     echo "1 5 17 100 3 9" >ids.txt

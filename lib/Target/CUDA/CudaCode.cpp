@@ -35,6 +35,12 @@ llvm::Expected<std::string> generatedPtx(MLIRContext *context, ArrayRef<CudaKern
         failed(cuda::buildGeneratedKernel(builder, gpuModule, kernel.symbol, kernel.spec,
                                           {kernel.width, kernel.blockSize, kernel.gridX})))
       return failure("cannot generate CUDA kernel " + kernel.symbol);
+  // What launch_successor() of kernels/cuda/common.cuh does in hand-tuned ones.
+  if (cuda::chipNumber(chip) >= 90)
+    gpuModule.walk([&](gpu::GPUFuncOp function) {
+      builder.setInsertionPointToStart(&function.getBody().front());
+      NVVM::GriddepcontrolOp::create(builder, function.getLoc(), NVVM::GridDepActionKind::launch_dependents);
+    });
   FailureOr<std::string> ptx = cuda::emitPtx(gpuModule, chip);
   if (failed(ptx))
     return failure("cannot lower the generated CUDA kernels for " + chip);

@@ -182,6 +182,7 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
     choice.domain = cuda::rowsOf(kernel.domain);
     choice.gridX = uint32_t(kernel.grid_x);
     choice.rowsPerGroup = uint32_t(kernel.rows_per_group);
+    choice.launchEarly = kernel.launch_early;
     bool isNew = false;
     std::string symbol = emitter.launch(choice, operands, kernel.operands.size() - firstOutput, &isNew);
     if (symbol != kernel.symbol)

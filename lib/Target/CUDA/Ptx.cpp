@@ -37,11 +37,7 @@ namespace m1c::cuda {
 namespace {
 
 // The oldest PTX that knows the chip, so that as many drivers as possible take it: 8.0 has sm_90, 8.7 Blackwell.
-const char *ptxFeature(StringRef chip) {
-  int number = 0;
-  chip.drop_until([](char c) { return c == '_'; }).drop_front().getAsInteger(10, number);
-  return number <= 90 ? "+ptx80" : "+ptx87";
-}
+const char *ptxFeature(StringRef chip) { return chipNumber(chip) <= 90 ? "+ptx80" : "+ptx87"; }
 
 LogicalResult lowerToNvvm(gpu::GPUModuleOp module) {
   PassManager pm(module->getContext(), gpu::GPUModuleOp::getOperationName());
@@ -89,6 +85,12 @@ void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
 }
 
 } // namespace
+
+int chipNumber(StringRef chip) {
+  int number = 0;
+  chip.drop_until([](char c) { return c == '_'; }).drop_front().consumeInteger(10, number);
+  return number;
+}
 
 FailureOr<std::string> emitPtx(gpu::GPUModuleOp module, StringRef chip) {
   DialectRegistry registry;

@@ -7,6 +7,9 @@
 
 namespace m1c::cuda {
 
+/// 90 of "sm_90" and "sm_90a".
+int chipNumber(llvm::StringRef chip);
+
 /// Lowers `module` in place and returns its PTX for `chip` ("sm_90"). Fails with a diagnostic.
 mlir::FailureOr<std::string> emitPtx(mlir::gpu::GPUModuleOp module, llvm::StringRef chip);
 

@@ -184,9 +184,14 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
   }
   m1_dims copy = dims;
   parameters[count] = &copy;
+  CUlaunchAttribute early = {};
+  early.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
+  early.value.programmaticStreamSerializationAllowed = 1;
+  const bool isEarly = kernel.launch_early() && program.earlyLaunches;
+  const CUlaunchConfig config = {launch.grid_x(),       gridY,           1,      kernel.block_size(), 1, 1,
+                                 kernel.shared_bytes(), device.stream(), &early, isEarly ? 1u : 0u};
   CUresult result =
-      driver.cuLaunchKernel(program.kernels[launch.kernel()], launch.grid_x(), gridY, 1, kernel.block_size(),
-                            1, 1, kernel.shared_bytes(), device.stream(), parameters, nullptr);
+      driver.cuLaunchKernelEx(&config, program.kernels[launch.kernel()], parameters, nullptr);
   if (result == CUDA_SUCCESS)
     return {};
   return driver.check(result, "launch %s of kernel %s (grid %u x %u, %u threads, %u bytes of shared memory)",

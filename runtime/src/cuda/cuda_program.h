@@ -37,6 +37,7 @@ private:
   std::map<std::pair<uint32_t, schema::ElementType>, void *> converted;
   std::vector<std::unique_ptr<Module>> modules;
   std::vector<CUfunction> kernels;    // by index into Target.kernels
+  bool earlyLaunches = false;         // the loaded code is for sm_90 or newer: Kernel.launch_early holds
   int sampler = -1;                   // index of M1_SAMPLE_KERNEL, if the target has it
   std::unique_ptr<GemmLibrary> gemms; // null when no function has a gemm
 };
