@@ -78,9 +78,8 @@ Kernel make_kernel(const std::string &symbol, const char *header, const char *fu
   // The structure has the kernel's name, so that several kernels may stand in one translation unit.
   kernel.source = std::string("#include \"") + header + "\"\nstruct " + symbol + "_facts {\n" + facts.text +
                   "};\nextern \"C\" __global__ " + "__launch_bounds__(" + bounds + ") void " + symbol + "(" +
-                  parameters.declaration + "m1_dims dims) {\n  m1k::launch_successor();\n  m1k::" + function + "<" +
-                  symbol + "_facts>(" +
-                  parameters.arguments + ", dims);\n}\n";
+                  parameters.declaration + "m1_dims dims) {\n  m1k::launch_successor();\n  m1k::" + function +
+                  "<" + symbol + "_facts>(" + parameters.arguments + ", dims);\n}\n";
   return kernel;
 }
 

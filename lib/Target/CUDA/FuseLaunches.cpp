@@ -66,7 +66,8 @@ bool CudaSelector::replaceLaunches(plan::LaunchOp writer, plan::LaunchOp reader,
     collected.push_back(std::move(fused));
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(&target.getBody().front());
-    plan::KernelOp::create(b, reader.getLoc(), kernel.symbol, key, spec.op, 0u, uint32_t(kernel.threads), uint32_t(kernel.shared_bytes), kernel.launch_early);
+    plan::KernelOp::create(b, reader.getLoc(), kernel.symbol, key, spec.op, 0u, uint32_t(kernel.threads),
+                           uint32_t(kernel.shared_bytes), kernel.launch_early);
   }
   // The scan, or the product: what moves the bytes.
   StringRef label = spec.op == "gated_linear" ? writer.getLabel() : reader.getLabel();

@@ -190,8 +190,7 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
   const bool isEarly = kernel.launch_early() && program.earlyLaunches;
   const CUlaunchConfig config = {launch.grid_x(),       gridY,           1,      kernel.block_size(), 1, 1,
                                  kernel.shared_bytes(), device.stream(), &early, isEarly ? 1u : 0u};
-  CUresult result =
-      driver.cuLaunchKernelEx(&config, program.kernels[launch.kernel()], parameters, nullptr);
+  CUresult result = driver.cuLaunchKernelEx(&config, program.kernels[launch.kernel()], parameters, nullptr);
   if (result == CUDA_SUCCESS)
     return {};
   return driver.check(result, "launch %s of kernel %s (grid %u x %u, %u threads, %u bytes of shared memory)",

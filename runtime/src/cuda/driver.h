@@ -78,7 +78,7 @@ constexpr int CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6;
   X(cuStreamSynchronize, (CUstream))                                                                         \
   X(cuStreamBeginCapture, (CUstream, int mode))                                                              \
   X(cuStreamEndCapture, (CUstream, CUgraph *))                                                               \
-  X(cuGraphInstantiateWithFlags, (CUgraphExec *, CUgraph, unsigned long long flags))                                  \
+  X(cuGraphInstantiateWithFlags, (CUgraphExec *, CUgraph, unsigned long long flags))                         \
   X(cuGraphLaunch, (CUgraphExec, CUstream))                                                                  \
   X(cuGraphExecDestroy, (CUgraphExec))                                                                       \
   X(cuGraphDestroy, (CUgraph))                                                                               \
