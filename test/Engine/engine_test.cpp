@@ -151,7 +151,10 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
         }
         if (!submitted.empty() && pick(0, 60) == 0) {
           uint64_t id = pick(1, uint32_t(submitted.size()));
-          engine.cancel(id);
+          if (pick(0, 1))
+            engine.cancel(id);
+          else
+            engine.cancelSample(id, pick(0, submitted[id].samples - 1));
           cancelled.insert(id);
         }
         Status status = engine.step();

@@ -73,7 +73,13 @@ struct Engine::RequestState {
   std::unique_ptr<Track> parent;              // when there are several samples
   std::vector<std::unique_ptr<Track>> active; // started samples that have not ended, by index
   uint32_t nextSample = 0;                    // first sample not started
+  std::unordered_set<uint32_t> withdrawn;     // cancelled before they started; never nextSample
   uint32_t unstarted() const { return request.samples - nextSample; }
+  void advance() {
+    do
+      ++nextSample;
+    while (withdrawn.count(nextSample));
+  }
   bool closesAtDeadline() const {
     return request.atDeadline == DeadlineAction::close && !request.closeTokens.empty();
   }
@@ -200,11 +206,19 @@ void Engine::cancel(uint64_t id) {
 }
 
 void Engine::cancelSample(uint64_t id, uint32_t sample) {
-  for (auto &request : requests)
-    if (request->id == id)
-      for (auto &track : request->active)
-        if (track->sample == sample)
-          finish(*track, FinishReason::cancelled);
+  for (auto &request : requests) {
+    if (request->id != id)
+      continue;
+    for (auto &track : request->active)
+      if (track->sample == sample)
+        finish(*track, FinishReason::cancelled);
+    if (sample >= request->nextSample && sample < request->request.samples &&
+        request->withdrawn.insert(sample).second) {
+      endUnstarted(*request, sample, FinishReason::cancelled);
+      if (sample == request->nextSample)
+        request->advance();
+    }
+  }
   retireEnded();
 }
 
@@ -279,14 +293,17 @@ void Engine::finish(Track &track, FinishReason reason, std::string message) {
   release(track);
 }
 
+void Engine::endUnstarted(const RequestState &request, uint32_t sample, FinishReason reason) {
+  events.emplace_back();
+  events.back().request = request.id;
+  events.back().sample = sample;
+  events.back().reason = reason;
+  --live;
+}
+
 void Engine::dropUnstarted(RequestState &request, FinishReason reason) {
-  for (; request.nextSample < request.request.samples; ++request.nextSample) {
-    events.emplace_back();
-    events.back().request = request.id;
-    events.back().sample = request.nextSample;
-    events.back().reason = reason;
-    --live;
-  }
+  for (; request.unstarted() > 0; request.advance())
+    endUnstarted(request, request.nextSample, reason);
 }
 
 void Engine::retireEnded() {
@@ -501,7 +518,7 @@ Status Engine::admit() {
         for (int32_t token : track->tokens)
           if (track->seenSet.insert(token).second)
             track->seen.push_back(token);
-      ++request.nextSample;
+      request.advance();
       request.active.push_back(std::move(track));
     }
   }

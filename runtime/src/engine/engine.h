@@ -123,7 +123,7 @@ public:
   Status submit(Request request, uint64_t *outRequest);
   /// Ends the samples of the request that still run, at once. Unknown or ended requests are no error.
   void cancel(uint64_t request);
-  /// Ends one sample.
+  /// Ends one sample, whether it runs or waits.
   void cancelSample(uint64_t request, uint32_t sample);
 
   /// Starts a step if there is work, and takes in the tokens of that step or, when running ahead, of the one
@@ -180,6 +180,7 @@ private:
   void append(Track &track, SampledToken token);
   void close(Track &track);
   void finish(Track &track, FinishReason reason, std::string error = {});
+  void endUnstarted(const RequestState &request, uint32_t sample, FinishReason reason);
   void dropUnstarted(RequestState &request, FinishReason reason);
   void retireEnded();
   Event &eventFor(Track &track);
