@@ -46,22 +46,27 @@ json costJson(const Cost &cost) {
 void printKernels(const std::map<std::string, KernelTimes> &kernels, double copySpeed, json &out) {
   std::vector<std::pair<std::string, KernelTimes>> sorted(kernels.begin(), kernels.end());
   std::sort(sorted.begin(), sorted.end(),
-            [](auto &a, auto &b) { return a.second.seconds > b.second.seconds; });
+            [](auto &a, auto &b) { return a.second.time.median > b.second.time.median; });
   double total = 0;
   for (auto &entry : sorted)
-    total += entry.second.seconds;
-  std::printf("  %-46s %8s %10s %10s %6s %10s %10s %7s %9s\n", "kernel", "launches", "total ms", "each us",
-              "share", "MB", "floor us", "floor/t", "TFLOP/s");
+    total += entry.second.time.median;
+  std::printf("  %-46s %8s %10s %21s %10s %6s %10s %10s %7s %9s\n", "kernel", "launches", "total ms",
+              "(low .. high)", "each us", "share", "MB", "floor us", "floor/t", "TFLOP/s");
   for (auto &[name, kernel] : sorted) {
+    const Times &time = kernel.time;
     double bytes = kernel.cost.bytes() + kernel.cost.activationBytes, floor = bytes / copySpeed;
-    std::printf("  %-46s %8u %10.3f %10.2f %5.1f%% %10.2f %10.2f %6.0f%% %9.1f\n", name.c_str(),
-                kernel.launches, kernel.seconds * 1e3, kernel.seconds / kernel.launches * 1e6,
-                100 * kernel.seconds / total, bytes / kernel.launches * 1e-6, floor / kernel.launches * 1e6,
-                100 * floor / kernel.seconds, kernel.cost.flops / kernel.seconds * 1e-12);
+    std::printf("  %-46s %8u %10.3f (%8.3f .. %8.3f) %10.2f %5.1f%% %10.2f %10.2f %6.0f%% %9.1f\n",
+                name.c_str(), kernel.launches, time.median * 1e3, time.lowest * 1e3, time.highest * 1e3,
+                time.median / kernel.launches * 1e6, 100 * time.median / total,
+                bytes / kernel.launches * 1e-6, floor / kernel.launches * 1e6, 100 * floor / time.median,
+                kernel.cost.flops / time.median * 1e-12);
     json entry = costJson(kernel.cost);
     entry["kernel"] = name;
     entry["launches"] = kernel.launches;
-    entry["seconds"] = kernel.seconds;
+    entry["median_seconds"] = time.median;
+    entry["lowest_seconds"] = time.lowest;
+    entry["highest_seconds"] = time.highest;
+    entry["bytes"] = bytes;
     entry["floor_seconds"] = floor;
     out.push_back(entry);
   }

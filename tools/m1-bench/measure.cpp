@@ -129,17 +129,23 @@ Status measureKernels(Workload &load, uint32_t repeat, std::map<std::string, Ker
       for (const CommandTime &time : profile)
         durations[time.command].push_back(time.duration * 1e-6);
   }
+  std::map<std::string, std::vector<double>> sums; // of each kernel's launches, by repetition
   for (uint32_t i = 0; i < durations.size(); ++i) {
     KernelTimes &kernel = (*out)[load.kernelOf(i)];
+    std::vector<double> &sum = sums[load.kernelOf(i)];
+    sum.resize(durations[i].size());
+    for (size_t sample = 0; sample < sum.size(); ++sample)
+      sum[sample] += durations[i][sample];
     Cost cost = load.costOf(i);
     ++kernel.launches;
-    kernel.seconds += summarize(durations[i]).median;
     kernel.cost.weightBytes += cost.weightBytes;
     kernel.cost.stateBytes += cost.stateBytes;
     kernel.cost.kvBytes += cost.kvBytes;
     kernel.cost.activationBytes += cost.activationBytes;
     kernel.cost.flops += cost.flops;
   }
+  for (auto &[name, kernel] : *out)
+    kernel.time = summarize(sums[name]);
   return {};
 }
 

@@ -28,8 +28,8 @@ Status measureSteps(Workload &load, uint32_t repeat, StepTimes *out);
 
 struct KernelTimes {
   uint32_t launches = 0;
-  double seconds = 0; // of all launches of a step: medians over the repetitions, summed
-  Cost cost;          // of all launches
+  Times time; // of all launches of a step together
+  Cost cost;  // likewise
 };
 /// By kernel; commands run one by one, so gaps between them are not in it.
 Status measureKernels(Workload &load, uint32_t repeat, std::map<std::string, KernelTimes> *out);
