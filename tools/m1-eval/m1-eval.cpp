@@ -56,8 +56,8 @@ Status report(const Arguments &arguments, const std::vector<Problem> &problems, 
   double rate = seconds > 0 ? double(newTokens) / seconds : 0;
 
   std::printf("problems        %zu of %zu\n", s.problems, problems.size());
-  std::printf("samples         %zu (%zu with an answer, %zu closed by force, %zu dropped)\n", s.samples,
-              s.answered, s.forced, s.dropped);
+  std::printf("samples         %zu (%zu with an answer, %zu closed by force, %zu dropped, %zu refused)\n",
+              s.samples, s.answered, s.forced, s.dropped, s.refused);
   std::printf("tokens          %llu\n", (unsigned long long)s.tokens);
   if (newTokens)
     std::printf("tokens/s        %.1f (%llu tokens in %.1f s of this run)\n", rate,
@@ -66,10 +66,11 @@ Status report(const Arguments &arguments, const std::vector<Problem> &problems, 
               100 * s.passAt1.low, 100 * s.passAt1.high);
   std::printf("%8s %10s %12s\n", "k", "maj@k", "coverage@k");
   nlohmann::ordered_json json = {
-      {"problems", s.problems},   {"samples", s.samples},        {"answered", s.answered},
-      {"forced", s.forced},       {"dropped", s.dropped},        {"tokens", s.tokens},
-      {"run_tokens", newTokens},  {"run_seconds", seconds},      {"tokens_per_second", rate},
-      {"pass@1", s.passAt1.mean}, {"pass@1_low", s.passAt1.low}, {"pass@1_high", s.passAt1.high}};
+      {"problems", s.problems},       {"samples", s.samples},     {"answered", s.answered},
+      {"forced", s.forced},           {"dropped", s.dropped},     {"refused", s.refused},
+      {"tokens", s.tokens},           {"run_tokens", newTokens},  {"run_seconds", seconds},
+      {"tokens_per_second", rate},    {"pass@1", s.passAt1.mean}, {"pass@1_low", s.passAt1.low},
+      {"pass@1_high", s.passAt1.high}};
   auto points = [](const std::vector<CurvePoint> &curve, const char *x) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const CurvePoint &p : curve)

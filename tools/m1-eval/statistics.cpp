@@ -106,8 +106,8 @@ Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted) 
     for (const SampleRecord *r : problem.samples) {
       out.tokens += r->tokens;
       out.forced += r->forced;
-      out.dropped +=
-          !r->answer && (r->finish == "dropped" || r->finish == "refused" || r->finish == "failed");
+      out.dropped += !r->answer && r->finish == "dropped";
+      out.refused += r->finish == "refused" || r->finish == "failed";
       out.answered += r->answer.has_value();
       if (anyStarted && !isStarted(r))
         continue;

@@ -19,6 +19,7 @@ struct CurvePoint {
 
 struct Summary {
   size_t problems = 0, samples = 0, answered = 0, forced = 0, dropped = 0;
+  size_t refused = 0; // requests that could not run, such as a prompt longer than the context
   uint64_t tokens = 0;
   Interval
       passAt1; // 95 %: Wilson's interval with as many trials as give the observed spread between problems

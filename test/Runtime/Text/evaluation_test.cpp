@@ -248,9 +248,13 @@ TEST(Statistics, SamplesThatNeverBegan) {
   Summary s = summarizeAll({samples}, 4);
   EXPECT_EQ(s.samples, 4u);
   EXPECT_EQ(s.dropped, 2u);
+  EXPECT_EQ(s.refused, 0u);
   EXPECT_DOUBLE_EQ(s.passAt1.mean, 1.0 / 3);
   EXPECT_DOUBLE_EQ(s.overSamples[0].coverage, 1.0 / 3);
   samples = {samples[3]};
+  samples[0].finish = "refused";
+  EXPECT_EQ(summarizeAll({samples}, 4).refused, 1u);
+  samples[0].finish = "dropped";
   EXPECT_DOUBLE_EQ(summarizeAll({samples}, 4).passAt1.mean, 0);
 }
 
