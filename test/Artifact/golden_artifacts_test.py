@@ -2,7 +2,9 @@
 """Artifacts of every schema version load and say what they said when they were made: golden_artifacts_test.py BIN_DIR.
 
 version-N.m1a was written by the first m1-compile of schema version N and never changes; version-N.json holds what it must answer. Version 1:
-m1-compile examples/tiny-reasoner/model -o version-1.m1a --cpu x86-64-v3 --weights dummy:7 --activation-type f32"""
+m1-compile examples/tiny-reasoner/model -o version-1.m1a --cpu x86-64-v3 --weights dummy:7 --activation-type f32
+version-1-checks.m1a is the same, made when artifacts had got checks of their weights: what it was made with must go on passing, damage in its
+rotary tables, which are embedded, must not."""
 import glob
 import json
 import os
@@ -41,5 +43,18 @@ for artifact in files:
     text = call(os.path.join(BIN, "m1-run"), artifact, "--prompt", expected["prompt"], "--max-new-tokens", "16", "--ignore-eos")
     assert text.returncode == 0, text.stderr
     assert text.stdout.strip() == expected["text"].strip(), f"{artifact}: {text.stdout!r}"
+if not skipped:
+    with tempfile.TemporaryDirectory() as directory:
+        damaged = os.path.join(directory, "damaged.m1a")
+        with open(os.path.join(HERE, "version-1-checks.m1a"), "rb") as file:
+            content = bytearray(file.read())
+        content[-1000] ^= 1
+        with open(damaged, "wb") as file:
+            file.write(content)
+        ids = os.path.join(directory, "ids")
+        with open(ids, "w") as file:
+            file.write("1")
+        run = call(os.path.join(BIN, "m1-run"), damaged, "--input-ids", ids)
+        assert run.returncode == 1 and '"rotary_' in run.stderr, run
 print(f"{len(files)} artifacts")
 sys.exit(77 if skipped == len(files) else 0)
