@@ -467,6 +467,9 @@ void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &
   Fields ssm = mamba.child("ssm_cfg");
   bool mamba2 = holdsMamba2(data).value_or(looksLikeMamba2(ssm, mamba));
   out.kind = mamba2 ? ModelConfig::Kind::m1Mamba2 : ModelConfig::Kind::m1Mamba1;
+  StringRef layer = mamba2 ? "Mamba2" : "Mamba1";
+  if (std::optional<std::string> stated = ssm.string("layer"); stated && *stated != layer)
+    ssm.error("layer") << "expected " << layer << " as the rest of the checkpoint says, got " << *stated;
   checkArguments(ssm, mamba2);
   warnAboutUnknownMambaFields(mamba, emitWarning);
   readActivation(mamba);

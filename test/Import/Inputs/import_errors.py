@@ -143,6 +143,9 @@ CASES = [
     ("m1-mamba2-f32", ["mamba:ssm_cfg.ngroups=2"], r"mamba_config\.json: field 'ssm_cfg\.ngroups': expected d_inner / d_state = 4, got 2"),
     # In Mamba-1 layers, too, ngroups has one value that fits, if it is stated.
     ("m1-mamba1-f32", ["mamba:ssm_cfg.ngroups=2"], r"mamba_config\.json: field 'ssm_cfg\.ngroups': expected d_inner / d_state = 4, got 2"),
+    # A kind of layer that the weights contradict, or that is unknown.
+    ("m1-mamba1-f32", ['mamba:ssm_cfg.layer="Mamba2"'], r"mamba_config\.json: field 'ssm_cfg\.layer': expected Mamba1 as the rest of the checkpoint says, got Mamba2"),
+    ("m1-mamba2-f32", ['mamba:ssm_cfg.layer="Mamba3"'], r"mamba_config\.json: field 'ssm_cfg\.layer': expected Mamba2 as the rest of the checkpoint says, got Mamba3"),
     # An argument of the layer that the file states twice.
     ("m1-mamba1-f32", ["mamba:ssm_cfg.d_xb=16"], r"mamba_config\.json: field 'ssm_cfg\.d_xb': expected 32 as 'd_xb' of the file itself, got 16"),
     # Another head size than the state size.
