@@ -116,7 +116,8 @@ class Eval(unittest.TestCase):
     def test_errors(self):
         """Missing arguments, files and slots are one clear message each."""
         for arguments, says in (([], "give OUT.m1a and --dataset"), ([self.art, "--dataset", "/none.jsonl"], "/none.jsonl: cannot open"),
-                                (["/none.m1a", "--dataset", self.dataset], "/none.m1a"), (["--grade", "/none"], "/none: cannot open")):
+                                (["/none.m1a", "--dataset", self.dataset], "/none.m1a"), (["--grade", "/none"], "/none: cannot open"),
+                                ([self.art, "--dataset", self.dataset, "--seed", "-1"], "--seed: expected an integer from 0")):
             result = subprocess.run([os.path.join(BIN, "m1-eval"), *arguments], capture_output=True, text=True, cwd=self.directory.name)
             self.assertGreater(result.returncode, 0)
             self.assertIn(says, result.stderr)

@@ -2,8 +2,10 @@
 #include "dataset.h"
 #include "engine_sampler.h"
 #include "interrupt.h"
+#include "model/sizing.h"
 #include "plot.h"
 #include "progress.h"
+#include "seed.h"
 #include "statistics.h"
 #include "tool.h"
 #include <CLI/CLI.hpp>
@@ -100,6 +102,8 @@ Status run(Arguments &arguments) {
   M1_TRY(Model::load(arguments.artifact, modelOptions, &model));
 
   EngineSamplerOptions &engine = arguments.engine;
+  if (engine.slots == 0)
+    engine.slots = fastestBatch(*model, arguments.threads);
   // What a sample depends on; more samples or problems may be added to a directory.
   const std::vector<std::pair<std::string, std::string>> settings = {
       {"artifact", hex(model->artifact().header().digest, sizeof model->artifact().header().digest)},
@@ -157,7 +161,6 @@ int main(int argc, char **argv) {
   Arguments arguments;
   EngineSamplerOptions &engine = arguments.engine;
   engine.maxNewTokens = 4096;
-  engine.slots = 64;
   engine.sampling.temperature = 0.7f;
   engine.closeText = "\n\nThe final answer is \\boxed{";
   CLI::App app{
@@ -192,9 +195,9 @@ int main(int argc, char **argv) {
   app.add_option("--max-new-tokens", engine.maxNewTokens, "Tokens of a sample at most")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1u << 24));
-  app.add_option("--slots", engine.slots, "Samples at once")
+  app.add_option("--slots", engine.slots, "Samples at once; 0: as many as make it fast, if they fit")
       ->capture_default_str()
-      ->check(CLI::Range(1, 4096));
+      ->check(CLI::Range(0, 4096));
   app.add_option("--context", engine.context, "Longest prompt with its answer; 0: what the problems need")
       ->capture_default_str();
   app.add_option("--prefill-chunk", engine.prefillChunk, "Prompt tokens of one step")
@@ -214,7 +217,9 @@ int main(int argc, char **argv) {
   app.add_option("--min-p", engine.sampling.minP, "Drop tokens less likely than this share of the likeliest")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--seed", arguments.evaluation.seed, "Same seed, same samples")->capture_default_str();
+  app.add_option("--seed", arguments.evaluation.seed, "Same seed, same samples")
+      ->capture_default_str()
+      ->check(isSeed);
   app.add_option("--time-budget-per-problem", engine.timeBudget,
                  "Seconds; running samples are then closed by force. One problem at a time")
       ->type_name("S")

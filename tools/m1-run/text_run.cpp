@@ -1,5 +1,4 @@
 #include "text_run.h"
-#include "cpu/host_limits.h"
 #include "engine/engine.h"
 #include "interrupt.h"
 #include "model/sizing.h"
@@ -55,16 +54,6 @@ Status start(Model &model, const Arguments &arguments, std::unique_ptr<ModelText
     decoders = [side] { return side->createDecoder(/*skipSpecial=*/true); };
   out->engine = std::make_unique<Engine>(*out->session, options, std::move(decoders));
   return {};
-}
-
-/// Samples at once that give the most tokens a second, or nearly. More would not make a run faster, and under
-/// a time budget fewer of them would get to their answers. A CPU with two threads makes 3300 tokens/s of the
-/// tiny reasoner at 32, 2850 at 64 and 2160 at 256, whose states no longer stay in the cache; of a model of
-/// 170 M parameters 176 at 16, 201 at 32, 210 at 64 (m1-bench).
-uint32_t fastestBatch(Model &model, const Arguments &arguments) {
-  if (!model.device().readsHostMemory())
-    return 512;
-  return std::max(32u, 16 * (arguments.threads ? arguments.threads : usableCores()));
 }
 
 Status fillRequest(const Model &model, const ModelText *text, const Arguments &arguments, Request *out) {
@@ -371,7 +360,7 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
   // The prompt that several samples fork from is a sequence, too.
   const uint32_t slots =
       arguments.slots ? arguments.slots
-                      : std::min(arguments.samples, fastestBatch(model, arguments)) + (arguments.samples > 1);
+                      : std::min(arguments.samples, fastestBatch(model, arguments.threads)) + (arguments.samples > 1);
   // One prompt: there is no other whose prefix could be reused.
   Running running;
   M1_TRY(start(model, arguments, std::move(text), slots, context, 0, &running));

@@ -1,4 +1,6 @@
 #include "model/sizing.h"
+
+#include "cpu/host_limits.h"
 #include <algorithm>
 
 namespace m1rt {
@@ -30,8 +32,7 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
     const uint64_t fixed =
         model.program().contextBytes(context) + (uint64_t(options.maxSequences) + 1) * model.slotBytes();
     // The engine starts a sample only when every running one could still grow by a page.
-    const uint64_t wanted =
-        pagesOfOne ? (pagesOfOne + 1) * sequences + pagesOfOne * wish.cacheSequences : 0;
+    const uint64_t wanted = pagesOfOne ? (pagesOfOne + 1) * sequences + pagesOfOne * wish.cacheSequences : 0;
     uint64_t pages = wanted;
     if (model.pageBytes())
       pages = fixed >= available ? 0 : std::min<uint64_t>(wanted, (available - fixed) / model.pageBytes());
@@ -52,6 +53,16 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
                    bytesText(model.program().contextBytes(context)).c_str(),
                    bytesText(model.device().freeMemory()).c_str());
   }
+}
+
+// A CPU with two threads makes 3300 tokens/s of the tiny reasoner at 32, 2850 at 64 and 2160 at 256, whose
+// states no longer stay in the cache; of a model of 170 M parameters 176 at 16, 201 at 32, 210 at 64
+// (m1-bench). An H100 makes 13,300 of M1-3B at 64, 20,000 at 128 and 29,200 at 512, each with a context of
+// 2304.
+uint32_t fastestBatch(Model &model, uint32_t threads) {
+  if (!model.device().readsHostMemory())
+    return 512;
+  return std::max(32u, 16 * (threads ? threads : usableCores()));
 }
 
 } // namespace m1rt

@@ -18,6 +18,10 @@ struct SizeWish {
 /// Error, with the sizes, when not even one sequence fits.
 Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out);
 
+/// Sequences at once that give the most tokens a second, or nearly. More would not make a run faster, and
+/// under a time budget fewer of them would get to their answers. `threads` as in DeviceOptions.
+uint32_t fastestBatch(Model &model, uint32_t threads);
+
 } // namespace m1rt
 
 #endif
