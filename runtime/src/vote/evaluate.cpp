@@ -413,6 +413,12 @@ Complex numericValue(const Expression &e, int point) {
   }
   case E::binomial: {
     Complex n = kid(0), k = kid(1);
+    if (k.imag() == 0 && k.real() >= 0 && k.real() <= 64 && k.real() == std::floor(k.real())) {
+      Complex product = 1;
+      for (int i = 0; i < static_cast<int>(k.real()); ++i)
+        product *= (n - static_cast<long double>(i)) / static_cast<long double>(i + 1);
+      return product;
+    }
     return n.imag() == 0 && k.imag() == 0 && k.real() >= 0 && n.real() >= k.real()
                ? Complex(std::exp(std::lgamma(n.real() + 1) - std::lgamma(k.real() + 1) -
                                   std::lgamma(n.real() - k.real() + 1)))

@@ -18,7 +18,7 @@ struct Token {
     word,    // two or more letters in a row: a function, a unit or just text
     text,    // \text{…} and the like
     command, // \frac, \sqrt, … by name
-    op,      // one of + - * / ^ _ ! % | , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ∪ ∩ ∈ ° and "\{" "\}" "&" "\\"
+    op,      // one of + - * / ^ _ ! % | , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ≈ ∪ ∩ ∈ ° and "\{" "\}" "&" "\\"
   };
   Kind kind;
   std::string text;

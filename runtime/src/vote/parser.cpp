@@ -354,6 +354,8 @@ ExpressionPtr Parser::atom() {
     return mixedFraction(make(E::number, t.text));
   case Kind::letter:
     ++at;
+    if ((t.text == "\\angle" || t.text == "\\triangle") && at < end && tokens[at].kind == Kind::word)
+      return make(E::variable, t.text + tokens[at++].text); // no product: ABC is not ACB
     return make(E::variable, t.text + subscript());
   case Kind::word: {
     auto function = kFunctions.find(t.text);

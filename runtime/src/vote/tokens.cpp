@@ -30,7 +30,7 @@ const std::map<std::string, std::string> kOperators = {
     {"gt", ">"},       {"cup", "∪"},      {"cap", "∩"},    {"in", "∈"},       {"lbrace", "\\{"},
     {"rbrace", "\\}"}, {"langle", "("},   {"rangle", ")"}, {"lvert", "|"},    {"rvert", "|"},
     {"vert", "|"},     {"mid", "|"},      {"lbrack", "["}, {"rbrack", "]"},   {"lparen", "("},
-    {"rparen", ")"},   {"colon", ":"},    {"approx", "="}, {"equiv", "="},    {"circ", "°"},
+    {"rparen", ")"},   {"colon", ":"},    {"approx", "≈"}, {"equiv", "="},    {"circ", "°"},
     {"degree", "°"}};
 const std::map<std::string, std::string> kCommands = {
     {"dfrac", "frac"},         {"tfrac", "frac"},          {"cfrac", "frac"},
@@ -41,13 +41,13 @@ const std::set<std::string> kKept = {
     "arctan", "sinh", "cosh",  "tanh", "ln",     "log",    "exp",   "overline", "begin", "end",    "boxed",
     "fbox",   "max",  "min",   "gcd",  "lfloor", "rfloor", "lceil", "rceil",    "over",  "choose"};
 const std::map<std::string, std::string> kUnicode = {
-    {"π", "\\pi "},    {"√", "\\sqrt "}, {"×", "\\times "},  {"·", "\\cdot "},   {"÷", "/"},
-    {"−", "-"},        {"–", "-"},       {"½", "\\frac12 "}, {"¼", "\\frac14 "}, {"¾", "\\frac34 "},
-    {"∞", "\\infty "}, {"°", "\\circ "}, {"∪", "\\cup "},    {"∩", "\\cap "},    {"≤", "\\le "},
-    {"≥", "\\ge "},    {"≠", "\\ne "},   {"±", "\\pm "},     {"∓", "\\mp "},     {"∈", "\\in "},
-    {"²", "^2"},       {"³", "^3"},      {"θ", "\\theta "},  {"α", "\\alpha "},  {"β", "\\beta "},
-    {"\u00a0", " "},   {"\u2009", " "},  {"\u202f", " "},    {"’", "'"},         {"º", "\\circ "},
-    {"£", ""},         {"€", ""},        {"¥", ""}};
+    {"π", "\\pi "},     {"√", "\\sqrt "},  {"×", "\\times "},  {"·", "\\cdot "},   {"÷", "/"},
+    {"−", "-"},         {"–", "-"},        {"½", "\\frac12 "}, {"¼", "\\frac14 "}, {"¾", "\\frac34 "},
+    {"≈", "\\approx "}, {"∞", "\\infty "}, {"°", "\\circ "},   {"∪", "\\cup "},    {"∩", "\\cap "},
+    {"≤", "\\le "},     {"≥", "\\ge "},    {"≠", "\\ne "},     {"±", "\\pm "},     {"∓", "\\mp "},
+    {"∈", "\\in "},     {"²", "^2"},       {"³", "^3"},        {"θ", "\\theta "},  {"α", "\\alpha "},
+    {"β", "\\beta "},   {"\u00a0", " "},   {"\u2009", " "},    {"\u202f", " "},    {"’", "'"},
+    {"º", "\\circ "},   {"£", ""},         {"€", ""},          {"¥", ""}};
 
 std::string replaceUnicode(const std::string &text) {
   std::string out;

@@ -70,6 +70,8 @@ std::string plainText(const std::string &latex) {
   }
   if (out.size() > 2 && out.find_first_of("()", 1) == out.size() - 1 && out[0] == '(' && out.back() == ')')
     out = out.substr(1, out.size() - 2); // (C) is the choice C
+  if (out.size() == 2 && out[1] == ')')  // and so is C)
+    out.pop_back();
   return out;
 }
 
@@ -201,6 +203,16 @@ void Reader::clean() {
                            isOp(kept.back(), "\\\\")))
     kept.pop_back();
   tokens = std::move(kept);
+  // "x ≈ 3.14" is an equation; in "22/7 ≈ 3.14" and "x = 22/7 ≈ 3.14" the value stands before the sign.
+  auto about = std::find_if(tokens.begin(), tokens.end(), [](const Token &t) { return isOp(t, "≈"); });
+  if (about == tokens.end())
+    return;
+  if (about == tokens.begin())
+    tokens.erase(about);
+  else if (isName(0, static_cast<size_t>(about - tokens.begin())))
+    about->text = "=";
+  else
+    tokens.erase(about, tokens.end());
 }
 
 std::vector<size_t> Reader::findTop(size_t begin, size_t end, const std::set<std::string> &ops) const {
@@ -234,6 +246,10 @@ bool Reader::isName(size_t begin, size_t end) const {
         while (i < end && !isOp(tokens[i], "}"))
           ++i;
     } else if (t.kind == Token::Kind::letter || t.kind == Token::Kind::word || isText(t)) {
+      letters = true;
+    } else if (t.kind == Token::Kind::command && t.text == "overline") {
+      while (i < end && !isOp(tokens[i], "}"))
+        ++i;
       letters = true;
     } else if (isOp(t, "(") || isOp(t, ")")) {
       depth += isOp(t, "(") ? 1 : -1;
@@ -632,6 +648,13 @@ bool equalValues(const Value &a, const Value &b) {
   }
   if (a.kind == Kind::expression && b.kind == Kind::expression)
     return equalExpressions(*a.expression, *b.expression);
+  // "1/2 or 0.5" is one value, said twice.
+  if ((a.kind == Kind::list) != (b.kind == Kind::list)) {
+    const Value &list = a.kind == Kind::list ? a : b, &other = a.kind == Kind::list ? b : a;
+    if (other.kind == Kind::expression)
+      return std::all_of(list.items.begin(), list.items.end(),
+                         [&](const ValuePtr &item) { return equalValues(*item, other); });
+  }
   if (isList(a) && isList(b))
     return equalUnordered(a, b);
   // "1, 2" for the point (1, 2); "x < 1 or x > 2" for a union of intervals

@@ -21,10 +21,10 @@ struct Value;
 // understood as mathematics is compared as text. A text with a \boxed{…} is the answer in its last box.
 //
 // Equal are answers of equal value: 1/2, 0.5, 50\%, \frac12 and \tfrac{1}{2}; 2\sqrt2 and \sqrt8; 10,000 and
-// 10\,000; (x+1)^2 and x^2+2x+1. Degree signs (outside \sin and the like), units, currency and a leading "x =" do
-// not count; numbers in base b (52_8) have the value they stand for. Lists without brackets and sets have no
-// order, tuples, intervals (with their kind of bracket) and matrices do. Rational values are compared exactly,
-// everything else numerically at several points, to 1e-12 of the value.
+// 10\,000; (x+1)^2 and x^2+2x+1. Degree signs (outside \sin and the like), units, currency and a leading "x
+// =" do not count; numbers in base b (52_8) have the value they stand for. Lists without brackets and sets
+// have no order, tuples, intervals (with their kind of bracket) and matrices do. Rational values are compared
+// exactly, everything else numerically at several points, to 1e-12 of the value.
 class Answer {
 public:
   explicit Answer(std::string text);
