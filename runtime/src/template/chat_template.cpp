@@ -196,7 +196,7 @@ Flow Interpreter::loop(const Statement &s, const ScopePtr &scope, std::string &o
     items = std::move(kept);
   }
   if (items.empty())
-    return run(s.otherwise, scope, out);
+    return run(s.otherwise, inner(scope), out);
   int64_t n = static_cast<int64_t>(items.size());
   auto lastChanged = std::make_shared<Value>();
   for (int64_t i = 0; i < n; ++i) {
