@@ -132,4 +132,19 @@ TEST(Regex, TakesLongPieces) {
   EXPECT_EQ(cut(kLlama3, text, false), cut(kLlama3, text, true));
 }
 
+// A run of spaces longer than PCRE2's own limit of ten million steps is one piece; endless backtracking still
+// ends.
+TEST(Regex, LongRunsAreWithinTheLimit) {
+  std::string error;
+  std::vector<Regex::Span> matches;
+  auto spaces = Regex::compile(R"(\s*[\r\n]+|\s+(?!\S)|\s+)", error);
+  ASSERT_TRUE(spaces) << error;
+  EXPECT_TRUE(spaces->findAll(std::string(12000000, ' '), matches, error)) << error;
+  EXPECT_EQ(matches.size(), 1u);
+  auto endless = Regex::compile("(?:a+)+[bc]", error);
+  ASSERT_TRUE(endless) << error;
+  EXPECT_FALSE(endless->findAll(std::string(60, 'a'), matches, error));
+  EXPECT_NE(error.find("match limit exceeded"), std::string::npos) << error;
+}
+
 } // namespace
