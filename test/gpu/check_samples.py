@@ -24,7 +24,8 @@ def main():
         ids.write(" ".join(str(7 * i % 61 + 3) for i in range(75)))  # more than a page, not a multiple
         ids.flush()
         for artifact in sys.argv[2:]:
-            for filters in [[], ["--top-k", "20"], ["--top-p", "0.9"], ["--min-p", "0.05", "--top-k", "40", "--top-p", "0.95"]]:
+            for filters in [[], ["--top-k", "20"], ["--top-p", "0.9"], ["--min-p", "0.05", "--top-k", "40", "--top-p", "0.95"],
+                            ["--repetition-penalty", "1.3"]]:
                 together = draw(run, artifact, ids.name, SAMPLES, SEED, filters)
                 alone = [draw(run, artifact, ids.name, 1, SEED + i, filters)[0] for i in range(SAMPLES)]
                 same = together == alone

@@ -6,8 +6,8 @@ namespace m1rt::cuda {
 
 namespace {
 
-/// The operands of M1_SAMPLE_KERNEL after logits and likeliest tokens, one after another. Seeds first: they need 8-byte
-/// alignment.
+/// The operands of M1_SAMPLE_KERNEL after logits and likeliest tokens, one after another. Seeds first: they
+/// need 8-byte alignment.
 struct SamplingArrays {
   uint64_t *seed;
   float *temperature;
@@ -48,10 +48,11 @@ Status CudaContext::sample(const SamplingRow *rows, uint32_t count) {
   chosen = static_cast<const int32_t *>(nextTokens); // the plan itself has found the likeliest tokens
   if (random)
     M1_TRY(launchSampler(rows, count, entry));
-  M1_TRY(driver.check(driver.cuMemcpyDtoHAsync(SamplingArrays(entry.host, all).out,
-                                               reinterpret_cast<CUdeviceptr>(chosen), all * sizeof(int32_t),
-                                               device.stream()),
-                      "copy of %u chosen tokens", all));
+  if (all)
+    M1_TRY(driver.check(driver.cuMemcpyDtoHAsync(SamplingArrays(entry.host, all).out,
+                                                 reinterpret_cast<CUdeviceptr>(chosen), all * sizeof(int32_t),
+                                                 device.stream()),
+                        "copy of %u chosen tokens", all));
   M1_TRY(driver.check(driver.cuEventRecord(entry.done, device.stream()), "cuEventRecord"));
   if (!host)
     return {};
@@ -68,7 +69,8 @@ Status CudaContext::sample(const SamplingRow *rows, uint32_t count) {
 
 Status CudaContext::launchSampler(const SamplingRow *rows, uint32_t count, Sampling &entry) {
   if (program.sampler < 0)
-    return error(StatusCode::unsupported, "the artifact has no kernel %s: compile it again", M1_SAMPLE_KERNEL);
+    return error(StatusCode::unsupported, "the artifact has no kernel %s: compile it again",
+                 M1_SAMPLE_KERNEL);
   const uint32_t all = entry.rows;
   SamplingArrays host(entry.host, all), there(static_cast<char *>(sampling), all);
   for (uint32_t row = 0; row < all; ++row) { // rows that nobody samples are greedy

@@ -15,8 +15,8 @@ using SequenceId = uint64_t; // 0 is never a sequence
 /// The tokens that one sequence takes in a step; logits are wanted for the last `logitCount` of them.
 struct BackendEntry {
   SequenceId sequence = 0;
-  // Null: one token, the one that the last sample() chose for the logits row `chosenRow`; none of its rows may
-  // have needed its logits on the host.
+  // Null: one token, the one that the last sample() chose for the logits row `chosenRow`; none of its rows
+  // may have needed its logits on the host.
   const int32_t *tokens = nullptr;
   uint32_t tokenCount = 0;
   uint32_t logitCount = 0;
@@ -49,8 +49,9 @@ public:
   /// One forward pass over entries of distinct sequences. On error (other than deviceError) no sequence has
   /// changed.
   virtual Status step(const BackendEntry *entries, uint32_t count) = 0;
-  /// Chooses a token from each of these logits rows of the last step; rows count up in the order of the entries.
-  /// An asynchronous backend may return before they are chosen, unless a row needsLogitsOnHost().
+  /// Chooses a token from each of these logits rows of the last step; rows count up in the order of the
+  /// entries. An asynchronous backend may return before they are chosen, unless a row needsLogitsOnHost().
+  /// Without rows it only marks the step, for takeChosen() to wait for.
   virtual Status sample(const SamplingRow *rows, uint32_t count) = 0;
   /// Waits for the oldest sample() whose tokens were not taken yet and gives them, [count] of it. At most
   /// maxUntaken samplings may be waiting to be taken.

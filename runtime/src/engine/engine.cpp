@@ -662,8 +662,7 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
     rows.push_back(row);
     flight.sampled.push_back(&track);
   }
-  if (!rows.empty())
-    M1_TRY(backend.sample(rows.data(), uint32_t(rows.size())));
+  M1_TRY(backend.sample(rows.data(), uint32_t(rows.size())));
   for (Track *track : flight.sampled)
     ++track->inFlight;
   if (decodes)
@@ -680,8 +679,7 @@ Status Engine::land() {
   Flight flight = std::move(flights.front());
   flights.pop_front();
   std::vector<SampledToken> tokens(flight.sampled.size());
-  if (!tokens.empty())
-    M1_TRY(backend.takeChosen(tokens.data()));
+  M1_TRY(backend.takeChosen(tokens.data()));
   Clock::time_point now = Clock::now();
   double seconds = std::chrono::duration<double>(now - std::max(flight.begin, landed)).count();
   landed = now;
