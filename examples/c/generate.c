@@ -3,7 +3,8 @@
  *   generate MODEL.m1a "prompt" [SAMPLES] [MAX_NEW_TOKENS]
  *
  * Build: cc generate.c $(pkg-config --cflags --libs m1rt) -o generate
- * or, before installing: cc generate.c -I../../runtime/include -L../../build/lib -Wl,-rpath,$PWD/../../build/lib -lm1rt -o generate */
+ * or, before installing, with B=$PWD/../../build/lib:
+ *        cc generate.c -I../../runtime/include -L$B -Wl,-rpath,$B -lm1rt -o generate */
 #include "m1/engine.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,7 +84,8 @@ int main(int argc, char **argv) {
 
   m1_engine_stats stats;
   m1_engine_get_stats(engine, &stats);
-  fprintf(stderr, "%llu tokens in %llu steps, %.1f tokens/s\n", (unsigned long long)stats.generated_tokens, (unsigned long long)stats.steps,
+  fprintf(stderr, "%llu tokens in %llu steps, %.1f tokens/s\n", (unsigned long long)stats.generated_tokens,
+          (unsigned long long)stats.steps,
           stats.elapsed_seconds > 0 ? (double)stats.generated_tokens / stats.elapsed_seconds : 0);
   m1_engine_destroy(engine);
   m1_model_destroy(model);

@@ -107,7 +107,8 @@ public:
   virtual std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value> operands, size_t outputs,
                              bool *isNew = nullptr) = 0;
   virtual void gemm(const GemmChoice &choice) = 0;
-  /// Adds a kernel that no command launches: the runtime does, by `choice.name`, which becomes its symbol. False when it is there already.
+  /// Adds a kernel that no command launches: the runtime does, by `choice.name`, which becomes its symbol.
+  /// False when it is there already.
   virtual bool declare(const KernelChoice &choice) = 0;
   /// For errors: at the op that is being converted.
   virtual mlir::InFlightDiagnostic error() = 0;

@@ -49,15 +49,15 @@ M1K_DEVICE u32 pack_bf16(float low, float high) {
 }
 
 // Programmatic dependent launch, on sm_90 and newer. Every kernel lets its successor be launched at once. A
-// successor that is (m1k::cuda::Kernel::launch_early) may do what depends on no earlier kernel, and then waits
-// until all of them have ended and what they wrote is there.
+// successor that is (m1k::cuda::Kernel::launch_early) may do what depends on no earlier kernel, and then
+// waits until all of them have ended and what they wrote is there.
 M1K_DEVICE void launch_successor() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
 #endif
 }
-// What is read through the pointer that comes back is read after the wait: without that dependency the compiler
-// may move loads of operands that nobody writes before it.
+// What is read through the pointer that comes back is read after the wait: without that dependency the
+// compiler may move loads of operands that nobody writes before it.
 template <class T> M1K_DEVICE T *wait_for_predecessors(T *operand) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" : "+l"(operand) : : "memory");

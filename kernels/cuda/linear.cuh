@@ -5,8 +5,9 @@
 // out K and add their sums through shared memory in a fixed order. Where x and w are bf16 the products run on
 // tensor cores, with x as the 16-row operand: lane (g, t) of a warp loads 16 bytes at k + 8·t of weight row
 // g, which serve as the fragments of two 16-deep products under one permutation of k for both operands, so
-// neither needs shared memory. Other types multiply in f32. Launched early, which hides its start (M1-3B at batch 1
-// on an H100: 3.00 ms a step without, 2.92 with); asking for the first weights before the wait lost half of that.
+// neither needs shared memory. Other types multiply in f32. Launched early, which hides its start (M1-3B at
+// batch 1 on an H100: 3.00 ms a step without, 2.92 with); asking for the first weights before the wait lost
+// half of that.
 //
 // Facts F: XT, WT, OT; kN, kK, strides, kRows (1..16), kDomain (0 tokens, 1 sequences, 2 logit rows, 3 one),
 // kHasBias, kAccumulate, kGated; tuning: kColumns (a multiple of 8; counts pairs of weight rows as one when

@@ -43,8 +43,8 @@ struct Kernel {
   Domain domain = Domain::one;
   int grid_x = 1;
   int rows_per_group = 1;
-  /// From sm_90 on, the kernel itself waits for the launches before it: it may be launched before they have ended
-  /// (programmatic stream serialization).
+  /// From sm_90 on, the kernel itself waits for the launches before it: it may be launched before they have
+  /// ended (programmatic stream serialization).
   bool launch_early = false;
 };
 
@@ -173,14 +173,14 @@ Description describe(const Linear &facts, const std::string &symbol, const Tunin
 
 /// Greedy choice: the first index of the largest logit (NaN never wins).            logits → out
 /// With `random`, each row samples as its parameters say:
-///   logits, likeliest i32[L] (the greedy choice), temperature f32[L], top_k i32[L], top_p f32[L], min_p f32[L],
-///   seed u64[L], position i32[L] → out
-/// temperature <= 0: greedy. A row with a NaN, or without a finite value, gives -1. Otherwise p = softmax(logits / temperature); keep the top_k largest (<= 0 or >=
-/// V: all; ties at the border go to the lower index); of those, renormalised, the fewest of the largest that
-/// hold at least top_p (>= 1: all); of those the ones of at least min_p times the largest p (<= 0: all). The
-/// draw is Philox4x32-10(key = seed, counter = position), its first two words the 53-bit fraction; ids in
-/// index order. Same logits and parameters give the same id on any GPU: probabilities are summed in fixed
-/// point.
+///   logits, likeliest i32[L] (the greedy choice), temperature f32[L], top_k i32[L], top_p f32[L], min_p
+///   f32[L], seed u64[L], position i32[L] → out
+/// temperature <= 0: greedy. A row with a NaN, or without a finite value, gives -1. Otherwise p =
+/// softmax(logits / temperature); keep the top_k largest (<= 0 or >= V: all; ties at the border go to the
+/// lower index); of those, renormalised, the fewest of the largest that hold at least top_p (>= 1: all); of
+/// those the ones of at least min_p times the largest p (<= 0: all). The draw is Philox4x32-10(key = seed,
+/// counter = position), its first two words the 53-bit fraction; ids in index order. Same logits and
+/// parameters give the same id on any GPU: probabilities are summed in fixed point.
 struct Sample {
   int vocabulary = 0;
   int64_t logits_stride = 0;

@@ -244,8 +244,8 @@ template <class F> struct Sampler {
   }
 
   // Moves the cut up so that what is kept is the shortest prefix, in descending order, whose measure (1 each,
-  // or weights) reaches need_of(measure of all). Tokens without weight, below 2^-32 of the likeliest, are left
-  // out of account: they are never drawn.
+  // or weights) reaches need_of(measure of all). Tokens without weight, below 2^-32 of the likeliest, are
+  // left out of account: they are never drawn.
   template <bool by_weight, class Need> M1K_DEVICE void cut_at(Need need_of) {
     auto measure = [&](float logit) -> u64 { return by_weight ? weight(logit) : 1; };
     float low = peak - 33.0f / rate, high = peak; // a margin for rounding
@@ -382,7 +382,8 @@ M1K_DEVICE void sample_random(const float *logits, const int *likeliest, const f
   if (k > 0 && k < F::kV)
     sampler.template cut_at<false>([&](u64) { return u64(k); });
   if (p < 1.0f) {
-    // At least one token stays. One rounding in double (p has 24 bits, the sum up to 49), the same everywhere.
+    // At least one token stays. One rounding in double (p has 24 bits, the sum up to 49), the same
+    // everywhere.
     sampler.template cut_at<true>([&](u64 total) {
       u64 need = static_cast<u64>(ceil(static_cast<double>(fmaxf(p, 0.0f)) * static_cast<double>(total)));
       return need > 0 ? need : 1;

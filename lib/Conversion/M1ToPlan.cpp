@@ -64,7 +64,8 @@ public:
   // PlanEmitter.
   Value operand(size_t i) const override { return buffers[i]; }
   Value temporary(Rows rows, uint64_t bytes) override {
-    Value buffer = plan::TemporaryOp::create(b, op->getLoc(), bufferType(), toPlan(rows), bytes, IntegerAttr());
+    Value buffer =
+        plan::TemporaryOp::create(b, op->getLoc(), bufferType(), toPlan(rows), bytes, IntegerAttr());
     activations[buffer] = {rows, bytes};
     return buffer;
   }

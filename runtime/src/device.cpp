@@ -37,12 +37,14 @@ Status createDevice(const std::string &name, const DeviceOptions &options, std::
       char *end = nullptr;
       unsigned long value = std::strtoul(name.c_str() + 5, &end, 10);
       if (name.size() == 5 || name[5] < '0' || name[5] > '9' || *end != '\0' || value > 1023)
-        return error(StatusCode::invalidArgument, "device \"%s\": expected cuda:N with N a number", name.c_str());
+        return error(StatusCode::invalidArgument, "device \"%s\": expected cuda:N with N a number",
+                     name.c_str());
       ordinal = uint32_t(value);
     }
     return createCudaDevice(ordinal, options, out);
   }
-  return error(StatusCode::invalidArgument, "unknown device \"%s\": expected cpu, cuda or cuda:N", name.c_str());
+  return error(StatusCode::invalidArgument, "unknown device \"%s\": expected cpu, cuda or cuda:N",
+               name.c_str());
 }
 
 } // namespace m1rt

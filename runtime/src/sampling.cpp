@@ -33,7 +33,8 @@ float largestOf(const float *values, uint32_t count, bool *outNan) {
   return *std::max_element(largest, largest + lanes);
 }
 
-/// exp(x) for x <= 0, within 2 units in the last place; 0 below -87. Without branches, so that loops over it become vector code.
+/// exp(x) for x <= 0, within 2 units in the last place; 0 below -87. Without branches, so that loops over it
+/// become vector code.
 inline float exponential(float x) {
   const float clamped = std::max(x, -87.0f);
   const float rounder = 12582912.0f; // 1.5 * 2^23: adding and subtracting it rounds to an integer
@@ -76,9 +77,9 @@ void dropBelow(std::vector<float> &weights, float least) {
     weight = weight < least ? 0.0f : weight;
 }
 
-/// Leaves the likeliest tokens, by weight and then by id: the fewest whose weights reach `sum`, but at most `tokens`, and at least one. The
-/// weights of all others become zero. Sorts only one bucket of a histogram over the leading bits of the weights, whose order as integers is
-/// their order as numbers.
+/// Leaves the likeliest tokens, by weight and then by id: the fewest whose weights reach `sum`, but at most
+/// `tokens`, and at least one. The weights of all others become zero. Sorts only one bucket of a histogram
+/// over the leading bits of the weights, whose order as integers is their order as numbers.
 void keepLikeliest(std::vector<float> &weights, uint32_t tokens, double sum) {
   constexpr unsigned shift = 16;
   constexpr uint32_t buckets = (0x3f800000u >> shift) + 1; // weights are at most 1
@@ -119,8 +120,9 @@ void keepLikeliest(std::vector<float> &weights, uint32_t tokens, double sum) {
   for (uint32_t i = 0; i < count; ++i)
     if (weights[i] > 0 && bucketOf(weights[i]) == bucket)
       edge.push_back(i);
-  std::sort(edge.begin(), edge.end(),
-            [&](uint32_t a, uint32_t b) { return weights[a] != weights[b] ? weights[a] > weights[b] : a < b; });
+  std::sort(edge.begin(), edge.end(), [&](uint32_t a, uint32_t b) {
+    return weights[a] != weights[b] ? weights[a] > weights[b] : a < b;
+  });
   size_t kept = 1;
   while (kept < edge.size() && before + kept < tokens && reached + weights[edge[kept - 1]] < sum)
     reached += weights[edge[kept++ - 1]];
@@ -130,7 +132,8 @@ void keepLikeliest(std::vector<float> &weights, uint32_t tokens, double sum) {
   dropBelow(weights, least);
 }
 
-/// The token at which the running sum of the weights, in order of ids, passes `fraction` of it: no sort is needed to draw the same token.
+/// The token at which the running sum of the weights, in order of ids, passes `fraction` of it: no sort is
+/// needed to draw the same token.
 uint32_t draw(const std::vector<float> &weights, float fraction) {
   constexpr uint32_t block = 1024;
   const uint32_t count = uint32_t(weights.size());
@@ -203,7 +206,8 @@ void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &r
       float &score = scores[size_t(row.seen[i])];
       score = score > 0 ? score / parameters.repetitionPenalty : score * parameters.repetitionPenalty;
     }
-  const float bestScore = parameters.repetitionPenalty != 1 ? largestOf(scores.data(), vocabulary, &nan) : largest;
+  const float bestScore =
+      parameters.repetitionPenalty != 1 ? largestOf(scores.data(), vocabulary, &nan) : largest;
   if (parameters.temperature <= 0)
     return choose(uint32_t(std::find(scores.begin(), scores.end(), bestScore) - scores.begin()));
 

@@ -1,5 +1,5 @@
-// Choosing a token from logits. One definition for all devices: a device that samples itself must agree with sampleOnHost() up to the
-// rounding of its exponentials.
+// Choosing a token from logits. One definition for all devices: a device that samples itself must agree with
+// sampleOnHost() up to the rounding of its exponentials.
 #ifndef M1RT_SAMPLING_H
 #define M1RT_SAMPLING_H
 
@@ -9,20 +9,20 @@
 
 namespace m1rt {
 
-/// How one row of logits is sampled. Order of the steps: repetition penalty, temperature, softmax, top-k, top-p, min-p, draw. The filters
-/// each look at the distribution that the one before them left, renormalised; at least the likeliest token always stays.
+/// How one row of logits is sampled. Order of the steps: repetition penalty, temperature, softmax, top-k,
+/// top-p, min-p, draw. The filters each look at the distribution that the one before them left, renormalised;
+/// at least the likeliest token always stays.
 struct SamplingParameters {
-  float temperature = 0;       // 0: the likeliest token, the lowest id among equals
-  uint32_t topK = 0;           // keep the k likeliest; 0: all
-  float topP = 1;              // keep the smallest set of likeliest tokens whose probability reaches topP; 1: all
-  float minP = 0;              // drop tokens less likely than minP times the likeliest; 0: none
+  float temperature = 0; // 0: the likeliest token, the lowest id among equals
+  uint32_t topK = 0;     // keep the k likeliest; 0: all
+  float topP = 1;        // keep the smallest set of likeliest tokens whose probability reaches topP; 1: all
+  float minP = 0;        // drop tokens less likely than minP times the likeliest; 0: none
   float repetitionPenalty = 1; // logits of tokens already seen: divided if positive, multiplied if negative
   uint64_t seed = 0;
   uint32_t topLogprobs = 0; // how many alternatives to report
 
   /// The likeliest token is the answer; no probabilities are needed.
   bool greedy() const { return temperature <= 0 && repetitionPenalty == 1; }
-
 };
 
 struct SamplingRow {
@@ -53,8 +53,8 @@ struct SampledToken {
   std::vector<TokenLogprob> top; // likeliest first; when asked
 };
 
-/// Uniform in [0, 1) with 53 bits: the first two words of Philox4x32-10 (Salmon et al., SC 2011) at this counter under the key `seed`. The same
-/// on every device; kernels/cuda/sample.cuh draws likewise.
+/// Uniform in [0, 1) with 53 bits: the first two words of Philox4x32-10 (Salmon et al., SC 2011) at this
+/// counter under the key `seed`. The same on every device; kernels/cuda/sample.cuh draws likewise.
 inline double samplingUniform(uint64_t seed, uint32_t counter) {
   uint32_t c0 = counter, c1 = 0, c2 = 0, c3 = 0, k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
   for (int round = 0; round < 10; ++round) {

@@ -1,5 +1,5 @@
-// The result of everything that can fail in the runtime: a code and a message that names the file, offset, index or size at fault.
-// No function of the runtime reports failure by an exception.
+// The result of everything that can fail in the runtime: a code and a message that names the file, offset,
+// index or size at fault. No function of the runtime reports failure by an exception.
 #ifndef M1RT_STATUS_H
 #define M1RT_STATUS_H
 
@@ -13,7 +13,8 @@ namespace m1rt {
 /// Values equal m1_status_code of the C API.
 enum class StatusCode {
   ok = 0,
-  invalidArgument = 1, // the caller asked for something that cannot be: token out of range, unknown device, context too long
+  invalidArgument = 1, // the caller asked for something that cannot be: token out of range, unknown device,
+                       // context too long
   notFound = 2,        // a file or a named thing is missing
   corrupt = 3,         // an artifact or weight file is damaged
   unsupported = 4,     // newer version, CPU or GPU without a needed feature, no such target
@@ -28,10 +29,8 @@ const char *statusCodeName(StatusCode code);
 class [[nodiscard]] Status {
 public:
   Status() = default;
-  Status(StatusCode code, std::string message)
-      : detail(new Detail{code, std::move(message)}) {}
-  Status(const Status &other)
-      : detail(other.detail ? new Detail(*other.detail) : nullptr) {}
+  Status(StatusCode code, std::string message) : detail(new Detail{code, std::move(message)}) {}
+  Status(const Status &other) : detail(other.detail ? new Detail(*other.detail) : nullptr) {}
   Status(Status &&) = default;
   Status &operator=(Status other) {
     detail = std::move(other.detail);
@@ -63,10 +62,10 @@ std::string bytesText(unsigned long long bytes);
 } // namespace m1rt
 
 /// Returns from the enclosing function when the expression fails.
-#define M1_TRY(expression)                                                                                             \
-  do {                                                                                                                 \
-    if (::m1rt::Status m1TryStatus = (expression); !m1TryStatus.ok())                                                  \
-      return m1TryStatus;                                                                                              \
+#define M1_TRY(expression)                                                                                   \
+  do {                                                                                                       \
+    if (::m1rt::Status m1TryStatus = (expression); !m1TryStatus.ok())                                        \
+      return m1TryStatus;                                                                                    \
   } while (false)
 
 #endif

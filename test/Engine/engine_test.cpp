@@ -1,7 +1,7 @@
 #include "engine/engine.h"
 #include "toy_backend.h"
-#include <gtest/gtest.h>
 #include <climits>
+#include <gtest/gtest.h>
 #include <random>
 
 using namespace m1rt;
@@ -88,9 +88,9 @@ struct LetterDecoder : TokenDecoder {
   void finish(std::string *) override {}
 };
 
-// Random pools, arrivals, lengths, sample counts, shared beginnings, forced closes and cancellations, run ahead
-// or not: every sample's tokens are those of a run alone, every sample ends exactly once, and nothing is left
-// behind.
+// Random pools, arrivals, lengths, sample counts, shared beginnings, forced closes and cancellations, run
+// ahead or not: every sample's tokens are those of a run alone, every sample ends exactly once, and nothing
+// is left behind.
 TEST(Engine, TokensEqualThoseOfARunAlone) {
   uint32_t seed = std::random_device{}();
   std::printf("seed %u\n", seed);
@@ -178,8 +178,8 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
   }
 }
 
-// On an asynchronous backend every step but the first starts before the tokens of the one before are known, and
-// known lengths cost no step too many. Where sampling needs logits on the host, nothing runs ahead.
+// On an asynchronous backend every step but the first starts before the tokens of the one before are known,
+// and known lengths cost no step too many. Where sampling needs logits on the host, nothing runs ahead.
 TEST(Engine, RunsOneStepAhead) {
   BackendLimits limits = smallLimits();
   limits.asynchronous = true;
@@ -345,8 +345,8 @@ TEST(Engine, TimeBudgetEndsEverySample) {
   }
 }
 
-// The budget is kept even where closing takes longer than is left of it: closed samples then end at the deadline,
-// as they are.
+// The budget is kept even where closing takes longer than is left of it: closed samples then end at the
+// deadline, as they are.
 TEST(Engine, NothingOutlastsTheTimeBudget) {
   BackendLimits limits = smallLimits();
   limits.maxContext = 1000000;

@@ -1,6 +1,7 @@
 // A backend whose language model is a hash: the next token after a sequence is a function of all its tokens,
 // of the seed and of the counter. It checks everything that the engine promises a session: distinct live
-// sequences, pool sizes, step bounds, tokens fed from the last sampling. One with asynchronous limits is run ahead.
+// sequences, pool sizes, step bounds, tokens fed from the last sampling. One with asynchronous limits is run
+// ahead.
 #ifndef M1_TEST_TOY_BACKEND_H
 #define M1_TEST_TOY_BACKEND_H
 

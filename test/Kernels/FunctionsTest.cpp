@@ -55,9 +55,7 @@ TEST(Functions, Softplus) {
 
 // sigmoid and silu hold their stated error, and far out neither overflows.
 TEST(Functions, SigmoidAndSilu) {
-  EXPECT_LE(worstUlp(
-                -87.0, 87.0, [](m1k::Floats x) { return m1k::sigmoid(x); }, sigmoid),
-            4.0);
+  EXPECT_LE(worstUlp(-87.0, 87.0, [](m1k::Floats x) { return m1k::sigmoid(x); }, sigmoid), 4.0);
   EXPECT_LE(
       worstUlp(
           -87.0, 87.0, [](m1k::Floats x) { return m1k::silu(x); }, [](double x) { return x * sigmoid(x); }),

@@ -1,4 +1,5 @@
-// The engine on a real session: state slots, KV pages, forks and preemption of the toy model, whose results do not depend on batching.
+// The engine on a real session: state slots, KV pages, forks and preemption of the toy model, whose results
+// do not depend on batching.
 #include "ToyModel.h"
 #include "engine/engine.h"
 #include "model/session.h"
@@ -45,8 +46,9 @@ void collect(Engine &engine, Outcomes &outcomes) {
   }
 }
 
-// Random arrivals, lengths, samples and cancellations on pools so small that samples wait, are preempted and recomputed, with prompts that share
-// beginnings: every sample's tokens are those of a run alone, a cancelled one's a beginning of them, and in the end no page is lost.
+// Random arrivals, lengths, samples and cancellations on pools so small that samples wait, are preempted and
+// recomputed, with prompts that share beginnings: every sample's tokens are those of a run alone, a cancelled
+// one's a beginning of them, and in the end no page is lost.
 TEST(EngineSession, EqualsRunsAlone) {
   const std::string path = toy::temporaryPath("engine.m1a");
   toy::writeFile(path, toy::artifact());
@@ -115,7 +117,8 @@ TEST(EngineSession, EqualsRunsAlone) {
           } else {
             ASSERT_TRUE(outcome.reason == FinishReason::length || outcome.reason == FinishReason::stopToken);
           }
-          ASSERT_EQ(outcome.tokens, expected) << "round " << round << ", request " << id << ", sample " << sample;
+          ASSERT_EQ(outcome.tokens, expected)
+              << "round " << round << ", request " << id << ", sample " << sample;
         }
       preemptions += engine.stats().preemptions;
       reused += engine.stats().reusedTokens;

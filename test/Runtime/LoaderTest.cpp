@@ -1,4 +1,5 @@
-// Artifacts that are damaged, truncated, newer or inconsistent: always an error that says what is wrong, never a crash.
+// Artifacts that are damaged, truncated, newer or inconsistent: always an error that says what is wrong,
+// never a crash.
 #include "ToyModel.h"
 #include "artifact/artifact.h"
 #include <cstring>
@@ -9,7 +10,8 @@ using namespace m1rt;
 
 namespace {
 
-Status open(const std::vector<uint8_t> &bytes, std::unique_ptr<Artifact> *out = nullptr, m1rt::ArtifactOptions options = {}) {
+Status open(const std::vector<uint8_t> &bytes, std::unique_ptr<Artifact> *out = nullptr,
+            m1rt::ArtifactOptions options = {}) {
   static const std::string path = toy::temporaryPath("loader.m1a");
   toy::writeFile(path, bytes);
   std::unique_ptr<Artifact> artifact;
@@ -26,7 +28,8 @@ Status openChanged(std::function<void(schema::ModuleT &)> change) {
 }
 
 uint64_t digested(const std::vector<uint8_t> &bytes) {
-  return uint64_t(reinterpret_cast<const m1_artifact_header *>(bytes.data())->digested_pages) * M1_ARTIFACT_PAGE;
+  return uint64_t(reinterpret_cast<const m1_artifact_header *>(bytes.data())->digested_pages) *
+         M1_ARTIFACT_PAGE;
 }
 
 schema::LaunchT &launch(schema::ModuleT &module, size_t command) {
@@ -58,7 +61,8 @@ TEST(Loader, RefusesTruncation) {
   cuts.push_back(whole.size() - 1);
   for (size_t cut : cuts) {
     Status status = open(std::vector<uint8_t>(whole.begin(), whole.begin() + ptrdiff_t(cut)));
-    EXPECT_EQ(status.code(), cut == whole.size() ? StatusCode::ok : StatusCode::corrupt) << "cut at " << cut << ": " << status.message();
+    EXPECT_EQ(status.code(), cut == whole.size() ? StatusCode::ok : StatusCode::corrupt)
+        << "cut at " << cut << ": " << status.message();
   }
 }
 
@@ -76,7 +80,8 @@ TEST(Loader, NoticesFlippedBits) {
   }
 }
 
-// Damage that the digest does not show (it is computed anew) is refused by the verifier or the bounds, or harmless: never a crash.
+// Damage that the digest does not show (it is computed anew) is refused by the verifier or the bounds, or
+// harmless: never a crash.
 TEST(Loader, SurvivesDamageWithMatchingDigest) {
   const std::vector<uint8_t> whole = toy::artifact();
   const m1_artifact_header header = *reinterpret_cast<const m1_artifact_header *>(whole.data());
@@ -85,7 +90,8 @@ TEST(Loader, SurvivesDamageWithMatchingDigest) {
   for (int round = 0; round < 3000; ++round) {
     std::vector<uint8_t> bytes = whole;
     for (unsigned i = 0; i < 1 + random() % 3; ++i) {
-      size_t at = random() % 20 == 0 ? random() % sizeof(header) : header.module_offset + random() % header.module_size;
+      size_t at = random() % 20 == 0 ? random() % sizeof(header)
+                                     : header.module_offset + random() % header.module_size;
       bytes[at] = random() % 2 ? uint8_t(random()) : uint8_t(bytes[at] ^ (1 << random() % 8));
     }
     if (digested(bytes) > bytes.size())
@@ -103,14 +109,16 @@ TEST(Loader, RefusesNewerVersions) {
   toy::fixDigest(bytes);
   Status status = open(bytes);
   EXPECT_EQ(status.code(), StatusCode::unsupported);
-  EXPECT_NE(status.message().find("version 2 is newer than version 1"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("version 2 is newer than version 1"), std::string::npos)
+      << status.message();
 
   status = openChanged([](schema::ModuleT &module) { module.version = M1_ARTIFACT_VERSION + 1; });
   EXPECT_EQ(status.code(), StatusCode::unsupported);
   EXPECT_NE(status.message().find("module version 2 is newer"), std::string::npos) << status.message();
 }
 
-// Every index, offset, size and enumerator of the module that lies out of range is refused with a message that says where it is.
+// Every index, offset, size and enumerator of the module that lies out of range is refused with a message
+// that says where it is.
 TEST(Loader, ChecksBounds) {
   struct Case {
     const char *message;
@@ -121,15 +129,22 @@ TEST(Loader, ChecksBounds) {
       {"max_positions 0", [](auto &m) { m.max_positions = 0; }},
       {"page_size 0", [](auto &m) { m.page_size = 0; }},
       {"weight 0 \"table\": size -1", [](auto &m) { m.weights[0]->type->shape[0] = -1; }},
-      {"weight 0 \"table\": size 4611686018427387904", [](auto &m) { m.weights[0]->type->shape[0] = int64_t(1) << 62; }},
-      {"weight 1 \"output\": has 4656 bytes, its type needs 9312", [](auto &m) { m.weights[1]->type->shape[1] *= 2; }},
-      {"weight 1 \"output\": bytes", [](auto &m) { m.weights[1]->data = std::make_unique<schema::Segment>(~0ull - 8, 4656); }},
+      {"weight 0 \"table\": size 4611686018427387904",
+       [](auto &m) { m.weights[0]->type->shape[0] = int64_t(1) << 62; }},
+      {"weight 1 \"output\": has 4656 bytes, its type needs 9312",
+       [](auto &m) { m.weights[1]->type->shape[1] *= 2; }},
+      {"weight 1 \"output\": bytes",
+       [](auto &m) { m.weights[1]->data = std::make_unique<schema::Segment>(~0ull - 8, 4656); }},
       {"weight 1 \"output\": file index 3", [](auto &m) { m.weights[1]->file = 3; }},
-      {"weight 0 \"table\": unknown element type 77", [](auto &m) { m.weights[0]->type->element = schema::ElementType(77); }},
+      {"weight 0 \"table\": unknown element type 77",
+       [](auto &m) { m.weights[0]->type->element = schema::ElementType(77); }},
       {"weight 0 \"table\": neither data nor dummy", [](auto &m) { m.weights[0]->data.reset(); }},
       {"state 0 \"recurrent\": says 47 bytes", [](auto &m) { m.states[0]->bytes = 47; }},
       {"state 1 \"cache\": unknown kind 9", [](auto &m) { m.states[1]->kind = schema::StateKind(9); }},
-      {"code 0: bytes", [](auto &m) { m.targets[0]->code[0]->data = std::make_unique<schema::Segment>(0, uint64_t(1) << 40); }},
+      {"code 0: bytes",
+       [](auto &m) {
+         m.targets[0]->code[0]->data = std::make_unique<schema::Segment>(0, uint64_t(1) << 40);
+       }},
       {"kernel 2 \"toy_cache_write\": code index 1", [](auto &m) { m.targets[0]->kernels[2]->code = 1; }},
       {"command 0: kernel index 99", [](auto &m) { launch(m, 0).kernel = 99; }},
       {"command 3: grid_x 0", [](auto &m) { launch(m, 3).grid_x = 0; }},
@@ -139,8 +154,10 @@ TEST(Loader, ChecksBounds) {
       {"command 1: operand 1: state index 5", [](auto &m) { launch(m, 1).operands[1]->index = 5; }},
       {"command 0: operand 0: port index 10", [](auto &m) { launch(m, 0).operands[0]->index = 10; }},
       {"command 0: operand 2: offset 768", [](auto &m) { launch(m, 0).operands[2]->arena_offset = 768; }},
-      {"command 0: operand 2: unknown operand kind", [](auto &m) { launch(m, 0).operands[2]->kind = schema::OperandKind(44); }},
-      {"command 1: unknown kind 0", [](auto &m) { m.targets[0]->functions[0]->commands[1]->command.Reset(); }},
+      {"command 0: operand 2: unknown operand kind",
+       [](auto &m) { launch(m, 0).operands[2]->kind = schema::OperandKind(44); }},
+      {"command 1: unknown kind 0",
+       [](auto &m) { m.targets[0]->functions[0]->commands[1]->command.Reset(); }},
       {"an arena is larger", [](auto &m) { m.targets[0]->functions[0]->temporary_bytes_per_row = ~0ull; }},
       {"has no function \"prefill\"", [](auto &m) { m.targets[0]->functions[0]->name = "other"; }},
       {"a second target \"cpu\"",
@@ -160,7 +177,8 @@ TEST(Loader, ChecksBounds) {
   for (const Case &test : cases) {
     Status status = openChanged(test.change);
     EXPECT_EQ(status.code(), StatusCode::corrupt) << test.message;
-    EXPECT_NE(status.message().find(test.message), std::string::npos) << "wanted: " << test.message << "\ngot: " << status.message();
+    EXPECT_NE(status.message().find(test.message), std::string::npos)
+        << "wanted: " << test.message << "\ngot: " << status.message();
   }
 }
 
@@ -183,7 +201,9 @@ TEST(Loader, ChecksExternalFiles) {
   toy::writeFile(options.externalPath, other);
   Status status = open(bytes);
   EXPECT_EQ(status.code(), StatusCode::corrupt);
-  EXPECT_NE(status.message().find("weights.bin: has 9375 bytes, the artifact was made with 9376"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("weights.bin: has 9375 bytes, the artifact was made with 9376"),
+            std::string::npos)
+      << status.message();
   std::remove(options.externalPath.c_str());
   EXPECT_EQ(open(bytes).code(), StatusCode::notFound);
 }

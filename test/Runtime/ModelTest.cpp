@@ -14,7 +14,8 @@ using namespace m1rt;
 
 namespace {
 
-Status load(const toy::ArtifactOptions &options, std::unique_ptr<Model> *out, const ModelOptions &modelOptions = {}) {
+Status load(const toy::ArtifactOptions &options, std::unique_ptr<Model> *out,
+            const ModelOptions &modelOptions = {}) {
   static int files = 0; // a file that a model has mapped must not be written again
   const std::string path = toy::temporaryPath("model" + std::to_string(files++) + ".m1a");
   toy::writeFile(path, toy::artifact(options));
@@ -34,7 +35,8 @@ int32_t firstToken(Model &model) {
   return next;
 }
 
-// Embedded, external and dummy weights of the same values give the same token; the toy's embedded values are its dummy ones.
+// Embedded, external and dummy weights of the same values give the same token; the toy's embedded values are
+// its dummy ones.
 TEST(Model, WeightsOfEveryOrigin) {
   const int32_t expected = toy::argmax(toy::referenceLogits({3, 1, 4, 1, 5}));
   for (toy::Weights weights : {toy::Weights::embedded, toy::Weights::external, toy::Weights::dummy})
@@ -51,7 +53,8 @@ TEST(Model, WeightsOfEveryOrigin) {
     }
 }
 
-// A flipped bit in a weight, or in the checks, is an error that names the file and the weight; what was made without checks still loads.
+// A flipped bit in a weight, or in the checks, is an error that names the file and the weight; what was made
+// without checks still loads.
 TEST(Model, NoticesDamagedWeights) {
   for (toy::Weights kind : {toy::Weights::embedded, toy::Weights::external})
     for (unsigned threads : {1u, 3u}) {
@@ -59,7 +62,8 @@ TEST(Model, NoticesDamagedWeights) {
       options.weights = kind;
       options.externalPath = toy::temporaryPath("damaged.bin");
       std::vector<uint8_t> bytes = toy::artifact(options);
-      const std::string path = toy::temporaryPath("damaged" + std::to_string(int(kind)) + std::to_string(threads) + ".m1a");
+      const std::string path =
+          toy::temporaryPath("damaged" + std::to_string(int(kind)) + std::to_string(threads) + ".m1a");
       ModelOptions modelOptions;
       modelOptions.deviceOptions.threads = threads;
       auto message = [&](const std::vector<uint8_t> &content) {
@@ -77,12 +81,14 @@ TEST(Model, NoticesDamagedWeights) {
       std::string file = path;
       if (kind == toy::Weights::embedded) {
         damaged = bytes;
-        damaged[damaged.size() - 300] ^= 1; // in the second weight, which ends 256 bytes at most before the checks
+        damaged[damaged.size() - 300] ^=
+            1; // in the second weight, which ends 256 bytes at most before the checks
         EXPECT_NE(message(damaged).find("\"output\""), std::string::npos) << message(damaged);
       } else {
         file = options.externalPath;
         std::vector<uint8_t> weights(64 + 2 * toy::table().size() * sizeof(float));
-        std::ifstream(file, std::ios::binary).read(reinterpret_cast<char *>(weights.data()), std::streamsize(weights.size()));
+        std::ifstream(file, std::ios::binary)
+            .read(reinterpret_cast<char *>(weights.data()), std::streamsize(weights.size()));
         weights[64] ^= 1;
         std::remove(file.c_str());
         toy::writeFile(file, weights);
@@ -94,8 +100,11 @@ TEST(Model, NoticesDamagedWeights) {
   options.change = [](schema::ModuleT &module) { module.weight_checks.reset(); };
   std::unique_ptr<Model> model;
   EXPECT_TRUE(load(options, &model).ok());
-  options.change = [](schema::ModuleT &module) { *module.weight_checks = schema::Segment(module.weight_checks->offset(), 8); };
-  EXPECT_NE(load(options, &model).message().find("weight checks: have 8 bytes, the weights need 16"), std::string::npos);
+  options.change = [](schema::ModuleT &module) {
+    *module.weight_checks = schema::Segment(module.weight_checks->offset(), 8);
+  };
+  EXPECT_NE(load(options, &model).message().find("weight checks: have 8 bytes, the weights need 16"),
+            std::string::npos);
 }
 
 // Every piece of a weight has a check that depends on its length and on every bit.
@@ -116,7 +125,8 @@ TEST(Model, ChecksSeeEveryBit) {
   EXPECT_NE(m1_weight_check(bytes.data(), bytes.size()), whole);
 }
 
-// Dummy values have the mean and deviation asked for, follow their published formula, and differ between weights.
+// Dummy values have the mean and deviation asked for, follow their published formula, and differ between
+// weights.
 TEST(Model, DummyValues) {
   std::unique_ptr<Device> device;
   ASSERT_TRUE(createDevice("cpu", {}, &device).ok());
@@ -131,7 +141,8 @@ TEST(Model, DummyValues) {
     sum += value, squares += double(value) * value;
   EXPECT_NEAR(sum / count, 3.0, 0.01);
   EXPECT_NEAR(std::sqrt(squares / count - sum / count * sum / count), 0.5, 0.005);
-  EXPECT_EQ(values[77], std::fmaf(float(m1_dummy_integer(m1_dummy_key(5, 2), 77)), 0.5f * M1_DUMMY_INVERSE_DEVIATION, 3.0f));
+  EXPECT_EQ(values[77], std::fmaf(float(m1_dummy_integer(m1_dummy_key(5, 2), 77)),
+                                  0.5f * M1_DUMMY_INVERSE_DEVIATION, 3.0f));
   EXPECT_NE(values, others);
   for (size_t i = 0; i < count; i += 997) {
     uint32_t bits = uint32_t(rounded[i]) << 16;
@@ -155,7 +166,8 @@ TEST(Model, RefusesForeignProcessor) {
   EXPECT_NE(status.message().find("lacks no_such_feature"), std::string::npos) << status.message();
 }
 
-// Unknown devices, devices without code in the artifact, missing symbols and commands that the CPU does not run are errors with their names.
+// Unknown devices, devices without code in the artifact, missing symbols and commands that the CPU does not
+// run are errors with their names.
 TEST(Model, RefusesWhatItCannotRun) {
   std::unique_ptr<Model> model;
   ModelOptions modelOptions;
@@ -166,7 +178,8 @@ TEST(Model, RefusesWhatItCannotRun) {
 
   toy::ArtifactOptions options;
   options.change = [](schema::ModuleT &module) { module.targets[0]->name = "cuda"; };
-  EXPECT_NE(load(options, &model).message().find("no code for device cpu (targets: cuda)"), std::string::npos);
+  EXPECT_NE(load(options, &model).message().find("no code for device cpu (targets: cuda)"),
+            std::string::npos);
   options.change = [](schema::ModuleT &module) { module.targets[0]->kernels[1]->symbol = "absent"; };
   EXPECT_NE(load(options, &model).message().find("code 0 has no symbol \"absent\""), std::string::npos);
   options.change = [](schema::ModuleT &module) { module.targets[0]->code[0]->format = "cubin"; };
@@ -178,7 +191,8 @@ TEST(Model, RefusesWhatItCannotRun) {
     gemm.n = gemm.k = gemm.lda = gemm.ldo = 1;
     module.targets[0]->functions[0]->commands[0]->command.Set(std::move(gemm));
   };
-  EXPECT_NE(load(options, &model).message().find("command 0: the cpu device runs launches only"), std::string::npos);
+  EXPECT_NE(load(options, &model).message().find("command 0: the cpu device runs launches only"),
+            std::string::npos);
 }
 
 // Two models loaded at once keep their own code: the loader must not take the second for the first.

@@ -1,6 +1,6 @@
 // Sequences and steps on the toy model, whose results do not depend on batching to the last bit.
-#include "ToyModel.h"
 #include "model/session.h"
+#include "ToyModel.h"
 #include <gtest/gtest.h>
 #include <map>
 #include <random>
@@ -59,7 +59,9 @@ TEST_F(SessionTest, ChunkedEqualsWhole) {
   for (size_t chunk : {1u, 2u, 7u, 8u, 9u, 59u, 60u}) {
     SequenceId id = create();
     for (size_t done = 0; done < prompt.size(); done += chunk)
-      ASSERT_TRUE(feed(id, {prompt.begin() + ptrdiff_t(done), prompt.begin() + ptrdiff_t(std::min(done + chunk, prompt.size()))}).ok());
+      ASSERT_TRUE(feed(id, {prompt.begin() + ptrdiff_t(done),
+                            prompt.begin() + ptrdiff_t(std::min(done + chunk, prompt.size()))})
+                      .ok());
     EXPECT_EQ(logits(), expected) << "chunks of " << chunk;
     ASSERT_TRUE(session->destroy(id).ok());
   }
@@ -96,9 +98,13 @@ TEST_F(SessionTest, RefusesBadSteps) {
   open(options);
   SequenceId id = create();
   ASSERT_TRUE(feed(id, {5}).ok());
-  EXPECT_NE(feed(id, {1, 97}).message().find("token 1 is 97, the vocabulary has ids 0 to 96"), std::string::npos);
+  EXPECT_NE(feed(id, {1, 97}).message().find("token 1 is 97, the vocabulary has ids 0 to 96"),
+            std::string::npos);
   EXPECT_NE(feed(id, {-1}).message().find("token 0 is -1"), std::string::npos);
-  EXPECT_NE(feed(id, random(200)).message().find("longer than the context of 200 tokens that the model was compiled for"), std::string::npos);
+  EXPECT_NE(feed(id, random(200))
+                .message()
+                .find("longer than the context of 200 tokens that the model was compiled for"),
+            std::string::npos);
   EXPECT_NE(feed(99, {1}).message().find("sequence 99 does not exist"), std::string::npos);
   EXPECT_FALSE(feed(id, {}).ok());
   EXPECT_FALSE(session->step(nullptr, 0).ok());
@@ -133,7 +139,8 @@ TEST_F(SessionTest, RunsOutOfPages) {
   const BackendEntry both[] = {{second, &token, 1, 1}, {first, &token, 1, 1}};
   Status status = session->step(both, 2);
   EXPECT_EQ(status.code(), StatusCode::outOfMemory);
-  EXPECT_NE(status.message().find("1 more KV pages, but only 0 of 4 are free"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("1 more KV pages, but only 0 of 4 are free"), std::string::npos)
+      << status.message();
   SequenceId fork = 0;
   EXPECT_EQ(session->fork(second, &fork).code(), StatusCode::outOfMemory); // its last page is partly filled
   ASSERT_TRUE(session->fork(first, &fork).ok());                           // full pages are shared
@@ -146,8 +153,8 @@ TEST_F(SessionTest, RunsOutOfPages) {
   EXPECT_EQ(logits(1), toy::referenceLogits(longer));
 }
 
-// Random creations, forks, steps of many sequences, resets and ends, with and without pages: every logits row equals the reference of its
-// sequence alone, and at the end no page is lost.
+// Random creations, forks, steps of many sequences, resets and ends, with and without pages: every logits row
+// equals the reference of its sequence alone, and at the end no page is lost.
 TEST_F(SessionTest, RandomOperations) {
   for (bool withPages : {true, false}) {
     SessionOptions options;
@@ -262,8 +269,8 @@ TEST_F(SessionTest, SamplesRows) {
   EXPECT_FALSE(session->sample(&row, 1).ok());
 }
 
-// A step takes tokens that the last sampling has chosen before anybody has seen them, beside tokens that are given; what is asked for without
-// a sampling, or taken twice, is an error.
+// A step takes tokens that the last sampling has chosen before anybody has seen them, beside tokens that are
+// given; what is asked for without a sampling, or taken twice, is an error.
 TEST_F(SessionTest, FeedsChosenTokens) {
   SessionOptions options;
   options.maxSequences = 3;
@@ -281,7 +288,8 @@ TEST_F(SessionTest, FeedsChosenTokens) {
   // In the other order, with a given token between them.
   const std::vector<int32_t> given = random(1);
   SequenceId third = create();
-  const BackendEntry next[3] = {{ids[1], nullptr, 1, 1, 1}, {third, given.data(), 1, 1}, {ids[0], nullptr, 1, 1, 0}};
+  const BackendEntry next[3] = {
+      {ids[1], nullptr, 1, 1, 1}, {third, given.data(), 1, 1}, {ids[0], nullptr, 1, 1, 0}};
   ASSERT_TRUE(session->step(next, 3).ok());
   ASSERT_TRUE(session->takeChosen(tokens).ok());
   for (int i = 0; i < 2; ++i)

@@ -27,7 +27,9 @@ std::vector<uint8_t> readFile(const std::string &path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
-void pad(std::vector<uint8_t> &bytes, size_t alignment) { bytes.resize((bytes.size() + alignment - 1) / alignment * alignment); }
+void pad(std::vector<uint8_t> &bytes, size_t alignment) {
+  bytes.resize((bytes.size() + alignment - 1) / alignment * alignment);
+}
 
 std::unique_ptr<schema::TensorTypeT> type(std::vector<int64_t> shape) {
   auto result = std::make_unique<schema::TensorTypeT>();
@@ -52,7 +54,8 @@ public:
   explicit Plan(schema::TargetT &target) : target(target) {}
   std::unique_ptr<schema::FunctionT> function = std::make_unique<schema::FunctionT>();
 
-  void launch(const char *symbol, schema::RowDomain domain, uint32_t gridX, uint32_t rowsPerGroup, std::vector<Op> operands) {
+  void launch(const char *symbol, schema::RowDomain domain, uint32_t gridX, uint32_t rowsPerGroup,
+              std::vector<Op> operands) {
     uint32_t kernel = 0;
     while (kernel < target.kernels.size() && target.kernels[kernel]->symbol != symbol)
       ++kernel;
@@ -92,16 +95,21 @@ std::unique_ptr<schema::FunctionT> plan(schema::TargetT &target, bool decode, bo
   plan.function->temporary_bytes_per_row = 768;
   plan.function->row_temporary_bytes_per_row = 256;
   plan.launch("toy_embed", RowDomain::tokens, 1, 3, {port(Port::tokens), weight(0), rows(x)});
-  plan.launch(decode ? "toy_scan_decode" : "toy_scan", RowDomain::sequences, 1, 1,
-              {rows(x), state(0), port(Port::sequence_starts), port(Port::slots), port(Port::positions), rows(y)});
+  plan.launch(
+      decode ? "toy_scan_decode" : "toy_scan", RowDomain::sequences, 1, 1,
+      {rows(x), state(0), port(Port::sequence_starts), port(Port::slots), port(Port::positions), rows(y)});
   if (withPages) {
-    plan.launch("toy_cache_write", RowDomain::tokens, 1, 1,
-                {rows(y), state(1), port(Port::positions), port(Port::token_sequence), port(Port::block_tables)});
-    plan.launch("toy_attend", RowDomain::tokens, 1, 1,
-                {state(1), port(Port::positions), port(Port::token_sequence), port(Port::block_tables), rows(z)});
+    plan.launch(
+        "toy_cache_write", RowDomain::tokens, 1, 1,
+        {rows(y), state(1), port(Port::positions), port(Port::token_sequence), port(Port::block_tables)});
+    plan.launch(
+        "toy_attend", RowDomain::tokens, 1, 1,
+        {state(1), port(Port::positions), port(Port::token_sequence), port(Port::block_tables), rows(z)});
   }
-  plan.launch("toy_gather", RowDomain::logit_rows, 1, 1, {rows(withPages ? z : y), port(Port::logit_rows), logitRows(normed)});
-  plan.launch("toy_logits", RowDomain::logit_rows, (TOY_VOCABULARY + 15) / 16, 2, {logitRows(normed), weight(1), port(Port::logits)});
+  plan.launch("toy_gather", RowDomain::logit_rows, 1, 1,
+              {rows(withPages ? z : y), port(Port::logit_rows), logitRows(normed)});
+  plan.launch("toy_logits", RowDomain::logit_rows, (TOY_VOCABULARY + 15) / 16, 2,
+              {logitRows(normed), weight(1), port(Port::logits)});
   plan.launch("toy_argmax", RowDomain::logit_rows, 1, 1, {port(Port::logits), port(Port::next_tokens)});
   return std::move(plan.function);
 }
@@ -172,7 +180,8 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
   if (options.weights == Weights::external) {
     std::vector<uint8_t> bytes(64); // something before the first weight, as in a checkpoint file
     for (const std::vector<float> *values : data)
-      bytes.insert(bytes.end(), reinterpret_cast<const uint8_t *>(values->data()), reinterpret_cast<const uint8_t *>(values->data()) + weightBytes);
+      bytes.insert(bytes.end(), reinterpret_cast<const uint8_t *>(values->data()),
+                   reinterpret_cast<const uint8_t *>(values->data()) + weightBytes);
     writeFile(options.externalPath, bytes);
     auto file = std::make_unique<schema::ExternalFileT>();
     file->name = options.externalPath.substr(options.externalPath.find_last_of('/') + 1);
@@ -189,7 +198,8 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
     if (options.weights != Weights::dummy)
       checks.push_back(m1_weight_check(values->data(), weightBytes));
 
-  // The module comes first in the file and names offsets behind it: they are right after the second round, whose size is the same.
+  // The module comes first in the file and names offsets behind it: they are right after the second round,
+  // whose size is the same.
   std::vector<uint8_t> bytes;
   uint64_t codeOffset = 0, firstWeight = 0;
   for (int round = 0; round < 2; ++round) {
@@ -197,12 +207,14 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
     for (uint32_t i = 0; i < 2; ++i) {
       schema::WeightT &weight = *module.weights[i];
       weight.file = options.weights == Weights::external ? 0 : -1;
-      const uint64_t offset = options.weights == Weights::external ? 64 + i * weightBytes : firstWeight + i * alignedBytes;
+      const uint64_t offset =
+          options.weights == Weights::external ? 64 + i * weightBytes : firstWeight + i * alignedBytes;
       if (!weight.dummy)
         weight.data = std::make_unique<schema::Segment>(offset, weightBytes);
     }
     module.weight_checks = std::make_unique<schema::Segment>(
-        firstWeight + (options.weights == Weights::embedded ? 2 * alignedBytes : 0), checks.size() * sizeof(uint64_t));
+        firstWeight + (options.weights == Weights::embedded ? 2 * alignedBytes : 0),
+        checks.size() * sizeof(uint64_t));
     if (round == 1 && options.change)
       options.change(module);
     flatbuffers::FlatBufferBuilder builder;
@@ -232,7 +244,8 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
       bytes.insert(bytes.end(), begin, begin + weightBytes);
       pad(bytes, 256);
     }
-  bytes.insert(bytes.end(), reinterpret_cast<const uint8_t *>(checks.data()), reinterpret_cast<const uint8_t *>(checks.data() + checks.size()));
+  bytes.insert(bytes.end(), reinterpret_cast<const uint8_t *>(checks.data()),
+               reinterpret_cast<const uint8_t *>(checks.data() + checks.size()));
   return bytes;
 }
 
@@ -295,6 +308,8 @@ std::vector<float> referenceLogits(const std::vector<int32_t> &tokens, bool with
   return logits;
 }
 
-int32_t argmax(const std::vector<float> &logits) { return int32_t(std::max_element(logits.begin(), logits.end()) - logits.begin()); }
+int32_t argmax(const std::vector<float> &logits) {
+  return int32_t(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
 
 } // namespace toy

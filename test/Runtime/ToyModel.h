@@ -1,5 +1,6 @@
-// A small language model for tests of the runtime: embedding, a recurrent state, a paged cache, logits. Its artifact is written here, with
-// kernels compiled from toy_kernels.c, and a reference computes it sequence by sequence with the same order of operations.
+// A small language model for tests of the runtime: embedding, a recurrent state, a paged cache, logits. Its
+// artifact is written here, with kernels compiled from toy_kernels.c, and a reference computes it sequence by
+// sequence with the same order of operations.
 #ifndef M1_TEST_TOYMODEL_H
 #define M1_TEST_TOYMODEL_H
 
@@ -19,9 +20,9 @@ enum class Weights { embedded, dummy, external };
 
 struct ArtifactOptions {
   Weights weights = Weights::embedded;
-  std::string externalPath;                         // where external weights are written; named by its last component
-  std::function<void(schema::ModuleT &)> change;    // last changes to the module
-  bool withPages = true;                            // false: no cache, as in a model without attention
+  std::string externalPath; // where external weights are written; named by its last component
+  std::function<void(schema::ModuleT &)> change; // last changes to the module
+  bool withPages = true;                         // false: no cache, as in a model without attention
 };
 
 /// The bytes of an artifact file.

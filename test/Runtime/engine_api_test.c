@@ -5,12 +5,12 @@
 
 static int failures = 0;
 
-#define CHECK(condition)                                                                                               \
-  do {                                                                                                                 \
-    if (!(condition)) {                                                                                                \
-      printf("line %d: failed: %s\n", __LINE__, #condition);                                                           \
-      ++failures;                                                                                                      \
-    }                                                                                                                  \
+#define CHECK(condition)                                                                                     \
+  do {                                                                                                       \
+    if (!(condition)) {                                                                                      \
+      printf("line %d: failed: %s\n", __LINE__, #condition);                                                 \
+      ++failures;                                                                                            \
+    }                                                                                                        \
   } while (0)
 
 static int ok(m1_status *status) {
@@ -53,7 +53,8 @@ static void run(m1_engine *engine, sample samples[9][4]) {
         if (event.logprobs)
           to->logprob_sum += event.logprobs[i];
         if (event.top_count) {
-          CHECK(event.top_count == 2 && event.top_logprobs[2 * i].logprob >= event.top_logprobs[2 * i + 1].logprob);
+          CHECK(event.top_count == 2 &&
+                event.top_logprobs[2 * i].logprob >= event.top_logprobs[2 * i + 1].logprob);
           CHECK(event.top_logprobs[2 * i].token == event.tokens[i]);
         }
       }
@@ -98,7 +99,8 @@ int main(int argc, char **argv) {
   CHECK(alone[1][0].count == 12 && alone[1][0].reason == M1_FINISH_LENGTH && alone[1][0].logprob_sum < 0);
   CHECK(alone[1][0].logprob_events == 12);
 
-  /* Bad requests are refused and harm nobody: 2 is greedy again, 3 has four samples on three slots, 4 is cancelled. */
+  /* Bad requests are refused and harm nobody: 2 is greedy again, 3 has four samples on three slots, 4 is
+   * cancelled. */
   request.top_logprobs = 0;
   CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 2);
   m1_request bad = request;

@@ -1,5 +1,5 @@
-// Kernels of the toy model (ToyModel.h), in the ABI of kernels/include/m1k_abi.h. Every sum runs in a fixed order per token, so results
-// do not depend on how tokens are batched, to the last bit.
+// Kernels of the toy model (ToyModel.h), in the ABI of kernels/include/m1k_abi.h. Every sum runs in a fixed
+// order per token, so results do not depend on how tokens are batched, to the last bit.
 #include "m1k_abi.h"
 #include "toy_shape.h"
 
@@ -53,7 +53,8 @@ EXPORT void toy_cache_write(void *const *operands, const m1_dims *dims, int x, i
     to[d] = in[t * TOY_WIDTH + d];
 }
 
-// cache, positions, token_sequence, block_tables -> out [T, D]: weighted sum over all positions up to the token's own
+// cache, positions, token_sequence, block_tables -> out [T, D]: weighted sum over all positions up to the
+// token's own
 EXPORT void toy_attend(void *const *operands, const m1_dims *dims, int x, int t) {
   const int *positions = operands[1], *sequence = operands[2], *tables = operands[3];
   float *out = (float *)operands[4] + t * TOY_WIDTH;

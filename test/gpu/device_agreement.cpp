@@ -137,8 +137,10 @@ double difference(const std::vector<Logits> &got, const std::vector<Logits> &wan
       most = std::max(most, d);
       distance += d * d;
     }
-    double n = double(want[s].size()), deviation = std::sqrt(std::max(squares / n - sum / n * sum / n, 1e-30));
-    worst = std::max(worst, measure == Measure::norm ? std::sqrt(distance / std::max(squares, 1e-30)) : most / deviation);
+    double n = double(want[s].size()),
+           deviation = std::sqrt(std::max(squares / n - sum / n * sum / n, 1e-30));
+    worst = std::max(worst, measure == Measure::norm ? std::sqrt(distance / std::max(squares, 1e-30))
+                                                     : most / deviation);
   }
   return worst;
 }
@@ -163,7 +165,9 @@ bool compare(const char *path, uint64_t seed, double tolerance, Measure measure)
     Plan plan = drawPlan(random, cpu->module().vocab_size(), cpu->module().max_positions(), count);
     auto want = runAlone(*cpu, plan, UINT32_MAX);
     auto alone = runAlone(*cuda, plan, UINT32_MAX);
-    auto error = [&](const std::vector<Logits> &got, const std::vector<Logits> &reference) { return difference(got, reference, measure); };
+    auto error = [&](const std::vector<Logits> &got, const std::vector<Logits> &reference) {
+      return difference(got, reference, measure);
+    };
     struct Result {
       const char *name;
       double error;

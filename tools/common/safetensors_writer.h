@@ -10,7 +10,7 @@
 namespace m1tool {
 
 struct NamedTensor {
-  std::string name; // must need no escaping in JSON
+  std::string name;  // must need no escaping in JSON
   const char *dtype; // F32, I32
   std::vector<uint64_t> shape;
   const void *data; // borrowed
@@ -21,10 +21,12 @@ inline m1rt::Status writeSafetensors(const std::string &path, const std::vector<
   std::string header = "{";
   uint64_t offset = 0;
   for (const NamedTensor &tensor : tensors) {
-    header += (offset || header.size() > 1 ? ",\"" : "\"") + tensor.name + "\":{\"dtype\":\"" + tensor.dtype + "\",\"shape\":[";
+    header += (offset || header.size() > 1 ? ",\"" : "\"") + tensor.name + "\":{\"dtype\":\"" + tensor.dtype +
+              "\",\"shape\":[";
     for (size_t i = 0; i < tensor.shape.size(); ++i)
       header += (i ? "," : "") + std::to_string(tensor.shape[i]);
-    header += "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(offset + tensor.bytes) + "]}";
+    header +=
+        "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(offset + tensor.bytes) + "]}";
     offset += tensor.bytes;
   }
   header += "}";

@@ -359,8 +359,9 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
   const uint32_t context = uint32_t(std::min<uint64_t>(length + closing + 1, model.module().max_positions()));
   // The prompt that several samples fork from is a sequence, too.
   const uint32_t slots =
-      arguments.slots ? arguments.slots
-                      : std::min(arguments.samples, fastestBatch(model, arguments.threads)) + (arguments.samples > 1);
+      arguments.slots
+          ? arguments.slots
+          : std::min(arguments.samples, fastestBatch(model, arguments.threads)) + (arguments.samples > 1);
   // One prompt: there is no other whose prefix could be reused.
   Running running;
   M1_TRY(start(model, arguments, std::move(text), slots, context, 0, &running));

@@ -56,7 +56,8 @@ std::string CudaSelector::stemFor(const KernelSpec &spec, const std::string &key
   auto [entry, inserted] = stems.try_emplace(key);
   if (inserted) {
     std::string name = spec.op;
-    const OperandSpec &shaping = spec.outputs ? spec.operands[spec.operands.size() - spec.outputs] : spec.operands.front();
+    const OperandSpec &shaping =
+        spec.outputs ? spec.operands[spec.operands.size() - spec.outputs] : spec.operands.front();
     for (int64_t dim : shaping.dims)
       name += "_" + std::to_string(dim);
     if (spec.decode && key.find(" decode") != std::string::npos)

@@ -1,5 +1,6 @@
-// Launches of decode functions that one hand-tuned kernel does together: a convolution's step with the state update that reads it, and a
-// streamed gate·up product with its silu·mul. Prefill kernels keep their own launches: there a launch costs nothing.
+// Launches of decode functions that one hand-tuned kernel does together: a convolution's step with the state
+// update that reads it, and a streamed gate·up product with its silu·mul. Prefill kernels keep their own
+// launches: there a launch costs nothing.
 #include "HandTuned.h"
 #include "Plan/Plan.h"
 #include "m1c/CudaTarget.h"
@@ -46,11 +47,12 @@ plan::LaunchOp onlyReader(Value buffer, plan::LaunchOp writer) {
 
 } // namespace
 
-/// Puts the one kernel that `describe` gives in the place of `reader`; `find` gives the buffer of each operand. False, and nothing changed, when
-/// the family does not cover these facts.
-bool CudaSelector::replaceLaunches(plan::LaunchOp writer, plan::LaunchOp reader, const std::string &key, const KernelSpec &spec,
-                                            llvm::function_ref<m1k::cuda::Description(const std::string &)> describe,
-                                            llvm::function_ref<Value(StringRef)> find) {
+/// Puts the one kernel that `describe` gives in the place of `reader`; `find` gives the buffer of each
+/// operand. False, and nothing changed, when the family does not cover these facts.
+bool CudaSelector::replaceLaunches(plan::LaunchOp writer, plan::LaunchOp reader, const std::string &key,
+                                   const KernelSpec &spec,
+                                   llvm::function_ref<m1k::cuda::Description(const std::string &)> describe,
+                                   llvm::function_ref<Value(StringRef)> find) {
   auto target = reader->getParentOfType<plan::TargetOp>();
   bool isNew = stems.find(key) == stems.end();
   m1k::cuda::Description description = describe(stemFor(spec, key));
@@ -76,8 +78,9 @@ bool CudaSelector::replaceLaunches(plan::LaunchOp writer, plan::LaunchOp reader,
     (role == "out" ? outputs : inputs).push_back(find(role));
   // What the writer wrote and the reader read again stays in registers.
   uint64_t between = writer.getOutputs().front().getDefiningOp<plan::TemporaryOp>().getBytes();
-  plan::LaunchOp::create(b, reader.getLoc(), kernel.symbol, inputs, outputs, static_cast<plan::Rows>(cuda::rowsOf(kernel.domain)),
-                         uint32_t(kernel.grid_x), uint32_t(kernel.rows_per_group), label,
+  plan::LaunchOp::create(b, reader.getLoc(), kernel.symbol, inputs, outputs,
+                         static_cast<plan::Rows>(cuda::rowsOf(kernel.domain)), uint32_t(kernel.grid_x),
+                         uint32_t(kernel.rows_per_group), label,
                          writer.getTokenBytes() + reader.getTokenBytes() - 2 * between, 0);
   writer.erase();
   reader.erase();
@@ -140,18 +143,23 @@ void CudaSelector::fuseLaunches(plan::TargetOp target) {
         continue;
       reader = dyn_cast<plan::LaunchOp>(*up->user_begin());
       const KernelSpec *second = reader ? specOf(reader, specs) : nullptr;
-      uint64_t bytes = first->get("out").dims.back() * (first->get("out").element.getIntOrFloatBitWidth() / 8);
-      if (!second || second->op != "silu_mul" || bufferOf(reader, *second, "a") != out || bufferOf(reader, *second, "b") != up.getResult() ||
-          uint64_t(up.getOffset()) * 2 != bytes || llvm::range_size(out.getUsers()) != 3)
+      uint64_t bytes =
+          first->get("out").dims.back() * (first->get("out").element.getIntOrFloatBitWidth() / 8);
+      if (!second || second->op != "silu_mul" || bufferOf(reader, *second, "a") != out ||
+          bufferOf(reader, *second, "b") != up.getResult() || uint64_t(up.getOffset()) * 2 != bytes ||
+          llvm::range_size(out.getUsers()) != 3)
         continue;
       readerKernel = reader.getKernel().str();
       KernelSpec spec = *first;
       spec.op = "gated_linear";
       gone.insert(reader);
       if (!replaceLaunches(
-              writer, reader, first->key() + " + " + second->key() + " rows " + std::to_string(first->maxRows), spec,
+              writer, reader,
+              first->key() + " + " + second->key() + " rows " + std::to_string(first->maxRows), spec,
               [&](const std::string &stem) { return cuda::describeGatedLinear(*first, *second, stem); },
-              [&](StringRef role) { return role == "out" ? bufferOf(reader, *second, "out") : bufferOf(writer, *first, role); }))
+              [&](StringRef role) {
+                return role == "out" ? bufferOf(reader, *second, "out") : bufferOf(writer, *first, role);
+              }))
         continue;
       if (up->use_empty())
         up.erase();

@@ -156,8 +156,9 @@ bool isHandTunedOp(StringRef op) {
       .Default(false);
 }
 
-/// Decode kernels are shaped for a few hundred sequences, where the states' traffic is what a step waits for; at batch 1 that costs some tenths
-/// of a microsecond a layer. One shape for all bounds of a decode function, which share their kernels.
+/// Decode kernels are shaped for a few hundred sequences, where the states' traffic is what a step waits for;
+/// at batch 1 that costs some tenths of a microsecond a layer. One shape for all bounds of a decode function,
+/// which share their kernels.
 static mk::Tuning tuningOf(const KernelSpec &spec) {
   mk::Tuning tuning;
   if (spec.decode)
@@ -188,14 +189,17 @@ mk::Description describeHandTuned(const KernelSpec &spec, const std::string &ste
   return description;
 }
 
-mk::Description describeUpdateConv(const KernelSpec &convSpec, const KernelSpec &scanSpec, const std::string &stem) {
+mk::Description describeUpdateConv(const KernelSpec &convSpec, const KernelSpec &scanSpec,
+                                   const std::string &stem) {
   mk::Description description;
   mk::CausalConv1d conv = causalConv1d(convSpec, description.error);
   mk::SelectiveUpdateConv facts;
   facts.scan = selectiveScan(scanSpec, description.error);
   // One type of activations, and heads repeated as the scan repeats them.
-  bool repeats = conv.repeat == 1 || (conv.head_size == facts.scan.d_state && conv.repeat * facts.scan.d_xb == facts.scan.d_inner);
-  if (description.error.empty() && (conv.type != facts.scan.type || !repeats || facts.scan.x_columns != conv.channels))
+  bool repeats = conv.repeat == 1 || (conv.head_size == facts.scan.d_state &&
+                                      conv.repeat * facts.scan.d_xb == facts.scan.d_inner);
+  if (description.error.empty() &&
+      (conv.type != facts.scan.type || !repeats || facts.scan.x_columns != conv.channels))
     description.error = "the convolution and the scan disagree";
   if (!description.error.empty())
     return description;
@@ -208,7 +212,8 @@ mk::Description describeUpdateConv(const KernelSpec &convSpec, const KernelSpec 
   return mk::describe(facts, stem, tuningOf(scanSpec));
 }
 
-mk::Description describeGatedLinear(const KernelSpec &linearSpec, const KernelSpec &siluMul, const std::string &stem) {
+mk::Description describeGatedLinear(const KernelSpec &linearSpec, const KernelSpec &siluMul,
+                                    const std::string &stem) {
   mk::Description description;
   mk::Linear facts = linear(linearSpec, description.error);
   facts.out_type = typeOf(siluMul, "out", description.error);

@@ -15,9 +15,11 @@ bool isHandTunedOp(llvm::StringRef op);
 m1k::cuda::Description describeHandTuned(const KernelSpec &spec, const std::string &stem);
 
 /// One kernel for a decode step's convolution and the scan that reads it.
-m1k::cuda::Description describeUpdateConv(const KernelSpec &conv, const KernelSpec &scan, const std::string &stem);
+m1k::cuda::Description describeUpdateConv(const KernelSpec &conv, const KernelSpec &scan,
+                                          const std::string &stem);
 /// One kernel for few rows of silu(x · gateᵀ) · (x · upᵀ), w being [gate; up].
-m1k::cuda::Description describeGatedLinear(const KernelSpec &linear, const KernelSpec &siluMul, const std::string &stem);
+m1k::cuda::Description describeGatedLinear(const KernelSpec &linear, const KernelSpec &siluMul,
+                                           const std::string &stem);
 
 Rows rowsOf(m1k::cuda::Domain domain);
 

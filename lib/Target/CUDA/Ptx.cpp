@@ -36,7 +36,8 @@ namespace m1c::cuda {
 
 namespace {
 
-// The oldest PTX that knows the chip, so that as many drivers as possible take it: 8.0 has sm_90, 8.7 Blackwell.
+// The oldest PTX that knows the chip, so that as many drivers as possible take it: 8.0 has sm_90, 8.7
+// Blackwell.
 const char *ptxFeature(StringRef chip) { return chipNumber(chip) <= 90 ? "+ptx80" : "+ptx87"; }
 
 LogicalResult lowerToNvvm(gpu::GPUModuleOp module) {
@@ -66,8 +67,8 @@ std::unique_ptr<llvm::TargetMachine> createTargetMachine(StringRef chip, std::st
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target)
     return nullptr;
-  return std::unique_ptr<llvm::TargetMachine>(
-      target->createTargetMachine(triple, chip, ptxFeature(chip), {}, {}, {}, llvm::CodeGenOptLevel::Aggressive));
+  return std::unique_ptr<llvm::TargetMachine>(target->createTargetMachine(
+      triple, chip, ptxFeature(chip), {}, {}, {}, llvm::CodeGenOptLevel::Aggressive));
 }
 
 void optimize(llvm::Module &module, llvm::TargetMachine &machine) {

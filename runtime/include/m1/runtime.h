@@ -1,16 +1,21 @@
 /* The C API of the M1 runtime: load an artifact (.m1a), keep sequences, run steps.
  *
  * Conventions
- *   - Functions are named m1_object_verb. Objects are opaque, made by *_create / *_load, released by *_destroy (null is allowed).
- *   - A function that can fail returns m1_status *: null on success, otherwise an owned status that says what is wrong; release it with
- *     m1_status_destroy. Results are written through parameters named out_*, only on success unless said otherwise.
- *   - "Borrowed" pointers stay the caller's (arguments) or the object's (results) and live as long as said; "owned" results are released by
- *     the caller. Arguments are borrowed for the duration of the call.
- *   - A null pointer where an object or a result is expected is M1_STATUS_INVALID_ARGUMENT; functions that return no status then do nothing,
- *     and results that they have are zero.
- *   - Objects may be destroyed in any order: what a session or an engine uses of its model lives on until it is destroyed, too.
- *   - Structs of options are set up by their *_init function before fields are changed, so that fields added later have their defaults.
- *   - An object and everything made from it belong to one thread at a time; different models may be used by different threads.
+ *   - Functions are named m1_object_verb. Objects are opaque, made by *_create / *_load, released by
+ * *_destroy (null is allowed).
+ *   - A function that can fail returns m1_status *: null on success, otherwise an owned status that says what
+ * is wrong; release it with m1_status_destroy. Results are written through parameters named out_*, only on
+ * success unless said otherwise.
+ *   - "Borrowed" pointers stay the caller's (arguments) or the object's (results) and live as long as said;
+ * "owned" results are released by the caller. Arguments are borrowed for the duration of the call.
+ *   - A null pointer where an object or a result is expected is M1_STATUS_INVALID_ARGUMENT; functions that
+ * return no status then do nothing, and results that they have are zero.
+ *   - Objects may be destroyed in any order: what a session or an engine uses of its model lives on until it
+ * is destroyed, too.
+ *   - Structs of options are set up by their *_init function before fields are changed, so that fields added
+ * later have their defaults.
+ *   - An object and everything made from it belong to one thread at a time; different models may be used by
+ * different threads.
  *   - Strings are UTF-8. No exception and no signal handler leaves the library. */
 #ifndef M1_RUNTIME_H
 #define M1_RUNTIME_H
@@ -29,7 +34,9 @@ extern "C" {
 #define M1_API __attribute__((visibility("default")))
 #endif
 
-/* ---- Status ---------------------------------------------------------------------------------------------------------------------- */
+/* ---- Status
+ * ----------------------------------------------------------------------------------------------------------------------
+ */
 
 typedef enum m1_status_code {
   M1_STATUS_OK = 0,
@@ -51,7 +58,8 @@ M1_API void m1_status_destroy(m1_status *status);
 
 M1_API const char *m1_runtime_version(void); /* static */
 
-/* ---- Model: an artifact on a device, with its weights ---------------------------------------------------------------------------- */
+/* ---- Model: an artifact on a device, with its weights
+ * ---------------------------------------------------------------------------- */
 
 typedef struct m1_model m1_model;
 
@@ -85,7 +93,8 @@ M1_API m1_status *m1_model_load(const char *path, const m1_model_options *option
 M1_API void m1_model_destroy(m1_model *model);
 M1_API void m1_model_get_info(const m1_model *model, m1_model_info *out_info);
 
-/* ---- Session: sequences and steps, for programs that schedule themselves ---------------------------------------------------------- */
+/* ---- Session: sequences and steps, for programs that schedule themselves
+ * ---------------------------------------------------------- */
 
 typedef struct m1_session m1_session;
 
@@ -94,23 +103,28 @@ typedef struct m1_session_options {
   uint32_t max_tokens_per_step; /* T of the largest step */
   uint32_t max_context;         /* longest sequence; 0: the model's max_positions, as far as kv_pages reach */
   uint32_t kv_pages;            /* 0: enough for max_sequences sequences of max_context tokens */
-  uint32_t max_logit_rows;      /* logits rows of one step; 0: max_sequences or max_tokens_per_step, whichever is smaller */
+  uint32_t max_logit_rows; /* logits rows of one step; 0: max_sequences or max_tokens_per_step, whichever is
+                              smaller */
 } m1_session_options;
 
 M1_API void m1_session_options_init(m1_session_options *out_options);
-M1_API m1_status *m1_session_create(m1_model *model, const m1_session_options *options, m1_session **out_session);
+M1_API m1_status *m1_session_create(m1_model *model, const m1_session_options *options,
+                                    m1_session **out_session);
 M1_API void m1_session_destroy(m1_session *session);
 
-/* Sequences are named by handles; a handle is never reused within a session. An unknown handle is M1_STATUS_INVALID_ARGUMENT. */
+/* Sequences are named by handles; a handle is never reused within a session. An unknown handle is
+ * M1_STATUS_INVALID_ARGUMENT. */
 typedef uint64_t m1_sequence;
 
 M1_API m1_status *m1_sequence_create(m1_session *session, m1_sequence *out_sequence);
-/* A copy that continues on its own: state is copied, full KV pages are shared, the last, partly filled page is copied. */
+/* A copy that continues on its own: state is copied, full KV pages are shared, the last, partly filled page
+ * is copied. */
 M1_API m1_status *m1_sequence_fork(m1_session *session, m1_sequence sequence, m1_sequence *out_sequence);
 /* Back to no tokens. */
 M1_API m1_status *m1_sequence_reset(m1_session *session, m1_sequence sequence);
 M1_API m1_status *m1_sequence_destroy(m1_session *session, m1_sequence sequence);
-M1_API m1_status *m1_sequence_get_length(const m1_session *session, m1_sequence sequence, uint32_t *out_length);
+M1_API m1_status *m1_sequence_get_length(const m1_session *session, m1_sequence sequence,
+                                         uint32_t *out_length);
 
 /* The tokens that one sequence takes in a step. */
 typedef struct m1_step_entry {
@@ -120,10 +134,10 @@ typedef struct m1_step_entry {
   uint32_t logit_count;  /* logits are wanted for the last logit_count of these tokens; 0: none */
 } m1_step_entry;
 
-/* Runs the entries, each of another sequence, as one forward pass. Logits rows are those that the entries ask for, in their order:
- * L = sum of logit_count. out_next_tokens: [L] the likeliest token after each row, or null. out_logits: [L, vocab_size], or null.
- * When KV pages run out, the error is M1_STATUS_OUT_OF_MEMORY and no sequence has changed. After M1_STATUS_DEVICE_ERROR the session can
- * only be destroyed. */
+/* Runs the entries, each of another sequence, as one forward pass. Logits rows are those that the entries ask
+ * for, in their order: L = sum of logit_count. out_next_tokens: [L] the likeliest token after each row, or
+ * null. out_logits: [L, vocab_size], or null. When KV pages run out, the error is M1_STATUS_OUT_OF_MEMORY and
+ * no sequence has changed. After M1_STATUS_DEVICE_ERROR the session can only be destroyed. */
 M1_API m1_status *m1_session_step(m1_session *session, const m1_step_entry *entries, size_t entry_count,
                                   int32_t *out_next_tokens, float *out_logits);
 

@@ -28,7 +28,9 @@ extern "C" {
 m1_status_code m1_status_get_code(const m1_status *status) {
   return status ? m1_status_code(status->status.code()) : M1_STATUS_OK;
 }
-const char *m1_status_message(const m1_status *status) { return status ? status->status.message().c_str() : ""; }
+const char *m1_status_message(const m1_status *status) {
+  return status ? status->status.message().c_str() : "";
+}
 void m1_status_destroy(m1_status *status) {
   if (status != &noMemoryForStatus)
     delete status;
@@ -157,13 +159,15 @@ m1_status *m1_session_step(m1_session *session, const m1_step_entry *entries, si
   return guarded([&]() -> Status {
     M1_TRY(requireArguments("m1_session_step", {{"session", session}}));
     if (entry_count > UINT32_MAX || (entry_count && !entries))
-      return error(StatusCode::invalidArgument, "m1_session_step: %zu entries at %p", entry_count, (const void *)entries);
+      return error(StatusCode::invalidArgument, "m1_session_step: %zu entries at %p", entry_count,
+                   (const void *)entries);
     std::vector<BackendEntry> converted;
     converted.reserve(entry_count);
     for (size_t i = 0; i < entry_count; ++i) {
       if (!entries[i].tokens)
         return error(StatusCode::invalidArgument, "entry %zu: tokens is null", i);
-      converted.push_back({entries[i].sequence, entries[i].tokens, entries[i].token_count, entries[i].logit_count});
+      converted.push_back(
+          {entries[i].sequence, entries[i].tokens, entries[i].token_count, entries[i].logit_count});
     }
     M1_TRY(session->session->step(converted.data(), uint32_t(entry_count)));
     M1_TRY(session->session->nextTokens(out_next_tokens));

@@ -9,7 +9,8 @@
 
 using namespace m1rt;
 
-static_assert(int(FinishReason::failed) == M1_FINISH_FAILED && int(FinishReason::stopToken) == M1_FINISH_STOP_TOKEN &&
+static_assert(int(FinishReason::failed) == M1_FINISH_FAILED &&
+                  int(FinishReason::stopToken) == M1_FINISH_STOP_TOKEN &&
                   int(FinishReason::dropped) == M1_FINISH_DROPPED,
               "the C API's reasons are the engine's");
 
@@ -64,7 +65,9 @@ template <typename T> Status copyOut(const T *data, size_t count, T **out) {
 }
 
 Status checkArray(const void *data, size_t count, const char *what) {
-  return data || count == 0 ? Status() : error(StatusCode::invalidArgument, "%s is null but its count is %zu", what, count);
+  return data || count == 0
+             ? Status()
+             : error(StatusCode::invalidArgument, "%s is null but its count is %zu", what, count);
 }
 
 constexpr uint32_t mostSamples = 1u << 20;
@@ -76,10 +79,11 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   M1_TRY(checkArray(source.stop_strings, source.stop_string_count, "stop_strings"));
   M1_TRY(checkArray(source.close_tokens, source.close_token_count, "close_tokens"));
   if (source.samples > mostSamples)
-    return error(StatusCode::invalidArgument, "samples: expected at most %u, got %u", mostSamples, source.samples);
+    return error(StatusCode::invalidArgument, "samples: expected at most %u, got %u", mostSamples,
+                 source.samples);
   if (source.time_budget > longestBudget)
-    return error(StatusCode::invalidArgument, "time_budget: expected at most %g seconds, got %g", longestBudget,
-                 source.time_budget);
+    return error(StatusCode::invalidArgument, "time_budget: expected at most %g seconds, got %g",
+                 longestBudget, source.time_budget);
   unsigned action = 0; // C may have put any number into the enumeration
   static_assert(sizeof action == sizeof source.at_deadline, "the size of C's enumerations");
   std::memcpy(&action, &source.at_deadline, sizeof action);
@@ -103,7 +107,8 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   const schema::Module &module = engine.model->module();
   for (size_t i = 0; i < source.stop_token_count; ++i)
     if (source.stop_tokens[i] < 0 || uint32_t(source.stop_tokens[i]) >= module.vocab_size())
-      return error(StatusCode::invalidArgument, "stop token %zu is %d and cannot match: the vocabulary has ids 0 to %u", i,
+      return error(StatusCode::invalidArgument,
+                   "stop token %zu is %d and cannot match: the vocabulary has ids 0 to %u", i,
                    source.stop_tokens[i], module.vocab_size() - 1);
   if (source.stop_tokens)
     out->stopTokens.assign(source.stop_tokens, source.stop_tokens + source.stop_token_count);
@@ -125,8 +130,9 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
 }
 
 Status needAlive(const m1_engine &engine) {
-  return engine.lost ? error(StatusCode::deviceError, "an earlier step has failed: the engine can only be destroyed")
-                     : Status();
+  return engine.lost
+             ? error(StatusCode::deviceError, "an earlier step has failed: the engine can only be destroyed")
+             : Status();
 }
 
 /// Makes the borrowed view of an event.
@@ -142,8 +148,9 @@ void describe(m1_engine &engine, const Event &event, m1_event *out) {
   }
   for (const SampledToken &token : event.tokens) // tokens that were fed by force have no alternatives: padded
     for (size_t i = 0; i < top; ++i)
-      engine.topLogprobs.push_back(i < token.top.size() ? m1_token_logprob{token.top[i].token, token.top[i].logprob}
-                                                        : m1_token_logprob{-1, 0});
+      engine.topLogprobs.push_back(i < token.top.size()
+                                       ? m1_token_logprob{token.top[i].token, token.top[i].logprob}
+                                       : m1_token_logprob{-1, 0});
   *out = m1_event();
   out->request = event.request;
   out->sample = event.sample;
@@ -162,10 +169,12 @@ void describe(m1_engine &engine, const Event &event, m1_event *out) {
 
 extern "C" {
 
-m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special, int32_t **out_tokens, size_t *out_count) {
+m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special, int32_t **out_tokens,
+                           size_t *out_count) {
   return guarded([&]() -> Status {
-    M1_TRY(requireArguments("m1_model_encode",
-                            {{"model", model}, {"text", text}, {"out_tokens", out_tokens}, {"out_count", out_count}}));
+    M1_TRY(requireArguments(
+        "m1_model_encode",
+        {{"model", model}, {"text", text}, {"out_tokens", out_tokens}, {"out_count", out_count}}));
     ModelText *side = nullptr;
     M1_TRY(needText(model, &side));
     std::vector<int32_t> tokens;
@@ -176,8 +185,8 @@ m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special, 
   });
 }
 
-m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages, size_t message_count, int32_t **out_tokens,
-                                size_t *out_count) {
+m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages, size_t message_count,
+                                int32_t **out_tokens, size_t *out_count) {
   return guarded([&]() -> Status {
     M1_TRY(requireArguments("m1_model_encode_chat",
                             {{"model", model}, {"out_tokens", out_tokens}, {"out_count", out_count}}));
@@ -206,8 +215,8 @@ m1_status *m1_model_decode(m1_model *model, const int32_t *tokens, size_t count,
     M1_TRY(needText(model, &side));
     for (size_t i = 0; i < count; ++i)
       if (tokens[i] < 0 || uint32_t(tokens[i]) >= model->model->module().vocab_size())
-        return error(StatusCode::invalidArgument, "token %zu is %d, the vocabulary has ids 0 to %u", i, tokens[i],
-                     model->model->module().vocab_size() - 1);
+        return error(StatusCode::invalidArgument, "token %zu is %d, the vocabulary has ids 0 to %u", i,
+                     tokens[i], model->model->module().vocab_size() - 1);
     std::string text = side->decode(std::vector<int32_t>(tokens, tokens + count), true);
     return copyOut(text.c_str(), text.size() + 1, out_text);
   });
@@ -233,8 +242,9 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m
       chosen = *options;
     const uint32_t longest = model->model->module().max_positions();
     if (chosen.max_context > longest)
-      return error(StatusCode::invalidArgument, "max_context of %u tokens: the model was compiled for at most %u",
-                   chosen.max_context, longest);
+      return error(StatusCode::invalidArgument,
+                   "max_context of %u tokens: the model was compiled for at most %u", chosen.max_context,
+                   longest);
     std::unique_ptr<m1_engine> engine(new m1_engine());
     ModelText *side = nullptr;
     M1_TRY(model->findText(&side));
@@ -335,7 +345,8 @@ bool m1_engine_poll(m1_engine *engine, m1_event *out_event) {
     const Event &event = engine->events[engine->nextEvent];
     describe(*engine, event, out_event);
     auto wanted = engine->wantLogprobs.find(event.request);
-    if (event.reason != FinishReason::running && wanted != engine->wantLogprobs.end() && --wanted->second == 0)
+    if (event.reason != FinishReason::running && wanted != engine->wantLogprobs.end() &&
+        --wanted->second == 0)
       engine->wantLogprobs.erase(wanted);
     ++engine->nextEvent;
     found = true;

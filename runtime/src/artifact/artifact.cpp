@@ -25,9 +25,11 @@ static Status checkHeader(Bytes file) {
                  sizeof(m1_artifact_header));
   const m1_artifact_header &header = *reinterpret_cast<const m1_artifact_header *>(file.data);
   if (std::memcmp(header.magic, M1_ARTIFACT_MAGIC, sizeof(header.magic)) != 0)
-    return error(StatusCode::corrupt, "not an M1 artifact: the first 8 bytes are not \"%s\"", M1_ARTIFACT_MAGIC);
+    return error(StatusCode::corrupt, "not an M1 artifact: the first 8 bytes are not \"%s\"",
+                 M1_ARTIFACT_MAGIC);
   if (header.version > M1_ARTIFACT_VERSION)
-    return error(StatusCode::unsupported, "artifact version %u is newer than version %u, the newest that this program reads",
+    return error(StatusCode::unsupported,
+                 "artifact version %u is newer than version %u, the newest that this program reads",
                  header.version, M1_ARTIFACT_VERSION);
   if (header.version == 0)
     return error(StatusCode::corrupt, "artifact version 0 does not exist");
@@ -35,12 +37,13 @@ static Status checkHeader(Bytes file) {
   if (digested == 0)
     return error(StatusCode::corrupt, "header: the digest covers nothing");
   if (digested > file.size)
-    return error(StatusCode::corrupt, "truncated: %zu bytes, the part before the weights alone has %llu", file.size,
-                 (unsigned long long)digested);
+    return error(StatusCode::corrupt, "truncated: %zu bytes, the part before the weights alone has %llu",
+                 file.size, (unsigned long long)digested);
   Digest digest = digestOf(file, digested);
   if (std::memcmp(digest.data(), header.digest, digest.size()) != 0)
     return error(StatusCode::corrupt, "damaged: SHA-256 of the first %llu bytes is %s, the header says %s",
-                 (unsigned long long)digested, digestText(digest.data()).c_str(), digestText(header.digest).c_str());
+                 (unsigned long long)digested, digestText(digest.data()).c_str(),
+                 digestText(header.digest).c_str());
   if (header.module_offset % 64 != 0 || header.module_offset < sizeof(m1_artifact_header) ||
       header.module_offset > digested || header.module_size > digested - header.module_offset ||
       header.module_size < 16)
@@ -49,7 +52,8 @@ static Status checkHeader(Bytes file) {
   return Status();
 }
 
-Status Artifact::open(const std::string &path, const ArtifactOptions &options, std::unique_ptr<Artifact> *out) {
+Status Artifact::open(const std::string &path, const ArtifactOptions &options,
+                      std::unique_ptr<Artifact> *out) {
   std::unique_ptr<Artifact> artifact(new Artifact());
   M1_TRY(MappedFile::open(path, &artifact->file));
   Bytes file = artifact->file.bytes();
@@ -63,11 +67,13 @@ Status Artifact::open(const std::string &path, const ArtifactOptions &options, s
   // Depth 16: the schema nests 6 deep. Tables: a plan has a few for each operand of each launch.
   flatbuffers::Verifier verifier(moduleData, header.module_size, 16, 16 * 1024 * 1024);
   if (!schema::VerifyModuleBuffer(verifier))
-    return error(StatusCode::corrupt, "%s: the module at offset %llu (%llu bytes) is not valid FlatBuffers data",
-                 path.c_str(), (unsigned long long)header.module_offset, (unsigned long long)header.module_size);
+    return error(StatusCode::corrupt,
+                 "%s: the module at offset %llu (%llu bytes) is not valid FlatBuffers data", path.c_str(),
+                 (unsigned long long)header.module_offset, (unsigned long long)header.module_size);
   artifact->root = schema::GetModule(moduleData);
   if (artifact->root->version() > M1_ARTIFACT_VERSION)
-    return error(StatusCode::unsupported, "%s: module version %u is newer than version %u, the newest that this program reads",
+    return error(StatusCode::unsupported,
+                 "%s: module version %u is newer than version %u, the newest that this program reads",
                  path.c_str(), artifact->root->version(), M1_ARTIFACT_VERSION);
   M1_TRY(validateModule(*artifact->root, file.size, uint64_t(header.digested_pages) * M1_ARTIFACT_PAGE)
              .prefixed(path));
@@ -80,15 +86,17 @@ Status Artifact::open(const std::string &path, const ArtifactOptions &options, s
       M1_TRY(MappedFile::open(name[0] == '/' ? name : directory + name, &mapped)
                  .prefixed(path + ": external weights"));
       if (mapped.bytes().size != external->size())
-        return error(StatusCode::corrupt, "%s: external weights %s: has %zu bytes, the artifact was made with %llu",
-                     path.c_str(), mapped.path().c_str(), mapped.bytes().size, (unsigned long long)external->size());
+        return error(StatusCode::corrupt,
+                     "%s: external weights %s: has %zu bytes, the artifact was made with %llu", path.c_str(),
+                     mapped.path().c_str(), mapped.bytes().size, (unsigned long long)external->size());
       if (options.checkExternalDigests) {
         Sha256 sha;
         sha.update(mapped.bytes().data, mapped.bytes().size);
         Digest digest = sha.finish();
         if (std::memcmp(digest.data(), external->digest()->data(), digest.size()) != 0)
-          return error(StatusCode::corrupt, "%s: external weights %s: SHA-256 is %s, the artifact was made with %s",
-                       path.c_str(), mapped.path().c_str(), digestText(digest.data()).c_str(),
+          return error(StatusCode::corrupt,
+                       "%s: external weights %s: SHA-256 is %s, the artifact was made with %s", path.c_str(),
+                       mapped.path().c_str(), digestText(digest.data()).c_str(),
                        digestText(external->digest()->data()).c_str());
       }
       artifact->externalFiles.push_back(std::move(mapped));

@@ -1,4 +1,5 @@
-// An artifact, mapped and verified. After open() every index, offset, size and name in the module can be used without further checks.
+// An artifact, mapped and verified. After open() every index, offset, size and name in the module can be used
+// without further checks.
 #ifndef M1RT_ARTIFACT_ARTIFACT_H
 #define M1RT_ARTIFACT_ARTIFACT_H
 
@@ -22,12 +23,15 @@ struct ArtifactOptions {
 
 class Artifact {
 public:
-  /// Maps the file and checks, in this order: header, digest, FlatBuffers structure, version, bounds and consistency.
+  /// Maps the file and checks, in this order: header, digest, FlatBuffers structure, version, bounds and
+  /// consistency.
   static Status open(const std::string &path, const ArtifactOptions &options, std::unique_ptr<Artifact> *out);
 
   const std::string &path() const { return file.path(); }
   uint64_t fileSize() const { return file.bytes().size; }
-  const m1_artifact_header &header() const { return *reinterpret_cast<const m1_artifact_header *>(file.bytes().data); }
+  const m1_artifact_header &header() const {
+    return *reinterpret_cast<const m1_artifact_header *>(file.bytes().data);
+  }
   const schema::Module &module() const { return *root; }
 
   /// A segment of this file (code, tokenizer).

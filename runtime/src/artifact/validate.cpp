@@ -23,7 +23,9 @@ __attribute__((format(printf, 1, 2))) Status corrupt(const char *format, ...) {
   return Status(StatusCode::corrupt, text);
 }
 
-template <typename T> uint32_t count(const flatbuffers::Vector<T> *vector) { return vector ? vector->size() : 0; }
+template <typename T> uint32_t count(const flatbuffers::Vector<T> *vector) {
+  return vector ? vector->size() : 0;
+}
 
 bool validElement(schema::ElementType type) { return type <= schema::ElementType::MAX; }
 
@@ -35,7 +37,8 @@ Status checkRange(const schema::Segment *segment, uint64_t limit, const std::str
   return Status();
 }
 
-Status checkType(const schema::TensorType *type, const std::string &what, uint64_t *outBytes, int64_t smallest = 1) {
+Status checkType(const schema::TensorType *type, const std::string &what, uint64_t *outBytes,
+                 int64_t smallest = 1) {
   if (!validElement(type->element()))
     return corrupt("%s: unknown element type %u", what.c_str(), unsigned(type->element()));
   uint64_t bytes = elementSize(type->element());
@@ -104,7 +107,8 @@ private:
         if (!std::isfinite(weight.dummy_scale()) || !std::isfinite(weight.dummy_offset()))
           return corrupt("%s: dummy scale or offset is not finite", what.c_str());
         schema::ElementType type = weight.type()->element();
-        if (type != schema::ElementType::f32 && type != schema::ElementType::bf16 && type != schema::ElementType::f16)
+        if (type != schema::ElementType::f32 && type != schema::ElementType::bf16 &&
+            type != schema::ElementType::f16)
           return corrupt("%s: dummy weights of type %s are not defined", what.c_str(), elementName(type));
         continue;
       }
@@ -116,14 +120,15 @@ private:
       if (weight.file() < -1 || weight.file() >= int64_t(count(module.external_files())))
         return corrupt("%s: file index %d, but there are %u external files", what.c_str(), weight.file(),
                        count(module.external_files()));
-      uint64_t limit = weight.file() < 0 ? fileSize : module.external_files()->Get(uint32_t(weight.file()))->size();
+      uint64_t limit =
+          weight.file() < 0 ? fileSize : module.external_files()->Get(uint32_t(weight.file()))->size();
       M1_TRY(checkRange(weight.data(), limit, what));
       pieces += m1_weight_pieces(bytes);
     }
     if (const schema::Segment *checks = module.weight_checks()) {
       if (checks->size() != pieces * sizeof(uint64_t))
-        return corrupt("weight checks: have %llu bytes, the weights need %llu", (unsigned long long)checks->size(),
-                       (unsigned long long)(pieces * sizeof(uint64_t)));
+        return corrupt("weight checks: have %llu bytes, the weights need %llu",
+                       (unsigned long long)checks->size(), (unsigned long long)(pieces * sizeof(uint64_t)));
       M1_TRY(checkRange(checks, fileSize, "weight checks"));
     }
     return Status();
@@ -139,8 +144,8 @@ private:
       // A convolution of width 1 carries nothing: its state has 0 rows.
       M1_TRY(checkType(state.type(), what, &bytes, state.kind() == schema::StateKind::conv ? 0 : 1));
       if (state.bytes() != bytes || bytes > (uint64_t(1) << 32))
-        return corrupt("%s: says %llu bytes, its type needs %llu", what.c_str(), (unsigned long long)state.bytes(),
-                       (unsigned long long)bytes);
+        return corrupt("%s: says %llu bytes, its type needs %llu", what.c_str(),
+                       (unsigned long long)state.bytes(), (unsigned long long)bytes);
       stateBytes.push_back(bytes);
     }
     return Status();
@@ -158,8 +163,8 @@ private:
       if (kernel.symbol()->size() == 0)
         return corrupt("kernel %u: empty symbol", i);
       if (kernel.code() >= count(target.code()))
-        return corrupt("kernel %u \"%s\": code index %u, but there are %u code objects", i, kernel.symbol()->c_str(),
-                       kernel.code(), count(target.code()));
+        return corrupt("kernel %u \"%s\": code index %u, but there are %u code objects", i,
+                       kernel.symbol()->c_str(), kernel.code(), count(target.code()));
     }
     for (uint32_t i = 0; i < count(target.functions()); ++i) {
       const schema::Function &function = *target.functions()->Get(i);
@@ -171,8 +176,8 @@ private:
   }
 
   Status function(const schema::Target &target, const schema::Function &function) {
-    if (function.temporary_bytes_per_row() > largestOffset || function.row_temporary_bytes_per_row() > largestOffset ||
-        function.workspace_bytes() > largestOffset)
+    if (function.temporary_bytes_per_row() > largestOffset ||
+        function.row_temporary_bytes_per_row() > largestOffset || function.workspace_bytes() > largestOffset)
       return corrupt("an arena is larger than %s", bytesText(largestOffset).c_str());
     for (uint32_t i = 0; i < count(function.commands()); ++i) {
       const schema::CommandHolder &holder = *function.commands()->Get(i);
@@ -187,14 +192,16 @@ private:
     return Status();
   }
 
-  Status launch(const schema::Target &target, const schema::Function &function, const schema::Launch &launch) {
+  Status launch(const schema::Target &target, const schema::Function &function,
+                const schema::Launch &launch) {
     if (launch.kernel() >= count(target.kernels()))
       return corrupt("kernel index %u, but there are %u kernels", launch.kernel(), count(target.kernels()));
     if (launch.domain() > schema::RowDomain::MAX)
       return corrupt("unknown row domain %u", unsigned(launch.domain()));
     if (launch.grid_x() == 0 || launch.grid_x() > 0x7fffffff || launch.rows_per_group() == 0 ||
         launch.rows_per_group() > 0x7fffffff)
-      return corrupt("grid_x %u or rows_per_group %u is out of range", launch.grid_x(), launch.rows_per_group());
+      return corrupt("grid_x %u or rows_per_group %u is out of range", launch.grid_x(),
+                     launch.rows_per_group());
     for (uint32_t i = 0; i < count(launch.operands()); ++i)
       M1_TRY(operand(function, *launch.operands()->Get(i)).prefixed(formatted("operand %u", i)));
     return Status();
@@ -203,8 +210,8 @@ private:
   Status gemm(const schema::Function &function, const schema::Gemm &gemm) {
     if (!gemm.a() || !gemm.w() || !gemm.out())
       return corrupt("gemm without a, w or out");
-    if (gemm.domain() > schema::RowDomain::MAX || !validElement(gemm.a_type()) || !validElement(gemm.w_type()) ||
-        !validElement(gemm.out_type()))
+    if (gemm.domain() > schema::RowDomain::MAX || !validElement(gemm.a_type()) ||
+        !validElement(gemm.w_type()) || !validElement(gemm.out_type()))
       return corrupt("gemm with an unknown domain or type");
     if (gemm.n() == 0 || gemm.k() == 0 || gemm.lda() < gemm.k() || gemm.ldo() < gemm.n())
       return corrupt("gemm with n %u, k %u, lda %u, ldo %u", gemm.n(), gemm.k(), gemm.lda(), gemm.ldo());
@@ -217,13 +224,12 @@ private:
   Status operand(const schema::Function &function, const schema::Operand &operand) {
     auto inside = [&](uint64_t offset, uint64_t size, const char *what) {
       return offset < size ? Status()
-                           : corrupt("offset %llu lies outside the %llu bytes of its %s", (unsigned long long)offset,
-                                     (unsigned long long)size, what);
+                           : corrupt("offset %llu lies outside the %llu bytes of its %s",
+                                     (unsigned long long)offset, (unsigned long long)size, what);
     };
     auto index = [&](size_t size, const char *what) {
-      return operand.index() < size
-                 ? Status()
-                 : corrupt("%s index %u, but there are %zu", what, operand.index(), size);
+      return operand.index() < size ? Status()
+                                    : corrupt("%s index %u, but there are %zu", what, operand.index(), size);
     };
     switch (operand.kind()) {
     case schema::OperandKind::weight:
@@ -239,8 +245,9 @@ private:
       return operand.offset() == 0 ? Status() : corrupt("a port with an offset");
     case schema::OperandKind::temporary:
     case schema::OperandKind::row_temporary: {
-      uint64_t size = operand.kind() == schema::OperandKind::temporary ? function.temporary_bytes_per_row()
-                                                                       : function.row_temporary_bytes_per_row();
+      uint64_t size = operand.kind() == schema::OperandKind::temporary
+                          ? function.temporary_bytes_per_row()
+                          : function.row_temporary_bytes_per_row();
       M1_TRY(inside(operand.arena_offset(), size, "arena row"));
       return inside(operand.offset(), size - operand.arena_offset(), "arena row");
     }

@@ -1,7 +1,7 @@
 #include "base/mapped_file.h"
 
-#include <cerrno>
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -27,8 +27,8 @@ MappedFile::~MappedFile() {
 Status MappedFile::open(const std::string &path, MappedFile *out) {
   int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0)
-    return error(errno == ENOENT ? StatusCode::notFound : StatusCode::ioError, "%s: cannot open: %s", path.c_str(),
-                 std::strerror(errno));
+    return error(errno == ENOENT ? StatusCode::notFound : StatusCode::ioError, "%s: cannot open: %s",
+                 path.c_str(), std::strerror(errno));
   struct stat info;
   if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
     close(descriptor);
@@ -42,8 +42,8 @@ Status MappedFile::open(const std::string &path, MappedFile *out) {
   int mapError = errno;
   close(descriptor);
   if (memory == MAP_FAILED)
-    return error(StatusCode::ioError, "%s: cannot map %s: %s", path.c_str(), bytesText(uint64_t(info.st_size)).c_str(),
-                 std::strerror(mapError));
+    return error(StatusCode::ioError, "%s: cannot map %s: %s", path.c_str(),
+                 bytesText(uint64_t(info.st_size)).c_str(), std::strerror(mapError));
   MappedFile file;
   file.filePath = path;
   file.mapping = {static_cast<const uint8_t *>(memory), size_t(info.st_size)};
@@ -55,8 +55,8 @@ void MappedFile::prefetch(uint64_t offset, uint64_t size) const {
   const uint64_t page = uint64_t(sysconf(_SC_PAGESIZE));
   uint64_t begin = offset / page * page;
   if (begin < mapping.size)
-    madvise(const_cast<uint8_t *>(mapping.data) + begin, std::min<uint64_t>(offset + size, mapping.size) - begin,
-            MADV_WILLNEED);
+    madvise(const_cast<uint8_t *>(mapping.data) + begin,
+            std::min<uint64_t>(offset + size, mapping.size) - begin, MADV_WILLNEED);
 }
 
 } // namespace m1rt

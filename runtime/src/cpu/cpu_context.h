@@ -1,9 +1,10 @@
 // Executes steps on the CPU: walks the commands of a plan, their groups shared out over the thread pool.
 //
-// Every thread walks the command list by itself. For each command it claims pieces of the grid until there are none, waits until all claimed
-// groups are done, and goes on. So nobody waits for a thread that has nothing in its hands: a helper that the system has put to sleep delays a step
-// only while it holds a piece, and one that comes late runs past what is done. Counters carry the number of the step; a helper from an earlier
-// step finds other numbers and leaves.
+// Every thread walks the command list by itself. For each command it claims pieces of the grid until there
+// are none, waits until all claimed groups are done, and goes on. So nobody waits for a thread that has
+// nothing in its hands: a helper that the system has put to sleep delays a step only while it holds a piece,
+// and one that comes late runs past what is done. Counters carry the number of the step; a helper from an
+// earlier step finds other numbers and leaves.
 #ifndef M1RT_CPU_CPU_CONTEXT_H
 #define M1RT_CPU_CPU_CONTEXT_H
 
@@ -75,8 +76,8 @@ private:
   uint32_t stepNumber = 0;
   std::deque<std::vector<SampledToken>> untaken; // of samplings, oldest first
   std::vector<int32_t> chosen;                   // of the last sampling, by logits row
-  Epoch steps; // advanced when helpers should look at a new step
-  std::atomic<uint32_t> announced{0}; // that step's number
+  Epoch steps;                                   // advanced when helpers should look at a new step
+  std::atomic<uint32_t> announced{0};            // that step's number
   std::atomic<bool> leaving{false};
   std::vector<Pace> paces; // by function and log2 of T
 };

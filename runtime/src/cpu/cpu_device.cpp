@@ -19,8 +19,7 @@ constexpr uint64_t headerBytes = 256;    // before each allocation, holding its 
 
 } // namespace
 
-CpuDevice::CpuDevice(const DeviceOptions &options)
-    : pool(options.threads ? options.threads : usableCores()) {
+CpuDevice::CpuDevice(const DeviceOptions &options) : pool(options.threads ? options.threads : usableCores()) {
   deviceInfo.target = "cpu";
   deviceInfo.name = hostCpu().model;
   deviceInfo.totalMemory = uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
@@ -30,14 +29,17 @@ uint64_t CpuDevice::freeMemory() const { return availableMemory(); }
 
 Status CpuDevice::allocate(uint64_t bytes, const char *what, void **out) {
   const uint64_t size = bytes + headerBytes;
-  // Fresh pages from the system: zero, and only backed by memory once touched. No MADV_HUGEPAGE: on a machine whose memory is fragmented
-  // the kernel then compacts it page by page (30 s for 6.9 GB, against 3 s), and reading weights became no faster.
+  // Fresh pages from the system: zero, and only backed by memory once touched. No MADV_HUGEPAGE: on a machine
+  // whose memory is fragmented the kernel then compacts it page by page (30 s for 6.9 GB, against 3 s), and
+  // reading weights became no faster.
   void *memory = size < bytes || bytes > deviceInfo.totalMemory
                      ? MAP_FAILED
                      : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
-    return error(StatusCode::outOfMemory, "not enough memory for %s: %s needed, the machine has %s, %s of them free", what,
-                 bytesText(bytes).c_str(), bytesText(deviceInfo.totalMemory).c_str(), bytesText(freeMemory()).c_str());
+    return error(StatusCode::outOfMemory,
+                 "not enough memory for %s: %s needed, the machine has %s, %s of them free", what,
+                 bytesText(bytes).c_str(), bytesText(deviceInfo.totalMemory).c_str(),
+                 bytesText(freeMemory()).c_str());
   *static_cast<uint64_t *>(memory) = size;
   *out = static_cast<char *>(memory) + headerBytes;
   return Status();
@@ -50,8 +52,12 @@ void CpuDevice::free(void *memory) {
   munmap(start, *static_cast<uint64_t *>(start));
 }
 
-Status CpuDevice::upload(void *target, const void *source, uint64_t bytes) { return copy(target, source, bytes); }
-Status CpuDevice::download(void *target, const void *source, uint64_t bytes) { return copy(target, source, bytes); }
+Status CpuDevice::upload(void *target, const void *source, uint64_t bytes) {
+  return copy(target, source, bytes);
+}
+Status CpuDevice::download(void *target, const void *source, uint64_t bytes) {
+  return copy(target, source, bytes);
+}
 
 Status CpuDevice::copy(void *target, const void *source, uint64_t bytes) {
   if (bytes < largeBytes) {
@@ -75,8 +81,8 @@ Status CpuDevice::clear(void *target, uint64_t bytes) {
   return Status();
 }
 
-Status CpuDevice::fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed, uint32_t weight,
-                            float scale, float offset) {
+Status CpuDevice::fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed,
+                            uint32_t weight, float scale, float offset) {
   const uint64_t key = m1_dummy_key(seed, weight);
   const float factor = scale * M1_DUMMY_INVERSE_DEVIATION;
   pool.forRanges(count, pieceBytes / 4, [&](uint64_t begin, uint64_t end) {
@@ -85,8 +91,8 @@ Status CpuDevice::fillDummy(void *target, schema::ElementType type, uint64_t cou
   return Status();
 }
 
-Status CpuDevice::createProgram(const Artifact &artifact, const schema::Target &target, std::vector<void *> weights,
-                                std::unique_ptr<Program> *out) {
+Status CpuDevice::createProgram(const Artifact &artifact, const schema::Target &target,
+                                std::vector<void *> weights, std::unique_ptr<Program> *out) {
   return CpuProgram::create(*this, artifact, target, std::move(weights), out);
 }
 

@@ -25,7 +25,8 @@ Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const sch
   for (uint32_t i = 0; target.code() && i < target.code()->size(); ++i) {
     const schema::Code &code = *target.code()->Get(i);
     if (code.format()->str() != "elf")
-      return error(StatusCode::unsupported, "code %u: format \"%s\" does not run on a cpu", i, code.format()->c_str());
+      return error(StatusCode::unsupported, "code %u: format \"%s\" does not run on a cpu", i,
+                   code.format()->c_str());
     ElfCode loaded;
     M1_TRY(ElfCode::load(artifact.segment(*code.data()), &loaded).prefixed(formatted("code %u", i)));
     program->code.push_back(std::move(loaded));
@@ -35,7 +36,8 @@ Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const sch
     const schema::Kernel &kernel = *target.kernels()->Get(i);
     void *address = program->code[kernel.code()].find(kernel.symbol()->c_str());
     if (!address)
-      return error(StatusCode::corrupt, "kernel %u: code %u has no symbol \"%s\"", i, kernel.code(), kernel.symbol()->c_str());
+      return error(StatusCode::corrupt, "kernel %u: code %u has no symbol \"%s\"", i, kernel.code(),
+                   kernel.symbol()->c_str());
     kernels.push_back(reinterpret_cast<CpuKernel>(address));
   }
   for (const schema::Function *source : *target.functions()) {
@@ -46,7 +48,8 @@ Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const sch
     for (uint32_t i = 0; source->commands() && i < source->commands()->size(); ++i) {
       const schema::Launch *launch = source->commands()->Get(i)->command_as_Launch();
       if (!launch)
-        return error(StatusCode::unsupported, "function \"%s\", command %u: the cpu device runs launches only",
+        return error(StatusCode::unsupported,
+                     "function \"%s\", command %u: the cpu device runs launches only",
                      source->name()->c_str(), i);
       Launch command;
       command.kernel = kernels[launch->kernel()];
@@ -57,7 +60,8 @@ Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const sch
       command.domain = launch->domain();
       for (uint32_t j = 0; j < command.operandCount; ++j) {
         const schema::Operand &operand = *launch->operands()->Get(j);
-        function.operands.push_back({operand.kind(), operand.index(), operand.arena_offset(), operand.offset()});
+        function.operands.push_back(
+            {operand.kind(), operand.index(), operand.arena_offset(), operand.offset()});
       }
       function.launches.push_back(command);
     }
@@ -68,13 +72,16 @@ Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const sch
 }
 
 CpuProgram::Sizes CpuProgram::sizes(const ContextOptions &options) const {
-  m1_dims dims = {int(options.maxTokens), int(options.maxSequences), int(options.maxLogitRows), int(options.maxPages)};
+  m1_dims dims = {int(options.maxTokens), int(options.maxSequences), int(options.maxLogitRows),
+                  int(options.maxPages)};
   Sizes sizes = {};
   for (size_t i = 0; i < portCount; ++i)
-    sizes.ports[i] = portElements(schema::Port(i), dims) * (schema::Port(i) == schema::Port::logits ? vocabulary : 1) * 4;
+    sizes.ports[i] =
+        portElements(schema::Port(i), dims) * (schema::Port(i) == schema::Port::logits ? vocabulary : 1) * 4;
   for (const Function &function : functions) {
     sizes.temporary = std::max(sizes.temporary, function.temporaryBytesPerRow * options.maxTokens);
-    sizes.rowTemporary = std::max(sizes.rowTemporary, function.rowTemporaryBytesPerRow * options.maxLogitRows);
+    sizes.rowTemporary =
+        std::max(sizes.rowTemporary, function.rowTemporaryBytesPerRow * options.maxLogitRows);
     sizes.workspace = std::max(sizes.workspace, function.workspaceBytes);
   }
   return sizes;

@@ -35,7 +35,8 @@ Status ElfCode::load(Bytes image, ElfCode *out) {
   for (size_t written = 0; written < image.size;) {
     ssize_t count = write(code.descriptor, image.data + written, image.size - written);
     if (count <= 0)
-      return error(StatusCode::ioError, "cannot write %zu bytes of code to memory: %s", image.size, std::strerror(errno));
+      return error(StatusCode::ioError, "cannot write %zu bytes of code to memory: %s", image.size,
+                   std::strerror(errno));
     written += size_t(count);
   }
   std::string path = "/proc/self/fd/" + std::to_string(code.descriptor);

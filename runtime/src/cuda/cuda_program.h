@@ -74,7 +74,8 @@ private:
   static ArrayLayout layoutOf(const m1_dims &dims);
   /// Device memory of a context, part by part.
   struct Sizes {
-    uint64_t arrays = 0, temporaries = 0, rowTemporaries = 0, workspace = 0, logits = 0, nextTokens = 0, sampling = 0;
+    uint64_t arrays = 0, temporaries = 0, rowTemporaries = 0, workspace = 0, logits = 0, nextTokens = 0,
+             sampling = 0;
     uint64_t total() const {
       return arrays + temporaries + rowTemporaries + workspace + logits + nextTokens + sampling;
     }
@@ -103,9 +104,9 @@ private:
   Sizes sizes;
   void *arrays = nullptr, *temporaries = nullptr, *rowTemporaries = nullptr, *workspace = nullptr,
        *logits = nullptr, *nextTokens = nullptr;
-  void *sampling = nullptr;            // parameters of the rows and what was drawn; see cuda_sampling.cpp
-  const int32_t *chosen = nullptr;     // in device memory: tokens of the last sampling, by logits row
-  CUdeviceptr gemmWorkspace = 0;       // at the end of `workspace`
+  void *sampling = nullptr;        // parameters of the rows and what was drawn; see cuda_sampling.cpp
+  const int32_t *chosen = nullptr; // in device memory: tokens of the last sampling, by logits row
+  CUdeviceptr gemmWorkspace = 0;   // at the end of `workspace`
 
   /// One sample() until its tokens are taken.
   struct Sampling {

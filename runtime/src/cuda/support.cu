@@ -1,5 +1,5 @@
-// The device's own kernels: dummy weights and conversions of weights. Compiled ahead into support_ptx.h (see generate_support_ptx.sh), so
-// that the runtime needs neither a CUDA toolkit nor an artifact to have them.
+// The device's own kernels: dummy weights and conversions of weights. Compiled ahead into support_ptx.h (see
+// generate_support_ptx.sh), so that the runtime needs neither a CUDA toolkit nor an artifact to have them.
 #define __CUDACC__
 #define __host__ __attribute__((host))
 #define __device__ __attribute__((device))
@@ -9,7 +9,8 @@
 typedef unsigned short bf16_bits;
 
 static __device__ inline unsigned long long first_index() {
-  return (unsigned long long)__nvvm_read_ptx_sreg_ctaid_x() * __nvvm_read_ptx_sreg_ntid_x() + __nvvm_read_ptx_sreg_tid_x();
+  return (unsigned long long)__nvvm_read_ptx_sreg_ctaid_x() * __nvvm_read_ptx_sreg_ntid_x() +
+         __nvvm_read_ptx_sreg_tid_x();
 }
 static __device__ inline unsigned long long index_stride() {
   return (unsigned long long)__nvvm_read_ptx_sreg_nctaid_x() * __nvvm_read_ptx_sreg_ntid_x();
@@ -23,16 +24,19 @@ static __device__ inline bf16_bits to_bf16(float value) {
   return (bf16_bits)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-static __device__ inline float dummy(unsigned long long key, unsigned long long i, float scale, float offset) {
+static __device__ inline float dummy(unsigned long long key, unsigned long long i, float scale,
+                                     float offset) {
   return __builtin_fmaf((float)m1_dummy_integer(key, i), scale, offset);
 }
 
 // scale is dummy_scale * M1_DUMMY_INVERSE_DEVIATION.
-KERNEL m1_fill_dummy_f32(float *out, unsigned long long count, unsigned long long key, float scale, float offset) {
+KERNEL m1_fill_dummy_f32(float *out, unsigned long long count, unsigned long long key, float scale,
+                         float offset) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = dummy(key, i, scale, offset);
 }
-KERNEL m1_fill_dummy_bf16(bf16_bits *out, unsigned long long count, unsigned long long key, float scale, float offset) {
+KERNEL m1_fill_dummy_bf16(bf16_bits *out, unsigned long long count, unsigned long long key, float scale,
+                          float offset) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = to_bf16(dummy(key, i, scale, offset));
 }
@@ -62,8 +66,8 @@ KERNEL m1_copy_ranges(const Ranges ranges) {
   }
 }
 
-// Tokens that a sampling on the device has chosen, by logits row, become a step's input. A row without a token (-1) feeds 0; what follows
-// it is dropped.
+// Tokens that a sampling on the device has chosen, by logits row, become a step's input. A row without a
+// token (-1) feeds 0; what follows it is dropped.
 KERNEL m1_take_chosen(int *tokens, const int *rows, const int *chosen, unsigned long long count) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     if (rows[i] >= 0)

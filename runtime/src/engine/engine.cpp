@@ -56,8 +56,8 @@ struct Engine::Track {
   bool idle() const { return isParent() && pending() == 0; }
   /// Sampling parameters that running ahead does not go with.
   bool needsLogitsOnHost() const;
-  /// Whether the token in flight is its last one, or the last before its thought is closed: nothing may follow
-  /// before that token is there.
+  /// Whether the token in flight is its last one, or the last before its thought is closed: nothing may
+  /// follow before that token is there.
   bool endsWithFlight(uint32_t maxContext) const;
 };
 
@@ -408,12 +408,14 @@ bool Engine::mayStart(const Track &track) const {
 bool Engine::onlyIdleParents() const {
   return std::none_of(requests.begin(), requests.end(), [](auto &request) {
     return (request->parent && request->parent->sequence && !request->parent->idle()) ||
-           std::any_of(request->active.begin(), request->active.end(), [](auto &t) { return t->sequence != 0; });
+           std::any_of(request->active.begin(), request->active.end(),
+                       [](auto &t) { return t->sequence != 0; });
   });
 }
 
-/// Takes the sequence of the youngest idle parent, which later computes its prompt again, when nothing else could ever make room for the
-/// track: an older request whose own parent was given up would wait for it forever. False when there is none.
+/// Takes the sequence of the youngest idle parent, which later computes its prompt again, when nothing else
+/// could ever make room for the track: an older request whose own parent was given up would wait for it
+/// forever. False when there is none.
 bool Engine::releaseIdleParent(const Track &track) {
   if (!onlyIdleParents())
     return false;
@@ -705,9 +707,8 @@ Status Engine::land() {
 
 /// Whether the next step can be started before the tokens of the last one are there.
 bool Engine::mayRunAhead() const {
-  return limits.asynchronous &&
-         std::none_of(flights.back().sampled.begin(), flights.back().sampled.end(),
-                      [](const Track *track) { return track->needsLogitsOnHost(); });
+  return limits.asynchronous && std::none_of(flights.back().sampled.begin(), flights.back().sampled.end(),
+                                             [](const Track *track) { return track->needsLogitsOnHost(); });
 }
 
 /// A token of the sample, sampled or forced: text, stop strings, limits of length.

@@ -99,8 +99,8 @@ struct EngineStats {
   uint64_t generatedTokens = 0;
   uint64_t preemptions = 0;
   uint64_t prefixHits = 0, prefixMisses = 0;
-  // A step's time goes from its start, or the arrival of the tokens before it when it was started ahead, to the
-  // arrival of its own tokens.
+  // A step's time goes from its start, or the arrival of the tokens before it when it was started ahead, to
+  // the arrival of its own tokens.
   uint64_t decodeSteps = 0, decodeTokens = 0; // of steps in which every sequence took one token
   double decodeSeconds = 0;                   // of these steps
   double modelSeconds = 0;                    // of all steps

@@ -29,7 +29,8 @@ Status Model::load(const std::string &path, const ModelOptions &options, std::un
     if (model->module().targets())
       for (const schema::Target *target : *model->module().targets())
         present += (present.empty() ? "" : ", ") + target->name()->str();
-    return error(StatusCode::unsupported, "%s: has no code for device %s (targets: %s); compile with --target %s", path.c_str(),
+    return error(StatusCode::unsupported,
+                 "%s: has no code for device %s (targets: %s); compile with --target %s", path.c_str(),
                  options.device.c_str(), present.empty() ? "none" : present.c_str(), targetName.c_str());
   }
   if (model->module().states())
@@ -80,8 +81,8 @@ Status Model::placeWeights(std::vector<void *> *out) {
     }
     const schema::Weight &weight = *module().weights()->Get(i);
     if (weight.dummy())
-      M1_TRY(hardware->fillDummy(next, weight.type()->element(), elementCount(*weight.type()), module().dummy_seed(), i,
-                                 weight.dummy_scale(), weight.dummy_offset()));
+      M1_TRY(hardware->fillDummy(next, weight.type()->element(), elementCount(*weight.type()),
+                                 module().dummy_seed(), i, weight.dummy_scale(), weight.dummy_offset()));
     else
       M1_TRY(hardware->upload(next, data.data, data.size));
     (*out)[i] = next;

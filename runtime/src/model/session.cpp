@@ -9,11 +9,11 @@ Status Session::create(Model &model, const SessionOptions &options, std::unique_
   if (options.maxSequences == 0 || options.maxTokensPerStep == 0)
     return error(StatusCode::invalidArgument, "a session needs at least one sequence and one token a step");
   if (options.maxSequences > (1u << 20) || options.maxTokensPerStep > (1u << 24))
-    return error(StatusCode::invalidArgument, "%u sequences with %u tokens a step: too many", options.maxSequences,
-                 options.maxTokensPerStep);
+    return error(StatusCode::invalidArgument, "%u sequences with %u tokens a step: too many",
+                 options.maxSequences, options.maxTokensPerStep);
   if (options.maxContext > module.max_positions())
-    return error(StatusCode::invalidArgument, "context of %u tokens: the model was compiled for at most %u", options.maxContext,
-                 module.max_positions());
+    return error(StatusCode::invalidArgument, "context of %u tokens: the model was compiled for at most %u",
+                 options.maxContext, module.max_positions());
   BackendLimits bounds;
   bounds.maxSequences = options.maxSequences;
   bounds.maxTokensPerStep = options.maxTokensPerStep;
@@ -55,13 +55,16 @@ Status Session::allocate() {
   for (uint32_t i = 0; i < stateCount; ++i) {
     const schema::State &state = *module.states()->Get(i);
     const bool kv = state.kind() == schema::StateKind::kv;
-    const uint64_t bytes = std::max<uint64_t>(state.bytes() * (kv ? pageCount : slots), 1); // a state of width 0 still has an address
+    const uint64_t bytes = std::max<uint64_t>(state.bytes() * (kv ? pageCount : slots),
+                                              1); // a state of width 0 still has an address
     Status status = device.allocate(bytes, kv ? "KV pages" : "sequence state", &states[i]);
     if (!status.ok())
-      return error(status.code(), "%s; in all %u sequences need %s of state and %u KV pages need %s", status.message().c_str(),
-                   bounds.maxSequences, bytesText(slots * model.slotBytes()).c_str(), bounds.kvPages,
+      return error(status.code(), "%s; in all %u sequences need %s of state and %u KV pages need %s",
+                   status.message().c_str(), bounds.maxSequences,
+                   bytesText(slots * model.slotBytes()).c_str(), bounds.kvPages,
                    bytesText(pageCount * model.pageBytes()).c_str());
-    // Masked positions of a page are read and multiplied by zero: they must be finite. Memory fresh from the system is zero already.
+    // Masked positions of a page are read and multiplied by zero: they must be finite. Memory fresh from the
+    // system is zero already.
     if (kv && !device.readsHostMemory())
       M1_TRY(device.clear(states[i], bytes));
   }
@@ -105,8 +108,8 @@ Status Session::fork(SequenceId sourceId, SequenceId *out) {
   M1_TRY(find(sourceId, &source));
   const bool partial = hasPages() && source->length % bounds.pageSize != 0;
   if (partial && pages.free() == 0)
-    return error(StatusCode::outOfMemory, "no free KV page to fork sequence %llu: all %u are in use", (unsigned long long)sourceId,
-                 bounds.kvPages);
+    return error(StatusCode::outOfMemory, "no free KV page to fork sequence %llu: all %u are in use",
+                 (unsigned long long)sourceId, bounds.kvPages);
   SequenceId id = 0;
   M1_TRY(create(&id));
   M1_TRY(find(sourceId, &source)); // creation may have moved it
@@ -177,18 +180,21 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
     Sequence *sequence = nullptr;
     M1_TRY(find(entry.sequence, &sequence).prefixed(formatted("entry %u", i)));
     if (entry.tokenCount == 0 || entry.logitCount > entry.tokenCount)
-      return error(StatusCode::invalidArgument, "entry %u: %u logits rows of %u tokens", i, entry.logitCount, entry.tokenCount);
+      return error(StatusCode::invalidArgument, "entry %u: %u logits rows of %u tokens", i, entry.logitCount,
+                   entry.tokenCount);
     if (uint64_t(sequence->length) + entry.tokenCount > bounds.maxContext)
-      return error(StatusCode::invalidArgument, "entry %u: %u tokens after %u: longer than the context of %u tokens%s", i,
-                   entry.tokenCount, sequence->length, bounds.maxContext,
-                   bounds.maxContext == model.module().max_positions() ? " that the model was compiled for" : "");
+      return error(
+          StatusCode::invalidArgument, "entry %u: %u tokens after %u: longer than the context of %u tokens%s",
+          i, entry.tokenCount, sequence->length, bounds.maxContext,
+          bounds.maxContext == model.module().max_positions() ? " that the model was compiled for" : "");
     if (!entry.tokens && (entry.tokenCount != 1 || entry.chosenRow >= sampledRows))
-      return error(StatusCode::invalidArgument, "entry %u: %u tokens from sampled row %u, expected one from rows 0 to %u", i,
+      return error(StatusCode::invalidArgument,
+                   "entry %u: %u tokens from sampled row %u, expected one from rows 0 to %u", i,
                    entry.tokenCount, entry.chosenRow, sampledRows);
     for (uint32_t j = 0; entry.tokens && j < entry.tokenCount; ++j)
       if (entry.tokens[j] < 0 || uint32_t(entry.tokens[j]) >= bounds.vocabulary)
-        return error(StatusCode::invalidArgument, "entry %u: token %u is %d, the vocabulary has ids 0 to %u", i, j, entry.tokens[j],
-                     bounds.vocabulary - 1);
+        return error(StatusCode::invalidArgument, "entry %u: token %u is %d, the vocabulary has ids 0 to %u",
+                     i, j, entry.tokens[j], bounds.vocabulary - 1);
     tokens += entry.tokenCount;
     rows += entry.logitCount;
     if (hasPages())
@@ -196,11 +202,11 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
     stepSequences.push_back(sequence);
   }
   if (tokens > bounds.maxTokensPerStep)
-    return error(StatusCode::invalidArgument, "%llu tokens in one step: the session allows %u", (unsigned long long)tokens,
-                 bounds.maxTokensPerStep);
+    return error(StatusCode::invalidArgument, "%llu tokens in one step: the session allows %u",
+                 (unsigned long long)tokens, bounds.maxTokensPerStep);
   if (rows > bounds.maxLogitRows)
-    return error(StatusCode::invalidArgument, "%llu logits rows in one step: the session allows %u", (unsigned long long)rows,
-                 bounds.maxLogitRows);
+    return error(StatusCode::invalidArgument, "%llu logits rows in one step: the session allows %u",
+                 (unsigned long long)rows, bounds.maxLogitRows);
   // A sequence may occur once. Few entries, or as many as there are slots: mark slots.
   std::vector<bool> seen(bounds.maxSequences);
   for (uint32_t i = 0; i < count; ++i) {
@@ -210,8 +216,8 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
     seen[stepSequences[i]->slot] = true;
   }
   if (newPages > pages.free())
-    return error(StatusCode::outOfMemory, "the step needs %llu more KV pages, but only %u of %u are free", (unsigned long long)newPages,
-                 pages.free(), bounds.kvPages);
+    return error(StatusCode::outOfMemory, "the step needs %llu more KV pages, but only %u of %u are free",
+                 (unsigned long long)newPages, pages.free(), bounds.kvPages);
   *outNewPages = uint32_t(newPages);
   return Status();
 }
@@ -260,7 +266,8 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
   if (chosen < 0)
     chosen = model.functionFor("prefill", uint32_t(tokens));
   if (chosen < 0)
-    return error(StatusCode::unsupported, "the artifact has no function for a step of %llu tokens", (unsigned long long)tokens);
+    return error(StatusCode::unsupported, "the artifact has no function for a step of %llu tokens",
+                 (unsigned long long)tokens);
 
   if (hasPages())
     for (uint32_t i = 0; i < count; ++i)
@@ -288,13 +295,15 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
 Status Session::sample(const SamplingRow *rows, uint32_t count) {
   for (uint32_t i = 0; i < count; ++i)
     if (rows[i].row >= logitRows())
-      return error(StatusCode::invalidArgument, "logits row %u of a step that has %u", rows[i].row, logitRows());
+      return error(StatusCode::invalidArgument, "logits row %u of a step that has %u", rows[i].row,
+                   logitRows());
   if (untaken == maxUntaken)
     return error(StatusCode::invalidArgument, "%u samplings wait to be taken: no more are possible", untaken);
   Status status = context->sample(rows, count);
   lost |= !status.ok();
   if (status.ok()) {
-    const bool onHost = std::any_of(rows, rows + count, [](const SamplingRow &row) { return row.needsLogitsOnHost(); });
+    const bool onHost =
+        std::any_of(rows, rows + count, [](const SamplingRow &row) { return row.needsLogitsOnHost(); });
     sampledRows = onHost ? 0 : logitRows();
     ++untaken;
   }
@@ -316,6 +325,8 @@ Status Session::nextTokens(int32_t *out) {
   return status;
 }
 
-Status Session::logits(uint32_t first, uint32_t count, float *out) { return context->downloadLogits(first, count, out); }
+Status Session::logits(uint32_t first, uint32_t count, float *out) {
+  return context->downloadLogits(first, count, out);
+}
 
 } // namespace m1rt

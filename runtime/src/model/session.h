@@ -81,8 +81,8 @@ private:
 
   std::vector<int32_t> arrays[inputPortCount];
   std::vector<int32_t> chosenRows;       // Step.chosenRows of the step at hand; empty when no entry wants it
-  uint32_t sampledRows = 0; // logits rows of the last sampling that a step can take tokens from
-  uint32_t untaken = 0;     // samplings whose tokens were not taken
+  uint32_t sampledRows = 0;              // logits rows of the last sampling that a step can take tokens from
+  uint32_t untaken = 0;                  // samplings whose tokens were not taken
   std::vector<Sequence *> stepSequences; // of the entries of the step at hand
   m1_dims dims = {};
   uint32_t function = 0;
