@@ -189,6 +189,10 @@ template <class F> struct Sampler {
 #pragma unroll
     for (int d = 16; d > 0; d >>= 1)
       mine += __shfl_xor_sync(0xffffffffu, mine, d);
+    if (threadIdx.x == 0) { // what is found when nothing has a value
+      shared.where[0] = 0;
+      shared.result[1] = 0;
+    }
     u64 total, before = prefix(lane == 0 ? mine : 0, total);
     before = __shfl_sync(0xffffffffu, before, 0);
     u64 target = target_of(total);

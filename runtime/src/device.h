@@ -65,7 +65,7 @@ struct CommandTime {
   double duration = 0;
 };
 
-/// One forward pass. All arrays are host memory, complete and validated (model/batch.h does both); they are
+/// One forward pass. All arrays are host memory, complete and validated (model/session does both); they are
 /// copied before run() returns.
 struct Step {
   uint32_t function = 0;                      // index into Target.functions

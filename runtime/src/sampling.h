@@ -44,7 +44,8 @@ struct TokenLogprob {
   float logprob = 0;
 };
 
-/// SampledToken::token of a row that holds a NaN, or no finite value.
+/// SampledToken::token of a row that holds a NaN, or no finite value. Greedy rows never give it: they take
+/// the plan's argmax, in which a NaN loses to every number.
 constexpr int32_t noToken = -1;
 
 struct SampledToken {

@@ -3,6 +3,7 @@
 #include <climits>
 #include <gtest/gtest.h>
 #include <random>
+#include <thread>
 
 using namespace m1rt;
 using namespace m1rt::test;
@@ -206,6 +207,31 @@ TEST(Engine, RunsOneStepAhead) {
   EXPECT_EQ(backend.fed, 19u);
 }
 
+// A step is still under way when the last sample has ended by a stop token: the next request goes on from
+// there, also in another engine, and the time between them is no step's.
+TEST(Engine, GoesOnAfterTheStepBeyondTheEnd) {
+  BackendLimits limits = smallLimits();
+  limits.asynchronous = true;
+  ToyBackend backend(limits);
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.maxNewTokens = 20;
+  request.stopTokens = {alone(request, 0, limits)[4]};
+  for (int round = 0; round < 2; ++round) {
+    Engine engine(backend, {});
+    for (int turn = 0; turn < 2; ++turn) {
+      uint64_t id;
+      ASSERT_TRUE(engine.submit(request, &id).ok());
+      Results results;
+      runToEnd(engine, results);
+      EXPECT_EQ((results[{id, 0}].tokens), alone(request, 0, limits));
+      EXPECT_EQ((results[{id, 0}].reason), FinishReason::stopToken);
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    }
+    EXPECT_LT(engine.stats().modelSeconds, 0.1);
+  }
+}
+
 // n samples compute their prompt once: the model is fed the prompt, not n times the prompt.
 TEST(Engine, SamplesShareTheirPrompt) {
   BackendLimits limits = smallLimits();
@@ -375,6 +401,7 @@ TEST(Engine, NothingOutlastsTheTimeBudget) {
 // beginning is given in the end.
 TEST(Engine, StopStringsEndTheText) {
   BackendLimits limits = smallLimits();
+  limits.asynchronous = true;
   ToyBackend backend(limits);
   auto decoders = [] { return std::make_unique<LetterDecoder>(); };
   Engine engine(backend, {}, decoders);

@@ -35,6 +35,28 @@ std::vector<int32_t> alone(const Request &request, uint32_t sample) {
   return out;
 }
 
+/// A session that the engine runs ahead, as on a GPU: the tokens that a step takes from a sampling are the
+/// session's own affair on every device.
+class RunAhead : public SequenceBackend {
+public:
+  explicit RunAhead(Session &session) : session(session) {}
+  BackendLimits limits() const override {
+    BackendLimits limits = session.limits();
+    limits.asynchronous = true;
+    return limits;
+  }
+  uint32_t freePages() const override { return session.freePages(); }
+  Status create(SequenceId *out) override { return session.create(out); }
+  Status fork(SequenceId source, SequenceId *out) override { return session.fork(source, out); }
+  Status destroy(SequenceId sequence) override { return session.destroy(sequence); }
+  Status step(const BackendEntry *entries, uint32_t count) override { return session.step(entries, count); }
+  Status sample(const SamplingRow *rows, uint32_t count) override { return session.sample(rows, count); }
+  Status takeChosen(SampledToken *out) override { return session.takeChosen(out); }
+
+private:
+  Session &session;
+};
+
 void collect(Engine &engine, Outcomes &outcomes) {
   for (Event &event : engine.takeEvents()) {
     Outcome &outcome = outcomes[{event.request, event.sample}];
@@ -59,7 +81,7 @@ TEST(EngineSession, EqualsRunsAlone) {
 
   std::mt19937 random(23);
   uint64_t preemptions = 0, reused = 0, shared = 0;
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < 16; ++round) {
     SessionOptions sessionOptions;
     sessionOptions.maxSequences = 2 + random() % 7;
     sessionOptions.maxContext = 64;
@@ -71,7 +93,9 @@ TEST(EngineSession, EqualsRunsAlone) {
     engineOptions.prefixCacheSlots = random() % 3;
     engineOptions.prefixBlock = 4;
     {
-      Engine engine(*session, engineOptions);
+      RunAhead ahead(*session);
+      SequenceBackend &backend = round % 2 ? static_cast<SequenceBackend &>(ahead) : *session;
+      Engine engine(backend, engineOptions);
       std::map<uint64_t, Request> requests;
       std::vector<uint64_t> cancelled;
       Outcomes outcomes;

@@ -76,7 +76,7 @@ Status CudaProgram::loadCode() {
       std::string what = formatted("code object %u (%s)", index++, code->format()->c_str());
       if (!take)
         continue;
-      earlyLaunches = chip >= 90;
+      earlyLaunches = chip >= 90 && (modules.empty() || earlyLaunches);
       Bytes bytes = artifact.segment(*code->data());
       std::string text(reinterpret_cast<const char *>(bytes.data), bytes.size); // PTX must end in a zero byte
       modules.push_back(std::make_unique<Module>(device.api()));

@@ -56,6 +56,8 @@ struct Engine::Track {
   bool idle() const { return isParent() && pending() == 0; }
   /// Sampling parameters that running ahead does not go with.
   bool needsLogitsOnHost() const;
+  /// Whether it is closed by force when it has generated so many tokens.
+  bool closesAt(size_t count) const;
   /// Whether the token in flight is its last one, or the last before its thought is closed: nothing may
   /// follow before that token is there.
   bool endsWithFlight(uint32_t maxContext) const;
@@ -67,7 +69,7 @@ struct Engine::RequestState {
   bool hasDeadline = false;
   Clock::time_point deadline;
   Clock::time_point submitted;
-  bool closing = false; // its samples were closed or dropped; what is left ends at the deadline
+  bool closing = false; // its samples close, or were dropped; what is left ends at the deadline
   bool cancelled = false;
 
   std::unique_ptr<Track> parent;              // when there are several samples
@@ -92,13 +94,17 @@ bool Engine::Track::needsLogitsOnHost() const {
   return row.needsLogitsOnHost();
 }
 
+bool Engine::Track::closesAt(size_t count) const {
+  const Request &wish = request->request;
+  return !closed && !wish.closeTokens.empty() &&
+         (request->closing || (wish.maxThinkTokens && count >= wish.maxThinkTokens));
+}
+
 bool Engine::Track::endsWithFlight(uint32_t maxContext) const {
   if (inFlight == 0)
     return false;
-  const Request &wish = request->request;
   const size_t then = generated + inFlight;
-  return then >= limit || tokens.size() + inFlight > maxContext ||
-         (!closed && wish.maxThinkTokens && !wish.closeTokens.empty() && then >= wish.maxThinkTokens);
+  return then >= limit || tokens.size() + inFlight > maxContext || closesAt(then);
 }
 
 Engine::Engine(SequenceBackend &backend, const EngineOptions &options, DecoderFactory decoders)
@@ -114,6 +120,10 @@ Engine::Engine(SequenceBackend &backend, const EngineOptions &options, DecoderFa
 }
 
 Engine::~Engine() {
+  for (Flight &flight : flights) { // the backend may serve another engine
+    std::vector<SampledToken> tokens(flight.sampled.size());
+    (void)backend.takeChosen(tokens.data());
+  }
   for (auto &request : requests) {
     for (auto &track : request->active)
       release(*track);
@@ -188,6 +198,9 @@ Status Engine::submit(Request request, uint64_t *outRequest) {
     state->parent->tokens.assign(request.prompt.begin(), request.prompt.end() - 1);
   }
   counters.promptTokens += request.prompt.size();
+  if (live == 0)
+    landed =
+        state->submitted; // a step that outlasted the last sample is not taken in before the next one begins
   live += request.samples;
   *outRequest = state->id;
   state->request = std::move(request);
@@ -364,7 +377,7 @@ Engine::Clock::time_point Engine::closingTime(const RequestState &request) const
 }
 
 Status Engine::applyDeadlines() {
-  const Clock::time_point now = Clock::now();
+  Clock::time_point now = Clock::now();
   auto due = [&](auto &request) {
     return request->hasDeadline && now >= (request->closing ? request->deadline : closingTime(*request));
   };
@@ -372,18 +385,19 @@ Status Engine::applyDeadlines() {
     return {};
   while (!flights.empty()) // what is fed to close a sample comes after its last token
     M1_TRY(land());
+  now = Clock::now();
   for (auto &request : requests) {
     if (!due(request))
       continue;
+    // A sample closes once it has said something, now or later (accept); whatever is there at the deadline
+    // ends.
     const bool over = now >= request->deadline;
     request->closing = true;
     for (auto &track : request->active) {
-      if (track->closed && over)
-        finish(*track, FinishReason::length);
-      else if (!track->closed && !over && track->sequence && track->generated > 0)
+      if (over)
+        finish(*track, track->closed ? FinishReason::length : FinishReason::dropped);
+      else if (!track->ended && !track->closed && track->generated > 0)
         close(*track);
-      else if (!track->closed)
-        finish(*track, FinishReason::dropped);
     }
     dropUnstarted(*request, FinishReason::dropped);
   }
@@ -690,8 +704,8 @@ Status Engine::land() {
     ++counters.decodeSteps;
     counters.decodeTokens += flight.decodeTokens;
     counters.decodeSeconds += seconds;
+    stepSeconds = stepSeconds ? 0.9 * stepSeconds + 0.1 * seconds : seconds;
   }
-  stepSeconds = stepSeconds ? 0.9 * stepSeconds + 0.1 * seconds : seconds;
   for (size_t i = 0; i < tokens.size(); ++i) {
     Track &track = *flight.sampled[i];
     --track.inFlight;
@@ -744,8 +758,7 @@ void Engine::accept(Track &track, SampledToken token) {
     return;
   }
   append(track, std::move(token));
-  if (!track.ended && !track.closed && request.maxThinkTokens && !request.closeTokens.empty() &&
-      track.generated >= request.maxThinkTokens)
+  if (!track.ended && track.closesAt(track.generated))
     close(track);
 }
 

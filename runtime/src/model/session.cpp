@@ -287,6 +287,7 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
     lost = true;
     return status;
   }
+  sampledRows = 0;
   for (uint32_t i = 0; i < count; ++i)
     stepSequences[i]->length += entries[i].tokenCount;
   return Status();

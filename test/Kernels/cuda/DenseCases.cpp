@@ -229,7 +229,7 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
   if (!(r.temperature > 0))
     return best;
   for (float logit : logits)
-    if (std::isnan(logit))
+    if (std::isnan(logit) || !std::isfinite(peak))
       return -1;
   float rate = 1.4426950408889634f / r.temperature;
   std::vector<int> order;
@@ -273,11 +273,11 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
   return best;
 }
 
-enum class Shape { normal, peaked, constant, ties, masked, broken };
+enum class Shape { normal, peaked, constant, ties, masked, broken, hopeless };
 
 Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
                  const std::vector<Request> &requests) {
-  const char *names[] = {"normal", "peaked", "constant", "ties", "masked", "broken"};
+  const char *names[] = {"normal", "peaked", "constant", "ties", "masked", "broken", "hopeless"};
   std::string name =
       std::string("sample ") + (random ? "random " : "greedy ") + names[int(shape)] + " " + std::to_string(V);
   return {name, smoke, [=](Context &context) {
@@ -303,6 +303,8 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
                   v = i % 5 == 0 || random ? -INFINITY : std::nan("");
                 if (shape == Shape::broken && i == 11)
                   v = std::nan("");
+                if (shape == Shape::hopeless)
+                  v = r % 3 == 0 ? std::nan("") : r % 3 == 1 || i != 5 ? -INFINITY : INFINITY;
                 logits[size_t(r) * V + i] = float(v);
               }
             std::vector<double> temperature, top_p, min_p;
@@ -469,6 +471,7 @@ std::vector<Case> dense_cases() {
   cases.push_back(sample_case(false, 50257, 7, Shape::masked, true, requests));
   cases.push_back(sample_case(true, 3, 0, Shape::normal, true, requests));
   cases.push_back(sample_case(true, 32000, 0, Shape::broken, true, requests));
+  cases.push_back(sample_case(true, 32000, 0, Shape::hopeless, true, requests));
   cases.push_back(distribution_case());
   return cases;
 }
