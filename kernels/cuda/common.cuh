@@ -65,6 +65,14 @@ template <class T> M1K_DEVICE T *wait_for_predecessors(T *operand) {
   return operand;
 }
 
+// 16 bytes that this kernel does not write. Unlike __ldg it may follow wait_for_predecessors(): the data need
+// not have been constant before. Unlike a plain load it may be moved past stores.
+M1K_DEVICE uint4 load_16(const void *from) {
+  uint4 v;
+  asm("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from));
+  return v;
+}
+
 template <class A, class B> struct same_type {
   static constexpr bool value = false;
 };

@@ -71,10 +71,7 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, int rows, int n0, fl
         fw[u][i] = inside ? __ldcs(reinterpret_cast<const uint4 *>(weight[i] + k)) : zero;
 #pragma unroll
       for (int h = 0; h < kHalves; ++h)
-        fx[u][h] =
-            inside && has[h]
-                ? *reinterpret_cast<const uint4 *>(input + h * 8 * static_cast<long long>(F::kXStride) + k)
-                : zero;
+        fx[u][h] = inside && has[h] ? load_16(input + h * 8 * static_cast<long long>(F::kXStride) + k) : zero;
     }
 #pragma unroll
     for (int u = 0; u < kDeep; ++u) {
