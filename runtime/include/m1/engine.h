@@ -1,8 +1,9 @@
 /* The engine: text or tokens in, many samples out. Requests join and leave between steps, samples of one
  * prompt share its prefill, prompts share prefixes. The conventions are those of m1/runtime.h.
  *
- *   m1_engine_create → m1_engine_submit … → while (!m1_engine_is_idle) { m1_engine_step; while
- * (m1_engine_poll) … } → m1_engine_destroy
+ *   m1_engine_create → m1_engine_submit …
+ *   → while (!m1_engine_is_idle) { m1_engine_step; while (m1_engine_poll) … }
+ *   → m1_engine_destroy
  *
  * An engine belongs to one thread. To cancel or submit from another, hand the wish over to the thread that
  * calls m1_engine_step. */
@@ -61,7 +62,7 @@ M1_API void m1_engine_destroy(m1_engine *engine);
 
 typedef enum m1_deadline_action {
   M1_DEADLINE_DROP = 0, /* end the sample where it is */
-  M1_DEADLINE_CLOSE = 1 /* feed close_tokens and let the sample finish */
+  M1_DEADLINE_CLOSE = 1 /* feed close_tokens shortly before; what has not finished by then ends as it is */
 } m1_deadline_action;
 
 /* Everything is copied by m1_engine_submit. */
@@ -87,10 +88,10 @@ typedef struct m1_request {
   const char *const *stop_strings; /* [stop_string_count] end a sample before the string */
   size_t stop_string_count;
 
-  /* Time and length of thought: after max_think_tokens tokens, or when time_budget seconds have passed since
-   * the request was submitted, a sample is closed: close_tokens are put into its mouth and it may add
-   * close_max_tokens more. At the end of time_budget it is dropped instead, if at_deadline says so; samples
-   * that have not started are dropped either way. */
+  /* Time and length of thought: after max_think_tokens tokens, or shortly before time_budget seconds have
+   * passed since the request was submitted, a sample is closed: close_tokens are put into its mouth and it
+   * may add close_max_tokens more, but begins no step after the budget. At the end of time_budget it is
+   * dropped instead, if at_deadline says so; samples that have not started are dropped either way. */
   const int32_t *close_tokens;
   size_t close_token_count;
   uint32_t close_max_tokens;
@@ -110,8 +111,9 @@ M1_API m1_status *m1_engine_submit(m1_engine *engine, const m1_request *request,
 M1_API void m1_engine_cancel(m1_engine *engine, uint64_t request);
 M1_API void m1_engine_cancel_sample(m1_engine *engine, uint64_t request, uint32_t sample);
 
-/* One forward pass over what there is to do. An error means that the engine can only be destroyed; the
- * failure of one sample is an event. */
+/* One forward pass over what there is to do. On a GPU its tokens may become events of the next call only: the
+ * engine runs one step ahead. An error means that the engine can only be destroyed; the failure of one sample
+ * is an event. */
 M1_API m1_status *m1_engine_step(m1_engine *engine);
 /* No sample waits or runs. Events may still be there to poll. */
 M1_API bool m1_engine_is_idle(const m1_engine *engine);
@@ -120,7 +122,7 @@ typedef enum m1_finish_reason {
   M1_FINISH_RUNNING = 0,
   M1_FINISH_STOP_TOKEN = 1,
   M1_FINISH_STOP_STRING = 2,
-  M1_FINISH_LENGTH = 3, /* max_new_tokens or the context is used up */
+  M1_FINISH_LENGTH = 3, /* max_new_tokens, the context, or what a closed sample may add is used up */
   M1_FINISH_CANCELLED = 4,
   M1_FINISH_DROPPED = 5, /* by the time budget */
   M1_FINISH_FAILED = 6   /* see error */
