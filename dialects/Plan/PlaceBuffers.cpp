@@ -18,8 +18,8 @@ struct Placed {
   Lifetime life;
 };
 
-/// Places one arena's temporaries, largest first (ties by definition), each at the lowest free offset.
-/// Returns the arena's size.
+/// Places one arena's temporaries, largest first (ties by definition), each at the lowest free
+/// offset. Returns the arena's size.
 int64_t placeArena(llvm::ArrayRef<std::pair<TemporaryOp, Lifetime>> temporaries) {
   // Each with its rank, so that equal sizes keep their order.
   llvm::SmallVector<std::pair<int64_t, size_t>> order;
@@ -33,8 +33,8 @@ int64_t placeArena(llvm::ArrayRef<std::pair<TemporaryOp, Lifetime>> temporaries)
   for (auto [_, rank] : order) {
     auto [temporary, life] = temporaries[rank];
     int64_t bytes = llvm::alignTo(temporary.getBytes(), kArenaAlignment), begin = 0;
-    // `placed` is sorted by begin: the first gap between conflicting buffers that is wide enough is the
-    // lowest.
+    // `placed` is sorted by begin: the first gap between conflicting buffers that is wide enough is
+    // the lowest.
     for (const Placed &other : placed) {
       if (!other.life.overlaps(life) || other.end <= begin)
         continue;
@@ -43,10 +43,12 @@ int64_t placeArena(llvm::ArrayRef<std::pair<TemporaryOp, Lifetime>> temporaries)
       begin = other.end;
     }
     Placed self{begin, begin + bytes, life};
-    placed.insert(llvm::upper_bound(placed, self, [](auto &a, auto &b) { return a.begin < b.begin; }), self);
+    placed.insert(
+        llvm::upper_bound(placed, self, [](auto &a, auto &b) { return a.begin < b.begin; }), self);
     temporary.setOffset(begin);
     size = std::max(size, self.end);
-    LLVM_DEBUG(llvm::dbgs() << "bytes " << begin << " to " << self.end << ": " << temporary << "\n");
+    LLVM_DEBUG(llvm::dbgs() << "bytes " << begin << " to " << self.end << ": " << temporary
+                            << "\n");
   }
   return size;
 }

@@ -35,7 +35,9 @@ static ParseResult parseBytes(OpAsmParser &parser, IntegerAttr &bytes) {
   bytes = parser.getBuilder().getI64IntegerAttr(value);
   return success();
 }
-static void printBytes(OpAsmPrinter &printer, Operation *, IntegerAttr bytes) { printer << bytes.getInt(); }
+static void printBytes(OpAsmPrinter &printer, Operation *, IntegerAttr bytes) {
+  printer << bytes.getInt();
+}
 
 static ParseResult parseCount(OpAsmParser &parser, IntegerAttr &count) {
   int32_t value;
@@ -44,7 +46,9 @@ static ParseResult parseCount(OpAsmParser &parser, IntegerAttr &count) {
   count = parser.getBuilder().getI32IntegerAttr(value);
   return success();
 }
-static void printCount(OpAsmPrinter &printer, Operation *, IntegerAttr count) { printer << count.getInt(); }
+static void printCount(OpAsmPrinter &printer, Operation *, IntegerAttr count) {
+  printer << count.getInt();
+}
 
 #define GET_OP_CLASSES
 #include "Plan/PlanOps.cpp.inc"
@@ -96,7 +100,8 @@ LogicalResult KernelOp::verify() {
   for (auto [name, value] : {std::pair("code", getCode()), std::pair("block_size", getBlockSize()),
                              std::pair("shared_bytes", getSharedBytes())})
     if (static_cast<int32_t>(value) < 0)
-      return emitOpError("expected ") << name << " of at least 0, got " << static_cast<int32_t>(value);
+      return emitOpError("expected ")
+             << name << " of at least 0, got " << static_cast<int32_t>(value);
   if (getBlockSize() > 1024)
     return emitOpError("expected a block of at most 1024 threads, got ") << getBlockSize();
   return success();
@@ -117,8 +122,8 @@ static std::optional<int64_t> arenaBytes(FunctionOp function, Rows rows) {
   return std::nullopt;
 }
 
-/// Commands write states, temporaries and the ports of results, and no temporary is read before a command
-/// wrote it.
+/// Commands write states, temporaries and the ports of results, and no temporary is read before a
+/// command wrote it.
 static LogicalResult verifyAccesses(FunctionOp function) {
   llvm::DenseSet<Operation *> written;
   for (Operation &command : *function.getBody().begin()) {
@@ -136,7 +141,8 @@ static LogicalResult verifyAccesses(FunctionOp function) {
     for (Value output : command.getOperands().take_back(outputs)) {
       Operation *base = resolveBuffer(output).base;
       if (auto weight = dyn_cast_or_null<WeightOp>(base))
-        return command.emitOpError("expected outputs other than weights, got ") << weight.getWeight();
+        return command.emitOpError("expected outputs other than weights, got ")
+               << weight.getWeight();
       auto port = dyn_cast_or_null<PortOp>(base);
       if (port && port.getPort() != Port::logits && port.getPort() != Port::next_tokens)
         return command.emitOpError("expected outputs other than inputs of the step, got ")
@@ -149,12 +155,14 @@ static LogicalResult verifyAccesses(FunctionOp function) {
 
 LogicalResult FunctionOp::verifyRegions() {
   bool placed = isPlaced();
-  if (getRowTemporaryBytesPerRow().has_value() != placed || getWorkspaceBytes().has_value() != placed)
+  if (getRowTemporaryBytesPerRow().has_value() != placed ||
+      getWorkspaceBytes().has_value() != placed)
     return emitOpError("expected all three arena sizes or none");
   for (Operation &op : *getBody().begin()) {
     if (op.getDialect() != (*this)->getDialect())
       return op.emitOpError("is not a command or buffer of a plan");
-    if (auto temporary = dyn_cast<TemporaryOp>(op); temporary && temporary.getOffset().has_value() != placed)
+    if (auto temporary = dyn_cast<TemporaryOp>(op);
+        temporary && temporary.getOffset().has_value() != placed)
       return temporary.emitOpError("expected an offset exactly when the function has arena sizes");
   }
   if (failed(verifyAccesses(*this)))
@@ -171,14 +179,16 @@ LogicalResult FunctionOp::verifyRegions() {
     auto [a, lifeA] = lifetimes[i];
     int64_t beginA = *a.getOffset(), endA = beginA + static_cast<int64_t>(a.getBytes());
     if (endA > *arenaBytes(*this, a.getRows()))
-      return a.emitOpError("ends at byte ") << endA << " of an arena of " << *arenaBytes(*this, a.getRows());
+      return a.emitOpError("ends at byte ")
+             << endA << " of an arena of " << *arenaBytes(*this, a.getRows());
     for (size_t j = 0; j < i; ++j) {
       auto [b, lifeB] = lifetimes[j];
       int64_t beginB = *b.getOffset(), endB = beginB + static_cast<int64_t>(b.getBytes());
       if (a.getRows() == b.getRows() && lifeA.overlaps(lifeB) && beginA < endB && beginB < endA)
         return (a.emitOpError("overlaps another temporary that lives at the same time: bytes ")
                 << beginA << " to " << endA << " and " << beginB << " to " << endB << ", commands "
-                << lifeA.first << " to " << lifeA.last << " and " << lifeB.first << " to " << lifeB.last)
+                << lifeA.first << " to " << lifeA.last << " and " << lifeB.first << " to "
+                << lifeB.last)
                    .attachNote(b.getLoc())
                << "the other temporary";
     }
@@ -190,8 +200,10 @@ LogicalResult TemporaryOp::verify() {
   if (getRows() == Rows::sequences)
     return emitOpError("expected rows to be tokens, logit_rows or one");
   if (static_cast<int64_t>(getBytes()) <= 0)
-    return emitOpError("expected a positive number of bytes, got ") << static_cast<int64_t>(getBytes());
-  if (getOffset() && (static_cast<int64_t>(*getOffset()) < 0 || *getOffset() % kArenaAlignment != 0))
+    return emitOpError("expected a positive number of bytes, got ")
+           << static_cast<int64_t>(getBytes());
+  if (getOffset() &&
+      (static_cast<int64_t>(*getOffset()) < 0 || *getOffset() % kArenaAlignment != 0))
     return emitOpError("expected an offset that is a multiple of ")
            << kArenaAlignment << ", got " << static_cast<int64_t>(*getOffset());
   return success();
@@ -199,7 +211,8 @@ LogicalResult TemporaryOp::verify() {
 
 LogicalResult ViewOp::verify() {
   if (static_cast<int64_t>(getOffset()) < 0)
-    return emitOpError("expected an offset of at least 0, got ") << static_cast<int64_t>(getOffset());
+    return emitOpError("expected an offset of at least 0, got ")
+           << static_cast<int64_t>(getOffset());
   BufferBase base = resolveBuffer(getResult());
   if (auto temporary = dyn_cast_or_null<TemporaryOp>(base.base);
       temporary && base.offset >= static_cast<int64_t>(temporary.getBytes()))
@@ -222,21 +235,24 @@ OpFoldResult ViewOp::fold(FoldAdaptor) {
 LogicalResult LaunchOp::verify() {
   if (static_cast<int32_t>(getGridX()) < 1 || static_cast<int32_t>(getRowsPerGroup()) < 1)
     return emitOpError("expected a grid of at least one group and one row per group, got ")
-           << static_cast<int32_t>(getGridX()) << " and " << static_cast<int32_t>(getRowsPerGroup());
+           << static_cast<int32_t>(getGridX()) << " and "
+           << static_cast<int32_t>(getRowsPerGroup());
   return success();
 }
 
 LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  if (!symbols.lookupNearestSymbolFrom<KernelOp>((*this)->getParentOfType<TargetOp>(), getKernelAttr()))
+  if (!symbols.lookupNearestSymbolFrom<KernelOp>((*this)->getParentOfType<TargetOp>(),
+                                                 getKernelAttr()))
     return emitOpError("expected ") << getKernelAttr() << " to be a kernel of the target";
   return success();
 }
 
 LogicalResult GemmOp::verify() {
-  for (auto [name, value] : {std::pair("n", getN()), std::pair("k", getK()), std::pair("lda", getLda()),
-                             std::pair("ldo", getLdo())})
+  for (auto [name, value] : {std::pair("n", getN()), std::pair("k", getK()),
+                             std::pair("lda", getLda()), std::pair("ldo", getLdo())})
     if (static_cast<int32_t>(value) < 1)
-      return emitOpError("expected ") << name << " to be positive, got " << static_cast<int32_t>(value);
+      return emitOpError("expected ")
+             << name << " to be positive, got " << static_cast<int32_t>(value);
   if (getLda() < getK())
     return emitOpError("expected lda of at least k = ") << getK() << ", got " << getLda();
   if (getLdo() < getN())

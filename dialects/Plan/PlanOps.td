@@ -14,11 +14,13 @@ def Plan_Dialect : Dialect {
   let cppNamespace = "::mlir::plan";
   let summary = "Launches of kernels on buffers: the runtime's program";
   let description = [{
-    A `plan.target` holds the kernels and functions of one device. A function is a straight line of commands on buffers: weights, states,
-    batch arrays (ports) and temporaries. Temporaries lie in arenas whose unit is bytes per row, so one plan serves every number of rows:
-    `plan.temporary` of `tokens` rows in the arena scaled by T, of `logit_rows` in the arena scaled by L, of `one` in the workspace.
-    The function's verifier proves that no command reads a temporary before one wrote it, and none writes a weight or an input of the step.
-    `plan-place-buffers` assigns offsets; once it has, the verifier also proves that no two live temporaries overlap.
+    A `plan.target` holds the kernels and functions of one device. A function is a straight line of
+    commands on buffers: weights, states, batch arrays (ports) and temporaries. Temporaries lie in
+    arenas whose unit is bytes per row, so one plan serves every number of rows: `plan.temporary` of
+    `tokens` rows in the arena scaled by T, of `logit_rows` in the arena scaled by L, of `one` in
+    the workspace. The function's verifier proves that no command reads a temporary before one wrote
+    it, and none writes a weight or an input of the step. `plan-place-buffers` assigns offsets; once
+    it has, the verifier also proves that no two live temporaries overlap.
   }];
   let useDefaultTypePrinterParser = 1;
   let useDefaultAttributePrinterParser = 1;
@@ -32,40 +34,42 @@ def Plan_Buffer : Plan_Type<"Buffer", "buffer"> {
   let summary = "A place in memory that commands read and write";
 }
 
-def Plan_Rows : I32EnumAttr<"Rows", "Number of rows: one, T, S or L", [
-    I32EnumAttrCase<"one", 0>, I32EnumAttrCase<"tokens", 1>, I32EnumAttrCase<"sequences", 2>, I32EnumAttrCase<"logit_rows", 3>]> {
+def Plan_Rows : I32EnumAttr<"Rows", "Number of rows: one, T, S or L",
+                            [I32EnumAttrCase<"one", 0>, I32EnumAttrCase<"tokens", 1>,
+                             I32EnumAttrCase<"sequences", 2>, I32EnumAttrCase<"logit_rows", 3>]> {
   let cppNamespace = "::mlir::plan";
   let genSpecializedAttr = 0;
 }
-def Plan_RowsAttr : EnumAttr<Plan_Dialect, Plan_Rows, "rows"> {
-  let assemblyFormat = "$value";
-}
+def Plan_RowsAttr : EnumAttr<Plan_Dialect, Plan_Rows, "rows"> { let assemblyFormat = "$value"; }
 
 // Values equal those of the schema's Port.
-def Plan_Port : I32EnumAttr<"Port", "A batch array or an output of the step", [
-    I32EnumAttrCase<"tokens", 0>, I32EnumAttrCase<"positions", 1>, I32EnumAttrCase<"token_sequence", 2>,
-    I32EnumAttrCase<"sequence_starts", 3>, I32EnumAttrCase<"slots", 4>, I32EnumAttrCase<"context_lengths", 5>,
-    I32EnumAttrCase<"block_tables", 6>, I32EnumAttrCase<"logit_rows", 7>, I32EnumAttrCase<"logits", 8>,
-    I32EnumAttrCase<"next_tokens", 9>]> {
+def Plan_Port
+    : I32EnumAttr<"Port", "A batch array or an output of the step",
+                  [I32EnumAttrCase<"tokens", 0>, I32EnumAttrCase<"positions", 1>,
+                   I32EnumAttrCase<"token_sequence", 2>, I32EnumAttrCase<"sequence_starts", 3>,
+                   I32EnumAttrCase<"slots", 4>, I32EnumAttrCase<"context_lengths", 5>,
+                   I32EnumAttrCase<"block_tables", 6>, I32EnumAttrCase<"logit_rows", 7>,
+                   I32EnumAttrCase<"logits", 8>, I32EnumAttrCase<"next_tokens", 9>]> {
   let cppNamespace = "::mlir::plan";
   let genSpecializedAttr = 0;
 }
-def Plan_PortAttr : EnumAttr<Plan_Dialect, Plan_Port, "port"> {
-  let assemblyFormat = "$value";
-}
+def Plan_PortAttr : EnumAttr<Plan_Dialect, Plan_Port, "port"> { let assemblyFormat = "$value"; }
 
 class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemonic, traits>;
 
-def Plan_TargetOp : Plan_Op<"target", [Symbol, SymbolTable, NoTerminator, SingleBlock, IsolatedFromAbove]> {
+def Plan_TargetOp
+    : Plan_Op<"target", [Symbol, SymbolTable, NoTerminator, SingleBlock, IsolatedFromAbove]> {
   let summary = "Kernels and functions of one device";
   let description = [{
-    `cpu` is the --cpu it was compiled for and `cpu_features` names what that needs, as in /proc/cpuinfo (cpu target only).
+    `cpu` is the --cpu it was compiled for and `cpu_features` names what that needs, as in
+    /proc/cpuinfo (cpu target only).
 
     ```mlir
     plan.target @cpu attributes {cpu = "x86-64-v3", cpu_features = ["avx2", "fma"]} { … }
     ```
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, OptionalAttr<StrAttr>:$cpu, OptionalAttr<StrArrayAttr>:$cpu_features);
+  let arguments = (ins SymbolNameAttr:$sym_name, OptionalAttr<StrAttr>:$cpu,
+      OptionalAttr<StrArrayAttr>:$cpu_features);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
   let hasRegionVerifier = 1;
@@ -74,34 +78,38 @@ def Plan_TargetOp : Plan_Op<"target", [Symbol, SymbolTable, NoTerminator, Single
 def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
   let summary = "A kernel of the target's code";
   let description = [{
-    Equal `key`s are equal kernels; a target holds each key once. `code` is the code object that defines the symbol. A kernel with
-    `launch_early` itself waits for the launches before it, in code for sm_90 and newer, and may start before they have ended.
+    Equal `key`s are equal kernels; a target holds each key once. `code` is the code object that
+    defines the symbol. A kernel with `launch_early` itself waits for the launches before it, in
+    code for sm_90 and newer, and may start before they have ended.
 
     ```mlir
     plan.kernel @rms_norm_3072 {key = "rms_norm …", origin = "generated"}
     ```
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$key, StrAttr:$origin, DefaultValuedAttr<I32Attr, "0">:$code,
-                       DefaultValuedAttr<I32Attr, "0">:$block_size, DefaultValuedAttr<I32Attr, "0">:$shared_bytes,
-                       UnitAttr:$launch_early);
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$key, StrAttr:$origin,
+      DefaultValuedAttr<I32Attr, "0">:$code, DefaultValuedAttr<I32Attr, "0">:$block_size,
+      DefaultValuedAttr<I32Attr, "0">:$shared_bytes, UnitAttr:$launch_early);
   let assemblyFormat = "$sym_name attr-dict";
   let hasVerifier = 1;
 }
 
-def Plan_FunctionOp : Plan_Op<"function", [Symbol, HasParent<"TargetOp">, NoTerminator, SingleBlock, IsolatedFromAbove]> {
+def Plan_FunctionOp : Plan_Op<"function", [Symbol, HasParent<"TargetOp">, NoTerminator, SingleBlock,
+                                           IsolatedFromAbove]> {
   let summary = "A straight line of commands";
   let description = [{
-    `prefill` or `decode`; several functions may serve one entry point, which `entry` then names, the runtime choosing the smallest
-    sufficient `max_rows`. The byte counts are absent until `plan-place-buffers` ran; arenas are multiples of 256 bytes per row.
-    `max_rows` is the largest T that the function is meant for, 0 for any.
+    `prefill` or `decode`; several functions may serve one entry point, which `entry` then names,
+    the runtime choosing the smallest sufficient `max_rows`. The byte counts are absent until
+    `plan-place-buffers` ran; arenas are multiples of 256 bytes per row. `max_rows` is the largest T
+    that the function is meant for, 0 for any.
 
     ```mlir
-    plan.function @decode attributes {row_temporary_bytes_per_row = 256, temporary_bytes_per_row = 1024, workspace_bytes = 0} { … }
+    plan.function @decode attributes {row_temporary_bytes_per_row = 256, temporary_bytes_per_row =
+        1024, workspace_bytes = 0} { … }
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, OptionalAttr<I64Attr>:$temporary_bytes_per_row,
-                       OptionalAttr<I64Attr>:$row_temporary_bytes_per_row, OptionalAttr<I64Attr>:$workspace_bytes,
-                       DefaultValuedAttr<I32Attr, "0">:$max_rows, OptionalAttr<StrAttr>:$entry);
+      OptionalAttr<I64Attr>:$row_temporary_bytes_per_row, OptionalAttr<I64Attr>:$workspace_bytes,
+      DefaultValuedAttr<I32Attr, "0">:$max_rows, OptionalAttr<StrAttr>:$entry);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
   let hasRegionVerifier = 1;
@@ -144,7 +152,8 @@ def Plan_StateOp : Plan_Op<"state", [Pure, HasParent<"FunctionOp">]> {
 def Plan_PortOp : Plan_Op<"port", [Pure, HasParent<"FunctionOp">]> {
   let summary = "A batch array or an output of the step";
   let description = [{
-    The arrays of docs/architecture.md, "One forward pass". Commands write `logits` and `next_tokens` only.
+    The arrays of docs/architecture.md, "One forward pass". Commands write `logits` and
+    `next_tokens` only.
 
     ```mlir
     %p = plan.port sequence_starts
@@ -158,7 +167,8 @@ def Plan_PortOp : Plan_Op<"port", [Pure, HasParent<"FunctionOp">]> {
 def Plan_TemporaryOp : Plan_Op<"temporary", [HasParent<"FunctionOp">]> {
   let summary = "A buffer of this step only";
   let description = [{
-    `bytes` per row of the arena of `rows`, or in all when rows is `one`. `offset` is its place, in the same unit, once placed.
+    `bytes` per row of the arena of `rows`, or in all when rows is `one`. `offset` is its place, in
+    the same unit, once placed.
 
     ```mlir
     %0 = plan.temporary tokens 12288 {offset = 0 : i64}
@@ -173,7 +183,8 @@ def Plan_TemporaryOp : Plan_Op<"temporary", [HasParent<"FunctionOp">]> {
 def Plan_ViewOp : Plan_Op<"view", [Pure, HasParent<"FunctionOp">]> {
   let summary = "A buffer that begins `offset` bytes into another";
   let description = [{
-    How columns of a row are taken: the row stride is part of the kernel, so a piece of a row needs only its first byte.
+    How columns of a row are taken: the row stride is part of the kernel, so a piece of a row needs
+    only its first byte.
 
     ```mlir
     %1 = plan.view %0 + 6144
@@ -186,23 +197,29 @@ def Plan_ViewOp : Plan_Op<"view", [Pure, HasParent<"FunctionOp">]> {
   let hasFolder = 1;
 }
 
-def Plan_LaunchOp : Plan_Op<"launch", [AttrSizedOperandSegments, HasParent<"FunctionOp">, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+def Plan_LaunchOp : Plan_Op<"launch", [AttrSizedOperandSegments, HasParent<"FunctionOp">,
+                                       DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "One kernel over its grid";
   let description = [{
-    Grid `(grid_x, ceil(rows / rows_per_group))` where rows is the size of the domain. The kernel receives the inputs, then the
-    outputs. States that the kernel updates are inputs. A temporary is an output before it is an input; weights and batch arrays are inputs
-    only. `label` names op and layer in traces. `token_bytes` and `logit_row_bytes` are the activations that the launch reads and writes for
-    each of the T and of the L rows, for measurements; weights, states and batch arrays do not count.
+    Grid `(grid_x, ceil(rows / rows_per_group))` where rows is the size of the domain. The kernel
+    receives the inputs, then the outputs. States that the kernel updates are inputs. A temporary is
+    an output before it is an input; weights and batch arrays are inputs only. `label` names op and
+    layer in traces. `token_bytes` and `logit_row_bytes` are the activations that the launch reads
+    and writes for each of the T and of the L rows, for measurements; weights, states and batch
+    arrays do not count.
 
     ```mlir
-    plan.launch @rms_norm_3072(%h, %w) -> (%x) over tokens grid 1 by 4 label "layers.0.input_layernorm"
+    plan.launch @rms_norm_3072(%h, %w)
+        -> (%x) over tokens grid 1 by 4 label "layers.0.input_layernorm"
     ```
   }];
-  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_Buffer>:$inputs, Variadic<Plan_Buffer>:$outputs, Plan_RowsAttr:$domain,
-                       I32Attr:$grid_x, I32Attr:$rows_per_group, StrAttr:$label, DefaultValuedAttr<I64Attr, "0">:$token_bytes,
-                       DefaultValuedAttr<I64Attr, "0">:$logit_row_bytes);
+  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_Buffer>:$inputs,
+      Variadic<Plan_Buffer>:$outputs, Plan_RowsAttr:$domain, I32Attr:$grid_x,
+      I32Attr:$rows_per_group, StrAttr:$label, DefaultValuedAttr<I64Attr, "0">:$token_bytes,
+      DefaultValuedAttr<I64Attr, "0">:$logit_row_bytes);
   let assemblyFormat = [{
-    $kernel `(` $inputs `)` `->` `(` $outputs `)` `over` $domain `grid` custom<Count>($grid_x) `by` custom<Count>($rows_per_group)
+    $kernel `(` $inputs `)` `->` `(` $outputs `)` `over` $domain `grid` custom<Count>($grid_x) `by`
+    custom<Count>($rows_per_group)
     `label` $label attr-dict
   }];
   let hasVerifier = 1;
@@ -214,13 +231,15 @@ def Plan_GemmOp : Plan_Op<"gemm", [HasParent<"FunctionOp">]> {
     `out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias[N])`, M the rows of the domain, lda and ldo in elements.
 
     ```mlir
-    plan.gemm %a, %w -> %out over tokens {a_type = bf16, k = 64 : i32, lda = 64 : i32, ldo = 32 : i32, n = 32 : i32, …}
+    plan.gemm %a, %w -> %out over tokens {a_type = bf16, k = 64 : i32, lda = 64 : i32, ldo = 32
+        : i32, n = 32 : i32, …}
     ```
   }];
-  let arguments = (ins Plan_Buffer:$a, Plan_Buffer:$w, Optional<Plan_Buffer>:$bias, Plan_Buffer:$out, Plan_RowsAttr:$domain,
-                       I32Attr:$n, I32Attr:$k, I32Attr:$lda, I32Attr:$ldo, TypeAttr:$a_type, TypeAttr:$w_type, TypeAttr:$out_type,
-                       StrAttr:$label);
-  let assemblyFormat = "$a `,` $w (`bias` $bias^)? `->` $out `over` $domain `label` $label attr-dict";
+  let arguments = (ins Plan_Buffer:$a, Plan_Buffer:$w, Optional<Plan_Buffer>:$bias,
+      Plan_Buffer:$out, Plan_RowsAttr:$domain, I32Attr:$n, I32Attr:$k, I32Attr:$lda, I32Attr:$ldo,
+      TypeAttr:$a_type, TypeAttr:$w_type, TypeAttr:$out_type, StrAttr:$label);
+  let assemblyFormat =
+      "$a `,` $w (`bias` $bias^)? `->` $out `over` $domain `label` $label attr-dict";
   let hasVerifier = 1;
 }
 

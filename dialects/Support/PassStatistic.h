@@ -1,5 +1,5 @@
-// Counts of what passes did. llvm::Statistic would do, but distributed builds of LLVM compile it to nothing;
-// the declarations in Passes.td stay for the documentation.
+// Counts of what passes did. llvm::Statistic would do, but distributed builds of LLVM compile it to
+// nothing; the declarations in Passes.td stay for the documentation.
 #ifndef M1_SUPPORT_PASSSTATISTIC_H
 #define M1_SUPPORT_PASSSTATISTIC_H
 
@@ -7,8 +7,8 @@
 
 namespace mlir::m1 {
 
-/// A count of one pass, summed over all runs of the pass in this process. Named like the statistic in
-/// Passes.td, whose member it hides.
+/// A count of one pass, summed over all runs of the pass in this process. Named like the statistic
+/// in Passes.td, whose member it hides.
 class PassStatistic {
 public:
   PassStatistic(const Pass &pass, StringRef name) : pass(pass.getArgument()), name(name) {}

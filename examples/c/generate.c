@@ -26,7 +26,8 @@ static void parse_ids(const char *text, int32_t **out_tokens, size_t *out_count)
   for (char *end; *text; text = end) {
     (*out_tokens)[*out_count] = (int32_t)strtol(text, &end, 10);
     if (end == text) {
-      fprintf(stderr, "generate: error: the model has no tokenizer and \"%s\" is no token id\n", text);
+      fprintf(stderr, "generate: error: the model has no tokenizer and \"%s\" is no token id\n",
+              text);
       exit(1);
     }
     ++*out_count;
@@ -84,8 +85,8 @@ int main(int argc, char **argv) {
 
   m1_engine_stats stats;
   m1_engine_get_stats(engine, &stats);
-  fprintf(stderr, "%llu tokens in %llu steps, %.1f tokens/s\n", (unsigned long long)stats.generated_tokens,
-          (unsigned long long)stats.steps,
+  fprintf(stderr, "%llu tokens in %llu steps, %.1f tokens/s\n",
+          (unsigned long long)stats.generated_tokens, (unsigned long long)stats.steps,
           stats.elapsed_seconds > 0 ? (double)stats.generated_tokens / stats.elapsed_seconds : 0);
   m1_engine_destroy(engine);
   m1_model_destroy(model);

@@ -40,13 +40,15 @@ struct ArtifactSizes {
   uint64_t file = 0, module = 0, code = 0, weights = 0;
 };
 
-/// Writes `path` from the m1.model, m1.weight and m1.state of `module` and the targets' plans: to a temporary
-/// file beside it, renamed when all is well. With external weights, those that a checkpoint file holds as
-/// they are stay there, the rest goes to `path`.weights. The same input gives the same bytes. Dummy weights
-/// keep constants and rotary tables. Errors name the file; nothing is left behind.
+/// Writes `path` from the m1.model, m1.weight and m1.state of `module` and the targets' plans: to a
+/// temporary file beside it, renamed when all is well. With external weights, those that a
+/// checkpoint file holds as they are stay there, the rest goes to `path`.weights. The same input
+/// gives the same bytes. Dummy weights keep constants and rotary tables. Errors name the file;
+/// nothing is left behind.
 llvm::Expected<ArtifactSizes> writeArtifact(llvm::StringRef path, mlir::ModuleOp module,
                                             llvm::ArrayRef<ArtifactTarget> targets,
-                                            const CheckpointData &data, const ArtifactOptions &options);
+                                            const CheckpointData &data,
+                                            const ArtifactOptions &options);
 
 } // namespace m1c
 

@@ -1,4 +1,5 @@
-// A checkpoint directory in Hugging Face layout: its configuration and its tensors, mapped and never copied.
+// A checkpoint directory in Hugging Face layout: its configuration and its tensors, mapped and
+// never copied.
 #ifndef M1C_CHECKPOINT_H
 #define M1C_CHECKPOINT_H
 
@@ -39,17 +40,17 @@ public:
     std::unique_ptr<llvm::MemoryBuffer> buffer;
   };
 
-  /// Maps model.safetensors, or the shards that model.safetensors.index.json names, and checks headers,
-  /// ranges and types. Reports an error that names the file (and tensor) and fails if something is missing,
-  /// truncated or malformed.
+  /// Maps model.safetensors, or the shards that model.safetensors.index.json names, and checks
+  /// headers, ranges and types. Reports an error that names the file (and tensor) and fails if
+  /// something is missing, truncated or malformed.
   mlir::LogicalResult open(llvm::StringRef directory,
                            llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 
   /// Null when there is none.
   const SourceTensor *find(llvm::StringRef name) const;
 
-  /// Tells the kernel that these bytes of a file will not be read again soon, so that they do not stay in
-  /// memory.
+  /// Tells the kernel that these bytes of a file will not be read again soon, so that they do not
+  /// stay in memory.
   void release(unsigned file, uint64_t begin, uint64_t size) const;
   void release(const SourceTensor &tensor, uint64_t begin, uint64_t size) const {
     release(tensor.file, tensor.offset + begin, size);
@@ -81,8 +82,8 @@ struct ModelConfig {
   bool tied = false, attentionBias = false, outputBias = false, mlpBias = false;
   int64_t bosId = -1;
   llvm::SmallVector<int64_t> eosIds;
-  /// The type that config.json states for the weights; decides matrix types when there is no data (dummy
-  /// weights).
+  /// The type that config.json states for the weights; decides matrix types when there is no data
+  /// (dummy weights).
   std::optional<StoredType> storedType;
 
   double ropeTheta = 0;
@@ -100,10 +101,10 @@ struct ModelConfig {
   llvm::StringRef getArchitecture() const;
 };
 
-/// Reads the configuration. `data` decides between Mamba-1 and Mamba-2 where it holds Mamba layers; without
-/// tensors the configuration alone decides. Reports an error that names file and field and fails when a field
-/// is missing, malformed, inconsistent with another, or has a value that changes the maths in a way that is
-/// not supported.
+/// Reads the configuration. `data` decides between Mamba-1 and Mamba-2 where it holds Mamba layers;
+/// without tensors the configuration alone decides. Reports an error that names file and field and
+/// fails when a field is missing, malformed, inconsistent with another, or has a value that changes
+/// the maths in a way that is not supported.
 mlir::FailureOr<ModelConfig> readConfig(llvm::StringRef directory, const CheckpointData &data,
                                         llvm::function_ref<mlir::InFlightDiagnostic()> emitError,
                                         llvm::function_ref<mlir::InFlightDiagnostic()> emitWarning);

@@ -11,7 +11,8 @@ enum class Emit { m1, m1Optimized, plan, llvm, assembly, artifact };
 
 struct CompileOptions {
   std::string modelDirectory;
-  std::string output;                         // file; "-" is standard output for everything but an artifact
+  // file; "-" is standard output for everything but an artifact
+  std::string output;
   std::vector<std::string> targets = {"cpu"}; // cpu, cuda, cuda:sm_80,sm_90
   std::string cpu = "native";
   std::string activationType = "bf16"; // f32, bf16
@@ -33,8 +34,10 @@ struct CompileListener {
   std::function<void(bool isWarning, llvm::StringRef message)> diagnostic;
 };
 
-/// Compiles. False after an error, which `listener.diagnostic` received; then there is no output file.
-bool compile(const CompileOptions &options, const CompileListener &listener, ArtifactSizes *outSizes);
+/// Compiles. False after an error, which `listener.diagnostic` received; then there is no output
+/// file.
+bool compile(const CompileOptions &options, const CompileListener &listener,
+             ArtifactSizes *outSizes);
 
 } // namespace m1c
 

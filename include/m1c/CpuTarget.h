@@ -27,8 +27,8 @@ struct CpuInfo {
   bool avx512Bf16 = false;
 };
 
-/// Resolves --cpu: native, x86-64-v3, x86-64-v4, sapphirerapids. The error names the value and what is
-/// accepted; so does a native CPU without AVX2 and FMA, the least the kernels are written for.
+/// Resolves --cpu: native, x86-64-v3, x86-64-v4, sapphirerapids. The error names the value and what
+/// is accepted; so does a native CPU without AVX2 and FMA, the least the kernels are written for.
 llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name);
 
 /// A kernel whose code has to be produced.
@@ -37,7 +37,8 @@ struct CpuKernel {
   KernelSpec spec;
 };
 
-/// Every op is one launch; kernels() lists, after the conversion, what generateCpuKernels has to produce.
+/// Every op is one launch; kernels() lists, after the conversion, what generateCpuKernels has to
+/// produce.
 class CpuSelector : public KernelSelector {
 public:
   explicit CpuSelector(CpuInfo cpu) : cpu(std::move(cpu)) {}
@@ -51,8 +52,8 @@ private:
   std::vector<CpuKernel> collected;
 };
 
-/// The kernels as functions over vectors, loops and pointers, each `(operands, dims, group_x, group_y)` as in
-/// m1k_abi.h.
+/// The kernels as functions over vectors, loops and pointers, each `(operands, dims, group_x,
+/// group_y)` as in m1k_abi.h.
 mlir::OwningOpRef<mlir::ModuleOp> generateCpuKernels(mlir::MLIRContext *context, const CpuInfo &cpu,
                                                      llvm::ArrayRef<CpuKernel> kernels);
 
@@ -67,11 +68,12 @@ struct CpuCodeOptions {
   bool keepAssembly = false;
   bool emitElf = true;
 };
-/// Lowers to LLVM, links the hand-tuned kernels, optimises and links a shared object that needs no other
-/// library: its only undefined symbols are memcpy, memset and memmove. `module` is consumed. Errors name the
-/// stage.
+/// Lowers to LLVM, links the hand-tuned kernels, optimises and links a shared object that needs no
+/// other library: its only undefined symbols are memcpy, memset and memmove. `module` is consumed.
+/// Errors name the stage.
 llvm::Expected<CpuCode> compileCpuKernels(mlir::ModuleOp module, const CpuInfo &cpu,
-                                          llvm::ArrayRef<CpuKernel> kernels, const CpuCodeOptions &options);
+                                          llvm::ArrayRef<CpuKernel> kernels,
+                                          const CpuCodeOptions &options);
 
 } // namespace m1c
 

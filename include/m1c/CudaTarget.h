@@ -17,11 +17,12 @@ namespace m1c {
 
 /// What `--target cuda[:sm_80,sm_90,…]` asks for.
 struct CudaOptions {
-  std::vector<std::string> chips = {"sm_90"}; // ascending; PTX for the first is kept for GPUs newer than all
+  // ascending; PTX for the first is kept for GPUs newer than all
+  std::vector<std::string> chips = {"sm_90"};
 };
 
-/// Resolves the part behind "cuda": empty, or ":" and chips between commas. The error names the value and
-/// what is accepted.
+/// Resolves the part behind "cuda": empty, or ":" and chips between commas. The error names the
+/// value and what is accepted.
 llvm::Expected<CudaOptions> parseCudaTarget(llvm::StringRef suffix);
 
 /// A kernel whose code has to be produced: generated from its spec, or hand-tuned source for NVRTC.
@@ -32,17 +33,17 @@ struct CudaKernel {
   unsigned width = 1, blockSize = 32, gridX = 1; // of generated kernels
 };
 
-/// Matrix products become gemm commands, in functions of few rows (KernelSpec::maxRows) launches that stream
-/// the weights; scans, convolutions, attention, gated norms and argmax take the hand-tuned families of
-/// kernels/cuda; all else is generated.
+/// Matrix products become gemm commands, in functions of few rows (KernelSpec::maxRows) launches
+/// that stream the weights; scans, convolutions, attention, gated norms and argmax take the
+/// hand-tuned families of kernels/cuda; all else is generated.
 class CudaSelector : public KernelSelector {
 public:
   llvm::StringRef targetName() const override { return "cuda"; }
   llvm::SmallVector<uint32_t> smallBatches() const override { return {8}; }
   mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) override;
   llvm::ArrayRef<CudaKernel> kernels() const { return collected; }
-  /// Merges launches of decode functions that one kernel does together. After the conversion, before buffers
-  /// are placed.
+  /// Merges launches of decode functions that one kernel does together. After the conversion,
+  /// before buffers are placed.
   void fuseLaunches(mlir::plan::TargetOp target);
 
 private:
@@ -50,8 +51,8 @@ private:
   mlir::LogicalResult selectGenerated(const KernelSpec &spec, PlanEmitter &emitter);
   mlir::LogicalResult selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter);
   void declareSampler(const KernelSpec &spec, PlanEmitter &emitter);
-  bool replaceLaunches(mlir::plan::LaunchOp writer, mlir::plan::LaunchOp reader, const std::string &key,
-                       const KernelSpec &spec,
+  bool replaceLaunches(mlir::plan::LaunchOp writer, mlir::plan::LaunchOp reader,
+                       const std::string &key, const KernelSpec &spec,
                        llvm::function_ref<m1k::cuda::Description(const std::string &)> describe,
                        llvm::function_ref<mlir::Value(llvm::StringRef)> find);
   std::string stemFor(const KernelSpec &spec, const std::string &key);
@@ -61,10 +62,10 @@ private:
   std::map<std::string, int> uses;          // of a readable name
 };
 
-/// Code objects of all kernels: per chip one cubin of the generated kernels and one for each hand-tuned
-/// source, then the same as PTX for the first chip. Every object is loaded for the GPU it fits; symbols are
-/// unique among those of a chip. Needs the CUDA toolkit's NVRTC and nvJitLink at run time. Errors name kernel
-/// and chip, or what of the toolkit is missing.
+/// Code objects of all kernels: per chip one cubin of the generated kernels and one for each
+/// hand-tuned source, then the same as PTX for the first chip. Every object is loaded for the GPU
+/// it fits; symbols are unique among those of a chip. Needs the CUDA toolkit's NVRTC and nvJitLink
+/// at run time. Errors name kernel and chip, or what of the toolkit is missing.
 llvm::Expected<std::vector<CodeObject>> compileCudaKernels(mlir::MLIRContext *context,
                                                            llvm::ArrayRef<CudaKernel> kernels,
                                                            const CudaOptions &options);

@@ -23,11 +23,11 @@ struct ImportOptions {
   int64_t maxPositions = 0;
 };
 
-/// Imports the checkpoint in `directory` in unfused form: one m1.model, the weights, the states, and the
-/// functions `prefill` and `decode`, both `(tokens: tensor<?xi32>, batch: !m1.batch) -> (logits:
-/// tensor<?xVxf32>, next tokens: tensor<?xi32>)`. Errors are reported to the context's diagnostic handler:
-/// what readConfig and CheckpointData::open report, tensors that are missing, surplus, or of a wrong shape.
-/// `data` then holds the mapped tensors that m1.weight refers to.
+/// Imports the checkpoint in `directory` in unfused form: one m1.model, the weights, the states,
+/// and the functions `prefill` and `decode`, both `(tokens: tensor<?xi32>, batch: !m1.batch) ->
+/// (logits: tensor<?xVxf32>, next tokens: tensor<?xi32>)`. Errors are reported to the context's
+/// diagnostic handler: what readConfig and CheckpointData::open report, tensors that are missing,
+/// surplus, or of a wrong shape. `data` then holds the mapped tensors that m1.weight refers to.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importCheckpoint(mlir::MLIRContext &context,
                                                                     llvm::StringRef directory,
                                                                     const ImportOptions &options,

@@ -1,6 +1,6 @@
-// What stands between the fused m1 dialect and a target: the m1-to-plan conversion describes every op as a
-// KernelSpec (static facts only) and a target's KernelSelector answers with plan commands. Equal specs get
-// equal kernels, so code follows the number of distinct layers.
+// What stands between the fused m1 dialect and a target: the m1-to-plan conversion describes every
+// op as a KernelSpec (static facts only) and a target's KernelSelector answers with plan commands.
+// Equal specs get equal kernels, so code follows the number of distinct layers.
 #ifndef M1C_KERNELSELECTOR_H
 #define M1C_KERNELSELECTOR_H
 
@@ -19,16 +19,19 @@ enum class Rows { one, tokens, sequences, logitRows };
 
 /// One operand of a kernel: what the kernel's code may depend on, but not where the buffer lies.
 struct OperandSpec {
-  std::string role;                // "x", "w", "out", … in the order documented at KernelSpec
-  mlir::Type element;              // f32, bf16, i32
-  llvm::SmallVector<int64_t> dims; // without the dynamic row dimension: {columns} of an activation, {N, K} of
-                                   // a weight, the shape of one slot or page of a state; {} for a batch array
-  int64_t rowStride = 0;           // elements between rows of an activation; 0 when the operand has no rows
+  std::string role;   // "x", "w", "out", … in the order documented at KernelSpec
+  mlir::Type element; // f32, bf16, i32
+  // without the dynamic row dimension: {columns} of an activation, {N, K} of
+  llvm::SmallVector<int64_t> dims;
+  // a weight, the shape of one slot or page of a state; {} for a
+  // batch array
+  // elements between rows of an activation; 0 when the operand has no rows
+  int64_t rowStride = 0;
 };
 
-/// A fused op with its static facts. `op` is the m1 mnemonic; `params` its attributes and sizes under their
-/// m1 names. The operands of a kernel are its inputs, then states, then batch arrays, then outputs. Absent
-/// optional operands are left out, and roles say which are there.
+/// A fused op with its static facts. `op` is the m1 mnemonic; `params` its attributes and sizes
+/// under their m1 names. The operands of a kernel are its inputs, then states, then batch arrays,
+/// then outputs. Absent optional operands are left out, and roles say which are there.
 ///
 ///   embedding          tokens, table → out
 ///   linear             x, w, bias? → out
@@ -41,17 +44,21 @@ struct OperandSpec {
 ///   softplus           x, bias? → out
 ///   silu               a → out
 ///   mul, silu_mul      a, b → out
-///   selective_scan     x, dt, a, b, c, d?, z?, dt_bias?, state, sequence_starts, slots, positions → out;
+///   selective_scan     x, dt, a, b, c, d?, z?, dt_bias?, state, sequence_starts, slots, positions
+///     → out;
 ///                      delta_softplus (0 or 1)
-///   ssd_scan           x, dt, a, b, c, d?, dt_bias?, state, sequence_starts, slots, positions → out;
+///   ssd_scan           x, dt, a, b, c, d?, dt_bias?, state, sequence_starts, slots, positions →
+///     out;
 ///                      delta_softplus
 ///   skip               y, x, d → out
 ///   gated_rms_norm     y, z, w → out; groups, eps
 ///   rotary_table       positions, hi, lo → out; head_dim
 ///   rotary_embedding   x, table → out; head_dim
 ///   kv_write           k, v, cache, positions, token_sequence, block_tables; head_dim
-///   rotary_kv_write    q, k, v, table, cache, positions, token_sequence, block_tables → out; head_dim
-///   attention          q, cache, sequence_starts, context_lengths, block_tables → out; scale, head_dim
+///   rotary_kv_write    q, k, v, table, cache, positions, token_sequence, block_tables → out;
+///     head_dim
+///   attention          q, cache, sequence_starts, context_lengths, block_tables → out; scale,
+///     head_dim
 ///   gather_rows        x, logit_rows → out
 ///   sample             logits → out
 struct KernelSpec {
@@ -66,8 +73,8 @@ struct KernelSpec {
   /// Position of the operand with this role, or -1.
   int find(llvm::StringRef role) const;
   const OperandSpec &get(llvm::StringRef role) const;
-  /// Equal keys mean equal kernels. Does not hold `decode` and `maxRows`: a selector that chooses by
-  /// them appends them.
+  /// Equal keys mean equal kernels. Does not hold `decode` and `maxRows`: a selector that chooses
+  /// by them appends them.
   std::string key() const;
 };
 
@@ -98,24 +105,25 @@ public:
   virtual ~PlanEmitter() = default;
   /// Buffer of operand i of the spec.
   virtual mlir::Value operand(size_t i) const = 0;
-  /// A temporary of this op only: `rows` rows of `bytesPerRow` bytes, or `bytesPerRow` bytes of workspace
-  /// when rows is `one`.
+  /// A temporary of this op only: `rows` rows of `bytesPerRow` bytes, or `bytesPerRow` bytes of
+  /// workspace when rows is `one`.
   virtual mlir::Value temporary(Rows rows, uint64_t bytesPerRow) = 0;
-  /// Launches the kernel on `operands`, of which the last `outputs` are written. Returns the kernel's symbol;
-  /// `isNew` says whether this key is seen for the first time, which is when the target has to produce its
-  /// code.
-  virtual std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value> operands, size_t outputs,
-                             bool *isNew = nullptr) = 0;
+  /// Launches the kernel on `operands`, of which the last `outputs` are written. Returns the
+  /// kernel's symbol; `isNew` says whether this key is seen for the first time, which is when the
+  /// target has to produce its code.
+  virtual std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value> operands,
+                             size_t outputs, bool *isNew = nullptr) = 0;
   virtual void gemm(const GemmChoice &choice) = 0;
-  /// Adds a kernel that no command launches: the runtime does, by `choice.name`, which becomes its symbol.
-  /// False when it is there already.
+  /// Adds a kernel that no command launches: the runtime does, by `choice.name`, which becomes its
+  /// symbol. False when it is there already.
   virtual bool declare(const KernelChoice &choice) = 0;
   /// For errors: at the op that is being converted.
   virtual mlir::InFlightDiagnostic error() = 0;
 };
 
-/// A target's table of kernels. One instance lives through the conversion of one module and collects what to
-/// generate; code generation follows (lib/Target). Selectors must be deterministic.
+/// A target's table of kernels. One instance lives through the conversion of one module and
+/// collects what to generate; code generation follows (lib/Target). Selectors must be
+/// deterministic.
 class KernelSelector {
 public:
   virtual ~KernelSelector() = default;

@@ -1,8 +1,9 @@
-// The reference evaluator: what a module of the m1 dialect computes, operation by operation, in float64.
+// The reference evaluator: what a module of the m1 dialect computes, operation by operation, in
+// float64.
 //
-// The oracle of tests. It reads the same weights as the compiler and shares nothing else with it: no kernel,
-// no lowering, no plan. Roundings to bf16 and f32 between operations and in states are left out on purpose;
-// weights are as they are stored. Slow and simple.
+// The oracle of tests. It reads the same weights as the compiler and shares nothing else with it:
+// no kernel, no lowering, no plan. Roundings to bf16 and f32 between operations and in states are
+// left out on purpose; weights are as they are stored. Slow and simple.
 #ifndef M1C_REFERENCE_H
 #define M1C_REFERENCE_H
 
@@ -21,8 +22,9 @@ struct ReferenceResult {
   std::vector<int32_t> nextTokens; // [L]
 };
 
-/// Evaluates functions `(tokens, !m1.batch) -> (logits, next tokens)` of a module, before or after the passes
-/// of the dialect. States live from step to step, slots and pages come into being when first written.
+/// Evaluates functions `(tokens, !m1.batch) -> (logits, next tokens)` of a module, before or after
+/// the passes of the dialect. States live from step to step, slots and pages come into being when
+/// first written.
 class Reference {
 public:
   /// `module` and `data` must outlive the evaluator. Reads all weights: 8 bytes an element.
@@ -31,8 +33,8 @@ public:
                                                             const CheckpointData &data);
   ~Reference();
 
-  /// One step. Fails, with an error on the operation at fault, for an operation without evaluation, a token
-  /// id outside the vocabulary, or a state that is read before it was written.
+  /// One step. Fails, with an error on the operation at fault, for an operation without evaluation,
+  /// a token id outside the vocabulary, or a state that is read before it was written.
   mlir::FailureOr<ReferenceResult> run(llvm::StringRef function, const ReferenceBatch &batch);
 
   /// Forgets all states.

@@ -9,7 +9,8 @@ namespace m1c {
 
 /// The batch arrays of a step, as docs/architecture.md defines them.
 struct ReferenceBatch {
-  std::vector<int32_t> tokens, positions, sequenceStarts, slots, contextLengths, blockTables, logitRows;
+  std::vector<int32_t> tokens, positions, sequenceStarts, slots, contextLengths, blockTables,
+      logitRows;
   int64_t maxPages = 0; // columns of blockTables
   int64_t tokenCount() const { return static_cast<int64_t>(tokens.size()); }
   int64_t sequenceCount() const { return static_cast<int64_t>(slots.size()); }
@@ -24,7 +25,8 @@ struct ReferenceSequence {
   std::vector<int32_t> tokens;
 };
 
-/// Lays the sequences end to end, gives every slot pages of its own, and asks for the logits of every row.
+/// Lays the sequences end to end, gives every slot pages of its own, and asks for the logits of
+/// every row.
 ReferenceBatch makeReferenceBatch(const std::vector<ReferenceSequence> &sequences);
 
 } // namespace m1c

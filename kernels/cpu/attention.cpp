@@ -1,6 +1,6 @@
-// Causal grouped-query attention over the paged cache, by online softmax. The query rows of a group (its
-// tokens times the query heads of one KV head) go through the pages together, so that a page of K and V is
-// read from memory once.
+// Causal grouped-query attention over the paged cache, by online softmax. The query rows of a group
+// (its tokens times the query heads of one KV head) go through the pages together, so that a page
+// of K and V is read from memory once.
 #include "vector.h"
 
 using namespace m1k;
@@ -16,29 +16,32 @@ M1K_INLINE float dot(const float *q, const void *k, int type, long index, int he
   return sum(total);
 }
 
-/// acc = acc * keep + Σ_k p[k] V[k] for `count` rows of V, Blocks * 16 columns at once to keep the sums in
-/// registers.
+/// acc = acc * keep + Σ_k p[k] V[k] for `count` rows of V, Blocks * 16 columns at once to keep the
+/// sums in registers.
 template <int Blocks>
-M1K_INLINE void accumulate(float *acc, float keep, const float *p, int count, const void *v, int type,
-                           long index, int head_dim, int width) {
+M1K_INLINE void accumulate(float *acc, float keep, const float *p, int count, const void *v,
+                           int type, long index, int head_dim, int width) {
   Floats total[Blocks];
   for (int i = 0; i < Blocks; ++i)
     total[i] = load(acc, M1K_F32, i * lanes, width) * keep;
   for (int k = 0; k < count; ++k)
     for (int i = 0; i < Blocks; ++i)
-      total[i] = total[i] + p[k] * load(v, type, index + static_cast<long>(k) * head_dim + i * lanes, width);
+      total[i] = total[i] +
+                 p[k] * load(v, type, index + static_cast<long>(k) * head_dim + i * lanes, width);
   for (int i = 0; i < Blocks; ++i)
     store(acc, M1K_F32, i * lanes, width, total[i]);
 }
 
 } // namespace
 
-M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache, const int *sequence_starts,
-                                 const int *context_lengths, const int *block_tables, const m1_dims *dims,
-                                 int group_x, int group_y, int heads, int kv_heads, int head_dim, float scale,
-                                 int tokens_per_group, int kv_type, int out_type, long out_stride, int q_type,
-                                 long q_stride) {
-  const float lowest = -3.0e38f; // below every score; finite, so that differences with it are defined
+M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache,
+                                 const int *sequence_starts, const int *context_lengths,
+                                 const int *block_tables, const m1_dims *dims, int group_x,
+                                 int group_y, int heads, int kv_heads, int head_dim, float scale,
+                                 int tokens_per_group, int kv_type, int out_type, long out_stride,
+                                 int q_type, long q_stride) {
+  // below every score; finite, so that differences with it are defined
+  const float lowest = -3.0e38f;
   int ratio = heads / kv_heads;
   int rowLimit = tokens_per_group * ratio;
   float *queries = M1K_STACK(rowLimit * head_dim); // scaled
@@ -49,8 +52,8 @@ M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache, co
 
   int groupBegin = group_y * tokens_per_group;
   int groupEnd = least(groupBegin + tokens_per_group, dims->tokens);
-  // The sequence of the first token: the last one that starts at or before it (empty sequences share their
-  // start with the next).
+  // The sequence of the first token: the last one that starts at or before it (empty sequences
+  // share their start with the next).
   int low = 0, high = dims->sequences;
   while (high - low > 1) {
     int middle = (low + high) / 2;
@@ -66,14 +69,16 @@ M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache, co
       ++sequence;
     int end = least(groupEnd, sequence_starts[sequence + 1]);
     int rows = (end - begin) * ratio;
-    int position = context_lengths[sequence] - (sequence_starts[sequence + 1] - begin); // of token `begin`
+    // of token `begin`
+    int position = context_lengths[sequence] - (sequence_starts[sequence + 1] - begin);
     int visible = position + (end - begin); // cached positions that the last token sees
 
     for (int row = 0; row < rows; ++row) {
       long source = static_cast<long>(begin + row / ratio) * q_stride +
                     static_cast<long>(group_x * ratio + row % ratio) * head_dim;
       forVectors(head_dim, [&](int i, int width) M1K_BODY {
-        store(queries, M1K_F32, row * head_dim + i, width, load(q, q_type, source + i, width) * scale);
+        store(queries, M1K_F32, row * head_dim + i, width,
+              load(q, q_type, source + i, width) * scale);
         store(sums, M1K_F32, row * head_dim + i, width, Floats(0.0f));
       });
       greatestOf[row] = lowest;
@@ -120,7 +125,8 @@ M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache, co
         for (; i + lanes <= head_dim; i += lanes)
           accumulate<1>(acc + i, keep, p, count, cache, kv_type, values + i, head_dim, lanes);
         if (i < head_dim)
-          accumulate<1>(acc + i, keep, p, count, cache, kv_type, values + i, head_dim, head_dim - i);
+          accumulate<1>(acc + i, keep, p, count, cache, kv_type, values + i, head_dim,
+                        head_dim - i);
       }
     }
 
@@ -129,7 +135,8 @@ M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache, co
                     static_cast<long>(group_x * ratio + row % ratio) * head_dim;
       float inverse = 1.0f / weightOf[row];
       forVectors(head_dim, [&](int i, int width) M1K_BODY {
-        store(out, out_type, target + i, width, load(sums, M1K_F32, row * head_dim + i, width) * inverse);
+        store(out, out_type, target + i, width,
+              load(sums, M1K_F32, row * head_dim + i, width) * inverse);
       });
     }
     begin = end;

@@ -1,19 +1,21 @@
-// Depthwise causal convolution over the tokens of a sequence, vectorised over channels. A group owns input
-// channels, so that it alone reads and writes their state, and computes every output channel they feed.
+// Depthwise causal convolution over the tokens of a sequence, vectorised over channels. A group
+// owns input channels, so that it alone reads and writes their state, and computes every output
+// channel they feed.
 #include "vector.h"
 
 using namespace m1k;
 
-M1K_ENTRY void m1k_cpu_causal_conv1d(void *out, const void *x, const float *w, const float *bias, void *state,
-                                     const int *sequence_starts, const int *slots, const int *positions,
-                                     const m1_dims *dims, int group_x, int group_y, int in_channels,
-                                     int d_conv, int repeat, int head_size, int silu, int channel_block,
-                                     int state_type, int out_type, long out_stride, int x_type,
-                                     long x_stride) {
+M1K_ENTRY void m1k_cpu_causal_conv1d(void *out, const void *x, const float *w, const float *bias,
+                                     void *state, const int *sequence_starts, const int *slots,
+                                     const int *positions, const m1_dims *dims, int group_x,
+                                     int group_y, int in_channels, int d_conv, int repeat,
+                                     int head_size, int silu, int channel_block, int state_type,
+                                     int out_type, long out_stride, int x_type, long x_stride) {
   (void)dims;
   float *taps = M1K_STACK(lanes * d_conv); // [d_conv][16], weights of the block at hand
   float *window =
-      M1K_STACK(lanes * d_conv); // [d_conv][16], the inputs that the current token sees, oldest first
+      // [d_conv][16], the inputs that the current token sees, oldest first
+      M1K_STACK(lanes * d_conv);
   int begin = sequence_starts[group_y], end = sequence_starts[group_y + 1];
   if (begin >= end)
     return;
@@ -25,9 +27,10 @@ M1K_ENTRY void m1k_cpu_causal_conv1d(void *out, const void *x, const float *w, c
   auto block = [&](int channel, int count) M1K_BODY {
     int head = repeat > 1 ? channel / head_size : 0;
     for (int copy = 0; copy < repeat; ++copy) {
-      // Output channels of this copy are as contiguous as the input channels, because the block stays within
-      // a head.
-      int target = repeat > 1 ? (head * repeat + copy) * head_size + (channel - head * head_size) : channel;
+      // Output channels of this copy are as contiguous as the input channels, because the block
+      // stays within a head.
+      int target =
+          repeat > 1 ? (head * repeat + copy) * head_size + (channel - head * head_size) : channel;
       for (int j = 0; j < d_conv; ++j) {
         Floats tap = 0.0f;
         for (int i = 0; i < count; ++i)
@@ -40,7 +43,8 @@ M1K_ENTRY void m1k_cpu_causal_conv1d(void *out, const void *x, const float *w, c
       for (int j = 0; j < history; ++j) {
         Floats past = 0.0f;
         if (!fresh)
-          past = load(state, state_type, stateBase + static_cast<long>(j) * in_channels + channel, count);
+          past = load(state, state_type, stateBase + static_cast<long>(j) * in_channels + channel,
+                      count);
         store(window, M1K_F32, (j + 1) * lanes, lanes, past);
       }
       for (long t = begin; t < end; ++t) {

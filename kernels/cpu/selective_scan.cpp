@@ -1,17 +1,20 @@
-// Mamba-1 selective scan. A block of up to 16 channels of one sequence is carried through time with its state
-// in float32: per step one vector of Δ for the block, then for each channel its d_state states, 16 at a time.
+// Mamba-1 selective scan. A block of up to 16 channels of one sequence is carried through time with
+// its state in float32: per step one vector of Δ for the block, then for each channel its d_state
+// states, 16 at a time.
 #include "vector.h"
 
 using namespace m1k;
 
-M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, const float *a, const void *b,
-                                      const void *c, const float *d, const void *z, const float *dt_bias,
-                                      void *state, const int *sequence_starts, const int *slots,
-                                      const int *positions, const m1_dims *dims, int group_x, int group_y,
-                                      int d_inner, int d_xb, int x_columns, int d_state, int delta_softplus,
-                                      int channel_block, int state_type, int out_type, long out_stride,
-                                      int x_type, long x_stride, int dt_type, long dt_stride, int b_type,
-                                      long b_stride, int c_type, long c_stride, int z_type, long z_stride) {
+M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, const float *a,
+                                      const void *b, const void *c, const float *d, const void *z,
+                                      const float *dt_bias, void *state, const int *sequence_starts,
+                                      const int *slots, const int *positions, const m1_dims *dims,
+                                      int group_x, int group_y, int d_inner, int d_xb,
+                                      int x_columns, int d_state, int delta_softplus,
+                                      int channel_block, int state_type, int out_type,
+                                      long out_stride, int x_type, long x_stride, int dt_type,
+                                      long dt_stride, int b_type, long b_stride, int c_type,
+                                      long c_stride, int z_type, long z_stride) {
   (void)dims;
   float *tile = M1K_STACK(lanes * d_state);
   int begin = sequence_starts[group_y], end = sequence_starts[group_y + 1];
@@ -22,7 +25,8 @@ M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, 
   int repeat = d_inner / d_xb;
   int first = group_x * channel_block, last = least(first + channel_block, d_inner);
 
-  // One block: `count` channels from `channel` on, all of one group, so that they read one head of B and C.
+  // One block: `count` channels from `channel` on, all of one group, so that they read one head of
+  // B and C.
   auto block = [&](int channel, int count) M1K_BODY {
     int group = channel / d_state;
     int kvGroup = group / repeat;
@@ -58,7 +62,8 @@ M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, 
       Floats deltaInput = delta * input;
       Floats y = 0.0f;
       forVectors(d_state, [&](int n, int width) M1K_BODY {
-        Floats bRow = load(b, b_type, t * b_stride + static_cast<long>(kvGroup) * d_state + n, width);
+        Floats bRow =
+            load(b, b_type, t * b_stride + static_cast<long>(kvGroup) * d_state + n, width);
         Floats cRow = load(c, c_type, t * c_stride + static_cast<long>(group) * d_state + n, width);
         forLanes(count, [&](int i) M1K_BODY {
           Floats aRow = load(a, M1K_F32, static_cast<long>(channel + i) * d_state + n, width);

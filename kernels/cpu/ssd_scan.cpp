@@ -1,16 +1,17 @@
-// Mamba-2 scan, one step after the other. A block of up to 16 rows of one head's state is carried through
-// time in float32.
+// Mamba-2 scan, one step after the other. A block of up to 16 rows of one head's state is carried
+// through time in float32.
 #include "vector.h"
 
 using namespace m1k;
 
-M1K_ENTRY void m1k_cpu_ssd_scan(void *out, const void *x, const void *dt, const float *a, const void *b,
-                                const void *c, const float *d, const float *dt_bias, void *state,
-                                const int *sequence_starts, const int *slots, const int *positions,
-                                const m1_dims *dims, int group_x, int group_y, int heads, int d_xb,
-                                int d_state, int delta_softplus, int channel_block, int state_type,
-                                int out_type, long out_stride, int x_type, long x_stride, int dt_type,
-                                long dt_stride, int b_type, long b_stride, int c_type, long c_stride) {
+M1K_ENTRY void m1k_cpu_ssd_scan(void *out, const void *x, const void *dt, const float *a,
+                                const void *b, const void *c, const float *d, const float *dt_bias,
+                                void *state, const int *sequence_starts, const int *slots,
+                                const int *positions, const m1_dims *dims, int group_x, int group_y,
+                                int heads, int d_xb, int d_state, int delta_softplus,
+                                int channel_block, int state_type, int out_type, long out_stride,
+                                int x_type, long x_stride, int dt_type, long dt_stride, int b_type,
+                                long b_stride, int c_type, long c_stride) {
   (void)dims;
   float *tile = M1K_STACK(lanes * d_state);
   int begin = sequence_starts[group_y], end = sequence_starts[group_y + 1];
@@ -48,7 +49,8 @@ M1K_ENTRY void m1k_cpu_ssd_scan(void *out, const void *x, const void *dt, const 
       Floats deltaInput = delta * input;
       Floats y = 0.0f;
       forVectors(d_state, [&](int n, int width) M1K_BODY {
-        Floats bRow = load(b, b_type, t * b_stride + static_cast<long>(kvHead) * d_state + n, width);
+        Floats bRow =
+            load(b, b_type, t * b_stride + static_cast<long>(kvHead) * d_state + n, width);
         Floats cRow = load(c, c_type, t * c_stride + static_cast<long>(head) * d_state + n, width);
         forLanes(count, [&](int i) M1K_BODY {
           long index = static_cast<long>(i) * d_state + n;

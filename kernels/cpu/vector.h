@@ -1,5 +1,5 @@
-// Sixteen float lanes and the functions of the kernels on them. Clang vector types: the compiler splits them
-// to what the CPU has, and nothing depends on what its vectoriser recognises.
+// Sixteen float lanes and the functions of the kernels on them. Clang vector types: the compiler
+// splits them to what the CPU has, and nothing depends on what its vectoriser recognises.
 #ifndef M1K_CPU_VECTOR_H
 #define M1K_CPU_VECTOR_H
 
@@ -8,10 +8,11 @@
 #define M1K_INLINE static inline __attribute__((always_inline))
 #define M1K_BODY __attribute__((always_inline)) // of lambdas
 #define M1K_ENTRY extern "C" __attribute__((always_inline, visibility("default")))
-// A column of the caller's frame. In an entry, outside loops: after inlining with constant sizes it is a
-// plain local array.
-#define M1K_STACK(count)                                                                                     \
-  static_cast<float *>(__builtin_alloca_with_align(sizeof(float) * static_cast<unsigned long>(count), 512))
+// A column of the caller's frame. In an entry, outside loops: after inlining with constant sizes it
+// is a plain local array.
+#define M1K_STACK(count)                                                                           \
+  static_cast<float *>(                                                                            \
+      __builtin_alloca_with_align(sizeof(float) * static_cast<unsigned long>(count), 512))
 
 namespace m1k {
 
@@ -23,8 +24,8 @@ typedef unsigned short Halves __attribute__((ext_vector_type(16)));
 
 M1K_INLINE int least(int a, int b) { return a < b ? a : b; }
 
-/// Calls body(begin, width) for [0, count) in pieces of 16 and a rest. Where count is a constant, so is every
-/// width.
+/// Calls body(begin, width) for [0, count) in pieces of 16 and a rest. Where count is a constant,
+/// so is every width.
 template <typename Body> M1K_INLINE void forVectors(int count, Body body) {
   int whole = count / lanes * lanes;
   for (int i = 0; i < whole; i += lanes)
@@ -33,10 +34,11 @@ template <typename Body> M1K_INLINE void forVectors(int count, Body body) {
     body(whole, count - whole);
 }
 
-/// Calls block(begin, count) for pieces of [begin, end) of at most 16 channels, none across a multiple of
-/// `head`. `begin` is a multiple of `align`. In the usual case of sizes that fit each other, `count` is a
-/// constant.
-template <typename Block> M1K_INLINE void forBlocks(int begin, int end, int head, int align, Block block) {
+/// Calls block(begin, count) for pieces of [begin, end) of at most 16 channels, none across a
+/// multiple of `head`. `begin` is a multiple of `align`. In the usual case of sizes that fit each
+/// other, `count` is a constant.
+template <typename Block>
+M1K_INLINE void forBlocks(int begin, int end, int head, int align, Block block) {
   int unit = least(head, lanes);
   if (head % unit == 0 && align % unit == 0) {
     for (int i = begin; i + unit <= end; i += unit)
@@ -50,8 +52,8 @@ template <typename Block> M1K_INLINE void forBlocks(int begin, int end, int head
   }
 }
 
-/// Calls body(i) for each of the first `count` lanes; unrolled for 16, so that values kept by lane stay in
-/// registers.
+/// Calls body(i) for each of the first `count` lanes; unrolled for 16, so that values kept by lane
+/// stay in registers.
 template <typename Body> M1K_INLINE void forLanes(int count, Body body) {
   if (count != lanes) {
     for (int i = 0; i < count; ++i)
@@ -93,16 +95,16 @@ M1K_INLINE float loadOne(const void *base, int type, long index) {
   return bits<float>(static_cast<unsigned>(static_cast<const unsigned short *>(base)[index]) << 16);
 }
 
-/// Asks for the cache line of element `index` of an array of `type`. Rows lie far apart, so that walking down
-/// a column misses the TLB at every step, which hardware prefetchers do not mend; M1K_PREFETCH_ROWS ahead
-/// does. Past the end it is harmless.
+/// Asks for the cache line of element `index` of an array of `type`. Rows lie far apart, so that
+/// walking down a column misses the TLB at every step, which hardware prefetchers do not mend;
+/// M1K_PREFETCH_ROWS ahead does. Past the end it is harmless.
 #define M1K_PREFETCH_ROWS 12
 M1K_INLINE void prefetch(const void *base, int type, long index) {
   __builtin_prefetch(at(base, type, index));
 }
 
-/// Elements [index, index + count) of an array of `type`, 1 <= count <= 16; zeros in the other lanes, which
-/// are not read.
+/// Elements [index, index + count) of an array of `type`, 1 <= count <= 16; zeros in the other
+/// lanes, which are not read.
 M1K_INLINE Floats load(const void *base, int type, long index, int count) {
   const void *p = at(base, type, index);
   if (type == M1K_F32) {
@@ -160,12 +162,12 @@ M1K_INLINE float greatest(Floats v) {
   return x > y ? x : y;
 }
 
-/// e^x: 0 below -87.3, constant above 88.3; NaN for NaN. Reduction to |r| <= ln(2)/2, then Cephes' polynomial
-/// for expf.
+/// e^x: 0 below -87.3, constant above 88.3; NaN for NaN. Reduction to |r| <= ln(2)/2, then Cephes'
+/// polynomial for expf.
 M1K_INLINE Floats exp(Floats x) {
   const float low = -87.3f, high = 88.3f;
-  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits: defined for NaN too, unlike a
-  // conversion.
+  // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits: defined for NaN too,
+  // unlike a conversion.
   const float magic = 12582912.0f;
   Floats v = x > high ? Floats(high) : x;
   Floats shifted = v * 1.44269504088896341f + magic;
@@ -186,8 +188,8 @@ M1K_INLINE Floats exp(Floats x) {
 M1K_INLINE Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp(-x)); }
 M1K_INLINE Floats silu(Floats x) { return x / (1.0f + exp(-x)); }
 
-/// log(1 + e^x) = max(x, 0) + log1p(u), u = e^-|x| in (0, 1]; log1p(u) = 2 atanh(s), s = u / (2 + u) <= 1/3.
-/// The series is cut at s^15 / 15: 1.4e-8 of the sum.
+/// log(1 + e^x) = max(x, 0) + log1p(u), u = e^-|x| in (0, 1]; log1p(u) = 2 atanh(s), s = u / (2 +
+/// u) <= 1/3. The series is cut at s^15 / 15: 1.4e-8 of the sum.
 M1K_INLINE Floats softplus(Floats x) {
   Floats magnitude = x < 0.0f ? -x : x;
   Floats u = exp(-magnitude);

@@ -1,9 +1,9 @@
-// What the attention kernels share: the paged cache, a tile of it in shared memory, and the path without
-// tensor cores.
+// What the attention kernels share: the paged cache, a tile of it in shared memory, and the path
+// without tensor cores.
 //
-// Facts F: T (q, out), KT (cache); kHeads, kKvHeads, kD, kQStride, kOutStride, scale(); kSharedBytes; kGroup:
-// q heads that a block attends with at once. A kv head's kHeads / kKvHeads q heads are served in kParts parts
-// of at most kGroup; "unit head" counts kv heads times parts.
+// Facts F: T (q, out), KT (cache); kHeads, kKvHeads, kD, kQStride, kOutStride, scale();
+// kSharedBytes; kGroup: q heads that a block attends with at once. A kv head's kHeads / kKvHeads q
+// heads are served in kParts parts of at most kGroup; "unit head" counts kv heads times parts.
 #ifndef M1K_ATTENTION_CUH
 #define M1K_ATTENTION_CUH
 
@@ -19,35 +19,41 @@ template <class F> struct AttentionTraits {
   static constexpr int kParts = ceil_div(kRatio, F::kGroup);
   static constexpr int kUnitHeads = F::kKvHeads * kParts;
   static constexpr int kRow =
-      F::kD + 8; // of a page in shared memory: an odd number of 16-byte pieces, so rows differ in banks
+      // of a page in shared memory: an odd number of 16-byte pieces, so rows differ in banks
+      F::kD + 8;
   static constexpr int kPageElements = kPage * F::kD;
   static_assert(F::kHeads % F::kKvHeads == 0, "whole groups of q heads");
 };
 
 // First element of K (which 0) or V (which 1) of a kv head in a page.
 template <class F>
-M1K_DEVICE const typename F::KT *page_rows(const typename F::KT *cache, int page, int which, int kv_head) {
-  return cache + ((static_cast<long long>(page) * 2 + which) * F::kKvHeads + kv_head) * (kPage * F::kD);
+M1K_DEVICE const typename F::KT *page_rows(const typename F::KT *cache, int page, int which,
+                                           int kv_head) {
+  return cache +
+         ((static_cast<long long>(page) * 2 + which) * F::kKvHeads + kv_head) * (kPage * F::kD);
 }
 
-// Copies `valid` positions of a page to shared memory and zeros behind them, so that what the cache holds
-// there cannot matter.
-template <class F, int threads> M1K_DEVICE void copy_page(bf16 *shared, const bf16 *rows, int valid) {
+// Copies `valid` positions of a page to shared memory and zeros behind them, so that what the cache
+// holds there cannot matter.
+template <class F, int threads>
+M1K_DEVICE void copy_page(bf16 *shared, const bf16 *rows, int valid) {
   constexpr int kPieces = F::kD / 8;
 #pragma unroll 4
   for (int i = threadIdx.x; i < kPage * kPieces; i += threads) {
     int r = i / kPieces, j = i % kPieces;
-    copy_async16(shared + r * AttentionTraits<F>::kRow + j * 8, rows + r * F::kD + j * 8, r < valid);
+    copy_async16(shared + r * AttentionTraits<F>::kRow + j * 8, rows + r * F::kD + j * 8,
+                 r < valid);
   }
 }
 
-// Attention of kGroup q heads at one token over pages [first, last) of its sequence, in f32: max and sum of
-// exponentials (base 2) to `top` and `mass`, the unnormalised output to sums[head][d], all in shared memory.
-// Blocks of 128 threads.
+// Attention of kGroup q heads at one token over pages [first, last) of its sequence, in f32: max
+// and sum of exponentials (base 2) to `top` and `mass`, the unnormalised output to sums[head][d],
+// all in shared memory. Blocks of 128 threads.
 template <class F> struct GenericAttention {
   static constexpr int kThreads = 128, kColumns = ceil_div(F::kD, kThreads);
   static constexpr int kTileRow = F::kD + 1;
-  static constexpr int kFloats = kPage * kTileRow + 2 * F::kGroup * F::kD + F::kGroup * kPage + 3 * F::kGroup;
+  static constexpr int kFloats =
+      kPage * kTileRow + 2 * F::kGroup * F::kD + F::kGroup * kPage + 3 * F::kGroup;
   float *tile, *q, *sums, *scores, *top, *mass, *rescale;
 
   M1K_DEVICE GenericAttention() {
@@ -65,8 +71,8 @@ template <class F> struct GenericAttention {
       tile[i / F::kD * kTileRow + i % F::kD] = i / F::kD < valid ? to_float(rows[i]) : 0.0f;
   }
 
-  M1K_DEVICE void run(const typename F::T *q_row, int heads, const typename F::KT *cache, int kv_head,
-                      const int *table, int first, int last, int context) {
+  M1K_DEVICE void run(const typename F::T *q_row, int heads, const typename F::KT *cache,
+                      int kv_head, const int *table, int first, int last, int context) {
     float output[F::kGroup][kColumns];
     for (int i = threadIdx.x; i < F::kGroup * F::kD; i += kThreads)
       q[i] = i / F::kD < heads ? to_float(q_row[i]) * (F::scale() * kLog2E) : 0.0f;
@@ -149,10 +155,11 @@ M1K_DEVICE void attention_generic(const typename F::T *q, const typename F::KT *
   int context = context_lengths[sequence] -
                 (sequence_starts[sequence + 1] - 1 - token); // positions that the token sees
   int kv_head = blockIdx.x / R::kParts, part = blockIdx.x % R::kParts;
-  int head = kv_head * R::kRatio + part * F::kGroup, heads = min(F::kGroup, R::kRatio - part * F::kGroup);
+  int head = kv_head * R::kRatio + part * F::kGroup,
+      heads = min(F::kGroup, R::kRatio - part * F::kGroup);
   GenericAttention<F> attention;
-  attention.run(q + token * static_cast<long long>(F::kQStride) + head * F::kD, heads, cache, kv_head,
-                block_tables + sequence * static_cast<long long>(dims.max_pages), 0,
+  attention.run(q + token * static_cast<long long>(F::kQStride) + head * F::kD, heads, cache,
+                kv_head, block_tables + sequence * static_cast<long long>(dims.max_pages), 0,
                 (context + kPage - 1) / kPage, context);
   for (int i = threadIdx.x; i < heads * F::kD; i += GenericAttention<F>::kThreads)
     out[token * static_cast<long long>(F::kOutStride) + head * F::kD + i] =

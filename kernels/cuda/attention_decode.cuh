@@ -1,20 +1,20 @@
-// Attention of sequences that have one token in the step, split over the context for any batch: the pages of
-// all (unit head, sequence) pairs, laid end to end, are cut into kBlocks equal ranges, one a block. A pair
-// that lies within one block is finished there; a pair cut between blocks leaves its partial sums in the
-// workspace, and attention_combine adds them in order of the blocks, so the result depends on the batch's
-// contexts but never on timing.
+// Attention of sequences that have one token in the step, split over the context for any batch: the
+// pages of all (unit head, sequence) pairs, laid end to end, are cut into kBlocks equal ranges, one
+// a block. A pair that lies within one block is finished there; a pair cut between blocks leaves
+// its partial sums in the workspace, and attention_combine adds them in order of the blocks, so the
+// result depends on the batch's contexts but never on timing.
 //
 // attention_split: grid (kBlocks, 1). The cache streams through kStages pages of shared memory by
-// asynchronous copies that run across the borders of pairs. On tensor cores (bf16, head sizes of 16's
-// multiple) a warp owns 16 of a page's 64 positions: scoresᵀ = K·qᵀ has positions as rows and the group's q
-// heads as its 8 columns, so no product is wasted on padding a single query to 16 rows; outputᵀ =
-// Vᵀ·probabilitiesᵀ keeps heads in columns, and each lane rescales its own columns.
-// attention_combine: grid (unit heads, S).
-// Workspace: partial sums [2·kBlocks][kGroup][kD], then max and mass [2·kBlocks][kGroup][2], f32. Slot 2b
-// holds what block b has of a pair begun before it, 2b+1 of a pair that begins in it.
+// asynchronous copies that run across the borders of pairs. On tensor cores (bf16, head sizes of
+// 16's multiple) a warp owns 16 of a page's 64 positions: scoresᵀ = K·qᵀ has positions as rows and
+// the group's q heads as its 8 columns, so no product is wasted on padding a single query to 16
+// rows; outputᵀ = Vᵀ·probabilitiesᵀ keeps heads in columns, and each lane rescales its own columns.
+// attention_combine: grid (unit heads, S). Workspace: partial sums [2·kBlocks][kGroup][kD], then
+// max and mass [2·kBlocks][kGroup][2], f32. Slot 2b holds what block b has of a pair begun before
+// it, 2b+1 of a pair that begins in it.
 //
-// Facts F: as in attention.cuh; kRagged (skip sequences of other than one token); tuning: kBlocks, kStages,
-// kTensor.
+// Facts F: as in attention.cuh; kRagged (skip sequences of other than one token); tuning: kBlocks,
+// kStages, kTensor.
 #ifndef M1K_ATTENTION_DECODE_CUH
 #define M1K_ATTENTION_DECODE_CUH
 
@@ -29,9 +29,9 @@ M1K_DEVICE int pages_of(const int *sequence_starts, const int *context_lengths, 
   return (context_lengths[sequence] + kPage - 1) / kPage;
 }
 
-// Prefix sums of pages over the sequences, by a block of 128 threads: the sum of all, and the sequence that
-// holds page target_of(total) of the laid-out pages with the sum before it; or, with by_sequence, the sum
-// before sequence target_of(total).
+// Prefix sums of pages over the sequences, by a block of 128 threads: the sum of all, and the
+// sequence that holds page target_of(total) of the laid-out pages with the sum before it; or, with
+// by_sequence, the sum before sequence target_of(total).
 struct PageSums {
   int total, sequence, before;
 };
@@ -39,7 +39,8 @@ template <class F, bool by_sequence, class Target>
 M1K_DEVICE PageSums sum_pages(const int *sequence_starts, const int *context_lengths, int sequences,
                               Target target_of) {
   __shared__ int totals[5], found[2];
-  int chunk = (sequences + 127) / 128, begin = threadIdx.x * chunk, end = min(begin + chunk, sequences);
+  int chunk = (sequences + 127) / 128, begin = threadIdx.x * chunk,
+      end = min(begin + chunk, sequences);
   int mine = 0;
   for (int s = begin; s < end; ++s)
     mine += pages_of<F>(sequence_starts, context_lengths, s);
@@ -83,7 +84,9 @@ M1K_DEVICE PageSums sum_pages(const int *sequence_starts, const int *context_len
 }
 
 // How many blocks share out so many pages: no more than there are, so that none is left without.
-template <class F> M1K_DEVICE u64 blocks_of(u64 units) { return units < F::kBlocks ? units : F::kBlocks; }
+template <class F> M1K_DEVICE u64 blocks_of(u64 units) {
+  return units < F::kBlocks ? units : F::kBlocks;
+}
 
 // Where the walk over pages stands.
 struct PageCursor {
@@ -93,12 +96,13 @@ struct PageCursor {
 template <class F>
 M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *cache,
                                 const int *sequence_starts, const int *context_lengths,
-                                const int *block_tables, typename F::T *out, float *workspace, m1_dims dims) {
+                                const int *block_tables, typename F::T *out, float *workspace,
+                                m1_dims dims) {
   using R = AttentionTraits<F>;
   using T = typename F::T;
   constexpr int kThreads = 128, kD = F::kD, kStages = F::kStages;
-  PageSums sums =
-      sum_pages<F, false>(sequence_starts, context_lengths, dims.sequences, [](int total) -> long long {
+  PageSums sums = sum_pages<F, false>(
+      sequence_starts, context_lengths, dims.sequences, [](int total) -> long long {
         if (total == 0)
           return -1;
         u64 units = static_cast<u64>(total) * R::kUnitHeads;
@@ -126,19 +130,22 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
   here.page = int(begin % sums.total) - sums.before;
   here.pages = pages_of<F>(sequence_starts, context_lengths, here.sequence);
 
-  // Stores a pair's sums: the end result when the block saw all its pages. value(h, k) is unnormalised.
+  // Stores a pair's sums: the end result when the block saw all its pages. value(h, k) is
+  // unnormalised.
   auto finish = [&](int first_page, int last_page, auto top, auto mass, auto value) {
     int kv_head = here.unit_head / R::kParts, part = here.unit_head % R::kParts;
-    int head = kv_head * R::kRatio + part * F::kGroup, heads = min(F::kGroup, R::kRatio - part * F::kGroup);
+    int head = kv_head * R::kRatio + part * F::kGroup,
+        heads = min(F::kGroup, R::kRatio - part * F::kGroup);
     if (first_page == 0 && last_page == here.pages) {
       long long row = sequence_starts[here.sequence];
       for (int i = threadIdx.x; i < heads * kD; i += kThreads)
-        out[row * F::kOutStride + head * kD + i] = from_float<T>(value(i / kD, i % kD) / mass(i / kD));
+        out[row * F::kOutStride + head * kD + i] =
+            from_float<T>(value(i / kD, i % kD) / mass(i / kD));
     } else {
       int slot = 2 * blockIdx.x + (first_page == 0 ? 1 : 0);
       float *partial = workspace + static_cast<long long>(slot) * F::kGroup * kD;
-      float *scalars =
-          workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD + slot * F::kGroup * 2;
+      float *scalars = workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD +
+                       slot * F::kGroup * 2;
       for (int i = threadIdx.x; i < heads * kD; i += kThreads)
         partial[i] = value(i / kD, i % kD);
       for (int h = threadIdx.x; h < heads; h += kThreads) {
@@ -156,13 +163,15 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
       int count = int(min(end - unit, static_cast<long long>(here.pages - here.page)));
       int kv_head = here.unit_head / R::kParts, part = here.unit_head % R::kParts;
       int head = kv_head * R::kRatio + part * F::kGroup;
-      attention.run(q + sequence_starts[here.sequence] * static_cast<long long>(F::kQStride) + head * kD,
+      attention.run(q + sequence_starts[here.sequence] * static_cast<long long>(F::kQStride) +
+                        head * kD,
                     min(F::kGroup, R::kRatio - part * F::kGroup), cache, kv_head,
-                    block_tables + here.sequence * static_cast<long long>(dims.max_pages), here.page,
-                    here.page + count, context_lengths[here.sequence]);
+                    block_tables + here.sequence * static_cast<long long>(dims.max_pages),
+                    here.page, here.page + count, context_lengths[here.sequence]);
       finish(
           here.page, here.page + count, [&](int h) { return attention.top[h]; },
-          [&](int h) { return attention.mass[h]; }, [&](int h, int k) { return attention.sums[h * kD + k]; });
+          [&](int h) { return attention.mass[h]; },
+          [&](int h, int k) { return attention.sums[h * kD + k]; });
       __syncthreads();
       unit += count;
       if (unit < end) {
@@ -173,12 +182,16 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
   } else {
     constexpr int kTiles = F::kGroup / 8, kRow = R::kRow, kSteps = kD / 16;
     static_assert(F::kGroup % 8 == 0 && kD % 16 == 0, "tensor cores need whole tiles");
-    // Stages of K and V. Where a pair ends, the stage just used holds each warp's output, maxima and masses.
+    // Stages of K and V. Where a pair ends, the stage just used holds each warp's output, maxima
+    // and masses.
     constexpr int kStageBytes = 2 * kPage * kRow * 2, kMergeRow = kD + 4;
     static_assert(kStages >= 2 && kStages * kStageBytes <= F::kSharedBytes,
                   "the launch reserves too little shared memory");
-    static_assert(4 * F::kGroup * (kMergeRow + 2) * 4 <= kStageBytes, "a stage holds the sums of four warps");
-    auto stage_k = [&](int stage) { return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes); };
+    static_assert(4 * F::kGroup * (kMergeRow + 2) * 4 <= kStageBytes,
+                  "a stage holds the sums of four warps");
+    auto stage_k = [&](int stage) {
+      return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes);
+    };
     auto stage_v = [&](int stage) {
       return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes + kStageBytes / 2);
     };
@@ -277,7 +290,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
             top[n][c] = now;
             p[c] = in0 ? ex2(s0 - now) : 0.0f;
             p[2 + c] = in1 ? ex2(s1 - now) : 0.0f;
-            // The mass is summed over this lane's positions only; lanes are joined at the end of the pair.
+            // The mass is summed over this lane's positions only; lanes are joined at the end of
+            // the pair.
             mass[n][c] = mass[n][c] * keep + p[c] + p[2 + c];
 #pragma unroll
             for (int k = 0; k < kSteps; ++k) {
@@ -291,8 +305,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
 #pragma unroll
         for (int k = 0; k < kSteps; ++k) {
           u32 a[4];
-          load_matrices_transposed(a, v_page + (warp * 16 + lane / 16 * 8 + lane % 8) * kRow + k * 16 +
-                                          lane / 8 % 2 * 8);
+          load_matrices_transposed(a, v_page + (warp * 16 + lane / 16 * 8 + lane % 8) * kRow +
+                                          k * 16 + lane / 8 % 2 * 8);
 #pragma unroll
           for (int n = 0; n < kTiles; ++n)
             mma_bf16(output[n][k], a, probability[n][0], probability[n][1]);
@@ -302,7 +316,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
       bool ends = here.page + 1 == here.pages || unit + 1 == end;
       if (ends) {
         float *merge = reinterpret_cast<float *>(stage_k(int((unit - begin) % kStages)));
-        float *merge_top = merge + 4 * F::kGroup * kMergeRow, *merge_mass = merge_top + 4 * F::kGroup;
+        float *merge_top = merge + 4 * F::kGroup * kMergeRow,
+              *merge_mass = merge_top + 4 * F::kGroup;
         __syncthreads(); // every warp has read the page
 #pragma unroll
         for (int n = 0; n < kTiles; ++n)
@@ -352,8 +367,8 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
 }
 
 template <class F>
-M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context_lengths, typename F::T *out,
-                                  const float *workspace, m1_dims dims) {
+M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context_lengths,
+                                  typename F::T *out, const float *workspace, m1_dims dims) {
   using R = AttentionTraits<F>;
   constexpr int kThreads = 128, kD = F::kD;
   int sequence = blockIdx.y, unit_head = blockIdx.x;
@@ -362,8 +377,8 @@ M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context
   int pages = pages_of<F>(sequence_starts, context_lengths, sequence);
   if (pages == 0)
     return;
-  PageSums sums =
-      sum_pages<F, true>(sequence_starts, context_lengths, dims.sequences, [&](int) { return sequence; });
+  PageSums sums = sum_pages<F, true>(sequence_starts, context_lengths, dims.sequences,
+                                     [&](int) { return sequence; });
   u64 units = static_cast<u64>(sums.total) * R::kUnitHeads, blocks = blocks_of<F>(units);
   u64 first = static_cast<u64>(unit_head) * sums.total + sums.before, last = first + pages - 1;
   int first_block = int(((first + 1) * blocks - 1) / units),
@@ -371,7 +386,8 @@ M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context
   if (first_block == last_block)
     return;
   int kv_head = unit_head / R::kParts, part = unit_head % R::kParts;
-  int head = kv_head * R::kRatio + part * F::kGroup, heads = min(F::kGroup, R::kRatio - part * F::kGroup);
+  int head = kv_head * R::kRatio + part * F::kGroup,
+      heads = min(F::kGroup, R::kRatio - part * F::kGroup);
   int count = last_block - first_block + 1;
   const float *scalars = workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD;
   auto slot = [&](int i) { return 2 * (first_block + i) + (i == 0 ? 1 : 0); };
@@ -399,7 +415,8 @@ M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context
     float total = 0.0f;
 #pragma unroll 8
     for (int b = 0; b < count; ++b)
-      total += weights[h * F::kBlocks + b] * workspace[static_cast<long long>(slot(b)) * F::kGroup * kD + i];
+      total += weights[h * F::kBlocks + b] *
+               workspace[static_cast<long long>(slot(b)) * F::kGroup * kD + i];
     out[sequence_starts[sequence] * static_cast<long long>(F::kOutStride) + head * kD + i] =
         from_float<typename F::T>(total * inverse[h]);
   }

@@ -1,12 +1,12 @@
 // Attention of prompt chunks on tensor cores: bf16, head sizes of 16's multiple up to 256.
 //
-// Grid (heads, ceil(T / kRows)). A block owns kRows rows of the step for one q head, a warp 16 of them,
-// queries in registers. For each sequence with rows in the tile it walks the pages up to the last position
-// that those rows see, two pages in shared memory, softmax running in registers. Rows of other sequences are
-// computed along and not stored.
+// Grid (heads, ceil(T / kRows)). A block owns kRows rows of the step for one q head, a warp 16 of
+// them, queries in registers. For each sequence with rows in the tile it walks the pages up to the
+// last position that those rows see, two pages in shared memory, softmax running in registers. Rows
+// of other sequences are computed along and not stored.
 //
-// Facts F: as in attention.cuh; kSkipSingle (sequences of one token are left to attention_split); tuning:
-// kRows (16 a warp).
+// Facts F: as in attention.cuh; kSkipSingle (sequences of one token are left to attention_split);
+// tuning: kRows (16 a warp).
 #ifndef M1K_ATTENTION_PREFILL_CUH
 #define M1K_ATTENTION_PREFILL_CUH
 
@@ -41,16 +41,17 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
     for (int i = threadIdx.x; i < F::kRows * kPieces; i += kThreads) {
       int r = i / kPieces, j = i % kPieces * 8;
       bool valid = tile + r < tile_end;
-      copy_async16(queries + r * kRow + j, q_rows + (valid ? r * static_cast<long long>(F::kQStride) + j : 0),
-                   valid);
+      copy_async16(queries + r * kRow + j,
+                   q_rows + (valid ? r * static_cast<long long>(F::kQStride) + j : 0), valid);
     }
     copy_async_commit();
     copy_async_wait<0>();
   } else {
     for (int i = threadIdx.x; i < F::kRows * kD; i += kThreads) {
       int r = i / kD, j = i % kD;
-      queries[r * kRow + j] =
-          tile + r < tile_end ? q_rows[r * static_cast<long long>(F::kQStride) + j] : from_float<bf16>(0.0f);
+      queries[r * kRow + j] = tile + r < tile_end
+                                  ? q_rows[r * static_cast<long long>(F::kQStride) + j]
+                                  : from_float<bf16>(0.0f);
     }
   }
   __syncthreads();
@@ -75,8 +76,8 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
     int offset = context_lengths[sequence] - end; // position of a row = row + offset
     int seen = min(end, tile_end) + offset;       // positions that the last row of the tile sees
     int pages = (seen + kPage - 1) / kPage;
-    // The first row's warp-wide limits: which warps have rows here, and from which page on a row's own
-    // position cuts.
+    // The first row's warp-wide limits: which warps have rows here, and from which page on a row's
+    // own position cuts.
     bool busy = first_row < min(end, tile_end) && first_row + 16 > start;
     const int *table = block_tables + sequence * static_cast<long long>(dims.max_pages);
 
@@ -101,7 +102,8 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
       // Positions of the page that rows g and g + 8 see: below 1 none, from kPage on all.
       int limit0 = first_row + g + offset + 1 - page * kPage, limit1 = limit0 + 8;
       if (busy && first_row + 15 + offset >= page * kPage) {
-        const bf16 *k_page = stages + (page & 1) * kStageElements, *v_page = k_page + kStageElements / 2;
+        const bf16 *k_page = stages + (page & 1) * kStageElements,
+                   *v_page = k_page + kStageElements / 2;
         float score[kScores][4];
 #pragma unroll
         for (int n = 0; n < kScores; ++n)
@@ -114,7 +116,8 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
 #pragma unroll
           for (int n = 0; n < kScores; n += 2) {
             u32 b[4]; // positions n·8 .. +8 at depth k·16 and +8, then the next 8 positions
-            load_matrices(b, k_page + (n * 8 + lane / 16 * 8 + lane % 8) * kRow + k * 16 + lane / 8 % 2 * 8);
+            load_matrices(b, k_page + (n * 8 + lane / 16 * 8 + lane % 8) * kRow + k * 16 +
+                                 lane / 8 % 2 * 8);
             mma_bf16(score[n], a, b[0], b[1]);
             mma_bf16(score[n + 1], a, b[2], b[3]);
           }
@@ -140,7 +143,8 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
         peak1 = fmaxf(peak1, __shfl_xor_sync(0xffffffffu, peak1, 1));
         peak1 = fmaxf(peak1, __shfl_xor_sync(0xffffffffu, peak1, 2));
         const float scale = F::scale() * kLog2E;
-        // Maxima are of unscaled scores when the scale is positive, which is the only case described.
+        // Maxima are of unscaled scores when the scale is positive, which is the only case
+        // described.
         float now0 = fmaxf(top[0], peak0), now1 = fmaxf(top[1], peak1);
         float keep0 = ex2((top[0] - now0) * scale), keep1 = ex2((top[1] - now1) * scale);
         top[0] = now0, top[1] = now1;
@@ -150,7 +154,8 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
         for (int n = 0; n < kScores; ++n) {
           float a0 = ex2(score[n][0] * scale - shift0), a1 = ex2(score[n][1] * scale - shift0);
           float b0 = ex2(score[n][2] * scale - shift1), b1 = ex2(score[n][3] * scale - shift1);
-          if (cuts) { // a row that sees nothing yet has only kNever, whose exponential against itself is 1
+          // a row that sees nothing yet has only kNever, whose exponential against itself is 1
+          if (cuts) {
             int p = n * 8 + t * 2;
             a0 = p < limit0 ? a0 : 0.0f, a1 = p + 1 < limit0 ? a1 : 0.0f;
             b0 = p < limit1 ? b0 : 0.0f, b1 = p + 1 < limit1 ? b1 : 0.0f;
@@ -174,8 +179,8 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
 #pragma unroll
           for (int n = 0; n < 2 * kSteps; n += 2) {
             u32 b[4]; // columns n·8 .. +8 at positions k·16 and +8, then the next 8 columns
-            load_matrices_transposed(b, v_page + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kRow + n * 8 +
-                                            lane / 16 * 8);
+            load_matrices_transposed(b, v_page + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kRow +
+                                            n * 8 + lane / 16 * 8);
             mma_bf16(output[n], a, b[0], b[1]);
             mma_bf16(output[n + 1], a, b[2], b[3]);
           }

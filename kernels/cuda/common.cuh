@@ -1,6 +1,6 @@
-// What the CUDA kernels share: element types, vector accesses, approximate f32 functions with their errors,
-// asynchronous copies and tensor-core products. Needs no header of the CUDA toolkit, so NVRTC compiles it
-// anywhere.
+// What the CUDA kernels share: element types, vector accesses, approximate f32 functions with their
+// errors, asynchronous copies and tensor-core products. Needs no header of the CUDA toolkit, so
+// NVRTC compiles it anywhere.
 #ifndef M1K_COMMON_CUH
 #define M1K_COMMON_CUH
 
@@ -48,16 +48,16 @@ M1K_DEVICE u32 pack_bf16(float low, float high) {
   return r;
 }
 
-// Programmatic dependent launch, on sm_90 and newer. Every kernel lets its successor be launched at once. A
-// successor that is (m1k::cuda::Kernel::launch_early) may do what depends on no earlier kernel, and then
-// waits until all of them have ended and what they wrote is there.
+// Programmatic dependent launch, on sm_90 and newer. Every kernel lets its successor be launched at
+// once. A successor that is (m1k::cuda::Kernel::launch_early) may do what depends on no earlier
+// kernel, and then waits until all of them have ended and what they wrote is there.
 M1K_DEVICE void launch_successor() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
 #endif
 }
-// What is read through the pointer that comes back is read after the wait: without that dependency the
-// compiler may move loads of operands that nobody writes before it.
+// What is read through the pointer that comes back is read after the wait: without that dependency
+// the compiler may move loads of operands that nobody writes before it.
 template <class T> M1K_DEVICE T *wait_for_predecessors(T *operand) {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" : "+l"(operand) : : "memory");
@@ -65,11 +65,13 @@ template <class T> M1K_DEVICE T *wait_for_predecessors(T *operand) {
   return operand;
 }
 
-// 16 bytes that this kernel does not write. Unlike __ldg it may follow wait_for_predecessors(): the data need
-// not have been constant before. Unlike a plain load it may be moved past stores.
+// 16 bytes that this kernel does not write. Unlike __ldg it may follow wait_for_predecessors(): the
+// data need not have been constant before. Unlike a plain load it may be moved past stores.
 M1K_DEVICE uint4 load_16(const void *from) {
   uint4 v;
-  asm("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(from));
+  asm("ld.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+      : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+      : "l"(from));
   return v;
 }
 
@@ -145,8 +147,8 @@ constexpr float kLog2E = 1.4426950408889634f;
 constexpr float kLn2 = 0.6931471805599453f;
 
 M1K_DEVICE float silu(float x) { return x * rcp(1.0f + ex2(-x * kLog2E)); }
-// log(1 + e^x) = max(x, 0) + log1p(e^-|x|); log1p(e) / e on [0, 1] is a polynomial of degree 7 (Chebyshev
-// nodes), relative error 3.2e-7.
+// log(1 + e^x) = max(x, 0) + log1p(e^-|x|); log1p(e) / e on [0, 1] is a polynomial of degree 7
+// (Chebyshev nodes), relative error 3.2e-7.
 M1K_DEVICE float softplus(float x) {
   float e = ex2(-fabsf(x) * kLog2E);
   float p = -8.371152552e-3f;
@@ -186,11 +188,13 @@ M1K_DEVICE int find_sequence(const int *sequence_starts, int sequences, int toke
   return below - 1;
 }
 
-M1K_DEVICE u32 shared_address(const void *p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
+M1K_DEVICE u32 shared_address(const void *p) {
+  return static_cast<u32>(__cvta_generic_to_shared(p));
+}
 // 16 bytes from global to shared memory, or 16 zero bytes when !valid.
 M1K_DEVICE void copy_async16(void *shared, const void *global, bool valid) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)), "l"(global),
-               "r"(valid ? 16 : 0)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(shared)),
+               "l"(global), "r"(valid ? 16 : 0)
                : "memory");
 }
 M1K_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
@@ -198,18 +202,19 @@ template <int pending> M1K_DEVICE void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }
 
-// Copies tiles of `tile` rows of `columns` columns to shared memory, one after another, by `threads` threads;
-// zeros from row `end` on. column(j) gives the source column of tile column j, limit the number of valid tile
-// columns. Where each piece comes from and goes to is worked out once. 16-byte pieces when the layout allows
-// (static) and the base is aligned (run time).
+// Copies tiles of `tile` rows of `columns` columns to shared memory, one after another, by
+// `threads` threads; zeros from row `end` on. column(j) gives the source column of tile column j,
+// limit the number of valid tile columns. Where each piece comes from and goes to is worked out
+// once. 16-byte pieces when the layout allows (static) and the base is aligned (run time).
 template <int tile, int row, int columns, bool vectors, int threads, class T> struct TileCopy {
   static constexpr int kVector = 16 / int(sizeof(T)), kPieces = vectors ? columns / kVector : 1;
   static constexpr int kItems = vectors ? ceil_div(tile * kPieces, threads) : 1;
   const T *base;
   long long stride;
   bool whole;
-  int source[kItems], packed[kItems]; // elements from the tile's first row, < 0 for zeros; element of the
-                                      // shared tile · 256 + row
+  // elements from the tile's first row, < 0 for zeros; element of the
+  int source[kItems], packed[kItems];
+  // shared tile · 256 + row
 
   template <class Column>
   M1K_DEVICE TileCopy(int thread, const T *base, long long stride, int limit, Column column)
@@ -226,7 +231,8 @@ template <int tile, int row, int columns, bool vectors, int threads, class T> st
     }
   }
   template <class Column>
-  M1K_DEVICE void operator()(int thread, T *shared, int first, int end, int limit, Column column) const {
+  M1K_DEVICE void operator()(int thread, T *shared, int first, int end, int limit,
+                             Column column) const {
     const T *from = base + first * stride; // within a tile 32-bit offsets do
     int rows = end - first;
     if (whole) {
@@ -284,7 +290,8 @@ M1K_DEVICE u32 transpose_matrix(u32 r) {
 }
 // d += a (16x16, row) * b (16x8, column), bf16 products summed in f32.
 M1K_DEVICE void mma_bf16(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));

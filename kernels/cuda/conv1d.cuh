@@ -1,18 +1,18 @@
-// Causal depthwise convolution with bias and silu over a ragged batch, the last kWidth - 1 inputs of each
-// sequence carried in its slot.
+// Causal depthwise convolution with bias and silu over a ragged batch, the last kWidth - 1 inputs
+// of each sequence carried in its slot.
 //
-// Grid (ceil(input pieces / kThreads), ceil(T / kTile)). A thread owns kVector neighbouring input channels
-// and all kRepeat output channels that read each of them; it walks the tokens of its tile with the window in
-// registers, once for each repetition. The block whose tile holds a sequence's first token of the step also
-// computes that sequence's tokens up to kWidth - 2, even past its tile, and the next block leaves them out:
-// so only one thread touches the state of a slot's channel, and it reads the old window before it writes the
-// new one.
+// Grid (ceil(input pieces / kThreads), ceil(T / kTile)). A thread owns kVector neighbouring input
+// channels and all kRepeat output channels that read each of them; it walks the tokens of its tile
+// with the window in registers, once for each repetition. The block whose tile holds a sequence's
+// first token of the step also computes that sequence's tokens up to kWidth - 2, even past its
+// tile, and the next block leaves them out: so only one thread touches the state of a slot's
+// channel, and it reads the old window before it writes the new one.
 //
-// In decode (kDecode: one token a sequence) a thread takes kTile sequences, whose loads are independent of
-// each other.
+// In decode (kDecode: one token a sequence) a thread takes kTile sequences, whose loads are
+// independent of each other.
 //
-// Facts F: T; kSources (input channels), kWidth, kRepeat, kGroup (head size), strides, kHasBias, kSilu;
-// tuning: kVector, kThreads, kTile.
+// Facts F: T; kSources (input channels), kWidth, kRepeat, kGroup (head size), strides, kHasBias,
+// kSilu; tuning: kVector, kThreads, kTile.
 #ifndef M1K_CONV1D_CUH
 #define M1K_CONV1D_CUH
 
@@ -21,19 +21,21 @@
 namespace m1k {
 
 template <class F>
-M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias, typename F::T *state,
-                       const int *sequence_starts, const int *slots, const int *positions, typename F::T *out,
-                       m1_dims dims) {
+M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias,
+                       typename F::T *state, const int *sequence_starts, const int *slots,
+                       const int *positions, typename F::T *out, m1_dims dims) {
   using T = typename F::T;
   constexpr int V = F::kVector, kTaps = F::kWidth - 1;
   static_assert(F::kDecode || F::kTile >= kTaps,
                 "a sequence's first tokens reach at most into the next tile");
-  static_assert(F::kSources % V == 0 && (F::kRepeat == 1 || F::kGroup % V == 0), "a piece stays in one head");
+  static_assert(F::kSources % V == 0 && (F::kRepeat == 1 || F::kGroup % V == 0),
+                "a piece stays in one head");
 
   int tile_begin = blockIdx.y * F::kTile, tile_end = min(tile_begin + F::kTile, dims.tokens);
   if (tile_begin >= dims.tokens)
     return;
-  int first_sequence = F::kDecode ? tile_begin : find_sequence(sequence_starts, dims.sequences, tile_begin);
+  int first_sequence =
+      F::kDecode ? tile_begin : find_sequence(sequence_starts, dims.sequences, tile_begin);
   int source = (blockIdx.x * F::kThreads + threadIdx.x) * V;
   if (source >= F::kSources)
     return;
@@ -55,9 +57,9 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
   };
 
   for (int repetition = 0; repetition < F::kRepeat; ++repetition) {
-    int channel = F::kRepeat == 1
-                      ? source
-                      : (source / F::kGroup * F::kRepeat + repetition) * F::kGroup + source % F::kGroup;
+    int channel = F::kRepeat == 1 ? source
+                                  : (source / F::kGroup * F::kRepeat + repetition) * F::kGroup +
+                                        source % F::kGroup;
     float filter[F::kWidth][V], add[V];
     if constexpr (F::kHasBias) {
       load_floats<V>(add, bias + channel);

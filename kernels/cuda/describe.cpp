@@ -46,7 +46,8 @@ void Facts::number(const char *name, int64_t value) {
   text += std::string("  static constexpr int ") + name + " = " + std::to_string(value) + ";\n";
 }
 void Facts::flag(const char *name, bool value) {
-  text += std::string("  static constexpr bool ") + name + " = " + (value ? "true" : "false") + ";\n";
+  text +=
+      std::string("  static constexpr bool ") + name + " = " + (value ? "true" : "false") + ";\n";
 }
 void Facts::function(const char *name, float value) {
   char literal[64];
@@ -67,8 +68,9 @@ void Parameters::unused(const std::string &type, std::string role) {
   roles.push_back(std::move(role));
 }
 
-Kernel make_kernel(const std::string &symbol, const char *header, const char *function, const Facts &facts,
-                   const Parameters &parameters, int threads, int minimum_blocks) {
+Kernel make_kernel(const std::string &symbol, const char *header, const char *function,
+                   const Facts &facts, const Parameters &parameters, int threads,
+                   int minimum_blocks) {
   Kernel kernel;
   kernel.symbol = symbol;
   kernel.operands = parameters.roles;
@@ -76,10 +78,11 @@ Kernel make_kernel(const std::string &symbol, const char *header, const char *fu
   std::string bounds =
       std::to_string(threads) + (minimum_blocks > 0 ? ", " + std::to_string(minimum_blocks) : "");
   // The structure has the kernel's name, so that several kernels may stand in one translation unit.
-  kernel.source = std::string("#include \"") + header + "\"\nstruct " + symbol + "_facts {\n" + facts.text +
-                  "};\nextern \"C\" __global__ " + "__launch_bounds__(" + bounds + ") void " + symbol + "(" +
-                  parameters.declaration + "m1_dims dims) {\n  m1k::launch_successor();\n  m1k::" + function +
-                  "<" + symbol + "_facts>(" + parameters.arguments + ", dims);\n}\n";
+  kernel.source = std::string("#include \"") + header + "\"\nstruct " + symbol + "_facts {\n" +
+                  facts.text + "};\nextern \"C\" __global__ " + "__launch_bounds__(" + bounds +
+                  ") void " + symbol + "(" + parameters.declaration +
+                  "m1_dims dims) {\n  m1k::launch_successor();\n  m1k::" + function + "<" + symbol +
+                  "_facts>(" + parameters.arguments + ", dims);\n}\n";
   return kernel;
 }
 

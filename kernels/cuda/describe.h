@@ -1,4 +1,5 @@
-// Helpers of the describe functions: text of the facts structure and of the kernel around a device function.
+// Helpers of the describe functions: text of the facts structure and of the kernel around a device
+// function.
 #ifndef M1K_CUDA_DESCRIBE_H
 #define M1K_CUDA_DESCRIBE_H
 
@@ -9,7 +10,8 @@ namespace m1k::cuda {
 
 int bytes_of(Type type);
 const char *name_of(Type type); // float, m1k::bf16, m1k::f16
-int number_of(Domain domain);   // kDomain of the kernels: 0 tokens, 1 sequences, 2 logit rows, 3 one
+// kDomain of the kernels: 0 tokens, 1 sequences, 2 logit rows, 3 one
+int number_of(Domain domain);
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 int power_of_two(int value); // smallest one >= value
@@ -20,20 +22,23 @@ public:
   void type(const char *name, Type value);
   void number(const char *name, int64_t value);
   void flag(const char *name, bool value);
-  void function(const char *name, float value); // static device function, for values that are no integers
+  // static device function, for values that are no integers
+  void function(const char *name, float value);
 
   std::string text;
 };
 
-/// Kernel parameters in order of the call: a C++ type and a role; an absent one is passed to the device
-/// function as nullptr.
+/// Kernel parameters in order of the call: a C++ type and a role; an absent one is passed to the
+/// device function as nullptr.
 class Parameters {
 public:
   void add(const std::string &type, std::string role, bool present = true);
   void input(Type type, std::string role, bool present = true) {
     add(std::string("const ") + name_of(type), std::move(role), present);
   }
-  void vector(std::string role, bool present = true) { add("const float", std::move(role), present); }
+  void vector(std::string role, bool present = true) {
+    add("const float", std::move(role), present);
+  }
   void batch(std::string role, bool present = true) { add("const int", std::move(role), present); }
   /// A role of the kernel's contract that the device function does not take.
   void unused(const std::string &type, std::string role);
@@ -42,10 +47,11 @@ public:
   std::vector<std::string> roles;
 };
 
-/// `extern "C"` kernel that calls m1k::function<Facts>; `minimum_blocks` a multiprocessor bounds registers
-/// when > 0.
-Kernel make_kernel(const std::string &symbol, const char *header, const char *function, const Facts &facts,
-                   const Parameters &parameters, int threads, int minimum_blocks = 0);
+/// `extern "C"` kernel that calls m1k::function<Facts>; `minimum_blocks` a multiprocessor bounds
+/// registers when > 0.
+Kernel make_kernel(const std::string &symbol, const char *header, const char *function,
+                   const Facts &facts, const Parameters &parameters, int threads,
+                   int minimum_blocks = 0);
 
 } // namespace m1k::cuda
 

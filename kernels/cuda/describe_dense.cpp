@@ -18,15 +18,16 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   if (!description.error.empty())
     return description;
   int sides = f.gated ? 2 : 1;
-  // Every block reads x anew: with 16 weight rows it is at most half of what the weights are. Small blocks
-  // even out the chip's last wave.
+  // Every block reads x anew: with 16 weight rows it is at most half of what the weights are. Small
+  // blocks even out the chip's last wave.
   int columns = sides == 1 && f.max_rows > 4 && f.n >= 16 * tuning.multiprocessors ? 16 : 8;
   int warps = 8;
   while (warps > 1 && f.k < warps * 256)
     warps /= 2;
-  // As much of K in flight as 48 registers hold, in the depth that leaves the least of the last round empty.
-  int chunks = int(ceil_div(f.k, 32 * warps)), tiles = columns * sides / 8 + (f.max_rows > 8 ? 2 : 1),
-      deep = 1;
+  // As much of K in flight as 48 registers hold, in the depth that leaves the least of the last
+  // round empty.
+  int chunks = int(ceil_div(f.k, 32 * warps)),
+      tiles = columns * sides / 8 + (f.max_rows > 8 ? 2 : 1), deep = 1;
   for (int candidate = 1; candidate <= std::max(1, 12 / tiles); ++candidate)
     if (ceil_div(chunks, candidate) * candidate <= ceil_div(chunks, deep) * deep)
       deep = candidate;
@@ -66,8 +67,8 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
 Description describe(const Attention &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
   if (f.heads <= 0 || f.kv_heads <= 0 || f.heads % f.kv_heads != 0)
-    description.error = "expected heads to be a multiple of kv_heads, got " + std::to_string(f.heads) +
-                        " and " + std::to_string(f.kv_heads);
+    description.error = "expected heads to be a multiple of kv_heads, got " +
+                        std::to_string(f.heads) + " and " + std::to_string(f.kv_heads);
   else if (f.head_dim < 1 || f.head_dim > 512)
     description.error = "expected head_dim of 1 to 512, got " + std::to_string(f.head_dim);
   else if (!(f.scale > 0))
@@ -76,9 +77,10 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     return description;
 
   int ratio = f.heads / f.kv_heads;
-  bool tensor = f.type == Type::bf16 && f.kv_type == Type::bf16 && f.head_dim % 16 == 0 && f.head_dim <= 256;
-  // Eight q heads are one tensor-core tile; sixteen share a read of the cache while their outputs still fit
-  // the registers.
+  bool tensor =
+      f.type == Type::bf16 && f.kv_type == Type::bf16 && f.head_dim % 16 == 0 && f.head_dim <= 256;
+  // Eight q heads are one tensor-core tile; sixteen share a read of the cache while their outputs
+  // still fit the registers.
   int group = !tensor ? std::min(ratio, 8) : ratio > 8 && f.head_dim <= 128 ? 16 : 8;
   int unit_heads = f.kv_heads * int(ceil_div(ratio, group));
   const int threads = 128, page = 64;
@@ -87,7 +89,8 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
   int stages = std::clamp(112 * 1024 / stage, 2, 4);
   int shared = tensor ? stages * stage : generic;
   int per_multiprocessor = std::clamp(226 * 1024 / (shared + 1024), 1, 4);
-  int blocks = tuning.multiprocessors * (tensor ? std::min(per_multiprocessor, 2) : per_multiprocessor);
+  int blocks =
+      tuning.multiprocessors * (tensor ? std::min(per_multiprocessor, 2) : per_multiprocessor);
 
   auto common = [&] {
     Facts facts;
@@ -133,8 +136,8 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     parameters.batch("context_lengths");
     parameters.add(name_of(f.type), "out");
     parameters.add("const float", "workspace");
-    Kernel combine = make_kernel(symbol + "_combine", "attention_decode.cuh", "attention_combine", facts,
-                                 parameters, threads);
+    Kernel combine = make_kernel(symbol + "_combine", "attention_decode.cuh", "attention_combine",
+                                 facts, parameters, threads);
     combine.domain = Domain::sequences;
     combine.grid_x = unit_heads;
     combine.rows_per_group = 1;
@@ -148,8 +151,8 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     facts.number("kRows", rows);
     int bytes = (2 * 2 * page + rows) * (f.head_dim + 8) * 2;
     facts.number("kSharedBytes", bytes);
-    Kernel prefill = make_kernel(symbol + "_prefill", "attention_prefill.cuh", "attention_prefill", facts,
-                                 inputs(false), rows * 2);
+    Kernel prefill = make_kernel(symbol + "_prefill", "attention_prefill.cuh", "attention_prefill",
+                                 facts, inputs(false), rows * 2);
     prefill.shared_bytes = bytes;
     prefill.domain = Domain::tokens;
     prefill.grid_x = f.heads;
@@ -158,8 +161,8 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
   } else if (!f.decode) {
     Facts facts = common();
     facts.number("kSharedBytes", generic);
-    Kernel kernel =
-        make_kernel(symbol + "_generic", "attention.cuh", "attention_generic", facts, inputs(false), threads);
+    Kernel kernel = make_kernel(symbol + "_generic", "attention.cuh", "attention_generic", facts,
+                                inputs(false), threads);
     kernel.shared_bytes = generic;
     kernel.domain = Domain::tokens;
     kernel.grid_x = unit_heads;
@@ -173,10 +176,12 @@ Description describe(const Sample &f, const std::string &symbol, const Tuning &)
   Description description;
   if (f.vocabulary <= 0 || f.logits_stride < f.vocabulary) {
     description.error = "expected a positive vocabulary and rows that hold it, got " +
-                        std::to_string(f.vocabulary) + " in rows of " + std::to_string(f.logits_stride);
+                        std::to_string(f.vocabulary) + " in rows of " +
+                        std::to_string(f.logits_stride);
     return description;
   }
-  const int threads = 1024, shared = 36 * 1024; // bins and list of the cut, then the reductions' words
+  // bins and list of the cut, then the reductions' words
+  const int threads = 1024, shared = 36 * 1024;
   Facts facts;
   facts.number("kV", f.vocabulary);
   facts.number("kStride", f.logits_stride);
@@ -194,8 +199,8 @@ Description describe(const Sample &f, const std::string &symbol, const Tuning &)
     parameters.batch("position");
   }
   parameters.add("int", "out");
-  Kernel kernel = make_kernel(symbol, "sample.cuh", f.random ? "sample_random" : "sample_greedy", facts,
-                              parameters, threads, 1);
+  Kernel kernel = make_kernel(symbol, "sample.cuh", f.random ? "sample_random" : "sample_greedy",
+                              facts, parameters, threads, 1);
   kernel.shared_bytes = shared;
   kernel.domain = Domain::logit_rows;
   kernel.rows_per_group = 1;

@@ -67,16 +67,17 @@ int scan_shared_bytes(const ScanFacts &s, const ScanShape &shape) {
   int64_t stage = tile * row * size * (s.has_z ? 2 : 1) + tile * dt_row * bytes_of(s.dt_type) +
                   2 * round_up(tile * heads * s.states * size, 16);
   return int(3 * stage +
-             2 * (round_up(tile * heads * shape.lanes * states * 8, 16) + round_up(tile * channels * 8, 16) +
-                  round_up(tile * channels * 4, 16)) +
+             2 * (round_up(tile * heads * shape.lanes * states * 8, 16) +
+                  round_up(tile * channels * 8, 16) + round_up(tile * channels * 4, 16)) +
              2 * round_up(channels * 4, 16));
 }
 
-// Lanes of a channel, and warps. With enough sequences, eight states a lane: the fewest instructions a state.
-// With few, four, so that every multiprocessor has warps; then a block takes a multiprocessor's share of the
-// channels, and more helpers than main warps. Measured on an H200 with 3072 channels of 16 states
-// (docs/gpu-results.md): 8 × 4096 tokens 728 us with these, 858 with three helpers, 949 with four states a
-// lane; 1 × 2048 tokens 88 us, 96 with as many helpers as main warps, 92 with two states a lane.
+// Lanes of a channel, and warps. With enough sequences, eight states a lane: the fewest
+// instructions a state. With few, four, so that every multiprocessor has warps; then a block takes
+// a multiprocessor's share of the channels, and more helpers than main warps. Measured on an H200
+// with 3072 channels of 16 states (docs/gpu-results.md): 8 × 4096 tokens 728 us with these, 858
+// with three helpers, 949 with four states a lane; 1 × 2048 tokens 88 us, 96 with as many helpers
+// as main warps, 92 with two states a lane.
 ScanShape scan_shape(const ScanFacts &s, const Tuning &tuning) {
   if (tuning.scan.lanes > 0)
     return tuning.scan;
@@ -100,7 +101,8 @@ Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &
   ScanShape shape = scan_shape(s, tuning);
   while (scan_shared_bytes(s, shape) > 200 * 1024 && shape.main_warps > 1)
     --shape.main_warps;
-  int threads = (shape.main_warps + shape.helper_warps) * 32, channels = shape.main_warps * 32 / shape.lanes;
+  int threads = (shape.main_warps + shape.helper_warps) * 32,
+      channels = shape.main_warps * 32 / shape.lanes;
   Facts facts;
   add_facts(facts, s);
   facts.number("kLanes", shape.lanes);
@@ -117,8 +119,10 @@ Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &
   parameters.batch("slots");
   parameters.batch("positions");
   parameters.add(name_of(s.type), "out");
-  // As many blocks as shared memory allows, up to three: more would leave the main warps too few registers.
-  int blocks = std::clamp(226 * 1024 / (scan_shared_bytes(s, shape) + 1024), 1, shape.unroll > 8 ? 2 : 3);
+  // As many blocks as shared memory allows, up to three: more would leave the main warps too few
+  // registers.
+  int blocks =
+      std::clamp(226 * 1024 / (scan_shared_bytes(s, shape) + 1024), 1, shape.unroll > 8 ? 2 : 3);
   Kernel kernel = make_kernel(symbol, "scan.cuh", "scan", facts, parameters, threads, blocks);
   kernel.shared_bytes = scan_shared_bytes(s, shape);
   kernel.domain = Domain::sequences;
@@ -142,27 +146,29 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
     vector *= 2;
   int lanes = std::min(32, power_of_two(int(ceil_div(s.states, vector))));
   int threads = 128, pass = threads / lanes;
-  // Bytes of state a thread holds at once, as many again on their way: 32 where A stays in registers, 64
-  // else; fewer when the blocks would not cover the chip.
+  // Bytes of state a thread holds at once, as many again on their way: 32 where A stays in
+  // registers, 64 else; fewer when the blocks would not cover the chip.
   int passes = std::max(1, (s.headwise ? 64 : 32) / (vector * bytes_of(s.state_type)));
   while (passes > 1 && int64_t(s.channels) * tuning.expected_sequences <
                            int64_t(passes) * pass * tuning.multiprocessors * 2)
     --passes;
   int unit = conv.present ? s.repeat * s.group : 1;
-  // Whole units; of up to twice as many channels as wanted, the number that leaves the fewest threads idle.
+  // Whole units; of up to twice as many channels as wanted, the number that leaves the fewest
+  // threads idle.
   auto share = [&](int channels) { return double(channels) / double(round_up(channels, pass)); };
   int channels = unit;
   for (int candidate = unit; candidate <= 2 * pass * passes; candidate += unit)
-    if (candidate <= pass * passes ? share(candidate) >= share(channels) : share(candidate) > share(channels))
+    if (candidate <= pass * passes ? share(candidate) >= share(channels)
+                                   : share(candidate) > share(channels))
       channels = candidate;
   channels = std::min(channels, s.channels);
   int heads = heads_of_block(channels, s.group);
   int shared = 2 * (channels * 4 + 2 * heads * lanes * vector) * 4;
-  // Several sequences in turn share A and hide each other's latency, but only once the sequences alone fill
-  // the chip.
+  // Several sequences in turn share A and hide each other's latency, but only once the sequences
+  // alone fill the chip.
   int64_t blocks = ceil_div(s.channels, channels) * tuning.expected_sequences;
-  int sequences =
-      int(std::clamp<int64_t>(blocks / (int64_t(tuning.multiprocessors) * 12), 1, s.headwise ? 2 : 4));
+  int sequences = int(
+      std::clamp<int64_t>(blocks / (int64_t(tuning.multiprocessors) * 12), 1, s.headwise ? 2 : 4));
 
   Facts facts;
   add_facts(facts, s);
@@ -205,8 +211,9 @@ std::string check(const ScanFacts &s, int d_inner_columns) {
     return "expected whole heads, each repeated equally: channels " + std::to_string(s.channels) +
            ", head size " + std::to_string(s.group) + ", repeat " + std::to_string(s.repeat);
   if (d_inner_columns != s.channels && d_inner_columns != s.channels / s.repeat)
-    return "expected x of " + std::to_string(s.channels) + " or " + std::to_string(s.channels / s.repeat) +
-           " columns, got " + std::to_string(d_inner_columns);
+    return "expected x of " + std::to_string(s.channels) + " or " +
+           std::to_string(s.channels / s.repeat) + " columns, got " +
+           std::to_string(d_inner_columns);
   return "";
 }
 
@@ -240,17 +247,20 @@ Description describe(const SelectiveScan &f, const std::string &symbol, const Tu
   return description;
 }
 
-Description describe(const SelectiveUpdateConv &f, const std::string &symbol, const Tuning &tuning) {
+Description describe(const SelectiveUpdateConv &f, const std::string &symbol,
+                     const Tuning &tuning) {
   Description description;
   ScanFacts s;
   description.error = convert(f.scan, s);
   if (description.error.empty() && f.scan.x_columns != f.scan.d_xb)
     description.error = "expected x of d_xb columns before the convolution";
   if (description.error.empty() && (f.conv_width < 1 || f.conv_width > 16))
-    description.error = "expected a convolution of width 1 to 16, got " + std::to_string(f.conv_width);
-  if (description.error.empty() && f.conv_channels != f.scan.d_inner && f.conv_channels != f.scan.d_xb)
     description.error =
-        "expected a convolution of d_inner or d_xb channels, got " + std::to_string(f.conv_channels);
+        "expected a convolution of width 1 to 16, got " + std::to_string(f.conv_width);
+  if (description.error.empty() && f.conv_channels != f.scan.d_inner &&
+      f.conv_channels != f.scan.d_xb)
+    description.error = "expected a convolution of d_inner or d_xb channels, got " +
+                        std::to_string(f.conv_channels);
   if (!description.error.empty())
     return description;
   ConvFacts conv;
@@ -282,8 +292,8 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
   while (vector > 1 && (sources % vector != 0 || (f.repeat > 1 && f.head_size % vector != 0)))
     vector /= 2;
   int pieces = sources / vector, threads = std::min(128, int(round_up(pieces, 32)));
-  // A tile long enough that its reads of the filter are few beside its tokens; in decode, four sequences
-  // share them.
+  // A tile long enough that its reads of the filter are few beside its tokens; in decode, four
+  // sequences share them.
   int tile = f.decode ? 4 : std::max(f.repeat > 1 ? 32 : 64, f.width - 1);
   Facts facts;
   facts.type("T", f.type);
@@ -318,29 +328,38 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
 
 Description describe(const SsdScan &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
-  ScanFacts s = {
-      f.type,       f.dt_type, f.state_type, f.heads * f.head_dim, f.head_dim,      f.repeat,   f.d_state,
-      true,         false,     f.x_stride,   f.dt_stride,          f.b_stride,      f.c_stride, 0,
-      f.out_stride, f.has_d,   false,        f.has_dt_bias,        f.delta_softplus};
+  ScanFacts s = {f.type,          f.dt_type,
+                 f.state_type,    f.heads * f.head_dim,
+                 f.head_dim,      f.repeat,
+                 f.d_state,       true,
+                 false,           f.x_stride,
+                 f.dt_stride,     f.b_stride,
+                 f.c_stride,      0,
+                 f.out_stride,    f.has_d,
+                 false,           f.has_dt_bias,
+                 f.delta_softplus};
   s.x_repeated = f.repeat > 1;
-  description.error = f.heads <= 0 || f.head_dim <= 0 || f.repeat <= 0 ? "sizes must be positive"
-                                                                       : check(s, s.channels / f.repeat);
+  description.error = f.heads <= 0 || f.head_dim <= 0 || f.repeat <= 0
+                          ? "sizes must be positive"
+                          : check(s, s.channels / f.repeat);
   if (!description.error.empty())
     return description;
   if (f.decode) {
     description.kernels.push_back(update_kernel(s, {}, symbol, tuning));
     return description;
   }
-  // All rows of a head in one block where registers and shared memory allow: each block computes C·Bᵀ anew.
+  // All rows of a head in one block where registers and shared memory allow: each block computes
+  // C·Bᵀ anew.
   int rows = 128;
   const int chunk = 64;
   auto shared_bytes = [&](bool outputs) {
     int wide = f.d_state + 8, narrow = rows + 8, warps = rows % 32 == 0 ? 8 : 4;
-    return 4 * ((outputs ? 2 : 1) * chunk * wide + chunk * narrow) + (outputs ? rows * wide * 2 : 0) +
-           chunk * narrow * 2 + warps * chunk * 8;
+    return 4 * ((outputs ? 2 : 1) * chunk * wide + chunk * narrow) +
+           (outputs ? rows * wide * 2 : 0) + chunk * narrow * 2 + warps * chunk * 8;
   };
   auto fits = [&] {
-    return f.head_dim % rows == 0 && shared_bytes(true) <= 226 * 1024 && rows * f.d_state <= 128 * 128;
+    return f.head_dim % rows == 0 && shared_bytes(true) <= 226 * 1024 &&
+           rows * f.d_state <= 128 * 128;
   };
   while (rows > 16 && !fits())
     rows /= 2;
@@ -348,8 +367,8 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
     description.kernels.push_back(scan_kernel(s, symbol, tuning));
     return description;
   }
-  // Segments: enough blocks for the chip from one prompt of a few thousand tokens, few enough that records
-  // stay a small part of the traffic.
+  // Segments: enough blocks for the chip from one prompt of a few thousand tokens, few enough that
+  // records stay a small part of the traffic.
   const int segment = 1024;
   int64_t record = round_up(int64_t(f.heads) * (2 * int64_t(f.head_dim) * f.d_state + 1), 4);
   auto common = [&](bool outputs) {
@@ -385,7 +404,8 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
       parameters.vector("d", f.has_d);
     }
     parameters.vector("dt_bias", f.has_dt_bias);
-    parameters.add(outputs ? name_of(f.state_type) : std::string("const ") + name_of(f.state_type), "state");
+    parameters.add(outputs ? name_of(f.state_type) : std::string("const ") + name_of(f.state_type),
+                   "state");
     parameters.batch("sequence_starts");
     parameters.batch("slots");
     parameters.batch("positions");
@@ -409,14 +429,14 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
 Description describe(const GatedRmsNorm &f, const std::string &symbol, const Tuning &) {
   Description description;
   if (f.features <= 0 || f.groups <= 0 || f.features % f.groups != 0) {
-    description.error = "expected features in whole groups, got " + std::to_string(f.features) + " in " +
-                        std::to_string(f.groups);
+    description.error = "expected features in whole groups, got " + std::to_string(f.features) +
+                        " in " + std::to_string(f.groups);
     return description;
   }
   int size = f.features / f.groups;
   int vector = size >= 256 ? 8 : 4;
-  while (vector > 1 && (size % vector != 0 || f.y_stride % vector != 0 || f.z_stride % vector != 0 ||
-                        f.out_stride % vector != 0))
+  while (vector > 1 && (size % vector != 0 || f.y_stride % vector != 0 ||
+                        f.z_stride % vector != 0 || f.out_stride % vector != 0))
     vector /= 2;
   int warps = std::min(8, f.groups);
   Facts facts;
@@ -437,7 +457,8 @@ Description describe(const GatedRmsNorm &f, const std::string &symbol, const Tun
   parameters.input(f.z_type, "z");
   parameters.vector("w");
   parameters.add(name_of(f.out_type), "out");
-  Kernel kernel = make_kernel(symbol, "gated_rms_norm.cuh", "gated_rms_norm", facts, parameters, warps * 32);
+  Kernel kernel =
+      make_kernel(symbol, "gated_rms_norm.cuh", "gated_rms_norm", facts, parameters, warps * 32);
   kernel.domain = f.domain;
   kernel.grid_x = int(ceil_div(f.groups, warps));
   kernel.rows_per_group = 1;

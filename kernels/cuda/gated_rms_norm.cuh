@@ -1,7 +1,8 @@
-// out = rmsnorm of each group (y · silu(z)) · w. A warp owns one group of one row; grid (ceil(kGroups /
-// kWarps), rows).
+// out = rmsnorm of each group (y · silu(z)) · w. A warp owns one group of one row; grid
+// (ceil(kGroups / kWarps), rows).
 //
-// Facts F: YT, ZT, OT; kFeatures, kGroups, strides, eps(), kDomain as in linear.cuh; tuning: kVector, kWarps.
+// Facts F: YT, ZT, OT; kFeatures, kGroups, strides, eps(), kDomain as in linear.cuh; tuning:
+// kVector, kWarps.
 #ifndef M1K_GATED_RMS_NORM_CUH
 #define M1K_GATED_RMS_NORM_CUH
 
@@ -35,7 +36,8 @@ M1K_DEVICE void gated_rms_norm(const typename F::YT *y, const typename F::ZT *z,
     for (int k = 0; k < W; ++k)
       v[k] *= silu(g[k]);
   };
-  // The group is read twice, the second time from the caches; up to 32 · V · 4 values it stays in registers.
+  // The group is read twice, the second time from the caches; up to 32 · V · 4 values it stays in
+  // registers.
   auto run = [&](auto width) {
     constexpr int W = decltype(width)::value, kStep = 32 * W, kSteps = ceil_div(kSize, kStep);
     constexpr bool kKeep = kSteps <= 4;
@@ -80,7 +82,8 @@ M1K_DEVICE void gated_rms_norm(const typename F::YT *y, const typename F::ZT *z,
                 kOMask = V * sizeof(typename F::OT) - 1;
   bool aligned =
       ((reinterpret_cast<u64>(y) & kYMask & 15) | (reinterpret_cast<u64>(z) & kZMask & 15) |
-       (reinterpret_cast<u64>(out) & kOMask & 15) | (reinterpret_cast<u64>(w) & 15 & (V * 4 - 1))) == 0;
+       (reinterpret_cast<u64>(out) & kOMask & 15) |
+       (reinterpret_cast<u64>(w) & 15 & (V * 4 - 1))) == 0;
   if (aligned)
     run(constant<V>());
   else

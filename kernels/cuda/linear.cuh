@@ -1,17 +1,17 @@
-// out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]) for at most 16 rows of x: reads every weight once, at memory
-// speed.
+// out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]) for at most 16 rows of x: reads every weight once,
+// at memory speed.
 //
-// Grid (ceil(n / kColumns), ceil(rows / kRows)). A block owns kColumns outputs of kRows rows; its warps share
-// out K and add their sums through shared memory in a fixed order. Where x and w are bf16 the products run on
-// tensor cores, with x as the 16-row operand: lane (g, t) of a warp loads 16 bytes at k + 8·t of weight row
-// g, which serve as the fragments of two 16-deep products under one permutation of k for both operands, so
-// neither needs shared memory. Other types multiply in f32. Launched early, which hides its start (M1-3B at
-// batch 1 on an H100: 3.00 ms a step without, 2.92 with); asking for the first weights before the wait lost
-// half of that.
+// Grid (ceil(n / kColumns), ceil(rows / kRows)). A block owns kColumns outputs of kRows rows; its
+// warps share out K and add their sums through shared memory in a fixed order. Where x and w are
+// bf16 the products run on tensor cores, with x as the 16-row operand: lane (g, t) of a warp loads
+// 16 bytes at k + 8·t of weight row g, which serve as the fragments of two 16-deep products under
+// one permutation of k for both operands, so neither needs shared memory. Other types multiply in
+// f32. Launched early, which hides its start (M1-3B at batch 1 on an H100: 3.00 ms a step without,
+// 2.92 with); asking for the first weights before the wait lost half of that.
 //
-// Facts F: XT, WT, OT; kN, kK, strides, kRows (1..16), kDomain (0 tokens, 1 sequences, 2 logit rows, 3 one),
-// kHasBias, kAccumulate, kGated; tuning: kColumns (a multiple of 8; counts pairs of weight rows as one when
-// gated), kWarps, kDeep (32-deep chunks of K that a warp has in flight).
+// Facts F: XT, WT, OT; kN, kK, strides, kRows (1..16), kDomain (0 tokens, 1 sequences, 2 logit
+// rows, 3 one), kHasBias, kAccumulate, kGated; tuning: kColumns (a multiple of 8; counts pairs of
+// weight rows as one when gated), kWarps, kDeep (32-deep chunks of K that a warp has in flight).
 #ifndef M1K_LINEAR_CUH
 #define M1K_LINEAR_CUH
 
@@ -71,7 +71,9 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, int rows, int n0, fl
         fw[u][i] = inside ? __ldcs(reinterpret_cast<const uint4 *>(weight[i] + k)) : zero;
 #pragma unroll
       for (int h = 0; h < kHalves; ++h)
-        fx[u][h] = inside && has[h] ? load_16(input + h * 8 * static_cast<long long>(F::kXStride) + k) : zero;
+        fx[u][h] = inside && has[h]
+                       ? load_16(input + h * 8 * static_cast<long long>(F::kXStride) + k)
+                       : zero;
     }
 #pragma unroll
     for (int u = 0; u < kDeep; ++u) {
@@ -114,8 +116,9 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int
         float fw[8][V];
 #pragma unroll
         for (int i = 0; i < 8; ++i)
-          load_floats<V>(fw[i],
-                         w + (static_cast<long long>(side) * F::kN + min(column + i, F::kN - 1)) * F::kK + k);
+          load_floats<V>(
+              fw[i],
+              w + (static_cast<long long>(side) * F::kN + min(column + i, F::kN - 1)) * F::kK + k);
 #pragma unroll
         for (int m = 0; m < kBlock; ++m) {
           float fx[V];

@@ -1,25 +1,29 @@
-// The hand-tuned CUDA kernels seen from a host program: which families there are, what a kernel's static
-// facts are, and for each set of facts the CUDA C++ source to give to NVRTC (or nvcc), the operands in order
-// and the launch. Needs neither CUDA nor LLVM.
+// The hand-tuned CUDA kernels seen from a host program: which families there are, what a kernel's
+// static facts are, and for each set of facts the CUDA C++ source to give to NVRTC (or nvcc), the
+// operands in order and the launch. Needs neither CUDA nor LLVM.
 //
 //   Description d = describe(SelectiveScan{...}, "scan_3072x16");
-//   if (!d.error.empty()) ...                         // the facts contradict each other; names the field
+//   if (!d.error.empty()) ...                         // the facts contradict each other; names the
+//     field
 //   for (const Kernel &k : d.kernels)                 // launch in this order
-//     compile(k.source, headers = cuda_sources()), then launch k.symbol with k.operands, k.grid_x, k.threads,
+//     compile(k.source, headers = cuda_sources()), then launch k.symbol with k.operands, k.grid_x,
+//       k.threads,
 //     k.shared_bytes
 //
-// Every kernel is `extern "C" void symbol(op0 *, op1 *, ..., m1_dims dims)`, grid (grid_x, ceil(rows(domain)
-// / rows_per_group)), `threads` threads a block, `shared_bytes` of dynamic shared memory (above 48 KB the
-// loader must raise the function's limit). Operand names are the roles of m1c::KernelSpec, in its order:
-// inputs, states, batch arrays, outputs; what a kernel adds ("workspace", "temporary") comes after the
-// outputs. Names in [brackets] below are there only when the facts say so.
+// Every kernel is `extern "C" void symbol(op0 *, op1 *, ..., m1_dims dims)`, grid (grid_x,
+// ceil(rows(domain) / rows_per_group)), `threads` threads a block, `shared_bytes` of dynamic shared
+// memory (above 48 KB the loader must raise the function's limit). Operand names are the roles of
+// m1c::KernelSpec, in its order: inputs, states, batch arrays, outputs; what a kernel adds
+// ("workspace", "temporary") comes after the outputs. Names in [brackets] below are there only when
+// the facts say so.
 //
-// Activations are token-major rows with a static stride in elements; columns are contiguous. Fast paths need
-// rows and base pointers that are multiples of 16 bytes; rows are checked here, base pointers by the kernel,
-// which takes a slower path that is as right. Weights and workspaces are 256-byte aligned. What a kernel
-// writes overlaps none of its other operands. Batch arrays are int32 as in docs/architecture.md. Vectors (A,
-// D, dt_bias, convolution, norms, biases) are f32. All arithmetic is f32 (never TF32) but the tensor-core
-// products of bf16 operands, which sum in f32.
+// Activations are token-major rows with a static stride in elements; columns are contiguous. Fast
+// paths need rows and base pointers that are multiples of 16 bytes; rows are checked here, base
+// pointers by the kernel, which takes a slower path that is as right. Weights and workspaces are
+// 256-byte aligned. What a kernel writes overlaps none of its other operands. Batch arrays are
+// int32 as in docs/architecture.md. Vectors (A, D, dt_bias, convolution, norms, biases) are f32.
+// All arithmetic is f32 (never TF32) but the tensor-core products of bf16 operands, which sum in
+// f32.
 #ifndef M1K_CUDA_H
 #define M1K_CUDA_H
 
@@ -43,16 +47,16 @@ struct Kernel {
   Domain domain = Domain::one;
   int grid_x = 1;
   int rows_per_group = 1;
-  /// From sm_90 on, the kernel itself waits for the launches before it: it may be launched before they have
-  /// ended (programmatic stream serialization).
+  /// From sm_90 on, the kernel itself waits for the launches before it: it may be launched before
+  /// they have ended (programmatic stream serialization).
   bool launch_early = false;
 };
 
 struct Description {
   std::string error; // empty when the facts are consistent
   std::vector<Kernel> kernels;
-  /// Operand "workspace": bytes of scratch, whatever the batch. Contents need not be kept or cleared between
-  /// launches of the sequence.
+  /// Operand "workspace": bytes of scratch, whatever the batch. Contents need not be kept or
+  /// cleared between launches of the sequence.
   int64_t workspace_bytes = 0;
   /// Operand "temporary": bytes of scratch for each token of the step, likewise.
   int64_t temporary_bytes_per_row = 0;
@@ -61,19 +65,20 @@ struct Description {
 /// What the tuning depends on but the result does not.
 struct Tuning {
   int multiprocessors = 132;
-  int expected_sequences = 8; // of a prefill step; fewer favours splitting a sequence's channels more finely
+  // of a prefill step; fewer favours splitting a sequence's channels more finely
+  int expected_sequences = 8;
   /// Shape of the Mamba-1 scan; zeros: chosen from the sizes.
   struct ScanShape {
     int lanes = 0, main_warps = 0, helper_warps = 0, tile = 0, unroll = 0;
   } scan;
 };
 
-/// Mamba-1 scan of m1.selective_scan: softplus, skip and gate inside, any mix of sequences, state by slot
-/// (zero state where positions[sequence_starts[s]] == 0).
+/// Mamba-1 scan of m1.selective_scan: softplus, skip and gate inside, any mix of sequences, state
+/// by slot (zero state where positions[sequence_starts[s]] == 0).
 ///   x, dt, a, b, c, [d], [z], [dt_bias], state, sequence_starts, slots, positions → out
-/// `x` holds d_inner columns, or d_xb (then each head of N columns serves repeat = d_inner / d_xb groups in a
-/// row, as b's do). `a` is A itself (negative). d_state 1..256. `decode` promises one token a sequence and
-/// picks the state-update kernel.
+/// `x` holds d_inner columns, or d_xb (then each head of N columns serves repeat = d_inner / d_xb
+/// groups in a row, as b's do). `a` is A itself (negative). d_state 1..256. `decode` promises one
+/// token a sequence and picks the state-update kernel.
 struct SelectiveScan {
   Type type = Type::bf16; // x, b, c, z, out
   Type dt_type = Type::bf16;
@@ -84,25 +89,29 @@ struct SelectiveScan {
   bool has_d = true, has_z = true, has_dt_bias = true, delta_softplus = true;
   bool decode = false;
 };
-Description describe(const SelectiveScan &facts, const std::string &symbol, const Tuning &tuning = {});
+Description describe(const SelectiveScan &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
 
-/// The decode step of convolution and scan in one launch: x is what the projection left, the convolution's
-/// state moves on too.
-///   x, conv_w, [conv_bias], dt, a, b, c, [d], [z], [dt_bias], conv_state, state, sequence_starts, slots,
+/// The decode step of convolution and scan in one launch: x is what the projection left, the
+/// convolution's state moves on too.
+///   x, conv_w, [conv_bias], dt, a, b, c, [d], [z], [dt_bias], conv_state, state, sequence_starts,
+///     slots,
 ///   positions → out
-/// x has d_xb columns; conv_w is [conv_channels, width] with conv_channels = d_inner (repeat before the
-/// convolution) or d_xb (after); conv_state [slots][width - 1][d_xb] of `type`. silu follows the convolution
-/// when conv_silu.
+/// x has d_xb columns; conv_w is [conv_channels, width] with conv_channels = d_inner (repeat before
+/// the convolution) or d_xb (after); conv_state [slots][width - 1][d_xb] of `type`. silu follows
+/// the convolution when conv_silu.
 struct SelectiveUpdateConv {
   SelectiveScan scan; // x_columns = d_xb, decode = true
   int conv_width = 4;
   int conv_channels = 0;
   bool has_conv_bias = true, conv_silu = true;
 };
-Description describe(const SelectiveUpdateConv &facts, const std::string &symbol, const Tuning &tuning = {});
+Description describe(const SelectiveUpdateConv &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
 
-/// m1.causal_conv1d: depthwise, then bias, then silu; the last width - 1 inputs of each sequence stay in the
-/// state. Channel c reads input channel (c / (head_size · repeat)) · head_size + c % head_size.
+/// m1.causal_conv1d: depthwise, then bias, then silu; the last width - 1 inputs of each sequence
+/// stay in the state. Channel c reads input channel (c / (head_size · repeat)) · head_size + c %
+/// head_size.
 ///   x, w, [bias], state, sequence_starts, slots, positions → out
 struct CausalConv1d {
   Type type = Type::bf16; // x, state, out
@@ -110,14 +119,16 @@ struct CausalConv1d {
   int64_t x_stride = 0, out_stride = 0;
   bool has_bias = true, silu = true, decode = false;
 };
-Description describe(const CausalConv1d &facts, const std::string &symbol, const Tuning &tuning = {});
+Description describe(const CausalConv1d &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
 
 /// Mamba-2 scan of m1.ssd_scan: softplus and skip inside.
 ///   x, dt, a, b, c, [d], [dt_bias], state, sequence_starts, slots, positions → out, [temporary]
-/// With bf16 activations and sizes that tensor cores take, prefill is two launches; before the one above
+/// With bf16 activations and sizes that tensor cores take, prefill is two launches; before the one
+/// above
 ///   x, dt, a, b, [dt_bias], state, sequence_starts, slots, positions → temporary
-/// H heads of P = head_dim rows by N = d_state; x has d_xb = H·P/repeat columns, b d_xb·N/P columns (repeat
-/// as in SelectiveScan), c H·N; dt, a, d, dt_bias have H. state [slots][H][P][N].
+/// H heads of P = head_dim rows by N = d_state; x has d_xb = H·P/repeat columns, b d_xb·N/P columns
+/// (repeat as in SelectiveScan), c H·N; dt, a, d, dt_bias have H. state [slots][H][P][N].
 struct SsdScan {
   Type type = Type::bf16; // x, b, c, out
   Type dt_type = Type::bf16;
@@ -137,15 +148,16 @@ struct GatedRmsNorm {
   float eps = 1e-5f;
   Domain domain = Domain::tokens;
 };
-Description describe(const GatedRmsNorm &facts, const std::string &symbol, const Tuning &tuning = {});
+Description describe(const GatedRmsNorm &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
 
-/// m1.attention: causal softmax(scale · q kᵀ) v over the paged cache, which already holds this step's keys
-/// and values.
+/// m1.attention: causal softmax(scale · q kᵀ) v over the paged cache, which already holds this
+/// step's keys and values.
 ///   split, prefill: q, cache, sequence_starts, context_lengths, block_tables → out, [workspace]
 ///   combine:        sequence_starts, context_lengths → out, workspace
-/// `decode`: two launches, split over the context and combine in fixed order. Otherwise on tensor cores (bf16
-/// throughout, head_dim a multiple of 16 up to 256) these two for the sequences of one token, then prefill
-/// for the others; else one launch for all tokens. head_dim 1..512, scale > 0.
+/// `decode`: two launches, split over the context and combine in fixed order. Otherwise on tensor
+/// cores (bf16 throughout, head_dim a multiple of 16 up to 256) these two for the sequences of one
+/// token, then prefill for the others; else one launch for all tokens. head_dim 1..512, scale > 0.
 struct Attention {
   Type type = Type::bf16; // q, out
   Type kv_type = Type::bf16;
@@ -156,8 +168,8 @@ struct Attention {
 };
 Description describe(const Attention &facts, const std::string &symbol, const Tuning &tuning = {});
 
-/// m1.linear for few rows: out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]), streaming the weights once per
-/// max_rows rows of x.
+/// m1.linear for few rows: out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]), streaming the weights once
+/// per max_rows rows of x.
 ///   x, w, [bias] → out
 /// `accumulate` adds to out (which then is f32). `gated`: w is [2·n, k], out = silu(x·w[0..n)ᵀ) ·
 /// (x·w[n..2n)ᵀ), no bias.
@@ -173,14 +185,16 @@ Description describe(const Linear &facts, const std::string &symbol, const Tunin
 
 /// Greedy choice: the first index of the largest logit (NaN never wins).            logits → out
 /// With `random`, each row samples as its parameters say:
-///   logits, likeliest i32[L] (the greedy choice), temperature f32[L], top_k i32[L], top_p f32[L], min_p
+///   logits, likeliest i32[L] (the greedy choice), temperature f32[L], top_k i32[L], top_p f32[L],
+///     min_p
 ///   f32[L], seed u64[L], position i32[L] → out
 /// temperature <= 0: greedy. A row with a NaN, or without a finite value, gives -1. Otherwise p =
-/// softmax(logits / temperature); keep the top_k largest (<= 0 or >= V: all; ties at the border go to the
-/// lower index); of those, renormalised, the fewest of the largest that hold at least top_p (>= 1: all); of
-/// those the ones of at least min_p times the largest p (<= 0: all). The draw is Philox4x32-10(key = seed,
-/// counter = position), its first two words the 53-bit fraction; ids in index order. Same logits and
-/// parameters give the same id on any GPU: probabilities are summed in fixed point.
+/// softmax(logits / temperature); keep the top_k largest (<= 0 or >= V: all; ties at the border go
+/// to the lower index); of those, renormalised, the fewest of the largest that hold at least top_p
+/// (>= 1: all); of those the ones of at least min_p times the largest p (<= 0: all). The draw is
+/// Philox4x32-10(key = seed, counter = position), its first two words the 53-bit fraction; ids in
+/// index order. Same logits and parameters give the same id on any GPU: probabilities are summed in
+/// fixed point.
 struct Sample {
   int vocabulary = 0;
   int64_t logits_stride = 0;

@@ -1,11 +1,12 @@
 // The next token of each row: greedy, or drawn after temperature, top-k, top-p and min-p.
 //
-// Grid (1, L), one row a block. Everything that decides between tokens is exact and the same on every GPU:
-// exponentials are an FMA polynomial, probabilities 31-bit fixed point summed in 64 bits, so the order of the
-// sums does not matter; ties go to the lower index. top-k and top-p each keep a prefix of the tokens in
-// descending order. The prefix's last token is found without sorting the row: a histogram over equal ranges
-// of the logit says which range holds it, that range is divided again until it fits a list in shared memory,
-// and only the list is sorted. The row is read once to draw, and twice more for each of top-k and top-p.
+// Grid (1, L), one row a block. Everything that decides between tokens is exact and the same on
+// every GPU: exponentials are an FMA polynomial, probabilities 31-bit fixed point summed in 64
+// bits, so the order of the sums does not matter; ties go to the lower index. top-k and top-p each
+// keep a prefix of the tokens in descending order. The prefix's last token is found without sorting
+// the row: a histogram over equal ranges of the logit says which range holds it, that range is
+// divided again until it fits a list in shared memory, and only the list is sorted. The row is read
+// once to draw, and twice more for each of top-k and top-p.
 //
 // Facts F: kV, kStride; kThreads = 1024.
 #ifndef M1K_SAMPLE_CUH
@@ -22,8 +23,8 @@ M1K_DEVICE void philox(u64 seed, u32 position, u32 &word0, u32 &word1) {
   u32 c0 = position, c1 = 0, c2 = 0, c3 = 0, k0 = u32(seed), k1 = u32(seed >> 32);
 #pragma unroll
   for (int round = 0; round < 10; ++round) {
-    u32 high0 = __umulhi(0xD2511F53u, c0), low0 = 0xD2511F53u * c0, high1 = __umulhi(0xCD9E8D57u, c2),
-        low1 = 0xCD9E8D57u * c2;
+    u32 high0 = __umulhi(0xD2511F53u, c0), low0 = 0xD2511F53u * c0,
+        high1 = __umulhi(0xCD9E8D57u, c2), low1 = 0xCD9E8D57u * c2;
     c0 = high1 ^ c1 ^ k0;
     c1 = low1;
     c2 = high0 ^ c3 ^ k1;
@@ -35,8 +36,8 @@ M1K_DEVICE void philox(u64 seed, u32 position, u32 &word0, u32 &word1) {
   word1 = c1;
 }
 
-// 2^31 · 2^x rounded, for x <= 0. The series of 2^f on |f| <= 1/2 to f^7: relative error 5e-9 before float
-// rounding.
+// 2^31 · 2^x rounded, for x <= 0. The series of 2^f on |f| <= 1/2 to f^7: relative error 5e-9
+// before float rounding.
 M1K_DEVICE u32 fixed_exp2(float x) {
   if (!(x > -32.0f))
     return 0;
@@ -95,7 +96,9 @@ template <class F> struct Sampler {
     for (; i < F::kV; i += kThreads)
       function(i, row[i]);
   }
-  M1K_DEVICE bool kept(int i, float logit) const { return logit > cut || (logit == cut && i <= cut_index); }
+  M1K_DEVICE bool kept(int i, float logit) const {
+    return logit > cut || (logit == cut && i <= cut_index);
+  }
   M1K_DEVICE u32 weight(float logit) const { return fixed_exp2((logit - peak) * rate); }
 
   // Exclusive prefix sum over the block's threads, and the sum of all.
@@ -176,8 +179,8 @@ template <class F> struct Sampler {
     return index < F::kV ? index : 0; // a row without a number gives 0
   }
 
-  // In index order, the first index at which the running sum of value(i, logit) exceeds target(sum of all);
-  // the last with a value if none does.
+  // In index order, the first index at which the running sum of value(i, logit) exceeds target(sum
+  // of all); the last with a value if none does.
   template <class Target, class Value> M1K_DEVICE int find_in_order(Target target_of, Value value) {
     constexpr int kShare = (F::kV + kWarps - 1) / kWarps;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, begin = warp * kShare,
@@ -198,7 +201,8 @@ template <class F> struct Sampler {
     u64 target = target_of(total);
     if (target >= total)
       target = total > 0 ? total - 1 : 0;
-    // The warp whose share holds it names the share; then all threads search that, a few neighbours each.
+    // The warp whose share holds it names the share; then all threads search that, a few neighbours
+    // each.
     if (lane == 0 && target >= before && target < before + mine) {
       shared.where[0] = begin;
       shared.result[1] = before;
@@ -247,18 +251,21 @@ template <class F> struct Sampler {
     __syncthreads();
   }
 
-  // Moves the cut up so that what is kept is the shortest prefix, in descending order, whose measure (1 each,
-  // or weights) reaches need_of(measure of all). Tokens without weight, below 2^-32 of the likeliest, are
-  // left out of account: they are never drawn.
+  // Moves the cut up so that what is kept is the shortest prefix, in descending order, whose
+  // measure (1 each, or weights) reaches need_of(measure of all). Tokens without weight, below
+  // 2^-32 of the likeliest, are left out of account: they are never drawn.
   template <bool by_weight, class Need> M1K_DEVICE void cut_at(Need need_of) {
     auto measure = [&](float logit) -> u64 { return by_weight ? weight(logit) : 1; };
     float low = peak - 33.0f / rate, high = peak; // a margin for rounding
     u64 before = 0, need = 0;
     for (bool first = true;; first = false) {
-      // Two values next to each other may leave no finite scale; the ranges are then the two values.
+      // Two values next to each other may leave no finite scale; the ranges are then the two
+      // values.
       float scale = fminf(kBins / (high - low), 1e30f);
       auto bin = [&](float logit) { return min(int((high - logit) * scale), kBins - 1); };
-      auto inside = [&](int i, float logit) { return logit >= low && logit <= high && kept(i, logit); };
+      auto inside = [&](int i, float logit) {
+        return logit >= low && logit <= high && kept(i, logit);
+      };
       __syncthreads();
       for (int i = threadIdx.x; i < kBins; i += kThreads)
         shared.bins.measure[i] = 0, shared.bins.count[i] = 0;
@@ -271,7 +278,8 @@ template <class F> struct Sampler {
         }
       });
       __syncthreads();
-      u64 a = shared.bins.measure[2 * threadIdx.x], b = shared.bins.measure[2 * threadIdx.x + 1], total;
+      u64 a = shared.bins.measure[2 * threadIdx.x], b = shared.bins.measure[2 * threadIdx.x + 1],
+          total;
       u64 sum = before + prefix(a + b, total);
       if (first)
         need = need_of(total);
@@ -298,7 +306,8 @@ template <class F> struct Sampler {
           if (inside(i, logit) && bin(logit) == chosen) {
             u32 bits = __float_as_uint(logit + 0.0f); // -0 sorts as 0
             u32 ascending = bits >> 31 ? ~bits : bits | 0x80000000u;
-            shared.list[atomicAdd(&shared.entries, 1)] = static_cast<u64>(~ascending) << 32 | u32(i);
+            shared.list[atomicAdd(&shared.entries, 1)] =
+                static_cast<u64>(~ascending) << 32 | u32(i);
           }
         });
         int size = 1;
@@ -340,9 +349,11 @@ template <class F> struct Sampler {
       low = narrow_low;
       high = narrow_high;
       if (low == high) { // equal logits: the first of them by index
-        u64 each_one = measure(low), wanted = each_one > 0 ? (need - before + each_one - 1) / each_one : 1;
-        int index = find_in_order([&](u64) { return wanted - 1; },
-                                  [&](int i, float logit) -> u64 { return logit == low && kept(i, logit); });
+        u64 each_one = measure(low),
+            wanted = each_one > 0 ? (need - before + each_one - 1) / each_one : 1;
+        int index = find_in_order(
+            [&](u64) { return wanted - 1; },
+            [&](int i, float logit) -> u64 { return logit == low && kept(i, logit); });
         cut = low;
         cut_index = index;
         return;
@@ -361,11 +372,12 @@ template <class F> M1K_DEVICE void sample_greedy(const float *logits, int *out, 
     out[row] = token;
 }
 
-// `likeliest`: what sample_greedy gives for the rows. A row with a NaN, or without a finite value, gives -1.
+// `likeliest`: what sample_greedy gives for the rows. A row with a NaN, or without a finite value,
+// gives -1.
 template <class F>
 M1K_DEVICE void sample_random(const float *logits, const int *likeliest, const float *temperature,
-                              const int *top_k, const float *top_p, const float *min_p, const u64 *seed,
-                              const int *position, int *out, m1_dims dims) {
+                              const int *top_k, const float *top_p, const float *min_p,
+                              const u64 *seed, const int *position, int *out, m1_dims dims) {
   static_assert(sizeof(typename Sampler<F>::Shared) <= F::kSharedBytes,
                 "the launch reserves too little shared memory");
   int row = blockIdx.y;
@@ -389,7 +401,8 @@ M1K_DEVICE void sample_random(const float *logits, const int *likeliest, const f
     // At least one token stays. One rounding in double (p has 24 bits, the sum up to 49), the same
     // everywhere.
     sampler.template cut_at<true>([&](u64 total) {
-      u64 need = static_cast<u64>(ceil(static_cast<double>(fmaxf(p, 0.0f)) * static_cast<double>(total)));
+      u64 need =
+          static_cast<u64>(ceil(static_cast<double>(fmaxf(p, 0.0f)) * static_cast<double>(total)));
       return need > 0 ? need : 1;
     });
   }

@@ -1,18 +1,18 @@
-// Prefill scan of Mamba-1, and of Mamba-2 where its tensor-core kernel does not apply (f32 activations, odd
-// sizes): softplus, recurrence, skip and gate in one pass over the inputs.
+// Prefill scan of Mamba-1, and of Mamba-2 where its tensor-core kernel does not apply (f32
+// activations, odd sizes): softplus, recurrence, skip and gate in one pass over the inputs.
 //
-// Grid (ceil(channels / kChannels), S). A block owns kChannels channels of one sequence and walks its tokens
-// in tiles of kTile. Its warps have two roles, so that the recurrence never waits for what surrounds it.
-// While the main warps run tile i, the helpers finish tile i - 1 (skip, gate, store), prepare tile i + 1 (Δ
-// and Δ·x of each channel, B and C widened to f32) and start the copies of tile i + 2; one barrier a tile. In
-// the main warps kLanes lanes share a channel, each with kStates of its N states in registers; the partial
-// sums over N of kLanes steps are reduced together by a transposing butterfly, one exchange a step instead of
-// log2(kLanes).
+// Grid (ceil(channels / kChannels), S). A block owns kChannels channels of one sequence and walks
+// its tokens in tiles of kTile. Its warps have two roles, so that the recurrence never waits for
+// what surrounds it. While the main warps run tile i, the helpers finish tile i - 1 (skip, gate,
+// store), prepare tile i + 1 (Δ and Δ·x of each channel, B and C widened to f32) and start the
+// copies of tile i + 2; one barrier a tile. In the main warps kLanes lanes share a channel, each
+// with kStates of its N states in registers; the partial sums over N of kLanes steps are reduced
+// together by a transposing butterfly, one exchange a step instead of log2(kLanes).
 //
-// Facts F: T, DT, ST; kChannelCount, kGroup (channels of a head: N in Mamba-1, P in Mamba-2), kRepeat, kN,
-// kHeadwise (A, Δ, D one a head), kXRepeated (x has a column for each group of repeated heads only), strides,
-// kHasD, kHasZ, kHasDtBias, kSoftplus; tuning: kLanes, kMainWarps, kHelperWarps, kTile, kUnroll (groups of
-// kLanes steps).
+// Facts F: T, DT, ST; kChannelCount, kGroup (channels of a head: N in Mamba-1, P in Mamba-2),
+// kRepeat, kN, kHeadwise (A, Δ, D one a head), kXRepeated (x has a column for each group of
+// repeated heads only), strides, kHasD, kHasZ, kHasDtBias, kSoftplus; tuning: kLanes, kMainWarps,
+// kHelperWarps, kTile, kUnroll (groups of kLanes steps).
 #ifndef M1K_SCAN_CUH
 #define M1K_SCAN_CUH
 
@@ -28,7 +28,8 @@ template <class F> struct ScanTraits {
   static constexpr int kChannels = kMain / kLanes;
   static constexpr int kTile = F::kTile;
   static constexpr int kStages = 3; // tiles of raw input: being finished, being computed, arriving
-  // Most heads that a block's channels may belong to, with blocks beginning at multiples of kChannels.
+  // Most heads that a block's channels may belong to, with blocks beginning at multiples of
+  // kChannels.
   static constexpr int kHeads =
       (F::kGroup - common_divisor(kChannels, F::kGroup) + kChannels - 1) / F::kGroup + 1;
   static constexpr int kHeadCount = F::kChannelCount / F::kGroup;
@@ -40,7 +41,8 @@ template <class F> struct ScanTraits {
   static constexpr int kDtRow = round_up(kDtColumns, 8) + 8;
   static constexpr int kBcRow = kHeads * F::kN; // B or C of one token, as loaded
   static constexpr int kWideRow = kHeads * kLanes * kStates * 2;
-  static constexpr bool kVectorColumns = F::kChannelCount % kVector == 0 && kChannels % kVector == 0;
+  static constexpr bool kVectorColumns =
+      F::kChannelCount % kVector == 0 && kChannels % kVector == 0;
   static constexpr bool kVectorX =
       kVectorColumns && F::kXStride % kVector == 0 && (!F::kXRepeated || F::kGroup % kVector == 0);
   static constexpr bool kVectorZ = kVectorColumns && F::kZStride % kVector == 0;
@@ -51,8 +53,8 @@ template <class F> struct ScanTraits {
   static constexpr bool kVectorBc =
       F::kN % kVector == 0 && F::kBStride % kVector == 0 && F::kCStride % kVector == 0;
 
-  // Shared memory: kStages × (x, z, dt, B, C); two buffers each of wide B and C, of Δ and Δ·x, and of sums; D
-  // and the bias of Δ.
+  // Shared memory: kStages × (x, z, dt, B, C); two buffers each of wide B and C, of Δ and Δ·x, and
+  // of sums; D and the bias of Δ.
   static constexpr int kXBytes = kTile * kRow * int(sizeof(T));
   static constexpr int kZBytes = F::kHasZ ? kXBytes : 0;
   static constexpr int kDtBytes = kTile * kDtRow * int(sizeof(typename F::DT));
@@ -61,16 +63,17 @@ template <class F> struct ScanTraits {
   static constexpr int kWideBytes = round_up(kTile * kWideRow * 4, 16);
   static constexpr int kStepBytes = round_up(kTile * kChannels * 8, 16);
   static constexpr int kSumBytes = round_up(kTile * kChannels * 4, 16);
-  static constexpr int kSharedBytes =
-      kStages * kStageBytes + 2 * (kWideBytes + kStepBytes + kSumBytes) + 2 * round_up(kChannels * 4, 16);
+  static constexpr int kSharedBytes = kStages * kStageBytes +
+                                      2 * (kWideBytes + kStepBytes + kSumBytes) +
+                                      2 * round_up(kChannels * 4, 16);
 
   static_assert((kLanes & (kLanes - 1)) == 0 && kLanes <= 32, "lanes of a channel: a power of two");
   static_assert(kTile % kLanes == 0, "a tile is whole groups of kLanes steps");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
 
-// Partial sums v[j] of step j in every lane of a group → lane l of the group gets the sum over the group of
-// v[l].
+// Partial sums v[j] of step j in every lane of a group → lane l of the group gets the sum over the
+// group of v[l].
 template <int half, int lanes> M1K_DEVICE void transpose_step(float (&v)[lanes], int lane) {
   if constexpr (half > 0) {
     bool upper = lane & half;
@@ -88,14 +91,16 @@ template <int lanes> M1K_DEVICE float transpose_sum(float (&v)[lanes]) {
 }
 
 template <class F>
-M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const float *a, const typename F::T *b,
-                     const typename F::T *c, const float *d, const typename F::T *z, const float *dt_bias,
-                     typename F::ST *state, const int *sequence_starts, const int *slots,
-                     const int *positions, typename F::T *out, m1_dims dims) {
+M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const float *a,
+                     const typename F::T *b, const typename F::T *c, const float *d,
+                     const typename F::T *z, const float *dt_bias, typename F::ST *state,
+                     const int *sequence_starts, const int *slots, const int *positions,
+                     typename F::T *out, m1_dims dims) {
   using R = ScanTraits<F>;
   using T = typename F::T;
   using DT = typename F::DT;
-  constexpr int kStates = R::kStates, kLanes = R::kLanes, kTile = R::kTile, kChannels = R::kChannels;
+  constexpr int kStates = R::kStates, kLanes = R::kLanes, kTile = R::kTile,
+                kChannels = R::kChannels;
 
   int sequence = blockIdx.y;
   if (sequence >= dims.sequences)
@@ -103,14 +108,16 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   int start = sequence_starts[sequence], end = sequence_starts[sequence + 1];
   if (start >= end)
     return;
-  int c0 = blockIdx.x * kChannels, channels = min(kChannels, F::kChannelCount - c0), head0 = c0 / F::kGroup;
+  int c0 = blockIdx.x * kChannels, channels = min(kChannels, F::kChannelCount - c0),
+      head0 = c0 / F::kGroup;
   int tiles = (end - start + kTile - 1) / kTile;
 
   unsigned char *region = m1k_shared + R::kStages * R::kStageBytes;
   float *wide_buffers = reinterpret_cast<float *>(region);
   float2 *step_buffers = reinterpret_cast<float2 *>(region + 2 * R::kWideBytes);
   float *sum_buffers = reinterpret_cast<float *>(region + 2 * (R::kWideBytes + R::kStepBytes));
-  float *skips = reinterpret_cast<float *>(region + 2 * (R::kWideBytes + R::kStepBytes + R::kSumBytes));
+  float *skips =
+      reinterpret_cast<float *>(region + 2 * (R::kWideBytes + R::kStepBytes + R::kSumBytes));
   float *biases = skips + round_up(kChannels * 4, 16) / 4;
   auto wide = [&](int tile) { return wide_buffers + (tile & 1) * (R::kWideBytes / 4); };
   auto steps = [&](int tile) { return step_buffers + (tile & 1) * (R::kStepBytes / 8); };
@@ -120,10 +127,12 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
     int local = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
     bool active = local < channels;
     int channel = c0 + (active ? local : 0), head = channel / F::kGroup;
-    // A in units of log2, so that the decay is one ex2. Channels and states past the end stay at zero input.
+    // A in units of log2, so that the decay is one ex2. Channels and states past the end stay at
+    // zero input.
     float rate[kStates], s[kStates];
     bool fresh = positions[start] == 0;
-    long long state_offset = (static_cast<long long>(slots[sequence]) * F::kChannelCount + channel) * F::kN;
+    long long state_offset =
+        (static_cast<long long>(slots[sequence]) * F::kChannelCount + channel) * F::kN;
 #pragma unroll
     for (int i = 0; i < kStates; ++i) {
       int n = lane * kStates + i;
@@ -133,11 +142,12 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
     }
     __syncthreads();
     for (int tile = 0; tile < tiles; ++tile) {
-      const float *from = wide(tile) + (head - head0) * (kLanes * kStates * 2) + lane * (2 * kStates);
+      const float *from =
+          wide(tile) + (head - head0) * (kLanes * kStates * 2) + lane * (2 * kStates);
       const float2 *step_of = steps(tile) + local;
       float *sum_of = sums(tile) + lane * kChannels + local;
-      // Sums are stored once a run of kUnroll groups: a store between them would keep the next group's loads
-      // behind it.
+      // Sums are stored once a run of kUnroll groups: a store between them would keep the next
+      // group's loads behind it.
 #pragma unroll 1
       for (int run = 0; run < kTile; run += kLanes * F::kUnroll) {
         float results[F::kUnroll];
@@ -201,7 +211,9 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   auto stage = [&](int tile) { return m1k_shared + tile % R::kStages * R::kStageBytes; };
   auto stage_x = [&](int tile) { return reinterpret_cast<T *>(stage(tile)); };
   auto stage_z = [&](int tile) { return reinterpret_cast<T *>(stage(tile) + R::kXBytes); };
-  auto stage_dt = [&](int tile) { return reinterpret_cast<DT *>(stage(tile) + R::kXBytes + R::kZBytes); };
+  auto stage_dt = [&](int tile) {
+    return reinterpret_cast<DT *>(stage(tile) + R::kXBytes + R::kZBytes);
+  };
   auto stage_b = [&](int tile) {
     return reinterpret_cast<T *>(stage(tile) + R::kXBytes + R::kZBytes + R::kDtBytes);
   };
@@ -210,25 +222,27 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   };
 
   int head_limit = min(R::kHeads, R::kHeadCount - head0) * F::kN;
-  int dt_first = F::kHeadwise ? head0 : c0, dt_limit = F::kHeadwise ? R::kHeadCount - head0 : channels;
+  int dt_first = F::kHeadwise ? head0 : c0,
+      dt_limit = F::kHeadwise ? R::kHeadCount - head0 : channels;
   auto x_column = [&](int j) {
     int channel = c0 + j;
-    return F::kXRepeated ? channel / (F::kGroup * F::kRepeat) * F::kGroup + channel % F::kGroup : channel;
+    return F::kXRepeated ? channel / (F::kGroup * F::kRepeat) * F::kGroup + channel % F::kGroup
+                         : channel;
   };
   auto z_column = [&](int j) { return c0 + j; };
   auto dt_column = [&](int j) { return dt_first + j; };
   auto b_column = [&](int j) { return (head0 + j / F::kN) / F::kRepeat * F::kN + j % F::kN; };
   auto c_column = [&](int j) { return head0 * F::kN + j; };
-  TileCopy<kTile, R::kRow, kChannels, R::kVectorX, kThreads, T> copy_x(thread, x, F::kXStride, channels,
-                                                                       x_column);
-  TileCopy<kTile, R::kRow, kChannels, R::kVectorZ, kThreads, T> copy_z(thread, F::kHasZ ? z : x, F::kZStride,
-                                                                       channels, z_column);
-  TileCopy<kTile, R::kDtRow, R::kDtColumns, R::kVectorDt, kThreads, DT> copy_dt(thread, dt, F::kDtStride,
-                                                                                dt_limit, dt_column);
-  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_b(thread, b, F::kBStride, head_limit,
-                                                                          b_column);
-  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_c(thread, c, F::kCStride, head_limit,
-                                                                          c_column);
+  TileCopy<kTile, R::kRow, kChannels, R::kVectorX, kThreads, T> copy_x(thread, x, F::kXStride,
+                                                                       channels, x_column);
+  TileCopy<kTile, R::kRow, kChannels, R::kVectorZ, kThreads, T> copy_z(
+      thread, F::kHasZ ? z : x, F::kZStride, channels, z_column);
+  TileCopy<kTile, R::kDtRow, R::kDtColumns, R::kVectorDt, kThreads, DT> copy_dt(
+      thread, dt, F::kDtStride, dt_limit, dt_column);
+  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_b(thread, b, F::kBStride,
+                                                                          head_limit, b_column);
+  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_c(thread, c, F::kCStride,
+                                                                          head_limit, c_column);
   auto copy = [&](int tile) {
     if (tile < tiles) {
       int first = start + tile * kTile;
@@ -257,7 +271,8 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
       if constexpr (F::kHeadwise) {
 #pragma unroll
         for (int k = 0; k < W; ++k)
-          delta[k] = to_float(raw_dt[t * R::kDtRow + min((c0 + j + k) / F::kGroup - head0, R::kHeads - 1)]);
+          delta[k] = to_float(
+              raw_dt[t * R::kDtRow + min((c0 + j + k) / F::kGroup - head0, R::kHeads - 1)]);
       } else {
         load_floats<W>(delta, raw_dt + t * R::kDtRow + j);
       }
@@ -279,7 +294,8 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
     });
     constexpr int kPadded = kLanes * kStates;
     if constexpr (F::kN == kPadded && kStates % 2 == 0) {
-      // A thread writes 16 bytes: four of B, four of C, or two of each; neighbours write neighbouring pieces.
+      // A thread writes 16 bytes: four of B, four of C, or two of each; neighbours write
+      // neighbouring pieces.
       constexpr int kPieces = kPadded / 2, kLanePieces = kStates / 2;
 #pragma unroll 2
       for (int i = thread; i < kTile * R::kHeads * kPieces; i += kThreads) {
@@ -287,7 +303,8 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
             k = piece % kLanePieces * 4;
         float v[4];
         if constexpr (kStates % 4 == 0) {
-          load_floats<4>(v, k < kStates ? raw_b + th * F::kN + n + k : raw_c + th * F::kN + n + k - kStates);
+          load_floats<4>(v, k < kStates ? raw_b + th * F::kN + n + k
+                                        : raw_c + th * F::kN + n + k - kStates);
         } else if constexpr (kStates == 2) {
           float two_b[2], two_c[2];
           load_floats<2>(two_b, raw_b + th * F::kN + n);

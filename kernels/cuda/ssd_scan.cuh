@@ -1,29 +1,36 @@
-// Prefill scan of Mamba-2 on tensor cores, for bf16 activations, in two launches over segments of kSegment
-// tokens of the step.
+// Prefill scan of Mamba-2 on tensor cores, for bf16 activations, in two launches over segments of
+// kSegment tokens of the step.
 //
-// ssd_states: grid (heads, ceil(T / kSegment)). Where a sequence goes on beyond a segment, the state that the
-// segment's tokens of it add up
-//   to, and the sum of their Δ·A, go to the segment's record in `temporary`; if the sequence begins in the
-//   segment, its state before the step is included, and kept in the record as well, because the second launch
+// ssd_states: grid (heads, ceil(T / kSegment)). Where a sequence goes on beyond a segment, the
+// state that the segment's tokens of it add up
+//   to, and the sum of their Δ·A, go to the segment's record in `temporary`; if the sequence begins
+//     in the
+//   segment, its state before the step is included, and kept in the record as well, because the
+//     second launch
 //   overwrites the slot.
-// ssd_scan: the same grid. A block takes each sequence's part of its segment: the state before it is read
-// from the slot or put together from
-//   the records of the segments before, then chunks of kChunk tokens follow one another with the state in
+// ssd_scan: the same grid. A block takes each sequence's part of its segment: the state before it
+// is read from the slot or put together from
+//   the records of the segments before, then chunks of kChunk tokens follow one another with the
+//     state in
 //   registers.
-// So a single long sequence fills the chip, and the additional work is one of the four products below.
+// So a single long sequence fills the chip, and the additional work is one of the four products
+// below.
 //
 // With c_i the sum of Δ·A over the chunk's tokens up to i, a chunk is four products:
 //   G = C·Bᵀ            16 tokens a warp, only tiles on or below the diagonal
-//   Y = 2^c_i · (C·Sᵀ) + (G_ij · 2^(c_i - c_j) · Δ_j, j <= i) · X      16 tokens and half of the columns a
-//   warp S = 2^c_last · S + (X_j · Δ_j · 2^(c_last - c_j))ᵀ · B      all rows, a share of the N columns a
+//   Y = 2^c_i · (C·Sᵀ) + (G_ij · 2^(c_i - c_j) · Δ_j, j <= i) · X      16 tokens and half of the
+//     columns a
+//   warp S = 2^c_last · S + (X_j · Δ_j · 2^(c_last - c_j))ᵀ · B      all rows, a share of the N
+//     columns a
 //   warp
-// Exponents are differences taken before the exponential, so large decays underflow to 0 and never overflow.
-// S is f32 in registers and bf16 in shared memory as an operand; the masked products and scaled X are rounded
-// to bf16.
+// Exponents are differences taken before the exponential, so large decays underflow to 0 and never
+// overflow. S is f32 in registers and bf16 in shared memory as an operand; the masked products and
+// scaled X are rounded to bf16.
 //
-// Facts F: T = bf16, DT, ST; kHeads, kP, kN, kRepeat, strides, kHasD, kHasDtBias, kSoftplus; kRecord (floats
-// of a segment's record: states [heads][P][N], states before the step likewise, sums [heads]); tuning:
-// kSegment, kRows (rows of P a block owns; the grid has P / kRows blocks a head).
+// Facts F: T = bf16, DT, ST; kHeads, kP, kN, kRepeat, strides, kHasD, kHasDtBias, kSoftplus;
+// kRecord (floats of a segment's record: states [heads][P][N], states before the step likewise,
+// sums [heads]); tuning: kSegment, kRows (rows of P a block owns; the grid has P / kRows blocks a
+// head).
 #ifndef M1K_SSD_SCAN_CUH
 #define M1K_SSD_SCAN_CUH
 
@@ -38,16 +45,20 @@ template <class F, bool outputs> struct SsdTraits {
   static constexpr int kWarps = 4 * kHalves, kThreads = 32 * kWarps;
   static constexpr int kSplits = F::kP / F::kRows;
   static constexpr int kWideRow = F::kN + 8,
-                       kXRow = F::kRows + 8; // odd numbers of 16-byte pieces: rows fall in different banks
+                       // odd numbers of 16-byte pieces: rows fall in different banks
+      kXRow = F::kRows + 8;
   static constexpr int kSteps = F::kN / 16;
-  static constexpr int kPairs = ceil_div(kSteps, kWarps); // pairs of 8-column tiles of S that a warp owns
+  // pairs of 8-column tiles of S that a warp owns
+  static constexpr int kPairs = ceil_div(kSteps, kWarps);
   static constexpr int kRowTiles = F::kRows / 16;
   static constexpr int kWideElements = kChunk * kWideRow, kXElements = kChunk * kXRow;
   static constexpr int kStageElements = (outputs ? 2 : 1) * kWideElements + kXElements;
-  static constexpr int kSharedBytes =
-      2 * kStageElements * 2 + (outputs ? F::kRows * kWideRow * 2 : 0) + kXElements * 2 + kWarps * kChunk * 8;
+  static constexpr int kSharedBytes = 2 * kStageElements * 2 +
+                                      (outputs ? F::kRows * kWideRow * 2 : 0) + kXElements * 2 +
+                                      kWarps * kChunk * 8;
   static constexpr long long kStateSize = static_cast<long long>(F::kHeads) * F::kP * F::kN;
-  static_assert(F::kN % 16 == 0 && F::kP % F::kRows == 0 && F::kRows % 16 == 0 && F::kSegment % kChunk == 0,
+  static_assert(F::kN % 16 == 0 && F::kP % F::kRows == 0 && F::kRows % 16 == 0 &&
+                    F::kSegment % kChunk == 0,
                 "whole tiles");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
@@ -66,12 +77,14 @@ template <class F, bool outputs> struct Ssd {
   float s[R::kRowTiles][R::kPairs][2][4];
 
   M1K_DEVICE Ssd(const float *a, const float *dt_bias, const float *d) {
-    head = blockIdx.x / R::kSplits, row0 = blockIdx.x % R::kSplits * kRows, source = head / F::kRepeat;
+    head = blockIdx.x / R::kSplits, row0 = blockIdx.x % R::kSplits * kRows,
+    source = head / F::kRepeat;
     warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     stages = reinterpret_cast<bf16 *>(m1k_shared);
     scaled = stages + 2 * R::kStageElements; // X_j · Δ_j · 2^(c_last - c_j)
     operand = scaled + R::kXElements;        // S
-    sums = reinterpret_cast<float *>(operand + (outputs ? kRows * kWideRow : 0)) + warp * 2 * kChunk;
+    sums =
+        reinterpret_cast<float *>(operand + (outputs ? kRows * kWideRow : 0)) + warp * 2 * kChunk;
     deltas = sums + kChunk;
     rate = a[head] * kLog2E, bias = F::kHasDtBias ? dt_bias[head] : 0.0f,
     skip = outputs && F::kHasD ? d[head] : 0.0f;
@@ -92,7 +105,8 @@ template <class F, bool outputs> struct Ssd {
           for (int h = 0; h < 2; ++h)
 #pragma unroll
             for (int i = 0; i < 4; ++i)
-              function(s[m][p][h][i], (row0 + m * 16 + g + i / 2 * 8) * kN + column_of(p, h) + i % 2);
+              function(s[m][p][h][i],
+                       (row0 + m * 16 + g + i / 2 * 8) * kN + column_of(p, h) + i % 2);
   }
   M1K_DEVICE void clear() {
 #pragma unroll
@@ -117,17 +131,18 @@ template <class F, bool outputs> struct Ssd {
           }
   }
 
-  // Takes the state over tokens [from, to) of a sequence; returns the sum of their Δ·A in units of log2.
-  M1K_DEVICE float run(const bf16 *x, const typename F::DT *dt, const bf16 *b, const bf16 *c, bf16 *out,
-                       int from, int to) {
+  // Takes the state over tokens [from, to) of a sequence; returns the sum of their Δ·A in units of
+  // log2.
+  M1K_DEVICE float run(const bf16 *x, const typename F::DT *dt, const bf16 *b, const bf16 *c,
+                       bf16 *out, int from, int to) {
     constexpr int kThreads = R::kThreads;
     int chunks = (to - from + kChunk - 1) / kChunk;
     auto stage_b = [&](int chunk) { return stages + (chunk & 1) * R::kStageElements; };
     auto stage_x = [&](int chunk) { return stage_b(chunk) + R::kWideElements; };
     auto stage_c = [&](int chunk) { return stage_x(chunk) + R::kXElements; };
     auto same = [](int j) { return j; };
-    TileCopy<kChunk, kWideRow, kN, F::kBStride % 8 == 0, kThreads, bf16> copy_b(threadIdx.x, b + source * kN,
-                                                                                F::kBStride, kN, same);
+    TileCopy<kChunk, kWideRow, kN, F::kBStride % 8 == 0, kThreads, bf16> copy_b(
+        threadIdx.x, b + source * kN, F::kBStride, kN, same);
     TileCopy<kChunk, kXRow, kRows, F::kXStride % 8 == 0, kThreads, bf16> copy_x(
         threadIdx.x, x + source * F::kP + row0, F::kXStride, kRows, same);
     TileCopy<kChunk, kWideRow, kN, F::kCStride % 8 == 0, kThreads, bf16> copy_c(
@@ -140,14 +155,15 @@ template <class F, bool outputs> struct Ssd {
       copy_x(threadIdx.x, stage_x(chunk), first, to, kRows, same);
       copy_async_commit();
     };
-    // Δ of two tokens a lane, one chunk ahead; not widened before it is used, so that nothing waits for it.
+    // Δ of two tokens a lane, one chunk ahead; not widened before it is used, so that nothing waits
+    // for it.
     typename F::DT next_delta[2];
     auto fetch_delta = [&](int chunk) {
 #pragma unroll
       for (int k = 0; k < 2; ++k)
-        next_delta[k] =
-            dt[min(from + chunk * kChunk + 2 * lane + k, to - 1) * static_cast<long long>(F::kDtStride) +
-               head];
+        next_delta[k] = dt[min(from + chunk * kChunk + 2 * lane + k, to - 1) *
+                               static_cast<long long>(F::kDtStride) +
+                           head];
     };
     copy(0);
     fetch_delta(0);
@@ -219,13 +235,14 @@ template <class F, bool outputs> struct Ssd {
 #pragma unroll
         for (int p = 0; p < R::kPairs; ++p)
           if (owns(p))
-            load_matrices_transposed(bf[p], tile_b + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kWideRow +
+            load_matrices_transposed(bf[p], tile_b +
+                                                (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kWideRow +
                                                 (warp * R::kPairs + p) * 16 + lane / 16 * 8);
 #pragma unroll
         for (int m = 0; m < R::kRowTiles; ++m) {
           u32 af[4];
-          load_matrices_transposed(af, scaled + (k * 16 + lane / 16 * 8 + lane % 8) * kXRow + m * 16 +
-                                           lane / 8 % 2 * 8);
+          load_matrices_transposed(af, scaled + (k * 16 + lane / 16 * 8 + lane % 8) * kXRow +
+                                           m * 16 + lane / 8 % 2 * 8);
 #pragma unroll
           for (int p = 0; p < R::kPairs; ++p)
             if (owns(p)) {
@@ -242,8 +259,8 @@ template <class F, bool outputs> struct Ssd {
   }
 
   // The chunk's results for 16 tokens and this warp's columns.
-  M1K_DEVICE void output(const bf16 *tile_c, const bf16 *tile_b, const bf16 *tile_x, bf16 *out, int first,
-                         int rows) {
+  M1K_DEVICE void output(const bf16 *tile_c, const bf16 *tile_b, const bf16 *tile_x, bf16 *out,
+                         int first, int rows) {
     int band = warp % 4, column0 = warp / 4 * (kColumns * 8);
     if (band * 16 >= rows)
       return;
@@ -264,8 +281,8 @@ template <class F, bool outputs> struct Ssd {
 #pragma unroll
       for (int n = 0; n < kColumns; n += 2) {
         u32 sf[4];
-        load_matrices(sf, operand + (column0 + n * 8 + lane / 16 * 8 + lane % 8) * kWideRow + k * 16 +
-                              lane / 8 % 2 * 8);
+        load_matrices(sf, operand + (column0 + n * 8 + lane / 16 * 8 + lane % 8) * kWideRow +
+                              k * 16 + lane / 8 % 2 * 8);
         mma_bf16(y[n], cf[k], sf[0], sf[1]);
         mma_bf16(y[n + 1], cf[k], sf[2], sf[3]);
       }
@@ -284,8 +301,8 @@ template <class F, bool outputs> struct Ssd {
 #pragma unroll
       for (int k = 0; k < kSteps; ++k) {
         u32 bf[4];
-        load_matrices(bf,
-                      tile_b + (j0 * 16 + lane / 16 * 8 + lane % 8) * kWideRow + k * 16 + lane / 8 % 2 * 8);
+        load_matrices(bf, tile_b + (j0 * 16 + lane / 16 * 8 + lane % 8) * kWideRow + k * 16 +
+                              lane / 8 % 2 * 8);
         mma_bf16(k % 2 ? odd_product[0] : product[0], cf[k], bf[0], bf[1]);
         mma_bf16(k % 2 ? odd_product[1] : product[1], cf[k], bf[2], bf[3]);
       }
@@ -310,14 +327,15 @@ template <class F, bool outputs> struct Ssd {
 #pragma unroll
       for (int n = 0; n < kColumns; n += 2) {
         u32 xf[4];
-        load_matrices_transposed(xf, tile_x + (j0 * 16 + lane / 8 % 2 * 8 + lane % 8) * kXRow + column0 +
-                                         n * 8 + lane / 16 * 8);
+        load_matrices_transposed(xf, tile_x + (j0 * 16 + lane / 8 % 2 * 8 + lane % 8) * kXRow +
+                                         column0 + n * 8 + lane / 16 * 8);
         mma_bf16(y[n], af, xf[0], xf[1]);
         mma_bf16(y[n + 1], af, xf[2], xf[3]);
       }
     }
 
-    // Skip; then pairs of lanes exchange halves of their tiles, so that a lane stores 8 bytes of one row.
+    // Skip; then pairs of lanes exchange halves of their tiles, so that a lane stores 8 bytes of
+    // one row.
     bf16 *to = out + head * F::kP + row0 + column0;
     bool wide = F::kOutStride % 4 == 0 && (reinterpret_cast<u64>(out) & 7) == 0;
 #pragma unroll
@@ -329,7 +347,8 @@ template <class F, bool outputs> struct Ssd {
         for (int h = 0; h < 2; ++h) {
           float v[2];
           load_floats<2>(v, tile_x + (i0 + h * 8) * kXRow + column0 + (n + e) * 8 + 2 * t);
-          packed[e][h] = pack_bf16(y[n + e][2 * h] + skip * v[0], y[n + e][2 * h + 1] + skip * v[1]);
+          packed[e][h] =
+              pack_bf16(y[n + e][2 * h] + skip * v[0], y[n + e][2 * h + 1] + skip * v[1]);
         }
       // Lane 2i keeps tile n, lane 2i + 1 tile n + 1, four columns each.
       bool odd = t & 1;
@@ -339,8 +358,8 @@ template <class F, bool outputs> struct Ssd {
         uint2 four = odd ? make_uint2(other, packed[1][h]) : make_uint2(packed[0][h], other);
         int row = i0 + h * 8;
         if (row < rows) {
-          bf16 *place =
-              to + (first + row) * static_cast<long long>(F::kOutStride) + (n + odd) * 8 + t / 2 * 4;
+          bf16 *place = to + (first + row) * static_cast<long long>(F::kOutStride) + (n + odd) * 8 +
+                        t / 2 * 4;
           if (wide) {
             *reinterpret_cast<uint2 *>(place) = four;
           } else {
@@ -357,13 +376,15 @@ template <class F, bool outputs> struct Ssd {
 
 template <class F>
 M1K_DEVICE void ssd_states(const bf16 *x, const typename F::DT *dt, const float *a, const bf16 *b,
-                           const float *dt_bias, const typename F::ST *state, const int *sequence_starts,
-                           const int *slots, const int *positions, float *temporary, m1_dims dims) {
+                           const float *dt_bias, const typename F::ST *state,
+                           const int *sequence_starts, const int *slots, const int *positions,
+                           float *temporary, m1_dims dims) {
   using R = SsdTraits<F, false>;
   int segment = blockIdx.y, begin = segment * F::kSegment, end = begin + F::kSegment;
   if (end >= dims.tokens)
     return;
-  int sequence = find_sequence(sequence_starts, dims.sequences, end), start = sequence_starts[sequence];
+  int sequence = find_sequence(sequence_starts, dims.sequences, end),
+      start = sequence_starts[sequence];
   if (start >= end)
     return; // no sequence goes on from this segment
   Ssd<F, false> ssd(a, dt_bias, nullptr);
@@ -385,10 +406,11 @@ M1K_DEVICE void ssd_states(const bf16 *x, const typename F::DT *dt, const float 
 template <class F>
 M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a, const bf16 *b,
                          const bf16 *c, const float *d, const float *dt_bias, typename F::ST *state,
-                         const int *sequence_starts, const int *slots, const int *positions, bf16 *out,
-                         const float *temporary, m1_dims dims) {
+                         const int *sequence_starts, const int *slots, const int *positions,
+                         bf16 *out, const float *temporary, m1_dims dims) {
   using R = SsdTraits<F, true>;
-  int segment = blockIdx.y, begin = segment * F::kSegment, end = min(begin + F::kSegment, dims.tokens);
+  int segment = blockIdx.y, begin = segment * F::kSegment,
+      end = min(begin + F::kSegment, dims.tokens);
   if (begin >= dims.tokens)
     return;
   Ssd<F, true> ssd(a, dt_bias, d);
@@ -406,19 +428,22 @@ M1K_DEVICE void ssd_scan(const bf16 *x, const typename F::DT *dt, const float *a
       for (int s = segment - 1; s >= start / F::kSegment && exponent > -126.0f; --s) {
         const float *record = temporary + static_cast<long long>(s) * F::kRecord;
         float weight = ex2(exponent);
-        ssd.each([&](float &value, int element) { value += weight * record[head_offset + element]; });
+        ssd.each(
+            [&](float &value, int element) { value += weight * record[head_offset + element]; });
         exponent += record[2 * R::kStateSize + ssd.head];
       }
     } else if (positions[start] != 0) {
       const float *before =
           temporary + static_cast<long long>(segment) * F::kRecord + R::kStateSize + head_offset;
       bool goes_on = stop > end;
-      ssd.each(
-          [&](float &value, int element) { value = goes_on ? before[element] : to_float(slot[element]); });
+      ssd.each([&](float &value, int element) {
+        value = goes_on ? before[element] : to_float(slot[element]);
+      });
     }
     ssd.run(x, dt, b, c, out, max(start, begin), min(stop, end));
     if (stop <= end)
-      ssd.each([&](float &value, int element) { slot[element] = from_float<typename F::ST>(value); });
+      ssd.each(
+          [&](float &value, int element) { slot[element] = from_float<typename F::ST>(value); });
   }
 }
 

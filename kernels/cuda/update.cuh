@@ -1,15 +1,18 @@
-// Decode step of Mamba-1 and Mamba-2: one token of each sequence; softplus, state update, skip, gate and, for
-// Mamba-1, the convolution's step in one launch that reads and writes each state once.
+// Decode step of Mamba-1 and Mamba-2: one token of each sequence; softplus, state update, skip,
+// gate and, for Mamba-1, the convolution's step in one launch that reads and writes each state
+// once.
 //
-// Grid (ceil(channels / kChannels), ceil(S / kSequences)). A block owns kChannels channels and takes
-// kSequences sequences in turn; A and the channels' vectors stay in registers, the next sequence's states and
-// inputs are loaded while this one's are computed. kLanes lanes share a channel, kVector states each. With
-// the convolution, a block owns all channels that read its input channels (kChannels is a multiple of kRepeat
-// · kGroup), because one of them moves the window on after all have read it.
+// Grid (ceil(channels / kChannels), ceil(S / kSequences)). A block owns kChannels channels and
+// takes kSequences sequences in turn; A and the channels' vectors stay in registers, the next
+// sequence's states and inputs are loaded while this one's are computed. kLanes lanes share a
+// channel, kVector states each. With the convolution, a block owns all channels that read its input
+// channels (kChannels is a multiple of kRepeat · kGroup), because one of them moves the window on
+// after all have read it.
 //
-// Facts F: T, DT, ST; kChannelCount, kGroup, kRepeat, kN, kHeadwise, kXRepeated, strides, kHasD, kHasZ,
-// kHasDtBias, kSoftplus as in scan.cuh; kConv, kConvWidth, kConvRepeated (a filter for each channel, not for
-// each input channel), kHasConvBias, kConvSilu; tuning: kLanes, kVector, kChannels, kThreads, kSequences.
+// Facts F: T, DT, ST; kChannelCount, kGroup, kRepeat, kN, kHeadwise, kXRepeated, strides, kHasD,
+// kHasZ, kHasDtBias, kSoftplus as in scan.cuh; kConv, kConvWidth, kConvRepeated (a filter for each
+// channel, not for each input channel), kHasConvBias, kConvSilu; tuning: kLanes, kVector,
+// kChannels, kThreads, kSequences.
 #ifndef M1K_UPDATE_CUH
 #define M1K_UPDATE_CUH
 
@@ -43,9 +46,9 @@ template <class F> struct UpdateTraits {
 template <class F>
 M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float *conv_bias,
                        const typename F::DT *dt, const float *a, const typename F::T *b,
-                       const typename F::T *c, const float *d, const typename F::T *z, const float *dt_bias,
-                       typename F::T *conv_state, typename F::ST *state, const int *slots,
-                       const int *positions, typename F::T *out, m1_dims dims) {
+                       const typename F::T *c, const float *d, const typename F::T *z,
+                       const float *dt_bias, typename F::T *conv_state, typename F::ST *state,
+                       const int *slots, const int *positions, typename F::T *out, m1_dims dims) {
   using R = UpdateTraits<F>;
   using ST = typename F::ST;
   constexpr int kVector = R::kVector, kPasses = R::kPasses, kTaps = F::kConvWidth - 1;
@@ -84,10 +87,12 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
   } vectors[kMine];
 #pragma unroll
   for (int m = 0; m < kMine; ++m) {
-    int j = threadIdx.x + m * R::kThreads, channel = c0 + (j < channels ? j : 0), head = channel / F::kGroup;
+    int j = threadIdx.x + m * R::kThreads, channel = c0 + (j < channels ? j : 0),
+        head = channel / F::kGroup;
     int index = F::kHeadwise ? head : channel;
     Vectors &v = vectors[m];
-    v.source = F::kXRepeated || F::kConv ? head / F::kRepeat * F::kGroup + channel % F::kGroup : channel;
+    v.source =
+        F::kXRepeated || F::kConv ? head / F::kRepeat * F::kGroup + channel % F::kGroup : channel;
     v.skip = F::kHasD ? d[index] : 0.0f;
     v.bias = F::kHasDtBias ? dt_bias[index] : 0.0f;
     v.rate = F::kHeadwise ? a[head] * kLog2E : 0.0f;
@@ -102,7 +107,8 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
 
   using T = typename F::T;
   auto state_of = [&](int sequence, int local) {
-    return state + (static_cast<long long>(slots[sequence]) * F::kChannelCount + c0 + local) * F::kN + n0;
+    return state +
+           (static_cast<long long>(slots[sequence]) * F::kChannelCount + c0 + local) * F::kN + n0;
   };
   auto window = [&](int sequence, int source) {
     return conv_state + static_cast<long long>(slots[sequence]) * kTaps * kSources + source;
@@ -124,14 +130,17 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
       if constexpr (F::kConv) {
 #pragma unroll
         for (int k = 0; k < kTaps; ++k)
-          next_taps[m][k] = fresh ? from_float<T>(0.0f) : window(sequence, vectors[m].source)[k * kSources];
+          next_taps[m][k] =
+              fresh ? from_float<T>(0.0f) : window(sequence, vectors[m].source)[k * kSources];
       }
     }
 #pragma unroll
     for (int m = 0; m < kWide; ++m) {
-      int i = threadIdx.x + m * R::kThreads, h = i / R::kPadded, n = i % R::kPadded, head = head0 + h;
+      int i = threadIdx.x + m * R::kThreads, h = i / R::kPadded, n = i % R::kPadded,
+          head = head0 + h;
       bool valid = h < R::kHeads && head < R::kHeadCount && n < F::kN;
-      next_b[m] = valid ? b[row * F::kBStride + head / F::kRepeat * F::kN + n] : from_float<T>(0.0f);
+      next_b[m] =
+          valid ? b[row * F::kBStride + head / F::kRepeat * F::kN + n] : from_float<T>(0.0f);
       next_c[m] = valid ? c[row * F::kCStride + head * F::kN + n] : from_float<T>(0.0f);
     }
 #pragma unroll
@@ -152,7 +161,8 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
     fetch(first);
 
   for (int sequence = first; sequence < last; ++sequence) {
-    float *buffer = reinterpret_cast<float *>(m1k_shared) + ((sequence - first) & 1) * R::kBufferFloats;
+    float *buffer =
+        reinterpret_cast<float *>(m1k_shared) + ((sequence - first) & 1) * R::kBufferFloats;
     float *decay_in = buffer, *input = buffer + R::kChannels, *skipped = input + R::kChannels,
           *gate = skipped + R::kChannels;
     float *wide_b = gate + R::kChannels, *wide_c = wide_b + R::kHeads * R::kPadded;
@@ -237,7 +247,8 @@ M1K_DEVICE void update(const typename F::T *x, const float *conv_w, const float 
       }
       y = lane_sum<R::kLanes>(y);
       if (valid && lane == 0)
-        out[row * F::kOutStride + c0 + local] = from_float<typename F::T>((y + skipped[safe]) * gate[safe]);
+        out[row * F::kOutStride + c0 + local] =
+            from_float<typename F::T>((y + skipped[safe]) * gate[safe]);
     }
   }
 }

@@ -12,11 +12,12 @@ typedef struct m1_dims {
 
 // CPU kernels: operands in the order of the launch; called once for each group of the grid.
 //   void kernel(void *const *operands, const m1_dims *dims, int group_x, int group_y);
-// CUDA kernels: kernel(op0, op1, ..., m1_dims dims) with blockIdx.x = group_x, blockIdx.y = group_y.
+// CUDA kernels: kernel(op0, op1, ..., m1_dims dims) with blockIdx.x = group_x, blockIdx.y =
+// group_y.
 
-// CUDA: samples one row of logits a block. (logits f32[L, V], likeliest i32[L], temperature f32[L], top_k
-// i32[L], top_p f32[L], min_p f32[L], seed u64[L], position i32[L], out i32[L], m1_dims), grid (1, L). In
-// every cuda target; no command launches it, the runtime does.
+// CUDA: samples one row of logits a block. (logits f32[L, V], likeliest i32[L], temperature f32[L],
+// top_k i32[L], top_p f32[L], min_p f32[L], seed u64[L], position i32[L], out i32[L], m1_dims),
+// grid (1, L). In every cuda target; no command launches it, the runtime does.
 #define M1_SAMPLE_KERNEL "m1_draw_tokens"
 
 #define M1_PAGE_SIZE 64 // positions of one KV page

@@ -19,16 +19,17 @@ uint64_t alignTo(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
 
-/// A file under a temporary name until it is kept; removed otherwise. What exists and is no regular file (a
-/// pipe, a device) is written as it is, never replaced.
+/// A file under a temporary name until it is kept; removed otherwise. What exists and is no regular
+/// file (a pipe, a device) is written as it is, never replaced.
 class OutputFile {
 public:
   static llvm::Expected<OutputFile> create(llvm::StringRef path) {
     llvm::sys::fs::file_status status;
     if (!llvm::sys::fs::status(path, status) && !llvm::sys::fs::is_regular_file(status)) {
       std::error_code error;
-      auto stream = std::make_unique<llvm::raw_fd_ostream>(path, error, llvm::sys::fs::CD_OpenExisting,
-                                                           llvm::sys::fs::FA_Write, llvm::sys::fs::OF_None);
+      auto stream =
+          std::make_unique<llvm::raw_fd_ostream>(path, error, llvm::sys::fs::CD_OpenExisting,
+                                                 llvm::sys::fs::FA_Write, llvm::sys::fs::OF_None);
       if (error)
         return llvm::createStringError(error, "cannot write " + path + ": " + error.message());
       return OutputFile(path, nullptr, std::move(stream));
@@ -36,7 +37,8 @@ public:
     auto file = llvm::sys::fs::TempFile::create(path + ".%%%%%%.tmp",
                                                 llvm::sys::fs::all_read | llvm::sys::fs::all_write);
     if (!file)
-      return llvm::createStringError("cannot write " + path + ": " + llvm::toString(file.takeError()));
+      return llvm::createStringError("cannot write " + path + ": " +
+                                     llvm::toString(file.takeError()));
     auto temporary = std::make_unique<llvm::sys::fs::TempFile>(std::move(*file));
     auto stream = std::make_unique<llvm::raw_fd_ostream>(temporary->FD, /*shouldClose=*/false);
     return OutputFile(path, std::move(temporary), std::move(stream));
@@ -62,7 +64,8 @@ public:
     static constexpr char kZeros[4096] = {};
     bool ok = true;
     while (ok && position < offset)
-      ok = write({kZeros, static_cast<size_t>(std::min<uint64_t>(sizeof(kZeros), offset - position))});
+      ok = write(
+          {kZeros, static_cast<size_t>(std::min<uint64_t>(sizeof(kZeros), offset - position))});
     return ok;
   }
   uint64_t tell() const { return position; }
@@ -82,7 +85,8 @@ public:
     auto kept = std::move(*file);
     file.reset();
     if (auto error = kept.keep(path))
-      return llvm::createStringError("cannot rename to " + path + ": " + llvm::toString(std::move(error)));
+      return llvm::createStringError("cannot rename to " + path + ": " +
+                                     llvm::toString(std::move(error)));
     return llvm::Error::success();
   }
 
@@ -151,7 +155,8 @@ private:
 };
 
 /// The file of the checkpoint that holds the weight's bytes as they are, and where.
-std::optional<std::pair<unsigned, uint64_t>> findVerbatim(m1::WeightOp weight, const CheckpointData &data) {
+std::optional<std::pair<unsigned, uint64_t>> findVerbatim(m1::WeightOp weight,
+                                                          const CheckpointData &data) {
   if (!weight.getSources() || weight.getSources()->size() != 1 ||
       weight.getTransform() != m1::Transform::None)
     return std::nullopt;
@@ -167,8 +172,8 @@ std::optional<std::pair<unsigned, uint64_t>> findVerbatim(m1::WeightOp weight, c
   return std::pair(source->file, source->offset);
 }
 
-/// The way from a directory to a file. Directories are resolved first: ".." does not lead back through a
-/// link.
+/// The way from a directory to a file. Directories are resolved first: ".." does not lead back
+/// through a link.
 llvm::Expected<std::string> relativePath(llvm::StringRef file, llvm::StringRef directory) {
   llvm::SmallString<256> from, to, relative;
   for (auto [path, resolved] :
@@ -210,7 +215,8 @@ private:
   const ArtifactOptions &options;
   Layout layout;
   std::vector<std::vector<uint64_t>> checks; // per weight of the layout
-  int sidecar = -1;                          // index of the file for external weights that have to be made
+  // index of the file for external weights that have to be made
+  int sidecar = -1;
   uint64_t weightsBegin = 0, weightBytesDone = 0, weightBytesTotal = 0;
 };
 
@@ -234,7 +240,8 @@ llvm::Error ArtifactWriter::collectWeights() {
       entry.size = 0;
     else if (options.weights == WeightStorage::external && op.getSources()) {
       if (auto verbatim = findVerbatim(op, data)) {
-        auto [it, isNew] = externalIndex.try_emplace(verbatim->first, static_cast<int>(layout.files.size()));
+        auto [it, isNew] =
+            externalIndex.try_emplace(verbatim->first, static_cast<int>(layout.files.size()));
         if (isNew) {
           const CheckpointData::File &file = data.getFiles()[verbatim->first];
           auto relative = relativePath(file.path, directory);
@@ -291,7 +298,8 @@ uint64_t ArtifactWriter::layOut(uint64_t moduleSize) {
 }
 
 /// Passes a weight's bytes to `take` until it returns false, and computes their checks.
-llvm::Error ArtifactWriter::streamWeight(size_t index, llvm::function_ref<bool(llvm::ArrayRef<char>)> take) {
+llvm::Error ArtifactWriter::streamWeight(size_t index,
+                                         llvm::function_ref<bool(llvm::ArrayRef<char>)> take) {
   const WeightEntry &entry = layout.weights[index];
   PieceChecks check(checks[index]);
   uint64_t size = 0;
@@ -306,7 +314,8 @@ llvm::Error ArtifactWriter::streamWeight(size_t index, llvm::function_ref<bool(l
     return success(taken);
   };
   if (failed(writeWeight(entry.op, data, sink)) && taken)
-    return llvm::createStringError("cannot read weight '" + m1::WeightOp(entry.op).getSymName() + "'");
+    return llvm::createStringError("cannot read weight '" + m1::WeightOp(entry.op).getSymName() +
+                                   "'");
   check.finish();
   if (taken && size != entry.size)
     return llvm::createStringError("weight '" + m1::WeightOp(entry.op).getSymName() +
@@ -415,7 +424,8 @@ llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
     return std::move(error);
   file->padTo(layout.checksOffset);
   for (const std::vector<uint64_t> &ofWeight : checks)
-    file->write({reinterpret_cast<const char *>(ofWeight.data()), ofWeight.size() * sizeof(uint64_t)});
+    file->write(
+        {reinterpret_cast<const char *>(ofWeight.data()), ofWeight.size() * sizeof(uint64_t)});
   if (auto error = file->finish())
     return std::move(error);
   keepsSidecar = true;
@@ -427,7 +437,8 @@ llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
 
 llvm::Expected<ArtifactSizes> writeArtifact(llvm::StringRef path, ModuleOp module,
                                             llvm::ArrayRef<ArtifactTarget> targets,
-                                            const CheckpointData &data, const ArtifactOptions &options) {
+                                            const CheckpointData &data,
+                                            const ArtifactOptions &options) {
   return ArtifactWriter(path, module, targets, data, options).write();
 }
 

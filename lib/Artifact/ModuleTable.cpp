@@ -29,9 +29,9 @@ llvm::Expected<fbs::ElementType> elementType(Type type) {
   return llvm::createStringError("an artifact cannot hold elements of type " + text);
 }
 
-/// Mean and standard deviation that keep activations near those of a trained model: rows of matrices of unit
-/// gain, norms near 1, decay rates near -1 (they must stay negative: 1 ± 0.1 does, as dummy values lie
-/// within 3.5 deviations), convolution taps of unit gain, biases small.
+/// Mean and standard deviation that keep activations near those of a trained model: rows of
+/// matrices of unit gain, norms near 1, decay rates near -1 (they must stay negative: 1 ± 0.1 does,
+/// as dummy values lie within 3.5 deviations), convolution taps of unit gain, biases small.
 std::pair<float, float> dummyStatistics(m1::WeightOp weight) {
   auto shape = weight.getTensorType().getShape();
   StringRef name = weight.getSymName();
@@ -71,10 +71,13 @@ private:
     error = llvm::joinErrors(std::move(error), converted.takeError());
     return fbs::ElementType::f32;
   }
-  Offset<flatbuffers::String> string(StringRef text) { return fb.CreateString(text.data(), text.size()); }
+  Offset<flatbuffers::String> string(StringRef text) {
+    return fb.CreateString(text.data(), text.size());
+  }
   Offset<fbs::Weight> weight(const WeightEntry &entry);
   Offset<fbs::State> state(m1::StateOp op);
-  Offset<fbs::Target> target(const ArtifactTarget &target, ArrayRef<std::pair<uint64_t, uint64_t>> code);
+  Offset<fbs::Target> target(const ArtifactTarget &target,
+                             ArrayRef<std::pair<uint64_t, uint64_t>> code);
   Offset<fbs::Function> function(plan::FunctionOp op, const llvm::StringMap<uint32_t> &kernels);
   Offset<fbs::Operand> operand(Value buffer);
 
@@ -94,8 +97,8 @@ Offset<fbs::Weight> TableBuilder::weight(const WeightEntry &entry) {
   auto weightType = type(tensor.getElementType(), tensor.getShape());
   fbs::Segment data(entry.offset, entry.size);
   auto [mean, deviation] = dummyStatistics(op);
-  return fbs::CreateWeight(fb, name, weightType, entry.file, entry.dummy ? nullptr : &data, entry.dummy,
-                           entry.dummy ? deviation : 0.0f, entry.dummy ? mean : 0.0f);
+  return fbs::CreateWeight(fb, name, weightType, entry.file, entry.dummy ? nullptr : &data,
+                           entry.dummy, entry.dummy ? deviation : 0.0f, entry.dummy ? mean : 0.0f);
 }
 
 Offset<fbs::State> TableBuilder::state(m1::StateOp op) {
@@ -126,16 +129,19 @@ Offset<fbs::Operand> TableBuilder::operand(Value buffer) {
     return fbs::CreateOperand(fb, fbs::OperandKind::state,
                               stateIndex.lookup(op.getState().getLeafReference()), 0, offset);
   if (auto op = dyn_cast<plan::PortOp>(base.base))
-    return fbs::CreateOperand(fb, fbs::OperandKind::port, static_cast<uint32_t>(op.getPort()), 0, offset);
+    return fbs::CreateOperand(fb, fbs::OperandKind::port, static_cast<uint32_t>(op.getPort()), 0,
+                              offset);
   auto temporary = cast<plan::TemporaryOp>(base.base);
   if (temporary.getRows() == plan::Rows::one)
-    return fbs::CreateOperand(fb, fbs::OperandKind::workspace, 0, 0, *temporary.getOffset() + offset);
+    return fbs::CreateOperand(fb, fbs::OperandKind::workspace, 0, 0,
+                              *temporary.getOffset() + offset);
   auto kind = temporary.getRows() == plan::Rows::tokens ? fbs::OperandKind::temporary
                                                         : fbs::OperandKind::row_temporary;
   return fbs::CreateOperand(fb, kind, 0, *temporary.getOffset(), offset);
 }
 
-Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op, const llvm::StringMap<uint32_t> &kernels) {
+Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,
+                                             const llvm::StringMap<uint32_t> &kernels) {
   std::vector<Offset<fbs::CommandHolder>> commands;
   for (Operation &command : *op.getBody().begin()) {
     if (auto launch = dyn_cast<plan::LaunchOp>(command)) {
@@ -145,25 +151,26 @@ Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op, const llvm::St
       auto list = fb.CreateVector(operands);
       auto label = string(launch.getLabel());
       auto table = fbs::CreateLaunch(fb, kernels.lookup(launch.getKernel()), list,
-                                     static_cast<fbs::RowDomain>(launch.getDomain()), launch.getGridX(),
-                                     launch.getRowsPerGroup(), label, launch.getTokenBytes(),
-                                     launch.getLogitRowBytes());
+                                     static_cast<fbs::RowDomain>(launch.getDomain()),
+                                     launch.getGridX(), launch.getRowsPerGroup(), label,
+                                     launch.getTokenBytes(), launch.getLogitRowBytes());
       commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Launch, table.Union()));
     } else if (auto gemm = dyn_cast<plan::GemmOp>(command)) {
       auto a = operand(gemm.getA()), w = operand(gemm.getW()), out = operand(gemm.getOut()),
            bias = operand(gemm.getBias());
       auto label = string(gemm.getLabel());
-      auto table =
-          fbs::CreateGemm(fb, a, w, out, bias, static_cast<fbs::RowDomain>(gemm.getDomain()), gemm.getN(),
-                          gemm.getK(), gemm.getLda(), gemm.getLdo(), element(gemm.getAType()),
-                          element(gemm.getWType()), element(gemm.getOutType()), label);
+      auto table = fbs::CreateGemm(
+          fb, a, w, out, bias, static_cast<fbs::RowDomain>(gemm.getDomain()), gemm.getN(),
+          gemm.getK(), gemm.getLda(), gemm.getLdo(), element(gemm.getAType()),
+          element(gemm.getWType()), element(gemm.getOutType()), label);
       commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Gemm, table.Union()));
     }
   }
   auto name = string(op.getEntryName());
   auto list = fb.CreateVector(commands);
-  return fbs::CreateFunction(fb, name, list, *op.getTemporaryBytesPerRow(), *op.getRowTemporaryBytesPerRow(),
-                             *op.getWorkspaceBytes(), op.getMaxRows());
+  return fbs::CreateFunction(fb, name, list, *op.getTemporaryBytesPerRow(),
+                             *op.getRowTemporaryBytesPerRow(), *op.getWorkspaceBytes(),
+                             op.getMaxRows());
 }
 
 Offset<fbs::Target> TableBuilder::target(const ArtifactTarget &target,
@@ -202,7 +209,8 @@ llvm::Expected<std::string> TableBuilder::build() {
   fb.ForceDefaults(true); // every scalar is stored, so the size does not depend on values
   m1::ModelOp model = m1::getModel(module);
   if (!model)
-    return llvm::joinErrors(std::move(error), llvm::createStringError("the module has no m1.model"));
+    return llvm::joinErrors(std::move(error),
+                            llvm::createStringError("the module has no m1.model"));
 
   std::vector<Offset<fbs::Weight>> weights;
   for (const WeightEntry &entry : layout.weights) {
@@ -226,7 +234,8 @@ llvm::Expected<std::string> TableBuilder::build() {
   Offset<fbs::Tokenizer> tokenizer;
   if (!options.tokenizer.empty()) {
     fbs::Segment data(layout.tokenizerOffset, options.tokenizer.size());
-    auto chat = string(options.chatTemplate), bos = string(options.bosToken), eos = string(options.eosToken);
+    auto chat = string(options.chatTemplate), bos = string(options.bosToken),
+         eos = string(options.eosToken);
     tokenizer = fbs::CreateTokenizer(fb, &data, chat, bos, eos);
   }
   std::vector<Offset<fbs::KeyValue>> properties;
@@ -278,7 +287,8 @@ llvm::Expected<std::string> TableBuilder::build() {
 
 } // namespace
 
-llvm::Expected<std::string> buildModuleTable(ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets,
+llvm::Expected<std::string> buildModuleTable(ModuleOp module,
+                                             llvm::ArrayRef<ArtifactTarget> targets,
                                              const Layout &layout, const ArtifactOptions &options) {
   return TableBuilder(module, targets, layout, options).build();
 }

@@ -26,13 +26,15 @@ struct ExternalFileEntry {
 struct Layout {
   std::vector<WeightEntry> weights; // in the order of the plan's indices
   std::vector<ExternalFileEntry> files;
-  std::vector<std::vector<std::pair<uint64_t, uint64_t>>> code; // per target and code object: offset, size
+  // per target and code object: offset, size
+  std::vector<std::vector<std::pair<uint64_t, uint64_t>>> code;
   uint64_t tokenizerOffset = 0;
   uint64_t checksOffset = 0, checksSize = 0; // of the weights, in bytes
 };
 
 /// Serialises the module. Its size does not depend on the offsets in `layout`.
-llvm::Expected<std::string> buildModuleTable(mlir::ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets,
+llvm::Expected<std::string> buildModuleTable(mlir::ModuleOp module,
+                                             llvm::ArrayRef<ArtifactTarget> targets,
                                              const Layout &layout, const ArtifactOptions &options);
 
 } // namespace m1c

@@ -48,8 +48,8 @@ private:
     return false;
   }
 
-  /// Runs a stage and tells the listener. False when it failed; a failure that nothing explained is explained
-  /// by the stage's name.
+  /// Runs a stage and tells the listener. False when it failed; a failure that nothing explained is
+  /// explained by the stage's name.
   bool stage(llvm::StringRef name, llvm::function_ref<bool()> body) {
     if (listener.stageBegins)
       listener.stageBegins(name);
@@ -74,7 +74,9 @@ private:
     return writeText(path, [&](llvm::raw_ostream &out) { out << *module << "\n"; });
   }
   /// Keeps a stage's module when asked to; `name` like "1-m1.mlir".
-  bool save(llvm::StringRef name) { return options.saveTemps.empty() || writeModule(tempPath(name)); }
+  bool save(llvm::StringRef name) {
+    return options.saveTemps.empty() || writeModule(tempPath(name));
+  }
   std::string tempPath(llvm::StringRef name) {
     llvm::SmallString<128> path(options.saveTemps);
     llvm::sys::path::append(path, name);
@@ -97,7 +99,8 @@ private:
   m1rt::PreparedTokenizer tokenizer;
 };
 
-bool Compilation::writeText(llvm::StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> print) {
+bool Compilation::writeText(llvm::StringRef path,
+                            llvm::function_ref<void(llvm::raw_ostream &)> print) {
   std::error_code error;
   llvm::ToolOutputFile file(path, error, llvm::sys::fs::OF_Text);
   if (!error) {
@@ -116,8 +119,9 @@ bool Compilation::createTargets() {
   llvm::StringSet<> devices;
   for (llvm::StringRef name : options.targets) {
     if (!devices.insert(name.split(':').first).second)
-      return fail(llvm::createStringError("--target: '" + name.split(':').first +
-                                          "' is named twice; give the chips of cuda as cuda:sm_80,sm_90"));
+      return fail(
+          llvm::createStringError("--target: '" + name.split(':').first +
+                                  "' is named twice; give the chips of cuda as cuda:sm_80,sm_90"));
     if (name == "cpu") {
       auto target = createCpuTarget(options.cpu);
       if (!target)
@@ -151,7 +155,8 @@ bool Compilation::importModel() {
   // Their bytes are still to be read.
   for (const CheckpointData::File &file : data.getFiles())
     if (llvm::sys::fs::equivalent(file.path, options.output))
-      return fail(llvm::createStringError("-o " + options.output + ": is a file of the checkpoint"));
+      return fail(
+          llvm::createStringError("-o " + options.output + ": is a file of the checkpoint"));
   return save("1-m1.mlir");
 }
 
@@ -190,7 +195,8 @@ bool Compilation::generateCode() {
   }
   return !saves ||
          (writeText(tempPath("4-kernels.ll"), [&](llvm::raw_ostream &out) { out << texts.llvm; }) &&
-          writeText(tempPath("5-kernels.s"), [&](llvm::raw_ostream &out) { out << texts.assembly; }));
+          writeText(tempPath("5-kernels.s"),
+                    [&](llvm::raw_ostream &out) { out << texts.assembly; }));
 }
 
 bool Compilation::prepareTokenizer() {
@@ -208,8 +214,8 @@ bool Compilation::prepareTokenizer() {
 bool Compilation::run(ArtifactSizes *outSizes) {
   if (!options.saveTemps.empty())
     if (auto error = llvm::sys::fs::create_directories(options.saveTemps))
-      return fail(
-          llvm::createStringError(error, "cannot create " + options.saveTemps + ": " + error.message()));
+      return fail(llvm::createStringError(error, "cannot create " + options.saveTemps + ": " +
+                                                     error.message()));
   if (!createTargets() || !stage("import", [&] { return importModel(); }))
     return false;
   if (options.emit == Emit::m1)
@@ -251,7 +257,8 @@ bool Compilation::run(ArtifactSizes *outSizes) {
 
 } // namespace
 
-bool compile(const CompileOptions &options, const CompileListener &listener, ArtifactSizes *outSizes) {
+bool compile(const CompileOptions &options, const CompileListener &listener,
+             ArtifactSizes *outSizes) {
   return Compilation(options, listener).run(outSizes);
 }
 

@@ -30,22 +30,23 @@ struct KernelTable {
 
 class FunctionConverter : public PlanEmitter {
 public:
-  FunctionConverter(func::FuncOp source, plan::TargetOp target, KernelSelector &selector, KernelTable &table,
-                    uint32_t maxRows = 0)
+  FunctionConverter(func::FuncOp source, plan::TargetOp target, KernelSelector &selector,
+                    KernelTable &table, uint32_t maxRows = 0)
       : source(source), target(target), selector(selector), table(table), maxRows(maxRows),
         b(source.getContext()) {}
 
   LogicalResult convert() {
     if (source.getNumArguments() != 2 || !isa<m1::BatchType>(source.getArgument(1).getType()) ||
         source.getNumResults() != 2 || !source.getBody().hasOneBlock())
-      return source.emitOpError("expected a function (tokens, batch) -> (logits, next tokens) of one block");
+      return source.emitOpError(
+          "expected a function (tokens, batch) -> (logits, next tokens) of one block");
     b.setInsertionPointToEnd(&target.getBody().front());
     std::string symbol = source.getSymName().str();
     if (maxRows)
       symbol += "_" + std::to_string(maxRows);
-    function =
-        plan::FunctionOp::create(b, source.getLoc(), symbol, IntegerAttr(), IntegerAttr(), IntegerAttr(),
-                                 maxRows, maxRows ? source.getSymNameAttr() : StringAttr());
+    function = plan::FunctionOp::create(b, source.getLoc(), symbol, IntegerAttr(), IntegerAttr(),
+                                        IntegerAttr(), maxRows,
+                                        maxRows ? source.getSymNameAttr() : StringAttr());
     b.setInsertionPointToStart(&function.getBody().emplaceBlock());
 
     places[source.getArgument(0)] = {port(plan::Port::tokens), b.getI32Type(), {}, 0, Rows::tokens};
@@ -64,8 +65,8 @@ public:
   // PlanEmitter.
   Value operand(size_t i) const override { return buffers[i]; }
   Value temporary(Rows rows, uint64_t bytes) override {
-    Value buffer =
-        plan::TemporaryOp::create(b, op->getLoc(), bufferType(), toPlan(rows), bytes, IntegerAttr());
+    Value buffer = plan::TemporaryOp::create(b, op->getLoc(), bufferType(), toPlan(rows), bytes,
+                                             IntegerAttr());
     activations[buffer] = {rows, bytes};
     return buffer;
   }
@@ -82,18 +83,20 @@ public:
     auto bytesOf = [&](Rows rows) {
       uint64_t bytes = 0;
       for (Value buffer : operands)
-        if (auto found = activations.find(buffer); found != activations.end() && found->second.rows == rows)
+        if (auto found = activations.find(buffer);
+            found != activations.end() && found->second.rows == rows)
           bytes += found->second.bytes;
       return bytes;
     };
     plan::LaunchOp::create(b, op->getLoc(), entry->second, operands.drop_back(outputs),
                            operands.take_back(outputs), toPlan(choice.domain), choice.gridX,
-                           choice.rowsPerGroup, label(), bytesOf(Rows::tokens), bytesOf(Rows::logitRows));
+                           choice.rowsPerGroup, label(), bytesOf(Rows::tokens),
+                           bytesOf(Rows::logitRows));
     return entry->second;
   }
   void gemm(const GemmChoice &c) override {
-    plan::GemmOp::create(b, op->getLoc(), c.a, c.w, c.bias, c.out, toPlan(c.domain), c.n, c.k, c.lda, c.ldo,
-                         c.aType, c.wType, c.outType, label());
+    plan::GemmOp::create(b, op->getLoc(), c.a, c.w, c.bias, c.out, toPlan(c.domain), c.n, c.k,
+                         c.lda, c.ldo, c.aType, c.wType, c.outType, label());
   }
   bool declare(const KernelChoice &choice) override {
     auto [entry, inserted] = table.symbolOfKey.try_emplace(choice.key, choice.name);
@@ -109,11 +112,13 @@ private:
   void createKernel(const KernelChoice &choice, StringRef symbol) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint(firstFunction());
-    plan::KernelOp::create(b, op->getLoc(), symbol, choice.key, choice.origin, uint32_t(0), choice.blockSize,
-                           choice.sharedBytes, choice.launchEarly);
+    plan::KernelOp::create(b, op->getLoc(), symbol, choice.key, choice.origin, uint32_t(0),
+                           choice.blockSize, choice.sharedBytes, choice.launchEarly);
   }
   Type bufferType() { return plan::BufferType::get(b.getContext()); }
-  Operation *firstFunction() { return *target.getBody().front().getOps<plan::FunctionOp>().begin(); }
+  Operation *firstFunction() {
+    return *target.getBody().front().getOps<plan::FunctionOp>().begin();
+  }
 
   Value port(plan::Port which) {
     Value &value = ports[which];
@@ -156,7 +161,8 @@ private:
   /// Notes what the op moves of an activation: `of` rows of it.
   void touch(const Place &place, Rows of) {
     if (place.rowStride)
-      activations[place.buffer] = {of, place.columns() * (place.element.getIntOrFloatBitWidth() / 8)};
+      activations[place.buffer] = {of,
+                                   place.columns() * (place.element.getIntOrFloatBitWidth() / 8)};
   }
   void use(KernelSpec &spec, std::initializer_list<plan::Port> batchArrays) {
     for (plan::Port array : batchArrays) {
@@ -199,7 +205,8 @@ LogicalResult FunctionConverter::convertSplit(m1::SplitOp split) {
     Place part = place;
     part.dims = {columns};
     if (column > 0)
-      part.buffer = plan::ViewOp::create(b, split.getLoc(), bufferType(), place.buffer, column * bytes);
+      part.buffer =
+          plan::ViewOp::create(b, split.getLoc(), bufferType(), place.buffer, column * bytes);
     places[piece] = part;
     column += columns;
   }
@@ -215,7 +222,8 @@ void FunctionConverter::describe(KernelSpec &spec) {
         use(spec, "table", o.getTable());
         rows = Rows::tokens;
         const Place &table = places[o.getTable()];
-        activations[table.buffer] = {*rows, table.columns() * (table.element.getIntOrFloatBitWidth() / 8)};
+        activations[table.buffer] = {*rows,
+                                     table.columns() * (table.element.getIntOrFloatBitWidth() / 8)};
       })
       .Case([&](m1::LinearOp o) {
         use(spec, "x", o.getX());
@@ -375,7 +383,8 @@ LogicalResult FunctionConverter::convert(Operation *current) {
     if (auto port = results.find(result); port != results.end())
       place.buffer = this->port(port->second);
     else
-      place.buffer = temporary(*rows, place.rowStride * (place.element.getIntOrFloatBitWidth() / 8));
+      place.buffer =
+          temporary(*rows, place.rowStride * (place.element.getIntOrFloatBitWidth() / 8));
     written.insert(result);
     places[result] = place;
     StringRef role = op->getNumResults() == 2 && i == 0 ? "sum" : "out";
@@ -391,7 +400,8 @@ LogicalResult FunctionConverter::convert(Operation *current) {
 FailureOr<plan::TargetOp> convertM1ToPlan(ModuleOp module, KernelSelector &selector) {
   module.getContext()->loadDialect<plan::PlanDialect>();
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-  auto target = plan::TargetOp::create(b, module.getLoc(), selector.targetName(), StringAttr(), ArrayAttr());
+  auto target =
+      plan::TargetOp::create(b, module.getLoc(), selector.targetName(), StringAttr(), ArrayAttr());
   target.getBody().emplaceBlock();
   KernelTable table;
   for (auto function : module.getOps<func::FuncOp>()) {

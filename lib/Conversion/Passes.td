@@ -6,13 +6,14 @@ include "mlir/Pass/PassBase.td"
 def M1ConvertToPlanPass : Pass<"m1-convert-to-plan", "::mlir::ModuleOp"> {
   let summary = "Turn every m1 op into a launch of a kernel of its shapes";
   let description = [{
-    Each function of the m1 dialect becomes a `plan.function`, each op a `plan.launch` of the kernel that the target's table names;
-    `m1.split` becomes views. Ops with equal shapes, strides, types and attributes share a `plan.kernel`, so kernels follow the number of
-    distinct layers.
+    Each function of the m1 dialect becomes a `plan.function`, each op a `plan.launch` of the kernel
+    that the target's table names; `m1.split` becomes views. Ops with equal shapes, strides, types
+    and attributes share a `plan.kernel`, so kernels follow the number of distinct layers.
 
-    It refuses functions other than (tokens, batch) -> (logits, next tokens) of one block; `m1.hybrid_layer` and `m1.gated_mlp`, which
-    `m1-expand-hybrid-layers` and `m1-expand-gated-mlp` expand before; operations without an operand of the step's rows; and what the cpu
-    target has no kernel for (states in f16, Mamba-2 heads of another size than their state).
+    It refuses functions other than (tokens, batch) -> (logits, next tokens) of one block;
+    `m1.hybrid_layer` and `m1.gated_mlp`, which `m1-expand-hybrid-layers` and `m1-expand-gated-mlp`
+    expand before; operations without an operand of the step's rows; and what the cpu target has no
+    kernel for (states in f16, Mamba-2 heads of another size than their state).
 
     Before:
     ```mlir
@@ -25,11 +26,10 @@ def M1ConvertToPlanPass : Pass<"m1-convert-to-plan", "::mlir::ModuleOp"> {
     ```
     Next: `plan-place-buffers`.
   }];
-  let options = [Option<"cpu", "cpu", "std::string", "\"x86-64-v3\"", "Instruction set that the kernels are chosen for">];
-  let statistics = [
-    Statistic<"numLaunches", "launches", "Launches in all functions">,
-    Statistic<"numKernels", "kernels", "Distinct kernels">
-  ];
+  let options = [Option<"cpu", "cpu", "std::string", "\"x86-64-v3\"",
+                        "Instruction set that the kernels are chosen for">];
+  let statistics = [Statistic<"numLaunches", "launches", "Launches in all functions">,
+                    Statistic<"numKernels", "kernels", "Distinct kernels">];
   let dependentDialects = ["::mlir::plan::PlanDialect"];
 }
 

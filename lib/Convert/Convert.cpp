@@ -1,5 +1,5 @@
-// Plans the tensors of the M1 (each a row of pieces: parts of the source, or drawn), then streams them to one
-// file.
+// Plans the tensors of the M1 (each a row of pieces: parts of the source, or drawn), then streams
+// them to one file.
 #include "m1c/Convert.h"
 
 #include "Draw.h"
@@ -75,22 +75,26 @@ private:
       return nullptr;
     }
     if (tensor->shape != SmallVector<int64_t>{rows, columns}) {
-      emitError() << data.getFiles()[tensor->file].path << ": tensor '" << name << "': expected shape ["
-                  << rows << ", " << columns << "], got [" << tensor->shape << "]";
+      emitError() << data.getFiles()[tensor->file].path << ": tensor '" << name
+                  << "': expected shape [" << rows << ", " << columns << "], got [" << tensor->shape
+                  << "]";
       return nullptr;
     }
     return tensor;
   }
 
-  void addDrawn(const std::string &name, StoredType type, SmallVector<int64_t> shape, Drawing drawing) {
+  void addDrawn(const std::string &name, StoredType type, SmallVector<int64_t> shape,
+                Drawing drawing) {
     tensors[name] = {type, shape, {Piece(name, drawing, llvm::product_of(shape))}};
   }
 
   LogicalResult addMixer(int64_t layer) {
     std::string at = "model.layers." + std::to_string(layer) + ".", from = at + "self_attn.";
     const SourceTensor *q = require(from + "q_proj.weight", qRows, config.hiddenSize);
-    const SourceTensor *k = q ? require(from + "k_proj.weight", kvRows, config.hiddenSize) : nullptr;
-    const SourceTensor *v = k ? require(from + "v_proj.weight", kvRows, config.hiddenSize) : nullptr;
+    const SourceTensor *k =
+        q ? require(from + "k_proj.weight", kvRows, config.hiddenSize) : nullptr;
+    const SourceTensor *v =
+        k ? require(from + "v_proj.weight", kvRows, config.hiddenSize) : nullptr;
     const SourceTensor *o = v ? require(from + "o_proj.weight", config.hiddenSize, qRows) : nullptr;
     if (!o)
       return failure();
@@ -114,8 +118,9 @@ private:
     Piece z(at + "in_proj.weight.z", inProj, qRows * config.hiddenSize);
     Piece dt(at + "in_proj.weight.dt", inProj, dtRank * config.hiddenSize);
     // Rows z, x, B, C, dt.
-    tensors[at + "in_proj.weight"] = {
-        type, {2 * qRows + 2 * kvRows + dtRank, config.hiddenSize}, {z, Piece{v}, Piece{k}, Piece{q}, dt}};
+    tensors[at + "in_proj.weight"] = {type,
+                                      {2 * qRows + 2 * kvRows + dtRank, config.hiddenSize},
+                                      {z, Piece{v}, Piece{k}, Piece{q}, dt}};
     tensors[at + "out_proj.weight"] = {o->type, o->shape, {Piece{o}}};
     addDrawn(at + "conv1d.weight", type, {qRows, 1, convWidth}, conv);
     addDrawn(at + "conv1d.bias", type, {qRows}, conv);
@@ -135,7 +140,8 @@ private:
     }
     StringRef projection = part.split('.').first;
     bool known = llvm::is_contained(
-        {StringRef("q_proj"), StringRef("k_proj"), StringRef("v_proj"), StringRef("o_proj")}, projection);
+        {StringRef("q_proj"), StringRef("k_proj"), StringRef("v_proj"), StringRef("o_proj")},
+        projection);
     if (known && part.ends_with(".bias")) {
       ++droppedBiases;
       return success();
@@ -172,9 +178,9 @@ std::string makeHeader(const std::map<std::string, OutputTensor> &tensors) {
     for (int64_t size : tensor.shape)
       shape += (shape.empty() ? "" : ",") + std::to_string(size);
     uint64_t end = offset + byteSize(tensor);
-    llvm::raw_string_ostream(header) << ",\"" << llvm::json::fixUTF8(name) << "\":{\"dtype\":\""
-                                     << typeName(tensor.type) << "\",\"shape\":[" << shape
-                                     << "],\"data_offsets\":[" << offset << "," << end << "]}";
+    llvm::raw_string_ostream(header)
+        << ",\"" << llvm::json::fixUTF8(name) << "\":{\"dtype\":\"" << typeName(tensor.type)
+        << "\",\"shape\":[" << shape << "],\"data_offsets\":[" << offset << "," << end << "]}";
     offset = end;
   }
   header += "}";
@@ -197,7 +203,8 @@ void writePiece(const Piece &piece, StoredType type, uint64_t seed, const Checkp
   SmallVector<char, 0> bytes;
   for (int64_t begin = 0; begin < piece.drawnCount; begin += chunk) {
     bytes.clear();
-    draw(piece.drawing, piece.drawnName, seed, begin, std::min(piece.drawnCount, begin + chunk), type, bytes);
+    draw(piece.drawing, piece.drawnName, seed, begin, std::min(piece.drawnCount, begin + chunk),
+         type, bytes);
     stream.write(bytes.data(), bytes.size());
     advanced(bytes.size());
   }
@@ -213,8 +220,8 @@ public:
   LogicalResult open(StringRef directory, StringRef name, EmitError emitError) {
     path = directory;
     llvm::sys::path::append(path, name);
-    auto created = llvm::sys::fs::TempFile::create(path + ".%%%%%%.tmp",
-                                                   llvm::sys::fs::all_read | llvm::sys::fs::all_write);
+    auto created = llvm::sys::fs::TempFile::create(
+        path + ".%%%%%%.tmp", llvm::sys::fs::all_read | llvm::sys::fs::all_write);
     if (!created)
       return emitError() << "cannot create " << path << ": " << llvm::toString(created.takeError());
     file.emplace(std::move(*created));
@@ -262,11 +269,13 @@ std::string mambaConfig(const ModelConfig &config, const ConvertOptions &options
   std::string text;
   llvm::raw_string_ostream out(text);
   out << "{\n  \"d_model\": " << config.hiddenSize
-      << ",\n  \"ssm_cfg\": {\n    \"expand\": 1\n  },\n  \"rms_norm_eps\": " << shortest(config.rmsNormEps)
+      << ",\n  \"ssm_cfg\": {\n    \"expand\": 1\n  },\n  \"rms_norm_eps\": "
+      << shortest(config.rmsNormEps)
       << ",\n  \"vocab_size\": null,\n  \"d_inner\": " << config.heads * config.headDim
       << ",\n  \"d_xb\": " << config.kvHeads * config.headDim
       << ",\n  \"intermediate_size\": " << config.intermediateSize
-      << ",\n  \"hidden_act\": \"silu\",\n  \"n_layer\": " << config.layers << ",\n  \"attn_layers\": [";
+      << ",\n  \"hidden_act\": \"silu\",\n  \"n_layer\": " << config.layers
+      << ",\n  \"attn_layers\": [";
   llvm::interleaveComma(layers, out);
   out << "]\n}\n";
   return text;
@@ -276,17 +285,19 @@ LogicalResult check(const ModelConfig &config, const ConvertOptions &options, Em
   if (config.isM1())
     return emitError() << options.source << ": is an M1 already";
   if (config.mlpBias)
-    return emitError() << options.source << "/config.json: field 'mlp_bias': M1's MLP has no biases";
+    return emitError() << options.source
+                       << "/config.json: field 'mlp_bias': M1's MLP has no biases";
   int64_t inner = config.heads * config.headDim, shared = config.kvHeads * config.headDim;
   if (inner % stateSize || shared % stateSize)
     return emitError() << options.source
-                       << "/config.json: heads times head_dim: expected multiples of d_state " << stateSize
-                       << ", got " << inner << " for q and " << shared << " for k and v";
+                       << "/config.json: heads times head_dim: expected multiples of d_state "
+                       << stateSize << ", got " << inner << " for q and " << shared
+                       << " for k and v";
   std::vector<bool> seen(config.layers, false);
   for (int64_t layer : options.attentionLayers) {
     if (layer < 0 || layer >= config.layers)
-      return emitError() << "--attention-layers: expected layers from 0 to " << config.layers - 1 << ", got "
-                         << layer;
+      return emitError() << "--attention-layers: expected layers from 0 to " << config.layers - 1
+                         << ", got " << layer;
     if (seen[layer])
       return emitError() << "--attention-layers: layer " << layer << " is there twice";
     seen[layer] = true;
@@ -312,8 +323,9 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
     emitWarning() << options.source << ": " << plan.droppedBiases
                   << " biases of attention projections are dropped: M1's layers have none";
   if (config->ropeScaling != m1::RotaryScaling::None)
-    emitWarning() << options.source
-                  << "/config.json: rope_scaling is without effect from here: M1's attention has none";
+    emitWarning()
+        << options.source
+        << "/config.json: rope_scaling is without effect from here: M1's attention has none";
 
   if (std::error_code error = llvm::sys::fs::create_directories(options.output))
     return emitError() << "cannot create " << options.output << ": " << error.message();
@@ -324,7 +336,8 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
     SmallString<256> there(options.output);
     llvm::sys::path::append(there, name);
     if (!options.overwrite && llvm::sys::fs::exists(there))
-      return emitError() << options.output << ": holds a checkpoint already; --overwrite replaces it";
+      return emitError() << options.output
+                         << ": holds a checkpoint already; --overwrite replaces it";
   }
 
   PendingFile model, settings;
@@ -346,8 +359,9 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
   if (failed(model.finish(emitError)) || failed(settings.finish(emitError)))
     return failure();
 
-  for (const char *name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-                           "special_tokens_map.json", "chat_template.jinja"}) {
+  for (const char *name :
+       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+        "special_tokens_map.json", "chat_template.jinja"}) {
     SmallString<256> from(options.source), to(options.output);
     llvm::sys::path::append(from, name);
     llvm::sys::path::append(to, name);

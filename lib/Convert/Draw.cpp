@@ -49,7 +49,8 @@ uint16_t toHalf(float value) {
     std::memcpy(&scaled, &magnitude, 4);
     return sign | static_cast<uint16_t>(std::nearbyint(scaled * 16777216.0f));
   }
-  return sign | static_cast<uint16_t>((magnitude - 0x38000000 + 0xFFF + ((magnitude >> 13) & 1)) >> 13);
+  return sign |
+         static_cast<uint16_t>((magnitude - 0x38000000 + 0xFFF + ((magnitude >> 13) & 1)) >> 13);
 }
 
 double valueAt(const Drawing &drawing, uint64_t key, int64_t index) {
@@ -77,8 +78,8 @@ double m1c::drawUniform(uint64_t seed, llvm::StringRef name, uint64_t index) {
   return uniformAt(keyOf(seed, name), index);
 }
 
-void m1c::draw(const Drawing &drawing, llvm::StringRef name, uint64_t seed, int64_t begin, int64_t end,
-               StoredType type, llvm::SmallVectorImpl<char> &bytes) {
+void m1c::draw(const Drawing &drawing, llvm::StringRef name, uint64_t seed, int64_t begin,
+               int64_t end, StoredType type, llvm::SmallVectorImpl<char> &bytes) {
   uint64_t key = keyOf(seed, name);
   int64_t width = byteWidth(type);
   size_t at = bytes.size();

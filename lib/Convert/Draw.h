@@ -6,12 +6,14 @@
 
 namespace m1c {
 
-/// How the elements of a drawn tensor follow from their index and the uniform numbers of the tensor's name.
+/// How the elements of a drawn tensor follow from their index and the uniform numbers of the
+/// tensor's name.
 struct Drawing {
   enum class Rule {
-    uniform,  // bound * u
-    stepBias, // half of softplus^-1(step), step log-uniform in [0.001, 0.1]: M1 adds dt_proj's bias twice
-    logRow,   // log(1 + index mod columns): A = -1 .. -columns in every channel
+    uniform, // bound * u
+    // half of softplus^-1(step), step log-uniform in [0.001, 0.1]: M1 adds dt_proj's bias twice
+    stepBias,
+    logRow, // log(1 + index mod columns): A = -1 .. -columns in every channel
     one
   };
   Rule rule;

@@ -1,5 +1,5 @@
-// config.json and mamba_config.json. Fields that change the maths are honoured or refused by name; absent
-// fields take the defaults of transformers (llama, qwen2) or of M1's layers.
+// config.json and mamba_config.json. Fields that change the maths are honoured or refused by name;
+// absent fields take the defaults of transformers (llama, qwen2) or of M1's layers.
 #include "Json.h"
 #include "m1c/Checkpoint.h"
 
@@ -19,16 +19,17 @@ using EmitError = llvm::function_ref<InFlightDiagnostic()>;
 
 namespace {
 
-// Far beyond any model: products of sizes fit in 64 bits, and what kernels keep on the stack stays small.
+// Far beyond any model: products of sizes fit in 64 bits, and what kernels keep on the stack stays
+// small.
 constexpr int64_t mostLayers = 10000, largestSize = int64_t(1) << 24, mostHeads = int64_t(1) << 16,
                   largestHead = int64_t(1) << 12, largestHeads = int64_t(1) << 18, widestConv = 256;
 
-/// An object of a JSON file. Readers report what is wrong with a field under its full name and remember that
-/// it failed.
+/// An object of a JSON file. Readers report what is wrong with a field under its full name and
+/// remember that it failed.
 class Fields {
 public:
-  Fields(std::string file, std::string prefix, const llvm::json::Object *object, EmitError emitError,
-         bool &failed)
+  Fields(std::string file, std::string prefix, const llvm::json::Object *object,
+         EmitError emitError, bool &failed)
       : file(std::move(file)), prefix(std::move(prefix)), object(object), emitError(emitError),
         failed(failed) {}
 
@@ -50,13 +51,15 @@ public:
   /// The largest size: the batch arrays are int32.
   static constexpr int64_t largest = INT32_MAX;
 
-  std::optional<int64_t> integer(StringRef name, int64_t minimum = 1, int64_t maximum = largest) const {
+  std::optional<int64_t> integer(StringRef name, int64_t minimum = 1,
+                                 int64_t maximum = largest) const {
     const llvm::json::Value *value = find(name);
     if (!value)
       return std::nullopt;
     std::optional<int64_t> number = value->getAsInteger();
     if (!number || *number < minimum || *number > maximum) {
-      error(name) << "expected an integer from " << minimum << " to " << maximum << ", got " << text(*value);
+      error(name) << "expected an integer from " << minimum << " to " << maximum << ", got "
+                  << text(*value);
       return std::nullopt;
     }
     return number;
@@ -117,7 +120,8 @@ public:
     const llvm::json::Value *value = find(name);
     if (value && !value->getAsObject())
       error(name) << "expected an object, got " << text(*value);
-    return Fields(file, prefix + name.str() + ".", value ? value->getAsObject() : nullptr, emitError, failed);
+    return Fields(file, prefix + name.str() + ".", value ? value->getAsObject() : nullptr,
+                  emitError, failed);
   }
 
   /// For a field that must be there.
@@ -168,8 +172,8 @@ FailureOr<llvm::json::Value> readJson(StringRef path, EmitError emitError) {
   return std::move(*value);
 }
 
-/// Fields of other architectures that change what a decoder computes, and the value at which they do not (""
-/// when every value does).
+/// Fields of other architectures that change what a decoder computes, and the value at which they
+/// do not ("" when every value does).
 struct Neutral {
   StringLiteral field, value;
 };
@@ -221,7 +225,8 @@ void refuseOtherArchitectures(const Fields &config) {
   }
 }
 
-/// Fields that config.json may hold besides those that are read or refused, without meaning for inference.
+/// Fields that config.json may hold besides those that are read or refused, without meaning for
+/// inference.
 bool isHarmlessField(StringRef name) {
   return name.starts_with("_") || name.starts_with("output_") || name.ends_with("_dropout") ||
          name.ends_with("_token_id") ||
@@ -232,8 +237,10 @@ bool isHarmlessField(StringRef name) {
              .Cases({"max_window_layers", "auto_map", "return_dict", "torchscript", "use_bfloat16",
                      "task_specific_params"},
                     true)
-             .Cases({"is_llama_config", "id2label", "label2id", "problem_type", "tokenizer_class"}, true)
-             .Cases({"name_or_path", "is_decoder", "is_encoder_decoder", "chunk_size_feed_forward"}, true)
+             .Cases({"is_llama_config", "id2label", "label2id", "problem_type", "tokenizer_class"},
+                    true)
+             .Cases({"name_or_path", "is_decoder", "is_encoder_decoder", "chunk_size_feed_forward"},
+                    true)
              .Default(false);
 }
 
@@ -241,15 +248,19 @@ void warnAboutUnknownFields(const Fields &config, EmitError emitWarning) {
   config.forEach([&](StringRef name, const llvm::json::Value &) {
     bool read =
         llvm::StringSwitch<bool>(name)
-            .Cases({"model_type", "hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size"},
+            .Cases({"model_type", "hidden_size", "intermediate_size", "num_hidden_layers",
+                    "vocab_size"},
                    true)
             .Cases({"num_attention_heads", "num_key_value_heads", "head_dim", "rms_norm_eps"}, true)
-            .Cases({"max_position_embeddings", "tie_word_embeddings", "bos_token_id", "eos_token_id"}, true)
+            .Cases(
+                {"max_position_embeddings", "tie_word_embeddings", "bos_token_id", "eos_token_id"},
+                true)
             .Cases({"attention_bias", "mlp_bias", "hidden_act", "dtype", "torch_dtype"}, true)
             .Cases({"rope_theta", "rope_scaling", "rope_parameters"}, true)
             .Cases({"use_sliding_window", "sliding_window", "layer_types"}, true)
             .Default(false);
-    bool judged = llvm::any_of(neutralFields, [&](const Neutral &entry) { return entry.field == name; });
+    bool judged =
+        llvm::any_of(neutralFields, [&](const Neutral &entry) { return entry.field == name; });
     if (!read && !judged && !isHarmlessField(name))
       emitWarning() << config.getFile() << ": unknown field '" << name << "' is ignored";
   });
@@ -277,7 +288,8 @@ void readTypes(const Fields &config, ModelConfig &out) {
     config.error(name) << "expected float32, bfloat16 or float16, got " << *type;
 }
 
-/// Generation 1: rope_theta and rope_scaling at top level; generation 2: rope_parameters holds both.
+/// Generation 1: rope_theta and rope_scaling at top level; generation 2: rope_parameters holds
+/// both.
 void readRotary(const Fields &config, ModelConfig &out) {
   Fields parameters = config.child("rope_parameters");
   Fields scaling = parameters ? parameters : config.child("rope_scaling");
@@ -350,7 +362,8 @@ void readTransformer(const Fields &config, StringRef modelType, ModelConfig &out
   out.kvHeads = config.integer("num_key_value_heads", 1, mostHeads).value_or(out.heads);
   // 1e-6, 2048 and 32768: the defaults of transformers.
   out.rmsNormEps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
-  out.maxPositions = config.integer("max_position_embeddings").value_or(modelType == "qwen2" ? 32768 : 2048);
+  out.maxPositions =
+      config.integer("max_position_embeddings").value_or(modelType == "qwen2" ? 32768 : 2048);
   out.tied = config.flag("tie_word_embeddings", false);
   out.bosId = config.integer("bos_token_id", 0).value_or(-1);
   out.eosIds = config.integers("eos_token_id");
@@ -365,10 +378,12 @@ void readTransformer(const Fields &config, StringRef modelType, ModelConfig &out
     config.error("num_key_value_heads")
         << "expected a divisor of num_attention_heads " << out.heads << ", got " << out.kvHeads;
   if (out.headDim % 2)
-    config.error("head_dim") << "expected an even number, which rotary embeddings need, got " << out.headDim;
+    config.error("head_dim") << "expected an even number, which rotary embeddings need, got "
+                             << out.headDim;
   if (out.heads * out.headDim > largestHeads)
-    config.error("num_attention_heads") << "expected at most " << largestHeads << " values in all heads, got "
-                                        << out.heads << " heads of " << out.headDim;
+    config.error("num_attention_heads")
+        << "expected at most " << largestHeads << " values in all heads, got " << out.heads
+        << " heads of " << out.headDim;
   if (modelType == "qwen2") {
     out.attentionBias = config.flag("attention_bias", true);
   } else {
@@ -383,29 +398,33 @@ template <typename T>
 void expectEqual(const Fields &mamba, StringRef name, std::optional<T> value, const Fields &config,
                  StringRef configName, T expected) {
   if (value && config.has(configName) && *value != expected)
-    mamba.error(name) << "expected " << expected << " as '" << configName << "' of " << config.getFile()
-                      << ", got " << *value;
+    mamba.error(name) << "expected " << expected << " as '" << configName << "' of "
+                      << config.getFile() << ", got " << *value;
 }
 
 /// Arguments of the Mamba layers that only matter for training or for how they are computed.
 bool isHarmlessArgument(StringRef name) {
   return llvm::StringSwitch<bool>(name)
-      .Cases({"dt_min", "dt_max", "dt_init", "dt_scale", "dt_init_floor", "A_init_range", "conv_init"}, true)
-      .Cases({"use_fast_path", "use_mem_eff_path", "chunk_size", "layer_idx", "device", "dtype"}, true)
+      .Cases(
+          {"dt_min", "dt_max", "dt_init", "dt_scale", "dt_init_floor", "A_init_range", "conv_init"},
+          true)
+      .Cases({"use_fast_path", "use_mem_eff_path", "chunk_size", "layer_idx", "device", "dtype"},
+             true)
       .Cases({"process_group", "sequence_parallel"}, true)
       .Default(false);
 }
 
 bool isReadArgument(StringRef name) {
   return llvm::StringSwitch<bool>(name)
-      .Cases({"layer", "d_model", "expand", "d_inner", "d_xb", "d_state", "d_conv", "dt_rank", "conv_bias"},
+      .Cases({"layer", "d_model", "expand", "d_inner", "d_xb", "d_state", "d_conv", "dt_rank",
+              "conv_bias"},
              true)
       .Cases({"repeat_kv_before_conv", "ngroups", "headdim"}, true)
       .Default(false);
 }
 
-/// Without weights to look at: Mamba-2 is configured with ngroups, a head size or its default state size 128;
-/// Mamba-1 has none of them.
+/// Without weights to look at: Mamba-2 is configured with ngroups, a head size or its default state
+/// size 128; Mamba-1 has none of them.
 bool looksLikeMamba2(const Fields &ssm, const Fields &mamba) {
   if (std::optional<std::string> layer = ssm.string("layer"))
     return *layer == "Mamba2";
@@ -431,8 +450,10 @@ void warnAboutUnknownMambaFields(const Fields &mamba, EmitError emitWarning) {
     bool known =
         isReadArgument(name) || isHarmlessArgument(name) ||
         llvm::StringSwitch<bool>(name)
-            .Cases({"ssm_cfg", "rms_norm_eps", "vocab_size", "intermediate_size", "hidden_act"}, true)
-            .Cases({"n_layer", "attn_layers", "rms_norm", "residual_in_fp32", "fused_add_norm"}, true)
+            .Cases({"ssm_cfg", "rms_norm_eps", "vocab_size", "intermediate_size", "hidden_act"},
+                   true)
+            .Cases({"n_layer", "attn_layers", "rms_norm", "residual_in_fp32", "fused_add_norm"},
+                   true)
             .Default(false);
     if (!known)
       emitWarning() << mamba.getFile() << ": unknown field '" << name << "' is ignored";
@@ -447,12 +468,13 @@ void checkArguments(const Fields &ssm, bool mamba2) {
       return;
     std::string text = Fields::text(value);
     // Arguments with one supported value.
-    StringRef supported = llvm::StringSwitch<StringRef>(name)
-                              .Cases({"bias", "proj_x_bias", "proj_z_bias", "out_proj_bias"}, "false")
-                              .Cases({"D_has_hdim", "norm_before_gate", "learnable_init_states"}, "false")
-                              .Case("rmsnorm", "true")
-                              .Cases({"activation", "hidden_act"}, "\"silu\"")
-                              .Default("");
+    StringRef supported =
+        llvm::StringSwitch<StringRef>(name)
+            .Cases({"bias", "proj_x_bias", "proj_z_bias", "out_proj_bias"}, "false")
+            .Cases({"D_has_hdim", "norm_before_gate", "learnable_init_states"}, "false")
+            .Case("rmsnorm", "true")
+            .Cases({"activation", "hidden_act"}, "\"silu\"")
+            .Default("");
     if (supported.empty())
       ssm.error(name) << "unknown argument of the Mamba layers";
     else if (text != supported && !(name == "activation" && text == "\"swish\""))
@@ -462,26 +484,31 @@ void checkArguments(const Fields &ssm, bool mamba2) {
     ssm.error("headdim") << "not an argument of Mamba-1 layers";
 }
 
-void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &data, ModelConfig &out,
-               EmitError emitWarning) {
+void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &data,
+               ModelConfig &out, EmitError emitWarning) {
   Fields ssm = mamba.child("ssm_cfg");
   bool mamba2 = holdsMamba2(data).value_or(looksLikeMamba2(ssm, mamba));
   out.kind = mamba2 ? ModelConfig::Kind::m1Mamba2 : ModelConfig::Kind::m1Mamba1;
   StringRef layer = mamba2 ? "Mamba2" : "Mamba1";
   if (std::optional<std::string> stated = ssm.string("layer"); stated && *stated != layer)
-    ssm.error("layer") << "expected " << layer << " as the rest of the checkpoint says, got " << *stated;
+    ssm.error("layer") << "expected " << layer << " as the rest of the checkpoint says, got "
+                       << *stated;
   checkArguments(ssm, mamba2);
   warnAboutUnknownMambaFields(mamba, emitWarning);
   readActivation(mamba);
 
-  expectEqual<int64_t>(mamba, "d_model", mamba.integer("d_model"), config, "hidden_size", out.hiddenSize);
-  expectEqual<int64_t>(ssm, "d_model", ssm.integer("d_model"), config, "hidden_size", out.hiddenSize);
-  expectEqual<int64_t>(mamba, "n_layer", mamba.integer("n_layer"), config, "num_hidden_layers", out.layers);
+  expectEqual<int64_t>(mamba, "d_model", mamba.integer("d_model"), config, "hidden_size",
+                       out.hiddenSize);
+  expectEqual<int64_t>(ssm, "d_model", ssm.integer("d_model"), config, "hidden_size",
+                       out.hiddenSize);
+  expectEqual<int64_t>(mamba, "n_layer", mamba.integer("n_layer"), config, "num_hidden_layers",
+                       out.layers);
   expectEqual<int64_t>(mamba, "intermediate_size", mamba.integer("intermediate_size"), config,
                        "intermediate_size", out.intermediateSize);
-  expectEqual<int64_t>(mamba, "vocab_size", mamba.integer("vocab_size"), config, "vocab_size", out.vocabSize);
-  expectEqual<double>(mamba, "rms_norm_eps", mamba.number("rms_norm_eps", true), config, "rms_norm_eps",
-                      out.rmsNormEps);
+  expectEqual<int64_t>(mamba, "vocab_size", mamba.integer("vocab_size"), config, "vocab_size",
+                       out.vocabSize);
+  expectEqual<double>(mamba, "rms_norm_eps", mamba.number("rms_norm_eps", true), config,
+                      "rms_norm_eps", out.rmsNormEps);
   if (std::optional<double> eps = mamba.number("rms_norm_eps", true))
     out.rmsNormEps = *eps;
 
@@ -521,7 +548,8 @@ void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &
   if (mamba.hasFailed())
     return;
   if (out.dInner % out.dState) {
-    mamba.error("d_inner") << "expected a multiple of d_state " << out.dState << ", got " << out.dInner;
+    mamba.error("d_inner") << "expected a multiple of d_state " << out.dState << ", got "
+                           << out.dInner;
     return;
   }
   if (out.dXb % out.dState) {
@@ -534,7 +562,8 @@ void readMamba(const Fields &mamba, const Fields &config, const CheckpointData &
   }
   int64_t groups = out.dInner / out.dState;
   if (int64_t stated = size("ngroups").value_or(groups); stated != groups)
-    at("ngroups").error("ngroups") << "expected d_inner / d_state = " << groups << ", got " << stated;
+    at("ngroups").error("ngroups")
+        << "expected d_inner / d_state = " << groups << ", got " << stated;
   if (int64_t stated = size("headdim").value_or(out.dState); mamba2 && stated != out.dState)
     at("headdim").error("headdim") << "expected d_state = " << out.dState << ", got " << stated;
 }
@@ -555,8 +584,8 @@ StringRef ModelConfig::getArchitecture() const {
   llvm_unreachable("all kinds are named");
 }
 
-FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData &data, EmitError emitError,
-                                       EmitError emitWarning) {
+FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData &data,
+                                       EmitError emitError, EmitError emitWarning) {
   SmallString<256> configPath(directory), mambaPath(directory);
   llvm::sys::path::append(configPath, "config.json");
   llvm::sys::path::append(mambaPath, "mamba_config.json");

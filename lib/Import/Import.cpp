@@ -9,7 +9,8 @@ using namespace m1c;
 
 namespace {
 
-/// Buffers that old exports of transformers left in checkpoints; they are recomputed from the configuration.
+/// Buffers that old exports of transformers left in checkpoints; they are recomputed from the
+/// configuration.
 bool isDerived(StringRef name) { return name.ends_with(".rotary_emb.inv_freq"); }
 
 LogicalResult refuseSurplus(const CheckpointData &data, const ModelConfig &config,
@@ -27,7 +28,8 @@ LogicalResult refuseSurplus(const CheckpointData &data, const ModelConfig &confi
           << "tensor 'lm_head.weight' differs from the embeddings, but tie_word_embeddings is true";
       ++surplus;
     } else if (++surplus <= shown) {
-      emitError(loc) << "surplus tensor '" << tensor.name << "' in " << data.getFiles()[tensor.file].path;
+      emitError(loc) << "surplus tensor '" << tensor.name << "' in "
+                     << data.getFiles()[tensor.file].path;
     }
   }
   if (surplus > shown)
@@ -48,7 +50,8 @@ LogicalResult checkOptions(const ImportOptions &options, const ModelConfig &conf
 } // namespace
 
 FailureOr<OwningOpRef<ModuleOp>> m1c::importCheckpoint(MLIRContext &context, StringRef directory,
-                                                       const ImportOptions &options, CheckpointData &data) {
+                                                       const ImportOptions &options,
+                                                       CheckpointData &data) {
   context.loadDialect<M1Dialect, func::FuncDialect>();
   Location loc = UnknownLoc::get(&context);
   auto error = [&] { return emitError(loc); };

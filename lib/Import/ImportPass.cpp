@@ -49,7 +49,8 @@ struct ImportPass : impl::M1ImportPassBase<ImportPass> {
     if (!options.activationType || !options.stateType || !options.kvType)
       return signalPassFailure();
     CheckpointData data;
-    FailureOr<OwningOpRef<ModuleOp>> imported = importCheckpoint(getContext(), directory, options, data);
+    FailureOr<OwningOpRef<ModuleOp>> imported =
+        importCheckpoint(getContext(), directory, options, data);
     if (failed(imported))
       return signalPassFailure();
     Block *body = getOperation().getBody();

@@ -7,8 +7,8 @@
 
 namespace m1c {
 
-/// llvm::json::parse recurses once per level of nesting; text nested deeper than any configuration is refused
-/// before it can exhaust the stack.
+/// llvm::json::parse recurses once per level of nesting; text nested deeper than any configuration
+/// is refused before it can exhaust the stack.
 inline llvm::Expected<llvm::json::Value> parseJson(llvm::StringRef text) {
   constexpr int deepest = 100;
   int depth = 0;

@@ -15,10 +15,10 @@ static constexpr int64_t pageSize = M1_PAGE_SIZE;
 /// One wrong field makes tensors of every layer wrong; more are only counted.
 static constexpr int shownTensors = 5;
 
-ModelBuilder::ModelBuilder(MLIRContext &context, const ModelConfig &config, const ImportOptions &options,
-                           const CheckpointData &data)
-    : config(config), options(options), data(data), builder(&context), loc(UnknownLoc::get(&context)),
-      f32(builder.getF32Type()), symbols(&context) {}
+ModelBuilder::ModelBuilder(MLIRContext &context, const ModelConfig &config,
+                           const ImportOptions &options, const CheckpointData &data)
+    : config(config), options(options), data(data), builder(&context),
+      loc(UnknownLoc::get(&context)), f32(builder.getF32Type()), symbols(&context) {}
 
 OwningOpRef<ModuleOp> ModelBuilder::build() {
   OwningOpRef<ModuleOp> owner = ModuleOp::create(loc);
@@ -28,15 +28,16 @@ OwningOpRef<ModuleOp> ModelBuilder::build() {
   buildFunction("prefill");
   buildFunction("decode");
   if (wrongTensors > shownTensors)
-    emitError(loc) << wrongTensors - shownTensors << " further tensors are missing or of a wrong shape";
+    emitError(loc) << wrongTensors - shownTensors
+                   << " further tensors are missing or of a wrong shape";
   return owner;
 }
 
 void ModelBuilder::declareModel() {
   int64_t positions = options.maxPositions ? options.maxPositions : config.maxPositions;
-  ModelOp::create(symbols, loc, "model", config.getArchitecture(), config.vocabSize, config.hiddenSize,
-                  config.layers, positions, pageSize, config.bosId, config.eosIds, options.activationType,
-                  options.stateType, options.kvType);
+  ModelOp::create(symbols, loc, "model", config.getArchitecture(), config.vocabSize,
+                  config.hiddenSize, config.layers, positions, pageSize, config.bosId,
+                  config.eosIds, options.activationType, options.stateType, options.kvType);
 }
 
 void ModelBuilder::buildFunction(StringRef name) {
@@ -61,9 +62,10 @@ void ModelBuilder::buildFunction(StringRef name) {
     h = buildLayer(layer, h);
   h = GatherRowsOp::create(builder, loc, h.getType(), h, batch);
   Value norm = vector("norm", {"model.norm.weight", {d}});
-  Value x =
-      RmsNormOp::create(builder, loc, rows(d, options.activationType), h, norm, APFloat(config.rmsNormEps));
-  Value head = config.tied ? embeddings() : matrix("lm_head", {{"lm_head.weight", {config.vocabSize, d}}});
+  Value x = RmsNormOp::create(builder, loc, rows(d, options.activationType), h, norm,
+                              APFloat(config.rmsNormEps));
+  Value head =
+      config.tied ? embeddings() : matrix("lm_head", {{"lm_head.weight", {config.vocabSize, d}}});
   Value logits = LinearOp::create(builder, loc, rows(config.vocabSize, f32), x, head, Value());
   Value next = SampleOp::create(builder, loc, tokensType, logits);
   func::ReturnOp::create(builder, loc, ValueRange{logits, next});
@@ -87,8 +89,8 @@ void ModelBuilder::checkSource(const Source &source) {
   if (!tensor)
     emitError(loc) << "missing tensor '" << source.name << "'";
   else
-    emitError(loc) << "tensor '" << source.name << "': expected shape [" << source.shape << "], got ["
-                   << tensor->shape << "]";
+    emitError(loc) << "tensor '" << source.name << "': expected shape [" << source.shape
+                   << "], got [" << tensor->shape << "]";
 }
 
 /// f32 when computing in f32 needs more than bf16 to hold what the checkpoint stores, else bf16.
@@ -100,13 +102,14 @@ Type ModelBuilder::matrixElementType(const Sources &sources) const {
     return bf16;
   bool narrow = llvm::all_of(sources, [&](const Source &source) {
     const SourceTensor *tensor = data.find(source.name);
-    return (tensor ? tensor->type : config.storedType.value_or(StoredType::bf16)) == StoredType::bf16;
+    return (tensor ? tensor->type : config.storedType.value_or(StoredType::bf16)) ==
+           StoredType::bf16;
   });
   return narrow ? bf16 : f32;
 }
 
-Value ModelBuilder::weight(StringRef symbol, ArrayRef<int64_t> shape, const Sources &sources, bool matrix,
-                           Transform transform) {
+Value ModelBuilder::weight(StringRef symbol, ArrayRef<int64_t> shape, const Sources &sources,
+                           bool matrix, Transform transform) {
   auto type = RankedTensorType::get(shape, matrix ? matrixElementType(sources) : f32);
   if (declared.insert(symbol).second) {
     SmallVector<StringRef> names;
@@ -114,8 +117,8 @@ Value ModelBuilder::weight(StringRef symbol, ArrayRef<int64_t> shape, const Sour
       checkSource(source);
       names.push_back(source.name);
     }
-    WeightOp::create(symbols, loc, symbol, type, symbols.getStrArrayAttr(names), transform, ElementsAttr(),
-                     RotaryAnglesAttr());
+    WeightOp::create(symbols, loc, symbol, type, symbols.getStrArrayAttr(names), transform,
+                     ElementsAttr(), RotaryAnglesAttr());
   }
   return GetWeightOp::create(builder, loc, type, symbol);
 }
@@ -144,10 +147,11 @@ Value ModelBuilder::rotaryTable() {
   auto angles = [&](StringRef symbol, int64_t count, int64_t step) -> Value {
     auto type = RankedTensorType::get({count, half, 2}, f32);
     if (declared.insert(symbol).second) {
-      auto init =
-          RotaryAnglesAttr::get(builder.getContext(), config.ropeTheta, step, config.ropeScaling,
-                                config.ropeFactor, config.ropeLow, config.ropeHigh, config.ropeOriginal);
-      WeightOp::create(symbols, loc, symbol, type, ArrayAttr(), Transform::None, ElementsAttr(), init);
+      auto init = RotaryAnglesAttr::get(builder.getContext(), config.ropeTheta, step,
+                                        config.ropeScaling, config.ropeFactor, config.ropeLow,
+                                        config.ropeHigh, config.ropeOriginal);
+      WeightOp::create(symbols, loc, symbol, type, ArrayAttr(), Transform::None, ElementsAttr(),
+                       init);
     }
     return GetWeightOp::create(builder, loc, type, symbol);
   };
@@ -201,8 +205,8 @@ Value ModelBuilder::buildLayer(int64_t layer, Value h) {
                                   APFloat(config.rmsNormEps));
   OpBuilder::InsertionGuard guard(builder);
   auto fill = [&](Region &region, auto build) {
-    Block *body =
-        builder.createBlock(&region, region.end(), rows(config.hiddenSize, options.activationType), loc);
+    Block *body = builder.createBlock(&region, region.end(),
+                                      rows(config.hiddenSize, options.activationType), loc);
     YieldOp::create(builder, loc, build(body->getArgument(0)));
   };
   fill(op.getMixer(), [&](Value x) {
@@ -217,13 +221,15 @@ Value ModelBuilder::buildLayer(int64_t layer, Value h) {
 Value ModelBuilder::buildMlp(int64_t layer, Value x) {
   int64_t d = config.hiddenSize, i = config.intermediateSize;
   auto weightOf = [&](StringRef part, int64_t n, int64_t k) {
-    return matrix(symbolOf(layer, part), {{tensorOf(layer, "mlp." + part + "_proj.weight"), {n, k}}});
+    return matrix(symbolOf(layer, part),
+                  {{tensorOf(layer, "mlp." + part + "_proj.weight"), {n, k}}});
   };
   Value gate = weightOf("gate", i, d), up = weightOf("up", i, d), down = weightOf("down", d, i);
   if (!config.mlpBias)
     return GatedMlpOp::create(builder, loc, rows(d, options.activationType), x, gate, up, down);
   auto biasOf = [&](StringRef part, int64_t n) {
-    return vector(symbolOf(layer, part + "_bias"), {tensorOf(layer, "mlp." + part + "_proj.bias"), {n}});
+    return vector(symbolOf(layer, part + "_bias"),
+                  {tensorOf(layer, "mlp." + part + "_proj.bias"), {n}});
   };
   Value a = linear(x, gate, biasOf("gate", i)), b = linear(x, up, biasOf("up", i));
   Value hidden = SiluMulOp::create(builder, loc, a.getType(), a, b);
@@ -231,7 +237,8 @@ Value ModelBuilder::buildMlp(int64_t layer, Value x) {
 }
 
 Value ModelBuilder::buildAttention(int64_t layer, Value x) {
-  int64_t d = config.hiddenSize, q = config.heads * config.headDim, kv = config.kvHeads * config.headDim;
+  int64_t d = config.hiddenSize, q = config.heads * config.headDim,
+          kv = config.kvHeads * config.headDim;
   // M1 names the module mha, its older checkpoints and plain transformers self_attn.
   StringRef module =
       config.isM1() && !holds(tensorOf(layer, "self_attn.q_proj.weight")) ? "mha" : "self_attn";
@@ -241,33 +248,37 @@ Value ModelBuilder::buildAttention(int64_t layer, Value x) {
 
   SmallVector<Value> parts;
   if (merged) {
-    Value weight =
-        matrix(symbolOf(layer, "qkv"), {{tensorOf(layer, module + ".in_proj.weight"), {q + 2 * kv, d}}});
+    Value weight = matrix(symbolOf(layer, "qkv"),
+                          {{tensorOf(layer, module + ".in_proj.weight"), {q + 2 * kv, d}}});
     parts = split(linear(x, weight), {q, kv, kv});
   } else {
     for (auto [part, n] : {std::pair<StringRef, int64_t>{"q", q}, {"k", kv}, {"v", kv}}) {
       std::string prefix = tensorOf(layer, module + "." + part + "_proj");
-      Value bias =
-          config.attentionBias ? vector(symbolOf(layer, part + "_bias"), {prefix + ".bias", {n}}) : Value();
-      parts.push_back(linear(x, matrix(symbolOf(layer, part), {{prefix + ".weight", {n, d}}}), bias));
+      Value bias = config.attentionBias
+                       ? vector(symbolOf(layer, part + "_bias"), {prefix + ".bias", {n}})
+                       : Value();
+      parts.push_back(
+          linear(x, matrix(symbolOf(layer, part), {{prefix + ".weight", {n, d}}}), bias));
     }
   }
   auto rotate = [&](Value value) -> Value {
     return RotaryEmbeddingOp::create(builder, loc, value.getType(), value, table, config.headDim);
   };
-  auto cacheType =
-      KVCacheType::get(builder.getContext(), {config.kvHeads, pageSize, config.headDim}, options.kvType);
+  auto cacheType = KVCacheType::get(builder.getContext(),
+                                    {config.kvHeads, pageSize, config.headDim}, options.kvType);
   Value cache = state(symbolOf(layer, "kv"), cacheType);
   Value rotatedQ = rotate(parts[0]), rotatedK = rotate(parts[1]);
   KVWriteOp::create(builder, loc, rotatedK, parts[2], batch, cache);
   Value y = AttentionOp::create(builder, loc, rotatedQ.getType(), rotatedQ, batch, cache,
                                 APFloat(1 / std::sqrt(double(config.headDim))));
   std::string prefix = tensorOf(layer, module + "." + outName);
-  Value bias = config.outputBias ? vector(symbolOf(layer, "o_bias"), {prefix + ".bias", {d}}) : Value();
+  Value bias =
+      config.outputBias ? vector(symbolOf(layer, "o_bias"), {prefix + ".bias", {d}}) : Value();
   return linear(y, matrix(symbolOf(layer, "o"), {{prefix + ".weight", {d, q}}}), bias);
 }
 
-Value ModelBuilder::mambaProjection(int64_t layer, Value x, ArrayRef<std::pair<StringRef, int64_t>> parts) {
+Value ModelBuilder::mambaProjection(int64_t layer, Value x,
+                                    ArrayRef<std::pair<StringRef, int64_t>> parts) {
   Sources sources;
   int64_t total = 0;
   for (auto [name, n] : parts) {
@@ -284,54 +295,64 @@ Value ModelBuilder::causalConv(int64_t layer, Value x) {
   // The checkpoint keeps the input channel of each group, which is one.
   Value weight = this->weight(symbolOf(layer, "conv"), {c, width},
                               {{tensorOf(layer, "mamba.conv1d.weight"), {c, 1, width}}}, false);
-  Value bias = config.convBias
-                   ? vector(symbolOf(layer, "conv_bias"), {tensorOf(layer, "mamba.conv1d.bias"), {c}})
-                   : Value();
+  Value bias = config.convBias ? vector(symbolOf(layer, "conv_bias"),
+                                        {tensorOf(layer, "mamba.conv1d.bias"), {c}})
+                               : Value();
   auto stateType = ConvStateType::get(builder.getContext(), {width - 1, c}, options.activationType);
   Value last = state(symbolOf(layer, "conv_state"), stateType);
-  Value y = CausalConv1dOp::create(builder, loc, rows(c, f32), x, weight, bias, batch, last, Activation::None,
-                                   1, 1);
+  Value y = CausalConv1dOp::create(builder, loc, rows(c, f32), x, weight, bias, batch, last,
+                                   Activation::None, 1, 1);
   return SiluOp::create(builder, loc, rows(c, options.activationType), y);
 }
 
 Value ModelBuilder::repeatHeads(Value x) {
-  return RepeatHeadsOp::create(builder, loc, rows(config.dInner, getElementTypeOrSelf(x)), x, config.dState,
-                               config.dInner / config.dXb);
+  return RepeatHeadsOp::create(builder, loc, rows(config.dInner, getElementTypeOrSelf(x)), x,
+                               config.dState, config.dInner / config.dXb);
 }
 
 Value ModelBuilder::buildMamba1(int64_t layer, Value normed) {
   int64_t inner = config.dInner, xb = config.dXb, n = config.dState, rank = config.dtRank;
-  Value projected = mambaProjection(
-      layer, normed,
-      {{"in_proj_z", inner}, {"in_proj_x", xb}, {"B_proj", xb}, {"C_proj", inner}, {"dt_proj_down", rank}});
+  Value projected = mambaProjection(layer, normed,
+                                    {{"in_proj_z", inner},
+                                     {"in_proj_x", xb},
+                                     {"B_proj", xb},
+                                     {"C_proj", inner},
+                                     {"dt_proj_down", rank}});
   SmallVector<Value> parts = split(projected, {inner, xb, xb, inner, rank});
   Value z = parts[0], x = parts[1], b = parts[2], c = parts[3];
-  x = config.repeatBeforeConv ? causalConv(layer, repeatHeads(x)) : repeatHeads(causalConv(layer, x));
+  x = config.repeatBeforeConv ? causalConv(layer, repeatHeads(x))
+                              : repeatHeads(causalConv(layer, x));
 
   // M1 adds the bias in the linear layer and once more in the scan.
-  Value dtBias = vector(symbolOf(layer, "dt_bias"), {tensorOf(layer, "mamba.dt_proj.bias"), {inner}});
-  Value dt = linear(
-      parts[4],
-      matrix(symbolOf(layer, "dt_proj"), {{tensorOf(layer, "mamba.dt_proj.weight"), {inner, rank}}}), dtBias);
+  Value dtBias =
+      vector(symbolOf(layer, "dt_bias"), {tensorOf(layer, "mamba.dt_proj.bias"), {inner}});
+  Value dt = linear(parts[4],
+                    matrix(symbolOf(layer, "dt_proj"),
+                           {{tensorOf(layer, "mamba.dt_proj.weight"), {inner, rank}}}),
+                    dtBias);
   dt = SoftplusOp::create(builder, loc, rows(inner, f32), dt, dtBias);
 
-  Value a = vector(symbolOf(layer, "A"), {tensorOf(layer, "mamba.A_log"), {inner, n}}, Transform::NegExp);
+  Value a =
+      vector(symbolOf(layer, "A"), {tensorOf(layer, "mamba.A_log"), {inner, n}}, Transform::NegExp);
   Value d = vector(symbolOf(layer, "D"), {tensorOf(layer, "mamba.D"), {inner}});
   Value s = state(symbolOf(layer, "scan_state"),
                   ScanStateType::get(builder.getContext(), {inner, n}, options.stateType));
-  Value y = SelectiveScanOp::create(builder, loc, rows(inner, f32), x, dt, a, b, c, Value(), Value(), Value(),
-                                    batch, s, false);
+  Value y = SelectiveScanOp::create(builder, loc, rows(inner, f32), x, dt, a, b, c, Value(),
+                                    Value(), Value(), batch, s, false);
   y = SkipOp::create(builder, loc, y.getType(), y, x, d);
   y = SiluMulOp::create(builder, loc, rows(inner, options.activationType), z, y);
-  return linear(y, matrix(symbolOf(layer, "out_proj"),
-                          {{tensorOf(layer, "mamba.out_proj.weight"), {config.hiddenSize, inner}}}));
+  return linear(y, matrix(symbolOf(layer, "out_proj"), {{tensorOf(layer, "mamba.out_proj.weight"),
+                                                         {config.hiddenSize, inner}}}));
 }
 
 Value ModelBuilder::buildMamba2(int64_t layer, Value normed) {
   int64_t inner = config.dInner, xb = config.dXb, n = config.dState, heads = inner / n;
-  Value projected = mambaProjection(
-      layer, normed,
-      {{"in_proj_z", inner}, {"in_proj_x", xb}, {"B_proj", xb}, {"C_proj", inner}, {"dt_proj_down", heads}});
+  Value projected = mambaProjection(layer, normed,
+                                    {{"in_proj_z", inner},
+                                     {"in_proj_x", xb},
+                                     {"B_proj", xb},
+                                     {"C_proj", inner},
+                                     {"dt_proj_down", heads}});
   SmallVector<Value> parts = split(projected, {inner, xb + xb + inner, heads});
   Value z = parts[0], dt = parts[2];
   SmallVector<Value> xbc = split(causalConv(layer, parts[1]), {xb, xb, inner});
@@ -339,18 +360,20 @@ Value ModelBuilder::buildMamba2(int64_t layer, Value normed) {
 
   Value dtBias = vector(symbolOf(layer, "dt_bias"), {tensorOf(layer, "mamba.dt_bias"), {heads}});
   dt = SoftplusOp::create(builder, loc, rows(heads, f32), dt, dtBias);
-  Value a = vector(symbolOf(layer, "A"), {tensorOf(layer, "mamba.A_log"), {heads}}, Transform::NegExp);
+  Value a =
+      vector(symbolOf(layer, "A"), {tensorOf(layer, "mamba.A_log"), {heads}}, Transform::NegExp);
   Value d = vector(symbolOf(layer, "D"), {tensorOf(layer, "mamba.D"), {heads}});
   Value s = state(symbolOf(layer, "scan_state"),
                   ScanStateType::get(builder.getContext(), {heads, n, n}, options.stateType));
-  Value y = SsdScanOp::create(builder, loc, rows(inner, f32), x, dt, a, xbc[1], xbc[2], Value(), Value(),
-                              batch, s, false);
+  Value y = SsdScanOp::create(builder, loc, rows(inner, f32), x, dt, a, xbc[1], xbc[2], Value(),
+                              Value(), batch, s, false);
   y = SkipOp::create(builder, loc, rows(inner, options.activationType), y, repeatHeads(x), d);
 
-  Value norm = vector(symbolOf(layer, "gate_norm"), {tensorOf(layer, "mamba.norm.weight"), {inner}});
+  Value norm =
+      vector(symbolOf(layer, "gate_norm"), {tensorOf(layer, "mamba.norm.weight"), {inner}});
   // 1e-5: M1's layer does not take the model's eps.
   y = GatedRmsNormOp::create(builder, loc, rows(inner, options.activationType), y, z, norm, heads,
                              APFloat(1e-5));
-  return linear(y, matrix(symbolOf(layer, "out_proj"),
-                          {{tensorOf(layer, "mamba.out_proj.weight"), {config.hiddenSize, inner}}}));
+  return linear(y, matrix(symbolOf(layer, "out_proj"), {{tensorOf(layer, "mamba.out_proj.weight"),
+                                                         {config.hiddenSize, inner}}}));
 }

@@ -15,8 +15,9 @@ public:
   ModelBuilder(mlir::MLIRContext &context, const ModelConfig &config, const ImportOptions &options,
                const CheckpointData &data);
 
-  /// The whole module. After an error failed() holds and the module is not complete. The first few tensors
-  /// that are missing or of a wrong shape are reported one by one, the others by their number.
+  /// The whole module. After an error failed() holds and the module is not complete. The first few
+  /// tensors that are missing or of a wrong shape are reported one by one, the others by their
+  /// number.
   mlir::OwningOpRef<mlir::ModuleOp> build();
 
   bool failed() const { return wrongTensors; }

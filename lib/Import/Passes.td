@@ -6,12 +6,15 @@ include "mlir/Pass/PassBase.td"
 def M1ImportPass : Pass<"m1-import", "::mlir::ModuleOp"> {
   let summary = "replace the module by the unfused model of a checkpoint directory";
   let description = [{
-    Reads config.json, mamba_config.json and the headers of the safetensors files of `directory`, and puts in the place of whatever the module
-    holds: `m1.model`, a `m1.weight` for each tensor, a `m1.state` for each scan, convolution and cache, and the functions `prefill` and
-    `decode` of one `m1.hybrid_layer` a layer. Weights name their tensors; no data is read. With `dummy`, the configurations suffice.
+    Reads config.json, mamba_config.json and the headers of the safetensors files of `directory`,
+    and puts in the place of whatever the module holds: `m1.model`, a `m1.weight` for each tensor, a
+    `m1.state` for each scan, convolution and cache, and the functions `prefill` and `decode` of one
+    `m1.hybrid_layer` a layer. Weights name their tensors; no data is read. With `dummy`, the
+    configurations suffice.
 
-    It refuses what m1-compile refuses: files that are missing or malformed, fields or values that would change the maths and are not
-    understood, tensors that are missing, surplus or of another shape, each named.
+    It refuses what m1-compile refuses: files that are missing or malformed, fields or values that
+    would change the maths and are not understood, tensors that are missing, surplus or of another
+    shape, each named.
 
     Before:
     ```mlir
@@ -23,7 +26,8 @@ def M1ImportPass : Pass<"m1-import", "::mlir::ModuleOp"> {
     m1.weight @embed_tokens : tensor<512x64xf32> {sources = ["model.embed_tokens.weight"]}
     …
     m1.state @layers.0.scan_state : !m1.scan_state<64x16xf32>
-    func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x512xf32>, tensor<?xi32>) {
+    func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
+        -> (tensor<?x512xf32>, tensor<?xi32>) {
       …
       %h1 = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 1.0e-5 : f64} : …
       …
@@ -31,17 +35,17 @@ def M1ImportPass : Pass<"m1-import", "::mlir::ModuleOp"> {
     ```
     Next: `m1-expand-hybrid-layers`, or all of `m1-optimize`.
   }];
-  let options = [
-    Option<"directory", "directory", "std::string", "\"\"", "directory of the checkpoint">,
-    Option<"activationType", "activation-type", "std::string", "\"f32\"", "f32 or bf16">,
-    Option<"stateType", "state-type", "std::string", "\"f32\"", "f32, bf16 or f16">,
-    Option<"kvType", "kv-type", "std::string", "\"f32\"", "f32, bf16 or f16">,
-    Option<"dummy", "dummy", "bool", "false", "read only the configuration">,
-    Option<"widenMatrices", "widen-matrices", "bool", "false", "all matrices in f32">,
-    Option<"maxPositions", "max-positions", "int64_t", "0", "longest context; 0: the model's">];
-  let statistics = [
-    Statistic<"layers", "layers", "layers imported">, Statistic<"weights", "weights", "weights imported">,
-    Statistic<"states", "states", "states imported">];
+  let options =
+      [Option<"directory", "directory", "std::string", "\"\"", "directory of the checkpoint">,
+       Option<"activationType", "activation-type", "std::string", "\"f32\"", "f32 or bf16">,
+       Option<"stateType", "state-type", "std::string", "\"f32\"", "f32, bf16 or f16">,
+       Option<"kvType", "kv-type", "std::string", "\"f32\"", "f32, bf16 or f16">,
+       Option<"dummy", "dummy", "bool", "false", "read only the configuration">,
+       Option<"widenMatrices", "widen-matrices", "bool", "false", "all matrices in f32">,
+       Option<"maxPositions", "max-positions", "int64_t", "0", "longest context; 0: the model's">];
+  let statistics = [Statistic<"layers", "layers", "layers imported">,
+                    Statistic<"weights", "weights", "weights imported">,
+                    Statistic<"states", "states", "states imported">];
   let dependentDialects = ["::mlir::m1::M1Dialect", "::mlir::func::FuncDialect"];
 }
 

@@ -1,4 +1,5 @@
-// Safetensors files, mapped: an 8-byte little-endian header length, a JSON header, then the elements.
+// Safetensors files, mapped: an 8-byte little-endian header length, a JSON header, then the
+// elements.
 #include "Json.h"
 #include "m1c/Checkpoint.h"
 
@@ -30,7 +31,8 @@ struct Entry {
 FailureOr<Entry> parseEntry(StringRef path, StringRef name, const llvm::json::Value &value,
                             EmitError emitError) {
   auto malformed = [&](const char *field) {
-    emitError() << path << ": tensor '" << name << "': missing or malformed field '" << field << "'";
+    emitError() << path << ": tensor '" << name << "': missing or malformed field '" << field
+                << "'";
     return failure();
   };
   const llvm::json::Object *object = value.getAsObject();
@@ -82,7 +84,8 @@ std::optional<StoredType> parseType(StringRef name) {
 
 LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
   // Without a terminating null the file is mapped, at any size.
-  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  auto buffer =
+      llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
   if (!buffer) {
     emitError() << path << ": " << buffer.getError().message();
     return failure();
@@ -127,8 +130,8 @@ LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
     std::optional<int64_t> count = countElements(entry->shape);
     uint64_t size = entry->end - entry->begin;
     if (!count || static_cast<uint64_t>(*count) * byteWidth(*type) != size) {
-      emitError() << path << ": tensor '" << name << "': data_offsets span " << size << " bytes, shape ["
-                  << entry->shape << "] of " << entry->type << " needs "
+      emitError() << path << ": tensor '" << name << "': data_offsets span " << size
+                  << " bytes, shape [" << entry->shape << "] of " << entry->type << " needs "
                   << (count ? std::to_string(*count * byteWidth(*type)) : "more");
       return failure();
     }
@@ -137,12 +140,14 @@ LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
                   << 8 + headerSize + entry->end << ", the file at " << bytes.size();
       return failure();
     }
-    tensors.push_back({name.str(), *type, entry->shape, ArrayRef<char>(body.data() + entry->begin, size),
-                       file, 8 + headerSize + entry->begin});
+    tensors.push_back({name.str(), *type, entry->shape,
+                       ArrayRef<char>(body.data() + entry->begin, size), file,
+                       8 + headerSize + entry->begin});
   }
-  std::sort(tensors.begin() + first, tensors.end(), [](const SourceTensor &a, const SourceTensor &b) {
-    return std::tie(a.offset, a.name) < std::tie(b.offset, b.name);
-  });
+  std::sort(tensors.begin() + first, tensors.end(),
+            [](const SourceTensor &a, const SourceTensor &b) {
+              return std::tie(a.offset, a.name) < std::tie(b.offset, b.name);
+            });
   for (size_t i = first; i < tensors.size(); ++i)
     if (auto [at, inserted] = index.try_emplace(tensors[i].name, i); !inserted) {
       emitError() << path << ": tensor '" << tensors[i].name << "' is also in "
@@ -167,7 +172,8 @@ LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
 
   auto buffer = llvm::MemoryBuffer::getFile(indexPath);
   if (!buffer) {
-    emitError() << directory << ": neither model.safetensors nor model.safetensors.index.json can be read";
+    emitError() << directory
+                << ": neither model.safetensors nor model.safetensors.index.json can be read";
     return failure();
   }
   llvm::Expected<llvm::json::Value> parsed = parseJson((*buffer)->getBuffer());

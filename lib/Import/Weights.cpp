@@ -18,7 +18,8 @@ constexpr size_t chunkElements = 1 << 18; // 1 MiB of f32
 float widenBf16(uint16_t bits) { return llvm::bit_cast<float>(uint32_t(bits) << 16); }
 
 float widenF16(uint16_t bits) {
-  uint32_t sign = uint32_t(bits & 0x8000) << 16, exponent = bits >> 10 & 31, mantissa = bits & 0x3ff;
+  uint32_t sign = uint32_t(bits & 0x8000) << 16, exponent = bits >> 10 & 31,
+           mantissa = bits & 0x3ff;
   if (exponent == 31)
     return llvm::bit_cast<float>(sign | 0x7f800000 | mantissa << 13);
   if (exponent)
@@ -98,9 +99,9 @@ void transformValues(Transform transform, MutableArrayRef<float> values) {
 LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const SourceTensor &tensor,
                           WeightSink sink) {
   Type elementType = weight.getTensorType().getElementType();
-  bool copy =
-      weight.getTransform() == Transform::None && ((tensor.type == StoredType::f32 && elementType.isF32()) ||
-                                                   (tensor.type == StoredType::bf16 && elementType.isBF16()));
+  bool copy = weight.getTransform() == Transform::None &&
+              ((tensor.type == StoredType::f32 && elementType.isF32()) ||
+               (tensor.type == StoredType::bf16 && elementType.isBF16()));
   size_t width = byteWidth(tensor.type), count = tensor.data.size() / width;
   Writer write(elementType, sink);
   std::vector<float> values(copy ? 0 : std::min(count, chunkElements));
@@ -180,7 +181,8 @@ LogicalResult writeConstant(WeightOp weight, ElementsAttr value, WeightSink sink
   };
   auto append = [&](const APInt &bits) {
     uint64_t word = llvm::support::endian::byte_swap(bits.getZExtValue(), llvm::endianness::little);
-    bytes.insert(bytes.end(), reinterpret_cast<char *>(&word), reinterpret_cast<char *>(&word) + width);
+    bytes.insert(bytes.end(), reinterpret_cast<char *>(&word),
+                 reinterpret_cast<char *>(&word) + width);
     return bytes.size() < chunkElements * 4 ? success() : flush();
   };
   if (elementType.isInteger(32)) {

@@ -22,7 +22,8 @@ ReferenceBatch makeReferenceBatch(const std::vector<ReferenceSequence> &sequence
     batch.sequenceStarts.push_back(static_cast<int32_t>(batch.tokens.size()));
     batch.slots.push_back(sequence.slot);
     batch.contextLengths.push_back(sequence.before + static_cast<int32_t>(sequence.tokens.size()));
-    batch.maxPages = std::max(batch.maxPages, (batch.contextLengths.back() + pageSize - 1) / pageSize);
+    batch.maxPages =
+        std::max(batch.maxPages, (batch.contextLengths.back() + pageSize - 1) / pageSize);
   }
   for (const ReferenceSequence &sequence : sequences)
     for (int32_t i = 0; i < batch.maxPages; ++i)
@@ -99,8 +100,8 @@ Rows repeatHeads(const Rows &x, int64_t headSize, int64_t repeat) {
   return result;
 }
 
-/// The state of sequence s before this step: zeros where it starts. False when it is needed and was never
-/// written.
+/// The state of sequence s before this step: zeros where it starts. False when it is needed and was
+/// never written.
 static bool loadState(const ReferenceBatch &batch, int64_t s, const Pool &pool, size_t size,
                       std::vector<double> &state) {
   state.assign(size, 0.0);
@@ -229,7 +230,8 @@ void writeCache(const Rows &k, const Rows &v, const ReferenceBatch &batch, const
   for (int64_t s = 0; s < batch.sequenceCount(); ++s)
     for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t) {
       int64_t position = batch.positions[t];
-      std::vector<double> &page = pool[batch.blockTables[s * batch.maxPages + position / shape.pageSize]];
+      std::vector<double> &page =
+          pool[batch.blockTables[s * batch.maxPages + position / shape.pageSize]];
       page.resize(2 * shape.kvHeads * shape.pageSize * shape.headDim,
                   std::numeric_limits<double>::quiet_NaN());
       for (int64_t head = 0; head < shape.kvHeads; ++head)

@@ -1,5 +1,5 @@
-// The formulas of the model, in float64 on plain arrays. Written from the model's specification and from
-// nothing else.
+// The formulas of the model, in float64 on plain arrays. Written from the model's specification and
+// from nothing else.
 #ifndef M1C_LIB_REFERENCE_FORMULAS_H
 #define M1C_LIB_REFERENCE_FORMULAS_H
 
@@ -42,22 +42,24 @@ Rows columns(const Rows &x, int64_t begin, int64_t count);
 /// Each head of headSize columns `repeat` times in a row.
 Rows repeatHeads(const Rows &x, int64_t headSize, int64_t repeat);
 
-/// y[t] = bias + Σ_j w[j] · x[t - (width-1) + j] per channel, zeros before the sequence's start. Pool:
-/// [width-1, channels], oldest first. Returns false when a slot is read that was never written.
+/// y[t] = bias + Σ_j w[j] · x[t - (width-1) + j] per channel, zeros before the sequence's start.
+/// Pool: [width-1, channels], oldest first. Returns false when a slot is read that was never
+/// written.
 bool causalConvolution(const Rows &x, const Rows &w, const Rows *bias, const ReferenceBatch &batch,
                        Pool &pool, Rows &result);
 
-/// Mamba-1. x, dt, C: [T, d_inner]; A: [d_inner, N]; B: [T, d_inner], heads already repeated. Pool: [d_inner,
-/// N].
+/// Mamba-1. x, dt, C: [T, d_inner]; A: [d_inner, N]; B: [T, d_inner], heads already repeated. Pool:
+/// [d_inner, N].
 bool selectiveScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
                    const ReferenceBatch &batch, Pool &pool, Rows &result);
 
-/// Mamba-2. x: [T, H·P], delta: [T, H], A: [1, H], B and C: [T, H·N], heads already repeated. Pool: [H, P,
-/// N].
+/// Mamba-2. x: [T, H·P], delta: [T, H], A: [1, H], B and C: [T, H·N], heads already repeated. Pool:
+/// [H, P, N].
 bool ssdScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
              const ReferenceBatch &batch, Pool &pool, Rows &result);
 
-/// (cos, sin) tables of 256·a·f_i and b·f_i → [T, d]: d/2 cosines, then d/2 sines of each token's angles.
+/// (cos, sin) tables of 256·a·f_i and b·f_i → [T, d]: d/2 cosines, then d/2 sines of each token's
+/// angles.
 Rows rotaryTable(const Rows &hi, const Rows &lo, const ReferenceBatch &batch);
 /// Rotates (x[i], x[i + d/2]) of each head of d columns.
 Rows rotate(const Rows &x, const Rows &table, int64_t headDim);

@@ -59,7 +59,8 @@ namespace {
 /// One call of one function.
 class Evaluation {
 public:
-  Evaluation(const llvm::StringMap<Rows> &weights, llvm::StringMap<Pool> &states, const ReferenceBatch &batch)
+  Evaluation(const llvm::StringMap<Rows> &weights, llvm::StringMap<Pool> &states,
+             const ReferenceBatch &batch)
       : weights(weights), states(states), batch(batch) {}
 
   FailureOr<ReferenceResult> run(func::FuncOp function) {
@@ -158,13 +159,13 @@ LogicalResult Evaluation::embedding(m1::EmbeddingOp op) {
 }
 
 LogicalResult Evaluation::convolution(m1::CausalConv1dOp op) {
-  // Repeating heads commutes with a depthwise convolution of the inputs, but the weights are per output
-  // channel: repeat first. The state holds input channels once; here a slot holds the repeated ones, which no
-  // other operation sees.
+  // Repeating heads commutes with a depthwise convolution of the inputs, but the weights are per
+  // output channel: repeat first. The state holds input channels once; here a slot holds the
+  // repeated ones, which no other operation sees.
   Rows x = repeatHeads(get(op.getX()), op.getRepeat() > 1 ? op.getHeadSize() : 1, op.getRepeat());
   Rows result;
-  if (!causalConvolution(x, get(op.getWeight()), getOptional(op.getBias()), batch, pool(op.getState()),
-                         result))
+  if (!causalConvolution(x, get(op.getWeight()), getOptional(op.getBias()), batch,
+                         pool(op.getState()), result))
     return unwritten(op);
   if (op.getActivation() == m1::Activation::Silu)
     result = map(result, silu);
@@ -193,8 +194,8 @@ LogicalResult Evaluation::ssdScan(m1::SsdScanOp op) {
   Rows x = repeatHeads(get(op.getX()), P, H * P / get(op.getX()).columns);
   Rows B = repeatHeads(get(op.getB()), N, H * N / get(op.getB()).columns);
   Rows y;
-  if (!reference::ssdScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()), get(op.getA()), B,
-                          get(op.getC()), batch, pool(op.getState()), y))
+  if (!reference::ssdScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()),
+                          get(op.getA()), B, get(op.getC()), batch, pool(op.getState()), y))
     return unwritten(op);
   if (op.getD())
     y = skip(y, x, get(op.getD()));
@@ -228,14 +229,16 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::GetStateOp) { return success(); })
       .Case([&](m1::EmbeddingOp op) { return embedding(op); })
       .Case([&](m1::LinearOp op) {
-        return set(op.getResult(), linear(get(op.getX()), get(op.getWeight()), getOptional(op.getBias())));
+        return set(op.getResult(),
+                   linear(get(op.getX()), get(op.getWeight()), getOptional(op.getBias())));
       })
       .Case([&](m1::RmsNormOp op) {
         return set(op.getResult(),
                    rmsNorm(get(op.getX()), get(op.getWeight()), op.getEps().convertToDouble()));
       })
-      .Case(
-          [&](m1::AddOp op) { return set(op.getResult(), map(get(op.getResidual()), get(op.getX()), plus)); })
+      .Case([&](m1::AddOp op) {
+        return set(op.getResult(), map(get(op.getResidual()), get(op.getX()), plus));
+      })
       .Case([&](m1::AddRmsNormOp op) {
         Rows sum = map(get(op.getResidual()), get(op.getX()), plus);
         Rows normed = rmsNorm(sum, get(op.getWeight()), op.getEps().convertToDouble());
@@ -255,7 +258,9 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::RepeatHeadsOp op) {
         return set(op.getResult(), repeatHeads(get(op.getX()), op.getHeadSize(), op.getRepeat()));
       })
-      .Case([&](m1::SoftplusOp op) { return set(op.getResult(), delta(op.getX(), op.getBias(), true)); })
+      .Case([&](m1::SoftplusOp op) {
+        return set(op.getResult(), delta(op.getX(), op.getBias(), true));
+      })
       .Case([&](m1::SiluOp op) { return set(op.getResult(), map(get(op.getA()), silu)); })
       .Case([&](m1::MulOp op) {
         return set(op.getResult(),
@@ -269,8 +274,8 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       })
       .Case([&](m1::GatedRmsNormOp op) {
         Rows gated = map(get(op.getZ()), get(op.getY()), siluTimes);
-        return set(op.getResult(),
-                   rmsNorm(gated, get(op.getWeight()), op.getEps().convertToDouble(), op.getGroups()));
+        return set(op.getResult(), rmsNorm(gated, get(op.getWeight()),
+                                           op.getEps().convertToDouble(), op.getGroups()));
       })
       .Case([&](m1::GatedMlpOp op) {
         Rows inner = map(linear(get(op.getX()), get(op.getGate()), nullptr),
@@ -296,15 +301,16 @@ LogicalResult Evaluation::evaluate(Operation *op) {
         int64_t served = get(op.getHi()).rows * get(op.getLo()).rows;
         for (int32_t position : batch.positions)
           if (position >= served)
-            return LogicalResult(op.emitOpError("position ")
-                                 << position << " is beyond the " << served << " that the tables serve");
+            return LogicalResult(op.emitOpError("position ") << position << " is beyond the "
+                                                             << served << " that the tables serve");
         return set(op.getResult(), rotaryTable(get(op.getHi()), get(op.getLo()), batch));
       })
       .Case([&](m1::RotaryEmbeddingOp op) {
         return set(op.getResult(), rotate(get(op.getX()), get(op.getTable()), op.getHeadDim()));
       })
       .Case([&](m1::KVWriteOp op) {
-        writeCache(get(op.getK()), get(op.getV()), batch, cacheShape(op.getCache()), pool(op.getCache()));
+        writeCache(get(op.getK()), get(op.getV()), batch, cacheShape(op.getCache()),
+                   pool(op.getCache()));
         return success();
       })
       .Case([&](m1::RotaryKVWriteOp op) {
@@ -316,13 +322,15 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       })
       .Case([&](m1::AttentionOp op) {
         Rows result;
-        if (!attention(get(op.getQ()), op.getScale().convertToDouble(), batch, cacheShape(op.getCache()),
-                       pool(op.getCache()), result))
+        if (!attention(get(op.getQ()), op.getScale().convertToDouble(), batch,
+                       cacheShape(op.getCache()), pool(op.getCache()), result))
           return unwritten(op);
         return set(op.getResult(), std::move(result));
       })
       .Case([&](m1::HybridLayerOp op) { return layer(op); })
-      .Default([](Operation *op) { return LogicalResult(op->emitOpError("has no reference evaluation")); });
+      .Default([](Operation *op) {
+        return LogicalResult(op->emitOpError("has no reference evaluation"));
+      });
 }
 
 } // namespace
@@ -332,7 +340,8 @@ Reference::Reference(std::unique_ptr<Implementation> implementation)
 Reference::~Reference() = default;
 void Reference::clearStates() { implementation->states.clear(); }
 
-FailureOr<std::unique_ptr<Reference>> Reference::create(ModuleOp module, const CheckpointData &data) {
+FailureOr<std::unique_ptr<Reference>> Reference::create(ModuleOp module,
+                                                        const CheckpointData &data) {
   auto implementation = std::make_unique<Implementation>(module);
   for (auto op : module.getOps<m1::WeightOp>()) {
     auto rows = readWeight(op, data);

@@ -9,14 +9,16 @@
 #define M1_ARTIFACT_PAGE 4096u        // alignment of code, tokenizer and the first weight
 #define M1_ARTIFACT_WEIGHT_ALIGN 256u // alignment of each weight
 
-// File layout, in this order: this header; the FlatBuffers module (module.fbs); code and tokenizer segments,
-// page-aligned; padding to a page; embedded weights; the checks of the weights (weight_check.h). The digest
-// covers the pages before the weights: it is checked before anything else is believed.
+// File layout, in this order: this header; the FlatBuffers module (module.fbs); code and tokenizer
+// segments, page-aligned; padding to a page; embedded weights; the checks of the weights
+// (weight_check.h). The digest covers the pages before the weights: it is checked before anything
+// else is believed.
 typedef struct m1_artifact_header {
   char magic[8];
   uint32_t version;
   uint32_t
-      digested_pages; // pages of M1_ARTIFACT_PAGE bytes that the digest covers, from the file's first byte
+      // pages of M1_ARTIFACT_PAGE bytes that the digest covers, from the file's first byte
+      digested_pages;
   uint64_t module_offset; // of the FlatBuffers module; multiple of 64
   uint64_t module_size;   // bytes
   uint8_t digest[32];     // SHA-256 of the covered pages with these 32 bytes zero

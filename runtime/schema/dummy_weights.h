@@ -1,4 +1,5 @@
-// The values of dummy weights, the same bits on every device. Plain C, for clang, nvcc and NVRTC alike.
+// The values of dummy weights, the same bits on every device. Plain C, for clang, nvcc and NVRTC
+// alike.
 #ifndef M1_SCHEMA_DUMMY_WEIGHTS_H
 #define M1_SCHEMA_DUMMY_WEIGHTS_H
 
@@ -22,17 +23,18 @@ M1_DUMMY_FUNCTION m1_dummy_u64 m1_dummy_key(m1_dummy_u64 seed, unsigned weight) 
   return m1_dummy_mix(seed + 0x9e3779b97f4a7c15ull * (weight + 1ull));
 }
 
-// Element `index` as an integer of mean 0: the sum of four 16-bit uniforms, a good stand-in for a normal
-// value.
+// Element `index` as an integer of mean 0: the sum of four 16-bit uniforms, a good stand-in for a
+// normal value.
 M1_DUMMY_FUNCTION int m1_dummy_integer(m1_dummy_u64 key, m1_dummy_u64 index) {
   m1_dummy_u64 h = m1_dummy_mix(key + 0x9e3779b97f4a7c15ull * index);
-  return (int)(h & 0xffff) + (int)((h >> 16) & 0xffff) + (int)((h >> 32) & 0xffff) + (int)(h >> 48) - 131070;
+  return (int)(h & 0xffff) + (int)((h >> 16) & 0xffff) + (int)((h >> 32) & 0xffff) +
+         (int)(h >> 48) - 131070;
 }
 
 // 1 / standard deviation of m1_dummy_integer: sqrt(12 / (4 · (65536² − 1))).
 #define M1_DUMMY_INVERSE_DEVIATION 2.642906477e-05f
 
-// The weight's element is fmaf((float)m1_dummy_integer(key, index), dummy_scale * M1_DUMMY_INVERSE_DEVIATION,
-// dummy_offset), rounded to nearest even to the weight's type.
+// The weight's element is fmaf((float)m1_dummy_integer(key, index), dummy_scale *
+// M1_DUMMY_INVERSE_DEVIATION, dummy_offset), rounded to nearest even to the weight's type.
 
 #endif

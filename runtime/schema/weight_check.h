@@ -18,9 +18,9 @@ static inline uint64_t m1_weight_check_step(uint64_t state, uint64_t word) {
   return product << 29 | product >> 35;
 }
 
-// The check of one piece: its little-endian 64-bit words, zeros appended to a multiple of 64 bytes, go to
-// eight lanes in turn, and the lanes are joined. As every step is a bijection, damage within one word never
-// goes unnoticed; eight lanes keep the multiplier busy (8 bytes a cycle).
+// The check of one piece: its little-endian 64-bit words, zeros appended to a multiple of 64 bytes,
+// go to eight lanes in turn, and the lanes are joined. As every step is a bijection, damage within
+// one word never goes unnoticed; eight lanes keep the multiplier busy (8 bytes a cycle).
 static inline uint64_t m1_weight_check(const void *piece, uint64_t bytes) {
   const unsigned char *at = (const unsigned char *)piece;
   uint64_t lanes[8] = {1, 2, 3, 4, 5, 6, 7, 8}, words[8], check = bytes;

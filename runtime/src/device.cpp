@@ -28,7 +28,8 @@ Status Device::copyRanges(const std::vector<CopyRange> &ranges) {
   return Status();
 }
 
-Status createDevice(const std::string &name, const DeviceOptions &options, std::unique_ptr<Device> *out) {
+Status createDevice(const std::string &name, const DeviceOptions &options,
+                    std::unique_ptr<Device> *out) {
   if (name == "cpu")
     return createCpuDevice(options, out);
   if (name == "cuda" || name.compare(0, 5, "cuda:") == 0) {

@@ -1,13 +1,17 @@
-// What a device is to the runtime: memory, code, and the execution of plan functions. The CPU (src/cpu) and
-// CUDA (src/cuda) implement it; sessions and the engine know nothing else about devices.
+// What a device is to the runtime: memory, code, and the execution of plan functions. The CPU
+// (src/cpu) and CUDA (src/cuda) implement it; sessions and the engine know nothing else about
+// devices.
 //
 //   Device   one piece of hardware with one stream of work.
-//   Program  the code of one artifact's target on a device, with the weights bound. Shared by contexts.
-//   Context  what a session executes steps with: arenas, batch arrays and outputs for a largest step, states
+//   Program  the code of one artifact's target on a device, with the weights bound. Shared by
+//     contexts.
+//   Context  what a session executes steps with: arenas, batch arrays and outputs for a largest
+//     step, states
 //   bound.
 //
-// Stream: operations marked "in order" take effect in the order of their calls, possibly after the call has
-// returned; synchronize() and Context::finish() wait for them. One thread uses a device at a time.
+// Stream: operations marked "in order" take effect in the order of their calls, possibly after the
+// call has returned; synchronize() and Context::finish() wait for them. One thread uses a device at
+// a time.
 #ifndef M1RT_DEVICE_H
 #define M1RT_DEVICE_H
 
@@ -65,21 +69,22 @@ struct CommandTime {
   double duration = 0;
 };
 
-/// One forward pass. All arrays are host memory, complete and validated (model/session does both); they are
-/// copied before run() returns.
+/// One forward pass. All arrays are host memory, complete and validated (model/session does both);
+/// they are copied before run() returns.
 struct Step {
   uint32_t function = 0;                      // index into Target.functions
   m1_dims dims = {};                          // max_pages equals ContextOptions.maxPages
   const int32_t *arrays[inputPortCount] = {}; // by schema::Port; shapes in docs/architecture.md
-  /// When set, [T]: where not negative, the token is not that of `tokens` but what the last Context::sample()
-  /// chose for this logits row.
+  /// When set, [T]: where not negative, the token is not that of `tokens` but what the last
+  /// Context::sample() chose for this logits row.
   const int32_t *chosenRows = nullptr;
-  /// When set, filled with one entry a command; commands then run one by one, slower than otherwise.
+  /// When set, filled with one entry a command; commands then run one by one, slower than
+  /// otherwise.
   std::vector<CommandTime> *profile = nullptr;
 };
 
-/// Executes steps. Made by Program::createContext; must be destroyed before its program and the states it was
-/// given.
+/// Executes steps. Made by Program::createContext; must be destroyed before its program and the
+/// states it was given.
 class Context {
 public:
   virtual ~Context() = default;
@@ -88,12 +93,12 @@ public:
   virtual Status run(const Step &step) = 0;
   /// Waits for the last step and gives its `next_tokens` (dims.logit_rows of them; may be null).
   virtual Status finish(int32_t *outNextTokens) = 0;
-  /// Copies rows [first, first + count) of the last step's logits to host memory, [count, vocab_size] floats,
-  /// and waits.
+  /// Copies rows [first, first + count) of the last step's logits to host memory, [count,
+  /// vocab_size] floats, and waits.
   virtual Status downloadLogits(uint32_t first, uint32_t count, float *out) = 0;
-  /// Chooses a token from each of these rows of the last step's logits, in order. Waits for the device only
-  /// when a row needs its logits on the host. At most SequenceBackend::maxUntaken samplings may wait for
-  /// takeChosen().
+  /// Chooses a token from each of these rows of the last step's logits, in order. Waits for the
+  /// device only when a row needs its logits on the host. At most SequenceBackend::maxUntaken
+  /// samplings may wait for takeChosen().
   virtual Status sample(const SamplingRow *rows, uint32_t count) = 0;
   /// Waits for the oldest sample() not taken yet and gives its tokens, [count].
   virtual Status takeChosen(SampledToken *out) = 0;
@@ -123,16 +128,16 @@ public:
   /// Bytes that allocate() could still give, as far as the device can tell.
   virtual uint64_t freeMemory() const = 0;
 
-  /// Device memory, aligned to 256 bytes, contents undefined; at least 1 byte. `what` names it in the error
-  /// ("weights", "kv pages").
+  /// Device memory, aligned to 256 bytes, contents undefined; at least 1 byte. `what` names it in
+  /// the error ("weights", "kv pages").
   virtual Status allocate(uint64_t bytes, const char *what, void **out) = 0;
   /// Null is allowed. Waits for work that may use the memory.
   virtual void free(void *memory) = 0;
 
   /// Whether kernels read host memory as it is: weights are then used where the artifact is mapped.
   virtual bool readsHostMemory() const = 0;
-  /// Host to device, in order. The source may be a mapped file, must stay valid until synchronize(), and is
-  /// read in large pieces.
+  /// Host to device, in order. The source may be a mapped file, must stay valid until
+  /// synchronize(), and is read in large pieces.
   virtual Status upload(void *target, const void *source, uint64_t bytes) = 0;
   /// Device to host; waits.
   virtual Status download(void *target, const void *source, uint64_t bytes) = 0;
@@ -142,14 +147,14 @@ public:
   virtual Status copyRanges(const std::vector<CopyRange> &ranges);
   /// Sets bytes to zero, in order.
   virtual Status clear(void *target, uint64_t bytes) = 0;
-  /// Fills `count` elements with the dummy values of weight `weight` (runtime/schema/dummy_weights.h), in
-  /// order.
+  /// Fills `count` elements with the dummy values of weight `weight`
+  /// (runtime/schema/dummy_weights.h), in order.
   virtual Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed,
                            uint32_t weight, float scale, float offset) = 0;
   virtual Status synchronize() = 0;
 
-  /// Loads the target's code. `weights`: device address of each of Module.weights. The artifact outlives the
-  /// program. Checks that the hardware has what the target was compiled for.
+  /// Loads the target's code. `weights`: device address of each of Module.weights. The artifact
+  /// outlives the program. Checks that the hardware has what the target was compiled for.
   virtual Status createProgram(const Artifact &artifact, const schema::Target &target,
                                std::vector<void *> weights, std::unique_ptr<Program> *out) = 0;
 
@@ -157,13 +162,15 @@ protected:
   DeviceInfo deviceInfo;
 };
 
-/// `cpu`, `cuda` or `cuda:N`. An unknown name, or a device that this machine lacks, is an error that says
-/// which.
-Status createDevice(const std::string &name, const DeviceOptions &options, std::unique_ptr<Device> *out);
+/// `cpu`, `cuda` or `cuda:N`. An unknown name, or a device that this machine lacks, is an error
+/// that says which.
+Status createDevice(const std::string &name, const DeviceOptions &options,
+                    std::unique_ptr<Device> *out);
 
 /// src/cpu and src/cuda; createDevice chooses.
 Status createCpuDevice(const DeviceOptions &options, std::unique_ptr<Device> *out);
-Status createCudaDevice(uint32_t ordinal, const DeviceOptions &options, std::unique_ptr<Device> *out);
+Status createCudaDevice(uint32_t ordinal, const DeviceOptions &options,
+                        std::unique_ptr<Device> *out);
 
 /// Bytes of one element.
 uint32_t elementSize(schema::ElementType type);

@@ -33,8 +33,8 @@ float largestOf(const float *values, uint32_t count, bool *outNan) {
   return *std::max_element(largest, largest + lanes);
 }
 
-/// exp(x) for x <= 0, within 2 units in the last place; 0 below -87. Without branches, so that loops over it
-/// become vector code.
+/// exp(x) for x <= 0, within 2 units in the last place; 0 below -87. Without branches, so that
+/// loops over it become vector code.
 inline float exponential(float x) {
   const float clamped = std::max(x, -87.0f);
   const float rounder = 12582912.0f; // 1.5 * 2^23: adding and subtracting it rounds to an integer
@@ -77,9 +77,10 @@ void dropBelow(std::vector<float> &weights, float least) {
     weight = weight < least ? 0.0f : weight;
 }
 
-/// Leaves the likeliest tokens, by weight and then by id: the fewest whose weights reach `sum`, but at most
-/// `tokens`, and at least one. The weights of all others become zero. Sorts only one bucket of a histogram
-/// over the leading bits of the weights, whose order as integers is their order as numbers.
+/// Leaves the likeliest tokens, by weight and then by id: the fewest whose weights reach `sum`, but
+/// at most `tokens`, and at least one. The weights of all others become zero. Sorts only one bucket
+/// of a histogram over the leading bits of the weights, whose order as integers is their order as
+/// numbers.
 void keepLikeliest(std::vector<float> &weights, uint32_t tokens, double sum) {
   constexpr unsigned shift = 16;
   constexpr uint32_t buckets = (0x3f800000u >> shift) + 1; // weights are at most 1
@@ -132,8 +133,8 @@ void keepLikeliest(std::vector<float> &weights, uint32_t tokens, double sum) {
   dropBelow(weights, least);
 }
 
-/// The token at which the running sum of the weights, in order of ids, passes `fraction` of it: no sort is
-/// needed to draw the same token.
+/// The token at which the running sum of the weights, in order of ids, passes `fraction` of it: no
+/// sort is needed to draw the same token.
 uint32_t draw(const std::vector<float> &weights, float fraction) {
   constexpr uint32_t block = 1024;
   const uint32_t count = uint32_t(weights.size());
@@ -167,7 +168,8 @@ uint32_t draw(const std::vector<float> &weights, float fraction) {
 
 } // namespace
 
-void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &row, SampledToken *out) {
+void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &row,
+                  SampledToken *out) {
   const SamplingParameters &parameters = row.parameters;
   *out = SampledToken();
   bool nan = false;
@@ -187,9 +189,10 @@ void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &r
   if (uint32_t count = std::min(parameters.topLogprobs, vocabulary)) {
     std::vector<uint32_t> order(vocabulary);
     std::iota(order.begin(), order.end(), 0u);
-    std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](uint32_t a, uint32_t b) {
-      return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
-    });
+    std::partial_sort(order.begin(), order.begin() + count, order.end(),
+                      [&](uint32_t a, uint32_t b) {
+                        return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+                      });
     for (uint32_t i = 0; i < count; ++i)
       out->top.push_back({int32_t(order[i]), float(logits[order[i]] - logSum)});
   }
@@ -199,12 +202,14 @@ void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &r
       out->logprob = float(logits[token] - logSum);
   };
 
-  static thread_local std::vector<float> scores; // kept between calls: half a megabyte at usual vocabularies
+  // kept between calls: half a megabyte at usual vocabularies
+  static thread_local std::vector<float> scores;
   scores.assign(logits, logits + vocabulary);
   if (parameters.repetitionPenalty != 1)
     for (uint32_t i = 0; i < row.seenCount; ++i) {
       float &score = scores[size_t(row.seen[i])];
-      score = score > 0 ? score / parameters.repetitionPenalty : score * parameters.repetitionPenalty;
+      score =
+          score > 0 ? score / parameters.repetitionPenalty : score * parameters.repetitionPenalty;
     }
   const float bestScore =
       parameters.repetitionPenalty != 1 ? largestOf(scores.data(), vocabulary, &nan) : largest;

@@ -1,5 +1,5 @@
-// Choosing a token from logits. One definition for all devices: a device that samples itself must agree with
-// sampleOnHost() up to the rounding of its exponentials.
+// Choosing a token from logits. One definition for all devices: a device that samples itself must
+// agree with sampleOnHost() up to the rounding of its exponentials.
 #ifndef M1RT_SAMPLING_H
 #define M1RT_SAMPLING_H
 
@@ -9,15 +9,17 @@
 
 namespace m1rt {
 
-/// How one row of logits is sampled. Order of the steps: repetition penalty, temperature, softmax, top-k,
-/// top-p, min-p, draw. The filters each look at the distribution that the one before them left, renormalised;
-/// at least the likeliest token always stays.
+/// How one row of logits is sampled. Order of the steps: repetition penalty, temperature, softmax,
+/// top-k, top-p, min-p, draw. The filters each look at the distribution that the one before them
+/// left, renormalised; at least the likeliest token always stays.
 struct SamplingParameters {
   float temperature = 0; // 0: the likeliest token, the lowest id among equals
   uint32_t topK = 0;     // keep the k likeliest; 0: all
-  float topP = 1;        // keep the smallest set of likeliest tokens whose probability reaches topP; 1: all
-  float minP = 0;        // drop tokens less likely than minP times the likeliest; 0: none
-  float repetitionPenalty = 1; // logits of tokens already seen: divided if positive, multiplied if negative
+  // keep the smallest set of likeliest tokens whose probability reaches topP; 1: all
+  float topP = 1;
+  float minP = 0; // drop tokens less likely than minP times the likeliest; 0: none
+  // logits of tokens already seen: divided if positive, multiplied if negative
+  float repetitionPenalty = 1;
   uint64_t seed = 0;
   uint32_t topLogprobs = 0; // how many alternatives to report
 
@@ -28,7 +30,8 @@ struct SamplingParameters {
 struct SamplingRow {
   uint32_t row = 0; // logits row of the step
   SamplingParameters parameters;
-  uint32_t counter = 0; // index of the token within its request: with the seed it fixes the random number
+  // index of the token within its request: with the seed it fixes the random number
+  uint32_t counter = 0;
   const int32_t *seen = nullptr; // distinct tokens that the repetition penalty touches
   uint32_t seenCount = 0;
   bool wantLogprob = false;
@@ -44,18 +47,20 @@ struct TokenLogprob {
   float logprob = 0;
 };
 
-/// SampledToken::token of a row that holds a NaN, or no finite value. Greedy rows never give it: they take
-/// the plan's argmax, in which a NaN loses to every number.
+/// SampledToken::token of a row that holds a NaN, or no finite value. Greedy rows never give it:
+/// they take the plan's argmax, in which a NaN loses to every number.
 constexpr int32_t noToken = -1;
 
 struct SampledToken {
   int32_t token = 0;
-  float logprob = 0;             // natural log of softmax(logits) before penalty and temperature; when asked
+  // natural log of softmax(logits) before penalty and temperature; when asked
+  float logprob = 0;
   std::vector<TokenLogprob> top; // likeliest first; when asked
 };
 
-/// Uniform in [0, 1) with 53 bits: the first two words of Philox4x32-10 (Salmon et al., SC 2011) at this
-/// counter under the key `seed`. The same on every device; kernels/cuda/sample.cuh draws likewise.
+/// Uniform in [0, 1) with 53 bits: the first two words of Philox4x32-10 (Salmon et al., SC 2011) at
+/// this counter under the key `seed`. The same on every device; kernels/cuda/sample.cuh draws
+/// likewise.
 inline double samplingUniform(uint64_t seed, uint32_t counter) {
   uint32_t c0 = counter, c1 = 0, c2 = 0, c3 = 0, k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
   for (int round = 0; round < 10; ++round) {
@@ -71,7 +76,8 @@ inline double samplingUniform(uint64_t seed, uint32_t counter) {
 }
 
 /// Samples one row of [vocabulary] logits; noToken when they hold a NaN or no finite value.
-void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &row, SampledToken *out);
+void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &row,
+                  SampledToken *out);
 
 } // namespace m1rt
 

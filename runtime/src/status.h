@@ -1,5 +1,5 @@
-// The result of everything that can fail in the runtime: a code and a message that names the file, offset,
-// index or size at fault. No function of the runtime reports failure by an exception.
+// The result of everything that can fail in the runtime: a code and a message that names the file,
+// offset, index or size at fault. No function of the runtime reports failure by an exception.
 #ifndef M1RT_STATUS_H
 #define M1RT_STATUS_H
 
@@ -13,14 +13,15 @@ namespace m1rt {
 /// Values equal m1_status_code of the C API.
 enum class StatusCode {
   ok = 0,
-  invalidArgument = 1, // the caller asked for something that cannot be: token out of range, unknown device,
-                       // context too long
-  notFound = 2,        // a file or a named thing is missing
-  corrupt = 3,         // an artifact or weight file is damaged
-  unsupported = 4,     // newer version, CPU or GPU without a needed feature, no such target
-  outOfMemory = 5,     // memory, slots or pages
-  ioError = 6,         // the operating system refused
-  deviceError = 7,     // the device failed; the context is lost
+  // the caller asked for something that cannot be: token out of range, unknown device,
+  invalidArgument = 1,
+  // context too long
+  notFound = 2,    // a file or a named thing is missing
+  corrupt = 3,     // an artifact or weight file is damaged
+  unsupported = 4, // newer version, CPU or GPU without a needed feature, no such target
+  outOfMemory = 5, // memory, slots or pages
+  ioError = 6,     // the operating system refused
+  deviceError = 7, // the device failed; the context is lost
   cancelled = 8,
 };
 
@@ -62,10 +63,10 @@ std::string bytesText(unsigned long long bytes);
 } // namespace m1rt
 
 /// Returns from the enclosing function when the expression fails.
-#define M1_TRY(expression)                                                                                   \
-  do {                                                                                                       \
-    if (::m1rt::Status m1TryStatus = (expression); !m1TryStatus.ok())                                        \
-      return m1TryStatus;                                                                                    \
+#define M1_TRY(expression)                                                                         \
+  do {                                                                                             \
+    if (::m1rt::Status m1TryStatus = (expression); !m1TryStatus.ok())                              \
+      return m1TryStatus;                                                                          \
   } while (false)
 
 #endif

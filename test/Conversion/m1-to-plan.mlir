@@ -1,7 +1,8 @@
 // RUN: m1-opt %s --m1-convert-to-plan --canonicalize --split-input-file --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
 
-// A split is a view with the row stride of the whole, results go to the ports, and equal ops of both functions share their kernels.
+// A split is a view with the row stride of the whole, results go to the ports, and equal ops of
+// both functions share their kernels.
 m1.weight @embed : tensor<515x70xbf16> {sources = ["e"]}
 m1.weight @norm : tensor<70xf32> {sources = ["n"]}
 m1.weight @up : tensor<132x70xf32> {sources = ["u"]}
@@ -12,7 +13,8 @@ m1.weight @head : tensor<515x66xbf16> {sources = ["h"]}
 // CHECK-DAG: plan.kernel @linear_515 {key = "linear logit_rows x:66xf32/66 w:515x66xbf16 -> out:515xf32/515", origin = "generated"}
 // CHECK-NOT: plan.kernel {{.*}}_v1
 // CHECK: plan.function @prefill
-func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x515xf32>, tensor<?xi32>) {
+func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
+    -> (tensor<?x515xf32>, tensor<?xi32>) {
   // CHECK-DAG: %[[TOKENS:.*]] = plan.port tokens
   // CHECK-DAG: %[[LOGITS:.*]] = plan.port logits
   // CHECK-DAG: %[[ROWS:.*]] = plan.port logit_rows
@@ -25,7 +27,8 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x515xf
   // CHECK: %[[H:.*]] = plan.temporary tokens 280
   // CHECK: plan.launch @embedding_70(%[[TOKENS]], %[[E]]) -> (%[[H]]) over tokens grid 1 by 64 label "embedding embed" {token_bytes = 420 : i64}
   %h = m1.embedding %tokens, %t : (tensor<?xi32>, tensor<515x70xbf16>) -> tensor<?x70xf32>
-  %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64} : (tensor<?x70xf32>, tensor<70xf32>) -> tensor<?x70xf32>
+  %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64}
+      : (tensor<?x70xf32>, tensor<70xf32>) -> tensor<?x70xf32>
   // CHECK: %[[Y:.*]] = plan.temporary tokens 528
   // CHECK: plan.launch @linear_132({{.*}}) -> (%[[Y]]) over tokens grid 11 by 64 label "linear up"
   %y = m1.linear %x, %u : (tensor<?x70xf32>, tensor<132x70xf32>) -> tensor<?x132xf32>
@@ -49,7 +52,8 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x515xf3
   %u = m1.get_weight @up : tensor<132x70xf32>
   %w = m1.get_weight @head : tensor<515x66xbf16>
   %h = m1.embedding %tokens, %t : (tensor<?xi32>, tensor<515x70xbf16>) -> tensor<?x70xf32>
-  %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64} : (tensor<?x70xf32>, tensor<70xf32>) -> tensor<?x70xf32>
+  %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64}
+      : (tensor<?x70xf32>, tensor<70xf32>) -> tensor<?x70xf32>
   %y = m1.linear %x, %u : (tensor<?x70xf32>, tensor<132x70xf32>) -> tensor<?x132xf32>
   %a, %b = m1.split %y : tensor<?x132xf32> -> tensor<?x66xf32>, tensor<?x66xf32>
   %g = m1.silu_mul %a, %b : (tensor<?x66xf32>, tensor<?x66xf32>) -> tensor<?x66xf32>

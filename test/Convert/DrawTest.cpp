@@ -10,8 +10,8 @@ using namespace m1c;
 
 namespace {
 
-std::vector<float> drawFloats(const Drawing &drawing, const char *name, uint64_t seed, int64_t begin,
-                              int64_t end) {
+std::vector<float> drawFloats(const Drawing &drawing, const char *name, uint64_t seed,
+                              int64_t begin, int64_t end) {
   llvm::SmallVector<char> bytes;
   draw(drawing, name, seed, begin, end, StoredType::f32, bytes);
   std::vector<float> values(bytes.size() / 4);
@@ -33,7 +33,8 @@ TEST(Draw, AgreesWithTheTrainingScript) {
 // A tensor drawn in pieces is the tensor drawn at once.
 TEST(Draw, PiecesJoin) {
   Drawing uniform{Drawing::Rule::uniform, 0.25};
-  std::vector<float> whole = drawFloats(uniform, "x", 3, 0, 100), first = drawFloats(uniform, "x", 3, 0, 37),
+  std::vector<float> whole = drawFloats(uniform, "x", 3, 0, 100),
+                     first = drawFloats(uniform, "x", 3, 0, 37),
                      second = drawFloats(uniform, "x", 3, 37, 100);
   first.insert(first.end(), second.begin(), second.end());
   EXPECT_EQ(whole, first);
@@ -58,7 +59,8 @@ TEST(Draw, RowsOfLogarithms) {
     EXPECT_FLOAT_EQ(values[i], std::log(i % 5 + 1.0f));
 }
 
-// Half and bf16 are the nearest values of their kind to the float, ties to even, down to half's subnormals.
+// Half and bf16 are the nearest values of their kind to the float, ties to even, down to half's
+// subnormals.
 TEST(Draw, RoundsToNearest) {
   for (double bound : {1.0, 0.02, 1e-5, 3e-7}) {
     Drawing uniform{Drawing::Rule::uniform, bound};

@@ -56,9 +56,10 @@ std::vector<int32_t> alone(const Request &request, uint32_t sample, const Backen
     return out.size() < limit && tokens.size() <= limits.maxContext;
   };
   for (;;) {
-    int32_t token =
-        ToyBackend::draw(hashOf(tokens), request.sampling.seed + sample, out.size(), limits.vocabulary);
-    bool goesOn = say(token) && !std::count(request.stopTokens.begin(), request.stopTokens.end(), token);
+    int32_t token = ToyBackend::draw(hashOf(tokens), request.sampling.seed + sample, out.size(),
+                                     limits.vocabulary);
+    bool goesOn =
+        say(token) && !std::count(request.stopTokens.begin(), request.stopTokens.end(), token);
     if (goesOn && !closed && request.maxThinkTokens && out.size() >= request.maxThinkTokens) {
       closed = true;
       limit = SIZE_MAX;
@@ -89,9 +90,9 @@ struct LetterDecoder : TokenDecoder {
   void finish(std::string *) override {}
 };
 
-// Random pools, arrivals, lengths, sample counts, shared beginnings, forced closes and cancellations, run
-// ahead or not: every sample's tokens are those of a run alone, every sample ends exactly once, and nothing
-// is left behind.
+// Random pools, arrivals, lengths, sample counts, shared beginnings, forced closes and
+// cancellations, run ahead or not: every sample's tokens are those of a run alone, every sample
+// ends exactly once, and nothing is left behind.
 TEST(Engine, TokensEqualThoseOfARunAlone) {
   uint32_t seed = std::random_device{}();
   std::printf("seed %u\n", seed);
@@ -174,13 +175,15 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
           ASSERT_LE(got.tokens.size(), want.size());
           want.resize(got.tokens.size());
         }
-        ASSERT_EQ(got.tokens, want) << "request " << id << " sample " << sample << " round " << round;
+        ASSERT_EQ(got.tokens, want)
+            << "request " << id << " sample " << sample << " round " << round;
       }
   }
 }
 
-// On an asynchronous backend every step but the first starts before the tokens of the one before are known,
-// and known lengths cost no step too many. Where sampling needs logits on the host, nothing runs ahead.
+// On an asynchronous backend every step but the first starts before the tokens of the one before
+// are known, and known lengths cost no step too many. Where sampling needs logits on the host,
+// nothing runs ahead.
 TEST(Engine, RunsOneStepAhead) {
   BackendLimits limits = smallLimits();
   limits.asynchronous = true;
@@ -207,8 +210,8 @@ TEST(Engine, RunsOneStepAhead) {
   EXPECT_EQ(backend.fed, 19u);
 }
 
-// A step is still under way when the last sample has ended by a stop token: the next request goes on from
-// there, also in another engine, and the time between them is no step's.
+// A step is still under way when the last sample has ended by a stop token: the next request goes
+// on from there, also in another engine, and the time between them is no step's.
 TEST(Engine, GoesOnAfterTheStepBeyondTheEnd) {
   BackendLimits limits = smallLimits();
   limits.asynchronous = true;
@@ -253,8 +256,8 @@ TEST(Engine, SamplesShareTheirPrompt) {
   EXPECT_EQ(engine.stats().sharedTokens, 16u * 99);
 }
 
-// A prompt that was seen before starts at its last snapshot, and a beginning that two prompts share is
-// snapshotted for the third.
+// A prompt that was seen before starts at its last snapshot, and a beginning that two prompts share
+// is snapshotted for the third.
 TEST(Engine, PrefixesAreReused) {
   BackendLimits limits = smallLimits();
   limits.maxSequences = 14;
@@ -287,8 +290,8 @@ TEST(Engine, PrefixesAreReused) {
   EXPECT_EQ(ask(a), 56u); // its own snapshot, at the last block boundary before the last token
 }
 
-// A row whose logits are not numbers ends its own sample with an error and leaves its neighbours as they
-// would have been alone.
+// A row whose logits are not numbers ends its own sample with an error and leaves its neighbours as
+// they would have been alone.
 TEST(Engine, ABadSampleLeavesItsNeighboursAlone) {
   BackendLimits limits = smallLimits();
   limits.asynchronous = true;
@@ -309,7 +312,8 @@ TEST(Engine, ABadSampleLeavesItsNeighboursAlone) {
   EXPECT_EQ((results[{goodId, 0}].tokens), alone(good, 0, limits));
 }
 
-// A sample that thinks too long is fed the closing tokens and may then add closeMaxTokens of its own.
+// A sample that thinks too long is fed the closing tokens and may then add closeMaxTokens of its
+// own.
 TEST(Engine, LongThoughtsAreClosedByForce) {
   BackendLimits limits = smallLimits();
   ToyBackend backend(limits);
@@ -328,15 +332,16 @@ TEST(Engine, LongThoughtsAreClosedByForce) {
   EXPECT_TRUE(result.forced);
   EXPECT_EQ(result.reason, FinishReason::length);
   ASSERT_EQ(result.tokens.size(), 6u + 3 + 4);
-  EXPECT_EQ(std::vector<int32_t>(result.tokens.begin() + 6, result.tokens.begin() + 9), request.closeTokens);
+  EXPECT_EQ(std::vector<int32_t>(result.tokens.begin() + 6, result.tokens.begin() + 9),
+            request.closeTokens);
   std::vector<int32_t> all = request.prompt;
   all.insert(all.end(), result.tokens.begin(), result.tokens.end() - 1);
   EXPECT_EQ(result.tokens.back(),
             ToyBackend::draw(hashOf(all), 0, 12, limits.vocabulary)); // it has read what was forced
 }
 
-// At the end of the time budget running samples close or drop, and samples that never started are dropped:
-// every one is accounted for.
+// At the end of the time budget running samples close or drop, and samples that never started are
+// dropped: every one is accounted for.
 TEST(Engine, TimeBudgetEndsEverySample) {
   for (DeadlineAction action : {DeadlineAction::drop, DeadlineAction::close}) {
     BackendLimits limits = smallLimits();
@@ -371,8 +376,8 @@ TEST(Engine, TimeBudgetEndsEverySample) {
   }
 }
 
-// The budget is kept even where closing takes longer than is left of it: closed samples then end at the
-// deadline, as they are.
+// The budget is kept even where closing takes longer than is left of it: closed samples then end at
+// the deadline, as they are.
 TEST(Engine, NothingOutlastsTheTimeBudget) {
   BackendLimits limits = smallLimits();
   limits.maxContext = 1000000;
@@ -397,8 +402,8 @@ TEST(Engine, NothingOutlastsTheTimeBudget) {
   EXPECT_EQ((results[{id, 0}].reason), FinishReason::length);
 }
 
-// Text stops right before the stop string, also when it spans tokens, and text that only looks like its
-// beginning is given in the end.
+// Text stops right before the stop string, also when it spans tokens, and text that only looks like
+// its beginning is given in the end.
 TEST(Engine, StopStringsEndTheText) {
   BackendLimits limits = smallLimits();
   limits.asynchronous = true;

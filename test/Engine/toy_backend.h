@@ -1,7 +1,7 @@
-// A backend whose language model is a hash: the next token after a sequence is a function of all its tokens,
-// of the seed and of the counter. It checks everything that the engine promises a session: distinct live
-// sequences, pool sizes, step bounds, tokens fed from the last sampling. One with asynchronous limits is run
-// ahead.
+// A backend whose language model is a hash: the next token after a sequence is a function of all
+// its tokens, of the seed and of the counter. It checks everything that the engine promises a
+// session: distinct live sequences, pool sizes, step bounds, tokens fed from the last sampling. One
+// with asynchronous limits is run ahead.
 #ifndef M1_TEST_TOY_BACKEND_H
 #define M1_TEST_TOY_BACKEND_H
 
@@ -65,9 +65,10 @@ public:
     uint32_t tokens = 0, rows = 0, pages = 0;
     for (uint32_t i = 0; i < count; ++i) {
       auto it = sequences.find(entries[i].sequence);
-      if (it == sequences.end() || !ids.insert(entries[i].sequence).second || entries[i].tokenCount == 0 ||
-          entries[i].logitCount > entries[i].tokenCount ||
-          (!entries[i].tokens && (entries[i].tokenCount != 1 || !chosen.count(entries[i].chosenRow))))
+      if (it == sequences.end() || !ids.insert(entries[i].sequence).second ||
+          entries[i].tokenCount == 0 || entries[i].logitCount > entries[i].tokenCount ||
+          (!entries[i].tokens &&
+           (entries[i].tokenCount != 1 || !chosen.count(entries[i].chosenRow))))
         return error(StatusCode::invalidArgument, "bad entry %u", i);
       tokens += entries[i].tokenCount;
       rows += entries[i].logitCount;
@@ -75,7 +76,8 @@ public:
       if (length > bounds.maxContext)
         return error(StatusCode::invalidArgument, "context too long");
       if (bounds.kvPages)
-        pages += uint32_t((length + bounds.pageSize - 1) / bounds.pageSize - it->second.pages.size());
+        pages +=
+            uint32_t((length + bounds.pageSize - 1) / bounds.pageSize - it->second.pages.size());
     }
     if (tokens > bounds.maxTokensPerStep || rows > bounds.maxLogitRows)
       return error(StatusCode::invalidArgument, "step too large");
@@ -86,7 +88,8 @@ public:
       Sequence &sequence = sequences[entries[i].sequence];
       for (uint32_t t = 0; t < entries[i].tokenCount; ++t) {
         fed += !entries[i].tokens;
-        sequence.tokens.push_back(entries[i].tokens ? entries[i].tokens[t] : chosen[entries[i].chosenRow]);
+        sequence.tokens.push_back(entries[i].tokens ? entries[i].tokens[t]
+                                                    : chosen[entries[i].chosenRow]);
         if (bounds.kvPages && sequence.tokens.size() > sequence.pages.size() * bounds.pageSize)
           sequence.pages.push_back(std::make_shared<int>());
         if (t + entries[i].logitCount >= entries[i].tokenCount)

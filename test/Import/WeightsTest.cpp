@@ -1,5 +1,5 @@
-// Weights as they are streamed from safetensors files: conversion, transforms, joins, tables, and what is
-// reported.
+// Weights as they are streamed from safetensors files: conversion, transforms, joins, tables, and
+// what is reported.
 #include "m1c/Weights.h"
 
 #include "mlir/IR/BuiltinOps.h"
@@ -36,8 +36,9 @@ public:
     directory = mkdtemp(pattern);
     std::string header = "{", body;
     for (const Tensor &tensor : tensors) {
-      header += (header.size() > 1 ? ",\"" : "\"") + tensor.name + "\":{\"dtype\":\"" + tensor.type +
-                "\",\"shape\":[" + tensor.shape + "],\"data_offsets\":[" + std::to_string(body.size()) + "," +
+      header += (header.size() > 1 ? ",\"" : "\"") + tensor.name + "\":{\"dtype\":\"" +
+                tensor.type + "\",\"shape\":[" + tensor.shape + "],\"data_offsets\":[" +
+                std::to_string(body.size()) + "," +
                 std::to_string(body.size() + tensor.data.size()) + "]}";
       body += tensor.data;
     }
@@ -73,7 +74,8 @@ protected:
     auto error = [&] { return emitError(UnknownLoc::get(&context)); };
     if (failed(data.open(checkpoint.directory, error)))
       return std::nullopt;
-    OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>("m1.weight @w : " + declaration, &context);
+    OwningOpRef<ModuleOp> module =
+        parseSourceString<ModuleOp>("m1.weight @w : " + declaration, &context);
     auto weight = cast<mlir::m1::WeightOp>(module->getBody()->front());
     std::string bytes;
     LogicalResult result = writeWeight(weight, data, [&](ArrayRef<char> chunk) {
@@ -103,13 +105,13 @@ protected:
 // Equal types copy bit for bit, whatever the shape of the source says about dimensions of size 1.
 TEST_F(Weights, Copies) {
   std::vector<float> f32{1, -2, 3.5f, 0, 1e-40f, 6};
-  EXPECT_EQ(
-      values<float>(write("tensor<3x2xf32> {sources = [\"a\"]}", {{"a", "F32", "3,1,2", bytesOf(f32)}})),
-      f32);
+  EXPECT_EQ(values<float>(write("tensor<3x2xf32> {sources = [\"a\"]}",
+                                {{"a", "F32", "3,1,2", bytesOf(f32)}})),
+            f32);
   std::vector<uint16_t> bf16{0x3f80, 0xc000, 0x0001, 0x7f7f};
-  EXPECT_EQ(
-      values<uint16_t>(write("tensor<2x2xbf16> {sources = [\"a\"]}", {{"a", "BF16", "2,2", bytesOf(bf16)}})),
-      bf16);
+  EXPECT_EQ(values<uint16_t>(write("tensor<2x2xbf16> {sources = [\"a\"]}",
+                                   {{"a", "BF16", "2,2", bytesOf(bf16)}})),
+            bf16);
 }
 
 // bf16 and f16 widen exactly, subnormals and infinities included.
@@ -118,17 +120,18 @@ TEST_F(Weights, Widens) {
                                 {{"a", "BF16", "2", bytesOf<uint16_t>({0x3fc0, 0xc000})}})),
             (std::vector<float>{1.5f, -2}));
   std::vector<uint16_t> f16{0x3c00, 0xc400, 0x0001, 0x83ff, 0x7bff, 0x7c00};
-  EXPECT_EQ(values<float>(write("tensor<6xf32> {sources = [\"a\"]}", {{"a", "F16", "6", bytesOf(f16)}})),
-            (std::vector<float>{1, -4, std::ldexp(1.f, -24), -std::ldexp(1023.f, -24), 65504, INFINITY}));
+  EXPECT_EQ(
+      values<float>(write("tensor<6xf32> {sources = [\"a\"]}", {{"a", "F16", "6", bytesOf(f16)}})),
+      (std::vector<float>{1, -4, std::ldexp(1.f, -24), -std::ldexp(1023.f, -24), 65504, INFINITY}));
 }
 
 // f32 rounds to bf16 to nearest, halves to even, and overflows to infinity.
 TEST_F(Weights, RoundsToNearestEven) {
-  std::vector<float> source{1 + std::ldexp(1.f, -8), 1 + 3 * std::ldexp(1.f, -8), 1 + std::ldexp(1.001f, -8),
-                            3.4e38f};
-  EXPECT_EQ(
-      values<uint16_t>(write("tensor<4xbf16> {sources = [\"a\"]}", {{"a", "F32", "4", bytesOf(source)}})),
-      (std::vector<uint16_t>{0x3f80, 0x3f82, 0x3f81, 0x7f80}));
+  std::vector<float> source{1 + std::ldexp(1.f, -8), 1 + 3 * std::ldexp(1.f, -8),
+                            1 + std::ldexp(1.001f, -8), 3.4e38f};
+  EXPECT_EQ(values<uint16_t>(
+                write("tensor<4xbf16> {sources = [\"a\"]}", {{"a", "F32", "4", bytesOf(source)}})),
+            (std::vector<uint16_t>{0x3f80, 0x3f82, 0x3f81, 0x7f80}));
 }
 
 // neg_exp and double are computed after widening.
@@ -139,9 +142,10 @@ TEST_F(Weights, Transforms) {
                           {{"a", "F32", "3", bytesOf(log)}}));
   for (size_t i = 0; i < a.size(); ++i)
     EXPECT_EQ(a[i], float(-std::exp(double(log[i]))));
-  EXPECT_EQ(values<float>(write("tensor<2xf32> {sources = [\"a\"], transform = #m1<transform double>}",
-                                {{"a", "BF16", "2", bytesOf<uint16_t>({0x3fc0, 0xc000})}})),
-            (std::vector<float>{3, -4}));
+  EXPECT_EQ(
+      values<float>(write("tensor<2xf32> {sources = [\"a\"], transform = #m1<transform double>}",
+                          {{"a", "BF16", "2", bytesOf<uint16_t>({0x3fc0, 0xc000})}})),
+      (std::vector<float>{3, -4}));
 }
 
 // Sources join along dimension 0 in the order of the list, not of the file, and may differ in type.
@@ -157,9 +161,9 @@ TEST_F(Weights, StreamsInChunks) {
   std::vector<float> source(3000001);
   for (size_t i = 0; i < source.size(); ++i)
     source[i] = float(i);
-  auto twice =
-      values<float>(write("tensor<3000001xf32> {sources = [\"a\"], transform = #m1<transform double>}",
-                          {{"a", "F32", "3000001", bytesOf(source)}}));
+  auto twice = values<float>(
+      write("tensor<3000001xf32> {sources = [\"a\"], transform = #m1<transform double>}",
+            {{"a", "F32", "3000001", bytesOf(source)}}));
   ASSERT_EQ(twice.size(), source.size());
   for (size_t i = 0; i < source.size(); ++i)
     ASSERT_EQ(twice[i], 2 * source[i]) << i;
@@ -184,8 +188,10 @@ TEST_F(Weights, WarnsAboutNan) {
 
 // Sources that are not there, or do not fill the weight, are errors.
 TEST_F(Weights, RefusesWrongSources) {
-  EXPECT_FALSE(write("tensor<2xf32> {sources = [\"b\"]}", {{"a", "F32", "2", bytesOf<float>({1, 2})}}));
-  EXPECT_FALSE(write("tensor<3xf32> {sources = [\"a\"]}", {{"a", "F32", "2", bytesOf<float>({1, 2})}}));
+  EXPECT_FALSE(
+      write("tensor<2xf32> {sources = [\"b\"]}", {{"a", "F32", "2", bytesOf<float>({1, 2})}}));
+  EXPECT_FALSE(
+      write("tensor<3xf32> {sources = [\"a\"]}", {{"a", "F32", "2", bytesOf<float>({1, 2})}}));
   ASSERT_EQ(messages.size(), 2u);
   EXPECT_EQ(messages[0], "'m1.weight' op the checkpoint holds no tensor 'b'");
   EXPECT_EQ(messages[1], "'m1.weight' op expected sources of 3 elements together, got 2");
@@ -203,8 +209,8 @@ TEST_F(Weights, WritesConstants) {
 
 // Rotary tables hold (cos, sin) of step·row·theta^(-2i/d), rounded once from f64; far rows too.
 TEST_F(Weights, ComputesAngles) {
-  auto table =
-      values<float>(write("tensor<512x3x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 256>}"));
+  auto table = values<float>(
+      write("tensor<512x3x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 256>}"));
   ASSERT_EQ(table.size(), 512u * 6);
   for (int row : {0, 1, 511})
     for (int i = 0; i < 3; ++i) {
@@ -218,11 +224,12 @@ TEST_F(Weights, ComputesAngles) {
 TEST_F(Weights, ScalesAngles) {
   constexpr int pairs = 8;
   double theta = 5e5, factor = 32, low = 1, high = 4, original = 64;
-  auto llama3 = values<float>(
-      write("tensor<2x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, scaling = llama3, "
-            "factor = 32.0, low = 1.0, high = 4.0, original = 64.0>}"));
-  auto linear = values<float>(write("tensor<2x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, "
-                                    "scaling = linear, factor = 4.0>}"));
+  auto llama3 = values<float>(write(
+      "tensor<2x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, scaling = llama3, "
+      "factor = 32.0, low = 1.0, high = 4.0, original = 64.0>}"));
+  auto linear =
+      values<float>(write("tensor<2x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, "
+                          "scaling = linear, factor = 4.0>}"));
   int kept = 0, divided = 0, blended = 0;
   for (int i = 0; i < pairs; ++i) {
     double f = std::pow(theta, -double(i) / pairs), wavelength = 2 * M_PI / f, expected = f;

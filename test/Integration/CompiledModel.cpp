@@ -4,7 +4,8 @@
 
 namespace m1test {
 
-std::string compileModel(const std::string &directory, const std::string &artifact, const Types &types) {
+std::string compileModel(const std::string &directory, const std::string &artifact,
+                         const Types &types) {
   m1c::CompileOptions options;
   options.modelDirectory = directory;
   options.output = artifact;
@@ -81,7 +82,8 @@ CompiledModel::Result CompiledModel::step(const std::vector<Entry> &entries) {
   std::vector<float> logits(rows * vocabulary);
   Result result;
   result.nextTokens.resize(rows);
-  if (!check(m1_session_step(session, list.data(), list.size(), result.nextTokens.data(), logits.data())))
+  if (!check(m1_session_step(session, list.data(), list.size(), result.nextTokens.data(),
+                             logits.data())))
     return {};
   result.logits.assign(logits.begin(), logits.end());
   return result;

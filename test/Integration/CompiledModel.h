@@ -16,12 +16,14 @@ struct Types {
 
 /// Compiles `directory` to `artifact`. The messages of the compiler; empty when
 /// all went well.
-std::string compileModel(const std::string &directory, const std::string &artifact, const Types &types);
+std::string compileModel(const std::string &directory, const std::string &artifact,
+                         const Types &types);
 
 /// A loaded artifact and one session of it. Errors end up in `problem`, and later calls do nothing.
 class CompiledModel {
 public:
-  CompiledModel(const std::string &artifact, uint32_t maxSequences, uint32_t maxTokens, uint32_t maxContext);
+  CompiledModel(const std::string &artifact, uint32_t maxSequences, uint32_t maxTokens,
+                uint32_t maxContext);
   ~CompiledModel();
   CompiledModel(const CompiledModel &) = delete;
 

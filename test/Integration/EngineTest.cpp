@@ -1,5 +1,5 @@
-// The engine on compiled models: whatever else is in the batch, every sample's tokens are those of a run
-// alone.
+// The engine on compiled models: whatever else is in the batch, every sample's tokens are those of
+// a run alone.
 #include "engine/engine.h"
 #include "CompiledModel.h"
 #include "RandomCheckpoint.h"
@@ -45,11 +45,13 @@ std::vector<int32_t> alone(Model &model, const Request &request, uint32_t sample
 
 class EngineOnModel : public testing::TestWithParam<const char *> {};
 
-// Random arrivals, prompts that share beginnings, several samples, greedy and drawn tokens, cancellations,
-// chunked prefill, and pools so small that samples are preempted: tokens equal those of a run alone, in f32.
+// Random arrivals, prompts that share beginnings, several samples, greedy and drawn tokens,
+// cancellations, chunked prefill, and pools so small that samples are preempted: tokens equal those
+// of a run alone, in f32.
 TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
   TemporaryDirectory directory;
-  ASSERT_EQ(compileModel(std::string(M1_GOLDENS) + "/" + GetParam(), directory / "model.m1a", {}), "");
+  ASSERT_EQ(compileModel(std::string(M1_GOLDENS) + "/" + GetParam(), directory / "model.m1a", {}),
+            "");
   ModelOptions modelOptions;
   modelOptions.deviceOptions.threads = 2;
   std::unique_ptr<Model> model;
@@ -66,7 +68,8 @@ TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
     limits.maxTokensPerStep = static_cast<uint32_t>(random.integer(limits.maxSequences, 80));
     limits.maxContext = 260;
     limits.kvPages =
-        static_cast<uint32_t>(random.integer(5, 12)); // of 64 positions: five hold one longest sequence
+        // of 64 positions: five hold one longest sequence
+        static_cast<uint32_t>(random.integer(5, 12));
     std::unique_ptr<Session> session;
     Status created = Session::create(*model, limits, &session);
     ASSERT_TRUE(created.ok()) << created.message();
@@ -83,11 +86,11 @@ TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
     for (int step = 0; submitted.size() < 7 || !engine.idle(); ++step) {
       ASSERT_LT(step, 20000) << "no progress: " << submitted.size() << " requests, "
                              << engine.runningSamples() << " running, " << engine.waitingSamples()
-                             << " waiting, sequences " << limits.maxSequences << ", pages " << limits.kvPages
-                             << ", free " << session->freePages() << ", prefix slots "
-                             << options.prefixCacheSlots << " tokens per step " << limits.maxTokensPerStep
-                             << " steps " << engine.stats().steps << " generated "
-                             << engine.stats().generatedTokens << " recomputed "
+                             << " waiting, sequences " << limits.maxSequences << ", pages "
+                             << limits.kvPages << ", free " << session->freePages()
+                             << ", prefix slots " << options.prefixCacheSlots << " tokens per step "
+                             << limits.maxTokensPerStep << " steps " << engine.stats().steps
+                             << " generated " << engine.stats().generatedTokens << " recomputed "
                              << engine.stats().recomputedTokens << " preempted "
                              << engine.stats().preemptions;
       if (submitted.size() < 7 && random.chance(0.3)) {
@@ -133,7 +136,8 @@ TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
   std::cout << preemptions << " preemptions, " << reused << " tokens of prefixes reused\n";
 }
 
-INSTANTIATE_TEST_SUITE_P(All, EngineOnModel, testing::Values("m1-mamba1-f32", "m1-mamba2-f32", "hf-llama"),
+INSTANTIATE_TEST_SUITE_P(All, EngineOnModel,
+                         testing::Values("m1-mamba1-f32", "m1-mamba2-f32", "hf-llama"),
                          [](const testing::TestParamInfo<const char *> &info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '-', '_');

@@ -1,5 +1,5 @@
-// The golden checkpoints, compiled and fed the golden tokens, against the logits that the authors' code
-// computed.
+// The golden checkpoints, compiled and fed the golden tokens, against the logits that the authors'
+// code computed.
 #include "CompiledModel.h"
 #include "RandomCheckpoint.h"
 
@@ -39,7 +39,8 @@ Comparison compare(const std::string &directory, const Types &types) {
       continue;
     std::string prefix = name.substr(0, dot);
     m1_sequence sequence = model.newSequence();
-    auto step = model.step({{sequence, std::vector<int32_t>(ids.values.begin(), ids.values.end())}});
+    auto step =
+        model.step({{sequence, std::vector<int32_t>(ids.values.begin(), ids.values.end())}});
     std::vector<double> prefill = step.logits, decode;
     for (double token : golden[prefix + ".greedy_ids"].values) {
       result.sameTokens &= !step.nextTokens.empty() && step.nextTokens.back() == token;
@@ -62,7 +63,8 @@ Comparison compare(const std::string &directory, const Types &types) {
 
 class Goldens : public testing::TestWithParam<std::string> {};
 
-// With everything in f32, logits agree to 1e-3 of their spread and every greedy token is the golden one.
+// With everything in f32, logits agree to 1e-3 of their spread and every greedy token is the golden
+// one.
 TEST_P(Goldens, Float32) {
   Comparison result = compare(GetParam(), {"f32", "f32", "f32"});
   std::cout << "worst relative error " << result.worst << std::endl;
@@ -70,8 +72,8 @@ TEST_P(Goldens, Float32) {
   EXPECT_TRUE(result.sameTokens);
 }
 
-// With bf16 weights, activations and cache, logits stay within 3e-2 of the golden ones in the Euclidean norm,
-// the reason being in docs/numerics.md.
+// With bf16 weights, activations and cache, logits stay within 3e-2 of the golden ones in the
+// Euclidean norm, the reason being in docs/numerics.md.
 TEST_P(Goldens, Bf16) {
   Comparison result = compare(GetParam(), {"bf16", "f32", "bf16"});
   double error = normError(result.got, result.want);

@@ -1,5 +1,5 @@
-// Checkpoints drawn at random, compiled and run, against the reference evaluator and the formulas of the
-// specification, both in float64.
+// Checkpoints drawn at random, compiled and run, against the reference evaluator and the formulas
+// of the specification, both in float64.
 //
 // M1_RANDOM_MODELS: how many (200). M1_TEST_SEED=N repeats a failure: it becomes case 0.
 #include "CompiledModel.h"
@@ -21,15 +21,16 @@ std::vector<int32_t> slice(const std::vector<int32_t> &tokens, size_t begin, siz
 /// A sequence under test: its tokens, what is wanted for them, and how far it got.
 struct Track {
   std::vector<int32_t> tokens;
-  std::vector<double> want, got; // logits [T, V]; rows of got that were not asked for are those of want
+  // logits [T, V]; rows of got that were not asked for are those of want
+  std::vector<double> want, got;
   m1_sequence handle = 0;
   size_t done = 0;
 };
 
 class RandomModels : public testing::TestWithParam<int> {};
 
-// What one checkpoint computes when several sequences of it are prefilled in ragged chunks, decoded together,
-// and forked.
+// What one checkpoint computes when several sequences of it are prefilled in ragged chunks, decoded
+// together, and forked.
 TEST_P(RandomModels, CompiledAgreesWithReference) {
   uint64_t seed = testSeed() + GetParam();
   Checkpoint checkpoint = drawCheckpoint(seed);
@@ -45,18 +46,19 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
     types.state = "bf16";
   }
   // Every instruction set that this machine has: the kernels' vectors split differently on each.
-  types.cpu =
-      random.pick({"native", "x86-64-v3", __builtin_cpu_supports("x86-64-v4") ? "x86-64-v4" : "x86-64-v3"});
+  types.cpu = random.pick(
+      {"native", "x86-64-v3", __builtin_cpu_supports("x86-64-v4") ? "x86-64-v4" : "x86-64-v3"});
   bool rounded = types.activation == "bf16" || types.kv == "bf16" || types.state == "bf16";
   SCOPED_TRACE(testing::Message() << "M1_TEST_SEED=" << seed << " activation " << types.activation
-                                  << " state " << types.state << " kv " << types.kv << " cpu " << types.cpu
-                                  << " " << checkpoint.describe());
+                                  << " state " << types.state << " kv " << types.kv << " cpu "
+                                  << types.cpu << " " << checkpoint.describe());
   TemporaryDirectory directory;
   checkpoint.write(directory.path);
   ASSERT_EQ(compileModel(directory.path, directory / "model.m1a", types), "");
 
-  // What is wanted comes from the formulas applied to the checkpoint; the evaluator, which walks the module
-  // that the kernels are made of, must want the same. 1e-4: its A, D and rotary tables are f32.
+  // What is wanted comes from the formulas applied to the checkpoint; the evaluator, which walks
+  // the module that the kernels are made of, must want the same. 1e-4: its A, D and rotary tables
+  // are f32.
   EvaluatedModel evaluated(directory.path, "builtin.module(m1-optimize)");
   ASSERT_TRUE(evaluated.reference);
   std::vector<Track> tracks(random.integer(1, 5));
@@ -67,13 +69,15 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
     track.got = track.want = directLogits(checkpoint, track.tokens);
     ASSERT_LE(relativeError(evaluated.logits("prefill", {{0, 0, track.tokens}}), track.want), 1e-4);
     if (rounded) {
-      auto plain = directLogits(checkpoint, track.tokens,
-                                {types.activation == "bf16", types.state == "bf16", types.kv == "bf16"});
+      auto plain =
+          directLogits(checkpoint, track.tokens,
+                       {types.activation == "bf16", types.state == "bf16", types.kv == "bf16"});
       naive = std::max(naive, normError(plain, track.want));
     }
   }
-  // docs/numerics.md. f32: the largest difference, in the spread of the logits. bf16: in the Euclidean norm,
-  // and where a model amplifies roundings beyond the bound, no more than plain code that rounds alike.
+  // docs/numerics.md. f32: the largest difference, in the spread of the logits. bf16: in the
+  // Euclidean norm, and where a model amplifies roundings beyond the bound, no more than plain code
+  // that rounds alike.
   double limit = rounded ? std::max(3e-2, 2.0 * naive) : 1e-3;
 
   CompiledModel model(directory / "model.m1a", static_cast<uint32_t>(tracks.size()) + 1, 400, 400);
@@ -87,9 +91,10 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
     std::vector<CompiledModel::Entry> entries;
     for (size_t i = 0; i < tracks.size(); ++i)
       if (counts[i]) {
-        entries.push_back(
-            {tracks[i].handle, slice(tracks[i].tokens, tracks[i].done, tracks[i].done + counts[i])});
-        // Often the last token's only, or none, as in serving; the rest of a prompt then takes shorter ways.
+        entries.push_back({tracks[i].handle,
+                           slice(tracks[i].tokens, tracks[i].done, tracks[i].done + counts[i])});
+        // Often the last token's only, or none, as in serving; the rest of a prompt then takes
+        // shorter ways.
         if (sparse && counts[i] > 1)
           entries.back().logits = random.pick<int64_t>({0, 1, 1, random.integer(0, counts[i])});
       }
@@ -115,8 +120,8 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
     }
   };
 
-  // Ragged steps: each sequence takes a chunk of its own size, or waits. The last three tokens are left for
-  // decoding.
+  // Ragged steps: each sequence takes a chunk of its own size, or waits. The last three tokens are
+  // left for decoding.
   auto left = [](const Track &track) {
     return track.tokens.size() - std::min(track.tokens.size() - 1, size_t(3)) - track.done;
   };
@@ -152,9 +157,10 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
   }
   double worst = 0;
   for (const Track &track : tracks)
-    worst =
-        std::max(worst, rounded ? normError(track.got, track.want) : relativeError(track.got, track.want));
-  EXPECT_LE(worst, limit) << (rounded ? "plain code that rounds alike: " + std::to_string(naive) : "");
+    worst = std::max(worst, rounded ? normError(track.got, track.want)
+                                    : relativeError(track.got, track.want));
+  EXPECT_LE(worst, limit) << (rounded ? "plain code that rounds alike: " + std::to_string(naive)
+                                      : "");
   RecordProperty("relative_error", std::to_string(worst));
 }
 

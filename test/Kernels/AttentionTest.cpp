@@ -13,8 +13,8 @@ struct Attention {
   double scale() const { return 1.0 / std::sqrt(headDim); }
 };
 
-/// A cache whose pages are handed out at random; pages that no sequence owns and positions beyond a context
-/// hold NaN.
+/// A cache whose pages are handed out at random; pages that no sequence owns and positions beyond a
+/// context hold NaN.
 struct Cache {
   Cache(const Attention &p, const Batch &batch, Random &random) {
     for (int context : batch.contexts)
@@ -47,20 +47,23 @@ struct Cache {
   Matrix values;
 };
 
-void runKernel(const Attention &p, Matrix &out, Matrix &q, Cache &cache, Batch batch, Random &random) {
+void runKernel(const Attention &p, Matrix &out, Matrix &q, Cache &cache, Batch batch,
+               Random &random) {
   batch.dims.max_pages = cache.maxPages;
-  launch(random, p.kvHeads, (batch.tokens() + p.tokensPerGroup - 1) / p.tokensPerGroup, [&](int gx, int gy) {
-    m1k_cpu_attention(out.data(), q.data(), cache.values.data(), batch.starts.data(), batch.contexts.data(),
-                      cache.table.data(), &batch.dims, gx, gy, p.heads, p.kvHeads, p.headDim,
-                      static_cast<float>(p.scale()), p.tokensPerGroup, p.kv, p.activation, out.stride,
-                      p.activation, q.stride);
-  });
+  launch(random, p.kvHeads, (batch.tokens() + p.tokensPerGroup - 1) / p.tokensPerGroup,
+         [&](int gx, int gy) {
+           m1k_cpu_attention(out.data(), q.data(), cache.values.data(), batch.starts.data(),
+                             batch.contexts.data(), cache.table.data(), &batch.dims, gx, gy,
+                             p.heads, p.kvHeads, p.headDim, static_cast<float>(p.scale()),
+                             p.tokensPerGroup, p.kv, p.activation, out.stride, p.activation,
+                             q.stride);
+         });
 }
 
 /// One output row in precision Real.
 template <typename Real>
-std::vector<Real> naive(const Attention &p, const Matrix &q, const Cache &cache, int s, int t, int position,
-                        int head) {
+std::vector<Real> naive(const Attention &p, const Matrix &q, const Cache &cache, int s, int t,
+                        int position, int head) {
   int kv = head / (p.heads / p.kvHeads);
   std::vector<Real> score(position + 1), y(p.headDim, 0);
   Real top = -std::numeric_limits<Real>::infinity(), total = 0;
@@ -80,8 +83,8 @@ std::vector<Real> naive(const Attention &p, const Matrix &q, const Cache &cache,
   return y;
 }
 
-void checkAgainstOracle(const Attention &p, const std::vector<int> &lengths, const std::vector<int> &before,
-                        Random &random) {
+void checkAgainstOracle(const Attention &p, const std::vector<int> &lengths,
+                        const std::vector<int> &before, Random &random) {
   std::vector<int> slots(lengths.size());
   Batch batch(lengths, before, slots);
   Cache cache(p, batch, random);
@@ -105,8 +108,8 @@ void checkAgainstOracle(const Attention &p, const std::vector<int> &lengths, con
   EXPECT_TRUE(out.surroundingsIntact());
 }
 
-// Prompts, chunks on a longer context and single tokens side by side; contexts that end inside, at and just
-// behind a page.
+// Prompts, chunks on a longer context and single tokens side by side; contexts that end inside, at
+// and just behind a page.
 TEST(Attention, AgreesWithSoftmax) {
   Random random(40);
   checkAgainstOracle({}, {1}, {0}, random);
@@ -149,7 +152,8 @@ TEST(Attention, GroupingAndChunksAreExact) {
   Attention p;
   Batch batch({75, 12}, {0, 60}, {0, 1});
   Cache cache(p, batch, random);
-  Matrix q = Matrix::filled(M1K_F32, batch.tokens(), p.heads * p.headDim, 0, [&] { return random.normal(); });
+  Matrix q = Matrix::filled(M1K_F32, batch.tokens(), p.heads * p.headDim, 0,
+                            [&] { return random.normal(); });
   Matrix whole(M1K_F32, batch.tokens(), p.heads * p.headDim);
   runKernel(p, whole, q, cache, batch, random);
   for (int tokensPerGroup : {1, 3, 16}) {
@@ -167,7 +171,8 @@ TEST(Attention, Random) {
     Attention p;
     p.kvHeads = random.integer(1, 3), p.heads = p.kvHeads * random.integer(1, 4),
     p.headDim = random.integer(1, 90);
-    p.activation = random.integer(0, 1), p.kv = random.integer(0, 1), p.tokensPerGroup = random.integer(1, 9);
+    p.activation = random.integer(0, 1), p.kv = random.integer(0, 1),
+    p.tokensPerGroup = random.integer(1, 9);
     p.padding = random.integer(0, 9);
     SCOPED_TRACE(testing::Message() << "case " << i << " heads " << p.heads << " kv " << p.kvHeads
                                     << " head_dim " << p.headDim);

@@ -12,29 +12,36 @@ struct Convolution {
   int channelBlock = M1K_CPU_CHANNEL_BLOCK, padding = 0;
   int in() const { return heads * headSize; }
   int out() const { return in() * repeat; }
-  int source(int channel) const { return channel / (headSize * repeat) * headSize + channel % headSize; }
+  int source(int channel) const {
+    return channel / (headSize * repeat) * headSize + channel % headSize;
+  }
 };
 
 struct Data {
   Data(const Convolution &p, int tokens, int slots, Random &random)
-      : x(Matrix::filled(p.activation, tokens, p.in(), p.in() + p.padding, [&] { return random.normal(); })),
+      : x(Matrix::filled(p.activation, tokens, p.in(), p.in() + p.padding,
+                         [&] { return random.normal(); })),
         w(Matrix::filled(M1K_F32, p.out(), p.width, 0, [&] { return random.normal(0.5); })),
         bias(Matrix::filled(M1K_F32, 1, p.out(), 0, [&] { return random.normal(); })),
-        state(Matrix::filled(p.state, slots * (p.width - 1), p.in(), 0, [&] { return random.normal(); })),
+        state(Matrix::filled(p.state, slots * (p.width - 1), p.in(), 0,
+                             [&] { return random.normal(); })),
         out(p.activation, tokens, p.out(), p.out() + p.padding) {}
   Matrix x, w, bias, state, out;
 };
 
-void runKernel(const Convolution &p, Data &data, const Batch &batch, Random &random, long firstRow = 0) {
+void runKernel(const Convolution &p, Data &data, const Batch &batch, Random &random,
+               long firstRow = 0) {
   auto row = [&](Matrix &m) -> void * {
     return static_cast<char *>(m.data()) + firstRow * m.stride * (m.type == M1K_F32 ? 4 : 2);
   };
-  launch(random, (p.in() + p.channelBlock - 1) / p.channelBlock, batch.sequences(), [&](int gx, int gy) {
-    m1k_cpu_causal_conv1d(row(data.out), row(data.x), data.w.floats(), p.bias ? data.bias.floats() : nullptr,
-                          data.state.data(), batch.starts.data(), batch.slots.data(), batch.positions.data(),
-                          &batch.dims, gx, gy, p.in(), p.width, p.repeat, p.headSize, p.silu, p.channelBlock,
-                          p.state, p.activation, data.out.stride, p.activation, data.x.stride);
-  });
+  launch(random, (p.in() + p.channelBlock - 1) / p.channelBlock, batch.sequences(),
+         [&](int gx, int gy) {
+           m1k_cpu_causal_conv1d(
+               row(data.out), row(data.x), data.w.floats(), p.bias ? data.bias.floats() : nullptr,
+               data.state.data(), batch.starts.data(), batch.slots.data(), batch.positions.data(),
+               &batch.dims, gx, gy, p.in(), p.width, p.repeat, p.headSize, p.silu, p.channelBlock,
+               p.state, p.activation, data.out.stride, p.activation, data.x.stride);
+         });
 }
 
 void checkAgainstOracle(const Convolution &p, const std::vector<int> &lengths, Random &random) {
@@ -49,7 +56,8 @@ void checkAgainstOracle(const Convolution &p, const std::vector<int> &lengths, R
   Matrix old = data.state;
   runKernel(p, data, batch, random);
 
-  // Input of sequence s at step i, counted from the start of this batch: negative ones are in the state.
+  // Input of sequence s at step i, counted from the start of this batch: negative ones are in the
+  // state.
   auto input = [&](int s, int i, int channel) {
     if (i >= 0)
       return data.x.get(batch.starts[s] + i, channel);
@@ -77,7 +85,8 @@ void checkAgainstOracle(const Convolution &p, const std::vector<int> &lengths, R
     for (int j = 0; j < history; ++j)
       for (int c = 0; c < p.in(); ++c) {
         float v = static_cast<float>(input(s, lengths[s] - history + j, c));
-        ASSERT_EQ(data.state.get(slotOf[s] * history + j, c), p.state == M1K_BF16 ? fromBf16(toBf16(v)) : v);
+        ASSERT_EQ(data.state.get(slotOf[s] * history + j, c),
+                  p.state == M1K_BF16 ? fromBf16(toBf16(v)) : v);
       }
   }
   errors.check(p.activation);
@@ -85,7 +94,8 @@ void checkAgainstOracle(const Convolution &p, const std::vector<int> &lengths, R
   EXPECT_TRUE(data.state.surroundingsIntact());
   for (int j = 0; j < history; ++j)
     for (int c = 0; c < p.in(); ++c)
-      ASSERT_EQ(data.state.get(j, c), old.get(j, c)) << "a slot that the batch does not name was written";
+      ASSERT_EQ(data.state.get(j, c), old.get(j, c))
+          << "a slot that the batch does not name was written";
 }
 
 // Widths from 1 on, sequences shorter than the width, an empty one, carried and fresh state.
@@ -117,13 +127,13 @@ TEST(CausalConv1d, Random) {
   Random random(32);
   for (int i = 0; i < 60; ++i) {
     Convolution p;
-    p.heads = random.integer(1, 4), p.headSize = random.integer(1, 40), p.width = random.integer(1, 6),
-    p.repeat = random.integer(1, 3);
-    p.activation = random.integer(0, 1), p.state = random.integer(0, 1), p.silu = random.integer(0, 1),
-    p.bias = random.integer(0, 1);
+    p.heads = random.integer(1, 4), p.headSize = random.integer(1, 40),
+    p.width = random.integer(1, 6), p.repeat = random.integer(1, 3);
+    p.activation = random.integer(0, 1), p.state = random.integer(0, 1),
+    p.silu = random.integer(0, 1), p.bias = random.integer(0, 1);
     p.channelBlock = random.integer(1, 70), p.padding = random.integer(0, 9);
-    SCOPED_TRACE(testing::Message() << "case " << i << " head size " << p.headSize << " width " << p.width
-                                    << " repeat " << p.repeat);
+    SCOPED_TRACE(testing::Message() << "case " << i << " head size " << p.headSize << " width "
+                                    << p.width << " repeat " << p.repeat);
     checkAgainstOracle(p, {random.integer(1, 12), random.integer(0, 3), 1, 1}, random);
   }
 }

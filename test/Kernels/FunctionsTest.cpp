@@ -1,5 +1,5 @@
-// The float32 functions of the CPU kernels against the C library in float64, with the errors that m1k_cpu.h
-// states.
+// The float32 functions of the CPU kernels against the C library in float64, with the errors that
+// m1k_cpu.h states.
 #include "KernelTest.h"
 #include "vector.h"
 
@@ -7,8 +7,10 @@ using namespace m1k::test;
 
 namespace {
 
-/// Largest error in units of the last place of float32 over `count` values spread evenly over [low, high].
-template <typename Got, typename Exact> double worstUlp(double low, double high, Got got, Exact exact) {
+/// Largest error in units of the last place of float32 over `count` values spread evenly over [low,
+/// high].
+template <typename Got, typename Exact>
+double worstUlp(double low, double high, Got got, Exact exact) {
   const int count = 400000;
   double worst = 0;
   for (int i = 0; i < count; i += m1k::lanes) {
@@ -56,10 +58,10 @@ TEST(Functions, Softplus) {
 // sigmoid and silu hold their stated error, and far out neither overflows.
 TEST(Functions, SigmoidAndSilu) {
   EXPECT_LE(worstUlp(-87.0, 87.0, [](m1k::Floats x) { return m1k::sigmoid(x); }, sigmoid), 4.0);
-  EXPECT_LE(
-      worstUlp(
-          -87.0, 87.0, [](m1k::Floats x) { return m1k::silu(x); }, [](double x) { return x * sigmoid(x); }),
-      4.0);
+  EXPECT_LE(worstUlp(
+                -87.0, 87.0, [](m1k::Floats x) { return m1k::silu(x); },
+                [](double x) { return x * sigmoid(x); }),
+            4.0);
   EXPECT_EQ(m1k::silu(m1k::Floats(1e30f))[0], 1e30f);
   EXPECT_NEAR(m1k::silu(m1k::Floats(-1e4f))[0], 0.0, 1e-30);
 }

@@ -1,5 +1,5 @@
-// What the kernel tests share: seeded random data, matrices with poisoned surroundings, ragged batches, and
-// the tolerance.
+// What the kernel tests share: seeded random data, matrices with poisoned surroundings, ragged
+// batches, and the tolerance.
 #ifndef M1_TEST_KERNELS_KERNELTEST_H
 #define M1_TEST_KERNELS_KERNELTEST_H
 
@@ -62,8 +62,8 @@ inline uint16_t toBf16(float f) {
   return static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
 
-/// rows × columns inside rows of `stride` elements, a margin before and behind. Every element starts as the
-/// NaN that `poison` recognises.
+/// rows × columns inside rows of `stride` elements, a margin before and behind. Every element
+/// starts as the NaN that `poison` recognises.
 class Matrix {
 public:
   Matrix() = default;
@@ -75,7 +75,8 @@ public:
     else
       half.assign(count, poisonHalf);
   }
-  template <typename Fill> static Matrix filled(int type, long rows, long columns, long stride, Fill fill) {
+  template <typename Fill>
+  static Matrix filled(int type, long rows, long columns, long stride, Fill fill) {
     Matrix m(type, rows, columns, stride);
     for (long r = 0; r < rows; ++r)
       for (long c = 0; c < columns; ++c)
@@ -125,9 +126,11 @@ private:
   std::vector<uint16_t> half;
 };
 
-/// The batch arrays of a step: sequence s brings lengths[s] tokens after the before[s] it already has.
+/// The batch arrays of a step: sequence s brings lengths[s] tokens after the before[s] it already
+/// has.
 struct Batch {
-  Batch(const std::vector<int> &lengths, const std::vector<int> &before, const std::vector<int> &slotOf)
+  Batch(const std::vector<int> &lengths, const std::vector<int> &before,
+        const std::vector<int> &slotOf)
       : slots(slotOf) {
     starts.push_back(0);
     for (size_t s = 0; s < lengths.size(); ++s) {
@@ -145,7 +148,8 @@ struct Batch {
   m1_dims dims;
 };
 
-/// Calls run(group_x, group_y) for the whole grid in random order: groups must not depend on each other.
+/// Calls run(group_x, group_y) for the whole grid in random order: groups must not depend on each
+/// other.
 template <typename Run> void launch(Random &random, int gridX, int gridY, Run run) {
   std::vector<int> order(gridX * gridY);
   std::iota(order.begin(), order.end(), 0);
@@ -154,12 +158,12 @@ template <typename Run> void launch(Random &random, int gridX, int gridY, Run ru
     run(i % gridX, i / gridX);
 }
 
-/// Largest differences of `got` from the float64 result and of a plain float32 run from it, and the size of
-/// the values.
+/// Largest differences of `got` from the float64 result and of a plain float32 run from it, and the
+/// size of the values.
 struct Errors {
   double got = 0, naive = 0, scale = 0;
-  /// Further error, relative to scale, that roundings inside allow but a naive run of few values may not
-  /// show.
+  /// Further error, relative to scale, that roundings inside allow but a naive run of few values
+  /// may not show.
   double slack = 0;
   void add(double value, double exact, double single) {
     double error = std::abs(value - exact);
@@ -167,9 +171,9 @@ struct Errors {
     naive = std::max(naive, std::abs(single - exact));
     scale = std::max(scale, std::abs(exact));
   }
-  /// What the same precision cannot avoid: a few times the naive run's error, a rounding of the functions
-  /// used (4 ulp), and half a unit of bf16 (2^-9, of the value; twice where a rounded state feeds back) for
-  /// results stored so.
+  /// What the same precision cannot avoid: a few times the naive run's error, a rounding of the
+  /// functions used (4 ulp), and half a unit of bf16 (2^-9, of the value; twice where a rounded
+  /// state feeds back) for results stored so.
   void check(int storedType, double feedback = 1.0) const {
     double limit = 4.0 * naive + 4.0 * std::ldexp(scale, -23) + slack * scale;
     if (storedType == M1K_BF16)

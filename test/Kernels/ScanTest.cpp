@@ -23,7 +23,8 @@ struct Scan {
 
 struct Data {
   Data(const Scan &p, int tokens, int slots, Random &random)
-      : x(activation(p, tokens, p.xColumns(), random)), dt(activation(p, tokens, p.deltaColumns(), random)),
+      : x(activation(p, tokens, p.xColumns(), random)),
+        dt(activation(p, tokens, p.deltaColumns(), random)),
         b(activation(p, tokens, p.dXb(), random)), c(activation(p, tokens, p.dInner(), random)),
         z(activation(p, tokens, p.dInner(), random)),
         a(Matrix::filled(M1K_F32, p.ssd ? 1 : p.dInner(), p.ssd ? p.heads : p.dState, 0,
@@ -33,7 +34,8 @@ struct Data {
         state(Matrix::filled(p.state, slots, p.stateValues(), 0, [&] { return random.normal(); })),
         out(p.activation, tokens, p.dInner(), p.dInner() + p.padding) {}
   static Matrix activation(const Scan &p, int rows, int columns, Random &random) {
-    return Matrix::filled(p.activation, rows, columns, columns + p.padding, [&] { return random.normal(); });
+    return Matrix::filled(p.activation, rows, columns, columns + p.padding,
+                          [&] { return random.normal(); });
   }
   Matrix x, dt, b, c, z, a, d, bias, state, out;
 };
@@ -43,24 +45,25 @@ void runKernel(const Scan &p, Data &data, const Batch &batch, Random &random, lo
   auto row = [&](Matrix &m) -> void * {
     return static_cast<char *>(m.data()) + firstRow * m.stride * (m.type == M1K_F32 ? 4 : 2);
   };
-  const float *d = p.skip ? data.d.floats() : nullptr, *bias = p.bias ? data.bias.floats() : nullptr;
+  const float *d = p.skip ? data.d.floats() : nullptr,
+              *bias = p.bias ? data.bias.floats() : nullptr;
   int gridX = (p.dInner() + p.channelBlock - 1) / p.channelBlock;
   launch(random, gridX, batch.sequences(), [&](int gx, int gy) {
     if (p.ssd)
-      m1k_cpu_ssd_scan(row(data.out), row(data.x), row(data.dt), data.a.floats(), row(data.b), row(data.c), d,
-                       bias, data.state.data(), batch.starts.data(), batch.slots.data(),
-                       batch.positions.data(), &batch.dims, gx, gy, p.heads, p.dXb(), p.dState, p.softplus,
-                       p.channelBlock, p.state, p.activation, data.out.stride, p.activation, data.x.stride,
-                       p.activation, data.dt.stride, p.activation, data.b.stride, p.activation,
-                       data.c.stride);
+      m1k_cpu_ssd_scan(row(data.out), row(data.x), row(data.dt), data.a.floats(), row(data.b),
+                       row(data.c), d, bias, data.state.data(), batch.starts.data(),
+                       batch.slots.data(), batch.positions.data(), &batch.dims, gx, gy, p.heads,
+                       p.dXb(), p.dState, p.softplus, p.channelBlock, p.state, p.activation,
+                       data.out.stride, p.activation, data.x.stride, p.activation, data.dt.stride,
+                       p.activation, data.b.stride, p.activation, data.c.stride);
     else
-      m1k_cpu_selective_scan(row(data.out), row(data.x), row(data.dt), data.a.floats(), row(data.b),
-                             row(data.c), d, p.gate ? row(data.z) : nullptr, bias, data.state.data(),
-                             batch.starts.data(), batch.slots.data(), batch.positions.data(), &batch.dims, gx,
-                             gy, p.dInner(), p.dXb(), p.xColumns(), p.dState, p.softplus, p.channelBlock,
-                             p.state, p.activation, data.out.stride, p.activation, data.x.stride,
-                             p.activation, data.dt.stride, p.activation, data.b.stride, p.activation,
-                             data.c.stride, p.activation, data.z.stride);
+      m1k_cpu_selective_scan(
+          row(data.out), row(data.x), row(data.dt), data.a.floats(), row(data.b), row(data.c), d,
+          p.gate ? row(data.z) : nullptr, bias, data.state.data(), batch.starts.data(),
+          batch.slots.data(), batch.positions.data(), &batch.dims, gx, gy, p.dInner(), p.dXb(),
+          p.xColumns(), p.dState, p.softplus, p.channelBlock, p.state, p.activation,
+          data.out.stride, p.activation, data.x.stride, p.activation, data.dt.stride, p.activation,
+          data.b.stride, p.activation, data.c.stride, p.activation, data.z.stride);
   });
 }
 
@@ -76,11 +79,13 @@ template <typename Real> Result<Real> naive(const Scan &p, const Data &data, con
     for (long i = 0; i < data.state.columns; ++i)
       r.state.push_back(static_cast<Real>(data.state.get(s, i)));
   for (int s = 0; s < batch.sequences(); ++s)
-    for (int channel = 0; channel < p.dInner() && batch.starts[s] < batch.starts[s + 1]; ++channel) {
+    for (int channel = 0; channel < p.dInner() && batch.starts[s] < batch.starts[s + 1];
+         ++channel) {
       int group = channel / p.dState, kv = group / p.repeat * p.dState;
       int xColumn = p.xColumns() == p.dInner() ? channel : kv + channel % p.dState;
       int deltaColumn = p.ssd ? group : channel;
-      Real *state = &r.state[batch.slots[s] * p.stateValues() + static_cast<long>(channel) * p.dState];
+      Real *state =
+          &r.state[batch.slots[s] * p.stateValues() + static_cast<long>(channel) * p.dState];
       if (batch.fresh(s))
         std::fill(state, state + p.dState, Real(0));
       for (int t = batch.starts[s]; t < batch.starts[s + 1]; ++t) {
@@ -92,7 +97,8 @@ template <typename Real> Result<Real> naive(const Scan &p, const Data &data, con
         Real x = static_cast<Real>(data.x.get(t, xColumn)), y = 0;
         for (int n = 0; n < p.dState; ++n) {
           Real a = static_cast<Real>(p.ssd ? data.a.get(0, group) : data.a.get(channel, n));
-          state[n] = std::exp(delta * a) * state[n] + delta * x * static_cast<Real>(data.b.get(t, kv + n));
+          state[n] =
+              std::exp(delta * a) * state[n] + delta * x * static_cast<Real>(data.b.get(t, kv + n));
           y += state[n] * static_cast<Real>(data.c.get(t, group * p.dState + n));
         }
         if (p.skip)
@@ -144,8 +150,8 @@ void checkAgainstOracle(const Scan &p, const std::vector<int> &lengths, Random &
             << "a slot that the batch does not name was written";
 }
 
-/// One sequence in pieces must give, bit for bit, what it gives at once: state is carried exactly (f32) and
-/// steps are the same arithmetic.
+/// One sequence in pieces must give, bit for bit, what it gives at once: state is carried exactly
+/// (f32) and steps are the same arithmetic.
 void checkChunks(const Scan &p, const std::vector<int> &pieces, Random &random) {
   int total = std::accumulate(pieces.begin(), pieces.end(), 0);
   Data whole(p, total, 2, random), chunked = whole;
@@ -166,8 +172,8 @@ Scan mamba1(void (*change)(Scan &) = nullptr) {
   return p;
 }
 
-// The sizes of M1-3B's layer (fewer groups) agree with the formulas: one token, odd and many tokens, several
-// sequences, an empty one.
+// The sizes of M1-3B's layer (fewer groups) agree with the formulas: one token, odd and many
+// tokens, several sequences, an empty one.
 TEST(SelectiveScan, AgreesWithFormulas) {
   Random random(10);
   checkAgainstOracle(mamba1(), {1}, random);
@@ -188,8 +194,8 @@ TEST(SelectiveScan, OptionalParts) {
   }
 }
 
-// State sizes that are not 16, also odd and larger than a vector, with blocks that do not divide the
-// channels.
+// State sizes that are not 16, also odd and larger than a vector, with blocks that do not divide
+// the channels.
 TEST(SelectiveScan, StateSizes) {
   Random random(12);
   for (int n : {1, 3, 5, 8, 15, 17, 24, 33, 64})
@@ -212,8 +218,8 @@ TEST(SelectiveScan, Repetition) {
     }
 }
 
-// Rows that lie apart (columns of a wider projection) are read and written without touching what lies
-// between.
+// Rows that lie apart (columns of a wider projection) are read and written without touching what
+// lies between.
 TEST(SelectiveScan, Strided) {
   Random random(14);
   Scan p;
@@ -257,11 +263,12 @@ TEST(SelectiveScan, Random) {
     Scan p;
     p.dState = random.integer(1, 40), p.repeat = random.integer(1, 4),
     p.heads = p.repeat * random.integer(1, 3);
-    p.activation = random.integer(0, 1), p.state = random.integer(0, 1), p.repeatX = random.integer(0, 1);
+    p.activation = random.integer(0, 1), p.state = random.integer(0, 1),
+    p.repeatX = random.integer(0, 1);
     p.bias = random.integer(0, 1), p.skip = random.integer(0, 1), p.gate = random.integer(0, 1);
     p.channelBlock = random.integer(1, 100), p.padding = random.integer(0, 5);
-    SCOPED_TRACE(testing::Message() << "case " << i << " d_state " << p.dState << " heads " << p.heads
-                                    << " repeat " << p.repeat);
+    SCOPED_TRACE(testing::Message() << "case " << i << " d_state " << p.dState << " heads "
+                                    << p.heads << " repeat " << p.repeat);
     checkAgainstOracle(p, {random.integer(1, 20), random.integer(0, 5), 1}, random);
   }
 }
@@ -282,19 +289,20 @@ TEST(SsdScan, AgreesWithFormulas) {
   checkAgainstOracle(p, {6}, random);
 }
 
-// Head sizes that are odd or small, blocks that cut heads, each optional part absent, large decay, strides.
+// Head sizes that are odd or small, blocks that cut heads, each optional part absent, large decay,
+// strides.
 TEST(SsdScan, Variants) {
   Random random(21);
   for (int i = 0; i < 40; ++i) {
     Scan p = mamba2();
     p.dState = random.integer(1, 40), p.repeat = random.integer(1, 4),
     p.heads = p.repeat * random.integer(1, 3);
-    p.activation = random.integer(0, 1), p.state = random.integer(0, 1), p.bias = random.integer(0, 1),
-    p.skip = random.integer(0, 1);
+    p.activation = random.integer(0, 1), p.state = random.integer(0, 1),
+    p.bias = random.integer(0, 1), p.skip = random.integer(0, 1);
     p.channelBlock = random.integer(1, 100), p.padding = random.integer(0, 5),
     p.decay = random.pick({0.1, 1.0, 1e4});
-    SCOPED_TRACE(testing::Message() << "case " << i << " d_state " << p.dState << " heads " << p.heads
-                                    << " repeat " << p.repeat);
+    SCOPED_TRACE(testing::Message() << "case " << i << " d_state " << p.dState << " heads "
+                                    << p.heads << " repeat " << p.repeat);
     checkAgainstOracle(p, {random.integer(1, 20), random.integer(0, 5), 1}, random);
   }
 }

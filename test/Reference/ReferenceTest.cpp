@@ -1,5 +1,5 @@
-// The reference evaluator: against the formulas applied straight to checkpoints drawn at random, and against
-// the golden files.
+// The reference evaluator: against the formulas applied straight to checkpoints drawn at random,
+// and against the golden files.
 #include "m1c/Reference.h"
 #include "EvaluatedModel.h"
 #include "M1/IR/M1.h"
@@ -18,18 +18,19 @@ namespace {
 std::vector<int32_t> slice(const std::vector<int32_t> &tokens, size_t begin, size_t end) {
   return std::vector<int32_t>(tokens.begin() + begin, tokens.begin() + end);
 }
-std::vector<double> slice(const std::vector<double> &rows, size_t columns, size_t begin, size_t end) {
+std::vector<double> slice(const std::vector<double> &rows, size_t columns, size_t begin,
+                          size_t end) {
   return std::vector<double>(rows.begin() + begin * columns, rows.begin() + end * columns);
 }
 
-/// What the passes may leave behind, in the order of the pipeline; the evaluation must not change under any
-/// of them.
+/// What the passes may leave behind, in the order of the pipeline; the evaluation must not change
+/// under any of them.
 const char *const pipelines[] = {"", "builtin.module(func.func(m1-expand-hybrid-layers))",
                                  "builtin.module(m1-optimize)"};
 
-// Checkpoints drawn at random, imported and evaluated step by step (ragged, in chunks, decoding), give what
-// the specification's formulas give for each whole sequence. 1e-4: A, D and the rotary tables of the module
-// are f32.
+// Checkpoints drawn at random, imported and evaluated step by step (ragged, in chunks, decoding),
+// give what the specification's formulas give for each whole sequence. 1e-4: A, D and the rotary
+// tables of the module are f32.
 TEST(Reference, AgreesWithSpecification) {
   for (int i = 0; i < 60; ++i) {
     uint64_t seed = testSeed() + i;
@@ -39,25 +40,28 @@ TEST(Reference, AgreesWithSpecification) {
     checkpoint.write(directory.path);
     Random random(seed ^ 1);
     // One long sequence now and then, so that positions beyond 256 occur.
-    auto a = random.tokens(random.chance(0.05) ? 300 : random.integer(4, 30), checkpoint.vocabulary),
+    auto a = random.tokens(random.chance(0.05) ? 300 : random.integer(4, 30),
+                           checkpoint.vocabulary),
          b = random.tokens(9, checkpoint.vocabulary);
     auto wantA = directLogits(checkpoint, a), wantB = directLogits(checkpoint, b);
     size_t v = checkpoint.vocabulary, cut = random.integer(1, a.size() - 2), end = a.size();
     for (const char *pipeline : pipelines) {
       EvaluatedModel model(directory.path, pipeline);
       ASSERT_TRUE(model.reference) << pipeline;
-      // First chunk of a with three tokens of b; the rest of a but one, with five of b; last tokens together
-      // as decode.
+      // First chunk of a with three tokens of b; the rest of a but one, with five of b; last tokens
+      // together as decode.
       auto first = model.logits("prefill", {{5, 0, slice(a, 0, cut)}, {2, 0, slice(b, 0, 3)}});
       ASSERT_EQ(first.size(), (cut + 3) * v);
       EXPECT_LE(relativeError(slice(first, v, 0, cut), slice(wantA, v, 0, cut)), 1e-4);
-      auto second =
-          model.logits("prefill", {{2, 3, slice(b, 3, 8)}, {5, int32_t(cut), slice(a, cut, end - 1)}});
+      auto second = model.logits(
+          "prefill", {{2, 3, slice(b, 3, 8)}, {5, int32_t(cut), slice(a, cut, end - 1)}});
       ASSERT_EQ(second.size(), (end - 1 - cut + 5) * v);
       EXPECT_LE(relativeError(slice(second, v, 0, 5), slice(wantB, v, 3, 8)), 1e-4);
-      EXPECT_LE(relativeError(slice(second, v, 5, 5 + end - 1 - cut), slice(wantA, v, cut, end - 1)), 1e-4);
-      auto last =
-          model.logits("decode", {{5, int32_t(end) - 1, slice(a, end - 1, end)}, {2, 8, slice(b, 8, 9)}});
+      EXPECT_LE(
+          relativeError(slice(second, v, 5, 5 + end - 1 - cut), slice(wantA, v, cut, end - 1)),
+          1e-4);
+      auto last = model.logits(
+          "decode", {{5, int32_t(end) - 1, slice(a, end - 1, end)}, {2, 8, slice(b, 8, 9)}});
       ASSERT_EQ(last.size(), 2 * v);
       EXPECT_LE(relativeError(slice(last, v, 0, 1), slice(wantA, v, end - 1, end)), 1e-4);
       EXPECT_LE(relativeError(slice(last, v, 1, 2), slice(wantB, v, 8, 9)), 1e-4);
@@ -67,8 +71,8 @@ TEST(Reference, AgreesWithSpecification) {
   }
 }
 
-// The golden files, computed by the authors' code in f32, agree with the evaluator to 1e-4 and in every
-// greedy token.
+// The golden files, computed by the authors' code in f32, agree with the evaluator to 1e-4 and in
+// every greedy token.
 TEST(Reference, Goldens) {
   if (!std::filesystem::exists(M1_GOLDENS))
     GTEST_SKIP() << M1_GOLDENS << " is not there";
@@ -140,10 +144,12 @@ TEST(Reference, RotaryAnglesAreExactFarOut) {
   Parsed parsed(R"(
     m1.weight @hi : tensor<512x32x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 256>}
     m1.weight @lo : tensor<256x32x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1>}
-    func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x64xf32>, tensor<?xi32>) {
+    func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
+        -> (tensor<?x64xf32>, tensor<?xi32>) {
       %hi = m1.get_weight @hi : tensor<512x32x2xf32>
       %lo = m1.get_weight @lo : tensor<256x32x2xf32>
-      %table = m1.rotary_table %batch, %hi, %lo : (!m1.batch, tensor<512x32x2xf32>, tensor<256x32x2xf32>) -> tensor<?x64xf32>
+      %table = m1.rotary_table %batch, %hi, %lo
+          : (!m1.batch, tensor<512x32x2xf32>, tensor<256x32x2xf32>) -> tensor<?x64xf32>
       %next = m1.sample %table : (tensor<?x64xf32>) -> tensor<?xi32>
       return %table, %next : tensor<?x64xf32>, tensor<?xi32>
     })");
@@ -164,8 +170,8 @@ TEST(Reference, RotaryAnglesAreExactFarOut) {
   EXPECT_LE(worst, 2.5e-7);
 }
 
-// What cannot be evaluated says so: a sequence that goes on without having begun, a token outside the
-// vocabulary, a position beyond the rotary tables, a function or data that is not there.
+// What cannot be evaluated says so: a sequence that goes on without having begun, a token outside
+// the vocabulary, a position beyond the rotary tables, a function or data that is not there.
 TEST(Reference, Errors) {
   EvaluatedModel model(std::string(M1_GOLDENS) + "/m1-mamba1-f32");
   ASSERT_TRUE(model.reference);
@@ -180,10 +186,12 @@ TEST(Reference, Errors) {
       << messages;
   messages.clear();
   EXPECT_TRUE(model.logits("prefill", {{3, 0, {1, 512}}}).empty());
-  EXPECT_NE(messages.find("token id 512 is outside the vocabulary of 512"), std::string::npos) << messages;
+  EXPECT_NE(messages.find("token id 512 is outside the vocabulary of 512"), std::string::npos)
+      << messages;
   messages.clear();
   EXPECT_TRUE(model.logits("decode", {{3, 4096, {1}}}).empty());
-  EXPECT_NE(messages.find("position 4096 is beyond the 4096 that the tables serve"), std::string::npos)
+  EXPECT_NE(messages.find("position 4096 is beyond the 4096 that the tables serve"),
+            std::string::npos)
       << messages;
   messages.clear();
   EXPECT_TRUE(model.logits("train", {{3, 0, {1}}}).empty());

@@ -1,5 +1,5 @@
-// The engine on a real session: state slots, KV pages, forks and preemption of the toy model, whose results
-// do not depend on batching.
+// The engine on a real session: state slots, KV pages, forks and preemption of the toy model, whose
+// results do not depend on batching.
 #include "ToyModel.h"
 #include "engine/engine.h"
 #include "model/session.h"
@@ -35,8 +35,8 @@ std::vector<int32_t> alone(const Request &request, uint32_t sample) {
   return out;
 }
 
-/// A session that the engine runs ahead, as on a GPU: the tokens that a step takes from a sampling are the
-/// session's own affair on every device.
+/// A session that the engine runs ahead, as on a GPU: the tokens that a step takes from a sampling
+/// are the session's own affair on every device.
 class RunAhead : public SequenceBackend {
 public:
   explicit RunAhead(Session &session) : session(session) {}
@@ -49,8 +49,12 @@ public:
   Status create(SequenceId *out) override { return session.create(out); }
   Status fork(SequenceId source, SequenceId *out) override { return session.fork(source, out); }
   Status destroy(SequenceId sequence) override { return session.destroy(sequence); }
-  Status step(const BackendEntry *entries, uint32_t count) override { return session.step(entries, count); }
-  Status sample(const SamplingRow *rows, uint32_t count) override { return session.sample(rows, count); }
+  Status step(const BackendEntry *entries, uint32_t count) override {
+    return session.step(entries, count);
+  }
+  Status sample(const SamplingRow *rows, uint32_t count) override {
+    return session.sample(rows, count);
+  }
   Status takeChosen(SampledToken *out) override { return session.takeChosen(out); }
 
 private:
@@ -68,9 +72,9 @@ void collect(Engine &engine, Outcomes &outcomes) {
   }
 }
 
-// Random arrivals, lengths, samples and cancellations on pools so small that samples wait, are preempted and
-// recomputed, with prompts that share beginnings: every sample's tokens are those of a run alone, a cancelled
-// one's a beginning of them, and in the end no page is lost.
+// Random arrivals, lengths, samples and cancellations on pools so small that samples wait, are
+// preempted and recomputed, with prompts that share beginnings: every sample's tokens are those of
+// a run alone, a cancelled one's a beginning of them, and in the end no page is lost.
 TEST(EngineSession, EqualsRunsAlone) {
   const std::string path = toy::temporaryPath("engine.m1a");
   toy::writeFile(path, toy::artifact());
@@ -105,7 +109,8 @@ TEST(EngineSession, EqualsRunsAlone) {
         ASSERT_LT(step, 5000) << "no progress";
         if (submitted < 14 && random() % 4 == 0) {
           Request request;
-          request.prompt.assign(common.begin(), common.begin() + ptrdiff_t(random() % common.size()));
+          request.prompt.assign(common.begin(),
+                                common.begin() + ptrdiff_t(random() % common.size()));
           for (unsigned i = 1 + random() % 12; i > 0; --i)
             request.prompt.push_back(int32_t(random() % TOY_VOCABULARY));
           request.samples = random() % 3 ? 1 : 1 + random() % 5;
@@ -123,7 +128,8 @@ TEST(EngineSession, EqualsRunsAlone) {
           ++submitted;
         }
         if (!requests.empty() && random() % 25 == 0) {
-          cancelled.push_back(std::next(requests.begin(), ptrdiff_t(random() % requests.size()))->first);
+          cancelled.push_back(
+              std::next(requests.begin(), ptrdiff_t(random() % requests.size()))->first);
           engine.cancel(cancelled.back());
         }
         Status status = engine.step();
@@ -139,7 +145,8 @@ TEST(EngineSession, EqualsRunsAlone) {
             ASSERT_LE(outcome.tokens.size(), expected.size());
             expected.resize(outcome.tokens.size());
           } else {
-            ASSERT_TRUE(outcome.reason == FinishReason::length || outcome.reason == FinishReason::stopToken);
+            ASSERT_TRUE(outcome.reason == FinishReason::length ||
+                        outcome.reason == FinishReason::stopToken);
           }
           ASSERT_EQ(outcome.tokens, expected)
               << "round " << round << ", request " << id << ", sample " << sample;

@@ -33,7 +33,8 @@ protected:
   std::vector<std::string> written;
 };
 
-// The tightest quota of the group and its parents counts, rounded up to whole processors; "max" is none.
+// The tightest quota of the group and its parents counts, rounded up to whole processors; "max" is
+// none.
 TEST_F(HostLimits, Processors) {
   EXPECT_EQ(cgroupProcessors(root, "/outer/inner"), 0u);
   write("/outer/inner/cpu.max", "max 100000\n");

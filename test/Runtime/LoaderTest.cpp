@@ -1,5 +1,5 @@
-// Artifacts that are damaged, truncated, newer or inconsistent: always an error that says what is wrong,
-// never a crash.
+// Artifacts that are damaged, truncated, newer or inconsistent: always an error that says what is
+// wrong, never a crash.
 #include "ToyModel.h"
 #include "artifact/artifact.h"
 #include <cstring>
@@ -66,7 +66,8 @@ TEST(Loader, RefusesTruncation) {
   }
 }
 
-// One flipped bit before the weights is always noticed; in the weights it leaves the artifact readable.
+// One flipped bit before the weights is always noticed; in the weights it leaves the artifact
+// readable.
 TEST(Loader, NoticesFlippedBits) {
   const std::vector<uint8_t> whole = toy::artifact();
   std::mt19937 random(1);
@@ -80,8 +81,8 @@ TEST(Loader, NoticesFlippedBits) {
   }
 }
 
-// Damage that the digest does not show (it is computed anew) is refused by the verifier or the bounds, or
-// harmless: never a crash.
+// Damage that the digest does not show (it is computed anew) is refused by the verifier or the
+// bounds, or harmless: never a crash.
 TEST(Loader, SurvivesDamageWithMatchingDigest) {
   const std::vector<uint8_t> whole = toy::artifact();
   const m1_artifact_header header = *reinterpret_cast<const m1_artifact_header *>(whole.data());
@@ -114,11 +115,12 @@ TEST(Loader, RefusesNewerVersions) {
 
   status = openChanged([](schema::ModuleT &module) { module.version = M1_ARTIFACT_VERSION + 1; });
   EXPECT_EQ(status.code(), StatusCode::unsupported);
-  EXPECT_NE(status.message().find("module version 2 is newer"), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("module version 2 is newer"), std::string::npos)
+      << status.message();
 }
 
-// Every index, offset, size and enumerator of the module that lies out of range is refused with a message
-// that says where it is.
+// Every index, offset, size and enumerator of the module that lies out of range is refused with a
+// message that says where it is.
 TEST(Loader, ChecksBounds) {
   struct Case {
     const char *message;
@@ -140,25 +142,33 @@ TEST(Loader, ChecksBounds) {
        [](auto &m) { m.weights[0]->type->element = schema::ElementType(77); }},
       {"weight 0 \"table\": neither data nor dummy", [](auto &m) { m.weights[0]->data.reset(); }},
       {"state 0 \"recurrent\": says 47 bytes", [](auto &m) { m.states[0]->bytes = 47; }},
-      {"state 1 \"cache\": unknown kind 9", [](auto &m) { m.states[1]->kind = schema::StateKind(9); }},
+      {"state 1 \"cache\": unknown kind 9",
+       [](auto &m) { m.states[1]->kind = schema::StateKind(9); }},
       {"code 0: bytes",
        [](auto &m) {
          m.targets[0]->code[0]->data = std::make_unique<schema::Segment>(0, uint64_t(1) << 40);
        }},
-      {"kernel 2 \"toy_cache_write\": code index 1", [](auto &m) { m.targets[0]->kernels[2]->code = 1; }},
+      {"kernel 2 \"toy_cache_write\": code index 1",
+       [](auto &m) { m.targets[0]->kernels[2]->code = 1; }},
       {"command 0: kernel index 99", [](auto &m) { launch(m, 0).kernel = 99; }},
       {"command 3: grid_x 0", [](auto &m) { launch(m, 3).grid_x = 0; }},
-      {"command 3: unknown row domain", [](auto &m) { launch(m, 3).domain = schema::RowDomain(8); }},
-      {"command 0: operand 1: weight index 2", [](auto &m) { launch(m, 0).operands[1]->index = 2; }},
-      {"command 0: operand 1: offset 4656", [](auto &m) { launch(m, 0).operands[1]->offset = 4656; }},
+      {"command 3: unknown row domain",
+       [](auto &m) { launch(m, 3).domain = schema::RowDomain(8); }},
+      {"command 0: operand 1: weight index 2",
+       [](auto &m) { launch(m, 0).operands[1]->index = 2; }},
+      {"command 0: operand 1: offset 4656",
+       [](auto &m) { launch(m, 0).operands[1]->offset = 4656; }},
       {"command 1: operand 1: state index 5", [](auto &m) { launch(m, 1).operands[1]->index = 5; }},
-      {"command 0: operand 0: port index 10", [](auto &m) { launch(m, 0).operands[0]->index = 10; }},
-      {"command 0: operand 2: offset 768", [](auto &m) { launch(m, 0).operands[2]->arena_offset = 768; }},
+      {"command 0: operand 0: port index 10",
+       [](auto &m) { launch(m, 0).operands[0]->index = 10; }},
+      {"command 0: operand 2: offset 768",
+       [](auto &m) { launch(m, 0).operands[2]->arena_offset = 768; }},
       {"command 0: operand 2: unknown operand kind",
        [](auto &m) { launch(m, 0).operands[2]->kind = schema::OperandKind(44); }},
       {"command 1: unknown kind 0",
        [](auto &m) { m.targets[0]->functions[0]->commands[1]->command.Reset(); }},
-      {"an arena is larger", [](auto &m) { m.targets[0]->functions[0]->temporary_bytes_per_row = ~0ull; }},
+      {"an arena is larger",
+       [](auto &m) { m.targets[0]->functions[0]->temporary_bytes_per_row = ~0ull; }},
       {"has no function \"prefill\"", [](auto &m) { m.targets[0]->functions[0]->name = "other"; }},
       {"a second target \"cpu\"",
        [](auto &m) {
@@ -182,7 +192,8 @@ TEST(Loader, ChecksBounds) {
   }
 }
 
-// External weight files must be there and as large as recorded; their digest is compared when asked.
+// External weight files must be there and as large as recorded; their digest is compared when
+// asked.
 TEST(Loader, ChecksExternalFiles) {
   toy::ArtifactOptions options;
   options.weights = toy::Weights::external;
@@ -211,10 +222,13 @@ TEST(Loader, ChecksExternalFiles) {
 // What is no artifact at all is named: missing, empty, a directory, another kind of file.
 TEST(Loader, RefusesOtherFiles) {
   std::unique_ptr<Artifact> artifact;
-  EXPECT_EQ(Artifact::open(toy::temporaryPath("absent.m1a"), {}, &artifact).code(), StatusCode::notFound);
-  EXPECT_NE(Artifact::open("/", {}, &artifact).message().find("not a regular file"), std::string::npos);
+  EXPECT_EQ(Artifact::open(toy::temporaryPath("absent.m1a"), {}, &artifact).code(),
+            StatusCode::notFound);
+  EXPECT_NE(Artifact::open("/", {}, &artifact).message().find("not a regular file"),
+            std::string::npos);
   EXPECT_NE(open({}).message().find("the file is empty"), std::string::npos);
-  EXPECT_NE(open(std::vector<uint8_t>(5000, 'x')).message().find("not an M1 artifact"), std::string::npos);
+  EXPECT_NE(open(std::vector<uint8_t>(5000, 'x')).message().find("not an M1 artifact"),
+            std::string::npos);
 }
 
 } // namespace

@@ -35,8 +35,8 @@ int32_t firstToken(Model &model) {
   return next;
 }
 
-// Embedded, external and dummy weights of the same values give the same token; the toy's embedded values are
-// its dummy ones.
+// Embedded, external and dummy weights of the same values give the same token; the toy's embedded
+// values are its dummy ones.
 TEST(Model, WeightsOfEveryOrigin) {
   const int32_t expected = toy::argmax(toy::referenceLogits({3, 1, 4, 1, 5}));
   for (toy::Weights weights : {toy::Weights::embedded, toy::Weights::external, toy::Weights::dummy})
@@ -53,8 +53,8 @@ TEST(Model, WeightsOfEveryOrigin) {
     }
 }
 
-// A flipped bit in a weight, or in the checks, is an error that names the file and the weight; what was made
-// without checks still loads.
+// A flipped bit in a weight, or in the checks, is an error that names the file and the weight; what
+// was made without checks still loads.
 TEST(Model, NoticesDamagedWeights) {
   for (toy::Weights kind : {toy::Weights::embedded, toy::Weights::external})
     for (unsigned threads : {1u, 3u}) {
@@ -62,8 +62,8 @@ TEST(Model, NoticesDamagedWeights) {
       options.weights = kind;
       options.externalPath = toy::temporaryPath("damaged.bin");
       std::vector<uint8_t> bytes = toy::artifact(options);
-      const std::string path =
-          toy::temporaryPath("damaged" + std::to_string(int(kind)) + std::to_string(threads) + ".m1a");
+      const std::string path = toy::temporaryPath("damaged" + std::to_string(int(kind)) +
+                                                  std::to_string(threads) + ".m1a");
       ModelOptions modelOptions;
       modelOptions.deviceOptions.threads = threads;
       auto message = [&](const std::vector<uint8_t> &content) {
@@ -103,8 +103,9 @@ TEST(Model, NoticesDamagedWeights) {
   options.change = [](schema::ModuleT &module) {
     *module.weight_checks = schema::Segment(module.weight_checks->offset(), 8);
   };
-  EXPECT_NE(load(options, &model).message().find("weight checks: have 8 bytes, the weights need 16"),
-            std::string::npos);
+  EXPECT_NE(
+      load(options, &model).message().find("weight checks: have 8 bytes, the weights need 16"),
+      std::string::npos);
 }
 
 // Every piece of a weight has a check that depends on its length and on every bit.
@@ -125,17 +126,20 @@ TEST(Model, ChecksSeeEveryBit) {
   EXPECT_NE(m1_weight_check(bytes.data(), bytes.size()), whole);
 }
 
-// Dummy values have the mean and deviation asked for, follow their published formula, and differ between
-// weights.
+// Dummy values have the mean and deviation asked for, follow their published formula, and differ
+// between weights.
 TEST(Model, DummyValues) {
   std::unique_ptr<Device> device;
   ASSERT_TRUE(createDevice("cpu", {}, &device).ok());
   const size_t count = 200000;
   std::vector<float> values(count), others(count);
   std::vector<uint16_t> rounded(count);
-  ASSERT_TRUE(device->fillDummy(values.data(), schema::ElementType::f32, count, 5, 2, 0.5f, 3.0f).ok());
-  ASSERT_TRUE(device->fillDummy(others.data(), schema::ElementType::f32, count, 5, 3, 0.5f, 3.0f).ok());
-  ASSERT_TRUE(device->fillDummy(rounded.data(), schema::ElementType::bf16, count, 5, 2, 0.5f, 3.0f).ok());
+  ASSERT_TRUE(
+      device->fillDummy(values.data(), schema::ElementType::f32, count, 5, 2, 0.5f, 3.0f).ok());
+  ASSERT_TRUE(
+      device->fillDummy(others.data(), schema::ElementType::f32, count, 5, 3, 0.5f, 3.0f).ok());
+  ASSERT_TRUE(
+      device->fillDummy(rounded.data(), schema::ElementType::bf16, count, 5, 2, 0.5f, 3.0f).ok());
   double sum = 0, squares = 0;
   for (float value : values)
     sum += value, squares += double(value) * value;
@@ -166,13 +170,14 @@ TEST(Model, RefusesForeignProcessor) {
   EXPECT_NE(status.message().find("lacks no_such_feature"), std::string::npos) << status.message();
 }
 
-// Unknown devices, devices without code in the artifact, missing symbols and commands that the CPU does not
-// run are errors with their names.
+// Unknown devices, devices without code in the artifact, missing symbols and commands that the CPU
+// does not run are errors with their names.
 TEST(Model, RefusesWhatItCannotRun) {
   std::unique_ptr<Model> model;
   ModelOptions modelOptions;
   modelOptions.device = "tpu";
-  EXPECT_NE(load({}, &model, modelOptions).message().find("unknown device \"tpu\""), std::string::npos);
+  EXPECT_NE(load({}, &model, modelOptions).message().find("unknown device \"tpu\""),
+            std::string::npos);
   modelOptions.device = "cuda:x";
   EXPECT_NE(load({}, &model, modelOptions).message().find("expected cuda:N"), std::string::npos);
 
@@ -180,8 +185,11 @@ TEST(Model, RefusesWhatItCannotRun) {
   options.change = [](schema::ModuleT &module) { module.targets[0]->name = "cuda"; };
   EXPECT_NE(load(options, &model).message().find("no code for device cpu (targets: cuda)"),
             std::string::npos);
-  options.change = [](schema::ModuleT &module) { module.targets[0]->kernels[1]->symbol = "absent"; };
-  EXPECT_NE(load(options, &model).message().find("code 0 has no symbol \"absent\""), std::string::npos);
+  options.change = [](schema::ModuleT &module) {
+    module.targets[0]->kernels[1]->symbol = "absent";
+  };
+  EXPECT_NE(load(options, &model).message().find("code 0 has no symbol \"absent\""),
+            std::string::npos);
   options.change = [](schema::ModuleT &module) { module.targets[0]->code[0]->format = "cubin"; };
   EXPECT_NE(load(options, &model).message().find("format \"cubin\""), std::string::npos);
   options.change = [](schema::ModuleT &module) {

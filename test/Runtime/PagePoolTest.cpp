@@ -7,8 +7,8 @@ using m1rt::PagePool;
 
 namespace {
 
-// Under random takes, shares and releases a page is free exactly when it has no owner, and never has two
-// first owners at once.
+// Under random takes, shares and releases a page is free exactly when it has no owner, and never
+// has two first owners at once.
 TEST(PagePool, CountsOwners) {
   std::mt19937 random(3);
   PagePool pool(17);

@@ -17,8 +17,8 @@ SampledToken sampled(const SamplingRow &row, const std::vector<float> &from = lo
   return token;
 }
 
-// Chi-square of draws against the exact distribution; the bound is the 99.9 % quantile for 7 degrees of
-// freedom.
+// Chi-square of draws against the exact distribution; the bound is the 99.9 % quantile for 7
+// degrees of freedom.
 void expectDistribution(SamplingParameters parameters, const std::vector<double> &exact) {
   const int draws = 40000;
   std::vector<int> counts(exact.size(), 0);
@@ -83,7 +83,8 @@ TEST(Sampling, TopP) {
   expectDistribution(parameters, softmax(1, {1}));
 }
 
-// Min-p drops what is less likely than its share of the likeliest: e^-0.5 = 0.61 stays, e^-1 = 0.37 goes.
+// Min-p drops what is less likely than its share of the likeliest: e^-0.5 = 0.61 stays, e^-1 = 0.37
+// goes.
 TEST(Sampling, MinP) {
   SamplingParameters parameters;
   parameters.temperature = 1;
@@ -115,8 +116,8 @@ TEST(Sampling, RepetitionPenalty) {
   EXPECT_EQ(sampled(row, negative).token, 1);
 }
 
-// Log probabilities are those of softmax(logits), whatever the temperature, with the likeliest tokens in
-// order.
+// Log probabilities are those of softmax(logits), whatever the temperature, with the likeliest
+// tokens in order.
 TEST(Sampling, Logprobs) {
   SamplingRow row;
   row.parameters.temperature = 3;
@@ -162,8 +163,8 @@ TEST(Sampling, TopPOfLargeVocabulary) {
   EXPECT_GT(drawn.size(), kept.size() / 2);
 }
 
-// The generator is Philox4x32-10: the words for key and counter 0 of Random123's known answers (6627e8d5
-// e169c58d …), as 53 bits.
+// The generator is Philox4x32-10: the words for key and counter 0 of Random123's known answers
+// (6627e8d5 e169c58d …), as 53 bits.
 TEST(Sampling, GeneratorGivesKnownAnswers) {
   const uint64_t bits = uint64_t(0x6627e8d5u) << 21 | 0xe169c58du >> 11;
   EXPECT_EQ(samplingUniform(0, 0), double(bits) * 0x1p-53);
@@ -174,7 +175,8 @@ TEST(Sampling, RefusesRowsWithoutNumbers) {
   std::vector<float> bad = logits;
   bad[3] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(sampled({}, bad).token, noToken);
-  EXPECT_EQ(sampled({}, std::vector<float>(8, -std::numeric_limits<float>::infinity())).token, noToken);
+  EXPECT_EQ(sampled({}, std::vector<float>(8, -std::numeric_limits<float>::infinity())).token,
+            noToken);
 }
 
 } // namespace

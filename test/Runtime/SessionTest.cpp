@@ -142,8 +142,9 @@ TEST_F(SessionTest, RunsOutOfPages) {
   EXPECT_NE(status.message().find("1 more KV pages, but only 0 of 4 are free"), std::string::npos)
       << status.message();
   SequenceId fork = 0;
-  EXPECT_EQ(session->fork(second, &fork).code(), StatusCode::outOfMemory); // its last page is partly filled
-  ASSERT_TRUE(session->fork(first, &fork).ok());                           // full pages are shared
+  // its last page is partly filled
+  EXPECT_EQ(session->fork(second, &fork).code(), StatusCode::outOfMemory);
+  ASSERT_TRUE(session->fork(first, &fork).ok()); // full pages are shared
   ASSERT_TRUE(session->destroy(fork).ok());
   ASSERT_TRUE(session->reset(second).ok());
   ASSERT_TRUE(session->step(both, 2).ok());
@@ -153,8 +154,8 @@ TEST_F(SessionTest, RunsOutOfPages) {
   EXPECT_EQ(logits(1), toy::referenceLogits(longer));
 }
 
-// Random creations, forks, steps of many sequences, resets and ends, with and without pages: every logits row
-// equals the reference of its sequence alone, and at the end no page is lost.
+// Random creations, forks, steps of many sequences, resets and ends, with and without pages: every
+// logits row equals the reference of its sequence alone, and at the end no page is lost.
 TEST_F(SessionTest, RandomOperations) {
   for (bool withPages : {true, false}) {
     SessionOptions options;
@@ -223,7 +224,8 @@ TEST_F(SessionTest, RandomOperations) {
   }
 }
 
-// Two sessions of one model that take turns share its threads, with steps of equal and of changing sizes.
+// Two sessions of one model that take turns share its threads, with steps of equal and of changing
+// sizes.
 TEST_F(SessionTest, SessionsTakeTurns) {
   open({});
   std::unique_ptr<Session> other;
@@ -269,8 +271,8 @@ TEST_F(SessionTest, SamplesRows) {
   EXPECT_FALSE(session->sample(&row, 1).ok());
 }
 
-// A step takes tokens that the last sampling has chosen before anybody has seen them, beside tokens that are
-// given; what is asked for without a sampling, or taken twice, is an error.
+// A step takes tokens that the last sampling has chosen before anybody has seen them, beside tokens
+// that are given; what is asked for without a sampling, or taken twice, is an error.
 TEST_F(SessionTest, FeedsChosenTokens) {
   SessionOptions options;
   options.maxSequences = 3;

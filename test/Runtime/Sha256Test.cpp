@@ -12,8 +12,8 @@ std::string digestOf(const std::string &text, size_t piece = SIZE_MAX) {
   return digestText(sha.finish().data());
 }
 
-// The examples of FIPS 180-4 and NIST's long message, and a length at which the padding needs a block of its
-// own.
+// The examples of FIPS 180-4 and NIST's long message, and a length at which the padding needs a
+// block of its own.
 TEST(Sha256, KnownDigests) {
   EXPECT_EQ(digestOf(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
   EXPECT_EQ(digestOf("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");

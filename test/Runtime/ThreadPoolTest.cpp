@@ -6,7 +6,8 @@ using m1rt::ThreadPool;
 
 namespace {
 
-// Every thread runs the body once a run, whatever the number of threads, also more than there are cores.
+// Every thread runs the body once a run, whatever the number of threads, also more than there are
+// cores.
 TEST(ThreadPool, RunsEveryThread) {
   for (unsigned threads : {1u, 2u, 3u, 8u}) {
     ThreadPool pool(threads);

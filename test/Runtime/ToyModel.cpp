@@ -95,22 +95,23 @@ std::unique_ptr<schema::FunctionT> plan(schema::TargetT &target, bool decode, bo
   plan.function->temporary_bytes_per_row = 768;
   plan.function->row_temporary_bytes_per_row = 256;
   plan.launch("toy_embed", RowDomain::tokens, 1, 3, {port(Port::tokens), weight(0), rows(x)});
-  plan.launch(
-      decode ? "toy_scan_decode" : "toy_scan", RowDomain::sequences, 1, 1,
-      {rows(x), state(0), port(Port::sequence_starts), port(Port::slots), port(Port::positions), rows(y)});
+  plan.launch(decode ? "toy_scan_decode" : "toy_scan", RowDomain::sequences, 1, 1,
+              {rows(x), state(0), port(Port::sequence_starts), port(Port::slots),
+               port(Port::positions), rows(y)});
   if (withPages) {
-    plan.launch(
-        "toy_cache_write", RowDomain::tokens, 1, 1,
-        {rows(y), state(1), port(Port::positions), port(Port::token_sequence), port(Port::block_tables)});
-    plan.launch(
-        "toy_attend", RowDomain::tokens, 1, 1,
-        {state(1), port(Port::positions), port(Port::token_sequence), port(Port::block_tables), rows(z)});
+    plan.launch("toy_cache_write", RowDomain::tokens, 1, 1,
+                {rows(y), state(1), port(Port::positions), port(Port::token_sequence),
+                 port(Port::block_tables)});
+    plan.launch("toy_attend", RowDomain::tokens, 1, 1,
+                {state(1), port(Port::positions), port(Port::token_sequence),
+                 port(Port::block_tables), rows(z)});
   }
   plan.launch("toy_gather", RowDomain::logit_rows, 1, 1,
               {rows(withPages ? z : y), port(Port::logit_rows), logitRows(normed)});
   plan.launch("toy_logits", RowDomain::logit_rows, (TOY_VOCABULARY + 15) / 16, 2,
               {logitRows(normed), weight(1), port(Port::logits)});
-  plan.launch("toy_argmax", RowDomain::logit_rows, 1, 1, {port(Port::logits), port(Port::next_tokens)});
+  plan.launch("toy_argmax", RowDomain::logit_rows, 1, 1,
+              {port(Port::logits), port(Port::next_tokens)});
   return std::move(plan.function);
 }
 
@@ -134,7 +135,8 @@ const std::vector<float> &output() {
 std::vector<uint8_t> artifact(const ArtifactOptions &options) {
   const std::vector<uint8_t> code = readFile(TOY_KERNELS);
   const std::vector<float> *data[2] = {&table(), &output()};
-  const uint64_t weightBytes = table().size() * sizeof(float), alignedBytes = (weightBytes + 255) / 256 * 256;
+  const uint64_t weightBytes = table().size() * sizeof(float),
+                 alignedBytes = (weightBytes + 255) / 256 * 256;
 
   schema::ModuleT module;
   module.version = M1_ARTIFACT_VERSION;
@@ -198,8 +200,8 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
     if (options.weights != Weights::dummy)
       checks.push_back(m1_weight_check(values->data(), weightBytes));
 
-  // The module comes first in the file and names offsets behind it: they are right after the second round,
-  // whose size is the same.
+  // The module comes first in the file and names offsets behind it: they are right after the second
+  // round, whose size is the same.
   std::vector<uint8_t> bytes;
   uint64_t codeOffset = 0, firstWeight = 0;
   for (int round = 0; round < 2; ++round) {
@@ -207,8 +209,8 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
     for (uint32_t i = 0; i < 2; ++i) {
       schema::WeightT &weight = *module.weights[i];
       weight.file = options.weights == Weights::external ? 0 : -1;
-      const uint64_t offset =
-          options.weights == Weights::external ? 64 + i * weightBytes : firstWeight + i * alignedBytes;
+      const uint64_t offset = options.weights == Weights::external ? 64 + i * weightBytes
+                                                                   : firstWeight + i * alignedBytes;
       if (!weight.dummy)
         weight.data = std::make_unique<schema::Segment>(offset, weightBytes);
     }
@@ -226,8 +228,10 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
     header.module_offset = sizeof(header);
     header.module_size = builder.GetSize();
     bytes.assign(sizeof(header), 0);
-    bytes.insert(bytes.end(), builder.GetBufferPointer(), builder.GetBufferPointer() + builder.GetSize());
-    bytes.resize(std::max<size_t>(bytes.size(), 16384)); // room, so that changes do not move what follows
+    bytes.insert(bytes.end(), builder.GetBufferPointer(),
+                 builder.GetBufferPointer() + builder.GetSize());
+    // room, so that changes do not move what follows
+    bytes.resize(std::max<size_t>(bytes.size(), 16384));
     pad(bytes, M1_ARTIFACT_PAGE);
     codeOffset = bytes.size();
     bytes.insert(bytes.end(), code.begin(), code.end());
@@ -254,7 +258,8 @@ void fixDigest(std::vector<uint8_t> &bytes) {
   std::memcpy(&header, bytes.data(), sizeof(header));
   std::memset(bytes.data() + offsetof(m1_artifact_header, digest), 0, 32);
   m1rt::Sha256 sha;
-  sha.update(bytes.data(), std::min<size_t>(bytes.size(), size_t(header.digested_pages) * M1_ARTIFACT_PAGE));
+  sha.update(bytes.data(),
+             std::min<size_t>(bytes.size(), size_t(header.digested_pages) * M1_ARTIFACT_PAGE));
   m1rt::Digest digest = sha.finish();
   std::copy(digest.begin(), digest.end(), bytes.begin() + offsetof(m1_artifact_header, digest));
 }

@@ -1,6 +1,6 @@
-// A small language model for tests of the runtime: embedding, a recurrent state, a paged cache, logits. Its
-// artifact is written here, with kernels compiled from toy_kernels.c, and a reference computes it sequence by
-// sequence with the same order of operations.
+// A small language model for tests of the runtime: embedding, a recurrent state, a paged cache,
+// logits. Its artifact is written here, with kernels compiled from toy_kernels.c, and a reference
+// computes it sequence by sequence with the same order of operations.
 #ifndef M1_TEST_TOYMODEL_H
 #define M1_TEST_TOYMODEL_H
 

@@ -1,17 +1,17 @@
-/* The C API as a C program uses it: c_api_test ARTIFACT. Compiled as C11 against m1/runtime.h and the shared
- * library alone. */
+/* The C API as a C program uses it: c_api_test ARTIFACT. Compiled as C11 against m1/runtime.h and
+ * the shared library alone. */
 #include "m1/runtime.h"
 #include <stdio.h>
 #include <string.h>
 
 static int failures = 0;
 
-#define CHECK(condition)                                                                                     \
-  do {                                                                                                       \
-    if (!(condition)) {                                                                                      \
-      printf("line %d: failed: %s\n", __LINE__, #condition);                                                 \
-      ++failures;                                                                                            \
-    }                                                                                                        \
+#define CHECK(condition)                                                                           \
+  do {                                                                                             \
+    if (!(condition)) {                                                                            \
+      printf("line %d: failed: %s\n", __LINE__, #condition);                                       \
+      ++failures;                                                                                  \
+    }                                                                                              \
   } while (0)
 
 /* Whether the call succeeded; prints the message of a failure. */

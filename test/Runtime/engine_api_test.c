@@ -5,12 +5,12 @@
 
 static int failures = 0;
 
-#define CHECK(condition)                                                                                     \
-  do {                                                                                                       \
-    if (!(condition)) {                                                                                      \
-      printf("line %d: failed: %s\n", __LINE__, #condition);                                                 \
-      ++failures;                                                                                            \
-    }                                                                                                        \
+#define CHECK(condition)                                                                           \
+  do {                                                                                             \
+    if (!(condition)) {                                                                            \
+      printf("line %d: failed: %s\n", __LINE__, #condition);                                       \
+      ++failures;                                                                                  \
+    }                                                                                              \
   } while (0)
 
 static int ok(m1_status *status) {
@@ -23,7 +23,8 @@ static int ok(m1_status *status) {
 
 /* Whether the call failed with this code and a message that holds the text. */
 static int fails(m1_status *status, m1_status_code code, const char *text) {
-  int result = m1_status_get_code(status) == code && strstr(m1_status_message(status), text) != NULL;
+  int result =
+      m1_status_get_code(status) == code && strstr(m1_status_message(status), text) != NULL;
   if (!result)
     printf("status %d: %s\n", (int)m1_status_get_code(status), m1_status_message(status));
   m1_status_destroy(status);
@@ -44,7 +45,8 @@ static void run(m1_engine *engine, sample samples[9][4]) {
   do {
     CHECK(ok(m1_engine_step(engine)));
     for (m1_event event; m1_engine_poll(engine, &event);) {
-      CHECK(event.request < 9 && event.sample < 4 && strlen(event.text) == 0 && strlen(event.error) == 0);
+      CHECK(event.request < 9 && event.sample < 4 && strlen(event.text) == 0 &&
+            strlen(event.error) == 0);
       sample *to = &samples[event.request][event.sample];
       CHECK(to->reason == M1_FINISH_RUNNING);
       to->logprob_events += event.token_count > 0 && event.logprobs != NULL;
@@ -71,7 +73,8 @@ int main(int argc, char **argv) {
   /* Without a tokenizer text is refused, by name. */
   int32_t *ids = NULL;
   size_t count = 0;
-  CHECK(fails(m1_model_encode(model, "text", true, &ids, &count), M1_STATUS_UNSUPPORTED, "tokenizer"));
+  CHECK(fails(m1_model_encode(model, "text", true, &ids, &count), M1_STATUS_UNSUPPORTED,
+              "tokenizer"));
 
   m1_engine_options options;
   m1_engine_options_init(&options);
@@ -96,11 +99,12 @@ int main(int argc, char **argv) {
   CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 1);
   sample samples[9][4], alone[9][4];
   run(engine, alone);
-  CHECK(alone[1][0].count == 12 && alone[1][0].reason == M1_FINISH_LENGTH && alone[1][0].logprob_sum < 0);
+  CHECK(alone[1][0].count == 12 && alone[1][0].reason == M1_FINISH_LENGTH &&
+        alone[1][0].logprob_sum < 0);
   CHECK(alone[1][0].logprob_events == 12);
 
-  /* Bad requests are refused and harm nobody: 2 is greedy again, 3 has four samples on three slots, 4 is
-   * cancelled. */
+  /* Bad requests are refused and harm nobody: 2 is greedy again, 3 has four samples on three slots,
+   * 4 is cancelled. */
   request.top_logprobs = 0;
   CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 2);
   m1_request bad = request;
@@ -119,11 +123,13 @@ int main(int argc, char **argv) {
   CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "tokens is null"));
   bad = request;
   bad.stop_token_count = 1;
-  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "stop_tokens is null"));
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT,
+              "stop_tokens is null"));
   const int32_t unknown[] = {3, 97};
   bad.stop_tokens = unknown;
   bad.stop_token_count = 2;
-  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "stop token 1 is 97"));
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT,
+              "stop token 1 is 97"));
   bad = request;
   bad.samples = UINT32_MAX;
   CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "samples"));
@@ -171,7 +177,8 @@ int main(int argc, char **argv) {
   request.stop_token_count = 1;
   CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 6);
   run(engine, alone);
-  CHECK(alone[6][0].count >= 1 && alone[6][0].count <= 4 && alone[6][0].reason == M1_FINISH_STOP_TOKEN);
+  CHECK(alone[6][0].count >= 1 && alone[6][0].count <= 4 &&
+        alone[6][0].reason == M1_FINISH_STOP_TOKEN);
 
   m1_engine_stats stats;
   m1_engine_get_stats(engine, &stats);
@@ -181,14 +188,18 @@ int main(int argc, char **argv) {
   char *text = NULL;
   m1_engine *other = NULL;
   CHECK(fails(m1_model_encode(NULL, "a", true, &ids, &count), M1_STATUS_INVALID_ARGUMENT, "model"));
-  CHECK(fails(m1_model_encode(model, NULL, true, &ids, &count), M1_STATUS_INVALID_ARGUMENT, "text"));
-  CHECK(fails(m1_model_encode(model, "a", true, NULL, &count), M1_STATUS_INVALID_ARGUMENT, "out_tokens"));
-  CHECK(fails(m1_model_encode_chat(model, NULL, 1, &ids, &count), M1_STATUS_INVALID_ARGUMENT, "messages"));
+  CHECK(
+      fails(m1_model_encode(model, NULL, true, &ids, &count), M1_STATUS_INVALID_ARGUMENT, "text"));
+  CHECK(fails(m1_model_encode(model, "a", true, NULL, &count), M1_STATUS_INVALID_ARGUMENT,
+              "out_tokens"));
+  CHECK(fails(m1_model_encode_chat(model, NULL, 1, &ids, &count), M1_STATUS_INVALID_ARGUMENT,
+              "messages"));
   CHECK(fails(m1_model_decode(model, NULL, 1, &text), M1_STATUS_INVALID_ARGUMENT, "tokens"));
   CHECK(fails(m1_model_decode(model, prompt, 1, NULL), M1_STATUS_INVALID_ARGUMENT, "out_text"));
   CHECK(fails(m1_engine_create(NULL, NULL, &other), M1_STATUS_INVALID_ARGUMENT, "model"));
   options.max_context = 201;
-  CHECK(fails(m1_engine_create(model, &options, &other), M1_STATUS_INVALID_ARGUMENT, "at most 200"));
+  CHECK(
+      fails(m1_engine_create(model, &options, &other), M1_STATUS_INVALID_ARGUMENT, "at most 200"));
   CHECK(fails(m1_engine_create(model, NULL, NULL), M1_STATUS_INVALID_ARGUMENT, "out_engine"));
   CHECK(fails(m1_engine_submit(NULL, &request, NULL), M1_STATUS_INVALID_ARGUMENT, "engine"));
   CHECK(fails(m1_engine_submit(engine, NULL, NULL), M1_STATUS_INVALID_ARGUMENT, "request"));

@@ -1,5 +1,5 @@
-// Kernels of the toy model (ToyModel.h), in the ABI of kernels/include/m1k_abi.h. Every sum runs in a fixed
-// order per token, so results do not depend on how tokens are batched, to the last bit.
+// Kernels of the toy model (ToyModel.h), in the ABI of kernels/include/m1k_abi.h. Every sum runs in
+// a fixed order per token, so results do not depend on how tokens are batched, to the last bit.
 #include "m1k_abi.h"
 #include "toy_shape.h"
 
@@ -36,10 +36,12 @@ EXPORT void toy_scan_decode(void *const *operands, const m1_dims *dims, int x, i
   const int *slots = operands[3], *positions = operands[4];
   float *state = (float *)operands[1] + (long)slots[y] * TOY_WIDTH, *out = operands[5];
   for (int d = 0; d < TOY_WIDTH; ++d)
-    out[y * TOY_WIDTH + d] = state[d] = 0.75f * (positions[y] == 0 ? 0 : state[d]) + in[y * TOY_WIDTH + d];
+    out[y * TOY_WIDTH + d] = state[d] =
+        0.75f * (positions[y] == 0 ? 0 : state[d]) + in[y * TOY_WIDTH + d];
 }
 
-static float *row(float *cache, const int *tables, const m1_dims *dims, int sequence, int position) {
+static float *row(float *cache, const int *tables, const m1_dims *dims, int sequence,
+                  int position) {
   long page = tables[(long)sequence * dims->max_pages + position / TOY_PAGE];
   return cache + page * TOY_PAGE * TOY_WIDTH + position % TOY_PAGE * TOY_WIDTH;
 }
@@ -53,8 +55,8 @@ EXPORT void toy_cache_write(void *const *operands, const m1_dims *dims, int x, i
     to[d] = in[t * TOY_WIDTH + d];
 }
 
-// cache, positions, token_sequence, block_tables -> out [T, D]: weighted sum over all positions up to the
-// token's own
+// cache, positions, token_sequence, block_tables -> out [T, D]: weighted sum over all positions up
+// to the token's own
 EXPORT void toy_attend(void *const *operands, const m1_dims *dims, int x, int t) {
   const int *positions = operands[1], *sequence = operands[2], *tables = operands[3];
   float *out = (float *)operands[4] + t * TOY_WIDTH;

@@ -1,5 +1,5 @@
-// The models as the specification states them, one sequence at a time, in float64: no intermediate language,
-// no batch, no state carried; roundings on request.
+// The models as the specification states them, one sequence at a time, in float64: no intermediate
+// language, no batch, no state carried; roundings on request.
 #include "Formulas.h"
 #include "RandomCheckpoint.h"
 
@@ -36,7 +36,8 @@ public:
       h = map(h, project(activation(inner), "mlp.down_proj"), plus);
     }
     Rows x = activation(rmsNorm(h, rows(c.tensors.at("model.norm.weight")), c.eps));
-    return linear(x, matrix(c.tensors.at(c.tied ? "model.embed_tokens.weight" : "lm_head.weight")), nullptr)
+    return linear(x, matrix(c.tensors.at(c.tied ? "model.embed_tokens.weight" : "lm_head.weight")),
+                  nullptr)
         .values;
   }
 
@@ -65,8 +66,9 @@ private:
   }
 
   /// The pieces of in_proj x, from one matrix or from a matrix each.
-  std::vector<Rows> projectPieces(const Rows &x, const std::string &whole,
-                                  const std::vector<std::pair<std::string, int64_t>> &pieces) const {
+  std::vector<Rows>
+  projectPieces(const Rows &x, const std::string &whole,
+                const std::vector<std::pair<std::string, int64_t>> &pieces) const {
     std::vector<Rows> result;
     if (!find(whole + ".weight")) {
       for (auto &[name, size] : pieces)
@@ -101,8 +103,8 @@ private:
     return y;
   }
 
-  /// scan(batch, pool, row range) over all tokens at once, or token by token with the state rounded after
-  /// each.
+  /// scan(batch, pool, row range) over all tokens at once, or token by token with the state rounded
+  /// after each.
   template <typename Scan> Rows scanned(Scan scan) const {
     Pool pool;
     if (!roundings.states)
@@ -142,8 +144,8 @@ private:
         delta.at(t, i) = softplus(delta.at(t, i) + bias[i]);
     Rows y = scanned([&](const ReferenceBatch &batch, Pool &pool, int64_t begin, int64_t count) {
       Rows result;
-      selectiveScan(part(x, begin, count), part(delta, begin, count), rates(), part(B, begin, count),
-                    part(pieces[3], begin, count), batch, pool, result);
+      selectiveScan(part(x, begin, count), part(delta, begin, count), rates(),
+                    part(B, begin, count), part(pieces[3], begin, count), batch, pool, result);
       return result;
     });
     y = map(skip(y, x), pieces[0], [](double a, double z) { return a * silu(z); });
@@ -152,8 +154,8 @@ private:
 
   Rows mamba2(const Rows &input) const {
     int64_t H = c.dInner / c.dState, repeat = c.dInner / c.dXb;
-    auto pieces =
-        projectPieces(input, "mamba.in_proj", {{"", c.dInner}, {"", 2 * c.dXb + c.dInner}, {"", H}});
+    auto pieces = projectPieces(input, "mamba.in_proj",
+                                {{"", c.dInner}, {"", 2 * c.dXb + c.dInner}, {"", H}});
     Rows xBC = convolve(pieces[1]);
     Rows x = repeatHeads(columns(xBC, 0, c.dXb), c.dState, repeat),
          B = repeatHeads(columns(xBC, c.dXb, c.dXb), c.dState, repeat);
@@ -198,16 +200,18 @@ private:
   Rows attentionMixer(const Rows &input) const {
     int64_t q = c.heads * c.headDim, kv = c.kvHeads * c.headDim;
     auto pieces = projectPieces(
-        input, "mha.in_proj", {{"self_attn.q_proj", q}, {"self_attn.k_proj", kv}, {"self_attn.v_proj", kv}});
+        input, "mha.in_proj",
+        {{"self_attn.q_proj", q}, {"self_attn.k_proj", kv}, {"self_attn.v_proj", kv}});
     Rows table = angles(), y;
     CacheShape shape{c.kvHeads, 64, c.headDim};
     Pool pool;
     auto cached = [&](const Rows &x) { return roundings.cache ? map(x, roundBf16) : x; };
-    writeCache(cached(activation(rotate(pieces[1], table, c.headDim))), cached(pieces[2]), batch, shape,
-               pool);
-    attention(activation(rotate(pieces[0], table, c.headDim)), 1 / std::sqrt(static_cast<double>(c.headDim)),
-              batch, shape, pool, y);
-    return project(activation(y), find("mha.out_proj.weight") ? "mha.out_proj" : "self_attn.o_proj");
+    writeCache(cached(activation(rotate(pieces[1], table, c.headDim))), cached(pieces[2]), batch,
+               shape, pool);
+    attention(activation(rotate(pieces[0], table, c.headDim)),
+              1 / std::sqrt(static_cast<double>(c.headDim)), batch, shape, pool, y);
+    return project(activation(y),
+                   find("mha.out_proj.weight") ? "mha.out_proj" : "self_attn.o_proj");
   }
 
   const Checkpoint &c;

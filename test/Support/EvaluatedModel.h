@@ -16,7 +16,8 @@ struct EvaluatedModel {
   explicit EvaluatedModel(const std::string &directory, const std::string &pipeline = "");
 
   /// Logits of every token of one step; empty when the evaluation failed.
-  std::vector<double> logits(llvm::StringRef function, const std::vector<m1c::ReferenceSequence> &sequences);
+  std::vector<double> logits(llvm::StringRef function,
+                             const std::vector<m1c::ReferenceSequence> &sequences);
 
   mlir::MLIRContext context;
   m1c::CheckpointData data;

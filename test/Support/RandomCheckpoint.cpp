@@ -58,7 +58,8 @@ double normError(const std::vector<double> &got, const std::vector<double> &want
     difference += (got[i] - want[i]) * (got[i] - want[i]);
     size += want[i] * want[i];
   }
-  return std::isnan(difference) ? std::numeric_limits<double>::infinity() : std::sqrt(difference / size);
+  return std::isnan(difference) ? std::numeric_limits<double>::infinity()
+                                : std::sqrt(difference / size);
 }
 
 namespace {
@@ -67,15 +68,17 @@ std::string layerName(int64_t layer, const std::string &part) {
   return "model.layers." + std::to_string(layer) + "." + part;
 }
 
-/// Sizes first, then weights; each weight with a spread that keeps activations near 1, as trained models do.
+/// Sizes first, then weights; each weight with a spread that keeps activations near 1, as trained
+/// models do.
 class Draw {
 public:
   explicit Draw(uint64_t seed) : random(seed) {}
 
   Checkpoint run() {
-    c.kind = random.pick({Checkpoint::Kind::mamba1, Checkpoint::Kind::mamba1, Checkpoint::Kind::mamba1,
-                          Checkpoint::Kind::mamba2, Checkpoint::Kind::mamba2, Checkpoint::Kind::llama,
-                          Checkpoint::Kind::qwen2});
+    c.kind =
+        random.pick({Checkpoint::Kind::mamba1, Checkpoint::Kind::mamba1, Checkpoint::Kind::mamba1,
+                     Checkpoint::Kind::mamba2, Checkpoint::Kind::mamba2, Checkpoint::Kind::llama,
+                     Checkpoint::Kind::qwen2});
     drawSizes();
     if (c.isM1())
       drawMamba();
@@ -117,15 +120,16 @@ private:
   }
 
   void drawMamba() {
-    // One more case than attention everywhere: kind is told from Mamba weights, so a model without them is
-    // called Mamba-1.
+    // One more case than attention everywhere: kind is told from Mamba weights, so a model without
+    // them is called Mamba-1.
     double attention = random.pick({0.0, 0.3, 0.3, 0.5, 1.0});
     for (int64_t layer = 0; layer < c.layers; ++layer)
       c.isAttention[layer] = random.chance(attention);
     if (std::find(c.isAttention.begin(), c.isAttention.end(), false) == c.isAttention.end())
       c.kind = Checkpoint::Kind::mamba1;
-    c.dState = c.kind == Checkpoint::Kind::mamba1 ? random.pick<int64_t>({16, 16, 16, 1, 3, 8, 20, 32})
-                                                  : random.integer(1, large ? 128 : 40);
+    c.dState = c.kind == Checkpoint::Kind::mamba1
+                   ? random.pick<int64_t>({16, 16, 16, 1, 3, 8, 20, 32})
+                   : random.integer(1, large ? 128 : 40);
     int64_t repeat = random.integer(1, 4), groups = random.integer(1, large ? 8 : 3);
     c.dXb = groups * c.dState;
     c.dInner = c.dXb * repeat;
@@ -159,7 +163,8 @@ private:
     c.tensors[name] = std::move(tensor);
   }
   void matrix(const std::string &name, int64_t n, int64_t k) {
-    add(name, {n, k}, c.stored, [&] { return random.normal(1.0 / std::sqrt(static_cast<double>(k))); });
+    add(name, {n, k}, c.stored,
+        [&] { return random.normal(1.0 / std::sqrt(static_cast<double>(k))); });
   }
   void norm(const std::string &name, int64_t n) {
     add(name, {n}, c.stored, [&] { return 1.0 + random.normal(0.2); });
@@ -169,7 +174,8 @@ private:
   }
 
   void drawWeights() {
-    add("model.embed_tokens.weight", {c.vocabulary, c.hidden}, c.stored, [&] { return random.normal(); });
+    add("model.embed_tokens.weight", {c.vocabulary, c.hidden}, c.stored,
+        [&] { return random.normal(); });
     for (int64_t layer = 0; layer < c.layers; ++layer) {
       norm(layerName(layer, "input_layernorm.weight"), c.hidden);
       norm(layerName(layer, "post_attention_layernorm.weight"), c.hidden);
@@ -221,12 +227,14 @@ private:
       matrix(name("in_proj.weight"), 2 * c.dInner + 2 * c.dXb + dt, c.hidden);
     }
     int64_t convolved = mamba2 ? 2 * c.dXb + c.dInner : c.repeatBeforeConv ? c.dInner : c.dXb;
-    add(name("conv1d.weight"), {convolved, 1, c.dConv}, c.stored, [&] { return random.normal(0.6); });
+    add(name("conv1d.weight"), {convolved, 1, c.dConv}, c.stored,
+        [&] { return random.normal(0.6); });
     if (c.convBias)
       bias(name("conv1d.bias"), convolved);
     // Steps Δ from about 0.01 to 1, so that states remember a few to a hundred tokens.
     auto step = [&] { return random.uniform(-2.2, 0.3); };
-    std::vector<int64_t> rates = mamba2 ? std::vector<int64_t>{H} : std::vector<int64_t>{c.dInner, c.dState};
+    std::vector<int64_t> rates =
+        mamba2 ? std::vector<int64_t>{H} : std::vector<int64_t>{c.dInner, c.dState};
     if (mamba2) {
       add(name("dt_bias"), {H}, c.stored, [&] { return 2 * step(); });
       norm(name("norm.weight"), c.dInner);
@@ -235,7 +243,8 @@ private:
       add(name("dt_proj.bias"), {c.dInner}, c.stored, step);
     }
     add(name("A_log"), rates, c.storedRates, [&] { return random.uniform(-1.0, 2.5); });
-    add(name("D"), {mamba2 ? H : c.dInner}, c.storedRates, [&] { return 1.0 + random.normal(0.3); });
+    add(name("D"), {mamba2 ? H : c.dInner}, c.storedRates,
+        [&] { return 1.0 + random.normal(0.3); });
     matrix(name("out_proj.weight"), c.hidden, c.dInner);
   }
 
@@ -379,7 +388,8 @@ void Checkpoint::write(const std::string &directory) const {
       ssm["conv_bias"] = false;
     if (kind == Kind::mamba1 && !repeatBeforeConv)
       ssm["repeat_kv_before_conv"] = false;
-    if (kind == Kind::mamba2 && !newConfig) // can be left out: the weights tell the kind, d_state the groups
+    // can be left out: the weights tell the kind, d_state the groups
+    if (kind == Kind::mamba2 && !newConfig)
       ssm["ngroups"] = dInner / dState;
     else if (kind == Kind::mamba1 && !stateDefaults)
       ssm["dt_rank"] = dtRank;
@@ -405,7 +415,8 @@ void Checkpoint::write(const std::string &directory) const {
     shards[i++ % 2][name] = tensor;
   }
   for (int s = 0; s < 2; ++s)
-    writeSafetensors(directory + "/model-0000" + std::to_string(s + 1) + "-of-00002.safetensors", shards[s]);
+    writeSafetensors(directory + "/model-0000" + std::to_string(s + 1) + "-of-00002.safetensors",
+                     shards[s]);
   writeFile(directory + "/model.safetensors.index.json",
             nlohmann::json{{"metadata", {{"total_size", 0}}}, {"weight_map", map}}.dump());
 }

@@ -49,7 +49,8 @@ struct Checkpoint {
   bool scaled = false, linearlyScaled = false;
   double factor = 8, low = 1, high = 4, original = 64;
 
-  Stored stored = Stored::f32, storedRates = Stored::f32; // all tensors but A_log and D; A_log and D
+  // all tensors but A_log and D; A_log and D
+  Stored stored = Stored::f32, storedRates = Stored::f32;
   bool splitNames = false, sharded = false, newConfig = false, stateDefaults = false;
 
   Tensors tensors;
@@ -67,23 +68,24 @@ Checkpoint readCheckpoint(const std::string &directory);
 /// The same seed draws the same checkpoint.
 Checkpoint drawCheckpoint(uint64_t seed);
 
-/// What plain code rounds to bf16: every activation but the residual stream (and matrices), scan states after
-/// each token, keys and values.
+/// What plain code rounds to bf16: every activation but the residual stream (and matrices), scan
+/// states after each token, keys and values.
 struct Roundings {
   bool activations = false, states = false, cache = false;
 };
 
-/// Logits [T, V] of a whole sequence, straight from the specification, in float64 on the stored weights;
-/// roundings apart, exact.
+/// Logits [T, V] of a whole sequence, straight from the specification, in float64 on the stored
+/// weights; roundings apart, exact.
 std::vector<double> directLogits(const Checkpoint &checkpoint, const std::vector<int32_t> &tokens,
                                  const Roundings &roundings = {});
 
-/// max |difference| / standard deviation of `want`: the measure of the golden files. Infinite for NaN.
+/// max |difference| / standard deviation of `want`: the measure of the golden files. Infinite for
+/// NaN.
 double relativeError(const double *got, const std::vector<double> &want);
 double relativeError(const std::vector<double> &got, const std::vector<double> &want);
 
-/// |got - want| / |want| in the Euclidean norm: for roundings, whose largest of many values says more about
-/// how many there are.
+/// |got - want| / |want| in the Euclidean norm: for roundings, whose largest of many values says
+/// more about how many there are.
 double normError(const std::vector<double> &got, const std::vector<double> &want);
 
 /// A directory that is removed at the end of its scope.

@@ -155,8 +155,9 @@ void writeSafetensors(const std::string &path, const Tensors &tensors) {
       uint32_t bits = encode(tensor.type, roundTo(tensor.type, value));
       data.append(reinterpret_cast<const char *>(&bits), width);
     }
-    header[name] = {
-        {"dtype", nameOf(tensor.type)}, {"shape", tensor.shape}, {"data_offsets", {begin, data.size()}}};
+    header[name] = {{"dtype", nameOf(tensor.type)},
+                    {"shape", tensor.shape},
+                    {"data_offsets", {begin, data.size()}}};
   }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');

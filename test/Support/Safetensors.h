@@ -1,4 +1,5 @@
-// Reading and writing safetensors for tests. Apart from the importer on purpose: a shared mistake would hide.
+// Reading and writing safetensors for tests. Apart from the importer on purpose: a shared mistake
+// would hide.
 #ifndef M1_TEST_SUPPORT_SAFETENSORS_H
 #define M1_TEST_SUPPORT_SAFETENSORS_H
 

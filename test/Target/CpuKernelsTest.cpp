@@ -1,5 +1,5 @@
-// Generated CPU kernels: every op, compiled for each instruction set that this machine has, run over its
-// grid, and compared with the same formula in float64.
+// Generated CPU kernels: every op, compiled for each instruction set that this machine has, run
+// over its grid, and compared with the same formula in float64.
 #include "m1c/CpuTarget.h"
 #include "m1k_abi.h"
 #include "mlir/IR/MLIRContext.h"
@@ -61,20 +61,22 @@ public:
   mlir::Attribute integer(int64_t value) {
     return mlir::IntegerAttr::get(mlir::IntegerType::get(&context, 64), value);
   }
-  mlir::Attribute real(double value) { return mlir::FloatAttr::get(mlir::Float64Type::get(&context), value); }
+  mlir::Attribute real(double value) {
+    return mlir::FloatAttr::get(mlir::Float64Type::get(&context), value);
+  }
 
-  /// An input of random values. `stride` 0: a weight or vector of shape dims; otherwise rows of dims.back()
-  /// columns.
-  Buffer input(const std::string &role, const char *element, std::vector<int64_t> dims, int64_t stride = 0,
-               int64_t rows = kRows) {
+  /// An input of random values. `stride` 0: a weight or vector of shape dims; otherwise rows of
+  /// dims.back() columns.
+  Buffer input(const std::string &role, const char *element, std::vector<int64_t> dims,
+               int64_t stride = 0, int64_t rows = kRows) {
     Buffer b = empty(role, element, dims, stride, rows);
     std::normal_distribution<float> normal;
     for (size_t i = 0; i < b.values.size(); ++i)
       set(b, i, normal(random));
     return b;
   }
-  Buffer output(const std::string &role, const char *element, std::vector<int64_t> dims, int64_t stride,
-                int64_t rows = kRows) {
+  Buffer output(const std::string &role, const char *element, std::vector<int64_t> dims,
+                int64_t stride, int64_t rows = kRows) {
     Buffer b = empty(role, element, dims, stride, rows);
     b.isOutput = true;
     // What the kernel must leave alone.
@@ -132,7 +134,9 @@ public:
       }
       void gemm(const GemmChoice &) override {}
       bool declare(const KernelChoice &) override { return true; }
-      mlir::InFlightDiagnostic error() override { return mlir::emitError(mlir::UnknownLoc::get(context)); }
+      mlir::InFlightDiagnostic error() override {
+        return mlir::emitError(mlir::UnknownLoc::get(context));
+      }
       mlir::MLIRContext *context;
     } emitter;
     emitter.context = &context;
@@ -143,12 +147,13 @@ public:
     ASSERT_TRUE(bool(code)) << llvm::toString(code.takeError());
 
     int file = memfd_create("kernel", 0);
-    ASSERT_EQ(write(file, code->elf.data(), code->elf.size()), static_cast<ssize_t>(code->elf.size()));
+    ASSERT_EQ(write(file, code->elf.data(), code->elf.size()),
+              static_cast<ssize_t>(code->elf.size()));
     std::string path = "/proc/self/fd/" + std::to_string(file);
     void *library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
     ASSERT_TRUE(library) << dlerror();
-    auto kernel =
-        reinterpret_cast<void (*)(void *const *, const m1_dims *, int, int)>(dlsym(library, "kernel"));
+    auto kernel = reinterpret_cast<void (*)(void *const *, const m1_dims *, int, int)>(
+        dlsym(library, "kernel"));
     ASSERT_TRUE(kernel);
     int rows = domain == Rows::one         ? 1
                : domain == Rows::tokens    ? dims.tokens
@@ -178,21 +183,23 @@ public:
       }
   }
 
-  /// Every column of `rows` rows is `want`, and what lies between the rows is untouched. The tolerance is
-  /// that of the output's type, relative to `scale`.
-  void expect(const Buffer &out, const std::function<double(int64_t, int64_t)> &want, double scale = 1.0) {
+  /// Every column of `rows` rows is `want`, and what lies between the rows is untouched. The
+  /// tolerance is that of the output's type, relative to `scale`.
+  void expect(const Buffer &out, const std::function<double(int64_t, int64_t)> &want,
+              double scale = 1.0) {
     double unit = out.spec.element.isBF16() ? 1.0 / 256 : 1e-5;
     for (int64_t row = 0; row < out.rows; ++row)
       for (int64_t column = 0; column < out.spec.rowStride; ++column) {
-        double got = out.at(row, column), expected = column < out.columns() ? want(row, column) : 77;
+        double got = out.at(row, column),
+               expected = column < out.columns() ? want(row, column) : 77;
         ASSERT_NEAR(got, expected, unit * std::max(scale, std::abs(expected)))
             << out.spec.role << " row " << row << " column " << column;
       }
   }
 
 private:
-  Buffer empty(const std::string &role, const char *element, const std::vector<int64_t> &dims, int64_t stride,
-               int64_t rows) {
+  Buffer empty(const std::string &role, const char *element, const std::vector<int64_t> &dims,
+               int64_t stride, int64_t rows) {
     Buffer b;
     b.spec.role = role;
     b.spec.element = type(element);
@@ -227,20 +234,21 @@ protected:
   std::unique_ptr<Harness> h;
 };
 
-// Linears of sizes that are and are not multiples of tiles and registers, of every mix of types, with strided
-// rows, with and without bias.
+// Linears of sizes that are and are not multiples of tiles and registers, of every mix of types,
+// with strided rows, with and without bias.
 TEST_P(CpuKernels, Linear) {
   struct Case {
     int64_t n, k;
     const char *x, *w, *out;
     bool bias;
   };
-  for (const Case &c : {Case{4, 64, "f32", "f32", "f32", false}, Case{67, 37, "f32", "f32", "f32", true},
-                        Case{1, 1, "f32", "bf16", "f32", false}, Case{130, 96, "bf16", "bf16", "bf16", true},
-                        Case{66, 95, "bf16", "bf16", "f32", false}, Case{7, 33, "bf16", "f32", "bf16", true},
-                        Case{33, 127, "f32", "bf16", "bf16", false}}) {
-    SCOPED_TRACE(testing::Message() << "n " << c.n << " k " << c.k << " " << c.x << " " << c.w << " "
-                                    << c.out);
+  for (const Case &c :
+       {Case{4, 64, "f32", "f32", "f32", false}, Case{67, 37, "f32", "f32", "f32", true},
+        Case{1, 1, "f32", "bf16", "f32", false}, Case{130, 96, "bf16", "bf16", "bf16", true},
+        Case{66, 95, "bf16", "bf16", "f32", false}, Case{7, 33, "bf16", "f32", "bf16", true},
+        Case{33, 127, "f32", "bf16", "bf16", false}}) {
+    SCOPED_TRACE(testing::Message()
+                 << "n " << c.n << " k " << c.k << " " << c.x << " " << c.w << " " << c.out);
     for (int64_t rows : {1, kRows, 70}) {
       Buffer x = h->input("x", c.x, {c.k}, c.k + 3, rows), w = h->input("w", c.w, {c.n, c.k}),
              bias = h->input("bias", "f32", {c.n});
@@ -278,7 +286,8 @@ TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
   }
 }
 
-// Norms, alone and with the residual addition, in both types and for lengths with every kind of rest.
+// Norms, alone and with the residual addition, in both types and for lengths with every kind of
+// rest.
 TEST_P(CpuKernels, RmsNorm) {
   for (int64_t n : {1, 15, 64, 203}) {
     for (const char *type : {"f32", "bf16"}) {
@@ -355,11 +364,13 @@ TEST_P(CpuKernels, Elementwise) {
          shared = h->input("d", "f32", {4});
   Buffer out2 = h->output("out", "f32", {36}, 36);
   h->run("skip", {&y2, &x2, &shared, &out2});
-  h->expect(out2, [&](int64_t t, int64_t c) { return y2.at(t, c) + shared.at(0, c / 9) * x2.at(t, c); });
+  h->expect(out2,
+            [&](int64_t t, int64_t c) { return y2.at(t, c) + shared.at(0, c / 9) * x2.at(t, c); });
 }
 
-// The polynomials behind silu and softplus keep their relative error over the range where results are normal:
-// the bounds that CpuCode.cpp states for exp and log1p, plus a division's or an addition's rounding.
+// The polynomials behind silu and softplus keep their relative error over the range where results
+// are normal: the bounds that CpuCode.cpp states for exp and log1p, plus a division's or an
+// addition's rounding.
 TEST_P(CpuKernels, Functions) {
   constexpr int64_t n = 8192;
   Buffer a = h->input("a", "f32", {n}, n, 1), x = h->input("x", "f32", {n}, n, 1),
@@ -371,7 +382,8 @@ TEST_P(CpuKernels, Functions) {
   auto worst = [&](auto want) {
     double error = 0;
     for (int64_t i = 0; i < n; ++i)
-      error = std::max(error, std::abs(out.at(0, i) - want(a.at(0, i))) / std::abs(want(a.at(0, i))));
+      error =
+          std::max(error, std::abs(out.at(0, i) - want(a.at(0, i))) / std::abs(want(a.at(0, i))));
     return error * (1 << 24); // units of half the last place
   };
   m1_dims dims = {1, 1, 1, 1};
@@ -395,14 +407,15 @@ TEST_P(CpuKernels, Copies) {
   Buffer picked = h->indices("logit_rows", rows), x = h->input("x", "f32", {41}, 43);
   h->run("gather_rows", {&x, &picked, &out}, {}, Rows::logitRows);
   h->expect(out, [&](int64_t t, int64_t c) { return x.at(rows[t], c); });
-  Buffer heads = h->input("x", "bf16", {3 * 7}, 25), repeated = h->output("out", "bf16", {3 * 2 * 7}, 42);
+  Buffer heads = h->input("x", "bf16", {3 * 7}, 25),
+         repeated = h->output("out", "bf16", {3 * 2 * 7}, 42);
   h->run("repeat_heads", {&heads, &repeated},
          {param("head_size", h->integer(7)), param("repeat", h->integer(2))});
   h->expect(repeated, [&](int64_t t, int64_t c) { return heads.at(t, c / 14 * 7 + c % 7); });
 }
 
-// The largest logit wins, the first among equals, wherever it lies: in a register, in the rest, nowhere (all
-// equal).
+// The largest logit wins, the first among equals, wherever it lies: in a register, in the rest,
+// nowhere (all equal).
 TEST_P(CpuKernels, Sample) {
   for (int64_t n : {1, 5, 16, 100, 131}) {
     Buffer logits = h->input("logits", "f32", {n}, n), out = h->output("out", "i32", {}, 1);
@@ -420,8 +433,8 @@ TEST_P(CpuKernels, Sample) {
   }
 }
 
-// Angles at positions on both sides of the tables' step, the rotation, and rotated keys and values in their
-// pages.
+// Angles at positions on both sides of the tables' step, the rotation, and rotated keys and values
+// in their pages.
 TEST_P(CpuKernels, Rotary) {
   constexpr int64_t d = 22, heads = 3, kvHeads = 2, page = 64;
   std::vector<int> positions, sequences;
@@ -429,7 +442,9 @@ TEST_P(CpuKernels, Rotary) {
     positions.push_back(i < 9 ? 250 + i : i - 9);
     sequences.push_back(i < 9 ? 0 : 1);
   }
-  auto angle = [&](int64_t position, int64_t i) { return position * std::pow(10000.0, -2.0 * i / d); };
+  auto angle = [&](int64_t position, int64_t i) {
+    return position * std::pow(10000.0, -2.0 * i / d);
+  };
   Buffer at = h->indices("positions", positions), hi = h->input("hi", "f32", {3, d / 2, 2}),
          lo = h->input("lo", "f32", {256, d / 2, 2});
   for (auto [table, step] : {std::pair<Buffer *, int>{&hi, 256}, {&lo, 1}})
@@ -451,7 +466,8 @@ TEST_P(CpuKernels, Rotary) {
   Buffer out = h->output("out", "f32", {heads * d}, heads * d);
   auto rotated = [&](const Buffer &x, int64_t t, int64_t c) {
     int64_t first = c / d * d, i = c % d, half = d / 2;
-    double cosine = std::cos(angle(positions[t], i % half)), sine = std::sin(angle(positions[t], i % half));
+    double cosine = std::cos(angle(positions[t], i % half)),
+           sine = std::sin(angle(positions[t], i % half));
     return i < half ? x.at(t, c) * cosine - x.at(t, c + half) * sine
                     : x.at(t, c) * cosine + x.at(t, first + i - half) * sine;
   };
@@ -463,24 +479,29 @@ TEST_P(CpuKernels, Rotary) {
   Buffer tables = h->indices("block_tables", pages), of = h->indices("token_sequence", sequences);
   auto dim = param("head_dim", h->integer(d));
   m1_dims dims = {kRows, 2, kRows, 5};
-  h->run("rotary_kv_write", {&q, &k, &v, &table, &cache, &at, &of, &tables, &out}, {dim}, Rows::tokens, dims);
+  h->run("rotary_kv_write", {&q, &k, &v, &table, &cache, &at, &of, &tables, &out}, {dim},
+         Rows::tokens, dims);
   h->expect(out, [&](int64_t t, int64_t c) { return rotated(q, t, c); });
   Buffer x = h->input("x", "f32", {heads * d}, 150);
   h->run("rotary_embedding", {&x, &table, &out}, {dim});
   h->expect(out, [&](int64_t t, int64_t c) { return rotated(x, t, c); });
   auto cached = [&](int64_t t, int64_t plane, int64_t c) {
     int64_t p = pages[sequences[t] * 5 + positions[t] / page];
-    return cache.values[(((p * 2 + plane) * kvHeads + c / d) * page + positions[t] % page) * d + c % d];
+    return cache
+        .values[(((p * 2 + plane) * kvHeads + c / d) * page + positions[t] % page) * d + c % d];
   };
   for (int64_t t = 0; t < kRows; ++t)
     for (int64_t c = 0; c < kvHeads * d; ++c) {
-      ASSERT_NEAR(cached(t, 0, c), rotated(k, t, c), 4.0 / 256) << "key of token " << t << " column " << c;
-      ASSERT_NEAR(cached(t, 1, c), v.at(t, c), 4.0 / 256) << "value of token " << t << " column " << c;
+      ASSERT_NEAR(cached(t, 0, c), rotated(k, t, c), 4.0 / 256)
+          << "key of token " << t << " column " << c;
+      ASSERT_NEAR(cached(t, 1, c), v.at(t, c), 4.0 / 256)
+          << "value of token " << t << " column " << c;
     }
   h->run("kv_write", {&k, &v, &cache, &at, &of, &tables}, {dim}, Rows::tokens, dims);
   for (int64_t t = 0; t < kRows; ++t)
     for (int64_t c = 0; c < kvHeads * d; ++c)
-      ASSERT_NEAR(cached(t, 0, c), k.at(t, c), 4.0 / 256) << "key of token " << t << " column " << c;
+      ASSERT_NEAR(cached(t, 0, c), k.at(t, c), 4.0 / 256)
+          << "key of token " << t << " column " << c;
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, CpuKernels,

@@ -1,6 +1,6 @@
-// The cuda target's kernels at the sizes of M1-3B, of its Mamba-2 variant and at sizes that fit no vector:
-// all compile for every supported GPU generation, none spills, and each stays within the registers that its
-// launch leaves it. Needs the CUDA toolkit, no GPU.
+// The cuda target's kernels at the sizes of M1-3B, of its Mamba-2 variant and at sizes that fit no
+// vector: all compile for every supported GPU generation, none spills, and each stays within the
+// registers that its launch leaves it. Needs the CUDA toolkit, no GPU.
 #include "Plan/Plan.h"
 #include "Toolchain.h"
 #include "m1c/CudaTarget.h"
@@ -27,8 +27,8 @@ public:
     for (size_t i = 0; i < spec.operands.size(); ++i) {
       Value buffer = temporary(Rows::tokens, 256);
       if (viewOffset)
-        buffer = plan::ViewOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()), buffer,
-                                      viewOffset);
+        buffer = plan::ViewOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()),
+                                      buffer, viewOffset);
       operands.push_back(buffer);
     }
   }
@@ -44,7 +44,9 @@ public:
     return choice.name;
   }
   void gemm(const GemmChoice &) override { ++gemms; }
-  bool declare(const KernelChoice &choice) override { return keys.try_emplace(choice.key, choice).second; }
+  bool declare(const KernelChoice &choice) override {
+    return keys.try_emplace(choice.key, choice).second;
+  }
   InFlightDiagnostic error() override { return emitError(b.getUnknownLoc()); }
 
   std::map<std::string, KernelChoice> keys;
@@ -69,7 +71,9 @@ protected:
 
   Type f32 = Float32Type::get(&context), bf16 = BFloat16Type::get(&context),
        i32 = IntegerType::get(&context, 32);
-  Attribute integer(int64_t value) { return IntegerAttr::get(IntegerType::get(&context, 64), value); }
+  Attribute integer(int64_t value) {
+    return IntegerAttr::get(IntegerType::get(&context, 64), value);
+  }
   Attribute real(double value) { return FloatAttr::get(Float32Type::get(&context), value); }
 
   static OperandSpec rows(const char *role, Type type, int64_t columns, int64_t stride = 0) {
@@ -98,10 +102,11 @@ protected:
   }
 
   /// What a decoder of these sizes asks for, activations of type `act`.
-  void selectModel(Type act, int64_t d, int64_t heads, int64_t kvHeads, int64_t headDim, int64_t mlp,
-                   int64_t vocabulary) {
+  void selectModel(Type act, int64_t d, int64_t heads, int64_t kvHeads, int64_t headDim,
+                   int64_t mlp, int64_t vocabulary) {
     int64_t q = heads * headDim, kv = kvHeads * headDim, qkv = q + 2 * kv;
-    select("embedding", {array("tokens"), weight("table", bf16, {vocabulary, d}), rows("out", f32, d)});
+    select("embedding",
+           {array("tokens"), weight("table", bf16, {vocabulary, d}), rows("out", f32, d)});
     select("rms_norm", {rows("x", f32, d), weight("w", f32, {d}), rows("out", act, d)},
            {{"eps", real(1e-5)}});
     select("add_rms_norm",
@@ -109,7 +114,8 @@ protected:
             rows("out", act, d)},
            {{"eps", real(1e-5)}}, false, 0, 2);
     select("add", {rows("a", f32, d), rows("b", act, d), rows("out", f32, d)});
-    select("silu_mul", {rows("a", act, mlp, 2 * mlp), rows("b", act, mlp, 2 * mlp), rows("out", act, mlp)});
+    select("silu_mul",
+           {rows("a", act, mlp, 2 * mlp), rows("b", act, mlp, 2 * mlp), rows("out", act, mlp)});
     select("mul", {rows("a", act, mlp), rows("b", act, mlp), rows("out", act, mlp)});
     select("silu", {rows("a", act, mlp), rows("out", act, mlp)});
     select("softplus", {rows("x", act, d), weight("bias", f32, {d}), rows("out", f32, d)});
@@ -120,10 +126,12 @@ protected:
            {array("positions"), weight("hi", f32, {16, headDim / 2, 2}),
             weight("lo", f32, {256, headDim / 2, 2}), rows("out", f32, headDim)},
            {{"head_dim", integer(headDim)}});
-    select("rotary_embedding", {rows("x", act, q, qkv), rows("table", f32, headDim), rows("out", act, q)},
+    select("rotary_embedding",
+           {rows("x", act, q, qkv), rows("table", f32, headDim), rows("out", act, q)},
            {{"head_dim", integer(headDim)}});
-    std::vector<OperandSpec> cache = {weight("cache", act, {kvHeads, 64, headDim}), array("positions"),
-                                      array("token_sequence"), array("block_tables")};
+    std::vector<OperandSpec> cache = {weight("cache", act, {kvHeads, 64, headDim}),
+                                      array("positions"), array("token_sequence"),
+                                      array("block_tables")};
     std::vector<OperandSpec> write = {rows("q", act, q, qkv), rows("k", act, kv, qkv),
                                       rows("v", act, kv, qkv), rows("table", f32, headDim)};
     write.insert(write.end(), cache.begin(), cache.end());
@@ -135,20 +143,22 @@ protected:
     select("sample", {rows("logits", f32, vocabulary), {"out", i32, {}, 1}});
     for (bool decode : {false, true})
       select("attention",
-             {rows("q", act, q), weight("cache", act, {kvHeads, 64, headDim}), array("sequence_starts"),
-              array("context_lengths"), array("block_tables"), rows("out", act, q)},
+             {rows("q", act, q), weight("cache", act, {kvHeads, 64, headDim}),
+              array("sequence_starts"), array("context_lengths"), array("block_tables"),
+              rows("out", act, q)},
              {{"scale", real(0.1)}, {"head_dim", integer(headDim)}}, decode);
     select("linear", {rows("x", act, d), weight("w", bf16, {qkv, d}), rows("out", act, qkv)});
-    select("linear", {rows("x", act, d), weight("w", bf16, {qkv, d}), rows("out", act, qkv)}, {}, true, 8);
+    select("linear", {rows("x", act, d), weight("w", bf16, {qkv, d}), rows("out", act, qkv)}, {},
+           true, 8);
   }
 
   void selectMamba1(Type act, int64_t dInner, int64_t dXb, int64_t n, int64_t width) {
     int64_t in = 2 * dInner + 2 * dXb;
     std::vector<OperandSpec> batch = {array("sequence_starts"), array("slots"), array("positions")};
     for (bool decode : {false, true}) {
-      std::vector<OperandSpec> operands = {rows("x", act, dXb, in), weight("w", f32, {dInner, width}),
-                                           weight("bias", f32, {dInner}),
-                                           weight("state", act, {width - 1, dXb})};
+      std::vector<OperandSpec> operands = {
+          rows("x", act, dXb, in), weight("w", f32, {dInner, width}), weight("bias", f32, {dInner}),
+          weight("state", act, {width - 1, dXb})};
       operands.insert(operands.end(), batch.begin(), batch.end());
       operands.push_back(rows("out", act, dInner));
       select("causal_conv1d", operands,
@@ -156,10 +166,11 @@ protected:
               {"repeat", integer(dInner / dXb)},
               {"head_size", integer(n)}},
              decode);
-      operands = {
-          rows("x", act, dInner),     rows("dt", act, dInner),          weight("a", f32, {dInner, n}),
-          rows("b", act, dXb, in),    rows("c", act, dInner, in),       weight("d", f32, {dInner}),
-          rows("z", act, dInner, in), weight("dt_bias", f32, {dInner}), weight("state", f32, {dInner, n})};
+      operands = {rows("x", act, dInner),           rows("dt", act, dInner),
+                  weight("a", f32, {dInner, n}),    rows("b", act, dXb, in),
+                  rows("c", act, dInner, in),       weight("d", f32, {dInner}),
+                  rows("z", act, dInner, in),       weight("dt_bias", f32, {dInner}),
+                  weight("state", f32, {dInner, n})};
       operands.insert(operands.end(), batch.begin(), batch.end());
       operands.push_back(rows("out", act, dInner));
       select("selective_scan", operands, {{"delta_softplus", integer(1)}}, decode);
@@ -170,10 +181,11 @@ protected:
     int64_t dInner = heads * n;
     for (bool decode : {false, true})
       select("ssd_scan",
-             {rows("x", act, dXb), rows("dt", act, heads), weight("a", f32, {heads}), rows("b", act, dXb),
-              rows("c", act, dInner), weight("d", f32, {heads}), weight("dt_bias", f32, {heads}),
-              weight("state", f32, {heads, n, n}), array("sequence_starts"), array("slots"),
-              array("positions"), rows("out", act, dInner)},
+             {rows("x", act, dXb), rows("dt", act, heads), weight("a", f32, {heads}),
+              rows("b", act, dXb), rows("c", act, dInner), weight("d", f32, {heads}),
+              weight("dt_bias", f32, {heads}), weight("state", f32, {heads, n, n}),
+              array("sequence_starts"), array("slots"), array("positions"),
+              rows("out", act, dInner)},
              {{"delta_softplus", integer(1)}}, decode);
     select("gated_rms_norm",
            {rows("y", act, dInner), rows("z", act, dInner), weight("w", f32, {dInner}),
@@ -181,8 +193,9 @@ protected:
            {{"groups", integer(heads)}, {"eps", real(1e-5)}});
   }
 
-  /// Compiles everything selected for `chips` and looks at what ptxas made of it: no kernel has a stack
-  /// frame, but those that call one of ptxas's own subroutines, which keep up to `subroutineBytes` there.
+  /// Compiles everything selected for `chips` and looks at what ptxas made of it: no kernel has a
+  /// stack frame, but those that call one of ptxas's own subroutines, which keep up to
+  /// `subroutineBytes` there.
   void compileAndCheck(std::vector<std::string> chips, unsigned subroutineBytes = 0) {
     CudaOptions options;
     options.chips = chips;
@@ -236,8 +249,8 @@ TEST_F(CudaKernels, OddSizesInF32) {
   compileAndCheck({"sm_90"}, 8);
 }
 
-// Vectors are as wide as sizes and alignment allow: 8 bf16 in 16 bytes, one element at a time when a buffer
-// begins at an odd one.
+// Vectors are as wide as sizes and alignment allow: 8 bf16 in 16 bytes, one element at a time when
+// a buffer begins at an odd one.
 TEST_F(CudaKernels, Widths) {
   select("silu", {rows("a", bf16, 3072), rows("out", bf16, 3072)});
   viewOffset = 8;
@@ -258,7 +271,8 @@ TEST_F(CudaKernels, Linears) {
   select("linear", {rows("x", bf16, 64), weight("w", bf16, {32, 64}), rows("out", bf16, 32)});
   EXPECT_EQ(emitter->gemms, 1);
   EXPECT_TRUE(selector.kernels().empty());
-  select("linear", {rows("x", bf16, 64), weight("w", bf16, {32, 64}), rows("out", bf16, 32)}, {}, true, 8);
+  select("linear", {rows("x", bf16, 64), weight("w", bf16, {32, 64}), rows("out", bf16, 32)}, {},
+         true, 8);
   EXPECT_EQ(emitter->gemms, 1);
   EXPECT_EQ(selector.kernels().size(), 1u);
 }

@@ -1,9 +1,10 @@
-// Runs artifacts that hold a cpu and a cuda target on both and compares logits: the devices with each other,
-// chunked prefill with whole, batched sequences with single ones, and a repetition with itself (bit by bit).
-// Tokens are drawn at random and forced, so that one rounding does not change what follows.
+// Runs artifacts that hold a cpu and a cuda target on both and compares logits: the devices with
+// each other, chunked prefill with whole, batched sequences with single ones, and a repetition with
+// itself (bit by bit). Tokens are drawn at random and forced, so that one rounding does not change
+// what follows.
 //
-// usage: device_agreement [--seed N] [--tolerance X] ARTIFACT...       (X: max |difference| / standard
-// deviation of the CPU's logits)
+// usage: device_agreement [--seed N] [--tolerance X] ARTIFACT...       (X: max |difference| /
+// standard deviation of the CPU's logits)
 #include "model/session.h"
 #include <algorithm>
 #include <cmath>
@@ -123,8 +124,10 @@ std::vector<Logits> runTogether(Model &model, const Plan &plan, bool staggered) 
 
 enum class Measure { worstValue, norm };
 
-/// Over all sequences, as docs/numerics.md defines the measures. Infinite when either side holds a NaN.
-double difference(const std::vector<Logits> &got, const std::vector<Logits> &want, Measure measure) {
+/// Over all sequences, as docs/numerics.md defines the measures. Infinite when either side holds a
+/// NaN.
+double difference(const std::vector<Logits> &got, const std::vector<Logits> &want,
+                  Measure measure) {
   double worst = 0;
   for (size_t s = 0; s < want.size(); ++s) {
     double sum = 0, squares = 0, most = 0, distance = 0;
@@ -139,15 +142,17 @@ double difference(const std::vector<Logits> &got, const std::vector<Logits> &wan
     }
     double n = double(want[s].size()),
            deviation = std::sqrt(std::max(squares / n - sum / n * sum / n, 1e-30));
-    worst = std::max(worst, measure == Measure::norm ? std::sqrt(distance / std::max(squares, 1e-30))
-                                                     : most / deviation);
+    worst =
+        std::max(worst, measure == Measure::norm ? std::sqrt(distance / std::max(squares, 1e-30))
+                                                 : most / deviation);
   }
   return worst;
 }
 
 bool same(const std::vector<Logits> &a, const std::vector<Logits> &b) {
   for (size_t s = 0; s < a.size(); ++s)
-    if (a[s].size() != b[s].size() || std::memcmp(a[s].data(), b[s].data(), a[s].size() * sizeof(float)))
+    if (a[s].size() != b[s].size() ||
+        std::memcmp(a[s].data(), b[s].data(), a[s].size() * sizeof(float)))
       return false;
   return true;
 }

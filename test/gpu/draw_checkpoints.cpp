@@ -8,7 +8,8 @@
 int main(int argc, char **argv) {
   if (argc != 4)
     return std::fprintf(stderr, "usage: draw_checkpoints DIR SEED COUNT\n"), 2;
-  const uint64_t first = std::strtoull(argv[2], nullptr, 10), count = std::strtoull(argv[3], nullptr, 10);
+  const uint64_t first = std::strtoull(argv[2], nullptr, 10),
+                 count = std::strtoull(argv[3], nullptr, 10);
   for (uint64_t seed = first; seed < first + count; ++seed) {
     const std::string directory = std::string(argv[1]) + "/" + std::to_string(seed);
     std::filesystem::create_directories(directory);

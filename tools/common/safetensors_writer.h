@@ -17,16 +17,17 @@ struct NamedTensor {
   uint64_t bytes;
 };
 
-inline m1rt::Status writeSafetensors(const std::string &path, const std::vector<NamedTensor> &tensors) {
+inline m1rt::Status writeSafetensors(const std::string &path,
+                                     const std::vector<NamedTensor> &tensors) {
   std::string header = "{";
   uint64_t offset = 0;
   for (const NamedTensor &tensor : tensors) {
-    header += (offset || header.size() > 1 ? ",\"" : "\"") + tensor.name + "\":{\"dtype\":\"" + tensor.dtype +
-              "\",\"shape\":[";
+    header += (offset || header.size() > 1 ? ",\"" : "\"") + tensor.name + "\":{\"dtype\":\"" +
+              tensor.dtype + "\",\"shape\":[";
     for (size_t i = 0; i < tensor.shape.size(); ++i)
       header += (i ? "," : "") + std::to_string(tensor.shape[i]);
-    header +=
-        "],\"data_offsets\":[" + std::to_string(offset) + "," + std::to_string(offset + tensor.bytes) + "]}";
+    header += "],\"data_offsets\":[" + std::to_string(offset) + "," +
+              std::to_string(offset + tensor.bytes) + "]}";
     offset += tensor.bytes;
   }
   header += "}";

@@ -8,8 +8,8 @@
 
 namespace m1tool {
 
-/// For CLI11's check(), which by itself takes a number beyond 64 bits for the largest, and a negative one for
-/// its complement.
+/// For CLI11's check(), which by itself takes a number beyond 64 bits for the largest, and a
+/// negative one for its complement.
 inline std::string isSeed(const std::string &text) {
   errno = 0;
   std::strtoull(text.c_str(), nullptr, 10);

@@ -1,5 +1,5 @@
-// What the command-line tools share: how an error is shown, and files that appear only when they are
-// complete.
+// What the command-line tools share: how an error is shown, and files that appear only when they
+// are complete.
 #ifndef M1_TOOLS_COMMON_TOOL_H
 #define M1_TOOLS_COMMON_TOOL_H
 
@@ -21,8 +21,8 @@ inline int fail(const char *tool, const m1rt::Status &status) {
   return 1;
 }
 
-/// A standard stream that was closed must not be mistaken for a file that is opened later: it becomes one
-/// that is empty and cannot be written.
+/// A standard stream that was closed must not be mistaken for a file that is opened later: it
+/// becomes one that is empty and cannot be written.
 inline void reserveStandardStreams() {
   int descriptor = 0;
   do
@@ -32,8 +32,9 @@ inline void reserveStandardStreams() {
     ::close(descriptor);
 }
 
-/// A file that is written under a temporary name and gets its own name on commit(); otherwise nothing is left
-/// behind. What exists and is no regular file (a pipe, a device) is written as it is, never replaced.
+/// A file that is written under a temporary name and gets its own name on commit(); otherwise
+/// nothing is left behind. What exists and is no regular file (a pipe, a device) is written as it
+/// is, never replaced.
 class OutputFile {
 public:
   OutputFile() = default;
@@ -62,8 +63,8 @@ public:
     const int flushError = errno;
     const bool closed = std::fclose(stream) == 0;
     stream = nullptr;
-    const bool named =
-        temporary.empty() || !flushed || !closed || std::rename(temporary.c_str(), path.c_str()) == 0;
+    const bool named = temporary.empty() || !flushed || !closed ||
+                       std::rename(temporary.c_str(), path.c_str()) == 0;
     if (flushed && closed && named)
       return m1rt::Status();
     if (!flushed)
@@ -79,7 +80,8 @@ private:
       ::unlink(temporary.c_str());
   }
   m1rt::Status failure(const char *what) const {
-    return m1rt::error(m1rt::StatusCode::ioError, "%s: %s: %s", path.c_str(), what, std::strerror(errno));
+    return m1rt::error(m1rt::StatusCode::ioError, "%s: %s: %s", path.c_str(), what,
+                       std::strerror(errno));
   }
   std::string path, temporary; // temporary is empty when the file is written in place
   std::FILE *stream = nullptr;

@@ -1,5 +1,5 @@
-// Measures whole steps and each kernel of a compiled model, and compares them with the time that moving their
-// bytes would take.
+// Measures whole steps and each kernel of a compiled model, and compares them with the time that
+// moving their bytes would take.
 #include "measure.h"
 #include "tool.h"
 #include <CLI/CLI.hpp>
@@ -23,9 +23,10 @@ struct Arguments {
 Status parsePrefill(const std::string &text, Case *out) {
   unsigned sequences = 0, tokens = 0;
   char tail = 0;
-  if (std::sscanf(text.c_str(), "%ux%u%c", &sequences, &tokens, &tail) != 2 || sequences == 0 || tokens == 0)
-    return error(StatusCode::invalidArgument, "--prefill %s: expected SEQUENCESxTOKENS, as in 8x4096",
-                 text.c_str());
+  if (std::sscanf(text.c_str(), "%ux%u%c", &sequences, &tokens, &tail) != 2 || sequences == 0 ||
+      tokens == 0)
+    return error(StatusCode::invalidArgument,
+                 "--prefill %s: expected SEQUENCESxTOKENS, as in 8x4096", text.c_str());
   *out = {false, sequences, tokens};
   return {};
 }
@@ -50,16 +51,17 @@ void printKernels(const std::map<std::string, KernelTimes> &kernels, double copy
   double total = 0;
   for (auto &entry : sorted)
     total += entry.second.time.median;
-  std::printf("  %-46s %8s %10s %21s %10s %6s %10s %10s %7s %9s\n", "kernel", "launches", "total ms",
-              "(low .. high)", "each us", "share", "MB", "floor us", "floor/t", "TFLOP/s");
+  std::printf("  %-46s %8s %10s %21s %10s %6s %10s %10s %7s %9s\n", "kernel", "launches",
+              "total ms", "(low .. high)", "each us", "share", "MB", "floor us", "floor/t",
+              "TFLOP/s");
   for (auto &[name, kernel] : sorted) {
     const Times &time = kernel.time;
     double bytes = kernel.cost.bytes() + kernel.cost.activationBytes, floor = bytes / copySpeed;
     std::printf("  %-46s %8u %10.3f (%8.3f .. %8.3f) %10.2f %5.1f%% %10.2f %10.2f %6.0f%% %9.1f\n",
-                name.c_str(), kernel.launches, time.median * 1e3, time.lowest * 1e3, time.highest * 1e3,
-                time.median / kernel.launches * 1e6, 100 * time.median / total,
-                bytes / kernel.launches * 1e-6, floor / kernel.launches * 1e6, 100 * floor / time.median,
-                kernel.cost.flops / time.median * 1e-12);
+                name.c_str(), kernel.launches, time.median * 1e3, time.lowest * 1e3,
+                time.highest * 1e3, time.median / kernel.launches * 1e6, 100 * time.median / total,
+                bytes / kernel.launches * 1e-6, floor / kernel.launches * 1e6,
+                100 * floor / time.median, kernel.cost.flops / time.median * 1e-12);
     json entry = costJson(kernel.cost);
     entry["kernel"] = name;
     entry["launches"] = kernel.launches;
@@ -83,9 +85,9 @@ Status measureCase(Model &model, const Case &what, const Arguments &arguments, d
   double rate = what.tokens() / times.step.median;
   std::printf("%s %9.3f ms  (%.3f .. %.3f, %u samples)  %10.1f tokens/s  %8.3f GB  floor %8.3f ms  "
               "floor/measured %5.1f%%  %7.1f TFLOP/s\n",
-              label(what).c_str(), times.step.median * 1e3, times.step.lowest * 1e3, times.step.highest * 1e3,
-              times.step.samples, rate, cost.bytes() * 1e-9, floor * 1e3, 100 * floor / times.step.median,
-              cost.flops / times.step.median * 1e-12);
+              label(what).c_str(), times.step.median * 1e3, times.step.lowest * 1e3,
+              times.step.highest * 1e3, times.step.samples, rate, cost.bytes() * 1e-9, floor * 1e3,
+              100 * floor / times.step.median, cost.flops / times.step.median * 1e-12);
   json entry = costJson(cost);
   entry["kind"] = what.decode ? "decode" : "prefill";
   entry["sequences"] = what.sequences;
@@ -120,7 +122,8 @@ Status run(const Arguments &arguments) {
     cases.push_back(what);
   }
   if (cases.empty())
-    return error(StatusCode::invalidArgument, "nothing to measure: give --batch and --context, or --prefill");
+    return error(StatusCode::invalidArgument,
+                 "nothing to measure: give --batch and --context, or --prefill");
 
   ModelOptions options;
   options.device = arguments.device;
@@ -130,8 +133,10 @@ Status run(const Arguments &arguments) {
   double copySpeed = 0;
   M1_TRY(measureCopySpeed(model->device(), arguments.threads, &copySpeed));
   std::printf("%s: %s, %s of weights; memory speed %.3f TB/s (%s)\n", arguments.artifact.c_str(),
-              model->device().info().name.c_str(), bytesText(model->weightBytes()).c_str(), copySpeed * 1e-12,
-              model->device().readsHostMemory() ? "threads reading" : "device copy, bytes read and written");
+              model->device().info().name.c_str(), bytesText(model->weightBytes()).c_str(),
+              copySpeed * 1e-12,
+              model->device().readsHostMemory() ? "threads reading"
+                                                : "device copy, bytes read and written");
   json report = {{"artifact", arguments.artifact},
                  {"device", model->device().info().name},
                  {"copy_bytes_per_second", copySpeed},
@@ -158,15 +163,19 @@ Status run(const Arguments &arguments) {
 
 int main(int argc, char **argv) {
   Arguments arguments;
-  CLI::App app{"Measures decode steps and prefills of a compiled model, whole and by kernel, against the "
-               "time that moving their bytes takes.",
-               "m1-bench"};
+  CLI::App app{
+      "Measures decode steps and prefills of a compiled model, whole and by kernel, against the "
+      "time that moving their bytes takes.",
+      "m1-bench"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-bench ") + M1_VERSION);
-  app.footer("Example:\n  m1-bench model.m1a --device cuda --batch 1,64,512 --context 256,2304 --prefill "
-             "8x4096 --kernels");
+  app.footer(
+      "Example:\n  m1-bench model.m1a --device cuda --batch 1,64,512 --context 256,2304 --prefill "
+      "8x4096 --kernels");
   auto all = CLI::MultiOptionPolicy::TakeAll;
-  app.add_option("artifact", arguments.artifact, "The compiled model")->required()->type_name("OUT.m1a");
+  app.add_option("artifact", arguments.artifact, "The compiled model")
+      ->required()
+      ->type_name("OUT.m1a");
   app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--batch", arguments.batches, "Sequences of a decode step")
       ->delimiter(',')

@@ -35,7 +35,8 @@ double readSpeed(uint32_t threads) {
     std::vector<std::thread> workers;
     for (uint32_t t = 0; t < threads; ++t)
       workers.emplace_back([&, t] {
-        const uint64_t words = bytes / 8, first = words * t / threads, last = words * (t + 1) / threads;
+        const uint64_t words = bytes / 8, first = words * t / threads,
+                       last = words * (t + 1) / threads;
         uint64_t sums[8] = {};
         for (uint64_t i = first; i + 8 <= last; i += 8)
           for (int k = 0; k < 8; ++k)

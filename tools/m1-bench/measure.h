@@ -14,16 +14,16 @@ struct Times {
 };
 Times summarize(std::vector<double> seconds);
 
-/// Bytes per second of a large copy within the device's memory, counting bytes read and bytes written; on the
-/// CPU, of threads that read a buffer larger than its caches.
+/// Bytes per second of a large copy within the device's memory, counting bytes read and bytes
+/// written; on the CPU, of threads that read a buffer larger than its caches.
 Status measureCopySpeed(m1rt::Device &device, uint32_t threads, double *outBytesPerSecond);
 
 struct StepTimes {
   Times step;
   double firstStep = 0; // seconds, with code loading and algorithm choice
 };
-/// Steps run back to back in groups long enough for the clock, a wait after each group; one sample is a
-/// group's mean.
+/// Steps run back to back in groups long enough for the clock, a wait after each group; one sample
+/// is a group's mean.
 Status measureSteps(Workload &load, uint32_t repeat, StepTimes *out);
 
 struct KernelTimes {

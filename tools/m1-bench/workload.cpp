@@ -45,8 +45,8 @@ Status Workload::allocateStates(ContextOptions &options) {
     M1_TRY(model.device().allocate(count * state.bytes(), state.name()->c_str(), &memory));
     states.push_back(memory);
     const schema::ElementType type = state.type()->element();
-    M1_TRY(model.device().fillDummy(memory, type, count * state.bytes() / elementSize(type), randomSeed, i,
-                                    1.0f, 0.0f));
+    M1_TRY(model.device().fillDummy(memory, type, count * state.bytes() / elementSize(type),
+                                    randomSeed, i, 1.0f, 0.0f));
   }
   options.states = states;
   return {};
@@ -80,8 +80,8 @@ void Workload::buildArrays(uint32_t pagesPerSequence) {
 Status Workload::create(Model &model, const Case &what, std::unique_ptr<Workload> *out) {
   const uint32_t positions = model.module().max_positions();
   if (what.context == 0 || what.context > positions)
-    return error(StatusCode::invalidArgument, "context %u: the model was compiled for 1 to %u tokens",
-                 what.context, positions);
+    return error(StatusCode::invalidArgument,
+                 "context %u: the model was compiled for 1 to %u tokens", what.context, positions);
   std::unique_ptr<Workload> load(new Workload(model, what));
   int function = model.functionFor(what.decode ? "decode" : "prefill", what.tokens());
   if (function < 0)
@@ -105,7 +105,9 @@ Status Workload::run(std::vector<CommandTime> *profile) {
 
 Status Workload::finish() { return context->finish(nullptr); }
 
-const schema::Function &Workload::function() const { return *model.target().functions()->Get(step.function); }
+const schema::Function &Workload::function() const {
+  return *model.target().functions()->Get(step.function);
+}
 
 void Workload::addOperand(const schema::Operand &operand, Cost &cost, bool weights) const {
   if (operand.kind() == schema::OperandKind::weight && weights)
@@ -158,12 +160,13 @@ Cost Workload::costOf(uint32_t index) const {
   // In a prefill, the kernels for sequences of one token find nothing to do.
   const std::string kernel = kernelOf(index);
   auto ends = [&](const std::string &word) {
-    return kernel.size() > word.size() && kernel.compare(kernel.size() - word.size(), word.size(), word) == 0;
+    return kernel.size() > word.size() &&
+           kernel.compare(kernel.size() - word.size(), word.size(), word) == 0;
   };
   if (begins("attention") && !what.decode && (ends("_split") || ends("_combine")))
     return Cost();
-  // addOperand counted the one position that is written; attention reads all of them, but in a prefill it
-  // reads what it just wrote.
+  // addOperand counted the one position that is written; attention reads all of them, but in a
+  // prefill it reads what it just wrote.
   if (begins("attention") || !what.decode)
     cost.kvBytes *= what.context;
   return cost;
@@ -198,8 +201,8 @@ Cost Workload::stepCost() const {
 
 const char *Workload::nameOf(uint32_t index) const {
   const schema::CommandHolder &command = *function().commands()->Get(index);
-  const flatbuffers::String *name =
-      command.command_as_Gemm() ? command.command_as_Gemm()->name() : command.command_as_Launch()->name();
+  const flatbuffers::String *name = command.command_as_Gemm() ? command.command_as_Gemm()->name()
+                                                              : command.command_as_Launch()->name();
   return name ? name->c_str() : "";
 }
 

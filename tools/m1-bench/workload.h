@@ -9,8 +9,8 @@ namespace m1bench {
 using m1rt::Status;
 namespace schema = ::m1::schema;
 
-/// `decode`: one token of each of `sequences`, whose contexts hold `context` tokens after it. Otherwise
-/// `context` tokens of each, from an empty state.
+/// `decode`: one token of each of `sequences`, whose contexts hold `context` tokens after it.
+/// Otherwise `context` tokens of each, from an empty state.
 struct Case {
   bool decode = true;
   uint32_t sequences = 1;
@@ -22,15 +22,17 @@ struct Case {
 /// The least that a command or a step must move and compute.
 struct Cost {
   double weightBytes = 0;
-  double stateBytes = 0;      // scan and convolution state, read and written
-  double kvBytes = 0;         // keys and values read and written
-  double activationBytes = 0; // what a launch or product reads and writes of rows between operations
-  double flops = 0;           // of matrix products
+  double stateBytes = 0; // scan and convolution state, read and written
+  double kvBytes = 0;    // keys and values read and written
+  // what a launch or product reads and writes of rows between operations
+  double activationBytes = 0;
+  double flops = 0; // of matrix products
   /// Weights, states and caches: what no fusion can avoid.
   double bytes() const { return weightBytes + stateBytes + kvBytes; }
 };
 
-/// States and KV pages filled with random values, and a step over them that can be run again and again.
+/// States and KV pages filled with random values, and a step over them that can be run again and
+/// again.
 class Workload {
 public:
   static Status create(m1rt::Model &model, const Case &what, std::unique_ptr<Workload> *out);
@@ -40,8 +42,8 @@ public:
   Status finish();
 
   const schema::Function &function() const;
-  /// Cost of one command (indices of Function.commands), or of the step: weights that several commands use
-  /// count once there.
+  /// Cost of one command (indices of Function.commands), or of the step: weights that several
+  /// commands use count once there.
   Cost costOf(uint32_t command) const;
   Cost stepCost() const;
   const char *nameOf(uint32_t command) const;

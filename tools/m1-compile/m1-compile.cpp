@@ -22,8 +22,8 @@ public:
       return;
     last = now;
     char text[96];
-    std::snprintf(text, sizeof(text), "%s ... %3.0f %% of %.2f GB", current.c_str(), 100.0 * done / total,
-                  total * 1e-9);
+    std::snprintf(text, sizeof(text), "%s ... %3.0f %% of %.2f GB", current.c_str(),
+                  100.0 * done / total, total * 1e-9);
     show(text);
   }
   void clear() {
@@ -49,7 +49,9 @@ int main(int argc, char **argv) {
                "m1-compile");
   app.set_version_flag("--version", "m1-compile " M1_VERSION);
   // Scripts append flags to override earlier ones.
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)->always_capture_default();
+  app.option_defaults()
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
+      ->always_capture_default();
 
   m1c::CompileOptions options;
   options.producer = "m1-compile " M1_VERSION;
@@ -59,7 +61,8 @@ int main(int argc, char **argv) {
       {"m1", m1c::Emit::m1},        {"m1-optimized", m1c::Emit::m1Optimized},
       {"plan", m1c::Emit::plan},    {"llvm", m1c::Emit::llvm},
       {"asm", m1c::Emit::assembly}, {"artifact", m1c::Emit::artifact}};
-  app.add_option("model", options.modelDirectory, "Directory with config.json, safetensors, tokenizer.json")
+  app.add_option("model", options.modelDirectory,
+                 "Directory with config.json, safetensors, tokenizer.json")
       ->required()
       ->type_name("MODEL_DIR");
   app.add_option("-o,--output", options.output,
@@ -68,7 +71,8 @@ int main(int argc, char **argv) {
   app.add_option("--target", targets,
                  "Devices to compile for, separated by commas: cpu, cuda (sm_90), cuda:sm_80,sm_90")
       ->type_name("LIST");
-  app.add_option("--cpu", options.cpu, "Instruction set: native, x86-64-v3, x86-64-v4, sapphirerapids")
+  app.add_option("--cpu", options.cpu,
+                 "Instruction set: native, x86-64-v3, x86-64-v4, sapphirerapids")
       ->type_name("CPU");
   app.add_option("--activation-type", options.activationType,
                  "Type of activations; f32 computes everything in f32")
@@ -78,8 +82,9 @@ int main(int argc, char **argv) {
   app.add_option("--kv-type", options.kvType,
                  "Type of cached keys and values (default: that of the activations)")
       ->check(CLI::IsMember({"bf16", "f32"}));
-  app.add_option("--weights", weights,
-                 "embed, external (checkpoint files stay where they are) or dummy:SEED (for benchmarks)")
+  app.add_option(
+         "--weights", weights,
+         "embed, external (checkpoint files stay where they are) or dummy:SEED (for benchmarks)")
       ->type_name("MODE");
   app.add_option("--max-context", options.maxContext,
                  "Longest context in tokens; 0: max_position_embeddings of config.json")
@@ -99,14 +104,16 @@ int main(int argc, char **argv) {
   options.emit = emits.at(emit);
   if (weights.rfind("dummy:", 0) == 0) {
     const std::string seed = weights.substr(6);
-    if (seed.empty() || seed.size() > 19 || seed.find_first_not_of("0123456789") != std::string::npos)
+    if (seed.empty() || seed.size() > 19 ||
+        seed.find_first_not_of("0123456789") != std::string::npos)
       return usageError("--weights: the seed in '" + weights + "' is not a number");
     options.weights = m1c::WeightStorage::dummy;
     options.dummySeed = std::stoull(seed);
   } else if (weights == "external") {
     options.weights = m1c::WeightStorage::external;
   } else if (weights != "embed") {
-    return usageError("--weights: unknown mode '" + weights + "'; known are embed, external, dummy:SEED");
+    return usageError("--weights: unknown mode '" + weights +
+                      "'; known are embed, external, dummy:SEED");
   }
   options.targets.clear();
   for (std::string &part : CLI::detail::split(targets, ',')) {
@@ -133,7 +140,8 @@ int main(int argc, char **argv) {
   listener.weightsWritten = [&](uint64_t done, uint64_t total) { progress.weights(done, total); };
   listener.diagnostic = [&](bool isWarning, llvm::StringRef message) {
     progress.clear();
-    std::fprintf(stderr, "m1-compile: %s: %s\n", isWarning ? "warning" : "error", message.str().c_str());
+    std::fprintf(stderr, "m1-compile: %s: %s\n", isWarning ? "warning" : "error",
+                 message.str().c_str());
   };
   m1c::ArtifactSizes sizes;
   bool ok = m1c::compile(options, listener, &sizes);

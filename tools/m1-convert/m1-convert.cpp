@@ -10,12 +10,13 @@
 #include <unistd.h>
 
 int main(int argc, char **argv) {
-  CLI::App app(
-      "Turns a transformer checkpoint into the M1 that distillation starts from: q, k, v and o become C, B, "
-      "x and out_proj of\n"
-      "Mamba-1 layers, everything else is copied, what has no counterpart is drawn.\n\n"
-      "Example: m1-convert Llama-3.2-3B-Instruct -o M1-3B-start --attention-layers 3,8,13,18,23,27\n",
-      "m1-convert");
+  CLI::App app("Turns a transformer checkpoint into the M1 that distillation starts from: q, k, v "
+               "and o become C, B, "
+               "x and out_proj of\n"
+               "Mamba-1 layers, everything else is copied, what has no counterpart is drawn.\n\n"
+               "Example: m1-convert Llama-3.2-3B-Instruct -o M1-3B-start --attention-layers "
+               "3,8,13,18,23,27\n",
+               "m1-convert");
   app.set_version_flag("--version", "m1-convert " M1_VERSION);
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
 
@@ -24,7 +25,9 @@ int main(int argc, char **argv) {
   app.add_option("model", options.source, "Directory with config.json and safetensors")
       ->required()
       ->type_name("MODEL_DIR");
-  app.add_option("-o,--output", options.output, "Directory to make")->required()->type_name("M1_DIR");
+  app.add_option("-o,--output", options.output, "Directory to make")
+      ->required()
+      ->type_name("M1_DIR");
   app.add_option("--attention-layers", layers,
                  "Layers that keep attention, counted from 0, separated by commas; none")
       ->required()
@@ -39,10 +42,11 @@ int main(int argc, char **argv) {
     for (const std::string &part : CLI::detail::split(layers, ',')) {
       int64_t layer;
       if (llvm::StringRef(part).trim().getAsInteger(10, layer)) {
-        std::fprintf(stderr,
-                     "m1-convert: error: --attention-layers: expected numbers separated by commas, or none; "
-                     "got '%s'\n",
-                     layers.c_str());
+        std::fprintf(
+            stderr,
+            "m1-convert: error: --attention-layers: expected numbers separated by commas, or none; "
+            "got '%s'\n",
+            layers.c_str());
         return 1;
       }
       options.attentionLayers.push_back(layer);
@@ -69,7 +73,8 @@ int main(int argc, char **argv) {
         if (!isTerminal || now - last < std::chrono::milliseconds(100))
           return;
         last = now;
-        std::fprintf(stderr, "\r\x1b[Kwrite ... %3.0f %% of %.2f GB", 100.0 * done / total, total * 1e-9);
+        std::fprintf(stderr, "\r\x1b[Kwrite ... %3.0f %% of %.2f GB", 100.0 * done / total,
+                     total * 1e-9);
       },
       [&] { return mlir::emitError(location); }, [&] { return mlir::emitWarning(location); });
   clear();

@@ -11,7 +11,9 @@ using Json = nlohmann::ordered_json;
 
 namespace m1tool {
 
-static std::string text(const flatbuffers::String *string) { return string ? string->str() : std::string(); }
+static std::string text(const flatbuffers::String *string) {
+  return string ? string->str() : std::string();
+}
 
 static std::string typeText(const schema::TensorType &type) {
   std::string result;
@@ -21,8 +23,8 @@ static std::string typeText(const schema::TensorType &type) {
   return result + elementName(type.element());
 }
 
-/// Sizes of the symbols of a 64-bit little-endian ELF file (a CPU object or a cubin). Nothing for other
-/// formats or a damaged file.
+/// Sizes of the symbols of a 64-bit little-endian ELF file (a CPU object or a cubin). Nothing for
+/// other formats or a damaged file.
 static std::map<std::string, uint64_t> symbolSizes(Bytes image) {
   std::map<std::string, uint64_t> sizes;
   if (image.size < sizeof(Elf64_Ehdr) || std::memcmp(image.data, ELFMAG, SELFMAG) != 0)
@@ -31,7 +33,8 @@ static std::map<std::string, uint64_t> symbolSizes(Bytes image) {
   std::memcpy(&header, image.data, sizeof(header));
   auto section = [&](uint64_t index, Elf64_Shdr *out) {
     const uint64_t offset = header.e_shoff + index * sizeof(Elf64_Shdr);
-    if (index >= header.e_shnum || header.e_shoff > image.size || offset + sizeof(Elf64_Shdr) > image.size)
+    if (index >= header.e_shnum || header.e_shoff > image.size ||
+        offset + sizeof(Elf64_Shdr) > image.size)
       return false;
     std::memcpy(out, image.data + offset, sizeof(*out));
     return out->sh_type == SHT_NOBITS ||
@@ -47,7 +50,8 @@ static std::map<std::string, uint64_t> symbolSizes(Bytes image) {
       std::memcpy(&symbol, image.data + symbols.sh_offset + j, sizeof(symbol));
       if (symbol.st_name >= strings.sh_size || symbol.st_size == 0)
         continue;
-      const char *name = reinterpret_cast<const char *>(image.data + strings.sh_offset + symbol.st_name);
+      const char *name =
+          reinterpret_cast<const char *>(image.data + strings.sh_offset + symbol.st_name);
       sizes[std::string(name, strnlen(name, strings.sh_size - symbol.st_name))] = symbol.st_size;
     }
   }

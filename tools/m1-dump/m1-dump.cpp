@@ -26,13 +26,14 @@ void printTarget(const Json &target) {
   for (size_t i = 0; i < target["code"].size(); ++i) {
     const Json &code = target["code"][i];
     const char *chip = string(code["chip"]); // none for a CPU
-    std::printf("  code %zu: %s%s%s, %s, sha256 %s\n", i, string(code["format"]), *chip ? " " : "", chip,
-                size(code["bytes"]).c_str(), string(code["sha256"]));
+    std::printf("  code %zu: %s%s%s, %s, sha256 %s\n", i, string(code["format"]), *chip ? " " : "",
+                chip, size(code["bytes"]).c_str(), string(code["sha256"]));
   }
   std::printf("  kernels\n");
   for (const Json &kernel : target["kernels"]) {
     std::printf("    %-56s %10s  %s", string(kernel["symbol"]),
-                kernel["bytes"].is_null() ? "-" : size(kernel["bytes"]).c_str(), string(kernel["origin"]));
+                kernel["bytes"].is_null() ? "-" : size(kernel["bytes"]).c_str(),
+                string(kernel["origin"]));
     if (number(kernel["block_size"]))
       std::printf(", block %u, shared %s", number(kernel["block_size"]),
                   size(kernel["shared_bytes"]).c_str());
@@ -54,7 +55,8 @@ void printTarget(const Json &target) {
         std::printf("  %s [%u x %s/%u]", string(command["kernel"]), number(command["grid_x"]),
                     string(command["rows"]), number(command["rows_per_group"]));
       else
-        std::printf("  [%s, %u, %u]", string(command["rows"]), number(command["n"]), number(command["k"]));
+        std::printf("  [%s, %u, %u]", string(command["rows"]), number(command["n"]),
+                    number(command["k"]));
       for (const Json &operand : command["operands"])
         std::printf(" %s", string(operand));
       std::printf("\n");
@@ -74,7 +76,8 @@ void print(const Json &json) {
               number(json["layers"]), number(json["max_positions"]));
   std::printf("types: activations %s, state %s, kv %s\n", string(json["activation_type"]),
               string(json["state_type"]), string(json["kv_type"]));
-  std::printf("tokens: bos %d, eos %s\n", json["bos_id"].get<int>(), json["eos_ids"].dump().c_str());
+  std::printf("tokens: bos %d, eos %s\n", json["bos_id"].get<int>(),
+              json["eos_ids"].dump().c_str());
   for (auto &[key, value] : json["properties"].items())
     std::printf("property %s: %s\n", key.c_str(), string(value));
   if (json.contains("tokenizer"))
@@ -82,14 +85,15 @@ void print(const Json &json) {
                 size(json["tokenizer"]["chat_template_bytes"]).c_str());
   for (const Json &target : json["targets"])
     printTarget(target);
-  std::printf("\nstates: %s a sequence, %s a KV page of %u positions\n", size(json["slot_bytes"]).c_str(),
-              size(json["page_bytes"]).c_str(), number(json["page_size"]));
+  std::printf("\nstates: %s a sequence, %s a KV page of %u positions\n",
+              size(json["slot_bytes"]).c_str(), size(json["page_bytes"]).c_str(),
+              number(json["page_size"]));
   for (const Json &state : json["states"])
     std::printf("  %-32s %-5s %-24s %s\n", string(state["name"]), string(state["kind"]),
                 string(state["type"]), size(state["bytes"]).c_str());
   for (const Json &file : json["external_files"])
-    std::printf("external file %s: %s, sha256 %s\n", string(file["name"]), size(file["bytes"]).c_str(),
-                string(file["sha256"]));
+    std::printf("external file %s: %s, sha256 %s\n", string(file["name"]),
+                size(file["bytes"]).c_str(), string(file["sha256"]));
   std::printf("\nweights: %zu, %s\n", json["weights"].size(), size(json["weight_bytes"]).c_str());
   for (const Json &weight : json["weights"])
     std::printf("  %-56s %-20s %10s  %s\n", string(weight["name"]), string(weight["type"]),
@@ -101,9 +105,10 @@ void print(const Json &json) {
 int main(int argc, char **argv) {
   std::string path;
   bool asJson = false;
-  CLI::App app{"Shows what a compiled model (.m1a) holds: header, targets, entry points, plan, kernels, "
-               "arenas, weights, digests.",
-               "m1-dump"};
+  CLI::App app{
+      "Shows what a compiled model (.m1a) holds: header, targets, entry points, plan, kernels, "
+      "arenas, weights, digests.",
+      "m1-dump"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-dump ") + M1_VERSION);
   app.footer("Example:\n  m1-dump model.m1a --json | python3 -m json.tool");
@@ -122,7 +127,7 @@ int main(int argc, char **argv) {
   else
     print(json);
   if (std::fflush(stdout) != 0)
-    return m1tool::fail("m1-dump",
-                        error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno)));
+    return m1tool::fail(
+        "m1-dump", error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno)));
   return 0;
 }

@@ -16,8 +16,10 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// Calls `use` for every line that is not blank with its number; errors of `use` get file and line in front.
-Status forEachLine(const std::string &path, const std::function<Status(const Json &, size_t, bool *)> &use) {
+/// Calls `use` for every line that is not blank with its number; errors of `use` get file and line
+/// in front.
+Status forEachLine(const std::string &path,
+                   const std::function<Status(const Json &, size_t, bool *)> &use) {
   std::ifstream file(path, std::ios::binary);
   if (!file)
     return error(StatusCode::notFound, "%s: cannot open: %s", path.c_str(), std::strerror(errno));
@@ -28,8 +30,8 @@ Status forEachLine(const std::string &path, const std::function<Status(const Jso
     if (line.find_first_not_of(" \t\r") == std::string::npos)
       continue;
     Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    Status status =
-        json.is_object() ? use(json, number, &stop) : error(StatusCode::invalidArgument, "not a JSON object");
+    Status status = json.is_object() ? use(json, number, &stop)
+                                     : error(StatusCode::invalidArgument, "not a JSON object");
     if (!status.ok())
       return std::move(status).prefixed(path + ":" + std::to_string(number));
   }
@@ -63,8 +65,8 @@ Status readDataset(const std::string &path, size_t limit, std::vector<Problem> *
     M1_TRY(stringField(json, "answer", true, &problem.answer));
     auto [it, isNew] = lines.emplace(problem.id, number);
     if (!isNew)
-      return error(StatusCode::invalidArgument, "id \"%s\" was already on line %zu", problem.id.c_str(),
-                   it->second);
+      return error(StatusCode::invalidArgument, "id \"%s\" was already on line %zu",
+                   problem.id.c_str(), it->second);
     out->push_back(std::move(problem));
     *stop = limit && out->size() == limit;
     return {};

@@ -11,7 +11,8 @@ namespace {
 
 class EngineSampler final : public Sampler {
 public:
-  Status start(Model &model, const EngineSamplerOptions &wanted, const std::vector<Problem> &problems);
+  Status start(Model &model, const EngineSamplerOptions &wanted,
+               const std::vector<Problem> &problems);
 
   Status submit(const SampleJob &job, uint64_t *outJob) override;
   Status work(std::vector<FinishedSample> *out) override;
@@ -49,8 +50,8 @@ Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted,
   wish.sequences = options.slots + 1; // and the parent of a problem's samples
   wish.context = options.context;
   if (!wish.context) {
-    // Not the model's longest context: memory goes to samples. What does not fit is refused when it is
-    // submitted.
+    // Not the model's longest context: memory goes to samples. What does not fit is refused when it
+    // is submitted.
     size_t longest = 0;
     std::vector<int32_t> prompt;
     for (const Problem &problem : problems)
@@ -95,7 +96,8 @@ Status EngineSampler::submit(const SampleJob &job, uint64_t *outJob) {
   request.closeTokens = closeTokens;
   request.maxThinkTokens = options.maxThinkTokens;
   // Zero would be no budget at all.
-  request.timeBudget = options.timeBudget > 0 ? std::max(options.timeBudget - job.elapsed, 1e-3) : 0;
+  request.timeBudget =
+      options.timeBudget > 0 ? std::max(options.timeBudget - job.elapsed, 1e-3) : 0;
   request.atDeadline = options.dropAtDeadline ? DeadlineAction::drop : DeadlineAction::close;
   M1_TRY(engine->submit(std::move(request), outJob));
   Job &state = jobs[*outJob];

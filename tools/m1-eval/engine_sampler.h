@@ -25,7 +25,8 @@ struct EngineSamplerOptions {
 
 /// Sized for these problems. The model outlives the sampler.
 m1rt::Status createEngineSampler(m1rt::Model &model, const EngineSamplerOptions &options,
-                                 const std::vector<Problem> &problems, std::unique_ptr<Sampler> *out);
+                                 const std::vector<Problem> &problems,
+                                 std::unique_ptr<Sampler> *out);
 
 } // namespace m1tool
 

@@ -10,7 +10,8 @@ namespace m1tool {
 namespace {
 
 uint64_t hashOf(
-    const std::string &text) { // FNV-1a: a problem's samples are the same wherever it stands in the dataset
+    // FNV-1a: a problem's samples are the same wherever it stands in the dataset
+    const std::string &text) {
   uint64_t h = 0xcbf29ce484222325u;
   for (char c : text)
     h = (h ^ uint8_t(c)) * 0x100000001b3u;
@@ -38,9 +39,10 @@ struct Course {
 
 } // namespace
 
-Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options, Sampler &sampler,
-                RecordFile &records, const std::function<bool()> &interrupted,
-                const std::function<void(const EvaluationProgress &)> &progress, bool *outComplete) {
+Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options,
+                Sampler &sampler, RecordFile &records, const std::function<bool()> &interrupted,
+                const std::function<void(const EvaluationProgress &)> &progress,
+                bool *outComplete) {
   *outComplete = false;
   EvaluationProgress state;
   state.all = uint64_t(problems.size()) * options.samples;
@@ -52,9 +54,10 @@ Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &o
     earlier[r.problem] = std::max(earlier[r.problem], r.seconds);
     auto it = digests.find(r.problem);
     if (it != digests.end() && !r.digest.empty() && r.digest != it->second)
-      return error(StatusCode::invalidArgument,
-                   "the samples there of problem %s are of another text or answer; choose another --out",
-                   r.problem.c_str());
+      return error(
+          StatusCode::invalidArgument,
+          "the samples there of problem %s are of another text or answer; choose another --out",
+          r.problem.c_str());
   }
   std::deque<Course> courses;
   for (const Problem &problem : problems) {
@@ -66,7 +69,8 @@ Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &o
         ++state.done;
         continue;
       }
-      if (!course.missing.empty() && course.missing.back().first + course.missing.back().second == j)
+      if (!course.missing.empty() &&
+          course.missing.back().first + course.missing.back().second == j)
         ++course.missing.back().second;
       else
         course.missing.push_back({j, 1});

@@ -41,7 +41,8 @@ public:
 struct EvaluationOptions {
   uint32_t samples = 1;
   uint64_t seed = 0;
-  bool oneAtATime = false;  // finish a problem before the next begins: time budgets count from submission
+  // finish a problem before the next begins: time budgets count from submission
+  bool oneAtATime = false;
   uint32_t maxWaiting = 16; // queue another problem while fewer samples wait
 };
 
@@ -50,12 +51,14 @@ struct EvaluationProgress {
   uint64_t tokens = 0;        // of this run
 };
 
-/// Draws every sample that the file does not hold yet; samples there of a problem with the same id but
-/// another text or answer are an error. `interrupted` is asked between steps; when it says so the run ends
-/// early with everything recorded so far and `*outComplete` false.
+/// Draws every sample that the file does not hold yet; samples there of a problem with the same id
+/// but another text or answer are an error. `interrupted` is asked between steps; when it says so
+/// the run ends early with everything recorded so far and `*outComplete` false.
 m1rt::Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options,
-                      Sampler &sampler, RecordFile &records, const std::function<bool()> &interrupted,
-                      const std::function<void(const EvaluationProgress &)> &progress, bool *outComplete);
+                      Sampler &sampler, RecordFile &records,
+                      const std::function<bool()> &interrupted,
+                      const std::function<void(const EvaluationProgress &)> &progress,
+                      bool *outComplete);
 
 } // namespace m1tool
 

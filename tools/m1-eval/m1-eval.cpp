@@ -38,8 +38,8 @@ Status writeFile(const std::string &path, const std::string &text) {
   return file.commit();
 }
 
-Status report(const Arguments &arguments, const std::vector<Problem> &problems, const RecordFile &records,
-              uint64_t newTokens, double seconds) {
+Status report(const Arguments &arguments, const std::vector<Problem> &problems,
+              const RecordFile &records, uint64_t newTokens, double seconds) {
   std::map<std::string, ProblemSamples> byProblem;
   for (const Problem &problem : problems)
     byProblem[problem.id];
@@ -58,8 +58,9 @@ Status report(const Arguments &arguments, const std::vector<Problem> &problems, 
   double rate = seconds > 0 ? double(newTokens) / seconds : 0;
 
   std::printf("problems        %zu of %zu\n", s.problems, problems.size());
-  std::printf("samples         %zu (%zu with an answer, %zu closed by force, %zu dropped, %zu refused)\n",
-              s.samples, s.answered, s.forced, s.dropped, s.refused);
+  std::printf(
+      "samples         %zu (%zu with an answer, %zu closed by force, %zu dropped, %zu refused)\n",
+      s.samples, s.answered, s.forced, s.dropped, s.refused);
   std::printf("tokens          %llu\n", (unsigned long long)s.tokens);
   if (newTokens)
     std::printf("tokens/s        %.1f (%llu tokens in %.1f s of this run)\n", rate,
@@ -106,7 +107,8 @@ Status run(Arguments &arguments) {
     engine.slots = fastestBatch(*model, arguments.threads);
   // What a sample depends on; more samples or problems may be added to a directory.
   const std::vector<std::pair<std::string, std::string>> settings = {
-      {"artifact", hex(model->artifact().header().digest, sizeof model->artifact().header().digest)},
+      {"artifact",
+       hex(model->artifact().header().digest, sizeof model->artifact().header().digest)},
       {"system", engine.system},
       {"instruction", engine.instruction},
       {"raw", engine.raw ? "yes" : "no"},
@@ -126,7 +128,8 @@ Status run(Arguments &arguments) {
   std::unique_ptr<Sampler> sampler;
   M1_TRY(createEngineSampler(*model, engine, problems, &sampler));
   arguments.evaluation.oneAtATime = engine.timeBudget > 0;
-  // Enough to refill places as they come free, few enough that a problem starts soon after its clock does.
+  // Enough to refill places as they come free, few enough that a problem starts soon after its
+  // clock does.
   arguments.evaluation.maxWaiting = std::max(1u, engine.slots / 8);
   catchInterrupts();
   Progress progress(true);
@@ -147,8 +150,8 @@ Status run(Arguments &arguments) {
   if (std::fflush(stdout) != 0)
     return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
   const std::vector<SampleRecord> &all = records.records();
-  if (!all.empty() &&
-      std::all_of(all.begin(), all.end(), [](const SampleRecord &r) { return r.finish == "refused"; }))
+  if (!all.empty() && std::all_of(all.begin(), all.end(),
+                                  [](const SampleRecord &r) { return r.finish == "refused"; }))
     return error(StatusCode::invalidArgument, "every problem was refused");
   if (!complete)
     return error(StatusCode::cancelled, "stopped; the same command goes on from here");
@@ -163,21 +166,26 @@ int main(int argc, char **argv) {
   engine.maxNewTokens = 4096;
   engine.sampling.temperature = 0.7f;
   engine.closeText = "\n\nThe final answer is \\boxed{";
-  CLI::App app{
-      "Measures a compiled model on problems with answers: pass@1, majority votes and coverage over samples "
-      "and time.\n"
-      "Samples are recorded as they finish; the same command continues a run that was stopped or killed.",
-      "m1-eval"};
+  CLI::App app{"Measures a compiled model on problems with answers: pass@1, majority votes and "
+               "coverage over samples "
+               "and time.\n"
+               "Samples are recorded as they finish; the same command continues a run that was "
+               "stopped or killed.",
+               "m1-eval"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-eval ") + M1_VERSION);
   app.footer("Example:\n  m1-eval model.m1a --dataset aime2024.jsonl --samples 64 --out aime \\\n"
-             "    --instruction 'Please reason step by step, and put your final answer within \\boxed{}.'");
-  auto *artifact = app.add_option("artifact", arguments.artifact, "The compiled model")->type_name("OUT.m1a");
-  auto *dataset = app.add_option("--dataset", arguments.dataset, "Lines of {\"id\", \"problem\", \"answer\"}")
-                      ->type_name("FILE.jsonl");
-  auto *grade = app.add_option("--grade", arguments.grade,
-                               "Only compare answers: lines of {\"given\", \"expected\"} in, {\"equal\"} out")
-                    ->type_name("FILE.jsonl");
+             "    --instruction 'Please reason step by step, and put your final answer within "
+             "\\boxed{}.'");
+  auto *artifact =
+      app.add_option("artifact", arguments.artifact, "The compiled model")->type_name("OUT.m1a");
+  auto *dataset =
+      app.add_option("--dataset", arguments.dataset, "Lines of {\"id\", \"problem\", \"answer\"}")
+          ->type_name("FILE.jsonl");
+  auto *grade =
+      app.add_option("--grade", arguments.grade,
+                     "Only compare answers: lines of {\"given\", \"expected\"} in, {\"equal\"} out")
+          ->type_name("FILE.jsonl");
   grade->excludes(dataset)->excludes(artifact);
   app.add_option("--samples", arguments.evaluation.samples, "Samples a problem")
       ->capture_default_str()
@@ -195,10 +203,12 @@ int main(int argc, char **argv) {
   app.add_option("--max-new-tokens", engine.maxNewTokens, "Tokens of a sample at most")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1u << 24));
-  app.add_option("--slots", engine.slots, "Samples at once; 0: as many as make it fast, if they fit")
+  app.add_option("--slots", engine.slots,
+                 "Samples at once; 0: as many as make it fast, if they fit")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
-  app.add_option("--context", engine.context, "Longest prompt with its answer; 0: what the problems need")
+  app.add_option("--context", engine.context,
+                 "Longest prompt with its answer; 0: what the problems need")
       ->capture_default_str();
   app.add_option("--prefill-chunk", engine.prefillChunk, "Prompt tokens of one step")
       ->capture_default_str()
@@ -211,10 +221,12 @@ int main(int argc, char **argv) {
       ->check(CLI::Range(0.0, 100.0));
   app.add_option("--top-k", engine.sampling.topK, "Keep the K likeliest tokens; 0: all")
       ->capture_default_str();
-  app.add_option("--top-p", engine.sampling.topP, "Keep the likeliest tokens of this total probability")
+  app.add_option("--top-p", engine.sampling.topP,
+                 "Keep the likeliest tokens of this total probability")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--min-p", engine.sampling.minP, "Drop tokens less likely than this share of the likeliest")
+  app.add_option("--min-p", engine.sampling.minP,
+                 "Drop tokens less likely than this share of the likeliest")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
   app.add_option("--seed", arguments.evaluation.seed, "Same seed, same samples")
@@ -227,7 +239,8 @@ int main(int argc, char **argv) {
   app.add_option("--max-think-tokens", engine.maxThinkTokens,
                  "Tokens after which an answer is closed by force; 0: never")
       ->capture_default_str();
-  app.add_option("--close-text", engine.closeText, "What closes an answer by force")->capture_default_str();
+  app.add_option("--close-text", engine.closeText, "What closes an answer by force")
+      ->capture_default_str();
   app.add_flag("--drop-at-deadline", engine.dropAtDeadline,
                "At the end of the time budget end samples instead of closing them");
   CLI11_PARSE(app, argc, argv);
@@ -237,8 +250,8 @@ int main(int argc, char **argv) {
     if (!grade->empty())
       return fails(gradeFile(arguments.grade));
     if (artifact->empty() || dataset->empty())
-      return fails(
-          error(StatusCode::invalidArgument, "give OUT.m1a and --dataset FILE.jsonl, or --grade FILE.jsonl"));
+      return fails(error(StatusCode::invalidArgument,
+                         "give OUT.m1a and --dataset FILE.jsonl, or --grade FILE.jsonl"));
     return fails(run(arguments));
   } catch (const std::bad_alloc &) {
     return fails(error(StatusCode::outOfMemory, "out of memory"));

@@ -36,8 +36,8 @@ Status checkSettings(const std::string &path,
       if (!old.contains(key) || old[key] != value)
         return error(StatusCode::invalidArgument,
                      "%s: the samples there were drawn with %s = %s, not %s; choose another --out",
-                     path.c_str(), key.c_str(), old.contains(key) ? old[key].dump().c_str() : "nothing",
-                     value.c_str());
+                     path.c_str(), key.c_str(),
+                     old.contains(key) ? old[key].dump().c_str() : "nothing", value.c_str());
     return {};
   }
   Json json = Json::object();
@@ -53,8 +53,8 @@ Status checkSettings(const std::string &path,
 std::optional<SampleRecord> parse(const std::string &line) {
   Json json = Json::parse(line, nullptr, false);
   if (!json.is_object() || !json["problem"].is_string() || !json["sample"].is_number_unsigned() ||
-      !json["correct"].is_boolean() || !json["tokens"].is_number_unsigned() || !json["seconds"].is_number() ||
-      !json["finish"].is_string() || !json["text"].is_string())
+      !json["correct"].is_boolean() || !json["tokens"].is_number_unsigned() ||
+      !json["seconds"].is_number() || !json["finish"].is_string() || !json["text"].is_string())
     return std::nullopt;
   SampleRecord r;
   r.problem = json["problem"];

@@ -1,5 +1,6 @@
-// The samples of an evaluation on disk: one JSON object a line, appended as each sample finishes, so that a
-// run that was killed at any moment goes on where it stopped, with nothing lost or done twice.
+// The samples of an evaluation on disk: one JSON object a line, appended as each sample finishes,
+// so that a run that was killed at any moment goes on where it stopped, with nothing lost or done
+// twice.
 #ifndef M1_TOOLS_EVAL_RECORDS_H
 #define M1_TOOLS_EVAL_RECORDS_H
 
@@ -31,14 +32,17 @@ public:
   RecordFile(const RecordFile &) = delete;
   RecordFile &operator=(const RecordFile &) = delete;
 
-  /// Opens DIR/samples.jsonl, creating both, and locks it against a second run. A last line that was cut off
-  /// is removed. `settings` is what the samples depend on: a directory of other settings is refused, naming
-  /// the first that differs.
+  /// Opens DIR/samples.jsonl, creating both, and locks it against a second run. A last line that
+  /// was cut off is removed. `settings` is what the samples depend on: a directory of other
+  /// settings is refused, naming the first that differs.
   m1rt::Status open(const std::string &directory,
                     const std::vector<std::pair<std::string, std::string>> &settings);
-  /// Every complete record, in the order in which they were written; the first of equal (problem, sample).
+  /// Every complete record, in the order in which they were written; the first of equal (problem,
+  /// sample).
   const std::vector<SampleRecord> &records() const { return all; }
-  bool has(const std::string &problem, uint32_t sample) const { return index.count({problem, sample}) != 0; }
+  bool has(const std::string &problem, uint32_t sample) const {
+    return index.count({problem, sample}) != 0;
+  }
   m1rt::Status append(SampleRecord record);
 
 private:

@@ -23,7 +23,8 @@ struct Graded {
 };
 
 /// Whether the majority of these samples (increasing indices) is right.
-bool majorityRight(const Graded &graded, const std::vector<size_t> &subset, std::vector<int> &counts) {
+bool majorityRight(const Graded &graded, const std::vector<size_t> &subset,
+                   std::vector<int> &counts) {
   counts.assign(graded.group.size(), 0);
   int best = -1;
   for (size_t i : subset)
@@ -51,7 +52,8 @@ double majorityAt(const Graded &graded, size_t k, std::mt19937_64 &random) {
   size_t right = 0, count = 0;
   if (subsets <= kMostSubsets) {
     subset.assign(order.begin(), order.begin() + std::ptrdiff_t(k));
-    for (size_t i = k; i > 0;) { // the next one: the last index that can grow does, those behind it follow
+    // the next one: the last index that can grow does, those behind it follow
+    for (size_t i = k; i > 0;) {
       right += majorityRight(graded, subset, counts);
       ++count;
       for (i = k; i > 0 && subset[i - 1] == n - k + i - 1; --i) {
@@ -63,7 +65,8 @@ double majorityAt(const Graded &graded, size_t k, std::mt19937_64 &random) {
   }
   size_t draws = std::max(kDraws, kMostDraws / k);
   for (size_t draw = 0; draw < draws; ++draw) {
-    for (size_t i = 0; i < k; ++i) // a partial shuffle; by remainder, so that it is the same everywhere
+    // a partial shuffle; by remainder, so that it is the same everywhere
+    for (size_t i = 0; i < k; ++i)
       std::swap(order[i], order[i + random() % (n - i)]);
     subset.assign(order.begin(), order.begin() + std::ptrdiff_t(k));
     std::sort(subset.begin(), subset.end());
@@ -88,8 +91,8 @@ Interval wilson(double mean, double trials) {
   if (trials <= 0)
     return {mean, 0, 1};
   double z2 = kNormal95 * kNormal95, centre = (mean + z2 / (2 * trials)) / (1 + z2 / trials);
-  double half =
-      kNormal95 / (1 + z2 / trials) * std::sqrt(mean * (1 - mean) / trials + z2 / (4 * trials * trials));
+  double half = kNormal95 / (1 + z2 / trials) *
+                std::sqrt(mean * (1 - mean) / trials + z2 / (4 * trials * trials));
   return {mean, std::max(0.0, centre - half), std::min(1.0, centre + half)};
 }
 
@@ -129,7 +132,8 @@ Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted) 
     mean += double(g.right) / double(g.correct.size()) / m;
   for (const Graded &g : all)
     spread += std::pow(double(g.right) / double(g.correct.size()) - mean, 2);
-  // The spread between problems' rates is what uncertainty there is, if problems are drawn from a larger set.
+  // The spread between problems' rates is what uncertainty there is, if problems are drawn from a
+  // larger set.
   double variance = m > 1 ? spread / (m * (m - 1)) : 0;
   double trials = variance > 0 ? std::min(mean * (1 - mean) / variance, double(out.samples)) : m;
   out.passAt1 = wilson(mean, trials);

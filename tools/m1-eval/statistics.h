@@ -1,5 +1,5 @@
-// What an evaluation says: accuracy of single samples, of majority votes and of the best of k, over samples
-// and over time.
+// What an evaluation says: accuracy of single samples, of majority votes and of the best of k, over
+// samples and over time.
 #ifndef M1_TOOLS_EVAL_STATISTICS_H
 #define M1_TOOLS_EVAL_STATISTICS_H
 
@@ -22,7 +22,8 @@ struct Summary {
   size_t refused = 0; // requests that could not run, such as a prompt longer than the context
   uint64_t tokens = 0;
   Interval
-      passAt1; // 95 %: Wilson's interval with as many trials as give the observed spread between problems
+      // 95 %: Wilson's interval with as many trials as give the observed spread between problems
+      passAt1;
   std::vector<CurvePoint> overSamples; // k = 1, 2, 4 … N
   std::vector<CurvePoint> overSeconds; // from the start of each problem
 };
@@ -32,10 +33,10 @@ struct ProblemSamples {
   std::vector<const SampleRecord *> samples;
 };
 
-/// maj@k: mean over subsets of k samples (all if they are at most 2000, else 200 or more seeded draws); ties
-/// go to the earlier sample. coverage@k: the unbiased 1 − C(n−c, k)/C(n, k). Problems with fewer than k
-/// samples count with those they have, and samples that never began before a deadline do not count. `wanted`:
-/// the N of the run.
+/// maj@k: mean over subsets of k samples (all if they are at most 2000, else 200 or more seeded
+/// draws); ties go to the earlier sample. coverage@k: the unbiased 1 − C(n−c, k)/C(n, k). Problems
+/// with fewer than k samples count with those they have, and samples that never began before a
+/// deadline do not count. `wanted`: the N of the run.
 Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted);
 
 /// Wilson's score interval at 95 %.

@@ -1,5 +1,5 @@
-// m1-evaluate: what a checkpoint computes, by the reference evaluator in float64. The oracle for compiled
-// models; takes minutes where they take milliseconds.
+// m1-evaluate: what a checkpoint computes, by the reference evaluator in float64. The oracle for
+// compiled models; takes minutes where they take milliseconds.
 #include "M1/IR/M1.h"
 #include "M1/Transforms/Passes.h"
 #include "m1c/Import.h"
@@ -26,7 +26,8 @@ struct Arguments {
 
 Status run(const Arguments &arguments) {
   std::vector<int32_t> prompt;
-  M1_TRY(readTokenIds(arguments.inputIds, INT32_MAX, &prompt)); // the evaluator knows the vocabulary
+  // the evaluator knows the vocabulary
+  M1_TRY(readTokenIds(arguments.inputIds, INT32_MAX, &prompt));
 
   MLIRContext context;
   context.loadDialect<m1::M1Dialect, func::FuncDialect>();
@@ -48,9 +49,11 @@ Status run(const Arguments &arguments) {
   std::vector<float> prefill, decode;
   std::vector<int32_t> output;
   int32_t next = 0, done = 0, vocabulary = 0;
-  auto step = [&](const char *function, std::vector<int32_t> tokens, std::vector<float> *logits) -> Status {
+  auto step = [&](const char *function, std::vector<int32_t> tokens,
+                  std::vector<float> *logits) -> Status {
     int32_t count = static_cast<int32_t>(tokens.size());
-    auto result = (*reference)->run(function, m1c::makeReferenceBatch({{0, done, std::move(tokens)}}));
+    auto result =
+        (*reference)->run(function, m1c::makeReferenceBatch({{0, done, std::move(tokens)}}));
     if (failed(result))
       return error(StatusCode::invalidArgument, "evaluation of '%s' failed", function);
     logits->insert(logits->end(), result->logits.begin(), result->logits.end());
@@ -61,7 +64,8 @@ Status run(const Arguments &arguments) {
   };
   for (size_t begin = 0; begin < prompt.size(); begin += arguments.prefillChunk) {
     size_t end = std::min(prompt.size(), begin + arguments.prefillChunk);
-    M1_TRY(step("prefill", std::vector<int32_t>(prompt.begin() + begin, prompt.begin() + end), &prefill));
+    M1_TRY(step("prefill", std::vector<int32_t>(prompt.begin() + begin, prompt.begin() + end),
+                &prefill));
   }
   while (output.size() < arguments.maxNewTokens) {
     output.push_back(next);
@@ -91,22 +95,26 @@ int main(int argc, char **argv) {
                "continuation of a prompt.",
                "m1-evaluate"};
   app.set_version_flag("--version", std::string("m1-evaluate ") + M1_VERSION);
-  app.footer("Example:\n  m1-evaluate MODEL_DIR --input-ids prompt.txt --max-new-tokens 8 --dump-logits "
-             "reference.safetensors");
-  app.add_option("model", arguments.model, "The checkpoint's directory")->required()->type_name("MODEL_DIR");
+  app.footer(
+      "Example:\n  m1-evaluate MODEL_DIR --input-ids prompt.txt --max-new-tokens 8 --dump-logits "
+      "reference.safetensors");
+  app.add_option("model", arguments.model, "The checkpoint's directory")
+      ->required()
+      ->type_name("MODEL_DIR");
   app.add_option("--input-ids", arguments.inputIds, "File of token ids separated by blanks")
       ->required()
       ->type_name("FILE");
-  app.add_option("--max-new-tokens", arguments.maxNewTokens, "Tokens to generate")->capture_default_str();
+  app.add_option("--max-new-tokens", arguments.maxNewTokens, "Tokens to generate")
+      ->capture_default_str();
   app.add_option("--prefill-chunk", arguments.prefillChunk, "Prompt tokens of one step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--dump-logits", arguments.dumpLogits,
                  "Write prefill_logits, output_ids and decode_logits, as m1-run does")
       ->type_name("FILE.safetensors");
-  auto *pipeline =
-      app.add_option("--pass-pipeline", arguments.pipeline, "Passes to run on the imported module first")
-          ->type_name("PIPELINE");
+  auto *pipeline = app.add_option("--pass-pipeline", arguments.pipeline,
+                                  "Passes to run on the imported module first")
+                       ->type_name("PIPELINE");
   app.add_flag_callback(
          "--optimized", [&] { arguments.pipeline = "builtin.module(m1-optimize)"; },
          "Evaluate the module as m1-optimize leaves it")

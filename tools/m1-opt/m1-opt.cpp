@@ -18,11 +18,13 @@ Example: import a checkpoint, fuse it, and print what the passes did:
   echo 'module {}' | m1-opt --m1-import=directory=MODEL_DIR --m1-optimize --m1-statistics
 )";
 
-static llvm::cl::opt<bool> statistics("m1-statistics",
-                                      llvm::cl::desc("print what the m1 passes counted, one count a line"));
+static llvm::cl::opt<bool>
+    statistics("m1-statistics",
+               llvm::cl::desc("print what the m1 passes counted, one count a line"));
 
 int main(int argc, char **argv) {
-  llvm::cl::SetVersionPrinter([](llvm::raw_ostream &stream) { stream << "m1-opt " M1_VERSION "\n"; });
+  llvm::cl::SetVersionPrinter(
+      [](llvm::raw_ostream &stream) { stream << "m1-opt " M1_VERSION "\n"; });
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   mlir::registerAllExtensions(registry);

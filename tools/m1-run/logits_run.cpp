@@ -15,8 +15,8 @@ static double now() {
 }
 
 static bool isEos(const schema::Module &module, int32_t token) {
-  return module.eos_ids() &&
-         std::find(module.eos_ids()->begin(), module.eos_ids()->end(), token) != module.eos_ids()->end();
+  return module.eos_ids() && std::find(module.eos_ids()->begin(), module.eos_ids()->end(), token) !=
+                                 module.eos_ids()->end();
 }
 
 Status runWithLogits(Model &model, const Arguments &arguments, double loadSeconds) {
@@ -29,10 +29,10 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
     newTokens = std::min<uint64_t>(newTokens, module.max_positions() - prompt.size());
   const uint64_t length = prompt.size() + newTokens;
   if (length > module.max_positions())
-    return error(
-        StatusCode::invalidArgument,
-        "a prompt of %zu tokens and %llu new ones: the model was compiled for contexts of at most %u tokens",
-        prompt.size(), (unsigned long long)newTokens, module.max_positions());
+    return error(StatusCode::invalidArgument,
+                 "a prompt of %zu tokens and %llu new ones: the model was compiled for contexts of "
+                 "at most %u tokens",
+                 prompt.size(), (unsigned long long)newTokens, module.max_positions());
   OutputFile trial; // what cannot be written is known before the work
   M1_TRY(trial.open(arguments.dumpLogits));
   SessionOptions options;
@@ -48,7 +48,8 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
   std::vector<int32_t> next(options.maxLogitRows);
   std::vector<float> prefillLogits(prompt.size() * vocabulary), decodeLogits;
   for (size_t done = 0; done < prompt.size();) {
-    const uint32_t count = uint32_t(std::min<size_t>(options.maxTokensPerStep, prompt.size() - done));
+    const uint32_t count =
+        uint32_t(std::min<size_t>(options.maxTokensPerStep, prompt.size() - done));
     BackendEntry entry{sequence, prompt.data() + done, count, count};
     M1_TRY(session->step(&entry, 1));
     M1_TRY(session->nextTokens(next.data()));
@@ -75,11 +76,18 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
   std::printf("\n");
   const double decodeSeconds = now() - began;
 
-  M1_TRY(writeSafetensors(
-      arguments.dumpLogits,
-      {{"prefill_logits", "F32", {prompt.size(), vocabulary}, prefillLogits.data(), prefillLogits.size() * 4},
-       {"output_ids", "I32", {tokens.size()}, tokens.data(), tokens.size() * 4},
-       {"decode_logits", "F32", {tokens.size(), vocabulary}, decodeLogits.data(), decodeLogits.size() * 4}}));
+  M1_TRY(writeSafetensors(arguments.dumpLogits,
+                          {{"prefill_logits",
+                            "F32",
+                            {prompt.size(), vocabulary},
+                            prefillLogits.data(),
+                            prefillLogits.size() * 4},
+                           {"output_ids", "I32", {tokens.size()}, tokens.data(), tokens.size() * 4},
+                           {"decode_logits",
+                            "F32",
+                            {tokens.size(), vocabulary},
+                            decodeLogits.data(),
+                            decodeLogits.size() * 4}}));
   if (arguments.stats) {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -89,7 +97,8 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
                  prompt.size(), prefillSeconds);
     std::fprintf(stderr, "decode            %zu tokens in %.3f s, logits included\n", tokens.size(),
                  decodeSeconds);
-    std::fprintf(stderr, "largest memory    %s\n", bytesText(uint64_t(usage.ru_maxrss) * 1024).c_str());
+    std::fprintf(stderr, "largest memory    %s\n",
+                 bytesText(uint64_t(usage.ru_maxrss) * 1024).c_str());
   }
   if (std::fflush(stdout) != 0 || std::ferror(stdout))
     return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));

@@ -7,8 +7,8 @@
 
 namespace m1tool {
 
-/// --dump-logits: prints the new tokens and writes prefill_logits [L, V], output_ids [N] and decode_logits
-/// [N, V] (row i: after feeding output_ids[i]).
+/// --dump-logits: prints the new tokens and writes prefill_logits [L, V], output_ids [N] and
+/// decode_logits [N, V] (row i: after feeding output_ids[i]).
 m1rt::Status runWithLogits(m1rt::Model &model, const Arguments &arguments, double loadSeconds);
 
 } // namespace m1tool

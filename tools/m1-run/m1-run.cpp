@@ -21,7 +21,8 @@ Status run(const Arguments &arguments) {
   options.deviceOptions.threads = arguments.threads;
   std::unique_ptr<Model> model;
   M1_TRY(Model::load(arguments.artifact, options, &model));
-  const double loadSeconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  const double loadSeconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   if (arguments.chat)
     return runChat(*model, arguments, loadSeconds);
   if (!arguments.dumpLogits.empty())
@@ -29,9 +30,12 @@ Status run(const Arguments &arguments) {
   return runPrompt(*model, arguments, loadSeconds);
 }
 
-/// What CLI11's option checks cannot say: which options contradict each other, or would be without effect.
+/// What CLI11's option checks cannot say: which options contradict each other, or would be without
+/// effect.
 Status check(const CLI::App &app, const Arguments &arguments) {
-  auto bad = [](const std::string &message) { return Status(StatusCode::invalidArgument, message); };
+  auto bad = [](const std::string &message) {
+    return Status(StatusCode::invalidArgument, message);
+  };
   auto given = [&](const char *option) { return app.count(option) > 0; };
   auto firstGiven = [&](std::initializer_list<const char *> options) -> std::string {
     for (const char *option : options)
@@ -54,10 +58,11 @@ Status check(const CLI::App &app, const Arguments &arguments) {
     if (!given("--input-ids"))
       return bad("--dump-logits needs --input-ids");
     if (arguments.temperature != 0 || arguments.samples != 1 || arguments.repetitionPenalty != 1)
-      return bad(
-          "--dump-logits is for one greedy sample: --temperature 0, --samples 1, no --repetition-penalty");
-    if (std::string other = firstGiven({"--vote", "--json", "--stop", "--stop-token", "--time-budget",
-                                        "--max-think-tokens", "--trace", "--slots", "--logprobs"});
+      return bad("--dump-logits is for one greedy sample: --temperature 0, --samples 1, no "
+                 "--repetition-penalty");
+    if (std::string other =
+            firstGiven({"--vote", "--json", "--stop", "--stop-token", "--time-budget",
+                        "--max-think-tokens", "--trace", "--slots", "--logprobs"});
         !other.empty())
       return bad("--dump-logits is for one greedy sample of token ids: not with " + other);
   }
@@ -65,10 +70,14 @@ Status check(const CLI::App &app, const Arguments &arguments) {
     return bad("--logprobs needs --json");
   if (arguments.dropAtDeadline && arguments.timeBudget == 0)
     return bad("--drop-at-deadline needs --time-budget");
-  const bool closes = arguments.maxThinkTokens > 0 || (arguments.timeBudget > 0 && !arguments.dropAtDeadline);
-  if (std::string other = firstGiven({"--close-text", "--close-max-tokens"}); !closes && !other.empty())
-    return bad(other + " is for samples that are closed by force: by --max-think-tokens, or by --time-budget "
-                       "without --drop-at-deadline");
+  const bool closes =
+      arguments.maxThinkTokens > 0 || (arguments.timeBudget > 0 && !arguments.dropAtDeadline);
+  if (std::string other = firstGiven({"--close-text", "--close-max-tokens"});
+      !closes && !other.empty())
+    return bad(
+        other +
+        " is for samples that are closed by force: by --max-think-tokens, or by --time-budget "
+        "without --drop-at-deadline");
   if (closes && arguments.closeText.empty())
     return bad("--close-text: an empty text closes nothing");
   if (arguments.maxThinkTokens >= arguments.maxNewTokens)
@@ -89,24 +98,32 @@ int main(int argc, char **argv) {
   CLI::App app{"Runs a compiled model (.m1a) and prints what it generates.", "m1-run"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-run ") + M1_VERSION);
-  app.footer("Example: 32 samples at once, the answer most of them agree on, in ten seconds\n"
-             "  m1-run model.m1a --prompt \"What is 17 * 23?\" --samples 32 --vote --temperature 0.7 "
-             "--time-budget 10");
-  app.add_option("artifact", arguments.artifact, "The compiled model")->required()->type_name("OUT.m1a");
+  app.footer(
+      "Example: 32 samples at once, the answer most of them agree on, in ten seconds\n"
+      "  m1-run model.m1a --prompt \"What is 17 * 23?\" --samples 32 --vote --temperature 0.7 "
+      "--time-budget 10");
+  app.add_option("artifact", arguments.artifact, "The compiled model")
+      ->required()
+      ->type_name("OUT.m1a");
   app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
 
-  app.add_option("--prompt", arguments.prompt, "The user's message")->group("Prompt")->type_name("TEXT");
+  app.add_option("--prompt", arguments.prompt, "The user's message")
+      ->group("Prompt")
+      ->type_name("TEXT");
   app.add_option("--prompt-file", arguments.promptFile, "File with the user's message")
       ->group("Prompt")
       ->type_name("FILE");
   app.add_option("--input-ids", arguments.inputIds, "File of token ids separated by blanks")
       ->group("Prompt")
       ->type_name("FILE");
-  app.add_option("--system", arguments.system, "System message")->group("Prompt")->type_name("TEXT");
-  app.add_flag("--raw", arguments.raw, "The prompt as it is, without the chat template")->group("Prompt");
+  app.add_option("--system", arguments.system, "System message")
+      ->group("Prompt")
+      ->type_name("TEXT");
+  app.add_flag("--raw", arguments.raw, "The prompt as it is, without the chat template")
+      ->group("Prompt");
   app.add_flag("--chat", arguments.chat,
                "Converse: turns are read from standard input; Ctrl-C stops an answer")
       ->group("Prompt");
@@ -129,11 +146,13 @@ int main(int argc, char **argv) {
       ->group("Generation")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--min-p", arguments.minP, "Drop tokens less likely than this share of the likeliest")
+  app.add_option("--min-p", arguments.minP,
+                 "Drop tokens less likely than this share of the likeliest")
       ->group("Generation")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--repetition-penalty", arguments.repetitionPenalty, "Of tokens already seen; 1: none")
+  app.add_option("--repetition-penalty", arguments.repetitionPenalty,
+                 "Of tokens already seen; 1: none")
       ->group("Generation")
       ->capture_default_str()
       ->check(CLI::Range(0.01, 100.0));
@@ -141,7 +160,8 @@ int main(int argc, char **argv) {
       ->group("Generation")
       ->capture_default_str()
       ->check(isSeed);
-  app.add_option("--stop", arguments.stop, "End a sample before this text; may be given several times")
+  app.add_option("--stop", arguments.stop,
+                 "End a sample before this text; may be given several times")
       ->group("Generation")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->type_name("TEXT")
@@ -184,7 +204,8 @@ int main(int argc, char **argv) {
                  "Close a sample by force after this many tokens; 0: never")
       ->group("Many samples")
       ->capture_default_str();
-  app.add_option("--close-text", arguments.closeText, "What a sample that is closed by force is made to say")
+  app.add_option("--close-text", arguments.closeText,
+                 "What a sample that is closed by force is made to say")
       ->group("Many samples")
       ->capture_default_str()
       ->type_name("TEXT");
@@ -197,7 +218,8 @@ int main(int argc, char **argv) {
                "Drop running samples at the end of the budget instead of closing them")
       ->group("Many samples");
 
-  app.add_option("--dump-logits", arguments.dumpLogits, "Write prefill_logits, output_ids and decode_logits")
+  app.add_option("--dump-logits", arguments.dumpLogits,
+                 "Write prefill_logits, output_ids and decode_logits")
       ->group("Output")
       ->type_name("FILE.safetensors");
   app.add_flag("--json", arguments.json, "Print one JSON object")->group("Output");

@@ -15,15 +15,17 @@ public:
   explicit Progress(bool wanted)
       : visible(wanted && isatty(STDERR_FILENO)), began(Clock::now()), shown(began) {}
 
-  /// `budget`: seconds; 0 when there is none. Time left is then the budget's, otherwise estimated from the
-  /// samples done.
+  /// `budget`: seconds; 0 when there is none. Time left is then the budget's, otherwise estimated
+  /// from the samples done.
   void show(uint64_t done, uint64_t all, uint64_t tokens, double budget) {
     Clock::time_point now = Clock::now();
     if (!visible || now - shown < std::chrono::milliseconds(200))
       return;
     shown = now;
     double seconds = std::chrono::duration<double>(now - began).count();
-    double left = budget > 0 ? budget - seconds : done ? seconds / double(done) * double(all - done) : -1;
+    double left = budget > 0 ? budget - seconds
+                  : done     ? seconds / double(done) * double(all - done)
+                             : -1;
     std::fprintf(stderr, "\r\033[K%llu/%llu samples, %.0f tokens/s", (unsigned long long)done,
                  (unsigned long long)all, double(tokens) / seconds);
     if (left >= 0)

@@ -36,8 +36,8 @@ struct Running {
   std::unique_ptr<Engine> engine; // destroyed first
 };
 
-Status start(Model &model, const Arguments &arguments, std::unique_ptr<ModelText> text, uint32_t sequences,
-             uint32_t context, uint32_t cacheSlots, Running *out) {
+Status start(Model &model, const Arguments &arguments, std::unique_ptr<ModelText> text,
+             uint32_t sequences, uint32_t context, uint32_t cacheSlots, Running *out) {
   SizeWish wish;
   wish.sequences = sequences;
   wish.context = context;
@@ -56,7 +56,8 @@ Status start(Model &model, const Arguments &arguments, std::unique_ptr<ModelText
   return {};
 }
 
-Status fillRequest(const Model &model, const ModelText *text, const Arguments &arguments, Request *out) {
+Status fillRequest(const Model &model, const ModelText *text, const Arguments &arguments,
+                   Request *out) {
   out->samples = arguments.samples;
   out->maxNewTokens = arguments.maxNewTokens;
   out->sampling.temperature = float(arguments.temperature);
@@ -82,12 +83,12 @@ Status fillRequest(const Model &model, const ModelText *text, const Arguments &a
   out->timeBudget = arguments.timeBudget;
   out->maxThinkTokens = arguments.maxThinkTokens;
   out->atDeadline = arguments.dropAtDeadline ? DeadlineAction::drop : DeadlineAction::close;
-  const bool closes = arguments.maxThinkTokens || (arguments.timeBudget > 0 && !arguments.dropAtDeadline);
+  const bool closes =
+      arguments.maxThinkTokens || (arguments.timeBudget > 0 && !arguments.dropAtDeadline);
   if (closes) {
     if (!text)
-      return error(
-          StatusCode::unsupported,
-          "--max-think-tokens and --time-budget close answers with a text: the artifact has no tokenizer");
+      return error(StatusCode::unsupported, "--max-think-tokens and --time-budget close answers "
+                                            "with a text: the artifact has no tokenizer");
     if (Status status = text->encode(arguments.closeText, false, &out->closeTokens); !status.ok())
       return std::move(status).prefixed("--close-text");
     out->closeMaxTokens = arguments.closeMaxTokens;
@@ -106,25 +107,26 @@ void printStats(const Model &model, const Running &running, double loadSeconds, 
   std::fprintf(out, "generated         %llu tokens in %.3f s, %.1f tokens/s\n",
                (unsigned long long)stats.generatedTokens, seconds,
                per(double(stats.generatedTokens), seconds));
-  std::fprintf(
-      out, "prefill           %llu tokens in %.3f s, %.1f tokens/s\n",
-      (unsigned long long)(stats.computedTokens - stats.decodeTokens),
-      stats.modelSeconds - stats.decodeSeconds,
-      per(double(stats.computedTokens - stats.decodeTokens), stats.modelSeconds - stats.decodeSeconds));
+  std::fprintf(out, "prefill           %llu tokens in %.3f s, %.1f tokens/s\n",
+               (unsigned long long)(stats.computedTokens - stats.decodeTokens),
+               stats.modelSeconds - stats.decodeSeconds,
+               per(double(stats.computedTokens - stats.decodeTokens),
+                   stats.modelSeconds - stats.decodeSeconds));
   std::fprintf(out, "decode            %llu tokens in %llu steps in %.3f s, %.1f tokens/s\n",
                (unsigned long long)stats.decodeTokens, (unsigned long long)stats.decodeSteps,
                stats.decodeSeconds, per(double(stats.decodeTokens), stats.decodeSeconds));
   std::fprintf(out, "steps             %llu, %.3f s in the model (%.1f %% of the time)\n",
-               (unsigned long long)stats.steps, stats.modelSeconds, 100 * per(stats.modelSeconds, seconds));
-  std::fprintf(
-      out,
-      "tokens computed   %llu (prompt %llu, shared by samples %llu, reused prefixes %llu, recomputed %llu)\n",
-      (unsigned long long)stats.computedTokens, (unsigned long long)stats.promptTokens,
-      (unsigned long long)stats.sharedTokens, (unsigned long long)stats.reusedTokens,
-      (unsigned long long)stats.recomputedTokens);
+               (unsigned long long)stats.steps, stats.modelSeconds,
+               100 * per(stats.modelSeconds, seconds));
+  std::fprintf(out,
+               "tokens computed   %llu (prompt %llu, shared by samples %llu, reused prefixes %llu, "
+               "recomputed %llu)\n",
+               (unsigned long long)stats.computedTokens, (unsigned long long)stats.promptTokens,
+               (unsigned long long)stats.sharedTokens, (unsigned long long)stats.reusedTokens,
+               (unsigned long long)stats.recomputedTokens);
   if (running.engine->prefixReuse())
-    std::fprintf(out, "prefix reuse      %llu hits, %llu misses\n", (unsigned long long)stats.prefixHits,
-                 (unsigned long long)stats.prefixMisses);
+    std::fprintf(out, "prefix reuse      %llu hits, %llu misses\n",
+                 (unsigned long long)stats.prefixHits, (unsigned long long)stats.prefixMisses);
   else
     std::fprintf(out, "prefix reuse      off: no sequences are set aside for it\n");
   std::fprintf(out, "preemptions       %llu\n", (unsigned long long)stats.preemptions);
@@ -166,8 +168,8 @@ struct TallyEntry {
   int first = 0; // index of that sample
 };
 
-/// The answers of the samples with their votes, most votes first, ties to the earlier answer. Samples without
-/// a \\boxed{} have none.
+/// The answers of the samples with their votes, most votes first, ties to the earlier answer.
+/// Samples without a \\boxed{} have none.
 std::vector<TallyEntry> tallyVotes(const std::vector<SampleResult> &results) {
   std::vector<std::optional<Answer>> answers;
   for (const SampleResult &result : results) {
@@ -190,10 +192,11 @@ std::vector<TallyEntry> tallyVotes(const std::vector<SampleResult> &results) {
   return tally;
 }
 
-/// Why a streamed answer ends where it does, when it did not end by itself: for a person at a terminal.
+/// Why a streamed answer ends where it does, when it did not end by itself: for a person at a
+/// terminal.
 void noteEnd(FinishReason reason, bool forced) {
-  const char *note = forced                              ? "closed by force"
-                     : reason == FinishReason::length    ? "cut off by --max-new-tokens or the context"
+  const char *note = forced                           ? "closed by force"
+                     : reason == FinishReason::length ? "cut off by --max-new-tokens or the context"
                      : reason == FinishReason::dropped   ? "dropped at the end of --time-budget"
                      : reason == FinishReason::cancelled ? "stopped"
                                                          : nullptr;
@@ -271,9 +274,9 @@ void printJson(const Outcome &outcome, const Arguments &arguments) {
     nlohmann::json entries = nlohmann::json::array();
     for (const TallyEntry &entry : outcome.tally)
       entries.push_back({{"answer", entry.answer}, {"votes", entry.votes}});
-    out["vote"] = {
-        {"answer", outcome.tally.empty() ? nlohmann::json() : nlohmann::json(outcome.tally.front().answer)},
-        {"tally", entries}};
+    out["vote"] = {{"answer", outcome.tally.empty() ? nlohmann::json()
+                                                    : nlohmann::json(outcome.tally.front().answer)},
+                   {"tally", entries}};
   }
   out["seconds"] = outcome.seconds;
   out["tokens_per_second"] = outcome.seconds > 0 ? double(outcome.tokens) / outcome.seconds : 0;
@@ -297,7 +300,8 @@ void printSamples(const Outcome &outcome) {
 
 void printCounts(const Outcome &outcome) {
   const Counts &counts = outcome.counts;
-  std::printf("%u finished, %u cut by length, %u forced, %u dropped, %u failed; %llu tokens in %.2f s, %.1f "
+  std::printf("%u finished, %u cut by length, %u forced, %u dropped, %u failed; %llu tokens in "
+              "%.2f s, %.1f "
               "tokens/s\n",
               counts.finished, counts.length, counts.forced, counts.dropped, counts.failed,
               (unsigned long long)outcome.tokens, outcome.seconds,
@@ -312,7 +316,8 @@ void printTally(const Outcome &outcome) {
   }
   if (silent)
     std::printf("%4zu  (without an answer)\n", silent);
-  std::printf("answer: %s\n", outcome.tally.empty() ? "none" : outcome.tally.front().answer.c_str());
+  std::printf("answer: %s\n",
+              outcome.tally.empty() ? "none" : outcome.tally.front().answer.c_str());
 }
 
 } // namespace
@@ -352,16 +357,17 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
         uint32_t(std::min<uint64_t>(request.maxNewTokens, longest - request.prompt.size()));
   const uint64_t length = request.prompt.size() + uint64_t(request.maxNewTokens) - 1;
   if (length >= longest)
-    return error(
-        StatusCode::invalidArgument,
-        "a prompt of %zu tokens and %u new ones: the model was compiled for contexts of at most %u tokens",
-        request.prompt.size(), request.maxNewTokens, model.module().max_positions());
-  const uint32_t context = uint32_t(std::min<uint64_t>(length + closing + 1, model.module().max_positions()));
+    return error(StatusCode::invalidArgument,
+                 "a prompt of %zu tokens and %u new ones: the model was compiled for contexts of "
+                 "at most %u tokens",
+                 request.prompt.size(), request.maxNewTokens, model.module().max_positions());
+  const uint32_t context =
+      uint32_t(std::min<uint64_t>(length + closing + 1, model.module().max_positions()));
   // The prompt that several samples fork from is a sequence, too.
-  const uint32_t slots =
-      arguments.slots
-          ? arguments.slots
-          : std::min(arguments.samples, fastestBatch(model, arguments.threads)) + (arguments.samples > 1);
+  const uint32_t slots = arguments.slots
+                             ? arguments.slots
+                             : std::min(arguments.samples, fastestBatch(model, arguments.threads)) +
+                                   (arguments.samples > 1);
   // One prompt: there is no other whose prefix could be reused.
   Running running;
   M1_TRY(start(model, arguments, std::move(text), slots, context, 0, &running));
@@ -407,7 +413,8 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
         result.reason = result.answered ? FinishReason::stopString : event.reason;
         result.error = event.error;
         ++ended;
-      } else if (result.forced && !result.answered && extractBoxed(result.text.substr(result.closedAt))) {
+      } else if (result.forced && !result.answered &&
+                 extractBoxed(result.text.substr(result.closedAt))) {
         result.answered = true;
         engine.cancelSample(id, event.sample);
       }
@@ -452,7 +459,8 @@ Status runChat(Model &model, const Arguments &arguments, double loadSeconds) {
   std::unique_ptr<ModelText> text;
   M1_TRY(ModelText::load(model.artifact(), &text));
   Running running;
-  M1_TRY(start(model, arguments, std::move(text), 1, 0, std::max(arguments.prefixCache, 1u), &running));
+  M1_TRY(start(model, arguments, std::move(text), 1, 0, std::max(arguments.prefixCache, 1u),
+               &running));
   const bool terminal = isatty(STDIN_FILENO);
   if (terminal)
     std::fprintf(stderr, "Ctrl-C stops an answer; Ctrl-D or /exit ends. /new starts over.\n");

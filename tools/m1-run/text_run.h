@@ -1,4 +1,5 @@
-// Text in, text out, through the engine: one streamed answer, many samples with a vote, or a conversation.
+// Text in, text out, through the engine: one streamed answer, many samples with a vote, or a
+// conversation.
 #ifndef M1_TOOLS_RUN_TEXT_RUN_H
 #define M1_TOOLS_RUN_TEXT_RUN_H
 

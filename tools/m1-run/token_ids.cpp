@@ -11,7 +11,8 @@ using namespace m1rt;
 namespace m1tool {
 
 Status readFile(const std::string &path, std::string *out) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(std::fopen(path.c_str(), "rb"),
+                                                        std::fclose);
   out->clear();
   char part[1 << 16];
   size_t size = 0;
@@ -32,11 +33,12 @@ Status readTokenIds(const std::string &path, int64_t vocabulary, std::vector<int
     errno = 0;
     long value = std::strtol(word.c_str(), &end, 10);
     if (end != word.c_str() + word.size() || errno != 0)
-      return error(StatusCode::invalidArgument, "%s: token %zu: \"%.40s\" is not a token id", path.c_str(),
-                   out->size(), word.c_str());
+      return error(StatusCode::invalidArgument, "%s: token %zu: \"%.40s\" is not a token id",
+                   path.c_str(), out->size(), word.c_str());
     if (value < 0 || value >= vocabulary)
-      return error(StatusCode::invalidArgument, "%s: token %zu is %ld, the vocabulary has ids 0 to %lld",
-                   path.c_str(), out->size(), value, static_cast<long long>(vocabulary - 1));
+      return error(StatusCode::invalidArgument,
+                   "%s: token %zu is %ld, the vocabulary has ids 0 to %lld", path.c_str(),
+                   out->size(), value, static_cast<long long>(vocabulary - 1));
     out->push_back(int32_t(value));
   }
   if (out->empty())

@@ -25,7 +25,8 @@ Status Trace::open(const std::string &path, Model &tracedModel, Session &tracedS
 }
 
 double Trace::microseconds() const {
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - origin).count();
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - origin)
+      .count();
 }
 
 void Trace::event(const std::string &json) {
@@ -46,16 +47,17 @@ void Trace::endStep(const Engine &engine) {
   if (!session || times.empty())
     return;
   const schema::Function &function = *model->target().functions()->Get(session->lastFunction());
-  event(nlohmann::json{
-      {"name", function.name()->str()},
-      {"cat", "step"},
-      {"ph", "X"},
-      {"pid", 1},
-      {"tid", 1},
-      {"ts", stepBegan},
-      {"dur", microseconds() - stepBegan},
-      {"args",
-       {{"step", steps++}, {"running", engine.runningSamples()}, {"waiting", engine.waitingSamples()}}}}
+  event(nlohmann::json{{"name", function.name()->str()},
+                       {"cat", "step"},
+                       {"ph", "X"},
+                       {"pid", 1},
+                       {"tid", 1},
+                       {"ts", stepBegan},
+                       {"dur", microseconds() - stepBegan},
+                       {"args",
+                        {{"step", steps++},
+                         {"running", engine.runningSamples()},
+                         {"waiting", engine.waitingSamples()}}}}
             .dump());
   for (const CommandTime &time : times)
     event(nlohmann::json{{"name", commandName(function, time.command)},

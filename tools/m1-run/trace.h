@@ -1,5 +1,6 @@
-// A Chrome/Perfetto trace (JSON array format) of steps and of the launches within them. Tracing runs commands
-// one by one, so a traced run is slower than others; its launch times are what they would be alone.
+// A Chrome/Perfetto trace (JSON array format) of steps and of the launches within them. Tracing
+// runs commands one by one, so a traced run is slower than others; its launch times are what they
+// would be alone.
 #ifndef M1_TOOLS_RUN_TRACE_H
 #define M1_TOOLS_RUN_TRACE_H
 

@@ -59,17 +59,18 @@ int benchmark(std::string_view prepared, const m1rt::TokenizerOptions &options, 
     seconds += round;
     ++rounds;
   }
-  std::printf("load %.1f ms (%.1f MB prepared), encode %.1f MB/s (best of %zu rounds; mean %.1f), %.2f bytes "
+  std::printf("load %.1f ms (%.1f MB prepared), encode %.1f MB/s (best of %zu rounds; mean %.1f), "
+              "%.2f bytes "
               "a token\n",
               loadSeconds * 1e3, prepared.size() / 1e6, bytes / best / 1e6, rounds,
               bytes * rounds / seconds / 1e6, tokens ? static_cast<double>(bytes) / tokens : 0.0);
   return 0;
 }
 
-// The prepared tokenizer of an artifact, or of a tokenizer.json prepared now. `artifact` and `storage` keep
-// its memory.
-bool openSource(const std::string &source, std::unique_ptr<m1rt::Artifact> &artifact, std::string &storage,
-                std::string_view &prepared, std::string &error) {
+// The prepared tokenizer of an artifact, or of a tokenizer.json prepared now. `artifact` and
+// `storage` keep its memory.
+bool openSource(const std::string &source, std::unique_ptr<m1rt::Artifact> &artifact,
+                std::string &storage, std::string_view &prepared, std::string &error) {
   std::ifstream file(source, std::ios::binary);
   char magic[sizeof(m1_artifact_header::magic)] = {};
   file.read(magic, sizeof magic);
@@ -104,9 +105,10 @@ bool openSource(const std::string &source, std::unique_ptr<m1rt::Artifact> &arti
 } // namespace
 
 int main(int argc, char **argv) {
-  CLI::App app("Turns text into token ids and back.\n"
-               "Reads one {\"text\": ...} a line, writes {\"text\", \"ids\", \"decoded\"} a line.\n\n"
-               "Example: echo '{\"text\": \"Hello, world!\"}' | m1-tokenize model/tokenizer.json");
+  CLI::App app(
+      "Turns text into token ids and back.\n"
+      "Reads one {\"text\": ...} a line, writes {\"text\", \"ids\", \"decoded\"} a line.\n\n"
+      "Example: echo '{\"text\": \"Hello, world!\"}' | m1-tokenize model/tokenizer.json");
   std::string source, inputPath = "-";
   bool addSpecial = false, runBenchmark = false, alwaysRegex = false;
   app.add_option("source", source,
@@ -170,7 +172,8 @@ int main(int argc, char **argv) {
     if (!tokenizer->encode(text, addSpecial, ids, error))
       return fail(where + error);
     // By hand: as JSON values the ids would take longer than the encoding.
-    std::string quoted = json["text"].dump(), decoded = tokenizer->decode(ids.data(), ids.size(), false);
+    std::string quoted = json["text"].dump(),
+                decoded = tokenizer->decode(ids.data(), ids.size(), false);
     out.assign("{\"text\":").append(quoted).append(",\"ids\":[");
     for (size_t i = 0; i < ids.size(); ++i) {
       char digits[12];
@@ -178,7 +181,9 @@ int main(int argc, char **argv) {
         out += ',';
       out.append(digits, std::to_chars(digits, digits + sizeof digits, ids[i]).ptr);
     }
-    out.append("],\"decoded\":").append(decoded == text ? quoted : Json(decoded).dump()).append("}\n");
+    out.append("],\"decoded\":")
+        .append(decoded == text ? quoted : Json(decoded).dump())
+        .append("}\n");
     std::cout.write(out.data(), static_cast<std::streamsize>(out.size()));
     if (in.rdbuf()->in_avail() <= 0)
       std::cout.flush();

@@ -26,14 +26,16 @@ struct MergeNestedSplit : OpRewritePattern<SplitOp> {
     unsigned position = cast<OpResult>(inner.getX()).getResultNumber();
     SmallVector<Type> types(outer->getResultTypes());
     types.erase(types.begin() + position);
-    types.insert(types.begin() + position, inner->getResultTypes().begin(), inner->getResultTypes().end());
+    types.insert(types.begin() + position, inner->getResultTypes().begin(),
+                 inner->getResultTypes().end());
     rewriter.setInsertionPoint(outer);
     auto merged = SplitOp::create(rewriter, outer.getLoc(), types, outer.getX());
     unsigned count = inner.getNumResults();
     rewriter.replaceOp(inner, merged->getResults().slice(position, count));
     for (unsigned i = 0; i < outer.getNumResults(); ++i)
       if (i != position)
-        rewriter.replaceAllUsesWith(outer.getResult(i), merged.getResult(i < position ? i : i + count - 1));
+        rewriter.replaceAllUsesWith(outer.getResult(i),
+                                    merged.getResult(i < position ? i : i + count - 1));
     rewriter.eraseOp(outer);
     return success();
   }

@@ -29,8 +29,10 @@ void M1Dialect::initialize() {
 // Types
 //===----------------------------------------------------------------------===//
 
-static ParseResult parseStateShape(AsmParser &parser, SmallVector<int64_t> &shape, Type &elementType) {
-  return failure(parser.parseDimensionList(shape, /*allowDynamic=*/false) || parser.parseType(elementType));
+static ParseResult parseStateShape(AsmParser &parser, SmallVector<int64_t> &shape,
+                                   Type &elementType) {
+  return failure(parser.parseDimensionList(shape, /*allowDynamic=*/false) ||
+                 parser.parseType(elementType));
 }
 
 static void printStateShape(AsmPrinter &printer, ArrayRef<int64_t> shape, Type elementType) {
@@ -39,31 +41,33 @@ static void printStateShape(AsmPrinter &printer, ArrayRef<int64_t> shape, Type e
   printer << elementType;
 }
 
-static LogicalResult verifyState(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape,
-                                 Type elementType, size_t minRank, size_t maxRank, StringRef dimensions,
-                                 unsigned mayBeZero = -1u) {
+static LogicalResult verifyState(function_ref<InFlightDiagnostic()> emitError,
+                                 ArrayRef<int64_t> shape, Type elementType, size_t minRank,
+                                 size_t maxRank, StringRef dimensions, unsigned mayBeZero = -1u) {
   if (!isa<Float32Type, BFloat16Type, Float16Type>(elementType))
     return emitError() << "expected element type f32, bf16 or f16, got " << elementType;
   if (shape.size() < minRank || shape.size() > maxRank)
-    return emitError() << "expected dimensions " << dimensions << ", got " << shape.size() << " of them";
+    return emitError() << "expected dimensions " << dimensions << ", got " << shape.size()
+                       << " of them";
   for (auto [index, size] : llvm::enumerate(shape))
     if (size < 0 || (size == 0 && index != mayBeZero))
-      return emitError() << "expected positive dimensions " << dimensions << ", got [" << shape << "]";
+      return emitError() << "expected positive dimensions " << dimensions << ", got [" << shape
+                         << "]";
   return success();
 }
 
-LogicalResult ScanStateType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape,
-                                    Type elementType) {
+LogicalResult ScanStateType::verify(function_ref<InFlightDiagnostic()> emitError,
+                                    ArrayRef<int64_t> shape, Type elementType) {
   return verifyState(emitError, shape, elementType, 2, 3, "[d_inner, N] or [H, P, N]");
 }
 
-LogicalResult ConvStateType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape,
-                                    Type elementType) {
+LogicalResult ConvStateType::verify(function_ref<InFlightDiagnostic()> emitError,
+                                    ArrayRef<int64_t> shape, Type elementType) {
   return verifyState(emitError, shape, elementType, 2, 2, "[width - 1, channels]", /*mayBeZero=*/0);
 }
 
-LogicalResult KVCacheType::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<int64_t> shape,
-                                  Type elementType) {
+LogicalResult KVCacheType::verify(function_ref<InFlightDiagnostic()> emitError,
+                                  ArrayRef<int64_t> shape, Type elementType) {
   return verifyState(emitError, shape, elementType, 3, 3, "[kv_heads, page_size, head_dim]");
 }
 
@@ -120,7 +124,8 @@ Attribute RotaryAnglesAttr::parse(AsmParser &parser, Type) {
   Type f64 = Float64Type::get(parser.getContext());
   auto number = [&](double value) { return FloatAttr::get(f64, value); };
   return parser.getChecked<RotaryAnglesAttr>(loc, parser.getContext(), number(theta), step, scaling,
-                                             number(factor), number(low), number(high), number(original));
+                                             number(factor), number(low), number(high),
+                                             number(original));
 }
 
 void RotaryAnglesAttr::print(AsmPrinter &printer) const {
@@ -143,9 +148,10 @@ void RotaryAnglesAttr::print(AsmPrinter &printer) const {
   printer << ">";
 }
 
-LogicalResult RotaryAnglesAttr::verify(function_ref<InFlightDiagnostic()> emitError, FloatAttr thetaAttr,
-                                       int64_t step, RotaryScaling scaling, FloatAttr factorAttr,
-                                       FloatAttr lowAttr, FloatAttr highAttr, FloatAttr originalAttr) {
+LogicalResult RotaryAnglesAttr::verify(function_ref<InFlightDiagnostic()> emitError,
+                                       FloatAttr thetaAttr, int64_t step, RotaryScaling scaling,
+                                       FloatAttr factorAttr, FloatAttr lowAttr, FloatAttr highAttr,
+                                       FloatAttr originalAttr) {
   double theta = thetaAttr.getValueAsDouble(), factor = factorAttr.getValueAsDouble(),
          low = lowAttr.getValueAsDouble();
   double high = highAttr.getValueAsDouble(), original = originalAttr.getValueAsDouble();
@@ -156,8 +162,8 @@ LogicalResult RotaryAnglesAttr::verify(function_ref<InFlightDiagnostic()> emitEr
   if (scaling != RotaryScaling::None && !(factor > 0))
     return emitError() << "expected positive factor, got " << factor;
   if (scaling == RotaryScaling::Llama3 && !(low > 0 && high > low && original > 0))
-    return emitError() << "expected 0 < low < high and original > 0, got low " << low << ", high " << high
-                       << ", original " << original;
+    return emitError() << "expected 0 < low < high and original > 0, got low " << low << ", high "
+                       << high << ", original " << original;
   return success();
 }
 
@@ -178,7 +184,8 @@ LogicalResult GetWeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
   if (!weight)
     return emitOpError() << "refers to " << getWeightAttr() << ", which is no m1.weight";
   if (weight.getTensorType() != getType())
-    return emitOpError() << "expected the weight's type " << weight.getTensorType() << ", got " << getType();
+    return emitOpError() << "expected the weight's type " << weight.getTensorType() << ", got "
+                         << getType();
   return success();
 }
 
@@ -187,7 +194,8 @@ LogicalResult GetStateOp::verifySymbolUses(SymbolTableCollection &symbols) {
   if (!state)
     return emitOpError() << "refers to " << getStateAttr() << ", which is no m1.state";
   if (state.getType() != getType())
-    return emitOpError() << "expected the state's type " << state.getType() << ", got " << getType();
+    return emitOpError() << "expected the state's type " << state.getType() << ", got "
+                         << getType();
   return success();
 }
 

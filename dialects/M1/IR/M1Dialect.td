@@ -11,31 +11,36 @@ def M1_Dialect : Dialect {
   let cppNamespace = "::mlir::m1";
   let summary = "hybrid Mamba/attention models";
   let description = [{
-    Operations of decoder models whose layers mix tokens by attention, by a Mamba-1 scan or by a Mamba-2 (SSD) scan.
+    Operations of decoder models whose layers mix tokens by attention, by a Mamba-1 scan or by a
+    Mamba-2 (SSD) scan.
 
-    Activations are 2-D tensors `[rows, features]`. The rows are the tokens of all sequences of a step laid end to end (a ragged
-    batch), a dynamic size; the features are static. `!m1.batch` stands for the arrays that describe the batch: positions, sequence
-    starts, state slots, context lengths, block tables and the rows whose logits are wanted. Weights and states are symbols:
-    `m1.weight` names the checkpoint tensors that it is made of and never holds them, `m1.state` names memory that
-    outlives a step. Ops that touch a state declare the effect on the state's value; all others are pure.
+    Activations are 2-D tensors `[rows, features]`. The rows are the tokens of all sequences of a
+    step laid end to end (a ragged batch), a dynamic size; the features are static. `!m1.batch`
+    stands for the arrays that describe the batch: positions, sequence starts, state slots, context
+    lengths, block tables and the rows whose logits are wanted. Weights and states are symbols:
+    `m1.weight` names the checkpoint tensors that it is made of and never holds them, `m1.state`
+    names memory that outlives a step. Ops that touch a state declare the effect on the state's
+    value; all others are pure.
 
-    The residual stream is f32; other activations are f32 or bf16. Scans and softmax are computed in f32. Matrix weights
-    are bf16 or f32, vectors (norms, biases, A, D, convolution) f32.
+    The residual stream is f32; other activations are f32 or bf16. Scans and softmax are computed in
+    f32. Matrix weights are bf16 or f32, vectors (norms, biases, A, D, convolution) f32.
   }];
   let useDefaultTypePrinterParser = 1;
   let useDefaultAttributePrinterParser = 1;
 }
 
-class M1_Type<string name, string typeMnemonic, list<Trait> traits = []> : TypeDef<M1_Dialect, name, traits> {
+class M1_Type<string name, string typeMnemonic, list<Trait> traits = []>
+    : TypeDef<M1_Dialect, name, traits> {
   let mnemonic = typeMnemonic;
 }
 
 def M1_BatchType : M1_Type<"Batch", "batch"> {
   let summary = "the arrays that describe a ragged batch";
   let description = [{
-    T tokens of S sequences laid end to end, of which L rows want logits: `positions` [T], `token_sequence` [T],
-    `sequence_starts` [S+1], `slots` [S], `context_lengths` [S], `block_tables` [S, max_pages], `logit_rows` [L], all int32. A
-    sequence whose first token has position 0 starts from zero state; otherwise its state is read from its slot.
+    T tokens of S sequences laid end to end, of which L rows want logits: `positions` [T],
+    `token_sequence` [T], `sequence_starts` [S+1], `slots` [S], `context_lengths` [S],
+    `block_tables` [S, max_pages], `logit_rows` [L], all int32. A sequence whose first token has
+    position 0 starts from zero state; otherwise its state is read from its slot.
   }];
 }
 
@@ -48,69 +53,86 @@ class M1_StateType<string name, string typeMnemonic> : M1_Type<name, typeMnemoni
 def M1_ScanStateType : M1_StateType<"ScanState", "scan_state"> {
   let summary = "recurrent state of a scan, one per slot";
   let description = [{
-    Mamba-1: `!m1.scan_state<64x16xf32>` is [d_inner, N] per slot. Mamba-2: `!m1.scan_state<4x16x16xf32>` is [H, P, N] per slot.
-    Elements are f32, bf16 or f16.
+    Mamba-1: `!m1.scan_state<64x16xf32>` is [d_inner, N] per slot. Mamba-2:
+    `!m1.scan_state<4x16x16xf32>` is [H, P, N] per slot. Elements are f32, bf16 or f16.
   }];
 }
 
 def M1_ConvStateType : M1_StateType<"ConvState", "conv_state"> {
   let summary = "last inputs of a causal convolution, one per slot";
   let description = [{
-    `!m1.conv_state<3x64xbf16>` is [width - 1, channels] per slot, oldest row first. Elements are f32, bf16 or f16. The first dimension
-    is 0 for a convolution of width 1, which carries nothing.
+    `!m1.conv_state<3x64xbf16>` is [width - 1, channels] per slot, oldest row first. Elements are
+    f32, bf16 or f16. The first dimension is 0 for a convolution of width 1, which carries nothing.
   }];
 }
 
 def M1_KVCacheType : M1_StateType<"KVCache", "kv_cache"> {
   let summary = "paged keys and values";
   let description = [{
-    `!m1.kv_cache<2x64x16xbf16>` is [kv_heads, page_size, head_dim]; a page holds that twice, keys then values.
-    Elements are f32, bf16 or f16.
+    `!m1.kv_cache<2x64x16xbf16>` is [kv_heads, page_size, head_dim]; a page holds that twice, keys
+    then values. Elements are f32, bf16 or f16.
   }];
 }
 
-class M1_Enum<string name, string summary, list<I32EnumAttrCase> cases> : I32EnumAttr<name, summary, cases> {
+class M1_Enum<string name, string summary, list<I32EnumAttrCase> cases>
+    : I32EnumAttr<name, summary, cases> {
   let cppNamespace = "::mlir::m1";
   let genSpecializedAttr = 0;
 }
 
-def M1_Transform : M1_Enum<"Transform", "what is done to the elements of a weight when it is written", [
-  I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"NegExp", 1, "neg_exp">, I32EnumAttrCase<"Double", 2, "double">]>;
+def M1_Transform
+    : M1_Enum<"Transform", "what is done to the elements of a weight when it is written",
+              [I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"NegExp", 1, "neg_exp">,
+               I32EnumAttrCase<"Double", 2, "double">]>;
 def M1_TransformAttr : EnumAttr<M1_Dialect, M1_Transform, "transform"> {
   let description = [{`none`; `neg_exp`: -exp(x), which makes A of A_log; `double`: 2·x.}];
 }
 
-def M1_Activation : M1_Enum<"Activation", "activation function of a convolution", [
-  I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"Silu", 1, "silu">]>;
+def M1_Activation
+    : M1_Enum<"Activation", "activation function of a convolution",
+              [I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"Silu", 1, "silu">]>;
 def M1_ActivationAttr : EnumAttr<M1_Dialect, M1_Activation, "activation">;
 
-def M1_MixerKind : M1_Enum<"MixerKind", "how a layer mixes tokens", [
-  I32EnumAttrCase<"Mamba1", 0, "mamba1">, I32EnumAttrCase<"Mamba2", 1, "mamba2">, I32EnumAttrCase<"Attention", 2, "attention">]>;
+def M1_MixerKind
+    : M1_Enum<"MixerKind", "how a layer mixes tokens",
+              [I32EnumAttrCase<"Mamba1", 0, "mamba1">, I32EnumAttrCase<"Mamba2", 1, "mamba2">,
+               I32EnumAttrCase<"Attention", 2, "attention">]>;
 def M1_MixerKindAttr : EnumAttr<M1_Dialect, M1_MixerKind, "mixer_kind">;
 
 def M1_RotaryAnglesAttr : AttrDef<M1_Dialect, "RotaryAngles"> {
   let mnemonic = "rotary_angles";
   let summary = "table of (cos, sin) of rotary angles, computed in f64 when the weight is written";
   let description = [{
-    Initialises a weight of shape [rows, head_dim/2, 2]: entry [r, i] is (cos, sin) of `r · step · f_i` with f_i = theta^(-2i/head_dim).
-    With `llama3`, f_i is scaled: for the wavelength λ = 2π/f and o = original: f where λ < o/high; f/factor where λ > o/low; between
-    them (1-s)·f/factor + s·f with s = (o/λ - low)/(high - low). With `linear`, f_i is divided by factor.
+    Initialises a weight of shape [rows, head_dim/2, 2]: entry [r, i] is (cos, sin) of `r · step ·
+    f_i` with f_i = theta^(-2i/head_dim). With `llama3`, f_i is scaled: for the wavelength λ = 2π/f
+    and o = original: f where λ < o/high; f/factor where λ > o/low; between them (1-s)·f/factor +
+    s·f with s = (o/λ - low)/(high - low). With `linear`, f_i is divided by factor.
 
-    Example: `#m1.rotary_angles<theta = 5.0e5, step = 256, scaling = llama3, factor = 32.0, low = 1.0, high = 4.0, original = 8192.0>`
+    Example:
+    ```mlir
+    #m1.rotary_angles<theta = 5.0e5, step = 256, scaling = llama3, factor = 32.0, low = 1.0, high =
+        4.0, original = 8192.0>
+    ```
   }];
-  let parameters = (ins "::mlir::FloatAttr":$theta, "int64_t":$step, "::mlir::m1::RotaryScaling":$scaling,
-    "::mlir::FloatAttr":$factor, "::mlir::FloatAttr":$low, "::mlir::FloatAttr":$high, "::mlir::FloatAttr":$original);
-  let builders = [AttrBuilder<(ins "double":$theta, "int64_t":$step, "::mlir::m1::RotaryScaling":$scaling, "double":$factor,
-    "double":$low, "double":$high, "double":$original), [{
+  let parameters = (ins "::mlir::FloatAttr":$theta, "int64_t":$step,
+      "::mlir::m1::RotaryScaling":$scaling, "::mlir::FloatAttr":$factor, "::mlir::FloatAttr":$low,
+      "::mlir::FloatAttr":$high, "::mlir::FloatAttr":$original);
+  let builders = [AttrBuilder<(ins "double":$theta, "int64_t":$step,
+                                  "::mlir::m1::RotaryScaling":$scaling, "double":$factor,
+                                  "double":$low, "double":$high, "double":$original),
+                              [{
       ::mlir::Type f64 = ::mlir::Float64Type::get($_ctxt);
       auto number = [&](double value) { return ::mlir::FloatAttr::get(f64, value); };
-      return $_get($_ctxt, number(theta), step, scaling, number(factor), number(low), number(high), number(original));
+      return $_get($_ctxt, number(theta), step, scaling, number(factor), number(low),
+                   number(high), number(original));
     }]>];
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
 }
 
-def M1_RotaryScaling : M1_Enum<"RotaryScaling", "frequency scaling of rotary embeddings", [
-  I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"Linear", 1, "linear">, I32EnumAttrCase<"Llama3", 2, "llama3">]>;
+def M1_RotaryScaling
+    : M1_Enum<"RotaryScaling", "frequency scaling of rotary embeddings",
+              [I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"Linear", 1, "linear">,
+               I32EnumAttrCase<"Llama3", 2, "llama3">]>;
 
 #endif

@@ -11,8 +11,12 @@ include "mlir/IR/BuiltinAttributeInterfaces.td"
 class M1_Op<string mnemonic, list<Trait> traits = []> : Op<M1_Dialect, mnemonic, traits>;
 
 def M1_StaticColumnsPred : CPred<"!::llvm::cast<::mlir::RankedTensorType>($_self).isDynamicDim(1)">;
-class M1_RowsOf<list<Type> types> : RankedTensorOf<types, [HasAnyRankOfPred<[2]>, M1_StaticColumnsPred], "rows (2D tensor with a static number of columns)">;
-class M1_StaticOf<list<Type> types, int rank> : RankedTensorOf<types, [HasAnyRankOfPred<[rank]>, HasStaticShapePred], rank # "D tensor of static shape">;
+class M1_RowsOf<list<Type> types>
+    : RankedTensorOf<types, [HasAnyRankOfPred<[2]>, M1_StaticColumnsPred],
+                     "rows (2D tensor with a static number of columns)">;
+class M1_StaticOf<list<Type> types, int rank>
+    : RankedTensorOf<types, [HasAnyRankOfPred<[rank]>, HasStaticShapePred],
+                     rank#"D tensor of static shape">;
 
 def M1_Rows : M1_RowsOf<[F32, BF16]>;
 def M1_F32Rows : M1_RowsOf<[F32]>;
@@ -30,19 +34,24 @@ def M1_AnyState : AnyTypeOf<[M1_ScanStateType, M1_ConvStateType, M1_KVCacheType]
 def M1_ModelOp : M1_Op<"model", [Symbol]> {
   let summary = "facts about the model that are not in its operations";
   let description = [{
-    One per module. `architecture` is m1-mamba1, m1-mamba2, m1-attention (an M1 checkpoint without a Mamba layer), llama or qwen2.
-    `max_positions` is the longest context that the rotary tables serve; `page_size` the positions of one KV page.
+    One per module. `architecture` is m1-mamba1, m1-mamba2, m1-attention (an M1 checkpoint without a
+    Mamba layer), llama or qwen2. `max_positions` is the longest context that the rotary tables
+    serve; `page_size` the positions of one KV page.
 
     Example:
     ```mlir
-    m1.model @model {architecture = "m1-mamba1", vocab_size = 512 : i64, hidden_size = 64 : i64, layers = 4 : i64,
-                     max_positions = 4096 : i64, page_size = 64 : i64, bos_id = 1 : i64, eos_ids = array<i64: 2>,
+    m1.model @model {architecture = "m1-mamba1", vocab_size = 512 : i64, hidden_size = 64
+        : i64, layers = 4 : i64,
+                     max_positions = 4096 : i64, page_size = 64 : i64, bos_id = 1 : i64,
+                     eos_ids = array<i64: 2>,
                      activation_type = bf16, state_type = f32, kv_type = bf16}
     ```
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$architecture, I64Attr:$vocab_size, I64Attr:$hidden_size, I64Attr:$layers,
-    I64Attr:$max_positions, DefaultValuedAttr<I64Attr, "64">:$page_size, DefaultValuedAttr<I64Attr, "-1">:$bos_id,
-    DefaultValuedAttr<DenseI64ArrayAttr, "{}">:$eos_ids, TypeAttr:$activation_type, TypeAttr:$state_type, TypeAttr:$kv_type);
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$architecture, I64Attr:$vocab_size,
+      I64Attr:$hidden_size, I64Attr:$layers, I64Attr:$max_positions,
+      DefaultValuedAttr<I64Attr, "64">:$page_size, DefaultValuedAttr<I64Attr, "-1">:$bos_id,
+      DefaultValuedAttr<DenseI64ArrayAttr, "{}">:$eos_ids, TypeAttr:$activation_type,
+      TypeAttr:$state_type, TypeAttr:$kv_type);
   let assemblyFormat = "$sym_name attr-dict";
   let hasVerifier = 1;
 }
@@ -51,33 +60,40 @@ def M1_WeightOp : M1_Op<"weight", [Symbol]> {
   let summary = "a named tensor made of checkpoint tensors";
   let description = [{
     Declares a weight of the given type. Its elements come from exactly one of
-    - `sources`: checkpoint tensors, joined along dimension 0, `transform`ed and converted to the weight's element type;
-      the elements of each source are taken in row-major order, so a source may have further dimensions of size 1;
+    - `sources`: checkpoint tensors, joined along dimension 0, `transform`ed and converted to the
+      weight's element type; the elements of each source are taken in row-major order, so a source
+      may have further dimensions of size 1;
     - `value`: a constant;
     - `angles`: a rotary table.
 
-    Data is read when the artifact is written, from the mapped checkpoint. With dummy weights the sources are names only.
+    Data is read when the artifact is written, from the mapped checkpoint. With dummy weights the
+    sources are names only.
 
     Example:
     ```mlir
-    m1.weight @layer0.A : tensor<64x16xf32> {sources = ["model.layers.0.mamba.A_log"], transform = #m1<transform neg_exp>}
+    m1.weight @layer0.A : tensor<64x16xf32> {sources = ["model.layers.0.mamba.A_log"], transform =
+        #m1<transform neg_exp>}
     ```
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<AnyRankedTensor>:$type, OptionalAttr<StrArrayAttr>:$sources,
-    DefaultValuedAttr<M1_TransformAttr, "::mlir::m1::Transform::None">:$transform, OptionalAttr<ElementsAttr>:$value,
-    OptionalAttr<M1_RotaryAnglesAttr>:$angles);
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<AnyRankedTensor>:$type,
+      OptionalAttr<StrArrayAttr>:$sources,
+      DefaultValuedAttr<M1_TransformAttr, "::mlir::m1::Transform::None">:$transform,
+      OptionalAttr<ElementsAttr>:$value, OptionalAttr<M1_RotaryAnglesAttr>:$angles);
   let assemblyFormat = "$sym_name `:` $type attr-dict";
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     /// The weight's type as a ranked tensor with static shape.
-    ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
+    ::mlir::RankedTensorType getTensorType() {
+      return ::llvm::cast<::mlir::RankedTensorType>(getType());
+    }
   }];
 }
 
 def M1_StateOp : M1_Op<"state", [Symbol]> {
   let summary = "named memory that outlives a step";
   let description = [{
-    Declares a pool of state: one element of the type per slot, or per page for a KV cache. Slot numbers come from the batch.
+    Declares a pool of state: one element of the type per slot, or per page for a KV cache. Slot
+    numbers come from the batch.
 
     Example: `m1.state @layer0.scan : !m1.scan_state<64x16xf32>`
   }];
@@ -89,7 +105,8 @@ def M1_StateOp : M1_Op<"state", [Symbol]> {
 def M1_GetWeightOp : M1_Op<"get_weight", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a weight as a value";
   let description = [{
-    The result has the type that `m1.weight` declares; equal reads are equal values (CSE merges them).
+    The result has the type that `m1.weight` declares; equal reads are equal values (CSE merges
+    them).
 
     Example: `%w = m1.get_weight @layer0.in_proj : tensor<196x64xbf16>`
   }];
@@ -101,7 +118,8 @@ def M1_GetWeightOp : M1_Op<"get_weight", [Pure, DeclareOpInterfaceMethods<Symbol
 def M1_GetStateOp : M1_Op<"get_state", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a state pool as a value";
   let description = [{
-    The result has the type that `m1.state` declares and stands for all its slots or pages; operations name the effects that they have on it.
+    The result has the type that `m1.state` declares and stands for all its slots or pages;
+    operations name the effects that they have on it.
 
     Example: `%s = m1.get_state @layer0.scan : !m1.scan_state<64x16xf32>`
   }];
@@ -119,7 +137,10 @@ def M1_EmbeddingOp : M1_Op<"embedding", [Pure]> {
   let description = [{
     `result[t, :] = table[tokens[t], :]` with tokens [T], table [V, D], result [T, D] in f32.
 
-    Example: `%h = m1.embedding %tokens, %table : (tensor<?xi32>, tensor<512x64xbf16>) -> tensor<?x64xf32>`
+    Example:
+    ```mlir
+    %h = m1.embedding %tokens, %table : (tensor<?xi32>, tensor<512x64xbf16>) -> tensor<?x64xf32>
+    ```
   }];
   let arguments = (ins M1_Tokens:$tokens, M1_Matrix:$table);
   let results = (outs M1_F32Rows:$result);
@@ -130,13 +151,18 @@ def M1_EmbeddingOp : M1_Op<"embedding", [Pure]> {
 def M1_LinearOp : M1_Op<"linear", [Pure]> {
   let summary = "x · weightᵀ (+ bias)";
   let description = [{
-    `result[t, n] = Σ_k x[t, k] · weight[n, k] + bias[n]` with x [T, K], weight [N, K], bias [N]; summed in f32.
+    `result[t, n] = Σ_k x[t, k] · weight[n, k] + bias[n]` with x [T, K], weight [N, K], bias [N];
+    summed in f32.
 
-    Example: `%y = m1.linear %x, %w : (tensor<?x64xbf16>, tensor<196x64xbf16>) -> tensor<?x196xbf16>`
+    Example:
+    ```mlir
+    %y = m1.linear %x, %w : (tensor<?x64xbf16>, tensor<196x64xbf16>) -> tensor<?x196xbf16>
+    ```
   }];
   let arguments = (ins M1_Rows:$x, M1_Matrix:$weight, Optional<M1_Vector>:$bias);
   let results = (outs M1_Rows:$result);
-  let assemblyFormat = "$x `,` $weight (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat =
+      "$x `,` $weight (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
@@ -145,7 +171,11 @@ def M1_RmsNormOp : M1_Op<"rms_norm", [Pure]> {
   let description = [{
     `result = x · rsqrt(mean(x²) + eps) · weight` per row; x [T, D], weight [D].
 
-    Example: `%n = m1.rms_norm %h, %w {eps = 1.0e-5 : f64} : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xbf16>`
+    Example:
+    ```mlir
+    %n = m1.rms_norm %h, %w {eps = 1.0e-5 : f64}
+        : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xbf16>
+    ```
   }];
   let arguments = (ins M1_Rows:$x, M1_Vector:$weight, F64Attr:$eps);
   let results = (outs M1_Rows:$result);
@@ -156,7 +186,8 @@ def M1_RmsNormOp : M1_Op<"rms_norm", [Pure]> {
 def M1_AddOp : M1_Op<"add", [Pure]> {
   let summary = "residual + x";
   let description = [{
-    Adds a branch to the residual stream: `result[t, d] = residual[t, d] + x[t, d]` with residual [T, D] f32, x [T, D], result [T, D] f32.
+    Adds a branch to the residual stream: `result[t, d] = residual[t, d] + x[t, d]` with residual
+    [T, D] f32, x [T, D], result [T, D] f32.
 
     Example: `%h1 = m1.add %h, %y : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32>`
   }];
@@ -169,17 +200,20 @@ def M1_AddOp : M1_Op<"add", [Pure]> {
 def M1_AddRmsNormOp : M1_Op<"add_rms_norm", [Pure]> {
   let summary = "residual + x, and its normalisation";
   let description = [{
-    `sum = residual + x`; `normed = sum · rsqrt(mean(sum²) + eps) · weight` per row; residual, x, sum and normed [T, D], weight [D].
+    `sum = residual + x`; `normed = sum · rsqrt(mean(sum²) + eps) · weight` per row; residual, x,
+    sum and normed [T, D], weight [D].
 
     Example:
     ```mlir
     %h1, %n = m1.add_rms_norm %h, %y, %w {eps = 1.0e-5 : f64}
-        : (tensor<?x64xf32>, tensor<?x64xbf16>, tensor<64xf32>) -> (tensor<?x64xf32>, tensor<?x64xbf16>)
+        : (tensor<?x64xf32>, tensor<?x64xbf16>, tensor<64xf32>)
+        -> (tensor<?x64xf32>, tensor<?x64xbf16>)
     ```
   }];
   let arguments = (ins M1_F32Rows:$residual, M1_Rows:$x, M1_Vector:$weight, F64Attr:$eps);
   let results = (outs M1_F32Rows:$sum, M1_Rows:$normed);
-  let assemblyFormat = "$residual `,` $x `,` $weight attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat =
+      "$residual `,` $x `,` $weight attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
@@ -201,10 +235,14 @@ def M1_SplitOp : M1_Op<"split", [Pure]> {
 def M1_RepeatHeadsOp : M1_Op<"repeat_heads", [Pure]> {
   let summary = "each head several times in a row";
   let description = [{
-    x [T, h·d] with heads of d = head_size columns; the result [T, h·repeat·d] holds head j of x in its heads j·repeat … j·repeat +
-    repeat - 1.
+    x [T, h·d] with heads of d = head_size columns; the result [T, h·repeat·d] holds head j of x in
+    its heads j·repeat … j·repeat + repeat - 1.
 
-    Example: `%r = m1.repeat_heads %x {head_size = 16 : i64, repeat = 2 : i64} : tensor<?x32xf32> -> tensor<?x64xf32>`
+    Example:
+    ```mlir
+    %r = m1.repeat_heads %x {head_size = 16 : i64, repeat = 2 : i64} : tensor<?x32xf32>
+        -> tensor<?x64xf32>
+    ```
   }];
   let arguments = (ins M1_Rows:$x, I64Attr:$head_size, I64Attr:$repeat);
   let results = (outs M1_Rows:$result);
@@ -218,11 +256,15 @@ def M1_SoftplusOp : M1_Op<"softplus", [Pure]> {
   let description = [{
     `result[t, c] = log(1 + exp(x[t, c] + bias[c]))` with x [T, C], bias [C] or none, result [T, C].
 
-    Example: `%d = m1.softplus %dt bias(%b) : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>`
+    Example:
+    ```mlir
+    %d = m1.softplus %dt bias(%b) : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+    ```
   }];
   let arguments = (ins M1_Rows:$x, Optional<M1_Vector>:$bias);
   let results = (outs M1_Rows:$result);
-  let assemblyFormat = "$x (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat =
+      "$x (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
@@ -257,7 +299,10 @@ def M1_SiluMulOp : M1_Op<"silu_mul", [Pure]> {
   let description = [{
     `result[t, c] = a[t, c] / (1 + exp(-a[t, c])) · b[t, c]` with a, b and result [T, C].
 
-    Example: `%y = m1.silu_mul %gate, %up : (tensor<?x160xf32>, tensor<?x160xf32>) -> tensor<?x160xf32>`
+    Example:
+    ```mlir
+    %y = m1.silu_mul %gate, %up : (tensor<?x160xf32>, tensor<?x160xf32>) -> tensor<?x160xf32>
+    ```
   }];
   let arguments = (ins M1_Rows:$a, M1_Rows:$b);
   let results = (outs M1_Rows:$result);
@@ -268,10 +313,14 @@ def M1_SiluMulOp : M1_Op<"silu_mul", [Pure]> {
 def M1_SkipOp : M1_Op<"skip", [Pure]> {
   let summary = "y + D·x";
   let description = [{
-    `result[t, c] = y[t, c] + D[c / k] · x[t, c]` with y, x and result [T, C] and D [C/k]: k neighbouring channels (a head) share one
-    value, k = 1 where each channel has its own.
+    `result[t, c] = y[t, c] + D[c / k] · x[t, c]` with y, x and result [T, C] and D [C/k]: k
+    neighbouring channels (a head) share one value, k = 1 where each channel has its own.
 
-    Example: `%r = m1.skip %y, %x, %D : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>`
+    Example:
+    ```mlir
+    %r = m1.skip %y, %x, %D : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64xf32>)
+        -> tensor<?x64xf32>
+    ```
   }];
   let arguments = (ins M1_Rows:$y, M1_Rows:$x, M1_Vector:$D);
   let results = (outs M1_Rows:$result);
@@ -282,8 +331,8 @@ def M1_SkipOp : M1_Op<"skip", [Pure]> {
 def M1_GatedRmsNormOp : M1_Op<"gated_rms_norm", [Pure]> {
   let summary = "rms_norm of y·silu(z), group by group";
   let description = [{
-    `v = y · silu(z)`; each of `groups` ranges of C/groups columns is normalised on its own: `v · rsqrt(mean(v²) + eps)`, then times
-    weight [C].
+    `v = y · silu(z)`; each of `groups` ranges of C/groups columns is normalised on its own: `v ·
+    rsqrt(mean(v²) + eps)`, then times weight [C].
 
     Example:
     ```mlir
@@ -300,17 +349,20 @@ def M1_GatedRmsNormOp : M1_Op<"gated_rms_norm", [Pure]> {
 def M1_GatedMlpOp : M1_Op<"gated_mlp", [Pure]> {
   let summary = "down · (silu(gate · x) · (up · x))";
   let description = [{
-    `result = down · (silu(gate · x) · (up · x))` per row; x and result [T, D], gate and up [I, D], down [D, I]. No biases.
+    `result = down · (silu(gate · x) · (up · x))` per row; x and result [T, D], gate and up [I, D],
+    down [D, I]. No biases.
 
     Example:
     ```mlir
     %y = m1.gated_mlp %x, %g, %u, %d
-        : (tensor<?x64xf32>, tensor<160x64xf32>, tensor<160x64xf32>, tensor<64x160xf32>) -> tensor<?x64xf32>
+        : (tensor<?x64xf32>, tensor<160x64xf32>, tensor<160x64xf32>, tensor<64x160xf32>)
+        -> tensor<?x64xf32>
     ```
   }];
   let arguments = (ins M1_Rows:$x, M1_Matrix:$gate, M1_Matrix:$up, M1_Matrix:$down);
   let results = (outs M1_Rows:$result);
-  let assemblyFormat = "$x `,` $gate `,` $up `,` $down attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat =
+      "$x `,` $gate `,` $up `,` $down attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
@@ -330,7 +382,8 @@ def M1_GatherRowsOp : M1_Op<"gather_rows", [Pure]> {
 def M1_SampleOp : M1_Op<"sample", [Pure]> {
   let summary = "the most likely token of each row";
   let description = [{
-    Greedy: the index of the largest logit, the smallest index among equals. logits [L, V], result [L].
+    Greedy: the index of the largest logit, the smallest index among equals. logits [L, V], result
+    [L].
 
     Example: `%t = m1.sample %logits : (tensor<?x512xf32>) -> tensor<?xi32>`
   }];
@@ -347,24 +400,28 @@ def M1_SampleOp : M1_Op<"sample", [Pure]> {
 def M1_CausalConv1dOp : M1_Op<"causal_conv1d"> {
   let summary = "depthwise causal convolution over each sequence";
   let description = [{
-    `result[t, c] = act(bias[c] + Σ_j weight[c, j] · x[t - (K-1) + j, src(c)])` with x [T, Ci], weight [C, K], bias [C], result [T, C].
-    Rows before the step come from the sequence's slot of the state [K-1, Ci], zeros before position 0. The state then
-    holds the last K-1 inputs. With `repeat` > 1, Ci = C/repeat and channel c reads the head that it repeats:
-    `src(c) = (c / (repeat·head_size))·head_size + c % head_size`; otherwise src(c) = c.
+    `result[t, c] = act(bias[c] + Σ_j weight[c, j] · x[t - (K-1) + j, src(c)])` with x [T, Ci],
+    weight [C, K], bias [C], result [T, C]. Rows before the step come from the sequence's slot of
+    the state [K-1, Ci], zeros before position 0. The state then holds the last K-1 inputs. With
+    `repeat` > 1, Ci = C/repeat and channel c reads the head that it repeats: `src(c) = (c /
+    (repeat·head_size))·head_size + c % head_size`; otherwise src(c) = c.
 
     Example:
     ```mlir
-    %y = m1.causal_conv1d %x, %w bias(%b), %batch, %state {activation = #m1<activation silu>, repeat = 2 : i64, head_size = 16 : i64}
-        : (tensor<?x32xf32>, tensor<64x4xf32>, tensor<64xf32>, !m1.batch, !m1.conv_state<3x32xf32>) -> tensor<?x64xf32>
+    %y = m1.causal_conv1d %x, %w bias(%b), %batch, %state {activation = #m1<activation silu>, repeat
+        = 2 : i64, head_size = 16 : i64}
+        : (tensor<?x32xf32>, tensor<64x4xf32>, tensor<64xf32>, !m1.batch, !m1.conv_state<3x32xf32>)
+            -> tensor<?x64xf32>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_F32Matrix:$weight, Optional<M1_Vector>:$bias, M1_BatchType:$batch,
-    Arg<M1_ConvStateType, "last inputs", [MemRead, MemWrite]>:$state,
-    DefaultValuedAttr<M1_ActivationAttr, "::mlir::m1::Activation::None">:$activation, DefaultValuedAttr<I64Attr, "1">:$repeat,
-    DefaultValuedAttr<I64Attr, "1">:$head_size);
+  let arguments = (ins M1_Rows:$x, M1_F32Matrix:$weight, Optional<M1_Vector>:$bias,
+      M1_BatchType:$batch, Arg<M1_ConvStateType, "last inputs", [MemRead, MemWrite]>:$state,
+      DefaultValuedAttr<M1_ActivationAttr, "::mlir::m1::Activation::None">:$activation,
+      DefaultValuedAttr<I64Attr, "1">:$repeat, DefaultValuedAttr<I64Attr, "1">:$head_size);
   let results = (outs M1_Rows:$result);
   let assemblyFormat = [{
-    $x `,` $weight (`bias` `(` $bias^ `)`)? `,` $batch `,` $state attr-dict `:` functional-type(operands, results)
+    $x `,` $weight (`bias` `(` $bias^ `)`)? `,` $batch `,` $state attr-dict `:`
+    functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }
@@ -378,22 +435,28 @@ def M1_SelectiveScanOp : M1_Op<"selective_scan", [AttrSizedOperandSegments]> {
     `s[c, n] ← exp(Δ[c]·A[c, n])·s[c, n] + Δ[c]·B[t, hb(g)·N + n]·x[t, c]`;
     `y[c] = Σ_n s[c, n]·C[t, g·N + n]` (`+ D[c]·x[t, c]`) (`· silu(z[t, c])`).
 
-    dt, C and z are [T, d_inner], B is [T, d_xb]; head hb(g) = g / r with r = d_inner/d_xb. x is [T, d_inner], or [T, d_xb] and then
-    repeated like B. s starts at zero where a sequence starts, else at its slot, and ends in its slot. dt_bias needs delta_softplus.
+    dt, C and z are [T, d_inner], B is [T, d_xb]; head hb(g) = g / r with r = d_inner/d_xb. x is [T,
+    d_inner], or [T, d_xb] and then repeated like B. s starts at zero where a sequence starts, else
+    at its slot, and ends in its slot. dt_bias needs delta_softplus.
 
     Example:
     ```mlir
-    %y = m1.selective_scan %x, %dt, %A, %B, %C skip(%D) gate(%z) dt_bias(%b), %batch, %state {delta_softplus}
-        : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64x16xf32>, tensor<?x32xf32>, tensor<?x64xf32>, tensor<64xf32>,
-           tensor<?x64xf32>, tensor<64xf32>, !m1.batch, !m1.scan_state<64x16xf32>) -> tensor<?x64xf32>
+    %y = m1.selective_scan %x, %dt, %A, %B, %C skip(%D) gate(%z) dt_bias(%b), %batch, %state
+        {delta_softplus}
+        : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64x16xf32>, tensor<?x32xf32>,
+           tensor<?x64xf32>, tensor<64xf32>,
+           tensor<?x64xf32>, tensor<64xf32>, !m1.batch, !m1.scan_state<64x16xf32>)
+               -> tensor<?x64xf32>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_F32Matrix:$A, M1_Rows:$B, M1_Rows:$C, Optional<M1_Vector>:$D,
-    Optional<M1_Rows>:$z, Optional<M1_Vector>:$dt_bias, M1_BatchType:$batch,
-    Arg<M1_ScanStateType, "s", [MemRead, MemWrite]>:$state, UnitAttr:$delta_softplus);
+  let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_F32Matrix:$A, M1_Rows:$B, M1_Rows:$C,
+      Optional<M1_Vector>:$D, Optional<M1_Rows>:$z, Optional<M1_Vector>:$dt_bias,
+      M1_BatchType:$batch, Arg<M1_ScanStateType, "s", [MemRead, MemWrite]>:$state,
+      UnitAttr:$delta_softplus);
   let results = (outs M1_Rows:$result);
   let assemblyFormat = [{
-    $x `,` $dt `,` $A `,` $B `,` $C (`skip` `(` $D^ `)`)? (`gate` `(` $z^ `)`)? (`dt_bias` `(` $dt_bias^ `)`)? `,` $batch `,` $state
+    $x `,` $dt `,` $A `,` $B `,` $C (`skip` `(` $D^ `)`)? (`gate` `(` $z^ `)`)? (`dt_bias` `(`
+    $dt_bias^ `)`)? `,` $batch `,` $state
     attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
@@ -408,21 +471,24 @@ def M1_SsdScanOp : M1_Op<"ssd_scan", [AttrSizedOperandSegments]> {
     `s[h, p, n] ← exp(Δ[h]·A[h])·s[h, p, n] + Δ[h]·x[t, hb·P + p]·B[t, hb·N + n]`;
     `y[h·P + p] = Σ_n s[h, p, n]·C[t, h·N + n]` (`+ D[h]·x[t, hb·P + p]`).
 
-    x and B are [T, d_xb] and [T, heads_xb·N], their head hb = h / r with r = H / heads_xb; C is [T, H·N], dt [T, H], the state [H, P, N].
+    x and B are [T, d_xb] and [T, heads_xb·N], their head hb = h / r with r = H / heads_xb; C is [T,
+    H·N], dt [T, H], the state [H, P, N].
 
     Example:
     ```mlir
     %y = m1.ssd_scan %x, %dt, %A, %B, %C skip(%D) dt_bias(%b), %batch, %state {delta_softplus}
-        : (tensor<?x32xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x32xf32>, tensor<?x64xf32>, tensor<4xf32>, tensor<4xf32>,
+        : (tensor<?x32xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x32xf32>, tensor<?x64xf32>,
+           tensor<4xf32>, tensor<4xf32>,
            !m1.batch, !m1.scan_state<4x16x16xf32>) -> tensor<?x64xf32>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_Vector:$A, M1_Rows:$B, M1_Rows:$C, Optional<M1_Vector>:$D,
-    Optional<M1_Vector>:$dt_bias, M1_BatchType:$batch, Arg<M1_ScanStateType, "s", [MemRead, MemWrite]>:$state,
-    UnitAttr:$delta_softplus);
+  let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_Vector:$A, M1_Rows:$B, M1_Rows:$C,
+      Optional<M1_Vector>:$D, Optional<M1_Vector>:$dt_bias, M1_BatchType:$batch,
+      Arg<M1_ScanStateType, "s", [MemRead, MemWrite]>:$state, UnitAttr:$delta_softplus);
   let results = (outs M1_Rows:$result);
   let assemblyFormat = [{
-    $x `,` $dt `,` $A `,` $B `,` $C (`skip` `(` $D^ `)`)? (`dt_bias` `(` $dt_bias^ `)`)? `,` $batch `,` $state
+    $x `,` $dt `,` $A `,` $B `,` $C (`skip` `(` $D^ `)`)? (`dt_bias` `(` $dt_bias^ `)`)? `,` $batch
+    `,` $state
     attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
@@ -431,10 +497,15 @@ def M1_SsdScanOp : M1_Op<"ssd_scan", [AttrSizedOperandSegments]> {
 def M1_RotaryTableOp : M1_Op<"rotary_table", [Pure]> {
   let summary = "cos and sin of each token's angles";
   let description = [{
-    For each token's position p = 256·a + b, the angles of p by the addition formulas from hi [⌈max_positions/256⌉, d/2, 2], which
-    holds (cos, sin) of 256·a·f_i, and lo [256, d/2, 2], which holds those of b·f_i. Result [T, d]: d/2 cosines, then d/2 sines.
+    For each token's position p = 256·a + b, the angles of p by the addition formulas from hi
+    [⌈max_positions/256⌉, d/2, 2], which holds (cos, sin) of 256·a·f_i, and lo [256, d/2, 2], which
+    holds those of b·f_i. Result [T, d]: d/2 cosines, then d/2 sines.
 
-    Example: `%r = m1.rotary_table %batch, %hi, %lo : (!m1.batch, tensor<16x8x2xf32>, tensor<256x8x2xf32>) -> tensor<?x16xf32>`
+    Example:
+    ```mlir
+    %r = m1.rotary_table %batch, %hi, %lo
+        : (!m1.batch, tensor<16x8x2xf32>, tensor<256x8x2xf32>) -> tensor<?x16xf32>
+    ```
   }];
   let arguments = (ins M1_BatchType:$batch, M1_AngleTable:$hi, M1_AngleTable:$lo);
   let results = (outs M1_F32Rows:$result);
@@ -445,10 +516,14 @@ def M1_RotaryTableOp : M1_Op<"rotary_table", [Pure]> {
 def M1_RotaryEmbeddingOp : M1_Op<"rotary_embedding", [Pure]> {
   let summary = "rotate pairs of columns by the token's angles";
   let description = [{
-    Half-split form: in each head of d = head_dim columns, (u, v) = (x[i], x[i + d/2]) becomes (u·cos_i - v·sin_i, v·cos_i + u·sin_i).
-    x [T, h·d], table [T, d].
+    Half-split form: in each head of d = head_dim columns, (u, v) = (x[i], x[i + d/2]) becomes
+    (u·cos_i - v·sin_i, v·cos_i + u·sin_i). x [T, h·d], table [T, d].
 
-    Example: `%q1 = m1.rotary_embedding %q, %r {head_dim = 16 : i64} : (tensor<?x64xf32>, tensor<?x16xf32>) -> tensor<?x64xf32>`
+    Example:
+    ```mlir
+    %q1 = m1.rotary_embedding %q, %r {head_dim = 16 : i64}
+        : (tensor<?x64xf32>, tensor<?x16xf32>) -> tensor<?x64xf32>
+    ```
   }];
   let arguments = (ins M1_Rows:$x, M1_F32Rows:$table, I64Attr:$head_dim);
   let results = (outs M1_Rows:$result);
@@ -459,11 +534,17 @@ def M1_RotaryEmbeddingOp : M1_Op<"rotary_embedding", [Pure]> {
 def M1_KVWriteOp : M1_Op<"kv_write"> {
   let summary = "write this step's keys and values into the cache";
   let description = [{
-    k and v [T, kv_heads·head_dim] go to the pages that the batch's block tables name, at each token's position.
+    k and v [T, kv_heads·head_dim] go to the pages that the batch's block tables name, at each
+    token's position.
 
-    Example: `m1.kv_write %k, %v, %batch, %cache : tensor<?x32xf32>, tensor<?x32xf32>, !m1.batch, !m1.kv_cache<2x64x16xf32>`
+    Example:
+    ```mlir
+    m1.kv_write %k, %v, %batch, %cache
+        : tensor<?x32xf32>, tensor<?x32xf32>, !m1.batch, !m1.kv_cache<2x64x16xf32>
+    ```
   }];
-  let arguments = (ins M1_Rows:$k, M1_Rows:$v, M1_BatchType:$batch, Arg<M1_KVCacheType, "keys and values", [MemWrite]>:$cache);
+  let arguments = (ins M1_Rows:$k, M1_Rows:$v, M1_BatchType:$batch,
+      Arg<M1_KVCacheType, "keys and values", [MemWrite]>:$cache);
   let assemblyFormat = "$k `,` $v `,` $batch `,` $cache attr-dict `:` type(operands)";
   let hasVerifier = 1;
 }
@@ -471,21 +552,24 @@ def M1_KVWriteOp : M1_Op<"kv_write"> {
 def M1_RotaryKVWriteOp : M1_Op<"rotary_kv_write"> {
   let summary = "rotate q and k, write k and v into the cache";
   let description = [{
-    `rotary_embedding` of q [T, heads·head_dim] and of k [T, kv_heads·head_dim] by table [T, head_dim], with head_dim of the cache, then
-    `kv_write` of k and of v, which has k's shape; the result is the rotated q.
+    `rotary_embedding` of q [T, heads·head_dim] and of k [T, kv_heads·head_dim] by table [T,
+    head_dim], with head_dim of the cache, then `kv_write` of k and of v, which has k's shape; the
+    result is the rotated q.
 
     Example:
     ```mlir
     %q1 = m1.rotary_kv_write %q, %k, %v, %r, %batch, %cache
-        : (tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x16xf32>, !m1.batch, !m1.kv_cache<2x64x16xf32>)
+        : (tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x16xf32>, !m1.batch,
+            !m1.kv_cache<2x64x16xf32>)
         -> tensor<?x64xf32>
     ```
   }];
   let arguments = (ins M1_Rows:$q, M1_Rows:$k, M1_Rows:$v, M1_F32Rows:$table, M1_BatchType:$batch,
-    Arg<M1_KVCacheType, "keys and values", [MemWrite]>:$cache);
+      Arg<M1_KVCacheType, "keys and values", [MemWrite]>:$cache);
   let results = (outs M1_Rows:$result);
   let assemblyFormat = [{
-    $q `,` $k `,` $v `,` $table `,` $batch `,` $cache attr-dict `:` functional-type(operands, results)
+    $q `,` $k `,` $v `,` $table `,` $batch `,` $cache attr-dict `:` functional-type(operands,
+    results)
   }];
   let hasVerifier = 1;
 }
@@ -493,8 +577,9 @@ def M1_RotaryKVWriteOp : M1_Op<"rotary_kv_write"> {
 def M1_AttentionOp : M1_Op<"attention"> {
   let summary = "causal attention over the cache";
   let description = [{
-    For the token at position p of its sequence and head h: `softmax_{j ≤ p}(scale · q[h]·K[j, h/r]) · V[j, h/r]` with r = heads/kv_heads;
-    q [T, heads·head_dim]. The cache already holds this step's keys and values. Softmax in f32.
+    For the token at position p of its sequence and head h: `softmax_{j ≤ p}(scale · q[h]·K[j, h/r])
+    · V[j, h/r]` with r = heads/kv_heads; q [T, heads·head_dim]. The cache already holds this step's
+    keys and values. Softmax in f32.
 
     Example:
     ```mlir
@@ -502,7 +587,8 @@ def M1_AttentionOp : M1_Op<"attention"> {
         : (tensor<?x64xf32>, !m1.batch, !m1.kv_cache<2x64x16xf32>) -> tensor<?x64xf32>
     ```
   }];
-  let arguments = (ins M1_Rows:$q, M1_BatchType:$batch, Arg<M1_KVCacheType, "keys and values", [MemRead]>:$cache, F64Attr:$scale);
+  let arguments = (ins M1_Rows:$q, M1_BatchType:$batch,
+      Arg<M1_KVCacheType, "keys and values", [MemRead]>:$cache, F64Attr:$scale);
   let results = (outs M1_Rows:$result);
   let assemblyFormat = "$q `,` $batch `,` $cache attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
@@ -511,8 +597,9 @@ def M1_AttentionOp : M1_Op<"attention"> {
 def M1_HybridLayerOp : M1_Op<"hybrid_layer", [RecursiveMemoryEffects, SingleBlock]> {
   let summary = "one decoder layer";
   let description = [{
-    `h1 = h + mixer(rms_norm(h, mixer_norm))`; `result = h1 + mlp(rms_norm(h1, mlp_norm))`. Each region takes the normed rows, in the
-    activation type, and yields rows to add. Regions use values of the function around them (batch, states, rotary table).
+    `h1 = h + mixer(rms_norm(h, mixer_norm))`; `result = h1 + mlp(rms_norm(h1, mlp_norm))`. Each
+    region takes the normed rows, in the activation type, and yields rows to add. Regions use values
+    of the function around them (batch, states, rotary table).
 
     Example:
     ```mlir
@@ -526,11 +613,13 @@ def M1_HybridLayerOp : M1_Op<"hybrid_layer", [RecursiveMemoryEffects, SingleBloc
     }
     ```
   }];
-  let arguments = (ins M1_F32Rows:$h, M1_Vector:$mixer_norm, M1_Vector:$mlp_norm, M1_MixerKindAttr:$kind, F64Attr:$eps);
+  let arguments = (ins M1_F32Rows:$h, M1_Vector:$mixer_norm, M1_Vector:$mlp_norm,
+      M1_MixerKindAttr:$kind, F64Attr:$eps);
   let results = (outs M1_F32Rows:$result);
   let regions = (region SizedRegion<1>:$mixer, SizedRegion<1>:$mlp);
   let assemblyFormat = [{
-    custom<MixerKind>($kind) $h `,` $mixer_norm `,` $mlp_norm attr-dict `:` functional-type(operands, results) `mixer` $mixer `mlp` $mlp
+    custom<MixerKind>($kind) $h `,` $mixer_norm `,` $mlp_norm attr-dict
+    `:` functional-type(operands, results) `mixer` $mixer `mlp` $mlp
   }];
   let hasVerifier = 1;
 }

@@ -1,4 +1,5 @@
-// Verifiers of the m1 operations: shapes that must agree, said with what was expected and what was found.
+// Verifiers of the m1 operations: shapes that must agree, said with what was expected and what was
+// found.
 #include "M1/IR/M1.h"
 
 using namespace mlir;
@@ -10,8 +11,9 @@ static std::string shapeText(ArrayRef<int64_t> shape) {
   std::string text;
   llvm::raw_string_ostream stream(text);
   stream << "[";
-  llvm::interleaveComma(shape, stream,
-                        [&](int64_t size) { ShapedType::isDynamic(size) ? stream << "?" : stream << size; });
+  llvm::interleaveComma(shape, stream, [&](int64_t size) {
+    ShapedType::isDynamic(size) ? stream << "?" : stream << size;
+  });
   stream << "]";
   return text;
 }
@@ -24,21 +26,21 @@ static LogicalResult expectShape(Operation *op, StringRef operand, Value value, 
   ArrayRef<int64_t> shape = cast<RankedTensorType>(value.getType()).getShape();
   if (shape == expected)
     return success();
-  return op->emitOpError() << "expected " << operand << " of shape " << names << " = " << shapeText(expected)
-                           << ", got " << shapeText(shape);
+  return op->emitOpError() << "expected " << operand << " of shape " << names << " = "
+                           << shapeText(expected) << ", got " << shapeText(shape);
 }
 
 static LogicalResult expectState(Operation *op, StringRef operand, Type type, StringRef names,
                                  ArrayRef<int64_t> expected) {
   if (getStateShape(type) == expected)
     return success();
-  return op->emitOpError() << "expected " << operand << " of shape " << names << " = " << shapeText(expected)
-                           << ", got " << shapeText(getStateShape(type));
+  return op->emitOpError() << "expected " << operand << " of shape " << names << " = "
+                           << shapeText(expected) << ", got " << shapeText(getStateShape(type));
 }
 
 /// Rows are [T, features]: `features` columns and the row count of `like`.
-static LogicalResult expectRows(Operation *op, StringRef operand, Value value, Value like, StringRef features,
-                                int64_t expected) {
+static LogicalResult expectRows(Operation *op, StringRef operand, Value value, Value like,
+                                StringRef features, int64_t expected) {
   if (!value)
     return success();
   int64_t rows = cast<RankedTensorType>(like.getType()).getDimSize(0);
@@ -82,7 +84,8 @@ LogicalResult WeightOp::verify() {
     return emitOpError() << "expected a static shape, got " << type;
   int initialisers = bool(getSourcesAttr()) + bool(getValueAttr()) + bool(getAnglesAttr());
   if (initialisers != 1)
-    return emitOpError() << "expected exactly one of sources, value and angles, got " << initialisers;
+    return emitOpError() << "expected exactly one of sources, value and angles, got "
+                         << initialisers;
   if (getSourcesAttr() && getSourcesAttr().empty())
     return emitOpError() << "expected at least one source";
   if (!getSourcesAttr() && getTransform() != Transform::None)
@@ -90,8 +93,10 @@ LogicalResult WeightOp::verify() {
                          << stringifyTransform(getTransform());
   if (ElementsAttr value = getValueAttr(); value && value.getShapedType() != type)
     return emitOpError() << "expected value of type " << type << ", got " << value.getShapedType();
-  if (getAnglesAttr() && (type.getRank() != 3 || type.getDimSize(2) != 2 || !type.getElementType().isF32()))
-    return emitOpError() << "expected angles in a tensor of shape [rows, head_dim/2, 2] of f32, got " << type;
+  if (getAnglesAttr() &&
+      (type.getRank() != 3 || type.getDimSize(2) != 2 || !type.getElementType().isF32()))
+    return emitOpError()
+           << "expected angles in a tensor of shape [rows, head_dim/2, 2] of f32, got " << type;
   return success();
 }
 
@@ -102,8 +107,9 @@ LogicalResult StateOp::verify() {
 }
 
 LogicalResult EmbeddingOp::verify() {
-  return expectShape(*this, "result", getResult(), "[tokens, D]",
-                     {cast<RankedTensorType>(getTokens().getType()).getDimSize(0), columns(getTable())});
+  return expectShape(
+      *this, "result", getResult(), "[tokens, D]",
+      {cast<RankedTensorType>(getTokens().getType()).getDimSize(0), columns(getTable())});
 }
 
 LogicalResult LinearOp::verify() {
@@ -129,7 +135,8 @@ LogicalResult AddOp::verify() {
 
 LogicalResult AddRmsNormOp::verify() {
   int64_t d = columns(getResidual());
-  if (failed(expectEps(*this, getEps())) || failed(expectRows(*this, "x", getX(), getResidual(), "D", d)) ||
+  if (failed(expectEps(*this, getEps())) ||
+      failed(expectRows(*this, "x", getX(), getResidual(), "D", d)) ||
       failed(expectShape(*this, "weight", getWeight(), "[D]", {d})) ||
       failed(expectRows(*this, "sum", getSum(), getResidual(), "D", d)))
     return failure();
@@ -140,14 +147,16 @@ LogicalResult SplitOp::verify() {
   int64_t sum = 0;
   for (auto [index, piece] : llvm::enumerate(getPieces())) {
     sum += columns(piece);
-    if (failed(expectRows(*this, ("piece " + Twine(index)).str(), piece, getX(), "N", columns(piece))))
+    if (failed(
+            expectRows(*this, ("piece " + Twine(index)).str(), piece, getX(), "N", columns(piece))))
       return failure();
     if (getElementTypeOrSelf(piece) != getElementTypeOrSelf(getX()))
       return emitOpError() << "expected pieces of x's element type " << getElementTypeOrSelf(getX())
                            << ", got " << getElementTypeOrSelf(piece);
   }
   if (sum != columns(getX()))
-    return emitOpError() << "expected pieces of " << columns(getX()) << " columns together, got " << sum;
+    return emitOpError() << "expected pieces of " << columns(getX()) << " columns together, got "
+                         << sum;
   return success();
 }
 
@@ -158,7 +167,8 @@ LogicalResult RepeatHeadsOp::verify() {
   if (columns(getX()) % getHeadSize())
     return emitOpError() << "expected x of whole heads of " << getHeadSize() << " columns, got "
                          << columns(getX()) << " columns";
-  return expectRows(*this, "result", getResult(), getX(), "repeat·columns", columns(getX()) * getRepeat());
+  return expectRows(*this, "result", getResult(), getX(), "repeat·columns",
+                    columns(getX()) * getRepeat());
 }
 
 LogicalResult SoftplusOp::verify() {
@@ -202,7 +212,8 @@ LogicalResult GatedRmsNormOp::verify() {
 }
 
 LogicalResult GatedMlpOp::verify() {
-  int64_t d = columns(getX()), i = getGate().getType().getDimSize(0), out = getDown().getType().getDimSize(0);
+  int64_t d = columns(getX()), i = getGate().getType().getDimSize(0),
+          out = getDown().getType().getDimSize(0);
   if (failed(expectShape(*this, "gate", getGate(), "[I, D]", {i, d})) ||
       failed(expectShape(*this, "up", getUp(), "[I, D]", {i, d})) ||
       failed(expectShape(*this, "down", getDown(), "[D, I]", {out, i})))
@@ -218,20 +229,22 @@ LogicalResult GatherRowsOp::verify() {
 }
 
 LogicalResult CausalConv1dOp::verify() {
-  int64_t c = getWeight().getType().getDimSize(0), width = columns(getWeight()), ci = columns(getX());
+  int64_t c = getWeight().getType().getDimSize(0), width = columns(getWeight()),
+          ci = columns(getX());
   if (failed(expectPositive(*this, "repeat", getRepeat())) ||
       failed(expectPositive(*this, "head_size", getHeadSize())))
     return failure();
   if (width < 1)
     return emitOpError() << "expected weight of shape [C, K] with positive K, got K = " << width;
   if (ci * static_cast<int64_t>(getRepeat()) != c)
-    return emitOpError() << "expected x of C / repeat = " << c << " / " << getRepeat() << " columns, got "
-                         << ci;
+    return emitOpError() << "expected x of C / repeat = " << c << " / " << getRepeat()
+                         << " columns, got " << ci;
   if (ci % getHeadSize())
-    return emitOpError() << "expected x of whole heads of " << getHeadSize() << " columns, got " << ci
-                         << " columns";
+    return emitOpError() << "expected x of whole heads of " << getHeadSize() << " columns, got "
+                         << ci << " columns";
   if (failed(expectShape(*this, "bias", getBias(), "[C]", {c})) ||
-      failed(expectState(*this, "state", getState().getType(), "[K - 1, columns of x]", {width - 1, ci})))
+      failed(expectState(*this, "state", getState().getType(), "[K - 1, columns of x]",
+                         {width - 1, ci})))
     return failure();
   return expectRows(*this, "result", getResult(), getX(), "C", c);
 }
@@ -247,8 +260,8 @@ LogicalResult SelectiveScanOp::verify() {
     return emitOpError() << "expected B of d_xb columns, a multiple of d_state = " << n
                          << " that divides d_inner = " << inner << ", got " << xb;
   if (columns(getX()) != inner && columns(getX()) != xb)
-    return emitOpError() << "expected x of d_inner = " << inner << " or d_xb = " << xb << " columns, got "
-                         << columns(getX());
+    return emitOpError() << "expected x of d_inner = " << inner << " or d_xb = " << xb
+                         << " columns, got " << columns(getX());
   if (getDtBias() && !getDeltaSoftplus())
     return emitOpError() << "expected delta_softplus with dt_bias";
   if (failed(expectRows(*this, "x", getX(), getDt(), "columns", columns(getX()))) ||
@@ -272,7 +285,8 @@ LogicalResult SsdScanOp::verify() {
   int64_t p = state[1], n = state[2];
   if (xb <= 0 || xb % p || heads % (xb / p))
     return emitOpError() << "expected x of heads of P = " << p
-                         << " columns whose number divides H = " << heads << ", got " << xb << " columns";
+                         << " columns whose number divides H = " << heads << ", got " << xb
+                         << " columns";
   if (bColumns != xb / p * n)
     return emitOpError() << "expected B of " << xb / p << " heads of N = " << n << " columns, got "
                          << bColumns << " columns";
@@ -294,8 +308,8 @@ LogicalResult RotaryTableOp::verify() {
   int64_t d = columns(getResult());
   if (d <= 0 || d % 2)
     return emitOpError() << "expected result of an even number of columns, got " << d;
-  if (failed(
-          expectShape(*this, "hi", getHi(), "[blocks, d/2, 2]", {getHi().getType().getDimSize(0), d / 2, 2})))
+  if (failed(expectShape(*this, "hi", getHi(), "[blocks, d/2, 2]",
+                         {getHi().getType().getDimSize(0), d / 2, 2})))
     return failure();
   return expectShape(*this, "lo", getLo(), "[256, d/2, 2]", {rotaryStep, d / 2, 2});
 }
@@ -309,8 +323,8 @@ LogicalResult SampleOp::verify() {
 static LogicalResult expectHeads(Operation *op, StringRef operand, Value value, int64_t headDim) {
   if (columns(value) > 0 && columns(value) % headDim == 0)
     return success();
-  return op->emitOpError() << "expected " << operand << " of whole heads of " << headDim << " columns, got "
-                           << columns(value) << " columns";
+  return op->emitOpError() << "expected " << operand << " of whole heads of " << headDim
+                           << " columns, got " << columns(value) << " columns";
 }
 
 LogicalResult RotaryEmbeddingOp::verify() {
@@ -330,7 +344,9 @@ static LogicalResult expectKeysAndValues(Operation *op, Value k, Value v, KVCach
   return expectRows(op, "v", v, k, "kv_heads·head_dim", width);
 }
 
-LogicalResult KVWriteOp::verify() { return expectKeysAndValues(*this, getK(), getV(), getCache().getType()); }
+LogicalResult KVWriteOp::verify() {
+  return expectKeysAndValues(*this, getK(), getV(), getCache().getType());
+}
 
 LogicalResult RotaryKVWriteOp::verify() {
   int64_t d = getCache().getType().getShape()[2];
@@ -349,8 +365,8 @@ LogicalResult AttentionOp::verify() {
   if (failed(expectHeads(*this, "q", getQ(), d)))
     return failure();
   if (columns(getQ()) / d % kvHeads)
-    return emitOpError() << "expected a number of query heads that is a multiple of kv_heads = " << kvHeads
-                         << ", got " << columns(getQ()) / d;
+    return emitOpError() << "expected a number of query heads that is a multiple of kv_heads = "
+                         << kvHeads << ", got " << columns(getQ()) / d;
   return expectRows(*this, "result", getResult(), getQ(), "columns", columns(getQ()));
 }
 
@@ -365,7 +381,8 @@ LogicalResult HybridLayerOp::verify() {
     StringRef name = region == &getMixer() ? "mixer" : "mlp";
     if (region->getNumArguments() != 1 || !isa<RankedTensorType>(region->getArgument(0).getType()))
       return emitOpError() << "expected one tensor as argument of the " << name << " region";
-    if (failed(expectRows(*this, (name + " argument").str(), region->getArgument(0), getH(), "D", d)))
+    if (failed(
+            expectRows(*this, (name + " argument").str(), region->getArgument(0), getH(), "D", d)))
       return failure();
     auto yield = dyn_cast<YieldOp>(region->front().getTerminator());
     if (!yield)

@@ -22,10 +22,10 @@ struct EliminateDead : m1::impl::EliminateDeadPassBase<EliminateDead> {
   void runOnOperation() override {
     while (erasePureOperations() || eraseDeadStateOperations()) {
     }
-    eraseUnusedSymbols<StateOp, GetStateOp>(states,
-                                            [](GetStateOp get) { return get.getStateAttr().getAttr(); });
-    eraseUnusedSymbols<WeightOp, GetWeightOp>(weights,
-                                              [](GetWeightOp get) { return get.getWeightAttr().getAttr(); });
+    eraseUnusedSymbols<StateOp, GetStateOp>(
+        states, [](GetStateOp get) { return get.getStateAttr().getAttr(); });
+    eraseUnusedSymbols<WeightOp, GetWeightOp>(
+        weights, [](GetWeightOp get) { return get.getWeightAttr().getAttr(); });
   }
 
   bool erasePureOperations() {
@@ -44,15 +44,15 @@ struct EliminateDead : m1::impl::EliminateDeadPassBase<EliminateDead> {
 
   bool eraseDeadStateOperations() {
     llvm::MapVector<StringAttr, SmallVector<Operation *>> users;
-    getOperation().walk(
-        [&](GetStateOp get) { llvm::append_range(users[get.getStateAttr().getAttr()], get->getUsers()); });
+    getOperation().walk([&](GetStateOp get) {
+      llvm::append_range(users[get.getStateAttr().getAttr()], get->getUsers());
+    });
     bool changed = false;
     for (auto &[name, ops] : users) {
       // An operation on two states, or with the state in a region, is not one of ours: leave it.
       if (!llvm::all_of(ops, [](Operation *op) {
-            return op->use_empty() &&
-                   isa<CausalConv1dOp, SelectiveScanOp, SsdScanOp, KVWriteOp, RotaryKVWriteOp, AttentionOp>(
-                       op);
+            return op->use_empty() && isa<CausalConv1dOp, SelectiveScanOp, SsdScanOp, KVWriteOp,
+                                          RotaryKVWriteOp, AttentionOp>(op);
           }))
         continue;
       for (Operation *op : ops) {

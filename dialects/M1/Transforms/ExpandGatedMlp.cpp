@@ -25,8 +25,8 @@ struct ExpandGatedMlp : m1::impl::ExpandGatedMlpPassBase<ExpandGatedMlp> {
       rewriter.setInsertionPoint(mlp);
       Location loc = mlp.getLoc();
       auto x = cast<RankedTensorType>(mlp.getX().getType());
-      auto inner =
-          RankedTensorType::get({x.getDimSize(0), mlp.getGate().getType().getDimSize(0)}, x.getElementType());
+      auto inner = RankedTensorType::get({x.getDimSize(0), mlp.getGate().getType().getDimSize(0)},
+                                         x.getElementType());
       Value gate = LinearOp::create(rewriter, loc, inner, mlp.getX(), mlp.getGate(), Value());
       Value up = LinearOp::create(rewriter, loc, inner, mlp.getX(), mlp.getUp(), Value());
       Value hidden = SiluMulOp::create(rewriter, loc, inner, gate, up);

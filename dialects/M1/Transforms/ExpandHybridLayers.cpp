@@ -20,7 +20,8 @@ namespace {
 Value expandBranch(IRRewriter &rewriter, HybridLayerOp layer, Region &region, Value h, Value norm) {
   Location loc = layer.getLoc();
   Block &body = region.front();
-  Value normed = RmsNormOp::create(rewriter, loc, body.getArgument(0).getType(), h, norm, layer.getEpsAttr());
+  Value normed =
+      RmsNormOp::create(rewriter, loc, body.getArgument(0).getType(), h, norm, layer.getEpsAttr());
   auto yield = cast<YieldOp>(body.getTerminator());
   rewriter.inlineBlockBefore(&body, layer, normed);
   Value sum = AddOp::create(rewriter, loc, h.getType(), h, yield.getX());
@@ -35,7 +36,8 @@ struct ExpandHybridLayers : m1::impl::ExpandHybridLayersPassBase<ExpandHybridLay
     getOperation().walk([&](HybridLayerOp layer) { worklist.push_back(layer); });
     for (HybridLayerOp layer : worklist) {
       rewriter.setInsertionPoint(layer);
-      Value mixed = expandBranch(rewriter, layer, layer.getMixer(), layer.getH(), layer.getMixerNorm());
+      Value mixed =
+          expandBranch(rewriter, layer, layer.getMixer(), layer.getH(), layer.getMixerNorm());
       Value out = expandBranch(rewriter, layer, layer.getMlp(), mixed, layer.getMlpNorm());
       rewriter.replaceOp(layer, out);
       ++layers;

@@ -35,11 +35,12 @@ struct FoldConstants : m1::impl::FoldConstantsPassBase<FoldConstants> {
     if (!bias || bias != lookUpWeight(symbols, linear.getBias()) || !bias.getSourcesAttr() ||
         bias.getTransform() != Transform::None)
       return;
-    WeightOp doubled = getOrCreateWeight(symbols, bias, (bias.getSymName() + "_doubled").str(),
-                                         bias.getTensorType(), bias.getSourcesAttr(), Transform::Double);
+    WeightOp doubled =
+        getOrCreateWeight(symbols, bias, (bias.getSymName() + "_doubled").str(),
+                          bias.getTensorType(), bias.getSourcesAttr(), Transform::Double);
     rewriter.setInsertionPoint(softplus);
-    Value value =
-        GetWeightOp::create(rewriter, softplus.getLoc(), doubled.getTensorType(), doubled.getSymName());
+    Value value = GetWeightOp::create(rewriter, softplus.getLoc(), doubled.getTensorType(),
+                                      doubled.getSymName());
     rewriter.modifyOpInPlace(softplus, [&] { softplus.getBiasMutable().assign(value); });
     rewriter.modifyOpInPlace(linear, [&] { linear.getBiasMutable().clear(); });
     ++biases;

@@ -1,4 +1,5 @@
-// m1-fuse-conv-silu: convolutions take over the silu after them and the repetition of heads before them.
+// m1-fuse-conv-silu: convolutions take over the silu after them and the repetition of heads before
+// them.
 #include "M1/Transforms/Passes.h"
 #include "Support/PassStatistic.h"
 
@@ -27,7 +28,8 @@ struct FuseConvSilu : m1::impl::FuseConvSiluPassBase<FuseConvSilu> {
 
     // By state symbol, because the state's type follows the repetition in every function.
     llvm::MapVector<StringAttr, SmallVector<GetStateOp>> reads;
-    getOperation().walk([&](GetStateOp get) { reads[get.getStateAttr().getAttr()].push_back(get); });
+    getOperation().walk(
+        [&](GetStateOp get) { reads[get.getStateAttr().getAttr()].push_back(get); });
     SymbolTable symbols(getOperation());
     for (auto &[name, gets] : reads)
       if (isa<ConvStateType>(gets.front().getType()))
@@ -53,8 +55,8 @@ struct FuseConvSilu : m1::impl::FuseConvSiluPassBase<FuseConvSilu> {
     for (GetStateOp get : gets)
       for (Operation *user : get->getUsers()) {
         auto conv = dyn_cast<CausalConv1dOp>(user);
-        auto repeat =
-            conv && conv.getRepeat() == 1 ? conv.getX().getDefiningOp<RepeatHeadsOp>() : RepeatHeadsOp();
+        auto repeat = conv && conv.getRepeat() == 1 ? conv.getX().getDefiningOp<RepeatHeadsOp>()
+                                                    : RepeatHeadsOp();
         if (!repeat || !repeat->hasOneUse())
           return;
         matches.push_back({conv, repeat});
@@ -68,7 +70,8 @@ struct FuseConvSilu : m1::impl::FuseConvSiluPassBase<FuseConvSilu> {
 
     auto old = cast<ConvStateType>(state.getType());
     auto type = ConvStateType::get(
-        &getContext(), {old.getShape()[0], old.getShape()[1] / static_cast<int64_t>(first.getRepeat())},
+        &getContext(),
+        {old.getShape()[0], old.getShape()[1] / static_cast<int64_t>(first.getRepeat())},
         old.getElementType());
     rewriter.modifyOpInPlace(state, [&] { state.setType(type); });
     for (GetStateOp get : gets)

@@ -23,11 +23,13 @@ struct FuseResidualNorm : m1::impl::FuseResidualNormPassBase<FuseResidualNorm> {
     getOperation().walk([&](RmsNormOp norm) { worklist.push_back(norm); });
     for (RmsNormOp norm : worklist) {
       auto add = norm.getX().getDefiningOp<AddOp>();
-      if (!add || add->getBlock() != norm->getBlock() || !hoistWeight(rewriter, norm.getWeight(), add))
+      if (!add || add->getBlock() != norm->getBlock() ||
+          !hoistWeight(rewriter, norm.getWeight(), add))
         continue;
       rewriter.setInsertionPoint(add);
-      auto fused = AddRmsNormOp::create(rewriter, add.getLoc(), TypeRange{add.getType(), norm.getType()},
-                                        add.getResidual(), add.getX(), norm.getWeight(), norm.getEps());
+      auto fused =
+          AddRmsNormOp::create(rewriter, add.getLoc(), TypeRange{add.getType(), norm.getType()},
+                               add.getResidual(), add.getX(), norm.getWeight(), norm.getEps());
       rewriter.replaceOp(norm, fused.getNormed());
       rewriter.replaceOp(add, fused.getSum());
       ++norms;
@@ -37,7 +39,8 @@ struct FuseResidualNorm : m1::impl::FuseResidualNormPassBase<FuseResidualNorm> {
   /// Makes the norm's weight available at `add`; false when it is computed in between.
   bool hoistWeight(IRRewriter &rewriter, Value weight, AddOp add) {
     Operation *definition = weight.getDefiningOp();
-    if (!definition || definition->getBlock() != add->getBlock() || definition->isBeforeInBlock(add))
+    if (!definition || definition->getBlock() != add->getBlock() ||
+        definition->isBeforeInBlock(add))
       return true;
     if (!isa<GetWeightOp>(definition))
       return false;

@@ -30,9 +30,9 @@ struct FuseRotaryKVWrite : m1::impl::FuseRotaryKVWritePassBase<FuseRotaryKVWrite
       if (!rotatedQ)
         continue;
       rewriter.setInsertionPoint(write);
-      Value q = RotaryKVWriteOp::create(rewriter, write.getLoc(), rotatedQ.getType(), rotatedQ.getX(),
-                                        rotatedK.getX(), write.getV(), rotatedK.getTable(), write.getBatch(),
-                                        write.getCache());
+      Value q = RotaryKVWriteOp::create(rewriter, write.getLoc(), rotatedQ.getType(),
+                                        rotatedQ.getX(), rotatedK.getX(), write.getV(),
+                                        rotatedK.getTable(), write.getBatch(), write.getCache());
       rewriter.eraseOp(write);
       rewriter.eraseOp(rotatedK);
       rewriter.replaceOp(rotatedQ, q);
@@ -40,7 +40,8 @@ struct FuseRotaryKVWrite : m1::impl::FuseRotaryKVWritePassBase<FuseRotaryKVWrite
     }
   }
 
-  /// The rotation of the q of the first attention that reads what `write` writes; null when it does not fuse.
+  /// The rotation of the q of the first attention that reads what `write` writes; null when it does
+  /// not fuse.
   RotaryEmbeddingOp findRotatedQuery(KVWriteOp write, RotaryEmbeddingOp rotatedK) {
     for (Operation *op = write->getNextNode(); op; op = op->getNextNode()) {
       auto attention = dyn_cast<AttentionOp>(op);
@@ -48,8 +49,8 @@ struct FuseRotaryKVWrite : m1::impl::FuseRotaryKVWritePassBase<FuseRotaryKVWrite
         continue;
       auto rotation = attention.getQ().getDefiningOp<RotaryEmbeddingOp>();
       if (!rotation || rotation.getTable() != rotatedK.getTable() ||
-          rotation.getHeadDim() != rotatedK.getHeadDim() || rotation->getBlock() != write->getBlock() ||
-          !rotation->isBeforeInBlock(write))
+          rotation.getHeadDim() != rotatedK.getHeadDim() ||
+          rotation->getBlock() != write->getBlock() || !rotation->isBeforeInBlock(write))
         return {};
       for (Operation *user : rotation->getUsers())
         if (user->getBlock() != write->getBlock() || user->isBeforeInBlock(write))

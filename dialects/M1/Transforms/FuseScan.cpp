@@ -1,5 +1,5 @@
-// m1-fuse-scan: scans take over the softplus before them, the repetition of x, and the skip and gate after
-// them.
+// m1-fuse-scan: scans take over the softplus before them, the repetition of x, and the skip and
+// gate after them.
 #include "M1/Transforms/Passes.h"
 #include "Support/PassStatistic.h"
 
@@ -93,9 +93,11 @@ struct FuseScan : m1::impl::FuseScanPassBase<FuseScan> {
   template <typename ScanOp> void fuseSkip(IRRewriter &rewriter, ScanOp scan) {
     auto skip = onlyUser<SkipOp>(scan);
     if (!skip || skip.getY() != scan.getResult() || scan.getD() || hasGate(scan) ||
-        !isScannedInput(scan, skip.getX()) || skip.getD().getType().getDimSize(0) != skipLength(scan))
+        !isScannedInput(scan, skip.getX()) ||
+        skip.getD().getType().getDimSize(0) != skipLength(scan))
       return;
-    // The scan moves to the skip, where D is known to be computed; nothing between them can touch its state.
+    // The scan moves to the skip, where D is known to be computed; nothing between them can touch
+    // its state.
     if (!moveTo(rewriter, scan, skip))
       return;
     Operation *repeat = skip.getX().template getDefiningOp<RepeatHeadsOp>();
@@ -111,8 +113,8 @@ struct FuseScan : m1::impl::FuseScanPassBase<FuseScan> {
 
   void fuseGate(IRRewriter &rewriter, SelectiveScanOp scan) {
     auto gate = onlyUser<SiluMulOp>(scan);
-    if (!gate || gate.getB() != scan.getResult() || gate.getA() == scan.getResult() || scan.getZ() ||
-        !moveTo(rewriter, scan, gate))
+    if (!gate || gate.getB() != scan.getResult() || gate.getA() == scan.getResult() ||
+        scan.getZ() || !moveTo(rewriter, scan, gate))
       return;
     rewriter.modifyOpInPlace(scan, [&] {
       scan.getZMutable().assign(gate.getA());
@@ -124,7 +126,8 @@ struct FuseScan : m1::impl::FuseScanPassBase<FuseScan> {
 
   template <typename ScanOp> void fuseRepeat(IRRewriter &rewriter, ScanOp scan) {
     auto repeat = scan.getX().template getDefiningOp<RepeatHeadsOp>();
-    if (!repeat || !repeat->hasOneUse() || static_cast<int64_t>(repeat.getHeadSize()) != headSize(scan) ||
+    if (!repeat || !repeat->hasOneUse() ||
+        static_cast<int64_t>(repeat.getHeadSize()) != headSize(scan) ||
         static_cast<int64_t>(repeat.getRepeat()) != repeatCount(scan) ||
         columns(repeat.getX()) * repeatCount(scan) != columns(scan.getResult()))
       return;

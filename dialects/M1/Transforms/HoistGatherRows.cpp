@@ -17,8 +17,8 @@ using namespace mlir::m1;
 
 namespace {
 
-/// How many leading operands are rows, for operations that compute each row of their results from the same
-/// row of these; 0 for others.
+/// How many leading operands are rows, for operations that compute each row of their results from
+/// the same row of these; 0 for others.
 unsigned countRowOperands(Operation *op) {
   return llvm::TypeSwitch<Operation *, unsigned>(op)
       .Case<LinearOp, RmsNormOp, GatedMlpOp, SplitOp, RepeatHeadsOp, SoftplusOp, SiluOp>(

@@ -31,8 +31,8 @@ std::string joinNames(MutableArrayRef<WeightOp> weights) {
 }
 
 struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
-  /// What linears must agree in to be merged: input, block, result element type, weight element type, bias or
-  /// not.
+  /// What linears must agree in to be merged: input, block, result element type, weight element
+  /// type, bias or not.
   using Key = std::tuple<Value, Block *, Type, Type, unsigned>;
 
   void runOnOperation() override {
@@ -40,8 +40,8 @@ struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
     // Weights that something else than a linear reads.
     llvm::DenseSet<Operation *> shared;
     getOperation().walk([&](GetWeightOp get) {
-      bool onlyLinears =
-          llvm::all_of(get->getUses(), [](OpOperand &use) { return isa<LinearOp>(use.getOwner()); });
+      bool onlyLinears = llvm::all_of(get->getUses(),
+                                      [](OpOperand &use) { return isa<LinearOp>(use.getOwner()); });
       if (!onlyLinears)
         shared.insert(symbols.lookup(get.getWeight()));
     });
@@ -73,7 +73,8 @@ struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
       weights.push_back(weight);
       llvm::append_range(sources, weight.getSourcesAttr());
       if (shape.empty())
-        shape.assign(weight.getTensorType().getShape().begin(), weight.getTensorType().getShape().end());
+        shape.assign(weight.getTensorType().getShape().begin(),
+                     weight.getTensorType().getShape().end());
       else
         shape[0] += weight.getTensorType().getDimSize(0);
     }

@@ -7,12 +7,13 @@ include "mlir/Pass/PassBase.td"
 def ExpandHybridLayersPass : Pass<"m1-expand-hybrid-layers", "::mlir::func::FuncOp"> {
   let summary = "replace layers by norms, mixer, MLP and residual additions";
   let description = [{
-    Inlines both regions of every `m1.hybrid_layer`, with the norms and additions that the op stands for. It refuses nothing: every layer
-    expands.
+    Inlines both regions of every `m1.hybrid_layer`, with the norms and additions that the op stands
+    for. It refuses nothing: every layer expands.
 
     Before:
     ```mlir
-    %h1 = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 1.0e-5 : f64} : (...) -> tensor<?x64xf32> mixer {
+    %h1 = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 1.0e-5 : f64}
+        : (...) -> tensor<?x64xf32> mixer {
     ^bb0(%x: tensor<?x64xf32>):
       %y = ... // mixer
       m1.yield %y : tensor<?x64xf32>
@@ -56,12 +57,13 @@ def ExpandGatedMlpPass : Pass<"m1-expand-gated-mlp", "::mlir::func::FuncOp"> {
 def FoldConstantsPass : Pass<"m1-fold-constants", "::mlir::ModuleOp"> {
   let summary = "fold a bias that is added twice into one weight";
   let description = [{
-    M1's Mamba-1 layers add the bias of dt in the linear layer and again in the scan. A softplus with bias b of a linear with the same
-    bias b becomes a softplus with bias 2·b of a linear without bias; 2·b is a new `m1.weight` of the same sources with transform
-    `double`. Every function uses the same new weight.
+    M1's Mamba-1 layers add the bias of dt in the linear layer and again in the scan. A softplus
+    with bias b of a linear with the same bias b becomes a softplus with bias 2·b of a linear
+    without bias; 2·b is a new `m1.weight` of the same sources with transform `double`. Every
+    function uses the same new weight.
 
-    It refuses biases that differ, a linear whose result has another use, and biases that are not read from checkpoint tensors as they
-    are (a weight with a value or a transform of its own).
+    It refuses biases that differ, a linear whose result has another use, and biases that are not
+    read from checkpoint tensors as they are (a weight with a value or a transform of its own).
 
     Before:
     ```mlir
@@ -82,12 +84,14 @@ def FoldConstantsPass : Pass<"m1-fold-constants", "::mlir::ModuleOp"> {
 def MergeProjectionsPass : Pass<"m1-merge-projections", "::mlir::ModuleOp"> {
   let summary = "merge linears that read one input into one linear and a split";
   let description = [{
-    Linears of one block with the same x and the same result element type become one linear with the joined weight [ΣN_i, K], and an
-    `m1.split` gives each its columns. The joined weight is a new `m1.weight` that names the sources of all; the data moves when
-    the artifact is written. Functions that merge the same weights share the new one.
+    Linears of one block with the same x and the same result element type become one linear with the
+    joined weight [ΣN_i, K], and an `m1.split` gives each its columns. The joined weight is a new
+    `m1.weight` that names the sources of all; the data moves when the artifact is written.
+    Functions that merge the same weights share the new one.
 
-    It refuses linears of which only some have a bias, weights of different element types or transforms, weights that are not read from
-    checkpoint tensors, and weights that anything but linears reads (a tied embedding would be stored twice).
+    It refuses linears of which only some have a bias, weights of different element types or
+    transforms, weights that are not read from checkpoint tensors, and weights that anything but
+    linears reads (a tied embedding would be stored twice).
 
     Before:
     ```mlir
@@ -108,8 +112,8 @@ def MergeProjectionsPass : Pass<"m1-merge-projections", "::mlir::ModuleOp"> {
 def FuseSiluMulPass : Pass<"m1-fuse-silu-mul", "::mlir::func::FuncOp"> {
   let summary = "fuse silu and the product that uses it";
   let description = [{
-    `m1.mul` with an `m1.silu` on either side becomes `m1.silu_mul`. It refuses a silu whose result has another use, which would be
-    computed twice.
+    `m1.mul` with an `m1.silu` on either side becomes `m1.silu_mul`. It refuses a silu whose result
+    has another use, which would be computed twice.
 
     Before:
     ```mlir
@@ -128,38 +132,45 @@ def FuseSiluMulPass : Pass<"m1-fuse-silu-mul", "::mlir::func::FuncOp"> {
 def FuseConvSiluPass : Pass<"m1-fuse-conv-silu", "::mlir::ModuleOp"> {
   let summary = "fuse causal convolutions with the silu after and the repeated heads before them";
   let description = [{
-    An `m1.silu` of a convolution becomes the convolution's activation. An `m1.repeat_heads` before it becomes the convolution's `repeat`: the
-    convolution then reads each head once, and its state holds the heads before repetition, so the type of the `m1.state`
-    shrinks in all functions together.
+    An `m1.silu` of a convolution becomes the convolution's activation. An `m1.repeat_heads` before
+    it becomes the convolution's `repeat`: the convolution then reads each head once, and its state
+    holds the heads before repetition, so the type of the `m1.state` shrinks in all functions
+    together.
 
-    It refuses a silu when the convolution has another use, and a repetition when its result has another use or when any other
-    convolution on the same state is not fed by the same repetition.
+    It refuses a silu when the convolution has another use, and a repetition when its result has
+    another use or when any other convolution on the same state is not fed by the same repetition.
 
     Before:
     ```mlir
-    %r = m1.repeat_heads %x {head_size = 16 : i64, repeat = 2 : i64} : tensor<?x32xf32> -> tensor<?x64xf32>
-    %c = m1.causal_conv1d %r, %w, %batch, %state : (..., !m1.conv_state<3x64xf32>) -> tensor<?x64xf32>
+    %r = m1.repeat_heads %x {head_size = 16 : i64, repeat = 2 : i64} : tensor<?x32xf32>
+        -> tensor<?x64xf32>
+    %c = m1.causal_conv1d %r, %w, %batch, %state
+        : (..., !m1.conv_state<3x64xf32>) -> tensor<?x64xf32>
     %y = m1.silu %c : (...) -> tensor<?x64xf32>
     ```
     After:
     ```mlir
-    %y = m1.causal_conv1d %x, %w, %batch, %state {activation = #m1<activation silu>, head_size = 16 : i64, repeat = 2 : i64}
+    %y = m1.causal_conv1d %x, %w, %batch, %state {activation = #m1<activation silu>, head_size = 16
+        : i64, repeat = 2 : i64}
         : (..., !m1.conv_state<3x32xf32>) -> tensor<?x64xf32>
     ```
     Next: `m1-fuse-scan`.
   }];
-  let statistics = [Statistic<"activations", "activations", "silus fused">, Statistic<"repeats", "repeats", "repetitions fused">];
+  let statistics = [Statistic<"activations", "activations", "silus fused">,
+                    Statistic<"repeats", "repeats", "repetitions fused">];
 }
 
 def FuseScanPass : Pass<"m1-fuse-scan", "::mlir::func::FuncOp"> {
   let summary = "fuse scans with softplus, repetition, skip and gate";
   let description = [{
-    Around `m1.selective_scan` and `m1.ssd_scan`: the softplus of dt becomes `delta_softplus` with its bias as `dt_bias`; `m1.skip` of
-    the scan's own x becomes `skip(D)`; `m1.silu_mul` by silu(z) becomes `gate(z)` (selective_scan only: ssd_scan is followed by a norm);
-    heads of x that are repeated to match C are repeated by the scan itself.
+    Around `m1.selective_scan` and `m1.ssd_scan`: the softplus of dt becomes `delta_softplus` with
+    its bias as `dt_bias`; `m1.skip` of the scan's own x becomes `skip(D)`; `m1.silu_mul` by silu(z)
+    becomes `gate(z)` (selective_scan only: ssd_scan is followed by a norm); heads of x that are
+    repeated to match C are repeated by the scan itself.
 
-    It refuses a producer or scan with another use, a skip of another x or with D of another length than the scan's, a gate of which
-    the scan is the silu side, and a repetition of another head size or count than the scan's.
+    It refuses a producer or scan with another use, a skip of another x or with D of another length
+    than the scan's, a gate of which the scan is the silu side, and a repetition of another head
+    size or count than the scan's.
 
     Before:
     ```mlir
@@ -170,23 +181,25 @@ def FuseScanPass : Pass<"m1-fuse-scan", "::mlir::func::FuncOp"> {
     ```
     After:
     ```mlir
-    %y = m1.selective_scan %x, %dt, %A, %B, %C skip(%D) gate(%z) dt_bias(%b), %batch, %state {delta_softplus} : (...) -> tensor<?x64xf32>
+    %y = m1.selective_scan %x, %dt, %A, %B, %C skip(%D) gate(%z) dt_bias(%b), %batch, %state
+        {delta_softplus} : (...) -> tensor<?x64xf32>
     ```
     Next: `m1-fuse-rotary-kv-write`.
   }];
-  let statistics = [
-    Statistic<"softplus", "softplus", "softplus fused">, Statistic<"skips", "skips", "skips fused">,
-    Statistic<"gates", "gates", "gates fused">, Statistic<"repeats", "repeats", "repetitions fused">];
+  let statistics = [Statistic<"softplus", "softplus", "softplus fused">,
+                    Statistic<"skips", "skips", "skips fused">,
+                    Statistic<"gates", "gates", "gates fused">,
+                    Statistic<"repeats", "repeats", "repetitions fused">];
 }
 
 def FuseRotaryKVWritePass : Pass<"m1-fuse-rotary-kv-write", "::mlir::func::FuncOp"> {
   let summary = "fuse the rotation of q and k with the cache write";
   let description = [{
-    An `m1.kv_write` of a rotated k, with an `m1.attention` on the same cache and block whose q is rotated by the same table, becomes
-    `m1.rotary_kv_write`.
+    An `m1.kv_write` of a rotated k, with an `m1.attention` on the same cache and block whose q is
+    rotated by the same table, becomes `m1.rotary_kv_write`.
 
-    It refuses rotations by different tables or of another head_dim than the cache's, a rotated k with another use, and a rotated q
-    that is used before the write.
+    It refuses rotations by different tables or of another head_dim than the cache's, a rotated k
+    with another use, and a rotated q that is used before the write.
 
     Before:
     ```mlir
@@ -208,12 +221,14 @@ def FuseRotaryKVWritePass : Pass<"m1-fuse-rotary-kv-write", "::mlir::func::FuncO
 def HoistGatherRowsPass : Pass<"m1-hoist-gather-rows", "::mlir::func::FuncOp"> {
   let summary = "compute only the rows whose logits are wanted, as early as possible";
   let description = [{
-    Moves `m1.gather_rows` before operations that compute each row from the same row of their operands, when nothing else reads their results:
-    behind the last operation that mixes tokens, a long prompt then costs as much as one token. The MLP of the last layer, its
-    output projection and the final norm run on L rows instead of T.
+    Moves `m1.gather_rows` before operations that compute each row from the same row of their
+    operands, when nothing else reads their results: behind the last operation that mixes tokens, a
+    long prompt then costs as much as one token. The MLP of the last layer, its output projection
+    and the final norm run on L rows instead of T.
 
-    It refuses operations with another reader, operations that mix tokens (scans, convolutions, attention), and the function `decode`:
-    there every sequence has one token, so L = T and more gathers only cost launches.
+    It refuses operations with another reader, operations that mix tokens (scans, convolutions,
+    attention), and the function `decode`: there every sequence has one token, so L = T and more
+    gathers only cost launches.
 
     Before:
     ```mlir
@@ -230,14 +245,15 @@ def HoistGatherRowsPass : Pass<"m1-hoist-gather-rows", "::mlir::func::FuncOp"> {
     ```
     Next: `m1-fuse-residual-norm`.
   }];
-  let statistics = [Statistic<"operations", "operations", "operations that now run on the wanted rows only">];
+  let statistics = [Statistic<"operations", "operations",
+                              "operations that now run on the wanted rows only">];
 }
 
 def FuseResidualNormPass : Pass<"m1-fuse-residual-norm", "::mlir::func::FuncOp"> {
   let summary = "fuse the residual addition with the norm that reads it";
   let description = [{
-    An `m1.rms_norm` of an `m1.add` in the same block becomes `m1.add_rms_norm`, whose first result is the sum for the sum's other
-    uses. Of several norms of one sum, the first fuses.
+    An `m1.rms_norm` of an `m1.add` in the same block becomes `m1.add_rms_norm`, whose first result
+    is the sum for the sum's other uses. Of several norms of one sum, the first fuses.
 
     It refuses a norm whose weight is computed after the addition.
 
@@ -248,7 +264,8 @@ def FuseResidualNormPass : Pass<"m1-fuse-residual-norm", "::mlir::func::FuncOp">
     ```
     After:
     ```mlir
-    %h1, %n = m1.add_rms_norm %h, %y, %w {eps = 1.0e-5 : f64} : (...) -> (tensor<?x64xf32>, tensor<?x64xf32>)
+    %h1, %n = m1.add_rms_norm %h, %y, %w {eps = 1.0e-5 : f64}
+        : (...) -> (tensor<?x64xf32>, tensor<?x64xf32>)
     ```
     Next: `m1-eliminate-dead`.
   }];
@@ -258,10 +275,12 @@ def FuseResidualNormPass : Pass<"m1-fuse-residual-norm", "::mlir::func::FuncOp">
 def EliminateDeadPass : Pass<"m1-eliminate-dead", "::mlir::ModuleOp"> {
   let summary = "drop states that influence no result, and unused weights";
   let description = [{
-    A state is dead when no result of any operation on it is used, in any function: all that is computed from it is itself. Those
-    operations are erased, then what only they used, until nothing changes; then states and weights without a use.
+    A state is dead when no result of any operation on it is used, in any function: all that is
+    computed from it is itself. Those operations are erased, then what only they used, until nothing
+    changes; then states and weights without a use.
 
-    It refuses a state that a used operation reads in any function, also when that use feeds only another live state.
+    It refuses a state that a used operation reads in any function, also when that use feeds only
+    another live state.
 
     Before:
     ```mlir
@@ -280,9 +299,9 @@ def EliminateDeadPass : Pass<"m1-eliminate-dead", "::mlir::ModuleOp"> {
     ```
     Next: the conversion to the plan dialect.
   }];
-  let statistics = [
-    Statistic<"states", "states", "states dropped">, Statistic<"weights", "weights", "weights dropped">,
-    Statistic<"operations", "operations", "operations erased">];
+  let statistics = [Statistic<"states", "states", "states dropped">,
+                    Statistic<"weights", "weights", "weights dropped">,
+                    Statistic<"operations", "operations", "operations erased">];
 }
 
 #endif

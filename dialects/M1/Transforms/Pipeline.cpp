@@ -20,8 +20,8 @@ void mlir::m1::buildOptimizePipeline(OpPassManager &manager) {
   manager.addPass(createFuseConvSiluPass());
   manager.addNestedPass<func::FuncOp>(createFuseScanPass());
   manager.addNestedPass<func::FuncOp>(createFuseRotaryKVWritePass());
-  // After the scans have taken over what follows them, before norms fuse with additions that only need the
-  // wanted rows.
+  // After the scans have taken over what follows them, before norms fuse with additions that only
+  // need the wanted rows.
   manager.addNestedPass<func::FuncOp>(createHoistGatherRowsPass());
   manager.addNestedPass<func::FuncOp>(createFuseResidualNormPass());
   manager.addNestedPass<func::FuncOp>(createCanonicalizerPass());
@@ -30,5 +30,6 @@ void mlir::m1::buildOptimizePipeline(OpPassManager &manager) {
 }
 
 void mlir::m1::registerOptimizePipeline() {
-  PassPipelineRegistration<>("m1-optimize", "expand layers and fuse the m1 dialect", buildOptimizePipeline);
+  PassPipelineRegistration<>("m1-optimize", "expand layers and fuse the m1 dialect",
+                             buildOptimizePipeline);
 }

@@ -9,15 +9,17 @@ WeightOp mlir::m1::lookUpWeight(SymbolTable &symbols, Value value) {
 }
 
 WeightOp mlir::m1::getOrCreateWeight(SymbolTable &symbols, WeightOp like, StringRef name,
-                                     RankedTensorType type, ArrayAttr sources, Transform transform) {
-  // An equal weight of that name comes from another function; another one gets a name of its own in insert.
+                                     RankedTensorType type, ArrayAttr sources,
+                                     Transform transform) {
+  // An equal weight of that name comes from another function; another one gets a name of its own in
+  // insert.
   if (auto weight = symbols.lookup<WeightOp>(name))
     if (weight.getTensorType() == type && weight.getSourcesAttr() == sources &&
         weight.getTransform() == transform)
       return weight;
   OpBuilder builder(like);
-  auto weight = WeightOp::create(builder, like.getLoc(), name, type, sources, transform, ElementsAttr(),
-                                 RotaryAnglesAttr());
+  auto weight = WeightOp::create(builder, like.getLoc(), name, type, sources, transform,
+                                 ElementsAttr(), RotaryAnglesAttr());
   symbols.insert(weight, Block::iterator(like));
   return weight;
 }

@@ -10,8 +10,8 @@ namespace m1c::cuda {
 
 namespace {
 
-// .nv.info: records {format, attribute, u16 size or value, payload}. Formats 1 to 3 carry their value in the
-// header, 4 a payload.
+// .nv.info: records {format, attribute, u16 size or value, payload}. Formats 1 to 3 carry their
+// value in the header, 4 a payload.
 constexpr uint8_t formatSized = 4;
 constexpr uint8_t attributeFrameSize = 0x11, attributeRegisterCount = 0x2f;
 

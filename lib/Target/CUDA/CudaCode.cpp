@@ -23,9 +23,11 @@ llvm::Error failure(const llvm::Twine &text) {
   return llvm::createStringError(llvm::inconvertibleErrorCode(), text);
 }
 
-llvm::Expected<std::string> generatedPtx(MLIRContext *context, ArrayRef<CudaKernel> kernels, StringRef chip) {
-  context->loadDialect<gpu::GPUDialect, arith::ArithDialect, cf::ControlFlowDialect, LLVM::LLVMDialect,
-                       NVVM::NVVMDialect, memref::MemRefDialect, scf::SCFDialect, vector::VectorDialect>();
+llvm::Expected<std::string> generatedPtx(MLIRContext *context, ArrayRef<CudaKernel> kernels,
+                                         StringRef chip) {
+  context->loadDialect<gpu::GPUDialect, arith::ArithDialect, cf::ControlFlowDialect,
+                       LLVM::LLVMDialect, NVVM::NVVMDialect, memref::MemRefDialect, scf::SCFDialect,
+                       vector::VectorDialect>();
   OpBuilder builder(context);
   OwningOpRef<ModuleOp> module = ModuleOp::create(builder, builder.getUnknownLoc());
   builder.setInsertionPointToStart(module->getBody());
@@ -39,7 +41,8 @@ llvm::Expected<std::string> generatedPtx(MLIRContext *context, ArrayRef<CudaKern
   if (cuda::chipNumber(chip) >= 90)
     gpuModule.walk([&](gpu::GPUFuncOp function) {
       builder.setInsertionPointToStart(&function.getBody().front());
-      NVVM::GriddepcontrolOp::create(builder, function.getLoc(), NVVM::GridDepActionKind::launch_dependents);
+      NVVM::GriddepcontrolOp::create(builder, function.getLoc(),
+                                     NVVM::GridDepActionKind::launch_dependents);
     });
   FailureOr<std::string> ptx = cuda::emitPtx(gpuModule, chip);
   if (failed(ptx))
@@ -82,8 +85,8 @@ void compileAll(const cuda::Toolchain &toolchain, std::vector<Job> &jobs, String
 
 } // namespace
 
-llvm::Expected<std::vector<CodeObject>> compileCudaKernels(MLIRContext *context, ArrayRef<CudaKernel> kernels,
-                                                           const CudaOptions &options) {
+llvm::Expected<std::vector<CodeObject>>
+compileCudaKernels(MLIRContext *context, ArrayRef<CudaKernel> kernels, const CudaOptions &options) {
   auto toolchain = cuda::Toolchain::open();
   if (!toolchain)
     return toolchain.takeError();
@@ -115,7 +118,8 @@ llvm::Expected<std::vector<CodeObject>> compileCudaKernels(MLIRContext *context,
         ptxs.push_back({"ptx", chip, std::move(job.result.ptx)});
     }
   }
-  cubins.insert(cubins.end(), std::make_move_iterator(ptxs.begin()), std::make_move_iterator(ptxs.end()));
+  cubins.insert(cubins.end(), std::make_move_iterator(ptxs.begin()),
+                std::make_move_iterator(ptxs.end()));
   return cubins;
 }
 

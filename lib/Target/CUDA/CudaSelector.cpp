@@ -30,9 +30,10 @@ llvm::Expected<CudaOptions> parseCudaTarget(llvm::StringRef suffix) {
   if (suffix.empty())
     return options;
   auto bad = [&](llvm::StringRef chip) {
-    return llvm::createStringError(llvm::inconvertibleErrorCode(),
-                                   "unknown CUDA chip '" + chip +
-                                       "': expected sm_N with N at least 80, as in cuda:sm_80,sm_90");
+    return llvm::createStringError(
+        llvm::inconvertibleErrorCode(),
+        "unknown CUDA chip '" + chip +
+            "': expected sm_N with N at least 80, as in cuda:sm_80,sm_90");
   };
   if (!suffix.consume_front(":"))
     return bad(suffix);
@@ -122,7 +123,8 @@ LogicalResult CudaSelector::selectGenerated(const KernelSpec &spec, PlanEmitter 
   return success();
 }
 
-/// The kernel with which the runtime samples rows that are not greedy (docs/architecture.md, "Sampling").
+/// The kernel with which the runtime samples rows that are not greedy (docs/architecture.md,
+/// "Sampling").
 void CudaSelector::declareSampler(const KernelSpec &spec, PlanEmitter &emitter) {
   const OperandSpec &logits = spec.get("logits");
   m1k::cuda::Sample facts;
@@ -167,11 +169,12 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
         operands.push_back(workspace);
       } else if (role == "temporary") {
         if (!temporary)
-          temporary = emitter.temporary(Rows::tokens, uint64_t(description.temporary_bytes_per_row));
+          temporary =
+              emitter.temporary(Rows::tokens, uint64_t(description.temporary_bytes_per_row));
         operands.push_back(temporary);
       } else {
-        return emitter.error() << "kernel " << kernel.symbol << " asks for the unknown operand '" << role
-                               << "'";
+        return emitter.error() << "kernel " << kernel.symbol << " asks for the unknown operand '"
+                               << role << "'";
       }
     }
     KernelChoice choice;
@@ -185,9 +188,11 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
     choice.rowsPerGroup = uint32_t(kernel.rows_per_group);
     choice.launchEarly = kernel.launch_early;
     bool isNew = false;
-    std::string symbol = emitter.launch(choice, operands, kernel.operands.size() - firstOutput, &isNew);
+    std::string symbol =
+        emitter.launch(choice, operands, kernel.operands.size() - firstOutput, &isNew);
     if (symbol != kernel.symbol)
-      return emitter.error() << "kernel " << kernel.symbol << " would share its symbol with another kernel";
+      return emitter.error() << "kernel " << kernel.symbol
+                             << " would share its symbol with another kernel";
     if (isNew)
       collected.push_back({symbol, kernel.source, spec});
   }

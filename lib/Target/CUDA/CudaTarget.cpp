@@ -21,7 +21,9 @@ public:
     // Each chip's objects come in the same order: the generated kernels, if any, then the sources.
     llvm::StringMap<int> codeOf;
     int next =
-        llvm::any_of(kernelSelector.kernels(), [](const CudaKernel &k) { return k.source.empty(); }) ? 1 : 0;
+        llvm::any_of(kernelSelector.kernels(), [](const CudaKernel &k) { return k.source.empty(); })
+            ? 1
+            : 0;
     for (const CudaKernel &kernel : kernelSelector.kernels())
       codeOf[kernel.symbol] = kernel.source.empty() ? 0 : next++;
     for (plan::KernelOp kernel : plan.getOps<plan::KernelOp>())

@@ -1,6 +1,6 @@
-// Launches of decode functions that one hand-tuned kernel does together: a convolution's step with the state
-// update that reads it, and a streamed gate·up product with its silu·mul. Prefill kernels keep their own
-// launches: there a launch costs nothing.
+// Launches of decode functions that one hand-tuned kernel does together: a convolution's step with
+// the state update that reads it, and a streamed gate·up product with its silu·mul. Prefill kernels
+// keep their own launches: there a launch costs nothing.
 #include "HandTuned.h"
 #include "Plan/Plan.h"
 #include "m1c/CudaTarget.h"
@@ -28,7 +28,8 @@ Value bufferOf(plan::LaunchOp launch, const KernelSpec &spec, StringRef role) {
   size_t inputs = launch.getInputs().size();
   if (position < 0)
     return {};
-  return size_t(position) < inputs ? launch.getInputs()[position] : launch.getOutputs()[position - inputs];
+  return size_t(position) < inputs ? launch.getInputs()[position]
+                                   : launch.getOutputs()[position - inputs];
 }
 
 /// The one launch besides `writer` that touches `buffer` (through `buffer` itself), or null.
@@ -47,12 +48,12 @@ plan::LaunchOp onlyReader(Value buffer, plan::LaunchOp writer) {
 
 } // namespace
 
-/// Puts the one kernel that `describe` gives in the place of `reader`; `find` gives the buffer of each
-/// operand. False, and nothing changed, when the family does not cover these facts.
-bool CudaSelector::replaceLaunches(plan::LaunchOp writer, plan::LaunchOp reader, const std::string &key,
-                                   const KernelSpec &spec,
-                                   llvm::function_ref<m1k::cuda::Description(const std::string &)> describe,
-                                   llvm::function_ref<Value(StringRef)> find) {
+/// Puts the one kernel that `describe` gives in the place of `reader`; `find` gives the buffer of
+/// each operand. False, and nothing changed, when the family does not cover these facts.
+bool CudaSelector::replaceLaunches(
+    plan::LaunchOp writer, plan::LaunchOp reader, const std::string &key, const KernelSpec &spec,
+    llvm::function_ref<m1k::cuda::Description(const std::string &)> describe,
+    llvm::function_ref<Value(StringRef)> find) {
   auto target = reader->getParentOfType<plan::TargetOp>();
   bool isNew = stems.find(key) == stems.end();
   m1k::cuda::Description description = describe(stemFor(spec, key));
@@ -68,8 +69,9 @@ bool CudaSelector::replaceLaunches(plan::LaunchOp writer, plan::LaunchOp reader,
     collected.push_back(std::move(fused));
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(&target.getBody().front());
-    plan::KernelOp::create(b, reader.getLoc(), kernel.symbol, key, spec.op, 0u, uint32_t(kernel.threads),
-                           uint32_t(kernel.shared_bytes), kernel.launch_early);
+    plan::KernelOp::create(b, reader.getLoc(), kernel.symbol, key, spec.op, 0u,
+                           uint32_t(kernel.threads), uint32_t(kernel.shared_bytes),
+                           kernel.launch_early);
   }
   // The scan, or the product: what moves the bytes.
   StringRef label = spec.op == "gated_linear" ? writer.getLabel() : reader.getLabel();
@@ -79,8 +81,8 @@ bool CudaSelector::replaceLaunches(plan::LaunchOp writer, plan::LaunchOp reader,
   // What the writer wrote and the reader read again stays in registers.
   uint64_t between = writer.getOutputs().front().getDefiningOp<plan::TemporaryOp>().getBytes();
   plan::LaunchOp::create(b, reader.getLoc(), kernel.symbol, inputs, outputs,
-                         static_cast<plan::Rows>(cuda::rowsOf(kernel.domain)), uint32_t(kernel.grid_x),
-                         uint32_t(kernel.rows_per_group), label,
+                         static_cast<plan::Rows>(cuda::rowsOf(kernel.domain)),
+                         uint32_t(kernel.grid_x), uint32_t(kernel.rows_per_group), label,
                          writer.getTokenBytes() + reader.getTokenBytes() - 2 * between, 0);
   writer.erase();
   reader.erase();
@@ -120,7 +122,9 @@ void CudaSelector::fuseLaunches(plan::TargetOp target) {
       gone.insert(reader);
       if (!replaceLaunches(
               writer, reader, first->key() + " + " + second->key() + " decode", spec,
-              [&](const std::string &stem) { return cuda::describeUpdateConv(*first, *second, stem); },
+              [&](const std::string &stem) {
+                return cuda::describeUpdateConv(*first, *second, stem);
+              },
               [&](StringRef role) {
                 if (role == "x")
                   return bufferOf(writer, *first, "x");
@@ -146,8 +150,8 @@ void CudaSelector::fuseLaunches(plan::TargetOp target) {
       uint64_t bytes =
           first->get("out").dims.back() * (first->get("out").element.getIntOrFloatBitWidth() / 8);
       if (!second || second->op != "silu_mul" || bufferOf(reader, *second, "a") != out ||
-          bufferOf(reader, *second, "b") != up.getResult() || uint64_t(up.getOffset()) * 2 != bytes ||
-          llvm::range_size(out.getUsers()) != 3)
+          bufferOf(reader, *second, "b") != up.getResult() ||
+          uint64_t(up.getOffset()) * 2 != bytes || llvm::range_size(out.getUsers()) != 3)
         continue;
       readerKernel = reader.getKernel().str();
       KernelSpec spec = *first;
@@ -155,10 +159,14 @@ void CudaSelector::fuseLaunches(plan::TargetOp target) {
       gone.insert(reader);
       if (!replaceLaunches(
               writer, reader,
-              first->key() + " + " + second->key() + " rows " + std::to_string(first->maxRows), spec,
-              [&](const std::string &stem) { return cuda::describeGatedLinear(*first, *second, stem); },
+              first->key() + " + " + second->key() + " rows " + std::to_string(first->maxRows),
+              spec,
+              [&](const std::string &stem) {
+                return cuda::describeGatedLinear(*first, *second, stem);
+              },
               [&](StringRef role) {
-                return role == "out" ? bufferOf(reader, *second, "out") : bufferOf(writer, *first, role);
+                return role == "out" ? bufferOf(reader, *second, "out")
+                                     : bufferOf(writer, *first, role);
               }))
         continue;
       if (up->use_empty())
@@ -168,7 +176,8 @@ void CudaSelector::fuseLaunches(plan::TargetOp target) {
     }
     replaced.insert(writerKernel);
     replaced.insert(readerKernel);
-    if (auto temporary = out.getDefiningOp<plan::TemporaryOp>(); temporary && temporary->use_empty())
+    if (auto temporary = out.getDefiningOp<plan::TemporaryOp>();
+        temporary && temporary->use_empty())
       temporary.erase();
   }
   // Kernels that no launch is left of.
@@ -176,7 +185,8 @@ void CudaSelector::fuseLaunches(plan::TargetOp target) {
   for (plan::KernelOp kernel : llvm::make_early_inc_range(target.getOps<plan::KernelOp>()))
     if (replaced.contains(kernel.getSymName()))
       kernel.erase();
-  llvm::erase_if(collected, [&](const CudaKernel &kernel) { return replaced.contains(kernel.symbol); });
+  llvm::erase_if(collected,
+                 [&](const CudaKernel &kernel) { return replaced.contains(kernel.symbol); });
 }
 
 } // namespace m1c

@@ -13,7 +13,8 @@ namespace m1c::cuda {
 namespace {
 
 constexpr unsigned warpSize = 32;
-constexpr unsigned elementwiseBlock = 128; // small blocks spread small batches over more multiprocessors
+// small blocks spread small batches over more multiprocessors
+constexpr unsigned elementwiseBlock = 128;
 constexpr unsigned maxBlock = 1024;
 
 enum class Family { map, norm, rotaryTable, argmax, unknown };
@@ -90,30 +91,31 @@ bool widthFits(const KernelSpec &spec, ArrayRef<unsigned> alignments, unsigned w
 
 // ---- elementwise: one thread, `width` contiguous values ----
 
-// Where a token's K or V row lies in the cache: [pages][2][kv_heads][page_size][head_dim], element offset.
+// Where a token's K or V row lies in the cache: [pages][2][kv_heads][page_size][head_dim], element
+// offset.
 Value cacheOffset(KernelBuilder &k, Value row, Value which, Value head, Value column, int64_t heads,
                   int64_t headDim) {
   Value position = k.loadIndex("positions", row);
   Value sequence = k.loadIndex("token_sequence", row);
-  Value page =
-      k.loadIndex("block_tables", k.add(k.mul(sequence, k.maxPages()), k.div(position, M1_PAGE_SIZE)));
+  Value page = k.loadIndex("block_tables",
+                           k.add(k.mul(sequence, k.maxPages()), k.div(position, M1_PAGE_SIZE)));
   Value rowOfPage = k.add(k.mul(k.add(k.mul(which, k.i32(heads)), head), k.i32(M1_PAGE_SIZE)),
                           k.rem(position, M1_PAGE_SIZE));
   Value inPage = k.add(k.mul(rowOfPage, k.i32(headDim)), column);
   return k.offset(page, 2 * heads * M1_PAGE_SIZE * headDim, inPage);
 }
 
-void rotate(KernelBuilder &k, Value row, Value column, int64_t half, Value low, Value high, Value &outLow,
-            Value &outHigh) {
+void rotate(KernelBuilder &k, Value row, Value column, int64_t half, Value low, Value high,
+            Value &outLow, Value &outHigh) {
   Value cosine = k.load("table", row, column);
   Value sine = k.load("table", row, k.add(column, k.i32(half)));
   auto multiply = [&](Value a, Value c) -> Value {
     return arith::MulFOp::create(k.b, a, c, arith::FastMathFlags::contract);
   };
-  outLow =
-      arith::SubFOp::create(k.b, multiply(low, cosine), multiply(high, sine), arith::FastMathFlags::contract);
-  outHigh =
-      arith::AddFOp::create(k.b, multiply(high, cosine), multiply(low, sine), arith::FastMathFlags::contract);
+  outLow = arith::SubFOp::create(k.b, multiply(low, cosine), multiply(high, sine),
+                                 arith::FastMathFlags::contract);
+  outHigh = arith::AddFOp::create(k.b, multiply(high, cosine), multiply(low, sine),
+                                  arith::FastMathFlags::contract);
 }
 
 void buildRotaryKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
@@ -122,7 +124,8 @@ void buildRotaryKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
   int64_t qHeads = columns(spec.get("q")) / headDim, kvHeads = columns(spec.get("k")) / headDim;
   auto halves = [&](StringRef role, Value head) {
     Value at = k.add(k.mul(head, k.i32(headDim)), column);
-    return std::pair<Value, Value>(k.load(role, row, at), k.load(role, row, k.add(at, k.i32(half))));
+    return std::pair<Value, Value>(k.load(role, row, at),
+                                   k.load(role, row, k.add(at, k.i32(half))));
   };
   Value isQ = k.less(run, k.i32(qHeads));
   k.when(isQ, [&] {
@@ -194,7 +197,8 @@ void buildMap(KernelBuilder &k) {
     Value column = k.mul(unit, k.i32(k.shape.width));
     Value out;
     if (op == "embedding") {
-      out = k.loadAt("table", k.offset(k.loadIndex("tokens", row), columns(spec.get("table")), column));
+      out = k.loadAt("table",
+                     k.offset(k.loadIndex("tokens", row), columns(spec.get("table")), column));
     } else if (op == "gather_rows") {
       out = k.load("x", k.loadIndex("logit_rows", row), column);
     } else if (op == "add") {
@@ -242,7 +246,8 @@ void buildNorm(KernelBuilder &k) {
     auto read = [&]() -> Value {
       if (op == "rms_norm")
         return k.load("x", row, column);
-      Value sum = arith::AddFOp::create(k.b, k.load("residual", row, column), k.load("x", row, column));
+      Value sum =
+          arith::AddFOp::create(k.b, k.load("residual", row, column), k.load("x", row, column));
       k.store("sum", row, column, sum);
       return sum;
     };
@@ -299,20 +304,23 @@ void buildArgmax(KernelBuilder &k) {
   int64_t stride = int64_t(k.shape.blockSize) * width;
   constexpr int32_t none = std::numeric_limits<int32_t>::max();
   Value lowest = k.splat(-std::numeric_limits<float>::infinity());
-  Value noIndex = vector::BroadcastOp::create(b, VectorType::get({width}, b.getI32Type()), k.i32(none));
+  Value noIndex =
+      vector::BroadcastOp::create(b, VectorType::get({width}, b.getI32Type()), k.i32(none));
   Value first = k.mul(k.thread, k.i32(width));
   auto loop = scf::ForOp::create(b, first, k.i32(size), k.i32(stride), ValueRange{lowest, noIndex});
   {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(loop.getBody());
-    Value column = loop.getInductionVar(), best = loop.getRegionIterArg(0), index = loop.getRegionIterArg(1);
+    Value column = loop.getInductionVar(), best = loop.getRegionIterArg(0),
+          index = loop.getRegionIterArg(1);
     Value value = k.load("logits", k.groupY, column);
     Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, value, best);
     SmallVector<int32_t> lanes(width);
     for (unsigned i = 0; i < width; ++i)
       lanes[i] = i;
     auto type = VectorType::get({width}, b.getI32Type());
-    Value lane = arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<int32_t>(lanes)));
+    Value lane =
+        arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<int32_t>(lanes)));
     Value here = arith::AddIOp::create(b, vector::BroadcastOp::create(b, type, column), lane);
     scf::YieldOp::create(b, ValueRange{arith::SelectOp::create(b, greater, value, best),
                                        arith::SelectOp::create(b, greater, here, index)});
@@ -327,7 +335,8 @@ void buildArgmax(KernelBuilder &k) {
     }
     Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, otherBest, best);
     Value equal = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, otherBest, best);
-    Value take = arith::OrIOp::create(b, greater, arith::AndIOp::create(b, equal, k.less(otherIndex, index)));
+    Value take = arith::OrIOp::create(b, greater,
+                                      arith::AndIOp::create(b, equal, k.less(otherIndex, index)));
     best = arith::SelectOp::create(b, take, otherBest, best);
     index = arith::SelectOp::create(b, take, otherIndex, index);
   }
@@ -373,7 +382,8 @@ LogicalResult buildGeneratedKernel(OpBuilder &builder, gpu::GPUModuleOp module, 
   if (family == Family::unknown)
     return module.emitError() << "no generated CUDA kernel for '" << spec.op << "'";
   OpBuilder::InsertionGuard guard(builder);
-  KernelBuilder k(builder, module, symbol, spec, shape, family == Family::norm || family == Family::argmax);
+  KernelBuilder k(builder, module, symbol, spec, shape,
+                  family == Family::norm || family == Family::argmax);
   switch (family) {
   case Family::map:
     buildMap(k);

@@ -152,13 +152,15 @@ mk::Linear linear(const KernelSpec &spec, std::string &error) {
 
 bool isHandTunedOp(StringRef op) {
   return llvm::StringSwitch<bool>(op)
-      .Cases({"selective_scan", "ssd_scan", "causal_conv1d", "gated_rms_norm", "attention", "linear"}, true)
+      .Cases(
+          {"selective_scan", "ssd_scan", "causal_conv1d", "gated_rms_norm", "attention", "linear"},
+          true)
       .Default(false);
 }
 
-/// Decode kernels are shaped for a few hundred sequences, where the states' traffic is what a step waits for;
-/// at batch 1 that costs some tenths of a microsecond a layer. One shape for all bounds of a decode function,
-/// which share their kernels.
+/// Decode kernels are shaped for a few hundred sequences, where the states' traffic is what a step
+/// waits for; at batch 1 that costs some tenths of a microsecond a layer. One shape for all bounds
+/// of a decode function, which share their kernels.
 static mk::Tuning tuningOf(const KernelSpec &spec) {
   mk::Tuning tuning;
   if (spec.decode)

@@ -10,8 +10,8 @@ namespace m1c::cuda {
 /// Whether a hand-tuned family serves this op.
 bool isHandTunedOp(llvm::StringRef op);
 
-/// The family's kernels for this spec; symbols begin with `stem`. Its error says what the family does not
-/// cover.
+/// The family's kernels for this spec; symbols begin with `stem`. Its error says what the family
+/// does not cover.
 m1k::cuda::Description describeHandTuned(const KernelSpec &spec, const std::string &stem);
 
 /// One kernel for a decode step's convolution and the scan that reads it.

@@ -23,18 +23,22 @@ KernelBuilder::KernelBuilder(OpBuilder &builder, gpu::GPUModuleOp module, String
   MLIRContext *context = module.getContext();
   Type pointer = LLVM::LLVMPointerType::get(context, /*addressSpace=*/1);
   SmallVector<Type> arguments(spec.operands.size(), pointer);
-  // m1_dims as one 16-byte parameter: the same bytes at the same offset as the struct passed by value.
+  // m1_dims as one 16-byte parameter: the same bytes at the same offset as the struct passed by
+  // value.
   arguments.push_back(VectorType::get({4}, b.getI32Type()));
   SmallVector<Type> shared;
   if (reduces) {
     auto workgroup = gpu::AddressSpaceAttr::get(context, gpu::AddressSpace::Workgroup);
-    shared.push_back(MemRefType::get({2 * maxWarps}, b.getF32Type(), MemRefLayoutAttrInterface(), workgroup));
+    shared.push_back(
+        MemRefType::get({2 * maxWarps}, b.getF32Type(), MemRefLayoutAttrInterface(), workgroup));
   }
   function = gpu::GPUFuncOp::create(b, symbol, b.getFunctionType(arguments, {}), shared);
   function->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), b.getUnitAttr());
   function.setKnownBlockSizeAttr(b.getDenseI32ArrayAttr({int32_t(shape.blockSize), 1, 1}));
   b.setInsertionPointToStart(&function.getBody().front());
-  auto asI32 = [&](Value index) { return arith::IndexCastOp::create(b, b.getI32Type(), index).getResult(); };
+  auto asI32 = [&](Value index) {
+    return arith::IndexCastOp::create(b, b.getI32Type(), index).getResult();
+  };
   groupX = asI32(gpu::BlockIdOp::create(b, gpu::Dimension::x));
   groupY = asI32(gpu::BlockIdOp::create(b, gpu::Dimension::y));
   thread = asI32(gpu::ThreadIdOp::create(b, gpu::Dimension::x));
@@ -54,7 +58,8 @@ Value KernelBuilder::less(Value a, Value c) {
   return arith::CmpIOp::create(b, arith::CmpIPredicate::slt, a, c);
 }
 Value KernelBuilder::maxPages() {
-  return vector::ExtractOp::create(b, function.getArgument(spec.operands.size()), ArrayRef<int64_t>{3});
+  return vector::ExtractOp::create(b, function.getArgument(spec.operands.size()),
+                                   ArrayRef<int64_t>{3});
 }
 
 void KernelBuilder::when(Value condition, llvm::function_ref<void()> body) {
@@ -65,7 +70,8 @@ void KernelBuilder::when(Value condition, llvm::function_ref<void()> body) {
 }
 
 Value KernelBuilder::select(Value condition, llvm::function_ref<Value()> body, Value otherwise) {
-  auto ifOp = scf::IfOp::create(b, TypeRange{otherwise.getType()}, condition, /*withElseRegion=*/true);
+  auto ifOp =
+      scf::IfOp::create(b, TypeRange{otherwise.getType()}, condition, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(&ifOp.getThenRegion().front());
   Value value = body();
@@ -75,14 +81,18 @@ Value KernelBuilder::select(Value condition, llvm::function_ref<Value()> body, V
   return ifOp.getResult(0);
 }
 
-Type KernelBuilder::vectorType(Type element, unsigned width) { return VectorType::get({width}, element); }
+Type KernelBuilder::vectorType(Type element, unsigned width) {
+  return VectorType::get({width}, element);
+}
 
 unsigned KernelBuilder::accessAlignment(Type element, unsigned width) {
   return std::min(16u, bytesOf(element) * width);
 }
 
 Value KernelBuilder::i64(Value value) {
-  return value.getType().isInteger(64) ? value : arith::ExtUIOp::create(b, b.getI64Type(), value).getResult();
+  return value.getType().isInteger(64)
+             ? value
+             : arith::ExtUIOp::create(b, b.getI64Type(), value).getResult();
 }
 
 Value KernelBuilder::offset(Value row, int64_t stride, Value column) {
@@ -101,14 +111,15 @@ Value KernelBuilder::loadIndex(StringRef role, Value index) {
   int position = spec.find(role);
   assert(position >= 0 && "no such operand");
   return LLVM::LoadOp::create(
-      b, b.getI32Type(), elementPointer(b, function.getArgument(position), b.getI32Type(), i64(index)), 4);
+      b, b.getI32Type(),
+      elementPointer(b, function.getArgument(position), b.getI32Type(), i64(index)), 4);
 }
 
 void KernelBuilder::storeIndex(StringRef role, Value index, Value value) {
   int position = spec.find(role);
   assert(position >= 0 && "no such operand");
-  LLVM::StoreOp::create(b, value,
-                        elementPointer(b, function.getArgument(position), b.getI32Type(), i64(index)), 4);
+  LLVM::StoreOp::create(
+      b, value, elementPointer(b, function.getArgument(position), b.getI32Type(), i64(index)), 4);
 }
 
 Value KernelBuilder::loadAt(StringRef role, Value element, unsigned width) {
@@ -119,7 +130,9 @@ Value KernelBuilder::loadAt(StringRef role, Value element, unsigned width) {
   Value raw = LLVM::LoadOp::create(b, vectorType(type, width),
                                    elementPointer(b, function.getArgument(position), type, element),
                                    accessAlignment(type, width));
-  return type.isF32() ? raw : arith::ExtFOp::create(b, vectorType(b.getF32Type(), width), raw).getResult();
+  return type.isF32()
+             ? raw
+             : arith::ExtFOp::create(b, vectorType(b.getF32Type(), width), raw).getResult();
 }
 
 void KernelBuilder::storeAt(StringRef role, Value element, Value value) {
@@ -142,7 +155,8 @@ void KernelBuilder::store(StringRef role, Value row, Value column, Value value) 
 }
 
 Value KernelBuilder::splat(Value scalar, unsigned width) {
-  return vector::BroadcastOp::create(b, vectorType(scalar.getType(), width ? width : shape.width), scalar);
+  return vector::BroadcastOp::create(b, vectorType(scalar.getType(), width ? width : shape.width),
+                                     scalar);
 }
 Value KernelBuilder::splat(float value, unsigned width) { return splat(f32(value), width); }
 
@@ -154,7 +168,8 @@ static Value like(KernelBuilder &k, float value, Value x) {
 // An NVVM intrinsic of one f32, for every element of x.
 static Value perElement(ImplicitLocOpBuilder &b, StringRef intrinsic, Value x) {
   auto call = [&](Value scalar) -> Value {
-    return LLVM::CallIntrinsicOp::create(b, b.getF32Type(), b.getStringAttr(intrinsic), ValueRange{scalar})
+    return LLVM::CallIntrinsicOp::create(b, b.getF32Type(), b.getStringAttr(intrinsic),
+                                         ValueRange{scalar})
         .getResults();
   };
   auto type = dyn_cast<VectorType>(x.getType());
@@ -165,8 +180,12 @@ static Value perElement(ImplicitLocOpBuilder &b, StringRef intrinsic, Value x) {
     elements.push_back(call(vector::ExtractOp::create(b, x, ArrayRef<int64_t>{i})));
   return vector::FromElementsOp::create(b, type, elements);
 }
-static Value exp2(ImplicitLocOpBuilder &b, Value x) { return perElement(b, "llvm.nvvm.ex2.approx", x); }
-static Value log2(ImplicitLocOpBuilder &b, Value x) { return perElement(b, "llvm.nvvm.lg2.approx.f", x); }
+static Value exp2(ImplicitLocOpBuilder &b, Value x) {
+  return perElement(b, "llvm.nvvm.ex2.approx", x);
+}
+static Value log2(ImplicitLocOpBuilder &b, Value x) {
+  return perElement(b, "llvm.nvvm.lg2.approx.f", x);
+}
 
 // arith's fast-math flags on a division become div.approx / rcp.approx.
 static Value divide(ImplicitLocOpBuilder &b, Value x, Value y) {
@@ -183,11 +202,12 @@ Value KernelBuilder::silu(Value x) { return arith::MulFOp::create(b, x, sigmoid(
 Value KernelBuilder::softplus(Value x) {
   auto c = [&](float value) { return like(*this, value, x); };
   auto madd = [&](Value a, Value m, Value n) -> Value {
-    return arith::AddFOp::create(b, arith::MulFOp::create(b, a, m, arith::FastMathFlags::contract), n,
-                                 arith::FastMathFlags::contract);
+    return arith::AddFOp::create(b, arith::MulFOp::create(b, a, m, arith::FastMathFlags::contract),
+                                 n, arith::FastMathFlags::contract);
   };
   Value e = exp2(b, arith::MulFOp::create(b, x, c(1.44269504f)));
-  Value large = arith::MulFOp::create(b, log2(b, arith::AddFOp::create(b, e, c(1.0f))), c(0.693147181f));
+  Value large =
+      arith::MulFOp::create(b, log2(b, arith::AddFOp::create(b, e, c(1.0f))), c(0.693147181f));
   // Below 1/32, where lg2's absolute error would show: log1p's series, exact to 1e-8 relative.
   Value series = madd(e, c(0.2f), c(-0.25f));
   series = madd(series, e, c(1.0f / 3));
@@ -204,7 +224,8 @@ Value KernelBuilder::softplus(Value x) {
 Value KernelBuilder::rsqrt(Value x) { return perElement(b, "llvm.nvvm.rsqrt.approx.f", x); }
 
 Value KernelBuilder::sum(Value vector) {
-  return vector::ReductionOp::create(b, vector::CombiningKind::ADD, vector, arith::FastMathFlags::reassoc);
+  return vector::ReductionOp::create(b, vector::CombiningKind::ADD, vector,
+                                     arith::FastMathFlags::reassoc);
 }
 
 Value KernelBuilder::shuffleDown(Value v, unsigned distance) {

@@ -1,6 +1,6 @@
-// Builds one generated GPU kernel: addresses, vector accesses, f32 arithmetic and reductions over a block, in
-// the gpu, vector, arith and LLVM dialects. Values are vectors of `width` f32; a width of 1 gives
-// vector<1xf32>, so that every size takes the same path.
+// Builds one generated GPU kernel: addresses, vector accesses, f32 arithmetic and reductions over a
+// block, in the gpu, vector, arith and LLVM dialects. Values are vectors of `width` f32; a width of
+// 1 gives vector<1xf32>, so that every size takes the same path.
 #ifndef M1C_TARGET_CUDA_KERNELBUILDER_H
 #define M1C_TARGET_CUDA_KERNELBUILDER_H
 
@@ -22,8 +22,8 @@ class KernelBuilder {
 public:
   using Value = mlir::Value;
 
-  /// Starts `gpu.func @symbol(one pointer an operand, m1_dims)`. `reduces` reserves the shared memory of
-  /// blockSum and blockArgmax.
+  /// Starts `gpu.func @symbol(one pointer an operand, m1_dims)`. `reduces` reserves the shared
+  /// memory of blockSum and blockArgmax.
   KernelBuilder(mlir::OpBuilder &builder, mlir::gpu::GPUModuleOp module, llvm::StringRef symbol,
                 const KernelSpec &spec, const KernelShape &shape, bool reduces);
   /// Ends the kernel.
@@ -52,8 +52,8 @@ public:
   Value loadIndex(llvm::StringRef role, Value index);
   void storeIndex(llvm::StringRef role, Value index, Value value);
 
-  /// Elements row * stride + column … + width of an operand, widened to f32. Rows are those of the operand's
-  /// row stride; an operand without rows takes row = {}. `width` 0 means the shape's.
+  /// Elements row * stride + column … + width of an operand, widened to f32. Rows are those of the
+  /// operand's row stride; an operand without rows takes row = {}. `width` 0 means the shape's.
   Value load(llvm::StringRef role, Value row, Value column, unsigned width = 0);
   void store(llvm::StringRef role, Value row, Value column, Value value);
   /// The same at an element offset (i64) from the operand's base.
@@ -62,8 +62,8 @@ public:
   Value i64(Value i32Value);
   Value offset(Value row, int64_t stride, Value column); // i64: row * stride + column
 
-  // f32 arithmetic, scalars or vectors. Approximate instructions: ex2 and lg2 to 2 ulp (lg2 to 2^-22
-  // absolute), rcp and rsqrt to 1 ulp.
+  // f32 arithmetic, scalars or vectors. Approximate instructions: ex2 and lg2 to 2 ulp (lg2 to
+  // 2^-22 absolute), rcp and rsqrt to 1 ulp.
   Value splat(Value scalar, unsigned width = 0);
   Value splat(float value, unsigned width = 0);
   Value sigmoid(Value x);

@@ -36,8 +36,8 @@ namespace m1c::cuda {
 
 namespace {
 
-// The oldest PTX that knows the chip, so that as many drivers as possible take it: 8.0 has sm_90, 8.7
-// Blackwell.
+// The oldest PTX that knows the chip, so that as many drivers as possible take it: 8.0 has sm_90,
+// 8.7 Blackwell.
 const char *ptxFeature(StringRef chip) { return chipNumber(chip) <= 90 ? "+ptx80" : "+ptx87"; }
 
 LogicalResult lowerToNvvm(gpu::GPUModuleOp module) {
@@ -109,18 +109,22 @@ FailureOr<std::string> emitPtx(gpu::GPUModuleOp module, StringRef chip) {
   if (failed(lowerToNvvm(module)))
     return failure();
   llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> llvmModule = translateModuleToLLVMIR(module, context, module.getName());
+  std::unique_ptr<llvm::Module> llvmModule =
+      translateModuleToLLVMIR(module, context, module.getName());
   if (!llvmModule)
-    return module.emitError("translation of the generated CUDA kernels to LLVM IR failed"), failure();
+    return module.emitError("translation of the generated CUDA kernels to LLVM IR failed"),
+           failure();
   for (const llvm::Function &function : *llvmModule)
     if (function.isDeclaration() && !function.isIntrinsic())
-      return module.emitError() << "generated CUDA kernels call the unknown function " << function.getName(),
+      return module.emitError() << "generated CUDA kernels call the unknown function "
+                                << function.getName(),
              failure();
 
   std::string error;
   auto machine = createTargetMachine(chip, error);
   if (!machine)
-    return module.emitError() << "this LLVM cannot emit PTX for " << chip << ": " << error, failure();
+    return module.emitError() << "this LLVM cannot emit PTX for " << chip << ": " << error,
+           failure();
   if (!machine->getMCSubtargetInfo()->isCPUStringValid(chip))
     return module.emitError() << "this LLVM knows no GPU named " << chip, failure();
   llvmModule->setTargetTriple(machine->getTargetTriple());

@@ -16,28 +16,28 @@ using nvrtcProgram = struct _nvrtcProgram *;
 using nvJitLinkHandle = struct nvJitLink *;
 constexpr int NVJITLINK_INPUT_PTX = 2;
 
-#define M1_NVRTC_FUNCTIONS(X)                                                                                \
-  X(nvrtcCreateProgram, (nvrtcProgram *, const char *source, const char *name, int headers,                  \
-                         const char *const *texts, const char *const *names))                                \
-  X(nvrtcDestroyProgram, (nvrtcProgram *))                                                                   \
-  X(nvrtcCompileProgram, (nvrtcProgram, int options, const char *const *))                                   \
-  X(nvrtcGetProgramLogSize, (nvrtcProgram, size_t *))                                                        \
-  X(nvrtcGetProgramLog, (nvrtcProgram, char *))                                                              \
-  X(nvrtcGetPTXSize, (nvrtcProgram, size_t *))                                                               \
-  X(nvrtcGetPTX, (nvrtcProgram, char *))                                                                     \
-  X(nvrtcGetCUBINSize, (nvrtcProgram, size_t *))                                                             \
+#define M1_NVRTC_FUNCTIONS(X)                                                                      \
+  X(nvrtcCreateProgram, (nvrtcProgram *, const char *source, const char *name, int headers,        \
+                         const char *const *texts, const char *const *names))                      \
+  X(nvrtcDestroyProgram, (nvrtcProgram *))                                                         \
+  X(nvrtcCompileProgram, (nvrtcProgram, int options, const char *const *))                         \
+  X(nvrtcGetProgramLogSize, (nvrtcProgram, size_t *))                                              \
+  X(nvrtcGetProgramLog, (nvrtcProgram, char *))                                                    \
+  X(nvrtcGetPTXSize, (nvrtcProgram, size_t *))                                                     \
+  X(nvrtcGetPTX, (nvrtcProgram, char *))                                                           \
+  X(nvrtcGetCUBINSize, (nvrtcProgram, size_t *))                                                   \
   X(nvrtcGetCUBIN, (nvrtcProgram, char *))
 
-// nvJitLink's entry points carry the toolkit version in their name; the plain names are aliases in the header
-// only.
-#define M1_JITLINK_FUNCTIONS(X)                                                                              \
-  X(nvJitLinkCreate, (nvJitLinkHandle *, uint32_t options, const char **))                                   \
-  X(nvJitLinkDestroy, (nvJitLinkHandle *))                                                                   \
-  X(nvJitLinkAddData, (nvJitLinkHandle, int inputType, const void *, size_t, const char *name))              \
-  X(nvJitLinkComplete, (nvJitLinkHandle))                                                                    \
-  X(nvJitLinkGetLinkedCubinSize, (nvJitLinkHandle, size_t *))                                                \
-  X(nvJitLinkGetLinkedCubin, (nvJitLinkHandle, void *))                                                      \
-  X(nvJitLinkGetErrorLogSize, (nvJitLinkHandle, size_t *))                                                   \
+// nvJitLink's entry points carry the toolkit version in their name; the plain names are aliases in
+// the header only.
+#define M1_JITLINK_FUNCTIONS(X)                                                                    \
+  X(nvJitLinkCreate, (nvJitLinkHandle *, uint32_t options, const char **))                         \
+  X(nvJitLinkDestroy, (nvJitLinkHandle *))                                                         \
+  X(nvJitLinkAddData, (nvJitLinkHandle, int inputType, const void *, size_t, const char *name))    \
+  X(nvJitLinkComplete, (nvJitLinkHandle))                                                          \
+  X(nvJitLinkGetLinkedCubinSize, (nvJitLinkHandle, size_t *))                                      \
+  X(nvJitLinkGetLinkedCubin, (nvJitLinkHandle, void *))                                            \
+  X(nvJitLinkGetErrorLogSize, (nvJitLinkHandle, size_t *))                                         \
   X(nvJitLinkGetErrorLog, (nvJitLinkHandle, char *))
 
 struct Api {
@@ -75,7 +75,8 @@ std::string findHeaders(void *function) {
   std::vector<std::string> directories;
   Dl_info info;
   llvm::SmallString<128> real;
-  if (dladdr(function, &info) && info.dli_fname && !llvm::sys::fs::real_path(info.dli_fname, real)) {
+  if (dladdr(function, &info) && info.dli_fname &&
+      !llvm::sys::fs::real_path(info.dli_fname, real)) {
     StringRef prefix = llvm::sys::path::parent_path(llvm::sys::path::parent_path(real));
     directories.push_back((prefix + "/include").str());
   }
@@ -93,8 +94,9 @@ Api bindApi() {
   void *nvrtc = openLibrary("libnvrtc.so.13", tried);
   void *jitLink = nvrtc ? openLibrary("libnvJitLink.so.13", tried) : nullptr;
   if (!jitLink) {
-    api.error = "the cuda target needs NVRTC and nvJitLink of a CUDA 13 toolkit; not found: " + tried +
-                " (set CUDA_HOME)";
+    api.error =
+        "the cuda target needs NVRTC and nvJitLink of a CUDA 13 toolkit; not found: " + tried +
+        " (set CUDA_HOME)";
     return api;
   }
   auto bind = [&](void *library, const char *name) -> void * {
@@ -105,17 +107,20 @@ Api bindApi() {
       api.error = std::string("the CUDA toolkit's libraries lack ") + name;
     return function;
   };
-#define M1_BIND(name, parameters) api.name = reinterpret_cast<decltype(Api::name)>(bind(nvrtc, #name));
+#define M1_BIND(name, parameters)                                                                  \
+  api.name = reinterpret_cast<decltype(Api::name)>(bind(nvrtc, #name));
   M1_NVRTC_FUNCTIONS(M1_BIND)
 #undef M1_BIND
-#define M1_BIND(name, parameters) api.name = reinterpret_cast<decltype(Api::name)>(bind(jitLink, #name));
+#define M1_BIND(name, parameters)                                                                  \
+  api.name = reinterpret_cast<decltype(Api::name)>(bind(jitLink, #name));
   M1_JITLINK_FUNCTIONS(M1_BIND)
 #undef M1_BIND
   if (!api.error.empty())
     return api;
   api.includeDirectory = findHeaders(reinterpret_cast<void *>(api.nvrtcCreateProgram));
   if (api.includeDirectory.empty())
-    api.error = "the cuda target needs the CUDA toolkit's headers (cuda_bf16.h), found neither beside NVRTC "
+    api.error = "the cuda target needs the CUDA toolkit's headers (cuda_bf16.h), found neither "
+                "beside NVRTC "
                 "nor under CUDA_HOME, CUDA_PATH "
                 "or /usr/local/cuda";
   return api;
@@ -141,7 +146,8 @@ llvm::Expected<Toolchain> Toolchain::open() {
 }
 
 llvm::Expected<Toolchain::Compiled> Toolchain::compile(StringRef source, StringRef name,
-                                                       StringRef architecture, llvm::ArrayRef<Header> headers,
+                                                       StringRef architecture,
+                                                       llvm::ArrayRef<Header> headers,
                                                        llvm::ArrayRef<std::string> options) const {
   std::vector<const char *> texts, names;
   for (const Header &header : headers) {
@@ -196,7 +202,8 @@ llvm::Expected<std::string> Toolchain::assemble(StringRef ptx, StringRef chip) c
   std::string cubin, log;
   int status = api().nvJitLinkCreate(&handle, 2, options);
   if (!status)
-    status = api().nvJitLinkAddData(handle, NVJITLINK_INPUT_PTX, ptx.data(), ptx.size(), "generated");
+    status =
+        api().nvJitLinkAddData(handle, NVJITLINK_INPUT_PTX, ptx.data(), ptx.size(), "generated");
   if (!status)
     status = api().nvJitLinkComplete(handle);
   size_t size = 0;
@@ -213,8 +220,9 @@ llvm::Expected<std::string> Toolchain::assemble(StringRef ptx, StringRef chip) c
   if (handle)
     api().nvJitLinkDestroy(&handle);
   if (status)
-    return failure("nvJitLink cannot assemble generated PTX for " + chip + " (status " + llvm::Twine(status) +
-                   ")" + (log.empty() ? "" : ": " + std::string(log.c_str())));
+    return failure("nvJitLink cannot assemble generated PTX for " + chip + " (status " +
+                   llvm::Twine(status) + ")" +
+                   (log.empty() ? "" : ": " + std::string(log.c_str())));
   return cubin;
 }
 

@@ -1,5 +1,5 @@
-// NVRTC (CUDA C++ → PTX or cubin) and nvJitLink (PTX → cubin), bound at run time: a compiler built or run
-// without a CUDA toolkit says so when the cuda target is asked for, and works otherwise.
+// NVRTC (CUDA C++ → PTX or cubin) and nvJitLink (PTX → cubin), bound at run time: a compiler built
+// or run without a CUDA toolkit says so when the cuda target is asked for, and works otherwise.
 #ifndef M1C_TARGET_CUDA_TOOLCHAIN_H
 #define M1C_TARGET_CUDA_TOOLCHAIN_H
 
@@ -18,18 +18,20 @@ struct Header {
 
 class Toolchain {
 public:
-  /// Opens both libraries and finds the toolkit's headers (cuda_bf16.h). Looks in the default library path,
-  /// CUDA_HOME, CUDA_PATH and /usr/local/cuda. The error says what is missing and where it was looked for.
+  /// Opens both libraries and finds the toolkit's headers (cuda_bf16.h). Looks in the default
+  /// library path, CUDA_HOME, CUDA_PATH and /usr/local/cuda. The error says what is missing and
+  /// where it was looked for.
   static llvm::Expected<Toolchain> open();
 
   struct Compiled {
     std::string ptx;
     std::string cubin; // empty for a compute_ architecture
   };
-  /// Compiles CUDA C++ for `architecture`: sm_90 (both results) or compute_90 (PTX only). The error holds the
-  /// compiler's log.
-  llvm::Expected<Compiled> compile(llvm::StringRef source, llvm::StringRef name, llvm::StringRef architecture,
-                                   llvm::ArrayRef<Header> headers, llvm::ArrayRef<std::string> options) const;
+  /// Compiles CUDA C++ for `architecture`: sm_90 (both results) or compute_90 (PTX only). The error
+  /// holds the compiler's log.
+  llvm::Expected<Compiled> compile(llvm::StringRef source, llvm::StringRef name,
+                                   llvm::StringRef architecture, llvm::ArrayRef<Header> headers,
+                                   llvm::ArrayRef<std::string> options) const;
   /// Machine code of one PTX text for `chip` (sm_90).
   llvm::Expected<std::string> assemble(llvm::StringRef ptx, llvm::StringRef chip) const;
 

@@ -1,5 +1,5 @@
-// From a module of CPU kernels to a shared ELF object: MLIR to LLVM, hand-tuned kernels linked in, LLVM's O3,
-// code, lld.
+// From a module of CPU kernels to a shared ELF object: MLIR to LLVM, hand-tuned kernels linked in,
+// LLVM's O3, code, lld.
 #include "HandKernels.h"
 #include "m1c/CpuTarget.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
@@ -42,8 +42,8 @@ llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
 
 namespace {
 
-/// exp and log1p (through log) become polynomials (MLIR's, of Cephes: exp within 2 ulp, log1p within 4 ulp
-/// where normal), so no code calls libm.
+/// exp and log1p (through log) become polynomials (MLIR's, of Cephes: exp within 2 ulp, log1p
+/// within 4 ulp where normal), so no code calls libm.
 struct ApproximateMathPass : PassWrapper<ApproximateMathPass, OperationPass<ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ApproximateMathPass)
   void getDependentDialects(DialectRegistry &registry) const override {
@@ -88,12 +88,12 @@ std::unique_ptr<llvm::TargetMachine> createTargetMachine(const CpuInfo &cpu, std
                                   llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
 }
 
-/// All functions get the instruction set of the module; the hand-tuned kernels come with that of a generic
-/// x86-64.
+/// All functions get the instruction set of the module; the hand-tuned kernels come with that of a
+/// generic x86-64.
 void setTargetAttributes(llvm::Module &module, const CpuInfo &cpu) {
   for (llvm::Function &function : module) {
-    for (const char *name :
-         {"target-cpu", "target-features", "tune-cpu", "min-legal-vector-width", "prefer-vector-width"})
+    for (const char *name : {"target-cpu", "target-features", "tune-cpu", "min-legal-vector-width",
+                             "prefer-vector-width"})
       function.removeFnAttr(name);
     function.addFnAttr("target-cpu", cpu.llvmCpu);
     if (!cpu.llvmFeatures.empty())
@@ -146,7 +146,8 @@ llvm::Error emit(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeG
 
 /// The loader resolves nothing but these three from libc.
 llvm::Error checkUndefinedSymbols(llvm::StringRef object) {
-  auto file = llvm::object::ObjectFile::createELFObjectFile(llvm::MemoryBufferRef(object, "kernels.o"));
+  auto file =
+      llvm::object::ObjectFile::createELFObjectFile(llvm::MemoryBufferRef(object, "kernels.o"));
   if (!file)
     return file.takeError();
   for (const llvm::object::ELFSymbolRef symbol :
@@ -166,7 +167,8 @@ llvm::Error checkUndefinedSymbols(llvm::StringRef object) {
 } // namespace
 
 llvm::Expected<CpuCode> compileCpuKernels(ModuleOp module, const CpuInfo &cpu,
-                                          llvm::ArrayRef<CpuKernel> kernels, const CpuCodeOptions &options) {
+                                          llvm::ArrayRef<CpuKernel> kernels,
+                                          const CpuCodeOptions &options) {
   std::string error;
   auto machine = createTargetMachine(cpu, error);
   if (!machine)
@@ -191,8 +193,9 @@ llvm::Expected<CpuCode> compileCpuKernels(ModuleOp module, const CpuInfo &cpu,
     exported.insert(kernel.symbol);
     symbols.push_back(kernel.symbol);
   }
-  llvm::internalizeModule(*llvmModule,
-                          [&](const llvm::GlobalValue &value) { return exported.contains(value.getName()); });
+  llvm::internalizeModule(*llvmModule, [&](const llvm::GlobalValue &value) {
+    return exported.contains(value.getName());
+  });
   llvm::raw_string_ostream errors(error);
   if (llvm::verifyModule(*llvmModule, &errors))
     return llvm::createStringError("invalid LLVM IR for CPU kernels: " + error);

@@ -8,8 +8,8 @@
 namespace m1c {
 namespace {
 
-// LLVM's name of each extension that code generation can use, and the kernel's name of it in /proc/cpuinfo.
-// Nothing here uses AMX.
+// LLVM's name of each extension that code generation can use, and the kernel's name of it in
+// /proc/cpuinfo. Nothing here uses AMX.
 struct FeatureName {
   const char *llvm, *cpuinfo;
 };
@@ -75,12 +75,15 @@ llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name) {
   llvm::Triple triple(llvm::sys::getDefaultTargetTriple());
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
   if (!target || triple.getArch() != llvm::Triple::x86_64)
-    return llvm::createStringError("the cpu target needs an x86-64 machine, this is " + triple.str());
+    return llvm::createStringError("the cpu target needs an x86-64 machine, this is " +
+                                   triple.str());
   std::unique_ptr<llvm::MCSubtargetInfo> subtarget(
       target->createMCSubtargetInfo(triple, info.llvmCpu, info.llvmFeatures));
   if (!subtarget)
     return llvm::createStringError("LLVM does not know the CPU '" + info.llvmCpu + "'");
-  auto has = [&](const char *feature) { return subtarget->checkFeatures(std::string("+") + feature); };
+  auto has = [&](const char *feature) {
+    return subtarget->checkFeatures(std::string("+") + feature);
+  };
   if (!has("avx2") || !has("fma"))
     return llvm::createStringError("--cpu " + name + ": CPU kernels need AVX2 and FMA, which '" +
                                    info.llvmCpu + "' lacks");

@@ -49,13 +49,15 @@ bool isPerSequence(const KernelSpec &spec) {
 /// What the hand-tuned kernels do not cover; empty when all is well.
 std::string unsupported(const KernelSpec &spec) {
   for (StringRef role : {"state", "cache"})
-    if (int i = spec.find(role); i >= 0 && families().lookup(spec.op).origin != StringRef("generated"))
+    if (int i = spec.find(role);
+        i >= 0 && families().lookup(spec.op).origin != StringRef("generated"))
       if (Type element = spec.operands[i].element; !element.isF32() && !element.isBF16())
         return "the cpu target has no " + spec.op + " with a " + role.str() +
                " of this type; f32 and bf16 are known";
   if (spec.op == "ssd_scan" && spec.get("state").dims[1] != spec.get("state").dims[2])
-    return "the cpu target has no ssd_scan with a head size of " + std::to_string(spec.get("state").dims[1]) +
-           " that differs from the state size of " + std::to_string(spec.get("state").dims[2]);
+    return "the cpu target has no ssd_scan with a head size of " +
+           std::to_string(spec.get("state").dims[1]) + " that differs from the state size of " +
+           std::to_string(spec.get("state").dims[2]);
   return "";
 }
 
@@ -81,12 +83,12 @@ int64_t rowsPerGroup(const KernelSpec &spec) {
     return 1;
   if (spec.op == "attention")
     return spec.decode ? 1 : M1K_CPU_ATTENTION_TOKENS;
-  // 64 tokens: x of a few thousand columns stays in L2 beside the block of weights, and weights come from
-  // memory once in 64 tokens.
+  // 64 tokens: x of a few thousand columns stays in L2 beside the block of weights, and weights
+  // come from memory once in 64 tokens.
   if (spec.op == "linear")
     return 64;
-  // Rows of about 16 k elements a group: some microseconds, well above the cost of handing a group to a
-  // thread.
+  // Rows of about 16 k elements a group: some microseconds, well above the cost of handing a group
+  // to a thread.
   int64_t columns = spec.operands.back().dims.empty() ? spec.operands.front().dims.back()
                                                       : spec.operands.back().dims.back();
   return std::clamp<int64_t>(16384 / std::max<int64_t>(columns, 1), 1, 64);

@@ -15,9 +15,11 @@ public:
     const CpuInfo &cpu = kernelSelector.cpuInfo();
     OpBuilder b(plan);
     plan.setCpu(cpu.name);
-    llvm::SmallVector<llvm::StringRef> features(cpu.requiredFeatures.begin(), cpu.requiredFeatures.end());
+    llvm::SmallVector<llvm::StringRef> features(cpu.requiredFeatures.begin(),
+                                                cpu.requiredFeatures.end());
     plan.setCpuFeaturesAttr(b.getStrArrayAttr(features));
-    OwningOpRef<ModuleOp> module = generateCpuKernels(plan.getContext(), cpu, kernelSelector.kernels());
+    OwningOpRef<ModuleOp> module =
+        generateCpuKernels(plan.getContext(), cpu, kernelSelector.kernels());
     auto code = compileCpuKernels(*module, cpu, kernelSelector.kernels(),
                                   {texts.wantLlvm, texts.wantAssembly, texts.wantCode});
     if (!code)

@@ -1,5 +1,5 @@
-// An object file to a shared object, by lld as a library. lld reads and writes files, so both pass through a
-// temporary directory.
+// An object file to a shared object, by lld as a library. lld reads and writes files, so both pass
+// through a temporary directory.
 #include "lld/Common/Driver.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/Error.h"
@@ -12,7 +12,8 @@ LLD_HAS_DRIVER(elf)
 
 namespace m1c {
 
-llvm::Expected<std::string> linkSharedObject(llvm::StringRef object, llvm::ArrayRef<std::string> exported) {
+llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
+                                             llvm::ArrayRef<std::string> exported) {
   llvm::SmallString<128> directory;
   if (auto error = llvm::sys::fs::createUniqueDirectory("m1-link", directory))
     return llvm::createStringError(error, "cannot create a temporary directory for linking");

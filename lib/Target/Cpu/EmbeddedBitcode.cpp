@@ -1,4 +1,5 @@
-// kernels/cpu as LLVM bitcode, included by the assembler. M1_CPU_KERNEL_BITCODE_FILE is set by CMake.
+// kernels/cpu as LLVM bitcode, included by the assembler. M1_CPU_KERNEL_BITCODE_FILE is set by
+// CMake.
 #include "HandKernels.h"
 
 __asm__(".pushsection .rodata.m1c_cpu_kernels,\"a\",@progbits\n"

@@ -1,5 +1,5 @@
-// Wrappers of kernels/cpu: a plan kernel whose body is one call with constants, which specialise the callee
-// once it is inlined.
+// Wrappers of kernels/cpu: a plan kernel whose body is one call with constants, which specialise
+// the callee once it is inlined.
 #include "HandKernels.h"
 #include "KernelWriter.h"
 #include "m1k_cpu.h"
@@ -41,15 +41,17 @@ public:
     type(role);
     integer64(w.has(role) ? w.operand(role).rowStride : 0);
   }
-  void type(StringRef role) { integer(w.has(role) && w.operand(role).element.isBF16() ? M1K_BF16 : M1K_F32); }
+  void type(StringRef role) {
+    integer(w.has(role) && w.operand(role).element.isBF16() ? M1K_BF16 : M1K_F32);
+  }
 
   void call() {
     auto module = w.b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
     if (!module.lookupSymbol(callee)) {
       OpBuilder::InsertionGuard guard(w.b);
       w.b.setInsertionPointToStart(module.getBody());
-      auto declaration =
-          func::FuncOp::create(w.b, callee, w.b.getFunctionType(ValueRange(arguments).getTypes(), {}));
+      auto declaration = func::FuncOp::create(
+          w.b, callee, w.b.getFunctionType(ValueRange(arguments).getTypes(), {}));
       declaration.setPrivate();
     }
     func::CallOp::create(w.b, callee, TypeRange{}, arguments);
@@ -66,8 +68,8 @@ private:
 
 void writeSelectiveScan(KernelWriter &w) {
   CallWriter call(w, "m1k_cpu_selective_scan");
-  call.pointers({"out", "x", "dt", "a", "b", "c", "d", "z", "dt_bias", "state", "sequence_starts", "slots",
-                 "positions"});
+  call.pointers({"out", "x", "dt", "a", "b", "c", "d", "z", "dt_bias", "state", "sequence_starts",
+                 "slots", "positions"});
   call.grid();
   for (int64_t value : {w.columns("out"), w.columns("b"), w.columns("x"), w.operand("a").dims[1],
                         w.intParam("delta_softplus"), int64_t(M1K_CPU_CHANNEL_BLOCK)})
@@ -80,8 +82,8 @@ void writeSelectiveScan(KernelWriter &w) {
 
 void writeSsdScan(KernelWriter &w) {
   CallWriter call(w, "m1k_cpu_ssd_scan");
-  call.pointers(
-      {"out", "x", "dt", "a", "b", "c", "d", "dt_bias", "state", "sequence_starts", "slots", "positions"});
+  call.pointers({"out", "x", "dt", "a", "b", "c", "d", "dt_bias", "state", "sequence_starts",
+                 "slots", "positions"});
   call.grid();
   for (int64_t value : {w.operand("state").dims[0], w.columns("b"), w.operand("state").dims[2],
                         w.intParam("delta_softplus"), int64_t(M1K_CPU_CHANNEL_BLOCK)})
@@ -97,8 +99,8 @@ void writeCausalConv1d(KernelWriter &w) {
   call.pointers({"out", "x", "w", "bias", "state", "sequence_starts", "slots", "positions"});
   call.grid();
   bool silu = cast<StringAttr>(w.spec.params.get("activation")).getValue() == "silu";
-  for (int64_t value : {w.columns("x"), w.operand("w").dims[1], w.intParam("repeat"), w.intParam("head_size"),
-                        int64_t(silu), int64_t(M1K_CPU_CHANNEL_BLOCK)})
+  for (int64_t value : {w.columns("x"), w.operand("w").dims[1], w.intParam("repeat"),
+                        w.intParam("head_size"), int64_t(silu), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
   call.rows("out");

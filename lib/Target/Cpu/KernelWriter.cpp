@@ -19,14 +19,16 @@ KernelWriter::KernelWriter(ModuleOp module, const CpuInfo &cpu, const CpuKernel 
       lanes(cpu.avx512 ? 16 : 8) {
   b.setInsertionPointToEnd(module.getBody());
   Type ptr = LLVM::LLVMPointerType::get(b.getContext()), i32 = b.getI32Type();
-  auto function = func::FuncOp::create(b, kernel.symbol, b.getFunctionType({ptr, ptr, i32, i32}, {}));
+  auto function =
+      func::FuncOp::create(b, kernel.symbol, b.getFunctionType({ptr, ptr, i32, i32}, {}));
   b.setInsertionPointToStart(function.addEntryBlock());
   operands = function.getArgument(0);
   dims = function.getArgument(1);
   groupX = arith::ExtSIOp::create(b, b.getI64Type(), function.getArgument(2));
   groupY = arith::ExtSIOp::create(b, b.getI64Type(), function.getArgument(3));
   for (size_t i = 0; i < spec.operands.size(); ++i) {
-    Value slot = LLVM::GEPOp::create(b, ptr, ptr, operands, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(i)});
+    Value slot =
+        LLVM::GEPOp::create(b, ptr, ptr, operands, ArrayRef<LLVM::GEPArg>{static_cast<int32_t>(i)});
     pointers.push_back(LLVM::LoadOp::create(b, ptr, slot, 8));
   }
 }
@@ -65,7 +67,8 @@ Value KernelWriter::constant(int64_t value) {
 }
 
 Value KernelWriter::loadIndex(Value pointer, Value index) {
-  Value value = LLVM::LoadOp::create(b, b.getI32Type(), elementPointer(pointer, b.getI32Type(), index), 4);
+  Value value =
+      LLVM::LoadOp::create(b, b.getI32Type(), elementPointer(pointer, b.getI32Type(), index), 4);
   return arith::ExtSIOp::create(b, b.getI64Type(), value);
 }
 
@@ -76,7 +79,8 @@ void KernelWriter::storeI32(Value pointer, Value index, Value i32) {
 VectorType KernelWriter::f32Vector(int64_t width) { return VectorType::get(width, b.getF32Type()); }
 
 Value KernelWriter::splat(double value, int64_t width) {
-  return arith::ConstantOp::create(b, DenseElementsAttr::get(f32Vector(width), static_cast<float>(value)));
+  return arith::ConstantOp::create(
+      b, DenseElementsAttr::get(f32Vector(width), static_cast<float>(value)));
 }
 
 Value KernelWriter::splat(Value f32, int64_t width) {
@@ -88,14 +92,16 @@ Value KernelWriter::elementPointer(Value pointer, Type element, Value index) {
 }
 
 void KernelWriter::prefetch(Value pointer, Type element, Value index) {
-  LLVM::Prefetch::create(b, elementPointer(pointer, element, index), /*rw=*/0, /*hint=*/3, /*cache=*/1);
+  LLVM::Prefetch::create(b, elementPointer(pointer, element, index), /*rw=*/0, /*hint=*/3,
+                         /*cache=*/1);
 }
 
 Value KernelWriter::load(Value pointer, Type element, Value index, int64_t width) {
   Value address = elementPointer(pointer, element, index);
   unsigned alignment = element.getIntOrFloatBitWidth() / 8;
   if (element.isBF16()) { // bf16 is the upper half of an f32
-    auto i16s = VectorType::get(width, b.getI16Type()), i32s = VectorType::get(width, b.getI32Type());
+    auto i16s = VectorType::get(width, b.getI16Type()),
+         i32s = VectorType::get(width, b.getI32Type());
     Value bits = arith::ExtUIOp::create(b, i32s, LLVM::LoadOp::create(b, i16s, address, alignment));
     Value shift = arith::ConstantOp::create(b, DenseElementsAttr::get(i32s, int32_t(16)));
     return arith::BitcastOp::create(b, f32Vector(width), arith::ShLIOp::create(b, bits, shift));
@@ -104,8 +110,8 @@ Value KernelWriter::load(Value pointer, Type element, Value index, int64_t width
   return element.isF32() ? value : arith::ExtFOp::create(b, f32Vector(width), value);
 }
 
-/// f32 to bf16 bits, to nearest even, in integer arithmetic: for CPUs without the instruction. NaNs stay
-/// NaNs.
+/// f32 to bf16 bits, to nearest even, in integer arithmetic: for CPUs without the instruction. NaNs
+/// stay NaNs.
 static Value roundToBf16(ImplicitLocOpBuilder &b, Value value) {
   int64_t width = cast<VectorType>(value.getType()).getDimSize(0);
   auto i32s = VectorType::get(width, b.getI32Type());
@@ -143,7 +149,8 @@ Value KernelWriter::silu(Value x) {
 Value KernelWriter::softplus(Value x) {
   int64_t width = cast<VectorType>(x.getType()).getDimSize(0);
   Value isLarge = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, x, splat(20.0, width));
-  return arith::SelectOp::create(b, isLarge, x, math::Log1pOp::create(b, math::ExpOp::create(b, x)));
+  return arith::SelectOp::create(b, isLarge, x,
+                                 math::Log1pOp::create(b, math::ExpOp::create(b, x)));
 }
 
 void KernelWriter::forRange(Value begin, Value end, int64_t step, Body body) {
@@ -153,8 +160,8 @@ void KernelWriter::forRange(Value begin, Value end, int64_t step, Body body) {
   body(loop.getInductionVar());
 }
 
-llvm::SmallVector<Value> KernelWriter::forRange(Value begin, Value end, int64_t step, ValueRange initial,
-                                                CarryBody body) {
+llvm::SmallVector<Value> KernelWriter::forRange(Value begin, Value end, int64_t step,
+                                                ValueRange initial, CarryBody body) {
   auto loop = scf::ForOp::create(b, begin, end, constant(step), initial);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(loop.getBody());
@@ -197,13 +204,13 @@ Value KernelWriter::sumColumns(int64_t n, ColumnValue body) {
   int64_t done = n / (lanes * kUnroll) * (lanes * kUnroll);
   llvm::SmallVector<Value> sums(kUnroll, splat(0.0, lanes));
   if (done > 0)
-    sums =
-        forRange(constant(0), constant(done), lanes * kUnroll, sums, [&](Value column, ValueRange carried) {
-          llvm::SmallVector<Value> next;
-          for (int64_t i = 0; i < kUnroll; ++i)
-            next.push_back(addf(carried[i], body(add(column, i * lanes), lanes)));
-          return next;
-        });
+    sums = forRange(constant(0), constant(done), lanes * kUnroll, sums,
+                    [&](Value column, ValueRange carried) {
+                      llvm::SmallVector<Value> next;
+                      for (int64_t i = 0; i < kUnroll; ++i)
+                        next.push_back(addf(carried[i], body(add(column, i * lanes), lanes)));
+                      return next;
+                    });
   for (int64_t i = 0; done + lanes <= n; ++i, done += lanes)
     sums[i] = addf(sums[i], body(constant(done), lanes));
   Value total = sum(addf(addf(sums[0], sums[1]), addf(sums[2], sums[3])));

@@ -1,6 +1,6 @@
-// Writes the body of one CPU kernel: pointers through the llvm dialect, everything else scf, arith, math and
-// vector. Offsets and counts are i64; values are f32 vectors of any width, converted from and to the buffer's
-// element type when loaded and stored.
+// Writes the body of one CPU kernel: pointers through the llvm dialect, everything else scf, arith,
+// math and vector. Offsets and counts are i64; values are f32 vectors of any width, converted from
+// and to the buffer's element type when loaded and stored.
 #ifndef M1C_TARGET_CPU_KERNELWRITER_H
 #define M1C_TARGET_CPU_KERNELWRITER_H
 
@@ -77,7 +77,8 @@ public:
   using Body = llvm::function_ref<void(Value)>;
   using CarryBody = llvm::function_ref<llvm::SmallVector<Value>(Value, ValueRange)>;
   void forRange(Value begin, Value end, int64_t step, Body body);
-  llvm::SmallVector<Value> forRange(Value begin, Value end, int64_t step, ValueRange initial, CarryBody body);
+  llvm::SmallVector<Value> forRange(Value begin, Value end, int64_t step, ValueRange initial,
+                                    CarryBody body);
   void ifTrue(Value condition, llvm::function_ref<void()> body);
   /// The rows of this group: group_y · rowsPerGroup up to the next group or the end of the domain.
   std::pair<Value, Value> groupRows();

@@ -35,8 +35,8 @@ void writeRotaryTable(KernelWriter &w) {
 }
 
 /// One head of d columns from `from` to `to`, rotated by the row `table` of angles.
-static void rotateHead(KernelWriter &w, Value from, Type fromType, Value to, Type toType, Value table,
-                       int64_t d) {
+static void rotateHead(KernelWriter &w, Value from, Type fromType, Value to, Type toType,
+                       Value table, int64_t d) {
   Type f32 = w.b.getF32Type();
   w.forColumns(d / 2, [&](Value column, int64_t width) {
     Value upper = w.add(column, d / 2);
@@ -49,10 +49,12 @@ static void rotateHead(KernelWriter &w, Value from, Type fromType, Value to, Typ
 
 static void rotateRow(KernelWriter &w, StringRef role, Value row, int64_t d) {
   Type from = w.operand(role).element, to = w.operand("out").element;
-  Value x = w.rowPointer(role, row), out = w.rowPointer("out", row), table = w.rowPointer("table", row);
+  Value x = w.rowPointer(role, row), out = w.rowPointer("out", row),
+        table = w.rowPointer("table", row);
   w.forRange(w.constant(0), w.constant(w.columns(role) / d), 1, [&](Value head) {
     Value first = w.mul(head, d);
-    rotateHead(w, w.elementPointer(x, from, first), from, w.elementPointer(out, to, first), to, table, d);
+    rotateHead(w, w.elementPointer(x, from, first), from, w.elementPointer(out, to, first), to,
+               table, d);
   });
 }
 
@@ -64,7 +66,8 @@ void writeKvWrite(KernelWriter &w) {
   bool rotates = w.has("table");
   const OperandSpec &cache =
       w.operand("cache"); // [kv_heads, page_size, head_dim], once for keys and once for values
-  int64_t heads = cache.dims[0], pageSize = cache.dims[1], d = cache.dims[2], plane = heads * pageSize * d;
+  int64_t heads = cache.dims[0], pageSize = cache.dims[1], d = cache.dims[2],
+          plane = heads * pageSize * d;
   Type kType = w.operand("k").element, vType = w.operand("v").element, cacheType = cache.element;
   w.forGroupRows([&](Value row) {
     if (rotates)
@@ -73,7 +76,8 @@ void writeKvWrite(KernelWriter &w) {
           sequence = w.loadIndex(w.pointer("token_sequence"), row);
     Value block = arith::DivUIOp::create(w.b, position, w.constant(pageSize));
     Value inPage = arith::RemUIOp::create(w.b, position, w.constant(pageSize));
-    Value page = w.loadIndex(w.pointer("block_tables"), w.add(w.mul(sequence, w.maxPages()), block));
+    Value page =
+        w.loadIndex(w.pointer("block_tables"), w.add(w.mul(sequence, w.maxPages()), block));
     Value target = w.add(w.mul(page, 2 * plane), w.mul(inPage, d));
     Value k = w.rowPointer("k", row), v = w.rowPointer("v", row);
     w.forRange(w.constant(0), w.constant(heads), 1, [&](Value head) {

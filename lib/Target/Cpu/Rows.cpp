@@ -5,7 +5,8 @@ using namespace mlir;
 
 namespace m1c {
 
-static void copyRow(KernelWriter &w, Value from, Type fromType, Value to, Type toType, int64_t columns) {
+static void copyRow(KernelWriter &w, Value from, Type fromType, Value to, Type toType,
+                    int64_t columns) {
   w.forColumns(columns, [&](Value column, int64_t width) {
     w.store(to, toType, column, w.load(from, fromType, column, width));
   });
@@ -80,7 +81,8 @@ void writeGatedRmsNorm(KernelWriter &w) {
       });
       Value scale = inverseRms(w, squares, n, w.floatParam("eps"));
       w.forColumns(n, [&](Value column, int64_t width) {
-        Value value = w.mulf(gated(column, width), w.splat(scale, width)), at = w.add(first, column);
+        Value value = w.mulf(gated(column, width), w.splat(scale, width)),
+              at = w.add(first, column);
         value = w.mulf(value, w.load(w.pointer("w"), w.operand("w").element, at, width));
         w.store(out, w.operand("out").element, at, value);
       });
@@ -89,15 +91,16 @@ void writeGatedRmsNorm(KernelWriter &w) {
 }
 
 /// D of columns column … column+width, each value shared by `share` neighbours.
-static Value loadShared(KernelWriter &w, StringRef role, Value column, int64_t width, int64_t share) {
+static Value loadShared(KernelWriter &w, StringRef role, Value column, int64_t width,
+                        int64_t share) {
   Type element = w.operand(role).element;
   if (share == 1)
     return w.load(w.pointer(role), element, column, width);
   llvm::SmallVector<Value> values;
   for (int64_t i = 0; i < width; ++i) {
     Value index = arith::DivUIOp::create(w.b, w.add(column, i), w.constant(share));
-    values.push_back(
-        vector::ExtractOp::create(w.b, w.load(w.pointer(role), element, index, 1), ArrayRef<int64_t>{0}));
+    values.push_back(vector::ExtractOp::create(w.b, w.load(w.pointer(role), element, index, 1),
+                                               ArrayRef<int64_t>{0}));
   }
   return vector::FromElementsOp::create(w.b, w.f32Vector(width), values);
 }
@@ -108,7 +111,10 @@ void writeElementwise(KernelWriter &w) {
     auto rowOf = [&](StringRef role) {
       return w.has(role) && w.operand(role).rowStride ? w.rowPointer(role, row) : Value();
     };
-    StringRef first = op == "softplus" ? "x" : op == "skip" ? "y" : "a", second = op == "skip" ? "x" : "b";
+    StringRef first = op == "softplus" ? "x"
+                      : op == "skip"   ? "y"
+                                       : "a",
+              second = op == "skip" ? "x" : "b";
     Value a = rowOf(first), b = rowOf(second), out = rowOf("out");
     w.forColumns(w.columns("out"), [&](Value column, int64_t width) {
       Value value = w.load(a, w.operand(first).element, column, width);
@@ -122,18 +128,21 @@ void writeElementwise(KernelWriter &w) {
       else if (op == "silu_mul")
         value = w.mulf(w.silu(value), other);
       else if (op == "skip")
-        value = w.fma(loadShared(w, "d", column, width, w.columns("out") / w.columns("d")), other, value);
+        value = w.fma(loadShared(w, "d", column, width, w.columns("out") / w.columns("d")), other,
+                      value);
       else // softplus
         value = w.softplus(
-            w.has("bias") ? w.addf(value, w.load(w.pointer("bias"), w.operand("bias").element, column, width))
-                          : value);
+            w.has("bias")
+                ? w.addf(value, w.load(w.pointer("bias"), w.operand("bias").element, column, width))
+                : value);
       w.store(out, w.operand("out").element, column, value);
     });
   });
 }
 
 void writeRepeatHeads(KernelWriter &w) {
-  int64_t size = w.intParam("head_size"), repeat = w.intParam("repeat"), heads = w.columns("x") / size;
+  int64_t size = w.intParam("head_size"), repeat = w.intParam("repeat"),
+          heads = w.columns("x") / size;
   Type from = w.operand("x").element, to = w.operand("out").element;
   w.forGroupRows([&](Value row) {
     Value x = w.rowPointer("x", row), out = w.rowPointer("out", row);
@@ -148,8 +157,8 @@ void writeRepeatHeads(KernelWriter &w) {
 }
 
 void writeSample(KernelWriter &w) {
-  // Each lane keeps its largest value and where it first saw it; then the smallest index among the lanes that
-  // hold the largest value.
+  // Each lane keeps its largest value and where it first saw it; then the smallest index among the
+  // lanes that hold the largest value.
   int64_t n = w.columns("logits"), lanes = w.lanes;
   Type element = w.operand("logits").element;
   auto indices = [&](int64_t width) { return VectorType::get(width, w.b.getI32Type()); };
@@ -159,20 +168,22 @@ void writeSample(KernelWriter &w) {
       llvm::SmallVector<int32_t> steps;
       for (int64_t i = 0; i < width; ++i)
         steps.push_back(static_cast<int32_t>(i));
-      Value base = vector::BroadcastOp::create(w.b, indices(width),
-                                               arith::TruncIOp::create(w.b, w.b.getI32Type(), column));
+      Value base = vector::BroadcastOp::create(
+          w.b, indices(width), arith::TruncIOp::create(w.b, w.b.getI32Type(), column));
       return arith::AddIOp::create(
-          w.b, base, arith::ConstantOp::create(w.b, DenseElementsAttr::get(indices(width), ArrayRef(steps))));
+          w.b, base,
+          arith::ConstantOp::create(w.b, DenseElementsAttr::get(indices(width), ArrayRef(steps))));
     };
-    Value largest =
-        arith::ConstantOp::create(w.b, w.b.getF32FloatAttr(-std::numeric_limits<float>::infinity()));
+    Value largest = arith::ConstantOp::create(
+        w.b, w.b.getF32FloatAttr(-std::numeric_limits<float>::infinity()));
     Value index = arith::ConstantOp::create(w.b, w.b.getI32IntegerAttr(0));
-    // The largest of `value` (its first index `at`) against the best so far, which lies before it unless
-    // `value` itself holds it.
+    // The largest of `value` (its first index `at`) against the best so far, which lies before it
+    // unless `value` itself holds it.
     auto merge = [&](Value value, Value at) {
       int64_t width = cast<VectorType>(value.getType()).getDimSize(0);
       Value best = vector::ReductionOp::create(w.b, vector::CombiningKind::MAXNUMF, value);
-      Value isBest = arith::CmpFOp::create(w.b, arith::CmpFPredicate::OEQ, value, w.splat(best, width));
+      Value isBest =
+          arith::CmpFOp::create(w.b, arith::CmpFPredicate::OEQ, value, w.splat(best, width));
       Value none = arith::ConstantOp::create(
           w.b, DenseElementsAttr::get(indices(width), std::numeric_limits<int32_t>::max()));
       Value first = vector::ReductionOp::create(w.b, vector::CombiningKind::MINSI,
@@ -186,13 +197,15 @@ void writeSample(KernelWriter &w) {
       Value zero = w.constant(0);
       llvm::SmallVector<Value> start{w.splat(-std::numeric_limits<double>::infinity(), lanes),
                                      indexVector(zero, lanes)};
-      auto best = w.forRange(zero, w.constant(whole), lanes, start, [&](Value column, ValueRange carried) {
-        Value value = w.load(logits, element, column, lanes);
-        Value isLarger = arith::CmpFOp::create(w.b, arith::CmpFPredicate::OGT, value, carried[0]);
-        return llvm::SmallVector<Value>{
-            arith::SelectOp::create(w.b, isLarger, value, carried[0]),
-            arith::SelectOp::create(w.b, isLarger, indexVector(column, lanes), carried[1])};
-      });
+      auto best =
+          w.forRange(zero, w.constant(whole), lanes, start, [&](Value column, ValueRange carried) {
+            Value value = w.load(logits, element, column, lanes);
+            Value isLarger =
+                arith::CmpFOp::create(w.b, arith::CmpFPredicate::OGT, value, carried[0]);
+            return llvm::SmallVector<Value>{
+                arith::SelectOp::create(w.b, isLarger, value, carried[0]),
+                arith::SelectOp::create(w.b, isLarger, indexVector(column, lanes), carried[1])};
+          });
       merge(best[0], best[1]);
     }
     for (int64_t width : tailWidths(n - whole)) {

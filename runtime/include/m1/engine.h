@@ -1,12 +1,13 @@
-/* The engine: text or tokens in, many samples out. Requests join and leave between steps, samples of one
- * prompt share its prefill, prompts share prefixes. The conventions are those of m1/runtime.h.
+/* The engine: text or tokens in, many samples out. Requests join and leave between steps, samples
+ * of one prompt share its prefill, prompts share prefixes. The conventions are those of
+ * m1/runtime.h.
  *
  *   m1_engine_create → m1_engine_submit …
  *   → while (!m1_engine_is_idle) { m1_engine_step; while (m1_engine_poll) … }
  *   → m1_engine_destroy
  *
- * An engine belongs to one thread. To cancel or submit from another, hand the wish over to the thread that
- * calls m1_engine_step. */
+ * An engine belongs to one thread. To cancel or submit from another, hand the wish over to the
+ * thread that calls m1_engine_step. */
 #ifndef M1_ENGINE_H
 #define M1_ENGINE_H
 
@@ -16,53 +17,54 @@
 extern "C" {
 #endif
 
-/* ---- Text
- * -------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Text ---- */
 
-/* Token ids of a UTF-8 text. `add_special` puts the tokens before it that the tokenizer wants at a text's
- * beginning; special tokens written in the text are recognised either way. out_tokens: owned, release with
- * m1_tokens_destroy. M1_STATUS_UNSUPPORTED without a tokenizer. */
-M1_API m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special, int32_t **out_tokens,
-                                  size_t *out_count);
+/* Token ids of a UTF-8 text. `add_special` puts the tokens before it that the tokenizer wants at a
+ * text's beginning; special tokens written in the text are recognised either way. out_tokens:
+ * owned, release with m1_tokens_destroy. M1_STATUS_UNSUPPORTED without a tokenizer. */
+M1_API m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special,
+                                  int32_t **out_tokens, size_t *out_count);
 
 typedef struct m1_chat_message {
   const char *role; /* "system", "user", "assistant" */
   const char *content;
 } m1_chat_message;
 
-/* Token ids of a conversation, through the model's chat template, ready for the assistant's answer. */
-M1_API m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages, size_t message_count,
-                                       int32_t **out_tokens, size_t *out_count);
+/* Token ids of a conversation, through the model's chat template, ready for the assistant's
+ * answer. */
+M1_API m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages,
+                                       size_t message_count, int32_t **out_tokens,
+                                       size_t *out_count);
 /* Text of token ids, without special tokens. out_text: owned, release with m1_text_destroy. */
-M1_API m1_status *m1_model_decode(m1_model *model, const int32_t *tokens, size_t count, char **out_text);
+M1_API m1_status *m1_model_decode(m1_model *model, const int32_t *tokens, size_t count,
+                                  char **out_text);
 M1_API void m1_tokens_destroy(int32_t *tokens);
 M1_API void m1_text_destroy(char *text);
 
-/* ---- Engine
- * -----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Engine ---- */
 
 typedef struct m1_engine m1_engine;
 
 typedef struct m1_engine_options {
   uint32_t max_samples; /* that run at once; more are queued */
   uint32_t max_context; /* longest prompt and answer together; 0: the model's max_positions */
-  uint32_t
-      prefix_cache_slots; /* sequences kept for prompts with the same beginning; 0 turns prefix reuse off */
-  uint32_t prefill_tokens_per_step; /* prompt tokens that share a step with decoding samples; 0: what suits
-                                       the device */
+  uint32_t prefix_cache_slots; /* sequences kept for prompts with the same beginning; 0 turns prefix
+                                  reuse off */
+  uint32_t prefill_tokens_per_step; /* prompt tokens that share a step with decoding samples; 0:
+                                       what suits the device */
 } m1_engine_options;
 
 M1_API void m1_engine_options_init(m1_engine_options *out_options);
 /* Takes the largest pools up to the options that fit the device's free memory. */
-M1_API m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m1_engine **out_engine);
+M1_API m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
+                                   m1_engine **out_engine);
 /* Requests that still run end without further events. */
 M1_API void m1_engine_destroy(m1_engine *engine);
 
 typedef enum m1_deadline_action {
   M1_DEADLINE_DROP = 0, /* end the sample where it is */
-  M1_DEADLINE_CLOSE = 1 /* feed close_tokens shortly before; what has not finished by then ends as it is */
+  M1_DEADLINE_CLOSE =
+      1 /* feed close_tokens shortly before; what has not finished by then ends as it is */
 } m1_deadline_action;
 
 /* Everything is copied by m1_engine_submit. */
@@ -82,16 +84,18 @@ typedef struct m1_request {
   bool want_logprobs;       /* log probability of every token */
   uint32_t top_logprobs;    /* and of so many likeliest alternatives */
 
-  const int32_t *stop_tokens; /* [stop_token_count] end a sample; null: the model's end-of-sequence tokens */
+  const int32_t
+      *stop_tokens; /* [stop_token_count] end a sample; null: the model's end-of-sequence tokens */
   size_t stop_token_count;
   bool ignore_eos;                 /* no stop tokens when stop_tokens is null */
   const char *const *stop_strings; /* [stop_string_count] end a sample before the string */
   size_t stop_string_count;
 
-  /* Time and length of thought: after max_think_tokens tokens, or shortly before time_budget seconds have
-   * passed since the request was submitted, a sample is closed: close_tokens are put into its mouth and it
-   * may add close_max_tokens more, but begins no step after the budget. At the end of time_budget it is
-   * dropped instead, if at_deadline says so; samples that have not started are dropped either way. */
+  /* Time and length of thought: after max_think_tokens tokens, or shortly before time_budget
+   * seconds have passed since the request was submitted, a sample is closed: close_tokens are put
+   * into its mouth and it may add close_max_tokens more, but begins no step after the budget. At
+   * the end of time_budget it is dropped instead, if at_deadline says so; samples that have not
+   * started are dropped either way. */
   const int32_t *close_tokens;
   size_t close_token_count;
   uint32_t close_max_tokens;
@@ -102,18 +106,19 @@ typedef struct m1_request {
 
 /* One greedy sample of 256 tokens, no prompt. */
 M1_API void m1_request_init(m1_request *out_request);
-/* Queues a request; its samples run during the following steps. An impossible request (empty or too long
- * prompt, unknown token, parameter out of range, a stop string that no answer can hold) is refused and
- * disturbs no other. out_request may be null. */
-M1_API m1_status *m1_engine_submit(m1_engine *engine, const m1_request *request, uint64_t *out_request);
-/* Ends all samples of a request; each gives a last event. Unknown, ended and cancelled requests are ignored.
- */
+/* Queues a request; its samples run during the following steps. An impossible request (empty or too
+ * long prompt, unknown token, parameter out of range, a stop string that no answer can hold) is
+ * refused and disturbs no other. out_request may be null. */
+M1_API m1_status *m1_engine_submit(m1_engine *engine, const m1_request *request,
+                                   uint64_t *out_request);
+/* Ends all samples of a request; each gives a last event. Unknown, ended and cancelled requests are
+ * ignored. */
 M1_API void m1_engine_cancel(m1_engine *engine, uint64_t request);
 M1_API void m1_engine_cancel_sample(m1_engine *engine, uint64_t request, uint32_t sample);
 
-/* One forward pass over what there is to do. On a GPU its tokens may become events of the next call only: the
- * engine runs one step ahead. An error means that the engine can only be destroyed; the failure of one sample
- * is an event. */
+/* One forward pass over what there is to do. On a GPU its tokens may become events of the next call
+ * only: the engine runs one step ahead. An error means that the engine can only be destroyed; the
+ * failure of one sample is an event. */
 M1_API m1_status *m1_engine_step(m1_engine *engine);
 /* No sample waits or runs. Events may still be there to poll. */
 M1_API bool m1_engine_is_idle(const m1_engine *engine);
@@ -122,7 +127,8 @@ typedef enum m1_finish_reason {
   M1_FINISH_RUNNING = 0,
   M1_FINISH_STOP_TOKEN = 1,
   M1_FINISH_STOP_STRING = 2,
-  M1_FINISH_LENGTH = 3, /* max_new_tokens, the context, or what a closed sample may add is used up */
+  M1_FINISH_LENGTH =
+      3, /* max_new_tokens, the context, or what a closed sample may add is used up */
   M1_FINISH_CANCELLED = 4,
   M1_FINISH_DROPPED = 5, /* by the time budget */
   M1_FINISH_FAILED = 6   /* see error */
@@ -140,17 +146,20 @@ typedef struct m1_event {
   uint32_t sample;       /* 0 … samples − 1 */
   const int32_t *tokens; /* [token_count] */
   size_t token_count;
-  const float *logprobs; /* [token_count]; null unless asked for; 0 for tokens that were fed by force */
-  const m1_token_logprob
-      *top_logprobs; /* [token_count][top_count], likeliest first; null unless asked for. Token -1: none */
+  const float
+      *logprobs; /* [token_count]; null unless asked for; 0 for tokens that were fed by force */
+  const m1_token_logprob *top_logprobs; /* [token_count][top_count], likeliest first; null unless
+                                           asked for. Token -1: none */
   size_t top_count;
   const char *text; /* what the tokens add; whole UTF-8 characters; "" without a tokenizer */
-  bool forced; /* the sample has been closed by max_think_tokens or time_budget, with this event or before */
+  bool forced; /* the sample has been closed by max_think_tokens or time_budget, with this event or
+                  before */
   m1_finish_reason reason;
   const char *error; /* "" unless failed */
 } m1_event;
 
-/* Takes the oldest event. False when there is none (or no memory to show it: it then comes next time). */
+/* Takes the oldest event. False when there is none (or no memory to show it: it then comes next
+ * time). */
 M1_API bool m1_engine_poll(m1_engine *engine, m1_event *out_event);
 
 typedef struct m1_engine_stats {
@@ -158,9 +167,9 @@ typedef struct m1_engine_stats {
   uint32_t kv_pages_used, kv_pages;
   uint64_t steps;
   uint64_t generated_tokens;
-  uint64_t computed_tokens;                /* fed to the model */
-  uint64_t reused_tokens;                  /* prompt tokens taken from earlier requests' prefixes */
-  uint64_t shared_tokens;                  /* prompt tokens that samples took over from the first one */
+  uint64_t computed_tokens; /* fed to the model */
+  uint64_t reused_tokens;   /* prompt tokens taken from earlier requests' prefixes */
+  uint64_t shared_tokens;   /* prompt tokens that samples took over from the first one */
   uint64_t recomputed_tokens, preemptions; /* because KV pages ran out */
   double model_seconds;                    /* in the device */
   double elapsed_seconds;                  /* in m1_engine_step */

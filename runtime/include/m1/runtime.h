@@ -1,21 +1,23 @@
 /* The C API of the M1 runtime: load an artifact (.m1a), keep sequences, run steps.
  *
  * Conventions
- *   - Functions are named m1_object_verb. Objects are opaque, made by *_create / *_load, released by
+ *   - Functions are named m1_object_verb. Objects are opaque, made by *_create / *_load, released
+ * by
  * *_destroy (null is allowed).
- *   - A function that can fail returns m1_status *: null on success, otherwise an owned status that says what
- * is wrong; release it with m1_status_destroy. Results are written through parameters named out_*, only on
- * success unless said otherwise.
- *   - "Borrowed" pointers stay the caller's (arguments) or the object's (results) and live as long as said;
- * "owned" results are released by the caller. Arguments are borrowed for the duration of the call.
- *   - A null pointer where an object or a result is expected is M1_STATUS_INVALID_ARGUMENT; functions that
- * return no status then do nothing, and results that they have are zero.
- *   - Objects may be destroyed in any order: what a session or an engine uses of its model lives on until it
- * is destroyed, too.
- *   - Structs of options are set up by their *_init function before fields are changed, so that fields added
- * later have their defaults.
- *   - An object and everything made from it belong to one thread at a time; different models may be used by
- * different threads.
+ *   - A function that can fail returns m1_status *: null on success, otherwise an owned status that
+ * says what is wrong; release it with m1_status_destroy. Results are written through parameters
+ * named out_*, only on success unless said otherwise.
+ *   - "Borrowed" pointers stay the caller's (arguments) or the object's (results) and live as long
+ * as said; "owned" results are released by the caller. Arguments are borrowed for the duration of
+ * the call.
+ *   - A null pointer where an object or a result is expected is M1_STATUS_INVALID_ARGUMENT;
+ * functions that return no status then do nothing, and results that they have are zero.
+ *   - Objects may be destroyed in any order: what a session or an engine uses of its model lives on
+ * until it is destroyed, too.
+ *   - Structs of options are set up by their *_init function before fields are changed, so that
+ * fields added later have their defaults.
+ *   - An object and everything made from it belong to one thread at a time; different models may be
+ * used by different threads.
  *   - Strings are UTF-8. No exception and no signal handler leaves the library. */
 #ifndef M1_RUNTIME_H
 #define M1_RUNTIME_H
@@ -34,17 +36,15 @@ extern "C" {
 #define M1_API __attribute__((visibility("default")))
 #endif
 
-/* ---- Status
- * ----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Status ---- */
 
 typedef enum m1_status_code {
   M1_STATUS_OK = 0,
   M1_STATUS_INVALID_ARGUMENT = 1, /* of this call; nothing has changed */
   M1_STATUS_NOT_FOUND = 2,        /* a file */
   M1_STATUS_CORRUPT = 3,          /* the artifact or its weights are damaged */
-  M1_STATUS_UNSUPPORTED = 4,      /* by this artifact, machine (processor, GPU, driver) or version */
-  M1_STATUS_OUT_OF_MEMORY = 5,    /* memory, sequence slots or KV pages */
+  M1_STATUS_UNSUPPORTED = 4,   /* by this artifact, machine (processor, GPU, driver) or version */
+  M1_STATUS_OUT_OF_MEMORY = 5, /* memory, sequence slots or KV pages */
   M1_STATUS_IO_ERROR = 6,
   M1_STATUS_DEVICE_ERROR = 7, /* session and engine can only be destroyed */
   M1_STATUS_CANCELLED = 8
@@ -53,7 +53,8 @@ typedef enum m1_status_code {
 typedef struct m1_status m1_status;
 
 M1_API m1_status_code m1_status_get_code(const m1_status *status); /* M1_STATUS_OK for null */
-M1_API const char *m1_status_message(const m1_status *status);     /* borrowed from the status; "" for null */
+M1_API const char *
+m1_status_message(const m1_status *status); /* borrowed from the status; "" for null */
 M1_API void m1_status_destroy(m1_status *status);
 
 M1_API const char *m1_runtime_version(void); /* static */
@@ -88,7 +89,8 @@ typedef struct m1_model_info {
 /* Sets every field to its default. */
 M1_API void m1_model_options_init(m1_model_options *out_options);
 /* Maps and verifies the artifact, loads its code and puts the weights on the device. */
-M1_API m1_status *m1_model_load(const char *path, const m1_model_options *options, m1_model **out_model);
+M1_API m1_status *m1_model_load(const char *path, const m1_model_options *options,
+                                m1_model **out_model);
 /* The weights are released with the last of the model, its sessions and its engines. */
 M1_API void m1_model_destroy(m1_model *model);
 M1_API void m1_model_get_info(const m1_model *model, m1_model_info *out_info);
@@ -101,10 +103,11 @@ typedef struct m1_session m1_session;
 typedef struct m1_session_options {
   uint32_t max_sequences;       /* slots: sequences that can exist at once */
   uint32_t max_tokens_per_step; /* T of the largest step */
-  uint32_t max_context;         /* longest sequence; 0: the model's max_positions, as far as kv_pages reach */
-  uint32_t kv_pages;            /* 0: enough for max_sequences sequences of max_context tokens */
-  uint32_t max_logit_rows; /* logits rows of one step; 0: max_sequences or max_tokens_per_step, whichever is
-                              smaller */
+  uint32_t
+      max_context;   /* longest sequence; 0: the model's max_positions, as far as kv_pages reach */
+  uint32_t kv_pages; /* 0: enough for max_sequences sequences of max_context tokens */
+  uint32_t max_logit_rows; /* logits rows of one step; 0: max_sequences or max_tokens_per_step,
+                              whichever is smaller */
 } m1_session_options;
 
 M1_API void m1_session_options_init(m1_session_options *out_options);
@@ -117,9 +120,10 @@ M1_API void m1_session_destroy(m1_session *session);
 typedef uint64_t m1_sequence;
 
 M1_API m1_status *m1_sequence_create(m1_session *session, m1_sequence *out_sequence);
-/* A copy that continues on its own: state is copied, full KV pages are shared, the last, partly filled page
- * is copied. */
-M1_API m1_status *m1_sequence_fork(m1_session *session, m1_sequence sequence, m1_sequence *out_sequence);
+/* A copy that continues on its own: state is copied, full KV pages are shared, the last, partly
+ * filled page is copied. */
+M1_API m1_status *m1_sequence_fork(m1_session *session, m1_sequence sequence,
+                                   m1_sequence *out_sequence);
 /* Back to no tokens. */
 M1_API m1_status *m1_sequence_reset(m1_session *session, m1_sequence sequence);
 M1_API m1_status *m1_sequence_destroy(m1_session *session, m1_sequence sequence);
@@ -134,12 +138,13 @@ typedef struct m1_step_entry {
   uint32_t logit_count;  /* logits are wanted for the last logit_count of these tokens; 0: none */
 } m1_step_entry;
 
-/* Runs the entries, each of another sequence, as one forward pass. Logits rows are those that the entries ask
- * for, in their order: L = sum of logit_count. out_next_tokens: [L] the likeliest token after each row, or
- * null. out_logits: [L, vocab_size], or null. When KV pages run out, the error is M1_STATUS_OUT_OF_MEMORY and
- * no sequence has changed. After M1_STATUS_DEVICE_ERROR the session can only be destroyed. */
-M1_API m1_status *m1_session_step(m1_session *session, const m1_step_entry *entries, size_t entry_count,
-                                  int32_t *out_next_tokens, float *out_logits);
+/* Runs the entries, each of another sequence, as one forward pass. Logits rows are those that the
+ * entries ask for, in their order: L = sum of logit_count. out_next_tokens: [L] the likeliest token
+ * after each row, or null. out_logits: [L, vocab_size], or null. When KV pages run out, the error
+ * is M1_STATUS_OUT_OF_MEMORY and no sequence has changed. After M1_STATUS_DEVICE_ERROR the session
+ * can only be destroyed. */
+M1_API m1_status *m1_session_step(m1_session *session, const m1_step_entry *entries,
+                                  size_t entry_count, int32_t *out_next_tokens, float *out_logits);
 
 typedef struct m1_session_usage {
   uint32_t sequences, max_sequences;

@@ -98,7 +98,8 @@ void m1_session_options_init(m1_session_options *out_options) {
   out_options->max_tokens_per_step = defaults.maxTokensPerStep;
 }
 
-m1_status *m1_session_create(m1_model *model, const m1_session_options *options, m1_session **out_session) {
+m1_status *m1_session_create(m1_model *model, const m1_session_options *options,
+                             m1_session **out_session) {
   return guarded([&]() -> Status {
     M1_TRY(requireArguments("m1_session_create", {{"model", model}, {"out_session", out_session}}));
     SessionOptions sessionOptions;
@@ -121,14 +122,16 @@ void m1_session_destroy(m1_session *session) { delete session; }
 
 m1_status *m1_sequence_create(m1_session *session, m1_sequence *out_sequence) {
   return guarded([&]() -> Status {
-    M1_TRY(requireArguments("m1_sequence_create", {{"session", session}, {"out_sequence", out_sequence}}));
+    M1_TRY(requireArguments("m1_sequence_create",
+                            {{"session", session}, {"out_sequence", out_sequence}}));
     return session->session->create(out_sequence);
   });
 }
 
 m1_status *m1_sequence_fork(m1_session *session, m1_sequence sequence, m1_sequence *out_sequence) {
   return guarded([&]() -> Status {
-    M1_TRY(requireArguments("m1_sequence_fork", {{"session", session}, {"out_sequence", out_sequence}}));
+    M1_TRY(requireArguments("m1_sequence_fork",
+                            {{"session", session}, {"out_sequence", out_sequence}}));
     return session->session->fork(sequence, out_sequence);
   });
 }
@@ -147,9 +150,11 @@ m1_status *m1_sequence_destroy(m1_session *session, m1_sequence sequence) {
   });
 }
 
-m1_status *m1_sequence_get_length(const m1_session *session, m1_sequence sequence, uint32_t *out_length) {
+m1_status *m1_sequence_get_length(const m1_session *session, m1_sequence sequence,
+                                  uint32_t *out_length) {
   return guarded([&]() -> Status {
-    M1_TRY(requireArguments("m1_sequence_get_length", {{"session", session}, {"out_length", out_length}}));
+    M1_TRY(requireArguments("m1_sequence_get_length",
+                            {{"session", session}, {"out_length", out_length}}));
     return session->session->length(sequence, out_length);
   });
 }

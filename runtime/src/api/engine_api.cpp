@@ -23,7 +23,8 @@ struct m1_engine {
 
   std::vector<Event> events; // taken from the engine, not yet polled
   size_t nextEvent = 0;
-  std::unordered_map<uint64_t, uint32_t> wantLogprobs; // request to its samples whose end is not yet polled
+  // request to its samples whose end is not yet polled
+  std::unordered_map<uint64_t, uint32_t> wantLogprobs;
   // What the last polled event points to.
   std::vector<int32_t> tokens;
   std::vector<float> logprobs;
@@ -49,7 +50,8 @@ namespace {
 Status needText(m1_model *model, ModelText **out) {
   M1_TRY(model->findText(out));
   return *out ? Status()
-              : error(StatusCode::unsupported, "%s: was compiled without a tokenizer; give token ids",
+              : error(StatusCode::unsupported,
+                      "%s: was compiled without a tokenizer; give token ids",
                       model->model->artifact().path().c_str());
 }
 
@@ -130,9 +132,9 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
 }
 
 Status needAlive(const m1_engine &engine) {
-  return engine.lost
-             ? error(StatusCode::deviceError, "an earlier step has failed: the engine can only be destroyed")
-             : Status();
+  return engine.lost ? error(StatusCode::deviceError,
+                             "an earlier step has failed: the engine can only be destroyed")
+                     : Status();
 }
 
 /// Makes the borrowed view of an event.
@@ -146,7 +148,8 @@ void describe(m1_engine &engine, const Event &event, m1_event *out) {
     engine.logprobs.push_back(token.logprob);
     top = std::max(top, token.top.size());
   }
-  for (const SampledToken &token : event.tokens) // tokens that were fed by force have no alternatives: padded
+  // tokens that were fed by force have no alternatives: padded
+  for (const SampledToken &token : event.tokens)
     for (size_t i = 0; i < top; ++i)
       engine.topLogprobs.push_back(i < token.top.size()
                                        ? m1_token_logprob{token.top[i].token, token.top[i].logprob}
@@ -169,8 +172,8 @@ void describe(m1_engine &engine, const Event &event, m1_event *out) {
 
 extern "C" {
 
-m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special, int32_t **out_tokens,
-                           size_t *out_count) {
+m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special,
+                           int32_t **out_tokens, size_t *out_count) {
   return guarded([&]() -> Status {
     M1_TRY(requireArguments(
         "m1_model_encode",
@@ -185,11 +188,12 @@ m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special, 
   });
 }
 
-m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages, size_t message_count,
-                                int32_t **out_tokens, size_t *out_count) {
+m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages,
+                                size_t message_count, int32_t **out_tokens, size_t *out_count) {
   return guarded([&]() -> Status {
-    M1_TRY(requireArguments("m1_model_encode_chat",
-                            {{"model", model}, {"out_tokens", out_tokens}, {"out_count", out_count}}));
+    M1_TRY(
+        requireArguments("m1_model_encode_chat",
+                         {{"model", model}, {"out_tokens", out_tokens}, {"out_count", out_count}}));
     M1_TRY(checkArray(messages, message_count, "messages"));
     ModelText *side = nullptr;
     M1_TRY(needText(model, &side));
@@ -215,8 +219,8 @@ m1_status *m1_model_decode(m1_model *model, const int32_t *tokens, size_t count,
     M1_TRY(needText(model, &side));
     for (size_t i = 0; i < count; ++i)
       if (tokens[i] < 0 || uint32_t(tokens[i]) >= model->model->module().vocab_size())
-        return error(StatusCode::invalidArgument, "token %zu is %d, the vocabulary has ids 0 to %u", i,
-                     tokens[i], model->model->module().vocab_size() - 1);
+        return error(StatusCode::invalidArgument, "token %zu is %d, the vocabulary has ids 0 to %u",
+                     i, tokens[i], model->model->module().vocab_size() - 1);
     std::string text = side->decode(std::vector<int32_t>(tokens, tokens + count), true);
     return copyOut(text.c_str(), text.size() + 1, out_text);
   });
@@ -233,7 +237,8 @@ void m1_engine_options_init(m1_engine_options *out_options) {
   out_options->prefix_cache_slots = EngineOptions().prefixCacheSlots;
 }
 
-m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m1_engine **out_engine) {
+m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
+                            m1_engine **out_engine) {
   return guarded([&]() -> Status {
     M1_TRY(requireArguments("m1_engine_create", {{"model", model}, {"out_engine", out_engine}}));
     m1_engine_options chosen;
@@ -243,8 +248,8 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m
     const uint32_t longest = model->model->module().max_positions();
     if (chosen.max_context > longest)
       return error(StatusCode::invalidArgument,
-                   "max_context of %u tokens: the model was compiled for at most %u", chosen.max_context,
-                   longest);
+                   "max_context of %u tokens: the model was compiled for at most %u",
+                   chosen.max_context, longest);
     std::unique_ptr<m1_engine> engine(new m1_engine());
     ModelText *side = nullptr;
     M1_TRY(model->findText(&side));
@@ -253,7 +258,8 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options, m
 
     SizeWish wish;
     // One more than run: the prompt that several samples fork from is a sequence, too.
-    wish.sequences = chosen.max_samples + (chosen.max_samples > 1 && chosen.max_samples < UINT32_MAX ? 1 : 0);
+    wish.sequences =
+        chosen.max_samples + (chosen.max_samples > 1 && chosen.max_samples < UINT32_MAX ? 1 : 0);
     wish.context = chosen.max_context;
     wish.prefillTokens = chosen.prefill_tokens_per_step;
     wish.cacheSequences = chosen.prefix_cache_slots;

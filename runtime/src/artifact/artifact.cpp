@@ -37,17 +37,20 @@ static Status checkHeader(Bytes file) {
   if (digested == 0)
     return error(StatusCode::corrupt, "header: the digest covers nothing");
   if (digested > file.size)
-    return error(StatusCode::corrupt, "truncated: %zu bytes, the part before the weights alone has %llu",
-                 file.size, (unsigned long long)digested);
+    return error(StatusCode::corrupt,
+                 "truncated: %zu bytes, the part before the weights alone has %llu", file.size,
+                 (unsigned long long)digested);
   Digest digest = digestOf(file, digested);
   if (std::memcmp(digest.data(), header.digest, digest.size()) != 0)
-    return error(StatusCode::corrupt, "damaged: SHA-256 of the first %llu bytes is %s, the header says %s",
+    return error(StatusCode::corrupt,
+                 "damaged: SHA-256 of the first %llu bytes is %s, the header says %s",
                  (unsigned long long)digested, digestText(digest.data()).c_str(),
                  digestText(header.digest).c_str());
   if (header.module_offset % 64 != 0 || header.module_offset < sizeof(m1_artifact_header) ||
       header.module_offset > digested || header.module_size > digested - header.module_offset ||
       header.module_size < 16)
-    return error(StatusCode::corrupt, "header: the module's bytes (offset %llu, size %llu) are out of range",
+    return error(StatusCode::corrupt,
+                 "header: the module's bytes (offset %llu, size %llu) are out of range",
                  (unsigned long long)header.module_offset, (unsigned long long)header.module_size);
   return Status();
 }
@@ -62,21 +65,25 @@ Status Artifact::open(const std::string &path, const ArtifactOptions &options,
   const m1_artifact_header &header = artifact->header();
   const uint8_t *moduleData = file.data + header.module_offset;
   if (!schema::ModuleBufferHasIdentifier(moduleData))
-    return error(StatusCode::corrupt, "%s: the module at offset %llu is not of kind \"%s\"", path.c_str(),
-                 (unsigned long long)header.module_offset, schema::ModuleIdentifier());
+    return error(StatusCode::corrupt, "%s: the module at offset %llu is not of kind \"%s\"",
+                 path.c_str(), (unsigned long long)header.module_offset,
+                 schema::ModuleIdentifier());
   // Depth 16: the schema nests 6 deep. Tables: a plan has a few for each operand of each launch.
   flatbuffers::Verifier verifier(moduleData, header.module_size, 16, 16 * 1024 * 1024);
   if (!schema::VerifyModuleBuffer(verifier))
     return error(StatusCode::corrupt,
-                 "%s: the module at offset %llu (%llu bytes) is not valid FlatBuffers data", path.c_str(),
-                 (unsigned long long)header.module_offset, (unsigned long long)header.module_size);
+                 "%s: the module at offset %llu (%llu bytes) is not valid FlatBuffers data",
+                 path.c_str(), (unsigned long long)header.module_offset,
+                 (unsigned long long)header.module_size);
   artifact->root = schema::GetModule(moduleData);
   if (artifact->root->version() > M1_ARTIFACT_VERSION)
-    return error(StatusCode::unsupported,
-                 "%s: module version %u is newer than version %u, the newest that this program reads",
-                 path.c_str(), artifact->root->version(), M1_ARTIFACT_VERSION);
-  M1_TRY(validateModule(*artifact->root, file.size, uint64_t(header.digested_pages) * M1_ARTIFACT_PAGE)
-             .prefixed(path));
+    return error(
+        StatusCode::unsupported,
+        "%s: module version %u is newer than version %u, the newest that this program reads",
+        path.c_str(), artifact->root->version(), M1_ARTIFACT_VERSION);
+  M1_TRY(
+      validateModule(*artifact->root, file.size, uint64_t(header.digested_pages) * M1_ARTIFACT_PAGE)
+          .prefixed(path));
 
   if (options.openExternalFiles && artifact->root->external_files()) {
     std::string directory = path.substr(0, path.find_last_of('/') + 1);
@@ -87,16 +94,17 @@ Status Artifact::open(const std::string &path, const ArtifactOptions &options,
                  .prefixed(path + ": external weights"));
       if (mapped.bytes().size != external->size())
         return error(StatusCode::corrupt,
-                     "%s: external weights %s: has %zu bytes, the artifact was made with %llu", path.c_str(),
-                     mapped.path().c_str(), mapped.bytes().size, (unsigned long long)external->size());
+                     "%s: external weights %s: has %zu bytes, the artifact was made with %llu",
+                     path.c_str(), mapped.path().c_str(), mapped.bytes().size,
+                     (unsigned long long)external->size());
       if (options.checkExternalDigests) {
         Sha256 sha;
         sha.update(mapped.bytes().data, mapped.bytes().size);
         Digest digest = sha.finish();
         if (std::memcmp(digest.data(), external->digest()->data(), digest.size()) != 0)
           return error(StatusCode::corrupt,
-                       "%s: external weights %s: SHA-256 is %s, the artifact was made with %s", path.c_str(),
-                       mapped.path().c_str(), digestText(digest.data()).c_str(),
+                       "%s: external weights %s: SHA-256 is %s, the artifact was made with %s",
+                       path.c_str(), mapped.path().c_str(), digestText(digest.data()).c_str(),
                        digestText(external->digest()->data()).c_str());
       }
       artifact->externalFiles.push_back(std::move(mapped));

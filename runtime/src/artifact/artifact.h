@@ -1,5 +1,5 @@
-// An artifact, mapped and verified. After open() every index, offset, size and name in the module can be used
-// without further checks.
+// An artifact, mapped and verified. After open() every index, offset, size and name in the module
+// can be used without further checks.
 #ifndef M1RT_ARTIFACT_ARTIFACT_H
 #define M1RT_ARTIFACT_ARTIFACT_H
 
@@ -17,15 +17,17 @@ namespace m1rt {
 namespace schema = ::m1::schema;
 
 struct ArtifactOptions {
-  bool checkExternalDigests = false; // read external weight files in full; their size is always checked
-  bool openExternalFiles = true;     // false: metadata only (m1-dump)
+  // read external weight files in full; their size is always checked
+  bool checkExternalDigests = false;
+  bool openExternalFiles = true; // false: metadata only (m1-dump)
 };
 
 class Artifact {
 public:
-  /// Maps the file and checks, in this order: header, digest, FlatBuffers structure, version, bounds and
-  /// consistency.
-  static Status open(const std::string &path, const ArtifactOptions &options, std::unique_ptr<Artifact> *out);
+  /// Maps the file and checks, in this order: header, digest, FlatBuffers structure, version,
+  /// bounds and consistency.
+  static Status open(const std::string &path, const ArtifactOptions &options,
+                     std::unique_ptr<Artifact> *out);
 
   const std::string &path() const { return file.path(); }
   uint64_t fileSize() const { return file.bytes().size; }

@@ -33,7 +33,8 @@ Status checkRange(const schema::Segment *segment, uint64_t limit, const std::str
   if (segment->offset() > limit || segment->size() > limit - segment->offset())
     return corrupt("%s: bytes %llu to %llu lie outside the %llu bytes there are", what.c_str(),
                    (unsigned long long)segment->offset(),
-                   (unsigned long long)(segment->offset() + segment->size()), (unsigned long long)limit);
+                   (unsigned long long)(segment->offset() + segment->size()),
+                   (unsigned long long)limit);
   return Status();
 }
 
@@ -93,8 +94,8 @@ private:
       if (file.name()->size() == 0 || file.name()->str().find('\0') != std::string::npos)
         return corrupt("external file %u: bad name", i);
       if (count(file.digest()) != 32)
-        return corrupt("external file %u \"%s\": digest has %u bytes, not 32", i, file.name()->c_str(),
-                       count(file.digest()));
+        return corrupt("external file %u \"%s\": digest has %u bytes, not 32", i,
+                       file.name()->c_str(), count(file.digest()));
     }
     uint64_t pieces = 0;
     for (uint32_t i = 0; i < count(module.weights()); ++i) {
@@ -109,7 +110,8 @@ private:
         schema::ElementType type = weight.type()->element();
         if (type != schema::ElementType::f32 && type != schema::ElementType::bf16 &&
             type != schema::ElementType::f16)
-          return corrupt("%s: dummy weights of type %s are not defined", what.c_str(), elementName(type));
+          return corrupt("%s: dummy weights of type %s are not defined", what.c_str(),
+                         elementName(type));
         continue;
       }
       if (!weight.data())
@@ -118,17 +120,19 @@ private:
         return corrupt("%s: has %llu bytes, its type needs %llu", what.c_str(),
                        (unsigned long long)weight.data()->size(), (unsigned long long)bytes);
       if (weight.file() < -1 || weight.file() >= int64_t(count(module.external_files())))
-        return corrupt("%s: file index %d, but there are %u external files", what.c_str(), weight.file(),
-                       count(module.external_files()));
-      uint64_t limit =
-          weight.file() < 0 ? fileSize : module.external_files()->Get(uint32_t(weight.file()))->size();
+        return corrupt("%s: file index %d, but there are %u external files", what.c_str(),
+                       weight.file(), count(module.external_files()));
+      uint64_t limit = weight.file() < 0
+                           ? fileSize
+                           : module.external_files()->Get(uint32_t(weight.file()))->size();
       M1_TRY(checkRange(weight.data(), limit, what));
       pieces += m1_weight_pieces(bytes);
     }
     if (const schema::Segment *checks = module.weight_checks()) {
       if (checks->size() != pieces * sizeof(uint64_t))
         return corrupt("weight checks: have %llu bytes, the weights need %llu",
-                       (unsigned long long)checks->size(), (unsigned long long)(pieces * sizeof(uint64_t)));
+                       (unsigned long long)checks->size(),
+                       (unsigned long long)(pieces * sizeof(uint64_t)));
       M1_TRY(checkRange(checks, fileSize, "weight checks"));
     }
     return Status();
@@ -142,7 +146,8 @@ private:
         return corrupt("%s: unknown kind %u", what.c_str(), unsigned(state.kind()));
       uint64_t bytes = 0;
       // A convolution of width 1 carries nothing: its state has 0 rows.
-      M1_TRY(checkType(state.type(), what, &bytes, state.kind() == schema::StateKind::conv ? 0 : 1));
+      M1_TRY(
+          checkType(state.type(), what, &bytes, state.kind() == schema::StateKind::conv ? 0 : 1));
       if (state.bytes() != bytes || bytes > (uint64_t(1) << 32))
         return corrupt("%s: says %llu bytes, its type needs %llu", what.c_str(),
                        (unsigned long long)state.bytes(), (unsigned long long)bytes);
@@ -168,7 +173,8 @@ private:
     }
     for (uint32_t i = 0; i < count(target.functions()); ++i) {
       const schema::Function &function = *target.functions()->Get(i);
-      M1_TRY(this->function(target, function).prefixed("function \"" + function.name()->str() + "\""));
+      M1_TRY(
+          this->function(target, function).prefixed("function \"" + function.name()->str() + "\""));
     }
     if (Artifact::findFunction(target, "prefill") < 0)
       return corrupt("has no function \"prefill\"");
@@ -177,7 +183,8 @@ private:
 
   Status function(const schema::Target &target, const schema::Function &function) {
     if (function.temporary_bytes_per_row() > largestOffset ||
-        function.row_temporary_bytes_per_row() > largestOffset || function.workspace_bytes() > largestOffset)
+        function.row_temporary_bytes_per_row() > largestOffset ||
+        function.workspace_bytes() > largestOffset)
       return corrupt("an arena is larger than %s", bytesText(largestOffset).c_str());
     for (uint32_t i = 0; i < count(function.commands()); ++i) {
       const schema::CommandHolder &holder = *function.commands()->Get(i);
@@ -195,7 +202,8 @@ private:
   Status launch(const schema::Target &target, const schema::Function &function,
                 const schema::Launch &launch) {
     if (launch.kernel() >= count(target.kernels()))
-      return corrupt("kernel index %u, but there are %u kernels", launch.kernel(), count(target.kernels()));
+      return corrupt("kernel index %u, but there are %u kernels", launch.kernel(),
+                     count(target.kernels()));
     if (launch.domain() > schema::RowDomain::MAX)
       return corrupt("unknown row domain %u", unsigned(launch.domain()));
     if (launch.grid_x() == 0 || launch.grid_x() > 0x7fffffff || launch.rows_per_group() == 0 ||
@@ -214,7 +222,8 @@ private:
         !validElement(gemm.w_type()) || !validElement(gemm.out_type()))
       return corrupt("gemm with an unknown domain or type");
     if (gemm.n() == 0 || gemm.k() == 0 || gemm.lda() < gemm.k() || gemm.ldo() < gemm.n())
-      return corrupt("gemm with n %u, k %u, lda %u, ldo %u", gemm.n(), gemm.k(), gemm.lda(), gemm.ldo());
+      return corrupt("gemm with n %u, k %u, lda %u, ldo %u", gemm.n(), gemm.k(), gemm.lda(),
+                     gemm.ldo());
     for (const schema::Operand *operand : {gemm.a(), gemm.w(), gemm.out(), gemm.bias()})
       if (operand)
         M1_TRY(this->operand(function, *operand));
@@ -228,8 +237,9 @@ private:
                                      (unsigned long long)offset, (unsigned long long)size, what);
     };
     auto index = [&](size_t size, const char *what) {
-      return operand.index() < size ? Status()
-                                    : corrupt("%s index %u, but there are %zu", what, operand.index(), size);
+      return operand.index() < size
+                 ? Status()
+                 : corrupt("%s index %u, but there are %zu", what, operand.index(), size);
     };
     switch (operand.kind()) {
     case schema::OperandKind::weight:

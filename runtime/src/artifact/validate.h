@@ -7,8 +7,8 @@
 
 namespace m1rt {
 
-/// `fileSize`: of the artifact; `digestedSize`: its part that the digest covers, where code and tokenizer
-/// must lie.
+/// `fileSize`: of the artifact; `digestedSize`: its part that the digest covers, where code and
+/// tokenizer must lie.
 Status validateModule(const ::m1::schema::Module &module, uint64_t fileSize, uint64_t digestedSize);
 
 } // namespace m1rt

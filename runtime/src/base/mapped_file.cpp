@@ -27,8 +27,8 @@ MappedFile::~MappedFile() {
 Status MappedFile::open(const std::string &path, MappedFile *out) {
   int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0)
-    return error(errno == ENOENT ? StatusCode::notFound : StatusCode::ioError, "%s: cannot open: %s",
-                 path.c_str(), std::strerror(errno));
+    return error(errno == ENOENT ? StatusCode::notFound : StatusCode::ioError,
+                 "%s: cannot open: %s", path.c_str(), std::strerror(errno));
   struct stat info;
   if (fstat(descriptor, &info) != 0 || !S_ISREG(info.st_mode)) {
     close(descriptor);

@@ -22,13 +22,14 @@ static const uint32_t roundConstants[64] = {
 static uint32_t rotateRight(uint32_t x, unsigned n) { return (x >> n) | (x << (32 - n)); }
 
 Sha256::Sha256()
-    : state{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19} {}
+    : state{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+            0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19} {}
 
 static void plainBlock(uint32_t *state, const uint8_t *data) {
   uint32_t w[64];
   for (int i = 0; i < 16; ++i)
-    w[i] = uint32_t(data[4 * i]) << 24 | uint32_t(data[4 * i + 1]) << 16 | uint32_t(data[4 * i + 2]) << 8 |
-           data[4 * i + 3];
+    w[i] = uint32_t(data[4 * i]) << 24 | uint32_t(data[4 * i + 1]) << 16 |
+           uint32_t(data[4 * i + 2]) << 8 | data[4 * i + 3];
   for (int i = 16; i < 64; ++i) {
     uint32_t s0 = rotateRight(w[i - 15], 7) ^ rotateRight(w[i - 15], 18) ^ (w[i - 15] >> 3);
     uint32_t s1 = rotateRight(w[i - 2], 17) ^ rotateRight(w[i - 2], 19) ^ (w[i - 2] >> 10);
@@ -37,10 +38,10 @@ static void plainBlock(uint32_t *state, const uint8_t *data) {
   uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
   uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
   for (int i = 0; i < 64; ++i) {
-    uint32_t t1 = h + (rotateRight(e, 6) ^ rotateRight(e, 11) ^ rotateRight(e, 25)) + ((e & f) ^ (~e & g)) +
-                  roundConstants[i] + w[i];
-    uint32_t t2 =
-        (rotateRight(a, 2) ^ rotateRight(a, 13) ^ rotateRight(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+    uint32_t t1 = h + (rotateRight(e, 6) ^ rotateRight(e, 11) ^ rotateRight(e, 25)) +
+                  ((e & f) ^ (~e & g)) + roundConstants[i] + w[i];
+    uint32_t t2 = (rotateRight(a, 2) ^ rotateRight(a, 13) ^ rotateRight(a, 22)) +
+                  ((a & b) ^ (a & c) ^ (b & c));
     h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
   }
   state[0] += a, state[1] += b, state[2] += c, state[3] += d;
@@ -48,15 +49,16 @@ static void plainBlock(uint32_t *state, const uint8_t *data) {
 }
 
 #if defined(__x86_64__)
-// With the processor's SHA instructions: about 8 times as fast. They keep the state as (a, b, e, f) and (c,
-// d, g, h), highest word first, and do two rounds at once.
-__attribute__((target("sha,ssse3,sse4.1"))) static void shaBlocks(uint32_t *state, const uint8_t *data,
-                                                                  size_t count) {
+// With the processor's SHA instructions: about 8 times as fast. They keep the state as (a, b, e, f)
+// and (c, d, g, h), highest word first, and do two rounds at once.
+__attribute__((target("sha,ssse3,sse4.1"))) static void
+shaBlocks(uint32_t *state, const uint8_t *data, size_t count) {
   const __m128i bigEndian = _mm_set_epi64x(0x0c0d0e0f08090a0bll, 0x0405060700010203ll);
   const __m128i low =
       _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(state)), 0xb1); // c d a b
   const __m128i high =
-      _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(state + 4)), 0x1b); // e f g h
+      // e f g h
+      _mm_shuffle_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(state + 4)), 0x1b);
   __m128i abef = _mm_alignr_epi8(low, high, 8), cdgh = _mm_blend_epi16(high, low, 0xf0);
   for (; count > 0; --count, data += 64) {
     const __m128i abefBefore = abef, cdghBefore = cdgh;
@@ -64,16 +66,16 @@ __attribute__((target("sha,ssse3,sse4.1"))) static void shaBlocks(uint32_t *stat
     for (int i = 0; i < 16; ++i) {
       __m128i &words = w[i % 4];
       if (i < 4) {
-        words =
-            _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i *>(data + 16 * i)), bigEndian);
+        words = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i *>(data + 16 * i)),
+                                 bigEndian);
       } else {
         const __m128i &last = w[(i + 3) % 4];
         words = _mm_sha256msg1_epu32(words, w[(i + 1) % 4]);
         words = _mm_add_epi32(words, _mm_alignr_epi8(last, w[(i + 2) % 4], 4));
         words = _mm_sha256msg2_epu32(words, last);
       }
-      const __m128i sum =
-          _mm_add_epi32(words, _mm_loadu_si128(reinterpret_cast<const __m128i *>(roundConstants + 4 * i)));
+      const __m128i sum = _mm_add_epi32(
+          words, _mm_loadu_si128(reinterpret_cast<const __m128i *>(roundConstants + 4 * i)));
       cdgh = _mm_sha256rnds2_epu32(cdgh, abef, sum);
       abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(sum, 0x0e));
     }

@@ -33,13 +33,14 @@ double microseconds() {
 
 uint64_t stamped(uint32_t step, uint32_t groups) { return uint64_t(step) << 32 | groups; }
 
-constexpr uint32_t paceSizes = 8;         // log2 of T up to 128: longer steps always want help
-constexpr double longStep = 2000;         // µs: from here on a step always wants help
-constexpr uint32_t learningSteps = 8;     // of each size at first, half with and half without helpers
+constexpr uint32_t paceSizes = 8; // log2 of T up to 128: longer steps always want help
+constexpr double longStep = 2000; // µs: from here on a step always wants help
+// of each size at first, half with and half without helpers
+constexpr uint32_t learningSteps = 8;
 constexpr uint32_t relearningSteps = 256; // then every so often the slower way gets another try
 
-/// Results below 1e-38 become zero while it lives: decayed states would otherwise turn denormal, which costs
-/// over 100 cycles an operation.
+/// Results below 1e-38 become zero while it lives: decayed states would otherwise turn denormal,
+/// which costs over 100 cycles an operation.
 class FlushDenormals {
 public:
   FlushDenormals() : saved(_mm_getcsr()) { _mm_setcsr(saved | 0x8040); } // FTZ, DAZ
@@ -132,7 +133,8 @@ void *CpuContext::resolve(const CpuProgram::Operand &operand) const {
 void CpuContext::prepare(const Step &step) {
   const CpuProgram::Function *next = &program.functions[step.function];
   const bool same = next == function && step.dims.tokens == dims.tokens &&
-                    step.dims.sequences == dims.sequences && step.dims.logit_rows == dims.logit_rows;
+                    step.dims.sequences == dims.sequences &&
+                    step.dims.logit_rows == dims.logit_rows;
   ThreadPool &pool = program.device->threads();
   if (!same) {
     pool.disengage(*this);
@@ -146,8 +148,8 @@ void CpuContext::prepare(const Step &step) {
       const uint32_t rows = domainRows(launch.domain, dims);
       const uint32_t groupsY = (rows + launch.rowsPerGroup - 1) / launch.rowsPerGroup;
       const uint32_t groups = launch.gridX * groupsY;
-      // 8 pieces a thread: a thread that was held up costs an eighth of its share, and the counter is touched
-      // rarely.
+      // 8 pieces a thread: a thread that was held up costs an eighth of its share, and the counter
+      // is touched rarely.
       prepared.push_back({groups, groupsY, std::max(1u, groups / (pool.size() * 8))});
     }
   }
@@ -159,7 +161,8 @@ void CpuContext::prepare(const Step &step) {
     for (int i = 0; i < dims.tokens; ++i)
       if (step.chosenRows[i] >= 0)
         tokens[i] =
-            std::max(chosen[size_t(step.chosenRows[i])], 0); // what follows a row without a token is dropped
+            // what follows a row without a token is dropped
+            std::max(chosen[size_t(step.chosenRows[i])], 0);
   }
   ++stepNumber;
   for (size_t i = 0; i < prepared.size(); ++i) {
@@ -168,8 +171,8 @@ void CpuContext::prepare(const Step &step) {
   }
 }
 
-/// Short steps may be faster alone, above all when other programs keep the cores busy: tries both and keeps
-/// to the better.
+/// Short steps may be faster alone, above all when other programs keep the cores busy: tries both
+/// and keeps to the better.
 bool CpuContext::wantsHelp(Pace &pace) const {
   if (program.device->threads().size() == 1)
     return false;
@@ -186,8 +189,8 @@ void CpuContext::runGroups(size_t command, uint32_t begin, uint32_t end) {
   const CpuProgram::Launch &launch = function->launches[command];
   const Prepared &shape = prepared[command];
   void *const *arguments = operands.data() + launch.firstOperand;
-  // y runs fastest: groups of one x share their weights, which stay in the core's cache from one row block to
-  // the next.
+  // y runs fastest: groups of one x share their weights, which stay in the core's cache from one
+  // row block to the next.
   uint32_t x = begin / shape.groupsY, y = begin % shape.groupsY;
   for (uint32_t group = begin; group < end; ++group) {
     launch.kernel(arguments, &dims, int(x), int(y));
@@ -206,8 +209,8 @@ void CpuContext::walk(uint32_t step, std::vector<CommandTime> *profile) {
     uint64_t claimed = counters.claimed.load(std::memory_order_acquire);
     while (claimed < stamped(step, shape.groups)) {
       const uint32_t begin = uint32_t(claimed), end = std::min(begin + shape.piece, shape.groups);
-      if (!counters.claimed.compare_exchange_weak(claimed, stamped(step, end), std::memory_order_acq_rel,
-                                                  std::memory_order_acquire))
+      if (!counters.claimed.compare_exchange_weak(
+              claimed, stamped(step, end), std::memory_order_acq_rel, std::memory_order_acquire))
         continue;
       runGroups(i, begin, end);
       counters.done.fetch_add(end - begin, std::memory_order_release);
@@ -290,14 +293,16 @@ Status CpuContext::downloadLogits(uint32_t first, uint32_t count, float *out) {
   if (uint64_t(first) + count > uint64_t(dims.logit_rows))
     return error(StatusCode::invalidArgument, "logits rows %u to %u of a step that has %d", first,
                  first + count, dims.logit_rows);
-  std::memcpy(out, ports[size_t(schema::Port::logits)] + uint64_t(first) * vocabulary * sizeof(float),
+  std::memcpy(out,
+              ports[size_t(schema::Port::logits)] + uint64_t(first) * vocabulary * sizeof(float),
               uint64_t(count) * vocabulary * sizeof(float));
   return Status();
 }
 
 Status CpuContext::sample(const SamplingRow *rows, uint32_t count) {
   const float *logits = reinterpret_cast<const float *>(ports[size_t(schema::Port::logits)]);
-  const int32_t *likeliest = reinterpret_cast<const int32_t *>(ports[size_t(schema::Port::next_tokens)]);
+  const int32_t *likeliest =
+      reinterpret_cast<const int32_t *>(ports[size_t(schema::Port::next_tokens)]);
   std::vector<SampledToken> tokens(count);
   std::vector<uint32_t> drawn; // the plan itself has found the likeliest tokens
   for (uint32_t i = 0; i < count; ++i) {

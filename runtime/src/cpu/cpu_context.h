@@ -1,10 +1,11 @@
-// Executes steps on the CPU: walks the commands of a plan, their groups shared out over the thread pool.
+// Executes steps on the CPU: walks the commands of a plan, their groups shared out over the thread
+// pool.
 //
-// Every thread walks the command list by itself. For each command it claims pieces of the grid until there
-// are none, waits until all claimed groups are done, and goes on. So nobody waits for a thread that has
-// nothing in its hands: a helper that the system has put to sleep delays a step only while it holds a piece,
-// and one that comes late runs past what is done. Counters carry the number of the step; a helper from an
-// earlier step finds other numbers and leaves.
+// Every thread walks the command list by itself. For each command it claims pieces of the grid
+// until there are none, waits until all claimed groups are done, and goes on. So nobody waits for a
+// thread that has nothing in its hands: a helper that the system has put to sleep delays a step
+// only while it holds a piece, and one that comes late runs past what is done. Counters carry the
+// number of the step; a helper from an earlier step finds other numbers and leaves.
 #ifndef M1RT_CPU_CPU_CONTEXT_H
 #define M1RT_CPU_CPU_CONTEXT_H
 

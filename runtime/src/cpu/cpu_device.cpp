@@ -15,11 +15,13 @@ namespace {
 
 constexpr uint64_t pieceBytes = 4 << 20; // of copies and fills: large enough to share out cheaply
 constexpr uint64_t largeBytes = 1 << 20; // from here on a copy or fill is worth several threads
-constexpr uint64_t headerBytes = 256;    // before each allocation, holding its size; keeps the alignment
+// before each allocation, holding its size; keeps the alignment
+constexpr uint64_t headerBytes = 256;
 
 } // namespace
 
-CpuDevice::CpuDevice(const DeviceOptions &options) : pool(options.threads ? options.threads : usableCores()) {
+CpuDevice::CpuDevice(const DeviceOptions &options)
+    : pool(options.threads ? options.threads : usableCores()) {
   deviceInfo.target = "cpu";
   deviceInfo.name = hostCpu().model;
   deviceInfo.totalMemory = uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
@@ -29,12 +31,13 @@ uint64_t CpuDevice::freeMemory() const { return availableMemory(); }
 
 Status CpuDevice::allocate(uint64_t bytes, const char *what, void **out) {
   const uint64_t size = bytes + headerBytes;
-  // Fresh pages from the system: zero, and only backed by memory once touched. No MADV_HUGEPAGE: on a machine
-  // whose memory is fragmented the kernel then compacts it page by page (30 s for 6.9 GB, against 3 s), and
-  // reading weights became no faster.
-  void *memory = size < bytes || bytes > deviceInfo.totalMemory
-                     ? MAP_FAILED
-                     : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  // Fresh pages from the system: zero, and only backed by memory once touched. No MADV_HUGEPAGE: on
+  // a machine whose memory is fragmented the kernel then compacts it page by page (30 s for 6.9 GB,
+  // against 3 s), and reading weights became no faster.
+  void *memory =
+      size < bytes || bytes > deviceInfo.totalMemory
+          ? MAP_FAILED
+          : mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
     return error(StatusCode::outOfMemory,
                  "not enough memory for %s: %s needed, the machine has %s, %s of them free", what,
@@ -65,7 +68,8 @@ Status CpuDevice::copy(void *target, const void *source, uint64_t bytes) {
     return Status();
   }
   pool.forRanges(bytes, pieceBytes, [&](uint64_t begin, uint64_t end) {
-    std::memcpy(static_cast<char *>(target) + begin, static_cast<const char *>(source) + begin, end - begin);
+    std::memcpy(static_cast<char *>(target) + begin, static_cast<const char *>(source) + begin,
+                end - begin);
   });
   return Status();
 }

@@ -1,5 +1,5 @@
-// The CPU as a device: memory is the process's, code is ELF, launches are spread over a thread pool. All
-// operations are done when their call returns.
+// The CPU as a device: memory is the process's, code is ELF, launches are spread over a thread
+// pool. All operations are done when their call returns.
 #ifndef M1RT_CPU_CPU_DEVICE_H
 #define M1RT_CPU_CPU_DEVICE_H
 
@@ -23,11 +23,11 @@ public:
   Status download(void *target, const void *source, uint64_t bytes) override;
   Status copy(void *target, const void *source, uint64_t bytes) override;
   Status clear(void *target, uint64_t bytes) override;
-  Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed, uint32_t weight,
-                   float scale, float offset) override;
+  Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed,
+                   uint32_t weight, float scale, float offset) override;
   Status synchronize() override { return Status(); }
-  Status createProgram(const Artifact &artifact, const schema::Target &target, std::vector<void *> weights,
-                       std::unique_ptr<Program> *out) override;
+  Status createProgram(const Artifact &artifact, const schema::Target &target,
+                       std::vector<void *> weights, std::unique_ptr<Program> *out) override;
 
   ThreadPool &threads() { return pool; }
 

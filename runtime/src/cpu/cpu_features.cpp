@@ -40,15 +40,17 @@ Status checkCpuFeatures(const ::m1::schema::Target &target, const CpuDescription
       amx |= feature->str() == "amx_tile";
     }
   if (!missing.empty())
-    return error(StatusCode::unsupported,
-                 "the artifact's code was compiled for --cpu %s; this processor (%s) lacks %s: compile with "
-                 "--cpu native here, "
-                 "or --cpu x86-64-v3",
-                 target.cpu() ? target.cpu()->c_str() : "of another kind", cpu.model.c_str(),
-                 missing.c_str());
+    return error(
+        StatusCode::unsupported,
+        "the artifact's code was compiled for --cpu %s; this processor (%s) lacks %s: compile with "
+        "--cpu native here, "
+        "or --cpu x86-64-v3",
+        target.cpu() ? target.cpu()->c_str() : "of another kind", cpu.model.c_str(),
+        missing.c_str());
 #if defined(__x86_64__)
   if (amx) {
-    const int archRequestPermission = 0x1023, tileData = 18; // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    const int archRequestPermission = 0x1023, tileData = 18;
     if (syscall(SYS_arch_prctl, archRequestPermission, tileData) != 0)
       return error(StatusCode::unsupported,
                    "the system does not let this process use AMX, which the artifact's code needs");

@@ -16,8 +16,8 @@ struct CpuDescription {
 
 const CpuDescription &hostCpu();
 
-/// Checks that `cpu` has everything that the target's code was compiled for, and asks the system for AMX when
-/// the code uses it.
+/// Checks that `cpu` has everything that the target's code was compiled for, and asks the system
+/// for AMX when the code uses it.
 Status checkCpuFeatures(const ::m1::schema::Target &target, const CpuDescription &cpu);
 
 } // namespace m1rt

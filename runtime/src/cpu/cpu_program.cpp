@@ -28,7 +28,8 @@ Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const sch
       return error(StatusCode::unsupported, "code %u: format \"%s\" does not run on a cpu", i,
                    code.format()->c_str());
     ElfCode loaded;
-    M1_TRY(ElfCode::load(artifact.segment(*code.data()), &loaded).prefixed(formatted("code %u", i)));
+    M1_TRY(
+        ElfCode::load(artifact.segment(*code.data()), &loaded).prefixed(formatted("code %u", i)));
     program->code.push_back(std::move(loaded));
   }
   std::vector<CpuKernel> kernels;
@@ -76,8 +77,8 @@ CpuProgram::Sizes CpuProgram::sizes(const ContextOptions &options) const {
                   int(options.maxPages)};
   Sizes sizes = {};
   for (size_t i = 0; i < portCount; ++i)
-    sizes.ports[i] =
-        portElements(schema::Port(i), dims) * (schema::Port(i) == schema::Port::logits ? vocabulary : 1) * 4;
+    sizes.ports[i] = portElements(schema::Port(i), dims) *
+                     (schema::Port(i) == schema::Port::logits ? vocabulary : 1) * 4;
   for (const Function &function : functions) {
     sizes.temporary = std::max(sizes.temporary, function.temporaryBytesPerRow * options.maxTokens);
     sizes.rowTemporary =

@@ -16,8 +16,9 @@ inline __attribute__((always_inline)) uint16_t roundToBf16(float value) {
   return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
-inline __attribute__((always_inline)) void fill(void *target, ElementType type, uint64_t begin, uint64_t end,
-                                                uint64_t key, float factor, float offset) {
+inline __attribute__((always_inline)) void fill(void *target, ElementType type, uint64_t begin,
+                                                uint64_t end, uint64_t key, float factor,
+                                                float offset) {
   auto value = [=](uint64_t i) __attribute__((always_inline)) {
     return __builtin_fmaf(float(m1_dummy_integer(key, i)), factor, offset);
   };
@@ -40,14 +41,14 @@ inline __attribute__((always_inline)) void fill(void *target, ElementType type, 
 }
 
 // Without fused multiply-add in hardware fmaf is a function call: 20 times slower, the same bits.
-void fillPlain(void *target, ElementType type, uint64_t begin, uint64_t end, uint64_t key, float factor,
-               float offset) {
+void fillPlain(void *target, ElementType type, uint64_t begin, uint64_t end, uint64_t key,
+               float factor, float offset) {
   fill(target, type, begin, end, key, factor, offset);
 }
 #if defined(__x86_64__)
-__attribute__((target("avx2,fma,f16c"))) void fillAvx2(void *target, ElementType type, uint64_t begin,
-                                                       uint64_t end, uint64_t key, float factor,
-                                                       float offset) {
+__attribute__((target("avx2,fma,f16c"))) void fillAvx2(void *target, ElementType type,
+                                                       uint64_t begin, uint64_t end, uint64_t key,
+                                                       float factor, float offset) {
   fill(target, type, begin, end, key, factor, offset);
 }
 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma,f16c"))) void
@@ -59,13 +60,14 @@ fillAvx512(void *target, ElementType type, uint64_t begin, uint64_t end, uint64_
 
 } // namespace
 
-void fillDummyRange(void *target, ElementType type, uint64_t begin, uint64_t end, uint64_t key, float factor,
-                    float offset) {
+void fillDummyRange(void *target, ElementType type, uint64_t begin, uint64_t end, uint64_t key,
+                    float factor, float offset) {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512vl"))
     return fillAvx512(target, type, begin, end, key, factor, offset);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("f16c"))
     return fillAvx2(target, type, begin, end, key, factor, offset);
 #endif
   fillPlain(target, type, begin, end, key, factor, offset);

@@ -7,10 +7,10 @@
 
 namespace m1rt {
 
-/// Writes elements [begin, end) of a weight's dummy values to target[begin, end). `key` and the formula:
-/// runtime/schema/dummy_weights.h.
-void fillDummyRange(void *target, ::m1::schema::ElementType type, uint64_t begin, uint64_t end, uint64_t key,
-                    float factor, float offset);
+/// Writes elements [begin, end) of a weight's dummy values to target[begin, end). `key` and the
+/// formula: runtime/schema/dummy_weights.h.
+void fillDummyRange(void *target, ::m1::schema::ElementType type, uint64_t begin, uint64_t end,
+                    uint64_t key, float factor, float offset);
 
 } // namespace m1rt
 

@@ -10,7 +10,8 @@
 namespace m1rt {
 
 ElfCode::ElfCode(ElfCode &&other) noexcept
-    : handle(std::exchange(other.handle, nullptr)), descriptor(std::exchange(other.descriptor, -1)) {}
+    : handle(std::exchange(other.handle, nullptr)),
+      descriptor(std::exchange(other.descriptor, -1)) {}
 
 ElfCode &ElfCode::operator=(ElfCode &&other) noexcept {
   std::swap(handle, other.handle);
@@ -43,7 +44,8 @@ Status ElfCode::load(Bytes image, ElfCode *out) {
   code.handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!code.handle) {
     const char *reason = dlerror();
-    return error(StatusCode::corrupt, "cannot load the code: %s", reason ? reason : "unknown reason");
+    return error(StatusCode::corrupt, "cannot load the code: %s",
+                 reason ? reason : "unknown reason");
   }
   *out = std::move(code);
   return Status();

@@ -21,8 +21,8 @@ public:
 
 private:
   void *handle = nullptr;
-  // Open as long as the library is loaded: the loader identifies libraries by file name and inode, and a
-  // reused /proc/self/fd/N would silently give the first library again.
+  // Open as long as the library is loaded: the loader identifies libraries by file name and inode,
+  // and a reused /proc/self/fd/N would silently give the first library again.
   int descriptor = -1;
 };
 

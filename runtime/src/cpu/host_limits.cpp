@@ -47,7 +47,8 @@ unsigned cgroupProcessors(const std::string &root, std::string group) {
     std::ifstream file(directory + "/cpu.max"); // "QUOTA PERIOD" in µs, or "max PERIOD"
     uint64_t quota = 0, period = 0;
     if (file >> quota >> period && quota > 0 && period > 0) {
-      const unsigned processors = unsigned(std::min<uint64_t>((quota + period - 1) / period, 1u << 20));
+      const unsigned processors =
+          unsigned(std::min<uint64_t>((quota + period - 1) / period, 1u << 20));
       smallest = smallest ? std::min(smallest, processors) : processors;
     }
   });

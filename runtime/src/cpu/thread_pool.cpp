@@ -10,13 +10,13 @@ namespace m1rt {
 
 namespace {
 
-// About 30 to 60 µs of pause instructions: longer than the gaps between the launches of a step, shorter than
-// a scheduler's time slice.
+// About 30 to 60 µs of pause instructions: longer than the gaps between the launches of a step,
+// shorter than a scheduler's time slice.
 constexpr unsigned spinsBeforeSleep = 1000;
 
 long futex(std::atomic<uint32_t> *address, int operation, uint32_t value) {
-  return syscall(SYS_futex, reinterpret_cast<uint32_t *>(address), operation | FUTEX_PRIVATE_FLAG, value,
-                 nullptr, nullptr, 0);
+  return syscall(SYS_futex, reinterpret_cast<uint32_t *>(address), operation | FUTEX_PRIVATE_FLAG,
+                 value, nullptr, nullptr, 0);
 }
 
 } // namespace
@@ -28,8 +28,8 @@ void pauseCore() {
 }
 
 void Epoch::advance() {
-  // Sequentially consistent with waitPast: either the waiter sees the new value or this thread sees the
-  // sleeper.
+  // Sequentially consistent with waitPast: either the waiter sees the new value or this thread sees
+  // the sleeper.
   value.fetch_add(1, std::memory_order_seq_cst);
   if (sleepers.load(std::memory_order_seq_cst) != 0)
     futex(&value, FUTEX_WAKE, INT32_MAX);
@@ -51,8 +51,8 @@ ThreadPool::ThreadPool(unsigned threads) {
   threads = std::max(threads, 1u);
   // With more threads than cores a spinning thread keeps the one it waits for from running.
   cpu_set_t allowed;
-  bool crowded =
-      sched_getaffinity(0, sizeof(allowed), &allowed) == 0 && threads > unsigned(CPU_COUNT(&allowed));
+  bool crowded = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 &&
+                 threads > unsigned(CPU_COUNT(&allowed));
   spins = crowded ? 0 : spinsBeforeSleep;
   for (unsigned i = 1; i < threads; ++i)
     workers.emplace_back([this, i] { work(i); });

@@ -1,5 +1,5 @@
-// Threads that run the same function together and meet at barriers, or that help a job along whose owner
-// never waits for idle helpers. Waiting spins for a while before it sleeps.
+// Threads that run the same function together and meet at barriers, or that help a job along whose
+// owner never waits for idle helpers. Waiting spins for a while before it sleeps.
 #ifndef M1RT_CPU_THREAD_POOL_H
 #define M1RT_CPU_THREAD_POOL_H
 
@@ -48,23 +48,25 @@ public:
 
   unsigned size() const { return unsigned(workers.size()) + 1; }
 
-  /// Runs body(thread) on every thread, 0 being the caller, and returns when all are done. Not reentrant.
+  /// Runs body(thread) on every thread, 0 being the caller, and returns when all are done. Not
+  /// reentrant.
   void run(const std::function<void(unsigned)> &body);
 
-  /// Lets the threads help the job until it is disengaged, also by run() or by another job. Cheap when it is
-  /// engaged already.
+  /// Lets the threads help the job until it is disengaged, also by run() or by another job. Cheap
+  /// when it is engaged already.
   void engage(TeamJob &job);
   /// Waits until no thread is inside the job's help(). Nothing to do when it is not engaged.
   void disengage(TeamJob &job);
   /// Pauses before a waiting thread should sleep or yield.
   unsigned patience() const { return spins; }
 
-  /// Only inside run(): every thread must call it; none goes on before all have. What was written before is
-  /// seen after.
+  /// Only inside run(): every thread must call it; none goes on before all have. What was written
+  /// before is seen after.
   void barrier();
 
   /// Runs body(begin, end) over [0, count) in pieces of at most `piece`, shared out dynamically.
-  void forRanges(uint64_t count, uint64_t piece, const std::function<void(uint64_t, uint64_t)> &body);
+  void forRanges(uint64_t count, uint64_t piece,
+                 const std::function<void(uint64_t, uint64_t)> &body);
 
 private:
   void work(unsigned thread);

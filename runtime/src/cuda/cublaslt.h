@@ -1,4 +1,5 @@
-// Matrix products through cuBLASLt, bound at run time. Row-major out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias[N]).
+// Matrix products through cuBLASLt, bound at run time. Row-major out[M,N] = a[M,K] · w[N,K]ᵀ (+
+// bias[N]).
 #ifndef M1RT_CUDA_CUBLASLT_H
 #define M1RT_CUDA_CUBLASLT_H
 
@@ -29,8 +30,9 @@ struct GemmBuffers {
   CUdeviceptr a = 0, w = 0, bias = 0, out = 0;
 };
 
-/// One cuBLASLt handle, and the algorithms chosen so far: one a shape, by cuBLASLt's heuristics, kept for
-/// good. The same shape on the same GPU and library therefore always takes the same algorithm.
+/// One cuBLASLt handle, and the algorithms chosen so far: one a shape, by cuBLASLt's heuristics,
+/// kept for good. The same shape on the same GPU and library therefore always takes the same
+/// algorithm.
 class GemmLibrary {
 public:
   /// The handle belongs to the current CUDA context.
@@ -41,8 +43,8 @@ public:
   static constexpr size_t workspaceBytes = size_t(32) << 20;
 
   /// Enqueues the product. `name` is for the error.
-  Status run(const GemmShape &shape, const GemmBuffers &buffers, CUdeviceptr workspace, CUstream stream,
-             const char *name);
+  Status run(const GemmShape &shape, const GemmBuffers &buffers, CUdeviceptr workspace,
+             CUstream stream, const char *name);
 
 private:
   struct Api;

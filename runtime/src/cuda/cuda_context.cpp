@@ -14,7 +14,9 @@ namespace {
 constexpr uint64_t arrayAlignment = 256;
 constexpr uint32_t maxGridY = 65535;
 
-uint64_t aligned(uint64_t bytes) { return (bytes + arrayAlignment - 1) / arrayAlignment * arrayAlignment; }
+uint64_t aligned(uint64_t bytes) {
+  return (bytes + arrayAlignment - 1) / arrayAlignment * arrayAlignment;
+}
 
 CUdeviceptr address(const void *memory) { return reinterpret_cast<CUdeviceptr>(memory); }
 
@@ -62,7 +64,8 @@ CudaContext::Sizes CudaContext::sizesOf(const CudaProgram &program, const Contex
   sizes.temporaries = tokenBytes * std::max(options.maxTokens, options.maxSequences);
   sizes.rowTemporaries = rowBytes * options.maxLogitRows;
   sizes.workspace = aligned(workspaceBytes) + (program.gemms ? GemmLibrary::workspaceBytes : 0);
-  sizes.logits = uint64_t(options.maxLogitRows) * program.artifact.module().vocab_size() * sizeof(float);
+  sizes.logits =
+      uint64_t(options.maxLogitRows) * program.artifact.module().vocab_size() * sizeof(float);
   sizes.nextTokens = uint64_t(options.maxLogitRows) * sizeof(int32_t);
   sizes.sampling = samplingBytes(options.maxLogitRows);
   return sizes;
@@ -82,12 +85,15 @@ Status CudaContext::allocate() {
   M1_TRY(device.allocate(sizes.sampling, "sampling parameters", &sampling));
   for (Sampling &entry : samplings) {
     M1_TRY(device.allocateHost(sizes.sampling, reinterpret_cast<void **>(&entry.host)));
-    M1_TRY(driver.check(driver.cuEventCreate(&entry.done, CU_EVENT_DISABLE_TIMING), "cuEventCreate"));
+    M1_TRY(
+        driver.check(driver.cuEventCreate(&entry.done, CU_EVENT_DISABLE_TIMING), "cuEventCreate"));
   }
-  gemmWorkspace = address(workspace) + sizes.workspace - (program.gemms ? GemmLibrary::workspaceBytes : 0);
+  gemmWorkspace =
+      address(workspace) + sizes.workspace - (program.gemms ? GemmLibrary::workspaceBytes : 0);
   for (HostArrays &host : hostArrays) {
     M1_TRY(device.allocateHost(sizes.arrays, reinterpret_cast<void **>(&host.memory)));
-    M1_TRY(driver.check(driver.cuEventCreate(&host.copied, CU_EVENT_DISABLE_TIMING), "cuEventCreate"));
+    M1_TRY(
+        driver.check(driver.cuEventCreate(&host.copied, CU_EVENT_DISABLE_TIMING), "cuEventCreate"));
   }
   M1_TRY(device.allocateHost(sizes.nextTokens, reinterpret_cast<void **>(&hostNextTokens)));
   return driver.check(driver.cuEventCreate(&stepDone, CU_EVENT_DISABLE_TIMING), "cuEventCreate");
@@ -113,7 +119,8 @@ CudaContext::~CudaContext() {
   }
   if (stepDone)
     driver.cuEventDestroy(stepDone);
-  for (void *memory : {arrays, temporaries, rowTemporaries, workspace, logits, nextTokens, sampling})
+  for (void *memory :
+       {arrays, temporaries, rowTemporaries, workspace, logits, nextTokens, sampling})
     device.free(memory);
 }
 
@@ -169,14 +176,16 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
   if (gridY == 0)
     return {};
   if (gridY > maxGridY)
-    return error(StatusCode::invalidArgument, "%s: a step of %u rows exceeds the %u that one launch covers",
-                 launch.name() ? launch.name()->c_str() : kernel.symbol()->c_str(), rows, maxGridY * group);
+    return error(
+        StatusCode::invalidArgument, "%s: a step of %u rows exceeds the %u that one launch covers",
+        launch.name() ? launch.name()->c_str() : kernel.symbol()->c_str(), rows, maxGridY * group);
   constexpr size_t maxOperands = 32;
   CUdeviceptr addresses[maxOperands];
   void *parameters[maxOperands + 1];
   size_t count = launch.operands() ? launch.operands()->size() : 0;
   if (count > maxOperands)
-    return error(StatusCode::unsupported, "kernel %s has %zu operands; the CUDA device passes at most %zu",
+    return error(StatusCode::unsupported,
+                 "kernel %s has %zu operands; the CUDA device passes at most %zu",
                  kernel.symbol()->c_str(), count, maxOperands);
   for (size_t i = 0; i < count; ++i) {
     addresses[i] = resolve(*launch.operands()->Get(i), dims, layout);
@@ -188,17 +197,21 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
   early.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION;
   early.value.programmaticStreamSerializationAllowed = 1;
   const bool isEarly = kernel.launch_early() && program.earlyLaunches;
-  const CUlaunchConfig config = {launch.grid_x(),       gridY,           1,      kernel.block_size(), 1, 1,
-                                 kernel.shared_bytes(), device.stream(), &early, isEarly ? 1u : 0u};
-  CUresult result = driver.cuLaunchKernelEx(&config, program.kernels[launch.kernel()], parameters, nullptr);
+  const CUlaunchConfig config = {
+      launch.grid_x(),       gridY,           1,      kernel.block_size(), 1, 1,
+      kernel.shared_bytes(), device.stream(), &early, isEarly ? 1u : 0u};
+  CUresult result =
+      driver.cuLaunchKernelEx(&config, program.kernels[launch.kernel()], parameters, nullptr);
   if (result == CUDA_SUCCESS)
     return {};
-  return driver.check(result, "launch %s of kernel %s (grid %u x %u, %u threads, %u bytes of shared memory)",
-                      launch.name() ? launch.name()->c_str() : "", kernel.symbol()->c_str(), launch.grid_x(),
-                      gridY, kernel.block_size(), kernel.shared_bytes());
+  return driver.check(
+      result, "launch %s of kernel %s (grid %u x %u, %u threads, %u bytes of shared memory)",
+      launch.name() ? launch.name()->c_str() : "", kernel.symbol()->c_str(), launch.grid_x(), gridY,
+      kernel.block_size(), kernel.shared_bytes());
 }
 
-Status CudaContext::enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, const ArrayLayout &layout) {
+Status CudaContext::enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims,
+                                const ArrayLayout &layout) {
   GemmShape shape;
   shape.m = rowsOf(gemm.domain(), dims);
   if (shape.m == 0)
@@ -212,9 +225,11 @@ Status CudaContext::enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, c
   shape.bias = gemm.bias() != nullptr;
   GemmBuffers buffers;
   auto weight = [&](const schema::Operand &operand, ElementType wanted) {
-    auto found = operand.kind() == OperandKind::weight ? program.converted.find({operand.index(), wanted})
-                                                       : program.converted.end();
-    return found == program.converted.end() ? resolve(operand, dims, layout) : address(found->second);
+    auto found = operand.kind() == OperandKind::weight
+                     ? program.converted.find({operand.index(), wanted})
+                     : program.converted.end();
+    return found == program.converted.end() ? resolve(operand, dims, layout)
+                                            : address(found->second);
   };
   buffers.a = resolve(*gemm.a(), dims, layout);
   buffers.w = weight(*gemm.w(), gemm.a_type());
@@ -223,7 +238,8 @@ Status CudaContext::enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, c
     buffers.bias = weight(*gemm.bias(), gemm.out_type());
   uint64_t bits = buffers.a | buffers.out | uint64_t(shape.lda) * elementSize(shape.inputType) |
                   uint64_t(shape.ldo) * elementSize(shape.outType) | 16;
-  shape.alignment = uint32_t(bits & (~bits + 1)); // lowest set bit: what all of these are multiples of
+  // lowest set bit: what all of these are multiples of
+  shape.alignment = uint32_t(bits & (~bits + 1));
   return program.gemms->run(shape, buffers, gemmWorkspace, device.stream(),
                             gemm.name() ? gemm.name()->c_str() : "a gemm");
 }
@@ -242,8 +258,8 @@ Status CudaContext::enqueue(const schema::Function &function, const m1_dims &dim
   return {};
 }
 
-// Rows past the step's own are sequences of one token (id 0, position 0) in the scratch slot and page: each
-// starts from zero state, so nothing accumulates there.
+// Rows past the step's own are sequences of one token (id 0, position 0) in the scratch slot and
+// page: each starts from zero state, so nothing accumulates there.
 void CudaContext::writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout,
                               char *out) const {
   const m1_dims &dims = step.dims;
@@ -255,7 +271,9 @@ void CudaContext::writeArrays(const Step &step, const m1_dims &padded, const Arr
     std::memcpy(out + layout.chosenRows, step.chosenRows, uint64_t(dims.tokens) * sizeof(int32_t));
   if (padded.sequences == dims.sequences && padded.logit_rows == dims.logit_rows)
     return;
-  auto at = [&](Port port) { return reinterpret_cast<int32_t *>(out + layout.offset[size_t(port)]); };
+  auto at = [&](Port port) {
+    return reinterpret_cast<int32_t *>(out + layout.offset[size_t(port)]);
+  };
   for (int i = dims.sequences; i < padded.sequences; ++i) {
     at(Port::tokens)[i] = 0;
     at(Port::positions)[i] = 0;
@@ -288,14 +306,16 @@ Status CudaContext::run(const Step &step) {
   M1_TRY(driver.check(driver.cuEventSynchronize(host.copied),
                       "waiting for the batch arrays of an earlier step"));
   writeArrays(step, dims, layout, host.memory);
-  M1_TRY(driver.check(driver.cuMemcpyHtoDAsync(address(arrays), host.memory, layout.total, device.stream()),
-                      "upload of the batch arrays"));
+  M1_TRY(driver.check(
+      driver.cuMemcpyHtoDAsync(address(arrays), host.memory, layout.total, device.stream()),
+      "upload of the batch arrays"));
   M1_TRY(driver.check(driver.cuEventRecord(host.copied, device.stream()), "cuEventRecord"));
   if (step.chosenRows) {
     char *base = static_cast<char *>(arrays);
-    M1_TRY(device.takeChosen(reinterpret_cast<int32_t *>(base + layout.offset[size_t(Port::tokens)]),
-                             reinterpret_cast<const int32_t *>(base + layout.chosenRows), chosen,
-                             uint64_t(step.dims.tokens)));
+    M1_TRY(
+        device.takeChosen(reinterpret_cast<int32_t *>(base + layout.offset[size_t(Port::tokens)]),
+                          reinterpret_cast<const int32_t *>(base + layout.chosenRows), chosen,
+                          uint64_t(step.dims.tokens)));
   }
 
   if (step.profile) {
@@ -325,21 +345,22 @@ Status CudaContext::run(const Step &step) {
   return {};
 }
 
-Status CudaContext::capture(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,
-                            CUgraphExec *out) {
-  M1_TRY(driver.check(driver.cuStreamBeginCapture(device.stream(), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
-                      "start of a graph capture"));
+Status CudaContext::capture(const schema::Function &function, const m1_dims &dims,
+                            const ArrayLayout &layout, CUgraphExec *out) {
+  M1_TRY(driver.check(
+      driver.cuStreamBeginCapture(device.stream(), CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+      "start of a graph capture"));
   Status status = enqueue(function, dims, layout);
   CUgraph graph = nullptr;
-  Status ended =
-      driver.check(driver.cuStreamEndCapture(device.stream(), &graph),
-                   "capture of %s for %d sequences as a graph", function.name()->c_str(), dims.sequences);
+  Status ended = driver.check(driver.cuStreamEndCapture(device.stream(), &graph),
+                              "capture of %s for %d sequences as a graph", function.name()->c_str(),
+                              dims.sequences);
   if (status.ok())
     status = ended;
   if (status.ok())
     status = driver.check(driver.cuGraphInstantiateWithFlags(out, graph, 0),
-                          "instantiation of the graph of %s for %d sequences", function.name()->c_str(),
-                          dims.sequences);
+                          "instantiation of the graph of %s for %d sequences",
+                          function.name()->c_str(), dims.sequences);
   if (graph)
     driver.cuGraphDestroy(graph);
   return status;
@@ -356,15 +377,17 @@ Status CudaContext::runProfiled(const schema::Function &function, const m1_dims 
   M1_TRY(driver.check(driver.cuEventRecord(profileEvents[0], device.stream()), "cuEventRecord"));
   for (uint32_t i = 0; i < commands.size(); ++i) {
     M1_TRY(enqueueCommand(*commands.Get(i), dims, layout));
-    M1_TRY(driver.check(driver.cuEventRecord(profileEvents[i + 1], device.stream()), "cuEventRecord"));
+    M1_TRY(
+        driver.check(driver.cuEventRecord(profileEvents[i + 1], device.stream()), "cuEventRecord"));
   }
   M1_TRY(device.synchronize());
   profile.resize(commands.size());
   double start = 0;
   for (uint32_t i = 0; i < commands.size(); ++i) {
     float milliseconds = 0;
-    M1_TRY(driver.check(driver.cuEventElapsedTime(&milliseconds, profileEvents[i], profileEvents[i + 1]),
-                        "cuEventElapsedTime"));
+    M1_TRY(driver.check(
+        driver.cuEventElapsedTime(&milliseconds, profileEvents[i], profileEvents[i + 1]),
+        "cuEventElapsedTime"));
     profile[i] = {i, start, milliseconds * 1000.0};
     start += milliseconds * 1000.0;
   }

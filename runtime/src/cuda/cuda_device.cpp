@@ -45,8 +45,8 @@ Status CudaDevice::open(uint32_t ordinal) {
   int count = 0;
   M1_TRY(driver->check(driver->cuDeviceGetCount(&count), "cuDeviceGetCount"));
   if (ordinal >= uint32_t(count))
-    return error(StatusCode::unsupported, "no device cuda:%u: this machine has %d CUDA device(s)", ordinal,
-                 count);
+    return error(StatusCode::unsupported, "no device cuda:%u: this machine has %d CUDA device(s)",
+                 ordinal, count);
   M1_TRY(driver->check(driver->cuDeviceGet(&device, int(ordinal)), "cuDeviceGet"));
   char name[256] = "";
   size_t memory = 0;
@@ -62,19 +62,22 @@ Status CudaDevice::open(uint32_t ordinal) {
   computeCapability = major * 10 + minor;
   if (computeCapability < 80)
     return error(StatusCode::unsupported,
-                 "device cuda:%u (%s) has compute capability %d.%d; 8.0 or newer is needed", ordinal, name,
-                 major, minor);
+                 "device cuda:%u (%s) has compute capability %d.%d; 8.0 or newer is needed",
+                 ordinal, name, major, minor);
   deviceInfo.target = "cuda";
   deviceInfo.name = name;
   deviceInfo.totalMemory = memory;
-  M1_TRY(driver->check(driver->cuDevicePrimaryCtxRetain(&context, device), "cuDevicePrimaryCtxRetain"));
+  M1_TRY(driver->check(driver->cuDevicePrimaryCtxRetain(&context, device),
+                       "cuDevicePrimaryCtxRetain"));
   M1_TRY(bind());
-  M1_TRY(driver->check(driver->cuStreamCreate(&workStream, CU_STREAM_NON_BLOCKING), "cuStreamCreate"));
+  M1_TRY(
+      driver->check(driver->cuStreamCreate(&workStream, CU_STREAM_NON_BLOCKING), "cuStreamCreate"));
   support = std::make_unique<Module>(*driver);
   M1_TRY(support->load(supportPtx, "the runtime's own kernels"));
   for (Staging &buffer : staging) {
     M1_TRY(allocateHost(stagingBytes, &buffer.memory));
-    M1_TRY(driver->check(driver->cuEventCreate(&buffer.free, CU_EVENT_DISABLE_TIMING), "cuEventCreate"));
+    M1_TRY(driver->check(driver->cuEventCreate(&buffer.free, CU_EVENT_DISABLE_TIMING),
+                         "cuEventCreate"));
   }
   return {};
 }
@@ -96,7 +99,9 @@ CudaDevice::~CudaDevice() {
   driver->cuDevicePrimaryCtxRelease(device);
 }
 
-Status CudaDevice::bind() const { return driver->check(driver->cuCtxSetCurrent(context), "cuCtxSetCurrent"); }
+Status CudaDevice::bind() const {
+  return driver->check(driver->cuCtxSetCurrent(context), "cuCtxSetCurrent");
+}
 
 uint64_t CudaDevice::freeMemory() const {
   size_t free = 0, total = 0;
@@ -106,7 +111,8 @@ uint64_t CudaDevice::freeMemory() const {
 }
 
 Status CudaDevice::outOfMemory(uint64_t bytes, const char *what) const {
-  return error(StatusCode::outOfMemory, "out of GPU memory: %s need %s, and %s of %s are free on %s", what,
+  return error(StatusCode::outOfMemory,
+               "out of GPU memory: %s need %s, and %s of %s are free on %s", what,
                bytesText(bytes).c_str(), bytesText(freeMemory()).c_str(),
                bytesText(deviceInfo.totalMemory).c_str(), deviceInfo.name.c_str());
 }
@@ -145,10 +151,12 @@ Status CudaDevice::upload(void *target, const void *source, uint64_t bytes) {
   for (uint64_t done = 0; done < bytes;) {
     uint64_t piece = std::min(stagingBytes, bytes - done);
     Staging &buffer = staging[nextStaging++ % std::size(staging)];
-    M1_TRY(driver->check(driver->cuEventSynchronize(buffer.free), "cuEventSynchronize during an upload"));
+    M1_TRY(driver->check(driver->cuEventSynchronize(buffer.free),
+                         "cuEventSynchronize during an upload"));
     std::memcpy(buffer.memory, static_cast<const char *>(source) + done, piece);
-    M1_TRY(driver->check(driver->cuMemcpyHtoDAsync(address(target) + done, buffer.memory, piece, workStream),
-                         "upload of %s", bytesText(piece).c_str()));
+    M1_TRY(driver->check(
+        driver->cuMemcpyHtoDAsync(address(target) + done, buffer.memory, piece, workStream),
+        "upload of %s", bytesText(piece).c_str()));
     M1_TRY(driver->check(driver->cuEventRecord(buffer.free, workStream), "cuEventRecord"));
     done += piece;
   }
@@ -164,8 +172,9 @@ Status CudaDevice::download(void *target, const void *source, uint64_t bytes) {
 
 Status CudaDevice::copy(void *target, const void *source, uint64_t bytes) {
   M1_TRY(bind());
-  return driver->check(driver->cuMemcpyDtoDAsync(address(target), address(source), bytes, workStream),
-                       "device copy of %s", bytesText(bytes).c_str());
+  return driver->check(
+      driver->cuMemcpyDtoDAsync(address(target), address(source), bytes, workStream),
+      "device copy of %s", bytesText(bytes).c_str());
 }
 
 // A fork copies some fifty states: one launch instead of as many copies.
@@ -188,11 +197,12 @@ Status CudaDevice::copyRanges(const std::vector<CopyRange> &ranges) {
 
 Status CudaDevice::clear(void *target, uint64_t bytes) {
   M1_TRY(bind());
-  return driver->check(driver->cuMemsetD8Async(address(target), 0, bytes, workStream), "clearing %s",
-                       bytesText(bytes).c_str());
+  return driver->check(driver->cuMemsetD8Async(address(target), 0, bytes, workStream),
+                       "clearing %s", bytesText(bytes).c_str());
 }
 
-Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **parameters, unsigned rows) {
+Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **parameters,
+                                 unsigned rows) {
   M1_TRY(bind());
   CUfunction function = support->find(kernel);
   if (!function)
@@ -200,39 +210,41 @@ Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **para
   // Enough threads to fill any GPU; the kernels stride over the rest.
   constexpr uint64_t block = 256, maxBlocks = 8192;
   uint64_t blocks = std::clamp<uint64_t>((count + block - 1) / block, 1, maxBlocks);
-  return driver->check(driver->cuLaunchKernel(function, unsigned(blocks), rows, 1, block, 1, 1, 0, workStream,
-                                              parameters, nullptr),
+  return driver->check(driver->cuLaunchKernel(function, unsigned(blocks), rows, 1, block, 1, 1, 0,
+                                              workStream, parameters, nullptr),
                        "launch of %s", kernel);
 }
 
-Status CudaDevice::fillDummy(void *target, ElementType type, uint64_t count, uint64_t seed, uint32_t weight,
-                             float scale, float offset) {
+Status CudaDevice::fillDummy(void *target, ElementType type, uint64_t count, uint64_t seed,
+                             uint32_t weight, float scale, float offset) {
   const char *kernel = type == ElementType::f32    ? "m1_fill_dummy_f32"
                        : type == ElementType::bf16 ? "m1_fill_dummy_bf16"
                                                    : nullptr;
   if (!kernel)
-    return error(StatusCode::unsupported, "dummy weights of type %s are not supported", elementName(type));
+    return error(StatusCode::unsupported, "dummy weights of type %s are not supported",
+                 elementName(type));
   uint64_t key = m1_dummy_key(seed, weight);
   float factor = scale * M1_DUMMY_INVERSE_DEVIATION;
   void *parameters[] = {&target, &count, &key, &factor, &offset};
   return launchSupport(kernel, count, parameters);
 }
 
-Status CudaDevice::convert(void *target, ElementType targetType, const void *source, ElementType sourceType,
-                           uint64_t count) {
+Status CudaDevice::convert(void *target, ElementType targetType, const void *source,
+                           ElementType sourceType, uint64_t count) {
   const char *kernel = nullptr;
   if (sourceType == ElementType::bf16 && targetType == ElementType::f32)
     kernel = "m1_convert_bf16_f32";
   else if (sourceType == ElementType::f32 && targetType == ElementType::bf16)
     kernel = "m1_convert_f32_bf16";
   else
-    return error(StatusCode::unsupported, "no conversion of weights from %s to %s", elementName(sourceType),
-                 elementName(targetType));
+    return error(StatusCode::unsupported, "no conversion of weights from %s to %s",
+                 elementName(sourceType), elementName(targetType));
   void *parameters[] = {&target, &source, &count};
   return launchSupport(kernel, count, parameters);
 }
 
-Status CudaDevice::takeChosen(int32_t *tokens, const int32_t *rows, const int32_t *chosen, uint64_t count) {
+Status CudaDevice::takeChosen(int32_t *tokens, const int32_t *rows, const int32_t *chosen,
+                              uint64_t count) {
   void *parameters[] = {&tokens, &rows, &chosen, &count};
   return launchSupport("m1_take_chosen", count, parameters);
 }

@@ -40,19 +40,19 @@ public:
   Status copy(void *target, const void *source, uint64_t bytes) override;
   Status copyRanges(const std::vector<CopyRange> &ranges) override;
   Status clear(void *target, uint64_t bytes) override;
-  Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed, uint32_t weight,
-                   float scale, float offset) override;
+  Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed,
+                   uint32_t weight, float scale, float offset) override;
   Status synchronize() override;
-  Status createProgram(const Artifact &artifact, const schema::Target &target, std::vector<void *> weights,
-                       std::unique_ptr<Program> *out) override;
+  Status createProgram(const Artifact &artifact, const schema::Target &target,
+                       std::vector<void *> weights, std::unique_ptr<Program> *out) override;
 
   /// Converts between f32 and bf16, in order.
   Status convert(void *target, schema::ElementType targetType, const void *source,
                  schema::ElementType sourceType, uint64_t count);
   /// tokens[i] = chosen[rows[i]] where rows[i] is not negative, all on the device, in order.
   Status takeChosen(int32_t *tokens, const int32_t *rows, const int32_t *chosen, uint64_t count);
-  /// Makes this device's context current on the calling thread; every entry point of program and context
-  /// calls it.
+  /// Makes this device's context current on the calling thread; every entry point of program and
+  /// context calls it.
   Status bind() const;
   /// Page-locked host memory.
   Status allocateHost(uint64_t bytes, void **out);
@@ -77,7 +77,8 @@ private:
   int computeCapability = 0;
   std::unique_ptr<Module> support;
 
-  // Uploads go through two page-locked buffers in turn, so that reading the file overlaps the transfer.
+  // Uploads go through two page-locked buffers in turn, so that reading the file overlaps the
+  // transfer.
   struct Staging {
     void *memory = nullptr;
     CUevent free = nullptr; // recorded behind the last transfer out of it

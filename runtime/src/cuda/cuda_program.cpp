@@ -29,13 +29,17 @@ bool cubinRuns(int chip, bool exact, int device) {
   return exact ? chip == device : chip / 10 == device / 10 && chip <= device;
 }
 
-bool isFormat(const schema::Code &code, const char *format) { return code.format()->str() == format; }
+bool isFormat(const schema::Code &code, const char *format) {
+  return code.format()->str() == format;
+}
 
 } // namespace
 
-Status CudaProgram::create(CudaDevice &device, const Artifact &artifact, const schema::Target &target,
-                           std::vector<void *> weights, std::unique_ptr<Program> *out) {
-  std::unique_ptr<CudaProgram> program(new CudaProgram(device, artifact, target, std::move(weights)));
+Status CudaProgram::create(CudaDevice &device, const Artifact &artifact,
+                           const schema::Target &target, std::vector<void *> weights,
+                           std::unique_ptr<Program> *out) {
+  std::unique_ptr<CudaProgram> program(
+      new CudaProgram(device, artifact, target, std::move(weights)));
   M1_TRY(device.bind());
   M1_TRY(program->loadCode());
   M1_TRY(program->convertGemmWeights());
@@ -59,7 +63,8 @@ Status CudaProgram::loadCode() {
     for (const schema::Code *code : *target.code()) {
       bool exact = false;
       int chip = chipNumber(code->chip(), &exact);
-      std::string name = code->format()->str() + " for " + (code->chip() ? code->chip()->str() : "?");
+      std::string name =
+          code->format()->str() + " for " + (code->chip() ? code->chip()->str() : "?");
       if (offered.find(name) == std::string::npos)
         offered += (offered.empty() ? "" : ", ") + name;
       if (isFormat(*code, "cubin") && cubinRuns(chip, exact, capability) &&
@@ -78,17 +83,20 @@ Status CudaProgram::loadCode() {
         continue;
       earlyLaunches = chip >= 90 && (modules.empty() || earlyLaunches);
       Bytes bytes = artifact.segment(*code->data());
-      std::string text(reinterpret_cast<const char *>(bytes.data), bytes.size); // PTX must end in a zero byte
+      // PTX must end in a zero byte
+      std::string text(reinterpret_cast<const char *>(bytes.data), bytes.size);
       modules.push_back(std::make_unique<Module>(device.api()));
       M1_TRY(modules.back()->load(text.c_str(), what.c_str()));
     }
   if (modules.empty())
-    return error(StatusCode::unsupported, "the artifact has no CUDA code for %s (sm_%d): it holds %s",
-                 device.info().name.c_str(), capability, offered.empty() ? "none" : offered.c_str());
+    return error(
+        StatusCode::unsupported, "the artifact has no CUDA code for %s (sm_%d): it holds %s",
+        device.info().name.c_str(), capability, offered.empty() ? "none" : offered.c_str());
 
   if (target.kernels())
     for (const schema::Kernel *kernel : *target.kernels()) {
-      // The objects of every chip and format come in one order; a kernel's index counts within them.
+      // The objects of every chip and format come in one order; a kernel's index counts within
+      // them.
       CUfunction function = kernel->code() < modules.size()
                                 ? modules[kernel->code()]->find(kernel->symbol()->c_str())
                                 : nullptr;
@@ -96,11 +104,11 @@ Status CudaProgram::loadCode() {
         return error(StatusCode::corrupt, "the artifact's CUDA code lacks kernel %s",
                      kernel->symbol()->c_str());
       if (kernel->shared_bytes())
-        M1_TRY(device.api().check(
-            device.api().cuFuncSetAttribute(function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                            int(kernel->shared_bytes())),
-            "kernel %s asks for %u bytes of shared memory, which", kernel->symbol()->c_str(),
-            kernel->shared_bytes()));
+        M1_TRY(device.api().check(device.api().cuFuncSetAttribute(
+                                      function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                                      int(kernel->shared_bytes())),
+                                  "kernel %s asks for %u bytes of shared memory, which",
+                                  kernel->symbol()->c_str(), kernel->shared_bytes()));
       if (kernel->symbol()->str() == M1_SAMPLE_KERNEL)
         sampler = int(kernels.size());
       kernels.push_back(function);
@@ -115,7 +123,8 @@ Status CudaProgram::convertWeight(uint32_t index, ElementType wanted) {
     return {};
   uint64_t count = elementCount(*weight.type());
   void *memory = nullptr;
-  std::string what = formatted("copy of weight %s as %s", weight.name()->c_str(), elementName(wanted));
+  std::string what =
+      formatted("copy of weight %s as %s", weight.name()->c_str(), elementName(wanted));
   M1_TRY(device.allocate(count * elementSize(wanted), what.c_str(), &memory));
   converted[{index, wanted}] = memory;
   return device.convert(memory, wanted, weights[index], stored, count);

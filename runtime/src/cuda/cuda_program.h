@@ -32,18 +32,19 @@ private:
   const Artifact &artifact;
   const schema::Target &target;
   std::vector<void *> weights;
-  // Weights that matrix products need in another type than they are stored in (f32 products of bf16 weights,
-  // bf16 biases): copies.
+  // Weights that matrix products need in another type than they are stored in (f32 products of bf16
+  // weights, bf16 biases): copies.
   std::map<std::pair<uint32_t, schema::ElementType>, void *> converted;
   std::vector<std::unique_ptr<Module>> modules;
-  std::vector<CUfunction> kernels;    // by index into Target.kernels
-  bool earlyLaunches = false;         // the loaded code is for sm_90 or newer: Kernel.launch_early holds
+  std::vector<CUfunction> kernels; // by index into Target.kernels
+  // the loaded code is for sm_90 or newer: Kernel.launch_early holds
+  bool earlyLaunches = false;
   int sampler = -1;                   // index of M1_SAMPLE_KERNEL, if the target has it
   std::unique_ptr<GemmLibrary> gemms; // null when no function has a gemm
 };
 
-/// Steps run as they come, but those of `decode`: these are padded to a bucket of sequences with the scratch
-/// slot and page, and each bucket's commands become a CUDA graph after its first step.
+/// Steps run as they come, but those of `decode`: these are padded to a bucket of sequences with
+/// the scratch slot and page, and each bucket's commands become a CUDA graph after its first step.
 class CudaContext final : public Context {
 public:
   CudaContext(CudaProgram &program, const ContextOptions &options);
@@ -74,8 +75,8 @@ private:
   static ArrayLayout layoutOf(const m1_dims &dims);
   /// Device memory of a context, part by part.
   struct Sizes {
-    uint64_t arrays = 0, temporaries = 0, rowTemporaries = 0, workspace = 0, logits = 0, nextTokens = 0,
-             sampling = 0;
+    uint64_t arrays = 0, temporaries = 0, rowTemporaries = 0, workspace = 0, logits = 0,
+             nextTokens = 0, sampling = 0;
     uint64_t total() const {
       return arrays + temporaries + rowTemporaries + workspace + logits + nextTokens + sampling;
     }
@@ -85,16 +86,20 @@ private:
   static uint64_t samplingBytes(uint32_t rows);
   struct Sampling;
   Status launchSampler(const SamplingRow *rows, uint32_t count, Sampling &entry);
-  void writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout, char *out) const;
+  void writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout,
+                   char *out) const;
   Status enqueue(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout);
-  Status enqueueCommand(const schema::CommandHolder &command, const m1_dims &dims, const ArrayLayout &layout);
-  Status enqueueLaunch(const schema::Launch &launch, const m1_dims &dims, const ArrayLayout &layout);
+  Status enqueueCommand(const schema::CommandHolder &command, const m1_dims &dims,
+                        const ArrayLayout &layout);
+  Status enqueueLaunch(const schema::Launch &launch, const m1_dims &dims,
+                       const ArrayLayout &layout);
   Status enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, const ArrayLayout &layout);
-  Status runProfiled(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,
-                     std::vector<CommandTime> &profile);
+  Status runProfiled(const schema::Function &function, const m1_dims &dims,
+                     const ArrayLayout &layout, std::vector<CommandTime> &profile);
   Status capture(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,
                  CUgraphExec *out);
-  CUdeviceptr resolve(const schema::Operand &operand, const m1_dims &dims, const ArrayLayout &layout) const;
+  CUdeviceptr resolve(const schema::Operand &operand, const m1_dims &dims,
+                      const ArrayLayout &layout) const;
   static uint32_t rowsOf(schema::RowDomain domain, const m1_dims &dims);
 
   CudaProgram &program;
@@ -104,7 +109,8 @@ private:
   Sizes sizes;
   void *arrays = nullptr, *temporaries = nullptr, *rowTemporaries = nullptr, *workspace = nullptr,
        *logits = nullptr, *nextTokens = nullptr;
-  void *sampling = nullptr;        // parameters of the rows and what was drawn; see cuda_sampling.cpp
+  // parameters of the rows and what was drawn; see cuda_sampling.cpp
+  void *sampling = nullptr;
   const int32_t *chosen = nullptr; // in device memory: tokens of the last sampling, by logits row
   CUdeviceptr gemmWorkspace = 0;   // at the end of `workspace`
 
@@ -120,8 +126,8 @@ private:
   unsigned nextSampling = 0, nextTaken = 0; // modulo the size
   std::vector<float> downloaded;            // a row of logits
 
-  // Page-locked images of the arrays, in turn, so that a step can be prepared while the one before is still
-  // copying.
+  // Page-locked images of the arrays, in turn, so that a step can be prepared while the one before
+  // is still copying.
   struct HostArrays {
     char *memory = nullptr;
     CUevent copied = nullptr;

@@ -1,4 +1,5 @@
-// Sampling on the GPU: parameters of all rows go over in one copy, one launch draws, the tokens come back.
+// Sampling on the GPU: parameters of all rows go over in one copy, one launch draws, the tokens
+// come back.
 #include "cuda/cuda_program.h"
 #include <algorithm>
 
@@ -6,8 +7,8 @@ namespace m1rt::cuda {
 
 namespace {
 
-/// The operands of M1_SAMPLE_KERNEL after logits and likeliest tokens, one after another. Seeds first: they
-/// need 8-byte alignment.
+/// The operands of M1_SAMPLE_KERNEL after logits and likeliest tokens, one after another. Seeds
+/// first: they need 8-byte alignment.
 struct SamplingArrays {
   uint64_t *seed;
   float *temperature;
@@ -45,13 +46,14 @@ Status CudaContext::sample(const SamplingRow *rows, uint32_t count) {
     host |= rows[i].needsLogitsOnHost();
     random |= !rows[i].needsLogitsOnHost() && !rows[i].parameters.greedy();
   }
-  chosen = static_cast<const int32_t *>(nextTokens); // the plan itself has found the likeliest tokens
+  // the plan itself has found the likeliest tokens
+  chosen = static_cast<const int32_t *>(nextTokens);
   if (random)
     M1_TRY(launchSampler(rows, count, entry));
   if (all)
     M1_TRY(driver.check(driver.cuMemcpyDtoHAsync(SamplingArrays(entry.host, all).out,
-                                                 reinterpret_cast<CUdeviceptr>(chosen), all * sizeof(int32_t),
-                                                 device.stream()),
+                                                 reinterpret_cast<CUdeviceptr>(chosen),
+                                                 all * sizeof(int32_t), device.stream()),
                         "copy of %u chosen tokens", all));
   M1_TRY(driver.check(driver.cuEventRecord(entry.done, device.stream()), "cuEventRecord"));
   if (!host)
@@ -101,10 +103,10 @@ Status CudaContext::launchSampler(const SamplingRow *rows, uint32_t count, Sampl
   void *parameters[] = {&pointers[0], &pointers[1], &pointers[2], &pointers[3], &pointers[4],
                         &pointers[5], &pointers[6], &pointers[7], &pointers[8], &dims};
   const schema::Kernel &kernel = *program.target.kernels()->Get(program.sampler);
-  M1_TRY(
-      driver.check(driver.cuLaunchKernel(program.kernels[program.sampler], 1, all, 1, kernel.block_size(), 1,
-                                         1, kernel.shared_bytes(), device.stream(), parameters, nullptr),
-                   "launch of kernel %s for %u rows", M1_SAMPLE_KERNEL, all));
+  M1_TRY(driver.check(driver.cuLaunchKernel(program.kernels[program.sampler], 1, all, 1,
+                                            kernel.block_size(), 1, 1, kernel.shared_bytes(),
+                                            device.stream(), parameters, nullptr),
+                      "launch of kernel %s for %u rows", M1_SAMPLE_KERNEL, all));
   chosen = there.out;
   return {};
 }

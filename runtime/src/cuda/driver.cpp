@@ -8,12 +8,12 @@ namespace m1rt::cuda {
 
 namespace {
 
-// CUDA 12.0: the functions' versions asked of cuGetProcAddress. Graph instantiation has its present signature
-// since then.
+// CUDA 12.0: the functions' versions asked of cuGetProcAddress. Graph instantiation has its present
+// signature since then.
 constexpr int driverApiVersion = 12000;
 
-using GetProcAddress = CUresult (*)(const char *symbol, void **function, int version, uint64_t flags,
-                                    int *status);
+using GetProcAddress = CUresult (*)(const char *symbol, void **function, int version,
+                                    uint64_t flags, int *status);
 
 Status load(Driver &driver) {
   void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
@@ -22,13 +22,15 @@ Status load(Driver &driver) {
                  dlerror());
   auto getProcAddress = reinterpret_cast<GetProcAddress>(dlsym(library, "cuGetProcAddress_v2"));
   if (!getProcAddress)
-    return error(StatusCode::unsupported,
-                 "the NVIDIA driver is too old: libcuda.so.1 lacks cuGetProcAddress_v2 (CUDA 12.0)");
-#define M1_CUDA_BIND(name, parameters)                                                                       \
-  if (getProcAddress(#name, reinterpret_cast<void **>(&driver.name), driverApiVersion, 0, nullptr) !=        \
-          CUDA_SUCCESS ||                                                                                    \
-      !driver.name)                                                                                          \
-    return error(StatusCode::unsupported, "the NVIDIA driver is too old: libcuda.so.1 lacks " #name);
+    return error(
+        StatusCode::unsupported,
+        "the NVIDIA driver is too old: libcuda.so.1 lacks cuGetProcAddress_v2 (CUDA 12.0)");
+#define M1_CUDA_BIND(name, parameters)                                                             \
+  if (getProcAddress(#name, reinterpret_cast<void **>(&driver.name), driverApiVersion, 0,          \
+                     nullptr) != CUDA_SUCCESS ||                                                   \
+      !driver.name)                                                                                \
+    return error(StatusCode::unsupported,                                                          \
+                 "the NVIDIA driver is too old: libcuda.so.1 lacks " #name);
   M1_CUDA_DRIVER_FUNCTIONS(M1_CUDA_BIND)
 #undef M1_CUDA_BIND
   return driver.check(driver.cuInit(0), "cuInit");
@@ -56,7 +58,8 @@ Status Driver::check(CUresult result, const char *what, ...) const {
     cuGetErrorName(result, &name);
   if (cuGetErrorString)
     cuGetErrorString(result, &description);
-  StatusCode code = result == CUDA_ERROR_OUT_OF_MEMORY ? StatusCode::outOfMemory : StatusCode::deviceError;
+  StatusCode code =
+      result == CUDA_ERROR_OUT_OF_MEMORY ? StatusCode::outOfMemory : StatusCode::deviceError;
   return error(code, "%s failed: %s (%s)", text, name ? name : "unknown CUDA error",
                description ? description : "no description");
 }

@@ -1,5 +1,5 @@
-// The part of the CUDA driver API that the runtime uses, declared here so that building needs no toolkit, and
-// bound at run time from libcuda.so.1. Names, types and values are those of cuda.h.
+// The part of the CUDA driver API that the runtime uses, declared here so that building needs no
+// toolkit, and bound at run time from libcuda.so.1. Names, types and values are those of cuda.h.
 #ifndef M1RT_CUDA_DRIVER_H
 #define M1RT_CUDA_DRIVER_H
 
@@ -51,49 +51,49 @@ constexpr int CU_JIT_ERROR_LOG_BUFFER = 5;
 constexpr int CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6;
 
 /// X(name, parameters): every function is `CUresult name parameters`.
-#define M1_CUDA_DRIVER_FUNCTIONS(X)                                                                          \
-  X(cuInit, (unsigned flags))                                                                                \
-  X(cuDriverGetVersion, (int *version))                                                                      \
-  X(cuGetErrorName, (CUresult, const char **))                                                               \
-  X(cuGetErrorString, (CUresult, const char **))                                                             \
-  X(cuDeviceGetCount, (int *))                                                                               \
-  X(cuDeviceGet, (CUdevice *, int ordinal))                                                                  \
-  X(cuDeviceGetName, (char *, int length, CUdevice))                                                         \
-  X(cuDeviceGetAttribute, (int *, int attribute, CUdevice))                                                  \
-  X(cuDeviceTotalMem, (size_t *, CUdevice))                                                                  \
-  X(cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice))                                                       \
-  X(cuDevicePrimaryCtxRelease, (CUdevice))                                                                   \
-  X(cuCtxSetCurrent, (CUcontext))                                                                            \
-  X(cuMemGetInfo, (size_t *free, size_t *total))                                                             \
-  X(cuMemAlloc, (CUdeviceptr *, size_t))                                                                     \
-  X(cuMemFree, (CUdeviceptr))                                                                                \
-  X(cuMemHostAlloc, (void **, size_t, unsigned flags))                                                       \
-  X(cuMemFreeHost, (void *))                                                                                 \
-  X(cuMemcpyHtoDAsync, (CUdeviceptr, const void *, size_t, CUstream))                                        \
-  X(cuMemcpyDtoHAsync, (void *, CUdeviceptr, size_t, CUstream))                                              \
-  X(cuMemcpyDtoDAsync, (CUdeviceptr, CUdeviceptr, size_t, CUstream))                                         \
-  X(cuMemsetD8Async, (CUdeviceptr, unsigned char, size_t, CUstream))                                         \
-  X(cuStreamCreate, (CUstream *, unsigned flags))                                                            \
-  X(cuStreamDestroy, (CUstream))                                                                             \
-  X(cuStreamSynchronize, (CUstream))                                                                         \
-  X(cuStreamBeginCapture, (CUstream, int mode))                                                              \
-  X(cuStreamEndCapture, (CUstream, CUgraph *))                                                               \
-  X(cuGraphInstantiateWithFlags, (CUgraphExec *, CUgraph, unsigned long long flags))                         \
-  X(cuGraphLaunch, (CUgraphExec, CUstream))                                                                  \
-  X(cuGraphExecDestroy, (CUgraphExec))                                                                       \
-  X(cuGraphDestroy, (CUgraph))                                                                               \
-  X(cuEventCreate, (CUevent *, unsigned flags))                                                              \
-  X(cuEventDestroy, (CUevent))                                                                               \
-  X(cuEventRecord, (CUevent, CUstream))                                                                      \
-  X(cuEventSynchronize, (CUevent))                                                                           \
-  X(cuEventElapsedTime, (float *milliseconds, CUevent start, CUevent end))                                   \
-  X(cuModuleLoadDataEx, (CUmodule *, const void *, unsigned options, int *names, void **values))             \
-  X(cuModuleUnload, (CUmodule))                                                                              \
-  X(cuModuleGetFunction, (CUfunction *, CUmodule, const char *))                                             \
-  X(cuFuncSetAttribute, (CUfunction, int attribute, int value))                                              \
-  X(cuLaunchKernel,                                                                                          \
-    (CUfunction, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY,           \
-     unsigned blockZ, unsigned sharedBytes, CUstream, void **parameters, void **extra))                      \
+#define M1_CUDA_DRIVER_FUNCTIONS(X)                                                                \
+  X(cuInit, (unsigned flags))                                                                      \
+  X(cuDriverGetVersion, (int *version))                                                            \
+  X(cuGetErrorName, (CUresult, const char **))                                                     \
+  X(cuGetErrorString, (CUresult, const char **))                                                   \
+  X(cuDeviceGetCount, (int *))                                                                     \
+  X(cuDeviceGet, (CUdevice *, int ordinal))                                                        \
+  X(cuDeviceGetName, (char *, int length, CUdevice))                                               \
+  X(cuDeviceGetAttribute, (int *, int attribute, CUdevice))                                        \
+  X(cuDeviceTotalMem, (size_t *, CUdevice))                                                        \
+  X(cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice))                                             \
+  X(cuDevicePrimaryCtxRelease, (CUdevice))                                                         \
+  X(cuCtxSetCurrent, (CUcontext))                                                                  \
+  X(cuMemGetInfo, (size_t *free, size_t *total))                                                   \
+  X(cuMemAlloc, (CUdeviceptr *, size_t))                                                           \
+  X(cuMemFree, (CUdeviceptr))                                                                      \
+  X(cuMemHostAlloc, (void **, size_t, unsigned flags))                                             \
+  X(cuMemFreeHost, (void *))                                                                       \
+  X(cuMemcpyHtoDAsync, (CUdeviceptr, const void *, size_t, CUstream))                              \
+  X(cuMemcpyDtoHAsync, (void *, CUdeviceptr, size_t, CUstream))                                    \
+  X(cuMemcpyDtoDAsync, (CUdeviceptr, CUdeviceptr, size_t, CUstream))                               \
+  X(cuMemsetD8Async, (CUdeviceptr, unsigned char, size_t, CUstream))                               \
+  X(cuStreamCreate, (CUstream *, unsigned flags))                                                  \
+  X(cuStreamDestroy, (CUstream))                                                                   \
+  X(cuStreamSynchronize, (CUstream))                                                               \
+  X(cuStreamBeginCapture, (CUstream, int mode))                                                    \
+  X(cuStreamEndCapture, (CUstream, CUgraph *))                                                     \
+  X(cuGraphInstantiateWithFlags, (CUgraphExec *, CUgraph, unsigned long long flags))               \
+  X(cuGraphLaunch, (CUgraphExec, CUstream))                                                        \
+  X(cuGraphExecDestroy, (CUgraphExec))                                                             \
+  X(cuGraphDestroy, (CUgraph))                                                                     \
+  X(cuEventCreate, (CUevent *, unsigned flags))                                                    \
+  X(cuEventDestroy, (CUevent))                                                                     \
+  X(cuEventRecord, (CUevent, CUstream))                                                            \
+  X(cuEventSynchronize, (CUevent))                                                                 \
+  X(cuEventElapsedTime, (float *milliseconds, CUevent start, CUevent end))                         \
+  X(cuModuleLoadDataEx, (CUmodule *, const void *, unsigned options, int *names, void **values))   \
+  X(cuModuleUnload, (CUmodule))                                                                    \
+  X(cuModuleGetFunction, (CUfunction *, CUmodule, const char *))                                   \
+  X(cuFuncSetAttribute, (CUfunction, int attribute, int value))                                    \
+  X(cuLaunchKernel,                                                                                \
+    (CUfunction, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY, \
+     unsigned blockZ, unsigned sharedBytes, CUstream, void **parameters, void **extra))            \
   X(cuLaunchKernelEx, (const CUlaunchConfig *, CUfunction, void **parameters, void **extra))
 
 struct Driver {
@@ -101,8 +101,8 @@ struct Driver {
   M1_CUDA_DRIVER_FUNCTIONS(M1_CUDA_DECLARE)
 #undef M1_CUDA_DECLARE
 
-  /// Loads the driver once a process and initialises it. The error names what is missing: the library, a
-  /// function, a GPU.
+  /// Loads the driver once a process and initialises it. The error names what is missing: the
+  /// library, a function, a GPU.
   static Status get(const Driver **out);
 
   /// ok, or "WHAT failed: CUDA_ERROR_… (description)".

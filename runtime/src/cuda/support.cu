@@ -1,5 +1,6 @@
-// The device's own kernels: dummy weights and conversions of weights. Compiled ahead into support_ptx.h (see
-// generate_support_ptx.sh), so that the runtime needs neither a CUDA toolkit nor an artifact to have them.
+// The device's own kernels: dummy weights and conversions of weights. Compiled ahead into
+// support_ptx.h (see generate_support_ptx.sh), so that the runtime needs neither a CUDA toolkit nor
+// an artifact to have them.
 #define __CUDACC__
 #define __host__ __attribute__((host))
 #define __device__ __attribute__((device))
@@ -35,8 +36,8 @@ KERNEL m1_fill_dummy_f32(float *out, unsigned long long count, unsigned long lon
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = dummy(key, i, scale, offset);
 }
-KERNEL m1_fill_dummy_bf16(bf16_bits *out, unsigned long long count, unsigned long long key, float scale,
-                          float offset) {
+KERNEL m1_fill_dummy_bf16(bf16_bits *out, unsigned long long count, unsigned long long key,
+                          float scale, float offset) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = to_bf16(dummy(key, i, scale, offset));
 }
@@ -55,7 +56,8 @@ struct Ranges {
 };
 KERNEL m1_copy_ranges(const Ranges ranges) {
   const Range range = ranges.of[__nvvm_read_ptx_sreg_ctaid_y()];
-  unsigned long long ends = (unsigned long long)range.target | (unsigned long long)range.source | range.bytes;
+  unsigned long long ends =
+      (unsigned long long)range.target | (unsigned long long)range.source | range.bytes;
   if (ends % 16 == 0) {
     typedef unsigned vector __attribute__((ext_vector_type(4)));
     for (unsigned long long i = first_index(); i < range.bytes / 16; i += index_stride())
@@ -66,8 +68,8 @@ KERNEL m1_copy_ranges(const Ranges ranges) {
   }
 }
 
-// Tokens that a sampling on the device has chosen, by logits row, become a step's input. A row without a
-// token (-1) feeds 0; what follows it is dropped.
+// Tokens that a sampling on the device has chosen, by logits row, become a step's input. A row
+// without a token (-1) feeds 0; what follows it is dropped.
 KERNEL m1_take_chosen(int *tokens, const int *rows, const int *chosen, unsigned long long count) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     if (rows[i] >= 0)

@@ -58,8 +58,8 @@ struct Engine::Track {
   bool needsLogitsOnHost() const;
   /// Whether it is closed by force when it has generated so many tokens.
   bool closesAt(size_t count) const;
-  /// Whether the token in flight is its last one, or the last before its thought is closed: nothing may
-  /// follow before that token is there.
+  /// Whether the token in flight is its last one, or the last before its thought is closed: nothing
+  /// may follow before that token is there.
   bool endsWithFlight(uint32_t maxContext) const;
 };
 
@@ -109,8 +109,9 @@ bool Engine::Track::endsWithFlight(uint32_t maxContext) const {
 
 Engine::Engine(SequenceBackend &backend, const EngineOptions &options, DecoderFactory decoders)
     : backend(backend), options(options), decoders(std::move(decoders)), limits(backend.limits()),
-      prefixes(backend,
-               limits.maxSequences > 1 ? std::min(options.prefixCacheSlots, limits.maxSequences - 1) : 0) {
+      prefixes(backend, limits.maxSequences > 1
+                            ? std::min(options.prefixCacheSlots, limits.maxSequences - 1)
+                            : 0) {
   uint32_t cacheSlots =
       limits.maxSequences > 1 ? std::min(options.prefixCacheSlots, limits.maxSequences - 1) : 0;
   uint32_t rest = limits.maxSequences - cacheSlots;
@@ -133,14 +134,16 @@ Engine::~Engine() {
 }
 
 // ---- Requests
-// ----------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 static uint32_t pagesOf(size_t tokens, uint32_t pageSize) {
   return uint32_t((tokens + pageSize - 1) / pageSize);
 }
 
 Status Engine::validate(const Request &request) const {
-  auto bad = [](const std::string &message) { return Status(StatusCode::invalidArgument, message); };
+  auto bad = [](const std::string &message) {
+    return Status(StatusCode::invalidArgument, message);
+  };
   if (request.prompt.empty())
     return bad("prompt: expected at least one token");
   for (size_t i = 0; i < request.prompt.size(); ++i)
@@ -148,11 +151,12 @@ Status Engine::validate(const Request &request) const {
       return bad(formatted("prompt: token %zu is %d, expected 0 to %u", i, request.prompt[i],
                            limits.vocabulary - 1));
   if (request.prompt.size() > limits.maxContext)
-    return bad(formatted("prompt: %zu tokens do not fit the context of %u tokens", request.prompt.size(),
-                         limits.maxContext));
+    return bad(formatted("prompt: %zu tokens do not fit the context of %u tokens",
+                         request.prompt.size(), limits.maxContext));
   for (int32_t token : request.closeTokens)
     if (token < 0 || uint32_t(token) >= limits.vocabulary)
-      return bad(formatted("close tokens: token %d, expected 0 to %u", token, limits.vocabulary - 1));
+      return bad(
+          formatted("close tokens: token %d, expected 0 to %u", token, limits.vocabulary - 1));
   if (request.samples == 0)
     return bad("samples: expected at least 1");
   if (request.maxNewTokens == 0)
@@ -165,7 +169,8 @@ Status Engine::validate(const Request &request) const {
   if (!(sampling.minP >= 0 && sampling.minP <= 1))
     return bad(formatted("min-p: expected 0 to 1, got %g", sampling.minP));
   if (!(sampling.repetitionPenalty > 0))
-    return bad(formatted("repetition penalty: expected more than 0, got %g", sampling.repetitionPenalty));
+    return bad(
+        formatted("repetition penalty: expected more than 0, got %g", sampling.repetitionPenalty));
   if (!(request.timeBudget >= 0))
     return bad(formatted("time budget: expected 0 or more seconds, got %g", request.timeBudget));
   for (const std::string &stop : request.stopStrings) {
@@ -174,11 +179,13 @@ Status Engine::validate(const Request &request) const {
     if (!decoders)
       return bad("stop string: the model has no tokenizer, so it cannot match");
   }
-  size_t longest = std::min<size_t>(request.prompt.size() + request.maxNewTokens, limits.maxContext);
+  size_t longest =
+      std::min<size_t>(request.prompt.size() + request.maxNewTokens, limits.maxContext);
   if (limits.kvPages && pagesOf(longest, limits.pageSize) > limits.kvPages)
-    return bad(formatted("prompt of %zu tokens and %u new tokens: need %u KV pages, the pool has %u",
-                         request.prompt.size(), request.maxNewTokens, pagesOf(longest, limits.pageSize),
-                         limits.kvPages));
+    return bad(
+        formatted("prompt of %zu tokens and %u new tokens: need %u KV pages, the pool has %u",
+                  request.prompt.size(), request.maxNewTokens, pagesOf(longest, limits.pageSize),
+                  limits.kvPages));
   return {};
 }
 
@@ -200,7 +207,8 @@ Status Engine::submit(Request request, uint64_t *outRequest) {
   counters.promptTokens += request.prompt.size();
   if (live == 0)
     landed =
-        state->submitted; // a step that outlasted the last sample is not taken in before the next one begins
+        // a step that outlasted the last sample is not taken in before the next one begins
+        state->submitted;
   live += request.samples;
   *outRequest = state->id;
   state->request = std::move(request);
@@ -263,7 +271,7 @@ uint32_t Engine::runningSamples() const {
 uint32_t Engine::waitingSamples() const { return uint32_t(live - runningSamples()); }
 
 // ---- Ends
-// --------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 void Engine::release(Track &track) {
   if (!track.sequence)
@@ -330,7 +338,8 @@ void Engine::retireEnded() {
                   request->parent->computed >= options.prefixBlock &&
                   !prefixes.contains(request->parent->tokens, request->parent->computed);
       if (keep) {
-        prefixes.insert(request->parent->sequence, request->parent->tokens, request->parent->computed);
+        prefixes.insert(request->parent->sequence, request->parent->tokens,
+                        request->parent->computed);
         request->parent->sequence = 0;
         --holding;
       }
@@ -338,10 +347,11 @@ void Engine::retireEnded() {
       request->parent.reset();
     }
   }
-  requests.erase(
-      std::remove_if(requests.begin(), requests.end(),
-                     [](auto &request) { return request->active.empty() && request->unstarted() == 0; }),
-      requests.end());
+  requests.erase(std::remove_if(requests.begin(), requests.end(),
+                                [](auto &request) {
+                                  return request->active.empty() && request->unstarted() == 0;
+                                }),
+                 requests.end());
 }
 
 // ---- Deadlines and forced closes
@@ -362,9 +372,9 @@ void Engine::close(Track &track) {
   track.limit = track.generated + request.closeMaxTokens;
 }
 
-/// When the request's samples must be closed: before the deadline by the steps that closing takes and a
-/// fiftieth of the budget, because some steps take longer than most, but never by more than half of it. When
-/// they must be dropped: at the deadline.
+/// When the request's samples must be closed: before the deadline by the steps that closing takes
+/// and a fiftieth of the budget, because some steps take longer than most, but never by more than
+/// half of it. When they must be dropped: at the deadline.
 Engine::Clock::time_point Engine::closingTime(const RequestState &request) const {
   if (!request.closesAtDeadline())
     return request.deadline;
@@ -379,7 +389,8 @@ Engine::Clock::time_point Engine::closingTime(const RequestState &request) const
 Status Engine::applyDeadlines() {
   Clock::time_point now = Clock::now();
   auto due = [&](auto &request) {
-    return request->hasDeadline && now >= (request->closing ? request->deadline : closingTime(*request));
+    return request->hasDeadline &&
+           now >= (request->closing ? request->deadline : closingTime(*request));
   };
   if (std::none_of(requests.begin(), requests.end(), due))
     return {};
@@ -389,8 +400,8 @@ Status Engine::applyDeadlines() {
   for (auto &request : requests) {
     if (!due(request))
       continue;
-    // A sample closes once it has said something, now or later (accept); whatever is there at the deadline
-    // ends.
+    // A sample closes once it has said something, now or later (accept); whatever is there at the
+    // deadline ends.
     const bool over = now >= request->deadline;
     request->closing = true;
     for (auto &track : request->active) {
@@ -406,7 +417,7 @@ Status Engine::applyDeadlines() {
 }
 
 // ---- Admission
-// ---------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 bool Engine::mayStart(const Track &track) const {
   if (holding >= options.maxRunning)
@@ -427,9 +438,9 @@ bool Engine::onlyIdleParents() const {
   });
 }
 
-/// Takes the sequence of the youngest idle parent, which later computes its prompt again, when nothing else
-/// could ever make room for the track: an older request whose own parent was given up would wait for it
-/// forever. False when there is none.
+/// Takes the sequence of the youngest idle parent, which later computes its prompt again, when
+/// nothing else could ever make room for the track: an older request whose own parent was given up
+/// would wait for it forever. False when there is none.
 bool Engine::releaseIdleParent(const Track &track) {
   if (!onlyIdleParents())
     return false;
@@ -452,7 +463,8 @@ Status Engine::startFresh(Track &track, bool *outStarted) {
   bool first = track.everComputed == 0;
   // A sample needs logits of its last token, so that one is always computed.
   size_t limit = track.tokens.size() - (track.isParent() ? 0 : 1);
-  PrefixCache::Hit hit = prefixes.enabled() ? prefixes.find(track.tokens, limit) : PrefixCache::Hit{};
+  PrefixCache::Hit hit =
+      prefixes.enabled() ? prefixes.find(track.tokens, limit) : PrefixCache::Hit{};
   bool partialPage = limits.kvPages && hit.length % limits.pageSize != 0;
   if (hit.sequence && (!partialPage || backend.freePages() > 0)) {
     M1_TRY(backend.fork(hit.sequence, &track.sequence));
@@ -476,7 +488,8 @@ Status Engine::startFresh(Track &track, bool *outStarted) {
   return {};
 }
 
-/// Starts a sample by forking the parent (or taking it over, when nobody needs it any more), or on its own.
+/// Starts a sample by forking the parent (or taking it over, when nobody needs it any more), or on
+/// its own.
 Status Engine::start(Track &track, bool *outStarted) {
   *outStarted = false;
   RequestState &request = *track.request;
@@ -504,7 +517,8 @@ Status Engine::admit() {
   for (auto &owned : requests) {
     RequestState &request = *owned;
     bool started = true;
-    if (request.parent && !request.parent->sequence && request.unstarted() > 0 && request.active.empty()) {
+    if (request.parent && !request.parent->sequence && request.unstarted() > 0 &&
+        request.active.empty()) {
       M1_TRY(startFresh(*request.parent, &started));
       if (!started)
         return {};
@@ -542,10 +556,11 @@ Status Engine::admit() {
 }
 
 // ---- Steps
-// -------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
-/// Frees pages until `pages` more than the planned ones are free: cached prefixes, idle parents, then the
-/// youngest track after `keep` that is not yet planned. False when nothing is left to give.
+/// Frees pages until `pages` more than the planned ones are free: cached prefixes, idle parents,
+/// then the youngest track after `keep` that is not yet planned. False when nothing is left to
+/// give.
 bool Engine::makeRoom(const Track &keep, uint32_t pages, const std::vector<PlannedEntry> &planned) {
   auto enough = [&] { return backend.freePages() >= reservedPages + pages; };
   while (!enough() && prefixes.evict()) {
@@ -581,7 +596,8 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
   uint32_t tokensLeft = limits.maxTokensPerStep, rowsLeft = limits.maxLogitRows;
   auto consider = [&](Track &track, bool decoding) {
     if (!track.sequence || track.ended || track.pending() == 0 ||
-        (track.pending() == 1 && !track.isParent()) != decoding || track.endsWithFlight(limits.maxContext))
+        (track.pending() == 1 && !track.isParent()) != decoding ||
+        track.endsWithFlight(limits.maxContext))
       return;
     uint32_t count = uint32_t(std::min<size_t>(track.pending(), tokensLeft));
     if (options.prefillChunk)
@@ -593,12 +609,15 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
       return;
     if (limits.kvPages) {
       auto needed = [&] {
-        return pagesOf(track.computed + count, limits.pageSize) - pagesOf(track.computed, limits.pageSize);
+        return pagesOf(track.computed + count, limits.pageSize) -
+               pagesOf(track.computed, limits.pageSize);
       };
       if (backend.freePages() < reservedPages + needed() && !makeRoom(track, needed(), *out)) {
-        uint32_t fits = pagesOf(track.computed, limits.pageSize) + (backend.freePages() - reservedPages);
+        uint32_t fits =
+            pagesOf(track.computed, limits.pageSize) + (backend.freePages() - reservedPages);
         if (fits * size_t(limits.pageSize) > track.computed && !wantsLogits && !decoding) {
-          count = uint32_t(std::min<size_t>(count, fits * size_t(limits.pageSize) - track.computed));
+          count =
+              uint32_t(std::min<size_t>(count, fits * size_t(limits.pageSize) - track.computed));
         } else {
           preempt(track);
           return;
@@ -659,7 +678,8 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
   for (const PlannedEntry &entry : planned) {
     Track &track = *entry.track;
     size_t old = std::min<size_t>(
-        track.everComputed > track.computed ? track.everComputed - track.computed : 0, entry.tokens);
+        track.everComputed > track.computed ? track.everComputed - track.computed : 0,
+        entry.tokens);
     counters.recomputedTokens += old;
     counters.computedTokens += entry.tokens;
     track.computed += entry.tokens;
@@ -721,8 +741,9 @@ Status Engine::land() {
 
 /// Whether the next step can be started before the tokens of the last one are there.
 bool Engine::mayRunAhead() const {
-  return limits.asynchronous && std::none_of(flights.back().sampled.begin(), flights.back().sampled.end(),
-                                             [](const Track *track) { return track->needsLogitsOnHost(); });
+  return limits.asynchronous &&
+         std::none_of(flights.back().sampled.begin(), flights.back().sampled.end(),
+                      [](const Track *track) { return track->needsLogitsOnHost(); });
 }
 
 /// A token of the sample, sampled or forced: text, stop strings, limits of length.
@@ -769,8 +790,8 @@ Status Engine::step() {
   if (!requests.empty()) {
     M1_TRY(admit());
     M1_TRY(plan(&planned));
-    // An entry planned early may not be preempted later (makeRoom spares planned ones), so every entry still
-    // holds its sequence.
+    // An entry planned early may not be preempted later (makeRoom spares planned ones), so every
+    // entry still holds its sequence.
     if (!planned.empty())
       M1_TRY(launch(planned));
   }

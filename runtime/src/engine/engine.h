@@ -1,23 +1,25 @@
-// Continuous batching: requests join and leave between steps, n samples of one prompt share its prefill, and
-// prompts share prefixes.
+// Continuous batching: requests join and leave between steps, n samples of one prompt share its
+// prefill, and prompts share prefixes.
 //
-// Every sample is the same small machine: the tokens it knows, and how many of them its sequence has
-// computed. A step feeds each running sample what it has not computed yet: one token when it decodes, a chunk
-// when it prefills or recovers from preemption. Prompts of requests with several samples are computed once,
-// up to the token before the last, in a parent sequence that samples fork from; each then feeds the last
-// prompt token itself, so that a sample that starts late needs nothing but the parent.
+// Every sample is the same small machine: the tokens it knows, and how many of them its sequence
+// has computed. A step feeds each running sample what it has not computed yet: one token when it
+// decodes, a chunk when it prefills or recovers from preemption. Prompts of requests with several
+// samples are computed once, up to the token before the last, in a parent sequence that samples
+// fork from; each then feeds the last prompt token itself, so that a sample that starts late needs
+// nothing but the parent.
 //
-// Order is first come, first served: (request, sample). Decoding samples are served in every step; prompt
-// chunks fill what is left of maxTokensPerStep. When KV pages run out, cached prefixes go first, then the
-// youngest running sample, which later recomputes its tokens.
+// Order is first come, first served: (request, sample). Decoding samples are served in every step;
+// prompt chunks fill what is left of maxTokensPerStep. When KV pages run out, cached prefixes go
+// first, then the youngest running sample, which later recomputes its tokens.
 //
-// On an asynchronous backend the engine runs one step ahead: it plans and starts a step before it knows the
-// tokens of the one before, which the device feeds by itself, and deals with those tokens while the device
-// works. What is known beforehand (lengths, thoughts about to be closed) is planned for; a sample that ends
-// unforeseen, by a stop token or string, has then run one step too many, whose token nobody takes.
+// On an asynchronous backend the engine runs one step ahead: it plans and starts a step before it
+// knows the tokens of the one before, which the device feeds by itself, and deals with those tokens
+// while the device works. What is known beforehand (lengths, thoughts about to be closed) is
+// planned for; a sample that ends unforeseen, by a stop token or string, has then run one step too
+// many, whose token nobody takes.
 //
-// A sample's tokens depend on its prompt, parameters and seed alone, up to the rounding differences of batch
-// sizes: the random number of token i of sample j comes from (seed + j, i).
+// A sample's tokens depend on its prompt, parameters and seed alone, up to the rounding differences
+// of batch sizes: the random number of token i of sample j comes from (seed + j, i).
 #ifndef M1RT_ENGINE_ENGINE_H
 #define M1RT_ENGINE_ENGINE_H
 
@@ -57,20 +59,29 @@ struct Request {
   std::vector<std::string> stopStrings; // end the sample before the string; needs a decoder
   bool wantLogprobs = false;
 
-  // Forced close: after maxThinkTokens tokens, or when the time budget ends, closeTokens are fed as if the
-  // model had said them, and the sample may then add closeMaxTokens more.
+  // Forced close: after maxThinkTokens tokens, or when the time budget ends, closeTokens are fed as
+  // if the model had said them, and the sample may then add closeMaxTokens more.
   std::vector<int32_t> closeTokens;
   uint32_t closeMaxTokens = 32;
   uint32_t maxThinkTokens = 0; // 0: no limit
-  double timeBudget = 0;       // seconds from submission, after which no further step is begun; 0: none
+  // seconds from submission, after which no further step is begun; 0: none
+  double timeBudget = 0;
   DeadlineAction atDeadline = DeadlineAction::drop;
 };
 
-enum class FinishReason : uint8_t { running, stopToken, stopString, length, cancelled, dropped, failed };
+enum class FinishReason : uint8_t {
+  running,
+  stopToken,
+  stopString,
+  length,
+  cancelled,
+  dropped,
+  failed
+};
 const char *finishReasonName(FinishReason reason);
 
-/// News of one sample. A sample that ends gives one event with a reason other than `running`, and none after
-/// it.
+/// News of one sample. A sample that ends gives one event with a reason other than `running`, and
+/// none after it.
 struct Event {
   uint64_t request = 0;
   uint32_t sample = 0;
@@ -83,7 +94,8 @@ struct Event {
 
 struct EngineOptions {
   uint32_t maxRunning =
-      0; // samples and parents at once; 0: all sequences of the backend but those of the prefix cache
+      // samples and parents at once; 0: all sequences of the backend but those of the prefix cache
+      0;
   uint32_t prefixCacheSlots = 4; // sequences kept for prefix reuse; 0 turns it off
   uint32_t prefixBlock = 64;     // snapshots are taken at multiples of this many prompt tokens
   uint32_t prefillChunk = 0;     // prompt tokens of one sequence in one step; 0: as many as fit
@@ -99,8 +111,8 @@ struct EngineStats {
   uint64_t generatedTokens = 0;
   uint64_t preemptions = 0;
   uint64_t prefixHits = 0, prefixMisses = 0;
-  // A step's time goes from its start, or the arrival of the tokens before it when it was started ahead, to
-  // the arrival of its own tokens.
+  // A step's time goes from its start, or the arrival of the tokens before it when it was started
+  // ahead, to the arrival of its own tokens.
   uint64_t decodeSteps = 0, decodeTokens = 0; // of steps in which every sequence took one token
   double decodeSeconds = 0;                   // of these steps
   double modelSeconds = 0;                    // of all steps
@@ -111,31 +123,32 @@ class Engine {
 public:
   using DecoderFactory = std::function<std::unique_ptr<TokenDecoder>()>;
 
-  /// The backend outlives the engine. Without a decoder factory events carry no text and stop strings are an
-  /// error.
+  /// The backend outlives the engine. Without a decoder factory events carry no text and stop
+  /// strings are an error.
   Engine(SequenceBackend &backend, const EngineOptions &options, DecoderFactory decoders = {});
   ~Engine();
   Engine(const Engine &) = delete;
   Engine &operator=(const Engine &) = delete;
 
-  /// Queues a request. An impossible one (empty or too long prompt, token out of range, bad parameter) is
-  /// refused with the field's name.
+  /// Queues a request. An impossible one (empty or too long prompt, token out of range, bad
+  /// parameter) is refused with the field's name.
   Status submit(Request request, uint64_t *outRequest);
-  /// Ends the samples of the request that still run, at once. Unknown or ended requests are no error.
+  /// Ends the samples of the request that still run, at once. Unknown or ended requests are no
+  /// error.
   void cancel(uint64_t request);
   /// Ends one sample, whether it runs or waits.
   void cancelSample(uint64_t request, uint32_t sample);
 
-  /// Starts a step if there is work, and takes in the tokens of that step or, when running ahead, of the one
-  /// before. An error means that the backend is lost; errors of one sample are events.
+  /// Starts a step if there is work, and takes in the tokens of that step or, when running ahead,
+  /// of the one before. An error means that the backend is lost; errors of one sample are events.
   Status step();
   bool idle() const { return live == 0; }
   /// Events since the last call, in order.
   std::vector<Event> takeEvents();
 
   const EngineStats &stats() const { return counters; }
-  /// Whether prompts can start from snapshots of earlier ones; false when no sequences are set aside for
-  /// them.
+  /// Whether prompts can start from snapshots of earlier ones; false when no sequences are set
+  /// aside for them.
   bool prefixReuse() const { return prefixes.enabled(); }
   uint32_t runningSamples() const;
   uint32_t waitingSamples() const;

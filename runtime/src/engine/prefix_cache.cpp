@@ -9,7 +9,8 @@ PrefixCache::Hit PrefixCache::find(const std::vector<int32_t> &tokens, size_t li
   auto best = entries.end();
   for (auto it = entries.begin(); it != entries.end(); ++it) {
     size_t length = it->tokens.size();
-    if (length > std::min(limit, tokens.size()) || (best != entries.end() && length <= best->tokens.size()))
+    if (length > std::min(limit, tokens.size()) ||
+        (best != entries.end() && length <= best->tokens.size()))
       continue;
     if (std::equal(it->tokens.begin(), it->tokens.end(), tokens.begin()))
       best = it;
@@ -32,7 +33,8 @@ size_t PrefixCache::commonWithRecent(const std::vector<int32_t> &prompt) {
   for (const std::vector<int32_t> &other : recent) {
     size_t length = std::min(other.size(), prompt.size());
     common = std::max<size_t>(
-        common, std::mismatch(prompt.begin(), prompt.begin() + length, other.begin()).first - prompt.begin());
+        common, std::mismatch(prompt.begin(), prompt.begin() + length, other.begin()).first -
+                    prompt.begin());
   }
   recent.push_back(prompt);
   if (recent.size() > recentPrompts)

@@ -1,6 +1,6 @@
-// Snapshots of sequences by the tokens they have computed, so that a prompt with a known beginning starts
-// from there. A snapshot holds a sequence of the backend: one state slot, and KV pages that it shares with
-// the sequences it came from and those that continue it.
+// Snapshots of sequences by the tokens they have computed, so that a prompt with a known beginning
+// starts from there. A snapshot holds a sequence of the backend: one state slot, and KV pages that
+// it shares with the sequences it came from and those that continue it.
 #ifndef M1RT_ENGINE_PREFIX_CACHE_H
 #define M1RT_ENGINE_PREFIX_CACHE_H
 
@@ -22,8 +22,8 @@ public:
   size_t size() const { return entries.size(); }
   bool full() const { return entries.size() >= slots; }
 
-  /// The longest snapshot that is a prefix of the first `limit` of `tokens`; null sequence when there is
-  /// none. Marks it used.
+  /// The longest snapshot that is a prefix of the first `limit` of `tokens`; null sequence when
+  /// there is none. Marks it used.
   struct Hit {
     SequenceId sequence = 0;
     uint32_t length = 0;
@@ -32,13 +32,13 @@ public:
   /// Whether exactly these first `length` tokens are there.
   bool contains(const std::vector<int32_t> &tokens, size_t length) const;
 
-  /// Remembers the prompt, and says how many leading tokens it shares with the recent prompt most like it.
-  /// Prompts with one beginning (a system prompt, few-shot examples) thus get a snapshot where they part, the
-  /// second time it is seen.
+  /// Remembers the prompt, and says how many leading tokens it shares with the recent prompt most
+  /// like it. Prompts with one beginning (a system prompt, few-shot examples) thus get a snapshot
+  /// where they part, the second time it is seen.
   size_t commonWithRecent(const std::vector<int32_t> &prompt);
 
-  /// Takes over `sequence`, which has computed the first `length` of `tokens`; drops the least recently used
-  /// snapshot when full.
+  /// Takes over `sequence`, which has computed the first `length` of `tokens`; drops the least
+  /// recently used snapshot when full.
   void insert(SequenceId sequence, const std::vector<int32_t> &tokens, size_t length);
   /// Drops the least recently used snapshot. False when there is none.
   bool evict();

@@ -12,9 +12,9 @@ class StopMatcher {
 public:
   explicit StopMatcher(const std::vector<std::string> &stops) : stops(stops) {}
 
-  /// Takes a piece; appends to `out` the text that is certain not to belong to a stop string. True when a
-  /// stop string has appeared: `out` then ends right before the earliest one, and the rest of the text is
-  /// gone.
+  /// Takes a piece; appends to `out` the text that is certain not to belong to a stop string. True
+  /// when a stop string has appeared: `out` then ends right before the earliest one, and the rest
+  /// of the text is gone.
   bool append(const std::string &piece, std::string *out) {
     if (stops.empty()) {
       *out += piece;

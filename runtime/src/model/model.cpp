@@ -6,7 +6,8 @@
 namespace m1rt {
 
 static uint64_t alignUp(uint64_t bytes) {
-  return (bytes + M1_ARTIFACT_WEIGHT_ALIGN - 1) / M1_ARTIFACT_WEIGHT_ALIGN * M1_ARTIFACT_WEIGHT_ALIGN;
+  return (bytes + M1_ARTIFACT_WEIGHT_ALIGN - 1) / M1_ARTIFACT_WEIGHT_ALIGN *
+         M1_ARTIFACT_WEIGHT_ALIGN;
 }
 
 Model::~Model() {
@@ -15,7 +16,8 @@ Model::~Model() {
     hardware->free(allocation);
 }
 
-Status Model::load(const std::string &path, const ModelOptions &options, std::unique_ptr<Model> *out) {
+Status Model::load(const std::string &path, const ModelOptions &options,
+                   std::unique_ptr<Model> *out) {
   std::unique_ptr<Model> model(new Model());
   ArtifactOptions artifactOptions;
   artifactOptions.checkExternalDigests = options.verifyWeights;
@@ -30,12 +32,14 @@ Status Model::load(const std::string &path, const ModelOptions &options, std::un
       for (const schema::Target *target : *model->module().targets())
         present += (present.empty() ? "" : ", ") + target->name()->str();
     return error(StatusCode::unsupported,
-                 "%s: has no code for device %s (targets: %s); compile with --target %s", path.c_str(),
-                 options.device.c_str(), present.empty() ? "none" : present.c_str(), targetName.c_str());
+                 "%s: has no code for device %s (targets: %s); compile with --target %s",
+                 path.c_str(), options.device.c_str(), present.empty() ? "none" : present.c_str(),
+                 targetName.c_str());
   }
   if (model->module().states())
     for (const schema::State *state : *model->module().states())
-      (state->kind() == schema::StateKind::kv ? model->bytesPerPage : model->bytesPerSlot) += state->bytes();
+      (state->kind() == schema::StateKind::kv ? model->bytesPerPage : model->bytesPerSlot) +=
+          state->bytes();
 
   // Not when they would push each other out of memory again.
   if (model->file->fileSize() < model->hardware->info().totalMemory)
@@ -43,7 +47,8 @@ Status Model::load(const std::string &path, const ModelOptions &options, std::un
   WeightCheck check(*model->file, options.deviceOptions.threads);
   std::vector<void *> weights;
   M1_TRY(model->placeWeights(&weights).prefixed(path));
-  M1_TRY(model->hardware->createProgram(*model->file, *model->chosen, std::move(weights), &model->loaded)
+  M1_TRY(model->hardware
+             ->createProgram(*model->file, *model->chosen, std::move(weights), &model->loaded)
              .prefixed(path + ": target \"" + targetName + "\""));
   M1_TRY(model->hardware->synchronize());
   M1_TRY(check.finish());
@@ -55,7 +60,8 @@ Status Model::placeWeights(std::vector<void *> *out) {
   const uint32_t count = module().weights() ? module().weights()->size() : 0;
   out->assign(count, nullptr);
 
-  // Weights that the device can read where the file is mapped stay there; all others share one allocation.
+  // Weights that the device can read where the file is mapped stay there; all others share one
+  // allocation.
   auto inPlace = [&](uint32_t i) {
     Bytes data = file->weightData(i);
     return data.data && hardware->readsHostMemory() && uintptr_t(data.data) % 64 == 0;
@@ -82,7 +88,8 @@ Status Model::placeWeights(std::vector<void *> *out) {
     const schema::Weight &weight = *module().weights()->Get(i);
     if (weight.dummy())
       M1_TRY(hardware->fillDummy(next, weight.type()->element(), elementCount(*weight.type()),
-                                 module().dummy_seed(), i, weight.dummy_scale(), weight.dummy_offset()));
+                                 module().dummy_seed(), i, weight.dummy_scale(),
+                                 weight.dummy_offset()));
     else
       M1_TRY(hardware->upload(next, data.data, data.size));
     (*out)[i] = next;
@@ -97,7 +104,8 @@ int Model::functionFor(const char *name, uint32_t tokens) const {
   for (uint32_t i = 0; i < chosen->functions()->size(); ++i) {
     const schema::Function &function = *chosen->functions()->Get(i);
     const uint32_t rows = function.max_rows() ? function.max_rows() : UINT32_MAX;
-    if (std::strcmp(function.name()->c_str(), name) == 0 && tokens <= rows && (best < 0 || rows < bestRows)) {
+    if (std::strcmp(function.name()->c_str(), name) == 0 && tokens <= rows &&
+        (best < 0 || rows < bestRows)) {
       best = int(i);
       bestRows = rows;
     }

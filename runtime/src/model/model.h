@@ -18,7 +18,8 @@ struct ModelOptions {
 
 class Model {
 public:
-  static Status load(const std::string &path, const ModelOptions &options, std::unique_ptr<Model> *out);
+  static Status load(const std::string &path, const ModelOptions &options,
+                     std::unique_ptr<Model> *out);
   ~Model();
   Model(const Model &) = delete;
   Model &operator=(const Model &) = delete;
@@ -34,8 +35,8 @@ public:
   uint64_t slotBytes() const { return bytesPerSlot; }
   uint64_t pageBytes() const { return bytesPerPage; }
 
-  /// The function for a step of T tokens: the one of this name with the smallest sufficient max_rows. -1 when
-  /// there is none.
+  /// The function for a step of T tokens: the one of this name with the smallest sufficient
+  /// max_rows. -1 when there is none.
   int functionFor(const char *name, uint32_t tokens) const;
 
 private:

@@ -7,26 +7,31 @@ namespace m1rt {
 Status Session::create(Model &model, const SessionOptions &options, std::unique_ptr<Session> *out) {
   const schema::Module &module = model.module();
   if (options.maxSequences == 0 || options.maxTokensPerStep == 0)
-    return error(StatusCode::invalidArgument, "a session needs at least one sequence and one token a step");
+    return error(StatusCode::invalidArgument,
+                 "a session needs at least one sequence and one token a step");
   if (options.maxSequences > (1u << 20) || options.maxTokensPerStep > (1u << 24))
     return error(StatusCode::invalidArgument, "%u sequences with %u tokens a step: too many",
                  options.maxSequences, options.maxTokensPerStep);
   if (options.maxContext > module.max_positions())
-    return error(StatusCode::invalidArgument, "context of %u tokens: the model was compiled for at most %u",
-                 options.maxContext, module.max_positions());
+    return error(StatusCode::invalidArgument,
+                 "context of %u tokens: the model was compiled for at most %u", options.maxContext,
+                 module.max_positions());
   BackendLimits bounds;
   bounds.maxSequences = options.maxSequences;
   bounds.maxTokensPerStep = options.maxTokensPerStep;
-  bounds.maxLogitRows = options.maxLogitRows ? std::min(options.maxLogitRows, options.maxTokensPerStep)
-                                             : std::min(options.maxSequences, options.maxTokensPerStep);
+  bounds.maxLogitRows = options.maxLogitRows
+                            ? std::min(options.maxLogitRows, options.maxTokensPerStep)
+                            : std::min(options.maxSequences, options.maxTokensPerStep);
   bounds.maxContext = options.maxContext ? options.maxContext : module.max_positions();
   bounds.pageSize = module.page_size();
   bounds.vocabulary = module.vocab_size();
   if (model.pageBytes() > 0) {
-    const uint64_t onePerSequence = (uint64_t(bounds.maxContext) + bounds.pageSize - 1) / bounds.pageSize;
+    const uint64_t onePerSequence =
+        (uint64_t(bounds.maxContext) + bounds.pageSize - 1) / bounds.pageSize;
     uint64_t pages = options.kvPages ? options.kvPages : onePerSequence * options.maxSequences;
     if (pages > 0x7ffffffe)
-      return error(StatusCode::invalidArgument, "%llu KV pages: too many", (unsigned long long)pages);
+      return error(StatusCode::invalidArgument, "%llu KV pages: too many",
+                   (unsigned long long)pages);
     bounds.kvPages = uint32_t(pages);
     if (options.maxContext == 0)
       bounds.maxContext = uint32_t(std::min<uint64_t>(bounds.maxContext, pages * bounds.pageSize));
@@ -49,7 +54,8 @@ Status Session::allocate() {
   maxPages = hasPages() ? pagesFor(bounds.maxContext) : 1;
 
   // One slot and one page more than sequences get: for padded rows.
-  const uint64_t slots = uint64_t(bounds.maxSequences) + 1, pageCount = uint64_t(bounds.kvPages) + 1;
+  const uint64_t slots = uint64_t(bounds.maxSequences) + 1,
+                 pageCount = uint64_t(bounds.kvPages) + 1;
   const uint32_t stateCount = module.states() ? module.states()->size() : 0;
   states.assign(stateCount, nullptr);
   for (uint32_t i = 0; i < stateCount; ++i) {
@@ -59,12 +65,13 @@ Status Session::allocate() {
                                               1); // a state of width 0 still has an address
     Status status = device.allocate(bytes, kv ? "KV pages" : "sequence state", &states[i]);
     if (!status.ok())
-      return error(status.code(), "%s; in all %u sequences need %s of state and %u KV pages need %s",
+      return error(status.code(),
+                   "%s; in all %u sequences need %s of state and %u KV pages need %s",
                    status.message().c_str(), bounds.maxSequences,
                    bytesText(slots * model.slotBytes()).c_str(), bounds.kvPages,
                    bytesText(pageCount * model.pageBytes()).c_str());
-    // Masked positions of a page are read and multiplied by zero: they must be finite. Memory fresh from the
-    // system is zero already.
+    // Masked positions of a page are read and multiplied by zero: they must be finite. Memory fresh
+    // from the system is zero already.
     if (kv && !device.readsHostMemory())
       M1_TRY(device.clear(states[i], bytes));
   }
@@ -87,14 +94,16 @@ Status Session::allocate() {
 Status Session::find(SequenceId id, Sequence **out) const {
   auto found = sequences.find(id);
   if (found == sequences.end())
-    return error(StatusCode::invalidArgument, "sequence %llu does not exist", (unsigned long long)id);
+    return error(StatusCode::invalidArgument, "sequence %llu does not exist",
+                 (unsigned long long)id);
   *out = &found->second;
   return Status();
 }
 
 Status Session::create(SequenceId *out) {
   if (freeSlots.empty())
-    return error(StatusCode::outOfMemory, "all %u sequences of the session are in use", bounds.maxSequences);
+    return error(StatusCode::outOfMemory, "all %u sequences of the session are in use",
+                 bounds.maxSequences);
   Sequence sequence;
   sequence.slot = freeSlots.back();
   freeSlots.pop_back();
@@ -108,7 +117,8 @@ Status Session::fork(SequenceId sourceId, SequenceId *out) {
   M1_TRY(find(sourceId, &source));
   const bool partial = hasPages() && source->length % bounds.pageSize != 0;
   if (partial && pages.free() == 0)
-    return error(StatusCode::outOfMemory, "no free KV page to fork sequence %llu: all %u are in use",
+    return error(StatusCode::outOfMemory,
+                 "no free KV page to fork sequence %llu: all %u are in use",
                  (unsigned long long)sourceId, bounds.kvPages);
   SequenceId id = 0;
   M1_TRY(create(&id));
@@ -129,7 +139,8 @@ Status Session::fork(SequenceId sourceId, SequenceId *out) {
     if (kv && !partial)
       continue;
     char *base = static_cast<char *>(states[i]);
-    const uint64_t from = kv ? source->pages.back() : source->slot, to = kv ? copy.pages.back() : copy.slot;
+    const uint64_t from = kv ? source->pages.back() : source->slot,
+                   to = kv ? copy.pages.back() : copy.slot;
     ranges.push_back({base + to * state.bytes(), base + from * state.bytes(), state.bytes()});
   }
   Status status = model.device().copyRanges(ranges);
@@ -180,21 +191,24 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
     Sequence *sequence = nullptr;
     M1_TRY(find(entry.sequence, &sequence).prefixed(formatted("entry %u", i)));
     if (entry.tokenCount == 0 || entry.logitCount > entry.tokenCount)
-      return error(StatusCode::invalidArgument, "entry %u: %u logits rows of %u tokens", i, entry.logitCount,
-                   entry.tokenCount);
+      return error(StatusCode::invalidArgument, "entry %u: %u logits rows of %u tokens", i,
+                   entry.logitCount, entry.tokenCount);
     if (uint64_t(sequence->length) + entry.tokenCount > bounds.maxContext)
-      return error(
-          StatusCode::invalidArgument, "entry %u: %u tokens after %u: longer than the context of %u tokens%s",
-          i, entry.tokenCount, sequence->length, bounds.maxContext,
-          bounds.maxContext == model.module().max_positions() ? " that the model was compiled for" : "");
+      return error(StatusCode::invalidArgument,
+                   "entry %u: %u tokens after %u: longer than the context of %u tokens%s", i,
+                   entry.tokenCount, sequence->length, bounds.maxContext,
+                   bounds.maxContext == model.module().max_positions()
+                       ? " that the model was compiled for"
+                       : "");
     if (!entry.tokens && (entry.tokenCount != 1 || entry.chosenRow >= sampledRows))
       return error(StatusCode::invalidArgument,
                    "entry %u: %u tokens from sampled row %u, expected one from rows 0 to %u", i,
                    entry.tokenCount, entry.chosenRow, sampledRows);
     for (uint32_t j = 0; entry.tokens && j < entry.tokenCount; ++j)
       if (entry.tokens[j] < 0 || uint32_t(entry.tokens[j]) >= bounds.vocabulary)
-        return error(StatusCode::invalidArgument, "entry %u: token %u is %d, the vocabulary has ids 0 to %u",
-                     i, j, entry.tokens[j], bounds.vocabulary - 1);
+        return error(StatusCode::invalidArgument,
+                     "entry %u: token %u is %d, the vocabulary has ids 0 to %u", i, j,
+                     entry.tokens[j], bounds.vocabulary - 1);
     tokens += entry.tokenCount;
     rows += entry.logitCount;
     if (hasPages())
@@ -211,12 +225,13 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
   std::vector<bool> seen(bounds.maxSequences);
   for (uint32_t i = 0; i < count; ++i) {
     if (seen[stepSequences[i]->slot])
-      return error(StatusCode::invalidArgument, "entry %u: sequence %llu occurs twice in one step", i,
-                   (unsigned long long)entries[i].sequence);
+      return error(StatusCode::invalidArgument, "entry %u: sequence %llu occurs twice in one step",
+                   i, (unsigned long long)entries[i].sequence);
     seen[stepSequences[i]->slot] = true;
   }
   if (newPages > pages.free())
-    return error(StatusCode::outOfMemory, "the step needs %llu more KV pages, but only %u of %u are free",
+    return error(StatusCode::outOfMemory,
+                 "the step needs %llu more KV pages, but only %u of %u are free",
                  (unsigned long long)newPages, pages.free(), bounds.kvPages);
   *outNewPages = uint32_t(newPages);
   return Status();
@@ -271,7 +286,8 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
 
   if (hasPages())
     for (uint32_t i = 0; i < count; ++i)
-      while (stepSequences[i]->pages.size() < pagesFor(stepSequences[i]->length + entries[i].tokenCount))
+      while (stepSequences[i]->pages.size() <
+             pagesFor(stepSequences[i]->length + entries[i].tokenCount))
         stepSequences[i]->pages.push_back(pages.take());
   buildArrays(entries, count);
   function = uint32_t(chosen);
@@ -299,12 +315,13 @@ Status Session::sample(const SamplingRow *rows, uint32_t count) {
       return error(StatusCode::invalidArgument, "logits row %u of a step that has %u", rows[i].row,
                    logitRows());
   if (untaken == maxUntaken)
-    return error(StatusCode::invalidArgument, "%u samplings wait to be taken: no more are possible", untaken);
+    return error(StatusCode::invalidArgument, "%u samplings wait to be taken: no more are possible",
+                 untaken);
   Status status = context->sample(rows, count);
   lost |= !status.ok();
   if (status.ok()) {
-    const bool onHost =
-        std::any_of(rows, rows + count, [](const SamplingRow &row) { return row.needsLogitsOnHost(); });
+    const bool onHost = std::any_of(rows, rows + count,
+                                    [](const SamplingRow &row) { return row.needsLogitsOnHost(); });
     sampledRows = onHost ? 0 : logitRows();
     ++untaken;
   }

@@ -63,7 +63,9 @@ private:
   Status validate(const BackendEntry *entries, uint32_t count, uint32_t *outNewPages);
   void buildArrays(const BackendEntry *entries, uint32_t count);
   void releasePages(Sequence &sequence);
-  uint32_t pagesFor(uint32_t length) const { return (length + bounds.pageSize - 1) / bounds.pageSize; }
+  uint32_t pagesFor(uint32_t length) const {
+    return (length + bounds.pageSize - 1) / bounds.pageSize;
+  }
 
   Model &model;
   SessionOptions options;
@@ -80,8 +82,10 @@ private:
   SequenceId nextSequence = 1;
 
   std::vector<int32_t> arrays[inputPortCount];
-  std::vector<int32_t> chosenRows;       // Step.chosenRows of the step at hand; empty when no entry wants it
-  uint32_t sampledRows = 0;              // logits rows of the last sampling that a step can take tokens from
+  // Step.chosenRows of the step at hand; empty when no entry wants it
+  std::vector<int32_t> chosenRows;
+  // logits rows of the last sampling that a step can take tokens from
+  uint32_t sampledRows = 0;
   uint32_t untaken = 0;                  // samplings whose tokens were not taken
   std::vector<Sequence *> stepSequences; // of the entries of the step at hand
   m1_dims dims = {};

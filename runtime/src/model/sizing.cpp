@@ -17,7 +17,8 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
       model.pageBytes() ? (options.maxContext + module.page_size() - 1) / module.page_size() : 0;
   const uint64_t available = uint64_t(double(model.device().freeMemory()) * usableShare);
 
-  for (uint32_t sequences = std::max(wish.sequences, 1u);; sequences -= std::max(1u, sequences / 8)) {
+  for (uint32_t sequences = std::max(wish.sequences, 1u);;
+       sequences -= std::max(1u, sequences / 8)) {
     options.maxSequences = sequences + wish.cacheSequences;
     options.maxTokensPerStep = std::max(sequences, wish.prefillTokens ? wish.prefillTokens
                                                    : onHost           ? 256
@@ -29,13 +30,16 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
     context.maxSequences = std::min(options.maxSequences, options.maxTokensPerStep);
     context.maxLogitRows = options.maxLogitRows;
     context.maxPages = uint32_t(std::max<uint64_t>(pagesOfOne, 1));
-    const uint64_t fixed =
-        model.program().contextBytes(context) + (uint64_t(options.maxSequences) + 1) * model.slotBytes();
+    const uint64_t fixed = model.program().contextBytes(context) +
+                           (uint64_t(options.maxSequences) + 1) * model.slotBytes();
     // The engine starts a sample only when every running one could still grow by a page.
-    const uint64_t wanted = pagesOfOne ? (pagesOfOne + 1) * sequences + pagesOfOne * wish.cacheSequences : 0;
+    const uint64_t wanted =
+        pagesOfOne ? (pagesOfOne + 1) * sequences + pagesOfOne * wish.cacheSequences : 0;
     uint64_t pages = wanted;
     if (model.pageBytes())
-      pages = fixed >= available ? 0 : std::min<uint64_t>(wanted, (available - fixed) / model.pageBytes());
+      pages = fixed >= available
+                  ? 0
+                  : std::min<uint64_t>(wanted, (available - fixed) / model.pageBytes());
     // Sequences that could not grow past a quarter of the context would only preempt each other.
     const bool fits = fixed < available && pages >= pagesOfOne && pages * 4 >= wanted;
     const bool lastTry = sequences == 1;
@@ -45,20 +49,21 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
       return {};
     }
     if (lastTry)
-      return error(StatusCode::outOfMemory,
-                   "one sequence of %u tokens needs %s of state, %s of KV pages and %s of working memory; "
-                   "the device has %s free",
-                   options.maxContext, bytesText(model.slotBytes()).c_str(),
-                   bytesText(pagesOfOne * model.pageBytes()).c_str(),
-                   bytesText(model.program().contextBytes(context)).c_str(),
-                   bytesText(model.device().freeMemory()).c_str());
+      return error(
+          StatusCode::outOfMemory,
+          "one sequence of %u tokens needs %s of state, %s of KV pages and %s of working memory; "
+          "the device has %s free",
+          options.maxContext, bytesText(model.slotBytes()).c_str(),
+          bytesText(pagesOfOne * model.pageBytes()).c_str(),
+          bytesText(model.program().contextBytes(context)).c_str(),
+          bytesText(model.device().freeMemory()).c_str());
   }
 }
 
-// A CPU with two threads makes 3300 tokens/s of the tiny reasoner at 32, 2850 at 64 and 2160 at 256, whose
-// states no longer stay in the cache; of a model of 170 M parameters 176 at 16, 201 at 32, 210 at 64
-// (m1-bench). An H100 makes 13,300 of M1-3B at 64, 20,000 at 128 and 29,200 at 512, each with a context of
-// 2304.
+// A CPU with two threads makes 3300 tokens/s of the tiny reasoner at 32, 2850 at 64 and 2160 at
+// 256, whose states no longer stay in the cache; of a model of 170 M parameters 176 at 16, 201 at
+// 32, 210 at 64 (m1-bench). An H100 makes 13,300 of M1-3B at 64, 20,000 at 128 and 29,200 at 512,
+// each with a context of 2304.
 uint32_t fastestBatch(Model &model, uint32_t threads) {
   if (!model.device().readsHostMemory())
     return 512;

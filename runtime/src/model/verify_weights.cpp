@@ -14,9 +14,11 @@ WeightCheck::WeightCheck(const Artifact &artifact, unsigned threads)
     : artifact(artifact), expected(artifact.weightChecks()), firstBad(expected.size()) {
   const auto *weights = artifact.module().weights();
   for (uint32_t i = 0; !expected.empty() && i < weights->size(); ++i)
-    for (uint64_t offset = 0, size = artifact.weightData(i).size; offset < size; offset += M1_WEIGHT_PIECE)
+    for (uint64_t offset = 0, size = artifact.weightData(i).size; offset < size;
+         offset += M1_WEIGHT_PIECE)
       pieces.push_back({i, offset, std::min<uint64_t>(size - offset, M1_WEIGHT_PIECE)});
-  const size_t wanted = std::min<size_t>({threads ? threads : usableCores(), mostThreads, pieces.size()});
+  const size_t wanted =
+      std::min<size_t>({threads ? threads : usableCores(), mostThreads, pieces.size()});
   try {
     while (helpers.size() < wanted)
       helpers.emplace_back(&WeightCheck::work, this);
@@ -36,11 +38,13 @@ void WeightCheck::join() {
   helpers.clear();
 }
 
-/// Pieces are taken in order, so none before the first bad one is left out when the work stops there.
+/// Pieces are taken in order, so none before the first bad one is left out when the work stops
+/// there.
 void WeightCheck::work() {
   for (size_t i = next++; i < firstBad; i = next++) {
     const Piece &piece = pieces[i];
-    if (m1_weight_check(artifact.weightData(piece.weight).data + piece.offset, piece.size) == expected[i])
+    if (m1_weight_check(artifact.weightData(piece.weight).data + piece.offset, piece.size) ==
+        expected[i])
       continue;
     for (size_t known = firstBad; i < known && !firstBad.compare_exchange_weak(known, i);)
       ;
@@ -53,12 +57,13 @@ Status WeightCheck::finish() {
   if (firstBad == pieces.size())
     return Status();
   const Piece &bad = pieces[firstBad];
-  return error(StatusCode::corrupt,
-               "%s: damaged or changed: bytes %llu to %llu of weight %u \"%s\" are not those that the "
-               "artifact was made with",
-               artifact.weightFile(bad.weight).c_str(), (unsigned long long)bad.offset,
-               (unsigned long long)(bad.offset + bad.size), bad.weight,
-               artifact.module().weights()->Get(bad.weight)->name()->c_str());
+  return error(
+      StatusCode::corrupt,
+      "%s: damaged or changed: bytes %llu to %llu of weight %u \"%s\" are not those that the "
+      "artifact was made with",
+      artifact.weightFile(bad.weight).c_str(), (unsigned long long)bad.offset,
+      (unsigned long long)(bad.offset + bad.size), bad.weight,
+      artifact.module().weights()->Get(bad.weight)->name()->c_str());
 }
 
 } // namespace m1rt

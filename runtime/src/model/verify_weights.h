@@ -1,4 +1,5 @@
-// Notices weights that are not what was compiled: damaged on disk, or an external file changed since.
+// Notices weights that are not what was compiled: damaged on disk, or an external file changed
+// since.
 #ifndef M1RT_MODEL_VERIFY_WEIGHTS_H
 #define M1RT_MODEL_VERIFY_WEIGHTS_H
 
@@ -8,9 +9,9 @@
 
 namespace m1rt {
 
-/// Reads the weights and compares them with the artifact's checks, on threads of its own while the model is
-/// loaded: the weights have to come into memory anyway, and they are read at the speed of memory (M1-3B, 6.9
-/// GB: 0.4 s on two cores).
+/// Reads the weights and compares them with the artifact's checks, on threads of its own while the
+/// model is loaded: the weights have to come into memory anyway, and they are read at the speed of
+/// memory (M1-3B, 6.9 GB: 0.4 s on two cores).
 class WeightCheck {
 public:
   /// `threads`: 0: one a core. The artifact must outlive the check.
@@ -19,7 +20,8 @@ public:
   WeightCheck(const WeightCheck &) = delete;
   WeightCheck &operator=(const WeightCheck &) = delete;
 
-  /// Waits; an error names the first weight that differs and its file. Artifacts without checks pass.
+  /// Waits; an error names the first weight that differs and its file. Artifacts without checks
+  /// pass.
   Status finish();
 
 private:

@@ -10,14 +10,14 @@ namespace m1rt::jinja {
 
 class Bound {
 public:
-  // `what` names the callee in messages. Every argument must match one of `names`; the first `required` must
-  // be there.
-  Bound(const std::string &what, const Arguments &arguments, std::initializer_list<const char *> names,
-        size_t required = 0)
+  // `what` names the callee in messages. Every argument must match one of `names`; the first
+  // `required` must be there.
+  Bound(const std::string &what, const Arguments &arguments,
+        std::initializer_list<const char *> names, size_t required = 0)
       : what(what), values(names.size(), nullptr), names(names) {
     if (arguments.positional.size() > names.size())
-      throw TemplateError(what + " takes at most " + std::to_string(names.size()) + " arguments, got " +
-                          std::to_string(arguments.positional.size()));
+      throw TemplateError(what + " takes at most " + std::to_string(names.size()) +
+                          " arguments, got " + std::to_string(arguments.positional.size()));
     for (size_t i = 0; i < arguments.positional.size(); ++i)
       values[i] = &arguments.positional[i];
     for (const auto &[name, value] : arguments.named) {

@@ -11,10 +11,12 @@ bool isTest(const std::string &name);
 Value applyFilter(const std::string &name, const Value &value, const Arguments &arguments);
 bool applyTest(const std::string &name, const Value &value, const Arguments &arguments);
 
-// value.name and value[key] as Jinja resolves them: methods and keys; an undefined value when there is none.
+// value.name and value[key] as Jinja resolves them: methods and keys; an undefined value when there
+// is none.
 Value attributeOf(const Value &value, const std::string &name);
 Value itemOf(const Value &value, const Value &key);
-Value sliceOf(const Value &value, const Value &begin, const Value &end, const Value &step); // none: absent
+// none: absent
+Value sliceOf(const Value &value, const Value &begin, const Value &end, const Value &step);
 // The items that a loop over the value visits.
 List iterate(const Value &value);
 bool contains(const Value &container, const Value &item);

@@ -49,7 +49,8 @@ private:
     if (++steps > kMaxSteps)
       throw TemplateError("evaluation takes too many steps", line);
     if (depth > kMaxDepth)
-      throw TemplateError("evaluation is nested deeper than " + std::to_string(kMaxDepth) + " levels", line);
+      throw TemplateError(
+          "evaluation is nested deeper than " + std::to_string(kMaxDepth) + " levels", line);
     struct Level {
       int &depth;
       explicit Level(int &d) : depth(++d) {}
@@ -233,7 +234,8 @@ Flow Interpreter::loop(const Statement &s, const ScopePtr &scope, std::string &o
 }
 
 void Interpreter::defineMacro(const Statement &s, const ScopePtr &scope) {
-  // The scope that defines a macro outlives it: a value in it would otherwise keep its own scope alive.
+  // The scope that defines a macro outlives it: a value in it would otherwise keep its own scope
+  // alive.
   std::weak_ptr<Scope> weak = scope;
   scope->variables[s.text] = Value::function(s.text, [this, &s, weak](const Arguments &a) {
     ScopePtr outer = weak.lock();
@@ -259,8 +261,9 @@ void Interpreter::defineMacro(const Statement &s, const ScopePtr &scope) {
       if (i < a.positional.size())
         body->variables[name] = a.positional[i];
       else if (!given[i])
-        body->variables[name] =
-            value ? evaluate(*value, body) : Value::undefined("parameter '" + name + "' was not provided");
+        body->variables[name] = value
+                                    ? evaluate(*value, body)
+                                    : Value::undefined("parameter '" + name + "' was not provided");
     }
     std::string text;
     run(s.body, body, text);
@@ -308,7 +311,8 @@ Value Interpreter::evaluateNode(const Expression &e, const ScopePtr &scope) {
     if (v.is(Kind::undefined))
       throw TemplateError(v.text);
     if (!v.isNumber())
-      throw TemplateError("bad operand of type " + std::string(v.typeName()) + " for '" + e.text + "'");
+      throw TemplateError("bad operand of type " + std::string(v.typeName()) + " for '" + e.text +
+                          "'");
     if (v.is(Kind::real))
       return e.text == "-" ? -v.floating : v.floating;
     if (v.number == INT64_MIN && e.text == "-")
@@ -336,9 +340,10 @@ Value Interpreter::evaluateNode(const Expression &e, const ScopePtr &scope) {
   case E::conditional:
     if (kid(0).truth())
       return kid(1);
-    return e.kids[2] ? kid(2)
-                     : Value::undefined(
-                           "the inline if-expression evaluated to false and no else section was defined");
+    return e.kids[2]
+               ? kid(2)
+               : Value::undefined(
+                     "the inline if-expression evaluated to false and no else section was defined");
   case E::attribute:
     return attributeOf(kid(0), e.text);
   case E::subscript: {
@@ -404,7 +409,8 @@ Value Interpreter::binary(const std::string &op, const Value &a, const Value &b)
       return a.is(Kind::tuple) ? Value::tuple(items) : Value(items);
     }
   }
-  if (op == "*" && ((a.is(Kind::string) && b.isIntegral()) || (b.is(Kind::string) && a.isIntegral()))) {
+  if (op == "*" &&
+      ((a.is(Kind::string) && b.isIntegral()) || (b.is(Kind::string) && a.isIntegral()))) {
     const std::string &text = a.is(Kind::string) ? a.text : b.text;
     int64_t times = std::max<int64_t>(a.is(Kind::string) ? b.number : a.number, 0);
     if (!text.empty() && times > static_cast<int64_t>(kMaxOutput / text.size()))
@@ -476,7 +482,8 @@ ChatTemplate::~ChatTemplate() = default;
 
 namespace {
 std::string located(const jinja::TemplateError &e) {
-  return "chat template" + (e.line ? " line " + std::to_string(e.line) : std::string()) + ": " + e.what();
+  return "chat template" + (e.line ? " line " + std::to_string(e.line) : std::string()) + ": " +
+         e.what();
 }
 } // namespace
 

@@ -19,8 +19,8 @@ Value lookUp(const Value &value, const Value &path) {
     return itemOf(value, path);
   Value v = value;
   for (const std::string &part : splitBy(path.str(), ".", -1, false)) {
-    bool isIndex =
-        !part.empty() && part.find_first_not_of("0123456789") == std::string::npos && part.size() < 10;
+    bool isIndex = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos &&
+                   part.size() < 10;
     v = itemOf(v, isIndex ? Value(static_cast<int64_t>(std::atoll(part.c_str()))) : Value(part));
   }
   return v;
@@ -85,7 +85,9 @@ Value defaultFilter(const Value &v, const Arguments &a) {
   bool use = v.is(Kind::undefined) || (b.truth(1, false) && !v.truth());
   if (!use)
     return v;
-  return a.positional.empty() && (a.named.empty() || a.named[0].first != "default_value") ? Value("") : b[0];
+  return a.positional.empty() && (a.named.empty() || a.named[0].first != "default_value")
+             ? Value("")
+             : b[0];
 }
 
 Value joinFilter(const Value &v, const Arguments &a) {
@@ -104,7 +106,8 @@ Value replaceFilter(const Value &v, const Arguments &a) {
   return replaceAll(v.str(), b[0].str(), b[1].str(), b.integer(2, -1));
 }
 
-template <std::string (*F)(const std::string &)> Value textFilter(const Value &v, const Arguments &a) {
+template <std::string (*F)(const std::string &)>
+Value textFilter(const Value &v, const Arguments &a) {
   Bound b("this filter", a, {});
   return F(v.str());
 }
@@ -212,7 +215,8 @@ Value absFilter(const Value &v, const Arguments &a) {
     throw TemplateError(std::string("abs: expected a number, got ") + v.typeName());
   if (v.is(Kind::integer) && v.number == INT64_MIN)
     throw TemplateError("an integer grows past 64 bits");
-  return v.is(Kind::real) ? Value(std::fabs(v.floating)) : Value(v.number < 0 ? -v.number : v.number);
+  return v.is(Kind::real) ? Value(std::fabs(v.floating))
+                          : Value(v.number < 0 ? -v.number : v.number);
 }
 
 Value roundFilter(const Value &v, const Arguments &a) {
@@ -255,7 +259,8 @@ Value dictsortFilter(const Value &v, const Arguments &a) {
   Bound b("dictsort", a, {"case_sensitive", "by", "reverse"});
   if (!requireDefined(v).is(Kind::dict))
     throw TemplateError(std::string("dictsort: expected a dict, got ") + v.typeName());
-  bool sensitive = b.truth(0, false), byValue = b.string(1, "key") == "value", reverse = b.truth(2, false);
+  bool sensitive = b.truth(0, false), byValue = b.string(1, "key") == "value",
+       reverse = b.truth(2, false);
   auto entries = v.mapping->items();
   std::vector<std::pair<Value, size_t>> keys;
   for (size_t i = 0; i < entries.size(); ++i)
@@ -386,9 +391,10 @@ Value sumFilter(const Value &v, const Arguments &a) {
 
 Value indentFilter(const Value &v, const Arguments &a) {
   Bound b("indent", a, {"width", "first", "blank"});
-  std::string by = b.has(0) && b[0].is(Kind::string)
-                       ? b[0].text
-                       : std::string(static_cast<size_t>(std::clamp<int64_t>(b.integer(0, 4), 0, 1000)), ' ');
+  std::string by =
+      b.has(0) && b[0].is(Kind::string)
+          ? b[0].text
+          : std::string(static_cast<size_t>(std::clamp<int64_t>(b.integer(0, 4), 0, 1000)), ' ');
   bool blank = b.truth(2, false), first = true;
   std::string out, text = v.str();
   if (b.truth(1, false))
@@ -463,9 +469,11 @@ const std::map<std::string, Filter> &filterTable() {
 // Tests: `argument` is null when there is none.
 using Test = bool (*)(const Value &, const Value *argument);
 
-template <bool (*F)(uint32_t), bool (*Other)(uint32_t)> bool caseTest(const Value &v, const Value *) {
+template <bool (*F)(uint32_t), bool (*Other)(uint32_t)>
+bool caseTest(const Value &v, const Value *) {
   std::vector<uint32_t> chars = codePoints(v.str());
-  return std::any_of(chars.begin(), chars.end(), F) && std::none_of(chars.begin(), chars.end(), Other);
+  return std::any_of(chars.begin(), chars.end(), F) &&
+         std::none_of(chars.begin(), chars.end(), Other);
 }
 
 int64_t integerOf(const Value &v, const char *test) {
@@ -487,15 +495,17 @@ struct TestEntry {
 };
 
 const std::map<std::string, TestEntry> &testTable() {
-#define M1_TEST(expression)                                                                                  \
-  [](const Value &v, const Value *argument) -> bool {                                                        \
-    (void)argument;                                                                                          \
-    (void)v;                                                                                                 \
-    return expression;                                                                                       \
+#define M1_TEST(expression)                                                                        \
+  [](const Value &v, const Value *argument) -> bool {                                              \
+    (void)argument;                                                                                \
+    (void)v;                                                                                       \
+    return expression;                                                                             \
   }
-  static const TestEntry eq{M1_TEST(equal(v, *argument)), true}, ne{M1_TEST(!equal(v, *argument)), true},
-      lt{M1_TEST(compare(v, *argument, "<") < 0), true}, le{M1_TEST(compare(v, *argument, "<=") <= 0), true},
-      gt{M1_TEST(compare(v, *argument, ">") > 0), true}, ge{M1_TEST(compare(v, *argument, ">=") >= 0), true};
+  static const TestEntry eq{M1_TEST(equal(v, *argument)), true},
+      ne{M1_TEST(!equal(v, *argument)), true}, lt{M1_TEST(compare(v, *argument, "<") < 0), true},
+      le{M1_TEST(compare(v, *argument, "<=") <= 0), true},
+      gt{M1_TEST(compare(v, *argument, ">") > 0), true},
+      ge{M1_TEST(compare(v, *argument, ">=") >= 0), true};
   static const std::map<std::string, TestEntry> table = {
       {"defined", {M1_TEST(!v.is(Kind::undefined)), false}},
       {"undefined", {M1_TEST(v.is(Kind::undefined)), false}},
@@ -509,9 +519,11 @@ const std::map<std::string, TestEntry> &testTable() {
       {"string", {M1_TEST(v.is(Kind::string)), false}},
       {"mapping", {M1_TEST(v.is(Kind::dict)), false}},
       {"iterable",
-       {M1_TEST(v.isSequence() || v.is(Kind::string) || v.is(Kind::dict) || v.is(Kind::undefined)), false}},
+       {M1_TEST(v.isSequence() || v.is(Kind::string) || v.is(Kind::dict) || v.is(Kind::undefined)),
+        false}},
       {"sequence",
-       {M1_TEST(v.isSequence() || v.is(Kind::string) || v.is(Kind::dict) || v.is(Kind::undefined)), false}},
+       {M1_TEST(v.isSequence() || v.is(Kind::string) || v.is(Kind::dict) || v.is(Kind::undefined)),
+        false}},
       {"callable", {M1_TEST(v.is(Kind::function)), false}},
       {"odd", {M1_TEST(integerOf(v, "odd") % 2 != 0), false}},
       {"even", {M1_TEST(integerOf(v, "even") % 2 == 0), false}},

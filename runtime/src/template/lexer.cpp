@@ -37,8 +37,8 @@ private:
     throw TemplateError(message, lineAt(where));
   }
   int lineAt(size_t where) const {
-    return 1 + static_cast<int>(
-                   std::count(source.begin(), source.begin() + std::min(where, source.size()), '\n'));
+    return 1 + static_cast<int>(std::count(source.begin(),
+                                           source.begin() + std::min(where, source.size()), '\n'));
   }
   void advanceTo(size_t to) {
     line += static_cast<int>(std::count(source.begin() + at, source.begin() + to, '\n'));
@@ -65,8 +65,8 @@ std::vector<Token> Lexer::run() {
   bool lineStarting = true; // the source before `at` ended in a newline that belonged to a tag
   while (at < source.size()) {
     size_t open = at;
-    while (open < source.size() &&
-           !(source[open] == '{' && open + 1 < source.size() && std::strchr("{%#", source[open + 1])))
+    while (open < source.size() && !(source[open] == '{' && open + 1 < source.size() &&
+                                     std::strchr("{%#", source[open + 1])))
       ++open;
     std::string text = source.substr(at, open - at);
     if (open == source.size()) {
@@ -105,7 +105,8 @@ std::vector<Token> Lexer::run() {
   return std::move(tokens);
 }
 
-// What the end of a tag swallows: all white space after '-', else one newline where trim_blocks applies.
+// What the end of a tag swallows: all white space after '-', else one newline where trim_blocks
+// applies.
 void Lexer::afterTag(bool isMinus, bool trimNewline) {
   size_t to = at;
   if (isMinus) {
@@ -127,7 +128,8 @@ bool Lexer::rawBlock() {
     from += std::strlen(name);
     while (from < source.size() && isSpace(static_cast<unsigned char>(source[from])))
       ++from;
-    sign = from < source.size() && (source[from] == '-' || source[from] == '+') ? source[from++] : '\0';
+    sign = from < source.size() && (source[from] == '-' || source[from] == '+') ? source[from++]
+                                                                                : '\0';
     if (!startsWith("%}", from))
       return false;
     end = from + 2;
@@ -142,8 +144,9 @@ bool Lexer::rawBlock() {
   afterTag(sign == '-', /*trimNewline=*/false);
   for (size_t open = at; (open = source.find("{%", open)) != std::string::npos; ++open) {
     size_t inner = open + 2;
-    char opening =
-        inner < source.size() && (source[inner] == '-' || source[inner] == '+') ? source[inner++] : '\0';
+    char opening = inner < source.size() && (source[inner] == '-' || source[inner] == '+')
+                       ? source[inner++]
+                       : '\0';
     if (!tag(inner, "endraw", end, sign))
       continue;
     std::string text = source.substr(at, open - at);
@@ -212,19 +215,22 @@ void Lexer::code(bool isBlock) {
       at += std::strlen(*op);
     }
   }
-  fail(std::string(isBlock ? "statement" : "expression") + " without an end ('" + close + "')", begin);
+  fail(std::string(isBlock ? "statement" : "expression") + " without an end ('" + close + "')",
+       begin);
 }
 
 void Lexer::numberLiteral() {
   size_t end = at;
   bool real = false;
   auto digits = [&] {
-    while (end < source.size() && (isDecimal(source[end]) || (source[end] == '_' && end + 1 < source.size() &&
-                                                              isDecimal(source[end + 1]))))
+    while (end < source.size() &&
+           (isDecimal(source[end]) ||
+            (source[end] == '_' && end + 1 < source.size() && isDecimal(source[end + 1]))))
       ++end;
   };
   digits();
-  if (source[at] == '0' && end == at + 1 && end < source.size() && std::strchr("xXoObB", source[end]))
+  if (source[at] == '0' && end == at + 1 && end < source.size() &&
+      std::strchr("xXoObB", source[end]))
     fail("numbers in other bases than ten are not supported", at);
   if (end + 1 < source.size() && source[end] == '.' && isDecimal(source[end + 1])) {
     real = true;
@@ -232,7 +238,8 @@ void Lexer::numberLiteral() {
     digits();
   }
   if (end < source.size() && (source[end] == 'e' || source[end] == 'E')) {
-    size_t digit = end + 1 + (end + 1 < source.size() && (source[end + 1] == '+' || source[end + 1] == '-'));
+    size_t digit =
+        end + 1 + (end + 1 < source.size() && (source[end + 1] == '+' || source[end + 1] == '-'));
     if (digit < source.size() && isDecimal(source[digit])) {
       real = true;
       end = digit;
@@ -270,7 +277,8 @@ void Lexer::stringLiteral() {
     static const char from[] = "abfnrtv\\'\"", to[] = "\a\b\f\n\r\t\v\\'\"";
     if (digits) {
       std::string hex = source.substr(i + 1, digits);
-      if (hex.size() < digits || hex.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos)
+      if (hex.size() < digits ||
+          hex.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos)
         fail(std::string("truncated \\") + e + " escape in a string", i);
       unsigned long c = std::strtoul(hex.c_str(), nullptr, 16);
       if (c > 0x10FFFF || (c >= 0xD800 && c < 0xE000))

@@ -19,9 +19,10 @@ const std::set<std::string> kStringMethods = {
     "rfind",    "count",   "join",         "isdigit",      "isalpha",    "isspace",    "isupper",
     "islower",  "isalnum", "removeprefix", "removesuffix", "format",     "zfill",      "index"};
 const std::set<std::string> kOtherStringMethods = {
-    "center",    "encode",      "expandtabs", "format_map", "isascii",   "isdecimal", "isidentifier",
-    "isnumeric", "isprintable", "istitle",    "ljust",      "maketrans", "partition", "rindex",
-    "rjust",     "rpartition",  "swapcase",   "translate",  "casefold"};
+    "center",     "encode",       "expandtabs", "format_map",  "isascii",
+    "isdecimal",  "isidentifier", "isnumeric",  "isprintable", "istitle",
+    "ljust",      "maketrans",    "partition",  "rindex",      "rjust",
+    "rpartition", "swapcase",     "translate",  "casefold"};
 
 bool hasAffix(const std::string &text, const Value &affix, bool atStart) {
   if (affix.is(Kind::tuple))
@@ -31,7 +32,8 @@ bool hasAffix(const std::string &text, const Value &affix, bool atStart) {
     throw TemplateError(std::string(atStart ? "startswith" : "endswith") +
                         " needs a str or a tuple of str, got " + affix.typeName());
   const std::string &a = affix.text;
-  return text.size() >= a.size() && text.compare(atStart ? 0 : text.size() - a.size(), a.size(), a) == 0;
+  return text.size() >= a.size() &&
+         text.compare(atStart ? 0 : text.size() - a.size(), a.size(), a) == 0;
 }
 
 std::string titleCase(const std::string &text) {
@@ -116,7 +118,8 @@ Value callString(const std::string &s, const std::string &name, const Arguments 
     size_t found = name == "rfind" ? s.rfind(b.string(0)) : s.find(b.string(0));
     if (found == std::string::npos && name == "index")
       throw TemplateError("index: substring not found");
-    return found == std::string::npos ? Value(-1) : Value(static_cast<int64_t>(length(s.substr(0, found))));
+    return found == std::string::npos ? Value(-1)
+                                      : Value(static_cast<int64_t>(length(s.substr(0, found))));
   }
   if (name == "count") {
     std::string part = Bound(name, args, {"sub"}, 1).string(0);
@@ -203,15 +206,16 @@ Value callList(const Value &list, const std::string &name, const Arguments &args
   if (name == "count")
     return static_cast<int64_t>(std::count_if(list.items->begin(), list.items->end(),
                                               [&](const Value &v) { return equal(v, b[0]); }));
-  auto it =
-      std::find_if(list.items->begin(), list.items->end(), [&](const Value &v) { return equal(v, b[0]); });
+  auto it = std::find_if(list.items->begin(), list.items->end(),
+                         [&](const Value &v) { return equal(v, b[0]); });
   if (it == list.items->end())
     throw TemplateError("index: " + b[0].repr() + " is not in the list");
   return static_cast<int64_t>(it - list.items->begin());
 }
 
 Value missing(const Value &value, const std::string &name) {
-  return Value::undefined("'" + std::string(value.typeName()) + " object' has no attribute '" + name + "'");
+  return Value::undefined("'" + std::string(value.typeName()) + " object' has no attribute '" +
+                          name + "'");
 }
 
 } // namespace
@@ -222,14 +226,15 @@ Value attributeOf(const Value &value, const std::string &name) {
     throw TemplateError(value.text.empty() ? "a value is undefined" : value.text);
   case Kind::string:
     if (kStringMethods.count(name))
-      return Value::function(name,
-                             [s = value.text, name](const Arguments &a) { return callString(s, name, a); });
+      return Value::function(
+          name, [s = value.text, name](const Arguments &a) { return callString(s, name, a); });
     if (kOtherStringMethods.count(name))
       throw TemplateError("method '" + name + "' of str is not supported");
     return missing(value, name);
   case Kind::dict:
     if (name == "items" || name == "keys" || name == "values" || name == "get" || name == "copy")
-      return Value::function(name, [value, name](const Arguments &a) { return callDict(value, name, a); });
+      return Value::function(
+          name, [value, name](const Arguments &a) { return callDict(value, name, a); });
     for (const char *changing : {"update", "pop", "popitem", "setdefault", "clear"})
       if (name == changing)
         throw TemplateError("method '" + name +
@@ -244,8 +249,10 @@ Value attributeOf(const Value &value, const std::string &name) {
   case Kind::list:
   case Kind::tuple:
     if (name == "count" || name == "index")
-      return Value::function(name, [value, name](const Arguments &a) { return callList(value, name, a); });
-    for (const char *changing : {"append", "extend", "insert", "pop", "remove", "reverse", "sort", "clear"})
+      return Value::function(
+          name, [value, name](const Arguments &a) { return callList(value, name, a); });
+    for (const char *changing :
+         {"append", "extend", "insert", "pop", "remove", "reverse", "sort", "clear"})
       if (name == changing && value.is(Kind::list))
         throw TemplateError("method '" + name +
                             "' of list is not allowed: templates cannot change their input");
@@ -268,12 +275,14 @@ Value itemOf(const Value &value, const Value &key) {
   case Kind::list:
   case Kind::tuple:
     if (key.isIntegral()) {
-      int64_t n = static_cast<int64_t>(value.is(Kind::string) ? length(value.text) : value.items->size());
+      int64_t n =
+          static_cast<int64_t>(value.is(Kind::string) ? length(value.text) : value.items->size());
       int64_t i = key.number < 0 ? key.number + n : key.number;
       if (i < 0 || i >= n)
         return Value::undefined(std::string(value.typeName()) + " object has no element " +
                                 std::to_string(key.number));
-      return value.is(Kind::string) ? Value(fromCodePoints({codePoints(value.text)[i]})) : (*value.items)[i];
+      return value.is(Kind::string) ? Value(fromCodePoints({codePoints(value.text)[i]}))
+                                    : (*value.items)[i];
     }
     break;
   default:
@@ -320,7 +329,8 @@ Value sliceOf(const Value &value, const Value &begin, const Value &end, const Va
       picked.push_back(chars[i]);
     else
       items.push_back((*value.items)[i]);
-    if ((by > 0 && i > n - by) || (by < 0 && i < -by)) // the next index would leave the range, or overflow
+    // the next index would leave the range, or overflow
+    if ((by > 0 && i > n - by) || (by < 0 && i < -by))
       break;
   }
   if (value.is(Kind::string))
@@ -345,7 +355,8 @@ List iterate(const Value &value) {
       out.push_back(fromCodePoints({c}));
     return out;
   default:
-    throw TemplateError(std::string("a value of type ") + value.typeName() + " cannot be iterated over");
+    throw TemplateError(std::string("a value of type ") + value.typeName() +
+                        " cannot be iterated over");
   }
 }
 

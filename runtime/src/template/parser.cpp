@@ -27,7 +27,9 @@ public:
 
 private:
   // ---- Tokens
-  const Token &peek(size_t ahead = 0) const { return tokens[std::min(at + ahead, tokens.size() - 1)]; }
+  const Token &peek(size_t ahead = 0) const {
+    return tokens[std::min(at + ahead, tokens.size() - 1)];
+  }
   Token next() { return tokens[at < tokens.size() - 1 ? at++ : at]; }
   bool isOp(const char *text) const { return peek().kind == Kind::op && peek().text == text; }
   bool isName(const char *text) const { return peek().kind == Kind::name && peek().text == text; }
@@ -61,8 +63,12 @@ private:
       return "'" + t.text + "'";
     }
   }
-  [[noreturn]] void fail(const std::string &message) const { throw TemplateError(message, peek().line); }
-  [[noreturn]] void unsupported(const std::string &construct) const { fail(construct + " is not supported"); }
+  [[noreturn]] void fail(const std::string &message) const {
+    throw TemplateError(message, peek().line);
+  }
+  [[noreturn]] void unsupported(const std::string &construct) const {
+    fail(construct + " is not supported");
+  }
 
   struct Deeper {
     Parser &parser;
@@ -109,7 +115,8 @@ private:
     for (const ExpressionPtr &kid : e->kids)
       e->depth = std::max(e->depth, kid ? kid->depth + 1 : 0);
     if (e->depth > kMaxChain)
-      throw TemplateError("an expression of more than " + std::to_string(kMaxChain) + " operators", line);
+      throw TemplateError("an expression of more than " + std::to_string(kMaxChain) + " operators",
+                          line);
     return e;
   }
   ExpressionPtr expression() { return conditionalExpression(); }
@@ -155,7 +162,8 @@ Body Parser::statements(const std::vector<std::string> &ends) {
       body.push_back(std::move(s));
     } else {
       ++at; // {%
-      if (peek().kind == Kind::name && std::find(ends.begin(), ends.end(), peek().text) != ends.end())
+      if (peek().kind == Kind::name &&
+          std::find(ends.begin(), ends.end(), peek().text) != ends.end())
         return body; // at the end's name
       body.push_back(statement());
     }
@@ -264,8 +272,8 @@ Target Parser::target(bool attributes) {
       return t;
     }
     t.name = expectName("a name");
-    for (const char *reserved :
-         {"true", "false", "none", "True", "False", "None", "not", "and", "or", "in", "is", "if", "else"})
+    for (const char *reserved : {"true", "false", "none", "True", "False", "None", "not", "and",
+                                 "or", "in", "is", "if", "else"})
       if (t.name == reserved)
         fail("cannot assign to '" + t.name + "'");
     if (loops && t.name == "loop")
@@ -330,7 +338,7 @@ std::unique_ptr<Statement> Parser::macro(int line) {
 }
 
 // ---- Expressions
-// -----------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 // `conditions` false: "x if y" is not read, because a loop's "if" follows.
 ExpressionPtr Parser::tupleExpression(bool conditions) {
@@ -626,11 +634,11 @@ ExpressionPtr Parser::test(ExpressionPtr e) {
   }
   ExpressionPtr result = node(E::test, line, name, std::move(e));
   const Token &t = peek();
-  bool startsArgument =
-      t.kind == Kind::string || t.kind == Kind::integer || t.kind == Kind::real ||
-      (t.kind == Kind::op && (t.text == "[" || t.text == "{")) ||
-      (t.kind == Kind::name && t.text != "else" && t.text != "or" && t.text != "and" && t.text != "if" &&
-       t.text != "is" && t.text != "in" && t.text != "not" && t.text != "recursive");
+  bool startsArgument = t.kind == Kind::string || t.kind == Kind::integer || t.kind == Kind::real ||
+                        (t.kind == Kind::op && (t.text == "[" || t.text == "{")) ||
+                        (t.kind == Kind::name && t.text != "else" && t.text != "or" &&
+                         t.text != "and" && t.text != "if" && t.text != "is" && t.text != "in" &&
+                         t.text != "not" && t.text != "recursive");
   if (isOp("("))
     arguments(*result);
   else if (startsArgument)

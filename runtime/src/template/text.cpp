@@ -19,7 +19,8 @@ struct CaseExpansion {
 #include "case_tables.inc"
 
 template <size_t R, size_t E>
-std::string mapCase(const CaseRange (&ranges)[R], const CaseExpansion (&expansions)[E], uint32_t c) {
+std::string mapCase(const CaseRange (&ranges)[R], const CaseExpansion (&expansions)[E],
+                    uint32_t c) {
   for (const CaseExpansion &e : expansions)
     if (e.from == c)
       return e.to;
@@ -87,7 +88,9 @@ size_t length(const std::string &text) {
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
-bool isSpace(uint32_t c) { return (c >= 0x1C && c <= 0x1F) || CharClasses()(c) == CharClass::space; }
+bool isSpace(uint32_t c) {
+  return (c >= 0x1C && c <= 0x1F) || CharClasses()(c) == CharClass::space;
+}
 bool isAlphabetic(uint32_t c) { return CharClasses()(c) == CharClass::letter; }
 bool isDigit(uint32_t c) { return CharClasses()(c) == CharClass::number; }
 bool isUpper(uint32_t c) { return lowerOf(c) != single(c); }
@@ -183,8 +186,8 @@ std::vector<std::string> splitWhite(const std::string &text, int64_t limit, bool
   return out;
 }
 
-std::vector<std::string> splitBy(const std::string &text, const std::string &separator, int64_t limit,
-                                 bool fromRight) {
+std::vector<std::string> splitBy(const std::string &text, const std::string &separator,
+                                 int64_t limit, bool fromRight) {
   std::vector<std::string> out;
   if (fromRight) {
     size_t end = text.size();
@@ -214,7 +217,8 @@ std::vector<std::string> splitLines(const std::string &text, bool keepEnds) {
   std::vector<uint32_t> chars = codePoints(text);
   std::string line;
   auto ends = [](uint32_t c) {
-    return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 || c == 0x2029;
+    return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
+           c == 0x2029;
   };
   for (size_t i = 0; i < chars.size(); ++i) {
     if (!ends(chars[i])) {

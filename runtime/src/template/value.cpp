@@ -109,7 +109,8 @@ std::string formatReal(double value) {
 namespace {
 
 std::string quote(const std::string &text) { // Python's repr of a string
-  char mark = text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
+  char mark =
+      text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
   std::string out(1, mark);
   for (char c : text) {
     if (c == mark || c == '\\')
@@ -376,8 +377,8 @@ int compare(const Value &a, const Value &b, const char *operation) {
   for (const Value *v : {&a, &b})
     if (v->is(Kind::undefined))
       throw TemplateError(v->text);
-  throw TemplateError(std::string("'") + operation + "' not supported between " + a.typeName() + " and " +
-                      b.typeName());
+  throw TemplateError(std::string("'") + operation + "' not supported between " + a.typeName() +
+                      " and " + b.typeName());
 }
 
 } // namespace m1rt::jinja

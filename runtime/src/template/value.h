@@ -82,7 +82,9 @@ public:
 
   bool is(Kind k) const { return kind == k; }
   bool isSequence() const { return kind == Kind::list || kind == Kind::tuple; }
-  bool isNumber() const { return kind == Kind::boolean || kind == Kind::integer || kind == Kind::real; }
+  bool isNumber() const {
+    return kind == Kind::boolean || kind == Kind::integer || kind == Kind::real;
+  }
   bool isIntegral() const { return kind == Kind::boolean || kind == Kind::integer; }
   double asDouble() const { return kind == Kind::real ? floating : static_cast<double>(number); }
   bool truth() const;

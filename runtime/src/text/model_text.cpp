@@ -6,7 +6,8 @@ namespace {
 
 class StreamTokenDecoder : public TokenDecoder {
 public:
-  StreamTokenDecoder(const Tokenizer &tokenizer, bool skipSpecial) : stream(tokenizer, skipSpecial) {}
+  StreamTokenDecoder(const Tokenizer &tokenizer, bool skipSpecial)
+      : stream(tokenizer, skipSpecial) {}
   void append(int32_t token, std::string *out) override { *out += stream.push(token); }
   void finish(std::string *out) override { *out += stream.finish(); }
 
@@ -19,10 +20,11 @@ private:
 Status ModelText::load(const Artifact &artifact, std::unique_ptr<ModelText> *out) {
   const schema::Tokenizer *table = artifact.module().tokenizer();
   if (!table || !table->data() || table->data()->size() == 0)
-    return error(StatusCode::unsupported,
-                 "%s: compiled without a tokenizer (the model directory had no tokenizer.json); only token "
-                 "ids can be given",
-                 artifact.path().c_str());
+    return error(
+        StatusCode::unsupported,
+        "%s: compiled without a tokenizer (the model directory had no tokenizer.json); only token "
+        "ids can be given",
+        artifact.path().c_str());
   Bytes bytes = artifact.segment(*table->data());
   std::unique_ptr<ModelText> text(new ModelText);
   std::string message;
@@ -39,7 +41,8 @@ Status ModelText::load(const Artifact &artifact, std::unique_ptr<ModelText> *out
   return Status();
 }
 
-Status ModelText::encode(const std::string &text, bool addSpecial, std::vector<int32_t> *out) const {
+Status ModelText::encode(const std::string &text, bool addSpecial,
+                         std::vector<int32_t> *out) const {
   std::string message;
   out->clear();
   if (!tokens->encode(text, addSpecial, *out, message))
@@ -52,11 +55,13 @@ Status ModelText::renderChat(const std::vector<ChatMessage> &messages, std::stri
     return error(StatusCode::unsupported, "the model has no chat template; give the prompt raw");
   std::string message = chatError;
   if (!chat || !chat->apply(messages, true, bosToken, eosToken, *out, message))
-    return error(chat ? StatusCode::invalidArgument : StatusCode::unsupported, "%s", message.c_str());
+    return error(chat ? StatusCode::invalidArgument : StatusCode::unsupported, "%s",
+                 message.c_str());
   return Status();
 }
 
-Status ModelText::encodeChat(const std::vector<ChatMessage> &messages, std::vector<int32_t> *out) const {
+Status ModelText::encodeChat(const std::vector<ChatMessage> &messages,
+                             std::vector<int32_t> *out) const {
   std::string text;
   M1_TRY(renderChat(messages, &text));
   return encode(text, false, out);
@@ -72,11 +77,11 @@ Status ModelText::checkStopText(const std::string &text) const {
     return std::move(status).prefixed("stop string cannot match");
   for (int32_t id : ids)
     if (tokens->isSpecial(id))
-      return error(
-          StatusCode::invalidArgument,
-          "stop string \"%s\" cannot match: \"%s\" is a special token, which is no part of the text; "
-          "stop at token %d",
-          text.c_str(), std::string(tokens->tokenBytes(id)).c_str(), id);
+      return error(StatusCode::invalidArgument,
+                   "stop string \"%s\" cannot match: \"%s\" is a special token, which is no part "
+                   "of the text; "
+                   "stop at token %d",
+                   text.c_str(), std::string(tokens->tokenBytes(id)).c_str(), id);
   return Status();
 }
 

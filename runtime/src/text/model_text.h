@@ -1,5 +1,5 @@
-// The text side of an artifact: prompts to tokens, conversations through the chat template, tokens back to
-// text as they come.
+// The text side of an artifact: prompts to tokens, conversations through the chat template, tokens
+// back to text as they come.
 #ifndef M1RT_TEXT_MODEL_TEXT_H
 #define M1RT_TEXT_MODEL_TEXT_H
 
@@ -16,8 +16,8 @@ namespace m1rt {
 
 class ModelText {
 public:
-  /// The artifact must outlive the result, which reads the tokenizer where it is mapped. `unsupported` when
-  /// it was compiled without one.
+  /// The artifact must outlive the result, which reads the tokenizer where it is mapped.
+  /// `unsupported` when it was compiled without one.
   static Status load(const Artifact &artifact, std::unique_ptr<ModelText> *out);
 
   const Tokenizer &tokenizer() const { return *tokens; }
@@ -25,14 +25,14 @@ public:
 
   /// The text as it is; `addSpecial` puts the post-processor's tokens (begin of text) before it.
   Status encode(const std::string &text, bool addSpecial, std::vector<int32_t> *out) const;
-  /// The conversation through the chat template, ready for the assistant's answer. Special tokens come from
-  /// the template alone.
+  /// The conversation through the chat template, ready for the assistant's answer. Special tokens
+  /// come from the template alone.
   Status encodeChat(const std::vector<ChatMessage> &messages, std::vector<int32_t> *out) const;
   /// The text that encodeChat encodes.
   Status renderChat(const std::vector<ChatMessage> &messages, std::string *out) const;
   std::string decode(const std::vector<int32_t> &ids, bool skipSpecial) const;
-  /// An error when no answer can ever hold this text: it is not UTF-8, or it holds a special token, which
-  /// answers' texts are without.
+  /// An error when no answer can ever hold this text: it is not UTF-8, or it holds a special token,
+  /// which answers' texts are without.
   Status checkStopText(const std::string &text) const;
 
   /// For Engine: one decoder a sample. It must not outlive this.

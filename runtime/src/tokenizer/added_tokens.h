@@ -1,4 +1,5 @@
-// Finds added tokens in text: leftmost, and of those the longest, as Hugging Face's tokenizers does.
+// Finds added tokens in text: leftmost, and of those the longest, as Hugging Face's tokenizers
+// does.
 #ifndef M1RT_TOKENIZER_ADDEDTOKENS_H
 #define M1RT_TOKENIZER_ADDEDTOKENS_H
 
@@ -19,8 +20,8 @@ public:
   // `flags` are those of tokenizer_format::AddedFlag. Empty content never matches.
   void add(std::string_view content, uint32_t id, uint32_t flags);
   bool empty() const { return nodes.size() == 1; }
-  // The next match at or after `from`. `from` is where the previous match ended (0 at first); lstrip does not
-  // reach before it.
+  // The next match at or after `from`. `from` is where the previous match ended (0 at first);
+  // lstrip does not reach before it.
   bool find(std::string_view text, size_t from, Match &match) const;
 
 private:

@@ -10,8 +10,8 @@ constexpr uint32_t kNoRank = 0xFFFFFFFF;
 constexpr size_t kShortPiece = 64;
 } // namespace
 
-void MergeFilter::build(const tokenizer_format::MergeSlot *slots, size_t count, const int32_t *byteIds,
-                        uint32_t vocabSize) {
+void MergeFilter::build(const tokenizer_format::MergeSlot *slots, size_t count,
+                        const int32_t *byteIds, uint32_t vocabSize) {
   constexpr int16_t none = -1;
   std::vector<int16_t> byteOf(vocabSize, none);
   for (int b = 0; b < 256; ++b)
@@ -30,14 +30,16 @@ void MergeFilter::build(const tokenizer_format::MergeSlot *slots, size_t count, 
       continue;
     uint64_t bit = hashPair(m.left, m.right) >> 32 & mask;
     bits[bit >> 6] |= static_cast<uint64_t>(1) << (bit & 63);
-    if (m.left < vocabSize && m.right < vocabSize && byteOf[m.left] != none && byteOf[m.right] != none)
+    if (m.left < vocabSize && m.right < vocabSize && byteOf[m.left] != none &&
+        byteOf[m.right] != none)
       byteMerges[static_cast<size_t>(byteOf[m.left]) << 8 | static_cast<size_t>(byteOf[m.right])] =
           static_cast<uint64_t>(m.rank) << 32 | m.merged;
   }
 }
 
-bool BytePairEncoder::encodeByMerging(std::string_view piece, uint64_t hash, BytePairScratch &scratch,
-                                      std::vector<int32_t> &ids, size_t &missing) const {
+bool BytePairEncoder::encodeByMerging(std::string_view piece, uint64_t hash,
+                                      BytePairScratch &scratch, std::vector<int32_t> &ids,
+                                      size_t &missing) const {
   using Scratch = BytePairScratch;
   if (piece.size() > Scratch::kCachedBytes)
     return merge(piece, scratch, ids, missing);
@@ -105,7 +107,8 @@ bool BytePairEncoder::merge(std::string_view piece, BytePairScratch &s, std::vec
   return true;
 }
 
-// ranks[i] is the rank of the pair (i, i + 1); the lowest, and of equal ones the leftmost, merges first.
+// ranks[i] is the rank of the pair (i, i + 1); the lowest, and of equal ones the leftmost, merges
+// first.
 void BytePairEncoder::mergeShort(BytePairScratch &s) const {
   uint32_t *symbols = s.symbols.data(), *ranks = s.ranks.data(), *merged = s.merged.data();
   size_t n = s.symbols.size();
@@ -139,8 +142,8 @@ void BytePairEncoder::mergeShort(BytePairScratch &s) const {
   s.symbols.resize(n);
 }
 
-// A heap of (rank, position) over a linked list. An entry whose rank is no longer that of its position is
-// stale.
+// A heap of (rank, position) over a linked list. An entry whose rank is no longer that of its
+// position is stale.
 void BytePairEncoder::mergeLong(BytePairScratch &s) const {
   uint32_t n = static_cast<uint32_t>(s.symbols.size());
   constexpr uint32_t none = kNoRank;

@@ -1,5 +1,5 @@
-// Byte-pair encoding of one piece (what the pre-tokeniser cuts the text into) over the tables of a prepared
-// tokenizer.
+// Byte-pair encoding of one piece (what the pre-tokeniser cuts the text into) over the tables of a
+// prepared tokenizer.
 #ifndef M1RT_TOKENIZER_BYTEPAIR_H
 #define M1RT_TOKENIZER_BYTEPAIR_H
 
@@ -13,8 +13,8 @@
 
 namespace m1rt {
 
-// What most pairs are looked up in: small enough for a core's own cache, where the table of all merges is
-// not. Built when a tokenizer is loaded.
+// What most pairs are looked up in: small enough for a core's own cache, where the table of all
+// merges is not. Built when a tokenizer is loaded.
 class MergeFilter {
 public:
   static constexpr uint64_t kNoMerge = ~static_cast<uint64_t>(0);
@@ -22,7 +22,9 @@ public:
   void build(const tokenizer_format::MergeSlot *slots, size_t count, const int32_t *byteIds,
              uint32_t vocabSize);
   // rank << 32 | merged for the tokens of two bytes, or kNoMerge.
-  uint64_t ofBytes(unsigned char left, unsigned char right) const { return byteMerges[left << 8 | right]; }
+  uint64_t ofBytes(unsigned char left, unsigned char right) const {
+    return byteMerges[left << 8 | right];
+  }
   // False only if the pair whose hashPair this is has no merge.
   bool mayHave(uint64_t hash) const {
     uint64_t bit = hash >> 32 & mask;
@@ -109,14 +111,15 @@ class BytePairEncoder {
 public:
   explicit BytePairEncoder(const BytePairTables &tables) : tables(tables) {}
 
-  // Appends the tokens of the piece (not empty). False when a byte has no token and there is no unknown
-  // token: `missing` is its offset.
+  // Appends the tokens of the piece (not empty). False when a byte has no token and there is no
+  // unknown token: `missing` is its offset.
   bool encode(std::string_view piece, BytePairScratch &scratch, std::vector<int32_t> &ids,
               size_t &missing) const {
     uint64_t hash = hashPiece(piece.data(), piece.size());
     if (piece.size() <= tables.longestPiece) {
       uint32_t id = tables.findPiece(piece, hash);
-      if (id != tokenizer_format::kEmpty && (tables.tokenFlags[id] & tokenizer_format::wholePiece)) {
+      if (id != tokenizer_format::kEmpty &&
+          (tables.tokenFlags[id] & tokenizer_format::wholePiece)) {
         ids.push_back(static_cast<int32_t>(id));
         return true;
       }

@@ -1,9 +1,10 @@
-// The prepared tokenizer: a flat little-endian file that is used where it is mapped, without parsing.
+// The prepared tokenizer: a flat little-endian file that is used where it is mapped, without
+// parsing.
 //
 //   FileHeader, SectionEntry[section_count], then the sections, each 8-byte aligned.
 //
-// Every section appears exactly once. Sizes and every index are checked when a tokenizer is loaded; a file of
-// another version is refused.
+// Every section appears exactly once. Sizes and every index are checked when a tokenizer is loaded;
+// a file of another version is refused.
 #ifndef M1RT_TOKENIZER_FORMAT_H
 #define M1RT_TOKENIZER_FORMAT_H
 
@@ -94,7 +95,13 @@ enum class StageKind : uint32_t {
   prefixSpace,  // puts a space before each piece that does not begin with one
 };
 
-enum class SplitBehavior : uint32_t { removed, isolated, mergedWithPrevious, mergedWithNext, contiguous };
+enum class SplitBehavior : uint32_t {
+  removed,
+  isolated,
+  mergedWithPrevious,
+  mergedWithNext,
+  contiguous
+};
 
 struct Stage {
   StageKind kind;

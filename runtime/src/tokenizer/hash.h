@@ -29,7 +29,9 @@ inline uint64_t hashPiece(const char *bytes, size_t size) {
     std::memcpy(&high, bytes + size - 4, 4);
     word = static_cast<uint64_t>(high) << 32 | low;
   } else if (size > 0) {
-    auto byte = [&](size_t i) { return static_cast<uint64_t>(static_cast<unsigned char>(bytes[i])); };
+    auto byte = [&](size_t i) {
+      return static_cast<uint64_t>(static_cast<unsigned char>(bytes[i]));
+    };
     word = byte(0) << 16 | byte(size / 2) << 8 | byte(size - 1);
   }
   return foldedMultiply(h ^ word, k0);

@@ -4,7 +4,8 @@
 
 namespace m1rt {
 
-const char kGpt2Pattern[] = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+const char kGpt2Pattern[] =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 namespace {
 constexpr std::string_view kLlama3Pattern =
@@ -54,7 +55,8 @@ size_t PatternMatcher::spaces(const char *s, size_t at, size_t n, bool newlinesE
   }
   if (newlinesEnd && afterNewline)
     return afterNewline;
-  // Before a character that is not white space the last white space stays out, unless it is the only one.
+  // Before a character that is not white space the last white space stays out, unless it is the
+  // only one.
   return end == n || last == at ? end : last;
 }
 
@@ -65,7 +67,8 @@ size_t PatternMatcher::contraction(const char *s, size_t at, size_t n, bool anyC
   size_t i = at + 1;
   if (is(i, 's') || is(i, 't') || is(i, 'm') || is(i, 'd'))
     return i + 1;
-  if ((is(i, 'r') && is(i + 1, 'e')) || (is(i, 'v') && is(i + 1, 'e')) || (is(i, 'l') && is(i + 1, 'l')))
+  if ((is(i, 'r') && is(i + 1, 'e')) || (is(i, 'v') && is(i + 1, 'e')) ||
+      (is(i, 'l') && is(i + 1, 'l')))
     return i + 2;
   // U+017F, the long s, is an s to case-insensitive matching.
   if (anyCase && i + 1 < n && s[i] == '\xC5' && s[i + 1] == '\xBF')

@@ -1,5 +1,6 @@
-// Hand-written matchers of the patterns that Llama 3, Qwen 2 and GPT-2 split text by. Each pattern matches at
-// every position of every text, so a matcher is a function from a position to the end of its piece.
+// Hand-written matchers of the patterns that Llama 3, Qwen 2 and GPT-2 split text by. Each pattern
+// matches at every position of every text, so a matcher is a function from a position to the end of
+// its piece.
 #ifndef M1RT_TOKENIZER_MATCHERS_H
 #define M1RT_TOKENIZER_MATCHERS_H
 

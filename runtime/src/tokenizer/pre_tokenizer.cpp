@@ -14,7 +14,8 @@ using namespace tokenizer_format;
 
 bool translateRegex(std::string_view pattern, std::string &out, std::string &error) {
   // PCRE2's \s has U+180E, which is not White_Space; its \w has no marks.
-  constexpr std::string_view spaceSet = R"(\t-\r\x{85}\p{Z})", wordSet = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})";
+  constexpr std::string_view spaceSet = R"(\t-\r\x{85}\p{Z})",
+                             wordSet = R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc})";
   auto fail = [&](const std::string &what, size_t at) {
     error = "regular expression uses " + what + " at offset " + std::to_string(at) +
             ", which is not supported: " + std::string(pattern);
@@ -43,7 +44,8 @@ bool translateRegex(std::string_view pattern, std::string &out, std::string &err
         break;
       case 'u': { // \uHHHH
         size_t digits =
-            std::min(pattern.size(), pattern.find_first_not_of("0123456789abcdefABCDEF", i + 1)) - (i + 1);
+            std::min(pattern.size(), pattern.find_first_not_of("0123456789abcdefABCDEF", i + 1)) -
+            (i + 1);
         if (digits < 4)
           return fail("\\u without four hexadecimal digits", i - 1);
         out += "\\x{" + std::string(pattern.substr(i + 1, 4)) + "}";
@@ -112,7 +114,7 @@ bool translateRegex(std::string_view pattern, std::string &out, std::string &err
 }
 
 // ---- Regex
-// -----------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 std::unique_ptr<Regex> Regex::compile(std::string_view pattern, std::string &error) {
   std::string translated;
@@ -120,14 +122,15 @@ std::unique_ptr<Regex> Regex::compile(std::string_view pattern, std::string &err
     return nullptr;
   int code = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code *compiled =
-      pcre2_compile(reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-                    PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK, &code, &offset, nullptr);
+  pcre2_code *compiled = pcre2_compile(
+      reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
+      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK, &code, &offset, nullptr);
   if (!compiled) {
     unsigned char message[256];
     pcre2_get_error_message(code, message, sizeof message);
-    error = "regular expression does not compile: " + std::string(reinterpret_cast<char *>(message)) + ": " +
-            std::string(pattern);
+    error =
+        "regular expression does not compile: " + std::string(reinterpret_cast<char *>(message)) +
+        ": " + std::string(pattern);
     return nullptr;
   }
   std::unique_ptr<Regex> regex(new Regex);
@@ -141,19 +144,20 @@ Regex::~Regex() { pcre2_code_free(static_cast<pcre2_code *>(code)); }
 
 bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::string &error) const {
   const pcre2_code *re = static_cast<const pcre2_code *>(code);
-  std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data *)> data(pcre2_match_data_create(1, nullptr),
-                                                                       pcre2_match_data_free);
-  // PCRE2's limit is ten million steps, which ends endless backtracking, but also an honest run of spaces as
-  // long.
+  std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data *)> data(
+      pcre2_match_data_create(1, nullptr), pcre2_match_data_free);
+  // PCRE2's limit is ten million steps, which ends endless backtracking, but also an honest run of
+  // spaces as long.
   std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context *)> context(
       pcre2_match_context_create(nullptr), pcre2_match_context_free);
-  pcre2_set_match_limit(context.get(),
-                        static_cast<uint32_t>(std::min<size_t>(10000000 + 16 * text.size(), 0xFFFFFFFF)));
+  pcre2_set_match_limit(context.get(), static_cast<uint32_t>(std::min<size_t>(
+                                           10000000 + 16 * text.size(), 0xFFFFFFFF)));
   auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   size_t at = 0, lastEnd = std::string_view::npos;
   while (at <= text.size()) {
     int rc = jit ? pcre2_jit_match(re, subject, text.size(), at, 0, data.get(), context.get())
-                 : pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(), context.get());
+                 : pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(),
+                               context.get());
     if (rc == PCRE2_ERROR_NOMATCH)
       return true;
     if (jit && rc == PCRE2_ERROR_JIT_STACKLIMIT)
@@ -175,7 +179,8 @@ bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::stri
       at = lastEnd = end;
       continue;
     }
-    // An empty match counts unless it touches the match before; the search goes on behind the next character.
+    // An empty match counts unless it touches the match before; the search goes on behind the next
+    // character.
     if (begin != lastEnd)
       matches.push_back({begin, begin});
     at = begin;
@@ -187,16 +192,17 @@ bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::stri
 }
 
 // ---- Stages
-// ----------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
-bool PreTokenizer::addSplit(std::string_view pattern, bool isRegex, SplitBehavior behavior, bool invert,
-                            bool allowMatchers, std::string &error) {
+bool PreTokenizer::addSplit(std::string_view pattern, bool isRegex, SplitBehavior behavior,
+                            bool invert, bool allowMatchers, std::string &error) {
   Stage stage;
   stage.kind = isRegex ? StageKind::splitRegex : StageKind::splitLiteral;
   stage.behavior = behavior;
   stage.invert = invert;
   if (isRegex) {
-    // The known patterns match everywhere, so inverting or joining pieces would make other pieces of them.
+    // The known patterns match everywhere, so inverting or joining pieces would make other pieces
+    // of them.
     if (allowMatchers && !invert && behavior == SplitBehavior::isolated)
       stage.known = knownPattern(pattern);
     if (stage.known == KnownPattern::none && !(stage.regex = Regex::compile(pattern, error)))
@@ -229,7 +235,8 @@ struct Part {
   bool isMatch;
 };
 
-// What tokenizers calls SplitDelimiterBehavior: joins or drops the parts, which cover the text in order.
+// What tokenizers calls SplitDelimiterBehavior: joins or drops the parts, which cover the text in
+// order.
 void applyBehavior(SplitBehavior behavior, std::vector<Part> &parts) {
   std::vector<Part> out;
   bool previous = false;

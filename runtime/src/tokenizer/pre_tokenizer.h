@@ -1,10 +1,10 @@
 // The pre-tokeniser: cuts text into the pieces that byte-pair encoding may not cross.
 //
-// A stage cuts each piece of the stage before by a regular expression or a literal string. Patterns are
-// written for Oniguruma in Ruby's syntax (which Hugging Face's tokenizers uses) and run by PCRE2; the few
-// constructs whose meaning differs are translated or refused. The patterns of GPT-2, Llama 3 and Qwen 2 run
-// in hand-written matchers instead, about ten times as fast as PCRE2's JIT (tokenizer benchmark);
-// test/Runtime/pre_tokenizer_test proves them equal to PCRE2.
+// A stage cuts each piece of the stage before by a regular expression or a literal string. Patterns
+// are written for Oniguruma in Ruby's syntax (which Hugging Face's tokenizers uses) and run by
+// PCRE2; the few constructs whose meaning differs are translated or refused. The patterns of GPT-2,
+// Llama 3 and Qwen 2 run in hand-written matchers instead, about ten times as fast as PCRE2's JIT
+// (tokenizer benchmark); test/Runtime/pre_tokenizer_test proves them equal to PCRE2.
 #ifndef M1RT_TOKENIZER_PRETOKENIZER_H
 #define M1RT_TOKENIZER_PRETOKENIZER_H
 
@@ -23,15 +23,15 @@ extern const char kGpt2Pattern[]; // what ByteLevel's use_regex stands for
 // A compiled regular expression. Matching is const and safe from several threads.
 class Regex {
 public:
-  // Null with `error` set when the pattern does not compile or uses a construct outside the translated
-  // subset.
+  // Null with `error` set when the pattern does not compile or uses a construct outside the
+  // translated subset.
   static std::unique_ptr<Regex> compile(std::string_view pattern, std::string &error);
   ~Regex();
   Regex(const Regex &) = delete;
   Regex &operator=(const Regex &) = delete;
 
-  // Appends the [begin, end) of each match in well-formed UTF-8. False, with `error` set, when PCRE2 gives up
-  // (its limits).
+  // Appends the [begin, end) of each match in well-formed UTF-8. False, with `error` set, when
+  // PCRE2 gives up (its limits).
   struct Span {
     size_t begin, end;
   };
@@ -43,14 +43,15 @@ private:
   bool jit = false;
 };
 
-// Oniguruma (Ruby syntax) to PCRE2. False with `error` naming the construct when it cannot be translated.
+// Oniguruma (Ruby syntax) to PCRE2. False with `error` naming the construct when it cannot be
+// translated.
 bool translateRegex(std::string_view pattern, std::string &translated, std::string &error);
 
 class PreTokenizer {
 public:
   // `allowMatchers` false: every pattern runs in PCRE2 (tests and benchmarks).
-  bool addSplit(std::string_view pattern, bool isRegex, tokenizer_format::SplitBehavior behavior, bool invert,
-                bool allowMatchers, std::string &error);
+  bool addSplit(std::string_view pattern, bool isRegex, tokenizer_format::SplitBehavior behavior,
+                bool invert, bool allowMatchers, std::string &error);
   void addPrefixSpace();
 
   // The matcher that alone does all this pre-tokeniser does, or none: then `split` must be used.

@@ -27,7 +27,9 @@ struct PrepareError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-[[noreturn]] void unsupported(const std::string &what) { throw PrepareError(what + " is not supported"); }
+[[noreturn]] void unsupported(const std::string &what) {
+  throw PrepareError(what + " is not supported");
+}
 
 const Json &field(const Json &object, const char *key, const std::string &where) {
   auto it = object.find(key);
@@ -52,8 +54,8 @@ std::string typeOf(const Json &object, const std::string &where) {
   return field(object, "type", where).get<std::string>();
 }
 
-// GPT-2's byte alphabet: each byte has a printable character; those that are not printable take the ones from
-// U+0100 on.
+// GPT-2's byte alphabet: each byte has a printable character; those that are not printable take the
+// ones from U+0100 on.
 class ByteAlphabet {
 public:
   ByteAlphabet() {
@@ -114,8 +116,8 @@ private:
   void readTemplate(const Json &post);
   void readDecoder(const Json &decoder);
   void readLlamaSpecials(const Json &config);
-  void addStage(StageKind kind, SplitBehavior behavior = SplitBehavior::isolated, bool invert = false,
-                const std::string &pattern = {});
+  void addStage(StageKind kind, SplitBehavior behavior = SplitBehavior::isolated,
+                bool invert = false, const std::string &pattern = {});
   Token &token(uint64_t id);
   int32_t specialId(const std::string &content) const;
   std::string write() const;
@@ -151,12 +153,13 @@ void TokenizerPreparation::read(const Json &json, const Json &config) {
   readPostProcessor(json.value("post_processor", Json()));
   readDecoder(json.value("decoder", Json()));
   readLlamaSpecials(config);
-  // "truncation" and "padding" are defaults of batch calls, not part of the mapping from text to ids.
+  // "truncation" and "padding" are defaults of batch calls, not part of the mapping from text to
+  // ids.
 }
 
 void TokenizerPreparation::readModel(const Json &model) {
-  std::string type =
-      model.is_object() && model.contains("type") ? model["type"].get<std::string>() : "without a type";
+  std::string type = model.is_object() && model.contains("type") ? model["type"].get<std::string>()
+                                                                 : "without a type";
   if (type != "BPE")
     unsupported("model.type '" + type + "' (only BPE)");
   for (const char *key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"})
@@ -215,8 +218,8 @@ void TokenizerPreparation::readModel(const Json &model) {
     };
     MergeSlot m{idOf(left), idOf(right), static_cast<uint32_t>(rank), idOf(left + right)};
     // Of a pair that is listed twice the last rank counts, as in tokenizers' map.
-    auto [it, isNew] =
-        seen.emplace(static_cast<uint64_t>(m.left) << 32 | m.right, static_cast<uint32_t>(merges.size()));
+    auto [it, isNew] = seen.emplace(static_cast<uint64_t>(m.left) << 32 | m.right,
+                                    static_cast<uint32_t>(merges.size()));
     if (isNew)
       merges.push_back(m);
     else
@@ -237,7 +240,8 @@ void TokenizerPreparation::readModel(const Json &model) {
 void TokenizerPreparation::addToken(const Json &item, int64_t id) {
   if (id < 0)
     throw PrepareError("an added token has a negative id");
-  std::string content = field(item, "content", "added token " + std::to_string(id)).get<std::string>();
+  std::string content =
+      field(item, "content", "added token " + std::to_string(id)).get<std::string>();
   if (addedIds.count(content))
     return;
   auto inModel = vocabulary.find(content);
@@ -246,8 +250,8 @@ void TokenizerPreparation::addToken(const Json &item, int64_t id) {
                        ", the vocabulary gives it id " + std::to_string(inModel->second));
   Token &t = token(static_cast<uint64_t>(id));
   if ((t.flags & present) && t.text != content)
-    throw PrepareError("added token '" + content + "' has id " + std::to_string(id) + ", which is that of '" +
-                       t.text + "'");
+    throw PrepareError("added token '" + content + "' has id " + std::to_string(id) +
+                       ", which is that of '" + t.text + "'");
   if (inModel == vocabulary.end()) {
     t.text = content;
     // Decoders see added tokens in their spelling and map it like any token's.
@@ -307,7 +311,8 @@ void TokenizerPreparation::readPreTokenizer(const Json &pre) {
       {"MergedWithPrevious", SplitBehavior::mergedWithPrevious},
       {"MergedWithNext", SplitBehavior::mergedWithNext},
       {"Contiguous", SplitBehavior::contiguous}};
-  // The last step must be ByteLevel: everything before it works on text, byte-pair encoding works on bytes.
+  // The last step must be ByteLevel: everything before it works on text, byte-pair encoding works
+  // on bytes.
   std::vector<const Json *> steps;
   auto flatten = [&](auto &self, const Json &item) -> void {
     if (typeOf(item, "pre_tokenizer") == "Sequence")
@@ -322,7 +327,8 @@ void TokenizerPreparation::readPreTokenizer(const Json &pre) {
     std::string type = typeOf(step, "pre_tokenizer");
     if (type == "ByteLevel") {
       if (i + 1 != steps.size())
-        unsupported("pre_tokenizer: '" + typeOf(*steps[i + 1], "pre_tokenizer") + "' after ByteLevel");
+        unsupported("pre_tokenizer: '" + typeOf(*steps[i + 1], "pre_tokenizer") +
+                    "' after ByteLevel");
       if (flag(step, "add_prefix_space", true))
         addStage(StageKind::prefixSpace);
       if (flag(step, "use_regex", true))
@@ -339,10 +345,12 @@ void TokenizerPreparation::readPreTokenizer(const Json &pre) {
       if (!isRegex && !pattern.contains("String"))
         unsupported("pre_tokenizer: Split pattern " + pattern.dump());
       addStage(isRegex ? StageKind::splitRegex : StageKind::splitLiteral, behavior->second,
-               flag(step, "invert", false), pattern[isRegex ? "Regex" : "String"].get<std::string>());
+               flag(step, "invert", false),
+               pattern[isRegex ? "Regex" : "String"].get<std::string>());
     } else if (type == "Digits") {
       addStage(StageKind::splitRegex,
-               flag(step, "individual_digits", false) ? SplitBehavior::isolated : SplitBehavior::contiguous,
+               flag(step, "individual_digits", false) ? SplitBehavior::isolated
+                                                      : SplitBehavior::contiguous,
                false, "\\p{N}");
     } else {
       unsupported("pre_tokenizer.type '" + type + "' (only Split, Digits, ByteLevel and Sequence)");
@@ -373,7 +381,8 @@ void TokenizerPreparation::readPostProcessor(const Json &post) {
   } else if (type == "TemplateProcessing") {
     readTemplate(post);
   } else {
-    unsupported("post_processor.type '" + type + "' (only TemplateProcessing, ByteLevel and Sequence)");
+    unsupported("post_processor.type '" + type +
+                "' (only TemplateProcessing, ByteLevel and Sequence)");
   }
 }
 
@@ -386,13 +395,15 @@ void TokenizerPreparation::readTemplate(const Json &post) {
       if (++sequences > 1 || field(item["Sequence"], "id", "post_processor.single") != "A")
         unsupported("post_processor.single with sequences other than one A");
     } else if (item.contains("SpecialToken")) {
-      std::string name = field(item["SpecialToken"], "id", "post_processor.single").get<std::string>();
+      std::string name =
+          field(item["SpecialToken"], "id", "post_processor.single").get<std::string>();
       if (!specials.contains(name))
         throw PrepareError("post_processor.special_tokens: missing '" + name + "'");
       for (const Json &id : field(specials[name], "ids", "post_processor.special_tokens")) {
         uint64_t value = id.get<uint64_t>();
         if (value >= tokens.size() || !(tokens[value].flags & present))
-          throw PrepareError("post_processor.special_tokens: no token has id " + std::to_string(value));
+          throw PrepareError("post_processor.special_tokens: no token has id " +
+                             std::to_string(value));
         (sequences ? after : before).push_back(static_cast<int32_t>(value));
       }
     } else {
@@ -413,10 +424,12 @@ void TokenizerPreparation::readDecoder(const Json &decoder) {
     unsupported("decoder.type '" + type + "' (only ByteLevel)");
 }
 
-// LlamaTokenizer's class in transformers replaces the template by what add_bos_token and add_eos_token say.
+// LlamaTokenizer's class in transformers replaces the template by what add_bos_token and
+// add_eos_token say.
 void TokenizerPreparation::readLlamaSpecials(const Json &config) {
-  std::string name =
-      config.value("tokenizer_class", Json("")).is_string() ? config.value("tokenizer_class", "") : "";
+  std::string name = config.value("tokenizer_class", Json("")).is_string()
+                         ? config.value("tokenizer_class", "")
+                         : "";
   if (name != "LlamaTokenizer" && name != "LlamaTokenizerFast")
     return;
   auto ids = [&](const char *key, const char *switchKey, bool absent) {
@@ -506,15 +519,16 @@ std::string TokenizerPreparation::finish() {
     throw PrepareError(error);
   if (ignoreMerges)
     return file;
-  // Without ignore_merges a whole piece may be looked up only where merging leads to the same token.
+  // Without ignore_merges a whole piece may be looked up only where merging leads to the same
+  // token.
   BytePairEncoder encoder(tokenizer->tables);
   BytePairScratch scratch;
   std::vector<int32_t> ids;
   size_t missing = 0;
   for (uint32_t id = 0; id < tokens.size(); ++id) {
     ids.clear();
-    if (tokens[id].isPiece && encoder.merge(tokens[id].bytes, scratch, ids, missing) && ids.size() == 1 &&
-        ids[0] == static_cast<int32_t>(id))
+    if (tokens[id].isPiece && encoder.merge(tokens[id].bytes, scratch, ids, missing) &&
+        ids.size() == 1 && ids[0] == static_cast<int32_t>(id))
       tokens[id].flags |= wholePiece;
   }
   return write();
@@ -559,8 +573,8 @@ std::string chatTemplateOf(const Json &config) {
 
 } // namespace
 
-bool prepareTokenizer(const std::string &tokenizerPath, const std::string &configPath, PreparedTokenizer &out,
-                      std::string &error) {
+bool prepareTokenizer(const std::string &tokenizerPath, const std::string &configPath,
+                      PreparedTokenizer &out, std::string &error) {
   std::string path = configPath;
   try {
     bool exists = false;
@@ -576,9 +590,10 @@ bool prepareTokenizer(const std::string &tokenizerPath, const std::string &confi
       out.chatTemplate = chatTemplateOf(config);
       // Newer checkpoints keep the template in a file of its own, which comes first.
       size_t slash = configPath.rfind('/');
-      std::string jinja = readFile((slash == std::string::npos ? "" : configPath.substr(0, slash + 1)) +
-                                       "chat_template.jinja",
-                                   exists);
+      std::string jinja =
+          readFile((slash == std::string::npos ? "" : configPath.substr(0, slash + 1)) +
+                       "chat_template.jinja",
+                   exists);
       if (exists)
         out.chatTemplate = jinja;
     }

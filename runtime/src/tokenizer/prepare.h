@@ -1,5 +1,5 @@
-// tokenizer.json and tokenizer_config.json to the prepared form that Tokenizer::load maps. Used by the
-// compiler and by tools; the runtime does not need it.
+// tokenizer.json and tokenizer_config.json to the prepared form that Tokenizer::load maps. Used by
+// the compiler and by tools; the runtime does not need it.
 #ifndef M1RT_TOKENIZER_PREPARE_H
 #define M1RT_TOKENIZER_PREPARE_H
 
@@ -15,11 +15,11 @@ struct PreparedTokenizer {
   std::string chatTemplate, bosToken, eosToken;
 };
 
-// `configPath` may be empty or name a missing file: then there is no chat template. False, with `error`
-// naming the file and the field, when a file cannot be read or uses a construct that is not supported. Equal
-// input gives equal bytes.
-bool prepareTokenizer(const std::string &tokenizerPath, const std::string &configPath, PreparedTokenizer &out,
-                      std::string &error);
+// `configPath` may be empty or name a missing file: then there is no chat template. False, with
+// `error` naming the file and the field, when a file cannot be read or uses a construct that is not
+// supported. Equal input gives equal bytes.
+bool prepareTokenizer(const std::string &tokenizerPath, const std::string &configPath,
+                      PreparedTokenizer &out, std::string &error);
 
 } // namespace m1rt
 

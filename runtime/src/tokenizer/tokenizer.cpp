@@ -14,7 +14,8 @@ namespace {
 const char *const kSectionNames[] = {"settings",   "tokenOffsets", "tokenBytes", "tokenFlags",
                                      "pieceSlots", "mergeSlots",   "byteIds",    "addedTokens",
                                      "stages",     "strings",      "prefixIds",  "suffixIds"};
-static_assert(sizeof kSectionNames / sizeof *kSectionNames == static_cast<size_t>(Section::count), "");
+static_assert(sizeof kSectionNames / sizeof *kSectionNames == static_cast<size_t>(Section::count),
+              "");
 
 bool isPowerOfTwo(size_t n) { return n && (n & (n - 1)) == 0; }
 
@@ -53,7 +54,8 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
   constexpr size_t count = static_cast<size_t>(Section::count);
   if (header.size != prepared.size() || header.sectionCount != count ||
       prepared.size() < sizeof header + count * sizeof(SectionEntry)) {
-    error = "truncated: " + std::to_string(prepared.size()) + " of " + std::to_string(header.size) + " bytes";
+    error = "truncated: " + std::to_string(prepared.size()) + " of " + std::to_string(header.size) +
+            " bytes";
     return false;
   }
   constexpr size_t itemSizes[count] = {
@@ -91,7 +93,8 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
   size_t bytes = 0;
   tables.tokenBytes = section<char>(Section::tokenBytes, bytes);
   if (n != static_cast<size_t>(tables.vocabSize) + 1 || tables.tokenOffsets[0] != 0 ||
-      tables.tokenOffsets[n - 1] > bytes || !std::is_sorted(tables.tokenOffsets, tables.tokenOffsets + n))
+      tables.tokenOffsets[n - 1] > bytes ||
+      !std::is_sorted(tables.tokenOffsets, tables.tokenOffsets + n))
     return inconsistent(Section::tokenOffsets);
   tables.tokenFlags = section<uint8_t>(Section::tokenFlags, n);
   if (n != tables.vocabSize)
@@ -119,17 +122,19 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
     return inconsistent(Section::mergeSlots);
   tables.mergeMask = static_cast<uint32_t>(n - 1);
   tables.byteIds = section<int32_t>(Section::byteIds, n);
-  if (n != 256 || !std::all_of(tables.byteIds, tables.byteIds + 256,
-                               [&](int32_t id) { return id == -1 || isToken(static_cast<uint32_t>(id)); }))
+  if (n != 256 || !std::all_of(tables.byteIds, tables.byteIds + 256, [&](int32_t id) {
+        return id == -1 || isToken(static_cast<uint32_t>(id));
+      }))
     return inconsistent(Section::byteIds);
   filter.build(tables.mergeSlots, static_cast<size_t>(tables.mergeMask) + 1, tables.byteIds,
                tables.vocabSize);
   tables.filter = &filter;
 
-  for (auto [s, ids] :
-       {std::make_pair(Section::prefixIds, &prefixIds), std::make_pair(Section::suffixIds, &suffixIds)}) {
+  for (auto [s, ids] : {std::make_pair(Section::prefixIds, &prefixIds),
+                        std::make_pair(Section::suffixIds, &suffixIds)}) {
     const int32_t *first = section<int32_t>(s, n);
-    if (!std::all_of(first, first + n, [&](int32_t id) { return isToken(static_cast<uint32_t>(id)); }))
+    if (!std::all_of(first, first + n,
+                     [&](int32_t id) { return isToken(static_cast<uint32_t>(id)); }))
       return inconsistent(s);
     ids->assign(first, first + n);
   }
@@ -150,8 +155,8 @@ bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
     }
     std::string_view content(strings + added[i].contentOffset, added[i].contentSize);
     if (added[i].flags & addedNormalized)
-      normalizedTokens.add(composeNfc ? composeCanonically(content) : std::string(content), added[i].id,
-                           added[i].flags);
+      normalizedTokens.add(composeNfc ? composeCanonically(content) : std::string(content),
+                           added[i].id, added[i].flags);
     else
       rawTokens.add(content, added[i].id, added[i].flags);
   }
@@ -174,7 +179,7 @@ bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
 }
 
 // ---- Encoding
-// --------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 std::unique_ptr<BytePairScratch> Tokenizer::takeScratch() const {
   std::lock_guard<std::mutex> lock(scratchMutex);
@@ -196,7 +201,8 @@ bool Tokenizer::encode(std::string_view text, bool addSpecial, std::vector<int32
   if (invalid != std::string_view::npos) {
     char byte[8];
     snprintf(byte, sizeof byte, "0x%02X", static_cast<unsigned char>(text[invalid]));
-    error = "text is not valid UTF-8: byte " + std::string(byte) + " at offset " + std::to_string(invalid);
+    error = "text is not valid UTF-8: byte " + std::string(byte) + " at offset " +
+            std::to_string(invalid);
     return false;
   }
   if (addSpecial)
@@ -206,7 +212,8 @@ bool Tokenizer::encode(std::string_view text, bool addSpecial, std::vector<int32
   size_t at = 0;
   AddedTokens::Match match;
   while (ok && rawTokens.find(text, at, match)) {
-    ok = match.begin == at || encodeNormalized(text.substr(at, match.begin - at), *scratch, ids, error);
+    ok = match.begin == at ||
+         encodeNormalized(text.substr(at, match.begin - at), *scratch, ids, error);
     ids.push_back(static_cast<int32_t>(match.id));
     at = match.end;
   }
@@ -217,8 +224,8 @@ bool Tokenizer::encode(std::string_view text, bool addSpecial, std::vector<int32
   return ok;
 }
 
-bool Tokenizer::encodeNormalized(std::string_view text, BytePairScratch &scratch, std::vector<int32_t> &ids,
-                                 std::string &error) const {
+bool Tokenizer::encodeNormalized(std::string_view text, BytePairScratch &scratch,
+                                 std::vector<int32_t> &ids, std::string &error) const {
   std::string composed;
   if (composeNfc && mayNeedComposition(text)) {
     composed = composeCanonically(text);
@@ -235,14 +242,15 @@ bool Tokenizer::encodeNormalized(std::string_view text, BytePairScratch &scratch
   return at == text.size() || encodePieces(text.substr(at), scratch, ids, error);
 }
 
-bool Tokenizer::encodePieces(std::string_view text, BytePairScratch &scratch, std::vector<int32_t> &ids,
-                             std::string &error) const {
+bool Tokenizer::encodePieces(std::string_view text, BytePairScratch &scratch,
+                             std::vector<int32_t> &ids, std::string &error) const {
   BytePairEncoder encoder(tables);
   size_t missing = 0;
   auto noToken = [&](std::string_view piece) {
     char byte[8];
     snprintf(byte, sizeof byte, "0x%02X", static_cast<unsigned char>(piece[missing]));
-    error = "the vocabulary has no token for byte " + std::string(byte) + ", and there is no unknown token";
+    error = "the vocabulary has no token for byte " + std::string(byte) +
+            ", and there is no unknown token";
     return false;
   };
   auto encodeAll = [&](auto pieceEnd) {
@@ -274,7 +282,7 @@ bool Tokenizer::encodePieces(std::string_view text, BytePairScratch &scratch, st
 }
 
 // ---- Decoding
-// --------------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------------
 
 std::string_view Tokenizer::tokenBytes(int32_t id) const {
   if (id < 0 || static_cast<uint32_t>(id) >= tables.vocabSize)
@@ -283,7 +291,8 @@ std::string_view Tokenizer::tokenBytes(int32_t id) const {
 }
 
 bool Tokenizer::isSpecial(int32_t id) const {
-  return id >= 0 && static_cast<uint32_t>(id) < tables.vocabSize && (tables.tokenFlags[id] & special);
+  return id >= 0 && static_cast<uint32_t>(id) < tables.vocabSize &&
+         (tables.tokenFlags[id] & special);
 }
 
 int32_t Tokenizer::findToken(std::string_view content) const {

@@ -1,5 +1,5 @@
-// Text to token ids and back, as Hugging Face's tokenizers does it for byte-level BPE (Llama 3, Qwen 2 and
-// their kin).
+// Text to token ids and back, as Hugging Face's tokenizers does it for byte-level BPE (Llama 3,
+// Qwen 2 and their kin).
 #ifndef M1RT_TOKENIZER_TOKENIZER_H
 #define M1RT_TOKENIZER_TOKENIZER_H
 
@@ -24,24 +24,27 @@ struct TokenizerOptions {
 // Immutable once loaded; every const function may be called from several threads.
 class Tokenizer {
 public:
-  // `prepared` (what prepareTokenizer made) is borrowed and must outlive the tokenizer; its address must be a
-  // multiple of 8. Null with `error` set when it is truncated, of another version or inconsistent.
+  // `prepared` (what prepareTokenizer made) is borrowed and must outlive the tokenizer; its address
+  // must be a multiple of 8. Null with `error` set when it is truncated, of another version or
+  // inconsistent.
   static std::unique_ptr<Tokenizer> load(std::string_view prepared, std::string &error,
                                          TokenizerOptions options = {});
 
-  // Appends the ids of `text` to `ids`. Special tokens in the text are recognised; `addSpecial` also puts
-  // those of the post-processor's template around it. False, with `error` set and `ids` unspecified, when the
-  // text is not UTF-8 or a byte has no token.
-  bool encode(std::string_view text, bool addSpecial, std::vector<int32_t> &ids, std::string &error) const;
+  // Appends the ids of `text` to `ids`. Special tokens in the text are recognised; `addSpecial`
+  // also puts those of the post-processor's template around it. False, with `error` set and `ids`
+  // unspecified, when the text is not UTF-8 or a byte has no token.
+  bool encode(std::string_view text, bool addSpecial, std::vector<int32_t> &ids,
+              std::string &error) const;
 
-  // The text of the ids; ill-formed UTF-8 (tokens may hold parts of characters) becomes U+FFFD. Ids without a
-  // token are left out.
+  // The text of the ids; ill-formed UTF-8 (tokens may hold parts of characters) becomes U+FFFD. Ids
+  // without a token are left out.
   std::string decode(const int32_t *ids, size_t count, bool skipSpecial) const;
 
   // Bytes of one token, perhaps not whole characters. Empty for ids without a token.
   std::string_view tokenBytes(int32_t id) const;
   bool isSpecial(int32_t id) const;
-  // The id of an added token with this content, or of the token with these bytes; -1 when there is none.
+  // The id of an added token with this content, or of the token with these bytes; -1 when there is
+  // none.
   int32_t findToken(std::string_view content) const;
   // Largest id + 1.
   int32_t vocabSize() const { return static_cast<int32_t>(tables.vocabSize); }
@@ -82,8 +85,8 @@ private:
   mutable std::vector<std::unique_ptr<BytePairScratch>> scratchPool;
 };
 
-// Turns ids that arrive one at a time into text. What it returns is always whole characters; joined, it
-// equals decode().
+// Turns ids that arrive one at a time into text. What it returns is always whole characters;
+// joined, it equals decode().
 class StreamingDecoder {
 public:
   StreamingDecoder(const Tokenizer &tokenizer, bool skipSpecial)

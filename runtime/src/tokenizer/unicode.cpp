@@ -23,9 +23,9 @@ struct Decomposition {
 };
 #include "unicode_tables.inc"
 
-constexpr uint32_t kSpaces[][2] = {{0x09, 0x0D},     {0x20, 0x20},     {0x85, 0x85},     {0xA0, 0xA0},
-                                   {0x1680, 0x1680}, {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F},
-                                   {0x205F, 0x205F}, {0x3000, 0x3000}};
+constexpr uint32_t kSpaces[][2] = {
+    {0x09, 0x0D},     {0x20, 0x20},     {0x85, 0x85},     {0xA0, 0xA0},     {0x1680, 0x1680},
+    {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F}, {0x3000, 0x3000}};
 
 CharClass classOf(char kind) {
   switch (kind) {
@@ -51,8 +51,8 @@ constexpr uint32_t kLCount = 19, kVCount = 21, kTCount = 28, kSCount = kLCount *
 struct CompositionTables {
   std::unordered_map<uint32_t, std::pair<uint32_t, uint32_t>> parts;
   std::unordered_map<uint64_t, uint32_t> whole;
-  // Code points that are not in normal form C by themselves, combine with what precedes, or may need
-  // reordering.
+  // Code points that are not in normal form C by themselves, combine with what precedes, or may
+  // need reordering.
   std::vector<bool> unstable = std::vector<bool>(0x110000);
   CompositionTables() {
     for (const Decomposition &d : kDecompositions) {
@@ -120,7 +120,8 @@ uint32_t composePair(const CompositionTables &tables, uint32_t a, uint32_t b) {
 detail::ClassTable::ClassTable() {
   std::vector<uint8_t> all(0x110000, 0);
   for (const ClassRange &r : kClassRanges)
-    std::fill(all.begin() + r.first, all.begin() + r.last + 1, static_cast<uint8_t>(classOf(r.kind)));
+    std::fill(all.begin() + r.first, all.begin() + r.last + 1,
+              static_cast<uint8_t>(classOf(r.kind)));
   for (const auto &r : kSpaces)
     std::fill(all.begin() + r[0], all.begin() + r[1] + 1, static_cast<uint8_t>(CharClass::space));
   size_t distinct = 0;

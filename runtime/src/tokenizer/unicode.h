@@ -1,4 +1,5 @@
-// UTF-8, character classes and canonical composition, as the tokenizer needs them. Text is UTF-8 throughout.
+// UTF-8, character classes and canonical composition, as the tokenizer needs them. Text is UTF-8
+// throughout.
 #ifndef M1RT_TOKENIZER_UNICODE_H
 #define M1RT_TOKENIZER_UNICODE_H
 
@@ -9,7 +10,8 @@
 
 namespace m1rt {
 
-// Offset of the first byte that is not part of well-formed UTF-8 (no surrogates, no overlong forms), or npos.
+// Offset of the first byte that is not part of well-formed UTF-8 (no surrogates, no overlong
+// forms), or npos.
 size_t findInvalidUtf8(std::string_view text);
 
 // Reads the code point at `at` of well-formed UTF-8 and moves `at` past it.
@@ -44,9 +46,9 @@ inline uint32_t decodeUtf8Before(const char *text, size_t &end) {
 
 void appendUtf8(uint32_t codePoint, std::string &out);
 
-// Length of the well-formed character at the start of `bytes`: 1..4; 0 if the bytes are the beginning of one
-// that is cut off; -n if the first n bytes are ill-formed (the maximal subpart that decoders replace by one
-// U+FFFD).
+// Length of the well-formed character at the start of `bytes`: 1..4; 0 if the bytes are the
+// beginning of one that is cut off; -n if the first n bytes are ill-formed (the maximal subpart
+// that decoders replace by one U+FFFD).
 int utf8CharacterLength(std::string_view bytes);
 
 // `bytes` with each ill-formed maximal subpart replaced by U+FFFD.

@@ -79,8 +79,8 @@ std::optional<Rational> integerPower(Rational base, Integer exponent) {
 std::optional<Integer> exactRoot(Integer n, Integer degree) {
   if (n < 0 || degree < 1 || degree > 100)
     return std::nullopt;
-  auto guess = static_cast<Integer>(
-      std::llroundl(std::pow(static_cast<long double>(n), 1.0L / static_cast<long double>(degree))));
+  auto guess = static_cast<Integer>(std::llroundl(
+      std::pow(static_cast<long double>(n), 1.0L / static_cast<long double>(degree))));
   for (Integer r = guess > 1 ? guess - 1 : 0; r <= guess + 1; ++r) {
     auto p = integerPower({r, 1}, degree);
     if (p && p->numerator == n)
@@ -90,12 +90,14 @@ std::optional<Integer> exactRoot(Integer n, Integer degree) {
 }
 
 std::optional<Rational> rationalRoot(const Rational &a, Integer degree) {
-  if (a.numerator > (static_cast<Integer>(1) << 62) || a.denominator > (static_cast<Integer>(1) << 62))
+  if (a.numerator > (static_cast<Integer>(1) << 62) ||
+      a.denominator > (static_cast<Integer>(1) << 62))
     return std::nullopt;
   bool negative = a.numerator < 0;
   if (negative && degree % 2 == 0)
     return std::nullopt;
-  auto n = exactRoot(negative ? -a.numerator : a.numerator, degree), d = exactRoot(a.denominator, degree);
+  auto n = exactRoot(negative ? -a.numerator : a.numerator, degree),
+       d = exactRoot(a.denominator, degree);
   if (!n || !d)
     return std::nullopt;
   return Rational{negative ? -*n : *n, *d};
@@ -117,8 +119,8 @@ std::optional<Rational> decimal(const std::string &text) {
   return reduced(n, d);
 }
 
-// Points at which variables are positive, so that roots and logarithms are those of real numbers, and as many
-// more, of either sign, where |x| is to differ from x.
+// Points at which variables are positive, so that roots and logarithms are those of real numbers,
+// and as many more, of either sign, where |x| is to differ from x.
 constexpr int kPoints = 6;
 
 // A number of size 0.3 to 2.5 that depends on the variable's name and the point.
@@ -146,7 +148,8 @@ bool near(const Complex &a, const Complex &b) {
 bool isFinite(const Complex &a) { return std::isfinite(a.real()) && std::isfinite(a.imag()); }
 
 bool hasVariables(const Expression &e) {
-  if (e.kind == E::variable && e.text != "\\pi" && e.text != "e" && e.text != "i" && e.text != "\\infty")
+  if (e.kind == E::variable && e.text != "\\pi" && e.text != "e" && e.text != "i" &&
+      e.text != "\\infty")
     return true;
   for (const ExpressionPtr &kid : e.kids)
     if (hasVariables(*kid))
@@ -154,7 +157,8 @@ bool hasVariables(const Expression &e) {
   return false;
 }
 
-// Arithmetic modulo a prime p < 2^62: values of any size, equal with near certainty if they agree modulo two.
+// Arithmetic modulo a prime p < 2^62: values of any size, equal with near certainty if they agree
+// modulo two.
 uint64_t multiplyModulo(uint64_t a, uint64_t b, uint64_t p) {
   return static_cast<uint64_t>(static_cast<unsigned __int128>(a) * b % p);
 }
@@ -171,7 +175,9 @@ uint64_t powerModulo(uint64_t base, unsigned __int128 exponent, uint64_t p) {
 
 // The residue of a rational value; nothing for others, and where a divisor is zero.
 std::optional<uint64_t> residue(const Expression &e, uint64_t p) {
-  auto inverseOf = [&](uint64_t a) { return a ? std::optional(powerModulo(a, p - 2, p)) : std::nullopt; };
+  auto inverseOf = [&](uint64_t a) {
+    return a ? std::optional(powerModulo(a, p - 2, p)) : std::nullopt;
+  };
   auto kid = [&](size_t i) { return residue(*e.kids[i], p); };
   switch (e.kind) {
   case E::number: {
@@ -211,7 +217,8 @@ std::optional<uint64_t> residue(const Expression &e, uint64_t p) {
     if (!base || !*base || !exponent || exponent->denominator != 1)
       return std::nullopt;
     bool negative = exponent->numerator < 0;
-    auto size = static_cast<unsigned __int128>(negative ? -exponent->numerator : exponent->numerator);
+    auto size =
+        static_cast<unsigned __int128>(negative ? -exponent->numerator : exponent->numerator);
     return powerModulo(negative ? *inverseOf(*base) : *base, size, p);
   }
   case E::factorial: {
@@ -241,8 +248,9 @@ std::optional<uint64_t> residue(const Expression &e, uint64_t p) {
 }
 
 bool hasAbsolute(const Expression &e) {
-  return e.kind == E::absolute || std::any_of(e.kids.begin(), e.kids.end(),
-                                              [](const ExpressionPtr &kid) { return hasAbsolute(*kid); });
+  return e.kind == E::absolute ||
+         std::any_of(e.kids.begin(), e.kids.end(),
+                     [](const ExpressionPtr &kid) { return hasAbsolute(*kid); });
 }
 
 } // namespace
@@ -300,11 +308,13 @@ std::optional<Rational> exactValue(const Expression &e) {
   case E::percent:
     return multiply(kids[0], {1, 100});
   case E::absolute:
-    return Rational{kids[0].numerator < 0 ? -kids[0].numerator : kids[0].numerator, kids[0].denominator};
+    return Rational{kids[0].numerator < 0 ? -kids[0].numerator : kids[0].numerator,
+                    kids[0].denominator};
   case E::power: {
     if (kids[1].denominator == 1)
-      return kids[0].numerator == 0 && kids[1].numerator <= 0 ? std::nullopt
-                                                              : integerPower(kids[0], kids[1].numerator);
+      return kids[0].numerator == 0 && kids[1].numerator <= 0
+                 ? std::nullopt
+                 : integerPower(kids[0], kids[1].numerator);
     if (kids[0].numerator < 0)
       return std::nullopt;
     auto root = rationalRoot(kids[0], kids[1].denominator);
@@ -388,7 +398,8 @@ Complex numericValue(const Expression &e, int point) {
     if (base == Complex(0))
       return exponent.real() > 0 ? Complex(0) : Complex(nan);
     long double n = exponent.real();
-    if (exponent.imag() == 0 && n == std::floor(n) && std::fabs(n) <= 64) { // exact signs for negative bases
+    // exact signs for negative bases
+    if (exponent.imag() == 0 && n == std::floor(n) && std::fabs(n) <= 64) {
       Complex r = 1;
       for (int i = 0; i < static_cast<int>(std::fabs(n)); ++i)
         r *= base;
@@ -486,7 +497,9 @@ bool equalExpressions(const Expression &a, const Expression &b) {
     if (first && second)
       return *first == *second && residue(a, primes[1]) == residue(b, primes[1]);
   }
-  int agreed = 0, points = !variables ? 1 : hasAbsolute(a) || hasAbsolute(b) ? 2 * kPoints : kPoints;
+  int agreed = 0, points = !variables                         ? 1
+                           : hasAbsolute(a) || hasAbsolute(b) ? 2 * kPoints
+                                                              : kPoints;
   for (int point = 0; point < points; ++point) {
     Complex x = numericValue(a, point), y = numericValue(b, point);
     bool infinite = std::isinf(x.real()) && std::isinf(y.real());

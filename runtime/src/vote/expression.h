@@ -18,16 +18,19 @@ struct Token {
     word,    // two or more letters in a row: a function, a unit or just text
     text,    // \text{…} and the like
     command, // \frac, \sqrt, … by name
-    op,      // one of + - * / ^ _ ! % | , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ≈ ∪ ∩ ∈ ° and "\{" "\}" "&" "\\"
+    // one of + - * / ^ _ ! % | , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ≈ ∪ ∩ ∈ ° and "\{" "\}" "&" "\\"
+    op,
   };
   Kind kind;
   std::string text;
   bool spaceBefore = false;
 };
 
-// Spacing, \left, \right and currency signs go; variants of a command become one. Nothing for braces that do
-// not match. 1,234 is one number unless `commasSeparate`; `*bareComma` says whether there was such a comma.
-std::optional<std::vector<Token>> tokenize(const std::string &latex, bool commasSeparate, bool *bareComma);
+// Spacing, \left, \right and currency signs go; variants of a command become one. Nothing for
+// braces that do not match. 1,234 is one number unless `commasSeparate`; `*bareComma` says whether
+// there was such a comma.
+std::optional<std::vector<Token>> tokenize(const std::string &latex, bool commasSeparate,
+                                           bool *bareComma);
 
 struct Expression;
 using ExpressionPtr = std::unique_ptr<Expression>;
@@ -68,12 +71,13 @@ struct Rational {
 // Exact value, if it is rational and its parts fit 128 bits.
 std::optional<Rational> exactValue(const Expression &e);
 
-// Numeric value with variables set to numbers that depend on their names and on `point`; may be infinite or
-// not a number.
+// Numeric value with variables set to numbers that depend on their names and on `point`; may be
+// infinite or not a number.
 using Complex = std::complex<long double>;
 Complex numericValue(const Expression &e, int point);
 
-// Whether two expressions have the same value (for all values of their variables, tested at several points).
+// Whether two expressions have the same value (for all values of their variables, tested at several
+// points).
 bool equalExpressions(const Expression &a, const Expression &b);
 // Whether a is a constant multiple of b: two forms of one equation "… = 0".
 bool proportional(const Expression &a, const Expression &b);

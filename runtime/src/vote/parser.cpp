@@ -13,10 +13,11 @@ using E = Expression::Kind;
 constexpr int kMaxDepth = 100;
 
 const std::map<std::string, std::string> kFunctions = {
-    {"sin", "sin"},     {"cos", "cos"},       {"tan", "tan"},       {"cot", "cot"},       {"sec", "sec"},
-    {"csc", "csc"},     {"arcsin", "arcsin"}, {"arccos", "arccos"}, {"arctan", "arctan"}, {"sinh", "sinh"},
-    {"cosh", "cosh"},   {"tanh", "tanh"},     {"ln", "ln"},         {"log", "log"},       {"exp", "exp"},
-    {"asin", "arcsin"}, {"acos", "arccos"},   {"atan", "arctan"}};
+    {"sin", "sin"},       {"cos", "cos"},    {"tan", "tan"},       {"cot", "cot"},
+    {"sec", "sec"},       {"csc", "csc"},    {"arcsin", "arcsin"}, {"arccos", "arccos"},
+    {"arctan", "arctan"}, {"sinh", "sinh"},  {"cosh", "cosh"},     {"tanh", "tanh"},
+    {"ln", "ln"},         {"log", "log"},    {"exp", "exp"},       {"asin", "arcsin"},
+    {"acos", "arccos"},   {"atan", "arctan"}};
 const std::map<std::string, std::string> kWordConstants = {
     {"pi", "\\pi"},    {"inf", "\\infty"},   {"infty", "\\infty"}, {"infinity", "\\infty"},
     {"oo", "\\infty"}, {"theta", "\\theta"}, {"alpha", "\\alpha"}, {"beta", "\\beta"}};
@@ -36,7 +37,8 @@ template <typename... Kids> ExpressionPtr node(E kind, std::string text, Kids...
 
 class Parser {
 public:
-  Parser(const std::vector<Token> &tokens, size_t begin, size_t end) : tokens(tokens), at(begin), end(end) {}
+  Parser(const std::vector<Token> &tokens, size_t begin, size_t end)
+      : tokens(tokens), at(begin), end(end) {}
 
   ExpressionPtr run() {
     ExpressionPtr e = overOrChoose();
@@ -45,7 +47,8 @@ public:
 
 private:
   bool isOp(const char *text, size_t ahead = 0) const {
-    return at + ahead < end && tokens[at + ahead].kind == Kind::op && tokens[at + ahead].text == text;
+    return at + ahead < end && tokens[at + ahead].kind == Kind::op &&
+           tokens[at + ahead].text == text;
   }
   bool skipOp(const char *text) { return isOp(text) && (++at, true); }
   bool isCommand(const char *text) const {
@@ -247,12 +250,13 @@ int baseOf(const std::string &subscript) {
   auto named = names.find(base);
   if (named != names.end())
     return named->second;
-  bool digits =
-      !base.empty() && base.size() <= 2 && base.find_first_not_of("0123456789") == std::string::npos;
+  bool digits = !base.empty() && base.size() <= 2 &&
+                base.find_first_not_of("0123456789") == std::string::npos;
   return digits ? std::stoi(base) : 0;
 }
 
-// The number whose digits these are in the base of the subscript that follows; null if it is not one.
+// The number whose digits these are in the base of the subscript that follows; null if it is not
+// one.
 ExpressionPtr Parser::numberInBase(const std::string &digits) {
   int base = baseOf(subscript().substr(1));
   if (base < 2 || base > 36 || digits.find('.') != std::string::npos)
@@ -274,7 +278,8 @@ ExpressionPtr Parser::mixedFraction(ExpressionPtr whole) {
   if (whole->text.find('.') != std::string::npos)
     return whole;
   if (isCommand("frac")) {
-    // Looked at before it is parsed: trying and going back would double the work at every level of nesting.
+    // Looked at before it is parsed: trying and going back would double the work at every level of
+    // nesting.
     size_t i = at + 1;
     const Token *parts[2] = {nullptr, nullptr};
     for (const Token *&part : parts) {
@@ -286,10 +291,11 @@ ExpressionPtr Parser::mixedFraction(ExpressionPtr whole) {
       i = number + 1 + braces;
     }
     at = i;
-    return node(E::add, "", std::move(whole),
-                node(E::divide, "", make(E::number, parts[0]->text), make(E::number, parts[1]->text)));
-  } else if (at + 2 < end && tokens[at].kind == Kind::number && tokens[at].spaceBefore && isOp("/", 1) &&
-             tokens[at + 2].kind == Kind::number) {
+    return node(
+        E::add, "", std::move(whole),
+        node(E::divide, "", make(E::number, parts[0]->text), make(E::number, parts[1]->text)));
+  } else if (at + 2 < end && tokens[at].kind == Kind::number && tokens[at].spaceBefore &&
+             isOp("/", 1) && tokens[at + 2].kind == Kind::number) {
     ExpressionPtr part =
         node(E::divide, "", make(E::number, tokens[at].text), make(E::number, tokens[at + 2].text));
     at += 3;
@@ -329,8 +335,8 @@ ExpressionPtr Parser::function(const std::string &name) {
              node(E::function, "ln", base ? std::move(base) : make(E::number, "10")));
   if (!exponent)
     return e;
-  if (exponent->kind == E::negate && exponent->kids[0]->kind == E::number && exponent->kids[0]->text == "1" &&
-      name.size() == 3) {
+  if (exponent->kind == E::negate && exponent->kids[0]->kind == E::number &&
+      exponent->kids[0]->text == "1" && name.size() == 3) {
     e->text = "arc" + name; // \sin^{-1}
     return e;
   }
@@ -354,7 +360,8 @@ ExpressionPtr Parser::atom() {
     return mixedFraction(make(E::number, t.text));
   case Kind::letter:
     ++at;
-    if ((t.text == "\\angle" || t.text == "\\triangle") && at < end && tokens[at].kind == Kind::word)
+    if ((t.text == "\\angle" || t.text == "\\triangle") && at < end &&
+        tokens[at].kind == Kind::word)
       return make(E::variable, t.text + tokens[at++].text); // no product: ABC is not ACB
     return make(E::variable, t.text + subscript());
   case Kind::word: {
@@ -399,7 +406,8 @@ ExpressionPtr Parser::atom() {
       return this->function(function->second);
     if (t.text == "frac" || t.text == "binom") {
       ExpressionPtr top = argument(), bottom = top ? argument() : nullptr;
-      return bottom ? node(t.text == "frac" ? E::divide : E::binomial, "", std::move(top), std::move(bottom))
+      return bottom ? node(t.text == "frac" ? E::divide : E::binomial, "", std::move(top),
+                           std::move(bottom))
                     : nullptr;
     }
     if (t.text == "sqrt") {
@@ -409,12 +417,14 @@ ExpressionPtr Parser::atom() {
       ExpressionPtr x = argument();
       if (!x)
         return nullptr;
-      return degree ? node(E::root, "", std::move(x), std::move(degree)) : node(E::root, "", std::move(x));
+      return degree ? node(E::root, "", std::move(x), std::move(degree))
+                    : node(E::root, "", std::move(x));
     }
     if (t.text == "lfloor" || t.text == "lceil") {
       ExpressionPtr x = sum();
       const char *close = t.text == "lfloor" ? "rfloor" : "rceil";
-      return x && isCommand(close) ? (++at, node(E::function, t.text.substr(1), std::move(x))) : nullptr;
+      return x && isCommand(close) ? (++at, node(E::function, t.text.substr(1), std::move(x)))
+                                   : nullptr;
     }
     if (t.text == "boxed" || t.text == "fbox")
       return argument();
@@ -423,7 +433,8 @@ ExpressionPtr Parser::atom() {
   case Kind::op:
     if (t.text == "(") {
       size_t close = at + 2;
-      if (close + 1 < end && tokens[at + 1].kind == Kind::number && isOp(")", 2) && isOp("_", 3)) { // (204)_5
+      // (204)_5
+      if (close + 1 < end && tokens[at + 1].kind == Kind::number && isOp(")", 2) && isOp("_", 3)) {
         at = close + 1;
         return numberInBase(tokens[close - 1].text);
       }
@@ -447,8 +458,9 @@ ExpressionPtr Parser::atom() {
   return nullptr;
 }
 
-// \frac and \binom take single digits of a bare number, and single letters: they become tokens of their own.
-// \sqrt13 and x^10 mean the whole number to those who write them, whatever TeX makes of them.
+// \frac and \binom take single digits of a bare number, and single letters: they become tokens of
+// their own. \sqrt13 and x^10 mean the whole number to those who write them, whatever TeX makes of
+// them.
 std::vector<Token> splitDigits(const std::vector<Token> &tokens, size_t begin, size_t end) {
   std::vector<Token> out;
   int single = 0; // arguments still to come
@@ -472,7 +484,10 @@ std::vector<Token> splitDigits(const std::vector<Token> &tokens, size_t begin, s
       int depth = 1;
       size_t first = i + 1;
       while (++i < end && depth)
-        depth += tokens[i].kind != Kind::op ? 0 : tokens[i].text == "{" ? 1 : tokens[i].text == "}" ? -1 : 0;
+        depth += tokens[i].kind != Kind::op ? 0
+                 : tokens[i].text == "{"    ? 1
+                 : tokens[i].text == "}"    ? -1
+                                            : 0;
       std::vector<Token> inside = splitDigits(tokens, first, i);
       out.insert(out.end(), inside.begin(), inside.end());
       --i;

@@ -20,9 +20,9 @@ const std::set<std::string> kDropped = {
 // Dropped with the group that follows.
 const std::set<std::string> kDroppedWithGroup = {"phantom", "hphantom", "vphantom",  "hspace",
                                                  "vspace",  "color",    "textcolor", "mathcolor"};
-const std::set<std::string> kTextCommands = {"text",         "mbox", "textrm", "textbf", "textit",
-                                             "mathrm",       "rm",   "mathbf", "mathit", "textnormal",
-                                             "operatorname", "hbox", "texttt", "mathsf"};
+const std::set<std::string> kTextCommands = {
+    "text",   "mbox",   "textrm",     "textbf",       "textit", "mathrm", "rm",
+    "mathbf", "mathit", "textnormal", "operatorname", "hbox",   "texttt", "mathsf"};
 const std::map<std::string, std::string> kOperators = {
     {"cdot", "*"},     {"times", "*"},    {"ast", "*"},    {"div", "/"},      {"pm", "±"},
     {"mp", "∓"},       {"le", "≤"},       {"leq", "≤"},    {"leqslant", "≤"}, {"ge", "≥"},
@@ -37,17 +37,20 @@ const std::map<std::string, std::string> kCommands = {
     {"dbinom", "binom"},       {"tbinom", "binom"},        {"varphi", "phi"},
     {"varepsilon", "epsilon"}, {"emptyset", "varnothing"}, {"R", "mathbbR"}};
 const std::set<std::string> kKept = {
-    "frac",   "sqrt", "binom", "sin",  "cos",    "tan",    "cot",   "sec",      "csc",   "arcsin", "arccos",
-    "arctan", "sinh", "cosh",  "tanh", "ln",     "log",    "exp",   "overline", "begin", "end",    "boxed",
-    "fbox",   "max",  "min",   "gcd",  "lfloor", "rfloor", "lceil", "rceil",    "over",  "choose"};
+    "frac", "sqrt",   "binom",    "sin",    "cos",   "tan",   "cot",  "sec",
+    "csc",  "arcsin", "arccos",   "arctan", "sinh",  "cosh",  "tanh", "ln",
+    "log",  "exp",    "overline", "begin",  "end",   "boxed", "fbox", "max",
+    "min",  "gcd",    "lfloor",   "rfloor", "lceil", "rceil", "over", "choose"};
 const std::map<std::string, std::string> kUnicode = {
-    {"π", "\\pi "},     {"√", "\\sqrt "},  {"×", "\\times "},  {"·", "\\cdot "},   {"÷", "/"},
-    {"−", "-"},         {"–", "-"},        {"½", "\\frac12 "}, {"¼", "\\frac14 "}, {"¾", "\\frac34 "},
-    {"≈", "\\approx "}, {"∞", "\\infty "}, {"°", "\\circ "},   {"∪", "\\cup "},    {"∩", "\\cap "},
-    {"≤", "\\le "},     {"≥", "\\ge "},    {"≠", "\\ne "},     {"±", "\\pm "},     {"∓", "\\mp "},
-    {"∈", "\\in "},     {"²", "^2"},       {"³", "^3"},        {"θ", "\\theta "},  {"α", "\\alpha "},
-    {"β", "\\beta "},   {"\u00a0", " "},   {"\u2009", " "},    {"\u202f", " "},    {"’", "'"},
-    {"º", "\\circ "},   {"£", ""},         {"€", ""},          {"¥", ""}};
+    {"π", "\\pi "},     {"√", "\\sqrt "},   {"×", "\\times "},  {"·", "\\cdot "},
+    {"÷", "/"},         {"−", "-"},         {"–", "-"},         {"½", "\\frac12 "},
+    {"¼", "\\frac14 "}, {"¾", "\\frac34 "}, {"≈", "\\approx "}, {"∞", "\\infty "},
+    {"°", "\\circ "},   {"∪", "\\cup "},    {"∩", "\\cap "},    {"≤", "\\le "},
+    {"≥", "\\ge "},     {"≠", "\\ne "},     {"±", "\\pm "},     {"∓", "\\mp "},
+    {"∈", "\\in "},     {"²", "^2"},        {"³", "^3"},        {"θ", "\\theta "},
+    {"α", "\\alpha "},  {"β", "\\beta "},   {"\u00a0", " "},    {"\u2009", " "},
+    {"\u202f", " "},    {"’", "'"},         {"º", "\\circ "},   {"£", ""},
+    {"€", ""},          {"¥", ""}};
 
 std::string replaceUnicode(const std::string &text) {
   std::string out;
@@ -63,8 +66,8 @@ std::string replaceUnicode(const std::string &text) {
   return out;
 }
 
-// Length of a thousands separator between digits at `at`, three digits of which follow and no fourth; 0 if
-// there is none. `commas`: a bare comma may be one.
+// Length of a thousands separator between digits at `at`, three digits of which follow and no
+// fourth; 0 if there is none. `commas`: a bare comma may be one.
 size_t separatorLength(const std::string &s, size_t at, bool commas) {
   size_t n = 0;
   bool certain = true;
@@ -73,7 +76,8 @@ size_t separatorLength(const std::string &s, size_t at, bool commas) {
   else if (s.compare(at, 3, ",\\!") == 0)
     for (n = 3; at + n < s.size() && s[at + n] == ' ';)
       ++n;
-  else if (s[at] == '\\' && at + 1 < s.size() && std::string(",;: !").find(s[at + 1]) != std::string::npos)
+  else if (s[at] == '\\' && at + 1 < s.size() &&
+           std::string(",;: !").find(s[at + 1]) != std::string::npos)
     n = 2;
   else if (s[at] == ',' || s[at] == ' ' || s[at] == '~') {
     n = 1;
@@ -166,8 +170,9 @@ private:
     return false;
   }
 
-  // The e of 6.72e-5 with what follows; 0 if there is none. 3e-1 stays a product and a difference: only
-  // a mantissa with a point or of one alone, or an exponent of two digits, shows that e means a power of ten.
+  // The e of 6.72e-5 with what follows; 0 if there is none. 3e-1 stays a product and a difference:
+  // only a mantissa with a point or of one alone, or an exponent of two digits, shows that e means
+  // a power of ten.
   size_t exponentLength(const std::string &mantissa) const {
     if (at >= s.size() || (s[at] != 'e' && s[at] != 'E'))
       return 0;
@@ -175,8 +180,11 @@ private:
     size_t first = end;
     while (end < s.size() && isDigit(s[end]))
       ++end;
-    bool shown = !sign || mantissa.find('.') != std::string::npos || mantissa == "1" || end - first >= 2;
-    return end == first || end - first > 4 || !shown || (end < s.size() && isLetter(s[end])) ? 0 : end - at;
+    bool shown =
+        !sign || mantissa.find('.') != std::string::npos || mantissa == "1" || end - first >= 2;
+    return end == first || end - first > 4 || !shown || (end < s.size() && isLetter(s[end]))
+               ? 0
+               : end - at;
   }
 
   void number() {
@@ -231,7 +239,9 @@ private:
     size_t begin = at + (!point && at < s.size() && s[at] == '.');
     if (!point && begin == at)
       return false;
-    size_t name = s.compare(begin, 10, "\\overline{") == 0 ? 10 : s.compare(begin, 5, "\\bar{") == 0 ? 5 : 0;
+    size_t name = s.compare(begin, 10, "\\overline{") == 0 ? 10
+                  : s.compare(begin, 5, "\\bar{") == 0     ? 5
+                                                           : 0;
     size_t end = s.find('}', begin);
     if (!name || end == std::string::npos || end == begin + name || end > begin + name + 16)
       return false;
@@ -269,7 +279,8 @@ private:
       } else if (c == '\\') {
         push(Token::Kind::op, "\\\\");
         size_t close = at < s.size() && s[at] == '[' ? s.find(']', at) : std::string::npos;
-        if (close != std::string::npos && close > at + 2 && isLetter(s[close - 1]) && isLetter(s[close - 2]))
+        if (close != std::string::npos && close > at + 2 && isLetter(s[close - 1]) &&
+            isLetter(s[close - 2]))
           at = close + 1; // space between rows: \\[2mm]
       } else if (c == '%') {
         push(Token::Kind::op, "%");
@@ -304,9 +315,9 @@ private:
           if (withGroup || content == "$" || content == "\\$")
             return;
           // Upright in print, or bold: no units.
-          bool symbol =
-              content == "i" || content == "e" ||
-              (content.size() == 1 && isLetter(content[0]) && (name == "mathbf" || name == "mathit"));
+          bool symbol = content == "i" || content == "e" ||
+                        (content.size() == 1 && isLetter(content[0]) &&
+                         (name == "mathbf" || name == "mathit"));
           push(symbol ? Token::Kind::letter : Token::Kind::text, content);
           return;
         }
@@ -352,7 +363,8 @@ public:
 
 } // namespace
 
-std::optional<std::vector<Token>> tokenize(const std::string &latex, bool commasSeparate, bool *bareComma) {
+std::optional<std::vector<Token>> tokenize(const std::string &latex, bool commasSeparate,
+                                           bool *bareComma) {
   Tokenizer tokenizer(latex, commasSeparate);
   auto tokens = tokenizer.run();
   *bareComma = tokenizer.bareComma;

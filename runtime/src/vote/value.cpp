@@ -17,21 +17,23 @@ constexpr int kMaxDepth = 30;
 
 // Words that say what a number counts; with \text{…} any word does.
 const std::set<std::string> kUnits = {
-    "cm",     "mm",      "km",      "inch",       "inches",      "foot",        "feet",      "ft",
-    "degree", "degrees", "unit",    "units",      "dollar",      "dollars",     "cent",      "cents",
-    "meter",  "meters",  "metre",   "metres",     "hour",        "hours",       "minute",    "minutes",
-    "second", "seconds", "day",     "days",       "week",        "weeks",       "month",     "months",
-    "year",   "years",   "square",  "cubic",      "sq",          "mph",         "mile",      "miles",
-    "pound",  "pounds",  "percent", "kg",         "gram",        "grams",       "yards",     "yard",
-    "liters", "litres",  "radians", "ways",       "per",         "points",      "people",    "students",
-    "in",     "yd",      "mi",      "lb",         "lbs",         "oz",          "ounce",     "ounces",
-    "gallon", "gallons", "mg",      "mL",         "ml",          "sec",         "min",       "hr",
-    "hrs",    "kph",     "rpm",     "kilometers", "centimeters", "millimeters", "kilograms", "tons",
-    "times"};
+    "cm",          "mm",        "km",      "inch",   "inches",  "foot",       "feet",
+    "ft",          "degree",    "degrees", "unit",   "units",   "dollar",     "dollars",
+    "cent",        "cents",     "meter",   "meters", "metre",   "metres",     "hour",
+    "hours",       "minute",    "minutes", "second", "seconds", "day",        "days",
+    "week",        "weeks",     "month",   "months", "year",    "years",      "square",
+    "cubic",       "sq",        "mph",     "mile",   "miles",   "pound",      "pounds",
+    "percent",     "kg",        "gram",    "grams",  "yards",   "yard",       "liters",
+    "litres",      "radians",   "ways",    "per",    "points",  "people",     "students",
+    "in",          "yd",        "mi",      "lb",     "lbs",     "oz",         "ounce",
+    "ounces",      "gallon",    "gallons", "mg",     "mL",      "ml",         "sec",
+    "min",         "hr",        "hrs",     "kph",    "rpm",     "kilometers", "centimeters",
+    "millimeters", "kilograms", "tons",    "times"};
 const std::map<std::string, std::string> kMagnitudes = {
     {"hundred", "100"}, {"thousand", "1000"}, {"million", "1000000"}, {"billion", "1000000000"}};
 
-// Without spaces, braces, quotes and the punctuation of sentences, in lower case: how text is compared.
+// Without spaces, braces, quotes and the punctuation of sentences, in lower case: how text is
+// compared.
 std::string plainText(const std::string &latex) {
   std::string out;
   bool spaces = false;
@@ -68,7 +70,8 @@ std::string plainText(const std::string &latex) {
     spaces = false;
     out += static_cast<char>(std::tolower(c));
   }
-  if (out.size() > 2 && out.find_first_of("()", 1) == out.size() - 1 && out[0] == '(' && out.back() == ')')
+  if (out.size() > 2 && out.find_first_of("()", 1) == out.size() - 1 && out[0] == '(' &&
+      out.back() == ')')
     out = out.substr(1, out.size() - 2); // (C) is the choice C
   if (out.size() == 2 && out[1] == ')')  // and so is C)
     out.pop_back();
@@ -88,7 +91,8 @@ public:
   explicit Reader(const std::string &latex) : latex(latex) {}
 
   std::shared_ptr<Value> run(bool commasSeparate, bool *bareComma) {
-    auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex, commasSeparate, bareComma);
+    auto all =
+        latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex, commasSeparate, bareComma);
     if (!all)
       return textValue();
     tokens = std::move(*all);
@@ -137,7 +141,9 @@ void Reader::clean() {
     return i < tokens.size() && (isText(tokens[i]) || tokens[i].kind == Token::Kind::word);
   };
   auto is = [&](size_t i, const char *op) { return i < tokens.size() && isOp(tokens[i], op); };
-  auto isUnit = [&](size_t i) { return isWord(i) && (isText(tokens[i]) || kUnits.count(tokens[i].text)); };
+  auto isUnit = [&](size_t i) {
+    return isWord(i) && (isText(tokens[i]) || kUnits.count(tokens[i].text));
+  };
   for (size_t i = 0; i < tokens.size(); ++i) {
     Token &t = tokens[i];
     bool afterValue = !kept.empty() && endsValue(kept.back());
@@ -199,12 +205,14 @@ void Reader::clean() {
     }
     kept.push_back(std::move(t));
   }
-  while (!kept.empty() && (isOp(kept.back(), ",") || isOp(kept.back(), ";") || isOp(kept.back(), ":") ||
-                           isOp(kept.back(), "\\\\")))
+  while (!kept.empty() && (isOp(kept.back(), ",") || isOp(kept.back(), ";") ||
+                           isOp(kept.back(), ":") || isOp(kept.back(), "\\\\")))
     kept.pop_back();
   tokens = std::move(kept);
-  // "x ≈ 3.14" is an equation; in "22/7 ≈ 3.14" and "x = 22/7 ≈ 3.14" the value stands before the sign.
-  auto about = std::find_if(tokens.begin(), tokens.end(), [](const Token &t) { return isOp(t, "≈"); });
+  // "x ≈ 3.14" is an equation; in "22/7 ≈ 3.14" and "x = 22/7 ≈ 3.14" the value stands before the
+  // sign.
+  auto about =
+      std::find_if(tokens.begin(), tokens.end(), [](const Token &t) { return isOp(t, "≈"); });
   if (about == tokens.end())
     return;
   if (about == tokens.begin())
@@ -215,7 +223,8 @@ void Reader::clean() {
     tokens.erase(about, tokens.end());
 }
 
-std::vector<size_t> Reader::findTop(size_t begin, size_t end, const std::set<std::string> &ops) const {
+std::vector<size_t> Reader::findTop(size_t begin, size_t end,
+                                    const std::set<std::string> &ops) const {
   std::vector<size_t> found;
   int depth = 0;
   for (size_t i = begin; i < end; ++i) {
@@ -235,7 +244,8 @@ std::vector<size_t> Reader::findTop(size_t begin, size_t end, const std::set<std
   return found;
 }
 
-// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, xy, m + n, or words; no powers or numbers.
+// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, xy, m + n, or words; no powers or
+// numbers.
 bool Reader::isName(size_t begin, size_t end) const {
   bool letters = false;
   int depth = 0;
@@ -260,8 +270,8 @@ bool Reader::isName(size_t begin, size_t end) const {
       return false;
     }
   }
-  bool constant = end - begin == 1 &&
-                  (tokens[begin].text == "e" || tokens[begin].text == "i" || tokens[begin].text == "\\pi");
+  bool constant = end - begin == 1 && (tokens[begin].text == "e" || tokens[begin].text == "i" ||
+                                       tokens[begin].text == "\\pi");
   return letters && !constant;
 }
 
@@ -295,7 +305,8 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     return nullptr;
   if (end - begin == 1 && isText(tokens[begin])) {
     const std::string &text = tokens[begin].text;
-    if (text.size() < latex.size() && text.find_first_of("0123456789") != std::string::npos) // \text{42}
+    // \text{42}
+    if (text.size() < latex.size() && text.find_first_of("0123456789") != std::string::npos)
       return readAnswer(text);
     auto v = std::make_shared<Value>();
     v->text = plainText(text);
@@ -344,7 +355,8 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
   return readExpression(begin, end);
 }
 
-bool Reader::readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out) {
+bool Reader::readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth,
+                       Value &out) {
   size_t from = begin;
   for (size_t i = 0; i <= at.size(); ++i) {
     size_t to = i < at.size() ? at[i] : end;
@@ -393,7 +405,8 @@ ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t
     return v;
   }
   auto isVariableValue = [](const ValuePtr &s) {
-    return s->kind == Kind::expression && isVariable(*s->expression) && s->expression->text[0] != '\\';
+    return s->kind == Kind::expression && isVariable(*s->expression) &&
+           s->expression->text[0] != '\\';
   };
   auto less = [](const std::string &o) { return o == "<" || o == "≤"; };
   auto strict = [](const std::string &o) { return o == "<" || o == ">"; };
@@ -404,7 +417,8 @@ ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t
     return upper ? interval("(", infinity(true), bound, strict(op) ? ")" : "]")
                  : interval(strict(op) ? "(" : "[", bound, infinity(false), ")");
   }
-  if (at.size() == 2 && isVariableValue(sides[1]) && op != "≠" && less(op) == less(tokens[at[1]].text)) {
+  if (at.size() == 2 && isVariableValue(sides[1]) && op != "≠" &&
+      less(op) == less(tokens[at[1]].text)) {
     const std::string &second = tokens[at[1]].text;
     if (less(op))
       return interval(strict(op) ? "(" : "[", sides[0], sides[2], strict(second) ? ")" : "]");
@@ -419,9 +433,11 @@ ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t
   return v;
 }
 
-// (a, b), [a, b), \{ … \}; nothing if the first bracket does not close at the end or holds no separator.
+// (a, b), [a, b), \{ … \}; nothing if the first bracket does not close at the end or holds no
+// separator.
 ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
-  if (end - begin < 2 || tokens[begin].kind != Token::Kind::op || tokens[end - 1].kind != Token::Kind::op)
+  if (end - begin < 2 || tokens[begin].kind != Token::Kind::op ||
+      tokens[end - 1].kind != Token::Kind::op)
     return nullptr;
   std::string open = tokens[begin].text, close = tokens[end - 1].text;
   bool group = open == "{" && close == "}", set = group || (open == "\\{" && close == "\\}");
@@ -506,8 +522,8 @@ ValuePtr Reader::readMatrix(size_t begin, size_t end, int depth) {
   return v;
 }
 
-// A matrix in brackets or behind a factor: \left[\begin{array}…\end{array}\right], \frac13\begin{pmatrix}…,
-// -\begin{pmatrix}….
+// A matrix in brackets or behind a factor: \left[\begin{array}…\end{array}\right],
+// \frac13\begin{pmatrix}…, -\begin{pmatrix}….
 ValuePtr Reader::readMultiple(size_t begin, size_t end, int depth) {
   size_t at = begin;
   while (at < end && !(tokens[at].kind == Token::Kind::command && tokens[at].text == "begin"))
@@ -559,7 +575,8 @@ ValuePtr Reader::readExpression(size_t begin, size_t end) {
     std::string letters;
     for (size_t i = begin; i < end; ++i) {
       bool plain = tokens[i].kind == Token::Kind::letter || tokens[i].kind == Token::Kind::word;
-      letters = plain && (i == begin || !letters.empty()) ? letters + tokens[i].text : std::string();
+      letters =
+          plain && (i == begin || !letters.empty()) ? letters + tokens[i].text : std::string();
     }
     v->text = plainText(letters);
     return v;
@@ -579,8 +596,8 @@ bool equalInOrder(const Value &a, const Value &b) {
                     [](const ValuePtr &x, const ValuePtr &y) { return equalValues(*x, *y); });
 }
 
-// As sets: repeated items count once. Every pair is compared at most once: nested sets would otherwise take
-// twice as long at each level.
+// As sets: repeated items count once. Every pair is compared at most once: nested sets would
+// otherwise take twice as long at each level.
 bool equalUnordered(const Value &a, const Value &b) {
   if (a.items.size() * b.items.size() > 10000)
     return false;
@@ -658,11 +675,13 @@ bool equalValues(const Value &a, const Value &b) {
   if (isList(a) && isList(b))
     return equalUnordered(a, b);
   // "1, 2" for the point (1, 2); "x < 1 or x > 2" for a union of intervals
-  if ((a.kind == Kind::list && b.kind == Kind::tuple) || (a.kind == Kind::tuple && b.kind == Kind::list)) {
+  if ((a.kind == Kind::list && b.kind == Kind::tuple) ||
+      (a.kind == Kind::tuple && b.kind == Kind::list)) {
     const Value &tuple = a.kind == Kind::tuple ? a : b;
     return tuple.open == "(" && tuple.close == ")" && equalInOrder(a, b);
   }
-  if ((a.kind == Kind::list && b.kind == Kind::joined) || (a.kind == Kind::joined && b.kind == Kind::list))
+  if ((a.kind == Kind::list && b.kind == Kind::joined) ||
+      (a.kind == Kind::joined && b.kind == Kind::list))
     return (a.kind == Kind::joined ? a : b).text == "∪" && equalUnordered(a, b);
   if (a.kind != b.kind)
     return false;

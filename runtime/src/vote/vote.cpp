@@ -24,7 +24,8 @@ std::optional<std::string> extractBoxed(const std::string &text) {
       open.pop_back();
       size_t before = brace ? text.find_last_not_of(blanks, brace - 1) : std::string::npos;
       if (before == std::string::npos || before + 1 < name.size() ||
-          text.compare(before + 1 - name.size(), name.size(), name) != 0 || (last && *last > before))
+          text.compare(before + 1 - name.size(), name.size(), name) != 0 ||
+          (last && *last > before))
         continue;
       last = before;
       begin = brace + 1;
@@ -35,18 +36,22 @@ std::optional<std::string> extractBoxed(const std::string &text) {
     return std::nullopt;
   std::string content = text.substr(begin, end - begin);
   size_t first = content.find_first_not_of(blanks);
-  return first == std::string::npos ? std::string()
-                                    : content.substr(first, content.find_last_not_of(blanks) - first + 1);
+  return first == std::string::npos
+             ? std::string()
+             : content.substr(first, content.find_last_not_of(blanks) - first + 1);
 }
 
 Answer::Answer(std::string text)
-    : original(std::move(text)), value(vote::readAnswer(extractBoxed(original).value_or(original))) {}
+    : original(std::move(text)),
+      value(vote::readAnswer(extractBoxed(original).value_or(original))) {}
 
 bool Answer::equals(const Answer &other) const {
   return original == other.original || vote::equalValues(*value, *other.value);
 }
 
-bool answersEqual(const std::string &a, const std::string &b) { return Answer(a).equals(Answer(b)); }
+bool answersEqual(const std::string &a, const std::string &b) {
+  return Answer(a).equals(Answer(b));
+}
 
 VoteResult majorityVote(const std::vector<std::optional<Answer>> &answers) {
   VoteResult result;

@@ -10,21 +10,24 @@
 
 namespace m1rt {
 
-// Content of the last \boxed{…} whose braces balance, blanks at its ends removed; nothing when there is none.
+// Content of the last \boxed{…} whose braces balance, blanks at its ends removed; nothing when
+// there is none.
 std::optional<std::string> extractBoxed(const std::string &text);
 
 namespace vote {
 struct Value;
 }
 
-// An answer in LaTeX or plain text, read once for many comparisons. Any text is an answer; what is not
-// understood as mathematics is compared as text. A text with a \boxed{…} is the answer in its last box.
+// An answer in LaTeX or plain text, read once for many comparisons. Any text is an answer; what is
+// not understood as mathematics is compared as text. A text with a \boxed{…} is the answer in its
+// last box.
 //
-// Equal are answers of equal value: 1/2, 0.5, 50\%, \frac12 and \tfrac{1}{2}; 2\sqrt2 and \sqrt8; 10,000 and
-// 10\,000; (x+1)^2 and x^2+2x+1. Degree signs (outside \sin and the like), units, currency and a leading "x
-// =" do not count; numbers in base b (52_8) have the value they stand for. Lists without brackets and sets
-// have no order, tuples, intervals (with their kind of bracket) and matrices do. Rational values are compared
-// exactly, everything else numerically at several points, to 1e-12 of the value.
+// Equal are answers of equal value: 1/2, 0.5, 50\%, \frac12 and \tfrac{1}{2}; 2\sqrt2 and \sqrt8;
+// 10,000 and 10\,000; (x+1)^2 and x^2+2x+1. Degree signs (outside \sin and the like), units,
+// currency and a leading "x =" do not count; numbers in base b (52_8) have the value they stand
+// for. Lists without brackets and sets have no order, tuples, intervals (with their kind of
+// bracket) and matrices do. Rational values are compared exactly, everything else numerically at
+// several points, to 1e-12 of the value.
 class Answer {
 public:
   explicit Answer(std::string text);
@@ -41,7 +44,8 @@ bool answersEqual(const std::string &a, const std::string &b);
 struct VoteResult {
   int winner = -1; // index of the first sample with the winning answer; -1 when no sample has one
   size_t votes = 0;
-  std::vector<int> group; // per sample: index of the first sample with an equal answer; -1 without an answer
+  // per sample: index of the first sample with an equal answer; -1 without an answer
+  std::vector<int> group;
 };
 
 // Most votes win; of equally many, the answer that came first.

@@ -4,7 +4,8 @@
 // STATISTICS: m1-eliminate-dead states 2
 // STATISTICS: m1-eliminate-dead weights 2
 
-// What no result depends on goes: the cache that is only written, the convolution that only that write reads, and their weights.
+// What no result depends on goes: the cache that is only written, the convolution that only that
+// write reads, and their weights.
 // CHECK-NOT: @dead
 // CHECK: m1.weight @w
 // CHECK: m1.state @live_in_decode
@@ -28,16 +29,19 @@ func.func @prefill(%x: tensor<?x4xf32>, %batch: !m1.batch) -> tensor<?x4xf32> {
   %cache = m1.get_state @dead_cache : !m1.kv_cache<1x64x4xf32>
   %conv = m1.get_state @dead_conv : !m1.conv_state<1x4xf32>
   %a = m1.get_weight @dead_weight : tensor<4x2xf32>
-  %k = m1.causal_conv1d %x, %a, %batch, %conv : (tensor<?x4xf32>, tensor<4x2xf32>, !m1.batch, !m1.conv_state<1x4xf32>) -> tensor<?x4xf32>
+  %k = m1.causal_conv1d %x, %a, %batch, %conv
+      : (tensor<?x4xf32>, tensor<4x2xf32>, !m1.batch, !m1.conv_state<1x4xf32>) -> tensor<?x4xf32>
   %k1 = m1.silu %k : (tensor<?x4xf32>) -> tensor<?x4xf32>
-  m1.kv_write %k1, %k, %batch, %cache : tensor<?x4xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<1x64x4xf32>
+  m1.kv_write %k1, %k, %batch, %cache
+      : tensor<?x4xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<1x64x4xf32>
   // Its result is unused here, but decode reads what it leaves in the state.
   %other = m1.get_state @live_in_decode : !m1.conv_state<1x4xf32>
   %w = m1.get_weight @w : tensor<4x2xf32>
   %unused = m1.causal_conv1d %x, %w, %batch, %other
       : (tensor<?x4xf32>, tensor<4x2xf32>, !m1.batch, !m1.conv_state<1x4xf32>) -> tensor<?x4xf32>
   %live = m1.get_state @live : !m1.conv_state<1x4xf32>
-  %y = m1.causal_conv1d %x, %w, %batch, %live : (tensor<?x4xf32>, tensor<4x2xf32>, !m1.batch, !m1.conv_state<1x4xf32>) -> tensor<?x4xf32>
+  %y = m1.causal_conv1d %x, %w, %batch, %live
+      : (tensor<?x4xf32>, tensor<4x2xf32>, !m1.batch, !m1.conv_state<1x4xf32>) -> tensor<?x4xf32>
   return %y : tensor<?x4xf32>
 }
 
@@ -46,6 +50,7 @@ func.func @decode(%x: tensor<?x4xf32>, %batch: !m1.batch) -> tensor<?x4xf32> {
   // CHECK: m1.causal_conv1d
   %w = m1.get_weight @w : tensor<4x2xf32>
   %s = m1.get_state @live_in_decode : !m1.conv_state<1x4xf32>
-  %y = m1.causal_conv1d %x, %w, %batch, %s : (tensor<?x4xf32>, tensor<4x2xf32>, !m1.batch, !m1.conv_state<1x4xf32>) -> tensor<?x4xf32>
+  %y = m1.causal_conv1d %x, %w, %batch, %s
+      : (tensor<?x4xf32>, tensor<4x2xf32>, !m1.batch, !m1.conv_state<1x4xf32>) -> tensor<?x4xf32>
   return %y : tensor<?x4xf32>
 }

@@ -2,10 +2,12 @@
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
 // STATISTICS: m1-expand-hybrid-layers layers 2
 
-// Layers become norms, what the regions hold, and additions; the second layer continues where the first ends.
+// Layers become norms, what the regions hold, and additions; the second layer continues where the
+// first ends.
 // CHECK-LABEL: func @layers
 // CHECK-SAME: %[[H:.*]]: tensor<?x64xf32>, %[[N0:.*]]: tensor<64xf32>, %[[N1:.*]]: tensor<64xf32>, %[[W:.*]]: tensor<64x64xf32>
-func.func @layers(%h: tensor<?x64xf32>, %n0: tensor<64xf32>, %n1: tensor<64xf32>, %w: tensor<64x64xf32>) -> tensor<?x64xf32> {
+func.func @layers(%h: tensor<?x64xf32>, %n0: tensor<64xf32>, %n1: tensor<64xf32>, %w:
+    tensor<64x64xf32>) -> tensor<?x64xf32> {
   // CHECK-NEXT: %[[X:.*]] = m1.rms_norm %[[H]], %[[N0]] {eps = 1.000000e-05 : f64} : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xbf16>
   // CHECK-NEXT: %[[Y:.*]] = m1.linear %[[X]], %[[W]]
   // CHECK-NEXT: %[[S:.*]] = m1.add %[[H]], %[[Y]]
@@ -39,7 +41,8 @@ func.func @other(%h: tensor<?x64xf32>, %n: tensor<64xf32>) -> tensor<?x64xf32> {
   // CHECK-NEXT: %[[X:.*]] = m1.rms_norm
   // CHECK-NEXT: %[[Y:.*]] = m1.add %{{.*}}, %[[X]]
   // CHECK-NEXT: return %[[Y]]
-  %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64} : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
+  %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64}
+      : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
   %y = m1.add %h, %x : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
   return %y : tensor<?x64xf32>
 }

@@ -16,7 +16,8 @@ func.func @folds(%x: tensor<?x4xf32>, %w: tensor<8x4xf32>) -> tensor<?x8xf32> {
   // CHECK: %[[Y:.*]] = m1.linear %[[X]], %[[W]] : (
   // CHECK: %[[B:.*]] = m1.get_weight @b_doubled : tensor<8xf32>
   // CHECK: m1.softplus %[[Y]] bias(%[[B]])
-  %y = m1.linear %x, %w bias(%b) : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   %z = m1.softplus %y bias(%b) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   return %z : tensor<?x8xf32>
 }
@@ -27,7 +28,8 @@ func.func @shares(%x: tensor<?x4xf32>, %w: tensor<8x4xf32>) -> tensor<?x8xf32> {
   %b = m1.get_weight @b : tensor<8xf32>
   %b1 = m1.get_weight @b : tensor<8xf32>
   // CHECK: m1.get_weight @b_doubled : tensor<8xf32>
-  %y = m1.linear %x, %w bias(%b) : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   %z = m1.softplus %y bias(%b1) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   return %z : tensor<?x8xf32>
 }
@@ -39,18 +41,21 @@ func.func @different(%x: tensor<?x4xf32>, %w: tensor<8x4xf32>) -> tensor<?x8xf32
   // CHECK: m1.linear %{{.*}}, %{{.*}} bias(
   %b = m1.get_weight @b : tensor<8xf32>
   %c = m1.get_weight @c : tensor<8xf32>
-  %y = m1.linear %x, %w bias(%b) : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   %z = m1.softplus %y bias(%c) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   return %z : tensor<?x8xf32>
 }
 
 // Another reader of the linear needs its bias.
 // CHECK-LABEL: func @other_use
-func.func @other_use(%x: tensor<?x4xf32>, %w: tensor<8x4xf32>) -> (tensor<?x8xf32>, tensor<?x8xf32>) {
+func.func @other_use(%x: tensor<?x4xf32>, %w: tensor<8x4xf32>)
+    -> (tensor<?x8xf32>, tensor<?x8xf32>) {
   // CHECK-NOT: doubled
   // CHECK: m1.linear %{{.*}}, %{{.*}} bias(
   %b = m1.get_weight @b : tensor<8xf32>
-  %y = m1.linear %x, %w bias(%b) : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   %z = m1.softplus %y bias(%b) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   return %y, %z : tensor<?x8xf32>, tensor<?x8xf32>
 }
@@ -61,7 +66,8 @@ func.func @constant(%x: tensor<?x4xf32>, %w: tensor<8x4xf32>) -> tensor<?x8xf32>
   // CHECK-NOT: doubled
   // CHECK: m1.linear %{{.*}}, %{{.*}} bias(
   %b = m1.get_weight @v : tensor<8xf32>
-  %y = m1.linear %x, %w bias(%b) : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x4xf32>, tensor<8x4xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   %z = m1.softplus %y bias(%b) : (tensor<?x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
   return %z : tensor<?x8xf32>
 }

@@ -13,20 +13,24 @@ func.func @fuses(%h: tensor<?x4xf32>, %y: tensor<?x4xbf16>) -> (tensor<?x4xf32>,
   // CHECK-NEXT: return %[[S]], %[[N]]
   %s = m1.add %h, %y : (tensor<?x4xf32>, tensor<?x4xbf16>) -> tensor<?x4xf32>
   %w = m1.get_weight @w : tensor<4xf32>
-  %n = m1.rms_norm %s, %w {eps = 1.0e-5 : f64} : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xbf16>
+  %n = m1.rms_norm %s, %w {eps = 1.0e-5 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xbf16>
   return %s, %n : tensor<?x4xf32>, tensor<?x4xbf16>
 }
 
 // Of two norms of one sum the first fuses, the second reads the sum; a norm of anything else stays.
 // CHECK-LABEL: func @two
-func.func @two(%h: tensor<?x4xf32>, %w: tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
+func.func @two(%h: tensor<?x4xf32>, %w: tensor<4xf32>)
+    -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
   // CHECK-NEXT: %[[S:.*]], %{{.*}} = m1.add_rms_norm
   // CHECK-NEXT: m1.rms_norm %[[S]]
   // CHECK-NEXT: m1.rms_norm %arg0
   %s = m1.add %h, %h : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   %n = m1.rms_norm %s, %w {eps = 1.0e-5 : f64} : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
-  %n1 = m1.rms_norm %s, %w {eps = 1.0e-6 : f64} : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
-  %n2 = m1.rms_norm %h, %w {eps = 1.0e-6 : f64} : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %n1 = m1.rms_norm %s, %w {eps = 1.0e-6 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %n2 = m1.rms_norm %h, %w {eps = 1.0e-6 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   return %n, %n1, %n2 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
 }
 

@@ -18,7 +18,8 @@ func.func @fuses(%a: tensor<?x4xf32>, %b: tensor<?x4xf32>) -> (tensor<?x4xbf16>,
 
 // A silu with another use would be computed twice; its square is such a case.
 // CHECK-LABEL: func @refuses
-func.func @refuses(%a: tensor<?x4xf32>, %b: tensor<?x4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
+func.func @refuses(%a: tensor<?x4xf32>, %b: tensor<?x4xf32>)
+    -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
   // CHECK-NOT: silu_mul
   // CHECK: return
   %s = m1.silu %a : (tensor<?x4xf32>) -> tensor<?x4xf32>

@@ -2,306 +2,399 @@
 // RUN: m1-opt %s --split-input-file --verify-diagnostics
 
 // causal_conv1d: heads repeat at least once.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3: !m1.conv_state<2x4xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3:
+    !m1.conv_state<2x4xf32>) {
   // expected-error @+1 {{expected positive repeat, got 0}}
-  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 0 : i64, head_size = 1 : i64} : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
+  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 0 : i64, head_size = 1 : i64}
+      : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // causal_conv1d: heads have columns.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3: !m1.conv_state<2x4xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3:
+    !m1.conv_state<2x4xf32>) {
   // expected-error @+1 {{expected positive head_size, got 0}}
-  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 1 : i64, head_size = 0 : i64} : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
+  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 1 : i64, head_size = 0 : i64}
+      : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // causal_conv1d: a window has a width.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x0xf32>, %a2: !m1.batch, %a3: !m1.conv_state<2x4xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x0xf32>, %a2: !m1.batch, %a3:
+    !m1.conv_state<2x4xf32>) {
   // expected-error @+1 {{expected weight of shape [C, K] with positive K, got K = 0}}
-  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 1 : i64, head_size = 1 : i64} : (tensor<?x4xf32>, tensor<4x0xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
+  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 1 : i64, head_size = 1 : i64}
+      : (tensor<?x4xf32>, tensor<4x0xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // causal_conv1d: channels repeat x's.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3: !m1.conv_state<2x4xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3:
+    !m1.conv_state<2x4xf32>) {
   // expected-error @+1 {{expected x of C / repeat = 4 / 2 columns, got 4}}
-  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 2 : i64, head_size = 1 : i64} : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
+  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 2 : i64, head_size = 1 : i64}
+      : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // causal_conv1d: heads are whole.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3: !m1.conv_state<2x4xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3:
+    !m1.conv_state<2x4xf32>) {
   // expected-error @+1 {{expected x of whole heads of 3 columns, got 4 columns}}
-  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 1 : i64, head_size = 3 : i64} : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
+  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 1 : i64, head_size = 3 : i64}
+      : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // causal_conv1d: the bias has the weight's channels.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: tensor<2xf32>, %a3: !m1.batch, %a4: !m1.conv_state<2x4xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: tensor<2xf32>, %a3: !m1.batch, %a4:
+    !m1.conv_state<2x4xf32>) {
   // expected-error @+1 {{expected bias of shape [C] = [4], got [2]}}
-  %r = m1.causal_conv1d %a0, %a1 bias(%a2), %a3, %a4 : (tensor<?x4xf32>, tensor<4x3xf32>, tensor<2xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
+  %r = m1.causal_conv1d %a0, %a1 bias(%a2), %a3, %a4 : (tensor<?x4xf32>, tensor<4x3xf32>,
+      tensor<2xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // causal_conv1d: the state holds what the window needs.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3: !m1.conv_state<3x4xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3:
+    !m1.conv_state<3x4xf32>) {
   // expected-error @+1 {{expected state of shape [K - 1, columns of x] = [2, 4], got [3, 4]}}
-  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 1 : i64, head_size = 1 : i64} : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<3x4xf32>) -> tensor<?x4xf32>
+  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 1 : i64, head_size = 1 : i64}
+      : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<3x4xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // causal_conv1d: the state holds inputs, not repeated channels.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<8x3xf32>, %a2: !m1.batch, %a3: !m1.conv_state<2x8xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<8x3xf32>, %a2: !m1.batch, %a3:
+    !m1.conv_state<2x8xf32>) {
   // expected-error @+1 {{expected state of shape [K - 1, columns of x] = [2, 4], got [2, 8]}}
-  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 2 : i64, head_size = 1 : i64} : (tensor<?x4xf32>, tensor<8x3xf32>, !m1.batch, !m1.conv_state<2x8xf32>) -> tensor<?x8xf32>
+  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 2 : i64, head_size = 1 : i64}
+      : (tensor<?x4xf32>, tensor<8x3xf32>, !m1.batch, !m1.conv_state<2x8xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // causal_conv1d: the result has the weight's channels.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3: !m1.conv_state<2x4xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4x3xf32>, %a2: !m1.batch, %a3:
+    !m1.conv_state<2x4xf32>) {
   // expected-error @+1 {{expected result of shape [rows, C] = [?, 4], got [?, 5]}}
-  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 1 : i64, head_size = 1 : i64} : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x5xf32>
+  %r = m1.causal_conv1d %a0, %a1, %a2, %a3 {repeat = 1 : i64, head_size = 1 : i64}
+      : (tensor<?x4xf32>, tensor<4x3xf32>, !m1.batch, !m1.conv_state<2x4xf32>) -> tensor<?x5xf32>
   return
 }
 
 // -----
 
 // selective_scan: A has a row a channel.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<6x2xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<6x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected A of shape [d_inner, d_state] = [8, 2], got [6, 2]}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<6x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<6x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: groups are whole.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x3xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x3xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected d_inner = 8 to be a multiple of d_state, got d_state = 3}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x3xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<8x3xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: B has whole heads that divide the groups.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x6xf32>, %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected B of d_xb columns, a multiple of d_state = 2 that divides d_inner = 8, got 6}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x6xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<8x2xf32>, tensor<?x6xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: x has the channels of C or of B.
-func.func @f(%a0: tensor<?x2xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x2xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected x of d_inner = 8 or d_xb = 4 columns, got 2}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x2xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x2xf32>, tensor<?x8xf32>,
+      tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: a bias of dt goes with softplus.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x8xf32>, %a5: tensor<8xf32>, %a6: !m1.batch, %a7: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: tensor<8xf32>, %a6: !m1.batch, %a7: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected delta_softplus with dt_bias}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4 dt_bias(%a5), %a6, %a7 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<8xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4 dt_bias(%a5), %a6, %a7 : (tensor<?x8xf32>,
+      tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<8xf32>, !m1.batch,
+      !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: all rows are the same.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<2x4xf32>, %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<2x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected B of shape [rows, d_xb] = [?, 4], got [2, 4]}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<2x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<8x2xf32>, tensor<2x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: x too.
-func.func @f(%a0: tensor<2x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<2x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected x of shape [rows, columns] = [?, 8], got [2, 8]}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<2x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<2x8xf32>, tensor<?x8xf32>,
+      tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: C has a value a channel.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x4xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x4xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected C of shape [rows, d_inner] = [?, 8], got [?, 4]}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x4xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x4xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: D has one too.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x8xf32>, %a5: tensor<4xf32>, %a6: !m1.batch, %a7: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: tensor<4xf32>, %a6: !m1.batch, %a7: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected D of shape [d_inner] = [8], got [4]}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4 skip(%a5), %a6, %a7 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4 skip(%a5), %a6, %a7 : (tensor<?x8xf32>,
+      tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<4xf32>, !m1.batch,
+      !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: so has z.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x8xf32>, %a5: tensor<?x4xf32>, %a6: !m1.batch, %a7: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: tensor<?x4xf32>, %a6: !m1.batch, %a7: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected z of shape [rows, d_inner] = [?, 8], got [?, 4]}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4 gate(%a5), %a6, %a7 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4 gate(%a5), %a6, %a7 : (tensor<?x8xf32>,
+      tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<?x4xf32>,
+      !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: so has the bias.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x8xf32>, %a5: tensor<4xf32>, %a6: !m1.batch, %a7: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: tensor<4xf32>, %a6: !m1.batch, %a7: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected dt_bias of shape [d_inner] = [8], got [4]}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4 dt_bias(%a5), %a6, %a7 {delta_softplus} : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4 dt_bias(%a5), %a6, %a7 {delta_softplus} :
+      (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>,
+      tensor<4xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: the state is A's shape.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x4xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x4xf32>) {
   // expected-error @+1 {{expected state of shape [d_inner, d_state] = [8, 2], got [8, 4]}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x4xf32>) -> tensor<?x8xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x4xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // selective_scan: the result has the channels.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected result of shape [rows, d_inner] = [?, 8], got [?, 4]}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>) -> tensor<?x4xf32>
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // ssd_scan: the state has a matrix a head.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>, %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<3x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<3x2x3xf32>) {
   // expected-error @+1 {{expected state of shape [H, P, N] with H = 4, got [3, 2, 3]}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<3x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
+      tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<3x2x3xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: x has whole heads that divide C's.
-func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>, %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected x of heads of P = 2 columns whose number divides H = 4, got 6 columns}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x6xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x6xf32>, tensor<?x4xf32>,
+      tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: B has as many heads as x.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x4xf32>, %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected B of 2 heads of N = 3 columns, got 4 columns}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x4xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
+      tensor<4xf32>, tensor<?x4xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: C has all heads.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>, %a4: tensor<?x6xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<?x6xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected C of H·N = 12 columns, got 6}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<?x6xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
+      tensor<4xf32>, tensor<?x6xf32>, tensor<?x6xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: a bias of dt goes with softplus.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>, %a4: tensor<?x12xf32>, %a5: tensor<4xf32>, %a6: !m1.batch, %a7: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<?x12xf32>, %a5: tensor<4xf32>, %a6: !m1.batch, %a7: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected delta_softplus with dt_bias}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4 dt_bias(%a5), %a6, %a7 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4 dt_bias(%a5), %a6, %a7 : (tensor<?x4xf32>,
+      tensor<?x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, tensor<4xf32>, !m1.batch,
+      !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: dt has x's rows.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<2x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>, %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<2x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected dt of shape [rows, H] = [?, 4], got [2, 4]}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<2x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<2x4xf32>,
+      tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: A has a value a head.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<2xf32>, %a3: tensor<?x6xf32>, %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<2xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected A of shape [H] = [4], got [2]}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<2xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
+      tensor<2xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: B has x's rows.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<2x6xf32>, %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<2x6xf32>,
+    %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected B of shape [rows, columns] = [?, 6], got [2, 6]}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<2x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
+      tensor<4xf32>, tensor<2x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: C has x's rows.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>, %a4: tensor<2x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<2x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected C of shape [rows, H·N] = [?, 12], got [2, 12]}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<2x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
+      tensor<4xf32>, tensor<?x6xf32>, tensor<2x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: D has a value a head.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>, %a4: tensor<?x12xf32>, %a5: tensor<8xf32>, %a6: !m1.batch, %a7: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<?x12xf32>, %a5: tensor<8xf32>, %a6: !m1.batch, %a7: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected D of shape [H] = [4], got [8]}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4 skip(%a5), %a6, %a7 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, tensor<8xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4 skip(%a5), %a6, %a7 : (tensor<?x4xf32>, tensor<?x4xf32>,
+      tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, tensor<8xf32>, !m1.batch,
+      !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: so has the bias.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>, %a4: tensor<?x12xf32>, %a5: tensor<8xf32>, %a6: !m1.batch, %a7: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<?x12xf32>, %a5: tensor<8xf32>, %a6: !m1.batch, %a7: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected dt_bias of shape [H] = [4], got [8]}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4 dt_bias(%a5), %a6, %a7 {delta_softplus} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, tensor<8xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4 dt_bias(%a5), %a6, %a7 {delta_softplus} :
+      (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>,
+      tensor<8xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // ssd_scan: the result has all heads.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>, %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
+    %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected result of shape [rows, H·P] = [?, 8], got [?, 4]}}
-  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>) -> tensor<?x4xf32>
+  %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
+      tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
+      -> tensor<?x4xf32>
   return
 }
 
@@ -310,7 +403,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3
 // rotary_table: angles come in pairs.
 func.func @f(%a0: !m1.batch, %a1: tensor<4x2x2xf32>, %a2: tensor<256x2x2xf32>) {
   // expected-error @+1 {{expected result of an even number of columns, got 3}}
-  %r = m1.rotary_table %a0, %a1, %a2 : (!m1.batch, tensor<4x2x2xf32>, tensor<256x2x2xf32>) -> tensor<?x3xf32>
+  %r = m1.rotary_table %a0, %a1, %a2
+      : (!m1.batch, tensor<4x2x2xf32>, tensor<256x2x2xf32>) -> tensor<?x3xf32>
   return
 }
 
@@ -319,7 +413,8 @@ func.func @f(%a0: !m1.batch, %a1: tensor<4x2x2xf32>, %a2: tensor<256x2x2xf32>) {
 // rotary_table: hi has the head's angles.
 func.func @f(%a0: !m1.batch, %a1: tensor<4x3x2xf32>, %a2: tensor<256x2x2xf32>) {
   // expected-error @+1 {{expected hi of shape [blocks, d/2, 2] = [4, 2, 2], got [4, 3, 2]}}
-  %r = m1.rotary_table %a0, %a1, %a2 : (!m1.batch, tensor<4x3x2xf32>, tensor<256x2x2xf32>) -> tensor<?x4xf32>
+  %r = m1.rotary_table %a0, %a1, %a2
+      : (!m1.batch, tensor<4x3x2xf32>, tensor<256x2x2xf32>) -> tensor<?x4xf32>
   return
 }
 
@@ -328,7 +423,8 @@ func.func @f(%a0: !m1.batch, %a1: tensor<4x3x2xf32>, %a2: tensor<256x2x2xf32>) {
 // rotary_table: lo has 256 positions.
 func.func @f(%a0: !m1.batch, %a1: tensor<4x2x2xf32>, %a2: tensor<128x2x2xf32>) {
   // expected-error @+1 {{expected lo of shape [256, d/2, 2] = [256, 2, 2], got [128, 2, 2]}}
-  %r = m1.rotary_table %a0, %a1, %a2 : (!m1.batch, tensor<4x2x2xf32>, tensor<128x2x2xf32>) -> tensor<?x4xf32>
+  %r = m1.rotary_table %a0, %a1, %a2
+      : (!m1.batch, tensor<4x2x2xf32>, tensor<128x2x2xf32>) -> tensor<?x4xf32>
   return
 }
 
@@ -337,7 +433,8 @@ func.func @f(%a0: !m1.batch, %a1: tensor<4x2x2xf32>, %a2: tensor<128x2x2xf32>) {
 // rotary_embedding: heads have halves.
 func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x3xf32>) {
   // expected-error @+1 {{expected an even positive head_dim, got 3}}
-  %r = m1.rotary_embedding %a0, %a1 {head_dim = 3 : i64} : (tensor<?x6xf32>, tensor<?x3xf32>) -> tensor<?x6xf32>
+  %r = m1.rotary_embedding %a0, %a1 {head_dim = 3 : i64}
+      : (tensor<?x6xf32>, tensor<?x3xf32>) -> tensor<?x6xf32>
   return
 }
 
@@ -346,7 +443,8 @@ func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x3xf32>) {
 // rotary_embedding: heads are whole.
 func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x4xf32>) {
   // expected-error @+1 {{expected x of whole heads of 4 columns, got 6 columns}}
-  %r = m1.rotary_embedding %a0, %a1 {head_dim = 4 : i64} : (tensor<?x6xf32>, tensor<?x4xf32>) -> tensor<?x6xf32>
+  %r = m1.rotary_embedding %a0, %a1 {head_dim = 4 : i64}
+      : (tensor<?x6xf32>, tensor<?x4xf32>) -> tensor<?x6xf32>
   return
 }
 
@@ -355,7 +453,8 @@ func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x4xf32>) {
 // rotary_embedding: the table is of this head.
 func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x2xf32>) {
   // expected-error @+1 {{expected table of shape [rows, head_dim] = [?, 4], got [?, 2]}}
-  %r = m1.rotary_embedding %a0, %a1 {head_dim = 4 : i64} : (tensor<?x8xf32>, tensor<?x2xf32>) -> tensor<?x8xf32>
+  %r = m1.rotary_embedding %a0, %a1 {head_dim = 4 : i64}
+      : (tensor<?x8xf32>, tensor<?x2xf32>) -> tensor<?x8xf32>
   return
 }
 
@@ -364,88 +463,107 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x2xf32>) {
 // rotary_embedding keeps the columns.
 func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x4xf32>) {
   // expected-error @+1 {{expected result of shape [rows, columns] = [?, 8], got [?, 4]}}
-  %r = m1.rotary_embedding %a0, %a1 {head_dim = 4 : i64} : (tensor<?x8xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+  %r = m1.rotary_embedding %a0, %a1 {head_dim = 4 : i64}
+      : (tensor<?x8xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // kv_write: k has the cache's heads.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x8xf32>, %a2: !m1.batch, %a3: !m1.kv_cache<2x64x4xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x8xf32>, %a2: !m1.batch, %a3:
+    !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected k of shape [rows, kv_heads·head_dim] = [?, 8], got [?, 4]}}
-  m1.kv_write %a0, %a1, %a2, %a3 : tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>
+  m1.kv_write %a0, %a1, %a2, %a3
+      : tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>
   return
 }
 
 // -----
 
 // kv_write: so has v.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x4xf32>, %a2: !m1.batch, %a3: !m1.kv_cache<2x64x4xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x4xf32>, %a2: !m1.batch, %a3:
+    !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected v of shape [rows, kv_heads·head_dim] = [?, 8], got [?, 4]}}
-  m1.kv_write %a0, %a1, %a2, %a3 : tensor<?x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>
+  m1.kv_write %a0, %a1, %a2, %a3
+      : tensor<?x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>
   return
 }
 
 // -----
 
 // rotary_kv_write: heads have halves.
-func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x6xf32>, %a2: tensor<?x6xf32>, %a3: tensor<?x3xf32>, %a4: !m1.batch, %a5: !m1.kv_cache<2x64x3xf32>) {
+func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x6xf32>, %a2: tensor<?x6xf32>, %a3: tensor<?x3xf32>,
+    %a4: !m1.batch, %a5: !m1.kv_cache<2x64x3xf32>) {
   // expected-error @+1 {{expected an even head_dim, got 3}}
-  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x6xf32>, tensor<?x6xf32>, tensor<?x6xf32>, tensor<?x3xf32>, !m1.batch, !m1.kv_cache<2x64x3xf32>) -> tensor<?x6xf32>
+  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x6xf32>, tensor<?x6xf32>,
+      tensor<?x6xf32>, tensor<?x3xf32>, !m1.batch, !m1.kv_cache<2x64x3xf32>) -> tensor<?x6xf32>
   return
 }
 
 // -----
 
 // rotary_kv_write: q has whole heads.
-func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>, %a3: tensor<?x4xf32>, %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
+func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>, %a3: tensor<?x4xf32>,
+    %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected q of whole heads of 4 columns, got 6 columns}}
-  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x6xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x6xf32>
+  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x6xf32>, tensor<?x8xf32>,
+      tensor<?x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x6xf32>
   return
 }
 
 // -----
 
 // rotary_kv_write: k has the cache's heads.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x4xf32>, %a2: tensor<?x8xf32>, %a3: tensor<?x4xf32>, %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x4xf32>, %a2: tensor<?x8xf32>, %a3: tensor<?x4xf32>,
+    %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected k of shape [rows, kv_heads·head_dim] = [?, 8], got [?, 4]}}
-  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
+  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x4xf32>,
+      tensor<?x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // rotary_kv_write: v has k's shape.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x4xf32>, %a3: tensor<?x4xf32>, %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x4xf32>, %a3: tensor<?x4xf32>,
+    %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected v of shape [rows, kv_heads·head_dim] = [?, 8], got [?, 4]}}
-  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
+  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<?x4xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // rotary_kv_write: k has q's rows.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<2x8xf32>, %a2: tensor<2x8xf32>, %a3: tensor<?x4xf32>, %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<2x8xf32>, %a2: tensor<2x8xf32>, %a3: tensor<?x4xf32>,
+    %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected k of shape [rows, kv_heads·head_dim] = [?, 8], got [2, 8]}}
-  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<2x8xf32>, tensor<2x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
+  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<2x8xf32>,
+      tensor<2x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // rotary_kv_write: the table is of this head.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>, %a3: tensor<?x2xf32>, %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>, %a3: tensor<?x2xf32>,
+    %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected table of shape [rows, head_dim] = [?, 4], got [?, 2]}}
-  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x2xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
+  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<?x8xf32>, tensor<?x2xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
   return
 }
 
 // -----
 
 // rotary_kv_write: the result is q's shape.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>, %a3: tensor<?x4xf32>, %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>, %a3: tensor<?x4xf32>,
+    %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected result of shape [rows, columns] = [?, 8], got [?, 4]}}
-  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x4xf32>
+  %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<?x8xf32>, tensor<?x4xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x4xf32>
   return
 }
 
@@ -454,7 +572,8 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>, %
 // attention: q has whole heads.
 func.func @f(%a0: tensor<?x6xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected q of whole heads of 4 columns, got 6 columns}}
-  %r = m1.attention %a0, %a1, %a2 {scale = 0.5 : f64} : (tensor<?x6xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x6xf32>
+  %r = m1.attention %a0, %a1, %a2 {scale = 0.5 : f64}
+      : (tensor<?x6xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x6xf32>
   return
 }
 
@@ -463,7 +582,8 @@ func.func @f(%a0: tensor<?x6xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<2x64x4xf32>
 // attention: kv heads serve as many query heads each.
 func.func @f(%a0: tensor<?x12xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected a number of query heads that is a multiple of kv_heads = 2, got 3}}
-  %r = m1.attention %a0, %a1, %a2 {scale = 0.5 : f64} : (tensor<?x12xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x12xf32>
+  %r = m1.attention %a0, %a1, %a2 {scale = 0.5 : f64}
+      : (tensor<?x12xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x12xf32>
   return
 }
 
@@ -472,7 +592,8 @@ func.func @f(%a0: tensor<?x12xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<2x64x4xf32
 // attention: the result is q's shape.
 func.func @f(%a0: tensor<?x8xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<2x64x4xf32>) {
   // expected-error @+1 {{expected result of shape [rows, columns] = [?, 8], got [?, 4]}}
-  %r = m1.attention %a0, %a1, %a2 {scale = 0.5 : f64} : (tensor<?x8xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x4xf32>
+  %r = m1.attention %a0, %a1, %a2 {scale = 0.5 : f64}
+      : (tensor<?x8xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x4xf32>
   return
 }
 
@@ -481,7 +602,8 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<2x64x4xf32>
 // hybrid_layer: mixers have names.
 func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expected mamba1, mamba2 or attention, got rwkv}}
-  %r = m1.hybrid_layer rwkv %h, %n0, %n1 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
+  %r = m1.hybrid_layer rwkv %h, %n0, %n1 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
   ^bb0(%x: tensor<?x4xf32>):
     m1.yield %x : tensor<?x4xf32>
   } mlp {
@@ -496,7 +618,8 @@ func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: te
 // hybrid_layer: eps is no negative number.
 func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expected a finite eps of at least 0, got -1.000000e+00}}
-  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = -1.0 : f64} : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
+  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = -1.0 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
   ^bb0(%x: tensor<?x4xf32>):
     m1.yield %x : tensor<?x4xf32>
   } mlp {
@@ -511,7 +634,8 @@ func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: te
 // hybrid_layer: the mixer's norm has h's columns.
 func.func @f(%h: tensor<?x4xf32>, %n0: tensor<5xf32>, %n1: tensor<4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expected mixer_norm of shape [D] = [4], got [5]}}
-  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<5xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
+  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<5xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
   ^bb0(%x: tensor<?x4xf32>):
     m1.yield %x : tensor<?x4xf32>
   } mlp {
@@ -526,7 +650,8 @@ func.func @f(%h: tensor<?x4xf32>, %n0: tensor<5xf32>, %n1: tensor<4xf32>, %y: te
 // hybrid_layer: so has the MLP's.
 func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<5xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expected mlp_norm of shape [D] = [4], got [5]}}
-  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<4xf32>, tensor<5xf32>) -> tensor<?x4xf32> mixer {
+  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>, tensor<5xf32>) -> tensor<?x4xf32> mixer {
   ^bb0(%x: tensor<?x4xf32>):
     m1.yield %x : tensor<?x4xf32>
   } mlp {
@@ -541,7 +666,8 @@ func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<5xf32>, %y: te
 // hybrid_layer: so has the result.
 func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expected result of shape [rows, D] = [?, 4], got [?, 5]}}
-  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x5xf32> mixer {
+  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x5xf32> mixer {
   ^bb0(%x: tensor<?x4xf32>):
     m1.yield %x : tensor<?x4xf32>
   } mlp {
@@ -556,7 +682,8 @@ func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: te
 // hybrid_layer: a region takes the normed rows and nothing else.
 func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expected one tensor as argument of the mixer region}}
-  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
+  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
   ^bb0(%x: tensor<?x4xf32>, %z: tensor<?x4xf32>):
     m1.yield %x : tensor<?x4xf32>
   } mlp {
@@ -571,7 +698,8 @@ func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: te
 // hybrid_layer: they have h's columns.
 func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expected mlp argument of shape [rows, D] = [?, 4], got [?, 5]}}
-  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
+  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
   ^bb0(%x: tensor<?x4xf32>):
     m1.yield %x : tensor<?x4xf32>
   } mlp {
@@ -586,7 +714,8 @@ func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: te
 // hybrid_layer: so has what a region yields.
 func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expected mixer yield of shape [rows, D] = [?, 4], got [?, 5]}}
-  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
+  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
   ^bb0(%x: tensor<?x4xf32>):
     m1.yield %y : tensor<?x5xf32>
   } mlp {
@@ -601,7 +730,8 @@ func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: te
 // hybrid_layer: regions yield.
 func.func @f(%h: tensor<?x4xf32>, %n0: tensor<4xf32>, %n1: tensor<4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expected the mlp region to end in m1.yield}}
-  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
+  %r = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> mixer {
   ^bb0(%x: tensor<?x4xf32>):
     m1.yield %x : tensor<?x4xf32>
   } mlp {

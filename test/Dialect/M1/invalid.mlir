@@ -39,19 +39,22 @@ m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step
 
 // Scaling needs a positive factor.
 // expected-error @+1 {{expected positive factor, got 0.000000e+00}}
-m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling = linear, factor = 0.0>}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling =
+    linear, factor = 0.0>}
 
 // -----
 
 // llama3's limits are ordered.
 // expected-error @+1 {{expected 0 < low < high and original > 0, got low 4.000000e+00, high 1.000000e+00, original 3.200000e+01}}
-m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling = llama3, factor = 2.0, low = 4.0, high = 1.0, original = 32.0>}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling =
+    llama3, factor = 2.0, low = 4.0, high = 1.0, original = 32.0>}
 
 // -----
 
 // Scalings have names.
 // expected-error @+1 {{unknown scaling 'yarn'}}
-m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling = yarn>}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling =
+    yarn>}
 
 // -----
 
@@ -63,45 +66,54 @@ m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, stri
 
 // A model's sizes are positive.
 // expected-error @+1 {{expected positive vocab_size, got 0}}
-m1.model @m {architecture = "llama", vocab_size = 0 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = f32}
+m1.model @m {architecture = "llama", vocab_size = 0 : i64, hidden_size = 4 : i64, layers = 1
+    : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = f32}
 
 // -----
 
 // expected-error @+1 {{expected positive hidden_size, got 0}}
-m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 0 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = f32}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 0 : i64, layers = 1
+    : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = f32}
 
 // -----
 
 // expected-error @+1 {{expected positive layers, got 0}}
-m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 0 : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = f32}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 0
+    : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = f32}
 
 // -----
 
 // expected-error @+1 {{expected positive max_positions, got 0}}
-m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 0 : i64, activation_type = f32, state_type = f32, kv_type = f32}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1
+    : i64, max_positions = 0 : i64, activation_type = f32, state_type = f32, kv_type = f32}
 
 // -----
 
 // expected-error @+1 {{expected positive page_size, got -64}}
-m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, page_size = -64 : i64, activation_type = f32, state_type = f32, kv_type = f32}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64,
+    max_positions = 8 : i64, page_size = -64
+    : i64, activation_type = f32, state_type = f32, kv_type = f32}
 
 // -----
 
 // Activations are f32 or bf16.
 // expected-error @+1 {{expected activation_type f32 or bf16, got 'f16'}}
-m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f16, state_type = f32, kv_type = f32}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1
+    : i64, max_positions = 8 : i64, activation_type = f16, state_type = f32, kv_type = f32}
 
 // -----
 
 // States are floats.
 // expected-error @+1 {{expected state_type f32, bf16 or f16, got 'i8'}}
-m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f32, state_type = i8, kv_type = f32}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1
+    : i64, max_positions = 8 : i64, activation_type = f32, state_type = i8, kv_type = f32}
 
 // -----
 
 // Caches are floats.
 // expected-error @+1 {{expected kv_type f32, bf16 or f16, got 'i8'}}
-m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1 : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = i8}
+m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1
+    : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = i8}
 
 // -----
 
@@ -213,7 +225,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x5xf32>) {
 // A linear's bias has the weight's rows.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<5xf32>) {
   // expected-error @+1 {{expected bias of shape [N] = [6], got [5]}}
-  %r = m1.linear %a0, %a1 bias(%a2) : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<5xf32>) -> tensor<?x6xf32>
+  %r = m1.linear %a0, %a1 bias(%a2)
+      : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<5xf32>) -> tensor<?x6xf32>
   return
 }
 
@@ -285,7 +298,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>) {
 // An eps is finite.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
   // expected-error @+1 {{expected a finite eps of at least 0, got INF}}
-  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0x7FF0000000000000 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>)
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0x7FF0000000000000 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>)
   return
 }
 
@@ -294,7 +308,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
 // add_rms_norm: x has the residual's columns.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x3xf32>, %a2: tensor<4xf32>) {
   // expected-error @+1 {{expected x of shape [rows, D] = [?, 4], got [?, 3]}}
-  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x3xf32>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>)
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<?x3xf32>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>)
   return
 }
 
@@ -303,7 +318,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x3xf32>, %a2: tensor<4xf32>) {
 // add_rms_norm: so has the weight.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<3xf32>) {
   // expected-error @+1 {{expected weight of shape [D] = [4], got [3]}}
-  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<3xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>)
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<3xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>)
   return
 }
 
@@ -312,7 +328,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<3xf32>) {
 // add_rms_norm: so has the sum.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
   // expected-error @+1 {{expected sum of shape [rows, D] = [?, 4], got [?, 3]}}
-  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> (tensor<?x3xf32>, tensor<?x4xf32>)
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> (tensor<?x3xf32>, tensor<?x4xf32>)
   return
 }
 
@@ -321,7 +338,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
 // add_rms_norm: so has the normed sum.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
   // expected-error @+1 {{expected normed of shape [rows, D] = [?, 4], got [?, 3]}}
-  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x3xf32>)
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x3xf32>)
   return
 }
 
@@ -357,7 +375,8 @@ func.func @f(%a0: tensor<?x8xf32>) {
 // Heads have columns.
 func.func @f(%a0: tensor<?x8xf32>) {
   // expected-error @+1 {{expected positive head_size, got 0}}
-  %r = m1.repeat_heads %a0 {head_size = 0 : i64, repeat = 2 : i64} : tensor<?x8xf32> -> tensor<?x16xf32>
+  %r = m1.repeat_heads %a0 {head_size = 0 : i64, repeat = 2 : i64} : tensor<?x8xf32>
+      -> tensor<?x16xf32>
   return
 }
 
@@ -366,7 +385,8 @@ func.func @f(%a0: tensor<?x8xf32>) {
 // Heads repeat at least once.
 func.func @f(%a0: tensor<?x8xf32>) {
   // expected-error @+1 {{expected positive repeat, got 0}}
-  %r = m1.repeat_heads %a0 {head_size = 4 : i64, repeat = 0 : i64} : tensor<?x8xf32> -> tensor<?x16xf32>
+  %r = m1.repeat_heads %a0 {head_size = 4 : i64, repeat = 0 : i64} : tensor<?x8xf32>
+      -> tensor<?x16xf32>
   return
 }
 
@@ -375,7 +395,8 @@ func.func @f(%a0: tensor<?x8xf32>) {
 // Heads are whole.
 func.func @f(%a0: tensor<?x8xf32>) {
   // expected-error @+1 {{expected x of whole heads of 3 columns, got 8 columns}}
-  %r = m1.repeat_heads %a0 {head_size = 3 : i64, repeat = 2 : i64} : tensor<?x8xf32> -> tensor<?x16xf32>
+  %r = m1.repeat_heads %a0 {head_size = 3 : i64, repeat = 2 : i64} : tensor<?x8xf32>
+      -> tensor<?x16xf32>
   return
 }
 
@@ -384,7 +405,8 @@ func.func @f(%a0: tensor<?x8xf32>) {
 // Repetition multiplies columns.
 func.func @f(%a0: tensor<?x8xf32>) {
   // expected-error @+1 {{expected result of shape [rows, repeat·columns] = [?, 16], got [?, 8]}}
-  %r = m1.repeat_heads %a0 {head_size = 4 : i64, repeat = 2 : i64} : tensor<?x8xf32> -> tensor<?x8xf32>
+  %r = m1.repeat_heads %a0 {head_size = 4 : i64, repeat = 2 : i64} : tensor<?x8xf32>
+      -> tensor<?x8xf32>
   return
 }
 
@@ -483,7 +505,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
 // gated_rms_norm: eps is no NaN.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
   // expected-error @+1 {{expected a finite eps of at least 0, got nan}}
-  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0x7FF8000000000000 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0x7FF8000000000000 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   return
 }
 
@@ -492,7 +515,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
 // gated_rms_norm: there are groups.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
   // expected-error @+1 {{expected positive groups, got 0}}
-  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 0 : i64, eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 0 : i64, eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   return
 }
 
@@ -501,7 +525,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
 // gated_rms_norm: z has y's columns.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x6xf32>, %a2: tensor<4xf32>) {
   // expected-error @+1 {{expected z of shape [rows, C] = [?, 4], got [?, 6]}}
-  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x6xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<?x6xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   return
 }
 
@@ -510,7 +535,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x6xf32>, %a2: tensor<4xf32>) {
 // gated_rms_norm: so has the weight.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<2xf32>) {
   // expected-error @+1 {{expected weight of shape [C] = [4], got [2]}}
-  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<2xf32>) -> tensor<?x4xf32>
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<2xf32>) -> tensor<?x4xf32>
   return
 }
 
@@ -519,7 +545,8 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<2xf32>) {
 // gated_rms_norm: groups are equal.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
   // expected-error @+1 {{expected groups to divide C = 4, got 3}}
-  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 3 : i64, eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 3 : i64, eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   return
 }
 
@@ -528,43 +555,52 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
 // gated_rms_norm keeps the columns.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
   // expected-error @+1 {{expected result of shape [rows, C] = [?, 4], got [?, 2]}}
-  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0.0 : f64} : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x2xf32>
+  %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0.0 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> tensor<?x2xf32>
   return
 }
 
 // -----
 
 // gated_mlp: gate reads x.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x5xf32>, %a2: tensor<6x4xf32>, %a3: tensor<4x6xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x5xf32>, %a2: tensor<6x4xf32>, %a3: tensor<4x6xf32>)
+    {
   // expected-error @+1 {{expected gate of shape [I, D] = [6, 4], got [6, 5]}}
-  %r = m1.gated_mlp %a0, %a1, %a2, %a3 : (tensor<?x4xf32>, tensor<6x5xf32>, tensor<6x4xf32>, tensor<4x6xf32>) -> tensor<?x4xf32>
+  %r = m1.gated_mlp %a0, %a1, %a2, %a3
+      : (tensor<?x4xf32>, tensor<6x5xf32>, tensor<6x4xf32>, tensor<4x6xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // gated_mlp: up is like gate.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<7x4xf32>, %a3: tensor<4x6xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<7x4xf32>, %a3: tensor<4x6xf32>)
+    {
   // expected-error @+1 {{expected up of shape [I, D] = [6, 4], got [7, 4]}}
-  %r = m1.gated_mlp %a0, %a1, %a2, %a3 : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<7x4xf32>, tensor<4x6xf32>) -> tensor<?x4xf32>
+  %r = m1.gated_mlp %a0, %a1, %a2, %a3
+      : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<7x4xf32>, tensor<4x6xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // gated_mlp: down reads both.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<6x4xf32>, %a3: tensor<4x7xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<6x4xf32>, %a3: tensor<4x7xf32>)
+    {
   // expected-error @+1 {{expected down of shape [D, I] = [4, 6], got [4, 7]}}
-  %r = m1.gated_mlp %a0, %a1, %a2, %a3 : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<6x4xf32>, tensor<4x7xf32>) -> tensor<?x4xf32>
+  %r = m1.gated_mlp %a0, %a1, %a2, %a3
+      : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<6x4xf32>, tensor<4x7xf32>) -> tensor<?x4xf32>
   return
 }
 
 // -----
 
 // gated_mlp: the result has down's rows.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<6x4xf32>, %a3: tensor<4x6xf32>) {
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<6x4xf32>, %a2: tensor<6x4xf32>, %a3: tensor<4x6xf32>)
+    {
   // expected-error @+1 {{expected result of shape [rows, D] = [?, 4], got [?, 5]}}
-  %r = m1.gated_mlp %a0, %a1, %a2, %a3 : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<6x4xf32>, tensor<4x6xf32>) -> tensor<?x5xf32>
+  %r = m1.gated_mlp %a0, %a1, %a2, %a3
+      : (tensor<?x4xf32>, tensor<6x4xf32>, tensor<6x4xf32>, tensor<4x6xf32>) -> tensor<?x5xf32>
   return
 }
 

@@ -14,7 +14,8 @@ m1.weight @l.0.k_bias : tensor<2xf32> {sources = ["kb"]}
 m1.weight @tied : tensor<8x4xf32> {sources = ["e"]}
 m1.weight @head : tensor<8x4xf32> {sources = ["h"]}
 
-// All linears of x become one; every piece keeps its place, and a split weight joins with its own sources in order.
+// All linears of x become one; every piece keeps its place, and a split weight joins with its own
+// sources in order.
 // CHECK-LABEL: func @merges
 // CHECK-SAME: %[[X:.*]]: tensor<?x4xf32>
 func.func @merges(%x: tensor<?x4xf32>) -> (tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>) {
@@ -31,7 +32,8 @@ func.func @merges(%x: tensor<?x4xf32>) -> (tensor<?x4xf32>, tensor<?x2xf32>, ten
   return %q, %k, %v : tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>
 }
 
-// Biases join too; the function reuses the weight that the first made, but here v is left out, so it is another one.
+// Biases join too; the function reuses the weight that the first made, but here v is left out, so
+// it is another one.
 // CHECK-LABEL: func @biases
 func.func @biases(%x: tensor<?x4xf32>) -> (tensor<?x4xf32>, tensor<?x2xf32>) {
   %wq = m1.get_weight @l.0.q : tensor<4x4xf32>
@@ -41,15 +43,19 @@ func.func @biases(%x: tensor<?x4xf32>) -> (tensor<?x4xf32>, tensor<?x2xf32>) {
   // CHECK: m1.get_weight @l.0.q_k : tensor<6x4xf32>
   // CHECK: m1.get_weight @l.0.q_bias_k_bias : tensor<6xf32>
   // CHECK: m1.linear %{{.*}}, %{{.*}} bias(%{{.*}}) : {{.*}} -> tensor<?x6xf32>
-  %q = m1.linear %x, %wq bias(%bq) : (tensor<?x4xf32>, tensor<4x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
-  %k = m1.linear %x, %wk bias(%bk) : (tensor<?x4xf32>, tensor<2x4xf32>, tensor<2xf32>) -> tensor<?x2xf32>
+  %q = m1.linear %x, %wq bias(%bq)
+      : (tensor<?x4xf32>, tensor<4x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %k = m1.linear %x, %wk bias(%bk)
+      : (tensor<?x4xf32>, tensor<2x4xf32>, tensor<2xf32>) -> tensor<?x2xf32>
   return %q, %k : tensor<?x4xf32>, tensor<?x2xf32>
 }
 
-// Not merged: one with a bias and one without, other weight or result types, a transform, a weight that is no symbol, another x.
+// Not merged: one with a bias and one without, other weight or result types, a transform, a weight
+// that is no symbol, another x.
 // CHECK-LABEL: func @refuses
 func.func @refuses(%x: tensor<?x4xf32>, %x1: tensor<?x4xf32>, %w: tensor<2x4xf32>)
-    -> (tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x2xbf16>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x2xf32>) {
+    -> (tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x2xbf16>, tensor<?x2xf32>,
+        tensor<?x2xf32>, tensor<?x2xf32>) {
   %wq = m1.get_weight @l.0.q : tensor<4x4xf32>
   %bq = m1.get_weight @l.0.q_bias : tensor<4xf32>
   %wk = m1.get_weight @l.0.k : tensor<2x4xf32>
@@ -58,14 +64,16 @@ func.func @refuses(%x: tensor<?x4xf32>, %x1: tensor<?x4xf32>, %w: tensor<2x4xf32
   %wt = m1.get_weight @l.0.t : tensor<2x4xf32>
   // CHECK-COUNT-7: m1.linear
   // CHECK-NOT: m1.split
-  %0 = m1.linear %x, %wq bias(%bq) : (tensor<?x4xf32>, tensor<4x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  %0 = m1.linear %x, %wq bias(%bq)
+      : (tensor<?x4xf32>, tensor<4x4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   %1 = m1.linear %x, %wk : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xf32>
   %2 = m1.linear %x, %wn : (tensor<?x4xf32>, tensor<2x4xbf16>) -> tensor<?x2xf32>
   %3 = m1.linear %x, %wv : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xbf16>
   %4 = m1.linear %x, %wt : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xf32>
   %5 = m1.linear %x, %w : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xf32>
   %6 = m1.linear %x1, %wk : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xf32>
-  return %0, %1, %2, %3, %4, %5, %6 : tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x2xbf16>, tensor<?x2xf32>,
+  return %0, %1, %2, %3, %4, %5, %6
+      : tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x2xbf16>, tensor<?x2xf32>,
       tensor<?x2xf32>, tensor<?x2xf32>
 }
 

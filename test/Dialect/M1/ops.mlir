@@ -1,10 +1,13 @@
-// Every operation, type and attribute parses, prints and parses again to the same text, in both forms.
+// Every operation, type and attribute parses, prints and parses again to the same text, in both
+// forms.
 // RUN: m1-opt %s | m1-opt | FileCheck %s
 // RUN: m1-opt %s --mlir-print-op-generic | m1-opt | FileCheck %s
 
 // CHECK: m1.model @model {activation_type = f32, architecture = "m1-mamba1"
-m1.model @model {architecture = "m1-mamba1", vocab_size = 512 : i64, hidden_size = 64 : i64, layers = 4 : i64, max_positions = 4096 : i64,
-                 bos_id = 1 : i64, eos_ids = array<i64: 2>, activation_type = f32, state_type = f32, kv_type = bf16}
+m1.model @model {architecture = "m1-mamba1", vocab_size = 512 : i64, hidden_size = 64
+    : i64, layers = 4 : i64, max_positions = 4096 : i64,
+                 bos_id = 1 : i64, eos_ids = array<i64: 2>, activation_type = f32, state_type = f32,
+                     kv_type = bf16}
 // CHECK: m1.weight @table : tensor<512x64xbf16> {sources = ["model.embed_tokens.weight"]}
 m1.weight @table : tensor<512x64xbf16> {sources = ["model.embed_tokens.weight"]}
 // CHECK: m1.weight @A : tensor<64x16xf32> {sources = ["A_log"], transform = #m1<transform neg_exp>}
@@ -16,9 +19,11 @@ m1.weight @norm : tensor<64xf32> {value = dense<1.0> : tensor<64xf32>}
 // CHECK: #m1.rotary_angles<theta = 5.000000e+05, step = 256>
 m1.weight @hi : tensor<16x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 256>}
 // CHECK: #m1.rotary_angles<theta = 5.000000e+05, step = 1, scaling = llama3, factor = 3.200000e+01, low = 1.000000e+00, high = 4.000000e+00, original = 8.192000e+03>
-m1.weight @lo : tensor<256x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, scaling = llama3, factor = 32.0, low = 1.0, high = 4.0, original = 8192.0>}
+m1.weight @lo : tensor<256x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, scaling =
+    llama3, factor = 32.0, low = 1.0, high = 4.0, original = 8192.0>}
 // CHECK: #m1.rotary_angles<theta = 1.000000e+04, step = 1, scaling = linear, factor = 2.000000e+00>
-m1.weight @linear_lo : tensor<256x8x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling = linear, factor = 2.0>}
+m1.weight @linear_lo : tensor<256x8x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1,
+    scaling = linear, factor = 2.0>}
 // CHECK: m1.state @scan : !m1.scan_state<64x16xf32>
 m1.state @scan : !m1.scan_state<64x16xf32>
 // CHECK: m1.state @ssd : !m1.scan_state<4x16x16xbf16>
@@ -31,27 +36,32 @@ m1.state @conv1 : !m1.conv_state<0x32xf16>
 m1.state @kv : !m1.kv_cache<2x64x16xbf16>
 
 // CHECK-LABEL: func @rows
-func.func @rows(%tokens: tensor<?xi32>, %batch: !m1.batch, %w: tensor<64xf32>, %up: tensor<160x64xf32>, %down: tensor<64x160xf32>,
+func.func @rows(%tokens: tensor<?xi32>, %batch: !m1.batch, %w: tensor<64xf32>, %up:
+    tensor<160x64xf32>, %down: tensor<64x160xf32>,
                 %b: tensor<160xf32>, %logits: tensor<?x512xf32>) -> tensor<?xi32> {
   // CHECK: m1.get_weight @table : tensor<512x64xbf16>
   %table = m1.get_weight @table : tensor<512x64xbf16>
   // CHECK: m1.embedding %{{.*}}, %{{.*}} : (tensor<?xi32>, tensor<512x64xbf16>) -> tensor<?x64xf32>
   %h = m1.embedding %tokens, %table : (tensor<?xi32>, tensor<512x64xbf16>) -> tensor<?x64xf32>
   // CHECK: m1.rms_norm %{{.*}}, %{{.*}} {eps = 1.000000e-05 : f64} : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xbf16>
-  %n = m1.rms_norm %h, %w {eps = 1.0e-5 : f64} : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xbf16>
+  %n = m1.rms_norm %h, %w {eps = 1.0e-5 : f64}
+      : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xbf16>
   // CHECK: m1.linear %{{.*}}, %{{.*}} bias(%{{.*}}) : (tensor<?x64xbf16>, tensor<160x64xf32>, tensor<160xf32>) -> tensor<?x160xbf16>
-  %y = m1.linear %n, %up bias(%b) : (tensor<?x64xbf16>, tensor<160x64xf32>, tensor<160xf32>) -> tensor<?x160xbf16>
+  %y = m1.linear %n, %up bias(%b)
+      : (tensor<?x64xbf16>, tensor<160x64xf32>, tensor<160xf32>) -> tensor<?x160xbf16>
   // CHECK: m1.linear %{{.*}}, %{{.*}} : (tensor<?x160xbf16>, tensor<64x160xf32>) -> tensor<?x64xbf16>
   %y1 = m1.linear %y, %down : (tensor<?x160xbf16>, tensor<64x160xf32>) -> tensor<?x64xbf16>
   // CHECK: m1.add %{{.*}}, %{{.*}} : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32>
   %h1 = m1.add %h, %y1 : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32>
   // CHECK: %{{.*}}, %{{.*}} = m1.add_rms_norm %{{.*}}, %{{.*}}, %{{.*}} {eps = 1.000000e-05 : f64}
   %h2, %n2 = m1.add_rms_norm %h1, %y1, %w {eps = 1.0e-5 : f64}
-      : (tensor<?x64xf32>, tensor<?x64xbf16>, tensor<64xf32>) -> (tensor<?x64xf32>, tensor<?x64xbf16>)
+      : (tensor<?x64xf32>, tensor<?x64xbf16>, tensor<64xf32>)
+          -> (tensor<?x64xf32>, tensor<?x64xbf16>)
   // CHECK: m1.split %{{.*}} : tensor<?x160xbf16> -> tensor<?x60xbf16>, tensor<?x100xbf16>
   %p:2 = m1.split %y : tensor<?x160xbf16> -> tensor<?x60xbf16>, tensor<?x100xbf16>
   // CHECK: m1.repeat_heads %{{.*}} {head_size = 20 : i64, repeat = 2 : i64} : tensor<?x60xbf16> -> tensor<?x120xbf16>
-  %r = m1.repeat_heads %p#0 {head_size = 20 : i64, repeat = 2 : i64} : tensor<?x60xbf16> -> tensor<?x120xbf16>
+  %r = m1.repeat_heads %p#0 {head_size = 20 : i64, repeat = 2 : i64} : tensor<?x60xbf16>
+      -> tensor<?x120xbf16>
   // CHECK: m1.softplus %{{.*}} bias(%{{.*}}) : (tensor<?x64xbf16>, tensor<64xf32>) -> tensor<?x64xbf16>
   %s = m1.softplus %y1 bias(%w) : (tensor<?x64xbf16>, tensor<64xf32>) -> tensor<?x64xbf16>
   // CHECK: m1.softplus %{{.*}} : (tensor<?x64xbf16>) -> tensor<?x64xf32>
@@ -63,13 +73,15 @@ func.func @rows(%tokens: tensor<?xi32>, %batch: !m1.batch, %w: tensor<64xf32>, %
   // CHECK: m1.silu_mul %{{.*}}, %{{.*}} : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
   %sm = m1.silu_mul %y1, %m : (tensor<?x64xbf16>, tensor<?x64xbf16>) -> tensor<?x64xbf16>
   // CHECK: m1.skip %{{.*}}, %{{.*}}, %{{.*}} : (tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<64xf32>) -> tensor<?x64xbf16>
-  %sk = m1.skip %sm, %si, %w : (tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<64xf32>) -> tensor<?x64xbf16>
+  %sk = m1.skip %sm, %si, %w : (tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<64xf32>)
+      -> tensor<?x64xbf16>
   // CHECK: m1.gated_rms_norm %{{.*}}, %{{.*}}, %{{.*}} {eps = 1.000000e-05 : f64, groups = 4 : i64}
   %g = m1.gated_rms_norm %sk, %sm, %w {groups = 4 : i64, eps = 1.0e-5 : f64}
       : (tensor<?x64xbf16>, tensor<?x64xbf16>, tensor<64xf32>) -> tensor<?x64xbf16>
   // CHECK: m1.gated_mlp %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : (tensor<?x64xbf16>, tensor<160x64xf32>, tensor<160x64xf32>, tensor<64x160xf32>) -> tensor<?x64xbf16>
   %mlp = m1.gated_mlp %g, %up, %up, %down
-      : (tensor<?x64xbf16>, tensor<160x64xf32>, tensor<160x64xf32>, tensor<64x160xf32>) -> tensor<?x64xbf16>
+      : (tensor<?x64xbf16>, tensor<160x64xf32>, tensor<160x64xf32>, tensor<64x160xf32>)
+          -> tensor<?x64xbf16>
   // CHECK: m1.gather_rows %{{.*}}, %{{.*}} : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
   %rows = m1.gather_rows %mlp, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
   // CHECK: m1.sample %{{.*}} : (tensor<?x512xf32>) -> tensor<?xi32>
@@ -78,44 +90,57 @@ func.func @rows(%tokens: tensor<?xi32>, %batch: !m1.batch, %w: tensor<64xf32>, %
 }
 
 // CHECK-LABEL: func @mamba
-func.func @mamba(%batch: !m1.batch, %x: tensor<?x32xf32>, %w: tensor<64x4xf32>, %bias: tensor<64xf32>, %A: tensor<64x16xf32>,
-                 %dt: tensor<?x64xf32>, %C: tensor<?x64xf32>, %z: tensor<?x64xf32>, %dt4: tensor<?x4xf32>, %A4: tensor<4xf32>) {
+func.func @mamba(%batch: !m1.batch, %x: tensor<?x32xf32>, %w: tensor<64x4xf32>, %bias:
+    tensor<64xf32>, %A: tensor<64x16xf32>,
+                 %dt: tensor<?x64xf32>, %C: tensor<?x64xf32>, %z: tensor<?x64xf32>, %dt4:
+                     tensor<?x4xf32>, %A4: tensor<4xf32>) {
   // CHECK: m1.get_state @conv : !m1.conv_state<3x32xf32>
   %conv = m1.get_state @conv : !m1.conv_state<3x32xf32>
   %scan = m1.get_state @scan : !m1.scan_state<64x16xf32>
   %ssd = m1.get_state @ssd : !m1.scan_state<4x16x16xbf16>
   // CHECK: m1.causal_conv1d %{{.*}}, %{{.*}} bias(%{{.*}}), %{{.*}}, %{{.*}} {activation = #m1<activation silu>, head_size = 16 : i64, repeat = 2 : i64}
-  %c = m1.causal_conv1d %x, %w bias(%bias), %batch, %conv {activation = #m1<activation silu>, repeat = 2 : i64, head_size = 16 : i64}
-      : (tensor<?x32xf32>, tensor<64x4xf32>, tensor<64xf32>, !m1.batch, !m1.conv_state<3x32xf32>) -> tensor<?x64xf32>
+  %c = m1.causal_conv1d %x, %w bias(%bias), %batch, %conv {activation = #m1<activation silu>, repeat
+      = 2 : i64, head_size = 16 : i64}
+      : (tensor<?x32xf32>, tensor<64x4xf32>, tensor<64xf32>, !m1.batch, !m1.conv_state<3x32xf32>) ->
+          tensor<?x64xf32>
   // CHECK: m1.selective_scan %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} skip(%{{.*}}) gate(%{{.*}}) dt_bias(%{{.*}}), %{{.*}}, %{{.*}} {delta_softplus}
-  %y = m1.selective_scan %c, %dt, %A, %x, %C skip(%bias) gate(%z) dt_bias(%bias), %batch, %scan {delta_softplus}
-      : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64x16xf32>, tensor<?x32xf32>, tensor<?x64xf32>, tensor<64xf32>, tensor<?x64xf32>,
+  %y = m1.selective_scan %c, %dt, %A, %x, %C skip(%bias) gate(%z) dt_bias(%bias), %batch, %scan
+      {delta_softplus}
+      : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64x16xf32>, tensor<?x32xf32>, tensor<?x64xf32>,
+          tensor<64xf32>, tensor<?x64xf32>,
          tensor<64xf32>, !m1.batch, !m1.scan_state<64x16xf32>) -> tensor<?x64xf32>
   // CHECK: m1.selective_scan %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} :
   %y1 = m1.selective_scan %x, %dt, %A, %x, %C, %batch, %scan
-      : (tensor<?x32xf32>, tensor<?x64xf32>, tensor<64x16xf32>, tensor<?x32xf32>, tensor<?x64xf32>, !m1.batch, !m1.scan_state<64x16xf32>)
+      : (tensor<?x32xf32>, tensor<?x64xf32>, tensor<64x16xf32>, tensor<?x32xf32>, tensor<?x64xf32>,
+          !m1.batch, !m1.scan_state<64x16xf32>)
         -> tensor<?x64xf32>
   // CHECK: m1.ssd_scan %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} skip(%{{.*}}) dt_bias(%{{.*}}), %{{.*}}, %{{.*}} {delta_softplus}
   %y2 = m1.ssd_scan %x, %dt4, %A4, %x, %C skip(%A4) dt_bias(%A4), %batch, %ssd {delta_softplus}
-      : (tensor<?x32xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x32xf32>, tensor<?x64xf32>, tensor<4xf32>, tensor<4xf32>, !m1.batch,
+      : (tensor<?x32xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x32xf32>, tensor<?x64xf32>,
+          tensor<4xf32>, tensor<4xf32>, !m1.batch,
          !m1.scan_state<4x16x16xbf16>) -> tensor<?x64xf32>
   return
 }
 
 // CHECK-LABEL: func @attention
-func.func @attention(%batch: !m1.batch, %q: tensor<?x64xf32>, %k: tensor<?x32xf32>) -> tensor<?x64xf32> {
+func.func @attention(%batch: !m1.batch, %q: tensor<?x64xf32>, %k: tensor<?x32xf32>)
+    -> tensor<?x64xf32> {
   %hi = m1.get_weight @hi : tensor<16x8x2xf32>
   %lo = m1.get_weight @lo : tensor<256x8x2xf32>
   %kv = m1.get_state @kv : !m1.kv_cache<2x64x16xbf16>
   // CHECK: m1.rotary_table %{{.*}}, %{{.*}}, %{{.*}} : (!m1.batch, tensor<16x8x2xf32>, tensor<256x8x2xf32>) -> tensor<?x16xf32>
-  %r = m1.rotary_table %batch, %hi, %lo : (!m1.batch, tensor<16x8x2xf32>, tensor<256x8x2xf32>) -> tensor<?x16xf32>
+  %r = m1.rotary_table %batch, %hi, %lo
+      : (!m1.batch, tensor<16x8x2xf32>, tensor<256x8x2xf32>) -> tensor<?x16xf32>
   // CHECK: m1.rotary_embedding %{{.*}}, %{{.*}} {head_dim = 16 : i64} : (tensor<?x64xf32>, tensor<?x16xf32>) -> tensor<?x64xf32>
-  %q1 = m1.rotary_embedding %q, %r {head_dim = 16 : i64} : (tensor<?x64xf32>, tensor<?x16xf32>) -> tensor<?x64xf32>
+  %q1 = m1.rotary_embedding %q, %r {head_dim = 16 : i64}
+      : (tensor<?x64xf32>, tensor<?x16xf32>) -> tensor<?x64xf32>
   // CHECK: m1.kv_write %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<?x32xf32>, tensor<?x32xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>
-  m1.kv_write %k, %k, %batch, %kv : tensor<?x32xf32>, tensor<?x32xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>
+  m1.kv_write %k, %k, %batch, %kv
+      : tensor<?x32xf32>, tensor<?x32xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>
   // CHECK: m1.rotary_kv_write %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} :
   %q2 = m1.rotary_kv_write %q, %k, %k, %r, %batch, %kv
-      : (tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x16xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>) -> tensor<?x64xf32>
+      : (tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x16xf32>, !m1.batch,
+          !m1.kv_cache<2x64x16xbf16>) -> tensor<?x64xf32>
   // CHECK: m1.attention %{{.*}}, %{{.*}}, %{{.*}} {scale = 2.500000e-01 : f64}
   %y = m1.attention %q2, %batch, %kv {scale = 0.25 : f64}
       : (tensor<?x64xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>) -> tensor<?x64xf32>

@@ -61,7 +61,8 @@ plan.target @cpu {
 
 plan.target @cpu {
   // expected-error@+1 {{'plan.function' op expected arenas of a multiple of 256 bytes per row, got 100}}
-  plan.function @prefill attributes {temporary_bytes_per_row = 100 : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {}
+  plan.function @prefill attributes {temporary_bytes_per_row = 100
+      : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {}
 }
 
 // -----
@@ -103,7 +104,8 @@ plan.target @cpu {
 // -----
 
 plan.target @cpu {
-  plan.function @prefill attributes {temporary_bytes_per_row = 1024 : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {
+  plan.function @prefill attributes {temporary_bytes_per_row = 1024
+      : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {
     // expected-error@+1 {{'plan.temporary' op expected an offset that is a multiple of 256, got 100}}
     %0 = plan.temporary tokens 64 {offset = 100 : i64}
   }
@@ -170,7 +172,8 @@ plan.target @cuda {
     %0 = plan.port logits
     // expected-error@+1 {{'plan.gemm' op expected k to be positive, got 0}}
     plan.gemm %0, %0 -> %0 over tokens label ""
-      {n = 32 : i32, k = 0 : i32, lda = 64 : i32, ldo = 32 : i32, a_type = bf16, w_type = bf16, out_type = f32}
+      {n = 32 : i32, k = 0 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
   }
 }
 
@@ -181,7 +184,8 @@ plan.target @cuda {
     %0 = plan.port logits
     // expected-error@+1 {{'plan.gemm' op expected lda of at least k = 64, got 32}}
     plan.gemm %0, %0 -> %0 over tokens label ""
-      {n = 32 : i32, k = 64 : i32, lda = 32 : i32, ldo = 32 : i32, a_type = bf16, w_type = bf16, out_type = f32}
+      {n = 32 : i32, k = 64 : i32, lda = 32 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
   }
 }
 
@@ -192,7 +196,8 @@ plan.target @cuda {
     %0 = plan.port logits
     // expected-error@+1 {{'plan.gemm' op expected ldo of at least n = 32, got 31}}
     plan.gemm %0, %0 -> %0 over tokens label ""
-      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 31 : i32, a_type = bf16, w_type = bf16, out_type = f32}
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 31
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
   }
 }
 
@@ -205,7 +210,8 @@ plan.target @cuda {
     %1 = plan.weight @w
     // expected-error@+1 {{'plan.gemm' op expected outputs other than inputs of the step, got positions}}
     plan.gemm %0, %1 -> %0 over tokens label ""
-      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32 : i32, a_type = bf16, w_type = bf16, out_type = f32}
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
   }
 }
 
@@ -229,7 +235,8 @@ plan.target @cpu {
 // The lifetime analysis refuses two temporaries that live at once on the same bytes.
 plan.target @cpu {
   plan.kernel @k {key = "k", origin = "generated"}
-  plan.function @prefill attributes {temporary_bytes_per_row = 512 : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {
+  plan.function @prefill attributes {temporary_bytes_per_row = 512
+      : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {
     // expected-note@+1 {{the other temporary}}
     %0 = plan.temporary tokens 300 {offset = 0 : i64}
     // expected-error@+1 {{'plan.temporary' op overlaps another temporary that lives at the same time: bytes 256 to 512 and 0 to 300, commands 0 to 1 and 0 to 1}}
@@ -243,7 +250,8 @@ plan.target @cpu {
 
 plan.target @cpu {
   plan.kernel @k {key = "k", origin = "generated"}
-  plan.function @prefill attributes {temporary_bytes_per_row = 256 : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {
+  plan.function @prefill attributes {temporary_bytes_per_row = 256
+      : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {
     // expected-error@+1 {{'plan.temporary' op ends at byte 300 of an arena of 256}}
     %0 = plan.temporary tokens 300 {offset = 0 : i64}
     plan.launch @k() -> (%0) over tokens grid 1 by 1 label ""

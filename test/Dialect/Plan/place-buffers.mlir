@@ -1,7 +1,8 @@
 // RUN: m1-opt %s --pass-pipeline='builtin.module(plan.target(plan.function(plan-place-buffers)))' --split-input-file --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
 
-// Temporaries that do not live at the same time share bytes, those of one command do not; a view keeps its temporary alive.
+// Temporaries that do not live at the same time share bytes, those of one command do not; a view
+// keeps its temporary alive.
 // CHECK-LABEL: plan.target @chain
 plan.target @chain {
   plan.kernel @k {key = "k", origin = "generated"}

@@ -1,7 +1,7 @@
-// Times at the sizes of M1-3B and its Mamba-2 variant: median of graph replays over buffers that rotate
-// through more than the L2 cache, bytes moved at least, the time that copying as many bytes takes (floor),
-// its share of the time, and the goal, which was set on a GPU that copies 3.02 TB/s, scaled to this one's
-// copy speed.
+// Times at the sizes of M1-3B and its Mamba-2 variant: median of graph replays over buffers that
+// rotate through more than the L2 cache, bytes moved at least, the time that copying as many bytes
+// takes (floor), its share of the time, and the goal, which was set on a GPU that copies 3.02 TB/s,
+// scaled to this one's copy speed.
 #include "Harness.h"
 
 #include <algorithm>
@@ -15,13 +15,15 @@ using Pointers = std::map<std::string, void *>;
 
 constexpr double kGoalCopySpeed = 3.02e12;
 
-void report(Context &context, const std::string &name, Context::Timing timing, double bytes, double goal) {
+void report(Context &context, const std::string &name, Context::Timing timing, double bytes,
+            double goal) {
   double floor = bytes / context.copy_speed() * 1e6;
   char goal_text[32] = "-";
   if (goal > 0)
-    std::snprintf(goal_text, sizeof goal_text, "%.1f", goal * kGoalCopySpeed / context.copy_speed());
-  std::printf("%-58s %9.2f %9.2f %9.2f %9.1f %9.2f %5.0f%% %9s\n", name.c_str(), timing.median, timing.low,
-              timing.high, bytes * 1e-6, floor, 100 * floor / timing.median, goal_text);
+    std::snprintf(goal_text, sizeof goal_text, "%.1f",
+                  goal * kGoalCopySpeed / context.copy_speed());
+  std::printf("%-58s %9.2f %9.2f %9.2f %9.1f %9.2f %5.0f%% %9s\n", name.c_str(), timing.median,
+              timing.low, timing.high, bytes * 1e-6, floor, 100 * floor / timing.median, goal_text);
   std::fflush(stdout);
 }
 
@@ -42,8 +44,8 @@ void put_batch(Context &context, Pointers &to, const Sequences &s, int past) {
   to["context_lengths"] = context.allocate_integers(batch.contexts);
 }
 
-Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, bool conv, int expected,
-                double goal, Tuning::ScanShape shape = {}) {
+Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, bool conv,
+                int expected, double goal, Tuning::ScanShape shape = {}) {
   std::string name = (decode ? "mamba-1 update " : "mamba-1 scan ") + label;
   return {name, true, [=](Context &context) {
             SelectiveScan f;
@@ -52,8 +54,8 @@ Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, 
             f.d_state = 16;
             f.x_columns = conv ? 1024 : 3072;
             f.state_type = state;
-            // Rows as the merged projection leaves them: z, x, B, C, dt; x and dt come from buffers of their
-            // own once convolved, projected.
+            // Rows as the merged projection leaves them: z, x, B, C, dt; x and dt come from buffers
+            // of their own once convolved, projected.
             int merged = 3072 + 1024 + 1024 + 3072 + 192;
             f.x_stride = conv ? merged : 3072;
             f.dt_stride = 3072;
@@ -66,7 +68,8 @@ Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, 
             SelectiveUpdateConv g;
             g.scan = f;
             g.conv_channels = 3072;
-            Description description = conv ? describe(g, "kernel", tuning) : describe(f, "kernel", tuning);
+            Description description =
+                conv ? describe(g, "kernel", tuning) : describe(f, "kernel", tuning);
             if (!context.prepare(description))
               return;
             double T = double(s.count) * s.length;
@@ -83,26 +86,27 @@ Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, 
             common["conv_bias"] = context.allocate_random(3072 * 4, Type::f32, -1, 1);
             for (Pointers &set : sets) {
               set = common;
-              char *rows =
-                  static_cast<char *>(context.allocate_random(size_t(T) * merged * 2, Type::bf16, -1, 1));
+              char *rows = static_cast<char *>(
+                  context.allocate_random(size_t(T) * merged * 2, Type::bf16, -1, 1));
               set["z"] = rows;
               set["b"] = rows + 2 * (3072 + 1024);
               set["c"] = rows + 2 * (3072 + 2048);
-              set["x"] =
-                  conv ? rows + 2 * 3072 : context.allocate_random(size_t(T) * 3072 * 2, Type::bf16, -1, 1);
+              set["x"] = conv ? rows + 2 * 3072
+                              : context.allocate_random(size_t(T) * 3072 * 2, Type::bf16, -1, 1);
               set["dt"] = context.allocate_random(size_t(T) * 3072 * 2, Type::bf16, -1, 1);
               set["out"] = context.allocate(size_t(T) * 3072 * 2);
-              set["state"] =
-                  context.allocate_random(size_t(s.count) * 3072 * 16 * size_of(state), state, -1, 1);
-              set["conv_state"] = context.allocate_random(size_t(s.count) * 3 * 1024 * 2, Type::bf16, -1, 1);
+              set["state"] = context.allocate_random(size_t(s.count) * 3072 * 16 * size_of(state),
+                                                     state, -1, 1);
+              set["conv_state"] =
+                  context.allocate_random(size_t(s.count) * 3 * 1024 * 2, Type::bf16, -1, 1);
             }
             report(context, name, context.time(sets, {int(T), s.count, 0, 0}), bytes, goal);
             context.release();
           }};
 }
 
-Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, bool decode, int expected,
-               double goal) {
+Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, bool decode,
+               int expected, double goal) {
   std::string name = (decode ? "mamba-2 update " : "mamba-2 scan ") + label;
   return {name, true, [=](Context &context) {
             SsdScan f;
@@ -122,8 +126,8 @@ Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, boo
               return;
             double T = double(s.count) * s.length;
             int size = size_of(type);
-            double bytes =
-                T * size * (1024 + 1024 + 3072 + 3072 + 24) + 2.0 * s.count * 24 * 128 * 128 * size_of(state);
+            double bytes = T * size * (1024 + 1024 + 3072 + 3072 + 24) +
+                           2.0 * s.count * 24 * 128 * 128 * size_of(state);
             std::vector<Pointers> sets(sets_for(bytes));
             Pointers common;
             put_batch(context, common, s, 100);
@@ -133,15 +137,15 @@ Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, boo
             common["dt_bias"] = context.allocate_random(24 * 4, Type::f32, -4, -1);
             for (Pointers &set : sets) {
               set = common;
-              char *rows =
-                  static_cast<char *>(context.allocate_random(size_t(T) * f.x_stride * size, type, -1, 1));
+              char *rows = static_cast<char *>(
+                  context.allocate_random(size_t(T) * f.x_stride * size, type, -1, 1));
               set["x"] = rows;
               set["b"] = rows + size * 1024;
               set["c"] = rows + size * 2048;
               set["dt"] = context.allocate_random(size_t(T) * f.dt_stride * size, type, -1, 1);
               set["out"] = context.allocate(size_t(T) * 3072 * size);
-              set["state"] =
-                  context.allocate_random(size_t(s.count) * 24 * 128 * 128 * size_of(state), state, -1, 1);
+              set["state"] = context.allocate_random(
+                  size_t(s.count) * 24 * 128 * 128 * size_of(state), state, -1, 1);
             }
             report(context, name, context.time(sets, {int(T), s.count, 0, 0}), bytes, goal);
             context.release();
@@ -172,7 +176,8 @@ Case conv_bench(const std::string &label, Sequences s, int channels, int repeat,
               set = common;
               set["x"] = context.allocate_random(size_t(T) * 8384 * 2, Type::bf16, -1, 1);
               set["out"] = context.allocate(size_t(T) * channels * 2);
-              set["state"] = context.allocate_random(size_t(s.count) * 3 * sources * 2, Type::bf16, -1, 1);
+              set["state"] =
+                  context.allocate_random(size_t(s.count) * 3 * sources * 2, Type::bf16, -1, 1);
             }
             report(context, name, context.time(sets, {int(T), s.count, 0, 0}), bytes, 0);
             context.release();
@@ -203,9 +208,9 @@ Case norm_bench(int rows) {
 }
 
 Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = false) {
-  std::string name = "linear " + std::string(type == Type::f32 ? "f32 " : "bf16 ") + std::to_string(rows) +
-                     " × " + std::to_string(gated ? 2 * n : n) + " × " + std::to_string(k) +
-                     (gated ? " gated" : "");
+  std::string name = "linear " + std::string(type == Type::f32 ? "f32 " : "bf16 ") +
+                     std::to_string(rows) + " × " + std::to_string(gated ? 2 * n : n) + " × " +
+                     std::to_string(k) + (gated ? " gated" : "");
   return {name, true, [=](Context &context) {
             Linear f;
             f.x_type = f.w_type = f.out_type = type;
@@ -233,8 +238,8 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
 }
 
 Case attention_bench(Sequences s, int past, bool decode) {
-  std::string name = std::string("attention ") + (decode ? "decode " : "prefill ") + std::to_string(s.count) +
-                     " × " + std::to_string(s.length + past);
+  std::string name = std::string("attention ") + (decode ? "decode " : "prefill ") +
+                     std::to_string(s.count) + " × " + std::to_string(s.length + past);
   return {name, true, [=](Context &context) {
             Attention f;
             f.heads = 24;
@@ -269,9 +274,11 @@ Case attention_bench(Sequences s, int past, bool decode) {
               set["workspace"] = context.allocate(size_t(description.workspace_bytes));
             }
             Context::Timing timing = context.time(sets, {int(T), s.count, 0, pages});
-            report(context, name, timing, bytes, decode ? bytes / kGoalCopySpeed * 1e6 * 21 / 19.8 : 0);
+            report(context, name, timing, bytes,
+                   decode ? bytes / kGoalCopySpeed * 1e6 * 21 / 19.8 : 0);
             if (!decode) {
-              double pairs = s.count * (double(s.length) * past + double(s.length) * (s.length + 1) / 2);
+              double pairs =
+                  s.count * (double(s.length) * past + double(s.length) * (s.length + 1) / 2);
               std::printf("%-58s %9.0f TFLOP/s\n", "", pairs * 24 * 128 * 4 / timing.median * 1e-6);
             }
             context.release();
@@ -283,7 +290,8 @@ Case sample_bench(int rows, int top_k, float top_p) {
   const bool random = top_k >= 0;
   std::string name = "sample greedy ";
   if (random)
-    name = "sample top-k " + std::to_string(top_k) + " top-p " + std::to_string(top_p).substr(0, 4) + " ";
+    name = "sample top-k " + std::to_string(top_k) + " top-p " +
+           std::to_string(top_p).substr(0, 4) + " ";
   name += std::to_string(rows) + " × 128256";
   return {name, true, [=](Context &context) {
             Sample f;
@@ -325,9 +333,10 @@ std::vector<Case> benchmarks() {
   cases.push_back(scan_bench("1 × 2048", {1, 2048}, f32, false, false, 1, 55));
   // Other shapes (lanes, main warps, helper warps, tile, unroll) than the ones chosen.
   auto shaped = [&](Sequences s, Tuning::ScanShape shape, double goal) {
-    cases.push_back(scan_bench(std::to_string(s.count) + " × " + std::to_string(s.length) + ", shape " +
-                                   std::to_string(shape.lanes) + " " + std::to_string(shape.main_warps) +
-                                   " " + std::to_string(shape.helper_warps) + " " +
+    cases.push_back(scan_bench(std::to_string(s.count) + " × " + std::to_string(s.length) +
+                                   ", shape " + std::to_string(shape.lanes) + " " +
+                                   std::to_string(shape.main_warps) + " " +
+                                   std::to_string(shape.helper_warps) + " " +
                                    std::to_string(shape.tile) + " " + std::to_string(shape.unroll),
                                s, f32, false, false, 8, goal, shape));
   };
@@ -339,7 +348,8 @@ std::vector<Case> benchmarks() {
   cases.push_back(scan_bench("8 × 4096 (tuned for 1)", {8, 4096}, f32, false, false, 1, 650));
   cases.push_back(scan_bench("512, bf16 state", {512, 1}, bf16, true, false, 512, 47));
   cases.push_back(scan_bench("512, f32 state", {512, 1}, f32, true, false, 512, 85));
-  cases.push_back(scan_bench("512, f32 state, convolution inside", {512, 1}, f32, true, true, 512, 85));
+  cases.push_back(
+      scan_bench("512, f32 state, convolution inside", {512, 1}, f32, true, true, 512, 85));
   cases.push_back(scan_bench("64, f32 state", {64, 1}, f32, true, false, 64, 0));
   cases.push_back(scan_bench("1, f32 state, convolution inside", {1, 1}, f32, true, true, 1, 0));
   cases.push_back(ssd_bench("512, f32 state", {512, 1}, bf16, f32, true, 512, 620));

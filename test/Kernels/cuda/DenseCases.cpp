@@ -11,19 +11,22 @@ namespace {
 
 using namespace cuda;
 
-std::string type_name(Type type) { return type == Type::f32 ? "f32" : type == Type::bf16 ? "bf16" : "f16"; }
+std::string type_name(Type type) {
+  return type == Type::f32 ? "f32" : type == Type::bf16 ? "bf16" : "f16";
+}
 
 struct LinearProblem {
   Linear f;
   int rows = 1, offset = 0;
 };
 
-Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, int max_rows, int n, int k,
-                 int padding = 0, int offset = 0, bool bias = false, bool accumulate = false,
+Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, int max_rows, int n,
+                 int k, int padding = 0, int offset = 0, bool bias = false, bool accumulate = false,
                  bool gated = false) {
-  std::string name = "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" + type_name(out_type) +
-                     " " + std::to_string(rows) + "/" + std::to_string(max_rows) + "×" + std::to_string(n) +
-                     "×" + std::to_string(k) + (bias ? " bias" : "") + (accumulate ? " accumulate" : "") +
+  std::string name = "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" +
+                     type_name(out_type) + " " + std::to_string(rows) + "/" +
+                     std::to_string(max_rows) + "×" + std::to_string(n) + "×" + std::to_string(k) +
+                     (bias ? " bias" : "") + (accumulate ? " accumulate" : "") +
                      (gated ? " gated" : "") + (offset ? " misaligned" : "");
   return {name, smoke, [=](Context &context) {
             Linear f;
@@ -76,17 +79,19 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
                 y[size_t(m) * n + j] = end(sums[0], sums[1]);
                 y32[size_t(m) * n + j] = end(sums32[0], sums32[1]);
               }
-            context.compare("out", out_of_rows(context.read("out", out_type), rows, n, int(f.out_stride)), y,
-                            tolerance(out_type, relative_error(y32, y)));
+            context.compare("out",
+                            out_of_rows(context.read("out", out_type), rows, n, int(f.out_stride)),
+                            y, tolerance(out_type, relative_error(y32, y)));
           }};
 }
 
-Case attention_case(const std::string &label, bool smoke, Type type, Type kv_type, int heads, int kv_heads,
-                    int d, std::vector<int> lengths, std::vector<int> past, bool decode, int padding = 0,
-                    int offset = 0, double spread = 1, int multiprocessors = 132) {
-  std::string name = "attention " + label + (decode ? " decode " : " prefill ") + type_name(type) + "/" +
-                     type_name(kv_type) + " " + std::to_string(heads) + "/" + std::to_string(kv_heads) + "×" +
-                     std::to_string(d);
+Case attention_case(const std::string &label, bool smoke, Type type, Type kv_type, int heads,
+                    int kv_heads, int d, std::vector<int> lengths, std::vector<int> past,
+                    bool decode, int padding = 0, int offset = 0, double spread = 1,
+                    int multiprocessors = 132) {
+  std::string name = "attention " + label + (decode ? " decode " : " prefill ") + type_name(type) +
+                     "/" + type_name(kv_type) + " " + std::to_string(heads) + "/" +
+                     std::to_string(kv_heads) + "×" + std::to_string(d);
   return {name, smoke, [=](Context &context) {
             Attention f;
             f.type = type;
@@ -104,7 +109,8 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
               return;
             Batch batch = make_batch(lengths, past);
             Random random(23);
-            int T = batch.tokens, longest = *std::max_element(batch.contexts.begin(), batch.contexts.end());
+            int T = batch.tokens,
+                longest = *std::max_element(batch.contexts.begin(), batch.contexts.end());
             int max_pages = (longest + 63) / 64 + 2;
             std::vector<double> q =
                 random_values(random, size_t(T) * heads * d, -2 * spread, 2 * spread, type);
@@ -154,7 +160,8 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
                   for (int i = 0; i < seen; ++i) {
                     Real sum = 0;
                     for (int k = 0; k < d; ++k)
-                      sum += Real(q[(size_t(t) * heads + h) * d + k]) * Real(cache[at(s, i, 0, kv) + k]);
+                      sum += Real(q[(size_t(t) * heads + h) * d + k]) *
+                             Real(cache[at(s, i, 0, kv) + k]);
                     p[i] = sum * Real(f.scale);
                     peak = std::max(peak, p[i]);
                   }
@@ -187,8 +194,8 @@ uint32_t fixed_exp2(float x) {
   if (!(x > -32.0f))
     return 0;
   float n = std::rint(x), f = x - n, p = 1.5252733804e-5f;
-  for (float c : {1.5403530393e-4f, 1.3333558146e-3f, 9.6181291076e-3f, 5.5504108665e-2f, 2.4022650696e-1f,
-                  6.9314718056e-1f, 1.0f})
+  for (float c : {1.5403530393e-4f, 1.3333558146e-3f, 9.6181291076e-3f, 5.5504108665e-2f,
+                  2.4022650696e-1f, 6.9314718056e-1f, 1.0f})
     p = std::fmaf(p, f, c);
   return uint32_t(std::llrint(double(p) * std::exp2(double(n) + 31)));
 }
@@ -236,8 +243,9 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
   for (int i = 0; i < V; ++i)
     if (logits[i] > -INFINITY)
       order.push_back(i);
-  std::sort(order.begin(), order.end(),
-            [&](int a, int b) { return logits[a] > logits[b] || (logits[a] == logits[b] && a < b); });
+  std::sort(order.begin(), order.end(), [&](int a, int b) {
+    return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
+  });
   if (r.top_k > 0 && r.top_k < int(order.size()))
     order.resize(r.top_k);
   auto weight = [&](int i) -> uint64_t { return fixed_exp2((logits[i] - peak) * rate); };
@@ -245,8 +253,8 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
   for (int i : order)
     total += weight(i);
   if (r.top_p < 1) {
-    uint64_t need =
-                 std::max<uint64_t>(1, uint64_t(std::ceil(double(std::max(r.top_p, 0.0f)) * double(total)))),
+    uint64_t need = std::max<uint64_t>(
+                 1, uint64_t(std::ceil(double(std::max(r.top_p, 0.0f)) * double(total)))),
              sum = 0;
     for (size_t i = 0; i < order.size(); ++i) {
       sum += weight(order[i]);
@@ -278,8 +286,8 @@ enum class Shape { normal, peaked, constant, ties, masked, broken, hopeless };
 Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
                  const std::vector<Request> &requests) {
   const char *names[] = {"normal", "peaked", "constant", "ties", "masked", "broken", "hopeless"};
-  std::string name =
-      std::string("sample ") + (random ? "random " : "greedy ") + names[int(shape)] + " " + std::to_string(V);
+  std::string name = std::string("sample ") + (random ? "random " : "greedy ") + names[int(shape)] +
+                     " " + std::to_string(V);
   return {name, smoke, [=](Context &context) {
             Sample f;
             f.vocabulary = V;
@@ -350,13 +358,13 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
             }
             context.require(wrong == 0, std::to_string(wrong) + " of " + std::to_string(rows) +
                                             " rows differ, first row " + std::to_string(first) +
-                                            ": expected " + std::to_string(expected_first) + ", got " +
-                                            std::to_string(first >= 0 ? out[first] : 0));
+                                            ": expected " + std::to_string(expected_first) +
+                                            ", got " + std::to_string(first >= 0 ? out[first] : 0));
           }};
 }
 
-// 20000 draws of one distribution fall as its probabilities say: chi-square over 40 tokens within its 99.99 %
-// quantile (39 degrees: 83).
+// 20000 draws of one distribution fall as its probabilities say: chi-square over 40 tokens within
+// its 99.99 % quantile (39 degrees: 83).
 Case distribution_case() {
   return {"sample random follows the distribution", true, [](Context &context) {
             const int V = 40, rows = 20000;
@@ -421,26 +429,32 @@ std::vector<Case> dense_cases() {
 
   const std::vector<int> ones = {1, 1, 1, 1, 1}, contexts = {0, 63, 64, 300, 1000};
   cases.push_back(attention_case("", true, bf16, bf16, 24, 8, 128, ones, contexts, true));
-  cases.push_back(
-      attention_case("cut often", false, bf16, bf16, 24, 8, 128, ones, contexts, true, 8, 8, 1, 700));
+  cases.push_back(attention_case("cut often", false, bf16, bf16, 24, 8, 128, ones, contexts, true,
+                                 8, 8, 1, 700));
   cases.push_back(attention_case("long", false, bf16, bf16, 6, 2, 64, {1, 1}, {5000, 17}, true));
   cases.push_back(attention_case("many", false, bf16, bf16, 6, 2, 64, std::vector<int>(300, 1),
                                  std::vector<int>(300, 70), true, 0, 0, 1, 20));
   cases.push_back(
       attention_case("large scores", false, bf16, bf16, 8, 1, 128, ones, contexts, true, 0, 0, 6));
-  cases.push_back(attention_case("one kv head", false, bf16, bf16, 20, 1, 64, ones, contexts, true));
+  cases.push_back(
+      attention_case("one kv head", false, bf16, bf16, 20, 1, 64, ones, contexts, true));
   cases.push_back(attention_case("wide", false, bf16, bf16, 12, 2, 256, ones, contexts, true));
-  cases.push_back(attention_case("narrow", false, bf16, bf16, 4, 4, 16, ones, contexts, true, 3, 3));
+  cases.push_back(
+      attention_case("narrow", false, bf16, bf16, 4, 4, 16, ones, contexts, true, 3, 3));
   cases.push_back(attention_case("", true, f32, f32, 6, 2, 32, ones, contexts, true));
   cases.push_back(attention_case("odd", false, bf16, bf16, 9, 3, 20, ones, contexts, true, 1, 1));
   cases.push_back(attention_case("f32 cache", false, bf16, f32, 12, 1, 128, ones, contexts, true));
 
-  const std::vector<int> chunks = {37, 1, 64, 200, 1, 130, 0, 5}, past = {0, 100, 3, 64, 0, 129, 9, 63};
+  const std::vector<int> chunks = {37, 1, 64, 200, 1, 130, 0, 5},
+                         past = {0, 100, 3, 64, 0, 129, 9, 63};
   cases.push_back(attention_case("", true, bf16, bf16, 6, 2, 128, chunks, past, false));
-  cases.push_back(attention_case("strided", false, bf16, bf16, 6, 2, 64, chunks, past, false, 8, 8));
-  cases.push_back(attention_case("misaligned", false, bf16, bf16, 4, 4, 32, chunks, past, false, 2, 3));
+  cases.push_back(
+      attention_case("strided", false, bf16, bf16, 6, 2, 64, chunks, past, false, 8, 8));
+  cases.push_back(
+      attention_case("misaligned", false, bf16, bf16, 4, 4, 32, chunks, past, false, 2, 3));
   cases.push_back(attention_case("wide", false, bf16, bf16, 4, 2, 256, chunks, past, false));
-  cases.push_back(attention_case("large scores", false, bf16, bf16, 4, 2, 80, chunks, past, false, 0, 0, 6));
+  cases.push_back(
+      attention_case("large scores", false, bf16, bf16, 4, 2, 80, chunks, past, false, 0, 0, 6));
   cases.push_back(attention_case("one long", false, bf16, bf16, 3, 1, 128, {500}, {0}, false));
   cases.push_back(attention_case("", true, f32, f32, 6, 2, 32, chunks, past, false));
   cases.push_back(attention_case("odd", false, f32, f32, 5, 1, 23, chunks, past, false, 1, 1));

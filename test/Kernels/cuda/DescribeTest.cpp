@@ -1,6 +1,6 @@
-// What the CUDA kernels promise without a GPU: contradictory facts are named, launches cover their rows, and
-// every family compiles through NVRTC for the oldest and the newest supported architecture without spilling
-// registers.
+// What the CUDA kernels promise without a GPU: contradictory facts are named, launches cover their
+// rows, and every family compiles through NVRTC for the oldest and the newest supported
+// architecture without spilling registers.
 #include "Harness.h"
 
 #include <gtest/gtest.h>
@@ -90,17 +90,18 @@ TEST(Describe, OperandsFollowTheContract) {
   Description d = describe(scan, "k");
   ASSERT_EQ(d.error, "");
   EXPECT_EQ(d.kernels[0].operands,
-            (std::vector<std::string>{"x", "dt", "a", "b", "c", "z", "dt_bias", "state", "sequence_starts",
-                                      "slots", "positions", "out"}));
+            (std::vector<std::string>{"x", "dt", "a", "b", "c", "z", "dt_bias", "state",
+                                      "sequence_starts", "slots", "positions", "out"}));
   d = describe(m1_attention(), "k");
   ASSERT_EQ(d.kernels.size(), 3u);
   EXPECT_EQ(d.kernels[0].operands,
-            (std::vector<std::string>{"q", "cache", "sequence_starts", "context_lengths", "block_tables",
-                                      "out", "workspace"}));
+            (std::vector<std::string>{"q", "cache", "sequence_starts", "context_lengths",
+                                      "block_tables", "out", "workspace"}));
   EXPECT_GT(d.workspace_bytes, 0);
 }
 
-// The grid's columns times what a block owns cover all channels, for channel counts that divide by nothing.
+// The grid's columns times what a block owns cover all channels, for channel counts that divide by
+// nothing.
 TEST(Describe, GridCoversTheChannels) {
   for (int heads : {1, 3, 7, 192})
     for (int states : {1, 7, 16, 24, 128})
@@ -121,14 +122,15 @@ TEST(Describe, GridCoversTheChannels) {
       }
 }
 
-// Mamba-2's records fit what a step's tokens bring: one record for each whole segment that another token
-// follows.
+// Mamba-2's records fit what a step's tokens bring: one record for each whole segment that another
+// token follows.
 TEST(Describe, SegmentRecordsFitTheirRows) {
   Description d = describe(m1_ssd(), "k");
   ASSERT_EQ(d.kernels.size(), 2u);
   int segment = d.kernels[0].rows_per_group;
   int64_t record = 4 * (int64_t(24) * 128 * 128 * 2 + 24);
-  for (int64_t tokens : {int64_t(1), int64_t(segment), int64_t(segment + 1), int64_t(5 * segment + 7)})
+  for (int64_t tokens :
+       {int64_t(1), int64_t(segment), int64_t(segment + 1), int64_t(5 * segment + 7)})
     EXPECT_LE((tokens - 1) / segment * record, tokens * d.temporary_bytes_per_row);
 }
 

@@ -65,7 +65,8 @@ struct Nvrtc {
 int number_after(const std::string &log, const std::string &before_unit) {
   // "... 12 bytes spill stores": the number before the unit, summed over the functions of the log.
   int total = 0;
-  for (size_t at = log.find(before_unit); at != std::string::npos; at = log.find(before_unit, at + 1)) {
+  for (size_t at = log.find(before_unit); at != std::string::npos;
+       at = log.find(before_unit, at + 1)) {
     size_t start = at;
     while (start > 0 && std::isdigit(static_cast<unsigned char>(log[start - 1])))
       --start;
@@ -91,8 +92,8 @@ Compiled compile(const cuda::Kernel &kernel, const std::string &architecture) {
     texts.push_back(files[i].text);
   }
   nvrtcProgram program;
-  if (nvrtc.create(&program, kernel.source.c_str(), (kernel.symbol + ".cu").c_str(), int(count), texts.data(),
-                   names.data()) != NVRTC_SUCCESS) {
+  if (nvrtc.create(&program, kernel.source.c_str(), (kernel.symbol + ".cu").c_str(), int(count),
+                   texts.data(), names.data()) != NVRTC_SUCCESS) {
     result.error = "nvrtcCreateProgram failed";
     return result;
   }
@@ -230,8 +231,9 @@ bool Context::prepare(const Description &description) {
       }
       std::ofstream(path, std::ios::binary)
           .write(compiled.cubin.data(), std::streamsize(compiled.cubin.size()));
-      std::printf("  %-60s %3d registers, %d bytes spilled, %d stack, %zu bytes of code\n", name.c_str(),
-                  compiled.registers, compiled.spill_bytes, compiled.stack_bytes, compiled.cubin.size());
+      std::printf("  %-60s %3d registers, %d bytes spilled, %d stack, %zu bytes of code\n",
+                  name.c_str(), compiled.registers, compiled.spill_bytes, compiled.stack_bytes,
+                  compiled.cubin.size());
       // Up to 16 bytes are convergence barriers that ptxas keeps on the stack, not data.
       require(compiled.spill_bytes <= 16, kernel.symbol + " spills registers");
       continue;
@@ -239,8 +241,8 @@ bool Context::prepare(const Description &description) {
     std::unique_ptr<Loaded> &entry = cache[kernel.source];
     if (!entry) {
       entry = std::make_unique<Loaded>();
-      if (cudaLibraryLoadFromFile(&entry->library, path.c_str(), nullptr, nullptr, 0, nullptr, nullptr, 0) !=
-          cudaSuccess) {
+      if (cudaLibraryLoadFromFile(&entry->library, path.c_str(), nullptr, nullptr, 0, nullptr,
+                                  nullptr, 0) != cudaSuccess) {
         cudaGetLastError();
         require(false, "cannot load " + path);
         entry.reset();
@@ -250,7 +252,8 @@ bool Context::prepare(const Description &description) {
             "cudaLibraryGetKernel");
       if (kernel.shared_bytes > 48 * 1024)
         check(cudaFuncSetAttribute(reinterpret_cast<const void *>(entry->function),
-                                   cudaFuncAttributeMaxDynamicSharedMemorySize, kernel.shared_bytes),
+                                   cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                   kernel.shared_bytes),
               "cudaFuncSetAttribute");
     }
     entry->kernel = kernel;
@@ -264,7 +267,9 @@ bool Context::prepare(const Description &description) {
   return true;
 }
 
-void Context::raw(const std::string &role, std::vector<char> bytes) { buffers[role].host = std::move(bytes); }
+void Context::raw(const std::string &role, std::vector<char> bytes) {
+  buffers[role].host = std::move(bytes);
+}
 void Context::values(const std::string &role, const std::vector<double> &values, Type type) {
   std::vector<char> bytes;
   encode(values, type, bytes);
@@ -288,7 +293,8 @@ void Context::upload() {
   }
 }
 
-void Context::enqueue(const std::map<std::string, void *> &pointers, const m1_dims &dims, void *stream) {
+void Context::enqueue(const std::map<std::string, void *> &pointers, const m1_dims &dims,
+                      void *stream) {
   for (Loaded *entry : current) {
     const cuda::Kernel &kernel = entry->kernel;
     std::vector<void *> operands;
@@ -309,8 +315,8 @@ void Context::enqueue(const std::map<std::string, void *> &pointers, const m1_di
                : kernel.domain == Domain::sequences  ? dims.sequences
                : kernel.domain == Domain::logit_rows ? dims.logit_rows
                                                      : 1;
-    dim3 grid{unsigned(kernel.grid_x), unsigned((rows + kernel.rows_per_group - 1) / kernel.rows_per_group),
-              1};
+    dim3 grid{unsigned(kernel.grid_x),
+              unsigned((rows + kernel.rows_per_group - 1) / kernel.rows_per_group), 1};
     check(cudaLaunchKernel(reinterpret_cast<const void *>(entry->function), grid,
                            dim3{unsigned(kernel.threads), 1, 1}, arguments.data(),
                            size_t(kernel.shared_bytes), static_cast<cudaStream_t>(stream)),
@@ -339,7 +345,9 @@ std::vector<char> Context::read_raw(const std::string &role) {
   check(cudaMemcpy(bytes.data(), buffer.device, bytes.size(), cudaMemcpyDeviceToHost), "download");
   return bytes;
 }
-std::vector<double> Context::read(const std::string &role, Type type) { return decode(read_raw(role), type); }
+std::vector<double> Context::read(const std::string &role, Type type) {
+  return decode(read_raw(role), type);
+}
 std::vector<int> Context::read_integers(const std::string &role) {
   std::vector<char> bytes = read_raw(role);
   std::vector<int> values(bytes.size() / 4);
@@ -405,7 +413,8 @@ void Context::begin(const std::string &case_name) {
 void Context::end() {
   (good ? passed : failed)++;
   if (mode == Mode::run)
-    std::printf("%s %-52s %3.0f %% of tolerance\n", good ? "ok  " : "FAIL", name.c_str(), 100 * worst_share);
+    std::printf("%s %-52s %3.0f %% of tolerance\n", good ? "ok  " : "FAIL", name.c_str(),
+                100 * worst_share);
   else if (!good)
     std::printf("FAIL %s\n", name.c_str());
   std::printf("%s", detail.c_str());
@@ -432,7 +441,8 @@ void *Context::allocate_random(size_t bytes, Type type, double low, double high)
   size_t filled = std::min(block.size(), bytes);
   check(cudaMemcpy(pointer, block.data(), filled, cudaMemcpyHostToDevice), "fill");
   for (; filled < bytes; filled += std::min(filled, bytes - filled))
-    check(cudaMemcpy(pointer + filled, pointer, std::min(filled, bytes - filled), cudaMemcpyDeviceToDevice),
+    check(cudaMemcpy(pointer + filled, pointer, std::min(filled, bytes - filled),
+                     cudaMemcpyDeviceToDevice),
           "fill");
   return pointer;
 }
@@ -442,7 +452,8 @@ void *Context::allocate_rows(const std::vector<double> &row, int rows, Type type
   encode(row, type, bytes);
   char *pointer = static_cast<char *>(allocate(bytes.size() * size_t(rows)));
   for (int r = 0; r < rows; ++r)
-    check(cudaMemcpy(pointer + bytes.size() * size_t(r), bytes.data(), bytes.size(), cudaMemcpyHostToDevice),
+    check(cudaMemcpy(pointer + bytes.size() * size_t(r), bytes.data(), bytes.size(),
+                     cudaMemcpyHostToDevice),
           "fill");
   return pointer;
 }
@@ -459,8 +470,8 @@ void Context::release() {
   allocations.clear();
 }
 
-Context::Timing Context::time(const std::vector<std::map<std::string, void *>> &sets, const m1_dims &dims,
-                              int replays) {
+Context::Timing Context::time(const std::vector<std::map<std::string, void *>> &sets,
+                              const m1_dims &dims, int replays) {
   cudaStream_t stream;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreate");
   int rounds = std::max<int>(1, 16 / int(sets.size()));
@@ -554,7 +565,8 @@ void put_batch(Context &context, const Batch &batch) {
   context.integers("context_lengths", batch.contexts);
 }
 
-std::vector<double> random_values(Random &random, size_t count, double low, double high, Type type) {
+std::vector<double> random_values(Random &random, size_t count, double low, double high,
+                                  Type type) {
   std::vector<double> values(count);
   for (double &v : values)
     v = rounded(random.uniform(low, high), type);
@@ -570,7 +582,8 @@ std::vector<double> in_rows(const std::vector<double> &values, int rows, int col
   return out;
 }
 
-std::vector<double> out_of_rows(const std::vector<double> &from, int rows, int columns, int stride) {
+std::vector<double> out_of_rows(const std::vector<double> &from, int rows, int columns,
+                                int stride) {
   std::vector<double> out(size_t(rows) * columns);
   for (int r = 0; r < rows; ++r)
     for (int c = 0; c < columns; ++c)
@@ -578,8 +591,8 @@ std::vector<double> out_of_rows(const std::vector<double> &from, int rows, int c
   return out;
 }
 
-// 2e-3: rounding to bf16 alone costs 1.7e-3 of the norm at most (half an ulp uniformly: 1.1e-3); f16 and f32
-// likewise from their ulps.
+// 2e-3: rounding to bf16 alone costs 1.7e-3 of the norm at most (half an ulp uniformly: 1.1e-3);
+// f16 and f32 likewise from their ulps.
 double tolerance(Type type, double naive) {
   double rounding = type == Type::f32 ? 1e-6 : type == Type::bf16 ? 2e-3 : 3e-4;
   return rounding + 8 * naive;

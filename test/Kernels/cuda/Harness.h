@@ -1,6 +1,6 @@
-// Compiles described kernels with NVRTC and runs them on a GPU against references in float64. The two halves
-// may run on two machines: a Context compiles each description to DIR/symbol-N.cubin, another loads it from
-// there.
+// Compiles described kernels with NVRTC and runs them on a GPU against references in float64. The
+// two halves may run on two machines: a Context compiles each description to DIR/symbol-N.cubin,
+// another loads it from there.
 #ifndef M1_TEST_KERNELS_CUDA_HARNESS_H
 #define M1_TEST_KERNELS_CUDA_HARNESS_H
 
@@ -57,8 +57,8 @@ struct Buffer {
 
 enum class Mode { compile, run, bench };
 
-/// Everything that a test or a benchmark needs of the GPU. In compile mode `prepare` writes cubins and
-/// returns false, and nothing else is called.
+/// Everything that a test or a benchmark needs of the GPU. In compile mode `prepare` writes cubins
+/// and returns false, and nothing else is called.
 class Context {
 public:
   Context(Mode mode, std::string directory, std::string architecture);
@@ -94,14 +94,15 @@ public:
   double worst_share = 0; // error over tolerance of the case
   std::string detail;
 
-  /// For benchmarks: median of graph replays in microseconds, one replay launching the description once on
-  /// each of the sets of buffers.
+  /// For benchmarks: median of graph replays in microseconds, one replay launching the description
+  /// once on each of the sets of buffers.
   struct Timing {
     double median = 0, low = 0, high = 0;
   };
-  /// Each set overrides roles of the current buffers with device pointers. Returns microseconds of one
-  /// launch.
-  Timing time(const std::vector<std::map<std::string, void *>> &sets, const m1_dims &dims, int replays = 7);
+  /// Each set overrides roles of the current buffers with device pointers. Returns microseconds of
+  /// one launch.
+  Timing time(const std::vector<std::map<std::string, void *>> &sets, const m1_dims &dims,
+              int replays = 7);
   void *allocate(size_t bytes);
   /// Random values of the type over the whole buffer, drawn on the host once and tiled.
   void *allocate_random(size_t bytes, Type type, double low, double high);
@@ -139,16 +140,18 @@ struct Batch {
   std::vector<int> starts, slots, positions, token_sequence, contexts;
   int tokens = 0, sequences = 0, slot_count = 0;
 };
-/// Sequences of these lengths; `past` tokens of each were seen before (0: fresh). Slots are scattered.
+/// Sequences of these lengths; `past` tokens of each were seen before (0: fresh). Slots are
+/// scattered.
 Batch make_batch(const std::vector<int> &lengths, const std::vector<int> &past);
 void put_batch(Context &context, const Batch &batch);
 
 std::vector<double> random_values(Random &random, size_t count, double low, double high, Type type);
-/// Rows of `stride` with `columns` values each from column `offset`; the others are NaN, which must not
-/// matter.
+/// Rows of `stride` with `columns` values each from column `offset`; the others are NaN, which must
+/// not matter.
 std::vector<double> in_rows(const std::vector<double> &values, int rows, int columns, int stride,
                             int offset = 0);
-std::vector<double> out_of_rows(const std::vector<double> &rows_of_stride, int rows, int columns, int stride);
+std::vector<double> out_of_rows(const std::vector<double> &rows_of_stride, int rows, int columns,
+                                int stride);
 /// Tolerance of an output of the type, for a float32 evaluation that misses float64 by `naive`.
 double tolerance(Type type, double naive);
 double relative_error(const std::vector<double> &actual, const std::vector<double> &expected);

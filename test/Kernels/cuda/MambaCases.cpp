@@ -1,6 +1,6 @@
-// Scans, state updates, convolution and gated norm against float64, over the sizes that break kernels:
-// lengths 1, odd, longer than tiles, chunked against whole, strided rows at odd offsets, N, widths and heads
-// of every divisibility, large decay.
+// Scans, state updates, convolution and gated norm against float64, over the sizes that break
+// kernels: lengths 1, odd, longer than tiles, chunked against whole, strided rows at odd offsets,
+// N, widths and heads of every divisibility, large decay.
 #include "Harness.h"
 
 #include <algorithm>
@@ -48,7 +48,8 @@ struct ScanProblem {
     state = random_values(random, size_t(batch.slot_count) * channels * states, -1, 1, state_type);
     conv_w = random_values(random, size_t(conv_channels) * conv_width, -0.7, 0.7, Type::f32);
     conv_bias = random_values(random, conv_channels, -0.5, 0.5, Type::f32);
-    conv_state = random_values(random, size_t(batch.slot_count) * (conv_width - 1) * x_columns, -2, 2, type);
+    conv_state =
+        random_values(random, size_t(batch.slot_count) * (conv_width - 1) * x_columns, -2, 2, type);
   }
 
   template <class Real>
@@ -78,11 +79,13 @@ struct ScanProblem {
             int filter = conv_channels == channels ? ch : source;
             Real sum = Real(conv_bias[filter]);
             for (int k = 0; k < taps; ++k)
-              sum += Real(conv_w[filter * conv_width + k]) * Real(window[size_t(k) * x_columns + source]);
+              sum += Real(conv_w[filter * conv_width + k]) *
+                     Real(window[size_t(k) * x_columns + source]);
             xv = silu(sum + Real(conv_w[filter * conv_width + taps]) * xv);
           }
           int vi = headwise ? head : ch;
-          Real delta = Real(dt[size_t(t) * dt_columns() + vi]) + (has_dt_bias ? Real(dt_bias[vi]) : Real(0));
+          Real delta =
+              Real(dt[size_t(t) * dt_columns() + vi]) + (has_dt_bias ? Real(dt_bias[vi]) : Real(0));
           delta = softplus(delta);
           Real sum = 0;
           for (int n = 0; n < states; ++n) {
@@ -105,7 +108,8 @@ struct ScanProblem {
           for (int k = 0; k + 1 < taps; ++k)
             window[size_t(k) * x_columns + source] = window[size_t(k + 1) * x_columns + source];
           if (taps > 0)
-            window[size_t(taps - 1) * x_columns + source] = x[size_t(batch.starts[s]) * x_columns + source];
+            window[size_t(taps - 1) * x_columns + source] =
+                x[size_t(batch.starts[s]) * x_columns + source];
         }
       }
     }
@@ -135,9 +139,9 @@ struct ScanProblem {
 
   // Operands that begin `offset` columns into their rows.
   void launch(Context &context) const {
-    std::vector<std::pair<std::string, int>> shifted = {{"x", size_of(type)}, {"b", size_of(type)},
-                                                        {"c", size_of(type)}, {"dt", size_of(dt_type)},
-                                                        {"z", size_of(type)}, {"out", size_of(type)}};
+    std::vector<std::pair<std::string, int>> shifted = {
+        {"x", size_of(type)},     {"b", size_of(type)}, {"c", size_of(type)},
+        {"dt", size_of(dt_type)}, {"z", size_of(type)}, {"out", size_of(type)}};
     for (auto &entry : shifted)
       context.shift(entry.first, entry.second * offset);
     context.launch({batch.tokens, batch.sequences, 0, 0});
@@ -168,7 +172,9 @@ struct ScanProblem {
   }
 };
 
-std::string type_name(Type type) { return type == Type::f32 ? "f32" : type == Type::bf16 ? "bf16" : "f16"; }
+std::string type_name(Type type) {
+  return type == Type::f32 ? "f32" : type == Type::bf16 ? "bf16" : "f16";
+}
 
 SelectiveScan mamba1(const ScanProblem &p, bool decode) {
   SelectiveScan f;
@@ -212,7 +218,8 @@ SsdScan mamba2(const ScanProblem &p, bool decode) {
   return f;
 }
 
-ScanProblem problem1(Type type, Type state_type, int channels, int repeat, int states, bool x_repeated) {
+ScanProblem problem1(Type type, Type state_type, int channels, int repeat, int states,
+                     bool x_repeated) {
   ScanProblem p;
   p.type = type;
   p.dt_type = type;
@@ -242,12 +249,14 @@ ScanProblem problem2(Type type, Type state_type, int heads, int repeat, int head
 
 // Runs the problem whole.
 Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::vector<int> &lengths,
-               const std::vector<int> &past, bool decode, int expected_sequences = 8, double extra = 0) {
+               const std::vector<int> &past, bool decode, int expected_sequences = 8,
+               double extra = 0) {
   p.batch = make_batch(lengths, past);
-  std::string name = std::string(p.headwise ? "ssd_" : "selective_") + (decode ? "update " : "scan ") +
-                     label + " " + type_name(p.type) + "/" + type_name(p.state_type) + " C" +
-                     std::to_string(p.channels) + " N" + std::to_string(p.states) + " r" +
-                     std::to_string(p.repeat) + (p.conv ? " conv" + std::to_string(p.conv_width) : "");
+  std::string name = std::string(p.headwise ? "ssd_" : "selective_") +
+                     (decode ? "update " : "scan ") + label + " " + type_name(p.type) + "/" +
+                     type_name(p.state_type) + " C" + std::to_string(p.channels) + " N" +
+                     std::to_string(p.states) + " r" + std::to_string(p.repeat) +
+                     (p.conv ? " conv" + std::to_string(p.conv_width) : "");
   return {name, smoke, [p, decode, expected_sequences, extra](Context &context) mutable {
             Tuning tuning;
             tuning.expected_sequences = expected_sequences;
@@ -276,11 +285,12 @@ Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::v
 // Three chunks of a sequence give what the whole gives, to the tolerance of one run.
 Case chunked_case(bool smoke, ScanProblem p, int length, int cut1, int cut2, double extra = 0) {
   std::string name = std::string(p.headwise ? "ssd_" : "selective_") + "scan chunked = whole " +
-                     type_name(p.type) + " C" + std::to_string(p.channels) + " N" + std::to_string(p.states);
+                     type_name(p.type) + " C" + std::to_string(p.channels) + " N" +
+                     std::to_string(p.states);
   return {name, smoke, [=](Context &context) mutable {
             p.batch = make_batch({length}, {0});
-            Description description =
-                p.headwise ? describe(mamba2(p, false), "kernel") : describe(mamba1(p, false), "kernel");
+            Description description = p.headwise ? describe(mamba2(p, false), "kernel")
+                                                 : describe(mamba1(p, false), "kernel");
             if (!context.prepare(description))
               return;
             p.fill(11);
@@ -327,10 +337,11 @@ struct ConvProblem {
 };
 
 Case conv_case(const std::string &label, bool smoke, Type type, int channels, int width, int repeat,
-               int head_size, bool has_bias, int padding, int offset, const std::vector<int> &lengths,
-               const std::vector<int> &past, bool decode) {
-  std::string name = "causal_conv1d " + label + " " + type_name(type) + " C" + std::to_string(channels) +
-                     " width " + std::to_string(width) + " repeat " + std::to_string(repeat);
+               int head_size, bool has_bias, int padding, int offset,
+               const std::vector<int> &lengths, const std::vector<int> &past, bool decode) {
+  std::string name = "causal_conv1d " + label + " " + type_name(type) + " C" +
+                     std::to_string(channels) + " width " + std::to_string(width) + " repeat " +
+                     std::to_string(repeat);
   return {name, smoke, [=](Context &context) {
             CausalConv1d f;
             int sources = channels / repeat, taps = width - 1;
@@ -349,7 +360,8 @@ Case conv_case(const std::string &label, bool smoke, Type type, int channels, in
             Random random(5);
             int T = batch.tokens;
             std::vector<double> x = random_values(random, size_t(T) * sources, -2, 2, type);
-            std::vector<double> w = random_values(random, size_t(channels) * width, -0.7, 0.7, Type::f32);
+            std::vector<double> w =
+                random_values(random, size_t(channels) * width, -0.7, 0.7, Type::f32);
             std::vector<double> bias = random_values(random, channels, -0.5, 0.5, Type::f32);
             std::vector<double> state =
                 random_values(random, size_t(batch.slot_count) * taps * sources, -2, 2, type);
@@ -371,7 +383,8 @@ Case conv_case(const std::string &label, bool smoke, Type type, int channels, in
                 continue;
               bool fresh = batch.positions[start] == 0;
               const double *old = state.data() + size_t(batch.slots[s]) * taps * sources;
-              auto at = [&](int token, int source) { // token relative to the sequence's start in this step
+              // token relative to the sequence's start in this step
+              auto at = [&](int token, int source) {
                 if (token >= 0)
                   return x[size_t(start + token) * sources + source];
                 return fresh ? 0.0 : old[size_t(taps + token) * sources + source];
@@ -386,7 +399,8 @@ Case conv_case(const std::string &label, bool smoke, Type type, int channels, in
                 }
               for (int k = 0; k < taps; ++k)
                 for (int c = 0; c < sources; ++c)
-                  end[(size_t(batch.slots[s]) * taps + k) * sources + c] = at(stop - start - taps + k, c);
+                  end[(size_t(batch.slots[s]) * taps + k) * sources + c] =
+                      at(stop - start - taps + k, c);
             }
             std::vector<double> rows = context.read("out", type);
             std::vector<double> actual(size_t(T) * channels);
@@ -399,10 +413,11 @@ Case conv_case(const std::string &label, bool smoke, Type type, int channels, in
           }};
 }
 
-Case norm_case(bool smoke, Type y_type, Type z_type, Type out_type, int features, int groups, int rows,
-               int padding, int offset) {
+Case norm_case(bool smoke, Type y_type, Type z_type, Type out_type, int features, int groups,
+               int rows, int padding, int offset) {
   std::string name = "gated_rms_norm " + type_name(y_type) + " " + type_name(z_type) + " " +
-                     type_name(out_type) + " " + std::to_string(features) + " in " + std::to_string(groups);
+                     type_name(out_type) + " " + std::to_string(features) + " in " +
+                     std::to_string(groups);
   return {name, smoke, [=](Context &context) {
             GatedRmsNorm f;
             f.y_type = y_type;
@@ -433,7 +448,8 @@ Case norm_case(bool smoke, Type y_type, Type z_type, Type out_type, int features
                 double sum = 0;
                 size_t at = size_t(r) * features + size_t(g) * size;
                 for (int i = 0; i < size; ++i)
-                  expected[at + i] = y[at + i] * silu(z[at + i]), sum += expected[at + i] * expected[at + i];
+                  expected[at + i] = y[at + i] * silu(z[at + i]),
+                                sum += expected[at + i] * expected[at + i];
                 for (int i = 0; i < size; ++i)
                   expected[at + i] *= w[g * size + i] / std::sqrt(sum / size + 1e-5);
               }
@@ -452,22 +468,32 @@ std::vector<Case> mamba_cases() {
   const std::vector<int> ragged = {1, 37, 64, 3, 0, 130}, past = {5, 0, 9, 0, 4, 64};
   const Type f32 = Type::f32, bf16 = Type::bf16, f16 = Type::f16;
   // M1's proportions in small, in every type and both places of the repetition.
-  cases.push_back(scan_case("ragged", true, problem1(bf16, f32, 96, 3, 16, false), ragged, past, false));
-  cases.push_back(scan_case("ragged", true, problem1(f32, f32, 96, 3, 16, true), ragged, past, false));
   cases.push_back(
-      scan_case("few sequences", false, problem1(bf16, bf16, 96, 3, 16, true), ragged, past, false, 1));
+      scan_case("ragged", true, problem1(bf16, f32, 96, 3, 16, false), ragged, past, false));
   cases.push_back(
-      scan_case("f16 state", false, problem1(bf16, f16, 64, 1, 16, false), ragged, past, false, 512));
-  // Sizes that divide nothing: N odd, one head, more lanes than channels, a state count at the limit.
+      scan_case("ragged", true, problem1(f32, f32, 96, 3, 16, true), ragged, past, false));
+  cases.push_back(scan_case("few sequences", false, problem1(bf16, bf16, 96, 3, 16, true), ragged,
+                            past, false, 1));
+  cases.push_back(scan_case("f16 state", false, problem1(bf16, f16, 64, 1, 16, false), ragged, past,
+                            false, 512));
+  // Sizes that divide nothing: N odd, one head, more lanes than channels, a state count at the
+  // limit.
   cases.push_back(scan_case("odd", true, problem1(f32, f32, 45, 3, 15, true), ragged, past, false));
-  cases.push_back(scan_case("odd", false, problem1(bf16, f32, 35, 1, 7, false), ragged, past, false, 1));
-  cases.push_back(scan_case("N 1", false, problem1(bf16, f32, 40, 2, 1, true), ragged, past, false));
-  cases.push_back(scan_case("N 24", false, problem1(bf16, f32, 144, 3, 24, false), ragged, past, false, 512));
-  cases.push_back(scan_case("N 64", false, problem1(f32, f32, 128, 2, 64, false), ragged, past, false));
-  cases.push_back(scan_case("N 128", false, problem1(bf16, f32, 256, 2, 128, true), ragged, past, false));
-  cases.push_back(scan_case("N 256", false, problem1(f32, f32, 256, 1, 256, false), {1, 40}, {3, 0}, false));
+  cases.push_back(
+      scan_case("odd", false, problem1(bf16, f32, 35, 1, 7, false), ragged, past, false, 1));
+  cases.push_back(
+      scan_case("N 1", false, problem1(bf16, f32, 40, 2, 1, true), ragged, past, false));
+  cases.push_back(
+      scan_case("N 24", false, problem1(bf16, f32, 144, 3, 24, false), ragged, past, false, 512));
+  cases.push_back(
+      scan_case("N 64", false, problem1(f32, f32, 128, 2, 64, false), ragged, past, false));
+  cases.push_back(
+      scan_case("N 128", false, problem1(bf16, f32, 256, 2, 128, true), ragged, past, false));
+  cases.push_back(
+      scan_case("N 256", false, problem1(f32, f32, 256, 1, 256, false), {1, 40}, {3, 0}, false));
   {
-    // Columns of a wider row, at an offset that is not a multiple of 16 bytes: the slow path of the copies.
+    // Columns of a wider row, at an offset that is not a multiple of 16 bytes: the slow path of the
+    // copies.
     ScanProblem p = problem1(bf16, f32, 96, 3, 16, false);
     p.offset = 3;
     p.padding = 5;
@@ -489,11 +515,15 @@ std::vector<Case> mamba_cases() {
   // State updates.
   const std::vector<int> ones(9, 1), decoded = {4, 0, 7, 1, 90, 0, 3, 2, 1};
   cases.push_back(scan_case("", true, problem1(bf16, f32, 96, 3, 16, false), ones, decoded, true));
-  cases.push_back(scan_case("many", false, problem1(bf16, bf16, 96, 3, 16, true), ones, decoded, true, 4096));
-  cases.push_back(scan_case("", true, problem1(f32, f32, 45, 3, 15, true), ones, decoded, true, 4096));
+  cases.push_back(
+      scan_case("many", false, problem1(bf16, bf16, 96, 3, 16, true), ones, decoded, true, 4096));
+  cases.push_back(
+      scan_case("", true, problem1(f32, f32, 45, 3, 15, true), ones, decoded, true, 4096));
   cases.push_back(scan_case("", false, problem1(bf16, f16, 96, 3, 16, false), ones, decoded, true));
-  cases.push_back(scan_case("", false, problem1(f32, bf16, 256, 1, 256, false), ones, decoded, true, 4096));
-  cases.push_back(scan_case("", false, problem1(bf16, f32, 250, 1, 250, false), ones, decoded, true));
+  cases.push_back(
+      scan_case("", false, problem1(f32, bf16, 256, 1, 256, false), ones, decoded, true, 4096));
+  cases.push_back(
+      scan_case("", false, problem1(bf16, f32, 250, 1, 250, false), ones, decoded, true));
   for (int width : {4, 1, 2, 7}) {
     ScanProblem p = problem1(bf16, f32, 96, 3, 16, true);
     p.conv = true;
@@ -510,19 +540,21 @@ std::vector<Case> mamba_cases() {
     p = problem1(bf16, bf16, 384, 3, 16, true);
     p.conv = true;
     p.conv_channels = 384;
-    cases.push_back(scan_case("", false, p, std::vector<int>(70, 1), std::vector<int>(70, 3), true, 512));
+    cases.push_back(
+        scan_case("", false, p, std::vector<int>(70, 1), std::vector<int>(70, 3), true, 512));
   }
 
   // Mamba-2 in f32 and odd sizes (the kernel without tensor cores), then bf16 on tensor cores.
   cases.push_back(scan_case("ragged", true, problem2(f32, f32, 6, 3, 16, 16), ragged, past, false));
-  cases.push_back(scan_case("ragged", false, problem2(f32, f32, 4, 2, 128, 128), ragged, past, false));
+  cases.push_back(
+      scan_case("ragged", false, problem2(f32, f32, 4, 2, 128, 128), ragged, past, false));
   cases.push_back(scan_case("odd", false, problem2(bf16, f32, 3, 3, 20, 12), ragged, past, false));
   cases.push_back(chunked_case(false, problem2(f32, f32, 6, 3, 32, 32), 150, 1, 77));
-  // 6e-3: x·Δ·decay, the masked products and the carried state are rounded to bf16 before they meet in a
-  // product.
+  // 6e-3: x·Δ·decay, the masked products and the carried state are rounded to bf16 before they meet
+  // in a product.
   for (int n : {128, 64, 32, 16})
-    cases.push_back(
-        scan_case("ragged", n == 128, problem2(bf16, f32, 6, 3, n, n), ragged, past, false, 8, 6e-3));
+    cases.push_back(scan_case("ragged", n == 128, problem2(bf16, f32, 6, 3, n, n), ragged, past,
+                              false, 8, 6e-3));
   {
     ScanProblem p = problem2(bf16, bf16, 6, 3, 64, 128);
     p.offset = 8;
@@ -541,10 +573,10 @@ std::vector<Case> mamba_cases() {
     cases.push_back(scan_case("large decay", false, p, ragged, past, false, 8, 6e-3));
   }
   // Sequences over several segments, some begun in an earlier step, and many within one segment.
-  cases.push_back(scan_case("segments", true, problem2(bf16, f32, 3, 3, 32, 32), {700, 2500, 3, 0, 1100, 40},
-                            {9, 64, 0, 0, 0, 5}, false, 8, 6e-3));
-  cases.push_back(scan_case("segments", false, problem2(bf16, bf16, 2, 1, 64, 64), {1024, 2048, 1}, {7, 3, 2},
-                            false, 8, 6e-3));
+  cases.push_back(scan_case("segments", true, problem2(bf16, f32, 3, 3, 32, 32),
+                            {700, 2500, 3, 0, 1100, 40}, {9, 64, 0, 0, 0, 5}, false, 8, 6e-3));
+  cases.push_back(scan_case("segments", false, problem2(bf16, bf16, 2, 1, 64, 64), {1024, 2048, 1},
+                            {7, 3, 2}, false, 8, 6e-3));
   {
     ScanProblem p = problem2(bf16, f32, 2, 1, 16, 48);
     p.decay = 0.02;
@@ -552,20 +584,26 @@ std::vector<Case> mamba_cases() {
   }
   cases.push_back(chunked_case(false, problem2(bf16, f32, 6, 3, 128, 128), 200, 1, 77, 6e-3));
   cases.push_back(scan_case("", true, problem2(bf16, f32, 6, 3, 128, 128), ones, decoded, true));
-  cases.push_back(scan_case("", false, problem2(bf16, bf16, 6, 3, 128, 128), ones, decoded, true, 512));
+  cases.push_back(
+      scan_case("", false, problem2(bf16, bf16, 6, 3, 128, 128), ones, decoded, true, 512));
   cases.push_back(scan_case("", false, problem2(f32, f32, 3, 3, 20, 12), ones, decoded, true));
 
   // Convolution: sequences that begin at a tile's last token, are shorter than the window, or both.
-  const std::vector<int> awkward = {15, 5, 1, 2, 9, 3, 70, 0, 1, 40}, seen = {0, 3, 0, 7, 1, 0, 2, 5, 9, 0};
+  const std::vector<int> awkward = {15, 5, 1, 2, 9, 3, 70, 0, 1, 40},
+                         seen = {0, 3, 0, 7, 1, 0, 2, 5, 9, 0};
   cases.push_back(conv_case("ragged", true, bf16, 96, 4, 1, 1, true, 0, 0, awkward, seen, false));
   cases.push_back(conv_case("ragged", true, f32, 96, 4, 3, 16, true, 0, 0, awkward, seen, false));
-  cases.push_back(conv_case("ragged", false, bf16, 192, 4, 3, 16, false, 8, 8, awkward, seen, false));
-  cases.push_back(conv_case("misaligned", true, bf16, 45, 3, 3, 5, true, 2, 1, awkward, seen, false));
-  cases.push_back(conv_case("ragged", false, bf16, 1536, 8, 1, 1, true, 0, 0, awkward, seen, false));
+  cases.push_back(
+      conv_case("ragged", false, bf16, 192, 4, 3, 16, false, 8, 8, awkward, seen, false));
+  cases.push_back(
+      conv_case("misaligned", true, bf16, 45, 3, 3, 5, true, 2, 1, awkward, seen, false));
+  cases.push_back(
+      conv_case("ragged", false, bf16, 1536, 8, 1, 1, true, 0, 0, awkward, seen, false));
   cases.push_back(conv_case("ragged", false, f32, 40, 1, 2, 20, true, 0, 0, awkward, seen, false));
   cases.push_back(conv_case("ragged", false, bf16, 64, 16, 1, 1, true, 0, 0, awkward, seen, false));
   cases.push_back(conv_case("decode", true, bf16, 96, 4, 3, 16, true, 0, 0, ones, decoded, true));
-  cases.push_back(conv_case("decode", false, bf16, 1280, 4, 1, 1, true, 16, 0, ones, decoded, true));
+  cases.push_back(
+      conv_case("decode", false, bf16, 1280, 4, 1, 1, true, 16, 0, ones, decoded, true));
 
   cases.push_back(norm_case(true, bf16, bf16, bf16, 384, 3, 7, 0, 0));
   cases.push_back(norm_case(true, f32, f32, f32, 384, 6, 7, 8, 8));

@@ -1,4 +1,5 @@
-// m1-kernel-test: --compile DIR [--arch sm_90a] here, --run DIR or --bench DIR on the machine with the GPU.
+// m1-kernel-test: --compile DIR [--arch sm_90a] here, --run DIR or --bench DIR on the machine with
+// the GPU.
 #include "Harness.h"
 
 #include <cstdio>
@@ -31,14 +32,17 @@ int main(int argc, char **argv) {
       have_mode = false, i = argc;
   }
   if (!have_mode || directory.empty()) {
-    std::fprintf(stderr, "usage: m1-kernel-test (--compile | --run | --bench) DIR [--arch sm_90a] [--filter "
-                         "TEXT] [--smoke] [--tests-only]\n");
+    std::fprintf(
+        stderr, "usage: m1-kernel-test (--compile | --run | --bench) DIR [--arch sm_90a] [--filter "
+                "TEXT] [--smoke] [--tests-only]\n");
     return 64;
   }
   mkdir(directory.c_str(), 0777);
   Context context(mode, directory, architecture);
   std::vector<Case> cases;
-  auto append = [&](std::vector<Case> more) { cases.insert(cases.end(), more.begin(), more.end()); };
+  auto append = [&](std::vector<Case> more) {
+    cases.insert(cases.end(), more.begin(), more.end());
+  };
   if (mode != Mode::bench) {
     append(mamba_cases());
     append(dense_cases());
@@ -47,8 +51,8 @@ int main(int argc, char **argv) {
     append(benchmarks());
   if (mode == Mode::bench)
     std::printf("device copy: %.2f TB/s, read and written\n%-58s %9s %9s %9s %9s %9s %6s %9s\n",
-                context.copy_speed() * 1e-12, "kernel", "us", "low", "high", "MB", "floor us", "share",
-                "goal us");
+                context.copy_speed() * 1e-12, "kernel", "us", "low", "high", "MB", "floor us",
+                "share", "goal us");
   for (const Case &test : cases) {
     if ((smoke && !test.smoke) || test.name.find(filter) == std::string::npos)
       continue;

@@ -1,5 +1,5 @@
-// m1-eval without a model: datasets, records that survive interruption, statistics, and runs through a
-// stand-in sampler.
+// m1-eval without a model: datasets, records that survive interruption, statistics, and runs
+// through a stand-in sampler.
 #include "evaluation.h"
 #include "plot.h"
 #include "statistics.h"
@@ -33,9 +33,9 @@ struct TemporaryFolder {
 // Blank lines are skipped, answers may be numbers, the limit counts problems.
 TEST(Dataset, ReadsLines) {
   TemporaryFolder folder;
-  std::string path =
-      folder.write("d.jsonl", "{\"id\": \"a\", \"problem\": \"1+1?\", \"answer\": 2}\n\n{\"id\": 7, "
-                              "\"problem\": \"x\", \"answer\": \"\\\\pi\"}\n");
+  std::string path = folder.write(
+      "d.jsonl", "{\"id\": \"a\", \"problem\": \"1+1?\", \"answer\": 2}\n\n{\"id\": 7, "
+                 "\"problem\": \"x\", \"answer\": \"\\\\pi\"}\n");
   std::vector<Problem> problems;
   ASSERT_TRUE(readDataset(path, 0, &problems).ok());
   ASSERT_EQ(problems.size(), 2u);
@@ -54,7 +54,8 @@ TEST(Dataset, ErrorsNameTheLine) {
       {good + "{\"id\": ", ":2: not a JSON object"},
       {good + "[1]\n", ":2: not a JSON object"},
       {good + "{\"id\": \"b\", \"answer\": \"1\"}\n", ":2: no field \"problem\""},
-      {"\n{\"id\": \"b\", \"problem\": 5, \"answer\": \"1\"}", ":2: field \"problem\" is not a string"},
+      {"\n{\"id\": \"b\", \"problem\": 5, \"answer\": \"1\"}",
+       ":2: field \"problem\" is not a string"},
       {good + good, ":2: id \"a\" was already on line 1"},
       {"", ": no problems"}};
   std::vector<Problem> problems;
@@ -81,8 +82,8 @@ SampleRecord record(const std::string &problem, uint32_t sample, std::optional<s
   return r;
 }
 
-// Records come back as written; a last line that a kill cut off disappears, and writing goes on behind the
-// whole ones.
+// Records come back as written; a last line that a kill cut off disappears, and writing goes on
+// behind the whole ones.
 TEST(Records, SurviveACutOffLine) {
   TemporaryFolder folder;
   std::string path = folder.path + "/out/samples.jsonl";
@@ -92,9 +93,10 @@ TEST(Records, SurviveACutOffLine) {
     ASSERT_TRUE(file.append(record("a", 0, "5", true)).ok());
     ASSERT_TRUE(file.append(record("a", 1, std::nullopt, false)).ok());
     RecordFile second;
-    EXPECT_NE(
-        second.open(folder.path + "/out", {{"seed", "1"}}).message().find("another m1-eval is writing there"),
-        std::string::npos);
+    EXPECT_NE(second.open(folder.path + "/out", {{"seed", "1"}})
+                  .message()
+                  .find("another m1-eval is writing there"),
+              std::string::npos);
   }
   uintmax_t whole = std::filesystem::file_size(path);
   for (uintmax_t cut = whole - 1; cut > whole / 2 + 5; cut -= 7) {
@@ -130,14 +132,15 @@ Summary summarizeAll(const std::vector<std::vector<SampleRecord>> &problems, uin
   return summarize(all, wanted);
 }
 
-// A case that can be worked out by hand: pass@1, majority with a tie to the earlier answer, coverage, and the
-// curve over time.
+// A case that can be worked out by hand: pass@1, majority with a tie to the earlier answer,
+// coverage, and the curve over time.
 TEST(Statistics, WorkedExample) {
-  Summary s = summarizeAll({{record("a", 0, "1", true, 1), record("a", 1, "2", false, 2),
-                             record("a", 2, "\\frac{2}{2}", true, 3), record("a", 3, "2", false, 4)},
-                            {record("b", 0, "9", false, 1), record("b", 1, "8", true, 2),
-                             record("b", 2, "8.0", true, 3), record("b", 3, std::nullopt, false, 8)}},
-                           4);
+  Summary s =
+      summarizeAll({{record("a", 0, "1", true, 1), record("a", 1, "2", false, 2),
+                     record("a", 2, "\\frac{2}{2}", true, 3), record("a", 3, "2", false, 4)},
+                    {record("b", 0, "9", false, 1), record("b", 1, "8", true, 2),
+                     record("b", 2, "8.0", true, 3), record("b", 3, std::nullopt, false, 8)}},
+                   4);
   EXPECT_EQ(s.problems, 2u);
   EXPECT_EQ(s.samples, 8u);
   EXPECT_EQ(s.answered, 7u);
@@ -146,7 +149,8 @@ TEST(Statistics, WorkedExample) {
   ASSERT_EQ(s.overSamples.size(), 3u); // k = 1, 2, 4
   EXPECT_DOUBLE_EQ(s.overSamples[0].majority, 0.5);
   EXPECT_DOUBLE_EQ(s.overSamples[0].coverage, 0.5);
-  EXPECT_DOUBLE_EQ(s.overSamples[1].majority, 7.0 / 12); // of six pairs of samples, a wins four and b three
+  // of six pairs of samples, a wins four and b three
+  EXPECT_DOUBLE_EQ(s.overSamples[1].majority, 7.0 / 12);
   EXPECT_DOUBLE_EQ(s.overSamples[1].coverage, 1 - 1.0 / 6);
   EXPECT_DOUBLE_EQ(s.overSamples[2].majority, 1); // a: 1 ties 2 and came first; b: 8
   EXPECT_DOUBLE_EQ(s.overSamples[2].coverage, 1);
@@ -191,14 +195,15 @@ TEST(Statistics, EqualsBruteForce) {
         majority += best == int(right);
         covered += votes[right] > 0;
       }
-      EXPECT_NEAR(point.majority, double(majority) / subsets, 1e-12) << "n = " << n << ", k = " << k;
+      EXPECT_NEAR(point.majority, double(majority) / subsets, 1e-12)
+          << "n = " << n << ", k = " << k;
       EXPECT_NEAR(point.coverage, double(covered) / subsets, 1e-12) << "n = " << n << ", k = " << k;
     }
   }
 }
 
-// The interval is Wilson's, narrows with more problems, and covers the true rate in about 95 of 100 simulated
-// evaluations.
+// The interval is Wilson's, narrows with more problems, and covers the true rate in about 95 of 100
+// simulated evaluations.
 TEST(Statistics, IntervalCoversTheTruth) {
   Interval w = wilson(0.5, 100);
   EXPECT_NEAR(w.low, 0.4038, 1e-4);
@@ -237,8 +242,8 @@ TEST(Statistics, SmallCases) {
   EXPECT_EQ(drawCurves(s, "").find("nan"), std::string::npos);
 }
 
-// Samples that a time budget dropped before their first token are counted as dropped, and do not lower any
-// rate.
+// Samples that a time budget dropped before their first token are counted as dropped, and do not
+// lower any rate.
 TEST(Statistics, SamplesThatNeverBegan) {
   std::vector<SampleRecord> samples = {record("a", 0, "1", true), record("a", 1, "2", false),
                                        record("a", 2, std::nullopt, false),
@@ -258,8 +263,8 @@ TEST(Statistics, SamplesThatNeverBegan) {
   EXPECT_DOUBLE_EQ(summarizeAll({samples}, 4).passAt1.mean, 0);
 }
 
-// Ends samples out of order, a few at a time; the answer depends on seed and sample alone. Problems named
-// "long" are refused.
+// Ends samples out of order, a few at a time; the answer depends on seed and sample alone. Problems
+// named "long" are refused.
 class StandInSampler final : public Sampler {
 public:
   Status submit(const SampleJob &job, uint64_t *outJob) override {
@@ -312,8 +317,8 @@ std::set<std::string> linesOf(const RecordFile &file) {
   return out;
 }
 
-// A run interrupted again and again records exactly what one whole run does; a refused problem is recorded
-// and harms no other; problems are queued only as places come free.
+// A run interrupted again and again records exactly what one whole run does; a refused problem is
+// recorded and harms no other; problems are queued only as places come free.
 TEST(Evaluation, InterruptedEqualsWhole) {
   TemporaryFolder folder;
   EvaluationOptions options;
@@ -339,8 +344,9 @@ TEST(Evaluation, InterruptedEqualsWhole) {
     ASSERT_TRUE(parts.open(folder.path + "/parts", {}).ok());
     StandInSampler again;
     int steps = 0;
-    ASSERT_TRUE(
-        evaluate(problems(8), options, again, parts, [&] { return ++steps > 3; }, {}, &complete).ok());
+    ASSERT_TRUE(evaluate(
+                    problems(8), options, again, parts, [&] { return ++steps > 3; }, {}, &complete)
+                    .ok());
   }
   EXPECT_GT(runs, 3);
   RecordFile parts;
@@ -353,8 +359,8 @@ TEST(Evaluation, InterruptedEqualsWhole) {
   EXPECT_EQ(parts.records().size(), 96u);
 }
 
-// Another problem under an id that has samples is refused, not mixed in; what earlier runs used of a time
-// budget is told to the sampler.
+// Another problem under an id that has samples is refused, not mixed in; what earlier runs used of
+// a time budget is told to the sampler.
 TEST(Evaluation, KnowsItsProblems) {
   TemporaryFolder folder;
   EvaluationOptions options;

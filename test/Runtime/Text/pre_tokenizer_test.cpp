@@ -1,4 +1,5 @@
-// The hand-written matchers against PCRE2, the translation of patterns, and the behaviours of Split.
+// The hand-written matchers against PCRE2, the translation of patterns, and the behaviours of
+// Split.
 #include "tokenizer/pre_tokenizer.h"
 
 #include <gtest/gtest.h>
@@ -15,9 +16,9 @@ const char kLlama3[] =
 const char kQwen2[] =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
-std::vector<std::string> cut(const std::string &pattern, const std::string &text, bool allowMatchers,
-                             SplitBehavior behavior = SplitBehavior::isolated, bool invert = false,
-                             bool isRegex = true) {
+std::vector<std::string> cut(const std::string &pattern, const std::string &text,
+                             bool allowMatchers, SplitBehavior behavior = SplitBehavior::isolated,
+                             bool invert = false, bool isRegex = true) {
   PreTokenizer pre;
   std::string error;
   EXPECT_TRUE(pre.addSplit(pattern, isRegex, behavior, invert, allowMatchers, error)) << error;
@@ -28,7 +29,8 @@ std::vector<std::string> cut(const std::string &pattern, const std::string &text
 
 class KnownPatterns : public testing::TestWithParam<const char *> {};
 
-// Every code point alone, and between letters, digits, spaces and apostrophes, is cut as PCRE2 cuts it.
+// Every code point alone, and between letters, digits, spaces and apostrophes, is cut as PCRE2 cuts
+// it.
 TEST_P(KnownPatterns, EqualPcre2OnEveryCodePoint) {
   std::string text;
   for (uint32_t c = 1; c < 0x110000; ++c) {
@@ -43,26 +45,30 @@ TEST_P(KnownPatterns, EqualPcre2OnEveryCodePoint) {
   }
   PreTokenizer fast, slow;
   std::string error;
-  ASSERT_TRUE(fast.addSplit(GetParam(), true, SplitBehavior::isolated, false, true, error)) << error;
-  ASSERT_TRUE(slow.addSplit(GetParam(), true, SplitBehavior::isolated, false, false, error)) << error;
+  ASSERT_TRUE(fast.addSplit(GetParam(), true, SplitBehavior::isolated, false, true, error))
+      << error;
+  ASSERT_TRUE(slow.addSplit(GetParam(), true, SplitBehavior::isolated, false, false, error))
+      << error;
   ASSERT_NE(fast.onlyMatcher(), KnownPattern::none);
   ASSERT_EQ(slow.onlyMatcher(), KnownPattern::none);
   PreTokenizer::Pieces a, b;
   ASSERT_TRUE(fast.split(text, a, error)) << error;
   ASSERT_TRUE(slow.split(text, b, error)) << error;
   for (size_t i = 0; i < std::min(a.views.size(), b.views.size()); ++i)
-    ASSERT_EQ(a.views[i], b.views[i]) << "piece " << i << " at byte " << (a.views[i].data() - text.data());
+    ASSERT_EQ(a.views[i], b.views[i])
+        << "piece " << i << " at byte " << (a.views[i].data() - text.data());
   ASSERT_EQ(a.views.size(), b.views.size());
 }
 
-// Random texts over an alphabet that provokes every alternative and every way to backtrack are cut as PCRE2
-// cuts them.
+// Random texts over an alphabet that provokes every alternative and every way to backtrack are cut
+// as PCRE2 cuts them.
 TEST_P(KnownPatterns, EqualPcre2OnRandomText) {
   const std::vector<std::string> alphabet = {
-      "a",      "Z",      "é",  "ſ",      "数",     "1",      "9",      "½", "Ⅷ",        " ",     " ",
-      "\n",     "\r",     "\t", "\u00a0", "\u3000", "\u0085", "\u180e", "'", "'",        "s",     "S",
-      "t",      "r",      "e",  "v",      "l",      "L",      "m",      "D", ".",        "$",     "_",
-      "\u0301", "\u200d", "🙂", "\v",     "\u2028", "K",      "İ",      "ß", "\u10ffff", "\u0378"};
+      "a",  "Z",      "é",  "ſ",  "数", "1",        "9",      "½",      "Ⅷ",
+      " ",  " ",      "\n", "\r", "\t", "\u00a0",   "\u3000", "\u0085", "\u180e",
+      "'",  "'",      "s",  "S",  "t",  "r",        "e",      "v",      "l",
+      "L",  "m",      "D",  ".",  "$",  "_",        "\u0301", "\u200d", "🙂",
+      "\v", "\u2028", "K",  "İ",  "ß",  "\u10ffff", "\u0378"};
   std::mt19937 random(7);
   for (int round = 0; round < 20000; ++round) {
     std::string text;
@@ -74,8 +80,8 @@ TEST_P(KnownPatterns, EqualPcre2OnRandomText) {
 
 INSTANTIATE_TEST_SUITE_P(All, KnownPatterns, testing::Values(kLlama3, kQwen2, kGpt2Pattern));
 
-// Patterns as Oniguruma means them: \s without U+180E, \w with marks, Unicode escapes; what would mean
-// something else is refused by name.
+// Patterns as Oniguruma means them: \s without U+180E, \w with marks, Unicode escapes; what would
+// mean something else is refused by name.
 TEST(RegexTranslation, KeepsOnigurumasMeaning) {
   using V = std::vector<std::string>;
   EXPECT_EQ(cut(R"(\s+)", "a\u180e\u3000b", false), (V{"a\u180e", "\u3000", "b"}));
@@ -108,7 +114,8 @@ TEST(RegexTranslation, TakesOtherFamilies) {
             (V{"Hello", "World", " don't", " ", "123", "45", "!/\n"}));
   const char deepseek[] =
       R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-  EXPECT_EQ(cut(deepseek, "a.b [x] == y\n", false), (V{"a", ".b", " [", "x", "]", " ==", " y", "\n"}));
+  EXPECT_EQ(cut(deepseek, "a.b [x] == y\n", false),
+            (V{"a", ".b", " [", "x", "]", " ==", " y", "\n"}));
   EXPECT_EQ(cut("[一-龥぀-ゟ゠-ヿ]+", "数学です。ab", false), (V{"数学です", "。ab"}));
 }
 
@@ -116,7 +123,9 @@ TEST(RegexTranslation, TakesOtherFamilies) {
 TEST(SplitBehaviors, FollowTokenizers) {
   using V = std::vector<std::string>;
   const std::string text = "the-final--countdown";
-  auto with = [&](SplitBehavior b, bool invert = false) { return cut("-", text, false, b, invert, false); };
+  auto with = [&](SplitBehavior b, bool invert = false) {
+    return cut("-", text, false, b, invert, false);
+  };
   EXPECT_EQ(with(SplitBehavior::removed), (V{"the", "final", "countdown"}));
   EXPECT_EQ(with(SplitBehavior::isolated), (V{"the", "-", "final", "-", "-", "countdown"}));
   EXPECT_EQ(with(SplitBehavior::mergedWithPrevious), (V{"the-", "final-", "-", "countdown"}));
@@ -132,8 +141,8 @@ TEST(Regex, TakesLongPieces) {
   EXPECT_EQ(cut(kLlama3, text, false), cut(kLlama3, text, true));
 }
 
-// A run of spaces longer than PCRE2's own limit of ten million steps is one piece; endless backtracking still
-// ends.
+// A run of spaces longer than PCRE2's own limit of ten million steps is one piece; endless
+// backtracking still ends.
 TEST(Regex, LongRunsAreWithinTheLimit) {
   std::string error;
   std::vector<Regex::Span> matches;

@@ -1,5 +1,5 @@
-// Renders chat templates for template_check.py: one {"template", "variables", "now"} a line in, one {"text"}
-// or {"error"} a line out.
+// Renders chat templates for template_check.py: one {"template", "variables", "now"} a line in, one
+// {"text"} or {"error"} a line out.
 #include "template/chat_template.h"
 
 #include <nlohmann/json.hpp>
@@ -42,7 +42,8 @@ int main() {
     Json json = Json::parse(line);
     std::string text, error;
     auto chat = m1rt::ChatTemplate::parse(json["template"].get<std::string>(), error);
-    if (chat && chat->render(convert(json["variables"]), json["now"].get<std::time_t>(), text, error))
+    if (chat &&
+        chat->render(convert(json["variables"]), json["now"].get<std::time_t>(), text, error))
       std::cout << Json{{"text", text}}.dump() << "\n";
     else
       std::cout << Json{{"error", error}}.dump() << "\n";

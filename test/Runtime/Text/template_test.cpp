@@ -1,5 +1,5 @@
-// Errors of chat templates and the bounds of their evaluation; template_check.py compares what they print
-// with Jinja2.
+// Errors of chat templates and the bounds of their evaluation; template_check.py compares what they
+// print with Jinja2.
 #include "template/chat_template.h"
 
 #include <gtest/gtest.h>
@@ -18,8 +18,8 @@ std::string errorOf(const std::string &source) {
   return error;
 }
 
-// A construct outside the subset, a mistake in the source or in evaluation is reported with its line and
-// name.
+// A construct outside the subset, a mistake in the source or in evaluation is reported with its
+// line and name.
 TEST(ChatTemplateErrors, NameLineAndConstruct) {
   const std::pair<const char *, const char *> cases[] = {
       {"a\n{% include 'x' %}", "chat template line 2: statement 'include' is not supported"},
@@ -27,9 +27,10 @@ TEST(ChatTemplateErrors, NameLineAndConstruct) {
       {"\n\n{{ messages | batch(2) }}", "chat template line 3: filter 'batch' is not supported"},
       {"{{ messages is escaped }}", "chat template line 1: test 'escaped' is not supported"},
       {"{{ 'a'.swapcase() }}", "chat template line 1: method 'swapcase' of str is not supported"},
-      {"{{ messages.append(1) }}",
-       "chat template line 1: method 'append' of list is not allowed: templates cannot change their input"},
-      {"{% for x in y recursive %}{% endfor %}", "chat template line 1: a recursive loop is not supported"},
+      {"{{ messages.append(1) }}", "chat template line 1: method 'append' of list is not allowed: "
+                                   "templates cannot change their input"},
+      {"{% for x in y recursive %}{% endfor %}",
+       "chat template line 1: a recursive loop is not supported"},
       {"{{ f(*messages) }}", "chat template line 1: '*' before an argument is not supported"},
       {"{{ joiner() }}", "chat template line 1: function 'joiner' is not supported"},
       {"{{ '%s' % 1 }}", "chat template line 1: '%' formatting of strings is not supported"},
@@ -40,8 +41,8 @@ TEST(ChatTemplateErrors, NameLineAndConstruct) {
       {"{{ nothing.x }}", "chat template line 1: 'nothing' is undefined"},
       {"{{ 1 + 'a' }}", "chat template line 1: unsupported operand types for '+': int and str"},
       {"{{ 1 // 0 }}", "chat template line 1: division by zero"},
-      {"{% if x %}",
-       "chat template line 1: expected {% endif %} for the 'if' of line 1, found the end of the template"},
+      {"{% if x %}", "chat template line 1: expected {% endif %} for the 'if' of line 1, found the "
+                     "end of the template"},
       {"{% endif %}", "chat template line 1: unexpected {% endif %}"},
       {"a\n{{ x", "chat template line 2: expression without an end ('}}')"},
       {"{{ 'abc }}", "chat template line 1: string without an end"},
@@ -57,16 +58,17 @@ TEST(ChatTemplateErrors, NameLineAndConstruct) {
     EXPECT_EQ(errorOf(source), message) << source;
 }
 
-// Neither deep nesting, nor endless recursion, nor long loops, nor huge strings bring the program down.
+// Neither deep nesting, nor endless recursion, nor long loops, nor huge strings bring the program
+// down.
 TEST(ChatTemplateErrors, EvaluationIsBounded) {
   std::string deep(100000, '('), chain = "{{ 1", bars = "{{ 'a'";
   for (int i = 0; i < 100000; ++i) {
     chain += "+1";
     bars += "|trim";
   }
-  EXPECT_NE(
-      errorOf("{{ " + deep + "1" + std::string(100000, ')') + " }}").find("nested deeper than 200 levels"),
-      std::string::npos);
+  EXPECT_NE(errorOf("{{ " + deep + "1" + std::string(100000, ')') + " }}")
+                .find("nested deeper than 200 levels"),
+            std::string::npos);
   EXPECT_NE(errorOf(chain + " }}").find("more than 1000 operators"), std::string::npos);
   EXPECT_NE(errorOf(bars + " }}").find("more than 1000 operators"), std::string::npos);
   EXPECT_NE(errorOf("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").find("nested deeper than"),
@@ -88,7 +90,8 @@ TEST(ChatTemplate, AppliesToMessages) {
       "{% if add_generation_prompt %}[assistant]{% endif %}{{ tools is none }}{{ eos_token }}",
       error);
   ASSERT_TRUE(chat) << error;
-  ASSERT_TRUE(chat->apply({{"system", "be brief"}, {"user", " 1+1? "}}, true, "<s>", "</s>", out, error))
+  ASSERT_TRUE(
+      chat->apply({{"system", "be brief"}, {"user", " 1+1? "}}, true, "<s>", "</s>", out, error))
       << error;
   EXPECT_EQ(out, "<s>[system] be brief\n[user] 1+1?\n[assistant]True</s>");
   EXPECT_FALSE(chat->apply({{"user", "\xc3("}}, true, "", "", out, error));

@@ -32,11 +32,16 @@ Json smallTokenizer() {
   return Json::parse(file);
 }
 
-const Json kByteLevel = {
-    {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+const Json kByteLevel = {{"type", "ByteLevel"},
+                         {"add_prefix_space", false},
+                         {"trim_offsets", true},
+                         {"use_regex", false}};
 
 Json split(const std::string &pattern) {
-  return {{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", "Isolated"}, {"invert", false}};
+  return {{"type", "Split"},
+          {"pattern", {{"Regex", pattern}}},
+          {"behavior", "Isolated"},
+          {"invert", false}};
 }
 
 // The small tokenizer with the normalizer, pre-tokeniser and merging of one of the families.
@@ -46,15 +51,17 @@ Json variant(const std::string &name) {
   Json json = smallTokenizer();
   json["decoder"] = {{"type", "ByteLevel"}};
   if (name == "gpt2") {
-    json["pre_tokenizer"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}};
+    json["pre_tokenizer"] = {
+        {"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}};
     return json;
   }
   bool llama = name == "llama3";
   json["model"]["ignore_merges"] = llama;
   if (!llama)
     json["normalizer"] = {{"type", "NFC"}};
-  json["pre_tokenizer"] = {{"type", "Sequence"},
-                           {"pretokenizers", {split(start + (llama ? "{1,3}" : "") + end), kByteLevel}}};
+  json["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers", {split(start + (llama ? "{1,3}" : "") + end), kByteLevel}}};
   return json;
 }
 
@@ -84,7 +91,8 @@ struct Loaded {
   std::string error;
 };
 
-std::unique_ptr<Loaded> load(const Json &json, const Json &config = Json(), TokenizerOptions options = {}) {
+std::unique_ptr<Loaded> load(const Json &json, const Json &config = Json(),
+                             TokenizerOptions options = {}) {
   auto out = std::make_unique<Loaded>();
   TemporaryFolder folder;
   folder.write("tokenizer.json", json.dump());
@@ -95,7 +103,8 @@ std::unique_ptr<Loaded> load(const Json &json, const Json &config = Json(), Toke
   return out;
 }
 
-std::vector<int32_t> encode(const Tokenizer &tokenizer, const std::string &text, bool addSpecial = false) {
+std::vector<int32_t> encode(const Tokenizer &tokenizer, const std::string &text,
+                            bool addSpecial = false) {
   std::vector<int32_t> ids;
   std::string error;
   EXPECT_TRUE(tokenizer.encode(text, addSpecial, ids, error)) << error;
@@ -115,8 +124,8 @@ std::string decodeByStream(const Tokenizer &tokenizer, const std::vector<int32_t
 
 class Variants : public testing::TestWithParam<const char *> {};
 
-// Added tokens, normalisation, pieces, merging and decoding equal a plain implementation of the same rules
-// (make_tokenizer_cases.py).
+// Added tokens, normalisation, pieces, merging and decoding equal a plain implementation of the
+// same rules (make_tokenizer_cases.py).
 TEST_P(Variants, EqualThePlainImplementation) {
   std::string name = GetParam();
   for (bool alwaysRegex : {false, true}) {
@@ -135,7 +144,8 @@ TEST_P(Variants, EqualThePlainImplementation) {
 
 INSTANTIATE_TEST_SUITE_P(All, Variants, testing::Values("llama3", "qwen2", "gpt2"));
 
-// Streams of random ids, which cut characters and make ill-formed bytes, join to what decode gives at once.
+// Streams of random ids, which cut characters and make ill-formed bytes, join to what decode gives
+// at once.
 TEST(StreamingDecoder, EqualsDecodeOnRandomIds) {
   auto loaded = load(variant("llama3"));
   ASSERT_TRUE(loaded->tokenizer) << loaded->error;
@@ -150,8 +160,8 @@ TEST(StreamingDecoder, EqualsDecodeOnRandomIds) {
   }
 }
 
-// Merging by heap (long pieces) and by search (short ones) agree: a long run is cut so that both see the same
-// pairs.
+// Merging by heap (long pieces) and by search (short ones) agree: a long run is cut so that both
+// see the same pairs.
 TEST(BytePair, LongPiecesMergeLikeShortOnes) {
   auto loaded = load(variant("qwen2"));
   ASSERT_TRUE(loaded->tokenizer) << loaded->error;
@@ -161,7 +171,8 @@ TEST(BytePair, LongPiecesMergeLikeShortOnes) {
     while (piece.size() < 40)
       piece += "theanswr"[random() % 8];
     std::vector<int32_t> once = encode(*loaded->tokenizer, piece);
-    // 數 never merges with ASCII, so the long piece's tokens are the short one's, repeated around it.
+    // 數 never merges with ASCII, so the long piece's tokens are the short one's, repeated around
+    // it.
     std::vector<int32_t> separator = encode(*loaded->tokenizer, "數"), expected;
     std::string text;
     for (int i = 0; i < 5; ++i) {
@@ -186,7 +197,8 @@ TEST(Tokenizer, EncodesFromSeveralThreads) {
       std::string error;
       for (const Json &line : lines) {
         ids.clear();
-        bool ok = loaded->tokenizer->encode(line["text"].get_ref<const std::string &>(), false, ids, error);
+        bool ok = loaded->tokenizer->encode(line["text"].get_ref<const std::string &>(), false, ids,
+                                            error);
         wrong += !ok || ids != line["qwen2"].get<std::vector<int32_t>>();
       }
     });
@@ -195,8 +207,8 @@ TEST(Tokenizer, EncodesFromSeveralThreads) {
   EXPECT_EQ(wrong, 0);
 }
 
-// A post-processor's template surrounds the text only when special tokens are asked for; skipSpecial leaves
-// them out again.
+// A post-processor's template surrounds the text only when special tokens are asked for;
+// skipSpecial leaves them out again.
 TEST(Tokenizer, AddsAndSkipsSpecialTokens) {
   Json json = variant("llama3");
   int start = json["added_tokens"][0]["id"], end = json["added_tokens"][1]["id"];
@@ -217,7 +229,8 @@ TEST(Tokenizer, AddsAndSkipsSpecialTokens) {
   plain.insert(plain.begin(), start);
   plain.push_back(end);
   EXPECT_EQ(with, plain);
-  EXPECT_EQ(loaded->tokenizer->decode(with.data(), with.size(), false), "<|start|>the answer<|end|>");
+  EXPECT_EQ(loaded->tokenizer->decode(with.data(), with.size(), false),
+            "<|start|>the answer<|end|>");
   EXPECT_EQ(loaded->tokenizer->decode(with.data(), with.size(), true), "the answer");
   EXPECT_EQ(loaded->tokenizer->findToken("<|end|>"), end);
   EXPECT_EQ(loaded->tokenizer->findToken(" the"), encode(*loaded->tokenizer, " the")[0]);
@@ -229,9 +242,12 @@ TEST(Tokenizer, RefusesInvalidUtf8) {
   auto loaded = load(variant("llama3"));
   ASSERT_TRUE(loaded->tokenizer) << loaded->error;
   const std::pair<std::string, std::string> cases[] = {
-      {"abc\xff", "byte 0xFF at offset 3"},          {"0123456789\xc3", "byte 0xC3 at offset 10"},
-      {"\xed\xa0\x80", "byte 0xED at offset 0"},     {"é\xc0\xaf", "byte 0xC0 at offset 2"},
-      {"\xf4\x90\x80\x80", "byte 0xF4 at offset 0"}, {"12345678\x80zzzzzzz", "byte 0x80 at offset 8"}};
+      {"abc\xff", "byte 0xFF at offset 3"},
+      {"0123456789\xc3", "byte 0xC3 at offset 10"},
+      {"\xed\xa0\x80", "byte 0xED at offset 0"},
+      {"é\xc0\xaf", "byte 0xC0 at offset 2"},
+      {"\xf4\x90\x80\x80", "byte 0xF4 at offset 0"},
+      {"12345678\x80zzzzzzz", "byte 0x80 at offset 8"}};
   for (const auto &[text, message] : cases) {
     std::vector<int32_t> ids;
     std::string error;
@@ -264,20 +280,25 @@ TEST(Tokenizer, BytesWithoutToken) {
 TEST(Prepare, NamesWhatIsNotSupported) {
   using Change = std::function<void(Json &)>;
   const std::pair<Change, const char *> cases[] = {
-      {[](Json &j) { j["model"]["type"] = "Unigram"; }, "model.type 'Unigram' (only BPE) is not supported"},
+      {[](Json &j) { j["model"]["type"] = "Unigram"; },
+       "model.type 'Unigram' (only BPE) is not supported"},
       {[](Json &j) { j["model"]["dropout"] = 0.1; }, "model.dropout = 0.1 is not supported"},
-      {[](Json &j) { j["model"]["byte_fallback"] = true; }, "model.byte_fallback = true is not supported"},
+      {[](Json &j) { j["model"]["byte_fallback"] = true; },
+       "model.byte_fallback = true is not supported"},
       {[](Json &j) { j["model"]["end_of_word_suffix"] = "</w>"; },
        "model.end_of_word_suffix = \"</w>\" is not supported"},
       {[](Json &j) { j["model"].erase("vocab"); }, "model: missing field 'vocab'"},
-      {[](Json &j) { j["model"]["merges"][3] = "a b c"; }, "model.merges[3] is not a pair of tokens"},
+      {[](Json &j) { j["model"]["merges"][3] = "a b c"; },
+       "model.merges[3] is not a pair of tokens"},
       {[](Json &j) { j["model"]["merges"][3] = {"zzz", "b"}; },
        "model.merges[3]: 'zzz' is not in the vocabulary"},
       {[](Json &j) { j["model"]["vocab"]["a"] = j["model"]["vocab"]["b"]; }, "has two tokens"},
       {[](Json &j) { j["normalizer"] = {{"type", "Lowercase"}}; }, "normalizer.type 'Lowercase'"},
-      {[](Json &j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; }, "pre_tokenizer.type 'Metaspace'"},
+      {[](Json &j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; },
+       "pre_tokenizer.type 'Metaspace'"},
       {[](Json &j) { j["pre_tokenizer"] = split("a"); }, "a pre_tokenizer without ByteLevel"},
-      {[](Json &j) { j["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Odd"; }, "Split behavior 'Odd'"},
+      {[](Json &j) { j["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Odd"; },
+       "Split behavior 'Odd'"},
       {[](Json &j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(a"; },
        "does not compile"},
       {[](Json &j) { j["post_processor"] = {{"type", "BertProcessing"}}; },
@@ -296,8 +317,8 @@ TEST(Prepare, NamesWhatIsNotSupported) {
   }
 }
 
-// The chat template and the special tokens come from tokenizer_config.json in each form they are published
-// in.
+// The chat template and the special tokens come from tokenizer_config.json in each form they are
+// published in.
 TEST(Prepare, ReadsTokenizerConfig) {
   TemporaryFolder folder;
   PreparedTokenizer out;
@@ -313,8 +334,10 @@ TEST(Prepare, ReadsTokenizerConfig) {
   EXPECT_EQ(out.bosToken, "");
   EXPECT_EQ(out.eosToken, "<|end|>");
   EXPECT_EQ(encode(*Tokenizer::load(out.data, error), "<extra>"), std::vector<int32_t>{3000});
-  folder.write("tokenizer_config.json", R"({"bos_token": "<|start|>", "tokenizer_class": "LlamaTokenizerFast",
-    "chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]})");
+  folder.write("tokenizer_config.json",
+               R"({"bos_token": "<|start|>", "tokenizer_class": "LlamaTokenizerFast",
+    "chat_template": [{"name": "tool_use", "template": "t"},
+                      {"name": "default", "template": "d"}]})");
   ASSERT_TRUE(folder.prepare(out, error)) << error;
   EXPECT_EQ(out.chatTemplate, "d");
   auto tokenizer = Tokenizer::load(out.data, error);
@@ -331,14 +354,15 @@ TEST(Prepare, ReadsTokenizerConfig) {
   EXPECT_NE(error.find("tokenizer_config.json: "), std::string::npos) << error;
 }
 
-// A truncated or damaged prepared tokenizer is refused or still works within its bounds (sanitizers watch);
-// it never crashes.
+// A truncated or damaged prepared tokenizer is refused or still works within its bounds (sanitizers
+// watch); it never crashes.
 TEST(Prepared, SurvivesDamage) {
   auto loaded = load(variant("llama3"));
   ASSERT_TRUE(loaded->tokenizer) << loaded->error;
   const std::string good = loaded->prepared.data;
   std::string error;
-  for (size_t size : {size_t(0), size_t(8), size_t(24), size_t(100), good.size() / 2, good.size() - 1})
+  for (size_t size :
+       {size_t(0), size_t(8), size_t(24), size_t(100), good.size() / 2, good.size() - 1})
     EXPECT_EQ(Tokenizer::load(std::string_view(good).substr(0, size), error), nullptr) << size;
   std::string newer = good;
   newer[8] = 9;
@@ -349,7 +373,8 @@ TEST(Prepared, SurvivesDamage) {
   for (int round = 0; round < 1500; ++round) {
     std::string bad = good;
     for (int flips = 1 + random() % 3; flips > 0; --flips)
-      bad[round % 2 ? random() % 700 : random() % bad.size()] ^= static_cast<char>(1 << random() % 8);
+      bad[round % 2 ? random() % 700 : random() % bad.size()] ^=
+          static_cast<char>(1 << random() % 8);
     std::unique_ptr<Tokenizer> tokenizer = Tokenizer::load(bad, error);
     if (!tokenizer) {
       ++refused;
@@ -367,7 +392,8 @@ std::string sharedDirectory() {
   return named ? named : M1_SHARED_DIR;
 }
 
-// Llama 3.1's tokenizer encodes and decodes every golden text exactly, with the matchers and with PCRE2.
+// Llama 3.1's tokenizer encodes and decodes every golden text exactly, with the matchers and with
+// PCRE2.
 TEST(Goldens, Llama31) {
   std::string shared = sharedDirectory(), error;
   std::vector<Json> lines = readLines(shared + "/goldens/llama3.1-tokenizer.jsonl");
@@ -375,7 +401,8 @@ TEST(Goldens, Llama31) {
     GTEST_SKIP() << "no shared goldens next to the repository (M1_SHARED names their directory)";
   PreparedTokenizer prepared;
   ASSERT_TRUE(prepareTokenizer(shared + "/tokenizer/llama3.1/tokenizer.json",
-                               shared + "/tokenizer/llama3.1/tokenizer_config.json", prepared, error))
+                               shared + "/tokenizer/llama3.1/tokenizer_config.json", prepared,
+                               error))
       << error;
   for (bool alwaysRegex : {false, true}) {
     auto tokenizer = Tokenizer::load(prepared.data, error, {alwaysRegex});

@@ -13,8 +13,8 @@ using Json = nlohmann::json;
 
 namespace {
 
-// Answers of MATH-500, AIME and AMC and variants of them, equal and unequal, compare as marked, in both
-// directions.
+// Answers of MATH-500, AIME and AMC and variants of them, equal and unequal, compare as marked, in
+// both directions.
 TEST(Answers, PairsCompareAsMarked) {
   std::ifstream file(M1_TEXT_DATA "/answer-pairs.jsonl");
   int equal = 0, unequal = 0;
@@ -30,7 +30,8 @@ TEST(Answers, PairsCompareAsMarked) {
   EXPECT_GE(unequal, 250);
 }
 
-// Every answer of the shared data sets equals itself in a few spellings, and no two integers are confused.
+// Every answer of the shared data sets equals itself in a few spellings, and no two integers are
+// confused.
 TEST(Answers, SharedDataEqualThemselves) {
   const char *named = std::getenv("M1_SHARED");
   std::string shared = named ? named : M1_SHARED_DIR;
@@ -106,8 +107,8 @@ TEST(Answers, SurviveBrokenText) {
     EXPECT_TRUE(answersEqual(a, a)) << a;
     EXPECT_EQ(answersEqual(a, b), answersEqual(b, a)) << a << "  against  " << b;
   }
-  for (const char *deep : {"(", "{", "\\frac{1}", "-", "\\sqrt", "x^", "\\left\\{", "|", "\\sin ", "1\\frac{",
-                           "1\\frac{1}{", "a_{", "((1,", "x=("}) {
+  for (const char *deep : {"(", "{", "\\frac{1}", "-", "\\sqrt", "x^", "\\left\\{", "|", "\\sin ",
+                           "1\\frac{", "1\\frac{1}{", "a_{", "((1,", "x=("}) {
     std::string text;
     while (text.size() < 3500)
       text += deep;
@@ -133,8 +134,8 @@ TEST(Answers, TakeNoLongTime) {
             std::chrono::seconds(10)); // milliseconds, without sanitizers
 }
 
-// The last \boxed with balanced braces counts; escaped braces are none; a cut-off one gives way to the one
-// before.
+// The last \boxed with balanced braces counts; escaped braces are none; a cut-off one gives way to
+// the one before.
 TEST(Extraction, TakesTheLastBalancedBox) {
   const std::pair<const char *, const char *> cases[] = {
       {"so \\boxed{5}.", "5"},
@@ -154,8 +155,8 @@ TEST(Extraction, TakesTheLastBalancedBox) {
     EXPECT_EQ(extractBoxed(none), std::nullopt) << none;
 }
 
-// Most votes win across spellings, samples without answer count for nobody, and ties go to the answer that
-// came first.
+// Most votes win across spellings, samples without answer count for nobody, and ties go to the
+// answer that came first.
 TEST(Majority, CountsByValue) {
   auto vote = [](const std::vector<const char *> &texts) {
     std::vector<std::optional<Answer>> answers;
