@@ -35,12 +35,12 @@ public:
   bool has(size_t i) const { return values[i] && !values[i]->is(Value::Kind::none); }
   const Value &operator[](size_t i) const { return *values[i]; }
   bool truth(size_t i, bool absent) const { return values[i] ? values[i]->truth() : absent; }
-  std::string string(size_t i, const std::string &absent = {}) const {
+  String string(size_t i, std::string_view absent = {}) const {
     if (!has(i))
-      return absent;
+      return String(absent);
     if (!values[i]->is(Value::Kind::string))
       throw wrongType(i, "str");
-    return values[i]->text;
+    return values[i]->text();
   }
   int64_t integer(size_t i, int64_t absent) const {
     if (!has(i))

@@ -16,12 +16,10 @@ using E = Expression::Kind;
 using S = Statement::Kind;
 using Kind = Value::Kind;
 
-// Bounds of one rendering: a template can neither run for ever nor fill memory.
-constexpr size_t kMaxSteps = 20000000, kMaxOutput = 256u << 20;
-constexpr int kMaxDepth = 1200;
+constexpr int kMaxDepth = 1200; // of statements, operators and macros within one another
 
 struct Scope {
-  std::map<std::string, Value> variables;
+  std::map<std::string, Value, std::less<>, Charged<std::pair<const std::string, Value>>> variables;
   std::shared_ptr<Scope> parent;
 };
 using ScopePtr = std::shared_ptr<Scope>;
@@ -30,13 +28,11 @@ enum class Flow { next, breakLoop, continueLoop };
 
 class Interpreter {
 public:
-  explicit Interpreter(std::time_t now) : now(now) {}
+  Interpreter(Budget &budget, std::time_t now) : budget(budget), now(now) {}
 
-  Flow run(const Body &body, const ScopePtr &scope, std::string &out) {
+  Flow run(const Body &body, const ScopePtr &scope, String &out) {
     for (const auto &statement : body) {
       Flow flow = at(statement->line, [&] { return execute(*statement, scope, out); });
-      if (out.size() > kMaxOutput)
-        throw TemplateError("the output is longer than 256 MB", statement->line);
       if (flow != Flow::next)
         return flow;
     }
@@ -46,17 +42,17 @@ public:
 private:
   // Errors that do not know their line yet get that of the innermost construct.
   template <typename F> auto at(int line, F f) -> decltype(f()) {
-    if (++steps > kMaxSteps)
-      throw TemplateError("evaluation takes too many steps", line);
-    if (depth > kMaxDepth)
-      throw TemplateError(
-          "evaluation is nested deeper than " + std::to_string(kMaxDepth) + " levels", line);
     struct Level {
       int &depth;
       explicit Level(int &d) : depth(++d) {}
       ~Level() { --depth; }
     } level(depth);
     try {
+      budget.spend(1);
+      budget.checkStack();
+      if (depth > kMaxDepth)
+        throw TemplateError("evaluation is nested deeper than " + std::to_string(kMaxDepth) +
+                            " levels");
       return f();
     } catch (const TemplateError &e) {
       if (e.line)
@@ -65,11 +61,12 @@ private:
     }
   }
 
-  Flow execute(const Statement &s, const ScopePtr &scope, std::string &out);
-  Flow loop(const Statement &s, const ScopePtr &scope, std::string &out);
+  Flow execute(const Statement &s, const ScopePtr &scope, String &out);
+  Flow loop(const Statement &s, const ScopePtr &scope, String &out);
   void defineMacro(const Statement &s, const ScopePtr &scope);
   void assign(const Target &target, const Value &value, const ScopePtr &scope);
   Value lookUp(const std::string &name, const Scope *scope);
+  Value formatTime(const String &format) const;
 
   Value evaluate(const Expression &e, const ScopePtr &scope) {
     return at(e.line, [&] { return evaluateNode(e, scope); });
@@ -79,7 +76,7 @@ private:
   bool compareBy(const std::string &op, const Value &a, const Value &b);
   Arguments arguments(const Expression &e, const ScopePtr &scope);
   // Filters of a block: `e` is a chain whose innermost operand is the block's text.
-  Value filterText(const Expression *e, const std::string &text, const ScopePtr &scope) {
+  Value filterText(const Expression *e, const String &text, const ScopePtr &scope) {
     if (!e)
       return text;
     return at(e->line, [&] {
@@ -87,8 +84,8 @@ private:
     });
   }
 
+  Budget &budget;
   std::time_t now;
-  size_t steps = 0;
   int depth = 0;
 };
 
@@ -98,6 +95,18 @@ ScopePtr inner(const ScopePtr &scope) {
   return s;
 }
 
+// With the C locale's names of days and months.
+Value Interpreter::formatTime(const String &format) const {
+  static const locale_t plainLocale = newlocale(LC_ALL_MASK, "C", nullptr);
+  char text[512];
+  std::tm local;
+  localtime_r(&now, &local);
+  size_t n = strftime_l(text, sizeof text, format.c_str(), &local, plainLocale);
+  if (n == 0 && !format.empty())
+    throw TemplateError("strftime_now: the time is longer than 511 bytes");
+  return String(text, n);
+}
+
 Value Interpreter::lookUp(const std::string &name, const Scope *scope) {
   for (; scope; scope = scope->parent.get()) {
     auto it = scope->variables.find(name);
@@ -105,14 +114,10 @@ Value Interpreter::lookUp(const std::string &name, const Scope *scope) {
       return it->second;
   }
   if (name == "strftime_now")
-    return Value::function(name, [this](const Arguments &a) {
+    return Value::function(name, Value(), [this](const Value &, const Arguments &a) {
       if (a.positional.size() != 1 || !a.positional[0].is(Kind::string) || !a.named.empty())
         throw TemplateError("strftime_now takes one format string");
-      char text[512];
-      std::tm local;
-      localtime_r(&now, &local);
-      size_t n = strftime(text, sizeof text, a.positional[0].text.c_str(), &local);
-      return Value(std::string(text, n));
+      return formatTime(a.positional[0].text());
     });
   if (name == "self")
     throw TemplateError("'self' is not supported");
@@ -138,10 +143,10 @@ void Interpreter::assign(const Target &target, const Value &value, const ScopePt
   if (!object.is(Kind::nameSpace))
     throw TemplateError("cannot assign attribute '" + target.attribute + "' of '" + target.name +
                         "', which is not a namespace");
-  object.mapping->set(target.attribute, value);
+  object.fields().set(target.attribute, value);
 }
 
-Flow Interpreter::execute(const Statement &s, const ScopePtr &scope, std::string &out) {
+Flow Interpreter::execute(const Statement &s, const ScopePtr &scope, String &out) {
   switch (s.kind) {
   case S::text:
     out += s.text;
@@ -160,13 +165,13 @@ Flow Interpreter::execute(const Statement &s, const ScopePtr &scope, std::string
     assign(s.target, evaluate(*s.value, scope), scope);
     return Flow::next;
   case S::setBlock: {
-    std::string text;
+    String text;
     run(s.body, inner(scope), text);
     assign(s.target, filterText(s.value.get(), text, scope), scope);
     return Flow::next;
   }
   case S::filter: {
-    std::string text;
+    String text;
     run(s.body, inner(scope), text);
     out += filterText(s.value.get(), text, scope).str();
     return Flow::next;
@@ -184,7 +189,7 @@ Flow Interpreter::execute(const Statement &s, const ScopePtr &scope, std::string
   return Flow::next;
 }
 
-Flow Interpreter::loop(const Statement &s, const ScopePtr &scope, std::string &out) {
+Flow Interpreter::loop(const Statement &s, const ScopePtr &scope, String &out) {
   List items = iterate(evaluate(*s.value, scope));
   if (s.filter) {
     List kept;
@@ -198,35 +203,13 @@ Flow Interpreter::loop(const Statement &s, const ScopePtr &scope, std::string &o
   }
   if (items.empty())
     return run(s.otherwise, inner(scope), out);
-  int64_t n = static_cast<int64_t>(items.size());
-  auto lastChanged = std::make_shared<Value>();
-  for (int64_t i = 0; i < n; ++i) {
+  Value state = Value::loop(std::move(items));
+  Loop &loop = state.loopState();
+  for (size_t i = 0; i < loop.items.size(); ++i) {
     ScopePtr body = inner(scope);
-    Dict state;
-    state.set("index", i + 1);
-    state.set("index0", i);
-    state.set("revindex", n - i);
-    state.set("revindex0", n - i - 1);
-    state.set("first", i == 0);
-    state.set("last", i == n - 1);
-    state.set("length", n);
-    state.set("depth", 1); // of recursion
-    state.set("depth0", 0);
-    state.set("previtem", i > 0 ? items[i - 1] : Value::undefined("there is no previous item"));
-    state.set("nextitem", i + 1 < n ? items[i + 1] : Value::undefined("there is no next item"));
-    state.set("cycle", Value::function("cycle", [i](const Arguments &a) {
-                if (a.positional.empty())
-                  throw TemplateError("no items for cycling given");
-                return a.positional[static_cast<size_t>(i) % a.positional.size()];
-              }));
-    state.set("changed", Value::function("changed", [lastChanged](const Arguments &a) {
-                Value current = Value::tuple(a.positional);
-                bool changed = !equal(*lastChanged, current);
-                *lastChanged = current;
-                return Value(changed);
-              }));
-    body->variables["loop"] = Value::nameSpace(std::move(state));
-    assign(s.target, items[i], body);
+    loop.at = static_cast<int64_t>(i);
+    body->variables["loop"] = state;
+    assign(s.target, loop.items[i], body);
     if (run(s.body, body, out) == Flow::breakLoop)
       break;
   }
@@ -237,7 +220,7 @@ void Interpreter::defineMacro(const Statement &s, const ScopePtr &scope) {
   // The scope that defines a macro outlives it: a value in it would otherwise keep its own scope
   // alive.
   std::weak_ptr<Scope> weak = scope;
-  scope->variables[s.text] = Value::function(s.text, [this, &s, weak](const Arguments &a) {
+  auto call = [this, &s, weak](const Value &, const Arguments &a) {
     ScopePtr outer = weak.lock();
     if (!outer)
       throw TemplateError("macro '" + s.text + "' is called outside the block that defines it");
@@ -265,10 +248,11 @@ void Interpreter::defineMacro(const Statement &s, const ScopePtr &scope) {
                                     ? evaluate(*value, body)
                                     : Value::undefined("parameter '" + name + "' was not provided");
     }
-    std::string text;
+    String text;
     run(s.body, body, text);
     return Value(text);
-  });
+  };
+  scope->variables[s.text] = Value::function(s.text, Value(), call);
 }
 
 Arguments Interpreter::arguments(const Expression &e, const ScopePtr &scope) {
@@ -309,7 +293,7 @@ Value Interpreter::evaluateNode(const Expression &e, const ScopePtr &scope) {
     if (e.text == "not")
       return !v.truth();
     if (v.is(Kind::undefined))
-      throw TemplateError(v.text);
+      throw TemplateError(v.message());
     if (!v.isNumber())
       throw TemplateError("bad operand of type " + std::string(v.typeName()) + " for '" + e.text +
                           "'");
@@ -360,10 +344,10 @@ Value Interpreter::evaluateNode(const Expression &e, const ScopePtr &scope) {
   case E::call: {
     Value f = kid(0);
     if (f.is(Kind::undefined))
-      throw TemplateError(f.text);
+      throw TemplateError(f.message());
     if (!f.is(Kind::function))
       throw TemplateError(std::string("a value of type ") + f.typeName() + " cannot be called");
-    return (*f.call)(arguments(e, scope));
+    return f.call(arguments(e, scope));
   }
   case E::filter: {
     Value v = kid(0);
@@ -387,6 +371,8 @@ bool Interpreter::compareBy(const std::string &op, const Value &a, const Value &
   if (op == "not in")
     return !contains(b, a);
   int c = compare(a, b, op.c_str());
+  if (std::isnan(a.isNumber() ? a.asDouble() : 0) || std::isnan(b.isNumber() ? b.asDouble() : 0))
+    return false;
   return op == "<" ? c < 0 : op == "<=" ? c <= 0 : op == ">" ? c > 0 : c >= 0;
 }
 
@@ -395,28 +381,28 @@ Value Interpreter::binary(const std::string &op, const Value &a, const Value &b)
     return a.str() + b.str();
   for (const Value *v : {&a, &b})
     if (v->is(Kind::undefined))
-      throw TemplateError(v->text);
+      throw TemplateError(v->message());
   auto wrong = [&] {
     return TemplateError("unsupported operand types for '" + op + "': " + a.typeName() + " and " +
                          b.typeName());
   };
   if (op == "+") {
     if (a.is(Kind::string) && b.is(Kind::string))
-      return a.text + b.text;
+      return a.text() + b.text();
     if (a.isSequence() && a.kind == b.kind) {
-      List items = *a.items;
-      items.insert(items.end(), b.items->begin(), b.items->end());
+      List items = a.items();
+      items.insert(items.end(), b.items().begin(), b.items().end());
       return a.is(Kind::tuple) ? Value::tuple(items) : Value(items);
     }
   }
   if (op == "*" &&
       ((a.is(Kind::string) && b.isIntegral()) || (b.is(Kind::string) && a.isIntegral()))) {
-    const std::string &text = a.is(Kind::string) ? a.text : b.text;
-    int64_t times = std::max<int64_t>(a.is(Kind::string) ? b.number : a.number, 0);
-    if (!text.empty() && times > static_cast<int64_t>(kMaxOutput / text.size()))
-      throw TemplateError("a repeated string is longer than 256 MB");
-    std::string out;
-    for (int64_t i = 0; i < times && !text.empty(); ++i)
+    const String &text = a.is(Kind::string) ? a.text() : b.text();
+    size_t times = static_cast<size_t>(
+        std::clamp<int64_t>(a.is(Kind::string) ? b.number : a.number, 0, kMaxBytes + 1));
+    String out;
+    out.reserve(text.size() * (text.empty() ? 0 : times));
+    for (size_t i = 0; i < times && !text.empty(); ++i)
       out += text;
     return out;
   }
@@ -506,12 +492,14 @@ std::unique_ptr<ChatTemplate> ChatTemplate::parse(const std::string &source, std
 bool ChatTemplate::render(const Value &variables, std::time_t now, std::string &out,
                           std::string &error) const {
   try {
+    jinja::Budget budget;
     auto scope = std::make_shared<jinja::Scope>();
-    for (const auto &[name, value] : variables.mapping->items())
-      scope->variables[name.text] = value;
+    for (const auto &[name, value] : variables.entries().items())
+      scope->variables[jinja::plain(name.text())] = value;
     // Top-level names of the template are in a scope of their own, above the variables.
-    out.clear();
-    jinja::Interpreter(now).run(body, jinja::inner(scope), out);
+    jinja::String text;
+    jinja::Interpreter(budget, now).run(body, jinja::inner(scope), text);
+    out = jinja::plain(text);
     return true;
   } catch (const jinja::TemplateError &e) {
     error = located(e);

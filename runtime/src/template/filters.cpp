@@ -1,4 +1,5 @@
 // Filters and tests.
+#include "base/numbers.h"
 #include "template/arguments.h"
 #include "template/builtins.h"
 #include "template/text.h"
@@ -18,9 +19,9 @@ Value lookUp(const Value &value, const Value &path) {
   if (path.isIntegral())
     return itemOf(value, path);
   Value v = value;
-  for (const std::string &part : splitBy(path.str(), ".", -1, false)) {
-    bool isIndex = !part.empty() && part.find_first_not_of("0123456789") == std::string::npos &&
-                   part.size() < 10;
+  for (const String &part : splitBy(path.str(), ".", -1, false)) {
+    bool isIndex =
+        !part.empty() && part.find_first_not_of("0123456789") == String::npos && part.size() < 10;
     v = itemOf(v, isIndex ? Value(static_cast<int64_t>(std::atoll(part.c_str()))) : Value(part));
   }
   return v;
@@ -28,7 +29,7 @@ Value lookUp(const Value &value, const Value &path) {
 
 const Value &requireDefined(const Value &v) {
   if (v.is(Kind::undefined))
-    throw TemplateError(v.text.empty() ? "a value is undefined" : v.text);
+    throw TemplateError(v.message());
   return v;
 }
 
@@ -37,19 +38,19 @@ int64_t lengthOf(const Value &v) {
   case Kind::undefined:
     return 0;
   case Kind::string:
-    return static_cast<int64_t>(length(v.text));
+    return static_cast<int64_t>(length(v.text()));
   case Kind::list:
   case Kind::tuple:
-    return static_cast<int64_t>(v.items->size());
+    return static_cast<int64_t>(v.items().size());
   case Kind::dict:
-    return static_cast<int64_t>(v.mapping->items().size());
+    return static_cast<int64_t>(v.entries().items().size());
   default:
     throw TemplateError(std::string("a value of type ") + v.typeName() + " has no length");
   }
 }
 
 Value foldCase(const Value &v, bool caseSensitive) {
-  return !caseSensitive && v.is(Kind::string) ? Value(lower(v.text)) : v;
+  return !caseSensitive && v.is(Kind::string) ? Value(lower(v.text())) : v;
 }
 
 Value lengthFilter(const Value &v, const Arguments &a) {
@@ -92,10 +93,12 @@ Value defaultFilter(const Value &v, const Arguments &a) {
 
 Value joinFilter(const Value &v, const Arguments &a) {
   Bound b("join", a, {"d", "attribute"});
-  std::string out, separator = b.has(0) ? b[0].str() : "";
+  String out, separator = b.has(0) ? b[0].str() : String();
   bool first = true;
   for (const Value &item : iterate(v)) {
-    out += (first ? "" : separator) + (b.has(1) ? lookUp(item, b[1]) : item).str();
+    if (!first)
+      out += separator;
+    out += (b.has(1) ? lookUp(item, b[1]) : item).str();
     first = false;
   }
   return out;
@@ -106,19 +109,19 @@ Value replaceFilter(const Value &v, const Arguments &a) {
   return replaceAll(v.str(), b[0].str(), b[1].str(), b.integer(2, -1));
 }
 
-template <std::string (*F)(const std::string &)>
-Value textFilter(const Value &v, const Arguments &a) {
+template <String (*F)(std::string_view)> Value textFilter(const Value &v, const Arguments &a) {
   Bound b("this filter", a, {});
   return F(v.str());
 }
 
-std::string titleWords(const std::string &text) { // words begin after blanks and - ( { [ <
-  std::string out, word;
+String titleWords(std::string_view text) { // words begin after blanks and - ( { [ <
+  String out, word;
   auto flush = [&] {
     out += capitalize(word);
     word.clear();
   };
-  for (uint32_t c : codePoints(text)) {
+  for (size_t at = 0; at < text.size();) {
+    uint32_t c = nextCodePoint(text, at);
     if (isSpace(c) || c == '-' || c == '(' || c == '{' || c == '[' || c == '<') {
       flush();
       appendCodePoint(c, out);
@@ -130,15 +133,15 @@ std::string titleWords(const std::string &text) { // words begin after blanks an
   return out;
 }
 
-std::string escapeHtml(const std::string &text) {
-  std::string out;
-  for (char c : text)
-    out += c == '&'    ? "&amp;"
-           : c == '<'  ? "&lt;"
-           : c == '>'  ? "&gt;"
-           : c == '"'  ? "&#34;"
-           : c == '\'' ? "&#39;"
-                       : std::string(1, c);
+String escapeHtml(std::string_view text) {
+  String out;
+  for (const char &c : text)
+    out += c == '&'    ? std::string_view("&amp;")
+           : c == '<'  ? std::string_view("&lt;")
+           : c == '>'  ? std::string_view("&gt;")
+           : c == '"'  ? std::string_view("&#34;")
+           : c == '\'' ? std::string_view("&#39;")
+                       : std::string_view(&c, 1);
   return out;
 }
 
@@ -166,11 +169,8 @@ Value safeFilter(const Value &v, const Arguments &a) {
   return v.str();
 }
 
-bool parseReal(const std::string &text, double &out) {
-  std::string t = strip(text, Side::both);
-  char *end = nullptr;
-  out = std::strtod(t.c_str(), &end);
-  return !t.empty() && *end == '\0' && t.find_first_of("xXpP") == std::string::npos;
+bool parseReal(const String &text, double &out) {
+  return parseDouble(strip(text, Side::both), out);
 }
 
 Value intFilter(const Value &v, const Arguments &a) {
@@ -184,12 +184,12 @@ Value intFilter(const Value &v, const Arguments &a) {
   if (v.is(Kind::real))
     real = v.floating;
   else if (v.is(Kind::string)) {
-    std::string t = strip(v.text, Side::both);
+    String t = strip(v.text(), Side::both);
     size_t sign = !t.empty() && (t[0] == '-' || t[0] == '+');
     if (t.size() > sign && t.size() - sign <= 18 &&
-        t.find_first_not_of("0123456789", sign) == std::string::npos)
+        t.find_first_not_of("0123456789", sign) == String::npos)
       return static_cast<int64_t>(std::atoll(t.c_str()));
-    if (!parseReal(v.text, real))
+    if (!parseReal(v.text(), real))
       return absent;
   } else {
     return absent;
@@ -204,7 +204,7 @@ Value floatFilter(const Value &v, const Arguments &a) {
   double real = 0;
   if (v.isNumber())
     return v.asDouble();
-  if (v.is(Kind::string) && parseReal(v.text, real))
+  if (v.is(Kind::string) && parseReal(v.text(), real))
     return real;
   return b.has(0) ? b[0] : Value(0.0);
 }
@@ -223,16 +223,19 @@ Value roundFilter(const Value &v, const Arguments &a) {
   Bound b("round", a, {"precision", "method"});
   if (!requireDefined(v).isNumber())
     throw TemplateError(std::string("round: expected a number, got ") + v.typeName());
-  std::string method = b.string(1, "common");
+  String method = b.string(1, "common");
   double scale = std::pow(10.0, static_cast<double>(b.integer(0, 0))), x = v.asDouble();
   if (method == "common" && v.isIntegral())
     return v.number;
   if (method == "common") { // Python rounds halves of the exact decimal value to even
     char text[400];
     int64_t digits = b.integer(0, 0);
-    if (digits >= 0 && digits < 40) {
-      snprintf(text, sizeof text, "%.*f", static_cast<int>(digits), x);
-      return std::strtod(text, nullptr);
+    if (digits >= 0 && digits < 40 && std::isfinite(x)) {
+      auto [end, code] = std::to_chars(text, text + sizeof text, x, std::chars_format::fixed,
+                                       static_cast<int>(digits));
+      double rounded = 0;
+      parseDouble(std::string_view(text, static_cast<size_t>(end - text)), rounded);
+      return rounded;
     }
     return std::nearbyint(x * scale) / scale;
   }
@@ -240,7 +243,7 @@ Value roundFilter(const Value &v, const Arguments &a) {
     return std::ceil(x * scale) / scale;
   if (method == "floor")
     return std::floor(x * scale) / scale;
-  throw TemplateError("round: method '" + method + "' is not known");
+  throw TemplateError("round: method '" + plain(method) + "' is not known");
 }
 
 Value itemsFilter(const Value &v, const Arguments &a) {
@@ -250,7 +253,7 @@ Value itemsFilter(const Value &v, const Arguments &a) {
   if (!v.is(Kind::dict))
     throw TemplateError(std::string("items: expected a dict, got ") + v.typeName());
   List out;
-  for (const auto &[key, value] : v.mapping->items())
+  for (const auto &[key, value] : v.entries().items())
     out.push_back(Value::tuple({key, value}));
   return out;
 }
@@ -261,7 +264,7 @@ Value dictsortFilter(const Value &v, const Arguments &a) {
     throw TemplateError(std::string("dictsort: expected a dict, got ") + v.typeName());
   bool sensitive = b.truth(0, false), byValue = b.string(1, "key") == "value",
        reverse = b.truth(2, false);
-  auto entries = v.mapping->items();
+  auto entries = v.entries().items();
   std::vector<std::pair<Value, size_t>> keys;
   for (size_t i = 0; i < entries.size(); ++i)
     keys.emplace_back(foldCase(byValue ? entries[i].second : entries[i].first, sensitive), i);
@@ -286,10 +289,10 @@ Value mapFilter(const Value &v, const Arguments &a) {
     }
     return out;
   }
-  std::string name = a.positional[0].str();
+  std::string name = plain(a.positional[0].str());
   if (!isFilter(name))
     throw TemplateError("map: filter '" + name + "' is not supported");
-  Arguments rest{{a.positional.begin() + 1, a.positional.end()}, a.named};
+  Arguments rest{List(a.positional.begin() + 1, a.positional.end()), a.named};
   for (const Value &item : iterate(v))
     out.push_back(applyFilter(name, item, rest));
   return out;
@@ -300,7 +303,7 @@ template <bool ByAttribute, bool Keep> Value selectFilter(const Value &v, const 
   if (a.positional.size() < used)
     throw TemplateError("selectattr and rejectattr need an attribute");
   bool hasTest = a.positional.size() > used;
-  std::string name = hasTest ? a.positional[used].str() : "";
+  std::string name = hasTest ? plain(a.positional[used].str()) : "";
   if (hasTest && !isTest(name))
     throw TemplateError("test '" + name + "' is not supported");
   Arguments rest;
@@ -335,11 +338,12 @@ Value sortFilter(const Value &v, const Arguments &a) {
 
 Value uniqueFilter(const Value &v, const Arguments &a) {
   Bound b("unique", a, {"case_sensitive", "attribute"});
-  List out, seen;
+  List out;
+  Dict seen;
   for (const Value &item : iterate(v)) {
     Value key = foldCase(b.has(1) ? lookUp(item, b[1]) : item, b.truth(0, false));
-    if (std::none_of(seen.begin(), seen.end(), [&](const Value &s) { return equal(s, key); })) {
-      seen.push_back(key);
+    if (!seen.find(key)) {
+      seen.set(key, nullptr);
       out.push_back(item);
     }
   }
@@ -349,9 +353,11 @@ Value uniqueFilter(const Value &v, const Arguments &a) {
 Value reverseFilter(const Value &v, const Arguments &a) {
   Bound b("reverse", a, {});
   if (v.is(Kind::string)) {
-    std::vector<uint32_t> chars = codePoints(v.text);
-    std::reverse(chars.begin(), chars.end());
-    return fromCodePoints(chars);
+    CodePoints chars = codePoints(v.text());
+    String out;
+    for (auto c = chars.rbegin(); c != chars.rend(); ++c)
+      appendCodePoint(*c, out);
+    return out;
   }
   List items = iterate(v);
   std::reverse(items.begin(), items.end());
@@ -391,18 +397,19 @@ Value sumFilter(const Value &v, const Arguments &a) {
 
 Value indentFilter(const Value &v, const Arguments &a) {
   Bound b("indent", a, {"width", "first", "blank"});
-  std::string by =
-      b.has(0) && b[0].is(Kind::string)
-          ? b[0].text
-          : std::string(static_cast<size_t>(std::clamp<int64_t>(b.integer(0, 4), 0, 1000)), ' ');
+  String by = b.has(0) && b[0].is(Kind::string)
+                  ? b[0].text()
+                  : String(static_cast<size_t>(std::clamp<int64_t>(b.integer(0, 4), 0, 1000)), ' ');
   bool blank = b.truth(2, false), first = true;
-  std::string out, text = v.str();
+  String out, text = v.str();
   if (b.truth(1, false))
     out += by;
   // Jinja appends a newline so that a final one is not lost.
-  for (const std::string &line : splitLines(text + "\n", false)) {
+  for (const String &line : splitLines(text + "\n", false)) {
     if (!first)
-      out += "\n" + (blank || !line.empty() ? by : std::string());
+      out += '\n';
+    if (!first && (blank || !line.empty()))
+      out += by;
     out += line;
     first = false;
   }
@@ -413,7 +420,9 @@ Value wordcountFilter(const Value &v, const Arguments &a) {
   Bound b("wordcount", a, {});
   int64_t words = 0;
   bool inWord = false;
-  for (uint32_t c : codePoints(v.str())) {
+  String text = v.str();
+  for (size_t at = 0; at < text.size();) {
+    uint32_t c = nextCodePoint(text, at);
     bool word = isAlphabetic(c) || isDigit(c) || c == '_';
     words += word && !inWord;
     inWord = word;
@@ -471,7 +480,7 @@ using Test = bool (*)(const Value &, const Value *argument);
 
 template <bool (*F)(uint32_t), bool (*Other)(uint32_t)>
 bool caseTest(const Value &v, const Value *) {
-  std::vector<uint32_t> chars = codePoints(v.str());
+  CodePoints chars = codePoints(v.str());
   return std::any_of(chars.begin(), chars.end(), F) &&
          std::none_of(chars.begin(), chars.end(), Other);
 }
@@ -529,8 +538,8 @@ const std::map<std::string, TestEntry> &testTable() {
       {"even", {M1_TEST(integerOf(v, "even") % 2 == 0), false}},
       {"upper", {caseTest<isUpper, isLower>, false}},
       {"lower", {caseTest<isLower, isUpper>, false}},
-      {"filter", {M1_TEST(v.is(Kind::string) && isFilter(v.text)), false}},
-      {"test", {M1_TEST(v.is(Kind::string) && isTest(v.text)), false}},
+      {"filter", {M1_TEST(v.is(Kind::string) && isFilter(plain(v.text()))), false}},
+      {"test", {M1_TEST(v.is(Kind::string) && isTest(plain(v.text()))), false}},
       {"divisibleby", {divisible, true}},
       {"in", {M1_TEST(contains(*argument, v)), true}},
       {"eq", eq},
@@ -555,10 +564,19 @@ const std::map<std::string, TestEntry> &testTable() {
 
 } // namespace
 
+// map, select and reject call others.
+static void enterBuiltin() {
+  if (Budget *budget = Budget::current()) {
+    budget->spend(1);
+    budget->checkStack();
+  }
+}
+
 bool isFilter(const std::string &name) { return filterTable().count(name) != 0; }
 bool isTest(const std::string &name) { return testTable().count(name) != 0; }
 
 Value applyFilter(const std::string &name, const Value &value, const Arguments &arguments) {
+  enterBuiltin();
   return filterTable().at(name)(value, arguments);
 }
 
@@ -567,6 +585,7 @@ bool applyTest(const std::string &name, const Value &value, const Arguments &arg
   size_t expected = entry.takesArgument ? 1 : 0;
   if (arguments.positional.size() != expected || !arguments.named.empty())
     throw TemplateError("test '" + name + "' takes " + std::to_string(expected) + " arguments");
+  enterBuiltin();
   return entry.test(value, expected ? &arguments.positional[0] : nullptr);
 }
 

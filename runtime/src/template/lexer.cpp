@@ -1,6 +1,8 @@
 #include "template/lexer.h"
 
+#include "base/numbers.h"
 #include "template/text.h"
+#include "tokenizer/unicode.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -45,6 +47,7 @@ private:
     at = to;
   }
   void push(Kind kind, std::string text = {}) { tokens.push_back({kind, std::move(text), line}); }
+  bool isSpaceAt(size_t where) const { return isSpace(nextCodePoint(source, where)); }
   bool startsWith(const char *text, size_t where) const {
     return source.compare(where, std::strlen(text), text) == 0;
   }
@@ -77,7 +80,7 @@ std::vector<Token> Lexer::run() {
     }
     char type = source[open + 1], sign = open + 2 < source.size() ? source[open + 2] : '\0';
     if (sign == '-') {
-      text = strip(text, Side::right);
+      text = plain(strip(text, Side::right));
     } else if (sign != '+' && type != '{') { // lstrip_blocks
       size_t lineStart = text.rfind('\n') + 1;
       if ((lineStart > 0 || lineStarting) && strip(text.substr(lineStart), Side::both).empty())
@@ -110,8 +113,8 @@ std::vector<Token> Lexer::run() {
 void Lexer::afterTag(bool isMinus, bool trimNewline) {
   size_t to = at;
   if (isMinus) {
-    std::string rest = source.substr(at);
-    to += rest.size() - strip(rest, Side::left).size();
+    while (to < source.size() && isSpaceAt(to))
+      nextCodePoint(source, to);
   } else if (trimNewline && to < source.size() && source[to] == '\n') {
     ++to;
   }
@@ -151,7 +154,7 @@ bool Lexer::rawBlock() {
       continue;
     std::string text = source.substr(at, open - at);
     if (opening == '-') {
-      text = strip(text, Side::right);
+      text = plain(strip(text, Side::right));
     } else if (opening != '+') {
       size_t lineStart = text.rfind('\n') + 1;
       if (lineStart > 0 && strip(text.substr(lineStart), Side::both).empty())
@@ -203,7 +206,7 @@ void Lexer::code(bool isBlock) {
       auto op = std::find_if(std::begin(operators), std::end(operators),
                              [&](const char *o) { return startsWith(o, at); });
       if (op == std::end(operators))
-        fail("unexpected character '" + strip(source.substr(at, 1), Side::both) + "'", at);
+        fail("unexpected character '" + plain(strip(source.substr(at, 1), Side::both)) + "'", at);
       if (std::strchr("([{", c))
         brackets += c == '(' ? ')' : c == '[' ? ']' : '}';
       if (std::strchr(")]}", c)) {
@@ -250,7 +253,7 @@ void Lexer::numberLiteral() {
   text.erase(std::remove(text.begin(), text.end(), '_'), text.end());
   push(real ? Kind::real : Kind::integer, text);
   if (real) {
-    tokens.back().real = std::strtod(text.c_str(), nullptr);
+    parseDouble(text, tokens.back().real);
   } else {
     if (text.size() > 18)
       fail("integer " + text + " is too large", at);
@@ -283,7 +286,7 @@ void Lexer::stringLiteral() {
       unsigned long c = std::strtoul(hex.c_str(), nullptr, 16);
       if (c > 0x10FFFF || (c >= 0xD800 && c < 0xE000))
         fail(std::string("\\") + e + hex + " is not a character", i);
-      appendCodePoint(static_cast<uint32_t>(c), text);
+      appendUtf8(static_cast<uint32_t>(c), text);
       i += digits;
     } else if (e == '\n') { // a continued line
     } else if (e >= '0' && e <= '7') {
@@ -291,7 +294,7 @@ void Lexer::stringLiteral() {
       size_t n = 0;
       for (; n < 3 && i + n < source.size() && source[i + n] >= '0' && source[i + n] <= '7'; ++n)
         c = c * 8 + static_cast<uint32_t>(source[i + n] - '0');
-      appendCodePoint(c, text);
+      appendUtf8(c, text);
       i += n - 1;
     } else if (const char *known = std::strchr(from, e); known && e) {
       text += to[known - from];

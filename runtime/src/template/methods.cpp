@@ -11,7 +11,7 @@ namespace {
 
 using Kind = Value::Kind;
 
-Value strings(const std::vector<std::string> &parts) { return List(parts.begin(), parts.end()); }
+Value strings(const Strings &parts) { return List(parts.begin(), parts.end()); }
 
 const std::set<std::string> kStringMethods = {
     "strip",    "lstrip",  "rstrip",       "split",        "rsplit",     "splitlines", "startswith",
@@ -24,23 +24,24 @@ const std::set<std::string> kOtherStringMethods = {
     "ljust",      "maketrans",    "partition",  "rindex",      "rjust",
     "rpartition", "swapcase",     "translate",  "casefold"};
 
-bool hasAffix(const std::string &text, const Value &affix, bool atStart) {
+bool hasAffix(std::string_view text, const Value &affix, bool atStart) {
   if (affix.is(Kind::tuple))
-    return std::any_of(affix.items->begin(), affix.items->end(),
+    return std::any_of(affix.items().begin(), affix.items().end(),
                        [&](const Value &v) { return hasAffix(text, v, atStart); });
   if (!affix.is(Kind::string))
     throw TemplateError(std::string(atStart ? "startswith" : "endswith") +
                         " needs a str or a tuple of str, got " + affix.typeName());
-  const std::string &a = affix.text;
+  const String &a = affix.text();
   return text.size() >= a.size() &&
          text.compare(atStart ? 0 : text.size() - a.size(), a.size(), a) == 0;
 }
 
-std::string titleCase(const std::string &text) {
-  std::string out;
+String titleCase(std::string_view text) {
+  String out;
   bool inWord = false;
-  for (uint32_t c : codePoints(text)) {
-    std::string one = fromCodePoints({c});
+  for (size_t at = 0; at < text.size();) {
+    uint32_t c = nextCodePoint(text, at);
+    String one = fromCodePoint(c);
     out += inWord ? lower(one) : upper(one);
     inWord = isAlphabetic(c);
   }
@@ -48,8 +49,8 @@ std::string titleCase(const std::string &text) {
 }
 
 // str.format for {}, {0} and {name}; format specifications are refused.
-std::string format(const std::string &text, const Arguments &arguments) {
-  std::string out;
+String format(const String &text, const Arguments &arguments) {
+  String out;
   size_t automatic = 0;
   for (size_t i = 0; i < text.size(); ++i) {
     if ((text[i] == '{' || text[i] == '}') && i + 1 < text.size() && text[i + 1] == text[i]) {
@@ -63,9 +64,9 @@ std::string format(const std::string &text, const Arguments &arguments) {
       continue;
     }
     size_t close = text.find('}', i);
-    if (close == std::string::npos)
+    if (close == String::npos)
       throw TemplateError("format: single '{' in the format string");
-    std::string name = text.substr(i + 1, close - i - 1);
+    std::string name = plain(std::string_view(text).substr(i + 1, close - i - 1));
     if (name.find_first_of(":!.[") != std::string::npos)
       throw TemplateError("format: field '{" + name + "}' is not supported");
     const Value *value = nullptr;
@@ -86,9 +87,9 @@ std::string format(const std::string &text, const Arguments &arguments) {
   return out;
 }
 
-Value callString(const std::string &s, const std::string &name, const Arguments &args) {
+Value callString(const String &s, const std::string &name, const Arguments &args) {
   auto all = [&](auto test) {
-    std::vector<uint32_t> chars = codePoints(s);
+    CodePoints chars = codePoints(s);
     return Value(!chars.empty() && std::all_of(chars.begin(), chars.end(), test));
   };
   if (name == "strip" || name == "lstrip" || name == "rstrip") {
@@ -115,36 +116,39 @@ Value callString(const std::string &s, const std::string &name, const Arguments 
   }
   if (name == "find" || name == "rfind" || name == "index") {
     Bound b(name, args, {"sub"}, 1);
-    size_t found = name == "rfind" ? s.rfind(b.string(0)) : s.find(b.string(0));
-    if (found == std::string::npos && name == "index")
+    size_t found = name == "rfind" ? findLast(s, b.string(0)) : findText(s, b.string(0), 0);
+    if (found == String::npos && name == "index")
       throw TemplateError("index: substring not found");
-    return found == std::string::npos ? Value(-1)
-                                      : Value(static_cast<int64_t>(length(s.substr(0, found))));
+    return found == String::npos
+               ? Value(-1)
+               : Value(static_cast<int64_t>(length(std::string_view(s).substr(0, found))));
   }
   if (name == "count") {
-    std::string part = Bound(name, args, {"sub"}, 1).string(0);
+    String part = Bound(name, args, {"sub"}, 1).string(0);
     if (part.empty())
       return Value(static_cast<int64_t>(length(s) + 1));
     int64_t n = 0;
-    for (size_t at = 0; (at = s.find(part, at)) != std::string::npos; at += part.size())
+    for (size_t at = 0; (at = findText(s, part, at)) != String::npos; at += part.size())
       ++n;
     return n;
   }
   if (name == "join") {
-    std::string out;
+    String out;
     bool first = true;
     Bound b(name, args, {"iterable"}, 1);
     for (const Value &v : iterate(b[0])) {
       if (!v.is(Kind::string))
         throw TemplateError(std::string("join: expected str, found ") + v.typeName());
-      out += (first ? "" : s) + v.text;
+      if (!first)
+        out += s;
+      out += v.text();
       first = false;
     }
     return out;
   }
   if (name == "removeprefix" || name == "removesuffix") {
     Bound b(name, args, {"affix"}, 1);
-    std::string affix = b.string(0);
+    String affix = b.string(0);
     bool atStart = name == "removeprefix";
     if (!hasAffix(s, b[0], atStart))
       return s;
@@ -160,7 +164,7 @@ Value callString(const std::string &s, const std::string &name, const Arguments 
     if (missing > 1000000)
       throw TemplateError("zfill: width " + std::to_string(width) + " is too large");
     size_t sign = !s.empty() && (s[0] == '-' || s[0] == '+');
-    return s.substr(0, sign) + std::string(static_cast<size_t>(missing), '0') + s.substr(sign);
+    return s.substr(0, sign) + String(static_cast<size_t>(missing), '0') + s.substr(sign);
   }
   Bound none(name, args, {});
   if (name == "upper")
@@ -179,7 +183,7 @@ Value callString(const std::string &s, const std::string &name, const Arguments 
     return all(isSpace);
   if (name == "isalnum")
     return all([](uint32_t c) { return isAlphabetic(c) || isDigit(c); });
-  std::vector<uint32_t> chars =
+  CodePoints chars =
       codePoints(s); // isupper, islower: no character of the other case and at least one of this
   bool wantUpper = name == "isupper";
   return std::any_of(chars.begin(), chars.end(), wantUpper ? isUpper : isLower) &&
@@ -189,14 +193,14 @@ Value callString(const std::string &s, const std::string &name, const Arguments 
 Value callDict(const Value &dict, const std::string &name, const Arguments &args) {
   if (name == "get") {
     Bound b(name, args, {"key", "default"}, 1);
-    const Value *v = dict.mapping->find(b[0]);
+    const Value *v = dict.entries().find(b[0]);
     return v ? *v : args.positional.size() > 1 || !args.named.empty() ? b[1] : Value(nullptr);
   }
   Bound none(name, args, {});
   if (name == "copy")
     return dict;
   List out;
-  for (const auto &[key, value] : dict.mapping->items())
+  for (const auto &[key, value] : dict.entries().items())
     out.push_back(name == "items" ? Value::tuple({key, value}) : name == "keys" ? key : value);
   return out;
 }
@@ -204,13 +208,13 @@ Value callDict(const Value &dict, const std::string &name, const Arguments &args
 Value callList(const Value &list, const std::string &name, const Arguments &args) {
   Bound b(name, args, {"value"}, 1);
   if (name == "count")
-    return static_cast<int64_t>(std::count_if(list.items->begin(), list.items->end(),
+    return static_cast<int64_t>(std::count_if(list.items().begin(), list.items().end(),
                                               [&](const Value &v) { return equal(v, b[0]); }));
-  auto it = std::find_if(list.items->begin(), list.items->end(),
+  auto it = std::find_if(list.items().begin(), list.items().end(),
                          [&](const Value &v) { return equal(v, b[0]); });
-  if (it == list.items->end())
-    throw TemplateError("index: " + b[0].repr() + " is not in the list");
-  return static_cast<int64_t>(it - list.items->begin());
+  if (it == list.items().end())
+    throw TemplateError("index: " + plain(b[0].repr()) + " is not in the list");
+  return static_cast<int64_t>(it - list.items().begin());
 }
 
 Value missing(const Value &value, const std::string &name) {
@@ -218,39 +222,86 @@ Value missing(const Value &value, const std::string &name) {
                           name + "'");
 }
 
+Value loopAttribute(const Value &value, const std::string &name) {
+  const Loop &loop = value.loopState();
+  int64_t n = static_cast<int64_t>(loop.items.size()), at = loop.at;
+  auto item = [&](int64_t i, const char *none) {
+    return i >= 0 && i < n ? loop.items[static_cast<size_t>(i)] : Value::undefined(none);
+  };
+  if (name == "index")
+    return at + 1;
+  if (name == "index0")
+    return at;
+  if (name == "revindex")
+    return n - at;
+  if (name == "revindex0")
+    return n - at - 1;
+  if (name == "first")
+    return at == 0;
+  if (name == "last")
+    return at == n - 1;
+  if (name == "length")
+    return n;
+  if (name == "depth" || name == "depth0") // of recursion
+    return name == "depth" ? 1 : 0;
+  if (name == "previtem")
+    return item(at - 1, "there is no previous item");
+  if (name == "nextitem")
+    return item(at + 1, "there is no next item");
+  if (name == "cycle")
+    return Value::function(name, value, [](const Value &self, const Arguments &a) {
+      if (a.positional.empty())
+        throw TemplateError("no items for cycling given");
+      return a.positional[static_cast<size_t>(self.loopState().at) % a.positional.size()];
+    });
+  if (name == "changed")
+    return Value::function(name, value, [](const Value &self, const Arguments &a) {
+      Value current = Value::tuple(a.positional);
+      bool changed = !equal(self.loopState().lastChanged, current);
+      self.loopState().lastChanged = current;
+      return Value(changed);
+    });
+  return missing(value, name);
+}
+
 } // namespace
 
 Value attributeOf(const Value &value, const std::string &name) {
   switch (value.kind) {
   case Kind::undefined:
-    throw TemplateError(value.text.empty() ? "a value is undefined" : value.text);
+    throw TemplateError(value.message());
   case Kind::string:
     if (kStringMethods.count(name))
-      return Value::function(
-          name, [s = value.text, name](const Arguments &a) { return callString(s, name, a); });
+      return Value::function(name, value, [name](const Value &self, const Arguments &a) {
+        return callString(self.text(), name, a);
+      });
     if (kOtherStringMethods.count(name))
       throw TemplateError("method '" + name + "' of str is not supported");
     return missing(value, name);
   case Kind::dict:
     if (name == "items" || name == "keys" || name == "values" || name == "get" || name == "copy")
-      return Value::function(
-          name, [value, name](const Arguments &a) { return callDict(value, name, a); });
+      return Value::function(name, value, [name](const Value &self, const Arguments &a) {
+        return callDict(self, name, a);
+      });
     for (const char *changing : {"update", "pop", "popitem", "setdefault", "clear"})
       if (name == changing)
         throw TemplateError("method '" + name +
                             "' of dict is not allowed: templates cannot change their input");
-    if (const Value *v = value.mapping->find(name))
+    if (const Value *v = value.entries().find(std::string_view(name)))
       return *v;
     return missing(value, name);
   case Kind::nameSpace:
-    if (const Value *v = value.mapping->find(name))
+    if (const Value *v = value.entries().find(std::string_view(name)))
       return *v;
     return missing(value, name);
+  case Kind::loop:
+    return loopAttribute(value, name);
   case Kind::list:
   case Kind::tuple:
     if (name == "count" || name == "index")
-      return Value::function(
-          name, [value, name](const Arguments &a) { return callList(value, name, a); });
+      return Value::function(name, value, [name](const Value &self, const Arguments &a) {
+        return callList(self, name, a);
+      });
     for (const char *changing :
          {"append", "extend", "insert", "pop", "remove", "reverse", "sort", "clear"})
       if (name == changing && value.is(Kind::list))
@@ -265,44 +316,48 @@ Value attributeOf(const Value &value, const std::string &name) {
 Value itemOf(const Value &value, const Value &key) {
   switch (value.kind) {
   case Kind::undefined:
-    throw TemplateError(value.text.empty() ? "a value is undefined" : value.text);
+    throw TemplateError(value.message());
   case Kind::dict:
   case Kind::nameSpace:
-    if (const Value *v = value.mapping->find(key))
+    if (const Value *v = value.entries().find(key))
       return *v;
     break;
   case Kind::string:
   case Kind::list:
   case Kind::tuple:
     if (key.isIntegral()) {
-      int64_t n =
-          static_cast<int64_t>(value.is(Kind::string) ? length(value.text) : value.items->size());
+      bool isText = value.is(Kind::string);
+      int64_t n = static_cast<int64_t>(isText ? length(value.text()) : value.items().size());
       int64_t i = key.number < 0 ? key.number + n : key.number;
       if (i < 0 || i >= n)
         return Value::undefined(std::string(value.typeName()) + " object has no element " +
                                 std::to_string(key.number));
-      return value.is(Kind::string) ? Value(fromCodePoints({codePoints(value.text)[i]}))
-                                    : (*value.items)[i];
+      if (!isText)
+        return value.items()[static_cast<size_t>(i)];
+      size_t at = 0;
+      for (uint32_t c = nextCodePoint(value.text(), at);; c = nextCodePoint(value.text(), at))
+        if (i-- == 0)
+          return fromCodePoint(c);
     }
     break;
   default:
     break;
   }
   if (key.is(Kind::string))
-    return attributeOf(value, key.text);
+    return attributeOf(value, plain(key.text()));
   return Value::undefined(std::string(value.typeName()) + " object has no element " +
-                          (key.is(Kind::undefined) ? "undefined" : key.repr()));
+                          (key.is(Kind::undefined) ? "undefined" : plain(key.repr())));
 }
 
 Value sliceOf(const Value &value, const Value &begin, const Value &end, const Value &step) {
   if (value.is(Kind::undefined))
-    throw TemplateError(value.text);
+    throw TemplateError(value.message());
   if (!value.is(Kind::string) && !value.isSequence())
     throw TemplateError(std::string("a ") + value.typeName() + " cannot be sliced");
-  std::vector<uint32_t> chars;
+  CodePoints chars;
   if (value.is(Kind::string))
-    chars = codePoints(value.text);
-  int64_t n = static_cast<int64_t>(value.is(Kind::string) ? chars.size() : value.items->size());
+    chars = codePoints(value.text());
+  int64_t n = static_cast<int64_t>(value.is(Kind::string) ? chars.size() : value.items().size());
   auto number = [&](const Value &v, int64_t absent) {
     if (v.is(Kind::none))
       return absent;
@@ -323,18 +378,18 @@ Value sliceOf(const Value &value, const Value &begin, const Value &end, const Va
   };
   int64_t from = clamp(begin, by > 0 ? 0 : n - 1), to = clamp(end, by > 0 ? n : -1);
   List items;
-  std::vector<uint32_t> picked;
+  String picked;
   for (int64_t i = from; by > 0 ? i < to : i > to; i += by) {
     if (value.is(Kind::string))
-      picked.push_back(chars[i]);
+      appendCodePoint(chars[static_cast<size_t>(i)], picked);
     else
-      items.push_back((*value.items)[i]);
+      items.push_back(value.items()[static_cast<size_t>(i)]);
     // the next index would leave the range, or overflow
     if ((by > 0 && i > n - by) || (by < 0 && i < -by))
       break;
   }
   if (value.is(Kind::string))
-    return fromCodePoints(picked);
+    return picked;
   return value.is(Kind::tuple) ? Value::tuple(items) : Value(items);
 }
 
@@ -345,14 +400,14 @@ List iterate(const Value &value) {
     return out;
   case Kind::list:
   case Kind::tuple:
-    return *value.items;
+    return value.items();
   case Kind::dict:
-    for (const auto &entry : value.mapping->items())
+    for (const auto &entry : value.entries().items())
       out.push_back(entry.first);
     return out;
   case Kind::string:
-    for (uint32_t c : codePoints(value.text))
-      out.push_back(fromCodePoints({c}));
+    for (size_t at = 0; at < value.text().size();)
+      out.push_back(fromCodePoint(nextCodePoint(value.text(), at)));
     return out;
   default:
     throw TemplateError(std::string("a value of type ") + value.typeName() +
@@ -365,17 +420,20 @@ bool contains(const Value &container, const Value &item) {
     if (!item.is(Kind::string))
       throw TemplateError(std::string("'in' needs a str on its left for a str on its right, got ") +
                           item.typeName());
-    return container.text.find(item.text) != std::string::npos;
+    return findText(container.text(), item.text(), 0) != String::npos;
   }
   if (container.is(Kind::dict))
-    return container.mapping->find(item) != nullptr;
-  List items = iterate(container);
+    return container.entries().find(item) != nullptr;
+  List held;
+  if (!container.isSequence())
+    held = iterate(container);
+  const List &items = container.isSequence() ? container.items() : held;
   return std::any_of(items.begin(), items.end(), [&](const Value &v) { return equal(v, item); });
 }
 
 Value globalFunction(const std::string &name) {
   if (name == "range")
-    return Value::function(name, [](const Arguments &args) {
+    return Value::function(name, Value(), [](const Value &, const Arguments &args) {
       Bound b("range", args, {"start", "stop", "step"}, 1);
       bool one = args.positional.size() == 1;
       int64_t from = one ? 0 : b.integer(0, 0), to = one ? b.integer(0, 0) : b.integer(1, 0),
@@ -391,22 +449,22 @@ Value globalFunction(const std::string &name) {
       return Value(out);
     });
   if (name == "namespace" || name == "dict")
-    return Value::function(name, [name](const Arguments &args) {
+    return Value::function(name, Value(), [name](const Value &, const Arguments &args) {
       Dict fields;
       for (const Value &v : args.positional) {
         if (!v.is(Kind::dict))
           throw TemplateError(name + ": expected a dict, got " + v.typeName());
-        for (const auto &[key, value] : v.mapping->items())
+        for (const auto &[key, value] : v.entries().items())
           fields.set(key, value);
       }
       for (const auto &[key, value] : args.named)
-        fields.set(key, value);
+        fields.set(Value(key), value);
       return name == "dict" ? Value(fields) : Value::nameSpace(fields);
     });
   if (name == "raise_exception")
-    return Value::function(name, [](const Arguments &args) -> Value {
+    return Value::function(name, Value(), [](const Value &, const Arguments &args) -> Value {
       Bound b("raise_exception", args, {"message"}, 1);
-      throw TemplateError("the template refuses: " + b[0].str());
+      throw TemplateError("the template refuses: " + plain(b[0].str()));
     });
   for (const char *other : {"cycler", "joiner", "lipsum"})
     if (name == other)

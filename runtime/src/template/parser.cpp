@@ -73,6 +73,7 @@ private:
   struct Deeper {
     Parser &parser;
     explicit Deeper(Parser &p) : parser(p) {
+      p.stack.check();
       if (++p.depth > kMaxDepth)
         p.fail("nested deeper than " + std::to_string(kMaxDepth) + " levels");
     }
@@ -111,13 +112,19 @@ private:
   }
   template <typename... Kids> ExpressionPtr node(E kind, int line, std::string text, Kids... kids) {
     ExpressionPtr e = make(kind, line, std::move(text));
-    (e->kids.push_back(std::move(kids)), ...);
-    for (const ExpressionPtr &kid : e->kids)
-      e->depth = std::max(e->depth, kid ? kid->depth + 1 : 0);
-    if (e->depth > kMaxChain)
-      throw TemplateError("an expression of more than " + std::to_string(kMaxChain) + " operators",
-                          line);
+    (adopt(*e, std::move(kids)), ...);
     return e;
+  }
+  // Every operand is added here, so that no tree is too deep to evaluate or to free.
+  void counted(Expression &parent, const ExpressionPtr &kid) {
+    parent.depth = std::max(parent.depth, kid ? kid->depth + 1 : 0);
+    if (parent.depth > kMaxChain)
+      throw TemplateError("an expression of more than " + std::to_string(kMaxChain) + " operators",
+                          parent.line);
+  }
+  void adopt(Expression &parent, ExpressionPtr kid) {
+    counted(parent, kid);
+    parent.kids.push_back(std::move(kid));
   }
   ExpressionPtr expression() { return conditionalExpression(); }
   ExpressionPtr tupleExpression(bool conditions = true);
@@ -138,6 +145,7 @@ private:
   ExpressionPtr test(ExpressionPtr e);
   void arguments(Expression &call);
 
+  StackGuard stack;
   std::vector<Token> tokens;
   size_t at = 0;
   int depth = 0, loops = 0;
@@ -264,6 +272,7 @@ std::unique_ptr<Statement> Parser::loop(int line) {
 }
 
 Target Parser::target(bool attributes) {
+  Deeper deeper(*this);
   auto one = [&] {
     Target t;
     if (skipOp("(")) {
@@ -351,7 +360,7 @@ ExpressionPtr Parser::tupleExpression(bool conditions) {
   while (skipOp(",")) {
     if (peek().kind == Kind::variableEnd || peek().kind == Kind::blockEnd || isOp(")"))
       break;
-    tuple->kids.push_back(one());
+    adopt(*tuple, one());
   }
   return tuple;
 }
@@ -411,7 +420,7 @@ ExpressionPtr Parser::comparison() {
     if (!chain)
       chain = node(E::comparison, line, "", std::move(e));
     chain->operators.push_back(op);
-    chain->kids.push_back(sum());
+    adopt(*chain, sum());
   }
   return chain ? std::move(chain) : std::move(e);
 }
@@ -509,7 +518,7 @@ ExpressionPtr Parser::primary() {
     if (t.text == "[") {
       e = make(E::list, t.line);
       while (!isOp("]")) {
-        e->kids.push_back(expression());
+        adopt(*e, expression());
         if (!skipOp(","))
           break;
       }
@@ -519,9 +528,9 @@ ExpressionPtr Parser::primary() {
     if (t.text == "{") {
       e = make(E::dict, t.line);
       while (!isOp("}")) {
-        e->kids.push_back(expression());
+        adopt(*e, expression());
         expectOp(":");
-        e->kids.push_back(expression());
+        adopt(*e, expression());
         if (!skipOp(","))
           break;
       }
@@ -588,11 +597,13 @@ void Parser::arguments(Expression &call) {
     if (peek().kind == Kind::name && peek(1).kind == Kind::op && peek(1).text == "=") {
       std::string name = next().text;
       ++at;
-      call.named.emplace_back(name, expression());
+      ExpressionPtr value = expression();
+      counted(call, value);
+      call.named.emplace_back(name, std::move(value));
     } else {
       if (!call.named.empty())
         fail("a positional argument after a named one");
-      call.kids.push_back(expression());
+      adopt(call, expression());
     }
     if (!skipOp(","))
       break;
@@ -642,12 +653,16 @@ ExpressionPtr Parser::test(ExpressionPtr e) {
   if (isOp("("))
     arguments(*result);
   else if (startsArgument)
-    result->kids.push_back(postfix(primary()));
+    adopt(*result, postfix(primary()));
   return negated ? node(E::unary, line, "not", std::move(result)) : std::move(result);
 }
 
 } // namespace
 
-Body parse(const std::string &source) { return Parser(source).run(); }
+Body parse(const std::string &source) {
+  if (source.size() > kMaxSourceBytes)
+    throw TemplateError("longer than " + std::to_string(kMaxSourceBytes >> 20) + " MB");
+  return Parser(source).run();
+}
 
 } // namespace m1rt::jinja

@@ -3,6 +3,7 @@
 #include "tokenizer/unicode.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace m1rt::jinja {
 namespace {
@@ -18,74 +19,103 @@ struct CaseExpansion {
 };
 #include "case_tables.inc"
 
-template <size_t R, size_t E>
-std::string mapCase(const CaseRange (&ranges)[R], const CaseExpansion (&expansions)[E],
-                    uint32_t c) {
+// Calls `emit` with the bytes of the character's other case.
+template <size_t R, size_t E, typename Emit>
+void mapCase(const CaseRange (&ranges)[R], const CaseExpansion (&expansions)[E], uint32_t c,
+             Emit emit) {
+  spend(1); // for reading the tables
   for (const CaseExpansion &e : expansions)
-    if (e.from == c)
-      return e.to;
-  std::string out;
+    if (e.from == c) {
+      emit(std::string_view(e.to));
+      return;
+    }
   for (const CaseRange &r : ranges)
     if (c >= r.first && c <= r.last && (c - r.first) % r.step == 0) {
-      appendUtf8(static_cast<uint32_t>(static_cast<int32_t>(c) + r.delta), out);
-      return out;
+      c = static_cast<uint32_t>(static_cast<int32_t>(c) + r.delta);
+      break;
     }
-  appendUtf8(c, out);
-  return out;
+  char bytes[4];
+  emit(std::string_view(bytes, encodeUtf8(c, bytes)));
 }
 
-std::string upperOf(uint32_t c) {
+template <typename Emit> void upperOf(uint32_t c, Emit emit) {
+  char ascii = static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
   if (c < 0x80)
-    return std::string(1, static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c));
-  return mapCase(kUpperRanges, kUpperExpansions, c);
+    emit(std::string_view(&ascii, 1));
+  else
+    mapCase(kUpperRanges, kUpperExpansions, c, emit);
 }
 
-std::string lowerOf(uint32_t c) {
+template <typename Emit> void lowerOf(uint32_t c, Emit emit) {
+  char ascii = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
   if (c < 0x80)
-    return std::string(1, static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c));
-  return mapCase(kLowerRanges, kLowerExpansions, c);
+    emit(std::string_view(&ascii, 1));
+  else
+    mapCase(kLowerRanges, kLowerExpansions, c, emit);
 }
 
-std::string single(uint32_t c) {
-  std::string out;
-  appendUtf8(c, out);
-  return out;
+bool isSame(uint32_t c, std::string_view text) {
+  char bytes[4];
+  return std::string_view(bytes, encodeUtf8(c, bytes)) == text;
 }
 
-template <typename Drop> std::string stripWhere(const std::string &text, Side side, Drop drop) {
-  std::vector<uint32_t> chars = codePoints(text);
-  size_t begin = 0, end = chars.size();
+template <typename Drop> String stripWhere(std::string_view text, Side side, Drop drop) {
+  size_t begin = 0, end = text.size();
   if (side != Side::right)
-    while (begin < end && drop(chars[begin]))
-      ++begin;
+    for (size_t at = begin; at < end; begin = at)
+      if (!drop(nextCodePoint(text, at)))
+        break;
   if (side != Side::left)
-    while (end > begin && drop(chars[end - 1]))
-      --end;
-  return fromCodePoints({chars.begin() + begin, chars.begin() + end});
+    for (size_t at = end; end > begin; end = at)
+      if (!drop(decodeUtf8Before(text.data(), at)))
+        break;
+  return String(text.substr(begin, end - begin));
 }
+
+String reversed(std::string_view text) { return String(text.rbegin(), text.rend()); }
 
 } // namespace
 
-std::vector<uint32_t> codePoints(const std::string &text) {
-  std::vector<uint32_t> out;
-  out.reserve(text.size());
+uint32_t nextCodePoint(std::string_view text, size_t &at) { return decodeUtf8(text.data(), at); }
+
+CodePoints codePoints(std::string_view text) {
+  CodePoints out;
+  out.reserve(length(text));
   for (size_t at = 0; at < text.size();)
     out.push_back(decodeUtf8(text.data(), at));
   return out;
 }
 
-void appendCodePoint(uint32_t c, std::string &out) { appendUtf8(c, out); }
+void appendCodePoint(uint32_t c, String &out) {
+  char bytes[4];
+  out.append(bytes, encodeUtf8(c, bytes));
+}
 
-std::string fromCodePoints(const std::vector<uint32_t> &chars) {
-  std::string out;
-  for (uint32_t c : chars)
-    appendUtf8(c, out);
+String fromCodePoint(uint32_t c) {
+  String out;
+  appendCodePoint(c, out);
   return out;
 }
 
-size_t length(const std::string &text) {
+size_t length(std::string_view text) {
+  spend(1, text.size());
   return static_cast<size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+size_t findText(std::string_view text, std::string_view part, size_t from) {
+  const void *found = memmem(text.data() + from, text.size() - from, part.data(), part.size());
+  size_t at = found ? static_cast<size_t>(static_cast<const char *>(found) - text.data())
+                    : std::string_view::npos;
+  // A long part that nearly occurs everywhere takes several operations a byte.
+  size_t read = (found ? at : text.size()) - from + part.size();
+  spend(1, part.size() > 32 ? 16 * read : read);
+  return at;
+}
+
+size_t findLast(std::string_view text, std::string_view part) {
+  size_t at = findText(reversed(text), reversed(part), 0);
+  return at == std::string_view::npos ? at : text.size() - at - part.size();
 }
 
 bool isSpace(uint32_t c) {
@@ -93,149 +123,152 @@ bool isSpace(uint32_t c) {
 }
 bool isAlphabetic(uint32_t c) { return CharClasses()(c) == CharClass::letter; }
 bool isDigit(uint32_t c) { return CharClasses()(c) == CharClass::number; }
-bool isUpper(uint32_t c) { return lowerOf(c) != single(c); }
-bool isLower(uint32_t c) { return upperOf(c) != single(c) && !isUpper(c); }
-
-std::string strip(const std::string &text, Side side) { return stripWhere(text, side, isSpace); }
-
-std::string strip(const std::string &text, Side side, const std::string &chars) {
-  std::vector<uint32_t> set = codePoints(chars);
-  return stripWhere(text, side,
-                    [&](uint32_t c) { return std::find(set.begin(), set.end(), c) != set.end(); });
+bool isUpper(uint32_t c) {
+  bool changes = false;
+  lowerOf(c, [&](std::string_view other) { changes = !isSame(c, other); });
+  return changes;
+}
+bool isLower(uint32_t c) {
+  bool changes = false;
+  upperOf(c, [&](std::string_view other) { changes = !isSame(c, other); });
+  return changes && !isUpper(c);
 }
 
-std::string upper(const std::string &text) {
-  std::string out;
-  for (uint32_t c : codePoints(text))
-    out += upperOf(c);
+String strip(std::string_view text, Side side) { return stripWhere(text, side, isSpace); }
+
+String strip(std::string_view text, Side side, std::string_view chars) {
+  CodePoints set = codePoints(chars);
+  std::sort(set.begin(), set.end());
+  return stripWhere(text, side,
+                    [&](uint32_t c) { return std::binary_search(set.begin(), set.end(), c); });
+}
+
+String upper(std::string_view text) {
+  String out;
+  for (size_t at = 0; at < text.size();)
+    upperOf(nextCodePoint(text, at), [&](std::string_view c) { out += c; });
   return out;
 }
 
-std::string lower(const std::string &text) {
-  std::vector<uint32_t> chars = codePoints(text);
-  std::string out;
-  for (size_t i = 0; i < chars.size(); ++i) {
+String lower(std::string_view text) {
+  String out;
+  uint32_t before = 0;
+  for (size_t at = 0; at < text.size();) {
+    size_t start = at;
+    uint32_t c = nextCodePoint(text, at);
+    size_t next = at;
     // A capital sigma at the end of a word has its own small form.
-    if (chars[i] == 0x3A3 && i > 0 && isAlphabetic(chars[i - 1]) &&
-        (i + 1 == chars.size() || !isAlphabetic(chars[i + 1])))
+    if (c == 0x3A3 && start > 0 && isAlphabetic(before) &&
+        (at == text.size() || !isAlphabetic(nextCodePoint(text, next))))
       out += "ς";
     else
-      out += lowerOf(chars[i]);
+      lowerOf(c, [&](std::string_view l) { out += l; });
+    before = c;
   }
   return out;
 }
 
-std::string capitalize(const std::string &text) {
-  std::vector<uint32_t> chars = codePoints(text);
-  if (chars.empty())
-    return text;
-  return upperOf(chars[0]) + lower(fromCodePoints({chars.begin() + 1, chars.end()}));
+String capitalize(std::string_view text) {
+  if (text.empty())
+    return String();
+  size_t at = 0;
+  String out;
+  upperOf(nextCodePoint(text, at), [&](std::string_view c) { out += c; });
+  return out + lower(text.substr(at));
 }
 
-std::string replaceAll(const std::string &text, const std::string &from, const std::string &to,
-                       int64_t limit) {
-  std::string out;
+String replaceAll(std::string_view text, std::string_view from, std::string_view to,
+                  int64_t limit) {
+  String out;
   size_t done = 0;
   if (from.empty()) { // between all characters
-    std::vector<uint32_t> chars = codePoints(text);
-    for (size_t i = 0; i <= chars.size(); ++i) {
-      if (limit < 0 || static_cast<int64_t>(i) < limit)
+    for (int64_t i = 0;; ++i) {
+      if (limit < 0 || i < limit)
         out += to;
-      if (i < chars.size())
-        appendUtf8(chars[i], out);
+      if (done == text.size())
+        return out;
+      size_t start = done;
+      nextCodePoint(text, done);
+      out += text.substr(start, done - start);
     }
-    return out;
   }
-  for (size_t at; limit != 0 && (at = text.find(from, done)) != std::string::npos; --limit) {
-    out.append(text, done, at - done);
+  for (size_t at; limit != 0 && (at = findText(text, from, done)) != text.npos; --limit) {
+    out += text.substr(done, at - done);
     out += to;
     done = at + from.size();
   }
-  return out + text.substr(done);
+  out += text.substr(done);
+  return out;
 }
 
-std::vector<std::string> splitWhite(const std::string &text, int64_t limit, bool fromRight) {
-  std::vector<uint32_t> chars = codePoints(text);
-  if (fromRight)
-    std::reverse(chars.begin(), chars.end());
-  std::vector<std::string> out;
-  auto emit = [&](size_t begin, size_t end) {
-    std::vector<uint32_t> part(chars.begin() + begin, chars.begin() + end);
-    if (fromRight)
-      std::reverse(part.begin(), part.end());
-    out.push_back(fromCodePoints(part));
+Strings splitWhite(std::string_view text, int64_t limit, bool fromRight) {
+  Strings out;
+  size_t begin = 0, end = text.size(); // of what is left
+  // Skips characters at the side where reading starts while they are, or are not, white.
+  auto skip = [&](bool white) {
+    while (begin < end) {
+      size_t from = begin, to = end;
+      uint32_t c = fromRight ? decodeUtf8Before(text.data(), to) : nextCodePoint(text, from);
+      if (isSpace(c) != white)
+        return;
+      begin = from;
+      end = to;
+    }
   };
-  size_t at = 0;
   while (true) {
-    while (at < chars.size() && isSpace(chars[at]))
-      ++at;
-    if (at == chars.size())
+    skip(true);
+    if (begin == end)
       break;
-    size_t begin = at;
-    if (limit == 0) {
-      emit(begin, chars.size());
+    size_t first = begin, last = end;
+    if (limit-- == 0) {
+      out.emplace_back(text.substr(first, last - first));
       break;
     }
-    while (at < chars.size() && !isSpace(chars[at]))
-      ++at;
-    emit(begin, at);
-    --limit;
+    skip(false);
+    out.emplace_back(fromRight ? text.substr(end, last - end) : text.substr(first, begin - first));
   }
   if (fromRight)
     std::reverse(out.begin(), out.end());
   return out;
 }
 
-std::vector<std::string> splitBy(const std::string &text, const std::string &separator,
-                                 int64_t limit, bool fromRight) {
-  std::vector<std::string> out;
+Strings splitBy(std::string_view text, std::string_view separator, int64_t limit, bool fromRight) {
+  Strings out;
   if (fromRight) {
-    size_t end = text.size();
-    while (limit != 0 && end >= separator.size()) {
-      size_t at = text.rfind(separator, end - separator.size());
-      if (at == std::string::npos)
-        break;
-      out.push_back(text.substr(at + separator.size(), end - at - separator.size()));
-      end = at;
-      --limit;
-    }
-    out.push_back(text.substr(0, end));
+    String from = reversed(text), by = reversed(separator);
+    for (const String &part : splitBy(from, by, limit, false))
+      out.push_back(reversed(part));
     std::reverse(out.begin(), out.end());
     return out;
   }
   size_t done = 0;
-  for (size_t at; limit != 0 && (at = text.find(separator, done)) != std::string::npos; --limit) {
-    out.push_back(text.substr(done, at - done));
+  for (size_t at; limit != 0 && (at = findText(text, separator, done)) != text.npos; --limit) {
+    out.emplace_back(text.substr(done, at - done));
     done = at + separator.size();
   }
-  out.push_back(text.substr(done));
+  out.emplace_back(text.substr(done));
   return out;
 }
 
-std::vector<std::string> splitLines(const std::string &text, bool keepEnds) {
-  std::vector<std::string> out;
-  std::vector<uint32_t> chars = codePoints(text);
-  std::string line;
+Strings splitLines(std::string_view text, bool keepEnds) {
+  Strings out;
   auto ends = [](uint32_t c) {
     return (c >= 0x0A && c <= 0x0D) || (c >= 0x1C && c <= 0x1E) || c == 0x85 || c == 0x2028 ||
            c == 0x2029;
   };
-  for (size_t i = 0; i < chars.size(); ++i) {
-    if (!ends(chars[i])) {
-      appendUtf8(chars[i], line);
+  size_t begin = 0;
+  for (size_t at = 0; at < text.size();) {
+    size_t end = at;
+    uint32_t c = nextCodePoint(text, at);
+    if (!ends(c))
       continue;
-    }
-    bool pair = chars[i] == '\r' && i + 1 < chars.size() && chars[i + 1] == '\n';
-    if (keepEnds)
-      appendUtf8(chars[i], line);
-    if (pair && keepEnds)
-      line += '\n';
-    i += pair;
-    out.push_back(line);
-    line.clear();
+    if (c == '\r' && at < text.size() && text[at] == '\n')
+      ++at;
+    out.emplace_back(text.substr(begin, (keepEnds ? at : end) - begin));
+    begin = at;
   }
-  if (!line.empty())
-    out.push_back(line);
+  if (begin < text.size())
+    out.emplace_back(text.substr(begin));
   return out;
 }
 

@@ -2,16 +2,24 @@
 #ifndef M1RT_TEMPLATE_TEXT_H
 #define M1RT_TEMPLATE_TEXT_H
 
-#include <cstdint>
-#include <string>
+#include "template/budget.h"
+
 #include <vector>
 
 namespace m1rt::jinja {
 
-std::vector<uint32_t> codePoints(const std::string &text);
-void appendCodePoint(uint32_t c, std::string &out);
-std::string fromCodePoints(const std::vector<uint32_t> &chars);
-size_t length(const std::string &text);
+using CodePoints = std::vector<uint32_t, Charged<uint32_t>>;
+using Strings = std::vector<String, Charged<String>>;
+
+CodePoints codePoints(std::string_view text);
+// The code point at `at`; moves `at` past it.
+uint32_t nextCodePoint(std::string_view text, size_t &at);
+void appendCodePoint(uint32_t c, String &out);
+String fromCodePoint(uint32_t c);
+size_t length(std::string_view text);
+// The offset of the first `part` at or after `from`, or npos; in linear time.
+size_t findText(std::string_view text, std::string_view part, size_t from);
+size_t findLast(std::string_view text, std::string_view part);
 
 bool isSpace(uint32_t c); // str.isspace
 bool isAlphabetic(uint32_t c);
@@ -20,18 +28,16 @@ bool isUpper(uint32_t c);
 bool isLower(uint32_t c);
 
 enum class Side { left, right, both };
-std::string strip(const std::string &text, Side side); // white space
+String strip(std::string_view text, Side side); // white space
 // any of these characters
-std::string strip(const std::string &text, Side side, const std::string &chars);
-std::string upper(const std::string &text);
-std::string lower(const std::string &text);
-std::string capitalize(const std::string &text); // first upper, rest lower
-std::string replaceAll(const std::string &text, const std::string &from, const std::string &to,
-                       int64_t limit);
-std::vector<std::string> splitWhite(const std::string &text, int64_t limit, bool fromRight);
-std::vector<std::string> splitBy(const std::string &text, const std::string &separator,
-                                 int64_t limit, bool fromRight);
-std::vector<std::string> splitLines(const std::string &text, bool keepEnds);
+String strip(std::string_view text, Side side, std::string_view chars);
+String upper(std::string_view text);
+String lower(std::string_view text);
+String capitalize(std::string_view text); // first upper, rest lower
+String replaceAll(std::string_view text, std::string_view from, std::string_view to, int64_t limit);
+Strings splitWhite(std::string_view text, int64_t limit, bool fromRight);
+Strings splitBy(std::string_view text, std::string_view separator, int64_t limit, bool fromRight);
+Strings splitLines(std::string_view text, bool keepEnds);
 
 } // namespace m1rt::jinja
 

@@ -1,35 +1,168 @@
 #include "template/value.h"
 
+#include "base/numbers.h"
 #include "template/text.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
-#include <cstdlib>
 
 namespace m1rt::jinja {
+namespace {
 
-const Value *Dict::find(const Value &key) const {
-  for (const auto &entry : entries)
-    if (equal(entry.first, key))
-      return &entry.second;
-  return nullptr;
+using Kind = Value::Kind;
+
+constexpr size_t kScannedEntries = 8; // of a dict without an index
+
+struct TextNode : Node {
+  String text;
+};
+struct ListNode : Node {
+  List items;
+};
+struct DictNode : Node {
+  Dict entries;
+};
+struct NameSpaceNode : Mutable {
+  Dict fields;
+  void clear() override { Dict dropped = std::exchange(fields, Dict()); }
+};
+struct FunctionNode : Node {
+  String name;
+  Value self;
+  Function code;
+};
+
+void deepen(Node &node, const Value &child) {
+  node.depth = std::max(node.depth, child.depth() + 1);
+  if (node.depth > kMaxValueDepth)
+    throw TemplateError("a value is nested deeper than " + std::to_string(kMaxValueDepth) +
+                        " levels");
 }
 
-const Value *Dict::find(const std::string &key) const {
-  for (const auto &entry : entries)
-    if (entry.first.is(Value::Kind::string) && entry.first.text == key)
-      return &entry.second;
-  return nullptr;
+size_t mix(size_t seed, size_t h) { return seed * 0x9E3779B97F4A7C15u + h; }
+
+size_t hashText(std::string_view text) { return std::hash<std::string_view>()(text); }
+
+// The integer that equals `x`, if there is one.
+bool exactInteger(double x, int64_t &out) {
+  if (!(x >= -0x1p63 && x < 0x1p63) || x != std::trunc(x))
+    return false;
+  out = static_cast<int64_t>(x);
+  return true;
+}
+
+// -1, 0, 1, by exact value. NaN comes after all others, so that sorting is defined.
+int compareNumbers(const Value &a, const Value &b) {
+  if (a.isIntegral() && b.isIntegral())
+    return a.number < b.number ? -1 : a.number > b.number;
+  double x = a.asDouble(), y = b.asDouble();
+  if (std::isnan(x) || std::isnan(y))
+    return std::isnan(x) - std::isnan(y);
+  int64_t i = 0, j = 0;
+  bool xi = a.isIntegral() ? (i = a.number, true) : exactInteger(x, i);
+  bool yi = b.isIntegral() ? (j = b.number, true) : exactInteger(y, j);
+  if (xi && yi)
+    return i < j ? -1 : i > j;
+  return x < y ? -1 : x > y;
+}
+
+} // namespace
+
+void *Node::operator new(size_t n) { return Charged<char>().allocate(n); }
+void Node::operator delete(void *p, size_t n) {
+  Charged<char>().deallocate(static_cast<char *>(p), n);
+}
+
+// A node that dies while another is being freed waits in a list, so that chains of any length do
+// not recurse.
+void Value::release(Node *node) {
+  if (node->references.fetch_sub(1, std::memory_order_acq_rel) != 1)
+    return;
+  thread_local Node *dead = nullptr;
+  thread_local bool draining = false;
+  node->nextDead = dead;
+  dead = node;
+  if (draining)
+    return;
+  draining = true;
+  while (dead) {
+    Node *next = dead;
+    dead = next->nextDead;
+    delete next;
+  }
+  draining = false;
+}
+
+template <typename Matches> size_t Dict::position(size_t hash, Matches matches) const {
+  if (entries.size() <= kScannedEntries) {
+    for (size_t i = 0; i < entries.size(); ++i)
+      if (matches(entries[i].first))
+        return i;
+    return SIZE_MAX;
+  }
+  auto [first, last] = index.equal_range(hash);
+  for (auto it = first; it != last; ++it)
+    if (matches(entries[it->second].first))
+      return it->second;
+  return SIZE_MAX;
+}
+
+const Value *Dict::find(const Value &key) const {
+  size_t i = position(entries.size() <= kScannedEntries ? 0 : hash(key),
+                      [&](const Value &k) { return equal(k, key); });
+  return i == SIZE_MAX ? nullptr : &entries[i].second;
+}
+
+const Value *Dict::find(std::string_view key) const {
+  size_t i = position(entries.size() <= kScannedEntries ? 0 : hashText(key), [&](const Value &k) {
+    spend(1);
+    return k.is(Kind::string) && k.text() == key;
+  });
+  return i == SIZE_MAX ? nullptr : &entries[i].second;
 }
 
 void Dict::set(Value key, Value value) {
-  for (auto &entry : entries)
-    if (equal(entry.first, key)) {
-      entry.second = std::move(value);
-      return;
-    }
+  if (const Value *found = find(key)) {
+    const_cast<Value &>(*found) = std::move(value);
+    return;
+  }
   entries.emplace_back(std::move(key), std::move(value));
+  if (entries.size() == kScannedEntries + 1)
+    for (size_t i = 0; i < entries.size(); ++i)
+      index.emplace(hash(entries[i].first), i);
+  else if (entries.size() > kScannedEntries)
+    index.emplace(hash(entries.back().first), entries.size() - 1);
+}
+
+void Loop::clear() {
+  List dropped = std::exchange(items, List());
+  lastChanged = Value();
+}
+
+Value::Value(String s) : kind(Kind::string), number(0) {
+  auto *made = new TextNode;
+  node = made;
+  made->text = std::move(s);
+}
+
+Value::Value(List items) : kind(Kind::list), number(0) {
+  auto made = std::make_unique<ListNode>();
+  for (const Value &item : items)
+    deepen(*made, item);
+  made->items = std::move(items);
+  node = made.release();
+}
+
+Value::Value(Dict d) : kind(Kind::dict), number(0) {
+  auto made = std::make_unique<DictNode>();
+  for (const auto &[key, value] : d.items()) {
+    deepen(*made, key);
+    deepen(*made, value);
+  }
+  made->entries = std::move(d);
+  node = made.release();
 }
 
 Value Value::tuple(List items) {
@@ -39,23 +172,54 @@ Value Value::tuple(List items) {
 }
 
 Value Value::nameSpace(Dict fields) {
-  Value v(std::move(fields));
+  auto *made = new NameSpaceNode;
+  Value v;
   v.kind = Kind::nameSpace;
+  v.node = made;
+  made->fields = std::move(fields);
   return v;
 }
 
-Value Value::function(std::string name, Function call) {
+Value Value::loop(List items) {
+  auto *made = new Loop;
+  Value v;
+  v.kind = Kind::loop;
+  v.node = made;
+  made->items = std::move(items);
+  return v;
+}
+
+Value Value::function(std::string_view name, Value self, Function call) {
+  auto made = std::make_unique<FunctionNode>();
+  made->name = name;
+  deepen(*made, self);
+  made->self = std::move(self);
+  made->code = std::move(call);
   Value v;
   v.kind = Kind::function;
-  v.text = std::move(name);
-  v.call = std::make_shared<Function>(std::move(call));
+  v.node = made.release();
   return v;
 }
 
-Value Value::undefined(std::string what) {
-  Value v;
-  v.text = std::move(what);
+Value Value::undefined(std::string_view what) {
+  Value v(what);
+  v.kind = Kind::undefined;
   return v;
+}
+
+const String &Value::text() const {
+  static const String empty;
+  return node ? static_cast<const TextNode *>(node)->text : empty;
+}
+const List &Value::items() const { return static_cast<const ListNode *>(node)->items; }
+const Dict &Value::entries() const {
+  return kind == Kind::dict ? static_cast<const DictNode *>(node)->entries : fields();
+}
+Dict &Value::fields() const { return static_cast<NameSpaceNode *>(node)->fields; }
+Loop &Value::loopState() const { return *static_cast<Loop *>(node); }
+Value Value::call(const Arguments &arguments) const {
+  auto *function = static_cast<const FunctionNode *>(node);
+  return function->code(function->self, arguments);
 }
 
 bool Value::truth() const {
@@ -69,72 +233,134 @@ bool Value::truth() const {
   case Kind::real:
     return floating != 0;
   case Kind::string:
-    return !text.empty();
+    return !text().empty();
   case Kind::list:
   case Kind::tuple:
-    return !items->empty();
+    return !items().empty();
   case Kind::dict:
-    return !mapping->items().empty();
+    return !entries().items().empty();
   case Kind::nameSpace:
+  case Kind::loop:
   case Kind::function:
     return true;
   }
   return false;
 }
 
-std::string formatReal(double value) {
+String formatReal(double value) {
   if (std::isnan(value))
     return "nan";
   if (std::isinf(value))
     return value < 0 ? "-inf" : "inf";
   char buffer[40];
-  int precision = 1;
-  for (; precision <= 17; ++precision) { // the shortest digits that read back as the same number
-    snprintf(buffer, sizeof buffer, "%.*e", precision - 1, value);
-    if (std::strtod(buffer, nullptr) == value)
-      break;
-  }
-  std::string text = buffer;
+  // The shortest digits that read back as the same number: d.ddde±dd.
+  auto scientific =
+      std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific);
+  std::string_view text(buffer, static_cast<size_t>(scientific.ptr - buffer));
   size_t e = text.find('e');
-  int exponent = std::atoi(text.c_str() + e + 1);
-  if (exponent >= -4 && exponent < 16) {
-    snprintf(buffer, sizeof buffer, "%.*f", std::max(precision - 1 - exponent, 0), value);
-    text = buffer;
-    return text.find('.') == std::string::npos ? text + ".0" : text;
-  }
-  std::string sign = exponent < 0 ? "-" : "+", digits = std::to_string(std::abs(exponent));
-  return text.substr(0, e) + "e" + sign + (digits.size() < 2 ? "0" : "") + digits;
+  int exponent = 0;
+  std::from_chars(text.data() + e + 1 + (text[e + 1] == '+'), text.data() + text.size(), exponent);
+  if (exponent < -4 || exponent >= 16)
+    return String(text);
+  auto fixed = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::fixed);
+  String out(buffer, static_cast<size_t>(fixed.ptr - buffer));
+  return out.find('.') == String::npos ? out + ".0" : out;
 }
 
 namespace {
 
-std::string quote(const std::string &text) { // Python's repr of a string
-  char mark =
-      text.find('\'') != std::string::npos && text.find('"') == std::string::npos ? '"' : '\'';
-  std::string out(1, mark);
+void appendNumber(int64_t number, String &out) {
+  char buffer[24];
+  out.append(buffer, std::to_chars(buffer, buffer + sizeof buffer, number).ptr);
+}
+
+void appendQuoted(const String &text, String &out) { // Python's repr of a string
+  char mark = text.find('\'') != String::npos && text.find('"') == String::npos ? '"' : '\'';
+  out += mark;
   for (char c : text) {
-    if (c == mark || c == '\\')
-      out += std::string("\\") + c;
-    else if (c == '\n')
+    if (c == mark || c == '\\') {
+      out += '\\';
+      out += c;
+    } else if (c == '\n') {
       out += "\\n";
-    else if (c == '\r')
+    } else if (c == '\r') {
       out += "\\r";
-    else if (c == '\t')
+    } else if (c == '\t') {
       out += "\\t";
-    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) {
       char escape[8];
       snprintf(escape, sizeof escape, "\\x%02x", c);
       out += escape;
-    } else
+    } else {
       out += c;
+    }
   }
-  return out + mark;
+  out += mark;
 }
 
-std::string quoteJson(const std::string &text, bool asciiOnly) {
-  std::string out = "\"";
+void appendRepr(const Value &v, String &out) {
+  spend(1);
+  switch (v.kind) {
+  case Kind::undefined:
+    out += "Undefined";
+    return;
+  case Kind::none:
+    out += "None";
+    return;
+  case Kind::boolean:
+    out += v.number ? "True" : "False";
+    return;
+  case Kind::integer:
+    appendNumber(v.number, out);
+    return;
+  case Kind::real:
+    out += formatReal(v.floating);
+    return;
+  case Kind::string:
+    appendQuoted(v.text(), out);
+    return;
+  case Kind::list:
+  case Kind::tuple: {
+    out += v.is(Kind::list) ? '[' : '(';
+    bool first = true;
+    for (const Value &item : v.items()) {
+      if (!first)
+        out += ", ";
+      first = false;
+      appendRepr(item, out);
+    }
+    if (v.is(Kind::tuple) && v.items().size() == 1)
+      out += ',';
+    out += v.is(Kind::list) ? ']' : ')';
+    return;
+  }
+  case Kind::dict: {
+    out += '{';
+    bool first = true;
+    for (const auto &[key, value] : v.entries().items()) {
+      if (!first)
+        out += ", ";
+      first = false;
+      appendRepr(key, out);
+      out += ": ";
+      appendRepr(value, out);
+    }
+    out += '}';
+    return;
+  }
+  case Kind::nameSpace:
+  case Kind::loop:
+  case Kind::function:
+    // Python prints an address here; nothing can depend on it.
+    throw TemplateError(std::string("a ") + v.typeName() + " cannot be printed");
+  }
+}
+
+void appendJsonString(const String &text, bool asciiOnly, String &out) {
+  out += '"';
   char escape[16];
-  for (uint32_t c : codePoints(text)) {
+  for (size_t at = 0; at < text.size();) {
+    uint32_t c = nextCodePoint(text, at);
     switch (c) {
     case '"':
       out += "\\\"";
@@ -170,16 +396,14 @@ std::string quoteJson(const std::string &text, bool asciiOnly) {
       }
     }
   }
-  return out + "\"";
+  out += '"';
 }
 
-void writeJson(const Value &v, const Value::JsonStyle &style, int depth, std::string &out) {
-  using Kind = Value::Kind;
-  if (depth > 200)
-    throw TemplateError("tojson: nested deeper than 200 levels");
+void writeJson(const Value &v, const Value::JsonStyle &style, int depth, String &out) {
+  spend(1);
   auto line = [&](int level) {
     if (style.indent >= 0)
-      out += "\n" + std::string(static_cast<size_t>(style.indent) * level, ' ');
+      out.append("\n").append(static_cast<size_t>(style.indent) * static_cast<size_t>(level), ' ');
   };
   switch (v.kind) {
   case Kind::none:
@@ -189,7 +413,7 @@ void writeJson(const Value &v, const Value::JsonStyle &style, int depth, std::st
     out += v.number ? "true" : "false";
     return;
   case Kind::integer:
-    out += std::to_string(v.number);
+    appendNumber(v.number, out);
     return;
   case Kind::real:
     out += std::isnan(v.floating)   ? "NaN"
@@ -197,13 +421,13 @@ void writeJson(const Value &v, const Value::JsonStyle &style, int depth, std::st
                                     : formatReal(v.floating);
     return;
   case Kind::string:
-    out += quoteJson(v.text, style.asciiOnly);
+    appendJsonString(v.text(), style.asciiOnly, out);
     return;
   case Kind::list:
   case Kind::tuple: {
     out += "[";
     bool first = true;
-    for (const Value &item : *v.items) {
+    for (const Value &item : v.items()) {
       if (!first)
         out += style.itemSeparator;
       first = false;
@@ -216,7 +440,7 @@ void writeJson(const Value &v, const Value::JsonStyle &style, int depth, std::st
     return;
   }
   case Kind::dict: {
-    auto entries = v.mapping->items();
+    auto entries = v.entries().items();
     if (style.sortKeys)
       std::sort(entries.begin(), entries.end(),
                 [](const auto &a, const auto &b) { return compare(a.first, b.first, "<") < 0; });
@@ -228,11 +452,11 @@ void writeJson(const Value &v, const Value::JsonStyle &style, int depth, std::st
       first = false;
       line(depth + 1);
       if (key.is(Kind::string)) {
-        out += quoteJson(key.text, style.asciiOnly);
+        appendJsonString(key.text(), style.asciiOnly, out);
       } else {
-        std::string text;
-        writeJson(key, style, depth + 1, text);
-        out += "\"" + text + "\"";
+        out += '"';
+        writeJson(key, style, depth + 1, out);
+        out += '"';
       }
       out += style.keySeparator;
       writeJson(value, style, depth + 1, out);
@@ -249,45 +473,14 @@ void writeJson(const Value &v, const Value::JsonStyle &style, int depth, std::st
 
 } // namespace
 
-std::string Value::str() const {
-  return kind == Kind::string ? text : kind == Kind::undefined ? std::string() : repr();
+String Value::str() const {
+  return kind == Kind::string ? text() : kind == Kind::undefined ? String() : repr();
 }
 
-std::string Value::repr() const {
-  switch (kind) {
-  case Kind::undefined:
-    return "Undefined";
-  case Kind::none:
-    return "None";
-  case Kind::boolean:
-    return number ? "True" : "False";
-  case Kind::integer:
-    return std::to_string(number);
-  case Kind::real:
-    return formatReal(floating);
-  case Kind::string:
-    return quote(text);
-  case Kind::list:
-  case Kind::tuple: {
-    std::string out = kind == Kind::list ? "[" : "(";
-    for (size_t i = 0; i < items->size(); ++i)
-      out += (i ? ", " : "") + (*items)[i].repr();
-    if (kind == Kind::tuple && items->size() == 1)
-      out += ",";
-    return out + (kind == Kind::list ? "]" : ")");
-  }
-  case Kind::dict: {
-    std::string out = "{";
-    for (const auto &[key, value] : mapping->items())
-      out += (out.size() > 1 ? ", " : "") + key.repr() + ": " + value.repr();
-    return out + "}";
-  }
-  case Kind::nameSpace:
-  case Kind::function:
-    // Python prints an address here; nothing can depend on it.
-    throw TemplateError(std::string("a ") + typeName() + " cannot be printed");
-  }
-  return {};
+String Value::repr() const {
+  String out;
+  appendRepr(*this, out);
+  return out;
 }
 
 const char *Value::typeName() const {
@@ -312,22 +505,24 @@ const char *Value::typeName() const {
     return "dict";
   case Kind::nameSpace:
     return "namespace";
+  case Kind::loop:
+    return "LoopContext";
   case Kind::function:
     return "function";
   }
   return "";
 }
 
-std::string Value::json(const JsonStyle &style) const {
-  std::string out;
+String Value::json(const JsonStyle &style) const {
+  String out;
   writeJson(*this, style, 0, out);
   return out;
 }
 
 bool equal(const Value &a, const Value &b) {
-  using Kind = Value::Kind;
+  spend(1);
   if (a.isNumber() && b.isNumber())
-    return a.isIntegral() && b.isIntegral() ? a.number == b.number : a.asDouble() == b.asDouble();
+    return compareNumbers(a, b) == 0 && !std::isnan(a.asDouble());
   if (a.kind != b.kind)
     return false;
   switch (a.kind) {
@@ -335,48 +530,77 @@ bool equal(const Value &a, const Value &b) {
   case Kind::none:
     return true;
   case Kind::string:
-    return a.text == b.text;
+    spend(0, std::min(a.text().size(), b.text().size()));
+    return a.text() == b.text();
   case Kind::list:
   case Kind::tuple:
-    return std::equal(a.items->begin(), a.items->end(), b.items->begin(), b.items->end(), equal);
+    return std::equal(a.items().begin(), a.items().end(), b.items().begin(), b.items().end(),
+                      equal);
   case Kind::dict: {
-    if (a.mapping->items().size() != b.mapping->items().size())
+    if (a.entries().items().size() != b.entries().items().size())
       return false;
-    for (const auto &[key, value] : a.mapping->items()) {
-      const Value *other = b.mapping->find(key);
+    for (const auto &[key, value] : a.entries().items()) {
+      const Value *other = b.entries().find(key);
       if (!other || !equal(value, *other))
         return false;
     }
     return true;
   }
-  case Kind::nameSpace:
-    return a.mapping == b.mapping;
-  case Kind::function:
-    return a.call == b.call;
   default:
-    return false;
+    return a.same(b);
+  }
+}
+
+size_t hash(const Value &value) {
+  spend(1);
+  switch (value.kind) {
+  case Kind::boolean:
+  case Kind::integer:
+    return static_cast<size_t>(value.number);
+  case Kind::real: {
+    int64_t integer = 0;
+    return exactInteger(value.floating, integer) ? static_cast<size_t>(integer)
+                                                 : std::hash<double>()(value.floating);
+  }
+  case Kind::string:
+    spend(0, value.text().size());
+    return hashText(value.text());
+  case Kind::list:
+  case Kind::tuple: {
+    size_t h = value.items().size();
+    for (const Value &item : value.items())
+      h = mix(h, hash(item));
+    return h;
+  }
+  case Kind::dict: { // whose equality does not see the order
+    size_t h = value.entries().items().size();
+    for (const auto &[key, item] : value.entries().items())
+      h += mix(hash(key), hash(item));
+    return h;
+  }
+  default:
+    return static_cast<size_t>(value.kind);
   }
 }
 
 int compare(const Value &a, const Value &b, const char *operation) {
-  using Kind = Value::Kind;
-  if (a.isNumber() && b.isNumber()) {
-    if (a.isIntegral() && b.isIntegral())
-      return a.number < b.number ? -1 : a.number > b.number;
-    double x = a.asDouble(), y = b.asDouble();
-    return x < y ? -1 : x > y;
+  spend(1);
+  if (a.isNumber() && b.isNumber())
+    return compareNumbers(a, b);
+  if (a.is(Kind::string) && b.is(Kind::string)) {
+    spend(0, std::min(a.text().size(), b.text().size()));
+    return a.text().compare(b.text()); // bytes of UTF-8 order as code points do
   }
-  if (a.is(Kind::string) && b.is(Kind::string))
-    return a.text.compare(b.text); // bytes of UTF-8 order as code points do
   if (a.isSequence() && a.kind == b.kind) {
-    for (size_t i = 0; i < a.items->size() && i < b.items->size(); ++i)
-      if (!equal((*a.items)[i], (*b.items)[i]))
-        return compare((*a.items)[i], (*b.items)[i], operation);
-    return static_cast<int>(a.items->size()) - static_cast<int>(b.items->size());
+    size_t n = std::min(a.items().size(), b.items().size());
+    for (size_t i = 0; i < n; ++i)
+      if (!equal(a.items()[i], b.items()[i]))
+        return compare(a.items()[i], b.items()[i], operation);
+    return a.items().size() < b.items().size() ? -1 : a.items().size() > b.items().size();
   }
   for (const Value *v : {&a, &b})
     if (v->is(Kind::undefined))
-      throw TemplateError(v->text);
+      throw TemplateError(v->message());
   throw TemplateError(std::string("'") + operation + "' not supported between " + a.typeName() +
                       " and " + b.typeName());
 }

@@ -1,44 +1,46 @@
 // Values of chat templates, with Python's rules for truth, equality, printing and JSON.
+//
+// A value is immutable but for namespaces and the state of loops, and is shared, not copied. Lists,
+// tuples, dicts and bound functions know how deep they are and are never deeper than
+// kMaxValueDepth, so that walks over them may recurse; freeing them does not.
 #ifndef M1RT_TEMPLATE_VALUE_H
 #define M1RT_TEMPLATE_VALUE_H
 
-#include <cstdint>
+#include "template/budget.h"
+
+#include <atomic>
 #include <functional>
 #include <memory>
-#include <stdexcept>
-#include <string>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace m1rt::jinja {
 
-// Thrown inside the template library only; ChatTemplate turns it into a message.
-struct TemplateError : std::runtime_error {
-  explicit TemplateError(const std::string &message, int line = 0)
-      : std::runtime_error(message), line(line) {}
-  int line; // 0: not known yet
-};
-
 class Value;
-using List = std::vector<Value>;
-
-// Keeps insertion order, as Python does.
-class Dict {
-public:
-  const Value *find(const Value &key) const;
-  const Value *find(const std::string &key) const;
-  void set(Value key, Value value);
-  const std::vector<std::pair<Value, Value>> &items() const { return entries; }
-
-private:
-  std::vector<std::pair<Value, Value>> entries;
-};
+class Dict;
+struct Loop;
+using List = std::vector<Value, Charged<Value>>;
 
 struct Arguments {
   List positional;
   std::vector<std::pair<std::string, Value>> named;
 };
-using Function = std::function<Value(const Arguments &)>;
+// `self` is what the function is bound to; a closure must not hold values itself.
+using Function = std::function<Value(const Value &self, const Arguments &)>;
+
+// What values share: a text, items, entries or a function.
+struct Node {
+  Node() = default;
+  Node(const Node &) = delete;
+  virtual ~Node() = default;
+  static void *operator new(size_t n);
+  static void operator delete(void *p, size_t n);
+
+  std::atomic<uint32_t> references{1};
+  uint32_t depth = 0;
+  Node *nextDead = nullptr;
+};
 
 class Value {
 public:
@@ -53,32 +55,52 @@ public:
     tuple,
     dict,
     nameSpace,
+    loop,
     function
   };
 
-  Value() = default; // undefined
-  Value(std::nullptr_t) : kind(Kind::none) {}
+  Value() : number(0) {} // undefined
+  Value(std::nullptr_t) : kind(Kind::none), number(0) {}
   Value(bool b) : kind(Kind::boolean), number(b) {}
   Value(int64_t i) : kind(Kind::integer), number(i) {}
   Value(int i) : Value(static_cast<int64_t>(i)) {}
   Value(double d) : kind(Kind::real), floating(d) {}
-  Value(std::string s) : kind(Kind::string), text(std::move(s)) {}
-  Value(const char *s) : Value(std::string(s)) {}
-  Value(List items) : kind(Kind::list), items(std::make_shared<List>(std::move(items))) {}
-  Value(Dict d) : kind(Kind::dict), mapping(std::make_shared<Dict>(std::move(d))) {}
+  Value(String s);
+  Value(std::string_view s) : Value(String(s)) {}
+  Value(const std::string &s) : Value(String(s)) {}
+  Value(const char *s) : Value(String(s)) {}
+  Value(List items);
+  Value(Dict d);
+  Value(const Value &other) : kind(other.kind), number(other.number), node(other.node) {
+    if (node)
+      node->references.fetch_add(1, std::memory_order_relaxed);
+  }
+  Value(Value &&other) noexcept : kind(other.kind), number(other.number), node(other.node) {
+    other.kind = Kind::undefined;
+    other.node = nullptr;
+  }
+  Value &operator=(Value other) noexcept {
+    std::swap(kind, other.kind);
+    std::swap(number, other.number);
+    std::swap(node, other.node);
+    return *this;
+  }
+  ~Value() {
+    if (node)
+      release(node);
+  }
   static Value tuple(List items);
   static Value nameSpace(Dict fields);
-  static Value function(std::string name, Function call);
+  static Value loop(List items); // at its first item
+  static Value function(std::string_view name, Value self, Function call);
   // `what` is the message of an error that using it raises: "'x' is undefined".
-  static Value undefined(std::string what);
+  static Value undefined(std::string_view what);
 
   Kind kind = Kind::undefined;
-  int64_t number = 0; // boolean, integer
-  double floating = 0;
-  std::string text; // string; name of a function; message of an undefined
-  std::shared_ptr<List> items;
-  std::shared_ptr<Dict> mapping;
-  std::shared_ptr<Function> call;
+  union {
+    int64_t number; // boolean, integer
+    double floating;
+  };
 
   bool is(Kind k) const { return kind == k; }
   bool isSequence() const { return kind == Kind::list || kind == Kind::tuple; }
@@ -87,24 +109,79 @@ public:
   }
   bool isIntegral() const { return kind == Kind::boolean || kind == Kind::integer; }
   double asDouble() const { return kind == Kind::real ? floating : static_cast<double>(number); }
+  uint32_t depth() const { return node ? node->depth : 0; }
+
+  const String &text() const; // of a string; the message of an undefined
+  std::string message() const { return plain(node ? text() : String("a value is undefined")); }
+  const List &items() const;           // of a list or tuple
+  const Dict &entries() const;         // of a dict or namespace
+  Dict &fields() const;                // of a namespace
+  Loop &loopState() const;             // of a loop
+  Value call(const Arguments &) const; // of a function
+  bool same(const Value &other) const { return kind == other.kind && node == other.node; }
+
   bool truth() const;
   // str() and repr() of Python; undefined prints as nothing.
-  std::string str() const;
-  std::string repr() const;
+  String str() const;
+  String repr() const;
   const char *typeName() const; // as Python names it
   // json.dumps with ensure_ascii=False. indent < 0: one line. Throws on what JSON cannot hold.
   struct JsonStyle {
     int indent = -1;
-    std::string itemSeparator = ", ", keySeparator = ": ";
+    String itemSeparator = ", ", keySeparator = ": ";
     bool sortKeys = false, asciiOnly = false;
   };
-  std::string json(const JsonStyle &style) const;
+  String json(const JsonStyle &style) const;
+
+private:
+  static void release(Node *node);
+  Node *node = nullptr;
 };
 
 bool equal(const Value &a, const Value &b);
-// Negative, zero, positive. Throws for types that Python does not order.
+size_t hash(const Value &value); // equal values have equal hashes
+// Negative, zero, positive; NaN after all numbers. Throws for types that Python does not order.
 int compare(const Value &a, const Value &b, const char *operation);
-std::string formatReal(double value); // Python's repr
+String formatReal(double value); // Python's repr
+
+// Keeps insertion order, as Python does.
+class Dict {
+public:
+  using Entries = std::vector<std::pair<Value, Value>, Charged<std::pair<Value, Value>>>;
+  const Value *find(const Value &key) const;
+  const Value *find(std::string_view key) const;
+  void set(Value key, Value value);
+  const Entries &items() const { return entries; }
+
+private:
+  template <typename Matches> size_t position(size_t hash, Matches matches) const;
+  Entries entries;
+  // By hash, once there are more entries than a scan should visit.
+  std::unordered_multimap<size_t, size_t, std::hash<size_t>, std::equal_to<>,
+                          Charged<std::pair<const size_t, size_t>>>
+      index;
+};
+
+// A node that can come to hold itself.
+class Mutable : public Node {
+public:
+  Mutable();
+  ~Mutable() override;
+  virtual void clear() = 0;
+
+private:
+  friend class Budget;
+  Budget *owner;
+  Mutable *before = nullptr, *after = nullptr;
+};
+
+// What `loop` is in the body of a loop.
+struct Loop : Mutable {
+  List items;
+  int64_t at = 0;
+  Value lastChanged; // what loop.changed was called with; undefined before
+  void clear() override;
+};
 
 } // namespace m1rt::jinja
 

@@ -44,6 +44,31 @@ inline uint32_t decodeUtf8Before(const char *text, size_t &end) {
   return decodeUtf8(text, at);
 }
 
+// Writes the code point's one to four bytes and returns how many.
+inline size_t encodeUtf8(uint32_t c, char *bytes) {
+  auto tail = [&](int shift) { return static_cast<char>(0x80 | (c >> shift & 0x3F)); };
+  if (c < 0x80) {
+    bytes[0] = static_cast<char>(c);
+    return 1;
+  }
+  if (c < 0x800) {
+    bytes[0] = static_cast<char>(0xC0 | c >> 6);
+    bytes[1] = tail(0);
+    return 2;
+  }
+  if (c < 0x10000) {
+    bytes[0] = static_cast<char>(0xE0 | c >> 12);
+    bytes[1] = tail(6);
+    bytes[2] = tail(0);
+    return 3;
+  }
+  bytes[0] = static_cast<char>(0xF0 | c >> 18);
+  bytes[1] = tail(12);
+  bytes[2] = tail(6);
+  bytes[3] = tail(0);
+  return 4;
+}
+
 void appendUtf8(uint32_t codePoint, std::string &out);
 
 // Length of the well-formed character at the start of `bytes`: 1..4; 0 if the bytes are the

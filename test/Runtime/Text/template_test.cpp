@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <pthread.h>
+
 using namespace m1rt;
 
 namespace {
@@ -73,13 +75,100 @@ TEST(ChatTemplateErrors, EvaluationIsBounded) {
   EXPECT_NE(errorOf(bars + " }}").find("more than 1000 operators"), std::string::npos);
   EXPECT_NE(errorOf("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}").find("nested deeper than"),
             std::string::npos);
-  EXPECT_NE(errorOf("{{ 'abc' * 1000000000 }}").find("longer than 256 MB"), std::string::npos);
+  EXPECT_NE(errorOf("{{ 'abc' * 1000000000 }}").find("more than 256 MB"), std::string::npos);
   EXPECT_NE(errorOf("{{ range(10**9) }}").find("range: longer than 100000"), std::string::npos);
   EXPECT_NE(errorOf("{{ 10 ** 30 }}").find("past 64 bits"), std::string::npos);
   std::string nested;
   for (int i = 0; i < 300; ++i)
     nested += "{% if true %}";
   EXPECT_NE(errorOf(nested).find("nested deeper than 200 levels"), std::string::npos);
+}
+
+// One budget for everything that a template can build or walk: values that double, nest through a
+// namespace or hold themselves, texts that grow in a filter, walks over shared parts, quadratic
+// searches. Each ends with its error, or its result, in seconds.
+TEST(ChatTemplateErrors, OneBudgetForAllThatEvaluationUses) {
+  auto grow = [](const std::string &start, const std::string &next, const std::string &use) {
+    return "{% set ns = namespace(x=" + start +
+           ") %}{% for i in range(100000) %}{% set ns.x = " + next + " %}{% endfor %}" + use;
+  };
+  const std::string steps = "evaluation takes too many steps",
+                    bytes = "evaluation needs more than 256 MB",
+                    depth = "a value is nested deeper than 200 levels";
+  auto shared = [](const std::string &use) {
+    return "{% set ns = namespace(x=[1], y=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, "
+           "ns.x] %}{% set ns.y = [ns.y, ns.y] %}{% endfor %}" +
+           use;
+  };
+  const std::pair<std::string, std::string> cases[] = {
+      {grow("[]", "[ns.x]", "{{ ns.x }}"), depth},
+      {grow("1", "{'a': ns.x}", "{{ ns.x == ns.x }}"), depth},
+      {grow("1", "(ns.x,)", "{{ ns.x | tojson }}"), depth},
+      {grow("'a'", "[ns.x].count", ""), depth},
+      {grow("1", "namespace(x=ns.x)", "end"), "no error: end"},
+      {grow("'a'", "ns.x ~ ns.x", ""), bytes},
+      {grow("'aa'", "ns.x | replace('a', ns.x)", ""), bytes},
+      {grow("['aa']", "ns.x + ns.x", ""), bytes},
+      {shared("{{ ns.x }}"), steps},
+      {shared("{{ ns.x == ns.y }}"), steps},
+      {shared("{{ ns.x | tojson }}"), steps},
+      {shared("{{ [ns.x, ns.y] | unique | list }}"), steps},
+      {"{{ range(100000) | list | unique | list | length }}", "no error: 100000"},
+      {"{{ range(100000) | map('string') | unique | sort | last }}", "no error: 99999"},
+      {"{% set x = range(100000) | list %}{% for i in x %}{% if -1 in x %}{% endif %}{% endfor %}",
+       steps},
+      {"{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", steps},
+      {"{% set a = 'a' * 1000000 %}{% for i in range(100000) %}{% if 'a' * 500000 ~ 'b' in a %}"
+       "{% endif %}{% endfor %}",
+       steps},
+      {"{{ ('a\n' * 1000000) | indent(1000) }}", bytes},
+      {"{{ '{0}{0}{0}{0}{0}{0}{0}{0}'.format('a' * 60000000) }}", bytes},
+      {"{% set ns = namespace() %}{% set ns.a = ns %}{% set ns.b = [ns] %}{{ ns.b == ns.b }}"
+       "{% for i in range(2) %}{{ loop.changed(loop) }}{% endfor %}",
+       "no error: TrueTrueFalse"},
+      {"{% set ns = namespace() %}{% set ns.a = ns %}{{ [ns] }}", "a namespace cannot be printed"},
+      {"{% for " + std::string(50000, '(') + "a" + std::string(50000, ')') + " in x %}{% endfor %}",
+       "nested deeper than 200 levels"},
+      {"{{ 'a' | map(" +
+           [] {
+             std::string names;
+             for (int i = 0; i < 20000; ++i)
+               names += "'map', ";
+             return names;
+           }() +
+           "'upper') | list }}",
+       ""},
+      {std::string((1 << 20) + 1, 'a'), "longer than 1 MB"},
+  };
+  for (const auto &[source, message] : cases)
+    EXPECT_NE(errorOf(source).find(message), std::string::npos) << source.substr(0, 200) << "\n"
+                                                                << errorOf(source).substr(0, 200);
+}
+
+// On a thread with a small stack deep evaluation and deep parsing end in an error, too.
+TEST(ChatTemplateErrors, SmallStacks) {
+  const std::string sources[] = {
+      "{% macro f(n) %}{% for i in range(1) %}{% set x %}{{ f(n + 1) | upper }}{% endset %}"
+      "{% endfor %}{% endmacro %}{{ f(0) }}",
+      "{% macro f(n) %}{{ 1 + (2 * [f(n)][0] | int) }}{% endmacro %}{{ f(0) }}",
+  };
+  for (const std::string &source : sources) {
+    std::string message;
+    auto run = [&] { message = errorOf(source); };
+    auto entry = [](void *f) -> void * {
+      (*static_cast<decltype(run) *>(f))();
+      return nullptr;
+    };
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    ASSERT_EQ(pthread_attr_setstacksize(&attributes, 192 << 10), 0);
+    pthread_t thread;
+    ASSERT_EQ(pthread_create(&thread, &attributes, entry, &run), 0);
+    pthread_join(thread, nullptr);
+    pthread_attr_destroy(&attributes);
+    EXPECT_NE(message, "");
+    EXPECT_NE(message.find("nested deeper than"), std::string::npos) << message.substr(0, 200);
+  }
 }
 
 // The usual variables reach the template.
