@@ -8,51 +8,16 @@
 namespace m1rt::jinja {
 namespace {
 
-struct CaseRange {
-  uint32_t first, last;
-  uint32_t step;
-  int32_t delta;
-};
-struct CaseExpansion {
-  uint32_t from;
-  const char *to;
-};
-#include "case_tables.inc"
-
 // Calls `emit` with the bytes of the character's other case.
-template <size_t R, size_t E, typename Emit>
-void mapCase(const CaseRange (&ranges)[R], const CaseExpansion (&expansions)[E], uint32_t c,
-             Emit emit) {
-  spend(1); // for reading the tables
-  for (const CaseExpansion &e : expansions)
-    if (e.from == c) {
-      emit(std::string_view(e.to));
-      return;
-    }
-  for (const CaseRange &r : ranges)
-    if (c >= r.first && c <= r.last && (c - r.first) % r.step == 0) {
-      c = static_cast<uint32_t>(static_cast<int32_t>(c) + r.delta);
-      break;
-    }
-  char bytes[4];
-  emit(std::string_view(bytes, encodeUtf8(c, bytes)));
+template <std::string_view (*Map)(uint32_t, char (&)[kCaseBytes]), typename Emit>
+void mapCase(uint32_t c, Emit emit) {
+  if (c >= 0x80)
+    spend(1); // for reading the tables
+  char bytes[kCaseBytes];
+  emit(Map(c, bytes));
 }
-
-template <typename Emit> void upperOf(uint32_t c, Emit emit) {
-  char ascii = static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
-  if (c < 0x80)
-    emit(std::string_view(&ascii, 1));
-  else
-    mapCase(kUpperRanges, kUpperExpansions, c, emit);
-}
-
-template <typename Emit> void lowerOf(uint32_t c, Emit emit) {
-  char ascii = static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
-  if (c < 0x80)
-    emit(std::string_view(&ascii, 1));
-  else
-    mapCase(kLowerRanges, kLowerExpansions, c, emit);
-}
+template <typename Emit> void upperOf(uint32_t c, Emit emit) { mapCase<upperCase>(c, emit); }
+template <typename Emit> void lowerOf(uint32_t c, Emit emit) { mapCase<lowerCase>(c, emit); }
 
 bool isSame(uint32_t c, std::string_view text) {
   char bytes[4];

@@ -1,5 +1,7 @@
 #include "tokenizer/byte_pair.h"
 
+#include "tokenizer/unicode.h"
+
 #include <algorithm>
 #include <functional>
 
@@ -61,9 +63,9 @@ bool BytePairEncoder::encodeByMerging(std::string_view piece, uint64_t hash,
   return true;
 }
 
-bool BytePairEncoder::merge(std::string_view piece, BytePairScratch &s, std::vector<int32_t> &ids,
-                            size_t &missing) const {
-  s.symbols.clear();
+// The first symbols of a piece of bytes, with the merges of neighbours.
+bool BytePairEncoder::splitBytes(std::string_view piece, BytePairScratch &s,
+                                 size_t &missing) const {
   bool afterUnknown = false, anyUnknown = false;
   for (size_t i = 0; i < piece.size(); ++i) {
     int32_t id = tables.byteIds[static_cast<unsigned char>(piece[i])];
@@ -92,14 +94,69 @@ bool BytePairEncoder::merge(std::string_view piece, BytePairScratch &s, std::vec
         s.merged[i] = static_cast<uint32_t>(merge);
       }
     }
-  } else {
-    for (size_t i = 0; i + 1 < n; ++i)
-      if (const auto *m = tables.findMerge(s.symbols[i], s.symbols[i + 1])) {
-        s.ranks[i] = m->rank;
-        s.merged[i] = m->merged;
-      }
+    return true;
   }
-  if (n <= kShortPiece)
+  rankNeighbours(s);
+  return true;
+}
+
+// The first symbols of a piece of characters. A character without a token becomes the tokens of its
+// bytes, if there are all of them, else an unknown token. As in tokenizers an unknown token waits
+// for the next character that has one, so that bytes come before it.
+bool BytePairEncoder::splitCharacters(std::string_view piece, BytePairScratch &s,
+                                      size_t &missing) const {
+  bool unknownWaits = false;
+  auto pushUnknown = [&] {
+    if (unknownWaits)
+      s.symbols.push_back(static_cast<uint32_t>(tables.unknownId));
+    unknownWaits = false;
+  };
+  for (size_t at = 0; at < piece.size();) {
+    size_t begin = at;
+    decodeUtf8(piece.data(), at);
+    std::string_view character = piece.substr(begin, at - begin);
+    uint32_t id = tables.findPiece(character, hashPiece(character.data(), character.size()));
+    if (id != tokenizer_format::kEmpty) {
+      pushUnknown();
+      s.symbols.push_back(id);
+      continue;
+    }
+    auto byteId = [&](char c) { return tables.byteIds[static_cast<unsigned char>(c)]; };
+    if (tables.byteFallback &&
+        std::all_of(character.begin(), character.end(), [&](char c) { return byteId(c) >= 0; })) {
+      for (char c : character)
+        s.symbols.push_back(static_cast<uint32_t>(byteId(c)));
+      continue;
+    }
+    if (tables.unknownId < 0) {
+      missing = begin;
+      return false;
+    }
+    if (!tables.fuseUnknown)
+      pushUnknown();
+    unknownWaits = true;
+  }
+  pushUnknown();
+  s.ranks.assign(s.symbols.size(), kNoRank);
+  s.merged.resize(s.symbols.size());
+  rankNeighbours(s);
+  return true;
+}
+
+void BytePairEncoder::rankNeighbours(BytePairScratch &s) const {
+  for (size_t i = 0; i + 1 < s.symbols.size(); ++i)
+    if (const auto *m = tables.findMerge(s.symbols[i], s.symbols[i + 1])) {
+      s.ranks[i] = m->rank;
+      s.merged[i] = m->merged;
+    }
+}
+
+bool BytePairEncoder::merge(std::string_view piece, BytePairScratch &s, std::vector<int32_t> &ids,
+                            size_t &missing) const {
+  s.symbols.clear();
+  if (!(tables.ofCharacters ? splitCharacters(piece, s, missing) : splitBytes(piece, s, missing)))
+    return false;
+  if (s.symbols.size() <= kShortPiece)
     mergeShort(s);
   else
     mergeLong(s);

@@ -51,6 +51,7 @@ struct BytePairTables {
   const MergeFilter *filter = nullptr;
   int32_t unknownId = -1;
   bool fuseUnknown = false;
+  bool ofCharacters = false, byteFallback = false; // see SettingFlag
   uint32_t longestPiece = 0;
 
   std::string_view bytesOf(uint32_t id) const {
@@ -111,8 +112,8 @@ class BytePairEncoder {
 public:
   explicit BytePairEncoder(const BytePairTables &tables) : tables(tables) {}
 
-  // Appends the tokens of the piece (not empty). False when a byte has no token and there is no
-  // unknown token: `missing` is its offset.
+  // Appends the tokens of the piece (not empty). False when a byte or character has no token and
+  // there is no unknown token: `missing` is its offset.
   bool encode(std::string_view piece, BytePairScratch &scratch, std::vector<int32_t> &ids,
               size_t &missing) const {
     uint64_t hash = hashPiece(piece.data(), piece.size());
@@ -134,6 +135,9 @@ public:
 private:
   bool encodeByMerging(std::string_view piece, uint64_t hash, BytePairScratch &scratch,
                        std::vector<int32_t> &ids, size_t &missing) const;
+  bool splitBytes(std::string_view piece, BytePairScratch &scratch, size_t &missing) const;
+  bool splitCharacters(std::string_view piece, BytePairScratch &scratch, size_t &missing) const;
+  void rankNeighbours(BytePairScratch &scratch) const;
   void mergeShort(BytePairScratch &scratch) const;
   void mergeLong(BytePairScratch &scratch) const;
 

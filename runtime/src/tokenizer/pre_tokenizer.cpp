@@ -1,6 +1,9 @@
 #include "tokenizer/pre_tokenizer.h"
 
+#include "tokenizer/unicode.h"
+
 #include <algorithm>
+#include <ctime>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -116,7 +119,42 @@ bool translateRegex(std::string_view pattern, std::string &out, std::string &err
 // ---- Regex
 // -------------------------------------------------------------------------------------------------
 
+namespace {
+
+// Bounds of matching: patterns come with checkpoints, and some take exponential time.
+// Of a pattern: published ones have less than 1 KB.
+constexpr size_t kLongestPattern = 16 << 10;
+// Backtracking steps from one position, beside a few for each byte: an honest run of spaces can be
+// as long as the text.
+constexpr size_t kMatchSteps = 1000000, kStepsPerByte = 16;
+constexpr uint32_t kHeapKilobytes = 64 << 10;
+// Positions that one call may try before the time is looked at.
+constexpr size_t kPositionsPerCall = 256;
+// Processor time for a text: far more than any of them takes.
+constexpr double kSeconds = 2, kSecondsPerByte = 2e-6;
+
+double threadSeconds() {
+  timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+std::string messageOf(int code) {
+  unsigned char message[256];
+  pcre2_get_error_message(code, message, sizeof message);
+  return reinterpret_cast<char *>(message);
+}
+
+} // namespace
+
 std::unique_ptr<Regex> Regex::compile(std::string_view pattern, std::string &error) {
+  size_t invalid = findInvalidUtf8(pattern);
+  if (invalid != std::string_view::npos || pattern.size() > kLongestPattern) {
+    error = invalid == std::string_view::npos
+                ? "regular expression is longer than " + std::to_string(kLongestPattern) + " bytes"
+                : "regular expression is not UTF-8 at offset " + std::to_string(invalid);
+    return nullptr;
+  }
   std::string translated;
   if (!translateRegex(pattern, translated, error))
     return nullptr;
@@ -124,17 +162,15 @@ std::unique_ptr<Regex> Regex::compile(std::string_view pattern, std::string &err
   PCRE2_SIZE offset = 0;
   pcre2_code *compiled = pcre2_compile(
       reinterpret_cast<PCRE2_SPTR>(translated.data()), translated.size(),
-      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK, &code, &offset, nullptr);
+      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NO_UTF_CHECK | PCRE2_USE_OFFSET_LIMIT, &code,
+      &offset, nullptr);
   if (!compiled) {
-    unsigned char message[256];
-    pcre2_get_error_message(code, message, sizeof message);
-    error =
-        "regular expression does not compile: " + std::string(reinterpret_cast<char *>(message)) +
-        ": " + std::string(pattern);
+    error = "regular expression does not compile: " + messageOf(code) + ": " + std::string(pattern);
     return nullptr;
   }
   std::unique_ptr<Regex> regex(new Regex);
   regex->code = compiled;
+  regex->pattern = pattern;
   // Without JIT support PCRE2 interprets: slower, the same matches.
   regex->jit = pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE) == 0;
   return regex;
@@ -146,32 +182,46 @@ bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::stri
   const pcre2_code *re = static_cast<const pcre2_code *>(code);
   std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data *)> data(
       pcre2_match_data_create(1, nullptr), pcre2_match_data_free);
-  // PCRE2's limit is ten million steps, which ends endless backtracking, but also an honest run of
-  // spaces as long.
   std::unique_ptr<pcre2_match_context, void (*)(pcre2_match_context *)> context(
       pcre2_match_context_create(nullptr), pcre2_match_context_free);
   pcre2_set_match_limit(context.get(), static_cast<uint32_t>(std::min<size_t>(
-                                           10000000 + 16 * text.size(), 0xFFFFFFFF)));
+                                           kMatchSteps + kStepsPerByte * text.size(), UINT32_MAX)));
+  pcre2_set_heap_limit(context.get(), kHeapKilobytes);
   auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-  size_t at = 0, lastEnd = std::string_view::npos;
-  while (at <= text.size()) {
+  auto match = [&](size_t at) {
     int rc = jit ? pcre2_jit_match(re, subject, text.size(), at, 0, data.get(), context.get())
-                 : pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.get(),
-                               context.get());
-    if (rc == PCRE2_ERROR_NOMATCH)
-      return true;
-    if (jit && rc == PCRE2_ERROR_JIT_STACKLIMIT)
-      rc = pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data.get(),
-                       context.get());
-    if (rc < 0 && rc != PCRE2_ERROR_NOMATCH) {
-      unsigned char message[256];
-      pcre2_get_error_message(rc, message, sizeof message);
-      error = "pre-tokeniser: " + std::string(reinterpret_cast<char *>(message)) + " at byte " +
-              std::to_string(at);
-      return false;
+                 : PCRE2_ERROR_JIT_STACKLIMIT;
+    return rc != PCRE2_ERROR_JIT_STACKLIMIT
+               ? rc
+               : pcre2_match(re, subject, text.size(), at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                             data.get(), context.get());
+  };
+  auto giveUp = [&](const std::string &why, size_t at) {
+    error = "pre-tokeniser: " + why + " at byte " + std::to_string(at) + ": " + pattern;
+    return false;
+  };
+  double start = threadSeconds(),
+         deadline = start + kSeconds + kSecondsPerByte * static_cast<double>(text.size());
+  size_t at = 0, lastEnd = std::string_view::npos, calls = 0;
+  while (at <= text.size()) {
+    // Up to a whole character: PCRE2 starts at characters only.
+    size_t limit = std::min(at + kPositionsPerCall, text.size());
+    while (limit < text.size() && (static_cast<unsigned char>(text[limit]) & 0xC0) == 0x80)
+      ++limit;
+    pcre2_set_offset_limit(context.get(), limit);
+    int rc = match(at);
+    if (++calls % 64 == 0 || rc < 0)
+      if (threadSeconds() > deadline)
+        return giveUp("matching takes too long", at);
+    if (rc == PCRE2_ERROR_NOMATCH) {
+      if (limit == text.size())
+        return true;
+      at = limit;
+      decodeUtf8(text.data(), at);
+      continue;
     }
-    if (rc == PCRE2_ERROR_NOMATCH)
-      return true;
+    if (rc < 0)
+      return giveUp(messageOf(rc), at);
     const PCRE2_SIZE *ovector = pcre2_get_ovector_pointer(data.get());
     size_t begin = ovector[0], end = ovector[1];
     if (end > begin) {
@@ -221,6 +271,14 @@ bool PreTokenizer::addSplit(std::string_view pattern, bool isRegex, SplitBehavio
 void PreTokenizer::addPrefixSpace() {
   Stage stage;
   stage.kind = StageKind::prefixSpace;
+  stages.push_back(std::move(stage));
+}
+
+void PreTokenizer::addMetaspace(std::string_view replacement, uint32_t flags) {
+  Stage stage;
+  stage.kind = StageKind::metaspace;
+  stage.literal = replacement;
+  stage.flags = flags;
   stages.push_back(std::move(stage));
 }
 
@@ -282,7 +340,34 @@ void applyBehavior(SplitBehavior behavior, std::vector<Part> &parts) {
 
 } // namespace
 
-bool PreTokenizer::split(std::string_view text, Pieces &pieces, std::string &error) const {
+void PreTokenizer::splitMetaspace(const Stage &stage, std::string_view piece, bool isFirst,
+                                  Pieces &pieces, std::vector<std::string_view> &out) const {
+  const std::string &mark = stage.literal;
+  auto text = std::make_unique<std::string>();
+  bool prepends = (stage.flags & metaspacePrepend) || ((stage.flags & metaspaceFirst) && isFirst);
+  if (prepends && piece.substr(0, 1) != " " && piece.substr(0, mark.size()) != mark)
+    *text = mark;
+  for (char c : piece) {
+    if (c == ' ')
+      *text += mark;
+    else
+      *text += c;
+  }
+  std::string_view all = *text;
+  pieces.storage.push_back(std::move(text));
+  size_t begin = 0;
+  if (stage.flags & metaspaceSplit)
+    for (size_t at = 0; (at = all.find(mark, at)) != std::string_view::npos; at += mark.size()) {
+      if (at > begin)
+        out.push_back(all.substr(begin, at - begin));
+      begin = at;
+    }
+  if (begin < all.size())
+    out.push_back(all.substr(begin));
+}
+
+bool PreTokenizer::split(std::string_view text, bool atStart, Pieces &pieces,
+                         std::string &error) const {
   pieces.views.assign(1, text);
   std::vector<std::string_view> cut;
   std::vector<Regex::Span> matches;
@@ -291,6 +376,10 @@ bool PreTokenizer::split(std::string_view text, Pieces &pieces, std::string &err
   for (const Stage &stage : stages) {
     cut.clear();
     for (std::string_view piece : pieces.views) {
+      if (stage.kind == StageKind::metaspace) {
+        splitMetaspace(stage, piece, atStart && piece.data() == text.data(), pieces, cut);
+        continue;
+      }
       if (stage.kind == StageKind::prefixSpace) {
         if (!piece.empty() && piece[0] != ' ') {
           pieces.storage.push_back(std::make_unique<std::string>(" "));

@@ -31,7 +31,7 @@ public:
   Regex &operator=(const Regex &) = delete;
 
   // Appends the [begin, end) of each match in well-formed UTF-8. False, with `error` set, when
-  // PCRE2 gives up (its limits).
+  // matching takes too many steps or too long (pre_tokenizer.cpp has the bounds).
   struct Span {
     size_t begin, end;
   };
@@ -39,6 +39,7 @@ public:
 
 private:
   Regex() = default;
+  std::string pattern; // for messages
   void *code = nullptr;
   bool jit = false;
 };
@@ -53,6 +54,8 @@ public:
   bool addSplit(std::string_view pattern, bool isRegex, tokenizer_format::SplitBehavior behavior,
                 bool invert, bool allowMatchers, std::string &error);
   void addPrefixSpace();
+  // `flags`: MetaspaceFlag.
+  void addMetaspace(std::string_view replacement, uint32_t flags);
 
   // The matcher that alone does all this pre-tokeniser does, or none: then `split` must be used.
   KnownPattern onlyMatcher() const;
@@ -62,7 +65,8 @@ public:
     std::vector<std::string_view> views;
     std::vector<std::unique_ptr<std::string>> storage;
   };
-  bool split(std::string_view text, Pieces &pieces, std::string &error) const;
+  // `atStart`: the text is what the input begins with.
+  bool split(std::string_view text, bool atStart, Pieces &pieces, std::string &error) const;
 
 private:
   struct Stage {
@@ -71,8 +75,11 @@ private:
     bool invert = false;
     KnownPattern known = KnownPattern::none;
     std::unique_ptr<Regex> regex;
-    std::string literal;
+    std::string literal; // splitLiteral, metaspace
+    uint32_t flags = 0;  // metaspace
   };
+  void splitMetaspace(const Stage &stage, std::string_view piece, bool isFirst, Pieces &pieces,
+                      std::vector<std::string_view> &out) const;
   std::vector<Stage> stages;
 };
 

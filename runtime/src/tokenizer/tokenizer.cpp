@@ -11,9 +11,10 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the prepared format is
 
 namespace {
 
-const char *const kSectionNames[] = {"settings",   "tokenOffsets", "tokenBytes", "tokenFlags",
-                                     "pieceSlots", "mergeSlots",   "byteIds",    "addedTokens",
-                                     "stages",     "strings",      "prefixIds",  "suffixIds"};
+const char *const kSectionNames[] = {"settings",   "tokenOffsets", "tokenBytes",   "tokenFlags",
+                                     "pieceSlots", "mergeSlots",   "byteIds",      "addedTokens",
+                                     "stages",     "strings",      "prefixIds",    "suffixIds",
+                                     "normalizer", "decoder",      "shownOffsets", "shownBytes"};
 static_assert(sizeof kSectionNames / sizeof *kSectionNames == static_cast<size_t>(Section::count),
               "");
 
@@ -46,21 +47,35 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
     error = "wrong magic bytes";
     return false;
   }
-  if (header.version != kVersion) {
-    error = "version " + std::to_string(header.version) + ", this program reads version " +
-            std::to_string(kVersion);
+  if (header.version < kFirstVersion || header.version > kVersion) {
+    error = "version " + std::to_string(header.version) + ", this program reads versions " +
+            std::to_string(kFirstVersion) + " to " + std::to_string(kVersion);
     return false;
   }
-  constexpr size_t count = static_cast<size_t>(Section::count);
+  size_t count =
+      header.version == kFirstVersion ? kFirstVersionSections : static_cast<size_t>(Section::count);
   if (header.size != prepared.size() || header.sectionCount != count ||
       prepared.size() < sizeof header + count * sizeof(SectionEntry)) {
     error = "truncated: " + std::to_string(prepared.size()) + " of " + std::to_string(header.size) +
             " bytes";
     return false;
   }
-  constexpr size_t itemSizes[count] = {
-      sizeof(Settings), 4, 1, 1, sizeof(PieceSlot), sizeof(MergeSlot), 4, sizeof(AddedToken),
-      sizeof(Stage),    1, 4, 4};
+  constexpr size_t itemSizes[] = {sizeof(Settings),
+                                  4,
+                                  1,
+                                  1,
+                                  sizeof(PieceSlot),
+                                  sizeof(MergeSlot),
+                                  4,
+                                  sizeof(AddedToken),
+                                  sizeof(Stage),
+                                  1,
+                                  4,
+                                  4,
+                                  sizeof(NormalizerStep),
+                                  sizeof(DecoderSettings),
+                                  4,
+                                  1};
   for (size_t i = 0; i < count; ++i) {
     SectionEntry entry;
     std::memcpy(&entry, prepared.data() + sizeof header + i * sizeof entry, sizeof entry);
@@ -84,7 +99,10 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
   tables.longestPiece = settings->longestPiece;
   tables.unknownId = settings->unknownId;
   tables.fuseUnknown = settings->flags & fuseUnknown;
-  composeNfc = settings->flags & tokenizer_format::composeNfc;
+  tables.ofCharacters = settings->flags & ofCharacters;
+  tables.byteFallback = settings->flags & byteFallback;
+  if ((settings->flags & composeNfc) && !normalizer.add(NormalizerKind::nfc, {}, {}, error))
+    return false;
   auto isToken = [&](uint32_t id) { return id < tables.vocabSize; };
   if (tables.unknownId != -1 && !isToken(static_cast<uint32_t>(tables.unknownId)))
     return inconsistent(Section::settings);
@@ -100,6 +118,23 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
   if (n != tables.vocabSize)
     return inconsistent(Section::tokenFlags);
 
+  const DecoderSettings *decoder = section<DecoderSettings>(Section::decoder, n);
+  if (n > 1 || (n && (decoder->character > 0x10FFFF || decoder->strip > 0x10FFFF)))
+    return inconsistent(Section::decoder);
+  if (n) {
+    decoderSettings = *decoder;
+    spelled = true;
+    shownOffsets = section<uint32_t>(Section::shownOffsets, n);
+    shownBytes = section<char>(Section::shownBytes, bytes);
+    if (n != static_cast<size_t>(tables.vocabSize) + 1 || shownOffsets[0] != 0 ||
+        shownOffsets[n - 1] > bytes || !std::is_sorted(shownOffsets, shownOffsets + n))
+      return inconsistent(Section::shownOffsets);
+    // Decoders read the spellings as characters.
+    for (uint32_t id = 0; id < tables.vocabSize; ++id)
+      if (findInvalidUtf8(tables.bytesOf(id)) != std::string_view::npos)
+        return inconsistent(Section::tokenBytes);
+  }
+
   // A table without a free slot would make a search endless.
   tables.pieceSlots = section<PieceSlot>(Section::pieceSlots, n);
   bool free = false;
@@ -114,8 +149,10 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
   tables.mergeSlots = section<MergeSlot>(Section::mergeSlots, n);
   free = false;
   for (size_t i = 0; i < n; ++i) {
-    free |= tables.mergeSlots[i].merged == kEmpty;
-    if (tables.mergeSlots[i].merged != kEmpty && !isToken(tables.mergeSlots[i].merged))
+    const MergeSlot &m = tables.mergeSlots[i];
+    free |= m.merged == kEmpty;
+    if (m.merged != kEmpty &&
+        !(isToken(m.merged) && isToken(m.left) && isToken(m.right) && m.rank < n))
       return inconsistent(Section::mergeSlots);
   }
   if (!isPowerOfTwo(n) || !free)
@@ -147,6 +184,22 @@ bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
   auto inside = [&](uint32_t offset, uint32_t size) {
     return offset <= stringBytes && size <= stringBytes - offset;
   };
+  auto isText = [&](uint32_t offset, uint32_t size) {
+    return inside(offset, size) &&
+           findInvalidUtf8({strings + offset, size}) == std::string_view::npos;
+  };
+  const NormalizerStep *steps = section<NormalizerStep>(Section::normalizer, n);
+  for (size_t i = 0; i < n; ++i) {
+    const NormalizerStep &s = steps[i];
+    if (s.kind > NormalizerKind::replaceRegex || !isText(s.patternOffset, s.patternSize) ||
+        !isText(s.contentOffset, s.contentSize)) {
+      error = "normalizer step " + std::to_string(i) + " is inconsistent";
+      return false;
+    }
+    if (!normalizer.add(s.kind, {strings + s.patternOffset, s.patternSize},
+                        {strings + s.contentOffset, s.contentSize}, error))
+      return false;
+  }
   const AddedToken *added = section<AddedToken>(Section::addedTokens, n);
   for (size_t i = 0; i < n; ++i) {
     if (added[i].id >= tables.vocabSize || !inside(added[i].contentOffset, added[i].contentSize)) {
@@ -154,22 +207,35 @@ bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
       return false;
     }
     std::string_view content(strings + added[i].contentOffset, added[i].contentSize);
-    if (added[i].flags & addedNormalized)
-      normalizedTokens.add(composeNfc ? composeCanonically(content) : std::string(content),
-                           added[i].id, added[i].flags);
-    else
+    if (findInvalidUtf8(content) != std::string_view::npos) {
+      error = "added token " + std::to_string(i) + " is not UTF-8";
+      return false;
+    }
+    std::string normalized;
+    if (!(added[i].flags & addedNormalized)) {
       rawTokens.add(content, added[i].id, added[i].flags);
+      continue;
+    }
+    bool keepsStart = true;
+    Normalizer::Result result = normalizer.apply(content, normalized, keepsStart, error);
+    if (result == Normalizer::Result::failed)
+      return false;
+    normalizedTokens.add(result == Normalizer::Result::changed ? normalized : content, added[i].id,
+                         added[i].flags);
   }
   const Stage *stages = section<Stage>(Section::stages, n);
   for (size_t i = 0; i < n; ++i) {
     const Stage &s = stages[i];
-    if (s.kind > StageKind::prefixSpace || s.behavior > SplitBehavior::contiguous ||
-        !inside(s.patternOffset, s.patternSize)) {
+    if (s.kind > StageKind::metaspace || s.behavior > SplitBehavior::contiguous ||
+        !isText(s.patternOffset, s.patternSize) ||
+        (s.kind == StageKind::metaspace && s.patternSize == 0)) {
       error = "pre-tokeniser stage " + std::to_string(i) + " is inconsistent";
       return false;
     }
     if (s.kind == StageKind::prefixSpace)
       preTokenizer.addPrefixSpace();
+    else if (s.kind == StageKind::metaspace)
+      preTokenizer.addMetaspace({strings + s.patternOffset, s.patternSize}, s.reserved);
     else if (!preTokenizer.addSplit({strings + s.patternOffset, s.patternSize},
                                     s.kind == StageKind::splitRegex, s.behavior, s.invert != 0,
                                     !options.alwaysRegex, error))
@@ -213,40 +279,52 @@ bool Tokenizer::encode(std::string_view text, bool addSpecial, std::vector<int32
   AddedTokens::Match match;
   while (ok && rawTokens.find(text, at, match)) {
     ok = match.begin == at ||
-         encodeNormalized(text.substr(at, match.begin - at), *scratch, ids, error);
+         encodeNormalized(text.substr(at, match.begin - at), at == 0, *scratch, ids, error);
     ids.push_back(static_cast<int32_t>(match.id));
     at = match.end;
   }
-  ok = ok && (at == text.size() || encodeNormalized(text.substr(at), *scratch, ids, error));
+  ok =
+      ok && (at == text.size() || encodeNormalized(text.substr(at), at == 0, *scratch, ids, error));
   keepScratch(std::move(scratch));
   if (ok && addSpecial)
     ids.insert(ids.end(), suffixIds.begin(), suffixIds.end());
   return ok;
 }
 
-bool Tokenizer::encodeNormalized(std::string_view text, BytePairScratch &scratch,
+bool Tokenizer::encodeNormalized(std::string_view text, bool atStart, BytePairScratch &scratch,
                                  std::vector<int32_t> &ids, std::string &error) const {
-  std::string composed;
-  if (composeNfc && mayNeedComposition(text)) {
-    composed = composeCanonically(text);
-    text = composed;
-  }
+  std::string normalized;
+  Normalizer::Result result = normalizer.apply(text, normalized, atStart, error);
+  if (result == Normalizer::Result::failed)
+    return false;
+  if (result == Normalizer::Result::changed)
+    text = normalized;
   size_t at = 0;
   AddedTokens::Match match;
   while (normalizedTokens.find(text, at, match)) {
-    if (match.begin > at && !encodePieces(text.substr(at, match.begin - at), scratch, ids, error))
+    if (match.begin > at &&
+        !encodePieces(text.substr(at, match.begin - at), atStart && at == 0, scratch, ids, error))
       return false;
     ids.push_back(static_cast<int32_t>(match.id));
     at = match.end;
   }
-  return at == text.size() || encodePieces(text.substr(at), scratch, ids, error);
+  return at == text.size() ||
+         encodePieces(text.substr(at), atStart && at == 0, scratch, ids, error);
 }
 
-bool Tokenizer::encodePieces(std::string_view text, BytePairScratch &scratch,
+bool Tokenizer::encodePieces(std::string_view text, bool atStart, BytePairScratch &scratch,
                              std::vector<int32_t> &ids, std::string &error) const {
   BytePairEncoder encoder(tables);
   size_t missing = 0;
   auto noToken = [&](std::string_view piece) {
+    if (tables.ofCharacters) {
+      size_t end = missing;
+      decodeUtf8(piece.data(), end);
+      error = "the vocabulary has no token for '" +
+              std::string(piece.substr(missing, end - missing)) +
+              "', and there is no unknown token";
+      return false;
+    }
     char byte[8];
     snprintf(byte, sizeof byte, "0x%02X", static_cast<unsigned char>(piece[missing]));
     error = "the vocabulary has no token for byte " + std::string(byte) +
@@ -273,7 +351,7 @@ bool Tokenizer::encodePieces(std::string_view text, BytePairScratch &scratch,
     break;
   }
   PreTokenizer::Pieces pieces;
-  if (!preTokenizer.split(text, pieces, error))
+  if (!preTokenizer.split(text, atStart, pieces, error))
     return false;
   for (std::string_view piece : pieces.views)
     if (!encoder.encode(piece, scratch, ids, missing))
@@ -287,7 +365,14 @@ bool Tokenizer::encodePieces(std::string_view text, BytePairScratch &scratch,
 std::string_view Tokenizer::tokenBytes(int32_t id) const {
   if (id < 0 || static_cast<uint32_t>(id) >= tables.vocabSize)
     return {};
-  return tables.bytesOf(static_cast<uint32_t>(id));
+  return spelled ? std::string_view(shownBytes + shownOffsets[id],
+                                    shownOffsets[id + 1] - shownOffsets[id])
+                 : tables.bytesOf(static_cast<uint32_t>(id));
+}
+
+bool Tokenizer::isByte(int32_t id) const {
+  return id >= 0 && static_cast<uint32_t>(id) < tables.vocabSize &&
+         (tables.tokenFlags[id] & byteToken);
 }
 
 bool Tokenizer::isSpecial(int32_t id) const {
@@ -307,6 +392,13 @@ int32_t Tokenizer::findToken(std::string_view content) const {
 }
 
 std::string Tokenizer::decode(const int32_t *ids, size_t count, bool skipSpecial) const {
+  if (spelled) {
+    StreamingDecoder stream(*this, skipSpecial);
+    std::string text;
+    for (size_t i = 0; i < count; ++i)
+      text += stream.push(ids[i]);
+    return text + stream.finish();
+  }
   std::string bytes;
   for (size_t i = 0; i < count; ++i)
     if (!(skipSpecial && isSpecial(ids[i])))
@@ -314,9 +406,20 @@ std::string Tokenizer::decode(const int32_t *ids, size_t count, bool skipSpecial
   return findInvalidUtf8(bytes) == std::string::npos ? bytes : replaceInvalidUtf8(bytes);
 }
 
+StreamingDecoder::StreamingDecoder(const Tokenizer &tokenizer, bool skipSpecial)
+    : tokenizer(tokenizer), skipSpecial(skipSpecial), spelled(tokenizer.decoderSettings) {}
+
 std::string StreamingDecoder::push(int32_t id) {
   if (skipSpecial && tokenizer.isSpecial(id))
     return {};
+  if (tokenizer.spelled) {
+    std::string text;
+    if (id >= 0 && id < tokenizer.vocabSize() && (tokenizer.tables.tokenFlags[id] & present))
+      spelled.push(tokenizer.tokenBytes(id), tokenizer.tables.bytesOf(static_cast<uint32_t>(id)),
+                   tokenizer.isByte(id), text);
+    // Damaged tables may show what is no text.
+    return findInvalidUtf8(text) == std::string::npos ? text : replaceInvalidUtf8(text);
+  }
   pending += tokenizer.tokenBytes(id);
   // Only an unfinished character of at most three bytes at the end has to wait.
   size_t keep = 0;
@@ -329,6 +432,11 @@ std::string StreamingDecoder::push(int32_t id) {
 }
 
 std::string StreamingDecoder::finish() {
+  if (tokenizer.spelled) {
+    std::string text;
+    spelled.finish(text);
+    return findInvalidUtf8(text) == std::string::npos ? text : replaceInvalidUtf8(text);
+  }
   std::string text = replaceInvalidUtf8(pending);
   pending.clear();
   return text;

@@ -1,10 +1,12 @@
-// Text to token ids and back, as Hugging Face's tokenizers does it for byte-level BPE (Llama 3,
-// Qwen 2 and their kin).
+// Text to token ids and back, as Hugging Face's tokenizers does it for byte-pair encoding of bytes
+// (Llama 3, Qwen and their kin) and of characters (SentencePiece's: Llama 2, Gemma).
 #ifndef M1RT_TOKENIZER_TOKENIZER_H
 #define M1RT_TOKENIZER_TOKENIZER_H
 
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/byte_pair.h"
+#include "tokenizer/decoder.h"
+#include "tokenizer/normalizer.h"
 #include "tokenizer/pre_tokenizer.h"
 
 #include <cstdint>
@@ -40,9 +42,11 @@ public:
   // without a token are left out.
   std::string decode(const int32_t *ids, size_t count, bool skipSpecial) const;
 
-  // Bytes of one token, perhaps not whole characters. Empty for ids without a token.
+  // What one token adds to the text, perhaps not whole characters. Empty for ids without a token.
   std::string_view tokenBytes(int32_t id) const;
   bool isSpecial(int32_t id) const;
+  // Whether the token stands for one byte beside tokens of whole characters.
+  bool isByte(int32_t id) const;
   // The id of an added token with this content, or of the token with these bytes; -1 when there is
   // none.
   int32_t findToken(std::string_view content) const;
@@ -51,13 +55,15 @@ public:
 
 private:
   friend class TokenizerPreparation;
+  friend class StreamingDecoder;
   Tokenizer() = default;
   bool bindSections(std::string_view prepared, std::string &error);
   bool bindText(const TokenizerOptions &options, std::string &error);
-  bool encodeNormalized(std::string_view text, BytePairScratch &scratch, std::vector<int32_t> &ids,
-                        std::string &error) const;
-  bool encodePieces(std::string_view text, BytePairScratch &scratch, std::vector<int32_t> &ids,
-                    std::string &error) const;
+  // `atStart`: the text is what the input begins with.
+  bool encodeNormalized(std::string_view text, bool atStart, BytePairScratch &scratch,
+                        std::vector<int32_t> &ids, std::string &error) const;
+  bool encodePieces(std::string_view text, bool atStart, BytePairScratch &scratch,
+                    std::vector<int32_t> &ids, std::string &error) const;
 
   struct Span {
     const char *data = nullptr;
@@ -72,7 +78,12 @@ private:
 
   MergeFilter filter;
   BytePairTables tables;
-  bool composeNfc = false;
+  Normalizer normalizer;
+  // Of tokens that are spelled in characters: the decoder and what each shows as.
+  bool spelled = false;
+  tokenizer_format::DecoderSettings decoderSettings{};
+  const uint32_t *shownOffsets = nullptr;
+  const char *shownBytes = nullptr;
   AddedTokens rawTokens, normalizedTokens;
   PreTokenizer preTokenizer;
   PatternMatcher matcher;
@@ -89,8 +100,7 @@ private:
 // joined, it equals decode().
 class StreamingDecoder {
 public:
-  StreamingDecoder(const Tokenizer &tokenizer, bool skipSpecial)
-      : tokenizer(tokenizer), skipSpecial(skipSpecial) {}
+  StreamingDecoder(const Tokenizer &tokenizer, bool skipSpecial);
   // Text that became certain with this token, perhaps none.
   std::string push(int32_t id);
   // What is left at the end: U+FFFD if a character was cut off. The decoder may then be used anew.
@@ -100,6 +110,7 @@ private:
   const Tokenizer &tokenizer;
   bool skipSpecial;
   std::string pending; // the beginning of one character
+  SpelledDecoder spelled;
 };
 
 } // namespace m1rt

@@ -21,6 +21,11 @@ struct Decomposition {
   uint32_t composed, first, second;
   uint8_t composes;
 };
+struct Compatibility {
+  uint32_t from;
+  const char *to; // one level: its characters may have forms themselves
+};
+#include "compatibility_tables.inc"
 #include "unicode_tables.inc"
 
 constexpr uint32_t kSpaces[][2] = {
@@ -86,7 +91,21 @@ uint8_t combiningClass(uint32_t c) {
   return r != end && r->first <= c ? r->combiningClass : 0;
 }
 
-void decompose(const CompositionTables &tables, uint32_t c, std::vector<uint32_t> &out) {
+const char *compatibleForm(uint32_t c) {
+  const Compatibility *end = std::end(kCompatibility);
+  const Compatibility *found =
+      std::lower_bound(std::begin(kCompatibility), end, c,
+                       [](const Compatibility &entry, uint32_t v) { return entry.from < v; });
+  return found != end && found->from == c ? found->to : nullptr;
+}
+
+void decompose(const CompositionTables &tables, uint32_t c, bool compatibility,
+               std::vector<uint32_t> &out) {
+  if (const char *form = compatibility && c >= 0xA0 ? compatibleForm(c) : nullptr) {
+    for (size_t at = 0; form[at];)
+      decompose(tables, decodeUtf8(form, at), true, out);
+    return;
+  }
   if (c >= kSBase && c < kSBase + kSCount) {
     uint32_t s = c - kSBase;
     out.push_back(kLBase + s / (kVCount * kTCount));
@@ -100,9 +119,9 @@ void decompose(const CompositionTables &tables, uint32_t c, std::vector<uint32_t
     out.push_back(c);
     return;
   }
-  decompose(tables, it->second.first, out);
+  decompose(tables, it->second.first, compatibility, out);
   if (it->second.second)
-    out.push_back(it->second.second);
+    decompose(tables, it->second.second, compatibility, out);
 }
 
 uint32_t composePair(const CompositionTables &tables, uint32_t a, uint32_t b) {
@@ -218,11 +237,15 @@ bool mayNeedComposition(std::string_view text) {
 }
 
 std::string composeCanonically(std::string_view text) {
+  return normalizeUnicode(text, false, true);
+}
+
+std::string normalizeUnicode(std::string_view text, bool compatibility, bool compose) {
   const CompositionTables &tables = compositionTables();
   std::vector<uint32_t> chars;
   chars.reserve(text.size());
   for (size_t at = 0; at < text.size();)
-    decompose(tables, decodeUtf8(text.data(), at), chars);
+    decompose(tables, decodeUtf8(text.data(), at), compatibility, chars);
   std::vector<std::tuple<uint8_t, size_t, uint32_t>> order;
   for (size_t i = 0; i < chars.size();) {
     if (combiningClass(chars[i]) == 0) {
@@ -248,7 +271,7 @@ std::string composeCanonically(std::string_view text) {
     uint32_t c = chars[i];
     int cc = combiningClass(c);
     uint32_t composed = 0;
-    if (starter != none && (last == -1 || (last < cc && last != 0)))
+    if (compose && starter != none && (last == -1 || (last < cc && last != 0)))
       composed = composePair(tables, chars[starter], c);
     if (composed) {
       chars[starter] = composed;

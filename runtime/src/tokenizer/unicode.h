@@ -116,6 +116,14 @@ inline bool isWord(CharClass c) {
   return c != CharClass::other && c != CharClass::space && c != CharClass::otherNumber;
 }
 
+// The upper or lower case of a character (Python's, of one character alone): up to three
+// characters, in `bytes` or in a table.
+constexpr size_t kCaseBytes = 4;
+std::string_view upperCase(uint32_t codePoint, char (&bytes)[kCaseBytes]);
+std::string_view lowerCase(uint32_t codePoint, char (&bytes)[kCaseBytes]);
+
+// Normal form C, D, KC or KD of well-formed UTF-8.
+std::string normalizeUnicode(std::string_view text, bool compatibility, bool compose);
 // Normal form C of well-formed UTF-8.
 std::string composeCanonically(std::string_view text);
 // False only if composeCanonically(text) might differ from text; a cheap test.

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <ctime>
+
 #include <random>
 
 using namespace m1rt;
@@ -23,7 +25,7 @@ std::vector<std::string> cut(const std::string &pattern, const std::string &text
   std::string error;
   EXPECT_TRUE(pre.addSplit(pattern, isRegex, behavior, invert, allowMatchers, error)) << error;
   PreTokenizer::Pieces pieces;
-  EXPECT_TRUE(pre.split(text, pieces, error)) << error;
+  EXPECT_TRUE(pre.split(text, true, pieces, error)) << error;
   return {pieces.views.begin(), pieces.views.end()};
 }
 
@@ -52,8 +54,8 @@ TEST_P(KnownPatterns, EqualPcre2OnEveryCodePoint) {
   ASSERT_NE(fast.onlyMatcher(), KnownPattern::none);
   ASSERT_EQ(slow.onlyMatcher(), KnownPattern::none);
   PreTokenizer::Pieces a, b;
-  ASSERT_TRUE(fast.split(text, a, error)) << error;
-  ASSERT_TRUE(slow.split(text, b, error)) << error;
+  ASSERT_TRUE(fast.split(text, true, a, error)) << error;
+  ASSERT_TRUE(slow.split(text, true, b, error)) << error;
   for (size_t i = 0; i < std::min(a.views.size(), b.views.size()); ++i)
     ASSERT_EQ(a.views[i], b.views[i])
         << "piece " << i << " at byte " << (a.views[i].data() - text.data());
@@ -154,6 +156,32 @@ TEST(Regex, LongRunsAreWithinTheLimit) {
   ASSERT_TRUE(endless) << error;
   EXPECT_FALSE(endless->findAll(std::string(60, 'a'), matches, error));
   EXPECT_NE(error.find("match limit exceeded"), std::string::npos) << error;
+}
+
+// Patterns come with checkpoints: those that take exponential or quadratic time end in an error
+// that names them, in seconds, whatever the text; those that are no UTF-8 are refused.
+TEST(Regex, CatastrophicPatternsEndInAnError) {
+  const std::pair<const char *, std::string> cases[] = {
+      {"(a+)+$", std::string(100000, 'a') + "b"},
+      {"(a|aa)+$", std::string(100000, 'a') + "b"},
+      {"(x+x+)+y$", std::string(1000000, 'x') + "z"},
+      {"(?:a?){50}a{50}", std::string(50, 'a')},
+      {"(?:[ab]|[bc]){1,30}$", std::string(200000, 'b') + "z"},
+  };
+  for (const auto &[pattern, text] : cases) {
+    std::string error;
+    std::vector<Regex::Span> matches;
+    auto regex = Regex::compile(pattern, error);
+    ASSERT_TRUE(regex) << error;
+    std::clock_t start = std::clock();
+    EXPECT_FALSE(regex->findAll(text, matches, error)) << pattern;
+    EXPECT_LT(static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC, 20);
+    EXPECT_NE(error.find(pattern), std::string::npos) << error;
+  }
+  std::string error;
+  EXPECT_EQ(Regex::compile("a\xc3(", error), nullptr);
+  EXPECT_EQ(error, "regular expression is not UTF-8 at offset 1");
+  EXPECT_EQ(Regex::compile(std::string(20000, 'a'), error), nullptr);
 }
 
 } // namespace

@@ -1,4 +1,5 @@
 // Preparation, loading, encoding and decoding of tokenizers.
+#include "tokenizer/format.h"
 #include "tokenizer/prepare.h"
 #include "tokenizer/tokenizer.h"
 
@@ -7,6 +8,7 @@
 
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <random>
@@ -284,7 +286,7 @@ TEST(Prepare, NamesWhatIsNotSupported) {
        "model.type 'Unigram' (only BPE) is not supported"},
       {[](Json &j) { j["model"]["dropout"] = 0.1; }, "model.dropout = 0.1 is not supported"},
       {[](Json &j) { j["model"]["byte_fallback"] = true; },
-       "model.byte_fallback = true is not supported"},
+       "model.byte_fallback = true with a pre_tokenizer of bytes is not supported"},
       {[](Json &j) { j["model"]["end_of_word_suffix"] = "</w>"; },
        "model.end_of_word_suffix = \"</w>\" is not supported"},
       {[](Json &j) { j["model"].erase("vocab"); }, "model: missing field 'vocab'"},
@@ -293,10 +295,13 @@ TEST(Prepare, NamesWhatIsNotSupported) {
       {[](Json &j) { j["model"]["merges"][3] = {"zzz", "b"}; },
        "model.merges[3]: 'zzz' is not in the vocabulary"},
       {[](Json &j) { j["model"]["vocab"]["a"] = j["model"]["vocab"]["b"]; }, "has two tokens"},
-      {[](Json &j) { j["normalizer"] = {{"type", "Lowercase"}}; }, "normalizer.type 'Lowercase'"},
-      {[](Json &j) { j["pre_tokenizer"] = {{"type", "Metaspace"}}; },
-       "pre_tokenizer.type 'Metaspace'"},
-      {[](Json &j) { j["pre_tokenizer"] = split("a"); }, "a pre_tokenizer without ByteLevel"},
+      {[](Json &j) { j["normalizer"] = {{"type", "Nmt"}}; }, "normalizer.type 'Nmt'"},
+      {[](Json &j) { j["pre_tokenizer"] = {{"type", "UnicodeScripts"}}; },
+       "pre_tokenizer.type 'UnicodeScripts'"},
+      {[](Json &j) { j["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "ab"}}; },
+       "expected one character, got 'ab'"},
+      {[](Json &j) { j["pre_tokenizer"] = split("a"); }, "decoder.type 'ByteLevel' in this place"},
+      {[](Json &j) { j["decoder"] = nullptr; }, "a missing decoder"},
       {[](Json &j) { j["pre_tokenizer"]["pretokenizers"][0]["behavior"] = "Odd"; },
        "Split behavior 'Odd'"},
       {[](Json &j) { j["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = "(a"; },
@@ -354,6 +359,46 @@ TEST(Prepare, ReadsTokenizerConfig) {
   EXPECT_NE(error.find("tokenizer_config.json: "), std::string::npos) << error;
 }
 
+// Tokenizers of characters (SentencePiece's kin): normalizers, pre-tokenisers, byte fallback,
+// unknown tokens and decoders in several arrangements equal Hugging Face's library
+// (make_spelled_cases.mjs), decoded whole and token by token, from prepared files of version 2.
+TEST(Spelled, EqualsTheLibrary) {
+  Json model;
+  std::unique_ptr<Loaded> loaded;
+  std::string variant;
+  size_t cases = 0;
+  for (Json &line : readLines(M1_TEXT_DATA "/spelled-tokenizer-cases.jsonl")) {
+    if (line.contains("variant")) {
+      variant = line["variant"];
+      Json &tokenizer = line["tokenizer"];
+      if (model.is_null())
+        model = tokenizer["model"];
+      for (const char *table : {"vocab", "merges"})
+        tokenizer["model"][table] = model[table];
+      loaded = load(tokenizer);
+      ASSERT_TRUE(loaded->tokenizer) << variant << ": " << loaded->error;
+      EXPECT_EQ(loaded->prepared.data[8], 2);
+      continue;
+    }
+    ++cases;
+    auto ids = line["ids"].get<std::vector<int32_t>>();
+    EXPECT_EQ(encode(*loaded->tokenizer, line["text"]), ids) << variant << ": " << line["text"];
+    EXPECT_EQ(loaded->tokenizer->decode(ids.data(), ids.size(), false),
+              line["decoded"].get<std::string>())
+        << variant << ": " << line["text"];
+    EXPECT_EQ(loaded->tokenizer->decode(ids.data(), ids.size(), true),
+              line["plain"].get<std::string>());
+    EXPECT_EQ(decodeByStream(*loaded->tokenizer, ids), line["decoded"].get<std::string>());
+  }
+  EXPECT_GE(cases, 150u);
+}
+
+// What version 1 can say is written as version 1, so that older programs read it.
+TEST(Spelled, BytesStayVersionOne) {
+  for (const char *name : {"llama3", "qwen2", "gpt2"})
+    EXPECT_EQ(load(variant(name))->prepared.data[8], 1) << name;
+}
+
 // A truncated or damaged prepared tokenizer is refused or still works within its bounds (sanitizers
 // watch); it never crashes.
 TEST(Prepared, SurvivesDamage) {
@@ -367,7 +412,7 @@ TEST(Prepared, SurvivesDamage) {
   std::string newer = good;
   newer[8] = 9;
   EXPECT_EQ(Tokenizer::load(newer, error), nullptr);
-  EXPECT_EQ(error, "prepared tokenizer: version 9, this program reads version 1");
+  EXPECT_EQ(error, "prepared tokenizer: version 9, this program reads versions 1 to 2");
   std::mt19937 random(11);
   int refused = 0;
   for (int round = 0; round < 1500; ++round) {
@@ -385,6 +430,75 @@ TEST(Prepared, SurvivesDamage) {
     (void)tokenizer->decode(ids.data(), ids.size(), true);
   }
   EXPECT_GT(refused, 300);
+}
+
+// Values are checked, not only indices: ranks that stand for "none" in the encoder, tokens of
+// merges outside the vocabulary, patterns and contents that are no UTF-8.
+TEST(Prepared, RefusesValuesThatItsUsersCannotTake) {
+  using namespace tokenizer_format;
+  auto loaded = load(variant("llama3"));
+  ASSERT_TRUE(loaded->tokenizer) << loaded->error;
+  auto withChange = [&](Section s, auto change) {
+    std::string bytes = loaded->prepared.data, error;
+    SectionEntry entry;
+    std::memcpy(&entry, &bytes[sizeof(FileHeader) + static_cast<size_t>(s) * sizeof entry],
+                sizeof entry);
+    change(&bytes[entry.offset], static_cast<size_t>(entry.size));
+    EXPECT_EQ(Tokenizer::load(bytes, error), nullptr);
+    return error;
+  };
+  auto everyMerge = [](auto change) {
+    return [=](char *bytes, size_t size) {
+      auto *slots = reinterpret_cast<MergeSlot *>(bytes);
+      for (size_t i = 0; i < size / sizeof *slots; ++i)
+        if (slots[i].merged != kEmpty)
+          change(slots[i]);
+    };
+  };
+  const std::string merges = "prepared tokenizer: section mergeSlots is inconsistent";
+  EXPECT_EQ(withChange(Section::mergeSlots, everyMerge([](auto &m) { m.rank = 0xFFFFFFFF; })),
+            merges);
+  EXPECT_EQ(withChange(Section::mergeSlots, everyMerge([](auto &m) { m.left = 0x7FFFFFFF; })),
+            merges);
+  EXPECT_EQ(withChange(Section::mergeSlots, everyMerge([](auto &m) { m.right += 1u << 30; })),
+            merges);
+  EXPECT_NE(
+      withChange(Section::strings, [](char *bytes, size_t size) { std::memset(bytes, 0xC3, size); })
+          .find("UTF-8"),
+      std::string::npos);
+  EXPECT_NE(withChange(Section::stages,
+                       [](char *bytes, size_t) {
+                         reinterpret_cast<Stage *>(bytes)->patternSize = 0xFFFFFFFF;
+                       })
+                .find("stage 0"),
+            std::string::npos);
+}
+
+// A small file cannot make the compiler allocate much or recurse deeply.
+TEST(Prepare, IsBoundedByTheFilesSize) {
+  auto errorOf = [](const std::string &text) {
+    TemporaryFolder folder;
+    folder.write("tokenizer.json", text);
+    PreparedTokenizer out;
+    std::string error;
+    EXPECT_FALSE(folder.prepare(out, error));
+    return error;
+  };
+  EXPECT_NE(errorOf(R"({"model": {"type": "BPE", "vocab": {"a": 67108000}, "merges": []}})")
+                .find("token id 67108000: expected less than 262"),
+            std::string::npos);
+  EXPECT_NE(errorOf(R"({"added_tokens": [{"id": 9007199254740993, "content": "x"}],
+                        "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}})")
+                .find("token id 9007199254740993: expected less than"),
+            std::string::npos);
+  std::string nested;
+  for (int i = 0; i < 300000; ++i)
+    nested += R"({"type":"Sequence","normalizers":[)";
+  EXPECT_NE(
+      errorOf(R"({"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}, "normalizer": )" +
+              nested)
+          .find("tokenizer.json: nested deeper than 100 levels"),
+      std::string::npos);
 }
 
 std::string sharedDirectory() {
