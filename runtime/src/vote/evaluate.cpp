@@ -2,6 +2,7 @@
 #include "vote/expression.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -10,6 +11,16 @@ namespace {
 
 using E = Expression::Kind;
 using Integer = __int128;
+
+// What a comparison may cost: a unit takes about a tenth of a microsecond. Beyond it there are no
+// values, so that what takes too long is equal to the same text alone.
+constexpr size_t kMostWork = 60000;
+thread_local size_t work = 0;
+
+bool spend(size_t units) {
+  work += units;
+  return work <= kMostWork;
+}
 
 Integer gcd(Integer a, Integer b) {
   a = a < 0 ? -a : a;
@@ -32,7 +43,11 @@ std::optional<Rational> reduced(Integer n, Integer d) {
   return Rational{n / g, d / g};
 }
 
+} // namespace
+
 std::optional<Rational> multiply(const Rational &a, const Rational &b) {
+  if (!spend(30))
+    return std::nullopt;
   Integer g = gcd(a.numerator, b.denominator), h = gcd(b.numerator, a.denominator), n, d;
   g = g ? g : 1;
   h = h ? h : 1;
@@ -43,6 +58,8 @@ std::optional<Rational> multiply(const Rational &a, const Rational &b) {
 }
 
 std::optional<Rational> add(const Rational &a, const Rational &b) {
+  if (!spend(30))
+    return std::nullopt;
   Integer x, y, n, d;
   if (__builtin_mul_overflow(a.numerator, b.denominator, &x) ||
       __builtin_mul_overflow(b.numerator, a.denominator, &y) || __builtin_add_overflow(x, y, &n) ||
@@ -52,6 +69,8 @@ std::optional<Rational> add(const Rational &a, const Rational &b) {
 }
 
 std::optional<Rational> inverse(const Rational &a) { return reduced(a.denominator, a.numerator); }
+
+namespace {
 
 std::optional<Rational> integerPower(Rational base, Integer exponent) {
   if (exponent < 0) {
@@ -119,6 +138,13 @@ std::optional<Rational> decimal(const std::string &text) {
   return reduced(n, d);
 }
 
+// An answer is too short for digits beyond long double's range.
+long double decimalValue(const std::string &text) {
+  long double value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value);
+  return value;
+}
+
 // Points at which variables are positive, so that roots and logarithms are those of real numbers,
 // and as many more, of either sign, where |x| is to differ from x.
 constexpr int kPoints = 6;
@@ -147,16 +173,6 @@ bool near(const Complex &a, const Complex &b) {
 
 bool isFinite(const Complex &a) { return std::isfinite(a.real()) && std::isfinite(a.imag()); }
 
-bool hasVariables(const Expression &e) {
-  if (e.kind == E::variable && e.text != "\\pi" && e.text != "e" && e.text != "i" &&
-      e.text != "\\infty")
-    return true;
-  for (const ExpressionPtr &kid : e.kids)
-    if (hasVariables(*kid))
-      return true;
-  return false;
-}
-
 // Arithmetic modulo a prime p < 2^62: values of any size, equal with near certainty if they agree
 // modulo two.
 uint64_t multiplyModulo(uint64_t a, uint64_t b, uint64_t p) {
@@ -175,6 +191,8 @@ uint64_t powerModulo(uint64_t base, unsigned __int128 exponent, uint64_t p) {
 
 // The residue of a rational value; nothing for others, and where a divisor is zero.
 std::optional<uint64_t> residue(const Expression &e, uint64_t p) {
+  if (!spend(1 + e.text.size()))
+    return std::nullopt;
   auto inverseOf = [&](uint64_t a) {
     return a ? std::optional(powerModulo(a, p - 2, p)) : std::nullopt;
   };
@@ -223,7 +241,8 @@ std::optional<uint64_t> residue(const Expression &e, uint64_t p) {
   }
   case E::factorial: {
     auto n = exactValue(*e.kids[0]);
-    if (!n || n->denominator != 1 || n->numerator < 0 || n->numerator > 20000)
+    if (!n || n->denominator != 1 || n->numerator < 0 || n->numerator > 20000 ||
+        !spend(static_cast<size_t>(n->numerator) / 2))
       return std::nullopt;
     uint64_t product = 1;
     for (uint64_t i = 2; i <= static_cast<uint64_t>(n->numerator); ++i)
@@ -233,7 +252,8 @@ std::optional<uint64_t> residue(const Expression &e, uint64_t p) {
   case E::binomial: {
     auto n = exactValue(*e.kids[0]), k = exactValue(*e.kids[1]);
     if (!n || !k || n->denominator != 1 || k->denominator != 1 || k->numerator < 0 ||
-        n->numerator < k->numerator || n->numerator > 20000)
+        n->numerator < k->numerator || n->numerator > 20000 ||
+        !spend(static_cast<size_t>(k->numerator)))
       return std::nullopt;
     uint64_t product = 1, below = 1;
     for (uint64_t i = 1; i <= static_cast<uint64_t>(k->numerator); ++i) {
@@ -254,6 +274,89 @@ bool hasAbsolute(const Expression &e) {
 }
 
 } // namespace
+
+void beginComparison() { work = 0; }
+
+bool hasVariables(const Expression &e) {
+  if (e.kind == E::variable && e.text != "\\pi" && e.text != "e" && e.text != "i" &&
+      e.text != "\\infty")
+    return true;
+  for (const ExpressionPtr &kid : e.kids)
+    if (hasVariables(*kid))
+      return true;
+  return false;
+}
+
+namespace {
+
+// The name of the only variable; nothing for none or several.
+bool onlyVariable(const Expression &e, std::string &name) {
+  if (e.kids.empty() && hasVariables(e)) {
+    if (!name.empty() && name != e.text)
+      return false;
+    name = e.text;
+  }
+  return std::all_of(e.kids.begin(), e.kids.end(),
+                     [&](const ExpressionPtr &kid) { return onlyVariable(*kid, name); });
+}
+
+ExpressionPtr withVariable(const Expression &e, const std::string &name, const char *digits) {
+  auto copy = std::make_unique<Expression>();
+  bool is = e.kind == E::variable && e.text == name;
+  copy->kind = is ? E::number : e.kind;
+  copy->text = is ? digits : e.text;
+  for (const ExpressionPtr &kid : e.kids)
+    copy->kids.push_back(withVariable(*kid, name, digits));
+  return copy;
+}
+
+} // namespace
+
+std::optional<Linear> linearForm(const Expression &e) {
+  std::string name;
+  if (!onlyVariable(e, name) || name.empty())
+    return std::nullopt;
+  std::optional<Rational> at[4]; // at 0, 1, 2, 5: no other low polynomial has equal slopes there
+  const char *const points[] = {"0", "1", "2", "5"};
+  for (size_t i = 0; i < 4; ++i)
+    if (!(at[i] = exactValue(*withVariable(e, name, points[i]))))
+      return std::nullopt;
+  auto difference = [&](size_t i, size_t k) {
+    return add(*at[k], {-at[i]->numerator, at[i]->denominator});
+  };
+  auto same = [](const Rational &a, const Rational &b) {
+    return a.numerator == b.numerator && a.denominator == b.denominator;
+  };
+  auto slope = difference(0, 1), next = difference(1, 2), far = difference(2, 3);
+  auto three = slope ? multiply(*slope, {3, 1}) : std::nullopt;
+  if (!slope || !next || !far || !three || slope->numerator == 0 || !same(*slope, *next) ||
+      !same(*three, *far))
+    return std::nullopt;
+  return Linear{*slope, *at[0]};
+}
+
+ExpressionPtr toExpression(const Rational &value) {
+  auto number = [](Integer n) {
+    auto e = std::make_unique<Expression>();
+    e->kind = E::number;
+    for (; n > 0; n /= 10)
+      e->text.insert(e->text.begin(), static_cast<char>('0' + static_cast<int>(n % 10)));
+    if (e->text.empty())
+      e->text = "0";
+    return e;
+  };
+  bool negative = value.numerator < 0;
+  auto quotient = std::make_unique<Expression>();
+  quotient->kind = E::divide;
+  quotient->kids.push_back(number(negative ? -value.numerator : value.numerator));
+  quotient->kids.push_back(number(value.denominator));
+  if (!negative)
+    return quotient;
+  auto negated = std::make_unique<Expression>();
+  negated->kind = E::negate;
+  negated->kids.push_back(std::move(quotient));
+  return negated;
+}
 
 bool isVariable(const Expression &e) { return e.kind == E::variable; }
 
@@ -285,6 +388,8 @@ ExpressionPtr resolvePlusMinus(const Expression &e, bool second) {
 }
 
 std::optional<Rational> exactValue(const Expression &e) {
+  if (!spend(1 + e.text.size() / 4))
+    return std::nullopt;
   std::vector<Rational> kids;
   for (const ExpressionPtr &kid : e.kids) {
     auto value = exactValue(*kid);
@@ -359,6 +464,10 @@ std::optional<Rational> exactValue(const Expression &e) {
 Complex numericValue(const Expression &e, int point) {
   constexpr long double nan = std::numeric_limits<long double>::quiet_NaN(),
                         infinity = std::numeric_limits<long double>::infinity();
+  bool costly = e.kind == E::power || e.kind == E::root || e.kind == E::function ||
+                e.kind == E::binomial || e.kind == E::factorial;
+  if (!spend(costly ? 15 : 2))
+    return nan;
   auto kid = [&](size_t i) {
     Complex x = numericValue(*e.kids[i], point);
     return x.imag() == 0 ? Complex(x.real(), 0)
@@ -366,7 +475,7 @@ Complex numericValue(const Expression &e, int point) {
   };
   switch (e.kind) {
   case E::number:
-    return std::strtold(e.text.c_str(), nullptr);
+    return decimalValue(e.text);
   case E::variable:
     if (e.text == "\\pi")
       return kPi;

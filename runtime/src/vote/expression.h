@@ -27,10 +27,8 @@ struct Token {
 };
 
 // Spacing, \left, \right and currency signs go; variants of a command become one. Nothing for
-// braces that do not match. 1,234 is one number unless `commasSeparate`; `*bareComma` says whether
-// there was such a comma.
-std::optional<std::vector<Token>> tokenize(const std::string &latex, bool commasSeparate,
-                                           bool *bareComma);
+// braces that do not match. 1,234 is one number, outside brackets.
+std::optional<std::vector<Token>> tokenize(const std::string &latex);
 
 struct Expression;
 using ExpressionPtr = std::unique_ptr<Expression>;
@@ -64,10 +62,22 @@ bool hasPlusMinus(const Expression &e);
 // The expression with every ± taken as its first or second sign.
 ExpressionPtr resolvePlusMinus(const Expression &e, bool second);
 bool isVariable(const Expression &e);
+bool hasVariables(const Expression &e); // π, e, i and ∞ are none
+// slope·x + constant = e, if e has one variable x and is so with rational numbers; slope ≠ 0.
+struct Linear;
+std::optional<Linear> linearForm(const Expression &e);
 
 struct Rational {
   __int128 numerator = 0, denominator = 1; // lowest terms, denominator > 0
 };
+struct Linear {
+  Rational slope, constant;
+};
+// The value as an expression, in lowest terms.
+ExpressionPtr toExpression(const Rational &value);
+std::optional<Rational> add(const Rational &a, const Rational &b);
+std::optional<Rational> multiply(const Rational &a, const Rational &b);
+std::optional<Rational> inverse(const Rational &a);
 // Exact value, if it is rational and its parts fit 128 bits.
 std::optional<Rational> exactValue(const Expression &e);
 
@@ -75,6 +85,10 @@ std::optional<Rational> exactValue(const Expression &e);
 // infinite or not a number.
 using Complex = std::complex<long double>;
 Complex numericValue(const Expression &e, int point);
+
+// Gives the values and comparisons that follow on this thread their time: some milliseconds. What
+// goes beyond has no value and is equal to nothing.
+void beginComparison();
 
 // Whether two expressions have the same value (for all values of their variables, tested at several
 // points).

@@ -63,6 +63,7 @@ private:
   ExpressionPtr atom();
   ExpressionPtr group(const char *open, const char *close);
   ExpressionPtr argument();
+  ExpressionPtr chosen();
   ExpressionPtr function(const std::string &name);
   ExpressionPtr numberInBase(const std::string &digits);
   ExpressionPtr mixedFraction(ExpressionPtr whole);
@@ -343,6 +344,17 @@ ExpressionPtr Parser::function(const std::string &name) {
   return node(E::power, "", std::move(e), std::move(exponent));
 }
 
+// C_{10}^{3} after its C; null, nothing read, if it is another C with an index.
+ExpressionPtr Parser::chosen() {
+  size_t start = at++;
+  ExpressionPtr n = argument();
+  ExpressionPtr k = n && skipOp("^") ? argument() : nullptr;
+  if (k)
+    return node(E::binomial, "", std::move(n), std::move(k));
+  at = start;
+  return nullptr;
+}
+
 ExpressionPtr Parser::atom() {
   if (at >= end || ++depth > kMaxDepth)
     return nullptr;
@@ -360,6 +372,9 @@ ExpressionPtr Parser::atom() {
     return mixedFraction(make(E::number, t.text));
   case Kind::letter:
     ++at;
+    if (t.text == "C" && isOp("_"))
+      if (ExpressionPtr binomial = chosen())
+        return binomial;
     if ((t.text == "\\angle" || t.text == "\\triangle") && at < end &&
         tokens[at].kind == Kind::word)
       return make(E::variable, t.text + tokens[at++].text); // no product: ABC is not ACB
@@ -461,8 +476,8 @@ ExpressionPtr Parser::atom() {
 // \frac and \binom take single digits of a bare number, and single letters: they become tokens of
 // their own. \sqrt13 and x^10 mean the whole number to those who write them, whatever TeX makes of
 // them.
-std::vector<Token> splitDigits(const std::vector<Token> &tokens, size_t begin, size_t end) {
-  std::vector<Token> out;
+void splitDigits(const std::vector<Token> &tokens, size_t begin, size_t end,
+                 std::vector<Token> &out) {
   int single = 0; // arguments still to come
   for (size_t i = begin; i < end; ++i) {
     const Token &t = tokens[i];
@@ -488,14 +503,12 @@ std::vector<Token> splitDigits(const std::vector<Token> &tokens, size_t begin, s
                  : tokens[i].text == "{"    ? 1
                  : tokens[i].text == "}"    ? -1
                                             : 0;
-      std::vector<Token> inside = splitDigits(tokens, first, i);
-      out.insert(out.end(), inside.begin(), inside.end());
+      splitDigits(tokens, first, i, out);
       --i;
       --single;
     } else if (single)
       --single;
   }
-  return out;
 }
 
 } // namespace
@@ -503,7 +516,8 @@ std::vector<Token> splitDigits(const std::vector<Token> &tokens, size_t begin, s
 ExpressionPtr parseExpression(const std::vector<Token> &tokens, size_t begin, size_t end) {
   if (begin >= end || end - begin > 2000)
     return nullptr;
-  std::vector<Token> split = splitDigits(tokens, begin, end);
+  std::vector<Token> split;
+  splitDigits(tokens, begin, end, split);
   return Parser(split, 0, split.size()).run();
 }
 

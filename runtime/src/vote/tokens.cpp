@@ -2,7 +2,6 @@
 #include "vote/expression.h"
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <set>
 
@@ -60,14 +59,19 @@ std::string replaceUnicode(const std::string &text) {
       ++n;
     std::string c = text.substr(i, n);
     auto it = n > 1 ? kUnicode.find(c) : kUnicode.end();
-    out += it == kUnicode.end() ? c : it->second;
+    if (it != kUnicode.end())
+      out += it->second;
+    else if (n == 3 && c[0] == '\xEF' && (c[1] == '\xBC' || c[1] == '\xBD') && c != "\uFF5F")
+      out += static_cast<char>(0x20 + (c[1] - '\xBC') * 0x40 + (c[2] & 0x3F)); // ASCII's full-width
+    else
+      out += c;
     i += n;
   }
   return out;
 }
 
 // Length of a thousands separator between digits at `at`, three digits of which follow and no
-// fourth; 0 if there is none. `commas`: a bare comma may be one.
+// fourth; 0 if there is none. `commas`: a bare comma is one.
 size_t separatorLength(const std::string &s, size_t at, bool commas) {
   size_t n = 0;
   bool certain = true;
@@ -93,8 +97,7 @@ size_t separatorLength(const std::string &s, size_t at, bool commas) {
 
 class Tokenizer {
 public:
-  Tokenizer(const std::string &latex, bool commasSeparate)
-      : s(replaceUnicode(latex)), commasSeparate(commasSeparate) {}
+  explicit Tokenizer(const std::string &latex) : s(replaceUnicode(latex)) {}
 
   std::optional<std::vector<Token>> run() {
     while (at < s.size() && ok)
@@ -113,7 +116,7 @@ private:
 
   void step() {
     char c = s[at];
-    if (std::isspace(static_cast<unsigned char>(c)) || c == '~' || c == '$') {
+    if (c == ' ' || (c >= '\t' && c <= '\r') || c == '~' || c == '$') {
       space |= c != '$';
       ++at;
     } else if (isDigit(c) || (c == '.' && at + 1 < s.size() && isDigit(s[at + 1]))) {
@@ -200,10 +203,9 @@ private:
         text += s[at++];
       } else if (!point && digits > 0 && digits <= 3) {
         // In brackets a comma separates: (1,234) is a pair.
-        size_t skip = separatorLength(s, at, brackets <= 0 && !commasSeparate);
+        size_t skip = separatorLength(s, at, brackets <= 0);
         if (!skip)
           break;
-        bareComma |= s[at] == ',' && skip == 1;
         at += skip;
         digits = 0;
       } else {
@@ -354,21 +356,14 @@ private:
   std::string s;
   size_t at = 0;
   std::vector<Token> tokens;
-  bool space = false, ok = true, commasSeparate = false;
+  bool space = false, ok = true;
   int braces = 0, brackets = 0;
-
-public:
-  bool bareComma = false; // a comma without a space was read as a thousands separator
 };
 
 } // namespace
 
-std::optional<std::vector<Token>> tokenize(const std::string &latex, bool commasSeparate,
-                                           bool *bareComma) {
-  Tokenizer tokenizer(latex, commasSeparate);
-  auto tokens = tokenizer.run();
-  *bareComma = tokenizer.bareComma;
-  return tokens;
+std::optional<std::vector<Token>> tokenize(const std::string &latex) {
+  return Tokenizer(latex).run();
 }
 
 } // namespace m1rt::vote

@@ -1,7 +1,6 @@
 #include "vote/value.h"
 
 #include <algorithm>
-#include <cctype>
 #include <map>
 #include <set>
 
@@ -32,6 +31,10 @@ const std::set<std::string> kUnits = {
 const std::map<std::string, std::string> kMagnitudes = {
     {"hundred", "100"}, {"thousand", "1000"}, {"million", "1000000"}, {"billion", "1000000000"}};
 
+// ASCII's alone, whatever the locale.
+bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+bool isBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
 // Without spaces, braces, quotes and the punctuation of sentences, in lower case: how text is
 // compared.
 std::string plainText(const std::string &latex) {
@@ -42,7 +45,7 @@ std::string plainText(const std::string &latex) {
   for (size_t i = 0; i < latex.size(); ++i) {
     if (latex[i] == '\\') { // a command's name is no text
       size_t end = i + 1;
-      while (end < latex.size() && std::isalpha(static_cast<unsigned char>(latex[end])))
+      while (end < latex.size() && isLetter(latex[end]))
         ++end;
       std::string name = latex.substr(i + 1, end - i - 1);
       static const std::set<std::string> dropped = {
@@ -55,7 +58,7 @@ std::string plainText(const std::string &latex) {
       continue;
     }
     unsigned char c = static_cast<unsigned char>(latex[i]);
-    if (std::isspace(c) || c == '~') {
+    if (isBlank(latex[i]) || c == '~') {
       spaces = true;
       continue;
     }
@@ -68,7 +71,7 @@ std::string plainText(const std::string &latex) {
     if (spaces && isDigit(latex[i]) && !out.empty() && isDigit(out.back()))
       out += ' ';
     spaces = false;
-    out += static_cast<char>(std::tolower(c));
+    out += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : latex[i];
   }
   if (out.size() > 2 && out.find_first_of("()", 1) == out.size() - 1 && out[0] == '(' &&
       out.back() == ')')
@@ -90,9 +93,8 @@ class Reader {
 public:
   explicit Reader(const std::string &latex) : latex(latex) {}
 
-  std::shared_ptr<Value> run(bool commasSeparate, bool *bareComma) {
-    auto all =
-        latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex, commasSeparate, bareComma);
+  std::shared_ptr<Value> run() {
+    auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
     if (!all)
       return textValue();
     tokens = std::move(*all);
@@ -300,6 +302,24 @@ ValuePtr infinity(bool negative) {
   return v;
 }
 
+// p = 5, q = 2 with names that differ: the point (5, 2), by order of the names. Null for others.
+ValuePtr namedValues(const Value &list) {
+  std::map<std::string, ValuePtr> values;
+  for (const ValuePtr &item : list.items) {
+    if (item->kind != Kind::equation || !item->named || item->items[0]->kind != Kind::expression ||
+        !isVariable(*item->items[0]->expression) ||
+        !values.emplace(item->items[0]->expression->text, item->items[1]).second)
+      return nullptr;
+  }
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::tuple;
+  v->open = "(";
+  v->close = ")";
+  for (const auto &[name, value] : values)
+    v->items.push_back(value);
+  return v;
+}
+
 ValuePtr Reader::read(size_t begin, size_t end, int depth) {
   if (begin >= end || depth > kMaxDepth)
     return nullptr;
@@ -325,7 +345,11 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     v->kind = Kind::list;
     if (!readItems(begin, end, at, depth, *v))
       return nullptr;
-    return v->items.size() == 1 ? v->items[0] : v;
+    if (v->items.size() == 1)
+      return v->items[0];
+    if (ValuePtr point = namedValues(*v))
+      return point;
+    return v;
   }
   at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
   if (!at.empty())
@@ -373,6 +397,69 @@ bool Reader::readItems(size_t begin, size_t end, const std::vector<size_t> &at, 
   return true;
 }
 
+ValuePtr rational(const Rational &value) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::expression;
+  v->expression = toExpression(value);
+  return v;
+}
+
+ValuePtr joinedIntervals(ValuePtr a, ValuePtr b) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::joined;
+  v->text = "∪";
+  v->items = {std::move(a), std::move(b)};
+  return v;
+}
+
+// What a relation that is linear in one variable, or whose left side is the absolute value of such
+// a form, leaves for the variable: -x > -1 is (-∞, 1), x ≠ 1 two intervals, |x - 3| < 2 is (1, 5).
+// Null for others.
+ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
+  if (left.kind != Kind::expression || right.kind != Kind::expression)
+    return nullptr;
+  bool strict = op == "<" || op == ">" || op == "≠";
+  const char *open = strict ? "(" : "[", *close = strict ? ")" : "]";
+  // slope·x + constant against zero
+  auto root = [](const Linear &form, const Rational &value) -> std::optional<Rational> {
+    auto difference = add(value, {-form.constant.numerator, form.constant.denominator});
+    auto by = inverse(form.slope);
+    return difference && by ? multiply(*difference, *by) : std::nullopt;
+  };
+  if (left.expression->kind == Expression::Kind::absolute) {
+    auto form = linearForm(*left.expression->kids[0]);
+    auto bound = exactValue(*right.expression);
+    if (!form || !bound || bound->numerator <= 0 || op == "≠")
+      return nullptr;
+    auto first = root(*form, {-bound->numerator, bound->denominator}), second = root(*form, *bound);
+    if (!first || !second)
+      return nullptr;
+    if (form->slope.numerator < 0)
+      std::swap(first, second);
+    if (op == "<" || op == "≤")
+      return interval(open, rational(*first), rational(*second), close);
+    return joinedIntervals(interval("(", infinity(true), rational(*first), close),
+                           interval(open, rational(*second), infinity(false), ")"));
+  }
+  Expression difference;
+  difference.kind = Expression::Kind::add;
+  difference.kids.push_back(resolvePlusMinus(*left.expression, false)); // copies
+  auto negated = std::make_unique<Expression>();
+  negated->kind = Expression::Kind::negate;
+  negated->kids.push_back(resolvePlusMinus(*right.expression, false));
+  difference.kids.push_back(std::move(negated));
+  auto form = linearForm(difference);
+  auto at = form ? root(*form, {0, 1}) : std::nullopt;
+  if (!at)
+    return nullptr;
+  if (op == "≠")
+    return joinedIntervals(interval("(", infinity(true), rational(*at), ")"),
+                           interval("(", rational(*at), infinity(false), ")"));
+  bool below = (op == "<" || op == "≤") == (form->slope.numerator > 0);
+  return below ? interval("(", infinity(true), rational(*at), close)
+               : interval(open, rational(*at), infinity(false), ")");
+}
+
 ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
   const std::string &op = tokens[at[0]].text;
   if (op == "∈")
@@ -395,6 +482,15 @@ ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t
   }
   auto v = std::make_shared<Value>();
   if (op == "=") { // of a = b = c the last side counts
+    // 21 + 49 = 70 says 70
+    auto isConstant = [](const ValuePtr &s) {
+      return s->kind == Kind::expression && !hasVariables(*s->expression);
+    };
+    if (std::all_of(sides.begin(), sides.end(), isConstant) &&
+        std::all_of(sides.begin(), sides.end(), [&](const ValuePtr &s) {
+          return equalExpressions(*s->expression, *sides.back()->expression);
+        }))
+      return sides.back();
     v->kind = Kind::equation;
     v->items = {sides.front(), sides.back()};
     v->named = isName(begin, at[0]);
@@ -426,6 +522,8 @@ ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t
   }
   if (at.size() != 1)
     return nullptr;
+  if (ValuePtr solved = solve(*sides[0], op, *sides[1]))
+    return solved;
   v->kind = Kind::relation;
   bool swap = op == ">" || op == "≥";
   v->text = op == ">" ? "<" : op == "≥" ? "≤" : op;
@@ -633,20 +731,9 @@ ExpressionPtr difference(const Value &equation) {
 
 } // namespace
 
-std::shared_ptr<const Value> readAnswer(const std::string &latex) {
-  bool bareComma = false, ignored = false;
-  std::shared_ptr<Value> value = Reader(latex).run(/*commasSeparate=*/false, &bareComma);
-  if (bareComma)
-    value->asList = Reader(latex).run(/*commasSeparate=*/true, &ignored);
-  return value;
-}
+std::shared_ptr<const Value> readAnswer(const std::string &latex) { return Reader(latex).run(); }
 
 bool equalValues(const Value &a, const Value &b) {
-  auto isList = [](const Value &v) { return v.kind == Kind::list || v.kind == Kind::set; };
-  if (a.asList && isList(b) && equalValues(*a.asList, b))
-    return true;
-  if (b.asList && isList(a) && equalValues(a, *b.asList))
-    return true;
   if (a.kind == Kind::equation && b.kind == Kind::equation) {
     if (equalInOrder(a, b))
       return true;
@@ -666,6 +753,7 @@ bool equalValues(const Value &a, const Value &b) {
   if (a.kind == Kind::expression && b.kind == Kind::expression)
     return equalExpressions(*a.expression, *b.expression);
   // "1/2 or 0.5" is one value, said twice.
+  auto isList = [](const Value &v) { return v.kind == Kind::list || v.kind == Kind::set; };
   if ((a.kind == Kind::list) != (b.kind == Kind::list)) {
     const Value &list = a.kind == Kind::list ? a : b, &other = a.kind == Kind::list ? b : a;
     if (other.kind == Kind::expression)
@@ -674,12 +762,7 @@ bool equalValues(const Value &a, const Value &b) {
   }
   if (isList(a) && isList(b))
     return equalUnordered(a, b);
-  // "1, 2" for the point (1, 2); "x < 1 or x > 2" for a union of intervals
-  if ((a.kind == Kind::list && b.kind == Kind::tuple) ||
-      (a.kind == Kind::tuple && b.kind == Kind::list)) {
-    const Value &tuple = a.kind == Kind::tuple ? a : b;
-    return tuple.open == "(" && tuple.close == ")" && equalInOrder(a, b);
-  }
+  // "x < 1 or x > 2" for a union of intervals
   if ((a.kind == Kind::list && b.kind == Kind::joined) ||
       (a.kind == Kind::joined && b.kind == Kind::list))
     return (a.kind == Kind::joined ? a : b).text == "∪" && equalUnordered(a, b);

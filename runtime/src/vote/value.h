@@ -25,8 +25,6 @@ struct Value {
   std::shared_ptr<Expression> expression;
   std::vector<std::shared_ptr<const Value>> items;
   bool named = false; // equation: the left side is a name, so the right side is the answer
-  // The same text with its commas between items: "100,200" may be a number or two.
-  std::shared_ptr<const Value> asList;
 };
 
 // Never null.

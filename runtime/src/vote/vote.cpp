@@ -43,10 +43,14 @@ std::optional<std::string> extractBoxed(const std::string &text) {
 
 Answer::Answer(std::string text)
     : original(std::move(text)),
-      value(vote::readAnswer(extractBoxed(original).value_or(original))) {}
+      value(
+          (vote::beginComparison(), vote::readAnswer(extractBoxed(original).value_or(original)))) {}
 
 bool Answer::equals(const Answer &other) const {
-  return original == other.original || vote::equalValues(*value, *other.value);
+  if (original == other.original)
+    return true;
+  vote::beginComparison();
+  return vote::equalValues(*value, *other.value);
 }
 
 bool answersEqual(const std::string &a, const std::string &b) {
@@ -55,30 +59,44 @@ bool answersEqual(const std::string &a, const std::string &b) {
 
 VoteResult majorityVote(const std::vector<std::optional<Answer>> &answers) {
   VoteResult result;
-  std::vector<int> firsts;
-  std::map<std::string, int> known; // most samples repeat an answer letter for letter
-  std::vector<size_t> counts(answers.size());
+  result.group.assign(answers.size(), -1);
+  // Most samples repeat an answer letter for letter.
+  std::map<std::string, size_t> texts;
+  std::vector<size_t> distinct, parent;
+  auto rootOf = [&](size_t i) {
+    while (parent[i] != i)
+      i = parent[i];
+    return i;
+  };
+  std::vector<size_t> textOf(answers.size());
   for (size_t i = 0; i < answers.size(); ++i) {
-    int group = -1;
-    if (answers[i]) {
-      auto [it, isNew] = known.emplace(answers[i]->text(), static_cast<int>(i));
-      if (isNew) {
-        auto first = std::find_if(firsts.begin(), firsts.end(),
-                                  [&](int f) { return answers[f]->equals(*answers[i]); });
-        if (first != firsts.end())
-          it->second = *first;
-        else
-          firsts.push_back(static_cast<int>(i));
-      }
-      group = it->second;
-      ++counts[group];
+    if (!answers[i])
+      continue;
+    auto [it, isNew] = texts.emplace(answers[i]->text(), distinct.size());
+    textOf[i] = it->second;
+    if (!isNew)
+      continue;
+    parent.push_back(distinct.size());
+    distinct.push_back(i);
+    // A class is all that a chain of equal answers connects, in whatever order they came.
+    size_t mine = parent.back();
+    for (size_t k = 0; k < mine; ++k) {
+      size_t other = rootOf(k), own = rootOf(mine);
+      if (other != own && answers[distinct[k]]->equals(*answers[i]))
+        parent[std::max(other, own)] = std::min(other, own);
     }
-    result.group.push_back(group);
   }
-  for (int first : firsts)
-    if (counts[first] > result.votes) {
-      result.votes = counts[first];
-      result.winner = first;
+  std::vector<size_t> counts(distinct.size());
+  for (size_t i = 0; i < answers.size(); ++i)
+    if (answers[i]) {
+      size_t root = rootOf(textOf[i]);
+      result.group[i] = static_cast<int>(distinct[root]);
+      ++counts[root];
+    }
+  for (size_t root = 0; root < distinct.size(); ++root)
+    if (counts[root] > result.votes) {
+      result.votes = counts[root];
+      result.winner = static_cast<int>(distinct[root]);
     }
   return result;
 }

@@ -27,7 +27,8 @@ struct Value;
 // currency and a leading "x =" do not count; numbers in base b (52_8) have the value they stand
 // for. Lists without brackets and sets have no order, tuples, intervals (with their kind of
 // bracket) and matrices do. Rational values are compared exactly, everything else numerically at
-// several points, to 1e-12 of the value.
+// several points, to 1e-12 of the value. Reading and comparing take some milliseconds at most;
+// what would take longer is not equal.
 class Answer {
 public:
   explicit Answer(std::string text);
@@ -44,11 +45,13 @@ bool answersEqual(const std::string &a, const std::string &b);
 struct VoteResult {
   int winner = -1; // index of the first sample with the winning answer; -1 when no sample has one
   size_t votes = 0;
-  // per sample: index of the first sample with an equal answer; -1 without an answer
+  // per sample: index of the first sample of its class; -1 without an answer
   std::vector<int> group;
 };
 
-// Most votes win; of equally many, the answer that came first.
+// Answers count together that a chain of equal ones connects (x = 3, 3 and y = 3), so the classes
+// do not depend on the order in which samples end. Most votes win; of equally many, the answer that
+// came first.
 VoteResult majorityVote(const std::vector<std::optional<Answer>> &answers);
 
 } // namespace m1rt

@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <fstream>
 #include <random>
+#include <set>
 
 using namespace m1rt;
 using Json = nlohmann::json;
@@ -153,6 +156,70 @@ TEST(Extraction, TakesTheLastBalancedBox) {
     EXPECT_EQ(extractBoxed(text), std::optional<std::string>(answer)) << text;
   for (const char *none : {"", "5", "\\boxed 5", "\\boxed{", "boxed{5}", "\\boxed{{5}"})
     EXPECT_EQ(extractBoxed(none), std::nullopt) << none;
+}
+
+// Whatever the order of the samples, the same of them count together.
+TEST(Majority, ClassesDoNotDependOnTheOrder) {
+  std::vector<std::string> texts = {
+      "100,200",   "100200", "100, 200", "x=3",          "3",   "y=3",   "(1,2)",   "1, 2", "2, 1",
+      "\\{1,2\\}", "x<1",    "-x>-1",    "(-\\infty,1)", "0.5", "50\\%", "\\frac12"};
+  std::mt19937 random(5);
+  auto classes = [&] {
+    std::vector<std::optional<Answer>> answers;
+    for (const std::string &t : texts)
+      answers.emplace_back(t);
+    VoteResult vote = majorityVote(answers);
+    std::set<std::set<std::string>> sets;
+    for (size_t i = 0; i < texts.size(); ++i) {
+      std::set<std::string> together;
+      for (size_t k = 0; k < texts.size(); ++k)
+        if (vote.group[k] == vote.group[i])
+          together.insert(texts[k]);
+      sets.insert(together);
+    }
+    return sets;
+  };
+  auto first = classes();
+  EXPECT_EQ(first.size(), 7u);
+  for (int round = 0; round < 50; ++round) {
+    std::shuffle(texts.begin(), texts.end(), random);
+    EXPECT_EQ(classes(), first);
+  }
+}
+
+// No answer takes long to read and compare: sums of large factorials, nested powers and fractions,
+// long lists. Processor time of the best of three; the bound is for builds without sanitizers.
+TEST(Answers, TakeMillisecondsAtMost) {
+  auto repeat = [](const std::string &part, size_t size, const std::string &end = "") {
+    std::string text;
+    while (text.size() + part.size() <= size)
+      text += part;
+    return text + end;
+  };
+  const std::string hostile[] = {repeat("20000!+", 3900, "1"),
+                                 repeat("\\binom{20000}{9999}+", 3900, "1"),
+                                 repeat("\\sin\\cos ", 900, "x"),
+                                 repeat("2^{", 290, "2") + std::string(96, '}'),
+                                 repeat("\\frac{1}{", 900, "2") + std::string(90, '}'),
+                                 repeat("\\sin 1,", 790, "2"),
+                                 repeat("x^{0.5}+", 3900, "1"),
+                                 std::string(3990, '9'),
+                                 repeat("\\{1,", 145, "2") + std::string(0, '}'),
+                                 repeat("1.0000001^{999}*", 3900, "1")};
+  for (const std::string &a : hostile)
+    for (const std::string &b : {a + "+0", a + "+1", std::string("7")}) {
+      double best = 1e9;
+      for (int round = 0; round < 3; ++round) {
+        std::clock_t start = std::clock();
+        (void)answersEqual(a, b);
+        best = std::min(best, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
+      }
+#if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
+      EXPECT_LT(best, 0.5) << a.substr(0, 40);
+#else
+      EXPECT_LT(best, 0.02) << a.substr(0, 40);
+#endif
+    }
 }
 
 // Most votes win across spellings, samples without answer count for nobody, and ties go to the
