@@ -183,15 +183,16 @@ struct Linear {
 };
 Description describe(const Linear &facts, const std::string &symbol, const Tuning &tuning = {});
 
-/// Greedy choice: the first index of the largest logit (NaN never wins).            logits → out
+/// Greedy choice: the first index of the largest logit.                             logits → out
+/// A row that holds a NaN, or whose largest logit is not finite, gives -1.
 /// With `random`, each row samples as its parameters say:
 ///   logits, likeliest i32[L] (the greedy choice), temperature f32[L], top_k i32[L], top_p f32[L],
 ///     min_p
 ///   f32[L], seed u64[L], position i32[L] → out
-/// temperature <= 0: greedy. A row with a NaN, or without a finite value, gives -1. Otherwise p =
-/// softmax(logits / temperature); keep the top_k largest (<= 0 or >= V: all; ties at the border go
-/// to the lower index); of those, renormalised, the fewest of the largest that hold at least top_p
-/// (>= 1: all); of those the ones of at least min_p times the largest p (<= 0: all). The draw is
+/// temperature <= 0, or -1 in likeliest: what is there. Otherwise p = softmax(logits /
+/// temperature); keep the top_k largest (<= 0 or >= V: all; ties at the border go to the lower
+/// index); of those, renormalised, the fewest of the largest that hold at least top_p (>= 1: all);
+/// of those the ones of at least min_p times the largest p (<= 0: all). The draw is
 /// Philox4x32-10(key = seed, counter = position), its first two words the 53-bit fraction; ids in
 /// index order. Same logits and parameters give the same id on any GPU: probabilities are summed in
 /// fixed point.

@@ -144,11 +144,12 @@ template <class F> struct Sampler {
     high = lane_max<32>(shared.high[threadIdx.x % 32]);
   }
 
-  // The first index of the largest logit.
+  // The first index of the largest logit; -1 when one is NaN or the largest is not finite.
   M1K_DEVICE int argmax() {
     float best = -infinity();
     int index = F::kV;
     each([&](int i, float logit) {
+      logit = logit == logit ? logit : infinity();
       if (logit > best || (logit == best && i < index)) {
         best = logit;
         index = i;
@@ -176,7 +177,7 @@ template <class F> struct Sampler {
     join();
     __syncthreads();
     peak = best;
-    return index < F::kV ? index : 0; // a row without a number gives 0
+    return best > -infinity() && best < infinity() ? index : -1;
   }
 
   // In index order, the first index at which the running sum of value(i, logit) exceeds target(sum
@@ -372,8 +373,7 @@ template <class F> M1K_DEVICE void sample_greedy(const float *logits, int *out, 
     out[row] = token;
 }
 
-// `likeliest`: what sample_greedy gives for the rows. A row with a NaN, or without a finite value,
-// gives -1.
+// `likeliest`: what sample_greedy gives for the rows. What is -1 there is -1 here.
 template <class F>
 M1K_DEVICE void sample_random(const float *logits, const int *likeliest, const float *temperature,
                               const int *top_k, const float *top_p, const float *min_p,
@@ -384,13 +384,14 @@ M1K_DEVICE void sample_random(const float *logits, const int *likeliest, const f
   if (row >= dims.logit_rows)
     return;
   float heat = temperature[row];
-  if (!(heat > 0)) {
+  int best = likeliest[row];
+  if (!(heat > 0) || best < 0) {
     if (threadIdx.x == 0)
-      out[row] = likeliest[row];
+      out[row] = best;
     return;
   }
   Sampler<F> sampler(logits + row * static_cast<long long>(F::kStride));
-  sampler.peak = sampler.row[likeliest[row]];
+  sampler.peak = sampler.row[best];
   // So small a temperature that the rate is not finite leaves the likeliest token alone.
   sampler.rate = fminf(kLog2E / heat, 1e30f);
   int k = top_k[row];
@@ -411,16 +412,13 @@ M1K_DEVICE void sample_random(const float *logits, const int *likeliest, const f
   u32 word0, word1;
   philox(seed[row], u32(position[row]), word0, word1);
   u64 fraction = static_cast<u64>(word0) << 21 | word1 >> 11; // of 2^53
-  bool number = sampler.peak > -infinity() && sampler.peak < infinity();
   int token = sampler.find_in_order([&](u64 total) { return __umul64hi(fraction << 11, total); },
                                     [&](int i, float logit) -> u64 {
-                                      number &= logit == logit;
                                       u32 w = sampler.kept(i, logit) ? sampler.weight(logit) : 0;
                                       return w >= sampler.least ? w : 0;
                                     });
-  bool good = __syncthreads_and(number);
   if (threadIdx.x == 0)
-    out[row] = good ? token : -1;
+    out[row] = token;
 }
 
 } // namespace m1k

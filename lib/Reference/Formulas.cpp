@@ -282,7 +282,11 @@ std::vector<int32_t> greatest(const Rows &logits) {
   std::vector<int32_t> result;
   for (int64_t l = 0; l < logits.rows; ++l) {
     auto begin = logits.values.begin() + l * logits.columns;
-    result.push_back(static_cast<int32_t>(std::max_element(begin, begin + logits.columns) - begin));
+    auto end = begin + logits.columns;
+    auto largest = std::max_element(begin, end);
+    bool good = std::isfinite(*largest) &&
+                std::none_of(begin, end, [](double value) { return std::isnan(value); });
+    result.push_back(good ? static_cast<int32_t>(largest - begin) : -1);
   }
   return result;
 }

@@ -76,7 +76,8 @@ void writeCache(const Rows &k, const Rows &v, const ReferenceBatch &batch, const
 bool attention(const Rows &q, double scale, const ReferenceBatch &batch, const CacheShape &shape,
                const Pool &pool, Rows &result);
 
-/// Index of the largest value of each row, the first among equals.
+/// Index of the largest value of each row, the first among equals; -1 when one is NaN or the
+/// largest is not finite.
 std::vector<int32_t> greatest(const Rows &logits);
 
 } // namespace m1c::reference

@@ -20,6 +20,7 @@
 #include "module_generated.h"
 #include "sampling.h"
 #include "status.h"
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -59,6 +60,8 @@ struct ContextOptions {
   uint32_t maxPages = 0;     // row stride of block_tables: pages of the longest sequence
   uint32_t scratchSlot = 0;  // slot and page that belong to no sequence: for padded rows of a batch
   uint32_t scratchPage = 0;
+  // ids from 0 that sampling may choose, at most the vocabulary; 0: the vocabulary
+  uint32_t tokenIds = 0;
   std::vector<void *> states; // device base address of each of Module.states
 };
 
@@ -81,6 +84,8 @@ struct Step {
   /// When set, filled with one entry a command; commands then run one by one, slower than
   /// otherwise.
   std::vector<CommandTime> *profile = nullptr;
+  /// Looks at what every command has written before the next one runs (numerics.h); slow.
+  bool checkNumerics = false;
 };
 
 /// Executes steps. Made by Program::createContext; must be destroyed before its program and the
@@ -106,8 +111,9 @@ public:
   virtual bool asynchronous() const = 0;
 
 protected:
-  explicit Context(uint32_t vocabulary) : vocabulary(vocabulary) {}
-  uint32_t vocabulary;
+  Context(uint32_t vocabulary, uint32_t tokenIds)
+      : vocabulary(vocabulary), tokenIds(tokenIds ? std::min(tokenIds, vocabulary) : vocabulary) {}
+  uint32_t vocabulary, tokenIds;
 };
 
 /// Loaded code and bound weights.

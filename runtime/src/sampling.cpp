@@ -168,26 +168,53 @@ uint32_t draw(const std::vector<float> &weights, float fraction) {
 
 } // namespace
 
-void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &row,
-                  SampledToken *out) {
+/// Penalties, bias and mask. What was finite stays so, unless a token is forbidden.
+static void adjust(float *scores, uint32_t tokens, const SamplingRow &row) {
+  constexpr float most = std::numeric_limits<float>::max();
+  const SamplingParameters &parameters = row.parameters;
+  auto change = [&](int32_t token, auto change) {
+    if (uint32_t(token) < tokens && std::isfinite(scores[token]))
+      scores[token] = std::clamp(float(change(scores[token])), -most, most);
+  };
+  if (parameters.penalised())
+    for (uint32_t i = 0; i < row.seenCount; ++i)
+      change(row.seen[i].token, [&](float score) {
+        const float rated =
+            score > 0 ? score / parameters.repetitionPenalty : score * parameters.repetitionPenalty;
+        return rated - float(row.seen[i].said) * parameters.frequencyPenalty -
+               (row.seen[i].said ? parameters.presencePenalty : 0.0f);
+      });
+  const float never = -std::numeric_limits<float>::infinity();
+  for (uint32_t i = 0; i < row.biasCount; ++i) {
+    const TokenBias &bias = row.bias[i];
+    if (bias.bias == never && uint32_t(bias.token) < tokens)
+      scores[bias.token] = never;
+    else
+      change(bias.token, [&](float score) { return score + bias.bias; });
+  }
+  for (uint32_t i = 0; row.allowed && i < tokens; ++i)
+    if (!(row.allowed[i / 32] >> i % 32 & 1))
+      scores[i] = never;
+}
+
+void sampleOnHost(const float *logits, uint32_t tokens, const SamplingRow &row, SampledToken *out) {
   const SamplingParameters &parameters = row.parameters;
   *out = SampledToken();
+  out->token = noToken;
   bool nan = false;
-  const float largest = largestOf(logits, vocabulary, &nan);
-  if (nan || !std::isfinite(largest)) {
-    out->token = noToken;
+  const float largest = largestOf(logits, tokens, &nan);
+  if (nan || !std::isfinite(largest))
     return;
-  }
 
   double logSum = 0;
   if (row.wantLogprob || parameters.topLogprobs) {
     double sum = 0;
-    for (uint32_t i = 0; i < vocabulary; ++i)
+    for (uint32_t i = 0; i < tokens; ++i)
       sum += std::exp(double(logits[i]) - largest);
     logSum = largest + std::log(sum);
   }
-  if (uint32_t count = std::min(parameters.topLogprobs, vocabulary)) {
-    std::vector<uint32_t> order(vocabulary);
+  if (uint32_t count = std::min(parameters.topLogprobs, tokens)) {
+    std::vector<uint32_t> order(tokens);
     std::iota(order.begin(), order.end(), 0u);
     std::partial_sort(order.begin(), order.begin() + count, order.end(),
                       [&](uint32_t a, uint32_t b) {
@@ -201,19 +228,20 @@ void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &r
     if (row.wantLogprob)
       out->logprob = float(logits[token] - logSum);
   };
+  if (row.greedy())
+    return choose(uint32_t(std::find(logits, logits + tokens, largest) - logits));
 
   // kept between calls: half a megabyte at usual vocabularies
   static thread_local std::vector<float> scores;
-  scores.assign(logits, logits + vocabulary);
-  if (parameters.repetitionPenalty != 1)
-    for (uint32_t i = 0; i < row.seenCount; ++i) {
-      float &score = scores[size_t(row.seen[i])];
-      score =
-          score > 0 ? score / parameters.repetitionPenalty : score * parameters.repetitionPenalty;
-    }
-  const float bestScore =
-      parameters.repetitionPenalty != 1 ? largestOf(scores.data(), vocabulary, &nan) : largest;
-  if (parameters.temperature <= 0)
+  scores.assign(logits, logits + tokens);
+  float bestScore = largest;
+  if (parameters.penalised() || row.biasCount || row.allowed) {
+    adjust(scores.data(), tokens, row);
+    bestScore = largestOf(scores.data(), tokens, &nan);
+    if (!std::isfinite(bestScore))
+      return; // nothing is allowed
+  }
+  if (parameters.drawsLikeliest())
     return choose(uint32_t(std::find(scores.begin(), scores.end(), bestScore) - scores.begin()));
 
   // Probabilities up to a common factor; the likeliest token weighs 1.
@@ -221,10 +249,10 @@ void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &r
   const float inverse = 1 / parameters.temperature;
   for (float &weight : weights)
     weight = exponential((weight - bestScore) * inverse);
-  if (parameters.topK && parameters.topK < vocabulary)
+  if (parameters.topK && parameters.topK < tokens)
     keepLikeliest(weights, parameters.topK, std::numeric_limits<double>::infinity());
   if (parameters.topP < 1)
-    keepLikeliest(weights, vocabulary, parameters.topP * sumOf(weights.data(), vocabulary));
+    keepLikeliest(weights, tokens, parameters.topP * sumOf(weights.data(), tokens));
   if (parameters.minP > 0)
     dropBelow(weights, std::min(parameters.minP, 1.0f));
   return choose(draw(weights, samplingUniform(parameters.seed, row.counter)));

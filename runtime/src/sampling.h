@@ -9,36 +9,66 @@
 
 namespace m1rt {
 
-/// How one row of logits is sampled. Order of the steps: repetition penalty, temperature, softmax,
-/// top-k, top-p, min-p, draw. The filters each look at the distribution that the one before them
-/// left, renormalised; at least the likeliest token always stays.
+/// Temperatures below it are greedy, as 0 is: 1 / temperature would magnify the rounding of equal
+/// logits, and in the end not be finite.
+constexpr float leastTemperature = 1e-6f;
+
+/// How one row of logits is sampled. Order of the steps: repetition penalty, frequency and presence
+/// penalty, bias, mask, temperature, softmax, top-k, top-p, min-p, draw. The filters each look at
+/// the distribution that the one before them left, renormalised; at least the likeliest token
+/// always stays.
 struct SamplingParameters {
-  float temperature = 0; // 0: the likeliest token, the lowest id among equals
+  float temperature = 0; // below leastTemperature: the likeliest token, the lowest id among equals
   uint32_t topK = 0;     // keep the k likeliest; 0: all
   // keep the smallest set of likeliest tokens whose probability reaches topP; 1: all
   float topP = 1;
   float minP = 0; // drop tokens less likely than minP times the likeliest; 0: none
-  // logits of tokens already seen: divided if positive, multiplied if negative
+  // logits of tokens of prompt and answer: divided if positive, multiplied if negative
   float repetitionPenalty = 1;
-  uint64_t seed = 0;
-  uint32_t topLogprobs = 0; // how many alternatives to report
+  float frequencyPenalty = 0; // times a token's occurrences in the answer, taken off its logit
+  float presencePenalty = 0;  // taken off the logits of tokens that the answer holds
+  uint64_t seed = 0;          // of the request; in a SamplingRow the sample's own, sampleSeed()
+  uint32_t topLogprobs = 0;   // how many alternatives to report
 
-  /// The likeliest token is the answer; no probabilities are needed.
-  bool greedy() const { return temperature <= 0 && repetitionPenalty == 1; }
+  bool penalised() const {
+    return repetitionPenalty != 1 || frequencyPenalty != 0 || presencePenalty != 0;
+  }
+  bool drawsLikeliest() const { return temperature < leastTemperature; }
+};
+
+/// A token that prompt or answer holds.
+struct SeenToken {
+  int32_t token = 0;
+  uint32_t said = 0; // occurrences in the answer
+};
+
+/// Added to the token's logit; minus infinity: never.
+struct TokenBias {
+  int32_t token = 0;
+  float bias = 0;
 };
 
 struct SamplingRow {
   uint32_t row = 0; // logits row of the step
   SamplingParameters parameters;
-  // index of the token within its request: with the seed it fixes the random number
+  // index of the token within its sample: with the seed it fixes the random number
   uint32_t counter = 0;
-  const int32_t *seen = nullptr; // distinct tokens that the repetition penalty touches
+  const SeenToken *seen = nullptr; // each token once; when there is a penalty
   uint32_t seenCount = 0;
+  const TokenBias *bias = nullptr;
+  uint32_t biasCount = 0;
+  // When set, a bit for each id, the lowest of the first word first: ids without it are not chosen.
+  const uint32_t *allowed = nullptr;
   bool wantLogprob = false;
 
+  /// The likeliest token of the model is the answer.
+  bool greedy() const {
+    return parameters.drawsLikeliest() && !parameters.penalised() && !biasCount && !allowed;
+  }
   /// Whether the row is sampled by sampleOnHost() on every device, after its step.
   bool needsLogitsOnHost() const {
-    return wantLogprob || parameters.topLogprobs > 0 || parameters.repetitionPenalty != 1;
+    return wantLogprob || parameters.topLogprobs > 0 || parameters.penalised() || biasCount ||
+           allowed;
   }
 };
 
@@ -47,8 +77,8 @@ struct TokenLogprob {
   float logprob = 0;
 };
 
-/// SampledToken::token of a row that holds a NaN, or no finite value. Greedy rows never give it:
-/// they take the plan's argmax, in which a NaN loses to every number.
+/// SampledToken::token of a row that holds a NaN or whose largest logit is not finite, and of one
+/// where bias and mask leave nothing; the likeliest token of a plan, too.
 constexpr int32_t noToken = -1;
 
 struct SampledToken {
@@ -57,6 +87,20 @@ struct SampledToken {
   float logprob = 0;
   std::vector<TokenLogprob> top; // likeliest first; when asked
 };
+
+/// The finaliser of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number
+/// Generators, OOPSLA 2014; constants of Stafford's variant 13).
+inline uint64_t mixBits(uint64_t x) {
+  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ x >> 27) * 0x94D049BB133111EBu;
+  return x ^ x >> 31;
+}
+
+/// The key of the stream of sample `index` of a request: the output number `index` of a SplitMix64
+/// generator that starts at mixBits(seed). Neighbouring seeds share no sample.
+inline uint64_t sampleSeed(uint64_t seed, uint32_t index) {
+  return mixBits(mixBits(seed) + (uint64_t(index) + 1) * 0x9E3779B97F4A7C15u);
+}
 
 /// Uniform in [0, 1) with 53 bits: the first two words of Philox4x32-10 (Salmon et al., SC 2011) at
 /// this counter under the key `seed`. The same on every device; kernels/cuda/sample.cuh draws
@@ -75,9 +119,9 @@ inline double samplingUniform(uint64_t seed, uint32_t counter) {
   return double(uint64_t(c0) << 21 | c1 >> 11) * 0x1p-53;
 }
 
-/// Samples one row of [vocabulary] logits; noToken when they hold a NaN or no finite value.
-void sampleOnHost(const float *logits, uint32_t vocabulary, const SamplingRow &row,
-                  SampledToken *out);
+/// Samples one row of logits of `tokens` ids; noToken as said there. Seen, biased and allowed ids
+/// past them do not count.
+void sampleOnHost(const float *logits, uint32_t tokens, const SamplingRow &row, SampledToken *out);
 
 } // namespace m1rt
 

@@ -56,8 +56,9 @@ std::vector<int32_t> alone(const Request &request, uint32_t sample, const Backen
     return out.size() < limit && tokens.size() <= limits.maxContext;
   };
   for (;;) {
-    int32_t token = ToyBackend::draw(hashOf(tokens), request.sampling.seed + sample, out.size(),
-                                     limits.vocabulary);
+    int32_t token = ToyBackend::draw(
+        hashOf(tokens), sampleSeed(request.sampling.seed, request.firstSample + sample), out.size(),
+        limits.vocabulary);
     bool goesOn =
         say(token) && !std::count(request.stopTokens.begin(), request.stopTokens.end(), token);
     if (goesOn && !closed && request.maxThinkTokens && out.size() >= request.maxThinkTokens) {
@@ -290,6 +291,58 @@ TEST(Engine, PrefixesAreReused) {
   EXPECT_EQ(ask(a), 56u); // its own snapshot, at the last block boundary before the last token
 }
 
+// Prompts that share less than a block are reused, too: from exactly where they part.
+TEST(Engine, ShortPrefixesAreReused) {
+  BackendLimits limits = smallLimits();
+  limits.maxSequences = 8;
+  limits.kvPages = 200;
+  ToyBackend backend(limits);
+  Engine engine(backend, {});
+  uint64_t reused = 0;
+  for (int32_t turn = 0; turn < 3; ++turn) {
+    Request request;
+    request.prompt.assign(24, 7);
+    request.prompt.insert(request.prompt.end(), {turn, 9, 9});
+    request.maxNewTokens = 2;
+    uint64_t id;
+    ASSERT_TRUE(engine.submit(request, &id).ok());
+    Results results;
+    runToEnd(engine, results);
+    EXPECT_EQ((results[{id, 0}].tokens), alone(request, 0, limits));
+    reused = engine.stats().reusedTokens;
+  }
+  EXPECT_EQ(reused, 24u);
+}
+
+// A sample of a request is the same drawn alone, by its number; neighbouring seeds share none.
+TEST(Engine, SamplesHaveNumbers) {
+  BackendLimits limits = smallLimits();
+  ToyBackend backend(limits);
+  Engine engine(backend, {});
+  auto draw = [&](uint64_t seed, uint32_t first, uint32_t count) {
+    Request request;
+    request.prompt = {1, 2};
+    request.maxNewTokens = 12;
+    request.samples = count;
+    request.firstSample = first;
+    request.sampling.seed = seed;
+    request.sampling.temperature = 1;
+    uint64_t id;
+    EXPECT_TRUE(engine.submit(request, &id).ok());
+    Results results;
+    runToEnd(engine, results);
+    std::vector<std::vector<int32_t>> tokens;
+    for (uint32_t j = 0; j < count; ++j)
+      tokens.push_back(results[{id, j}].tokens);
+    return tokens;
+  };
+  const auto many = draw(0, 0, 4);
+  for (uint32_t j = 0; j < 4; ++j)
+    EXPECT_EQ(draw(0, j, 1)[0], many[j]);
+  for (const auto &tokens : draw(1, 0, 4))
+    EXPECT_EQ(std::count(many.begin(), many.end(), tokens), 0);
+}
+
 // A row whose logits are not numbers ends its own sample with an error and leaves its neighbours as
 // they would have been alone.
 TEST(Engine, ABadSampleLeavesItsNeighboursAlone) {
@@ -308,7 +361,10 @@ TEST(Engine, ABadSampleLeavesItsNeighboursAlone) {
   Results results;
   runToEnd(engine, results);
   EXPECT_EQ((results[{badId, 0}].reason), FinishReason::failed);
-  EXPECT_EQ((results[{badId, 0}].error), "the model's logits hold a NaN, or no finite value");
+  EXPECT_EQ(
+      (results[{badId, 0}].error),
+      "no token to choose at position 2 (token 1 of the answer): the model's logits there hold a "
+      "NaN or an infinite value");
   EXPECT_EQ((results[{goodId, 0}].tokens), alone(good, 0, limits));
 }
 
@@ -337,7 +393,8 @@ TEST(Engine, LongThoughtsAreClosedByForce) {
   std::vector<int32_t> all = request.prompt;
   all.insert(all.end(), result.tokens.begin(), result.tokens.end() - 1);
   EXPECT_EQ(result.tokens.back(),
-            ToyBackend::draw(hashOf(all), 0, 12, limits.vocabulary)); // it has read what was forced
+            ToyBackend::draw(hashOf(all), sampleSeed(0, 0), 12,
+                             limits.vocabulary)); // it has read what was forced
 }
 
 // At the end of the time budget running samples close or drop, and samples that never started are

@@ -26,7 +26,7 @@ std::vector<int32_t> alone(Model &model, const Request &request, uint32_t sample
     BackendEntry entry{sequence, input.data(), static_cast<uint32_t>(input.size()), 1};
     SamplingRow row;
     row.parameters = request.sampling;
-    row.parameters.seed += sample;
+    row.parameters.seed = sampleSeed(request.sampling.seed, sample);
     row.counter = static_cast<uint32_t>(output.size());
     SampledToken token;
     Status status = session->step(&entry, 1);
@@ -76,6 +76,7 @@ TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
     EngineOptions options;
     options.prefixCacheSlots = static_cast<uint32_t>(random.integer(0, 1));
     options.prefixBlock = static_cast<uint32_t>(random.integer(4, 64));
+    options.shortestPrefix = static_cast<uint32_t>(random.integer(1, 16));
     options.prefillChunk = random.chance(0.5) ? static_cast<uint32_t>(random.integer(1, 40)) : 0;
     Engine engine(*session, options);
 

@@ -23,7 +23,7 @@ std::vector<int32_t> alone(const Request &request, uint32_t sample) {
   while (out.size() < request.maxNewTokens) {
     SamplingRow row;
     row.parameters = request.sampling;
-    row.parameters.seed += sample;
+    row.parameters.seed = sampleSeed(request.sampling.seed, sample);
     row.counter = out.size();
     SampledToken token;
     sampleOnHost(toy::referenceLogits(tokens).data(), TOY_VOCABULARY, row, &token);
@@ -95,7 +95,7 @@ TEST(EngineSession, EqualsRunsAlone) {
     ASSERT_TRUE(Session::create(*model, sessionOptions, &session).ok());
     EngineOptions engineOptions;
     engineOptions.prefixCacheSlots = random() % 3;
-    engineOptions.prefixBlock = 4;
+    engineOptions.prefixBlock = engineOptions.shortestPrefix = 4;
     {
       RunAhead ahead(*session);
       SequenceBackend &backend = round % 2 ? static_cast<SequenceBackend &>(ahead) : *session;

@@ -57,6 +57,18 @@ TEST_F(HostLimits, Memory) {
   EXPECT_EQ(cgroupMemory(root, "/outer/inner"), 0u);
 }
 
+// Files that were read count as free: the system drops them when memory is wanted.
+TEST_F(HostLimits, PageCacheIsFree) {
+  write("/outer/memory.max", "1000000\n");
+  write("/outer/memory.current", "900000\n");
+  write("/outer/memory.stat", "anon 250000\nfile 600000\nkernel 50000\nshmem 20000\n"
+                              "inactive_anon 20000\nactive_anon 250000\ninactive_file 500000\n"
+                              "active_file 80000\nslab_reclaimable 20000\nslab 30000\n");
+  EXPECT_EQ(cgroupMemory(root, "/outer/inner"), 700000u);
+  write("/outer/memory.stat", "inactive_file 5000000\n"); // read a moment later than the rest
+  EXPECT_EQ(cgroupMemory(root, "/outer/inner"), 1000000u);
+}
+
 // This machine has at least one core and some memory.
 TEST(Host, HasSomething) {
   EXPECT_GE(usableCores(), 1u);

@@ -3,8 +3,11 @@
 #include "ToyModel.h"
 #include "artifact/artifact.h"
 #include <cstring>
+#include <fstream>
 #include <gtest/gtest.h>
 #include <random>
+#include <sys/stat.h>
+#include <unistd.h>
 
 using namespace m1rt;
 
@@ -151,6 +154,42 @@ TEST(Loader, ChecksBounds) {
       {"kernel 2 \"toy_cache_write\": code index 1",
        [](auto &m) { m.targets[0]->kernels[2]->code = 1; }},
       {"command 0: kernel index 99", [](auto &m) { launch(m, 0).kernel = 99; }},
+      {"command 0: kernel \"toy_embed\" takes 3 operands, the launch has 2",
+       [](auto &m) { launch(m, 0).operands.pop_back(); }},
+      {"command 5: kernel \"toy_logits\" is for a grid of 7 and groups of 2 rows, the launch has 8",
+       [](auto &m) { launch(m, 5).grid_x = 8; }},
+      {"command 5: kernel \"toy_logits\" is for a grid of 7",
+       [](auto &m) { launch(m, 5).rows_per_group = 3; }},
+      {"command 1: operand 2: the kernel expects another batch array, or none",
+       [](auto &m) { std::swap(launch(m, 1).operands[2], launch(m, 1).operands[3]); }},
+      {"command 0: operand 0: the kernel expects another batch array, or none",
+       [](auto &m) { std::swap(launch(m, 0).operands[0], launch(m, 0).operands[1]); }},
+      {"command 0: operand 1: 4656 of every 0 bytes are used",
+       [](auto &m) { std::swap(launch(m, 0).operands[1], launch(m, 0).operands[2]); }},
+      {"command 0: operand 1: the kernel writes a weight",
+       [](auto &m) { m.targets[0]->kernels[0]->parameters[1]->access = schema::Access::write; }},
+      {"command 0: operand 1: the kernel touches 4656 bytes from byte 4 of 4656",
+       [](auto &m) { launch(m, 0).operands[1]->offset = 4; }},
+      {"command 1: operand 1: the kernel touches 48 bytes from byte 0 of 44",
+       [](auto &m) {
+         m.states[0]->type->shape = {11};
+         m.states[0]->bytes = 44;
+       }},
+      {"command 0: operand 2: rows of 48 bytes from byte 0 of an arena of 40 bytes a row",
+       [](auto &m) { m.targets[0]->functions[0]->temporary_bytes_per_row = 40; }},
+      {"command 1: operand 5: 48 of every 48 bytes are used, from byte 4 of 48",
+       [](auto &m) { launch(m, 1).operands[5]->offset = 4; }},
+      {"command 5: operand 2: 388 of every 388 bytes are used, from byte 0 of 376",
+       [](auto &m) { m.vocab_size = 94; }},
+      {"command 0: operand 2: rows of logits in a command over tokens",
+       [](auto &m) {
+         m.targets[0]->functions[0]->row_temporary_bytes_per_row = 768;
+         launch(m, 0).operands[2]->kind = schema::OperandKind::row_temporary;
+       }},
+      {"kernel 0 \"toy_embed\": parameter 1 is out of range",
+       [](auto &m) { m.targets[0]->kernels[0]->parameters[1]->port = 8; }},
+      {"function \"prefill\": has no commands",
+       [](auto &m) { m.targets[0]->functions[0]->commands.clear(); }},
       {"command 3: grid_x 0", [](auto &m) { launch(m, 3).grid_x = 0; }},
       {"command 3: unknown row domain",
        [](auto &m) { launch(m, 3).domain = schema::RowDomain(8); }},
@@ -172,11 +211,8 @@ TEST(Loader, ChecksBounds) {
       {"has no function \"prefill\"", [](auto &m) { m.targets[0]->functions[0]->name = "other"; }},
       {"a second target \"cpu\"",
        [](auto &m) {
-         m.targets.push_back(std::make_unique<schema::TargetT>(std::move(*m.targets[0])));
-         m.targets[0] = std::make_unique<schema::TargetT>();
-         m.targets[0]->name = "cpu";
-         m.targets[0]->functions.push_back(std::make_unique<schema::FunctionT>());
-         m.targets[0]->functions[0]->name = "prefill";
+         m.targets.push_back(std::make_unique<schema::TargetT>());
+         m.targets[1]->name = "cpu";
        }},
       {"tokenizer: bytes",
        [](auto &m) {
@@ -219,13 +255,111 @@ TEST(Loader, ChecksExternalFiles) {
   EXPECT_EQ(open(bytes).code(), StatusCode::notFound);
 }
 
+// Weights lie beside the artifact or below, unless the caller allows another directory: no artifact
+// makes the runtime open what its user did not think of.
+TEST(Loader, ExternalFilesStayBeside) {
+  toy::ArtifactOptions options;
+  options.weights = toy::Weights::external;
+  options.externalPath = toy::temporaryPath("beside.bin");
+  const std::string directory = options.externalPath.substr(0, options.externalPath.rfind('/')),
+                    base = options.externalPath.substr(directory.size() + 1),
+                    last = directory.substr(directory.rfind('/') + 1);
+  auto named = [&](const std::string &name) {
+    options.change = [&](schema::ModuleT &module) { module.external_files[0]->name = name; };
+    return toy::artifact(options);
+  };
+  EXPECT_TRUE(open(named("./" + base)).ok());
+  for (const std::string &name : {options.externalPath, "../" + last + "/" + base,
+                                  "x/../../" + last + "/../" + last + "/" + base}) {
+    const std::vector<uint8_t> bytes = named(name);
+    Status status = open(bytes);
+    if (name[0] == 'x') { // no such directory
+      EXPECT_EQ(status.code(), StatusCode::notFound) << status.message();
+      continue;
+    }
+    EXPECT_EQ(status.code(), StatusCode::invalidArgument) << name;
+    EXPECT_NE(status.message().find("--allow-external " + directory), std::string::npos)
+        << status.message();
+    m1rt::ArtifactOptions allow;
+    allow.allowExternal = {"/nowhere", "/dev"};
+    EXPECT_FALSE(open(bytes, nullptr, allow).ok());
+    allow.allowExternal.push_back(directory);
+    EXPECT_TRUE(open(bytes, nullptr, allow).ok()) << name;
+  }
+}
+
+// What was checked is what is used, whatever becomes of the file; and reading weights of a file
+// that was cut off gives zeros and no signal.
+TEST(Loader, FilesMayChangeWhileInUse) {
+  const std::string path = toy::temporaryPath("inuse.m1a");
+  const std::vector<uint8_t> whole = toy::artifact();
+  toy::writeFile(path, whole);
+  std::unique_ptr<Artifact> artifact;
+  ASSERT_TRUE(Artifact::open(path, {}, &artifact).ok());
+  EXPECT_TRUE(artifact->unchanged().ok());
+  ASSERT_EQ(truncate(path.c_str(), 10), 0);
+  EXPECT_EQ(artifact->module().vocab_size(), uint32_t(TOY_VOCABULARY));
+  const schema::Segment &code = *artifact->module().targets()->Get(0)->code()->Get(0)->data();
+  EXPECT_EQ(std::memcmp(artifact->segment(code).data, "\177ELF", 4), 0);
+  Bytes data = artifact->weightData(1);
+  uint8_t sum = 0;
+  for (uint8_t byte : data)
+    sum |= byte;
+  EXPECT_EQ(sum, 0);
+  Status status = artifact->unchanged();
+  EXPECT_EQ(status.code(), StatusCode::corrupt);
+  EXPECT_NE(status.message().find("inuse.m1a: was changed while in use"), std::string::npos);
+}
+
+// The digest covers the last bit of everything; that of the weights tells weights apart whatever
+// else the artifact holds, and reads none of them.
+TEST(Loader, Digests) {
+  std::unique_ptr<Artifact> artifact;
+  auto digests = [&](const std::vector<uint8_t> &bytes, Digest *all) {
+    EXPECT_TRUE(open(bytes, &artifact).ok());
+    EXPECT_TRUE(artifact->digest(3, {}, all).ok());
+    return artifact->weightsDigest();
+  };
+  Digest first, second;
+  const std::vector<uint8_t> bytes = toy::artifact();
+  const Digest weights = digests(bytes, &first);
+  EXPECT_EQ(digests(bytes, &second), weights);
+  EXPECT_EQ(second, first);
+
+  std::vector<uint8_t> swapped = bytes; // weights that their checks do not match
+  swapped[artifact->module().weights()->Get(1)->data()->offset() + 100] ^= 1;
+  EXPECT_EQ(digests(swapped, &second), weights);
+  EXPECT_NE(second, first);
+
+  toy::ArtifactOptions other;
+  other.change = [](schema::ModuleT &module) { module.producer = "somebody"; };
+  EXPECT_EQ(digests(toy::artifact(other), &second), weights);
+  EXPECT_NE(second, first);
+  other.change = [](schema::ModuleT &module) { module.weights[0]->name = "other"; };
+  EXPECT_NE(digests(toy::artifact(other), &second), weights);
+  std::vector<uint8_t> checked = bytes;
+  checked.back() ^= 1; // the last check
+  EXPECT_NE(digests(checked, &second), weights);
+
+  bool asked = false;
+  EXPECT_EQ(
+      artifact->digest(1, [&] { return asked = true; }, &second).code(), StatusCode::cancelled);
+  EXPECT_TRUE(asked);
+}
+
 // What is no artifact at all is named: missing, empty, a directory, another kind of file.
 TEST(Loader, RefusesOtherFiles) {
   std::unique_ptr<Artifact> artifact;
   EXPECT_EQ(Artifact::open(toy::temporaryPath("absent.m1a"), {}, &artifact).code(),
             StatusCode::notFound);
-  EXPECT_NE(Artifact::open("/", {}, &artifact).message().find("not a regular file"),
+  EXPECT_NE(Artifact::open("/", {}, &artifact).message().find("/: is a directory, expected a file"),
             std::string::npos);
+  // Neither waits for anybody.
+  EXPECT_NE(Artifact::open("/dev/zero", {}, &artifact).message().find("is a device"),
+            std::string::npos);
+  const std::string pipe = toy::temporaryPath("pipe.m1a");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_NE(Artifact::open(pipe, {}, &artifact).message().find("is a pipe"), std::string::npos);
   EXPECT_NE(open({}).message().find("the file is empty"), std::string::npos);
   EXPECT_NE(open(std::vector<uint8_t>(5000, 'x')).message().find("not an M1 artifact"),
             std::string::npos);

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <fstream>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 using namespace m1rt;
 
@@ -51,6 +52,81 @@ TEST(Model, WeightsOfEveryOrigin) {
       ASSERT_TRUE(status.ok()) << status.message();
       EXPECT_EQ(firstToken(*model), expected);
     }
+}
+
+// Somebody cuts off or overwrites a file whose weights are in use (cp does both): the step at hand
+// ends with an error that names it, and other models go on.
+TEST(Model, FilesChangedInUse) {
+  for (toy::Weights kind : {toy::Weights::embedded, toy::Weights::external})
+    for (bool cut : {true, false})
+      for (unsigned threads : {1u, 3u}) {
+        const std::string path = toy::temporaryPath("changed.m1a");
+        toy::ArtifactOptions options;
+        options.weights = kind;
+        options.externalPath = toy::temporaryPath("changed.bin");
+        const std::string &victim = kind == toy::Weights::external ? options.externalPath : path;
+        const std::vector<uint8_t> bytes = toy::artifact(options);
+        toy::writeFile(path, bytes);
+        ModelOptions modelOptions;
+        modelOptions.deviceOptions.threads = threads;
+        std::unique_ptr<Model> model, other;
+        ASSERT_TRUE(Model::load(path, modelOptions, &model).ok());
+        ASSERT_TRUE(load({}, &other, modelOptions).ok());
+        std::unique_ptr<Session> session;
+        SequenceId sequence = 0;
+        ASSERT_TRUE(Session::create(*model, {}, &session).ok());
+        ASSERT_TRUE(session->create(&sequence).ok());
+        const int32_t token = 3;
+        BackendEntry entry{sequence, &token, 1, 1};
+        ASSERT_TRUE(session->step(&entry, 1).ok());
+        if (cut) {
+          ASSERT_EQ(truncate(victim.c_str(), 100), 0);
+        } else {
+          std::fstream file(victim, std::ios::in | std::ios::out | std::ios::binary);
+          file.seekp(-9, std::ios::end);
+          file.put(1);
+        }
+        Status status = session->step(&entry, 1);
+        EXPECT_EQ(status.code(), StatusCode::deviceError);
+        EXPECT_NE(status.message().find(victim + ": was changed while in use"), std::string::npos)
+            << status.message();
+        EXPECT_EQ(firstToken(*other), toy::argmax(toy::referenceLogits({3, 1, 4, 1, 5})));
+      }
+}
+
+// The first launch that writes what is no number is named, with its row and column; sound steps
+// compute what they compute otherwise.
+TEST(Model, NamesTheFirstLaunchWithoutNumbers) {
+  const char *const wanted[] = {"\"toy_embed\" (command 0)", "\"toy_logits\" (command 5)", nullptr};
+  for (int broken = 0; broken < 3; ++broken) {
+    toy::ArtifactOptions options;
+    options.weights = toy::Weights::dummy;
+    options.change = [&](toy::schema::ModuleT &module) {
+      if (broken < 2)
+        module.weights[size_t(broken)]->dummy_scale = 3e38f; // overflows
+    };
+    std::unique_ptr<Model> model;
+    std::unique_ptr<Session> session;
+    SequenceId sequence = 0;
+    ASSERT_TRUE(load(options, &model).ok());
+    ASSERT_TRUE(Session::create(*model, {}, &session).ok());
+    ASSERT_TRUE(session->create(&sequence).ok());
+    session->setCheckNumerics(true);
+    const int32_t tokens[] = {3, 1, 4, 1, 5};
+    BackendEntry entry{sequence, tokens, 5, 1};
+    Status status = session->step(&entry, 1);
+    if (!wanted[broken]) {
+      int32_t next = -1;
+      ASSERT_TRUE(status.ok()) << status.message();
+      ASSERT_TRUE(session->nextTokens(&next).ok());
+      EXPECT_EQ(next, toy::argmax(toy::referenceLogits({3, 1, 4, 1, 5})));
+      continue;
+    }
+    EXPECT_EQ(status.code(), StatusCode::deviceError);
+    EXPECT_NE(status.message().find(wanted[broken]), std::string::npos) << status.message();
+    EXPECT_NE(status.message().find("is the first to write what is no number: "), std::string::npos)
+        << status.message();
+  }
 }
 
 // A flipped bit in a weight, or in the checks, is an error that names the file and the weight; what
@@ -196,7 +272,10 @@ TEST(Model, RefusesWhatItCannotRun) {
     schema::GemmT gemm;
     for (auto *operand : {&gemm.a, &gemm.w, &gemm.out})
       *operand = std::make_unique<schema::OperandT>();
-    gemm.n = gemm.k = gemm.lda = gemm.ldo = 1;
+    gemm.a->kind = gemm.out->kind = schema::OperandKind::temporary;
+    gemm.out->arena_offset = 256;
+    gemm.domain = schema::RowDomain::tokens;
+    gemm.n = gemm.k = gemm.lda = gemm.ldo = TOY_WIDTH;
     module.targets[0]->functions[0]->commands[0]->command.Set(std::move(gemm));
   };
   EXPECT_NE(load(options, &model).message().find("command 0: the cpu device runs launches only"),

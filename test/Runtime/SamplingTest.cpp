@@ -103,14 +103,14 @@ TEST(Sampling, FiltersComposeInOrder) {
 
 // The repetition penalty divides positive logits of seen tokens and multiplies negative ones.
 TEST(Sampling, RepetitionPenalty) {
-  const int32_t seen[] = {1, 5};
+  const SeenToken seen[] = {{1, 0}, {5, 2}};
   SamplingRow row;
   row.parameters.repetitionPenalty = 1.5f;
   row.seen = seen;
   row.seenCount = 2;
   EXPECT_EQ(sampled(row).token, 3);
   const std::vector<float> negative = {-1.0f, -1.2f};
-  const int32_t first[] = {0};
+  const SeenToken first[] = {{0, 0}};
   row.seen = first;
   row.seenCount = 1;
   EXPECT_EQ(sampled(row, negative).token, 1);
@@ -170,13 +170,118 @@ TEST(Sampling, GeneratorGivesKnownAnswers) {
   EXPECT_EQ(samplingUniform(0, 0), double(bits) * 0x1p-53);
 }
 
-// A row with a NaN, or without a finite value, gives no token.
+// A row with a NaN, or whose largest value is not finite, gives no token.
 TEST(Sampling, RefusesRowsWithoutNumbers) {
+  std::vector<float> infinite = logits;
+  infinite[2] = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(sampled({}, infinite).token, noToken);
   std::vector<float> bad = logits;
   bad[3] = std::numeric_limits<float>::quiet_NaN();
   EXPECT_EQ(sampled({}, bad).token, noToken);
   EXPECT_EQ(sampled({}, std::vector<float>(8, -std::numeric_limits<float>::infinity())).token,
             noToken);
+}
+
+// Frequency counts a token's occurrences in the answer, presence whether there are any; tokens of
+// the prompt alone go free. Token 1 starts half a logit before 3.
+TEST(Sampling, FrequencyAndPresencePenalties) {
+  SamplingRow row;
+  const SeenToken seen[] = {{1, 2}, {5, 1}, {3, 0}};
+  row.seen = seen;
+  row.seenCount = 3;
+  row.parameters.frequencyPenalty = 0.3f;
+  EXPECT_EQ(sampled(row).token, 5); // 3 - 0.6, 3 - 0.3, 2.5
+  row.parameters.frequencyPenalty = 0.6f;
+  EXPECT_EQ(sampled(row).token, 3); // 3 - 1.2, 3 - 0.6, 2.5
+  row.parameters.frequencyPenalty = 0;
+  row.parameters.presencePenalty = 0.4f;
+  EXPECT_EQ(sampled(row).token, 1);
+  row.parameters.presencePenalty = 0.6f;
+  EXPECT_EQ(sampled(row).token, 3);
+  row.parameters.presencePenalty = -9; // turns the other way round
+  EXPECT_EQ(sampled(row).token, 1);
+}
+
+// A bias is added; minus infinity forbids; a mask leaves only what it holds. What leaves nothing
+// gives no token. Log probabilities stay the model's.
+TEST(Sampling, BiasAndMask) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  SamplingRow row;
+  row.wantLogprob = true;
+  const TokenBias bias[] = {{2, 5.5f}, {1, -infinity}, {99, 100}};
+  row.bias = bias;
+  row.biasCount = 3;
+  SampledToken token = sampled(row);
+  EXPECT_EQ(token.token, 2);
+  EXPECT_NEAR(token.logprob, std::log(softmax(1, {0, 1, 2, 3, 4, 5, 6, 7})[2]), 1e-6);
+  row.biasCount = 0;
+  const uint32_t allowed = 1u << 0 | 1u << 6;
+  row.allowed = &allowed;
+  EXPECT_EQ(sampled(row).token, 0);
+  row.parameters.temperature = 2;
+  for (row.counter = 0; row.counter < 100; ++row.counter)
+    EXPECT_TRUE(allowed >> sampled(row).token & 1);
+  const uint32_t nothing = 0;
+  row.allowed = &nothing;
+  EXPECT_EQ(sampled(row).token, noToken);
+}
+
+// Temperatures too small to divide by take the likeliest token, with log probabilities and without.
+TEST(Sampling, TinyTemperaturesAreGreedy) {
+  for (float temperature : {1e-7f, 1e-30f, 1e-39f, 1e-45f}) {
+    SamplingRow row;
+    row.parameters.temperature = temperature;
+    EXPECT_TRUE(row.greedy());
+    EXPECT_EQ(sampled(row).token, 1);
+    row.wantLogprob = true;
+    EXPECT_EQ(sampled(row).token, 1);
+    const SeenToken seen[] = {{1, 1}};
+    row.seen = seen;
+    row.seenCount = 1;
+    row.parameters.repetitionPenalty = 2;
+    EXPECT_EQ(sampled(row).token, 5);
+  }
+  SamplingRow row;
+  row.parameters.temperature = leastTemperature; // the smallest that divides: ties are drawn
+  bool drawn[2] = {};
+  for (row.counter = 0; row.counter < 64; ++row.counter) {
+    const int32_t token = sampled(row).token;
+    ASSERT_TRUE(token == 1 || token == 5);
+    drawn[token == 5] = true;
+  }
+  EXPECT_TRUE(drawn[0] && drawn[1]);
+}
+
+// Penalties and biases without measure leave finite scores, so that a token is chosen.
+TEST(Sampling, LargeChangesStayFinite) {
+  const SeenToken seen[] = {{1, 1}, {5, 1}};
+  const TokenBias bias[] = {{4, 3e38f}, {3, 3e38f}};
+  for (float temperature : {0.0f, 1.0f})
+    for (float penalty : {1e-38f, 1e38f}) {
+      SamplingRow row;
+      row.parameters.temperature = temperature;
+      row.parameters.repetitionPenalty = penalty;
+      row.seen = seen;
+      row.seenCount = 2;
+      const int32_t token = sampled(row).token;
+      EXPECT_TRUE(penalty < 1 ? token == 1 || token == 5 : token == 3 || temperature > 0) << token;
+      row.bias = bias;
+      row.biasCount = 2;
+      EXPECT_GE(sampled(row).token, 0);
+    }
+}
+
+// The stream of sample j is the output number j of a SplitMix64 generator, whose first outputs from
+// state 0 are known (the sequence of the authors' program). Neighbouring seeds share no stream.
+TEST(Sampling, StreamsOfSamples) {
+  EXPECT_EQ(sampleSeed(0, 0), 0xE220A8397B1DCDAFu);
+  EXPECT_EQ(sampleSeed(0, 1), 0x6E789E6AA1B965F4u);
+  EXPECT_EQ(sampleSeed(0, 2), 0x06C45D188009454Fu);
+  std::map<uint64_t, int> streams;
+  for (uint64_t seed = 0; seed < 100; ++seed)
+    for (uint32_t j = 0; j < 100; ++j)
+      ++streams[sampleSeed(seed, j)];
+  EXPECT_EQ(streams.size(), 10000u);
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 #include "cpu/thread_pool.h"
 #include <gtest/gtest.h>
 #include <numeric>
+#include <stdexcept>
 
 using m1rt::ThreadPool;
 
@@ -49,6 +50,30 @@ TEST(ThreadPool, RangesCoverAll) {
         ++touched[i];
     });
     EXPECT_EQ(touched, std::vector<int>(count, 1));
+  }
+}
+
+// What a thread throws comes to the caller once all have ended, and the pool goes on working.
+TEST(ThreadPool, CarriesExceptions) {
+  for (unsigned threads : {1u, 2u, 4u}) {
+    ThreadPool pool(threads);
+    for (unsigned thrower = 0; thrower <= threads; ++thrower) { // threads: all of them
+      std::atomic<unsigned> ended{0};
+      try {
+        pool.run([&](unsigned thread) {
+          ++ended;
+          if (thread == thrower || thrower == threads)
+            throw std::runtime_error("thread");
+        });
+        ADD_FAILURE() << "nothing was thrown";
+      } catch (const std::runtime_error &error) {
+        EXPECT_STREQ(error.what(), "thread");
+      }
+      EXPECT_EQ(ended, threads);
+      ended = 0;
+      pool.run([&](unsigned) { ++ended; });
+      EXPECT_EQ(ended, threads);
+    }
   }
 }
 

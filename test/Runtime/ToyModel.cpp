@@ -42,12 +42,46 @@ struct Op {
   schema::OperandKind kind;
   uint32_t index;
   uint64_t arena = 0;
+  schema::Access access = schema::Access::read;
 };
+Op out(Op op) {
+  op.access = schema::Access::write;
+  return op;
+}
+Op inOut(Op op) {
+  op.access = schema::Access::read_write;
+  return op;
+}
 Op weight(uint32_t i) { return {schema::OperandKind::weight, i}; }
 Op state(uint32_t i) { return {schema::OperandKind::state, i}; }
 Op port(schema::Port p) { return {schema::OperandKind::port, uint32_t(p)}; }
 Op rows(uint64_t arena) { return {schema::OperandKind::temporary, 0, arena}; }
 Op logitRows(uint64_t arena) { return {schema::OperandKind::row_temporary, 0, arena}; }
+
+schema::ParameterT parameter(const Op &op) {
+  using schema::OperandKind;
+  schema::ParameterT result;
+  result.access = op.access;
+  const uint64_t row = TOY_WIDTH * 4;
+  switch (op.kind) {
+  case OperandKind::weight:
+    result.bytes = TOY_VOCABULARY * row;
+    break;
+  case OperandKind::state:
+    result.bytes = op.index == 0 ? row : TOY_PAGE * row;
+    break;
+  case OperandKind::port:
+    if (schema::Port(op.index) < schema::Port::logits)
+      result.port = int8_t(op.index);
+    else
+      result.bytes = result.stride =
+          schema::Port(op.index) == schema::Port::logits ? TOY_VOCABULARY * 4 : 4;
+    break;
+  default:
+    result.bytes = result.stride = row;
+  }
+  return result;
+}
 
 class Plan {
 public:
@@ -63,6 +97,11 @@ public:
       target.kernels.push_back(std::make_unique<schema::KernelT>());
       target.kernels.back()->symbol = symbol;
       target.kernels.back()->origin = "test";
+      target.kernels.back()->grid_x = gridX;
+      target.kernels.back()->rows_per_group = rowsPerGroup;
+      for (const Op &op : operands)
+        target.kernels.back()->parameters.push_back(
+            std::make_unique<schema::ParameterT>(parameter(op)));
     }
     schema::LaunchT launch;
     launch.kernel = kernel;
@@ -94,24 +133,24 @@ std::unique_ptr<schema::FunctionT> plan(schema::TargetT &target, bool decode, bo
   plan.function->name = decode ? "decode" : "prefill";
   plan.function->temporary_bytes_per_row = 768;
   plan.function->row_temporary_bytes_per_row = 256;
-  plan.launch("toy_embed", RowDomain::tokens, 1, 3, {port(Port::tokens), weight(0), rows(x)});
+  plan.launch("toy_embed", RowDomain::tokens, 1, 3, {port(Port::tokens), weight(0), out(rows(x))});
   plan.launch(decode ? "toy_scan_decode" : "toy_scan", RowDomain::sequences, 1, 1,
-              {rows(x), state(0), port(Port::sequence_starts), port(Port::slots),
-               port(Port::positions), rows(y)});
+              {rows(x), inOut(state(0)), port(Port::sequence_starts), port(Port::slots),
+               port(Port::positions), out(rows(y))});
   if (withPages) {
     plan.launch("toy_cache_write", RowDomain::tokens, 1, 1,
-                {rows(y), state(1), port(Port::positions), port(Port::token_sequence),
+                {rows(y), inOut(state(1)), port(Port::positions), port(Port::token_sequence),
                  port(Port::block_tables)});
     plan.launch("toy_attend", RowDomain::tokens, 1, 1,
                 {state(1), port(Port::positions), port(Port::token_sequence),
-                 port(Port::block_tables), rows(z)});
+                 port(Port::block_tables), out(rows(z))});
   }
   plan.launch("toy_gather", RowDomain::logit_rows, 1, 1,
-              {rows(withPages ? z : y), port(Port::logit_rows), logitRows(normed)});
+              {rows(withPages ? z : y), port(Port::logit_rows), out(logitRows(normed))});
   plan.launch("toy_logits", RowDomain::logit_rows, (TOY_VOCABULARY + 15) / 16, 2,
-              {logitRows(normed), weight(1), port(Port::logits)});
+              {logitRows(normed), weight(1), out(port(Port::logits))});
   plan.launch("toy_argmax", RowDomain::logit_rows, 1, 1,
-              {port(Port::logits), port(Port::next_tokens)});
+              {port(Port::logits), out(port(Port::next_tokens))});
   return std::move(plan.function);
 }
 

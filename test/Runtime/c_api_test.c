@@ -3,6 +3,8 @@
 #include "m1/runtime.h"
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int failures = 0;
 
@@ -30,6 +32,12 @@ static m1_status_code code(m1_status *status) {
   return result;
 }
 
+static int asked = 0;
+static bool cancel_at_once(void *data) {
+  *(int *)data += 1;
+  return true;
+}
+
 int main(int argc, char **argv) {
   m1_model *model = NULL;
   CHECK(argc == 2);
@@ -39,11 +47,24 @@ int main(int argc, char **argv) {
   m1_model_destroy(NULL);
   m1_session_destroy(NULL);
   m1_status_destroy(NULL);
-  CHECK(strlen(m1_runtime_version()) > 0);
+  CHECK(strcmp(m1_runtime_version(), M1_VERSION_STRING) == 0);
+  CHECK(m1_runtime_version_number() == M1_VERSION_NUMBER);
 
   m1_model_options options;
   m1_model_options_init(&options);
   options.threads = 2;
+  options.cancelled = cancel_at_once;
+  options.cancelled_data = &asked;
+  CHECK(code(m1_model_load(argv[1], &options, &model)) == M1_STATUS_CANCELLED);
+  CHECK(asked > 0 && model == NULL);
+  m1_model_options_init(&options);
+  options.threads = 2;
+  options.required_digest = "12ab";
+  CHECK(code(m1_model_load(argv[1], &options, &model)) == M1_STATUS_INVALID_ARGUMENT);
+  char wrong_digest[] = "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF";
+  options.required_digest = wrong_digest;
+  CHECK(code(m1_model_load(argv[1], &options, &model)) == M1_STATUS_CORRUPT);
+  options.required_digest = NULL;
   if (!ok(m1_model_load(argv[1], &options, &model)))
     return 1;
   m1_model_info info;
@@ -52,6 +73,19 @@ int main(int argc, char **argv) {
   CHECK(info.vocab_size == 97 && info.page_size == 8 && info.max_positions == 200);
   CHECK(info.eos_count == 1 && info.eos_ids[0] == 96);
   CHECK(info.slot_bytes == 48 && info.page_bytes == 384);
+
+  /* The digest of this artifact is one that loads it. */
+  char digest[M1_DIGEST_TEXT_SIZE], weights_digest[M1_DIGEST_TEXT_SIZE];
+  CHECK(ok(m1_model_digest(model, digest)) && strlen(digest) == 64);
+  CHECK(ok(m1_model_weights_digest(model, weights_digest)) && strlen(weights_digest) == 64);
+  CHECK(strcmp(digest, weights_digest) != 0);
+  CHECK(code(m1_model_digest(NULL, digest)) == M1_STATUS_INVALID_ARGUMENT);
+  CHECK(code(m1_model_weights_digest(model, NULL)) == M1_STATUS_INVALID_ARGUMENT);
+  m1_model_options exact = options;
+  exact.required_digest = digest;
+  m1_model *again = NULL;
+  CHECK(ok(m1_model_load(argv[1], &exact, &again)));
+  m1_model_destroy(again);
 
   m1_session_options session_options;
   m1_session_options_init(&session_options);
@@ -120,6 +154,20 @@ int main(int argc, char **argv) {
   m1_session_get_usage(session, NULL);
   m1_session_get_usage(NULL, &usage);
   CHECK(usage.max_sequences == 0);
+
+  /* A forked process has none of the threads: it may only destroy, and the parent goes on. */
+  fflush(stdout);
+  const pid_t child = fork();
+  if (child == 0) {
+    failures = 0;
+    CHECK(code(m1_session_step(session, prompts, 1, next, NULL)) == M1_STATUS_UNSUPPORTED);
+    m1_session_destroy(session);
+    m1_model_destroy(model);
+    fflush(stdout);
+    _exit(failures);
+  }
+  int status = -1;
+  CHECK(child > 0 && waitpid(child, &status, 0) == child && status == 0);
 
   /* A session outlives the handle of its model. */
   m1_model_destroy(model);

@@ -1,5 +1,8 @@
 /* The engine through the C API on the toy model: engine_api_test ARTIFACT. */
 #include "m1/engine.h"
+#include <math.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -40,12 +43,12 @@ typedef struct {
 } sample;
 
 /* Runs the engine until it is idle and collects the samples of requests 1 to 8. */
-static void run(m1_engine *engine, sample samples[9][4]) {
+static void run(m1_engine *engine, sample samples[12][4]) {
   memset(samples, 0, sizeof(sample) * 9 * 4);
   do {
     CHECK(ok(m1_engine_step(engine)));
     for (m1_event event; m1_engine_poll(engine, &event);) {
-      CHECK(event.request < 9 && event.sample < 4 && strlen(event.text) == 0 &&
+      CHECK(event.request < 12 && event.sample < 4 && strlen(event.text) == 0 &&
             strlen(event.error) == 0);
       sample *to = &samples[event.request][event.sample];
       CHECK(to->reason == M1_FINISH_RUNNING);
@@ -63,6 +66,31 @@ static void run(m1_engine *engine, sample samples[9][4]) {
       to->reason = event.reason;
     }
   } while (!m1_engine_is_idle(engine));
+}
+
+/* Another thread, which works on until it is told to stop. */
+static m1_engine *shared_engine;
+static atomic_bool stop_other;
+static atomic_int other_refused, other_worked;
+static void *other_thread(void *data) {
+  const m1_request *request = (const m1_request *)data;
+  while (!atomic_load(&stop_other)) {
+    m1_status *submitted = m1_engine_submit(shared_engine, request, NULL);
+    m1_status *stepped = m1_engine_step(shared_engine);
+    m1_status *both[] = {submitted, stepped};
+    for (int i = 0; i < 2; ++i) {
+      m1_status_code code = m1_status_get_code(both[i]);
+      atomic_fetch_add(&other_worked, code == M1_STATUS_OK);
+      atomic_fetch_add(&other_refused, code == M1_STATUS_INVALID_ARGUMENT &&
+                                           strstr(m1_status_message(both[i]), "another thread"));
+      m1_status_destroy(both[i]);
+    }
+    m1_engine_stats stats;
+    m1_engine_get_stats(shared_engine, &stats);
+    m1_engine_is_idle(shared_engine);
+    m1_engine_cancel(shared_engine, 1);
+  }
+  return NULL;
 }
 
 int main(int argc, char **argv) {
@@ -97,7 +125,7 @@ int main(int argc, char **argv) {
   request.top_logprobs = 2;
   uint64_t id = 0;
   CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 1);
-  sample samples[9][4], alone[9][4];
+  sample samples[12][4], alone[12][4];
   run(engine, alone);
   CHECK(alone[1][0].count == 12 && alone[1][0].reason == M1_FINISH_LENGTH &&
         alone[1][0].logprob_sum < 0);
@@ -166,19 +194,64 @@ int main(int argc, char **argv) {
 
   /* The same seed gives the same tokens in other company: 5 alone equals sample 1 of 3. */
   request.samples = 1;
-  request.seed = 4;
+  request.first_sample = 1;
   CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 5);
   run(engine, alone);
   CHECK(memcmp(alone[5][0].tokens, samples[3][1].tokens, 12 * sizeof(int32_t)) == 0);
 
-  /* A stop token ends a sample; 6. */
+  /* What is forbidden is not said, and a large bias is; 6 and 7. */
+  const m1_logit_bias never[] = {{alone[1][0].tokens[0], -INFINITY}}, always[] = {{11, 1e6f}};
+  request.first_sample = 0;
+  request.temperature = 0;
+  request.logit_bias = never;
+  request.logit_bias_count = 1;
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 6);
+  request.logit_bias = always;
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 7);
+  run(engine, alone);
+  CHECK(alone[6][0].tokens[0] != alone[1][0].tokens[0]);
+  for (int i = 0; i < 12; ++i)
+    CHECK(alone[7][0].tokens[i] == 11);
+  /* Unless it is penalised for it; 8. */
+  request.presence_penalty = 2e6f;
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 8);
+  run(engine, alone);
+  CHECK(alone[8][0].tokens[0] == 11 && alone[8][0].tokens[1] != 11);
+  bad = request;
+  bad.logit_bias = NULL;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT,
+              "logit_bias is null"));
+  bad = request;
+  bad.presence_penalty = NAN;
+  CHECK(
+      fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "presence penalty"));
+  bad = request;
+  bad.frequency_penalty = INFINITY;
+  CHECK(
+      fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "frequency penalty"));
+  const float temperatures[] = {-1, NAN, INFINITY};
+  for (int i = 0; i < 3; ++i) {
+    bad = request;
+    bad.temperature = temperatures[i];
+    CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "temperature"));
+  }
+  const m1_logit_bias unknowns[] = {{97, 1}, {-1, 1}, {3, NAN}};
+  for (int i = 0; i < 3; ++i) {
+    bad = request;
+    bad.logit_bias = &unknowns[i];
+    CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "logit bias"));
+  }
+  request.presence_penalty = 0;
+  request.logit_bias_count = 0;
+
+  /* A stop token ends a sample; 9. */
   request.temperature = 0;
   request.stop_tokens = &samples[2][0].tokens[3];
   request.stop_token_count = 1;
-  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 6);
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 9);
   run(engine, alone);
-  CHECK(alone[6][0].count >= 1 && alone[6][0].count <= 4 &&
-        alone[6][0].reason == M1_FINISH_STOP_TOKEN);
+  CHECK(alone[9][0].count >= 1 && alone[9][0].count <= 4 &&
+        alone[9][0].reason == M1_FINISH_STOP_TOKEN);
 
   m1_engine_stats stats;
   m1_engine_get_stats(engine, &stats);
@@ -212,6 +285,36 @@ int main(int argc, char **argv) {
   m1_engine_get_stats(engine, NULL);
   m1_engine_get_stats(NULL, &stats);
   CHECK(stats.steps == 0);
+
+  /* Two threads in one engine: one of them is told so, and nothing breaks. */
+  m1_engine *two = NULL;
+  m1_engine_options_init(&options);
+  options.max_samples = 4;
+  CHECK(ok(m1_engine_create(model, &options, &two)));
+  shared_engine = two;
+  m1_request small;
+  m1_request_init(&small);
+  small.tokens = prompt;
+  small.token_count = 10;
+  small.max_new_tokens = 3;
+  pthread_t thread;
+  CHECK(pthread_create(&thread, NULL, other_thread, &small) == 0);
+  int refused = 0, worked = 0;
+  for (long i = 0; i < 2000000 && (!refused || !worked || !atomic_load(&other_refused) ||
+                                   !atomic_load(&other_worked));
+       ++i) {
+    m1_status *step = m1_engine_step(two);
+    refused += m1_status_get_code(step) == M1_STATUS_INVALID_ARGUMENT;
+    worked += step == NULL;
+    m1_status_destroy(step);
+    m1_event event;
+    while (m1_engine_poll(two, &event))
+      ;
+  }
+  atomic_store(&stop_other, true);
+  pthread_join(thread, NULL);
+  CHECK(refused + atomic_load(&other_refused) > 0 && worked > 0);
+  m1_engine_destroy(two);
 
   /* An engine outlives the handle of its model; requests that still run end with it. */
   m1_model_destroy(model);

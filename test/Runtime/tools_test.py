@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BIN, TOY = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
@@ -119,6 +120,87 @@ class Tools(unittest.TestCase):
         self.fails(self.run_tool(art, "--input-ids", self.ids("1")), "weights.bin", "100 bytes")
         os.remove(weights)
         self.fails(self.run_tool(art, "--input-ids", self.ids("1")), "weights.bin")
+
+    def test_weights_elsewhere(self):
+        """Weights in another directory are used when that is allowed, and else the flag that allows it is named."""
+        os.mkdir(self.path("weights"))
+        art, weights = self.path("elsewhere.m1a"), self.path("weights/weights.bin")
+        call(TOY, art, "elsewhere", weights)
+        ids = ["--input-ids", self.ids("7 8"), "--max-new-tokens", "4"]
+        self.fails(self.run_tool(art, *ids), weights, "--allow-external " + self.path("weights"))
+        self.fails(self.run_tool(art, *ids, "--allow-external", "/usr"), "--allow-external " + self.path("weights"))
+        allowed = self.run_tool(art, *ids, "--allow-external", "/usr", "--allow-external", self.directory.name)
+        self.assertEqual(allowed.stdout, self.run_tool(self.art, *ids).stdout)
+
+    def test_digest(self):
+        """--require-digest runs what m1-dump --digest names and nothing else, the last bit of a weight included."""
+        ids = ["--input-ids", self.ids("1 2"), "--max-new-tokens", "3"]
+        dump = json.loads(call(os.path.join(BIN, "m1-dump"), self.art, "--digest", "--json").stdout)
+        expected = self.run_tool(self.art, *ids)
+        self.assertEqual(self.run_tool(self.art, *ids, "--require-digest", dump["digest"].upper()).stdout, expected.stdout)
+        self.fails(self.run_tool(self.art, *ids, "--require-digest", dump["digest"][:-1]), "--require-digest", "64 hexadecimal digits")
+        with open(self.art, "r+b") as file:
+            file.seek(-9000, os.SEEK_END)
+            byte = file.read(1)[0]
+            file.seek(-9000, os.SEEK_END)
+            file.write(bytes([byte ^ 1]))
+        self.fails(self.run_tool(self.art, *ids, "--require-digest", dump["digest"]), "is another artifact than the one required", dump["digest"])
+        changed = json.loads(call(os.path.join(BIN, "m1-dump"), self.art, "--digest", "--json").stdout)
+        self.assertNotEqual(changed["digest"], dump["digest"])
+        self.assertEqual(changed["header"]["sha256"], dump["header"]["sha256"])
+        self.assertNotIn("digest", json.loads(call(os.path.join(BIN, "m1-dump"), self.art, "--json").stdout))
+
+    def test_signatures(self):
+        """--trust runs what a key signed; other keys, other artifacts, no or bad signatures are refused."""
+        sign = os.path.join(BIN, "m1-sign")
+        ids = ["--input-ids", self.ids("1 2"), "--max-new-tokens", "3"]
+        key, other = self.path("key.pem"), self.path("other.pem")
+        for path in key, other:
+            self.assertEqual(call(sign, "--new-key", path).returncode, 0)
+            self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        self.fails(call(sign, "--new-key", key), "key.pem", "File exists")
+        self.fails(self.run_tool(self.art, *ids, "--trust", key + ".pub"), "toy.m1a.sig", "no signature")
+        self.assertEqual(call(sign, "--key", key, self.art).returncode, 0)
+        expected = self.run_tool(self.art, *ids)
+        for keys in ["--trust", key + ".pub"], ["--trust", other + ".pub", "--trust", key + ".pub"]:
+            self.assertEqual(self.run_tool(self.art, *ids, *keys).stdout, expected.stdout)
+        self.fails(self.run_tool(self.art, *ids, "--trust", other + ".pub"), "its signature is none of a trusted key")
+        self.fails(self.run_tool(self.art, *ids, "--trust", key), "key.pem", "expected a public Ed25519 key")
+        self.fails(call(sign, "--key", key + ".pub", self.art), "expected a private Ed25519 key")
+        self.fails(self.run_tool(self.art, *ids, "--trust", "absent.pem"), "absent.pem", "No such file")
+        openssl = call("openssl", "pkey", "-in", key, "-pubout")  # keys are OpenSSL's own
+        with open(key + ".pub") as file:
+            self.assertEqual(file.read(), openssl.stdout)
+        with open(self.art, "ab") as file:
+            file.write(b"x")  # after the end: not part of the artifact
+        self.assertEqual(self.run_tool(self.art, *ids, "--trust", key + ".pub").returncode, 0)
+        with open(self.art, "r+b") as file:
+            file.seek(-9000, os.SEEK_END)
+            file.write(b"\x55\x55\x55\x55")
+        self.fails(self.run_tool(self.art, *ids, "--trust", key + ".pub"), "its signature is none of a trusted key")
+        with open(self.art + ".sig", "w") as file:
+            file.write("00" * 63)
+        self.fails(self.run_tool(self.art, *ids, "--trust", key + ".pub"), "toy.m1a.sig", "128 hexadecimal digits")
+        for flags in [], ["--key", key], ["--new-key", other, self.art], [self.art]:
+            self.assertEqual(call(sign, *flags).returncode, 2)
+
+    def test_overwritten_in_use(self):
+        """cp over an artifact that runs ends the run with its name, and not with a signal."""
+        other = self.path("newer.m1a")
+        call(TOY, other)
+        for overwrite in lambda: open(self.art, "wb").close(), lambda: call("cp", other, self.art):
+            call(TOY, self.art)
+            process = subprocess.Popen([os.path.join(BIN, "m1-run"), self.art, "--input-ids", self.ids("1"), "--samples", "100000",
+                                        "--temperature", "1", "--ignore-eos", "--max-new-tokens", "190", "--json"],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            time.sleep(1)
+            overwrite()
+            try:
+                output, errors = process.communicate(timeout=60)
+            finally:
+                process.kill()
+            self.assertEqual(process.returncode, 1, errors[-300:])
+            self.assertIn("toy.m1a: was changed while in use", errors)
 
     def test_bad_ids(self):
         """Ids out of range, no numbers and empty files are named."""

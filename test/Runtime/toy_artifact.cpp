@@ -1,4 +1,5 @@
-// Writes the toy model's artifact: toy-artifact OUT.m1a [foreign-cpu | newer | external WEIGHTS]
+// Writes the toy model's artifact:
+// toy-artifact OUT.m1a [foreign-cpu | newer | external WEIGHTS | elsewhere WEIGHTS]
 #include "ToyModel.h"
 #include <cstring>
 
@@ -12,10 +13,14 @@ int main(int argc, char **argv) {
       module.targets[0]->cpu = "sapphirerapids";
       module.targets[0]->cpu_features = {"no_such_feature"};
     };
-  if (kind == "external") {
+  if (kind == "external" || kind == "elsewhere") {
     options.weights = toy::Weights::external;
     options.externalPath = argv[3];
   }
+  if (kind == "elsewhere") // by its whole path
+    options.change = [&](toy::schema::ModuleT &module) {
+      module.external_files[0]->name = options.externalPath;
+    };
   std::vector<uint8_t> bytes = toy::artifact(options);
   if (kind == "newer") {
     reinterpret_cast<m1_artifact_header *>(bytes.data())->version = 7;

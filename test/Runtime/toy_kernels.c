@@ -91,12 +91,15 @@ EXPORT void toy_logits(void *const *operands, const m1_dims *dims, int x, int y)
     }
 }
 
-// logits -> next_tokens
+// logits -> next_tokens; -1 when one is NaN or the largest is not finite
 EXPORT void toy_argmax(void *const *operands, const m1_dims *dims, int x, int y) {
   const float *logits = (const float *)operands[0] + (long)y * TOY_VOCABULARY;
-  int best = 0;
-  for (int v = 1; v < TOY_VOCABULARY; ++v)
+  int best = 0, number = 1;
+  for (int v = 0; v < TOY_VOCABULARY; ++v) {
+    number &= logits[v] == logits[v];
     if (logits[v] > logits[best])
       best = v;
-  ((int *)operands[1])[y] = best;
+  }
+  number &= logits[best] - logits[best] == 0;
+  ((int *)operands[1])[y] = number ? best : -1;
 }

@@ -415,20 +415,30 @@ TEST_P(CpuKernels, Copies) {
 }
 
 // The largest logit wins, the first among equals, wherever it lies: in a register, in the rest,
-// nowhere (all equal).
+// nowhere (all equal). A row with a NaN anywhere, or whose largest logit is not finite, has no
+// token; minus infinity beside numbers is one.
 TEST_P(CpuKernels, Sample) {
+  const double infinity = std::numeric_limits<double>::infinity();
   for (int64_t n : {1, 5, 16, 100, 131}) {
     Buffer logits = h->input("logits", "f32", {n}, n), out = h->output("out", "i32", {}, 1);
     for (int64_t row = 0; row < kRows; ++row)
       for (int64_t c = 0; c < n; ++c)
         h->set(logits, row * n + c, row == 0 ? -3.0 : double((c * 7 + row * 11) % 10));
+    h->set(logits, 1 * n + n - 1, std::nan(""));
+    h->set(logits, 2 * n, std::nan(""));
+    h->set(logits, 3 * n + n / 2, infinity);
+    for (int64_t c = 0; c < n; ++c)
+      h->set(logits, 4 * n + c, -infinity);
+    for (int64_t c = 0; c + 1 < n; ++c)
+      h->set(logits, 5 * n + c, -infinity);
     h->run("sample", {&logits, &out}, {}, Rows::logitRows);
     for (int64_t row = 0; row < kRows; ++row) {
       int64_t best = 0;
       for (int64_t c = 1; c < n; ++c)
         if (logits.at(row, c) > logits.at(row, best))
           best = c;
-      ASSERT_EQ(out.values[row], double(best)) << "row " << row << " of " << n;
+      ASSERT_EQ(out.values[row], row >= 1 && row <= 4 ? -1.0 : double(best))
+          << "row " << row << " of " << n;
     }
   }
 }

@@ -224,7 +224,7 @@ class Checkpoint(unittest.TestCase):
         ]:
             command = [os.path.join(BIN, "m1-compile"), self.model, "-o", artifact, "--weights", mode]
             subprocess.run(command, check=True)
-            run = [os.path.join(BIN, "m1-run"), artifact, "--input-ids", ids, "--max-new-tokens", "2"]
+            run = [os.path.join(BIN, "m1-run"), artifact, "--allow-external", self.model, "--input-ids", ids, "--max-new-tokens", "2"]
             whole = subprocess.run(run, capture_output=True, text=True)
             self.assertEqual(whole.returncode, 0, whole)
             with open(damaged, "r+b") as file:
@@ -254,7 +254,8 @@ class Checkpoint(unittest.TestCase):
         command = [os.path.join(BIN, "m1-compile"), self.model, "-o", os.path.join(link, "out.m1a"), "--weights", "external"]
         self.assertEqual(subprocess.run(command).returncode, 0)
         for directory in link, deep:
-            run = [os.path.join(BIN, "m1-run"), os.path.join(directory, "out.m1a"), "--input-ids", ids, "--max-new-tokens", "2"]
+            run = [os.path.join(BIN, "m1-run"), os.path.join(directory, "out.m1a"), "--allow-external", self.model, "--input-ids", ids,
+                   "--max-new-tokens", "2"]
             result = subprocess.run(run, capture_output=True, text=True)
             self.assertEqual(result.returncode, 0, result)
 

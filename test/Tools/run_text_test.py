@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -65,15 +66,69 @@ class RunText(unittest.TestCase):
             wanted = self.json("--input-ids", ids, "--max-new-tokens", "20", "--ignore-eos")["samples"][0]["tokens"]
             self.assertEqual(self.json(*source, "--max-new-tokens", "20", "--ignore-eos")["samples"][0]["tokens"], wanted)
 
+    def test_logits_without_numbers(self):
+        """A model whose last norm overflows, or holds one NaN, fails at every temperature and says at which token; it prints nothing."""
+        for name, values in ("overflow", b"\x7f\x7f\x7f\x7f" * 1000000), ("nan", b"\x00\x00\xc0\x7f"):
+            model = text_model.write(os.path.join(self.directory.name, name))
+            weights = os.path.join(model, "model.safetensors")
+            os.chmod(weights, 0o644)
+            with open(weights, "r+b") as file:
+                size = struct.unpack("<Q", file.read(8))[0]
+                begin, end = json.loads(file.read(size))["model.norm.weight"]["data_offsets"]
+                file.seek(8 + size + begin)
+                file.write(values[:end - begin])
+            art = model + ".m1a"
+            subprocess.run([os.path.join(BIN, "m1-compile"), model, "-o", art, "--activation-type", "f32"], check=True, capture_output=True)
+            for temperature in "0", "0.7", "1e-39":
+                result = subprocess.run([os.path.join(BIN, "m1-run"), art, "--prompt", "hi", "--temperature", temperature],
+                                        capture_output=True, text=True)
+                self.assertEqual(result.returncode, 1, result)
+                self.assertIn("token 1 of the answer", result.stderr)
+                self.assertIn("a NaN or an infinite value", result.stderr)
+                self.assertEqual(result.stdout.strip(), "")
+
+    def test_tiny_temperatures_are_greedy(self):
+        """1 / temperature need not be a number: what is below 1e-6 is 0, with log probabilities and without."""
+        greedy = self.json("--prompt", "tiny", "--max-new-tokens", "8", "--ignore-eos", "--logprobs", "0")["samples"][0]
+        for temperature in "1e-39", "1e-45", "1e-7":
+            sample = self.json("--prompt", "tiny", "--max-new-tokens", "8", "--ignore-eos", "--temperature", temperature, "--logprobs", "0")["samples"][0]
+            self.assertEqual(sample["tokens"], greedy["tokens"])
+            self.assertEqual(sample["logprobs"], greedy["logprobs"])
+
+    def test_begin_of_text_once(self):
+        """A begin-of-text token that the raw prompt writes is not put there again; messages that write control tokens are text."""
+        model = text_model.write(os.path.join(self.directory.name, "bos"))
+        path = os.path.join(model, "tokenizer.json")
+        with open(path) as file:
+            tokenizer = json.load(file)
+        tokenizer["post_processor"] = {"type": "TemplateProcessing", "pair": [], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
+                                       "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]}
+        with open(path, "w") as file:
+            json.dump(tokenizer, file)
+        art = model + ".m1a"
+        subprocess.run([os.path.join(BIN, "m1-compile"), model, "-o", art, "--activation-type", "f32"], check=True, capture_output=True)
+
+        def length(*prompt):
+            result = subprocess.run([os.path.join(BIN, "m1-run"), art, "--json", "--max-new-tokens", "2", "--ignore-eos", *prompt],
+                                    capture_output=True, text=True)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            return json.loads(result.stdout)["prompt_tokens"]
+        self.assertEqual(length("--raw", "--prompt", "hi"), 3)
+        self.assertEqual(length("--raw", "--prompt", "<s>hi"), 3)
+        self.assertEqual(length("--raw", "--prompt", "<s><s>hi"), 4)
+        self.assertEqual(length("--prompt", "</s>"), length("--prompt", "x") + 3)
+
     def test_samples_are_reproducible(self):
-        """Equal seeds give equal samples, however many run at once; sample i is the only sample of seed + i; seeds differ."""
+        """Equal seeds give equal samples, however many run at once; any sample can be drawn alone; neighbouring seeds share none."""
         common = ["--prompt", "seed", "--max-new-tokens", "16", "--temperature", "1.2", "--ignore-eos"]
         many = [s["tokens"] for s in self.json(*common, "--samples", "6", "--seed", "5")["samples"]]
         few = [s["tokens"] for s in self.json(*common, "--samples", "6", "--seed", "5", "--slots", "2")["samples"]]
         self.assertEqual(many, few)
         self.assertEqual(len({tuple(tokens) for tokens in many}), 6)
         for i in 0, 3:
-            self.assertEqual(self.json(*common, "--seed", str(5 + i))["samples"][0]["tokens"], many[i])
+            self.assertEqual(self.json(*common, "--seed", "5", "--first-sample", str(i))["samples"][0]["tokens"], many[i])
+        other = [s["tokens"] for s in self.json(*common, "--samples", "6", "--seed", "6")["samples"]]
+        self.assertFalse({tuple(tokens) for tokens in many} & {tuple(tokens) for tokens in other})
 
     def test_stop_text(self):
         """A sample ends before the stop text."""

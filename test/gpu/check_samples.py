@@ -10,8 +10,8 @@ import tempfile
 SAMPLES, SEED = 6, 41
 
 
-def draw(run, artifact, ids, samples, seed, filters):
-    command = [run, artifact, "--device", "cuda", "--input-ids", ids, "--samples", str(samples), "--seed", str(seed), "--max-new-tokens", "48",
+def draw(run, artifact, ids, samples, first, filters):
+    command = [run, artifact, "--device", "cuda", "--input-ids", ids, "--samples", str(samples), "--seed", str(SEED), "--first-sample", str(first), "--max-new-tokens", "48",
                "--temperature", "0.8", "--json", *filters]
     result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     return [sample["tokens"] for sample in result["samples"]]
@@ -26,8 +26,8 @@ def main():
         for artifact in sys.argv[2:]:
             for filters in [[], ["--top-k", "20"], ["--top-p", "0.9"], ["--min-p", "0.05", "--top-k", "40", "--top-p", "0.95"],
                             ["--repetition-penalty", "1.3"]]:
-                together = draw(run, artifact, ids.name, SAMPLES, SEED, filters)
-                alone = [draw(run, artifact, ids.name, 1, SEED + i, filters)[0] for i in range(SAMPLES)]
+                together = draw(run, artifact, ids.name, SAMPLES, 0, filters)
+                alone = [draw(run, artifact, ids.name, 1, i, filters)[0] for i in range(SAMPLES)]
                 same = together == alone
                 wrong += not same
                 print(f"{artifact} {' '.join(filters) or 'temperature alone'}: {'equal' if same else f'differ: {together} {alone}'}")

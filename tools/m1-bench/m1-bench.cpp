@@ -2,6 +2,7 @@
 // moving their bytes would take.
 #include "measure.h"
 #include "tool.h"
+#include "trust.h"
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
@@ -18,6 +19,7 @@ struct Arguments {
   std::vector<std::string> prefills;
   uint32_t repeat = 9, threads = 0;
   bool kernels = false;
+  TrustFlags trust;
 };
 
 Status parsePrefill(const std::string &text, Case *out) {
@@ -128,6 +130,7 @@ Status run(const Arguments &arguments) {
   ModelOptions options;
   options.device = arguments.device;
   options.deviceOptions.threads = arguments.threads;
+  M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &options));
   std::unique_ptr<Model> model;
   M1_TRY(Model::load(arguments.artifact, options, &model));
   double copySpeed = 0;
@@ -177,6 +180,7 @@ int main(int argc, char **argv) {
       ->required()
       ->type_name("OUT.m1a");
   app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
+  addTrustFlags(app, &arguments.trust);
   app.add_option("--batch", arguments.batches, "Sequences of a decode step")
       ->delimiter(',')
       ->multi_option_policy(all)

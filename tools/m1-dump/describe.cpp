@@ -245,6 +245,7 @@ Json describe(const Artifact &artifact) {
     json["weights"].push_back(std::move(entry));
   }
   json["weight_bytes"] = weightBytes;
+  json["weights_digest"] = digestText(artifact.weightsDigest().data());
   return json;
 }
 

@@ -69,6 +69,8 @@ void print(const Json &json) {
   std::printf("%s: %s\n", string(json["path"]), size(json["bytes"]).c_str());
   std::printf("header: version %u, %s digested, sha256 %s\n", number(header["version"]),
               size(header["digested_bytes"]).c_str(), string(header["sha256"]));
+  if (json.contains("digest"))
+    std::printf("digest of everything: %s\n", string(json["digest"]));
   std::printf("module: %s at %llu, producer %s\n", size(header["module_bytes"]).c_str(),
               header["module_offset"].get<unsigned long long>(), string(json["producer"]));
   std::printf("model: %s, vocabulary %u, hidden %u, %u layers, up to %u positions\n",
@@ -94,7 +96,8 @@ void print(const Json &json) {
   for (const Json &file : json["external_files"])
     std::printf("external file %s: %s, sha256 %s\n", string(file["name"]),
                 size(file["bytes"]).c_str(), string(file["sha256"]));
-  std::printf("\nweights: %zu, %s\n", json["weights"].size(), size(json["weight_bytes"]).c_str());
+  std::printf("\nweights: %zu, %s, checks' digest %s\n", json["weights"].size(),
+              size(json["weight_bytes"]).c_str(), string(json["weights_digest"]));
   for (const Json &weight : json["weights"])
     std::printf("  %-56s %-20s %10s  %s\n", string(weight["name"]), string(weight["type"]),
                 size(weight["bytes"]).c_str(), string(weight["where"]));
@@ -104,7 +107,7 @@ void print(const Json &json) {
 
 int main(int argc, char **argv) {
   std::string path;
-  bool asJson = false;
+  bool asJson = false, withDigest = false;
   CLI::App app{
       "Shows what a compiled model (.m1a) holds: header, targets, entry points, plan, kernels, "
       "arenas, weights, digests.",
@@ -114,14 +117,24 @@ int main(int argc, char **argv) {
   app.footer("Example:\n  m1-dump model.m1a --json | python3 -m json.tool");
   app.add_option("artifact", path, "The compiled model")->required()->type_name("OUT.m1a");
   app.add_flag("--json", asJson, "Print JSON");
+  app.add_flag("--digest", withDigest,
+               "Also the digest of everything, which m1-run --require-digest takes; reads all "
+               "weights");
   CLI11_PARSE(app, argc, argv);
 
   ArtifactOptions options;
-  options.openExternalFiles = false;
+  options.openExternalFiles = withDigest;
+  options.allowExternal = {"/"}; // they are only read
   std::unique_ptr<Artifact> artifact;
-  if (Status status = Artifact::open(path, options, &artifact); !status.ok())
+  Digest digest;
+  Status status = Artifact::open(path, options, &artifact);
+  if (status.ok() && withDigest)
+    status = artifact->digest(0, {}, &digest);
+  if (!status.ok())
     return m1tool::fail("m1-dump", status);
   Json json = m1tool::describe(*artifact);
+  if (withDigest)
+    json["digest"] = digestText(digest.data());
   if (asJson)
     std::printf("%s\n", json.dump(2, ' ', false, Json::error_handler_t::replace).c_str());
   else

@@ -90,7 +90,8 @@ Status EngineSampler::submit(const SampleJob &job, uint64_t *outJob) {
   M1_TRY(encode(job.problem, &request.prompt));
   request.samples = job.count;
   request.sampling = options.sampling;
-  request.sampling.seed = job.seed + job.first;
+  request.sampling.seed = job.seed;
+  request.firstSample = job.first;
   request.maxNewTokens = options.maxNewTokens;
   request.stopTokens = stopTokens;
   request.closeTokens = closeTokens;

@@ -1,4 +1,5 @@
 #include "evaluation.h"
+#include "sampling.h"
 #include "vote/vote.h"
 #include <chrono>
 #include <deque>
@@ -111,8 +112,8 @@ Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &o
       Course &course = courses[next];
       course.began = now();
       for (auto [first, count] : course.missing) {
-        SampleJob job{course.problem->text, first, count, options.seed + hashOf(course.problem->id),
-                      course.earlier};
+        SampleJob job{course.problem->text, first, count,
+                      mixBits(options.seed) + hashOf(course.problem->id), course.earlier};
         uint64_t id = 0;
         Status status = sampler.submit(job, &id);
         if (status.ok()) {

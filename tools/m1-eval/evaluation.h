@@ -12,7 +12,7 @@ namespace m1tool {
 struct SampleJob {
   std::string problem; // text
   uint32_t first = 0, count = 0;
-  uint64_t seed = 0;  // of sample 0: sample j uses seed + j
+  uint64_t seed = 0;  // of the problem; sample j is its number j
   double elapsed = 0; // seconds of the problem's time budget that earlier runs used
 };
 

@@ -8,6 +8,7 @@
 #include "seed.h"
 #include "statistics.h"
 #include "tool.h"
+#include "trust.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -20,6 +21,7 @@ namespace {
 struct Arguments {
   std::string artifact, dataset, grade, out = "m1-eval-out", device = "cpu";
   uint32_t threads = 0, limit = 0;
+  TrustFlags trust;
   EvaluationOptions evaluation;
   EngineSamplerOptions engine;
 };
@@ -100,6 +102,7 @@ Status run(Arguments &arguments) {
   modelOptions.device = arguments.device;
   modelOptions.deviceOptions.threads = arguments.threads;
   std::unique_ptr<Model> model;
+  M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
   M1_TRY(Model::load(arguments.artifact, modelOptions, &model));
 
   EngineSamplerOptions &engine = arguments.engine;
@@ -200,6 +203,7 @@ int main(int argc, char **argv) {
   app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
+  addTrustFlags(app, &arguments.trust);
   app.add_option("--max-new-tokens", engine.maxNewTokens, "Tokens of a sample at most")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1u << 24));

@@ -2,6 +2,7 @@
 #ifndef M1_TOOLS_RUN_ARGUMENTS_H
 #define M1_TOOLS_RUN_ARGUMENTS_H
 
+#include "trust.h"
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@ namespace m1tool {
 struct Arguments {
   std::string artifact, device = "cpu";
   uint32_t threads = 0;
+  TrustFlags trust;
 
   std::string prompt, promptFile, inputIds, system;
   bool raw = false; // the prompt as it is, without the chat template
@@ -19,7 +21,7 @@ struct Arguments {
   uint32_t maxNewTokens = 1024;
   bool maxNewTokensGiven =
       false; // otherwise no more than the context leaves; of a conversation's answer, all of it
-  uint32_t samples = 1, slots = 0, prefillChunk = 512, prefixCache = 4;
+  uint32_t samples = 1, firstSample = 0, slots = 0, prefillChunk = 512, prefixCache = 4;
   bool ignoreEos = false;
   double temperature = 0, topP = 1, minP = 0, repetitionPenalty = 1;
   uint32_t topK = 0;

@@ -62,6 +62,11 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
   began = now();
   std::vector<int32_t> tokens;
   while (tokens.size() < newTokens) {
+    if (token < 0)
+      return error(StatusCode::deviceError,
+                   "no token to choose at position %zu (token %zu of the answer): the model's "
+                   "logits there hold a NaN or an infinite value",
+                   prompt.size() + tokens.size(), tokens.size() + 1);
     tokens.push_back(token);
     std::printf(tokens.size() == 1 ? "%d" : " %d", token);
     std::fflush(stdout);

@@ -19,6 +19,8 @@ Status run(const Arguments &arguments) {
   ModelOptions options;
   options.device = arguments.device;
   options.deviceOptions.threads = arguments.threads;
+  options.interrupted = [] { return interruptFlag().load(); };
+  M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &options));
   std::unique_ptr<Model> model;
   M1_TRY(Model::load(arguments.artifact, options, &model));
   const double loadSeconds =
@@ -110,6 +112,8 @@ int main(int argc, char **argv) {
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
 
+  addTrustFlags(app, &arguments.trust);
+
   app.add_option("--prompt", arguments.prompt, "The user's message")
       ->group("Prompt")
       ->type_name("TEXT");
@@ -156,10 +160,15 @@ int main(int argc, char **argv) {
       ->group("Generation")
       ->capture_default_str()
       ->check(CLI::Range(0.01, 100.0));
-  app.add_option("--seed", arguments.seed, "Sample i uses seed + i")
+  app.add_option("--seed", arguments.seed, "Same seed, same samples")
       ->group("Generation")
       ->capture_default_str()
       ->check(isSeed);
+  app.add_option("--first-sample", arguments.firstSample,
+                 "Number of the first sample in the seed's samples: draws one of them again")
+      ->group("Generation")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 30));
   app.add_option("--stop", arguments.stop,
                  "End a sample before this text; may be given several times")
       ->group("Generation")

@@ -66,6 +66,7 @@ Status fillRequest(const Model &model, const ModelText *text, const Arguments &a
   out->sampling.minP = float(arguments.minP);
   out->sampling.repetitionPenalty = float(arguments.repetitionPenalty);
   out->sampling.seed = arguments.seed;
+  out->firstSample = arguments.firstSample;
   out->sampling.topLogprobs = arguments.logprobs;
   out->wantLogprobs = arguments.wantLogprobs;
   out->stopStrings = arguments.stop;

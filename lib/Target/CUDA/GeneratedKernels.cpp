@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/MathExtras.h"
+#include <tuple>
 
 using namespace mlir;
 
@@ -295,15 +296,17 @@ void buildRotaryTable(KernelBuilder &k) {
   });
 }
 
-// ---- argmax: one block a row; the smallest index among equal logits; NaN never wins ----
+// ---- argmax: one block a row; the smallest index among equal logits ----
+// A NaN counts as infinity, and a row whose largest logit is not finite has no token, -1.
 
 void buildArgmax(KernelBuilder &k) {
   ImplicitLocOpBuilder &b = k.b;
   int64_t size = columns(k.spec.get("logits"));
   unsigned width = k.shape.width;
+  const float infinity = std::numeric_limits<float>::infinity();
   int64_t stride = int64_t(k.shape.blockSize) * width;
   constexpr int32_t none = std::numeric_limits<int32_t>::max();
-  Value lowest = k.splat(-std::numeric_limits<float>::infinity());
+  Value lowest = k.splat(-infinity);
   Value noIndex =
       vector::BroadcastOp::create(b, VectorType::get({width}, b.getI32Type()), k.i32(none));
   Value first = k.mul(k.thread, k.i32(width));
@@ -313,7 +316,9 @@ void buildArgmax(KernelBuilder &k) {
     b.setInsertionPointToStart(loop.getBody());
     Value column = loop.getInductionVar(), best = loop.getRegionIterArg(0),
           index = loop.getRegionIterArg(1);
-    Value value = k.load("logits", k.groupY, column);
+    Value logit = k.load("logits", k.groupY, column);
+    Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, logit, logit);
+    Value value = arith::SelectOp::create(b, isNan, k.splat(infinity), logit);
     Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, value, best);
     SmallVector<int32_t> lanes(width);
     for (unsigned i = 0; i < width; ++i)
@@ -340,10 +345,11 @@ void buildArgmax(KernelBuilder &k) {
     best = arith::SelectOp::create(b, take, otherBest, best);
     index = arith::SelectOp::create(b, take, otherIndex, index);
   }
-  index = k.blockArgmax(best, index).second;
-  // A row without a number (all NaN or -inf) yields token 0.
-  Value found = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, index, k.i32(none));
-  Value token = arith::SelectOp::create(b, found, index, k.i32(0));
+  std::tie(best, index) = k.blockArgmax(best, index);
+  Value isFinite = arith::AndIOp::create(
+      b, arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, best, k.f32(infinity)),
+      arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, best, k.f32(-infinity)));
+  Value token = arith::SelectOp::create(b, isFinite, index, k.i32(-1));
   k.when(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, k.thread, k.i32(0)),
          [&] { k.storeIndex("out", k.groupY, token); });
 }

@@ -158,7 +158,8 @@ void writeRepeatHeads(KernelWriter &w) {
 
 void writeSample(KernelWriter &w) {
   // Each lane keeps its largest value and where it first saw it; then the smallest index among the
-  // lanes that hold the largest value.
+  // lanes that hold the largest value. A NaN counts as infinity, and a row whose largest value is
+  // not finite has no token.
   int64_t n = w.columns("logits"), lanes = w.lanes;
   Type element = w.operand("logits").element;
   auto indices = [&](int64_t width) { return VectorType::get(width, w.b.getI32Type()); };
@@ -177,6 +178,12 @@ void writeSample(KernelWriter &w) {
     Value largest = arith::ConstantOp::create(
         w.b, w.b.getF32FloatAttr(-std::numeric_limits<float>::infinity()));
     Value index = arith::ConstantOp::create(w.b, w.b.getI32IntegerAttr(0));
+    const float infinity = std::numeric_limits<float>::infinity();
+    auto load = [&](Value column, int64_t width) -> Value {
+      Value value = w.load(logits, element, column, width);
+      Value isNan = arith::CmpFOp::create(w.b, arith::CmpFPredicate::UNO, value, value);
+      return arith::SelectOp::create(w.b, isNan, w.splat(infinity, width), value);
+    };
     // The largest of `value` (its first index `at`) against the best so far, which lies before it
     // unless `value` itself holds it.
     auto merge = [&](Value value, Value at) {
@@ -199,7 +206,7 @@ void writeSample(KernelWriter &w) {
                                      indexVector(zero, lanes)};
       auto best =
           w.forRange(zero, w.constant(whole), lanes, start, [&](Value column, ValueRange carried) {
-            Value value = w.load(logits, element, column, lanes);
+            Value value = load(column, lanes);
             Value isLarger =
                 arith::CmpFOp::create(w.b, arith::CmpFPredicate::OGT, value, carried[0]);
             return llvm::SmallVector<Value>{
@@ -210,10 +217,17 @@ void writeSample(KernelWriter &w) {
     }
     for (int64_t width : tailWidths(n - whole)) {
       Value column = w.constant(whole);
-      merge(w.load(logits, element, column, width), indexVector(column, width));
+      merge(load(column, width), indexVector(column, width));
       whole += width;
     }
-    w.storeI32(w.pointer("out"), row, index);
+    auto compare = [&](arith::CmpFPredicate predicate, float bound) -> Value {
+      Value constant = arith::ConstantOp::create(w.b, w.b.getF32FloatAttr(bound));
+      return arith::CmpFOp::create(w.b, predicate, largest, constant);
+    };
+    Value isFinite = arith::AndIOp::create(w.b, compare(arith::CmpFPredicate::OLT, infinity),
+                                           compare(arith::CmpFPredicate::OGT, -infinity));
+    Value none = arith::ConstantOp::create(w.b, w.b.getI32IntegerAttr(-1));
+    w.storeI32(w.pointer("out"), row, arith::SelectOp::create(w.b, isFinite, index, none));
   });
 }
 

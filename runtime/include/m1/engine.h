@@ -20,18 +20,33 @@ extern "C" {
 /* ---- Text ---- */
 
 /* Token ids of a UTF-8 text. `add_special` puts the tokens before it that the tokenizer wants at a
- * text's beginning; special tokens written in the text are recognised either way. out_tokens:
- * owned, release with m1_tokens_destroy. M1_STATUS_UNSUPPORTED without a tokenizer. */
+ * text's beginning, unless they are written there; control tokens written in the text are
+ * recognised either way. out_tokens: owned, release with m1_tokens_destroy.
+ * M1_STATUS_UNSUPPORTED without a tokenizer. */
 M1_API m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special,
                                   int32_t **out_tokens, size_t *out_count);
+/* The same without control tokens: what the text spells of them stays text, as befits what others
+ * have written. */
+M1_API m1_status *m1_model_encode_plain(m1_model *model, const char *text, bool add_special,
+                                        int32_t **out_tokens, size_t *out_count);
 
 typedef struct m1_chat_message {
   const char *role; /* "system", "user", "assistant" */
   const char *content;
 } m1_chat_message;
 
+typedef struct m1_chat_options {
+  bool parse_special; /* control tokens written in messages count; false: they are text, so that no
+                         message can forge a turn */
+} m1_chat_options;
+
+M1_API void m1_chat_options_init(m1_chat_options *out_options);
 /* Token ids of a conversation, through the model's chat template, ready for the assistant's
- * answer. */
+ * answer. options may be null. */
+M1_API m1_status *m1_model_encode_chat_with(m1_model *model, const m1_chat_message *messages,
+                                            size_t message_count, const m1_chat_options *options,
+                                            int32_t **out_tokens, size_t *out_count);
+/* The same with the options that m1_chat_options_init gives. */
 M1_API m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages,
                                        size_t message_count, int32_t **out_tokens,
                                        size_t *out_count);
@@ -67,6 +82,11 @@ typedef enum m1_deadline_action {
       1 /* feed close_tokens shortly before; what has not finished by then ends as it is */
 } m1_deadline_action;
 
+typedef struct m1_logit_bias {
+  int32_t token;
+  float bias; /* added to the token's logit; minus infinity: never */
+} m1_logit_bias;
+
 /* Everything is copied by m1_engine_submit. */
 typedef struct m1_request {
   const int32_t *tokens; /* [token_count] the prompt */
@@ -74,15 +94,20 @@ typedef struct m1_request {
   uint32_t samples;        /* continuations of the prompt, at most 2^20 */
   uint32_t max_new_tokens; /* of each sample */
 
-  /* Sampling. Filters apply in this order: repetition penalty, temperature, top-k, top-p, min-p. */
-  float temperature;        /* 0: always the likeliest token */
+  /* Sampling. Filters apply in this order: repetition penalty, frequency and presence penalty,
+   * logit bias, temperature, top-k, top-p, min-p. */
+  float temperature;        /* below 1e-6: always the likeliest token */
   uint32_t top_k;           /* 0: all */
   float top_p;              /* 1: all */
   float min_p;              /* 0: all */
-  float repetition_penalty; /* 1: none */
-  uint64_t seed;            /* sample j uses seed + j; the same seed gives the same tokens */
-  bool want_logprobs;       /* log probability of every token */
-  uint32_t top_logprobs;    /* and of so many likeliest alternatives */
+  float repetition_penalty; /* 1: none; of all tokens of prompt and answer */
+  /* The same seed gives the same tokens. Token i of sample j is drawn with the first two words of
+   * Philox4x32-10 at counter (i, 0, 0, 0) under the key mix(mix(seed) + (first_sample + j + 1) *
+   * 0x9E3779B97F4A7C15), where mix is the finaliser of SplitMix64; so neighbouring seeds share no
+   * sample. */
+  uint64_t seed;
+  bool want_logprobs;    /* log probability of every token */
+  uint32_t top_logprobs; /* and of so many likeliest alternatives */
 
   const int32_t
       *stop_tokens; /* [stop_token_count] end a sample; null: the model's end-of-sequence tokens */
@@ -102,6 +127,12 @@ typedef struct m1_request {
   uint32_t max_think_tokens; /* 0: no limit; otherwise needs close_tokens */
   double time_budget;        /* seconds, at most 1e9; 0: none */
   m1_deadline_action at_deadline;
+
+  float frequency_penalty;         /* 0: none; times a token's occurrences in the answer */
+  float presence_penalty;          /* 0: none; of tokens that the answer holds */
+  const m1_logit_bias *logit_bias; /* [logit_bias_count] */
+  size_t logit_bias_count;
+  uint32_t first_sample; /* number of sample 0 in the seed's samples, to draw one of them again */
 } m1_request;
 
 /* One greedy sample of 256 tokens, no prompt. */

@@ -13,15 +13,19 @@
  *   - A null pointer where an object or a result is expected is M1_STATUS_INVALID_ARGUMENT;
  * functions that return no status then do nothing, and results that they have are zero.
  *   - Objects may be destroyed in any order: what a session or an engine uses of its model lives on
- * until it is destroyed, too.
+ * until it is destroyed, too. A forked process may destroy what its parent made, and nothing else.
  *   - Structs of options are set up by their *_init function before fields are changed, so that
  * fields added later have their defaults.
- *   - An object and everything made from it belong to one thread at a time; different models may be
- * used by different threads.
- *   - Strings are UTF-8. No exception and no signal handler leaves the library. */
+ *   - A model and everything made from it belong to one thread at a time; different models may be
+ * used by different threads. A call while another thread is in one is M1_STATUS_INVALID_ARGUMENT;
+ * functions that return no status then do nothing and give nothing (a destroyed object that another
+ * thread is using stays). Functions of text may run beside others.
+ *   - Strings are UTF-8. No exception leaves the library. It handles SIGBUS for the files that it
+ * has mapped (somebody cut one off: the step then fails) and passes on all others. */
 #ifndef M1_RUNTIME_H
 #define M1_RUNTIME_H
 
+#include "m1/version.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -57,7 +61,8 @@ M1_API const char *
 m1_status_message(const m1_status *status); /* borrowed from the status; "" for null */
 M1_API void m1_status_destroy(m1_status *status);
 
-M1_API const char *m1_runtime_version(void); /* static */
+M1_API const char *m1_runtime_version(void);     /* M1_VERSION_STRING of the library; static */
+M1_API uint32_t m1_runtime_version_number(void); /* its M1_VERSION_NUMBER */
 
 /* ---- Model: an artifact on a device, with its weights
  * ---------------------------------------------------------------------------- */
@@ -68,6 +73,18 @@ typedef struct m1_model_options {
   const char *device;  /* "cpu", "cuda", "cuda:N"; null: cpu */
   uint32_t threads;    /* CPU threads; 0: one a core that the process may use */
   bool verify_weights; /* compare the SHA-256 of external weight files, too */
+
+  /* [allow_external_count] directories that external weight files may lie in, besides the
+   * artifact's own and those below it */
+  const char *const *allow_external;
+  size_t allow_external_count;
+  /* What m1_model_digest must give, 64 hexadecimal digits; checked before any of the artifact's
+   * code is mapped, for which all weights are read. Null: any. */
+  const char *required_digest;
+  /* Asked now and then while the model is loaded, on the loading thread; true ends that with
+   * M1_STATUS_CANCELLED. May be null. */
+  bool (*cancelled)(void *cancelled_data);
+  void *cancelled_data;
 } m1_model_options;
 
 typedef struct m1_model_info {
@@ -94,6 +111,13 @@ M1_API m1_status *m1_model_load(const char *path, const m1_model_options *option
 /* The weights are released with the last of the model, its sessions and its engines. */
 M1_API void m1_model_destroy(m1_model *model);
 M1_API void m1_model_get_info(const m1_model *model, m1_model_info *out_info);
+
+#define M1_DIGEST_TEXT_SIZE 65 /* 64 hexadecimal digits and the end of the string */
+/* Tells weights apart by the checks that the artifact holds of them: cheap, and meant for telling
+ * whether results belong together, not against forgery. out_hex: [M1_DIGEST_TEXT_SIZE]. */
+M1_API m1_status *m1_model_weights_digest(const m1_model *model, char *out_hex);
+/* SHA-256 over everything that the artifact is, weights included. Reads all of them. */
+M1_API m1_status *m1_model_digest(const m1_model *model, char *out_hex);
 
 /* ---- Session: sequences and steps, for programs that schedule themselves
  * ---------------------------------------------------------- */
@@ -140,7 +164,8 @@ typedef struct m1_step_entry {
 
 /* Runs the entries, each of another sequence, as one forward pass. Logits rows are those that the
  * entries ask for, in their order: L = sum of logit_count. out_next_tokens: [L] the likeliest token
- * after each row, or null. out_logits: [L, vocab_size], or null. When KV pages run out, the error
+ * after each row, or null; -1 after a row whose logits hold a NaN or an infinite value.
+ * out_logits: [L, vocab_size], or null. When KV pages run out, the error
  * is M1_STATUS_OUT_OF_MEMORY and no sequence has changed. After M1_STATUS_DEVICE_ERROR the session
  * can only be destroyed. */
 M1_API m1_status *m1_session_step(m1_session *session, const m1_step_entry *entries,

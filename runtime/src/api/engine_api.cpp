@@ -15,8 +15,8 @@ static_assert(int(FinishReason::failed) == M1_FINISH_FAILED &&
               "the C API's reasons are the engine's");
 
 struct m1_engine {
-  std::shared_ptr<Model> model;
-  std::shared_ptr<ModelText> text; // null: the model has no tokenizer
+  std::shared_ptr<LoadedModel> loaded;
+  ModelText *text = nullptr; // null: the model has no tokenizer
   std::unique_ptr<Session> session;
   std::unique_ptr<Engine> engine; // destroyed before the session
   bool lost = false;              // a step has failed
@@ -31,7 +31,8 @@ struct m1_engine {
   std::vector<m1_token_logprob> topLogprobs;
 };
 
-Status m1_model::findText(ModelText **out) {
+Status LoadedModel::findText(ModelText **out) {
+  std::lock_guard<std::mutex> lock(textMutex);
   *out = nullptr;
   if (!text) {
     std::unique_ptr<ModelText> loaded;
@@ -48,11 +49,11 @@ Status m1_model::findText(ModelText **out) {
 namespace {
 
 Status needText(m1_model *model, ModelText **out) {
-  M1_TRY(model->findText(out));
+  M1_TRY(model->loaded->findText(out));
   return *out ? Status()
               : error(StatusCode::unsupported,
                       "%s: was compiled without a tokenizer; give token ids",
-                      model->model->artifact().path().c_str());
+                      model->loaded->model->artifact().path().c_str());
 }
 
 /// Copies into memory that C code can own.
@@ -80,6 +81,7 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   M1_TRY(checkArray(source.stop_tokens, source.stop_token_count, "stop_tokens"));
   M1_TRY(checkArray(source.stop_strings, source.stop_string_count, "stop_strings"));
   M1_TRY(checkArray(source.close_tokens, source.close_token_count, "close_tokens"));
+  M1_TRY(checkArray(source.logit_bias, source.logit_bias_count, "logit_bias"));
   if (source.samples > mostSamples)
     return error(StatusCode::invalidArgument, "samples: expected at most %u, got %u", mostSamples,
                  source.samples);
@@ -103,10 +105,15 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   out->sampling.topP = source.top_p;
   out->sampling.minP = source.min_p;
   out->sampling.repetitionPenalty = source.repetition_penalty;
+  out->sampling.frequencyPenalty = source.frequency_penalty;
+  out->sampling.presencePenalty = source.presence_penalty;
   out->sampling.seed = source.seed;
+  out->firstSample = source.first_sample;
+  for (size_t i = 0; i < source.logit_bias_count; ++i)
+    out->bias.push_back({source.logit_bias[i].token, source.logit_bias[i].bias});
   out->sampling.topLogprobs = source.top_logprobs;
   out->wantLogprobs = source.want_logprobs || source.top_logprobs > 0;
-  const schema::Module &module = engine.model->module();
+  const schema::Module &module = engine.loaded->model->module();
   for (size_t i = 0; i < source.stop_token_count; ++i)
     if (source.stop_tokens[i] < 0 || uint32_t(source.stop_tokens[i]) >= module.vocab_size())
       return error(StatusCode::invalidArgument,
@@ -168,28 +175,62 @@ void describe(m1_engine &engine, const Event &event, m1_event *out) {
   out->error = event.error.c_str();
 }
 
+/// For functions that change the engine and return no status: without effect on a lost engine, and
+/// an engine that they leave half changed is lost.
+template <typename Body> void change(m1_engine *engine, Body body) {
+  if (engine)
+    m1_status_destroy(guardedOn(engine, [&]() -> Status {
+      M1_TRY(needAlive(*engine));
+      engine->lost = true;
+      body();
+      engine->lost = false;
+      return Status();
+    }));
+}
+
 } // namespace
 
 extern "C" {
 
-m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special,
-                           int32_t **out_tokens, size_t *out_count) {
+static m1_status *encode(const char *function, m1_model *model, const char *text, bool addSpecial,
+                         bool parseSpecial, int32_t **out_tokens, size_t *out_count) {
   return guarded([&]() -> Status {
     M1_TRY(requireArguments(
-        "m1_model_encode",
+        function,
         {{"model", model}, {"text", text}, {"out_tokens", out_tokens}, {"out_count", out_count}}));
     ModelText *side = nullptr;
     M1_TRY(needText(model, &side));
     std::vector<int32_t> tokens;
-    M1_TRY(side->encode(text, add_special, &tokens));
+    M1_TRY(side->encode(text, addSpecial, &tokens, parseSpecial));
     M1_TRY(copyOut(tokens.data(), tokens.size(), out_tokens));
     *out_count = tokens.size();
     return Status();
   });
 }
 
+m1_status *m1_model_encode(m1_model *model, const char *text, bool add_special,
+                           int32_t **out_tokens, size_t *out_count) {
+  return encode("m1_model_encode", model, text, add_special, true, out_tokens, out_count);
+}
+
+m1_status *m1_model_encode_plain(m1_model *model, const char *text, bool add_special,
+                                 int32_t **out_tokens, size_t *out_count) {
+  return encode("m1_model_encode_plain", model, text, add_special, false, out_tokens, out_count);
+}
+
+void m1_chat_options_init(m1_chat_options *out_options) {
+  if (out_options)
+    *out_options = m1_chat_options();
+}
+
 m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages,
                                 size_t message_count, int32_t **out_tokens, size_t *out_count) {
+  return m1_model_encode_chat_with(model, messages, message_count, nullptr, out_tokens, out_count);
+}
+
+m1_status *m1_model_encode_chat_with(m1_model *model, const m1_chat_message *messages,
+                                     size_t message_count, const m1_chat_options *options,
+                                     int32_t **out_tokens, size_t *out_count) {
   return guarded([&]() -> Status {
     M1_TRY(
         requireArguments("m1_model_encode_chat",
@@ -204,7 +245,7 @@ m1_status *m1_model_encode_chat(m1_model *model, const m1_chat_message *messages
       conversation.push_back({messages[i].role, messages[i].content});
     }
     std::vector<int32_t> tokens;
-    M1_TRY(side->encodeChat(conversation, &tokens));
+    M1_TRY(side->encodeChat(conversation, &tokens, options && options->parse_special));
     M1_TRY(copyOut(tokens.data(), tokens.size(), out_tokens));
     *out_count = tokens.size();
     return Status();
@@ -217,10 +258,11 @@ m1_status *m1_model_decode(m1_model *model, const int32_t *tokens, size_t count,
     M1_TRY(checkArray(tokens, count, "tokens"));
     ModelText *side = nullptr;
     M1_TRY(needText(model, &side));
+    const uint32_t vocabulary = model->loaded->model->module().vocab_size();
     for (size_t i = 0; i < count; ++i)
-      if (tokens[i] < 0 || uint32_t(tokens[i]) >= model->model->module().vocab_size())
+      if (tokens[i] < 0 || uint32_t(tokens[i]) >= vocabulary)
         return error(StatusCode::invalidArgument, "token %zu is %d, the vocabulary has ids 0 to %u",
-                     i, tokens[i], model->model->module().vocab_size() - 1);
+                     i, tokens[i], vocabulary - 1);
     std::string text = side->decode(std::vector<int32_t>(tokens, tokens + count), true);
     return copyOut(text.c_str(), text.size() + 1, out_text);
   });
@@ -239,22 +281,23 @@ void m1_engine_options_init(m1_engine_options *out_options) {
 
 m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
                             m1_engine **out_engine) {
-  return guarded([&]() -> Status {
+  return guardedOn(model, [&]() -> Status {
     M1_TRY(requireArguments("m1_engine_create", {{"model", model}, {"out_engine", out_engine}}));
     m1_engine_options chosen;
     m1_engine_options_init(&chosen);
     if (options)
       chosen = *options;
-    const uint32_t longest = model->model->module().max_positions();
+    Model &base = *model->loaded->model;
+    const uint32_t longest = base.module().max_positions();
     if (chosen.max_context > longest)
       return error(StatusCode::invalidArgument,
                    "max_context of %u tokens: the model was compiled for at most %u",
                    chosen.max_context, longest);
     std::unique_ptr<m1_engine> engine(new m1_engine());
     ModelText *side = nullptr;
-    M1_TRY(model->findText(&side));
-    engine->model = model->model;
-    engine->text = model->text;
+    M1_TRY(model->loaded->findText(&side));
+    engine->loaded = model->loaded;
+    engine->text = side;
 
     SizeWish wish;
     // One more than run: the prompt that several samples fork from is a sequence, too.
@@ -264,8 +307,8 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
     wish.prefillTokens = chosen.prefill_tokens_per_step;
     wish.cacheSequences = chosen.prefix_cache_slots;
     SessionOptions size;
-    M1_TRY(sizeSession(*model->model, wish, &size));
-    M1_TRY(Session::create(*model->model, size, &engine->session));
+    M1_TRY(sizeSession(base, wish, &size));
+    M1_TRY(Session::create(base, size, &engine->session));
     EngineOptions engineOptions;
     engineOptions.prefixCacheSlots = chosen.prefix_cache_slots;
     Engine::DecoderFactory decoders;
@@ -277,7 +320,7 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
   });
 }
 
-void m1_engine_destroy(m1_engine *engine) { delete engine; }
+void m1_engine_destroy(m1_engine *engine) { destroyAlone(engine); }
 
 void m1_request_init(m1_request *out_request) {
   if (!out_request)
@@ -292,16 +335,23 @@ void m1_request_init(m1_request *out_request) {
 }
 
 m1_status *m1_engine_submit(m1_engine *engine, const m1_request *request, uint64_t *out_request) {
-  return guarded([&]() -> Status {
+  return guardedOn(engine, [&]() -> Status {
     M1_TRY(requireArguments("m1_engine_submit", {{"engine", engine}, {"request", request}}));
     M1_TRY(needAlive(*engine));
     Request converted;
     M1_TRY(convert(*engine, *request, &converted));
-    const bool wantLogprobs = converted.wantLogprobs;
+    // The entry is made first: a request that runs must not be called a failure.
+    decltype(engine->wantLogprobs) entry;
+    if (converted.wantLogprobs) {
+      engine->wantLogprobs.reserve(engine->wantLogprobs.size() + 1);
+      entry[0] = request->samples;
+    }
     uint64_t id = 0;
     M1_TRY(engine->engine->submit(std::move(converted), &id));
-    if (wantLogprobs)
-      engine->wantLogprobs[id] = request->samples;
+    if (auto node = entry.extract(uint64_t(0))) {
+      node.key() = id;
+      engine->wantLogprobs.insert(std::move(node));
+    }
     if (out_request)
       *out_request = id;
     return Status();
@@ -309,23 +359,15 @@ m1_status *m1_engine_submit(m1_engine *engine, const m1_request *request, uint64
 }
 
 void m1_engine_cancel(m1_engine *engine, uint64_t request) {
-  if (engine)
-    m1_status_destroy(guarded([&] {
-      engine->engine->cancel(request);
-      return Status();
-    }));
+  change(engine, [&] { engine->engine->cancel(request); });
 }
 
 void m1_engine_cancel_sample(m1_engine *engine, uint64_t request, uint32_t sample) {
-  if (engine)
-    m1_status_destroy(guarded([&] {
-      engine->engine->cancelSample(request, sample);
-      return Status();
-    }));
+  change(engine, [&] { engine->engine->cancelSample(request, sample); });
 }
 
 m1_status *m1_engine_step(m1_engine *engine) {
-  return guarded([&]() -> Status {
+  return guardedOn(engine, [&]() -> Status {
     M1_TRY(requireArguments("m1_engine_step", {{"engine", engine}}));
     M1_TRY(needAlive(*engine));
     engine->lost = true; // also when something is thrown
@@ -335,13 +377,18 @@ m1_status *m1_engine_step(m1_engine *engine) {
   });
 }
 
-bool m1_engine_is_idle(const m1_engine *engine) { return !engine || engine->engine->idle(); }
+bool m1_engine_is_idle(const m1_engine *engine) {
+  if (!engine)
+    return true;
+  InUse inUse(engine->loaded->usage);
+  return inUse && engine->engine->idle();
+}
 
 bool m1_engine_poll(m1_engine *engine, m1_event *out_event) {
   if (!engine || !out_event)
     return false;
   bool found = false;
-  m1_status_destroy(guarded([&] {
+  m1_status_destroy(guardedOn(engine, [&] {
     if (engine->nextEvent == engine->events.size()) {
       engine->events = engine->engine->takeEvents();
       engine->nextEvent = 0;
@@ -366,6 +413,9 @@ void m1_engine_get_stats(const m1_engine *engine, m1_engine_stats *out_stats) {
     return;
   *out_stats = m1_engine_stats();
   if (!engine)
+    return;
+  InUse inUse(engine->loaded->usage);
+  if (!inUse)
     return;
   const EngineStats &stats = engine->engine->stats();
   const BackendLimits limits = engine->session->limits();

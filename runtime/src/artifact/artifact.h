@@ -1,13 +1,17 @@
-// An artifact, mapped and verified. After open() every index, offset, size and name in the module
-// can be used without further checks.
+// An artifact, verified. After open() every index, offset, size and name in the module can be used
+// without further checks: it lies in memory of its own, whatever becomes of the file. Weights are
+// mapped.
 #ifndef M1RT_ARTIFACT_ARTIFACT_H
 #define M1RT_ARTIFACT_ARTIFACT_H
 
 #include "artifact_header.h"
 #include "base/bytes.h"
 #include "base/mapped_file.h"
+#include "base/sha256.h"
 #include "module_generated.h"
 #include "status.h"
+#include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,15 +20,21 @@ namespace m1rt {
 
 namespace schema = ::m1::schema;
 
+/// Asked now and then by long work; true ends it with the status `cancelled`. May be empty.
+using Interrupted = std::function<bool()>;
+
 struct ArtifactOptions {
   // read external weight files in full; their size is always checked
   bool checkExternalDigests = false;
   bool openExternalFiles = true; // false: metadata only (m1-dump)
+  // directories that external files may lie in, besides the artifact's own and those below it
+  std::vector<std::string> allowExternal;
+  Interrupted interrupted;
 };
 
 class Artifact {
 public:
-  /// Maps the file and checks, in this order: header, digest, FlatBuffers structure, version,
+  /// Reads the file and checks, in this order: header, digest, FlatBuffers structure, version,
   /// bounds and consistency.
   static Status open(const std::string &path, const ArtifactOptions &options,
                      std::unique_ptr<Artifact> *out);
@@ -32,18 +42,28 @@ public:
   const std::string &path() const { return file.path(); }
   uint64_t fileSize() const { return file.bytes().size; }
   const m1_artifact_header &header() const {
-    return *reinterpret_cast<const m1_artifact_header *>(file.bytes().data);
+    return *reinterpret_cast<const m1_artifact_header *>(verified.get());
   }
   const schema::Module &module() const { return *root; }
 
   /// A segment of this file (code, tokenizer).
   Bytes segment(const schema::Segment &segment) const;
-  /// The mapped bytes of a weight; empty for a dummy weight.
+  /// The mapped bytes of a weight; empty for a dummy weight, and without external files for theirs.
   Bytes weightData(uint32_t index) const;
   /// The file that a weight lies in.
   const std::string &weightFile(uint32_t index) const;
   /// Checks of the weights' pieces (weight_check.h); empty in artifacts made before there were any.
-  std::vector<uint64_t> weightChecks() const;
+  const std::vector<uint64_t> &weightChecks() const { return checks; }
+  /// Whether the files are still those that were opened. Cheap enough for every step.
+  Status unchanged() const;
+  /// SHA-256 over the weights' names, types and checks: tells other weights apart without reading
+  /// them (artifacts made before there were checks are read). It guards against mistakes and not
+  /// against forgery, as the checks do not.
+  Digest weightsDigest() const;
+  /// SHA-256 over the header's digest, which covers everything but the weights, and over the
+  /// SHA-256 of each weight's pieces of M1_WEIGHT_PIECE bytes: what the artifact is, down to the
+  /// last bit. Reads all weights, on `threads` threads (0: one a core).
+  Status digest(unsigned threads, const Interrupted &interrupted, Digest *out) const;
   /// Asks the system to start reading the weights' files into memory.
   void prefetchWeights() const;
   /// Bytes of a weight, from its type.
@@ -56,7 +76,14 @@ public:
 
 private:
   Artifact() = default;
+  Status readVerifiedPart(const Interrupted &interrupted);
+
+  struct Free {
+    void operator()(uint8_t *memory) const { std::free(memory); }
+  };
   MappedFile file;
+  std::unique_ptr<uint8_t[], Free> verified; // header, module, code, tokenizer
+  std::vector<uint64_t> checks;
   std::vector<MappedFile> externalFiles;
   const schema::Module *root = nullptr;
 };

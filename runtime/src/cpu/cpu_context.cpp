@@ -1,5 +1,6 @@
 #include "cpu/cpu_context.h"
 
+#include "numerics.h"
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -9,8 +10,6 @@
 namespace m1rt {
 
 namespace {
-
-uint64_t alignUp(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 uint32_t domainRows(schema::RowDomain domain, const m1_dims &dims) {
   switch (domain) {
@@ -84,7 +83,7 @@ Status CpuContext::initialise() {
   char *next = static_cast<char *>(memory);
   auto take = [&](uint64_t bytes) {
     char *start = next;
-    next += alignUp(bytes);
+    next += bytes;
     return start;
   };
   for (size_t i = 0; i < portCount; ++i)
@@ -236,7 +235,7 @@ void CpuContext::walk(uint32_t step, std::vector<CommandTime> *profile) {
   }
 }
 
-void CpuContext::help(unsigned) {
+void CpuContext::help(unsigned) noexcept {
   FlushDenormals flush;
   ThreadPool &pool = program.device->threads();
   while (true) {
@@ -256,6 +255,8 @@ void CpuContext::dismiss() {
 Status CpuContext::run(const Step &step) {
   prepare(step);
   FlushDenormals flush;
+  if (step.checkNumerics)
+    return runChecked(step.function);
   ThreadPool &pool = program.device->threads();
   uint32_t size = 0;
   while (size < paceSizes && (2u << size) <= uint32_t(dims.tokens))
@@ -282,10 +283,32 @@ Status CpuContext::run(const Step &step) {
   return Status();
 }
 
+Status CpuContext::runChecked(uint32_t index) {
+  const schema::Function &source = *program.target->functions()->Get(index);
+  for (uint32_t i = 0; i < prepared.size(); ++i) {
+    runGroups(i, 0, prepared[i].groups);
+    M1_TRY(checkNumerics(*program.target, source, i,
+                         {uint64_t(dims.tokens), uint64_t(dims.logit_rows)},
+                         [&](uint32_t operand, uint64_t, const void **out) {
+                           *out = operands[function->launches[i].firstOperand + operand];
+                           return Status();
+                         }));
+  }
+  return Status();
+}
+
 Status CpuContext::finish(int32_t *outNextTokens) {
-  if (outNextTokens)
-    std::memcpy(outNextTokens, ports[size_t(schema::Port::next_tokens)],
-                size_t(dims.logit_rows) * sizeof(int32_t));
+  if (!outNextTokens)
+    return Status();
+  std::memcpy(outNextTokens, ports[size_t(schema::Port::next_tokens)],
+              size_t(dims.logit_rows) * sizeof(int32_t));
+  const float *logits = reinterpret_cast<const float *>(ports[size_t(schema::Port::logits)]);
+  for (int row = 0; tokenIds < vocabulary && row < dims.logit_rows; ++row)
+    if (uint32_t(outNextTokens[row]) >= tokenIds) {
+      SampledToken token;
+      sampleOnHost(logits + uint64_t(row) * vocabulary, tokenIds, SamplingRow(), &token);
+      outNextTokens[row] = token.token;
+    }
   return Status();
 }
 
@@ -304,17 +327,19 @@ Status CpuContext::sample(const SamplingRow *rows, uint32_t count) {
   const int32_t *likeliest =
       reinterpret_cast<const int32_t *>(ports[size_t(schema::Port::next_tokens)]);
   std::vector<SampledToken> tokens(count);
-  std::vector<uint32_t> drawn; // the plan itself has found the likeliest tokens
+  // The plan itself has found the likeliest tokens. Of a row without one it is asked again here:
+  // what is not a number may lie past the ids that can be chosen.
+  std::vector<uint32_t> drawn;
   for (uint32_t i = 0; i < count; ++i) {
-    if (rows[i].parameters.greedy() && !rows[i].needsLogitsOnHost())
-      tokens[i].token = likeliest[rows[i].row];
-    else
+    tokens[i].token = likeliest[rows[i].row];
+    if (!rows[i].greedy() || rows[i].needsLogitsOnHost() ||
+        (tokenIds < vocabulary && uint32_t(tokens[i].token) >= tokenIds))
       drawn.push_back(i);
   }
   auto draw = [&](uint64_t begin, uint64_t end) {
     for (uint64_t j = begin; j < end; ++j) {
       const SamplingRow &row = rows[drawn[j]];
-      sampleOnHost(logits + uint64_t(row.row) * vocabulary, vocabulary, row, &tokens[drawn[j]]);
+      sampleOnHost(logits + uint64_t(row.row) * vocabulary, tokenIds, row, &tokens[drawn[j]]);
     }
   };
   constexpr uint64_t worthSharing = 1 << 15; // logits: about 0.2 ms of work

@@ -22,7 +22,7 @@ uint64_t portElements(schema::Port port, const m1_dims &dims);
 class CpuContext final : public Context, private TeamJob {
 public:
   CpuContext(CpuProgram &program, const ContextOptions &options)
-      : Context(program.vocabulary), program(program), options(options) {}
+      : Context(program.vocabulary, options.tokenIds), program(program), options(options) {}
   ~CpuContext() override;
 
   Status initialise();
@@ -54,7 +54,8 @@ private:
     uint32_t steps = 0;
   };
 
-  void help(unsigned thread) override;
+  Status runChecked(uint32_t function);
+  void help(unsigned thread) noexcept override;
   void dismiss() override;
   void *resolve(const CpuProgram::Operand &operand) const;
   void prepare(const Step &step);

@@ -20,8 +20,7 @@ constexpr uint64_t headerBytes = 256;
 
 } // namespace
 
-CpuDevice::CpuDevice(const DeviceOptions &options)
-    : pool(options.threads ? options.threads : usableCores()) {
+CpuDevice::CpuDevice(unsigned threads) : pool(threads) {
   deviceInfo.target = "cpu";
   deviceInfo.name = hostCpu().model;
   deviceInfo.totalMemory = uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
@@ -103,7 +102,12 @@ Status CpuDevice::createProgram(const Artifact &artifact, const schema::Target &
 Status createCpuDevice(const DeviceOptions &options, std::unique_ptr<Device> *out) {
   if (options.threads > 4096)
     return error(StatusCode::invalidArgument, "%u threads: at most 4096", options.threads);
-  out->reset(new CpuDevice(options));
+  const unsigned wanted = options.threads ? options.threads : usableCores();
+  auto device = std::make_unique<CpuDevice>(wanted);
+  if (device->threads().size() < wanted)
+    return error(StatusCode::ioError, "cannot start %u threads: the system has no more than %u",
+                 wanted, device->threads().size());
+  *out = std::move(device);
   return Status();
 }
 

@@ -13,7 +13,7 @@ using CpuKernel = void (*)(void *const *operands, const m1_dims *dims, int group
 
 class CpuDevice final : public Device {
 public:
-  explicit CpuDevice(const DeviceOptions &options);
+  explicit CpuDevice(unsigned threads);
 
   uint64_t freeMemory() const override;
   Status allocate(uint64_t bytes, const char *what, void **out) override;
@@ -64,12 +64,13 @@ public:
   uint64_t contextBytes(const ContextOptions &options) const override;
 
   CpuDevice *device = nullptr;
+  const schema::Target *target = nullptr;
   uint32_t vocabulary = 0;
   std::vector<void *> weights;
   std::vector<Function> functions;
 
 private:
-  /// Bytes of each of the context's buffers.
+  /// Bytes of each of the context's buffers, multiples of 256.
   struct Sizes {
     uint64_t ports[size_t(schema::Port::MAX) + 1], temporary, rowTemporary, workspace;
   };

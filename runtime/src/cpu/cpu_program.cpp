@@ -1,5 +1,6 @@
 // The code of an artifact's cpu target.
 #include "artifact/artifact.h"
+#include "base/size.h"
 #include "cpu/cpu_context.h"
 #include "cpu/cpu_features.h"
 #include <algorithm>
@@ -10,8 +11,6 @@ namespace {
 
 constexpr size_t portCount = size_t(schema::Port::MAX) + 1;
 
-uint64_t alignUp(uint64_t bytes) { return (bytes + 255) / 256 * 256; }
-
 } // namespace
 
 Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const schema::Target &target,
@@ -19,6 +18,7 @@ Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const sch
   M1_TRY(checkCpuFeatures(target, hostCpu()));
   std::unique_ptr<CpuProgram> program(new CpuProgram());
   program->device = &device;
+  program->target = &target;
   program->vocabulary = artifact.module().vocab_size();
   program->weights = std::move(weights);
 
@@ -76,24 +76,26 @@ CpuProgram::Sizes CpuProgram::sizes(const ContextOptions &options) const {
   m1_dims dims = {int(options.maxTokens), int(options.maxSequences), int(options.maxLogitRows),
                   int(options.maxPages)};
   Sizes sizes = {};
+  auto padded = [](Size bytes) { return bytes.alignedTo(256).get(); };
   for (size_t i = 0; i < portCount; ++i)
-    sizes.ports[i] = portElements(schema::Port(i), dims) *
-                     (schema::Port(i) == schema::Port::logits ? vocabulary : 1) * 4;
+    sizes.ports[i] = padded(Size(portElements(schema::Port(i), dims)) *
+                            (schema::Port(i) == schema::Port::logits ? vocabulary : 1) * 4);
   for (const Function &function : functions) {
-    sizes.temporary = std::max(sizes.temporary, function.temporaryBytesPerRow * options.maxTokens);
-    sizes.rowTemporary =
-        std::max(sizes.rowTemporary, function.rowTemporaryBytesPerRow * options.maxLogitRows);
-    sizes.workspace = std::max(sizes.workspace, function.workspaceBytes);
+    sizes.temporary =
+        std::max(sizes.temporary, padded(Size(function.temporaryBytesPerRow) * options.maxTokens));
+    sizes.rowTemporary = std::max(
+        sizes.rowTemporary, padded(Size(function.rowTemporaryBytesPerRow) * options.maxLogitRows));
+    sizes.workspace = std::max(sizes.workspace, padded(function.workspaceBytes));
   }
   return sizes;
 }
 
 uint64_t CpuProgram::contextBytes(const ContextOptions &options) const {
   Sizes all = sizes(options);
-  uint64_t total = alignUp(all.temporary) + alignUp(all.rowTemporary) + alignUp(all.workspace);
+  Size total = Size(all.temporary) + all.rowTemporary + all.workspace;
   for (uint64_t bytes : all.ports)
-    total += alignUp(bytes);
-  return total;
+    total += bytes;
+  return total.get();
 }
 
 Status CpuProgram::createContext(const ContextOptions &options, std::unique_ptr<Context> *out) {

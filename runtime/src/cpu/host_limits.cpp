@@ -28,6 +28,17 @@ uint64_t readNumber(const std::string &path, uint64_t fallback) {
   return file >> value ? value : fallback;
 }
 
+/// Bytes of a group's memory that the system takes back when others need them: files that were
+/// read, and caches of the kernel.
+uint64_t reclaimable(const std::string &path) {
+  std::ifstream file(path);
+  uint64_t sum = 0, value = 0;
+  for (std::string key; file >> key >> value;)
+    if (key == "inactive_file" || key == "active_file" || key == "slab_reclaimable")
+      sum += value;
+  return sum;
+}
+
 /// Calls visit(directory) for the group and its parents.
 template <typename Visit> void forGroups(const std::string &root, std::string group, Visit visit) {
   while (true) {
@@ -59,9 +70,11 @@ uint64_t cgroupMemory(const std::string &root, std::string group) {
   uint64_t left = UINT64_MAX;
   forGroups(root, std::move(group), [&](const std::string &directory) {
     const uint64_t limit = readNumber(directory + "/memory.max", UINT64_MAX);
-    const uint64_t used = readNumber(directory + "/memory.current", 0);
-    if (limit != UINT64_MAX)
-      left = std::min(left, limit > used ? limit - used : 0);
+    if (limit == UINT64_MAX)
+      return;
+    uint64_t used = readNumber(directory + "/memory.current", 0);
+    used -= std::min(used, reclaimable(directory + "/memory.stat"));
+    left = std::min(left, limit > used ? limit - used : 0);
   });
   return left;
 }

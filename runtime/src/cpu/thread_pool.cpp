@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utility>
 
 namespace m1rt {
 
@@ -47,24 +48,37 @@ void Epoch::waitPast(uint32_t seen, unsigned spins) {
   sleepers.fetch_sub(1, std::memory_order_seq_cst);
 }
 
-ThreadPool::ThreadPool(unsigned threads) {
+ThreadPool::ThreadPool(unsigned threads) : owner(getpid()) {
   threads = std::max(threads, 1u);
   // With more threads than cores a spinning thread keeps the one it waits for from running.
   cpu_set_t allowed;
   bool crowded = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 &&
                  threads > unsigned(CPU_COUNT(&allowed));
   spins = crowded ? 0 : spinsBeforeSleep;
-  for (unsigned i = 1; i < threads; ++i)
-    workers.emplace_back([this, i] { work(i); });
+  for (unsigned i = 1; i < threads && workers.start([this, i] { work(i); }); ++i)
+    ;
 }
 
 ThreadPool::~ThreadPool() {
+  if (forked()) {
+    workers.abandon();
+    return;
+  }
   if (engaged)
     disengage(*engaged);
   stopping = true;
   started.advance();
-  for (std::thread &worker : workers)
-    worker.join();
+}
+
+bool ThreadPool::forked() const { return getpid() != owner; }
+
+void ThreadPool::runGuarded(unsigned thread) noexcept {
+  try {
+    (*current)(thread);
+  } catch (...) {
+    if (!threw.exchange(true))
+      thrown = std::current_exception();
+  }
 }
 
 void ThreadPool::work(unsigned thread) {
@@ -75,24 +89,26 @@ void ThreadPool::work(unsigned thread) {
     if (TeamJob *job = engaged)
       job->help(thread);
     else
-      (*current)(thread);
+      runGuarded(thread);
     barrier();
   }
 }
 
 void ThreadPool::run(const std::function<void(unsigned)> &body) {
-  if (workers.empty())
+  if (workers.size() == 0 || forked())
     return body(0);
   if (engaged)
     disengage(*engaged);
   current = &body;
   started.advance();
-  body(0);
+  runGuarded(0);
   barrier();
+  if (threw.exchange(false))
+    std::rethrow_exception(std::exchange(thrown, nullptr));
 }
 
 void ThreadPool::engage(TeamJob &job) {
-  if (workers.empty() || engaged == &job)
+  if (workers.size() == 0 || engaged == &job || forked())
     return;
   if (engaged)
     disengage(*engaged);
@@ -103,13 +119,15 @@ void ThreadPool::engage(TeamJob &job) {
 void ThreadPool::disengage(TeamJob &job) {
   if (engaged != &job)
     return;
-  job.dismiss();
-  barrier();
+  if (!forked()) {
+    job.dismiss();
+    barrier();
+  }
   engaged = nullptr;
 }
 
 void ThreadPool::barrier() {
-  if (workers.empty())
+  if (workers.size() == 0)
     return;
   uint32_t seen = passed.load();
   if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == size()) {

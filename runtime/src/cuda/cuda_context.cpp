@@ -1,4 +1,5 @@
 #include "cuda/cuda_program.h"
+#include "numerics.h"
 #include <algorithm>
 #include <cstring>
 
@@ -55,14 +56,15 @@ CudaContext::Sizes CudaContext::sizesOf(const CudaProgram &program, const Contex
   m1_dims largest = {int(options.maxTokens), int(options.maxSequences), int(options.maxLogitRows),
                      int(options.maxPages)};
   sizes.arrays = layoutOf(largest).total;
-  uint64_t tokenBytes = 0, rowBytes = 0, workspaceBytes = 0;
+  Size tokenBytes = 0, rowBytes = 0;
+  uint64_t workspaceBytes = 0;
   for (const schema::Function *function : *program.target.functions()) {
-    tokenBytes = std::max(tokenBytes, function->temporary_bytes_per_row());
-    rowBytes = std::max(rowBytes, function->row_temporary_bytes_per_row());
+    tokenBytes = std::max(tokenBytes.get(), function->temporary_bytes_per_row());
+    rowBytes = std::max(rowBytes.get(), function->row_temporary_bytes_per_row());
     workspaceBytes = std::max(workspaceBytes, function->workspace_bytes());
   }
-  sizes.temporaries = tokenBytes * std::max(options.maxTokens, options.maxSequences);
-  sizes.rowTemporaries = rowBytes * options.maxLogitRows;
+  sizes.temporaries = (tokenBytes * std::max(options.maxTokens, options.maxSequences)).get();
+  sizes.rowTemporaries = (rowBytes * options.maxLogitRows).get();
   sizes.workspace = aligned(workspaceBytes) + (program.gemms ? GemmLibrary::workspaceBytes : 0);
   sizes.logits =
       uint64_t(options.maxLogitRows) * program.artifact.module().vocab_size() * sizeof(float);
@@ -72,8 +74,9 @@ CudaContext::Sizes CudaContext::sizesOf(const CudaProgram &program, const Contex
 }
 
 CudaContext::CudaContext(CudaProgram &program, const ContextOptions &options)
-    : Context(program.artifact.module().vocab_size()), program(program), device(program.device),
-      driver(device.api()), options(options), sizes(sizesOf(program, options)) {}
+    : Context(program.artifact.module().vocab_size(), options.tokenIds), program(program),
+      device(program.device), driver(device.api()), options(options),
+      sizes(sizesOf(program, options)) {}
 
 Status CudaContext::allocate() {
   M1_TRY(device.allocate(sizes.arrays, "batch arrays", &arrays));
@@ -318,7 +321,9 @@ Status CudaContext::run(const Step &step) {
                           uint64_t(step.dims.tokens)));
   }
 
-  if (step.profile) {
+  if (step.checkNumerics) {
+    M1_TRY(runChecked(function, dims, step.dims, layout));
+  } else if (step.profile) {
     M1_TRY(runProfiled(function, dims, layout, *step.profile));
   } else if (decode) {
     Bucket &bucket = buckets[{functionIndex, uint32_t(dims.sequences), uint32_t(dims.logit_rows)}];
@@ -390,6 +395,28 @@ Status CudaContext::runProfiled(const schema::Function &function, const m1_dims 
         "cuEventElapsedTime"));
     profile[i] = {i, start, milliseconds * 1000.0};
     start += milliseconds * 1000.0;
+  }
+  return {};
+}
+
+// Rows of padding are not looked at.
+Status CudaContext::runChecked(const schema::Function &function, const m1_dims &dims,
+                               const m1_dims &own, const ArrayLayout &layout) {
+  std::vector<uint8_t> host;
+  for (uint32_t i = 0; i < function.commands()->size(); ++i) {
+    const schema::CommandHolder &command = *function.commands()->Get(i);
+    M1_TRY(enqueueCommand(command, dims, layout));
+    auto fetch = [&](uint32_t operand, uint64_t bytes, const void **out) -> Status {
+      const schema::Launch *launch = command.command_as_Launch();
+      const schema::Operand &what =
+          launch ? *launch->operands()->Get(operand) : *command.command_as_Gemm()->out();
+      host.resize(bytes);
+      *out = host.data();
+      return device.download(host.data(),
+                             reinterpret_cast<const void *>(resolve(what, dims, layout)), bytes);
+    };
+    M1_TRY(checkNumerics(program.target, function, i,
+                         {uint64_t(own.tokens), uint64_t(own.logit_rows)}, fetch));
   }
   return {};
 }

@@ -1,4 +1,5 @@
 #include "cuda/cuda_program.h"
+
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
@@ -125,7 +126,7 @@ Status CudaProgram::convertWeight(uint32_t index, ElementType wanted) {
   void *memory = nullptr;
   std::string what =
       formatted("copy of weight %s as %s", weight.name()->c_str(), elementName(wanted));
-  M1_TRY(device.allocate(count * elementSize(wanted), what.c_str(), &memory));
+  M1_TRY(device.allocate((Size(count) * elementSize(wanted)).get(), what.c_str(), &memory));
   converted[{index, wanted}] = memory;
   return device.convert(memory, wanted, weights[index], stored, count);
 }

@@ -3,6 +3,7 @@
 #define M1RT_CUDA_CUDA_PROGRAM_H
 
 #include "artifact/artifact.h"
+#include "base/size.h"
 #include "cuda/cublaslt.h"
 #include "cuda/cuda_device.h"
 #include <array>
@@ -78,7 +79,9 @@ private:
     uint64_t arrays = 0, temporaries = 0, rowTemporaries = 0, workspace = 0, logits = 0,
              nextTokens = 0, sampling = 0;
     uint64_t total() const {
-      return arrays + temporaries + rowTemporaries + workspace + logits + nextTokens + sampling;
+      return (Size(arrays) + temporaries + rowTemporaries + workspace + logits + nextTokens +
+              sampling)
+          .get();
     }
   };
   static Sizes sizesOf(const CudaProgram &program, const ContextOptions &options);
@@ -94,6 +97,8 @@ private:
   Status enqueueLaunch(const schema::Launch &launch, const m1_dims &dims,
                        const ArrayLayout &layout);
   Status enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, const ArrayLayout &layout);
+  Status runChecked(const schema::Function &function, const m1_dims &dims, const m1_dims &own,
+                    const ArrayLayout &layout);
   Status runProfiled(const schema::Function &function, const m1_dims &dims,
                      const ArrayLayout &layout, std::vector<CommandTime> &profile);
   Status capture(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,

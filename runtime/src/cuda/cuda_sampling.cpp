@@ -44,7 +44,7 @@ Status CudaContext::sample(const SamplingRow *rows, uint32_t count) {
   for (uint32_t i = 0; i < count; ++i) {
     entry.wanted.push_back(rows[i].row);
     host |= rows[i].needsLogitsOnHost();
-    random |= !rows[i].needsLogitsOnHost() && !rows[i].parameters.greedy();
+    random |= !rows[i].needsLogitsOnHost() && !rows[i].greedy();
   }
   // the plan itself has found the likeliest tokens
   chosen = static_cast<const int32_t *>(nextTokens);
@@ -63,7 +63,7 @@ Status CudaContext::sample(const SamplingRow *rows, uint32_t count) {
   for (uint32_t i = 0; i < count; ++i)
     if (rows[i].needsLogitsOnHost()) {
       M1_TRY(downloadLogits(rows[i].row, 1, downloaded.data()));
-      sampleOnHost(downloaded.data(), vocabulary, rows[i], &entry.onHost[i]);
+      sampleOnHost(downloaded.data(), tokenIds, rows[i], &entry.onHost[i]);
       entry.wanted[i] = all; // no row of the device
     }
   return {};
@@ -87,7 +87,8 @@ Status CudaContext::launchSampler(const SamplingRow *rows, uint32_t count, Sampl
       continue;
     const uint32_t row = rows[i].row;
     host.seed[row] = rows[i].parameters.seed;
-    host.temperature[row] = rows[i].parameters.temperature;
+    host.temperature[row] =
+        rows[i].parameters.drawsLikeliest() ? 0 : rows[i].parameters.temperature;
     host.topK[row] = int32_t(std::min<uint32_t>(rows[i].parameters.topK, vocabulary));
     host.topP[row] = rows[i].parameters.topP;
     host.minP[row] = rows[i].parameters.minP;

@@ -1,5 +1,9 @@
 #include "engine/engine.h"
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <new>
+#include <unordered_map>
 #include <unordered_set>
 
 namespace m1rt {
@@ -42,8 +46,9 @@ struct Engine::Track {
   uint32_t row = 0;      // logits row of the last step that it was sampled from
   bool closed = false;
   bool ended = false;
-  std::vector<int32_t> seen; // distinct tokens, when there is a repetition penalty
-  std::unordered_set<int32_t> seenSet;
+  std::vector<SeenToken> seen;                // when there is a penalty
+  std::unordered_map<int32_t, size_t> seenAt; // token to its place there
+  std::unique_ptr<TokenFilter> filter;        // null: every token may follow
   std::unique_ptr<TokenDecoder> decoder;
   StopMatcher stops{{}};
 
@@ -51,6 +56,7 @@ struct Engine::Track {
   uint64_t eventEpoch = UINT64_MAX;
 
   bool isParent() const { return sample == parentIndex; }
+  void see(int32_t token, bool said);
   size_t pending() const { return tokens.size() + inFlight - computed; }
   /// A parent that has computed everything only waits to be forked.
   bool idle() const { return isParent() && pending() == 0; }
@@ -88,10 +94,19 @@ struct Engine::RequestState {
 };
 
 bool Engine::Track::needsLogitsOnHost() const {
+  const Request &wish = request->request;
   SamplingRow row;
-  row.parameters = request->request.sampling;
-  row.wantLogprob = request->request.wantLogprobs;
-  return row.needsLogitsOnHost();
+  row.parameters = wish.sampling;
+  row.wantLogprob = wish.wantLogprobs;
+  return row.needsLogitsOnHost() || !wish.bias.empty() || filter;
+}
+
+/// Counts a token of the prompt or, said, of the answer, for the penalties.
+void Engine::Track::see(int32_t token, bool said) {
+  const auto [place, isNew] = seenAt.try_emplace(token, seen.size());
+  if (isNew)
+    seen.push_back({token, 0});
+  seen[place->second].said += said;
 }
 
 bool Engine::Track::closesAt(size_t count) const {
@@ -118,12 +133,17 @@ Engine::Engine(SequenceBackend &backend, const EngineOptions &options, DecoderFa
   this->options.maxRunning = options.maxRunning ? std::min(options.maxRunning, rest) : rest;
   this->options.prefixCacheSlots = cacheSlots;
   this->options.prefixBlock = std::max(options.prefixBlock, 1u);
+  this->options.shortestPrefix = std::max(options.shortestPrefix, 1u);
 }
 
 Engine::~Engine() {
-  for (Flight &flight : flights) { // the backend may serve another engine
-    std::vector<SampledToken> tokens(flight.sampled.size());
-    (void)backend.takeChosen(tokens.data());
+  try {
+    for (Flight &flight : flights) { // the backend may serve another engine
+      std::vector<SampledToken> tokens(flight.sampled.size());
+      (void)backend.takeChosen(tokens.data());
+    }
+  } catch (const std::bad_alloc &) {
+    // The backend then serves no other.
   }
   for (auto &request : requests) {
     for (auto &track : request->active)
@@ -168,9 +188,25 @@ Status Engine::validate(const Request &request) const {
     return bad(formatted("top-p: expected more than 0 and at most 1, got %g", sampling.topP));
   if (!(sampling.minP >= 0 && sampling.minP <= 1))
     return bad(formatted("min-p: expected 0 to 1, got %g", sampling.minP));
-  if (!(sampling.repetitionPenalty > 0))
+  if (!(sampling.repetitionPenalty > 0) || std::isinf(sampling.repetitionPenalty))
+    return bad(formatted("repetition penalty: expected a number above 0, got %g",
+                         sampling.repetitionPenalty));
+  if (!std::isfinite(sampling.frequencyPenalty))
     return bad(
-        formatted("repetition penalty: expected more than 0, got %g", sampling.repetitionPenalty));
+        formatted("frequency penalty: expected a number, got %g", sampling.frequencyPenalty));
+  if (!std::isfinite(sampling.presencePenalty))
+    return bad(formatted("presence penalty: expected a number, got %g", sampling.presencePenalty));
+  for (const TokenBias &bias : request.bias) {
+    if (bias.token < 0 || uint32_t(bias.token) >= limits.vocabulary)
+      return bad(
+          formatted("logit bias: token %d, expected 0 to %u", bias.token, limits.vocabulary - 1));
+    if (!(bias.bias < std::numeric_limits<float>::infinity()))
+      return bad(formatted("logit bias of token %d: expected a number, or minus infinity, got %g",
+                           bias.token, bias.bias));
+  }
+  if (request.firstSample > UINT32_MAX - request.samples)
+    return bad(formatted("first sample: %u with %u samples is beyond 32 bits", request.firstSample,
+                         request.samples));
   if (!(request.timeBudget >= 0))
     return bad(formatted("time budget: expected 0 or more seconds, got %g", request.timeBudget));
   for (const std::string &stop : request.stopStrings) {
@@ -192,7 +228,7 @@ Status Engine::validate(const Request &request) const {
 Status Engine::submit(Request request, uint64_t *outRequest) {
   M1_TRY(validate(request));
   auto state = std::make_unique<RequestState>();
-  state->id = nextRequest++;
+  state->id = nextRequest;
   state->submitted = Clock::now();
   if (request.timeBudget > 0) {
     state->hasDeadline = true;
@@ -204,15 +240,17 @@ Status Engine::submit(Request request, uint64_t *outRequest) {
     state->parent->request = state.get();
     state->parent->tokens.assign(request.prompt.begin(), request.prompt.end() - 1);
   }
-  counters.promptTokens += request.prompt.size();
+  state->request = std::move(request);
+  requests.push_back(std::move(state)); // what may fail for want of memory is done
+  const RequestState &accepted = *requests.back();
+  counters.promptTokens += accepted.request.prompt.size();
   if (live == 0)
     landed =
         // a step that outlasted the last sample is not taken in before the next one begins
-        state->submitted;
-  live += request.samples;
-  *outRequest = state->id;
-  state->request = std::move(request);
-  requests.push_back(std::move(state));
+        accepted.submitted;
+  live += accepted.request.samples;
+  nextRequest = accepted.id + 1;
+  *outRequest = accepted.id;
   return {};
 }
 
@@ -304,7 +342,7 @@ void Engine::finish(Track &track, FinishReason reason, std::string message) {
   --live;
 
   bool keep = prefixes.enabled() && track.sequence && track.request->request.samples == 1 &&
-              reason != FinishReason::failed && track.computed >= options.prefixBlock &&
+              reason != FinishReason::failed && track.computed >= options.shortestPrefix &&
               !prefixes.contains(track.tokens, track.computed);
   if (keep) { // a following turn of a conversation starts from here
     prefixes.insert(track.sequence, track.tokens, track.computed);
@@ -335,7 +373,7 @@ void Engine::retireEnded() {
                  active.end());
     if (request->unstarted() == 0 && request->parent) {
       bool keep = request->parent->idle() && request->parent->sequence && prefixes.enabled() &&
-                  request->parent->computed >= options.prefixBlock &&
+                  request->parent->computed >= options.shortestPrefix &&
                   !prefixes.contains(request->parent->tokens, request->parent->computed);
       if (keep) {
         prefixes.insert(request->parent->sequence, request->parent->tokens,
@@ -477,9 +515,10 @@ Status Engine::startFresh(Track &track, bool *outStarted) {
   if (first && prefixes.enabled()) {
     ++(track.computed ? counters.prefixHits : counters.prefixMisses);
     counters.reusedTokens += track.computed;
-    for (size_t length : {prefixes.commonWithRecent(track.tokens), limit}) {
-      length -= length % options.prefixBlock;
-      if (length > track.computed && (track.snapshots.empty() || length > track.snapshots.back()) &&
+    const size_t common = std::min(prefixes.commonWithRecent(track.tokens), limit);
+    for (size_t length : {common, limit - limit % options.prefixBlock}) {
+      if (length > track.computed && length >= options.shortestPrefix &&
+          (track.snapshots.empty() || length > track.snapshots.back()) &&
           !prefixes.contains(track.tokens, length))
         track.snapshots.push_back(length);
     }
@@ -544,10 +583,11 @@ Status Engine::admit() {
         track->decoder = decoders();
         track->stops = StopMatcher(request.request.stopStrings);
       }
-      if (request.request.sampling.repetitionPenalty != 1)
+      if (request.request.sampling.penalised())
         for (int32_t token : track->tokens)
-          if (track->seenSet.insert(token).second)
-            track->seen.push_back(token);
+          track->see(token, /*said=*/false);
+      if (request.request.filters)
+        track->filter = request.request.filters();
       request.advance();
       request.active.push_back(std::move(track));
     }
@@ -690,10 +730,13 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
     SamplingRow row;
     row.row = track.row = uint32_t(rows.size());
     row.parameters = request.sampling;
-    row.parameters.seed += track.sample;
+    row.parameters.seed = sampleSeed(request.sampling.seed, request.firstSample + track.sample);
     row.counter = uint32_t(track.generated + track.inFlight);
     row.seen = track.seen.data();
     row.seenCount = uint32_t(track.seen.size());
+    row.bias = request.bias.data();
+    row.biasCount = uint32_t(request.bias.size());
+    row.allowed = track.filter ? track.filter->allowed() : nullptr;
     row.wantLogprob = request.wantLogprobs;
     rows.push_back(row);
     flight.sampled.push_back(&track);
@@ -732,7 +775,13 @@ Status Engine::land() {
     if (track.ended)
       continue;
     if (tokens[i].token == noToken)
-      finish(track, FinishReason::failed, "the model's logits hold a NaN, or no finite value");
+      finish(track, FinishReason::failed,
+             formatted("no token to choose at position %zu (token %zu of the answer): the model's "
+                       "logits there hold a NaN or an infinite value%s",
+                       track.tokens.size(), track.generated + 1,
+                       track.filter || !track.request->request.bias.empty()
+                           ? ", or every token is forbidden"
+                           : ""));
     else
       accept(track, std::move(tokens[i]));
   }
@@ -753,8 +802,10 @@ void Engine::append(Track &track, SampledToken token) {
   event.tokens.push_back(std::move(token));
   track.tokens.push_back(id);
   ++track.generated;
-  if (track.request->request.sampling.repetitionPenalty != 1 && track.seenSet.insert(id).second)
-    track.seen.push_back(id);
+  if (track.request->request.sampling.penalised())
+    track.see(id, /*said=*/true);
+  if (track.filter)
+    track.filter->accept(id);
   if (track.decoder) {
     std::string piece;
     track.decoder->append(id, &piece);

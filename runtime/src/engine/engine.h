@@ -19,7 +19,7 @@
 // many, whose token nobody takes.
 //
 // A sample's tokens depend on its prompt, parameters and seed alone, up to the rounding differences
-// of batch sizes: the random number of token i of sample j comes from (seed + j, i).
+// of batch sizes: the random number of token i of sample j comes from (sampleSeed(seed, j), i).
 #ifndef M1RT_ENGINE_ENGINE_H
 #define M1RT_ENGINE_ENGINE_H
 
@@ -45,6 +45,18 @@ public:
   virtual void finish(std::string *out) = 0;
 };
 
+/// Says, token by token, which ids a sample may choose next: a grammar. One of its own for each
+/// sample.
+class TokenFilter {
+public:
+  virtual ~TokenFilter() = default;
+  /// The sample's next token: chosen, or fed to close it.
+  virtual void accept(int32_t token) = 0;
+  /// A bit for each id of the vocabulary, as SamplingRow::allowed; null: every id. Valid until
+  /// accept() is called.
+  virtual const uint32_t *allowed() = 0;
+};
+
 enum class DeadlineAction {
   close, // feed the closing tokens shortly before, and let the sample finish its answer until then
   drop,  // end the sample where it is
@@ -53,7 +65,11 @@ enum class DeadlineAction {
 struct Request {
   std::vector<int32_t> prompt; // at least one token
   uint32_t samples = 1;
-  SamplingParameters sampling;          // sample j uses seed + j
+  // Sample j is number firstSample + j of its seed: any sample can be drawn again alone.
+  SamplingParameters sampling;
+  uint32_t firstSample = 0;
+  std::vector<TokenBias> bias;
+  std::function<std::unique_ptr<TokenFilter>()> filters; // may be empty
   uint32_t maxNewTokens = 256;          // of each sample; a forced close comes on top
   std::vector<int32_t> stopTokens;      // end the sample; the token itself is not reported as text
   std::vector<std::string> stopStrings; // end the sample before the string; needs a decoder
@@ -97,8 +113,11 @@ struct EngineOptions {
       // samples and parents at once; 0: all sequences of the backend but those of the prefix cache
       0;
   uint32_t prefixCacheSlots = 4; // sequences kept for prefix reuse; 0 turns it off
-  uint32_t prefixBlock = 64;     // snapshots are taken at multiples of this many prompt tokens
-  uint32_t prefillChunk = 0;     // prompt tokens of one sequence in one step; 0: as many as fit
+  // A snapshot for prompts that repeat is taken at a multiple of this many tokens, one for prompts
+  // that begin alike where they part. Each costs its prompt one step more and a copy of the state.
+  uint32_t prefixBlock = 64;
+  uint32_t shortestPrefix = 16; // fewer tokens are computed again sooner than reused
+  uint32_t prefillChunk = 0;    // prompt tokens of one sequence in one step; 0: as many as fit
 };
 
 struct EngineStats {

@@ -1,14 +1,13 @@
 #include "model/model.h"
 
+#include "base/size.h"
 #include "model/verify_weights.h"
+#include "tokenizer/tokenizer.h"
 #include <cstring>
 
 namespace m1rt {
 
-static uint64_t alignUp(uint64_t bytes) {
-  return (bytes + M1_ARTIFACT_WEIGHT_ALIGN - 1) / M1_ARTIFACT_WEIGHT_ALIGN *
-         M1_ARTIFACT_WEIGHT_ALIGN;
-}
+static Size alignUp(uint64_t bytes) { return Size(bytes).alignedTo(M1_ARTIFACT_WEIGHT_ALIGN); }
 
 Model::~Model() {
   loaded.reset();
@@ -21,7 +20,14 @@ Status Model::load(const std::string &path, const ModelOptions &options,
   std::unique_ptr<Model> model(new Model());
   ArtifactOptions artifactOptions;
   artifactOptions.checkExternalDigests = options.verifyWeights;
+  artifactOptions.allowExternal = options.allowExternal;
+  artifactOptions.interrupted = options.interrupted;
   M1_TRY(Artifact::open(path, artifactOptions, &model->file));
+  if (options.approve) {
+    Digest digest;
+    M1_TRY(model->file->digest(options.deviceOptions.threads, options.interrupted, &digest));
+    M1_TRY(options.approve(digest).prefixed(path));
+  }
   M1_TRY(createDevice(options.device, options.deviceOptions, &model->hardware));
 
   const std::string &targetName = model->hardware->info().target;
@@ -46,17 +52,17 @@ Status Model::load(const std::string &path, const ModelOptions &options,
     model->file->prefetchWeights();
   WeightCheck check(*model->file, options.deviceOptions.threads);
   std::vector<void *> weights;
-  M1_TRY(model->placeWeights(&weights).prefixed(path));
+  M1_TRY(model->placeWeights(options.interrupted, &weights).prefixed(path));
   M1_TRY(model->hardware
              ->createProgram(*model->file, *model->chosen, std::move(weights), &model->loaded)
              .prefixed(path + ": target \"" + targetName + "\""));
   M1_TRY(model->hardware->synchronize());
-  M1_TRY(check.finish());
+  M1_TRY(check.finish(options.interrupted));
   *out = std::move(model);
   return Status();
 }
 
-Status Model::placeWeights(std::vector<void *> *out) {
+Status Model::placeWeights(const Interrupted &interrupted, std::vector<void *> *out) {
   const uint32_t count = module().weights() ? module().weights()->size() : 0;
   out->assign(count, nullptr);
 
@@ -66,22 +72,26 @@ Status Model::placeWeights(std::vector<void *> *out) {
     Bytes data = file->weightData(i);
     return data.data && hardware->readsHostMemory() && uintptr_t(data.data) % 64 == 0;
   };
-  uint64_t needed = 0;
+  Size needed = 0, all = 0;
   for (uint32_t i = 0; i < count; ++i) {
-    allWeightBytes += file->weightBytes(i);
+    all += file->weightBytes(i);
     if (!inPlace(i))
       needed += alignUp(file->weightBytes(i));
   }
+  allWeightBytes = all.get();
   char *next = nullptr;
-  if (needed) {
+  if (needed.get()) {
     void *memory = nullptr;
-    M1_TRY(hardware->allocate(needed, "weights", &memory));
+    M1_TRY(hardware->allocate(needed.get(), "weights", &memory));
     allocations.push_back(memory);
     next = static_cast<char *>(memory);
   }
   for (uint32_t i = 0; i < count; ++i) {
+    if (interrupted && interrupted())
+      return error(StatusCode::cancelled, "loading was cancelled");
     Bytes data = file->weightData(i);
     if (inPlace(i)) {
+      usesFiles = true;
       (*out)[i] = const_cast<uint8_t *>(data.data);
       continue;
     }
@@ -93,9 +103,20 @@ Status Model::placeWeights(std::vector<void *> *out) {
     else
       M1_TRY(hardware->upload(next, data.data, data.size));
     (*out)[i] = next;
-    next += alignUp(file->weightBytes(i));
+    next += alignUp(file->weightBytes(i)).get();
   }
   return Status();
+}
+
+uint32_t Model::tokenIds() const {
+  const uint32_t all = module().vocab_size();
+  const schema::Tokenizer *tokenizer = module().tokenizer();
+  if (!tokenizer || !tokenizer->data())
+    return all;
+  const Bytes prepared = file->segment(*tokenizer->data());
+  const uint32_t known =
+      Tokenizer::countIds({reinterpret_cast<const char *>(prepared.data), prepared.size});
+  return known ? std::min(known, all) : all;
 }
 
 int Model::functionFor(const char *name, uint32_t tokens) const {

@@ -14,6 +14,10 @@ struct ModelOptions {
   std::string device = "cpu";
   DeviceOptions deviceOptions;
   bool verifyWeights = false; // SHA-256 of external weight files, besides the checks of all weights
+  std::vector<std::string> allowExternal; // as in ArtifactOptions
+  // Asked before the artifact's code is mapped, with Artifact::digest(); reads all weights first.
+  std::function<Status(const Digest &)> approve;
+  Interrupted interrupted;
 };
 
 class Model {
@@ -30,10 +34,17 @@ public:
   Device &device() { return *hardware; }
   Program &program() { return *loaded; }
 
+  const std::string &deviceName() const { return hardware->info().name; }
   uint64_t weightBytes() const { return allWeightBytes; }
+  /// Ids from 0 that stand for a token of the tokenizer, at most vocab_size: embeddings may have
+  /// more rows than that. Without a tokenizer all of them.
+  uint32_t tokenIds() const;
   /// Scan and convolution state of one sequence; one KV page over all layers.
   uint64_t slotBytes() const { return bytesPerSlot; }
   uint64_t pageBytes() const { return bytesPerPage; }
+
+  /// An error when files that weights are read from at every step have been changed.
+  Status filesUnchanged() const { return usesFiles ? file->unchanged() : Status(); }
 
   /// The function for a step of T tokens: the one of this name with the smallest sufficient
   /// max_rows. -1 when there is none.
@@ -41,13 +52,14 @@ public:
 
 private:
   Model() = default;
-  Status placeWeights(std::vector<void *> *out);
+  Status placeWeights(const Interrupted &interrupted, std::vector<void *> *out);
 
   std::unique_ptr<Artifact> file;
   std::unique_ptr<Device> hardware;
   const schema::Target *chosen = nullptr;
   std::vector<void *> allocations; // of weights
   std::unique_ptr<Program> loaded;
+  bool usesFiles = false; // weights are used where they are mapped
   uint64_t allWeightBytes = 0, bytesPerSlot = 0, bytesPerPage = 0;
 };
 

@@ -1,5 +1,6 @@
 #include "model/session.h"
 
+#include "base/size.h"
 #include <algorithm>
 
 namespace m1rt {
@@ -61,15 +62,16 @@ Status Session::allocate() {
   for (uint32_t i = 0; i < stateCount; ++i) {
     const schema::State &state = *module.states()->Get(i);
     const bool kv = state.kind() == schema::StateKind::kv;
-    const uint64_t bytes = std::max<uint64_t>(state.bytes() * (kv ? pageCount : slots),
-                                              1); // a state of width 0 still has an address
+    const uint64_t bytes =
+        std::max<uint64_t>((Size(state.bytes()) * (kv ? pageCount : slots)).get(),
+                           1); // a state of width 0 still has an address
     Status status = device.allocate(bytes, kv ? "KV pages" : "sequence state", &states[i]);
     if (!status.ok())
       return error(status.code(),
                    "%s; in all %u sequences need %s of state and %u KV pages need %s",
                    status.message().c_str(), bounds.maxSequences,
-                   bytesText(slots * model.slotBytes()).c_str(), bounds.kvPages,
-                   bytesText(pageCount * model.pageBytes()).c_str());
+                   bytesText((Size(slots) * model.slotBytes()).get()).c_str(), bounds.kvPages,
+                   bytesText((Size(pageCount) * model.pageBytes()).get()).c_str());
     // Masked positions of a page are read and multiplied by zero: they must be finite. Memory fresh
     // from the system is zero already.
     if (kv && !device.readsHostMemory())
@@ -82,6 +84,7 @@ Status Session::allocate() {
   contextOptions.maxPages = maxPages;
   contextOptions.scratchSlot = bounds.maxSequences;
   contextOptions.scratchPage = bounds.kvPages;
+  contextOptions.tokenIds = model.tokenIds();
   contextOptions.states = states;
   M1_TRY(model.program().createContext(contextOptions, &context));
   bounds.asynchronous = context->asynchronous();
@@ -104,11 +107,9 @@ Status Session::create(SequenceId *out) {
   if (freeSlots.empty())
     return error(StatusCode::outOfMemory, "all %u sequences of the session are in use",
                  bounds.maxSequences);
-  Sequence sequence;
-  sequence.slot = freeSlots.back();
+  sequences[nextSequence].slot = freeSlots.back(); // may fail for want of memory
   freeSlots.pop_back();
   *out = nextSequence++;
-  sequences.emplace(*out, std::move(sequence));
   return Status();
 }
 
@@ -120,19 +121,20 @@ Status Session::fork(SequenceId sourceId, SequenceId *out) {
     return error(StatusCode::outOfMemory,
                  "no free KV page to fork sequence %llu: all %u are in use",
                  (unsigned long long)sourceId, bounds.kvPages);
+  std::vector<CopyRange> ranges;
+  ranges.reserve(states.size());
+  std::vector<uint32_t> copiedPages = source->pages;
   SequenceId id = 0;
-  M1_TRY(create(&id));
-  M1_TRY(find(sourceId, &source)); // creation may have moved it
+  M1_TRY(create(&id)); // elements of the map stay where they are
   Sequence &copy = sequences[id];
   copy.length = source->length;
-  copy.pages = source->pages;
+  copy.pages = std::move(copiedPages);
   for (uint32_t page : copy.pages)
     pages.share(page);
   if (partial) {
     pages.release(copy.pages.back());
     copy.pages.back() = pages.take();
   }
-  std::vector<CopyRange> ranges;
   for (uint32_t i = 0; i < states.size() && source->length > 0; ++i) {
     const schema::State &state = *model.module().states()->Get(i);
     const bool kv = state.kind() == schema::StateKind::kv;
@@ -211,8 +213,11 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
                      entry.tokens[j], bounds.vocabulary - 1);
     tokens += entry.tokenCount;
     rows += entry.logitCount;
-    if (hasPages())
-      newPages += pagesFor(sequence->length + entry.tokenCount) - sequence->pages.size();
+    if (hasPages()) {
+      const uint64_t needed = pagesFor(sequence->length + entry.tokenCount),
+                     present = sequence->pages.size(); // more when a step failed for want of memory
+      newPages += needed > present ? needed - present : 0;
+    }
     stepSequences.push_back(sequence);
   }
   if (tokens > bounds.maxTokensPerStep)
@@ -285,10 +290,14 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
                  (unsigned long long)tokens);
 
   if (hasPages())
-    for (uint32_t i = 0; i < count; ++i)
-      while (stepSequences[i]->pages.size() <
-             pagesFor(stepSequences[i]->length + entries[i].tokenCount))
-        stepSequences[i]->pages.push_back(pages.take());
+    for (uint32_t i = 0; i < count; ++i) {
+      Sequence &sequence = *stepSequences[i];
+      const size_t needed = pagesFor(sequence.length + entries[i].tokenCount);
+      if (needed > sequence.pages.capacity())
+        sequence.pages.reserve(std::max(needed, 2 * sequence.pages.capacity()));
+      while (sequence.pages.size() < needed)
+        sequence.pages.push_back(pages.take());
+    }
   buildArrays(entries, count);
   function = uint32_t(chosen);
 
@@ -299,7 +308,14 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
     step.arrays[i] = arrays[i].data();
   step.chosenRows = chosenRows.empty() ? nullptr : chosenRows.data();
   step.profile = profile;
-  if (Status status = context->run(step); !status.ok()) {
+  step.checkNumerics = checkNumerics;
+  lost = true; // also when something is thrown
+  Status status = context->run(step);
+  lost = !status.ok();
+  if (status.ok())
+    if (Status changed = model.filesUnchanged(); !changed.ok())
+      status = Status(StatusCode::deviceError, changed.message());
+  if (!status.ok()) {
     lost = true;
     return status;
   }

@@ -44,6 +44,8 @@ public:
   Status logits(uint32_t first, uint32_t count, float *out);
   uint32_t logitRows() const { return uint32_t(dims.logit_rows); }
 
+  /// From here on every step fails that computes something that is no number, and names the launch.
+  void setCheckNumerics(bool on) { checkNumerics = on; }
   /// When set, every step fills it with the times of its commands.
   void setProfile(std::vector<CommandTime> *profile) { this->profile = profile; }
   /// Index into Target.functions of the last step.
@@ -91,6 +93,7 @@ private:
   m1_dims dims = {};
   uint32_t function = 0;
   std::vector<CommandTime> *profile = nullptr;
+  bool checkNumerics = false;
   bool lost = false; // the device failed
 };
 

@@ -1,5 +1,6 @@
 #include "model/sizing.h"
 
+#include "base/size.h"
 #include "cpu/host_limits.h"
 #include <algorithm>
 
@@ -30,8 +31,9 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
     context.maxSequences = std::min(options.maxSequences, options.maxTokensPerStep);
     context.maxLogitRows = options.maxLogitRows;
     context.maxPages = uint32_t(std::max<uint64_t>(pagesOfOne, 1));
-    const uint64_t fixed = model.program().contextBytes(context) +
-                           (uint64_t(options.maxSequences) + 1) * model.slotBytes();
+    const uint64_t fixed = (Size(model.program().contextBytes(context)) +
+                            Size(uint64_t(options.maxSequences) + 1) * model.slotBytes())
+                               .get();
     // The engine starts a sample only when every running one could still grow by a page.
     const uint64_t wanted =
         pagesOfOne ? (pagesOfOne + 1) * sequences + pagesOfOne * wish.cacheSequences : 0;
@@ -54,7 +56,7 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
           "one sequence of %u tokens needs %s of state, %s of KV pages and %s of working memory; "
           "the device has %s free",
           options.maxContext, bytesText(model.slotBytes()).c_str(),
-          bytesText(pagesOfOne * model.pageBytes()).c_str(),
+          bytesText((Size(pagesOfOne) * model.pageBytes()).get()).c_str(),
           bytesText(model.program().contextBytes(context)).c_str(),
           bytesText(model.device().freeMemory()).c_str());
   }

@@ -3,7 +3,6 @@
 #include "cpu/host_limits.h"
 #include "weight_check.h"
 #include <algorithm>
-#include <system_error>
 
 namespace m1rt {
 
@@ -17,31 +16,21 @@ WeightCheck::WeightCheck(const Artifact &artifact, unsigned threads)
     for (uint64_t offset = 0, size = artifact.weightData(i).size; offset < size;
          offset += M1_WEIGHT_PIECE)
       pieces.push_back({i, offset, std::min<uint64_t>(size - offset, M1_WEIGHT_PIECE)});
+  // Without more threads, finish() does the work.
   const size_t wanted =
       std::min<size_t>({threads ? threads : usableCores(), mostThreads, pieces.size()});
-  try {
-    while (helpers.size() < wanted)
-      helpers.emplace_back(&WeightCheck::work, this);
-  } catch (const std::system_error &) {
-    // Without more threads, finish() does the work.
-  }
+  while (helpers.size() < wanted && helpers.start([this] { work({}); }))
+    ;
 }
 
-WeightCheck::~WeightCheck() {
-  next = pieces.size();
-  join();
-}
-
-void WeightCheck::join() {
-  for (std::thread &helper : helpers)
-    helper.join();
-  helpers.clear();
-}
+WeightCheck::~WeightCheck() { stopped = true; }
 
 /// Pieces are taken in order, so none before the first bad one is left out when the work stops
 /// there.
-void WeightCheck::work() {
-  for (size_t i = next++; i < firstBad; i = next++) {
+void WeightCheck::work(const Interrupted &interrupted) {
+  for (size_t i = next++; i < firstBad && !stopped; i = next++) {
+    if (interrupted && interrupted())
+      stopped = true;
     const Piece &piece = pieces[i];
     if (m1_weight_check(artifact.weightData(piece.weight).data + piece.offset, piece.size) ==
         expected[i])
@@ -51,9 +40,11 @@ void WeightCheck::work() {
   }
 }
 
-Status WeightCheck::finish() {
-  work();
-  join();
+Status WeightCheck::finish(const Interrupted &interrupted) {
+  work(interrupted);
+  helpers.join();
+  if (stopped)
+    return error(StatusCode::cancelled, "%s: loading was cancelled", artifact.path().c_str());
   if (firstBad == pieces.size())
     return Status();
   const Piece &bad = pieces[firstBad];

@@ -4,8 +4,8 @@
 #define M1RT_MODEL_VERIFY_WEIGHTS_H
 
 #include "artifact/artifact.h"
+#include "base/joining_threads.h"
 #include <atomic>
-#include <thread>
 
 namespace m1rt {
 
@@ -20,23 +20,23 @@ public:
   WeightCheck(const WeightCheck &) = delete;
   WeightCheck &operator=(const WeightCheck &) = delete;
 
-  /// Waits; an error names the first weight that differs and its file. Artifacts without checks
-  /// pass.
-  Status finish();
+  /// Waits; an error names the first weight that differs and its file, or says that it was
+  /// interrupted. Artifacts without checks pass.
+  Status finish(const Interrupted &interrupted);
 
 private:
   struct Piece {
     uint32_t weight;
     uint64_t offset, size; // within the weight
   };
-  void work();
-  void join();
+  void work(const Interrupted &interrupted);
 
   const Artifact &artifact;
   std::vector<Piece> pieces;
-  std::vector<uint64_t> expected; // per piece
+  const std::vector<uint64_t> &expected; // per piece
   std::atomic<size_t> next{0}, firstBad;
-  std::vector<std::thread> helpers;
+  std::atomic<bool> stopped{false};
+  JoiningThreads helpers;
 };
 
 } // namespace m1rt

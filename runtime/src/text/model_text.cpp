@@ -1,5 +1,8 @@
 #include "text/model_text.h"
 
+#include "tokenizer/unicode.h"
+#include <algorithm>
+
 namespace m1rt {
 
 namespace {
@@ -37,34 +40,72 @@ Status ModelText::load(const Artifact &artifact, std::unique_ptr<ModelText> *out
   text->eosToken = copy(table->eos_token());
   if (text->hasChatTemplate())
     text->chat = ChatTemplate::parse(text->templateSource, text->chatError);
+  text->controls = std::make_unique<ControlTokens>(*text->tokens, text->templateSource);
   *out = std::move(text);
   return Status();
 }
 
-Status ModelText::encode(const std::string &text, bool addSpecial,
-                         std::vector<int32_t> *out) const {
-  std::string message;
+Status ModelText::encode(const std::string &text, bool addSpecial, std::vector<int32_t> *out,
+                         bool parseSpecial) const {
+  std::string message, composed;
+  Barriers barriers;
+  const std::string *source = &text;
+  if (!parseSpecial) {
+    if (tokens->composes() && mayNeedComposition(text))
+      source = &(composed = composeCanonically(text));
+    barriers = controls->barriers(*source);
+  }
   out->clear();
-  if (!tokens->encode(text, addSpecial, *out, message))
+  if (!tokens->encode(*source, addSpecial, barriers, *out, message))
     return error(StatusCode::invalidArgument, "%s", message.c_str());
+  const std::vector<int32_t> &prefix = tokens->prefix();
+  if (addSpecial && !prefix.empty() && out->size() >= 2 * prefix.size() &&
+      std::equal(prefix.begin(), prefix.end(), out->begin() + ptrdiff_t(prefix.size())))
+    out->erase(out->begin(), out->begin() + ptrdiff_t(prefix.size()));
   return Status();
 }
 
-Status ModelText::renderChat(const std::vector<ChatMessage> &messages, std::string *out) const {
+Status ModelText::renderChat(const std::vector<ChatMessage> &messages, std::string *out,
+                             Barriers *outBarriers) const {
   if (!hasChatTemplate())
     return error(StatusCode::unsupported, "the model has no chat template; give the prompt raw");
   std::string message = chatError;
-  if (!chat || !chat->apply(messages, true, bosToken, eosToken, *out, message))
+  std::vector<ChatMessage> marked;
+  std::string marker;
+  if (outBarriers) {
+    std::vector<std::string_view> texts = {templateSource, bosToken, eosToken};
+    for (const ChatMessage &m : messages)
+      texts.insert(texts.end(), {m.role, m.content});
+    marker = ControlTokens::chooseMarker(texts);
+    if (marker.empty())
+      return error(StatusCode::invalidArgument,
+                   "the messages hold all of the noncharacters U+FDD0 to U+FDEF");
+    for (const ChatMessage &m : messages) {
+      std::string content = tokens->composes() && mayNeedComposition(m.content)
+                                ? composeCanonically(m.content)
+                                : m.content;
+      marked.push_back({controls->mark(m.role, marker, false),
+                        controls->mark(content, marker, m.role == "assistant")});
+    }
+  }
+  if (!chat ||
+      !chat->apply(outBarriers ? marked : messages, true, bosToken, eosToken, *out, message))
     return error(chat ? StatusCode::invalidArgument : StatusCode::unsupported, "%s",
                  message.c_str());
+  if (outBarriers)
+    *out = ControlTokens::unmark(*out, marker, outBarriers);
   return Status();
 }
 
-Status ModelText::encodeChat(const std::vector<ChatMessage> &messages,
-                             std::vector<int32_t> *out) const {
-  std::string text;
-  M1_TRY(renderChat(messages, &text));
-  return encode(text, false, out);
+Status ModelText::encodeChat(const std::vector<ChatMessage> &messages, std::vector<int32_t> *out,
+                             bool parseSpecial) const {
+  std::string text, message;
+  Barriers barriers;
+  M1_TRY(renderChat(messages, &text, parseSpecial ? nullptr : &barriers));
+  out->clear();
+  if (!tokens->encode(text, false, barriers, *out, message))
+    return error(StatusCode::invalidArgument, "%s", message.c_str());
+  return Status();
 }
 
 std::string ModelText::decode(const std::vector<int32_t> &ids, bool skipSpecial) const {

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "status.h"
 #include "template/chat_template.h"
+#include "text/control_tokens.h"
 #include "tokenizer/tokenizer.h"
 #include <memory>
 #include <string>
@@ -23,13 +24,19 @@ public:
   const Tokenizer &tokenizer() const { return *tokens; }
   bool hasChatTemplate() const { return !templateSource.empty(); }
 
-  /// The text as it is; `addSpecial` puts the post-processor's tokens (begin of text) before it.
-  Status encode(const std::string &text, bool addSpecial, std::vector<int32_t> *out) const;
-  /// The conversation through the chat template, ready for the assistant's answer. Special tokens
-  /// come from the template alone.
-  Status encodeChat(const std::vector<ChatMessage> &messages, std::vector<int32_t> *out) const;
-  /// The text that encodeChat encodes.
-  Status renderChat(const std::vector<ChatMessage> &messages, std::string *out) const;
+  /// The text as it is; `addSpecial` puts the post-processor's tokens (begin of text) before it,
+  /// unless the text begins with them itself. Control tokens written in the text become tokens with
+  /// `parseSpecial`, otherwise they stay text.
+  Status encode(const std::string &text, bool addSpecial, std::vector<int32_t> *out,
+                bool parseSpecial = true) const;
+  /// The conversation through the chat template, ready for the assistant's answer. Control tokens
+  /// come from the template alone: those written in messages are text, unless `parseSpecial`.
+  Status encodeChat(const std::vector<ChatMessage> &messages, std::vector<int32_t> *out,
+                    bool parseSpecial = false) const;
+  /// The text that encodeChat encodes. `outBarriers`: where control tokens written in messages are
+  /// broken; without it they are not.
+  Status renderChat(const std::vector<ChatMessage> &messages, std::string *out,
+                    Barriers *outBarriers = nullptr) const;
   std::string decode(const std::vector<int32_t> &ids, bool skipSpecial) const;
   /// An error when no answer can ever hold this text: it is not UTF-8, or it holds a special token,
   /// which answers' texts are without.
@@ -42,6 +49,7 @@ private:
   ModelText() = default;
   std::unique_ptr<Tokenizer> tokens;
   std::string templateSource, bosToken, eosToken;
+  std::unique_ptr<ControlTokens> controls;
   std::unique_ptr<ChatTemplate> chat;
   std::string chatError; // why the template does not parse: an error only for those who use it
 };

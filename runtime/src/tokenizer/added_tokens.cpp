@@ -43,7 +43,8 @@ void AddedTokens::add(std::string_view content, uint32_t id, uint32_t flags) {
   tokens.push_back({id, flags});
 }
 
-bool AddedTokens::find(std::string_view text, size_t from, Match &match) const {
+bool AddedTokens::find(std::string_view text, size_t from, Match &match,
+                       const Barriers &barriers) const {
   if (onlyRoot == -2)
     return false;
   CharClasses classes;
@@ -67,7 +68,7 @@ bool AddedTokens::find(std::string_view text, size_t from, Match &match) const {
         found = nodes[node].token;
         end = i;
       }
-      if (i == text.size())
+      if (i == text.size() || std::binary_search(barriers.begin(), barriers.end(), i))
         break;
       node = child(node, static_cast<unsigned char>(text[i]));
     }

@@ -9,6 +9,10 @@
 
 namespace m1rt {
 
+// Byte offsets into a text, ascending, that no added token spans: what the text there spells is
+// plain.
+using Barriers = std::vector<size_t>;
+
 class AddedTokens {
 public:
   struct Match {
@@ -20,9 +24,9 @@ public:
   // `flags` are those of tokenizer_format::AddedFlag. Empty content never matches.
   void add(std::string_view content, uint32_t id, uint32_t flags);
   bool empty() const { return nodes.size() == 1; }
-  // The next match at or after `from`. `from` is where the previous match ended (0 at first);
-  // lstrip does not reach before it.
-  bool find(std::string_view text, size_t from, Match &match) const;
+  // The next match at or after `from` whose content has no barrier inside. `from` is where the
+  // previous match ended (0 at first); lstrip does not reach before it.
+  bool find(std::string_view text, size_t from, Match &match, const Barriers &barriers = {}) const;
 
 private:
   struct Edge {

@@ -1,6 +1,7 @@
 #include "tokenizer/normalizer.h"
 
 #include "tokenizer/unicode.h"
+#include <algorithm>
 
 namespace m1rt {
 
@@ -131,6 +132,12 @@ Normalizer::Result Normalizer::apply(std::string_view text, std::string &out, bo
     if (!applyStep(step, out, keepsStart, error))
       return Result::failed;
   return Result::changed;
+}
+
+bool Normalizer::composes() const {
+  return std::any_of(steps.begin(), steps.end(), [](const Step &step) {
+    return step.kind == tokenizer_format::NormalizerKind::nfc;
+  });
 }
 
 } // namespace m1rt

@@ -23,6 +23,9 @@ public:
   // `keepsStart` becomes false when characters at the beginning are stripped.
   Result apply(std::string_view text, std::string &out, bool &keepsStart, std::string &error) const;
 
+  // Whether one of its steps is normal form C.
+  bool composes() const;
+
 private:
   struct Step {
     tokenizer_format::NormalizerKind kind;

@@ -32,6 +32,23 @@ std::unique_ptr<Tokenizer> Tokenizer::load(std::string_view prepared, std::strin
   return tokenizer;
 }
 
+uint32_t Tokenizer::countIds(std::string_view prepared) {
+  FileHeader header;
+  SectionEntry entry;
+  Settings settings;
+  static_assert(static_cast<int>(Section::settings) == 0, "its entry is the first");
+  if (prepared.size() < sizeof header + sizeof entry)
+    return 0;
+  std::memcpy(&header, prepared.data(), sizeof header);
+  std::memcpy(&entry, prepared.data() + sizeof header, sizeof entry);
+  if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0 || header.version < kFirstVersion ||
+      header.version > kVersion || entry.size != sizeof settings ||
+      entry.offset > prepared.size() || entry.size > prepared.size() - entry.offset)
+    return 0;
+  std::memcpy(&settings, prepared.data() + entry.offset, sizeof settings);
+  return settings.vocabSize;
+}
+
 bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
   FileHeader header;
   if (prepared.size() < sizeof header) {
@@ -261,8 +278,28 @@ void Tokenizer::keepScratch(std::unique_ptr<BytePairScratch> scratch) const {
   scratchPool.push_back(std::move(scratch));
 }
 
-bool Tokenizer::encode(std::string_view text, bool addSpecial, std::vector<int32_t> &ids,
-                       std::string &error) const {
+std::vector<Tokenizer::Added> Tokenizer::addedTokens() const {
+  size_t stringBytes = 0, n = 0;
+  const char *strings = section<char>(Section::strings, stringBytes);
+  const AddedToken *added = section<AddedToken>(Section::addedTokens, n);
+  std::vector<Added> all;
+  for (size_t i = 0; i < n; ++i)
+    all.push_back({static_cast<int32_t>(added[i].id),
+                   {strings + added[i].contentOffset, added[i].contentSize}});
+  return all;
+}
+
+// Those within [begin, end), from `begin`.
+static Barriers barriersInside(const Barriers &barriers, size_t begin, size_t end) {
+  Barriers inside;
+  for (auto it = std::upper_bound(barriers.begin(), barriers.end(), begin);
+       it != barriers.end() && *it < end; ++it)
+    inside.push_back(*it - begin);
+  return inside;
+}
+
+bool Tokenizer::encode(std::string_view text, bool addSpecial, const Barriers &barriers,
+                       std::vector<int32_t> &ids, std::string &error) const {
   size_t invalid = findInvalidUtf8(text);
   if (invalid != std::string_view::npos) {
     char byte[8];
@@ -277,23 +314,38 @@ bool Tokenizer::encode(std::string_view text, bool addSpecial, std::vector<int32
   bool ok = true;
   size_t at = 0;
   AddedTokens::Match match;
-  while (ok && rawTokens.find(text, at, match)) {
-    ok = match.begin == at ||
-         encodeNormalized(text.substr(at, match.begin - at), at == 0, *scratch, ids, error);
+  auto plain = [&](size_t begin, size_t end) {
+    return begin == end ||
+           encodeNormalized(text.substr(begin, end - begin), begin == 0,
+                            barriersInside(barriers, begin, end), *scratch, ids, error);
+  };
+  while (ok && rawTokens.find(text, at, match, barriers)) {
+    ok = plain(at, match.begin);
     ids.push_back(static_cast<int32_t>(match.id));
     at = match.end;
   }
-  ok =
-      ok && (at == text.size() || encodeNormalized(text.substr(at), at == 0, *scratch, ids, error));
+  ok = ok && plain(at, text.size());
   keepScratch(std::move(scratch));
   if (ok && addSpecial)
     ids.insert(ids.end(), suffixIds.begin(), suffixIds.end());
   return ok;
 }
 
-bool Tokenizer::encodeNormalized(std::string_view text, bool atStart, BytePairScratch &scratch,
-                                 std::vector<int32_t> &ids, std::string &error) const {
+bool Tokenizer::encodeNormalized(std::string_view text, bool atStart, Barriers barriers,
+                                 BytePairScratch &scratch, std::vector<int32_t> &ids,
+                                 std::string &error) const {
   std::string normalized;
+  if (normalizedTokens.empty())
+    barriers.clear();
+  for (size_t &barrier : barriers) { // to where the text before it ends when it is normalised
+    bool keepsStart = atStart;
+    const Normalizer::Result before =
+        normalizer.apply(text.substr(0, barrier), normalized, keepsStart, error);
+    if (before == Normalizer::Result::failed)
+      return false;
+    if (before == Normalizer::Result::changed)
+      barrier = normalized.size();
+  }
   Normalizer::Result result = normalizer.apply(text, normalized, atStart, error);
   if (result == Normalizer::Result::failed)
     return false;
@@ -301,7 +353,7 @@ bool Tokenizer::encodeNormalized(std::string_view text, bool atStart, BytePairSc
     text = normalized;
   size_t at = 0;
   AddedTokens::Match match;
-  while (normalizedTokens.find(text, at, match)) {
+  while (normalizedTokens.find(text, at, match, barriers)) {
     if (match.begin > at &&
         !encodePieces(text.substr(at, match.begin - at), atStart && at == 0, scratch, ids, error))
       return false;

@@ -32,11 +32,30 @@ public:
   static std::unique_ptr<Tokenizer> load(std::string_view prepared, std::string &error,
                                          TokenizerOptions options = {});
 
+  // Largest id + 1 of a prepared tokenizer, without loading it; 0 when it is damaged.
+  static uint32_t countIds(std::string_view prepared);
+
   // Appends the ids of `text` to `ids`. Special tokens in the text are recognised; `addSpecial`
   // also puts those of the post-processor's template around it. False, with `error` set and `ids`
   // unspecified, when the text is not UTF-8 or a byte has no token.
   bool encode(std::string_view text, bool addSpecial, std::vector<int32_t> &ids,
-              std::string &error) const;
+              std::string &error) const {
+    return encode(text, addSpecial, {}, ids, error);
+  }
+  // The same for a text where no added token spans a barrier.
+  bool encode(std::string_view text, bool addSpecial, const Barriers &barriers,
+              std::vector<int32_t> &ids, std::string &error) const;
+
+  struct Added {
+    int32_t id;
+    std::string_view content;
+  };
+  // Tokens that are found in the text itself, special or not.
+  std::vector<Added> addedTokens() const;
+  // What encode() puts before a text when asked.
+  const std::vector<int32_t> &prefix() const { return prefixIds; }
+  // Whether encoding looks at normal form C of a text.
+  bool composes() const { return normalizer.composes(); }
 
   // The text of the ids; ill-formed UTF-8 (tokens may hold parts of characters) becomes U+FFFD. Ids
   // without a token are left out.
@@ -60,8 +79,9 @@ private:
   bool bindSections(std::string_view prepared, std::string &error);
   bool bindText(const TokenizerOptions &options, std::string &error);
   // `atStart`: the text is what the input begins with.
-  bool encodeNormalized(std::string_view text, bool atStart, BytePairScratch &scratch,
-                        std::vector<int32_t> &ids, std::string &error) const;
+  bool encodeNormalized(std::string_view text, bool atStart, Barriers barriers,
+                        BytePairScratch &scratch, std::vector<int32_t> &ids,
+                        std::string &error) const;
   bool encodePieces(std::string_view text, bool atStart, BytePairScratch &scratch,
                     std::vector<int32_t> &ids, std::string &error) const;
 

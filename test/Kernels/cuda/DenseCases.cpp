@@ -222,22 +222,22 @@ struct Request {
   int position = 0;
 };
 
-int likeliest(const std::vector<float> &logits) { // NaN never wins
+int likeliest(const std::vector<float> &logits) {
   int best = 0;
-  for (int i = 0; i < int(logits.size()); ++i)
-    if (logits[i] > logits[best] || std::isnan(logits[best]))
+  for (int i = 0; i < int(logits.size()); ++i) {
+    if (std::isnan(logits[i]))
+      return -1;
+    if (logits[i] > logits[best])
       best = i;
-  return best;
+  }
+  return std::isfinite(logits[best]) ? best : -1;
 }
 
 int sample_reference(const std::vector<float> &logits, const Request &r) {
   int V = int(logits.size()), best = likeliest(logits);
-  float peak = logits[best];
-  if (!(r.temperature > 0))
+  if (!(r.temperature > 0) || best < 0)
     return best;
-  for (float logit : logits)
-    if (std::isnan(logit) || !std::isfinite(peak))
-      return -1;
+  float peak = logits[best];
   float rate = 1.4426950408889634f / r.temperature;
   std::vector<int> order;
   for (int i = 0; i < V; ++i)
@@ -308,7 +308,7 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
                 if (shape == Shape::ties)
                   v = std::rint(v);
                 if (shape == Shape::masked && i % 5 != 2)
-                  v = i % 5 == 0 || random ? -INFINITY : std::nan("");
+                  v = -INFINITY;
                 if (shape == Shape::broken && i == 11)
                   v = std::nan("");
                 if (shape == Shape::hopeless)
@@ -477,6 +477,8 @@ std::vector<Case> dense_cases() {
   }
   cases.push_back(sample_case(true, 32000, 0, Shape::normal, false, requests));
   cases.push_back(sample_case(false, 151936, 3, Shape::masked, false, requests));
+  cases.push_back(sample_case(false, 32000, 0, Shape::broken, false, requests));
+  cases.push_back(sample_case(false, 32000, 0, Shape::hopeless, false, requests));
   cases.push_back(sample_case(true, 32000, 0, Shape::normal, true, requests));
   cases.push_back(sample_case(false, 151936, 1, Shape::normal, true, requests));
   cases.push_back(sample_case(false, 128256, 0, Shape::ties, true, requests));

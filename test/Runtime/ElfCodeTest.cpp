@@ -1,0 +1,147 @@
+// Code of a stranger's artifact: nothing of it runs before a kernel is called, and what is damaged
+// or wants more than a kernel needs is refused.
+#include "cpu/elf_code.h"
+#include "m1k_abi.h"
+#include "toy_shape.h"
+#include <cstring>
+#include <elf.h>
+#include <fstream>
+#include <functional>
+#include <gtest/gtest.h>
+#include <iterator>
+#include <random>
+
+using namespace m1rt;
+
+namespace {
+
+std::vector<uint8_t> read(const char *path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+Status load(const std::vector<uint8_t> &image, ElfCode *out) {
+  return ElfCode::load({image.data(), image.size()}, out);
+}
+
+/// Changes the first entry of the dynamic section with this tag.
+void changeEntry(std::vector<uint8_t> &image, int64_t tag,
+                 std::function<void(Elf64_Dyn &)> change) {
+  Elf64_Ehdr header;
+  std::memcpy(&header, image.data(), sizeof header);
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
+    Elf64_Phdr segment;
+    std::memcpy(&segment, image.data() + header.e_phoff + i * sizeof segment, sizeof segment);
+    if (segment.p_type != PT_DYNAMIC)
+      continue;
+    for (uint64_t at = 0; at + sizeof(Elf64_Dyn) <= segment.p_filesz; at += sizeof(Elf64_Dyn)) {
+      Elf64_Dyn entry;
+      std::memcpy(&entry, image.data() + segment.p_offset + at, sizeof entry);
+      if (entry.d_tag != tag)
+        continue;
+      change(entry);
+      std::memcpy(image.data() + segment.p_offset + at, &entry, sizeof entry);
+      return;
+    }
+  }
+  ADD_FAILURE() << "no entry " << tag;
+}
+
+// The functions are found and compute; what is none is not found.
+TEST(ElfCode, LoadsFunctions) {
+  const std::vector<uint8_t> image = read(TOY_KERNELS);
+  ElfCode code;
+  Status status = load(image, &code);
+  ASSERT_TRUE(status.ok()) << status.message();
+  ElfCode moved = std::move(code);
+  EXPECT_EQ(moved.find("no_such_kernel"), nullptr);
+  EXPECT_EQ(moved.find(""), nullptr);
+  auto kernel = reinterpret_cast<void (*)(void *const *, const m1_dims *, int, int)>(
+      moved.find("toy_argmax"));
+  ASSERT_NE(kernel, nullptr);
+  std::vector<float> logits(TOY_VOCABULARY, 1.0f);
+  logits[41] = 3;
+  int32_t token = -7;
+  void *operands[] = {logits.data(), &token};
+  m1_dims dims = {1, 1, 1, 1};
+  kernel(operands, &dims, 0, 0);
+  EXPECT_EQ(token, 41);
+}
+
+// Everything by which an object would run code of its own, or reach out of itself.
+TEST(ElfCode, RefusesMoreThanKernels) {
+  const std::vector<uint8_t> image = read(TOY_KERNELS);
+  struct Case {
+    int64_t tag;
+    const char *message;
+  };
+  for (const Case &test : {Case{DT_INIT, "runs by itself"}, Case{DT_FINI, "runs by itself"},
+                           Case{DT_INIT_ARRAY, "runs by itself"},
+                           Case{DT_NEEDED, "needs another library"}, Case{DT_TEXTREL, "kind 0x16"},
+                           Case{DT_RPATH, "kind 0xf"}, Case{0x6ffffff0, "kind 0x6ffffff0"}}) {
+    std::vector<uint8_t> changed = image;
+    changeEntry(changed, DT_SYMENT, [&](Elf64_Dyn &entry) { entry.d_tag = test.tag; });
+    ElfCode code;
+    Status status = load(changed, &code);
+    EXPECT_EQ(status.code(), StatusCode::corrupt);
+    EXPECT_NE(status.message().find(test.message), std::string::npos) << status.message();
+  }
+  auto changeSegments = [&](std::function<void(Elf64_Phdr &)> change) {
+    std::vector<uint8_t> changed = image;
+    Elf64_Ehdr header;
+    std::memcpy(&header, changed.data(), sizeof header);
+    for (unsigned i = 0; i < header.e_phnum; ++i) {
+      Elf64_Phdr segment;
+      uint8_t *at = changed.data() + header.e_phoff + i * sizeof segment;
+      std::memcpy(&segment, at, sizeof segment);
+      change(segment);
+      std::memcpy(at, &segment, sizeof segment);
+    }
+    ElfCode code;
+    return load(changed, &code).message();
+  };
+  EXPECT_NE(changeSegments([](Elf64_Phdr &s) {
+              if (s.p_type == PT_LOAD && (s.p_flags & PF_X))
+                s.p_flags |= PF_W;
+            }).find("writable code"),
+            std::string::npos);
+  EXPECT_NE(changeSegments([](Elf64_Phdr &s) {
+              if (s.p_type == PT_GNU_STACK)
+                s.p_flags |= PF_X;
+            }).find("executable stack"),
+            std::string::npos);
+  EXPECT_NE(changeSegments([](Elf64_Phdr &s) {
+              if (s.p_type == PT_NOTE)
+                s.p_type = PT_TLS;
+            }).find("segment of type 0x7"),
+            std::string::npos);
+  EXPECT_NE(changeSegments([](Elf64_Phdr &s) { s.p_memsz = ~0ull; }).find("out of range"),
+            std::string::npos);
+  // A library of the system is no kernel code.
+  ElfCode code;
+  EXPECT_FALSE(load(read("/lib/x86_64-linux-gnu/libm.so.6"), &code).ok());
+  EXPECT_FALSE(load(read("/proc/self/exe"), &code).ok());
+}
+
+// Damage anywhere, cuts at any place: an error or an object that loads, and never a crash.
+TEST(ElfCode, SurvivesDamage) {
+  const std::vector<uint8_t> image = read(TOY_KERNELS);
+  std::mt19937 random(3);
+  int refused = 0;
+  for (int round = 0; round < 5000; ++round) {
+    std::vector<uint8_t> bytes = image;
+    for (unsigned i = 0; i < 1 + random() % 4; ++i) {
+      // Headers and tables are at both ends of so small an object.
+      size_t at = random() % 3 == 0 ? random() % 1024 : random() % bytes.size();
+      bytes[at] = random() % 2 ? uint8_t(random()) : uint8_t(bytes[at] ^ 1u << random() % 8);
+    }
+    if (round % 16 == 0)
+      bytes.resize(random() % bytes.size());
+    ElfCode code;
+    refused += !load(bytes, &code).ok();
+    code.find("toy_argmax");
+  }
+  EXPECT_GT(refused, 500);
+}
+
+} // namespace
