@@ -4,6 +4,9 @@
 #include <sstream>
 #include <sys/syscall.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 namespace m1rt {
 
@@ -25,6 +28,13 @@ const CpuDescription &hostCpu() {
           cpu.features.insert(word);
       }
     }
+#if defined(__x86_64__)
+    // Virtual machines' kernels are seen to leave lzcnt out of the list. It needs nothing of the
+    // system, so the processor itself can be asked: CPUID 80000001h, ECX bit 5.
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid(0x80000001, &a, &b, &c, &d) && (c >> 5 & 1))
+      cpu.features.insert("abm");
+#endif
     return cpu;
   }();
   return description;
