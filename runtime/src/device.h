@@ -177,6 +177,8 @@ Status createDevice(const std::string &name, const DeviceOptions &options,
 Status createCpuDevice(const DeviceOptions &options, std::unique_ptr<Device> *out);
 Status createCudaDevice(uint32_t ordinal, const DeviceOptions &options,
                         std::unique_ptr<Device> *out);
+/// Of this machine; an error without a driver.
+Status countCudaDevices(uint32_t *out);
 
 /// Bytes of one element.
 uint32_t elementSize(schema::ElementType type);

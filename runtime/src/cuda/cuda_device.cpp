@@ -11,6 +11,15 @@ Status createCudaDevice(uint32_t ordinal, const DeviceOptions &, std::unique_ptr
   return cuda::CudaDevice::create(ordinal, out);
 }
 
+Status countCudaDevices(uint32_t *out) {
+  const cuda::Driver *driver = nullptr;
+  M1_TRY(cuda::Driver::get(&driver));
+  int count = 0;
+  M1_TRY(driver->check(driver->cuDeviceGetCount(&count), "cuDeviceGetCount"));
+  *out = uint32_t(count);
+  return {};
+}
+
 namespace cuda {
 
 using schema::ElementType;

@@ -77,6 +77,7 @@ struct Engine::RequestState {
   Clock::time_point submitted;
   bool closing = false; // its samples close, or were dropped; what is left ends at the deadline
   bool cancelled = false;
+  uint32_t reusedTokens = 0; // of the prompt, when it was first begun
 
   std::unique_ptr<Track> parent;              // when there are several samples
   std::vector<std::unique_ptr<Track>> active; // started samples that have not ended, by index
@@ -160,7 +161,7 @@ static uint32_t pagesOf(size_t tokens, uint32_t pageSize) {
   return uint32_t((tokens + pageSize - 1) / pageSize);
 }
 
-Status Engine::validate(const Request &request) const {
+Status Engine::check(const Request &request) const {
   auto bad = [](const std::string &message) {
     return Status(StatusCode::invalidArgument, message);
   };
@@ -226,7 +227,7 @@ Status Engine::validate(const Request &request) const {
 }
 
 Status Engine::submit(Request request, uint64_t *outRequest) {
-  M1_TRY(validate(request));
+  M1_TRY(check(request));
   auto state = std::make_unique<RequestState>();
   state->id = nextRequest;
   state->submitted = Clock::now();
@@ -294,6 +295,7 @@ Event &Engine::eventFor(Track &track) {
     events.back().request = track.request->id;
     events.back().sample = track.sample;
     events.back().forced = track.closed;
+    events.back().reusedTokens = track.request->reusedTokens;
   }
   return events[track.event];
 }
@@ -515,6 +517,7 @@ Status Engine::startFresh(Track &track, bool *outStarted) {
   if (first && prefixes.enabled()) {
     ++(track.computed ? counters.prefixHits : counters.prefixMisses);
     counters.reusedTokens += track.computed;
+    track.request->reusedTokens = uint32_t(track.computed);
     const size_t common = std::min(prefixes.commonWithRecent(track.tokens), limit);
     for (size_t length : {common, limit - limit % options.prefixBlock}) {
       if (length > track.computed && length >= options.shortestPrefix &&

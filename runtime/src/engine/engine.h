@@ -104,6 +104,7 @@ struct Event {
   std::vector<SampledToken> tokens; // new tokens, closing tokens included
   std::string text;                 // what they add to the text; empty without a decoder
   bool forced = false;              // the sample has been closed by force, now or before
+  uint32_t reusedTokens = 0;        // of the prompt: the prefix cache had computed them
   FinishReason reason = FinishReason::running;
   std::string error; // when failed
 };
@@ -149,6 +150,8 @@ public:
   Engine(const Engine &) = delete;
   Engine &operator=(const Engine &) = delete;
 
+  /// Whether submit() would take the request; from any thread.
+  Status check(const Request &request) const;
   /// Queues a request. An impossible one (empty or too long prompt, token out of range, bad
   /// parameter) is refused with the field's name.
   Status submit(Request request, uint64_t *outRequest);
@@ -188,7 +191,6 @@ private:
     Clock::time_point begin;
   };
 
-  Status validate(const Request &request) const;
   Clock::time_point closingTime(const RequestState &request) const;
   Status applyDeadlines();
 

@@ -108,6 +108,79 @@ Status ModelText::encodeChat(const std::vector<ChatMessage> &messages, std::vect
   return Status();
 }
 
+static void collectTexts(const jinja::Value &value, std::vector<std::string_view> *out) {
+  if (value.is(jinja::Value::Kind::string))
+    out->push_back(value.text());
+  if (value.isSequence())
+    for (const jinja::Value &item : value.items())
+      collectTexts(item, out);
+  if (value.is(jinja::Value::Kind::dict))
+    for (const auto &[key, item] : value.entries().items()) {
+      collectTexts(key, out);
+      collectTexts(item, out);
+    }
+}
+
+/// A copy with the marker in every control token. `ofModel`: within what the model itself has said.
+jinja::Value ModelText::marked(const jinja::Value &value, const std::string &marker,
+                               bool ofModel) const {
+  if (value.is(jinja::Value::Kind::string)) {
+    const std::string text = jinja::plain(value.text());
+    return controls->mark(tokens->composes() && mayNeedComposition(text) ? composeCanonically(text)
+                                                                         : text,
+                          marker, ofModel);
+  }
+  if (value.is(jinja::Value::Kind::list)) {
+    jinja::List items;
+    for (const jinja::Value &item : value.items())
+      items.push_back(marked(item, marker, ofModel));
+    return items;
+  }
+  if (value.is(jinja::Value::Kind::dict)) {
+    const jinja::Value *role = value.entries().find(std::string_view("role"));
+    ofModel |= role && role->is(jinja::Value::Kind::string) && role->text() == "assistant";
+    jinja::Dict dict;
+    for (const auto &[key, item] : value.entries().items())
+      dict.set(marked(key, marker, false), marked(item, marker, ofModel));
+    return dict;
+  }
+  return value;
+}
+
+Status ModelText::encodeChat(const jinja::Dict &variables, std::vector<int32_t> *out,
+                             std::string *outText) const {
+  if (!hasChatTemplate())
+    return error(StatusCode::unsupported, "the model has no chat template; give the prompt raw");
+  std::vector<std::string_view> texts = {templateSource, bosToken, eosToken};
+  const jinja::Value all(variables);
+  collectTexts(all, &texts);
+  const std::string marker = ControlTokens::chooseMarker(texts);
+  if (marker.empty())
+    return error(StatusCode::invalidArgument,
+                 "the messages hold all of the noncharacters U+FDD0 to U+FDEF");
+  jinja::Dict given;
+  given.set("tools", nullptr);
+  given.set("documents", nullptr);
+  const jinja::Value safe = marked(all, marker, false);
+  for (const auto &[key, item] : safe.entries().items())
+    given.set(key, item);
+  given.set("add_generation_prompt", true);
+  given.set("bos_token", bosToken);
+  given.set("eos_token", eosToken);
+  std::string message = chatError, text;
+  if (!chat || !chat->render(given, std::time(nullptr), text, message))
+    return error(chat ? StatusCode::invalidArgument : StatusCode::unsupported, "%s",
+                 message.c_str());
+  Barriers barriers;
+  text = ControlTokens::unmark(text, marker, &barriers);
+  out->clear();
+  if (!tokens->encode(text, false, barriers, *out, message))
+    return error(StatusCode::invalidArgument, "%s", message.c_str());
+  if (outText)
+    *outText = std::move(text);
+  return Status();
+}
+
 std::string ModelText::decode(const std::vector<int32_t> &ids, bool skipSpecial) const {
   return tokens->decode(ids.data(), ids.size(), skipSpecial);
 }

@@ -37,6 +37,11 @@ public:
   /// broken; without it they are not.
   Status renderChat(const std::vector<ChatMessage> &messages, std::string *out,
                     Barriers *outBarriers = nullptr) const;
+  /// A conversation with all that a template may look at: `variables` holds messages, perhaps
+  /// tools and others; generation prompt and the tokenizer's tokens are added. Control tokens
+  /// written in any text of them are text. `outText`: what was encoded; may be null.
+  Status encodeChat(const jinja::Dict &variables, std::vector<int32_t> *out,
+                    std::string *outText) const;
   std::string decode(const std::vector<int32_t> &ids, bool skipSpecial) const;
   /// An error when no answer can ever hold this text: it is not UTF-8, or it holds a special token,
   /// which answers' texts are without.
@@ -47,6 +52,7 @@ public:
 
 private:
   ModelText() = default;
+  jinja::Value marked(const jinja::Value &value, const std::string &marker, bool ofModel) const;
   std::unique_ptr<Tokenizer> tokens;
   std::string templateSource, bosToken, eosToken;
   std::unique_ptr<ControlTokens> controls;
