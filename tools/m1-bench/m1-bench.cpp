@@ -1,6 +1,7 @@
 // Measures whole steps and each kernel of a compiled model, and compares them with the time that
 // moving their bytes would take.
 #include "measure.h"
+#include "serve_load.h"
 #include "tool.h"
 #include "trust.h"
 #include <CLI/CLI.hpp>
@@ -164,6 +165,39 @@ Status run(const Arguments &arguments) {
 
 } // namespace
 
+/// What --serve goes with.
+static void addLoadOptions(CLI::App &app, LoadOptions *load) {
+  auto group = [](CLI::Option *option) { return option->group("Load on a server"); };
+  auto *serve = group(app.add_option("--serve", load->url,
+                                     "Drive a server with OpenAI's interface by streaming clients"))
+                    ->type_name("URL");
+  auto with = [&](CLI::Option *option) {
+    return group(option)->needs(serve)->capture_default_str();
+  };
+  with(app.add_option("--requests", load->requests, "How many"))->check(CLI::Range(1, 1 << 24));
+  with(app.add_option("--concurrency", load->concurrency,
+                      "Requests at once at most; 0: with --rate no bound, otherwise 1"))
+      ->check(CLI::Range(0, 1 << 16));
+  with(app.add_option("--rate", load->rate, "Requests a second; 0: as soon as one has ended"))
+      ->check(CLI::Range(0.0, 1e6));
+  with(app.add_flag("--even", load->evenly,
+                    "Arrivals evenly spaced instead of at random (Poisson)"));
+  with(app.add_option("--dataset", load->dataset,
+                      "Questions: lines of {\"problem\"} or {\"prompt\"}; by default one"))
+      ->type_name("FILE.jsonl");
+  with(app.add_option("--max-tokens", load->maxTokens, "Of each answer"))
+      ->check(CLI::Range(1, 1 << 24));
+  with(app.add_option("--temperature", load->temperature, "Of each request"))
+      ->check(CLI::Range(0.0, 100.0));
+  with(app.add_option("--seed", load->seed, "Of the arrivals; request i asks for seed + i"));
+  with(app.add_flag("--ignore-eos", load->ignoreEos, "Answers of the full length"));
+  with(app.add_option("--model", load->model, "The model that requests name"));
+  with(app.add_option("--api-key-file", load->apiKeyFile, "The key is its first line"))
+      ->type_name("FILE");
+  with(app.add_option("--timeout", load->timeout, "Seconds of one request"))
+      ->check(CLI::Range(1.0, 1e6));
+}
+
 int main(int argc, char **argv) {
   Arguments arguments;
   CLI::App app{
@@ -176,9 +210,7 @@ int main(int argc, char **argv) {
       "Example:\n  m1-bench model.m1a --device cuda --batch 1,64,512 --context 256,2304 --prefill "
       "8x4096 --kernels");
   auto all = CLI::MultiOptionPolicy::TakeAll;
-  app.add_option("artifact", arguments.artifact, "The compiled model")
-      ->required()
-      ->type_name("OUT.m1a");
+  app.add_option("artifact", arguments.artifact, "The compiled model")->type_name("OUT.m1a");
   app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
   addTrustFlags(app, &arguments.trust);
   app.add_option("--batch", arguments.batches, "Sequences of a decode step")
@@ -201,9 +233,14 @@ int main(int argc, char **argv) {
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
   app.add_option("--json", arguments.jsonPath, "Write the figures")->type_name("FILE");
+  LoadOptions load;
+  addLoadOptions(app, &load);
   CLI11_PARSE(app, argc, argv);
+  if (load.url.empty() == arguments.artifact.empty())
+    return app.exit(CLI::RequiredError("one of OUT.m1a and --serve URL"));
   try {
-    Status status = run(arguments);
+    load.jsonPath = arguments.jsonPath;
+    Status status = load.url.empty() ? run(arguments) : runServeLoad(load);
     return status.ok() ? 0 : fail("m1-bench", status);
   } catch (const std::bad_alloc &) {
     return fail("m1-bench", error(StatusCode::outOfMemory, "out of memory"));
