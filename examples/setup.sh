@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs what building and testing need, from Debian's own packages, when it is missing. Usage: examples/setup.sh
+# Installs what building and testing need, from Debian's own packages, when it is missing, and the packages that are named besides.
+# Usage: examples/setup.sh [PACKAGE...]
 set -euo pipefail
 packages=(
   cmake ninja-build ccache git python3 g++
   clang-22 clang-format-22 clang-tidy-22 libclang-rt-22-dev lld-22 liblld-22-dev llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools
   libflatbuffers-dev flatbuffers-compiler libcli11-dev nlohmann-json3-dev libpcre2-dev libssl-dev
-  zlib1g-dev libzstd-dev libgtest-dev binutils python3-jinja2 tmux
+  zlib1g-dev libzstd-dev libgtest-dev binutils python3-jinja2 tmux libcpp-httplib-dev
+  "$@"
 )
 missing=()
 for p in "${packages[@]}"; do

@@ -8,7 +8,7 @@ sanitize=yes
 [ "${1:-}" = "--no-sanitizers" ] && sanitize=no
 
 fail_early() { echo "run.sh: $1 failed"; echo "0 passed, 1 failed, 0 skipped"; exit 1; }
-examples/setup.sh || fail_early "set-up"
+examples/setup.sh chromium || fail_early "set-up"
 examples/build.sh "$root/build" -DM1_WERROR=ON || fail_early "build"
 
 reports=$(mktemp -d)

@@ -1,0 +1,62 @@
+// What programs that use the npm package `openai` do: node clients.mjs URL. Exits with 0 when all of it works.
+import assert from "node:assert/strict";
+import OpenAI from "openai";
+
+const client = new OpenAI({ baseURL: process.argv[2] + "/v1", apiKey: "sk-none", maxRetries: 0 });
+const model = (await client.models.list()).data[0].id;
+const messages = [{ role: "user", content: "Find the greatest common divisor of 3724 and 490." }];
+const ask = (fields = {}) => client.chat.completions.create({ model, messages, temperature: 0, ...fields });
+
+// an answer, whole and streamed
+const whole = await ask();
+const text = whole.choices[0].message.content;
+assert.equal(whole.choices[0].finish_reason, "stop");
+assert.ok(whole.usage.completion_tokens > 0);
+let streamed = "", usage, reason;
+for await (const chunk of await ask({ stream: true, stream_options: { include_usage: true } })) {
+  streamed += chunk.choices[0]?.delta?.content ?? "";
+  reason = chunk.choices[0]?.finish_reason ?? reason;
+  usage = chunk.usage ?? usage;
+}
+assert.equal(streamed, text);
+assert.equal(reason, "stop");
+assert.deepEqual(usage.completion_tokens, whole.usage.completion_tokens);
+
+// the package's own accumulation of a stream
+const accumulated = await client.chat.completions.stream({ model, messages, temperature: 0, n: 2 }).finalChatCompletion();
+assert.deepEqual(accumulated.choices.map(choice => choice.message.content), [text, text]);
+
+// n, seed, stop
+const many = await ask({ n: 3, temperature: 1, seed: 4, max_tokens: 20 });
+const again = await ask({ n: 3, temperature: 1, seed: 4, max_tokens: 20 });
+assert.equal(new Set(many.choices.map(choice => choice.index)).size, 3);
+assert.deepEqual(many.choices.map(c => c.message.content), again.choices.map(c => c.message.content));
+assert.equal((await ask({ stop: [text.slice(4, 7)] })).choices[0].message.content, text.slice(0, text.indexOf(text.slice(4, 7))));
+
+// logprobs
+const likely = await ask({ logprobs: true, top_logprobs: 4, max_completion_tokens: 6 });
+assert.equal(likely.choices[0].logprobs.content.length, 6);
+for (const entry of likely.choices[0].logprobs.content) {
+  assert.equal(entry.top_logprobs.length, 4);
+  assert.ok(entry.logprob <= 0 && entry.logprob >= entry.top_logprobs[3].logprob);
+}
+
+// structured answers
+const schema = { type: "object", properties: { answer: { type: "integer" }, parity: { enum: ["odd", "even"] } }, required: ["answer", "parity"], additionalProperties: false };
+const structured = await ask({ temperature: 1, seed: 1, response_format: { type: "json_schema", json_schema: { name: "result", strict: true, schema } } });
+const value = JSON.parse(structured.choices[0].message.content);
+assert.ok(Number.isInteger(value.answer) && ["odd", "even"].includes(value.parity));
+
+// completions
+const completion = await client.completions.create({ model, prompt: "1+1=", max_tokens: 4, temperature: 0, echo: true });
+assert.ok(completion.choices[0].text.startsWith("1+1="));
+
+// errors: their class, field and code
+await assert.rejects(ask({ temperature: 1000 }), error => error instanceof OpenAI.BadRequestError && error.param === "temperature");
+await assert.rejects(ask({ model: "none" }), error => error instanceof OpenAI.NotFoundError && error.code === "model_not_found");
+await assert.rejects(ask({ messages: [] }), error => error instanceof OpenAI.BadRequestError && error.param === "messages");
+
+// a client that stops reading
+const stream = await ask({ stream: true, max_tokens: 900, ignore_eos: true });
+for await (const chunk of stream) { assert.ok(chunk.id); break; }
+console.log("ok");

@@ -1,0 +1,202 @@
+// What requests are read as, and how each kind of wrong one is refused.
+#include "api_request.h"
+#include "keys.h"
+#include <cmath>
+#include <fstream>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+using namespace m1serve;
+
+namespace {
+
+constexpr uint32_t vocabulary = 100;
+
+ApiRequest read(const std::string &fields, bool chat = true) {
+  ApiRequest request;
+  const std::string body =
+      chat ? R"({"messages": [{"role": "user", "content": "hi"}])" : R"({"prompt": "hi")";
+  auto error = readRequest(body + (fields.empty() ? "" : ", ") + fields + "}", chat, vocabulary, {},
+                           &request);
+  EXPECT_FALSE(error) << fields << ": " << (error ? error->message : "");
+  return request;
+}
+
+/// The field that is named at fault.
+std::string param(const std::string &fields, bool chat = true) {
+  ApiRequest request;
+  const std::string body =
+      chat ? R"({"messages": [{"role": "user", "content": "hi"}])" : R"({"prompt": "hi")";
+  auto error = readRequest(body + ", " + fields + "}", chat, vocabulary, {}, &request);
+  EXPECT_TRUE(error) << fields;
+  if (!error)
+    return "no error";
+  EXPECT_EQ(error->status, 400);
+  EXPECT_NE(error->message.find(error->param), std::string::npos) << error->message;
+  return error->param;
+}
+
+} // namespace
+
+TEST(ServeRequest, Defaults) {
+  const ApiRequest request = read("");
+  EXPECT_EQ(request.sampling.temperature, 1);
+  EXPECT_EQ(request.samples, 1u);
+  EXPECT_FALSE(request.maxTokens);
+  EXPECT_FALSE(request.stream || request.logprobs || request.seed);
+  EXPECT_EQ(read("", false).maxTokens, 16u);
+}
+
+TEST(ServeRequest, Fields) {
+  const ApiRequest request = read(
+      R"("n": 3, "temperature": 0.5, "top_p": 0.9, "top_k": 7, "min_p": 0.1, "seed": -1,
+         "repetition_penalty": 1.1, "presence_penalty": -2, "frequency_penalty": 0.5,
+         "logit_bias": {"5": 1.5, "7": -100}, "max_completion_tokens": 9, "stop": ["a", "b"],
+         "logprobs": true, "top_logprobs": 2, "ignore_eos": true, "stream": true,
+         "stream_options": {"include_usage": true}, "user": "x", "metadata": {"a": 1},
+         "tools": null)");
+  EXPECT_EQ(request.samples, 3u);
+  EXPECT_EQ(request.sampling.topK, 7u);
+  EXPECT_EQ(request.seed, UINT64_MAX);
+  EXPECT_EQ(request.sampling.presencePenalty, -2);
+  EXPECT_EQ(request.maxTokens, 9u);
+  EXPECT_EQ(request.maxTokensField, "max_completion_tokens");
+  EXPECT_EQ(request.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(request.sampling.topLogprobs, 2u);
+  EXPECT_TRUE(request.ignoreEos && request.stream && request.includeUsage);
+  ASSERT_EQ(request.bias.size(), 2u);
+  EXPECT_EQ(request.bias[0].bias, 1.5f);
+  EXPECT_EQ(request.bias[1].bias, -INFINITY);
+  EXPECT_EQ(read(R"("stop": "x")").stop, std::vector<std::string>{"x"});
+  EXPECT_EQ(read(R"("top_k": -1)").sampling.topK, 0u);
+  EXPECT_EQ(read(R"("max_tokens": 5.0)").maxTokens, 5u);
+}
+
+// Every wrong value is refused with its field's name.
+TEST(ServeRequest, WrongValues) {
+  for (const char *field : {R"("n": 0)",
+                            R"("n": 1e9)",
+                            R"("n": "1")",
+                            R"("n": 1.5)",
+                            R"("temperature": -1)",
+                            R"("temperature": "hot")",
+                            R"("temperature": 101)",
+                            R"("top_p": 0)",
+                            R"("top_p": 1.1)",
+                            R"("top_k": -2)",
+                            R"("min_p": 2)",
+                            R"("repetition_penalty": 0)",
+                            R"("presence_penalty": 3)",
+                            R"("frequency_penalty": -3)",
+                            R"("seed": 1.5)",
+                            R"("seed": "x")",
+                            R"("stop": 1)",
+                            R"("stop": [1])",
+                            R"("stop": [""])",
+                            R"("stream": 1)",
+                            R"("logprobs": 3)",
+                            R"("top_logprobs": 2)",
+                            R"("max_tokens": 0)",
+                            R"("max_completion_tokens": -1)",
+                            R"("ignore_eos": "no")",
+                            R"("logit_bias": [])",
+                            R"("logit_bias": {"100": 1})",
+                            R"("logit_bias": {"-1": 1})",
+                            R"("logit_bias": {"1": 101})",
+                            R"("logit_bias": {"x": 1})",
+                            R"("time_budget": 0)",
+                            R"("vote": "yes")",
+                            R"("stream_options": {"include_usage": true})",
+                            R"("response_format": "json")",
+                            R"("tools": "all")",
+                            R"("at_deadline": "close")",
+                            R"("close_text": "x")",
+                            R"("chat_template_kwargs": 1)",
+                            R"("nonsense": 1)",
+                            R"("functions": [])",
+                            R"("reasoning_effort": "low")",
+                            R"("modalities": ["audio"])",
+                            R"("tool_choice": "required")"}) {
+    const std::string text = field;
+    EXPECT_EQ(param(text), text.substr(1, text.find('"', 1) - 1)) << text;
+  }
+  EXPECT_EQ(param(R"("response_format": {"type": "xml"})"), "response_format.type");
+  EXPECT_EQ(param(R"("response_format": {"type": "json_schema"})"), "response_format.json_schema");
+  EXPECT_EQ(param(R"("response_format": {"type": "json_schema", "json_schema": {}})"),
+            "response_format.json_schema.schema");
+  EXPECT_EQ(param(R"("vote": {"depth": 1})"), "vote.depth");
+  EXPECT_EQ(param(R"("max_tokens": 5, "max_completion_tokens": 6)"), "max_completion_tokens");
+  EXPECT_EQ(param(R"("best_of": 2)", false), "best_of");
+  EXPECT_EQ(param(R"("suffix": "x")", false), "suffix");
+  EXPECT_EQ(param(R"("echo": true, "logprobs": 1)", false), "logprobs");
+}
+
+TEST(ServeRequest, Messages) {
+  auto fault = [](const std::string &messages) {
+    ApiRequest request;
+    auto error = readRequest("{\"messages\": " + messages + "}", true, vocabulary, {}, &request);
+    return error ? error->param : "none";
+  };
+  EXPECT_EQ(fault("[]"), "messages");
+  EXPECT_EQ(fault("{}"), "messages");
+  EXPECT_EQ(fault("[1]"), "messages[0]");
+  EXPECT_EQ(fault(R"([{"role": "robot", "content": "x"}])"), "messages[0].role");
+  EXPECT_EQ(fault(R"([{"role": "user"}])"), "messages[0].content");
+  EXPECT_EQ(fault(R"([{"role": "user", "content": [{"type": "image_url"}]}])"),
+            "messages[0].content[0]");
+  EXPECT_EQ(fault(R"([{"role": "user", "content": "x", "mood": 1}])"), "messages[0].mood");
+  ApiRequest request;
+  EXPECT_FALSE(readRequest(R"({"messages": [{"role": "developer", "content": [
+      {"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]})",
+                           true, vocabulary, {}, &request));
+  EXPECT_EQ(request.messages[0]["role"], "system");
+  EXPECT_EQ(request.messages[0]["content"], "ab");
+}
+
+TEST(ServeRequest, Prompts) {
+  auto count = [](const std::string &prompt) -> int {
+    ApiRequest request;
+    auto error = readRequest("{\"prompt\": " + prompt + "}", false, vocabulary, {}, &request);
+    return error ? -1 : int(request.prompts.size());
+  };
+  EXPECT_EQ(count(R"("a")"), 1);
+  EXPECT_EQ(count(R"(["a", "b"])"), 2);
+  EXPECT_EQ(count("[1, 2]"), 1);
+  EXPECT_EQ(count("[[1], [2], [3]]"), 3);
+  EXPECT_EQ(count("[100]"), -1);
+  EXPECT_EQ(count("[1, \"a\"]"), -1);
+  EXPECT_EQ(count("{}"), -1);
+}
+
+// A body that is no JSON object, or one made to exhaust stack or time, is an error like others.
+TEST(ServeRequest, Bodies) {
+  std::string members = "{";
+  for (int i = 0; i < 300000; ++i)
+    members += "\"" + std::to_string(i) + "\":0,";
+  for (const std::string &body :
+       {members + "\"x\":0}", std::string(""), std::string("[]"), std::string("{"),
+        std::string("{\"a\": \xFF}"), "{\"messages\": " + std::string(5000000, '['),
+        std::string("null")}) {
+    ApiRequest request;
+    auto error = readRequest(body, true, vocabulary, {}, &request);
+    ASSERT_TRUE(error);
+    EXPECT_EQ(error->status, 400);
+  }
+}
+
+TEST(ServeKeys, AdmitsKeysAlone) {
+  const std::string path = testing::TempDir() + "keys" + std::to_string(getpid());
+  std::ofstream(path) << "# two keys\n\nsk-0123456789abcdef\n  sk-fedcba9876543210  \r\n";
+  ApiKeys keys;
+  ASSERT_TRUE(ApiKeys::read(path, &keys).ok());
+  EXPECT_TRUE(keys.admits("Bearer sk-0123456789abcdef"));
+  EXPECT_TRUE(keys.admits("bearer sk-fedcba9876543210"));
+  for (const char *wrong : {"", "Bearer ", "Bearer sk-0123456789abcde", "sk-0123456789abcdef",
+                            "Basic sk-0123456789abcdef", "Bearer # two keys"})
+    EXPECT_FALSE(keys.admits(wrong)) << wrong;
+  std::ofstream(path) << "short\n";
+  ApiKeys weak;
+  EXPECT_FALSE(ApiKeys::read(path, &weak).ok());
+  std::remove(path.c_str());
+  EXPECT_FALSE(ApiKeys::read(path, &weak).ok());
+}

@@ -1,0 +1,528 @@
+#include "api_request.h"
+#include "base/json_value.h"
+#include <cmath>
+#include <set>
+
+using namespace m1rt;
+
+namespace m1serve {
+
+const char *ApiError::type() const {
+  switch (status) {
+  case 401:
+  case 403:
+    return "authentication_error";
+  case 404:
+    return "not_found_error";
+  case 429:
+    return "rate_limit_error";
+  default:
+    return status >= 500 ? "server_error" : "invalid_request_error";
+  }
+}
+
+Json ApiError::json() const {
+  auto orNull = [](const std::string &text) { return text.empty() ? Json() : Json(text); };
+  return {
+      {"error",
+       {{"message", message}, {"type", type()}, {"param", orNull(param)}, {"code", orNull(code)}}}};
+}
+
+namespace {
+
+using Error = std::optional<ApiError>;
+
+/// What a value is, for messages.
+std::string shown(const Json &value) {
+  std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return text.size() <= 40 ? text : std::string("a ") + value.type_name();
+}
+
+/// The fields of an object, each asked for once; null counts as absent, as clients send it.
+class Fields {
+public:
+  Fields(const Json &object, std::string prefix) : object(object), prefix(std::move(prefix)) {}
+
+  const Json *find(const std::string &name) {
+    known.insert(name);
+    auto it = object.find(name);
+    return it == object.end() || it->is_null() ? nullptr : &*it;
+  }
+  std::string path(const std::string &name) const { return prefix + name; }
+  Error wrong(const std::string &name, const std::string &expected, const Json &value) const {
+    return ApiError::bad(path(name),
+                         "'" + path(name) + "': expected " + expected + ", got " + shown(value));
+  }
+
+  Error boolean(const std::string &name, bool *out) {
+    const Json *value = find(name);
+    if (value && !value->is_boolean())
+      return wrong(name, "true or false", *value);
+    if (value)
+      *out = value->get<bool>();
+    return {};
+  }
+  Error text(const std::string &name, std::string *out) {
+    const Json *value = find(name);
+    if (value && !value->is_string())
+      return wrong(name, "a string", *value);
+    if (value)
+      *out = value->get<std::string>();
+    return {};
+  }
+  template <typename T>
+  Error integer(const std::string &name, uint64_t least, uint64_t most, T *out) {
+    const Json *value = find(name);
+    if (!value)
+      return {};
+    const std::string expected =
+        "an integer from " + std::to_string(least) + " to " + std::to_string(most);
+    uint64_t number = 0;
+    if (value->is_number_unsigned())
+      number = value->get<uint64_t>();
+    else if (value->is_number_float() && value->get<double>() >= 0 &&
+             value->get<double>() < 9007199254740992.0 && // 2^53
+             std::floor(value->get<double>()) == value->get<double>())
+      number = uint64_t(value->get<double>());
+    else
+      return wrong(name, expected, *value);
+    if (number < least || number > most)
+      return wrong(name, expected, *value);
+    *out = T(number);
+    return {};
+  }
+  template <typename T>
+  Error number(const std::string &name, double least, double most, bool leastExcluded, T *out) {
+    const Json *value = find(name);
+    if (!value)
+      return {};
+    const double number = value->is_number() ? value->get<double>() : NAN;
+    if (!(number >= least && number <= most) || (leastExcluded && number == least)) {
+      char expected[80];
+      std::snprintf(expected, sizeof expected, "a number %s %g and at most %g",
+                    leastExcluded ? "above" : "of at least", least, most);
+      return wrong(name, expected, *value);
+    }
+    *out = T(number);
+    return {};
+  }
+
+  /// Fields that say nothing about the answer.
+  void ignore(std::initializer_list<const char *> names) {
+    known.insert(names.begin(), names.end());
+  }
+  /// A field that is known to others and not supported here, unless it has this harmless value.
+  Error refuse(const std::string &name, const Json &harmless, const std::string &why) {
+    const Json *value = find(name);
+    if (value && *value != harmless)
+      return ApiError::bad(path(name), "'" + path(name) + "': " + why);
+    return {};
+  }
+  Error noOthers() const {
+    for (const auto &[name, value] : object.items())
+      if (!known.count(name) && !value.is_null())
+        return ApiError::bad(path(name), "unknown field '" + path(name) + "'");
+    return {};
+  }
+
+private:
+  const Json &object;
+  std::string prefix;
+  std::set<std::string> known;
+};
+
+#define TRY(expression)                                                                            \
+  do {                                                                                             \
+    if (Error tried = (expression))                                                                \
+      return tried;                                                                                \
+  } while (false)
+
+Error readStops(Fields &fields, const RequestLimits &limits, ApiRequest *out) {
+  const Json *value = fields.find("stop");
+  if (!value)
+    return {};
+  std::vector<std::string> stops;
+  if (value->is_string())
+    stops.push_back(value->get<std::string>());
+  else if (value->is_array())
+    for (const Json &item : *value) {
+      if (!item.is_string())
+        return fields.wrong("stop", "a string or a list of strings", *value);
+      stops.push_back(item.get<std::string>());
+    }
+  else
+    return fields.wrong("stop", "a string or a list of strings", *value);
+  if (stops.size() > limits.stops)
+    return ApiError::bad("stop", "'stop': at most " + std::to_string(limits.stops) +
+                                     " strings, got " + std::to_string(stops.size()));
+  for (const std::string &stop : stops)
+    if (stop.empty() || stop.size() > 1024)
+      return ApiError::bad("stop", "'stop': a string of 1 to 1024 bytes is expected");
+  out->stop = std::move(stops);
+  return {};
+}
+
+Error readBias(Fields &fields, uint32_t vocabulary, const RequestLimits &limits, ApiRequest *out) {
+  const Json *value = fields.find("logit_bias");
+  if (!value)
+    return {};
+  if (!value->is_object())
+    return fields.wrong("logit_bias", "an object of token ids and numbers", *value);
+  if (value->size() > limits.biases)
+    return ApiError::bad("logit_bias", "'logit_bias': at most " + std::to_string(limits.biases) +
+                                           " tokens, got " + std::to_string(value->size()));
+  for (const auto &[key, bias] : value->items()) {
+    const bool digits =
+        !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == std::string::npos;
+    if (!digits || std::stoul(key) >= vocabulary)
+      return ApiError::bad("logit_bias", "'logit_bias': expected token ids from 0 to " +
+                                             std::to_string(vocabulary - 1) + ", got '" +
+                                             key.substr(0, 40) + "'");
+    if (!bias.is_number() || !(std::abs(bias.get<double>()) <= 100))
+      return ApiError::bad("logit_bias",
+                           "'logit_bias': expected numbers from -100 to 100, got " + shown(bias));
+    // As everywhere: -100 is a ban.
+    const float amount = bias.get<float>();
+    out->bias.push_back({int32_t(std::stoul(key)), amount <= -100 ? -INFINITY : amount});
+  }
+  return {};
+}
+
+Error readFormat(Fields &fields, ApiRequest *out) {
+  const Json *value = fields.find("response_format");
+  if (!value)
+    return {};
+  if (!value->is_object())
+    return fields.wrong("response_format", "an object", *value);
+  Fields format(*value, "response_format.");
+  std::string type;
+  TRY(format.text("type", &type));
+  if (type == "json_object") {
+    out->format.kind = ResponseFormat::Kind::jsonObject;
+  } else if (type == "json_schema") {
+    const Json *definition = format.find("json_schema");
+    if (!definition || !definition->is_object())
+      return ApiError::bad("response_format.json_schema",
+                           "'response_format.json_schema': expected an object with a schema");
+    Fields inner(*definition, "response_format.json_schema.");
+    inner.ignore({"name", "description", "strict"}); // every schema is enforced
+    const Json *schema = inner.find("schema");
+    if (!schema)
+      return ApiError::bad("response_format.json_schema.schema",
+                           "'response_format.json_schema.schema' is missing");
+    TRY(inner.noOthers());
+    out->format.kind = ResponseFormat::Kind::jsonSchema;
+    out->format.schema = *schema;
+  } else if (type != "text") {
+    return ApiError::bad(
+        "response_format.type",
+        "'response_format.type': expected \"text\", \"json_object\" or \"json_schema\"");
+  }
+  return format.noOthers();
+}
+
+Error readVote(Fields &fields, ApiRequest *out) {
+  const Json *value = fields.find("vote");
+  if (value && value->is_boolean()) {
+    out->vote = value->get<bool>();
+  } else if (value) {
+    if (!value->is_object())
+      return fields.wrong("vote", "true, false or an object", *value);
+    out->vote = true;
+    Fields vote(*value, "vote.");
+    TRY(vote.boolean("decide_early", &out->decideEarly));
+    TRY(vote.noOthers());
+  }
+  TRY(fields.number("time_budget", 0, 1e6, true, &out->timeBudget));
+  TRY(fields.integer("max_think_tokens", 1, 1 << 24, &out->maxThinkTokens));
+  TRY(fields.integer("close_max_tokens", 1, 1 << 16, &out->closeMaxTokens));
+  out->closesAtDeadline = out->vote;
+  std::string action;
+  TRY(fields.text("at_deadline", &action));
+  if (!action.empty()) {
+    if (action != "close" && action != "drop")
+      return ApiError::bad("at_deadline", "'at_deadline': expected \"close\" or \"drop\"");
+    if (out->timeBudget == 0)
+      return ApiError::bad("at_deadline", "'at_deadline' is without effect: no 'time_budget'");
+    out->closesAtDeadline = action == "close";
+  }
+  const bool closes = out->maxThinkTokens || (out->timeBudget > 0 && out->closesAtDeadline);
+  if (closes)
+    out->closeText = "\n\nThe final answer is \\boxed{"; // as m1-run's --close-text
+  for (const char *name : {"close_text", "close_max_tokens"})
+    if (fields.find(name) && !closes)
+      return ApiError::bad(name, std::string("'") + name +
+                                     "' is without effect: nothing closes the answer (no "
+                                     "'max_think_tokens', and no 'time_budget' that closes)");
+  TRY(fields.text("close_text", &out->closeText));
+  if (closes && out->closeText.empty())
+    return ApiError::bad("close_text", "'close_text': an empty text closes nothing");
+  return {};
+}
+
+Error readPrompts(Fields &fields, uint32_t vocabulary, const RequestLimits &limits,
+                  ApiRequest *out) {
+  const Json *value = fields.find("prompt");
+  if (!value)
+    return ApiError::bad("prompt", "'prompt' is missing");
+  auto add = [&](const Json &item, const std::string &param) -> Error {
+    if (item.is_string()) {
+      out->prompts.emplace_back(item.get<std::string>());
+      return {};
+    }
+    std::vector<int32_t> tokens;
+    TRY(readTokens(item, param, vocabulary, &tokens));
+    out->prompts.emplace_back(std::move(tokens));
+    return {};
+  };
+  const bool several = value->is_array() && !value->empty() && !(*value)[0].is_number();
+  if (!several)
+    return add(*value, "prompt");
+  if (value->size() > limits.prompts)
+    return ApiError::bad("prompt", "'prompt': at most " + std::to_string(limits.prompts) +
+                                       " prompts, got " + std::to_string(value->size()));
+  for (size_t i = 0; i < value->size(); ++i)
+    TRY(add((*value)[i], "prompt[" + std::to_string(i) + "]"));
+  return {};
+}
+
+Error readChat(Fields &fields, const RequestLimits &limits, ApiRequest *out) {
+  const Json *messages = fields.find("messages");
+  if (!messages)
+    return ApiError::bad("messages", "'messages' is missing");
+  TRY(readMessages(*messages, limits, &out->messages));
+  if (const Json *tools = fields.find("tools"); tools && !tools->empty()) {
+    if (!tools->is_array())
+      return fields.wrong("tools", "a list", *tools);
+    for (size_t i = 0; i < tools->size(); ++i)
+      if (!(*tools)[i].is_object())
+        return ApiError::bad("tools[" + std::to_string(i) + "]",
+                             "'tools[" + std::to_string(i) + "]': expected an object");
+    out->tools = *tools;
+  }
+  if (const Json *choice = fields.find("tool_choice")) {
+    if (*choice == "none")
+      out->tools = Json();
+    else if (*choice != "auto")
+      return ApiError::bad("tool_choice",
+                           "'tool_choice': only \"auto\" and \"none\" are supported");
+  }
+  if (const Json *variables = fields.find("chat_template_kwargs")) {
+    if (!variables->is_object())
+      return fields.wrong("chat_template_kwargs", "an object", *variables);
+    out->templateVariables = *variables;
+  }
+  TRY(fields.boolean("separate_reasoning", &out->separateReasoning));
+  TRY(readFormat(fields, out));
+  TRY(fields.boolean("logprobs", &out->logprobs));
+  TRY(fields.integer("top_logprobs", 0, limits.topLogprobs, &out->sampling.topLogprobs));
+  if (out->sampling.topLogprobs && !out->logprobs)
+    return ApiError::bad("top_logprobs", "'top_logprobs' needs 'logprobs': true");
+  uint32_t most = 0;
+  for (const char *name : {"max_tokens", "max_completion_tokens"}) {
+    if (!fields.find(name))
+      continue;
+    TRY(fields.integer(name, 1, 1 << 24, &most));
+    if (out->maxTokens && *out->maxTokens != most)
+      return ApiError::bad(name, "'max_tokens' and 'max_completion_tokens' differ");
+    out->maxTokens = most;
+    out->maxTokensField = name;
+  }
+  const std::string never = "is not supported";
+  for (const char *name : {"functions", "function_call", "audio", "prediction",
+                           "web_search_options", "reasoning_effort", "verbosity"})
+    TRY(fields.refuse(name, Json(), never));
+  TRY(fields.refuse("modalities", Json::array({"text"}), "only [\"text\"] is supported"));
+  fields.ignore({"parallel_tool_calls"});
+  return {};
+}
+
+Error readCompletion(Fields &fields, uint32_t vocabulary, const RequestLimits &limits,
+                     ApiRequest *out) {
+  TRY(readPrompts(fields, vocabulary, limits, out));
+  TRY(fields.boolean("echo", &out->echo));
+  if (fields.find("logprobs")) {
+    TRY(fields.integer("logprobs", 0, limits.topLogprobs, &out->sampling.topLogprobs));
+    out->logprobs = true;
+  }
+  if (out->echo && out->logprobs)
+    return ApiError::bad("logprobs", "'logprobs' of an echoed prompt are not supported");
+  out->maxTokens = 16; // OpenAI's default of this endpoint
+  TRY(fields.integer("max_tokens", 1, 1 << 24, &*out->maxTokens));
+  TRY(fields.refuse("suffix", Json(""), "is not supported"));
+  if (const Json *best = fields.find("best_of"); best && *best != Json(out->samples))
+    return ApiError::bad("best_of", "'best_of': only the value of 'n' is supported");
+  return {};
+}
+
+} // namespace
+
+Error readTokens(const Json &value, const std::string &param, uint32_t vocabulary,
+                 std::vector<int32_t> *out) {
+  if (!value.is_array())
+    return ApiError::bad(param, "'" + param + "': expected text or a list of token ids, got " +
+                                    shown(value));
+  for (const Json &item : value) {
+    if (!item.is_number_unsigned() || item.get<uint64_t>() >= vocabulary)
+      return ApiError::bad(param, "'" + param + "': expected token ids from 0 to " +
+                                      std::to_string(vocabulary - 1) + ", got " + shown(item));
+    out->push_back(item.get<int32_t>());
+  }
+  return {};
+}
+
+/// Objects keep the order of their members, so each key is looked for among all before it: their
+/// number is bounded.
+class BodyBuilder final : public JsonBuilder<Json> {
+public:
+  static constexpr size_t mostMembers = 4096;
+  bool tooMany = false;
+
+  void beginObject() override {
+    members.push_back(0);
+    JsonBuilder::beginObject();
+  }
+  void key(std::string &name) override {
+    if (++members.back() > mostMembers) {
+      tooMany = true;
+      name.clear();
+    }
+    JsonBuilder::key(name);
+  }
+  void endObject() override {
+    members.pop_back();
+    JsonBuilder::endObject();
+  }
+
+private:
+  std::vector<size_t> members; // of the objects that have begun
+};
+
+Error readObject(const std::string &body, Json *out) {
+  BodyBuilder builder;
+  std::string fault;
+  if (!parseJson(body, builder, fault))
+    return ApiError::bad("", "the body is not JSON: " + fault);
+  if (builder.tooMany)
+    return ApiError::bad("", "the body: an object has more than " +
+                                 std::to_string(BodyBuilder::mostMembers) + " members");
+  *out = std::move(builder.result);
+  if (!out->is_object())
+    return ApiError::bad("", "the body: expected a JSON object, got " + shown(*out));
+  return {};
+}
+
+Error readMessages(const Json &value, const RequestLimits &limits, Json *out) {
+  if (!value.is_array() || value.empty())
+    return ApiError::bad("messages", "'messages': expected a list of at least one message");
+  if (value.size() > limits.messages)
+    return ApiError::bad("messages", "'messages': at most " + std::to_string(limits.messages) +
+                                         ", got " + std::to_string(value.size()));
+  *out = Json::array();
+  for (size_t i = 0; i < value.size(); ++i) {
+    const std::string path = "messages[" + std::to_string(i) + "]";
+    if (!value[i].is_object())
+      return ApiError::bad(path, "'" + path + "': expected an object, got " + shown(value[i]));
+    Fields fields(value[i], path + ".");
+    std::string role, name;
+    TRY(fields.text("role", &role));
+    static const std::set<std::string> roles = {"system", "developer", "user", "assistant", "tool"};
+    if (!roles.count(role))
+      return ApiError::bad(path + ".role",
+                           "'" + path +
+                               ".role': expected system, developer, user, assistant or "
+                               "tool");
+    Json message = {{"role", role == "developer" ? "system" : role}};
+    const Json *content = fields.find("content");
+    if (content && content->is_array()) {
+      std::string text;
+      for (size_t j = 0; j < content->size(); ++j) {
+        const Json &part = (*content)[j];
+        const std::string partPath = path + ".content[" + std::to_string(j) + "]";
+        if (!part.is_object() || part.value("type", Json()) != Json("text") ||
+            !part.value("text", Json()).is_string())
+          return ApiError::bad(partPath, "'" + partPath +
+                                             "': only parts {\"type\": \"text\", "
+                                             "\"text\": …} are supported");
+        text += part["text"].get<std::string>();
+      }
+      message["content"] = text;
+    } else if (content && content->is_string()) {
+      message["content"] = *content;
+    } else if (content || role != "assistant") {
+      return ApiError::bad(path + ".content", "'" + path + ".content': expected text");
+    } else {
+      message["content"] = "";
+    }
+    for (const char *text : {"name", "tool_call_id", "reasoning_content"}) {
+      std::string given;
+      TRY(fields.text(text, &given));
+      if (!given.empty())
+        message[text] = given;
+    }
+    if (const Json *calls = fields.find("tool_calls")) {
+      if (!calls->is_array())
+        return fields.wrong("tool_calls", "a list", *calls);
+      message["tool_calls"] = *calls;
+    }
+    fields.ignore({"refusal", "annotations", "audio"}); // of an assistant's message, given back
+    TRY(fields.noOthers());
+    out->push_back(std::move(message));
+  }
+  return {};
+}
+
+Error readRequest(const std::string &body, bool chat, uint32_t vocabulary,
+                  const RequestLimits &limits, ApiRequest *out) {
+  Json object;
+  TRY(readObject(body, &object));
+  Fields fields(object, "");
+  out->chat = chat;
+  TRY(fields.text("model", &out->model));
+  TRY(fields.integer("n", 1, limits.samples, &out->samples));
+  TRY(fields.boolean("stream", &out->stream));
+  if (const Json *options = fields.find("stream_options")) {
+    if (!options->is_object())
+      return fields.wrong("stream_options", "an object", *options);
+    if (!out->stream)
+      return ApiError::bad("stream_options", "'stream_options' needs 'stream': true");
+    Fields inner(*options, "stream_options.");
+    TRY(inner.boolean("include_usage", &out->includeUsage));
+    inner.ignore({"include_obfuscation"});
+    TRY(inner.noOthers());
+  }
+  SamplingParameters &sampling = out->sampling;
+  sampling.temperature = 1; // OpenAI's default
+  TRY(fields.number("temperature", 0, 100, false, &sampling.temperature));
+  TRY(fields.number("top_p", 0, 1, true, &sampling.topP));
+  if (const Json *k = fields.find("top_k"); k && *k == Json(-1))
+    sampling.topK = 0; // as other servers say "all"
+  else
+    TRY(fields.integer("top_k", 0, 1 << 30, &sampling.topK));
+  TRY(fields.number("min_p", 0, 1, false, &sampling.minP));
+  TRY(fields.number("repetition_penalty", 0.01, 100, false, &sampling.repetitionPenalty));
+  TRY(fields.number("presence_penalty", -2, 2, false, &sampling.presencePenalty));
+  TRY(fields.number("frequency_penalty", -2, 2, false, &sampling.frequencyPenalty));
+  TRY(readBias(fields, vocabulary, limits, out));
+  if (fields.find("seed")) {
+    // Clients send signed ones, too; they are taken by their bits.
+    const Json &seed = *fields.find("seed");
+    if (!seed.is_number_integer())
+      return fields.wrong("seed", "an integer of 64 bits", seed);
+    out->seed = seed.is_number_unsigned() ? seed.get<uint64_t>() : uint64_t(seed.get<int64_t>());
+  }
+  TRY(readStops(fields, limits, out));
+  TRY(fields.boolean("ignore_eos", &out->ignoreEos));
+  TRY(readVote(fields, out));
+  TRY(chat ? readChat(fields, limits, out) : readCompletion(fields, vocabulary, limits, out));
+  if (uint64_t(out->samples) * std::max<size_t>(out->prompts.size(), 1) > limits.samples)
+    return ApiError::bad("n", "'n': at most " + std::to_string(limits.samples) +
+                                  " samples of all prompts together");
+  if (out->vote && out->prompts.size() > 1)
+    return ApiError::bad("vote", "'vote' is for one prompt");
+  fields.ignore({"user", "metadata", "store", "service_tier", "safety_identifier",
+                 "prompt_cache_key", "prompt_cache_retention"});
+  return fields.noOthers();
+}
+
+} // namespace m1serve

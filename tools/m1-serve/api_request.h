@@ -1,0 +1,93 @@
+// What a request of OpenAI's interface asks for, read from its JSON. Every field that is not
+// understood and could change the answer is refused by name.
+#ifndef M1_TOOLS_SERVE_API_REQUEST_H
+#define M1_TOOLS_SERVE_API_REQUEST_H
+
+#include "engine/engine.h"
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace m1serve {
+
+using Json = nlohmann::ordered_json;
+
+/// An answer other than 200, in OpenAI's form.
+struct ApiError {
+  int status = 400;
+  std::string message;
+  std::string param; // the field at fault; empty: none
+  std::string code;  // empty: none
+  uint32_t retryAfter = 0;
+
+  static ApiError bad(std::string param, std::string message) {
+    return {400, std::move(message), std::move(param), {}, 0};
+  }
+  const char *type() const;
+  Json json() const;
+};
+
+struct RequestLimits {
+  size_t messages = 2048;
+  size_t prompts = 256;
+  uint32_t samples = 4096; // of all prompts together
+  size_t stops = 16;
+  size_t biases = 1024;
+  uint32_t topLogprobs = 20;
+};
+
+struct ResponseFormat {
+  enum class Kind { text, jsonObject, jsonSchema } kind = Kind::text;
+  Json schema; // of jsonSchema
+};
+
+struct ApiRequest {
+  bool chat = false;
+  std::string model; // empty: the one that there is
+
+  // chat
+  Json messages; // each with role and text content
+  Json tools;    // null: none
+  Json templateVariables = Json::object();
+  bool separateReasoning = true;
+  ResponseFormat format;
+  // completions: texts or token ids
+  std::vector<std::variant<std::string, std::vector<int32_t>>> prompts;
+  bool echo = false;
+
+  uint32_t samples = 1; // of each prompt
+  bool stream = false, includeUsage = false;
+  m1rt::SamplingParameters sampling;
+  std::vector<m1rt::TokenBias> bias;
+  std::optional<uint64_t> seed;
+  std::optional<uint32_t> maxTokens;
+  std::string maxTokensField = "max_tokens"; // by which name it was given
+  std::vector<std::string> stop;
+  bool logprobs = false;
+  bool ignoreEos = false;
+
+  bool vote = false, decideEarly = false;
+  double timeBudget = 0;
+  uint32_t maxThinkTokens = 0;
+  bool closesAtDeadline = false;
+  std::string closeText;
+  uint32_t closeMaxTokens = 32;
+};
+
+/// `body` into *out. `vocabulary`: ids that the model knows.
+std::optional<ApiError> readRequest(const std::string &body, bool chat, uint32_t vocabulary,
+                                    const RequestLimits &limits, ApiRequest *out);
+
+/// `body` as a JSON object.
+std::optional<ApiError> readObject(const std::string &body, Json *out);
+
+/// The texts of messages: content as one string, whatever form it was given in.
+std::optional<ApiError> readMessages(const Json &value, const RequestLimits &limits, Json *out);
+std::optional<ApiError> readTokens(const Json &value, const std::string &param, uint32_t vocabulary,
+                                   std::vector<int32_t> *out);
+
+} // namespace m1serve
+
+#endif

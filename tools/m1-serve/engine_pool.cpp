@@ -1,0 +1,278 @@
+#include "engine_pool.h"
+#include "model/sizing.h"
+#include <algorithm>
+#include <cmath>
+
+using namespace m1rt;
+
+namespace m1serve {
+
+/// FNV-1a of the first tokens, as many as make a prefix worth keeping.
+static uint64_t beginningOf(const std::vector<int32_t> &prompt) {
+  const size_t length = EngineOptions().prefixBlock;
+  if (prompt.size() < length)
+    return 0; // like no other
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (size_t i = 0; i < length; ++i)
+    hash = (hash ^ uint32_t(prompt[i])) * 0x100000001b3u;
+  return hash;
+}
+
+Status EnginePool::create(const std::vector<Model *> &models, const PoolOptions &options,
+                          Engine::DecoderFactory decoders, Sink sink, Failure failure,
+                          std::unique_ptr<EnginePool> *out) {
+  std::unique_ptr<EnginePool> pool(new EnginePool);
+  pool->options = options;
+  pool->sink = std::move(sink);
+  pool->failure = std::move(failure);
+  for (Model *model : models) {
+    SizeWish wish;
+    wish.sequences = options.slots + 1; // and the prompt that several samples fork from
+    wish.context = options.context;
+    wish.prefillTokens = options.prefillChunk;
+    wish.cacheSequences = options.prefixCache;
+    SessionOptions size;
+    M1_TRY(sizeSession(*model, wish, &size));
+    auto worker = std::make_unique<Worker>();
+    M1_TRY(Session::create(*model, size, &worker->session));
+    EngineOptions engineOptions;
+    engineOptions.prefixCacheSlots = options.prefixCache;
+    worker->engine = std::make_unique<Engine>(*worker->session, engineOptions, decoders);
+    const BackendLimits limits = worker->session->limits();
+    worker->slots = std::max(1u, std::min(options.slots, limits.maxSequences));
+    worker->load.kvPages = limits.kvPages;
+    worker->load.freePages = worker->session->freePages();
+    pool->context = pool->context ? std::min(pool->context, limits.maxContext) : limits.maxContext;
+    pool->workers.push_back(std::move(worker));
+  }
+  for (auto &worker : pool->workers)
+    worker->thread = std::thread([pool = pool.get(), w = worker.get()] { pool->run(*w); });
+  *out = std::move(pool);
+  return {};
+}
+
+EnginePool::~EnginePool() {
+  {
+    std::lock_guard<std::mutex> lock(mutex);
+    stopping = true;
+    changed.notify_all();
+  }
+  for (auto &worker : workers)
+    if (worker->thread.joinable())
+      worker->thread.join();
+}
+
+Status EnginePool::check(const Request &request) const {
+  for (const auto &worker : workers)
+    M1_TRY(worker->engine->check(request));
+  return {};
+}
+
+bool EnginePool::submit(std::vector<Request> requests,
+                        const std::function<void(std::vector<Ticket>)> &queued) {
+  std::lock_guard<std::mutex> lock(mutex);
+  uint32_t room = 0; // samples that engines can begin at once
+  for (auto &worker : workers) {
+    const uint32_t used = worker->load.runningSamples + worker->load.waitingSamples;
+    room += worker->slots > used ? worker->slots - used : 0;
+  }
+  // What the engines are about to take does not wait.
+  if (queue.size() + requests.size() > options.maxQueue + room)
+    return false;
+  std::vector<Ticket> tickets;
+  for (Request &request : requests) {
+    Waiting waiting;
+    waiting.ticket = nextTicket++;
+    waiting.request = std::move(request);
+    waiting.arrived = std::chrono::steady_clock::now();
+    waiting.beginning = beginningOf(waiting.request.prompt);
+    tickets.push_back(waiting.ticket);
+    queue.push_back(std::move(waiting));
+  }
+  queued(std::move(tickets));
+  changed.notify_all();
+  return true;
+}
+
+void EnginePool::cancel(Ticket ticket) {
+  std::lock_guard<std::mutex> lock(mutex);
+  queue.erase(std::remove_if(queue.begin(), queue.end(),
+                             [&](const Waiting &w) { return w.ticket == ticket; }),
+              queue.end());
+  for (auto &worker : workers)
+    worker->wishes.push_back({ticket, UINT32_MAX});
+  changed.notify_all();
+}
+
+void EnginePool::cancelSample(Ticket ticket, uint32_t sample) {
+  std::lock_guard<std::mutex> lock(mutex);
+  for (auto &worker : workers)
+    worker->wishes.push_back({ticket, sample});
+  changed.notify_all();
+}
+
+uint32_t EnginePool::retryAfter() const {
+  std::lock_guard<std::mutex> lock(mutex);
+  uint32_t slots = 0;
+  for (auto &worker : workers)
+    slots += worker->slots;
+  const double seconds = averageSeconds * double(queue.size()) / std::max(slots, 1u);
+  return uint32_t(std::clamp(std::ceil(seconds), 1.0, 60.0));
+}
+
+EnginePool::Load EnginePool::load() const {
+  std::lock_guard<std::mutex> lock(mutex);
+  Load all;
+  all.queued = queue.size();
+  for (auto &worker : workers) {
+    const Load &one = worker->load;
+    all.runningSamples += one.runningSamples;
+    all.waitingSamples += one.waitingSamples;
+    all.kvPages += one.kvPages;
+    all.freePages += one.freePages;
+    all.stats.steps += one.stats.steps;
+    all.stats.promptTokens += one.stats.promptTokens;
+    all.stats.computedTokens += one.stats.computedTokens;
+    all.stats.reusedTokens += one.stats.reusedTokens;
+    all.stats.sharedTokens += one.stats.sharedTokens;
+    all.stats.recomputedTokens += one.stats.recomputedTokens;
+    all.stats.generatedTokens += one.stats.generatedTokens;
+    all.stats.preemptions += one.stats.preemptions;
+    all.stats.prefixHits += one.stats.prefixHits;
+    all.stats.prefixMisses += one.stats.prefixMisses;
+    all.stats.modelSeconds += one.stats.modelSeconds;
+    all.stats.elapsedSeconds += one.stats.elapsedSeconds;
+  }
+  return all;
+}
+
+/// Gives an engine `count` samples of the request, from its next one on.
+void EnginePool::submitPart(Worker &worker, const Waiting &waiting, uint32_t count,
+                            std::vector<TicketEvent> *events) {
+  Request request = waiting.request;
+  request.samples = count;
+  request.firstSample += waiting.next;
+  if (request.timeBudget > 0) { // counted from the request's arrival; zero would be none
+    const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - waiting.arrived;
+    request.timeBudget = std::max(request.timeBudget - waited.count(), 1e-3);
+  }
+  uint64_t id = 0;
+  Status status = worker.engine->submit(std::move(request), &id);
+  if (status.ok()) {
+    worker.parts[id] = {waiting.ticket, waiting.next, count};
+    return;
+  }
+  for (uint32_t i = 0; i < count; ++i) {
+    TicketEvent refused;
+    refused.ticket = waiting.ticket;
+    refused.event.sample = waiting.next + i;
+    refused.event.reason = FinishReason::failed;
+    refused.event.error = status.message();
+    events->push_back(std::move(refused));
+  }
+}
+
+void EnginePool::fulfil(Worker &worker, const std::vector<Wish> &wishes) {
+  for (const Wish &wish : wishes)
+    for (auto &[id, part] : worker.parts) {
+      if (part.ticket != wish.ticket)
+        continue;
+      if (wish.sample == UINT32_MAX)
+        worker.engine->cancel(id);
+      else if (wish.sample >= part.first)
+        worker.engine->cancelSample(id, wish.sample - part.first);
+    }
+}
+
+/// What an engine takes next: the oldest request, or of several engines' first few requests one
+/// that begins like a prompt it had before, so that it need not compute that beginning again. A
+/// request is passed over for a second at most.
+std::deque<EnginePool::Waiting>::iterator EnginePool::choose(Worker &worker) {
+  constexpr size_t within = 16, remembered = 64;
+  auto chosen = queue.begin();
+  const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - chosen->arrived;
+  if (workers.size() > 1 && waited.count() < 1)
+    for (size_t i = 0; i < std::min(within, queue.size()); ++i) {
+      const auto &known = worker.beginnings;
+      if (queue[i].beginning &&
+          std::find(known.begin(), known.end(), queue[i].beginning) != known.end()) {
+        chosen = queue.begin() + ptrdiff_t(i);
+        break;
+      }
+    }
+  worker.beginnings.push_back(chosen->beginning);
+  if (worker.beginnings.size() > remembered)
+    worker.beginnings.pop_front();
+  return chosen;
+}
+
+void EnginePool::run(Worker &worker) {
+  while (true) {
+    std::vector<TicketEvent> events;
+    std::vector<Wish> wishes;
+    std::vector<std::pair<Waiting, uint32_t>> taken;
+    {
+      std::unique_lock<std::mutex> lock(mutex);
+      auto used = [&] { return worker.engine->runningSamples() + worker.engine->waitingSamples(); };
+      changed.wait(lock, [&] {
+        return stopping || !worker.engine->idle() || !worker.wishes.empty() ||
+               (!queue.empty() && used() < worker.slots);
+      });
+      if (stopping)
+        return;
+      wishes.swap(worker.wishes);
+      uint32_t samples = used();
+      while (!queue.empty() && samples < worker.slots) {
+        const auto chosen = choose(worker);
+        Waiting &front = *chosen;
+        // One engine takes all that is left. Of several, each takes its share, so that all of them
+        // work on a request with many samples.
+        const uint32_t left = front.request.samples - front.next;
+        const uint32_t share =
+            (front.request.samples + uint32_t(workers.size()) - 1) / uint32_t(workers.size());
+        const uint32_t count = std::min(left, share);
+        samples += count;
+        if (count == left) {
+          taken.emplace_back(std::move(front), count);
+          queue.erase(chosen);
+        } else {
+          taken.emplace_back(front, count);
+          front.next += count;
+        }
+      }
+      worker.load.waitingSamples = samples - worker.load.runningSamples;
+    }
+    fulfil(worker, wishes);
+    for (auto &[waiting, count] : taken)
+      submitPart(worker, waiting, count, &events);
+    Status status = worker.engine->step();
+    for (Event &event : worker.engine->takeEvents()) {
+      auto part = worker.parts.find(event.request);
+      if (part == worker.parts.end())
+        continue;
+      TicketEvent out;
+      out.ticket = part->second.ticket;
+      const bool ends = event.reason != FinishReason::running;
+      event.sample += part->second.first;
+      out.event = std::move(event);
+      events.push_back(std::move(out));
+      if (ends && --part->second.open == 0)
+        worker.parts.erase(part);
+    }
+    if (!events.empty())
+      sink(std::move(events));
+    {
+      std::lock_guard<std::mutex> lock(mutex);
+      worker.load.runningSamples = worker.engine->runningSamples();
+      worker.load.waitingSamples = worker.engine->waitingSamples();
+      worker.load.freePages = worker.session->freePages();
+      worker.load.stats = worker.engine->stats();
+    }
+    if (!status.ok()) {
+      failure(status);
+      return;
+    }
+  }
+}
+
+} // namespace m1serve

@@ -1,0 +1,304 @@
+#include "exchange.h"
+#include <algorithm>
+#include <cmath>
+
+using namespace m1rt;
+
+namespace m1serve {
+
+static std::string dumped(const Json &value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+/// JSON has no infinities; OpenAI's interface says -9999 for "never".
+static double finiteLogprob(float logprob) {
+  return std::isfinite(logprob) ? double(logprob) : -9999.0;
+}
+
+Exchange::Exchange(const ModelFacts &facts, ApiRequest asked, const std::vector<Prompt> &prompts,
+                   std::string id, int socket)
+    : request(std::move(asked)), id(std::move(id)), socket(socket),
+      created(std::chrono::duration_cast<std::chrono::seconds>(
+                  std::chrono::system_clock::now().time_since_epoch())
+                  .count()),
+      facts(facts) {
+  for (const Prompt &prompt : prompts) {
+    promptTokens += prompt.tokens.size();
+    const bool thinking = request.chat && ReasoningSplitter::opensThought(prompt.text);
+    for (uint32_t j = 0; j < request.samples; ++j)
+      choices.emplace_back(thinking);
+    if (request.echo)
+      echoes.push_back(prompt.text);
+  }
+  open = choices.size();
+  if (request.vote)
+    tally.emplace(uint32_t(choices.size()));
+  Json common = {{"id", this->id},
+                 {"object", !request.chat    ? "text_completion"
+                            : request.stream ? "chat.completion.chunk"
+                                             : "chat.completion"},
+                 {"created", created},
+                 {"model", facts.name},
+                 {"system_fingerprint", facts.fingerprint}};
+  head = dumped(common);
+  head.back() = ','; // in place of the closing brace
+}
+
+void Exchange::note(Choice &choice, const std::vector<SampledToken> &tokens) {
+  choice.tokens += uint32_t(tokens.size());
+  completionTokens += tokens.size();
+  if (!request.logprobs)
+    return;
+  auto textOf = [&](int32_t token) { return facts.tokenizer->decode(&token, 1, false); };
+  auto entryOf = [&](int32_t token, float logprob) {
+    Json bytes = Json::array();
+    for (char byte : facts.tokenizer->tokenBytes(token))
+      bytes.push_back(uint8_t(byte));
+    return Json{{"token", textOf(token)}, {"logprob", finiteLogprob(logprob)}, {"bytes", bytes}};
+  };
+  for (const SampledToken &token : tokens) {
+    Json entry = entryOf(token.token, token.logprob), top = Json::array();
+    for (const TokenLogprob &other : token.top)
+      top.push_back(entryOf(other.token, other.logprob));
+    entry["top_logprobs"] = std::move(top);
+    choice.logprobs.push_back(std::move(entry));
+    choice.offsets.push_back(choice.characters);
+    for (char byte : textOf(token.token))
+      choice.characters += (uint8_t(byte) & 0xC0) != 0x80;
+  }
+}
+
+/// In the endpoint's form; what was given is forgotten.
+Json Exchange::logprobsOf(Choice &choice) const {
+  if (!request.logprobs)
+    return {};
+  Json entries = std::exchange(choice.logprobs, Json::array());
+  std::vector<size_t> offsets = std::exchange(choice.offsets, {});
+  if (request.chat)
+    return {{"content", std::move(entries)}, {"refusal", nullptr}};
+  Json tokens = Json::array(), logprobs = Json::array(), tops = Json::array();
+  for (const Json &entry : entries) {
+    tokens.push_back(entry["token"]);
+    logprobs.push_back(entry["logprob"]);
+    Json top = Json::object();
+    for (const Json &other : entry["top_logprobs"])
+      top[other["token"].get<std::string>()] = other["logprob"];
+    tops.push_back(std::move(top));
+  }
+  return {{"tokens", tokens},
+          {"token_logprobs", logprobs},
+          {"top_logprobs", request.sampling.topLogprobs ? tops : Json()},
+          {"text_offset", offsets}};
+}
+
+void Exchange::take(size_t prompt, Event &event, const End &end) {
+  const size_t index = prompt * request.samples + event.sample;
+  Choice &choice = choices[index];
+  if (ended() || choice.ended)
+    return;
+  if (event.reason == FinishReason::failed)
+    return fail({500, event.error, {}, {}, 0});
+  if (event.reason == FinishReason::cancelled)
+    return fail({503, "the request was cancelled", {}, {}, 0});
+  if (!event.tokens.empty() && firstToken == Clock::time_point())
+    firstToken = Clock::now();
+  if (event.reusedTokens > choice.cached) { // the samples of a prompt share it
+    uint32_t known = 0;
+    for (uint32_t j = 0; j < request.samples; ++j)
+      known = std::max(known, choices[prompt * request.samples + j].cached);
+    choice.cached = event.reusedTokens;
+    cachedTokens += std::max(known, choice.cached) - known;
+  }
+  if (event.forced && !choice.forced) {
+    choice.forced = true;
+    choice.closedAt = choice.text.size();
+  }
+  choice.text += event.text;
+  note(choice, event.tokens);
+  ReasoningSplitter::Piece piece;
+  if (request.chat && request.separateReasoning) {
+    const bool thought = choice.splitter.thinking();
+    piece = choice.splitter.push(event.text);
+    if (thought)
+      choice.reasoningTokens += uint32_t(event.tokens.size());
+  } else {
+    piece.content = event.text;
+  }
+  FinishReason reason = event.reason;
+  if (reason == FinishReason::running && choice.forced &&
+      extractBoxed(choice.text.substr(choice.closedAt))) {
+    // The box that the closing text opened has closed: the rest is not wanted.
+    end(prompt, event.sample);
+    reason = FinishReason::stopString;
+  }
+  if (reason != FinishReason::running && request.chat && request.separateReasoning) {
+    ReasoningSplitter::Piece rest = choice.splitter.finish();
+    piece.reasoning += rest.reasoning;
+    piece.content += rest.content;
+  }
+  if (request.stream) {
+    if (!piece.content.empty() || !piece.reasoning.empty() || !choice.said ||
+        !choice.logprobs.empty())
+      chunk(index, piece);
+  } else {
+    choice.reasoning += piece.reasoning;
+    choice.content += piece.content;
+  }
+  if (reason != FinishReason::running)
+    finish(index, reason, end);
+}
+
+void Exchange::finish(size_t index, FinishReason reason, const End &end) {
+  Choice &choice = choices[index];
+  const bool stopped = reason == FinishReason::stopToken || reason == FinishReason::stopString;
+  choice.finish = stopped ? "stop" : "length";
+  choice.detail = choice.forced ? "closed" : reason == FinishReason::dropped ? "dropped" : "";
+  choice.ended = true;
+  --open;
+  if (request.stream)
+    lastChunk(index);
+  if (tally) {
+    tally->add(choice.text);
+    if (request.stream)
+      send("\"choices\":[],\"vote\":" + dumped(voteJson()) + "}");
+    if (request.decideEarly && open > 0 && tally->decided()) {
+      end(index / request.samples, std::nullopt);
+      for (size_t i = 0; i < choices.size(); ++i)
+        if (!choices[i].ended) {
+          choices[i].ended = true;
+          choices[i].finish = "length";
+          choices[i].detail = "decided";
+          if (request.stream)
+            lastChunk(i);
+        }
+      open = 0;
+    }
+  }
+  if (open == 0 && request.stream)
+    close();
+}
+
+/// The end of the stream: usage when asked for, and the word that nothing follows.
+void Exchange::close() {
+  if (request.includeUsage)
+    send("\"choices\":[],\"usage\":" + dumped(usage()) + "}");
+  frame("data: [DONE]\n\n");
+}
+
+void Exchange::fail(ApiError error) {
+  if (ended())
+    return;
+  if (request.stream) {
+    frame("data: " + dumped(error.json()) + "\n\n");
+    frame("data: [DONE]\n\n");
+  }
+  failure = std::move(error);
+}
+
+void Exchange::chunk(size_t index, const ReasoningSplitter::Piece &piece) {
+  Choice &choice = choices[index];
+  std::string text = "\"choices\":[{\"index\":" + std::to_string(index);
+  if (request.chat) {
+    Json delta = Json::object();
+    if (!choice.said)
+      delta["role"] = "assistant";
+    if (!piece.reasoning.empty())
+      delta["reasoning_content"] = piece.reasoning;
+    if (!piece.content.empty() || piece.reasoning.empty())
+      delta["content"] = piece.content;
+    text += ",\"delta\":" + dumped(delta);
+  } else {
+    const bool echoed = !choice.said && request.echo;
+    text += ",\"text\":" +
+            dumped(echoed ? echoes[index / request.samples] + piece.content : piece.content);
+  }
+  choice.said = true;
+  text += ",\"logprobs\":" + dumped(logprobsOf(choice)) + ",\"finish_reason\":null}]";
+  send(text + (request.includeUsage ? ",\"usage\":null}" : "}"));
+}
+
+void Exchange::lastChunk(size_t index) {
+  Choice &choice = choices[index];
+  std::string text = "\"choices\":[{\"index\":" + std::to_string(index);
+  text += request.chat ? ",\"delta\":{}" : ",\"text\":\"\"";
+  text += ",\"logprobs\":null,\"finish_reason\":\"" + choice.finish + "\"";
+  if (!choice.detail.empty())
+    text += ",\"finish_detail\":\"" + choice.detail + "\"";
+  send(text + "}]" + (request.includeUsage ? ",\"usage\":null}" : "}"));
+}
+
+/// One event of the stream: the common head and these fields.
+void Exchange::send(const std::string &fields) { frame("data: " + head + fields + "\n\n"); }
+
+void Exchange::frame(const std::string &data) {
+  char size[20];
+  std::snprintf(size, sizeof size, "%zx\r\n", data.size());
+  if (sent == outgoing.size()) {
+    outgoing.clear();
+    sent = 0;
+  }
+  outgoing += size;
+  outgoing += data;
+  outgoing += "\r\n";
+}
+
+Json Exchange::voteJson() const {
+  Json vote = tally->json();
+  if (request.timeBudget > 0) {
+    const std::chrono::duration<double> spent = Clock::now() - arrived;
+    vote["seconds_left"] = std::max(0.0, request.timeBudget - spent.count());
+  }
+  return vote;
+}
+
+Json Exchange::usage() const {
+  uint64_t reasoning = 0;
+  for (const Choice &choice : choices)
+    reasoning += choice.reasoningTokens;
+  Json usage = {{"prompt_tokens", promptTokens},
+                {"completion_tokens", completionTokens},
+                {"total_tokens", promptTokens + completionTokens},
+                {"prompt_tokens_details", {{"cached_tokens", cachedTokens}}}};
+  if (request.chat)
+    usage["completion_tokens_details"] = {{"reasoning_tokens", reasoning}};
+  return usage;
+}
+
+Json Exchange::response() const {
+  Json out = Json::parse(head.substr(0, head.size() - 1) + "}");
+  Json list = Json::array();
+  for (size_t i = 0; i < choices.size(); ++i) {
+    Choice choice = choices[i];
+    Json entry = {{"index", i}};
+    if (request.chat) {
+      entry["message"] = {{"role", "assistant"}, {"content", choice.content}, {"refusal", nullptr}};
+      if (!choice.reasoning.empty())
+        entry["message"]["reasoning_content"] = choice.reasoning;
+    } else {
+      entry["text"] = request.echo ? echoes[i / request.samples] + choice.content : choice.content;
+    }
+    entry["logprobs"] = logprobsOf(choice);
+    entry["finish_reason"] = choice.finish;
+    if (!choice.detail.empty())
+      entry["finish_detail"] = choice.detail;
+    list.push_back(std::move(entry));
+  }
+  out["choices"] = std::move(list);
+  out["usage"] = usage();
+  if (tally)
+    out["vote"] = voteJson();
+  return out;
+}
+
+void Exchange::wait() {
+  std::unique_lock<std::mutex> lock(mutex);
+  done.wait(lock, [&] { return released; });
+}
+
+void Exchange::release() {
+  std::lock_guard<std::mutex> lock(mutex);
+  released = true;
+  done.notify_all();
+}
+
+} // namespace m1serve

@@ -1,0 +1,52 @@
+// Connections to requests: accepts, gives each connection a thread, lets cpp-httplib read requests,
+// find their handlers and write responses. The library's own accept loop and thread pool are not
+// used: they know no bound on connections and end at the first error of accept().
+#ifndef M1_TOOLS_SERVE_HTTP_SERVER_H
+#define M1_TOOLS_SERVE_HTTP_SERVER_H
+
+#include "connection.h"
+#include "status.h"
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+namespace m1serve {
+
+class HttpServer final : public httplib::Server {
+public:
+  HttpServer(const ConnectionLimits &limits, size_t maxConnections);
+  ~HttpServer() override;
+
+  /// Port 0: any free one; outPort is the one that it got.
+  m1rt::Status open(const std::string &host, int port, int *outPort);
+  /// Serves until drain(); then waits for the connections that have a request to finish it.
+  void serve();
+  /// From any thread: no further connections or requests are taken.
+  void drain();
+  /// drain(), and connections that are still busy are cut.
+  void stop();
+  size_t connections() const;
+
+private:
+  bool process_and_close_socket(socket_t socket) override;
+  void serveConnection(int socket);
+  void hand(int socket);
+  void work();
+  void refuse(int socket);
+
+  ConnectionLimits limits;
+  size_t maxConnections;
+  int listener = -1;
+  int wake = -1; // an eventfd, readable from drain() on
+  mutable std::mutex mutex;
+  std::condition_variable arrived, left;
+  std::deque<int> accepted;     // handed over, not taken up
+  std::set<int> busy;           // sockets that a thread serves
+  size_t idle = 0, threads = 0; // threads that wait, and all
+  bool draining = false;
+};
+
+} // namespace m1serve
+
+#endif

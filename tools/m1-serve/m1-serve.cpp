@@ -1,0 +1,273 @@
+// Serves a compiled model over HTTP, by OpenAI's interface, with a page to talk to it.
+#include "devices.h"
+#include "log.h"
+#include "model/sizing.h"
+#include "service.h"
+#include "tool.h"
+#include <CLI/CLI.hpp>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+
+using namespace m1rt;
+using namespace m1serve;
+using m1tool::fail;
+
+namespace {
+
+struct Arguments {
+  std::string artifact, device = "cpu", host = "127.0.0.1", keyFile, modelName;
+  std::vector<std::string> hosts;
+  uint32_t threads = 0, slots = 0, context = 0, prefixCache = 8, prefillChunk = 0;
+  int port = 8000;
+  size_t maxQueue = 1024, maxConnections = 2048, maxBodyMiB = 16;
+  uint32_t maxSamples = 4096;
+  bool anonymous = false;
+};
+
+bool isLoopback(const std::string &host) {
+  return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0;
+}
+
+/// Connections need descriptors; the soft limit is often 1024.
+Status raiseDescriptorLimit(size_t connections) {
+  rlimit limit = {};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+  constexpr size_t others = 64; // files, devices, pollers
+  if (limit.rlim_cur < connections + others)
+    return error(StatusCode::invalidArgument,
+                 "--max-connections %zu: the system allows this process %llu open files",
+                 connections, (unsigned long long)limit.rlim_cur);
+  return {};
+}
+
+std::string nameOf(const std::string &path) {
+  std::string name = path.substr(path.rfind('/') + 1);
+  if (const size_t dot = name.rfind(".m1a"); dot != std::string::npos && dot > 0)
+    name.erase(dot);
+  return name;
+}
+
+void signalTo(int descriptor) {
+  const uint64_t one = 1;
+  (void)!::write(descriptor, &one, sizeof one);
+}
+
+Status run(Arguments &arguments) {
+  ServiceOptions options;
+  options.loopback = isLoopback(arguments.host);
+  options.hosts.insert(arguments.hosts.begin(), arguments.hosts.end());
+  options.modelName =
+      arguments.modelName.empty() ? nameOf(arguments.artifact) : arguments.modelName;
+  options.limits.samples = arguments.maxSamples;
+  if (!arguments.keyFile.empty())
+    M1_TRY(ApiKeys::read(arguments.keyFile, &options.keys));
+  if (options.keys.empty() && !options.loopback && !arguments.anonymous)
+    return error(StatusCode::invalidArgument,
+                 "--host %s can be reached from other machines: give --api-key-file FILE, or "
+                 "--anonymous to let anyone in",
+                 arguments.host.c_str());
+  M1_TRY(raiseDescriptorLimit(arguments.maxConnections));
+
+  // Signals come to the loop below, not to whatever thread happens to run.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+
+  std::vector<std::string> devices;
+  M1_TRY(m1tool::listDevices(arguments.device, &devices));
+  std::vector<std::unique_ptr<Model>> models;
+  std::vector<Model *> pointers;
+  for (const std::string &device : devices) {
+    ModelOptions modelOptions;
+    modelOptions.device = device;
+    modelOptions.deviceOptions.threads = arguments.threads;
+    models.emplace_back();
+    M1_TRY(Model::load(arguments.artifact, modelOptions, &models.back()));
+    pointers.push_back(models.back().get());
+  }
+  std::unique_ptr<ModelText> text;
+  M1_TRY(ModelText::load(models[0]->artifact(), &text));
+  PoolOptions poolOptions;
+  poolOptions.slots =
+      arguments.slots ? arguments.slots : fastestBatch(*models[0], arguments.threads);
+  poolOptions.context = arguments.context;
+  poolOptions.prefixCache = arguments.prefixCache;
+  poolOptions.prefillChunk = arguments.prefillChunk;
+  poolOptions.maxQueue = arguments.maxQueue;
+  options.slots = poolOptions.slots * uint32_t(models.size());
+
+  const int finished = ::eventfd(0, EFD_CLOEXEC), failed = ::eventfd(0, EFD_CLOEXEC);
+  const int caught = ::signalfd(-1, &signals, SFD_CLOEXEC);
+  Service service(options, *models[0], *text);
+  std::unique_ptr<EnginePool> pool;
+  Delivery delivery(
+      {},
+      [&](Ticket ticket, std::optional<uint32_t> sample) {
+        sample ? pool->cancelSample(ticket, *sample) : pool->cancel(ticket);
+      },
+      [&](const Exchange &exchange, bool hungUp) { service.exchangeEnded(exchange, hungUp); });
+  M1_TRY(EnginePool::create(
+      pointers, poolOptions,
+      [side = text.get()] { return side->createDecoder(/*skipSpecial=*/true); },
+      [&](std::vector<TicketEvent> events) { delivery.post(std::move(events)); },
+      [&](const Status &status) {
+        service.lose(status);
+        signalTo(failed);
+      },
+      &pool));
+  service.attach(*pool, delivery);
+
+  ConnectionLimits limits;
+  limits.bodyBytes = arguments.maxBodyMiB << 20;
+  HttpServer server(limits, arguments.maxConnections);
+  service.addTo(server);
+  int port = 0;
+  M1_TRY(server.open(arguments.host, arguments.port, &port));
+  const std::string shown =
+      arguments.host.find(':') == std::string::npos ? arguments.host : "[" + arguments.host + "]";
+  std::printf("m1-serve: http://%s:%d\n", shown.c_str(), port);
+  std::fflush(stdout);
+  logLine("ready", {{"model", options.modelName},
+                    {"devices", devices},
+                    {"host", arguments.host},
+                    {"port", port},
+                    {"slots", options.slots},
+                    {"context", pool->maxContext()}});
+
+  std::thread serving([&] {
+    server.serve();
+    signalTo(finished);
+  });
+  bool draining = false, lost = false;
+  while (true) {
+    pollfd polled[3] = {
+        {finished, POLLIN, 0}, {lost ? -1 : failed, POLLIN, 0}, {caught, POLLIN, 0}};
+    if (::poll(polled, 3, -1) < 0)
+      continue;
+    if (polled[0].revents)
+      break;
+    signalfd_siginfo info = {};
+    if (polled[2].revents)
+      (void)!::read(caught, &info, sizeof info);
+    lost |= polled[1].revents != 0;
+    if (draining || lost) {
+      logLine("stopping");
+      delivery.failAll({503, "the server has stopped", {}, {}, 0});
+      server.stop();
+    } else {
+      logLine("draining");
+      service.drain();
+      server.drain();
+    }
+    draining = true;
+  }
+  serving.join();
+  pool.reset();
+  for (int descriptor : {finished, failed, caught})
+    ::close(descriptor);
+  logLine("stopped");
+  return lost ? error(StatusCode::deviceError, "a device has failed") : Status();
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+  m1tool::reserveStandardStreams();
+  Arguments arguments;
+  CLI::App app{"Serves a compiled model (.m1a) over HTTP: OpenAI's interface, and a page at /.",
+               "m1-serve"};
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.set_version_flag("--version", std::string("m1-serve ") + M1_VERSION);
+  app.set_config("--config", "", "Read options from a file of lines option = value");
+  app.footer("Example\n"
+             "  m1-serve model.m1a --port 8000\n"
+             "  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: "
+             "application/json' \\\n"
+             "    -d '{\"messages\": [{\"role\": \"user\", \"content\": \"What is 17*23?\"}]}'");
+  app.add_option("artifact", arguments.artifact, "The compiled model")
+      ->required()
+      ->type_name("OUT.m1a");
+  app.add_option("--device", arguments.device,
+                 "cpu, cuda, cuda:N; several that share the work: cuda:0,1 or cuda:all")
+      ->capture_default_str();
+  app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  app.add_option("--model-name", arguments.modelName,
+                 "The name in /v1/models; by default the file's")
+      ->type_name("NAME");
+
+  app.add_option("--host", arguments.host, "The address to listen on")
+      ->group("Network")
+      ->capture_default_str();
+  app.add_option("--port", arguments.port, "0: any free one, which is printed")
+      ->group("Network")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65535));
+  app.add_option("--api-key-file", arguments.keyFile,
+                 "Admit only who shows one of these keys, one a line")
+      ->group("Network")
+      ->type_name("FILE");
+  app.add_flag("--anonymous", arguments.anonymous,
+               "Without keys, listen where other machines reach it")
+      ->group("Network");
+  app.add_option("--allow-host", arguments.hosts,
+                 "Without keys, another name that clients may know this machine by; may be given "
+                 "several times")
+      ->group("Network")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->type_name("NAME")
+      ->expected(1);
+  app.add_option("--max-connections", arguments.maxConnections, "Connections at once")
+      ->group("Limits")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 16));
+  app.add_option("--max-queue", arguments.maxQueue,
+                 "Requests that wait for a slot; more are told to come back (429)")
+      ->group("Limits")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
+  app.add_option("--max-samples", arguments.maxSamples, "Samples of one request")
+      ->group("Limits")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--max-body", arguments.maxBodyMiB, "MiB of a request")
+      ->group("Limits")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+
+  app.add_option("--slots", arguments.slots,
+                 "Samples at once; 0: as many as keep the device busy and fit")
+      ->group("Engine")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 16));
+  app.add_option("--context", arguments.context,
+                 "Tokens of the longest prompt and answer; 0: the model's")
+      ->group("Engine")
+      ->capture_default_str();
+  app.add_option("--prefix-cache", arguments.prefixCache,
+                 "Sequences kept for prompts with the same beginning; 0: none")
+      ->group("Engine")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 12));
+  app.add_option("--prefill-chunk", arguments.prefillChunk,
+                 "Prompt tokens of one step; 0: what suits the device")
+      ->group("Engine")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 20));
+  CLI11_PARSE(app, argc, argv);
+
+  try {
+    Status status = run(arguments);
+    return status.ok() ? 0 : fail("m1-serve", status);
+  } catch (const std::bad_alloc &) {
+    return fail("m1-serve", error(StatusCode::outOfMemory, "out of memory"));
+  }
+}

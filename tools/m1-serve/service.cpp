@@ -1,0 +1,514 @@
+#include "service.h"
+#include "grammar/json_schema.h"
+#include "log.h"
+#include "page.h"
+#include <random>
+
+using namespace m1rt;
+
+namespace m1serve {
+
+namespace {
+
+using Error = std::optional<ApiError>;
+
+constexpr char jsonType[] = "application/json";
+
+std::string dumped(const Json &value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+void write(httplib::Response &answer, const ApiError &error) {
+  answer.status = error.status;
+  if (error.retryAfter)
+    answer.set_header("Retry-After", std::to_string(error.retryAfter));
+  if (error.status == 401)
+    answer.set_header("WWW-Authenticate", "Bearer");
+  answer.set_content(dumped(error.json()), jsonType);
+}
+
+/// What the library itself refuses, in the form of every other error.
+ApiError libraryError(int status) {
+  switch (status) {
+  case 404:
+    return {404, "there is no such endpoint", {}, "unknown_url", 0};
+  case 413:
+    return {413, "the body is too large", {}, "request_too_large", 0};
+  case 414:
+    return {414, "the address is too long", {}, {}, 0};
+  case 500:
+    return {500, "the server failed to answer", {}, {}, 0};
+  default:
+    return {status, "the request is not valid HTTP", {}, {}, 0};
+  }
+}
+
+uint64_t randomBits() {
+  static thread_local std::mt19937_64 generator = [] {
+    std::random_device device;
+    std::seed_seq seed{device(), device(), device(), device(), device(), device()};
+    return std::mt19937_64(seed);
+  }();
+  return generator();
+}
+
+/// The host that a Host or Origin header names, without scheme and port.
+std::string hostOf(std::string text) {
+  if (const size_t scheme = text.find("://"); scheme != std::string::npos)
+    text.erase(0, scheme + 3);
+  const size_t end = text[0] == '[' ? text.find(']') : text.find(':');
+  if (end != std::string::npos)
+    text.erase(text[0] == '[' ? end + 1 : end);
+  return text;
+}
+
+/// JSON as a template sees it. Bodies are not nested deeply, so recursion is fine.
+jinja::Value valueOf(const Json &json) {
+  switch (json.type()) {
+  case Json::value_t::boolean:
+    return json.get<bool>();
+  case Json::value_t::number_integer:
+    return json.get<int64_t>();
+  case Json::value_t::number_unsigned:
+    return json.get<uint64_t>() <= uint64_t(INT64_MAX) ? jinja::Value(json.get<int64_t>())
+                                                       : jinja::Value(json.get<double>());
+  case Json::value_t::number_float:
+    return json.get<double>();
+  case Json::value_t::string:
+    return json.get<std::string>();
+  case Json::value_t::array: {
+    jinja::List items;
+    for (const Json &item : json)
+      items.push_back(valueOf(item));
+    return items;
+  }
+  case Json::value_t::object: {
+    jinja::Dict dict;
+    for (const auto &[key, item] : json.items())
+      dict.set(key, valueOf(item));
+    return dict;
+  }
+  default:
+    return nullptr;
+  }
+}
+
+bool isAddress(const std::string &host) {
+  return host.find_first_not_of("0123456789.") == std::string::npos || host[0] == '[';
+}
+
+} // namespace
+
+Service::Service(const ServiceOptions &options, const Model &model, const ModelText &text)
+    : options(options), model(model), text(text), vocabulary(model.module().vocab_size()),
+      created(std::time(nullptr)) {
+  facts.name = options.modelName;
+  facts.fingerprint = "m1-" + digestText(model.artifact().header().digest).substr(0, 16);
+  facts.tokenizer = &text.tokenizer();
+  tokenOrder = std::make_shared<TokenOrder>(text.tokenizer(), vocabulary);
+}
+
+void Service::attach(EnginePool &engines, Delivery &sender) {
+  pool = &engines;
+  delivery = &sender;
+}
+
+void Service::lose(const Status &status) {
+  lost = true;
+  logLine("device_lost", {{"error", status.message()}});
+  delivery->failAll({503, "the device has failed: " + status.message(), {}, {}, 0});
+}
+
+std::string Service::newId(const char *kind) const {
+  char text[48];
+  std::snprintf(text, sizeof text, "%s-%016llx%08llx", kind, (unsigned long long)randomBits(),
+                (unsigned long long)(randomBits() >> 32));
+  return text;
+}
+
+Json Service::modelJson() const {
+  return {{"id", facts.name},
+          {"object", "model"},
+          {"created", created},
+          {"owned_by", "m1-runtime"},
+          {"max_model_len", pool->maxContext()}};
+}
+
+/// Before the body is read: who asks, and for whom the request is meant.
+Error Service::admit(const Http &request) const {
+  const bool open = request.method == "GET" && (request.path == "/" || request.path == "/health");
+  if (!options.keys.empty() && !open &&
+      !options.keys.admits(request.get_header_value("Authorization")))
+    return ApiError{
+        401, "a valid key is expected in 'Authorization: Bearer KEY'", {}, "invalid_api_key", 0};
+  if (options.keys.empty()) {
+    // Without keys it is the address that keeps others out. A page of another site in a local
+    // browser must not get around it, by a name of its own that resolves here or by a form.
+    const std::string host = hostOf(request.get_header_value("Host"));
+    if (options.loopback && !host.empty() && host != "localhost" && !isAddress(host) &&
+        !options.hosts.count(host))
+      return ApiError{403, "unknown host '" + host + "': name it with --allow-host", {}, {}, 0};
+    const std::string origin = request.get_header_value("Origin");
+    if (!origin.empty() && hostOf(origin) != host)
+      return ApiError{403, "requests of pages of other sites need a key", {}, {}, 0};
+  }
+  if (request.method != "POST")
+    return {};
+  if (request.has_header("Transfer-Encoding") && request.has_header("Content-Length"))
+    return ApiError{400, "Transfer-Encoding and Content-Length exclude each other", {}, {}, 0};
+  if (!request.has_header("Transfer-Encoding")) {
+    const std::string length = request.get_header_value("Content-Length");
+    if (length.empty())
+      return ApiError{411, "Content-Length is missing", {}, {}, 0};
+    if (request.get_header_value_count("Content-Length") > 1 || length.size() > 18 ||
+        length.find_first_not_of("0123456789") != std::string::npos)
+      return ApiError{400, "Content-Length: expected one number", {}, {}, 0};
+  }
+  if (request.has_header("Content-Encoding"))
+    return ApiError{415, "compressed bodies are not supported", {}, {}, 0};
+  if (request.get_header_value("Content-Type").rfind(jsonType, 0) != 0)
+    return ApiError{415, "Content-Type: expected application/json", {}, {}, 0};
+  return {};
+}
+
+void Service::addTo(HttpServer &http) {
+  server = &http;
+  http.set_pre_routing_handler([this](const Http &request, Answer &answer) {
+    Error refused = admit(request);
+    if (!refused)
+      return HttpServer::HandlerResponse::Unhandled;
+    metrics.answered("refused", refused->status);
+    write(answer, *refused);
+    Connection::current()->closeAfterwards(); // its body is not read
+    return HttpServer::HandlerResponse::Handled;
+  });
+  http.set_error_handler(HttpServer::HandlerWithResponse([this](const Http &, Answer &answer) {
+    if (!answer.body.empty())
+      return HttpServer::HandlerResponse::Unhandled;
+    if (answer.status != 404)
+      Connection::current()->closeAfterwards(); // where the next request begins is unknown
+    metrics.answered("other", answer.status);
+    write(answer, libraryError(answer.status));
+    return HttpServer::HandlerResponse::Handled;
+  }));
+  http.set_exception_handler([](const Http &request, Answer &answer, std::exception_ptr thrown) {
+    std::string what = "unknown";
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const std::exception &known) {
+      what = known.what();
+    } catch (...) {
+      // nothing to tell
+    }
+    logLine("exception", {{"path", request.path}, {"error", what}});
+    write(answer, libraryError(500));
+  });
+
+  auto get = [&](const char *path, const std::string &pattern, auto handler) {
+    http.Get(pattern, [this, path, handler](const Http &request, Answer &answer) {
+      answer.status = 200;
+      handler(request, answer);
+      metrics.answered(path, answer.status);
+    });
+  };
+  get("/", "/", [](const Http &, Answer &answer) {
+    answer.set_header("Content-Security-Policy",
+                      "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+                      "connect-src 'self'; img-src data:; frame-ancestors 'none'");
+    answer.set_header("Cache-Control", "no-cache");
+    answer.set_content(pageText(), "text/html; charset=utf-8");
+  });
+  get("/health", "/health", [this](const Http &, Answer &answer) {
+    const char *status = lost ? "failed" : draining ? "draining" : "ok";
+    answer.status = lost || draining ? 503 : 200;
+    answer.set_content(dumped({{"status", status}}), jsonType);
+  });
+  get("/metrics", "/metrics", [this](const Http &, Answer &answer) {
+    answer.set_content(metrics.print(pool->load(), server->connections(), options.slots),
+                       "text/plain; version=0.0.4");
+  });
+  get("/v1/models", "/v1/models", [this](const Http &, Answer &answer) {
+    answer.set_content(dumped({{"object", "list"}, {"data", {modelJson()}}}), jsonType);
+  });
+  get("/v1/models/", "/v1/models/(.+)", [this](const Http &request, Answer &answer) {
+    if (request.matches[1].str() == facts.name)
+      answer.set_content(dumped(modelJson()), jsonType);
+    else
+      write(answer, {404, "the model '" + request.matches[1].str() + "' does not exist", "model",
+                     "model_not_found", 0});
+  });
+
+  auto post = [&](const char *path, auto handler) {
+    http.Post(path, [this, path, handler](const Http &request, Answer &answer) {
+      answer.status = 200;
+      if (Error error = handler(request, answer))
+        write(answer, *error);
+      metrics.answered(path, answer.status);
+    });
+  };
+  for (const bool chat : {true, false})
+    post(chat ? "/v1/chat/completions" : "/v1/completions",
+         [this, chat](const Http &request, Answer &answer) -> Error {
+           const std::string id = newId(chat ? "chatcmpl" : "cmpl");
+           answer.set_header("X-Request-Id", id);
+           Error error = generate(request, chat, id, answer);
+           if (error)
+             logLine("refused", {{"id", id},
+                                 {"path", request.path},
+                                 {"status", error->status},
+                                 {"param", error->param},
+                                 {"error", error->status >= 500 ? error->message : ""}});
+           return error;
+         });
+  auto convert = [&](const char *path, auto method) {
+    post(path, [this, method](const Http &request, Answer &answer) -> Error {
+      Json out;
+      if (Error error = (this->*method)(request.body, &out))
+        return error;
+      answer.set_content(dumped(out), jsonType);
+      return {};
+    });
+  };
+  convert("/tokenize", &Service::tokenize);
+  convert("/detokenize", &Service::detokenize);
+}
+
+void Service::exchangeEnded(const Exchange &exchange, bool hungUp) {
+  metrics.ended(exchange, hungUp);
+  using Seconds = std::chrono::duration<double>;
+  const auto now = Exchange::Clock::now();
+  const bool spoke = exchange.firstToken != Exchange::Clock::time_point();
+  logLine("request",
+          {{"id", exchange.id},
+           {"samples", exchange.request.samples},
+           {"stream", exchange.request.stream},
+           {"seed", exchange.request.seed ? Json(*exchange.request.seed) : Json()},
+           {"prompt_tokens", exchange.promptTokens},
+           {"cached_tokens", exchange.cachedTokens},
+           {"completion_tokens", exchange.completionTokens},
+           {"first_token_seconds",
+            spoke ? Json(Seconds(exchange.firstToken - exchange.arrived).count()) : Json()},
+           {"seconds", Seconds(now - exchange.arrived).count()},
+           {"end", hungUp             ? "hung_up"
+                   : exchange.error() ? "failed"
+                                      : "answered"}});
+}
+
+Error Service::encodeChat(const ApiRequest &asked, Prompt *out) const {
+  jinja::Dict variables;
+  for (const auto &[name, value] : asked.templateVariables.items()) {
+    if (name == "messages" || name == "tools" || name == "add_generation_prompt" ||
+        name == "bos_token" || name == "eos_token")
+      return ApiError::bad("chat_template_kwargs." + name,
+                           "'chat_template_kwargs." + name + "': is set by the server");
+    variables.set(name, valueOf(value));
+  }
+  variables.set("messages", valueOf(asked.messages));
+  variables.set("tools", valueOf(asked.tools));
+  Status status = text.encodeChat(variables, &out->tokens, &out->text);
+  if (!status.ok())
+    return ApiError::bad("messages", "'messages': " + status.message());
+  return {};
+}
+
+/// An answer that has to be JSON: filters of its tokens.
+Error Service::constrain(const ApiRequest &asked, const std::vector<Prompt> &prompts,
+                         Request *out) const {
+  if (asked.format.kind == ResponseFormat::Kind::text)
+    return {};
+  if (out->stopTokens.empty())
+    return ApiError::bad("response_format",
+                         asked.ignoreEos ? "'response_format': JSON ends, which 'ignore_eos' "
+                                           "forbids"
+                                         : "'response_format': the model has no token that "
+                                           "ends JSON");
+  if (!out->closeTokens.empty())
+    return ApiError::bad("response_format",
+                         "'response_format': JSON cannot be closed by a text ('close_text')");
+  Grammar grammar;
+  if (asked.format.kind == ResponseFormat::Kind::jsonObject)
+    grammarOfObjects(&grammar);
+  else if (Status status = grammarOfSchema(asked.format.schema, &grammar); !status.ok())
+    return ApiError::bad("response_format.json_schema.schema",
+                         "'response_format.json_schema.schema': " + status.message());
+  auto filters = std::make_shared<TokenGrammar>(tokenOrder, std::move(grammar), out->stopTokens);
+  const bool thinks = ReasoningSplitter::opensThought(prompts[0].text);
+  out->filters = [filters, thinks] { return filters->createFilter(thinks); };
+  return {};
+}
+
+/// The prompts' tokens, and what the engines are asked for.
+Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
+                       std::vector<Request> *requests) const {
+  if (asked.chat) {
+    prompts->emplace_back();
+    if (Error error = encodeChat(asked, &prompts->back()))
+      return error;
+  }
+  for (const auto &given : asked.prompts) {
+    Prompt prompt;
+    if (const auto *tokens = std::get_if<std::vector<int32_t>>(&given)) {
+      prompt.tokens = *tokens;
+      if (asked.echo)
+        prompt.text = text.decode(*tokens, false);
+    } else {
+      prompt.text = std::get<std::string>(given);
+      if (Status status = text.encode(prompt.text, true, &prompt.tokens); !status.ok())
+        return ApiError::bad("prompt", "'prompt': " + status.message());
+    }
+    prompts->push_back(std::move(prompt));
+  }
+
+  Request common;
+  common.samples = asked.samples;
+  common.sampling = asked.sampling;
+  common.sampling.seed = *asked.seed;
+  common.bias = asked.bias;
+  common.wantLogprobs = asked.logprobs;
+  common.stopStrings = asked.stop;
+  for (const std::string &stop : asked.stop)
+    if (Status status = text.checkStopText(stop); !status.ok())
+      return ApiError::bad("stop", "'stop': " + status.message());
+  if (const auto *eos = model.module().eos_ids(); eos && !asked.ignoreEos)
+    common.stopTokens.assign(eos->begin(), eos->end());
+  common.timeBudget = asked.timeBudget;
+  common.maxThinkTokens = asked.maxThinkTokens;
+  common.atDeadline = asked.closesAtDeadline ? DeadlineAction::close : DeadlineAction::drop;
+  common.closeMaxTokens = asked.closeMaxTokens;
+  if (!asked.closeText.empty())
+    if (Status status = text.encode(asked.closeText, false, &common.closeTokens); !status.ok())
+      return ApiError::bad("close_text", "'close_text': " + status.message());
+  if (Error error = constrain(asked, *prompts, &common))
+    return error;
+  const std::string field = asked.chat ? "messages" : "prompt";
+  for (const Prompt &prompt : *prompts) {
+    Request request = common;
+    request.prompt = prompt.tokens;
+    const uint32_t context = pool->maxContext();
+    if (prompt.tokens.empty())
+      return ApiError::bad(field, "'" + field + "': no token is left of it");
+    if (prompt.tokens.size() > context)
+      return ApiError{400,
+                      "'" + field + "': " + std::to_string(prompt.tokens.size()) +
+                          " tokens do not fit the context of " + std::to_string(context),
+                      field, "context_length_exceeded", 0};
+    // The last new token is never fed.
+    const uint32_t room = context + 1 - uint32_t(prompt.tokens.size());
+    if (asked.maxTokens && *asked.maxTokens > room)
+      return ApiError{400,
+                      "'" + asked.maxTokensField + "': a prompt of " +
+                          std::to_string(prompt.tokens.size()) + " tokens leaves room for " +
+                          std::to_string(room) + ", not " + std::to_string(*asked.maxTokens),
+                      asked.maxTokensField, "context_length_exceeded", 0};
+    request.maxNewTokens = asked.maxTokens.value_or(room);
+    if (Status status = pool->check(request); !status.ok())
+      return ApiError::bad("", status.message());
+    requests->push_back(std::move(request));
+  }
+  return {};
+}
+
+Error Service::generate(const Http &http, bool chat, const std::string &id, Answer &answer) {
+  if (lost)
+    return ApiError{503, "the device has failed", {}, {}, 0};
+  if (draining)
+    return ApiError{503, "the server is shutting down", {}, {}, 1};
+  ApiRequest asked;
+  if (Error error = readRequest(http.body, chat, vocabulary, options.limits, &asked))
+    return error;
+  if (!asked.model.empty() && asked.model != facts.name)
+    return ApiError{404,
+                    "the model '" + asked.model + "' does not exist; there is '" + facts.name + "'",
+                    "model", "model_not_found", 0};
+  if (!asked.seed)
+    asked.seed = randomBits(); // which the log names
+  std::vector<Prompt> prompts;
+  std::vector<Request> requests;
+  if (Error error = prepare(asked, &prompts, &requests))
+    return error;
+  const bool stream = asked.stream;
+  Connection &connection = *Connection::current();
+  auto exchange =
+      std::make_shared<Exchange>(facts, std::move(asked), prompts, id, connection.socket());
+  if (!pool->submit(std::move(requests), [&](std::vector<Ticket> tickets) {
+        exchange->tickets = std::move(tickets);
+        delivery->attach(exchange);
+      }))
+    return ApiError{429, "too many requests are waiting", {}, "queue_full", pool->retryAfter()};
+  if (!stream) {
+    exchange->wait();
+    if (exchange->cut)
+      connection.closeAfterwards();
+    if (exchange->error())
+      return exchange->error();
+    answer.set_content(dumped(exchange->response()), jsonType);
+    return {};
+  }
+  answer.set_header("Cache-Control", "no-cache");
+  answer.set_header("X-Accel-Buffering", "no"); // of nginx
+  answer.set_chunked_content_provider(
+      "text/event-stream",
+      [this, exchange, &connection](size_t, httplib::DataSink &sink) {
+        delivery->open(exchange);
+        exchange->wait();
+        if (exchange->cut) {
+          connection.closeAfterwards();
+          return false;
+        }
+        sink.done();
+        return true;
+      },
+      [this, exchange](bool) {
+        delivery->abandon(exchange); // if the head was not sent, and nothing followed
+        exchange->wait();            // until then its socket is in use
+      });
+  return {};
+}
+
+Error Service::tokenize(const std::string &body, Json *out) const {
+  Json object;
+  if (Error error = readObject(body, &object))
+    return error;
+  std::vector<int32_t> tokens;
+  for (const auto &[name, value] : object.items())
+    if (name != "model" && name != "prompt" && name != "messages" && name != "add_special_tokens")
+      return ApiError::bad(name, "unknown field '" + name + "'");
+  if (object.contains("messages") == object.contains("prompt"))
+    return ApiError::bad("prompt", "give one of 'prompt' and 'messages'");
+  if (object.contains("messages")) {
+    ApiRequest asked;
+    Prompt prompt;
+    if (Error error = readMessages(object["messages"], options.limits, &asked.messages))
+      return error;
+    if (Error error = encodeChat(asked, &prompt))
+      return error;
+    tokens = std::move(prompt.tokens);
+  } else {
+    if (!object["prompt"].is_string())
+      return ApiError::bad("prompt", "'prompt': expected a string");
+    const Json special = object.value("add_special_tokens", Json(true));
+    if (!special.is_boolean())
+      return ApiError::bad("add_special_tokens", "'add_special_tokens': expected true or false");
+    Status status = text.encode(object["prompt"].get<std::string>(), special.get<bool>(), &tokens);
+    if (!status.ok())
+      return ApiError::bad("prompt", "'prompt': " + status.message());
+  }
+  *out = {{"count", tokens.size()}, {"max_model_len", pool->maxContext()}, {"tokens", tokens}};
+  return {};
+}
+
+Error Service::detokenize(const std::string &body, Json *out) const {
+  Json object;
+  if (Error error = readObject(body, &object))
+    return error;
+  for (const auto &[name, value] : object.items())
+    if (name != "model" && name != "tokens")
+      return ApiError::bad(name, "unknown field '" + name + "'");
+  std::vector<int32_t> tokens;
+  if (Error error = readTokens(object.value("tokens", Json()), "tokens", vocabulary, &tokens))
+    return error;
+  *out = {{"prompt", text.decode(tokens, false)}};
+  return {};
+}
+
+} // namespace m1serve
