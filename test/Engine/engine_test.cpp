@@ -487,6 +487,83 @@ TEST(Engine, StopStringsEndTheText) {
   EXPECT_EQ((results[{id, 0}].text), text);
 }
 
+// A request with a share of places leaves the others to requests that wait; when none wait, it
+// takes them.
+TEST(Engine, SamplesAtOnceLeavePlacesToOthers) {
+  BackendLimits limits = smallLimits();
+  limits.maxSequences = 10;
+  limits.kvPages = 0;
+  ToyBackend backend(limits);
+  EngineOptions options;
+  options.prefixCacheSlots = 0;
+  options.maxRunning = 6; // two parents and four samples
+  Engine engine(backend, options);
+  uint64_t ids[2];
+  for (int i = 0; i < 2; ++i) {
+    Request request;
+    request.prompt = {1, 2, i};
+    request.samples = 6;
+    request.samplesAtOnce = 2;
+    request.maxNewTokens = 20;
+    ASSERT_TRUE(engine.submit(request, &ids[i]).ok());
+  }
+  Results results;
+  for (int step = 0; step < 10; ++step) {
+    ASSERT_TRUE(engine.step().ok());
+    collect(engine, results);
+  }
+  ASSERT_EQ(results.size(), 4u);
+  for (uint64_t id : ids)
+    for (uint32_t sample : {0, 1})
+      EXPECT_FALSE((results[{id, sample}].tokens.empty()));
+  engine.cancel(ids[1]);
+  for (int step = 0; step < 5; ++step) {
+    ASSERT_TRUE(engine.step().ok());
+    collect(engine, results);
+  }
+  EXPECT_FALSE((results[{ids[0], 4}].tokens.empty()));
+  runToEnd(engine, results);
+}
+
+// Within a time budget as many samples run as can end in it: of many short ones all places are
+// used, samples that have run are left to end, and none is lost or counted twice.
+TEST(Engine, TimeBudgetsArePlanned) {
+  BackendLimits limits = smallLimits();
+  limits.maxSequences = 20;
+  limits.maxLogitRows = limits.maxTokensPerStep = 32;
+  limits.kvPages = 0;
+  ToyBackend backend(limits);
+  EngineOptions options;
+  options.prefixCacheSlots = 0;
+  Engine engine(backend, options);
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.samples = 100000;
+  request.maxNewTokens = 10;
+  request.timeBudget = 0.3;
+  request.atDeadline = DeadlineAction::drop;
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  Results results;
+  uint32_t most = 0;
+  while (!engine.idle()) {
+    ASSERT_TRUE(engine.step().ok());
+    most = std::max(most, engine.runningSamples());
+    collect(engine, results);
+  }
+  collect(engine, results);
+  EXPECT_EQ(most, 19u);
+  ASSERT_EQ(results.size(), 100000u);
+  uint32_t whole = 0;
+  for (auto &[key, result] : results) {
+    EXPECT_EQ(result.ends, 1);
+    whole += result.reason == FinishReason::length;
+    if (result.reason == FinishReason::length)
+      EXPECT_EQ(result.tokens, alone(request, key.second, limits));
+  }
+  EXPECT_GT(whole, 50u);
+}
+
 // Requests that cannot be served are refused with the name of what is wrong.
 TEST(Engine, ImpossibleRequestsAreRefused) {
   BackendLimits limits = smallLimits();

@@ -42,12 +42,19 @@ class Install(unittest.TestCase):
 
     def test_tree(self):
         """Programs, the library under its soname, and the C API's headers and nothing else are there; the programs start."""
-        self.assertEqual(sorted(os.listdir(os.path.join(self.prefix, "include", "m1"))), ["engine.h", "runtime.h"])
+        self.assertEqual(sorted(os.listdir(os.path.join(self.prefix, "include", "m1"))), ["engine.h", "runtime.h", "version.h", "vote.h"])
         self.assertIn("libm1rt.so.0", os.listdir(os.path.join(self.prefix, "lib")))
         tools = os.listdir(os.path.join(self.prefix, "bin"))
         self.assertTrue({"m1-run", "m1-eval", "m1-tokenize", "m1-bench", "m1-dump"} <= set(tools), tools)
         for tool in tools:
             self.assertEqual(run(os.path.join(self.prefix, "bin", tool), "--help").returncode, 0)
+
+    def test_python(self):
+        """The installed Python package finds the library that was installed with it."""
+        environment = {k: v for k, v in os.environ.items() if k != "M1RT_LIBRARY"}
+        environment["PYTHONPATH"] = os.path.join(self.prefix, "lib", "python3", "dist-packages")
+        program = f"import m1rt; print(len(m1rt.Model({ARTIFACT!r}).generate([[1, 2, 3]], 3, m1rt.Params(max_new_tokens=5))[0].samples))"
+        self.assertEqual(run(sys.executable, "-c", program, env=environment).stdout, "3\n")
 
     def test_pkg_config(self):
         """pkg-config's flags build the example, as C11 without a warning."""

@@ -231,8 +231,23 @@ class Tools(unittest.TestCase):
         for flags, text in [(["--frobnicate"], "--frobnicate"), (["--device", "tpu"], "tpu"), (["--max-new-tokens", "-1"], "--max-new-tokens"),
                             (["--threads", "many"], "--threads"), (["--temperature", "hot"], "--temperature")]:
             result = self.run_tool(self.art, "--input-ids", ids, *flags)
-            self.assertGreater(result.returncode, 0)
+            self.assertEqual(result.returncode, 1 if "tpu" in flags else 2)
             self.assertIn(text, result.stderr)
+            self.assertTrue(result.stderr.startswith("m1-run: error: "), result.stderr)
+        for tool in "m1-run", "m1-dump", "m1-bench", "m1-eval", "m1-tokenize":
+            result = call(os.path.join(BIN, tool), self.art, "--no-such-flag")
+            self.assertEqual(result.returncode, 2, result)
+            self.assertTrue(result.stderr.startswith(tool + ": error: "), result.stderr)
+            self.assertIn("--no-such-flag", result.stderr)
+
+    def test_written_files_follow_the_umask(self):
+        """What is written can be read by whom the umask lets read."""
+        ids = self.ids("1 2")
+        for mask, mode in ((0o022, 0o644), (0o077, 0o600), (0o002, 0o664)):
+            out = self.path("out.safetensors")
+            result = self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "2", "--dump-logits", out, preexec_fn=lambda: os.umask(mask))
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(os.stat(out).st_mode & 0o777, mode)
 
     def test_unwritable_output(self):
         """An output that cannot be written is named, and nothing is left behind, also when the disk is full."""

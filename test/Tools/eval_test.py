@@ -99,12 +99,98 @@ class Eval(unittest.TestCase):
             summary = json.load(file)
         self.assertEqual((summary["problems"], summary["samples"]), (2, 6))
         self.assertEqual([p["k"] for p in summary["over_samples"]], [1, 2, 3])
+        self.assertEqual(summary["length"] + summary["answered"] + sum(summary["no_ballot"].values()) - summary["no_ballot"].get("cut", 0), 6)
         self.assertLessEqual(summary["pass@1_low"], summary["pass@1"])
         import xml.etree.ElementTree
         xml.etree.ElementTree.parse(os.path.join(self.path("summary"), "curve.svg"))
         refused = self.evaluate("summary", "--temperature", "0.5")
         self.assertEqual(refused.returncode, 1)
         self.assertIn("temperature", refused.stderr)
+
+    def test_truncation_is_reported(self):
+        """Samples that their limit cut are counted as such, on the screen and in the summary."""
+        result = self.evaluate("cut", "--max-new-tokens", "3", "--ignore-eos")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("30 (0 with an answer, 30 cut by length, 0 closed by force, 0 dropped, 0 refused)", result.stdout)
+        self.assertIn("no ballot       30 cut", result.stdout)
+
+    def test_large_k_needs_samples_that_ended(self):
+        """No maj@k is shown for more samples than ended a problem."""
+        result = self.evaluate("budget", "--limit", "1", "--samples", "500", "--max-new-tokens", "60000", "--ignore-eos", "--time-budget-per-problem", "0.5")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        with open(os.path.join(self.path("budget"), "summary.json")) as file:
+            summary = json.load(file)
+        self.assertLess(summary["ended_per_problem"], 500)
+        self.assertLessEqual(summary["over_samples"][-1]["k"], max(1, summary["ended_per_problem"]))
+        self.assertIn("of 500 samples a problem ended: there is no larger k", result.stdout)
+
+    def test_other_weights_are_refused(self):
+        """A run is not continued with other weights of the same shapes, nor with another flag; what differs is named."""
+        model = text_model.write(self.path("other"))
+        path = os.path.join(model, "model.safetensors")
+        with open(path, "rb") as file:
+            data = bytearray(file.read())
+        data[-3] ^= 0x40
+        os.remove(path)
+        with open(path, "wb") as file:
+            file.write(data)
+        subprocess.run([os.path.join(BIN, "m1-compile"), model, "-o", self.path("other.m1a"), "--activation-type", "f32"], check=True, capture_output=True)
+        self.assertEqual(self.evaluate("weights", "--limit", "1").returncode, 0)
+        command = self.command("weights", "--limit", "1")
+        command[1] = self.path("other.m1a")
+        refused = subprocess.run(command, capture_output=True, text=True)
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("drawn with weights = ", refused.stderr)
+        for flags, name in ((["--stop", "x"], "stop"), (["--prefill", "x"], "prefill"), (["--repetition-penalty", "1.1"], "repetition-penalty"),
+                            (["--ignore-eos"], "ignore-eos"), (["--stop-early", "exact"], "stop-early"), (["--few-shot", self.dataset], "few-shot")):
+            refused = self.evaluate("weights", "--limit", "1", *flags)
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn(f"drawn with {name} = ", refused.stderr)
+
+    def test_formats_and_prompts(self):
+        """CSV from standard input, named fields and missing ids; examples, instruction and prefill stand in the prompt as they should."""
+        rows = 'question,key\n"hello, you",1\nhello,2\n'
+        command = self.command("csv", "--question-field", "question", "--answer-field", "key", "--record-tokens", "--logprobs", "2")
+        command[command.index("--dataset") + 1] = "-"
+        result = subprocess.run(command, input=rows, capture_output=True, text=True)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        records = self.samples("csv")
+        self.assertEqual(len(records), 12)
+        for record in records:
+            self.assertEqual((len(record["token_ids"]), len(record["logprobs"])), (record["tokens"], record["tokens"]))
+            self.assertEqual([len(entry["top"]) for entry in record["logprobs"]], [2] * record["tokens"])
+        with open(os.path.join(self.path("csv"), "report.html")) as file:
+            page = file.read()
+        self.assertIn("hello, you", page)
+        self.assertEqual(page.count("<summary class="), 12)
+        # The same text through m1-run: an example, the problem, and the beginning of the answer.
+        shots = self.path("shots.jsonl")
+        with open(shots, "w") as file:
+            file.write('{"problem": "1+1?", "answer": "two\\n#### 2"}\n')
+        flags = ["--temperature", "0", "--samples", "1", "--ignore-eos", "--max-new-tokens", "8"]
+        result = self.evaluate("shots", *flags, "--limit", "1", "--few-shot", shots, "--instruction", "Go.", "--prefill", "so\\n")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        prompt = "1+1?\n\nGo.\n\ntwo\n#### 2\n\nhello\n\nGo.so\n"
+        run = subprocess.run([os.path.join(BIN, "m1-run"), self.art, "--prompt", prompt, "--raw", "--ignore-eos", "--max-new-tokens", "8", "--json"],
+                             capture_output=True, text=True)
+        self.assertEqual(json.loads(run.stdout)["samples"][0]["text"], self.samples("shots")[0]["text"])
+
+    def test_votes_stop(self):
+        """With --stop-early samples that a vote does not need are ended and counted, and the answers are those of whole votes."""
+        flags = ["--samples", "20", "--max-think-tokens", "3", "--close-text", "\\boxed{1} ", "--ignore-eos"]
+        whole = self.evaluate("vote-off", *flags)
+        early = self.evaluate("vote-exact", *flags, "--stop-early", "exact", "--ballots-at-once", "2")
+        self.assertEqual((whole.returncode, early.returncode), (0, 0), early.stderr)
+        summaries = []
+        for out in "vote-off", "vote-exact":
+            with open(os.path.join(self.path(out), "summary.json")) as file:
+                summaries.append(json.load(file))
+        self.assertEqual(summaries[0]["vote"], summaries[1]["vote"])
+        self.assertEqual(summaries[0]["not_needed"], 0)
+        self.assertGreaterEqual(summaries[1]["not_needed"], 5 * 7)
+        self.assertLess(summaries[1]["tokens"], summaries[0]["tokens"])
+        again = self.evaluate("vote-exact", *flags, "--stop-early", "exact", "--ballots-at-once", "2")
+        self.assertNotIn("of this run", again.stdout)
 
     def test_time_budget(self):
         """At the deadline samples are closed by force or dropped, and counted so."""
@@ -115,8 +201,10 @@ class Eval(unittest.TestCase):
 
     def test_errors(self):
         """Missing arguments, files and slots are one clear message each."""
-        for arguments, says in (([], "give OUT.m1a and --dataset"), ([self.art, "--dataset", "/none.jsonl"], "/none.jsonl: cannot open"),
-                                (["/none.m1a", "--dataset", self.dataset], "/none.m1a"), (["--grade", "/none"], "/none: cannot open"),
+        for arguments, says in (([], "give OUT.m1a and --dataset"), ([self.art, "--dataset", "/none.jsonl"], "/none.jsonl: cannot read"),
+                                (["/none.m1a", "--dataset", self.dataset], "/none.m1a"), (["--grade", "/none"], "/none: cannot read"),
+                                ([self.art, "--dataset", self.dataset, "--ballots-at-once", "2"], "--ballots-at-once needs --stop-early"),
+                                ([self.art, "--dataset", self.dataset, "--frob"], "m1-eval: error: The following argument was not expected: --frob"),
                                 ([self.art, "--dataset", self.dataset, "--seed", "-1"], "--seed: expected an integer from 0")):
             result = subprocess.run([os.path.join(BIN, "m1-eval"), *arguments], capture_output=True, text=True, cwd=self.directory.name)
             self.assertGreater(result.returncode, 0)

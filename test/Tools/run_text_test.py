@@ -38,9 +38,10 @@ class RunText(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stderr)
         return json.loads(result.stdout)
 
-    def fails(self, *arguments, says):
-        result = self.run_tool(*arguments)
+    def fails(self, *arguments, says, code=None, **options):
+        result = self.run_tool(*arguments, **options)
         self.assertGreater(result.returncode, 0, result)
+        self.assertEqual(result.returncode, code or result.returncode, result)
         self.assertIn(says, result.stderr)
         self.assertEqual(result.stderr.count("error:"), 1, result.stderr)
 
@@ -216,6 +217,128 @@ class RunText(unittest.TestCase):
             self.assertAlmostEqual(entry["logprob"], tops[0], places=5)
             self.assertLess(entry["logprob"], 0)
 
+    def test_log_shows_progress(self):
+        """Without a terminal a long run says how far it is, a line every few seconds."""
+        result = self.run_tool("--prompt", "slow", "--samples", "64", "--slots", "4", "--max-new-tokens", "60000", "--ignore-eos", "--temperature", "1",
+                               "--time-budget", "7", "--drop-at-deadline", "--json")
+        self.assertRegex(result.stderr, r"^\d+/64 samples, \d+ tokens/s, \d s left\n$")
+
+    def test_standard_input(self):
+        """A file named - is standard input."""
+        limits = ["--max-new-tokens", "9", "--ignore-eos"]
+        for flag, text in (("--prompt-file", "hello"), ("--input-ids", "1 2 3"), ("--prompts", '{"prompt": "hello"}')):
+            path = os.path.join(self.directory.name, "in.txt")
+            with open(path, "w") as file:
+                file.write(text)
+            result = self.run_tool(flag, "-", *limits, input=text)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(result.stdout, self.run_tool(flag, path, *limits).stdout)
+        self.fails("--input-ids", "-", says="standard input: token 0: \"x\"", input="x")
+
+    def test_template_arguments(self):
+        """--template-arg gives the template variables: JSON where it is JSON, otherwise text."""
+        model = text_model.write(os.path.join(self.directory.name, "arguments"))
+        path = os.path.join(model, "tokenizer_config.json")
+        with open(path) as file:
+            config = json.load(file)
+        config["chat_template"] = "{{ mood }}{% if n %}{{ n + 1 }}{{ names[1].x }}{% endif %}{{ messages[0]['content'] }}"
+        with open(path, "w") as file:
+            json.dump(config, file)
+        art = model + ".m1a"
+        subprocess.run([os.path.join(BIN, "m1-compile"), model, "-o", art, "--activation-type", "f32"], check=True, capture_output=True)
+
+        def say(*flags):
+            return subprocess.run([os.path.join(BIN, "m1-run"), art, "--json", "--max-new-tokens", "5", "--ignore-eos", *flags], capture_output=True, text=True)
+        wanted = json.loads(say("--raw", "--prompt", "calm42yhi").stdout)
+        got = json.loads(say("--prompt", "hi", "--template-arg", "mood=calm", "--template-arg", "n=41", "--template-arg", 'names=[1, {"x": "y"}]').stdout)
+        self.assertEqual((got["prompt_tokens"], got["samples"]), (wanted["prompt_tokens"], wanted["samples"]))
+        for bad, says in (("mood", "expected NAME=VALUE"), ("=1", "expected NAME=VALUE"), ("messages=[]", "of another name than messages"),
+                          ("n=" + "[" * 40 + "]" * 40, "nested too deeply")):
+            result = say("--prompt", "hi", "--template-arg", bad)
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(says, result.stderr)
+
+    def test_prefill(self):
+        """The answer goes on from the prefill, special tokens included; its text begins behind it."""
+        limits = ["--max-new-tokens", "9", "--ignore-eos"]
+        wanted = self.json("--prompt", "user: a\nassistant: </s>b\n", "--raw", *limits)
+        got = self.json("--prompt", "user: a\nassistant: ", "--raw", "--prefill", "</s>b\\n", *limits)
+        self.assertEqual(got["samples"], wanted["samples"])
+        self.assertEqual(got["prompt_tokens"], wanted["prompt_tokens"])
+
+    def test_escapes(self):
+        """\\n in --close-text and --stop is a line break, other backslashes are themselves."""
+        close = ["--max-new-tokens", "50", "--ignore-eos", "--max-think-tokens", "3"]
+        text = self.json("--prompt", "e", *close, "--close-text", "\\nso \\\\n \\boxed{")["samples"][0]["text"]
+        self.assertIn("\nso \\n \\boxed{", text)
+
+    def test_json_stream(self):
+        """The lines of --json-stream, put together, are the samples of --json; the last line sums up."""
+        common = ["--prompt", "s", "--max-new-tokens", "20", "--ignore-eos", "--temperature", "1", "--samples", "3", "--logprobs", "1"]
+        whole = self.json(*common)
+        result = self.run_tool("--json-stream", *common)
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual(lines[-1]["counts"], whole["counts"])
+        self.assertEqual(lines[-1]["prompt_tokens"], whole["prompt_tokens"])
+        self.assertGreater(len(lines), 20)
+        for number, sample in enumerate(whole["samples"]):
+            parts = [line for line in lines[:-1] if line["sample"] == number]
+            self.assertEqual("".join(p["text"] for p in parts), sample["text"])
+            self.assertEqual([t for p in parts for t in p["tokens"]], sample["tokens"])
+            self.assertEqual([t for p in parts for t in p["logprobs"]], sample["logprobs"])
+            self.assertEqual([p.get("finish_reason") for p in parts], [None] * (len(parts) - 1) + [sample["finish_reason"]])
+
+    def test_many_prompts(self):
+        """--prompts gives each prompt the samples that it gets alone, one line each, and votes; bad lines are named."""
+        path = os.path.join(self.directory.name, "prompts.jsonl")
+        with open(path, "w") as file:
+            file.write('{"prompt": "one", "id": "a"}\n\n{"messages": [{"role": "user", "content": "two"}]}\n{"prompt": "three", "id": 9}\n')
+        common = ["--max-new-tokens", "15", "--ignore-eos", "--temperature", "1", "--samples", "4", "--slots", "5"]
+        box = ["--max-think-tokens", "4", "--close-text", "\\boxed{4} ", "--close-max-tokens", "3"]
+        lines = [json.loads(line) for line in self.run_tool("--prompts", path, *common, *box).stdout.splitlines()]
+        self.assertEqual(len(lines), 12)
+        for prompt, name in (("one", "a"), ("two", 2), ("three", 9)):
+            alone = self.json("--prompt", prompt, *common, *box)["samples"]
+            got = sorted((line for line in lines if line["id"] == name), key=lambda line: line["sample"])
+            self.assertEqual([line["sample"] for line in got], [0, 1, 2, 3])
+            self.assertEqual([{k: v for k, v in line.items() if k not in ("id", "sample")} for line in got], alone)
+        votes = [json.loads(line) for line in self.run_tool("--prompts", path, *common, *box, "--vote").stdout.splitlines()]
+        votes = {line["id"]: line for line in votes if "vote" in line}
+        self.assertEqual(set(votes), {"a", 2, 9})
+        self.assertEqual(votes["a"]["vote"]["answer"], "4")
+        self.assertEqual(sum(votes["a"]["counts"].values()), 4)
+        for line, says in (("{}", ":1: expected \"prompt\""), ("5", ":1: not a JSON object"), ('{"messages": [{"role": 1}]}', ":1: a message is not"),
+                           ("", ": no prompts")):
+            with open(path, "w") as file:
+                file.write(line)
+            self.fails("--prompts", path, says=path + says)
+
+    def test_votes_stop(self):
+        """A decided vote ends its other samples, which are counted; with --stop-early off they all run."""
+        flags = ["--prompt", "v", "--max-new-tokens", "40", "--ignore-eos", "--temperature", "1", "--samples", "60", "--slots", "3", "--vote",
+                 "--max-think-tokens", "2", "--close-text", "\\boxed{4} ", "--close-max-tokens", "9"]
+        early = self.json(*flags)
+        self.assertTrue(early["vote"]["stopped_early"])
+        self.assertEqual(early["vote"]["answer"], "4")
+        self.assertGreaterEqual(early["counts"]["forced"], 31)
+        self.assertGreaterEqual(early["counts"]["not_needed"], 25)
+        self.assertEqual(sum(early["counts"].values()), 60)
+        confident = self.json(*flags, "--stop-early", "confident:0.9", "--least-ballots", "2")
+        self.assertLess(confident["counts"]["forced"], 8)
+        whole = self.json(*flags, "--stop-early", "off")
+        self.assertEqual((whole["counts"]["forced"], whole["vote"]), (60, {"answer": "4", "tally": [{"answer": "4", "votes": 60}]}))
+        weighted = self.json(*flags, "--vote-weight", "confidence")["vote"]["tally"][0]
+        self.assertLess(weighted["weight"], weighted["votes"])
+        self.assertGreater(weighted["weight"], 0)
+
+    def test_silent_samples_are_explained(self):
+        """With --vote the JSON says why samples cast no ballot."""
+        flags = ["--prompt", "v", "--ignore-eos", "--temperature", "1", "--samples", "5", "--vote"]
+        self.assertEqual(self.json(*flags, "--max-new-tokens", "3")["no_ballot"], {"cut": 5})
+        close = ["--max-new-tokens", "30", "--max-think-tokens", "2", "--close-max-tokens", "3", "--close-text"]
+        self.assertEqual(self.json(*flags, *close, "\\boxed{} ")["no_ballot"], {"empty_box": 5})
+        self.assertEqual(self.json(*flags, *close, "nothing")["no_ballot"], {"no_answer": 5})
+
     def test_trace(self):
         """The trace is JSON with steps and, within each, its launches."""
         path = os.path.join(self.directory.name, "trace.json")
@@ -260,7 +383,8 @@ class RunText(unittest.TestCase):
         for seed in "-1", "18446744073709551616", "1e3":
             result = self.run_tool("--prompt", "a", "--seed", seed)
             self.assertGreater(result.returncode, 0)
-            self.assertIn("--seed: expected an integer", result.stderr)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("m1-run: error: --seed: expected an integer", result.stderr)
         for flags, says in [
                 (["--prompt", "a", "--prompt-file", "b"], "give one of --prompt"),
                 (["--chat", "--samples", "2"], "--samples"), (["--chat", "--json"], "--json"), (["--chat", "--raw"], "--raw"),
@@ -269,7 +393,11 @@ class RunText(unittest.TestCase):
                 (["--prompt", "a", "--time-budget", "1", "--drop-at-deadline", "--close-text", "x"], "--close-text is for samples"),
                 (["--prompt", "a", "--max-think-tokens", "9", "--close-text", ""], "an empty text closes nothing"),
                 (["--prompt", "a", "--max-think-tokens", "20", "--max-new-tokens", "20"], "never reached: samples end after --max-new-tokens 20"),
-                (["--prompt", "a", "--dump-logits", "x"], "--dump-logits needs --input-ids")]:
+                (["--prompt", "a", "--dump-logits", "x"], "--dump-logits needs --input-ids"),
+                (["--prompt", "a", "--json", "--json-stream"], "give one of them"), (["--prompt", "a", "--stop-early", "off"], "--stop-early needs --vote"),
+                (["--prompt", "a", "--vote", "--stop-early", "soon"], "--stop-early soon: expected off, exact"),
+                (["--prompts", "a", "--time-budget", "1"], "--time-budget is for one prompt")]:
+            self.fails(*flags, says="m1-run: error: ", code=2)
             self.fails(*flags, says=says)
         warned = self.run_tool("--prompt", "a", "--samples", "2", "--max-new-tokens", "2")
         self.assertEqual(warned.returncode, 0)
@@ -327,6 +455,71 @@ class RunText(unittest.TestCase):
         finally:
             self.tmux("kill-server")
 
+    def test_chat_editing(self):
+        """At a terminal: the arrow brings the last message back, pasted lines are one message, and commands work."""
+        saved = os.path.join(self.directory.name, "saved.json")
+        command = f"{BIN}/m1-run {self.art} --chat --max-new-tokens 5 --ignore-eos; echo ended with $?"
+        self.assertEqual(self.tmux("new-session", "-d", "-s", "chat", "-x", "200", "-y", "50", "sh").returncode, 0)
+        try:
+            self.tmux("send-keys", "-t", "chat", command, "Enter")
+            self.wait_for("> ")
+            self.tmux("send-keys", "-t", "chat", "first", "Enter")
+            self.wait_for("[cut off")
+            self.tmux("send-keys", "-t", "chat", "Up", "BSpace", "BSpace", "xt", "Enter")
+            self.wait_for("[cut off", 2)
+            self.tmux("set-buffer", "pasted\nlines")
+            self.tmux("paste-buffer", "-p", "-t", "chat")
+            self.tmux("send-keys", "-t", "chat", "Enter")
+            self.wait_for("[cut off", 3)
+            self.tmux("send-keys", "-t", "chat", f"/save {saved}", "Enter")
+            self.wait_for("[saved]")
+            with open(saved) as file:
+                messages = json.load(file)
+            self.assertEqual([m["content"] for m in messages if m["role"] == "user"], ["first", "firxt", "pasted\nlines"])
+            self.tmux("send-keys", "-t", "chat", "C-d")
+            self.wait_for("ended with 0")
+        finally:
+            self.tmux("kill-server")
+
+    def test_chat_commands(self):
+        """/undo takes a turn back, /system changes the system message, /save writes what was said, unknown commands are errors."""
+        limits = ["--max-new-tokens", "6", "--ignore-eos"]
+        saved = os.path.join(self.directory.name, "chat.json")
+        turns = f"one\ntwo\n/undo\n/system be kind\nthree\n/save {saved}\n/help\n/frob\n/undo\n/undo\n/undo\n/save\n /etc\n/new\n/etc/x\n/save {saved}2\n"
+        result = self.run_tool("--chat", *limits, input=turns)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        with open(saved) as file:
+            messages = json.load(file)
+        self.assertEqual([m["role"] for m in messages], ["system", "user", "assistant", "user", "assistant"])
+        self.assertEqual([m["content"] for m in messages if m["role"] != "assistant"], ["be kind", "one", "three"])
+        with open(saved + "2") as file:
+            self.assertEqual([m["content"] for m in json.load(file)][:2], ["be kind", "/etc/x"])
+        for says in ("/undo          take back", "/frob: no such command; /help", "/undo: nothing has been said", "/save: expected a file"):
+            self.assertIn(says, result.stderr)
+        lines = result.stdout.splitlines()
+        raw = "<s>system: be kind\nuser: one\nassistant: " + messages[2]["content"] + "\nuser: three\nassistant: "
+        self.assertEqual(self.json("--prompt", raw, "--raw", *limits)["samples"][0]["text"], messages[4]["content"])
+        self.assertIn(messages[4]["content"].splitlines()[0], lines)
+
+    def test_chat_forgets_whole_turns(self):
+        """When the conversation outgrows the context its oldest turns are left out, with a note, and the answer is that to the rest."""
+        limits = ["--max-new-tokens", "6", "--ignore-eos"]
+        long = "y" * (text_model.CONTEXT * 2 // 3)
+        saved = os.path.join(self.directory.name, "long.json")
+        result = self.run_tool("--chat", *limits, input=f"{long}\n{long}\n/save {saved}\n")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("[the first 2 messages no longer fit the context", result.stderr)
+        with open(saved) as file:
+            messages = json.load(file)
+        self.assertEqual(len(messages), 4)
+        self.assertEqual(messages[1]["content"], messages[3]["content"])
+
+    def test_chat_without_an_answer(self):
+        """When no message could be answered, the exit code says so."""
+        result = self.run_tool("--chat", input="x" * (text_model.CONTEXT + 1) + "\n")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("no message was answered", result.stderr)
+
     def test_progress_on_a_terminal(self):
         """On a terminal many samples show how many are done, their rate and the time left; the line is gone at the end."""
         command = (f"{BIN}/m1-run {self.art} --prompt p --samples 40 --slots 4 --max-new-tokens 2000 --ignore-eos --temperature 1 --vote "
@@ -360,7 +553,7 @@ class RunText(unittest.TestCase):
         self.assertEqual(result.stdout.decode(), 2 * (first + "\n"))
         errors = result.stderr.decode()
         self.assertEqual(errors.count("error:"), 2, errors)
-        self.assertIn(f"the context of {text_model.CONTEXT} tokens; /new starts over", errors)
+        self.assertIn(f"does not fit the context of {text_model.CONTEXT} tokens; send a shorter one", errors)
         self.assertIn("not valid UTF-8", errors)
 
 

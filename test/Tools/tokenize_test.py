@@ -40,6 +40,24 @@ class Tokenize(unittest.TestCase):
         self.assertEqual(out[1]["ids"], [])
         self.assertEqual((out[2]["ids"][0], out[2]["ids"][-1], len(out[2]["ids"])), (1, 2, 7))
 
+    def test_decode(self):
+        """--decode turns ids into text, from {"ids"} or lists; bad ids are named."""
+        text = "h\u00e9llo\n"
+        ids = json.loads(self.run_tool(self.art, json.dumps({"text": "<s>" + text}).encode()).stdout)["ids"]
+        lines = (json.dumps({"ids": ids}) + "\n" + json.dumps(ids[1:]) + "\n[]\n").encode()
+        for flags, first in (([], "<s>" + text), (["--skip-special"], text)):
+            result = self.run_tool(self.art, lines, "--decode", *flags)
+            self.assertEqual(result.returncode, 0, result.stderr)
+            out = [json.loads(line) for line in result.stdout.splitlines()]
+            self.assertEqual([line["text"] for line in out], [first, text, ""])
+            self.assertEqual(out[0]["ids"], ids)
+        for line, says in ((b"[1, 512]", "1: id 1 is 512, expected 0 to 511"), (b"[-1]", "id 0 is -1"), (b"[18446744073709551615]", "id 0 is"),
+                           (b"{}", "expected an object with a list"), (b'["a"]', "id 0 is \"a\"")):
+            result = self.run_tool(self.art, line, "--decode")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(says, result.stderr.decode())
+        self.assertEqual(self.run_tool(self.art, b"", "--skip-special").returncode, 2)
+
     def test_errors(self):
         """A bad line is named by file and line, a missing or foreign file by name; exit code 1."""
         path = os.path.join(self.directory.name, "text.txt")

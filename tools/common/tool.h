@@ -7,7 +7,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fcntl.h>
 #include <string>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,17 +18,6 @@ inline int fail(const char *tool, const m1rt::Status &status) {
   std::fflush(stdout);
   std::fprintf(stderr, "%s: error: %s\n", tool, status.message().c_str());
   return 1;
-}
-
-/// A standard stream that was closed must not be mistaken for a file that is opened later: it
-/// becomes one that is empty and cannot be written.
-inline void reserveStandardStreams() {
-  int descriptor = 0;
-  do
-    descriptor = ::open("/dev/null", O_RDONLY);
-  while (descriptor >= 0 && descriptor <= STDERR_FILENO);
-  if (descriptor >= 0)
-    ::close(descriptor);
 }
 
 /// A file that is written under a temporary name and gets its own name on commit(); otherwise

@@ -1,10 +1,11 @@
 // Measures whole steps and each kernel of a compiled model, and compares them with the time that
 // moving their bytes would take.
+#include "bandwidth.h"
+#include "command_line.h"
 #include "measure.h"
 #include "serve_load.h"
 #include "tool.h"
 #include "trust.h"
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 using namespace m1rt;
@@ -23,15 +24,20 @@ struct Arguments {
   TrustFlags trust;
 };
 
-Status parsePrefill(const std::string &text, Case *out) {
-  unsigned sequences = 0, tokens = 0;
-  char tail = 0;
-  if (std::sscanf(text.c_str(), "%ux%u%c", &sequences, &tokens, &tail) != 2 || sequences == 0 ||
-      tokens == 0)
-    return error(StatusCode::invalidArgument,
-                 "--prefill %s: expected SEQUENCESxTOKENS, as in 8x4096", text.c_str());
-  *out = {false, sequences, tokens};
-  return {};
+/// What is wrong with the lists, or empty.
+std::string readCases(const Arguments &arguments, std::vector<Case> *out) {
+  for (uint32_t batch : arguments.batches)
+    for (uint32_t context : arguments.contexts)
+      out->push_back({true, batch, context});
+  for (const std::string &text : arguments.prefills) {
+    unsigned sequences = 0, tokens = 0;
+    char tail = 0;
+    if (std::sscanf(text.c_str(), "%ux%u%c", &sequences, &tokens, &tail) != 2 || sequences == 0 ||
+        tokens == 0)
+      return "--prefill " + text + ": expected SEQUENCESxTOKENS, as in 8x4096";
+    out->push_back({false, sequences, tokens});
+  }
+  return out->empty() ? "nothing to measure: give --batch and --context, or --prefill" : "";
 }
 
 std::string label(const Case &what) {
@@ -47,7 +53,10 @@ json costJson(const Cost &cost) {
           {"flops", cost.flops}};
 }
 
-void printKernels(const std::map<std::string, KernelTimes> &kernels, double copySpeed, json &out) {
+/// `speed`: of memory, for the step's weights, states and caches. What goes from one kernel to the
+/// next was just written: its floor is at the speed of a working set of its size.
+Status printKernels(const std::map<std::string, KernelTimes> &kernels, double speed,
+                    Bandwidth &bandwidth, json &out) {
   std::vector<std::pair<std::string, KernelTimes>> sorted(kernels.begin(), kernels.end());
   std::sort(sorted.begin(), sorted.end(),
             [](auto &a, auto &b) { return a.second.time.median > b.second.time.median; });
@@ -59,7 +68,10 @@ void printKernels(const std::map<std::string, KernelTimes> &kernels, double copy
               "TFLOP/s");
   for (auto &[name, kernel] : sorted) {
     const Times &time = kernel.time;
-    double bytes = kernel.cost.bytes() + kernel.cost.activationBytes, floor = bytes / copySpeed;
+    double activationSpeed = 0;
+    M1_TRY(bandwidth.measure(kernel.cost.activationBytes / kernel.launches, &activationSpeed));
+    double bytes = kernel.cost.bytes() + kernel.cost.activationBytes;
+    double floor = kernel.cost.bytes() / speed + kernel.cost.activationBytes / activationSpeed;
     std::printf("  %-46s %8u %10.3f (%8.3f .. %8.3f) %10.2f %5.1f%% %10.2f %10.2f %6.0f%% %9.1f\n",
                 name.c_str(), kernel.launches, time.median * 1e3, time.lowest * 1e3,
                 time.highest * 1e3, time.median / kernel.launches * 1e6, 100 * time.median / total,
@@ -75,16 +87,19 @@ void printKernels(const std::map<std::string, KernelTimes> &kernels, double copy
     entry["floor_seconds"] = floor;
     out.push_back(entry);
   }
+  return {};
 }
 
-Status measureCase(Model &model, const Case &what, const Arguments &arguments, double copySpeed,
+Status measureCase(Model &model, const Case &what, const Arguments &arguments, Bandwidth &bandwidth,
                    json &results) {
   std::unique_ptr<Workload> load;
   M1_TRY(Workload::create(model, what, &load));
   StepTimes times;
   M1_TRY(measureSteps(*load, arguments.repeat, &times));
   Cost cost = load->stepCost();
-  double floor = cost.bytes() / copySpeed;
+  double speed = 0;
+  M1_TRY(bandwidth.measure(cost.bytes(), &speed));
+  double floor = cost.bytes() / speed;
   double rate = what.tokens() / times.step.median;
   std::printf("%s %9.3f ms  (%.3f .. %.3f, %u samples)  %10.1f tokens/s  %8.3f GB  floor %8.3f ms  "
               "floor/measured %5.1f%%  %7.1f TFLOP/s\n",
@@ -103,43 +118,32 @@ Status measureCase(Model &model, const Case &what, const Arguments &arguments, d
   entry["tokens_per_second"] = rate;
   entry["bytes"] = cost.bytes();
   entry["floor_seconds"] = floor;
+  entry["memory_bytes_per_second"] = speed;
   if (arguments.kernels) {
     std::map<std::string, KernelTimes> kernels;
     M1_TRY(measureKernels(*load, arguments.repeat, &kernels));
     entry["kernels"] = json::array();
-    printKernels(kernels, copySpeed, entry["kernels"]);
+    M1_TRY(printKernels(kernels, speed, bandwidth, entry["kernels"]));
   }
   results.push_back(entry);
   std::fflush(stdout);
   return {};
 }
 
-Status run(const Arguments &arguments) {
-  std::vector<Case> cases;
-  for (uint32_t batch : arguments.batches)
-    for (uint32_t context : arguments.contexts)
-      cases.push_back({true, batch, context});
-  for (const std::string &text : arguments.prefills) {
-    Case what;
-    M1_TRY(parsePrefill(text, &what));
-    cases.push_back(what);
-  }
-  if (cases.empty())
-    return error(StatusCode::invalidArgument,
-                 "nothing to measure: give --batch and --context, or --prefill");
-
+Status run(const Arguments &arguments, const std::vector<Case> &cases) {
   ModelOptions options;
   options.device = arguments.device;
   options.deviceOptions.threads = arguments.threads;
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &options));
   std::unique_ptr<Model> model;
   M1_TRY(Model::load(arguments.artifact, options, &model));
+  Bandwidth bandwidth(model->device(), arguments.threads);
   double copySpeed = 0;
-  M1_TRY(measureCopySpeed(model->device(), arguments.threads, &copySpeed));
+  M1_TRY(bandwidth.measure(Bandwidth::large, &copySpeed));
   std::printf("%s: %s, %s of weights; memory speed %.3f TB/s (%s)\n", arguments.artifact.c_str(),
               model->device().info().name.c_str(), bytesText(model->weightBytes()).c_str(),
               copySpeed * 1e-12,
-              model->device().readsHostMemory() ? "threads reading"
+              model->device().readsHostMemory() ? "threads reading a mapped file"
                                                 : "device copy, bytes read and written");
   json report = {{"artifact", arguments.artifact},
                  {"device", model->device().info().name},
@@ -147,7 +151,7 @@ Status run(const Arguments &arguments) {
                  {"weight_bytes", model->weightBytes()},
                  {"cases", json::array()}};
   for (const Case &what : cases) {
-    Status status = measureCase(*model, what, arguments, copySpeed, report["cases"]);
+    Status status = measureCase(*model, what, arguments, bandwidth, report["cases"]);
     // Memory that does not suffice for one case says nothing about the others.
     if (status.code() != StatusCode::outOfMemory)
       M1_TRY(std::move(status));
@@ -199,6 +203,7 @@ static void addLoadOptions(CLI::App &app, LoadOptions *load) {
 }
 
 int main(int argc, char **argv) {
+  prepareProcess();
   Arguments arguments;
   CLI::App app{
       "Measures decode steps and prefills of a compiled model, whole and by kernel, against the "
@@ -235,12 +240,18 @@ int main(int argc, char **argv) {
   app.add_option("--json", arguments.jsonPath, "Write the figures")->type_name("FILE");
   LoadOptions load;
   addLoadOptions(app, &load);
-  CLI11_PARSE(app, argc, argv);
+  int exitCode = 0;
+  if (!parseCommandLine(app, argc, argv, &exitCode))
+    return exitCode;
   if (load.url.empty() == arguments.artifact.empty())
-    return app.exit(CLI::RequiredError("one of OUT.m1a and --serve URL"));
+    return usageError("m1-bench", "expected one of OUT.m1a and --serve URL");
+  std::vector<Case> cases;
+  if (load.url.empty())
+    if (std::string mistake = readCases(arguments, &cases); !mistake.empty())
+      return usageError("m1-bench", mistake);
   try {
     load.jsonPath = arguments.jsonPath;
-    Status status = load.url.empty() ? run(arguments) : runServeLoad(load);
+    Status status = load.url.empty() ? run(arguments, cases) : runServeLoad(load);
     return status.ok() ? 0 : fail("m1-bench", status);
   } catch (const std::bad_alloc &) {
     return fail("m1-bench", error(StatusCode::outOfMemory, "out of memory"));

@@ -1,12 +1,8 @@
 #include "measure.h"
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
-#include <cstring>
-#include <memory>
-#include <thread>
 
 using namespace m1rt;
 
@@ -14,44 +10,14 @@ namespace m1bench {
 
 namespace {
 
+constexpr double groupSeconds = 0.02; // a group of steps lasts at least this long
+
+} // namespace
+
 double now() {
   using namespace std::chrono;
   return duration<double>(steady_clock::now().time_since_epoch()).count();
 }
-
-constexpr double groupSeconds = 0.02;      // a group of steps lasts at least this long
-constexpr uint64_t copyBytes = 1ull << 30; // far larger than any L2
-constexpr int copyRepeats = 7;
-
-double readSpeed(uint32_t threads) {
-  constexpr uint64_t bytes = 512ull << 20;
-  std::unique_ptr<uint64_t[]> buffer(new uint64_t[bytes / 8]);
-  std::memset(buffer.get(), 1, bytes);
-  threads = threads ? threads : std::max(1u, std::thread::hardware_concurrency());
-  std::vector<double> speeds;
-  std::atomic<uint64_t> sink{0};
-  for (int repeat = 0; repeat < copyRepeats; ++repeat) {
-    double began = now();
-    std::vector<std::thread> workers;
-    for (uint32_t t = 0; t < threads; ++t)
-      workers.emplace_back([&, t] {
-        const uint64_t words = bytes / 8, first = words * t / threads,
-                       last = words * (t + 1) / threads;
-        uint64_t sums[8] = {};
-        for (uint64_t i = first; i + 8 <= last; i += 8)
-          for (int k = 0; k < 8; ++k)
-            sums[k] += buffer[i + k];
-        for (uint64_t sum : sums)
-          sink += sum;
-      });
-    for (std::thread &worker : workers)
-      worker.join();
-    speeds.push_back(double(bytes) / (now() - began));
-  }
-  return summarize(speeds).median;
-}
-
-} // namespace
 
 Times summarize(std::vector<double> seconds) {
   Times times;
@@ -64,35 +30,6 @@ Times summarize(std::vector<double> seconds) {
   size_t middle = seconds.size() / 2;
   times.median = seconds.size() % 2 ? seconds[middle] : (seconds[middle - 1] + seconds[middle]) / 2;
   return times;
-}
-
-Status measureCopySpeed(Device &device, uint32_t threads, double *out) {
-  if (device.readsHostMemory()) {
-    *out = readSpeed(threads);
-    return {};
-  }
-  void *from = nullptr, *to = nullptr;
-  M1_TRY(device.allocate(copyBytes, "the copy speed test", &from));
-  Status status = device.allocate(copyBytes, "the copy speed test", &to);
-  if (status.ok())
-    status = device.fillDummy(from, schema::ElementType::f32, copyBytes / 4, 1, 0, 1.0f, 0.0f);
-  std::vector<double> seconds;
-  constexpr int copiesPerSample = 8; // so that launch and wait do not count
-  for (int repeat = -1; repeat < copyRepeats && status.ok(); ++repeat) {
-    status = device.synchronize();
-    double began = now();
-    for (int i = 0; i < copiesPerSample && status.ok(); ++i)
-      status = device.copy(to, from, copyBytes);
-    if (status.ok())
-      status = device.synchronize();
-    if (repeat >= 0) // the first is the warm-up
-      seconds.push_back((now() - began) / copiesPerSample);
-  }
-  device.free(from);
-  device.free(to);
-  M1_TRY(std::move(status));
-  *out = 2.0 * double(copyBytes) / summarize(seconds).median;
-  return {};
 }
 
 Status measureSteps(Workload &load, uint32_t repeat, StepTimes *out) {

@@ -1,4 +1,4 @@
-// Timing: the device's copy speed, and repeated steps.
+// Timing of repeated steps and of their kernels.
 #ifndef M1_BENCH_MEASURE_H
 #define M1_BENCH_MEASURE_H
 
@@ -7,16 +7,14 @@
 
 namespace m1bench {
 
+double now(); // seconds of a steady clock
+
 struct Times {
   double median = 0;              // seconds
   double lowest = 0, highest = 0; // the spread
   uint32_t samples = 0;
 };
 Times summarize(std::vector<double> seconds);
-
-/// Bytes per second of a large copy within the device's memory, counting bytes read and bytes
-/// written; on the CPU, of threads that read a buffer larger than its caches.
-Status measureCopySpeed(m1rt::Device &device, uint32_t threads, double *outBytesPerSecond);
 
 struct StepTimes {
   Times step;

@@ -1,7 +1,7 @@
 // m1-compile: a checkpoint directory to an artifact.
+#include "command_line.h"
 #include "m1c/Compiler.h"
-#include <CLI/CLI.hpp>
-#include <chrono>
+#include "progress.h"
 #include <cstdint>
 #include <cstdio>
 #include <map>
@@ -9,41 +9,33 @@
 
 namespace {
 
-/// One line on a terminal that stages and the writing of weights rewrite; nothing elsewhere.
+/// The stage at hand, and how much of the weights is written.
 class Progress {
 public:
   void stage(llvm::StringRef name) {
     current = name.str();
-    show(current + " ...");
+    if (isatty(STDERR_FILENO) || line.due())
+      line.show(current + " ...");
   }
   void weights(uint64_t done, uint64_t total) {
-    auto now = std::chrono::steady_clock::now();
-    if (now - last < std::chrono::milliseconds(100))
+    if (!line.due())
       return;
-    last = now;
     char text[96];
     std::snprintf(text, sizeof(text), "%s ... %3.0f %% of %.2f GB", current.c_str(),
                   100.0 * done / total, total * 1e-9);
-    show(text);
+    line.show(text);
   }
-  void clear() {
-    if (isTerminal && !current.empty())
-      std::fprintf(stderr, "\r\x1b[K");
-  }
+  void clear() { line.clear(); }
 
 private:
-  void show(const std::string &text) {
-    if (isTerminal)
-      std::fprintf(stderr, "\r\x1b[K%s", text.c_str());
-  }
-  bool isTerminal = isatty(STDERR_FILENO);
+  m1tool::ProgressLine line;
   std::string current;
-  std::chrono::steady_clock::time_point last;
 };
 
 } // namespace
 
 int main(int argc, char **argv) {
+  m1tool::prepareProcess();
   CLI::App app("Compiles a checkpoint in Hugging Face layout to an artifact that m1-run loads.\n\n"
                "Example: m1-compile examples/tiny-reasoner/model -o tiny.m1a --cpu x86-64-v3\n",
                "m1-compile");
@@ -95,11 +87,12 @@ int main(int argc, char **argv) {
       ->type_name("DIR");
   app.add_flag("--timing", timing, "Print the time of every stage")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  CLI11_PARSE(app, argc, argv);
+  int exitCode = 0;
+  if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
+    return exitCode;
 
   auto usageError = [](const std::string &message) {
-    std::fprintf(stderr, "m1-compile: error: %s\n", message.c_str());
-    return 1;
+    return m1tool::usageError("m1-compile", message);
   };
   options.emit = emits.at(emit);
   if (weights.rfind("dummy:", 0) == 0) {

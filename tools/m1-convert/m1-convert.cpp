@@ -1,15 +1,14 @@
 // m1-convert: the M1 that distillation starts from, of a llama or qwen2 checkpoint.
+#include "command_line.h"
 #include "m1c/Convert.h"
-#include "seed.h"
+#include "progress.h"
 
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/MLIRContext.h"
-#include <CLI/CLI.hpp>
-#include <chrono>
 #include <cstdio>
-#include <unistd.h>
 
 int main(int argc, char **argv) {
+  m1tool::prepareProcess();
   CLI::App app("Turns a transformer checkpoint into the M1 that distillation starts from: q, k, v "
                "and o become C, B, "
                "x and out_proj of\n"
@@ -36,47 +35,41 @@ int main(int argc, char **argv) {
       ->capture_default_str()
       ->check(m1tool::isSeed);
   app.add_flag("--overwrite", options.overwrite, "Replace a checkpoint that M1_DIR holds");
-  CLI11_PARSE(app, argc, argv);
+  int exitCode = 0;
+  if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
+    return exitCode;
 
   if (layers != "none")
     for (const std::string &part : CLI::detail::split(layers, ',')) {
       int64_t layer;
       if (llvm::StringRef(part).trim().getAsInteger(10, layer)) {
-        std::fprintf(
-            stderr,
-            "m1-convert: error: --attention-layers: expected numbers separated by commas, or none; "
-            "got '%s'\n",
-            layers.c_str());
-        return 1;
+        return m1tool::usageError(
+            "m1-convert",
+            "--attention-layers: expected numbers separated by commas, or none; got '" + layers +
+                "'");
       }
       options.attentionLayers.push_back(layer);
     }
 
-  const bool isTerminal = isatty(STDERR_FILENO);
-  auto clear = [&] {
-    if (isTerminal)
-      std::fprintf(stderr, "\r\x1b[K");
-  };
+  m1tool::ProgressLine progress;
   mlir::MLIRContext context;
   context.getDiagEngine().registerHandler([&](mlir::Diagnostic &diagnostic) {
-    clear();
+    progress.clear();
     std::fprintf(stderr, "m1-convert: %s: %s\n",
                  diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error ? "error" : "warning",
                  diagnostic.str().c_str());
   });
   mlir::Location location = mlir::UnknownLoc::get(&context);
-  std::chrono::steady_clock::time_point last;
   mlir::LogicalResult result = m1c::convertCheckpoint(
       options,
       [&](uint64_t done, uint64_t total) {
-        auto now = std::chrono::steady_clock::now();
-        if (!isTerminal || now - last < std::chrono::milliseconds(100))
-          return;
-        last = now;
-        std::fprintf(stderr, "\r\x1b[Kwrite ... %3.0f %% of %.2f GB", 100.0 * done / total,
-                     total * 1e-9);
+        char text[64];
+        std::snprintf(text, sizeof text, "write ... %3.0f %% of %.2f GB", 100.0 * done / total,
+                      total * 1e-9);
+        if (progress.due())
+          progress.show(text);
       },
       [&] { return mlir::emitError(location); }, [&] { return mlir::emitWarning(location); });
-  clear();
+  progress.clear();
   return mlir::succeeded(result) ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 // Shows what an artifact holds.
+#include "command_line.h"
 #include "describe.h"
 #include "tool.h"
-#include <CLI/CLI.hpp>
 
 using namespace m1rt;
 using Json = nlohmann::ordered_json;
@@ -106,6 +106,7 @@ void print(const Json &json) {
 } // namespace
 
 int main(int argc, char **argv) {
+  m1tool::prepareProcess();
   std::string path;
   bool asJson = false, withDigest = false;
   CLI::App app{
@@ -120,7 +121,9 @@ int main(int argc, char **argv) {
   app.add_flag("--digest", withDigest,
                "Also the digest of everything, which m1-run --require-digest takes; reads all "
                "weights");
-  CLI11_PARSE(app, argc, argv);
+  int exitCode = 0;
+  if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
+    return exitCode;
 
   ArtifactOptions options;
   options.openExternalFiles = withDigest;

@@ -1,12 +1,13 @@
 #include "dataset.h"
+#include "input.h"
 #include "vote/vote.h"
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 using namespace m1rt;
 
@@ -16,74 +17,195 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// Calls `use` for every line that is not blank with its number; errors of `use` get file and line
-/// in front.
-Status forEachLine(const std::string &path,
-                   const std::function<Status(const Json &, size_t, bool *)> &use) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file)
-    return error(StatusCode::notFound, "%s: cannot open: %s", path.c_str(), std::strerror(errno));
-  size_t number = 0;
-  bool stop = false;
-  for (std::string line; !stop && std::getline(file, line);) {
-    ++number;
-    if (line.find_first_not_of(" \t\r") == std::string::npos)
-      continue;
-    Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    Status status = json.is_object() ? use(json, number, &stop)
+constexpr char kBlanks[] = " \t\r\n";
+
+/// Takes a record and says whether to stop. Errors get the record's place in front.
+using Visitor = std::function<Status(const Json &record, const std::string &place, bool *stop)>;
+
+Status visit(const std::string &name, const std::string &place, const Json &record,
+             const Visitor &use, bool *stop) {
+  Status status = record.is_object() ? use(record, place, stop)
                                      : error(StatusCode::invalidArgument, "not a JSON object");
-    if (!status.ok())
-      return std::move(status).prefixed(path + ":" + std::to_string(number));
+  return status.ok() ? Status() : std::move(status).prefixed(name + place);
+}
+
+Status visitLines(const std::string &name, const std::string &content, const Visitor &use) {
+  std::istringstream lines(content);
+  bool stop = false;
+  size_t number = 0;
+  for (std::string line; !stop && std::getline(lines, line);) {
+    ++number;
+    if (line.find_first_not_of(kBlanks) != std::string::npos)
+      M1_TRY(visit(name, ":" + std::to_string(number),
+                   Json::parse(line, nullptr, /*allow_exceptions=*/false), use, &stop));
   }
-  if (file.bad()) // a directory, for instance
-    return error(StatusCode::ioError, "%s: cannot be read", path.c_str());
   return {};
 }
 
-Status stringField(const Json &json, const char *name, bool numberToo, std::string *out) {
+Status visitArray(const std::string &name, const std::string &content, const Visitor &use) {
+  const Json list = Json::parse(content, nullptr, /*allow_exceptions=*/false);
+  if (!list.is_array())
+    return error(StatusCode::invalidArgument, "%s: begins with [ but is no JSON array",
+                 name.c_str());
+  bool stop = false;
+  for (size_t i = 0; i < list.size() && !stop; ++i)
+    M1_TRY(visit(name, ": element " + std::to_string(i), list[i], use, &stop));
+  return {};
+}
+
+/// One record of RFC 4180 from `*at` on: fields between commas, "…" around those that hold commas,
+/// quotes (doubled) or line breaks. False at an open quote.
+bool csvRecord(const std::string &text, size_t *at, size_t *line, std::vector<std::string> *out) {
+  out->assign(1, "");
+  for (bool quoted = false; *at < text.size(); ++*at) {
+    const char c = text[*at];
+    *line += c == '\n';
+    if (quoted) {
+      if (c != '"')
+        out->back() += c;
+      else if (*at + 1 < text.size() && text[*at + 1] == '"')
+        out->back() += text[++*at];
+      else
+        quoted = false;
+      if (*at + 1 == text.size() && quoted)
+        return false;
+    } else if (c == '"' && out->back().empty()) {
+      quoted = true;
+    } else if (c == ',') {
+      out->emplace_back();
+    } else if (c == '\n') {
+      ++*at;
+      return true;
+    } else if (c != '\r') {
+      out->back() += c;
+    }
+  }
+  return true;
+}
+
+Status visitCsv(const std::string &name, const std::string &content, const Visitor &use) {
+  std::vector<std::string> names, values;
+  size_t at = 0, line = 1;
+  if (content.compare(0, 3, "\xEF\xBB\xBF") == 0) // byte order mark
+    at = 3;
+  bool stop = false;
+  while (at < content.size() && !stop) {
+    const std::string place = ":" + std::to_string(line);
+    if (!csvRecord(content, &at, &line, &values))
+      return error(StatusCode::invalidArgument, "%s%s: a quote is not closed", name.c_str(),
+                   place.c_str());
+    if (values.size() == 1 && values[0].empty())
+      continue; // a blank line
+    if (names.empty()) {
+      names = values;
+      continue;
+    }
+    if (values.size() != names.size())
+      return error(StatusCode::invalidArgument, "%s%s: %zu fields, the first line names %zu",
+                   name.c_str(), place.c_str(), values.size(), names.size());
+    Json record = Json::object();
+    for (size_t i = 0; i < names.size(); ++i)
+      record[names[i]] = values[i];
+    M1_TRY(visit(name, place, record, use, &stop));
+  }
+  return {};
+}
+
+Status forEachRecord(const std::string &path, const Visitor &use) {
+  std::string content;
+  M1_TRY(readFile(path, &content));
+  const std::string name = inputName(path);
+  const size_t first = content.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
+  if (first == std::string::npos)
+    return {};
+  if (content[first] == '[')
+    return visitArray(name, content, use);
+  return content[first] == '{' ? visitLines(name, content, use) : visitCsv(name, content, use);
+}
+
+Status stringField(const Json &json, const std::string &name, bool numberToo, const char *hint,
+                   std::string *out) {
   auto it = json.find(name);
-  if (it == json.end())
-    return error(StatusCode::invalidArgument, "no field \"%s\"", name);
+  if (it == json.end()) {
+    std::string others;
+    for (const auto &[other, value] : json.items())
+      if (*hint && other != "id" && other != "answer")
+        others += (others.empty() ? "" : ", ") + other;
+    return error(StatusCode::invalidArgument, "no field \"%s\"%s", name.c_str(),
+                 others.empty() ? "" : (" (there are: " + others + "); " + hint).c_str());
+  }
   if (it->is_string())
     *out = it->get<std::string>();
   else if (numberToo && it->is_number())
     *out = it->dump();
   else
-    return error(StatusCode::invalidArgument, "field \"%s\" is not a string", name);
+    return error(StatusCode::invalidArgument, "field \"%s\" is not a string", name.c_str());
   return {};
+}
+
+/// What stands behind the last "####", or all of it.
+std::string finalAnswer(const std::string &answer) {
+  const size_t mark = answer.rfind("####");
+  if (mark == std::string::npos)
+    return answer;
+  const size_t begin = answer.find_first_not_of(kBlanks, mark + 4);
+  return begin == std::string::npos
+             ? ""
+             : answer.substr(begin, answer.find_last_not_of(kBlanks) + 1 - begin);
 }
 
 } // namespace
 
-Status readDataset(const std::string &path, size_t limit, std::vector<Problem> *out) {
-  std::map<std::string, size_t> lines;
+uint64_t hashOf(const std::string &text) {
+  uint64_t h = 0xcbf29ce484222325u;
+  for (char c : text)
+    h = (h ^ uint8_t(c)) * 0x100000001b3u;
+  return h;
+}
+
+Status readDataset(const std::string &path, size_t limit, std::vector<Problem> *out,
+                   const DatasetFields &fields) {
+  std::map<std::string, std::string> places;
   out->clear();
-  M1_TRY(forEachLine(path, [&](const Json &json, size_t number, bool *stop) -> Status {
+  M1_TRY(forEachRecord(path, [&](const Json &json, const std::string &place, bool *stop) -> Status {
     Problem problem;
-    M1_TRY(stringField(json, "id", true, &problem.id));
-    M1_TRY(stringField(json, "problem", false, &problem.text));
-    M1_TRY(stringField(json, "answer", true, &problem.answer));
-    auto [it, isNew] = lines.emplace(problem.id, number);
-    if (!isNew)
-      return error(StatusCode::invalidArgument, "id \"%s\" was already on line %zu",
-                   problem.id.c_str(), it->second);
+    M1_TRY(stringField(json, fields.question, false, "--question-field names it", &problem.text));
+    M1_TRY(stringField(json, fields.answer, true, "--answer-field names it", &problem.solution));
+    problem.answer = finalAnswer(problem.solution);
+    if (json.contains("solution") && json["solution"].is_string())
+      problem.solution = json["solution"].get<std::string>();
+    const bool named = json.contains("id");
+    if (named) {
+      M1_TRY(stringField(json, "id", true, "", &problem.id));
+    } else {
+      problem.id = formatted("%012llx", (unsigned long long)(hashOf(problem.text) >> 16));
+      const std::string base = problem.id;
+      for (int copy = 2; places.count(problem.id); ++copy) // the same question twice
+        problem.id = base + "-" + std::to_string(copy);
+    }
+    auto [it, isNew] = places.emplace(problem.id, place);
+    if (!isNew) {
+      const bool isLine = it->second[1] != ' ';
+      return error(StatusCode::invalidArgument, "id \"%s\" was already %s%s", problem.id.c_str(),
+                   isLine ? "on line " : "in ", it->second.c_str() + (isLine ? 1 : 2));
+    }
     out->push_back(std::move(problem));
     *stop = limit && out->size() == limit;
     return {};
   }));
   if (out->empty())
-    return error(StatusCode::invalidArgument, "%s: no problems", path.c_str());
+    return error(StatusCode::invalidArgument, "%s: no problems", inputName(path).c_str());
   return {};
 }
 
 Status gradeFile(const std::string &path) {
-  M1_TRY(forEachLine(path, [&](const Json &json, size_t, bool *) -> Status {
+  M1_TRY(forEachRecord(path, [&](const Json &json, const std::string &, bool *) -> Status {
     std::string given, expected;
-    M1_TRY(stringField(json, "expected", true, &expected));
+    M1_TRY(stringField(json, "expected", true, "", &expected));
     auto it = json.find("given");
     bool none = it != json.end() && it->is_null(); // no answer was found
     if (!none)
-      M1_TRY(stringField(json, "given", true, &given));
+      M1_TRY(stringField(json, "given", true, "", &given));
     std::printf("{\"equal\": %s}\n", !none && answersEqual(given, expected) ? "true" : "false");
     return {};
   }));

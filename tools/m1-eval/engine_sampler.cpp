@@ -1,7 +1,9 @@
 #include "engine_sampler.h"
 #include "engine/engine.h"
+#include "model/session.h"
 #include "model/sizing.h"
 #include "text/model_text.h"
+#include <map>
 
 using namespace m1rt;
 
@@ -17,6 +19,7 @@ public:
   Status submit(const SampleJob &job, uint64_t *outJob) override;
   Status work(std::vector<FinishedSample> *out) override;
   uint32_t waiting() const override { return engine->waitingSamples(); }
+  void cancelJob(uint64_t job) override { engine->cancel(job); }
   void cancel() override {
     for (const auto &[id, job] : jobs)
       engine->cancel(id);
@@ -24,13 +27,16 @@ public:
 
 private:
   Status encode(const std::string &problem, std::vector<int32_t> *out) const;
+  std::string question(const Problem &problem) const {
+    return problem.text + (options.instruction.empty() ? "" : "\n\n" + options.instruction);
+  }
 
   struct Job {
     uint32_t first = 0, open = 0;
     std::vector<FinishedSample> samples;
   };
   EngineSamplerOptions options;
-  std::vector<int32_t> stopTokens, closeTokens;
+  Request common; // what all requests have in common
   std::unique_ptr<ModelText> text;
   std::unique_ptr<Session> session;
   std::unique_ptr<Engine> engine; // destroyed first
@@ -41,13 +47,10 @@ Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted,
                             const std::vector<Problem> &problems) {
   options = wanted;
   M1_TRY(ModelText::load(model.artifact(), &text));
-  if (const auto *ids = model.module().eos_ids())
-    stopTokens.assign(ids->begin(), ids->end());
-  if (options.maxThinkTokens || (options.timeBudget > 0 && !options.dropAtDeadline))
-    M1_TRY(text->encode(options.closeText, false, &closeTokens));
-  constexpr uint32_t cacheSlots = 2; // chat templates share their beginning
+  M1_TRY(fillRequest(model, text.get(), options.generation, &common));
+  constexpr uint32_t cacheSlots = 2; // chat templates and examples share their beginning
   SizeWish wish;
-  wish.sequences = options.slots + 1; // and the parent of a problem's samples
+  wish.sequences = options.slots + std::max(options.openJobs, 1u); // and a job's prompt each
   wish.context = options.context;
   if (!wish.context) {
     // Not the model's longest context: memory goes to samples. What does not fit is refused when it
@@ -57,8 +60,9 @@ Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted,
     for (const Problem &problem : problems)
       if (encode(problem.text, &prompt).ok())
         longest = std::max(longest, prompt.size());
-    uint64_t needed = longest + options.maxNewTokens +
-                      (closeTokens.empty() ? 0 : closeTokens.size() + Request().closeMaxTokens) + 1;
+    uint64_t needed =
+        longest + common.maxNewTokens +
+        (common.closeTokens.empty() ? 0 : common.closeTokens.size() + common.closeMaxTokens) + 1;
     wish.context = uint32_t(std::min<uint64_t>(needed, model.module().max_positions()));
   }
   wish.prefillTokens = options.prefillChunk;
@@ -68,6 +72,7 @@ Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted,
   M1_TRY(Session::create(model, size, &session));
   EngineOptions engineOptions;
   engineOptions.prefixCacheSlots = cacheSlots;
+  engineOptions.planBudgets = options.planBudgets;
   const ModelText *side = text.get();
   engine = std::make_unique<Engine>(*session, engineOptions,
                                     [side] { return side->createDecoder(/*skipSpecial=*/true); });
@@ -75,31 +80,34 @@ Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted,
 }
 
 Status EngineSampler::encode(const std::string &problem, std::vector<int32_t> *out) const {
-  std::string prompt = problem + (options.instruction.empty() ? "" : "\n\n" + options.instruction);
-  if (options.raw)
-    return text->encode(prompt, true, out);
   std::vector<ChatMessage> messages;
-  if (!options.system.empty())
-    messages.push_back({"system", options.system});
-  messages.push_back({"user", prompt});
-  return text->encodeChat(messages, out);
+  if (options.prompt.raw) { // examples and problem are one text
+    std::string prompt;
+    for (const Problem &example : options.examples)
+      prompt += question(example) + "\n\n" + example.solution + "\n\n";
+    messages.push_back({"user", prompt + question({"", problem, ""})});
+    return encodePrompt(*text, options.prompt, messages, out);
+  }
+  if (!options.prompt.system.empty())
+    messages.push_back({"system", options.prompt.system});
+  for (const Problem &example : options.examples) {
+    messages.push_back({"user", question(example)});
+    messages.push_back({"assistant", example.solution});
+  }
+  messages.push_back({"user", question({"", problem, ""})});
+  return encodePrompt(*text, options.prompt, messages, out);
 }
 
 Status EngineSampler::submit(const SampleJob &job, uint64_t *outJob) {
-  Request request;
+  Request request = common;
   M1_TRY(encode(job.problem, &request.prompt));
   request.samples = job.count;
-  request.sampling = options.sampling;
   request.sampling.seed = job.seed;
   request.firstSample = job.first;
-  request.maxNewTokens = options.maxNewTokens;
-  request.stopTokens = stopTokens;
-  request.closeTokens = closeTokens;
-  request.maxThinkTokens = options.maxThinkTokens;
+  request.samplesAtOnce = job.atOnce;
   // Zero would be no budget at all.
-  request.timeBudget =
-      options.timeBudget > 0 ? std::max(options.timeBudget - job.elapsed, 1e-3) : 0;
-  request.atDeadline = options.dropAtDeadline ? DeadlineAction::drop : DeadlineAction::close;
+  if (request.timeBudget > 0)
+    request.timeBudget = std::max(request.timeBudget - job.elapsed, 1e-3);
   M1_TRY(engine->submit(std::move(request), outJob));
   Job &state = jobs[*outJob];
   state.first = job.first;
@@ -115,16 +123,15 @@ Status EngineSampler::work(std::vector<FinishedSample> *out) {
     if (it == jobs.end())
       continue;
     FinishedSample &sample = it->second.samples[event.sample];
-    sample.text += event.text;
-    sample.tokens += event.tokens.size();
-    sample.forced |= event.forced;
-    if (event.reason == FinishReason::running)
+    if (sample.result.take(event))
+      engine->cancelSample(event.request, event.sample);
+    if (!sample.result.ended())
       continue;
     sample.job = event.request;
     sample.sample = it->second.first + event.sample;
-    sample.finish = finishReasonName(event.reason);
-    if (!event.error.empty())
-      std::fprintf(stderr, "m1-eval: warning: sample %u: %s\n", sample.sample, event.error.c_str());
+    if (!sample.result.error.empty())
+      std::fprintf(stderr, "m1-eval: warning: sample %u: %s\n", sample.sample,
+                   sample.result.error.c_str());
     out->push_back(std::move(sample));
     if (--it->second.open == 0)
       jobs.erase(it);

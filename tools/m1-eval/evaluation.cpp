@@ -3,6 +3,7 @@
 #include "vote/vote.h"
 #include <chrono>
 #include <deque>
+#include <map>
 
 using namespace m1rt;
 
@@ -10,20 +11,9 @@ namespace m1tool {
 
 namespace {
 
-uint64_t hashOf(
-    // FNV-1a: a problem's samples are the same wherever it stands in the dataset
-    const std::string &text) {
-  uint64_t h = 0xcbf29ce484222325u;
-  for (char c : text)
-    h = (h ^ uint8_t(c)) * 0x100000001b3u;
-  return h;
-}
-
 std::string digestOf(const Problem &problem) {
-  char text[20];
-  std::snprintf(text, sizeof text, "%016llx",
-                static_cast<unsigned long long>(hashOf(problem.text + '\0' + problem.answer)));
-  return text;
+  return formatted("%016llx",
+                   static_cast<unsigned long long>(hashOf(problem.text + '\0' + problem.answer)));
 }
 
 double now() {
@@ -33,20 +23,45 @@ double now() {
 /// One problem's state in this run.
 struct Course {
   const Problem *problem = nullptr;
+  std::string digest;
   double began = 0, earlier = 0;                      // seconds that earlier runs spent on it
   std::vector<std::pair<uint32_t, uint32_t>> missing; // runs of samples: first, count
+  std::vector<uint64_t> jobs;
   uint32_t open = 0;
+  Ballots ballots;
+  bool decided = false;
 };
 
-} // namespace
+class Evaluation {
+public:
+  Evaluation(const std::vector<Problem> &problems, const EvaluationOptions &options,
+             Sampler &sampler, RecordFile &records)
+      : problems(problems), options(options), sampler(sampler), records(records) {
+    state.all = uint64_t(problems.size()) * options.samples;
+  }
 
-Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options,
-                Sampler &sampler, RecordFile &records, const std::function<bool()> &interrupted,
-                const std::function<void(const EvaluationProgress &)> &progress,
-                bool *outComplete) {
-  *outComplete = false;
+  Status prepare();
+  Status run(const std::function<bool()> &interrupted,
+             const std::function<void(const EvaluationProgress &)> &progress, bool *outComplete);
+
+private:
+  void addCourse(const Problem &problem, double earlier);
+  bool mayBegin() const;
+  Status begin(Course &course);
+  Status record(Course &course, FinishedSample &&sample);
+
+  const std::vector<Problem> &problems;
+  const EvaluationOptions &options;
+  Sampler &sampler;
+  RecordFile &records;
+  std::deque<Course> courses;
+  std::map<uint64_t, size_t> courseOf; // by job
   EvaluationProgress state;
-  state.all = uint64_t(problems.size()) * options.samples;
+  size_t next = 0, openCourses = 0;
+};
+
+/// Finds out what is missing.
+Status Evaluation::prepare() {
   std::map<std::string, double> earlier;
   std::map<std::string, std::string> digests;
   for (const Problem &problem : problems)
@@ -60,90 +75,137 @@ Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &o
           "the samples there of problem %s are of another text or answer; choose another --out",
           r.problem.c_str());
   }
-  std::deque<Course> courses;
-  for (const Problem &problem : problems) {
-    Course course;
-    course.problem = &problem;
-    course.earlier = earlier.count(problem.id) ? earlier[problem.id] : 0;
-    for (uint32_t j = 0; j < options.samples; ++j) {
-      if (records.has(problem.id, j)) {
-        ++state.done;
-        continue;
-      }
-      if (!course.missing.empty() &&
-          course.missing.back().first + course.missing.back().second == j)
-        ++course.missing.back().second;
-      else
-        course.missing.push_back({j, 1});
-      ++course.open;
+  for (const Problem &problem : problems)
+    addCourse(problem, earlier.count(problem.id) ? earlier[problem.id] : 0);
+  return {};
+}
+
+void Evaluation::addCourse(const Problem &problem, double earlier) {
+  Course course{
+      &problem, digestOf(problem), 0, earlier, {}, {}, 0, Ballots(options.samples, options.stop)};
+  for (uint32_t j = 0; j < options.samples; ++j) {
+    if (const SampleRecord *r = records.find(problem.id, j)) {
+      ++state.done;
+      course.ballots.add(j, r->answer, options.weighByConfidence ? r->confidence : 1);
+      continue;
     }
-    if (course.open)
-      courses.push_back(std::move(course));
+    if (!course.missing.empty() && course.missing.back().first + course.missing.back().second == j)
+      ++course.missing.back().second;
+    else
+      course.missing.push_back({j, 1});
+    ++course.open;
   }
+  if (course.open && course.ballots.decided())
+    state.done += course.open;
+  else if (course.open)
+    courses.push_back(std::move(course));
+}
 
-  auto record = [&](Course &course, FinishedSample &&sample) -> Status {
-    SampleRecord r;
-    r.problem = course.problem->id;
-    r.digest = digests[r.problem];
-    r.sample = sample.sample;
-    r.answer = extractBoxed(sample.text);
-    r.correct = r.answer && answersEqual(*r.answer, course.problem->answer);
-    r.forced = sample.forced;
-    r.tokens = sample.tokens;
-    r.seconds = course.earlier + now() - course.began;
-    r.finish = std::move(sample.finish);
-    r.text = std::move(sample.text);
-    state.tokens += r.tokens;
-    ++state.done;
-    --course.open;
-    return records.append(std::move(r));
-  };
+bool Evaluation::mayBegin() const {
+  if (next == courses.size())
+    return false;
+  if (options.oneAtATime)
+    return openCourses == 0;
+  return options.stop.kind == StopRule::Kind::off ? sampler.waiting() < options.maxWaiting
+                                                  : openCourses < options.openProblems;
+}
 
-  std::map<uint64_t, size_t> jobs; // to courses
-  size_t next = 0, openCourses = 0;
+Status Evaluation::begin(Course &course) {
+  course.began = now();
+  for (auto [first, count] : course.missing) {
+    SampleJob job{course.problem->text,
+                  first,
+                  count,
+                  mixBits(options.seed) + hashOf(course.problem->id),
+                  course.earlier,
+                  options.stop.kind == StopRule::Kind::off ? 0 : options.ballotsAtOnce};
+    uint64_t id = 0;
+    Status status = sampler.submit(job, &id);
+    if (status.ok()) {
+      courseOf[id] = next;
+      course.jobs.push_back(id);
+      continue;
+    }
+    std::fprintf(stderr, "m1-eval: warning: problem %s: %s\n", course.problem->id.c_str(),
+                 status.message().c_str());
+    for (uint32_t j = first; j < first + count; ++j) {
+      FinishedSample refused;
+      refused.sample = j;
+      refused.result.error = status.message();
+      M1_TRY(record(course, std::move(refused)));
+    }
+  }
+  openCourses += course.open > 0;
+  ++next;
+  return {};
+}
+
+Status Evaluation::record(Course &course, FinishedSample &&sample) {
+  SampleResult &result = sample.result;
+  result.notNeeded = course.decided && result.reason == FinishReason::cancelled;
+  SampleRecord r;
+  r.problem = course.problem->id;
+  r.digest = course.digest;
+  r.sample = sample.sample;
+  r.answer = ballotOf(result);
+  r.correct = r.answer && answersEqual(*r.answer, course.problem->answer);
+  r.silence = r.answer ? "" : silenceOf(result);
+  r.forced = result.forced;
+  r.confidence = confidenceOf(result);
+  r.tokens = result.tokens.size();
+  r.seconds = course.earlier + now() - course.began;
+  r.finish = !result.ended()    ? "refused"
+             : result.notNeeded ? "not_needed"
+                                : finishReasonName(result.reason);
+  r.text = std::move(result.text);
+  r.said = std::move(result.tokens);
+  state.tokens += r.tokens;
+  ++state.done;
+  --course.open;
+  course.ballots.add(r.sample, r.answer, options.weighByConfidence ? r.confidence : 1);
+  return records.append(std::move(r));
+}
+
+Status Evaluation::run(const std::function<bool()> &interrupted,
+                       const std::function<void(const EvaluationProgress &)> &progress,
+                       bool *outComplete) {
   std::vector<FinishedSample> finished;
   while (next < courses.size() || openCourses) {
     if (interrupted && interrupted()) {
       sampler.cancel();
       return {};
     }
-    while (next < courses.size() &&
-           (options.oneAtATime ? openCourses == 0 : sampler.waiting() < options.maxWaiting)) {
-      Course &course = courses[next];
-      course.began = now();
-      for (auto [first, count] : course.missing) {
-        SampleJob job{course.problem->text, first, count,
-                      mixBits(options.seed) + hashOf(course.problem->id), course.earlier};
-        uint64_t id = 0;
-        Status status = sampler.submit(job, &id);
-        if (status.ok()) {
-          jobs[id] = next;
-          continue;
-        }
-        std::fprintf(stderr, "m1-eval: warning: problem %s: %s\n", course.problem->id.c_str(),
-                     status.message().c_str());
-        for (uint32_t j = first; j < first + count; ++j) {
-          FinishedSample refused;
-          refused.sample = j;
-          refused.finish = "refused";
-          M1_TRY(record(course, std::move(refused)));
-        }
-      }
-      openCourses += course.open > 0;
-      ++next;
-    }
+    while (mayBegin())
+      M1_TRY(begin(courses[next]));
     finished.clear();
     M1_TRY(sampler.work(&finished));
     for (FinishedSample &sample : finished) {
-      Course &course = courses[jobs.at(sample.job)];
+      Course &course = courses[courseOf.at(sample.job)];
       M1_TRY(record(course, std::move(sample)));
       openCourses -= course.open == 0;
+      if (!course.decided && course.open && course.ballots.decided()) {
+        course.decided = true;
+        for (uint64_t job : course.jobs)
+          sampler.cancelJob(job);
+      }
     }
     if (progress)
       progress(state);
   }
   *outComplete = true;
   return {};
+}
+
+} // namespace
+
+Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options,
+                Sampler &sampler, RecordFile &records, const std::function<bool()> &interrupted,
+                const std::function<void(const EvaluationProgress &)> &progress,
+                bool *outComplete) {
+  *outComplete = false;
+  Evaluation evaluation(problems, options, sampler, records);
+  M1_TRY(evaluation.prepare());
+  return evaluation.run(interrupted, progress, outComplete);
 }
 
 } // namespace m1tool

@@ -4,6 +4,7 @@
 
 #include "dataset.h"
 #include "records.h"
+#include "voting.h"
 #include <functional>
 
 namespace m1tool {
@@ -14,14 +15,14 @@ struct SampleJob {
   uint32_t first = 0, count = 0;
   uint64_t seed = 0;  // of the problem; sample j is its number j
   double elapsed = 0; // seconds of the problem's time budget that earlier runs used
+  // Samples of it that should run at once while other jobs keep the device busy; 0: any number.
+  uint32_t atOnce = 0;
 };
 
 struct FinishedSample {
   uint64_t job = 0;
   uint32_t sample = 0; // of the problem
-  std::string text, finish;
-  bool forced = false;
-  uint64_t tokens = 0;
+  SampleResult result;
 };
 
 /// Draws samples: an engine, or a stand-in in tests.
@@ -34,6 +35,8 @@ public:
   virtual m1rt::Status work(std::vector<FinishedSample> *out) = 0;
   /// Samples that wait for a place: more jobs are only queued while there are few.
   virtual uint32_t waiting() const = 0;
+  /// Ends what has not ended of a job; each of these samples is reported as cancelled.
+  virtual void cancelJob(uint64_t job) = 0;
   /// Ends everything; what has not ended is not reported.
   virtual void cancel() = 0;
 };
@@ -44,6 +47,13 @@ struct EvaluationOptions {
   // finish a problem before the next begins: time budgets count from submission
   bool oneAtATime = false;
   uint32_t maxWaiting = 16; // queue another problem while fewer samples wait
+  // Votes that stop: samples that a problem's vote does not need are ended, or never begun. So that
+  // they stop in time, a problem draws `ballotsAtOnce` while others fill the device, and
+  // `openProblems` are queued.
+  m1rt::StopRule stop;
+  bool weighByConfidence = false; // in these votes
+  uint32_t ballotsAtOnce = 4;
+  uint32_t openProblems = 1;
 };
 
 struct EvaluationProgress {
@@ -51,9 +61,10 @@ struct EvaluationProgress {
   uint64_t tokens = 0;        // of this run
 };
 
-/// Draws every sample that the file does not hold yet; samples there of a problem with the same id
-/// but another text or answer are an error. `interrupted` is asked between steps; when it says so
-/// the run ends early with everything recorded so far and `*outComplete` false.
+/// Draws every sample that the file does not hold yet and that its problem's vote needs; samples
+/// there of a problem with the same id but another text or answer are an error. `interrupted` is
+/// asked between steps; when it says so the run ends early with everything recorded so far and
+/// `*outComplete` false.
 m1rt::Status evaluate(const std::vector<Problem> &problems, const EvaluationOptions &options,
                       Sampler &sampler, RecordFile &records,
                       const std::function<bool()> &interrupted,

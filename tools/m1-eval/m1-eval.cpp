@@ -1,17 +1,17 @@
 // m1-eval: accuracy of a compiled model on a dataset of problems with answers.
+#include "command_line.h"
 #include "dataset.h"
 #include "engine_sampler.h"
+#include "html.h"
+#include "input.h"
 #include "interrupt.h"
 #include "model/sizing.h"
 #include "plot.h"
 #include "progress.h"
-#include "seed.h"
 #include "statistics.h"
 #include "tool.h"
 #include "trust.h"
-#include <CLI/CLI.hpp>
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
 using namespace m1rt;
 using namespace m1tool;
@@ -19,11 +19,14 @@ using namespace m1tool;
 namespace {
 
 struct Arguments {
-  std::string artifact, dataset, grade, out = "m1-eval-out", device = "cpu";
-  uint32_t threads = 0, limit = 0;
+  std::string artifact, dataset, grade, fewShot, out = "m1-eval-out", device = "cpu";
+  uint32_t threads = 0, limit = 0, shots = 0;
   TrustFlags trust;
+  DatasetFields fields;
   EvaluationOptions evaluation;
   EngineSamplerOptions engine;
+  VoteOptions voting;
+  RecordDetail detail;
 };
 
 std::string hex(const uint8_t *bytes, size_t size) {
@@ -40,107 +43,218 @@ Status writeFile(const std::string &path, const std::string &text) {
   return file.commit();
 }
 
-Status report(const Arguments &arguments, const std::vector<Problem> &problems,
-              const RecordFile &records, uint64_t newTokens, double seconds) {
-  std::map<std::string, ProblemSamples> byProblem;
-  for (const Problem &problem : problems)
-    byProblem[problem.id];
+std::string joined(const std::vector<std::string> &parts) {
+  std::string out;
+  for (const std::string &part : parts)
+    out += (out.empty() ? "" : ", ") + part;
+  return out;
+}
+
+/// What a sample depends on. More samples or problems may be added to a directory; anything else
+/// must be as it was.
+std::vector<std::pair<std::string, std::string>> settingsOf(const Arguments &arguments,
+                                                            const Model &model) {
+  const EngineSamplerOptions &engine = arguments.engine;
+  const GenerationOptions &generation = engine.generation;
+  const SamplingParameters &sampling = generation.sampling;
+  std::string examples;
+  for (const Problem &example : engine.examples)
+    examples += example.text + '\0' + example.solution + '\0';
+  std::vector<std::string> stopTokens;
+  for (int32_t token : generation.stopTokens)
+    stopTokens.push_back(std::to_string(token));
+  const m1_artifact_header &header = model.artifact().header();
+  const bool votesStop = arguments.voting.stop.kind != StopRule::Kind::off;
+  return {
+      {"artifact", hex(header.digest, sizeof header.digest)},
+      {"weights", digestText(model.artifact().weightsDigest().data())},
+      {"system", engine.prompt.system},
+      {"instruction", engine.instruction},
+      {"raw", engine.prompt.raw ? "yes" : "no"},
+      {"template-arg", joined(engine.prompt.templateArgs)},
+      {"parse-special", engine.prompt.parseSpecial ? "yes" : "no"},
+      {"prefill", engine.prompt.prefill},
+      {"few-shot",
+       examples.empty() ? "none" : formatted("%016llx", (unsigned long long)hashOf(examples))},
+      {"max-new-tokens", std::to_string(generation.maxNewTokens)},
+      {"temperature", formatted("%g", sampling.temperature)},
+      {"top-k", std::to_string(sampling.topK)},
+      {"top-p", formatted("%g", sampling.topP)},
+      {"min-p", formatted("%g", sampling.minP)},
+      {"repetition-penalty", formatted("%g", sampling.repetitionPenalty)},
+      {"presence-penalty", formatted("%g", sampling.presencePenalty)},
+      {"frequency-penalty", formatted("%g", sampling.frequencyPenalty)},
+      {"logit-bias", joined(generation.logitBias)},
+      {"stop", joined(generation.stop)},
+      {"stop-token", joined(stopTokens)},
+      {"ignore-eos", generation.ignoreEos ? "yes" : "no"},
+      {"seed", std::to_string(sampling.seed)},
+      {"max-think-tokens", std::to_string(generation.maxThinkTokens)},
+      {"time-budget-per-problem", formatted("%g", generation.timeBudget)},
+      {"at-deadline", generation.dropAtDeadline ? "drop" : "close"},
+      {"close-text", generation.closeText},
+      {"close-max-tokens", std::to_string(generation.closeMaxTokens)},
+      {"stop-early", arguments.voting.stopText},
+      {"least-ballots", votesStop ? std::to_string(arguments.voting.stop.leastBallots) : "none"},
+      {"vote-weight", arguments.voting.weightText}};
+}
+
+std::vector<ProblemSamples> samplesOf(const Arguments &arguments,
+                                      const std::vector<Problem> &problems,
+                                      const RecordFile &records) {
+  std::map<std::string, size_t> places;
+  for (size_t i = 0; i < problems.size(); ++i)
+    places[problems[i].id] = i;
+  std::vector<ProblemSamples> out(problems.size());
   for (const SampleRecord &r : records.records()) {
-    auto it = byProblem.find(r.problem);
-    if (it != byProblem.end() && r.sample < arguments.evaluation.samples)
-      it->second.samples.push_back(&r);
+    auto it = places.find(r.problem);
+    if (it != places.end() && r.sample < arguments.evaluation.samples)
+      out[it->second].samples.push_back(&r);
   }
-  std::vector<ProblemSamples> all;
-  for (auto &[id, problem] : byProblem) {
+  for (ProblemSamples &problem : out)
     std::sort(problem.samples.begin(), problem.samples.end(),
               [](const SampleRecord *a, const SampleRecord *b) { return a->sample < b->sample; });
-    all.push_back(std::move(problem));
-  }
-  Summary s = summarize(all, arguments.evaluation.samples);
-  double rate = seconds > 0 ? double(newTokens) / seconds : 0;
+  return out;
+}
 
-  std::printf("problems        %zu of %zu\n", s.problems, problems.size());
-  std::printf(
-      "samples         %zu (%zu with an answer, %zu closed by force, %zu dropped, %zu refused)\n",
-      s.samples, s.answered, s.forced, s.dropped, s.refused);
-  std::printf("tokens          %llu\n", (unsigned long long)s.tokens);
+std::string percent(double share) { return formatted("%.1f %%", 100 * share); }
+
+std::string withInterval(const Interval &interval) {
+  return percent(interval.mean) +
+         formatted("   95 %% interval %.1f … %.1f %%", 100 * interval.low, 100 * interval.high);
+}
+
+/// The lines of the summary, name and value.
+std::vector<std::pair<std::string, std::string>> factsOf(const Summary &s, size_t problems,
+                                                         uint64_t newTokens, double seconds) {
+  std::string ends = formatted("%zu (%zu with an answer, %zu cut by length, %zu closed by force, "
+                               "%zu dropped, %zu refused",
+                               s.samples, s.answered, s.length, s.forced, s.dropped, s.refused);
+  if (s.notNeeded)
+    ends += formatted(", %zu not needed", s.notNeeded);
+  std::string silent;
+  for (const auto &[reason, count] : s.silent)
+    silent += (silent.empty() ? "" : ", ") + std::to_string(count) + " " + reason;
+  std::vector<std::pair<std::string, std::string>> out = {
+      {"problems", formatted("%zu of %zu", s.problems, problems)},
+      {"samples", ends + ")"},
+      {"no ballot", silent.empty() ? "none" : silent},
+      {"tokens", std::to_string(s.tokens)}};
   if (newTokens)
-    std::printf("tokens/s        %.1f (%llu tokens in %.1f s of this run)\n", rate,
-                (unsigned long long)newTokens, seconds);
-  std::printf("pass@1          %.1f %%   95 %% interval %.1f … %.1f %%\n", 100 * s.passAt1.mean,
-              100 * s.passAt1.low, 100 * s.passAt1.high);
-  std::printf("%8s %10s %12s\n", "k", "maj@k", "coverage@k");
+    out.push_back({"tokens/s", formatted("%.1f (%llu tokens in %.1f s of this run)",
+                                         seconds > 0 ? double(newTokens) / seconds : 0.0,
+                                         (unsigned long long)newTokens, seconds)});
+  out.push_back({"pass@1", withInterval(s.passAt1)});
+  out.push_back({"vote of all", withInterval(s.vote)});
+  return out;
+}
+
+std::string jsonText(const Summary &s, uint64_t newTokens, double seconds) {
   nlohmann::ordered_json json = {
-      {"problems", s.problems},       {"samples", s.samples},     {"answered", s.answered},
-      {"forced", s.forced},           {"dropped", s.dropped},     {"refused", s.refused},
-      {"tokens", s.tokens},           {"run_tokens", newTokens},  {"run_seconds", seconds},
-      {"tokens_per_second", rate},    {"pass@1", s.passAt1.mean}, {"pass@1_low", s.passAt1.low},
-      {"pass@1_high", s.passAt1.high}};
+      {"problems", s.problems},
+      {"samples", s.samples},
+      {"answered", s.answered},
+      {"length", s.length},
+      {"forced", s.forced},
+      {"dropped", s.dropped},
+      {"refused", s.refused},
+      {"not_needed", s.notNeeded},
+      {"no_ballot", s.silent},
+      {"tokens", s.tokens},
+      {"run_tokens", newTokens},
+      {"run_seconds", seconds},
+      {"tokens_per_second", seconds > 0 ? double(newTokens) / seconds : 0.0},
+      {"pass@1", s.passAt1.mean},
+      {"pass@1_low", s.passAt1.low},
+      {"pass@1_high", s.passAt1.high},
+      {"vote", s.vote.mean},
+      {"vote_low", s.vote.low},
+      {"vote_high", s.vote.high},
+      {"ended_per_problem", s.endedPerProblem}};
   auto points = [](const std::vector<CurvePoint> &curve, const char *x) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const CurvePoint &p : curve)
       list.push_back({{x, p.x}, {"majority", p.majority}, {"coverage", p.coverage}});
     return list;
   };
-  for (const CurvePoint &p : s.overSamples)
-    std::printf("%8.0f %8.1f %% %10.1f %%\n", p.x, 100 * p.majority, 100 * p.coverage);
   json["over_samples"] = points(s.overSamples, "k");
   json["over_seconds"] = points(s.overSeconds, "seconds");
-  M1_TRY(writeFile(arguments.out + "/summary.json", json.dump(1) + "\n"));
-  std::string name = arguments.dataset.substr(arguments.dataset.rfind('/') + 1);
-  M1_TRY(writeFile(arguments.out + "/curve.svg",
-                   drawCurves(s, name + formatted(": pass@1 %.1f %%, %zu problems, %zu samples",
-                                                  100 * s.passAt1.mean, s.problems, s.samples))));
-  std::printf("written         %s/{samples.jsonl,summary.json,curve.svg}\n", arguments.out.c_str());
+  return json.dump(1) + "\n";
+}
+
+Status report(const Arguments &arguments, const std::vector<Problem> &problems,
+              const RecordFile &records, uint64_t newTokens, double seconds) {
+  const std::vector<ProblemSamples> samples = samplesOf(arguments, problems, records);
+  SummaryOptions options;
+  options.samples = arguments.evaluation.samples;
+  options.byConfidence = arguments.voting.byConfidence;
+  options.stoppedEarly = arguments.voting.stop.kind != StopRule::Kind::off;
+  const Summary s = summarize(samples, options);
+  const auto facts = factsOf(s, problems.size(), newTokens, seconds);
+  for (const auto &[name, value] : facts)
+    std::printf("%-15s %s\n", name.c_str(), value.c_str());
+  std::printf("%8s %10s %12s\n", "k", "maj@k", "coverage@k");
+  for (const CurvePoint &p : s.overSamples)
+    std::printf("%8.0f %8.1f %% %10.1f %%\n", p.x, 100 * p.majority, 100 * p.coverage);
+  if (options.stoppedEarly)
+    std::printf("(votes stopped early: problems have as many samples as their votes needed)\n");
+  else if (s.overSamples.size() && s.overSamples.back().x < options.samples)
+    std::printf("(%.1f of %u samples a problem ended: there is no larger k)\n", s.endedPerProblem,
+                options.samples);
+  M1_TRY(writeFile(arguments.out + "/summary.json", jsonText(s, newTokens, seconds)));
+  const std::string name = inputName(arguments.dataset.substr(arguments.dataset.rfind('/') + 1));
+  const std::string title =
+      name + formatted(": pass@1 %s, %zu problems, %zu samples", percent(s.passAt1.mean).c_str(),
+                       s.problems, s.samples);
+  const std::string curve = drawCurves(s, title);
+  M1_TRY(writeFile(arguments.out + "/curve.svg", curve));
+  M1_TRY(writeFile(arguments.out + "/report.html",
+                   htmlReport(title, facts, curve, problems, samples, options.byConfidence)));
+  std::printf("written         %s/{samples.jsonl,summary.json,curve.svg,report.html}\n",
+              arguments.out.c_str());
   return {};
 }
 
 Status run(Arguments &arguments) {
+  EngineSamplerOptions &engine = arguments.engine;
+  EvaluationOptions &evaluation = arguments.evaluation;
   std::vector<Problem> problems;
-  M1_TRY(readDataset(arguments.dataset, arguments.limit, &problems));
+  M1_TRY(readDataset(arguments.dataset, arguments.limit, &problems, arguments.fields));
+  if (!arguments.fewShot.empty())
+    M1_TRY(readDataset(arguments.fewShot, arguments.shots, &engine.examples, arguments.fields));
   ModelOptions modelOptions;
   modelOptions.device = arguments.device;
   modelOptions.deviceOptions.threads = arguments.threads;
-  std::unique_ptr<Model> model;
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
+  std::unique_ptr<Model> model;
   M1_TRY(Model::load(arguments.artifact, modelOptions, &model));
 
-  EngineSamplerOptions &engine = arguments.engine;
+  engine.planBudgets = engine.slots == 0;
   if (engine.slots == 0)
     engine.slots = fastestBatch(*model, arguments.threads);
-  // What a sample depends on; more samples or problems may be added to a directory.
-  const std::vector<std::pair<std::string, std::string>> settings = {
-      {"artifact",
-       hex(model->artifact().header().digest, sizeof model->artifact().header().digest)},
-      {"system", engine.system},
-      {"instruction", engine.instruction},
-      {"raw", engine.raw ? "yes" : "no"},
-      {"max-new-tokens", std::to_string(engine.maxNewTokens)},
-      {"temperature", formatted("%g", engine.sampling.temperature)},
-      {"top-k", std::to_string(engine.sampling.topK)},
-      {"top-p", formatted("%g", engine.sampling.topP)},
-      {"min-p", formatted("%g", engine.sampling.minP)},
-      {"seed", std::to_string(arguments.evaluation.seed)},
-      {"max-think-tokens", std::to_string(engine.maxThinkTokens)},
-      {"time-budget-per-problem", formatted("%g", engine.timeBudget)},
-      {"at-deadline", engine.dropAtDeadline ? "drop" : "close"},
-      {"close-text", engine.closeText}};
+  evaluation.seed = engine.generation.sampling.seed;
+  evaluation.stop = arguments.voting.stop;
+  evaluation.weighByConfidence = arguments.voting.byConfidence;
+  evaluation.oneAtATime = engine.generation.timeBudget > 0;
+  // Enough to refill places as they come free, few enough that a problem starts soon after its
+  // clock does.
+  evaluation.maxWaiting = std::max(1u, engine.slots / 8);
+  // As many problems as fill the places with a few ballots each, and one to follow.
+  evaluation.openProblems = engine.slots / evaluation.ballotsAtOnce + 1;
+  if (evaluation.stop.kind != StopRule::Kind::off && !evaluation.oneAtATime)
+    engine.openJobs = evaluation.openProblems;
   RecordFile records;
-  M1_TRY(records.open(arguments.out, settings));
+  M1_TRY(records.open(arguments.out, settingsOf(arguments, *model), arguments.detail));
 
   std::unique_ptr<Sampler> sampler;
   M1_TRY(createEngineSampler(*model, engine, problems, &sampler));
-  arguments.evaluation.oneAtATime = engine.timeBudget > 0;
-  // Enough to refill places as they come free, few enough that a problem starts soon after its
-  // clock does.
-  arguments.evaluation.maxWaiting = std::max(1u, engine.slots / 8);
   catchInterrupts();
-  Progress progress(true);
+  SampleProgress progress(true);
   bool complete = false;
   uint64_t tokens = 0;
   auto began = std::chrono::steady_clock::now();
   Status status = evaluate(
-      problems, arguments.evaluation, *sampler, records, takeInterrupt,
+      problems, evaluation, *sampler, records, takeInterrupt,
       [&](const EvaluationProgress &p) {
         tokens = p.tokens;
         progress.show(p.done, p.all, p.tokens, 0);
@@ -161,14 +275,34 @@ Status run(Arguments &arguments) {
   return {};
 }
 
+/// What CLI11's option checks cannot say; empty when there is nothing to say.
+std::string check(const CLI::App &app, const Arguments &arguments) {
+  auto given = [&](const char *option) { return app.count(option) > 0; };
+  if (!given("artifact") || !given("--dataset"))
+    return "give OUT.m1a and --dataset FILE, or --grade FILE.jsonl";
+  if (arguments.engine.prompt.raw)
+    for (const char *option : {"--system", "--template-arg", "--parse-special"})
+      if (given(option))
+        return std::string(option) + " is about the chat template: not with --raw";
+  if (given("--shots") && !given("--few-shot"))
+    return "--shots needs --few-shot";
+  const bool votesStop = arguments.voting.stop.kind != StopRule::Kind::off;
+  for (const char *option : {"--least-ballots", "--ballots-at-once"})
+    if (given(option) && !votesStop)
+      return std::string(option) + " needs --stop-early";
+  return checkGeneration(app, arguments.engine.generation, "--time-budget-per-problem");
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
+  prepareProcess();
   Arguments arguments;
   EngineSamplerOptions &engine = arguments.engine;
-  engine.maxNewTokens = 4096;
-  engine.sampling.temperature = 0.7f;
-  engine.closeText = "\n\nThe final answer is \\boxed{";
+  GenerationOptions &generation = engine.generation;
+  generation.maxNewTokens = 4096;
+  generation.sampling.temperature = 0.7f;
+  arguments.voting.stopText = "off";
   CLI::App app{"Measures a compiled model on problems with answers: pass@1, majority votes and "
                "coverage over samples "
                "and time.\n"
@@ -177,36 +311,52 @@ int main(int argc, char **argv) {
                "m1-eval"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-eval ") + M1_VERSION);
-  app.footer("Example:\n  m1-eval model.m1a --dataset aime2024.jsonl --samples 64 --out aime \\\n"
+  app.footer("Files named - are standard input.\n"
+             "Example:\n  m1-eval model.m1a --dataset aime2024.jsonl --samples 64 --out aime \\\n"
              "    --instruction 'Please reason step by step, and put your final answer within "
              "\\boxed{}.'");
   auto *artifact =
       app.add_option("artifact", arguments.artifact, "The compiled model")->type_name("OUT.m1a");
-  auto *dataset =
-      app.add_option("--dataset", arguments.dataset, "Lines of {\"id\", \"problem\", \"answer\"}")
-          ->type_name("FILE.jsonl");
+  auto *dataset = app.add_option("--dataset", arguments.dataset,
+                                 "Problems with answers: JSON lines, a JSON array, or CSV with a "
+                                 "line of names")
+                      ->type_name("FILE");
   auto *grade =
       app.add_option("--grade", arguments.grade,
                      "Only compare answers: lines of {\"given\", \"expected\"} in, {\"equal\"} out")
           ->type_name("FILE.jsonl");
   grade->excludes(dataset)->excludes(artifact);
+  app.add_option("--question-field", arguments.fields.question, "Field that holds the problem")
+      ->capture_default_str()
+      ->type_name("NAME");
+  app.add_option("--answer-field", arguments.fields.answer,
+                 "Field that holds the answer, or a solution that ends in \"#### answer\"")
+      ->capture_default_str()
+      ->type_name("NAME");
+  app.add_option("--few-shot", arguments.fewShot,
+                 "Solved problems, in the same form, that precede each problem")
+      ->type_name("FILE");
+  app.add_option("--shots", arguments.shots, "Only the first K of them; 0: all")->type_name("K");
   app.add_option("--samples", arguments.evaluation.samples, "Samples a problem")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1u << 20));
   app.add_option("--limit", arguments.limit, "Only the first K problems; 0: all")
       ->capture_default_str()
       ->type_name("K");
-  app.add_option("--out", arguments.out, "Directory of samples.jsonl, summary.json and curve.svg")
+  app.add_option("--out", arguments.out,
+                 "Directory of samples.jsonl, summary.json, curve.svg and report.html")
       ->capture_default_str()
       ->type_name("DIR");
+  app.add_flag("--record-tokens", arguments.detail.tokens, "Token ids in samples.jsonl, too");
+  auto *logprobs = app.add_option("--logprobs", generation.sampling.topLogprobs,
+                                  "In samples.jsonl also log probabilities of the tokens and of "
+                                  "this many alternatives")
+                       ->check(CLI::Range(0, 64));
   app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
   app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
   addTrustFlags(app, &arguments.trust);
-  app.add_option("--max-new-tokens", engine.maxNewTokens, "Tokens of a sample at most")
-      ->capture_default_str()
-      ->check(CLI::Range(1u, 1u << 24));
   app.add_option("--slots", engine.slots,
                  "Samples at once; 0: as many as make it fast, if they fit")
       ->capture_default_str()
@@ -217,47 +367,41 @@ int main(int argc, char **argv) {
   app.add_option("--prefill-chunk", engine.prefillChunk, "Prompt tokens of one step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
-  app.add_option("--system", engine.system, "System message")->type_name("TEXT");
-  app.add_option("--instruction", engine.instruction, "Text after each problem")->type_name("TEXT");
-  app.add_flag("--raw", engine.raw, "Problems as they are, without the chat template");
-  app.add_option("--temperature", engine.sampling.temperature, "0: always the likeliest token")
+  addPromptOptions(app, &engine.prompt);
+  app.add_option("--instruction", engine.instruction, "Text after each problem")
+      ->group("Prompt")
+      ->type_name("TEXT");
+  app.add_option("--max-new-tokens", generation.maxNewTokens, "Tokens of a sample at most")
+      ->group("Generation")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0));
-  app.add_option("--top-k", engine.sampling.topK, "Keep the K likeliest tokens; 0: all")
-      ->capture_default_str();
-  app.add_option("--top-p", engine.sampling.topP,
-                 "Keep the likeliest tokens of this total probability")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--min-p", engine.sampling.minP,
-                 "Drop tokens less likely than this share of the likeliest")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--seed", arguments.evaluation.seed, "Same seed, same samples")
-      ->capture_default_str()
-      ->check(isSeed);
-  app.add_option("--time-budget-per-problem", engine.timeBudget,
+      ->check(CLI::Range(1u, 1u << 24));
+  addGenerationOptions(app, &generation);
+  app.add_option("--time-budget-per-problem", generation.timeBudget,
                  "Seconds; running samples are then closed by force. One problem at a time")
+      ->group("Many samples")
       ->type_name("S")
       ->check(CLI::NonNegativeNumber);
-  app.add_option("--max-think-tokens", engine.maxThinkTokens,
-                 "Tokens after which an answer is closed by force; 0: never")
-      ->capture_default_str();
-  app.add_option("--close-text", engine.closeText, "What closes an answer by force")
-      ->capture_default_str();
-  app.add_flag("--drop-at-deadline", engine.dropAtDeadline,
-               "At the end of the time budget end samples instead of closing them");
-  CLI11_PARSE(app, argc, argv);
+  addVoteOptions(app, &arguments.voting);
+  app.add_option("--ballots-at-once", arguments.evaluation.ballotsAtOnce,
+                 "Samples of a problem that run at once, so that its vote stops in time")
+      ->group("Many samples")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 4096));
+  int exitCode = 0;
+  if (!parseCommandLine(app, argc, argv, &exitCode))
+    return exitCode;
+  std::string mistake = readVoteOptions(&arguments.voting);
+  if (mistake.empty() && grade->empty())
+    mistake = check(app, arguments);
+  if (!mistake.empty())
+    return usageError("m1-eval", mistake);
+  arguments.detail.logprobs = logprobs->count() > 0;
+  generation.wantLogprobs = arguments.detail.logprobs || arguments.voting.byConfidence;
 
-  auto fails = [](const Status &status) { return status.ok() ? 0 : fail("m1-eval", status); };
   try {
-    if (!grade->empty())
-      return fails(gradeFile(arguments.grade));
-    if (artifact->empty() || dataset->empty())
-      return fails(error(StatusCode::invalidArgument,
-                         "give OUT.m1a and --dataset FILE.jsonl, or --grade FILE.jsonl"));
-    return fails(run(arguments));
+    Status status = grade->empty() ? run(arguments) : gradeFile(arguments.grade);
+    return status.ok() ? 0 : fail("m1-eval", status);
   } catch (const std::bad_alloc &) {
-    return fails(error(StatusCode::outOfMemory, "out of memory"));
+    return fail("m1-eval", error(StatusCode::outOfMemory, "out of memory"));
   }
 }

@@ -1,4 +1,5 @@
 #include "records.h"
+#include "samples.h"
 #include "tool.h"
 #include <fcntl.h>
 #include <filesystem>
@@ -64,7 +65,11 @@ std::optional<SampleRecord> parse(const std::string &line) {
   if (json["answer"].is_string())
     r.answer = json["answer"].get<std::string>();
   r.correct = json["correct"];
+  if (json["no_ballot"].is_string())
+    r.silence = json["no_ballot"];
   r.forced = json["forced"].is_boolean() && json["forced"].get<bool>();
+  if (json["confidence"].is_number())
+    r.confidence = json["confidence"];
   r.tokens = json["tokens"];
   r.seconds = json["seconds"];
   r.finish = json["finish"];
@@ -85,7 +90,9 @@ void RecordFile::keep(SampleRecord record) {
 }
 
 Status RecordFile::open(const std::string &directory,
-                        const std::vector<std::pair<std::string, std::string>> &settings) {
+                        const std::vector<std::pair<std::string, std::string>> &settings,
+                        const RecordDetail &wanted) {
+  detail = wanted;
   std::error_code problem;
   std::filesystem::create_directories(directory, problem);
   if (problem)
@@ -122,11 +129,23 @@ Status RecordFile::append(SampleRecord r) {
   json["sample"] = r.sample;
   json["answer"] = r.answer ? Json(*r.answer) : Json(nullptr);
   json["correct"] = r.correct;
+  if (!r.silence.empty())
+    json["no_ballot"] = r.silence;
   json["finish"] = r.finish;
   json["forced"] = r.forced;
   json["tokens"] = r.tokens;
   json["seconds"] = r.seconds;
+  if (detail.logprobs)
+    json["confidence"] = r.confidence;
   json["text"] = r.text;
+  if (detail.tokens) {
+    Json ids = Json::array();
+    for (const SampledToken &token : r.said)
+      ids.push_back(token.token);
+    json["token_ids"] = std::move(ids);
+  }
+  if (detail.logprobs)
+    json["logprobs"] = Json(jsonOf(r.said));
   std::string line = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
   for (size_t done = 0; done < line.size();) {
     ssize_t n = ::write(file, line.data() + done, line.size() - done);
@@ -136,6 +155,7 @@ Status RecordFile::append(SampleRecord r) {
       return failed(path, "cannot write");
     done += size_t(n);
   }
+  r.said.clear();
   keep(std::move(r));
   return {};
 }

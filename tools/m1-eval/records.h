@@ -4,6 +4,7 @@
 #ifndef M1_TOOLS_EVAL_RECORDS_H
 #define M1_TOOLS_EVAL_RECORDS_H
 
+#include "sampling.h"
 #include "status.h"
 #include <map>
 #include <optional>
@@ -16,13 +17,23 @@ struct SampleRecord {
   std::string problem;
   std::string digest; // of the problem's text and answer; empty in files of older versions
   uint32_t sample = 0;
-  std::optional<std::string> answer; // content of the last box
+  std::optional<std::string> answer; // that it votes for
+  std::string silence;               // why it votes for none; see silenceOf()
   bool correct = false;
-  bool forced = false; // closed by force
+  bool forced = false;   // closed by force
+  double confidence = 1; // see confidenceOf(); 1 without log probabilities
   uint64_t tokens = 0;
   double seconds = 0; // from the start of its problem, over all runs
-  std::string finish; // why it ended; "refused" when the request could not run
+  // why it ended; "refused" when the request could not run, "not_needed" when its vote was decided
+  std::string finish;
   std::string text;
+  std::vector<m1rt::SampledToken> said; // only until it is written
+};
+
+/// What a record holds beside what an evaluation needs.
+struct RecordDetail {
+  bool tokens = false;   // "token_ids"
+  bool logprobs = false; // "logprobs", with as many alternatives as were sampled
 };
 
 class RecordFile {
@@ -36,18 +47,23 @@ public:
   /// was cut off is removed. `settings` is what the samples depend on: a directory of other
   /// settings is refused, naming the first that differs.
   m1rt::Status open(const std::string &directory,
-                    const std::vector<std::pair<std::string, std::string>> &settings);
+                    const std::vector<std::pair<std::string, std::string>> &settings,
+                    const RecordDetail &detail = {});
   /// Every complete record, in the order in which they were written; the first of equal (problem,
   /// sample).
   const std::vector<SampleRecord> &records() const { return all; }
-  bool has(const std::string &problem, uint32_t sample) const {
-    return index.count({problem, sample}) != 0;
+  /// Null when it is not there; valid until the next append().
+  const SampleRecord *find(const std::string &problem, uint32_t sample) const {
+    auto it = index.find({problem, sample});
+    return it == index.end() ? nullptr : &all[it->second];
   }
+  bool has(const std::string &problem, uint32_t sample) const { return find(problem, sample); }
   m1rt::Status append(SampleRecord record);
 
 private:
   void keep(SampleRecord record);
   std::string path;
+  RecordDetail detail;
   int file = -1;
   std::vector<SampleRecord> all;
   std::map<std::pair<std::string, uint32_t>, size_t> index;

@@ -1,5 +1,5 @@
 #include "statistics.h"
-#include "vote/vote.h"
+#include "vote/ballots.h"
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -17,6 +17,7 @@ constexpr int kTimePoints = 64;
 /// What votes need of a problem: the group of each sample's answer, and which samples are right.
 struct Graded {
   std::vector<int> group; // -1: no answer
+  std::vector<double> weight;
   std::vector<bool> correct;
   std::vector<double> seconds;
   size_t right = 0;
@@ -24,12 +25,12 @@ struct Graded {
 
 /// Whether the majority of these samples (increasing indices) is right.
 bool majorityRight(const Graded &graded, const std::vector<size_t> &subset,
-                   std::vector<int> &counts) {
+                   std::vector<double> &counts) {
   counts.assign(graded.group.size(), 0);
   int best = -1;
   for (size_t i : subset)
     if (graded.group[i] >= 0)
-      ++counts[size_t(graded.group[i])];
+      counts[size_t(graded.group[i])] += graded.weight[i];
   for (size_t i : subset) // in order, so that the earlier answer keeps a tie
     if (graded.group[i] >= 0 &&
         (best < 0 || counts[size_t(graded.group[i])] > counts[size_t(graded.group[size_t(best)])]))
@@ -40,7 +41,7 @@ bool majorityRight(const Graded &graded, const std::vector<size_t> &subset,
 double majorityAt(const Graded &graded, size_t k, std::mt19937_64 &random) {
   size_t n = graded.group.size();
   std::vector<size_t> order(n), subset;
-  std::vector<int> counts;
+  std::vector<double> counts;
   std::iota(order.begin(), order.end(), 0);
   if (k >= n)
     return majorityRight(graded, order, counts);
@@ -75,8 +76,16 @@ double majorityAt(const Graded &graded, size_t k, std::mt19937_64 &random) {
   return double(right) / double(draws);
 }
 
-// A sample that a time budget left no place for says nothing about the model.
-bool isStarted(const SampleRecord *r) { return r->finish != "dropped" || r->tokens > 0; }
+// A sample that a time budget left no place for, or that a decided vote did not need, says nothing
+// about the model.
+bool isStarted(const SampleRecord *r) {
+  return r->finish != "not_needed" && (r->finish != "dropped" || r->tokens > 0);
+}
+
+bool hasEnded(const SampleRecord *r) {
+  return r->forced || r->finish == "stop_token" || r->finish == "stop_string" ||
+         r->finish == "length";
+}
 
 double coverageAt(size_t n, size_t right, size_t k) {
   double missing = 1;
@@ -96,10 +105,19 @@ Interval wilson(double mean, double trials) {
   return {mean, std::max(0.0, centre - half), std::min(1.0, centre + half)};
 }
 
-Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted) {
+int voteOf(const std::vector<const SampleRecord *> &samples, bool byConfidence) {
+  m1rt::Ballots ballots(uint32_t(samples.size()));
+  for (size_t i = 0; i < samples.size(); ++i)
+    ballots.add(uint32_t(i), samples[i]->answer, byConfidence ? samples[i]->confidence : 1);
+  const std::vector<m1rt::Ballots::Entry> tally = ballots.tally();
+  return tally.empty() ? -1 : int(tally.front().first);
+}
+
+Summary summarize(const std::vector<ProblemSamples> &problems, const SummaryOptions &options) {
   Summary out;
   std::vector<Graded> all;
   double lastSecond = 0;
+  size_t ended = 0, votesRight = 0;
   for (const ProblemSamples &problem : problems) {
     if (problem.samples.empty())
       continue;
@@ -110,17 +128,25 @@ Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted) 
       out.tokens += r->tokens;
       out.forced += r->forced;
       out.dropped += !r->answer && r->finish == "dropped";
+      out.length += !r->forced && r->finish == "length";
+      out.notNeeded += r->finish == "not_needed";
+      if (!r->silence.empty() && r->finish != "not_needed")
+        ++out.silent[r->silence];
+      ended += hasEnded(r);
       out.refused += r->finish == "refused" || r->finish == "failed";
       out.answered += r->answer.has_value();
       if (anyStarted && !isStarted(r))
         continue;
       answers.push_back(r->answer ? std::optional<m1rt::Answer>(*r->answer) : std::nullopt);
+      graded.weight.push_back(options.byConfidence ? r->confidence : 1);
       graded.correct.push_back(r->correct);
       graded.seconds.push_back(r->seconds);
       graded.right += r->correct;
       lastSecond = std::max(lastSecond, r->seconds);
     }
     graded.group = m1rt::majorityVote(answers).group;
+    const int winner = voteOf(problem.samples, options.byConfidence);
+    votesRight += winner >= 0 && problem.samples[size_t(winner)]->correct;
     out.samples += problem.samples.size();
     all.push_back(std::move(graded));
   }
@@ -138,11 +164,18 @@ Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted) 
   double trials = variance > 0 ? std::min(mean * (1 - mean) / variance, double(out.samples)) : m;
   out.passAt1 = wilson(mean, trials);
 
+  out.vote = wilson(double(votesRight) / m, m);
+  out.endedPerProblem = double(ended) / m;
+
   std::mt19937_64 random(1);
   std::vector<uint32_t> sizes;
-  for (uint32_t k = 1; k < wanted; k *= 2)
+  const uint32_t most =
+      options.stoppedEarly
+          ? 1
+          : uint32_t(std::clamp(std::floor(out.endedPerProblem), 1.0, double(options.samples)));
+  for (uint32_t k = 1; k < most; k *= 2)
     sizes.push_back(k);
-  sizes.push_back(wanted);
+  sizes.push_back(most);
   for (uint32_t k : sizes) {
     CurvePoint point{double(k), 0, 0};
     for (const Graded &g : all) {
@@ -152,7 +185,7 @@ Summary summarize(const std::vector<ProblemSamples> &problems, uint32_t wanted) 
     out.overSamples.push_back(point);
   }
   std::vector<size_t> finished;
-  std::vector<int> counts;
+  std::vector<double> counts;
   for (int i = 1; i <= kTimePoints && lastSecond > 0; ++i) {
     CurvePoint point{lastSecond * i / kTimePoints, 0, 0};
     for (const Graded &g : all) {

@@ -2,16 +2,16 @@
 // compiled models; takes minutes where they take milliseconds.
 #include "M1/IR/M1.h"
 #include "M1/Transforms/Passes.h"
+#include "command_line.h"
+#include "input.h"
 #include "m1c/Import.h"
 #include "m1c/Reference.h"
 #include "safetensors_writer.h"
-#include "token_ids.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Pass/PassRegistry.h"
 #include "mlir/Transforms/Passes.h"
-#include <CLI/CLI.hpp>
 
 using namespace mlir;
 using namespace m1rt;
@@ -87,6 +87,7 @@ Status run(const Arguments &arguments) {
 } // namespace
 
 int main(int argc, char **argv) {
+  prepareProcess();
   Arguments arguments;
   m1::registerM1Passes();
   m1::registerOptimizePipeline();
@@ -119,7 +120,9 @@ int main(int argc, char **argv) {
          "--optimized", [&] { arguments.pipeline = "builtin.module(m1-optimize)"; },
          "Evaluate the module as m1-optimize leaves it")
       ->excludes(pipeline);
-  CLI11_PARSE(app, argc, argv);
+  int exitCode = 0;
+  if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
+    return exitCode;
   Status status = run(arguments);
   return status.ok() ? 0 : fail("m1-evaluate", status);
 }

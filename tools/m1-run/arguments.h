@@ -2,10 +2,9 @@
 #ifndef M1_TOOLS_RUN_ARGUMENTS_H
 #define M1_TOOLS_RUN_ARGUMENTS_H
 
+#include "generation.h"
 #include "trust.h"
-#include <cstdint>
-#include <string>
-#include <vector>
+#include "voting.h"
 
 namespace m1tool {
 
@@ -14,32 +13,19 @@ struct Arguments {
   uint32_t threads = 0;
   TrustFlags trust;
 
-  std::string prompt, promptFile, inputIds, system;
-  bool raw = false; // the prompt as it is, without the chat template
+  std::string promptText, promptFile, inputIds, promptsFile;
+  PromptOptions prompt;
   bool chat = false;
 
-  uint32_t maxNewTokens = 1024;
-  bool maxNewTokensGiven =
-      false; // otherwise no more than the context leaves; of a conversation's answer, all of it
+  GenerationOptions generation;
+  // otherwise no more than the context leaves; of a conversation's answer, all of it
+  bool maxNewTokensGiven = false;
   uint32_t samples = 1, firstSample = 0, slots = 0, prefillChunk = 512, prefixCache = 4;
-  bool ignoreEos = false;
-  double temperature = 0, topP = 1, minP = 0, repetitionPenalty = 1;
-  uint32_t topK = 0;
-  uint64_t seed = 0;
-  std::vector<std::string> stop;
-  std::vector<int32_t> stopTokens; // beside the model's own, which ignoreEos turns off
-  uint32_t logprobs = 0;           // alternatives to report; needs json
-  bool wantLogprobs = false;
-
   bool vote = false;
-  double timeBudget = 0;
-  uint32_t maxThinkTokens = 0;
-  std::string closeText = "\n\nThe final answer is \\boxed{";
-  uint32_t closeMaxTokens = 32; // that a sample may add to it
-  bool dropAtDeadline = false;
+  VoteOptions voting;
 
   std::string dumpLogits, trace;
-  bool stats = false, json = false;
+  bool stats = false, json = false, jsonStream = false;
 };
 
 } // namespace m1tool

@@ -1,18 +1,13 @@
 #include "logits_run.h"
+#include "input.h"
+#include "running.h"
 #include "safetensors_writer.h"
-#include "token_ids.h"
 #include <algorithm>
-#include <chrono>
 #include <sys/resource.h>
 
 using namespace m1rt;
 
 namespace m1tool {
-
-static double now() {
-  using namespace std::chrono;
-  return duration<double>(steady_clock::now().time_since_epoch()).count();
-}
 
 static bool isEos(const schema::Module &module, int32_t token) {
   return module.eos_ids() && std::find(module.eos_ids()->begin(), module.eos_ids()->end(), token) !=
@@ -24,7 +19,7 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
   const size_t vocabulary = module.vocab_size();
   std::vector<int32_t> prompt;
   M1_TRY(readTokenIds(arguments.inputIds, module.vocab_size(), &prompt));
-  uint64_t newTokens = arguments.maxNewTokens;
+  uint64_t newTokens = arguments.generation.maxNewTokens;
   if (!arguments.maxNewTokensGiven && prompt.size() < module.max_positions())
     newTokens = std::min<uint64_t>(newTokens, module.max_positions() - prompt.size());
   const uint64_t length = prompt.size() + newTokens;
@@ -75,7 +70,7 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
     M1_TRY(session->nextTokens(&token));
     decodeLogits.resize(tokens.size() * vocabulary);
     M1_TRY(session->logits(0, 1, decodeLogits.data() + (tokens.size() - 1) * vocabulary));
-    if (!arguments.ignoreEos && isEos(module, tokens.back()))
+    if (!arguments.generation.ignoreEos && isEos(module, tokens.back()))
       break;
   }
   std::printf("\n");
@@ -105,9 +100,7 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
     std::fprintf(stderr, "largest memory    %s\n",
                  bytesText(uint64_t(usage.ru_maxrss) * 1024).c_str());
   }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout))
-    return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
-  return {};
+  return std::fflush(stdout) != 0 || std::ferror(stdout) ? outputError() : Status();
 }
 
 } // namespace m1tool

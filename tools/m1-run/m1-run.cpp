@@ -1,12 +1,10 @@
 // Runs a compiled model: text or token ids in; a streamed answer, many samples and their vote, or a
 // conversation out.
-#include "arguments.h"
+#include "command_line.h"
 #include "interrupt.h"
 #include "logits_run.h"
-#include "seed.h"
 #include "text_run.h"
 #include "tool.h"
-#include <CLI/CLI.hpp>
 #include <chrono>
 
 using namespace m1rt;
@@ -15,6 +13,7 @@ using namespace m1tool;
 namespace {
 
 Status run(const Arguments &arguments) {
+  catchInterrupts();
   auto began = std::chrono::steady_clock::now();
   ModelOptions options;
   options.device = arguments.device;
@@ -25,19 +24,21 @@ Status run(const Arguments &arguments) {
   M1_TRY(Model::load(arguments.artifact, options, &model));
   const double loadSeconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  if (arguments.samples > 1 && arguments.generation.sampling.temperature == 0)
+    std::fprintf(stderr, "m1-run: warning: at --temperature 0 all %u samples are the same\n",
+                 arguments.samples);
   if (arguments.chat)
     return runChat(*model, arguments, loadSeconds);
   if (!arguments.dumpLogits.empty())
     return runWithLogits(*model, arguments, loadSeconds);
+  if (!arguments.promptsFile.empty())
+    return runPrompts(*model, arguments, loadSeconds);
   return runPrompt(*model, arguments, loadSeconds);
 }
 
 /// What CLI11's option checks cannot say: which options contradict each other, or would be without
-/// effect.
-Status check(const CLI::App &app, const Arguments &arguments) {
-  auto bad = [](const std::string &message) {
-    return Status(StatusCode::invalidArgument, message);
-  };
+/// effect. Empty when there is nothing to say.
+std::string check(const CLI::App &app, const Arguments &arguments) {
   auto given = [&](const char *option) { return app.count(option) > 0; };
   auto firstGiven = [&](std::initializer_list<const char *> options) -> std::string {
     for (const char *option : options)
@@ -45,62 +46,65 @@ Status check(const CLI::App &app, const Arguments &arguments) {
         return option;
     return "";
   };
-  if (given("--prompt") + given("--prompt-file") + given("--input-ids") + arguments.chat != 1)
-    return bad("give one of --prompt TEXT, --prompt-file FILE, --input-ids FILE and --chat");
-  if (given("--system") && (arguments.raw || given("--input-ids")))
-    return bad("--system goes through the chat template: not with --raw or --input-ids");
-  if (arguments.raw && (arguments.chat || given("--input-ids")))
-    return bad("--raw is for --prompt and --prompt-file");
+  if (given("--prompt") + given("--prompt-file") + given("--input-ids") + given("--prompts") +
+          arguments.chat !=
+      1)
+    return "give one of --prompt TEXT, --prompt-file FILE, --input-ids FILE, --prompts FILE and "
+           "--chat";
+  if (given("--system") && (arguments.prompt.raw || given("--input-ids")))
+    return "--system goes through the chat template: not with --raw or --input-ids";
+  if (arguments.prompt.raw && (arguments.chat || given("--input-ids")))
+    return "--raw is for --prompt, --prompt-file and --prompts";
+  if (std::string other = firstGiven({"--template-arg", "--parse-special"});
+      !other.empty() && (arguments.prompt.raw || given("--input-ids")))
+    return other + " is about the chat template: not with --raw or --input-ids";
+  if (given("--prefill") && given("--input-ids"))
+    return "--prefill is text: not with --input-ids";
   if (arguments.chat)
-    if (std::string other = firstGiven(
-            {"--samples", "--vote", "--json", "--slots", "--logprobs", "--trace", "--dump-logits"});
+    if (std::string other = firstGiven({"--samples", "--vote", "--json", "--json-stream", "--slots",
+                                        "--logprobs", "--trace", "--dump-logits"});
         !other.empty())
-      return bad("--chat answers once, as text: not with " + other);
+      return "--chat answers once, as text: not with " + other;
+  if (given("--prompts"))
+    if (std::string other = firstGiven({"--json-stream", "--time-budget", "--trace"});
+        !other.empty())
+      return other + " is for one prompt: not with --prompts";
   if (given("--dump-logits")) {
     if (!given("--input-ids"))
-      return bad("--dump-logits needs --input-ids");
-    if (arguments.temperature != 0 || arguments.samples != 1 || arguments.repetitionPenalty != 1)
-      return bad("--dump-logits is for one greedy sample: --temperature 0, --samples 1, no "
-                 "--repetition-penalty");
+      return "--dump-logits needs --input-ids";
+    const SamplingParameters &sampling = arguments.generation.sampling;
+    if (sampling.temperature != 0 || arguments.samples != 1 || sampling.repetitionPenalty != 1)
+      return "--dump-logits is for one greedy sample: --temperature 0, --samples 1, no "
+             "--repetition-penalty";
     if (std::string other =
-            firstGiven({"--vote", "--json", "--stop", "--stop-token", "--time-budget",
-                        "--max-think-tokens", "--trace", "--slots", "--logprobs"});
+            firstGiven({"--vote", "--json", "--json-stream", "--stop", "--stop-token",
+                        "--time-budget", "--max-think-tokens", "--trace", "--slots", "--logprobs",
+                        "--presence-penalty", "--frequency-penalty", "--logit-bias"});
         !other.empty())
-      return bad("--dump-logits is for one greedy sample of token ids: not with " + other);
+      return "--dump-logits is for one greedy sample of token ids: not with " + other;
   }
-  if (arguments.wantLogprobs && !arguments.json)
-    return bad("--logprobs needs --json");
-  if (arguments.dropAtDeadline && arguments.timeBudget == 0)
-    return bad("--drop-at-deadline needs --time-budget");
-  const bool closes =
-      arguments.maxThinkTokens > 0 || (arguments.timeBudget > 0 && !arguments.dropAtDeadline);
-  if (std::string other = firstGiven({"--close-text", "--close-max-tokens"});
-      !closes && !other.empty())
-    return bad(
-        other +
-        " is for samples that are closed by force: by --max-think-tokens, or by --time-budget "
-        "without --drop-at-deadline");
-  if (closes && arguments.closeText.empty())
-    return bad("--close-text: an empty text closes nothing");
-  if (arguments.maxThinkTokens >= arguments.maxNewTokens)
-    return bad("--max-think-tokens " + std::to_string(arguments.maxThinkTokens) +
-               " is never reached: samples end after --max-new-tokens " +
-               std::to_string(arguments.maxNewTokens));
-  if (arguments.samples > 1 && arguments.temperature == 0)
-    std::fprintf(stderr, "m1-run: warning: at --temperature 0 all %u samples are the same\n",
-                 arguments.samples);
-  return {};
+  if (arguments.json && arguments.jsonStream)
+    return "--json-stream prints as it goes, --json at the end: give one of them";
+  if (arguments.generation.wantLogprobs && !arguments.json && !arguments.jsonStream &&
+      arguments.promptsFile.empty())
+    return "--logprobs needs --json, --json-stream or --prompts";
+  if (!arguments.vote)
+    if (std::string other = firstGiven({"--stop-early", "--least-ballots", "--vote-weight"});
+        !other.empty())
+      return other + " needs --vote";
+  return checkGeneration(app, arguments.generation, "--time-budget");
 }
 
 } // namespace
 
 int main(int argc, char **argv) {
-  reserveStandardStreams();
+  prepareProcess();
   Arguments arguments;
   CLI::App app{"Runs a compiled model (.m1a) and prints what it generates.", "m1-run"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-run ") + M1_VERSION);
   app.footer(
+      "Files named - are standard input.\n"
       "Example: 32 samples at once, the answer most of them agree on, in ten seconds\n"
       "  m1-run model.m1a --prompt \"What is 17 * 23?\" --samples 32 --vote --temperature 0.7 "
       "--time-budget 10");
@@ -111,10 +115,9 @@ int main(int argc, char **argv) {
   app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
-
   addTrustFlags(app, &arguments.trust);
 
-  app.add_option("--prompt", arguments.prompt, "The user's message")
+  app.add_option("--prompt", arguments.promptText, "The user's message")
       ->group("Prompt")
       ->type_name("TEXT");
   app.add_option("--prompt-file", arguments.promptFile, "File with the user's message")
@@ -123,72 +126,35 @@ int main(int argc, char **argv) {
   app.add_option("--input-ids", arguments.inputIds, "File of token ids separated by blanks")
       ->group("Prompt")
       ->type_name("FILE");
-  app.add_option("--system", arguments.system, "System message")
+  app.add_option(
+         "--prompts", arguments.promptsFile,
+         "Many prompts: lines of {\"prompt\"} or {\"messages\"}, and \"id\"; one JSON object "
+         "a line as samples end")
       ->group("Prompt")
-      ->type_name("TEXT");
-  app.add_flag("--raw", arguments.raw, "The prompt as it is, without the chat template")
-      ->group("Prompt");
+      ->type_name("FILE.jsonl");
   app.add_flag("--chat", arguments.chat,
                "Converse: turns are read from standard input; Ctrl-C stops an answer")
       ->group("Prompt");
+  addPromptOptions(app, &arguments.prompt);
 
+  GenerationOptions &generation = arguments.generation;
   auto *maxNewTokens =
-      app.add_option("--max-new-tokens", arguments.maxNewTokens,
+      app.add_option("--max-new-tokens", generation.maxNewTokens,
                      "Tokens of a sample at most; when not given, no more than the context leaves")
           ->group("Generation")
           ->capture_default_str()
           ->check(CLI::Range(1, 1 << 24));
-  app.add_option("--temperature", arguments.temperature, "0: always the likeliest token")
-      ->group("Generation")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0));
-  app.add_option("--top-k", arguments.topK, "Sample from the k likeliest tokens; 0: all")
-      ->group("Generation")
-      ->capture_default_str();
-  app.add_option("--top-p", arguments.topP,
-                 "Sample from the likeliest tokens that hold this much probability")
-      ->group("Generation")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--min-p", arguments.minP,
-                 "Drop tokens less likely than this share of the likeliest")
-      ->group("Generation")
-      ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
-  app.add_option("--repetition-penalty", arguments.repetitionPenalty,
-                 "Of tokens already seen; 1: none")
-      ->group("Generation")
-      ->capture_default_str()
-      ->check(CLI::Range(0.01, 100.0));
-  app.add_option("--seed", arguments.seed, "Same seed, same samples")
-      ->group("Generation")
-      ->capture_default_str()
-      ->check(isSeed);
+  addGenerationOptions(app, &generation);
+  auto *logprobs = app.add_option("--logprobs", generation.sampling.topLogprobs,
+                                  "With JSON: log probabilities of the tokens and of this many "
+                                  "alternatives")
+                       ->group("Generation")
+                       ->check(CLI::Range(0, 64));
   app.add_option("--first-sample", arguments.firstSample,
                  "Number of the first sample in the seed's samples: draws one of them again")
       ->group("Generation")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 30));
-  app.add_option("--stop", arguments.stop,
-                 "End a sample before this text; may be given several times")
-      ->group("Generation")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->type_name("TEXT")
-      ->expected(1)
-      ->allow_extra_args(false); // which would take [a,b] for two texts
-  app.add_option("--stop-token", arguments.stopTokens,
-                 "End a sample with this token id, too; may be given several times")
-      ->group("Generation")
-      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
-      ->type_name("ID")
-      ->expected(1);
-  app.add_flag("--ignore-eos", arguments.ignoreEos, "Go on after an end-of-sequence token")
-      ->group("Generation");
-  auto *logprobs =
-      app.add_option("--logprobs", arguments.logprobs,
-                     "With --json: log probabilities of the tokens and of this many alternatives")
-          ->group("Generation")
-          ->check(CLI::Range(0, 64));
   app.add_option("--prefill-chunk", arguments.prefillChunk, "Prompt tokens of one step")
       ->group("Generation")
       ->capture_default_str()
@@ -205,50 +171,42 @@ int main(int argc, char **argv) {
       ->check(CLI::Range(0, 1 << 16));
   app.add_flag("--vote", arguments.vote, "The answer in \\boxed{} that most samples agree on")
       ->group("Many samples");
-  app.add_option("--time-budget", arguments.timeBudget, "Seconds for all samples; 0: no limit")
+  addVoteOptions(app, &arguments.voting);
+  app.add_option("--time-budget", generation.timeBudget, "Seconds for all samples; 0: no limit")
       ->group("Many samples")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 1e9));
-  app.add_option("--max-think-tokens", arguments.maxThinkTokens,
-                 "Close a sample by force after this many tokens; 0: never")
-      ->group("Many samples")
-      ->capture_default_str();
-  app.add_option("--close-text", arguments.closeText,
-                 "What a sample that is closed by force is made to say")
-      ->group("Many samples")
-      ->capture_default_str()
-      ->type_name("TEXT");
-  app.add_option("--close-max-tokens", arguments.closeMaxTokens,
-                 "Tokens that a sample may add to that at most")
-      ->group("Many samples")
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 16));
-  app.add_flag("--drop-at-deadline", arguments.dropAtDeadline,
-               "Drop running samples at the end of the budget instead of closing them")
-      ->group("Many samples");
 
   app.add_option("--dump-logits", arguments.dumpLogits,
                  "Write prefill_logits, output_ids and decode_logits")
       ->group("Output")
       ->type_name("FILE.safetensors");
   app.add_flag("--json", arguments.json, "Print one JSON object")->group("Output");
+  app.add_flag("--json-stream", arguments.jsonStream,
+               "Print JSON objects, one a line, as tokens arrive")
+      ->group("Output");
   app.add_flag("--stats", arguments.stats, "Print times, rates and memory to standard error")
       ->group("Output");
   app.add_option("--trace", arguments.trace, "Write a Chrome/Perfetto trace of steps and launches")
       ->group("Output")
       ->type_name("FILE.json");
-  CLI11_PARSE(app, argc, argv);
-  arguments.wantLogprobs = logprobs->count() > 0;
+  int exitCode = 0;
+  if (!parseCommandLine(app, argc, argv, &exitCode))
+    return exitCode;
   arguments.maxNewTokensGiven = maxNewTokens->count() > 0;
   if (!arguments.maxNewTokensGiven)
-    arguments.maxNewTokens =
-        arguments.chat ? 1 << 24 : std::max(arguments.maxNewTokens, arguments.maxThinkTokens + 1);
+    generation.maxNewTokens =
+        arguments.chat ? 1 << 24 : std::max(generation.maxNewTokens, generation.maxThinkTokens + 1);
+  std::string mistake = readVoteOptions(&arguments.voting);
+  generation.wantLogprobs = logprobs->count() > 0;
+  if (mistake.empty())
+    mistake = check(app, arguments);
+  if (!mistake.empty())
+    return usageError("m1-run", mistake);
+  generation.wantLogprobs |= arguments.vote && arguments.voting.byConfidence;
 
   try {
-    Status status = check(app, arguments);
-    catchInterrupts();
-    if (status.ok())
-      status = run(arguments);
+    Status status = run(arguments);
     return status.ok() ? 0 : fail("m1-run", status);
   } catch (const std::bad_alloc &) {
     return fail("m1-run", error(StatusCode::outOfMemory, "out of memory"));

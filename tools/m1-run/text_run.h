@@ -1,5 +1,4 @@
-// Text in, text out, through the engine: one streamed answer, many samples with a vote, or a
-// conversation.
+// Text in, text out, through the engine: one prompt, many prompts, or a conversation.
 #ifndef M1_TOOLS_RUN_TEXT_RUN_H
 #define M1_TOOLS_RUN_TEXT_RUN_H
 
@@ -10,6 +9,9 @@ namespace m1tool {
 
 /// --prompt, --prompt-file or --input-ids: samples of one prompt; prints them, their vote, or JSON.
 m1rt::Status runPrompt(m1rt::Model &model, const Arguments &arguments, double loadSeconds);
+
+/// --prompts: samples of many prompts, one JSON object a line as they end.
+m1rt::Status runPrompts(m1rt::Model &model, const Arguments &arguments, double loadSeconds);
 
 /// --chat: reads turns from standard input until its end; Ctrl-C stops the answer at hand.
 m1rt::Status runChat(m1rt::Model &model, const Arguments &arguments, double loadSeconds);

@@ -1,7 +1,7 @@
 // Signs artifacts, so that others can run those of one maker only.
+#include "command_line.h"
 #include "tool.h"
 #include "trust.h"
-#include <CLI/CLI.hpp>
 
 using namespace m1rt;
 using namespace m1tool;
@@ -29,7 +29,7 @@ Status sign(const std::string &keyPath, const std::string &artifactPath, const s
 } // namespace
 
 int main(int argc, char **argv) {
-  reserveStandardStreams();
+  prepareProcess();
   std::string newKey, key, artifact, out;
   CLI::App app{"Signs a compiled model (.m1a): OUT.m1a.sig is for m1-run --trust.", "m1-sign"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -45,15 +45,11 @@ int main(int argc, char **argv) {
       ->type_name("KEY.pem")
       ->excludes(wanted);
   app.add_option("-o,--output", out, "The signature, if not OUT.m1a.sig")->type_name("FILE");
-  try {
-    app.parse(argc, argv);
-    if (newKey.empty() == (key.empty() || artifact.empty()) ||
-        (!newKey.empty() && !artifact.empty()))
-      throw CLI::ValidationError("give --key KEY.pem and OUT.m1a, or --new-key KEY.pem alone");
-  } catch (const CLI::ParseError &problem) {
-    const int code = app.exit(problem);
-    return code == 0 ? 0 : 2;
-  }
+  int exitCode = 0;
+  if (!parseCommandLine(app, argc, argv, &exitCode))
+    return exitCode;
+  if (newKey.empty() == (key.empty() || artifact.empty()) || (!newKey.empty() && !artifact.empty()))
+    return usageError("m1-sign", "give --key KEY.pem and OUT.m1a, or --new-key KEY.pem alone");
   const Status status = newKey.empty()
                             ? sign(key, artifact, out.empty() ? signaturePath(artifact) : out)
                             : createKeys(newKey, newKey + ".pub");

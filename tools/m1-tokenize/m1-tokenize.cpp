@@ -1,9 +1,10 @@
-// m1-tokenize: {"text"} lines in, {"text","ids","decoded"} lines out.
+// m1-tokenize: text to token ids and back, one JSON object a line.
+#include "command_line.h"
+#include "input.h"
 #include "text/model_text.h"
 #include "tokenizer/prepare.h"
 #include "tokenizer/tokenizer.h"
 
-#include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
 #include <charconv>
@@ -102,15 +103,104 @@ bool openSource(const std::string &source, std::unique_ptr<m1rt::Artifact> &arti
   return true;
 }
 
+// A line of input, which names itself in messages.
+struct Line {
+  const std::string &text;
+  std::string where; // "FILE:3: "
+
+  /// Its JSON; false with `error`.
+  bool parse(Json &out, std::string &error) const {
+    size_t invalid = m1rt::findInvalidUtf8(text);
+    if (invalid != std::string::npos) {
+      error = where + "not valid UTF-8 at byte " + std::to_string(invalid) + " of the line";
+      return false;
+    }
+    out = Json::parse(text, nullptr, false);
+    if (out.is_discarded())
+      error = where + "not JSON";
+    return !out.is_discarded();
+  }
+};
+
+void appendIds(const std::vector<int32_t> &ids, std::string &out) {
+  // By hand: as JSON values the ids would take longer than the encoding.
+  for (size_t i = 0; i < ids.size(); ++i) {
+    char digits[12];
+    if (i)
+      out += ',';
+    out.append(digits, std::to_chars(digits, digits + sizeof digits, ids[i]).ptr);
+  }
+}
+
+// {"text"} to {"text", "ids", "decoded"}.
+bool encodeLine(const m1rt::Tokenizer &tokenizer, const Line &line, bool addSpecial,
+                std::string &out, std::string &error) {
+  Json json;
+  if (!line.parse(json, error))
+    return false;
+  if (!json.is_object() || !json.contains("text") || !json["text"].is_string()) {
+    error = line.where + "expected an object with a string \"text\"";
+    return false;
+  }
+  std::vector<int32_t> ids;
+  const std::string &text = json["text"].get_ref<const std::string &>();
+  if (!tokenizer.encode(text, addSpecial, ids, error)) {
+    error = line.where + error;
+    return false;
+  }
+  std::string quoted = json["text"].dump(),
+              decoded = tokenizer.decode(ids.data(), ids.size(), false);
+  out.assign("{\"text\":").append(quoted).append(",\"ids\":[");
+  appendIds(ids, out);
+  out.append("],\"decoded\":")
+      .append(decoded == text ? quoted : Json(decoded).dump())
+      .append("}\n");
+  return true;
+}
+
+// {"ids"}, or the list alone, to {"ids", "text"}.
+bool decodeLine(const m1rt::Tokenizer &tokenizer, const Line &line, bool skipSpecial,
+                std::string &out, std::string &error) {
+  Json json;
+  if (!line.parse(json, error))
+    return false;
+  if (json.is_object() && json.contains("ids"))
+    json = Json(json["ids"]);
+  if (!json.is_array()) {
+    error = line.where + "expected an object with a list \"ids\", or a list";
+    return false;
+  }
+  std::vector<int32_t> ids;
+  for (const Json &id : json) {
+    if (!id.is_number_integer() || id < 0 || id >= tokenizer.vocabSize()) {
+      error = line.where + "id " + std::to_string(ids.size()) + " is " + id.dump() +
+              ", expected 0 to " + std::to_string(tokenizer.vocabSize() - 1);
+      return false;
+    }
+    ids.push_back(id.get<int32_t>());
+  }
+  out.assign("{\"ids\":[");
+  appendIds(ids, out);
+  const std::string text = tokenizer.decode(ids.data(), ids.size(), skipSpecial);
+  out.append("],\"text\":")
+      .append(Json(text).dump(-1, ' ', false, Json::error_handler_t::replace))
+      .append("}\n");
+  return true;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
+  m1tool::prepareProcess();
   CLI::App app(
       "Turns text into token ids and back.\n"
-      "Reads one {\"text\": ...} a line, writes {\"text\", \"ids\", \"decoded\"} a line.\n\n"
-      "Example: echo '{\"text\": \"Hello, world!\"}' | m1-tokenize model/tokenizer.json");
+      "Reads one {\"text\": ...} a line, writes {\"text\", \"ids\", \"decoded\"} a line; with "
+      "--decode reads {\"ids\": [...]} and writes {\"ids\", \"text\"}.\n\n"
+      "Example: echo '{\"text\": \"Hello, world!\"}' | m1-tokenize model/tokenizer.json",
+      "m1-tokenize");
   std::string source, inputPath = "-";
-  bool addSpecial = false, runBenchmark = false, alwaysRegex = false;
+  bool addSpecial = false, decode = false, skipSpecial = false, runBenchmark = false,
+       alwaysRegex = false;
   app.add_option("source", source,
                  "A compiled model, or a tokenizer.json (with its tokenizer_config.json beside it)")
       ->required()
@@ -118,14 +208,22 @@ int main(int argc, char **argv) {
   app.add_option("--input", inputPath, "JSON lines to read; - is standard input")
       ->type_name("FILE")
       ->capture_default_str();
-  app.add_flag("--add-special", addSpecial,
-               "add the tokens of the post-processor's template (such as the begin-of-text token)");
-  app.add_flag("--benchmark", runBenchmark,
-               "measure loading and encoding of the input instead of writing ids");
+  auto *special = app.add_flag(
+      "--add-special", addSpecial,
+      "add the tokens of the post-processor's template (such as the begin-of-text token)");
+  auto *back = app.add_flag("--decode", decode, "turn ids into text instead");
+  app.add_flag("--skip-special", skipSpecial, "with --decode: leave special tokens out")
+      ->needs(back);
+  auto *benchmarkFlag =
+      app.add_flag("--benchmark", runBenchmark,
+                   "measure loading and encoding of the input instead of writing ids");
+  back->excludes(special)->excludes(benchmarkFlag);
   app.add_flag("--always-regex", alwaysRegex,
                "run every pattern in PCRE2, also where there is a faster matcher");
   app.set_version_flag("--version", std::string("m1-tokenize " M1_VERSION));
-  CLI11_PARSE(app, argc, argv);
+  int exitCode = 0;
+  if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
+    return exitCode;
 
   std::string error;
   std::unique_ptr<m1rt::Artifact> artifact;
@@ -150,44 +248,23 @@ int main(int argc, char **argv) {
   std::unique_ptr<m1rt::Tokenizer> tokenizer = m1rt::Tokenizer::load(prepared, error, options);
   if (!tokenizer)
     return fail(source + ": " + error);
-  std::vector<int32_t> ids;
+  const std::string name = m1tool::inputName(inputPath);
   std::string out;
   size_t lineNumber = 0;
-  for (std::string line; std::getline(in, line);) {
+  for (std::string text; std::getline(in, text);) {
     ++lineNumber;
-    if (line.find_first_not_of(" \t\r") == std::string::npos)
+    if (text.find_first_not_of(" \t\r") == std::string::npos)
       continue;
-    std::string where =
-        (inputPath == "-" ? "standard input" : inputPath) + ":" + std::to_string(lineNumber) + ": ";
-    size_t invalid = m1rt::findInvalidUtf8(line);
-    if (invalid != std::string::npos)
-      return fail(where + "not valid UTF-8 at byte " + std::to_string(invalid) + " of the line");
-    Json json = Json::parse(line, nullptr, false);
-    if (json.is_discarded())
-      return fail(where + "not JSON");
-    if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
-      return fail(where + "expected an object with a string \"text\"");
-    ids.clear();
-    const std::string &text = json["text"].get_ref<const std::string &>();
-    if (!tokenizer->encode(text, addSpecial, ids, error))
-      return fail(where + error);
-    // By hand: as JSON values the ids would take longer than the encoding.
-    std::string quoted = json["text"].dump(),
-                decoded = tokenizer->decode(ids.data(), ids.size(), false);
-    out.assign("{\"text\":").append(quoted).append(",\"ids\":[");
-    for (size_t i = 0; i < ids.size(); ++i) {
-      char digits[12];
-      if (i)
-        out += ',';
-      out.append(digits, std::to_chars(digits, digits + sizeof digits, ids[i]).ptr);
-    }
-    out.append("],\"decoded\":")
-        .append(decoded == text ? quoted : Json(decoded).dump())
-        .append("}\n");
+    const Line line{text, name + ":" + std::to_string(lineNumber) + ": "};
+    if (!(decode ? decodeLine(*tokenizer, line, skipSpecial, out, error)
+                 : encodeLine(*tokenizer, line, addSpecial, out, error)))
+      return fail(error);
     std::cout.write(out.data(), static_cast<std::streamsize>(out.size()));
     if (in.rdbuf()->in_avail() <= 0)
       std::cout.flush();
   }
+  if (in.bad()) // a directory, for instance
+    return fail(name + ": cannot be read");
   std::cout.flush();
   return std::cout ? 0 : fail("writing to standard output failed");
 }

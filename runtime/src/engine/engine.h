@@ -24,6 +24,7 @@
 #define M1RT_ENGINE_ENGINE_H
 
 #include "engine/backend.h"
+#include "engine/budget.h"
 #include "engine/prefix_cache.h"
 #include "engine/stop_matcher.h"
 #include <chrono>
@@ -65,6 +66,9 @@ enum class DeadlineAction {
 struct Request {
   std::vector<int32_t> prompt; // at least one token
   uint32_t samples = 1;
+  // Samples of it that run at once while samples of other requests wait; 0: any number. A vote that
+  // may stop early thus draws a few ballots at a time without leaving places empty.
+  uint32_t samplesAtOnce = 0;
   // Sample j is number firstSample + j of its seed: any sample can be drawn again alone.
   SamplingParameters sampling;
   uint32_t firstSample = 0;
@@ -118,7 +122,10 @@ struct EngineOptions {
   // that begin alike where they part. Each costs its prompt one step more and a copy of the state.
   uint32_t prefixBlock = 64;
   uint32_t shortestPrefix = 16; // fewer tokens are computed again sooner than reused
-  uint32_t prefillChunk = 0;    // prompt tokens of one sequence in one step; 0: as many as fit
+  // Requests with a time budget run as many samples at once as end the most of them (budget.h);
+  // otherwise as many as there are places.
+  bool planBudgets = true;
+  uint32_t prefillChunk = 0; // prompt tokens of one sequence in one step; 0: as many as fit
 };
 
 struct EngineStats {
@@ -193,8 +200,13 @@ private:
 
   Clock::time_point closingTime(const RequestState &request) const;
   Status applyDeadlines();
+  void planBudgets();
+  BudgetSituation situationOf(const RequestState &request, Clock::time_point now) const;
+  bool worthClosing(const RequestState &request, Clock::time_point now) const;
+  double closingTokens(const Request &wish) const;
 
   Status admit();
+  Status admit(bool withinShares, bool *outFull);
   Status start(Track &track, bool *outStarted);
   Status startFresh(Track &track, bool *outStarted);
   bool mayStart(const Track &track) const;
@@ -214,6 +226,7 @@ private:
   void append(Track &track, SampledToken token);
   void close(Track &track);
   void finish(Track &track, FinishReason reason, std::string error = {});
+  void learnLength(Track &track, FinishReason reason);
   void endUnstarted(const RequestState &request, uint32_t sample, FinishReason reason);
   void dropUnstarted(RequestState &request, FinishReason reason);
   void retireEnded();
@@ -235,6 +248,10 @@ private:
   uint64_t eventEpoch = 0; // counts takeEvents()
   EngineStats counters;
   double stepSeconds = 0; // moving average, to close samples in time
+  StepTimes stepTimes;
+  Lengths lengths;          // of the samples of all requests
+  double closingLength = 0; // tokens that closed samples added, a moving average
+  uint64_t closings = 0;    // so many of them
 };
 
 } // namespace m1rt

@@ -509,7 +509,7 @@ bool ChatTemplate::render(const Value &variables, std::time_t now, std::string &
 
 bool ChatTemplate::apply(const std::vector<ChatMessage> &messages, bool addGenerationPrompt,
                          const std::string &bosToken, const std::string &eosToken, std::string &out,
-                         std::string &error) const {
+                         std::string &error, const jinja::Dict *extra) const {
   jinja::List list;
   for (const ChatMessage &m : messages) {
     for (const std::string *text : {&m.role, &m.content})
@@ -529,6 +529,9 @@ bool ChatTemplate::apply(const std::vector<ChatMessage> &messages, bool addGener
   variables.set("eos_token", eosToken);
   variables.set("tools", nullptr);
   variables.set("documents", nullptr);
+  if (extra)
+    for (const auto &[name, value] : extra->items())
+      variables.set(name, value);
   return render(variables, std::time(nullptr), out, error);
 }
 

@@ -37,10 +37,10 @@ public:
               std::string &error) const;
 
   // The usual variables: messages, add_generation_prompt, bos_token, eos_token, tools and documents
-  // (none).
+  // (none); those of `extra`, if given, beside or instead of them.
   bool apply(const std::vector<ChatMessage> &messages, bool addGenerationPrompt,
              const std::string &bosToken, const std::string &eosToken, std::string &out,
-             std::string &error) const;
+             std::string &error, const jinja::Dict *extra = nullptr) const;
 
 private:
   ChatTemplate();

@@ -66,7 +66,7 @@ Status ModelText::encode(const std::string &text, bool addSpecial, std::vector<i
 }
 
 Status ModelText::renderChat(const std::vector<ChatMessage> &messages, std::string *out,
-                             Barriers *outBarriers) const {
+                             Barriers *outBarriers, const jinja::Dict *variables) const {
   if (!hasChatTemplate())
     return error(StatusCode::unsupported, "the model has no chat template; give the prompt raw");
   std::string message = chatError;
@@ -88,8 +88,8 @@ Status ModelText::renderChat(const std::vector<ChatMessage> &messages, std::stri
                         controls->mark(content, marker, m.role == "assistant")});
     }
   }
-  if (!chat ||
-      !chat->apply(outBarriers ? marked : messages, true, bosToken, eosToken, *out, message))
+  if (!chat || !chat->apply(outBarriers ? marked : messages, true, bosToken, eosToken, *out,
+                            message, variables))
     return error(chat ? StatusCode::invalidArgument : StatusCode::unsupported, "%s",
                  message.c_str());
   if (outBarriers)
@@ -98,10 +98,10 @@ Status ModelText::renderChat(const std::vector<ChatMessage> &messages, std::stri
 }
 
 Status ModelText::encodeChat(const std::vector<ChatMessage> &messages, std::vector<int32_t> *out,
-                             bool parseSpecial) const {
+                             bool parseSpecial, const jinja::Dict *variables) const {
   std::string text, message;
   Barriers barriers;
-  M1_TRY(renderChat(messages, &text, parseSpecial ? nullptr : &barriers));
+  M1_TRY(renderChat(messages, &text, parseSpecial ? nullptr : &barriers, variables));
   out->clear();
   if (!tokens->encode(text, false, barriers, *out, message))
     return error(StatusCode::invalidArgument, "%s", message.c_str());

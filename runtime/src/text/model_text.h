@@ -31,12 +31,13 @@ public:
                 bool parseSpecial = true) const;
   /// The conversation through the chat template, ready for the assistant's answer. Control tokens
   /// come from the template alone: those written in messages are text, unless `parseSpecial`.
+  /// `variables`, if given, are the template's beside or instead of the usual ones.
   Status encodeChat(const std::vector<ChatMessage> &messages, std::vector<int32_t> *out,
-                    bool parseSpecial = false) const;
+                    bool parseSpecial = false, const jinja::Dict *variables = nullptr) const;
   /// The text that encodeChat encodes. `outBarriers`: where control tokens written in messages are
   /// broken; without it they are not.
   Status renderChat(const std::vector<ChatMessage> &messages, std::string *out,
-                    Barriers *outBarriers = nullptr) const;
+                    Barriers *outBarriers = nullptr, const jinja::Dict *variables = nullptr) const;
   /// A conversation with all that a template may look at: `variables` holds messages, perhaps
   /// tools and others; generation prompt and the tokenizer's tokens are added. Control tokens
   /// written in any text of them are text. `outText`: what was encoded; may be null.

@@ -1,6 +1,8 @@
 // m1-eval without a model: datasets, records that survive interruption, statistics, and runs
 // through a stand-in sampler.
 #include "evaluation.h"
+#include "html.h"
+#include "input.h"
 #include "plot.h"
 #include "statistics.h"
 
@@ -64,8 +66,75 @@ TEST(Dataset, ErrorsNameTheLine) {
     EXPECT_FALSE(status.ok());
     EXPECT_EQ(status.message(), folder.path + "/d.jsonl" + message);
   }
-  EXPECT_FALSE(readDataset(folder.path + "/none", 0, &problems).ok());
-  EXPECT_EQ(readDataset(folder.path, 0, &problems).message(), folder.path + ": cannot be read");
+  EXPECT_EQ(readDataset(folder.path + "/none", 0, &problems).message(),
+            folder.path + "/none: cannot read: No such file or directory");
+  EXPECT_EQ(readDataset(folder.path, 0, &problems).message(),
+            folder.path + ": cannot read: Is a directory");
+}
+
+// JSON arrays and CSV (quotes, doubled quotes, line breaks, a byte order mark, CRLF) hold the same
+// problems as lines do; fields have the names that are given.
+TEST(Dataset, Formats) {
+  TemporaryFolder folder;
+  const DatasetFields fields{"question", "key"};
+  const std::string files[] = {
+      folder.write("a.jsonl",
+                   "{\"id\": \"x\", \"question\": \"say \\\"1, 2\\\"\\nnow\", \"key\": \"7\"}\n"
+                   "{\"id\": \"y\", \"question\": \"two\", \"key\": \"\"}\n"),
+      folder.write("b.json",
+                   " [{\"id\": \"x\", \"question\": \"say \\\"1, 2\\\"\\nnow\", \"key\": 7},\n"
+                   "{\"id\": \"y\", \"question\": \"two\", \"key\": \"\"}]"),
+      folder.write("c.csv", "\xEF\xBB\xBFid,question,key\r\nx,\"say \"\"1, 2\"\"\nnow\",7\r\n\r\n"
+                            "y,two,\r\n")};
+  for (const std::string &path : files) {
+    std::vector<Problem> problems;
+    Status status = readDataset(path, 0, &problems, fields);
+    ASSERT_TRUE(status.ok()) << status.message();
+    ASSERT_EQ(problems.size(), 2u);
+    EXPECT_EQ(problems[0].id, "x");
+    EXPECT_EQ(problems[0].text, "say \"1, 2\"\nnow");
+    EXPECT_EQ(problems[0].answer, "7");
+    EXPECT_EQ(problems[1].id, "y");
+    EXPECT_EQ(problems[1].answer, "");
+  }
+  const std::pair<std::string, std::string> bad[] = {
+      {"[{\"question\": \"q\", \"key\": \"1\"}, 5]", ": element 1: not a JSON object"},
+      {"[{", ": begins with [ but is no JSON array"},
+      {"question,key\na,1\nb\n", ":3: 1 fields, the first line names 2"},
+      {"question,key\n\"a,1\n", ":2: a quote is not closed"},
+      {"{\"problem\": \"q\", \"key\": \"1\"}",
+       ":1: no field \"question\" (there are: key, problem); --question-field names it"}};
+  for (const auto &[text, message] : bad) {
+    std::vector<Problem> problems;
+    EXPECT_EQ(readDataset(folder.write("d", text), 0, &problems, fields).message(),
+              folder.path + "/d" + message);
+  }
+}
+
+// A problem without an id gets one that depends on its text alone; the same text twice gets two.
+// The answer of a worked solution stands behind ####.
+TEST(Dataset, MissingIdsAndFinalAnswers) {
+  TemporaryFolder folder;
+  const std::string a = "{\"problem\": \"a\", \"answer\": \"1 + 1 = 2\\n#### 2 \"}\n",
+                    b = "{\"problem\": \"b\", \"answer\": \"5\", \"solution\": \"so 5\"}\n";
+  std::vector<Problem> forward, backward;
+  ASSERT_TRUE(readDataset(folder.write("f", a + b + a), 0, &forward).ok());
+  ASSERT_TRUE(readDataset(folder.write("b", b + a), 0, &backward).ok());
+  EXPECT_EQ(forward[0].id, backward[1].id);
+  EXPECT_EQ(forward[1].id, backward[0].id);
+  EXPECT_NE(forward[0].id, forward[1].id);
+  EXPECT_EQ(forward[2].id, forward[0].id + "-2");
+  EXPECT_EQ(forward[0].answer, "2");
+  EXPECT_EQ(forward[0].solution, "1 + 1 = 2\n#### 2 ");
+  EXPECT_EQ(forward[1].answer, "5");
+  EXPECT_EQ(forward[1].solution, "so 5");
+}
+
+// \n is a line break, and LaTeX needs no care.
+TEST(Input, EscapesInFlags) {
+  EXPECT_EQ(m1tool::unescaped("\\n\\n\\boxed{"), "\n\n\\boxed{");
+  EXPECT_EQ(m1tool::unescaped("\\\\neq \\frac \\"), "\\neq \\frac \\");
+  EXPECT_EQ(m1tool::unescaped(""), "");
 }
 
 SampleRecord record(const std::string &problem, uint32_t sample, std::optional<std::string> answer,
@@ -129,7 +198,9 @@ Summary summarizeAll(const std::vector<std::vector<SampleRecord>> &problems, uin
     for (const SampleRecord &r : problem)
       all.back().samples.push_back(&r);
   }
-  return summarize(all, wanted);
+  SummaryOptions options;
+  options.samples = wanted;
+  return summarize(all, options);
 }
 
 // A case that can be worked out by hand: pass@1, majority with a tie to the earlier answer,
@@ -237,7 +308,7 @@ TEST(Statistics, SmallCases) {
   EXPECT_EQ(summarizeAll({{}}, 4).problems, 0u);
   Summary s = summarizeAll({{record("a", 0, std::nullopt, false)}}, 8);
   EXPECT_DOUBLE_EQ(s.passAt1.mean, 0);
-  EXPECT_EQ(s.overSamples.size(), 4u);
+  EXPECT_EQ(s.overSamples.size(), 1u); // one of eight samples has ended: there is no larger k
   EXPECT_DOUBLE_EQ(s.overSamples.back().majority, 0);
   EXPECT_EQ(drawCurves(s, "").find("nan"), std::string::npos);
 }
@@ -256,11 +327,65 @@ TEST(Statistics, SamplesThatNeverBegan) {
   EXPECT_EQ(s.refused, 0u);
   EXPECT_DOUBLE_EQ(s.passAt1.mean, 1.0 / 3);
   EXPECT_DOUBLE_EQ(s.overSamples[0].coverage, 1.0 / 3);
+  ASSERT_EQ(s.overSamples.size(), 2u); // two of the four have ended
+  EXPECT_DOUBLE_EQ(s.endedPerProblem, 2);
+  EXPECT_DOUBLE_EQ(s.vote.mean, 1);
   samples = {samples[3]};
   samples[0].finish = "refused";
   EXPECT_EQ(summarizeAll({samples}, 4).refused, 1u);
   samples[0].finish = "dropped";
   EXPECT_DOUBLE_EQ(summarizeAll({samples}, 4).passAt1.mean, 0);
+}
+
+// Samples that their token limit cut are counted, with the reason why they cast no ballot; those
+// that a decided vote did not need change no rate.
+TEST(Statistics, CutAndUnneededSamples) {
+  std::vector<SampleRecord> samples;
+  for (uint32_t j = 0; j < 5; ++j)
+    samples.push_back(record("a", j, std::nullopt, false));
+  for (uint32_t j : {0, 1}) {
+    samples[j].finish = "length";
+    samples[j].silence = "cut";
+  }
+  samples[2].silence = "open_box";
+  samples[3] = record("a", 3, "1", true);
+  samples[4].finish = samples[4].silence = "not_needed";
+  Summary s = summarizeAll({samples}, 5);
+  EXPECT_EQ(s.length, 2u);
+  EXPECT_EQ(s.notNeeded, 1u);
+  EXPECT_EQ(s.silent, (std::map<std::string, size_t>{{"cut", 2}, {"open_box", 1}}));
+  EXPECT_DOUBLE_EQ(s.passAt1.mean, 0.25);
+  EXPECT_DOUBLE_EQ(s.vote.mean, 1);
+}
+
+// With weights a confident minority can win.
+TEST(Statistics, WeightedVotes) {
+  std::vector<SampleRecord> samples = {record("a", 0, "1", false), record("a", 1, "1", false),
+                                       record("a", 2, "2", true)};
+  samples[0].confidence = samples[1].confidence = 0.3;
+  samples[2].confidence = 0.9;
+  std::vector<ProblemSamples> all(1);
+  for (const SampleRecord &r : samples)
+    all[0].samples.push_back(&r);
+  SummaryOptions options;
+  options.samples = 3;
+  EXPECT_DOUBLE_EQ(summarize(all, options).vote.mean, 0);
+  options.byConfidence = true;
+  EXPECT_DOUBLE_EQ(summarize(all, options).vote.mean, 1);
+  EXPECT_DOUBLE_EQ(summarize(all, options).overSamples.back().majority, 1);
+}
+
+// The page holds every problem and sample, and no text of theirs becomes markup.
+TEST(Report, EscapesWhatItShows) {
+  const std::vector<Problem> problems = {{"p<1>", "is 1 < 2 & \"3\"?", "<b>"}};
+  const SampleRecord r = record("p<1>", 0, "<i>", false);
+  const std::string page =
+      htmlReport("t & t", {{"pass@1", "<5"}}, "<svg/>", problems, {{{&r}}}, false);
+  EXPECT_NE(page.find("is 1 &lt; 2 &amp; &quot;3&quot;?"), std::string::npos);
+  EXPECT_NE(page.find("expected &lt;b&gt; — p&lt;1&gt;"), std::string::npos);
+  EXPECT_NE(page.find("sample 0: &lt;i&gt;"), std::string::npos);
+  EXPECT_NE(page.find("<svg/>"), std::string::npos);
+  EXPECT_EQ(page.find("<i>"), std::string::npos);
 }
 
 // Ends samples out of order, a few at a time; the answer depends on seed and sample alone. Problems
@@ -272,13 +397,14 @@ public:
       return m1rt::error(m1rt::StatusCode::invalidArgument, "prompt longer than the context");
     *outJob = ++jobs;
     elapsed = job.elapsed;
+    mostAtOnce = std::max(mostAtOnce, job.atOnce);
     for (uint32_t j = 0; j < job.count; ++j) {
       FinishedSample s;
       s.job = jobs;
       s.sample = job.first + j;
-      s.text = "\\boxed{" + std::to_string((job.seed + s.sample) % 3) + "}";
-      s.finish = "stop_token";
-      s.tokens = 5;
+      s.result.text = "\\boxed{" + std::to_string((job.seed + s.sample) % kinds) + "}";
+      s.result.reason = m1rt::FinishReason::stopToken;
+      s.result.tokens.resize(5);
       queue.push_back(s);
     }
     mostQueued = std::max(mostQueued, queue.size());
@@ -293,7 +419,15 @@ public:
     return {};
   }
   uint32_t waiting() const override { return uint32_t(queue.size()); }
+  void cancelJob(uint64_t job) override {
+    for (FinishedSample &s : queue)
+      if (s.job == job) {
+        s.result = {};
+        s.result.reason = m1rt::FinishReason::cancelled;
+      }
+  }
   void cancel() override { queue.clear(); }
+  uint32_t kinds = 3, mostAtOnce = 0;
   size_t mostQueued = 0;
   double elapsed = 0;
 
@@ -377,6 +511,35 @@ TEST(Evaluation, KnowsItsProblems) {
   options.samples = 2;
   ASSERT_TRUE(evaluate({{"p", "1 + 1", "2"}}, options, sampler, file, {}, {}, &complete).ok());
   EXPECT_EQ(sampler.elapsed, file.records()[0].seconds);
+}
+
+// A vote that stops ends its other samples, which are recorded as not needed; its winner is that of
+// all samples, and a run that goes on does not draw what was not needed.
+TEST(Evaluation, VotesStop) {
+  TemporaryFolder folder;
+  EvaluationOptions options;
+  options.samples = 12;
+  options.stop.kind = m1rt::StopRule::Kind::exact;
+  options.ballotsAtOnce = 2;
+  options.openProblems = 3;
+  RecordFile file;
+  ASSERT_TRUE(file.open(folder.path + "/out", {}).ok());
+  StandInSampler sampler;
+  sampler.kinds = 1; // all agree: seven of twelve decide
+  bool complete = false;
+  ASSERT_TRUE(evaluate(problems(3), options, sampler, file, {}, {}, &complete).ok());
+  EXPECT_EQ(sampler.mostAtOnce, 2u);
+  EXPECT_EQ(sampler.mostQueued, 36u);
+  std::map<std::string, size_t> ends;
+  for (const SampleRecord &r : file.records())
+    ++ends[r.finish];
+  EXPECT_EQ(file.records().size(), 36u);
+  EXPECT_GE(ends["stop_token"], 21u);
+  EXPECT_LE(ends["stop_token"], 27u);
+  EXPECT_EQ(ends["stop_token"] + ends["not_needed"], 36u);
+  StandInSampler none;
+  ASSERT_TRUE(evaluate(problems(3), options, none, file, {}, {}, &complete).ok());
+  EXPECT_EQ(none.mostQueued, 0u);
 }
 
 // With a time budget problems run one after another.

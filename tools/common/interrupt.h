@@ -1,7 +1,7 @@
 // Ctrl-C as a flag. The first one asks the work at hand to stop; a second one before the flag is
 // taken ends the program as usual.
-#ifndef M1_TOOLS_RUN_INTERRUPT_H
-#define M1_TOOLS_RUN_INTERRUPT_H
+#ifndef M1_TOOLS_COMMON_INTERRUPT_H
+#define M1_TOOLS_COMMON_INTERRUPT_H
 
 #include <atomic>
 #include <csignal>

@@ -1,0 +1,190 @@
+// Who gets a sequence: admission, and preemption when KV pages run out.
+#include "engine/engine_state.h"
+#include <utility>
+
+namespace m1rt {
+
+bool Engine::mayStart(const Track &track) const {
+  if (holding >= options.maxRunning)
+    return false;
+  if (!limits.kvPages)
+    return true;
+  // Room for the first chunk and a page of growth for everyone that runs, unless nothing runs.
+  uint32_t chunk = std::min<uint32_t>(uint32_t(track.tokens.size()), limits.maxTokensPerStep);
+  return holding == 0 || backend.freePages() >= pagesOf(chunk, limits.pageSize) + holding;
+}
+
+/// Whether whatever holds a sequence waits to be forked, so that no step would free anything.
+bool Engine::onlyIdleParents() const {
+  return std::none_of(requests.begin(), requests.end(), [](auto &request) {
+    return (request->parent && request->parent->sequence && !request->parent->idle()) ||
+           std::any_of(request->active.begin(), request->active.end(),
+                       [](auto &t) { return t->sequence != 0; });
+  });
+}
+
+/// Takes the sequence of the youngest idle parent, which later computes its prompt again, when
+/// nothing else could ever make room for the track: an older request whose own parent was given up
+/// would wait for it forever. False when there is none.
+bool Engine::releaseIdleParent(const Track &track) {
+  if (!onlyIdleParents())
+    return false;
+  for (auto request = requests.rbegin(); request != requests.rend(); ++request) {
+    Track *parent = (*request)->parent.get();
+    if (parent && parent != &track && parent->sequence) {
+      preempt(*parent);
+      return true;
+    }
+  }
+  return false;
+}
+
+/// Gives the track a sequence: of the longest known prefix, or empty.
+Status Engine::startFresh(Track &track, bool *outStarted) {
+  *outStarted = false;
+  while (!mayStart(track))
+    if ((holding >= options.maxRunning || !prefixes.evict()) && !releaseIdleParent(track))
+      return {};
+  bool first = track.everComputed == 0;
+  // A sample needs logits of its last token, so that one is always computed.
+  size_t limit = track.tokens.size() - (track.isParent() ? 0 : 1);
+  PrefixCache::Hit hit =
+      prefixes.enabled() ? prefixes.find(track.tokens, limit) : PrefixCache::Hit{};
+  bool partialPage = limits.kvPages && hit.length % limits.pageSize != 0;
+  if (hit.sequence && (!partialPage || backend.freePages() > 0)) {
+    M1_TRY(backend.fork(hit.sequence, &track.sequence));
+    track.computed = hit.length;
+  } else {
+    M1_TRY(backend.create(&track.sequence));
+    track.computed = 0;
+  }
+  ++holding;
+  if (first && prefixes.enabled()) {
+    ++(track.computed ? counters.prefixHits : counters.prefixMisses);
+    counters.reusedTokens += track.computed;
+    track.request->reusedTokens = uint32_t(track.computed);
+    const size_t common = std::min(prefixes.commonWithRecent(track.tokens), limit);
+    for (size_t length : {common, limit - limit % options.prefixBlock}) {
+      if (length > track.computed && length >= options.shortestPrefix &&
+          (track.snapshots.empty() || length > track.snapshots.back()) &&
+          !prefixes.contains(track.tokens, length))
+        track.snapshots.push_back(length);
+    }
+  }
+  *outStarted = true;
+  return {};
+}
+
+/// Starts a sample by forking the parent (or taking it over, when nobody needs it any more), or on
+/// its own.
+Status Engine::start(Track &track, bool *outStarted) {
+  *outStarted = false;
+  RequestState &request = *track.request;
+  Track *parent = request.parent.get();
+  if (!parent || !parent->sequence || !parent->idle())
+    return startFresh(track, outStarted);
+  size_t length = parent->computed;
+  bool fits = holding < options.maxRunning && (!limits.kvPages || backend.freePages() > holding);
+  if (fits) {
+    M1_TRY(backend.fork(parent->sequence, &track.sequence));
+    ++holding;
+  } else if (onlyIdleParents()) {
+    track.sequence = std::exchange(parent->sequence, 0);
+    parent->computed = 0;
+  } else {
+    return Status();
+  }
+  track.computed = length;
+  counters.sharedTokens += length;
+  *outStarted = true;
+  return {};
+}
+
+Status Engine::admit() {
+  bool full = false;
+  M1_TRY(admit(/*withinShares=*/true, &full));
+  return full ? Status() : admit(/*withinShares=*/false, &full);
+}
+
+/// Starts what has a place, first come, first served; withinShares: no more of a request than its
+/// samplesAtOnce.
+Status Engine::admit(bool withinShares, bool *outFull) {
+  *outFull = true;
+  for (auto &owned : requests) {
+    RequestState &request = *owned;
+    bool started = true;
+    if (request.parent && !request.parent->sequence && request.unstarted() > 0 &&
+        request.active.empty()) {
+      M1_TRY(startFresh(*request.parent, &started));
+      if (!started)
+        return {};
+    }
+    for (auto &track : request.active)
+      if (!track->sequence && !track->ended && track->inFlight == 0) {
+        M1_TRY(start(*track, &started));
+        if (!started)
+          return {};
+      }
+    const uint32_t share = withinShares ? request.request.samplesAtOnce : 0;
+    while (request.unstarted() > 0 && (share == 0 || request.running() < share) &&
+           request.running() < request.wanted) {
+      if (request.parent && !(request.parent->sequence && request.parent->idle()))
+        break; // being computed, or given up until the running samples end
+      auto track = std::make_unique<Track>();
+      track->request = &request;
+      track->sample = request.nextSample;
+      track->tokens = request.request.prompt;
+      track->limit = request.request.maxNewTokens;
+      M1_TRY(start(*track, &started));
+      if (!started)
+        return {};
+      if (decoders) {
+        track->decoder = decoders();
+        track->stops = StopMatcher(request.request.stopStrings);
+      }
+      if (request.request.sampling.penalised())
+        for (int32_t token : track->tokens)
+          track->see(token, /*said=*/false);
+      if (request.request.filters)
+        track->filter = request.request.filters();
+      request.advance();
+      request.active.push_back(std::move(track));
+    }
+  }
+  *outFull = false;
+  return {};
+}
+
+/// Frees pages until `pages` more than the planned ones are free: cached prefixes, idle parents,
+/// then the youngest track after `keep` that is not yet planned. False when nothing is left to
+/// give.
+bool Engine::makeRoom(const Track &keep, uint32_t pages, const std::vector<PlannedEntry> &planned) {
+  auto enough = [&] { return backend.freePages() >= reservedPages + pages; };
+  while (!enough() && prefixes.evict()) {
+  }
+  for (auto request = requests.rbegin(); request != requests.rend() && !enough(); ++request)
+    if ((*request)->parent && (*request)->parent.get() != &keep && (*request)->parent->idle() &&
+        !(*request)->active.empty())
+      release(*(*request)->parent);
+  auto isPlanned = [&](const Track &track) {
+    return std::any_of(planned.begin(), planned.end(),
+                       [&](const PlannedEntry &e) { return e.track == &track; });
+  };
+  for (auto request = requests.rbegin(); request != requests.rend() && !enough(); ++request) {
+    auto &active = (*request)->active;
+    for (auto track = active.rbegin(); track != active.rend() && !enough(); ++track) {
+      if (track->get() == &keep)
+        return enough();
+      if ((*track)->sequence && !isPlanned(**track))
+        preempt(**track);
+    }
+    Track *parent = (*request)->parent.get();
+    if (parent == &keep)
+      return enough();
+    if (parent && parent->sequence && !enough() && !isPlanned(*parent))
+      preempt(*parent);
+  }
+  return enough();
+}
+
+} // namespace m1rt

@@ -1,0 +1,94 @@
+// How many samples should run at once so that as many as possible end within a time budget. Pure
+// arithmetic over what was measured: how long steps take by the number of sequences, and how long
+// samples get. Knows no clock, no model and no engine.
+#ifndef M1RT_ENGINE_BUDGET_H
+#define M1RT_ENGINE_BUDGET_H
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <vector>
+
+namespace m1rt {
+
+/// Seconds of a decode step by its number of sequences, learned as steps are measured.
+class StepTimes {
+public:
+  void add(uint32_t sequences, double seconds);
+  /// Interpolated between measured sizes, extrapolated from the two nearest; from one alone in
+  /// proportion upwards. 0 when nothing was measured.
+  double estimate(uint32_t sequences) const;
+  /// A size whose time should be measured before estimates mean much, at most `most`; 0: none.
+  uint32_t toMeasure(uint32_t most) const;
+
+private:
+  struct Entry {
+    double seconds = 0;
+    uint32_t steps = 0;
+  };
+  std::map<uint32_t, Entry> sizes;
+};
+
+/// How long samples get, in tokens: the chance of an end in each stretch of length, among the
+/// samples that came so far (a life table). Samples that were cut count as far as they came. Where
+/// nothing is known, lengths are spread evenly over the orders of magnitude up to the limit.
+class Lengths {
+public:
+  /// A sample that got this long; `ended`: by itself.
+  void add(size_t tokens, bool ended);
+
+  /// What is known, together with samples that still run at these ages, for lengths up to
+  /// `horizon`. `limit`: tokens of a sample at most.
+  class Table {
+  public:
+    /// The chance that a sample of this age gets longer than `age + more`.
+    double survives(double age, double more) const { return at(age + more) / at(age); }
+
+  private:
+    friend class Lengths;
+    double at(double length) const {
+      const double cell = length / width;
+      return cell >= double(survival.size()) ? 0 : survival[size_t(cell)];
+    }
+    std::vector<double> survival; // by cell of `width` tokens; beyond the last one nothing survives
+    double width = 1;
+  };
+  Table table(const std::vector<size_t> &runningAges, size_t limit, double horizon) const;
+
+private:
+  std::vector<double> came, ends; // by stretch: samples that came through or ended in it
+};
+
+/// What a plan depends on.
+struct BudgetSituation {
+  double secondsLeft = 0;
+  std::vector<size_t> ages; // tokens of the request's samples that run
+  uint32_t unstarted = 0;   // samples of it that have not begun
+  uint32_t places = 0;      // samples that may run at once, running ones included
+  uint32_t others = 0;      // sequences of other requests in each step
+  size_t limit = 0;         // tokens of a sample at most
+};
+
+struct BudgetPlan {
+  std::vector<bool> runs; // by running sample: whether it takes part in the next steps
+  uint32_t starts = 0;    // samples to begin
+  double ends = 0;        // samples that end in time, as expected
+};
+
+/// The plan with the most ends. A place that comes free is taken by another sample as long as there
+/// are some. Samples that run go before new ones, and none is begun that would end in time with a
+/// chance below leastChance: nothing runs and nothing starts when it is too late for any.
+BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
+                      const Lengths &lengths);
+constexpr double leastChance = 0.05;
+
+/// Whether samples that still run should be closed by force now, in `closingSteps` steps, instead
+/// of being left to end by themselves until then: an answer cut short counts as closedWorth of one
+/// that was thought to its end. Always when none has ended yet.
+bool worthClosing(const BudgetSituation &situation, const StepTimes &times, const Lengths &lengths,
+                  double closingSteps, uint32_t endedAlready);
+constexpr double closedWorth = 0.25;
+
+} // namespace m1rt
+
+#endif

@@ -1,0 +1,130 @@
+// Time budgets: how many samples run, when they are closed by force, and when they end.
+#include "engine/engine_state.h"
+
+namespace m1rt {
+
+void Engine::close(Track &track) {
+  const Request &request = track.request->request;
+  track.closed = true;
+  track.thought = track.generated;
+  track.limit = SIZE_MAX;
+  eventFor(track).forced = true;
+  for (int32_t token : request.closeTokens) {
+    SampledToken forced;
+    forced.token = token;
+    append(track, std::move(forced));
+    if (track.ended)
+      return;
+  }
+  track.limit = track.generated + request.closeMaxTokens;
+}
+
+/// When the request's samples must be closed: before the deadline by the steps that closing takes
+/// and a fiftieth of the budget, because some steps take longer than most, but never by more than
+/// half of it. When they must be dropped: at the deadline.
+Engine::Clock::time_point Engine::closingTime(const RequestState &request) const {
+  if (!request.closesAtDeadline())
+    return request.deadline;
+  const Request &wish = request.request;
+  size_t fed = request.active.size() * wish.closeTokens.size();
+  double steps = closingTokens(wish) + 1 + double(fed) / limits.maxTokensPerStep;
+  double margin = std::min(stepSeconds * steps + wish.timeBudget / 50, wish.timeBudget / 2);
+  return request.deadline -
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(margin));
+}
+
+/// Tokens that a sample adds when it is closed: as many as they did, or else as it may.
+double Engine::closingTokens(const Request &wish) const {
+  return closings ? std::min(double(wish.closeMaxTokens), closingLength) : wish.closeMaxTokens;
+}
+
+BudgetSituation Engine::situationOf(const RequestState &request, Clock::time_point now) const {
+  BudgetSituation situation;
+  situation.secondsLeft =
+      std::max(0.0, std::chrono::duration<double>(request.deadline - now).count());
+  for (const auto &track : request.active)
+    if (!track->ended)
+      situation.ages.push_back(track->generated);
+  situation.unstarted = request.unstarted();
+  situation.places = options.maxRunning - std::min(options.maxRunning, request.parent ? 1u : 0u);
+  for (const auto &other : requests)
+    if (other.get() != &request)
+      situation.others += other->running();
+  situation.places -= std::min(situation.places, situation.others);
+  situation.limit = request.request.maxNewTokens;
+  return situation;
+}
+
+bool Engine::worthClosing(const RequestState &request, Clock::time_point now) const {
+  return !request.closesAtDeadline() || !options.planBudgets ||
+         m1rt::worthClosing(situationOf(request, now), stepTimes, lengths,
+                            closingTokens(request.request) + 1, request.ends);
+}
+
+/// Decides, for every request with a time budget, which of its samples take part in the next steps
+/// and how many may run: anew every few steps, and when a sample has ended.
+void Engine::planBudgets() {
+  constexpr uint64_t stepsBetween = 8;
+  if (!options.planBudgets)
+    return;
+  const Clock::time_point now = Clock::now();
+  for (auto &request : requests) {
+    if (!request->hasDeadline || request->closing || (request->parent && !request->parent->idle()))
+      continue;
+    const bool due = request->plannedAt == UINT64_MAX || request->plannedEnds != request->ends ||
+                     counters.steps >= request->plannedAt + stepsBetween;
+    if (!due)
+      continue;
+    request->plannedAt = counters.steps;
+    request->plannedEnds = request->ends;
+    const BudgetPlan plan = planBudget(situationOf(*request, now), stepTimes, lengths);
+    uint32_t running = 0;
+    size_t next = 0;
+    for (auto &track : request->active)
+      if (!track->ended) {
+        track->paused = !plan.runs[next++];
+        ++running;
+      }
+    request->wanted = running + plan.starts;
+    if (request->wanted == 0 && request->nextSample == 0)
+      request->wanted = 1; // one tries, whatever the odds
+    else if (request->wanted == 0)
+      dropUnstarted(*request, FinishReason::dropped); // too late for any
+  }
+}
+
+Status Engine::applyDeadlines() {
+  Clock::time_point now = Clock::now();
+  auto due = [&](auto &request) {
+    return request->hasDeadline &&
+           now >= (request->closing ? request->deadline : closingTime(*request));
+  };
+  if (std::none_of(requests.begin(), requests.end(), due))
+    return {};
+  while (!flights.empty()) // what is fed to close a sample comes after its last token
+    M1_TRY(land());
+  now = Clock::now();
+  for (auto &request : requests) {
+    if (!due(request))
+      continue;
+    if (!request->closing && now < request->deadline && !worthClosing(*request, now))
+      continue;
+    // A sample closes once it has said something, now or later (accept); whatever is there at the
+    // deadline ends.
+    const bool over = now >= request->deadline;
+    request->closing = true;
+    for (auto &track : request->active)
+      track->paused = false;
+    for (auto &track : request->active) {
+      if (over)
+        finish(*track, track->closed ? FinishReason::length : FinishReason::dropped);
+      else if (!track->ended && !track->closed && track->generated > 0)
+        close(*track);
+    }
+    dropUnstarted(*request, FinishReason::dropped);
+  }
+  retireEnded();
+  return {};
+}
+
+} // namespace m1rt

@@ -1,0 +1,172 @@
+// Steps: what they feed, and what comes back.
+#include "engine/engine_state.h"
+
+namespace m1rt {
+
+/// Chooses what the step feeds: decoding samples first, oldest first, then prompts.
+Status Engine::plan(std::vector<PlannedEntry> *out) {
+  reservedPages = 0;
+  uint32_t tokensLeft = limits.maxTokensPerStep, rowsLeft = limits.maxLogitRows;
+  auto consider = [&](Track &track, bool decoding) {
+    if (!track.sequence || track.ended || track.paused || track.pending() == 0 ||
+        (track.pending() == 1 && !track.isParent()) != decoding ||
+        track.endsWithFlight(limits.maxContext))
+      return;
+    uint32_t count = uint32_t(std::min<size_t>(track.pending(), tokensLeft));
+    if (options.prefillChunk)
+      count = std::min(count, options.prefillChunk);
+    if (!track.snapshots.empty())
+      count = uint32_t(std::min<size_t>(count, track.snapshots.front() - track.computed));
+    bool wantsLogits = !track.isParent() && count == track.pending();
+    if (count == 0 || (wantsLogits && rowsLeft == 0))
+      return;
+    if (limits.kvPages) {
+      auto needed = [&] {
+        return pagesOf(track.computed + count, limits.pageSize) -
+               pagesOf(track.computed, limits.pageSize);
+      };
+      if (backend.freePages() < reservedPages + needed() && !makeRoom(track, needed(), *out)) {
+        uint32_t fits =
+            pagesOf(track.computed, limits.pageSize) + (backend.freePages() - reservedPages);
+        if (fits * size_t(limits.pageSize) > track.computed && !wantsLogits && !decoding) {
+          count =
+              uint32_t(std::min<size_t>(count, fits * size_t(limits.pageSize) - track.computed));
+        } else {
+          preempt(track);
+          return;
+        }
+      }
+      reservedPages += needed();
+    }
+    tokensLeft -= count;
+    rowsLeft -= wantsLogits;
+    out->push_back({&track, count, wantsLogits});
+  };
+  for (bool decoding : {true, false})
+    for (auto &request : requests) {
+      if (request->parent)
+        consider(*request->parent, decoding);
+      for (auto &track : request->active)
+        consider(*track, decoding);
+    }
+  return {};
+}
+
+Status Engine::snapshot(Track &track) {
+  while (!track.snapshots.empty() && track.snapshots.front() <= track.computed) {
+    bool here = track.snapshots.front() == track.computed;
+    track.snapshots.erase(track.snapshots.begin());
+    if (!here || prefixes.contains(track.tokens, track.computed))
+      continue;
+    if (prefixes.full())
+      prefixes.evict();
+    if (limits.kvPages && track.computed % limits.pageSize && backend.freePages() == 0)
+      continue;
+    SequenceId copy;
+    M1_TRY(backend.fork(track.sequence, &copy));
+    prefixes.insert(copy, track.tokens, track.computed);
+  }
+  return {};
+}
+
+/// Starts a step and the sampling of its logits rows.
+Status Engine::launch(const std::vector<PlannedEntry> &planned) {
+  std::vector<BackendEntry> entries(planned.size());
+  std::vector<SamplingRow> rows;
+  Flight flight;
+  flight.begin = Clock::now();
+  bool decodes = true;
+  for (size_t i = 0; i < planned.size(); ++i) {
+    Track &track = *planned[i].track;
+    entries[i].sequence = track.sequence;
+    entries[i].tokenCount = planned[i].tokens;
+    entries[i].logitCount = planned[i].wantsLogits ? 1 : 0;
+    if (track.computed < track.tokens.size())
+      entries[i].tokens = track.tokens.data() + track.computed;
+    else
+      entries[i].chosenRow = track.row;
+    decodes &= planned[i].tokens == 1;
+  }
+  M1_TRY(backend.step(entries.data(), uint32_t(entries.size())));
+  for (const PlannedEntry &entry : planned) {
+    Track &track = *entry.track;
+    size_t old = std::min<size_t>(
+        track.everComputed > track.computed ? track.everComputed - track.computed : 0,
+        entry.tokens);
+    counters.recomputedTokens += old;
+    counters.computedTokens += entry.tokens;
+    track.computed += entry.tokens;
+    track.everComputed = std::max(track.everComputed, track.computed);
+    if (!entry.wantsLogits)
+      continue;
+    const Request &request = track.request->request;
+    SamplingRow row;
+    row.row = track.row = uint32_t(rows.size());
+    row.parameters = request.sampling;
+    row.parameters.seed = sampleSeed(request.sampling.seed, request.firstSample + track.sample);
+    row.counter = uint32_t(track.generated + track.inFlight);
+    row.seen = track.seen.data();
+    row.seenCount = uint32_t(track.seen.size());
+    row.bias = request.bias.data();
+    row.biasCount = uint32_t(request.bias.size());
+    row.allowed = track.filter ? track.filter->allowed() : nullptr;
+    row.wantLogprob = request.wantLogprobs;
+    rows.push_back(row);
+    flight.sampled.push_back(&track);
+  }
+  M1_TRY(backend.sample(rows.data(), uint32_t(rows.size())));
+  for (Track *track : flight.sampled)
+    ++track->inFlight;
+  if (decodes)
+    flight.decodeTokens = uint32_t(planned.size());
+  flights.push_back(std::move(flight));
+  ++counters.steps;
+  for (const PlannedEntry &entry : planned)
+    M1_TRY(snapshot(*entry.track));
+  return {};
+}
+
+/// Takes in the tokens of the oldest step in flight.
+Status Engine::land() {
+  Flight flight = std::move(flights.front());
+  flights.pop_front();
+  std::vector<SampledToken> tokens(flight.sampled.size());
+  M1_TRY(backend.takeChosen(tokens.data()));
+  Clock::time_point now = Clock::now();
+  double seconds = std::chrono::duration<double>(now - std::max(flight.begin, landed)).count();
+  landed = now;
+  counters.modelSeconds += seconds;
+  if (flight.decodeTokens) {
+    ++counters.decodeSteps;
+    counters.decodeTokens += flight.decodeTokens;
+    counters.decodeSeconds += seconds;
+    stepTimes.add(flight.decodeTokens, seconds);
+    stepSeconds = stepSeconds ? 0.9 * stepSeconds + 0.1 * seconds : seconds;
+  }
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    Track &track = *flight.sampled[i];
+    --track.inFlight;
+    if (track.ended)
+      continue;
+    if (tokens[i].token == noToken)
+      finish(track, FinishReason::failed,
+             formatted("no token to choose at position %zu (token %zu of the answer): the model's "
+                       "logits there hold a NaN or an infinite value%s",
+                       track.tokens.size(), track.generated + 1,
+                       track.filter || !track.request->request.bias.empty()
+                           ? ", or every token is forbidden"
+                           : ""));
+    else
+      accept(track, std::move(tokens[i]));
+  }
+  return {};
+}
+
+/// Whether the next step can be started before the tokens of the last one are there.
+bool Engine::mayRunAhead() const {
+  return limits.asynchronous &&
+         std::none_of(flights.back().sampled.begin(), flights.back().sampled.end(),
+                      [](const Track *track) { return track->needsLogitsOnHost(); });
+}
+
+} // namespace m1rt

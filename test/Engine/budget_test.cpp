@@ -1,0 +1,206 @@
+// The planning of time budgets, on a clock that only the test moves: steps cost what a table says,
+// and samples get as long as a distribution says.
+#include "engine/budget.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <gtest/gtest.h>
+#include <random>
+
+using namespace m1rt;
+
+namespace {
+
+/// A machine and a model.
+struct World {
+  double first, each;       // seconds of a step: first + each · sequences
+  double median, spread;    // tokens of a sample: log-normal
+  size_t limit;             // of a sample
+  uint32_t places, samples; // at once; a problem
+  int problems;
+};
+
+struct Outcome {
+  double ended = 0, begun = 0; // samples a problem
+};
+
+/// Runs `problems` one after another for `budget` seconds each. `slots` 0: as planned, learning all
+/// the while; otherwise so many samples at once.
+Outcome simulate(const World &world, double budget, uint32_t slots, int problems, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::lognormal_distribution<double> length(std::log(world.median), world.spread);
+  StepTimes times;
+  Lengths lengths;
+  Outcome out;
+  struct Sample {
+    size_t age, end;
+    bool runs;
+  };
+  for (int problem = 0; problem < problems; ++problem) {
+    std::vector<Sample> running;
+    uint32_t unstarted = world.samples;
+    double now = 0;
+    auto begin = [&] {
+      running.push_back({0, std::min(world.limit, size_t(1 + length(random))), true});
+      --unstarted;
+      out.begun += 1.0 / problems;
+    };
+    for (int step = 0; now < budget; ++step) {
+      if (slots) {
+        while (unstarted && running.size() < slots)
+          begin();
+      } else if (step % 8 == 0 || running.empty()) {
+        BudgetSituation situation;
+        situation.secondsLeft = budget - now;
+        for (const Sample &sample : running)
+          situation.ages.push_back(sample.age);
+        situation.unstarted = unstarted;
+        situation.places = world.places;
+        situation.limit = world.limit;
+        const BudgetPlan plan = planBudget(situation, times, lengths);
+        for (size_t i = 0; i < running.size(); ++i)
+          running[i].runs = plan.runs[i];
+        for (uint32_t i = 0; i < plan.starts; ++i)
+          begin();
+      }
+      const size_t count =
+          size_t(std::count_if(running.begin(), running.end(), [](auto &s) { return s.runs; }));
+      if (count == 0)
+        break;
+      const double noise = 0.9 + 0.2 * double(random() % 1000) / 1000;
+      const double seconds = (world.first + world.each * double(count)) * noise;
+      now += seconds;
+      times.add(uint32_t(count), seconds);
+      if (now > budget)
+        break;
+      for (Sample &sample : running)
+        sample.age += sample.runs;
+      for (size_t i = 0; i < running.size();)
+        if (running[i].runs && running[i].age >= running[i].end) {
+          lengths.add(running[i].age, true);
+          out.ended += 1.0 / problems;
+          running.erase(running.begin() + std::ptrdiff_t(i));
+        } else {
+          ++i;
+        }
+    }
+    for (const Sample &sample : running)
+      lengths.add(sample.age, false);
+  }
+  return out;
+}
+
+// A CPU on which every sequence costs, a GPU on which few do, and a machine in between; budgets
+// from one that a single sample hardly keeps to one in which all places are used many times. The
+// plan comes close to the best fixed number of samples at once everywhere, which no fixed number
+// does.
+TEST(Budget, AsGoodAsTheBestFixedNumber) {
+  const World worlds[] = {{0.9e-3, 0.28e-3, 110, 0.35, 400, 64, 128, 16},
+                          {3e-3, 0.03e-3, 800, 0.4, 4096, 256, 256, 8},
+                          {1e-3, 1e-3, 300, 0.6, 2000, 64, 128, 40}};
+  for (const World &world : worlds)
+    for (double share : {1.2, 2.5, 5.0, 10.0, 25.0}) {
+      const double budget = share * world.median * (world.first + world.each);
+      double best = 0;
+      uint32_t bestSlots = 0;
+      for (uint32_t slots : {1, 2, 4, 8, 16, 32, 64, 256}) {
+        const double ended =
+            simulate(world, budget, std::min(slots, world.places), world.problems, 5).ended;
+        if (ended > best) {
+          best = ended;
+          bestSlots = slots;
+        }
+      }
+      const Outcome planned = simulate(world, budget, 0, world.problems, 7);
+      std::printf("budget %.2f s: %.2f end as planned (%.2f begun), %.2f with %u at once\n", budget,
+                  planned.ended, planned.begun, best, bestSlots);
+      EXPECT_GT(planned.ended, 0.9 * best - 0.1);
+    }
+}
+
+// With nothing known lengths are log-uniform up to the limit; the table follows what was seen, and
+// samples that were cut or still run count as far as they came.
+TEST(Budget, LengthsAreLearned) {
+  Lengths lengths;
+  const auto prior = lengths.table({}, 8000, 8000);
+  EXPECT_NEAR(prior.survives(0, 80), 2.0 / 3, 0.02);
+  EXPECT_NEAR(prior.survives(80, 720), 0.5, 0.02);
+  EXPECT_EQ(prior.survives(0, 8000), 0);
+  for (int i = 0; i < 100; ++i)
+    lengths.add(size_t(90 + i % 20), true);
+  const auto learned = lengths.table({}, 8000, 8000);
+  EXPECT_GT(learned.survives(0, 80), 0.9);
+  EXPECT_LT(learned.survives(0, 120), 0.1);
+  for (int i = 0; i < 100; ++i)
+    lengths.add(200, false); // cut there: half of all do get longer
+  EXPECT_NEAR(lengths.table({}, 8000, 8000).survives(0, 150), 0.6, 0.12);
+  const auto running = Lengths().table(std::vector<size_t>(50, 1000), 8000, 8000);
+  EXPECT_GT(running.survives(0, 900), 0.9);
+}
+
+// Step times are interpolated, extrapolated along the last slope, and never below what fewer
+// sequences take by noise.
+TEST(Budget, StepTimesAreLearned) {
+  StepTimes times;
+  EXPECT_EQ(times.estimate(3), 0);
+  EXPECT_EQ(times.toMeasure(8), 4u);
+  times.add(4, 0.4);
+  EXPECT_DOUBLE_EQ(times.estimate(8), 0.8);
+  EXPECT_DOUBLE_EQ(times.estimate(2), 0.4);
+  times.add(4, 0.4);
+  EXPECT_EQ(times.toMeasure(8), 1u);
+  times.add(1, 0.1);
+  times.add(1, 0.1);
+  EXPECT_EQ(times.toMeasure(8), 0u);
+  EXPECT_NEAR(times.estimate(2), 0.2, 1e-9);
+  EXPECT_NEAR(times.estimate(9), 0.9, 1e-9);
+  times.add(16, 0.1);
+  EXPECT_NEAR(times.estimate(32), 0.4, 1e-9);
+  EXPECT_EQ(StepTimes().toMeasure(1), 1u);
+}
+
+// Near the end new samples are not begun; when time suffices for a few, the others wait.
+TEST(Budget, LateSamplesAreNotBegun) {
+  StepTimes times;
+  for (int i = 0; i < 3; ++i)
+    for (uint32_t size : {1, 4, 16})
+      times.add(size, 1e-3 + 1e-4 * size);
+  Lengths lengths;
+  for (int i = 0; i < 100; ++i)
+    lengths.add(size_t(95 + i % 10), true);
+  BudgetSituation situation;
+  situation.places = 16;
+  situation.unstarted = 100;
+  situation.limit = 400;
+  situation.secondsLeft = 0.025; // 19 steps of three
+  EXPECT_EQ(planBudget(situation, times, lengths).starts, 0u);
+  situation.ages = {10, 20, 80, 90, 85, 30};
+  const BudgetPlan plan = planBudget(situation, times, lengths);
+  EXPECT_EQ(plan.runs, (std::vector<bool>{false, false, true, true, true, false}));
+  EXPECT_EQ(plan.starts, 0u);
+  situation.ages.clear();
+  situation.secondsLeft = 5;
+  EXPECT_GT(planBudget(situation, times, lengths).starts, 4u);
+}
+
+// Closing is worth it where thoughts are long against it, or where nothing has ended.
+TEST(Budget, ClosingIsWeighed) {
+  StepTimes times;
+  times.add(4, 1e-3);
+  Lengths brief, lengthy;
+  for (int i = 0; i < 100; ++i) {
+    brief.add(size_t(60 + i % 80), true);
+    lengthy.add(size_t(1000 + 20 * i), true);
+  }
+  BudgetSituation situation;
+  situation.secondsLeft = 0.05;
+  situation.limit = 4000;
+  situation.ages = {70, 80, 90};
+  EXPECT_FALSE(worthClosing(situation, times, brief, 33, 2));
+  EXPECT_TRUE(worthClosing(situation, times, brief, 33, 0));
+  situation.ages = {500, 600, 700};
+  EXPECT_TRUE(worthClosing(situation, times, lengthy, 33, 2));
+}
+
+} // namespace

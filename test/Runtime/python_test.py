@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""The Python package on the toy model: python_test.py SOURCE_DIR LIBM1RT TOY_ARTIFACT.
+
+Its structs are those of the headers, and what it gives is what the engine gives."""
+import ctypes
+import os
+import re
+import sys
+import unittest
+
+SOURCE, LIBRARY, ARTIFACT = sys.argv[1:]
+os.environ["M1RT_LIBRARY"] = LIBRARY
+sys.path.insert(0, os.path.join(SOURCE, "runtime", "python"))
+import m1rt  # noqa: E402
+from m1rt import _library  # noqa: E402
+
+TYPES = {"uint32_t": ctypes.c_uint32, "uint64_t": ctypes.c_uint64, "int32_t": ctypes.c_int32, "size_t": ctypes.c_size_t, "bool": ctypes.c_bool,
+         "float": ctypes.c_float, "double": ctypes.c_double, "m1_sequence": ctypes.c_uint64, "m1_deadline_action": ctypes.c_int,
+         "m1_finish_reason": ctypes.c_int}
+
+
+def c_structs():
+    """The structs of the headers: name to a list of (field, type or None for a pointer)."""
+    text = ""
+    for name in "runtime.h", "engine.h":
+        with open(os.path.join(SOURCE, "runtime", "include", "m1", name)) as file:
+            text += re.sub(r"/\*.*?\*/", " ", file.read(), flags=re.S)
+    out = {}
+    for name, body in re.findall(r"typedef struct (\w+) \{(.*?)\} \1;", text, flags=re.S):
+        fields = []
+        for declaration in filter(None, (part.strip() for part in body.split(";"))):
+            function = re.fullmatch(r".*\(\*(\w+)\)\(.*\)", declaration, flags=re.S)
+            if function:
+                fields.append((function[1], None))
+            elif "*" in declaration:
+                fields.append((declaration.split("*")[-1].replace("const", "").strip(), None))
+            else:
+                kind, names = declaration.split(None, 1)
+                fields += [(field.strip(), TYPES[kind]) for field in names.split(",")]
+        out[name] = fields
+    return out
+
+
+class Python(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.model = m1rt.Model(ARTIFACT)
+
+    def test_structs_are_those_of_the_headers(self):
+        """Every struct has the header's fields, in order and of the same type."""
+        headers = c_structs()
+        for name, struct in _library.STRUCTS.items():
+            ours = [(field, None if ctypes.sizeof(kind) == 8 and kind not in TYPES.values() else kind) for field, kind in struct._fields_]
+            self.assertEqual(ours, headers[name], name)
+
+    def test_model(self):
+        """What the artifact says of itself."""
+        info = self.model.info
+        self.assertEqual((info.vocab_size, info.max_positions), (97, 200))
+        self.assertRegex(self.model.weights_digest, "^[0-9a-f]{64}$")
+        with self.assertRaises(m1rt.Error) as caught:
+            m1rt.Model("absent.m1a")
+        self.assertEqual(caught.exception.code, "not found")
+        self.assertIn("absent.m1a", str(caught.exception))
+        with self.assertRaises(m1rt.Error) as caught:
+            self.model.encode("text")
+        self.assertEqual(caught.exception.code, "unsupported")
+
+    def test_many_prompts(self):
+        """Samples of prompts together are those of each alone; streamed updates add up to them."""
+        prompts = [[1, 2, 3], [4], [5, 6, 7, 8, 9]]
+        params = m1rt.Params(max_new_tokens=12, temperature=1.0, seed=3, ignore_eos=True, logprobs=True, top_logprobs=2)
+        together = self.model.generate(prompts, 3, params)
+        self.assertEqual([c.prompt for c in together], [0, 1, 2])
+        for prompt, completion in zip(prompts, together):
+            alone = self.model.generate([prompt], 3, params)[0]
+            self.assertEqual([s.tokens for s in completion.samples], [s.tokens for s in alone.samples])
+            for sample in completion.samples:
+                self.assertEqual((len(sample.tokens), sample.finish_reason), (12, "length"))
+                self.assertEqual([len(top) for top in sample.top_logprobs], [2] * 12)
+        parts = {}
+        for update in self.model.stream(prompts, 3, params):
+            parts.setdefault((update.prompt, update.sample), []).extend(update.tokens)
+        self.assertEqual(parts, {(c.prompt, j): s.tokens for c in together for j, s in enumerate(c.samples)})
+        again = self.model.generate([prompts[0]], 1, m1rt.Params(max_new_tokens=12, temperature=1.0, seed=3, ignore_eos=True, first_sample=2))
+        self.assertEqual(again[0].samples[0].tokens, together[0].samples[2].tokens)
+
+    def test_score(self):
+        """The score of what was said is the log probability with which it was said."""
+        prompt = [1, 2, 3]
+        sample = self.model.generate([prompt], 1, m1rt.Params(max_new_tokens=20, temperature=1.0, ignore_eos=True, logprobs=True))[0].samples[0]
+        scores = self.model.score(prompt + sample.tokens)
+        self.assertEqual(len(scores), len(prompt) + 19)
+        for got, wanted in zip(scores[len(prompt) - 1:], sample.logprobs):
+            self.assertAlmostEqual(got, wanted, places=4)
+        self.assertEqual(self.model.score([1]), [])
+
+    def test_cancel_and_stats(self):
+        """A cancelled sample ends with what it has; leaving a stream ends the rest; the counters count."""
+        with self.model.engine(max_samples=8) as engine:
+            request = engine.submit([1, 2], 2, m1rt.Params(max_new_tokens=150, ignore_eos=True))
+            engine.step()
+            engine.cancel(request, 1)
+            ends = {}
+            while not engine.idle:
+                for update in engine.step():
+                    if update.finish_reason:
+                        ends[update.sample] = update.finish_reason
+            self.assertEqual(ends, {0: "length", 1: "cancelled"})
+            for update in engine.stream([[1, 2]], 4, m1rt.Params(max_new_tokens=150, ignore_eos=True)):
+                break
+            self.assertTrue(engine.idle)
+            self.assertGreater(engine.stats.generated_tokens, 150)
+
+    def test_bad_requests(self):
+        """A request that cannot be is refused by the name of its field."""
+        for prompt, params, says in (([], m1rt.Params(), "prompt"), ([97], m1rt.Params(), "token 0 is 97"),
+                                     ([1], m1rt.Params(top_p=2.0), "top-p"), ([1], m1rt.Params(stop_tokens=[-1]), "stop token")):
+            with self.assertRaises(m1rt.Error) as caught:
+                self.model.generate([prompt], 1, params)
+            self.assertIn(says, str(caught.exception))
+
+    def test_votes(self):
+        """Answers of equal value are one; ties go to the earlier sample; samples that were cut are silent."""
+        def sample(text, reason="stop_token", forced=False):
+            return m1rt.Sample(text=text, finish_reason=reason, forced=forced)
+
+        self.assertEqual(m1rt.answer_of("so \\boxed{42}."), "42")
+        self.assertIsNone(m1rt.answer_of("so"))
+        self.assertTrue(m1rt.answers_equal("1/2", "0.5"))
+        self.assertFalse(m1rt.answers_equal("1/2", "0.51"))
+        result = m1rt.vote([sample("\\boxed{7}"), sample("\\boxed{0.5}"), sample("\\boxed{\\frac12}"), sample("\\boxed{7}", "length"), sample("\\boxed{}"),
+                            sample("\\boxed{7.0}", "length", True), sample("nothing")])
+        self.assertEqual((result.answer, result.tally), ("7", {"7": 2, "0.5": 2}))
+        self.assertEqual(m1rt.vote([]).answer, None)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""The Python package on a model with text: python_text_test.py BIN_DIR SOURCE_DIR LIBM1RT. It says what m1-run says."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import text_model
+
+BIN, SOURCE, LIBRARY = sys.argv[1:]
+os.environ["M1RT_LIBRARY"] = LIBRARY
+sys.path.insert(0, os.path.join(SOURCE, "runtime", "python"))
+import m1rt  # noqa: E402
+
+
+class PythonText(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.directory = tempfile.TemporaryDirectory()
+        model = text_model.write(os.path.join(cls.directory.name, "model"))
+        cls.art = os.path.join(cls.directory.name, "model.m1a")
+        subprocess.run([os.path.join(BIN, "m1-compile"), model, "-o", cls.art, "--activation-type", "f32"], check=True, capture_output=True)
+        cls.model = m1rt.Model(cls.art)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.model.close()
+        cls.directory.cleanup()
+
+    def run_tool(self, *arguments):
+        result = subprocess.run([os.path.join(BIN, "m1-run"), self.art, "--json", *arguments], capture_output=True, text=True)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout)
+
+    def test_text(self):
+        """Encoding, the chat template and decoding."""
+        self.assertEqual(self.model.encode("hi"), [3 + b for b in b"hi"])
+        self.assertEqual(self.model.encode("</s>"), [2])
+        self.assertEqual(self.model.encode("</s>", parse_special=False), [3 + b for b in b"</s>"])
+        self.assertEqual(self.model.decode(self.model.encode("h\u00e9</s>")), "h\u00e9")
+        chat = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi</s>"}]
+        self.assertEqual(self.model.chat(chat), [1] + [3 + b for b in b"system: be kind\nuser: hi</s>\nassistant: "])
+
+    def test_samples_and_votes(self):
+        """Samples, forced closes and the vote equal m1-run's; stop texts end them."""
+        flags = ["--samples", "5", "--temperature", "1", "--max-new-tokens", "30", "--ignore-eos", "--seed", "4"]
+        params = m1rt.Params(temperature=1.0, max_new_tokens=30, ignore_eos=True, seed=4)
+        prompt = self.model.chat([{"role": "user", "content": "hello"}])
+        ours = self.model.generate([prompt], 5, params)[0].samples
+        self.assertEqual([s.text for s in ours], [s["text"] for s in self.run_tool("--prompt", "hello", *flags)["samples"]])
+        params.max_think_tokens, params.close_text, params.close_max_tokens = 4, "\\boxed{4} ", 3
+        completion = self.model.generate([prompt], 5, params)[0]
+        self.assertTrue(all(sample.forced for sample in completion.samples))
+        self.assertEqual(completion.vote(), m1rt.Vote("4", {"4": 5}))
+        text = ours[0].text
+        stopped = self.model.generate([prompt], 1, m1rt.Params(temperature=1.0, max_new_tokens=30, ignore_eos=True, seed=4, stop=[text[5:8]]))[0].samples[0]
+        self.assertEqual((stopped.text, stopped.finish_reason), (text[:text.find(text[5:8])], "stop_string"))
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

@@ -1,0 +1,65 @@
+// How every tool begins and reads its command line, so that mistakes look alike: one message with
+// the program's name, exit code 2.
+#ifndef M1_TOOLS_COMMON_COMMAND_LINE_H
+#define M1_TOOLS_COMMON_COMMAND_LINE_H
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fcntl.h>
+#include <string>
+#include <unistd.h>
+
+namespace m1tool {
+
+/// What every tool does first. A standard stream that was closed must not be mistaken for a file
+/// that is opened later: it becomes one that is empty and cannot be written. And a file that grows
+/// past the process's limit is an error of write(), not a signal that kills without a word.
+inline void prepareProcess() {
+  std::signal(SIGXFSZ, SIG_IGN);
+  int descriptor = 0;
+  do
+    descriptor = ::open("/dev/null", O_RDONLY);
+  while (descriptor >= 0 && descriptor <= STDERR_FILENO);
+  if (descriptor >= 0)
+    ::close(descriptor);
+}
+
+/// Exit code of a command line that makes no sense.
+constexpr int usageExitCode = 2;
+
+/// Prints "NAME: error: message" and where the options are listed; returns usageExitCode.
+inline int usageError(const std::string &tool, const std::string &message) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "%s: error: %s\n(%s --help lists the options)\n", tool.c_str(),
+               message.c_str(), tool.c_str());
+  return usageExitCode;
+}
+
+/// Parses the command line. False when the program ends here, with *exitCode: 0 after --help and
+/// --version, which are printed, otherwise usageError().
+inline bool parseCommandLine(CLI::App &app, int argc, char **argv, int *exitCode) {
+  try {
+    app.parse(argc, argv);
+    return true;
+  } catch (const CLI::ParseError &problem) {
+    *exitCode = problem.get_exit_code() == 0 ? app.exit(problem)
+                                             : usageError(app.get_name(), problem.what());
+    return false;
+  }
+}
+
+/// For CLI11's check() on seeds: by itself it takes a number beyond 64 bits for the largest, and a
+/// negative one for its complement.
+inline std::string isSeed(const std::string &text) {
+  errno = 0;
+  std::strtoull(text.c_str(), nullptr, 10);
+  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  return digits && errno == 0 ? "" : "expected an integer from 0 to 2^64 - 1, got " + text;
+}
+
+} // namespace m1tool
+
+#endif

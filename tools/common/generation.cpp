@@ -1,0 +1,260 @@
+#include "generation.h"
+#include "command_line.h"
+#include "input.h"
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+using namespace m1rt;
+
+namespace m1tool {
+
+void addPromptOptions(CLI::App &app, PromptOptions *out) {
+  const char *group = "Prompt";
+  app.add_option("--system", out->system, "System message")->group(group)->type_name("TEXT");
+  app.add_flag("--raw", out->raw, "The prompt as it is, without the chat template")->group(group);
+  app.add_flag("--parse-special", out->parseSpecial,
+               "Control tokens that messages spell count; otherwise they are text")
+      ->group(group);
+  app.add_option("--template-arg", out->templateArgs,
+                 "A variable of the chat template, as JSON or else as text; may be given several "
+                 "times")
+      ->group(group)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->type_name("NAME=VALUE")
+      ->expected(1)
+      ->allow_extra_args(false);
+  app.add_option("--prefill", out->prefill,
+                 "How the answer begins, such as '<think>\\n'; special tokens in it count")
+      ->group(group)
+      ->type_name("TEXT");
+}
+
+void addGenerationOptions(CLI::App &app, GenerationOptions *out) {
+  const char *group = "Generation";
+  SamplingParameters &sampling = out->sampling;
+  app.add_option("--temperature", sampling.temperature, "0: always the likeliest token")
+      ->group(group)
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 100.0));
+  app.add_option("--top-k", sampling.topK, "Sample from the k likeliest tokens; 0: all")
+      ->group(group)
+      ->capture_default_str();
+  app.add_option("--top-p", sampling.topP,
+                 "Sample from the likeliest tokens that hold this much probability")
+      ->group(group)
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--min-p", sampling.minP,
+                 "Drop tokens less likely than this share of the likeliest")
+      ->group(group)
+      ->capture_default_str()
+      ->check(CLI::Range(0.0, 1.0));
+  app.add_option("--repetition-penalty", sampling.repetitionPenalty,
+                 "Of tokens already seen; 1: none")
+      ->group(group)
+      ->capture_default_str()
+      ->check(CLI::Range(0.01, 100.0));
+  app.add_option("--presence-penalty", sampling.presencePenalty,
+                 "Taken off the logits of tokens that the answer holds; 0: none")
+      ->group(group)
+      ->capture_default_str()
+      ->check(CLI::Range(-100.0, 100.0));
+  app.add_option("--frequency-penalty", sampling.frequencyPenalty,
+                 "The same, times their occurrences there; 0: none")
+      ->group(group)
+      ->capture_default_str()
+      ->check(CLI::Range(-100.0, 100.0));
+  app.add_option("--logit-bias", out->logitBias,
+                 "Added to a token's logit, -inf: never; may be given several times")
+      ->group(group)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->type_name("ID=VALUE")
+      ->expected(1)
+      ->allow_extra_args(false);
+  app.add_option("--seed", sampling.seed, "Same seed, same samples")
+      ->group(group)
+      ->capture_default_str()
+      ->check(isSeed);
+  app.add_option("--stop", out->stop,
+                 "End a sample before this text (\\n: a line break); may be given several times")
+      ->group(group)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->type_name("TEXT")
+      ->expected(1)
+      ->allow_extra_args(false); // which would take [a,b] for two texts
+  app.add_option("--stop-token", out->stopTokens,
+                 "End a sample with this token id, too; may be given several times")
+      ->group(group)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->type_name("ID")
+      ->expected(1);
+  app.add_flag("--ignore-eos", out->ignoreEos, "Go on after an end-of-sequence token")
+      ->group(group);
+
+  group = "Many samples";
+  app.add_option("--max-think-tokens", out->maxThinkTokens,
+                 "Close a sample by force after this many tokens; 0: never")
+      ->group(group)
+      ->capture_default_str();
+  app.add_option("--close-text", out->closeText,
+                 "What a sample that is closed by force is made to say (\\n: a line break)")
+      ->group(group)
+      ->capture_default_str()
+      ->type_name("TEXT");
+  app.add_option("--close-max-tokens", out->closeMaxTokens,
+                 "Tokens that a sample may add to that at most")
+      ->group(group)
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 16));
+  app.add_flag("--drop-at-deadline", out->dropAtDeadline,
+               "Drop running samples at the end of the budget instead of closing them")
+      ->group(group);
+}
+
+std::string checkGeneration(const CLI::App &app, const GenerationOptions &options,
+                            const std::string &timeBudgetFlag) {
+  auto given = [&](const char *option) { return app.count(option) > 0; };
+  if (options.dropAtDeadline && options.timeBudget == 0)
+    return "--drop-at-deadline needs " + timeBudgetFlag;
+  for (const char *option : {"--close-text", "--close-max-tokens"})
+    if (!options.closes() && given(option))
+      return std::string(option) +
+             " is for samples that are closed by force: by --max-think-tokens, or by " +
+             timeBudgetFlag + " without --drop-at-deadline";
+  if (options.closes() && options.closeText.empty())
+    return "--close-text: an empty text closes nothing";
+  if (options.maxThinkTokens >= options.maxNewTokens)
+    return "--max-think-tokens " + std::to_string(options.maxThinkTokens) +
+           " is never reached: samples end after --max-new-tokens " +
+           std::to_string(options.maxNewTokens);
+  return "";
+}
+
+/// ID=VALUE.
+static Status readBias(const std::string &text, uint32_t vocabulary, TokenBias *out) {
+  int used = 0;
+  if (std::sscanf(text.c_str(), "%d=%f%n", &out->token, &out->bias, &used) != 2 ||
+      size_t(used) != text.size() || std::isnan(out->bias) || out->bias == HUGE_VALF)
+    return error(StatusCode::invalidArgument,
+                 "--logit-bias %s: expected ID=VALUE, with a number or -inf", text.c_str());
+  if (out->token < 0 || uint32_t(out->token) >= vocabulary)
+    return error(StatusCode::invalidArgument, "--logit-bias %s: the vocabulary has ids 0 to %u",
+                 text.c_str(), vocabulary - 1);
+  return {};
+}
+
+Status fillRequest(const Model &model, const ModelText *text, const GenerationOptions &options,
+                   Request *out) {
+  const schema::Module &module = model.module();
+  out->maxNewTokens = options.maxNewTokens;
+  out->sampling = options.sampling;
+  out->wantLogprobs = options.wantLogprobs;
+  for (const std::string &bias : options.logitBias) {
+    out->bias.emplace_back();
+    M1_TRY(readBias(bias, module.vocab_size(), &out->bias.back()));
+  }
+  if (!text && (!options.stop.empty() || options.closes()))
+    return error(StatusCode::unsupported,
+                 "%s: the artifact has no tokenizer to read that text with",
+                 options.stop.empty() ? "--max-think-tokens and time budgets close answers with "
+                                        "--close-text"
+                                      : "--stop");
+  for (const std::string &stop : options.stop) {
+    out->stopStrings.push_back(unescaped(stop));
+    M1_TRY(text->checkStopText(out->stopStrings.back()));
+  }
+  out->stopTokens = options.stopTokens;
+  for (int32_t token : options.stopTokens)
+    if (token < 0 || uint32_t(token) >= module.vocab_size())
+      return error(StatusCode::invalidArgument,
+                   "--stop-token %d cannot match: the vocabulary has ids 0 to %u", token,
+                   module.vocab_size() - 1);
+  if (!options.ignoreEos && module.eos_ids())
+    out->stopTokens.insert(out->stopTokens.end(), module.eos_ids()->begin(),
+                           module.eos_ids()->end());
+  out->timeBudget = options.timeBudget;
+  out->maxThinkTokens = options.maxThinkTokens;
+  out->atDeadline = options.dropAtDeadline ? DeadlineAction::drop : DeadlineAction::close;
+  if (options.closes()) {
+    if (Status status = text->encode(unescaped(options.closeText), false, &out->closeTokens);
+        !status.ok())
+      return std::move(status).prefixed("--close-text");
+    out->closeMaxTokens = options.closeMaxTokens;
+  }
+  return {};
+}
+
+/// A JSON value for templates; false where it is nested too deeply.
+static bool valueOf(const nlohmann::ordered_json &json, int depth, jinja::Value *out) {
+  constexpr int mostDepth = 32;
+  if (json.is_boolean())
+    *out = json.get<bool>();
+  else if (json.is_number_integer())
+    *out = json.get<int64_t>();
+  else if (json.is_number())
+    *out = json.get<double>();
+  else if (json.is_string())
+    *out = json.get<std::string>();
+  else if (json.is_null())
+    *out = nullptr;
+  else if (depth == mostDepth)
+    return false;
+  if (json.is_array()) {
+    jinja::List list;
+    for (const auto &item : json) {
+      list.emplace_back();
+      if (!valueOf(item, depth + 1, &list.back()))
+        return false;
+    }
+    *out = std::move(list);
+  } else if (json.is_object()) {
+    jinja::Dict dict;
+    for (const auto &[name, item] : json.items()) {
+      jinja::Value value;
+      if (!valueOf(item, depth + 1, &value))
+        return false;
+      dict.set(name, std::move(value));
+    }
+    *out = std::move(dict);
+  }
+  return true;
+}
+
+static Status readTemplateArgs(const std::vector<std::string> &arguments, jinja::Dict *out) {
+  for (const std::string &argument : arguments) {
+    const size_t equal = argument.find('=');
+    const std::string name = argument.substr(0, equal);
+    if (equal == std::string::npos || name.empty() || name == "messages")
+      return error(StatusCode::invalidArgument,
+                   "--template-arg %s: expected NAME=VALUE, of another name than messages",
+                   argument.c_str());
+    const std::string text = argument.substr(equal + 1);
+    const auto json = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+    jinja::Value value = text;
+    if (!json.is_discarded() && !valueOf(json, 0, &value))
+      return error(StatusCode::invalidArgument, "--template-arg %s: is nested too deeply",
+                   name.c_str());
+    out->set(name, std::move(value));
+  }
+  return {};
+}
+
+Status encodePrompt(const ModelText &text, const PromptOptions &options,
+                    const std::vector<ChatMessage> &messages, std::vector<int32_t> *out) {
+  if (options.raw) {
+    M1_TRY(text.encode(messages.back().content, true, out));
+  } else {
+    jinja::Dict variables;
+    M1_TRY(readTemplateArgs(options.templateArgs, &variables));
+    M1_TRY(text.encodeChat(messages, out, options.parseSpecial, &variables));
+  }
+  if (options.prefill.empty())
+    return {};
+  std::vector<int32_t> beginning;
+  if (Status status = text.encode(unescaped(options.prefill), false, &beginning); !status.ok())
+    return std::move(status).prefixed("--prefill");
+  out->insert(out->end(), beginning.begin(), beginning.end());
+  return {};
+}
+
+} // namespace m1tool

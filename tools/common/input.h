@@ -1,0 +1,26 @@
+// What the tools read: whole files, where "-" is standard input, token ids, and texts of flags.
+#ifndef M1_TOOLS_COMMON_INPUT_H
+#define M1_TOOLS_COMMON_INPUT_H
+
+#include "status.h"
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace m1tool {
+
+/// The name of a path in messages: "standard input" for "-".
+std::string inputName(const std::string &path);
+m1rt::Status readFile(const std::string &path, std::string *out);
+
+/// At least one id of [0, vocabulary), separated by blanks; the error names the first word that is
+/// none.
+m1rt::Status readTokenIds(const std::string &path, int64_t vocabulary, std::vector<int32_t> *out);
+
+/// The text of a flag: `\n` is a line break and `\\` a backslash; any other backslash stands for
+/// itself, so that \boxed{ needs no care.
+std::string unescaped(const std::string &text);
+
+} // namespace m1tool
+
+#endif

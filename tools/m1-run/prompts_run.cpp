@@ -1,0 +1,188 @@
+#include "input.h"
+#include "interrupt.h"
+#include "model/sizing.h"
+#include "progress.h"
+#include "running.h"
+#include "text_run.h"
+#include <map>
+
+using namespace m1rt;
+
+namespace m1tool {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// One line of the file.
+struct Prompt {
+  Json id; // as given, otherwise the number of its line, from 0
+  Request request;
+};
+
+Status messagesOf(const Json &line, const Arguments &arguments, std::vector<ChatMessage> *out) {
+  if (!arguments.prompt.system.empty())
+    out->push_back({"system", arguments.prompt.system});
+  if (line["prompt"].is_string()) {
+    out->push_back({"user", line["prompt"]});
+    return {};
+  }
+  if (!line["messages"].is_array() || line["messages"].empty())
+    return error(StatusCode::invalidArgument,
+                 "expected \"prompt\", a string, or \"messages\", a list of {role, content}");
+  if (arguments.prompt.raw)
+    return error(StatusCode::invalidArgument,
+                 "\"messages\" go through the template: not with --raw");
+  for (const Json &message : line["messages"]) {
+    if (!message.is_object() || !message.contains("role") || !message["role"].is_string() ||
+        !message.contains("content") || !message["content"].is_string())
+      return error(StatusCode::invalidArgument,
+                   "a message is not {\"role\": text, \"content\": text}");
+    out->push_back({message["role"], message["content"]});
+  }
+  return {};
+}
+
+Status readPrompts(const Model &model, const ModelText &text, const Arguments &arguments,
+                   std::vector<Prompt> *out, uint32_t *outContext) {
+  std::string content;
+  M1_TRY(readFile(arguments.promptsFile, &content));
+  std::istringstream lines(content);
+  std::string line;
+  for (size_t number = 1; std::getline(lines, line); ++number) {
+    if (line.find_first_not_of(" \t\r") == std::string::npos)
+      continue;
+    Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    Prompt prompt;
+    std::vector<ChatMessage> messages;
+    Status status = json.is_object() ? messagesOf(json, arguments, &messages)
+                                     : error(StatusCode::invalidArgument, "not a JSON object");
+    if (status.ok())
+      status = encodePrompt(text, arguments.prompt, messages, &prompt.request.prompt);
+    if (status.ok())
+      status = fillRequest(model, &text, arguments.generation, &prompt.request);
+    uint32_t context = 0;
+    if (status.ok())
+      status = fitContext(model, arguments, &prompt.request, &context);
+    if (!status.ok())
+      return std::move(status).prefixed(inputName(arguments.promptsFile) + ":" +
+                                        std::to_string(number));
+    prompt.request.samples = arguments.samples;
+    prompt.request.firstSample = arguments.firstSample;
+    prompt.id = json.contains("id") ? json["id"] : Json(number - 1);
+    *outContext = std::max(*outContext, context);
+    out->push_back(std::move(prompt));
+  }
+  if (out->empty())
+    return error(StatusCode::invalidArgument, "%s: no prompts",
+                 inputName(arguments.promptsFile).c_str());
+  return {};
+}
+
+/// A prompt whose samples have not all ended.
+struct Course {
+  Json id;
+  size_t promptTokens = 0;
+  std::vector<SampleResult> samples;
+  Ballots ballots;
+  uint32_t ended = 0;
+  bool stoppedEarly = false;
+};
+
+} // namespace
+
+Status runPrompts(Model &model, const Arguments &arguments, double loadSeconds) {
+  std::unique_ptr<ModelText> text;
+  M1_TRY(ModelText::load(model.artifact(), &text));
+  std::vector<Prompt> prompts;
+  uint32_t context = 0;
+  M1_TRY(readPrompts(model, *text, arguments, &prompts, &context));
+  const uint64_t all = uint64_t(prompts.size()) * arguments.samples;
+  const uint32_t slots =
+      arguments.slots ? arguments.slots
+                      : uint32_t(std::min<uint64_t>(all, fastestBatch(model, arguments.threads))) +
+                            (arguments.samples > 1);
+  Running running;
+  M1_TRY(start(model, arguments, std::move(text), slots, context, 2, &running));
+  Engine &engine = *running.engine;
+
+  std::map<uint64_t, Course> courses;
+  size_t next = 0;
+  uint64_t ended = 0, failed = 0;
+  bool stopped = false;
+  SampleProgress progress(true);
+  const double began = now();
+  auto print = [](const Json &json) {
+    std::printf("%s\n", json.dump(-1, ' ', false, Json::error_handler_t::replace).c_str());
+  };
+  while ((next < prompts.size() && !stopped) || !courses.empty()) {
+    if (takeInterrupt()) {
+      stopped = true;
+      for (const auto &[id, course] : courses)
+        engine.cancel(id);
+    }
+    // Enough to refill places as they come free.
+    while (!stopped && next < prompts.size() && engine.waitingSamples() < std::max(1u, slots / 8)) {
+      Prompt &prompt = prompts[next++];
+      Course course{std::move(prompt.id), prompt.request.prompt.size(),
+                    std::vector<SampleResult>(arguments.samples),
+                    Ballots(arguments.samples, arguments.voting.stop)};
+      uint64_t id = 0;
+      M1_TRY(engine.submit(std::move(prompt.request), &id));
+      courses.emplace(id, std::move(course));
+    }
+    M1_TRY(engine.step());
+    for (Event &event : engine.takeEvents()) {
+      Course &course = courses.at(event.request);
+      SampleResult &sample = course.samples[event.sample];
+      if (sample.take(event))
+        engine.cancelSample(event.request, event.sample);
+      if (!sample.ended())
+        continue;
+      ++ended;
+      ++course.ended;
+      failed += sample.reason == FinishReason::failed;
+      sample.notNeeded = course.stoppedEarly && sample.reason == FinishReason::cancelled;
+      if (arguments.vote)
+        course.ballots.add(event.sample, ballotOf(sample),
+                           arguments.voting.byConfidence ? confidenceOf(sample) : 1);
+      if (!sample.notNeeded) {
+        Json out = {{"id", course.id}, {"sample", event.sample}};
+        out.update(Json(jsonOf(sample, true, arguments.generation.wantLogprobs)));
+        print(out);
+      }
+    }
+    for (auto it = courses.begin(); it != courses.end();) {
+      Course &course = it->second;
+      if (course.ended == arguments.samples) {
+        if (arguments.vote)
+          print({{"id", course.id},
+                 {"prompt_tokens", course.promptTokens},
+                 {"counts", jsonOf(countEnds(course.samples))},
+                 {"vote", jsonOf(course.ballots.tally(), arguments.voting, course.stoppedEarly)},
+                 {"no_ballot", silencesOf(course.samples)}});
+        it = courses.erase(it);
+        continue;
+      }
+      if (arguments.vote && !course.stoppedEarly && course.ballots.decided()) {
+        course.stoppedEarly = true;
+        engine.cancel(it->first);
+      }
+      ++it;
+    }
+    if (std::fflush(stdout) != 0)
+      return outputError();
+    progress.show(ended, all, engine.stats().generatedTokens, 0);
+  }
+  progress.clear();
+  if (arguments.stats)
+    printStats(model, running, loadSeconds, now() - began);
+  if (stopped)
+    return error(StatusCode::cancelled, "stopped: %zu of %zu prompts were begun", next,
+                 prompts.size());
+  if (failed == all)
+    return error(StatusCode::deviceError, "every sample failed");
+  return {};
+}
+
+} // namespace m1tool

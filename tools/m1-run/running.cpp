@@ -1,0 +1,105 @@
+#include "running.h"
+#include "model/sizing.h"
+#include <cerrno>
+#include <cstring>
+#include <sys/resource.h>
+#include <unistd.h>
+
+using namespace m1rt;
+
+namespace m1tool {
+
+Status start(Model &model, const Arguments &arguments, std::unique_ptr<ModelText> text,
+             uint32_t sequences, uint32_t context, uint32_t cacheSlots, Running *out) {
+  SizeWish wish;
+  wish.sequences = sequences;
+  wish.context = context;
+  wish.prefillTokens = arguments.prefillChunk;
+  wish.cacheSequences = cacheSlots;
+  SessionOptions size;
+  M1_TRY(sizeSession(model, wish, &size));
+  M1_TRY(Session::create(model, size, &out->session));
+  EngineOptions options;
+  options.prefixCacheSlots = cacheSlots;
+  options.planBudgets = arguments.slots == 0;
+  out->text = std::move(text);
+  Engine::DecoderFactory decoders;
+  if (const ModelText *side = out->text.get())
+    decoders = [side] { return side->createDecoder(/*skipSpecial=*/true); };
+  out->engine = std::make_unique<Engine>(*out->session, options, std::move(decoders));
+  return {};
+}
+
+Status fitContext(const Model &model, const Arguments &arguments, Request *request,
+                  uint32_t *outContext) {
+  const uint64_t closing =
+      request->closeTokens.size() + (request->closeTokens.empty() ? 0 : request->closeMaxTokens);
+  // The last new token is never fed.
+  const uint64_t longest = uint64_t(model.module().max_positions()) + 1;
+  if (!arguments.maxNewTokensGiven && request->prompt.size() < longest)
+    request->maxNewTokens =
+        uint32_t(std::min<uint64_t>(request->maxNewTokens, longest - request->prompt.size()));
+  const uint64_t length = request->prompt.size() + uint64_t(request->maxNewTokens) - 1;
+  if (length >= longest)
+    return error(StatusCode::invalidArgument,
+                 "a prompt of %zu tokens and %u new ones: the model was compiled for contexts of "
+                 "at most %u tokens",
+                 request->prompt.size(), request->maxNewTokens, model.module().max_positions());
+  *outContext = uint32_t(std::min<uint64_t>(length + closing + 1, model.module().max_positions()));
+  return {};
+}
+
+void printStats(const Model &model, const Running &running, double loadSeconds, double seconds) {
+  const EngineStats &stats = running.engine->stats();
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  auto per = [](double count, double time) { return time > 0 ? count / time : 0; };
+  std::FILE *out = stderr;
+  std::fprintf(out, "load              %.3f s, weights %s\n", loadSeconds,
+               bytesText(model.weightBytes()).c_str());
+  std::fprintf(out, "generated         %llu tokens in %.3f s, %.1f tokens/s\n",
+               (unsigned long long)stats.generatedTokens, seconds,
+               per(double(stats.generatedTokens), seconds));
+  std::fprintf(out, "prefill           %llu tokens in %.3f s, %.1f tokens/s\n",
+               (unsigned long long)(stats.computedTokens - stats.decodeTokens),
+               stats.modelSeconds - stats.decodeSeconds,
+               per(double(stats.computedTokens - stats.decodeTokens),
+                   stats.modelSeconds - stats.decodeSeconds));
+  std::fprintf(out, "decode            %llu tokens in %llu steps in %.3f s, %.1f tokens/s\n",
+               (unsigned long long)stats.decodeTokens, (unsigned long long)stats.decodeSteps,
+               stats.decodeSeconds, per(double(stats.decodeTokens), stats.decodeSeconds));
+  std::fprintf(out, "steps             %llu, %.3f s in the model (%.1f %% of the time)\n",
+               (unsigned long long)stats.steps, stats.modelSeconds,
+               100 * per(stats.modelSeconds, seconds));
+  std::fprintf(out,
+               "tokens computed   %llu (prompt %llu, shared by samples %llu, reused prefixes %llu, "
+               "recomputed %llu)\n",
+               (unsigned long long)stats.computedTokens, (unsigned long long)stats.promptTokens,
+               (unsigned long long)stats.sharedTokens, (unsigned long long)stats.reusedTokens,
+               (unsigned long long)stats.recomputedTokens);
+  if (running.engine->prefixReuse())
+    std::fprintf(out, "prefix reuse      %llu hits, %llu misses\n",
+                 (unsigned long long)stats.prefixHits, (unsigned long long)stats.prefixMisses);
+  else
+    std::fprintf(out, "prefix reuse      off: no sequences are set aside for it\n");
+  std::fprintf(out, "preemptions       %llu\n", (unsigned long long)stats.preemptions);
+  std::fprintf(out, "largest memory    %s\n", bytesText(uint64_t(usage.ru_maxrss) * 1024).c_str());
+}
+
+void noteEnd(const SampleResult &sample) {
+  const char *note = sample.forced                              ? "closed by force"
+                     : sample.reason == FinishReason::length    ? "cut off by --max-new-tokens or "
+                                                                  "the context"
+                     : sample.reason == FinishReason::dropped   ? "dropped at the end of "
+                                                                  "--time-budget"
+                     : sample.reason == FinishReason::cancelled ? "stopped"
+                                                                : nullptr;
+  if (note && isatty(STDERR_FILENO))
+    std::fprintf(stderr, "[%s]\n", note);
+}
+
+Status outputError() {
+  return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
+}
+
+} // namespace m1tool
