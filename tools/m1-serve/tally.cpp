@@ -1,5 +1,6 @@
 #include "tally.h"
 #include <algorithm>
+#include <iterator>
 
 namespace m1serve {
 
@@ -10,17 +11,34 @@ void Tally::add(const std::string &text) {
     return;
   // Most samples repeat an answer letter for letter.
   for (Group &group : groups)
-    if (group.answer.text() == *boxed) {
-      ++group.votes;
-      return;
-    }
+    for (const m1rt::Answer &known : group.answers)
+      if (known.text() == *boxed) {
+        ++group.votes;
+        return;
+      }
   m1rt::Answer answer(std::move(*boxed));
-  for (Group &group : groups)
-    if (group.answer.equals(answer)) {
-      ++group.votes;
-      return;
+  Group *home = nullptr;
+  for (size_t i = 0; i < groups.size();) {
+    Group &group = groups[i];
+    const bool same = std::any_of(group.answers.begin(), group.answers.end(),
+                                  [&](const m1rt::Answer &known) { return known.equals(answer); });
+    if (same && home) { // connected by this answer; groups before it stay where they are
+      home->votes += group.votes;
+      std::move(group.answers.begin(), group.answers.end(), std::back_inserter(home->answers));
+      groups.erase(groups.begin() + ptrdiff_t(i));
+      continue;
     }
-  groups.push_back({std::move(answer), 1});
+    if (same)
+      home = &group;
+    ++i;
+  }
+  if (home) {
+    ++home->votes;
+  } else {
+    groups.emplace_back();
+    home = &groups.back();
+  }
+  home->answers.push_back(std::move(answer));
 }
 
 std::vector<const Tally::Group *> Tally::ranked() const {
@@ -34,18 +52,19 @@ std::vector<const Tally::Group *> Tally::ranked() const {
 }
 
 bool Tally::decided() const {
-  const uint32_t open = samples - ended;
-  const std::vector<const Group *> order = ranked();
-  if (order.empty())
-    return open == 0;
-  const uint32_t second = order.size() > 1 ? order[1]->votes : 0;
-  return order[0]->votes > second + open;
+  uint32_t others = samples - ended; // a later answer may connect all groups but the leader's
+  for (const Group &group : groups)
+    others += group.votes;
+  if (groups.empty())
+    return others == 0;
+  const uint32_t leading = ranked().front()->votes;
+  return leading > others - leading;
 }
 
 nlohmann::ordered_json Tally::json() const {
   nlohmann::ordered_json tally = nlohmann::ordered_json::array();
   for (const Group *group : ranked())
-    tally.push_back({{"answer", group->answer.text()}, {"votes", group->votes}});
+    tally.push_back({{"answer", group->answers.front().text()}, {"votes", group->votes}});
   nlohmann::ordered_json winner, votes = 0;
   if (!tally.empty()) {
     winner = tally[0]["answer"];

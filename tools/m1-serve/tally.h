@@ -19,8 +19,8 @@ public:
   nlohmann::ordered_json json() const;
 
 private:
-  struct Group {
-    m1rt::Answer answer;
+  struct Group {                       // answers that a chain of equal ones connects
+    std::vector<m1rt::Answer> answers; // each text once, the first one first
     uint32_t votes = 1;
   };
   std::vector<const Group *> ranked() const;
