@@ -74,9 +74,9 @@ struct PlacePlanBuffersPass : impl::PlacePlanBuffersPassBase<PlacePlanBuffersPas
     for (int i = 0; i < 4; ++i)
       total += sizes[i] = placeArena(arenas[i]);
     bytesSaved += sum - total;
-    function.setTemporaryBytesPerRow(sizes[static_cast<int>(Rows::tokens)]);
-    function.setRowTemporaryBytesPerRow(sizes[static_cast<int>(Rows::logit_rows)]);
-    function.setWorkspaceBytes(sizes[static_cast<int>(Rows::one)]);
+    function.setTemporaryBytesPerRow(sizes[static_cast<int>(RowDomain::tokens)]);
+    function.setRowTemporaryBytesPerRow(sizes[static_cast<int>(RowDomain::logit_rows)]);
+    function.setWorkspaceBytes(sizes[static_cast<int>(RowDomain::one)]);
   }
 };
 

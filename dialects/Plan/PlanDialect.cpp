@@ -108,15 +108,15 @@ LogicalResult KernelOp::verify() {
 }
 
 /// The size of the arena that `rows` belongs to, or nothing when the function is not placed.
-static std::optional<int64_t> arenaBytes(FunctionOp function, Rows rows) {
+static std::optional<int64_t> arenaBytes(FunctionOp function, RowDomain rows) {
   switch (rows) {
-  case Rows::one:
+  case RowDomain::one:
     return function.getWorkspaceBytes();
-  case Rows::tokens:
+  case RowDomain::tokens:
     return function.getTemporaryBytesPerRow();
-  case Rows::logit_rows:
+  case RowDomain::logit_rows:
     return function.getRowTemporaryBytesPerRow();
-  case Rows::sequences:
+  case RowDomain::sequences:
     break;
   }
   return std::nullopt;
@@ -169,7 +169,7 @@ LogicalResult FunctionOp::verifyRegions() {
     return failure();
   if (!placed)
     return success();
-  for (Rows rows : {Rows::tokens, Rows::logit_rows})
+  for (RowDomain rows : {RowDomain::tokens, RowDomain::logit_rows})
     if (int64_t bytes = *arenaBytes(*this, rows); bytes < 0 || bytes % kArenaAlignment != 0)
       return emitOpError("expected arenas of a multiple of ")
              << kArenaAlignment << " bytes per row, got " << bytes;
@@ -197,7 +197,7 @@ LogicalResult FunctionOp::verifyRegions() {
 }
 
 LogicalResult TemporaryOp::verify() {
-  if (getRows() == Rows::sequences)
+  if (getRows() == RowDomain::sequences)
     return emitOpError("expected rows to be tokens, logit_rows or one");
   if (static_cast<int64_t>(getBytes()) <= 0)
     return emitOpError("expected a positive number of bytes, got ")

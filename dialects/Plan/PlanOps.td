@@ -34,13 +34,16 @@ def Plan_Buffer : Plan_Type<"Buffer", "buffer"> {
   let summary = "A place in memory that commands read and write";
 }
 
-def Plan_Rows : I32EnumAttr<"Rows", "Number of rows: one, T, S or L",
-                            [I32EnumAttrCase<"one", 0>, I32EnumAttrCase<"tokens", 1>,
-                             I32EnumAttrCase<"sequences", 2>, I32EnumAttrCase<"logit_rows", 3>]> {
+def Plan_RowDomain
+    : I32EnumAttr<"RowDomain", "Number of rows: one, T, S or L",
+                  [I32EnumAttrCase<"one", 0>, I32EnumAttrCase<"tokens", 1>,
+                   I32EnumAttrCase<"sequences", 2>, I32EnumAttrCase<"logit_rows", 3>]> {
   let cppNamespace = "::mlir::plan";
   let genSpecializedAttr = 0;
 }
-def Plan_RowsAttr : EnumAttr<Plan_Dialect, Plan_Rows, "rows"> { let assemblyFormat = "$value"; }
+def Plan_RowDomainAttr : EnumAttr<Plan_Dialect, Plan_RowDomain, "rows"> {
+  let assemblyFormat = "$value";
+}
 
 // Values equal those of the schema's Port.
 def Plan_Port
@@ -174,7 +177,7 @@ def Plan_TemporaryOp : Plan_Op<"temporary", [HasParent<"FunctionOp">]> {
     %0 = plan.temporary tokens 12288 {offset = 0 : i64}
     ```
   }];
-  let arguments = (ins Plan_RowsAttr:$rows, I64Attr:$bytes, OptionalAttr<I64Attr>:$offset);
+  let arguments = (ins Plan_RowDomainAttr:$rows, I64Attr:$bytes, OptionalAttr<I64Attr>:$offset);
   let results = (outs Plan_Buffer:$result);
   let assemblyFormat = "$rows custom<Bytes>($bytes) attr-dict";
   let hasVerifier = 1;
@@ -214,7 +217,7 @@ def Plan_LaunchOp : Plan_Op<"launch", [AttrSizedOperandSegments, HasParent<"Func
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_Buffer>:$inputs,
-      Variadic<Plan_Buffer>:$outputs, Plan_RowsAttr:$domain, I32Attr:$grid_x,
+      Variadic<Plan_Buffer>:$outputs, Plan_RowDomainAttr:$domain, I32Attr:$grid_x,
       I32Attr:$rows_per_group, StrAttr:$label, DefaultValuedAttr<I64Attr, "0">:$token_bytes,
       DefaultValuedAttr<I64Attr, "0">:$logit_row_bytes);
   let assemblyFormat = [{
@@ -236,8 +239,8 @@ def Plan_GemmOp : Plan_Op<"gemm", [HasParent<"FunctionOp">]> {
     ```
   }];
   let arguments = (ins Plan_Buffer:$a, Plan_Buffer:$w, Optional<Plan_Buffer>:$bias,
-      Plan_Buffer:$out, Plan_RowsAttr:$domain, I32Attr:$n, I32Attr:$k, I32Attr:$lda, I32Attr:$ldo,
-      TypeAttr:$a_type, TypeAttr:$w_type, TypeAttr:$out_type, StrAttr:$label);
+      Plan_Buffer:$out, Plan_RowDomainAttr:$domain, I32Attr:$n, I32Attr:$k, I32Attr:$lda,
+      I32Attr:$ldo, TypeAttr:$a_type, TypeAttr:$w_type, TypeAttr:$out_type, StrAttr:$label);
   let assemblyFormat =
       "$a `,` $w (`bias` $bias^)? `->` $out `over` $domain `label` $label attr-dict";
   let hasVerifier = 1;

@@ -4,6 +4,7 @@
 #ifndef M1C_KERNELSELECTOR_H
 #define M1C_KERNELSELECTOR_H
 
+#include "Plan/Plan.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -14,12 +15,11 @@
 
 namespace m1c {
 
-/// Number of rows of a buffer or of a launch: one, T, S or L.
-enum class Rows { one, tokens, sequences, logitRows };
+using mlir::plan::RowDomain;
 
 /// One operand of a kernel: what the kernel's code may depend on, but not where the buffer lies.
 struct OperandSpec {
-  std::string role;   // "x", "w", "out", … in the order documented at KernelSpec
+  std::string role;   // "x", "weight", "out", …: names of ODS
   mlir::Type element; // f32, bf16, i32
   // without the dynamic row dimension: {columns} of an activation, {N, K} of
   llvm::SmallVector<int64_t> dims;
@@ -29,63 +29,40 @@ struct OperandSpec {
   int64_t rowStride = 0;
 };
 
-/// A fused op with its static facts. `op` is the m1 mnemonic; `params` its attributes and sizes
-/// under their m1 names. The operands of a kernel are its inputs, then states, then batch arrays,
-/// then outputs. Absent optional operands are left out, and roles say which are there.
-///
-///   embedding          tokens, table → out
-///   linear             x, w, bias? → out
-///   rms_norm           x, w → out; eps
-///   add                a, b → out
-///   add_rms_norm       residual, x, w → sum, out; eps
-///   repeat_heads       x → out; head_size, repeat
-///   causal_conv1d      x, w, bias?, state, sequence_starts, slots, positions → out;
-///                      activation, repeat, head_size
-///   softplus           x, bias? → out
-///   silu               a → out
-///   mul, silu_mul      a, b → out
-///   selective_scan     x, dt, a, b, c, d?, z?, dt_bias?, state, sequence_starts, slots, positions
-///     → out;
-///                      delta_softplus (0 or 1)
-///   ssd_scan           x, dt, a, b, c, d?, dt_bias?, state, sequence_starts, slots, positions →
-///     out;
-///                      delta_softplus
-///   skip               y, x, d → out
-///   gated_rms_norm     y, z, w → out; groups, eps
-///   rotary_table       positions, hi, lo → out; head_dim
-///   rotary_embedding   x, table → out; head_dim
-///   kv_write           k, v, cache, positions, token_sequence, block_tables; head_dim
-///   rotary_kv_write    q, k, v, table, cache, positions, token_sequence, block_tables → out;
-///     head_dim
-///   attention          q, cache, sequence_starts, context_lengths, block_tables → out; scale,
-///     head_dim
-///   gather_rows        x, logit_rows → out
-///   sample             logits → out
+/// A fused op with its static facts, made from its definition in ODS (m1::KernelOpInterface). `op`
+/// is the mnemonic; roles of operands and names of params are the names of operands, results and
+/// attributes there. The operands of a kernel are its inputs and states in order, then the arrays
+/// of the batch, then its outputs. Absent optional operands are left out, and roles say which are
+/// there.
 struct KernelSpec {
   std::string op;
   mlir::DictionaryAttr params;
   llvm::SmallVector<OperandSpec> operands;
-  size_t outputs = 1;         // how many of the operands, the last ones, are outputs
-  Rows domain = Rows::tokens; // rows of the outputs
-  bool decode = false;        // each sequence has exactly one token: T = S
-  uint32_t maxRows = 0;       // the function is for at most this many tokens; 0: any number
+  size_t outputs = 1;                   // how many of the operands, the last ones, are outputs
+  RowDomain domain = RowDomain::tokens; // rows of the outputs
+  bool decode = false;                  // each sequence has exactly one token: T = S
+  uint32_t maxRows = 0; // the function is for at most this many tokens; 0: any number
 
   /// Position of the operand with this role, or -1.
   int find(llvm::StringRef role) const;
   const OperandSpec &get(llvm::StringRef role) const;
-  /// Equal keys mean equal kernels. Does not hold `decode` and `maxRows`: a selector that chooses
-  /// by them appends them.
+  int64_t integer(llvm::StringRef param) const;
+  double real(llvm::StringRef param) const;
+  /// Whether the unit attribute is there.
+  bool flag(llvm::StringRef param) const { return params && params.contains(param); }
+  /// Equal keys mean equal kernels, for code that does not depend on `domain`, `decode` and
+  /// `maxRows`: a selector whose code does appends them.
   std::string key() const;
 };
 
 /// A kernel and its launch.
 struct KernelChoice {
-  std::string key;            // one plan.kernel for each distinct key of a target
-  std::string name;           // readable stem of the symbol, e.g. "linear_3072x8192"
-  std::string origin;         // "generated" or the hand-tuned family
-  uint32_t blockSize = 0;     // CUDA threads a block
-  uint32_t sharedBytes = 0;   // CUDA dynamic shared memory
-  Rows domain = Rows::tokens; // rows that grid_y covers
+  std::string key;                      // one plan.kernel for each distinct key of a target
+  std::string name;                     // readable stem of the symbol, e.g. "linear_3072x8192"
+  std::string origin;                   // "generated" or the hand-tuned family
+  uint32_t blockSize = 0;               // CUDA threads a block
+  uint32_t sharedBytes = 0;             // CUDA dynamic shared memory
+  RowDomain domain = RowDomain::tokens; // rows that grid_y covers
   uint32_t gridX = 1;
   uint32_t rowsPerGroup = 1;
   bool launchEarly = false; // CUDA: the kernel itself waits for the launches before it
@@ -93,7 +70,7 @@ struct KernelChoice {
 
 /// A library matrix product in place of a kernel: out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias).
 struct GemmChoice {
-  Rows domain = Rows::tokens;
+  RowDomain domain = RowDomain::tokens;
   mlir::Value a, w, out, bias; // plan buffers; bias may be null
   uint32_t n = 0, k = 0, lda = 0, ldo = 0;
   mlir::Type aType, wType, outType;
@@ -107,7 +84,7 @@ public:
   virtual mlir::Value operand(size_t i) const = 0;
   /// A temporary of this op only: `rows` rows of `bytesPerRow` bytes, or `bytesPerRow` bytes of
   /// workspace when rows is `one`.
-  virtual mlir::Value temporary(Rows rows, uint64_t bytesPerRow) = 0;
+  virtual mlir::Value temporary(RowDomain rows, uint64_t bytesPerRow) = 0;
   /// Launches the kernel on `operands`, of which the last `outputs` are written. Returns the
   /// kernel's symbol; `isNew` says whether this key is seen for the first time, which is when the
   /// target has to produce its code.

@@ -51,7 +51,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   facts.number("kSharedBytes", shared);
   Parameters parameters;
   parameters.input(f.x_type, "x");
-  parameters.input(f.w_type, "w");
+  parameters.input(f.w_type, "weight");
   parameters.vector("bias", f.has_bias);
   parameters.add(name_of(f.out_type), "out");
   Kernel kernel = make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32);

@@ -311,7 +311,7 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
   facts.flag("kDecode", f.decode);
   Parameters parameters;
   parameters.input(f.type, "x");
-  parameters.vector("w");
+  parameters.vector("weight");
   parameters.vector("bias", f.has_bias);
   parameters.add(name_of(f.type), "state");
   parameters.batch("sequence_starts");
@@ -455,7 +455,7 @@ Description describe(const GatedRmsNorm &f, const std::string &symbol, const Tun
   Parameters parameters;
   parameters.input(f.y_type, "y");
   parameters.input(f.z_type, "z");
-  parameters.vector("w");
+  parameters.vector("weight");
   parameters.add(name_of(f.out_type), "out");
   Kernel kernel =
       make_kernel(symbol, "gated_rms_norm.cuh", "gated_rms_norm", facts, parameters, warps * 32);

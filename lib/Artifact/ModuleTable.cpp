@@ -101,15 +101,23 @@ Offset<fbs::Weight> TableBuilder::weight(const WeightEntry &entry) {
                            entry.dummy, entry.dummy ? deviation : 0.0f, entry.dummy ? mean : 0.0f);
 }
 
+// The plan dialect's numbers are the schema's.
+static_assert(int(plan::RowDomain::one) == int(fbs::RowDomain::one) &&
+              int(plan::RowDomain::tokens) == int(fbs::RowDomain::tokens) &&
+              int(plan::RowDomain::sequences) == int(fbs::RowDomain::sequences) &&
+              int(plan::RowDomain::logit_rows) == int(fbs::RowDomain::logit_rows));
+static_assert(int(plan::Port::tokens) == int(fbs::Port::tokens) &&
+              int(plan::Port::block_tables) == int(fbs::Port::block_tables) &&
+              plan::getMaxEnumValForPort() == unsigned(fbs::Port::MAX));
+
 Offset<fbs::State> TableBuilder::state(m1::StateOp op) {
-  Type stateType = op.getType();
-  auto kind = llvm::isa<m1::ScanStateType>(stateType)   ? fbs::StateKind::scan
-              : llvm::isa<m1::ConvStateType>(stateType) ? fbs::StateKind::conv
-                                                        : fbs::StateKind::kv;
-  llvm::SmallVector<int64_t> shape(m1::getStateShape(stateType));
-  if (kind == fbs::StateKind::kv)
-    shape.insert(shape.begin(), 2); // keys, then values
-  Type element = m1::getStateElementType(stateType);
+  auto stateType = cast<m1::StateTypeInterface>(op.getType());
+  llvm::SmallVector<int64_t> shape = stateType.getStorageShape();
+  auto kind = fbs::StateKind::scan;
+  for (auto candidate : fbs::EnumValuesStateKind())
+    if (stateType.getKind() == fbs::EnumNameStateKind(candidate))
+      kind = candidate;
+  Type element = stateType.getElementType();
   uint64_t bytes = element.getIntOrFloatBitWidth() / 8;
   for (int64_t dim : shape)
     bytes *= static_cast<uint64_t>(dim);
@@ -132,11 +140,11 @@ Offset<fbs::Operand> TableBuilder::operand(Value buffer) {
     return fbs::CreateOperand(fb, fbs::OperandKind::port, static_cast<uint32_t>(op.getPort()), 0,
                               offset);
   auto temporary = cast<plan::TemporaryOp>(base.base);
-  if (temporary.getRows() == plan::Rows::one)
+  if (temporary.getRows() == plan::RowDomain::one)
     return fbs::CreateOperand(fb, fbs::OperandKind::workspace, 0, 0,
                               *temporary.getOffset() + offset);
-  auto kind = temporary.getRows() == plan::Rows::tokens ? fbs::OperandKind::temporary
-                                                        : fbs::OperandKind::row_temporary;
+  auto kind = temporary.getRows() == plan::RowDomain::tokens ? fbs::OperandKind::temporary
+                                                             : fbs::OperandKind::row_temporary;
   return fbs::CreateOperand(fb, kind, 0, *temporary.getOffset(), offset);
 }
 

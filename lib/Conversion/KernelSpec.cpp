@@ -16,11 +16,18 @@ const OperandSpec &KernelSpec::get(llvm::StringRef role) const {
   return operands[index];
 }
 
+int64_t KernelSpec::integer(llvm::StringRef param) const {
+  return llvm::cast<mlir::IntegerAttr>(params.get(param)).getInt();
+}
+
+double KernelSpec::real(llvm::StringRef param) const {
+  return llvm::cast<mlir::FloatAttr>(params.get(param)).getValueAsDouble();
+}
+
 std::string KernelSpec::key() const {
-  static constexpr const char *kRows[] = {"one", "tokens", "sequences", "logit_rows"};
   std::string text;
   llvm::raw_string_ostream stream(text);
-  stream << op << ' ' << kRows[static_cast<int>(domain)];
+  stream << op;
   if (params && !params.empty())
     stream << ' ' << params;
   for (size_t i = 0; i < operands.size(); ++i) {

@@ -2,7 +2,6 @@
 #include "M1/IR/M1.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/StringMap.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 
@@ -15,12 +14,10 @@ struct Place {
   Type element;
   llvm::SmallVector<int64_t> dims; // as in OperandSpec
   int64_t rowStride = 0;
-  Rows rows = Rows::one;
+  RowDomain rows = RowDomain::one;
 
   uint64_t columns() const { return dims.empty() ? 1 : static_cast<uint64_t>(dims.back()); }
 };
-
-plan::Rows toPlan(Rows rows) { return static_cast<plan::Rows>(rows); }
 
 /// One kernel.key() → symbol table for all functions of a target.
 struct KernelTable {
@@ -49,7 +46,8 @@ public:
                                         maxRows ? source.getSymNameAttr() : StringAttr());
     b.setInsertionPointToStart(&function.getBody().emplaceBlock());
 
-    places[source.getArgument(0)] = {port(plan::Port::tokens), b.getI32Type(), {}, 0, Rows::tokens};
+    places[source.getArgument(0)] = {
+        port(plan::Port::tokens), b.getI32Type(), {}, 0, RowDomain::tokens};
     Operation *terminator = source.getBody().front().getTerminator();
     results[terminator->getOperand(0)] = plan::Port::logits;
     results[terminator->getOperand(1)] = plan::Port::next_tokens;
@@ -64,9 +62,9 @@ public:
 
   // PlanEmitter.
   Value operand(size_t i) const override { return buffers[i]; }
-  Value temporary(Rows rows, uint64_t bytes) override {
-    Value buffer = plan::TemporaryOp::create(b, op->getLoc(), bufferType(), toPlan(rows), bytes,
-                                             IntegerAttr());
+  Value temporary(RowDomain rows, uint64_t bytes) override {
+    Value buffer =
+        plan::TemporaryOp::create(b, op->getLoc(), bufferType(), rows, bytes, IntegerAttr());
     activations[buffer] = {rows, bytes};
     return buffer;
   }
@@ -80,7 +78,7 @@ public:
     }
     if (isNew)
       *isNew = inserted;
-    auto bytesOf = [&](Rows rows) {
+    auto bytesOf = [&](RowDomain rows) {
       uint64_t bytes = 0;
       for (Value buffer : operands)
         if (auto found = activations.find(buffer);
@@ -89,14 +87,14 @@ public:
       return bytes;
     };
     plan::LaunchOp::create(b, op->getLoc(), entry->second, operands.drop_back(outputs),
-                           operands.take_back(outputs), toPlan(choice.domain), choice.gridX,
-                           choice.rowsPerGroup, label(), bytesOf(Rows::tokens),
-                           bytesOf(Rows::logitRows));
+                           operands.take_back(outputs), choice.domain, choice.gridX,
+                           choice.rowsPerGroup, label(), bytesOf(RowDomain::tokens),
+                           bytesOf(RowDomain::logit_rows));
     return entry->second;
   }
   void gemm(const GemmChoice &c) override {
-    plan::GemmOp::create(b, op->getLoc(), c.a, c.w, c.bias, c.out, toPlan(c.domain), c.n, c.k,
-                         c.lda, c.ldo, c.aType, c.wType, c.outType, label());
+    plan::GemmOp::create(b, op->getLoc(), c.a, c.w, c.bias, c.out, c.domain, c.n, c.k, c.lda, c.ldo,
+                         c.aType, c.wType, c.outType, label());
   }
   bool declare(const KernelChoice &choice) override {
     auto [entry, inserted] = table.symbolOfKey.try_emplace(choice.key, choice.name);
@@ -145,33 +143,18 @@ private:
 
   LogicalResult convert(Operation *current);
   LogicalResult convertSplit(m1::SplitOp split);
-  void describe(KernelSpec &spec);
+  LogicalResult describe(m1::KernelOpInterface kernel, KernelSpec &spec);
 
-  // Parts of a spec.
   void use(KernelSpec &spec, StringRef role, Value value) {
-    if (!value)
-      return;
     const Place &place = places[value];
     spec.operands.push_back({role.str(), place.element, place.dims, place.rowStride});
     buffers.push_back(place.buffer);
-    touch(place, place.rows);
-    if (place.rowStride && !rows)
-      rows = place.rows;
   }
-  /// Notes what the op moves of an activation: `of` rows of it.
-  void touch(const Place &place, Rows of) {
-    if (place.rowStride)
-      activations[place.buffer] = {of,
-                                   place.columns() * (place.element.getIntOrFloatBitWidth() / 8)};
+  /// Notes what the op moves of an activation: `rows` rows of it.
+  void touch(const Place &place, RowDomain rows) {
+    activations[place.buffer] = {rows,
+                                 place.columns() * (place.element.getIntOrFloatBitWidth() / 8)};
   }
-  void use(KernelSpec &spec, std::initializer_list<plan::Port> batchArrays) {
-    for (plan::Port array : batchArrays) {
-      spec.operands.push_back({plan::stringifyPort(array).str(), b.getI32Type(), {}, 0});
-      buffers.push_back(port(array));
-    }
-  }
-  void param(StringRef name, Attribute value) { params.set(name, value); }
-  void param(StringRef name, int64_t value) { params.set(name, b.getI64IntegerAttr(value)); }
 
   func::FuncOp source;
   plan::TargetOp target;
@@ -188,12 +171,10 @@ private:
   Operation *op = nullptr;
   llvm::SmallVector<Value> buffers;
   struct RowBytes {
-    Rows rows;
+    RowDomain rows;
     uint64_t bytes;
   };
   DenseMap<Value, RowBytes> activations; // what it moves of buffers with rows
-  NamedAttrList params;
-  std::optional<Rows> rows;
 };
 
 LogicalResult FunctionConverter::convertSplit(m1::SplitOp split) {
@@ -213,130 +194,44 @@ LogicalResult FunctionConverter::convertSplit(m1::SplitOp split) {
   return success();
 }
 
-/// Operands and parameters in the order that KernelSpec documents.
-void FunctionConverter::describe(KernelSpec &spec) {
-  using P = plan::Port;
-  llvm::TypeSwitch<Operation *>(op)
-      .Case([&](m1::EmbeddingOp o) {
-        use(spec, "tokens", o.getTokens());
-        use(spec, "table", o.getTable());
-        rows = Rows::tokens;
-        const Place &table = places[o.getTable()];
-        activations[table.buffer] = {*rows,
-                                     table.columns() * (table.element.getIntOrFloatBitWidth() / 8)};
-      })
-      .Case([&](m1::LinearOp o) {
-        use(spec, "x", o.getX());
-        use(spec, "w", o.getWeight());
-        use(spec, "bias", o.getBias());
-      })
-      .Case([&](m1::RmsNormOp o) {
-        use(spec, "x", o.getX());
-        use(spec, "w", o.getWeight());
-        param("eps", o.getEpsAttr());
-      })
-      .Case([&](m1::AddOp o) {
-        use(spec, "a", o.getResidual());
-        use(spec, "b", o.getX());
-      })
-      .Case([&](m1::AddRmsNormOp o) {
-        use(spec, "residual", o.getResidual());
-        use(spec, "x", o.getX());
-        use(spec, "w", o.getWeight());
-        param("eps", o.getEpsAttr());
-      })
-      .Case([&](m1::RepeatHeadsOp o) {
-        use(spec, "x", o.getX());
-        param("head_size", o.getHeadSizeAttr());
-        param("repeat", o.getRepeatAttr());
-      })
-      .Case([&](m1::CausalConv1dOp o) {
-        use(spec, "x", o.getX());
-        use(spec, "w", o.getWeight());
-        use(spec, "bias", o.getBias());
-        use(spec, "state", o.getState());
-        use(spec, {P::sequence_starts, P::slots, P::positions});
-        param("activation", b.getStringAttr(m1::stringifyActivation(o.getActivation())));
-        param("repeat", static_cast<int64_t>(o.getRepeat()));
-        param("head_size", static_cast<int64_t>(o.getHeadSize()));
-      })
-      .Case([&](m1::SoftplusOp o) {
-        use(spec, "x", o.getX());
-        use(spec, "bias", o.getBias());
-      })
-      .Case([&](m1::SiluOp o) { use(spec, "a", o.getA()); })
-      .Case<m1::MulOp, m1::SiluMulOp>([&](auto o) {
-        use(spec, "a", o.getA());
-        use(spec, "b", o.getB());
-      })
-      .Case<m1::SelectiveScanOp, m1::SsdScanOp>([&](auto o) {
-        use(spec, "x", o.getX());
-        use(spec, "dt", o.getDt());
-        use(spec, "a", o.getA());
-        use(spec, "b", o.getB());
-        use(spec, "c", o.getC());
-        use(spec, "d", o.getD());
-        if constexpr (std::is_same_v<decltype(o), m1::SelectiveScanOp>)
-          use(spec, "z", o.getZ());
-        use(spec, "dt_bias", o.getDtBias());
-        use(spec, "state", o.getState());
-        use(spec, {P::sequence_starts, P::slots, P::positions});
-        param("delta_softplus", o.getDeltaSoftplus());
-      })
-      .Case([&](m1::SkipOp o) {
-        use(spec, "y", o.getY());
-        use(spec, "x", o.getX());
-        use(spec, "d", o.getD());
-      })
-      .Case([&](m1::GatedRmsNormOp o) {
-        use(spec, "y", o.getY());
-        use(spec, "z", o.getZ());
-        use(spec, "w", o.getWeight());
-        param("groups", o.getGroupsAttr());
-        param("eps", o.getEpsAttr());
-      })
-      .Case([&](m1::RotaryTableOp o) {
-        use(spec, {P::positions});
-        use(spec, "hi", o.getHi());
-        use(spec, "lo", o.getLo());
-        param("head_dim", cast<RankedTensorType>(o.getType()).getDimSize(1));
-        rows = Rows::tokens;
-      })
-      .Case([&](m1::RotaryEmbeddingOp o) {
-        use(spec, "x", o.getX());
-        use(spec, "table", o.getTable());
-        param("head_dim", o.getHeadDimAttr());
-      })
-      .Case([&](m1::KVWriteOp o) {
-        use(spec, "k", o.getK());
-        use(spec, "v", o.getV());
-        use(spec, "cache", o.getCache());
-        use(spec, {P::positions, P::token_sequence, P::block_tables});
-        param("head_dim", places[o.getCache()].dims[2]);
-      })
-      .Case([&](m1::RotaryKVWriteOp o) {
-        use(spec, "q", o.getQ());
-        use(spec, "k", o.getK());
-        use(spec, "v", o.getV());
-        use(spec, "table", o.getTable());
-        use(spec, "cache", o.getCache());
-        use(spec, {P::positions, P::token_sequence, P::block_tables});
-        param("head_dim", places[o.getCache()].dims[2]);
-      })
-      .Case([&](m1::AttentionOp o) {
-        use(spec, "q", o.getQ());
-        use(spec, "cache", o.getCache());
-        use(spec, {P::sequence_starts, P::context_lengths, P::block_tables});
-        param("scale", o.getScaleAttr());
-        param("head_dim", places[o.getCache()].dims[2]);
-      })
-      .Case([&](m1::GatherRowsOp o) {
-        use(spec, "x", o.getX());
-        use(spec, {P::logit_rows});
-        rows = Rows::logitRows;
-        touch(places[o.getX()], *rows); // no other rows of it
-      })
-      .Case([&](m1::SampleOp o) { use(spec, "logits", o.getLogits()); });
+/// All but the results: operands in order, then the arrays of the batch, and the attributes.
+LogicalResult FunctionConverter::describe(m1::KernelOpInterface kernel, KernelSpec &spec) {
+  std::optional<RowDomain> rows = plan::symbolizeRowDomain(kernel.getRowDomain());
+  bool readsBatch = false;
+  for (auto [index, role] : llvm::enumerate(kernel.getOperandNames()))
+    for (Value value : kernel.getOperandsOfName(index)) {
+      if (isa<m1::BatchType>(value.getType())) {
+        readsBatch = true;
+        continue;
+      }
+      use(spec, role, value);
+      if (!rows && places[value].rows != RowDomain::one)
+        rows = places[value].rows;
+    }
+  // What has no rows of its own has one for each token of the batch.
+  if (!rows && readsBatch)
+    rows = RowDomain::tokens;
+  if (!rows)
+    return op->emitOpError("expected an operand with rows");
+  spec.domain = *rows;
+  for (StringRef array : kernel.getBatchArrays()) {
+    std::optional<plan::Port> which = plan::symbolizePort(array);
+    assert(which && "the batch's arrays are ports");
+    spec.operands.push_back({array.str(), b.getI32Type(), {}, 0});
+    buffers.push_back(port(*which));
+  }
+  // Of operands with rows the launch reads as many as it has, of tables one a row.
+  for (auto [index, role] : llvm::enumerate(kernel.getOperandNames()))
+    for (Value value : kernel.getOperandsOfName(index))
+      if (const Place &place = places[value];
+          place.rowStride || llvm::is_contained(kernel.getLookedUp(), role))
+        touch(place, *rows);
+  NamedAttrList params;
+  for (StringRef name : kernel.getParameterNames())
+    if (Attribute value = kernel->getAttr(name))
+      params.set(name, value);
+  spec.params = params.getDictionary(op->getContext());
+  return success();
 }
 
 LogicalResult FunctionConverter::convert(Operation *current) {
@@ -345,13 +240,14 @@ LogicalResult FunctionConverter::convert(Operation *current) {
     auto type = cast<RankedTensorType>(weight.getType());
     Value buffer = plan::WeightOp::create(b, op->getLoc(), bufferType(), weight.getWeightAttr());
     places[weight] = {buffer, type.getElementType(), llvm::SmallVector<int64_t>(type.getShape()), 0,
-                      Rows::one};
+                      RowDomain::one};
     return success();
   }
   if (auto state = dyn_cast<m1::GetStateOp>(op)) {
     Value buffer = plan::StateOp::create(b, op->getLoc(), bufferType(), state.getStateAttr());
-    places[state] = {buffer, m1::getStateElementType(state.getType()),
-                     llvm::SmallVector<int64_t>(m1::getStateShape(state.getType())), 0, Rows::one};
+    auto type = cast<m1::StateTypeInterface>(state.getType());
+    places[state] = {buffer, type.getElementType(), llvm::SmallVector<int64_t>(type.getShape()), 0,
+                     RowDomain::one};
     return success();
   }
   if (auto split = dyn_cast<m1::SplitOp>(op))
@@ -359,23 +255,19 @@ LogicalResult FunctionConverter::convert(Operation *current) {
 
   buffers.clear();
   activations.clear();
-  params.clear();
-  rows.reset();
+  auto kernel = dyn_cast<m1::KernelOpInterface>(op);
+  if (!kernel)
+    return op->emitOpError("has no kernel: it has to be expanded before the conversion to a plan");
   KernelSpec spec;
   spec.op = op->getName().stripDialect().str();
   spec.decode = source.getSymName() == "decode";
   spec.maxRows = maxRows;
-  describe(spec);
-  if (spec.operands.empty())
-    return op->emitOpError("has no kernel: it has to be expanded before the conversion to a plan");
-  if (!rows)
-    return op->emitOpError("expected an operand with rows");
-  spec.params = params.getDictionary(op->getContext());
-  spec.domain = *rows;
+  if (failed(describe(kernel, spec)))
+    return failure();
   spec.outputs = op->getNumResults();
   for (auto [i, result] : llvm::enumerate(op->getResults())) {
     auto type = cast<RankedTensorType>(result.getType());
-    Place place{Value(), type.getElementType(), {}, 1, *rows};
+    Place place{Value(), type.getElementType(), {}, 1, spec.domain};
     if (type.getRank() == 2) {
       place.dims = {type.getDimSize(1)};
       place.rowStride = type.getDimSize(1);
@@ -384,13 +276,14 @@ LogicalResult FunctionConverter::convert(Operation *current) {
       place.buffer = this->port(port->second);
     else
       place.buffer =
-          temporary(*rows, place.rowStride * (place.element.getIntOrFloatBitWidth() / 8));
+          temporary(spec.domain, place.rowStride * (place.element.getIntOrFloatBitWidth() / 8));
     written.insert(result);
     places[result] = place;
-    StringRef role = op->getNumResults() == 2 && i == 0 ? "sum" : "out";
-    spec.operands.push_back({role.str(), place.element, place.dims, place.rowStride});
+    spec.operands.push_back(
+        {kernel.getResultNames()[i].str(), place.element, place.dims, place.rowStride});
     buffers.push_back(place.buffer);
-    touch(place, place.rows);
+    if (place.rowStride)
+      touch(place, place.rows);
   }
   return selector.select(spec, *this);
 }

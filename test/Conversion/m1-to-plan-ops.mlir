@@ -40,71 +40,71 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   %scan2_state = m1.get_state @scan2_state : !m1.scan_state<4x16x16xbf16>
   %cache = m1.get_state @cache : !m1.kv_cache<2x64x16xbf16>
   %cache1 = m1.get_state @cache1 : !m1.kv_cache<2x64x16xf32>
-  // CHECK: plan.kernel @embedding_64 {key = "embedding tokens tokens:i32 table:96x64xf32 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @embedding_64 {key = "embedding tokens:i32 table:96x64xf32 -> out:64xf32/64 over tokens", origin = "generated"}
   %h = m1.embedding %tokens, %embed : (tensor<?xi32>, tensor<96x64xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @linear_32 {key = "linear tokens x:64xf32/64 w:32x64xf32 -> out:32xf32/32", origin = "generated"}
+  // CHECK: plan.kernel @linear_32 {key = "linear x:64xf32/64 weight:32x64xf32 -> out:32xf32/32 over tokens", origin = "generated"}
   %x = m1.linear %h, %kv_proj : (tensor<?x64xf32>, tensor<32x64xf32>) -> tensor<?x32xf32>
-  // CHECK: plan.kernel @causal_conv1d_64 {key = "causal_conv1d tokens {activation = \22silu\22, head_size = 16 : i64, repeat = 2 : i64} x:32xf32/32 w:64x4xf32 bias:64xf32 state:3x32xf32 sequence_starts:i32 slots:i32 positions:i32 -> out:64xf32/64", origin = "causal_conv1d"}
+  // CHECK: plan.kernel @causal_conv1d_64 {key = "causal_conv1d {activation = #m1<activation silu>, head_size = 16 : i64, repeat = 2 : i64} x:32xf32/32 weight:64x4xf32 bias:64xf32 state:3x32xf32 sequence_starts:i32 slots:i32 positions:i32 -> out:64xf32/64 over sequences", origin = "causal_conv1d"}
   %c = m1.causal_conv1d %x, %conv bias(%conv_bias), %batch, %conv_state {activation = #m1<activation
       silu>, repeat = 2 : i64, head_size = 16 : i64}
     : (tensor<?x32xf32>, tensor<64x4xf32>, tensor<64xf32>, !m1.batch, !m1.conv_state<3x32xf32>)
         -> tensor<?x64xf32>
-  // CHECK: plan.kernel @repeat_heads_64 {key = "repeat_heads tokens {head_size = 16 : i64, repeat = 2 : i64} x:32xf32/32 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @repeat_heads_64 {key = "repeat_heads {head_size = 16 : i64, repeat = 2 : i64} x:32xf32/32 -> out:64xf32/64 over tokens", origin = "generated"}
   %r = m1.repeat_heads %x {head_size = 16 : i64, repeat = 2 : i64} : tensor<?x32xf32>
       -> tensor<?x64xf32>
-  // CHECK: plan.kernel @softplus_64 {key = "softplus tokens x:64xf32/64 bias:64xf32 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @softplus_64 {key = "softplus x:64xf32/64 bias:64xf32 -> out:64xf32/64 over tokens", origin = "generated"}
   %dt = m1.softplus %h bias(%dt_bias) : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @selective_scan_64 {key = "selective_scan tokens {delta_softplus = 0 : i64} x:64xf32/64 dt:64xf32/64 a:64x16xf32 b:32xf32/32 c:64xf32/64 d:64xf32 z:64xf32/64 state:64x16xf32 sequence_starts:i32 slots:i32 positions:i32 -> out:64xf32/64", origin = "selective_scan"}
+  // CHECK: plan.kernel @selective_scan_64 {key = "selective_scan x:64xf32/64 dt:64xf32/64 a:64x16xf32 b:32xf32/32 c:64xf32/64 d:64xf32 z:64xf32/64 state:64x16xf32 sequence_starts:i32 slots:i32 positions:i32 -> out:64xf32/64 over sequences", origin = "selective_scan"}
   %y1 = m1.selective_scan %c, %dt, %A, %x, %h skip(%D) gate(%r), %batch, %scan_state
     : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64x16xf32>, tensor<?x32xf32>, tensor<?x64xf32>,
         tensor<64xf32>, tensor<?x64xf32>, !m1.batch, !m1.scan_state<64x16xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @linear_4 {key = "linear tokens x:64xf32/64 w:4x64xf32 -> out:4xf32/4", origin = "generated"}
+  // CHECK: plan.kernel @linear_4 {key = "linear x:64xf32/64 weight:4x64xf32 -> out:4xf32/4 over tokens", origin = "generated"}
   %d4 = m1.linear %h, %dt2 : (tensor<?x64xf32>, tensor<4x64xf32>) -> tensor<?x4xf32>
-  // CHECK: plan.kernel @ssd_scan_64 {key = "ssd_scan tokens {delta_softplus = 1 : i64} x:32xf32/32 dt:4xf32/4 a:4xf32 b:32xf32/32 c:64xf32/64 dt_bias:4xf32 state:4x16x16xbf16 sequence_starts:i32 slots:i32 positions:i32 -> out:64xf32/64", origin = "ssd_scan"}
+  // CHECK: plan.kernel @ssd_scan_64 {key = "ssd_scan {delta_softplus} x:32xf32/32 dt:4xf32/4 a:4xf32 b:32xf32/32 c:64xf32/64 dt_bias:4xf32 state:4x16x16xbf16 sequence_starts:i32 slots:i32 positions:i32 -> out:64xf32/64 over sequences", origin = "ssd_scan"}
   %y2 = m1.ssd_scan %x, %d4, %A2, %x, %h dt_bias(%D2), %batch, %scan2_state {delta_softplus}
     : (tensor<?x32xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x32xf32>, tensor<?x64xf32>,
         tensor<4xf32>, !m1.batch, !m1.scan_state<4x16x16xbf16>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @skip_64 {key = "skip tokens y:64xf32/64 x:64xf32/64 d:4xf32 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @skip_64 {key = "skip y:64xf32/64 x:64xf32/64 d:4xf32 -> out:64xf32/64 over tokens", origin = "generated"}
   %k = m1.skip %y2, %r, %D2 : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<4xf32>)
       -> tensor<?x64xf32>
-  // CHECK: plan.kernel @gated_rms_norm_64 {key = "gated_rms_norm tokens {eps = 1.000000e-05 : f64, groups = 4 : i64} y:64xf32/64 z:64xf32/64 w:64xf32 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @gated_rms_norm_64 {key = "gated_rms_norm {eps = 1.000000e-05 : f64, groups = 4 : i64} y:64xf32/64 z:64xf32/64 weight:64xf32 -> out:64xf32/64 over tokens", origin = "generated"}
   %g = m1.gated_rms_norm %k, %y1, %norm {groups = 4 : i64, eps = 1.0e-5 : f64}
       : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @silu_64 {key = "silu tokens a:64xf32/64 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @silu_64 {key = "silu a:64xf32/64 -> out:64xf32/64 over tokens", origin = "generated"}
   %s = m1.silu %g : (tensor<?x64xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @mul_64 {key = "mul tokens a:64xf32/64 b:64xf32/64 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @mul_64 {key = "mul a:64xf32/64 b:64xf32/64 -> out:64xf32/64 over tokens", origin = "generated"}
   %m = m1.mul %s, %r : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @add_64 {key = "add tokens a:64xf32/64 b:64xf32/64 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @add_64 {key = "add residual:64xf32/64 x:64xf32/64 -> out:64xf32/64 over tokens", origin = "generated"}
   %a = m1.add %h, %m : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @add_rms_norm_64 {key = "add_rms_norm tokens {eps = 1.000000e-05 : f64} residual:64xf32/64 x:64xf32/64 w:64xf32 -> sum:64xf32/64 out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @add_rms_norm_64 {key = "add_rms_norm {eps = 1.000000e-05 : f64} residual:64xf32/64 x:64xf32/64 weight:64xf32 -> sum:64xf32/64 normed:64xf32/64 over tokens", origin = "generated"}
   %sum, %n = m1.add_rms_norm %a, %m, %norm {eps = 1.0e-5 : f64} : (tensor<?x64xf32>,
       tensor<?x64xf32>, tensor<64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>)
-  // CHECK: plan.kernel @rotary_table_16 {key = "rotary_table tokens {head_dim = 16 : i64} positions:i32 hi:2x8x2xf32 lo:256x8x2xf32 -> out:16xf32/16", origin = "generated"}
+  // CHECK: plan.kernel @rotary_table_16 {key = "rotary_table hi:2x8x2xf32 lo:256x8x2xf32 positions:i32 -> out:16xf32/16 over tokens", origin = "generated"}
   %t = m1.rotary_table %batch, %hi, %lo
       : (!m1.batch, tensor<2x8x2xf32>, tensor<256x8x2xf32>) -> tensor<?x16xf32>
-  // CHECK: plan.kernel @rotary_embedding_64 {key = "rotary_embedding tokens {head_dim = 16 : i64} x:64xf32/64 table:16xf32/16 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @rotary_embedding_64 {key = "rotary_embedding {head_dim = 16 : i64} x:64xf32/64 table:16xf32/16 -> out:64xf32/64 over tokens", origin = "generated"}
   %q = m1.rotary_embedding %n, %t {head_dim = 16 : i64}
       : (tensor<?x64xf32>, tensor<?x16xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @kv_write {key = "kv_write tokens {head_dim = 16 : i64} k:32xf32/32 v:32xf32/32 cache:2x64x16xbf16 positions:i32 token_sequence:i32 block_tables:i32", origin = "generated"}
+  // CHECK: plan.kernel @kv_write {key = "kv_write k:32xf32/32 v:32xf32/32 cache:2x64x16xbf16 positions:i32 token_sequence:i32 block_tables:i32 over tokens", origin = "generated"}
   m1.kv_write %x, %x, %batch, %cache
       : tensor<?x32xf32>, tensor<?x32xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>
-  // CHECK: plan.kernel @attention_64 {key = "attention tokens {head_dim = 16 : i64, scale = 2.500000e-01 : f64} q:64xf32/64 cache:2x64x16xbf16 sequence_starts:i32 context_lengths:i32 block_tables:i32 -> out:64xf32/64", origin = "attention"}
+  // CHECK: plan.kernel @attention_64 {key = "attention {scale = 2.500000e-01 : f64} q:64xf32/64 cache:2x64x16xbf16 sequence_starts:i32 context_lengths:i32 block_tables:i32 -> out:64xf32/64 over tokens", origin = "attention"}
   %o = m1.attention %q, %batch, %cache {scale = 0.25 : f64}
       : (tensor<?x64xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @rotary_kv_write_64 {key = "rotary_kv_write tokens {head_dim = 16 : i64} q:64xf32/64 k:32xf32/32 v:32xf32/32 table:16xf32/16 cache:2x64x16xf32 positions:i32 token_sequence:i32 block_tables:i32 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @rotary_kv_write_64 {key = "rotary_kv_write q:64xf32/64 k:32xf32/32 v:32xf32/32 table:16xf32/16 cache:2x64x16xf32 positions:i32 token_sequence:i32 block_tables:i32 -> out:64xf32/64 over tokens", origin = "generated"}
   %q1 = m1.rotary_kv_write %o, %x, %x, %t, %batch, %cache1 : (tensor<?x64xf32>, tensor<?x32xf32>,
       tensor<?x32xf32>, tensor<?x16xf32>, !m1.batch, !m1.kv_cache<2x64x16xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @attention_64_v1 {key = "attention tokens {head_dim = 16 : i64, scale = 2.500000e-01 : f64} q:64xf32/64 cache:2x64x16xf32 sequence_starts:i32 context_lengths:i32 block_tables:i32 -> out:64xf32/64", origin = "attention"}
+  // CHECK: plan.kernel @attention_64_v1 {key = "attention {scale = 2.500000e-01 : f64} q:64xf32/64 cache:2x64x16xf32 sequence_starts:i32 context_lengths:i32 block_tables:i32 -> out:64xf32/64 over tokens", origin = "attention"}
   %o1 = m1.attention %q1, %batch, %cache1 {scale = 0.25 : f64}
       : (tensor<?x64xf32>, !m1.batch, !m1.kv_cache<2x64x16xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @gather_rows_64 {key = "gather_rows logit_rows x:64xf32/64 logit_rows:i32 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @gather_rows_64 {key = "gather_rows x:64xf32/64 logit_rows:i32 -> out:64xf32/64 over logit_rows", origin = "generated"}
   %rows = m1.gather_rows %o1, %batch : (tensor<?x64xf32>, !m1.batch) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @rms_norm_64 {key = "rms_norm logit_rows {eps = 9.9999999999999995E-7 : f64} x:64xf32/64 w:64xf32 -> out:64xf32/64", origin = "generated"}
+  // CHECK: plan.kernel @rms_norm_64 {key = "rms_norm {eps = 9.9999999999999995E-7 : f64} x:64xf32/64 weight:64xf32 -> out:64xf32/64 over logit_rows", origin = "generated"}
   %last = m1.rms_norm %rows, %norm {eps = 1.0e-6 : f64}
       : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @linear_96 {key = "linear logit_rows x:64xf32/64 w:96x64xf32 -> out:96xf32/96", origin = "generated"}
+  // CHECK: plan.kernel @linear_96 {key = "linear x:64xf32/64 weight:96x64xf32 -> out:96xf32/96 over logit_rows", origin = "generated"}
   %l = m1.linear %last, %embed : (tensor<?x64xf32>, tensor<96x64xf32>) -> tensor<?x96xf32>
-  // CHECK: plan.kernel @sample {key = "sample logit_rows logits:96xf32/96 -> out:i32/1", origin = "generated"}
+  // CHECK: plan.kernel @sample {key = "sample logits:96xf32/96 -> out:i32/1 over logit_rows", origin = "generated"}
   %next = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
   return %l, %next : tensor<?x96xf32>, tensor<?xi32>
 }

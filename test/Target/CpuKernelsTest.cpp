@@ -109,7 +109,7 @@ public:
 
   /// Compiles the op for these operands and runs it; the outputs' values are those it wrote.
   void run(const std::string &op, std::vector<Buffer *> buffers,
-           std::vector<mlir::NamedAttribute> params = {}, Rows domain = Rows::tokens,
+           std::vector<mlir::NamedAttribute> params = {}, RowDomain domain = RowDomain::tokens,
            m1_dims dims = {kRows, 1, kRows, 1}) {
     KernelSpec spec;
     spec.op = op;
@@ -125,7 +125,7 @@ public:
     struct Emitter : PlanEmitter {
       KernelChoice chosen;
       mlir::Value operand(size_t) const override { return {}; }
-      mlir::Value temporary(Rows, uint64_t) override { return {}; }
+      mlir::Value temporary(RowDomain, uint64_t) override { return {}; }
       std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value>, size_t,
                          bool *isNew) override {
         chosen = choice;
@@ -155,10 +155,10 @@ public:
     auto kernel = reinterpret_cast<void (*)(void *const *, const m1_dims *, int, int)>(
         dlsym(library, "kernel"));
     ASSERT_TRUE(kernel);
-    int rows = domain == Rows::one         ? 1
-               : domain == Rows::tokens    ? dims.tokens
-               : domain == Rows::sequences ? dims.sequences
-                                           : dims.logit_rows;
+    int rows = domain == RowDomain::one         ? 1
+               : domain == RowDomain::tokens    ? dims.tokens
+               : domain == RowDomain::sequences ? dims.sequences
+                                                : dims.logit_rows;
     int groups = (rows + int(emitter.chosen.rowsPerGroup) - 1) / int(emitter.chosen.rowsPerGroup);
     for (int y = 0; y < groups; ++y)
       for (int x = 0; x < int(emitter.chosen.gridX); ++x)
@@ -250,14 +250,14 @@ TEST_P(CpuKernels, Linear) {
     SCOPED_TRACE(testing::Message()
                  << "n " << c.n << " k " << c.k << " " << c.x << " " << c.w << " " << c.out);
     for (int64_t rows : {1, kRows, 70}) {
-      Buffer x = h->input("x", c.x, {c.k}, c.k + 3, rows), w = h->input("w", c.w, {c.n, c.k}),
+      Buffer x = h->input("x", c.x, {c.k}, c.k + 3, rows), w = h->input("weight", c.w, {c.n, c.k}),
              bias = h->input("bias", "f32", {c.n});
       Buffer out = h->output("out", c.out, {c.n}, c.n + 5, rows);
       std::vector<Buffer *> operands = {&x, &w};
       if (c.bias)
         operands.push_back(&bias);
       operands.push_back(&out);
-      h->run("linear", operands, {}, Rows::tokens, {int(rows), 1, 1, 1});
+      h->run("linear", operands, {}, RowDomain::tokens, {int(rows), 1, 1, 1});
       h->expect(
           out,
           [&](int64_t t, int64_t n) {
@@ -273,14 +273,14 @@ TEST_P(CpuKernels, Linear) {
 
 // A token's result does not depend on how many others are in the step: bit for bit.
 TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
-  Buffer x = h->input("x", "bf16", {100}, 100), w = h->input("w", "bf16", {37, 100});
+  Buffer x = h->input("x", "bf16", {100}, 100), w = h->input("weight", "bf16", {37, 100});
   Buffer all = h->output("out", "f32", {37}, 37), one = h->output("out", "f32", {37}, 37, 1);
   h->run("linear", {&x, &w, &all});
   for (int64_t row = 0; row < kRows; ++row) {
     Buffer single = h->input("x", "bf16", {100}, 100, 1);
     for (int64_t k = 0; k < 100; ++k)
       h->set(single, k, x.at(row, k));
-    h->run("linear", {&single, &w, &one}, {}, Rows::tokens, {1, 1, 1, 1});
+    h->run("linear", {&single, &w, &one}, {}, RowDomain::tokens, {1, 1, 1, 1});
     for (int64_t n = 0; n < 37; ++n)
       ASSERT_EQ(one.at(0, n), all.at(row, n)) << "row " << row << " column " << n;
   }
@@ -293,8 +293,9 @@ TEST_P(CpuKernels, RmsNorm) {
     for (const char *type : {"f32", "bf16"}) {
       SCOPED_TRACE(testing::Message() << n << " " << type);
       Buffer residual = h->input("residual", "f32", {n}, n), x = h->input("x", type, {n}, n + 2),
-             w = h->input("w", "f32", {n});
-      Buffer sum = h->output("sum", "f32", {n}, n + 1), normed = h->output("out", type, {n}, n);
+             w = h->input("weight", "f32", {n});
+      Buffer sum = h->output("sum", "f32", {n}, n + 1), normed = h->output("normed", type, {n}, n),
+             out = h->output("out", type, {n}, n);
       auto eps = param("eps", h->real(1e-5));
       h->run("add_rms_norm", {&residual, &x, &w, &sum, &normed}, {eps});
       auto total = [&](int64_t t, int64_t c) { return residual.at(t, c) + x.at(t, c); };
@@ -306,8 +307,8 @@ TEST_P(CpuKernels, RmsNorm) {
       };
       h->expect(sum, total);
       h->expect(normed, [&](int64_t t, int64_t c) { return norm(total, t, c); });
-      h->run("rms_norm", {&x, &w, &normed}, {eps});
-      h->expect(normed, [&](int64_t t, int64_t c) {
+      h->run("rms_norm", {&x, &w, &out}, {eps});
+      h->expect(out, [&](int64_t t, int64_t c) {
         return norm([&](int64_t t, int64_t i) { return x.at(t, i); }, t, c);
       });
     }
@@ -319,7 +320,7 @@ TEST_P(CpuKernels, GatedRmsNorm) {
   for (auto [groups, size] : {std::pair<int64_t, int64_t>{1, 40}, {5, 7}, {3, 64}}) {
     int64_t n = groups * size;
     Buffer y = h->input("y", "f32", {n}, n), z = h->input("z", "bf16", {n}, n + 9),
-           w = h->input("w", "f32", {n});
+           w = h->input("weight", "f32", {n});
     Buffer out = h->output("out", "bf16", {n}, n);
     h->run("gated_rms_norm", {&y, &z, &w, &out},
            {param("groups", h->integer(groups)), param("eps", h->real(1e-5))});
@@ -387,9 +388,9 @@ TEST_P(CpuKernels, Functions) {
     return error * (1 << 24); // units of half the last place
   };
   m1_dims dims = {1, 1, 1, 1};
-  h->run("silu", {&a, &out}, {}, Rows::tokens, dims);
+  h->run("silu", {&a, &out}, {}, RowDomain::tokens, dims);
   EXPECT_LT(worst(silu), 8.0);
-  h->run("softplus", {&x, &out}, {}, Rows::tokens, dims);
+  h->run("softplus", {&x, &out}, {}, RowDomain::tokens, dims);
   EXPECT_LT(worst([](double v) { return v > 30 ? v : std::log1p(std::exp(v)); }), 8.0);
 }
 
@@ -405,7 +406,7 @@ TEST_P(CpuKernels, Copies) {
   h->run("embedding", {&tokens, &table, &out});
   h->expect(out, [&](int64_t t, int64_t c) { return table.at(ids[t], c); });
   Buffer picked = h->indices("logit_rows", rows), x = h->input("x", "f32", {41}, 43);
-  h->run("gather_rows", {&x, &picked, &out}, {}, Rows::logitRows);
+  h->run("gather_rows", {&x, &picked, &out}, {}, RowDomain::logit_rows);
   h->expect(out, [&](int64_t t, int64_t c) { return x.at(rows[t], c); });
   Buffer heads = h->input("x", "bf16", {3 * 7}, 25),
          repeated = h->output("out", "bf16", {3 * 2 * 7}, 42);
@@ -431,7 +432,7 @@ TEST_P(CpuKernels, Sample) {
       h->set(logits, 4 * n + c, -infinity);
     for (int64_t c = 0; c + 1 < n; ++c)
       h->set(logits, 5 * n + c, -infinity);
-    h->run("sample", {&logits, &out}, {}, Rows::logitRows);
+    h->run("sample", {&logits, &out}, {}, RowDomain::logit_rows);
     for (int64_t row = 0; row < kRows; ++row) {
       int64_t best = 0;
       for (int64_t c = 1; c < n; ++c)
@@ -464,7 +465,7 @@ TEST_P(CpuKernels, Rotary) {
         h->set(*table, (r * d / 2 + i) * 2 + 1, std::sin(angle(r * step, i)));
       }
   Buffer table = h->output("out", "f32", {d}, d);
-  h->run("rotary_table", {&at, &hi, &lo, &table}, {param("head_dim", h->integer(d))});
+  h->run("rotary_table", {&at, &hi, &lo, &table});
   h->expect(table, [&](int64_t t, int64_t c) {
     return c < d / 2 ? std::cos(angle(positions[t], c)) : std::sin(angle(positions[t], c - d / 2));
   });
@@ -489,8 +490,8 @@ TEST_P(CpuKernels, Rotary) {
   Buffer tables = h->indices("block_tables", pages), of = h->indices("token_sequence", sequences);
   auto dim = param("head_dim", h->integer(d));
   m1_dims dims = {kRows, 2, kRows, 5};
-  h->run("rotary_kv_write", {&q, &k, &v, &table, &cache, &at, &of, &tables, &out}, {dim},
-         Rows::tokens, dims);
+  h->run("rotary_kv_write", {&q, &k, &v, &table, &cache, &at, &of, &tables, &out}, {},
+         RowDomain::tokens, dims);
   h->expect(out, [&](int64_t t, int64_t c) { return rotated(q, t, c); });
   Buffer x = h->input("x", "f32", {heads * d}, 150);
   h->run("rotary_embedding", {&x, &table, &out}, {dim});
@@ -507,7 +508,7 @@ TEST_P(CpuKernels, Rotary) {
       ASSERT_NEAR(cached(t, 1, c), v.at(t, c), 4.0 / 256)
           << "value of token " << t << " column " << c;
     }
-  h->run("kv_write", {&k, &v, &cache, &at, &of, &tables}, {dim}, Rows::tokens, dims);
+  h->run("kv_write", {&k, &v, &cache, &at, &of, &tables}, {}, RowDomain::tokens, dims);
   for (int64_t t = 0; t < kRows; ++t)
     for (int64_t c = 0; c < kvHeads * d; ++c)
       ASSERT_NEAR(cached(t, 0, c), k.at(t, c), 4.0 / 256)

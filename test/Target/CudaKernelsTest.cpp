@@ -1,6 +1,7 @@
 // The cuda target's kernels at the sizes of M1-3B, of its Mamba-2 variant and at sizes that fit no
 // vector: all compile for every supported GPU generation, none spills, and each stays within the
 // registers that its launch leaves it. Needs the CUDA toolkit, no GPU.
+#include "M1/IR/M1.h"
 #include "Plan/Plan.h"
 #include "Toolchain.h"
 #include "m1c/CudaTarget.h"
@@ -18,14 +19,14 @@ namespace {
 class Emitter : public PlanEmitter {
 public:
   Emitter(MLIRContext &context) : b(&context) {
-    context.loadDialect<plan::PlanDialect>();
+    context.loadDialect<m1::M1Dialect, plan::PlanDialect>();
     module = ModuleOp::create(b, b.getUnknownLoc());
     b.setInsertionPointToEnd(module->getBody());
   }
   void begin(const KernelSpec &spec, uint64_t viewOffset) {
     operands.clear();
     for (size_t i = 0; i < spec.operands.size(); ++i) {
-      Value buffer = temporary(Rows::tokens, 256);
+      Value buffer = temporary(RowDomain::tokens, 256);
       if (viewOffset)
         buffer = plan::ViewOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()),
                                       buffer, viewOffset);
@@ -33,9 +34,9 @@ public:
     }
   }
   Value operand(size_t i) const override { return operands[i]; }
-  Value temporary(Rows rows, uint64_t bytes) override {
+  Value temporary(RowDomain rows, uint64_t bytes) override {
     return plan::TemporaryOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()),
-                                     static_cast<plan::Rows>(rows), bytes, IntegerAttr());
+                                     static_cast<plan::RowDomain>(rows), bytes, IntegerAttr());
   }
   std::string launch(const KernelChoice &choice, ArrayRef<Value>, size_t, bool *isNew) override {
     bool inserted = keys.try_emplace(choice.key, choice).second;
@@ -107,13 +108,13 @@ protected:
     int64_t q = heads * headDim, kv = kvHeads * headDim, qkv = q + 2 * kv;
     select("embedding",
            {array("tokens"), weight("table", bf16, {vocabulary, d}), rows("out", f32, d)});
-    select("rms_norm", {rows("x", f32, d), weight("w", f32, {d}), rows("out", act, d)},
+    select("rms_norm", {rows("x", f32, d), weight("weight", f32, {d}), rows("out", act, d)},
            {{"eps", real(1e-5)}});
     select("add_rms_norm",
-           {rows("residual", f32, d), rows("x", act, d), weight("w", f32, {d}), rows("sum", f32, d),
-            rows("out", act, d)},
+           {rows("residual", f32, d), rows("x", act, d), weight("weight", f32, {d}),
+            rows("sum", f32, d), rows("normed", act, d)},
            {{"eps", real(1e-5)}}, false, 0, 2);
-    select("add", {rows("a", f32, d), rows("b", act, d), rows("out", f32, d)});
+    select("add", {rows("residual", f32, d), rows("x", act, d), rows("out", f32, d)});
     select("silu_mul",
            {rows("a", act, mlp, 2 * mlp), rows("b", act, mlp, 2 * mlp), rows("out", act, mlp)});
     select("mul", {rows("a", act, mlp), rows("b", act, mlp), rows("out", act, mlp)});
@@ -122,10 +123,8 @@ protected:
     select("repeat_heads", {rows("x", act, kv), rows("out", act, kv * 3)},
            {{"head_size", integer(headDim)}, {"repeat", integer(3)}});
     select("gather_rows", {rows("x", f32, d), array("logit_rows"), rows("out", f32, d)});
-    select("rotary_table",
-           {array("positions"), weight("hi", f32, {16, headDim / 2, 2}),
-            weight("lo", f32, {256, headDim / 2, 2}), rows("out", f32, headDim)},
-           {{"head_dim", integer(headDim)}});
+    select("rotary_table", {array("positions"), weight("hi", f32, {16, headDim / 2, 2}),
+                            weight("lo", f32, {256, headDim / 2, 2}), rows("out", f32, headDim)});
     select("rotary_embedding",
            {rows("x", act, q, qkv), rows("table", f32, headDim), rows("out", act, q)},
            {{"head_dim", integer(headDim)}});
@@ -136,20 +135,20 @@ protected:
                                       rows("v", act, kv, qkv), rows("table", f32, headDim)};
     write.insert(write.end(), cache.begin(), cache.end());
     write.push_back(rows("out", act, q));
-    select("rotary_kv_write", write, {{"head_dim", integer(headDim)}});
+    select("rotary_kv_write", write);
     write = {rows("k", act, kv, qkv), rows("v", act, kv, qkv)};
     write.insert(write.end(), cache.begin(), cache.end());
-    select("kv_write", write, {{"head_dim", integer(headDim)}}, false, 0, 0);
+    select("kv_write", write, {}, false, 0, 0);
     select("sample", {rows("logits", f32, vocabulary), {"out", i32, {}, 1}});
     for (bool decode : {false, true})
       select("attention",
              {rows("q", act, q), weight("cache", act, {kvHeads, 64, headDim}),
               array("sequence_starts"), array("context_lengths"), array("block_tables"),
               rows("out", act, q)},
-             {{"scale", real(0.1)}, {"head_dim", integer(headDim)}}, decode);
-    select("linear", {rows("x", act, d), weight("w", bf16, {qkv, d}), rows("out", act, qkv)});
-    select("linear", {rows("x", act, d), weight("w", bf16, {qkv, d}), rows("out", act, qkv)}, {},
-           true, 8);
+             {{"scale", real(0.1)}}, decode);
+    select("linear", {rows("x", act, d), weight("weight", bf16, {qkv, d}), rows("out", act, qkv)});
+    select("linear", {rows("x", act, d), weight("weight", bf16, {qkv, d}), rows("out", act, qkv)},
+           {}, true, 8);
   }
 
   void selectMamba1(Type act, int64_t dInner, int64_t dXb, int64_t n, int64_t width) {
@@ -157,12 +156,12 @@ protected:
     std::vector<OperandSpec> batch = {array("sequence_starts"), array("slots"), array("positions")};
     for (bool decode : {false, true}) {
       std::vector<OperandSpec> operands = {
-          rows("x", act, dXb, in), weight("w", f32, {dInner, width}), weight("bias", f32, {dInner}),
-          weight("state", act, {width - 1, dXb})};
+          rows("x", act, dXb, in), weight("weight", f32, {dInner, width}),
+          weight("bias", f32, {dInner}), weight("state", act, {width - 1, dXb})};
       operands.insert(operands.end(), batch.begin(), batch.end());
       operands.push_back(rows("out", act, dInner));
       select("causal_conv1d", operands,
-             {{"activation", StringAttr::get(&context, "silu")},
+             {{"activation", m1::ActivationAttr::get(&context, m1::Activation::Silu)},
               {"repeat", integer(dInner / dXb)},
               {"head_size", integer(n)}},
              decode);
@@ -173,7 +172,7 @@ protected:
                   weight("state", f32, {dInner, n})};
       operands.insert(operands.end(), batch.begin(), batch.end());
       operands.push_back(rows("out", act, dInner));
-      select("selective_scan", operands, {{"delta_softplus", integer(1)}}, decode);
+      select("selective_scan", operands, {{"delta_softplus", UnitAttr::get(&context)}}, decode);
     }
   }
 
@@ -186,9 +185,9 @@ protected:
               weight("dt_bias", f32, {heads}), weight("state", f32, {heads, n, n}),
               array("sequence_starts"), array("slots"), array("positions"),
               rows("out", act, dInner)},
-             {{"delta_softplus", integer(1)}}, decode);
+             {{"delta_softplus", UnitAttr::get(&context)}}, decode);
     select("gated_rms_norm",
-           {rows("y", act, dInner), rows("z", act, dInner), weight("w", f32, {dInner}),
+           {rows("y", act, dInner), rows("z", act, dInner), weight("weight", f32, {dInner}),
             rows("out", act, dInner)},
            {{"groups", integer(heads)}, {"eps", real(1e-5)}});
   }
@@ -268,11 +267,11 @@ TEST_F(CudaKernels, Widths) {
 
 // Matrix products are library calls, in functions for few rows kernels that stream the weights.
 TEST_F(CudaKernels, Linears) {
-  select("linear", {rows("x", bf16, 64), weight("w", bf16, {32, 64}), rows("out", bf16, 32)});
+  select("linear", {rows("x", bf16, 64), weight("weight", bf16, {32, 64}), rows("out", bf16, 32)});
   EXPECT_EQ(emitter->gemms, 1);
   EXPECT_TRUE(selector.kernels().empty());
-  select("linear", {rows("x", bf16, 64), weight("w", bf16, {32, 64}), rows("out", bf16, 32)}, {},
-         true, 8);
+  select("linear", {rows("x", bf16, 64), weight("weight", bf16, {32, 64}), rows("out", bf16, 32)},
+         {}, true, 8);
   EXPECT_EQ(emitter->gemms, 1);
   EXPECT_EQ(selector.kernels().size(), 1u);
 }

@@ -9,6 +9,8 @@ using namespace mlir::m1;
 
 #include "M1/IR/M1Dialect.cpp.inc"
 #include "M1/IR/M1Enums.cpp.inc"
+#include "M1/IR/M1OpInterfaces.cpp.inc"
+#include "M1/IR/M1TypeInterfaces.cpp.inc"
 
 void M1Dialect::initialize() {
   addTypes<
@@ -74,14 +76,9 @@ LogicalResult KVCacheType::verify(function_ref<InFlightDiagnostic()> emitError,
 #define GET_TYPEDEF_CLASSES
 #include "M1/IR/M1Types.cpp.inc"
 
-ArrayRef<int64_t> mlir::m1::getStateShape(Type type) {
-  return TypeSwitch<Type, ArrayRef<int64_t>>(type).Case<ScanStateType, ConvStateType, KVCacheType>(
-      [](auto t) { return t.getShape(); });
-}
-
-Type mlir::m1::getStateElementType(Type type) {
-  return TypeSwitch<Type, Type>(type).Case<ScanStateType, ConvStateType, KVCacheType>(
-      [](auto t) { return t.getElementType(); });
+bool mlir::m1::isRows(Value value) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  return type && type.getRank() > 0 && type.isDynamicDim(0);
 }
 
 //===----------------------------------------------------------------------===//

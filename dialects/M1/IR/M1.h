@@ -16,6 +16,17 @@
 #include "M1/IR/M1Dialect.h.inc"
 #include "M1/IR/M1Enums.h.inc"
 
+namespace mlir::m1 {
+
+/// Each row of the results depends on the same row of the operands only, not on the batch.
+template <typename ConcreteOp>
+struct RowsIndependent : OpTrait::TraitBase<ConcreteOp, RowsIndependent> {};
+
+} // namespace mlir::m1
+
+#include "M1/IR/M1OpInterfaces.h.inc"
+#include "M1/IR/M1TypeInterfaces.h.inc"
+
 #define GET_ATTRDEF_CLASSES
 #include "M1/IR/M1Attrs.h.inc"
 
@@ -30,9 +41,8 @@ namespace mlir::m1 {
 /// Positions are split as p = rotaryStep * hi + lo; see m1.rotary_table.
 constexpr int64_t rotaryStep = 256;
 
-/// Shape and element type of a state type: one slot, or [kv_heads, page_size, head_dim] of a cache.
-ArrayRef<int64_t> getStateShape(Type stateType);
-Type getStateElementType(Type stateType);
+/// Whether the value is rows of a step, of which only the run knows how many.
+bool isRows(Value value);
 
 /// The model facts of a module; null when it has none.
 ModelOp getModel(ModuleOp module);

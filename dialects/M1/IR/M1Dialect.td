@@ -5,6 +5,7 @@
 include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/EnumAttr.td"
 include "mlir/IR/OpBase.td"
+include "M1Interfaces.td"
 
 def M1_Dialect : Dialect {
   let name = "m1";
@@ -44,13 +45,17 @@ def M1_BatchType : M1_Type<"Batch", "batch"> {
   }];
 }
 
-class M1_StateType<string name, string typeMnemonic> : M1_Type<name, typeMnemonic> {
+class M1_StateType<string name, string typeMnemonic, string kind>
+    : M1_Type<name, typeMnemonic, [M1_StateTypeInterface]> {
   let parameters = (ins ArrayRefParameter<"int64_t">:$shape, "::mlir::Type":$elementType);
   let assemblyFormat = "`<` custom<StateShape>($shape, $elementType) `>`";
   let genVerifyDecl = 1;
+  string declarations = "";
+  let extraClassDeclaration =
+      "static ::llvm::StringRef getKind() { return \""#kind#"\"; }\n"#declarations;
 }
 
-def M1_ScanStateType : M1_StateType<"ScanState", "scan_state"> {
+def M1_ScanStateType : M1_StateType<"ScanState", "scan_state", "scan"> {
   let summary = "recurrent state of a scan, one per slot";
   let description = [{
     Mamba-1: `!m1.scan_state<64x16xf32>` is [d_inner, N] per slot. Mamba-2:
@@ -58,7 +63,7 @@ def M1_ScanStateType : M1_StateType<"ScanState", "scan_state"> {
   }];
 }
 
-def M1_ConvStateType : M1_StateType<"ConvState", "conv_state"> {
+def M1_ConvStateType : M1_StateType<"ConvState", "conv_state", "conv"> {
   let summary = "last inputs of a causal convolution, one per slot";
   let description = [{
     `!m1.conv_state<3x64xbf16>` is [width - 1, channels] per slot, oldest row first. Elements are
@@ -66,11 +71,18 @@ def M1_ConvStateType : M1_StateType<"ConvState", "conv_state"> {
   }];
 }
 
-def M1_KVCacheType : M1_StateType<"KVCache", "kv_cache"> {
+def M1_KVCacheType : M1_StateType<"KVCache", "kv_cache", "kv"> {
   let summary = "paged keys and values";
   let description = [{
     `!m1.kv_cache<2x64x16xbf16>` is [kv_heads, page_size, head_dim]; a page holds that twice, keys
     then values. Elements are f32, bf16 or f16.
+  }];
+  let declarations = [{
+    ::llvm::SmallVector<int64_t> getStorageShape() const {
+      ::llvm::SmallVector<int64_t> shape = {2}; // keys, then values
+      ::llvm::append_range(shape, getShape());
+      return shape;
+    }
   }];
 }
 

@@ -10,6 +10,29 @@ include "mlir/IR/BuiltinAttributeInterfaces.td"
 
 class M1_Op<string mnemonic, list<Trait> traits = []> : Op<M1_Dialect, mnemonic, traits>;
 
+/// An operation that becomes a kernel. Names of operands, results and attributes are the roles and
+/// parameters of the kernel's specification; `batchArrays` are the arrays that it reads of its
+/// `!m1.batch`.
+class M1_KernelOp<string mnemonic, list<Trait> traits = [], list<string> batchArrays = []>
+    : M1_Op<mnemonic, !listconcat([M1_KernelOpInterface], traits)> {
+  /// The results have as many rows as this array of the batch has values.
+  string rowDomain = "";
+  /// Weights of which a row of the results reads one row.
+  list<string> lookedUp = [];
+
+  defvar indices = !range(!size(arguments));
+  defvar attributes = !filter(i, indices, !initialized(!getdagarg<Attr>(arguments, i)));
+  defvar operands = !filter(i, indices, !not(!initialized(!getdagarg<Attr>(arguments, i))));
+  let extraClassDeclaration =
+      M1_Names<"getOperandNames", !foreach(i, operands, !getdagname(arguments, i))>.declaration
+      #M1_Names<"getParameterNames", !foreach(i, attributes, !getdagname(arguments, i))>.declaration
+      #M1_Names<"getResultNames",
+                !foreach(i, !range(!size(results)), !getdagname(results, i))>.declaration
+      #M1_Names<"getBatchArrays", batchArrays>.declaration
+      #M1_Names<"getLookedUp", lookedUp>.declaration
+      #"static ::llvm::StringRef getRowDomain() { return \""#rowDomain#"\"; }";
+}
+
 def M1_StaticColumnsPred : CPred<"!::llvm::cast<::mlir::RankedTensorType>($_self).isDynamicDim(1)">;
 class M1_RowsOf<list<Type> types>
     : RankedTensorOf<types, [HasAnyRankOfPred<[2]>, M1_StaticColumnsPred],
@@ -25,7 +48,7 @@ def M1_F32Matrix : M1_StaticOf<[F32], 2>;
 def M1_Vector : M1_StaticOf<[F32], 1>;
 def M1_AngleTable : M1_StaticOf<[F32], 3>;
 def M1_Tokens : 1DTensorOf<[I32]>;
-def M1_AnyState : AnyTypeOf<[M1_ScanStateType, M1_ConvStateType, M1_KVCacheType]>;
+def M1_AnyState : Type<CPred<"::llvm::isa<::mlir::m1::StateTypeInterface>($_self)">, "state">;
 
 //===----------------------------------------------------------------------===//
 // Model, weights, states
@@ -132,10 +155,10 @@ def M1_GetStateOp : M1_Op<"get_state", [Pure, DeclareOpInterfaceMethods<SymbolUs
 // Rows in, rows out
 //===----------------------------------------------------------------------===//
 
-def M1_EmbeddingOp : M1_Op<"embedding", [Pure]> {
+def M1_EmbeddingOp : M1_KernelOp<"embedding", [Pure]> {
   let summary = "rows of a table by token id";
   let description = [{
-    `result[t, :] = table[tokens[t], :]` with tokens [T], table [V, D], result [T, D] in f32.
+    `out[t, :] = table[tokens[t], :]` with tokens [T], table [V, D], result [T, D] in f32.
 
     Example:
     ```mlir
@@ -143,15 +166,16 @@ def M1_EmbeddingOp : M1_Op<"embedding", [Pure]> {
     ```
   }];
   let arguments = (ins M1_Tokens:$tokens, M1_Matrix:$table);
-  let results = (outs M1_F32Rows:$result);
+  let results = (outs M1_F32Rows:$out);
   let assemblyFormat = "$tokens `,` $table attr-dict `:` functional-type(operands, results)";
+  let lookedUp = ["table"];
   let hasVerifier = 1;
 }
 
-def M1_LinearOp : M1_Op<"linear", [Pure]> {
+def M1_LinearOp : M1_KernelOp<"linear", [Pure, M1_RowsIndependent]> {
   let summary = "x · weightᵀ (+ bias)";
   let description = [{
-    `result[t, n] = Σ_k x[t, k] · weight[n, k] + bias[n]` with x [T, K], weight [N, K], bias [N];
+    `out[t, n] = Σ_k x[t, k] · weight[n, k] + bias[n]` with x [T, K], weight [N, K], bias [N];
     summed in f32.
 
     Example:
@@ -160,16 +184,16 @@ def M1_LinearOp : M1_Op<"linear", [Pure]> {
     ```
   }];
   let arguments = (ins M1_Rows:$x, M1_Matrix:$weight, Optional<M1_Vector>:$bias);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat =
       "$x `,` $weight (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_RmsNormOp : M1_Op<"rms_norm", [Pure]> {
+def M1_RmsNormOp : M1_KernelOp<"rms_norm", [Pure, M1_RowsIndependent]> {
   let summary = "root mean square normalisation";
   let description = [{
-    `result = x · rsqrt(mean(x²) + eps) · weight` per row; x [T, D], weight [D].
+    `out = x · rsqrt(mean(x²) + eps) · weight` per row; x [T, D], weight [D].
 
     Example:
     ```mlir
@@ -178,26 +202,26 @@ def M1_RmsNormOp : M1_Op<"rms_norm", [Pure]> {
     ```
   }];
   let arguments = (ins M1_Rows:$x, M1_Vector:$weight, F64Attr:$eps);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = "$x `,` $weight attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_AddOp : M1_Op<"add", [Pure]> {
+def M1_AddOp : M1_KernelOp<"add", [Pure, M1_RowsIndependent]> {
   let summary = "residual + x";
   let description = [{
-    Adds a branch to the residual stream: `result[t, d] = residual[t, d] + x[t, d]` with residual
+    Adds a branch to the residual stream: `out[t, d] = residual[t, d] + x[t, d]` with residual
     [T, D] f32, x [T, D], result [T, D] f32.
 
     Example: `%h1 = m1.add %h, %y : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32>`
   }];
   let arguments = (ins M1_F32Rows:$residual, M1_Rows:$x);
-  let results = (outs M1_F32Rows:$result);
+  let results = (outs M1_F32Rows:$out);
   let assemblyFormat = "$residual `,` $x attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_AddRmsNormOp : M1_Op<"add_rms_norm", [Pure]> {
+def M1_AddRmsNormOp : M1_KernelOp<"add_rms_norm", [Pure, M1_RowsIndependent]> {
   let summary = "residual + x, and its normalisation";
   let description = [{
     `sum = residual + x`; `normed = sum · rsqrt(mean(sum²) + eps) · weight` per row; residual, x,
@@ -217,7 +241,7 @@ def M1_AddRmsNormOp : M1_Op<"add_rms_norm", [Pure]> {
   let hasVerifier = 1;
 }
 
-def M1_SplitOp : M1_Op<"split", [Pure]> {
+def M1_SplitOp : M1_Op<"split", [Pure, M1_RowsIndependent]> {
   let summary = "column ranges of the same rows";
   let description = [{
     Cuts x [T, ΣN_i] into pieces [T, N_i], in order. Pieces are views: no data moves.
@@ -232,7 +256,7 @@ def M1_SplitOp : M1_Op<"split", [Pure]> {
   let hasCanonicalizer = 1;
 }
 
-def M1_RepeatHeadsOp : M1_Op<"repeat_heads", [Pure]> {
+def M1_RepeatHeadsOp : M1_KernelOp<"repeat_heads", [Pure, M1_RowsIndependent]> {
   let summary = "each head several times in a row";
   let description = [{
     x [T, h·d] with heads of d = head_size columns; the result [T, h·repeat·d] holds head j of x in
@@ -245,16 +269,16 @@ def M1_RepeatHeadsOp : M1_Op<"repeat_heads", [Pure]> {
     ```
   }];
   let arguments = (ins M1_Rows:$x, I64Attr:$head_size, I64Attr:$repeat);
-  let results = (outs M1_Rows:$result);
-  let assemblyFormat = "$x attr-dict `:` type($x) `->` type($result)";
+  let results = (outs M1_Rows:$out);
+  let assemblyFormat = "$x attr-dict `:` type($x) `->` type($out)";
   let hasVerifier = 1;
   let hasFolder = 1;
 }
 
-def M1_SoftplusOp : M1_Op<"softplus", [Pure]> {
+def M1_SoftplusOp : M1_KernelOp<"softplus", [Pure, M1_RowsIndependent]> {
   let summary = "log(1 + exp(x + bias))";
   let description = [{
-    `result[t, c] = log(1 + exp(x[t, c] + bias[c]))` with x [T, C], bias [C] or none, result [T, C].
+    `out[t, c] = log(1 + exp(x[t, c] + bias[c]))` with x [T, C], bias [C] or none, result [T, C].
 
     Example:
     ```mlir
@@ -262,42 +286,42 @@ def M1_SoftplusOp : M1_Op<"softplus", [Pure]> {
     ```
   }];
   let arguments = (ins M1_Rows:$x, Optional<M1_Vector>:$bias);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat =
       "$x (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_SiluOp : M1_Op<"silu", [Pure]> {
+def M1_SiluOp : M1_KernelOp<"silu", [Pure, M1_RowsIndependent]> {
   let summary = "a · sigmoid(a)";
   let description = [{
-    `result[t, c] = a[t, c] / (1 + exp(-a[t, c]))` with a and result [T, C].
+    `out[t, c] = a[t, c] / (1 + exp(-a[t, c]))` with a and result [T, C].
 
     Example: `%y = m1.silu %a : (tensor<?x64xf32>) -> tensor<?x64xf32>`
   }];
   let arguments = (ins M1_Rows:$a);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = "$a attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_MulOp : M1_Op<"mul", [Pure]> {
+def M1_MulOp : M1_KernelOp<"mul", [Pure, M1_RowsIndependent]> {
   let summary = "a · b, element by element";
   let description = [{
-    `result[t, c] = a[t, c] · b[t, c]` with a, b and result [T, C].
+    `out[t, c] = a[t, c] · b[t, c]` with a, b and result [T, C].
 
     Example: `%y = m1.mul %a, %b : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>`
   }];
   let arguments = (ins M1_Rows:$a, M1_Rows:$b);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = "$a `,` $b attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_SiluMulOp : M1_Op<"silu_mul", [Pure]> {
+def M1_SiluMulOp : M1_KernelOp<"silu_mul", [Pure, M1_RowsIndependent]> {
   let summary = "silu(a) · b";
   let description = [{
-    `result[t, c] = a[t, c] / (1 + exp(-a[t, c])) · b[t, c]` with a, b and result [T, C].
+    `out[t, c] = a[t, c] / (1 + exp(-a[t, c])) · b[t, c]` with a, b and result [T, C].
 
     Example:
     ```mlir
@@ -305,15 +329,15 @@ def M1_SiluMulOp : M1_Op<"silu_mul", [Pure]> {
     ```
   }];
   let arguments = (ins M1_Rows:$a, M1_Rows:$b);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = "$a `,` $b attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_SkipOp : M1_Op<"skip", [Pure]> {
+def M1_SkipOp : M1_KernelOp<"skip", [Pure, M1_RowsIndependent]> {
   let summary = "y + D·x";
   let description = [{
-    `result[t, c] = y[t, c] + D[c / k] · x[t, c]` with y, x and result [T, C] and D [C/k]: k
+    `out[t, c] = y[t, c] + D[c / k] · x[t, c]` with y, x and result [T, C] and D [C/k]: k
     neighbouring channels (a head) share one value, k = 1 where each channel has its own.
 
     Example:
@@ -322,13 +346,13 @@ def M1_SkipOp : M1_Op<"skip", [Pure]> {
         -> tensor<?x64xf32>
     ```
   }];
-  let arguments = (ins M1_Rows:$y, M1_Rows:$x, M1_Vector:$D);
-  let results = (outs M1_Rows:$result);
-  let assemblyFormat = "$y `,` $x `,` $D attr-dict `:` functional-type(operands, results)";
+  let arguments = (ins M1_Rows:$y, M1_Rows:$x, M1_Vector:$d);
+  let results = (outs M1_Rows:$out);
+  let assemblyFormat = "$y `,` $x `,` $d attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_GatedRmsNormOp : M1_Op<"gated_rms_norm", [Pure]> {
+def M1_GatedRmsNormOp : M1_KernelOp<"gated_rms_norm", [Pure, M1_RowsIndependent]> {
   let summary = "rms_norm of y·silu(z), group by group";
   let description = [{
     `v = y · silu(z)`; each of `groups` ranges of C/groups columns is normalised on its own: `v ·
@@ -341,12 +365,12 @@ def M1_GatedRmsNormOp : M1_Op<"gated_rms_norm", [Pure]> {
     ```
   }];
   let arguments = (ins M1_Rows:$y, M1_Rows:$z, M1_Vector:$weight, I64Attr:$groups, F64Attr:$eps);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = "$y `,` $z `,` $weight attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_GatedMlpOp : M1_Op<"gated_mlp", [Pure]> {
+def M1_GatedMlpOp : M1_Op<"gated_mlp", [Pure, M1_RowsIndependent]> {
   let summary = "down · (silu(gate · x) · (up · x))";
   let description = [{
     `result = down · (silu(gate · x) · (up · x))` per row; x and result [T, D], gate and up [I, D],
@@ -366,20 +390,21 @@ def M1_GatedMlpOp : M1_Op<"gated_mlp", [Pure]> {
   let hasVerifier = 1;
 }
 
-def M1_GatherRowsOp : M1_Op<"gather_rows", [Pure]> {
+def M1_GatherRowsOp : M1_KernelOp<"gather_rows", [Pure], ["logit_rows"]> {
   let summary = "the rows whose logits are wanted";
   let description = [{
-    `result[l, :] = x[logit_rows[l], :]`: from T rows to L rows.
+    `out[l, :] = x[logit_rows[l], :]`: from T rows to L rows.
 
     Example: `%r = m1.gather_rows %h, %batch : (tensor<?x64xf32>, !m1.batch) -> tensor<?x64xf32>`
   }];
   let arguments = (ins M1_Rows:$x, M1_BatchType:$batch);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = "$x `,` $batch attr-dict `:` functional-type(operands, results)";
+  let rowDomain = "logit_rows";
   let hasVerifier = 1;
 }
 
-def M1_SampleOp : M1_Op<"sample", [Pure]> {
+def M1_SampleOp : M1_KernelOp<"sample", [Pure]> {
   let summary = "the most likely token of each row";
   let description = [{
     Greedy: the index of the largest logit, the smallest index among equals. logits [L, V], result
@@ -388,7 +413,7 @@ def M1_SampleOp : M1_Op<"sample", [Pure]> {
     Example: `%t = m1.sample %logits : (tensor<?x512xf32>) -> tensor<?xi32>`
   }];
   let arguments = (ins M1_F32Rows:$logits);
-  let results = (outs M1_Tokens:$result);
+  let results = (outs M1_Tokens:$out);
   let assemblyFormat = "$logits attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
@@ -397,10 +422,11 @@ def M1_SampleOp : M1_Op<"sample", [Pure]> {
 // Mixers
 //===----------------------------------------------------------------------===//
 
-def M1_CausalConv1dOp : M1_Op<"causal_conv1d"> {
+def M1_CausalConv1dOp
+    : M1_KernelOp<"causal_conv1d", [], ["sequence_starts", "slots", "positions"]> {
   let summary = "depthwise causal convolution over each sequence";
   let description = [{
-    `result[t, c] = act(bias[c] + Σ_j weight[c, j] · x[t - (K-1) + j, src(c)])` with x [T, Ci],
+    `out[t, c] = act(bias[c] + Σ_j weight[c, j] · x[t - (K-1) + j, src(c)])` with x [T, Ci],
     weight [C, K], bias [C], result [T, C]. Rows before the step come from the sequence's slot of
     the state [K-1, Ci], zeros before position 0. The state then holds the last K-1 inputs. With
     `repeat` > 1, Ci = C/repeat and channel c reads the head that it repeats: `src(c) = (c /
@@ -418,7 +444,7 @@ def M1_CausalConv1dOp : M1_Op<"causal_conv1d"> {
       M1_BatchType:$batch, Arg<M1_ConvStateType, "last inputs", [MemRead, MemWrite]>:$state,
       DefaultValuedAttr<M1_ActivationAttr, "::mlir::m1::Activation::None">:$activation,
       DefaultValuedAttr<I64Attr, "1">:$repeat, DefaultValuedAttr<I64Attr, "1">:$head_size);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = [{
     $x `,` $weight (`bias` `(` $bias^ `)`)? `,` $batch `,` $state attr-dict `:`
     functional-type(operands, results)
@@ -426,7 +452,9 @@ def M1_CausalConv1dOp : M1_Op<"causal_conv1d"> {
   let hasVerifier = 1;
 }
 
-def M1_SelectiveScanOp : M1_Op<"selective_scan", [AttrSizedOperandSegments]> {
+def M1_SelectiveScanOp
+    : M1_KernelOp<
+          "selective_scan", [AttrSizedOperandSegments], ["sequence_starts", "slots", "positions"]> {
   let summary = "Mamba-1 scan over each sequence";
   let description = [{
     Per channel c of group g = c / N, with N = d_state and A [d_inner, N], in f32:
@@ -449,20 +477,22 @@ def M1_SelectiveScanOp : M1_Op<"selective_scan", [AttrSizedOperandSegments]> {
                -> tensor<?x64xf32>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_F32Matrix:$A, M1_Rows:$B, M1_Rows:$C,
-      Optional<M1_Vector>:$D, Optional<M1_Rows>:$z, Optional<M1_Vector>:$dt_bias,
+  let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_F32Matrix:$a, M1_Rows:$b, M1_Rows:$c,
+      Optional<M1_Vector>:$d, Optional<M1_Rows>:$z, Optional<M1_Vector>:$dt_bias,
       M1_BatchType:$batch, Arg<M1_ScanStateType, "s", [MemRead, MemWrite]>:$state,
       UnitAttr:$delta_softplus);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = [{
-    $x `,` $dt `,` $A `,` $B `,` $C (`skip` `(` $D^ `)`)? (`gate` `(` $z^ `)`)? (`dt_bias` `(`
+    $x `,` $dt `,` $a `,` $b `,` $c (`skip` `(` $d^ `)`)? (`gate` `(` $z^ `)`)? (`dt_bias` `(`
     $dt_bias^ `)`)? `,` $batch `,` $state
     attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }
 
-def M1_SsdScanOp : M1_Op<"ssd_scan", [AttrSizedOperandSegments]> {
+def M1_SsdScanOp
+    : M1_KernelOp<
+          "ssd_scan", [AttrSizedOperandSegments], ["sequence_starts", "slots", "positions"]> {
   let summary = "Mamba-2 scan over each sequence";
   let description = [{
     Per head h, with P = d_inner/H rows and N = d_state columns of state, in f32:
@@ -482,19 +512,19 @@ def M1_SsdScanOp : M1_Op<"ssd_scan", [AttrSizedOperandSegments]> {
            !m1.batch, !m1.scan_state<4x16x16xf32>) -> tensor<?x64xf32>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_Vector:$A, M1_Rows:$B, M1_Rows:$C,
-      Optional<M1_Vector>:$D, Optional<M1_Vector>:$dt_bias, M1_BatchType:$batch,
+  let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_Vector:$a, M1_Rows:$b, M1_Rows:$c,
+      Optional<M1_Vector>:$d, Optional<M1_Vector>:$dt_bias, M1_BatchType:$batch,
       Arg<M1_ScanStateType, "s", [MemRead, MemWrite]>:$state, UnitAttr:$delta_softplus);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = [{
-    $x `,` $dt `,` $A `,` $B `,` $C (`skip` `(` $D^ `)`)? (`dt_bias` `(` $dt_bias^ `)`)? `,` $batch
+    $x `,` $dt `,` $a `,` $b `,` $c (`skip` `(` $d^ `)`)? (`dt_bias` `(` $dt_bias^ `)`)? `,` $batch
     `,` $state
     attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
 }
 
-def M1_RotaryTableOp : M1_Op<"rotary_table", [Pure]> {
+def M1_RotaryTableOp : M1_KernelOp<"rotary_table", [Pure], ["positions"]> {
   let summary = "cos and sin of each token's angles";
   let description = [{
     For each token's position p = 256·a + b, the angles of p by the addition formulas from hi
@@ -508,12 +538,12 @@ def M1_RotaryTableOp : M1_Op<"rotary_table", [Pure]> {
     ```
   }];
   let arguments = (ins M1_BatchType:$batch, M1_AngleTable:$hi, M1_AngleTable:$lo);
-  let results = (outs M1_F32Rows:$result);
+  let results = (outs M1_F32Rows:$out);
   let assemblyFormat = "$batch `,` $hi `,` $lo attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_RotaryEmbeddingOp : M1_Op<"rotary_embedding", [Pure]> {
+def M1_RotaryEmbeddingOp : M1_KernelOp<"rotary_embedding", [Pure, M1_RowsIndependent]> {
   let summary = "rotate pairs of columns by the token's angles";
   let description = [{
     Half-split form: in each head of d = head_dim columns, (u, v) = (x[i], x[i + d/2]) becomes
@@ -526,12 +556,12 @@ def M1_RotaryEmbeddingOp : M1_Op<"rotary_embedding", [Pure]> {
     ```
   }];
   let arguments = (ins M1_Rows:$x, M1_F32Rows:$table, I64Attr:$head_dim);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = "$x `,` $table attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
-def M1_KVWriteOp : M1_Op<"kv_write"> {
+def M1_KVWriteOp : M1_KernelOp<"kv_write", [], ["positions", "token_sequence", "block_tables"]> {
   let summary = "write this step's keys and values into the cache";
   let description = [{
     k and v [T, kv_heads·head_dim] go to the pages that the batch's block tables name, at each
@@ -549,7 +579,8 @@ def M1_KVWriteOp : M1_Op<"kv_write"> {
   let hasVerifier = 1;
 }
 
-def M1_RotaryKVWriteOp : M1_Op<"rotary_kv_write"> {
+def M1_RotaryKVWriteOp
+    : M1_KernelOp<"rotary_kv_write", [], ["positions", "token_sequence", "block_tables"]> {
   let summary = "rotate q and k, write k and v into the cache";
   let description = [{
     `rotary_embedding` of q [T, heads·head_dim] and of k [T, kv_heads·head_dim] by table [T,
@@ -566,7 +597,7 @@ def M1_RotaryKVWriteOp : M1_Op<"rotary_kv_write"> {
   }];
   let arguments = (ins M1_Rows:$q, M1_Rows:$k, M1_Rows:$v, M1_F32Rows:$table, M1_BatchType:$batch,
       Arg<M1_KVCacheType, "keys and values", [MemWrite]>:$cache);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = [{
     $q `,` $k `,` $v `,` $table `,` $batch `,` $cache attr-dict `:` functional-type(operands,
     results)
@@ -574,7 +605,8 @@ def M1_RotaryKVWriteOp : M1_Op<"rotary_kv_write"> {
   let hasVerifier = 1;
 }
 
-def M1_AttentionOp : M1_Op<"attention"> {
+def M1_AttentionOp
+    : M1_KernelOp<"attention", [], ["sequence_starts", "context_lengths", "block_tables"]> {
   let summary = "causal attention over the cache";
   let description = [{
     For the token at position p of its sequence and head h: `softmax_{j ≤ p}(scale · q[h]·K[j, h/r])
@@ -589,7 +621,7 @@ def M1_AttentionOp : M1_Op<"attention"> {
   }];
   let arguments = (ins M1_Rows:$q, M1_BatchType:$batch,
       Arg<M1_KVCacheType, "keys and values", [MemRead]>:$cache, F64Attr:$scale);
-  let results = (outs M1_Rows:$result);
+  let results = (outs M1_Rows:$out);
   let assemblyFormat = "$q `,` $batch `,` $cache attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }

@@ -32,10 +32,11 @@ static LogicalResult expectShape(Operation *op, StringRef operand, Value value, 
 
 static LogicalResult expectState(Operation *op, StringRef operand, Type type, StringRef names,
                                  ArrayRef<int64_t> expected) {
-  if (getStateShape(type) == expected)
+  ArrayRef<int64_t> shape = cast<StateTypeInterface>(type).getShape();
+  if (shape == expected)
     return success();
   return op->emitOpError() << "expected " << operand << " of shape " << names << " = "
-                           << shapeText(expected) << ", got " << shapeText(getStateShape(type));
+                           << shapeText(expected) << ", got " << shapeText(shape);
 }
 
 /// Rows are [T, features]: `features` columns and the row count of `like`.
@@ -101,8 +102,8 @@ LogicalResult WeightOp::verify() {
 }
 
 LogicalResult StateOp::verify() {
-  if (!isa<ScanStateType, ConvStateType, KVCacheType>(getType()))
-    return emitOpError() << "expected a scan_state, conv_state or kv_cache, got " << getType();
+  if (!isa<StateTypeInterface>(getType()))
+    return emitOpError() << "expected the type of a state, got " << getType();
   return success();
 }
 
@@ -278,7 +279,7 @@ LogicalResult SelectiveScanOp::verify() {
 LogicalResult SsdScanOp::verify() {
   int64_t heads = columns(getDt()), xb = columns(getX()), bColumns = columns(getB()),
           cColumns = columns(getC());
-  ArrayRef<int64_t> state = getStateShape(getState().getType());
+  ArrayRef<int64_t> state = getState().getType().getShape();
   if (state.size() != 3 || state[0] != heads)
     return emitOpError() << "expected state of shape [H, P, N] with H = " << heads << ", got "
                          << shapeText(state);

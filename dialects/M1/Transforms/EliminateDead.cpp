@@ -18,6 +18,19 @@ using namespace mlir::m1;
 
 namespace {
 
+/// Whether all effects of the operation are on one state.
+bool touchesOneState(Operation *op) {
+  auto interface = dyn_cast<MemoryEffectOpInterface>(op);
+  if (!interface)
+    return false;
+  SmallVector<MemoryEffects::EffectInstance> effects;
+  interface.getEffects(effects);
+  return !effects.empty() && llvm::all_of(effects, [&](auto &effect) {
+    return effect.getValue() && isa<StateTypeInterface>(effect.getValue().getType()) &&
+           effect.getValue() == effects.front().getValue();
+  });
+}
+
 struct EliminateDead : m1::impl::EliminateDeadPassBase<EliminateDead> {
   void runOnOperation() override {
     while (erasePureOperations() || eraseDeadStateOperations()) {
@@ -49,11 +62,7 @@ struct EliminateDead : m1::impl::EliminateDeadPassBase<EliminateDead> {
     });
     bool changed = false;
     for (auto &[name, ops] : users) {
-      // An operation on two states, or with the state in a region, is not one of ours: leave it.
-      if (!llvm::all_of(ops, [](Operation *op) {
-            return op->use_empty() && isa<CausalConv1dOp, SelectiveScanOp, SsdScanOp, KVWriteOp,
-                                          RotaryKVWriteOp, AttentionOp>(op);
-          }))
+      if (!llvm::all_of(ops, [](Operation *op) { return op->use_empty() && touchesOneState(op); }))
         continue;
       for (Operation *op : ops) {
         op->erase();

@@ -3,7 +3,6 @@
 #include "Support/PassStatistic.h"
 
 #include "mlir/IR/PatternMatch.h"
-#include "llvm/ADT/TypeSwitch.h"
 
 namespace mlir::m1 {
 #define GEN_PASS_DEF_HOISTGATHERROWSPASS
@@ -16,16 +15,6 @@ using namespace mlir;
 using namespace mlir::m1;
 
 namespace {
-
-/// How many leading operands are rows, for operations that compute each row of their results from
-/// the same row of these; 0 for others.
-unsigned countRowOperands(Operation *op) {
-  return llvm::TypeSwitch<Operation *, unsigned>(op)
-      .Case<LinearOp, RmsNormOp, GatedMlpOp, SplitOp, RepeatHeadsOp, SoftplusOp, SiluOp>(
-          [](Operation *) { return 1; })
-      .Case<AddOp, MulOp, SiluMulOp, SkipOp, GatedRmsNormOp>([](Operation *) { return 2; })
-      .Default([](Operation *) { return 0; });
-}
 
 struct HoistGatherRows : m1::impl::HoistGatherRowsPassBase<HoistGatherRows> {
   void runOnOperation() override {
@@ -49,7 +38,8 @@ struct HoistGatherRows : m1::impl::HoistGatherRowsPassBase<HoistGatherRows> {
 
   /// Whether every result of `producer` is read by gathers of the same batch only.
   bool canHoist(Operation *producer, GatherRowsOp gather) {
-    return countRowOperands(producer) && llvm::all_of(producer->getUsers(), [&](Operation *user) {
+    return producer->hasTrait<RowsIndependent>() &&
+           llvm::all_of(producer->getUsers(), [&](Operation *user) {
              auto other = dyn_cast<GatherRowsOp>(user);
              return other && other.getBatch() == gather.getBatch() &&
                     other->getBlock() == producer->getBlock();
@@ -63,8 +53,9 @@ struct HoistGatherRows : m1::impl::HoistGatherRowsPassBase<HoistGatherRows> {
                                    cast<RankedTensorType>(type).getElementType());
     };
     SmallVector<Value> operands(producer->getOperands());
-    for (Value &operand : MutableArrayRef(operands).take_front(countRowOperands(producer)))
-      operand = gatherAtDefinition(rewriter, operand, gather, gathered(operand.getType()));
+    for (Value &operand : operands)
+      if (isRows(operand))
+        operand = gatherAtDefinition(rewriter, operand, gather, gathered(operand.getType()));
     rewriter.setInsertionPoint(producer);
     Operation *narrow = rewriter.clone(*producer);
     narrow->setOperands(operands);

@@ -82,11 +82,11 @@ LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter)
 }
 
 LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emitter) {
-  const OperandSpec &x = spec.get("x"), &w = spec.get("w"), &out = spec.get("out");
+  const OperandSpec &x = spec.get("x"), &w = spec.get("weight"), &out = spec.get("out");
   GemmChoice choice;
   choice.domain = spec.domain;
   choice.a = emitter.operand(spec.find("x"));
-  choice.w = emitter.operand(spec.find("w"));
+  choice.w = emitter.operand(spec.find("weight"));
   choice.out = emitter.operand(spec.find("out"));
   if (int bias = spec.find("bias"); bias >= 0)
     choice.bias = emitter.operand(bias);
@@ -144,7 +144,7 @@ void CudaSelector::declareSampler(const KernelSpec &spec, PlanEmitter &emitter) 
 }
 
 LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter) {
-  std::string key = spec.key();
+  std::string key = spec.key() + " over " + plan::stringifyRowDomain(spec.domain).str();
   if (spec.decode)
     key += " decode";
   if (spec.op == "linear")
@@ -165,12 +165,12 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
         operands.push_back(emitter.operand(operand));
       } else if (role == "workspace") {
         if (!workspace)
-          workspace = emitter.temporary(Rows::one, uint64_t(description.workspace_bytes));
+          workspace = emitter.temporary(RowDomain::one, uint64_t(description.workspace_bytes));
         operands.push_back(workspace);
       } else if (role == "temporary") {
         if (!temporary)
           temporary =
-              emitter.temporary(Rows::tokens, uint64_t(description.temporary_bytes_per_row));
+              emitter.temporary(RowDomain::tokens, uint64_t(description.temporary_bytes_per_row));
         operands.push_back(temporary);
       } else {
         return emitter.error() << "kernel " << kernel.symbol << " asks for the unknown operand '"

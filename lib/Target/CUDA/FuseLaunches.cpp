@@ -81,8 +81,8 @@ bool CudaSelector::replaceLaunches(
   // What the writer wrote and the reader read again stays in registers.
   uint64_t between = writer.getOutputs().front().getDefiningOp<plan::TemporaryOp>().getBytes();
   plan::LaunchOp::create(b, reader.getLoc(), kernel.symbol, inputs, outputs,
-                         static_cast<plan::Rows>(cuda::rowsOf(kernel.domain)),
-                         uint32_t(kernel.grid_x), uint32_t(kernel.rows_per_group), label,
+                         cuda::rowsOf(kernel.domain), uint32_t(kernel.grid_x),
+                         uint32_t(kernel.rows_per_group), label,
                          writer.getTokenBytes() + reader.getTokenBytes() - 2 * between, 0);
   writer.erase();
   reader.erase();
@@ -129,7 +129,7 @@ void CudaSelector::fuseLaunches(plan::TargetOp target) {
                 if (role == "x")
                   return bufferOf(writer, *first, "x");
                 if (role == "conv_w")
-                  return bufferOf(writer, *first, "w");
+                  return bufferOf(writer, *first, "weight");
                 if (role == "conv_bias")
                   return bufferOf(writer, *first, "bias");
                 if (role == "conv_state")

@@ -31,29 +31,24 @@ Family familyOf(StringRef op) {
       .Default(Family::unknown);
 }
 
-int64_t intParam(const KernelSpec &spec, StringRef name) {
-  auto attr = spec.params ? dyn_cast_or_null<IntegerAttr>(spec.params.get(name)) : IntegerAttr();
-  assert(attr && "kernel spec lacks an integer parameter");
-  return attr.getInt();
-}
-
-float floatParam(const KernelSpec &spec, StringRef name) {
-  auto attr = spec.params ? dyn_cast_or_null<FloatAttr>(spec.params.get(name)) : FloatAttr();
-  assert(attr && "kernel spec lacks a float parameter");
-  return float(attr.getValueAsDouble());
-}
-
 int64_t columns(const OperandSpec &operand) { return operand.dims.back(); }
+
+/// Columns of a head of the op's cache, its table or its result.
+int64_t headColumns(const KernelSpec &spec) {
+  if (int cache = spec.find("cache"); cache >= 0)
+    return spec.operands[cache].dims.back();
+  return columns(spec.get(spec.find("table") >= 0 ? "table" : "out"));
+}
 
 // Length of the runs of contiguous elements that an op maps to contiguous elements.
 int64_t contiguousRun(const KernelSpec &spec) {
   StringRef op = spec.op;
   if (op == "rotary_embedding" || op == "rotary_kv_write")
-    return intParam(spec, "head_dim") / 2;
+    return headColumns(spec) / 2;
   if (op == "kv_write")
-    return intParam(spec, "head_dim");
+    return headColumns(spec);
   if (op == "repeat_heads")
-    return intParam(spec, "head_size");
+    return spec.integer("head_size");
   if (op == "add_rms_norm")
     return columns(spec.get("sum"));
   if (op == "sample")
@@ -66,12 +61,12 @@ int64_t runsPerRow(const KernelSpec &spec) {
   StringRef op = spec.op;
   if (op == "rotary_kv_write") {
     int64_t values = columns(spec.get("q")) + columns(spec.get("k")) + columns(spec.get("v"));
-    return values / intParam(spec, "head_dim"); // a head's two halves move together
+    return values / headColumns(spec); // a head's two halves move together
   }
   if (op == "rotary_embedding")
-    return columns(spec.get("out")) / intParam(spec, "head_dim");
+    return columns(spec.get("out")) / headColumns(spec);
   if (op == "kv_write")
-    return (columns(spec.get("k")) + columns(spec.get("v"))) / intParam(spec, "head_dim");
+    return (columns(spec.get("k")) + columns(spec.get("v"))) / headColumns(spec);
   return columns(spec.get("out")) / contiguousRun(spec);
 }
 
@@ -121,7 +116,7 @@ void rotate(KernelBuilder &k, Value row, Value column, int64_t half, Value low, 
 
 void buildRotaryKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
   const KernelSpec &spec = k.spec;
-  int64_t headDim = intParam(spec, "head_dim"), half = headDim / 2;
+  int64_t headDim = headColumns(spec), half = headDim / 2;
   int64_t qHeads = columns(spec.get("q")) / headDim, kvHeads = columns(spec.get("k")) / headDim;
   auto halves = [&](StringRef role, Value head) {
     Value at = k.add(k.mul(head, k.i32(headDim)), column);
@@ -161,7 +156,7 @@ void buildRotaryKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
 }
 
 void buildKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
-  int64_t headDim = intParam(k.spec, "head_dim"), kvHeads = columns(k.spec.get("k")) / headDim;
+  int64_t headDim = headColumns(k.spec), kvHeads = columns(k.spec.get("k")) / headDim;
   Value which = k.div(run, kvHeads), head = k.rem(run, kvHeads);
   Value at = cacheOffset(k, row, which, head, column, kvHeads, headDim);
   Value source = k.add(k.mul(head, k.i32(headDim)), column);
@@ -171,7 +166,7 @@ void buildKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
 }
 
 void buildRotaryEmbedding(KernelBuilder &k, Value row, Value run, Value column) {
-  int64_t headDim = intParam(k.spec, "head_dim"), half = headDim / 2;
+  int64_t headDim = headColumns(k.spec), half = headDim / 2;
   Value at = k.add(k.mul(run, k.i32(headDim)), column), atHigh = k.add(at, k.i32(half));
   Value outLow, outHigh;
   rotate(k, row, column, half, k.load("x", row, at), k.load("x", row, atHigh), outLow, outHigh);
@@ -203,9 +198,9 @@ void buildMap(KernelBuilder &k) {
     } else if (op == "gather_rows") {
       out = k.load("x", k.loadIndex("logit_rows", row), column);
     } else if (op == "add") {
-      out = arith::AddFOp::create(k.b, k.load("a", row, column), k.load("b", row, column));
+      out = arith::AddFOp::create(k.b, k.load("residual", row, column), k.load("x", row, column));
     } else if (op == "repeat_heads") {
-      Value head = k.div(runIndex, intParam(spec, "repeat"));
+      Value head = k.div(runIndex, spec.integer("repeat"));
       out = k.load("x", row, k.add(k.mul(head, k.i32(run)), inRun));
     } else if (op == "softplus") {
       Value x = k.load("x", row, column);
@@ -237,7 +232,7 @@ void buildNorm(KernelBuilder &k) {
   StringRef op = spec.op;
   int64_t size = contiguousRun(spec), stride = int64_t(k.shape.blockSize) * k.shape.width;
   int64_t chunks = llvm::divideCeil(size, stride);
-  float eps = floatParam(spec, "eps");
+  float eps = float(spec.real("eps"));
   Value row = k.groupY;
   SmallVector<Value> values, inRange, columnsOf;
   Value partial = k.f32(0);
@@ -263,9 +258,10 @@ void buildNorm(KernelBuilder &k) {
   Value scale = k.splat(k.rsqrt(arith::AddFOp::create(k.b, mean, k.f32(eps))));
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     auto write = [&] {
-      Value weight = k.load("w", {}, columnsOf[chunk]);
+      Value weight = k.load("weight", {}, columnsOf[chunk]);
       Value normed = arith::MulFOp::create(k.b, values[chunk], scale);
-      k.store("out", row, columnsOf[chunk], arith::MulFOp::create(k.b, normed, weight));
+      k.store(spec.operands.back().role, row, columnsOf[chunk],
+              arith::MulFOp::create(k.b, normed, weight));
     };
     if (inRange[chunk])
       k.when(inRange[chunk], write);
@@ -277,7 +273,7 @@ void buildNorm(KernelBuilder &k) {
 // ---- rotary table: cos and sin of position = 256·hi + lo by the angle-addition formulas ----
 
 void buildRotaryTable(KernelBuilder &k) {
-  int64_t half = intParam(k.spec, "head_dim") / 2;
+  int64_t half = headColumns(k.spec) / 2;
   Value frequency = k.add(k.mul(k.groupX, k.i32(k.shape.blockSize)), k.thread);
   k.when(k.less(frequency, k.i32(half)), [&] {
     Value position = k.loadIndex("positions", k.groupY);
@@ -362,7 +358,7 @@ KernelShape shapeGeneratedKernel(const KernelSpec &spec, ArrayRef<unsigned> alig
   KernelShape shape;
   Family family = familyOf(spec.op);
   if (family == Family::rotaryTable) {
-    int64_t half = intParam(spec, "head_dim") / 2;
+    int64_t half = headColumns(spec) / 2;
     shape.blockSize = std::min<int64_t>(elementwiseBlock, llvm::alignTo(half, warpSize));
     shape.gridX = llvm::divideCeil(half, shape.blockSize);
     return shape;

@@ -1,5 +1,6 @@
 #include "HandTuned.h"
-#include "llvm/ADT/StringSwitch.h"
+#include "M1/IR/M1.h"
+#include "llvm/ADT/STLExtras.h"
 
 using namespace mlir;
 namespace mk = m1k::cuda;
@@ -23,26 +24,12 @@ mk::Type typeOf(const KernelSpec &spec, StringRef role, std::string &error) {
 int columns(const KernelSpec &spec, StringRef role) { return int(spec.get(role).dims.back()); }
 int64_t stride(const KernelSpec &spec, StringRef role) { return spec.get(role).rowStride; }
 bool has(const KernelSpec &spec, StringRef role) { return spec.find(role) >= 0; }
-int64_t intParam(const KernelSpec &spec, StringRef name) {
-  return cast<IntegerAttr>(spec.params.get(name)).getInt();
-}
-float floatParam(const KernelSpec &spec, StringRef name) {
-  return float(cast<FloatAttr>(spec.params.get(name)).getValueAsDouble());
-}
-
-mk::Domain domainOf(Rows rows) {
-  switch (rows) {
-  case Rows::one:
-    return mk::Domain::one;
-  case Rows::tokens:
-    return mk::Domain::tokens;
-  case Rows::sequences:
-    return mk::Domain::sequences;
-  case Rows::logitRows:
-    return mk::Domain::logit_rows;
-  }
-  return mk::Domain::one;
-}
+/// The families' numbers of rows are the plan's.
+static_assert(int(mk::Domain::one) == int(RowDomain::one) &&
+              int(mk::Domain::tokens) == int(RowDomain::tokens) &&
+              int(mk::Domain::sequences) == int(RowDomain::sequences) &&
+              int(mk::Domain::logit_rows) == int(RowDomain::logit_rows));
+mk::Domain domainOf(RowDomain rows) { return static_cast<mk::Domain>(rows); }
 
 mk::SelectiveScan selectiveScan(const KernelSpec &spec, std::string &error) {
   mk::SelectiveScan facts;
@@ -62,7 +49,7 @@ mk::SelectiveScan selectiveScan(const KernelSpec &spec, std::string &error) {
   facts.out_stride = stride(spec, "out");
   facts.has_d = has(spec, "d");
   facts.has_dt_bias = has(spec, "dt_bias");
-  facts.delta_softplus = intParam(spec, "delta_softplus") != 0;
+  facts.delta_softplus = spec.flag("delta_softplus");
   facts.decode = spec.decode;
   return facts;
 }
@@ -84,7 +71,7 @@ mk::SsdScan ssdScan(const KernelSpec &spec, std::string &error) {
   facts.out_stride = stride(spec, "out");
   facts.has_d = has(spec, "d");
   facts.has_dt_bias = has(spec, "dt_bias");
-  facts.delta_softplus = intParam(spec, "delta_softplus") != 0;
+  facts.delta_softplus = spec.flag("delta_softplus");
   facts.decode = spec.decode;
   return facts;
 }
@@ -93,13 +80,14 @@ mk::CausalConv1d causalConv1d(const KernelSpec &spec, std::string &error) {
   mk::CausalConv1d facts;
   facts.type = typeOf(spec, "x", error);
   facts.channels = columns(spec, "out");
-  facts.width = columns(spec, "w");
-  facts.repeat = int(intParam(spec, "repeat"));
-  facts.head_size = int(intParam(spec, "head_size"));
+  facts.width = columns(spec, "weight");
+  facts.repeat = int(spec.integer("repeat"));
+  facts.head_size = int(spec.integer("head_size"));
   facts.x_stride = stride(spec, "x");
   facts.out_stride = stride(spec, "out");
   facts.has_bias = has(spec, "bias");
-  facts.silu = cast<StringAttr>(spec.params.get("activation")).getValue() == "silu";
+  facts.silu =
+      cast<m1::ActivationAttr>(spec.params.get("activation")).getValue() == m1::Activation::Silu;
   facts.decode = spec.decode;
   return facts;
 }
@@ -110,11 +98,11 @@ mk::GatedRmsNorm gatedRmsNorm(const KernelSpec &spec, std::string &error) {
   facts.z_type = typeOf(spec, "z", error);
   facts.out_type = typeOf(spec, "out", error);
   facts.features = columns(spec, "out");
-  facts.groups = int(intParam(spec, "groups"));
+  facts.groups = int(spec.integer("groups"));
   facts.y_stride = stride(spec, "y");
   facts.z_stride = stride(spec, "z");
   facts.out_stride = stride(spec, "out");
-  facts.eps = floatParam(spec, "eps");
+  facts.eps = float(spec.real("eps"));
   facts.domain = domainOf(spec.domain);
   return facts;
 }
@@ -123,12 +111,12 @@ mk::Attention attention(const KernelSpec &spec, std::string &error) {
   mk::Attention facts;
   facts.type = typeOf(spec, "q", error);
   facts.kv_type = typeOf(spec, "cache", error);
-  facts.head_dim = int(intParam(spec, "head_dim"));
+  facts.head_dim = columns(spec, "cache");
   facts.heads = columns(spec, "q") / facts.head_dim;
   facts.kv_heads = int(spec.get("cache").dims.front());
   facts.q_stride = stride(spec, "q");
   facts.out_stride = stride(spec, "out");
-  facts.scale = floatParam(spec, "scale");
+  facts.scale = float(spec.real("scale"));
   facts.decode = spec.decode;
   return facts;
 }
@@ -136,10 +124,10 @@ mk::Attention attention(const KernelSpec &spec, std::string &error) {
 mk::Linear linear(const KernelSpec &spec, std::string &error) {
   mk::Linear facts;
   facts.x_type = typeOf(spec, "x", error);
-  facts.w_type = typeOf(spec, "w", error);
+  facts.w_type = typeOf(spec, "weight", error);
   facts.out_type = typeOf(spec, "out", error);
-  facts.n = int(spec.get("w").dims[0]);
-  facts.k = int(spec.get("w").dims[1]);
+  facts.n = int(spec.get("weight").dims[0]);
+  facts.k = int(spec.get("weight").dims[1]);
   facts.x_stride = stride(spec, "x");
   facts.out_stride = stride(spec, "out");
   facts.max_rows = int(spec.maxRows);
@@ -148,44 +136,56 @@ mk::Linear linear(const KernelSpec &spec, std::string &error) {
   return facts;
 }
 
-} // namespace
-
-bool isHandTunedOp(StringRef op) {
-  return llvm::StringSwitch<bool>(op)
-      .Cases(
-          {"selective_scan", "ssd_scan", "causal_conv1d", "gated_rms_norm", "attention", "linear"},
-          true)
-      .Default(false);
-}
-
 /// Decode kernels are shaped for a few hundred sequences, where the states' traffic is what a step
 /// waits for; at batch 1 that costs some tenths of a microsecond a layer. One shape for all bounds
 /// of a decode function, which share their kernels.
-static mk::Tuning tuningOf(const KernelSpec &spec) {
+mk::Tuning tuningOf(const KernelSpec &spec) {
   mk::Tuning tuning;
   if (spec.decode)
     tuning.expected_sequences = 256;
   return tuning;
 }
 
+struct Family {
+  StringRef op;
+  mk::Description (*describe)(const KernelSpec &spec, const std::string &stem, std::string &error);
+};
+
+const Family families[] = {
+    {"selective_scan",
+     [](const KernelSpec &spec, const std::string &stem, std::string &error) {
+       return mk::describe(selectiveScan(spec, error), stem, tuningOf(spec));
+     }},
+    {"ssd_scan",
+     [](const KernelSpec &spec, const std::string &stem, std::string &error) {
+       return mk::describe(ssdScan(spec, error), stem, tuningOf(spec));
+     }},
+    {"causal_conv1d",
+     [](const KernelSpec &spec, const std::string &stem, std::string &error) {
+       return mk::describe(causalConv1d(spec, error), stem);
+     }},
+    {"gated_rms_norm",
+     [](const KernelSpec &spec, const std::string &stem, std::string &error) {
+       return mk::describe(gatedRmsNorm(spec, error), stem);
+     }},
+    {"attention", [](const KernelSpec &spec, const std::string &stem,
+                     std::string &error) { return mk::describe(attention(spec, error), stem); }},
+    {"linear", [](const KernelSpec &spec, const std::string &stem,
+                  std::string &error) { return mk::describe(linear(spec, error), stem); }},
+};
+
+const Family *find(StringRef op) {
+  auto found = llvm::find_if(families, [&](const Family &family) { return family.op == op; });
+  return found == std::end(families) ? nullptr : &*found;
+}
+
+} // namespace
+
+bool isHandTunedOp(StringRef op) { return find(op); }
+
 mk::Description describeHandTuned(const KernelSpec &spec, const std::string &stem) {
   std::string error;
-  mk::Description description;
-  StringRef op = spec.op;
-  if (op == "selective_scan")
-    description = mk::describe(selectiveScan(spec, error), stem, tuningOf(spec));
-  else if (op == "ssd_scan")
-    description = mk::describe(ssdScan(spec, error), stem, tuningOf(spec));
-  else if (op == "causal_conv1d")
-    description = mk::describe(causalConv1d(spec, error), stem);
-  else if (op == "gated_rms_norm")
-    description = mk::describe(gatedRmsNorm(spec, error), stem);
-  else if (op == "attention")
-    description = mk::describe(attention(spec, error), stem);
-  else if (op == "linear")
-    description = mk::describe(linear(spec, error), stem);
-  else
-    error = "no hand-tuned family serves it";
+  mk::Description description = find(spec.op)->describe(spec, stem, error);
   if (!error.empty())
     description.error = error;
   return description;
@@ -225,18 +225,6 @@ mk::Description describeGatedLinear(const KernelSpec &linearSpec, const KernelSp
   return description.error.empty() ? mk::describe(facts, stem) : description;
 }
 
-Rows rowsOf(mk::Domain domain) {
-  switch (domain) {
-  case mk::Domain::one:
-    return Rows::one;
-  case mk::Domain::tokens:
-    return Rows::tokens;
-  case mk::Domain::sequences:
-    return Rows::sequences;
-  case mk::Domain::logit_rows:
-    return Rows::logitRows;
-  }
-  return Rows::one;
-}
+RowDomain rowsOf(mk::Domain domain) { return static_cast<RowDomain>(domain); }
 
 } // namespace m1c::cuda

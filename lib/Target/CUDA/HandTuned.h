@@ -21,7 +21,7 @@ m1k::cuda::Description describeUpdateConv(const KernelSpec &conv, const KernelSp
 m1k::cuda::Description describeGatedLinear(const KernelSpec &linear, const KernelSpec &siluMul,
                                            const std::string &stem);
 
-Rows rowsOf(m1k::cuda::Domain domain);
+RowDomain rowsOf(m1k::cuda::Domain domain);
 
 } // namespace m1c::cuda
 

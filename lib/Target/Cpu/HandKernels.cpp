@@ -2,8 +2,10 @@
 // the callee once it is inlined.
 #include "HandKernels.h"
 #include "KernelWriter.h"
+#include "M1/IR/M1.h"
 #include "m1k_cpu.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
 
@@ -64,15 +66,13 @@ private:
   llvm::SmallVector<Value> arguments;
 };
 
-} // namespace
-
 void writeSelectiveScan(KernelWriter &w) {
   CallWriter call(w, "m1k_cpu_selective_scan");
   call.pointers({"out", "x", "dt", "a", "b", "c", "d", "z", "dt_bias", "state", "sequence_starts",
                  "slots", "positions"});
   call.grid();
   for (int64_t value : {w.columns("out"), w.columns("b"), w.columns("x"), w.operand("a").dims[1],
-                        w.intParam("delta_softplus"), int64_t(M1K_CPU_CHANNEL_BLOCK)})
+                        w.spec.flag("delta_softplus"), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
   for (StringRef role : {"out", "x", "dt", "b", "c", "z"})
@@ -86,7 +86,7 @@ void writeSsdScan(KernelWriter &w) {
                  "slots", "positions"});
   call.grid();
   for (int64_t value : {w.operand("state").dims[0], w.columns("b"), w.operand("state").dims[2],
-                        w.intParam("delta_softplus"), int64_t(M1K_CPU_CHANNEL_BLOCK)})
+                        w.spec.flag("delta_softplus"), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
   for (StringRef role : {"out", "x", "dt", "b", "c"})
@@ -96,11 +96,12 @@ void writeSsdScan(KernelWriter &w) {
 
 void writeCausalConv1d(KernelWriter &w) {
   CallWriter call(w, "m1k_cpu_causal_conv1d");
-  call.pointers({"out", "x", "w", "bias", "state", "sequence_starts", "slots", "positions"});
+  call.pointers({"out", "x", "weight", "bias", "state", "sequence_starts", "slots", "positions"});
   call.grid();
-  bool silu = cast<StringAttr>(w.spec.params.get("activation")).getValue() == "silu";
-  for (int64_t value : {w.columns("x"), w.operand("w").dims[1], w.intParam("repeat"),
-                        w.intParam("head_size"), int64_t(silu), int64_t(M1K_CPU_CHANNEL_BLOCK)})
+  bool silu =
+      cast<m1::ActivationAttr>(w.spec.params.get("activation")).getValue() == m1::Activation::Silu;
+  for (int64_t value : {w.columns("x"), w.operand("weight").dims[1], w.integer("repeat"),
+                        w.integer("head_size"), int64_t(silu), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
   call.rows("out");
@@ -115,12 +116,57 @@ void writeAttention(KernelWriter &w) {
   call.grid();
   for (int64_t value : {w.columns("q") / cache.dims[2], cache.dims[0], cache.dims[2]})
     call.integer(value);
-  call.real(w.floatParam("scale"));
+  call.real(w.real("scale"));
   call.integer(rowsPerGroup(w.spec));
   call.type("cache");
   call.rows("out");
   call.rows("q");
   call.call();
+}
+
+/// A state whose elements the kernels do not convert.
+std::string badState(const KernelSpec &spec, StringRef role) {
+  Type element = spec.get(role).element;
+  if (element.isF32() || element.isBF16())
+    return "";
+  return "a " + role.str() + " of this type; f32 and bf16 are known";
+}
+std::string badSlots(const KernelSpec &spec) { return badState(spec, "state"); }
+std::string badCache(const KernelSpec &spec) { return badState(spec, "cache"); }
+
+std::string badSsdState(const KernelSpec &spec) {
+  const auto &state = spec.get("state").dims;
+  if (state[1] != state[2])
+    return "a head size of " + std::to_string(state[1]) + " that differs from the state size of " +
+           std::to_string(state[2]);
+  return badSlots(spec);
+}
+
+uint32_t blocksOf(const KernelSpec &spec, StringRef role) {
+  return llvm::divideCeil(spec.get(role).dims[0], M1K_CPU_CHANNEL_BLOCK);
+}
+uint32_t outBlocks(const KernelSpec &spec) { return blocksOf(spec, "out"); }
+uint32_t inputBlocks(const KernelSpec &spec) { return blocksOf(spec, "x"); }
+
+} // namespace
+
+std::vector<CpuFamily> handFamilies() {
+  CpuFamily attention{"attention", {"attention"}, writeAttention};
+  attention.differsInDecode = true;
+  attention.gridX = [](const KernelSpec &s) { return uint32_t(s.get("cache").dims[0]); };
+  attention.rowsPerGroup = [](const KernelSpec &s) -> int64_t {
+    return s.decode ? 1 : M1K_CPU_ATTENTION_TOKENS;
+  };
+  attention.unsupported = badCache;
+  std::vector<CpuFamily> families = {
+      {"selective_scan", {"selective_scan"}, writeSelectiveScan, true, false, outBlocks},
+      {"ssd_scan", {"ssd_scan"}, writeSsdScan, true, false, outBlocks},
+      {"causal_conv1d", {"causal_conv1d"}, writeCausalConv1d, true, false, inputBlocks}};
+  for (CpuFamily &family : families)
+    family.unsupported = badSlots;
+  families[1].unsupported = badSsdState;
+  families.push_back(attention);
+  return families;
 }
 
 } // namespace m1c

@@ -6,12 +6,6 @@
 
 namespace m1c {
 
-class KernelWriter;
-void writeSelectiveScan(KernelWriter &w);
-void writeSsdScan(KernelWriter &w);
-void writeCausalConv1d(KernelWriter &w);
-void writeAttention(KernelWriter &w);
-
 /// All of kernels/cpu as LLVM bitcode, for a generic x86-64.
 llvm::StringRef cpuKernelBitcode();
 

@@ -46,21 +46,14 @@ Value KernelWriter::rowPointer(StringRef role, Value row) {
   return elementPointer(pointer(role), o.element, mul(row, o.rowStride));
 }
 
-Value KernelWriter::rowCount(Rows rows) {
-  if (rows == Rows::one)
+Value KernelWriter::rowCount(RowDomain rows) {
+  if (rows == RowDomain::one)
     return constant(1);
-  int32_t field = rows == Rows::tokens ? 0 : rows == Rows::sequences ? 1 : 2; // m1_dims
+  int32_t field = rows == RowDomain::tokens ? 0 : rows == RowDomain::sequences ? 1 : 2; // m1_dims
   return loadIndex(dims, constant(field));
 }
 
 Value KernelWriter::maxPages() { return loadIndex(dims, constant(3)); }
-
-int64_t KernelWriter::intParam(StringRef name) const {
-  return cast<IntegerAttr>(spec.params.get(name)).getInt();
-}
-double KernelWriter::floatParam(StringRef name) const {
-  return cast<FloatAttr>(spec.params.get(name)).getValueAsDouble();
-}
 
 Value KernelWriter::constant(int64_t value) {
   return arith::ConstantOp::create(b, b.getI64IntegerAttr(value));

@@ -38,10 +38,10 @@ public:
   Value pointer(llvm::StringRef role);
   /// Pointer to row `row` of an activation.
   Value rowPointer(llvm::StringRef role, Value row);
-  Value rowCount(Rows rows);
+  Value rowCount(RowDomain rows);
   Value maxPages();
-  int64_t intParam(llvm::StringRef name) const;
-  double floatParam(llvm::StringRef name) const;
+  int64_t integer(llvm::StringRef param) const { return spec.integer(param); }
+  double real(llvm::StringRef param) const { return spec.real(param); }
 
   // Scalars.
   Value constant(int64_t value); // i64
@@ -98,19 +98,26 @@ private:
 /// Widths (powers of two, descending) that make up `n` < 2·lanes columns after whole registers.
 llvm::SmallVector<int64_t> tailWidths(int64_t n);
 
-// Bodies, one for each op of KernelSpec. Each writes the whole kernel.
-void writeLinear(KernelWriter &w); // Linear.cpp
-uint32_t linearGridX(const KernelSpec &spec);
-void writeEmbedding(KernelWriter &w); // Rows.cpp
-void writeGatherRows(KernelWriter &w);
-void writeRmsNorm(KernelWriter &w); // also add_rms_norm
-void writeGatedRmsNorm(KernelWriter &w);
-void writeElementwise(KernelWriter &w); // add, mul, silu, silu_mul, softplus, skip
-void writeRepeatHeads(KernelWriter &w);
-void writeSample(KernelWriter &w);
-void writeRotaryTable(KernelWriter &w); // Rotary.cpp
-void writeRotaryEmbedding(KernelWriter &w);
-void writeKvWrite(KernelWriter &w); // also rotary_kv_write
+/// Kernels that are written alike. The file that writes them says what they serve.
+struct CpuFamily {
+  const char *origin; // generated, or the file of kernels/cpu
+  std::vector<llvm::StringRef> ops;
+  void (*write)(KernelWriter &);                         // the whole kernel
+  bool isPerSequence = false;                            // grid_y is sequences, not rows
+  bool differsInDecode = false;                          // code for one token a sequence
+  uint32_t (*gridX)(const KernelSpec &) = nullptr;       // 1 without
+  int64_t (*rowsPerGroup)(const KernelSpec &) = nullptr; // some, by the width of a row, without
+  /// What is not covered; empty when all is well.
+  std::string (*unsupported)(const KernelSpec &) = nullptr;
+};
+
+std::vector<CpuFamily> linearFamilies(); // Linear.cpp
+std::vector<CpuFamily> rowFamilies();    // Rows.cpp
+std::vector<CpuFamily> rotaryFamilies(); // Rotary.cpp
+std::vector<CpuFamily> handFamilies();   // HandKernels.cpp
+
+/// The family that serves the op, or null.
+const CpuFamily *findCpuFamily(llvm::StringRef op);
 
 /// Rows of one group, for the launch and the kernel alike.
 int64_t rowsPerGroup(const KernelSpec &spec);

@@ -22,9 +22,9 @@ int64_t blockRows(int64_t n) {
 
 struct LinearWriter {
   KernelWriter &w;
-  Type xType = w.operand("x").element, wType = w.operand("w").element,
+  Type xType = w.operand("x").element, wType = w.operand("weight").element,
        outType = w.operand("out").element;
-  int64_t n = w.operand("w").dims[0], k = w.operand("w").dims[1];
+  int64_t n = w.operand("weight").dims[0], k = w.operand("weight").dims[1];
   // Pairs of bf16 products summed in f32 by one instruction.
   bool pairs = w.cpu.avx512Bf16 && xType.isBF16() && wType.isBF16();
   int64_t step = pairs ? 2 * w.lanes : w.lanes;
@@ -54,7 +54,7 @@ struct LinearWriter {
     llvm::SmallVector<Value> rowIndex, weights, xs;
     for (int64_t i = 0; i < rows; ++i) {
       rowIndex.push_back(i == 0 ? row : w.add(rowIndex.back(), apart));
-      weights.push_back(w.elementPointer(w.pointer("w"), wType, w.mul(rowIndex.back(), k)));
+      weights.push_back(w.elementPointer(w.pointer("weight"), wType, w.mul(rowIndex.back(), k)));
     }
     for (int64_t j = 0; j < tokens; ++j)
       xs.push_back(w.rowPointer("x", w.add(token, j)));
@@ -134,13 +134,20 @@ struct LinearWriter {
   }
 };
 
-} // namespace
-
-uint32_t linearGridX(const KernelSpec &spec) {
-  int64_t n = spec.get("w").dims[0];
+uint32_t gridX(const KernelSpec &spec) {
+  int64_t n = spec.get("weight").dims[0];
   return llvm::divideCeil(n, blockRows(n));
 }
 
-void writeLinear(KernelWriter &w) { LinearWriter{w}.write(); }
+} // namespace
+
+std::vector<CpuFamily> linearFamilies() {
+  CpuFamily linear{"generated", {"linear"}, [](KernelWriter &w) { LinearWriter{w}.write(); }};
+  linear.gridX = gridX;
+  // 64 tokens: x of a few thousand columns stays in L2 beside the block of weights, and weights
+  // come from memory once in 64 tokens.
+  linear.rowsPerGroup = [](const KernelSpec &) -> int64_t { return 64; };
+  return {linear};
+}
 
 } // namespace m1c

@@ -6,7 +6,7 @@ using namespace mlir;
 
 namespace m1c {
 
-void writeRotaryTable(KernelWriter &w) {
+static void writeRotaryTable(KernelWriter &w) {
   int64_t half = w.columns("out") / 2;
   Type f32 = w.b.getF32Type();
   w.forGroupRows([&](Value row) {
@@ -58,11 +58,11 @@ static void rotateRow(KernelWriter &w, StringRef role, Value row, int64_t d) {
   });
 }
 
-void writeRotaryEmbedding(KernelWriter &w) {
-  w.forGroupRows([&](Value row) { rotateRow(w, "x", row, w.intParam("head_dim")); });
+static void writeRotaryEmbedding(KernelWriter &w) {
+  w.forGroupRows([&](Value row) { rotateRow(w, "x", row, w.integer("head_dim")); });
 }
 
-void writeKvWrite(KernelWriter &w) {
+static void writeKvWrite(KernelWriter &w) {
   bool rotates = w.has("table");
   const OperandSpec &cache =
       w.operand("cache"); // [kv_heads, page_size, head_dim], once for keys and once for values
@@ -94,6 +94,12 @@ void writeKvWrite(KernelWriter &w) {
       });
     });
   });
+}
+
+std::vector<CpuFamily> rotaryFamilies() {
+  return {{"generated", {"rotary_table"}, writeRotaryTable},
+          {"generated", {"rotary_embedding"}, writeRotaryEmbedding},
+          {"generated", {"kv_write", "rotary_kv_write"}, writeKvWrite}};
 }
 
 } // namespace m1c

@@ -12,7 +12,7 @@ static void copyRow(KernelWriter &w, Value from, Type fromType, Value to, Type t
   });
 }
 
-void writeEmbedding(KernelWriter &w) {
+static void writeEmbedding(KernelWriter &w) {
   const OperandSpec &table = w.operand("table"), &out = w.operand("out");
   w.forGroupRows([&](Value row) {
     Value token = w.loadIndex(w.pointer("tokens"), row);
@@ -21,7 +21,7 @@ void writeEmbedding(KernelWriter &w) {
   });
 }
 
-void writeGatherRows(KernelWriter &w) {
+static void writeGatherRows(KernelWriter &w) {
   w.forGroupRows([&](Value row) {
     Value from = w.rowPointer("x", w.loadIndex(w.pointer("logit_rows"), row));
     copyRow(w, from, w.operand("x").element, w.rowPointer("out", row), w.operand("out").element,
@@ -38,14 +38,14 @@ static Value inverseRms(KernelWriter &w, Value sumOfSquares, int64_t n, double e
   return w.divf(f32(1.0), math::SqrtOp::create(w.b, mean));
 }
 
-void writeRmsNorm(KernelWriter &w) {
+static void writeRmsNorm(KernelWriter &w) {
   bool adds = w.has("sum");
-  int64_t n = w.columns("out");
-  StringRef input = adds ? "sum" : "x";
+  StringRef output = adds ? "normed" : "out", input = adds ? "sum" : "x";
+  int64_t n = w.columns(output);
   w.forGroupRows([&](Value row) {
     Value sum = adds ? w.rowPointer("sum", row) : Value(),
           residual = adds ? w.rowPointer("residual", row) : Value();
-    Value x = w.rowPointer("x", row), out = w.rowPointer("out", row), from = adds ? sum : x;
+    Value x = w.rowPointer("x", row), out = w.rowPointer(output, row), from = adds ? sum : x;
     Type inputType = w.operand(input).element;
     Value squares = w.sumColumns(n, [&](Value column, int64_t width) {
       Value value = w.load(x, w.operand("x").element, column, width);
@@ -55,17 +55,18 @@ void writeRmsNorm(KernelWriter &w) {
       }
       return w.mulf(value, value);
     });
-    Value scale = inverseRms(w, squares, n, w.floatParam("eps"));
+    Value scale = inverseRms(w, squares, n, w.real("eps"));
     w.forColumns(n, [&](Value column, int64_t width) {
       Value value = w.mulf(w.load(from, inputType, column, width), w.splat(scale, width));
-      value = w.mulf(value, w.load(w.pointer("w"), w.operand("w").element, column, width));
-      w.store(out, w.operand("out").element, column, value);
+      value =
+          w.mulf(value, w.load(w.pointer("weight"), w.operand("weight").element, column, width));
+      w.store(out, w.operand(output).element, column, value);
     });
   });
 }
 
-void writeGatedRmsNorm(KernelWriter &w) {
-  int64_t groups = w.intParam("groups"), n = w.columns("out") / groups;
+static void writeGatedRmsNorm(KernelWriter &w) {
+  int64_t groups = w.integer("groups"), n = w.columns("out") / groups;
   w.forGroupRows([&](Value row) {
     Value y = w.rowPointer("y", row), z = w.rowPointer("z", row), out = w.rowPointer("out", row);
     w.forRange(w.constant(0), w.constant(groups), 1, [&](Value group) {
@@ -79,11 +80,11 @@ void writeGatedRmsNorm(KernelWriter &w) {
         Value value = gated(column, width);
         return w.mulf(value, value);
       });
-      Value scale = inverseRms(w, squares, n, w.floatParam("eps"));
+      Value scale = inverseRms(w, squares, n, w.real("eps"));
       w.forColumns(n, [&](Value column, int64_t width) {
         Value value = w.mulf(gated(column, width), w.splat(scale, width)),
               at = w.add(first, column);
-        value = w.mulf(value, w.load(w.pointer("w"), w.operand("w").element, at, width));
+        value = w.mulf(value, w.load(w.pointer("weight"), w.operand("weight").element, at, width));
         w.store(out, w.operand("out").element, at, value);
       });
     });
@@ -105,17 +106,12 @@ static Value loadShared(KernelWriter &w, StringRef role, Value column, int64_t w
   return vector::FromElementsOp::create(w.b, w.f32Vector(width), values);
 }
 
-void writeElementwise(KernelWriter &w) {
+static void writeElementwise(KernelWriter &w) {
   const std::string &op = w.spec.op;
   w.forGroupRows([&](Value row) {
-    auto rowOf = [&](StringRef role) {
-      return w.has(role) && w.operand(role).rowStride ? w.rowPointer(role, row) : Value();
-    };
-    StringRef first = op == "softplus" ? "x"
-                      : op == "skip"   ? "y"
-                                       : "a",
-              second = op == "skip" ? "x" : "b";
-    Value a = rowOf(first), b = rowOf(second), out = rowOf("out");
+    StringRef first = w.spec.operands[0].role, second = w.spec.operands[1].role;
+    Value a = w.rowPointer(first, row), out = w.rowPointer("out", row);
+    Value b = w.operand(second).rowStride ? w.rowPointer(second, row) : Value();
     w.forColumns(w.columns("out"), [&](Value column, int64_t width) {
       Value value = w.load(a, w.operand(first).element, column, width);
       Value other = b ? w.load(b, w.operand(second).element, column, width) : Value();
@@ -140,8 +136,8 @@ void writeElementwise(KernelWriter &w) {
   });
 }
 
-void writeRepeatHeads(KernelWriter &w) {
-  int64_t size = w.intParam("head_size"), repeat = w.intParam("repeat"),
+static void writeRepeatHeads(KernelWriter &w) {
+  int64_t size = w.integer("head_size"), repeat = w.integer("repeat"),
           heads = w.columns("x") / size;
   Type from = w.operand("x").element, to = w.operand("out").element;
   w.forGroupRows([&](Value row) {
@@ -156,7 +152,7 @@ void writeRepeatHeads(KernelWriter &w) {
   });
 }
 
-void writeSample(KernelWriter &w) {
+static void writeSample(KernelWriter &w) {
   // Each lane keeps its largest value and where it first saw it; then the smallest index among the
   // lanes that hold the largest value. A NaN counts as infinity, and a row whose largest value is
   // not finite has no token.
@@ -229,6 +225,16 @@ void writeSample(KernelWriter &w) {
     Value none = arith::ConstantOp::create(w.b, w.b.getI32IntegerAttr(-1));
     w.storeI32(w.pointer("out"), row, arith::SelectOp::create(w.b, isFinite, index, none));
   });
+}
+
+std::vector<CpuFamily> rowFamilies() {
+  return {{"generated", {"embedding"}, writeEmbedding},
+          {"generated", {"gather_rows"}, writeGatherRows},
+          {"generated", {"rms_norm", "add_rms_norm"}, writeRmsNorm},
+          {"generated", {"gated_rms_norm"}, writeGatedRmsNorm},
+          {"generated", {"add", "mul", "silu", "silu_mul", "softplus", "skip"}, writeElementwise},
+          {"generated", {"repeat_heads"}, writeRepeatHeads},
+          {"generated", {"sample"}, writeSample}};
 }
 
 } // namespace m1c

@@ -170,7 +170,7 @@ Case conv_bench(const std::string &label, Sequences s, int channels, int repeat,
             std::vector<Pointers> sets(std::min(sets_for(bytes), 8));
             Pointers common;
             put_batch(context, common, s, 100);
-            common["w"] = context.allocate_random(size_t(channels) * 16, Type::f32, -1, 1);
+            common["weight"] = context.allocate_random(size_t(channels) * 16, Type::f32, -1, 1);
             common["bias"] = context.allocate_random(size_t(channels) * 4, Type::f32, -1, 1);
             for (Pointers &set : sets) {
               set = common;
@@ -199,7 +199,7 @@ Case norm_bench(int rows) {
             for (Pointers &set : sets) {
               set["y"] = context.allocate_random(size_t(rows) * 3072 * 2, Type::bf16, -1, 1);
               set["z"] = context.allocate_random(size_t(rows) * 8216 * 2, Type::bf16, -1, 1);
-              set["w"] = context.allocate_random(3072 * 4, Type::f32, 0, 1);
+              set["weight"] = context.allocate_random(3072 * 4, Type::f32, 0, 1);
               set["out"] = context.allocate(size_t(rows) * 3072 * 2);
             }
             report(context, name, context.time(sets, {rows, 0, 0, 0}), bytes, 0);
@@ -227,7 +227,7 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
             std::vector<Pointers> sets(sets_for(bytes));
             for (Pointers &set : sets) {
               set["x"] = context.allocate_random(size_t(rows) * k * size, type, -1, 1);
-              set["w"] = context.allocate_random(size_t(weights) * k * size, type, -1, 1);
+              set["weight"] = context.allocate_random(size_t(weights) * k * size, type, -1, 1);
               set["out"] = context.allocate(size_t(rows) * n * size);
             }
             // A decode step's goal is 2.55 ms over a floor of 2.28.

@@ -50,7 +50,7 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
             std::vector<double> b = random_values(random, n, -3, 3, Type::f32);
             std::vector<double> before = random_values(random, size_t(rows) * n, -5, 5, out_type);
             context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), x_type);
-            context.values("w", w, w_type);
+            context.values("weight", w, w_type);
             context.values("bias", b, Type::f32);
             if (accumulate)
               context.values("out", in_rows(before, rows, n, int(f.out_stride)), out_type);

@@ -366,7 +366,7 @@ Case conv_case(const std::string &label, bool smoke, Type type, int channels, in
             std::vector<double> state =
                 random_values(random, size_t(batch.slot_count) * taps * sources, -2, 2, type);
             context.values("x", in_rows(x, T, sources, int(f.x_stride), offset), type);
-            context.values("w", w, Type::f32);
+            context.values("weight", w, Type::f32);
             context.values("bias", bias, Type::f32);
             context.values("state", state, type);
             context.poison("out", size_t(T) * f.out_stride * size_of(type));
@@ -434,7 +434,7 @@ Case norm_case(bool smoke, Type y_type, Type z_type, Type out_type, int features
             std::vector<double> w = random_values(random, features, 0.5, 1.5, Type::f32);
             context.values("y", in_rows(y, rows, features, int(f.y_stride), offset), y_type);
             context.values("z", in_rows(z, rows, features, int(f.z_stride), offset), z_type);
-            context.values("w", w, Type::f32);
+            context.values("weight", w, Type::f32);
             context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
             context.upload();
             context.shift("y", offset * size_of(y_type));

@@ -1,0 +1,83 @@
+// What the compiler asks of types and operations, instead of listing them.
+#ifndef M1_INTERFACES_TD
+#define M1_INTERFACES_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/Interfaces.td"
+
+def M1_StateTypeInterface : TypeInterface<"StateTypeInterface"> {
+  let cppNamespace = "::mlir::m1";
+  let description = [{
+    Memory that outlives a step: one element of the type for each slot of the batch's `slots`, or for
+    each page of its `block_tables`.
+  }];
+  let methods = [InterfaceMethod<"Sizes of the type, as it is written", "::llvm::ArrayRef<int64_t>",
+                                 "getShape">,
+                 InterfaceMethod<"Type of one number", "::mlir::Type", "getElementType">,
+                 InterfaceMethod<
+                     "Its kind in the artifact: `scan` and `conv` have slots, `kv` has pages",
+                     "::llvm::StringRef", "getKind">,
+                 InterfaceMethod<"Sizes of one slot or page in memory",
+                                 "::llvm::SmallVector<int64_t>", "getStorageShape", (ins), "", [{
+      return ::llvm::SmallVector<int64_t>($_type.getShape());
+    }]>];
+}
+
+/// Each row of the results depends on the same row of the operands only, not on the batch.
+def M1_RowsIndependent : NativeOpTrait<"RowsIndependent"> { let cppNamespace = "::mlir::m1"; }
+
+def M1_KernelOpInterface : OpInterface<"KernelOpInterface"> {
+  let cppNamespace = "::mlir::m1";
+  let description = [{
+    An operation that becomes one kernel of its static facts (`m1c::KernelSpec`). All answers come
+    from the operation's definition in ODS, see `M1_KernelOp`.
+  }];
+  let methods =
+      [StaticInterfaceMethod<"Names of the operands, in order",
+                             "::llvm::ArrayRef<::llvm::StringRef>", "getOperandNames">,
+       InterfaceMethod<"The values of operand `index` of getOperandNames", "::mlir::OperandRange",
+                       "getOperandsOfName", (ins "unsigned":$index), [{
+      return $_op.getODSOperands(index);
+    }]>,
+       StaticInterfaceMethod<"Names of the results", "::llvm::ArrayRef<::llvm::StringRef>",
+                             "getResultNames">,
+       StaticInterfaceMethod<"Names of the attributes on which the kernel depends",
+                             "::llvm::ArrayRef<::llvm::StringRef>", "getParameterNames">,
+       StaticInterfaceMethod<"The arrays of the batch that the kernel reads",
+                             "::llvm::ArrayRef<::llvm::StringRef>", "getBatchArrays">,
+       StaticInterfaceMethod<"Name of the rows of the results; empty: those of the operands",
+                             "::llvm::StringRef", "getRowDomain">,
+       StaticInterfaceMethod<"The weights of which each row of the results reads one row",
+                             "::llvm::ArrayRef<::llvm::StringRef>", "getLookedUp">];
+}
+
+/// `static ArrayRef<StringRef> method()` of the given names.
+class M1_Names<string method, list<string> names> {
+  string declaration =
+      "static ::llvm::ArrayRef<::llvm::StringRef> "#method#"() { "#"static constexpr "
+                                                                   "::llvm::StringLiteral kNames[] "
+                                                                   "= {\""#!interleave(
+                                                                       !listconcat(names, [""]),
+                                                                       "\", \"")#"\"}; "#"static "
+                                                                                         "const "
+                                                                                         "::llvm::"
+                                                                                         "SmallVect"
+                                                                                         "or<::"
+                                                                                         "llvm::"
+                                                                                         "StringRef"
+                                                                                         "> "
+                                                                                         "list(std:"
+                                                                                         ":begin("
+                                                                                         "kNames),"
+                                                                                         " "#"std::"
+                                                                                             "end("
+                                                                                             "kName"
+                                                                                             "s) - "
+                                                                                             "1); "
+                                                                                             "retur"
+                                                                                             "n "
+                                                                                             "list;"
+                                                                                             " }\n";
+}
+
+#endif
