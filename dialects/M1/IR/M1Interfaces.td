@@ -8,7 +8,7 @@ include "mlir/IR/Interfaces.td"
 def M1_StateTypeInterface : TypeInterface<"StateTypeInterface"> {
   let cppNamespace = "::mlir::m1";
   let description = [{
-    Memory that outlives a step: one element of the type for each slot of the batch's `slots`, or for
+    Memory that outlives a step: one element of the type for each slot of the batch, or for
     each page of its `block_tables`.
   }];
   let methods = [InterfaceMethod<"Sizes of the type, as it is written", "::llvm::ArrayRef<int64_t>",
