@@ -31,11 +31,12 @@ struct OperandSpec {
 
 /// A fused op with its static facts, made from its definition in ODS (m1::KernelOpInterface). `op`
 /// is the mnemonic; roles of operands and names of params are the names of operands, results and
-/// attributes there. The operands of a kernel are its inputs and states in order, then the arrays
+/// attributes there; params also hold the code of regions (m1::encodeScalars). The operands of a kernel are its inputs and states in order, then the arrays
 /// of the batch, then its outputs. Absent optional operands are left out, and roles say which are
 /// there.
 struct KernelSpec {
   std::string op;
+  std::string name; // for people: what the kernel is called
   mlir::DictionaryAttr params;
   llvm::SmallVector<OperandSpec> operands;
   size_t outputs = 1;                   // how many of the operands, the last ones, are outputs

@@ -1,5 +1,5 @@
 #include "m1c/M1ToPlan.h"
-#include "M1/IR/M1.h"
+#include "M1/IR/Scalars.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -130,7 +130,7 @@ private:
 
   /// The op, and the weight or state that tells its layer.
   std::string label() {
-    std::string text = op->getName().stripDialect().str();
+    std::string text = cast<m1::KernelOpInterface>(op).getKernelName().str();
     for (Value value : op->getOperands())
       if (Operation *definition = value.getDefiningOp()) {
         if (auto weight = dyn_cast<m1::GetWeightOp>(definition))
@@ -230,6 +230,8 @@ LogicalResult FunctionConverter::describe(m1::KernelOpInterface kernel, KernelSp
   for (StringRef name : kernel.getParameterNames())
     if (Attribute value = kernel->getAttr(name))
       params.set(name, value);
+  for (auto [index, name] : llvm::enumerate(kernel.getRegionNames()))
+    params.set(name, m1::encodeScalars(op->getRegion(index)));
   spec.params = params.getDictionary(op->getContext());
   return success();
 }
@@ -260,6 +262,7 @@ LogicalResult FunctionConverter::convert(Operation *current) {
     return op->emitOpError("has no kernel: it has to be expanded before the conversion to a plan");
   KernelSpec spec;
   spec.op = op->getName().stripDialect().str();
+  spec.name = kernel.getKernelName().str();
   spec.decode = source.getSymName() == "decode";
   spec.maxRows = maxRows;
   if (failed(describe(kernel, spec)))

@@ -5,10 +5,13 @@
 #include "M1/IR/M1.h"
 #include "m1c/Weights.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "llvm/ADT/DenseMap.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include <cmath>
 #include <cstring>
 
 using namespace mlir;
@@ -132,6 +135,7 @@ private:
   }
 
   LogicalResult evaluate(Operation *op);
+  LogicalResult evaluateMap(m1::MapOp op);
   LogicalResult embedding(m1::EmbeddingOp op);
   LogicalResult convolution(m1::CausalConv1dOp op);
   LogicalResult selectiveScan(m1::SelectiveScanOp op);
@@ -144,6 +148,62 @@ private:
   llvm::DenseMap<Value, Rows> rows;
   llvm::DenseMap<Value, std::vector<int32_t>> tokens;
 };
+
+/// A scalar operation in float64; false counts as 0.
+static FailureOr<double> evaluateScalar(Operation *op, ArrayRef<double> v) {
+  return llvm::TypeSwitch<Operation *, FailureOr<double>>(op)
+      .Case([&](arith::AddFOp) { return v[0] + v[1]; })
+      .Case([&](arith::SubFOp) { return v[0] - v[1]; })
+      .Case([&](arith::MulFOp) { return v[0] * v[1]; })
+      .Case([&](arith::DivFOp) { return v[0] / v[1]; })
+      .Case([&](arith::NegFOp) { return -v[0]; })
+      .Case([&](arith::MaximumFOp) { return std::max(v[0], v[1]); })
+      .Case([&](arith::MinimumFOp) { return std::min(v[0], v[1]); })
+      .Case([&](arith::SelectOp) { return v[0] != 0 ? v[1] : v[2]; })
+      .Case([&](arith::ConstantOp op) { return cast<FloatAttr>(op.getValue()).getValueAsDouble(); })
+      .Case([&](arith::CmpFOp op) -> FailureOr<double> {
+        return double(arith::applyCmpPredicate(op.getPredicate(), APFloat(v[0]), APFloat(v[1])));
+      })
+      .Case([&](math::ErfOp) { return std::erf(v[0]); })
+      .Case([&](math::ExpOp) { return std::exp(v[0]); })
+      .Case([&](math::FmaOp) { return v[0] * v[1] + v[2]; })
+      .Case([&](math::Log1pOp) { return std::log1p(v[0]); })
+      .Case([&](math::TanhOp) { return std::tanh(v[0]); })
+      .Default([](Operation *op) -> FailureOr<double> {
+        return op->emitOpError("has no reference evaluation");
+      });
+}
+
+LogicalResult Evaluation::evaluateMap(m1::MapOp op) {
+  int64_t columns = cast<RankedTensorType>(op.getOut().getType()).getDimSize(1), count = 0;
+  llvm::SmallVector<const Rows *> inputs;
+  for (Value input : op.getInputs()) {
+    inputs.push_back(&get(input));
+    if (m1::isRows(input))
+      count = inputs.back()->rows;
+  }
+  Rows result(count, columns);
+  Block &body = op.getBody().front();
+  llvm::DenseMap<Value, double> values;
+  for (int64_t t = 0; t < count; ++t)
+    for (int64_t c = 0; c < columns; ++c) {
+      for (auto [input, rows, argument] :
+           llvm::zip_equal(op.getInputs(), inputs, body.getArguments()))
+        values[argument] =
+            m1::isRows(input) ? rows->at(t, c) : (*rows)[c / (columns / rows->columns)];
+      for (Operation &inner : body.without_terminator()) {
+        llvm::SmallVector<double> operands;
+        for (Value operand : inner.getOperands())
+          operands.push_back(values.lookup(operand));
+        auto value = evaluateScalar(&inner, operands);
+        if (failed(value))
+          return failure();
+        values[inner.getResult(0)] = *value;
+      }
+      result.at(t, c) = values.lookup(cast<m1::YieldOp>(body.getTerminator()).getX());
+    }
+  return set(op.getOut(), std::move(result));
+}
 
 LogicalResult Evaluation::embedding(m1::EmbeddingOp op) {
   const Rows &table = get(op.getTable());
@@ -272,6 +332,7 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::SkipOp op) {
         return set(op.getResult(), skip(get(op.getY()), get(op.getX()), get(op.getD())));
       })
+      .Case([&](m1::MapOp op) { return evaluateMap(op); })
       .Case([&](m1::GatedRmsNormOp op) {
         Rows gated = map(get(op.getZ()), get(op.getY()), siluTimes);
         return set(op.getResult(), rmsNorm(gated, get(op.getWeight()),

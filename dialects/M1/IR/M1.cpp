@@ -1,6 +1,8 @@
 // Registration, types, attributes and symbol uses of the m1 dialect.
 #include "M1/IR/M1.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
 

@@ -26,6 +26,7 @@ def M1_Dialect : Dialect {
     The residual stream is f32; other activations are f32 or bf16. Scans and softmax are computed in
     f32. Matrix weights are bf16 or f32, vectors (norms, biases, A, D, convolution) f32.
   }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
   let useDefaultTypePrinterParser = 1;
   let useDefaultAttributePrinterParser = 1;
 }

@@ -43,6 +43,11 @@ def M1_KernelOpInterface : OpInterface<"KernelOpInterface"> {
                              "getResultNames">,
        StaticInterfaceMethod<"Names of the attributes on which the kernel depends",
                              "::llvm::ArrayRef<::llvm::StringRef>", "getParameterNames">,
+       StaticInterfaceMethod<"Names of the regions of scalar code",
+                             "::llvm::ArrayRef<::llvm::StringRef>", "getRegionNames">,
+       InterfaceMethod<"What people call it", "::llvm::StringRef", "getKernelName", (ins), "", [{
+      return $_op->getName().stripDialect();
+    }]>,
        StaticInterfaceMethod<"The arrays of the batch that the kernel reads",
                              "::llvm::ArrayRef<::llvm::StringRef>", "getBatchArrays">,
        StaticInterfaceMethod<"Name of the rows of the results; empty: those of the operands",
@@ -53,31 +58,10 @@ def M1_KernelOpInterface : OpInterface<"KernelOpInterface"> {
 
 /// `static ArrayRef<StringRef> method()` of the given names.
 class M1_Names<string method, list<string> names> {
-  string declaration =
-      "static ::llvm::ArrayRef<::llvm::StringRef> "#method#"() { "#"static constexpr "
-                                                                   "::llvm::StringLiteral kNames[] "
-                                                                   "= {\""#!interleave(
-                                                                       !listconcat(names, [""]),
-                                                                       "\", \"")#"\"}; "#"static "
-                                                                                         "const "
-                                                                                         "::llvm::"
-                                                                                         "SmallVect"
-                                                                                         "or<::"
-                                                                                         "llvm::"
-                                                                                         "StringRef"
-                                                                                         "> "
-                                                                                         "list(std:"
-                                                                                         ":begin("
-                                                                                         "kNames),"
-                                                                                         " "#"std::"
-                                                                                             "end("
-                                                                                             "kName"
-                                                                                             "s) - "
-                                                                                             "1); "
-                                                                                             "retur"
-                                                                                             "n "
-                                                                                             "list;"
-                                                                                             " }\n";
+  string list = !interleave(!foreach(name, names, "\""#name#"\""), ", ");
+  string value = "static const ::llvm::SmallVector<::llvm::StringRef> names = {"#list#"};";
+  string type = "static ::llvm::ArrayRef<::llvm::StringRef>";
+  string declaration = type#" "#method#"() { "#value#" return names; }\n";
 }
 
 #endif

@@ -10,27 +10,32 @@ include "mlir/IR/BuiltinAttributeInterfaces.td"
 
 class M1_Op<string mnemonic, list<Trait> traits = []> : Op<M1_Dialect, mnemonic, traits>;
 
-/// An operation that becomes a kernel. Names of operands, results and attributes are the roles and
-/// parameters of the kernel's specification; `batchArrays` are the arrays that it reads of its
-/// `!m1.batch`.
+/// An operation that becomes a kernel. Names of operands, results, attributes and regions are the
+/// roles and parameters of the kernel's specification, all but the attribute `label`, which names
+/// the operation for people; `batchArrays` are the arrays that it reads of its `!m1.batch`.
 class M1_KernelOp<string mnemonic, list<Trait> traits = [], list<string> batchArrays = []>
     : M1_Op<mnemonic, !listconcat([M1_KernelOpInterface], traits)> {
   /// The results have as many rows as this array of the batch has values.
   string rowDomain = "";
   /// Weights of which a row of the results reads one row.
   list<string> lookedUp = [];
+  string declarations = "";
 
   defvar indices = !range(!size(arguments));
-  defvar attributes = !filter(i, indices, !initialized(!getdagarg<Attr>(arguments, i)));
+  defvar attributes = !filter(
+      i, indices,
+      !and(!initialized(!getdagarg<Attr>(arguments, i)), !ne(!getdagname(arguments, i), "label")));
   defvar operands = !filter(i, indices, !not(!initialized(!getdagarg<Attr>(arguments, i))));
   let extraClassDeclaration =
       M1_Names<"getOperandNames", !foreach(i, operands, !getdagname(arguments, i))>.declaration
       #M1_Names<"getParameterNames", !foreach(i, attributes, !getdagname(arguments, i))>.declaration
       #M1_Names<"getResultNames",
                 !foreach(i, !range(!size(results)), !getdagname(results, i))>.declaration
+      #M1_Names<"getRegionNames",
+                !foreach(i, !range(!size(regions)), !getdagname(regions, i))>.declaration
       #M1_Names<"getBatchArrays", batchArrays>.declaration
       #M1_Names<"getLookedUp", lookedUp>.declaration
-      #"static ::llvm::StringRef getRowDomain() { return \""#rowDomain#"\"; }";
+      #"static ::llvm::StringRef getRowDomain() { return \""#rowDomain#"\"; }\n"#declarations;
 }
 
 def M1_StaticColumnsPred : CPred<"!::llvm::cast<::mlir::RankedTensorType>($_self).isDynamicDim(1)">;
@@ -352,6 +357,36 @@ def M1_SkipOp : M1_KernelOp<"skip", [Pure, M1_RowsIndependent]> {
   let hasVerifier = 1;
 }
 
+def M1_MapOp : M1_KernelOp<"map", [Pure, M1_RowsIndependent, SingleBlock]> {
+  let summary = "one scalar function of each column";
+  let description = [{
+    `out[t, c] = body(inputs[0][t, c], inputs[1][t, c], …)` with inputs and out [T, C]. An input may
+    also be a vector [C/k], whose value i all rows share in the columns i·k … i·k + k - 1. The body
+    takes and yields f32, whatever the element types are, and is arithmetic: `arith.addf`, `subf`,
+    `mulf`, `divf`, `negf`, `maximumf`, `minimumf`, `cmpf`, `select`, `constant` and `math.exp`,
+    `log1p`, `tanh`, `erf`, `fma`. `label` names the map in traces.
+
+    Example:
+    ```mlir
+    %y = m1.map %a, %b {label = "scaled_mul"}
+        : (tensor<?x64xbf16>, tensor<?x64xf32>) -> tensor<?x64xbf16> {
+    ^bb0(%u: f32, %v: f32):
+      %half = arith.constant 0.5 : f32
+      %w = arith.mulf %u, %half : f32
+      %p = arith.mulf %w, %v : f32
+      m1.yield %p : f32
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<AnyTypeOf<[M1_Rows, M1_Vector]>>:$inputs,
+      OptionalAttr<StrAttr>:$label);
+  let results = (outs M1_Rows:$out);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$inputs attr-dict `:` functional-type(operands, results) $body";
+  let declarations = "::llvm::StringRef getKernelName() { return getLabel().value_or(\"map\"); }";
+  let hasRegionVerifier = 1;
+}
+
 def M1_GatedRmsNormOp : M1_KernelOp<"gated_rms_norm", [Pure, M1_RowsIndependent]> {
   let summary = "rms_norm of y·silu(z), group by group";
   let description = [{
@@ -654,16 +689,19 @@ def M1_HybridLayerOp : M1_Op<"hybrid_layer", [RecursiveMemoryEffects, SingleBloc
     `:` functional-type(operands, results) `mixer` $mixer `mlp` $mlp
   }];
   let hasVerifier = 1;
+  let hasRegionVerifier = 1;
 }
 
-def M1_YieldOp : M1_Op<"yield", [Pure, Terminator, ReturnLike, HasParent<"HybridLayerOp">]> {
-  let summary = "the rows that a layer's region adds to the residual stream";
+def M1_YieldOp
+    : M1_Op<"yield", [Pure, Terminator, ReturnLike, ParentOneOf<["HybridLayerOp", "MapOp"]>]> {
+  let summary = "what a region computes";
   let description = [{
-    Ends both regions of `m1.hybrid_layer`; x is [T, D], as wide as the residual stream.
+    Ends both regions of `m1.hybrid_layer`, where x [T, D] is added to the residual stream, and the
+    region of `m1.map`, where it is an f32.
 
     Example: `m1.yield %y : tensor<?x64xbf16>`
   }];
-  let arguments = (ins M1_Rows:$x);
+  let arguments = (ins AnyTypeOf<[M1_Rows, F32]>:$x);
   let assemblyFormat = "$x attr-dict `:` type($x)";
 }
 

@@ -1,6 +1,6 @@
 // Verifiers of the m1 operations: shapes that must agree, said with what was expected and what was
 // found.
-#include "M1/IR/M1.h"
+#include "M1/IR/Scalars.h"
 
 using namespace mlir;
 using namespace mlir::m1;
@@ -201,6 +201,27 @@ LogicalResult SkipOp::verify() {
   return expectRows(*this, "result", getResult(), getY(), "C", c);
 }
 
+LogicalResult MapOp::verifyRegions() {
+  auto type = cast<RankedTensorType>(getOut().getType());
+  int64_t c = type.getDimSize(1);
+  for (auto [index, input] : llvm::enumerate(getInputs())) {
+    std::string name = ("input " + Twine(index)).str();
+    auto shape = cast<RankedTensorType>(input.getType()).getShape();
+    if (shape.size() == 2) {
+      if (failed(expectRows(*this, name, input, getOut(), "C", c)))
+        return failure();
+    } else if (shape[0] <= 0 || c % shape[0]) {
+      return emitOpError() << "expected " << name << " of a length that divides C = " << c
+                           << ", got " << shape[0];
+    }
+  }
+  if (llvm::none_of(getInputs(), [](Value input) {
+        return cast<RankedTensorType>(input.getType()).getRank() == 2;
+      }))
+    return emitOpError() << "expected an input of rows";
+  return verifyScalars(*this, getBody(), getInputs().size());
+}
+
 LogicalResult GatedRmsNormOp::verify() {
   int64_t c = columns(getY());
   if (failed(expectEps(*this, getEps())) || failed(expectPositive(*this, "groups", getGroups())) ||
@@ -378,6 +399,11 @@ LogicalResult HybridLayerOp::verify() {
       failed(expectShape(*this, "mlp_norm", getMlpNorm(), "[D]", {d})) ||
       failed(expectRows(*this, "result", getResult(), getH(), "D", d)))
     return failure();
+  return success();
+}
+
+LogicalResult HybridLayerOp::verifyRegions() {
+  int64_t d = columns(getH());
   for (Region *region : getRegions()) {
     StringRef name = region == &getMixer() ? "mixer" : "mlp";
     if (region->getNumArguments() != 1 || !isa<RankedTensorType>(region->getArgument(0).getType()))
@@ -386,8 +412,8 @@ LogicalResult HybridLayerOp::verify() {
             expectRows(*this, (name + " argument").str(), region->getArgument(0), getH(), "D", d)))
       return failure();
     auto yield = dyn_cast<YieldOp>(region->front().getTerminator());
-    if (!yield)
-      return emitOpError() << "expected the " << name << " region to end in m1.yield";
+    if (!yield || !isa<RankedTensorType>(yield.getX().getType()))
+      return emitOpError() << "expected the " << name << " region to end in m1.yield of rows";
     if (failed(expectRows(*this, (name + " yield").str(), yield.getX(), getH(), "D", d)))
       return failure();
   }

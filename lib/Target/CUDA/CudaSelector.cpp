@@ -56,7 +56,7 @@ llvm::Expected<CudaOptions> parseCudaTarget(llvm::StringRef suffix) {
 std::string CudaSelector::stemFor(const KernelSpec &spec, const std::string &key) {
   auto [entry, inserted] = stems.try_emplace(key);
   if (inserted) {
-    std::string name = spec.op;
+    std::string name = spec.name.empty() ? spec.op : spec.name;
     const OperandSpec &shaping =
         spec.outputs ? spec.operands[spec.operands.size() - spec.outputs] : spec.operands.front();
     for (int64_t dim : shaping.dims)

@@ -1,4 +1,5 @@
 #include "GeneratedKernels.h"
+#include "M1/IR/Scalars.h"
 #include "m1k_abi.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -22,8 +23,8 @@ enum class Family { map, norm, rotaryTable, argmax, unknown };
 
 Family familyOf(StringRef op) {
   return llvm::StringSwitch<Family>(op)
-      .Cases({"embedding", "add", "repeat_heads", "softplus", "silu", "mul", "silu_mul", "skip",
-              "rotary_embedding", "kv_write", "rotary_kv_write", "gather_rows"},
+      .Cases({"embedding", "map", "add", "repeat_heads", "softplus", "silu", "mul", "silu_mul",
+              "skip", "rotary_embedding", "kv_write", "rotary_kv_write", "gather_rows"},
              Family::map)
       .Cases({"rms_norm", "add_rms_norm"}, Family::norm)
       .Case("rotary_table", Family::rotaryTable)
@@ -70,12 +71,19 @@ int64_t runsPerRow(const KernelSpec &spec) {
   return columns(spec.get("out")) / contiguousRun(spec);
 }
 
+/// Whether columns of the result share the values of this vector.
+bool isShared(const KernelSpec &spec, const OperandSpec &operand) {
+  return (spec.op == "map" || spec.op == "skip") && !operand.rowStride &&
+         columns(operand) != columns(spec.get("out"));
+}
+
 bool widthFits(const KernelSpec &spec, ArrayRef<unsigned> alignments, unsigned width) {
   if (contiguousRun(spec) % width)
     return false;
   for (auto [operand, alignment] : llvm::zip_equal(spec.operands, alignments)) {
-    if (operand.element.isInteger())
-      continue; // batch arrays are read one by one
+    // Batch arrays, and values that columns share, are read one by one.
+    if (operand.element.isInteger() || isShared(spec, operand))
+      continue;
     unsigned size = operand.element.getIntOrFloatBitWidth() / 8;
     unsigned access = std::min(16u, size * width);
     int64_t rowStride = operand.rowStride ? operand.rowStride : columns(operand);
@@ -195,6 +203,12 @@ void buildMap(KernelBuilder &k) {
     if (op == "embedding") {
       out = k.loadAt("table",
                      k.offset(k.loadIndex("tokens", row), columns(spec.get("table")), column));
+    } else if (op == "map") {
+      SmallVector<Value> inputs;
+      for (size_t i = 0; i + 1 < spec.operands.size(); ++i)
+        inputs.push_back(k.loadInput(i, row, column, columns(spec.get("out"))));
+      out = m1::buildScalars(k.b, cast<ArrayAttr>(spec.params.get("body")), inputs,
+                             [&](StringRef op, ValueRange v) { return k.scalar(op, v); });
     } else if (op == "gather_rows") {
       out = k.load("x", k.loadIndex("logit_rows", row), column);
     } else if (op == "add") {
@@ -214,7 +228,8 @@ void buildMap(KernelBuilder &k) {
     } else if (op == "silu_mul") {
       out = arith::MulFOp::create(k.b, k.silu(k.load("a", row, column)), k.load("b", row, column));
     } else if (op == "skip") {
-      Value product = arith::MulFOp::create(k.b, k.load("x", row, column), k.load("d", {}, column));
+      Value d = k.loadInput(spec.find("d"), {}, column, columns(spec.get("out")));
+      Value product = arith::MulFOp::create(k.b, k.load("x", row, column), d);
       out = arith::AddFOp::create(k.b, k.load("y", row, column), product);
     }
     k.store("out", row, column, out);

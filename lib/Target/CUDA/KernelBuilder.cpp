@@ -1,6 +1,7 @@
 #include "KernelBuilder.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/MemRef/IR/MemRef.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -123,9 +124,13 @@ void KernelBuilder::storeIndex(StringRef role, Value index, Value value) {
 }
 
 Value KernelBuilder::loadAt(StringRef role, Value element, unsigned width) {
-  width = width ? width : shape.width;
   int position = spec.find(role);
   assert(position >= 0 && "no such operand");
+  return loadAt(size_t(position), element, width);
+}
+
+Value KernelBuilder::loadAt(size_t position, Value element, unsigned width) {
+  width = width ? width : shape.width;
   Type type = spec.operands[position].element;
   Value raw = LLVM::LoadOp::create(b, vectorType(type, width),
                                    elementPointer(b, function.getArgument(position), type, element),
@@ -133,6 +138,25 @@ Value KernelBuilder::loadAt(StringRef role, Value element, unsigned width) {
   return type.isF32()
              ? raw
              : arith::ExtFOp::create(b, vectorType(b.getF32Type(), width), raw).getResult();
+}
+
+Value KernelBuilder::loadInput(size_t position, Value row, Value column, int64_t columns) {
+  const OperandSpec &operand = spec.operands[position];
+  if (operand.rowStride)
+    return loadAt(position, offset(row, operand.rowStride, column));
+  int64_t share = columns / operand.dims.back();
+  if (share == 1)
+    return loadAt(position, i64(column));
+  auto element = [&](Value at) -> Value {
+    return vector::ExtractOp::create(b, loadAt(position, i64(div(at, share)), 1),
+                                     ArrayRef<int64_t>{0});
+  };
+  if (share % shape.width == 0)
+    return splat(element(column));
+  SmallVector<Value> elements;
+  for (unsigned i = 0; i < shape.width; ++i)
+    elements.push_back(element(add(column, i32(i))));
+  return vector::FromElementsOp::create(b, vectorType(b.getF32Type(), shape.width), elements);
 }
 
 void KernelBuilder::storeAt(StringRef role, Value element, Value value) {
@@ -199,26 +223,85 @@ Value KernelBuilder::sigmoid(Value x) {
 
 Value KernelBuilder::silu(Value x) { return arith::MulFOp::create(b, x, sigmoid(x)); }
 
-Value KernelBuilder::softplus(Value x) {
+/// a·m + n
+static Value multiplyAdd(ImplicitLocOpBuilder &b, Value a, Value m, Value n) {
+  return arith::AddFOp::create(b, arith::MulFOp::create(b, a, m, arith::FastMathFlags::contract), n,
+                               arith::FastMathFlags::contract);
+}
+
+Value KernelBuilder::exp(Value x) {
+  return exp2(b, arith::MulFOp::create(b, x, like(*this, 1.44269504f, x)));
+}
+
+static Value absolute(ImplicitLocOpBuilder &b, Value x) {
+  return arith::MaximumFOp::create(b, x, arith::NegFOp::create(b, x));
+}
+
+Value KernelBuilder::log1p(Value x) {
   auto c = [&](float value) { return like(*this, value, x); };
-  auto madd = [&](Value a, Value m, Value n) -> Value {
-    return arith::AddFOp::create(b, arith::MulFOp::create(b, a, m, arith::FastMathFlags::contract),
-                                 n, arith::FastMathFlags::contract);
-  };
-  Value e = exp2(b, arith::MulFOp::create(b, x, c(1.44269504f)));
   Value large =
-      arith::MulFOp::create(b, log2(b, arith::AddFOp::create(b, e, c(1.0f))), c(0.693147181f));
+      arith::MulFOp::create(b, log2(b, arith::AddFOp::create(b, x, c(1.0f))), c(0.693147181f));
   // Below 1/32, where lg2's absolute error would show: log1p's series, exact to 1e-8 relative.
-  Value series = madd(e, c(0.2f), c(-0.25f));
-  series = madd(series, e, c(1.0f / 3));
-  series = madd(series, e, c(-0.5f));
-  series = madd(series, e, c(1.0f));
-  Value small = arith::MulFOp::create(b, series, e);
-  Value isSmall = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, e, c(0.03125f));
-  Value y = arith::SelectOp::create(b, isSmall, small, large);
+  Value series = multiplyAdd(b, x, c(0.2f), c(-0.25f));
+  series = multiplyAdd(b, series, x, c(1.0f / 3));
+  series = multiplyAdd(b, series, x, c(-0.5f));
+  series = multiplyAdd(b, series, x, c(1.0f));
+  Value small = arith::MulFOp::create(b, series, x);
+  Value isSmall = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, absolute(b, x), c(0.03125f));
+  return arith::SelectOp::create(b, isSmall, small, large);
+}
+
+Value KernelBuilder::softplus(Value x) {
   // 20: beyond it softplus(x) equals x in f32.
-  Value isLarge = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, x, c(20.0f));
-  return arith::SelectOp::create(b, isLarge, x, y);
+  Value isLarge = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, x, like(*this, 20.0f, x));
+  return arith::SelectOp::create(b, isLarge, x, log1p(exp(x)));
+}
+
+/// 1 - 2/(e^2x + 1), and its series to x⁷ near 0, where the difference would lose digits.
+static Value tanh(KernelBuilder &k, Value x) {
+  ImplicitLocOpBuilder &b = k.b;
+  auto c = [&](float value) { return like(k, value, x); };
+  Value e = k.exp(arith::AddFOp::create(b, x, x));
+  Value large =
+      arith::SubFOp::create(b, c(1.0f), divide(b, c(2.0f), arith::AddFOp::create(b, e, c(1.0f))));
+  Value square = arith::MulFOp::create(b, x, x);
+  Value series = multiplyAdd(b, square, c(-17.0f / 315), c(2.0f / 15));
+  series = multiplyAdd(b, series, square, c(-1.0f / 3));
+  series = multiplyAdd(b, series, square, c(1.0f));
+  Value isSmall = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, absolute(b, x), c(0.15f));
+  return arith::SelectOp::create(b, isSmall, arith::MulFOp::create(b, series, x), large);
+}
+
+/// Abramowitz and Stegun, 7.1.26: within 1.5e-7.
+static Value erf(KernelBuilder &k, Value x) {
+  ImplicitLocOpBuilder &b = k.b;
+  auto c = [&](float value) { return like(k, value, x); };
+  Value size = absolute(b, x);
+  Value t = divide(b, c(1.0f), multiplyAdd(b, size, c(0.3275911f), c(1.0f)));
+  Value polynomial = multiplyAdd(b, t, c(1.061405429f), c(-1.453152027f));
+  for (float coefficient : {1.421413741f, -0.284496736f, 0.254829592f})
+    polynomial = multiplyAdd(b, polynomial, t, c(coefficient));
+  Value tail = k.exp(arith::NegFOp::create(b, arith::MulFOp::create(b, x, x)));
+  Value y = arith::SubFOp::create(
+      b, c(1.0f), arith::MulFOp::create(b, arith::MulFOp::create(b, polynomial, t), tail));
+  Value isNegative = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, x, c(0.0f));
+  return arith::SelectOp::create(b, isNegative, arith::NegFOp::create(b, y), y);
+}
+
+Value KernelBuilder::scalar(StringRef op, ValueRange v) {
+  if (op == arith::DivFOp::getOperationName())
+    return divide(b, v[0], v[1]);
+  if (op == math::ExpOp::getOperationName())
+    return exp(v[0]);
+  if (op == math::Log1pOp::getOperationName())
+    return log1p(v[0]);
+  if (op == math::TanhOp::getOperationName())
+    return tanh(*this, v[0]);
+  if (op == math::ErfOp::getOperationName())
+    return erf(*this, v[0]);
+  if (op == math::FmaOp::getOperationName())
+    return LLVM::FMAOp::create(b, v[0].getType(), v[0], v[1], v[2]);
+  return {};
 }
 
 Value KernelBuilder::rsqrt(Value x) { return perElement(b, "llvm.nvvm.rsqrt.approx.f", x); }

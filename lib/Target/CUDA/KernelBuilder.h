@@ -56,8 +56,12 @@ public:
   /// operand's row stride; an operand without rows takes row = {}. `width` 0 means the shape's.
   Value load(llvm::StringRef role, Value row, Value column, unsigned width = 0);
   void store(llvm::StringRef role, Value row, Value column, Value value);
+  /// Columns column … column + width of the input at a position: of row `row`, or of a vector of
+  /// which `columns` columns share the values in equal runs.
+  Value loadInput(size_t position, Value row, Value column, int64_t columns);
   /// The same at an element offset (i64) from the operand's base.
   Value loadAt(llvm::StringRef role, Value element, unsigned width = 0);
+  Value loadAt(size_t position, Value element, unsigned width = 0);
   void storeAt(llvm::StringRef role, Value element, Value value);
   Value i64(Value i32Value);
   Value offset(Value row, int64_t stride, Value column); // i64: row * stride + column
@@ -66,9 +70,14 @@ public:
   // 2^-22 absolute), rcp and rsqrt to 1 ulp.
   Value splat(Value scalar, unsigned width = 0);
   Value splat(float value, unsigned width = 0);
+  /// What scalar code (m1::buildScalars) says otherwise than in the arith dialect; null for the
+  /// rest. exp and log1p as above, tanh and erf within 2e-7 absolute.
+  Value scalar(llvm::StringRef op, mlir::ValueRange operands);
   Value sigmoid(Value x);
   Value silu(Value x);
-  Value softplus(Value x); // max(x, log1p(e^x)), relative error below 1e-5
+  Value exp(Value x);
+  Value log1p(Value x);    // relative error below 1e-5
+  Value softplus(Value x); // max(x, log1p(e^x))
   Value rsqrt(Value x);
   Value sum(Value vector); // of its elements
 

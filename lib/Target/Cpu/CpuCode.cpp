@@ -42,8 +42,8 @@ llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
 
 namespace {
 
-/// exp and log1p (through log) become polynomials (MLIR's, of Cephes: exp within 2 ulp, log1p
-/// within 4 ulp where normal), so no code calls libm.
+/// exp, log1p (through log), tanh and erf become polynomials (MLIR's, of Cephes and Eigen: exp
+/// within 2 ulp, log1p within 4 ulp where normal), so no code calls libm.
 struct ApproximateMathPass : PassWrapper<ApproximateMathPass, OperationPass<ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(ApproximateMathPass)
   void getDependentDialects(DialectRegistry &registry) const override {
@@ -52,7 +52,8 @@ struct ApproximateMathPass : PassWrapper<ApproximateMathPass, OperationPass<Modu
   void runOnOperation() override {
     RewritePatternSet patterns(&getContext());
     populateMathPolynomialApproximationPatterns(patterns, [](StringRef name) {
-      return llvm::is_contained({"math.exp", "math.log", "math.log1p"}, name);
+      return llvm::is_contained({"math.erf", "math.exp", "math.log", "math.log1p", "math.tanh"},
+                                name);
     });
     if (failed(applyPatternsGreedily(getOperation(), std::move(patterns))))
       signalPassFailure();

@@ -42,7 +42,7 @@ LogicalResult CpuSelector::select(const KernelSpec &spec, PlanEmitter &emitter) 
   // The code compares its rows with their number.
   choice.key = spec.key() + " over " + plan::stringifyRowDomain(choice.domain).str() +
                (family->differsInDecode && spec.decode ? " decode" : "");
-  choice.name = spec.op;
+  choice.name = spec.name.empty() ? spec.op : spec.name;
   for (int64_t size : spec.operands.back().dims)
     choice.name += "_" + std::to_string(size);
   choice.origin = family->origin;

@@ -46,6 +46,12 @@ Value KernelWriter::rowPointer(StringRef role, Value row) {
   return elementPointer(pointer(role), o.element, mul(row, o.rowStride));
 }
 
+Value KernelWriter::rowPointer(size_t position, Value row) {
+  const OperandSpec &o = spec.operands[position];
+  return o.rowStride ? elementPointer(pointers[position], o.element, mul(row, o.rowStride))
+                     : pointers[position];
+}
+
 Value KernelWriter::rowCount(RowDomain rows) {
   if (rows == RowDomain::one)
     return constant(1);

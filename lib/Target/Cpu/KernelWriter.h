@@ -38,6 +38,8 @@ public:
   Value pointer(llvm::StringRef role);
   /// Pointer to row `row` of an activation.
   Value rowPointer(llvm::StringRef role, Value row);
+  /// The same of the operand at a position; where it has no rows, to its begin.
+  Value rowPointer(size_t position, Value row);
   Value rowCount(RowDomain rows);
   Value maxPages();
   int64_t integer(llvm::StringRef param) const { return spec.integer(param); }

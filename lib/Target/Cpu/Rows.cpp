@@ -1,5 +1,6 @@
 // Kernels over the columns of a row: norms, elementwise ops, row copies, argmax.
 #include "KernelWriter.h"
+#include "M1/IR/Scalars.h"
 
 using namespace mlir;
 
@@ -91,19 +92,37 @@ static void writeGatedRmsNorm(KernelWriter &w) {
   });
 }
 
-/// D of columns column … column+width, each value shared by `share` neighbours.
-static Value loadShared(KernelWriter &w, StringRef role, Value column, int64_t width,
+/// Values of columns column … column+width, each shared by `share` neighbours.
+static Value loadShared(KernelWriter &w, Value pointer, Type element, Value column, int64_t width,
                         int64_t share) {
-  Type element = w.operand(role).element;
   if (share == 1)
-    return w.load(w.pointer(role), element, column, width);
+    return w.load(pointer, element, column, width);
   llvm::SmallVector<Value> values;
   for (int64_t i = 0; i < width; ++i) {
     Value index = arith::DivUIOp::create(w.b, w.add(column, i), w.constant(share));
-    values.push_back(vector::ExtractOp::create(w.b, w.load(w.pointer(role), element, index, 1),
-                                               ArrayRef<int64_t>{0}));
+    values.push_back(
+        vector::ExtractOp::create(w.b, w.load(pointer, element, index, 1), ArrayRef<int64_t>{0}));
   }
   return vector::FromElementsOp::create(w.b, w.f32Vector(width), values);
+}
+
+/// `out[t, c] = body(…)`: rows and vectors side by side in registers.
+static void writeMap(KernelWriter &w) {
+  auto code = cast<ArrayAttr>(w.spec.params.get("body"));
+  ArrayRef<OperandSpec> inputs = ArrayRef(w.spec.operands).drop_back();
+  w.forGroupRows([&](Value row) {
+    llvm::SmallVector<Value> bases;
+    for (auto [index, input] : llvm::enumerate(inputs))
+      bases.push_back(w.rowPointer(index, row));
+    Value out = w.rowPointer("out", row);
+    w.forColumns(w.columns("out"), [&](Value column, int64_t width) {
+      llvm::SmallVector<Value> values;
+      for (auto [input, base] : llvm::zip_equal(inputs, bases))
+        values.push_back(loadShared(w, base, input.element, column, width,
+                                    w.columns("out") / input.dims.back()));
+      w.store(out, w.operand("out").element, column, m1::buildScalars(w.b, code, values));
+    });
+  });
 }
 
 static void writeElementwise(KernelWriter &w) {
@@ -124,8 +143,9 @@ static void writeElementwise(KernelWriter &w) {
       else if (op == "silu_mul")
         value = w.mulf(w.silu(value), other);
       else if (op == "skip")
-        value = w.fma(loadShared(w, "d", column, width, w.columns("out") / w.columns("d")), other,
-                      value);
+        value = w.fma(loadShared(w, w.pointer("d"), w.operand("d").element, column, width,
+                                 w.columns("out") / w.columns("d")),
+                      other, value);
       else // softplus
         value = w.softplus(
             w.has("bias")
@@ -233,6 +253,7 @@ std::vector<CpuFamily> rowFamilies() {
           {"generated", {"rms_norm", "add_rms_norm"}, writeRmsNorm},
           {"generated", {"gated_rms_norm"}, writeGatedRmsNorm},
           {"generated", {"add", "mul", "silu", "silu_mul", "softplus", "skip"}, writeElementwise},
+          {"generated", {"map"}, writeMap},
           {"generated", {"repeat_heads"}, writeRepeatHeads},
           {"generated", {"sample"}, writeSample}};
 }

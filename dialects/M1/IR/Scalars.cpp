@@ -1,0 +1,248 @@
+#include "M1/IR/Scalars.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include <cmath>
+
+using namespace mlir;
+using namespace mlir::m1;
+
+bool mlir::m1::isScalarOp(Operation *op) {
+  return isa<arith::AddFOp, arith::SubFOp, arith::MulFOp, arith::DivFOp, arith::NegFOp,
+             arith::MaximumFOp, arith::MinimumFOp, arith::CmpFOp, arith::SelectOp,
+             arith::ConstantOp, math::ErfOp, math::ExpOp, math::FmaOp, math::Log1pOp, math::TanhOp>(
+      op);
+}
+
+LogicalResult mlir::m1::verifyScalars(Operation *op, Region &body, size_t inputs) {
+  auto isScalar = [](Type type) { return type.isF32() || type.isInteger(1); };
+  if (body.getNumArguments() != inputs)
+    return op->emitOpError() << "expected " << inputs << " arguments of the region, got "
+                             << body.getNumArguments();
+  for (BlockArgument argument : body.getArguments())
+    if (!argument.getType().isF32())
+      return op->emitOpError() << "expected arguments of the region of type f32, got "
+                               << argument.getType();
+  for (Operation &inner : body.front().without_terminator()) {
+    if (!isScalarOp(&inner))
+      return op->emitOpError() << "expected scalar arithmetic in the region, got '"
+                               << inner.getName() << "'";
+    if (!llvm::all_of(inner.getResultTypes(), isScalar))
+      return op->emitOpError() << "expected f32 arithmetic in the region, got '" << inner.getName()
+                               << "' of type " << inner.getResult(0).getType();
+    for (Value operand : inner.getOperands())
+      if (operand.getParentRegion() != &body)
+        return op->emitOpError() << "expected operands of '" << inner.getName()
+                                 << "' from the region itself";
+  }
+  auto yield = dyn_cast<YieldOp>(body.front().getTerminator());
+  if (!yield || !yield.getX().getType().isF32() || yield.getX().getParentRegion() != &body)
+    return op->emitOpError() << "expected the region to end in m1.yield of its own f32";
+  return success();
+}
+
+//===----------------------------------------------------------------------===//
+// Code
+//===----------------------------------------------------------------------===//
+
+static constexpr StringLiteral yieldName = "m1.yield";
+
+ArrayAttr mlir::m1::encodeScalars(Region &body) {
+  Builder b(body.getContext());
+  DenseMap<Value, int64_t> numbers;
+  for (BlockArgument argument : body.getArguments())
+    numbers.try_emplace(argument, static_cast<int64_t>(numbers.size()));
+  SmallVector<Attribute> code;
+  for (Operation &op : body.front()) {
+    SmallVector<int64_t> operands;
+    for (Value operand : op.getOperands())
+      operands.push_back(numbers.lookup(operand));
+    SmallVector<Attribute> instruction = {
+        b.getStringAttr(isa<YieldOp>(op) ? yieldName : op.getName().getStringRef()),
+        b.getDenseI64ArrayAttr(operands)};
+    NamedAttrList attributes(op.getAttrDictionary());
+    if (auto flags = dyn_cast_or_null<arith::FastMathFlagsAttr>(attributes.get("fastmath")))
+      if (flags.getValue() == arith::FastMathFlags::none)
+        attributes.erase("fastmath");
+    if (!attributes.empty())
+      instruction.push_back(attributes.getDictionary(b.getContext()));
+    code.push_back(b.getArrayAttr(instruction));
+    for (Value result : op.getResults())
+      numbers.try_emplace(result, static_cast<int64_t>(numbers.size()));
+  }
+  return b.getArrayAttr(code);
+}
+
+/// The scalar type, or a vector of it in the shape of `like`.
+static Type shapedLike(Type scalar, Type like) {
+  auto vector = dyn_cast<VectorType>(like);
+  return vector ? Type(vector.clone(scalar)) : scalar;
+}
+
+Value mlir::m1::buildScalars(ImplicitLocOpBuilder &b, ArrayAttr code, ValueRange inputs,
+                             SpecialScalar special) {
+  SmallVector<Value> values(inputs);
+  Type like = inputs.empty() ? b.getF32Type() : inputs.front().getType();
+  for (auto instruction : code.getAsRange<ArrayAttr>()) {
+    StringRef name = cast<StringAttr>(instruction[0]).getValue();
+    SmallVector<Value> operands;
+    for (int64_t number : cast<DenseI64ArrayAttr>(instruction[1]).asArrayRef())
+      operands.push_back(values[number]);
+    if (name == yieldName)
+      return operands.front();
+    auto attributes = instruction.size() > 2 ? cast<DictionaryAttr>(instruction[2])
+                                             : DictionaryAttr::get(b.getContext());
+    if (auto value = dyn_cast_or_null<FloatAttr>(attributes.get("value"))) {
+      Type type = shapedLike(b.getF32Type(), like);
+      TypedAttr shaped = value;
+      if (auto vector = dyn_cast<VectorType>(type))
+        shaped = DenseElementsAttr::get(vector, Attribute(value));
+      values.push_back(arith::ConstantOp::create(b, shaped));
+      continue;
+    }
+    if (Value value = special ? special(name, operands) : Value()) {
+      values.push_back(value);
+      continue;
+    }
+    OperationState state(b.getLoc(), name, operands,
+                         {name == arith::CmpFOp::getOperationName()
+                              ? shapedLike(b.getI1Type(), like)
+                              : operands.back().getType()},
+                         attributes.getValue());
+    values.push_back(b.create(state)->getResult(0));
+  }
+  llvm_unreachable("scalar code ends in m1.yield");
+}
+
+//===----------------------------------------------------------------------===//
+// Formulas
+//===----------------------------------------------------------------------===//
+
+Value scalars::constant(ImplicitLocOpBuilder &b, double value, Value like) {
+  FloatAttr scalar = b.getF32FloatAttr(static_cast<float>(value));
+  if (auto vector = dyn_cast<VectorType>(like.getType()))
+    return arith::ConstantOp::create(b, DenseElementsAttr::get(vector, Attribute(scalar)));
+  return arith::ConstantOp::create(b, scalar);
+}
+
+/// 1 + exp(-x)
+static Value onePlusExp(ImplicitLocOpBuilder &b, Value x) {
+  return arith::AddFOp::create(b, scalars::constant(b, 1, x),
+                               math::ExpOp::create(b, arith::NegFOp::create(b, x)));
+}
+
+Value scalars::sigmoid(ImplicitLocOpBuilder &b, Value x) {
+  return arith::DivFOp::create(b, constant(b, 1, x), onePlusExp(b, x));
+}
+
+Value scalars::silu(ImplicitLocOpBuilder &b, Value x) {
+  return arith::DivFOp::create(b, x, onePlusExp(b, x));
+}
+
+Value scalars::softplus(ImplicitLocOpBuilder &b, Value x) {
+  // 20: beyond it log1p(exp(x)) equals x in f32.
+  Value isLarge = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, x, constant(b, 20, x));
+  return arith::SelectOp::create(b, isLarge, x,
+                                 math::Log1pOp::create(b, math::ExpOp::create(b, x)));
+}
+
+Value scalars::relu2(ImplicitLocOpBuilder &b, Value x) {
+  Value positive = arith::MaximumFOp::create(b, x, constant(b, 0, x));
+  return arith::MulFOp::create(b, positive, positive);
+}
+
+/// x/2 · (1 + y)
+static Value halfTimes(ImplicitLocOpBuilder &b, Value x, Value y) {
+  return arith::MulFOp::create(b, arith::MulFOp::create(b, scalars::constant(b, 0.5, x), x),
+                               arith::AddFOp::create(b, scalars::constant(b, 1, x), y));
+}
+
+Value scalars::gelu(ImplicitLocOpBuilder &b, Value x) {
+  Value scaled = arith::MulFOp::create(b, x, constant(b, std::sqrt(0.5), x));
+  return halfTimes(b, x, math::ErfOp::create(b, scaled));
+}
+
+Value scalars::geluTanh(ImplicitLocOpBuilder &b, Value x) {
+  Value square = arith::MulFOp::create(b, x, x);
+  Value factor =
+      arith::AddFOp::create(b, constant(b, 1, x),
+                            arith::MulFOp::create(b, constant(b, 0.044715, x), square));
+  Value inner = arith::MulFOp::create(
+      b, arith::MulFOp::create(b, constant(b, std::sqrt(2 / M_PI), x), x), factor);
+  return halfTimes(b, x, math::TanhOp::create(b, inner));
+}
+
+Value scalars::softCap(ImplicitLocOpBuilder &b, Value x, double cap) {
+  Value scaled = arith::MulFOp::create(b, x, constant(b, 1 / cap, x));
+  return arith::MulFOp::create(b, constant(b, cap, x), math::TanhOp::create(b, scaled));
+}
+
+//===----------------------------------------------------------------------===//
+// Maps
+//===----------------------------------------------------------------------===//
+
+MapOp mlir::m1::createMap(OpBuilder &b, Location loc, StringRef label, Type type, ValueRange inputs,
+                          ScalarBody body) {
+  auto map = MapOp::create(b, loc, type, inputs, b.getStringAttr(label));
+  OpBuilder::InsertionGuard guard(b);
+  SmallVector<Type> types(inputs.size(), b.getF32Type());
+  SmallVector<Location> locations(inputs.size(), loc);
+  Block *block = b.createBlock(&map.getBody(), {}, types, locations);
+  ImplicitLocOpBuilder inner(loc, b);
+  YieldOp::create(inner, body(inner, block->getArguments()));
+  return map;
+}
+
+Value mlir::m1::createAdd(OpBuilder &b, Location loc, Type type, Value x, Value y) {
+  return createMap(b, loc, "add", type, {x, y}, [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+    return arith::AddFOp::create(b, v[0], v[1]);
+  });
+}
+
+Value mlir::m1::createMul(OpBuilder &b, Location loc, Type type, Value x, Value y) {
+  return createMap(b, loc, "mul", type, {x, y}, [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+    return arith::MulFOp::create(b, v[0], v[1]);
+  });
+}
+
+Value mlir::m1::createScale(OpBuilder &b, Location loc, Type type, Value x, double factor) {
+  return createMap(b, loc, "scale", type, x, [&](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+    return arith::MulFOp::create(b, v[0], scalars::constant(b, factor, v[0]));
+  });
+}
+
+Value mlir::m1::createUnary(OpBuilder &b, Location loc, StringRef label, Type type, Value x,
+                            Value (*formula)(ImplicitLocOpBuilder &, Value)) {
+  return createMap(b, loc, label, type, x,
+                   [&](ImplicitLocOpBuilder &b, ValueRange v) { return formula(b, v[0]); });
+}
+
+Value mlir::m1::createGate(OpBuilder &b, Location loc, StringRef label, Type type, Value x, Value y,
+                           Value (*formula)(ImplicitLocOpBuilder &, Value)) {
+  return createMap(b, loc, label, type, {x, y},
+                   [&](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+                     return arith::MulFOp::create(b, formula(b, v[0]), v[1]);
+                   });
+}
+
+Value mlir::m1::createSoftplus(OpBuilder &b, Location loc, Type type, Value x, Value bias) {
+  SmallVector<Value> inputs = {x};
+  if (bias)
+    inputs.push_back(bias);
+  return createMap(b, loc, "softplus", type, inputs, [](ImplicitLocOpBuilder &b, ValueRange v) {
+    return scalars::softplus(b, v.size() > 1 ? arith::AddFOp::create(b, v[0], v[1]) : v[0]);
+  });
+}
+
+Value mlir::m1::createSkip(OpBuilder &b, Location loc, Type type, Value y, Value x, Value d) {
+  return createMap(b, loc, "skip", type, {y, x, d},
+                   [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+                     return math::FmaOp::create(b, v[2], v[1], v[0]);
+                   });
+}
+
+Value mlir::m1::createSoftCap(OpBuilder &b, Location loc, Type type, Value x, double cap) {
+  return createMap(b, loc, "soft_cap", type, x, [&](ImplicitLocOpBuilder &b, ValueRange v) {
+    return scalars::softCap(b, v[0], cap);
+  });
+}

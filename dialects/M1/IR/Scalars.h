@@ -1,0 +1,68 @@
+// Scalar code in regions of the m1 dialect, and the maps that are made of it. A formula stands once:
+// in a function of `scalars`, from which the importer, passes and targets take it.
+#ifndef M1_IR_SCALARS_H
+#define M1_IR_SCALARS_H
+
+#include "M1/IR/M1.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace mlir::m1 {
+
+/// Whether the operation may stand in a region of scalars: pure f32 arithmetic, comparisons, and the
+/// functions that every target has (exp, log1p, tanh, erf).
+bool isScalarOp(Operation *op);
+
+/// Refuses a region that is not: as many f32 arguments as `inputs`, scalar operations, m1.yield of
+/// an f32. Messages at `op` or at the operation at fault.
+LogicalResult verifyScalars(Operation *op, Region &body, size_t inputs);
+
+/// The region as data that outlives it: an instruction an operation, `["arith.addf", array<i64: 0,
+/// 1>]` with the numbers of its operands (arguments first, then results), attributes if it has any;
+/// the last one is what is yielded. Equal codes are equal functions.
+ArrayAttr encodeScalars(Region &body);
+
+/// Writes the code's operations on `inputs`, f32 values or vectors of one shape, and returns what
+/// it yields. `special` may write an operation in its own way, or return null.
+using SpecialScalar = llvm::function_ref<Value(StringRef op, ValueRange operands)>;
+Value buildScalars(ImplicitLocOpBuilder &b, ArrayAttr code, ValueRange inputs,
+                   SpecialScalar special = nullptr);
+
+/// Builds one value from the f32 values of the inputs.
+using ScalarBody = llvm::function_ref<Value(ImplicitLocOpBuilder &, ValueRange)>;
+
+/// `out[t, c] = body(inputs[t, c], …)`. `label` names it in traces.
+MapOp createMap(OpBuilder &b, Location loc, StringRef label, Type type, ValueRange inputs,
+                ScalarBody body);
+
+/// The formulas, on f32 values or vectors of them.
+namespace scalars {
+Value constant(ImplicitLocOpBuilder &b, double value, Value like);
+Value sigmoid(ImplicitLocOpBuilder &b, Value x);  // 1 / (1 + exp(-x))
+Value silu(ImplicitLocOpBuilder &b, Value x);     // x / (1 + exp(-x))
+Value softplus(ImplicitLocOpBuilder &b, Value x); // log(1 + exp(x))
+Value relu2(ImplicitLocOpBuilder &b, Value x);    // max(x, 0)²
+Value gelu(ImplicitLocOpBuilder &b, Value x);     // x/2 · (1 + erf(x/√2))
+/// x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³)))
+Value geluTanh(ImplicitLocOpBuilder &b, Value x);
+/// cap · tanh(x / cap)
+Value softCap(ImplicitLocOpBuilder &b, Value x, double cap);
+} // namespace scalars
+
+// Maps of one formula; `type` is that of the result.
+Value createAdd(OpBuilder &b, Location loc, Type type, Value x, Value y);
+Value createMul(OpBuilder &b, Location loc, Type type, Value x, Value y);
+Value createScale(OpBuilder &b, Location loc, Type type, Value x, double factor);
+Value createUnary(OpBuilder &b, Location loc, StringRef label, Type type, Value x,
+                  Value (*formula)(ImplicitLocOpBuilder &, Value));
+/// formula(x) · y
+Value createGate(OpBuilder &b, Location loc, StringRef label, Type type, Value x, Value y,
+                 Value (*formula)(ImplicitLocOpBuilder &, Value));
+/// softplus(x + bias); bias [C] or null.
+Value createSoftplus(OpBuilder &b, Location loc, Type type, Value x, Value bias);
+/// y + D·x; D [C] or [C/k].
+Value createSkip(OpBuilder &b, Location loc, Type type, Value y, Value x, Value d);
+Value createSoftCap(OpBuilder &b, Location loc, Type type, Value x, double cap);
+
+} // namespace mlir::m1
+
+#endif
