@@ -1,5 +1,5 @@
 #include "m1c/M1ToPlan.h"
-#include "M1/IR/Scalars.h"
+#include "M1/IR/M1.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -230,8 +230,10 @@ LogicalResult FunctionConverter::describe(m1::KernelOpInterface kernel, KernelSp
   for (StringRef name : kernel.getParameterNames())
     if (Attribute value = kernel->getAttr(name))
       params.set(name, value);
-  for (auto [index, name] : llvm::enumerate(kernel.getRegionNames()))
-    params.set(name, m1::encodeScalars(op->getRegion(index)));
+  if (auto map = dyn_cast<m1::MapInterface>(op)) {
+    spec.op = "map";
+    params.set("body", map.getCode());
+  }
   spec.params = params.getDictionary(op->getContext());
   return success();
 }

@@ -135,7 +135,7 @@ private:
   }
 
   LogicalResult evaluate(Operation *op);
-  LogicalResult evaluateMap(m1::MapOp op);
+  LogicalResult evaluateMap(m1::MapInterface op);
   LogicalResult embedding(m1::EmbeddingOp op);
   LogicalResult convolution(m1::CausalConv1dOp op);
   LogicalResult selectiveScan(m1::SelectiveScanOp op);
@@ -149,60 +149,78 @@ private:
   llvm::DenseMap<Value, std::vector<int32_t>> tokens;
 };
 
-/// A scalar operation in float64; false counts as 0.
-static FailureOr<double> evaluateScalar(Operation *op, ArrayRef<double> v) {
-  return llvm::TypeSwitch<Operation *, FailureOr<double>>(op)
-      .Case([&](arith::AddFOp) { return v[0] + v[1]; })
-      .Case([&](arith::SubFOp) { return v[0] - v[1]; })
-      .Case([&](arith::MulFOp) { return v[0] * v[1]; })
-      .Case([&](arith::DivFOp) { return v[0] / v[1]; })
-      .Case([&](arith::NegFOp) { return -v[0]; })
-      .Case([&](arith::MaximumFOp) { return std::max(v[0], v[1]); })
-      .Case([&](arith::MinimumFOp) { return std::min(v[0], v[1]); })
-      .Case([&](arith::SelectOp) { return v[0] != 0 ? v[1] : v[2]; })
-      .Case([&](arith::ConstantOp op) { return cast<FloatAttr>(op.getValue()).getValueAsDouble(); })
-      .Case([&](arith::CmpFOp op) -> FailureOr<double> {
-        return double(arith::applyCmpPredicate(op.getPredicate(), APFloat(v[0]), APFloat(v[1])));
-      })
-      .Case([&](math::ErfOp) { return std::erf(v[0]); })
-      .Case([&](math::ExpOp) { return std::exp(v[0]); })
-      .Case([&](math::FmaOp) { return v[0] * v[1] + v[2]; })
-      .Case([&](math::Log1pOp) { return std::log1p(v[0]); })
-      .Case([&](math::TanhOp) { return std::tanh(v[0]); })
-      .Default([](Operation *op) -> FailureOr<double> {
-        return op->emitOpError("has no reference evaluation");
-      });
+/// One instruction of scalar code in float64; false counts as 0.
+static FailureOr<double> evaluateScalar(Operation *op, StringRef name, DictionaryAttr attributes,
+                                        ArrayRef<double> v) {
+  if (name == arith::ConstantOp::getOperationName())
+    return cast<FloatAttr>(attributes.get("value")).getValueAsDouble();
+  if (name == arith::CmpFOp::getOperationName())
+    return double(arith::applyCmpPredicate(
+        cast<arith::CmpFPredicateAttr>(attributes.get("predicate")).getValue(), APFloat(v[0]),
+        APFloat(v[1])));
+  using Function = double (*)(ArrayRef<double>);
+  static const llvm::StringMap<Function> functions = {
+      {arith::AddFOp::getOperationName(), [](ArrayRef<double> v) { return v[0] + v[1]; }},
+      {arith::SubFOp::getOperationName(), [](ArrayRef<double> v) { return v[0] - v[1]; }},
+      {arith::MulFOp::getOperationName(), [](ArrayRef<double> v) { return v[0] * v[1]; }},
+      {arith::DivFOp::getOperationName(), [](ArrayRef<double> v) { return v[0] / v[1]; }},
+      {arith::NegFOp::getOperationName(), [](ArrayRef<double> v) { return -v[0]; }},
+      {arith::MaximumFOp::getOperationName(),
+       [](ArrayRef<double> v) { return std::max(v[0], v[1]); }},
+      {arith::MinimumFOp::getOperationName(),
+       [](ArrayRef<double> v) { return std::min(v[0], v[1]); }},
+      {arith::SelectOp::getOperationName(),
+       [](ArrayRef<double> v) { return v[0] != 0 ? v[1] : v[2]; }},
+      {math::ErfOp::getOperationName(), [](ArrayRef<double> v) { return std::erf(v[0]); }},
+      {math::ExpOp::getOperationName(), [](ArrayRef<double> v) { return std::exp(v[0]); }},
+      {math::FmaOp::getOperationName(), [](ArrayRef<double> v) { return v[0] * v[1] + v[2]; }},
+      {math::Log1pOp::getOperationName(), [](ArrayRef<double> v) { return std::log1p(v[0]); }},
+      {math::TanhOp::getOperationName(), [](ArrayRef<double> v) { return std::tanh(v[0]); }},
+  };
+  auto found = functions.find(name);
+  if (found == functions.end())
+    return op->emitOpError() << "has no reference evaluation of '" << name << "'";
+  return found->second(v);
 }
 
-LogicalResult Evaluation::evaluateMap(m1::MapOp op) {
-  int64_t columns = cast<RankedTensorType>(op.getOut().getType()).getDimSize(1), count = 0;
+LogicalResult Evaluation::evaluateMap(m1::MapInterface op) {
+  Value out = op->getResult(0);
+  int64_t columns = cast<RankedTensorType>(out.getType()).getDimSize(1), count = 0;
   llvm::SmallVector<const Rows *> inputs;
-  for (Value input : op.getInputs()) {
+  for (Value input : op->getOperands()) {
     inputs.push_back(&get(input));
-    if (m1::isRows(input))
+    if (cast<RankedTensorType>(input.getType()).getRank() == 2)
       count = inputs.back()->rows;
   }
+  ArrayAttr code = op.getCode();
   Rows result(count, columns);
-  Block &body = op.getBody().front();
-  llvm::DenseMap<Value, double> values;
+  llvm::SmallVector<double> values, operands;
   for (int64_t t = 0; t < count; ++t)
     for (int64_t c = 0; c < columns; ++c) {
-      for (auto [input, rows, argument] :
-           llvm::zip_equal(op.getInputs(), inputs, body.getArguments()))
-        values[argument] =
-            m1::isRows(input) ? rows->at(t, c) : (*rows)[c / (columns / rows->columns)];
-      for (Operation &inner : body.without_terminator()) {
-        llvm::SmallVector<double> operands;
-        for (Value operand : inner.getOperands())
-          operands.push_back(values.lookup(operand));
-        auto value = evaluateScalar(&inner, operands);
+      values.clear();
+      for (auto [input, rows] : llvm::zip_equal(op->getOperands(), inputs))
+        values.push_back(cast<RankedTensorType>(input.getType()).getRank() == 2
+                             ? rows->at(t, c)
+                             : (*rows)[c / (columns / rows->columns)]);
+      for (auto instruction : code.getAsRange<ArrayAttr>()) {
+        operands.clear();
+        for (int64_t number : cast<DenseI64ArrayAttr>(instruction[1]).asArrayRef())
+          operands.push_back(values[number]);
+        StringRef name = cast<StringAttr>(instruction[0]).getValue();
+        if (name == m1::YieldOp::getOperationName()) {
+          result.at(t, c) = operands[0];
+          break;
+        }
+        auto value = evaluateScalar(op, name,
+                                    instruction.size() > 2 ? cast<DictionaryAttr>(instruction[2])
+                                                           : DictionaryAttr(),
+                                    operands);
         if (failed(value))
           return failure();
-        values[inner.getResult(0)] = *value;
+        values.push_back(*value);
       }
-      result.at(t, c) = values.lookup(cast<m1::YieldOp>(body.getTerminator()).getX());
     }
-  return set(op.getOut(), std::move(result));
+  return set(out, std::move(result));
 }
 
 LogicalResult Evaluation::embedding(m1::EmbeddingOp op) {
@@ -296,9 +314,6 @@ LogicalResult Evaluation::evaluate(Operation *op) {
         return set(op.getResult(),
                    rmsNorm(get(op.getX()), get(op.getWeight()), op.getEps().convertToDouble()));
       })
-      .Case([&](m1::AddOp op) {
-        return set(op.getResult(), map(get(op.getResidual()), get(op.getX()), plus));
-      })
       .Case([&](m1::AddRmsNormOp op) {
         Rows sum = map(get(op.getResidual()), get(op.getX()), plus);
         Rows normed = rmsNorm(sum, get(op.getWeight()), op.getEps().convertToDouble());
@@ -318,21 +333,7 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::RepeatHeadsOp op) {
         return set(op.getResult(), repeatHeads(get(op.getX()), op.getHeadSize(), op.getRepeat()));
       })
-      .Case([&](m1::SoftplusOp op) {
-        return set(op.getResult(), delta(op.getX(), op.getBias(), true));
-      })
-      .Case([&](m1::SiluOp op) { return set(op.getResult(), map(get(op.getA()), silu)); })
-      .Case([&](m1::MulOp op) {
-        return set(op.getResult(),
-                   map(get(op.getA()), get(op.getB()), [](double a, double b) { return a * b; }));
-      })
-      .Case([&](m1::SiluMulOp op) {
-        return set(op.getResult(), map(get(op.getA()), get(op.getB()), siluTimes));
-      })
-      .Case([&](m1::SkipOp op) {
-        return set(op.getResult(), skip(get(op.getY()), get(op.getX()), get(op.getD())));
-      })
-      .Case([&](m1::MapOp op) { return evaluateMap(op); })
+      .Case([&](m1::MapInterface op) { return evaluateMap(op); })
       .Case([&](m1::GatedRmsNormOp op) {
         Rows gated = map(get(op.getZ()), get(op.getY()), siluTimes);
         return set(op.getResult(), rmsNorm(gated, get(op.getWeight()),

@@ -52,7 +52,7 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   // CHECK: plan.kernel @repeat_heads_64 {key = "repeat_heads {head_size = 16 : i64, repeat = 2 : i64} x:32xf32/32 -> out:64xf32/64 over tokens", origin = "generated"}
   %r = m1.repeat_heads %x {head_size = 16 : i64, repeat = 2 : i64} : tensor<?x32xf32>
       -> tensor<?x64xf32>
-  // CHECK: plan.kernel @softplus_64 {key = "softplus x:64xf32/64 bias:64xf32 -> out:64xf32/64 over tokens", origin = "generated"}
+  // CHECK: plan.kernel @softplus_64 {key = "map {body = {{.*}}} x:64xf32/64 bias:64xf32 -> out:64xf32/64 over tokens", origin = "generated"}
   %dt = m1.softplus %h bias(%dt_bias) : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
   // CHECK: plan.kernel @selective_scan_64 {key = "selective_scan x:64xf32/64 dt:64xf32/64 a:64x16xf32 b:32xf32/32 c:64xf32/64 d:64xf32 z:64xf32/64 state:64x16xf32 sequence_starts:i32 slots:i32 positions:i32 -> out:64xf32/64 over sequences", origin = "selective_scan"}
   %y1 = m1.selective_scan %c, %dt, %A, %x, %h skip(%D) gate(%r), %batch, %scan_state
@@ -64,18 +64,28 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   %y2 = m1.ssd_scan %x, %d4, %A2, %x, %h dt_bias(%D2), %batch, %scan2_state {delta_softplus}
     : (tensor<?x32xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x32xf32>, tensor<?x64xf32>,
         tensor<4xf32>, !m1.batch, !m1.scan_state<4x16x16xbf16>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @skip_64 {key = "skip y:64xf32/64 x:64xf32/64 d:4xf32 -> out:64xf32/64 over tokens", origin = "generated"}
+  // CHECK: plan.kernel @skip_64 {key = "map {body = {{.*}}} y:64xf32/64 x:64xf32/64 d:4xf32 -> out:64xf32/64 over tokens", origin = "generated"}
   %k = m1.skip %y2, %r, %D2 : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<4xf32>)
       -> tensor<?x64xf32>
   // CHECK: plan.kernel @gated_rms_norm_64 {key = "gated_rms_norm {eps = 1.000000e-05 : f64, groups = 4 : i64} y:64xf32/64 z:64xf32/64 weight:64xf32 -> out:64xf32/64 over tokens", origin = "generated"}
   %g = m1.gated_rms_norm %k, %y1, %norm {groups = 4 : i64, eps = 1.0e-5 : f64}
       : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @silu_64 {key = "silu a:64xf32/64 -> out:64xf32/64 over tokens", origin = "generated"}
+  // CHECK: plan.kernel @silu_64 {key = "map {body = {{.*}}} a:64xf32/64 -> out:64xf32/64 over tokens", origin = "generated"}
   %s = m1.silu %g : (tensor<?x64xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @mul_64 {key = "mul a:64xf32/64 b:64xf32/64 -> out:64xf32/64 over tokens", origin = "generated"}
+  // CHECK: plan.kernel @mul_64 {key = "map {body = {{.*}}} a:64xf32/64 b:64xf32/64 -> out:64xf32/64 over tokens", origin = "generated"}
   %m = m1.mul %s, %r : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @add_64 {key = "add residual:64xf32/64 x:64xf32/64 -> out:64xf32/64 over tokens", origin = "generated"}
-  %a = m1.add %h, %m : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
+  // The code of a map is in its key; its label names the kernel.
+  // CHECK: plan.kernel @scaled_64 {key = "map {body = {{\\[\\[}}\\22arith.constant\\22, array<i64>, {value = 5.000000e-01 : f32}], [\\22arith.mulf\\22, array<i64: 0, 2>], [\\22arith.addf\\22, array<i64: 3, 1>], [\\22m1.yield\\22, array<i64: 4>]]} inputs:64xf32/64 inputs:4xf32 -> out:64xf32/64 over tokens", origin = "generated"}
+  %scaled = m1.map %m, %D2 {label = "scaled"} : (tensor<?x64xf32>, tensor<4xf32>)
+      -> tensor<?x64xf32> {
+  ^bb0(%u: f32, %v: f32):
+    %half = arith.constant 0.5 : f32
+    %p = arith.mulf %u, %half : f32
+    %sum = arith.addf %p, %v : f32
+    m1.yield %sum : f32
+  }
+  // CHECK: plan.kernel @add_64 {key = "map {body = {{.*}}} residual:64xf32/64 x:64xf32/64 -> out:64xf32/64 over tokens", origin = "generated"}
+  %a = m1.add %h, %scaled : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
   // CHECK: plan.kernel @add_rms_norm_64 {key = "add_rms_norm {eps = 1.000000e-05 : f64} residual:64xf32/64 x:64xf32/64 weight:64xf32 -> sum:64xf32/64 normed:64xf32/64 over tokens", origin = "generated"}
   %sum, %n = m1.add_rms_norm %a, %m, %norm {eps = 1.0e-5 : f64} : (tensor<?x64xf32>,
       tensor<?x64xf32>, tensor<64xf32>) -> (tensor<?x64xf32>, tensor<?x64xf32>)

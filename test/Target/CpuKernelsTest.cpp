@@ -1,7 +1,10 @@
 // Generated CPU kernels: every op, compiled for each instruction set that this machine has, run
 // over its grid, and compared with the same formula in float64.
+#include "M1/IR/Scalars.h"
 #include "m1c/CpuTarget.h"
 #include "m1k_abi.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/MLIRContext.h"
 #include <cmath>
 #include <cstring>
@@ -47,7 +50,7 @@ uint16_t toBf16(float value) {
 
 class Harness {
 public:
-  explicit Harness(const CpuInfo &cpu) : cpu(cpu) {}
+  explicit Harness(const CpuInfo &cpu) : cpu(cpu) { context.loadDialect<mlir::m1::M1Dialect>(); }
 
   mlir::MLIRContext context;
   CpuInfo cpu;
@@ -334,37 +337,61 @@ TEST_P(CpuKernels, GatedRmsNorm) {
   }
 }
 
-// The elementwise ops, over a width with a rest of every power of two.
-TEST_P(CpuKernels, Elementwise) {
+// Maps: rows and vectors, over a width with a rest of every power of two; every formula and every
+// operation of scalar code.
+TEST_P(CpuKernels, Maps) {
+  namespace scalars = mlir::m1::scalars;
   constexpr int64_t n = 16 + 15;
   Buffer a = h->input("a", "f32", {n}, n), b = h->input("b", "bf16", {n}, n + 1),
          out = h->output("out", "f32", {n}, n + 2);
-  h->run("add", {&a, &b, &out});
-  h->expect(out, [&](int64_t t, int64_t c) { return a.at(t, c) + b.at(t, c); });
-  h->run("mul", {&a, &b, &out});
-  h->expect(out, [&](int64_t t, int64_t c) { return a.at(t, c) * b.at(t, c); });
-  h->run("silu_mul", {&a, &b, &out});
-  h->expect(out, [&](int64_t t, int64_t c) { return silu(a.at(t, c)) * b.at(t, c); });
-  h->run("silu", {&a, &out});
-  h->expect(out, [&](int64_t t, int64_t c) { return silu(a.at(t, c)); });
+  h->set(a, 0, 100); // where the exponential would overflow
+  h->set(a, 1, -100);
+  h->set(a, 2, 0);
+  auto run = [&](std::vector<Buffer *> buffers, mlir::m1::ScalarBody body) {
+    auto code = mlir::m1::encodeBody(&h->context, unsigned(buffers.size()) - 1, body);
+    h->run("map", buffers, {param("body", code)});
+  };
+  using B = mlir::ImplicitLocOpBuilder;
+  run({&a, &b, &out}, [](B &b, mlir::ValueRange v) -> mlir::Value {
+    mlir::Value difference = mlir::arith::SubFOp::create(b, v[0], v[1]);
+    mlir::Value least = mlir::arith::MinimumFOp::create(b, difference, v[1]);
+    return mlir::arith::AddFOp::create(b, mlir::arith::NegFOp::create(b, least), v[0]);
+  });
+  h->expect(out, [&](int64_t t, int64_t c) {
+    return a.at(t, c) - std::min(a.at(t, c) - b.at(t, c), b.at(t, c));
+  });
+  run({&a, &b, &out}, [](B &b, mlir::ValueRange v) -> mlir::Value {
+    return mlir::arith::MulFOp::create(b, scalars::silu(b, v[0]), v[1]);
+  });
+  h->expect(out, [&](int64_t t, int64_t c) { return silu(a.at(t, c)) * b.at(t, c); }, 100);
 
-  Buffer x = h->input("x", "f32", {n}, n), bias = h->input("bias", "f32", {n}),
-         y = h->input("y", "f32", {n}, n);
-  h->set(x, 0, 100); // where the exponential would overflow
-  h->set(x, 1, -100);
-  auto softplus = [](double v) { return v > 30 ? v : std::log1p(std::exp(v)); };
-  h->run("softplus", {&x, &out});
-  h->expect(out, [&](int64_t t, int64_t c) { return softplus(x.at(t, c)); });
-  h->run("softplus", {&x, &bias, &out});
-  h->expect(out, [&](int64_t t, int64_t c) { return softplus(x.at(t, c) + bias.at(0, c)); });
+  auto unary = [&](mlir::m1::ScalarFormula formula, double (*want)(double)) {
+    run({&a, &out}, [&](B &b, mlir::ValueRange v) { return formula(b, v[0]); });
+    h->expect(out, [&](int64_t t, int64_t c) { return want(a.at(t, c)); }, 10);
+  };
+  unary(scalars::silu, silu);
+  unary(scalars::sigmoid, [](double v) { return 1 / (1 + std::exp(-v)); });
+  unary(scalars::softplus, [](double v) { return v > 30 ? v : std::log1p(std::exp(v)); });
+  unary(scalars::relu2, [](double v) { return v > 0 ? v * v : 0; });
+  unary(scalars::gelu, [](double v) { return v / 2 * (1 + std::erf(v * std::sqrt(0.5))); });
+  unary(scalars::geluTanh, [](double v) {
+    return v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+  });
+  unary([](B &b, mlir::Value x) { return scalars::softCap(b, x, 5); },
+        [](double v) { return 5 * std::tanh(v / 5); });
 
-  Buffer d = h->input("d", "f32", {n});
-  h->run("skip", {&y, &x, &d, &out});
-  h->expect(out, [&](int64_t t, int64_t c) { return y.at(t, c) + d.at(0, c) * x.at(t, c); }, 100);
+  // Vectors, one value a column or shared by neighbours.
+  auto fma = [](B &b, mlir::ValueRange v) -> mlir::Value {
+    return mlir::math::FmaOp::create(b, v[2], v[1], v[0]);
+  };
+  Buffer y = h->input("y", "f32", {n}, n), x = h->input("x", "f32", {n}, n),
+         d = h->input("d", "f32", {n});
+  run({&y, &x, &d, &out}, fma);
+  h->expect(out, [&](int64_t t, int64_t c) { return y.at(t, c) + d.at(0, c) * x.at(t, c); });
   Buffer y2 = h->input("y", "f32", {36}, 36), x2 = h->input("x", "f32", {36}, 36),
          shared = h->input("d", "f32", {4});
   Buffer out2 = h->output("out", "f32", {36}, 36);
-  h->run("skip", {&y2, &x2, &shared, &out2});
+  run({&y2, &x2, &shared, &out2}, fma);
   h->expect(out2,
             [&](int64_t t, int64_t c) { return y2.at(t, c) + shared.at(0, c / 9) * x2.at(t, c); });
 }
@@ -388,9 +415,15 @@ TEST_P(CpuKernels, Functions) {
     return error * (1 << 24); // units of half the last place
   };
   m1_dims dims = {1, 1, 1, 1};
-  h->run("silu", {&a, &out}, {}, RowDomain::tokens, dims);
+  auto run = [&](Buffer &in, mlir::m1::ScalarFormula formula) {
+    auto code = mlir::m1::encodeBody(
+        &h->context, 1,
+        [&](mlir::ImplicitLocOpBuilder &b, mlir::ValueRange v) { return formula(b, v[0]); });
+    h->run("map", {&in, &out}, {param("body", code)}, RowDomain::tokens, dims);
+  };
+  run(a, mlir::m1::scalars::silu);
   EXPECT_LT(worst(silu), 8.0);
-  h->run("softplus", {&x, &out}, {}, RowDomain::tokens, dims);
+  run(x, mlir::m1::scalars::softplus);
   EXPECT_LT(worst([](double v) { return v > 30 ? v : std::log1p(std::exp(v)); }), 8.0);
 }
 

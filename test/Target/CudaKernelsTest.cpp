@@ -1,10 +1,11 @@
 // The cuda target's kernels at the sizes of M1-3B, of its Mamba-2 variant and at sizes that fit no
 // vector: all compile for every supported GPU generation, none spills, and each stays within the
 // registers that its launch leaves it. Needs the CUDA toolkit, no GPU.
-#include "M1/IR/M1.h"
+#include "M1/IR/Scalars.h"
 #include "Plan/Plan.h"
 #include "Toolchain.h"
 #include "m1c/CudaTarget.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/Error.h"
@@ -114,12 +115,26 @@ protected:
            {rows("residual", f32, d), rows("x", act, d), weight("weight", f32, {d}),
             rows("sum", f32, d), rows("normed", act, d)},
            {{"eps", real(1e-5)}}, false, 0, 2);
-    select("add", {rows("residual", f32, d), rows("x", act, d), rows("out", f32, d)});
-    select("silu_mul",
-           {rows("a", act, mlp, 2 * mlp), rows("b", act, mlp, 2 * mlp), rows("out", act, mlp)});
-    select("mul", {rows("a", act, mlp), rows("b", act, mlp), rows("out", act, mlp)});
-    select("silu", {rows("a", act, mlp), rows("out", act, mlp)});
-    select("softplus", {rows("x", act, d), weight("bias", f32, {d}), rows("out", f32, d)});
+    auto code = [&](m1::ScalarFormula formula) {
+      return std::pair<const char *, Attribute>(
+          "body", m1::encodeBody(&context, 1, [&](ImplicitLocOpBuilder &b, ValueRange v) {
+            return formula(b, v[0]);
+          }));
+    };
+    select("map",
+           {rows("a", act, mlp, 2 * mlp), rows("b", act, mlp, 2 * mlp), rows("out", act, mlp)},
+           {{"body", m1::encodeGate(&context, m1::scalars::silu)}});
+    for (m1::ScalarFormula formula :
+         {m1::scalars::silu, m1::scalars::sigmoid, m1::scalars::softplus, m1::scalars::relu2,
+          m1::scalars::gelu, m1::scalars::geluTanh})
+      select("map", {rows("x", act, mlp), rows("out", act, mlp)}, {code(formula)});
+    // A value shared by the columns of a head.
+    select(
+        "map",
+        {rows("y", f32, q), rows("x", act, q), weight("d", f32, {heads}), rows("out", act, q)},
+        {{"body", m1::encodeBody(&context, 3, [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+            return math::FmaOp::create(b, v[2], v[1], v[0]);
+          })}});
     select("repeat_heads", {rows("x", act, kv), rows("out", act, kv * 3)},
            {{"head_size", integer(headDim)}, {"repeat", integer(3)}});
     select("gather_rows", {rows("x", f32, d), array("logit_rows"), rows("out", f32, d)});
@@ -251,13 +266,17 @@ TEST_F(CudaKernels, OddSizesInF32) {
 // Vectors are as wide as sizes and alignment allow: 8 bf16 in 16 bytes, one element at a time when
 // a buffer begins at an odd one.
 TEST_F(CudaKernels, Widths) {
-  select("silu", {rows("a", bf16, 3072), rows("out", bf16, 3072)});
+  std::vector<std::pair<const char *, Attribute>> silu = {
+      {"body", m1::encodeBody(&context, 1, [](ImplicitLocOpBuilder &b, ValueRange v) {
+         return m1::scalars::silu(b, v[0]);
+       })}};
+  select("map", {rows("a", bf16, 3072), rows("out", bf16, 3072)}, silu);
   viewOffset = 8;
-  select("silu", {rows("a", bf16, 3072), rows("out", bf16, 3072)});
+  select("map", {rows("a", bf16, 3072), rows("out", bf16, 3072)}, silu);
   viewOffset = 2;
-  select("silu", {rows("a", bf16, 3072), rows("out", bf16, 3072)});
+  select("map", {rows("a", bf16, 3072), rows("out", bf16, 3072)}, silu);
   viewOffset = 0;
-  select("silu", {rows("a", bf16, 100), rows("out", bf16, 100)});
+  select("map", {rows("a", bf16, 100), rows("out", bf16, 100)}, silu);
   ASSERT_EQ(selector.kernels().size(), 4u);
   EXPECT_EQ(selector.kernels()[0].width, 8u);
   EXPECT_EQ(selector.kernels()[1].width, 4u);

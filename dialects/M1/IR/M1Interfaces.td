@@ -43,8 +43,6 @@ def M1_KernelOpInterface : OpInterface<"KernelOpInterface"> {
                              "getResultNames">,
        StaticInterfaceMethod<"Names of the attributes on which the kernel depends",
                              "::llvm::ArrayRef<::llvm::StringRef>", "getParameterNames">,
-       StaticInterfaceMethod<"Names of the regions of scalar code",
-                             "::llvm::ArrayRef<::llvm::StringRef>", "getRegionNames">,
        InterfaceMethod<"What people call it", "::llvm::StringRef", "getKernelName", (ins), "", [{
       return $_op->getName().stripDialect();
     }]>,
@@ -56,10 +54,21 @@ def M1_KernelOpInterface : OpInterface<"KernelOpInterface"> {
                              "::llvm::ArrayRef<::llvm::StringRef>", "getLookedUp">];
 }
 
+def M1_MapInterface : OpInterface<"MapInterface"> {
+  let cppNamespace = "::mlir::m1";
+  let description = [{
+    An operation whose results are a scalar function of each column: of its operands of rows, and of
+    vectors [C/k] that k neighbouring columns share. Targets and the reference evaluator know maps
+    only, not the operations.
+  }];
+  let methods = [InterfaceMethod<"The function, as m1::encodeScalars gives it", "::mlir::ArrayAttr",
+                                 "getCode">];
+}
+
 /// `static ArrayRef<StringRef> method()` of the given names.
 class M1_Names<string method, list<string> names> {
-  string list = !interleave(!foreach(name, names, "\""#name#"\""), ", ");
-  string value = "static const ::llvm::SmallVector<::llvm::StringRef> names = {"#list#"};";
+  string quoted = !interleave(!foreach(name, names, "\""#name#"\""), ", ");
+  string value = "static const ::llvm::SmallVector<::llvm::StringRef> names = {"#quoted#"};";
   string type = "static ::llvm::ArrayRef<::llvm::StringRef>";
   string declaration = type#" "#method#"() { "#value#" return names; }\n";
 }

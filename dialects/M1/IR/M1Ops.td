@@ -10,8 +10,8 @@ include "mlir/IR/BuiltinAttributeInterfaces.td"
 
 class M1_Op<string mnemonic, list<Trait> traits = []> : Op<M1_Dialect, mnemonic, traits>;
 
-/// An operation that becomes a kernel. Names of operands, results, attributes and regions are the
-/// roles and parameters of the kernel's specification, all but the attribute `label`, which names
+/// An operation that becomes a kernel. Names of operands, results and attributes are the roles
+/// and parameters of the kernel's specification, all but the attribute `label`, which names
 /// the operation for people; `batchArrays` are the arrays that it reads of its `!m1.batch`.
 class M1_KernelOp<string mnemonic, list<Trait> traits = [], list<string> batchArrays = []>
     : M1_Op<mnemonic, !listconcat([M1_KernelOpInterface], traits)> {
@@ -31,12 +31,16 @@ class M1_KernelOp<string mnemonic, list<Trait> traits = [], list<string> batchAr
       #M1_Names<"getParameterNames", !foreach(i, attributes, !getdagname(arguments, i))>.declaration
       #M1_Names<"getResultNames",
                 !foreach(i, !range(!size(results)), !getdagname(results, i))>.declaration
-      #M1_Names<"getRegionNames",
-                !foreach(i, !range(!size(regions)), !getdagname(regions, i))>.declaration
       #M1_Names<"getBatchArrays", batchArrays>.declaration
       #M1_Names<"getLookedUp", lookedUp>.declaration
       #"static ::llvm::StringRef getRowDomain() { return \""#rowDomain#"\"; }\n"#declarations;
 }
+
+/// A scalar function of each column: the kernel `map`.
+class M1_MapKernelOp<string mnemonic, list<Trait> traits = []>
+    : M1_KernelOp<mnemonic, !listconcat([Pure, M1_RowsIndependent,
+                                         DeclareOpInterfaceMethods<M1_MapInterface>],
+                                        traits)>;
 
 def M1_StaticColumnsPred : CPred<"!::llvm::cast<::mlir::RankedTensorType>($_self).isDynamicDim(1)">;
 class M1_RowsOf<list<Type> types>
@@ -212,7 +216,7 @@ def M1_RmsNormOp : M1_KernelOp<"rms_norm", [Pure, M1_RowsIndependent]> {
   let hasVerifier = 1;
 }
 
-def M1_AddOp : M1_KernelOp<"add", [Pure, M1_RowsIndependent]> {
+def M1_AddOp : M1_MapKernelOp<"add"> {
   let summary = "residual + x";
   let description = [{
     Adds a branch to the residual stream: `out[t, d] = residual[t, d] + x[t, d]` with residual
@@ -280,7 +284,7 @@ def M1_RepeatHeadsOp : M1_KernelOp<"repeat_heads", [Pure, M1_RowsIndependent]> {
   let hasFolder = 1;
 }
 
-def M1_SoftplusOp : M1_KernelOp<"softplus", [Pure, M1_RowsIndependent]> {
+def M1_SoftplusOp : M1_MapKernelOp<"softplus"> {
   let summary = "log(1 + exp(x + bias))";
   let description = [{
     `out[t, c] = log(1 + exp(x[t, c] + bias[c]))` with x [T, C], bias [C] or none, result [T, C].
@@ -297,7 +301,7 @@ def M1_SoftplusOp : M1_KernelOp<"softplus", [Pure, M1_RowsIndependent]> {
   let hasVerifier = 1;
 }
 
-def M1_SiluOp : M1_KernelOp<"silu", [Pure, M1_RowsIndependent]> {
+def M1_SiluOp : M1_MapKernelOp<"silu"> {
   let summary = "a · sigmoid(a)";
   let description = [{
     `out[t, c] = a[t, c] / (1 + exp(-a[t, c]))` with a and result [T, C].
@@ -310,7 +314,7 @@ def M1_SiluOp : M1_KernelOp<"silu", [Pure, M1_RowsIndependent]> {
   let hasVerifier = 1;
 }
 
-def M1_MulOp : M1_KernelOp<"mul", [Pure, M1_RowsIndependent]> {
+def M1_MulOp : M1_MapKernelOp<"mul"> {
   let summary = "a · b, element by element";
   let description = [{
     `out[t, c] = a[t, c] · b[t, c]` with a, b and result [T, C].
@@ -323,7 +327,7 @@ def M1_MulOp : M1_KernelOp<"mul", [Pure, M1_RowsIndependent]> {
   let hasVerifier = 1;
 }
 
-def M1_SiluMulOp : M1_KernelOp<"silu_mul", [Pure, M1_RowsIndependent]> {
+def M1_SiluMulOp : M1_MapKernelOp<"silu_mul"> {
   let summary = "silu(a) · b";
   let description = [{
     `out[t, c] = a[t, c] / (1 + exp(-a[t, c])) · b[t, c]` with a, b and result [T, C].
@@ -339,7 +343,7 @@ def M1_SiluMulOp : M1_KernelOp<"silu_mul", [Pure, M1_RowsIndependent]> {
   let hasVerifier = 1;
 }
 
-def M1_SkipOp : M1_KernelOp<"skip", [Pure, M1_RowsIndependent]> {
+def M1_SkipOp : M1_MapKernelOp<"skip"> {
   let summary = "y + D·x";
   let description = [{
     `out[t, c] = y[t, c] + D[c / k] · x[t, c]` with y, x and result [T, C] and D [C/k]: k
@@ -357,7 +361,7 @@ def M1_SkipOp : M1_KernelOp<"skip", [Pure, M1_RowsIndependent]> {
   let hasVerifier = 1;
 }
 
-def M1_MapOp : M1_KernelOp<"map", [Pure, M1_RowsIndependent, SingleBlock]> {
+def M1_MapOp : M1_MapKernelOp<"map", [SingleBlock]> {
   let summary = "one scalar function of each column";
   let description = [{
     `out[t, c] = body(inputs[0][t, c], inputs[1][t, c], …)` with inputs and out [T, C]. An input may

@@ -164,9 +164,8 @@ Value scalars::gelu(ImplicitLocOpBuilder &b, Value x) {
 
 Value scalars::geluTanh(ImplicitLocOpBuilder &b, Value x) {
   Value square = arith::MulFOp::create(b, x, x);
-  Value factor =
-      arith::AddFOp::create(b, constant(b, 1, x),
-                            arith::MulFOp::create(b, constant(b, 0.044715, x), square));
+  Value factor = arith::AddFOp::create(b, constant(b, 1, x),
+                                       arith::MulFOp::create(b, constant(b, 0.044715, x), square));
   Value inner = arith::MulFOp::create(
       b, arith::MulFOp::create(b, constant(b, std::sqrt(2 / M_PI), x), x), factor);
   return halfTimes(b, x, math::TanhOp::create(b, inner));
@@ -181,64 +180,86 @@ Value scalars::softCap(ImplicitLocOpBuilder &b, Value x, double cap) {
 // Maps
 //===----------------------------------------------------------------------===//
 
-MapOp mlir::m1::createMap(OpBuilder &b, Location loc, StringRef label, Type type, ValueRange inputs,
-                          ScalarBody body) {
-  auto map = MapOp::create(b, loc, type, inputs, b.getStringAttr(label));
+/// Puts a block of `inputs` arguments with the body into the region.
+static void fillBody(OpBuilder &b, Location loc, Region &region, unsigned inputs, ScalarBody body) {
   OpBuilder::InsertionGuard guard(b);
-  SmallVector<Type> types(inputs.size(), b.getF32Type());
-  SmallVector<Location> locations(inputs.size(), loc);
-  Block *block = b.createBlock(&map.getBody(), {}, types, locations);
+  SmallVector<Type> types(inputs, b.getF32Type());
+  SmallVector<Location> locations(inputs, loc);
+  Block *block = b.createBlock(&region, {}, types, locations);
   ImplicitLocOpBuilder inner(loc, b);
   YieldOp::create(inner, body(inner, block->getArguments()));
-  return map;
 }
 
-Value mlir::m1::createAdd(OpBuilder &b, Location loc, Type type, Value x, Value y) {
-  return createMap(b, loc, "add", type, {x, y}, [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+ArrayAttr mlir::m1::encodeBody(MLIRContext *context, unsigned inputs, ScalarBody body) {
+  OpBuilder b(context);
+  Region region;
+  fillBody(b, b.getUnknownLoc(), region, inputs, body);
+  return encodeScalars(region);
+}
+
+static Value multiply(ImplicitLocOpBuilder &b, ValueRange v) {
+  return arith::MulFOp::create(b, v[0], v[1]);
+}
+
+ArrayAttr mlir::m1::encodeGate(MLIRContext *context, ScalarFormula formula) {
+  return encodeBody(context, 2, [&](ImplicitLocOpBuilder &b, ValueRange v) {
+    return multiply(b, {formula(b, v[0]), v[1]});
+  });
+}
+
+ArrayAttr MapOp::getCode() { return encodeScalars(getBody()); }
+
+ArrayAttr AddOp::getCode() {
+  return encodeBody(getContext(), 2, [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
     return arith::AddFOp::create(b, v[0], v[1]);
   });
 }
 
-Value mlir::m1::createMul(OpBuilder &b, Location loc, Type type, Value x, Value y) {
-  return createMap(b, loc, "mul", type, {x, y}, [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
-    return arith::MulFOp::create(b, v[0], v[1]);
+ArrayAttr MulOp::getCode() { return encodeBody(getContext(), 2, multiply); }
+
+ArrayAttr SiluOp::getCode() {
+  return encodeBody(getContext(), 1,
+                    [](ImplicitLocOpBuilder &b, ValueRange v) { return scalars::silu(b, v[0]); });
+}
+
+ArrayAttr SiluMulOp::getCode() { return encodeGate(getContext(), scalars::silu); }
+
+ArrayAttr SoftplusOp::getCode() {
+  return encodeBody(getContext(), getNumOperands(), [](ImplicitLocOpBuilder &b, ValueRange v) {
+    return scalars::softplus(b, v.size() > 1 ? Value(arith::AddFOp::create(b, v[0], v[1])) : v[0]);
   });
 }
 
+ArrayAttr SkipOp::getCode() {
+  return encodeBody(getContext(), 3, [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+    return math::FmaOp::create(b, v[2], v[1], v[0]);
+  });
+}
+
+MapOp mlir::m1::createMap(OpBuilder &b, Location loc, StringRef label, Type type, ValueRange inputs,
+                          ScalarBody body) {
+  auto map = MapOp::create(b, loc, type, inputs, b.getStringAttr(label));
+  fillBody(b, loc, map.getBody(), inputs.size(), body);
+  return map;
+}
+
 Value mlir::m1::createScale(OpBuilder &b, Location loc, Type type, Value x, double factor) {
-  return createMap(b, loc, "scale", type, x, [&](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
-    return arith::MulFOp::create(b, v[0], scalars::constant(b, factor, v[0]));
+  return createMap(b, loc, "scale", type, x, [&](ImplicitLocOpBuilder &b, ValueRange v) {
+    return multiply(b, {v[0], scalars::constant(b, factor, v[0])});
   });
 }
 
 Value mlir::m1::createUnary(OpBuilder &b, Location loc, StringRef label, Type type, Value x,
-                            Value (*formula)(ImplicitLocOpBuilder &, Value)) {
+                            ScalarFormula formula) {
   return createMap(b, loc, label, type, x,
                    [&](ImplicitLocOpBuilder &b, ValueRange v) { return formula(b, v[0]); });
 }
 
 Value mlir::m1::createGate(OpBuilder &b, Location loc, StringRef label, Type type, Value x, Value y,
-                           Value (*formula)(ImplicitLocOpBuilder &, Value)) {
-  return createMap(b, loc, label, type, {x, y},
-                   [&](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
-                     return arith::MulFOp::create(b, formula(b, v[0]), v[1]);
-                   });
-}
-
-Value mlir::m1::createSoftplus(OpBuilder &b, Location loc, Type type, Value x, Value bias) {
-  SmallVector<Value> inputs = {x};
-  if (bias)
-    inputs.push_back(bias);
-  return createMap(b, loc, "softplus", type, inputs, [](ImplicitLocOpBuilder &b, ValueRange v) {
-    return scalars::softplus(b, v.size() > 1 ? arith::AddFOp::create(b, v[0], v[1]) : v[0]);
+                           ScalarFormula formula) {
+  return createMap(b, loc, label, type, {x, y}, [&](ImplicitLocOpBuilder &b, ValueRange v) {
+    return multiply(b, {formula(b, v[0]), v[1]});
   });
-}
-
-Value mlir::m1::createSkip(OpBuilder &b, Location loc, Type type, Value y, Value x, Value d) {
-  return createMap(b, loc, "skip", type, {y, x, d},
-                   [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
-                     return math::FmaOp::create(b, v[2], v[1], v[0]);
-                   });
 }
 
 Value mlir::m1::createSoftCap(OpBuilder &b, Location loc, Type type, Value x, double cap) {

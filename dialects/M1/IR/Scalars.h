@@ -1,5 +1,5 @@
-// Scalar code in regions of the m1 dialect, and the maps that are made of it. A formula stands once:
-// in a function of `scalars`, from which the importer, passes and targets take it.
+// Scalar code in regions of the m1 dialect, and the maps that are made of it. A formula stands
+// once: in a function of `scalars`, from which importer, passes and targets take it.
 #ifndef M1_IR_SCALARS_H
 #define M1_IR_SCALARS_H
 
@@ -8,8 +8,8 @@
 
 namespace mlir::m1 {
 
-/// Whether the operation may stand in a region of scalars: pure f32 arithmetic, comparisons, and the
-/// functions that every target has (exp, log1p, tanh, erf).
+/// Whether the operation may stand in a region of scalars: pure f32 arithmetic, comparisons, and
+/// the functions that every target has (exp, log1p, tanh, erf).
 bool isScalarOp(Operation *op);
 
 /// Refuses a region that is not: as many f32 arguments as `inputs`, scalar operations, m1.yield of
@@ -30,9 +30,8 @@ Value buildScalars(ImplicitLocOpBuilder &b, ArrayAttr code, ValueRange inputs,
 /// Builds one value from the f32 values of the inputs.
 using ScalarBody = llvm::function_ref<Value(ImplicitLocOpBuilder &, ValueRange)>;
 
-/// `out[t, c] = body(inputs[t, c], …)`. `label` names it in traces.
-MapOp createMap(OpBuilder &b, Location loc, StringRef label, Type type, ValueRange inputs,
-                ScalarBody body);
+/// The code of a body of `inputs` arguments.
+ArrayAttr encodeBody(MLIRContext *context, unsigned inputs, ScalarBody body);
 
 /// The formulas, on f32 values or vectors of them.
 namespace scalars {
@@ -48,19 +47,22 @@ Value geluTanh(ImplicitLocOpBuilder &b, Value x);
 Value softCap(ImplicitLocOpBuilder &b, Value x, double cap);
 } // namespace scalars
 
-// Maps of one formula; `type` is that of the result.
-Value createAdd(OpBuilder &b, Location loc, Type type, Value x, Value y);
-Value createMul(OpBuilder &b, Location loc, Type type, Value x, Value y);
+using ScalarFormula = Value (*)(ImplicitLocOpBuilder &, Value);
+
+/// The code of formula(x) · y, which is that of m1.silu_mul where formula is silu.
+ArrayAttr encodeGate(MLIRContext *context, ScalarFormula formula);
+
+/// `out[t, c] = body(inputs[t, c], …)`; type is that of out, `label` names it in traces.
+MapOp createMap(OpBuilder &b, Location loc, StringRef label, Type type, ValueRange inputs,
+                ScalarBody body);
+/// factor · x
 Value createScale(OpBuilder &b, Location loc, Type type, Value x, double factor);
+/// formula(x)
 Value createUnary(OpBuilder &b, Location loc, StringRef label, Type type, Value x,
-                  Value (*formula)(ImplicitLocOpBuilder &, Value));
+                  ScalarFormula formula);
 /// formula(x) · y
 Value createGate(OpBuilder &b, Location loc, StringRef label, Type type, Value x, Value y,
-                 Value (*formula)(ImplicitLocOpBuilder &, Value));
-/// softplus(x + bias); bias [C] or null.
-Value createSoftplus(OpBuilder &b, Location loc, Type type, Value x, Value bias);
-/// y + D·x; D [C] or [C/k].
-Value createSkip(OpBuilder &b, Location loc, Type type, Value y, Value x, Value d);
+                 ScalarFormula formula);
 Value createSoftCap(OpBuilder &b, Location loc, Type type, Value x, double cap);
 
 } // namespace mlir::m1

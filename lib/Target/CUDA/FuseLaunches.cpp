@@ -2,6 +2,7 @@
 // the state update that reads it, and a streamed gate·up product with its silu·mul. Prefill kernels
 // keep their own launches: there a launch costs nothing.
 #include "HandTuned.h"
+#include "M1/IR/Scalars.h"
 #include "Plan/Plan.h"
 #include "m1c/CudaTarget.h"
 #include "llvm/ADT/DenseSet.h"
@@ -98,6 +99,7 @@ void CudaSelector::fuseLaunches(plan::TargetOp target) {
   for (auto &[symbol, spec] : kernels)
     specs[symbol] = &spec;
 
+  Attribute siluMul = m1::encodeGate(target.getContext(), m1::scalars::silu);
   SmallVector<plan::LaunchOp> launches;
   target.walk([&](plan::LaunchOp launch) { launches.push_back(launch); });
   llvm::DenseSet<Operation *> gone;
@@ -118,7 +120,7 @@ void CudaSelector::fuseLaunches(plan::TargetOp target) {
         continue;
       readerKernel = reader.getKernel().str();
       KernelSpec spec = *second;
-      spec.op = "conv_selective_scan";
+      spec.op = spec.name = "conv_selective_scan";
       gone.insert(reader);
       if (!replaceLaunches(
               writer, reader, first->key() + " + " + second->key() + " decode", spec,
@@ -149,13 +151,13 @@ void CudaSelector::fuseLaunches(plan::TargetOp target) {
       const KernelSpec *second = reader ? specOf(reader, specs) : nullptr;
       uint64_t bytes =
           first->get("out").dims.back() * (first->get("out").element.getIntOrFloatBitWidth() / 8);
-      if (!second || second->op != "silu_mul" || bufferOf(reader, *second, "a") != out ||
-          bufferOf(reader, *second, "b") != up.getResult() ||
+      if (!second || second->op != "map" || second->params.get("body") != siluMul ||
+          reader.getInputs()[0] != out || reader.getInputs()[1] != up.getResult() ||
           uint64_t(up.getOffset()) * 2 != bytes || llvm::range_size(out.getUsers()) != 3)
         continue;
       readerKernel = reader.getKernel().str();
       KernelSpec spec = *first;
-      spec.op = "gated_linear";
+      spec.op = spec.name = "gated_linear";
       gone.insert(reader);
       if (!replaceLaunches(
               writer, reader,

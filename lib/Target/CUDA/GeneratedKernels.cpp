@@ -23,8 +23,8 @@ enum class Family { map, norm, rotaryTable, argmax, unknown };
 
 Family familyOf(StringRef op) {
   return llvm::StringSwitch<Family>(op)
-      .Cases({"embedding", "map", "add", "repeat_heads", "softplus", "silu", "mul", "silu_mul",
-              "skip", "rotary_embedding", "kv_write", "rotary_kv_write", "gather_rows"},
+      .Cases({"embedding", "map", "repeat_heads", "rotary_embedding", "kv_write", "rotary_kv_write",
+              "gather_rows"},
              Family::map)
       .Cases({"rms_norm", "add_rms_norm"}, Family::norm)
       .Case("rotary_table", Family::rotaryTable)
@@ -73,8 +73,7 @@ int64_t runsPerRow(const KernelSpec &spec) {
 
 /// Whether columns of the result share the values of this vector.
 bool isShared(const KernelSpec &spec, const OperandSpec &operand) {
-  return (spec.op == "map" || spec.op == "skip") && !operand.rowStride &&
-         columns(operand) != columns(spec.get("out"));
+  return spec.op == "map" && !operand.rowStride && columns(operand) != columns(spec.get("out"));
 }
 
 bool widthFits(const KernelSpec &spec, ArrayRef<unsigned> alignments, unsigned width) {
@@ -211,26 +210,9 @@ void buildMap(KernelBuilder &k) {
                              [&](StringRef op, ValueRange v) { return k.scalar(op, v); });
     } else if (op == "gather_rows") {
       out = k.load("x", k.loadIndex("logit_rows", row), column);
-    } else if (op == "add") {
-      out = arith::AddFOp::create(k.b, k.load("residual", row, column), k.load("x", row, column));
     } else if (op == "repeat_heads") {
       Value head = k.div(runIndex, spec.integer("repeat"));
       out = k.load("x", row, k.add(k.mul(head, k.i32(run)), inRun));
-    } else if (op == "softplus") {
-      Value x = k.load("x", row, column);
-      if (spec.find("bias") >= 0)
-        x = arith::AddFOp::create(k.b, x, k.load("bias", {}, column));
-      out = k.softplus(x);
-    } else if (op == "silu") {
-      out = k.silu(k.load("a", row, column));
-    } else if (op == "mul") {
-      out = arith::MulFOp::create(k.b, k.load("a", row, column), k.load("b", row, column));
-    } else if (op == "silu_mul") {
-      out = arith::MulFOp::create(k.b, k.silu(k.load("a", row, column)), k.load("b", row, column));
-    } else if (op == "skip") {
-      Value d = k.loadInput(spec.find("d"), {}, column, columns(spec.get("out")));
-      Value product = arith::MulFOp::create(k.b, k.load("x", row, column), d);
-      out = arith::AddFOp::create(k.b, k.load("y", row, column), product);
     }
     k.store("out", row, column, out);
   };

@@ -216,13 +216,6 @@ static Value divide(ImplicitLocOpBuilder &b, Value x, Value y) {
   return arith::DivFOp::create(b, x, y, arith::FastMathFlags::afn | arith::FastMathFlags::arcp);
 }
 
-Value KernelBuilder::sigmoid(Value x) {
-  Value e = exp2(b, arith::MulFOp::create(b, x, like(*this, -1.44269504f, x)));
-  return divide(b, like(*this, 1.0f, x), arith::AddFOp::create(b, e, like(*this, 1.0f, x)));
-}
-
-Value KernelBuilder::silu(Value x) { return arith::MulFOp::create(b, x, sigmoid(x)); }
-
 /// a·m + n
 static Value multiplyAdd(ImplicitLocOpBuilder &b, Value a, Value m, Value n) {
   return arith::AddFOp::create(b, arith::MulFOp::create(b, a, m, arith::FastMathFlags::contract), n,
@@ -249,12 +242,6 @@ Value KernelBuilder::log1p(Value x) {
   Value small = arith::MulFOp::create(b, series, x);
   Value isSmall = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, absolute(b, x), c(0.03125f));
   return arith::SelectOp::create(b, isSmall, small, large);
-}
-
-Value KernelBuilder::softplus(Value x) {
-  // 20: beyond it softplus(x) equals x in f32.
-  Value isLarge = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, x, like(*this, 20.0f, x));
-  return arith::SelectOp::create(b, isLarge, x, log1p(exp(x)));
 }
 
 /// 1 - 2/(e^2x + 1), and its series to x⁷ near 0, where the difference would lose digits.
@@ -300,7 +287,7 @@ Value KernelBuilder::scalar(StringRef op, ValueRange v) {
   if (op == math::ErfOp::getOperationName())
     return erf(*this, v[0]);
   if (op == math::FmaOp::getOperationName())
-    return LLVM::FMAOp::create(b, v[0].getType(), v[0], v[1], v[2]);
+    return LLVM::FMAOp::create(b, TypeRange{v[0].getType()}, v);
   return {};
 }
 

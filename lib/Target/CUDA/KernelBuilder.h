@@ -73,11 +73,8 @@ public:
   /// What scalar code (m1::buildScalars) says otherwise than in the arith dialect; null for the
   /// rest. exp and log1p as above, tanh and erf within 2e-7 absolute.
   Value scalar(llvm::StringRef op, mlir::ValueRange operands);
-  Value sigmoid(Value x);
-  Value silu(Value x);
   Value exp(Value x);
-  Value log1p(Value x);    // relative error below 1e-5
-  Value softplus(Value x); // max(x, log1p(e^x))
+  Value log1p(Value x); // relative error below 1e-5
   Value rsqrt(Value x);
   Value sum(Value vector); // of its elements
 

@@ -1,4 +1,5 @@
 #include "KernelWriter.h"
+#include "M1/IR/Scalars.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -140,17 +141,7 @@ Value KernelWriter::sum(Value vector) {
   return vector::ReductionOp::create(b, vector::CombiningKind::ADD, vector);
 }
 
-Value KernelWriter::silu(Value x) {
-  Value one = splat(1.0, cast<VectorType>(x.getType()).getDimSize(0));
-  return divf(x, addf(one, math::ExpOp::create(b, arith::NegFOp::create(b, x))));
-}
-
-Value KernelWriter::softplus(Value x) {
-  int64_t width = cast<VectorType>(x.getType()).getDimSize(0);
-  Value isLarge = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, x, splat(20.0, width));
-  return arith::SelectOp::create(b, isLarge, x,
-                                 math::Log1pOp::create(b, math::ExpOp::create(b, x)));
-}
+Value KernelWriter::silu(Value x) { return m1::scalars::silu(b, x); }
 
 void KernelWriter::forRange(Value begin, Value end, int64_t step, Body body) {
   auto loop = scf::ForOp::create(b, begin, end, constant(step));

@@ -73,7 +73,6 @@ public:
   Value fma(Value x, Value y, Value z) { return mlir::math::FmaOp::create(b, x, y, z); }
   Value sum(Value vector); // horizontal, f32
   Value silu(Value x);     // x / (1 + exp(-x))
-  Value softplus(Value x); // x above 20, where log1p(exp(x)) equals x in f32
 
   // Loops.
   using Body = llvm::function_ref<void(Value)>;

@@ -125,37 +125,6 @@ static void writeMap(KernelWriter &w) {
   });
 }
 
-static void writeElementwise(KernelWriter &w) {
-  const std::string &op = w.spec.op;
-  w.forGroupRows([&](Value row) {
-    StringRef first = w.spec.operands[0].role, second = w.spec.operands[1].role;
-    Value a = w.rowPointer(first, row), out = w.rowPointer("out", row);
-    Value b = w.operand(second).rowStride ? w.rowPointer(second, row) : Value();
-    w.forColumns(w.columns("out"), [&](Value column, int64_t width) {
-      Value value = w.load(a, w.operand(first).element, column, width);
-      Value other = b ? w.load(b, w.operand(second).element, column, width) : Value();
-      if (op == "add")
-        value = w.addf(value, other);
-      else if (op == "mul")
-        value = w.mulf(value, other);
-      else if (op == "silu")
-        value = w.silu(value);
-      else if (op == "silu_mul")
-        value = w.mulf(w.silu(value), other);
-      else if (op == "skip")
-        value = w.fma(loadShared(w, w.pointer("d"), w.operand("d").element, column, width,
-                                 w.columns("out") / w.columns("d")),
-                      other, value);
-      else // softplus
-        value = w.softplus(
-            w.has("bias")
-                ? w.addf(value, w.load(w.pointer("bias"), w.operand("bias").element, column, width))
-                : value);
-      w.store(out, w.operand("out").element, column, value);
-    });
-  });
-}
-
 static void writeRepeatHeads(KernelWriter &w) {
   int64_t size = w.integer("head_size"), repeat = w.integer("repeat"),
           heads = w.columns("x") / size;
@@ -252,7 +221,6 @@ std::vector<CpuFamily> rowFamilies() {
           {"generated", {"gather_rows"}, writeGatherRows},
           {"generated", {"rms_norm", "add_rms_norm"}, writeRmsNorm},
           {"generated", {"gated_rms_norm"}, writeGatedRmsNorm},
-          {"generated", {"add", "mul", "silu", "silu_mul", "softplus", "skip"}, writeElementwise},
           {"generated", {"map"}, writeMap},
           {"generated", {"repeat_heads"}, writeRepeatHeads},
           {"generated", {"sample"}, writeSample}};

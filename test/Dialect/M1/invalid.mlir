@@ -160,7 +160,7 @@ m1.weight @w : tensor<4x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step =
 // -----
 
 // A state is of a state type.
-// expected-error @+1 {{expected a scan_state, conv_state or kv_cache, got 'tensor<4xf32>'}}
+// expected-error @+1 {{expected the type of a state, got 'tensor<4xf32>'}}
 m1.state @s : tensor<4xf32>
 
 // -----
@@ -637,5 +637,117 @@ func.func @f(%x: tensor<?x4xf32>, %w: tensor<?x4xf32>) {
 func.func @f(%x: tensor<?x4xf32>) {
   // expected-error @+1 {{expected result of shape [rows] = [?], got [2]}}
   %y = m1.sample %x : (tensor<?x4xf32>) -> tensor<2xi32>
+  return
+}
+
+// -----
+
+// The inputs of a map have the columns of its result …
+func.func @f(%x: tensor<?x4xf32>, %y: tensor<?x5xf32>) {
+  // expected-error @+1 {{expected input 1 of shape [rows, C] = [?, 4], got [?, 5]}}
+  %r = m1.map %x, %y : (tensor<?x4xf32>, tensor<?x5xf32>) -> tensor<?x4xf32> {
+  ^bb0(%u: f32, %v: f32):
+    m1.yield %u : f32
+  }
+  return
+}
+
+// -----
+
+// … or as many values as divide them.
+func.func @f(%x: tensor<?x4xf32>, %y: tensor<?x4xf32>, %w: tensor<4xf32>, %b: tensor<3xf32>) {
+  // expected-error @+1 {{expected input 1 of a length that divides C = 4, got 3}}
+  %r = m1.map %x, %b : (tensor<?x4xf32>, tensor<3xf32>) -> tensor<?x4xf32> {
+  ^bb0(%u: f32, %v: f32):
+    m1.yield %u : f32
+  }
+  return
+}
+
+// -----
+
+// Something says how many rows there are.
+func.func @f(%x: tensor<?x4xf32>, %y: tensor<?x4xf32>, %w: tensor<4xf32>, %b: tensor<3xf32>) {
+  // expected-error @+1 {{expected an input of rows}}
+  %r = m1.map %w, %w : (tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%u: f32, %v: f32):
+    m1.yield %u : f32
+  }
+  return
+}
+
+// -----
+
+// There is an argument for each input …
+func.func @f(%x: tensor<?x4xf32>, %y: tensor<?x4xf32>, %w: tensor<4xf32>, %b: tensor<3xf32>) {
+  // expected-error @+1 {{expected 2 arguments of the region, got 1}}
+  %r = m1.map %x, %y : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%u: f32):
+    m1.yield %u : f32
+  }
+  return
+}
+
+// -----
+
+// … of type f32.
+func.func @f(%x: tensor<?x4xf32>, %y: tensor<?x4xf32>, %w: tensor<4xf32>, %b: tensor<3xf32>) {
+  // expected-error @+1 {{expected arguments of the region of type f32, got 'bf16'}}
+  %r = m1.map %x : (tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%u: bf16):
+    %v = arith.extf %u : bf16 to f32
+    m1.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+// The body is arithmetic that every target has …
+func.func @f(%x: tensor<?x4xf32>, %y: tensor<?x4xf32>, %w: tensor<4xf32>, %b: tensor<3xf32>) {
+  // expected-error @+1 {{expected scalar arithmetic in the region, got 'math.sin'}}
+  %r = m1.map %x : (tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%u: f32):
+    %v = math.sin %u : f32
+    m1.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+// … in f32 …
+func.func @f(%x: tensor<?x4xf32>, %y: tensor<?x4xf32>, %w: tensor<4xf32>, %b: tensor<3xf32>) {
+  // expected-error @+1 {{expected f32 arithmetic in the region, got 'arith.constant' of type 'f64'}}
+  %r = m1.map %x : (tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%u: f32):
+    %v = arith.constant 1.0 : f64
+    m1.yield %u : f32
+  }
+  return
+}
+
+// -----
+
+// … on its own values …
+func.func @f(%x: tensor<?x4xf32>, %s: f32) {
+  // expected-error @+1 {{expected operands of 'arith.addf' from the region itself}}
+  %r = m1.map %x : (tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%u: f32):
+    %v = arith.addf %u, %s : f32
+    m1.yield %v : f32
+  }
+  return
+}
+
+// -----
+
+// … and yields one of them.
+func.func @f(%x: tensor<?x4xf32>, %s: f32) {
+  // expected-error @+1 {{expected the region to end in m1.yield of its own f32}}
+  %r = m1.map %x : (tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%u: f32):
+    m1.yield %s : f32
+  }
   return
 }

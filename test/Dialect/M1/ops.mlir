@@ -147,6 +147,23 @@ func.func @attention(%batch: !m1.batch, %q: tensor<?x64xf32>, %k: tensor<?x32xf3
   return %y : tensor<?x64xf32>
 }
 
+// Maps keep their label and body; vectors may be shared by neighbouring columns.
+// CHECK-LABEL: func @map
+func.func @map(%x: tensor<?x64xbf16>, %d: tensor<4xf32>) -> tensor<?x64xf32> {
+  // CHECK: m1.map %{{.*}}, %{{.*}} {label = "gate"} : (tensor<?x64xbf16>, tensor<4xf32>) -> tensor<?x64xf32> {
+  // CHECK-NEXT: ^bb0(%[[X:.*]]: f32, %[[D:.*]]: f32):
+  // CHECK-NEXT: %[[T:.*]] = math.tanh %[[X]] : f32
+  // CHECK-NEXT: %[[Y:.*]] = arith.mulf %[[T]], %[[D]] : f32
+  // CHECK-NEXT: m1.yield %[[Y]] : f32
+  %y = m1.map %x, %d {label = "gate"} : (tensor<?x64xbf16>, tensor<4xf32>) -> tensor<?x64xf32> {
+  ^bb0(%u: f32, %v: f32):
+    %t = math.tanh %u : f32
+    %p = arith.mulf %t, %v : f32
+    m1.yield %p : f32
+  }
+  return %y : tensor<?x64xf32>
+}
+
 // CHECK-LABEL: func @layer
 func.func @layer(%h: tensor<?x64xf32>, %n: tensor<64xf32>) -> tensor<?x64xf32> {
   // CHECK: m1.hybrid_layer mamba1 %{{.*}}, %{{.*}}, %{{.*}} {eps = 1.000000e-05 : f64} : (tensor<?x64xf32>, tensor<64xf32>, tensor<64xf32>) -> tensor<?x64xf32> mixer {
