@@ -8,9 +8,9 @@ m1.weight @norm : tensor<70xf32> {sources = ["n"]}
 m1.weight @up : tensor<132x70xf32> {sources = ["u"]}
 m1.weight @head : tensor<515x66xbf16> {sources = ["h"]}
 // CHECK-LABEL: plan.target @cpu
-// CHECK-DAG: plan.kernel @embedding_70 {key = "embedding tokens tokens:i32 table:515x70xbf16 -> out:70xf32/70", origin = "generated"}
-// CHECK-DAG: plan.kernel @silu_mul_66 {key = "silu_mul tokens a:66xf32/132 b:66xf32/132 -> out:66xf32/66", origin = "generated"}
-// CHECK-DAG: plan.kernel @linear_515 {key = "linear logit_rows x:66xf32/66 w:515x66xbf16 -> out:515xf32/515", origin = "generated"}
+// CHECK-DAG: plan.kernel @embedding_70 {key = "embedding tokens:i32 table:515x70xbf16 -> out:70xf32/70 over tokens", origin = "generated"}
+// CHECK-DAG: plan.kernel @silu_mul_66 {key = "map {body = {{.*}}} a:66xf32/132 b:66xf32/132 -> out:66xf32/66 over tokens", origin = "generated"}
+// CHECK-DAG: plan.kernel @linear_515 {key = "linear x:66xf32/66 weight:515x66xbf16 -> out:515xf32/515 over logit_rows", origin = "generated"}
 // CHECK-NOT: plan.kernel {{.*}}_v1
 // CHECK: plan.function @prefill
 func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)

@@ -45,8 +45,6 @@ LogicalResult mlir::m1::verifyScalars(Operation *op, Region &body, size_t inputs
 // Code
 //===----------------------------------------------------------------------===//
 
-static constexpr StringLiteral yieldName = "m1.yield";
-
 ArrayAttr mlir::m1::encodeScalars(Region &body) {
   Builder b(body.getContext());
   DenseMap<Value, int64_t> numbers;
@@ -57,9 +55,8 @@ ArrayAttr mlir::m1::encodeScalars(Region &body) {
     SmallVector<int64_t> operands;
     for (Value operand : op.getOperands())
       operands.push_back(numbers.lookup(operand));
-    SmallVector<Attribute> instruction = {
-        b.getStringAttr(isa<YieldOp>(op) ? yieldName : op.getName().getStringRef()),
-        b.getDenseI64ArrayAttr(operands)};
+    SmallVector<Attribute> instruction = {b.getStringAttr(op.getName().getStringRef()),
+                                          b.getDenseI64ArrayAttr(operands)};
     NamedAttrList attributes(op.getAttrDictionary());
     if (auto flags = dyn_cast_or_null<arith::FastMathFlagsAttr>(attributes.get("fastmath")))
       if (flags.getValue() == arith::FastMathFlags::none)
@@ -88,7 +85,7 @@ Value mlir::m1::buildScalars(ImplicitLocOpBuilder &b, ArrayAttr code, ValueRange
     SmallVector<Value> operands;
     for (int64_t number : cast<DenseI64ArrayAttr>(instruction[1]).asArrayRef())
       operands.push_back(values[number]);
-    if (name == yieldName)
+    if (name == YieldOp::getOperationName())
       return operands.front();
     auto attributes = instruction.size() > 2 ? cast<DictionaryAttr>(instruction[2])
                                              : DictionaryAttr::get(b.getContext());

@@ -72,7 +72,7 @@ void writeSelectiveScan(KernelWriter &w) {
                  "slots", "positions"});
   call.grid();
   for (int64_t value : {w.columns("out"), w.columns("b"), w.columns("x"), w.operand("a").dims[1],
-                        w.spec.flag("delta_softplus"), int64_t(M1K_CPU_CHANNEL_BLOCK)})
+                        int64_t(w.spec.flag("delta_softplus")), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
   for (StringRef role : {"out", "x", "dt", "b", "c", "z"})
@@ -86,7 +86,7 @@ void writeSsdScan(KernelWriter &w) {
                  "slots", "positions"});
   call.grid();
   for (int64_t value : {w.operand("state").dims[0], w.columns("b"), w.operand("state").dims[2],
-                        w.spec.flag("delta_softplus"), int64_t(M1K_CPU_CHANNEL_BLOCK)})
+                        int64_t(w.spec.flag("delta_softplus")), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
   for (StringRef role : {"out", "x", "dt", "b", "c"})
