@@ -75,7 +75,7 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   // CHECK: plan.kernel @mul_64 {key = "map {body = {{.*}}} a:64xf32/64 b:64xf32/64 -> out:64xf32/64 over tokens", origin = "generated"}
   %m = m1.mul %s, %r : (tensor<?x64xf32>, tensor<?x64xf32>) -> tensor<?x64xf32>
   // The code of a map is in its key; its label names the kernel.
-  // CHECK: plan.kernel @scaled_64 {key = "map {body = {{\\[\\[}}\\22arith.constant\\22, array<i64>, {value = 5.000000e-01 : f32}], [\\22arith.mulf\\22, array<i64: 0, 2>], [\\22arith.addf\\22, array<i64: 3, 1>], [\\22m1.yield\\22, array<i64: 4>]]} inputs:64xf32/64 inputs:4xf32 -> out:64xf32/64 over tokens", origin = "generated"}
+  // CHECK: plan.kernel @scaled_64 {key = "map {body = {{\[\[}}\22arith.constant\22, array<i64>, {value = 5.000000e-01 : f32}], [\22arith.mulf\22, array<i64: 0, 2>], [\22arith.addf\22, array<i64: 3, 1>], [\22m1.yield\22, array<i64: 4>]]} inputs:64xf32/64 inputs:4xf32 -> out:64xf32/64 over tokens", origin = "generated"}
   %scaled = m1.map %m, %D2 {label = "scaled"} : (tensor<?x64xf32>, tensor<4xf32>)
       -> tensor<?x64xf32> {
   ^bb0(%u: f32, %v: f32):

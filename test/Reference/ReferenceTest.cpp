@@ -138,6 +138,53 @@ struct Parsed {
   std::string messages;
 };
 
+// A map on rows of known values, with a vector whose values two columns share; and the operations
+// that are maps under a name.
+TEST(Reference, MapsAreTheirScalarCode) {
+  Parsed parsed(R"(
+    m1.weight @table : tensor<2x4xf32>
+        {value = dense<[[0.5, -1.0, 2.0, 30.0], [-0.25, 0.0, 1.0, -40.0]]> : tensor<2x4xf32>}
+    m1.weight @d : tensor<2xf32> {value = dense<[3.0, -2.0]> : tensor<2xf32>}
+    func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
+        -> (tensor<?x4xf32>, tensor<?xi32>) {
+      %table = m1.get_weight @table : tensor<2x4xf32>
+      %d = m1.get_weight @d : tensor<2xf32>
+      %x = m1.embedding %tokens, %table : (tensor<?xi32>, tensor<2x4xf32>) -> tensor<?x4xf32>
+      %s = m1.softplus %x : (tensor<?x4xf32>) -> tensor<?x4xf32>
+      %g = m1.silu_mul %x, %s : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
+      %k = m1.skip %g, %x, %d : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<2xf32>) -> tensor<?x4xf32>
+      %y = m1.map %k, %x, %d
+          : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<2xf32>) -> tensor<?x4xf32> {
+      ^bb0(%u: f32, %v: f32, %w: f32):
+        %zero = arith.constant 0.0 : f32
+        %positive = arith.cmpf ogt, %v, %zero : f32
+        %a = math.tanh %v : f32
+        %b = math.erf %v : f32
+        %c = arith.select %positive, %a, %b : f32
+        %least = arith.minimumf %v, %w : f32
+        %most = arith.maximumf %c, %least : f32
+        %t = arith.divf %most, %w : f32
+        %n = arith.negf %t : f32
+        %r = arith.subf %u, %n : f32
+        m1.yield %r : f32
+      }
+      %next = m1.sample %y : (tensor<?x4xf32>) -> tensor<?xi32>
+      return %y, %next : tensor<?x4xf32>, tensor<?xi32>
+    })");
+  ASSERT_TRUE(parsed.reference) << parsed.messages;
+  auto result = parsed.reference->run("prefill", m1c::makeReferenceBatch({{0, 0, {1, 0}}}));
+  ASSERT_TRUE(succeeded(result)) << parsed.messages;
+  const double table[2][4] = {{0.5, -1, 2, 30}, {-0.25, 0, 1, -40}}, d[2] = {3, -2};
+  for (int row = 0; row < 2; ++row)
+    for (int c = 0; c < 4; ++c) {
+      double x = table[1 - row][c], w = d[c / 2];
+      double k = x / (1 + std::exp(-x)) * std::log1p(std::exp(x)) + w * x;
+      double want = k + std::max(x > 0 ? std::tanh(x) : std::erf(x), std::min(x, w)) / w;
+      EXPECT_NEAR(result->logits[row * 4 + c], want, 1e-9 * std::max(1.0, std::abs(want)))
+          << row << " " << c;
+    }
+}
+
 // Angles at any position, far beyond what a test can feed: tables of f32 and the addition formulas
 // leave 2.5e-7, where an angle computed in f32 would be off by 1e-2.
 TEST(Reference, RotaryAnglesAreExactFarOut) {

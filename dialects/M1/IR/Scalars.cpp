@@ -46,7 +46,8 @@ LogicalResult mlir::m1::verifyScalars(Operation *op, Region &body, size_t inputs
 //===----------------------------------------------------------------------===//
 
 ArrayAttr mlir::m1::encodeScalars(Region &body) {
-  Builder b(body.getContext());
+  // Not the region's context: it may stand in no operation.
+  Builder b(body.front().getTerminator()->getContext());
   DenseMap<Value, int64_t> numbers;
   for (BlockArgument argument : body.getArguments())
     numbers.try_emplace(argument, static_cast<int64_t>(numbers.size()));
