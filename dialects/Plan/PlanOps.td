@@ -52,7 +52,9 @@ def Plan_Port
                    I32EnumAttrCase<"token_sequence", 2>, I32EnumAttrCase<"sequence_starts", 3>,
                    I32EnumAttrCase<"slots", 4>, I32EnumAttrCase<"context_lengths", 5>,
                    I32EnumAttrCase<"block_tables", 6>, I32EnumAttrCase<"logit_rows", 7>,
-                   I32EnumAttrCase<"logits", 8>, I32EnumAttrCase<"next_tokens", 9>]> {
+                   I32EnumAttrCase<"logits", 8>, I32EnumAttrCase<"next_tokens", 9>,
+                   I32EnumAttrCase<"prefix_items", 10>, I32EnumAttrCase<"prefix_slots", 11>,
+                   I32EnumAttrCase<"prefix_pages", 12>]> {
   let cppNamespace = "::mlir::plan";
   let genSpecializedAttr = 0;
 }
@@ -100,10 +102,10 @@ def Plan_FunctionOp : Plan_Op<"function", [Symbol, HasParent<"TargetOp">, NoTerm
                                            IsolatedFromAbove]> {
   let summary = "A straight line of commands";
   let description = [{
-    `prefill` or `decode`; several functions may serve one entry point, which `entry` then names,
-    the runtime choosing the smallest sufficient `max_rows`. The byte counts are absent until
-    `plan-place-buffers` ran; arenas are multiples of 256 bytes per row. `max_rows` is the largest T
-    that the function is meant for, 0 for any.
+    `prefill`, `decode` or `decode_shared` (decode that reads prefix arrays); several functions may
+    serve one entry point, which `entry` then names, the runtime choosing the smallest sufficient
+    `max_rows`. The byte counts are absent until `plan-place-buffers` ran; arenas are multiples of
+    256 bytes per row. `max_rows` is the largest T that the function is meant for, 0 for any.
 
     ```mlir
     plan.function @decode attributes {row_temporary_bytes_per_row = 256, temporary_bytes_per_row =

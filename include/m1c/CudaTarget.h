@@ -40,6 +40,7 @@ class CudaSelector : public KernelSelector {
 public:
   llvm::StringRef targetName() const override { return "cuda"; }
   llvm::SmallVector<uint32_t> smallBatches() const override { return {8}; }
+  bool canShare(const KernelSpec &spec) const override;
   mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) override;
   llvm::ArrayRef<CudaKernel> kernels() const { return collected; }
   /// Merges launches of decode functions that one kernel does together. After the conversion,

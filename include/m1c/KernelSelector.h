@@ -44,6 +44,8 @@ struct KernelSpec {
   RowDomain domain = RowDomain::tokens; // rows of the outputs
   bool decode = false;                  // each sequence has exactly one token: T = S
   uint32_t maxRows = 0; // the function is for at most this many tokens; 0: any number
+  bool shared =
+      false; // of decode_shared: the op's arrays of shared prefixes are among the operands
 
   /// Position of the operand with this role, or -1.
   int find(llvm::StringRef role) const;
@@ -110,6 +112,9 @@ public:
   /// Bounds of T for which `decode` is planned a second time, with kernels for few rows
   /// (KernelSpec::maxRows).
   virtual llvm::SmallVector<uint32_t> smallBatches() const { return {}; }
+  /// Whether the target has a kernel for an op that reads pages which sequences share once for all
+  /// of them; `decode` is then planned as `decode_shared` as well.
+  virtual bool canShare(const KernelSpec &spec) const { return false; }
   /// Emits the commands for one op, or reports why it cannot.
   virtual mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) = 0;
 };

@@ -13,8 +13,11 @@
 // max and mass [2·kBlocks][kGroup][2], f32. Slot 2b holds what block b has of a pair begun before
 // it, 2b+1 of a pair that begins in it.
 //
-// Facts F: as in attention.cuh; kRagged (skip sequences of other than one token); tuning: kBlocks,
-// kStages, kTensor.
+// With kPrefix the leading pages that attention_prefix has taken (prefix_pages of each sequence, at
+// least one fewer than it has) are passed over: a pair begins with the sums that it left there.
+//
+// Facts F: as in attention.cuh; kRagged (skip sequences of other than one token); kPrefix, and with
+// it kSlots and kPrefixOffset as in attention_prefix.cuh; tuning: kBlocks, kStages, kTensor.
 #ifndef M1K_ATTENTION_DECODE_CUH
 #define M1K_ATTENTION_DECODE_CUH
 
@@ -22,12 +25,19 @@
 
 namespace m1k {
 
-template <class F>
-M1K_DEVICE int pages_of(const int *sequence_starts, const int *context_lengths, int sequence) {
-  if (F::kRagged && sequence_starts[sequence + 1] - sequence_starts[sequence] != 1)
-    return 0;
-  return (context_lengths[sequence] + kPage - 1) / kPage;
-}
+// Which pages of the sequences are walked over.
+template <class F> struct Contexts {
+  const int *sequence_starts, *context_lengths, *prefix_pages;
+  int sequences;
+
+  // The first page, and how many from it on.
+  M1K_DEVICE int first_page(int sequence) const { return F::kPrefix ? prefix_pages[sequence] : 0; }
+  M1K_DEVICE int pages(int sequence) const {
+    if (F::kRagged && sequence_starts[sequence + 1] - sequence_starts[sequence] != 1)
+      return 0;
+    return (context_lengths[sequence] + kPage - 1) / kPage - first_page(sequence);
+  }
+};
 
 // Prefix sums of pages over the sequences, by a block of 128 threads: the sum of all, and the
 // sequence that holds page target_of(total) of the laid-out pages with the sum before it; or, with
@@ -36,14 +46,13 @@ struct PageSums {
   int total, sequence, before;
 };
 template <class F, bool by_sequence, class Target>
-M1K_DEVICE PageSums sum_pages(const int *sequence_starts, const int *context_lengths, int sequences,
-                              Target target_of) {
+M1K_DEVICE PageSums sum_pages(const Contexts<F> &contexts, Target target_of) {
   __shared__ int totals[5], found[2];
-  int chunk = (sequences + 127) / 128, begin = threadIdx.x * chunk,
-      end = min(begin + chunk, sequences);
+  int chunk = (contexts.sequences + 127) / 128, begin = threadIdx.x * chunk,
+      end = min(begin + chunk, contexts.sequences);
   int mine = 0;
   for (int s = begin; s < end; ++s)
-    mine += pages_of<F>(sequence_starts, context_lengths, s);
+    mine += contexts.pages(s);
   int inclusive = mine, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
 #pragma unroll
   for (int d = 1; d < 32; d <<= 1) {
@@ -61,7 +70,7 @@ M1K_DEVICE PageSums sum_pages(const int *sequence_starts, const int *context_len
     int target_sequence = target_of(total);
     if (target_sequence >= begin && target_sequence < end) {
       for (int s = begin; s < target_sequence; ++s)
-        base += pages_of<F>(sequence_starts, context_lengths, s);
+        base += contexts.pages(s);
       found[0] = target_sequence;
       found[1] = base;
     }
@@ -70,7 +79,7 @@ M1K_DEVICE PageSums sum_pages(const int *sequence_starts, const int *context_len
     if (target >= base && target < base + mine) {
       int s = begin;
       for (;; ++s) {
-        int pages = pages_of<F>(sequence_starts, context_lengths, s);
+        int pages = contexts.pages(s);
         if (target < base + pages)
           break;
         base += pages;
@@ -88,26 +97,26 @@ template <class F> M1K_DEVICE u64 blocks_of(u64 units) {
   return units < F::kBlocks ? units : F::kBlocks;
 }
 
-// Where the walk over pages stands.
+// Where the walk over pages stands; `page` counts from the first one walked over.
 struct PageCursor {
   int unit_head, sequence, page, pages;
 };
 
 template <class F>
-M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *cache,
-                                const int *sequence_starts, const int *context_lengths,
-                                const int *block_tables, typename F::T *out, float *workspace,
-                                m1_dims dims) {
+M1K_DEVICE void
+attention_split(const typename F::T *q, const typename F::KT *cache, const int *sequence_starts,
+                const int *context_lengths, const int *block_tables, const int *prefix_slots,
+                const int *prefix_pages, typename F::T *out, float *workspace, m1_dims dims) {
   using R = AttentionTraits<F>;
   using T = typename F::T;
   constexpr int kThreads = 128, kD = F::kD, kStages = F::kStages;
-  PageSums sums = sum_pages<F, false>(
-      sequence_starts, context_lengths, dims.sequences, [](int total) -> long long {
-        if (total == 0)
-          return -1;
-        u64 units = static_cast<u64>(total) * R::kUnitHeads;
-        return static_cast<long long>(blockIdx.x * units / blocks_of<F>(units) % total);
-      });
+  const Contexts<F> contexts = {sequence_starts, context_lengths, prefix_pages, dims.sequences};
+  PageSums sums = sum_pages<F, false>(contexts, [](int total) -> long long {
+    if (total == 0)
+      return -1;
+    u64 units = static_cast<u64>(total) * R::kUnitHeads;
+    return static_cast<long long>(blockIdx.x * units / blocks_of<F>(units) % total);
+  });
   u64 units = static_cast<u64>(sums.total) * R::kUnitHeads, blocks = blocks_of<F>(units);
   if (blockIdx.x >= blocks)
     return;
@@ -121,14 +130,14 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
         c.sequence = 0;
         ++c.unit_head;
       }
-      c.pages = pages_of<F>(sequence_starts, context_lengths, c.sequence);
+      c.pages = contexts.pages(c.sequence);
     } while (c.pages == 0);
   };
   PageCursor here;
   here.unit_head = int(begin / sums.total);
   here.sequence = sums.sequence;
   here.page = int(begin % sums.total) - sums.before;
-  here.pages = pages_of<F>(sequence_starts, context_lengths, here.sequence);
+  here.pages = contexts.pages(here.sequence);
 
   // Stores a pair's sums: the end result when the block saw all its pages. value(h, k) is
   // unnormalised.
@@ -156,6 +165,7 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
   };
 
   if constexpr (!F::kTensor) {
+    static_assert(!F::kPrefix, "shared prefixes need tensor cores");
     static_assert(F::kTensor || GenericAttention<F>::kFloats * 4 <= F::kSharedBytes,
                   "the launch reserves too little shared memory");
     GenericAttention<F> attention;
@@ -199,14 +209,16 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
 
     PageCursor ahead = here; // the next page to copy
     auto page_at = [&](const PageCursor &c) {
-      return block_tables[c.sequence * static_cast<long long>(dims.max_pages) + c.page];
+      return block_tables[c.sequence * static_cast<long long>(dims.max_pages) +
+                          contexts.first_page(c.sequence) + c.page];
     };
     long long copied = begin;
     int page = page_at(ahead); // looked up a page early
     auto copy_next = [&] {
       if (copied < end) {
         int stage = int((copied - begin) % kStages);
-        int valid = context_lengths[ahead.sequence] - ahead.page * kPage,
+        int valid = context_lengths[ahead.sequence] -
+                    (contexts.first_page(ahead.sequence) + ahead.page) * kPage,
             kv_head = ahead.unit_head / R::kParts;
         copy_page<F, kThreads>(stage_k(stage), page_rows<F>(cache, page, 0, kv_head), valid);
         copy_page<F, kThreads>(stage_v(stage), page_rows<F>(cache, page, 1, kv_head), valid);
@@ -223,10 +235,38 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
 
     u32 query[kTiles][kSteps][2];
     float output[kTiles][kSteps][4], top[kTiles][2], mass[kTiles][2];
+    // A pair's sums begin with those of its prefix, in the first warp's registers; a head's mass in
+    // one of the lanes that share its column.
+    auto take_prefix = [&](int heads) {
+      const float *prefix = workspace + F::kPrefixOffset;
+      int head = here.unit_head / R::kParts * R::kRatio + here.unit_head % R::kParts * F::kGroup;
+      for (int slot = prefix_slots[here.sequence]; slot < prefix_slots[here.sequence + 1]; ++slot)
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+          for (int c = 0; c < 2; ++c) {
+            int h = n * 8 + t * 2 + c;
+            if (h >= heads)
+              continue;
+            long long place = static_cast<long long>(slot) * F::kHeads + head + h;
+            const float *pair =
+                prefix + static_cast<long long>(F::kSlots) * F::kHeads * kD + place * 2;
+            float now = fmaxf(top[n][c], pair[0]), keep = ex2(top[n][c] - now),
+                  weight = ex2(pair[0] - now);
+            top[n][c] = now;
+            mass[n][c] = mass[n][c] * keep + (g == 0 ? pair[1] * weight : 0.0f);
+#pragma unroll
+            for (int k = 0; k < kSteps; ++k)
+#pragma unroll
+              for (int half = 0; half < 2; ++half)
+                output[n][k][2 * half + c] = output[n][k][2 * half + c] * keep +
+                                             prefix[place * kD + k * 16 + half * 8 + g] * weight;
+          }
+    };
     bool begins = true;
     int first_page = here.page;
     for (long long unit = begin; unit < end; ++unit) {
-      int context = context_lengths[here.sequence];
+      int own = context_lengths[here.sequence] - contexts.first_page(here.sequence) * kPage;
       if (begins) {
         begins = false;
         first_page = here.page;
@@ -252,6 +292,9 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
           top[n][0] = top[n][1] = kNever;
           mass[n][0] = mass[n][1] = 0.0f;
         }
+        if constexpr (F::kPrefix)
+          if (here.page == 0 && warp == 0)
+            take_prefix(heads);
       }
       copy_async_wait<kStages - 2>();
       __syncthreads();
@@ -259,7 +302,7 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
 
       const bf16 *k_page = stage_k(int((unit - begin) % kStages)),
                  *v_page = stage_v(int((unit - begin) % kStages));
-      int valid = context - here.page * kPage - warp * 16; // of this warp's positions
+      int valid = own - here.page * kPage - warp * 16; // of this warp's positions
       if (valid > 0) {
         float score[kTiles][4];
 #pragma unroll
@@ -368,17 +411,18 @@ M1K_DEVICE void attention_split(const typename F::T *q, const typename F::KT *ca
 
 template <class F>
 M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context_lengths,
-                                  typename F::T *out, const float *workspace, m1_dims dims) {
+                                  const int *prefix_pages, typename F::T *out,
+                                  const float *workspace, m1_dims dims) {
   using R = AttentionTraits<F>;
   constexpr int kThreads = 128, kD = F::kD;
   int sequence = blockIdx.y, unit_head = blockIdx.x;
   if (sequence >= dims.sequences)
     return;
-  int pages = pages_of<F>(sequence_starts, context_lengths, sequence);
+  const Contexts<F> contexts = {sequence_starts, context_lengths, prefix_pages, dims.sequences};
+  int pages = contexts.pages(sequence);
   if (pages == 0)
     return;
-  PageSums sums = sum_pages<F, true>(sequence_starts, context_lengths, dims.sequences,
-                                     [&](int) { return sequence; });
+  PageSums sums = sum_pages<F, true>(contexts, [&](int) { return sequence; });
   u64 units = static_cast<u64>(sums.total) * R::kUnitHeads, blocks = blocks_of<F>(units);
   u64 first = static_cast<u64>(unit_head) * sums.total + sums.before, last = first + pages - 1;
   int first_block = int(((first + 1) * blocks - 1) / units),

@@ -1,5 +1,6 @@
 // Launches of the kernels that are not Mamba's: linear, attention, sampling.
 #include "describe.h"
+#include "m1k_abi.h"
 
 #include <algorithm>
 
@@ -64,6 +65,11 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   return description;
 }
 
+bool can_share_prefixes(const Attention &f) {
+  return f.type == Type::bf16 && f.kv_type == Type::bf16 && f.head_dim % 16 == 0 &&
+         f.head_dim <= 256;
+}
+
 Description describe(const Attention &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
   if (f.heads <= 0 || f.kv_heads <= 0 || f.heads % f.kv_heads != 0)
@@ -73,12 +79,14 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     description.error = "expected head_dim of 1 to 512, got " + std::to_string(f.head_dim);
   else if (!(f.scale > 0))
     description.error = "expected a positive scale";
+  else if (f.shared && !(f.decode && can_share_prefixes(f)))
+    description.error = "prefixes are shared in decode only, by bf16 heads of 16's multiple up to "
+                        "256";
   if (!description.error.empty())
     return description;
 
   int ratio = f.heads / f.kv_heads;
-  bool tensor =
-      f.type == Type::bf16 && f.kv_type == Type::bf16 && f.head_dim % 16 == 0 && f.head_dim <= 256;
+  bool tensor = can_share_prefixes(f); // the same conditions
   // Eight q heads are one tensor-core tile; sixteen share a read of the cache while their outputs
   // still fit the registers.
   int group = !tensor ? std::min(ratio, 8) : ratio > 8 && f.head_dim <= 128 ? 16 : 8;
@@ -105,18 +113,25 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     facts.number("kGroup", group);
     return facts;
   };
-  auto inputs = [&](bool workspace) {
+  auto inputs = [&](bool split) {
     Parameters parameters;
     parameters.input(f.type, "q");
     parameters.input(f.kv_type, "cache");
     parameters.batch("sequence_starts");
     parameters.batch("context_lengths");
     parameters.batch("block_tables");
+    if (split) {
+      parameters.batch("prefix_slots", f.shared);
+      parameters.batch("prefix_pages", f.shared);
+    }
     parameters.add(name_of(f.type), "out");
-    if (workspace)
+    if (split)
       parameters.add("float", "workspace");
     return parameters;
   };
+  // Rows of queries that a block multiplies with pages.
+  int rows = f.head_dim <= 128 ? 128 : 64,
+      rows_shared = (2 * 2 * page + rows) * (f.head_dim + 8) * 2;
 
   if (f.decode || tensor) {
     Facts facts = common();
@@ -125,6 +140,31 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     facts.number("kBlocks", blocks);
     facts.number("kStages", stages);
     facts.number("kSharedBytes", shared);
+    facts.flag("kPrefix", f.shared);
+    int64_t own_floats = int64_t(2) * blocks * group * (f.head_dim + 2);
+    description.workspace_bytes = own_floats * 4;
+    facts.number("kSlots", M1_PREFIX_SLOTS);
+    facts.number("kPrefixOffset", own_floats);
+    if (f.shared) {
+      description.workspace_bytes += int64_t(M1_PREFIX_SLOTS) * f.heads * (f.head_dim + 2) * 4;
+      Facts prefix_facts = common();
+      prefix_facts.number("kRows", rows);
+      prefix_facts.number("kSlots", M1_PREFIX_SLOTS);
+      prefix_facts.number("kPrefixOffset", own_floats);
+      prefix_facts.number("kSharedBytes", rows_shared);
+      Parameters parameters;
+      parameters.input(f.type, "q");
+      parameters.input(f.kv_type, "cache");
+      for (const char *array : {"sequence_starts", "block_tables", "prefix_items", "prefix_slots"})
+        parameters.batch(array);
+      parameters.add("float", "workspace");
+      Kernel prefix = make_kernel(symbol + "_prefix", "attention_prefix.cuh", "attention_prefix",
+                                  prefix_facts, parameters, rows * 2);
+      prefix.shared_bytes = rows_shared;
+      prefix.domain = Domain::one;
+      prefix.grid_x = tuning.multiprocessors * std::clamp(226 * 1024 / (rows_shared + 1024), 1, 2);
+      description.kernels.push_back(prefix);
+    }
     Kernel split = make_kernel(symbol + "_split", "attention_decode.cuh", "attention_split", facts,
                                inputs(true), threads);
     split.shared_bytes = shared;
@@ -134,6 +174,7 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     Parameters parameters;
     parameters.batch("sequence_starts");
     parameters.batch("context_lengths");
+    parameters.batch("prefix_pages", f.shared);
     parameters.add(name_of(f.type), "out");
     parameters.add("const float", "workspace");
     Kernel combine = make_kernel(symbol + "_combine", "attention_decode.cuh", "attention_combine",
@@ -142,18 +183,15 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     combine.grid_x = unit_heads;
     combine.rows_per_group = 1;
     description.kernels.push_back(combine);
-    description.workspace_bytes = int64_t(2) * blocks * group * (f.head_dim + 2) * 4;
   }
   if (!f.decode && tensor) {
-    int rows = f.head_dim <= 128 ? 128 : 64;
     Facts facts = common();
     facts.flag("kSkipSingle", true);
     facts.number("kRows", rows);
-    int bytes = (2 * 2 * page + rows) * (f.head_dim + 8) * 2;
-    facts.number("kSharedBytes", bytes);
+    facts.number("kSharedBytes", rows_shared);
     Kernel prefill = make_kernel(symbol + "_prefill", "attention_prefill.cuh", "attention_prefill",
                                  facts, inputs(false), rows * 2);
-    prefill.shared_bytes = bytes;
+    prefill.shared_bytes = rows_shared;
     prefill.domain = Domain::tokens;
     prefill.grid_x = f.heads;
     prefill.rows_per_group = rows;

@@ -158,6 +158,12 @@ Description describe(const GatedRmsNorm &facts, const std::string &symbol,
 /// `decode`: two launches, split over the context and combine in fixed order. Otherwise on tensor
 /// cores (bf16 throughout, head_dim a multiple of 16 up to 256) these two for the sequences of one
 /// token, then prefill for the others; else one launch for all tokens. head_dim 1..512, scale > 0.
+/// `shared` (decode on tensor cores) reads pages that sequences have in common once for all of
+/// them: a launch before the others, and split and combine pass over those pages.
+///   prefix:  q, cache, sequence_starts, block_tables, prefix_items, prefix_slots → workspace
+///   split:   q, cache, sequence_starts, context_lengths, block_tables, prefix_slots, prefix_pages
+///            → out, workspace
+///   combine: sequence_starts, context_lengths, prefix_pages → out, workspace
 struct Attention {
   Type type = Type::bf16; // q, out
   Type kv_type = Type::bf16;
@@ -165,8 +171,11 @@ struct Attention {
   int64_t q_stride = 0, out_stride = 0;
   float scale = 1.0f;
   bool decode = false;
+  bool shared = false; // decode only: prefix_items of the batch arrays are read (m1k_abi.h)
 };
 Description describe(const Attention &facts, const std::string &symbol, const Tuning &tuning = {});
+/// Whether facts of these types and sizes may be `shared`.
+bool can_share_prefixes(const Attention &facts);
 
 /// m1.linear for few rows: out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]), streaming the weights once
 /// per max_rows rows of x.

@@ -260,10 +260,13 @@ template <class F> struct Sampler {
     float low = peak - 33.0f / rate, high = peak; // a margin for rounding
     u64 before = 0, need = 0;
     for (bool first = true;; first = false) {
-      // Two values next to each other may leave no finite scale; the ranges are then the two
-      // values.
-      float scale = fminf(kBins / (high - low), 1e30f);
-      auto bin = [&](float logit) { return min(int((high - logit) * scale), kBins - 1); };
+      // Values next to each other may leave no finite scale: the largest is then in the first bin
+      // (0 · inf counts as 0) and all others in the last. So every round parts the largest from the
+      // smallest, and the loop ends.
+      float scale = kBins / (high - low);
+      auto bin = [&](float logit) {
+        return min(__float2int_rz((high - logit) * scale), kBins - 1); // NaN gives 0, inf INT_MAX
+      };
       auto inside = [&](int i, float logit) {
         return logit >= low && logit <= high && kept(i, logit);
       };

@@ -22,4 +22,13 @@ typedef struct m1_dims {
 
 #define M1_PAGE_SIZE 64 // positions of one KV page
 
+// Leading KV pages that sequences of a step share (batch array prefix_items): the number of items,
+// then M1_PREFIX_ITEM numbers for each of at most M1_PREFIX_ITEMS: first sequence, end sequence,
+// first page, end page, rank among the items of those sequences. prefix_slots [S + 1] counts the
+// items of the sequences before, at most M1_PREFIX_SLOTS in all; prefix_pages [S] the pages that a
+// sequence's items cover, always fewer than it has.
+#define M1_PREFIX_ITEM 5
+#define M1_PREFIX_ITEMS 128
+#define M1_PREFIX_SLOTS 2048
+
 #endif

@@ -28,9 +28,9 @@ struct KernelTable {
 class FunctionConverter : public PlanEmitter {
 public:
   FunctionConverter(func::FuncOp source, plan::TargetOp target, KernelSelector &selector,
-                    KernelTable &table, uint32_t maxRows = 0)
+                    KernelTable &table, uint32_t maxRows = 0, bool shared = false)
       : source(source), target(target), selector(selector), table(table), maxRows(maxRows),
-        b(source.getContext()) {}
+        shared(shared), b(source.getContext()) {}
 
   LogicalResult convert() {
     if (source.getNumArguments() != 2 || !isa<m1::BatchType>(source.getArgument(1).getType()) ||
@@ -38,12 +38,11 @@ public:
       return source.emitOpError(
           "expected a function (tokens, batch) -> (logits, next tokens) of one block");
     b.setInsertionPointToEnd(&target.getBody().front());
-    std::string symbol = source.getSymName().str();
-    if (maxRows)
-      symbol += "_" + std::to_string(maxRows);
+    std::string entry = source.getSymName().str() + (shared ? "_shared" : ""),
+                symbol = maxRows ? entry + "_" + std::to_string(maxRows) : entry;
     function = plan::FunctionOp::create(b, source.getLoc(), symbol, IntegerAttr(), IntegerAttr(),
                                         IntegerAttr(), maxRows,
-                                        maxRows ? source.getSymNameAttr() : StringAttr());
+                                        maxRows ? b.getStringAttr(entry) : StringAttr());
     b.setInsertionPointToStart(&function.getBody().emplaceBlock());
 
     places[source.getArgument(0)] = {
@@ -58,6 +57,14 @@ public:
       if (!written.contains(result))
         return source.emitOpError("expected results that kernels write");
     return success();
+  }
+
+  /// With `shared`: convert() failed because the target has no such kernel for an op. Takes back
+  /// what it added.
+  bool takeBack() {
+    if (unsharable)
+      function.erase();
+    return unsharable;
   }
 
   // PlanEmitter.
@@ -161,6 +168,7 @@ private:
   KernelSelector &selector;
   KernelTable &table;
   uint32_t maxRows;
+  bool shared, unsharable = false;
   OpBuilder b;
   plan::FunctionOp function;
   DenseMap<Value, Place> places;
@@ -214,12 +222,18 @@ LogicalResult FunctionConverter::describe(m1::KernelOpInterface kernel, KernelSp
   if (!rows)
     return op->emitOpError("expected an operand with rows");
   spec.domain = *rows;
-  for (StringRef array : kernel.getBatchArrays()) {
-    std::optional<plan::Port> which = plan::symbolizePort(array);
-    assert(which && "the batch's arrays are ports");
-    spec.operands.push_back({array.str(), b.getI32Type(), {}, 0});
-    buffers.push_back(port(*which));
-  }
+  auto useArrays = [&](ArrayRef<StringRef> arrays) {
+    for (StringRef array : arrays) {
+      std::optional<plan::Port> which = plan::symbolizePort(array);
+      assert(which && "the batch's arrays are ports");
+      spec.operands.push_back({array.str(), b.getI32Type(), {}, 0});
+      buffers.push_back(port(*which));
+    }
+  };
+  useArrays(kernel.getBatchArrays());
+  spec.shared = shared && !kernel.getSharedArrays().empty();
+  if (spec.shared)
+    useArrays(kernel.getSharedArrays());
   // Of operands with rows the launch reads as many as it has, of tables one a row.
   for (auto [index, role] : llvm::enumerate(kernel.getOperandNames()))
     for (Value value : kernel.getOperandsOfName(index))
@@ -290,7 +304,16 @@ LogicalResult FunctionConverter::convert(Operation *current) {
     if (place.rowStride)
       touch(place, place.rows);
   }
-  return selector.select(spec, *this);
+  unsharable = spec.shared && !selector.canShare(spec);
+  return unsharable ? failure() : selector.select(spec, *this);
+}
+
+/// Whether an op of the function concerns itself with pages that sequences share.
+bool concernsSharing(func::FuncOp function) {
+  return llvm::any_of(function.getBody().front(), [](Operation &op) {
+    auto kernel = dyn_cast<m1::KernelOpInterface>(op);
+    return kernel && !kernel.getSharedArrays().empty();
+  });
 }
 
 } // namespace
@@ -303,13 +326,19 @@ FailureOr<plan::TargetOp> convertM1ToPlan(ModuleOp module, KernelSelector &selec
   target.getBody().emplaceBlock();
   KernelTable table;
   for (auto function : module.getOps<func::FuncOp>()) {
+    const bool decode = function.getSymName() == "decode";
     llvm::SmallVector<uint32_t> bounds = {0};
-    if (function.getSymName() == "decode")
+    if (decode)
       bounds.append(selector.smallBatches());
-    for (uint32_t maxRows : bounds)
-      if (failed(FunctionConverter(function, target, selector, table, maxRows).convert())) {
-        target.erase();
-        return failure();
+    for (bool shared : {false, true})
+      for (uint32_t maxRows : bounds) {
+        if (shared && !(decode && concernsSharing(function)))
+          continue;
+        FunctionConverter converter(function, target, selector, table, maxRows, shared);
+        if (failed(converter.convert()) && !converter.takeBack()) {
+          target.erase();
+          return failure();
+        }
       }
   }
   return target;

@@ -22,6 +22,7 @@
 #include "status.h"
 #include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -34,7 +35,7 @@ class Artifact;
 class Context;
 class Program;
 
-constexpr uint32_t inputPortCount = 8; // ports that are batch arrays: schema::Port below `logits`
+constexpr uint32_t portCount = uint32_t(schema::Port::MAX) + 1;
 
 struct CopyRange {
   void *target;
@@ -50,6 +51,7 @@ struct DeviceInfo {
 
 struct DeviceOptions {
   uint32_t threads = 0; // CPU: 0 means one a physical core that the process may use
+  std::string tuning;   // CUDA: path of a table that Program::tune made; empty: none
 };
 
 /// What a context must be able to run, and the pools it works on.
@@ -75,17 +77,32 @@ struct CommandTime {
 /// One forward pass. All arrays are host memory, complete and validated (model/session does both);
 /// they are copied before run() returns.
 struct Step {
-  uint32_t function = 0;                      // index into Target.functions
-  m1_dims dims = {};                          // max_pages equals ContextOptions.maxPages
-  const int32_t *arrays[inputPortCount] = {}; // by schema::Port; shapes in docs/architecture.md
+  uint32_t function = 0; // index into Target.functions
+  m1_dims dims = {};     // max_pages equals ContextOptions.maxPages
+  /// By schema::Port; shapes in docs/architecture.md. Null: outputs, and the prefix arrays where
+  /// the function is not decode_shared.
+  const int32_t *arrays[portCount] = {};
   /// When set, [T]: where not negative, the token is not that of `tokens` but what the last
   /// Context::sample() chose for this logits row.
   const int32_t *chosenRows = nullptr;
+  /// Where this pass's logits rows begin among those of the outputs: more than 0 when the passes
+  /// before it belong to the same step and their rows stay.
+  uint32_t firstLogitRow = 0;
   /// When set, filled with one entry a command; commands then run one by one, slower than
   /// otherwise.
   std::vector<CommandTime> *profile = nullptr;
   /// Looks at what every command has written before the next one runs (numerics.h); slow.
   bool checkNumerics = false;
+};
+
+struct StepTraits {
+  /// A step of at least so many one-token sequences, and of others besides, is faster as two
+  /// passes, although the weights are then read twice. 0: never.
+  uint32_t passesFrom = 0;
+  /// When reading shared KV pages once saves so many bytes, decode_shared is faster than decode.
+  uint64_t sharedBytesFrom = UINT64_MAX;
+  /// Blocks of the kernel that reads them which run at once, and query rows that each takes.
+  uint32_t sharedBlocks = 1, sharedRows = 1;
 };
 
 /// Executes steps. Made by Program::createContext; must be destroyed before its program and the
@@ -96,7 +113,7 @@ public:
 
   /// Runs the step, in order. Allocates nothing and does not wait for the device.
   virtual Status run(const Step &step) = 0;
-  /// Waits for the last step and gives its `next_tokens` (dims.logit_rows of them; may be null).
+  /// Waits for the last step and gives its `next_tokens`, those of all its passes (may be null).
   virtual Status finish(int32_t *outNextTokens) = 0;
   /// Copies rows [first, first + count) of the last step's logits to host memory, [count,
   /// vocab_size] floats, and waits.
@@ -109,6 +126,8 @@ public:
   virtual Status takeChosen(SampledToken *out) = 0;
   /// Whether run() and sample() return before the device is done.
   virtual bool asynchronous() const = 0;
+  /// What makes steps fast on the device.
+  virtual StepTraits traits() const { return {}; }
 
 protected:
   Context(uint32_t vocabulary, uint32_t tokenIds)
@@ -122,6 +141,16 @@ public:
   virtual ~Program() = default;
   /// Allocates arenas, batch arrays and outputs for the largest step; everything that steps need.
   virtual Status createContext(const ContextOptions &options, std::unique_ptr<Context> *out) = 0;
+  /// Tokens that the largest step can have.
+  virtual uint32_t maxTokensPerStep() const { return 1u << 24; }
+  /// Measures which ways of computing its products are fastest in steps of so many rows, on this
+  /// hardware, and gives them as the text of a table for DeviceOptions.tuning. `report` gets a line
+  /// for each. Unsupported where there is nothing to choose.
+  virtual Status tune(const std::vector<uint32_t> &rows,
+                      const std::function<void(const std::string &)> &report, std::string *out) {
+    (void)rows, (void)report, (void)out;
+    return error(StatusCode::unsupported, "this device has nothing to tune");
+  }
   /// Device memory that createContext would take, in bytes. For sizing pools beforehand.
   virtual uint64_t contextBytes(const ContextOptions &options) const = 0;
 };

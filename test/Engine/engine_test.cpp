@@ -114,6 +114,7 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
     options.prefixCacheSlots = pick(0, 3);
     options.prefixBlock = pick(1, 12);
     options.prefillChunk = pick(0, 1) ? pick(1, 10) : 0;
+    options.prefillBesideDecoding = pick(0, 1) ? pick(1, 10) : 0;
     options.maxRunning = pick(0, 1) ? pick(1, 9) : 0;
     Results results;
     std::map<uint64_t, Request> submitted;

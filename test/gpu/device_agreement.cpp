@@ -1,10 +1,12 @@
 // Runs artifacts that hold a cpu and a cuda target on both and compares logits: the devices with
 // each other, chunked prefill with whole, batched sequences with single ones, and a repetition with
-// itself (bit by bit). Tokens are drawn at random and forced, so that one rounding does not change
-// what follows.
+// itself (bit by bit). With --large, hundreds of forks of one long prompt, among them forks of
+// forks, in steps whose number of sequences changes and that a second prompt joins, are compared
+// with single runs and with a repetition. Tokens are drawn at random and forced, so that one
+// rounding does not change what follows.
 //
-// usage: device_agreement [--seed N] [--tolerance X] ARTIFACT...       (X: max |difference| /
-// standard deviation of the CPU's logits)
+// usage: device_agreement [--seed N] [--tolerance X] [--norm] [--large] ARTIFACT...
+// (X: max |difference| / standard deviation of the CPU's logits, or with --norm of Euclidean norms)
 #include "model/session.h"
 #include <algorithm>
 #include <cmath>
@@ -196,12 +198,123 @@ bool compare(const char *path, uint64_t seed, double tolerance, Measure measure)
   return allHold;
 }
 
+/// What decides a --large run: a prompt, a part of it at which some fork again, tokens of each
+/// sample.
+struct Forest {
+  std::vector<int32_t> prompt, other;       // the second prompt joins later
+  std::vector<std::vector<int32_t>> forced; // [samples][steps]
+  uint32_t steps = 12;
+};
+
+Forest drawForest(std::mt19937_64 &random, const Model &model, uint32_t samples) {
+  Forest forest;
+  const uint32_t vocabulary = model.module().vocab_size(),
+                 room = model.module().max_positions() - forest.steps - 1;
+  forest.prompt.resize(std::min(3100u, room));
+  forest.other.resize(std::min(700u, room));
+  forest.forced.assign(samples, std::vector<int32_t>(forest.steps));
+  for (auto *tokens : {&forest.prompt, &forest.other})
+    for (int32_t &token : *tokens)
+      token = int32_t(random() % vocabulary);
+  for (auto &tokens : forest.forced)
+    for (int32_t &token : tokens)
+      token = int32_t(random() % vocabulary);
+  // Samples 1, 5, 9, … go on with the tokens of the sample before for half of their steps.
+  for (uint32_t s = 1; s < samples; s += 4)
+    std::copy_n(forest.forced[s - 1].begin(), forest.steps / 2, forest.forced[s].begin());
+  return forest;
+}
+
+/// Logits of all samples' steps, and whether a step shared prefixes.
+std::vector<Logits> runForest(Model &model, const Forest &forest, uint32_t firstSample,
+                              uint32_t samples, bool *outShared) {
+  SessionOptions options;
+  options.maxSequences = samples + 2;
+  options.maxContext = uint32_t(forest.prompt.size()) + forest.steps;
+  options.maxTokensPerStep = uint32_t(forest.prompt.size()) + samples;
+  options.maxLogitRows = samples + 1;
+  options.sharedBytesFrom = 1;
+  std::unique_ptr<Session> session;
+  check(Session::create(model, options, &session), "session");
+  const size_t vocabulary = model.module().vocab_size();
+  SequenceId parent = 0, other = 0;
+  check(session->create(&parent), "sequence");
+  check(session->create(&other), "sequence");
+  BackendEntry prompt{parent, forest.prompt.data(), uint32_t(forest.prompt.size()), 0};
+  check(session->step(&prompt, 1), "prompt");
+  std::vector<SequenceId> ids(samples);
+  std::vector<Logits> out(samples);
+  const uint32_t half = forest.steps / 2, chunk = uint32_t(forest.other.size()) / 3;
+  for (uint32_t i = 0; i < forest.steps; ++i) {
+    std::vector<BackendEntry> entries;
+    std::vector<uint32_t> which;
+    for (uint32_t s = 0; s < samples; ++s) {
+      const uint32_t sample = firstSample + s;
+      const bool forksLater = sample % 4 == 1 && s > 0;
+      if (i == 0 && !forksLater)
+        check(session->fork(parent, &ids[s]), "fork");
+      if (i == half && forksLater)
+        check(session->fork(ids[s - 1], &ids[s]), "fork of a fork");
+      // Every seventh ends early, so that the number of sequences falls to another bucket.
+      const bool ended = sample % 7 == 3 && i >= half + 2;
+      if (ids[s] && !ended) {
+        entries.push_back({ids[s], forest.forced[sample].data() + i, 1, 1});
+        which.push_back(s);
+      }
+    }
+    if (i >= 3 && i < 6)
+      entries.push_back({other, forest.other.data() + (i - 3) * chunk, chunk, 0});
+    if (entries.empty())
+      continue;
+    check(session->step(entries.data(), uint32_t(entries.size())), "step");
+    if (outShared && i != 3)
+      *outShared |= model.target().functions()->Get(session->lastFunction())->name()->str() ==
+                    "decode_shared";
+    std::vector<float> logits(which.size() * vocabulary);
+    check(session->logits(0, uint32_t(which.size()), logits.data()), "logits");
+    for (size_t row = 0; row < which.size(); ++row)
+      out[which[row]].insert(out[which[row]].end(), logits.begin() + ptrdiff_t(row * vocabulary),
+                             logits.begin() + ptrdiff_t((row + 1) * vocabulary));
+  }
+  return out;
+}
+
+bool compareLarge(const char *path, uint64_t seed, double tolerance, Measure measure) {
+  ModelOptions options;
+  options.device = "cuda";
+  std::unique_ptr<Model> model;
+  check(Model::load(path, options, &model), path);
+  std::mt19937_64 random(seed);
+  bool allHold = true;
+  for (uint32_t samples : {64u, 512u}) {
+    const Forest forest = drawForest(random, *model, samples);
+    bool shared = false;
+    auto together = runForest(*model, forest, 0, samples, &shared);
+    const bool repeats = same(runForest(*model, forest, 0, samples, nullptr), together);
+    double worst = 0;
+    for (uint32_t sample = 0; sample < samples; sample += samples / 16 + 1) {
+      const uint32_t before = sample % 4 == 1; // it forks from the one before
+      auto alone = runForest(*model, forest, sample - before, 1 + before, nullptr);
+      worst = std::max(worst, difference({together[sample]}, {alone[before]}, measure));
+    }
+    const bool shares = model->functionFor("decode_shared", samples) >= 0,
+               holds = repeats && worst <= tolerance && shares == shared;
+    std::printf("%-28s %3u samples of %zu tokens: alone %.1e  repetition %s  prefixes %s  %s\n",
+                path, samples, forest.prompt.size(), worst, repeats ? "equal" : "DIFFERS",
+                shared ? "shared" : "read anew", holds ? "ok" : "FAILED");
+    std::fflush(stdout);
+    allHold &= holds;
+  }
+  return allHold;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
   uint64_t seed = 1;
   double tolerance = 1e-3;
   Measure measure = Measure::worstValue;
+  bool large = false;
   std::vector<const char *> paths;
   for (int i = 1; i < argc; ++i) {
     if (!std::strcmp(argv[i], "--seed") && i + 1 < argc)
@@ -210,12 +323,15 @@ int main(int argc, char **argv) {
       tolerance = std::atof(argv[++i]);
     else if (!std::strcmp(argv[i], "--norm"))
       measure = Measure::norm;
+    else if (!std::strcmp(argv[i], "--large"))
+      large = true;
     else
       paths.push_back(argv[i]);
   }
   size_t hold = 0;
   for (const char *path : paths)
-    hold += compare(path, seed, tolerance, measure);
+    hold += large ? compareLarge(path, seed, tolerance, measure)
+                  : compare(path, seed, tolerance, measure);
   std::printf("%zu of %zu artifacts agree within %g\n", hold, paths.size(), tolerance);
   return hold == paths.size() ? 0 : 1;
 }

@@ -6,7 +6,7 @@
 #   test/gpu/run.sh                                   both, where this machine has a GPU
 #
 # Without a GPU, `run` says so and succeeds. GOLDENS names the directory of golden checkpoints, SEED the random configurations, M1_GPU_PARTS which
-# parts run (goldens agreement samples kernels errors sanitizer bench engine; default all). Needs bash, python3; compute-sanitizer when there is one.
+# parts run (goldens agreement large samples kernels errors sanitizer bench engine; default all). Needs bash, python3; compute-sanitizer when there is one.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seed=${SEED:-20261123}
@@ -65,7 +65,7 @@ part() { # NAME COMMAND...
 engine() { # ARTIFACT TEMPERATURE
   bin/m1-run "$1" --device cuda --input-ids prompt.txt --samples 512 --slots 513 --max-new-tokens 256 --ignore-eos --temperature "$2" --json --stats >engine.json
 }
-wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement samples kernels errors sanitizer bench engine} " == *" $1 "* ]]; }
+wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement large samples kernels errors sanitizer bench engine} " == *" $1 "* ]]; }
 
 run() {
   local package=$1 out=${2:-.}
@@ -90,6 +90,10 @@ run() {
     # Two computations that each may be 3e-2 off, independently.
     part "agreement, goldens in bf16" bin/device_agreement --tolerance 4.5e-2 --norm artifacts/*.bf16.m1a
   fi
+  if wanted large; then
+    part "hundreds of samples, f32" bin/device_agreement --large --seed "$seed" artifacts/m1-mamba1-f32.f32.m1a artifacts/m1-mamba2-f32.f32.m1a artifacts/hf-llama.f32.m1a
+    part "hundreds of samples, bf16" bin/device_agreement --large --seed "$seed" --tolerance 4.5e-2 --norm artifacts/m1-mamba1-bf16.bf16.m1a artifacts/m1-mamba2-bf16.bf16.m1a artifacts/hf-qwen2.bf16.m1a
+  fi
   if wanted kernels && [ -x bin/m1-kernel-test ]; then
     part "kernels" bin/m1-kernel-test --run cubins
     part "kernel times" bin/m1-kernel-test --bench cubins
@@ -110,7 +114,9 @@ run() {
     if command -v compute-sanitizer >/dev/null; then
       echo "1 5 17 100 3 9" >ids.txt
       for artifact in artifacts/m1-mamba1-bf16.bf16.m1a artifacts/m1-mamba2-f32.f32.m1a artifacts/hf-qwen2.bf16.m1a; do
-        part "memcheck $artifact" compute-sanitizer --tool memcheck --error-exitcode 9 bin/m1-run $artifact --device cuda --input-ids ids.txt --max-new-tokens 4 --ignore-eos
+        for tool in memcheck synccheck initcheck; do
+          part "$tool $artifact" compute-sanitizer --tool $tool --error-exitcode 9 bin/m1-run $artifact --device cuda --input-ids ids.txt --max-new-tokens 4 --ignore-eos
+        done
       done
       # Not the scan: racecheck reports races across a barrier that all threads of a block pass when some of them also meet at another one (docs/gpu-results.md).
       part "racecheck" compute-sanitizer --tool racecheck --kernel-name-exclude kns=selective_scan --error-exitcode 9 bin/m1-run artifacts/m1-mamba1-bf16.bf16.m1a --device cuda --input-ids ids.txt --max-new-tokens 3 --ignore-eos

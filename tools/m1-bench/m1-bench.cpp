@@ -16,31 +16,60 @@ using nlohmann::json;
 namespace {
 
 struct Arguments {
-  std::string artifact, device = "cpu", jsonPath;
+  std::string artifact, device = "cpu", jsonPath, tune, tuning;
   std::vector<uint32_t> batches, contexts;
-  std::vector<std::string> prefills;
-  uint32_t repeat = 9, threads = 0;
+  std::vector<std::string> prefills, mixed;
+  uint32_t repeat = 9, threads = 0, shared = 0;
   bool kernels = false;
   TrustFlags trust;
 };
 
+/// What is wrong with the pair, or empty.
+std::string parsePair(const char *flag, const std::string &text, uint32_t *sequences,
+                      uint32_t *tokens) {
+  char tail = 0;
+  if (std::sscanf(text.c_str(), "%ux%u%c", sequences, tokens, &tail) != 2 || *sequences == 0 ||
+      *tokens == 0 || *sequences > (1u << 20) || *tokens > (1u << 24))
+    return std::string(flag) + " " + text + ": expected SEQUENCESxTOKENS, as in 8x4096";
+  return "";
+}
+
+struct Mixed {
+  uint32_t sequences = 0, chunk = 0;
+};
+
 /// What is wrong with the lists, or empty.
-std::string readCases(const Arguments &arguments, std::vector<Case> *out) {
+std::string readCases(const Arguments &arguments, std::vector<Case> *out,
+                      std::vector<Mixed> *outMixed) {
   for (uint32_t batch : arguments.batches)
     for (uint32_t context : arguments.contexts)
-      out->push_back({true, batch, context});
+      out->push_back({true, batch, context, arguments.shared});
   for (const std::string &text : arguments.prefills) {
-    unsigned sequences = 0, tokens = 0;
-    char tail = 0;
-    if (std::sscanf(text.c_str(), "%ux%u%c", &sequences, &tokens, &tail) != 2 || sequences == 0 ||
-        tokens == 0)
-      return "--prefill " + text + ": expected SEQUENCESxTOKENS, as in 8x4096";
-    out->push_back({false, sequences, tokens});
+    Case what;
+    what.decode = false;
+    if (std::string mistake = parsePair("--prefill", text, &what.sequences, &what.context);
+        !mistake.empty())
+      return mistake;
+    out->push_back(what);
   }
-  return out->empty() ? "nothing to measure: give --batch and --context, or --prefill" : "";
+  for (const std::string &text : arguments.mixed) {
+    Mixed mixed;
+    if (std::string mistake = parsePair("--mixed", text, &mixed.sequences, &mixed.chunk);
+        !mistake.empty())
+      return mistake;
+    if (arguments.contexts.empty())
+      return "--mixed: needs --context";
+    outMixed->push_back(mixed);
+  }
+  return out->empty() && outMixed->empty() && arguments.tune.empty()
+             ? "nothing to measure: give --batch and --context, --prefill, --mixed or --tune"
+             : "";
 }
 
 std::string label(const Case &what) {
+  if (what.shared)
+    return formatted("decode  batch %-4u context %-6u shared %-6u", what.sequences, what.context,
+                     what.shared);
   return what.decode ? formatted("decode  batch %-4u context %-6u", what.sequences, what.context)
                      : formatted("prefill %u x %-17u", what.sequences, what.context);
 }
@@ -95,6 +124,10 @@ Status measureCase(Model &model, const Case &what, const Arguments &arguments, B
   std::unique_ptr<Workload> load;
   M1_TRY(Workload::create(model, what, &load));
   StepTimes times;
+  uint32_t checksum = 0;
+  M1_TRY(load->run());
+  M1_TRY(load->finish());
+  M1_TRY(load->checksum(&checksum));
   M1_TRY(measureSteps(*load, arguments.repeat, &times));
   Cost cost = load->stepCost();
   double speed = 0;
@@ -102,14 +135,16 @@ Status measureCase(Model &model, const Case &what, const Arguments &arguments, B
   double floor = cost.bytes() / speed;
   double rate = what.tokens() / times.step.median;
   std::printf("%s %9.3f ms  (%.3f .. %.3f, %u samples)  %10.1f tokens/s  %8.3f GB  floor %8.3f ms  "
-              "floor/measured %5.1f%%  %7.1f TFLOP/s\n",
+              "floor/measured %5.1f%%  %7.1f TFLOP/s  checksum %08x\n",
               label(what).c_str(), times.step.median * 1e3, times.step.lowest * 1e3,
               times.step.highest * 1e3, times.step.samples, rate, cost.bytes() * 1e-9, floor * 1e3,
-              100 * floor / times.step.median, cost.flops / times.step.median * 1e-12);
+              100 * floor / times.step.median, cost.flops / times.step.median * 1e-12, checksum);
   json entry = costJson(cost);
   entry["kind"] = what.decode ? "decode" : "prefill";
   entry["sequences"] = what.sequences;
   entry["context"] = what.context;
+  entry["shared"] = what.shared;
+  entry["checksum"] = checksum;
   entry["median_seconds"] = times.step.median;
   entry["lowest_seconds"] = times.step.lowest;
   entry["highest_seconds"] = times.step.highest;
@@ -130,13 +165,35 @@ Status measureCase(Model &model, const Case &what, const Arguments &arguments, B
   return {};
 }
 
-Status run(const Arguments &arguments, const std::vector<Case> &cases) {
+/// Rows that decode steps are padded to, up to 256: there weights are streamed. Larger products are
+/// bound by the GPU's power, and what is fastest when repeated alone is not so among other kernels
+/// (M1-3B at 512 rows on an H100: 17.69 ms a step with tuned products, 17.58 without).
+Status tune(Model &model, const std::string &path) {
+  OutputFile file;
+  M1_TRY(file.open(path));
+  std::vector<uint32_t> rows;
+  for (uint32_t count = 16; count <= 256; count += count < 64 ? 8 : 16)
+    rows.push_back(count);
+  std::string table;
+  M1_TRY(model.program().tune(
+      rows, [](const std::string &line) { std::printf("%s\n", line.c_str()); }, &table));
+  M1_TRY(file.write(table.data(), table.size()));
+  return file.commit();
+}
+
+Status run(const Arguments &arguments, const std::vector<Case> &cases,
+           const std::vector<Mixed> &mixed) {
   ModelOptions options;
   options.device = arguments.device;
   options.deviceOptions.threads = arguments.threads;
+  options.deviceOptions.tuning = arguments.tuning;
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &options));
   std::unique_ptr<Model> model;
   M1_TRY(Model::load(arguments.artifact, options, &model));
+  if (!arguments.tune.empty())
+    M1_TRY(tune(*model, arguments.tune));
+  if (cases.empty() && mixed.empty())
+    return {};
   Bandwidth bandwidth(model->device(), arguments.threads);
   double copySpeed = 0;
   M1_TRY(bandwidth.measure(Bandwidth::large, &copySpeed));
@@ -158,6 +215,23 @@ Status run(const Arguments &arguments, const std::vector<Case> &cases) {
     else
       std::printf("%s skipped: %s\n", label(what).c_str(), status.message().c_str());
   }
+  for (const auto [sequences, chunk] : mixed)
+    for (uint32_t context : arguments.contexts) {
+      MixedTimes times;
+      M1_TRY(measureMixed(*model, sequences, context, chunk, arguments.repeat, &times));
+      std::printf("mixed   %u decoding at context %u: %.3f ms (%.3f .. %.3f), with %u tokens of a "
+                  "prompt %.3f ms (%.3f .. %.3f)\n",
+                  sequences, context, times.plain.median * 1e3, times.plain.lowest * 1e3,
+                  times.plain.highest * 1e3, chunk, times.mixed.median * 1e3,
+                  times.mixed.lowest * 1e3, times.mixed.highest * 1e3);
+      report["cases"].push_back({{"kind", "mixed"},
+                                 {"sequences", sequences},
+                                 {"context", context},
+                                 {"chunk", chunk},
+                                 {"plain_median_seconds", times.plain.median},
+                                 {"median_seconds", times.mixed.median},
+                                 {"highest_seconds", times.mixed.highest}});
+    }
   if (arguments.jsonPath.empty())
     return {};
   OutputFile file;
@@ -230,6 +304,20 @@ int main(int argc, char **argv) {
       ->delimiter(',')
       ->multi_option_policy(all)
       ->type_name("LIST");
+  app.add_option("--shared", arguments.shared,
+                 "Tokens of one prompt that all sequences of a decode step begin with")
+      ->check(CLI::Range(0, 1 << 30));
+  app.add_option("--mixed", arguments.mixed,
+                 "Decode steps without and with a prompt's chunk, each SEQUENCESxTOKENS")
+      ->delimiter(',')
+      ->multi_option_policy(all)
+      ->type_name("LIST");
+  app.add_option("--tune", arguments.tune,
+                 "Measure which algorithms compute the model's products fastest on this GPU, and "
+                 "write the table")
+      ->type_name("FILE");
+  app.add_option("--tuning", arguments.tuning, "Use the table that --tune wrote")
+      ->type_name("FILE");
   app.add_flag("--kernels", arguments.kernels, "Also the time of each kernel");
   app.add_option("--repeat", arguments.repeat, "Samples of each measurement")
       ->capture_default_str()
@@ -246,12 +334,13 @@ int main(int argc, char **argv) {
   if (load.url.empty() == arguments.artifact.empty())
     return usageError("m1-bench", "expected one of OUT.m1a and --serve URL");
   std::vector<Case> cases;
+  std::vector<Mixed> mixed;
   if (load.url.empty())
-    if (std::string mistake = readCases(arguments, &cases); !mistake.empty())
+    if (std::string mistake = readCases(arguments, &cases, &mixed); !mistake.empty())
       return usageError("m1-bench", mistake);
   try {
     load.jsonPath = arguments.jsonPath;
-    Status status = load.url.empty() ? run(arguments, cases) : runServeLoad(load);
+    Status status = load.url.empty() ? run(arguments, cases, mixed) : runServeLoad(load);
     return status.ok() ? 0 : fail("m1-bench", status);
   } catch (const std::bad_alloc &) {
     return fail("m1-bench", error(StatusCode::outOfMemory, "out of memory"));

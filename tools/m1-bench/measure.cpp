@@ -1,4 +1,5 @@
 #include "measure.h"
+#include "model/session.h"
 
 #include <algorithm>
 #include <chrono>
@@ -54,6 +55,65 @@ Status measureSteps(Workload &load, uint32_t repeat, StepTimes *out) {
     seconds.push_back((now() - began) / group);
   }
   out->step = summarize(seconds);
+  return {};
+}
+
+Status measureMixed(Model &model, uint32_t sequences, uint32_t context, uint32_t chunk,
+                    uint32_t repeat, MixedTimes *out) {
+  constexpr uint32_t warmUp = 3;
+  const uint32_t steps = repeat + warmUp, fill = 4096; // prompt tokens a step, to begin with
+  SessionOptions options;
+  options.maxSequences = sequences + 1;
+  options.maxTokensPerStep = std::max(fill, sequences + chunk);
+  options.maxLogitRows = sequences + 1;
+  options.maxContext = std::max(context + 2 * steps, chunk * steps) + 1;
+  if (options.maxContext > model.module().max_positions())
+    return error(StatusCode::invalidArgument,
+                 "context %u and chunks of %u: the model was compiled for %u tokens", context,
+                 chunk, model.module().max_positions());
+  const uint32_t page = model.module().page_size();
+  auto pagesFor = [&](uint32_t tokens) { return (tokens + page - 1) / page; };
+  options.kvPages = sequences * pagesFor(context + 2 * steps) + pagesFor(chunk * steps);
+  std::unique_ptr<Session> session;
+  M1_TRY(Session::create(model, options, &session));
+  std::vector<int32_t> tokens(std::max({context, chunk, 1u}));
+  uint64_t random = 0x6d31;
+  for (int32_t &token : tokens) {
+    random = random * 6364136223846793005ull + 1442695040888963407ull; // Knuth's MMIX generator
+    token = int32_t((random >> 33) % model.module().vocab_size());
+  }
+  std::vector<BackendEntry> entries(sequences + 1);
+  for (BackendEntry &entry : entries)
+    M1_TRY(session->create(&entry.sequence));
+  const uint32_t perSequence = std::max(1u, std::min(context, fill / std::min(fill, sequences)));
+  for (uint32_t done = 0; done < context; done += perSequence)
+    for (uint32_t first = 0; first < sequences;) {
+      std::vector<BackendEntry> group;
+      const uint32_t count = std::min(perSequence, context - done);
+      for (; first < sequences && (group.size() + 1) * count <= fill; ++first) {
+        group.push_back(entries[first]);
+        group.back().tokens = tokens.data() + done;
+        group.back().tokenCount = count;
+      }
+      M1_TRY(session->step(group.data(), uint32_t(group.size())));
+    }
+  for (uint32_t i = 0; i <= sequences; ++i) {
+    entries[i].tokens = tokens.data();
+    entries[i].tokenCount = i < sequences ? 1 : chunk;
+    entries[i].logitCount = i < sequences ? 1 : 0;
+  }
+  std::vector<int32_t> next(sequences + 1);
+  for (bool mixed : {false, true}) {
+    std::vector<double> seconds;
+    for (uint32_t i = 0; i < steps; ++i) {
+      const double began = now();
+      M1_TRY(session->step(entries.data(), sequences + (mixed ? 1 : 0)));
+      M1_TRY(session->nextTokens(next.data()));
+      if (i >= warmUp)
+        seconds.push_back(now() - began);
+    }
+    (mixed ? out->mixed : out->plain) = summarize(seconds);
+  }
   return {};
 }
 

@@ -24,6 +24,14 @@ struct StepTimes {
 /// is a group's mean.
 Status measureSteps(Workload &load, uint32_t repeat, StepTimes *out);
 
+/// Steps of a session in which `chunk` tokens of a prompt join decoding sequences, beside steps
+/// without.
+struct MixedTimes {
+  Times plain, mixed;
+};
+Status measureMixed(m1rt::Model &model, uint32_t sequences, uint32_t context, uint32_t chunk,
+                    uint32_t repeat, MixedTimes *out);
+
 struct KernelTimes {
   uint32_t launches = 0;
   Times time; // of all launches of a step together

@@ -1,6 +1,7 @@
 #include "workload.h"
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 using namespace m1rt;
@@ -28,6 +29,11 @@ Workload::~Workload() {
     model.device().free(memory);
 }
 
+uint32_t Workload::commonTokens() const {
+  const uint32_t page = model.module().page_size();
+  return std::min(what.shared, what.context - 1) / page * page;
+}
+
 Status Workload::allocateStates(ContextOptions &options) {
   const uint32_t pageSize = model.module().page_size();
   const uint32_t pagesPerSequence = (what.context + pageSize - 1) / pageSize;
@@ -35,7 +41,9 @@ Status Workload::allocateStates(ContextOptions &options) {
   options.maxSequences = options.maxLogitRows = what.sequences;
   options.maxPages = pagesPerSequence;
   options.scratchSlot = what.sequences;
-  options.scratchPage = what.sequences * pagesPerSequence;
+  // The common pages exist once.
+  const uint32_t common = commonTokens() / pageSize;
+  options.scratchPage = common + what.sequences * (pagesPerSequence - common);
   if (!model.module().states())
     return {};
   for (uint32_t i = 0; i < model.module().states()->size(); ++i) {
@@ -57,11 +65,21 @@ void Workload::buildArrays(uint32_t pagesPerSequence) {
   const uint32_t perSequence = what.decode ? 1 : what.context;
   const uint32_t vocabulary = model.module().vocab_size();
   uint64_t random = randomSeed;
+  auto next = [&] {
+    random = random * 6364136223846793005ull + 1442695040888963407ull; // Knuth's MMIX generator
+    return random >> 33;
+  };
+  // Pages lie anywhere, as after some hours of serving.
+  const uint32_t common = commonTokens() / model.module().page_size(),
+                 own = pagesPerSequence - common;
+  std::vector<int32_t> pages(size_t(common) + size_t(what.sequences) * own);
+  std::iota(pages.begin(), pages.end(), 0);
+  for (size_t i = pages.size(); i > 1; --i)
+    std::swap(pages[i - 1], pages[next() % i]);
   at(schema::Port::sequence_starts).push_back(0);
   for (uint32_t s = 0; s < what.sequences; ++s) {
     for (uint32_t t = 0; t < perSequence; ++t) {
-      random = random * 6364136223846793005ull + 1442695040888963407ull; // Knuth's MMIX generator
-      at(schema::Port::tokens).push_back(int32_t((random >> 33) % vocabulary));
+      at(schema::Port::tokens).push_back(int32_t(next() % vocabulary));
       at(schema::Port::positions).push_back(int32_t(what.decode ? what.context - 1 : t));
       at(schema::Port::token_sequence).push_back(int32_t(s));
     }
@@ -69,12 +87,34 @@ void Workload::buildArrays(uint32_t pagesPerSequence) {
     at(schema::Port::slots).push_back(int32_t(s));
     at(schema::Port::context_lengths).push_back(int32_t(what.context));
     for (uint32_t page = 0; page < pagesPerSequence; ++page)
-      at(schema::Port::block_tables).push_back(int32_t(s * pagesPerSequence + page));
+      at(schema::Port::block_tables).push_back(pages[size_t(page < common ? 0 : s) * own + page]);
     at(schema::Port::logit_rows).push_back(int32_t((s + 1) * perSequence - 1));
   }
   step.dims = {int(what.tokens()), int(what.sequences), int(what.sequences), int(pagesPerSequence)};
-  for (uint32_t port = 0; port < inputPortCount; ++port)
+  for (uint32_t port = 0; port < uint32_t(schema::Port::logits); ++port)
     step.arrays[port] = arrays[port].data();
+}
+
+/// Takes decode_shared where the device is faster with it.
+void Workload::sharePages() {
+  const int function = model.functionFor("decode_shared", what.sequences);
+  if (!what.decode || function < 0 || what.sequences < 2)
+    return;
+  const std::vector<int32_t> &tables = arrays[size_t(schema::Port::block_tables)];
+  std::vector<uint32_t> pages(tables.begin(), tables.end());
+  std::vector<SequencePages> sequences;
+  for (uint32_t s = 0; s < what.sequences; ++s)
+    sequences.push_back({pages.data() + size_t(s) * size_t(step.dims.max_pages),
+                         (what.context - 1) / model.module().page_size()});
+  findSharedPrefixes(sequences, prefixWorkOf(model.module(), context->traits()), &prefixes);
+  if (prefixes.savedPages * model.pageBytes() < context->traits().sharedBytesFrom) {
+    prefixes.savedPages = 0;
+    return;
+  }
+  step.function = uint32_t(function);
+  step.arrays[size_t(schema::Port::prefix_items)] = prefixes.items.data();
+  step.arrays[size_t(schema::Port::prefix_slots)] = prefixes.slots.data();
+  step.arrays[size_t(schema::Port::prefix_pages)] = prefixes.pages.data();
 }
 
 Status Workload::create(Model &model, const Case &what, std::unique_ptr<Workload> *out) {
@@ -82,6 +122,11 @@ Status Workload::create(Model &model, const Case &what, std::unique_ptr<Workload
   if (what.context == 0 || what.context > positions)
     return error(StatusCode::invalidArgument,
                  "context %u: the model was compiled for 1 to %u tokens", what.context, positions);
+  if (const uint32_t most = model.program().maxTokensPerStep();
+      uint64_t(what.sequences) * (what.decode ? 1 : what.context) > most)
+    return error(StatusCode::invalidArgument,
+                 "a step of %u x %u tokens: the launches of this model cover at most %u tokens",
+                 what.sequences, what.decode ? 1 : what.context, most);
   std::unique_ptr<Workload> load(new Workload(model, what));
   int function = model.functionFor(what.decode ? "decode" : "prefill", what.tokens());
   if (function < 0)
@@ -94,6 +139,7 @@ Status Workload::create(Model &model, const Case &what, std::unique_ptr<Workload
   M1_TRY(load->allocateStates(options));
   load->buildArrays(options.maxPages);
   M1_TRY(model.program().createContext(options, &load->context));
+  load->sharePages();
   *out = std::move(load);
   return {};
 }
@@ -104,6 +150,18 @@ Status Workload::run(std::vector<CommandTime> *profile) {
 }
 
 Status Workload::finish() { return context->finish(nullptr); }
+
+Status Workload::checksum(uint32_t *out) {
+  std::vector<float> row(model.module().vocab_size());
+  uint32_t hash = 2166136261u; // FNV-1a
+  for (uint32_t which : {0u, what.sequences / 2, what.sequences - 1}) {
+    M1_TRY(context->downloadLogits(which, 1, row.data()));
+    for (size_t i = 0; i < row.size() * sizeof(float); ++i)
+      hash = (hash ^ reinterpret_cast<const unsigned char *>(row.data())[i]) * 16777619u;
+  }
+  *out = hash;
+  return {};
+}
 
 const schema::Function &Workload::function() const {
   return *model.target().functions()->Get(step.function);
@@ -167,8 +225,11 @@ Cost Workload::costOf(uint32_t index) const {
     return Cost();
   // addOperand counted the one position that is written; attention reads all of them, but in a
   // prefill it reads what it just wrote.
-  if (begins("attention") || !what.decode)
-    cost.kvBytes *= what.context;
+  const double common = commonTokens(), once = common / what.sequences;
+  if (ends("_prefix"))
+    cost.kvBytes *= once;
+  else if (begins("attention") || !what.decode)
+    cost.kvBytes *= what.context - common + (prefixes.savedPages ? 0 : once);
   return cost;
 }
 

@@ -3,6 +3,7 @@
 #define M1_BENCH_WORKLOAD_H
 
 #include "model/model.h"
+#include "model/shared_prefixes.h"
 
 namespace m1bench {
 
@@ -10,11 +11,13 @@ using m1rt::Status;
 namespace schema = ::m1::schema;
 
 /// `decode`: one token of each of `sequences`, whose contexts hold `context` tokens after it.
-/// Otherwise `context` tokens of each, from an empty state.
+/// Otherwise `context` tokens of each, from an empty state. The first `shared` tokens of a decode
+/// step's contexts are one prompt's, whose whole pages all sequences share.
 struct Case {
   bool decode = true;
   uint32_t sequences = 1;
   uint32_t context = 1;
+  uint32_t shared = 0;
 
   uint32_t tokens() const { return decode ? sequences : sequences * context; }
 };
@@ -40,6 +43,8 @@ public:
 
   Status run(std::vector<m1rt::CommandTime> *profile = nullptr);
   Status finish();
+  /// Of some of the last step's logits, so that runs can be compared.
+  Status checksum(uint32_t *out);
 
   const schema::Function &function() const;
   /// Cost of one command (indices of Function.commands), or of the step: weights that several
@@ -54,13 +59,16 @@ private:
   Workload(m1rt::Model &model, const Case &what) : model(model), what(what) {}
   Status allocateStates(m1rt::ContextOptions &options);
   void buildArrays(uint32_t pagesPerSequence);
+  void sharePages();
+  uint32_t commonTokens() const; // of the contexts, in whole pages
   void addOperand(const schema::Operand &operand, Cost &cost, bool weights) const;
 
   m1rt::Model &model;
   Case what;
   std::vector<void *> states;
   std::unique_ptr<m1rt::Context> context;
-  std::vector<int32_t> arrays[m1rt::inputPortCount];
+  std::vector<int32_t> arrays[m1rt::portCount];
+  m1rt::SharedPrefixes prefixes;
   m1rt::Step step;
 };
 

@@ -73,6 +73,7 @@ Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted,
   EngineOptions engineOptions;
   engineOptions.prefixCacheSlots = cacheSlots;
   engineOptions.planBudgets = options.planBudgets;
+  engineOptions.prefillBesideDecoding = prefillBesideDecoding(model, wish);
   const ModelText *side = text.get();
   engine = std::make_unique<Engine>(*session, engineOptions,
                                     [side] { return side->createDecoder(/*skipSpecial=*/true); });

@@ -32,7 +32,8 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
   M1_TRY(trial.open(arguments.dumpLogits));
   SessionOptions options;
   options.maxContext = uint32_t(length);
-  options.maxTokensPerStep = uint32_t(std::min<uint64_t>(prompt.size(), arguments.prefillChunk));
+  options.maxTokensPerStep = uint32_t(std::min<uint64_t>(
+      {prompt.size(), arguments.prefillChunk, model.program().maxTokensPerStep()}));
   options.maxLogitRows = options.maxTokensPerStep;
   std::unique_ptr<Session> session;
   M1_TRY(Session::create(model, options, &session));

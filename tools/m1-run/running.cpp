@@ -21,6 +21,7 @@ Status start(Model &model, const Arguments &arguments, std::unique_ptr<ModelText
   M1_TRY(Session::create(model, size, &out->session));
   EngineOptions options;
   options.prefixCacheSlots = cacheSlots;
+  options.prefillBesideDecoding = prefillBesideDecoding(model, wish);
   options.planBudgets = arguments.slots == 0;
   out->text = std::move(text);
   Engine::DecoderFactory decoders;

@@ -37,6 +37,7 @@ Status EnginePool::create(const std::vector<Model *> &models, const PoolOptions 
     M1_TRY(Session::create(*model, size, &worker->session));
     EngineOptions engineOptions;
     engineOptions.prefixCacheSlots = options.prefixCache;
+    engineOptions.prefillBesideDecoding = prefillBesideDecoding(*model, wish);
     worker->engine = std::make_unique<Engine>(*worker->session, engineOptions, decoders);
     const BackendLimits limits = worker->session->limits();
     worker->slots = std::max(1u, std::min(options.slots, limits.maxSequences));

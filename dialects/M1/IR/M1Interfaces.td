@@ -48,6 +48,8 @@ def M1_KernelOpInterface : OpInterface<"KernelOpInterface"> {
     }]>,
        StaticInterfaceMethod<"The arrays of the batch that the kernel reads",
                              "::llvm::ArrayRef<::llvm::StringRef>", "getBatchArrays">,
+       StaticInterfaceMethod<"Further ones that it reads where sequences share prefixes",
+                             "::llvm::ArrayRef<::llvm::StringRef>", "getSharedArrays">,
        StaticInterfaceMethod<"Name of the rows of the results; empty: those of the operands",
                              "::llvm::StringRef", "getRowDomain">,
        StaticInterfaceMethod<"The weights of which each row of the results reads one row",

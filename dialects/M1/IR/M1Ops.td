@@ -15,6 +15,8 @@ class M1_Op<string mnemonic, list<Trait> traits = []> : Op<M1_Dialect, mnemonic,
 /// the operation for people; `batchArrays` are the arrays that it reads of its `!m1.batch`.
 class M1_KernelOp<string mnemonic, list<Trait> traits = [], list<string> batchArrays = []>
     : M1_Op<mnemonic, !listconcat([M1_KernelOpInterface], traits)> {
+  /// Further arrays, in a decode step whose sequences share leading pages of their caches.
+  list<string> sharedArrays = [];
   /// The results have as many rows as this array of the batch has values.
   string rowDomain = "";
   /// Weights of which a row of the results reads one row.
@@ -32,6 +34,7 @@ class M1_KernelOp<string mnemonic, list<Trait> traits = [], list<string> batchAr
       #M1_Names<"getResultNames",
                 !foreach(i, !range(!size(results)), !getdagname(results, i))>.declaration
       #M1_Names<"getBatchArrays", batchArrays>.declaration
+      #M1_Names<"getSharedArrays", sharedArrays>.declaration
       #M1_Names<"getLookedUp", lookedUp>.declaration
       #"static ::llvm::StringRef getRowDomain() { return \""#rowDomain#"\"; }\n"#declarations;
 }
@@ -646,11 +649,15 @@ def M1_RotaryKVWriteOp
 
 def M1_AttentionOp
     : M1_KernelOp<"attention", [], ["sequence_starts", "context_lengths", "block_tables"]> {
+  let sharedArrays = ["prefix_items", "prefix_slots", "prefix_pages"];
   let summary = "causal attention over the cache";
   let description = [{
     For the token at position p of its sequence and head h: `softmax_{j ≤ p}(scale · q[h]·K[j, h/r])
     · V[j, h/r]` with r = heads/kv_heads; q [T, heads·head_dim]. The cache already holds this step's
     keys and values. Softmax in f32.
+
+    In a decode step whose sequences share leading pages the batch says which (`prefix_items` …),
+    and a kernel may read each of them once for all.
 
     Example:
     ```mlir

@@ -69,6 +69,8 @@ std::string CudaSelector::stemFor(const KernelSpec &spec, const std::string &key
   return entry->second;
 }
 
+bool CudaSelector::canShare(const KernelSpec &spec) const { return cuda::canSharePrefixes(spec); }
+
 LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
   if (spec.op == "sample")
     declareSampler(spec, emitter);

@@ -118,6 +118,7 @@ mk::Attention attention(const KernelSpec &spec, std::string &error) {
   facts.out_stride = stride(spec, "out");
   facts.scale = float(spec.real("scale"));
   facts.decode = spec.decode;
+  facts.shared = spec.shared;
   return facts;
 }
 
@@ -182,6 +183,12 @@ const Family *find(StringRef op) {
 } // namespace
 
 bool isHandTunedOp(StringRef op) { return find(op); }
+
+bool canSharePrefixes(const KernelSpec &spec) {
+  std::string error;
+  const Family *family = find(spec.op);
+  return family && family->describe(spec, "shared", error).error.empty() && error.empty();
+}
 
 mk::Description describeHandTuned(const KernelSpec &spec, const std::string &stem) {
   std::string error;

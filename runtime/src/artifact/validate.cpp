@@ -373,6 +373,10 @@ private:
       return inside(operand.offset(), stateBytes[operand.index()], "state");
     case schema::OperandKind::port:
       M1_TRY(index(size_t(schema::Port::MAX) + 1, "port"));
+      if (schema::Port(operand.index()) >= schema::Port::prefix_items &&
+          function.name()->str() != "decode_shared")
+        return corrupt("port %s in a function that is not decode_shared",
+                       schema::EnumNamePort(schema::Port(operand.index())));
       return operand.offset() == 0 ? Status() : corrupt("a port with an offset");
     case schema::OperandKind::temporary:
     case schema::OperandKind::row_temporary: {

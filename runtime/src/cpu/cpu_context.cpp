@@ -68,6 +68,12 @@ uint64_t portElements(schema::Port port, const m1_dims &dims) {
   case schema::Port::next_tokens:
   case schema::Port::logits:
     return uint64_t(dims.logit_rows);
+  case schema::Port::prefix_items:
+    return 1 + uint64_t(M1_PREFIX_ITEMS) * M1_PREFIX_ITEM;
+  case schema::Port::prefix_slots:
+    return uint64_t(dims.sequences) + 1;
+  case schema::Port::prefix_pages:
+    return uint64_t(dims.sequences);
   }
   return 0;
 }
@@ -152,9 +158,9 @@ void CpuContext::prepare(const Step &step) {
       prepared.push_back({groups, groupsY, std::max(1u, groups / (pool.size() * 8))});
     }
   }
-  for (uint32_t i = 0; i < inputPortCount; ++i)
-    if (uint64_t elements = portElements(schema::Port(i), dims))
-      std::memcpy(ports[i], step.arrays[i], elements * sizeof(int32_t));
+  for (uint32_t i = 0; i < portCount; ++i)
+    if (step.arrays[i])
+      std::memcpy(ports[i], step.arrays[i], portElements(schema::Port(i), dims) * sizeof(int32_t));
   if (step.chosenRows) {
     int32_t *tokens = reinterpret_cast<int32_t *>(ports[size_t(schema::Port::tokens)]);
     for (int i = 0; i < dims.tokens; ++i)

@@ -35,8 +35,6 @@ public:
   bool asynchronous() const override { return false; }
 
 private:
-  static constexpr size_t portCount = size_t(schema::Port::MAX) + 1;
-
   /// A command with the sizes of the step at hand.
   struct Prepared {
     uint32_t groups;

@@ -72,7 +72,7 @@ public:
 private:
   /// Bytes of each of the context's buffers, multiples of 256.
   struct Sizes {
-    uint64_t ports[size_t(schema::Port::MAX) + 1], temporary, rowTemporary, workspace;
+    uint64_t ports[portCount], temporary, rowTemporary, workspace;
   };
   Sizes sizes(const ContextOptions &options) const;
   std::vector<ElfCode> code;

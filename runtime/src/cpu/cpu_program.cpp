@@ -7,11 +7,7 @@
 
 namespace m1rt {
 
-namespace {
-
-constexpr size_t portCount = size_t(schema::Port::MAX) + 1;
-
-} // namespace
+namespace {} // namespace
 
 Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const schema::Target &target,
                           std::vector<void *> weights, std::unique_ptr<Program> *out) {

@@ -1,6 +1,9 @@
 #include "cuda/cublaslt.h"
 #include "device.h"
+#include <algorithm>
+#include <cstring>
 #include <dlfcn.h>
+#include <nlohmann/json.hpp>
 
 namespace m1rt::cuda {
 
@@ -52,6 +55,8 @@ constexpr int CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES = 1,
   X(cublasLtMatmulAlgoGetHeuristic,                                                                \
     (Handle, MatmulDesc, MatrixLayout a, MatrixLayout b, MatrixLayout c, MatrixLayout d,           \
      Preference, int wanted, HeuristicResult *, int *found))                                       \
+  X(cublasLtMatmulAlgoCheck, (Handle, MatmulDesc, MatrixLayout a, MatrixLayout b, MatrixLayout c,  \
+                              MatrixLayout d, const MatmulAlgo *, HeuristicResult *))              \
   X(cublasLtMatmul,                                                                                \
     (Handle, MatmulDesc, const void *alpha, const void *a, MatrixLayout, const void *b,            \
      MatrixLayout, const void *beta, const void *c, MatrixLayout, void *d, MatrixLayout,           \
@@ -93,6 +98,12 @@ struct GemmLibrary::Plan {
   MatmulAlgo algorithm = {};
 };
 
+/// An algorithm, opaque but to the library of its version, and what was measured.
+struct GemmLibrary::Choice {
+  MatmulAlgo algorithm = {};
+  Tuned tuned;
+};
+
 GemmLibrary::GemmLibrary() = default;
 
 GemmLibrary::~GemmLibrary() {
@@ -119,18 +130,16 @@ Status GemmLibrary::create(std::unique_ptr<GemmLibrary> *out) {
     return error(StatusCode::unsupported, "the cuBLASLt library that was found lacks " #name);
   M1_CUBLASLT_FUNCTIONS(M1_CUBLASLT_BIND)
 #undef M1_CUBLASLT_BIND
+  if (auto *getVersion = reinterpret_cast<size_t (*)()>(dlsym(library, "cublasLtGetVersion")))
+    result->version = getVersion();
   if (cublasStatus_t status = result->api->cublasLtCreate(&result->handle))
     return error(StatusCode::deviceError, "cublasLtCreate failed with status %d", status);
   *out = std::move(result);
   return {};
 }
 
-Status GemmLibrary::plan(const GemmShape &shape, const char *name, Plan **out) {
-  std::unique_ptr<Plan> &entry = plans[shape];
-  if (entry) {
-    *out = entry.get();
-    return {};
-  }
+/// The plan without an algorithm.
+Status GemmLibrary::prepare(const GemmShape &shape, const char *name, std::unique_ptr<Plan> *out) {
   auto made = std::make_unique<Plan>(*api);
   cublasStatus_t status = 0;
   auto attempt = [&](cublasStatus_t result) {
@@ -147,14 +156,26 @@ Status GemmLibrary::plan(const GemmShape &shape, const char *name, Plan **out) {
   attempt(api->cublasLtMatrixLayoutCreate(&made->w, inputType, shape.k, shape.n, shape.k));
   attempt(api->cublasLtMatrixLayoutCreate(&made->a, inputType, shape.k, shape.m, shape.lda));
   attempt(api->cublasLtMatrixLayoutCreate(&made->out, outType, shape.n, shape.m, shape.ldo));
+  if (status)
+    return error(StatusCode::deviceError, "cuBLASLt cannot describe %s (status %d)", name, status);
+  *out = std::move(made);
+  return {};
+}
+
+/// Algorithms for the shape, the one that the heuristics like best first.
+Status GemmLibrary::propose(const GemmShape &shape, const Plan &plan, const char *name,
+                            std::vector<Choice> *out) const {
+  constexpr int most = 32;
+  const int wanted = std::max<int>(1, std::min<int>(most, int(out->capacity())));
   Preference preference = nullptr;
-  attempt(api->cublasLtMatmulPreferenceCreate(&preference));
-  HeuristicResult result = {};
+  cublasStatus_t status = api->cublasLtMatmulPreferenceCreate(&preference);
+  HeuristicResult results[most] = {};
   int found = 0;
   if (!status) {
     auto set = [&](int attribute, auto value) {
-      attempt(
-          api->cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value));
+      if (!status)
+        status =
+            api->cublasLtMatmulPreferenceSetAttribute(preference, attribute, &value, sizeof value);
     };
     set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t(workspaceBytes));
     set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, uint32_t(256)); // weights
@@ -162,21 +183,71 @@ Status GemmLibrary::plan(const GemmShape &shape, const char *name, Plan **out) {
          {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES,
           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
       set(attribute, uint32_t(shape.alignment));
-    attempt(api->cublasLtMatmulAlgoGetHeuristic(handle, made->operation, made->w, made->a,
-                                                made->out, made->out, preference, 1, &result,
-                                                &found));
-  }
-  if (preference)
+    if (!status)
+      status = api->cublasLtMatmulAlgoGetHeuristic(handle, plan.operation, plan.w, plan.a, plan.out,
+                                                   plan.out, preference, wanted, results, &found);
     api->cublasLtMatmulPreferenceDestroy(preference);
+  }
   if (status || !found)
     return error(
         StatusCode::deviceError,
         "cuBLASLt has no algorithm for %s: [%u, %u] x [%u, %u] transposed, %s to %s (status %d)",
         name, shape.m, shape.k, shape.n, shape.k, elementName(shape.inputType),
         elementName(shape.outType), status);
-  made->algorithm = result.algo;
+  out->clear();
+  for (int i = 0; i < found; ++i)
+    if (!results[i].state)
+      out->push_back({results[i].algo, {}});
+  return {};
+}
+
+Status GemmLibrary::plan(const GemmShape &shape, const char *name, Plan **out) {
+  std::unique_ptr<Plan> &entry = plans[shape];
+  if (entry) {
+    *out = entry.get();
+    return {};
+  }
+  std::unique_ptr<Plan> made;
+  M1_TRY(prepare(shape, name, &made));
+  if (auto chosen = choices.find(shape); chosen != choices.end()) {
+    HeuristicResult result = {};
+    made->algorithm = chosen->second.algorithm;
+    if (cublasStatus_t status =
+            api->cublasLtMatmulAlgoCheck(handle, made->operation, made->w, made->a, made->out,
+                                         made->out, &made->algorithm, &result);
+        status || result.workspaceSize > workspaceBytes)
+      return error(
+          StatusCode::deviceError,
+          "the tuning table's algorithm for %s, [%u, %u] x [%u, %u] transposed, is none of "
+          "this cuBLASLt (status %d): tune again",
+          name, shape.m, shape.k, shape.n, shape.k, status);
+  } else {
+    std::vector<Choice> proposed;
+    M1_TRY(propose(shape, *made, name, &proposed));
+    made->algorithm = proposed.front().algorithm;
+  }
   entry = std::move(made);
   *out = entry.get();
+  return {};
+}
+
+Status GemmLibrary::multiply(const GemmShape &shape, const Plan &p, const GemmBuffers &buffers,
+                             CUdeviceptr workspace, CUstream stream, const char *name) {
+  auto pointer = [](CUdeviceptr address) { return reinterpret_cast<void *>(address); };
+  cublasStatus_t status = 0;
+  if (shape.bias)
+    status = api->cublasLtMatmulDescSetAttribute(p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                                 &buffers.bias, sizeof buffers.bias);
+  const float one = 1, zero = 0;
+  if (!status)
+    status =
+        api->cublasLtMatmul(handle, p.operation, &one, pointer(buffers.w), p.w, pointer(buffers.a),
+                            p.a, &zero, pointer(buffers.out), p.out, pointer(buffers.out), p.out,
+                            &p.algorithm, pointer(workspace), workspaceBytes, stream);
+  if (status)
+    return error(StatusCode::deviceError,
+                 "cublasLtMatmul of %s failed with status %d: [%u, %u] x [%u, %u] transposed", name,
+                 status, shape.m, shape.k, shape.n, shape.k);
   return {};
 }
 
@@ -184,21 +255,147 @@ Status GemmLibrary::run(const GemmShape &shape, const GemmBuffers &buffers, CUde
                         CUstream stream, const char *name) {
   Plan *p = nullptr;
   M1_TRY(plan(shape, name, &p));
-  auto pointer = [](CUdeviceptr address) { return reinterpret_cast<void *>(address); };
-  cublasStatus_t status = 0;
-  if (shape.bias)
-    status = api->cublasLtMatmulDescSetAttribute(p->operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                                 &buffers.bias, sizeof buffers.bias);
-  const float one = 1, zero = 0;
-  if (!status)
-    status = api->cublasLtMatmul(handle, p->operation, &one, pointer(buffers.w), p->w,
-                                 pointer(buffers.a), p->a, &zero, pointer(buffers.out), p->out,
-                                 pointer(buffers.out), p->out, &p->algorithm, pointer(workspace),
-                                 workspaceBytes, stream);
-  if (status)
-    return error(StatusCode::deviceError,
-                 "cublasLtMatmul of %s failed with status %d: [%u, %u] x [%u, %u] transposed", name,
-                 status, shape.m, shape.k, shape.n, shape.k);
+  return multiply(shape, *p, buffers, workspace, stream, name);
+}
+
+Status GemmLibrary::tune(const Driver &driver, const GemmShape &shape,
+                         const std::vector<GemmBuffers> &buffers, CUdeviceptr workspace,
+                         CUstream stream, const char *name, Tuned *out) {
+  std::unique_ptr<Plan> p;
+  M1_TRY(prepare(shape, name, &p));
+  std::vector<Choice> proposed;
+  proposed.reserve(32);
+  M1_TRY(propose(shape, *p, name, &proposed));
+  CUevent begin = nullptr, end = nullptr;
+  M1_TRY(driver.check(driver.cuEventCreate(&begin, 0), "cuEventCreate"));
+  Status status = driver.check(driver.cuEventCreate(&end, 0), "cuEventCreate");
+  auto time = [&](Choice &choice, int rounds, double *seconds) -> Status {
+    p->algorithm = choice.algorithm;
+    M1_TRY(multiply(shape, *p, buffers.front(), workspace, stream, name)); // loads its code
+    M1_TRY(driver.check(driver.cuEventRecord(begin, stream), "cuEventRecord"));
+    for (int round = 0; round < rounds; ++round)
+      for (const GemmBuffers &set : buffers)
+        M1_TRY(multiply(shape, *p, set, workspace, stream, name));
+    M1_TRY(driver.check(driver.cuEventRecord(end, stream), "cuEventRecord"));
+    M1_TRY(driver.check(driver.cuEventSynchronize(end), "cuEventSynchronize"));
+    float milliseconds = 0;
+    M1_TRY(
+        driver.check(driver.cuEventElapsedTime(&milliseconds, begin, end), "cuEventElapsedTime"));
+    *seconds = milliseconds * 1e-3 / (double(rounds) * double(buffers.size()));
+    return {};
+  };
+  // Once for all, then again for those that could be the fastest.
+  for (Choice &choice : proposed)
+    if (status.ok())
+      status = time(choice, 1, &choice.tuned.bestSeconds);
+  if (status.ok()) {
+    const Choice first = proposed.front();
+    std::sort(proposed.begin(), proposed.end(), [](const Choice &a, const Choice &b) {
+      return a.tuned.bestSeconds < b.tuned.bestSeconds;
+    });
+    proposed.resize(std::min<size_t>(proposed.size(), 4));
+    proposed.insert(proposed.begin(), first);
+    for (Choice &choice : proposed)
+      if (status.ok())
+        status = time(choice, 5, &choice.tuned.bestSeconds);
+  }
+  driver.cuEventDestroy(begin);
+  if (end)
+    driver.cuEventDestroy(end);
+  M1_TRY(std::move(status));
+  const double heuristic = proposed.front().tuned.bestSeconds;
+  Choice best =
+      *std::min_element(proposed.begin(), proposed.end(), [](const Choice &a, const Choice &b) {
+        return a.tuned.bestSeconds < b.tuned.bestSeconds;
+      });
+  best.tuned.heuristicSeconds = heuristic;
+  *out = best.tuned;
+  choices[shape] = best;
+  plans.erase(shape);
+  return {};
+}
+
+std::string GemmLibrary::table(const std::string &gpu) const {
+  using nlohmann::json;
+  json products = json::array();
+  for (const auto &[shape, choice] : choices) {
+    json words = json::array();
+    for (uint64_t word : choice.algorithm.data)
+      words.push_back(word);
+    products.push_back({{"m", shape.m},
+                        {"n", shape.n},
+                        {"k", shape.k},
+                        {"lda", shape.lda},
+                        {"ldo", shape.ldo},
+                        {"input", elementName(shape.inputType)},
+                        {"output", elementName(shape.outType)},
+                        {"bias", shape.bias},
+                        {"alignment", shape.alignment},
+                        {"algorithm", words},
+                        {"microseconds", choice.tuned.bestSeconds * 1e6},
+                        {"heuristic_microseconds", choice.tuned.heuristicSeconds * 1e6}});
+  }
+  return json({{"format", "m1-products"},
+               {"version", 1},
+               {"gpu", gpu},
+               {"cublaslt", version},
+               {"products", products}})
+             .dump(1) +
+         "\n";
+}
+
+Status GemmLibrary::load(const std::string &text, const std::string &path, const std::string &gpu) {
+  using nlohmann::json;
+  auto bad = [&](const std::string &why) {
+    return error(StatusCode::corrupt, "%s: %s", path.c_str(), why.c_str());
+  };
+  const json table = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!table.is_object() || table.value("format", json()) != "m1-products" ||
+      table.value("version", json()) != 1 || !table.value("products", json()).is_array())
+    return bad("expected a tuning table as m1-bench --tune writes it, version 1");
+  if (table.value("gpu", json()) != gpu || table.value("cublaslt", json()) != version)
+    return bad(
+        formatted("measured on %s with cuBLASLt %s; this is %s with cuBLASLt %zu: tune again",
+                  table.value("gpu", json()).dump().c_str(),
+                  table.value("cublaslt", json()).dump().c_str(), gpu.c_str(), version));
+  for (const json &product : table["products"]) {
+    GemmShape shape;
+    Choice choice;
+    auto number = [&](const char *field, uint32_t *out) {
+      const json value = product.is_object() ? product.value(field, json()) : json();
+      if (!value.is_number_unsigned() || value.get<uint64_t>() > UINT32_MAX)
+        return false;
+      *out = value.get<uint32_t>();
+      return true;
+    };
+    auto type = [&](const char *field, ElementType *out) {
+      const json value = product.value(field, json());
+      for (ElementType candidate : {ElementType::f32, ElementType::bf16, ElementType::f16})
+        if (value == elementName(candidate)) {
+          *out = candidate;
+          return true;
+        }
+      return false;
+    };
+    bool good = number("m", &shape.m) && number("n", &shape.n) && number("k", &shape.k) &&
+                number("lda", &shape.lda) && number("ldo", &shape.ldo) &&
+                number("alignment", &shape.alignment) && type("input", &shape.inputType) &&
+                type("output", &shape.outType) && product.value("bias", json()).is_boolean() &&
+                product.value("algorithm", json()).is_array() &&
+                product["algorithm"].size() == std::size(choice.algorithm.data);
+    for (size_t i = 0; good && i < std::size(choice.algorithm.data); ++i) {
+      good = product["algorithm"][i].is_number_unsigned();
+      if (good)
+        choice.algorithm.data[i] = product["algorithm"][i].get<uint64_t>();
+    }
+    if (!good)
+      return bad(
+          formatted("product %zu: expected m, n, k, lda, ldo, input, output, bias, alignment "
+                    "and an algorithm of %zu words",
+                    choices.size(), std::size(choice.algorithm.data)));
+    shape.bias = product["bias"].get<bool>();
+    choices[shape] = choice;
+  }
   return {};
 }
 

@@ -7,7 +7,9 @@
 #include "module_generated.h"
 #include <map>
 #include <memory>
+#include <string>
 #include <tuple>
+#include <vector>
 
 namespace m1rt::cuda {
 
@@ -30,9 +32,9 @@ struct GemmBuffers {
   CUdeviceptr a = 0, w = 0, bias = 0, out = 0;
 };
 
-/// One cuBLASLt handle, and the algorithms chosen so far: one a shape, by cuBLASLt's heuristics,
-/// kept for good. The same shape on the same GPU and library therefore always takes the same
-/// algorithm.
+/// One cuBLASLt handle, and the algorithms chosen so far: one a shape, from a table of measured ones
+/// or else by cuBLASLt's heuristics, kept for good. The same shape on the same GPU, library and
+/// table therefore always takes the same algorithm.
 class GemmLibrary {
 public:
   /// The handle belongs to the current CUDA context.
@@ -46,15 +48,36 @@ public:
   Status run(const GemmShape &shape, const GemmBuffers &buffers, CUdeviceptr workspace,
              CUstream stream, const char *name);
 
+  struct Tuned {
+    double heuristicSeconds = 0, bestSeconds = 0; // of one product
+  };
+  /// Times the algorithms that cuBLASLt proposes for the shape, over the buffers in turn, and notes
+  /// the fastest for table(). Waits for the stream.
+  Status tune(const Driver &driver, const GemmShape &shape, const std::vector<GemmBuffers> &buffers,
+              CUdeviceptr workspace, CUstream stream, const char *name, Tuned *out);
+  /// The noted algorithms as JSON text, for this library on the GPU of that name.
+  std::string table(const std::string &gpu) const;
+  /// Takes over a table, before the first product. An error when it is none, or was measured with
+  /// another GPU or library; `path` is for the error.
+  Status load(const std::string &text, const std::string &path, const std::string &gpu);
+
 private:
   struct Api;
   struct Plan;
+  struct Choice;
   GemmLibrary();
+  Status prepare(const GemmShape &shape, const char *name, std::unique_ptr<Plan> *out);
+  Status propose(const GemmShape &shape, const Plan &plan, const char *name,
+                 std::vector<Choice> *out) const;
+  Status multiply(const GemmShape &shape, const Plan &plan, const GemmBuffers &buffers,
+                  CUdeviceptr workspace, CUstream stream, const char *name);
   Status plan(const GemmShape &shape, const char *name, Plan **out);
 
   std::unique_ptr<Api> api;
   void *handle = nullptr;
+  size_t version = 0; // of the library
   std::map<GemmShape, std::unique_ptr<Plan>> plans;
+  std::map<GemmShape, Choice> choices; // measured
 };
 
 } // namespace m1rt::cuda

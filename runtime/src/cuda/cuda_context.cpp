@@ -2,6 +2,7 @@
 #include "numerics.h"
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace m1rt::cuda {
 
@@ -13,7 +14,7 @@ using schema::RowDomain;
 namespace {
 
 constexpr uint64_t arrayAlignment = 256;
-constexpr uint32_t maxGridY = 65535;
+constexpr size_t mostGraphs = 96; // of decode steps, one a bucket and function
 
 uint64_t aligned(uint64_t bytes) {
   return (bytes + arrayAlignment - 1) / arrayAlignment * arrayAlignment;
@@ -29,9 +30,9 @@ uint32_t CudaContext::bucketOf(uint32_t sequences, uint32_t maxSequences) {
   return std::min((sequences + step - 1) / step * step, maxSequences);
 }
 
-CudaContext::ArrayLayout CudaContext::layoutOf(const m1_dims &dims) {
+CudaContext::ArrayLayout CudaContext::layoutOf(const m1_dims &dims, bool shared) {
   ArrayLayout layout;
-  uint64_t counts[inputPortCount] = {};
+  uint64_t counts[portCount] = {}; // outputs lie elsewhere
   uint64_t t = dims.tokens, s = dims.sequences;
   counts[size_t(Port::tokens)] = t;
   counts[size_t(Port::positions)] = t;
@@ -41,7 +42,12 @@ CudaContext::ArrayLayout CudaContext::layoutOf(const m1_dims &dims) {
   counts[size_t(Port::context_lengths)] = s;
   counts[size_t(Port::block_tables)] = s * uint64_t(dims.max_pages);
   counts[size_t(Port::logit_rows)] = dims.logit_rows;
-  for (uint32_t port = 0; port < inputPortCount; ++port) {
+  if (shared) {
+    counts[size_t(Port::prefix_items)] = 1 + M1_PREFIX_ITEMS * M1_PREFIX_ITEM;
+    counts[size_t(Port::prefix_slots)] = s + 1;
+    counts[size_t(Port::prefix_pages)] = s;
+  }
+  for (uint32_t port = 0; port < portCount; ++port) {
     layout.offset[port] = layout.total;
     layout.size[port] = counts[port] * sizeof(int32_t);
     layout.total += aligned(layout.size[port]);
@@ -55,7 +61,7 @@ CudaContext::Sizes CudaContext::sizesOf(const CudaProgram &program, const Contex
   Sizes sizes;
   m1_dims largest = {int(options.maxTokens), int(options.maxSequences), int(options.maxLogitRows),
                      int(options.maxPages)};
-  sizes.arrays = layoutOf(largest).total;
+  sizes.arrays = layoutOf(largest, true).total;
   Size tokenBytes = 0, rowBytes = 0;
   uint64_t workspaceBytes = 0;
   for (const schema::Function *function : *program.target.functions()) {
@@ -152,9 +158,9 @@ CUdeviceptr CudaContext::resolve(const schema::Operand &operand, const m1_dims &
     break;
   case OperandKind::port:
     if (Port(operand.index()) == Port::logits)
-      base = address(logits);
+      base = address(logits) + uint64_t(firstLogitRow) * vocabulary * sizeof(float);
     else if (Port(operand.index()) == Port::next_tokens)
-      base = address(nextTokens);
+      base = address(nextTokens) + uint64_t(firstLogitRow) * sizeof(int32_t);
     else
       base = address(arrays) + layout.offset[operand.index()];
     break;
@@ -215,34 +221,21 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
 
 Status CudaContext::enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims,
                                 const ArrayLayout &layout) {
-  GemmShape shape;
-  shape.m = rowsOf(gemm.domain(), dims);
-  if (shape.m == 0)
+  const uint32_t rows = rowsOf(gemm.domain(), dims);
+  if (rows == 0)
     return {};
-  shape.n = gemm.n();
-  shape.k = gemm.k();
-  shape.lda = gemm.lda();
-  shape.ldo = gemm.ldo();
-  shape.inputType = gemm.a_type();
-  shape.outType = gemm.out_type();
-  shape.bias = gemm.bias() != nullptr;
   GemmBuffers buffers;
   auto weight = [&](const schema::Operand &operand, ElementType wanted) {
-    auto found = operand.kind() == OperandKind::weight
-                     ? program.converted.find({operand.index(), wanted})
-                     : program.converted.end();
-    return found == program.converted.end() ? resolve(operand, dims, layout)
-                                            : address(found->second);
+    return operand.kind() == OperandKind::weight
+               ? address(program.weightAs(operand.index(), wanted)) + operand.offset()
+               : resolve(operand, dims, layout);
   };
   buffers.a = resolve(*gemm.a(), dims, layout);
   buffers.w = weight(*gemm.w(), gemm.a_type());
   buffers.out = resolve(*gemm.out(), dims, layout);
-  if (shape.bias)
+  if (gemm.bias())
     buffers.bias = weight(*gemm.bias(), gemm.out_type());
-  uint64_t bits = buffers.a | buffers.out | uint64_t(shape.lda) * elementSize(shape.inputType) |
-                  uint64_t(shape.ldo) * elementSize(shape.outType) | 16;
-  // lowest set bit: what all of these are multiples of
-  shape.alignment = uint32_t(bits & (~bits + 1));
+  const GemmShape shape = shapeOf(gemm, rows, buffers.a, buffers.out);
   return program.gemms->run(shape, buffers, gemmWorkspace, device.stream(),
                             gemm.name() ? gemm.name()->c_str() : "a gemm");
 }
@@ -266,8 +259,9 @@ Status CudaContext::enqueue(const schema::Function &function, const m1_dims &dim
 void CudaContext::writeArrays(const Step &step, const m1_dims &padded, const ArrayLayout &layout,
                               char *out) const {
   const m1_dims &dims = step.dims;
-  ArrayLayout own = layoutOf(dims);
-  for (uint32_t port = 0; port < inputPortCount; ++port)
+  const bool shared = step.arrays[size_t(Port::prefix_items)];
+  ArrayLayout own = layoutOf(dims, shared);
+  for (uint32_t port = 0; port < portCount; ++port)
     if (own.size[port])
       std::memcpy(out + layout.offset[port], step.arrays[port], own.size[port]);
   if (step.chosenRows)
@@ -286,6 +280,10 @@ void CudaContext::writeArrays(const Step &step, const m1_dims &padded, const Arr
     at(Port::context_lengths)[i] = 1;
     std::fill_n(at(Port::block_tables) + int64_t(i) * padded.max_pages, padded.max_pages,
                 int32_t(options.scratchPage));
+    if (shared) {
+      at(Port::prefix_slots)[i + 1] = at(Port::prefix_slots)[i];
+      at(Port::prefix_pages)[i] = 0;
+    }
   }
   for (int i = dims.logit_rows; i < padded.logit_rows; ++i)
     at(Port::logit_rows)[i] = padded.tokens - 1;
@@ -295,16 +293,21 @@ Status CudaContext::run(const Step &step) {
   M1_TRY(device.bind());
   const uint32_t functionIndex = step.function;
   const schema::Function &function = *program.target.functions()->Get(functionIndex);
-  const bool decode = function.name()->str() == "decode";
+  const bool shared = function.name()->str() == "decode_shared";
+  const bool decode = shared || function.name()->str() == "decode";
+  if (shared != (step.arrays[size_t(Port::prefix_items)] != nullptr))
+    return error(StatusCode::invalidArgument, "function %s %s prefix arrays",
+                 function.name()->c_str(), shared ? "without" : "with");
 
   m1_dims dims = step.dims;
+  firstLogitRow = step.firstLogitRow;
   if (decode) {
     uint32_t limit = std::min(options.maxSequences, options.maxTokens);
     dims.sequences = dims.tokens = int(bucketOf(step.dims.sequences, limit));
     if (step.dims.logit_rows)
-      dims.logit_rows = int(bucketOf(step.dims.logit_rows, options.maxLogitRows));
+      dims.logit_rows = int(bucketOf(step.dims.logit_rows, options.maxLogitRows - firstLogitRow));
   }
-  const ArrayLayout layout = layoutOf(dims);
+  const ArrayLayout layout = layoutOf(dims, shared);
   HostArrays &host = hostArrays[nextHostArrays++ % std::size(hostArrays)];
   M1_TRY(driver.check(driver.cuEventSynchronize(host.copied),
                       "waiting for the batch arrays of an earlier step"));
@@ -325,10 +328,13 @@ Status CudaContext::run(const Step &step) {
     M1_TRY(runChecked(function, dims, step.dims, layout));
   } else if (step.profile) {
     M1_TRY(runProfiled(function, dims, layout, *step.profile));
-  } else if (decode) {
+  } else if (decode && firstLogitRow == 0) { // a graph holds the addresses of the first rows
     Bucket &bucket = buckets[{functionIndex, uint32_t(dims.sequences), uint32_t(dims.logit_rows)}];
-    if (bucket.warm && !bucket.graph)
+    bucket.used = ++graphUses;
+    if (bucket.warm && !bucket.graph) {
+      M1_TRY(dropOldGraphs());
       M1_TRY(capture(function, dims, layout, &bucket.graph));
+    }
     if (bucket.graph)
       M1_TRY(driver.check(driver.cuGraphLaunch(bucket.graph, device.stream()),
                           "launch of the graph of %s for %d sequences", function.name()->c_str(),
@@ -340,11 +346,14 @@ Status CudaContext::run(const Step &step) {
     M1_TRY(enqueue(function, dims, layout));
   }
 
-  lastLogitRows = step.dims.logit_rows;
-  if (lastLogitRows)
-    M1_TRY(driver.check(driver.cuMemcpyDtoHAsync(hostNextTokens, address(nextTokens),
-                                                 lastLogitRows * sizeof(int32_t), device.stream()),
-                        "download of the next tokens"));
+  lastLogitRows = firstLogitRow + uint32_t(step.dims.logit_rows);
+  if (step.dims.logit_rows) {
+    const uint64_t offset = uint64_t(firstLogitRow) * sizeof(int32_t);
+    M1_TRY(driver.check(
+        driver.cuMemcpyDtoHAsync(hostNextTokens + firstLogitRow, address(nextTokens) + offset,
+                                 step.dims.logit_rows * sizeof(int32_t), device.stream()),
+        "download of the next tokens"));
+  }
   M1_TRY(driver.check(driver.cuEventRecord(stepDone, device.stream()), "cuEventRecord"));
   stepPending = true;
   return {};
@@ -369,6 +378,23 @@ Status CudaContext::capture(const schema::Function &function, const m1_dims &dim
   if (graph)
     driver.cuGraphDestroy(graph);
   return status;
+}
+
+/// Makes room for one more graph: the one that was not used for longest goes.
+Status CudaContext::dropOldGraphs() {
+  Bucket *oldest = nullptr;
+  size_t graphs = 0;
+  for (auto &entry : buckets)
+    if (entry.second.graph) {
+      ++graphs;
+      if (!oldest || entry.second.used < oldest->used)
+        oldest = &entry.second;
+    }
+  if (graphs < mostGraphs)
+    return {};
+  M1_TRY(device.synchronize()); // it may still run
+  driver.cuGraphExecDestroy(std::exchange(oldest->graph, nullptr));
+  return {};
 }
 
 Status CudaContext::runProfiled(const schema::Function &function, const m1_dims &dims,
@@ -419,6 +445,16 @@ Status CudaContext::runChecked(const schema::Function &function, const m1_dims &
                          {uint64_t(own.tokens), uint64_t(own.logit_rows)}, fetch));
   }
   return {};
+}
+
+// Measured on an H100 with M1-3B (docs/gpu-results.md).
+StepTraits CudaContext::traits() const {
+  StepTraits traits;
+  traits.passesFrom = 16;
+  traits.sharedBytesFrom = uint64_t(128) << 20;
+  traits.sharedBlocks = 2 * device.multiprocessors();
+  traits.sharedRows = 128;
+  return traits;
 }
 
 Status CudaContext::finish(int32_t *outNextTokens) {

@@ -7,8 +7,9 @@
 
 namespace m1rt {
 
-Status createCudaDevice(uint32_t ordinal, const DeviceOptions &, std::unique_ptr<Device> *out) {
-  return cuda::CudaDevice::create(ordinal, out);
+Status createCudaDevice(uint32_t ordinal, const DeviceOptions &options,
+                        std::unique_ptr<Device> *out) {
+  return cuda::CudaDevice::create(ordinal, options, out);
 }
 
 Status countCudaDevices(uint32_t *out) {
@@ -42,8 +43,10 @@ CUfunction Module::find(const char *symbol) const {
   return driver.cuModuleGetFunction(&function, handle, symbol) == CUDA_SUCCESS ? function : nullptr;
 }
 
-Status CudaDevice::create(uint32_t ordinal, std::unique_ptr<Device> *out) {
+Status CudaDevice::create(uint32_t ordinal, const DeviceOptions &options,
+                          std::unique_ptr<Device> *out) {
   std::unique_ptr<CudaDevice> device(new CudaDevice);
+  device->tuningPath = options.tuning;
   M1_TRY(device->open(ordinal));
   *out = std::move(device);
   return {};
@@ -73,6 +76,11 @@ Status CudaDevice::open(uint32_t ordinal) {
     return error(StatusCode::unsupported,
                  "device cuda:%u (%s) has compute capability %d.%d; 8.0 or newer is needed",
                  ordinal, name, major, minor);
+  int multiprocessors = 0;
+  M1_TRY(driver->check(driver->cuDeviceGetAttribute(
+                           &multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device),
+                       "cuDeviceGetAttribute"));
+  multiprocessorCount = uint32_t(multiprocessors);
   deviceInfo.target = "cuda";
   deviceInfo.name = name;
   deviceInfo.totalMemory = memory;

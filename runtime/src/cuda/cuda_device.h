@@ -28,7 +28,8 @@ private:
 
 class CudaDevice final : public Device {
 public:
-  static Status create(uint32_t ordinal, std::unique_ptr<Device> *out);
+  static Status create(uint32_t ordinal, const DeviceOptions &options,
+                       std::unique_ptr<Device> *out);
   ~CudaDevice() override;
 
   uint64_t freeMemory() const override;
@@ -62,6 +63,8 @@ public:
   CUstream stream() const { return workStream; }
   /// Compute capability, ten times the major number plus the minor one.
   int capability() const { return computeCapability; }
+  const std::string &tuning() const { return tuningPath; }
+  uint32_t multiprocessors() const { return multiprocessorCount; }
 
 private:
   CudaDevice() = default;
@@ -75,6 +78,8 @@ private:
   CUcontext context = nullptr;
   CUstream workStream = nullptr;
   int computeCapability = 0;
+  uint32_t multiprocessorCount = 0;
+  std::string tuningPath;
   std::unique_ptr<Module> support;
 
   // Uploads go through two page-locked buffers in turn, so that reading the file overlaps the

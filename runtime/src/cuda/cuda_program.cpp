@@ -44,6 +44,7 @@ Status CudaProgram::create(CudaDevice &device, const Artifact &artifact,
   M1_TRY(device.bind());
   M1_TRY(program->loadCode());
   M1_TRY(program->convertGemmWeights());
+  M1_TRY(program->loadTuning());
   *out = std::move(program);
   return {};
 }
@@ -131,6 +132,28 @@ Status CudaProgram::convertWeight(uint32_t index, ElementType wanted) {
   return device.convert(memory, wanted, weights[index], stored, count);
 }
 
+void *CudaProgram::weightAs(uint32_t index, ElementType wanted) const {
+  auto found = converted.find({index, wanted});
+  return found == converted.end() ? weights[index] : found->second;
+}
+
+GemmShape shapeOf(const schema::Gemm &gemm, uint32_t m, uint64_t a, uint64_t out) {
+  GemmShape shape;
+  shape.m = m;
+  shape.n = gemm.n();
+  shape.k = gemm.k();
+  shape.lda = gemm.lda();
+  shape.ldo = gemm.ldo();
+  shape.inputType = gemm.a_type();
+  shape.outType = gemm.out_type();
+  shape.bias = gemm.bias() != nullptr;
+  const uint64_t bits = a | out | uint64_t(shape.lda) * elementSize(shape.inputType) |
+                        uint64_t(shape.ldo) * elementSize(shape.outType) | 16;
+  // lowest set bit: what all of these are multiples of
+  shape.alignment = uint32_t(bits & (~bits + 1));
+  return shape;
+}
+
 Status CudaProgram::convertGemmWeights() {
   for (const schema::Function *function : *target.functions())
     for (const schema::CommandHolder *holder : *function->commands()) {
@@ -152,6 +175,18 @@ Status CudaProgram::createContext(const ContextOptions &options, std::unique_ptr
   M1_TRY(context->allocate());
   *out = std::move(context);
   return {};
+}
+
+// No domain of a launch has more rows than the step has tokens.
+uint32_t CudaProgram::maxTokensPerStep() const {
+  uint32_t most = Program::maxTokensPerStep();
+  for (const schema::Function *function : *target.functions())
+    for (const schema::CommandHolder *holder : *function->commands())
+      if (const schema::Launch *launch = holder->command_as_Launch();
+          launch && launch->domain() != schema::RowDomain::one &&
+          !(function->max_rows() && function->max_rows() <= maxGridY))
+        most = std::min(most, maxGridY * std::min(std::max(1u, launch->rows_per_group()), 256u));
+  return most;
 }
 
 uint64_t CudaProgram::contextBytes(const ContextOptions &options) const {

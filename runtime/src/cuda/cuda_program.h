@@ -11,6 +11,11 @@
 
 namespace m1rt::cuda {
 
+constexpr uint32_t maxGridY = 65535; // blocks of a launch along y
+
+/// The product of a plan for m rows at these addresses (or offsets of aligned memory).
+GemmShape shapeOf(const schema::Gemm &gemm, uint32_t m, uint64_t a, uint64_t out);
+
 class CudaProgram final : public Program {
 public:
   static Status create(CudaDevice &device, const Artifact &artifact, const schema::Target &target,
@@ -19,6 +24,9 @@ public:
 
   Status createContext(const ContextOptions &options, std::unique_ptr<Context> *out) override;
   uint64_t contextBytes(const ContextOptions &options) const override;
+  uint32_t maxTokensPerStep() const override;
+  Status tune(const std::vector<uint32_t> &rows,
+              const std::function<void(const std::string &)> &report, std::string *out) override;
 
 private:
   friend class CudaContext;
@@ -27,7 +35,10 @@ private:
       : device(device), artifact(artifact), target(target), weights(std::move(weights)) {}
   Status loadCode();
   Status convertGemmWeights();
+  Status loadTuning();
   Status convertWeight(uint32_t index, schema::ElementType wanted);
+  /// The weight as matrix products of the type read it.
+  void *weightAs(uint32_t index, schema::ElementType wanted) const;
 
   CudaDevice &device;
   const Artifact &artifact;
@@ -59,6 +70,7 @@ public:
   Status sample(const SamplingRow *rows, uint32_t count) override;
   Status takeChosen(SampledToken *out) override;
   bool asynchronous() const override { return true; }
+  StepTraits traits() const override;
 
   /// Sequences that a decode step of `sequences` is padded to.
   static uint32_t bucketOf(uint32_t sequences, uint32_t maxSequences);
@@ -68,12 +80,13 @@ private:
 
   /// Where the arrays of a step lie in the array block, in bytes.
   struct ArrayLayout {
-    std::array<uint64_t, inputPortCount> offset;
-    std::array<uint64_t, inputPortCount> size;
+    std::array<uint64_t, portCount> offset;
+    std::array<uint64_t, portCount> size;
     uint64_t chosenRows = 0; // offset of Step.chosenRows, behind the arrays
     uint64_t total = 0;
   };
-  static ArrayLayout layoutOf(const m1_dims &dims);
+  /// `shared`: with the prefix arrays.
+  static ArrayLayout layoutOf(const m1_dims &dims, bool shared);
   /// Device memory of a context, part by part.
   struct Sizes {
     uint64_t arrays = 0, temporaries = 0, rowTemporaries = 0, workspace = 0, logits = 0,
@@ -101,6 +114,7 @@ private:
                     const ArrayLayout &layout);
   Status runProfiled(const schema::Function &function, const m1_dims &dims,
                      const ArrayLayout &layout, std::vector<CommandTime> &profile);
+  Status dropOldGraphs();
   Status capture(const schema::Function &function, const m1_dims &dims, const ArrayLayout &layout,
                  CUgraphExec *out);
   CUdeviceptr resolve(const schema::Operand &operand, const m1_dims &dims,
@@ -141,14 +155,17 @@ private:
   unsigned nextHostArrays = 0;
   int32_t *hostNextTokens = nullptr;
   CUevent stepDone = nullptr;
-  uint32_t lastLogitRows = 0;
+  uint32_t firstLogitRow = 0; // of the pass at hand
+  uint32_t lastLogitRows = 0; // of all passes of the last step
   bool stepPending = false;
 
   struct Bucket {
     bool warm = false; // its first step ran: code is loaded, products' algorithms are chosen
     CUgraphExec graph = nullptr;
+    uint64_t used = 0; // graphUses when it last was
   };
   std::map<std::array<uint32_t, 3>, Bucket> buckets; // by function, sequences, logit rows
+  uint64_t graphUses = 0;
   std::vector<CUevent> profileEvents;
 };
 

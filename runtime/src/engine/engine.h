@@ -9,8 +9,9 @@
 // nothing but the parent.
 //
 // Order is first come, first served: (request, sample). Decoding samples are served in every step;
-// prompt chunks fill what is left of maxTokensPerStep. When KV pages run out, cached prefixes go
-// first, then the youngest running sample, which later recomputes its tokens.
+// prompt chunks fill what is left of maxTokensPerStep, up to prefillBesideDecoding. When KV pages
+// run out, cached prefixes go first, then the youngest running sample, which later recomputes its
+// tokens.
 //
 // On an asynchronous backend the engine runs one step ahead: it plans and starts a step before it
 // knows the tokens of the one before, which the device feeds by itself, and deals with those tokens
@@ -126,6 +127,8 @@ struct EngineOptions {
   // otherwise as many as there are places.
   bool planBudgets = true;
   uint32_t prefillChunk = 0; // prompt tokens of one sequence in one step; 0: as many as fit
+  // Prompt tokens of a step in which samples decode, which wait for them; 0: as many as fit.
+  uint32_t prefillBesideDecoding = 0;
 };
 
 struct EngineStats {

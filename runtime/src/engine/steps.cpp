@@ -42,13 +42,16 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
     rowsLeft -= wantsLogits;
     out->push_back({&track, count, wantsLogits});
   };
-  for (bool decoding : {true, false})
+  for (bool decoding : {true, false}) {
+    if (!decoding && !out->empty() && options.prefillBesideDecoding)
+      tokensLeft = std::min(tokensLeft, options.prefillBesideDecoding);
     for (auto &request : requests) {
       if (request->parent)
         consider(*request->parent, decoding);
       for (auto &track : request->active)
         consider(*track, decoding);
     }
+  }
   return {};
 }
 

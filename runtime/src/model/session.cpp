@@ -13,6 +13,10 @@ Status Session::create(Model &model, const SessionOptions &options, std::unique_
   if (options.maxSequences > (1u << 20) || options.maxTokensPerStep > (1u << 24))
     return error(StatusCode::invalidArgument, "%u sequences with %u tokens a step: too many",
                  options.maxSequences, options.maxTokensPerStep);
+  if (const uint32_t most = model.program().maxTokensPerStep(); options.maxTokensPerStep > most)
+    return error(StatusCode::invalidArgument,
+                 "%u tokens a step: the launches of this model cover at most %u on %s",
+                 options.maxTokensPerStep, most, model.device().info().name.c_str());
   if (options.maxContext > module.max_positions())
     return error(StatusCode::invalidArgument,
                  "context of %u tokens: the model was compiled for at most %u", options.maxContext,
@@ -88,6 +92,10 @@ Status Session::allocate() {
   contextOptions.states = states;
   M1_TRY(model.program().createContext(contextOptions, &context));
   bounds.asynchronous = context->asynchronous();
+  traits = context->traits();
+  if (options.sharedBytesFrom != UINT64_MAX)
+    traits.sharedBytesFrom = options.sharedBytesFrom;
+  prefixWork = prefixWorkOf(module, traits);
   pages = PagePool(bounds.kvPages); // only now: the device has said that so many fit
   for (uint32_t i = bounds.maxSequences; i > 0; --i)
     freeSlots.push_back(i - 1);
@@ -242,17 +250,18 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
   return Status();
 }
 
-void Session::buildArrays(const BackendEntry *entries, uint32_t count) {
+void Session::buildArrays(const BackendEntry *entries, uint32_t begin, uint32_t end) {
   auto array = [&](schema::Port port) -> std::vector<int32_t> & { return arrays[size_t(port)]; };
   for (std::vector<int32_t> &values : arrays)
     values.clear();
+  const uint32_t count = end - begin;
   array(schema::Port::block_tables).assign(size_t(count) * maxPages, int32_t(bounds.kvPages));
   array(schema::Port::sequence_starts).push_back(0);
   chosenRows.clear();
   int32_t row = 0;
   for (uint32_t i = 0; i < count; ++i) {
-    const BackendEntry &entry = entries[i];
-    const Sequence &sequence = *stepSequences[i];
+    const BackendEntry &entry = entries[begin + i];
+    const Sequence &sequence = *stepSequences[begin + i];
     if (!entry.tokens) {
       chosenRows.resize(size_t(row), -1);
       chosenRows.push_back(int32_t(entry.chosenRow));
@@ -276,16 +285,56 @@ void Session::buildArrays(const BackendEntry *entries, uint32_t count) {
   dims = {row, int(count), int(array(schema::Port::logit_rows).size()), int(maxPages)};
 }
 
+/// The function for a pass; -1 when the artifact has none.
+int Session::functionFor(uint32_t sequences, uint64_t tokens) const {
+  int decode = tokens == sequences ? model.functionFor("decode", sequences) : -1;
+  return decode >= 0 ? decode : model.functionFor("prefill", uint32_t(tokens));
+}
+
+/// The function for a pass of one-token entries that share enough pages, which `shared` then names;
+/// -1 otherwise.
+int Session::sharedFunctionFor(uint32_t begin, uint32_t end) {
+  const int chosen = model.functionFor("decode_shared", end - begin);
+  if (chosen < 0 || end - begin < 2 || traits.sharedBytesFrom == UINT64_MAX || !hasPages())
+    return -1;
+  pagesOfPass.clear();
+  for (uint32_t i = begin; i < end; ++i)
+    pagesOfPass.push_back(
+        {stepSequences[i]->pages.data(), stepSequences[i]->length / bounds.pageSize});
+  findSharedPrefixes(pagesOfPass, prefixWork, &shared);
+  return shared.savedPages * model.pageBytes() >= traits.sharedBytesFrom ? chosen : -1;
+}
+
+/// Runs entries [begin, end), whose pages are there.
+Status Session::runPass(const BackendEntry *entries, uint32_t begin, uint32_t end,
+                        uint32_t firstLogitRow) {
+  buildArrays(entries, begin, end);
+  Step step;
+  const int sharing = dims.tokens == dims.sequences ? sharedFunctionFor(begin, end) : -1;
+  function = uint32_t(sharing >= 0 ? sharing : functionFor(end - begin, uint64_t(dims.tokens)));
+  step.function = function;
+  step.dims = dims;
+  for (uint32_t i = 0; i < uint32_t(schema::Port::logits); ++i)
+    step.arrays[i] = arrays[i].data();
+  if (sharing >= 0) {
+    step.arrays[size_t(schema::Port::prefix_items)] = shared.items.data();
+    step.arrays[size_t(schema::Port::prefix_slots)] = shared.slots.data();
+    step.arrays[size_t(schema::Port::prefix_pages)] = shared.pages.data();
+  }
+  step.chosenRows = chosenRows.empty() ? nullptr : chosenRows.data();
+  step.firstLogitRow = firstLogitRow;
+  step.profile = profile;
+  step.checkNumerics = checkNumerics;
+  return context->run(step);
+}
+
 Status Session::step(const BackendEntry *entries, uint32_t count) {
   uint32_t newPages = 0;
   M1_TRY(validate(entries, count, &newPages));
   uint64_t tokens = 0;
   for (uint32_t i = 0; i < count; ++i)
     tokens += entries[i].tokenCount;
-  int chosen = tokens == count ? model.functionFor("decode", count) : -1;
-  if (chosen < 0)
-    chosen = model.functionFor("prefill", uint32_t(tokens));
-  if (chosen < 0)
+  if (functionFor(count, tokens) < 0)
     return error(StatusCode::unsupported, "the artifact has no function for a step of %llu tokens",
                  (unsigned long long)tokens);
 
@@ -298,19 +347,28 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
       while (sequence.pages.size() < needed)
         sequence.pages.push_back(pages.take());
     }
-  buildArrays(entries, count);
-  function = uint32_t(chosen);
 
-  Step step;
-  step.function = function;
-  step.dims = dims;
-  for (uint32_t i = 0; i < inputPortCount; ++i)
-    step.arrays[i] = arrays[i].data();
-  step.chosenRows = chosenRows.empty() ? nullptr : chosenRows.data();
-  step.profile = profile;
-  step.checkNumerics = checkNumerics;
+  // One-token entries that come first keep the decode kernels beside prompts. Tokens chosen on the
+  // device must go into the first pass, whose own choices replace them.
+  uint32_t singles = 0;
+  while (singles < count && entries[singles].tokenCount == 1)
+    ++singles;
+  const uint32_t from = traits.passesFrom;
+  const bool split = from && !profile && singles >= from && singles < count &&
+                     std::all_of(
+                         entries + singles, entries + count,
+                         [](const BackendEntry &entry) { return entry.tokens; });
+  stepLogitRows = 0;
+  Status status;
   lost = true; // also when something is thrown
-  Status status = context->run(step);
+  if (split) {
+    status = runPass(entries, 0, singles, 0);
+    stepLogitRows = uint32_t(dims.logit_rows);
+  }
+  if (status.ok()) {
+    status = runPass(entries, split ? singles : 0, count, stepLogitRows);
+    stepLogitRows += uint32_t(dims.logit_rows);
+  }
   lost = !status.ok();
   if (status.ok())
     if (Status changed = model.filesUnchanged(); !changed.ok())

@@ -5,6 +5,7 @@
 #include "engine/backend.h"
 #include "model/model.h"
 #include "model/page_pool.h"
+#include "model/shared_prefixes.h"
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -17,6 +18,8 @@ struct SessionOptions {
   uint32_t maxContext = 0;   // 0: the model's max_positions, or less when kvPages holds less
   uint32_t kvPages = 0;      // 0: enough for maxSequences sequences of maxContext tokens
   uint32_t maxLogitRows = 0; // 0: the smaller of maxSequences and maxTokensPerStep
+  // Saved bytes from which decode steps share prefixes; UINT64_MAX: what pays on the device.
+  uint64_t sharedBytesFrom = UINT64_MAX;
 };
 
 class Session final : public SequenceBackend {
@@ -42,11 +45,11 @@ public:
   /// Of the last step: the likeliest token of every logits row; logits rows [first, first + count).
   Status nextTokens(int32_t *out);
   Status logits(uint32_t first, uint32_t count, float *out);
-  uint32_t logitRows() const { return uint32_t(dims.logit_rows); }
+  uint32_t logitRows() const { return stepLogitRows; }
 
   /// From here on every step fails that computes something that is no number, and names the launch.
   void setCheckNumerics(bool on) { checkNumerics = on; }
-  /// When set, every step fills it with the times of its commands.
+  /// When set, every step fills it with the times of its commands, and is one pass.
   void setProfile(std::vector<CommandTime> *profile) { this->profile = profile; }
   /// Index into Target.functions of the last step.
   uint32_t lastFunction() const { return function; }
@@ -63,7 +66,10 @@ private:
   Status allocate();
   Status find(SequenceId id, Sequence **out) const;
   Status validate(const BackendEntry *entries, uint32_t count, uint32_t *outNewPages);
-  void buildArrays(const BackendEntry *entries, uint32_t count);
+  void buildArrays(const BackendEntry *entries, uint32_t begin, uint32_t end);
+  Status runPass(const BackendEntry *entries, uint32_t begin, uint32_t end, uint32_t firstLogitRow);
+  int functionFor(uint32_t sequences, uint64_t tokens) const;
+  int sharedFunctionFor(uint32_t begin, uint32_t end);
   void releasePages(Sequence &sequence);
   uint32_t pagesFor(uint32_t length) const {
     return (length + bounds.pageSize - 1) / bounds.pageSize;
@@ -83,14 +89,19 @@ private:
   mutable std::unordered_map<SequenceId, Sequence> sequences;
   SequenceId nextSequence = 1;
 
-  std::vector<int32_t> arrays[inputPortCount];
+  std::vector<int32_t> arrays[portCount];
+  StepTraits traits;
+  PrefixWork prefixWork;
+  std::vector<SequencePages> pagesOfPass;
+  SharedPrefixes shared; // of the pass at hand, when its function is decode_shared
   // Step.chosenRows of the step at hand; empty when no entry wants it
   std::vector<int32_t> chosenRows;
   // logits rows of the last sampling that a step can take tokens from
   uint32_t sampledRows = 0;
   uint32_t untaken = 0;                  // samplings whose tokens were not taken
   std::vector<Sequence *> stepSequences; // of the entries of the step at hand
-  m1_dims dims = {};
+  m1_dims dims = {};                     // of the last pass
+  uint32_t stepLogitRows = 0;            // of the last step
   uint32_t function = 0;
   std::vector<CommandTime> *profile = nullptr;
   bool checkNumerics = false;

@@ -19,6 +19,10 @@ struct SizeWish {
 /// fewer sequences. Error, with the sizes, when not even one sequence fits.
 Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out);
 
+/// Prompt tokens that may share a step with decoding sequences (EngineOptions): the wish, or what
+/// keeps the step short on the device.
+uint32_t prefillBesideDecoding(Model &model, const SizeWish &wish);
+
 /// Sequences at once that give the most tokens a second, or nearly. More would not make a run
 /// faster, and under a time budget fewer of them would get to their answers. `threads` as in
 /// DeviceOptions.

@@ -85,10 +85,15 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
           }};
 }
 
+/// Sequences [first, end) share pages [begin, stop).
+struct Shared {
+  int first, end, begin, stop;
+};
+
 Case attention_case(const std::string &label, bool smoke, Type type, Type kv_type, int heads,
                     int kv_heads, int d, std::vector<int> lengths, std::vector<int> past,
                     bool decode, int padding = 0, int offset = 0, double spread = 1,
-                    int multiprocessors = 132) {
+                    int multiprocessors = 132, const std::vector<Shared> &items = {}) {
   std::string name = "attention " + label + (decode ? " decode " : " prefill ") + type_name(type) +
                      "/" + type_name(kv_type) + " " + std::to_string(heads) + "/" +
                      std::to_string(kv_heads) + "×" + std::to_string(d);
@@ -103,6 +108,7 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
             f.out_stride = heads * d + padding + offset;
             f.scale = float(1 / std::sqrt(double(d)));
             f.decode = decode;
+            f.shared = !items.empty();
             Tuning tuning;
             tuning.multiprocessors = multiprocessors;
             if (!context.prepare(describe(f, "kernel", tuning)))
@@ -126,6 +132,23 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
               std::swap(order[i - 1], order[random.next() % i]);
             for (int &page : tables)
               page = page ? order[page - 1] : 0;
+            std::vector<int> listed = {int(items.size())}, slots(batch.sequences + 1, 0),
+                             shared_pages(batch.sequences, 0), ranks(batch.sequences, 0);
+            for (const Shared &item : items) {
+              listed.insert(listed.end(),
+                            {item.first, item.end, item.begin, item.stop, ranks[item.first]});
+              for (int s = item.first; s < item.end; ++s) {
+                ++ranks[s];
+                shared_pages[s] = item.stop;
+                for (int p = item.begin; p < item.stop; ++p)
+                  tables[size_t(s) * max_pages + p] = tables[size_t(item.first) * max_pages + p];
+              }
+            }
+            for (int s = 0; s < batch.sequences; ++s)
+              slots[s + 1] = slots[s] + ranks[s];
+            context.integers("prefix_items", listed);
+            context.integers("prefix_slots", slots);
+            context.integers("prefix_pages", shared_pages);
             size_t page_size = size_t(2) * kv_heads * 64 * d;
             std::vector<double> cache(pages * page_size, std::nan(""));
             auto at = [&](int s, int position, int which, int h) {
@@ -281,11 +304,12 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
   return best;
 }
 
-enum class Shape { normal, peaked, constant, ties, masked, broken, hopeless };
+enum class Shape { normal, peaked, constant, ties, masked, broken, hopeless, minute, adjacent };
 
 Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
                  const std::vector<Request> &requests) {
-  const char *names[] = {"normal", "peaked", "constant", "ties", "masked", "broken", "hopeless"};
+  const char *names[] = {"normal", "peaked",   "constant", "ties",    "masked",
+                         "broken", "hopeless", "minute",   "adjacent"};
   std::string name = std::string("sample ") + (random ? "random " : "greedy ") + names[int(shape)] +
                      " " + std::to_string(V);
   return {name, smoke, [=](Context &context) {
@@ -309,6 +333,10 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
                   v = std::rint(v);
                 if (shape == Shape::masked && i % 5 != 2)
                   v = -INFINITY;
+                if (shape == Shape::minute) // differences far below 1, and subnormal ones
+                  v = i % 3 == 0 ? 0 : i % 3 == 1 ? 1e-31 : 1e-41;
+                if (shape == Shape::adjacent)
+                  v = i % 2 == 0 ? 1.5f : std::nextafter(1.5f, 2.0f);
                 if (shape == Shape::broken && i == 11)
                   v = std::nan("");
                 if (shape == Shape::hopeless)
@@ -415,6 +443,7 @@ std::vector<Case> dense_cases() {
   cases.push_back(linear_case(true, bf16, bf16, f32, 8, 8, 100, 1000, 8, 0, true));
   cases.push_back(linear_case(false, bf16, bf16, bf16, 5, 8, 4096, 512));
   cases.push_back(linear_case(false, bf16, bf16, bf16, 13, 16, 4096, 200));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 16, 16, 200, 320, 0, 0, false, false, true));
   cases.push_back(linear_case(false, bf16, bf16, bf16, 7, 2, 67, 264));
   cases.push_back(linear_case(true, bf16, bf16, f32, 3, 8, 256, 3072, 0, 0, false, true));
   cases.push_back(linear_case(true, bf16, bf16, bf16, 8, 8, 200, 320, 0, 0, false, false, true));
@@ -444,6 +473,29 @@ std::vector<Case> dense_cases() {
   cases.push_back(attention_case("", true, f32, f32, 6, 2, 32, ones, contexts, true));
   cases.push_back(attention_case("odd", false, bf16, bf16, 9, 3, 20, ones, contexts, true, 1, 1));
   cases.push_back(attention_case("f32 cache", false, bf16, f32, 12, 1, 128, ones, contexts, true));
+
+  // Shared prefixes: one group, a tree of forks beside a stranger, a run in parts, more rows than a
+  // tile, sequences whose own part is one token.
+  const std::vector<int> nine(9, 1), longer = {130, 128, 300, 192, 900, 640, 500, 257, 3};
+  const std::vector<Shared> tree = {{0, 8, 0, 1}, {0, 3, 1, 2}, {4, 8, 1, 3}, {4, 6, 3, 9}};
+  auto shared_case = [&](const char *label, bool smoke, int heads, int kv_heads, int d,
+                         const std::vector<Shared> &items, int padding = 0, double spread = 1,
+                         int multiprocessors = 132) {
+    cases.push_back(attention_case(std::string("shared ") + label, smoke, bf16, bf16, heads,
+                                   kv_heads, d, nine, longer, true, padding, padding, spread,
+                                   multiprocessors, items));
+  };
+  shared_case("one group", true, 24, 8, 128, {{0, 8, 0, 2}});
+  shared_case("tree", true, 6, 2, 64, tree);
+  shared_case("parts", false, 6, 2, 128, {{4, 7, 0, 2}, {4, 7, 2, 3}, {4, 7, 3, 7}});
+  shared_case("cut often", false, 24, 8, 128, tree, 8, 1, 700);
+  shared_case("large scores", false, 8, 1, 128, tree, 0, 6);
+  shared_case("one kv head", false, 20, 1, 64, tree);
+  shared_case("wide", false, 12, 2, 256, tree);
+  shared_case("narrow", false, 4, 4, 16, tree, 3);
+  cases.push_back(attention_case("shared many", false, bf16, bf16, 6, 2, 64,
+                                 std::vector<int>(300, 1), std::vector<int>(300, 70), true, 0, 0, 1,
+                                 20, {{0, 100, 0, 1}, {100, 300, 0, 1}}));
 
   const std::vector<int> chunks = {37, 1, 64, 200, 1, 130, 0, 5},
                          past = {0, 100, 3, 64, 0, 129, 9, 63};
@@ -488,6 +540,8 @@ std::vector<Case> dense_cases() {
   cases.push_back(sample_case(true, 3, 0, Shape::normal, true, requests));
   cases.push_back(sample_case(true, 32000, 0, Shape::broken, true, requests));
   cases.push_back(sample_case(true, 32000, 0, Shape::hopeless, true, requests));
+  cases.push_back(sample_case(true, 128256, 0, Shape::minute, true, requests));
+  cases.push_back(sample_case(false, 128256, 0, Shape::adjacent, true, requests));
   cases.push_back(distribution_case());
   return cases;
 }

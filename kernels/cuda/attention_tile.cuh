@@ -1,0 +1,149 @@
+// Sixteen rows of queries a warp against pages of the cache on tensor cores, softmax running in
+// registers: what attention_prefill and attention_prefix share. bf16, head sizes of 16's multiple
+// up to 256.
+//
+// A lane (g, t) of a warp holds rows g and g + 8: in an accumulator of 8 columns, columns 2t, 2t +
+// 1.
+#ifndef M1K_ATTENTION_TILE_CUH
+#define M1K_ATTENTION_TILE_CUH
+
+#include "attention.cuh"
+
+namespace m1k {
+
+template <class F> struct AttentionTile {
+  static constexpr int kD = F::kD, kRow = AttentionTraits<F>::kRow, kSteps = kD / 16;
+  static constexpr int kScores = kPage / 8; // tiles of 8 positions
+  // Up to 128 columns of the queries stay in registers; wider ones are read again for every page.
+  static constexpr bool kKeep = kSteps <= 8;
+  static_assert(kD % 16 == 0, "tensor cores need whole tiles");
+
+  const bf16 *queries; // rows of kRow in shared memory, this warp's first
+  u32 query[kKeep ? kSteps : 1][4];
+  float output[2 * kSteps][4], top[2], mass[2]; // unnormalised; maxima of unscaled scores
+
+  M1K_DEVICE void load_query(u32 (&a)[4], int k) const {
+    int lane = threadIdx.x % 32;
+    load_matrices(a, queries + lane % 16 * kRow + k * 16 + lane / 16 * 8);
+  }
+  M1K_DEVICE explicit AttentionTile(const bf16 *queries) : queries(queries) {
+    if constexpr (kKeep) {
+#pragma unroll
+      for (int k = 0; k < kSteps; ++k)
+        load_query(query[k], k);
+    }
+  }
+  M1K_DEVICE void reset() {
+    top[0] = top[1] = kNever;
+    mass[0] = mass[1] = 0.0f;
+#pragma unroll
+    for (int n = 0; n < 2 * kSteps; ++n)
+      output[n][0] = output[n][1] = output[n][2] = output[n][3] = 0.0f;
+  }
+  M1K_DEVICE static float scale() { return F::scale() * kLog2E; }
+
+  // Takes in a page, whose K and V lie in rows of kRow. With `cuts`, row g sees its first limit0
+  // positions and row g + 8 its first limit1; otherwise both see all.
+  M1K_DEVICE void attend(const bf16 *k_page, const bf16 *v_page, bool cuts, int limit0,
+                         int limit1) {
+    int lane = threadIdx.x % 32, t = lane % 4;
+    float score[kScores][4];
+#pragma unroll
+    for (int n = 0; n < kScores; ++n)
+      score[n][0] = score[n][1] = score[n][2] = score[n][3] = 0.0f;
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+      u32(&a)[4] = query[kKeep ? k : 0];
+      if constexpr (!kKeep)
+        load_query(a, k);
+#pragma unroll
+      for (int n = 0; n < kScores; n += 2) {
+        u32 b[4]; // positions n·8 .. +8 at depth k·16 and +8, then the next 8 positions
+        load_matrices(b, k_page + (n * 8 + lane / 16 * 8 + lane % 8) * kRow + k * 16 +
+                             lane / 8 % 2 * 8);
+        mma_bf16(score[n], a, b[0], b[1]);
+        mma_bf16(score[n + 1], a, b[2], b[3]);
+      }
+    }
+    float peak0 = kNever, peak1 = kNever;
+#pragma unroll
+    for (int n = 0; n < kScores; ++n) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        int p = n * 8 + t * 2 + i;
+        if (cuts) {
+          score[n][i] = p < limit0 ? score[n][i] : kNever;
+          score[n][2 + i] = p < limit1 ? score[n][2 + i] : kNever;
+        }
+        peak0 = fmaxf(peak0, score[n][i]);
+        peak1 = fmaxf(peak1, score[n][2 + i]);
+      }
+    }
+    peak0 = fmaxf(peak0, __shfl_xor_sync(0xffffffffu, peak0, 1));
+    peak0 = fmaxf(peak0, __shfl_xor_sync(0xffffffffu, peak0, 2));
+    peak1 = fmaxf(peak1, __shfl_xor_sync(0xffffffffu, peak1, 1));
+    peak1 = fmaxf(peak1, __shfl_xor_sync(0xffffffffu, peak1, 2));
+    const float scale = this->scale();
+    // Maxima are of unscaled scores when the scale is positive, which is the only case
+    // described.
+    float now0 = fmaxf(top[0], peak0), now1 = fmaxf(top[1], peak1);
+    float keep0 = ex2((top[0] - now0) * scale), keep1 = ex2((top[1] - now1) * scale);
+    top[0] = now0, top[1] = now1;
+    float shift0 = now0 * scale, shift1 = now1 * scale, sum0 = 0.0f, sum1 = 0.0f;
+    u32 probability[kScores][2];
+#pragma unroll
+    for (int n = 0; n < kScores; ++n) {
+      float a0 = ex2(score[n][0] * scale - shift0), a1 = ex2(score[n][1] * scale - shift0);
+      float b0 = ex2(score[n][2] * scale - shift1), b1 = ex2(score[n][3] * scale - shift1);
+      // a row that sees nothing yet has only kNever, whose exponential against itself is 1
+      if (cuts) {
+        int p = n * 8 + t * 2;
+        a0 = p < limit0 ? a0 : 0.0f, a1 = p + 1 < limit0 ? a1 : 0.0f;
+        b0 = p < limit1 ? b0 : 0.0f, b1 = p + 1 < limit1 ? b1 : 0.0f;
+      }
+      sum0 += a0 + a1;
+      sum1 += b0 + b1;
+      probability[n][0] = pack_bf16(a0, a1);
+      probability[n][1] = pack_bf16(b0, b1);
+    }
+    mass[0] = mass[0] * keep0 + sum0;
+    mass[1] = mass[1] * keep1 + sum1;
+#pragma unroll
+    for (int n = 0; n < 2 * kSteps; ++n) {
+      output[n][0] *= keep0, output[n][1] *= keep0;
+      output[n][2] *= keep1, output[n][3] *= keep1;
+    }
+#pragma unroll
+    for (int k = 0; k < kPage / 16; ++k) {
+      u32 a[4] = {probability[2 * k][0], probability[2 * k][1], probability[2 * k + 1][0],
+                  probability[2 * k + 1][1]};
+#pragma unroll
+      for (int n = 0; n < 2 * kSteps; n += 2) {
+        u32 b[4]; // columns n·8 .. +8 at positions k·16 and +8, then the next 8 columns
+        load_matrices_transposed(b, v_page + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kRow + n * 8 +
+                                        lane / 16 * 8);
+        mma_bf16(output[n], a, b[0], b[1]);
+        mma_bf16(output[n + 1], a, b[2], b[3]);
+      }
+    }
+  }
+
+  // Sum of the exponentials of row g (half 0) or g + 8.
+  M1K_DEVICE float total(int half) const {
+    float sum = mass[half];
+    sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+    return sum + __shfl_xor_sync(0xffffffffu, sum, 2);
+  }
+};
+
+// K and V of a kv head in a page, `valid` positions of them, to a stage: K's rows, then V's.
+template <class F, int threads>
+M1K_DEVICE void copy_stage(bf16 *stage, const bf16 *cache, int page, int kv_head, int valid) {
+  copy_page<F, threads>(stage, page_rows<F>(cache, page, 0, kv_head), valid);
+  copy_page<F, threads>(stage + kPage * AttentionTraits<F>::kRow,
+                        page_rows<F>(cache, page, 1, kv_head), valid);
+}
+
+} // namespace m1k
+
+#endif

@@ -1,0 +1,96 @@
+// Which of cuBLASLt's algorithms is fastest for a model's products: measured, not guessed.
+#include "base/mapped_file.h"
+#include "cuda/cuda_program.h"
+#include <algorithm>
+
+namespace m1rt::cuda {
+
+using schema::OperandKind;
+
+namespace {
+
+/// A product of the plans, at any number of rows, with all the weights that it is computed with.
+struct Product {
+  GemmShape shape; // m is 0
+  std::string name;
+  std::vector<CUdeviceptr> weights, biases;
+};
+
+CUdeviceptr address(const void *memory) { return reinterpret_cast<CUdeviceptr>(memory); }
+
+} // namespace
+
+Status CudaProgram::loadTuning() {
+  if (device.tuning().empty())
+    return {};
+  if (!gemms)
+    return error(StatusCode::unsupported, "%s: the artifact has no product to tune on this device",
+                 device.tuning().c_str());
+  MappedFile file;
+  M1_TRY(MappedFile::open(device.tuning(), &file));
+  const std::string text(reinterpret_cast<const char *>(file.bytes().data), file.bytes().size);
+  return gemms->load(text, device.tuning(), device.info().name);
+}
+
+Status CudaProgram::tune(const std::vector<uint32_t> &rows,
+                         const std::function<void(const std::string &)> &report, std::string *out) {
+  if (!gemms)
+    return error(StatusCode::unsupported, "the artifact has no product to tune on this device");
+  std::map<GemmShape, Product> products;
+  for (const schema::Function *function : *target.functions())
+    for (const schema::CommandHolder *holder : *function->commands()) {
+      const schema::Gemm *gemm = holder->command_as_Gemm();
+      if (!gemm || gemm->w()->kind() != OperandKind::weight)
+        continue;
+      GemmShape shape = shapeOf(*gemm, 0, gemm->a()->offset(), gemm->out()->offset());
+      Product &product = products[shape];
+      product.shape = shape;
+      if (product.name.empty() && gemm->name())
+        product.name = gemm->name()->str();
+      const CUdeviceptr weight =
+          address(weightAs(gemm->w()->index(), gemm->a_type())) + gemm->w()->offset();
+      if (std::find(product.weights.begin(), product.weights.end(), weight) !=
+          product.weights.end())
+        continue;
+      product.weights.push_back(weight);
+      product.biases.push_back(
+          gemm->bias() ? address(weightAs(gemm->bias()->index(), gemm->out_type())) : 0);
+    }
+  uint64_t inputBytes = 0, outputBytes = 0;
+  const uint64_t mostRows = *std::max_element(rows.begin(), rows.end());
+  for (const auto &[shape, product] : products) {
+    inputBytes = std::max(inputBytes, mostRows * shape.lda * elementSize(shape.inputType));
+    outputBytes = std::max(outputBytes, mostRows * shape.ldo * elementSize(shape.outType));
+  }
+  void *input = nullptr, *output = nullptr, *workspace = nullptr;
+  auto measure = [&]() -> Status {
+    M1_TRY(device.allocate(inputBytes, "rows to tune with", &input));
+    M1_TRY(device.allocate(outputBytes, "products to tune", &output));
+    M1_TRY(device.allocate(GemmLibrary::workspaceBytes, "the products' workspace", &workspace));
+    M1_TRY(device.fillDummy(input, schema::ElementType::bf16, inputBytes / 2, 1, 0, 1.0f, 0.0f));
+    for (auto &[shape, product] : products)
+      for (uint32_t count : rows) {
+        GemmShape wanted = shape;
+        wanted.m = count;
+        std::vector<GemmBuffers> buffers;
+        for (size_t i = 0; i < product.weights.size(); ++i)
+          buffers.push_back(
+              {address(input), product.weights[i], product.biases[i], address(output)});
+        GemmLibrary::Tuned tuned;
+        M1_TRY(gemms->tune(device.api(), wanted, buffers, address(workspace), device.stream(),
+                           product.name.c_str(), &tuned));
+        report(formatted("%5u x %6u x %5u  %9.2f us, heuristics %9.2f us (%.2f)  %s", count,
+                         shape.n, shape.k, tuned.bestSeconds * 1e6, tuned.heuristicSeconds * 1e6,
+                         tuned.heuristicSeconds / tuned.bestSeconds, product.name.c_str()));
+      }
+    return {};
+  };
+  Status status = measure();
+  for (void *memory : {input, output, workspace})
+    device.free(memory);
+  M1_TRY(std::move(status));
+  *out = gemms->table(device.info().name);
+  return {};
+}
+
+} // namespace m1rt::cuda
