@@ -31,6 +31,7 @@ struct ArtifactOptions {
   uint64_t dummySeed = 0;
   /// Prepared tokenizer; empty: none.
   std::string tokenizer, chatTemplate, bosToken, eosToken;
+  GenerationDefaults generation;
   std::vector<std::pair<std::string, std::string>> properties;
   /// Called with the bytes of weights done and the total, now and then; may be empty.
   std::function<void(uint64_t, uint64_t)> progress;
@@ -41,10 +42,11 @@ struct ArtifactSizes {
 };
 
 /// Writes `path` from the m1.model, m1.weight and m1.state of `module` and the targets' plans: to a
-/// temporary file beside it, renamed when all is well. With external weights, those that a
-/// checkpoint file holds as they are stay there, the rest goes to `path`.weights. The same input
-/// gives the same bytes. Dummy weights keep constants and rotary tables. Errors name the file;
-/// nothing is left behind.
+/// temporary file beside it, renamed when all is well (base/output_file.h). With external weights,
+/// those that a checkpoint file holds as they are stay there, the rest goes to
+/// `path`.<digest>.weights, named by its content: one that an older artifact refers to is neither
+/// changed nor removed. The same input gives the same bytes. Dummy weights keep constants and
+/// rotary tables. Errors name the file; nothing is left behind.
 llvm::Expected<ArtifactSizes> writeArtifact(llvm::StringRef path, mlir::ModuleOp module,
                                             llvm::ArrayRef<ArtifactTarget> targets,
                                             const CheckpointData &data,

@@ -41,8 +41,9 @@ public:
   };
 
   /// Maps model.safetensors, or the shards that model.safetensors.index.json names, and checks
-  /// headers, ranges and types. Reports an error that names the file (and tensor) and fails if
-  /// something is missing, truncated or malformed.
+  /// headers, ranges and types. The tensors of a file must fill it, without gaps or overlaps.
+  /// Reports an error that names the file (and tensor) and fails if something is missing, truncated
+  /// or malformed.
   mlir::LogicalResult open(llvm::StringRef directory,
                            llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 
@@ -65,46 +66,64 @@ public:
 private:
   mlir::LogicalResult openFile(llvm::StringRef path,
                                llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
+  /// Of tensors from `first` on, whose file's data lie from `begin` to `end`.
+  mlir::LogicalResult checkCoverage(llvm::StringRef path, size_t first, uint64_t begin,
+                                    uint64_t end,
+                                    llvm::function_ref<mlir::InFlightDiagnostic()> emitError) const;
 
   std::vector<File> files;
   std::vector<SourceTensor> tensors;
   llvm::StringMap<size_t> index;
 };
 
-/// What config.json and mamba_config.json say, with the defaults of absent fields filled in.
-struct ModelConfig {
-  enum class Kind { llama, qwen2, m1Mamba1, m1Mamba2 };
-  Kind kind = Kind::llama;
+/// An error that says what `path` is, or may mean, when it is no directory.
+mlir::LogicalResult checkDirectory(llvm::StringRef path,
+                                   llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 
-  int64_t layers = 0, hiddenSize = 0, intermediateSize = 0, vocabSize = 0, maxPositions = 0;
-  int64_t heads = 0, kvHeads = 0, headDim = 0;
+/// How the model's authors would have it sampled (generation_config.json).
+struct GenerationDefaults {
+  std::optional<double> temperature; // 0 when do_sample is false
+  std::optional<int64_t> topK;       // 0: all tokens
+  std::optional<double> topP, minP, repetitionPenalty;
+
+  bool empty() const { return !temperature && !topK && !topP && !minP && !repetitionPenalty; }
+};
+
+/// The sizes of a plain transformer: attention and a gated MLP in every layer.
+struct TransformerSizes {
+  int64_t heads = 0, kvHeads = 0, headDim = 0, intermediateSize = 0;
   double rmsNormEps = 0;
-  bool tied = false, attentionBias = false, outputBias = false, mlpBias = false;
+  bool mlpBias = false, scaledRotary = false;
+};
+
+/// How a family of models reads its configuration and builds its layers (lib/Import/Family.h).
+class Family;
+
+/// What the configuration says about every model, with the defaults of absent fields filled in; the
+/// rest is its family's.
+struct ModelConfig {
+  /// As in m1.model.
+  std::string architecture;
+  int64_t layers = 0, hiddenSize = 0, vocabSize = 0, maxPositions = 0;
+  bool tied = false;
+  /// Whether more than maxPositions may be asked for.
+  bool extends = true;
   int64_t bosId = -1;
+  /// Of config.json and generation_config.json.
   llvm::SmallVector<int64_t> eosIds;
+  GenerationDefaults generation;
   /// The type that config.json states for the weights; decides matrix types when there is no data
   /// (dummy weights).
   std::optional<StoredType> storedType;
-
-  double ropeTheta = 0;
-  mlir::m1::RotaryScaling ropeScaling = mlir::m1::RotaryScaling::None;
-  double ropeFactor = 1, ropeLow = 1, ropeHigh = 4, ropeOriginal = 0;
-
-  /// The rest is for M1 only. isAttention has an entry per layer (all true for plain transformers).
-  std::vector<bool> isAttention;
-  int64_t dInner = 0, dXb = 0, dState = 0, dConv = 0, dtRank = 0;
-  bool convBias = true, repeatBeforeConv = true;
-
-  bool isM1() const { return kind == Kind::m1Mamba1 || kind == Kind::m1Mamba2; }
-  bool hasAttention() const { return llvm::is_contained(isAttention, true); }
-  /// m1-mamba1, m1-mamba2, llama or qwen2.
-  llvm::StringRef getArchitecture() const;
+  /// For llama, qwen2 and mistral with attention over the whole context, which can be made an M1.
+  std::optional<TransformerSizes> transformer;
+  std::shared_ptr<const Family> family;
 };
 
-/// Reads the configuration. `data` decides between Mamba-1 and Mamba-2 where it holds Mamba layers;
-/// without tensors the configuration alone decides. Reports an error that names file and field and
-/// fails when a field is missing, malformed, inconsistent with another, or has a value that changes
-/// the maths in a way that is not supported.
+/// Reads config.json, mamba_config.json and generation_config.json. `data` decides between Mamba-1
+/// and Mamba-2 where it holds Mamba layers; without tensors the configuration alone decides.
+/// Reports an error that names file and field and fails when a field is missing, malformed,
+/// inconsistent with another, or has a value that changes the maths in a way that is not supported.
 mlir::FailureOr<ModelConfig> readConfig(llvm::StringRef directory, const CheckpointData &data,
                                         llvm::function_ref<mlir::InFlightDiagnostic()> emitError,
                                         llvm::function_ref<mlir::InFlightDiagnostic()> emitWarning);

@@ -24,9 +24,10 @@ struct ConvertOptions {
 };
 
 /// Writes model.safetensors (one file, streamed, every tensor in the type of the source),
-/// mamba_config.json and copies of config.json and the tokenizer's files. The model file gets its
-/// name when it is complete; on an error, which names file and tensor or field, no new file is
-/// left. Biases of the attention layers, which M1 has no place for, are dropped with a warning.
+/// mamba_config.json and copies of config.json and the tokenizer's files to a new directory, which
+/// takes the place of the old one when it is complete; what else the old one holds stays. On an
+/// error, which names file and tensor or field, nothing has changed. Biases of the attention
+/// layers, which M1 has no place for, are dropped with a warning.
 mlir::LogicalResult
 convertCheckpoint(const ConvertOptions &options,
                   llvm::function_ref<void(uint64_t done, uint64_t total)> written,

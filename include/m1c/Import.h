@@ -21,17 +21,24 @@ struct ImportOptions {
   bool widenMatrices = false;
   /// Longest context that the rotary tables serve; 0: what config.json says.
   int64_t maxPositions = 0;
+  /// The ids that the tokenizer has are those below; the others, rows of padding, are never drawn:
+  /// their logits are -inf. 0: all are drawn.
+  int64_t tokenizerIds = 0;
+  /// An end token besides those of the configuration, and where it was found; -1: none.
+  int64_t endToken = -1;
+  std::string endTokenSource;
 };
 
 /// Imports the checkpoint in `directory` in unfused form: one m1.model, the weights, the states,
 /// and the functions `prefill` and `decode`, both `(tokens: tensor<?xi32>, batch: !m1.batch) ->
 /// (logits: tensor<?xVxf32>, next tokens: tensor<?xi32>)`. Errors are reported to the context's
 /// diagnostic handler: what readConfig and CheckpointData::open report, tensors that are missing,
-/// surplus, or of a wrong shape. `data` then holds the mapped tensors that m1.weight refers to.
-mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>> importCheckpoint(mlir::MLIRContext &context,
-                                                                    llvm::StringRef directory,
-                                                                    const ImportOptions &options,
-                                                                    CheckpointData &data);
+/// surplus, or of a wrong shape. `data` then holds the mapped tensors that m1.weight refers to;
+/// `generation`, when given, how the model's authors sample.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
+importCheckpoint(mlir::MLIRContext &context, llvm::StringRef directory,
+                 const ImportOptions &options, CheckpointData &data,
+                 GenerationDefaults *generation = nullptr);
 
 /// Registers --m1-import, which puts an imported model in the place of m1-opt's input module.
 void registerImportPass();

@@ -10,8 +10,7 @@ namespace m1c {
 /// Appends to `module` the plan.target of `selector`: for each function of the m1 dialect a
 /// plan.function whose commands the selector chose, temporaries not placed yet. The functions
 /// themselves stay, for further targets. Weights and states keep their symbols. Fails with an error
-/// on the operation that has no kernel, or that must be expanded first (m1.hybrid_layer,
-/// m1.gated_mlp).
+/// on the operation that has no kernel, or that must be expanded first (m1.gated_mlp).
 mlir::FailureOr<mlir::plan::TargetOp> convertM1ToPlan(mlir::ModuleOp module,
                                                       KernelSelector &selector);
 

@@ -1,8 +1,9 @@
 #include "ModuleTable.h"
 #include "artifact_header.h"
+#include "base/output_file.h"
 #include "m1c/Weights.h"
 #include "weight_check.h"
-#include "llvm/ADT/ScopeExit.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/SHA256.h"
@@ -19,88 +20,28 @@ uint64_t alignTo(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
 
-/// A file under a temporary name until it is kept; removed otherwise. What exists and is no regular
-/// file (a pipe, a device) is written as it is, never replaced.
-class OutputFile {
+llvm::Error toError(m1rt::Status status) {
+  return status.ok() ? llvm::Error::success() : llvm::createStringError(status.message());
+}
+
+/// An output file and the hash of what is written to it.
+class HashedFile {
 public:
-  static llvm::Expected<OutputFile> create(llvm::StringRef path) {
-    llvm::sys::fs::file_status status;
-    if (!llvm::sys::fs::status(path, status) && !llvm::sys::fs::is_regular_file(status)) {
-      std::error_code error;
-      auto stream =
-          std::make_unique<llvm::raw_fd_ostream>(path, error, llvm::sys::fs::CD_OpenExisting,
-                                                 llvm::sys::fs::FA_Write, llvm::sys::fs::OF_None);
-      if (error)
-        return llvm::createStringError(error, "cannot write " + path + ": " + error.message());
-      return OutputFile(path, nullptr, std::move(stream));
-    }
-    auto file = llvm::sys::fs::TempFile::create(path + ".%%%%%%.tmp",
-                                                llvm::sys::fs::all_read | llvm::sys::fs::all_write);
-    if (!file)
-      return llvm::createStringError("cannot write " + path + ": " +
-                                     llvm::toString(file.takeError()));
-    auto temporary = std::make_unique<llvm::sys::fs::TempFile>(std::move(*file));
-    auto stream = std::make_unique<llvm::raw_fd_ostream>(temporary->FD, /*shouldClose=*/false);
-    return OutputFile(path, std::move(temporary), std::move(stream));
+  llvm::Error open(llvm::StringRef path) { return toError(file.open(path.str())); }
+  llvm::Error write(llvm::StringRef bytes) {
+    sha.update(bytes);
+    return toError(file.write(bytes.data(), bytes.size()));
   }
-  OutputFile(OutputFile &&) = default;
-  ~OutputFile() {
-    if (stream)
-      stream->clear_error();
-    stream.reset();
-    if (file)
-      llvm::consumeError(file->discard());
-  }
-
-  /// False once a write failed; `finish` tells why.
-  bool write(llvm::StringRef bytes) {
-    *stream << bytes;
-    position += bytes.size();
-    if (sha)
-      sha->update(bytes);
-    return !stream->has_error();
-  }
-  bool padTo(uint64_t offset) {
-    static constexpr char kZeros[4096] = {};
-    bool ok = true;
-    while (ok && position < offset)
-      ok = write(
-          {kZeros, static_cast<size_t>(std::min<uint64_t>(sizeof(kZeros), offset - position))});
-    return ok;
-  }
-  uint64_t tell() const { return position; }
-  /// From now on what is written also goes to `hash`.
-  void hashTo(llvm::SHA256 &hash) { sha = &hash; }
-
-  llvm::Error finish() {
-    stream->flush();
-    if (stream->has_error()) {
-      std::error_code error = stream->error();
-      stream->clear_error();
-      return llvm::createStringError(error, "cannot write " + path + ": " + error.message());
-    }
-    stream.reset();
-    if (!file)
-      return llvm::Error::success();
-    auto kept = std::move(*file);
-    file.reset();
-    if (auto error = kept.keep(path))
-      return llvm::createStringError("cannot rename to " + path + ": " +
-                                     llvm::toString(std::move(error)));
+  llvm::Error padTo(uint64_t offset) {
+    static constexpr char zeros[4096] = {};
+    while (file.size() < offset)
+      if (auto error = write({zeros, size_t(std::min<uint64_t>(4096, offset - file.size()))}))
+        return error;
     return llvm::Error::success();
   }
 
-private:
-  OutputFile(llvm::StringRef path, std::unique_ptr<llvm::sys::fs::TempFile> file,
-             std::unique_ptr<llvm::raw_fd_ostream> stream)
-      : path(path.str()), file(std::move(file)), stream(std::move(stream)) {
-    this->stream->SetBufferSize(1 << 20);
-  }
-  std::string path;
-  std::unique_ptr<llvm::sys::fs::TempFile> file; // null when written in place
-  std::unique_ptr<llvm::raw_fd_ostream> stream;
-  uint64_t position = 0;
-  llvm::SHA256 *sha = nullptr;
+  m1rt::OutputFile file;
+  llvm::SHA256 sha;
 };
 
 std::vector<uint8_t> finish(llvm::SHA256 &sha) {
@@ -157,7 +98,7 @@ private:
 /// The file of the checkpoint that holds the weight's bytes as they are, and where.
 std::optional<std::pair<unsigned, uint64_t>> findVerbatim(m1::WeightOp weight,
                                                           const CheckpointData &data) {
-  if (!weight.getSources() || weight.getSources()->size() != 1 ||
+  if (!weight.getSources() || weight.getSources()->size() != 1 || weight.getRowsAttr() ||
       weight.getTransform() != m1::Transform::None)
     return std::nullopt;
   const SourceTensor *source = data.find(cast<StringAttr>((*weight.getSources())[0]).getValue());
@@ -200,13 +141,20 @@ public:
   llvm::Expected<ArtifactSizes> write();
 
 private:
-  std::string sidecarPath() const { return (path + ".weights").str(); }
+  /// Of the weights that no file of the checkpoint holds as they are: named by its content, so that
+  /// an artifact that is being replaced keeps its own.
+  std::string sidecarName(llvm::ArrayRef<uint8_t> digest) const {
+    return (llvm::sys::path::filename(path) + "." +
+            llvm::StringRef(llvm::toHex(digest, /*LowerCase=*/true)).take_front(12) + ".weights")
+        .str();
+  }
   llvm::Error collectWeights();
   uint64_t layOut(uint64_t moduleSize);
   llvm::Error streamWeight(size_t index, llvm::function_ref<bool(llvm::ArrayRef<char>)> take);
-  llvm::Error writeWeights(OutputFile &file, int fileIndex);
+  llvm::Error writeWeights(HashedFile &file, int fileIndex);
   llvm::Error checkVerbatimWeights();
-  llvm::Error writeSidecar();
+  llvm::Error writeSidecar(HashedFile &file);
+  llvm::Error commit(HashedFile &sidecarFile, HashedFile &file);
 
   llvm::StringRef path;
   ModuleOp module;
@@ -256,7 +204,7 @@ llvm::Error ArtifactWriter::collectWeights() {
         if (sidecar < 0) {
           sidecar = static_cast<int>(layout.files.size());
           layout.files.push_back(
-              {llvm::sys::path::filename(sidecarPath()).str(), 0, std::vector<uint8_t>(32)});
+              {sidecarName(std::vector<uint8_t>(32)), 0, std::vector<uint8_t>(32)});
         }
         entry.file = sidecar;
         entry.offset = alignTo(sidecarEnd, M1_ARTIFACT_WEIGHT_ALIGN);
@@ -323,19 +271,21 @@ llvm::Error ArtifactWriter::streamWeight(size_t index,
   return llvm::Error::success();
 }
 
-llvm::Error ArtifactWriter::writeWeights(OutputFile &file, int fileIndex) {
+llvm::Error ArtifactWriter::writeWeights(HashedFile &file, int fileIndex) {
   for (auto [index, entry] : llvm::enumerate(layout.weights)) {
     if (entry.dummy || entry.file != fileIndex)
       continue;
-    file.padTo(entry.offset);
-    bool stored = true;
+    if (auto error = file.padTo(entry.offset))
+      return error;
+    llvm::Error stored = llvm::Error::success();
     auto write = [&](llvm::ArrayRef<char> bytes) {
-      return stored = file.write({bytes.data(), bytes.size()});
+      stored = file.write({bytes.data(), bytes.size()});
+      return !stored;
     };
     if (auto error = streamWeight(index, write))
-      return error;
-    if (!stored)
-      return file.finish();
+      return llvm::joinErrors(std::move(stored), std::move(error));
+    if (stored)
+      return stored;
   }
   return llvm::Error::success();
 }
@@ -349,21 +299,36 @@ llvm::Error ArtifactWriter::checkVerbatimWeights() {
   return llvm::Error::success();
 }
 
-llvm::Error ArtifactWriter::writeSidecar() {
+llvm::Error ArtifactWriter::writeSidecar(HashedFile &file) {
   if (sidecar < 0)
     return llvm::Error::success();
-  std::string name = sidecarPath();
-  auto file = OutputFile::create(name);
-  if (!file)
-    return file.takeError();
-  llvm::SHA256 sha;
-  file->hashTo(sha);
-  if (auto error = writeWeights(*file, sidecar))
+  if (auto error = file.open(path))
     return error;
-  if (auto error = file->finish())
+  if (auto error = writeWeights(file, sidecar))
     return error;
-  layout.files[sidecar].digest = finish(sha);
+  if (auto error = toError(file.file.finish()))
+    return error;
+  ExternalFileEntry &entry = layout.files[sidecar];
+  entry.digest = finish(file.sha);
+  entry.name = sidecarName(entry.digest);
   return llvm::Error::success();
+}
+
+/// The sidecar's name comes first: until the artifact's own rename nothing refers to it.
+llvm::Error ArtifactWriter::commit(HashedFile &sidecarFile, HashedFile &file) {
+  if (auto error = toError(file.file.finish()))
+    return error;
+  if (sidecar < 0)
+    return toError(file.file.commit());
+  llvm::SmallString<256> target(llvm::sys::path::parent_path(path));
+  llvm::sys::path::append(target, layout.files[sidecar].name);
+  const bool wasThere = llvm::sys::fs::exists(target);
+  if (auto error = toError(sidecarFile.file.commit(target.str().str())))
+    return error;
+  auto error = toError(file.file.commit());
+  if (error && !wasThere)
+    llvm::sys::fs::remove(target);
+  return error;
 }
 
 llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
@@ -377,17 +342,12 @@ llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
   sizes.module = alignTo(draft->size(), 64);
   sizes.file = std::max(layOut(draft->size()), weightsBegin);
 
-  auto file = OutputFile::create(path);
-  if (!file)
-    return file.takeError();
-  bool keepsSidecar = false;
-  auto removeSidecar = llvm::scope_exit([&] {
-    if (sidecar >= 0 && !keepsSidecar)
-      llvm::sys::fs::remove(sidecarPath());
-  });
+  HashedFile file, sidecarFile;
+  if (auto error = file.open(path))
+    return std::move(error);
   if (auto error = checkVerbatimWeights())
     return std::move(error);
-  if (auto error = writeSidecar())
+  if (auto error = writeSidecar(sidecarFile))
     return std::move(error);
   auto table = buildModuleTable(module, targets, layout, options);
   if (!table)
@@ -418,17 +378,18 @@ llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
   std::copy(digest.begin(), digest.end(), header.digest);
   put(0, {reinterpret_cast<const char *>(&header), sizeof(header)});
 
-  if (!file->write(head))
-    return file->finish();
-  if (auto error = writeWeights(*file, -1))
+  if (auto error = file.write(head))
     return std::move(error);
-  file->padTo(layout.checksOffset);
+  if (auto error = writeWeights(file, -1))
+    return std::move(error);
+  if (auto error = file.padTo(layout.checksOffset))
+    return std::move(error);
   for (const std::vector<uint64_t> &ofWeight : checks)
-    file->write(
-        {reinterpret_cast<const char *>(ofWeight.data()), ofWeight.size() * sizeof(uint64_t)});
-  if (auto error = file->finish())
+    if (auto error = file.write(
+            {reinterpret_cast<const char *>(ofWeight.data()), ofWeight.size() * sizeof(uint64_t)}))
+      return std::move(error);
+  if (auto error = commit(sidecarFile, file))
     return std::move(error);
-  keepsSidecar = true;
   sizes.weights = weightBytesTotal;
   return sizes;
 }

@@ -251,6 +251,21 @@ llvm::Expected<std::string> TableBuilder::build() {
     auto k = string(key), v = string(value);
     properties.push_back(fbs::CreateKeyValue(fb, k, v));
   }
+  Offset<fbs::GenerationDefaults> generation;
+  if (const GenerationDefaults &from = options.generation; !from.empty()) {
+    fbs::GenerationDefaultsBuilder table(fb);
+    if (from.temperature)
+      table.add_temperature(static_cast<float>(*from.temperature));
+    if (from.topK)
+      table.add_top_k(static_cast<uint32_t>(*from.topK));
+    if (from.topP)
+      table.add_top_p(static_cast<float>(*from.topP));
+    if (from.minP)
+      table.add_min_p(static_cast<float>(*from.minP));
+    if (from.repetitionPenalty)
+      table.add_repetition_penalty(static_cast<float>(*from.repetitionPenalty));
+    generation = table.Finish();
+  }
   std::vector<int32_t> eosIds(model.getEosIds().begin(), model.getEosIds().end());
 
   auto producer = string(options.producer), architecture = string(model.getArchitecture());
@@ -284,6 +299,8 @@ llvm::Expected<std::string> TableBuilder::build() {
   builder.add_properties(propertyList);
   fbs::Segment checks(layout.checksOffset, layout.checksSize);
   builder.add_weight_checks(&checks);
+  if (!generation.IsNull())
+    builder.add_generation_defaults(generation);
   fb.Finish(builder.Finish(), fbs::ModuleIdentifier());
   if (error)
     return std::move(error);

@@ -1,5 +1,7 @@
 #include "m1c/Compiler.h"
 #include "M1/Transforms/Passes.h"
+#include "base/foreign_file.h"
+#include "base/output_file.h"
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"
 #include "m1c/Target.h"
@@ -8,13 +10,13 @@
 #include "mlir/IR/Verifier.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
+#include "template/chat_template.h"
 #include "tokenizer/prepare.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/StringSet.h"
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
-#include "llvm/Support/ToolOutputFile.h"
 #include <chrono>
 
 using namespace mlir;
@@ -69,6 +71,13 @@ private:
   bool lowerToPlan();
   bool generateCode();
   bool prepareTokenizer();
+  void warn();
+  /// A file of the model's directory.
+  std::string inModel(llvm::StringRef name) const {
+    llvm::SmallString<256> path(options.modelDirectory);
+    llvm::sys::path::append(path, name);
+    return path.str().str();
+  }
   bool writeText(llvm::StringRef path, llvm::function_ref<void(llvm::raw_ostream &)> print);
   bool writeModule(llvm::StringRef path) {
     return writeText(path, [&](llvm::raw_ostream &out) { out << *module << "\n"; });
@@ -97,22 +106,16 @@ private:
   std::vector<ArtifactTarget> artifactTargets;
   CodeTexts texts;
   m1rt::PreparedTokenizer tokenizer;
+  GenerationDefaults generation;
 };
 
 bool Compilation::writeText(llvm::StringRef path,
                             llvm::function_ref<void(llvm::raw_ostream &)> print) {
-  std::error_code error;
-  llvm::ToolOutputFile file(path, error, llvm::sys::fs::OF_Text);
-  if (!error) {
-    print(file.os());
-    file.os().flush();
-    error = file.os().error();
-    file.os().clear_error();
-  }
-  if (error)
-    return fail(llvm::createStringError(error, "cannot write " + path + ": " + error.message()));
-  file.keep();
-  return true;
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  print(stream);
+  m1rt::Status status = m1rt::writeFile(path.str(), text);
+  return status.ok() || fail(llvm::createStringError(status.message()));
 }
 
 bool Compilation::createTargets() {
@@ -148,7 +151,10 @@ bool Compilation::importModel() {
   import.kvType = elementType(options.kvType.empty() ? options.activationType : options.kvType);
   import.dummy = options.weights == WeightStorage::dummy;
   import.maxPositions = options.maxContext;
-  auto imported = importCheckpoint(context, options.modelDirectory, import, data);
+  import.tokenizerIds = tokenizer.ids;
+  import.endToken = tokenizer.eosId;
+  import.endTokenSource = inModel("tokenizer_config.json") + ": field 'eos_token'";
+  auto imported = importCheckpoint(context, options.modelDirectory, import, data, &generation);
   if (failed(imported))
     return false;
   module = std::move(*imported);
@@ -200,15 +206,57 @@ bool Compilation::generateCode() {
 }
 
 bool Compilation::prepareTokenizer() {
-  llvm::SmallString<128> file(options.modelDirectory), config(options.modelDirectory);
-  llvm::sys::path::append(file, "tokenizer.json");
-  llvm::sys::path::append(config, "tokenizer_config.json");
+  std::string file = inModel("tokenizer.json");
   if (!llvm::sys::fs::exists(file))
     return true;
+  auto opened = llvm::MemoryBuffer::getFileSlice(file, 64, 0);
+  if (opened)
+    if (std::string foreign = m1rt::describeForeignFile((*opened)->getBuffer()); !foreign.empty())
+      return fail(llvm::createStringError(file + ": " + foreign));
   std::string error;
-  if (!m1rt::prepareTokenizer(file.str().str(), config.str().str(), tokenizer, error))
+  if (!m1rt::prepareTokenizer(file, inModel("tokenizer_config.json"), tokenizer, error))
     return fail(llvm::createStringError(error));
   return true;
+}
+
+/// What an artifact will lack that its user may miss.
+void Compilation::warn() {
+  auto model = m1::getModel(*module);
+  if (model.getEosIds().empty())
+    say(true, options.modelDirectory +
+                  ": no end token in config.json, generation_config.json or tokenizer_config.json: "
+                  "answers end at their length limit or a stop string alone");
+  // Benchmarks have no text.
+  if (options.weights == WeightStorage::dummy)
+    return;
+  if (tokenizer.data.empty()) {
+    const char *other = nullptr;
+    for (const char *name : {"tokenizer.model", "vocab.json", "tekken.json"})
+      if (!other && llvm::sys::fs::exists(inModel(name)))
+        other = name;
+    say(true, options.modelDirectory + ": no tokenizer.json" +
+                  (other ? std::string(", only ") + other +
+                               ": make one with transformers (AutoTokenizer.from_pretrained(DIR), "
+                               "save_pretrained(DIR))"
+                         : std::string()) +
+                  "; the artifact takes and gives token ids alone");
+    return;
+  }
+  std::string error;
+  if (tokenizer.chatTemplate.empty())
+    say(true, options.modelDirectory +
+                  ": no chat template in tokenizer_config.json, chat_template.jinja or "
+                  "chat_template.json: prompts can only be given as they are (--raw)");
+  else if (!m1rt::ChatTemplate::parse(tokenizer.chatTemplate, error))
+    say(true, options.modelDirectory + ": the chat template cannot be used: " + error +
+                  "; prompts can only be given as they are (--raw)");
+  // Embeddings are padded to a round number of rows; more is another vocabulary.
+  const auto vocabulary = static_cast<int64_t>(model.getVocabSize());
+  if (int64_t missing = vocabulary - tokenizer.ids; missing > vocabulary / 16)
+    say(true, inModel("tokenizer.json") + ": has ids up to " + std::to_string(tokenizer.ids - 1) +
+                  ", the model's vocabulary has " + std::to_string(vocabulary) +
+                  ": is it this model's? The " + std::to_string(missing) +
+                  " ids that it lacks are never drawn");
 }
 
 bool Compilation::run(ArtifactSizes *outSizes) {
@@ -216,8 +264,11 @@ bool Compilation::run(ArtifactSizes *outSizes) {
     if (auto error = llvm::sys::fs::create_directories(options.saveTemps))
       return fail(llvm::createStringError(error, "cannot create " + options.saveTemps + ": " +
                                                      error.message()));
-  if (!createTargets() || !stage("import", [&] { return importModel(); }))
+  if (!createTargets() || !stage("tokenizer", [&] { return prepareTokenizer(); }) ||
+      !stage("import", [&] { return importModel(); }))
     return false;
+  if (options.emit == Emit::artifact)
+    warn();
   if (options.emit == Emit::m1)
     return writeModule(options.output);
   if (!stage("optimize", [&] { return optimize(); }))
@@ -234,8 +285,6 @@ bool Compilation::run(ArtifactSizes *outSizes) {
     const std::string &text = options.emit == Emit::llvm ? texts.llvm : texts.assembly;
     return writeText(options.output, [&](llvm::raw_ostream &out) { out << text; });
   }
-  if (!stage("tokenizer", [&] { return prepareTokenizer(); }))
-    return false;
   return stage("write", [&] {
     ArtifactOptions artifact;
     artifact.producer = options.producer;
@@ -245,6 +294,7 @@ bool Compilation::run(ArtifactSizes *outSizes) {
     artifact.chatTemplate = tokenizer.chatTemplate;
     artifact.bosToken = tokenizer.bosToken;
     artifact.eosToken = tokenizer.eosToken;
+    artifact.generation = generation;
     artifact.progress = listener.weightsWritten;
     auto sizes = writeArtifact(options.output, *module, artifactTargets, data, artifact);
     if (!sizes)

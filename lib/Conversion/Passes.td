@@ -11,9 +11,9 @@ def M1ConvertToPlanPass : Pass<"m1-convert-to-plan", "::mlir::ModuleOp"> {
     and attributes share a `plan.kernel`, so kernels follow the number of distinct layers.
 
     It refuses functions other than (tokens, batch) -> (logits, next tokens) of one block;
-    `m1.hybrid_layer` and `m1.gated_mlp`, which `m1-expand-hybrid-layers` and `m1-expand-gated-mlp`
-    expand before; operations without an operand of the step's rows; and what the cpu target has no
-    kernel for (states in f16, Mamba-2 heads of another size than their state).
+    `m1.gated_mlp`, which `m1-expand-gated-mlp` expands before; operations without an operand of the
+    step's rows; and what the cpu target has no kernel for (states in f16, Mamba-2 heads of another
+    size than their state).
 
     Before:
     ```mlir

@@ -3,6 +3,7 @@
 #include "m1c/Convert.h"
 
 #include "Draw.h"
+#include "base/output_file.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Endian.h"
@@ -24,6 +25,11 @@ namespace {
 /// d_state and d_conv of M1's Mamba-1 layers.
 constexpr int64_t stateSize = 16, convWidth = 4;
 
+constexpr StringLiteral copiedFiles[] = {
+    "config.json",           "generation_config.json",  "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+    "chat_template.json"};
+
 struct Piece {
   explicit Piece(const SourceTensor *source) : source(source) {}
   Piece(std::string name, Drawing drawing, int64_t count)
@@ -44,10 +50,10 @@ struct OutputTensor {
 /// The tensors of the M1 by name, which is also their order in the file.
 class Plan {
 public:
-  Plan(const ModelConfig &config, const ConvertOptions &options, const CheckpointData &data,
-       EmitError emitError)
-      : config(config), data(data), emitError(emitError), qRows(config.heads * config.headDim),
-        kvRows(config.kvHeads * config.headDim), dtRank((config.hiddenSize + 15) / 16) {
+  Plan(const ModelConfig &config, const TransformerSizes &sizes, const ConvertOptions &options,
+       const CheckpointData &data, EmitError emitError)
+      : config(config), data(data), emitError(emitError), qRows(sizes.heads * sizes.headDim),
+        kvRows(sizes.kvHeads * sizes.headDim), dtRank((config.hiddenSize + 15) / 16) {
     keepsAttention.assign(config.layers, false);
     for (int64_t layer : options.attentionLayers)
       keepsAttention[layer] = true;
@@ -191,13 +197,14 @@ std::string makeHeader(const std::map<std::string, OutputTensor> &tensors) {
 }
 
 /// The elements of one piece, a few megabytes at a time.
-void writePiece(const Piece &piece, StoredType type, uint64_t seed, const CheckpointData &data,
-                llvm::raw_ostream &stream, llvm::function_ref<void(uint64_t)> advanced) {
+m1rt::Status writePiece(const Piece &piece, StoredType type, uint64_t seed,
+                        const CheckpointData &data, m1rt::OutputFile &file,
+                        llvm::function_ref<void(uint64_t)> advanced) {
   if (piece.source) {
-    stream.write(piece.source->data.data(), piece.source->data.size());
+    M1_TRY(file.write(piece.source->data.data(), piece.source->data.size()));
     data.release(*piece.source);
     advanced(piece.source->data.size());
-    return;
+    return m1rt::Status();
   }
   constexpr int64_t chunk = 1 << 20;
   SmallVector<char, 0> bytes;
@@ -205,52 +212,32 @@ void writePiece(const Piece &piece, StoredType type, uint64_t seed, const Checkp
     bytes.clear();
     draw(piece.drawing, piece.drawnName, seed, begin, std::min(piece.drawnCount, begin + chunk),
          type, bytes);
-    stream.write(bytes.data(), bytes.size());
+    M1_TRY(file.write(bytes.data(), bytes.size()));
     advanced(bytes.size());
   }
+  return m1rt::Status();
 }
 
-/// A file that keeps its temporary name until commit().
-class PendingFile {
-public:
-  ~PendingFile() {
-    if (file)
-      llvm::consumeError(file->discard());
-  }
-  LogicalResult open(StringRef directory, StringRef name, EmitError emitError) {
-    path = directory;
-    llvm::sys::path::append(path, name);
-    auto created = llvm::sys::fs::TempFile::create(
-        path + ".%%%%%%.tmp", llvm::sys::fs::all_read | llvm::sys::fs::all_write);
-    if (!created)
-      return emitError() << "cannot create " << path << ": " << llvm::toString(created.takeError());
-    file.emplace(std::move(*created));
-    stream = std::make_unique<llvm::raw_fd_ostream>(file->FD, /*shouldClose=*/false);
-    return success();
-  }
-  LogicalResult finish(EmitError emitError) {
-    stream->flush();
-    if (stream->has_error()) {
-      emitError() << "cannot write " << path << ": " << stream->error().message();
-      stream->clear_error();
-      return failure();
-    }
-    return success();
-  }
-  LogicalResult commit(EmitError emitError) {
-    llvm::Error error = file->keep(path);
-    file.reset();
-    if (error)
-      return emitError() << "cannot rename to " << path << ": " << llvm::toString(std::move(error));
-    return success();
-  }
+/// The files of a checkpoint that convertCheckpoint writes or leaves out; what else the directory
+/// holds stays.
+bool isOfCheckpoint(StringRef name) {
+  return llvm::is_contained(copiedFiles, name) || name == "mamba_config.json" ||
+         name == "model.safetensors" || name == "model.safetensors.index.json" ||
+         (name.starts_with("model-") && name.ends_with(".safetensors")) || name.ends_with(".tmp");
+}
 
-  std::unique_ptr<llvm::raw_fd_ostream> stream;
+LogicalResult check(const m1rt::Status &status, EmitError emitError) {
+  return status.ok() ? success() : LogicalResult(emitError() << status.message());
+}
 
-private:
-  SmallString<256> path;
-  std::optional<llvm::sys::fs::TempFile> file;
-};
+LogicalResult copyFile(StringRef from, const std::string &to, EmitError emitError) {
+  auto buffer = llvm::MemoryBuffer::getFile(from, /*IsText=*/false,
+                                            /*RequiresNullTerminator=*/false);
+  if (!buffer)
+    return emitError() << "cannot read " << from << ": " << buffer.getError().message();
+  StringRef bytes = (*buffer)->getBuffer();
+  return check(m1rt::writeFile(to, {bytes.data(), bytes.size()}), emitError);
+}
 
 /// The shortest decimal that reads back as `value`.
 std::string shortest(double value) {
@@ -264,16 +251,17 @@ std::string shortest(double value) {
 }
 
 std::string mambaConfig(const ModelConfig &config, const ConvertOptions &options) {
+  const TransformerSizes &sizes = *config.transformer;
   SmallVector<int64_t> layers = options.attentionLayers;
   llvm::sort(layers);
   std::string text;
   llvm::raw_string_ostream out(text);
   out << "{\n  \"d_model\": " << config.hiddenSize
       << ",\n  \"ssm_cfg\": {\n    \"expand\": 1\n  },\n  \"rms_norm_eps\": "
-      << shortest(config.rmsNormEps)
-      << ",\n  \"vocab_size\": null,\n  \"d_inner\": " << config.heads * config.headDim
-      << ",\n  \"d_xb\": " << config.kvHeads * config.headDim
-      << ",\n  \"intermediate_size\": " << config.intermediateSize
+      << shortest(sizes.rmsNormEps)
+      << ",\n  \"vocab_size\": null,\n  \"d_inner\": " << sizes.heads * sizes.headDim
+      << ",\n  \"d_xb\": " << sizes.kvHeads * sizes.headDim
+      << ",\n  \"intermediate_size\": " << sizes.intermediateSize
       << ",\n  \"hidden_act\": \"silu\",\n  \"n_layer\": " << config.layers
       << ",\n  \"attn_layers\": [";
   llvm::interleaveComma(layers, out);
@@ -282,12 +270,16 @@ std::string mambaConfig(const ModelConfig &config, const ConvertOptions &options
 }
 
 LogicalResult check(const ModelConfig &config, const ConvertOptions &options, EmitError emitError) {
-  if (config.isM1())
+  if (StringRef(config.architecture).starts_with("m1-"))
     return emitError() << options.source << ": is an M1 already";
-  if (config.mlpBias)
+  if (!config.transformer)
+    return emitError() << options.source << "/config.json: field 'model_type': expected a plain "
+                       << "transformer (llama, mistral, qwen2), got " << config.architecture;
+  const TransformerSizes &sizes = *config.transformer;
+  if (sizes.mlpBias)
     return emitError() << options.source
                        << "/config.json: field 'mlp_bias': M1's MLP has no biases";
-  int64_t inner = config.heads * config.headDim, shared = config.kvHeads * config.headDim;
+  int64_t inner = sizes.heads * sizes.headDim, shared = sizes.kvHeads * sizes.headDim;
   if (inner % stateSize || shared % stateSize)
     return emitError() << options.source
                        << "/config.json: heads times head_dim: expected multiples of d_state "
@@ -316,19 +308,17 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
   FailureOr<ModelConfig> config = readConfig(options.source, data, emitError, emitWarning);
   if (failed(config) || failed(check(*config, options, emitError)))
     return failure();
-  Plan plan(*config, options, data, emitError);
+  Plan plan(*config, *config->transformer, options, data, emitError);
   if (failed(plan.build()))
     return failure();
   if (plan.droppedBiases)
     emitWarning() << options.source << ": " << plan.droppedBiases
                   << " biases of attention projections are dropped: M1's layers have none";
-  if (config->ropeScaling != m1::RotaryScaling::None)
+  if (config->transformer->scaledRotary)
     emitWarning()
         << options.source
         << "/config.json: rope_scaling is without effect from here: M1's attention has none";
 
-  if (std::error_code error = llvm::sys::fs::create_directories(options.output))
-    return emitError() << "cannot create " << options.output << ": " << error.message();
   bool same = false;
   if (!llvm::sys::fs::equivalent(options.source, options.output, same) && same)
     return emitError() << options.output << ": is the directory of the source";
@@ -340,37 +330,32 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
                          << ": holds a checkpoint already; --overwrite replaces it";
   }
 
-  PendingFile model, settings;
-  if (failed(model.open(options.output, "model.safetensors", emitError)) ||
-      failed(settings.open(options.output, "mamba_config.json", emitError)))
+  m1rt::OutputDirectory output;
+  if (failed(check(output.open(options.output), emitError)) ||
+      failed(check(output.keepOld([](const std::string &name) { return !isOfCheckpoint(name); }),
+                   emitError)))
     return failure();
-  uint64_t total = 0, done = 0;
-  for (const auto &entry : plan.tensors)
-    total += byteSize(entry.second);
-  *model.stream << makeHeader(plan.tensors);
-  for (const auto &[name, tensor] : plan.tensors)
-    for (const Piece &piece : tensor.pieces) {
-      writePiece(piece, tensor.type, options.seed, data, *model.stream,
-                 [&](uint64_t bytes) { written(done += bytes, total); });
-      if (model.stream->has_error())
-        return model.finish(emitError);
-    }
-  *settings.stream << mambaConfig(*config, options);
-  if (failed(model.finish(emitError)) || failed(settings.finish(emitError)))
+  auto writeModel = [&]() -> m1rt::Status {
+    uint64_t total = 0, done = 0;
+    for (const auto &entry : plan.tensors)
+      total += byteSize(entry.second);
+    m1rt::OutputFile model;
+    M1_TRY(model.open(output / "model.safetensors"));
+    M1_TRY(model.write(makeHeader(plan.tensors)));
+    for (const auto &[name, tensor] : plan.tensors)
+      for (const Piece &piece : tensor.pieces)
+        M1_TRY(writePiece(piece, tensor.type, options.seed, data, model,
+                          [&](uint64_t bytes) { written(done += bytes, total); }));
+    M1_TRY(model.commit());
+    return m1rt::writeFile(output / "mamba_config.json", mambaConfig(*config, options));
+  };
+  if (failed(check(writeModel(), emitError)))
     return failure();
-
-  for (const char *name :
-       {"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
-        "special_tokens_map.json", "chat_template.jinja"}) {
-    SmallString<256> from(options.source), to(options.output);
+  for (StringRef name : copiedFiles) {
+    SmallString<256> from(options.source);
     llvm::sys::path::append(from, name);
-    llvm::sys::path::append(to, name);
-    if (!llvm::sys::fs::exists(from))
-      continue;
-    if (std::error_code error = llvm::sys::fs::copy_file(from, to))
-      return emitError() << "cannot copy " << from << " to " << to << ": " << error.message();
+    if (llvm::sys::fs::exists(from) && failed(copyFile(from, output / name.str(), emitError)))
+      return failure();
   }
-  if (failed(settings.commit(emitError)))
-    return failure();
-  return model.commit(emitError);
+  return check(output.commit(), emitError);
 }

@@ -1,7 +1,7 @@
 // Builds the m1 module of a checkpoint, in unfused form.
 #include "m1c/Import.h"
 
-#include "ModelBuilder.h"
+#include "Family.h"
 
 using namespace mlir;
 using namespace mlir::m1;
@@ -20,12 +20,15 @@ LogicalResult refuseSurplus(const CheckpointData &data, const ModelConfig &confi
   for (const SourceTensor &tensor : data.getTensors()) {
     if (used.contains(tensor.name) || isDerived(tensor.name))
       continue;
-    const SourceTensor *embedding = data.find("model.embed_tokens.weight");
-    if (tensor.name == "lm_head.weight" && config.tied) {
+    const Family &family = *config.family;
+    if (family.isForeignTensor(tensor.name))
+      continue;
+    const SourceTensor *embedding = data.find(family.embeddings());
+    if (tensor.name == family.head() && config.tied) {
       if (embedding && tensor.type == embedding->type && tensor.data == embedding->data)
         continue;
-      emitError(loc)
-          << "tensor 'lm_head.weight' differs from the embeddings, but tie_word_embeddings is true";
+      emitError(loc) << "tensor '" << tensor.name
+                     << "' differs from the embeddings, but tie_word_embeddings is true";
       ++surplus;
     } else if (++surplus <= shown) {
       emitError(loc) << "surplus tensor '" << tensor.name << "' in "
@@ -42,6 +45,17 @@ LogicalResult checkOptions(const ImportOptions &options, const ModelConfig &conf
   if (options.maxPositions < 0 || options.maxPositions >= (int64_t(1) << 31))
     return emitError(loc) << "expected a number of positions from 1 to 2147483647, got "
                           << options.maxPositions;
+  if (options.endToken >= config.vocabSize)
+    return emitError(loc) << options.endTokenSource << ": the end token has id " << options.endToken
+                          << ", vocab_size of config.json is " << config.vocabSize;
+  if (options.tokenizerIds > config.vocabSize)
+    return emitError(loc) << "the tokenizer has " << options.tokenizerIds
+                          << " ids, more than vocab_size " << config.vocabSize
+                          << " of config.json: it is another model's";
+  if (options.maxPositions > config.maxPositions && !config.extends)
+    return emitError(loc) << "the context is limited to " << config.maxPositions
+                          << " positions by rotary scaling of type dynamic, got "
+                          << options.maxPositions;
   if (!isa<Float32Type, BFloat16Type>(options.activationType))
     return emitError(loc) << "expected activation type f32 or bf16, got " << options.activationType;
   return success();
@@ -51,12 +65,14 @@ LogicalResult checkOptions(const ImportOptions &options, const ModelConfig &conf
 
 FailureOr<OwningOpRef<ModuleOp>> m1c::importCheckpoint(MLIRContext &context, StringRef directory,
                                                        const ImportOptions &options,
-                                                       CheckpointData &data) {
+                                                       CheckpointData &data,
+                                                       GenerationDefaults *generation) {
   context.loadDialect<M1Dialect, func::FuncDialect>();
   Location loc = UnknownLoc::get(&context);
   auto error = [&] { return emitError(loc); };
   auto warning = [&] { return emitWarning(loc); };
-  if (!options.dummy && failed(data.open(directory, error)))
+  if (failed(checkDirectory(directory, error)) ||
+      (!options.dummy && failed(data.open(directory, error))))
     return failure();
   FailureOr<ModelConfig> config = readConfig(directory, data, error, warning);
   if (failed(config) || failed(checkOptions(options, *config, loc)))
@@ -70,5 +86,7 @@ FailureOr<OwningOpRef<ModuleOp>> m1c::importCheckpoint(MLIRContext &context, Str
     return failure();
   if (failed(verify(*module)))
     return failure();
+  if (generation)
+    *generation = config->generation;
   return module;
 }

@@ -1,9 +1,7 @@
-// The layers of llama, qwen2 and M1 as m1 operations.
 #include "ModelBuilder.h"
 
+#include "Family.h"
 #include "m1k_abi.h"
-
-#include <cmath>
 
 using namespace mlir;
 using namespace mlir::m1;
@@ -17,8 +15,8 @@ static constexpr int shownTensors = 5;
 
 ModelBuilder::ModelBuilder(MLIRContext &context, const ModelConfig &config,
                            const ImportOptions &options, const CheckpointData &data)
-    : config(config), options(options), data(data), builder(&context),
-      loc(UnknownLoc::get(&context)), f32(builder.getF32Type()), symbols(&context) {}
+    : config(config), options(options), builder(&context), loc(UnknownLoc::get(&context)),
+      f32(builder.getF32Type()), data(data), symbols(&context) {}
 
 OwningOpRef<ModuleOp> ModelBuilder::build() {
   OwningOpRef<ModuleOp> owner = ModuleOp::create(loc);
@@ -35,9 +33,12 @@ OwningOpRef<ModuleOp> ModelBuilder::build() {
 
 void ModelBuilder::declareModel() {
   int64_t positions = options.maxPositions ? options.maxPositions : config.maxPositions;
-  ModelOp::create(symbols, loc, "model", config.getArchitecture(), config.vocabSize,
-                  config.hiddenSize, config.layers, positions, pageSize, config.bosId,
-                  config.eosIds, options.activationType, options.stateType, options.kvType);
+  SmallVector<int64_t> eosIds(config.eosIds);
+  if (options.endToken >= 0 && !llvm::is_contained(eosIds, options.endToken))
+    eosIds.push_back(options.endToken);
+  ModelOp::create(symbols, loc, "model", config.architecture, config.vocabSize, config.hiddenSize,
+                  config.layers, positions, pageSize, config.bosId, eosIds, options.activationType,
+                  options.stateType, options.kvType);
 }
 
 void ModelBuilder::buildFunction(StringRef name) {
@@ -51,21 +52,21 @@ void ModelBuilder::buildFunction(StringRef name) {
   Block *entry = function.addEntryBlock();
   builder.setInsertionPointToStart(entry);
   batch = entry->getArgument(1);
-  table = config.hasAttention() ? rotaryTable() : Value();
+  const Family &family = *config.family;
+  table = family.getRotary() ? rotaryTable(*family.getRotary()) : Value();
 
   int64_t d = config.hiddenSize;
   auto embeddings = [&] {
-    return matrix("embed_tokens", {{"model.embed_tokens.weight", {config.vocabSize, d}}});
+    return matrix("embed_tokens", {{family.embeddings(), {config.vocabSize, d}}});
   };
   Value h = EmbeddingOp::create(builder, loc, rows(d, f32), entry->getArgument(0), embeddings());
   for (int64_t layer = 0; layer < config.layers; ++layer)
-    h = buildLayer(layer, h);
+    h = family.buildLayer(*this, layer, h);
   h = GatherRowsOp::create(builder, loc, h.getType(), h, batch);
-  Value norm = vector("norm", {"model.norm.weight", {d}});
-  Value x = RmsNormOp::create(builder, loc, rows(d, options.activationType), h, norm,
-                              APFloat(config.rmsNormEps));
+  Value norm = vector("norm", {family.finalNorm(), {d}});
+  Value x = RmsNormOp::create(builder, loc, activations(d), h, norm, APFloat(family.getEps()));
   Value head =
-      config.tied ? embeddings() : matrix("lm_head", {{"lm_head.weight", {config.vocabSize, d}}});
+      config.tied ? embeddings() : matrix("lm_head", {{family.head(), {config.vocabSize, d}}});
   Value logits = LinearOp::create(builder, loc, rows(config.vocabSize, f32), x, head, Value());
   Value next = SampleOp::create(builder, loc, tokensType, logits);
   func::ReturnOp::create(builder, loc, ValueRange{logits, next});
@@ -113,21 +114,33 @@ Value ModelBuilder::weight(StringRef symbol, ArrayRef<int64_t> shape, const Sour
   auto type = RankedTensorType::get(shape, matrix ? matrixElementType(sources) : f32);
   if (declared.insert(symbol).second) {
     SmallVector<StringRef> names;
+    SmallVector<int64_t> rows;
+    bool inParts = llvm::any_of(sources, [](const Source &source) { return source.count; });
     for (const Source &source : sources) {
       checkSource(source);
       names.push_back(source.name);
+      if (inParts)
+        rows.append({source.first, source.rows()});
     }
-    WeightOp::create(symbols, loc, symbol, type, symbols.getStrArrayAttr(names), transform,
+    WeightOp::create(symbols, loc, symbol, type, symbols.getStrArrayAttr(names),
+                     inParts ? symbols.getDenseI64ArrayAttr(rows) : DenseI64ArrayAttr(), transform,
                      ElementsAttr(), RotaryAnglesAttr());
   }
   return GetWeightOp::create(builder, loc, type, symbol);
 }
 
-/// Sources are [N_i, K], joined to [ΣN_i, K].
+Value ModelBuilder::ones(StringRef symbol, int64_t n) {
+  auto type = RankedTensorType::get({n}, f32);
+  if (declared.insert(symbol).second)
+    WeightOp::create(symbols, loc, symbol, type, ArrayAttr(), DenseI64ArrayAttr(), Transform::None,
+                     DenseElementsAttr::get(type, 1.0f), RotaryAnglesAttr());
+  return GetWeightOp::create(builder, loc, type, symbol);
+}
+
 Value ModelBuilder::matrix(StringRef symbol, const Sources &sources) {
   int64_t n = 0;
   for (const Source &source : sources)
-    n += source.shape[0];
+    n += source.rows();
   return weight(symbol, {n, sources[0].shape[1]}, sources, /*matrix=*/true);
 }
 
@@ -141,23 +154,23 @@ Value ModelBuilder::state(StringRef symbol, Type type) {
   return GetStateOp::create(builder, loc, type, symbol);
 }
 
-Value ModelBuilder::rotaryTable() {
-  int64_t half = config.headDim / 2;
+Value ModelBuilder::rotaryTable(const RotaryConfig &rotary) {
+  int64_t half = rotary.width / 2;
   auto positions = cast<ModelOp>(module.getBody()->front()).getMaxPositions();
-  auto angles = [&](StringRef symbol, int64_t count, int64_t step) -> Value {
+  auto angles = [&](StringRef symbol, int64_t count, int64_t step, double scale) -> Value {
     auto type = RankedTensorType::get({count, half, 2}, f32);
     if (declared.insert(symbol).second) {
-      auto init = RotaryAnglesAttr::get(builder.getContext(), config.ropeTheta, step,
-                                        config.ropeScaling, config.ropeFactor, config.ropeLow,
-                                        config.ropeHigh, config.ropeOriginal);
-      WeightOp::create(symbols, loc, symbol, type, ArrayAttr(), Transform::None, ElementsAttr(),
-                       init);
+      auto init = RotaryAnglesAttr::get(builder.getContext(), step, rotary.frequencies, scale);
+      WeightOp::create(symbols, loc, symbol, type, ArrayAttr(), DenseI64ArrayAttr(),
+                       Transform::None, ElementsAttr(), init);
     }
     return GetWeightOp::create(builder, loc, type, symbol);
   };
-  Value hi = angles("rotary_hi", llvm::divideCeil(positions, rotaryStep), rotaryStep);
-  Value lo = angles("rotary_lo", rotaryStep, 1);
-  return RotaryTableOp::create(builder, loc, rows(config.headDim, f32), batch, hi, lo);
+  // An angle is the sum of one of each table: the product of two rotations, so that one of them
+  // carries the factor.
+  Value hi = angles("rotary_hi", llvm::divideCeil(positions, rotaryStep), rotaryStep, rotary.scale);
+  Value lo = angles("rotary_lo", rotaryStep, 1, 1);
+  return RotaryTableOp::create(builder, loc, rows(rotary.width, f32), batch, hi, lo);
 }
 
 //===----------------------------------------------------------------------===//
@@ -170,7 +183,7 @@ RankedTensorType ModelBuilder::rows(int64_t columns, Type elementType) const {
 
 Value ModelBuilder::linear(Value x, Value weight, Value bias) {
   int64_t n = cast<RankedTensorType>(weight.getType()).getDimSize(0);
-  return LinearOp::create(builder, loc, rows(n, options.activationType), x, weight, bias);
+  return LinearOp::create(builder, loc, activations(n), x, weight, bias);
 }
 
 SmallVector<Value> ModelBuilder::split(Value x, ArrayRef<int64_t> columns) {
@@ -178,202 +191,4 @@ SmallVector<Value> ModelBuilder::split(Value x, ArrayRef<int64_t> columns) {
   for (int64_t count : columns)
     types.push_back(rows(count, getElementTypeOrSelf(x)));
   return llvm::to_vector_of<Value>(SplitOp::create(builder, loc, types, x).getPieces());
-}
-
-static std::string symbolOf(int64_t layer, const Twine &part) {
-  return ("layers." + Twine(layer) + "." + part).str();
-}
-
-static std::string tensorOf(int64_t layer, const Twine &part) {
-  return ("model.layers." + Twine(layer) + "." + part).str();
-}
-
-//===----------------------------------------------------------------------===//
-// Layers
-//===----------------------------------------------------------------------===//
-
-Value ModelBuilder::buildLayer(int64_t layer, Value h) {
-  bool mamba2 = config.kind == ModelConfig::Kind::m1Mamba2;
-  MixerKind kind = config.isAttention[layer] ? MixerKind::Attention
-                   : mamba2                  ? MixerKind::Mamba2
-                                             : MixerKind::Mamba1;
-  Value mixerNorm = vector(symbolOf(layer, "input_layernorm"),
-                           {tensorOf(layer, "input_layernorm.weight"), {config.hiddenSize}});
-  Value mlpNorm = vector(symbolOf(layer, "post_attention_layernorm"),
-                         {tensorOf(layer, "post_attention_layernorm.weight"), {config.hiddenSize}});
-  auto op = HybridLayerOp::create(builder, loc, h.getType(), h, mixerNorm, mlpNorm, kind,
-                                  APFloat(config.rmsNormEps));
-  OpBuilder::InsertionGuard guard(builder);
-  auto fill = [&](Region &region, auto build) {
-    Block *body = builder.createBlock(&region, region.end(),
-                                      rows(config.hiddenSize, options.activationType), loc);
-    YieldOp::create(builder, loc, build(body->getArgument(0)));
-  };
-  fill(op.getMixer(), [&](Value x) {
-    return kind == MixerKind::Attention ? buildAttention(layer, x)
-           : mamba2                     ? buildMamba2(layer, x)
-                                        : buildMamba1(layer, x);
-  });
-  fill(op.getMlp(), [&](Value x) { return buildMlp(layer, x); });
-  return op.getResult();
-}
-
-Value ModelBuilder::buildMlp(int64_t layer, Value x) {
-  int64_t d = config.hiddenSize, i = config.intermediateSize;
-  auto weightOf = [&](StringRef part, int64_t n, int64_t k) {
-    return matrix(symbolOf(layer, part),
-                  {{tensorOf(layer, "mlp." + part + "_proj.weight"), {n, k}}});
-  };
-  Value gate = weightOf("gate", i, d), up = weightOf("up", i, d), down = weightOf("down", d, i);
-  if (!config.mlpBias)
-    return GatedMlpOp::create(builder, loc, rows(d, options.activationType), x, gate, up, down);
-  auto biasOf = [&](StringRef part, int64_t n) {
-    return vector(symbolOf(layer, part + "_bias"),
-                  {tensorOf(layer, "mlp." + part + "_proj.bias"), {n}});
-  };
-  Value a = linear(x, gate, biasOf("gate", i)), b = linear(x, up, biasOf("up", i));
-  Value hidden = SiluMulOp::create(builder, loc, a.getType(), a, b);
-  return linear(hidden, down, biasOf("down", d));
-}
-
-Value ModelBuilder::buildAttention(int64_t layer, Value x) {
-  int64_t d = config.hiddenSize, q = config.heads * config.headDim,
-          kv = config.kvHeads * config.headDim;
-  // M1 names the module mha, its older checkpoints and plain transformers self_attn.
-  StringRef module =
-      config.isM1() && !holds(tensorOf(layer, "self_attn.q_proj.weight")) ? "mha" : "self_attn";
-  bool merged = config.isM1() && !holds(tensorOf(layer, module + ".q_proj.weight"));
-  StringRef outName =
-      holds(tensorOf(layer, module + ".o_proj.weight")) || !config.isM1() ? "o_proj" : "out_proj";
-
-  SmallVector<Value> parts;
-  if (merged) {
-    Value weight = matrix(symbolOf(layer, "qkv"),
-                          {{tensorOf(layer, module + ".in_proj.weight"), {q + 2 * kv, d}}});
-    parts = split(linear(x, weight), {q, kv, kv});
-  } else {
-    for (auto [part, n] : {std::pair<StringRef, int64_t>{"q", q}, {"k", kv}, {"v", kv}}) {
-      std::string prefix = tensorOf(layer, module + "." + part + "_proj");
-      Value bias = config.attentionBias
-                       ? vector(symbolOf(layer, part + "_bias"), {prefix + ".bias", {n}})
-                       : Value();
-      parts.push_back(
-          linear(x, matrix(symbolOf(layer, part), {{prefix + ".weight", {n, d}}}), bias));
-    }
-  }
-  auto rotate = [&](Value value) -> Value {
-    return RotaryEmbeddingOp::create(builder, loc, value.getType(), value, table, config.headDim);
-  };
-  auto cacheType = KVCacheType::get(builder.getContext(),
-                                    {config.kvHeads, pageSize, config.headDim}, options.kvType);
-  Value cache = state(symbolOf(layer, "kv"), cacheType);
-  Value rotatedQ = rotate(parts[0]), rotatedK = rotate(parts[1]);
-  KVWriteOp::create(builder, loc, rotatedK, parts[2], batch, cache);
-  Value y = AttentionOp::create(builder, loc, rotatedQ.getType(), rotatedQ, batch, cache,
-                                APFloat(1 / std::sqrt(double(config.headDim))));
-  std::string prefix = tensorOf(layer, module + "." + outName);
-  Value bias =
-      config.outputBias ? vector(symbolOf(layer, "o_bias"), {prefix + ".bias", {d}}) : Value();
-  return linear(y, matrix(symbolOf(layer, "o"), {{prefix + ".weight", {d, q}}}), bias);
-}
-
-Value ModelBuilder::mambaProjection(int64_t layer, Value x,
-                                    ArrayRef<std::pair<StringRef, int64_t>> parts) {
-  Sources sources;
-  int64_t total = 0;
-  for (auto [name, n] : parts) {
-    sources.push_back({tensorOf(layer, "mamba." + name + ".weight"), {n, config.hiddenSize}});
-    total += n;
-  }
-  if (!holds(sources[0].name))
-    sources = {{tensorOf(layer, "mamba.in_proj.weight"), {total, config.hiddenSize}}};
-  return linear(x, matrix(symbolOf(layer, "in_proj"), sources));
-}
-
-Value ModelBuilder::causalConv(int64_t layer, Value x) {
-  int64_t c = cast<RankedTensorType>(x.getType()).getDimSize(1), width = config.dConv;
-  // The checkpoint keeps the input channel of each group, which is one.
-  Value weight = this->weight(symbolOf(layer, "conv"), {c, width},
-                              {{tensorOf(layer, "mamba.conv1d.weight"), {c, 1, width}}}, false);
-  Value bias = config.convBias ? vector(symbolOf(layer, "conv_bias"),
-                                        {tensorOf(layer, "mamba.conv1d.bias"), {c}})
-                               : Value();
-  auto stateType = ConvStateType::get(builder.getContext(), {width - 1, c}, options.activationType);
-  Value last = state(symbolOf(layer, "conv_state"), stateType);
-  Value y = CausalConv1dOp::create(builder, loc, rows(c, f32), x, weight, bias, batch, last,
-                                   Activation::None, 1, 1);
-  return SiluOp::create(builder, loc, rows(c, options.activationType), y);
-}
-
-Value ModelBuilder::repeatHeads(Value x) {
-  return RepeatHeadsOp::create(builder, loc, rows(config.dInner, getElementTypeOrSelf(x)), x,
-                               config.dState, config.dInner / config.dXb);
-}
-
-Value ModelBuilder::buildMamba1(int64_t layer, Value normed) {
-  int64_t inner = config.dInner, xb = config.dXb, n = config.dState, rank = config.dtRank;
-  Value projected = mambaProjection(layer, normed,
-                                    {{"in_proj_z", inner},
-                                     {"in_proj_x", xb},
-                                     {"B_proj", xb},
-                                     {"C_proj", inner},
-                                     {"dt_proj_down", rank}});
-  SmallVector<Value> parts = split(projected, {inner, xb, xb, inner, rank});
-  Value z = parts[0], x = parts[1], b = parts[2], c = parts[3];
-  x = config.repeatBeforeConv ? causalConv(layer, repeatHeads(x))
-                              : repeatHeads(causalConv(layer, x));
-
-  // M1 adds the bias in the linear layer and once more in the scan.
-  Value dtBias =
-      vector(symbolOf(layer, "dt_bias"), {tensorOf(layer, "mamba.dt_proj.bias"), {inner}});
-  Value dt = linear(parts[4],
-                    matrix(symbolOf(layer, "dt_proj"),
-                           {{tensorOf(layer, "mamba.dt_proj.weight"), {inner, rank}}}),
-                    dtBias);
-  dt = SoftplusOp::create(builder, loc, rows(inner, f32), dt, dtBias);
-
-  Value a =
-      vector(symbolOf(layer, "A"), {tensorOf(layer, "mamba.A_log"), {inner, n}}, Transform::NegExp);
-  Value d = vector(symbolOf(layer, "D"), {tensorOf(layer, "mamba.D"), {inner}});
-  Value s = state(symbolOf(layer, "scan_state"),
-                  ScanStateType::get(builder.getContext(), {inner, n}, options.stateType));
-  Value y = SelectiveScanOp::create(builder, loc, rows(inner, f32), x, dt, a, b, c, Value(),
-                                    Value(), Value(), batch, s, false);
-  y = SkipOp::create(builder, loc, y.getType(), y, x, d);
-  y = SiluMulOp::create(builder, loc, rows(inner, options.activationType), z, y);
-  return linear(y, matrix(symbolOf(layer, "out_proj"), {{tensorOf(layer, "mamba.out_proj.weight"),
-                                                         {config.hiddenSize, inner}}}));
-}
-
-Value ModelBuilder::buildMamba2(int64_t layer, Value normed) {
-  int64_t inner = config.dInner, xb = config.dXb, n = config.dState, heads = inner / n;
-  Value projected = mambaProjection(layer, normed,
-                                    {{"in_proj_z", inner},
-                                     {"in_proj_x", xb},
-                                     {"B_proj", xb},
-                                     {"C_proj", inner},
-                                     {"dt_proj_down", heads}});
-  SmallVector<Value> parts = split(projected, {inner, xb + xb + inner, heads});
-  Value z = parts[0], dt = parts[2];
-  SmallVector<Value> xbc = split(causalConv(layer, parts[1]), {xb, xb, inner});
-  Value x = xbc[0];
-
-  Value dtBias = vector(symbolOf(layer, "dt_bias"), {tensorOf(layer, "mamba.dt_bias"), {heads}});
-  dt = SoftplusOp::create(builder, loc, rows(heads, f32), dt, dtBias);
-  Value a =
-      vector(symbolOf(layer, "A"), {tensorOf(layer, "mamba.A_log"), {heads}}, Transform::NegExp);
-  Value d = vector(symbolOf(layer, "D"), {tensorOf(layer, "mamba.D"), {heads}});
-  Value s = state(symbolOf(layer, "scan_state"),
-                  ScanStateType::get(builder.getContext(), {heads, n, n}, options.stateType));
-  Value y = SsdScanOp::create(builder, loc, rows(inner, f32), x, dt, a, xbc[1], xbc[2], Value(),
-                              Value(), batch, s, false);
-  y = SkipOp::create(builder, loc, rows(inner, options.activationType), y, repeatHeads(x), d);
-
-  Value norm =
-      vector(symbolOf(layer, "gate_norm"), {tensorOf(layer, "mamba.norm.weight"), {inner}});
-  // 1e-5: M1's layer does not take the model's eps.
-  y = GatedRmsNormOp::create(builder, loc, rows(inner, options.activationType), y, z, norm, heads,
-                             APFloat(1e-5));
-  return linear(y, matrix(symbolOf(layer, "out_proj"), {{tensorOf(layer, "mamba.out_proj.weight"),
-                                                         {config.hiddenSize, inner}}}));
 }

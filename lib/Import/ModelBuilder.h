@@ -1,7 +1,9 @@
-// Emits the m1 operations of a configured model.
+// Emits the m1 operations of a configured model: the frame around the layers, weights, states and
+// small pieces. Layers.h builds mixers and MLPs of them.
 #ifndef M1C_LIB_IMPORT_MODELBUILDER_H
 #define M1C_LIB_IMPORT_MODELBUILDER_H
 
+#include "ConfigParts.h"
 #include "m1c/Import.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -23,55 +25,63 @@ public:
   bool failed() const { return wrongTensors; }
   const llvm::StringSet<> &getUsedTensors() const { return used; }
 
-private:
-  /// A checkpoint tensor and the shape that the configuration gives it.
+  // ---- for layers
+
+  /// A checkpoint tensor and the shape that the configuration gives it; `count` of its rows from
+  /// `first` on, or all.
   struct Source {
     std::string name;
     llvm::SmallVector<int64_t> shape;
+    int64_t first = 0, count = 0;
+    int64_t rows() const { return count ? count : shape[0]; }
   };
   using Sources = llvm::SmallVector<Source>;
 
   // Weights: declared on first use, then read by m1.get_weight.
   mlir::Value weight(llvm::StringRef symbol, llvm::ArrayRef<int64_t> shape, const Sources &sources,
                      bool matrix, mlir::m1::Transform transform = mlir::m1::Transform::None);
+  /// A vector of ones, for norms without a weight.
+  mlir::Value ones(llvm::StringRef symbol, int64_t n);
+  /// Sources are [N_i, K], joined to [ΣN_i, K].
   mlir::Value matrix(llvm::StringRef symbol, const Sources &sources);
   mlir::Value vector(llvm::StringRef symbol, const Source &source,
                      mlir::m1::Transform transform = mlir::m1::Transform::None);
-  mlir::Type matrixElementType(const Sources &sources) const;
-  void checkSource(const Source &source);
+  mlir::Value state(llvm::StringRef symbol, mlir::Type type);
   /// Whether the checkpoint, if there is one, holds the tensor.
   bool holds(llvm::StringRef name) const;
-  mlir::Value state(llvm::StringRef symbol, mlir::Type type);
 
   mlir::RankedTensorType rows(int64_t columns, mlir::Type elementType) const;
+  /// Rows of the type of activations.
+  mlir::RankedTensorType activations(int64_t columns) const {
+    return rows(columns, options.activationType);
+  }
   mlir::Value linear(mlir::Value x, mlir::Value weight, mlir::Value bias = {});
   llvm::SmallVector<mlir::Value> split(mlir::Value x, llvm::ArrayRef<int64_t> columns);
 
-  void declareModel();
-  void buildFunction(llvm::StringRef name);
-  mlir::Value buildLayer(int64_t layer, mlir::Value h);
-  mlir::Value buildMamba1(int64_t layer, mlir::Value x);
-  mlir::Value buildMamba2(int64_t layer, mlir::Value x);
-  mlir::Value buildAttention(int64_t layer, mlir::Value x);
-  mlir::Value buildMlp(int64_t layer, mlir::Value x);
-  /// in_proj of a Mamba layer, merged or split, and its pieces.
-  mlir::Value mambaProjection(int64_t layer, mlir::Value x,
-                              llvm::ArrayRef<std::pair<llvm::StringRef, int64_t>> parts);
-  mlir::Value causalConv(int64_t layer, mlir::Value x);
-  mlir::Value repeatHeads(mlir::Value x);
-  mlir::Value rotaryTable();
+  static int64_t columnsOf(mlir::Value rows) {
+    return llvm::cast<mlir::RankedTensorType>(rows.getType()).getDimSize(1);
+  }
 
   const ModelConfig &config;
   const ImportOptions &options;
-  const CheckpointData &data;
   mlir::OpBuilder builder;
   mlir::Location loc;
   mlir::Type f32;
+  /// Of the function that is being built; the table is null when nothing rotates.
+  mlir::Value batch, table;
+
+private:
+  mlir::Type matrixElementType(const Sources &sources) const;
+  void checkSource(const Source &source);
+  void declareModel();
+  void buildFunction(llvm::StringRef name);
+  mlir::Value rotaryTable(const RotaryConfig &rotary);
+
+  const CheckpointData &data;
   mlir::ModuleOp module;
   /// Where the next symbol is declared: before the functions.
   mlir::OpBuilder symbols;
   llvm::StringSet<> declared, used;
-  mlir::Value batch, table;
   int wrongTensors = 0;
 };
 

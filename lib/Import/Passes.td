@@ -8,9 +8,9 @@ def M1ImportPass : Pass<"m1-import", "::mlir::ModuleOp"> {
   let description = [{
     Reads config.json, mamba_config.json and the headers of the safetensors files of `directory`,
     and puts in the place of whatever the module holds: `m1.model`, a `m1.weight` for each tensor, a
-    `m1.state` for each scan, convolution and cache, and the functions `prefill` and `decode` of one
-    `m1.hybrid_layer` a layer. Weights name their tensors; no data is read. With `dummy`, the
-    configurations suffice.
+    `m1.state` for each scan, convolution and cache, and the functions `prefill` and `decode`,
+    whose layers are residual branches: norm, mixer or MLP, addition. Weights name their tensors; no
+    data is read. With `dummy`, the configurations suffice.
 
     It refuses what m1-compile refuses: files that are missing or malformed, fields or values that
     would change the maths and are not understood, tensors that are missing, surplus or of another
@@ -29,11 +29,13 @@ def M1ImportPass : Pass<"m1-import", "::mlir::ModuleOp"> {
     func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
         -> (tensor<?x512xf32>, tensor<?xi32>) {
       …
-      %h1 = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 1.0e-5 : f64} : …
+      %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64} : …
+      … // mixer
+      %h1 = m1.add %h, %y : …
       …
     }
     ```
-    Next: `m1-expand-hybrid-layers`, or all of `m1-optimize`.
+    Next: `m1-expand-gated-mlp`, or all of `m1-optimize`.
   }];
   let options =
       [Option<"directory", "directory", "std::string", "\"\"", "directory of the checkpoint">,

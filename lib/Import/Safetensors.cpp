@@ -1,6 +1,7 @@
 // Safetensors files, mapped: an 8-byte little-endian header length, a JSON header, then the
 // elements.
 #include "Json.h"
+#include "base/foreign_file.h"
 #include "m1c/Checkpoint.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -80,7 +81,74 @@ std::optional<StoredType> parseType(StringRef name) {
       .Default(std::nullopt);
 }
 
+/// What a path names that is no checkpoint directory; empty when it is a directory.
+std::string describeNoDirectory(StringRef path) {
+  if (!llvm::sys::fs::exists(path))
+    return "no such directory" + m1rt::describeMissingPath({path.data(), path.size()});
+  if (llvm::sys::fs::is_directory(path))
+    return {};
+  auto beginning = llvm::MemoryBuffer::getFileSlice(path, 64, 0);
+  StringRef bytes = beginning ? (*beginning)->getBuffer() : StringRef();
+  if (std::string foreign = m1rt::describeForeignFile({bytes.data(), bytes.size()});
+      !foreign.empty())
+    return foreign;
+  if (bytes.starts_with("M1ARTIFA"))
+    return "is an artifact, compiled already: m1-run runs it";
+  if (path.ends_with(".safetensors") || path.ends_with(".json"))
+    return "not a directory: give the one that holds the file";
+  return "not a directory";
+}
+
+/// What a directory without safetensors holds instead, for a message.
+std::string describeOtherWeights(StringRef directory) {
+  std::error_code error;
+  std::string found;
+  for (llvm::sys::fs::directory_iterator at(directory, error), end; !error && at != end;
+       at.increment(error)) {
+    StringRef name = llvm::sys::path::filename(at->path());
+    if (name.starts_with("pytorch_model") || name.ends_with(".pth") || name.ends_with(".pt"))
+      found = "; " + name.str() +
+              " holds the weights as a pickle of PyTorch: convert it to safetensors, for instance "
+              "with save_pretrained(DIR, safe_serialization=True)";
+    else if (name.ends_with(".gguf") && found.empty())
+      found = "; " + name.str() +
+              " is a GGUF file: take the directory of the model that it was made from";
+    else if (name.ends_with(".zip") && found.empty())
+      found = "; " + name.str() + " is a zip archive: unpack it";
+    else if (name == "adapter_config.json" && found.empty())
+      found = "; it is an adapter (LoRA): merge it into its base model";
+  }
+  return found;
+}
+
 } // namespace
+
+/// As the format's own reader: sorted by their offsets, tensors fill the data without a gap or an
+/// overlap.
+LogicalResult CheckpointData::checkCoverage(StringRef path, size_t first, uint64_t begin,
+                                            uint64_t end, EmitError emitError) const {
+  uint64_t at = begin;
+  const SourceTensor *before = nullptr;
+  for (const SourceTensor &tensor : ArrayRef<SourceTensor>(tensors).drop_front(first)) {
+    if (tensor.offset < at)
+      return emitError() << path << ": tensors '" << before->name << "' and '" << tensor.name
+                         << "' overlap: bytes " << tensor.offset - begin << " to " << at - begin
+                         << " of the data belong to both";
+    if (tensor.offset > at)
+      return emitError() << path << ": bytes " << at - begin << " to " << tensor.offset - begin
+                         << " of the data, before tensor '" << tensor.name
+                         << "', belong to no tensor";
+    at = tensor.offset + tensor.data.size();
+    before = &tensor;
+  }
+  if (at == end)
+    return success();
+  InFlightDiagnostic error = emitError();
+  error << path << ": " << end - at << " bytes at the end belong to no tensor";
+  if (before)
+    error << ": the last is '" << before->name << "'";
+  return error;
+}
 
 LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
   // Without a terminating null the file is mapped, at any size.
@@ -91,6 +159,11 @@ LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
     return failure();
   }
   StringRef bytes = (*buffer)->getBuffer();
+  if (std::string foreign = m1rt::describeForeignFile({bytes.data(), bytes.size()});
+      !foreign.empty()) {
+    emitError() << path << ": " << foreign;
+    return failure();
+  }
   if (bytes.size() < 8) {
     emitError() << path << ": truncated: " << bytes.size() << " bytes hold no safetensors header";
     return failure();
@@ -146,8 +219,11 @@ LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
   }
   std::sort(tensors.begin() + first, tensors.end(),
             [](const SourceTensor &a, const SourceTensor &b) {
-              return std::tie(a.offset, a.name) < std::tie(b.offset, b.name);
+              return std::tuple(a.offset, a.data.size(), a.name) <
+                     std::tuple(b.offset, b.data.size(), b.name);
             });
+  if (failed(checkCoverage(path, first, 8 + headerSize, bytes.size(), emitError)))
+    return failure();
   for (size_t i = first; i < tensors.size(); ++i)
     if (auto [at, inserted] = index.try_emplace(tensors[i].name, i); !inserted) {
       emitError() << path << ": tensor '" << tensors[i].name << "' is also in "
@@ -158,12 +234,14 @@ LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
   return success();
 }
 
+LogicalResult m1c::checkDirectory(StringRef path, EmitError emitError) {
+  std::string problem = describeNoDirectory(path);
+  return problem.empty() ? success() : LogicalResult(emitError() << path << ": " << problem);
+}
+
 LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
-  if (!llvm::sys::fs::is_directory(directory)) {
-    emitError() << directory
-                << (llvm::sys::fs::exists(directory) ? ": not a directory" : ": no such directory");
+  if (failed(checkDirectory(directory, emitError)))
     return failure();
-  }
   SmallString<256> single(directory), indexPath(directory);
   llvm::sys::path::append(single, "model.safetensors");
   llvm::sys::path::append(indexPath, "model.safetensors.index.json");
@@ -173,10 +251,17 @@ LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
   auto buffer = llvm::MemoryBuffer::getFile(indexPath);
   if (!buffer) {
     emitError() << directory
-                << ": neither model.safetensors nor model.safetensors.index.json can be read";
+                << ": neither model.safetensors nor model.safetensors.index.json can be read"
+                << describeOtherWeights(directory);
     return failure();
   }
-  llvm::Expected<llvm::json::Value> parsed = parseJson((*buffer)->getBuffer());
+  StringRef indexText = (*buffer)->getBuffer();
+  if (std::string foreign = m1rt::describeForeignFile({indexText.data(), indexText.size()});
+      !foreign.empty()) {
+    emitError() << indexPath.str() << ": " << foreign;
+    return failure();
+  }
+  llvm::Expected<llvm::json::Value> parsed = parseJson(indexText);
   if (!parsed) {
     emitError() << indexPath.str() << ": " << llvm::toString(parsed.takeError());
     return failure();

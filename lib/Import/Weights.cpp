@@ -47,18 +47,22 @@ void widen(StoredType type, const char *source, size_t count, float *out) {
     }
 }
 
-/// Integer tests, which compilers vectorise at memory speed.
-bool holdsNan(StoredType type, const char *source, size_t count) {
-  uint32_t found = 0;
-  if (type == StoredType::f32) {
+/// Largest absolute value in the order of the bits: infinity is above every number, NaN above
+/// infinity. Compilers vectorise this at memory speed.
+uint32_t largestBits(StoredType type, const char *source, size_t count) {
+  uint32_t largest = 0;
+  if (type == StoredType::f32)
     for (size_t i = 0; i < count; ++i)
-      found |= (llvm::support::endian::read32le(source + 4 * i) & 0x7fffffff) > 0x7f800000;
-  } else {
-    uint32_t infinity = type == StoredType::bf16 ? 0x7f80 : 0x7c00;
+      largest = std::max(largest, llvm::support::endian::read32le(source + 4 * i) & 0x7fffffff);
+  else
     for (size_t i = 0; i < count; ++i)
-      found |= uint32_t(llvm::support::endian::read16le(source + 2 * i) & 0x7fff) > infinity;
-  }
-  return found;
+      largest =
+          std::max(largest, uint32_t(llvm::support::endian::read16le(source + 2 * i) & 0x7fff));
+  return largest;
+}
+
+uint32_t infinityBits(StoredType type) {
+  return type == StoredType::f32 ? 0x7f800000 : type == StoredType::bf16 ? 0x7f80 : 0x7c00;
 }
 
 /// Rounds chunks of f32 values to the weight's element type and passes them on.
@@ -93,6 +97,10 @@ void transformValues(Transform transform, MutableArrayRef<float> values) {
     for (float &value : values)
       value *= 2;
     break;
+  case Transform::PlusOne:
+    for (float &value : values)
+      value += 1;
+    break;
   }
 }
 
@@ -105,7 +113,7 @@ LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const Sou
   size_t width = byteWidth(tensor.type), count = tensor.data.size() / width;
   Writer write(elementType, sink);
   std::vector<float> values(copy ? 0 : std::min(count, chunkElements));
-  bool nan = false;
+  uint32_t largest = 0;
   size_t released = 0;
   for (size_t begin = 0; begin < count; begin += chunkElements) {
     size_t size = std::min(chunkElements, count - begin);
@@ -115,7 +123,7 @@ LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const Sou
       data.release(tensor, released, begin * width - released);
       released = begin * width;
     }
-    nan |= holdsNan(tensor.type, source, size);
+    largest = std::max(largest, largestBits(tensor.type, source, size));
     if (copy) {
       if (failed(sink({source, size * width})))
         return failure();
@@ -128,39 +136,24 @@ LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const Sou
       return failure();
   }
   data.release(tensor, released, tensor.data.size() - released);
-  if (nan)
-    weight.emitWarning() << "checkpoint tensor '" << tensor.name << "' holds NaN";
+  if (largest >= infinityBits(tensor.type))
+    weight.emitWarning() << "checkpoint tensor '" << tensor.name << "' holds "
+                         << (largest > infinityBits(tensor.type) ? "NaN" : "infinite values");
   return success();
 }
 
 LogicalResult writeAngles(WeightOp weight, RotaryAnglesAttr angles, WeightSink sink) {
   ArrayRef<int64_t> shape = weight.getTensorType().getShape();
   int64_t rows = shape[0], pairs = shape[1];
-  std::vector<double> frequencies(pairs);
-  for (int64_t i = 0; i < pairs; ++i) {
-    double f = std::pow(angles.getTheta().getValueAsDouble(), -double(i) / double(pairs));
-    double factor = angles.getFactor().getValueAsDouble();
-    if (angles.getScaling() == RotaryScaling::Linear) {
-      f /= factor;
-    } else if (angles.getScaling() == RotaryScaling::Llama3) {
-      double low = angles.getLow().getValueAsDouble(), high = angles.getHigh().getValueAsDouble();
-      double original = angles.getOriginal().getValueAsDouble(), wavelength = 2 * M_PI / f;
-      if (wavelength > original / low) {
-        f /= factor;
-      } else if (wavelength >= original / high) {
-        double s = (original / wavelength - low) / (high - low);
-        f = (1 - s) * f / factor + s * f;
-      }
-    }
-    frequencies[i] = f;
-  }
+  ArrayRef<double> frequencies = angles.getFrequencies().asArrayRef();
+  double scale = angles.getScale().getValueAsDouble();
   Writer write(weight.getTensorType().getElementType(), sink);
   std::vector<float> row(pairs * 2);
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < pairs; ++i) {
       double angle = double(r * angles.getStep()) * frequencies[i];
-      row[2 * i] = float(std::cos(angle));
-      row[2 * i + 1] = float(std::sin(angle));
+      row[2 * i] = float(scale * std::cos(angle));
+      row[2 * i + 1] = float(scale * std::sin(angle));
     }
     if (failed(write(row)))
       return failure();
@@ -214,20 +207,28 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
     return weight.emitOpError() << "expected elements of f32 or bf16 from the checkpoint, got "
                                 << elementType;
   int64_t count = 0;
-  SmallVector<const SourceTensor *> sources;
-  for (auto name : weight.getSourcesAttr().getAsRange<StringAttr>()) {
+  SmallVector<SourceTensor> sources;
+  for (auto [i, name] : llvm::enumerate(weight.getSourcesAttr().getAsRange<StringAttr>())) {
     const SourceTensor *tensor = data.find(name);
     if (!tensor)
       return weight.emitOpError() << "the checkpoint holds no tensor '" << name.getValue() << "'";
-    count += tensor->data.size() / byteWidth(tensor->type);
-    sources.push_back(tensor);
+    SourceTensor &source = sources.emplace_back(*tensor);
+    if (std::optional<ArrayRef<int64_t>> rows = weight.getRows()) {
+      int64_t first = (*rows)[2 * i], taken = (*rows)[2 * i + 1];
+      if (tensor->shape.empty() || taken > tensor->shape[0] || first > tensor->shape[0] - taken)
+        return weight.emitOpError() << "tensor '" << name.getValue() << "' has no rows " << first
+                                    << " to " << first + taken;
+      uint64_t row = tensor->data.size() / tensor->shape[0];
+      source.data = tensor->data.slice(first * row, taken * row);
+      source.offset += first * row;
+    }
+    count += source.data.size() / byteWidth(tensor->type);
   }
   if (count != weight.getTensorType().getNumElements())
     return weight.emitOpError() << "expected sources of " << weight.getTensorType().getNumElements()
                                 << " elements together, got " << count;
-  for (const SourceTensor *tensor : sources) {
-    if (failed(writeSource(weight, data, *tensor, sink)))
+  for (const SourceTensor &source : sources)
+    if (failed(writeSource(weight, data, source, sink)))
       return failure();
-  }
   return success();
 }

@@ -105,16 +105,6 @@ private:
     return op->emitOpError("reads the state of a sequence that did not start in any step before");
   }
 
-  /// The argument of a region, then its operations; the yielded rows.
-  FailureOr<Rows> evaluateRegion(Region &region, Rows argument) {
-    Block &block = region.front();
-    rows[block.getArgument(0)] = std::move(argument);
-    for (Operation &op : block.without_terminator())
-      if (failed(evaluate(&op)))
-        return failure();
-    return get(cast<m1::YieldOp>(block.getTerminator()).getX());
-  }
-
   /// Δ = dt, or softplus(dt + bias).
   Rows delta(Value dt, Value bias, bool apply) {
     if (!apply)
@@ -140,7 +130,6 @@ private:
   LogicalResult convolution(m1::CausalConv1dOp op);
   LogicalResult selectiveScan(m1::SelectiveScanOp op);
   LogicalResult ssdScan(m1::SsdScanOp op);
-  LogicalResult layer(m1::HybridLayerOp op);
 
   const llvm::StringMap<Rows> &weights;
   llvm::StringMap<Pool> &states;
@@ -280,20 +269,6 @@ LogicalResult Evaluation::ssdScan(m1::SsdScanOp op) {
   return set(op.getResult(), y);
 }
 
-LogicalResult Evaluation::layer(m1::HybridLayerOp op) {
-  auto plus = [](double a, double b) { return a + b; };
-  double eps = op.getEps().convertToDouble();
-  const Rows h = get(op.getH());
-  auto mixed = evaluateRegion(op.getMixer(), rmsNorm(h, get(op.getMixerNorm()), eps));
-  if (failed(mixed))
-    return failure();
-  Rows h1 = map(h, *mixed, plus);
-  auto fed = evaluateRegion(op.getMlp(), rmsNorm(h1, get(op.getMlpNorm()), eps));
-  if (failed(fed))
-    return failure();
-  return set(op.getResult(), map(h1, *fed, plus));
-}
-
 LogicalResult Evaluation::evaluate(Operation *op) {
   auto plus = [](double a, double b) { return a + b; };
   auto siluTimes = [](double a, double b) { return silu(a) * b; };
@@ -389,7 +364,6 @@ LogicalResult Evaluation::evaluate(Operation *op) {
           return unwritten(op);
         return set(op.getResult(), std::move(result));
       })
-      .Case([&](m1::HybridLayerOp op) { return layer(op); })
       .Default([](Operation *op) {
         return LogicalResult(op->emitOpError("has no reference evaluation"));
       });

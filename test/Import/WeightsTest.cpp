@@ -114,6 +114,22 @@ TEST_F(Weights, Copies) {
             bf16);
 }
 
+// Rows of a source, in any order and more than once; 1 is added where a norm stores less.
+TEST_F(Weights, TakesRows) {
+  std::vector<float> f32{1, 2, 3, 4, 5, 6};
+  EXPECT_EQ(values<float>(write("tensor<3x2xf32> {sources = [\"a\", \"a\"], "
+                                "rows = array<i64: 2, 1, 0, 2>}",
+                                {{"a", "F32", "3,2", bytesOf(f32)}})),
+            (std::vector<float>{5, 6, 1, 2, 3, 4}));
+  EXPECT_EQ(values<float>(write("tensor<2xf32> {sources = [\"a\"], transform = #m1<transform "
+                                "plus_one>}",
+                                {{"a", "BF16", "2", bytesOf<uint16_t>({0x3e80, 0xbf80})}})),
+            (std::vector<float>{1.25f, 0}));
+  EXPECT_FALSE(write("tensor<2x2xf32> {sources = [\"a\"], rows = array<i64: 2, 2>}",
+                     {{"a", "F32", "3,2", bytesOf(f32)}}));
+  EXPECT_EQ(messages.back(), "'m1.weight' op tensor 'a' has no rows 2 to 4");
+}
+
 // bf16 and f16 widen exactly, subnormals and infinities included.
 TEST_F(Weights, Widens) {
   EXPECT_EQ(values<float>(write("tensor<2xf32> {sources = [\"a\"]}",
@@ -207,48 +223,18 @@ TEST_F(Weights, WritesConstants) {
             (std::vector<int32_t>{-1, 7}));
 }
 
-// Rotary tables hold (cos, sin) of step·row·theta^(-2i/d), rounded once from f64; far rows too.
+// Rotary tables hold scale · (cos, sin) of step·row·frequency, rounded once from f64; far rows too.
 TEST_F(Weights, ComputesAngles) {
-  auto table = values<float>(
-      write("tensor<512x3x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 256>}"));
+  auto table = values<float>(write("tensor<512x3x2xf32> {angles = #m1.rotary_angles<step = 256, "
+                                   "frequencies = [1.0, 0.0123, 7.5e-6], scale = 1.25>}"));
   ASSERT_EQ(table.size(), 512u * 6);
+  const double frequencies[] = {1.0, 0.0123, 7.5e-6};
   for (int row : {0, 1, 511})
     for (int i = 0; i < 3; ++i) {
-      double angle = row * 256.0 * std::pow(5e5, -2.0 * i / 6);
-      EXPECT_FLOAT_EQ(table[row * 6 + 2 * i], float(std::cos(angle)));
-      EXPECT_FLOAT_EQ(table[row * 6 + 2 * i + 1], float(std::sin(angle)));
+      double angle = row * 256.0 * frequencies[i];
+      EXPECT_FLOAT_EQ(table[row * 6 + 2 * i], float(1.25 * std::cos(angle)));
+      EXPECT_FLOAT_EQ(table[row * 6 + 2 * i + 1], float(1.25 * std::sin(angle)));
     }
-}
-
-// llama3 scaling keeps short waves, divides long ones, and blends between; linear divides all.
-TEST_F(Weights, ScalesAngles) {
-  constexpr int pairs = 8;
-  double theta = 5e5, factor = 32, low = 1, high = 4, original = 64;
-  auto llama3 = values<float>(write(
-      "tensor<2x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, scaling = llama3, "
-      "factor = 32.0, low = 1.0, high = 4.0, original = 64.0>}"));
-  auto linear =
-      values<float>(write("tensor<2x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, "
-                          "scaling = linear, factor = 4.0>}"));
-  int kept = 0, divided = 0, blended = 0;
-  for (int i = 0; i < pairs; ++i) {
-    double f = std::pow(theta, -double(i) / pairs), wavelength = 2 * M_PI / f, expected = f;
-    EXPECT_FLOAT_EQ(linear[pairs * 2 + 2 * i + 1], float(std::sin(f / 4)));
-    if (wavelength < original / high) {
-      ++kept;
-    } else if (wavelength > original / low) {
-      ++divided;
-      expected = f / factor;
-    } else {
-      ++blended;
-      double s = (original / wavelength - low) / (high - low);
-      expected = (1 - s) * f / factor + s * f;
-    }
-    EXPECT_FLOAT_EQ(llama3[pairs * 2 + 2 * i + 1], float(std::sin(expected)));
-  }
-  EXPECT_GT(kept, 0);
-  EXPECT_GT(divided, 0);
-  EXPECT_GT(blended, 0);
 }
 
 } // namespace

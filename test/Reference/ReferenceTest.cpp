@@ -25,7 +25,7 @@ std::vector<double> slice(const std::vector<double> &rows, size_t columns, size_
 
 /// What the passes may leave behind, in the order of the pipeline; the evaluation must not change
 /// under any of them.
-const char *const pipelines[] = {"", "builtin.module(func.func(m1-expand-hybrid-layers))",
+const char *const pipelines[] = {"", "builtin.module(func.func(m1-expand-gated-mlp))",
                                  "builtin.module(m1-optimize)"};
 
 // Checkpoints drawn at random, imported and evaluated step by step (ragged, in chunks, decoding),
@@ -188,9 +188,18 @@ TEST(Reference, MapsAreTheirScalarCode) {
 // Angles at any position, far beyond what a test can feed: tables of f32 and the addition formulas
 // leave 2.5e-7, where an angle computed in f32 would be off by 1e-2.
 TEST(Reference, RotaryAnglesAreExactFarOut) {
-  Parsed parsed(R"(
-    m1.weight @hi : tensor<512x32x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 256>}
-    m1.weight @lo : tensor<256x32x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1>}
+  std::string frequencies;
+  for (int i = 0; i < 32; ++i) {
+    char text[32];
+    std::snprintf(text, sizeof(text), "%s%.17e", i ? ", " : "", std::pow(5e5, -2.0 * i / 64));
+    frequencies += text;
+  }
+  auto weight = [&](const char *name, int rows, int step) {
+    return "m1.weight @" + std::string(name) + " : tensor<" + std::to_string(rows) +
+           "x32x2xf32> {angles = #m1.rotary_angles<step = " + std::to_string(step) +
+           ", frequencies = [" + frequencies + "]>}\n";
+  };
+  Parsed parsed(weight("hi", 512, 256) + weight("lo", 256, 1) + R"(
     func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
         -> (tensor<?x64xf32>, tensor<?xi32>) {
       %hi = m1.get_weight @hi : tensor<512x32x2xf32>

@@ -2,6 +2,7 @@
 """m1-compile on checkpoints with one thing wrong: damaged_checkpoints.py BIN_DIR GOLDENS_DIR.
 
 Each must end with one message that names the file, tensor or field, exit code 1, no output file, no crash. M1_TEST_SEED=N repeats the random cases."""
+import glob
 import json
 import os
 import random
@@ -119,7 +120,12 @@ class Checkpoint(unittest.TestCase):
         """A tensor that the model needs and the file lacks is named."""
         for name in "model.norm.weight", "model.layers.2.mamba.A_log", "model.layers.1.mha.in_proj.weight":
             self.use("m1-mamba1-bf16")
-            self.edit_tensors(lambda header, data: header.pop(name))
+            header, data = self.read_tensors()
+            begin, end = header.pop(name)["data_offsets"]
+            del data[begin:end]
+            for entry in header.values():
+                entry["data_offsets"] = [at - (end - begin) * (at >= end) for at in entry["data_offsets"]]
+            self.write_tensors(header, data)
             self.refuses(name)
 
     def test_surplus_tensor(self):
@@ -152,18 +158,46 @@ class Checkpoint(unittest.TestCase):
             self.edit_tensors(lambda header, data: header["model.norm.weight"].update(data_offsets=offsets))
             self.refuses("model.norm.weight")
 
-    def test_nan(self):
-        """NaN in a weight is a warning that names the tensor; the artifact is written."""
+    def test_coverage(self):
+        """As in the format's own reader: tensors that overlap, holes between them, bytes after the last are refused by file and tensors."""
+        name, other = "model.norm.weight", "model.layers.0.input_layernorm.weight"
 
-        def poison(header, data):
-            begin = header["model.layers.0.mlp.up_proj.weight"]["data_offsets"][0]
-            data[begin : begin + 2] = b"\xc0\x7f"
+        def overlap(header, data):
+            header[name]["data_offsets"] = header[other]["data_offsets"]
 
+        def hole(header, data):
+            begin = header[name]["data_offsets"][0]
+            data[begin:begin] = bytes(16)
+            for entry in header.values():
+                entry["data_offsets"] = [at + 16 * (entry["data_offsets"][0] >= begin) for at in entry["data_offsets"]]
+
+        self.edit_tensors(overlap)
+        self.refuses("model.safetensors", name, other, "overlap")
+        self.use("m1-mamba1-bf16")
+        self.edit_tensors(hole)
+        self.refuses("model.safetensors", name, "belong to no tensor")
+        self.use("m1-mamba1-bf16")
+        self.edit_tensors(lambda header, data: data.extend(bytes(8)))
+        self.refuses("model.safetensors", "8 bytes at the end belong to no tensor")
+
+    def test_not_finite(self):
+        """NaN and infinite values in a weight are a warning that names the tensor; the artifact is written."""
+        for bits, word in (b"\xc0\x7f", "NaN"), (b"\x80\x7f", "infinite values"), (b"\x80\xff", "infinite values"):
+            self.use("m1-mamba1-bf16")
+
+            def poison(header, data):
+                begin = header["model.layers.0.mlp.up_proj.weight"]["data_offsets"][0]
+                data[begin : begin + 2] = bits
+
+            self.edit_tensors(poison)
+            result = self.compile()
+            self.assertEqual(result.returncode, 0, result)
+            self.assertIn("warning: checkpoint tensor 'model.layers.0.mlp.up_proj.weight' holds " + word, result.stderr)
+        # The largest number of the type is finite.
+        self.use("m1-mamba1-bf16")
+        bits = b"\x7f\x7f"
         self.edit_tensors(poison)
-        result = self.compile()
-        self.assertEqual(result.returncode, 0, result)
-        self.assertIn("warning:", result.stderr)
-        self.assertIn("model.layers.0.mlp.up_proj.weight", result.stderr)
+        self.assertNotIn("up_proj", self.compile().stderr)
 
     # -- configurations
 
@@ -175,7 +209,7 @@ class Checkpoint(unittest.TestCase):
             ("config.json", {"vocab_size": 500}, "model.embed_tokens.weight"),
             ("config.json", {"head_dim": 15}, "head_dim"),
             ("config.json", {"hidden_act": "gelu"}, "hidden_act"),
-            ("config.json", {"model_type": "mistral"}, "model_type"),
+            ("config.json", {"model_type": "gpt2"}, "model_type"),
             ("config.json", {"rms_norm_eps": "small"}, "rms_norm_eps"),
             ("config.json", {"max_position_embeddings": -1}, "max_position_embeddings"),
             ("mamba_config.json", {"d_xb": 24}, "d_xb"),
@@ -219,7 +253,7 @@ class Checkpoint(unittest.TestCase):
         for mode, damaged, place in [
             ("embed", artifact, lambda size: (size - 8 * 80, size)),  # the end of the last weight and the checks
             ("embed", artifact, lambda size: (size // 2 - 32, size // 2)),
-            ("external", artifact + ".weights", lambda size: (size // 2 - 32, size // 2)),
+            ("external", "sidecar", lambda size: (size // 2 - 32, size // 2)),
             ("external", self.path("model.safetensors"), lambda size: norm),
         ]:
             command = [os.path.join(BIN, "m1-compile"), self.model, "-o", artifact, "--weights", mode]
@@ -227,6 +261,8 @@ class Checkpoint(unittest.TestCase):
             run = [os.path.join(BIN, "m1-run"), artifact, "--allow-external", self.model, "--input-ids", ids, "--max-new-tokens", "2"]
             whole = subprocess.run(run, capture_output=True, text=True)
             self.assertEqual(whole.returncode, 0, whole)
+            if damaged == "sidecar":
+                (damaged,) = glob.glob(artifact + ".*.weights")
             with open(damaged, "r+b") as file:
                 begin, end = place(os.path.getsize(damaged))
                 at = rng.randrange(begin, end)

@@ -188,6 +188,18 @@ Json describe(const Artifact &artifact) {
   if (module.eos_ids())
     for (int32_t id : *module.eos_ids())
       json["eos_ids"].push_back(id);
+  if (const GenerationDefaults defaults = artifact.generationDefaults(); !defaults.empty()) {
+    Json &out = json["generation_defaults"] = Json::object();
+    auto put = [&](const char *name, auto value) {
+      if (value)
+        out[name] = *value;
+    };
+    put("temperature", defaults.temperature);
+    put("top_k", defaults.topK);
+    put("top_p", defaults.topP);
+    put("min_p", defaults.minP);
+    put("repetition_penalty", defaults.repetitionPenalty);
+  }
   json["activation_type"] = elementName(module.activation_type());
   json["state_type"] = elementName(module.state_type());
   json["kv_type"] = elementName(module.kv_type());

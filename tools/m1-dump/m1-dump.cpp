@@ -79,7 +79,15 @@ void print(const Json &json) {
   std::printf("types: activations %s, state %s, kv %s\n", string(json["activation_type"]),
               string(json["state_type"]), string(json["kv_type"]));
   std::printf("tokens: bos %d, eos %s\n", json["bos_id"].get<int>(),
-              json["eos_ids"].dump().c_str());
+              json["eos_ids"].empty()
+                  ? "none: answers end at their length limit or a stop string alone"
+                  : json["eos_ids"].dump().c_str());
+  if (json.contains("generation_defaults")) {
+    std::string text;
+    for (const auto &[name, value] : json["generation_defaults"].items())
+      text += (text.empty() ? "" : ", ") + name + " " + formatted("%g", value.get<double>());
+    std::printf("sampling of the checkpoint: %s\n", text.c_str());
+  }
   for (auto &[key, value] : json["properties"].items())
     std::printf("property %s: %s\n", key.c_str(), string(value));
   if (json.contains("tokenizer"))

@@ -6,6 +6,8 @@
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace mlir::m1;
 
@@ -88,81 +90,50 @@ bool mlir::m1::isRows(Value value) {
 //===----------------------------------------------------------------------===//
 
 Attribute RotaryAnglesAttr::parse(AsmParser &parser, Type) {
-  double theta = 0, factor = 1, low = 1, high = 4, original = 0;
+  double scale = 1;
   int64_t step = 1;
-  RotaryScaling scaling = RotaryScaling::None;
+  SmallVector<double> frequencies;
   SMLoc loc = parser.getCurrentLocation();
   auto field = [&]() -> ParseResult {
-    StringRef key, word;
+    StringRef key;
     if (parser.parseKeyword(&key) || parser.parseEqual())
       return failure();
     if (key == "step")
       return parser.parseInteger(step);
-    if (key == "scaling") {
-      if (parser.parseKeyword(&word))
-        return failure();
-      std::optional<RotaryScaling> value = symbolizeRotaryScaling(word);
-      if (!value)
-        return parser.emitError(loc, "unknown scaling '") << word << "'";
-      scaling = *value;
-      return success();
-    }
-    double *target = llvm::StringSwitch<double *>(key)
-                         .Case("theta", &theta)
-                         .Case("factor", &factor)
-                         .Case("low", &low)
-                         .Case("high", &high)
-                         .Case("original", &original)
-                         .Default(nullptr);
-    if (!target)
-      return parser.emitError(loc, "unknown field '") << key << "'";
-    return parser.parseFloat(*target);
+    if (key == "scale")
+      return parser.parseFloat(scale);
+    if (key == "frequencies")
+      return parser.parseCommaSeparatedList(AsmParser::Delimiter::Square, [&]() -> ParseResult {
+        return parser.parseFloat(frequencies.emplace_back());
+      });
+    return parser.emitError(loc, "unknown field '") << key << "'";
   };
   if (parser.parseCommaSeparatedList(AsmParser::Delimiter::LessGreater, field))
     return {};
-  Type f64 = Float64Type::get(parser.getContext());
-  auto number = [&](double value) { return FloatAttr::get(f64, value); };
-  return parser.getChecked<RotaryAnglesAttr>(loc, parser.getContext(), number(theta), step, scaling,
-                                             number(factor), number(low), number(high),
-                                             number(original));
+  MLIRContext *context = parser.getContext();
+  return parser.getChecked<RotaryAnglesAttr>(loc, context, step,
+                                             DenseF64ArrayAttr::get(context, frequencies),
+                                             FloatAttr::get(Float64Type::get(context), scale));
 }
 
 void RotaryAnglesAttr::print(AsmPrinter &printer) const {
-  auto number = [&](FloatAttr value) { printer << value.getValue(); };
-  printer << "<theta = ";
-  number(getTheta());
-  printer << ", step = " << getStep();
-  if (getScaling() != RotaryScaling::None) {
-    printer << ", scaling = " << stringifyRotaryScaling(getScaling()) << ", factor = ";
-    number(getFactor());
-  }
-  if (getScaling() == RotaryScaling::Llama3) {
-    printer << ", low = ";
-    number(getLow());
-    printer << ", high = ";
-    number(getHigh());
-    printer << ", original = ";
-    number(getOriginal());
-  }
+  printer << "<step = " << getStep() << ", frequencies = [";
+  llvm::interleaveComma(getFrequencies().asArrayRef(), printer.getStream(),
+                        [&](double value) { printer.printFloat(APFloat(value)); });
+  printer << "], scale = ";
+  printer.printFloat(getScale().getValue());
   printer << ">";
 }
 
-LogicalResult RotaryAnglesAttr::verify(function_ref<InFlightDiagnostic()> emitError,
-                                       FloatAttr thetaAttr, int64_t step, RotaryScaling scaling,
-                                       FloatAttr factorAttr, FloatAttr lowAttr, FloatAttr highAttr,
-                                       FloatAttr originalAttr) {
-  double theta = thetaAttr.getValueAsDouble(), factor = factorAttr.getValueAsDouble(),
-         low = lowAttr.getValueAsDouble();
-  double high = highAttr.getValueAsDouble(), original = originalAttr.getValueAsDouble();
-  if (!(theta > 0))
-    return emitError() << "expected positive theta, got " << theta;
+LogicalResult RotaryAnglesAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t step,
+                                       DenseF64ArrayAttr frequencies, FloatAttr scale) {
   if (step < 1)
     return emitError() << "expected positive step, got " << step;
-  if (scaling != RotaryScaling::None && !(factor > 0))
-    return emitError() << "expected positive factor, got " << factor;
-  if (scaling == RotaryScaling::Llama3 && !(low > 0 && high > low && original > 0))
-    return emitError() << "expected 0 < low < high and original > 0, got low " << low << ", high "
-                       << high << ", original " << original;
+  for (double frequency : frequencies.asArrayRef())
+    if (!std::isfinite(frequency))
+      return emitError() << "expected finite frequencies, got " << frequency;
+  if (!std::isfinite(scale.getValueAsDouble()))
+    return emitError() << "expected a finite scale, got " << scale.getValueAsDouble();
   return success();
 }
 
@@ -201,22 +172,6 @@ LogicalResult GetStateOp::verifySymbolUses(SymbolTableCollection &symbols) {
 //===----------------------------------------------------------------------===//
 // Operations
 //===----------------------------------------------------------------------===//
-
-static ParseResult parseMixerKind(OpAsmParser &parser, MixerKindAttr &kind) {
-  SMLoc loc = parser.getCurrentLocation();
-  StringRef word;
-  if (parser.parseKeyword(&word))
-    return failure();
-  std::optional<MixerKind> value = symbolizeMixerKind(word);
-  if (!value)
-    return parser.emitError(loc, "expected mamba1, mamba2 or attention, got ") << word;
-  kind = MixerKindAttr::get(parser.getContext(), *value);
-  return success();
-}
-
-static void printMixerKind(OpAsmPrinter &printer, Operation *, MixerKindAttr kind) {
-  printer << stringifyMixerKind(kind.getValue());
-}
 
 #define GET_OP_CLASSES
 #include "M1/IR/M1Ops.cpp.inc"

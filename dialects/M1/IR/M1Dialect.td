@@ -96,9 +96,11 @@ class M1_Enum<string name, string summary, list<I32EnumAttrCase> cases>
 def M1_Transform
     : M1_Enum<"Transform", "what is done to the elements of a weight when it is written",
               [I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"NegExp", 1, "neg_exp">,
-               I32EnumAttrCase<"Double", 2, "double">]>;
+               I32EnumAttrCase<"Double", 2, "double">, I32EnumAttrCase<"PlusOne", 3, "plus_one">]>;
 def M1_TransformAttr : EnumAttr<M1_Dialect, M1_Transform, "transform"> {
-  let description = [{`none`; `neg_exp`: -exp(x), which makes A of A_log; `double`: 2·x.}];
+  let description =
+      [{`none`; `neg_exp`: -exp(x), which makes A of A_log; `double`: 2·x; `plus_one`: 1 + x,
+    for norms whose weights are stored as the distance from 1.}];
 }
 
 def M1_Activation
@@ -106,46 +108,27 @@ def M1_Activation
               [I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"Silu", 1, "silu">]>;
 def M1_ActivationAttr : EnumAttr<M1_Dialect, M1_Activation, "activation">;
 
-def M1_MixerKind
-    : M1_Enum<"MixerKind", "how a layer mixes tokens",
-              [I32EnumAttrCase<"Mamba1", 0, "mamba1">, I32EnumAttrCase<"Mamba2", 1, "mamba2">,
-               I32EnumAttrCase<"Attention", 2, "attention">]>;
-def M1_MixerKindAttr : EnumAttr<M1_Dialect, M1_MixerKind, "mixer_kind">;
-
 def M1_RotaryAnglesAttr : AttrDef<M1_Dialect, "RotaryAngles"> {
   let mnemonic = "rotary_angles";
   let summary = "table of (cos, sin) of rotary angles, computed in f64 when the weight is written";
   let description = [{
-    Initialises a weight of shape [rows, head_dim/2, 2]: entry [r, i] is (cos, sin) of `r · step ·
-    f_i` with f_i = theta^(-2i/head_dim). With `llama3`, f_i is scaled: for the wavelength λ = 2π/f
-    and o = original: f where λ < o/high; f/factor where λ > o/low; between them (1-s)·f/factor +
-    s·f with s = (o/λ - low)/(high - low). With `linear`, f_i is divided by factor.
+    Initialises a weight of shape [rows, pairs, 2]: entry [r, i] is scale · (cos, sin) of `r · step
+    · frequencies[i]`. What a model does to its frequencies (llama3, yarn, …) is worked into them.
 
     Example:
     ```mlir
-    #m1.rotary_angles<theta = 5.0e5, step = 256, scaling = llama3, factor = 32.0, low = 1.0, high =
-        4.0, original = 8192.0>
+    #m1.rotary_angles<step = 256, frequencies = [1.0, 0.01], scale = 1.0>
     ```
   }];
-  let parameters = (ins "::mlir::FloatAttr":$theta, "int64_t":$step,
-      "::mlir::m1::RotaryScaling":$scaling, "::mlir::FloatAttr":$factor, "::mlir::FloatAttr":$low,
-      "::mlir::FloatAttr":$high, "::mlir::FloatAttr":$original);
-  let builders = [AttrBuilder<(ins "double":$theta, "int64_t":$step,
-                                  "::mlir::m1::RotaryScaling":$scaling, "double":$factor,
-                                  "double":$low, "double":$high, "double":$original),
-                              [{
-      ::mlir::Type f64 = ::mlir::Float64Type::get($_ctxt);
-      auto number = [&](double value) { return ::mlir::FloatAttr::get(f64, value); };
-      return $_get($_ctxt, number(theta), step, scaling, number(factor), number(low),
-                   number(high), number(original));
+  let parameters = (ins "int64_t":$step, "::mlir::DenseF64ArrayAttr":$frequencies,
+      "::mlir::FloatAttr":$scale);
+  let builders = [AttrBuilder<
+      (ins "int64_t":$step, "::llvm::ArrayRef<double>":$frequencies, "double":$scale), [{
+      return $_get($_ctxt, step, ::mlir::DenseF64ArrayAttr::get($_ctxt, frequencies),
+                   ::mlir::FloatAttr::get(::mlir::Float64Type::get($_ctxt), scale));
     }]>];
   let hasCustomAssemblyFormat = 1;
   let genVerifyDecl = 1;
 }
-
-def M1_RotaryScaling
-    : M1_Enum<"RotaryScaling", "frequency scaling of rotary embeddings",
-              [I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"Linear", 1, "linear">,
-               I32EnumAttrCase<"Llama3", 2, "llama3">]>;
 
 #endif

@@ -97,7 +97,8 @@ def M1_WeightOp : M1_Op<"weight", [Symbol]> {
     Declares a weight of the given type. Its elements come from exactly one of
     - `sources`: checkpoint tensors, joined along dimension 0, `transform`ed and converted to the
       weight's element type; the elements of each source are taken in row-major order, so a source
-      may have further dimensions of size 1;
+      may have further dimensions of size 1. With `rows`, the pair (first, count) of each source
+      says which of its rows (along dimension 0) are taken; a source may then stand several times;
     - `value`: a constant;
     - `angles`: a rotary table.
 
@@ -111,7 +112,7 @@ def M1_WeightOp : M1_Op<"weight", [Symbol]> {
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<AnyRankedTensor>:$type,
-      OptionalAttr<StrArrayAttr>:$sources,
+      OptionalAttr<StrArrayAttr>:$sources, OptionalAttr<DenseI64ArrayAttr>:$rows,
       DefaultValuedAttr<M1_TransformAttr, "::mlir::m1::Transform::None">:$transform,
       OptionalAttr<ElementsAttr>:$value, OptionalAttr<M1_RotaryAnglesAttr>:$angles);
   let assemblyFormat = "$sym_name `:` $type attr-dict";
@@ -672,47 +673,14 @@ def M1_AttentionOp
   let hasVerifier = 1;
 }
 
-def M1_HybridLayerOp : M1_Op<"hybrid_layer", [RecursiveMemoryEffects, SingleBlock]> {
-  let summary = "one decoder layer";
+def M1_YieldOp : M1_Op<"yield", [Pure, Terminator, ReturnLike, HasParent<"MapOp">]> {
+  let summary = "what the region of a map computes";
   let description = [{
-    `h1 = h + mixer(rms_norm(h, mixer_norm))`; `result = h1 + mlp(rms_norm(h1, mlp_norm))`. Each
-    region takes the normed rows, in the activation type, and yields rows to add. Regions use values
-    of the function around them (batch, states, rotary table).
+    Ends the region of `m1.map`.
 
-    Example:
-    ```mlir
-    %h1 = m1.hybrid_layer mamba1 %h, %n0, %n1 {eps = 1.0e-5 : f64}
-        : (tensor<?x64xf32>, tensor<64xf32>, tensor<64xf32>) -> tensor<?x64xf32> mixer {
-    ^bb0(%x: tensor<?x64xf32>):
-      m1.yield %x : tensor<?x64xf32>
-    } mlp {
-    ^bb0(%x: tensor<?x64xf32>):
-      m1.yield %x : tensor<?x64xf32>
-    }
-    ```
+    Example: `m1.yield %y : f32`
   }];
-  let arguments = (ins M1_F32Rows:$h, M1_Vector:$mixer_norm, M1_Vector:$mlp_norm,
-      M1_MixerKindAttr:$kind, F64Attr:$eps);
-  let results = (outs M1_F32Rows:$result);
-  let regions = (region SizedRegion<1>:$mixer, SizedRegion<1>:$mlp);
-  let assemblyFormat = [{
-    custom<MixerKind>($kind) $h `,` $mixer_norm `,` $mlp_norm attr-dict
-    `:` functional-type(operands, results) `mixer` $mixer `mlp` $mlp
-  }];
-  let hasVerifier = 1;
-  let hasRegionVerifier = 1;
-}
-
-def M1_YieldOp
-    : M1_Op<"yield", [Pure, Terminator, ReturnLike, ParentOneOf<["HybridLayerOp", "MapOp"]>]> {
-  let summary = "what a region computes";
-  let description = [{
-    Ends both regions of `m1.hybrid_layer`, where x [T, D] is added to the residual stream, and the
-    region of `m1.map`, where it is an f32.
-
-    Example: `m1.yield %y : tensor<?x64xbf16>`
-  }];
-  let arguments = (ins AnyTypeOf<[M1_Rows, F32]>:$x);
+  let arguments = (ins F32:$x);
   let assemblyFormat = "$x attr-dict `:` type($x)";
 }
 

@@ -92,12 +92,25 @@ LogicalResult WeightOp::verify() {
   if (!getSourcesAttr() && getTransform() != Transform::None)
     return emitOpError() << "expected transform only with sources, got "
                          << stringifyTransform(getTransform());
+  if (std::optional<ArrayRef<int64_t>> rows = getRows()) {
+    if (!getSourcesAttr() || rows->size() != 2 * getSourcesAttr().size())
+      return emitOpError() << "expected rows as a pair for each of "
+                           << (getSourcesAttr() ? getSourcesAttr().size() : 0) << " sources, got "
+                           << rows->size() << " numbers";
+    for (size_t i = 0; i < rows->size(); i += 2)
+      if ((*rows)[i] < 0 || (*rows)[i + 1] < 1)
+        return emitOpError() << "expected rows from 0 on and at least one, got " << (*rows)[i + 1]
+                             << " from " << (*rows)[i];
+  }
   if (ElementsAttr value = getValueAttr(); value && value.getShapedType() != type)
     return emitOpError() << "expected value of type " << type << ", got " << value.getShapedType();
   if (getAnglesAttr() &&
       (type.getRank() != 3 || type.getDimSize(2) != 2 || !type.getElementType().isF32()))
-    return emitOpError()
-           << "expected angles in a tensor of shape [rows, head_dim/2, 2] of f32, got " << type;
+    return emitOpError() << "expected angles in a tensor of shape [rows, pairs, 2] of f32, got "
+                         << type;
+  if (getAnglesAttr() && getAnglesAttr().getFrequencies().size() != type.getDimSize(1))
+    return emitOpError() << "expected " << type.getDimSize(1) << " frequencies, got "
+                         << getAnglesAttr().getFrequencies().size();
   return success();
 }
 
@@ -390,32 +403,4 @@ LogicalResult AttentionOp::verify() {
     return emitOpError() << "expected a number of query heads that is a multiple of kv_heads = "
                          << kvHeads << ", got " << columns(getQ()) / d;
   return expectRows(*this, "result", getResult(), getQ(), "columns", columns(getQ()));
-}
-
-LogicalResult HybridLayerOp::verify() {
-  int64_t d = columns(getH());
-  if (failed(expectEps(*this, getEps())) ||
-      failed(expectShape(*this, "mixer_norm", getMixerNorm(), "[D]", {d})) ||
-      failed(expectShape(*this, "mlp_norm", getMlpNorm(), "[D]", {d})) ||
-      failed(expectRows(*this, "result", getResult(), getH(), "D", d)))
-    return failure();
-  return success();
-}
-
-LogicalResult HybridLayerOp::verifyRegions() {
-  int64_t d = columns(getH());
-  for (Region *region : getRegions()) {
-    StringRef name = region == &getMixer() ? "mixer" : "mlp";
-    if (region->getNumArguments() != 1 || !isa<RankedTensorType>(region->getArgument(0).getType()))
-      return emitOpError() << "expected one tensor as argument of the " << name << " region";
-    if (failed(
-            expectRows(*this, (name + " argument").str(), region->getArgument(0), getH(), "D", d)))
-      return failure();
-    auto yield = dyn_cast<YieldOp>(region->front().getTerminator());
-    if (!yield || !isa<RankedTensorType>(yield.getX().getType()))
-      return emitOpError() << "expected the " << name << " region to end in m1.yield of rows";
-    if (failed(expectRows(*this, (name + " yield").str(), yield.getX(), getH(), "D", d)))
-      return failure();
-  }
-  return success();
 }

@@ -33,7 +33,7 @@ struct FoldConstants : m1::impl::FoldConstantsPassBase<FoldConstants> {
       return;
     WeightOp bias = lookUpWeight(symbols, softplus.getBias());
     if (!bias || bias != lookUpWeight(symbols, linear.getBias()) || !bias.getSourcesAttr() ||
-        bias.getTransform() != Transform::None)
+        bias.getRowsAttr() || bias.getTransform() != Transform::None)
       return;
     WeightOp doubled =
         getOrCreateWeight(symbols, bias, (bias.getSymName() + "_doubled").str(),

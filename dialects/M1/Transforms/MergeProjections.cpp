@@ -47,8 +47,8 @@ struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
     });
     auto isPlain = [&](Value value) {
       WeightOp weight = lookUpWeight(symbols, value);
-      return weight && weight.getSourcesAttr() && weight.getTransform() == Transform::None &&
-             !shared.contains(weight);
+      return weight && weight.getSourcesAttr() && !weight.getRowsAttr() &&
+             weight.getTransform() == Transform::None && !shared.contains(weight);
     };
     llvm::MapVector<Key, SmallVector<LinearOp>> groups;
     getOperation().walk([&](LinearOp linear) {

@@ -15,7 +15,7 @@ namespace mlir::m1 {
 #define GEN_PASS_REGISTRATION
 #include "M1/Transforms/Passes.h.inc"
 
-/// Takes an imported module to the fused form; nothing of hybrid_layer, gated_mlp, mul, skip or
+/// Takes an imported module to the fused form; nothing of gated_mlp, mul, skip or
 /// kv_write remains where a fused form exists.
 void buildOptimizePipeline(OpPassManager &manager);
 

@@ -9,7 +9,6 @@ using namespace mlir;
 using namespace mlir::m1;
 
 void mlir::m1::buildOptimizePipeline(OpPassManager &manager) {
-  manager.addNestedPass<func::FuncOp>(createExpandHybridLayersPass());
   manager.addNestedPass<func::FuncOp>(createExpandGatedMlpPass());
   // One m1.get_weight per weight and function, so that equal weights are equal values.
   manager.addNestedPass<func::FuncOp>(createCanonicalizerPass());
@@ -30,6 +29,6 @@ void mlir::m1::buildOptimizePipeline(OpPassManager &manager) {
 }
 
 void mlir::m1::registerOptimizePipeline() {
-  PassPipelineRegistration<>("m1-optimize", "expand layers and fuse the m1 dialect",
+  PassPipelineRegistration<>("m1-optimize", "expand MLPs and fuse the m1 dialect",
                              buildOptimizePipeline);
 }

@@ -15,11 +15,11 @@ WeightOp mlir::m1::getOrCreateWeight(SymbolTable &symbols, WeightOp like, String
   // insert.
   if (auto weight = symbols.lookup<WeightOp>(name))
     if (weight.getTensorType() == type && weight.getSourcesAttr() == sources &&
-        weight.getTransform() == transform)
+        !weight.getRowsAttr() && weight.getTransform() == transform)
       return weight;
   OpBuilder builder(like);
-  auto weight = WeightOp::create(builder, like.getLoc(), name, type, sources, transform,
-                                 ElementsAttr(), RotaryAnglesAttr());
+  auto weight = WeightOp::create(builder, like.getLoc(), name, type, sources, DenseI64ArrayAttr(),
+                                 transform, ElementsAttr(), RotaryAnglesAttr());
   symbols.insert(weight, Block::iterator(like));
   return weight;
 }

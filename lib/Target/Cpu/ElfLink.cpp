@@ -1,11 +1,10 @@
 // An object file to a shared object, by lld as a library. lld reads and writes files, so both pass
 // through a temporary directory.
+#include "base/output_file.h"
 #include "lld/Common/Driver.h"
-#include "llvm/ADT/ScopeExit.h"
 #include "llvm/Support/Error.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
-#include "llvm/Support/Path.h"
 #include <string>
 
 LLD_HAS_DRIVER(elf)
@@ -14,16 +13,11 @@ namespace m1c {
 
 llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
                                              llvm::ArrayRef<std::string> exported) {
-  llvm::SmallString<128> directory;
-  if (auto error = llvm::sys::fs::createUniqueDirectory("m1-link", directory))
-    return llvm::createStringError(error, "cannot create a temporary directory for linking");
-  auto removeDirectory = llvm::scope_exit([&] { llvm::sys::fs::remove_directories(directory); });
-  auto path = [&](llvm::StringRef name) {
-    llvm::SmallString<128> joined = directory;
-    llvm::sys::path::append(joined, name);
-    return joined.str().str();
-  };
-  std::string input = path("kernels.o"), script = path("exports.map"), output = path("kernels.so");
+  m1rt::TemporaryDirectory directory;
+  if (m1rt::Status status = directory.open("m1-link"); !status.ok())
+    return llvm::createStringError(status.message());
+  std::string input = directory / "kernels.o", script = directory / "exports.map",
+              output = directory / "kernels.so";
   auto write = [](const std::string &file, llvm::StringRef bytes) -> llvm::Error {
     std::error_code error;
     llvm::raw_fd_ostream stream(file, error);

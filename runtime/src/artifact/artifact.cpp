@@ -1,7 +1,9 @@
 #include "artifact/artifact.h"
 
 #include "artifact/validate.h"
+#include "base/foreign_file.h"
 #include "base/joining_threads.h"
+#include "base/sha256.h"
 #include "cpu/host_limits.h"
 #include "device.h"
 #include "weight_check.h"
@@ -30,6 +32,10 @@ static bool hash(Sha256 &sha, Bytes bytes, const Interrupted &interrupted) {
 }
 
 static Status checkHeader(const m1_artifact_header &header, uint64_t fileSize) {
+  if (std::string foreign =
+          describeForeignFile({reinterpret_cast<const char *>(&header), sizeof header});
+      !foreign.empty())
+    return error(StatusCode::corrupt, "%s", foreign.c_str());
   if (std::memcmp(header.magic, M1_ARTIFACT_MAGIC, sizeof(header.magic)) != 0)
     return error(StatusCode::corrupt, "not an M1 artifact: the first 8 bytes are not \"%s\"",
                  M1_ARTIFACT_MAGIC);
@@ -185,6 +191,22 @@ Status Artifact::open(const std::string &path, const ArtifactOptions &options,
   }
   *out = std::move(artifact);
   return Status();
+}
+
+GenerationDefaults Artifact::generationDefaults() const {
+  GenerationDefaults defaults;
+  auto take = [](auto from, auto &to) {
+    if (from)
+      to = *from;
+  };
+  if (const schema::GenerationDefaults *table = root->generation_defaults()) {
+    take(table->temperature(), defaults.temperature);
+    take(table->top_k(), defaults.topK);
+    take(table->top_p(), defaults.topP);
+    take(table->min_p(), defaults.minP);
+    take(table->repetition_penalty(), defaults.repetitionPenalty);
+  }
+  return defaults;
 }
 
 Bytes Artifact::segment(const schema::Segment &segment) const {

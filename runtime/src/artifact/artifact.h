@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,15 @@ struct ArtifactOptions {
   Interrupted interrupted;
 };
 
+/// How the model's authors would have it sampled; what they leave open is absent.
+struct GenerationDefaults {
+  std::optional<float> temperature; // 0: always the likeliest token
+  std::optional<uint32_t> topK;     // 0: all tokens
+  std::optional<float> topP, minP, repetitionPenalty;
+
+  bool empty() const { return !temperature && !topK && !topP && !minP && !repetitionPenalty; }
+};
+
 class Artifact {
 public:
   /// Reads the file and checks, in this order: header, digest, FlatBuffers structure, version,
@@ -45,6 +55,7 @@ public:
     return *reinterpret_cast<const m1_artifact_header *>(verified.get());
   }
   const schema::Module &module() const { return *root; }
+  GenerationDefaults generationDefaults() const;
 
   /// A segment of this file (code, tokenizer).
   Bytes segment(const schema::Segment &segment) const;

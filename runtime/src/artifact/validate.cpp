@@ -3,6 +3,7 @@
 #include "artifact/artifact.h"
 #include "device.h"
 #include "weight_check.h"
+#include <cfloat>
 #include <cmath>
 #include <set>
 
@@ -85,6 +86,21 @@ private:
     if (!validElement(module.activation_type()) || !validElement(module.state_type()) ||
         !validElement(module.kv_type()))
       return corrupt("unknown activation, state or kv type");
+    return generationDefaults();
+  }
+
+  Status generationDefaults() {
+    const schema::GenerationDefaults *table = module.generation_defaults();
+    if (!table)
+      return Status();
+    // Written so that NaN is refused.
+    auto inside = [](flatbuffers::Optional<float> value, float low, float high) {
+      return !value || (*value >= low && *value <= high);
+    };
+    if (!inside(table->temperature(), 0, FLT_MAX) || !inside(table->top_p(), 0, 1) ||
+        !inside(table->min_p(), 0, 1) ||
+        !inside(table->repetition_penalty(), FLT_TRUE_MIN, FLT_MAX))
+      return corrupt("a default of the sampling is out of range");
     return Status();
   }
 

@@ -81,6 +81,9 @@ public:
       : idLimit(std::min(kFewIds + fileBytes, kMostIds)) {}
   void read(const Json &json, const Json &config);
   std::string finish();
+  size_t idCount() const { return tokens.size(); }
+  // -1: no token is spelt so.
+  int32_t findId(const std::string &content) const;
 
 private:
   struct Token {

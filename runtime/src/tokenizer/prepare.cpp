@@ -365,15 +365,15 @@ bool prepareTokenizer(const std::string &tokenizerPath, const std::string &confi
         throw PrepareError("not a JSON object");
       out.bosToken = tokenText(config, "bos_token");
       out.eosToken = tokenText(config, "eos_token");
-      out.chatTemplate = chatTemplateOf(config);
       // Newer checkpoints keep the template in a file of its own, which comes first.
-      size_t slash = configPath.rfind('/');
-      std::string jinja =
-          readFile((slash == std::string::npos ? "" : configPath.substr(0, slash + 1)) +
-                       "chat_template.jinja",
-                   exists);
-      if (exists)
-        out.chatTemplate = jinja;
+      const std::string directory = configPath.substr(0, configPath.rfind('/') + 1);
+      out.chatTemplate = readFile(directory + "chat_template.jinja", exists);
+      if (!exists) {
+        path = directory + "chat_template.json";
+        std::string separate = readFile(path, exists);
+        path = exists ? path : configPath;
+        out.chatTemplate = chatTemplateOf(exists ? parse(separate) : config);
+      }
     }
     path = tokenizerPath;
     std::string text = readFile(tokenizerPath, exists);
@@ -382,6 +382,9 @@ bool prepareTokenizer(const std::string &tokenizerPath, const std::string &confi
     TokenizerPreparation preparation(fileBytes + text.size());
     preparation.read(parse(text), config);
     out.data = preparation.finish();
+    out.ids = static_cast<int64_t>(preparation.idCount());
+    if (!out.eosToken.empty())
+      out.eosId = preparation.findId(out.eosToken);
     return true;
   } catch (const std::exception &e) {
     error = path + ": " + e.what();

@@ -11,8 +11,15 @@ namespace m1rt {
 
 struct PreparedTokenizer {
   std::string data; // for Tokenizer::load
-  // From tokenizer_config.json (or chat_template.jinja next to it); empty when absent.
-  std::string chatTemplate, bosToken, eosToken;
+  // The largest id that a token has, and one more.
+  int64_t ids = 0;
+  // The end token of tokenizer_config.json; -1 when it names none that the tokenizer has.
+  int64_t eosId = -1;
+  // From chat_template.jinja or chat_template.json next to tokenizer_config.json, or from that;
+  // empty when absent.
+  std::string chatTemplate;
+  // From tokenizer_config.json; empty when absent.
+  std::string bosToken, eosToken;
 };
 
 // `configPath` may be empty or name a missing file: then there is no chat template. False, with

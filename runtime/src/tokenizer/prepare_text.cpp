@@ -207,13 +207,17 @@ bool TokenizerPreparation::hasByteLevel(const Json &pre) {
   });
 }
 
-int32_t TokenizerPreparation::specialId(const std::string &content) const {
+int32_t TokenizerPreparation::findId(const std::string &content) const {
   auto it = addedIds.find(content);
   if (it != addedIds.end())
     return static_cast<int32_t>(it->second);
   auto inModel = vocabulary.find(content);
-  if (inModel != vocabulary.end())
-    return static_cast<int32_t>(inModel->second);
+  return inModel == vocabulary.end() ? -1 : static_cast<int32_t>(inModel->second);
+}
+
+int32_t TokenizerPreparation::specialId(const std::string &content) const {
+  if (int32_t id = findId(content); id >= 0)
+    return id;
   throw PrepareError("special token '" + content + "' is not in the vocabulary");
 }
 

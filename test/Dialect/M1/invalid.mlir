@@ -25,42 +25,34 @@ func.func private @f(!m1.kv_cache<2x64xbf16>)
 
 // -----
 
-// The rotary base is positive.
-// expected-error @+1 {{expected positive theta, got 0.000000e+00}}
-m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 0.0, step = 1>}
-
-// -----
-
 // Steps are positive.
 // expected-error @+1 {{expected positive step, got 0}}
-m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 0>}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<step = 0, frequencies = [1.0, 0.5]>}
 
 // -----
 
-// Scaling needs a positive factor.
-// expected-error @+1 {{expected positive factor, got 0.000000e+00}}
-m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling =
-    linear, factor = 0.0>}
+// Frequencies are numbers.
+// expected-error @+1 {{expected finite frequencies, got INF}}
+m1.weight @w : tensor<2x1x2xf32> {angles = #m1.rotary_angles<step = 1, frequencies = [1.0e999]>}
 
 // -----
 
-// llama3's limits are ordered.
-// expected-error @+1 {{expected 0 < low < high and original > 0, got low 4.000000e+00, high 1.000000e+00, original 3.200000e+01}}
-m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling =
-    llama3, factor = 2.0, low = 4.0, high = 1.0, original = 32.0>}
+// So is the scale.
+// expected-error @+1 {{expected a finite scale, got INF}}
+m1.weight @w : tensor<2x1x2xf32> {angles = #m1.rotary_angles<step = 1, frequencies = [1.0],
+    scale = 1.0e999>}
 
 // -----
 
-// Scalings have names.
-// expected-error @+1 {{unknown scaling 'yarn'}}
-m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1, scaling =
-    yarn>}
+// There is a frequency for each pair.
+// expected-error @+1 {{expected 2 frequencies, got 1}}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<step = 1, frequencies = [1.0]>}
 
 // -----
 
-// So have fields.
+// Fields have names.
 // expected-error @+1 {{unknown field 'stride'}}
-m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, stride = 1>}
+m1.weight @w : tensor<2x2x2xf32> {angles = #m1.rotary_angles<stride = 1>}
 
 // -----
 
@@ -153,9 +145,21 @@ m1.weight @w : tensor<4xf32> {value = dense<1.0> : tensor<5xf32>}
 
 // -----
 
+// Rows are given for each source.
+// expected-error @+1 {{expected rows as a pair for each of 2 sources, got 2 numbers}}
+m1.weight @w : tensor<4x2xf32> {sources = ["a", "b"], rows = array<i64: 0, 4>}
+
+// -----
+
+// And are there.
+// expected-error @+1 {{expected rows from 0 on and at least one, got 0 from 4}}
+m1.weight @w : tensor<4x2xf32> {sources = ["a"], rows = array<i64: 4, 0>}
+
+// -----
+
 // Angles have pairs of cos and sin.
-// expected-error @+1 {{expected angles in a tensor of shape [rows, head_dim/2, 2] of f32, got 'tensor<4x2xf32>'}}
-m1.weight @w : tensor<4x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1>}
+// expected-error @+1 {{expected angles in a tensor of shape [rows, pairs, 2] of f32, got 'tensor<4x2xf32>'}}
+m1.weight @w : tensor<4x2xf32> {angles = #m1.rotary_angles<step = 1, frequencies = [1.0, 0.5]>}
 
 // -----
 

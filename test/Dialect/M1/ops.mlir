@@ -14,16 +14,18 @@ m1.weight @table : tensor<512x64xbf16> {sources = ["model.embed_tokens.weight"]}
 m1.weight @A : tensor<64x16xf32> {sources = ["A_log"], transform = #m1<transform neg_exp>}
 // CHECK: m1.weight @joined : tensor<128x64xf32> {sources = ["a", "b"]}
 m1.weight @joined : tensor<128x64xf32> {sources = ["a", "b"]}
+// CHECK: m1.weight @parts : tensor<3x64xf32> {rows = array<i64: 2, 1, 0, 2>, sources = ["a", "a"], transform = #m1<transform plus_one>}
+m1.weight @parts : tensor<3x64xf32> {sources = ["a", "a"], rows = array<i64: 2, 1, 0, 2>,
+    transform = #m1<transform plus_one>}
 // CHECK: m1.weight @norm : tensor<64xf32> {value = dense<1.000000e+00> : tensor<64xf32>}
 m1.weight @norm : tensor<64xf32> {value = dense<1.0> : tensor<64xf32>}
-// CHECK: #m1.rotary_angles<theta = 5.000000e+05, step = 256>
-m1.weight @hi : tensor<16x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 256>}
-// CHECK: #m1.rotary_angles<theta = 5.000000e+05, step = 1, scaling = llama3, factor = 3.200000e+01, low = 1.000000e+00, high = 4.000000e+00, original = 8.192000e+03>
-m1.weight @lo : tensor<256x8x2xf32> {angles = #m1.rotary_angles<theta = 5.0e5, step = 1, scaling =
-    llama3, factor = 32.0, low = 1.0, high = 4.0, original = 8192.0>}
-// CHECK: #m1.rotary_angles<theta = 1.000000e+04, step = 1, scaling = linear, factor = 2.000000e+00>
-m1.weight @linear_lo : tensor<256x8x2xf32> {angles = #m1.rotary_angles<theta = 1.0e4, step = 1,
-    scaling = linear, factor = 2.0>}
+// CHECK: #m1.rotary_angles<step = 256, frequencies = [1.000000e+00, 0.1234567890123, 1.000000e-01, {{.*}}], scale = 1.000000e+00>
+m1.weight @hi : tensor<16x8x2xf32> {angles = #m1.rotary_angles<step = 256,
+    frequencies = [1.0, 0.1234567890123, 0.1, 0.01, 1.0e-3, 1.0e-4, 1.0e-5, 1.0e-6]>}
+// CHECK: #m1.rotary_angles<step = 1, {{.*}}, scale = 1.250000e+00>
+m1.weight @lo : tensor<256x8x2xf32> {angles = #m1.rotary_angles<step = 1,
+    frequencies = [1.0, 0.1234567890123, 0.1, 0.01, 1.0e-3, 1.0e-4, 1.0e-5, 1.0e-6],
+    scale = 1.25>}
 // CHECK: m1.state @scan : !m1.scan_state<64x16xf32>
 m1.state @scan : !m1.scan_state<64x16xf32>
 // CHECK: m1.state @ssd : !m1.scan_state<4x16x16xbf16>
@@ -162,20 +164,4 @@ func.func @map(%x: tensor<?x64xbf16>, %d: tensor<4xf32>) -> tensor<?x64xf32> {
     m1.yield %p : f32
   }
   return %y : tensor<?x64xf32>
-}
-
-// CHECK-LABEL: func @layer
-func.func @layer(%h: tensor<?x64xf32>, %n: tensor<64xf32>) -> tensor<?x64xf32> {
-  // CHECK: m1.hybrid_layer mamba1 %{{.*}}, %{{.*}}, %{{.*}} {eps = 1.000000e-05 : f64} : (tensor<?x64xf32>, tensor<64xf32>, tensor<64xf32>) -> tensor<?x64xf32> mixer {
-  // CHECK: } mlp {
-  %r = m1.hybrid_layer mamba1 %h, %n, %n {eps = 1.0e-5 : f64}
-      : (tensor<?x64xf32>, tensor<64xf32>, tensor<64xf32>) -> tensor<?x64xf32> mixer {
-  ^bb0(%x: tensor<?x64xf32>):
-    // CHECK: m1.yield %{{.*}} : tensor<?x64xf32>
-    m1.yield %x : tensor<?x64xf32>
-  } mlp {
-  ^bb0(%x: tensor<?x64xf32>):
-    m1.yield %x : tensor<?x64xf32>
-  }
-  return %r : tensor<?x64xf32>
 }

@@ -60,7 +60,7 @@ CASES = [
     # Mamba layers without mamba_config.json.
     ("m1-mamba2-f32", ["no-mamba-config"], r"mamba_config\.json: missing, but the checkpoint holds Mamba layers"),
     # An unknown architecture.
-    ("hf-llama", ['config:model_type="gemma2"'], r"config\.json: field 'model_type': expected llama or qwen2, got gemma2"),
+    ("hf-llama", ['config:model_type="gemma2"'], r"config\.json: field 'model_type': expected llama.* or .*, got gemma2"),
     # A missing field.
     ("hf-llama", ["config:hidden_size"], r"config\.json: field 'hidden_size': missing"),
     # A field of the wrong type.
@@ -80,11 +80,27 @@ CASES = [
     # Another activation function.
     ("hf-llama", ['config:hidden_act="gelu"'], r"config\.json: field 'hidden_act': expected silu, got gelu"),
     # Rotary scaling of an unknown type, first generation of config.json.
-    ("m1-mamba1-f32", ["no-mamba-config", 'config:rope_scaling={"rope_type": "yarn", "factor": 4.0}', "drop:layers.*"], r"config\.json: field 'rope_scaling\.rope_type': expected default, linear or llama3, got yarn"),
+    ("m1-mamba1-f32", ["no-mamba-config", 'config:rope_scaling={"rope_type": "longrope", "factor": 4.0}', "drop:layers.*"], r"config\.json: field 'rope_scaling\.rope_type': expected default, linear, llama3, yarn or dynamic, got longrope"),
     # Rotary scaling of an unknown type, second generation.
-    ("hf-llama", ['config:rope_parameters.rope_type="dynamic"'], r"config\.json: field 'rope_parameters\.rope_type': expected default, linear or llama3, got dynamic"),
+    ("hf-llama", ['config:rope_parameters.rope_type="proportional"'], r"config\.json: field 'rope_parameters\.rope_type': expected default, linear, llama3, yarn or dynamic, got proportional"),
     # The older key of the same.
-    ("hf-llama", ['config:rope_parameters={"type": "longrope", "rope_theta": 1e4}'], r"config\.json: field 'rope_parameters\.type': expected default, linear or llama3, got longrope"),
+    ("hf-llama", ['config:rope_parameters={"type": "longrope", "rope_theta": 1e4}'], r"config\.json: field 'rope_parameters\.type': expected default, linear, llama3, yarn or dynamic, got longrope"),
+    # Both generations, with different scaling.
+    ("hf-llama", ['config:rope_scaling={"rope_type": "linear", "factor": 4.0}'], r"config\.json: field 'rope_scaling': differs from 'rope_parameters'"),
+    # And with different bases.
+    ("hf-llama", ["config:rope_theta=1e4"], r"config\.json: field 'rope_theta': differs from 'rope_parameters\.rope_theta': .*10000.* and .*500000"),
+    # A field of the scaling that its type does not have.
+    ("hf-llama", ["config:rope_parameters.wobble=2"], r"config\.json: field 'rope_parameters\.wobble': not understood with rope_type llama3, got 2"),
+    # End tokens outside of the vocabulary, negative ones, in either file.
+    ("hf-llama", ["config:eos_token_id=[2, 320]"], r"/config\.json: field 'eos_token_id': expected integers from 0 to 319, got \[2,320\]"),
+    ("hf-llama", ["config:eos_token_id=-2"], r"/config\.json: field 'eos_token_id': expected integers from 0 to 319, got -2"),
+    ("hf-llama", ['raw:generation_config.json={"eos_token_id": [5, 999]}'], r"generation_config\.json: field 'eos_token_id': expected integers from 0 to 319, got \[5,999\]"),
+    # Sampling that is none.
+    ("hf-llama", ['raw:generation_config.json={"temperature": -1}'], r"generation_config\.json: field 'temperature': expected a non-negative number, got -1"),
+    ("hf-llama", ['raw:generation_config.json={"top_p": 1.5}'], r"generation_config\.json: field 'top_p': expected a number from 0 to 1, got"),
+    ("hf-llama", ['raw:generation_config.json={'], r"generation_config\.json: .*Expected"),
+    # Tensors that overlap, leave holes, or end before the file.
+    ("hf-llama", ["header:norm.weight=data_offsets:[0, 256]"], r"model\.safetensors: tensors '.*' and '.*' overlap: bytes"),
     # llama3 scaling without one of its numbers.
     ("hf-llama", ["config:rope_parameters.low_freq_factor"], r"config\.json: field 'rope_parameters\.low_freq_factor': missing"),
     # llama3 scaling with its limits swapped.

@@ -1,0 +1,294 @@
+#include "ConfigParts.h"
+
+#include "llvm/ADT/StringSwitch.h"
+
+#include <array>
+#include <cmath>
+
+using namespace mlir;
+using namespace m1c;
+
+void m1c::expectSilu(const Fields &fields, StringRef name) {
+  std::optional<std::string> act = fields.string(name);
+  if (act && *act != "silu" && *act != "swish")
+    fields.error(name) << "expected silu, got " << *act;
+}
+
+static void readTypes(const Fields &config, ModelConfig &out) {
+  StringRef name = config.has("dtype") ? "dtype" : "torch_dtype";
+  config.ignore({"dtype", "torch_dtype"});
+  std::optional<std::string> type = config.string(name);
+  if (!type)
+    return;
+  StringRef word = *type;
+  word.consume_front("torch.");
+  out.storedType = llvm::StringSwitch<std::optional<StoredType>>(word)
+                       .Case("float32", StoredType::f32)
+                       .Case("bfloat16", StoredType::bf16)
+                       .Case("float16", StoredType::f16)
+                       .Default(std::nullopt);
+  if (!out.storedType)
+    config.error(name) << "expected float32, bfloat16 or float16, got " << *type;
+}
+
+void m1c::readCommon(const ConfigSource &source, bool tied, int64_t positions) {
+  const Fields &config = source.config;
+  ModelConfig &out = source.model;
+  out.hiddenSize = config.size("hidden_size");
+  out.layers = config.size("num_hidden_layers", mostLayers);
+  out.vocabSize = config.size("vocab_size");
+  out.maxPositions = config.integer("max_position_embeddings").value_or(positions);
+  out.tied = config.flag("tie_word_embeddings", tied);
+  int64_t ids = out.vocabSize ? out.vocabSize : Fields::largest + 1;
+  // Some configurations say -1 for none.
+  out.bosId = config.integer("bos_token_id", -1, ids - 1).value_or(-1);
+  out.eosIds = config.integers("eos_token_id", ids);
+  readTypes(config, out);
+}
+
+AttentionConfig m1c::readAttention(const Fields &config, int64_t hiddenSize) {
+  AttentionConfig out;
+  out.heads = config.size("num_attention_heads", mostHeads);
+  out.kvHeads = config.integer("num_key_value_heads", 1, mostHeads).value_or(out.heads);
+  if (std::optional<int64_t> dim = config.integer("head_dim", 1, largestHead))
+    out.headDim = *dim;
+  else if (out.heads && hiddenSize % out.heads)
+    config.error("num_attention_heads")
+        << "expected a divisor of hidden_size " << hiddenSize << ", got " << out.heads;
+  else if (out.heads)
+    out.headDim = hiddenSize / out.heads;
+  if (out.kvHeads && out.heads % out.kvHeads)
+    config.error("num_key_value_heads")
+        << "expected a divisor of num_attention_heads " << out.heads << ", got " << out.kvHeads;
+  if (out.heads * out.headDim > largestHeads)
+    config.error("num_attention_heads")
+        << "expected at most " << largestHeads << " values in all heads, got " << out.heads
+        << " heads of " << out.headDim;
+  out.scale = 1 / std::sqrt(double(std::max<int64_t>(out.headDim, 1)));
+  return out;
+}
+
+int64_t m1c::readRank(const Fields &config, StringRef name, int64_t hiddenSize) {
+  const llvm::json::Value *value = config.find(name);
+  bool automatic = !value || value->getAsString() == std::optional<StringRef>("auto");
+  return automatic ? (hiddenSize + 15) / 16 : config.integer(name, 1, largestSize).value_or(1);
+}
+
+/// Clipping of the time step; nothing else than none.
+static void expectUnlimitedSteps(const Fields &config) {
+  const llvm::json::Value *value = config.find("time_step_limit");
+  if (!value)
+    return;
+  const llvm::json::Array *limits = value->getAsArray();
+  // transformers writes infinity as a number that JSON does not have, or as an object.
+  auto isInfinite = [](const llvm::json::Value &limit) {
+    const llvm::json::Object *object = limit.getAsObject();
+    std::optional<double> number = limit.getAsNumber();
+    return number
+               ? std::isinf(*number) && *number > 0
+               : object && object->getString("__float__") == std::optional<StringRef>("Infinity");
+  };
+  if (!limits || limits->size() != 2 || (*limits)[0].getAsNumber() != std::optional<double>(0) ||
+      !isInfinite((*limits)[1]))
+    config.error("time_step_limit") << "expected [0, Infinity], got " << Fields::text(*value);
+}
+
+Mamba2Config m1c::readMamba2(const Fields &config, const Mamba2Names &names, Mamba2Config out) {
+  out.heads = config.integer(names.heads, 1, mostHeads).value_or(out.heads);
+  out.headDim = config.integer(names.headDim, 1, largestHead).value_or(out.headDim);
+  out.groups = config.integer(names.groups, 1, mostHeads).value_or(out.groups);
+  out.states = config.integer(names.states, 1, largestHead).value_or(out.states);
+  out.convWidth = config.integer(names.convWidth, 1, widestConv).value_or(out.convWidth);
+  out.convBias = config.flag(names.convBias, out.convBias);
+  out.bias = config.flag(names.bias, out.bias);
+  if (out.groups && out.heads % out.groups)
+    config.error(names.groups) << "expected a divisor of " << names.heads << " " << out.heads
+                               << ", got " << out.groups;
+  if (out.inner() > largestHeads)
+    config.error(names.heads) << "expected at most " << largestHeads << " values in all heads, got "
+                              << out.heads << " heads of " << out.headDim;
+  expectUnlimitedSteps(config);
+  return out;
+}
+
+//===----------------------------------------------------------------------===//
+// Rotary embeddings
+//===----------------------------------------------------------------------===//
+
+namespace {
+
+/// Scales `rotary` as one set of parameters says.
+class RotaryScalingReader {
+public:
+  RotaryScalingReader(const Fields &scaling, double theta, ModelConfig &model, RotaryConfig &rotary)
+      : scaling(scaling), theta(theta), model(model), rotary(rotary) {}
+
+  /// The longest context that the result serves.
+  int64_t read() {
+    scaling.forEach([&](StringRef name, const llvm::json::Value &value) {
+      if (value.getAsObject())
+        scaling.error(name) << "expected one set of rotary parameters for all layers, got "
+                            << Fields::text(value);
+    });
+    StringRef key = scaling.has("rope_type") ? "rope_type" : "type";
+    std::string type = scaling.string(key).value_or("default");
+    scaling.ignore({"rope_type", "type", "rope_theta", "partial_rotary_factor", "finetuned"});
+    int64_t longest = model.maxPositions;
+    rotary.scaled = type != "default";
+    if (type == "linear") {
+      scaling.ignore({"original_max_position_embeddings"});
+      double factor = required("factor");
+      for (double &f : rotary.frequencies)
+        f /= factor;
+    } else if (type == "llama3") {
+      readLlama3();
+    } else if (type == "yarn") {
+      readYarn();
+    } else if (type == "dynamic") {
+      // Beyond the length that the model was trained for, frequencies depend on the length of each
+      // sequence; up to it they are those of no scaling.
+      required("factor");
+      longest = std::min(
+          longest,
+          scaling.integer("original_max_position_embeddings").value_or(model.maxPositions));
+      model.extends = false;
+    } else if (type != "default") {
+      scaling.error(key) << "expected default, linear, llama3, yarn or dynamic, got " << type;
+      return longest;
+    }
+    scaling.forEachUnread([&](StringRef name, const llvm::json::Value &value) {
+      if (type == "default" && (name == "factor" || name.starts_with("original_max_position")))
+        return;
+      scaling.error(name) << "not understood with rope_type " << type << ", got "
+                          << Fields::text(value);
+    });
+    return longest;
+  }
+
+private:
+  /// 1 after an error, so that computing goes on.
+  double required(StringRef name) {
+    double value = scaling.require(name, scaling.number(name));
+    return value > 0 ? value : 1;
+  }
+
+  void readLlama3() {
+    double factor = required("factor"), low = required("low_freq_factor"),
+           high = required("high_freq_factor"),
+           original = required("original_max_position_embeddings");
+    if (!scaling.hasFailed() && high <= low)
+      scaling.error("high_freq_factor")
+          << "expected more than low_freq_factor, got " << high << " and " << low;
+    for (double &f : rotary.frequencies) {
+      double wavelength = 2 * M_PI / f;
+      if (wavelength > original / low) {
+        f /= factor;
+      } else if (wavelength >= original / high) {
+        double s = (original / wavelength - low) / (high - low);
+        f = (1 - s) * f / factor + s * f;
+      }
+    }
+  }
+
+  /// Peng et al., arXiv 2309.00071, with the defaults of transformers.
+  void readYarn() {
+    double factor = required("factor");
+    double original =
+        scaling.number("original_max_position_embeddings").value_or(double(model.maxPositions));
+    double fast = scaling.number("beta_fast").value_or(32),
+           slow = scaling.number("beta_slow").value_or(1);
+    bool truncate = scaling.flag("truncate", true);
+    scaling.ignore({"extrapolation_factor"});
+    // The pair that turns `turns` times within the original context.
+    auto pairOf = [&](double turns) {
+      return double(rotary.width) * std::log(original / (turns * 2 * M_PI)) / (2 * std::log(theta));
+    };
+    double low = pairOf(fast), high = pairOf(slow);
+    if (truncate) {
+      low = std::floor(low);
+      high = std::ceil(high);
+    }
+    low = std::max(low, 0.0);
+    high = std::min(high, double(rotary.width - 1));
+    if (low == high)
+      high += 0.001;
+    for (auto [i, f] : llvm::enumerate(rotary.frequencies)) {
+      double ramp = std::clamp((double(i) - low) / (high - low), 0.0, 1.0);
+      f = f / factor * ramp + f * (1 - ramp);
+    }
+    auto magnitude = [&](double mscale) {
+      return factor <= 1 ? 1 : 0.1 * mscale * std::log(factor) + 1;
+    };
+    std::optional<double> all = scaling.number("mscale_all_dim"), one = scaling.number("mscale"),
+                          given = scaling.number("attention_factor"),
+                          relative = scaling.number("attn_factor");
+    // attn_factor is a factor of the default (as vLLM reads it), attention_factor takes its place.
+    rotary.scale = given        ? *given
+                   : one && all ? magnitude(*one) / magnitude(*all)
+                                : magnitude(1) * relative.value_or(1);
+  }
+
+  const Fields &scaling;
+  double theta;
+  ModelConfig &model;
+  RotaryConfig &rotary;
+};
+
+} // namespace
+
+RotaryConfig m1c::readRotary(const ConfigSource &source, int64_t headDim, double partial,
+                             bool scaling, ArrayRef<StringRef> ignored) {
+  const Fields &config = source.config;
+  ModelConfig &model = source.model;
+  // Two generations of config.json: rope_theta and rope_scaling at top level, or rope_parameters,
+  // which holds both.
+  Fields parameters = config.child("rope_parameters"), older = config.child("rope_scaling");
+  std::optional<double> theta = config.number("rope_theta"),
+                        newTheta = parameters.number("rope_theta");
+  if (theta && newTheta && *theta != *newTheta)
+    config.error("rope_theta") << "differs from 'rope_parameters.rope_theta': "
+                               << Fields::text(*theta) << " and " << Fields::text(*newTheta);
+  std::optional<double> fraction;
+  for (const Fields *fields : std::array<const Fields *, 2>{&config, &parameters}) {
+    std::optional<double> stated = fields->number("partial_rotary_factor");
+    if (stated && partial == 1 && *stated != 1)
+      fields->error("partial_rotary_factor")
+          << "value " << Fields::text(*stated) << " changes the maths and is not supported";
+    if (stated && fraction && *stated != *fraction)
+      config.error("partial_rotary_factor")
+          << "differs from 'rope_parameters.partial_rotary_factor': " << Fields::text(*fraction)
+          << " and " << Fields::text(*stated);
+    fraction = stated ? stated : fraction;
+  }
+
+  RotaryConfig plain;
+  plain.width = int64_t(double(headDim) * (partial == 1 ? 1 : fraction.value_or(partial)));
+  if (headDim && partial == 1 && headDim % 2)
+    config.error("head_dim") << "expected an even number, which rotary embeddings need, got "
+                             << headDim;
+  else if (headDim && (plain.width < 2 || plain.width > headDim || plain.width % 2))
+    config.error("partial_rotary_factor") << "expected an even number of rotated elements of the "
+                                          << headDim << " of a head, got " << plain.width;
+  // 10000: the default of transformers.
+  double base = newTheta ? *newTheta : theta.value_or(10000.0);
+  for (int64_t i = 0; i < plain.width / 2; ++i)
+    plain.frequencies.push_back(std::pow(base, -2.0 * double(i) / double(plain.width)));
+  if (!scaling)
+    return plain;
+
+  auto scaled = [&](const Fields &fields) {
+    RotaryConfig result = plain;
+    fields.ignore(ignored);
+    if (fields)
+      model.maxPositions = RotaryScalingReader(fields, base, model, result).read();
+    return result;
+  };
+  if (!parameters || !older)
+    return scaled(parameters ? parameters : older);
+  RotaryConfig result = scaled(parameters), other = scaled(older);
+  if (!config.hasFailed() &&
+      (result.frequencies != other.frequencies || result.scale != other.scale))
+    config.error("rope_scaling") << "differs from 'rope_parameters'; expected one of the two, or "
+                                    "the same in both";
+  return result;
+}

@@ -1,0 +1,229 @@
+#include "Fields.h"
+
+#include "Json.h"
+#include "base/foreign_file.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/MemoryBuffer.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace m1c;
+
+/// The text with Python's Infinity outside of strings as the object that transformers writes for
+/// it.
+static std::string withoutInfinity(StringRef text) {
+  std::string result;
+  bool inString = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    char c = text[i];
+    if (!inString && text.substr(i).starts_with("Infinity")) {
+      result += "{\"__float__\": \"Infinity\"}";
+      i += 7;
+      continue;
+    }
+    result += c;
+    if (inString && c == '\\' && i + 1 < text.size())
+      result += text[++i];
+    else if (c == '"')
+      inString = !inString;
+  }
+  return result;
+}
+
+FailureOr<llvm::json::Value> m1c::readJson(StringRef path, EmitError emitError) {
+  auto buffer = llvm::MemoryBuffer::getFile(path);
+  if (!buffer) {
+    emitError() << path << ": " << buffer.getError().message();
+    return failure();
+  }
+  StringRef bytes = (*buffer)->getBuffer();
+  if (std::string foreign = m1rt::describeForeignFile({bytes.data(), bytes.size()});
+      !foreign.empty()) {
+    emitError() << path << ": " << foreign;
+    return failure();
+  }
+  llvm::Expected<llvm::json::Value> value =
+      parseJson(bytes.contains("Infinity") ? withoutInfinity(bytes)
+                                           : std::string(bytes.data(), bytes.size()));
+  if (!value) {
+    emitError() << path << ": " << llvm::toString(value.takeError());
+    return failure();
+  }
+  if (!value->getAsObject()) {
+    emitError() << path << ": expected an object";
+    return failure();
+  }
+  return std::move(*value);
+}
+
+const llvm::json::Value *Fields::find(StringRef name) const {
+  const llvm::json::Value *value = object ? object->get(name) : nullptr;
+  if (!value || value->kind() == llvm::json::Value::Null)
+    return nullptr;
+  seen->insert(name.str());
+  return value;
+}
+
+InFlightDiagnostic Fields::error(StringRef name) const {
+  failed = true;
+  return emitError() << file << ": field '" << prefix << name << "': ";
+}
+
+std::optional<int64_t> Fields::integer(StringRef name, int64_t minimum, int64_t maximum) const {
+  const llvm::json::Value *value = find(name);
+  if (!value)
+    return std::nullopt;
+  std::optional<int64_t> number = value->getAsInteger();
+  if (!number || *number < minimum || *number > maximum) {
+    error(name) << "expected an integer from " << minimum << " to " << maximum << ", got "
+                << text(*value);
+    return std::nullopt;
+  }
+  return number;
+}
+
+std::optional<double> Fields::number(StringRef name, bool mayBeZero) const {
+  const llvm::json::Value *value = find(name);
+  if (!value)
+    return std::nullopt;
+  std::optional<double> number = value->getAsNumber();
+  if (!number || !std::isfinite(*number) || *number < 0 || (*number == 0 && !mayBeZero)) {
+    error(name) << "expected a " << (mayBeZero ? "non-negative" : "positive") << " number, got "
+                << text(*value);
+    return std::nullopt;
+  }
+  return number;
+}
+
+double Fields::multiplier(StringRef name, double absent) const {
+  const llvm::json::Value *value = find(name);
+  if (!value)
+    return absent;
+  std::optional<double> number = value->getAsNumber();
+  if (number && std::isfinite(*number))
+    return *number;
+  error(name) << "expected a number, got " << text(*value);
+  return absent;
+}
+
+SmallVector<double> Fields::multipliers(StringRef name, size_t count) const {
+  SmallVector<double> result(count, 1.0);
+  const llvm::json::Value *value = find(name);
+  if (!value)
+    return result;
+  const llvm::json::Array *list = value->getAsArray();
+  bool good = list && list->size() == count;
+  for (size_t i = 0; good && i < count; ++i) {
+    std::optional<double> number = (*list)[i].getAsNumber();
+    good = number && std::isfinite(*number);
+    result[i] = number.value_or(1);
+  }
+  if (!good)
+    error(name) << "expected a list of " << count << " numbers, got " << text(*value);
+  return result;
+}
+
+bool Fields::flag(StringRef name, bool absent) const {
+  const llvm::json::Value *value = find(name);
+  if (!value)
+    return absent;
+  if (std::optional<bool> flag = value->getAsBoolean())
+    return *flag;
+  error(name) << "expected true or false, got " << text(*value);
+  return absent;
+}
+
+std::optional<std::string> Fields::string(StringRef name) const {
+  const llvm::json::Value *value = find(name);
+  if (!value)
+    return std::nullopt;
+  if (std::optional<StringRef> word = value->getAsString())
+    return word->str();
+  error(name) << "expected a string, got " << text(*value);
+  return std::nullopt;
+}
+
+SmallVector<int64_t> Fields::integers(StringRef name, int64_t limit) const {
+  SmallVector<int64_t> result;
+  const llvm::json::Value *value = find(name);
+  if (!value)
+    return result;
+  llvm::json::Array one{*value};
+  for (const llvm::json::Value &element : value->getAsArray() ? *value->getAsArray() : one) {
+    std::optional<int64_t> number = element.getAsInteger();
+    if (!number || *number < 0 || *number >= limit) {
+      error(name) << "expected integers from 0 to " << limit - 1 << ", got " << text(*value);
+      return {};
+    }
+    result.push_back(*number);
+  }
+  return result;
+}
+
+SmallVector<std::string> Fields::words(StringRef name, int64_t count) const {
+  SmallVector<std::string> result;
+  const llvm::json::Value *value = find(name);
+  if (!value)
+    return result;
+  if (const llvm::json::Array *list = value->getAsArray())
+    for (const llvm::json::Value &element : *list)
+      if (std::optional<StringRef> word = element.getAsString())
+        result.push_back(word->str());
+  if (!value->getAsArray() || result.size() != value->getAsArray()->size() ||
+      result.size() != size_t(count)) {
+    error(name) << "expected a list of " << count << " strings, one for each layer, got "
+                << text(*value);
+    return {};
+  }
+  return result;
+}
+
+Fields Fields::child(StringRef name) const {
+  const llvm::json::Value *value = find(name);
+  if (value && !value->getAsObject())
+    error(name) << "expected an object, got " << text(*value);
+  return Fields(file, prefix + name.str() + ".", value ? value->getAsObject() : nullptr, emitError,
+                failed);
+}
+
+void Fields::expectFlag(StringRef name, bool expected) const {
+  if (flag(name, expected) != expected)
+    error(name) << "expected " << (expected ? "true" : "false") << ", got "
+                << (expected ? "false" : "true");
+}
+
+void Fields::expectWord(StringRef name, ArrayRef<StringRef> expected) const {
+  std::optional<std::string> word = string(name);
+  if (word && !llvm::is_contained(expected, *word))
+    error(name) << "expected " << llvm::join(expected, " or ") << ", got " << *word;
+}
+
+void Fields::ignore(ArrayRef<StringRef> names) const {
+  for (StringRef name : names)
+    seen->insert(name.str());
+}
+
+void Fields::forEachUnread(
+    llvm::function_ref<void(StringRef, const llvm::json::Value &)> callback) const {
+  forEach([&](StringRef name, const llvm::json::Value &value) {
+    if (!seen->count(name.str()))
+      callback(name, value);
+  });
+}
+
+void Fields::forEach(
+    llvm::function_ref<void(StringRef, const llvm::json::Value &)> callback) const {
+  if (object)
+    for (const auto &[key, value] : *object)
+      if (value.kind() != llvm::json::Value::Null)
+        callback(StringRef(key), value);
+}
+
+std::string Fields::text(const llvm::json::Value &value) {
+  std::string result;
+  llvm::raw_string_ostream stream(result);
+  stream << value;
+  return result;
+}

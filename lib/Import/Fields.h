@@ -1,0 +1,103 @@
+// The fields of a JSON configuration, checked as they are read: every message names the file and
+// the field, and what was never asked for can be told at the end.
+#ifndef M1C_LIB_IMPORT_FIELDS_H
+#define M1C_LIB_IMPORT_FIELDS_H
+
+#include "mlir/IR/Diagnostics.h"
+#include "llvm/Support/JSON.h"
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+
+namespace m1c {
+
+using EmitError = llvm::function_ref<mlir::InFlightDiagnostic()>;
+
+/// Far beyond any model: products of sizes fit in 64 bits, and what kernels keep on the stack stays
+/// small.
+constexpr int64_t mostLayers = 10000, largestSize = int64_t(1) << 24, mostHeads = int64_t(1) << 16,
+                  largestHead = int64_t(1) << 12, largestHeads = int64_t(1) << 18, widestConv = 256;
+
+/// A JSON object of a file; fails with a message that names the file. Python's Infinity is read
+/// as the object {"__float__": "Infinity"}.
+mlir::FailureOr<llvm::json::Value> readJson(llvm::StringRef path, EmitError emitError);
+
+/// An object of a JSON file. Readers report what is wrong with a field under its full name and
+/// remember that it failed. Copies share what they remember.
+class Fields {
+public:
+  /// `object` may be null: no field is there.
+  Fields(std::string file, const llvm::json::Object *object, EmitError emitError, bool &failed)
+      : Fields(std::move(file), "", object, emitError, failed) {}
+
+  /// A field that is null counts as absent. Reading counts as understanding.
+  const llvm::json::Value *find(llvm::StringRef name) const;
+  bool has(llvm::StringRef name) const { return find(name); }
+  explicit operator bool() const { return object; }
+  /// Whether any reader of the same file or another has reported an error.
+  bool hasFailed() const { return failed; }
+
+  mlir::InFlightDiagnostic error(llvm::StringRef name) const;
+
+  /// The largest size: the batch arrays are int32.
+  static constexpr int64_t largest = INT32_MAX;
+
+  std::optional<int64_t> integer(llvm::StringRef name, int64_t minimum = 1,
+                                 int64_t maximum = largest) const;
+  /// A size that must be there.
+  int64_t size(llvm::StringRef name, int64_t maximum = largestSize) const {
+    return require(name, integer(name, 1, maximum));
+  }
+  /// Finite and positive, or zero where that is allowed.
+  std::optional<double> number(llvm::StringRef name, bool mayBeZero = false) const;
+  /// Any finite number; `absent` without the field.
+  double multiplier(llvm::StringRef name, double absent = 1) const;
+  /// `count` finite numbers; ones without the field.
+  llvm::SmallVector<double> multipliers(llvm::StringRef name, size_t count) const;
+  bool flag(llvm::StringRef name, bool absent) const;
+  std::optional<std::string> string(llvm::StringRef name) const;
+  /// Integers of a list, or of a single number, each from 0 to below `limit`.
+  llvm::SmallVector<int64_t> integers(llvm::StringRef name, int64_t limit = largest + 1) const;
+  /// The words of a list, one for each of `count` layers; empty without the field.
+  llvm::SmallVector<std::string> words(llvm::StringRef name, int64_t count) const;
+  Fields child(llvm::StringRef name) const;
+
+  /// For a field that must be there.
+  template <typename T> T require(llvm::StringRef name, const std::optional<T> &value) const {
+    if (!value && !has(name))
+      error(name) << "missing";
+    return value.value_or(T());
+  }
+  /// Refuses every other value than this one; an absent field has it.
+  void expectFlag(llvm::StringRef name, bool expected) const;
+  void expectWord(llvm::StringRef name, llvm::ArrayRef<llvm::StringRef> expected) const;
+  /// For fields that have no bearing on what is computed here.
+  void ignore(llvm::ArrayRef<llvm::StringRef> names) const;
+
+  /// Calls `callback(name, value)` for every field that is not null and that nobody has read.
+  void forEachUnread(
+      llvm::function_ref<void(llvm::StringRef, const llvm::json::Value &)> callback) const;
+  /// And for every field that is not null.
+  void forEach(llvm::function_ref<void(llvm::StringRef, const llvm::json::Value &)> callback) const;
+
+  static std::string text(const llvm::json::Value &value);
+  const std::string &getFile() const { return file; }
+
+private:
+  Fields(std::string file, std::string prefix, const llvm::json::Object *object,
+         EmitError emitError, bool &failed)
+      : file(std::move(file)), prefix(std::move(prefix)), object(object), emitError(emitError),
+        failed(failed), seen(std::make_shared<std::set<std::string>>()) {}
+
+  std::string file, prefix;
+  const llvm::json::Object *object;
+  EmitError emitError;
+  bool &failed;
+  std::shared_ptr<std::set<std::string>> seen;
+};
+
+} // namespace m1c
+
+#endif

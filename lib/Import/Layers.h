@@ -1,0 +1,82 @@
+// Mixers and MLPs that families share, one layer at a time.
+#ifndef M1C_LIB_IMPORT_LAYERS_H
+#define M1C_LIB_IMPORT_LAYERS_H
+
+#include "ModelBuilder.h"
+
+namespace m1c {
+
+// What the modules of a layer are called.
+struct MlpNames {
+  std::string gate = "mlp.gate_proj", up = "mlp.up_proj", down = "mlp.down_proj";
+};
+struct AttentionNames {
+  std::string q = "self_attn.q_proj", k = "self_attn.k_proj", v = "self_attn.v_proj",
+              output = "self_attn.o_proj";
+};
+struct ConvNames {
+  std::string module;
+  int64_t width = 4;
+  bool bias = true;
+  mlir::m1::Activation activation = mlir::m1::Activation::Silu;
+};
+
+/// One layer of a model that is being built: names of its weights, small and large pieces. Rows go
+/// in and come out; nothing is computed before the artifact runs.
+class Layer {
+public:
+  /// Tensors of the checkpoint are named `prefix`.<layer>.<part>, weights layers.<layer>.<part>.
+  Layer(ModelBuilder &model, int64_t index, llvm::StringRef prefix = "model.layers")
+      : model(model), index(index), prefix(prefix) {}
+
+  std::string symbol(const llvm::Twine &part) const {
+    return ("layers." + llvm::Twine(index) + "." + part).str();
+  }
+  std::string tensor(const llvm::Twine &part) const {
+    return (prefix + "." + llvm::Twine(index) + "." + part).str();
+  }
+  bool holds(const llvm::Twine &part) const { return model.holds(tensor(part)); }
+
+  // Weights by the layer's names.
+  mlir::Value matrix(const llvm::Twine &part, const llvm::Twine &source, int64_t n, int64_t k);
+  mlir::Value vector(const llvm::Twine &part, const llvm::Twine &source, int64_t n,
+                     mlir::m1::Transform transform = mlir::m1::Transform::None);
+
+  /// h + branch(rms_norm(h)); `norm` is the norm's module.
+  mlir::Value residual(mlir::Value h, const llvm::Twine &norm,
+                       llvm::function_ref<mlir::Value(mlir::Value)> branch);
+  mlir::Value rmsNorm(mlir::Value h, const llvm::Twine &norm);
+
+  /// x · `module`.weightᵀ (+ `module`.bias); the weight is called `part`.
+  mlir::Value project(mlir::Value x, const llvm::Twine &part, const llvm::Twine &module, int64_t n,
+                      bool bias = false);
+
+  /// down(silu(gate x) · up x); the modules are called `names`.
+  mlir::Value gatedMlp(mlir::Value x, int64_t intermediateSize, bool bias = false,
+                       const MlpNames &names = {});
+
+  /// Rotates q and k where the model rotates, keeps k and v, attends, projects.
+  mlir::Value attention(mlir::Value x, const AttentionConfig &config,
+                        const AttentionNames &names = {});
+  /// The same from q, k and v on.
+  mlir::Value attend(mlir::Value q, mlir::Value k, mlir::Value v, const AttentionConfig &config);
+
+  /// Depthwise convolution over the tokens of each sequence, with its state.
+  mlir::Value causalConv(mlir::Value x, const ConvNames &conv);
+
+  mlir::Value mamba1(mlir::Value x, const Mamba1Config &config, const llvm::Twine &module);
+  mlir::Value mamba2(mlir::Value x, const Mamba2Config &config, const llvm::Twine &module);
+
+  /// A = -exp(A_log) [n, states].
+  mlir::Value rates(int64_t n, int64_t states, const llvm::Twine &source);
+
+  ModelBuilder &model;
+  const int64_t index;
+
+private:
+  llvm::StringRef prefix;
+};
+
+} // namespace m1c
+
+#endif

@@ -1,0 +1,34 @@
+// The families that there are, by the model_type of config.json.
+#include "Models.h"
+
+using namespace m1c;
+
+namespace {
+
+struct Entry {
+  llvm::StringLiteral modelType;
+  std::unique_ptr<Family> (*create)(llvm::StringRef modelType);
+};
+const Entry families[] = {
+    {"llama", createTransformer},
+    {"qwen2", createTransformer},
+};
+
+} // namespace
+
+std::unique_ptr<Family> m1c::createFamily(llvm::StringRef modelType) {
+  for (const Entry &entry : families)
+    if (entry.modelType == modelType)
+      return entry.create(modelType);
+  return nullptr;
+}
+
+std::string m1c::knownModelTypes() {
+  std::string text;
+  for (size_t i = 0; i < std::size(families); ++i)
+    text += (i == 0                         ? ""
+             : i + 1 == std::size(families) ? " or "
+                                            : ", ") +
+            families[i].modelType.str();
+  return text;
+}

@@ -1,0 +1,43 @@
+#include "base/foreign_file.h"
+
+#include <algorithm>
+#include <cctype>
+
+namespace m1rt {
+
+std::string describeForeignFile(std::string_view beginning) {
+  auto is = [&](std::string_view magic) { return beginning.substr(0, magic.size()) == magic; };
+  if (is("version https://git-lfs.github.com/spec/"))
+    return "is a Git LFS pointer, not the file itself; fetch it with 'git lfs pull' in the "
+           "repository";
+  if (is("GGUF"))
+    return "is a GGUF file; only checkpoints in Hugging Face layout can be compiled: take the "
+           "directory of the model that it was made from (config.json, *.safetensors, "
+           "tokenizer.json)";
+  if (is("PK\x03\x04"))
+    return "is a zip archive (pytorch_model.bin is one, too): unpack a packed checkpoint and give "
+           "its directory; convert PyTorch's files to safetensors, for instance with "
+           "save_pretrained(DIR, safe_serialization=True)";
+  // Protocols 2 to 5 of pickle.
+  if (beginning.size() >= 2 && beginning[0] == '\x80' && beginning[1] >= 2 && beginning[1] <= 5)
+    return "is a pickle of PyTorch; convert it to safetensors, for instance with "
+           "save_pretrained(DIR, safe_serialization=True)";
+  if (is("<!DOCTYPE html") || is("<!doctype html") || is("<html"))
+    return "is a web page, not the file itself; download the raw file";
+  return {};
+}
+
+std::string describeMissingPath(std::string_view path) {
+  size_t slash = path.find('/');
+  bool isId = slash != std::string_view::npos && slash > 0 && slash + 1 < path.size() &&
+              path[0] != '.' && std::all_of(path.begin(), path.end(), [&](unsigned char c) {
+                return std::isalnum(c) || c == '-' || c == '_' || c == '.' || c == '/';
+              });
+  if (!isId || path.find('/', slash + 1) != std::string_view::npos)
+    return {};
+  std::string id(path);
+  return "; if it is a repository of the Hugging Face hub, download it first: hf download " + id +
+         " --local-dir " + id.substr(slash + 1);
+}
+
+} // namespace m1rt

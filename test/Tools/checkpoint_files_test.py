@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""What m1-compile makes of the files beside the weights: checkpoint_files_test.py BIN_DIR.
+
+End tokens of every source, sampling defaults, tokenizers and templates that are missing, elsewhere or another model's, and files that are not what
+their names say."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import text_model
+
+BIN = os.path.abspath(sys.argv[1])
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 17209920\n"
+
+
+def run(name, *arguments, **options):
+    return subprocess.run([os.path.join(BIN, name), *arguments], capture_output=True, text=True, timeout=120, **options)
+
+
+class Files(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.model = os.path.join(self.directory.name, "model")
+        self.artifact = os.path.join(self.directory.name, "out.m1a")
+        text_model.write(self.model)
+        for name in os.listdir(self.model):
+            os.chmod(os.path.join(self.model, name), 0o644)
+
+    def tearDown(self):
+        self.directory.cleanup()
+
+    def path(self, name):
+        return os.path.join(self.model, name)
+
+    def write(self, name, content):
+        with open(self.path(name), "w" if isinstance(content, str) else "wb") as file:
+            file.write(content)
+
+    def edit(self, name, change):
+        with open(self.path(name)) as file:
+            content = json.load(file)
+        change(content)
+        self.write(name, json.dumps(content))
+
+    def compile(self, *flags):
+        return run("m1-compile", self.model, "-o", self.artifact, *flags)
+
+    def compiled(self, *flags):
+        """The warnings, and what m1-dump says."""
+        result = self.compile(*flags)
+        self.assertEqual(result.returncode, 0, result)
+        return result.stderr, json.loads(run("m1-dump", self.artifact, "--json").stdout)
+
+    def refuses(self, *expected, **options):
+        result = self.compile(**options)
+        self.assertEqual(result.returncode, 1, result)
+        self.assertFalse(os.path.exists(self.artifact))
+        for text in expected:
+            self.assertIn(text, result.stderr)
+
+    # -- end tokens and sampling
+
+    def test_complete(self):
+        """A checkpoint with everything compiles without a word."""
+        warnings, dump = self.compiled()
+        self.assertEqual(warnings, "")
+        self.assertEqual(dump["eos_ids"], [2])
+
+    def test_end_tokens(self):
+        """Those of config.json, generation_config.json and tokenizer_config.json together."""
+        self.write("generation_config.json", json.dumps({"eos_token_id": [5, 2]}))
+        self.edit("tokenizer_config.json", lambda config: config.update(eos_token={"content": "w300"}))
+        warnings, dump = self.compiled()
+        self.assertEqual(dump["eos_ids"], [2, 5, 300])
+        self.assertNotIn("generation_defaults", dump)
+
+    def test_no_end_token(self):
+        """None at all is a warning, and a line of m1-dump."""
+        self.edit("config.json", lambda config: config.pop("eos_token_id"))
+        self.edit("tokenizer_config.json", lambda config: config.pop("eos_token"))
+        if os.path.exists(self.path("generation_config.json")):
+            os.remove(self.path("generation_config.json"))
+        warnings, dump = self.compiled()
+        self.assertIn("warning: ", warnings)
+        self.assertIn("no end token", warnings)
+        self.assertEqual(dump["eos_ids"], [])
+        self.assertIn("eos none", run("m1-dump", self.artifact).stdout)
+
+    def test_sampling(self):
+        """The authors' sampling is kept; do_sample false is temperature 0."""
+        self.write("generation_config.json", json.dumps({"temperature": 0.5, "top_k": 20, "top_p": 0.75, "min_p": 0.125, "repetition_penalty": 1.5}))
+        self.assertEqual(self.compiled()[1]["generation_defaults"],
+                         {"temperature": 0.5, "top_k": 20, "top_p": 0.75, "min_p": 0.125, "repetition_penalty": 1.5})
+        self.assertIn("sampling of the checkpoint: temperature 0.5, top_k 20", run("m1-dump", self.artifact).stdout)
+        self.write("generation_config.json", json.dumps({"temperature": 0.5, "do_sample": False}))
+        self.assertEqual(self.compiled()[1]["generation_defaults"], {"temperature": 0})
+
+    # -- tokenizers and templates
+
+    def test_no_tokenizer(self):
+        """A missing tokenizer is a warning; one in another format says how to convert it; benchmarks need none."""
+        os.remove(self.path("tokenizer.json"))
+        self.assertIn("no tokenizer.json; the artifact takes and gives token ids alone", self.compiled()[0])
+        self.write("tokenizer.model", b"\x0a\x0b")
+        self.assertIn("no tokenizer.json, only tokenizer.model: make one with transformers", self.compiled()[0])
+        self.assertEqual(self.compiled("--weights", "dummy:1")[0], "")
+
+    def test_templates(self):
+        """A template may lie in a file of its own, which comes before tokenizer_config.json's."""
+        rendered = {}
+        for name, content in [("tokenizer_config.json", None), ("chat_template.json", json.dumps({"chat_template": "J{{ messages[0]['content'] }}"})),
+                              ("chat_template.jinja", "F{{ messages[0]['content'] }}")]:
+            if content:
+                self.write(name, content)
+                if name == "chat_template.json":
+                    self.edit("tokenizer_config.json", lambda config: config.pop("chat_template"))
+            warnings, dump = self.compiled()
+            self.assertEqual(warnings, "")
+            with open(self.artifact, "rb") as file:
+                rendered[name] = content is None or (content if name.endswith("jinja") else "J{{ messages[0]['content'] }}").encode() in file.read()
+        self.assertEqual(set(rendered.values()), {True})
+        os.remove(self.path("tokenizer_config.json"))
+        self.edit("config.json", lambda config: None)
+        self.assertNotIn("chat template", self.compiled()[0])
+
+    def test_no_template(self):
+        """No template, or one that does not parse, is a warning."""
+        self.edit("tokenizer_config.json", lambda config: config.pop("chat_template"))
+        self.assertIn("no chat template", self.compiled()[0])
+        self.write("chat_template.jinja", "{% for x in %}")
+        self.assertIn("the chat template cannot be used: ", self.compiled()[0])
+
+    def test_other_vocabulary(self):
+        """A tokenizer with more ids than the model is refused; with far fewer it is a warning, with a few less nothing."""
+
+        def words(count):
+            def change(tokenizer):
+                vocabulary = tokenizer["model"]["vocab"]
+                for word in [word for word, number in vocabulary.items() if number >= count]:
+                    del vocabulary[word]
+                for number in range(len(vocabulary), count):
+                    vocabulary[f"v{number}"] = number
+
+            return change
+
+        self.edit("tokenizer.json", words(505))
+        self.assertEqual(self.compiled()[0], "")
+        self.edit("tokenizer.json", words(300))
+        self.assertIn("has ids up to 299, the model's vocabulary has 512: is it this model's?", self.compiled()[0])
+        os.remove(self.artifact)
+        self.edit("tokenizer.json", words(513))
+        self.refuses("the tokenizer has 513 ids, more than vocab_size 512 of config.json")
+
+    def test_end_token_outside(self):
+        """An end token that the model does not have is refused, with the file and the field."""
+        self.edit("generation_config.json" if os.path.exists(self.path("generation_config.json")) else "config.json",
+                  lambda config: config.update(eos_token_id=[2, 512]))
+        self.refuses("field 'eos_token_id': expected integers from 0 to 511, got [2,512]")
+
+    # -- files that are something else
+
+    def test_pointers(self):
+        """Git LFS pointers are called by their name, whichever file they stand for."""
+        for name in "config.json", "model.safetensors", "tokenizer.json", "mamba_config.json":
+            with self.subTest(name=name):
+                shutil.rmtree(self.model)
+                self.setUp()
+                self.write(name, POINTER)
+                self.refuses(f"{name}: is a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'")
+
+    def test_other_files(self):
+        """Files given in the place of a directory."""
+        for name, content, expected in [("m.gguf", b"GGUF\3\0\0\0" + bytes(64), "is a GGUF file"), ("m.zip", b"PK\3\4" + bytes(64), "is a zip archive"),
+                                        ("m.bin", b"PK\3\4" + bytes(64), "is a zip archive (pytorch_model.bin is one, too)"),
+                                        ("m.pt", b"\x80\2}q\0" + bytes(64), "is a pickle of PyTorch")]:
+            path = os.path.join(self.directory.name, name)
+            with open(path, "wb") as file:
+                file.write(content)
+            for tool in ["m1-compile", path, "-o", self.artifact], ["m1-convert", path, "-o", self.artifact, "--attention-layers", "0"], ["m1-run", path]:
+                result = run(*tool, *(["--prompt", "x"] if tool[0] == "m1-run" else []))
+                self.assertEqual(result.returncode, 1, result)
+                self.assertIn(expected, result.stderr)
+        result = run("m1-compile", self.path("model.safetensors"), "-o", self.artifact)
+        self.assertIn("model.safetensors: not a directory: give the one that holds the file", result.stderr)
+        self.compiled()
+        self.assertIn("is an artifact, compiled already", run("m1-compile", self.artifact, "-o", self.artifact).stderr)
+
+    def test_other_weights(self):
+        """Directories with weights of another kind."""
+        os.remove(self.path("model.safetensors"))
+        for name, expected in [("m.gguf", "m.gguf is a GGUF file"), ("pytorch_model.bin", "pytorch_model.bin holds the weights as a pickle of PyTorch")]:
+            self.write(name, b"")
+            self.refuses("neither model.safetensors nor model.safetensors.index.json", expected)
+
+    def test_repository(self):
+        """The id of a repository is no directory: how to get one."""
+        for flags in [], ["--weights", "dummy:1"]:
+            result = run("m1-compile", "org/Model-3B", "-o", self.artifact, *flags)
+            self.assertEqual(result.returncode, 1, result)
+            self.assertIn("org/Model-3B: no such directory; if it is a repository of the Hugging Face hub, download it first: "
+                          "hf download org/Model-3B --local-dir Model-3B", result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

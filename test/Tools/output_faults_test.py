@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Output is the old state or the new one, whatever fails: output_faults_test.py BIN_DIR GOLDENS_DIR FAULT_LIBRARY.
+
+Every call with which a program opens, writes, synchronises, renames or closes its output fails in turn, or ends the program there (SIGKILL, and
+SIGTERM, after which no temporary may be left). Afterwards the old model runs, or the new one does."""
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BIN, GOLDENS, FAULT = (os.path.abspath(argument) for argument in sys.argv[1:4])
+
+
+def run(*command, **options):
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+def snapshot(directory):
+    content = {}
+    for base, _, files in os.walk(directory):
+        for name in files:
+            path = os.path.join(base, name)
+            with open(path, "rb") as file:
+                content[os.path.relpath(path, directory)] = file.read()
+    return content
+
+
+class Faults(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.root = os.path.realpath(self.directory.name)
+        self.out = os.path.join(self.root, "out")
+        os.mkdir(self.out)
+        self.ids = os.path.join(self.root, "ids")
+        with open(self.ids, "w") as file:
+            file.write("1 17 300 45")
+
+    def tearDown(self):
+        self.directory.cleanup()
+
+    def checkpoint(self, golden, name, **changes):
+        """A copy of a golden, with other values in a tensor that no file of the checkpoint holds as the artifact needs it."""
+        path = os.path.join(self.root, name)
+        shutil.copytree(os.path.join(GOLDENS, golden), path)
+        return path
+
+    def answer(self, artifact):
+        result = run(os.path.join(BIN, "m1-run"), artifact, "--input-ids", self.ids, "--max-new-tokens", "6", "--ignore-eos")
+        return result.stdout if result.returncode == 0 else None
+
+    def faults(self, command, old, check):
+        """Runs `command` with every call at fault, in every way; `check(changed)` after each."""
+        for how in "fail", "kill", "terminate":
+            for at in range(1, 1000):
+                shutil.rmtree(self.out)
+                shutil.copytree(old, self.out, symlinks=True)
+                mark = os.path.join(self.root, "mark")
+                if os.path.exists(mark):
+                    os.remove(mark)
+                environment = dict(os.environ, LD_PRELOAD=FAULT, M1_FAULT_DIRECTORY=self.out, M1_FAULT_AT=str(at), M1_FAULT_HOW=how, M1_FAULT_MARK=mark)
+                result = run(*command, env=environment)
+                case = f"{how} at call {at}: {result}"
+                if not os.path.exists(mark):
+                    self.assertEqual(result.returncode, 0, case)
+                    self.assertGreater(at, 5, case)
+                    break
+                if how == "fail":
+                    self.assertIn(result.returncode, (0, 1), case)
+                    self.assertEqual(result.returncode == 0, "error:" not in result.stderr, case)
+                else:
+                    self.assertEqual(result.returncode, -(signal.SIGKILL if how == "kill" else signal.SIGTERM), case)
+                left = [name for name in os.listdir(self.out) + os.listdir(self.root) if name.endswith(".tmp")]
+                if how != "kill":
+                    self.assertEqual(left, [], case)
+                for name in os.listdir(self.root):  # what a kill left beside the directory
+                    if name.endswith(".tmp"):
+                        shutil.rmtree(os.path.join(self.root, name))
+                check(case)
+            else:
+                self.fail("too many calls")
+
+    def compile_case(self, *flags):
+        first, second = self.checkpoint("m1-mamba1-bf16", "first"), self.checkpoint("m1-mamba2-bf16", "second")
+        old = os.path.join(self.root, "old")
+        os.mkdir(old)
+        artifact, compiler = os.path.join(self.out, "model.m1a"), os.path.join(BIN, "m1-compile")
+        self.assertEqual(run(compiler, first, "-o", artifact, "--cpu", "x86-64-v3", *flags).returncode, 0)
+        before = self.answer(artifact)
+        shutil.rmtree(old)
+        shutil.copytree(self.out, old)
+        self.assertEqual(run(compiler, second, "-o", artifact, "--cpu", "x86-64-v3", *flags).returncode, 0)
+        after = self.answer(artifact)
+        self.assertTrue(before and after and before != after)
+        seen = set()
+
+        def check(case):
+            answer = self.answer(artifact)
+            self.assertIn(answer, (before, after), case)
+            seen.add(answer)
+
+        self.faults([compiler, second, "-o", artifact, "--cpu", "x86-64-v3", *flags], old, check)
+        self.assertIn(before, seen)
+
+    def test_compile(self):
+        self.compile_case()
+
+    def test_compile_external(self):
+        self.compile_case("--weights", "external")
+
+    def test_convert(self):
+        source, old = os.path.join(GOLDENS, "hf-llama"), os.path.join(self.root, "old")
+        convert = os.path.join(BIN, "m1-convert")
+        base = [convert, source, "-o", self.out, "--overwrite"]
+        self.assertEqual(run(*base, "--attention-layers", "1", "--seed", "1").returncode, 0)
+        os.mkdir(os.path.join(self.out, "notes"))
+        for name in "log.txt", "notes/more.txt":
+            with open(os.path.join(self.out, name), "w") as file:
+                file.write("kept")
+        shutil.copytree(self.out, old)
+        before = snapshot(old)
+        command = [*base, "--attention-layers", "2", "--seed", "2"]
+        self.assertEqual(run(*command).returncode, 0)
+        after = snapshot(self.out)
+        self.assertEqual(after["log.txt"], b"kept")
+        self.assertEqual(after["notes/more.txt"], b"kept")
+        self.assertNotEqual(before["model.safetensors"], after["model.safetensors"])
+        self.faults(command, old, lambda case: self.assertIn(snapshot(self.out), (before, after), case))
+
+    def test_size_limit(self):
+        """A file size limit is a message, and the old model stays."""
+        artifact = os.path.join(self.out, "model.m1a")
+        compile = [os.path.join(BIN, "m1-compile"), os.path.join(GOLDENS, "m1-mamba1-bf16"), "-o", artifact, "--cpu", "x86-64-v3"]
+        self.assertEqual(run(*compile).returncode, 0)
+        before = self.answer(artifact)
+        result = run("bash", "-c", 'ulimit -f 300; exec "$@"', "bash", *compile)
+        self.assertEqual(result.returncode, 1, result)
+        self.assertRegex(result.stderr, r"error: cannot write .*model\.m1a: File too large")
+        self.assertEqual(os.listdir(self.out), ["model.m1a"])
+        self.assertEqual(self.answer(artifact), before)
+
+    def test_permissions_and_links(self):
+        """What is written has the permissions that the umask leaves; a link stays a link."""
+        real, link = os.path.join(self.out, "real.m1a"), os.path.join(self.out, "link.m1a")
+        os.symlink("real.m1a", link)
+        with open(real, "w"):
+            pass
+        compile = [os.path.join(BIN, "m1-compile"), os.path.join(GOLDENS, "m1-mamba1-bf16"), "-o", link, "--cpu", "x86-64-v3"]
+        self.assertEqual(run("bash", "-c", 'umask 027; exec "$@"', "bash", *compile).returncode, 0)
+        self.assertTrue(os.path.islink(link))
+        self.assertEqual(os.stat(real).st_mode & 0o777, 0o640)
+        self.assertIsNotNone(self.answer(real))
+
+    def test_interrupted(self):
+        """Ctrl-C at any time leaves nothing behind."""
+        temporary = os.path.join(self.root, "tmp")
+        os.mkdir(temporary)
+        command = [os.path.join(BIN, "m1-compile"), os.path.join(GOLDENS, "m1-mamba1-bf16"), "-o", os.path.join(self.out, "model.m1a"), "--weights", "external"]
+        for milliseconds in range(20, 900, 80):
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ, TMPDIR=temporary))
+            try:
+                process.wait(milliseconds / 1000)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+                process.wait(60)
+            self.assertEqual(os.listdir(temporary), [])
+            left = [name for name in os.listdir(self.out) if not re.fullmatch(r"model\.m1a(\.[0-9a-f]{12}\.weights)?", name)]
+            self.assertEqual(left, [])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]])
