@@ -98,7 +98,7 @@ CASES = [
     # Sampling that is none.
     ("hf-llama", ['raw:generation_config.json={"temperature": -1}'], r"generation_config\.json: field 'temperature': expected a non-negative number, got -1"),
     ("hf-llama", ['raw:generation_config.json={"top_p": 1.5}'], r"generation_config\.json: field 'top_p': expected a number from 0 to 1, got"),
-    ("hf-llama", ['raw:generation_config.json={'], r"generation_config\.json: .*Expected"),
+    ("hf-llama", ['raw:generation_config.json={'], r"generation_config\.json: parse error"),
     # Tensors that overlap, leave holes, or end before the file.
     ("hf-llama", ["header:norm.weight=data_offsets:[0, 256]"], r"model\.safetensors: tensors '.*' and '.*' overlap: bytes"),
     # llama3 scaling without one of its numbers.
