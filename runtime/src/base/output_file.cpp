@@ -344,7 +344,7 @@ Status OutputDirectory::open(const std::string &target) {
                    "whole; run from another one",
                    target.c_str());
   } else if (fs::create_directories(directoryOf(path), code); code) {
-    return directoryError("create", directoryOf(path), code.value());
+    return directoryError("create", target, code.value());
   }
   int failed = EEXIST;
   for (int attempt = 0; attempt < mostAttempts && failed == EEXIST; ++attempt) {
