@@ -21,8 +21,7 @@ struct ImportOptions {
   bool widenMatrices = false;
   /// Longest context that the rotary tables serve; 0: what config.json says.
   int64_t maxPositions = 0;
-  /// The ids that the tokenizer has are those below; the others, rows of padding, are never drawn:
-  /// their logits are -inf. 0: all are drawn.
+  /// How many ids the tokenizer has; more than the model has are an error. 0: not known.
   int64_t tokenizerIds = 0;
   /// An end token besides those of the configuration, and where it was found; -1: none.
   int64_t endToken = -1;
