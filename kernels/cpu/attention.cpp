@@ -38,8 +38,8 @@ M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache,
                                  const int *sequence_starts, const int *context_lengths,
                                  const int *block_tables, const m1_dims *dims, int group_x,
                                  int group_y, int heads, int kv_heads, int head_dim, float scale,
-                                 int tokens_per_group, int kv_type, int out_type, long out_stride,
-                                 int q_type, long q_stride) {
+                                 int window, int tokens_per_group, int kv_type, int out_type,
+                                 long out_stride, int q_type, long q_stride) {
   // below every score; finite, so that differences with it are defined
   const float lowest = -3.0e38f;
   int ratio = heads / kv_heads;
@@ -86,12 +86,23 @@ M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache,
     }
 
     const int *table = block_tables + static_cast<long>(sequence) * dims->max_pages;
-    for (int pageBegin = 0; pageBegin < visible; pageBegin += M1_PAGE_SIZE) {
+    int firstSeen = window > 0 && position >= window ? position + 1 - window : 0;
+    for (int pageBegin = firstSeen / M1_PAGE_SIZE * M1_PAGE_SIZE; pageBegin < visible;
+         pageBegin += M1_PAGE_SIZE) {
       long page = table[pageBegin / M1_PAGE_SIZE];
-      long keys = (page * 2 * kv_heads + group_x) * M1_PAGE_SIZE * head_dim;
-      long values = ((page * 2 + 1) * kv_heads + group_x) * M1_PAGE_SIZE * head_dim;
+      long keysOfPage = (page * 2 * kv_heads + group_x) * M1_PAGE_SIZE * head_dim;
+      long valuesOfPage = ((page * 2 + 1) * kv_heads + group_x) * M1_PAGE_SIZE * head_dim;
       for (int row = 0; row < rows; ++row) {
         int count = least(M1_PAGE_SIZE, position + row / ratio + 1 - pageBegin);
+        long keys = keysOfPage, values = valuesOfPage;
+        if (window > 0) {
+          int hidden = position + row / ratio + 1 - window - pageBegin; // of the page's positions
+          if (hidden > 0) {
+            keys += static_cast<long>(hidden) * head_dim;
+            values += static_cast<long>(hidden) * head_dim;
+            count -= hidden;
+          }
+        }
         if (count <= 0)
           continue;
         const float *query = queries + row * head_dim;

@@ -39,39 +39,60 @@ extern "C" {
 #endif
 
 // Mamba-1 scan. Domain: sequences, one a group; grid_x = ceil(d_inner / channel_block), a group
-// owns channels [group_x * channel_block, …). For channel c of group g = c / d_state, s[c,n] =
-// exp(Δ A[c,n]) s[c,n] + Δ B[g',n] x[c], y[c] = Σ_n s[c,n] C[g,n] + d[c] x[c], gated by silu(z[c]),
-// where B (d_xb columns, heads of d_state) repeats each head d_inner / d_xb times: g' = g /
-// (d_inner / d_xb). x has x_columns columns: d_inner, or d_xb, then it repeats as B does. Δ = dt +
+// owns channels [group_x * channel_block, …). s[c,n] = exp(Δ A[c,n]) s[c,n] + Δ B[b,n] x[c], y[c] =
+// Σ_n s[c,n] C[k,n] + d[c] x[c], gated by silu(z[c]). B has b_columns, heads of d_state, each for
+// as many neighbouring channels: b = c / (d_inner / heads); so has C. x has x_columns columns:
+// d_inner, or fewer, then heads of d_state that stand d_inner / x_columns times in a row. Δ = dt +
 // dt_bias, through softplus if delta_softplus. a is [d_inner, d_state], negative. d, z, dt_bias may
-// be null. state: [slots][d_inner][d_state] of state_type. d_inner and d_xb are multiples of
-// d_state. Stack: 64 * d_state bytes.
+// be null. state: [slots][d_inner][d_state] of state_type. `share`: neighbouring channels from a
+// multiple of it on read one head of B and of C, and neighbouring columns of x. Stack: 64 * d_state
+// bytes.
 void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, const float *a, const void *b,
                             const void *c, const float *d, const void *z, const float *dt_bias,
                             void *state, const int *sequence_starts, const int *slots,
                             const int *positions, const m1_dims *dims, int group_x, int group_y,
                             // constants
-                            int d_inner, int d_xb, int x_columns, int d_state, int delta_softplus,
-                            int channel_block, //
+                            int d_inner, int x_columns, int b_columns, int c_columns, int d_state,
+                            int share, int delta_softplus, int channel_block, //
                             int state_type, int out_type, long out_stride, int x_type,
                             long x_stride, int dt_type, long dt_stride, int b_type, long b_stride,
                             int c_type, long c_stride, int z_type, long z_stride);
 
-// Mamba-2 scan. Heads of size P = N = d_state; d_inner = heads * d_state. Domain: sequences, one a
-// group; grid_x = ceil(d_inner / channel_block), channel c = h * P + p. s[h,p,n] = exp(Δ[h] A[h])
-// s[h,p,n] + Δ[h] x[h',p] B[h',n], y[h,p] = Σ_n s[h,p,n] C[h,n] + d[h] x[h',p], h' = h / (d_inner /
-// d_xb): x and B have d_xb columns, C d_inner. Δ = softplus(dt + dt_bias) if delta_softplus, else
-// dt + dt_bias; dt has `heads` columns. a, d, dt_bias: [heads]; d and dt_bias may be null. state:
+// Mamba-2 scan of `heads` heads of P = head_dim rows by N = d_state. Domain: sequences, one a
+// group; grid_x = ceil(heads * P / channel_block), channel c = h * P + p. s[h,p,n] = exp(Δ[h] A[h])
+// s[h,p,n] + Δ[h] x[hx,p] B[hb,n], y[h,p] = Σ_n s[h,p,n] C[hc,n] + d[h] x[hx,p]. x has x_heads
+// heads of P columns, each for as many neighbouring heads: hx = h / (heads / x_heads); so have B
+// and C with heads of N columns. Δ = softplus(dt + dt_bias) if delta_softplus, else dt + dt_bias;
+// dt has `heads` columns. a, d, dt_bias: [heads]; d and dt_bias may be null. state:
 // [slots][heads][P][N] of state_type. Stack: 64 * d_state bytes.
 void m1k_cpu_ssd_scan(void *out, const void *x, const void *dt, const float *a, const void *b,
                       const void *c, const float *d, const float *dt_bias, void *state,
                       const int *sequence_starts, const int *slots, const int *positions,
                       const m1_dims *dims, int group_x, int group_y,
                       // constants
-                      int heads, int d_xb, int d_state, int delta_softplus, int channel_block, //
+                      int heads, int head_dim, int d_state, int x_heads, int b_heads, int c_heads,
+                      int delta_softplus, int channel_block, //
                       int state_type, int out_type, long out_stride, int x_type, long x_stride,
                       int dt_type, long dt_stride, int b_type, long b_stride, int c_type,
                       long c_stride);
+
+// Gated delta rule of `heads` value heads, states S of key_size rows by value_size columns. Domain:
+// sequences, one a group; grid_x = ceil(heads * value_size / channel_block), a group owns columns
+// [group_x * channel_block, …) of the states and of out. q and k have key_heads heads of key_size
+// columns, each for as many neighbouring value heads, normalised here: q̂ = scale q / sqrt(Σq² +
+// eps), k̂ = k / sqrt(Σk² + eps). S ← exp(decay[h] softplus(a[h] + dt_bias[h])) S, S ← S + k̂ ⊗
+// sigmoid(b[h]) (v[h] - Sᵀ k̂), out[h] = Sᵀ q̂. decay, dt_bias: [heads]; dt_bias may be null.
+// state: [slots][heads][key_size][value_size] of state_type. Stack: 72 * key_size bytes.
+void m1k_cpu_gated_delta(void *out, const void *q, const void *k, const void *v, const void *a,
+                         const void *b, const float *decay, const float *dt_bias, void *state,
+                         const int *sequence_starts, const int *slots, const int *positions,
+                         const m1_dims *dims, int group_x, int group_y,
+                         // constants
+                         int heads, int key_heads, int key_size, int value_size, float eps,
+                         float scale, int channel_block, //
+                         int state_type, int out_type, long out_stride, int q_type, long q_stride,
+                         int k_type, long k_stride, int v_type, long v_stride, int a_type,
+                         long a_stride, int b_type, long b_stride);
 
 // Depthwise causal convolution of width d_conv, y[t,c] = bias[c] + Σ_j w[c,j] x[t - (d_conv - 1) +
 // j, i(c)], then silu if `silu`. Input has in_channels columns, output in_channels * repeat: each
@@ -91,15 +112,16 @@ void m1k_cpu_causal_conv1d(void *out, const void *x, const float *w, const float
 // Causal grouped-query attention over a paged cache that already holds this step's K and V. Domain:
 // tokens, tokens_per_group a group (they may belong to several sequences); grid_x = kv_heads, a
 // group owns the heads / kv_heads query heads of KV head group_x. The token t of sequence s has
-// position context_lengths[s] - (sequence_starts[s + 1] - t) and sees positions up to its own. q,
-// out: [T, heads * head_dim]. cache: [pages][2 (K, V)][kv_heads][M1_PAGE_SIZE][head_dim] of
-// kv_type. block_tables: [S][dims->max_pages]. Stack: 8 * tokens_per_group * (heads / kv_heads) *
-// (head_dim + 16) bytes.
+// position context_lengths[s] - (sequence_starts[s + 1] - t) and sees positions up to its own, the
+// last `window` of them if window > 0; pages before those are not read. q, out: [T, heads *
+// head_dim]. cache: [pages][2 (K, V)][kv_heads][M1_PAGE_SIZE][head_dim] of kv_type. block_tables:
+// [S][dims->max_pages]. Stack: 8 * tokens_per_group * (heads / kv_heads) * (head_dim + 16) bytes.
 void m1k_cpu_attention(void *out, const void *q, const void *cache, const int *sequence_starts,
                        const int *context_lengths, const int *block_tables, const m1_dims *dims,
                        int group_x, int group_y,
                        // constants
-                       int heads, int kv_heads, int head_dim, float scale, int tokens_per_group, //
+                       int heads, int kv_heads, int head_dim, float scale, int window,
+                       int tokens_per_group, //
                        int kv_type, int out_type, long out_stride, int q_type, long q_stride);
 
 #ifdef __cplusplus

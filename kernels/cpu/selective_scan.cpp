@@ -9,12 +9,12 @@ M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, 
                                       const void *b, const void *c, const float *d, const void *z,
                                       const float *dt_bias, void *state, const int *sequence_starts,
                                       const int *slots, const int *positions, const m1_dims *dims,
-                                      int group_x, int group_y, int d_inner, int d_xb,
-                                      int x_columns, int d_state, int delta_softplus,
-                                      int channel_block, int state_type, int out_type,
-                                      long out_stride, int x_type, long x_stride, int dt_type,
-                                      long dt_stride, int b_type, long b_stride, int c_type,
-                                      long c_stride, int z_type, long z_stride) {
+                                      int group_x, int group_y, int d_inner, int x_columns,
+                                      int b_columns, int c_columns, int d_state, int share,
+                                      int delta_softplus, int channel_block, int state_type,
+                                      int out_type, long out_stride, int x_type, long x_stride,
+                                      int dt_type, long dt_stride, int b_type, long b_stride,
+                                      int c_type, long c_stride, int z_type, long z_stride) {
   (void)dims;
   float *tile = M1K_STACK(lanes * d_state);
   int begin = sequence_starts[group_y], end = sequence_starts[group_y + 1];
@@ -22,15 +22,16 @@ M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, 
     return;
   bool fresh = positions[begin] == 0;
   long slot = static_cast<long>(slots[group_y]) * d_inner;
-  int repeat = d_inner / d_xb;
+  int channelsOfB = d_inner / (b_columns / d_state), channelsOfC = d_inner / (c_columns / d_state);
+  int repeat = d_inner / x_columns;
   int first = group_x * channel_block, last = least(first + channel_block, d_inner);
 
-  // One block: `count` channels from `channel` on, all of one group, so that they read one head of
-  // B and C.
+  // One block: `count` channels from `channel` on, which read one head of B and of C.
   auto block = [&](int channel, int count) M1K_BODY {
-    int group = channel / d_state;
-    int kvGroup = group / repeat;
-    int xChannel = x_columns == d_inner ? channel : kvGroup * d_state + (channel - group * d_state);
+    long bColumn = static_cast<long>(channel / channelsOfB) * d_state;
+    long cColumn = static_cast<long>(channel / channelsOfC) * d_state;
+    int xChannel =
+        repeat == 1 ? channel : channel / (d_state * repeat) * d_state + channel % d_state;
     long stateBase = (slot + channel) * d_state;
 
     for (int i = 0; i < count; ++i)
@@ -50,8 +51,8 @@ M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, 
       long ahead = t + M1K_PREFETCH_ROWS;
       prefetch(dt, dt_type, ahead * dt_stride + channel);
       prefetch(x, x_type, ahead * x_stride + xChannel);
-      prefetch(b, b_type, ahead * b_stride + static_cast<long>(kvGroup) * d_state);
-      prefetch(c, c_type, ahead * c_stride + static_cast<long>(group) * d_state);
+      prefetch(b, b_type, ahead * b_stride + bColumn);
+      prefetch(c, c_type, ahead * c_stride + cColumn);
       prefetch(out, out_type, ahead * out_stride + channel);
       if (z)
         prefetch(z, z_type, ahead * z_stride + channel);
@@ -62,9 +63,8 @@ M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, 
       Floats deltaInput = delta * input;
       Floats y = 0.0f;
       forVectors(d_state, [&](int n, int width) M1K_BODY {
-        Floats bRow =
-            load(b, b_type, t * b_stride + static_cast<long>(kvGroup) * d_state + n, width);
-        Floats cRow = load(c, c_type, t * c_stride + static_cast<long>(group) * d_state + n, width);
+        Floats bRow = load(b, b_type, t * b_stride + bColumn + n, width);
+        Floats cRow = load(c, c_type, t * c_stride + cColumn + n, width);
         forLanes(count, [&](int i) M1K_BODY {
           Floats aRow = load(a, M1K_F32, static_cast<long>(channel + i) * d_state + n, width);
           long index = static_cast<long>(i) * d_state + n;
@@ -86,5 +86,5 @@ M1K_ENTRY void m1k_cpu_selective_scan(void *out, const void *x, const void *dt, 
               load(tile, M1K_F32, static_cast<long>(i) * d_state + n, width));
       });
   };
-  forBlocks(first, last, d_state, channel_block, block);
+  forBlocks(first, last, share, channel_block, block);
 }

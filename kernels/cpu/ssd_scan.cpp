@@ -8,25 +8,28 @@ M1K_ENTRY void m1k_cpu_ssd_scan(void *out, const void *x, const void *dt, const 
                                 const void *b, const void *c, const float *d, const float *dt_bias,
                                 void *state, const int *sequence_starts, const int *slots,
                                 const int *positions, const m1_dims *dims, int group_x, int group_y,
-                                int heads, int d_xb, int d_state, int delta_softplus,
-                                int channel_block, int state_type, int out_type, long out_stride,
-                                int x_type, long x_stride, int dt_type, long dt_stride, int b_type,
-                                long b_stride, int c_type, long c_stride) {
+                                int heads, int head_dim, int d_state, int x_heads, int b_heads,
+                                int c_heads, int delta_softplus, int channel_block, int state_type,
+                                int out_type, long out_stride, int x_type, long x_stride,
+                                int dt_type, long dt_stride, int b_type, long b_stride, int c_type,
+                                long c_stride) {
   (void)dims;
   float *tile = M1K_STACK(lanes * d_state);
   int begin = sequence_starts[group_y], end = sequence_starts[group_y + 1];
   if (begin >= end)
     return;
   bool fresh = positions[begin] == 0;
-  int channels = heads * d_state, repeat = channels / d_xb;
+  int channels = heads * head_dim;
   long slot = static_cast<long>(slots[group_y]) * channels;
   int first = group_x * channel_block, last = least(first + channel_block, channels);
 
   // One block: `count` rows from `channel` on of one head's state.
   auto block = [&](int channel, int count) M1K_BODY {
-    int head = channel / d_state;
-    int kvHead = head / repeat;
-    long xChannel = static_cast<long>(kvHead) * d_state + (channel - head * d_state);
+    int head = channel / head_dim;
+    long xChannel =
+        static_cast<long>(head / (heads / x_heads)) * head_dim + (channel - head * head_dim);
+    long bColumn = static_cast<long>(head / (heads / b_heads)) * d_state;
+    long cColumn = static_cast<long>(head / (heads / c_heads)) * d_state;
     long stateBase = (slot + channel) * d_state;
 
     for (int i = 0; i < count; ++i)
@@ -49,9 +52,8 @@ M1K_ENTRY void m1k_cpu_ssd_scan(void *out, const void *x, const void *dt, const 
       Floats deltaInput = delta * input;
       Floats y = 0.0f;
       forVectors(d_state, [&](int n, int width) M1K_BODY {
-        Floats bRow =
-            load(b, b_type, t * b_stride + static_cast<long>(kvHead) * d_state + n, width);
-        Floats cRow = load(c, c_type, t * c_stride + static_cast<long>(head) * d_state + n, width);
+        Floats bRow = load(b, b_type, t * b_stride + bColumn + n, width);
+        Floats cRow = load(c, c_type, t * c_stride + cColumn + n, width);
         forLanes(count, [&](int i) M1K_BODY {
           long index = static_cast<long>(i) * d_state + n;
           Floats s = load(tile, M1K_F32, index, width);
@@ -69,5 +71,5 @@ M1K_ENTRY void m1k_cpu_ssd_scan(void *out, const void *x, const void *dt, const 
               load(tile, M1K_F32, static_cast<long>(i) * d_state + n, width));
       });
   };
-  forBlocks(first, last, d_state, channel_block, block);
+  forBlocks(first, last, head_dim, channel_block, block);
 }

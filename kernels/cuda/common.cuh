@@ -82,6 +82,13 @@ template <class A> struct same_type<A, A> {
   static constexpr bool value = true;
 };
 
+template <class To, class From> M1K_DEVICE To convert(From v) {
+  if constexpr (same_type<To, From>::value)
+    return v;
+  else
+    return from_float<To>(to_float(v));
+}
+
 template <int v> struct constant {
   static constexpr int value = v;
 };
@@ -91,6 +98,13 @@ constexpr int max_of(int a, int b) { return a > b ? a : b; }
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }
 constexpr int common_divisor(int a, int b) { return b == 0 ? a : common_divisor(b, a % b); }
+
+// Most runs of `length` neighbours that `count` of `total` ones touch which begin at a multiple of
+// `count`.
+constexpr int runs_of(int count, int length, int total) {
+  return min_of((length - common_divisor(count, length) + count - 1) / length + 1,
+                ceil_div(total, length));
+}
 
 // N elements moved as one access (or several of 16 bytes).
 template <class T, int N> struct alignas(N * sizeof(T) > 16 ? 16 : N * sizeof(T)) Pack {

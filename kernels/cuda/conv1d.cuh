@@ -11,8 +11,8 @@
 // In decode (kDecode: one token a sequence) a thread takes kTile sequences, whose loads are
 // independent of each other.
 //
-// Facts F: T; kSources (input channels), kWidth, kRepeat, kGroup (head size), strides, kHasBias,
-// kSilu; tuning: kVector, kThreads, kTile.
+// Facts F: XT, WT, OT, the types of x, the state and out; kSources (input channels), kWidth,
+// kRepeat, kGroup (head size), strides, kHasBias, kSilu; tuning: kVector, kThreads, kTile.
 #ifndef M1K_CONV1D_CUH
 #define M1K_CONV1D_CUH
 
@@ -20,11 +20,23 @@
 
 namespace m1k {
 
+template <int N, class T> M1K_DEVICE void read_floats(float (&to)[N], const T *from, bool vectors) {
+  if (vectors) {
+    load_floats<N>(to, from);
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      to[i] = to_float(from[i]);
+  }
+}
+
 template <class F>
-M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias,
-                       typename F::T *state, const int *sequence_starts, const int *slots,
-                       const int *positions, typename F::T *out, m1_dims dims) {
-  using T = typename F::T;
+M1K_DEVICE void conv1d(const typename F::XT *x, const float *w, const float *bias,
+                       typename F::WT *state, const int *sequence_starts, const int *slots,
+                       const int *positions, typename F::OT *out, m1_dims dims) {
+  using XT = typename F::XT;
+  using WT = typename F::WT;
+  using OT = typename F::OT;
   constexpr int V = F::kVector, kTaps = F::kWidth - 1;
   static_assert(F::kDecode || F::kTile >= kTaps,
                 "a sequence's first tokens reach at most into the next tile");
@@ -40,20 +52,12 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
   if (source >= F::kSources)
     return;
   // Base pointers may be columns of a merged row at any offset.
-  constexpr u64 kMask = min_of(16, V * int(sizeof(T))) - 1;
-  bool x_vectors = F::kXStride % V == 0 && (reinterpret_cast<u64>(x) & kMask) == 0;
-  bool out_vectors = F::kOutStride % V == 0 && (reinterpret_cast<u64>(out) & kMask) == 0;
-  auto read = [](const T *from, bool vectors, float (&to)[V]) {
-    if (vectors) {
-      load_floats<V>(to, from);
-    } else {
-#pragma unroll
-      for (int v = 0; v < V; ++v)
-        to[v] = to_float(from[v]);
-    }
-  };
+  constexpr u64 kXMask = min_of(16, V * int(sizeof(XT))) - 1,
+                kOutMask = min_of(16, V * int(sizeof(OT))) - 1;
+  bool x_vectors = F::kXStride % V == 0 && (reinterpret_cast<u64>(x) & kXMask) == 0;
+  bool out_vectors = F::kOutStride % V == 0 && (reinterpret_cast<u64>(out) & kOutMask) == 0;
   auto input = [&](int token, float (&to)[V]) {
-    read(x + static_cast<long long>(token) * F::kXStride + source, x_vectors, to);
+    read_floats(to, x + static_cast<long long>(token) * F::kXStride + source, x_vectors);
   };
 
   for (int repetition = 0; repetition < F::kRepeat; ++repetition) {
@@ -87,13 +91,13 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
         if (F::kSilu)
           y[v] = silu(y[v]);
       }
-      T *place = out + static_cast<long long>(token) * F::kOutStride + channel;
+      OT *place = out + static_cast<long long>(token) * F::kOutStride + channel;
       if (out_vectors) {
         store_floats<V>(place, y);
       } else {
 #pragma unroll
         for (int v = 0; v < V; ++v)
-          place[v] = from_float<T>(y[v]);
+          place[v] = from_float<OT>(y[v]);
       }
     };
 
@@ -106,7 +110,7 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
       for (int token = tile_begin; token < tile_end; ++token) {
         float window[F::kWidth][V];
         bool fresh = positions[token] == 0;
-        T *taps = taps_of(token);
+        WT *taps = taps_of(token);
 #pragma unroll
         for (int k = 0; k < kTaps; ++k) {
           if (fresh) {
@@ -114,7 +118,7 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
             for (int v = 0; v < V; ++v)
               window[k][v] = 0.0f;
           } else {
-            read(taps + k * F::kSources, true, window[k]);
+            read_floats(window[k], taps + k * F::kSources, true);
           }
         }
         input(token, window[kTaps]);
@@ -142,7 +146,7 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
       float window[F::kWidth][V]; // window[k]: input at token - kTaps + k
       if (first) {
         bool fresh = positions[start] == 0;
-        T *taps = state + static_cast<long long>(slots[sequence]) * kTaps * F::kSources + source;
+        WT *taps = state + static_cast<long long>(slots[sequence]) * kTaps * F::kSources + source;
 #pragma unroll
         for (int k = 0; k < kTaps; ++k) {
           if (fresh) {
@@ -150,7 +154,7 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
             for (int v = 0; v < V; ++v)
               window[k][v] = 0.0f;
           } else {
-            read(taps + k * F::kSources, true, window[k]);
+            read_floats(window[k], taps + k * F::kSources, true);
           }
         }
         if (repetition == F::kRepeat - 1) {
@@ -161,7 +165,7 @@ M1K_DEVICE void conv1d(const typename F::T *x, const float *w, const float *bias
             if (token >= start)
               input(token, moved);
             else if (!fresh)
-              read(taps + (k + end - start) * F::kSources, true, moved);
+              read_floats(moved, taps + (k + end - start) * F::kSources, true);
             store_floats<V>(taps + k * F::kSources, moved);
           }
         }

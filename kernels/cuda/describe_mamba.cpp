@@ -2,30 +2,39 @@
 #include "describe.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <numeric>
 
 namespace m1k::cuda {
 namespace {
 
-// What scan.cuh and update.cuh need to know of either kind of scan.
+// What scan.cuh and update.cuh need to know of either kind of scan; names as there.
 struct ScanFacts {
-  Type type, dt_type, state_type;
-  int channels, group, repeat, states;
-  bool headwise, x_repeated;
-  int64_t x_stride, dt_stride, b_stride, c_stride, z_stride, out_stride;
-  bool has_d, has_z, has_dt_bias, softplus;
+  Type x_type, dt_type, b_type, c_type, z_type, out_type, state_type;
+  int channels = 0, states = 0, group = 1, b_share = 1, c_share = 1, x_group = 1, x_repeat = 1;
+  bool headwise = false;
+  int head = 1;
+  int64_t x_stride = 0, dt_stride = 0, b_stride = 0, c_stride = 0, z_stride = 0, out_stride = 0;
+  bool has_d = false, has_z = false, has_dt_bias = false, softplus = false;
 };
 
 void add_facts(Facts &facts, const ScanFacts &s) {
-  facts.type("T", s.type);
+  facts.type("XT", s.x_type);
   facts.type("DT", s.dt_type);
+  facts.type("BT", s.b_type);
+  facts.type("CT", s.c_type);
+  facts.type("ZT", s.z_type);
+  facts.type("OT", s.out_type);
   facts.type("ST", s.state_type);
   facts.number("kChannelCount", s.channels);
   facts.number("kGroup", s.group);
-  facts.number("kRepeat", s.repeat);
+  facts.number("kBShare", s.b_share);
+  facts.number("kCShare", s.c_share);
+  facts.number("kXGroup", s.x_group);
+  facts.number("kXRepeat", s.x_repeat);
   facts.number("kN", s.states);
   facts.flag("kHeadwise", s.headwise);
-  facts.flag("kXRepeated", s.x_repeated);
+  facts.number("kHead", s.head);
   facts.number("kXStride", s.x_stride);
   facts.number("kDtStride", s.dt_stride);
   facts.number("kBStride", s.b_stride);
@@ -38,21 +47,20 @@ void add_facts(Facts &facts, const ScanFacts &s) {
   facts.flag("kSoftplus", s.softplus);
 }
 
-void add_inputs(Parameters &parameters, const ScanFacts &s, bool mamba1) {
+void add_inputs(Parameters &parameters, const ScanFacts &s) {
   parameters.input(s.dt_type, "dt");
   parameters.vector("a");
-  parameters.input(s.type, "b");
-  parameters.input(s.type, "c");
+  parameters.input(s.b_type, "b");
+  parameters.input(s.c_type, "c");
   parameters.vector("d", s.has_d);
-  if (mamba1)
-    parameters.input(s.type, "z", s.has_z);
-  else
-    parameters.input(s.type, "z", false);
+  parameters.input(s.z_type, "z", s.has_z);
   parameters.vector("dt_bias", s.has_dt_bias);
 }
 
-int heads_of_block(int channels, int group) {
-  return (group - std::gcd(channels, group) + channels - 1) / group + 1;
+// runs_of in common.cuh.
+int runs_of(int count, int length, int total) {
+  return int(std::min<int64_t>((length - std::gcd(count, length) + count - 1) / length + 1,
+                               ceil_div(total, length)));
 }
 
 using ScanShape = Tuning::ScanShape;
@@ -60,14 +68,18 @@ using ScanShape = Tuning::ScanShape;
 // The sizes of ScanTraits, computed alike.
 int scan_shared_bytes(const ScanFacts &s, const ScanShape &shape) {
   int states = int(ceil_div(s.states, shape.lanes)), channels = shape.main_warps * 32 / shape.lanes,
-      heads = heads_of_block(channels, s.group);
-  int size = bytes_of(s.type), vector = 16 / size, tile = shape.tile;
-  int row = int(round_up(channels, vector)) + vector;
-  int dt_row = int(round_up(s.headwise ? heads : channels, 8)) + 8;
-  int64_t stage = tile * row * size * (s.has_z ? 2 : 1) + tile * dt_row * bytes_of(s.dt_type) +
-                  2 * round_up(tile * heads * s.states * size, 16);
+      groups = runs_of(channels, s.group, s.channels), tile = shape.tile;
+  int dt_columns = s.headwise ? runs_of(channels, s.head, s.channels) : channels;
+  auto row_bytes = [&](Type type) {
+    int vector = 16 / bytes_of(type);
+    return (round_up(channels, vector) + vector) * bytes_of(type);
+  };
+  int64_t stage = tile * row_bytes(s.x_type) + (s.has_z ? tile * row_bytes(s.z_type) : 0) +
+                  tile * (round_up(dt_columns, 8) + 8) * bytes_of(s.dt_type) +
+                  round_up(tile * groups * s.states * bytes_of(s.b_type), 16) +
+                  round_up(tile * groups * s.states * bytes_of(s.c_type), 16);
   return int(3 * stage +
-             2 * (round_up(tile * heads * shape.lanes * states * 8, 16) +
+             2 * (round_up(tile * groups * shape.lanes * states * 8, 16) +
                   round_up(tile * channels * 8, 16) + round_up(tile * channels * 4, 16)) +
              2 * round_up(channels * 4, 16));
 }
@@ -97,10 +109,17 @@ ScanShape scan_shape(const ScanFacts &s, const Tuning &tuning) {
   return {lanes, warps, warps + 2, 32, 32};
 }
 
-Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &tuning) {
+void add_scan(Description &description, const ScanFacts &s, const std::string &symbol,
+              const Tuning &tuning) {
   ScanShape shape = scan_shape(s, tuning);
   while (scan_shared_bytes(s, shape) > 200 * 1024 && shape.main_warps > 1)
     --shape.main_warps;
+  if (scan_shared_bytes(s, shape) > 227 * 1024) {
+    description.error = "a scan of these sizes needs " +
+                        std::to_string(scan_shared_bytes(s, shape)) +
+                        " bytes of shared memory in a block, more than 227 KiB";
+    return;
+  }
   int threads = (shape.main_warps + shape.helper_warps) * 32,
       channels = shape.main_warps * 32 / shape.lanes;
   Facts facts;
@@ -112,13 +131,13 @@ Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &
   facts.number("kUnroll", std::clamp(shape.unroll / shape.lanes, 1, shape.tile / shape.lanes));
   facts.number("kSharedBytes", scan_shared_bytes(s, shape));
   Parameters parameters;
-  parameters.input(s.type, "x");
-  add_inputs(parameters, s, !s.headwise);
+  parameters.input(s.x_type, "x");
+  add_inputs(parameters, s);
   parameters.add(name_of(s.state_type), "state");
   parameters.batch("sequence_starts");
   parameters.batch("slots");
   parameters.batch("positions");
-  parameters.add(name_of(s.type), "out");
+  parameters.add(name_of(s.out_type), "out");
   // As many blocks as shared memory allows, up to three: more would leave the main warps too few
   // registers.
   int blocks =
@@ -128,12 +147,13 @@ Kernel scan_kernel(const ScanFacts &s, const std::string &symbol, const Tuning &
   kernel.domain = Domain::sequences;
   kernel.grid_x = int(ceil_div(s.channels, channels));
   kernel.rows_per_group = 1;
-  return kernel;
+  description.kernels.push_back(kernel);
 }
 
 struct ConvFacts {
   bool present = false, repeated = false, has_bias = false, silu = false;
   int width = 1;
+  Type state_type = Type::f32;
 };
 
 Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::string &symbol,
@@ -152,7 +172,7 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
   while (passes > 1 && int64_t(s.channels) * tuning.expected_sequences <
                            int64_t(passes) * pass * tuning.multiprocessors * 2)
     --passes;
-  int unit = conv.present ? s.repeat * s.group : 1;
+  int unit = conv.present && s.x_repeat > 1 ? s.x_repeat * s.x_group : 1;
   // Whole units; of up to twice as many channels as wanted, the number that leaves the fewest
   // threads idle.
   auto share = [&](int channels) { return double(channels) / double(round_up(channels, pass)); };
@@ -162,8 +182,8 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
                                    : share(candidate) > share(channels))
       channels = candidate;
   channels = std::min(channels, s.channels);
-  int heads = heads_of_block(channels, s.group);
-  int shared = 2 * (channels * 4 + 2 * heads * lanes * vector) * 4;
+  int groups = runs_of(channels, s.group, s.channels);
+  int shared = 2 * (channels * 4 + 2 * groups * lanes * vector) * 4;
   // Several sequences in turn share A and hide each other's latency, but only once the sequences
   // alone fill the chip.
   int64_t blocks = ceil_div(s.channels, channels) * tuning.expected_sequences;
@@ -173,6 +193,7 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
   Facts facts;
   add_facts(facts, s);
   facts.flag("kConv", conv.present);
+  facts.type("WT", conv.state_type);
   facts.number("kConvWidth", conv.width);
   facts.flag("kConvRepeated", conv.repeated);
   facts.flag("kHasConvBias", conv.has_bias);
@@ -184,16 +205,16 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
   facts.number("kSequences", sequences);
   facts.number("kSharedBytes", shared);
   Parameters parameters;
-  parameters.input(s.type, "x");
+  parameters.input(s.x_type, "x");
   parameters.vector("conv_w", conv.present);
   parameters.vector("conv_bias", conv.present && conv.has_bias);
-  add_inputs(parameters, s, !s.headwise);
-  parameters.add(name_of(s.type), "conv_state", conv.present);
+  add_inputs(parameters, s);
+  parameters.add(name_of(conv.state_type), "conv_state", conv.present);
   parameters.add(name_of(s.state_type), "state");
   parameters.unused("const int", "sequence_starts");
   parameters.batch("slots");
   parameters.batch("positions");
-  parameters.add(name_of(s.type), "out");
+  parameters.add(name_of(s.out_type), "out");
   Kernel kernel = make_kernel(symbol, "update.cuh", "update", facts, parameters, threads);
   kernel.shared_bytes = shared;
   kernel.domain = Domain::sequences;
@@ -202,37 +223,77 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
   return kernel;
 }
 
-std::string check(const ScanFacts &s, int d_inner_columns) {
-  if (s.channels <= 0 || s.group <= 0 || s.repeat <= 0 || s.states <= 0)
-    return "sizes must be positive";
-  if (s.states > 256)
-    return "expected d_state of at most 256, got " + std::to_string(s.states);
-  if (s.channels % s.group != 0 || s.channels / s.group % s.repeat != 0)
-    return "expected whole heads, each repeated equally: channels " + std::to_string(s.channels) +
-           ", head size " + std::to_string(s.group) + ", repeat " + std::to_string(s.repeat);
-  if (d_inner_columns != s.channels && d_inner_columns != s.channels / s.repeat)
-    return "expected x of " + std::to_string(s.channels) + " or " +
-           std::to_string(s.channels / s.repeat) + " columns, got " +
-           std::to_string(d_inner_columns);
+// The heads of one operand: their number divides that of what they serve.
+std::string check_heads(const char *field, int heads, const char *of, int total) {
+  if (heads > 0 && total > 0 && total % heads == 0)
+    return "";
+  return std::string("expected ") + field + " that divide " + of + " = " + std::to_string(total) +
+         ", got " + std::to_string(heads);
+}
+
+std::string check_states(int states) {
+  if (states >= 1 && states <= 256)
+    return "";
+  return "expected d_state from 1 to 256, got " + std::to_string(states);
+}
+
+std::string first_of(std::initializer_list<std::string> errors) {
+  for (const std::string &error : errors)
+    if (!error.empty())
+      return error;
   return "";
 }
 
 std::string convert(const SelectiveScan &f, ScanFacts &s) {
-  if (f.d_inner <= 0 || f.d_xb <= 0 || f.d_inner % f.d_xb != 0)
-    return "expected d_inner to be a multiple of d_xb, got " + std::to_string(f.d_inner) + " and " +
-           std::to_string(f.d_xb);
-  s = {f.type,          f.dt_type,
-       f.state_type,    f.d_inner,
-       f.d_state,       f.d_inner / f.d_xb,
-       f.d_state,       false,
-       false,           f.x_stride,
-       f.dt_stride,     f.b_stride,
-       f.c_stride,      f.has_z ? f.z_stride : 0,
-       f.out_stride,    f.has_d,
-       f.has_z,         f.has_dt_bias,
-       f.delta_softplus};
-  s.x_repeated = f.x_columns == f.d_xb && f.d_xb != f.d_inner;
-  return check(s, f.x_columns);
+  std::string error =
+      first_of({check_states(f.d_state), check_heads("b_heads", f.b_heads, "d_inner", f.d_inner),
+                check_heads("c_heads", f.c_heads, "d_inner", f.d_inner),
+                check_heads("x_columns", f.x_columns, "d_inner", f.d_inner)});
+  if (error.empty() && f.x_columns != f.d_inner && f.x_columns % f.d_state != 0)
+    error = "expected x_columns of whole heads of d_state = " + std::to_string(f.d_state) +
+            ", got " + std::to_string(f.x_columns);
+  if (!error.empty())
+    return error;
+  int of_b = f.d_inner / f.b_heads, of_c = f.d_inner / f.c_heads;
+  s.x_type = f.x_type, s.dt_type = f.dt_type, s.b_type = f.b_type, s.c_type = f.c_type;
+  s.z_type = f.z_type, s.out_type = f.out_type, s.state_type = f.state_type;
+  s.channels = f.d_inner;
+  s.states = f.d_state;
+  s.group = std::gcd(of_b, of_c);
+  s.b_share = of_b / s.group, s.c_share = of_c / s.group;
+  s.x_group = f.d_state, s.x_repeat = f.d_inner / f.x_columns;
+  s.x_stride = f.x_stride, s.dt_stride = f.dt_stride, s.b_stride = f.b_stride;
+  s.c_stride = f.c_stride, s.z_stride = f.has_z ? f.z_stride : 0, s.out_stride = f.out_stride;
+  s.has_d = f.has_d, s.has_z = f.has_z, s.has_dt_bias = f.has_dt_bias;
+  s.softplus = f.delta_softplus;
+  return "";
+}
+
+std::string convert(const SsdScan &f, ScanFacts &s) {
+  if (f.heads <= 0 || f.head_dim <= 0)
+    return "expected positive heads and head_dim, got " + std::to_string(f.heads) + " and " +
+           std::to_string(f.head_dim);
+  std::string error =
+      first_of({check_states(f.d_state), check_heads("x_heads", f.x_heads, "heads", f.heads),
+                check_heads("b_heads", f.b_heads, "heads", f.heads),
+                check_heads("c_heads", f.c_heads, "heads", f.heads)});
+  if (!error.empty())
+    return error;
+  int of_b = f.heads / f.b_heads, of_c = f.heads / f.c_heads, shared = std::gcd(of_b, of_c);
+  s.x_type = f.x_type, s.dt_type = f.dt_type, s.b_type = f.b_type, s.c_type = f.c_type;
+  s.z_type = f.x_type, s.out_type = f.out_type, s.state_type = f.state_type;
+  s.channels = f.heads * f.head_dim;
+  s.states = f.d_state;
+  s.group = shared * f.head_dim;
+  s.b_share = of_b / shared, s.c_share = of_c / shared;
+  s.x_group = f.head_dim, s.x_repeat = f.heads / f.x_heads;
+  s.headwise = true;
+  s.head = f.head_dim;
+  s.x_stride = f.x_stride, s.dt_stride = f.dt_stride, s.b_stride = f.b_stride;
+  s.c_stride = f.c_stride, s.out_stride = f.out_stride;
+  s.has_d = f.has_d, s.has_dt_bias = f.has_dt_bias;
+  s.softplus = f.delta_softplus;
+  return "";
 }
 
 } // namespace
@@ -241,9 +302,12 @@ Description describe(const SelectiveScan &f, const std::string &symbol, const Tu
   Description description;
   ScanFacts s;
   description.error = convert(f, s);
-  if (description.error.empty())
-    description.kernels.push_back(f.decode ? update_kernel(s, {}, symbol, tuning)
-                                           : scan_kernel(s, symbol, tuning));
+  if (!description.error.empty())
+    return description;
+  if (f.decode)
+    description.kernels.push_back(update_kernel(s, {}, symbol, tuning));
+  else
+    add_scan(description, s, symbol, tuning);
   return description;
 }
 
@@ -252,14 +316,12 @@ Description describe(const SelectiveUpdateConv &f, const std::string &symbol,
   Description description;
   ScanFacts s;
   description.error = convert(f.scan, s);
-  if (description.error.empty() && f.scan.x_columns != f.scan.d_xb)
-    description.error = "expected x of d_xb columns before the convolution";
   if (description.error.empty() && (f.conv_width < 1 || f.conv_width > 16))
     description.error =
         "expected a convolution of width 1 to 16, got " + std::to_string(f.conv_width);
   if (description.error.empty() && f.conv_channels != f.scan.d_inner &&
-      f.conv_channels != f.scan.d_xb)
-    description.error = "expected a convolution of d_inner or d_xb channels, got " +
+      f.conv_channels != f.scan.x_columns)
+    description.error = "expected a convolution of d_inner or x_columns channels, got " +
                         std::to_string(f.conv_channels);
   if (!description.error.empty())
     return description;
@@ -269,6 +331,7 @@ Description describe(const SelectiveUpdateConv &f, const std::string &symbol,
   conv.has_bias = f.has_conv_bias;
   conv.silu = f.conv_silu;
   conv.width = f.conv_width;
+  conv.state_type = f.conv_state_type;
   description.kernels.push_back(update_kernel(s, conv, symbol, tuning));
   return description;
 }
@@ -288,7 +351,7 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
   }
   int sources = f.channels / f.repeat;
   // Registers hold the filter, the window and the old window: 3 · width · vector values.
-  int vector = std::min(16 / bytes_of(f.type), f.width <= 4 ? 8 : f.width <= 8 ? 4 : 2);
+  int vector = std::min(16 / bytes_of(f.x_type), f.width <= 4 ? 8 : f.width <= 8 ? 4 : 2);
   while (vector > 1 && (sources % vector != 0 || (f.repeat > 1 && f.head_size % vector != 0)))
     vector /= 2;
   int pieces = sources / vector, threads = std::min(128, int(round_up(pieces, 32)));
@@ -296,7 +359,9 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
   // sequences share them.
   int tile = f.decode ? 4 : std::max(f.repeat > 1 ? 32 : 64, f.width - 1);
   Facts facts;
-  facts.type("T", f.type);
+  facts.type("XT", f.x_type);
+  facts.type("WT", f.state_type);
+  facts.type("OT", f.out_type);
   facts.number("kSources", sources);
   facts.number("kWidth", f.width);
   facts.number("kRepeat", f.repeat);
@@ -310,14 +375,14 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
   facts.number("kTile", tile);
   facts.flag("kDecode", f.decode);
   Parameters parameters;
-  parameters.input(f.type, "x");
+  parameters.input(f.x_type, "x");
   parameters.vector("weight");
   parameters.vector("bias", f.has_bias);
-  parameters.add(name_of(f.type), "state");
+  parameters.add(name_of(f.state_type), "state");
   parameters.batch("sequence_starts");
   parameters.batch("slots");
   parameters.batch("positions");
-  parameters.add(name_of(f.type), "out");
+  parameters.add(name_of(f.out_type), "out");
   Kernel kernel = make_kernel(symbol, "conv1d.cuh", "conv1d", facts, parameters, threads);
   kernel.domain = Domain::tokens;
   kernel.grid_x = int(ceil_div(pieces, threads));
@@ -328,20 +393,8 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
 
 Description describe(const SsdScan &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
-  ScanFacts s = {f.type,          f.dt_type,
-                 f.state_type,    f.heads * f.head_dim,
-                 f.head_dim,      f.repeat,
-                 f.d_state,       true,
-                 false,           f.x_stride,
-                 f.dt_stride,     f.b_stride,
-                 f.c_stride,      0,
-                 f.out_stride,    f.has_d,
-                 false,           f.has_dt_bias,
-                 f.delta_softplus};
-  s.x_repeated = f.repeat > 1;
-  description.error = f.heads <= 0 || f.head_dim <= 0 || f.repeat <= 0
-                          ? "sizes must be positive"
-                          : check(s, s.channels / f.repeat);
+  ScanFacts s;
+  description.error = convert(f, s);
   if (!description.error.empty())
     return description;
   if (f.decode) {
@@ -359,12 +412,14 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
   };
   auto fits = [&] {
     return f.head_dim % rows == 0 && shared_bytes(true) <= 226 * 1024 &&
-           rows * f.d_state <= 128 * 128;
+           rows * f.d_state <= (f.d_state > 128 ? 32 * 256 : 128 * 128); // of registers
   };
   while (rows > 16 && !fits())
     rows /= 2;
-  if (f.type != Type::bf16 || f.d_state % 16 != 0 || !fits()) {
-    description.kernels.push_back(scan_kernel(s, symbol, tuning));
+  bool bf16 = f.x_type == Type::bf16 && f.b_type == Type::bf16 && f.c_type == Type::bf16 &&
+              f.out_type == Type::bf16;
+  if (!bf16 || f.d_state % 16 != 0 || !fits()) {
+    add_scan(description, s, symbol, tuning);
     return description;
   }
   // Segments: enough blocks for the chip from one prompt of a few thousand tokens, few enough that
@@ -378,7 +433,9 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
     facts.number("kHeads", f.heads);
     facts.number("kP", f.head_dim);
     facts.number("kN", f.d_state);
-    facts.number("kRepeat", f.repeat);
+    facts.number("kXShare", f.heads / f.x_heads);
+    facts.number("kBShare", f.heads / f.b_heads);
+    facts.number("kCShare", f.heads / f.c_heads);
     facts.number("kXStride", f.x_stride);
     facts.number("kDtStride", f.dt_stride);
     facts.number("kBStride", f.b_stride);
@@ -395,12 +452,12 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
   };
   auto add = [&](const char *function, bool outputs) {
     Parameters parameters;
-    parameters.input(f.type, "x");
+    parameters.input(f.x_type, "x");
     parameters.input(f.dt_type, "dt");
     parameters.vector("a");
-    parameters.input(f.type, "b");
+    parameters.input(f.b_type, "b");
     if (outputs) {
-      parameters.input(f.type, "c");
+      parameters.input(f.c_type, "c");
       parameters.vector("d", f.has_d);
     }
     parameters.vector("dt_bias", f.has_dt_bias);
@@ -410,7 +467,7 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
     parameters.batch("slots");
     parameters.batch("positions");
     if (outputs)
-      parameters.add(name_of(f.type), "out");
+      parameters.add(name_of(f.out_type), "out");
     parameters.add(outputs ? "const float" : "float", "temporary");
     Kernel kernel = make_kernel(symbol + (outputs ? "_scan" : "_states"), "ssd_scan.cuh", function,
                                 common(outputs), parameters, rows % 32 == 0 ? 256 : 128, 1);
@@ -436,7 +493,7 @@ Description describe(const GatedRmsNorm &f, const std::string &symbol, const Tun
   int size = f.features / f.groups;
   int vector = size >= 256 ? 8 : 4;
   while (vector > 1 && (size % vector != 0 || f.y_stride % vector != 0 ||
-                        f.z_stride % vector != 0 || f.out_stride % vector != 0))
+                        (f.gated && f.z_stride % vector != 0) || f.out_stride % vector != 0))
     vector /= 2;
   int warps = std::min(8, f.groups);
   Facts facts;
@@ -445,6 +502,9 @@ Description describe(const GatedRmsNorm &f, const std::string &symbol, const Tun
   facts.type("OT", f.out_type);
   facts.number("kFeatures", f.features);
   facts.number("kGroups", f.groups);
+  facts.number("kGate", !f.gated ? 0 : f.norm_first ? 2 : 1);
+  facts.flag("kHasWeight", f.has_weight);
+  facts.flag("kSharedWeight", f.shared_weight);
   facts.number("kYStride", f.y_stride);
   facts.number("kZStride", f.z_stride);
   facts.number("kOutStride", f.out_stride);
@@ -453,9 +513,9 @@ Description describe(const GatedRmsNorm &f, const std::string &symbol, const Tun
   facts.number("kVector", vector);
   facts.number("kWarps", warps);
   Parameters parameters;
-  parameters.input(f.y_type, "y");
-  parameters.input(f.z_type, "z");
-  parameters.vector("weight");
+  parameters.input(f.y_type, f.gated ? "y" : "x");
+  parameters.input(f.z_type, "z", f.gated);
+  parameters.vector("weight", f.has_weight);
   parameters.add(name_of(f.out_type), "out");
   Kernel kernel =
       make_kernel(symbol, "gated_rms_norm.cuh", "gated_rms_norm", facts, parameters, warps * 32);

@@ -1,8 +1,9 @@
-// out = rmsnorm of each group (y · silu(z)) · w. A warp owns one group of one row; grid
-// (ceil(kGroups / kWarps), rows).
+// out = rmsnorm of each group · w, of y · silu(z) or of y, then times silu(z) or not. A warp owns
+// one group of one row; grid (ceil(kGroups / kWarps), rows).
 //
-// Facts F: YT, ZT, OT; kFeatures, kGroups, strides, eps(), kDomain as in linear.cuh; tuning:
-// kVector, kWarps.
+// Facts F: YT, ZT, OT; kFeatures, kGroups, kGate (0: no z, 1: before the norm, 2: after it),
+// kHasWeight, kSharedWeight (a value a column of a group, not of the row), strides, eps(), kDomain
+// as in linear.cuh; tuning: kVector, kWarps.
 #ifndef M1K_GATED_RMS_NORM_CUH
 #define M1K_GATED_RMS_NORM_CUH
 
@@ -24,17 +25,23 @@ M1K_DEVICE void gated_rms_norm(const typename F::YT *y, const typename F::ZT *z,
   if (row >= total || group >= F::kGroups)
     return;
   y += row * F::kYStride + group * kSize;
-  z += row * F::kZStride + group * kSize;
+  if (F::kGate)
+    z += row * F::kZStride + group * kSize;
   out += row * F::kOutStride + group * kSize;
-  w += group * kSize;
-  auto gated = [&](auto width, int i, float (&v)[decltype(width)::value]) {
+  if (F::kHasWeight && !F::kSharedWeight)
+    w += group * kSize;
+  auto gate = [&](auto width, int i, float (&v)[decltype(width)::value]) {
     constexpr int W = decltype(width)::value;
     float g[W];
-    load_floats<W>(v, y + i);
     load_floats<W>(g, z + i);
 #pragma unroll
     for (int k = 0; k < W; ++k)
       v[k] *= silu(g[k]);
+  };
+  auto gated = [&](auto width, int i, float (&v)[decltype(width)::value]) {
+    load_floats<decltype(width)::value>(v, y + i);
+    if constexpr (F::kGate == 1)
+      gate(width, i, v);
   };
   // The group is read twice, the second time from the caches; up to 32 · V · 4 values it stays in
   // registers.
@@ -69,10 +76,13 @@ M1K_DEVICE void gated_rms_norm(const typename F::YT *y, const typename F::ZT *z,
         } else {
           gated(width, i, v);
         }
-        load_floats<W>(weight, w + i);
+        if constexpr (F::kHasWeight)
+          load_floats<W>(weight, w + i);
 #pragma unroll
         for (int k = 0; k < W; ++k)
-          v[k] *= scale * weight[k];
+          v[k] *= F::kHasWeight ? scale * weight[k] : scale;
+        if constexpr (F::kGate == 2)
+          gate(width, i, v);
         store_floats<W>(out + i, v);
       }
     }

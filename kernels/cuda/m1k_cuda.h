@@ -76,15 +76,15 @@ struct Tuning {
 /// Mamba-1 scan of m1.selective_scan: softplus, skip and gate inside, any mix of sequences, state
 /// by slot (zero state where positions[sequence_starts[s]] == 0).
 ///   x, dt, a, b, c, [d], [z], [dt_bias], state, sequence_starts, slots, positions → out
-/// `x` holds d_inner columns, or d_xb (then each head of N columns serves repeat = d_inner / d_xb
-/// groups in a row, as b's do). `a` is A itself (negative). d_state 1..256. `decode` promises one
-/// token a sequence and picks the state-update kernel.
+/// `b` holds b_heads heads of N = d_state columns, each for d_inner / b_heads neighbouring
+/// channels; so does `c`. `x` holds d_inner columns, or fewer: then heads of N columns, each
+/// d_inner / x_columns times in a row. `a` is A itself (negative). d_state 1..256. `decode`
+/// promises one token a sequence and picks the state-update kernel.
 struct SelectiveScan {
-  Type type = Type::bf16; // x, b, c, z, out
-  Type dt_type = Type::bf16;
+  Type x_type = Type::bf16, dt_type = Type::bf16, b_type = Type::bf16, c_type = Type::bf16,
+       z_type = Type::bf16, out_type = Type::bf16;
   Type state_type = Type::f32;
-  int d_inner = 0, d_xb = 0, d_state = 16;
-  int x_columns = 0; // d_inner or d_xb
+  int d_inner = 0, d_state = 16, x_columns = 0, b_heads = 1, c_heads = 1;
   int64_t x_stride = 0, dt_stride = 0, b_stride = 0, c_stride = 0, z_stride = 0, out_stride = 0;
   bool has_d = true, has_z = true, has_dt_bias = true, delta_softplus = true;
   bool decode = false;
@@ -97,11 +97,12 @@ Description describe(const SelectiveScan &facts, const std::string &symbol,
 ///   x, conv_w, [conv_bias], dt, a, b, c, [d], [z], [dt_bias], conv_state, state, sequence_starts,
 ///     slots,
 ///   positions → out
-/// x has d_xb columns; conv_w is [conv_channels, width] with conv_channels = d_inner (repeat before
-/// the convolution) or d_xb (after); conv_state [slots][width - 1][d_xb] of `type`. silu follows
-/// the convolution when conv_silu.
+/// x, of scan.x_type, has scan.x_columns columns; conv_w is [conv_channels, width] with
+/// conv_channels = d_inner (repeat before the convolution) or x_columns (after); conv_state
+/// [slots][width - 1][x_columns]. silu follows the convolution when conv_silu.
 struct SelectiveUpdateConv {
-  SelectiveScan scan; // x_columns = d_xb, decode = true
+  SelectiveScan scan; // decode = true
+  Type conv_state_type = Type::bf16;
   int conv_width = 4;
   int conv_channels = 0;
   bool has_conv_bias = true, conv_silu = true;
@@ -114,7 +115,7 @@ Description describe(const SelectiveUpdateConv &facts, const std::string &symbol
 /// head_size.
 ///   x, w, [bias], state, sequence_starts, slots, positions → out
 struct CausalConv1d {
-  Type type = Type::bf16; // x, state, out
+  Type x_type = Type::bf16, state_type = Type::bf16, out_type = Type::bf16;
   int channels = 0, width = 4, repeat = 1, head_size = 1;
   int64_t x_stride = 0, out_stride = 0;
   bool has_bias = true, silu = true, decode = false;
@@ -124,32 +125,55 @@ Description describe(const CausalConv1d &facts, const std::string &symbol,
 
 /// Mamba-2 scan of m1.ssd_scan: softplus and skip inside.
 ///   x, dt, a, b, c, [d], [dt_bias], state, sequence_starts, slots, positions → out, [temporary]
-/// With bf16 activations and sizes that tensor cores take, prefill is two launches; before the one
-/// above
+/// With x, b, c and out in bf16 and sizes that tensor cores take, prefill is two launches; before
+/// the one above
 ///   x, dt, a, b, [dt_bias], state, sequence_starts, slots, positions → temporary
-/// H heads of P = head_dim rows by N = d_state; x has d_xb = H·P/repeat columns, b d_xb·N/P columns
-/// (repeat as in SelectiveScan), c H·N; dt, a, d, dt_bias have H. state [slots][H][P][N].
+/// H heads of P = head_dim rows by N = d_state; x has x_heads heads of P columns, each for H /
+/// x_heads neighbouring heads, b and c likewise heads of N columns; dt, a, d, dt_bias have H. state
+/// [slots][H][P][N].
 struct SsdScan {
-  Type type = Type::bf16; // x, b, c, out
-  Type dt_type = Type::bf16;
+  Type x_type = Type::bf16, dt_type = Type::bf16, b_type = Type::bf16, c_type = Type::bf16,
+       out_type = Type::bf16;
   Type state_type = Type::f32;
-  int heads = 0, head_dim = 0, d_state = 0, repeat = 1;
+  int heads = 0, head_dim = 0, d_state = 0, x_heads = 0, b_heads = 1, c_heads = 1;
   int64_t x_stride = 0, dt_stride = 0, b_stride = 0, c_stride = 0, out_stride = 0;
   bool has_d = true, has_dt_bias = true, delta_softplus = true;
   bool decode = false;
 };
 Description describe(const SsdScan &facts, const std::string &symbol, const Tuning &tuning = {});
 
-/// m1.gated_rms_norm: out = rmsnorm over each of `groups` (y · silu(z)) · w.       y, z, w → out
+/// m1.gated_rms_norm: out = rmsnorm over each of `groups` (y · silu(z)) · w, or with norm_first
+/// rmsnorm(y) · w · silu(z).
+///   y, z, weight → out
+/// m1.rms_norm in groups (`gated` false): rmsnorm(x) · w.
+///   x, [weight] → out
+/// The weight has a value a column, or with shared_weight one a column of a group.
 struct GatedRmsNorm {
-  Type y_type = Type::bf16, z_type = Type::bf16, out_type = Type::bf16;
+  Type y_type = Type::bf16, z_type = Type::bf16, out_type = Type::bf16; // y: x
   int features = 0, groups = 1;
   int64_t y_stride = 0, z_stride = 0, out_stride = 0;
+  bool gated = true, norm_first = false, has_weight = true, shared_weight = false;
   float eps = 1e-5f;
   Domain domain = Domain::tokens;
 };
 Description describe(const GatedRmsNorm &facts, const std::string &symbol,
                      const Tuning &tuning = {});
+
+/// m1.gated_delta: the gated delta rule, q and k normalised inside, prefill and decode alike.
+///   q, k, v, a, b, decay, [dt_bias], state, sequence_starts, slots, positions → out
+/// `heads` value heads; q and k have key_heads heads of key_size columns, each for heads /
+/// key_heads neighbouring value heads. a, b, decay, dt_bias have `heads`. state
+/// [slots][heads][key_size][value_size]. key_size 1..256.
+struct GatedDelta {
+  Type q_type = Type::bf16, k_type = Type::bf16, v_type = Type::bf16, a_type = Type::bf16,
+       b_type = Type::bf16, out_type = Type::bf16;
+  Type state_type = Type::f32;
+  int heads = 0, key_heads = 0, key_size = 0, value_size = 0;
+  int64_t q_stride = 0, k_stride = 0, v_stride = 0, a_stride = 0, b_stride = 0, out_stride = 0;
+  bool has_dt_bias = true, decode = false;
+  float eps = 1e-6f, scale = 1.0f;
+};
+Description describe(const GatedDelta &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// m1.attention: causal softmax(scale · q kᵀ) v over the paged cache, which already holds this
 /// step's keys and values.

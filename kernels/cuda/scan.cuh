@@ -9,10 +9,12 @@
 // with kStates of its N states in registers; the partial sums over N of kLanes steps are reduced
 // together by a transposing butterfly, one exchange a step instead of log2(kLanes).
 //
-// Facts F: T, DT, ST; kChannelCount, kGroup (channels of a head: N in Mamba-1, P in Mamba-2),
-// kRepeat, kN, kHeadwise (A, Δ, D one a head), kXRepeated (x has a column for each group of
-// repeated heads only), strides, kHasD, kHasZ, kHasDtBias, kSoftplus; tuning: kLanes, kMainWarps,
-// kHelperWarps, kTile, kUnroll (groups of kLanes steps).
+// Facts F: XT, DT, BT, CT, ZT, OT, ST, the types of x, Δ, B, C, z, out and the state;
+// kChannelCount; kGroup, the neighbouring channels that share what they read of B and of C; kBShare
+// and kCShare, the groups that one head of B and of C serves; kXGroup and kXRepeat: each kXGroup
+// columns of x stand kXRepeat times in a row; kN; kHeadwise (A, Δ, D one a head of kHead channels);
+// strides, kHasD, kHasZ, kHasDtBias, kSoftplus; tuning: kLanes, kMainWarps, kHelperWarps, kTile,
+// kUnroll (groups of kLanes steps).
 #ifndef M1K_SCAN_CUH
 #define M1K_SCAN_CUH
 
@@ -21,45 +23,49 @@
 namespace m1k {
 
 template <class F> struct ScanTraits {
-  using T = typename F::T;
   static constexpr int kLanes = F::kLanes;
   static constexpr int kStates = ceil_div(F::kN, kLanes);
   static constexpr int kMain = F::kMainWarps * 32, kHelpers = F::kHelperWarps * 32;
   static constexpr int kChannels = kMain / kLanes;
   static constexpr int kTile = F::kTile;
   static constexpr int kStages = 3; // tiles of raw input: being finished, being computed, arriving
-  // Most heads that a block's channels may belong to, with blocks beginning at multiples of
-  // kChannels.
-  static constexpr int kHeads =
-      (F::kGroup - common_divisor(kChannels, F::kGroup) + kChannels - 1) / F::kGroup + 1;
-  static constexpr int kHeadCount = F::kChannelCount / F::kGroup;
-  static constexpr int kVector = 16 / int(sizeof(T));
+  static constexpr int kGroups = runs_of(kChannels, F::kGroup, F::kChannelCount);
+  static constexpr int kGroupCount = F::kChannelCount / F::kGroup;
   // Columns of Δ that a block needs: one a channel, or one a head.
-  static constexpr int kDtColumns = F::kHeadwise ? kHeads : kChannels;
+  static constexpr int kDtColumns =
+      F::kHeadwise ? runs_of(kChannels, F::kHead, F::kChannelCount) : kChannels;
+  static constexpr int kXVector = 16 / int(sizeof(typename F::XT)),
+                       kBVector = 16 / int(sizeof(typename F::BT)),
+                       kCVector = 16 / int(sizeof(typename F::CT)),
+                       kZVector = 16 / int(sizeof(typename F::ZT)),
+                       kOutVector = 16 / int(sizeof(typename F::OT));
   // 16 bytes of padding, so that neighbouring rows begin in different banks.
-  static constexpr int kRow = round_up(kChannels, kVector) + kVector;
+  static constexpr int kXRow = round_up(kChannels, kXVector) + kXVector;
+  static constexpr int kZRow = round_up(kChannels, kZVector) + kZVector;
   static constexpr int kDtRow = round_up(kDtColumns, 8) + 8;
-  static constexpr int kBcRow = kHeads * F::kN; // B or C of one token, as loaded
-  static constexpr int kWideRow = kHeads * kLanes * kStates * 2;
-  static constexpr bool kVectorColumns =
-      F::kChannelCount % kVector == 0 && kChannels % kVector == 0;
-  static constexpr bool kVectorX =
-      kVectorColumns && F::kXStride % kVector == 0 && (!F::kXRepeated || F::kGroup % kVector == 0);
-  static constexpr bool kVectorZ = kVectorColumns && F::kZStride % kVector == 0;
-  static constexpr bool kVectorOut = kVectorColumns && F::kOutStride % kVector == 0;
+  static constexpr int kBcRow = kGroups * F::kN; // B or C of one token, as loaded
+  static constexpr int kWideRow = kGroups * kLanes * kStates * 2;
+  static constexpr bool whole(int vector) {
+    return F::kChannelCount % vector == 0 && kChannels % vector == 0;
+  }
+  static constexpr bool kVectorX = whole(kXVector) && F::kXStride % kXVector == 0 &&
+                                   (F::kXRepeat == 1 || F::kXGroup % kXVector == 0);
+  static constexpr bool kVectorZ = whole(kZVector) && F::kZStride % kZVector == 0;
+  static constexpr bool kVectorOut = whole(kOutVector) && F::kOutStride % kOutVector == 0;
   static constexpr int kDtVector = 16 / int(sizeof(typename F::DT));
   static constexpr bool kVectorDt = !F::kHeadwise && F::kChannelCount % kDtVector == 0 &&
                                     kChannels % kDtVector == 0 && F::kDtStride % kDtVector == 0;
-  static constexpr bool kVectorBc =
-      F::kN % kVector == 0 && F::kBStride % kVector == 0 && F::kCStride % kVector == 0;
+  static constexpr bool kVectorB = F::kN % kBVector == 0 && F::kBStride % kBVector == 0;
+  static constexpr bool kVectorC = F::kN % kCVector == 0 && F::kCStride % kCVector == 0;
 
   // Shared memory: kStages × (x, z, dt, B, C); two buffers each of wide B and C, of Δ and Δ·x, and
   // of sums; D and the bias of Δ.
-  static constexpr int kXBytes = kTile * kRow * int(sizeof(T));
-  static constexpr int kZBytes = F::kHasZ ? kXBytes : 0;
+  static constexpr int kXBytes = kTile * kXRow * int(sizeof(typename F::XT));
+  static constexpr int kZBytes = F::kHasZ ? kTile * kZRow * int(sizeof(typename F::ZT)) : 0;
   static constexpr int kDtBytes = kTile * kDtRow * int(sizeof(typename F::DT));
-  static constexpr int kBcBytes = round_up(kTile * kBcRow * int(sizeof(T)), 16);
-  static constexpr int kStageBytes = kXBytes + kZBytes + kDtBytes + 2 * kBcBytes;
+  static constexpr int kBBytes = round_up(kTile * kBcRow * int(sizeof(typename F::BT)), 16);
+  static constexpr int kCBytes = round_up(kTile * kBcRow * int(sizeof(typename F::CT)), 16);
+  static constexpr int kStageBytes = kXBytes + kZBytes + kDtBytes + kBBytes + kCBytes;
   static constexpr int kWideBytes = round_up(kTile * kWideRow * 4, 16);
   static constexpr int kStepBytes = round_up(kTile * kChannels * 8, 16);
   static constexpr int kSumBytes = round_up(kTile * kChannels * 4, 16);
@@ -91,14 +97,17 @@ template <int lanes> M1K_DEVICE float transpose_sum(float (&v)[lanes]) {
 }
 
 template <class F>
-M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const float *a,
-                     const typename F::T *b, const typename F::T *c, const float *d,
-                     const typename F::T *z, const float *dt_bias, typename F::ST *state,
+M1K_DEVICE void scan(const typename F::XT *x, const typename F::DT *dt, const float *a,
+                     const typename F::BT *b, const typename F::CT *c, const float *d,
+                     const typename F::ZT *z, const float *dt_bias, typename F::ST *state,
                      const int *sequence_starts, const int *slots, const int *positions,
-                     typename F::T *out, m1_dims dims) {
+                     typename F::OT *out, m1_dims dims) {
   using R = ScanTraits<F>;
-  using T = typename F::T;
+  using XT = typename F::XT;
   using DT = typename F::DT;
+  using BT = typename F::BT;
+  using CT = typename F::CT;
+  using ZT = typename F::ZT;
   constexpr int kStates = R::kStates, kLanes = R::kLanes, kTile = R::kTile,
                 kChannels = R::kChannels;
 
@@ -109,7 +118,7 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   if (start >= end)
     return;
   int c0 = blockIdx.x * kChannels, channels = min(kChannels, F::kChannelCount - c0),
-      head0 = c0 / F::kGroup;
+      group0 = c0 / F::kGroup, head0 = c0 / F::kHead;
   int tiles = (end - start + kTile - 1) / kTile;
 
   unsigned char *region = m1k_shared + R::kStages * R::kStageBytes;
@@ -126,7 +135,7 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   if (threadIdx.x < R::kMain) {
     int local = threadIdx.x / kLanes, lane = threadIdx.x % kLanes;
     bool active = local < channels;
-    int channel = c0 + (active ? local : 0), head = channel / F::kGroup;
+    int channel = c0 + (active ? local : 0);
     // A in units of log2, so that the decay is one ex2. Channels and states past the end stay at
     // zero input.
     float rate[kStates], s[kStates];
@@ -137,13 +146,14 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
     for (int i = 0; i < kStates; ++i) {
       int n = lane * kStates + i;
       bool valid = active && n < F::kN;
-      rate[i] = valid ? (F::kHeadwise ? a[head] : a[channel * F::kN + n]) * kLog2E : 0.0f;
+      rate[i] =
+          valid ? (F::kHeadwise ? a[channel / F::kHead] : a[channel * F::kN + n]) * kLog2E : 0.0f;
       s[i] = valid && !fresh ? to_float(state[state_offset + n]) : 0.0f;
     }
     __syncthreads();
     for (int tile = 0; tile < tiles; ++tile) {
-      const float *from =
-          wide(tile) + (head - head0) * (kLanes * kStates * 2) + lane * (2 * kStates);
+      const float *from = wide(tile) + (channel / F::kGroup - group0) * (kLanes * kStates * 2) +
+                          lane * (2 * kStates);
       const float2 *step_of = steps(tile) + local;
       float *sum_of = sums(tile) + lane * kChannels + local;
       // Sums are stored once a run of kUnroll groups: a store between them would keep the next
@@ -209,40 +219,44 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
     asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
   };
   auto stage = [&](int tile) { return m1k_shared + tile % R::kStages * R::kStageBytes; };
-  auto stage_x = [&](int tile) { return reinterpret_cast<T *>(stage(tile)); };
-  auto stage_z = [&](int tile) { return reinterpret_cast<T *>(stage(tile) + R::kXBytes); };
+  auto stage_x = [&](int tile) { return reinterpret_cast<XT *>(stage(tile)); };
+  auto stage_z = [&](int tile) { return reinterpret_cast<ZT *>(stage(tile) + R::kXBytes); };
   auto stage_dt = [&](int tile) {
     return reinterpret_cast<DT *>(stage(tile) + R::kXBytes + R::kZBytes);
   };
   auto stage_b = [&](int tile) {
-    return reinterpret_cast<T *>(stage(tile) + R::kXBytes + R::kZBytes + R::kDtBytes);
+    return reinterpret_cast<BT *>(stage(tile) + R::kXBytes + R::kZBytes + R::kDtBytes);
   };
   auto stage_c = [&](int tile) {
-    return reinterpret_cast<T *>(stage(tile) + R::kXBytes + R::kZBytes + R::kDtBytes + R::kBcBytes);
+    return reinterpret_cast<CT *>(stage(tile) + R::kXBytes + R::kZBytes + R::kDtBytes + R::kBBytes);
   };
 
-  int head_limit = min(R::kHeads, R::kHeadCount - head0) * F::kN;
+  int group_limit = min(R::kGroups, R::kGroupCount - group0) * F::kN;
   int dt_first = F::kHeadwise ? head0 : c0,
-      dt_limit = F::kHeadwise ? R::kHeadCount - head0 : channels;
+      dt_limit = F::kHeadwise ? F::kChannelCount / F::kHead - head0 : channels;
   auto x_column = [&](int j) {
     int channel = c0 + j;
-    return F::kXRepeated ? channel / (F::kGroup * F::kRepeat) * F::kGroup + channel % F::kGroup
-                         : channel;
+    return F::kXRepeat > 1
+               ? channel / (F::kXGroup * F::kXRepeat) * F::kXGroup + channel % F::kXGroup
+               : channel;
   };
   auto z_column = [&](int j) { return c0 + j; };
   auto dt_column = [&](int j) { return dt_first + j; };
-  auto b_column = [&](int j) { return (head0 + j / F::kN) / F::kRepeat * F::kN + j % F::kN; };
-  auto c_column = [&](int j) { return head0 * F::kN + j; };
-  TileCopy<kTile, R::kRow, kChannels, R::kVectorX, kThreads, T> copy_x(thread, x, F::kXStride,
-                                                                       channels, x_column);
-  TileCopy<kTile, R::kRow, kChannels, R::kVectorZ, kThreads, T> copy_z(
-      thread, F::kHasZ ? z : x, F::kZStride, channels, z_column);
+  auto b_column = [&](int j) { return (group0 + j / F::kN) / F::kBShare * F::kN + j % F::kN; };
+  auto c_column = [&](int j) {
+    return F::kCShare == 1 ? group0 * F::kN + j
+                           : (group0 + j / F::kN) / F::kCShare * F::kN + j % F::kN;
+  };
+  TileCopy<kTile, R::kXRow, kChannels, R::kVectorX, kThreads, XT> copy_x(thread, x, F::kXStride,
+                                                                         channels, x_column);
+  TileCopy<kTile, R::kZRow, kChannels, R::kVectorZ, kThreads, ZT> copy_z(thread, z, F::kZStride,
+                                                                         channels, z_column);
   TileCopy<kTile, R::kDtRow, R::kDtColumns, R::kVectorDt, kThreads, DT> copy_dt(
       thread, dt, F::kDtStride, dt_limit, dt_column);
-  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_b(thread, b, F::kBStride,
-                                                                          head_limit, b_column);
-  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorBc, kThreads, T> copy_c(thread, c, F::kCStride,
-                                                                          head_limit, c_column);
+  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorB, kThreads, BT> copy_b(thread, b, F::kBStride,
+                                                                          group_limit, b_column);
+  TileCopy<kTile, R::kBcRow, R::kBcRow, R::kVectorC, kThreads, CT> copy_c(thread, c, F::kCStride,
+                                                                          group_limit, c_column);
   auto copy = [&](int tile) {
     if (tile < tiles) {
       int first = start + tile * kTile;
@@ -250,8 +264,8 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
       if constexpr (F::kHasZ)
         copy_z(thread, stage_z(tile), first, end, channels, z_column);
       copy_dt(thread, stage_dt(tile), first, end, dt_limit, dt_column);
-      copy_b(thread, stage_b(tile), first, end, head_limit, b_column);
-      copy_c(thread, stage_c(tile), first, end, head_limit, c_column);
+      copy_b(thread, stage_b(tile), first, end, group_limit, b_column);
+      copy_c(thread, stage_c(tile), first, end, group_limit, c_column);
     }
     copy_async_commit();
   };
@@ -259,7 +273,9 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   // Δ and Δ·x of a tile, and [token][head][lane][kStates of B, kStates of C] with zeros past N.
   auto prepare = [&](int tile) {
     constexpr int W = kChannels % 2 == 0 ? 2 : 1;
-    const T *raw_x = stage_x(tile), *raw_b = stage_b(tile), *raw_c = stage_c(tile);
+    const XT *raw_x = stage_x(tile);
+    const BT *raw_b = stage_b(tile);
+    const CT *raw_c = stage_c(tile);
     const DT *raw_dt = stage_dt(tile);
     float2 *to_steps = steps(tile);
     float *to_wide = wide(tile);
@@ -267,12 +283,12 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
     walk_tile<kTile, kChannels / W, kThreads>(thread, [&](int t, int piece) {
       int j = piece * W;
       float xv[W], delta[W];
-      load_floats<W>(xv, raw_x + t * R::kRow + j);
+      load_floats<W>(xv, raw_x + t * R::kXRow + j);
       if constexpr (F::kHeadwise) {
 #pragma unroll
         for (int k = 0; k < W; ++k)
           delta[k] = to_float(
-              raw_dt[t * R::kDtRow + min((c0 + j + k) / F::kGroup - head0, R::kHeads - 1)]);
+              raw_dt[t * R::kDtRow + min((c0 + j + k) / F::kHead - head0, R::kDtColumns - 1)]);
       } else {
         load_floats<W>(delta, raw_dt + t * R::kDtRow + j);
       }
@@ -298,13 +314,18 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
       // neighbouring pieces.
       constexpr int kPieces = kPadded / 2, kLanePieces = kStates / 2;
 #pragma unroll 2
-      for (int i = thread; i < kTile * R::kHeads * kPieces; i += kThreads) {
+      for (int i = thread; i < kTile * R::kGroups * kPieces; i += kThreads) {
         int th = i / kPieces, piece = i % kPieces, n = piece / kLanePieces * kStates,
             k = piece % kLanePieces * 4;
         float v[4];
-        if constexpr (kStates % 4 == 0) {
+        if constexpr (kStates % 4 == 0 && same_type<BT, CT>::value) {
           load_floats<4>(v, k < kStates ? raw_b + th * F::kN + n + k
                                         : raw_c + th * F::kN + n + k - kStates);
+        } else if constexpr (kStates % 4 == 0) {
+          if (k < kStates)
+            load_floats<4>(v, raw_b + th * F::kN + n + k);
+          else
+            load_floats<4>(v, raw_c + th * F::kN + n + k - kStates);
         } else if constexpr (kStates == 2) {
           float two_b[2], two_c[2];
           load_floats<2>(two_b, raw_b + th * F::kN + n);
@@ -313,13 +334,13 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
         } else {
 #pragma unroll
           for (int e = 0; e < 4; ++e)
-            v[e] = to_float(k + e < kStates ? raw_b[th * F::kN + n + k + e]
-                                            : raw_c[th * F::kN + n + k + e - kStates]);
+            v[e] = k + e < kStates ? to_float(raw_b[th * F::kN + n + k + e])
+                                   : to_float(raw_c[th * F::kN + n + k + e - kStates]);
         }
         reinterpret_cast<float4 *>(to_wide)[i] = make_float4(v[0], v[1], v[2], v[3]);
       }
     } else {
-      for (int i = thread; i < kTile * R::kHeads * kPadded; i += kThreads) {
+      for (int i = thread; i < kTile * R::kGroups * kPadded; i += kThreads) {
         int th = i / kPadded, n = i % kPadded;
         float *to = to_wide + th * (kPadded * 2) + n / kStates * (2 * kStates) + n % kStates;
         to[0] = n < F::kN ? to_float(raw_b[th * F::kN + n]) : 0.0f;
@@ -330,7 +351,8 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
 
   // Skip, gate and store.
   auto finish = [&](int tile) {
-    const T *raw_x = stage_x(tile), *raw_z = stage_z(tile);
+    const XT *raw_x = stage_x(tile);
+    const ZT *raw_z = stage_z(tile);
     const float *from = sums(tile);
     int first = start + tile * kTile, rows = min(kTile, end - first);
     auto value = [&](float sum, float xv, float zv, int j) {
@@ -339,16 +361,16 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
       return F::kHasZ ? sum * silu(zv) : sum;
     };
     if (R::kVectorOut && aligned16(out)) {
-      constexpr int W = R::kVector, kPieces = R::kVectorOut ? kChannels / W : 1;
+      constexpr int W = R::kOutVector, kPieces = R::kVectorOut ? kChannels / W : 1;
       walk_tile<kTile, kPieces, kThreads>(thread, [&](int t, int piece) {
         int j = piece * W;
         if (j >= channels || t >= rows)
           return;
         float sum[W], xv[W], zv[W];
         load_floats<W>(sum, from + t * kChannels + j);
-        load_floats<W>(xv, raw_x + t * R::kRow + j);
+        load_floats<W>(xv, raw_x + t * R::kXRow + j);
         if constexpr (F::kHasZ)
-          load_floats<W>(zv, raw_z + t * R::kRow + j);
+          load_floats<W>(zv, raw_z + t * R::kZRow + j);
 #pragma unroll
         for (int k = 0; k < W; ++k)
           sum[k] = value(sum[k], xv[k], F::kHasZ ? zv[k] : 0.0f, j + k);
@@ -360,8 +382,9 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
         int t = i / kChannels, j = i % kChannels;
         if (j < channels)
           out[(first + t) * static_cast<long long>(F::kOutStride) + c0 + j] =
-              from_float<T>(value(from[t * kChannels + j], to_float(raw_x[t * R::kRow + j]),
-                                  F::kHasZ ? to_float(raw_z[t * R::kRow + j]) : 0.0f, j));
+              from_float<typename F::OT>(
+                  value(from[t * kChannels + j], to_float(raw_x[t * R::kXRow + j]),
+                        F::kHasZ ? to_float(raw_z[t * R::kZRow + j]) : 0.0f, j));
       }
     }
   };
@@ -369,7 +392,7 @@ M1K_DEVICE void scan(const typename F::T *x, const typename F::DT *dt, const flo
   copy(0);
   copy(1);
   for (int j = thread; j < kChannels; j += kThreads) {
-    int index = F::kHeadwise ? (c0 + j) / F::kGroup : c0 + j;
+    int index = F::kHeadwise ? (c0 + j) / F::kHead : c0 + j;
     skips[j] = F::kHasD && j < channels ? d[index] : 0.0f;
     biases[j] = F::kHasDtBias && j < channels ? dt_bias[index] : 0.0f;
   }

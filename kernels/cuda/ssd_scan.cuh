@@ -27,10 +27,10 @@
 // overflow. S is f32 in registers and bf16 in shared memory as an operand; the masked products and
 // scaled X are rounded to bf16.
 //
-// Facts F: T = bf16, DT, ST; kHeads, kP, kN, kRepeat, strides, kHasD, kHasDtBias, kSoftplus;
-// kRecord (floats of a segment's record: states [heads][P][N], states before the step likewise,
-// sums [heads]); tuning: kSegment, kRows (rows of P a block owns; the grid has P / kRows blocks a
-// head).
+// Facts F: DT, ST; kHeads, kP, kN, kXShare, kBShare, kCShare (heads that one head of x, B, C
+// serves), strides, kHasD, kHasDtBias, kSoftplus; kRecord (floats of a segment's record: states
+// [heads][P][N], states before the step likewise, sums [heads]); tuning: kSegment, kRows (rows of P
+// a block owns; the grid has P / kRows blocks a head).
 #ifndef M1K_SSD_SCAN_CUH
 #define M1K_SSD_SCAN_CUH
 
@@ -69,7 +69,7 @@ template <class F, bool outputs> struct Ssd {
   static constexpr int kChunk = R::kChunk, kN = F::kN, kRows = F::kRows, kWideRow = R::kWideRow,
                        kXRow = R::kXRow, kSteps = R::kSteps;
   static constexpr int kColumns = kRows / 8 / R::kHalves; // tiles of 8 output columns of a warp
-  int head, row0, source, warp, lane, g, t;
+  int head, row0, warp, lane, g, t;
   bf16 *stages, *operand, *scaled;
   float *sums, *deltas; // each warp its own
   float rate, bias, skip;
@@ -77,8 +77,7 @@ template <class F, bool outputs> struct Ssd {
   float s[R::kRowTiles][R::kPairs][2][4];
 
   M1K_DEVICE Ssd(const float *a, const float *dt_bias, const float *d) {
-    head = blockIdx.x / R::kSplits, row0 = blockIdx.x % R::kSplits * kRows,
-    source = head / F::kRepeat;
+    head = blockIdx.x / R::kSplits, row0 = blockIdx.x % R::kSplits * kRows;
     warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     stages = reinterpret_cast<bf16 *>(m1k_shared);
     scaled = stages + 2 * R::kStageElements; // X_j · Δ_j · 2^(c_last - c_j)
@@ -142,11 +141,11 @@ template <class F, bool outputs> struct Ssd {
     auto stage_c = [&](int chunk) { return stage_x(chunk) + R::kXElements; };
     auto same = [](int j) { return j; };
     TileCopy<kChunk, kWideRow, kN, F::kBStride % 8 == 0, kThreads, bf16> copy_b(
-        threadIdx.x, b + source * kN, F::kBStride, kN, same);
+        threadIdx.x, b + head / F::kBShare * kN, F::kBStride, kN, same);
     TileCopy<kChunk, kXRow, kRows, F::kXStride % 8 == 0, kThreads, bf16> copy_x(
-        threadIdx.x, x + source * F::kP + row0, F::kXStride, kRows, same);
+        threadIdx.x, x + head / F::kXShare * F::kP + row0, F::kXStride, kRows, same);
     TileCopy<kChunk, kWideRow, kN, F::kCStride % 8 == 0, kThreads, bf16> copy_c(
-        threadIdx.x, outputs ? c + head * kN : b, F::kCStride, kN, same);
+        threadIdx.x, outputs ? c + head / F::kCShare * kN : b, F::kCStride, kN, same);
     auto copy = [&](int chunk) {
       int first = from + chunk * kChunk;
       if constexpr (outputs)

@@ -67,7 +67,7 @@ Rows linear(const Rows &x, const Rows &w, const Rows *bias) {
   return result;
 }
 
-Rows rmsNorm(const Rows &x, const Rows &w, double eps, int64_t groups) {
+Rows rmsNorm(const Rows &x, const Rows *w, double eps, int64_t groups) {
   Rows result(x.rows, x.columns);
   int64_t size = x.columns / groups;
   for (int64_t t = 0; t < x.rows; ++t)
@@ -77,7 +77,7 @@ Rows rmsNorm(const Rows &x, const Rows &w, double eps, int64_t groups) {
         squares += x.at(t, c) * x.at(t, c);
       double factor = 1.0 / std::sqrt(squares / static_cast<double>(size) + eps);
       for (int64_t c = g * size; c < (g + 1) * size; ++c)
-        result.at(t, c) = x.at(t, c) * factor * w[c];
+        result.at(t, c) = x.at(t, c) * factor * (w ? (*w)[c % w->columns] : 1.0);
     }
   return result;
 }
@@ -144,6 +144,7 @@ bool causalConvolution(const Rows &x, const Rows &w, const Rows *bias, const Ref
 bool selectiveScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
                    const ReferenceBatch &batch, Pool &pool, Rows &result) {
   int64_t channels = A.rows, N = A.columns;
+  int64_t perB = channels / (B.columns / N), perC = channels / (C.columns / N);
   result = Rows(x.rows, channels);
   for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
     if (batch.sequenceStarts[s] == batch.sequenceStarts[s + 1])
@@ -153,13 +154,12 @@ bool selectiveScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &
       return false;
     for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t)
       for (int64_t c = 0; c < channels; ++c) {
-        int64_t group = c / N;
         double y = 0.0;
         for (int64_t n = 0; n < N; ++n) {
           double &value = state[c * N + n];
           value = std::exp(delta.at(t, c) * A.at(c, n)) * value +
-                  delta.at(t, c) * B.at(t, group * N + n) * x.at(t, c);
-          y += value * C.at(t, group * N + n);
+                  delta.at(t, c) * B.at(t, c / perB * N + n) * x.at(t, c);
+          y += value * C.at(t, c / perC * N + n);
         }
         result.at(t, c) = y;
       }
@@ -169,8 +169,9 @@ bool selectiveScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &
 }
 
 bool ssdScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
-             const ReferenceBatch &batch, Pool &pool, Rows &result) {
-  int64_t H = delta.columns, P = x.columns / H, N = C.columns / H;
+             int64_t N, const ReferenceBatch &batch, Pool &pool, Rows &result) {
+  int64_t H = delta.columns, P = x.columns / H;
+  int64_t perB = H / (B.columns / N), perC = H / (C.columns / N);
   result = Rows(x.rows, H * P);
   for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
     if (batch.sequenceStarts[s] == batch.sequenceStarts[s + 1])
@@ -185,11 +186,53 @@ bool ssdScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, con
           for (int64_t n = 0; n < N; ++n) {
             double &value = state[(h * P + p) * N + n];
             value = std::exp(delta.at(t, h) * A[h]) * value +
-                    delta.at(t, h) * x.at(t, h * P + p) * B.at(t, h * N + n);
-            y += value * C.at(t, h * N + n);
+                    delta.at(t, h) * x.at(t, h * P + p) * B.at(t, h / perB * N + n);
+            y += value * C.at(t, h / perC * N + n);
           }
           result.at(t, h * P + p) = y;
         }
+    pool[batch.slots[s]] = state;
+  }
+  return true;
+}
+
+bool gatedDelta(const Rows &q, const Rows &k, const Rows &v, const Rows &a, const Rows &b,
+                const Rows &decay, const Rows *bias, const GatedDeltaShape &shape,
+                const ReferenceBatch &batch, Pool &pool, Rows &result) {
+  int64_t H = shape.heads, K = shape.keySize, V = shape.valueSize, perKey = H / (k.columns / K);
+  result = Rows(q.rows, H * V);
+  auto unit = [&](const Rows &x, int64_t t, int64_t head) {
+    std::vector<double> y(x.values.begin() + t * x.columns + head * K,
+                          x.values.begin() + t * x.columns + (head + 1) * K);
+    double squares = shape.eps;
+    for (double value : y)
+      squares += value * value;
+    for (double &value : y)
+      value /= std::sqrt(squares);
+    return y;
+  };
+  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
+    if (batch.sequenceStarts[s] == batch.sequenceStarts[s + 1])
+      continue;
+    std::vector<double> state;
+    if (!loadState(batch, s, pool, H * K * V, state))
+      return false;
+    for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t)
+      for (int64_t h = 0; h < H; ++h) {
+        std::vector<double> query = unit(q, t, h / perKey), key = unit(k, t, h / perKey);
+        double keep = std::exp(decay[h] * softplus(a.at(t, h) + (bias ? (*bias)[h] : 0.0)));
+        double beta = sigmoid(b.at(t, h));
+        double *S = state.data() + h * K * V;
+        for (int64_t j = 0; j < V; ++j) {
+          double seen = 0.0, y = 0.0;
+          for (int64_t i = 0; i < K; ++i)
+            seen += (S[i * V + j] *= keep) * key[i];
+          double delta = beta * (v.at(t, h * V + j) - seen);
+          for (int64_t i = 0; i < K; ++i)
+            y += (S[i * V + j] += key[i] * delta) * query[i];
+          result.at(t, h * V + j) = shape.scale * y;
+        }
+      }
     pool[batch.slots[s]] = state;
   }
   return true;
@@ -212,8 +255,8 @@ Rows rotaryTable(const Rows &hi, const Rows &lo, const ReferenceBatch &batch) {
 }
 
 Rows rotate(const Rows &x, const Rows &table, int64_t headDim) {
-  Rows result(x.rows, x.columns);
-  int64_t half = headDim / 2;
+  Rows result = x;
+  int64_t half = table.columns / 2;
   for (int64_t t = 0; t < x.rows; ++t)
     for (int64_t head = 0; head < x.columns / headDim; ++head)
       for (int64_t i = 0; i < half; ++i) {
@@ -242,37 +285,39 @@ void writeCache(const Rows &k, const Rows &v, const ReferenceBatch &batch, const
     }
 }
 
-bool attention(const Rows &q, double scale, const ReferenceBatch &batch, const CacheShape &shape,
-               const Pool &pool, Rows &result) {
+bool attention(const Rows &q, double scale, int64_t window, const ReferenceBatch &batch,
+               const CacheShape &shape, const Pool &pool, Rows &result) {
   result = Rows(q.rows, q.columns);
   int64_t heads = q.columns / shape.headDim, ratio = heads / shape.kvHeads;
   for (int64_t s = 0; s < batch.sequenceCount(); ++s)
     for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t) {
-      std::vector<const std::vector<double> *> pages;
-      for (int64_t j = 0; j <= batch.positions[t]; j += shape.pageSize) {
-        auto found = pool.find(batch.blockTables[s * batch.maxPages + j / shape.pageSize]);
+      int64_t end = batch.positions[t] + 1, begin = window ? std::max<int64_t>(0, end - window) : 0;
+      std::map<int64_t, const std::vector<double> *> pages;
+      for (int64_t page = begin / shape.pageSize; page * shape.pageSize < end; ++page) {
+        auto found = pool.find(batch.blockTables[s * batch.maxPages + page]);
         if (found == pool.end())
           return false;
-        pages.push_back(&found->second);
+        pages[page] = &found->second;
       }
       for (int64_t head = 0; head < heads; ++head) {
-        int64_t kvHead = head / ratio, visible = batch.positions[t] + 1;
-        std::vector<double> weights(visible);
+        int64_t kvHead = head / ratio;
+        std::vector<double> weights(end - begin);
         double top = -std::numeric_limits<double>::infinity(), total = 0.0;
-        for (int64_t j = 0; j < visible; ++j) {
+        for (int64_t j = begin; j < end; ++j) {
           double sum = 0.0;
           for (int64_t i = 0; i < shape.headDim; ++i)
             sum += q.at(t, head * shape.headDim + i) *
                    (*pages[j / shape.pageSize])[shape.index(0, kvHead, j, i)];
-          weights[j] = scale * sum;
-          top = std::max(top, weights[j]);
+          weights[j - begin] = scale * sum;
+          top = std::max(top, weights[j - begin]);
         }
         for (double &weight : weights)
           total += weight = std::exp(weight - top);
-        for (int64_t j = 0; j < visible; ++j)
+        for (int64_t j = begin; j < end; ++j)
           for (int64_t i = 0; i < shape.headDim; ++i)
             result.at(t, head * shape.headDim + i) +=
-                weights[j] / total * (*pages[j / shape.pageSize])[shape.index(1, kvHead, j, i)];
+                weights[j - begin] / total *
+                (*pages[j / shape.pageSize])[shape.index(1, kvHead, j, i)];
       }
     }
   return true;

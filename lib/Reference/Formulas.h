@@ -35,8 +35,12 @@ Rows map(const Rows &a, const Rows &b, const std::function<double(double, double
 
 /// x · wᵀ (+ bias), bias null when absent.
 Rows linear(const Rows &x, const Rows &w, const Rows *bias);
-/// x · rsqrt(mean(x²) + eps) · w, each of `groups` equal column ranges normalised on its own.
-Rows rmsNorm(const Rows &x, const Rows &w, double eps, int64_t groups = 1);
+/// x · rsqrt(mean(x²) + eps) · w, each of `groups` equal column ranges normalised on its own; w has
+/// a value a column, or one for each column of a range; null: none.
+Rows rmsNorm(const Rows &x, const Rows *w, double eps, int64_t groups = 1);
+inline Rows rmsNorm(const Rows &x, const Rows &w, double eps, int64_t groups = 1) {
+  return rmsNorm(x, &w, eps, groups);
+}
 /// Columns [begin, begin + count).
 Rows columns(const Rows &x, int64_t begin, int64_t count);
 /// Each head of headSize columns `repeat` times in a row.
@@ -48,20 +52,30 @@ Rows repeatHeads(const Rows &x, int64_t headSize, int64_t repeat);
 bool causalConvolution(const Rows &x, const Rows &w, const Rows *bias, const ReferenceBatch &batch,
                        Pool &pool, Rows &result);
 
-/// Mamba-1. x, dt, C: [T, d_inner]; A: [d_inner, N]; B: [T, d_inner], heads already repeated. Pool:
-/// [d_inner, N].
+/// Mamba-1. x, dt: [T, d_inner]; A: [d_inner, N]; B and C: heads of N columns, each of which serves
+/// an equal number of neighbouring channels. Pool: [d_inner, N].
 bool selectiveScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
                    const ReferenceBatch &batch, Pool &pool, Rows &result);
 
-/// Mamba-2. x: [T, H·P], delta: [T, H], A: [1, H], B and C: [T, H·N], heads already repeated. Pool:
-/// [H, P, N].
+/// Mamba-2. x: [T, H·P], delta: [T, H], A: [1, H]; B and C: heads of N columns, each of which
+/// serves an equal number of neighbouring heads. Pool: [H, P, N].
 bool ssdScan(const Rows &x, const Rows &delta, const Rows &A, const Rows &B, const Rows &C,
-             const ReferenceBatch &batch, Pool &pool, Rows &result);
+             int64_t N, const ReferenceBatch &batch, Pool &pool, Rows &result);
+
+/// Gated delta rule. q, k: [T, Hk·Dk], v: [T, Hv·Dv], a, b: [T, Hv]; decay and bias (null: none)
+/// [1, Hv]. Pool: [Hv, Dk, Dv].
+struct GatedDeltaShape {
+  int64_t heads, keySize, valueSize;
+  double eps, scale;
+};
+bool gatedDelta(const Rows &q, const Rows &k, const Rows &v, const Rows &a, const Rows &b,
+                const Rows &decay, const Rows *bias, const GatedDeltaShape &shape,
+                const ReferenceBatch &batch, Pool &pool, Rows &result);
 
 /// (cos, sin) tables of 256·a·f_i and b·f_i → [T, d]: d/2 cosines, then d/2 sines of each token's
 /// angles.
 Rows rotaryTable(const Rows &hi, const Rows &lo, const ReferenceBatch &batch);
-/// Rotates (x[i], x[i + d/2]) of each head of d columns.
+/// Rotates (x[i], x[i + r/2]) of each head of headDim columns, i < r/2, for a table of r columns.
 Rows rotate(const Rows &x, const Rows &table, int64_t headDim);
 
 /// Keys and values of a page: [2, kv_heads, page_size, head_dim].
@@ -73,8 +87,9 @@ struct CacheShape {
 };
 void writeCache(const Rows &k, const Rows &v, const ReferenceBatch &batch, const CacheShape &shape,
                 Pool &pool);
-bool attention(const Rows &q, double scale, const ReferenceBatch &batch, const CacheShape &shape,
-               const Pool &pool, Rows &result);
+/// `window`: how many positions a token sees, its own included; 0: all before.
+bool attention(const Rows &q, double scale, int64_t window, const ReferenceBatch &batch,
+               const CacheShape &shape, const Pool &pool, Rows &result);
 
 /// Index of the largest value of each row, the first among equals; -1 when one is NaN or the
 /// largest is not finite.

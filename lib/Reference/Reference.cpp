@@ -243,10 +243,9 @@ LogicalResult Evaluation::selectiveScan(m1::SelectiveScanOp op) {
   const Rows &A = get(op.getA());
   int64_t dInner = A.rows, N = A.columns;
   Rows x = repeatHeads(get(op.getX()), N, dInner / get(op.getX()).columns);
-  Rows B = repeatHeads(get(op.getB()), N, dInner / get(op.getB()).columns);
   Rows y;
-  if (!reference::selectiveScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()), A, B,
-                                get(op.getC()), batch, pool(op.getState()), y))
+  if (!reference::selectiveScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()), A,
+                                get(op.getB()), get(op.getC()), batch, pool(op.getState()), y))
     return unwritten(op);
   if (op.getD())
     y = skip(y, x, get(op.getD()));
@@ -259,10 +258,10 @@ LogicalResult Evaluation::ssdScan(m1::SsdScanOp op) {
   auto shape = cast<m1::ScanStateType>(op.getState().getType()).getShape();
   int64_t H = shape[0], P = shape[1], N = shape[2];
   Rows x = repeatHeads(get(op.getX()), P, H * P / get(op.getX()).columns);
-  Rows B = repeatHeads(get(op.getB()), N, H * N / get(op.getB()).columns);
   Rows y;
   if (!reference::ssdScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()),
-                          get(op.getA()), B, get(op.getC()), batch, pool(op.getState()), y))
+                          get(op.getA()), get(op.getB()), get(op.getC()), N, batch,
+                          pool(op.getState()), y))
     return unwritten(op);
   if (op.getD())
     y = skip(y, x, get(op.getD()));
@@ -286,8 +285,8 @@ LogicalResult Evaluation::evaluate(Operation *op) {
                    linear(get(op.getX()), get(op.getWeight()), getOptional(op.getBias())));
       })
       .Case([&](m1::RmsNormOp op) {
-        return set(op.getResult(),
-                   rmsNorm(get(op.getX()), get(op.getWeight()), op.getEps().convertToDouble()));
+        return set(op.getResult(), rmsNorm(get(op.getX()), getOptional(op.getWeight()),
+                                           op.getEps().convertToDouble(), op.getGroups()));
       })
       .Case([&](m1::AddRmsNormOp op) {
         Rows sum = map(get(op.getResidual()), get(op.getX()), plus);
@@ -310,9 +309,12 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       })
       .Case([&](m1::MapInterface op) { return evaluateMap(op); })
       .Case([&](m1::GatedRmsNormOp op) {
-        Rows gated = map(get(op.getZ()), get(op.getY()), siluTimes);
-        return set(op.getResult(), rmsNorm(gated, get(op.getWeight()),
-                                           op.getEps().convertToDouble(), op.getGroups()));
+        auto normed = [&](const Rows &x) {
+          return rmsNorm(x, get(op.getWeight()), op.getEps().convertToDouble(), op.getGroups());
+        };
+        if (op.getNormFirst())
+          return set(op.getResult(), map(get(op.getZ()), normed(get(op.getY())), siluTimes));
+        return set(op.getResult(), normed(map(get(op.getZ()), get(op.getY()), siluTimes)));
       })
       .Case([&](m1::GatedMlpOp op) {
         Rows inner = map(linear(get(op.getX()), get(op.getGate()), nullptr),
@@ -334,6 +336,17 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::CausalConv1dOp op) { return convolution(op); })
       .Case([&](m1::SelectiveScanOp op) { return selectiveScan(op); })
       .Case([&](m1::SsdScanOp op) { return ssdScan(op); })
+      .Case([&](m1::GatedDeltaOp op) {
+        auto shape = op.getState().getType().getShape();
+        Rows result;
+        if (!gatedDelta(get(op.getQ()), get(op.getK()), get(op.getV()), get(op.getA()),
+                        get(op.getB()), get(op.getDecay()), getOptional(op.getDtBias()),
+                        {shape[0], shape[1], shape[2], op.getEps().convertToDouble(),
+                         op.getScale().convertToDouble()},
+                        batch, pool(op.getState()), result))
+          return unwritten(op);
+        return set(op.getResult(), std::move(result));
+      })
       .Case([&](m1::RotaryTableOp op) {
         int64_t served = get(op.getHi()).rows * get(op.getLo()).rows;
         for (int32_t position : batch.positions)
@@ -359,8 +372,9 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       })
       .Case([&](m1::AttentionOp op) {
         Rows result;
-        if (!attention(get(op.getQ()), op.getScale().convertToDouble(), batch,
-                       cacheShape(op.getCache()), pool(op.getCache()), result))
+        if (!attention(get(op.getQ()), op.getScale().convertToDouble(),
+                       static_cast<int64_t>(op.getWindow()), batch, cacheShape(op.getCache()),
+                       pool(op.getCache()), result))
           return unwritten(op);
         return set(op.getResult(), std::move(result));
       })

@@ -36,6 +36,11 @@ class Context;
 class Program;
 
 constexpr uint32_t portCount = uint32_t(schema::Port::MAX) + 1;
+/// Whether the port (a schema::Port) is an input; logits and next tokens are outputs.
+constexpr bool isBatchArray(uint32_t port) {
+  return port < portCount && port != uint32_t(schema::Port::logits) &&
+         port != uint32_t(schema::Port::next_tokens);
+}
 
 struct CopyRange {
   void *target;

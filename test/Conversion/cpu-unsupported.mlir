@@ -19,31 +19,3 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
   %n = m1.sample %l : (tensor<?x512xf32>) -> tensor<?xi32>
   return %l, %n : tensor<?x512xf32>, tensor<?xi32>
 }
-
-// -----
-
-// Nor do they know Mamba-2 heads of another size than the state.
-m1.weight @embed : tensor<512x64xf32> {sources = ["e"]}
-m1.weight @A : tensor<4xf32> {sources = ["a"]}
-m1.weight @dt : tensor<4x64xf32> {sources = ["t"]}
-m1.weight @bc : tensor<32x64xf32> {sources = ["b"]}
-m1.state @scan : !m1.scan_state<4x16x8xf32>
-func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
-    -> (tensor<?x512xf32>, tensor<?xi32>) {
-  %e = m1.get_weight @embed : tensor<512x64xf32>
-  %A = m1.get_weight @A : tensor<4xf32>
-  %dtw = m1.get_weight @dt : tensor<4x64xf32>
-  %bcw = m1.get_weight @bc : tensor<32x64xf32>
-  %s = m1.get_state @scan : !m1.scan_state<4x16x8xf32>
-  %h = m1.embedding %tokens, %e : (tensor<?xi32>, tensor<512x64xf32>) -> tensor<?x64xf32>
-  %dt = m1.linear %h, %dtw : (tensor<?x64xf32>, tensor<4x64xf32>) -> tensor<?x4xf32>
-  %bc = m1.linear %h, %bcw : (tensor<?x64xf32>, tensor<32x64xf32>) -> tensor<?x32xf32>
-  // expected-error@+1 {{'m1.ssd_scan' op the cpu target has no ssd_scan with a head size of 16 that differs from the state size of 8}}
-  %y = m1.ssd_scan %h, %dt, %A, %bc, %bc, %batch, %s
-    : (tensor<?x64xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x32xf32>, tensor<?x32xf32>,
-        !m1.batch, !m1.scan_state<4x16x8xf32>)
-    -> tensor<?x64xf32>
-  %l = m1.linear %y, %e : (tensor<?x64xf32>, tensor<512x64xf32>) -> tensor<?x512xf32>
-  %n = m1.sample %l : (tensor<?x512xf32>) -> tensor<?xi32>
-  return %l, %n : tensor<?x512xf32>, tensor<?xi32>
-}

@@ -98,18 +98,18 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   // CHECK: plan.kernel @kv_write {key = "kv_write k:32xf32/32 v:32xf32/32 cache:2x64x16xbf16 positions:i32 token_sequence:i32 block_tables:i32 over tokens", origin = "generated"}
   m1.kv_write %x, %x, %batch, %cache
       : tensor<?x32xf32>, tensor<?x32xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>
-  // CHECK: plan.kernel @attention_64 {key = "attention {scale = 2.500000e-01 : f64} q:64xf32/64 cache:2x64x16xbf16 sequence_starts:i32 context_lengths:i32 block_tables:i32 -> out:64xf32/64 over tokens", origin = "attention"}
+  // CHECK: plan.kernel @attention_64 {key = "attention {scale = 2.500000e-01 : f64, window = 0 : i64} q:64xf32/64 cache:2x64x16xbf16 sequence_starts:i32 context_lengths:i32 block_tables:i32 -> out:64xf32/64 over tokens", origin = "attention"}
   %o = m1.attention %q, %batch, %cache {scale = 0.25 : f64}
       : (tensor<?x64xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>) -> tensor<?x64xf32>
   // CHECK: plan.kernel @rotary_kv_write_64 {key = "rotary_kv_write q:64xf32/64 k:32xf32/32 v:32xf32/32 table:16xf32/16 cache:2x64x16xf32 positions:i32 token_sequence:i32 block_tables:i32 -> out:64xf32/64 over tokens", origin = "generated"}
   %q1 = m1.rotary_kv_write %o, %x, %x, %t, %batch, %cache1 : (tensor<?x64xf32>, tensor<?x32xf32>,
       tensor<?x32xf32>, tensor<?x16xf32>, !m1.batch, !m1.kv_cache<2x64x16xf32>) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @attention_64_v1 {key = "attention {scale = 2.500000e-01 : f64} q:64xf32/64 cache:2x64x16xf32 sequence_starts:i32 context_lengths:i32 block_tables:i32 -> out:64xf32/64 over tokens", origin = "attention"}
+  // CHECK: plan.kernel @attention_64_v1 {key = "attention {scale = 2.500000e-01 : f64, window = 0 : i64} q:64xf32/64 cache:2x64x16xf32 sequence_starts:i32 context_lengths:i32 block_tables:i32 -> out:64xf32/64 over tokens", origin = "attention"}
   %o1 = m1.attention %q1, %batch, %cache1 {scale = 0.25 : f64}
       : (tensor<?x64xf32>, !m1.batch, !m1.kv_cache<2x64x16xf32>) -> tensor<?x64xf32>
   // CHECK: plan.kernel @gather_rows_64 {key = "gather_rows x:64xf32/64 logit_rows:i32 -> out:64xf32/64 over logit_rows", origin = "generated"}
   %rows = m1.gather_rows %o1, %batch : (tensor<?x64xf32>, !m1.batch) -> tensor<?x64xf32>
-  // CHECK: plan.kernel @rms_norm_64 {key = "rms_norm {eps = 9.9999999999999995E-7 : f64} x:64xf32/64 weight:64xf32 -> out:64xf32/64 over logit_rows", origin = "generated"}
+  // CHECK: plan.kernel @rms_norm_64 {key = "rms_norm {eps = 9.9999999999999995E-7 : f64, groups = 1 : i64} x:64xf32/64 weight:64xf32 -> out:64xf32/64 over logit_rows", origin = "generated"}
   %last = m1.rms_norm %rows, %norm {eps = 1.0e-6 : f64}
       : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
   // CHECK: plan.kernel @linear_96 {key = "linear x:64xf32/64 weight:96x64xf32 -> out:96xf32/96 over logit_rows", origin = "generated"}

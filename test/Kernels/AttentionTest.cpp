@@ -9,12 +9,15 @@ struct Attention {
   int heads = 6, kvHeads = 2, headDim = 32;
   int activation = M1K_F32, kv = M1K_F32;
   int tokensPerGroup = M1K_CPU_ATTENTION_TOKENS, padding = 0;
+  int window = 0;      // 0: none
   double spread = 1.0; // scale of q: large values make softmax pick one key
   double scale() const { return 1.0 / std::sqrt(headDim); }
+  /// The first position that the token at `position` sees.
+  int firstSeen(int position) const { return window ? std::max(0, position + 1 - window) : 0; }
 };
 
-/// A cache whose pages are handed out at random; pages that no sequence owns and positions beyond a
-/// context hold NaN.
+/// A cache whose pages are handed out at random; pages that no sequence owns, positions beyond a
+/// context and those that no token sees hold NaN. Pages before the window have no number.
 struct Cache {
   Cache(const Attention &p, const Batch &batch, Random &random) {
     for (int context : batch.contexts)
@@ -26,7 +29,8 @@ struct Cache {
     values = Matrix(p.kv, static_cast<long>(free.size()) * 2 * p.kvHeads * M1_PAGE_SIZE, p.headDim);
     table.assign(batch.sequences() * maxPages, -1);
     for (int s = 0; s < batch.sequences(); ++s)
-      for (int t = 0; t < batch.contexts[s]; ++t) {
+      for (int t = p.firstSeen(batch.contexts[s] - (batch.starts[s + 1] - batch.starts[s]));
+           t < batch.contexts[s]; ++t) {
         int &page = table[s * maxPages + t / M1_PAGE_SIZE];
         if (page < 0) {
           page = free.back();
@@ -54,7 +58,7 @@ void runKernel(const Attention &p, Matrix &out, Matrix &q, Cache &cache, Batch b
          [&](int gx, int gy) {
            m1k_cpu_attention(out.data(), q.data(), cache.values.data(), batch.starts.data(),
                              batch.contexts.data(), cache.table.data(), &batch.dims, gx, gy,
-                             p.heads, p.kvHeads, p.headDim, static_cast<float>(p.scale()),
+                             p.heads, p.kvHeads, p.headDim, static_cast<float>(p.scale()), p.window,
                              p.tokensPerGroup, p.kv, p.activation, out.stride, p.activation,
                              q.stride);
          });
@@ -64,10 +68,10 @@ void runKernel(const Attention &p, Matrix &out, Matrix &q, Cache &cache, Batch b
 template <typename Real>
 std::vector<Real> naive(const Attention &p, const Matrix &q, const Cache &cache, int s, int t,
                         int position, int head) {
-  int kv = head / (p.heads / p.kvHeads);
+  int kv = head / (p.heads / p.kvHeads), first = p.firstSeen(position);
   std::vector<Real> score(position + 1), y(p.headDim, 0);
   Real top = -std::numeric_limits<Real>::infinity(), total = 0;
-  for (int k = 0; k <= position; ++k) {
+  for (int k = first; k <= position; ++k) {
     Real sum = 0;
     for (int i = 0; i < p.headDim; ++i)
       sum += static_cast<Real>(q.get(t, head * p.headDim + i)) *
@@ -75,9 +79,9 @@ std::vector<Real> naive(const Attention &p, const Matrix &q, const Cache &cache,
     score[k] = sum * static_cast<Real>(p.scale());
     top = std::max(top, score[k]);
   }
-  for (Real &e : score)
-    total += e = std::exp(e - top);
-  for (int k = 0; k <= position; ++k)
+  for (int k = first; k <= position; ++k)
+    total += score[k] = std::exp(score[k] - top);
+  for (int k = first; k <= position; ++k)
     for (int i = 0; i < p.headDim; ++i)
       y[i] += score[k] / total * static_cast<Real>(cache.values.get(cache.row(p, s, 1, kv, k), i));
   return y;
@@ -135,6 +139,18 @@ TEST(Attention, Bf16AndStrided) {
     Attention p;
     p.activation = mask & 1, p.kv = mask >> 1, p.padding = 11, p.headDim = 40;
     checkAgainstOracle(p, {9, 1, 1}, {0, 100, 3}, random);
+  }
+}
+
+// Windows of one position, within a page, of a page, over several and longer than the context; what
+// lies before them is not read.
+TEST(Attention, Window) {
+  Random random(46);
+  for (int window : {1, 2, 8, 63, 64, 65, 100, 1000}) {
+    SCOPED_TRACE(testing::Message() << "window " << window);
+    Attention p;
+    p.window = window, p.kv = random.integer(0, 1), p.headDim = random.pick({20, 32});
+    checkAgainstOracle(p, {70, 1, 9, 0, 1, 1, 2}, {0, 63, 120, 5, 64, 200, 127}, random);
   }
 }
 

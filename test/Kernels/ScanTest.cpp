@@ -7,16 +7,24 @@ namespace {
 
 struct Scan {
   bool ssd = false;
-  int dState = 16, heads = 4, repeat = 2; // d_inner = heads * dState, d_xb = d_inner / repeat
+  int dState = 16, heads = 4, repeat = 2; // x has, or may have, d_inner / repeat columns
+  int headSize = 0;                       // channels of a head; 0: dState
+  int bHeads = 0, cHeads = 0;             // 0: M1's, heads / repeat and heads
   int activation = M1K_F32, state = M1K_F32;
   bool repeatX = false; // x has d_xb columns (always for ssd)
   bool softplus = true, skip = true, gate = true, bias = true;
   int channelBlock = M1K_CPU_CHANNEL_BLOCK;
   int padding = 0;    // elements between rows
   double decay = 1.0; // scale of A
-  int dInner() const { return heads * dState; }
-  int dXb() const { return dInner() / repeat; }
-  int xColumns() const { return ssd || repeatX ? dXb() : dInner(); }
+  int size() const { return headSize ? headSize : dState; }
+  int dInner() const { return heads * size(); }
+  int xColumns() const { return ssd || repeatX ? dInner() / repeat : dInner(); }
+  int headsOfB() const { return bHeads ? bHeads : heads / repeat; }
+  int headsOfC() const { return cHeads ? cHeads : heads; }
+  int share() const {
+    int both = std::gcd(dInner() / headsOfB(), dInner() / headsOfC());
+    return xColumns() == dInner() ? both : std::gcd(both, dState);
+  }
   int deltaColumns() const { return ssd ? heads : dInner(); }
   long stateValues() const { return static_cast<long>(dInner()) * dState; }
 };
@@ -25,7 +33,8 @@ struct Data {
   Data(const Scan &p, int tokens, int slots, Random &random)
       : x(activation(p, tokens, p.xColumns(), random)),
         dt(activation(p, tokens, p.deltaColumns(), random)),
-        b(activation(p, tokens, p.dXb(), random)), c(activation(p, tokens, p.dInner(), random)),
+        b(activation(p, tokens, p.headsOfB() * p.dState, random)),
+        c(activation(p, tokens, p.headsOfC() * p.dState, random)),
         z(activation(p, tokens, p.dInner(), random)),
         a(Matrix::filled(M1K_F32, p.ssd ? 1 : p.dInner(), p.ssd ? p.heads : p.dState, 0,
                          [&] { return -p.decay * std::exp(random.normal()); })),
@@ -53,17 +62,19 @@ void runKernel(const Scan &p, Data &data, const Batch &batch, Random &random, lo
       m1k_cpu_ssd_scan(row(data.out), row(data.x), row(data.dt), data.a.floats(), row(data.b),
                        row(data.c), d, bias, data.state.data(), batch.starts.data(),
                        batch.slots.data(), batch.positions.data(), &batch.dims, gx, gy, p.heads,
-                       p.dXb(), p.dState, p.softplus, p.channelBlock, p.state, p.activation,
-                       data.out.stride, p.activation, data.x.stride, p.activation, data.dt.stride,
-                       p.activation, data.b.stride, p.activation, data.c.stride);
+                       p.size(), p.dState, p.xColumns() / p.size(), p.headsOfB(), p.headsOfC(),
+                       p.softplus, p.channelBlock, p.state, p.activation, data.out.stride,
+                       p.activation, data.x.stride, p.activation, data.dt.stride, p.activation,
+                       data.b.stride, p.activation, data.c.stride);
     else
       m1k_cpu_selective_scan(
           row(data.out), row(data.x), row(data.dt), data.a.floats(), row(data.b), row(data.c), d,
           p.gate ? row(data.z) : nullptr, bias, data.state.data(), batch.starts.data(),
-          batch.slots.data(), batch.positions.data(), &batch.dims, gx, gy, p.dInner(), p.dXb(),
-          p.xColumns(), p.dState, p.softplus, p.channelBlock, p.state, p.activation,
-          data.out.stride, p.activation, data.x.stride, p.activation, data.dt.stride, p.activation,
-          data.b.stride, p.activation, data.c.stride, p.activation, data.z.stride);
+          batch.slots.data(), batch.positions.data(), &batch.dims, gx, gy, p.dInner(), p.xColumns(),
+          p.headsOfB() * p.dState, p.headsOfC() * p.dState, p.dState, p.share(), p.softplus,
+          p.channelBlock, p.state, p.activation, data.out.stride, p.activation, data.x.stride,
+          p.activation, data.dt.stride, p.activation, data.b.stride, p.activation, data.c.stride,
+          p.activation, data.z.stride);
   });
 }
 
@@ -81,9 +92,12 @@ template <typename Real> Result<Real> naive(const Scan &p, const Data &data, con
   for (int s = 0; s < batch.sequences(); ++s)
     for (int channel = 0; channel < p.dInner() && batch.starts[s] < batch.starts[s + 1];
          ++channel) {
-      int group = channel / p.dState, kv = group / p.repeat * p.dState;
-      int xColumn = p.xColumns() == p.dInner() ? channel : kv + channel % p.dState;
-      int deltaColumn = p.ssd ? group : channel;
+      int head = channel / p.size();
+      int xColumn =
+          p.xColumns() == p.dInner() ? channel : head / p.repeat * p.size() + channel % p.size();
+      int bColumn = channel / (p.dInner() / p.headsOfB()) * p.dState;
+      int cColumn = channel / (p.dInner() / p.headsOfC()) * p.dState;
+      int deltaColumn = p.ssd ? head : channel;
       Real *state =
           &r.state[batch.slots[s] * p.stateValues() + static_cast<long>(channel) * p.dState];
       if (batch.fresh(s))
@@ -96,10 +110,10 @@ template <typename Real> Result<Real> naive(const Scan &p, const Data &data, con
           delta = delta > 20 ? delta : std::log1p(std::exp(delta));
         Real x = static_cast<Real>(data.x.get(t, xColumn)), y = 0;
         for (int n = 0; n < p.dState; ++n) {
-          Real a = static_cast<Real>(p.ssd ? data.a.get(0, group) : data.a.get(channel, n));
-          state[n] =
-              std::exp(delta * a) * state[n] + delta * x * static_cast<Real>(data.b.get(t, kv + n));
-          y += state[n] * static_cast<Real>(data.c.get(t, group * p.dState + n));
+          Real a = static_cast<Real>(p.ssd ? data.a.get(0, head) : data.a.get(channel, n));
+          state[n] = std::exp(delta * a) * state[n] +
+                     delta * x * static_cast<Real>(data.b.get(t, bColumn + n));
+          y += state[n] * static_cast<Real>(data.c.get(t, cColumn + n));
         }
         if (p.skip)
           y += x * static_cast<Real>(data.d.get(0, deltaColumn));
@@ -273,6 +287,26 @@ TEST(SelectiveScan, Random) {
   }
 }
 
+// Mamba's own heads: B and C shared by all channels, or by groups of any size, x not repeated.
+TEST(SelectiveScan, SharedHeads) {
+  Random random(19);
+  for (int heads : {1, 3, 4})
+    for (int other : {1, 2, 6})
+      for (int channels : {12, 60, 96, 132}) {
+        SCOPED_TRACE(testing::Message()
+                     << heads << " of B, " << other << " of C, " << channels << " channels");
+        Scan p;
+        p.headSize = 1, p.heads = channels, p.repeat = 1, p.bHeads = heads, p.cHeads = other;
+        p.dState = random.pick({5, 16}), p.activation = random.integer(0, 1);
+        checkAgainstOracle(p, {random.integer(1, 20), 1}, random);
+      }
+  Scan p; // x repeated another number of times than B and C are
+  p.heads = 6, p.repeat = 3, p.repeatX = true, p.bHeads = 3, p.cHeads = 1;
+  checkAgainstOracle(p, {7, 1}, random);
+  p.bHeads = p.cHeads = 1;
+  checkChunks(p, {3, 1, 20}, random);
+}
+
 Scan mamba2() {
   Scan p;
   p.ssd = true, p.dState = 32;
@@ -303,6 +337,35 @@ TEST(SsdScan, Variants) {
     p.decay = random.pick({0.1, 1.0, 1e4});
     SCOPED_TRACE(testing::Message() << "case " << i << " d_state " << p.dState << " heads "
                                     << p.heads << " repeat " << p.repeat);
+    checkAgainstOracle(p, {random.integer(1, 20), random.integer(0, 5), 1}, random);
+  }
+}
+
+// Heads of another size than the state, B and C in groups: sizes of published models, one head, and
+// such that no power of two divides.
+TEST(SsdScan, GroupsAndHeadSizes) {
+  Random random(23);
+  struct Sizes {
+    int heads, headSize, dState, groups;
+  };
+  for (Sizes s : {Sizes{4, 64, 128, 1}, Sizes{4, 80, 128, 2}, Sizes{6, 5, 7, 3},
+                  Sizes{1, 33, 16, 1}, Sizes{9, 12, 256, 3}}) {
+    SCOPED_TRACE(testing::Message() << s.heads << " heads of " << s.headSize << " by " << s.dState
+                                    << " in " << s.groups);
+    Scan p = mamba2();
+    p.heads = s.heads, p.headSize = s.headSize, p.dState = s.dState, p.repeat = 1;
+    p.bHeads = p.cHeads = s.groups;
+    checkAgainstOracle(p, {9, 1, 0, 3}, random);
+    checkChunks(p, {2, 1, 6}, random);
+  }
+  for (int i = 0; i < 20; ++i) {
+    Scan p = mamba2();
+    p.heads = random.pick({1, 2, 6, 12}), p.headSize = random.integer(1, 40);
+    p.dState = random.integer(1, 40), p.repeat = p.heads % 2 ? 1 : random.integer(1, 2);
+    p.bHeads = p.heads % 3 ? 1 : random.pick({1, 3}), p.cHeads = random.pick({1, p.heads});
+    p.activation = random.integer(0, 1), p.padding = random.integer(0, 5);
+    p.channelBlock = random.integer(1, 100);
+    SCOPED_TRACE(testing::Message() << "case " << i);
     checkAgainstOracle(p, {random.integer(1, 20), random.integer(0, 5), 1}, random);
   }
 }

@@ -166,7 +166,7 @@ private:
     Rows y = scanned([&](const ReferenceBatch &batch, Pool &pool, int64_t begin, int64_t count) {
       Rows result;
       ssdScan(part(x, begin, count), part(delta, begin, count), rates(), part(B, begin, count),
-              part(C, begin, count), batch, pool, result);
+              part(C, begin, count), c.dState, batch, pool, result);
       return result;
     });
     y = map(activation(skip(y, x)), pieces[0], [](double a, double z) { return a * silu(z); });
@@ -209,7 +209,7 @@ private:
     writeCache(cached(activation(rotate(pieces[1], table, c.headDim))), cached(pieces[2]), batch,
                shape, pool);
     attention(activation(rotate(pieces[0], table, c.headDim)),
-              1 / std::sqrt(static_cast<double>(c.headDim)), batch, shape, pool, y);
+              1 / std::sqrt(static_cast<double>(c.headDim)), 0, batch, shape, pool, y);
     return project(activation(y),
                    find("mha.out_proj.weight") ? "mha.out_proj" : "self_attn.o_proj");
   }

@@ -1,5 +1,6 @@
 // Generated CPU kernels: every op, compiled for each instruction set that this machine has, run
 // over its grid, and compared with the same formula in float64.
+#include "Formulas.h"
 #include "M1/IR/Scalars.h"
 #include "m1c/CpuTarget.h"
 #include "m1k_abi.h"
@@ -158,10 +159,11 @@ public:
     auto kernel = reinterpret_cast<void (*)(void *const *, const m1_dims *, int, int)>(
         dlsym(library, "kernel"));
     ASSERT_TRUE(kernel);
-    int rows = domain == RowDomain::one         ? 1
-               : domain == RowDomain::tokens    ? dims.tokens
-               : domain == RowDomain::sequences ? dims.sequences
-                                                : dims.logit_rows;
+    RowDomain over = emitter.chosen.domain;
+    int rows = over == RowDomain::one         ? 1
+               : over == RowDomain::tokens    ? dims.tokens
+               : over == RowDomain::sequences ? dims.sequences
+                                              : dims.logit_rows;
     int groups = (rows + int(emitter.chosen.rowsPerGroup) - 1) / int(emitter.chosen.rowsPerGroup);
     for (int y = 0; y < groups; ++y)
       for (int x = 0; x < int(emitter.chosen.gridX); ++x)
@@ -220,6 +222,80 @@ private:
 };
 
 double silu(double x) { return x / (1 + std::exp(-x)); }
+
+/// Heads of 22 columns, of which the first `r` turn.
+void checkRotary(Harness &harness, int64_t r) {
+  SCOPED_TRACE(testing::Message() << r << " columns turn");
+  Harness *h = &harness;
+  constexpr int64_t d = 22, heads = 3, kvHeads = 2, page = 64;
+  std::vector<int> positions, sequences;
+  for (int i = 0; i < kRows; ++i) {
+    positions.push_back(i < 9 ? 250 + i : i - 9);
+    sequences.push_back(i < 9 ? 0 : 1);
+  }
+  auto angle = [&](int64_t position, int64_t i) {
+    return position * std::pow(10000.0, -2.0 * i / r);
+  };
+  Buffer at = h->indices("positions", positions), hi = h->input("hi", "f32", {3, r / 2, 2}),
+         lo = h->input("lo", "f32", {256, r / 2, 2});
+  for (auto [table, step] : {std::pair<Buffer *, int>{&hi, 256}, {&lo, 1}})
+    for (int64_t b = 0; b < table->spec.dims[0]; ++b)
+      for (int64_t i = 0; i < r / 2; ++i) {
+        h->set(*table, (b * r / 2 + i) * 2, std::cos(angle(b * step, i)));
+        h->set(*table, (b * r / 2 + i) * 2 + 1, std::sin(angle(b * step, i)));
+      }
+  Buffer table = h->output("out", "f32", {r}, r);
+  h->run("rotary_table", {&at, &hi, &lo, &table});
+  h->expect(table, [&](int64_t t, int64_t c) {
+    return c < r / 2 ? std::cos(angle(positions[t], c)) : std::sin(angle(positions[t], c - r / 2));
+  });
+
+  table.isOutput = false;
+  table.spec.role = "table";
+  Buffer q = h->input("q", "f32", {heads * d}, 200), k = h->input("k", "f32", {kvHeads * d}, 100),
+         v = h->input("v", "f32", {kvHeads * d}, 100);
+  Buffer out = h->output("out", "f32", {heads * d}, heads * d);
+  auto rotated = [&](const Buffer &x, int64_t t, int64_t c) -> double {
+    int64_t first = c / d * d, i = c % d, half = r / 2;
+    if (i >= r)
+      return x.at(t, c);
+    double cosine = std::cos(angle(positions[t], i % half)),
+           sine = std::sin(angle(positions[t], i % half));
+    return i < half ? x.at(t, c) * cosine - x.at(t, c + half) * sine
+                    : x.at(t, c) * cosine + x.at(t, first + i - half) * sine;
+  };
+  Buffer cache = h->output("cache", "bf16", {kvHeads, page, d}, 0);
+  cache.values.assign(7 * 2 * kvHeads * page * d, 0);
+  cache.bytes.assign(cache.values.size() * 2, 0);
+  cache.isOutput = false;
+  std::vector<int> pages = {6, 0, 0, 5, 3, 4, 0, 0, 0, 0}; // [2 sequences][5]
+  Buffer tables = h->indices("block_tables", pages), of = h->indices("token_sequence", sequences);
+  mlir::NamedAttribute dim = {mlir::StringAttr::get(&h->context, "head_dim"), h->integer(d)};
+  m1_dims dims = {kRows, 2, kRows, 5};
+  h->run("rotary_kv_write", {&q, &k, &v, &table, &cache, &at, &of, &tables, &out}, {},
+         RowDomain::tokens, dims);
+  h->expect(out, [&](int64_t t, int64_t c) { return rotated(q, t, c); });
+  Buffer x = h->input("x", "f32", {heads * d}, 150);
+  h->run("rotary_embedding", {&x, &table, &out}, {dim});
+  h->expect(out, [&](int64_t t, int64_t c) { return rotated(x, t, c); });
+  auto cached = [&](int64_t t, int64_t plane, int64_t c) {
+    int64_t p = pages[sequences[t] * 5 + positions[t] / page];
+    return cache
+        .values[(((p * 2 + plane) * kvHeads + c / d) * page + positions[t] % page) * d + c % d];
+  };
+  for (int64_t t = 0; t < kRows; ++t)
+    for (int64_t c = 0; c < kvHeads * d; ++c) {
+      ASSERT_NEAR(cached(t, 0, c), rotated(k, t, c), 4.0 / 256)
+          << "key of token " << t << " column " << c;
+      ASSERT_NEAR(cached(t, 1, c), v.at(t, c), 4.0 / 256)
+          << "value of token " << t << " column " << c;
+    }
+  h->run("kv_write", {&k, &v, &cache, &at, &of, &tables}, {}, RowDomain::tokens, dims);
+  for (int64_t t = 0; t < kRows; ++t)
+    for (int64_t c = 0; c < kvHeads * d; ++c)
+      ASSERT_NEAR(cached(t, 0, c), k.at(t, c), 4.0 / 256)
+          << "key of token " << t << " column " << c;
+}
 
 class CpuKernels : public testing::TestWithParam<const char *> {
 protected:
@@ -310,7 +386,7 @@ TEST_P(CpuKernels, RmsNorm) {
       };
       h->expect(sum, total);
       h->expect(normed, [&](int64_t t, int64_t c) { return norm(total, t, c); });
-      h->run("rms_norm", {&x, &w, &out}, {eps});
+      h->run("rms_norm", {&x, &w, &out}, {eps, param("groups", h->integer(1))});
       h->expect(out, [&](int64_t t, int64_t c) {
         return norm([&](int64_t t, int64_t i) { return x.at(t, i); }, t, c);
       });
@@ -318,23 +394,46 @@ TEST_P(CpuKernels, RmsNorm) {
   }
 }
 
-// Each group of columns is normalised on its own, after the gate.
-TEST_P(CpuKernels, GatedRmsNorm) {
-  for (auto [groups, size] : {std::pair<int64_t, int64_t>{1, 40}, {5, 7}, {3, 64}}) {
-    int64_t n = groups * size;
-    Buffer y = h->input("y", "f32", {n}, n), z = h->input("z", "bf16", {n}, n + 9),
-           w = h->input("weight", "f32", {n});
-    Buffer out = h->output("out", "bf16", {n}, n);
-    h->run("gated_rms_norm", {&y, &z, &w, &out},
-           {param("groups", h->integer(groups)), param("eps", h->real(1e-5))});
-    h->expect(out, [&, size = size](int64_t t, int64_t c) {
-      double squares = 0;
-      auto gated = [&](int64_t i) { return y.at(t, i) * silu(z.at(t, i)); };
-      for (int64_t i = c / size * size; i < c / size * size + size; ++i)
-        squares += gated(i) * gated(i);
-      return gated(c) / std::sqrt(squares / size + 1e-5) * w.at(0, c);
-    });
-  }
+// Each group of columns is normalised on its own, before or after the gate or without one, with a
+// weight a column, a weight a column of a group, or none.
+TEST_P(CpuKernels, GroupNorms) {
+  enum Gate { before, after, none };
+  for (auto [groups, size] : {std::pair<int64_t, int64_t>{1, 40}, {5, 7}, {3, 64}})
+    for (Gate gate : {before, after, none})
+      for (int weights : {0, 1, 2}) { // none, of a group, of all columns
+        if (weights == 0 && gate != none)
+          continue;
+        SCOPED_TRACE(testing::Message()
+                     << groups << " of " << size << " gate " << gate << " weights " << weights);
+        int64_t n = groups * size;
+        Buffer y = h->input(gate == none ? "x" : "y", "f32", {n}, n),
+               z = h->input("z", "bf16", {n}, n + 9),
+               w = h->input("weight", "f32", {weights == 1 ? size : n});
+        Buffer out = h->output("out", "bf16", {n}, n + 1);
+        std::vector<Buffer *> operands = {&y};
+        if (gate != none)
+          operands.push_back(&z);
+        if (weights)
+          operands.push_back(&w);
+        operands.push_back(&out);
+        std::vector<mlir::NamedAttribute> params = {param("eps", h->real(1e-5)),
+                                                    param("groups", h->integer(groups))};
+        if (gate == after)
+          params.push_back(param("norm_first", mlir::UnitAttr::get(&h->context)));
+        h->run(gate == none ? "rms_norm" : "gated_rms_norm", operands, params);
+        h->expect(out, [&, size = size](int64_t t, int64_t c) {
+          double squares = 0;
+          auto normed = [&](int64_t i) {
+            return gate == before ? y.at(t, i) * silu(z.at(t, i)) : y.at(t, i);
+          };
+          for (int64_t i = c / size * size; i < c / size * size + size; ++i)
+            squares += normed(i) * normed(i);
+          double value = normed(c) / std::sqrt(squares / size + 1e-5);
+          if (weights)
+            value *= w.at(0, weights == 1 ? c % size : c);
+          return gate == after ? value * silu(z.at(t, c)) : value;
+        });
+      }
 }
 
 // Maps: rows and vectors, over a width with a rest of every power of two; every formula and every
@@ -477,75 +576,148 @@ TEST_P(CpuKernels, Sample) {
   }
 }
 
-// Angles at positions on both sides of the tables' step, the rotation, and rotated keys and values
-// in their pages.
+// Angles at positions on both sides of the tables' step, the rotation of whole heads and of their
+// first columns, and rotated keys and values in their pages.
 TEST_P(CpuKernels, Rotary) {
-  constexpr int64_t d = 22, heads = 3, kvHeads = 2, page = 64;
-  std::vector<int> positions, sequences;
-  for (int i = 0; i < kRows; ++i) {
-    positions.push_back(i < 9 ? 250 + i : i - 9);
-    sequences.push_back(i < 9 ? 0 : 1);
-  }
-  auto angle = [&](int64_t position, int64_t i) {
-    return position * std::pow(10000.0, -2.0 * i / d);
-  };
-  Buffer at = h->indices("positions", positions), hi = h->input("hi", "f32", {3, d / 2, 2}),
-         lo = h->input("lo", "f32", {256, d / 2, 2});
-  for (auto [table, step] : {std::pair<Buffer *, int>{&hi, 256}, {&lo, 1}})
-    for (int64_t r = 0; r < table->spec.dims[0]; ++r)
-      for (int64_t i = 0; i < d / 2; ++i) {
-        h->set(*table, (r * d / 2 + i) * 2, std::cos(angle(r * step, i)));
-        h->set(*table, (r * d / 2 + i) * 2 + 1, std::sin(angle(r * step, i)));
-      }
-  Buffer table = h->output("out", "f32", {d}, d);
-  h->run("rotary_table", {&at, &hi, &lo, &table});
-  h->expect(table, [&](int64_t t, int64_t c) {
-    return c < d / 2 ? std::cos(angle(positions[t], c)) : std::sin(angle(positions[t], c - d / 2));
-  });
+  for (int64_t turned : {22, 12, 2})
+    checkRotary(*h, turned);
+}
 
-  table.isOutput = false;
-  table.spec.role = "table";
-  Buffer q = h->input("q", "f32", {heads * d}, 200), k = h->input("k", "f32", {kvHeads * d}, 100),
-         v = h->input("v", "f32", {kvHeads * d}, 100);
-  Buffer out = h->output("out", "f32", {heads * d}, heads * d);
-  auto rotated = [&](const Buffer &x, int64_t t, int64_t c) {
-    int64_t first = c / d * d, i = c % d, half = d / 2;
-    double cosine = std::cos(angle(positions[t], i % half)),
-           sine = std::sin(angle(positions[t], i % half));
-    return i < half ? x.at(t, c) * cosine - x.at(t, c + half) * sine
-                    : x.at(t, c) * cosine + x.at(t, first + i - half) * sine;
-  };
-  Buffer cache = h->output("cache", "bf16", {kvHeads, page, d}, 0);
-  cache.values.assign(7 * 2 * kvHeads * page * d, 0);
-  cache.bytes.assign(cache.values.size() * 2, 0);
-  cache.isOutput = false;
-  std::vector<int> pages = {6, 0, 0, 5, 3, 4, 0, 0, 0, 0}; // [2 sequences][5]
-  Buffer tables = h->indices("block_tables", pages), of = h->indices("token_sequence", sequences);
-  auto dim = param("head_dim", h->integer(d));
-  m1_dims dims = {kRows, 2, kRows, 5};
-  h->run("rotary_kv_write", {&q, &k, &v, &table, &cache, &at, &of, &tables, &out}, {},
-         RowDomain::tokens, dims);
-  h->expect(out, [&](int64_t t, int64_t c) { return rotated(q, t, c); });
-  Buffer x = h->input("x", "f32", {heads * d}, 150);
-  h->run("rotary_embedding", {&x, &table, &out}, {dim});
-  h->expect(out, [&](int64_t t, int64_t c) { return rotated(x, t, c); });
-  auto cached = [&](int64_t t, int64_t plane, int64_t c) {
-    int64_t p = pages[sequences[t] * 5 + positions[t] / page];
-    return cache
-        .values[(((p * 2 + plane) * kvHeads + c / d) * page + positions[t] % page) * d + c % d];
-  };
-  for (int64_t t = 0; t < kRows; ++t)
-    for (int64_t c = 0; c < kvHeads * d; ++c) {
-      ASSERT_NEAR(cached(t, 0, c), rotated(k, t, c), 4.0 / 256)
-          << "key of token " << t << " column " << c;
-      ASSERT_NEAR(cached(t, 1, c), v.at(t, c), 4.0 / 256)
-          << "value of token " << t << " column " << c;
-    }
-  h->run("kv_write", {&k, &v, &cache, &at, &of, &tables}, {}, RowDomain::tokens, dims);
-  for (int64_t t = 0; t < kRows; ++t)
-    for (int64_t c = 0; c < kvHeads * d; ++c)
-      ASSERT_NEAR(cached(t, 0, c), k.at(t, c), 4.0 / 256)
-          << "key of token " << t << " column " << c;
+/// The rows of a buffer, or a weight as one row or a matrix.
+reference::Rows rowsOf(const Buffer &b) {
+  int64_t rows = b.spec.rowStride ? b.rows : b.spec.dims.size() > 1 ? b.spec.dims.front() : 1;
+  reference::Rows result(rows, b.columns());
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < b.columns(); ++c)
+      result.at(r, c) = b.at(r, c);
+  return result;
+}
+
+/// Two sequences that begin, of nine and four tokens.
+struct Begun {
+  explicit Begun(Harness &h)
+      : starts(h.indices("sequence_starts", {0, 9, kRows})), slots(h.indices("slots", {1, 0})),
+        positions(h.indices("positions", {0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 2, 3})) {
+    batch.sequenceStarts = {0, 9, kRows};
+    batch.slots = {1, 0};
+    for (double position : positions.values)
+      batch.positions.push_back(static_cast<int32_t>(position));
+    batch.tokens.resize(kRows);
+  }
+  static constexpr m1_dims dims = {kRows, 2, kRows, 1};
+  Buffer starts, slots, positions;
+  ReferenceBatch batch;
+};
+
+/// Two slots.
+Buffer pool(Harness &h, std::vector<int64_t> dims) {
+  std::vector<int64_t> all = {2};
+  all.insert(all.end(), dims.begin(), dims.end());
+  Buffer state = h.input("state", "f32", all);
+  state.spec.dims.assign(dims.begin(), dims.end());
+  return state;
+}
+
+/// Negative values.
+Buffer decays(Harness &h, const char *role, std::vector<int64_t> dims) {
+  Buffer a = h.input(role, "f32", dims);
+  for (size_t i = 0; i < a.values.size(); ++i)
+    h.set(a, i, -std::abs(a.values[i]) - 0.1);
+  return a;
+}
+
+// The hand-written mixers get what the specification says: heads of B and C by their columns, head
+// sizes that are not the state's, strides and types of each operand, the window.
+TEST_P(CpuKernels, SelectiveScanOfSharedHeads) {
+  constexpr int64_t channels = 24, states = 5;
+  Begun begun(*h);
+  Buffer x = h->input("x", "bf16", {channels}, 30), dt = h->input("dt", "f32", {channels}, 24),
+         a = decays(*h, "a", {channels, states}), b = h->input("b", "f32", {states}, 11),
+         c = h->input("c", "bf16", {2 * states}, 12), state = pool(*h, {channels, states}),
+         out = h->output("out", "f32", {channels}, 25);
+  for (size_t i = 0; i < dt.values.size(); ++i)
+    h->set(dt, i, std::abs(dt.values[i]));
+  h->run("selective_scan",
+         {&x, &dt, &a, &b, &c, &state, &begun.starts, &begun.slots, &begun.positions, &out}, {},
+         RowDomain::tokens, Begun::dims);
+  reference::Pool pools;
+  reference::Rows want;
+  ASSERT_TRUE(reference::selectiveScan(rowsOf(x), rowsOf(dt), rowsOf(a), rowsOf(b), rowsOf(c),
+                                       begun.batch, pools, want));
+  h->expect(out, [&](int64_t t, int64_t i) { return want.at(t, i); }, 10);
+}
+
+TEST_P(CpuKernels, SsdScanOfGroups) {
+  constexpr int64_t heads = 6, size = 10, states = 16, groups = 3;
+  Begun begun(*h);
+  Buffer x = h->input("x", "f32", {heads * size}, 61), dt = h->input("dt", "bf16", {heads}, 7),
+         a = decays(*h, "a", {heads}), b = h->input("b", "bf16", {groups * states}, 50),
+         c = h->input("c", "f32", {groups * states}, 49), d = h->input("d", "f32", {heads}),
+         state = pool(*h, {heads, size, states}), out = h->output("out", "f32", {heads * size}, 60);
+  for (size_t i = 0; i < dt.values.size(); ++i)
+    h->set(dt, i, std::abs(dt.values[i]));
+  h->run("ssd_scan",
+         {&x, &dt, &a, &b, &c, &d, &state, &begun.starts, &begun.slots, &begun.positions, &out}, {},
+         RowDomain::tokens, Begun::dims);
+  reference::Pool pools;
+  reference::Rows want;
+  ASSERT_TRUE(reference::ssdScan(rowsOf(x), rowsOf(dt), rowsOf(a), rowsOf(b), rowsOf(c), states,
+                                 begun.batch, pools, want));
+  h->expect(
+      out, [&](int64_t t, int64_t i) { return want.at(t, i) + d.at(0, i / size) * x.at(t, i); },
+      10);
+}
+
+TEST_P(CpuKernels, GatedDelta) {
+  constexpr int64_t heads = 4, keyHeads = 2, keys = 12, values = 20;
+  Begun begun(*h);
+  Buffer q = h->input("q", "f32", {keyHeads * keys}, 30),
+         k = h->input("k", "bf16", {keyHeads * keys}, 24),
+         v = h->input("v", "f32", {heads * values}, 81), a = h->input("a", "bf16", {heads}, 4),
+         b = h->input("b", "f32", {heads}, 5), decay = decays(*h, "decay", {heads}),
+         bias = h->input("dt_bias", "f32", {heads}), state = pool(*h, {heads, keys, values}),
+         out = h->output("out", "f32", {heads * values}, 80);
+  h->run("gated_delta",
+         {&q, &k, &v, &a, &b, &decay, &bias, &state, &begun.starts, &begun.slots, &begun.positions,
+          &out},
+         {param("eps", h->real(1e-6)), param("scale", h->real(0.25))}, RowDomain::tokens,
+         Begun::dims);
+  reference::Pool pools;
+  reference::Rows want, biases = rowsOf(bias);
+  ASSERT_TRUE(reference::gatedDelta(rowsOf(q), rowsOf(k), rowsOf(v), rowsOf(a), rowsOf(b),
+                                    rowsOf(decay), &biases, {heads, keys, values, 1e-6, 0.25},
+                                    begun.batch, pools, want));
+  h->expect(out, [&](int64_t t, int64_t i) { return want.at(t, i); });
+}
+
+TEST_P(CpuKernels, AttentionWindow) {
+  constexpr int64_t heads = 4, kvHeads = 2, d = 6;
+  Begun begun(*h);
+  begun.batch.contextLengths = {9, 4};
+  begun.batch.maxPages = 1;
+  begun.batch.blockTables = {2, 1};
+  reference::CacheShape shape{kvHeads, 64, d};
+  reference::Pool pages;
+  Buffer q = h->input("q", "f32", {heads * d}, 25), k = h->input("k", "f32", {kvHeads * d}, 12),
+         v = h->input("v", "f32", {kvHeads * d}, 12),
+         out = h->output("out", "f32", {heads * d}, 24),
+         cache = h->input("cache", "f32", {3, 2, kvHeads, 64, d}),
+         lengths = h->indices("context_lengths", {9, 4}),
+         tables = h->indices("block_tables", {2, 1});
+  reference::writeCache(rowsOf(k), rowsOf(v), begun.batch, shape, pages);
+  for (const auto &[page, values] : pages)
+    for (size_t i = 0; i < values.size(); ++i)
+      if (!std::isnan(values[i]))
+        h->set(cache, page * values.size() + i, values[i]);
+  cache.spec.dims = {kvHeads, 64, d};
+  for (int64_t window : {1, 3, 100}) {
+    h->run("attention", {&q, &cache, &begun.starts, &lengths, &tables, &out},
+           {param("scale", h->real(0.5)), param("window", h->integer(window))}, RowDomain::tokens,
+           Begun::dims);
+    reference::Rows want;
+    ASSERT_TRUE(reference::attention(rowsOf(q), 0.5, window, begun.batch, shape, pages, want));
+    h->expect(out, [&](int64_t t, int64_t i) { return want.at(t, i); });
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Cpu, CpuKernels,

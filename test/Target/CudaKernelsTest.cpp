@@ -110,7 +110,10 @@ protected:
     select("embedding",
            {array("tokens"), weight("table", bf16, {vocabulary, d}), rows("out", f32, d)});
     select("rms_norm", {rows("x", f32, d), weight("weight", f32, {d}), rows("out", act, d)},
-           {{"eps", real(1e-5)}});
+           {{"eps", real(1e-5)}, {"groups", integer(1)}});
+    select("rms_norm",
+           {rows("x", act, q, qkv), weight("weight", f32, {headDim}), rows("out", act, q)},
+           {{"eps", real(1e-5)}, {"groups", integer(heads)}});
     select("add_rms_norm",
            {rows("residual", f32, d), rows("x", act, d), weight("weight", f32, {d}),
             rows("sum", f32, d), rows("normed", act, d)},
@@ -140,9 +143,11 @@ protected:
     select("gather_rows", {rows("x", f32, d), array("logit_rows"), rows("out", f32, d)});
     select("rotary_table", {array("positions"), weight("hi", f32, {16, headDim / 2, 2}),
                             weight("lo", f32, {256, headDim / 2, 2}), rows("out", f32, headDim)});
-    select("rotary_embedding",
-           {rows("x", act, q, qkv), rows("table", f32, headDim), rows("out", act, q)},
-           {{"head_dim", integer(headDim)}});
+    for (int64_t turned : {headDim, headDim / 4 * 2}) {
+      select("rotary_embedding",
+             {rows("x", act, q, qkv), rows("table", f32, turned), rows("out", act, q)},
+             {{"head_dim", integer(headDim)}});
+    }
     std::vector<OperandSpec> cache = {weight("cache", act, {kvHeads, 64, headDim}),
                                       array("positions"), array("token_sequence"),
                                       array("block_tables")};
@@ -150,6 +155,8 @@ protected:
                                       rows("v", act, kv, qkv), rows("table", f32, headDim)};
     write.insert(write.end(), cache.begin(), cache.end());
     write.push_back(rows("out", act, q));
+    select("rotary_kv_write", write);
+    write[3] = rows("table", f32, headDim / 4 * 2);
     select("rotary_kv_write", write);
     write = {rows("k", act, kv, qkv), rows("v", act, kv, qkv)};
     write.insert(write.end(), cache.begin(), cache.end());
@@ -160,7 +167,7 @@ protected:
              {rows("q", act, q), weight("cache", act, {kvHeads, 64, headDim}),
               array("sequence_starts"), array("context_lengths"), array("block_tables"),
               rows("out", act, q)},
-             {{"scale", real(0.1)}}, decode);
+             {{"scale", real(0.1)}, {"window", integer(0)}}, decode);
     select("linear", {rows("x", act, d), weight("weight", bf16, {qkv, d}), rows("out", act, qkv)});
     select("linear", {rows("x", act, d), weight("weight", bf16, {qkv, d}), rows("out", act, qkv)},
            {}, true, 8);
@@ -207,6 +214,23 @@ protected:
            {{"groups", integer(heads)}, {"eps", real(1e-5)}});
   }
 
+  /// What Qwen3-Next's linear attention asks for.
+  void selectGatedDelta(Type act, int64_t heads, int64_t keyHeads, int64_t keys, int64_t values) {
+    for (bool decode : {false, true})
+      select("gated_delta",
+             {rows("q", act, keyHeads * keys), rows("k", act, keyHeads * keys),
+              rows("v", act, heads * values), rows("a", act, heads), rows("b", act, heads),
+              weight("decay", f32, {heads}), weight("dt_bias", f32, {heads}),
+              weight("state", f32, {heads, keys, values}), array("sequence_starts"), array("slots"),
+              array("positions"), rows("out", act, heads * values)},
+             {{"eps", real(1e-6)}, {"scale", real(0.1)}}, decode);
+    select(
+        "gated_rms_norm",
+        {rows("y", act, heads * values), rows("z", act, heads * values),
+         weight("weight", f32, {values}), rows("out", act, heads * values)},
+        {{"groups", integer(heads)}, {"eps", real(1e-6)}, {"norm_first", UnitAttr::get(&context)}});
+  }
+
   /// Compiles everything selected for `chips` and looks at what ptxas made of it: no kernel has a
   /// stack frame, but those that call one of ptxas's own subroutines, which keep up to
   /// `subroutineBytes` there.
@@ -250,6 +274,7 @@ TEST_F(CudaKernels, M1Sizes) {
   selectModel(bf16, 3072, 24, 8, 128, 8192, 128256);
   selectMamba1(bf16, 3072, 1024, 16, 4);
   selectMamba2(bf16, 24, 128, 1024);
+  selectGatedDelta(bf16, 32, 16, 128, 128);
   compileAndCheck({"sm_80", "sm_90"});
   compileAndCheck({"sm_100"}, 8);
 }
@@ -260,6 +285,7 @@ TEST_F(CudaKernels, OddSizesInF32) {
   selectModel(f32, 77, 3, 1, 26, 45, 131);
   selectMamba1(f32, 60, 20, 20, 2);
   selectMamba2(f32, 3, 11, 33);
+  selectGatedDelta(f32, 3, 1, 11, 13);
   compileAndCheck({"sm_90"}, 8);
 }
 

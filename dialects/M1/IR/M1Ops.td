@@ -206,17 +206,22 @@ def M1_LinearOp : M1_KernelOp<"linear", [Pure, M1_RowsIndependent]> {
 def M1_RmsNormOp : M1_KernelOp<"rms_norm", [Pure, M1_RowsIndependent]> {
   let summary = "root mean square normalisation";
   let description = [{
-    `out = x · rsqrt(mean(x²) + eps) · weight` per row; x [T, D], weight [D].
+    `out = x · rsqrt(mean(x²) + eps) · weight` per row; x [T, D], weight [D], or none. With
+    `groups`, each of that many ranges of D/groups columns (a head, say) is normalised on its own,
+    and weight is [D], or [D/groups] and the same for every range.
 
     Example:
     ```mlir
     %n = m1.rms_norm %h, %w {eps = 1.0e-5 : f64}
         : (tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xbf16>
+    %q1 = m1.rms_norm %q, %v {eps = 1.0e-6 : f64, groups = 4 : i64}
+        : (tensor<?x64xf32>, tensor<16xf32>) -> tensor<?x64xf32>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_Vector:$weight, F64Attr:$eps);
+  let arguments = (ins M1_Rows:$x, Optional<M1_Vector>:$weight, F64Attr:$eps,
+      DefaultValuedAttr<I64Attr, "1">:$groups);
   let results = (outs M1_Rows:$out);
-  let assemblyFormat = "$x `,` $weight attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = "$x (`,` $weight^)? attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
@@ -396,10 +401,12 @@ def M1_MapOp : M1_MapKernelOp<"map", [SingleBlock]> {
 }
 
 def M1_GatedRmsNormOp : M1_KernelOp<"gated_rms_norm", [Pure, M1_RowsIndependent]> {
-  let summary = "rms_norm of y·silu(z), group by group";
+  let summary = "rms_norm and gate silu(z), group by group";
   let description = [{
     `v = y · silu(z)`; each of `groups` ranges of C/groups columns is normalised on its own: `v ·
-    rsqrt(mean(v²) + eps)`, then times weight [C].
+    rsqrt(mean(v²) + eps)`, then times weight [C], or [C/groups] and the same for every range. With
+    `norm_first` y is normalised and the gate comes after the weight: `y · rsqrt(mean(y²) + eps) ·
+    weight · silu(z)`.
 
     Example:
     ```mlir
@@ -407,7 +414,8 @@ def M1_GatedRmsNormOp : M1_KernelOp<"gated_rms_norm", [Pure, M1_RowsIndependent]
         : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<64xf32>) -> tensor<?x64xf32>
     ```
   }];
-  let arguments = (ins M1_Rows:$y, M1_Rows:$z, M1_Vector:$weight, I64Attr:$groups, F64Attr:$eps);
+  let arguments = (ins M1_Rows:$y, M1_Rows:$z, M1_Vector:$weight, I64Attr:$groups, F64Attr:$eps,
+      UnitAttr:$norm_first);
   let results = (outs M1_Rows:$out);
   let assemblyFormat = "$y `,` $z `,` $weight attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
@@ -500,15 +508,18 @@ def M1_SelectiveScanOp
           "selective_scan", [AttrSizedOperandSegments], ["sequence_starts", "slots", "positions"]> {
   let summary = "Mamba-1 scan over each sequence";
   let description = [{
-    Per channel c of group g = c / N, with N = d_state and A [d_inner, N], in f32:
+    Per channel c, with N = d_state and A [d_inner, N], in f32:
 
     `Δ[c] = dt[t, c]`, or `softplus(dt[t, c] + dt_bias[c])` with delta_softplus;
-    `s[c, n] ← exp(Δ[c]·A[c, n])·s[c, n] + Δ[c]·B[t, hb(g)·N + n]·x[t, c]`;
-    `y[c] = Σ_n s[c, n]·C[t, g·N + n]` (`+ D[c]·x[t, c]`) (`· silu(z[t, c])`).
+    `s[c, n] ← exp(Δ[c]·A[c, n])·s[c, n] + Δ[c]·B[t, b(c)·N + n]·x[t, c]`;
+    `y[c] = Σ_n s[c, n]·C[t, k(c)·N + n]` (`+ D[c]·x[t, c]`) (`· silu(z[t, c])`).
 
-    dt, C and z are [T, d_inner], B is [T, d_xb]; head hb(g) = g / r with r = d_inner/d_xb. x is [T,
-    d_inner], or [T, d_xb] and then repeated like B. s starts at zero where a sequence starts, else
-    at its slot, and ends in its slot. dt_bias needs delta_softplus.
+    dt and z are [T, d_inner]. B holds any number of heads of N columns that divides d_inner, each
+    of which serves as many neighbouring channels: b(c) = c / (d_inner / heads of B); so does C,
+    with a number of its own. Mamba has one head of each; M1 has d_inner/N heads of C and d_xb/N of
+    B. x is [T, d_inner], or [T, j·N]: j heads of N channels, each standing d_inner/(j·N) times in a
+    row. s starts at zero where a sequence starts, else at its slot, and ends in its slot. dt_bias
+    needs delta_softplus. A Δ that is clipped after softplus is computed before the scan.
 
     Example:
     ```mlir
@@ -538,14 +549,16 @@ def M1_SsdScanOp
           "ssd_scan", [AttrSizedOperandSegments], ["sequence_starts", "slots", "positions"]> {
   let summary = "Mamba-2 scan over each sequence";
   let description = [{
-    Per head h, with P = d_inner/H rows and N = d_state columns of state, in f32:
+    Per head h of H, with P rows and N = d_state columns of state, in f32:
 
     `Δ[h] = dt[t, h]`, or `softplus(dt[t, h] + dt_bias[h])` with delta_softplus;
-    `s[h, p, n] ← exp(Δ[h]·A[h])·s[h, p, n] + Δ[h]·x[t, hb·P + p]·B[t, hb·N + n]`;
-    `y[h·P + p] = Σ_n s[h, p, n]·C[t, h·N + n]` (`+ D[h]·x[t, hb·P + p]`).
+    `s[h, p, n] ← exp(Δ[h]·A[h])·s[h, p, n] + Δ[h]·x[t, hx·P + p]·B[t, hb·N + n]`;
+    `y[h·P + p] = Σ_n s[h, p, n]·C[t, hc·N + n]` (`+ D[h]·x[t, hx·P + p]`).
 
-    x and B are [T, d_xb] and [T, heads_xb·N], their head hb = h / r with r = H / heads_xb; C is [T,
-    H·N], dt [T, H], the state [H, P, N].
+    dt is [T, H], the state [H, P, N]. x holds a number of heads of P columns that divides H, each
+    of which serves as many neighbouring heads: hx = h / (H / heads of x). So do B and C with heads
+    of N columns and numbers of their own: Mamba-2 has H heads of x and n_groups of B and of C, M1 H
+    heads of C and H/r of x and B. A Δ that is clipped after softplus is computed before the scan.
 
     Example:
     ```mlir
@@ -562,6 +575,39 @@ def M1_SsdScanOp
   let assemblyFormat = [{
     $x `,` $dt `,` $a `,` $b `,` $c (`skip` `(` $d^ `)`)? (`dt_bias` `(` $dt_bias^ `)`)? `,` $batch
     `,` $state
+    attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def M1_GatedDeltaOp : M1_KernelOp<"gated_delta", [], ["sequence_starts", "slots", "positions"]> {
+  let summary = "gated delta rule over each sequence";
+  let description = [{
+    Per value head h of Hv, with a state S [Dk, Dv], in f32:
+
+    `q̂ = scale · q / sqrt(Σq² + eps)`, `k̂ = k / sqrt(Σk² + eps)`, of head h / (Hv/Hk);
+    `g = decay[h] · softplus(a[t, h] + dt_bias[h])`, `β = sigmoid(b[t, h])`;
+    `S ← exp(g)·S`, `S ← S + k̂ ⊗ β·(v - Sᵀk̂)`, `out[h] = Sᵀq̂`.
+
+    q and k are [T, Hk·Dk], v and out [T, Hv·Dv], a and b [T, Hv], the state [Hv, Dk, Dv]; Hk
+    divides Hv. decay is negative. S starts at zero where a sequence starts, else at its slot, and
+    ends in its slot.
+
+    Example:
+    ```mlir
+    %y = m1.gated_delta %q, %k, %v, %a, %b, %A dt_bias(%c), %batch, %state
+        {eps = 1.0e-6 : f64, scale = 0.25 : f64}
+        : (tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+           tensor<4xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x16x8xf32>)
+        -> tensor<?x32xf32>
+    ```
+  }];
+  let arguments = (ins M1_Rows:$q, M1_Rows:$k, M1_Rows:$v, M1_Rows:$a, M1_Rows:$b, M1_Vector:$decay,
+      Optional<M1_Vector>:$dt_bias, M1_BatchType:$batch,
+      Arg<M1_ScanStateType, "S", [MemRead, MemWrite]>:$state, F64Attr:$eps, F64Attr:$scale);
+  let results = (outs M1_Rows:$out);
+  let assemblyFormat = [{
+    $q `,` $k `,` $v `,` $a `,` $b `,` $decay (`dt_bias` `(` $dt_bias^ `)`)? `,` $batch `,` $state
     attr-dict `:` functional-type(operands, results)
   }];
   let hasVerifier = 1;
@@ -589,8 +635,9 @@ def M1_RotaryTableOp : M1_KernelOp<"rotary_table", [Pure], ["positions"]> {
 def M1_RotaryEmbeddingOp : M1_KernelOp<"rotary_embedding", [Pure, M1_RowsIndependent]> {
   let summary = "rotate pairs of columns by the token's angles";
   let description = [{
-    Half-split form: in each head of d = head_dim columns, (u, v) = (x[i], x[i + d/2]) becomes
-    (u·cos_i - v·sin_i, v·cos_i + u·sin_i). x [T, h·d], table [T, d].
+    Half-split form: of each head of head_dim columns the first r ≤ head_dim turn: (u, v) = (x[i],
+    x[i + r/2]) becomes (u·cos_i - v·sin_i, v·cos_i + u·sin_i), i < r/2; the others stay. x [T,
+    h·head_dim], table [T, r].
 
     Example:
     ```mlir
@@ -626,9 +673,9 @@ def M1_RotaryKVWriteOp
     : M1_KernelOp<"rotary_kv_write", [], ["positions", "token_sequence", "block_tables"]> {
   let summary = "rotate q and k, write k and v into the cache";
   let description = [{
-    `rotary_embedding` of q [T, heads·head_dim] and of k [T, kv_heads·head_dim] by table [T,
-    head_dim], with head_dim of the cache, then `kv_write` of k and of v, which has k's shape; the
-    result is the rotated q.
+    `rotary_embedding` of q [T, heads·head_dim] and of k [T, kv_heads·head_dim] by table [T, r],
+    with head_dim of the cache, then `kv_write` of k and of v, which has k's shape; the result is
+    the rotated q.
 
     Example:
     ```mlir
@@ -654,8 +701,9 @@ def M1_AttentionOp
   let summary = "causal attention over the cache";
   let description = [{
     For the token at position p of its sequence and head h: `softmax_{j ≤ p}(scale · q[h]·K[j, h/r])
-    · V[j, h/r]` with r = heads/kv_heads; q [T, heads·head_dim]. The cache already holds this step's
-    keys and values. Softmax in f32.
+    · V[j, h/r]` with r = heads/kv_heads; q [T, heads·head_dim]. With a positive `window` only
+    positions `p - window < j ≤ p` are seen, and no page before them is read. The cache already
+    holds this step's keys and values. Softmax in f32.
 
     In a decode step whose sequences share leading pages the batch says which (`prefix_items` …),
     and a kernel may read each of them once for all.
@@ -667,7 +715,8 @@ def M1_AttentionOp
     ```
   }];
   let arguments = (ins M1_Rows:$q, M1_BatchType:$batch,
-      Arg<M1_KVCacheType, "keys and values", [MemRead]>:$cache, F64Attr:$scale);
+      Arg<M1_KVCacheType, "keys and values", [MemRead]>:$cache, F64Attr:$scale,
+      DefaultValuedAttr<I64Attr, "0">:$window);
   let results = (outs M1_Rows:$out);
   let assemblyFormat = "$q `,` $batch `,` $cache attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;

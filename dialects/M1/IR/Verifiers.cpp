@@ -134,11 +134,31 @@ LogicalResult LinearOp::verify() {
   return expectRows(*this, "result", getResult(), getX(), "N", n);
 }
 
-LogicalResult RmsNormOp::verify() {
-  if (failed(expectEps(*this, getEps())) ||
-      failed(expectShape(*this, "weight", getWeight(), "[D]", {columns(getX())})))
+/// `groups` ranges of as many of the `total` columns each.
+static LogicalResult expectGroups(Operation *op, StringRef totalName, int64_t total,
+                                  int64_t groups) {
+  if (failed(expectPositive(op, "groups", groups)))
     return failure();
-  return expectRows(*this, "result", getResult(), getX(), "D", columns(getX()));
+  if (total % groups)
+    return op->emitOpError() << "expected groups to divide " << totalName << " = " << total
+                             << ", got " << groups;
+  return success();
+}
+
+/// A weight a column, or one for each column of a group.
+static LogicalResult expectGroupWeight(Operation *op, Value weight, StringRef totalName,
+                                       int64_t total, int64_t groups) {
+  if (!weight || cast<RankedTensorType>(weight.getType()).getDimSize(0) == total / groups)
+    return success();
+  return expectShape(op, "weight", weight, ("[" + totalName + "]").str(), {total});
+}
+
+LogicalResult RmsNormOp::verify() {
+  int64_t d = columns(getX());
+  if (failed(expectEps(*this, getEps())) || failed(expectGroups(*this, "D", d, getGroups())) ||
+      failed(expectGroupWeight(*this, getWeight(), "D", d, getGroups())))
+    return failure();
+  return expectRows(*this, "result", getResult(), getX(), "D", d);
 }
 
 LogicalResult AddOp::verify() {
@@ -237,12 +257,10 @@ LogicalResult MapOp::verifyRegions() {
 
 LogicalResult GatedRmsNormOp::verify() {
   int64_t c = columns(getY());
-  if (failed(expectEps(*this, getEps())) || failed(expectPositive(*this, "groups", getGroups())) ||
+  if (failed(expectEps(*this, getEps())) || failed(expectGroups(*this, "C", c, getGroups())) ||
       failed(expectRows(*this, "z", getZ(), getY(), "C", c)) ||
-      failed(expectShape(*this, "weight", getWeight(), "[C]", {c})))
+      failed(expectGroupWeight(*this, getWeight(), "C", c, getGroups())))
     return failure();
-  if (c % getGroups())
-    return emitOpError() << "expected groups to divide C = " << c << ", got " << getGroups();
   return expectRows(*this, "result", getResult(), getY(), "C", c);
 }
 
@@ -284,24 +302,36 @@ LogicalResult CausalConv1dOp::verify() {
   return expectRows(*this, "result", getResult(), getX(), "C", c);
 }
 
+/// Rows of heads of `size` columns, each of which serves as many of `total` neighbours.
+static LogicalResult expectSharedHeads(Operation *op, StringRef operand, Value value,
+                                       StringRef sizeName, int64_t size, StringRef totalName,
+                                       int64_t total) {
+  int64_t count = columns(value);
+  if (count > 0 && count % size == 0 && total % (count / size) == 0)
+    return success();
+  return op->emitOpError() << "expected " << operand << " of heads of " << sizeName << " = " << size
+                           << " columns whose number divides " << totalName << " = " << total
+                           << ", got " << count << " columns";
+}
+
 LogicalResult SelectiveScanOp::verify() {
-  int64_t inner = columns(getDt()), n = columns(getA()), xb = columns(getB());
+  int64_t inner = columns(getDt()), n = columns(getA()), xColumns = columns(getX());
   if (failed(expectShape(*this, "A", getA(), "[d_inner, d_state]", {inner, n})))
     return failure();
-  if (n <= 0 || inner % n)
-    return emitOpError() << "expected d_inner = " << inner
-                         << " to be a multiple of d_state, got d_state = " << n;
-  if (xb <= 0 || xb % n || inner % xb)
-    return emitOpError() << "expected B of d_xb columns, a multiple of d_state = " << n
-                         << " that divides d_inner = " << inner << ", got " << xb;
-  if (columns(getX()) != inner && columns(getX()) != xb)
-    return emitOpError() << "expected x of d_inner = " << inner << " or d_xb = " << xb
-                         << " columns, got " << columns(getX());
+  if (n <= 0)
+    return emitOpError() << "expected A of positive d_state, got " << n;
+  if (failed(expectSharedHeads(*this, "B", getB(), "d_state", n, "d_inner", inner)) ||
+      failed(expectSharedHeads(*this, "C", getC(), "d_state", n, "d_inner", inner)))
+    return failure();
+  if (xColumns != inner && (xColumns <= 0 || xColumns % n || inner % xColumns))
+    return emitOpError() << "expected x of d_inner = " << inner
+                         << " columns, or of whole heads of d_state = " << n
+                         << " columns that repeat to them, got " << xColumns << " columns";
   if (getDtBias() && !getDeltaSoftplus())
     return emitOpError() << "expected delta_softplus with dt_bias";
-  if (failed(expectRows(*this, "x", getX(), getDt(), "columns", columns(getX()))) ||
-      failed(expectRows(*this, "B", getB(), getDt(), "d_xb", xb)) ||
-      failed(expectRows(*this, "C", getC(), getDt(), "d_inner", inner)) ||
+  if (failed(expectRows(*this, "x", getX(), getDt(), "columns", xColumns)) ||
+      failed(expectRows(*this, "B", getB(), getDt(), "columns", columns(getB()))) ||
+      failed(expectRows(*this, "C", getC(), getDt(), "columns", columns(getC()))) ||
       failed(expectShape(*this, "D", getD(), "[d_inner]", {inner})) ||
       failed(expectRows(*this, "z", getZ(), getDt(), "d_inner", inner)) ||
       failed(expectShape(*this, "dt_bias", getDtBias(), "[d_inner]", {inner})) ||
@@ -311,32 +341,44 @@ LogicalResult SelectiveScanOp::verify() {
 }
 
 LogicalResult SsdScanOp::verify() {
-  int64_t heads = columns(getDt()), xb = columns(getX()), bColumns = columns(getB()),
-          cColumns = columns(getC());
+  int64_t heads = columns(getDt());
   ArrayRef<int64_t> state = getState().getType().getShape();
   if (state.size() != 3 || state[0] != heads)
     return emitOpError() << "expected state of shape [H, P, N] with H = " << heads << ", got "
                          << shapeText(state);
   int64_t p = state[1], n = state[2];
-  if (xb <= 0 || xb % p || heads % (xb / p))
-    return emitOpError() << "expected x of heads of P = " << p
-                         << " columns whose number divides H = " << heads << ", got " << xb
-                         << " columns";
-  if (bColumns != xb / p * n)
-    return emitOpError() << "expected B of " << xb / p << " heads of N = " << n << " columns, got "
-                         << bColumns << " columns";
-  if (cColumns != heads * n)
-    return emitOpError() << "expected C of H·N = " << heads * n << " columns, got " << cColumns;
+  if (failed(expectSharedHeads(*this, "x", getX(), "P", p, "H", heads)) ||
+      failed(expectSharedHeads(*this, "B", getB(), "N", n, "H", heads)) ||
+      failed(expectSharedHeads(*this, "C", getC(), "N", n, "H", heads)))
+    return failure();
   if (getDtBias() && !getDeltaSoftplus())
     return emitOpError() << "expected delta_softplus with dt_bias";
   if (failed(expectRows(*this, "dt", getDt(), getX(), "H", heads)) ||
       failed(expectShape(*this, "A", getA(), "[H]", {heads})) ||
-      failed(expectRows(*this, "B", getB(), getX(), "columns", bColumns)) ||
-      failed(expectRows(*this, "C", getC(), getX(), "H·N", cColumns)) ||
+      failed(expectRows(*this, "B", getB(), getX(), "columns", columns(getB()))) ||
+      failed(expectRows(*this, "C", getC(), getX(), "columns", columns(getC()))) ||
       failed(expectShape(*this, "D", getD(), "[H]", {heads})) ||
       failed(expectShape(*this, "dt_bias", getDtBias(), "[H]", {heads})))
     return failure();
   return expectRows(*this, "result", getResult(), getX(), "H·P", heads * p);
+}
+
+LogicalResult GatedDeltaOp::verify() {
+  int64_t heads = columns(getA());
+  ArrayRef<int64_t> state = getState().getType().getShape();
+  if (state.size() != 3 || state[0] != heads)
+    return emitOpError() << "expected state of shape [Hv, Dk, Dv] with Hv = " << heads << ", got "
+                         << shapeText(state);
+  if (failed(expectEps(*this, getEps())) ||
+      failed(expectSharedHeads(*this, "q", getQ(), "Dk", state[1], "Hv", heads)) ||
+      failed(expectRows(*this, "k", getK(), getQ(), "columns of q", columns(getQ()))) ||
+      failed(expectRows(*this, "v", getV(), getQ(), "Hv·Dv", heads * state[2])) ||
+      failed(expectRows(*this, "a", getA(), getQ(), "Hv", heads)) ||
+      failed(expectRows(*this, "b", getB(), getQ(), "Hv", heads)) ||
+      failed(expectShape(*this, "decay", getDecay(), "[Hv]", {heads})) ||
+      failed(expectShape(*this, "dt_bias", getDtBias(), "[Hv]", {heads})))
+    return failure();
+  return expectRows(*this, "result", getResult(), getQ(), "Hv·Dv", heads * state[2]);
 }
 
 LogicalResult RotaryTableOp::verify() {
@@ -362,12 +404,21 @@ static LogicalResult expectHeads(Operation *op, StringRef operand, Value value, 
                            << " columns, got " << columns(value) << " columns";
 }
 
+/// Angles for the rows of `like`: an even number of columns, at most a head's.
+static LogicalResult expectAngles(Operation *op, Value table, Value like, int64_t headDim) {
+  if (headDim <= 0 || headDim % 2)
+    return op->emitOpError() << "expected an even positive head_dim, got " << headDim;
+  int64_t turned = columns(table);
+  if (turned <= 0 || turned % 2 || turned > headDim)
+    return op->emitOpError() << "expected table of an even number of columns, at most head_dim = "
+                             << headDim << ", got " << turned;
+  return expectRows(op, "table", table, like, "columns", turned);
+}
+
 LogicalResult RotaryEmbeddingOp::verify() {
   int64_t d = getHeadDim();
-  if (d <= 0 || d % 2)
-    return emitOpError() << "expected an even positive head_dim, got " << d;
-  if (failed(expectHeads(*this, "x", getX(), d)) ||
-      failed(expectRows(*this, "table", getTable(), getX(), "head_dim", d)))
+  if (failed(expectAngles(*this, getTable(), getX(), d)) ||
+      failed(expectHeads(*this, "x", getX(), d)))
     return failure();
   return expectRows(*this, "result", getResult(), getX(), "columns", columns(getX()));
 }
@@ -385,12 +436,10 @@ LogicalResult KVWriteOp::verify() {
 
 LogicalResult RotaryKVWriteOp::verify() {
   int64_t d = getCache().getType().getShape()[2];
-  if (d % 2)
-    return emitOpError() << "expected an even head_dim, got " << d;
-  if (failed(expectHeads(*this, "q", getQ(), d)) ||
+  if (failed(expectAngles(*this, getTable(), getQ(), d)) ||
+      failed(expectHeads(*this, "q", getQ(), d)) ||
       failed(expectKeysAndValues(*this, getK(), getV(), getCache().getType())) ||
-      failed(expectRows(*this, "k", getK(), getQ(), "kv_heads·head_dim", columns(getK()))) ||
-      failed(expectRows(*this, "table", getTable(), getQ(), "head_dim", d)))
+      failed(expectRows(*this, "k", getK(), getQ(), "kv_heads·head_dim", columns(getK()))))
     return failure();
   return expectRows(*this, "result", getResult(), getQ(), "columns", columns(getQ()));
 }
@@ -399,6 +448,8 @@ LogicalResult AttentionOp::verify() {
   int64_t kvHeads = getCache().getType().getShape()[0], d = getCache().getType().getShape()[2];
   if (failed(expectHeads(*this, "q", getQ(), d)))
     return failure();
+  if (auto window = static_cast<int64_t>(getWindow()); window < 0)
+    return emitOpError() << "expected a window of at least 0, got " << window;
   if (columns(getQ()) / d % kvHeads)
     return emitOpError() << "expected a number of query heads that is a multiple of kv_heads = "
                          << kvHeads << ", got " << columns(getQ()) / d;

@@ -23,8 +23,8 @@ struct FuseResidualNorm : m1::impl::FuseResidualNormPassBase<FuseResidualNorm> {
     getOperation().walk([&](RmsNormOp norm) { worklist.push_back(norm); });
     for (RmsNormOp norm : worklist) {
       auto add = norm.getX().getDefiningOp<AddOp>();
-      if (!add || add->getBlock() != norm->getBlock() ||
-          !hoistWeight(rewriter, norm.getWeight(), add))
+      if (!add || add->getBlock() != norm->getBlock() || !norm.getWeight() ||
+          norm.getGroups() != 1 || !hoistWeight(rewriter, norm.getWeight(), add))
         continue;
       rewriter.setInsertionPoint(add);
       auto fused =

@@ -23,13 +23,6 @@ int64_t columns(Value rows) { return cast<RankedTensorType>(rows.getType()).getD
 int64_t headSize(SelectiveScanOp scan) { return columns(scan.getA()); }
 int64_t headSize(SsdScanOp scan) { return scan.getState().getType().getShape()[1]; }
 
-/// How often the scan itself repeats an x of one head per head of B.
-int64_t repeatCount(SelectiveScanOp scan) { return columns(scan.getDt()) / columns(scan.getB()); }
-int64_t repeatCount(SsdScanOp scan) {
-  ArrayRef<int64_t> state = scan.getState().getType().getShape();
-  return state[0] * state[2] / columns(scan.getB());
-}
-
 /// Values of D: one a channel or one a head.
 int64_t skipLength(SelectiveScanOp scan) { return columns(scan.getDt()); }
 int64_t skipLength(SsdScanOp scan) { return columns(scan.getDt()); }
@@ -86,8 +79,7 @@ struct FuseScan : m1::impl::FuseScanPassBase<FuseScan> {
       return columns(value) == columns(scan.getResult());
     auto repeat = value.getDefiningOp<RepeatHeadsOp>();
     return repeat && repeat.getX() == scan.getX() &&
-           static_cast<int64_t>(repeat.getHeadSize()) == headSize(scan) &&
-           static_cast<int64_t>(repeat.getRepeat()) == repeatCount(scan);
+           static_cast<int64_t>(repeat.getHeadSize()) == headSize(scan);
   }
 
   template <typename ScanOp> void fuseSkip(IRRewriter &rewriter, ScanOp scan) {
@@ -128,8 +120,7 @@ struct FuseScan : m1::impl::FuseScanPassBase<FuseScan> {
     auto repeat = scan.getX().template getDefiningOp<RepeatHeadsOp>();
     if (!repeat || !repeat->hasOneUse() ||
         static_cast<int64_t>(repeat.getHeadSize()) != headSize(scan) ||
-        static_cast<int64_t>(repeat.getRepeat()) != repeatCount(scan) ||
-        columns(repeat.getX()) * repeatCount(scan) != columns(scan.getResult()))
+        columns(scan.getX()) != columns(scan.getResult()))
       return;
     rewriter.modifyOpInPlace(scan, [&] { scan.getXMutable().assign(repeat.getX()); });
     rewriter.eraseOp(repeat);

@@ -76,7 +76,7 @@ LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter)
     declareSampler(spec, emitter);
   if (spec.op == "linear" && spec.maxRows == 0)
     return selectGemm(spec, emitter);
-  if (cuda::isHandTunedOp(spec.op))
+  if (cuda::isHandTuned(spec))
     return selectHandTuned(spec, emitter);
   if (cuda::isGeneratedOp(spec.op))
     return selectGenerated(spec, emitter);

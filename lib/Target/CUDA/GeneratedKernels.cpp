@@ -34,12 +34,14 @@ Family familyOf(StringRef op) {
 
 int64_t columns(const OperandSpec &operand) { return operand.dims.back(); }
 
-/// Columns of a head of the op's cache, its table or its result.
+/// Columns of a head of an op on heads.
 int64_t headColumns(const KernelSpec &spec) {
   if (int cache = spec.find("cache"); cache >= 0)
     return spec.operands[cache].dims.back();
-  return columns(spec.get(spec.find("table") >= 0 ? "table" : "out"));
+  return spec.integer("head_dim");
 }
+/// How many of them turn.
+int64_t turnedColumns(const KernelSpec &spec) { return columns(spec.get("table")); }
 
 // Length of the runs of contiguous elements that an op maps to contiguous elements.
 int64_t contiguousRun(const KernelSpec &spec) {
@@ -77,7 +79,9 @@ bool isShared(const KernelSpec &spec, const OperandSpec &operand) {
 }
 
 bool widthFits(const KernelSpec &spec, ArrayRef<unsigned> alignments, unsigned width) {
-  if (contiguousRun(spec) % width)
+  if (contiguousRun(spec) % width ||
+      (spec.find("table") >= 0 && StringRef(spec.op).contains("rotary") &&
+       turnedColumns(spec) / 2 % width))
     return false;
   for (auto [operand, alignment] : llvm::zip_equal(spec.operands, alignments)) {
     // Batch arrays, and values that columns share, are read one by one.
@@ -108,10 +112,32 @@ Value cacheOffset(KernelBuilder &k, Value row, Value which, Value head, Value co
   return k.offset(page, 2 * heads * M1_PAGE_SIZE * headDim, inPage);
 }
 
-void rotate(KernelBuilder &k, Value row, Value column, int64_t half, Value low, Value high,
-            Value &outLow, Value &outHigh) {
-  Value cosine = k.load("table", row, column);
-  Value sine = k.load("table", row, k.add(column, k.i32(half)));
+/// A unit's two vectors of a head: unit `column` of head_dim/2 turns columns i and i + r/2 of the
+/// first r, or takes two of the others.
+struct HeadPair {
+  Value low, high;   // columns within the head
+  Value turns, unit; // absent when all do
+};
+
+HeadPair pairOf(KernelBuilder &k, Value column) {
+  int64_t d = headColumns(k.spec), r = turnedColumns(k.spec);
+  if (r == d)
+    return {column, k.add(column, k.i32(d / 2)), Value(), column};
+  Value turns = k.less(column, k.i32(r / 2));
+  auto either = [&](int64_t turned, int64_t other) -> Value {
+    return arith::SelectOp::create(k.b, turns, k.i32(turned), k.i32(other));
+  };
+  Value low = k.add(column, either(0, r / 2));
+  return {low, k.add(low, either(r / 2, (d - r) / 2)), turns, column};
+}
+
+void rotate(KernelBuilder &k, Value row, const HeadPair &pair, Value low, Value high, Value &outLow,
+            Value &outHigh) {
+  auto angle = [&](int64_t first) -> Value {
+    auto read = [&] { return k.load("table", row, k.add(pair.unit, k.i32(first))); };
+    return pair.turns ? k.select(pair.turns, read, k.splat(0.0f)) : read();
+  };
+  Value cosine = angle(0), sine = angle(turnedColumns(k.spec) / 2);
   auto multiply = [&](Value a, Value c) -> Value {
     return arith::MulFOp::create(k.b, a, c, arith::FastMathFlags::contract);
   };
@@ -119,37 +145,43 @@ void rotate(KernelBuilder &k, Value row, Value column, int64_t half, Value low, 
                                  arith::FastMathFlags::contract);
   outHigh = arith::AddFOp::create(k.b, multiply(high, cosine), multiply(low, sine),
                                   arith::FastMathFlags::contract);
+  if (pair.turns) {
+    outLow = arith::SelectOp::create(k.b, pair.turns, outLow, low);
+    outHigh = arith::SelectOp::create(k.b, pair.turns, outHigh, high);
+  }
 }
 
 void buildRotaryKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
   const KernelSpec &spec = k.spec;
-  int64_t headDim = headColumns(spec), half = headDim / 2;
+  int64_t headDim = headColumns(spec);
+  HeadPair pair = pairOf(k, column);
   int64_t qHeads = columns(spec.get("q")) / headDim, kvHeads = columns(spec.get("k")) / headDim;
   auto halves = [&](StringRef role, Value head) {
-    Value at = k.add(k.mul(head, k.i32(headDim)), column);
-    return std::pair<Value, Value>(k.load(role, row, at),
-                                   k.load(role, row, k.add(at, k.i32(half))));
+    Value first = k.mul(head, k.i32(headDim));
+    return std::pair<Value, Value>(k.load(role, row, k.add(first, pair.low)),
+                                   k.load(role, row, k.add(first, pair.high)));
   };
   Value isQ = k.less(run, k.i32(qHeads));
   k.when(isQ, [&] {
     auto [low, high] = halves("q", run);
     Value outLow, outHigh;
-    rotate(k, row, column, half, low, high, outLow, outHigh);
-    Value at = k.add(k.mul(run, k.i32(headDim)), column);
-    k.store("out", row, at, outLow);
-    k.store("out", row, k.add(at, k.i32(half)), outHigh);
+    rotate(k, row, pair, low, high, outLow, outHigh);
+    Value first = k.mul(run, k.i32(headDim));
+    k.store("out", row, k.add(first, pair.low), outLow);
+    k.store("out", row, k.add(first, pair.high), outHigh);
   });
   Value isKv = arith::CmpIOp::create(k.b, arith::CmpIPredicate::sge, run, k.i32(qHeads));
   k.when(isKv, [&] {
     Value kvRun = arith::SubIOp::create(k.b, run, k.i32(qHeads));
     Value which = k.div(kvRun, kvHeads), head = k.rem(kvRun, kvHeads);
-    Value at = cacheOffset(k, row, which, head, column, kvHeads, headDim);
-    Value atHigh = arith::AddIOp::create(k.b, at, arith::ConstantIntOp::create(k.b, half, 64));
+    Value at = cacheOffset(k, row, which, head, pair.low, kvHeads, headDim);
+    Value distance = arith::SubIOp::create(k.b, pair.high, pair.low);
+    Value atHigh = arith::AddIOp::create(k.b, at, k.i64(distance));
     Value isKey = k.less(kvRun, k.i32(kvHeads));
     k.when(isKey, [&] {
       auto [low, high] = halves("k", head);
       Value outLow, outHigh;
-      rotate(k, row, column, half, low, high, outLow, outHigh);
+      rotate(k, row, pair, low, high, outLow, outHigh);
       k.storeAt("cache", at, outLow);
       k.storeAt("cache", atHigh, outHigh);
     });
@@ -173,10 +205,10 @@ void buildKvWrite(KernelBuilder &k, Value row, Value run, Value column) {
 }
 
 void buildRotaryEmbedding(KernelBuilder &k, Value row, Value run, Value column) {
-  int64_t headDim = headColumns(k.spec), half = headDim / 2;
-  Value at = k.add(k.mul(run, k.i32(headDim)), column), atHigh = k.add(at, k.i32(half));
-  Value outLow, outHigh;
-  rotate(k, row, column, half, k.load("x", row, at), k.load("x", row, atHigh), outLow, outHigh);
+  HeadPair pair = pairOf(k, column);
+  Value first = k.mul(run, k.i32(headColumns(k.spec)));
+  Value at = k.add(first, pair.low), atHigh = k.add(first, pair.high), outLow, outHigh;
+  rotate(k, row, pair, k.load("x", row, at), k.load("x", row, atHigh), outLow, outHigh);
   k.store("out", row, at, outLow);
   k.store("out", row, atHigh, outHigh);
 }
@@ -270,7 +302,7 @@ void buildNorm(KernelBuilder &k) {
 // ---- rotary table: cos and sin of position = 256·hi + lo by the angle-addition formulas ----
 
 void buildRotaryTable(KernelBuilder &k) {
-  int64_t half = headColumns(k.spec) / 2;
+  int64_t half = columns(k.spec.get("out")) / 2;
   Value frequency = k.add(k.mul(k.groupX, k.i32(k.shape.blockSize)), k.thread);
   k.when(k.less(frequency, k.i32(half)), [&] {
     Value position = k.loadIndex("positions", k.groupY);
@@ -355,7 +387,7 @@ KernelShape shapeGeneratedKernel(const KernelSpec &spec, ArrayRef<unsigned> alig
   KernelShape shape;
   Family family = familyOf(spec.op);
   if (family == Family::rotaryTable) {
-    int64_t half = headColumns(spec) / 2;
+    int64_t half = columns(spec.get("out")) / 2;
     shape.blockSize = std::min<int64_t>(elementwiseBlock, llvm::alignTo(half, warpSize));
     shape.gridX = llvm::divideCeil(half, shape.blockSize);
     return shape;

@@ -31,15 +31,25 @@ static_assert(int(mk::Domain::one) == int(RowDomain::one) &&
               int(mk::Domain::logit_rows) == int(RowDomain::logit_rows));
 mk::Domain domainOf(RowDomain rows) { return static_cast<mk::Domain>(rows); }
 
+/// The type of an operand that may be absent.
+mk::Type typeIfAny(const KernelSpec &spec, StringRef role, std::string &error) {
+  return has(spec, role) ? typeOf(spec, role, error) : mk::Type::f32;
+}
+
 mk::SelectiveScan selectiveScan(const KernelSpec &spec, std::string &error) {
   mk::SelectiveScan facts;
-  facts.type = typeOf(spec, "x", error);
+  facts.x_type = typeOf(spec, "x", error);
   facts.dt_type = typeOf(spec, "dt", error);
+  facts.b_type = typeOf(spec, "b", error);
+  facts.c_type = typeOf(spec, "c", error);
+  facts.z_type = typeIfAny(spec, "z", error);
+  facts.out_type = typeOf(spec, "out", error);
   facts.state_type = typeOf(spec, "state", error);
   facts.d_inner = columns(spec, "out");
-  facts.d_xb = columns(spec, "b");
   facts.d_state = columns(spec, "a");
   facts.x_columns = columns(spec, "x");
+  facts.b_heads = columns(spec, "b") / facts.d_state;
+  facts.c_heads = columns(spec, "c") / facts.d_state;
   facts.x_stride = stride(spec, "x");
   facts.dt_stride = stride(spec, "dt");
   facts.b_stride = stride(spec, "b");
@@ -56,14 +66,19 @@ mk::SelectiveScan selectiveScan(const KernelSpec &spec, std::string &error) {
 
 mk::SsdScan ssdScan(const KernelSpec &spec, std::string &error) {
   mk::SsdScan facts;
-  facts.type = typeOf(spec, "x", error);
+  facts.x_type = typeOf(spec, "x", error);
   facts.dt_type = typeOf(spec, "dt", error);
+  facts.b_type = typeOf(spec, "b", error);
+  facts.c_type = typeOf(spec, "c", error);
+  facts.out_type = typeOf(spec, "out", error);
   facts.state_type = typeOf(spec, "state", error);
   const auto &state = spec.get("state").dims; // [H, P, N]
   facts.heads = int(state[0]);
   facts.head_dim = int(state[1]);
   facts.d_state = int(state[2]);
-  facts.repeat = facts.heads * facts.head_dim / columns(spec, "x");
+  facts.x_heads = columns(spec, "x") / facts.head_dim;
+  facts.b_heads = columns(spec, "b") / facts.d_state;
+  facts.c_heads = columns(spec, "c") / facts.d_state;
   facts.x_stride = stride(spec, "x");
   facts.dt_stride = stride(spec, "dt");
   facts.b_stride = stride(spec, "b");
@@ -78,7 +93,9 @@ mk::SsdScan ssdScan(const KernelSpec &spec, std::string &error) {
 
 mk::CausalConv1d causalConv1d(const KernelSpec &spec, std::string &error) {
   mk::CausalConv1d facts;
-  facts.type = typeOf(spec, "x", error);
+  facts.x_type = typeOf(spec, "x", error);
+  facts.state_type = typeOf(spec, "state", error);
+  facts.out_type = typeOf(spec, "out", error);
   facts.channels = columns(spec, "out");
   facts.width = columns(spec, "weight");
   facts.repeat = int(spec.integer("repeat"));
@@ -94,16 +111,48 @@ mk::CausalConv1d causalConv1d(const KernelSpec &spec, std::string &error) {
 
 mk::GatedRmsNorm gatedRmsNorm(const KernelSpec &spec, std::string &error) {
   mk::GatedRmsNorm facts;
-  facts.y_type = typeOf(spec, "y", error);
-  facts.z_type = typeOf(spec, "z", error);
+  StringRef y = has(spec, "y") ? "y" : "x"; // of rms_norm
+  facts.gated = has(spec, "z");
+  facts.norm_first = spec.flag("norm_first");
+  facts.y_type = typeOf(spec, y, error);
+  facts.z_type = typeIfAny(spec, "z", error);
   facts.out_type = typeOf(spec, "out", error);
   facts.features = columns(spec, "out");
   facts.groups = int(spec.integer("groups"));
-  facts.y_stride = stride(spec, "y");
-  facts.z_stride = stride(spec, "z");
+  facts.has_weight = has(spec, "weight");
+  facts.shared_weight = facts.has_weight && columns(spec, "weight") < facts.features;
+  facts.y_stride = stride(spec, y);
+  facts.z_stride = facts.gated ? stride(spec, "z") : 0;
   facts.out_stride = stride(spec, "out");
   facts.eps = float(spec.real("eps"));
   facts.domain = domainOf(spec.domain);
+  return facts;
+}
+
+mk::GatedDelta gatedDelta(const KernelSpec &spec, std::string &error) {
+  mk::GatedDelta facts;
+  facts.q_type = typeOf(spec, "q", error);
+  facts.k_type = typeOf(spec, "k", error);
+  facts.v_type = typeOf(spec, "v", error);
+  facts.a_type = typeOf(spec, "a", error);
+  facts.b_type = typeOf(spec, "b", error);
+  facts.out_type = typeOf(spec, "out", error);
+  facts.state_type = typeOf(spec, "state", error);
+  const auto &state = spec.get("state").dims; // [Hv, Dk, Dv]
+  facts.heads = int(state[0]);
+  facts.key_size = int(state[1]);
+  facts.value_size = int(state[2]);
+  facts.key_heads = columns(spec, "k") / facts.key_size;
+  facts.q_stride = stride(spec, "q");
+  facts.k_stride = stride(spec, "k");
+  facts.v_stride = stride(spec, "v");
+  facts.a_stride = stride(spec, "a");
+  facts.b_stride = stride(spec, "b");
+  facts.out_stride = stride(spec, "out");
+  facts.has_dt_bias = has(spec, "dt_bias");
+  facts.eps = float(spec.real("eps"));
+  facts.scale = float(spec.real("scale"));
+  facts.decode = spec.decode;
   return facts;
 }
 
@@ -119,6 +168,8 @@ mk::Attention attention(const KernelSpec &spec, std::string &error) {
   facts.scale = float(spec.real("scale"));
   facts.decode = spec.decode;
   facts.shared = spec.shared;
+  if (spec.integer("window") > 0)
+    error = "attention with a window";
   return facts;
 }
 
@@ -150,6 +201,8 @@ mk::Tuning tuningOf(const KernelSpec &spec) {
 struct Family {
   StringRef op;
   mk::Description (*describe)(const KernelSpec &spec, const std::string &stem, std::string &error);
+  /// Those of the op's facts that it is for; null: all.
+  bool (*serves)(const KernelSpec &spec) = nullptr;
 };
 
 const Family families[] = {
@@ -169,6 +222,13 @@ const Family families[] = {
      [](const KernelSpec &spec, const std::string &stem, std::string &error) {
        return mk::describe(gatedRmsNorm(spec, error), stem);
      }},
+    {"rms_norm",
+     [](const KernelSpec &spec, const std::string &stem, std::string &error) {
+       return mk::describe(gatedRmsNorm(spec, error), stem);
+     },
+     [](const KernelSpec &spec) { return spec.integer("groups") > 1 || !has(spec, "weight"); }},
+    {"gated_delta", [](const KernelSpec &spec, const std::string &stem,
+                       std::string &error) { return mk::describe(gatedDelta(spec, error), stem); }},
     {"attention", [](const KernelSpec &spec, const std::string &stem,
                      std::string &error) { return mk::describe(attention(spec, error), stem); }},
     {"linear", [](const KernelSpec &spec, const std::string &stem,
@@ -182,7 +242,10 @@ const Family *find(StringRef op) {
 
 } // namespace
 
-bool isHandTunedOp(StringRef op) { return find(op); }
+bool isHandTuned(const KernelSpec &spec) {
+  const Family *family = find(spec.op);
+  return family && (!family->serves || family->serves(spec));
+}
 
 bool canSharePrefixes(const KernelSpec &spec) {
   std::string error;
@@ -204,16 +267,17 @@ mk::Description describeUpdateConv(const KernelSpec &convSpec, const KernelSpec 
   mk::CausalConv1d conv = causalConv1d(convSpec, description.error);
   mk::SelectiveUpdateConv facts;
   facts.scan = selectiveScan(scanSpec, description.error);
-  // One type of activations, and heads repeated as the scan repeats them.
-  bool repeats = conv.repeat == 1 || (conv.head_size == facts.scan.d_state &&
-                                      conv.repeat * facts.scan.d_xb == facts.scan.d_inner);
-  if (description.error.empty() &&
-      (conv.type != facts.scan.type || !repeats || facts.scan.x_columns != conv.channels))
+  // Where x repeats, within the convolution or after it, heads are the scan's.
+  int sources = conv.channels / conv.repeat;
+  if (description.error.empty() && (facts.scan.x_columns != conv.channels ||
+                                    (conv.repeat > 1 && conv.head_size != facts.scan.d_state)))
     description.error = "the convolution and the scan disagree";
   if (!description.error.empty())
     return description;
-  facts.scan.x_columns = facts.scan.d_xb;
+  facts.scan.x_type = conv.x_type;
+  facts.scan.x_columns = sources;
   facts.scan.x_stride = conv.x_stride;
+  facts.conv_state_type = conv.state_type;
   facts.conv_width = conv.width;
   facts.conv_channels = conv.channels;
   facts.has_conv_bias = conv.has_bias;

@@ -10,7 +10,7 @@ namespace m1c::cuda {
 /// Whether a hand-tuned family serves this op.
 /// Whether the family of the op reads pages that sequences share once for all of them.
 bool canSharePrefixes(const KernelSpec &spec);
-bool isHandTunedOp(llvm::StringRef op);
+bool isHandTuned(const KernelSpec &spec);
 
 /// The family's kernels for this spec; symbols begin with `stem`. Its error says what the family
 /// does not cover.

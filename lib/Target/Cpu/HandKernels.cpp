@@ -7,6 +7,8 @@
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/Support/MathExtras.h"
 
+#include <numeric>
+
 using namespace mlir;
 
 namespace m1c {
@@ -71,7 +73,12 @@ void writeSelectiveScan(KernelWriter &w) {
   call.pointers({"out", "x", "dt", "a", "b", "c", "d", "z", "dt_bias", "state", "sequence_starts",
                  "slots", "positions"});
   call.grid();
-  for (int64_t value : {w.columns("out"), w.columns("b"), w.columns("x"), w.operand("a").dims[1],
+  int64_t channels = w.columns("out"), states = w.operand("a").dims[1];
+  int64_t share =
+      std::gcd(channels / (w.columns("b") / states), channels / (w.columns("c") / states));
+  if (w.columns("x") != channels)
+    share = std::gcd(share, states);
+  for (int64_t value : {channels, w.columns("x"), w.columns("b"), w.columns("c"), states, share,
                         int64_t(w.spec.flag("delta_softplus")), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
@@ -85,11 +92,30 @@ void writeSsdScan(KernelWriter &w) {
   call.pointers({"out", "x", "dt", "a", "b", "c", "d", "dt_bias", "state", "sequence_starts",
                  "slots", "positions"});
   call.grid();
-  for (int64_t value : {w.operand("state").dims[0], w.columns("b"), w.operand("state").dims[2],
+  const auto &state = w.operand("state").dims; // [H, P, N]
+  for (int64_t value : {state[0], state[1], state[2], w.columns("x") / state[1],
+                        w.columns("b") / state[2], w.columns("c") / state[2],
                         int64_t(w.spec.flag("delta_softplus")), int64_t(M1K_CPU_CHANNEL_BLOCK)})
     call.integer(value);
   call.type("state");
   for (StringRef role : {"out", "x", "dt", "b", "c"})
+    call.rows(role);
+  call.call();
+}
+
+void writeGatedDelta(KernelWriter &w) {
+  CallWriter call(w, "m1k_cpu_gated_delta");
+  call.pointers({"out", "q", "k", "v", "a", "b", "decay", "dt_bias", "state", "sequence_starts",
+                 "slots", "positions"});
+  call.grid();
+  const auto &state = w.operand("state").dims; // [Hv, Dk, Dv]
+  for (int64_t value : {state[0], w.columns("k") / state[1], state[1], state[2]})
+    call.integer(value);
+  call.real(w.real("eps"));
+  call.real(w.real("scale"));
+  call.integer(M1K_CPU_CHANNEL_BLOCK);
+  call.type("state");
+  for (StringRef role : {"out", "q", "k", "v", "a", "b"})
     call.rows(role);
   call.call();
 }
@@ -117,6 +143,7 @@ void writeAttention(KernelWriter &w) {
   for (int64_t value : {w.columns("q") / cache.dims[2], cache.dims[0], cache.dims[2]})
     call.integer(value);
   call.real(w.real("scale"));
+  call.integer(w.integer("window"));
   call.integer(rowsPerGroup(w.spec));
   call.type("cache");
   call.rows("out");
@@ -133,14 +160,6 @@ std::string badState(const KernelSpec &spec, StringRef role) {
 }
 std::string badSlots(const KernelSpec &spec) { return badState(spec, "state"); }
 std::string badCache(const KernelSpec &spec) { return badState(spec, "cache"); }
-
-std::string badSsdState(const KernelSpec &spec) {
-  const auto &state = spec.get("state").dims;
-  if (state[1] != state[2])
-    return "a head size of " + std::to_string(state[1]) + " that differs from the state size of " +
-           std::to_string(state[2]);
-  return badSlots(spec);
-}
 
 uint32_t blocksOf(const KernelSpec &spec, StringRef role) {
   return llvm::divideCeil(spec.get(role).dims[0], M1K_CPU_CHANNEL_BLOCK);
@@ -161,10 +180,10 @@ std::vector<CpuFamily> handFamilies() {
   std::vector<CpuFamily> families = {
       {"selective_scan", {"selective_scan"}, writeSelectiveScan, true, false, outBlocks},
       {"ssd_scan", {"ssd_scan"}, writeSsdScan, true, false, outBlocks},
+      {"gated_delta", {"gated_delta"}, writeGatedDelta, true, false, outBlocks},
       {"causal_conv1d", {"causal_conv1d"}, writeCausalConv1d, true, false, inputBlocks}};
   for (CpuFamily &family : families)
     family.unsupported = badSlots;
-  families[1].unsupported = badSsdState;
   families.push_back(attention);
   return families;
 }

@@ -34,16 +34,22 @@ static void writeRotaryTable(KernelWriter &w) {
   });
 }
 
-/// One head of d columns from `from` to `to`, rotated by the row `table` of angles.
+/// One head of d columns from `from` to `to`, as many of them rotated by the row `table` of angles
+/// as it has, the others copied.
 static void rotateHead(KernelWriter &w, Value from, Type fromType, Value to, Type toType,
                        Value table, int64_t d) {
   Type f32 = w.b.getF32Type();
-  w.forColumns(d / 2, [&](Value column, int64_t width) {
-    Value upper = w.add(column, d / 2);
+  int64_t turned = w.columns("table");
+  w.forColumns(turned / 2, [&](Value column, int64_t width) {
+    Value upper = w.add(column, turned / 2);
     Value u = w.load(from, fromType, column, width), v = w.load(from, fromType, upper, width);
     Value cosine = w.load(table, f32, column, width), sine = w.load(table, f32, upper, width);
     w.store(to, toType, column, w.subf(w.mulf(u, cosine), w.mulf(v, sine)));
     w.store(to, toType, upper, w.addf(w.mulf(v, cosine), w.mulf(u, sine)));
+  });
+  w.forColumns(d - turned, [&](Value column, int64_t width) {
+    Value at = w.add(column, turned);
+    w.store(to, toType, at, w.load(from, fromType, at, width));
   });
 }
 

@@ -39,7 +39,15 @@ static Value inverseRms(KernelWriter &w, Value sumOfSquares, int64_t n, double e
   return w.divf(f32(1.0), math::SqrtOp::create(w.b, mean));
 }
 
-static void writeRmsNorm(KernelWriter &w) {
+/// Columns first + column … of a weight of one value a column of the row, or of a group.
+static Value loadGroupWeight(KernelWriter &w, Value first, Value column, int64_t width) {
+  bool shared = w.columns("weight") < w.columns("out") && w.integer("groups") > 1;
+  return w.load(w.pointer("weight"), w.operand("weight").element,
+                shared ? column : w.add(first, column), width);
+}
+
+/// add_rms_norm, or rms_norm of one group.
+static void writeWholeNorm(KernelWriter &w) {
   bool adds = w.has("sum");
   StringRef output = adds ? "normed" : "out", input = adds ? "sum" : "x";
   int64_t n = w.columns(output);
@@ -66,30 +74,57 @@ static void writeRmsNorm(KernelWriter &w) {
   });
 }
 
-static void writeGatedRmsNorm(KernelWriter &w) {
+/// Each of the row's groups on its own; value(at, width) is what is normalised, finish(v, at,
+/// width) what becomes of it after the weight.
+static void
+writeGroupNorm(KernelWriter &w, llvm::function_ref<Value(Value row, Value at, int64_t width)> value,
+               llvm::function_ref<Value(Value v, Value row, Value at, int64_t width)> finish) {
   int64_t groups = w.integer("groups"), n = w.columns("out") / groups;
   w.forGroupRows([&](Value row) {
-    Value y = w.rowPointer("y", row), z = w.rowPointer("z", row), out = w.rowPointer("out", row);
+    Value out = w.rowPointer("out", row);
     w.forRange(w.constant(0), w.constant(groups), 1, [&](Value group) {
       Value first = w.mul(group, n);
-      auto gated = [&](Value column, int64_t width) {
-        Value at = w.add(first, column);
-        return w.mulf(w.load(y, w.operand("y").element, at, width),
-                      w.silu(w.load(z, w.operand("z").element, at, width)));
-      };
       Value squares = w.sumColumns(n, [&](Value column, int64_t width) {
-        Value value = gated(column, width);
-        return w.mulf(value, value);
+        Value v = value(row, w.add(first, column), width);
+        return w.mulf(v, v);
       });
       Value scale = inverseRms(w, squares, n, w.real("eps"));
       w.forColumns(n, [&](Value column, int64_t width) {
-        Value value = w.mulf(gated(column, width), w.splat(scale, width)),
-              at = w.add(first, column);
-        value = w.mulf(value, w.load(w.pointer("weight"), w.operand("weight").element, at, width));
-        w.store(out, w.operand("out").element, at, value);
+        Value at = w.add(first, column);
+        Value v = w.mulf(value(row, at, width), w.splat(scale, width));
+        if (w.has("weight"))
+          v = w.mulf(v, loadGroupWeight(w, first, column, width));
+        w.store(out, w.operand("out").element, at, finish(v, row, at, width));
       });
     });
   });
+}
+
+static void writeRmsNorm(KernelWriter &w) {
+  if (w.has("sum") || (w.integer("groups") == 1 && w.has("weight")))
+    return writeWholeNorm(w);
+  writeGroupNorm(
+      w,
+      [&](Value row, Value at, int64_t width) {
+        return w.load(w.rowPointer("x", row), w.operand("x").element, at, width);
+      },
+      [](Value v, Value, Value, int64_t) { return v; });
+}
+
+static void writeGatedRmsNorm(KernelWriter &w) {
+  bool normFirst = w.spec.flag("norm_first");
+  auto gate = [&](Value v, Value row, Value at, int64_t width) {
+    return w.mulf(v, w.silu(w.load(w.rowPointer("z", row), w.operand("z").element, at, width)));
+  };
+  writeGroupNorm(
+      w,
+      [&](Value row, Value at, int64_t width) {
+        Value y = w.load(w.rowPointer("y", row), w.operand("y").element, at, width);
+        return normFirst ? y : gate(y, row, at, width);
+      },
+      [&](Value v, Value row, Value at, int64_t width) {
+        return normFirst ? gate(v, row, at, width) : v;
+      });
 }
 
 /// Values of columns column … column+width, each shared by `share` neighbours.

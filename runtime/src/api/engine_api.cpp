@@ -311,7 +311,7 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
     M1_TRY(Session::create(base, size, &engine->session));
     EngineOptions engineOptions;
     engineOptions.prefixCacheSlots = chosen.prefix_cache_slots;
-    engineOptions.prefillBesideDecoding = prefillBesideDecoding(*model->model, wish);
+    engineOptions.prefillBesideDecoding = prefillBesideDecoding(base, wish);
     Engine::DecoderFactory decoders;
     if (side)
       decoders = [side] { return side->createDecoder(/*skipSpecial=*/true); };

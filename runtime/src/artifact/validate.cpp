@@ -190,7 +190,7 @@ private:
       for (uint32_t j = 0; j < count(kernel.parameters()); ++j) {
         const schema::Parameter &parameter = *kernel.parameters()->Get(j);
         if (parameter.access() > schema::Access::MAX || !validElement(parameter.element()) ||
-            parameter.port() < -1 || parameter.port() >= int8_t(inputPortCount) ||
+            parameter.port() < -1 || parameter.port() >= int8_t(portCount) ||
             parameter.bytes() > largestBytes || parameter.stride() > largestBytes)
           return corrupt("kernel %u \"%s\": parameter %u is out of range", i,
                          kernel.symbol()->c_str(), j);
@@ -266,7 +266,7 @@ private:
                 const schema::Operand &operand, const schema::Parameter &parameter) {
     const bool writes = parameter.access() != schema::Access::read;
     const bool isArray =
-        operand.kind() == schema::OperandKind::port && operand.index() < inputPortCount;
+        operand.kind() == schema::OperandKind::port && isBatchArray(operand.index());
     if (isArray != (parameter.port() >= 0) ||
         (isArray && operand.index() != uint32_t(parameter.port())))
       return corrupt("the kernel expects another batch array, or none");
@@ -302,7 +302,7 @@ private:
     uint64_t room = stride; // bytes a row there are
     switch (operand.kind()) {
     case schema::OperandKind::port:
-      if (operand.index() < inputPortCount)
+      if (isBatchArray(operand.index()))
         return corrupt("is a batch array, expected rows");
       room = schema::Port(operand.index()) == schema::Port::logits
                  ? uint64_t(module.vocab_size()) * sizeof(float)

@@ -1,7 +1,7 @@
 // RUN: m1-opt %s --m1-fuse-scan --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
 // STATISTICS: m1-fuse-scan gates 2
-// STATISTICS: m1-fuse-scan repeats 1
+// STATISTICS: m1-fuse-scan repeats 2
 // STATISTICS: m1-fuse-scan skips 3
 // STATISTICS: m1-fuse-scan softplus 2
 
@@ -90,20 +90,21 @@ func.func @refuses(%x: tensor<?x8xf32>, %dt: tensor<?x8xf32>, %A: tensor<8x2xf32
   return %d, %k, %g : tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>
 }
 
-// Refused: heads repeated another number of times, or of another size, than the scan would.
+// x may repeat another number of times than B. Refused: heads of another size than the scan's.
 // CHECK-LABEL: func @other_repeat
-func.func @other_repeat(%x: tensor<?x2xf32>, %x1: tensor<?x4xf32>, %dt: tensor<?x8xf32>, %A:
-    tensor<8x2xf32>, %B: tensor<?x4xf32>,
-                        %C: tensor<?x8xf32>, %batch: !m1.batch, %s: !m1.scan_state<8x2xf32>)
+func.func @other_repeat(%x: tensor<?x2xf32>, %x1: tensor<?x4xf32>, %dt: tensor<?x8xf32>,
+                        %A: tensor<8x2xf32>, %B: tensor<?x4xf32>, %C: tensor<?x8xf32>,
+                        %batch: !m1.batch, %s: !m1.scan_state<8x2xf32>)
                             -> (tensor<?x8xf32>, tensor<?x8xf32>) {
-  // CHECK: m1.repeat_heads
-  // CHECK: m1.repeat_heads
+  // CHECK-NOT: m1.repeat_heads
+  // CHECK: m1.selective_scan %{{.*}} : (tensor<?x2xf32>,
   %r = m1.repeat_heads %x {head_size = 2 : i64, repeat = 4 : i64} : tensor<?x2xf32>
       -> tensor<?x8xf32>
   %y = m1.selective_scan %r, %dt, %A, %B, %C, %batch, %s
       : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>,
           !m1.batch, !m1.scan_state<8x2xf32>)
         -> tensor<?x8xf32>
+  // CHECK: m1.repeat_heads
   %r1 = m1.repeat_heads %x1 {head_size = 1 : i64, repeat = 2 : i64} : tensor<?x4xf32>
       -> tensor<?x8xf32>
   %y1 = m1.selective_scan %r1, %dt, %A, %B, %C, %batch, %s

@@ -112,22 +112,22 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<6x2xf32>, %
 
 // -----
 
-// selective_scan: groups are whole.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x3xf32>, %a3: tensor<?x4xf32>,
+// selective_scan: a channel has states.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x0xf32>, %a3: tensor<?x4xf32>,
     %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
-  // expected-error @+1 {{expected d_inner = 8 to be a multiple of d_state, got d_state = 3}}
+  // expected-error @+1 {{expected A of positive d_state, got 0}}
   %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
-      tensor<8x3xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      tensor<8x0xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
       -> tensor<?x8xf32>
   return
 }
 
 // -----
 
-// selective_scan: B has whole heads that divide the groups.
+// selective_scan: B has whole heads, each for as many channels.
 func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x6xf32>,
     %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
-  // expected-error @+1 {{expected B of d_xb columns, a multiple of d_state = 2 that divides d_inner = 8, got 6}}
+  // expected-error @+1 {{expected B of heads of d_state = 2 columns whose number divides d_inner = 8, got 6 columns}}
   %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
       tensor<8x2xf32>, tensor<?x6xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
       -> tensor<?x8xf32>
@@ -136,11 +136,11 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %
 
 // -----
 
-// selective_scan: x has the channels of C or of B.
-func.func @f(%a0: tensor<?x2xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+// selective_scan: x has the channels, or heads that repeat to them.
+func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
     %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
-  // expected-error @+1 {{expected x of d_inner = 8 or d_xb = 4 columns, got 2}}
-  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x2xf32>, tensor<?x8xf32>,
+  // expected-error @+1 {{expected x of d_inner = 8 columns, or of whole heads of d_state = 2 columns that repeat to them, got 6 columns}}
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x6xf32>, tensor<?x8xf32>,
       tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
       -> tensor<?x8xf32>
   return
@@ -163,7 +163,7 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %
 // selective_scan: all rows are the same.
 func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<2x4xf32>,
     %a4: tensor<?x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
-  // expected-error @+1 {{expected B of shape [rows, d_xb] = [?, 4], got [2, 4]}}
+  // expected-error @+1 {{expected B of shape [rows, columns] = [?, 4], got [2, 4]}}
   %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
       tensor<8x2xf32>, tensor<2x4xf32>, tensor<?x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
       -> tensor<?x8xf32>
@@ -184,19 +184,31 @@ func.func @f(%a0: tensor<2x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %
 
 // -----
 
-// selective_scan: C has a value a channel.
+// selective_scan: so has C.
 func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
-    %a4: tensor<?x4xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
-  // expected-error @+1 {{expected C of shape [rows, d_inner] = [?, 8], got [?, 4]}}
+    %a4: tensor<?x3xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
+  // expected-error @+1 {{expected C of heads of d_state = 2 columns whose number divides d_inner = 8, got 3 columns}}
   %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
-      tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x4xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      tensor<8x2xf32>, tensor<?x4xf32>, tensor<?x3xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
       -> tensor<?x8xf32>
   return
 }
 
 // -----
 
-// selective_scan: D has one too.
+// selective_scan: and C.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
+    %a4: tensor<3x8xf32>, %a5: !m1.batch, %a6: !m1.scan_state<8x2xf32>) {
+  // expected-error @+1 {{expected C of shape [rows, columns] = [?, 8], got [3, 8]}}
+  %r = m1.selective_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<8x2xf32>, tensor<?x4xf32>, tensor<3x8xf32>, !m1.batch, !m1.scan_state<8x2xf32>)
+      -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// selective_scan: D has a value a channel.
 func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<8x2xf32>, %a3: tensor<?x4xf32>,
     %a4: tensor<?x8xf32>, %a5: tensor<4xf32>, %a6: !m1.batch, %a7: !m1.scan_state<8x2xf32>) {
   // expected-error @+1 {{expected D of shape [d_inner] = [8], got [4]}}
@@ -268,7 +280,7 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3
 
 // -----
 
-// ssd_scan: x has whole heads that divide C's.
+// ssd_scan: x has whole heads that divide the state's.
 func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
     %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
   // expected-error @+1 {{expected x of heads of P = 2 columns whose number divides H = 4, got 6 columns}}
@@ -280,10 +292,10 @@ func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3
 
 // -----
 
-// ssd_scan: B has as many heads as x.
+// ssd_scan: so has B.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x4xf32>,
     %a4: tensor<?x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
-  // expected-error @+1 {{expected B of 2 heads of N = 3 columns, got 4 columns}}
+  // expected-error @+1 {{expected B of heads of N = 3 columns whose number divides H = 4, got 4 columns}}
   %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
       tensor<4xf32>, tensor<?x4xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
       -> tensor<?x8xf32>
@@ -292,12 +304,12 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3
 
 // -----
 
-// ssd_scan: C has all heads.
+// ssd_scan: so has C.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
-    %a4: tensor<?x6xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
-  // expected-error @+1 {{expected C of H·N = 12 columns, got 6}}
+    %a4: tensor<?x9xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
+  // expected-error @+1 {{expected C of heads of N = 3 columns whose number divides H = 4, got 9 columns}}
   %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
-      tensor<4xf32>, tensor<?x6xf32>, tensor<?x6xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
+      tensor<4xf32>, tensor<?x6xf32>, tensor<?x9xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
       -> tensor<?x8xf32>
   return
 }
@@ -355,7 +367,7 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3
 // ssd_scan: C has x's rows.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3: tensor<?x6xf32>,
     %a4: tensor<2x12xf32>, %a5: !m1.batch, %a6: !m1.scan_state<4x2x3xf32>) {
-  // expected-error @+1 {{expected C of shape [rows, H·N] = [?, 12], got [2, 12]}}
+  // expected-error @+1 {{expected C of shape [rows, columns] = [?, 12], got [2, 12]}}
   %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
       tensor<4xf32>, tensor<?x6xf32>, tensor<2x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
       -> tensor<?x8xf32>
@@ -395,6 +407,156 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>, %a3
   %r = m1.ssd_scan %a0, %a1, %a2, %a3, %a4, %a5, %a6 : (tensor<?x4xf32>, tensor<?x4xf32>,
       tensor<4xf32>, tensor<?x6xf32>, tensor<?x12xf32>, !m1.batch, !m1.scan_state<4x2x3xf32>)
       -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// gated_delta: the state has a matrix a head.
+func.func @f(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>, %v: tensor<?x12xf32>, %a: tensor<?x4xf32>,
+    %b: tensor<?x4xf32>, %d: tensor<4xf32>, %c: tensor<4xf32>, %n: !m1.batch,
+    %s: !m1.scan_state<3x4x3xf32>) {
+  // expected-error @+1 {{expected state of shape [Hv, Dk, Dv] with Hv = 4, got [3, 4, 3]}}
+  %r = m1.gated_delta %q, %k, %v, %a, %b, %d dt_bias(%c), %n, %s
+      {eps = 0.0 : f64, scale = 0.5 : f64}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x12xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<4xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<3x4x3xf32>)
+      -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+// gated_delta: eps is no less than zero.
+func.func @f(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>, %v: tensor<?x12xf32>, %a: tensor<?x4xf32>,
+    %b: tensor<?x4xf32>, %d: tensor<4xf32>, %c: tensor<4xf32>, %n: !m1.batch,
+    %s: !m1.scan_state<4x4x3xf32>) {
+  // expected-error @+1 {{expected a finite eps of at least 0, got -1}}
+  %r = m1.gated_delta %q, %k, %v, %a, %b, %d dt_bias(%c), %n, %s
+      {eps = -1.0 : f64, scale = 0.5 : f64}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x12xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<4xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x4x3xf32>)
+      -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+// gated_delta: q has whole heads, each for as many of v.
+func.func @f(%q: tensor<?x12xf32>, %k: tensor<?x12xf32>, %v: tensor<?x12xf32>, %a: tensor<?x4xf32>,
+    %b: tensor<?x4xf32>, %d: tensor<4xf32>, %c: tensor<4xf32>, %n: !m1.batch,
+    %s: !m1.scan_state<4x4x3xf32>) {
+  // expected-error @+1 {{expected q of heads of Dk = 4 columns whose number divides Hv = 4, got 12 columns}}
+  %r = m1.gated_delta %q, %k, %v, %a, %b, %d dt_bias(%c), %n, %s
+      {eps = 0.0 : f64, scale = 0.5 : f64}
+      : (tensor<?x12xf32>, tensor<?x12xf32>, tensor<?x12xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<4xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x4x3xf32>)
+      -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+// gated_delta: k has q's heads.
+func.func @f(%q: tensor<?x8xf32>, %k: tensor<?x4xf32>, %v: tensor<?x12xf32>, %a: tensor<?x4xf32>,
+    %b: tensor<?x4xf32>, %d: tensor<4xf32>, %c: tensor<4xf32>, %n: !m1.batch,
+    %s: !m1.scan_state<4x4x3xf32>) {
+  // expected-error @+1 {{expected k of shape [rows, columns of q] = [?, 8], got [?, 4]}}
+  %r = m1.gated_delta %q, %k, %v, %a, %b, %d dt_bias(%c), %n, %s
+      {eps = 0.0 : f64, scale = 0.5 : f64}
+      : (tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x12xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<4xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x4x3xf32>)
+      -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+// gated_delta: v has all heads.
+func.func @f(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>, %v: tensor<?x9xf32>, %a: tensor<?x4xf32>,
+    %b: tensor<?x4xf32>, %d: tensor<4xf32>, %c: tensor<4xf32>, %n: !m1.batch,
+    %s: !m1.scan_state<4x4x3xf32>) {
+  // expected-error @+1 {{expected v of shape [rows, Hv·Dv] = [?, 12], got [?, 9]}}
+  %r = m1.gated_delta %q, %k, %v, %a, %b, %d dt_bias(%c), %n, %s
+      {eps = 0.0 : f64, scale = 0.5 : f64}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x9xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<4xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x4x3xf32>)
+      -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+// gated_delta: a has q's rows.
+func.func @f(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>, %v: tensor<?x12xf32>, %a: tensor<2x4xf32>,
+    %b: tensor<?x4xf32>, %d: tensor<4xf32>, %c: tensor<4xf32>, %n: !m1.batch,
+    %s: !m1.scan_state<4x4x3xf32>) {
+  // expected-error @+1 {{expected a of shape [rows, Hv] = [?, 4], got [2, 4]}}
+  %r = m1.gated_delta %q, %k, %v, %a, %b, %d dt_bias(%c), %n, %s
+      {eps = 0.0 : f64, scale = 0.5 : f64}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x12xf32>, tensor<2x4xf32>, tensor<?x4xf32>,
+         tensor<4xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x4x3xf32>)
+      -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+// gated_delta: b has a value a head.
+func.func @f(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>, %v: tensor<?x12xf32>, %a: tensor<?x4xf32>,
+    %b: tensor<?x3xf32>, %d: tensor<4xf32>, %c: tensor<4xf32>, %n: !m1.batch,
+    %s: !m1.scan_state<4x4x3xf32>) {
+  // expected-error @+1 {{expected b of shape [rows, Hv] = [?, 4], got [?, 3]}}
+  %r = m1.gated_delta %q, %k, %v, %a, %b, %d dt_bias(%c), %n, %s
+      {eps = 0.0 : f64, scale = 0.5 : f64}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x12xf32>, tensor<?x4xf32>, tensor<?x3xf32>,
+         tensor<4xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x4x3xf32>)
+      -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+// gated_delta: so has the decay.
+func.func @f(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>, %v: tensor<?x12xf32>, %a: tensor<?x4xf32>,
+    %b: tensor<?x4xf32>, %d: tensor<3xf32>, %c: tensor<4xf32>, %n: !m1.batch,
+    %s: !m1.scan_state<4x4x3xf32>) {
+  // expected-error @+1 {{expected decay of shape [Hv] = [4], got [3]}}
+  %r = m1.gated_delta %q, %k, %v, %a, %b, %d dt_bias(%c), %n, %s
+      {eps = 0.0 : f64, scale = 0.5 : f64}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x12xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<3xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x4x3xf32>)
+      -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+// gated_delta: so has the bias.
+func.func @f(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>, %v: tensor<?x12xf32>, %a: tensor<?x4xf32>,
+    %b: tensor<?x4xf32>, %d: tensor<4xf32>, %c: tensor<5xf32>, %n: !m1.batch,
+    %s: !m1.scan_state<4x4x3xf32>) {
+  // expected-error @+1 {{expected dt_bias of shape [Hv] = [4], got [5]}}
+  %r = m1.gated_delta %q, %k, %v, %a, %b, %d dt_bias(%c), %n, %s
+      {eps = 0.0 : f64, scale = 0.5 : f64}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x12xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<4xf32>, tensor<5xf32>, !m1.batch, !m1.scan_state<4x4x3xf32>)
+      -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+// gated_delta: the result is v's shape.
+func.func @f(%q: tensor<?x8xf32>, %k: tensor<?x8xf32>, %v: tensor<?x12xf32>, %a: tensor<?x4xf32>,
+    %b: tensor<?x4xf32>, %d: tensor<4xf32>, %c: tensor<4xf32>, %n: !m1.batch,
+    %s: !m1.scan_state<4x4x3xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, Hv·Dv] = [?, 12], got [?, 8]}}
+  %r = m1.gated_delta %q, %k, %v, %a, %b, %d dt_bias(%c), %n, %s
+      {eps = 0.0 : f64, scale = 0.5 : f64}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x12xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<4xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x4x3xf32>)
+      -> tensor<?x8xf32>
   return
 }
 
@@ -450,11 +612,21 @@ func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x4xf32>) {
 
 // -----
 
-// rotary_embedding: the table is of this head.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x2xf32>) {
-  // expected-error @+1 {{expected table of shape [rows, head_dim] = [?, 4], got [?, 2]}}
+// rotary_embedding: no more turns than a head has.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x6xf32>) {
+  // expected-error @+1 {{expected table of an even number of columns, at most head_dim = 4, got 6}}
   %r = m1.rotary_embedding %a0, %a1 {head_dim = 4 : i64}
-      : (tensor<?x8xf32>, tensor<?x2xf32>) -> tensor<?x8xf32>
+      : (tensor<?x8xf32>, tensor<?x6xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// rotary_embedding: the table has x's rows.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<3x2xf32>) {
+  // expected-error @+1 {{expected table of shape [rows, columns] = [?, 2], got [3, 2]}}
+  %r = m1.rotary_embedding %a0, %a1 {head_dim = 4 : i64}
+      : (tensor<?x8xf32>, tensor<3x2xf32>) -> tensor<?x8xf32>
   return
 }
 
@@ -495,7 +667,7 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x4xf32>, %a2: !m1.batch, %a3:
 // rotary_kv_write: heads have halves.
 func.func @f(%a0: tensor<?x6xf32>, %a1: tensor<?x6xf32>, %a2: tensor<?x6xf32>, %a3: tensor<?x3xf32>,
     %a4: !m1.batch, %a5: !m1.kv_cache<2x64x3xf32>) {
-  // expected-error @+1 {{expected an even head_dim, got 3}}
+  // expected-error @+1 {{expected an even positive head_dim, got 3}}
   %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x6xf32>, tensor<?x6xf32>,
       tensor<?x6xf32>, tensor<?x3xf32>, !m1.batch, !m1.kv_cache<2x64x3xf32>) -> tensor<?x6xf32>
   return
@@ -547,12 +719,12 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<2x8xf32>, %a2: tensor<2x8xf32>, %
 
 // -----
 
-// rotary_kv_write: the table is of this head.
-func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>, %a3: tensor<?x2xf32>,
+// rotary_kv_write: angles come in pairs.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>, %a3: tensor<?x3xf32>,
     %a4: !m1.batch, %a5: !m1.kv_cache<2x64x4xf32>) {
-  // expected-error @+1 {{expected table of shape [rows, head_dim] = [?, 4], got [?, 2]}}
+  // expected-error @+1 {{expected table of an even number of columns, at most head_dim = 4, got 3}}
   %r = m1.rotary_kv_write %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>,
-      tensor<?x8xf32>, tensor<?x2xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
+      tensor<?x8xf32>, tensor<?x3xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
   return
 }
 
@@ -584,6 +756,16 @@ func.func @f(%a0: tensor<?x12xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<2x64x4xf32
   // expected-error @+1 {{expected a number of query heads that is a multiple of kv_heads = 2, got 3}}
   %r = m1.attention %a0, %a1, %a2 {scale = 0.5 : f64}
       : (tensor<?x12xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x12xf32>
+  return
+}
+
+// -----
+
+// attention: a window has a length.
+func.func @f(%a0: tensor<?x8xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<2x64x4xf32>) {
+  // expected-error @+1 {{expected a window of at least 0, got -1}}
+  %r = m1.attention %a0, %a1, %a2 {scale = 0.5 : f64, window = -1 : i64}
+      : (tensor<?x8xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x8xf32>
   return
 }
 

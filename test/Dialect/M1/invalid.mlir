@@ -281,6 +281,24 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<4xf32>) {
 
 // -----
 
+// rms_norm: there are groups.
+func.func @f(%a0: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected positive groups, got 0}}
+  %r = m1.rms_norm %a0 {eps = 0.0 : f64, groups = 0 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
+// rms_norm: groups are equal.
+func.func @f(%a0: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected groups to divide D = 4, got 3}}
+  %r = m1.rms_norm %a0 {eps = 0.0 : f64, groups = 3 : i64} : (tensor<?x4xf32>) -> tensor<?x4xf32>
+  return
+}
+
+// -----
+
 // What is added has the residual's columns.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x5xf32>) {
   // expected-error @+1 {{expected x of shape [rows, D] = [?, 4], got [?, 5]}}
@@ -536,11 +554,11 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x6xf32>, %a2: tensor<4xf32>) {
 
 // -----
 
-// gated_rms_norm: so has the weight.
-func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<2xf32>) {
-  // expected-error @+1 {{expected weight of shape [C] = [4], got [2]}}
+// gated_rms_norm: so has the weight, or those of a group.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<3xf32>) {
+  // expected-error @+1 {{expected weight of shape [C] = [4], got [3]}}
   %r = m1.gated_rms_norm %a0, %a1, %a2 {groups = 2 : i64, eps = 0.0 : f64}
-      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<2xf32>) -> tensor<?x4xf32>
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<3xf32>) -> tensor<?x4xf32>
   return
 }
 

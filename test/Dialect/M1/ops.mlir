@@ -124,6 +124,38 @@ func.func @mamba(%batch: !m1.batch, %x: tensor<?x32xf32>, %w: tensor<64x4xf32>, 
   return
 }
 
+// CHECK-LABEL: func @gated_delta
+func.func @gated_delta(%q: tensor<?x8xf32>, %v: tensor<?x12xf32>, %a: tensor<?x4xf32>,
+                       %d: tensor<4xf32>, %w: tensor<3xf32>, %batch: !m1.batch,
+                       %s: !m1.scan_state<4x4x3xf32>) {
+  // CHECK: m1.gated_delta %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} dt_bias(%{{.*}}), %{{.*}}, %{{.*}} {eps = 1.000000e-05 : f64, scale = 5.000000e-01 : f64}
+  %y = m1.gated_delta %q, %q, %v, %a, %a, %d dt_bias(%d), %batch, %s
+      {eps = 1.0e-5 : f64, scale = 0.5 : f64}
+      : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x12xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<4xf32>, tensor<4xf32>, !m1.batch, !m1.scan_state<4x4x3xf32>) -> tensor<?x12xf32>
+  // CHECK: m1.gated_rms_norm %{{.*}} {eps = 1.000000e-05 : f64, groups = 4 : i64, norm_first}
+  %g = m1.gated_rms_norm %y, %v, %w {groups = 4 : i64, eps = 1.0e-5 : f64, norm_first}
+      : (tensor<?x12xf32>, tensor<?x12xf32>, tensor<3xf32>) -> tensor<?x12xf32>
+  return
+}
+
+// Mamba's heads of B and C: one, or n_groups of a size of their own.
+// CHECK-LABEL: func @mamba_groups
+func.func @mamba_groups(%batch: !m1.batch, %x: tensor<?x60xf32>, %A: tensor<60x16xf32>,
+                        %A6: tensor<6xf32>, %dt6: tensor<?x6xf32>, %B: tensor<?x16xf32>,
+                        %B3: tensor<?x48xf32>, %s: !m1.scan_state<60x16xf32>,
+                        %s6: !m1.scan_state<6x10x16xf32>) {
+  // CHECK: m1.selective_scan
+  %y = m1.selective_scan %x, %x, %A, %B, %B, %batch, %s
+      : (tensor<?x60xf32>, tensor<?x60xf32>, tensor<60x16xf32>, tensor<?x16xf32>, tensor<?x16xf32>,
+         !m1.batch, !m1.scan_state<60x16xf32>) -> tensor<?x60xf32>
+  // CHECK: m1.ssd_scan
+  %y1 = m1.ssd_scan %x, %dt6, %A6, %B3, %B3, %batch, %s6
+      : (tensor<?x60xf32>, tensor<?x6xf32>, tensor<6xf32>, tensor<?x48xf32>, tensor<?x48xf32>,
+         !m1.batch, !m1.scan_state<6x10x16xf32>) -> tensor<?x60xf32>
+  return
+}
+
 // CHECK-LABEL: func @attention
 func.func @attention(%batch: !m1.batch, %q: tensor<?x64xf32>, %k: tensor<?x32xf32>)
     -> tensor<?x64xf32> {
@@ -143,6 +175,15 @@ func.func @attention(%batch: !m1.batch, %q: tensor<?x64xf32>, %k: tensor<?x32xf3
   %q2 = m1.rotary_kv_write %q, %k, %k, %r, %batch, %kv
       : (tensor<?x64xf32>, tensor<?x32xf32>, tensor<?x32xf32>, tensor<?x16xf32>, !m1.batch,
           !m1.kv_cache<2x64x16xbf16>) -> tensor<?x64xf32>
+  // CHECK: m1.rms_norm %{{.*}} {eps = 1.000000e-05 : f64, groups = 4 : i64} : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  %q3 = m1.rms_norm %q {eps = 1.0e-5 : f64, groups = 4 : i64}
+      : (tensor<?x64xf32>) -> tensor<?x64xf32>
+  // CHECK: m1.rotary_embedding %{{.*}} : (tensor<?x64xf32>, tensor<?x16xf32>) -> tensor<?x64xf32>
+  %q4 = m1.rotary_embedding %q3, %r {head_dim = 32 : i64}
+      : (tensor<?x64xf32>, tensor<?x16xf32>) -> tensor<?x64xf32>
+  // CHECK: m1.attention %{{.*}} {scale = 1.000000e+00 : f64, window = 8 : i64}
+  %y1 = m1.attention %q4, %batch, %kv {scale = 1.0 : f64, window = 8 : i64}
+      : (tensor<?x64xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>) -> tensor<?x64xf32>
   // CHECK: m1.attention %{{.*}}, %{{.*}}, %{{.*}} {scale = 2.500000e-01 : f64}
   %y = m1.attention %q2, %batch, %kv {scale = 0.25 : f64}
       : (tensor<?x64xf32>, !m1.batch, !m1.kv_cache<2x64x16xbf16>) -> tensor<?x64xf32>

@@ -50,7 +50,8 @@ Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, 
   return {name, true, [=](Context &context) {
             SelectiveScan f;
             f.d_inner = 3072;
-            f.d_xb = 1024;
+            f.b_heads = 64;
+            f.c_heads = 192;
             f.d_state = 16;
             f.x_columns = conv ? 1024 : 3072;
             f.state_type = state;
@@ -110,11 +111,12 @@ Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, boo
   std::string name = (decode ? "mamba-2 update " : "mamba-2 scan ") + label;
   return {name, true, [=](Context &context) {
             SsdScan f;
-            f.type = f.dt_type = type;
+            f.x_type = f.dt_type = f.b_type = f.c_type = f.out_type = type;
             f.state_type = state;
             f.heads = 24;
             f.head_dim = f.d_state = 128;
-            f.repeat = 3;
+            f.x_heads = f.b_heads = 8;
+            f.c_heads = 24;
             f.x_stride = f.b_stride = f.c_stride = 1024 + 1024 + 3072;
             f.dt_stride = 8 * ((3072 + 1024 + 1024 + 3072 + 24) / 8);
             f.out_stride = 3072;

@@ -14,7 +14,8 @@ namespace {
 SelectiveScan m1_scan() {
   SelectiveScan f;
   f.d_inner = 3072;
-  f.d_xb = 1024;
+  f.b_heads = 64;
+  f.c_heads = 192;
   f.x_columns = 3072;
   f.x_stride = f.dt_stride = f.out_stride = 3072;
   f.b_stride = f.c_stride = f.z_stride = 8384;
@@ -36,7 +37,8 @@ SsdScan m1_ssd() {
   SsdScan f;
   f.heads = 24;
   f.head_dim = f.d_state = 128;
-  f.repeat = 3;
+  f.x_heads = f.b_heads = 8;
+  f.c_heads = 24;
   f.x_stride = f.b_stride = f.c_stride = 5120;
   f.dt_stride = 8216;
   f.out_stride = 3072;
@@ -55,8 +57,11 @@ Linear linear(int n, int k) {
 // Facts that contradict each other give an error that names the field, and no kernel.
 TEST(Describe, NamesContradictions) {
   SelectiveScan scan = m1_scan();
-  scan.d_xb = 1000;
-  EXPECT_NE(describe(scan, "k").error.find("d_xb"), std::string::npos);
+  scan.b_heads = 1000;
+  EXPECT_NE(describe(scan, "k").error.find("b_heads"), std::string::npos);
+  SsdScan ssd = m1_ssd();
+  ssd.c_heads = 7;
+  EXPECT_NE(describe(ssd, "k").error.find("c_heads"), std::string::npos);
   scan = m1_scan();
   scan.d_state = 300;
   EXPECT_FALSE(describe(scan, "k").error.empty());
@@ -73,6 +78,14 @@ TEST(Describe, NamesContradictions) {
   norm.features = 100;
   norm.groups = 3;
   EXPECT_TRUE(describe(norm, "k").kernels.empty());
+  GatedDelta delta;
+  delta.heads = 4;
+  delta.key_heads = 3;
+  delta.key_size = delta.value_size = 8;
+  EXPECT_NE(describe(delta, "k").error.find("key_heads"), std::string::npos);
+  delta.key_heads = 2;
+  delta.key_size = 257;
+  EXPECT_NE(describe(delta, "k").error.find("key_size"), std::string::npos);
   CausalConv1d conv;
   conv.channels = 10;
   conv.repeat = 3;
@@ -108,7 +121,8 @@ TEST(Describe, GridCoversTheChannels) {
       for (int expected : {1, 8, 512}) {
         SelectiveScan f = m1_scan();
         f.d_state = states;
-        f.d_inner = f.d_xb = f.x_columns = heads * states;
+        f.d_inner = f.x_columns = heads * states;
+        f.b_heads = f.c_heads = heads;
         Tuning tuning;
         tuning.expected_sequences = expected;
         for (bool decode : {false, true}) {
@@ -141,7 +155,7 @@ TEST_P(Compiles, WithoutSpills) {
   std::vector<Description> all;
   SelectiveScan scan = m1_scan();
   all.push_back(describe(scan, "scan"));
-  scan.type = scan.dt_type = Type::f32;
+  scan.x_type = scan.dt_type = scan.b_type = scan.c_type = scan.z_type = scan.out_type = Type::f32;
   scan.decode = true;
   all.push_back(describe(scan, "update_f32"));
   SelectiveUpdateConv conv;
@@ -151,7 +165,24 @@ TEST_P(Compiles, WithoutSpills) {
   conv.scan.state_type = Type::f16;
   conv.conv_channels = 3072;
   all.push_back(describe(conv, "update_conv"));
+  // Jamba's heads: one of B and of C, no repetition of x.
+  scan = m1_scan();
+  scan.d_inner = scan.x_columns = 8192;
+  scan.b_heads = scan.c_heads = 1;
+  all.push_back(describe(scan, "scan_one_head"));
+  conv.scan = scan;
+  conv.scan.decode = true;
+  conv.conv_channels = 8192;
+  all.push_back(describe(conv, "update_conv_one_head"));
   all.push_back(describe(m1_ssd(), "ssd"));
+  // Nemotron-H's, with heads smaller than the state in groups.
+  SsdScan groups = m1_ssd();
+  groups.heads = groups.x_heads = 128;
+  groups.b_heads = groups.c_heads = 8;
+  groups.head_dim = 80;
+  all.push_back(describe(groups, "ssd_groups"));
+  groups.decode = true;
+  all.push_back(describe(groups, "ssd_update_groups"));
   all.push_back(describe(m1_attention(), "attention"));
   Attention f32 = m1_attention();
   f32.type = f32.kv_type = Type::f32;
@@ -171,6 +202,20 @@ TEST_P(Compiles, WithoutSpills) {
   norm.y_stride = norm.out_stride = 3072;
   norm.z_stride = 8216;
   all.push_back(describe(norm, "gated_norm"));
+  norm.norm_first = norm.shared_weight = true;
+  all.push_back(describe(norm, "norm_first"));
+  norm.gated = false;
+  all.push_back(describe(norm, "head_norm"));
+  GatedDelta delta; // of Qwen3-Next
+  delta.heads = 32;
+  delta.key_heads = 16;
+  delta.key_size = delta.value_size = 128;
+  delta.q_stride = delta.k_stride = delta.v_stride = 8192;
+  delta.a_stride = delta.b_stride = 64;
+  delta.out_stride = 4096;
+  all.push_back(describe(delta, "delta"));
+  delta.decode = true;
+  all.push_back(describe(delta, "delta_decode"));
   Sample sample;
   sample.vocabulary = sample.logits_stride = 128256;
   sample.random = true;

@@ -16,8 +16,10 @@ template <class Real> Real softplus(Real x) { return x > 20 ? x : std::log1p(std
 
 // Both kinds of scan, by the formulas of the model's specification.
 struct ScanProblem {
-  Type type = Type::bf16, dt_type = Type::bf16, state_type = Type::f32;
-  int channels = 0, group = 0, repeat = 1, states = 0, x_columns = 0;
+  Type x_type = Type::bf16, dt_type = Type::bf16, b_type = Type::bf16, c_type = Type::bf16,
+       z_type = Type::bf16, out_type = Type::bf16, state_type = Type::f32, window_type = Type::bf16;
+  // group: channels of a head, N in Mamba-1, P in Mamba-2.
+  int channels = 0, group = 0, states = 0, x_columns = 0, b_heads = 1, c_heads = 1;
   bool headwise = false, has_d = true, has_z = true, has_dt_bias = true;
   double decay = 1;  // scale of A
   int offset = 0;    // column where each activation begins in its row
@@ -28,19 +30,20 @@ struct ScanProblem {
   Batch batch;
   std::vector<double> x, dt, a, b, c, d, z, dt_bias, state, conv_w, conv_bias, conv_state;
   int heads() const { return channels / group; }
-  int b_columns() const { return heads() / repeat * states; }
-  int c_columns() const { return heads() * states; }
+  int repeat() const { return channels / x_columns; }
+  int b_columns() const { return b_heads * states; }
+  int c_columns() const { return c_heads * states; }
   int dt_columns() const { return headwise ? heads() : channels; }
   int stride(int columns) const { return columns + offset + padding; }
 
   void fill(uint64_t seed) {
     Random random(seed);
     int T = batch.tokens;
-    x = random_values(random, size_t(T) * x_columns, -2, 2, type);
+    x = random_values(random, size_t(T) * x_columns, -2, 2, x_type);
     dt = random_values(random, size_t(T) * dt_columns(), -4, 3, dt_type);
-    b = random_values(random, size_t(T) * b_columns(), -1, 1, type);
-    c = random_values(random, size_t(T) * c_columns(), -1, 1, type);
-    z = random_values(random, size_t(T) * channels, -3, 3, type);
+    b = random_values(random, size_t(T) * b_columns(), -1, 1, b_type);
+    c = random_values(random, size_t(T) * c_columns(), -1, 1, c_type);
+    z = random_values(random, size_t(T) * channels, -3, 3, z_type);
     a = random_values(random, headwise ? heads() : size_t(channels) * states, -decay, -0.01 * decay,
                       Type::f32);
     d = random_values(random, dt_columns(), -1, 1, Type::f32);
@@ -48,8 +51,8 @@ struct ScanProblem {
     state = random_values(random, size_t(batch.slot_count) * channels * states, -1, 1, state_type);
     conv_w = random_values(random, size_t(conv_channels) * conv_width, -0.7, 0.7, Type::f32);
     conv_bias = random_values(random, conv_channels, -0.5, 0.5, Type::f32);
-    conv_state =
-        random_values(random, size_t(batch.slot_count) * (conv_width - 1) * x_columns, -2, 2, type);
+    conv_state = random_values(random, size_t(batch.slot_count) * (conv_width - 1) * x_columns, -2,
+                               2, window_type);
   }
 
   template <class Real>
@@ -68,7 +71,7 @@ struct ScanProblem {
         std::fill(window, window + size_t(taps) * x_columns, 0.0);
       for (int ch = 0; ch < channels; ++ch) {
         int head = ch / group;
-        int source = x_columns == channels ? ch : head / repeat * group + ch % group;
+        int source = head / repeat() * group + ch % group;
         double *saved = &end_state[(size_t(batch.slots[s]) * channels + ch) * states];
         std::vector<Real> h(states);
         for (int n = 0; n < states; ++n)
@@ -91,8 +94,9 @@ struct ScanProblem {
           for (int n = 0; n < states; ++n) {
             Real rate = Real(headwise ? a[head] : a[size_t(ch) * states + n]);
             h[n] = std::exp(delta * rate) * h[n] +
-                   delta * xv * Real(b[size_t(t) * b_columns() + head / repeat * states + n]);
-            sum += h[n] * Real(c[size_t(t) * c_columns() + head * states + n]);
+                   delta * xv *
+                       Real(b[size_t(t) * b_columns() + ch / (channels / b_heads) * states + n]);
+            sum += h[n] * Real(c[size_t(t) * c_columns() + ch / (channels / c_heads) * states + n]);
           }
           if (has_d)
             sum += Real(d[vi]) * xv;
@@ -109,7 +113,7 @@ struct ScanProblem {
             window[size_t(k) * x_columns + source] = window[size_t(k + 1) * x_columns + source];
           if (taps > 0)
             window[size_t(taps - 1) * x_columns + source] =
-                x[size_t(batch.starts[s]) * x_columns + source];
+                rounded(x[size_t(batch.starts[s]) * x_columns + source], window_type);
         }
       }
     }
@@ -120,28 +124,28 @@ struct ScanProblem {
     auto rows = [&](const std::vector<double> &v, int columns) {
       return in_rows(v, T, columns, stride(columns), offset);
     };
-    context.values("x", rows(x, x_columns), type);
+    context.values("x", rows(x, x_columns), x_type);
     context.values("dt", rows(dt, dt_columns()), dt_type);
-    context.values("b", rows(b, b_columns()), type);
-    context.values("c", rows(c, c_columns()), type);
+    context.values("b", rows(b, b_columns()), b_type);
+    context.values("c", rows(c, c_columns()), c_type);
     if (has_z)
-      context.values("z", rows(z, channels), type);
+      context.values("z", rows(z, channels), z_type);
     context.values("a", a, Type::f32);
     context.values("d", d, Type::f32);
     context.values("dt_bias", dt_bias, Type::f32);
     context.values("state", state, state_type);
     context.values("conv_w", conv_w, Type::f32);
     context.values("conv_bias", conv_bias, Type::f32);
-    context.values("conv_state", conv_state, type);
-    context.poison("out", size_t(T) * stride(channels) * size_of(type));
+    context.values("conv_state", conv_state, window_type);
+    context.poison("out", size_t(T) * stride(channels) * size_of(out_type));
     put_batch(context, batch);
   }
 
   // Operands that begin `offset` columns into their rows.
   void launch(Context &context) const {
     std::vector<std::pair<std::string, int>> shifted = {
-        {"x", size_of(type)},     {"b", size_of(type)}, {"c", size_of(type)},
-        {"dt", size_of(dt_type)}, {"z", size_of(type)}, {"out", size_of(type)}};
+        {"x", size_of(x_type)},   {"b", size_of(b_type)}, {"c", size_of(c_type)},
+        {"dt", size_of(dt_type)}, {"z", size_of(z_type)}, {"out", size_of(out_type)}};
     for (auto &entry : shifted)
       context.shift(entry.first, entry.second * offset);
     context.launch({batch.tokens, batch.sequences, 0, 0});
@@ -151,7 +155,7 @@ struct ScanProblem {
     std::vector<double> y, end, window, y32, end32, window32;
     evaluate<double>(y, end, window);
     evaluate<float>(y32, end32, window32);
-    std::vector<double> rows = context.read("out", type);
+    std::vector<double> rows = context.read("out", out_type);
     std::vector<double> actual(size_t(batch.tokens) * channels);
     bool untouched = true;
     int columns = stride(channels);
@@ -164,11 +168,11 @@ struct ScanProblem {
           untouched &= std::isnan(v);
       }
     context.require(untouched, "columns beside the output were written");
-    context.compare("out", actual, y, tolerance(type, relative_error(y32, y)) + extra);
+    context.compare("out", actual, y, tolerance(out_type, relative_error(y32, y)) + extra);
     context.compare("state", context.read("state", state_type), end,
                     tolerance(state_type, relative_error(end32, end)) + extra);
     if (conv)
-      context.compare("conv_state", context.read("conv_state", type), window, 1e-7);
+      context.compare("conv_state", context.read("conv_state", window_type), window, 1e-7);
   }
 };
 
@@ -178,13 +182,18 @@ std::string type_name(Type type) {
 
 SelectiveScan mamba1(const ScanProblem &p, bool decode) {
   SelectiveScan f;
-  f.type = p.type;
+  f.x_type = p.x_type;
   f.dt_type = p.dt_type;
+  f.b_type = p.b_type;
+  f.c_type = p.c_type;
+  f.z_type = p.z_type;
+  f.out_type = p.out_type;
   f.state_type = p.state_type;
   f.d_inner = p.channels;
-  f.d_xb = p.channels / p.repeat;
   f.d_state = p.states;
   f.x_columns = p.x_columns;
+  f.b_heads = p.b_heads;
+  f.c_heads = p.c_heads;
   f.x_stride = p.stride(p.x_columns);
   f.dt_stride = p.stride(p.channels);
   f.b_stride = p.stride(p.b_columns());
@@ -200,13 +209,18 @@ SelectiveScan mamba1(const ScanProblem &p, bool decode) {
 
 SsdScan mamba2(const ScanProblem &p, bool decode) {
   SsdScan f;
-  f.type = p.type;
+  f.x_type = p.x_type;
   f.dt_type = p.dt_type;
+  f.b_type = p.b_type;
+  f.c_type = p.c_type;
+  f.out_type = p.out_type;
   f.state_type = p.state_type;
   f.heads = p.heads();
   f.head_dim = p.group;
   f.d_state = p.states;
-  f.repeat = p.repeat;
+  f.x_heads = p.x_columns / p.group;
+  f.b_heads = p.b_heads;
+  f.c_heads = p.c_heads;
   f.x_stride = p.stride(p.x_columns);
   f.dt_stride = p.stride(p.heads());
   f.b_stride = p.stride(p.b_columns());
@@ -218,32 +232,52 @@ SsdScan mamba2(const ScanProblem &p, bool decode) {
   return f;
 }
 
+ScanProblem problem(Type type, Type state_type) {
+  ScanProblem p;
+  p.x_type = p.dt_type = p.b_type = p.c_type = p.z_type = p.out_type = p.window_type = type;
+  p.state_type = state_type;
+  return p;
+}
+
+// M1's kind of heads: B repeated as x is, C one a head.
 ScanProblem problem1(Type type, Type state_type, int channels, int repeat, int states,
                      bool x_repeated) {
-  ScanProblem p;
-  p.type = type;
-  p.dt_type = type;
-  p.state_type = state_type;
+  ScanProblem p = problem(type, state_type);
   p.channels = channels;
   p.group = states;
-  p.repeat = repeat;
   p.states = states;
   p.x_columns = x_repeated ? channels / repeat : channels;
+  p.b_heads = p.heads() / repeat;
+  p.c_heads = p.heads();
   return p;
 }
 
 ScanProblem problem2(Type type, Type state_type, int heads, int repeat, int head_dim, int states) {
-  ScanProblem p;
-  p.type = type;
-  p.dt_type = type;
-  p.state_type = state_type;
+  ScanProblem p = problem(type, state_type);
   p.channels = heads * head_dim;
   p.group = head_dim;
-  p.repeat = repeat;
   p.states = states;
   p.x_columns = p.channels / repeat;
+  p.b_heads = heads / repeat;
+  p.c_heads = heads;
   p.headwise = true;
   p.has_z = false;
+  return p;
+}
+
+// Mamba's own kind: `groups` heads of B and of C.
+ScanProblem grouped1(Type type, Type state_type, int channels, int groups, int states) {
+  ScanProblem p = problem(type, state_type);
+  p.channels = p.x_columns = channels;
+  p.group = 1;
+  p.states = states;
+  p.b_heads = p.c_heads = groups;
+  return p;
+}
+
+ScanProblem grouped2(Type type, Type state_type, int heads, int groups, int head_dim, int states) {
+  ScanProblem p = problem2(type, state_type, heads, 1, head_dim, states);
+  p.b_heads = p.c_heads = groups;
   return p;
 }
 
@@ -253,9 +287,10 @@ Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::v
                double extra = 0) {
   p.batch = make_batch(lengths, past);
   std::string name = std::string(p.headwise ? "ssd_" : "selective_") +
-                     (decode ? "update " : "scan ") + label + " " + type_name(p.type) + "/" +
+                     (decode ? "update " : "scan ") + label + " " + type_name(p.x_type) + "/" +
                      type_name(p.state_type) + " C" + std::to_string(p.channels) + " N" +
-                     std::to_string(p.states) + " r" + std::to_string(p.repeat) +
+                     std::to_string(p.states) + " B" + std::to_string(p.b_heads) + " C" +
+                     std::to_string(p.c_heads) +
                      (p.conv ? " conv" + std::to_string(p.conv_width) : "");
   return {name, smoke, [p, decode, expected_sequences, extra](Context &context) mutable {
             Tuning tuning;
@@ -266,6 +301,7 @@ Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::v
             } else if (p.conv) {
               SelectiveUpdateConv f;
               f.scan = mamba1(p, true);
+              f.conv_state_type = p.window_type;
               f.conv_width = p.conv_width;
               f.conv_channels = p.conv_channels;
               description = describe(f, "kernel", tuning);
@@ -285,7 +321,7 @@ Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::v
 // Three chunks of a sequence give what the whole gives, to the tolerance of one run.
 Case chunked_case(bool smoke, ScanProblem p, int length, int cut1, int cut2, double extra = 0) {
   std::string name = std::string(p.headwise ? "ssd_" : "selective_") + "scan chunked = whole " +
-                     type_name(p.type) + " C" + std::to_string(p.channels) + " N" +
+                     type_name(p.x_type) + " C" + std::to_string(p.channels) + " N" +
                      std::to_string(p.states);
   return {name, smoke, [=](Context &context) mutable {
             p.batch = make_batch({length}, {0});
@@ -321,31 +357,34 @@ Case chunked_case(bool smoke, ScanProblem p, int length, int cut1, int cut2, dou
               context.raw("state", state);
               context.upload();
               part.launch(context);
-              std::vector<double> rows = context.read("out", p.type);
+              std::vector<double> rows = context.read("out", p.out_type);
               joined.insert(joined.end(), rows.begin(), rows.end());
             }
-            context.compare("out", joined, y, tolerance(p.type, relative_error(y32, y)) + extra);
+            context.compare("out", joined, y,
+                            tolerance(p.out_type, relative_error(y32, y)) + extra);
             context.compare("state", context.read("state", p.state_type), end,
                             3 * tolerance(p.state_type, relative_error(end32, end)) + extra);
           }};
 }
 
-struct ConvProblem {
-  CausalConv1d f;
-  int offset = 0;
-  Batch batch;
+struct ConvTypes {
+  ConvTypes(Type type) : x(type), state(type), out(type) {}
+  ConvTypes(Type x, Type state, Type out) : x(x), state(state), out(out) {}
+  Type x, state, out;
 };
 
-Case conv_case(const std::string &label, bool smoke, Type type, int channels, int width, int repeat,
-               int head_size, bool has_bias, int padding, int offset,
+Case conv_case(const std::string &label, bool smoke, ConvTypes types, int channels, int width,
+               int repeat, int head_size, bool has_bias, int padding, int offset,
                const std::vector<int> &lengths, const std::vector<int> &past, bool decode) {
-  std::string name = "causal_conv1d " + label + " " + type_name(type) + " C" +
+  std::string name = "causal_conv1d " + label + " " + type_name(types.x) + " C" +
                      std::to_string(channels) + " width " + std::to_string(width) + " repeat " +
                      std::to_string(repeat);
   return {name, smoke, [=](Context &context) {
             CausalConv1d f;
             int sources = channels / repeat, taps = width - 1;
-            f.type = type;
+            f.x_type = types.x;
+            f.state_type = types.state;
+            f.out_type = types.out;
             f.channels = channels;
             f.width = width;
             f.repeat = repeat;
@@ -359,21 +398,21 @@ Case conv_case(const std::string &label, bool smoke, Type type, int channels, in
             Batch batch = make_batch(lengths, past);
             Random random(5);
             int T = batch.tokens;
-            std::vector<double> x = random_values(random, size_t(T) * sources, -2, 2, type);
+            std::vector<double> x = random_values(random, size_t(T) * sources, -2, 2, types.x);
             std::vector<double> w =
                 random_values(random, size_t(channels) * width, -0.7, 0.7, Type::f32);
             std::vector<double> bias = random_values(random, channels, -0.5, 0.5, Type::f32);
-            std::vector<double> state =
-                random_values(random, size_t(batch.slot_count) * taps * sources, -2, 2, type);
-            context.values("x", in_rows(x, T, sources, int(f.x_stride), offset), type);
+            std::vector<double> state = random_values(
+                random, size_t(batch.slot_count) * taps * sources, -2, 2, types.state);
+            context.values("x", in_rows(x, T, sources, int(f.x_stride), offset), types.x);
             context.values("weight", w, Type::f32);
             context.values("bias", bias, Type::f32);
-            context.values("state", state, type);
-            context.poison("out", size_t(T) * f.out_stride * size_of(type));
+            context.values("state", state, types.state);
+            context.poison("out", size_t(T) * f.out_stride * size_of(types.out));
             put_batch(context, batch);
             context.upload();
-            context.shift("x", offset * size_of(type));
-            context.shift("out", offset * size_of(type));
+            context.shift("x", offset * size_of(types.x));
+            context.shift("out", offset * size_of(types.out));
             context.launch({batch.tokens, batch.sequences, 0, 0});
 
             std::vector<double> y(size_t(T) * channels), end = state;
@@ -400,24 +439,33 @@ Case conv_case(const std::string &label, bool smoke, Type type, int channels, in
               for (int k = 0; k < taps; ++k)
                 for (int c = 0; c < sources; ++c)
                   end[(size_t(batch.slots[s]) * taps + k) * sources + c] =
-                      at(stop - start - taps + k, c);
+                      rounded(at(stop - start - taps + k, c), types.state);
             }
-            std::vector<double> rows = context.read("out", type);
+            std::vector<double> rows = context.read("out", types.out);
             std::vector<double> actual(size_t(T) * channels);
             for (int t = 0; t < T; ++t)
               for (int c = 0; c < channels; ++c)
                 actual[size_t(t) * channels + c] = rows[size_t(t) * f.out_stride + offset + c];
-            context.compare("out", actual, y, tolerance(type, 1e-7));
+            context.compare("out", actual, y, tolerance(types.out, 1e-7));
             if (taps > 0)
-              context.compare("state", context.read("state", type), end, 1e-7);
+              context.compare("state", context.read("state", types.state), end, 1e-7);
           }};
 }
 
+/// What of the norm differs from the plain gated one.
+struct NormKind {
+  bool gated = true, norm_first = false, has_weight = true, shared_weight = false;
+};
+
 Case norm_case(bool smoke, Type y_type, Type z_type, Type out_type, int features, int groups,
-               int rows, int padding, int offset) {
-  std::string name = "gated_rms_norm " + type_name(y_type) + " " + type_name(z_type) + " " +
-                     type_name(out_type) + " " + std::to_string(features) + " in " +
-                     std::to_string(groups);
+               int rows, int padding, int offset, NormKind kind = {}) {
+  std::string name = std::string(kind.gated ? "gated_rms_norm " : "rms_norm ") +
+                     (kind.norm_first ? "norm first " : "") +
+                     (!kind.has_weight     ? "no weight "
+                      : kind.shared_weight ? "shared weight "
+                                           : "") +
+                     type_name(y_type) + " " + type_name(z_type) + " " + type_name(out_type) + " " +
+                     std::to_string(features) + " in " + std::to_string(groups);
   return {name, smoke, [=](Context &context) {
             GatedRmsNorm f;
             f.y_type = y_type;
@@ -426,32 +474,46 @@ Case norm_case(bool smoke, Type y_type, Type z_type, Type out_type, int features
             f.features = features;
             f.groups = groups;
             f.y_stride = f.z_stride = f.out_stride = features + padding + offset;
+            f.gated = kind.gated;
+            f.norm_first = kind.norm_first;
+            f.has_weight = kind.has_weight;
+            f.shared_weight = kind.shared_weight;
             if (!context.prepare(describe(f, "kernel")))
               return;
             Random random(3);
+            int size = features / groups;
             std::vector<double> y = random_values(random, size_t(rows) * features, -2, 2, y_type);
             std::vector<double> z = random_values(random, size_t(rows) * features, -3, 3, z_type);
-            std::vector<double> w = random_values(random, features, 0.5, 1.5, Type::f32);
-            context.values("y", in_rows(y, rows, features, int(f.y_stride), offset), y_type);
+            std::vector<double> w =
+                random_values(random, kind.shared_weight ? size : features, 0.5, 1.5, Type::f32);
+            const char *in = kind.gated ? "y" : "x";
+            context.values(in, in_rows(y, rows, features, int(f.y_stride), offset), y_type);
             context.values("z", in_rows(z, rows, features, int(f.z_stride), offset), z_type);
             context.values("weight", w, Type::f32);
             context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
             context.upload();
-            context.shift("y", offset * size_of(y_type));
+            context.shift(in, offset * size_of(y_type));
             context.shift("z", offset * size_of(z_type));
             context.shift("out", offset * size_of(out_type));
             context.launch({rows, 0, 0, 0});
             std::vector<double> expected(y.size());
-            int size = features / groups;
             for (int r = 0; r < rows; ++r)
               for (int g = 0; g < groups; ++g) {
                 double sum = 0;
                 size_t at = size_t(r) * features + size_t(g) * size;
-                for (int i = 0; i < size; ++i)
-                  expected[at + i] = y[at + i] * silu(z[at + i]),
-                                sum += expected[at + i] * expected[at + i];
-                for (int i = 0; i < size; ++i)
-                  expected[at + i] *= w[g * size + i] / std::sqrt(sum / size + 1e-5);
+                for (int i = 0; i < size; ++i) {
+                  double &value = expected[at + i] = y[at + i];
+                  if (kind.gated && !kind.norm_first)
+                    value *= silu(z[at + i]);
+                  sum += value * value;
+                }
+                for (int i = 0; i < size; ++i) {
+                  expected[at + i] /= std::sqrt(sum / size + 1e-5);
+                  if (kind.has_weight)
+                    expected[at + i] *= w[kind.shared_weight ? i : g * size + i];
+                  if (kind.norm_first)
+                    expected[at + i] *= silu(z[at + i]);
+                }
               }
             std::vector<double> stored = context.read("out", out_type), actual(y.size());
             for (int r = 0; r < rows; ++r)
@@ -588,6 +650,67 @@ std::vector<Case> mamba_cases() {
       scan_case("", false, problem2(bf16, bf16, 6, 3, 128, 128), ones, decoded, true, 512));
   cases.push_back(scan_case("", false, problem2(f32, f32, 3, 3, 20, 12), ones, decoded, true));
 
+  // Mamba's and Mamba-2's own heads of B and C: one, or some that no power of two counts; head
+  // sizes that are not the state's.
+  cases.push_back(
+      scan_case("one B and C", true, grouped1(bf16, f32, 96, 1, 16), ragged, past, false));
+  cases.push_back(
+      scan_case("one B and C", false, grouped1(f32, f32, 70, 1, 16), ragged, past, false, 512));
+  cases.push_back(scan_case("groups", false, grouped1(bf16, f32, 84, 3, 8), ragged, past, false));
+  {
+    ScanProblem p = grouped1(f32, f32, 120, 4, 16);
+    p.c_heads = 6;
+    cases.push_back(scan_case("4 of B, 6 of C", false, p, ragged, past, false));
+    cases.push_back(scan_case("4 of B, 6 of C", false, p, ones, decoded, true));
+    p = grouped1(bf16, f32, 96, 1, 16);
+    p.conv = true;
+    p.conv_channels = 96;
+    cases.push_back(scan_case("one B and C", true, p, ones, decoded, true));
+  }
+  cases.push_back(
+      scan_case("one B and C", true, grouped1(f32, bf16, 70, 1, 16), ones, decoded, true, 4096));
+  cases.push_back(
+      scan_case("groups", true, grouped2(bf16, f32, 8, 2, 64, 128), ragged, past, false, 8, 6e-3));
+  cases.push_back(
+      scan_case("groups", false, grouped2(bf16, bf16, 6, 3, 80, 32), ragged, past, false, 8, 6e-3));
+  cases.push_back(scan_case("one head", false, grouped2(bf16, f32, 1, 1, 64, 256), ragged, past,
+                            false, 8, 6e-3));
+  cases.push_back(scan_case("groups", true, grouped2(f32, f32, 6, 3, 20, 12), ragged, past, false));
+  cases.push_back(
+      scan_case("groups", false, grouped2(f32, f32, 8, 1, 64, 128), ragged, past, false));
+  cases.push_back(scan_case("groups, segments", false, grouped2(bf16, f32, 4, 2, 32, 64),
+                            {700, 2500, 3, 0, 1100, 40}, {9, 64, 0, 0, 0, 5}, false, 8, 6e-3));
+  cases.push_back(
+      scan_case("groups", true, grouped2(bf16, f32, 8, 2, 64, 128), ones, decoded, true));
+  cases.push_back(
+      scan_case("groups", false, grouped2(bf16, bf16, 6, 3, 80, 32), ones, decoded, true, 512));
+  cases.push_back(
+      scan_case("one head", false, grouped2(f32, f32, 1, 1, 20, 12), ones, decoded, true));
+  cases.push_back(chunked_case(false, grouped1(bf16, f32, 96, 1, 16), 150, 64, 67));
+  cases.push_back(chunked_case(false, grouped2(bf16, f32, 4, 1, 64, 128), 200, 1, 77, 6e-3));
+  // Every operand of a type of its own.
+  {
+    ScanProblem p = problem1(bf16, f32, 96, 3, 16, true);
+    p.dt_type = p.c_type = p.out_type = f32;
+    p.offset = 3;
+    p.padding = 5;
+    cases.push_back(scan_case("mixed types", false, p, ragged, past, false));
+    p.offset = p.padding = 0;
+    cases.push_back(scan_case("mixed types", true, p, ragged, past, false));
+    cases.push_back(scan_case("mixed types", false, p, ones, decoded, true));
+    p.conv = true;
+    p.conv_channels = 96;
+    p.window_type = f32;
+    cases.push_back(scan_case("mixed types", true, p, ones, decoded, true));
+    p = problem1(f32, f32, 96, 3, 16, false);
+    p.b_type = p.z_type = p.out_type = bf16;
+    cases.push_back(scan_case("mixed types", false, p, ragged, past, false, 1));
+    p = grouped2(bf16, f32, 4, 2, 64, 64);
+    p.out_type = p.b_type = f32;
+    cases.push_back(scan_case("mixed types", true, p, ragged, past, false));
+    cases.push_back(scan_case("mixed types", false, p, ones, decoded, true));
+  }
+
   // Convolution: sequences that begin at a tile's last token, are shorter than the window, or both.
   const std::vector<int> awkward = {15, 5, 1, 2, 9, 3, 70, 0, 1, 40},
                          seen = {0, 3, 0, 7, 1, 0, 2, 5, 9, 0};
@@ -602,6 +725,12 @@ std::vector<Case> mamba_cases() {
   cases.push_back(conv_case("ragged", false, f32, 40, 1, 2, 20, true, 0, 0, awkward, seen, false));
   cases.push_back(conv_case("ragged", false, bf16, 64, 16, 1, 1, true, 0, 0, awkward, seen, false));
   cases.push_back(conv_case("decode", true, bf16, 96, 4, 3, 16, true, 0, 0, ones, decoded, true));
+  cases.push_back(conv_case("mixed types", true, ConvTypes(bf16, f32, f32), 96, 4, 1, 1, true, 0, 0,
+                            awkward, seen, false));
+  cases.push_back(conv_case("mixed types", false, ConvTypes(f32, bf16, bf16), 90, 3, 3, 6, true, 2,
+                            1, awkward, seen, false));
+  cases.push_back(conv_case("decode, mixed types", false, ConvTypes(f32, bf16, f32), 96, 4, 1, 1,
+                            true, 0, 0, ones, decoded, true));
   cases.push_back(
       conv_case("decode", false, bf16, 1280, 4, 1, 1, true, 16, 0, ones, decoded, true));
 
@@ -610,6 +739,15 @@ std::vector<Case> mamba_cases() {
   cases.push_back(norm_case(false, f32, bf16, bf16, 90, 6, 7, 1, 1));
   cases.push_back(norm_case(false, bf16, bf16, f32, 4096, 1, 3, 0, 0));
   cases.push_back(norm_case(false, bf16, bf16, bf16, 3072, 3, 3, 8, 3));
+  const NormKind first = {true, true, true, false}, first_shared = {true, true, true, true},
+                 heads = {false, false, true, true}, bare = {false, false, false, false};
+  cases.push_back(norm_case(true, bf16, bf16, bf16, 384, 3, 7, 0, 0, first));
+  cases.push_back(norm_case(true, f32, bf16, bf16, 512, 4, 5, 8, 8, first_shared));
+  cases.push_back(norm_case(false, f32, f32, f32, 90, 6, 7, 1, 1, first_shared));
+  cases.push_back(norm_case(true, bf16, bf16, bf16, 3072, 24, 5, 16, 8, heads));
+  cases.push_back(norm_case(false, f32, f32, bf16, 60, 5, 7, 1, 1, heads));
+  cases.push_back(norm_case(true, bf16, bf16, bf16, 256, 1, 5, 0, 0, bare));
+  cases.push_back(norm_case(false, bf16, bf16, f32, 16, 1, 5, 3, 1, bare));
   return cases;
 }
 

@@ -1,0 +1,265 @@
+// The gated delta rule against float64: lengths 1, odd and longer than tiles, chunked against
+// whole, strided rows at odd offsets, sizes that no vector divides, every type.
+#include "Harness.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace m1k::test {
+namespace {
+
+using namespace cuda;
+
+struct DeltaProblem {
+  Type type = Type::bf16, gate_type = Type::bf16, out_type = Type::bf16, state_type = Type::f32;
+  int heads = 4, key_heads = 2, key_size = 32, value_size = 32;
+  double decay = 1;
+  int offset = 0, padding = 0; // columns before and after in each row
+  bool has_dt_bias = true;
+
+  Batch batch;
+  std::vector<double> q, k, v, a, b, decays, dt_bias, state;
+  int keys() const { return key_heads * key_size; }
+  int columns() const { return heads * value_size; }
+  int stride(int columns) const { return columns + offset + padding; }
+
+  void fill(uint64_t seed) {
+    Random random(seed);
+    size_t T = batch.tokens;
+    q = random_values(random, T * keys(), -2, 2, type);
+    k = random_values(random, T * keys(), -2, 2, type);
+    v = random_values(random, T * columns(), -2, 2, type);
+    a = random_values(random, T * heads, -4, 3, gate_type);
+    b = random_values(random, T * heads, -4, 4, gate_type);
+    decays = random_values(random, heads, -decay, -0.01 * decay, Type::f32);
+    dt_bias = random_values(random, heads, -2, 0.5, Type::f32);
+    state =
+        random_values(random, size_t(batch.slot_count) * columns() * key_size, -1, 1, state_type);
+  }
+
+  template <class Real>
+  void evaluate(std::vector<double> &y, std::vector<double> &end_state) const {
+    y.assign(size_t(batch.tokens) * columns(), 0);
+    end_state = state;
+    auto unit = [&](const std::vector<double> &x, int t, int head) {
+      std::vector<Real> u(key_size);
+      Real sum = Real(1e-6);
+      for (int i = 0; i < key_size; ++i) {
+        u[i] = Real(x[size_t(t) * keys() + head * key_size + i]);
+        sum += u[i] * u[i];
+      }
+      for (Real &value : u)
+        value /= std::sqrt(sum);
+      return u;
+    };
+    for (int s = 0; s < batch.sequences; ++s) {
+      if (batch.starts[s] == batch.starts[s + 1])
+        continue;
+      bool fresh = batch.positions[batch.starts[s]] == 0;
+      for (int h = 0; h < heads; ++h) {
+        double *saved = &end_state[(size_t(batch.slots[s]) * heads + h) * key_size * value_size];
+        std::vector<Real> S(size_t(key_size) * value_size);
+        for (size_t i = 0; i < S.size(); ++i)
+          S[i] = fresh ? Real(0) : Real(saved[i]);
+        for (int t = batch.starts[s]; t < batch.starts[s + 1]; ++t) {
+          std::vector<Real> query = unit(q, t, h / (heads / key_heads)),
+                            key = unit(k, t, h / (heads / key_heads));
+          Real x = Real(a[size_t(t) * heads + h]) + (has_dt_bias ? Real(dt_bias[h]) : Real(0));
+          Real keep = std::exp(Real(decays[h]) * std::log1p(std::exp(x)));
+          Real beta = 1 / (1 + std::exp(-Real(b[size_t(t) * heads + h])));
+          for (int j = 0; j < value_size; ++j) {
+            Real seen = 0, sum = 0;
+            for (int i = 0; i < key_size; ++i)
+              seen += keep * S[i * value_size + j] * key[i];
+            Real change = beta * (Real(v[size_t(t) * columns() + h * value_size + j]) - seen);
+            for (int i = 0; i < key_size; ++i) {
+              Real &value = S[i * value_size + j];
+              value = keep * value + key[i] * change;
+              sum += value * query[i];
+            }
+            y[size_t(t) * columns() + h * value_size + j] = double(sum / std::sqrt(Real(key_size)));
+          }
+        }
+        for (size_t i = 0; i < S.size(); ++i)
+          saved[i] = double(S[i]);
+      }
+    }
+  }
+
+  GatedDelta facts(bool decode) const {
+    GatedDelta f;
+    f.q_type = f.k_type = f.v_type = type;
+    f.a_type = f.b_type = gate_type;
+    f.out_type = out_type;
+    f.state_type = state_type;
+    f.heads = heads;
+    f.key_heads = key_heads;
+    f.key_size = key_size;
+    f.value_size = value_size;
+    f.q_stride = f.k_stride = stride(keys());
+    f.v_stride = f.out_stride = stride(columns());
+    f.a_stride = f.b_stride = stride(heads);
+    f.has_dt_bias = has_dt_bias;
+    f.decode = decode;
+    f.scale = float(1 / std::sqrt(double(key_size)));
+    return f;
+  }
+
+  void put(Context &context) const {
+    int T = batch.tokens;
+    auto rows = [&](const std::vector<double> &values, int columns) {
+      return in_rows(values, T, columns, stride(columns), offset);
+    };
+    context.values("q", rows(q, keys()), type);
+    context.values("k", rows(k, keys()), type);
+    context.values("v", rows(v, columns()), type);
+    context.values("a", rows(a, heads), gate_type);
+    context.values("b", rows(b, heads), gate_type);
+    context.values("decay", decays, Type::f32);
+    context.values("dt_bias", dt_bias, Type::f32);
+    context.values("state", state, state_type);
+    context.poison("out", size_t(T) * stride(columns()) * size_of(out_type));
+    put_batch(context, batch);
+  }
+  void launch(Context &context) const {
+    for (const char *role : {"q", "k", "v"})
+      context.shift(role, offset * size_of(type));
+    for (const char *role : {"a", "b"})
+      context.shift(role, offset * size_of(gate_type));
+    context.shift("out", offset * size_of(out_type));
+    context.launch({batch.tokens, batch.sequences, 0, 0});
+  }
+  /// What was written, and that nothing was beside it.
+  std::vector<double> result(Context &context) const {
+    std::vector<double> rows = context.read("out", out_type);
+    std::vector<double> actual(size_t(batch.tokens) * columns());
+    bool untouched = true;
+    int wide = stride(columns());
+    for (int t = 0; t < batch.tokens; ++t)
+      for (int j = 0; j < wide; ++j) {
+        double value = rows[size_t(t) * wide + j];
+        if (j >= offset && j < offset + columns())
+          actual[size_t(t) * columns() + j - offset] = value;
+        else
+          untouched &= std::isnan(value);
+      }
+    context.require(untouched, "columns beside the output were written");
+    return actual;
+  }
+};
+
+std::string name_of(const DeltaProblem &p) {
+  auto type = [](Type t) { return t == Type::f32 ? "f32" : t == Type::bf16 ? "bf16" : "f16"; };
+  return std::string(type(p.type)) + "/" + type(p.state_type) + " " + std::to_string(p.heads) +
+         "/" + std::to_string(p.key_heads) + " of " + std::to_string(p.key_size) + "×" +
+         std::to_string(p.value_size);
+}
+
+Case delta_case(const std::string &label, bool smoke, DeltaProblem p,
+                const std::vector<int> &lengths, const std::vector<int> &past, bool decode) {
+  p.batch = make_batch(lengths, past);
+  return {"gated_delta " + label + (decode ? " decode " : " ") + name_of(p), smoke,
+          [p, decode](Context &context) mutable {
+            if (!context.prepare(describe(p.facts(decode), "kernel")))
+              return;
+            p.fill(7);
+            p.put(context);
+            context.upload();
+            p.launch(context);
+            std::vector<double> y, end, y32, end32;
+            p.evaluate<double>(y, end);
+            p.evaluate<float>(y32, end32);
+            context.compare("out", p.result(context), y,
+                            tolerance(p.out_type, relative_error(y32, y)));
+            context.compare("state", context.read("state", p.state_type), end,
+                            tolerance(p.state_type, relative_error(end32, end)));
+          }};
+}
+
+// Three chunks of a sequence give what the whole gives.
+Case chunked_case(DeltaProblem p, int length, int cut1, int cut2) {
+  return {"gated_delta chunked = whole " + name_of(p), false, [=](Context &context) mutable {
+            p.batch = make_batch({length}, {0});
+            if (!context.prepare(describe(p.facts(false), "kernel")))
+              return;
+            p.fill(11);
+            std::vector<double> y, end, y32, end32, joined;
+            p.evaluate<double>(y, end);
+            p.evaluate<float>(y32, end32);
+            int cuts[] = {0, cut1, cut2, length};
+            p.put(context);
+            context.upload();
+            for (int i = 0; i < 3; ++i) {
+              DeltaProblem part = p;
+              part.batch = make_batch({cuts[i + 1] - cuts[i]}, {cuts[i]});
+              part.batch.slots = p.batch.slots;
+              part.batch.slot_count = p.batch.slot_count;
+              auto piece = [&](const std::vector<double> &values, int columns) {
+                return std::vector<double>(values.begin() + size_t(cuts[i]) * columns,
+                                           values.begin() + size_t(cuts[i + 1]) * columns);
+              };
+              part.q = piece(p.q, p.keys());
+              part.k = piece(p.k, p.keys());
+              part.v = piece(p.v, p.columns());
+              part.a = piece(p.a, p.heads);
+              part.b = piece(p.b, p.heads);
+              std::vector<char> state = context.read_raw("state");
+              context.clear();
+              part.put(context);
+              context.raw("state", state);
+              context.upload();
+              part.launch(context);
+              std::vector<double> rows = part.result(context);
+              joined.insert(joined.end(), rows.begin(), rows.end());
+            }
+            context.compare("out", joined, y, tolerance(p.out_type, relative_error(y32, y)));
+            context.compare("state", context.read("state", p.state_type), end,
+                            3 * tolerance(p.state_type, relative_error(end32, end)));
+          }};
+}
+
+DeltaProblem problem(Type type, Type state_type, int heads, int key_heads, int key_size,
+                     int value_size) {
+  DeltaProblem p;
+  p.type = p.gate_type = p.out_type = type;
+  p.state_type = state_type;
+  p.heads = heads;
+  p.key_heads = key_heads;
+  p.key_size = key_size;
+  p.value_size = value_size;
+  return p;
+}
+
+} // namespace
+
+std::vector<Case> delta_cases() {
+  std::vector<Case> cases;
+  const std::vector<int> ragged = {1, 37, 64, 3, 0, 130}, past = {5, 0, 9, 0, 4, 64};
+  const std::vector<int> ones(9, 1), decoded = {4, 0, 7, 1, 90, 0, 3, 2, 1};
+  const Type f32 = Type::f32, bf16 = Type::bf16;
+  cases.push_back(
+      delta_case("ragged", true, problem(bf16, f32, 4, 2, 128, 128), ragged, past, false));
+  cases.push_back(delta_case("ragged", true, problem(f32, f32, 6, 2, 32, 48), ragged, past, false));
+  cases.push_back(delta_case("odd", false, problem(f32, f32, 3, 1, 13, 45), ragged, past, false));
+  cases.push_back(
+      delta_case("wide", false, problem(bf16, bf16, 2, 2, 256, 64), ragged, past, false));
+  cases.push_back(delta_case("one", false, problem(f32, f32, 1, 1, 1, 1), ragged, past, false));
+  {
+    DeltaProblem p = problem(bf16, f32, 4, 2, 64, 64);
+    p.offset = 3;
+    p.padding = 5;
+    cases.push_back(delta_case("misaligned", true, p, ragged, past, false));
+    p.gate_type = p.out_type = f32;
+    p.has_dt_bias = false;
+    cases.push_back(delta_case("mixed types, bare", false, p, ragged, past, false));
+    p = problem(f32, f32, 4, 2, 32, 32);
+    p.decay = 60;
+    cases.push_back(delta_case("large decay", false, p, ragged, past, false));
+  }
+  cases.push_back(chunked_case(problem(f32, f32, 4, 2, 64, 32), 150, 1, 77));
+  cases.push_back(delta_case("", true, problem(bf16, f32, 4, 2, 128, 128), ones, decoded, true));
+  cases.push_back(delta_case("", false, problem(f32, bf16, 3, 3, 20, 12), ones, decoded, true));
+  return cases;
+}
+
+} // namespace m1k::test
