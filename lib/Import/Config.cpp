@@ -193,7 +193,7 @@ FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData
   Fields text = whole.child("text_config");
   Fields mamba(mambaPath.str().str(), succeeded(mambaJson) ? mambaJson->getAsObject() : nullptr,
                emitError, bad);
-  ConfigSource source{text ? text : whole, mamba, data, emitError, emitWarning, out};
+  ConfigSource source{text ? text : whole, bool(text), mamba, data, emitError, emitWarning, out};
   family->read(source);
   if (text) {
     if (whole.flag("tie_word_embeddings", out.tied) != out.tied)

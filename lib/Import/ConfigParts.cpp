@@ -31,11 +31,13 @@ static void readTypes(const Fields &config, ModelConfig &out) {
     config.error(name) << "expected float32, bfloat16 or float16, got " << *type;
 }
 
-void m1c::readCommon(const ConfigSource &source, bool tied, int64_t positions) {
+void m1c::readCommon(const ConfigSource &source, bool tied, int64_t positions, int64_t layers) {
   const Fields &config = source.config;
   ModelConfig &out = source.model;
   out.hiddenSize = config.size("hidden_size");
-  out.layers = config.size("num_hidden_layers", mostLayers);
+  out.layers = layers && !config.has("num_hidden_layers")
+                   ? layers
+                   : config.size("num_hidden_layers", mostLayers);
   out.vocabSize = config.size("vocab_size");
   out.maxPositions = config.integer("max_position_embeddings").value_or(positions);
   out.tied = config.flag("tie_word_embeddings", tied);
@@ -46,11 +48,11 @@ void m1c::readCommon(const ConfigSource &source, bool tied, int64_t positions) {
   readTypes(config, out);
 }
 
-AttentionConfig m1c::readAttention(const Fields &config, int64_t hiddenSize) {
+AttentionConfig m1c::readAttention(const Fields &config, int64_t hiddenSize, StringRef headDim) {
   AttentionConfig out;
   out.heads = config.size("num_attention_heads", mostHeads);
   out.kvHeads = config.integer("num_key_value_heads", 1, mostHeads).value_or(out.heads);
-  if (std::optional<int64_t> dim = config.integer("head_dim", 1, largestHead))
+  if (std::optional<int64_t> dim = config.integer(headDim, 1, largestHead))
     out.headDim = *dim;
   else if (out.heads && hiddenSize % out.heads)
     config.error("num_attention_heads")
@@ -74,23 +76,32 @@ int64_t m1c::readRank(const Fields &config, StringRef name, int64_t hiddenSize) 
   return automatic ? (hiddenSize + 15) / 16 : config.integer(name, 1, largestSize).value_or(1);
 }
 
-/// Clipping of the time step; nothing else than none.
-static void expectUnlimitedSteps(const Fields &config) {
+static void readStepLimits(const Fields &config, Mamba2Config &out) {
   const llvm::json::Value *value = config.find("time_step_limit");
   if (!value)
     return;
   const llvm::json::Array *limits = value->getAsArray();
   // transformers writes infinity as a number that JSON does not have, or as an object.
-  auto isInfinite = [](const llvm::json::Value &limit) {
+  auto number = [](const llvm::json::Value &limit) -> std::optional<double> {
     const llvm::json::Object *object = limit.getAsObject();
-    std::optional<double> number = limit.getAsNumber();
-    return number
-               ? std::isinf(*number) && *number > 0
-               : object && object->getString("__float__") == std::optional<StringRef>("Infinity");
+    if (object && object->getString("__float__") == std::optional<StringRef>("Infinity"))
+      return std::numeric_limits<double>::infinity();
+    return limit.getAsNumber();
   };
-  if (!limits || limits->size() != 2 || (*limits)[0].getAsNumber() != std::optional<double>(0) ||
-      !isInfinite((*limits)[1]))
-    config.error("time_step_limit") << "expected [0, Infinity], got " << Fields::text(*value);
+  std::optional<double> least, largest;
+  if (limits && limits->size() == 2) {
+    least = number((*limits)[0]);
+    largest = number((*limits)[1]);
+  }
+  if (!least || !largest || !(*least >= 0) || !(*largest > *least) || std::isinf(*least)) {
+    config.error("time_step_limit")
+        << "expected two numbers from 0 to Infinity, the second larger, "
+           "got "
+        << Fields::text(*value);
+    return;
+  }
+  out.leastStep = *least;
+  out.largestStep = *largest;
 }
 
 Mamba2Config m1c::readMamba2(const Fields &config, const Mamba2Names &names, Mamba2Config out) {
@@ -107,7 +118,7 @@ Mamba2Config m1c::readMamba2(const Fields &config, const Mamba2Names &names, Mam
   if (out.inner() > largestHeads)
     config.error(names.heads) << "expected at most " << largestHeads << " values in all heads, got "
                               << out.heads << " heads of " << out.headDim;
-  expectUnlimitedSteps(config);
+  readStepLimits(config, out);
   return out;
 }
 

@@ -5,6 +5,7 @@
 #include "Fields.h"
 #include "m1c/Checkpoint.h"
 
+#include <limits>
 #include <vector>
 
 namespace m1c {
@@ -13,6 +14,8 @@ namespace m1c {
 struct ConfigSource {
   /// config.json, or the part of it that describes the language model.
   Fields config;
+  /// Whether config.json describes more than the language model.
+  bool isNested;
   /// mamba_config.json of an M1; false without one.
   Fields mamba;
   const CheckpointData &data;
@@ -34,6 +37,13 @@ struct AttentionConfig {
   int64_t heads = 0, kvHeads = 0, headDim = 0;
   bool bias = false, outputBias = false;
   double scale = 0; // of the products of queries and keys
+  /// RMSNorm of each head of q and k before they turn, with the model's eps; weights that are stored
+  /// as the distance from 1.
+  bool qkNorm = false, zeroCentredNorm = false;
+  /// Rows of q_proj are, head by head, those of q and those of a gate; o_proj takes y·sigmoid(gate).
+  bool gated = false;
+  /// A token sees itself and the window - 1 before it; 0: all before it.
+  int64_t window = 0;
 };
 
 /// A layer of Mamba (arXiv 2312.00752).
@@ -49,9 +59,14 @@ struct Mamba1Config {
 struct Mamba2Config {
   int64_t heads = 0, headDim = 64, groups = 1, states = 128, convWidth = 4;
   bool convBias = true, bias = false;
-  /// Gate alone; RMSNorm over all channels of what is gated; over each group.
-  enum class Norm { none, full, grouped } norm = Norm::full;
+  /// Gate alone; RMSNorm over all channels of what is gated; over each group; over each group before
+  /// the gate.
+  enum class Norm { none, full, grouped, groupedFirst } norm = Norm::full;
   double normEps = 0;
+  /// Factors of the columns of in_proj's result: z, x, B, C, dt; empty: none.
+  llvm::SmallVector<double> columnMultipliers;
+  /// The time step is kept between these, after softplus.
+  double leastStep = 0, largestStep = std::numeric_limits<double>::infinity();
   int64_t inner() const { return heads * headDim; }
 };
 
@@ -60,11 +75,18 @@ struct Mamba2Names {
   llvm::StringRef heads, headDim, groups, states, convWidth, convBias, bias;
 };
 
+/// As in bamba, granitemoehybrid and falcon_h1.
+constexpr Mamba2Names hybridMamba2Names{"mamba_n_heads",  "mamba_d_head", "mamba_n_groups",
+                                        "mamba_d_state",  "mamba_d_conv", "mamba_conv_bias",
+                                        "mamba_proj_bias"};
+
 /// Fields that nearly every family has under the same names: sizes, tokens, types. `tied` and
-/// `positions` are the defaults of the family's class in transformers.
-void readCommon(const ConfigSource &source, bool tied, int64_t positions);
+/// `positions` are the defaults of the family's class in transformers, `layers` that of
+/// num_hidden_layers; 0: it must be there.
+void readCommon(const ConfigSource &source, bool tied, int64_t positions, int64_t layers = 0);
 /// num_attention_heads, num_key_value_heads, head_dim; scale 1/√head_dim, no biases.
-AttentionConfig readAttention(const Fields &config, int64_t hiddenSize);
+AttentionConfig readAttention(const Fields &config, int64_t hiddenSize,
+                              llvm::StringRef headDim = "head_dim");
 /// rope_theta, rope_scaling, rope_parameters; refuses the two when they differ. Without `scaling`
 /// only theta is taken, and what scales it is ignored. `partial` is the default of
 /// partial_rotary_factor; 1: the family has no other value. `ignored` are fields of

@@ -32,9 +32,14 @@ public:
   /// Null when no layer rotates.
   const RotaryConfig *getRotary() const { return rotary ? &*rotary : nullptr; }
   double getEps() const { return eps; }
+  /// Whether norms outside of mixers store the distance of their weights from 1.
+  bool hasZeroCentredNorms() const { return zeroCentredNorms; }
+  double getEmbeddingMultiplier() const { return embeddingMultiplier; }
+  double getLogitsMultiplier() const { return logitsMultiplier; }
 
 protected:
-  double eps = 0;
+  double eps = 0, embeddingMultiplier = 1, logitsMultiplier = 1;
+  bool zeroCentredNorms = false;
   std::optional<RotaryConfig> rotary;
 };
 

@@ -35,6 +35,8 @@ public:
   /// A field that is null counts as absent. Reading counts as understanding.
   const llvm::json::Value *find(llvm::StringRef name) const;
   bool has(llvm::StringRef name) const { return find(name); }
+  /// Whether the field is there, if only as null.
+  bool mentions(llvm::StringRef name) const { return object && object->get(name); }
   explicit operator bool() const { return object; }
   /// Whether any reader of the same file or another has reported an error.
   bool hasFailed() const { return failed; }

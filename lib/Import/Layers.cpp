@@ -1,6 +1,11 @@
 #include "Family.h"
 
+#include "M1/IR/Scalars.h"
 #include "m1k_abi.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+#include <cmath>
 
 using namespace mlir;
 using namespace mlir::m1;
@@ -16,14 +21,36 @@ Value Layer::vector(const Twine &part, const Twine &source, int64_t n, Transform
 
 Value Layer::rmsNorm(Value h, const Twine &norm) {
   int64_t d = model.config.hiddenSize;
-  Value weight = vector(norm, norm + ".weight", d);
+  const Family &family = *model.config.family;
+  Value weight = vector(norm, norm + ".weight", d,
+                        family.hasZeroCentredNorms() ? Transform::PlusOne : Transform::None);
   return RmsNormOp::create(model.builder, model.loc, model.activations(d), h, weight,
-                           APFloat(model.config.family->getEps()));
+                           APFloat(family.getEps()), /*groups=*/1);
 }
 
-Value Layer::residual(Value h, const Twine &norm, llvm::function_ref<Value(Value)> branch) {
-  Value y = branch(rmsNorm(h, norm));
-  return AddOp::create(model.builder, model.loc, h.getType(), h, y);
+Value Layer::residual(Value h, const Twine &norm, llvm::function_ref<Value(Value)> branch,
+                      double multiplier) {
+  return add(h, model.scale(branch(rmsNorm(h, norm)), multiplier));
+}
+
+Value Layer::add(Value h, Value branch) {
+  return AddOp::create(model.builder, model.loc, h.getType(), h, branch);
+}
+
+Value Layer::mul(Value a, Value b) {
+  return MulOp::create(model.builder, model.loc, a.getType(), a, b);
+}
+
+Value Layer::sigmoidMul(Value a, Value b) {
+  return createGate(model.builder, model.loc, "sigmoid_mul", b.getType(), a, b, scalars::sigmoid);
+}
+
+Value Layer::squaredRelu(Value x) {
+  return createUnary(model.builder, model.loc, "relu2", x.getType(), x, scalars::relu2);
+}
+
+Value Layer::siluMul(Value a, Value b) {
+  return SiluMulOp::create(model.builder, model.loc, a.getType(), a, b);
 }
 
 Value Layer::project(Value x, const Twine &part, const Twine &module, int64_t n, bool bias) {
@@ -41,35 +68,57 @@ Value Layer::gatedMlp(Value x, int64_t size, bool bias, const MlpNames &names) {
   }
   Value gate = project(x, "gate", names.gate, size, true),
         up = project(x, "up", names.up, size, true);
-  Value hidden = SiluMulOp::create(model.builder, model.loc, gate.getType(), gate, up);
-  return project(hidden, "down", names.down, d, true);
+  return project(siluMul(gate, up), "down", names.down, d, true);
 }
 
 Value Layer::attention(Value x, const AttentionConfig &config, const AttentionNames &names) {
-  int64_t q = config.heads * config.headDim, kv = config.kvHeads * config.headDim;
-  Value y =
-      attend(project(x, "q", names.q, q, config.bias), project(x, "k", names.k, kv, config.bias),
-             project(x, "v", names.v, kv, config.bias), config);
-  return project(y, "o", names.output, model.config.hiddenSize, config.outputBias);
+  int64_t d = model.config.hiddenSize, width = config.headDim, q = config.heads * width,
+          kv = config.kvHeads * width;
+  Value queries, gate;
+  if (config.gated) {
+    // Rows of q and of the gate take turns, head by head.
+    ModelBuilder::Sources rows;
+    for (int64_t part : {0, 1})
+      for (int64_t head = 0; head < config.heads; ++head)
+        rows.push_back({tensor(names.q + ".weight"), {2 * q, d}, (2 * head + part) * width, width});
+    SmallVector<Value> parts =
+        model.split(model.linear(x, model.matrix(symbol("q_gate"), rows)), {q, q});
+    queries = parts[0];
+    gate = parts[1];
+  } else {
+    queries = project(x, "q", names.q, q, config.bias);
+  }
+  Value y = attend(queries, project(x, "k", names.k, kv, config.bias),
+                   project(x, "v", names.v, kv, config.bias), config, names);
+  if (gate)
+    y = sigmoidMul(gate, y);
+  return project(y, "o", names.output, d, config.outputBias);
 }
 
-Value Layer::attend(Value q, Value k, Value v, const AttentionConfig &config) {
+Value Layer::attend(Value q, Value k, Value v, const AttentionConfig &config,
+                    const AttentionNames &names) {
   OpBuilder &builder = model.builder;
   Location loc = model.loc;
-  auto rotate = [&](Value value) -> Value {
-    if (!model.table)
-      return value;
-    return RotaryEmbeddingOp::create(builder, loc, value.getType(), value, model.table,
-                                     config.headDim);
+  auto prepare = [&](Value rows, int64_t heads, StringRef part, const std::string &norm) {
+    if (config.qkNorm) {
+      Value weight = vector(part + "_norm", norm + ".weight", config.headDim,
+                            config.zeroCentredNorm ? Transform::PlusOne : Transform::None);
+      rows = RmsNormOp::create(builder, loc, rows.getType(), rows, weight,
+                               APFloat(model.config.family->getEps()), heads);
+    }
+    if (model.table)
+      rows = RotaryEmbeddingOp::create(builder, loc, rows.getType(), rows, model.table,
+                                       config.headDim);
+    return rows;
   };
   auto cacheType = KVCacheType::get(
       builder.getContext(), {config.kvHeads, M1_PAGE_SIZE, config.headDim}, model.options.kvType);
   Value cache = model.state(symbol("kv"), cacheType);
-  q = rotate(q);
-  k = rotate(k);
+  q = prepare(q, config.heads, "q", names.qNorm);
+  k = prepare(k, config.kvHeads, "k", names.kNorm);
   KVWriteOp::create(builder, loc, k, v, model.batch, cache);
   return AttentionOp::create(builder, loc, q.getType(), q, model.batch, cache,
-                             APFloat(config.scale));
+                             APFloat(config.scale), config.window);
 }
 
 Value Layer::causalConv(Value x, const ConvNames &conv) {
@@ -110,9 +159,9 @@ Value Layer::mamba1(Value x, const Mamba1Config &config, const Twine &moduleName
       int64_t n = ModelBuilder::columnsOf(part);
       Value weight = config.norms == Mamba1Config::Norms::weighted
                          ? vector(name + "_norm", module + "." + name + "_layernorm.weight", n)
-                         : model.ones("ones_" + std::to_string(n), n);
+                         : Value();
       part = RmsNormOp::create(builder, loc, model.activations(n), part, weight,
-                               APFloat(config.normEps));
+                               APFloat(config.normEps), /*groups=*/1);
     }
   Value dt = project(parts[0], "dt_proj", module + ".dt_proj", inner);
   dt = SoftplusOp::create(builder, loc, model.rows(inner, model.f32), dt,
@@ -133,15 +182,28 @@ Value Layer::mamba2(Value x, const Mamba2Config &config, const Twine &moduleName
   Location loc = model.loc;
   std::string module = moduleName.str();
   int64_t inner = config.inner(), heads = config.heads, shared = config.groups * config.states;
-  SmallVector<Value> parts = model.split(
-      project(x, "in_proj", module + ".in_proj", 2 * inner + 2 * shared + heads, config.bias),
-      {inner, inner + 2 * shared, heads});
+  Value projected =
+      project(x, "in_proj", module + ".in_proj", 2 * inner + 2 * shared + heads, config.bias);
+  if (!config.columnMultipliers.empty())
+    projected = model.scaleColumns(projected, "in_proj_multipliers",
+                                   {inner, inner, shared, shared, heads}, config.columnMultipliers);
+  SmallVector<Value> parts = model.split(projected, {inner, inner + 2 * shared, heads});
   Value z = parts[0];
   SmallVector<Value> xbc =
       model.split(causalConv(parts[1], {module + ".conv1d", config.convWidth, config.convBias}),
                   {inner, shared, shared});
   Value dt = SoftplusOp::create(builder, loc, model.rows(heads, model.f32), parts[2],
                                 vector("dt_bias", module + ".dt_bias", heads));
+  if (config.leastStep > 0 || std::isfinite(config.largestStep))
+    dt = createMap(builder, loc, "clip", dt.getType(), dt,
+                   [&](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+                     Value least = scalars::constant(b, config.leastStep, v[0]);
+                     Value raised = arith::MaximumFOp::create(b, v[0], least);
+                     if (!std::isfinite(config.largestStep))
+                       return raised;
+                     return arith::MinimumFOp::create(
+                         b, raised, scalars::constant(b, config.largestStep, v[0]));
+                   });
   Value state =
       model.state(symbol("scan_state"),
                   ScanStateType::get(builder.getContext(), {heads, config.headDim, config.states},
@@ -152,11 +214,12 @@ Value Layer::mamba2(Value x, const Mamba2Config &config, const Twine &moduleName
   y = SkipOp::create(builder, loc, model.activations(inner), y, xbc[0],
                      vector("D", module + ".D", heads));
   if (config.norm == Mamba2Config::Norm::none)
-    y = SiluMulOp::create(builder, loc, model.activations(inner), z, y);
+    y = siluMul(z, y);
   else
     y = GatedRmsNormOp::create(builder, loc, model.activations(inner), y, z,
                                vector("gate_norm", module + ".norm.weight", inner),
-                               config.norm == Mamba2Config::Norm::grouped ? config.groups : 1,
-                               APFloat(config.normEps));
+                               config.norm == Mamba2Config::Norm::full ? 1 : config.groups,
+                               APFloat(config.normEps),
+                               config.norm == Mamba2Config::Norm::groupedFirst);
   return project(y, "out_proj", module + ".out_proj", model.config.hiddenSize, config.bias);
 }

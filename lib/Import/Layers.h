@@ -42,10 +42,17 @@ public:
   mlir::Value vector(const llvm::Twine &part, const llvm::Twine &source, int64_t n,
                      mlir::m1::Transform transform = mlir::m1::Transform::None);
 
-  /// h + branch(rms_norm(h)); `norm` is the norm's module.
+  /// h + multiplier · branch(rms_norm(h)); `norm` is the norm's module.
   mlir::Value residual(mlir::Value h, const llvm::Twine &norm,
-                       llvm::function_ref<mlir::Value(mlir::Value)> branch);
+                       llvm::function_ref<mlir::Value(mlir::Value)> branch, double multiplier = 1);
   mlir::Value rmsNorm(mlir::Value h, const llvm::Twine &norm);
+
+  // Element by element.
+  mlir::Value add(mlir::Value h, mlir::Value branch);
+  mlir::Value mul(mlir::Value a, mlir::Value b);
+  mlir::Value siluMul(mlir::Value a, mlir::Value b);
+  mlir::Value sigmoidMul(mlir::Value a, mlir::Value b); // sigmoid(a) · b
+  mlir::Value squaredRelu(mlir::Value x);
 
   /// x · `module`.weightᵀ (+ `module`.bias); the weight is called `part`.
   mlir::Value project(mlir::Value x, const llvm::Twine &part, const llvm::Twine &module, int64_t n,
@@ -58,8 +65,9 @@ public:
   /// Rotates q and k where the model rotates, keeps k and v, attends, projects.
   mlir::Value attention(mlir::Value x, const AttentionConfig &config,
                         const AttentionNames &names = {});
-  /// The same from q, k and v on.
-  mlir::Value attend(mlir::Value q, mlir::Value k, mlir::Value v, const AttentionConfig &config);
+  /// From q, k and v on, up to what o_proj takes.
+  mlir::Value attend(mlir::Value q, mlir::Value k, mlir::Value v, const AttentionConfig &config,
+                     const AttentionNames &names = {});
 
   /// Depthwise convolution over the tokens of each sequence, with its state.
   mlir::Value causalConv(mlir::Value x, const ConvNames &conv);

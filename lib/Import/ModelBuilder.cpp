@@ -1,7 +1,10 @@
 #include "ModelBuilder.h"
 
 #include "Family.h"
+#include "M1/IR/Scalars.h"
 #include "m1k_abi.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
 using namespace mlir::m1;
@@ -60,14 +63,18 @@ void ModelBuilder::buildFunction(StringRef name) {
     return matrix("embed_tokens", {{family.embeddings(), {config.vocabSize, d}}});
   };
   Value h = EmbeddingOp::create(builder, loc, rows(d, f32), entry->getArgument(0), embeddings());
+  h = scale(h, family.getEmbeddingMultiplier());
   for (int64_t layer = 0; layer < config.layers; ++layer)
     h = family.buildLayer(*this, layer, h);
   h = GatherRowsOp::create(builder, loc, h.getType(), h, batch);
-  Value norm = vector("norm", {family.finalNorm(), {d}});
-  Value x = RmsNormOp::create(builder, loc, activations(d), h, norm, APFloat(family.getEps()));
+  Value norm = vector("norm", {family.finalNorm(), {d}},
+                      family.hasZeroCentredNorms() ? Transform::PlusOne : Transform::None);
+  Value x = RmsNormOp::create(builder, loc, activations(d), h, norm, APFloat(family.getEps()),
+                              /*groups=*/1);
   Value head =
       config.tied ? embeddings() : matrix("lm_head", {{family.head(), {config.vocabSize, d}}});
   Value logits = LinearOp::create(builder, loc, rows(config.vocabSize, f32), x, head, Value());
+  logits = scale(logits, family.getLogitsMultiplier());
   Value next = SampleOp::create(builder, loc, tokensType, logits);
   func::ReturnOp::create(builder, loc, ValueRange{logits, next});
 }
@@ -129,14 +136,6 @@ Value ModelBuilder::weight(StringRef symbol, ArrayRef<int64_t> shape, const Sour
   return GetWeightOp::create(builder, loc, type, symbol);
 }
 
-Value ModelBuilder::ones(StringRef symbol, int64_t n) {
-  auto type = RankedTensorType::get({n}, f32);
-  if (declared.insert(symbol).second)
-    WeightOp::create(symbols, loc, symbol, type, ArrayAttr(), DenseI64ArrayAttr(), Transform::None,
-                     DenseElementsAttr::get(type, 1.0f), RotaryAnglesAttr());
-  return GetWeightOp::create(builder, loc, type, symbol);
-}
-
 Value ModelBuilder::matrix(StringRef symbol, const Sources &sources) {
   int64_t n = 0;
   for (const Source &source : sources)
@@ -184,6 +183,26 @@ RankedTensorType ModelBuilder::rows(int64_t columns, Type elementType) const {
 Value ModelBuilder::linear(Value x, Value weight, Value bias) {
   int64_t n = cast<RankedTensorType>(weight.getType()).getDimSize(0);
   return LinearOp::create(builder, loc, activations(n), x, weight, bias);
+}
+
+Value ModelBuilder::scale(Value x, double factor) {
+  return factor == 1 ? x : createScale(builder, loc, x.getType(), x, factor);
+}
+
+Value ModelBuilder::scaleColumns(Value x, StringRef symbol, ArrayRef<int64_t> columns,
+                                 ArrayRef<double> factors) {
+  SmallVector<float> values;
+  for (auto [count, factor] : llvm::zip_equal(columns, factors))
+    values.append(count, float(factor));
+  auto type = RankedTensorType::get({int64_t(values.size())}, f32);
+  if (declared.insert(symbol).second)
+    WeightOp::create(symbols, loc, symbol, type, ArrayAttr(), DenseI64ArrayAttr(), Transform::None,
+                     DenseElementsAttr::get(type, ArrayRef<float>(values)), RotaryAnglesAttr());
+  Value weight = GetWeightOp::create(builder, loc, type, symbol);
+  return createMap(builder, loc, "scale_columns", x.getType(), {x, weight},
+                   [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+                     return arith::MulFOp::create(b, v[0], v[1]);
+                   });
 }
 
 SmallVector<Value> ModelBuilder::split(Value x, ArrayRef<int64_t> columns) {

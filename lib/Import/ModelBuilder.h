@@ -40,8 +40,6 @@ public:
   // Weights: declared on first use, then read by m1.get_weight.
   mlir::Value weight(llvm::StringRef symbol, llvm::ArrayRef<int64_t> shape, const Sources &sources,
                      bool matrix, mlir::m1::Transform transform = mlir::m1::Transform::None);
-  /// A vector of ones, for norms without a weight.
-  mlir::Value ones(llvm::StringRef symbol, int64_t n);
   /// Sources are [N_i, K], joined to [ΣN_i, K].
   mlir::Value matrix(llvm::StringRef symbol, const Sources &sources);
   mlir::Value vector(llvm::StringRef symbol, const Source &source,
@@ -57,6 +55,12 @@ public:
   }
   mlir::Value linear(mlir::Value x, mlir::Value weight, mlir::Value bias = {});
   llvm::SmallVector<mlir::Value> split(mlir::Value x, llvm::ArrayRef<int64_t> columns);
+
+  /// x · factor, in f32.
+  mlir::Value scale(mlir::Value x, double factor);
+  /// Ranges of columns, of so many each, times a factor each; `symbol` names the vector of factors.
+  mlir::Value scaleColumns(mlir::Value x, llvm::StringRef symbol, llvm::ArrayRef<int64_t> columns,
+                           llvm::ArrayRef<double> factors);
 
   static int64_t columnsOf(mlir::Value rows) {
     return llvm::cast<mlir::RankedTensorType>(rows.getType()).getDimSize(1);

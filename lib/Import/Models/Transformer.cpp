@@ -1,4 +1,4 @@
-// llama, mistral, qwen2: attention and a gated MLP in every layer.
+// llama, mistral, qwen2, qwen3: attention and a gated MLP in every layer.
 #include "Models.h"
 
 using namespace mlir;
@@ -12,7 +12,7 @@ public:
 
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
-    bool qwen = StringRef(modelType).starts_with("qwen");
+    bool qwen = llvm::StringRef(modelType).starts_with("qwen");
     // Of the model's classes in transformers.
     readCommon(source, /*tied=*/false, qwen ? 32768 : modelType == "mistral" ? 131072 : 2048);
     eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
@@ -21,50 +21,71 @@ public:
     expectSilu(config);
     if (modelType == "qwen2") {
       attention.bias = config.flag("attention_bias", true);
-    } else if (modelType == "llama") {
+    } else if (modelType != "mistral") {
       attention.bias = attention.outputBias = config.flag("attention_bias", false);
-      mlpBias = config.flag("mlp_bias", false);
+      if (modelType == "llama")
+        mlpBias = config.flag("mlp_bias", false);
     }
-    refuseSlidingWindow(config);
+    attention.qkNorm = modelType == "qwen3";
+    readWindows(config, source.model.layers);
     rotary = readRotary(source, attention.headDim);
-    source.model.transformer = TransformerSizes{
-        attention.heads, attention.kvHeads, attention.headDim, intermediateSize, eps,
-        mlpBias,         rotary->scaled};
+    bool windowed = llvm::any_of(windows, [](int64_t window) { return window > 0; });
+    if (!windowed && !attention.qkNorm)
+      source.model.transformer = TransformerSizes{
+          attention.heads, attention.kvHeads, attention.headDim, intermediateSize, eps,
+          mlpBias,         rotary->scaled};
   }
 
   Value buildLayer(ModelBuilder &model, int64_t index, Value h) const override {
     Layer layer(model, index);
-    h = layer.residual(h, "input_layernorm",
-                       [&](Value x) { return layer.attention(x, attention); });
+    AttentionConfig ofLayer = attention;
+    ofLayer.window = windows[index];
+    h = layer.residual(h, "input_layernorm", [&](Value x) { return layer.attention(x, ofLayer); });
     return layer.residual(h, "post_attention_layernorm",
                           [&](Value x) { return layer.gatedMlp(x, intermediateSize, mlpBias); });
   }
 
 private:
-  void refuseSlidingWindow(const Fields &config) const {
-    // Qwen2 states a window that it uses only with use_sliding_window.
-    bool used = config.flag("use_sliding_window", !StringRef(modelType).starts_with("qwen"));
-    if (used && config.has("sliding_window"))
-      config.error("sliding_window") << "attention over a window is not supported";
-    else if (used && config.has("use_sliding_window"))
-      config.error("use_sliding_window") << "attention over a window is not supported";
-    config.ignore({"sliding_window"});
-    const llvm::json::Value *types = config.find("layer_types");
-    if (!types)
+  /// Of each layer; 0: it sees everything before a token.
+  void readWindows(const Fields &config, int64_t layers) {
+    windows.assign(layers, 0);
+    if (modelType == "llama") {
+      for (auto [index, word] : llvm::enumerate(config.words("layer_types", layers)))
+        if (word != "full_attention")
+          config.error("layer_types")
+              << "expected full_attention in every layer, got " << word << " in layer " << index;
       return;
-    const llvm::json::Array *list = types->getAsArray();
-    if (!list)
-      config.error("layer_types") << "expected a list, got " << Fields::text(*types);
-    for (size_t i = 0; list && i < list->size(); ++i)
-      if ((*list)[i].getAsString() != std::optional<StringRef>("full_attention")) {
-        config.error("layer_types") << "expected full_attention in every layer, got "
-                                    << Fields::text((*list)[i]) << " in layer " << i;
-        return;
-      }
+    }
+    bool mistral = modelType == "mistral", qwen = llvm::StringRef(modelType).starts_with("qwen");
+    // Qwen states a window that it uses only with use_sliding_window, in layers from
+    // max_window_layers on; mistral has one of 4096 unless it says null.
+    bool used = config.flag("use_sliding_window", mistral) || mistral;
+    std::optional<int64_t> window = config.integer("sliding_window");
+    if (mistral && !window && !config.mentions("sliding_window"))
+      window = 4096;
+    if (!used || !window) {
+      if (used && qwen)
+        config.error("sliding_window") << "missing, but use_sliding_window is true";
+      window.reset();
+    }
+    int64_t first = qwen ? config.integer("max_window_layers", 0).value_or(28) : 0;
+    for (int64_t index = first; window && index < layers; ++index)
+      windows[index] = *window;
+    for (auto [index, word] : llvm::enumerate(config.words("layer_types", layers))) {
+      if (word == "full_attention")
+        windows[index] = 0;
+      else if (word == "sliding_attention" && window)
+        windows[index] = *window;
+      else
+        config.error("layer_types")
+            << "expected full_attention" << (window ? " or sliding_attention" : " in every layer")
+            << ", got " << word << " in layer " << index;
+    }
   }
 
   std::string modelType;
   AttentionConfig attention;
+  std::vector<int64_t> windows;
   int64_t intermediateSize = 0;
   bool mlpBias = false;
 };

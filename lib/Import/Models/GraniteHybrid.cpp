@@ -1,0 +1,90 @@
+// granitemoehybrid without experts (Granite 4 H): attention in some layers, Mamba-2 in the others,
+// an MLP in each; multipliers on embeddings, branches and logits.
+#include "Models.h"
+
+using namespace mlir;
+using namespace m1c;
+
+namespace {
+
+class GraniteHybrid : public Family {
+public:
+  void read(ConfigSource &source) override {
+    const Fields &config = source.config;
+    const ModelConfig &model = source.model;
+    readCommon(source, /*tied=*/false, 2048);
+    eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
+    attention = readAttention(config, model.hiddenSize);
+    attention.bias = attention.outputBias = config.flag("attention_bias", false);
+    attention.scale = config.multiplier("attention_multiplier", 1);
+    // intermediate_size is that of experts.
+    intermediateSize = config.size("shared_intermediate_size");
+    expectSilu(config);
+    config.expectWord("normalization_function", {"rmsnorm"});
+    embeddingMultiplier = config.multiplier("embedding_multiplier");
+    residualMultiplier = config.multiplier("residual_multiplier");
+    logitsMultiplier = 1 / config.number("logits_scaling").value_or(1);
+    mamba = readMamba2(config, hybridMamba2Names, {});
+    mamba.normEps = eps;
+    if (int64_t experts = config.integer("num_local_experts", 0).value_or(8))
+      config.error("num_local_experts")
+          << "expected 0 (mixtures of experts are not supported), got " << experts;
+    config.ignore({"intermediate_size", "num_experts_per_tok", "mamba_chunk_size", "mamba_expand"});
+    readLayers(config, model.layers);
+    // Without rotation rope_theta and its like say nothing.
+    std::string positions = config.string("position_embedding_type").value_or("nope");
+    if (positions == "rope")
+      rotary = readRotary(source, attention.headDim);
+    else if (positions != "nope")
+      config.error("position_embedding_type") << "expected rope or nope, got " << positions;
+    config.ignore({"rope_theta", "rope_parameters", "rope_scaling"});
+    if (!llvm::is_contained(isAttention, true))
+      rotary.reset();
+  }
+
+  Value buildLayer(ModelBuilder &model, int64_t index, Value h) const override {
+    Layer layer(model, index);
+    h = layer.residual(
+        h, "input_layernorm",
+        [&](Value x) {
+          return isAttention[index] ? layer.attention(x, attention)
+                                    : layer.mamba2(x, mamba, "mamba");
+        },
+        residualMultiplier);
+    return layer.residual(
+        h, "post_attention_layernorm", [&](Value x) { return buildMlp(layer, x); },
+        residualMultiplier);
+  }
+
+private:
+  void readLayers(const Fields &config, int64_t layers) {
+    isAttention.assign(layers, false);
+    for (auto [index, word] : llvm::enumerate(config.words("layer_types", layers)))
+      if (word == "attention" || word == "full_attention")
+        isAttention[index] = true;
+      else if (word != "mamba" && word != "linear_attention")
+        config.error("layer_types")
+            << "expected mamba or attention, got " << word << " in layer " << index;
+  }
+
+  /// Gate and up are the halves of one matrix.
+  Value buildMlp(Layer &layer, Value x) const {
+    SmallVector<Value> parts = layer.model.split(
+        layer.project(x, "gate_up", "shared_mlp.input_linear", 2 * intermediateSize),
+        {intermediateSize, intermediateSize});
+    return layer.project(layer.siluMul(parts[0], parts[1]), "down", "shared_mlp.output_linear",
+                         layer.model.config.hiddenSize);
+  }
+
+  AttentionConfig attention;
+  Mamba2Config mamba;
+  std::vector<bool> isAttention;
+  int64_t intermediateSize = 0;
+  double residualMultiplier = 1;
+};
+
+} // namespace
+
+std::unique_ptr<Family> m1c::createGraniteHybrid(llvm::StringRef) {
+  return std::make_unique<GraniteHybrid>();
+}

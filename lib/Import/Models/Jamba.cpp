@@ -1,0 +1,60 @@
+// jamba: attention without positions in one layer of a period, Mamba in the others, an MLP in each.
+#include "Models.h"
+
+using namespace mlir;
+using namespace m1c;
+
+namespace {
+
+class Jamba : public Family {
+public:
+  void read(ConfigSource &source) override {
+    const Fields &config = source.config;
+    const ModelConfig &model = source.model;
+    readCommon(source, /*tied=*/false, 262144);
+    eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
+    attention = readAttention(config, model.hiddenSize);
+    intermediateSize = config.size("intermediate_size");
+    expectSilu(config);
+    attentionPeriod = config.integer("attn_layer_period", 1, mostLayers).value_or(8);
+    attentionOffset = config.integer("attn_layer_offset", 0, mostLayers).value_or(4);
+    int64_t expand = config.integer("mamba_expand").value_or(2);
+    mamba.inner = std::min(expand * model.hiddenSize, largestSize);
+    mamba.states = config.integer("mamba_d_state", 1, largestHead).value_or(16);
+    mamba.convWidth = config.integer("mamba_d_conv", 1, widestConv).value_or(4);
+    mamba.rank = readRank(config, "mamba_dt_rank", model.hiddenSize);
+    mamba.convBias = config.flag("mamba_conv_bias", true);
+    mamba.bias = config.flag("mamba_proj_bias", false);
+    mamba.norms = Mamba1Config::Norms::weighted;
+    mamba.normEps = eps;
+    if (int64_t experts = config.integer("num_experts").value_or(16); experts != 1)
+      config.error("num_experts") << "expected 1 (mixtures of experts are not supported), got "
+                                  << experts;
+    config.ignore({"num_experts_per_tok", "expert_layer_period", "expert_layer_offset",
+                   "use_mamba_kernels", "use_mambapy", "use_associative_scan", "rope_parameters"});
+  }
+
+  Value buildLayer(ModelBuilder &model, int64_t index, Value h) const override {
+    Layer layer(model, index);
+    h = layer.residual(h, "input_layernorm", [&](Value x) {
+      return index % attentionPeriod == attentionOffset ? layer.attention(x, attention)
+                                                        : layer.mamba1(x, mamba, "mamba");
+    });
+    return layer.residual(h, "pre_ff_layernorm", [&](Value x) {
+      return layer.gatedMlp(
+          x, intermediateSize, false,
+          {"feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj"});
+    });
+  }
+
+  std::string finalNorm() const override { return "model.final_layernorm.weight"; }
+
+private:
+  AttentionConfig attention;
+  Mamba1Config mamba;
+  int64_t intermediateSize = 0, attentionPeriod = 1, attentionOffset = 0;
+};
+
+} // namespace
+
+std::unique_ptr<Family> m1c::createJamba(llvm::StringRef) { return std::make_unique<Jamba>(); }

@@ -1,0 +1,108 @@
+// lfm2: short convolutions between gates in most layers, attention in the others, an MLP in each.
+#include "Models.h"
+
+using namespace mlir;
+using namespace mlir::m1;
+using namespace m1c;
+
+namespace {
+
+class Lfm2 : public Family {
+public:
+  void read(ConfigSource &source) override {
+    const Fields &config = source.config;
+    ModelConfig &model = source.model;
+    // Older files write tie_embedding.
+    readCommon(source, config.flag("tie_embedding", true), 128000);
+    eps = config.number("norm_eps", /*mayBeZero=*/true).value_or(1e-5);
+    attention = readAttention(config, model.hiddenSize);
+    attention.qkNorm = true;
+    rotary = readRotary(source, attention.headDim);
+    convWidth = config.integer("conv_L_cache", 1, widestConv).value_or(3);
+    convBias = config.flag("conv_bias", false);
+    readMlpSize(config);
+    config.expectFlag("block_use_swiglu", true);
+    config.expectFlag("use_pos_enc", true);
+    for (llvm::StringRef name : {"block_dim", "conv_dim", "conv_dim_out"})
+      if (int64_t size = config.integer(name, 1, largestSize).value_or(model.hiddenSize);
+          size != model.hiddenSize)
+        config.error(name) << "expected hidden_size " << model.hiddenSize << ", got " << size;
+    if (int64_t heads = config.integer("num_heads", 1, mostHeads).value_or(attention.heads);
+        heads != attention.heads)
+      config.error("num_heads") << "expected num_attention_heads " << attention.heads << ", got "
+                                << heads;
+    config.ignore({"block_norm_eps", "block_use_xavier_init", "conv_use_xavier_init"});
+    readLayers(config, model.layers);
+    if (!llvm::is_contained(isAttention, true))
+      rotary.reset();
+  }
+
+  Value buildLayer(ModelBuilder &model, int64_t index, Value h) const override {
+    Layer layer(model, index);
+    h = layer.residual(h, "operator_norm", [&](Value x) {
+      return isAttention[index]
+                 ? layer.attention(x, attention,
+                                   {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                    "self_attn.out_proj", "self_attn.q_layernorm",
+                                    "self_attn.k_layernorm"})
+                 : buildConv(layer, x);
+    });
+    return layer.residual(h, "ffn_norm", [&](Value x) {
+      return layer.gatedMlp(x, intermediateSize, false,
+                            {"feed_forward.w1", "feed_forward.w3", "feed_forward.w2"});
+    });
+  }
+
+  std::string finalNorm() const override { return "model.embedding_norm.weight"; }
+
+private:
+  void readMlpSize(const Fields &config) {
+    bool older = config.has("block_ff_dim");
+    intermediateSize = config.size(older ? "block_ff_dim" : "intermediate_size");
+    config.ignore({"intermediate_size"});
+    double multiplier = config.number("block_ffn_dim_multiplier").value_or(1);
+    int64_t multiple = config.integer("block_multiple_of", 1, largestSize).value_or(256);
+    if (!config.flag("block_auto_adjust_ff_dim", true))
+      return;
+    auto size = int64_t(multiplier * double(2 * intermediateSize / 3));
+    intermediateSize = (size + multiple - 1) / multiple * multiple;
+  }
+
+  void readLayers(const Fields &config, int64_t layers) {
+    isAttention.assign(layers, false);
+    if (!config.has("layer_types")) {
+      if (!config.has("full_attn_idxs"))
+        config.error("layer_types") << "missing";
+      for (int64_t index : config.integers("full_attn_idxs", std::max<int64_t>(layers, 1)))
+        if (index < layers)
+          isAttention[index] = true;
+      return;
+    }
+    config.ignore({"full_attn_idxs"});
+    for (auto [index, word] : llvm::enumerate(config.words("layer_types", layers)))
+      if (word == "full_attention")
+        isAttention[index] = true;
+      else if (word != "conv")
+        config.error("layer_types")
+            << "expected conv or full_attention, got " << word << " in layer " << index;
+  }
+
+  /// C ⊙ conv(B ⊙ x); B, C and x are thirds of one projection.
+  Value buildConv(Layer &layer, Value normed) const {
+    int64_t d = layer.model.config.hiddenSize;
+    SmallVector<Value> parts = layer.model.split(
+        layer.project(normed, "in_proj", "conv.in_proj", 3 * d, convBias), {d, d, d});
+    Value x = layer.causalConv(layer.mul(parts[0], parts[2]),
+                               {"conv.conv", convWidth, convBias, Activation::None});
+    return layer.project(layer.mul(parts[1], x), "out_proj", "conv.out_proj", d, convBias);
+  }
+
+  AttentionConfig attention;
+  std::vector<bool> isAttention;
+  int64_t intermediateSize = 0, convWidth = 3;
+  bool convBias = false;
+};
+
+} // namespace
+
+std::unique_ptr<Family> m1c::createLfm2(llvm::StringRef) { return std::make_unique<Lfm2>(); }

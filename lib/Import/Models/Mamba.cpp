@@ -1,0 +1,84 @@
+// mamba, falcon_mamba, mamba2: a mixer in every layer and nothing beside it.
+#include "Models.h"
+
+using namespace mlir;
+using namespace m1c;
+
+namespace {
+
+class Mamba : public Family {
+public:
+  explicit Mamba(llvm::StringRef modelType) : modelType(modelType) {}
+
+  void read(ConfigSource &source) override {
+    const Fields &config = source.config;
+    // Nothing in these models ends at a position; the bound is for sizes in int32.
+    readCommon(source, /*tied=*/modelType != "mamba2", int64_t(1) << 20);
+    eps = config.number("layer_norm_epsilon", /*mayBeZero=*/true).value_or(1e-5);
+    expectSilu(config);
+    config.expectFlag("rms_norm", true);
+    // Of training, of how transformers computes, and names of the same size. norm_before_gate is
+    // read by no implementation of the published models.
+    config.ignore({"residual_in_fp32", "fused_add_norm", "time_step_min", "time_step_max",
+                   "time_step_floor", "time_step_scale", "time_step_init_scheme", "n_layer",
+                   "use_mambapy", "use_associative_scan", "pad_vocab_size_multiple", "chunk_size",
+                   "norm_before_gate"});
+    if (source.data.find("backbone.embedding.weight"))
+      embeddingName = "backbone.embedding.weight"; // in the authors' own files
+    if (modelType == "mamba2")
+      readMamba2(source);
+    else
+      readMamba1(source);
+  }
+
+  Value buildLayer(ModelBuilder &model, int64_t index, Value h) const override {
+    Layer layer(model, index, "backbone.layers");
+    return layer.residual(h, "norm", [&](Value x) {
+      return modelType == "mamba2" ? layer.mamba2(x, second, "mixer")
+                                   : layer.mamba1(x, first, "mixer");
+    });
+  }
+
+  std::string embeddings() const override { return embeddingName; }
+  std::string finalNorm() const override { return "backbone.norm_f.weight"; }
+
+private:
+  void readMamba1(const ConfigSource &source) {
+    const Fields &config = source.config;
+    int64_t hidden = source.model.hiddenSize, expand = config.integer("expand").value_or(2);
+    // Where both are there, intermediate_size is right.
+    first.inner = config.integer("intermediate_size", 1, largestSize)
+                      .value_or(std::min(expand * hidden, largestSize));
+    first.states = config.integer("state_size", 1, largestHead).value_or(16);
+    first.convWidth = config.integer("conv_kernel", 1, widestConv).value_or(4);
+    first.convBias = config.flag("use_conv_bias", true);
+    first.bias = config.flag("use_bias", false);
+    first.rank = readRank(config, "time_step_rank", hidden);
+    if (modelType == "falcon_mamba") {
+      first.norms = Mamba1Config::Norms::weightless;
+      first.normEps = config.number("mixer_rms_eps", /*mayBeZero=*/true).value_or(1e-6);
+    }
+  }
+
+  void readMamba2(const ConfigSource &source) {
+    second.heads = 128;
+    second.groups = 8;
+    second = m1c::readMamba2(source.config,
+                             {"num_heads", "head_dim", "n_groups", "state_size", "conv_kernel",
+                              "use_conv_bias", "use_bias"},
+                             second);
+    // Heads say how wide the layer is.
+    source.config.ignore({"expand", "intermediate_size", "time_step_rank"});
+    second.normEps = eps;
+  }
+
+  std::string modelType, embeddingName = "backbone.embeddings.weight";
+  Mamba1Config first;
+  Mamba2Config second;
+};
+
+} // namespace
+
+std::unique_ptr<Family> m1c::createMamba(llvm::StringRef modelType) {
+  return std::make_unique<Mamba>(modelType);
+}

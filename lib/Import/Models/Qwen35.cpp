@@ -1,0 +1,121 @@
+// qwen3_5 and the dense part of its text model: gated delta nets in most layers, gated attention in
+// the others, an MLP in each. Norms store the distance of their weights from 1.
+#include "Models.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace mlir::m1;
+using namespace m1c;
+
+namespace {
+
+class Qwen35 : public Family {
+public:
+  void read(ConfigSource &source) override {
+    const Fields &config = source.config;
+    const ModelConfig &model = source.model;
+    readCommon(source, /*tied=*/false, 32768);
+    eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
+    zeroCentredNorms = true;
+    attention = readAttention(config, model.hiddenSize);
+    attention.bias = attention.outputBias = config.flag("attention_bias", false);
+    attention.qkNorm = attention.zeroCentredNorm = true;
+    attention.gated = config.flag("attn_output_gate", true);
+    // The three positions of text are one, so that sections of them say nothing.
+    rotary =
+        readRotary(source, attention.headDim, 0.25, true, {"mrope_section", "mrope_interleaved"});
+    intermediateSize = config.size("intermediate_size");
+    expectSilu(config);
+
+    keyHeads = config.integer("linear_num_key_heads", 1, mostHeads).value_or(16);
+    valueHeads = config.integer("linear_num_value_heads", 1, mostHeads).value_or(32);
+    keyDim = config.integer("linear_key_head_dim", 1, largestHead).value_or(128);
+    valueDim = config.integer("linear_value_head_dim", 1, largestHead).value_or(128);
+    convWidth = config.integer("linear_conv_kernel_dim", 1, widestConv).value_or(4);
+    if (valueHeads % keyHeads)
+      config.error("linear_num_value_heads")
+          << "expected a multiple of linear_num_key_heads " << keyHeads << ", got " << valueHeads;
+    if (const llvm::json::Value *only = config.find("mlp_only_layers");
+        only && !(only->getAsArray() && only->getAsArray()->empty()))
+      config.error("mlp_only_layers") << "expected [], got " << Fields::text(*only);
+    // Layers that predict further tokens, and the type of the state, which m1-compile chooses.
+    config.ignore({"mtp_num_hidden_layers", "mtp_use_dedicated_embeddings", "mamba_ssm_dtype"});
+    // In the files of models that also see, the language model has a prefix of its own.
+    if (source.isNested)
+      prefix = "model.language_model";
+    readLayers(config, model.layers);
+    if (!llvm::is_contained(isAttention, true))
+      rotary.reset();
+  }
+
+  Value buildLayer(ModelBuilder &model, int64_t index, Value h) const override {
+    Layer layer(model, index, prefix + ".layers");
+    h = layer.residual(h, "input_layernorm", [&](Value x) {
+      return isAttention[index] ? layer.attention(x, attention) : buildDeltaNet(layer, x);
+    });
+    return layer.residual(h, "post_attention_layernorm",
+                          [&](Value x) { return layer.gatedMlp(x, intermediateSize); });
+  }
+
+  std::string embeddings() const override { return prefix + ".embed_tokens.weight"; }
+  std::string finalNorm() const override { return prefix + ".norm.weight"; }
+  bool isForeignTensor(llvm::StringRef name) const override {
+    return name.starts_with("mtp.") || (prefix != "model" && name.starts_with("model.visual."));
+  }
+
+private:
+  void readLayers(const Fields &config, int64_t layers) {
+    isAttention.assign(layers, false);
+    int64_t interval = config.integer("full_attention_interval", 1, mostLayers).value_or(4);
+    if (!config.has("layer_types")) {
+      for (int64_t index = interval - 1; index < layers; index += interval)
+        isAttention[index] = true;
+      return;
+    }
+    for (auto [index, word] : llvm::enumerate(config.words("layer_types", layers)))
+      if (word == "full_attention")
+        isAttention[index] = true;
+      else if (word != "linear_attention")
+        config.error("layer_types")
+            << "expected linear_attention or full_attention, got " << word << " in layer " << index;
+  }
+
+  Value buildDeltaNet(Layer &layer, Value x) const {
+    ModelBuilder &model = layer.model;
+    OpBuilder &builder = model.builder;
+    Location loc = model.loc;
+    int64_t keys = keyHeads * keyDim, values = valueHeads * valueDim;
+    Value z = layer.project(x, "z", "linear_attn.in_proj_z", values),
+          b = layer.project(x, "b", "linear_attn.in_proj_b", valueHeads),
+          a = layer.project(x, "a", "linear_attn.in_proj_a", valueHeads);
+    Value qkv =
+        layer.causalConv(layer.project(x, "qkv", "linear_attn.in_proj_qkv", 2 * keys + values),
+                         {"linear_attn.conv1d", convWidth, false});
+    SmallVector<Value> parts = model.split(qkv, {keys, keys, values});
+    Value state =
+        model.state(layer.symbol("delta_state"),
+                    ScanStateType::get(builder.getContext(), {valueHeads, keyDim, valueDim},
+                                       model.options.stateType));
+    Value decay = layer.vector("A", "linear_attn.A_log", valueHeads, Transform::NegExp),
+          dtBias = layer.vector("dt_bias", "linear_attn.dt_bias", valueHeads);
+    Value y = GatedDeltaOp::create(builder, loc, model.activations(values), parts[0], parts[1],
+                                   parts[2], a, b, decay, dtBias, model.batch, state, APFloat(1e-6),
+                                   APFloat(1 / std::sqrt(double(keyDim))));
+    // Each head is normalised, by the same weights, before its gate.
+    y = GatedRmsNormOp::create(builder, loc, model.activations(values), y, z,
+                               layer.vector("gate_norm", "linear_attn.norm.weight", valueDim),
+                               valueHeads, APFloat(eps), /*norm_first=*/true);
+    return layer.project(y, "out_proj", "linear_attn.out_proj", model.config.hiddenSize);
+  }
+
+  AttentionConfig attention;
+  std::vector<bool> isAttention;
+  std::string prefix = "model";
+  int64_t intermediateSize = 0, keyHeads = 0, valueHeads = 0, keyDim = 0, valueDim = 0,
+          convWidth = 4;
+};
+
+} // namespace
+
+std::unique_ptr<Family> m1c::createQwen35(llvm::StringRef) { return std::make_unique<Qwen35>(); }

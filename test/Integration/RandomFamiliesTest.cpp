@@ -1,0 +1,64 @@
+// Families of models drawn at random, compiled and run, against the reference evaluator and each
+// family's mathematics, both in float64.
+//
+// M1_RANDOM_FAMILIES: how many of each (3). M1_TEST_SEED=N repeats a failure: it becomes case 0.
+#include "CompiledModel.h"
+#include "EvaluatedModel.h"
+#include "RandomCheckpoint.h"
+#include "RandomFamily.h"
+
+#include <cstdlib>
+#include <gtest/gtest.h>
+
+using namespace m1test;
+
+namespace {
+
+class RandomFamilies : public testing::TestWithParam<std::string> {};
+
+TEST_P(RandomFamilies, CompiledAgreesWithMathematics) {
+  const char *given = std::getenv("M1_RANDOM_FAMILIES");
+  for (int i = 0; i < (given ? std::atoi(given) : 3); ++i) {
+    uint64_t seed = testSeed() + i;
+    FamilyCheckpoint checkpoint = drawFamily(GetParam(), seed);
+    SCOPED_TRACE(testing::Message() << "M1_TEST_SEED=" << seed << " " << checkpoint.config.dump());
+    Random random(seed ^ 5);
+    TemporaryDirectory directory;
+    checkpoint.write(directory.path);
+    std::vector<int32_t> tokens = random.tokens(random.integer(6, 40), checkpoint.vocabulary());
+    std::vector<double> want = familyLogits(checkpoint, tokens);
+
+    // 1e-4: constants of the module (A, D, rotary tables) are f32.
+    for (const char *pipeline : {"", "builtin.module(m1-optimize)"}) {
+      EvaluatedModel evaluated(directory.path, pipeline);
+      ASSERT_TRUE(evaluated.reference);
+      EXPECT_LE(relativeError(evaluated.logits("prefill", {{0, 0, tokens}}), want), 1e-4)
+          << pipeline;
+    }
+
+    // In two chunks and then token by token.
+    ASSERT_EQ(compileModel(directory.path, directory / "model.m1a", {}), "");
+    CompiledModel model(directory / "model.m1a", 2, 64, 128);
+    ASSERT_EQ(model.problem, "");
+    m1_sequence sequence = model.newSequence();
+    std::vector<double> got;
+    size_t cut = random.integer(1, int64_t(tokens.size()) - 4);
+    std::vector<size_t> ends = {cut, tokens.size() - 3, tokens.size() - 2, tokens.size() - 1,
+                                tokens.size()};
+    size_t done = 0;
+    for (size_t end : ends) {
+      if (end <= done)
+        continue;
+      auto result = model.step({{sequence, {tokens.begin() + done, tokens.begin() + end}}});
+      ASSERT_EQ(model.problem, "");
+      got.insert(got.end(), result.logits.begin(), result.logits.end());
+      done = end;
+    }
+    EXPECT_LE(relativeError(got, want), 1e-3);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RandomFamilies, testing::ValuesIn(familyNames()),
+                         [](const auto &info) { return info.param; });
+
+} // namespace

@@ -1,0 +1,445 @@
+// What each family computes, one token at a time.
+#include "RandomFamily.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
+namespace m1test {
+namespace {
+
+using Row = std::vector<double>;
+using Json = nlohmann::json;
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+double silu(double x) { return x * sigmoid(x); }
+double softplus(double x) { return std::log1p(std::exp(-std::abs(x))) + std::max(x, 0.0); }
+
+Row part(const Row &x, size_t begin, size_t count) {
+  return Row(x.begin() + begin, x.begin() + begin + count);
+}
+Row scaled(Row x, double factor) {
+  for (double &v : x)
+    v *= factor;
+  return x;
+}
+Row times(
+    Row x, const Row &y, const std::function<double(double)> &f = [](double v) { return v; }) {
+  for (size_t i = 0; i < x.size(); ++i)
+    x[i] *= f(y[i]);
+  return x;
+}
+void addTo(Row &h, const Row &x) {
+  for (size_t i = 0; i < h.size(); ++i)
+    h[i] += x[i];
+}
+
+/// Each of `groups` ranges on its own; the weight repeats, or is absent.
+Row rmsNorm(const Row &x, const Row &weight, double eps, size_t groups = 1, double centre = 0) {
+  size_t n = x.size() / groups;
+  Row y(x.size());
+  for (size_t g = 0; g < groups; ++g) {
+    double sum = 0;
+    for (size_t i = 0; i < n; ++i)
+      sum += x[g * n + i] * x[g * n + i];
+    double factor = 1 / std::sqrt(sum / double(n) + eps);
+    for (size_t i = 0; i < n; ++i)
+      y[g * n + i] = x[g * n + i] * factor *
+                     (weight.empty() ? 1 : centre + weight[(g * n + i) % weight.size()]);
+  }
+  return y;
+}
+
+/// What a layer carries from token to token.
+struct Memory {
+  std::vector<Row> inputs, keys, values; // of the convolution; of attention
+  Row state;
+};
+
+class FamilyModel {
+public:
+  explicit FamilyModel(const FamilyCheckpoint &c)
+      : c(c), config(c.config.contains("text_config") ? c.config["text_config"] : c.config),
+        type(c.config["model_type"]),
+        memory(config.contains("num_hidden_layers") ? size("num_hidden_layers")
+                                                    : config["layers_block_type"].size()) {}
+
+  Row step(int32_t token) {
+    bool backbone = c.tensors.count("backbone.embeddings.weight");
+    prefix = backbone                           ? "backbone"
+             : c.config.contains("text_config") ? "model.language_model"
+                                                : "model";
+    const Tensor &table =
+        c.tensors.at(prefix + (backbone ? ".embeddings.weight" : ".embed_tokens.weight"));
+    size_t d = table.shape[1];
+    Row h(table.values.begin() + token * d, table.values.begin() + (token + 1) * d);
+    h = scaled(h, number("embedding_multiplier", 1));
+    for (layer = 0; layer < memory.size(); ++layer)
+      runLayer(h);
+    const char *norms[] = {".norm.weight", ".norm_f.weight", ".final_layernorm.weight",
+                           ".embedding_norm.weight"};
+    for (const char *name : norms)
+      if (c.tensors.count(prefix + name))
+        h = rmsNorm(h, c.tensors.at(prefix + name).values, eps(), 1, centre());
+    const Tensor *head =
+        c.tensors.count("lm_head.weight") ? &c.tensors.at("lm_head.weight") : &table;
+    Row logits =
+        scaled(multiply(*head, h), number("lm_head_multiplier", 1) / number("logits_scaling", 1));
+    ++position;
+    return logits;
+  }
+
+private:
+  // ---- configuration and weights
+
+  double number(const char *name, double absent) const {
+    return config.contains(name) && config[name].is_number() ? config[name].get<double>() : absent;
+  }
+  size_t size(const char *name) const { return config[name].get<size_t>(); }
+  bool flag(const char *name, bool absent = false) const { return config.value(name, absent); }
+  double eps() const {
+    for (const char *name : {"rms_norm_eps", "layer_norm_epsilon", "norm_eps"})
+      if (config.contains(name))
+        return config[name];
+    return 1e-6;
+  }
+  double centre() const { return type.rfind("qwen3_5", 0) == 0 ? 1 : 0; }
+  const Tensor *find(const std::string &name) const {
+    auto at = c.tensors.find(prefix + ".layers." + std::to_string(layer) + "." + name);
+    return at == c.tensors.end() ? nullptr : &at->second;
+  }
+  Row vector(const std::string &name) const { return find(name)->values; }
+  static Row multiply(const Tensor &w, const Row &x) {
+    size_t n = w.shape[0], k = w.shape[1];
+    Row y(n);
+    for (size_t i = 0; i < n; ++i)
+      for (size_t j = 0; j < k; ++j)
+        y[i] += w.values[i * k + j] * x[j];
+    return y;
+  }
+  Row linear(const std::string &module, const Row &x) const {
+    Row y = multiply(*find(module + ".weight"), x);
+    if (const Tensor *bias = find(module + ".bias"))
+      addTo(y, bias->values);
+    return y;
+  }
+
+  // ---- layers
+
+  Row norm(const std::string &name, const Row &h) const {
+    return rmsNorm(h, vector(name + ".weight"), eps(), 1, centre());
+  }
+  void branch(Row &h, const std::string &norm, const std::function<Row(const Row &)> &f) {
+    addTo(h, scaled(f(this->norm(norm, h)), number("residual_multiplier", 1)));
+  }
+
+  void runLayer(Row &h) {
+    if (type == "mamba" || type == "falcon_mamba")
+      return branch(h, "norm", [&](const Row &x) { return mamba1(x, "mixer."); });
+    if (type == "mamba2")
+      return branch(h, "norm", [&](const Row &x) { return mamba2(x, "mixer."); });
+    if (type == "nemotron_h")
+      return branch(h, "norm", [&](const Row &x) {
+        if (find("mixer.A_log"))
+          return mamba2(x, "mixer.");
+        if (find("mixer.q_proj.weight"))
+          return attention(x, "mixer.");
+        Row y = linear("mixer.up_proj", x);
+        for (double &v : y)
+          v = v > 0 ? v * v : 0;
+        return linear("mixer.down_proj", y);
+      });
+    if (type == "falcon_h1") {
+      Row u = norm("input_layernorm", h);
+      addTo(h, scaled(mamba2(scaled(u, number("ssm_in_multiplier", 1)), "mamba."),
+                      number("ssm_out_multiplier", 1)));
+      addTo(h, scaled(attention(scaled(u, number("attention_in_multiplier", 1)), "self_attn."),
+                      number("attention_out_multiplier", 1)));
+      return branch(h, "pre_ff_layernorm", [&](const Row &x) {
+        Row gate = scaled(linear("feed_forward.gate_proj", x), config["mlp_multipliers"][0]);
+        return scaled(
+            linear("feed_forward.down_proj", times(linear("feed_forward.up_proj", x), gate, silu)),
+            config["mlp_multipliers"][1]);
+      });
+    }
+    if (type == "lfm2") {
+      branch(h, "operator_norm", [&](const Row &x) {
+        return find("conv.conv.weight") ? shortConv(x) : attention(x, "self_attn.");
+      });
+      return branch(h, "ffn_norm", [&](const Row &x) {
+        return linear("feed_forward.w2",
+                      times(linear("feed_forward.w3", x), linear("feed_forward.w1", x), silu));
+      });
+    }
+    branch(h, "input_layernorm", [&](const Row &x) {
+      return find("linear_attn.A_log")     ? deltaNet(x)
+             : find("mamba.x_proj.weight") ? mamba1(x, "mamba.")
+             : find("mamba.A_log")         ? mamba2(x, "mamba.")
+                                           : attention(x, "self_attn.");
+    });
+    const char *second =
+        find("pre_ff_layernorm.weight") ? "pre_ff_layernorm" : "post_attention_layernorm";
+    branch(h, second, [&](const Row &x) {
+      if (find("shared_mlp.input_linear.weight")) {
+        Row both = linear("shared_mlp.input_linear", x);
+        size_t f = both.size() / 2;
+        return linear("shared_mlp.output_linear", times(part(both, f, f), part(both, 0, f), silu));
+      }
+      std::string module = find("mlp.gate_proj.weight") ? "mlp." : "feed_forward.";
+      return linear(module + "down_proj",
+                    times(linear(module + "up_proj", x), linear(module + "gate_proj", x), silu));
+    });
+  }
+
+  /// y_t = bias + Σ_j w[j] · x_{t-K+1+j}.
+  Row convolve(const Row &x, const std::string &module, bool activate) {
+    const Tensor &w = *find(module + ".weight");
+    size_t width = w.shape[2];
+    std::vector<Row> &inputs = memory[layer].inputs;
+    inputs.push_back(x);
+    Row y = find(module + ".bias") ? vector(module + ".bias") : Row(x.size());
+    for (size_t i = 0; i < x.size(); ++i) {
+      for (size_t j = 0; j < width && j < inputs.size(); ++j)
+        y[i] += w.values[i * width + width - 1 - j] * inputs[inputs.size() - 1 - j][i];
+      y[i] = activate ? silu(y[i]) : y[i];
+    }
+    return y;
+  }
+
+  Row mamba1(const Row &u, const std::string &at) {
+    Row both = linear(at + "in_proj", u);
+    size_t inner = both.size() / 2, n = find(at + "A_log")->shape[1];
+    Row x = convolve(part(both, 0, inner), at + "conv1d", true), z = part(both, inner, inner);
+    Row p = linear(at + "x_proj", x);
+    size_t rank = p.size() - 2 * n;
+    Row dt = part(p, 0, rank), B = part(p, rank, n), C = part(p, rank + n, n);
+    if (find(at + "dt_layernorm.weight")) {
+      dt = rmsNorm(dt, vector(at + "dt_layernorm.weight"), eps());
+      B = rmsNorm(B, vector(at + "b_layernorm.weight"), eps());
+      C = rmsNorm(C, vector(at + "c_layernorm.weight"), eps());
+    } else if (type == "falcon_mamba") {
+      for (Row *row : {&dt, &B, &C})
+        *row = rmsNorm(*row, {}, number("mixer_rms_eps", 1e-6));
+    }
+    dt = linear(at + "dt_proj", dt);
+    Row A = vector(at + "A_log"), D = vector(at + "D"), y(inner), &s = memory[layer].state;
+    s.resize(inner * n);
+    for (size_t i = 0; i < inner; ++i) {
+      double delta = softplus(dt[i]);
+      for (size_t j = 0; j < n; ++j) {
+        double &state = s[i * n + j];
+        state = std::exp(-delta * std::exp(A[i * n + j])) * state + delta * x[i] * B[j];
+        y[i] += state * C[j];
+      }
+      y[i] = (y[i] + D[i] * x[i]) * silu(z[i]);
+    }
+    return linear(at + "out_proj", y);
+  }
+
+  Row mamba2(const Row &u, const std::string &at) {
+    auto pick = [&](std::initializer_list<const char *> names) {
+      for (const char *name : names)
+        if (config.contains(name))
+          return size(name);
+      return size_t(0);
+    };
+    size_t H = pick({"mamba_n_heads", "mamba_num_heads", "num_heads"}),
+           P = pick({"mamba_d_head", "mamba_head_dim", "head_dim"}),
+           G = pick({"mamba_n_groups", "n_groups"}),
+           N = pick({"mamba_d_state", "ssm_state_size", "state_size"}), inner = H * P;
+    Row p = linear(at + "in_proj", u);
+    if (config.contains("ssm_multipliers")) {
+      size_t ends[] = {inner, 2 * inner, 2 * inner + G * N, 2 * inner + 2 * G * N, p.size()};
+      for (size_t i = 0, r = 0; i < p.size(); ++i) {
+        r += i == ends[r];
+        p[i] *= config["ssm_multipliers"][r].get<double>();
+      }
+    }
+    Row z = part(p, 0, inner), dt = part(p, p.size() - H, H);
+    Row xbc = convolve(part(p, inner, inner + 2 * G * N), at + "conv1d", true);
+    Row A = vector(at + "A_log"), D = vector(at + "D"), bias = vector(at + "dt_bias"), y(inner);
+    Row &s = memory[layer].state;
+    s.resize(H * P * N);
+    for (size_t h = 0; h < H; ++h) {
+      double delta = softplus(dt[h] + bias[h]);
+      if (config.contains("time_step_limit") && config["time_step_limit"][1].is_number())
+        delta = std::clamp(delta, config["time_step_limit"][0].get<double>(),
+                           config["time_step_limit"][1].get<double>());
+      const double decay = std::exp(-delta * std::exp(A[h]));
+      const double *B = &xbc[inner + h / (H / G) * N], *C = B + G * N;
+      for (size_t i = h * P; i < (h + 1) * P; ++i) {
+        for (size_t j = 0; j < N; ++j) {
+          double &state = s[i * N + j];
+          state = decay * state + delta * xbc[i] * B[j];
+          y[i] += state * C[j];
+        }
+        y[i] += D[h] * xbc[i];
+      }
+    }
+    if (!find(at + "norm.weight"))
+      return linear(at + "out_proj", times(y, z, silu));
+    bool first = type == "falcon_h1" && flag("mamba_norm_before_gate", true),
+         grouped = type == "falcon_h1" || type == "nemotron_h";
+    Row w = vector(at + "norm.weight");
+    y = first ? times(rmsNorm(y, w, eps(), G), z, silu)
+              : rmsNorm(times(y, z, silu), w, eps(), grouped ? G : 1);
+    return linear(at + "out_proj", y);
+  }
+
+  Row shortConv(const Row &u) {
+    Row p = linear("conv.in_proj", u);
+    size_t d = p.size() / 3;
+    Row x = convolve(times(part(p, 0, d), part(p, 2 * d, d)), "conv.conv", false);
+    return linear("conv.out_proj", times(part(p, d, d), x));
+  }
+
+  Row deltaNet(const Row &u) {
+    size_t Hk = size("linear_num_key_heads"), Hv = size("linear_num_value_heads"),
+           Dk = size("linear_key_head_dim"), Dv = size("linear_value_head_dim");
+    Row x = convolve(linear("linear_attn.in_proj_qkv", u), "linear_attn.conv1d", true);
+    Row z = linear("linear_attn.in_proj_z", u), b = linear("linear_attn.in_proj_b", u),
+        a = linear("linear_attn.in_proj_a", u), A = vector("linear_attn.A_log"),
+        bias = vector("linear_attn.dt_bias"), o(Hv * Dv), &s = memory[layer].state;
+    s.resize(Hv * Dk * Dv);
+    auto unit = [&](size_t begin) {
+      Row v = part(x, begin, Dk);
+      double sum = 1e-6;
+      for (double e : v)
+        sum += e * e;
+      return scaled(v, 1 / std::sqrt(sum));
+    };
+    for (size_t h = 0; h < Hv; ++h) {
+      size_t source = h / (Hv / Hk);
+      Row q = scaled(unit(source * Dk), 1 / std::sqrt(double(Dk))), k = unit((Hk + source) * Dk);
+      const double *v = &x[2 * Hk * Dk + h * Dv];
+      double decay = std::exp(-std::exp(A[h]) * softplus(a[h] + bias[h])), beta = sigmoid(b[h]);
+      double *S = &s[h * Dk * Dv];
+      for (size_t j = 0; j < Dv; ++j) {
+        double seen = 0;
+        for (size_t i = 0; i < Dk; ++i)
+          seen += (S[i * Dv + j] *= decay) * k[i];
+        for (size_t i = 0; i < Dk; ++i) {
+          S[i * Dv + j] += k[i] * beta * (v[j] - seen);
+          o[h * Dv + j] += S[i * Dv + j] * q[i];
+        }
+      }
+    }
+    return linear("linear_attn.out_proj",
+                  times(rmsNorm(o, vector("linear_attn.norm.weight"), eps(), Hv), z, silu));
+  }
+
+  // ---- attention
+
+  double rotated() const {
+    const Json rope = config.value("rope_parameters", Json::object());
+    if (type == "bamba")
+      return config.value("partial_rotary_factor", 0.5);
+    return rope.value("partial_rotary_factor", type.rfind("qwen3_5", 0) == 0 ? 0.25 : 1.0);
+  }
+  bool rotates() const {
+    return type != "jamba" && type != "nemotron_h" &&
+           (type != "granitemoehybrid" || config["position_embedding_type"] == "rope");
+  }
+  Row rotate(Row x, size_t width) const {
+    const Json rope = config.value("rope_parameters", Json::object());
+    double theta = rope.value("rope_theta", 10000.0), magnitude = 1;
+    bool yarn = rope.value("rope_type", "default") == "yarn";
+    size_t R = size_t(double(width) * rotated());
+    for (size_t i = 0; i < R / 2; ++i) {
+      double f = std::pow(theta, -2.0 * double(i) / double(R));
+      if (yarn) {
+        double factor = rope["factor"], original = rope["original_max_position_embeddings"];
+        auto c = [&](double r) {
+          return double(R) * std::log(original / (2 * M_PI * r)) / (2 * std::log(theta));
+        };
+        double low = std::max(std::floor(c(32)), 0.0),
+               high = std::min(std::ceil(c(1)), double(R - 1));
+        double ramp = std::clamp((double(i) - low) / (high == low ? 0.001 : high - low), 0.0, 1.0);
+        f = f / factor * ramp + f * (1 - ramp);
+        magnitude = 0.1 * std::log(factor) + 1;
+      }
+      double cosine = magnitude * std::cos(double(position) * f),
+             sine = magnitude * std::sin(double(position) * f);
+      for (size_t at = 0; at < x.size(); at += width) {
+        double u = x[at + i], v = x[at + i + R / 2];
+        x[at + i] = u * cosine - v * sine;
+        x[at + i + R / 2] = v * cosine + u * sine;
+      }
+    }
+    return x;
+  }
+
+  Row attention(const Row &u, const std::string &at) {
+    size_t H = size("num_attention_heads"), G = size("num_key_value_heads");
+    Row q = linear(at + "q_proj", u), k = linear(at + "k_proj", u), v = linear(at + "v_proj", u);
+    size_t width = k.size() / G;
+    Row gate;
+    if (q.size() == 2 * H * width) {
+      Row both = q;
+      q.clear();
+      for (size_t h = 0; h < H; ++h) {
+        Row mine = part(both, 2 * h * width, width), other = part(both, (2 * h + 1) * width, width);
+        q.insert(q.end(), mine.begin(), mine.end());
+        gate.insert(gate.end(), other.begin(), other.end());
+      }
+    }
+    for (const char *name : {"norm", "layernorm"})
+      if (find(at + "q_" + name + ".weight")) {
+        q = rmsNorm(q, vector(at + "q_" + name + ".weight"), eps(), H, centre());
+        k = rmsNorm(k, vector(at + "k_" + name + ".weight"), eps(), G, centre());
+      }
+    k = scaled(k, number("key_multiplier", 1));
+    if (rotates()) {
+      q = rotate(q, width);
+      k = rotate(k, width);
+    }
+    Memory &m = memory[layer];
+    m.keys.push_back(k);
+    m.values.push_back(v);
+    double scale = number("attention_multiplier", 1 / std::sqrt(double(width)));
+    size_t window = type == "mistral" ? size_t(number("sliding_window", 1e9)) : m.keys.size(),
+           first = m.keys.size() - std::min(window, m.keys.size());
+    Row y(H * width);
+    for (size_t h = 0; h < H; ++h) {
+      size_t shared = h / (H / G) * width;
+      Row p;
+      for (size_t t = first; t < m.keys.size(); ++t) {
+        double dot = 0;
+        for (size_t i = 0; i < width; ++i)
+          dot += q[h * width + i] * m.keys[t][shared + i];
+        p.push_back(scale * dot);
+      }
+      double largest = *std::max_element(p.begin(), p.end()), sum = 0;
+      for (double &e : p)
+        sum += e = std::exp(e - largest);
+      for (size_t t = 0; t < p.size(); ++t)
+        for (size_t i = 0; i < width; ++i)
+          y[h * width + i] += p[t] / sum * m.values[first + t][shared + i];
+    }
+    if (!gate.empty())
+      y = times(y, gate, sigmoid);
+    return linear(at + (find(at + "o_proj.weight") ? "o_proj" : "out_proj"), y);
+  }
+
+  const FamilyCheckpoint &c;
+  const Json config;
+  const std::string type;
+  std::vector<Memory> memory;
+  std::string prefix;
+  size_t layer = 0, position = 0;
+};
+
+} // namespace
+
+std::vector<double> familyLogits(const FamilyCheckpoint &checkpoint,
+                                 const std::vector<int32_t> &tokens) {
+  FamilyModel model(checkpoint);
+  std::vector<double> logits;
+  for (int32_t token : tokens) {
+    Row row = model.step(token);
+    logits.insert(logits.end(), row.begin(), row.end());
+  }
+  return logits;
+}
+
+} // namespace m1test

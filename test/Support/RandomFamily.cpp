@@ -1,0 +1,460 @@
+#include "RandomFamily.h"
+
+#include "RandomCheckpoint.h"
+
+#include <cmath>
+#include <functional>
+
+namespace m1test {
+namespace {
+
+using Json = nlohmann::json;
+
+class FamilyDraw {
+public:
+  FamilyDraw(const std::string &type, uint64_t seed) : type(type), random(seed) {}
+
+  FamilyCheckpoint run() {
+    hidden = 4 * random.integer(3, 20);
+    layers = random.integer(2, 4);
+    vocabulary = random.integer(20, 200);
+    intermediate = random.integer(5, 90);
+    kvHeads = random.integer(1, 3);
+    heads = kvHeads * random.integer(1, 3);
+    stored = random.pick({Stored::f32, Stored::bf16});
+    config = {{"model_type", type},
+              {"hidden_size", hidden},
+              {"num_hidden_layers", layers},
+              {"vocab_size", vocabulary},
+              {"max_position_embeddings", 400},
+              {"bos_token_id", 1},
+              {"eos_token_id", 0},
+              {"dtype", stored == Stored::f32 ? "float32" : "bfloat16"}};
+    if (type == "mamba" || type == "falcon_mamba" || type == "mamba2")
+      drawMamba();
+    else if (type == "nemotron_h")
+      drawNemotron();
+    else if (type == "lfm2")
+      drawLfm2();
+    else if (type == "qwen3_5" || type == "qwen3_5_text")
+      drawQwen35();
+    else
+      drawHybrid();
+    if (type == "qwen3_5") // the language model of a model that also sees
+      config = {{"model_type", type},
+                {"text_config", config},
+                {"tie_word_embeddings", config["tie_word_embeddings"]}};
+    if (type == "qwen3_5")
+      config["vocab_size"] = vocabulary;
+    return {config, std::move(tensors)};
+  }
+
+private:
+  // ---- tensors
+
+  void add(const std::string &name, std::vector<int64_t> shape,
+           const std::function<double()> &value) {
+    Tensor tensor;
+    tensor.type = stored;
+    tensor.shape = std::move(shape);
+    tensor.values.resize(tensor.count());
+    for (double &v : tensor.values)
+      v = roundTo(stored, value());
+    tensors[name] = std::move(tensor);
+  }
+  void matrix(const std::string &module, int64_t n, int64_t k, bool bias = false) {
+    add(module + ".weight", {n, k},
+        [&] { return random.normal(1.0 / std::sqrt(static_cast<double>(k))); });
+    if (bias)
+      add(module + ".bias", {n}, [&] { return random.normal(0.3); });
+  }
+  void norm(const std::string &module, int64_t n, bool zeroCentred = false) {
+    add(module + ".weight", {n}, [&] { return (zeroCentred ? 0.0 : 1.0) + random.normal(0.2); });
+  }
+  void frame(const std::string &embeddings, const std::string &last, bool tied,
+             bool zeroCentred = false) {
+    add(embeddings + ".weight", {vocabulary, hidden}, [&] { return random.normal(); });
+    norm(last, hidden, zeroCentred);
+    if (!tied)
+      matrix("lm_head", vocabulary, hidden);
+    config["tie_word_embeddings"] = tied;
+  }
+  void convolution(const std::string &module, int64_t channels, int64_t width, bool bias) {
+    add(module + ".weight", {channels, 1, width}, [&] { return random.normal(0.6); });
+    if (bias)
+      add(module + ".bias", {channels}, [&] { return random.normal(0.3); });
+  }
+  /// Steps from about 0.01 to 1.
+  double step() { return random.uniform(-4.4, 0.6); }
+  double rate() { return random.uniform(-1.0, 2.5); }
+
+  void attention(const std::string &at, const std::string &output, bool bias = false,
+                 bool gated = false) {
+    matrix(at + "q_proj", (gated ? 2 : 1) * heads * headDim, hidden, bias);
+    matrix(at + "k_proj", kvHeads * headDim, hidden, bias);
+    matrix(at + "v_proj", kvHeads * headDim, hidden, bias);
+    matrix(at + output, hidden, heads * headDim, bias);
+  }
+  void gatedMlp(const std::string &at, bool bias = false) {
+    matrix(at + "gate_proj", intermediate, hidden, bias);
+    matrix(at + "up_proj", intermediate, hidden, bias);
+    matrix(at + "down_proj", hidden, intermediate, bias);
+  }
+  void mamba1(const std::string &at, int64_t inner, int64_t n, int64_t rank, int64_t width,
+              bool convBias, bool bias) {
+    matrix(at + "in_proj", 2 * inner, hidden, bias);
+    convolution(at + "conv1d", inner, width, convBias);
+    matrix(at + "x_proj", rank + 2 * n, inner);
+    matrix(at + "dt_proj", inner, rank);
+    add(at + "dt_proj.bias", {inner}, [&] { return step(); });
+    add(at + "A_log", {inner, n}, [&] { return rate(); });
+    add(at + "D", {inner}, [&] { return 1 + random.normal(0.3); });
+    matrix(at + "out_proj", hidden, inner, bias);
+  }
+  struct Ssd {
+    int64_t heads, width, groups, states, conv;
+    bool convBias, bias;
+  };
+  Ssd drawSsd() {
+    int64_t groups = random.integer(1, 3);
+    return {groups * random.integer(1, 3),
+            random.integer(2, 20),
+            groups,
+            random.integer(2, 24),
+            random.integer(2, 5),
+            random.chance(0.7),
+            random.chance(0.3)};
+  }
+  void mamba2(const std::string &at, const Ssd &s, bool hasNorm) {
+    int64_t inner = s.heads * s.width, shared = s.groups * s.states;
+    matrix(at + "in_proj", 2 * inner + 2 * shared + s.heads, hidden, s.bias);
+    convolution(at + "conv1d", inner + 2 * shared, s.conv, s.convBias);
+    add(at + "dt_bias", {s.heads}, [&] { return step(); });
+    add(at + "A_log", {s.heads}, [&] { return rate(); });
+    add(at + "D", {s.heads}, [&] { return 1 + random.normal(0.3); });
+    if (hasNorm)
+      norm(at + "norm", inner);
+    matrix(at + "out_proj", hidden, inner, s.bias);
+  }
+
+  std::string layerName(int64_t layer, const std::string &rest = "") const {
+    return prefix + ".layers." + std::to_string(layer) + "." + rest;
+  }
+  double multiplier() { return random.pick({1.0, 0.5, 1.7, 0.3}); }
+
+  // ---- families
+
+  void drawMamba() {
+    prefix = "backbone";
+    frame("backbone.embeddings", "backbone.norm_f", random.chance(0.5));
+    config.update({{"layer_norm_epsilon", 1e-5}, {"hidden_act", "silu"}});
+    bool second = type == "mamba2";
+    Ssd s = drawSsd();
+    int64_t inner = random.integer(3, 60), n = random.pick<int64_t>({16, 16, 5, 8}),
+            rank = random.integer(1, 6);
+    if (second)
+      config.update({{"num_heads", s.heads},
+                     {"head_dim", s.width},
+                     {"n_groups", s.groups},
+                     {"state_size", s.states},
+                     {"time_step_limit", random.chance(0.5)
+                                             ? Json::array({0.02, 0.3})
+                                             : Json::array({0.0, {{"__float__", "Infinity"}}})}});
+    else
+      config.update({{"intermediate_size", inner},
+                     {"expand", 16},
+                     {"state_size", n},
+                     {"time_step_rank", rank}});
+    if (type == "falcon_mamba" && random.chance(0.5))
+      config["mixer_rms_eps"] = 1e-3;
+    config.update({{"conv_kernel", s.conv}, {"use_conv_bias", s.convBias}, {"use_bias", s.bias}});
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      norm(layerName(layer, "norm"), hidden);
+      if (second)
+        mamba2(layerName(layer, "mixer."), s, true);
+      else
+        mamba1(layerName(layer, "mixer."), inner, n, rank, s.conv, s.convBias, s.bias);
+    }
+  }
+
+  void drawNemotron() {
+    prefix = "backbone";
+    headDim = random.integer(2, 18);
+    frame("backbone.embeddings", "backbone.norm_f", false);
+    Ssd s = drawSsd();
+    bool bias = random.chance(0.3), mlpBias = random.chance(0.3);
+    config.update({{"layer_norm_epsilon", 1e-5},
+                   {"mlp_hidden_act", "relu2"},
+                   {"mamba_num_heads", s.heads},
+                   {"mamba_head_dim", s.width},
+                   {"n_groups", s.groups},
+                   {"ssm_state_size", s.states},
+                   {"conv_kernel", s.conv},
+                   {"use_conv_bias", s.convBias},
+                   {"use_bias", s.bias},
+                   {"attention_bias", bias},
+                   {"mlp_bias", mlpBias},
+                   {"intermediate_size", intermediate},
+                   {"num_attention_heads", heads},
+                   {"num_key_value_heads", kvHeads},
+                   {random.chance(0.5) ? "head_dim" : "attention_head_dim", headDim}});
+    std::string pattern;
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      pattern += random.pick({'M', '-', '*'});
+      norm(layerName(layer, "norm"), hidden);
+      std::string at = layerName(layer, "mixer.");
+      if (pattern.back() == 'M') {
+        mamba2(at, s, true);
+      } else if (pattern.back() == '*') {
+        attention(at, "o_proj", bias);
+      } else {
+        matrix(at + "up_proj", intermediate, hidden, mlpBias);
+        matrix(at + "down_proj", hidden, intermediate, mlpBias);
+      }
+    }
+    config["hybrid_override_pattern"] = pattern;
+  }
+
+  void drawLfm2() {
+    headDim = 2 * random.integer(1, 9);
+    config["head_dim"] = headDim;
+    frame("model.embed_tokens", "model.embedding_norm", true);
+    config.erase("tie_word_embeddings");
+    int64_t width = random.integer(2, 4);
+    bool bias = random.chance(0.4);
+    config.update({{"norm_eps", 1e-5},
+                   {"conv_L_cache", width},
+                   {"conv_bias", bias},
+                   {"num_attention_heads", heads},
+                   {"num_key_value_heads", kvHeads},
+                   {"rope_theta", 1e6}});
+    if (random.chance(0.5)) {
+      // Two thirds, rounded up to a multiple.
+      config.update({{"block_ff_dim", intermediate},
+                     {"block_auto_adjust_ff_dim", true},
+                     {"block_multiple_of", 8},
+                     {"block_ffn_dim_multiplier", 1.3}});
+      intermediate = (int64_t(1.3 * double(2 * intermediate / 3)) + 7) / 8 * 8;
+      if (!intermediate)
+        intermediate = 8;
+    } else {
+      config.update({{"intermediate_size", intermediate}, {"block_auto_adjust_ff_dim", false}});
+    }
+    config["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 1e6}};
+    Json types = Json::array();
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      bool attends = random.chance(0.4);
+      types.push_back(attends ? "full_attention" : "conv");
+      norm(layerName(layer, "operator_norm"), hidden);
+      norm(layerName(layer, "ffn_norm"), hidden);
+      if (attends) {
+        attention(layerName(layer, "self_attn."), "out_proj");
+        norm(layerName(layer, "self_attn.q_layernorm"), headDim);
+        norm(layerName(layer, "self_attn.k_layernorm"), headDim);
+      } else {
+        matrix(layerName(layer, "conv.in_proj"), 3 * hidden, hidden, bias);
+        convolution(layerName(layer, "conv.conv"), hidden, width, bias);
+        matrix(layerName(layer, "conv.out_proj"), hidden, hidden, bias);
+      }
+      matrix(layerName(layer, "feed_forward.w1"), intermediate, hidden);
+      matrix(layerName(layer, "feed_forward.w3"), intermediate, hidden);
+      matrix(layerName(layer, "feed_forward.w2"), hidden, intermediate);
+    }
+    config["layer_types"] = types;
+  }
+
+  void drawQwen35() {
+    headDim = 8 * random.integer(1, 4);
+    if (type == "qwen3_5")
+      prefix = "model.language_model";
+    frame(prefix + ".embed_tokens", prefix + ".norm", random.chance(0.5), true);
+    int64_t Hk = random.integer(1, 3), Hv = Hk * random.integer(1, 3), Dk = random.integer(2, 20),
+            Dv = random.integer(2, 20), width = random.integer(2, 5);
+    config.update(
+        {{"rms_norm_eps", 1e-6},
+         {"head_dim", headDim},
+         {"hidden_act", "silu"},
+         {"intermediate_size", intermediate},
+         {"num_attention_heads", heads},
+         {"num_key_value_heads", kvHeads},
+         {"linear_num_key_heads", Hk},
+         {"linear_num_value_heads", Hv},
+         {"linear_key_head_dim", Dk},
+         {"linear_value_head_dim", Dv},
+         {"linear_conv_kernel_dim", width},
+         {"full_attention_interval", 2},
+         {"rope_parameters",
+          {{"rope_type", "default"}, {"rope_theta", 1e4}, {"partial_rotary_factor", 0.25}}}});
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      norm(layerName(layer, "input_layernorm"), hidden, true);
+      norm(layerName(layer, "post_attention_layernorm"), hidden, true);
+      gatedMlp(layerName(layer, "mlp."));
+      if (layer % 2) {
+        attention(layerName(layer, "self_attn."), "o_proj", false, true);
+        norm(layerName(layer, "self_attn.q_norm"), headDim, true);
+        norm(layerName(layer, "self_attn.k_norm"), headDim, true);
+        continue;
+      }
+      std::string at = layerName(layer, "linear_attn.");
+      matrix(at + "in_proj_qkv", 2 * Hk * Dk + Hv * Dv, hidden);
+      matrix(at + "in_proj_z", Hv * Dv, hidden);
+      matrix(at + "in_proj_b", Hv, hidden);
+      matrix(at + "in_proj_a", Hv, hidden);
+      convolution(at + "conv1d", 2 * Hk * Dk + Hv * Dv, width, false);
+      add(at + "A_log", {Hv}, [&] { return rate(); });
+      add(at + "dt_bias", {Hv}, [&] { return step(); });
+      norm(at + "norm", Dv);
+      matrix(at + "out_proj", hidden, Hv * Dv);
+    }
+  }
+
+  /// Those with an attention or Mamba mixer and an MLP in every layer.
+  void drawHybrid() {
+    bool falcon = type == "falcon_h1", granite = type == "granitemoehybrid",
+         jamba = type == "jamba", bamba = type == "bamba";
+    bool plain = type == "qwen3" || type == "mistral" || type == "llama";
+    // Whole heads where their size follows from the hidden size.
+    if (granite || jamba || bamba) {
+      headDim = 4 * random.integer(1, 5);
+      hidden = heads * headDim;
+      config["hidden_size"] = hidden;
+    } else {
+      headDim = 2 * random.integer(2, 9);
+      config["head_dim"] = headDim;
+    }
+    bool hasFinal = falcon || jamba || bamba;
+    frame("model.embed_tokens", hasFinal ? "model.final_layernorm" : "model.norm",
+          random.chance(0.5));
+    bool bias = !jamba && type != "mistral" && random.chance(0.3),
+         mlpBias = (bamba || falcon || type == "llama") && random.chance(0.3);
+    config.update({{"rms_norm_eps", 1e-5},
+                   {"hidden_act", "silu"},
+                   {"intermediate_size", intermediate},
+                   {"num_attention_heads", heads},
+                   {"num_key_value_heads", kvHeads}});
+    if (!jamba && type != "mistral")
+      config["attention_bias"] = bias;
+    if (bamba || falcon || type == "llama")
+      config["mlp_bias"] = mlpBias;
+    Json rope = {{"rope_type", "default"}, {"rope_theta", 1e4}};
+    if (bamba)
+      config["partial_rotary_factor"] = 0.5;
+    if (plain && random.chance(0.4))
+      rope = {{"rope_type", "yarn"},
+              {"rope_theta", 1e4},
+              {"factor", 4.0},
+              {"original_max_position_embeddings", 16}};
+    if (!jamba)
+      config["rope_parameters"] = rope;
+    if (type == "mistral")
+      config["sliding_window"] = random.integer(2, 12);
+    Ssd s = drawSsd();
+    if (falcon) { // the norm before the gate as well
+      bool normed = random.chance(0.7);
+      config.update({{"mamba_rms_norm", normed},
+                     {"mamba_norm_before_gate", random.chance(0.5)},
+                     {"mamba_d_ssm", s.heads * s.width},
+                     {"projectors_bias", s.bias},
+                     {"key_multiplier", multiplier()},
+                     {"lm_head_multiplier", multiplier()},
+                     {"attention_in_multiplier", multiplier()},
+                     {"attention_out_multiplier", multiplier()},
+                     {"ssm_in_multiplier", multiplier()},
+                     {"ssm_out_multiplier", multiplier()},
+                     {"mlp_multipliers", {multiplier(), multiplier()}},
+                     {"ssm_multipliers",
+                      {multiplier(), multiplier(), multiplier(), multiplier(), multiplier()}}});
+    }
+    if (falcon || granite)
+      config["embedding_multiplier"] = random.pick({1.0, 3.0});
+    if (granite)
+      config.update({{"residual_multiplier", multiplier()},
+                     {"logits_scaling", 3.0},
+                     {"attention_multiplier", 0.2},
+                     {"num_local_experts", 0},
+                     {"shared_intermediate_size", intermediate},
+                     {"position_embedding_type", random.pick({"rope", "nope"})}});
+    if (falcon || granite || bamba)
+      config.update({{"mamba_n_heads", s.heads},
+                     {"mamba_d_head", s.width},
+                     {"mamba_n_groups", s.groups},
+                     {"mamba_d_state", s.states},
+                     {"mamba_d_conv", s.conv},
+                     {"mamba_conv_bias", s.convBias},
+                     {"mamba_proj_bias", s.bias}});
+    int64_t n = random.integer(3, 17), rank = random.integer(1, 6);
+    if (jamba)
+      config.update({{"mamba_d_state", n},
+                     {"mamba_dt_rank", rank},
+                     {"mamba_d_conv", s.conv},
+                     {"mamba_conv_bias", s.convBias},
+                     {"mamba_proj_bias", s.bias},
+                     {"mamba_expand", 2},
+                     {"num_experts", 1},
+                     {"attn_layer_period", 2},
+                     {"attn_layer_offset", 1}});
+    Json types = Json::array(), indices = Json::array();
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      bool attends = plain || falcon || (jamba ? layer % 2 == 1 : random.chance(0.4));
+      types.push_back(attends ? "attention" : "mamba");
+      if (attends)
+        indices.push_back(layer);
+      norm(layerName(layer, "input_layernorm"), hidden);
+      norm(layerName(layer, hasFinal ? "pre_ff_layernorm" : "post_attention_layernorm"), hidden);
+      if (attends)
+        attention(layerName(layer, "self_attn."), "o_proj", bias);
+      if (type == "qwen3") {
+        norm(layerName(layer, "self_attn.q_norm"), headDim);
+        norm(layerName(layer, "self_attn.k_norm"), headDim);
+      }
+      std::string at = layerName(layer, "mamba.");
+      if (jamba && !attends) {
+        mamba1(at, 2 * hidden, n, rank, s.conv, s.convBias, s.bias);
+        norm(at + "dt_layernorm", rank);
+        norm(at + "b_layernorm", n);
+        norm(at + "c_layernorm", n);
+      } else if (falcon || (!plain && !attends)) {
+        mamba2(at, s, !falcon || config["mamba_rms_norm"]);
+      }
+      if (granite) {
+        matrix(layerName(layer, "shared_mlp.input_linear"), 2 * intermediate, hidden);
+        matrix(layerName(layer, "shared_mlp.output_linear"), hidden, intermediate);
+      } else {
+        gatedMlp(layerName(layer, plain ? "mlp." : "feed_forward."), mlpBias);
+      }
+    }
+    if (granite)
+      config["layer_types"] = types;
+    if (bamba)
+      config["attn_layer_indices"] = indices;
+  }
+
+  const std::string type;
+  Random random;
+  Json config;
+  Tensors tensors;
+  Stored stored = Stored::f32;
+  std::string prefix = "model";
+  int64_t hidden = 0, layers = 0, vocabulary = 0, intermediate = 0, heads = 0, kvHeads = 0,
+          headDim = 0;
+};
+
+} // namespace
+
+const std::vector<std::string> &familyNames() {
+  static const std::vector<std::string> names = {
+      "bamba", "falcon_h1", "falcon_mamba", "granitemoehybrid", "jamba", "lfm2",    "llama",
+      "mamba", "mamba2",    "mistral",      "nemotron_h",       "qwen3", "qwen3_5", "qwen3_5_text"};
+  return names;
+}
+
+FamilyCheckpoint drawFamily(const std::string &modelType, uint64_t seed) {
+  return FamilyDraw(modelType, seed).run();
+}
+
+void FamilyCheckpoint::write(const std::string &directory) const {
+  writeFile(directory + "/config.json", config.dump(2));
+  writeSafetensors(directory + "/model.safetensors", tensors);
+}
+
+} // namespace m1test
