@@ -14,7 +14,7 @@ M1K_INLINE float inverseNorm(const void *x, int type, long index, int count, flo
     Floats value = load(x, type, index + n, width);
     squares = squares + value * value;
   });
-  return 1.0f / __builtin_sqrtf(sum(squares) + eps);
+  return 1.0f / __builtin_elementwise_sqrt(sum(squares) + eps); // no call: sets no errno
 }
 
 } // namespace

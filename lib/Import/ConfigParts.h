@@ -37,10 +37,11 @@ struct AttentionConfig {
   int64_t heads = 0, kvHeads = 0, headDim = 0;
   bool bias = false, outputBias = false;
   double scale = 0; // of the products of queries and keys
-  /// RMSNorm of each head of q and k before they turn, with the model's eps; weights that are stored
-  /// as the distance from 1.
+  /// RMSNorm of each head of q and k before they turn, with the model's eps; weights that are
+  /// stored as the distance from 1.
   bool qkNorm = false, zeroCentredNorm = false;
-  /// Rows of q_proj are, head by head, those of q and those of a gate; o_proj takes y·sigmoid(gate).
+  /// Rows of q_proj are, head by head, those of q and those of a gate; o_proj takes
+  /// y·sigmoid(gate).
   bool gated = false;
   /// A token sees itself and the window - 1 before it; 0: all before it.
   int64_t window = 0;
@@ -59,8 +60,8 @@ struct Mamba1Config {
 struct Mamba2Config {
   int64_t heads = 0, headDim = 64, groups = 1, states = 128, convWidth = 4;
   bool convBias = true, bias = false;
-  /// Gate alone; RMSNorm over all channels of what is gated; over each group; over each group before
-  /// the gate.
+  /// Gate alone; RMSNorm over all channels of what is gated; over each group; over each group
+  /// before the gate.
   enum class Norm { none, full, grouped, groupedFirst } norm = Norm::full;
   double normEps = 0;
   /// Factors of the columns of in_proj's result: z, x, B, C, dt; empty: none.

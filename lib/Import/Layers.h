@@ -12,7 +12,7 @@ struct MlpNames {
 };
 struct AttentionNames {
   std::string q = "self_attn.q_proj", k = "self_attn.k_proj", v = "self_attn.v_proj",
-              output = "self_attn.o_proj";
+              output = "self_attn.o_proj", qNorm = "self_attn.q_norm", kNorm = "self_attn.k_norm";
 };
 struct ConvNames {
   std::string module;

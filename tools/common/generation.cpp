@@ -32,6 +32,10 @@ void addPromptOptions(CLI::App &app, PromptOptions *out) {
 void addGenerationOptions(CLI::App &app, GenerationOptions *out) {
   const char *group = "Generation";
   SamplingParameters &sampling = out->sampling;
+  out->flags = &app;
+  app.add_flag("--model-defaults", out->modelDefaults,
+               "Sampling as the model's generation_config.json asks, where no flag says otherwise")
+      ->group(group);
   app.add_option("--temperature", sampling.temperature, "0: always the likeliest token")
       ->group(group)
       ->capture_default_str()
@@ -141,6 +145,30 @@ static Status readBias(const std::string &text, uint32_t vocabulary, TokenBias *
     return error(StatusCode::invalidArgument, "--logit-bias %s: the vocabulary has ids 0 to %u",
                  text.c_str(), vocabulary - 1);
   return {};
+}
+
+void applyModelDefaults(const char *tool, const Model &model, GenerationOptions *options) {
+  if (!options->modelDefaults)
+    return;
+  const GenerationDefaults defaults = model.artifact().generationDefaults();
+  std::string said;
+  auto take = [&](const char *flag, const auto &from, auto &to) {
+    if (!from || options->flags->count(flag) > 0)
+      return;
+    to = *from;
+    said +=
+        (said.empty() ? "" : ", ") + std::string(flag + 2) + " " + formatted("%g", double(*from));
+  };
+  SamplingParameters &sampling = options->sampling;
+  take("--temperature", defaults.temperature, sampling.temperature);
+  take("--top-k", defaults.topK, sampling.topK);
+  take("--top-p", defaults.topP, sampling.topP);
+  take("--min-p", defaults.minP, sampling.minP);
+  take("--repetition-penalty", defaults.repetitionPenalty, sampling.repetitionPenalty);
+  std::fprintf(stderr, "%s: the model's defaults: %s\n", tool,
+               !said.empty()      ? said.c_str()
+               : defaults.empty() ? "it names none"
+                                  : "flags replace all of them");
 }
 
 Status fillRequest(const Model &model, const ModelText *text, const GenerationOptions &options,

@@ -31,6 +31,9 @@ struct GenerationOptions {
   std::vector<int32_t> stopTokens; // beside the model's own, which ignoreEos turns off
   bool ignoreEos = false;
   bool wantLogprobs = false;
+  // Sampling that generation_config.json asked for, where no flag says otherwise.
+  bool modelDefaults = false;
+  const CLI::App *flags = nullptr; // those that were parsed
 
   double timeBudget = 0; // seconds
   bool dropAtDeadline = false;
@@ -49,6 +52,10 @@ void addGenerationOptions(CLI::App &app, GenerationOptions *out);
 /// `timeBudgetFlag`: what the tool calls the time budget.
 std::string checkGeneration(const CLI::App &app, const GenerationOptions &options,
                             const std::string &timeBudgetFlag);
+
+/// With modelDefaults: takes over what the artifact holds of generation_config.json, and says so on
+/// standard error under the tool's name.
+void applyModelDefaults(const char *tool, const m1rt::Model &model, GenerationOptions *options);
 
 /// The part of a request that does not depend on the prompt. `text` may be null when nothing needs
 /// it.

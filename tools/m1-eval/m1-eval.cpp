@@ -19,7 +19,7 @@ using namespace m1tool;
 namespace {
 
 struct Arguments {
-  std::string artifact, dataset, grade, fewShot, out = "m1-eval-out", device = "cpu";
+  std::string artifact, dataset, grade, fewShot, out = "m1-eval-out", device = "cpu", tuning;
   uint32_t threads = 0, limit = 0, shots = 0;
   TrustFlags trust;
   DatasetFields fields;
@@ -225,9 +225,11 @@ Status run(Arguments &arguments) {
   ModelOptions modelOptions;
   modelOptions.device = arguments.device;
   modelOptions.deviceOptions.threads = arguments.threads;
+  modelOptions.deviceOptions.tuning = arguments.tuning;
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
   std::unique_ptr<Model> model;
   M1_TRY(Model::load(arguments.artifact, modelOptions, &model));
+  applyModelDefaults("m1-eval", *model, &engine.generation);
 
   engine.planBudgets = engine.slots == 0;
   if (engine.slots == 0)
@@ -353,6 +355,9 @@ int main(int argc, char **argv) {
                                   "this many alternatives")
                        ->check(CLI::Range(0, 64));
   app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--tuning", arguments.tuning,
+                 "CUDA: the table of products that m1-bench --tune wrote")
+      ->type_name("FILE");
   app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));

@@ -17,6 +17,7 @@ struct Arguments {
   PromptOptions prompt;
   bool chat = false;
 
+  std::string tuning; // of products, by m1-bench --tune
   GenerationOptions generation;
   // otherwise no more than the context leaves; of a conversation's answer, all of it
   bool maxNewTokensGiven = false;

@@ -12,18 +12,20 @@ using namespace m1tool;
 
 namespace {
 
-Status run(const Arguments &arguments) {
+Status run(Arguments arguments) {
   catchInterrupts();
   auto began = std::chrono::steady_clock::now();
   ModelOptions options;
   options.device = arguments.device;
   options.deviceOptions.threads = arguments.threads;
+  options.deviceOptions.tuning = arguments.tuning;
   options.interrupted = [] { return interruptFlag().load(); };
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &options));
   std::unique_ptr<Model> model;
   M1_TRY(Model::load(arguments.artifact, options, &model));
   const double loadSeconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  applyModelDefaults("m1-run", *model, &arguments.generation);
   if (arguments.samples > 1 && arguments.generation.sampling.temperature == 0)
     std::fprintf(stderr, "m1-run: warning: at --temperature 0 all %u samples are the same\n",
                  arguments.samples);
@@ -112,6 +114,9 @@ int main(int argc, char **argv) {
       ->required()
       ->type_name("OUT.m1a");
   app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--tuning", arguments.tuning,
+                 "CUDA: the table of products that m1-bench --tune wrote")
+      ->type_name("FILE");
   app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));

@@ -23,11 +23,11 @@ struct Prompt {
 Status messagesOf(const Json &line, const Arguments &arguments, std::vector<ChatMessage> *out) {
   if (!arguments.prompt.system.empty())
     out->push_back({"system", arguments.prompt.system});
-  if (line["prompt"].is_string()) {
+  if (line.contains("prompt") && line["prompt"].is_string()) {
     out->push_back({"user", line["prompt"]});
     return {};
   }
-  if (!line["messages"].is_array() || line["messages"].empty())
+  if (!line.contains("messages") || !line["messages"].is_array() || line["messages"].empty())
     return error(StatusCode::invalidArgument,
                  "expected \"prompt\", a string, or \"messages\", a list of {role, content}");
   if (arguments.prompt.raw)

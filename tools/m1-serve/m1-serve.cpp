@@ -1,4 +1,5 @@
 // Serves a compiled model over HTTP, by OpenAI's interface, with a page to talk to it.
+#include "command_line.h"
 #include "devices.h"
 #include "log.h"
 #include "model/sizing.h"
@@ -179,7 +180,7 @@ Status run(Arguments &arguments) {
 } // namespace
 
 int main(int argc, char **argv) {
-  m1tool::reserveStandardStreams();
+  m1tool::prepareProcess();
   Arguments arguments;
   CLI::App app{"Serves a compiled model (.m1a) over HTTP: OpenAI's interface, and a page at /.",
                "m1-serve"};
@@ -262,7 +263,9 @@ int main(int argc, char **argv) {
       ->group("Engine")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 20));
-  CLI11_PARSE(app, argc, argv);
+  int exitCode = 0;
+  if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
+    return exitCode;
 
   try {
     Status status = run(arguments);

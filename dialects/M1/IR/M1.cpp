@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/DialectImplementation.h"
+#include "mlir/Interfaces/FoldInterfaces.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 #include <cmath>
@@ -16,7 +17,20 @@ using namespace mlir::m1;
 #include "M1/IR/M1OpInterfaces.cpp.inc"
 #include "M1/IR/M1TypeInterfaces.cpp.inc"
 
+namespace {
+
+/// Constants of a map's code stay in its region, which may not use values from around it.
+struct MapConstants : DialectFoldInterface {
+  using DialectFoldInterface::DialectFoldInterface;
+  bool shouldMaterializeInto(Region *region) const final {
+    return isa<MapOp>(region->getParentOp());
+  }
+};
+
+} // namespace
+
 void M1Dialect::initialize() {
+  addInterfaces<MapConstants>();
   addTypes<
 #define GET_TYPEDEF_LIST
 #include "M1/IR/M1Types.cpp.inc"

@@ -195,9 +195,9 @@ Status Artifact::open(const std::string &path, const ArtifactOptions &options,
 
 GenerationDefaults Artifact::generationDefaults() const {
   GenerationDefaults defaults;
-  auto take = [](auto from, auto &to) {
-    if (from)
-      to = *from;
+  auto take = [](const auto &from, auto &to) {
+    if (from.has_value())
+      to = from.value(); // a flatbuffers::Optional
   };
   if (const schema::GenerationDefaults *table = root->generation_defaults()) {
     take(table->temperature(), defaults.temperature);

@@ -18,8 +18,10 @@ std::string describeForeignFile(std::string_view beginning) {
     return "is a zip archive (pytorch_model.bin is one, too): unpack a packed checkpoint and give "
            "its directory; convert PyTorch's files to safetensors, for instance with "
            "save_pretrained(DIR, safe_serialization=True)";
-  // Protocols 2 to 5 of pickle.
-  if (beginning.size() >= 2 && beginning[0] == '\x80' && beginning[1] >= 2 && beginning[1] <= 5)
+  // Protocols 2 to 5 of pickle; not the length of a safetensors header, which JSON follows.
+  const bool isSafetensors = beginning.size() > 8 && beginning[8] == '{';
+  if (!isSafetensors && beginning.size() >= 2 && beginning[0] == '\x80' && beginning[1] >= 2 &&
+      beginning[1] <= 5)
     return "is a pickle of PyTorch; convert it to safetensors, for instance with "
            "save_pretrained(DIR, safe_serialization=True)";
   if (is("<!DOCTYPE html") || is("<!doctype html") || is("<html"))

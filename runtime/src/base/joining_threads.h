@@ -31,7 +31,7 @@ public:
   }
   /// In a forked process: the threads are the parent's, and are neither joined nor detached here.
   void abandon() {
-    static_assert(sizeof(threads) <= sizeof(abandoned), "room to leave them in");
+    static_assert(sizeof(std::vector<std::thread>) <= sizeof(abandoned), "room to leave them in");
     new (abandoned) std::vector<std::thread>(std::move(threads));
   }
   void join() {

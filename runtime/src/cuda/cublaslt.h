@@ -32,9 +32,9 @@ struct GemmBuffers {
   CUdeviceptr a = 0, w = 0, bias = 0, out = 0;
 };
 
-/// One cuBLASLt handle, and the algorithms chosen so far: one a shape, from a table of measured ones
-/// or else by cuBLASLt's heuristics, kept for good. The same shape on the same GPU, library and
-/// table therefore always takes the same algorithm.
+/// One cuBLASLt handle, and the algorithms chosen so far: one a shape, from a table of measured
+/// ones or else by cuBLASLt's heuristics, kept for good. The same shape on the same GPU, library
+/// and table therefore always takes the same algorithm.
 class GemmLibrary {
 public:
   /// The handle belongs to the current CUDA context.

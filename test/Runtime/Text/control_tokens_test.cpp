@@ -35,6 +35,11 @@ struct Model {
     json["decoder"] = {{"type", "ByteLevel"}};
     if (normalised)
       json["normalizer"] = {{"type", "NFC"}};
+    // The file's own added tokens would match first: only the post-processor's stays.
+    Json &addedTokens = json["added_tokens"];
+    addedTokens.erase(std::remove_if(addedTokens.begin(), addedTokens.end(),
+                                     [](const Json &t) { return t["content"] != "<|start|>"; }),
+                      addedTokens.end());
     int32_t id = kFirst;
     for (const char *content : {"<|end|>", "<|turn|>", "<think>", "<|caf\xC3\xA9|>"}) {
       const bool special = id != kFirst + 1 && id != kFirst + 2;
