@@ -322,13 +322,11 @@ llvm::Error ArtifactWriter::commit(HashedFile &sidecarFile, HashedFile &file) {
     return toError(file.file.commit());
   llvm::SmallString<256> target(llvm::sys::path::parent_path(path));
   llvm::sys::path::append(target, layout.files[sidecar].name);
-  const bool wasThere = llvm::sys::fs::exists(target);
   if (auto error = toError(sidecarFile.file.commit(target.str().str())))
     return error;
-  auto error = toError(file.file.commit());
-  if (error && !wasThere)
-    llvm::sys::fs::remove(target);
-  return error;
+  // A failure may come after the renaming, in the directory's synchronisation: the weights stay, as
+  // the artifact in place may be the one that needs them.
+  return toError(file.file.commit());
 }
 
 llvm::Expected<ArtifactSizes> ArtifactWriter::write() {

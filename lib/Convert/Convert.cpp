@@ -274,7 +274,8 @@ LogicalResult check(const ModelConfig &config, const ConvertOptions &options, Em
     return emitError() << options.source << ": is an M1 already";
   if (!config.transformer)
     return emitError() << options.source << "/config.json: field 'model_type': expected a plain "
-                       << "transformer (llama, mistral, qwen2), got " << config.architecture;
+                       << "transformer (llama, mistral or qwen2, without a sliding window), got "
+                       << config.architecture;
   const TransformerSizes &sizes = *config.transformer;
   if (sizes.mlpBias)
     return emitError() << options.source

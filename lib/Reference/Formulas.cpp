@@ -91,6 +91,8 @@ Rows columns(const Rows &x, int64_t begin, int64_t count) {
 }
 
 Rows repeatHeads(const Rows &x, int64_t headSize, int64_t repeat) {
+  if (repeat == 1)
+    return x; // the channels need not make whole heads then
   Rows result(x.rows, x.columns * repeat);
   for (int64_t t = 0; t < x.rows; ++t)
     for (int64_t head = 0; head < x.columns / headSize; ++head)

@@ -187,6 +187,7 @@ int main(int argc, char **argv) {
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-serve ") + M1_VERSION);
   app.set_config("--config", "", "Read options from a file of lines option = value");
+  app.allow_config_extras(CLI::config_extras_mode::error); // a line that is no option
   app.footer("Example\n"
              "  m1-serve model.m1a --port 8000\n"
              "  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: "
