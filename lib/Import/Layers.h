@@ -27,13 +27,13 @@ class Layer {
 public:
   /// Tensors of the checkpoint are named `prefix`.<layer>.<part>, weights layers.<layer>.<part>.
   Layer(ModelBuilder &model, int64_t index, llvm::StringRef prefix = "model.layers")
-      : model(model), index(index), prefix(prefix) {}
+      : model(model), index(index), prefix(prefix.str()) {}
 
   std::string symbol(const llvm::Twine &part) const {
     return ("layers." + llvm::Twine(index) + "." + part).str();
   }
   std::string tensor(const llvm::Twine &part) const {
-    return (prefix + "." + llvm::Twine(index) + "." + part).str();
+    return (llvm::Twine(prefix) + "." + llvm::Twine(index) + "." + part).str();
   }
   bool holds(const llvm::Twine &part) const { return model.holds(tensor(part)); }
 
@@ -82,7 +82,7 @@ public:
   const int64_t index;
 
 private:
-  llvm::StringRef prefix;
+  std::string prefix; // its own: callers pass temporaries
 };
 
 } // namespace m1c
