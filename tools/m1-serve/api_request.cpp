@@ -424,7 +424,7 @@ Error readMessages(const Json &value, const RequestLimits &limits, Json *out) {
     if (!value[i].is_object())
       return ApiError::bad(path, "'" + path + "': expected an object, got " + shown(value[i]));
     Fields fields(value[i], path + ".");
-    std::string role, name;
+    std::string role;
     TRY(fields.text("role", &role));
     static const std::set<std::string> roles = {"system", "developer", "user", "assistant", "tool"};
     if (!roles.count(role))

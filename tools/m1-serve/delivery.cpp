@@ -212,10 +212,9 @@ void Delivery::retire(const std::shared_ptr<Exchange> &exchange, bool hungUp) {
   for (Ticket ticket : exchange->tickets)
     tickets.erase(ticket);
   ::epoll_ctl(poller, EPOLL_CTL_DEL, exchange->socket, nullptr);
-  const std::shared_ptr<Exchange> kept = exchange;
-  bySocket.erase(kept->socket);
-  ended(*kept, hungUp);
-  kept->release();
+  const auto kept = bySocket.extract(exchange->socket); // `exchange` may be a reference into it
+  ended(*exchange, hungUp);
+  exchange->release();
 }
 
 void Delivery::lookAtClock() {

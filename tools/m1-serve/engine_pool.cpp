@@ -19,7 +19,7 @@ static uint64_t beginningOf(const std::vector<int32_t> &prompt) {
 }
 
 Status EnginePool::create(const std::vector<Model *> &models, const PoolOptions &options,
-                          Engine::DecoderFactory decoders, Sink sink, Failure failure,
+                          const Engine::DecoderFactory &decoders, Sink sink, Failure failure,
                           std::unique_ptr<EnginePool> *out) {
   std::unique_ptr<EnginePool> pool(new EnginePool);
   pool->options = options;

@@ -41,8 +41,8 @@ public:
 
   /// The models and the decoders' tokenizer outlive the pool.
   static m1rt::Status create(const std::vector<m1rt::Model *> &models, const PoolOptions &options,
-                             m1rt::Engine::DecoderFactory decoders, Sink sink, Failure failure,
-                             std::unique_ptr<EnginePool> *out);
+                             const m1rt::Engine::DecoderFactory &decoders, Sink sink,
+                             Failure failure, std::unique_ptr<EnginePool> *out);
   ~EnginePool();
 
   /// Whether the engines would take the request.

@@ -171,7 +171,7 @@ void HttpServer::drain() {
   arrived.notify_all();
 }
 
-void HttpServer::stop() {
+void HttpServer::cutOff() {
   drain();
   std::lock_guard<std::mutex> lock(mutex);
   for (int socket : busy)

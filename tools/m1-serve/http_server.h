@@ -25,7 +25,7 @@ public:
   /// From any thread: no further connections or requests are taken.
   void drain();
   /// drain(), and connections that are still busy are cut.
-  void stop();
+  void cutOff();
   size_t connections() const;
 
 private:

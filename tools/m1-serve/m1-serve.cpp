@@ -161,7 +161,7 @@ Status run(Arguments &arguments) {
     if (draining || lost) {
       logLine("stopping");
       delivery.failAll({503, "the server has stopped", {}, {}, 0});
-      server.stop();
+      server.cutOff();
     } else {
       logLine("draining");
       service.drain();

@@ -19,8 +19,11 @@
 namespace mlir::m1 {
 
 /// Each row of the results depends on the same row of the operands only, not on the batch.
+// Op<ConcreteOp, traits...> constructs its traits, not ConcreteOp itself.
+// NOLINTBEGIN(bugprone-crtp-constructor-accessibility)
 template <typename ConcreteOp>
 struct RowsIndependent : OpTrait::TraitBase<ConcreteOp, RowsIndependent> {};
+// NOLINTEND(bugprone-crtp-constructor-accessibility)
 
 } // namespace mlir::m1
 

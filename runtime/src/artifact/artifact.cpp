@@ -195,16 +195,12 @@ Status Artifact::open(const std::string &path, const ArtifactOptions &options,
 
 GenerationDefaults Artifact::generationDefaults() const {
   GenerationDefaults defaults;
-  auto take = [](const auto &from, auto &to) {
-    if (from.has_value())
-      to = from.value(); // a flatbuffers::Optional
-  };
   if (const schema::GenerationDefaults *table = root->generation_defaults()) {
-    take(table->temperature(), defaults.temperature);
-    take(table->top_k(), defaults.topK);
-    take(table->top_p(), defaults.topP);
-    take(table->min_p(), defaults.minP);
-    take(table->repetition_penalty(), defaults.repetitionPenalty);
+    defaults.temperature = table->temperature();
+    defaults.topK = table->top_k();
+    defaults.topP = table->top_p();
+    defaults.minP = table->min_p();
+    defaults.repetitionPenalty = table->repetition_penalty();
   }
   return defaults;
 }
