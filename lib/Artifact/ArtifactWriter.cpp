@@ -20,7 +20,7 @@ uint64_t alignTo(uint64_t value, uint64_t alignment) {
   return (value + alignment - 1) / alignment * alignment;
 }
 
-llvm::Error toError(m1rt::Status status) {
+llvm::Error toError(const m1rt::Status &status) {
   return status.ok() ? llvm::Error::success() : llvm::createStringError(status.message());
 }
 

@@ -191,18 +191,19 @@ void Service::addTo(HttpServer &http) {
     write(answer, libraryError(answer.status));
     return HttpServer::HandlerResponse::Handled;
   }));
-  http.set_exception_handler([](const Http &request, Answer &answer, std::exception_ptr thrown) {
-    std::string what = "unknown";
-    try {
-      std::rethrow_exception(thrown);
-    } catch (const std::exception &known) {
-      what = known.what();
-    } catch (...) {
-      // nothing to tell
-    }
-    logLine("exception", {{"path", request.path}, {"error", what}});
-    write(answer, libraryError(500));
-  });
+  http.set_exception_handler(
+      [](const Http &request, Answer &answer, const std::exception_ptr &thrown) {
+        std::string what = "unknown";
+        try {
+          std::rethrow_exception(thrown);
+        } catch (const std::exception &known) {
+          what = known.what();
+        } catch (...) {
+          // nothing to tell
+        }
+        logLine("exception", {{"path", request.path}, {"error", what}});
+        write(answer, libraryError(500));
+      });
 
   auto get = [&](const char *path, const std::string &pattern, auto handler) {
     http.Get(pattern, [this, path, handler](const Http &request, Answer &answer) {

@@ -64,7 +64,8 @@ private:
     int64_t multiple = config.integer("block_multiple_of", 1, largestSize).value_or(256);
     if (!config.flag("block_auto_adjust_ff_dim", true))
       return;
-    auto size = int64_t(multiplier * double(2 * intermediateSize / 3));
+    int64_t whole = 2 * intermediateSize / 3;
+    auto size = int64_t(multiplier * double(whole));
     intermediateSize = (size + multiple - 1) / multiple * multiple;
   }
 
