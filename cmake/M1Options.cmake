@@ -4,10 +4,16 @@ target_compile_options(m1_options INTERFACE
   $<$<COMPILE_LANGUAGE:C,CXX>:-Wall -Wextra -Wno-unused-parameter>
   $<$<AND:$<BOOL:${M1_WERROR}>,$<COMPILE_LANGUAGE:C,CXX>>:-Werror>)
 if(M1_SANITIZE)
-  target_compile_options(m1_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${M1_SANITIZE} -fno-omit-frame-pointer -g>)
+  target_compile_options(m1_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=${M1_SANITIZE} -fno-omit-frame-pointer>)
   target_compile_definitions(m1_options INTERFACE M1_SANITIZED=1)
   target_link_options(m1_options INTERFACE -fsanitize=${M1_SANITIZE})
 endif()
+# For directories whose code is compiled for longer than it runs when sanitizers are in.
+macro(m1_sanitized_without_optimization)
+  if(M1_SANITIZE)
+    add_compile_options(-O0)
+  endif()
+endmacro()
 
 # CUDA is optional: without a toolkit everything else builds. M1_HAVE_CUDA says what was decided.
 set(M1_HAVE_CUDA OFF)
