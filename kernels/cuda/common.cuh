@@ -48,6 +48,14 @@ M1K_DEVICE u32 pack_bf16(float low, float high) {
   return r;
 }
 
+// Meets the other warps of `threads` threads of the block at barrier `id`, 1 to 15, from anywhere
+// in the code: for roles of warps that branch apart, where __syncthreads() is not allowed.
+template <int id, int threads> M1K_DEVICE void named_barrier() {
+  static_assert(id > 0 && id < 16 && threads % 32 == 0, "barrier 0 is that of __syncthreads()");
+  __syncwarp(); // bar.sync wants its warps whole
+  asm volatile("bar.sync %0, %1;" ::"n"(id), "n"(threads) : "memory");
+}
+
 // Programmatic dependent launch, on sm_90 and newer. Every kernel lets its successor be launched at
 // once. A successor that is (m1k::cuda::Kernel::launch_early) may do what depends on no earlier
 // kernel, and then waits until all of them have ended and what they wrote is there.

@@ -128,6 +128,7 @@ M1K_DEVICE void scan(const typename F::XT *x, const typename F::DT *dt, const fl
   float *skips =
       reinterpret_cast<float *>(region + 2 * (R::kWideBytes + R::kStepBytes + R::kSumBytes));
   float *biases = skips + round_up(kChannels * 4, 16) / 4;
+  auto wait_all = [] { named_barrier<2, R::kMain + R::kHelpers>(); };
   auto wide = [&](int tile) { return wide_buffers + (tile & 1) * (R::kWideBytes / 4); };
   auto steps = [&](int tile) { return step_buffers + (tile & 1) * (R::kStepBytes / 8); };
   auto sums = [&](int tile) { return sum_buffers + (tile & 1) * (R::kSumBytes / 4); };
@@ -150,7 +151,7 @@ M1K_DEVICE void scan(const typename F::XT *x, const typename F::DT *dt, const fl
           valid ? (F::kHeadwise ? a[channel / F::kHead] : a[channel * F::kN + n]) * kLog2E : 0.0f;
       s[i] = valid && !fresh ? to_float(state[state_offset + n]) : 0.0f;
     }
-    __syncthreads();
+    wait_all();
     for (int tile = 0; tile < tiles; ++tile) {
       const float *from = wide(tile) + (channel / F::kGroup - group0) * (kLanes * kStates * 2) +
                           lane * (2 * kStates);
@@ -200,7 +201,7 @@ M1K_DEVICE void scan(const typename F::XT *x, const typename F::DT *dt, const fl
         for (int u = 0; u < F::kUnroll; ++u)
           sum_of[(run + u * kLanes) * kChannels] = results[u];
       }
-      __syncthreads();
+      wait_all();
     }
 #pragma unroll
     for (int i = 0; i < kStates; ++i) {
@@ -214,10 +215,7 @@ M1K_DEVICE void scan(const typename F::XT *x, const typename F::DT *dt, const fl
   // Helpers.
   int thread = threadIdx.x - R::kMain;
   constexpr int kThreads = R::kHelpers;
-  auto wait_helpers = [] {
-    __syncwarp(); // bar.sync wants its warps whole
-    asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory");
-  };
+  auto wait_helpers = [] { named_barrier<1, kThreads>(); };
   auto stage = [&](int tile) { return m1k_shared + tile % R::kStages * R::kStageBytes; };
   auto stage_x = [&](int tile) { return reinterpret_cast<XT *>(stage(tile)); };
   auto stage_z = [&](int tile) { return reinterpret_cast<ZT *>(stage(tile) + R::kXBytes); };
@@ -399,7 +397,7 @@ M1K_DEVICE void scan(const typename F::XT *x, const typename F::DT *dt, const fl
   copy_async_wait<1>();
   wait_helpers();
   prepare(0);
-  __syncthreads();
+  wait_all();
   for (int tile = 0; tile < tiles; ++tile) {
     if (tile > 0)
       finish(tile - 1);
@@ -409,7 +407,7 @@ M1K_DEVICE void scan(const typename F::XT *x, const typename F::DT *dt, const fl
     wait_helpers(); // tile + 1 has arrived for all
     if (tile + 1 < tiles)
       prepare(tile + 1);
-    __syncthreads();
+    wait_all();
   }
   finish(tiles - 1);
 }
