@@ -21,7 +21,8 @@ struct ImportOptions {
   bool widenMatrices = false;
   /// Longest context that the rotary tables serve; 0: what config.json says.
   int64_t maxPositions = 0;
-  /// How many ids the tokenizer has; more than the model has are an error. 0: not known.
+  /// How many ids the tokenizer has, the only ones that are ever chosen; more than the model has
+  /// are an error. 0: not known.
   int64_t tokenizerIds = 0;
   /// An end token besides those of the configuration, and where it was found; -1: none.
   int64_t endToken = -1;

@@ -51,8 +51,12 @@ struct KernelSpec {
   int find(llvm::StringRef role) const;
   const OperandSpec &get(llvm::StringRef role) const;
   int64_t integer(llvm::StringRef param) const;
+  /// Of an optional attribute: `absent` without it.
+  int64_t integer(llvm::StringRef param, int64_t absent) const;
+  /// Of `sample`: how many columns of the logits count.
+  int64_t ids() const { return integer("ids", get("logits").dims.back()); }
   double real(llvm::StringRef param) const;
-  /// Whether the unit attribute is there.
+  /// Whether the attribute is there.
   bool flag(llvm::StringRef param) const { return params && params.contains(param); }
   /// Equal keys mean equal kernels, for code that does not depend on `domain`, `decode` and
   /// `maxRows`: a selector whose code does appends them.

@@ -209,10 +209,6 @@ bool Compilation::prepareTokenizer() {
   std::string file = inModel("tokenizer.json");
   if (!llvm::sys::fs::exists(file))
     return true;
-  auto opened = llvm::MemoryBuffer::getFileSlice(file, 64, 0);
-  if (opened)
-    if (std::string foreign = m1rt::describeForeignFile((*opened)->getBuffer()); !foreign.empty())
-      return fail(llvm::createStringError(file + ": " + foreign));
   std::string error;
   if (!m1rt::prepareTokenizer(file, inModel("tokenizer_config.json"), tokenizer, error))
     return fail(llvm::createStringError(error));
@@ -242,6 +238,9 @@ void Compilation::warn() {
                   "; the artifact takes and gives token ids alone");
     return;
   }
+  if (!tokenizer.eosToken.empty() && tokenizer.eosId < 0)
+    say(true, inModel("tokenizer_config.json") + ": field 'eos_token': '" + tokenizer.eosToken +
+                  "' is no token of tokenizer.json, and ends no answer");
   std::string error;
   if (tokenizer.chatTemplate.empty())
     say(true, options.modelDirectory +

@@ -20,6 +20,10 @@ int64_t KernelSpec::integer(llvm::StringRef param) const {
   return llvm::cast<mlir::IntegerAttr>(params.get(param)).getInt();
 }
 
+int64_t KernelSpec::integer(llvm::StringRef param, int64_t absent) const {
+  return flag(param) ? integer(param) : absent;
+}
+
 double KernelSpec::real(llvm::StringRef param) const {
   return llvm::cast<mlir::FloatAttr>(params.get(param)).getValueAsDouble();
 }

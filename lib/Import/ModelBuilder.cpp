@@ -75,7 +75,10 @@ void ModelBuilder::buildFunction(StringRef name) {
       config.tied ? embeddings() : matrix("lm_head", {{family.head(), {config.vocabSize, d}}});
   Value logits = LinearOp::create(builder, loc, rows(config.vocabSize, f32), x, head, Value());
   logits = scale(logits, family.getLogitsMultiplier());
-  Value next = SampleOp::create(builder, loc, tokensType, logits);
+  IntegerAttr ids; // only where some are missing
+  if (options.tokenizerIds && options.tokenizerIds < config.vocabSize)
+    ids = builder.getI64IntegerAttr(options.tokenizerIds);
+  Value next = SampleOp::create(builder, loc, tokensType, logits, ids);
   func::ReturnOp::create(builder, loc, ValueRange{logits, next});
 }
 

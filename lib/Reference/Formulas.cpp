@@ -325,11 +325,11 @@ bool attention(const Rows &q, double scale, int64_t window, const ReferenceBatch
   return true;
 }
 
-std::vector<int32_t> greatest(const Rows &logits) {
+std::vector<int32_t> greatest(const Rows &logits, int64_t ids) {
   std::vector<int32_t> result;
   for (int64_t l = 0; l < logits.rows; ++l) {
     auto begin = logits.values.begin() + l * logits.columns;
-    auto end = begin + logits.columns;
+    auto end = begin + ids;
     auto largest = std::max_element(begin, end);
     bool good = std::isfinite(*largest) &&
                 std::none_of(begin, end, [](double value) { return std::isnan(value); });

@@ -93,7 +93,7 @@ bool attention(const Rows &q, double scale, int64_t window, const ReferenceBatch
 
 /// Index of the largest value of each row, the first among equals; -1 when one is NaN or the
 /// largest is not finite.
-std::vector<int32_t> greatest(const Rows &logits);
+std::vector<int32_t> greatest(const Rows &logits, int64_t ids);
 
 } // namespace m1c::reference
 

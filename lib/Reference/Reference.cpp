@@ -330,7 +330,9 @@ LogicalResult Evaluation::evaluate(Operation *op) {
         return set(op.getResult(), std::move(result));
       })
       .Case([&](m1::SampleOp op) {
-        tokens[op.getResult()] = greatest(get(op.getLogits()));
+        const Rows &logits = get(op.getLogits());
+        tokens[op.getResult()] =
+            greatest(logits, static_cast<int64_t>(op.getIds().value_or(logits.columns)));
         return success();
       })
       .Case([&](m1::CausalConv1dOp op) { return convolution(op); })

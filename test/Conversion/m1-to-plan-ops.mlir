@@ -116,6 +116,8 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   %l = m1.linear %last, %embed : (tensor<?x64xf32>, tensor<96x64xf32>) -> tensor<?x96xf32>
   // CHECK: plan.kernel @sample {key = "sample logits:96xf32/96 -> out:i32/1 over logit_rows", origin = "generated"}
   %next = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
+  // CHECK: plan.kernel @sample_v1 {key = "sample {ids = 90 : i64} logits:96xf32/96 -> out:i32/1 over logit_rows", origin = "generated"}
+  %known = m1.sample %l {ids = 90 : i64} : (tensor<?x96xf32>) -> tensor<?xi32>
   return %l, %next : tensor<?x96xf32>, tensor<?xi32>
 }
 

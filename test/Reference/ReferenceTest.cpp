@@ -185,6 +185,26 @@ TEST(Reference, MapsAreTheirScalarCode) {
     }
 }
 
+// The largest logit among the ids that count, the first among equals; a row with a NaN among them
+// has none, one behind them is not looked at.
+TEST(Reference, SampleOfTheIdsThatCount) {
+  Parsed parsed(R"(
+    m1.weight @table : tensor<4x5xf32> {value = dense<[[1.0, 3.0, 3.0, 4.0, 9.0],
+        [1.0, 0.0, 0.5, 0x7FC00000, 9.0], [0x7FC00000, 2.0, 1.0, 0.0, 0.0],
+        [-3.0, -2.0, -1.0, 0.0, 0.0]]> : tensor<4x5xf32>}
+    func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
+        -> (tensor<?x5xf32>, tensor<?xi32>) {
+      %table = m1.get_weight @table : tensor<4x5xf32>
+      %x = m1.embedding %tokens, %table : (tensor<?xi32>, tensor<4x5xf32>) -> tensor<?x5xf32>
+      %next = m1.sample %x {ids = 3 : i64} : (tensor<?x5xf32>) -> tensor<?xi32>
+      return %x, %next : tensor<?x5xf32>, tensor<?xi32>
+    })");
+  ASSERT_TRUE(parsed.reference) << parsed.messages;
+  auto result = parsed.reference->run("prefill", m1c::makeReferenceBatch({{0, 0, {0, 1, 2, 3}}}));
+  ASSERT_TRUE(succeeded(result)) << parsed.messages;
+  EXPECT_EQ(result->nextTokens, (std::vector<int32_t>{1, 0, -1, 2}));
+}
+
 // Angles at any position, far beyond what a test can feed: tables of f32 and the addition formulas
 // leave 2.5e-7, where an angle computed in f32 would be off by 1e-2.
 TEST(Reference, RotaryAnglesAreExactFarOut) {

@@ -74,6 +74,16 @@ int main(int argc, char **argv) {
   CHECK(info.eos_count == 1 && info.eos_ids[0] == 96);
   CHECK(info.slot_bytes == 48 && info.page_bytes == 384);
 
+  /* This one's authors have said nothing about sampling; null objects change nothing. */
+  m1_generation_defaults sampling = {0, 0, 0, 0, 0};
+  m1_model_generation_defaults(model, &sampling);
+  CHECK(sampling.temperature == -1 && sampling.top_k == -1 && sampling.top_p == -1);
+  CHECK(sampling.min_p == -1 && sampling.repetition_penalty == -1);
+  sampling.top_k = 7;
+  m1_model_generation_defaults(NULL, &sampling);
+  CHECK(sampling.top_k == 0);
+  m1_model_generation_defaults(model, NULL);
+
   /* The digest of this artifact is one that loads it. */
   char digest[M1_DIGEST_TEXT_SIZE], weights_digest[M1_DIGEST_TEXT_SIZE];
   CHECK(ok(m1_model_digest(model, digest)) && strlen(digest) == 64);

@@ -85,6 +85,16 @@ class Python(unittest.TestCase):
         again = self.model.generate([prompts[0]], 1, m1rt.Params(max_new_tokens=12, temperature=1.0, seed=3, ignore_eos=True, first_sample=2))
         self.assertEqual(again[0].samples[0].tokens, together[0].samples[2].tokens)
 
+    def test_samples_run_together(self):
+        """An engine without a number of samples runs as many as suit the device, not one after another."""
+        with self.model.engine() as engine:
+            engine.submit([1, 2, 3], 16, m1rt.Params(max_new_tokens=20, ignore_eos=True, temperature=1.0))
+            most = 0
+            while not engine.idle:
+                engine.step()
+                most = max(most, engine.stats.running_samples)
+            self.assertEqual(most, 16)
+
     def test_score(self):
         """The score of what was said is the log probability with which it was said."""
         prompt = [1, 2, 3]

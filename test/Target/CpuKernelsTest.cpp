@@ -549,7 +549,7 @@ TEST_P(CpuKernels, Copies) {
 
 // The largest logit wins, the first among equals, wherever it lies: in a register, in the rest,
 // nowhere (all equal). A row with a NaN anywhere, or whose largest logit is not finite, has no
-// token; minus infinity beside numbers is one.
+// token; minus infinity beside numbers is one. What lies behind the ids that count does not matter.
 TEST_P(CpuKernels, Sample) {
   const double infinity = std::numeric_limits<double>::infinity();
   for (int64_t n : {1, 5, 16, 100, 131}) {
@@ -564,14 +564,31 @@ TEST_P(CpuKernels, Sample) {
       h->set(logits, 4 * n + c, -infinity);
     for (int64_t c = 0; c + 1 < n; ++c)
       h->set(logits, 5 * n + c, -infinity);
+    auto check = [&](int64_t ids) {
+      for (int64_t row = 0; row < kRows; ++row) {
+        int64_t best = 0;
+        for (int64_t c = 1; c < ids; ++c)
+          if (logits.at(row, c) > logits.at(row, best))
+            best = c;
+        ASSERT_EQ(out.values[row], row >= 1 && row <= 4 ? -1.0 : double(best))
+            << "row " << row << " of " << n << ", " << ids << " count";
+      }
+    };
     h->run("sample", {&logits, &out}, {}, RowDomain::logit_rows);
-    for (int64_t row = 0; row < kRows; ++row) {
-      int64_t best = 0;
-      for (int64_t c = 1; c < n; ++c)
-        if (logits.at(row, c) > logits.at(row, best))
-          best = c;
-      ASSERT_EQ(out.values[row], row >= 1 && row <= 4 ? -1.0 : double(best))
-          << "row " << row << " of " << n;
+    check(n);
+    for (int64_t ids : {n - 1, n / 2, int64_t(1)}) {
+      if (ids < 1 || ids >= n)
+        continue;
+      // the rows' troubles move among the ids, and greater ones stand behind them
+      for (int64_t row = 0; row < kRows; ++row)
+        for (int64_t c = ids; c < n; ++c)
+          h->set(logits, row * n + c, row % 3 == 0 ? infinity : row % 3 == 1 ? std::nan("") : 99.0);
+      h->set(logits, 1 * n + ids - 1, std::nan(""));
+      h->set(logits, 2 * n, std::nan(""));
+      h->set(logits, 3 * n + ids / 2, infinity);
+      h->set(logits, 5 * n + ids - 1, 1.0);
+      h->run("sample", {&logits, &out}, {param("ids", h->integer(ids))}, RowDomain::logit_rows);
+      check(ids);
     }
   }
 }

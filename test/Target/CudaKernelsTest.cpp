@@ -162,6 +162,8 @@ protected:
     write.insert(write.end(), cache.begin(), cache.end());
     select("kv_write", write, {}, false, 0, 0);
     select("sample", {rows("logits", f32, vocabulary), {"out", i32, {}, 1}});
+    select("sample", {rows("logits", f32, vocabulary), {"out", i32, {}, 1}},
+           {{"ids", integer(vocabulary - 3)}});
     for (bool decode : {false, true})
       select("attention",
              {rows("q", act, q), weight("cache", act, {kvHeads, 64, headDim}),

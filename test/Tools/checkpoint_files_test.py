@@ -51,10 +51,11 @@ class Files(unittest.TestCase):
         return run("m1-compile", self.model, "-o", self.artifact, *flags)
 
     def compiled(self, *flags):
-        """The warnings, and what m1-dump says."""
+        """The warnings, without the progress that a busy machine shows, and what m1-dump says."""
         result = self.compile(*flags)
         self.assertEqual(result.returncode, 0, result)
-        return result.stderr, json.loads(run("m1-dump", self.artifact, "--json").stdout)
+        warnings = "".join(line for line in result.stderr.splitlines(True) if "..." not in line)
+        return warnings, json.loads(run("m1-dump", self.artifact, "--json").stdout)
 
     def refuses(self, *expected, **options):
         result = self.compile(**options)
@@ -90,6 +91,13 @@ class Files(unittest.TestCase):
         self.assertIn("no end token", warnings)
         self.assertEqual(dump["eos_ids"], [])
         self.assertIn("eos none", run("m1-dump", self.artifact).stdout)
+
+    def test_unknown_end_token(self):
+        """An end token that the tokenizer does not have ends nothing: a warning with its name."""
+        self.edit("tokenizer_config.json", lambda config: config.update(eos_token="<nosuch>"))
+        warnings, dump = self.compiled()
+        self.assertIn("tokenizer_config.json: field 'eos_token': '<nosuch>' is no token of tokenizer.json", warnings)
+        self.assertEqual(dump["eos_ids"], [2])
 
     def test_sampling(self):
         """The authors' sampling is kept; do_sample false is temperature 0."""
@@ -166,7 +174,8 @@ class Files(unittest.TestCase):
 
     def test_pointers(self):
         """Git LFS pointers are called by their name, whichever file they stand for."""
-        for name in "config.json", "model.safetensors", "tokenizer.json", "mamba_config.json":
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "mamba_config.json", "tokenizer_config.json", "generation_config.json",
+                     "chat_template.jinja", "chat_template.json"):
             with self.subTest(name=name):
                 shutil.rmtree(self.model)
                 self.setUp()
@@ -204,6 +213,20 @@ class Files(unittest.TestCase):
             self.assertEqual(result.returncode, 1, result)
             self.assertIn("org/Model-3B: no such directory; if it is a repository of the Hugging Face hub, download it first: "
                           "hf download org/Model-3B --local-dir Model-3B", result.stderr)
+        for tail in "", "/", "/tree/main":
+            result = run("m1-compile", "https://huggingface.co/org/Model-3B" + tail, "-o", self.artifact)
+            self.assertIn("hf download org/Model-3B --local-dir Model-3B", result.stderr)
+
+    def test_no_artifact(self):
+        """What is given in the place of an artifact, and what to do with it."""
+        for path, says in [(self.model, "is a directory, expected a file; a model in Hugging Face layout is compiled first: m1-compile " + self.model),
+                           (self.path("model.safetensors"), "model.safetensors: is a safetensors file; the directory that holds it is compiled first"),
+                           ("-", "-: cannot open: No such file or directory; standard input will not do here"),
+                           ("org/Model-3B", "hf download org/Model-3B --local-dir Model-3B")]:
+            for tool in ["m1-run", path, "--prompt", "x"], ["m1-dump", path], ["m1-bench", path, "--prefill", "1x8"]:
+                result = run(*tool)
+                self.assertEqual(result.returncode, 1, result)
+                self.assertIn(says, result.stderr)
 
 
 if __name__ == "__main__":

@@ -140,8 +140,15 @@ class Faults(unittest.TestCase):
         result = run("bash", "-c", 'ulimit -f 300; exec "$@"', "bash", *compile)
         self.assertEqual(result.returncode, 1, result)
         self.assertRegex(result.stderr, r"error: cannot write .*model\.m1a: File too large")
+        result = run("bash", "-c", 'ulimit -f 30; exec "$@"', "bash", *compile)  # what the linker gets is larger
+        self.assertEqual(result.returncode, 1, result)
+        self.assertRegex(result.stderr, r"error: cannot write .*: File too large")
         self.assertEqual(os.listdir(self.out), ["model.m1a"])
         self.assertEqual(self.answer(artifact), before)
+        ir = [os.path.join(BIN, "m1-opt"), "--m1-import=directory=" + os.path.join(GOLDENS, "m1-mamba1-bf16"), "-o", os.path.join(self.out, "m.mlir")]
+        result = run("bash", "-c", 'ulimit -f 1; echo "module {}" | "$@"', "bash", *ir)
+        self.assertEqual(result.returncode, 1, result)
+        self.assertIn("File too large", result.stderr)
 
     def test_permissions_and_links(self):
         """What is written has the permissions that the umask leaves; a link stays a link."""

@@ -20,6 +20,8 @@ class PythonText(unittest.TestCase):
     def setUpClass(cls):
         cls.directory = tempfile.TemporaryDirectory()
         model = text_model.write(os.path.join(cls.directory.name, "model"))
+        with open(os.path.join(model, "generation_config.json"), "w") as file:
+            json.dump({"temperature": 0.5, "top_k": 20, "repetition_penalty": 1.25}, file)
         cls.art = os.path.join(cls.directory.name, "model.m1a")
         subprocess.run([os.path.join(BIN, "m1-compile"), model, "-o", cls.art, "--activation-type", "f32"], check=True, capture_output=True)
         cls.model = m1rt.Model(cls.art)
@@ -57,6 +59,14 @@ class PythonText(unittest.TestCase):
         text = ours[0].text
         stopped = self.model.generate([prompt], 1, m1rt.Params(temperature=1.0, max_new_tokens=30, ignore_eos=True, seed=4, stop=[text[5:8]]))[0].samples[0]
         self.assertEqual((stopped.text, stopped.finish_reason), (text[:text.find(text[5:8])], "stop_string"))
+
+    def test_generation_defaults(self):
+        """What generation_config.json names, as parameters: the samples are m1-run's with --model-defaults."""
+        self.assertEqual(self.model.generation_defaults, {"temperature": 0.5, "top_k": 20, "repetition_penalty": 1.25})
+        params = m1rt.Params(**self.model.generation_defaults, max_new_tokens=20, ignore_eos=True)
+        prompt = self.model.chat([{"role": "user", "content": "hello"}])
+        wanted = self.run_tool("--prompt", "hello", "--model-defaults", "--samples", "3", "--max-new-tokens", "20", "--ignore-eos")["samples"]
+        self.assertEqual([s.tokens for s in self.model.generate([prompt], 3, params)[0].samples], [s["tokens"] for s in wanted])
 
 
 if __name__ == "__main__":

@@ -51,6 +51,28 @@ inline bool parseCommandLine(CLI::App &app, int argc, char **argv, int *exitCode
   }
 }
 
+/// A number from `low` to `high`; CLI11's Range takes NaN for one.
+inline CLI::Validator numberIn(double low, double high) {
+  CLI::Validator range = CLI::Range(low, high);
+  const std::string description = range.get_description();
+  return CLI::Validator(
+      [range](std::string &text) {
+        double value = 0;
+        if (CLI::detail::lexical_cast(text, value) && value != value)
+          return "expected a number, got " + text;
+        return range(text);
+      },
+      description);
+}
+
+/// For CLI11's check(): a device's name; whether there is such a device shows later.
+inline std::string isDevice(const std::string &text) {
+  const bool good = text == "cpu" || text == "cuda" ||
+                    (text.size() > 5 && text.compare(0, 5, "cuda:") == 0 &&
+                     text.find_first_not_of("0123456789", 5) == std::string::npos);
+  return good ? "" : "expected cpu, cuda or cuda:N, got " + text;
+}
+
 /// For CLI11's check() on seeds: by itself it takes a number beyond 64 bits for the largest, and a
 /// negative one for its complement.
 inline std::string isSeed(const std::string &text) {

@@ -8,6 +8,27 @@ using namespace m1rt;
 
 namespace m1tool {
 
+/// NAME=VALUE, for CLI11's check().
+static std::string isTemplateArg(const std::string &text) {
+  const size_t equal = text.find('=');
+  const std::string name = text.substr(0, equal);
+  return equal == std::string::npos || name.empty() || name == "messages"
+             ? "expected NAME=VALUE, of another name than messages, got " + text
+             : "";
+}
+
+/// ID=VALUE.
+static bool parseBias(const std::string &text, TokenBias *out) {
+  int used = 0;
+  return std::sscanf(text.c_str(), "%d=%f%n", &out->token, &out->bias, &used) == 2 &&
+         size_t(used) == text.size() && !std::isnan(out->bias) && out->bias != HUGE_VALF;
+}
+
+static std::string isBias(const std::string &text) {
+  TokenBias bias;
+  return parseBias(text, &bias) ? "" : "expected ID=VALUE, with a number or -inf, got " + text;
+}
+
 void addPromptOptions(CLI::App &app, PromptOptions *out) {
   const char *group = "Prompt";
   app.add_option("--system", out->system, "System message")->group(group)->type_name("TEXT");
@@ -21,6 +42,7 @@ void addPromptOptions(CLI::App &app, PromptOptions *out) {
       ->group(group)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->type_name("NAME=VALUE")
+      ->check(isTemplateArg)
       ->expected(1)
       ->allow_extra_args(false);
   app.add_option("--prefill", out->prefill,
@@ -39,7 +61,7 @@ void addGenerationOptions(CLI::App &app, GenerationOptions *out) {
   app.add_option("--temperature", sampling.temperature, "0: always the likeliest token")
       ->group(group)
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(numberIn(0.0, 100.0));
   app.add_option("--top-k", sampling.topK, "Sample from the k likeliest tokens; 0: all")
       ->group(group)
       ->capture_default_str();
@@ -47,32 +69,33 @@ void addGenerationOptions(CLI::App &app, GenerationOptions *out) {
                  "Sample from the likeliest tokens that hold this much probability")
       ->group(group)
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(numberIn(0.0, 1.0));
   app.add_option("--min-p", sampling.minP,
                  "Drop tokens less likely than this share of the likeliest")
       ->group(group)
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(numberIn(0.0, 1.0));
   app.add_option("--repetition-penalty", sampling.repetitionPenalty,
                  "Of tokens already seen; 1: none")
       ->group(group)
       ->capture_default_str()
-      ->check(CLI::Range(0.01, 100.0));
+      ->check(numberIn(0.01, 100.0));
   app.add_option("--presence-penalty", sampling.presencePenalty,
                  "Taken off the logits of tokens that the answer holds; 0: none")
       ->group(group)
       ->capture_default_str()
-      ->check(CLI::Range(-100.0, 100.0));
+      ->check(numberIn(-100.0, 100.0));
   app.add_option("--frequency-penalty", sampling.frequencyPenalty,
                  "The same, times their occurrences there; 0: none")
       ->group(group)
       ->capture_default_str()
-      ->check(CLI::Range(-100.0, 100.0));
+      ->check(numberIn(-100.0, 100.0));
   app.add_option("--logit-bias", out->logitBias,
                  "Added to a token's logit, -inf: never; may be given several times")
       ->group(group)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
       ->type_name("ID=VALUE")
+      ->check(isBias)
       ->expected(1)
       ->allow_extra_args(false);
   app.add_option("--seed", sampling.seed, "Same seed, same samples")
@@ -134,13 +157,8 @@ std::string checkGeneration(const CLI::App &app, const GenerationOptions &option
   return "";
 }
 
-/// ID=VALUE.
 static Status readBias(const std::string &text, uint32_t vocabulary, TokenBias *out) {
-  int used = 0;
-  if (std::sscanf(text.c_str(), "%d=%f%n", &out->token, &out->bias, &used) != 2 ||
-      size_t(used) != text.size() || std::isnan(out->bias) || out->bias == HUGE_VALF)
-    return error(StatusCode::invalidArgument,
-                 "--logit-bias %s: expected ID=VALUE, with a number or -inf", text.c_str());
+  (void)parseBias(text, out); // isBias() has seen it
   if (out->token < 0 || uint32_t(out->token) >= vocabulary)
     return error(StatusCode::invalidArgument, "--logit-bias %s: the vocabulary has ids 0 to %u",
                  text.c_str(), vocabulary - 1);
@@ -250,12 +268,8 @@ static bool valueOf(const nlohmann::ordered_json &json, int depth, jinja::Value 
 
 static Status readTemplateArgs(const std::vector<std::string> &arguments, jinja::Dict *out) {
   for (const std::string &argument : arguments) {
-    const size_t equal = argument.find('=');
+    const size_t equal = argument.find('='); // isTemplateArg() has seen it
     const std::string name = argument.substr(0, equal);
-    if (equal == std::string::npos || name.empty() || name == "messages")
-      return error(StatusCode::invalidArgument,
-                   "--template-arg %s: expected NAME=VALUE, of another name than messages",
-                   argument.c_str());
     const std::string text = argument.substr(equal + 1);
     const auto json = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
     jinja::Value value = text;

@@ -257,7 +257,7 @@ static void addLoadOptions(CLI::App &app, LoadOptions *load) {
                       "Requests at once at most; 0: with --rate no bound, otherwise 1"))
       ->check(CLI::Range(0, 1 << 16));
   with(app.add_option("--rate", load->rate, "Requests a second; 0: as soon as one has ended"))
-      ->check(CLI::Range(0.0, 1e6));
+      ->check(numberIn(0.0, 1e6));
   with(app.add_flag("--even", load->evenly,
                     "Arrivals evenly spaced instead of at random (Poisson)"));
   with(app.add_option("--dataset", load->dataset,
@@ -266,14 +266,14 @@ static void addLoadOptions(CLI::App &app, LoadOptions *load) {
   with(app.add_option("--max-tokens", load->maxTokens, "Of each answer"))
       ->check(CLI::Range(1, 1 << 24));
   with(app.add_option("--temperature", load->temperature, "Of each request"))
-      ->check(CLI::Range(0.0, 100.0));
+      ->check(numberIn(0.0, 100.0));
   with(app.add_option("--seed", load->seed, "Of the arrivals; request i asks for seed + i"));
   with(app.add_flag("--ignore-eos", load->ignoreEos, "Answers of the full length"));
   with(app.add_option("--model", load->model, "The model that requests name"));
   with(app.add_option("--api-key-file", load->apiKeyFile, "The key is its first line"))
       ->type_name("FILE");
   with(app.add_option("--timeout", load->timeout, "Seconds of one request"))
-      ->check(CLI::Range(1.0, 1e6));
+      ->check(numberIn(1.0, 1e6));
 }
 
 int main(int argc, char **argv) {
@@ -290,7 +290,9 @@ int main(int argc, char **argv) {
       "8x4096 --kernels");
   auto all = CLI::MultiOptionPolicy::TakeAll;
   app.add_option("artifact", arguments.artifact, "The compiled model")->type_name("OUT.m1a");
-  app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")
+      ->capture_default_str()
+      ->check(isDevice);
   addTrustFlags(app, &arguments.trust);
   app.add_option("--batch", arguments.batches, "Sequences of a decode step")
       ->delimiter(',')

@@ -78,6 +78,12 @@ void print(const Json &json) {
               number(json["layers"]), number(json["max_positions"]));
   std::printf("types: activations %s, state %s, kv %s\n", string(json["activation_type"]),
               string(json["state_type"]), string(json["kv_type"]));
+  std::printf("memory: weights %s, a sequence %s", size(json["weight_bytes"]).c_str(),
+              size(json["slot_bytes"]).c_str());
+  if (json["page_bytes"].get<uint64_t>() > 0)
+    std::printf(" and %s every %u positions", size(json["page_bytes"]).c_str(),
+                number(json["page_size"]));
+  std::printf("\n");
   std::printf("tokens: bos %d, eos %s\n", json["bos_id"].get<int>(),
               json["eos_ids"].empty()
                   ? "none: answers end at their length limit or a stop string alone"

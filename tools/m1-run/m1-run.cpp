@@ -113,7 +113,9 @@ int main(int argc, char **argv) {
   app.add_option("artifact", arguments.artifact, "The compiled model")
       ->required()
       ->type_name("OUT.m1a");
-  app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")
+      ->capture_default_str()
+      ->check(isDevice);
   app.add_option("--tuning", arguments.tuning,
                  "CUDA: the table of products that m1-bench --tune wrote")
       ->type_name("FILE");
@@ -180,7 +182,7 @@ int main(int argc, char **argv) {
   app.add_option("--time-budget", generation.timeBudget, "Seconds for all samples; 0: no limit")
       ->group("Many samples")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 1e9));
+      ->check(numberIn(0.0, 1e9));
 
   app.add_option("--dump-logits", arguments.dumpLogits,
                  "Write prefill_logits, output_ids and decode_logits")

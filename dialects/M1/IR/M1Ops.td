@@ -459,11 +459,13 @@ def M1_SampleOp : M1_KernelOp<"sample", [Pure]> {
   let summary = "the most likely token of each row";
   let description = [{
     Greedy: the index of the largest logit, the smallest index among equals. logits [L, V], result
-    [L].
+    [L]. With `ids`, only the first so many logits of a row count: embeddings may have more rows
+    than the tokenizer has tokens. A row that holds a NaN there, or whose largest logit is not
+    finite, has no token, -1.
 
-    Example: `%t = m1.sample %logits : (tensor<?x512xf32>) -> tensor<?xi32>`
+    Example: `%t = m1.sample %logits {ids = 500 : i64} : (tensor<?x512xf32>) -> tensor<?xi32>`
   }];
-  let arguments = (ins M1_F32Rows:$logits);
+  let arguments = (ins M1_F32Rows:$logits, OptionalAttr<I64Attr>:$ids);
   let results = (outs M1_Tokens:$out);
   let assemblyFormat = "$logits attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;

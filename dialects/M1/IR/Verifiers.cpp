@@ -392,6 +392,10 @@ LogicalResult RotaryTableOp::verify() {
 }
 
 LogicalResult SampleOp::verify() {
+  const int64_t all = columns(getLogits());
+  if (int64_t ids = static_cast<int64_t>(getIds().value_or(all)); ids < 1 || ids > all)
+    return emitOpError() << "expected ids from 1 to " << all << ", the columns of logits, got "
+                         << ids;
   return expectShape(*this, "result", getResult(), "[rows]",
                      {cast<RankedTensorType>(getLogits().getType()).getDimSize(0)});
 }

@@ -130,7 +130,7 @@ LogicalResult CudaSelector::selectGenerated(const KernelSpec &spec, PlanEmitter 
 void CudaSelector::declareSampler(const KernelSpec &spec, PlanEmitter &emitter) {
   const OperandSpec &logits = spec.get("logits");
   m1k::cuda::Sample facts;
-  facts.vocabulary = int(logits.dims[0]);
+  facts.vocabulary = int(spec.ids());
   facts.logits_stride = logits.rowStride;
   facts.random = true;
   m1k::cuda::Description description = m1k::cuda::describe(facts, M1_SAMPLE_KERNEL);

@@ -326,7 +326,8 @@ void buildRotaryTable(KernelBuilder &k) {
 
 void buildArgmax(KernelBuilder &k) {
   ImplicitLocOpBuilder &b = k.b;
-  int64_t size = columns(k.spec.get("logits"));
+  // The last vector may reach over the ids, but not over the row.
+  int64_t size = k.spec.ids();
   unsigned width = k.shape.width;
   const float infinity = std::numeric_limits<float>::infinity();
   int64_t stride = int64_t(k.shape.blockSize) * width;
@@ -344,7 +345,6 @@ void buildArgmax(KernelBuilder &k) {
     Value logit = k.load("logits", k.groupY, column);
     Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, logit, logit);
     Value value = arith::SelectOp::create(b, isNan, k.splat(infinity), logit);
-    Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, value, best);
     SmallVector<int32_t> lanes(width);
     for (unsigned i = 0; i < width; ++i)
       lanes[i] = i;
@@ -352,6 +352,12 @@ void buildArgmax(KernelBuilder &k) {
     Value lane =
         arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<int32_t>(lanes)));
     Value here = arith::AddIOp::create(b, vector::BroadcastOp::create(b, type, column), lane);
+    if (size % width) {
+      Value end = vector::BroadcastOp::create(b, type, k.i32(size));
+      Value counts = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, here, end);
+      value = arith::SelectOp::create(b, counts, value, k.splat(-infinity));
+    }
+    Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, value, best);
     scf::YieldOp::create(b, ValueRange{arith::SelectOp::create(b, greater, value, best),
                                        arith::SelectOp::create(b, greater, here, index)});
   }

@@ -27,7 +27,8 @@ llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
       error = stream.error();
       stream.clear_error();
     }
-    return error ? llvm::createStringError(error, "cannot write " + file) : llvm::Error::success();
+    return error ? llvm::createStringError("cannot write " + file + ": " + error.message())
+                 : llvm::Error::success();
   };
   std::string map = "{ global:";
   for (const std::string &symbol : exported)

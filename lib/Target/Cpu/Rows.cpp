@@ -180,7 +180,7 @@ static void writeSample(KernelWriter &w) {
   // Each lane keeps its largest value and where it first saw it; then the smallest index among the
   // lanes that hold the largest value. A NaN counts as infinity, and a row whose largest value is
   // not finite has no token.
-  int64_t n = w.columns("logits"), lanes = w.lanes;
+  int64_t n = w.spec.ids(), lanes = w.lanes;
   Type element = w.operand("logits").element;
   auto indices = [&](int64_t width) { return VectorType::get(width, w.b.getI32Type()); };
   w.forGroupRows([&](Value row) {

@@ -61,7 +61,7 @@ M1_API void m1_text_destroy(char *text);
 typedef struct m1_engine m1_engine;
 
 typedef struct m1_engine_options {
-  uint32_t max_samples; /* that run at once; more are queued */
+  uint32_t max_samples; /* that run at once; more are queued. 0: as many as suit the device */
   uint32_t max_context; /* longest prompt and answer together; 0: the model's max_positions */
   uint32_t prefix_cache_slots; /* sequences kept for prompts with the same beginning; 0 turns prefix
                                   reuse off */

@@ -112,6 +112,20 @@ M1_API m1_status *m1_model_load(const char *path, const m1_model_options *option
 M1_API void m1_model_destroy(m1_model *model);
 M1_API void m1_model_get_info(const m1_model *model, m1_model_info *out_info);
 
+/* How the model's authors would have it sampled: what generation_config.json of its checkpoint
+ * names. Negative: it names none. Nothing applies them unasked; the fields are those of m1_request.
+ */
+typedef struct m1_generation_defaults {
+  float temperature; /* 0: always the likeliest token */
+  int32_t top_k;     /* 0: all tokens */
+  float top_p;
+  float min_p;
+  float repetition_penalty;
+} m1_generation_defaults;
+
+M1_API void m1_model_generation_defaults(const m1_model *model,
+                                         m1_generation_defaults *out_defaults);
+
 #define M1_DIGEST_TEXT_SIZE 65 /* 64 hexadecimal digits and the end of the string */
 /* Tells weights apart by the checks that the artifact holds of them: cheap, and meant for telling
  * whether results belong together, not against forgery. out_hex: [M1_DIGEST_TEXT_SIZE]. */

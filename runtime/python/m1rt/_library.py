@@ -31,6 +31,11 @@ class ModelInfo(Structure):
                 ("slot_bytes", c_uint64), ("page_bytes", c_uint64)]
 
 
+class GenerationDefaults(Structure):
+    _fields_ = [("temperature", c_float), ("top_k", c_int32), ("top_p", c_float), ("min_p", c_float),
+                ("repetition_penalty", c_float)]
+
+
 class SessionOptions(Structure):
     _fields_ = [("max_sequences", c_uint32), ("max_tokens_per_step", c_uint32), ("max_context", c_uint32),
                 ("kv_pages", c_uint32), ("max_logit_rows", c_uint32)]
@@ -87,8 +92,8 @@ class EngineStats(Structure):
 
 
 # C's names of the structs above.
-STRUCTS = {"m1_model_options": ModelOptions, "m1_model_info": ModelInfo, "m1_session_options": SessionOptions,
-           "m1_step_entry": StepEntry, "m1_chat_message": ChatMessage, "m1_chat_options": ChatOptions,
+STRUCTS = {"m1_model_options": ModelOptions, "m1_model_info": ModelInfo, "m1_generation_defaults": GenerationDefaults,
+           "m1_session_options": SessionOptions, "m1_step_entry": StepEntry, "m1_chat_message": ChatMessage, "m1_chat_options": ChatOptions,
            "m1_engine_options": EngineOptions, "m1_logit_bias": LogitBias, "m1_request": Request,
            "m1_token_logprob": TokenLogprob, "m1_event": Event, "m1_engine_stats": EngineStats}
 
@@ -120,7 +125,7 @@ _OTHER_FUNCTIONS = {
     "m1_engine_cancel": (None, [c_void_p, c_uint64]), "m1_engine_cancel_sample": (None, [c_void_p, c_uint64, c_uint32]),
     "m1_engine_is_idle": (c_bool, [c_void_p]), "m1_engine_poll": (c_bool, [c_void_p, POINTER(Event)]),
     "m1_engine_get_stats": (None, [c_void_p, POINTER(EngineStats)]), "m1_session_options_init": (None, [POINTER(SessionOptions)]),
-    "m1_session_destroy": (None, [c_void_p]),
+    "m1_session_destroy": (None, [c_void_p]), "m1_model_generation_defaults": (None, [c_void_p, POINTER(GenerationDefaults)]),
 }
 
 

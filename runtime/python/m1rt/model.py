@@ -221,6 +221,14 @@ class Model:
         lib.model_weights_digest(self._handle, out)
         return out.value.decode()
 
+    @property
+    def generation_defaults(self) -> Dict[str, float]:
+        """What the checkpoint's generation_config.json says about sampling: Params(**model.generation_defaults) takes it over."""
+        raw = c.GenerationDefaults()
+        lib.model_generation_defaults(self._handle, byref(raw))
+        fields = {name: getattr(raw, name) for name, _ in raw._fields_}
+        return {name: value for name, value in fields.items() if value >= 0}
+
     def _encode(self, function: Any, *arguments: Any) -> List[int]:
         tokens, count = POINTER(c_int32)(), c_size_t()
         function(self._handle, *arguments, byref(tokens), byref(count))
@@ -314,9 +322,7 @@ class Engine:
         self._model = model
         options = c.EngineOptions()
         lib.engine_options_init(byref(options))
-        if max_samples:
-            options.max_samples = max_samples
-        options.max_context = max_context
+        options.max_samples, options.max_context = max_samples, max_context
         if prefix_cache_slots is not None:
             options.prefix_cache_slots = prefix_cache_slots
         lib.engine_create(model._handle, byref(options), byref(self._handle))

@@ -2,6 +2,7 @@
 #include "api/handles.h"
 #include "artifact/approval.h"
 #include "m1/runtime.h"
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <stdexcept>
@@ -150,6 +151,21 @@ static m1_status *giveDigest(const char *function, const m1_model *model, char *
     std::memcpy(out_hex, text.c_str(), text.size() + 1);
     return Status();
   });
+}
+
+void m1_model_generation_defaults(const m1_model *model, m1_generation_defaults *out_defaults) {
+  if (!out_defaults)
+    return;
+  *out_defaults = m1_generation_defaults();
+  if (!model)
+    return;
+  const GenerationDefaults defaults = model->loaded->model->artifact().generationDefaults();
+  constexpr uint32_t mostTopK = INT32_MAX;
+  out_defaults->temperature = defaults.temperature.value_or(-1);
+  out_defaults->top_k = defaults.topK ? int32_t(std::min(*defaults.topK, mostTopK)) : -1;
+  out_defaults->top_p = defaults.topP.value_or(-1);
+  out_defaults->min_p = defaults.minP.value_or(-1);
+  out_defaults->repetition_penalty = defaults.repetitionPenalty.value_or(-1);
 }
 
 m1_status *m1_model_weights_digest(const m1_model *model, char *out_hex) {

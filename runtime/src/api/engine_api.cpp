@@ -288,6 +288,8 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
     if (options)
       chosen = *options;
     Model &base = *model->loaded->model;
+    if (chosen.max_samples == 0)
+      chosen.max_samples = fastestBatch(base, 0);
     const uint32_t longest = base.module().max_positions();
     if (chosen.max_context > longest)
       return error(StatusCode::invalidArgument,

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 
 namespace m1rt {
 
@@ -31,11 +32,24 @@ static bool hash(Sha256 &sha, Bytes bytes, const Interrupted &interrupted) {
   return true;
 }
 
+/// What may be meant by a path that cannot be opened as a file; begins with "; ", or is empty.
+static std::string adviceOn(const std::string &path) {
+  std::error_code ignored;
+  if (std::filesystem::is_directory(path, ignored))
+    return "; a model in Hugging Face layout is compiled first: m1-compile " + path + " -o OUT.m1a";
+  return describeMissingPath(path);
+}
+
 static Status checkHeader(const m1_artifact_header &header, uint64_t fileSize) {
   if (std::string foreign =
           describeForeignFile({reinterpret_cast<const char *>(&header), sizeof header});
       !foreign.empty())
     return error(StatusCode::corrupt, "%s", foreign.c_str());
+  // A safetensors file: the length of its header, and the JSON of that.
+  if (reinterpret_cast<const char *>(&header)[8] == '{')
+    return error(StatusCode::corrupt,
+                 "is a safetensors file; the directory that holds it is compiled first: m1-compile "
+                 "DIR -o OUT.m1a");
   if (std::memcmp(header.magic, M1_ARTIFACT_MAGIC, sizeof(header.magic)) != 0)
     return error(StatusCode::corrupt, "not an M1 artifact: the first 8 bytes are not \"%s\"",
                  M1_ARTIFACT_MAGIC);
@@ -134,7 +148,8 @@ static Status placeExternal(const std::string &artifact, const std::string &name
 Status Artifact::open(const std::string &path, const ArtifactOptions &options,
                       std::unique_ptr<Artifact> *out) {
   std::unique_ptr<Artifact> artifact(new Artifact());
-  M1_TRY(MappedFile::open(path, &artifact->file));
+  if (Status opened = MappedFile::open(path, &artifact->file); !opened.ok())
+    return Status(opened.code(), opened.message() + adviceOn(path));
   M1_TRY(artifact->readVerifiedPart(options.interrupted));
 
   const m1_artifact_header &header = artifact->header();

@@ -30,6 +30,14 @@ std::string describeForeignFile(std::string_view beginning) {
 }
 
 std::string describeMissingPath(std::string_view path) {
+  if (path == "-")
+    return "; standard input will not do here";
+  constexpr std::string_view hub = "https://huggingface.co/";
+  if (path.substr(0, hub.size()) == hub) { // owner and name, without what leads to a page of it
+    path.remove_prefix(hub.size());
+    const size_t name = path.find('/');
+    path = path.substr(0, name == path.npos ? name : path.find('/', name + 1));
+  }
   size_t slash = path.find('/');
   bool isId = slash != std::string_view::npos && slash > 0 && slash + 1 < path.size() &&
               path[0] != '.' && std::all_of(path.begin(), path.end(), [&](unsigned char c) {

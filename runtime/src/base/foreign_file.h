@@ -12,8 +12,8 @@ namespace m1rt {
 /// 64 bytes suffice.
 std::string describeForeignFile(std::string_view beginning);
 
-/// What may be meant by a path where nothing is: a repository id of the Hugging Face hub. Begins
-/// with "; ", or is empty.
+/// What may be meant by a path where nothing is: a repository of the Hugging Face hub, by id or
+/// address, or standard input. Begins with "; ", or is empty.
 std::string describeMissingPath(std::string_view path);
 
 } // namespace m1rt

@@ -1,5 +1,6 @@
 #include "tokenizer/prepare.h"
 
+#include "base/foreign_file.h"
 #include "tokenizer/hash.h"
 #include "tokenizer/preparation.h"
 #include "tokenizer/tokenizer.h"
@@ -314,6 +315,8 @@ std::string readFile(const std::string &path, bool &exists) {
   exists = ::access(path.c_str(), F_OK) == 0;
   if (exists && !readTextFile(path, kLargestFile, text, error))
     throw PrepareError(error);
+  if (std::string foreign = describeForeignFile(text); !foreign.empty())
+    throw PrepareError(foreign);
   return text;
 }
 
@@ -367,7 +370,8 @@ bool prepareTokenizer(const std::string &tokenizerPath, const std::string &confi
       out.eosToken = tokenText(config, "eos_token");
       // Newer checkpoints keep the template in a file of its own, which comes first.
       const std::string directory = configPath.substr(0, configPath.rfind('/') + 1);
-      out.chatTemplate = readFile(directory + "chat_template.jinja", exists);
+      path = directory + "chat_template.jinja";
+      out.chatTemplate = readFile(path, exists);
       if (!exists) {
         path = directory + "chat_template.json";
         std::string separate = readFile(path, exists);

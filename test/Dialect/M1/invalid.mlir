@@ -664,6 +664,23 @@ func.func @f(%x: tensor<?x4xf32>) {
 
 // -----
 
+// Ids that count are columns of the logits, and one at least.
+func.func @f(%x: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected ids from 1 to 4, the columns of logits, got 5}}
+  %y = m1.sample %x {ids = 5 : i64} : (tensor<?x4xf32>) -> tensor<?xi32>
+  return
+}
+
+// -----
+
+func.func @f(%x: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected ids from 1 to 4, the columns of logits, got 0}}
+  %y = m1.sample %x {ids = 0 : i64} : (tensor<?x4xf32>) -> tensor<?xi32>
+  return
+}
+
+// -----
+
 // The inputs of a map have the columns of its result …
 func.func @f(%x: tensor<?x4xf32>, %y: tensor<?x5xf32>) {
   // expected-error @+1 {{expected input 1 of shape [rows, C] = [?, 4], got [?, 5]}}

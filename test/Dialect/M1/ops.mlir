@@ -88,6 +88,8 @@ func.func @rows(%tokens: tensor<?xi32>, %batch: !m1.batch, %w: tensor<64xf32>, %
   %rows = m1.gather_rows %mlp, %batch : (tensor<?x64xbf16>, !m1.batch) -> tensor<?x64xbf16>
   // CHECK: m1.sample %{{.*}} : (tensor<?x512xf32>) -> tensor<?xi32>
   %next = m1.sample %logits : (tensor<?x512xf32>) -> tensor<?xi32>
+  // CHECK: m1.sample %{{.*}} {ids = 500 : i64} : (tensor<?x512xf32>) -> tensor<?xi32>
+  %known = m1.sample %logits {ids = 500 : i64} : (tensor<?x512xf32>) -> tensor<?xi32>
   return %next : tensor<?xi32>
 }
 
