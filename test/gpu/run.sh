@@ -6,7 +6,7 @@
 #   test/gpu/run.sh                                   both, where this machine has a GPU
 #
 # Without a GPU, `run` says so and succeeds. GOLDENS names the directory of golden checkpoints, SEED the random configurations, M1_GPU_PARTS which
-# parts run (goldens agreement large samples kernels errors sanitizer bench engine; default all). Needs bash, python3; compute-sanitizer when there is one.
+# parts run (goldens agreement large samples kernels errors sanitizer bench peers engine; default all). Needs bash, python3; compute-sanitizer when there is one.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seed=${SEED:-20261123}
@@ -29,7 +29,7 @@ pack() {
     "$build/bin/m1-kernel-test" --compile "$stage/cubins" >"$stage/cubins.txt" || return 1
   fi
   ldd "$build/bin/m1-run" | awk '/pcre2/ {print $3}' | xargs -I{} cp -L {} "$stage/lib/"
-  cp "$root/test/gpu/run.sh" "$root/test/gpu/check_golden_artifacts.py" "$root/test/gpu/check_samples.py" "$stage/"
+  cp "$root/test/gpu/run.sh" "$root/test/gpu/check_golden_artifacts.py" "$root/test/gpu/check_samples.py" "$root/test/bench/torch_peer.py" "$stage/"
   local compile=("$build/bin/m1-compile" --target cpu,cuda:sm_90 --cpu x86-64-v3)
   for golden in "$goldens"/*/; do
     local name
@@ -66,7 +66,7 @@ part() { # NAME COMMAND...
 engine() { # ARTIFACT TEMPERATURE
   bin/m1-run "$1" --device cuda --input-ids prompt.txt --samples 512 --slots 513 --max-new-tokens 256 --ignore-eos --temperature "$2" --json --stats >engine.json
 }
-wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement large samples kernels errors sanitizer bench engine} " == *" $1 "* ]]; }
+wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement large samples kernels errors sanitizer bench peers engine} " == *" $1 "* ]]; }
 
 run() {
   local package=$1 out=${2:-.}
@@ -133,6 +133,13 @@ run() {
     for artifact in artifacts/*.dummy.m1a; do
       [ -f "$artifact" ] && part "bench $artifact" bin/m1-bench "$artifact" --device cuda --batch 1,64,512 --context ${CONTEXTS:-2304} --prefill 8x4096 --kernels --json "$out/$(basename "$artifact").json"
     done
+  fi
+  if wanted peers; then
+    if python3 -c 'import torch, triton' 2>/dev/null; then
+      part "PyTorch's step and attention" python3 torch_peer.py --json "$out/peers.json"
+    else
+      echo "no PyTorch on this machine: the peers are skipped"
+    fi
   fi
   if wanted engine; then
     # 512 samples of one prompt through the engine, sampled and greedy, beside the pure decode loop at the mean context of the run.
