@@ -112,6 +112,14 @@ Lengths::Table Lengths::table(const std::vector<size_t> &runningAges, size_t lim
   return table;
 }
 
+double Lengths::Table::expectedMore(double age) const {
+  const size_t first = size_t(age / width);
+  if (first >= survival.size())
+    return 0;
+  return std::accumulate(survival.begin() + ptrdiff_t(first), survival.end(), 0.0) * width /
+         survival[first];
+}
+
 namespace {
 
 // The time left is looked at in so many parts.

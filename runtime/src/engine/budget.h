@@ -43,6 +43,8 @@ public:
   public:
     /// The chance that a sample of this age gets longer than `age + more`.
     double survives(double age, double more) const { return at(age + more) / at(age); }
+    /// Tokens that a sample of this age says yet on average, within the horizon.
+    double expectedMore(double age) const;
 
   private:
     friend class Lengths;

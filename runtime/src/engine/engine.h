@@ -9,9 +9,10 @@
 // nothing but the parent.
 //
 // Order is first come, first served: (request, sample). Decoding samples are served in every step;
-// prompt chunks fill what is left of maxTokensPerStep, up to prefillBesideDecoding. When KV pages
-// run out, cached prefixes go first, then the youngest running sample, which later recomputes its
-// tokens.
+// prompt chunks fill what is left of maxTokensPerStep, up to prefillBesideDecoding. A sample begins
+// when KV pages are expected to last until those that run with it have ended (page_forecast.h).
+// When they run out all the same, cached prefixes go first, then the youngest running sample, which
+// later recomputes its tokens.
 //
 // On an asynchronous backend the engine runs one step ahead: it plans and starts a step before it
 // knows the tokens of the one before, which the device feeds by itself, and deals with those tokens
@@ -26,12 +27,15 @@
 
 #include "engine/backend.h"
 #include "engine/budget.h"
+#include "engine/page_forecast.h"
 #include "engine/prefix_cache.h"
 #include "engine/stop_matcher.h"
 #include <chrono>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -213,6 +217,8 @@ private:
   Status start(Track &track, bool *outStarted);
   Status startFresh(Track &track, bool *outStarted);
   bool mayStart(const Track &track) const;
+  bool pagesWillLast(const Track &track, size_t computed);
+  PageForecast::Sequence growthOf(const Track &track, size_t computed);
   bool onlyIdleParents() const;
   bool releaseIdleParent(const Track &track);
 
@@ -252,7 +258,9 @@ private:
   EngineStats counters;
   double stepSeconds = 0; // moving average, to close samples in time
   StepTimes stepTimes;
-  Lengths lengths;          // of the samples of all requests
+  Lengths lengths;                                 // of the samples of all requests
+  std::optional<PageForecast> forecast;            // of what holds a sequence; only in admit()
+  std::map<size_t, Lengths::Table> lengthsToLimit; // by a sample's limit; only in admit()
   double closingLength = 0; // tokens that closed samples added, a moving average
   uint64_t closings = 0;    // so many of them
 };

@@ -22,6 +22,7 @@ struct Engine::Track {
   std::vector<int32_t> tokens; // a parent: the prompt but its last token
   size_t computed = 0;         // leading tokens that the sequence has computed
   size_t everComputed = 0;     // the most it ever had: below it, work is recomputation
+  size_t shared = 0;           // leading tokens whose pages are not its own: it was forked there
   SequenceId sequence = 0;
   std::vector<size_t> snapshots; // lengths at which to snapshot, ascending
 
@@ -49,6 +50,8 @@ struct Engine::Track {
   bool idle() const { return isParent() && pending() == 0; }
   /// Sampling parameters that running ahead does not go with.
   bool needsLogitsOnHost() const;
+  /// Whether it may end before its limit.
+  bool mayEndEarly() const;
   /// Whether it is closed by force when it has generated so many tokens.
   bool closesAt(size_t count) const;
   /// Whether the token in flight is its last one, or the last before its thought is closed: nothing
@@ -97,6 +100,11 @@ inline bool Engine::Track::needsLogitsOnHost() const {
   row.parameters = wish.sampling;
   row.wantLogprob = wish.wantLogprobs;
   return row.needsLogitsOnHost() || !wish.bias.empty() || filter;
+}
+
+inline bool Engine::Track::mayEndEarly() const {
+  const Request &wish = request->request;
+  return !wish.stopTokens.empty() || !wish.stopStrings.empty() || !wish.closeTokens.empty();
 }
 
 /// Counts a token of the prompt or, said, of the answer, for the penalties.

@@ -21,6 +21,13 @@ PrefixCache::Hit PrefixCache::find(const std::vector<int32_t> &tokens, size_t li
   return {best->sequence, uint32_t(best->tokens.size())};
 }
 
+size_t PrefixCache::tokens() const {
+  size_t sum = 0;
+  for (const Entry &entry : entries)
+    sum += entry.tokens.size();
+  return sum;
+}
+
 bool PrefixCache::contains(const std::vector<int32_t> &tokens, size_t length) const {
   return std::any_of(entries.begin(), entries.end(), [&](const Entry &entry) {
     return entry.tokens.size() == length &&

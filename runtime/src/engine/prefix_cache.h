@@ -20,6 +20,8 @@ public:
 
   bool enabled() const { return slots > 0; }
   size_t size() const { return entries.size(); }
+  /// Of all snapshots, those that they share counted once for each.
+  size_t tokens() const;
   bool full() const { return entries.size() >= slots; }
 
   /// The longest snapshot that is a prefix of the first `limit` of `tokens`; null sequence when
