@@ -61,7 +61,6 @@ public:
   llvm::ArrayRef<File> getFiles() const { return files; }
   /// In the order of the files and of the offsets in each.
   llvm::ArrayRef<SourceTensor> getTensors() const { return tensors; }
-  bool isDummy() const { return files.empty(); }
 
 private:
   mlir::LogicalResult openFile(llvm::StringRef path,

@@ -278,6 +278,7 @@ llvm::Error ArtifactWriter::writeWeights(HashedFile &file, int fileIndex) {
     if (auto error = file.padTo(entry.offset))
       return error;
     llvm::Error stored = llvm::Error::success();
+    (void)!stored; // checked, so that it may be assigned to
     auto write = [&](llvm::ArrayRef<char> bytes) {
       stored = file.write({bytes.data(), bytes.size()});
       return !stored;

@@ -196,8 +196,18 @@ FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData
   ConfigSource source{text ? text : whole, bool(text), mamba, data, emitError, emitWarning, out};
   family->read(source);
   if (text) {
-    if (whole.flag("tie_word_embeddings", out.tied) != out.tied)
+    bool tied = whole.flag("tie_word_embeddings", out.tied);
+    if (!text.has("tie_word_embeddings"))
+      out.tied = tied;
+    else if (tied != out.tied)
       whole.error("tie_word_embeddings") << "differs from 'text_config.tie_word_embeddings'";
+    int64_t ids = out.vocabSize ? out.vocabSize : Fields::largest + 1;
+    for (int64_t id : whole.integers("eos_token_id", ids))
+      if (!llvm::is_contained(out.eosIds, id))
+        out.eosIds.push_back(id);
+    std::optional<int64_t> bos = whole.integer("bos_token_id", -1, ids - 1);
+    if (out.bosId < 0)
+      out.bosId = bos.value_or(-1);
     text.ignore({"model_type"});
     whole.ignore({"vision_config", "dtype", "torch_dtype"});
     judgeUnread(text, emitWarning);

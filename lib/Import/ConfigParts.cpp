@@ -48,12 +48,15 @@ void m1c::readCommon(const ConfigSource &source, bool tied, int64_t positions, i
   readTypes(config, out);
 }
 
-AttentionConfig m1c::readAttention(const Fields &config, int64_t hiddenSize, StringRef headDim) {
+AttentionConfig m1c::readAttention(const Fields &config, int64_t hiddenSize, StringRef headDim,
+                                   int64_t absentHeadDim) {
   AttentionConfig out;
   out.heads = config.size("num_attention_heads", mostHeads);
   out.kvHeads = config.integer("num_key_value_heads", 1, mostHeads).value_or(out.heads);
   if (std::optional<int64_t> dim = config.integer(headDim, 1, largestHead))
     out.headDim = *dim;
+  else if (absentHeadDim && !config.mentions(headDim))
+    out.headDim = absentHeadDim;
   else if (out.heads && hiddenSize % out.heads)
     config.error("num_attention_heads")
         << "expected a divisor of hidden_size " << hiddenSize << ", got " << out.heads;
@@ -111,7 +114,7 @@ Mamba2Config m1c::readMamba2(const Fields &config, const Mamba2Names &names, Mam
   out.states = config.integer(names.states, 1, largestHead).value_or(out.states);
   out.convWidth = config.integer(names.convWidth, 1, widestConv).value_or(out.convWidth);
   out.convBias = config.flag(names.convBias, out.convBias);
-  out.bias = config.flag(names.bias, out.bias);
+  out.bias = out.outputBias = config.flag(names.bias, out.bias);
   if (out.groups && out.heads % out.groups)
     config.error(names.groups) << "expected a divisor of " << names.heads << " " << out.heads
                                << ", got " << out.groups;
@@ -120,6 +123,23 @@ Mamba2Config m1c::readMamba2(const Fields &config, const Mamba2Names &names, Mam
                               << out.heads << " heads of " << out.headDim;
   readStepLimits(config, out);
   return out;
+}
+
+Mamba2Config m1c::readHybridMamba2(const Fields &config, int64_t inner) {
+  Mamba2Config absent;
+  absent.heads = 128;
+  absent.states = 256;
+  Mamba2Names names = hybridMamba2Names;
+  const llvm::json::Value *headDim = config.find(names.headDim);
+  if (!headDim || headDim->getAsString() == std::optional<StringRef>("auto")) {
+    int64_t heads = config.integer(names.heads, 1, mostHeads).value_or(absent.heads);
+    if (inner % heads || inner / heads > largestHead)
+      config.error(names.heads) << "expected a divisor of the " << inner
+                                << " channels of all heads, got " << heads;
+    absent.headDim = std::clamp<int64_t>(inner / heads, 1, largestHead);
+    names.headDim = ""; // no field has this name
+  }
+  return readMamba2(config, names, absent);
 }
 
 //===----------------------------------------------------------------------===//
@@ -248,7 +268,7 @@ private:
 } // namespace
 
 RotaryConfig m1c::readRotary(const ConfigSource &source, int64_t headDim, double partial,
-                             bool scaling, ArrayRef<StringRef> ignored) {
+                             bool scaling, ArrayRef<StringRef> ignored, double absentTheta) {
   const Fields &config = source.config;
   ModelConfig &model = source.model;
   // Two generations of config.json: rope_theta and rope_scaling at top level, or rope_parameters,
@@ -280,8 +300,7 @@ RotaryConfig m1c::readRotary(const ConfigSource &source, int64_t headDim, double
   else if (headDim && (plain.width < 2 || plain.width > headDim || plain.width % 2))
     config.error("partial_rotary_factor") << "expected an even number of rotated elements of the "
                                           << headDim << " of a head, got " << plain.width;
-  // 10000: the default of transformers.
-  double base = newTheta ? *newTheta : theta.value_or(10000.0);
+  double base = newTheta ? *newTheta : theta.value_or(absentTheta);
   for (int64_t i = 0; i < plain.width / 2; ++i)
     plain.frequencies.push_back(std::pow(base, -2.0 * double(i) / double(plain.width)));
   if (!scaling)

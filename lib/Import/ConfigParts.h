@@ -59,7 +59,7 @@ struct Mamba1Config {
 /// and C.
 struct Mamba2Config {
   int64_t heads = 0, headDim = 64, groups = 1, states = 128, convWidth = 4;
-  bool convBias = true, bias = false;
+  bool convBias = true, bias = false, outputBias = false;
   /// Gate alone; RMSNorm over all channels of what is gated; over each group; over each group
   /// before the gate.
   enum class Norm { none, full, grouped, groupedFirst } norm = Norm::full;
@@ -85,17 +85,24 @@ constexpr Mamba2Names hybridMamba2Names{"mamba_n_heads",  "mamba_d_head", "mamba
 /// `positions` are the defaults of the family's class in transformers, `layers` that of
 /// num_hidden_layers; 0: it must be there.
 void readCommon(const ConfigSource &source, bool tied, int64_t positions, int64_t layers = 0);
-/// num_attention_heads, num_key_value_heads, head_dim; scale 1/√head_dim, no biases.
+/// num_attention_heads, num_key_value_heads, head_dim; scale 1/√head_dim, no biases. A head_dim
+/// that is absent is `absentHeadDim`, one that is null (or absent, with 0) what hidden_size leaves.
 AttentionConfig readAttention(const Fields &config, int64_t hiddenSize,
-                              llvm::StringRef headDim = "head_dim");
+                              llvm::StringRef headDim = "head_dim", int64_t absentHeadDim = 0);
 /// rope_theta, rope_scaling, rope_parameters; refuses the two when they differ. Without `scaling`
 /// only theta is taken, and what scales it is ignored. `partial` is the default of
 /// partial_rotary_factor; 1: the family has no other value. `ignored` are fields of
-/// rope_parameters without meaning for text. May lower source.model.maxPositions.
+/// rope_parameters without meaning for text. `absentTheta`: when no field says it. May lower
+/// source.model.maxPositions.
 RotaryConfig readRotary(const ConfigSource &source, int64_t headDim, double partial = 1,
-                        bool scaling = true, llvm::ArrayRef<llvm::StringRef> ignored = {});
-/// Sizes of Mamba-2 layers and time_step_limit; absent ones are those of `absent`.
+                        bool scaling = true, llvm::ArrayRef<llvm::StringRef> ignored = {},
+                        double absentTheta = 10000);
+/// Sizes of Mamba-2 layers and time_step_limit; absent ones are those of `absent`. The output's
+/// bias is the input's.
 Mamba2Config readMamba2(const Fields &config, const Mamba2Names &names, Mamba2Config absent);
+/// The same under hybridMamba2Names, with the defaults of their classes in transformers; heads of
+/// "auto" share `inner` channels.
+Mamba2Config readHybridMamba2(const Fields &config, int64_t inner);
 /// A size that may be "auto": hidden_size / 16, rounded up.
 int64_t readRank(const Fields &config, llvm::StringRef name, int64_t hiddenSize);
 /// hidden_act and its like: refuses what is not silu.

@@ -221,5 +221,5 @@ Value Layer::mamba2(Value x, const Mamba2Config &config, const Twine &moduleName
                                config.norm == Mamba2Config::Norm::full ? 1 : config.groups,
                                APFloat(config.normEps),
                                config.norm == Mamba2Config::Norm::groupedFirst);
-  return project(y, "out_proj", module + ".out_proj", model.config.hiddenSize, config.bias);
+  return project(y, "out_proj", module + ".out_proj", model.config.hiddenSize, config.outputBias);
 }

@@ -69,9 +69,9 @@ def M1_AnyState : Type<CPred<"::llvm::isa<::mlir::m1::StateTypeInterface>($_self
 def M1_ModelOp : M1_Op<"model", [Symbol]> {
   let summary = "facts about the model that are not in its operations";
   let description = [{
-    One per module. `architecture` is m1-mamba1, m1-mamba2, m1-attention (an M1 checkpoint without a
-    Mamba layer), llama or qwen2. `max_positions` is the longest context that the rotary tables
-    serve; `page_size` the positions of one KV page.
+    One per module. `architecture` is m1-mamba1, m1-mamba2 or the model_type of config.json.
+    `max_positions` is the longest context that the rotary tables serve; `page_size` the positions
+    of one KV page.
 
     Example:
     ```mlir

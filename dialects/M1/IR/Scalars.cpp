@@ -27,7 +27,8 @@ LogicalResult mlir::m1::verifyScalars(Operation *op, Region &body, size_t inputs
     if (!isScalarOp(&inner))
       return op->emitOpError() << "expected scalar arithmetic in the region, got '"
                                << inner.getName() << "'";
-    if (!llvm::all_of(inner.getResultTypes(), isScalar))
+    if (!llvm::all_of(inner.getResultTypes(), isScalar) ||
+        (isa<arith::ConstantOp>(inner) && !inner.getResult(0).getType().isF32()))
       return op->emitOpError() << "expected f32 arithmetic in the region, got '" << inner.getName()
                                << "' of type " << inner.getResult(0).getType();
     for (Value operand : inner.getOperands())
@@ -257,11 +258,5 @@ Value mlir::m1::createGate(OpBuilder &b, Location loc, StringRef label, Type typ
                            ScalarFormula formula) {
   return createMap(b, loc, label, type, {x, y}, [&](ImplicitLocOpBuilder &b, ValueRange v) {
     return multiply(b, {formula(b, v[0]), v[1]});
-  });
-}
-
-Value mlir::m1::createSoftCap(OpBuilder &b, Location loc, Type type, Value x, double cap) {
-  return createMap(b, loc, "soft_cap", type, x, [&](ImplicitLocOpBuilder &b, ValueRange v) {
-    return scalars::softCap(b, v[0], cap);
   });
 }

@@ -63,7 +63,6 @@ Value createUnary(OpBuilder &b, Location loc, StringRef label, Type type, Value 
 /// formula(x) · y
 Value createGate(OpBuilder &b, Location loc, StringRef label, Type type, Value x, Value y,
                  ScalarFormula formula);
-Value createSoftCap(OpBuilder &b, Location loc, Type type, Value x, double cap);
 
 } // namespace mlir::m1
 

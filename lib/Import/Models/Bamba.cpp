@@ -19,7 +19,8 @@ public:
     intermediateSize = config.size("intermediate_size");
     mlpBias = config.flag("mlp_bias", false);
     expectSilu(config);
-    mamba = readMamba2(config, hybridMamba2Names, {});
+    mamba = readHybridMamba2(config, model.hiddenSize *
+                                         config.integer("mamba_expand", 1, mostHeads).value_or(2));
     mamba.normEps = eps;
     config.ignore({"mamba_chunk_size", "mamba_dt_rank", "mamba_expand", "use_mamba_kernels"});
     isAttention.assign(model.layers, false);

@@ -22,9 +22,13 @@ public:
     attentionOut = config.multiplier("attention_out_multiplier");
     rotary = readRotary(source, attention.headDim);
 
-    Mamba2Config absent;
-    absent.states = 256;
-    mamba = readMamba2(config, hybridMamba2Names, absent);
+    // 1024 when nothing is said; null: as mamba_expand says.
+    int64_t inner = config.integer("mamba_d_ssm", 1, largestHeads)
+                        .value_or(config.mentions("mamba_d_ssm")
+                                      ? model.hiddenSize *
+                                            config.integer("mamba_expand", 1, mostHeads).value_or(2)
+                                      : 1024);
+    mamba = readHybridMamba2(config, inner);
     mamba.normEps = eps;
     mamba.columnMultipliers = config.multipliers("ssm_multipliers", 5);
     mambaIn = config.multiplier("ssm_in_multiplier");
@@ -37,7 +41,7 @@ public:
         inner && *inner != mamba.inner())
       config.error("mamba_d_ssm") << "expected mamba_n_heads * mamba_d_head = " << mamba.inner()
                                   << ", got " << *inner;
-    config.expectFlag("projectors_bias", mamba.bias);
+    mamba.outputBias = config.flag("projectors_bias", false);
     config.expectFlag("mamba_use_mlp", true);
 
     intermediateSize = config.size("intermediate_size");

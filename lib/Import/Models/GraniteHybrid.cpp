@@ -24,7 +24,8 @@ public:
     embeddingMultiplier = config.multiplier("embedding_multiplier");
     residualMultiplier = config.multiplier("residual_multiplier");
     logitsMultiplier = 1 / config.number("logits_scaling").value_or(1);
-    mamba = readMamba2(config, hybridMamba2Names, {});
+    mamba = readHybridMamba2(config, model.hiddenSize *
+                                         config.integer("mamba_expand", 1, mostHeads).value_or(2));
     mamba.normEps = eps;
     if (int64_t experts = config.integer("num_local_experts", 0).value_or(8))
       config.error("num_local_experts")
@@ -59,12 +60,12 @@ public:
 private:
   void readLayers(const Fields &config, int64_t layers) {
     isAttention.assign(layers, false);
-    for (auto [index, word] : llvm::enumerate(config.words("layer_types", layers)))
+    llvm::StringRef field = config.has("layer_types") ? "layer_types" : "layers_block_type";
+    for (auto [index, word] : llvm::enumerate(config.words(field, layers)))
       if (word == "attention" || word == "full_attention")
         isAttention[index] = true;
       else if (word != "mamba" && word != "linear_attention")
-        config.error("layer_types")
-            << "expected mamba or attention, got " << word << " in layer " << index;
+        config.error(field) << "expected mamba or attention, got " << word << " in layer " << index;
   }
 
   /// Gate and up are the halves of one matrix.

@@ -12,12 +12,16 @@ public:
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
     ModelConfig &model = source.model;
-    // Older files write tie_embedding.
-    readCommon(source, config.flag("tie_embedding", true), 128000);
+    readCommon(source, /*tied=*/true, 128000);
+    // Older files write tie_embedding and theta; the first counts where both are there.
+    model.tied = config.flag("tie_embedding", model.tied);
     eps = config.number("norm_eps", /*mayBeZero=*/true).value_or(1e-5);
     attention = readAttention(config, model.hiddenSize);
     attention.qkNorm = true;
-    rotary = readRotary(source, attention.headDim);
+    std::optional<double> older = config.number("theta"), theta = config.number("rope_theta");
+    if (older && theta && *older != *theta)
+      config.error("theta") << "differs from 'rope_theta'";
+    rotary = readRotary(source, attention.headDim, 1, true, {}, older.value_or(1e6));
     convWidth = config.integer("conv_L_cache", 1, widestConv).value_or(3);
     convBias = config.flag("conv_bias", false);
     readMlpSize(config);

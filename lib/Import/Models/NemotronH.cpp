@@ -19,8 +19,9 @@ public:
       config.error("num_hidden_layers") << "expected " << operators.size()
                                         << " as the pattern of layers has, got " << model.layers;
     eps = config.number("layer_norm_epsilon", /*mayBeZero=*/true).value_or(1e-5);
-    attention = readAttention(config, model.hiddenSize,
-                              config.has("attention_head_dim") ? "attention_head_dim" : "head_dim");
+    attention =
+        readAttention(config, model.hiddenSize,
+                      config.has("attention_head_dim") ? "attention_head_dim" : "head_dim", 128);
     attention.bias = attention.outputBias = config.flag("attention_bias", false);
     intermediateSize = config.size("intermediate_size");
     mlpBias = config.flag("mlp_bias", false);

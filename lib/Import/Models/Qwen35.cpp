@@ -18,8 +18,8 @@ public:
     readCommon(source, /*tied=*/false, 32768);
     eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
     zeroCentredNorms = true;
-    attention = readAttention(config, model.hiddenSize);
-    attention.bias = attention.outputBias = config.flag("attention_bias", false);
+    attention = readAttention(config, model.hiddenSize, "head_dim", 256);
+    config.expectFlag("attention_bias", false);
     attention.qkNorm = attention.zeroCentredNorm = true;
     attention.gated = config.flag("attn_output_gate", true);
     // The three positions of text are one, so that sections of them say nothing.

@@ -16,7 +16,8 @@ public:
     // Of the model's classes in transformers.
     readCommon(source, /*tied=*/false, qwen ? 32768 : modelType == "mistral" ? 131072 : 2048);
     eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
-    attention = readAttention(config, source.model.hiddenSize);
+    attention =
+        readAttention(config, source.model.hiddenSize, "head_dim", modelType == "qwen3" ? 128 : 0);
     intermediateSize = config.size("intermediate_size");
     expectSilu(config);
     if (modelType == "qwen2") {

@@ -28,8 +28,7 @@ uint64_t PageForecast::peakWith(const Sequence &another) const {
     taken -= int64_t(sequence.atOnce + sequence.held);
     --left;
   };
-  const auto place =
-      std::upper_bound(sequences.begin(), sequences.end(), another, endsBefore);
+  const auto place = std::upper_bound(sequences.begin(), sequences.end(), another, endsBefore);
   for (auto it = sequences.begin(); it != place; ++it)
     end(*it);
   end(another);

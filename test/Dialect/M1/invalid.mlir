@@ -768,6 +768,19 @@ func.func @f(%x: tensor<?x4xf32>, %y: tensor<?x4xf32>, %w: tensor<4xf32>, %b: te
 
 // -----
 
+// … constants too, …
+func.func @f(%x: tensor<?x4xf32>) {
+  // expected-error @+1 {{expected f32 arithmetic in the region, got 'arith.constant' of type 'i1'}}
+  %r = m1.map %x : (tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%u: f32):
+    %v = arith.constant true
+    m1.yield %u : f32
+  }
+  return
+}
+
+// -----
+
 // … on its own values …
 func.func @f(%x: tensor<?x4xf32>, %s: f32) {
   // expected-error @+1 {{expected operands of 'arith.addf' from the region itself}}
