@@ -15,6 +15,11 @@ macro(m1_sanitized_without_optimization)
   endif()
 endmacro()
 
+if(M1_FUZZ)
+  target_compile_options(m1_options INTERFACE $<$<COMPILE_LANGUAGE:C,CXX>:-fsanitize=fuzzer-no-link>)
+  target_link_options(m1_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # CUDA is optional: without a toolkit everything else builds. M1_HAVE_CUDA says what was decided.
 set(M1_HAVE_CUDA OFF)
 if(NOT M1_CUDA STREQUAL "OFF")

@@ -20,7 +20,9 @@ ctest --test-dir "$root/build" -j2 --timeout 900 --output-on-failure --no-tests=
 if [ $sanitize = yes ]; then
   for kind in address,undefined thread; do
     build=$root/build-${kind%%,*}
-    examples/build.sh "$build" -DM1_BUILD_COMPILER=OFF -DM1_CUDA=OFF -DM1_SANITIZE=$kind || fail_early "build with $kind sanitizer"
+    fuzz=OFF
+    [ "${kind%%,*}" = address ] && fuzz=ON
+    examples/build.sh "$build" -DM1_BUILD_COMPILER=OFF -DM1_CUDA=OFF -DM1_SANITIZE=$kind -DM1_FUZZ=$fuzz || fail_early "build with $kind sanitizer"
     ctest --test-dir "$build" -j2 --timeout 900 --output-on-failure --output-junit "$reports/ctest-${kind%%,*}.xml" |
       grep -vE '^ *Start|^ *[0-9]+/[0-9]+ Test.*(Passed|Skipped)'
   done

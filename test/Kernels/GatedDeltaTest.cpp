@@ -58,12 +58,17 @@ template <typename Real> struct Result {
   std::vector<Real> out, state;
 };
 
-template <typename Real> Result<Real> naive(const Delta &p, const Data &data, const Batch &batch) {
+/// `carried`: the state before, where it is not that of `data`.
+template <typename Real>
+Result<Real> naive(const Delta &p, const Data &data, const Batch &batch,
+                   const std::vector<Real> *carried = nullptr) {
   Result<Real> r;
   r.out.resize(static_cast<size_t>(batch.tokens()) * p.columns());
   for (long s = 0; s < data.state.rows; ++s)
     for (long i = 0; i < data.state.columns; ++i)
       r.state.push_back(static_cast<Real>(data.state.get(s, i)));
+  if (carried)
+    r.state = *carried;
   auto unit = [&](const Matrix &x, int t, int head) {
     std::vector<Real> y(p.keySize);
     Real sum = static_cast<Real>(p.eps);
@@ -105,6 +110,29 @@ template <typename Real> Result<Real> naive(const Delta &p, const Data &data, co
       }
     }
   return r;
+}
+
+/// Decode of 100,000 tokens (KernelTest.h).
+void checkLongDecode(const char *name, const Delta &p, double limit, Random &random) {
+  Data first(p, 1, 1, random); // weights and the state, all along
+  checkDrift(
+      name, limit,
+      [&](int tokens) {
+        Data data(p, tokens, 1, random);
+        data.decay = first.decay, data.bias = first.bias;
+        return data;
+      },
+      [&](Data &data, int token, int position) {
+        std::swap(data.state, first.state);
+        runKernel(p, data, Batch({1}, {position}, {0}), random, token);
+        std::swap(data.state, first.state);
+      },
+      [&](const Data &data, std::vector<double> &carried, bool begins) {
+        auto result = naive<double>(p, data, Batch({1000}, {begins ? 0 : 1000}, {0}),
+                                    begins ? nullptr : &carried);
+        carried = result.state;
+        return result.out;
+      });
 }
 
 void checkAgainstOracle(const Delta &p, const std::vector<int> &lengths, Random &random) {
@@ -183,6 +211,17 @@ TEST(GatedDelta, ChunkedIsWhole) {
   }
   EXPECT_TRUE(whole.out == chunked.out);
   EXPECT_TRUE(whole.state == chunked.state);
+}
+
+// Errors of a step are forgotten as the state decays: after 100,000 tokens of decode they are those
+// of the first thousands. A state in bf16 is rounded at every token.
+TEST(GatedDelta, LongDecode) {
+  Random random(92);
+  Delta p;
+  p.heads = 2, p.keyHeads = 1;
+  checkLongDecode("gated delta, f32", p, 1e-5, random);
+  p.state = M1K_BF16;
+  checkLongDecode("gated delta, bf16", p, 0.1, random);
 }
 
 } // namespace

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <gtest/gtest.h>
@@ -181,6 +182,37 @@ struct Errors {
     EXPECT_LE(got, limit) << "naive float32 error " << naive << ", largest value " << scale;
   }
 };
+
+/// A decode of 100,000 tokens of one sequence, token by token, in blocks of data that `draw` makes.
+/// `run(data, token, position)` is the kernel, on its state in slot 0; `exact(data, carried)` gives
+/// outputs in float64 and carries the state on. Prints the largest error relative to the largest
+/// value of some blocks, which must stay within `limit` and not grow: the last tenth is as good as
+/// the first, but for a factor of two.
+template <typename Draw, typename Run, typename Exact>
+void checkDrift(const char *name, double limit, Draw draw, Run run, Exact exact) {
+  constexpr int blocks = 100, block = 1000;
+  std::vector<double> carried, errors;
+  for (int b = 0; b < blocks; ++b) {
+    auto data = draw(block);
+    for (int t = 0; t < block; ++t)
+      run(data, t, b * block + t);
+    const std::vector<double> wanted = exact(data, carried, b == 0);
+    double error = 0, scale = 0;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      const long columns = data.out.columns;
+      error = std::max(error, std::abs(data.out.get(i / columns, i % columns) - wanted[i]));
+      scale = std::max(scale, std::abs(wanted[i]));
+    }
+    errors.push_back(error / scale);
+  }
+  const double first = *std::max_element(errors.begin(), errors.begin() + blocks / 10),
+               last = *std::max_element(errors.end() - blocks / 10, errors.end()),
+               worst = *std::max_element(errors.begin(), errors.end());
+  std::printf("%s: error of tokens up to 1000 %.2g, to 10,000 %.2g, from 90,000 %.2g, worst %.2g\n",
+              name, errors[0], first, last, worst);
+  EXPECT_LE(worst, limit);
+  EXPECT_LE(last, 2 * first);
+}
 
 } // namespace m1k::test
 

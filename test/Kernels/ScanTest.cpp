@@ -82,13 +82,18 @@ template <typename Real> struct Result {
   std::vector<Real> out, state; // [T, d_inner], [slots, d_inner, d_state]
 };
 
-/// The model page's formulas, one value after the other.
-template <typename Real> Result<Real> naive(const Scan &p, const Data &data, const Batch &batch) {
+/// The model page's formulas, one value after the other. `carried`: the state before, where it is
+/// not that of `data`.
+template <typename Real>
+Result<Real> naive(const Scan &p, const Data &data, const Batch &batch,
+                   const std::vector<Real> *carried = nullptr) {
   Result<Real> r;
   r.out.resize(static_cast<size_t>(batch.tokens()) * p.dInner());
   for (long s = 0; s < data.state.rows; ++s)
     for (long i = 0; i < data.state.columns; ++i)
       r.state.push_back(static_cast<Real>(data.state.get(s, i)));
+  if (carried)
+    r.state = *carried;
   for (int s = 0; s < batch.sequences(); ++s)
     for (int channel = 0; channel < p.dInner() && batch.starts[s] < batch.starts[s + 1];
          ++channel) {
@@ -125,6 +130,29 @@ template <typename Real> Result<Real> naive(const Scan &p, const Data &data, con
       }
     }
   return r;
+}
+
+/// Decode of 100,000 tokens (KernelTest.h).
+void checkLongDecode(const char *name, const Scan &p, double limit, Random &random) {
+  Data first(p, 1, 1, random); // weights and the state, all along
+  checkDrift(
+      name, limit,
+      [&](int tokens) {
+        Data data(p, tokens, 1, random);
+        data.a = first.a, data.d = first.d, data.bias = first.bias;
+        return data;
+      },
+      [&](Data &data, int token, int position) {
+        std::swap(data.state, first.state);
+        runKernel(p, data, Batch({1}, {position}, {0}), random, token);
+        std::swap(data.state, first.state);
+      },
+      [&](const Data &data, std::vector<double> &carried, bool begins) {
+        auto result = naive<double>(p, data, Batch({1000}, {begins ? 0 : 1000}, {0}),
+                                    begins ? nullptr : &carried);
+        carried = result.state;
+        return result.out;
+      });
 }
 
 void checkAgainstOracle(const Scan &p, const std::vector<int> &lengths, Random &random) {
@@ -374,6 +402,24 @@ TEST(SsdScan, GroupsAndHeadSizes) {
 TEST(SsdScan, ChunkedIsWhole) {
   Random random(22);
   checkChunks(mamba2(), {1, 7, 1, 30}, random);
+}
+
+// Errors of a step are forgotten as the state decays: after 100,000 tokens of decode they are those
+// of the first thousands. A state in bf16 is rounded at every token.
+TEST(SelectiveScan, LongDecode) {
+  Random random(90);
+  checkLongDecode("selective scan, f32", mamba1([](Scan &p) { p.heads = 2; }), 1e-5, random);
+  checkLongDecode("selective scan, bf16", mamba1([](Scan &p) { p.heads = 2, p.state = M1K_BF16; }),
+                  0.1, random);
+}
+
+TEST(SsdScan, LongDecode) {
+  Random random(91);
+  checkLongDecode("ssd scan, f32", mamba1([](Scan &p) { p.heads = 2, p.ssd = true; }), 1e-5,
+                  random);
+  checkLongDecode("ssd scan, bf16",
+                  mamba1([](Scan &p) { p.heads = 2, p.ssd = true, p.state = M1K_BF16; }), 0.1,
+                  random);
 }
 
 } // namespace

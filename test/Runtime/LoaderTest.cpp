@@ -170,17 +170,62 @@ TEST(Loader, ChecksBounds) {
        [](auto &m) { m.targets[0]->kernels[0]->parameters[1]->access = schema::Access::write; }},
       {"command 0: operand 1: the kernel touches 4656 bytes from byte 4 of 4656",
        [](auto &m) { launch(m, 0).operands[1]->offset = 4; }},
-      {"command 1: operand 1: the kernel touches 48 bytes from byte 0 of 44",
+      {"command 1: operand 1: the kernel works on 48 bytes of every slot or page, the state has 44",
        [](auto &m) {
          m.states[0]->type->shape = {11};
          m.states[0]->bytes = 44;
        }},
-      {"command 0: operand 2: rows of 48 bytes from byte 0 of an arena of 40 bytes a row",
-       [](auto &m) { m.targets[0]->functions[0]->temporary_bytes_per_row = 40; }},
+      {"command 3: operand 4: rows of 48 bytes from byte 512 of an arena of 520 bytes a row",
+       [](auto &m) { m.targets[0]->functions[0]->temporary_bytes_per_row = 520; }},
       {"command 1: operand 5: 48 of every 48 bytes are used, from byte 4 of 48",
        [](auto &m) { launch(m, 1).operands[5]->offset = 4; }},
       {"command 5: operand 2: 388 of every 388 bytes are used, from byte 0 of 376",
        [](auto &m) { m.vocab_size = 94; }},
+      {"command 5: operand 2: 388 of every 388 bytes are used, from byte 0 of 392",
+       [](auto &m) { m.vocab_size = 98; }},
+      {"command 1: operand 1: the kernel expects a state of another kind, or none",
+       [](auto &m) { launch(m, 1).operands[1]->index = 1; }},
+      {"command 1: operand 1: the kernel expects a state of another kind, or none",
+       [](auto &m) { m.states[0]->kind = schema::StateKind::kv; }},
+      {"command 0: operand 1: the kernel works on elements of type f32, not i32",
+       [](auto &m) { m.weights[0]->type->element = schema::ElementType::i32; }},
+      {"command 1: operand 1: the kernel works on elements of type f32, not i32",
+       [](auto &m) { m.states[0]->type->element = schema::ElementType::i32; }},
+      {"command 5: kernel \"toy_logits\" is for rows over logit_rows, the launch has tokens",
+       [](auto &m) { launch(m, 5).domain = schema::RowDomain::tokens; }},
+      {"command 5: operand 0: rows of logits in a command over tokens",
+       [](auto &m) {
+         launch(m, 5).domain = m.targets[0]->kernels[5]->domain = schema::RowDomain::tokens;
+       }},
+      {"command 6: operand 0: rows of logits in a command over sequences",
+       [](auto &m) {
+         launch(m, 6).domain = m.targets[0]->kernels[6]->domain = schema::RowDomain::sequences;
+       }},
+      {"command 1: operand 0: reads what no command before it writes",
+       [](auto &m) { std::swap(launch(m, 1).operands[0], launch(m, 1).operands[5]); }},
+      {"command 2: operand 0: reads what no command before it writes",
+       [](auto &m) { launch(m, 2).operands[0]->arena_offset = 512; }},
+      // The launch between has written over a part of it.
+      {"command 2: operand 0: reads what no command before it writes",
+       [](auto &m) {
+         launch(m, 1).operands[5]->arena_offset = 20;
+         launch(m, 2).operands[0]->arena_offset = 0;
+       }},
+      {"function \"prefill\": no command writes its next tokens",
+       [](auto &m) { m.targets[0]->functions[0]->commands.pop_back(); }},
+      {"function \"prefill\": command 1: kernel \"toy_scan_decode\" is for decode functions",
+       [](auto &m) {
+         std::swap(m.targets[0]->functions[0]->name, m.targets[0]->functions[1]->name);
+       }},
+      {"kernel \"toy_logits\" is for at most 8 rows, the function for 16 (0: any)",
+       [](auto &m) {
+         m.targets[0]->kernels[5]->max_rows = 8;
+         m.targets[0]->functions[0]->max_rows = 16;
+       }},
+      {"kernel \"toy_embed\" is for at most 199 positions, the model for 200",
+       [](auto &m) { m.targets[0]->kernels[0]->max_positions = 199; }},
+      {"kernel \"toy_cache_write\" is for pages of 8 positions, the model has 16",
+       [](auto &m) { m.page_size = 16; }},
       {"command 0: operand 2: rows of logits in a command over tokens",
        [](auto &m) {
          m.targets[0]->functions[0]->row_temporary_bytes_per_row = 768;

@@ -276,9 +276,11 @@ TEST(Model, RefusesWhatItCannotRun) {
     gemm.out->arena_offset = 256;
     gemm.domain = schema::RowDomain::tokens;
     gemm.n = gemm.k = gemm.lda = gemm.ldo = TOY_WIDTH;
-    module.targets[0]->functions[0]->commands[0]->command.Set(std::move(gemm));
+    auto holder = std::make_unique<schema::CommandHolderT>();
+    holder->command.Set(std::move(gemm));
+    module.targets[0]->functions[0]->commands.push_back(std::move(holder));
   };
-  EXPECT_NE(load(options, &model).message().find("command 0: the cpu device runs launches only"),
+  EXPECT_NE(load(options, &model).message().find("command 7: the cpu device runs launches only"),
             std::string::npos);
 }
 

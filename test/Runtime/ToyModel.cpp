@@ -69,6 +69,7 @@ schema::ParameterT parameter(const Op &op) {
     break;
   case OperandKind::state:
     result.bytes = op.index == 0 ? row : TOY_PAGE * row;
+    result.state = int8_t(op.index == 0 ? schema::StateKind::scan : schema::StateKind::kv);
     break;
   case OperandKind::port:
     if (schema::Port(op.index) < schema::Port::logits)
@@ -94,14 +95,19 @@ public:
     while (kernel < target.kernels.size() && target.kernels[kernel]->symbol != symbol)
       ++kernel;
     if (kernel == target.kernels.size()) {
-      target.kernels.push_back(std::make_unique<schema::KernelT>());
-      target.kernels.back()->symbol = symbol;
-      target.kernels.back()->origin = "test";
-      target.kernels.back()->grid_x = gridX;
-      target.kernels.back()->rows_per_group = rowsPerGroup;
-      for (const Op &op : operands)
-        target.kernels.back()->parameters.push_back(
-            std::make_unique<schema::ParameterT>(parameter(op)));
+      auto made = std::make_unique<schema::KernelT>();
+      made->symbol = symbol;
+      made->origin = "test";
+      made->grid_x = gridX;
+      made->rows_per_group = rowsPerGroup;
+      made->domain = domain;
+      made->decode = made->symbol == "toy_scan_decode";
+      for (const Op &op : operands) {
+        made->parameters.push_back(std::make_unique<schema::ParameterT>(parameter(op)));
+        if (op.kind == schema::OperandKind::state && op.index == 1)
+          made->page_size = TOY_PAGE;
+      }
+      target.kernels.push_back(std::move(made));
     }
     schema::LaunchT launch;
     launch.kernel = kernel;

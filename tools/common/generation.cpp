@@ -1,8 +1,8 @@
 #include "generation.h"
+#include "base/json_value.h"
 #include "command_line.h"
 #include "input.h"
 #include <cmath>
-#include <nlohmann/json.hpp>
 
 using namespace m1rt;
 
@@ -271,7 +271,7 @@ static Status readTemplateArgs(const std::vector<std::string> &arguments, jinja:
     const size_t equal = argument.find('='); // isTemplateArg() has seen it
     const std::string name = argument.substr(0, equal);
     const std::string text = argument.substr(equal + 1);
-    const auto json = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+    const auto json = readJsonOrDiscard<nlohmann::ordered_json>(text);
     jinja::Value value = text;
     if (!json.is_discarded() && !valueOf(json, 0, &value))
       return error(StatusCode::invalidArgument, "--template-arg %s: is nested too deeply",

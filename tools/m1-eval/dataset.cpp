@@ -1,4 +1,5 @@
 #include "dataset.h"
+#include "base/json_value.h"
 #include "input.h"
 #include "vote/vote.h"
 #include <cerrno>
@@ -6,7 +7,6 @@
 #include <cstring>
 #include <functional>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 using namespace m1rt;
@@ -36,14 +36,13 @@ Status visitLines(const std::string &name, const std::string &content, const Vis
   for (std::string line; !stop && std::getline(lines, line);) {
     ++number;
     if (line.find_first_not_of(kBlanks) != std::string::npos)
-      M1_TRY(visit(name, ":" + std::to_string(number),
-                   Json::parse(line, nullptr, /*allow_exceptions=*/false), use, &stop));
+      M1_TRY(visit(name, ":" + std::to_string(number), readJsonOrDiscard<Json>(line), use, &stop));
   }
   return {};
 }
 
 Status visitArray(const std::string &name, const std::string &content, const Visitor &use) {
-  const Json list = Json::parse(content, nullptr, /*allow_exceptions=*/false);
+  const Json list = readJsonOrDiscard<Json>(content);
   if (!list.is_array())
     return error(StatusCode::invalidArgument, "%s: begins with [ but is no JSON array",
                  name.c_str());

@@ -1,10 +1,10 @@
 #include "records.h"
+#include "base/json_value.h"
 #include "samples.h"
 #include "tool.h"
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <sstream>
 #include <sys/file.h>
 
@@ -31,7 +31,7 @@ std::string readWhole(const std::string &path, bool *exists) {
 Status checkSettings(const std::string &path,
                      const std::vector<std::pair<std::string, std::string>> &settings) {
   bool exists = false;
-  Json old = Json::parse(readWhole(path, &exists), nullptr, false);
+  Json old = readJsonOrDiscard<Json>(readWhole(path, &exists));
   if (exists && old.is_object()) {
     for (const auto &[key, value] : settings)
       if (!old.contains(key) || old[key] != value)
@@ -52,7 +52,7 @@ Status checkSettings(const std::string &path,
 }
 
 std::optional<SampleRecord> parse(const std::string &line) {
-  Json json = Json::parse(line, nullptr, false);
+  Json json = readJsonOrDiscard<Json>(line);
   if (!json.is_object() || !json["problem"].is_string() || !json["sample"].is_number_unsigned() ||
       !json["correct"].is_boolean() || !json["tokens"].is_number_unsigned() ||
       !json["seconds"].is_number() || !json["finish"].is_string() || !json["text"].is_string())

@@ -1,3 +1,4 @@
+#include "base/json_value.h"
 #include "input.h"
 #include "interrupt.h"
 #include "model/sizing.h"
@@ -52,7 +53,7 @@ Status readPrompts(const Model &model, const ModelText &text, const Arguments &a
   for (size_t number = 1; std::getline(lines, line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos)
       continue;
-    Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    Json json = readJsonOrDiscard<Json>(line);
     Prompt prompt;
     std::vector<ChatMessage> messages;
     Status status = json.is_object() ? messagesOf(json, arguments, &messages)

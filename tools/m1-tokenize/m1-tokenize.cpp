@@ -1,11 +1,10 @@
 // m1-tokenize: text to token ids and back, one JSON object a line.
+#include "base/json_value.h"
 #include "command_line.h"
 #include "input.h"
 #include "text/model_text.h"
 #include "tokenizer/prepare.h"
 #include "tokenizer/tokenizer.h"
-
-#include <nlohmann/json.hpp>
 
 #include <charconv>
 #include <chrono>
@@ -31,7 +30,7 @@ int benchmark(std::string_view prepared, const m1rt::TokenizerOptions &options, 
   std::vector<std::string> texts;
   size_t bytes = 0;
   for (std::string line; std::getline(in, line);) {
-    Json json = Json::parse(line, nullptr, false);
+    Json json = m1rt::readJsonOrDiscard<Json>(line);
     if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
       return fail("a line of the benchmark's input is not {\"text\": ...}");
     texts.push_back(json["text"].get<std::string>());
@@ -115,7 +114,7 @@ struct Line {
       error = where + "not valid UTF-8 at byte " + std::to_string(invalid) + " of the line";
       return false;
     }
-    out = Json::parse(text, nullptr, false);
+    out = m1rt::readJsonOrDiscard<Json>(text);
     if (out.is_discarded())
       error = where + "not JSON";
     return !out.is_discarded();

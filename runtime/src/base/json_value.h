@@ -61,6 +61,13 @@ bool readJson(std::string_view text, Json &out, std::string &error, const JsonLi
   return true;
 }
 
+// The value; where readJson refuses the text, one that is_discarded().
+template <typename Json> Json readJsonOrDiscard(std::string_view text) {
+  Json value;
+  std::string error;
+  return readJson(text, value, error) ? value : Json(Json::value_t::discarded);
+}
+
 } // namespace m1rt
 
 #endif

@@ -62,6 +62,7 @@ public:
                        std::vector<void *> weights, std::unique_ptr<Program> *out);
   Status createContext(const ContextOptions &options, std::unique_ptr<Context> *out) override;
   uint64_t contextBytes(const ContextOptions &options) const override;
+  uint32_t maxTokensPerStep() const override;
 
   CpuDevice *device = nullptr;
   const schema::Target *target = nullptr;

@@ -7,8 +7,6 @@
 
 namespace m1rt {
 
-namespace {} // namespace
-
 Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const schema::Target &target,
                           std::vector<void *> weights, std::unique_ptr<Program> *out) {
   M1_TRY(checkCpuFeatures(target, hostCpu()));
@@ -66,6 +64,15 @@ Status CpuProgram::create(CpuDevice &device, const Artifact &artifact, const sch
   }
   *out = std::move(program);
   return Status();
+}
+
+/// A context counts the groups of a launch in 32 bits.
+uint32_t CpuProgram::maxTokensPerStep() const {
+  uint64_t most = Program::maxTokensPerStep();
+  for (const Function &function : functions)
+    for (const Launch &launch : function.launches)
+      most = std::min<uint64_t>(most, uint64_t(INT32_MAX / launch.gridX) * launch.rowsPerGroup);
+  return uint32_t(most);
 }
 
 CpuProgram::Sizes CpuProgram::sizes(const ContextOptions &options) const {
