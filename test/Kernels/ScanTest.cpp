@@ -405,21 +405,29 @@ TEST(SsdScan, ChunkedIsWhole) {
 }
 
 // Errors of a step are forgotten as the state decays: after 100,000 tokens of decode they are those
-// of the first thousands. A state in bf16 is rounded at every token.
+// of the first thousands, also where a state remembers thousands of tokens. A state in bf16 is
+// rounded at every token, which slow decay sums up. Limits: some times what was seen.
 TEST(SelectiveScan, LongDecode) {
   Random random(90);
-  checkLongDecode("selective scan, f32", mamba1([](Scan &p) { p.heads = 2; }), 1e-5, random);
-  checkLongDecode("selective scan, bf16", mamba1([](Scan &p) { p.heads = 2, p.state = M1K_BF16; }),
-                  0.1, random);
+  Scan p = mamba1([](Scan &p) { p.heads = p.repeat = 1; });
+  checkLongDecode("selective scan, f32", p, 2e-6, random);
+  p.state = M1K_BF16;
+  checkLongDecode("selective scan, bf16", p, 2e-2, random);
+  p.decay = 1e-3;
+  checkLongDecode("selective scan, slow, bf16", p, std::numeric_limits<double>::infinity(),
+                  random); // as large as the values: such states need f32
+  p.state = M1K_F32;
+  checkLongDecode("selective scan, slow, f32", p, 2e-5, random);
 }
 
 TEST(SsdScan, LongDecode) {
   Random random(91);
-  checkLongDecode("ssd scan, f32", mamba1([](Scan &p) { p.heads = 2, p.ssd = true; }), 1e-5,
-                  random);
-  checkLongDecode("ssd scan, bf16",
-                  mamba1([](Scan &p) { p.heads = 2, p.ssd = true, p.state = M1K_BF16; }), 0.1,
-                  random);
+  Scan p = mamba1([](Scan &p) { p.heads = p.repeat = 1, p.ssd = true; });
+  checkLongDecode("ssd scan, f32", p, 2e-6, random);
+  p.decay = 1e-3;
+  checkLongDecode("ssd scan, slow, f32", p, 2e-5, random);
+  p.state = M1K_BF16, p.decay = 1;
+  checkLongDecode("ssd scan, bf16", p, 2e-2, random);
 }
 
 } // namespace

@@ -1,8 +1,8 @@
 // A JSON schema and, after a zero byte, choices: the schema is refused, or what its grammar says
 // along these choices, once it may end, is JSON.
+#include "grammar/json_schema.h"
 #include "base/json_value.h"
 #include "fuzz.h"
-#include "grammar/json_schema.h"
 
 using Json = nlohmann::ordered_json;
 

@@ -7,13 +7,13 @@
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t largest);
 
-/// Begins with the small tokenizer; tables are long, so that one of them is chosen by its size.
+/// Begins with a small tokenizer; tables are long, so that one of them is chosen by its size.
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t largest,
                                           unsigned seed) {
   static const std::string whole = [] {
     m1rt::PreparedTokenizer prepared;
     std::string error;
-    FUZZ_CHECK(m1rt::prepareTokenizer(M1_TEXT_DATA "/small-tokenizer.json", "", prepared, error));
+    FUZZ_CHECK(m1rt::prepareTokenizer(M1_FUZZ_TOKENIZER, "", prepared, error));
     return prepared.data;
   }();
   if (size < whole.size() / 2 && largest >= whole.size()) {
@@ -45,8 +45,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   std::vector<int32_t> ids;
   for (const char *text : {"", "Hello, world! 12345", "a  b\n\n<|end|>\xC3\xA4\xF0\x9F\x98\x80"})
     fuzz::encodeAndDecode(*tokenizer, text, ids, decoded);
-  const int32_t strange[] = {-1, 0, 1, tokenizer->vocabSize() - 1, tokenizer->vocabSize(),
-                             INT32_MAX, INT32_MIN};
+  const int32_t strange[] = {
+      -1, 0, 1, tokenizer->vocabSize() - 1, tokenizer->vocabSize(), INT32_MAX, INT32_MIN};
   (void)tokenizer->decode(strange, std::size(strange), true);
   for (int32_t id : strange)
     (void)tokenizer->tokenBytes(id), (void)tokenizer->isSpecial(id), (void)tokenizer->isByte(id);

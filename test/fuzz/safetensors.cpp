@@ -9,7 +9,8 @@ using namespace mlir;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static const fuzz::Directory directory;
-  std::ofstream(directory.path() + "/model.safetensors", std::ios::binary) << fuzz::text(data, size);
+  std::ofstream(directory.path() + "/model.safetensors", std::ios::binary)
+      << fuzz::text(data, size);
   static MLIRContext context(MLIRContext::Threading::DISABLED);
   std::string message;
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {

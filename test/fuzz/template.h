@@ -16,8 +16,9 @@ inline void render(const std::string &source) {
     FUZZ_CHECK(error.rfind("chat template", 0) == 0);
     return;
   }
-  const std::vector<m1rt::ChatMessage> messages = {
-      {"system", "You are \"kind\".\n"}, {"user", "1 < 2 & 3?"}, {"assistant", "<think>a</think>b"}};
+  const std::vector<m1rt::ChatMessage> messages = {{"system", "You are \"kind\".\n"},
+                                                   {"user", "1 < 2 & 3?"},
+                                                   {"assistant", "<think>a</think>b"}};
   auto apply = [&](std::string &out) {
     return chat->apply(messages, true, "<s>", "</s>", out, error);
   };

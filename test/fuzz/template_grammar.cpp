@@ -70,9 +70,10 @@ private:
     switch (choices.below(10)) {
     case 0:
       put("|");
-      put(pick({"length", "list", "unique", "sort", "reverse", "tojson", "upper", "trim", "first",
-                "last", "string", "int", "float", "sum", "items", "dictsort", "abs", "escape",
-                "capitalize", "title", "lower", "min", "max", "safe", "wordcount", "count"}));
+      put(pick({"length", "list",     "unique", "sort",      "reverse",    "tojson", "upper",
+                "trim",   "first",    "last",   "string",    "int",        "float",  "sum",
+                "items",  "dictsort", "abs",    "escape",    "capitalize", "title",  "lower",
+                "min",    "max",      "safe",   "wordcount", "count"}));
       return;
     case 1:
       put(pick({"|join(", "|default(", "|replace('a', ", "|map(attribute=", "|selectattr(",

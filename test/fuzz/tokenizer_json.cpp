@@ -1,5 +1,5 @@
-// tokenizer.json: refused, or what it is prepared to loads, encodes and decodes. The same file gives
-// the same bytes.
+// tokenizer.json: refused, or what is made of it loads, encodes and decodes; the same bytes each
+// time.
 #include "tokenizer.h"
 #include "tokenizer/prepare.h"
 

@@ -1,4 +1,4 @@
-// Text through the small tokenizer: with hand-written matchers and with PCRE2 the ids are the same,
+// Text through a small tokenizer: with hand-written matchers and with PCRE2 the ids are the same,
 // and they decode to the text again.
 #include "tokenizer.h"
 #include "tokenizer/prepare.h"
@@ -10,7 +10,7 @@ struct Tokenizers {
   std::unique_ptr<m1rt::Tokenizer> fast, regex;
   Tokenizers() {
     std::string error;
-    FUZZ_CHECK(m1rt::prepareTokenizer(M1_TEXT_DATA "/small-tokenizer.json", "", prepared, error));
+    FUZZ_CHECK(m1rt::prepareTokenizer(M1_FUZZ_TOKENIZER, "", prepared, error));
     fast = m1rt::Tokenizer::load(prepared.data, error);
     m1rt::TokenizerOptions options;
     options.alwaysRegex = true;

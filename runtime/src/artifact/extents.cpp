@@ -103,7 +103,7 @@ public:
     for (uint32_t i = 0; i < count(function.commands()); ++i) {
       const schema::CommandHolder &holder = *function.commands()->Get(i);
       const schema::Launch *launch = holder.command_as_Launch();
-      Status status = launch       ? described ? this->launch(*launch) : Status()
+      Status status = launch      ? described ? this->launch(*launch) : Status()
                       : described ? gemm(*holder.command_as_Gemm())
                                   : gemmShape(*holder.command_as_Gemm());
       M1_TRY(std::move(status).prefixed(formatted("command %u", i)));
@@ -173,8 +173,8 @@ private:
         return corrupt("the kernel touches %llu bytes from byte %llu of %llu",
                        (unsigned long long)use.bytes, (unsigned long long)operand.offset(),
                        (unsigned long long)function.workspace_bytes());
-      return note(operand.kind(), {operand.offset(), operand.offset() + use.bytes},
-                  {0, use.bytes}, use, writes);
+      return note(operand.kind(), {operand.offset(), operand.offset() + use.bytes}, {0, use.bytes},
+                  use, writes);
     default:
       return rows(launch.domain(), operand, use, writes);
     }
@@ -209,8 +209,8 @@ private:
   Status rows(RowDomain domain, const schema::Operand &operand, const Use &use, bool writes) {
     if (operand.kind() == OperandKind::port) {
       const bool isLogits = schema::Port(operand.index()) == schema::Port::logits;
-      const uint64_t row = isLogits ? uint64_t(module.vocab_size()) * sizeof(float)
-                                    : sizeof(int32_t);
+      const uint64_t row =
+          isLogits ? uint64_t(module.vocab_size()) * sizeof(float) : sizeof(int32_t);
       if (domain != RowDomain::logit_rows)
         return corrupt("rows of logits in a command over %s", schema::EnumNameRowDomain(domain));
       if (use.stride != row || use.bytes > row)
@@ -265,8 +265,8 @@ private:
     const uint64_t aSize = elementSize(gemm.a_type()), outSize = elementSize(gemm.out_type());
     const Use out = {schema::Access::write, gemm.n() * outSize, gemm.ldo() * outSize};
     if (!writes) {
-      M1_TRY(rows(gemm.domain(), *gemm.a(), {schema::Access::read, gemm.k() * aSize,
-                                             gemm.lda() * aSize}, false)
+      M1_TRY(rows(gemm.domain(), *gemm.a(),
+                  {schema::Access::read, gemm.k() * aSize, gemm.lda() * aSize}, false)
                  .prefixed("gemm's a"));
     }
     return rows(gemm.domain(), *gemm.out(), out, writes).prefixed("gemm's out");

@@ -43,6 +43,9 @@ public:
     // "[json.exception.parse_error.101] parse error at line 1, column 2: …"
     const char *text = std::strstr(e.what(), "] ");
     error = text ? text + 2 : e.what();
+    for (char &c : error) // it quotes what was read, which may be no UTF-8
+      if (static_cast<unsigned char>(c) >= 0x80)
+        c = '?';
     return false;
   }
 

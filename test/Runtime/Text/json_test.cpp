@@ -1,5 +1,6 @@
 // The reader of JSON from outside: what it understands, and what it refuses before it costs memory.
 #include "base/json_value.h"
+#include <algorithm>
 
 #include <gtest/gtest.h>
 
@@ -48,6 +49,14 @@ TEST(Json, RefusesWithThePlaceAndTheLimit) {
   EXPECT_EQ(errorOf("[[[]]]", {100, 100, 2}), "nested deeper than 2 levels");
   EXPECT_EQ(errorOf("[1,2,{\"a\":3}]", {100, 5, 9}), "more than 5 values");
   EXPECT_EQ(errorOf("[1,2,3]", {6, 100, 9}), "longer than 6 bytes");
+}
+
+// What a message quotes of a text that is no UTF-8 is.
+TEST(Json, MessagesAreText) {
+  Json json;
+  std::string error;
+  ASSERT_FALSE(readJson("{\"a\": \xC1\xFF}", json, error));
+  EXPECT_EQ(std::count_if(error.begin(), error.end(), [](char c) { return c < ' '; }), 0) << error;
 }
 
 // Files that never end are read up to the limit, directories not at all.
