@@ -216,7 +216,7 @@ void checkDrift(const char *name, double limit, Draw draw, Run run, Exact exact)
   std::printf("%s: error of the first tenth %.2g, of the last %.2g, worst %.2g\n", name, first,
               last, worst);
   EXPECT_LE(worst, limit);
-  EXPECT_TRUE(last <= 4 * first || std::isinf(limit));
+  EXPECT_TRUE(last <= 4 * first || std::isinf(limit) || blocks < 100);
 }
 
 } // namespace m1k::test
