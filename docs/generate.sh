@@ -22,7 +22,7 @@ dialect plan Plan.md dialects/Plan PlanOps.td
   echo
   echo "\`m1-opt --help\` lists them with their options, \`m1-opt --m1-statistics\` prints what they counted. \`--m1-optimize\` runs those of the"
   echo "m1 dialect in order (dialects/M1/Transforms/Pipeline.cpp)."
-  for part in "the import:lib/Import" "the m1 dialect:dialects/M1/Transforms" "the conversion to plans:lib/Conversion" "the plan dialect:dialects/Plan"; do
+  for part in "the import:lib/Import" "the m1 dialect:dialects/M1/Transforms" "the conversion to plans:lib/Conversion" "the plan dialect:dialects/Plan" "the cuda target:lib/Target/CUDA"; do
     echo
     echo "## Passes of ${part%%:*}"
     "$tblgen" -gen-pass-doc -I "$include" -I "$root/dialects" "$root/${part##*:}/Passes.td" | tail -n +2

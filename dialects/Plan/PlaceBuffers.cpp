@@ -15,7 +15,6 @@ namespace {
 
 struct Placed {
   int64_t begin, end;
-  Lifetime life;
 };
 
 /// Places one arena's temporaries, largest first (ties by definition), each at the lowest free
@@ -23,31 +22,40 @@ struct Placed {
 int64_t placeArena(llvm::ArrayRef<std::pair<TemporaryOp, Lifetime>> temporaries) {
   // Each with its rank, so that equal sizes keep their order.
   llvm::SmallVector<std::pair<int64_t, size_t>> order;
+  int64_t commands = 0, size = 0;
   for (auto [rank, entry] : llvm::enumerate(temporaries)) {
     TemporaryOp temporary = entry.first;
     order.push_back({-static_cast<int64_t>(temporary.getBytes()), rank});
+    commands = std::max(commands, entry.second.last + 1);
   }
   llvm::sort(order);
   llvm::SmallVector<Placed> placed;
-  int64_t size = 0;
+  // Those placed that live at each command: few, however long the function is.
+  std::vector<llvm::SmallVector<size_t, 8>> liveAt(commands);
   for (auto [_, rank] : order) {
     auto [temporary, life] = temporaries[rank];
     int64_t bytes = llvm::alignTo(temporary.getBytes(), kArenaAlignment), begin = 0;
-    // `placed` is sorted by begin: the first gap between conflicting buffers that is wide enough is
-    // the lowest.
-    for (const Placed &other : placed) {
-      if (!other.life.overlaps(life) || other.end <= begin)
+    llvm::SmallVector<size_t> conflicts;
+    for (int64_t command = life.first; command <= life.last; ++command)
+      llvm::append_range(conflicts, liveAt[command]);
+    llvm::sort(conflicts, [&](size_t a, size_t b) {
+      return std::pair(placed[a].begin, a) < std::pair(placed[b].begin, b);
+    });
+    conflicts.erase(llvm::unique(conflicts), conflicts.end());
+    // The first gap between them that is wide enough is the lowest.
+    for (size_t other : conflicts) {
+      if (placed[other].end <= begin)
         continue;
-      if (other.begin >= begin + bytes)
+      if (placed[other].begin >= begin + bytes)
         break;
-      begin = other.end;
+      begin = placed[other].end;
     }
-    Placed self{begin, begin + bytes, life};
-    placed.insert(
-        llvm::upper_bound(placed, self, [](auto &a, auto &b) { return a.begin < b.begin; }), self);
+    for (int64_t command = life.first; command <= life.last; ++command)
+      liveAt[command].push_back(placed.size());
+    placed.push_back({begin, begin + bytes});
     temporary.setOffset(begin);
-    size = std::max(size, self.end);
-    LLVM_DEBUG(llvm::dbgs() << "bytes " << begin << " to " << self.end << ": " << temporary
+    size = std::max(size, begin + bytes);
+    LLVM_DEBUG(llvm::dbgs() << "bytes " << begin << " to " << begin + bytes << ": " << temporary
                             << "\n");
   }
   return size;

@@ -1,6 +1,9 @@
 #include "Plan/Plan.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/MathExtras.h"
+#include <map>
+#include <queue>
 
 using namespace mlir;
 using namespace mlir::plan;
@@ -50,6 +53,34 @@ static void printCount(OpAsmPrinter &printer, Operation *, IntegerAttr count) {
   printer << count.getInt();
 }
 
+static ParseResult parseAccesses(OpAsmParser &parser,
+                                 SmallVectorImpl<OpAsmParser::UnresolvedOperand> &buffers,
+                                 DenseI32ArrayAttr &accesses) {
+  SmallVector<int32_t> values;
+  auto operand = [&]() -> ParseResult {
+    SMLoc loc = parser.getCurrentLocation();
+    StringRef word;
+    if (parser.parseKeyword(&word))
+      return failure();
+    std::optional<Access> access = symbolizeAccess(word);
+    if (!access)
+      return parser.emitError(loc, "expected ro, wo or rw, got '") << word << "'";
+    values.push_back(static_cast<int32_t>(*access));
+    return parser.parseOperand(buffers.emplace_back());
+  };
+  if (parser.parseCommaSeparatedList(operand))
+    return failure();
+  accesses = DenseI32ArrayAttr::get(parser.getContext(), values);
+  return success();
+}
+static void printAccesses(OpAsmPrinter &printer, Operation *, OperandRange buffers,
+                          DenseI32ArrayAttr accesses) {
+  llvm::interleaveComma(llvm::zip(buffers, accesses.asArrayRef()), printer, [&](auto entry) {
+    auto [buffer, access] = entry;
+    printer << stringifyAccess(static_cast<Access>(access)) << ' ' << buffer;
+  });
+}
+
 #define GET_OP_CLASSES
 #include "Plan/PlanOps.cpp.inc"
 
@@ -91,7 +122,25 @@ LogicalResult TargetOp::verifyRegions() {
         return kernel.emitOpError("has the key of kernel @") << it->second.getSymName();
     }
   }
-  return success();
+  // A kernel has one list of parameters, whoever launches it.
+  llvm::DenseMap<StringAttr, LaunchOp> launches;
+  WalkResult result = walk([&](LaunchOp launch) -> WalkResult {
+    auto [it, isNew] = launches.try_emplace(launch.getKernelAttr().getAttr(), launch);
+    if (isNew || it->second.getAccesses() == launch.getAccesses())
+      return WalkResult::advance();
+    auto text = [](ArrayRef<int32_t> accesses) {
+      std::string list;
+      for (int32_t access : accesses)
+        list += (list.empty() ? "" : ", ") + stringifyAccess(static_cast<Access>(access)).str();
+      return "(" + list + ")";
+    };
+    InFlightDiagnostic diagnostic =
+        launch.emitOpError("expected the operands of the kernel's other launches, ")
+        << text(it->second.getAccesses()) << ", got " << text(launch.getAccesses());
+    diagnostic.attachNote(it->second.getLoc()) << "another launch";
+    return WalkResult::interrupt();
+  });
+  return failure(result.wasInterrupted());
 }
 
 LogicalResult KernelOp::verify() {
@@ -122,32 +171,207 @@ static std::optional<int64_t> arenaBytes(FunctionOp function, RowDomain rows) {
   return std::nullopt;
 }
 
+/// Where the buffers of a function lie, computed in order, so that no chain of views is walked.
+using Bases = llvm::DenseMap<Value, BufferBase>;
+
+/// Only buffers and commands, each using buffers that stand before it, and views within what they
+/// are views of.
+static LogicalResult verifyBuffers(FunctionOp function, Bases &bases) {
+  if (function.getBody().getNumArguments())
+    return function.emitOpError("expected a body without arguments, got ")
+           << function.getBody().getNumArguments();
+  for (Operation &op : *function.getBody().begin()) {
+    if (!isa<WeightOp, StateOp, PortOp, TemporaryOp, ViewOp, LaunchOp, GemmOp>(op))
+      return op.emitOpError("is not a command or buffer of a plan");
+    for (Value operand : op.getOperands())
+      if (!bases.contains(operand))
+        return op.emitOpError("uses a buffer before its definition");
+    if (auto view = dyn_cast<ViewOp>(op)) {
+      BufferBase base = bases.at(view.getSource());
+      if (llvm::AddOverflow(base.offset, static_cast<int64_t>(view.getOffset()), base.offset))
+        return view.emitOpError("begins beyond any buffer");
+      if (auto temporary = dyn_cast<TemporaryOp>(base.base);
+          temporary && base.offset >= static_cast<int64_t>(temporary.getBytes()))
+        return view.emitOpError("begins at byte ")
+               << base.offset << " of a temporary of " << temporary.getBytes() << " bytes per row";
+      bases[view] = base;
+    } else if (op.getNumResults() == 1) {
+      bases[op.getResult(0)] = {&op, 0};
+    }
+  }
+  return success();
+}
+
+/// Whether two bases are one piece of memory: states and ports may be named by several ops.
+static bool isSame(Operation *a, Operation *b) {
+  auto stateA = dyn_cast<StateOp>(a), stateB = dyn_cast<StateOp>(b);
+  if (stateA && stateB)
+    return stateA.getState() == stateB.getState();
+  auto portA = dyn_cast<PortOp>(a), portB = dyn_cast<PortOp>(b);
+  if (portA && portB)
+    return portA.getPort() == portB.getPort();
+  return a == b;
+}
+
+/// What a launch writes must be none of its other operands: its groups run in any order.
+static LogicalResult verifyHazards(LaunchOp launch, const Bases &bases) {
+  for (auto [i, written] : llvm::enumerate(launch.getBuffers())) {
+    if (launch.getAccess(i) == Access::ro)
+      continue;
+    for (auto [j, other] : llvm::enumerate(launch.getBuffers())) {
+      const BufferBase &a = bases.at(written), &b = bases.at(other);
+      // Columns of one temporary may lie side by side.
+      if (i != j && isSame(a.base, b.base) && (!isa<TemporaryOp>(a.base) || a.offset == b.offset))
+        return launch.emitOpError("writes operand ")
+               << i << ", which is operand " << j << " as well";
+    }
+  }
+  return success();
+}
+
 /// Commands write states, temporaries and the ports of results, and no temporary is read before a
 /// command wrote it.
-static LogicalResult verifyAccesses(FunctionOp function) {
+static LogicalResult verifyAccesses(FunctionOp function, const Bases &bases) {
   llvm::DenseSet<Operation *> written;
+  auto read = [&](Operation &command, Value buffer) -> LogicalResult {
+    auto temporary = dyn_cast<TemporaryOp>(bases.at(buffer).base);
+    if (temporary && !written.contains(temporary))
+      return command.emitOpError("reads a temporary that no command before it writes")
+                 .attachNote(temporary.getLoc())
+             << "the temporary";
+    return success();
+  };
+  auto write = [&](Operation &command, Value buffer) -> LogicalResult {
+    Operation *base = bases.at(buffer).base;
+    if (auto weight = dyn_cast<WeightOp>(base))
+      return command.emitOpError("expected outputs other than weights, got @")
+             << weight.getWeight();
+    auto port = dyn_cast<PortOp>(base);
+    if (port && port.getPort() != Port::logits && port.getPort() != Port::next_tokens)
+      return command.emitOpError("expected outputs other than inputs of the step, got ")
+             << stringifyPort(port.getPort());
+    written.insert(base);
+    return success();
+  };
   for (Operation &command : *function.getBody().begin()) {
-    if (!isa<LaunchOp, GemmOp>(command))
-      continue;
-    auto launch = dyn_cast<LaunchOp>(command);
-    size_t outputs = launch ? launch.getOutputs().size() : 1;
-    for (Value input : command.getOperands().drop_back(outputs)) {
-      auto temporary = dyn_cast_or_null<TemporaryOp>(resolveBuffer(input).base);
-      if (temporary && !written.contains(temporary))
-        return command.emitOpError("reads a temporary that no command before it writes")
-                   .attachNote(temporary.getLoc())
-               << "the temporary";
+    if (auto gemm = dyn_cast<GemmOp>(command)) {
+      for (Value input : gemm->getOperands().drop_back())
+        if (failed(read(command, input)))
+          return failure();
+      if (failed(write(command, gemm.getOut())))
+        return failure();
     }
-    for (Value output : command.getOperands().take_back(outputs)) {
-      Operation *base = resolveBuffer(output).base;
-      if (auto weight = dyn_cast_or_null<WeightOp>(base))
-        return command.emitOpError("expected outputs other than weights, got ")
-               << weight.getWeight();
-      auto port = dyn_cast_or_null<PortOp>(base);
-      if (port && port.getPort() != Port::logits && port.getPort() != Port::next_tokens)
-        return command.emitOpError("expected outputs other than inputs of the step, got ")
-               << stringifyPort(port.getPort());
-      written.insert(base);
+    auto launch = dyn_cast<LaunchOp>(command);
+    if (!launch)
+      continue;
+    if (failed(verifyHazards(launch, bases)))
+      return failure();
+    for (auto [i, buffer] : llvm::enumerate(launch.getBuffers()))
+      if (launch.getAccess(i) != Access::wo && failed(read(command, buffer)))
+        return failure();
+    for (auto [i, buffer] : llvm::enumerate(launch.getBuffers()))
+      if (launch.getAccess(i) != Access::ro && failed(write(command, buffer)))
+        return failure();
+  }
+  return success();
+}
+
+/// Rows of `columns` elements every `stride` lie within `buffer`, of which there is one a row of
+/// the product's domain.
+static LogicalResult verifyRows(GemmOp gemm, StringRef name, BufferBase base, int64_t stride,
+                                int64_t columns, Type element) {
+  int64_t size = element.getIntOrFloatBitWidth() / 8;
+  if (auto port = dyn_cast<PortOp>(base.base)) {
+    if (port.getPort() == Port::logits && gemm.getDomain() == RowDomain::logit_rows &&
+        base.offset == 0)
+      return success();
+    return gemm.emitOpError("expected ")
+           << name << " to be rows over " << stringifyRowDomain(gemm.getDomain()) << ", got port "
+           << stringifyPort(port.getPort());
+  }
+  auto temporary = dyn_cast<TemporaryOp>(base.base);
+  if (!temporary)
+    return gemm.emitOpError("expected ") << name << " to be a temporary or the logits";
+  if (temporary.getRows() != gemm.getDomain())
+    return gemm.emitOpError("expected ")
+           << name << " to have rows over " << stringifyRowDomain(gemm.getDomain()) << ", got "
+           << stringifyRowDomain(temporary.getRows());
+  int64_t bytes = temporary.getBytes(), end = base.offset + columns * size;
+  if (stride * size > bytes || end > bytes)
+    return gemm.emitOpError("expected ")
+           << name << " within " << bytes << " bytes per row, got a stride of " << stride * size
+           << " and an end at byte " << end;
+  return success();
+}
+
+static LogicalResult verifyWeight(GemmOp gemm, StringRef name, BufferBase base,
+                                  ArrayRef<int64_t> shape, Type element) {
+  auto weight = dyn_cast<WeightOp>(base.base);
+  auto expected = RankedTensorType::get(shape, element);
+  if (!weight || base.offset != 0 || weight.getWeightType() != expected) {
+    InFlightDiagnostic diagnostic = gemm.emitOpError("expected ")
+                                    << name << " to be a weight of type " << expected;
+    if (weight)
+      diagnostic << ", got " << weight.getWeightType()
+                 << (base.offset ? " from byte " + std::to_string(base.offset) : "");
+    return diagnostic;
+  }
+  return success();
+}
+
+static LogicalResult verifyProduct(GemmOp gemm, const Bases &bases) {
+  int64_t n = gemm.getN(), k = gemm.getK();
+  if (failed(verifyRows(gemm, "a", bases.at(gemm.getA()), gemm.getLda(), k, gemm.getAType())) ||
+      failed(
+          verifyRows(gemm, "out", bases.at(gemm.getOut()), gemm.getLdo(), n, gemm.getOutType())) ||
+      failed(verifyWeight(gemm, "w", bases.at(gemm.getW()), {n, k}, gemm.getWType())))
+    return failure();
+  if (!gemm.getBias())
+    return success();
+  return verifyWeight(gemm, "bias", bases.at(gemm.getBias()), {n},
+                      Float32Type::get(gemm.getContext()));
+}
+
+/// No two temporaries of an arena that live at the same time share bytes. A sweep over the commands
+/// keeps those that live, by their place: they are disjoint, so a new one is compared with its
+/// neighbours alone.
+static LogicalResult verifyPlaces(FunctionOp function) {
+  auto lifetimes = computeLifetimes(function).takeVector(); // in order of their first commands
+  struct Live {
+    TemporaryOp op;
+    Lifetime life;
+    int64_t end;
+  };
+  using Ending = std::pair<int64_t, int64_t>; // last command, place
+  for (RowDomain rows : {RowDomain::one, RowDomain::tokens, RowDomain::logit_rows}) {
+    std::map<int64_t, Live> live; // by place
+    std::priority_queue<Ending, std::vector<Ending>, std::greater<>> endings;
+    for (auto [a, life] : lifetimes) {
+      if (a.getRows() != rows)
+        continue;
+      for (; !endings.empty() && endings.top().first < life.first; endings.pop())
+        live.erase(endings.top().second);
+      int64_t begin = *a.getOffset(), end = begin + static_cast<int64_t>(a.getBytes());
+      if (end > *arenaBytes(function, rows))
+        return a.emitOpError("ends at byte ")
+               << end << " of an arena of " << *arenaBytes(function, rows);
+      auto next = live.upper_bound(begin);
+      auto overlapped = live.end();
+      if (next != live.end() && next->first < end)
+        overlapped = next;
+      if (next != live.begin() && std::prev(next)->second.end > begin)
+        overlapped = std::prev(next);
+      if (overlapped != live.end()) {
+        auto &[beginB, b] = *overlapped;
+        return (a.emitOpError("overlaps another temporary that lives at the same time: bytes ")
+                << begin << " to " << end << " and " << beginB << " to " << b.end << ", commands "
+                << life.first << " to " << life.last << " and " << b.life.first << " to "
+                << b.life.last)
+                   .attachNote(b.op.getLoc())
+               << "the other temporary";
+      }
+      live[begin] = {a, life, end};
+      endings.push({life.last, begin});
     }
   }
   return success();
@@ -158,14 +382,16 @@ LogicalResult FunctionOp::verifyRegions() {
   if (getRowTemporaryBytesPerRow().has_value() != placed ||
       getWorkspaceBytes().has_value() != placed)
     return emitOpError("expected all three arena sizes or none");
-  for (Operation &op : *getBody().begin()) {
-    if (op.getDialect() != (*this)->getDialect())
-      return op.emitOpError("is not a command or buffer of a plan");
-    if (auto temporary = dyn_cast<TemporaryOp>(op);
-        temporary && temporary.getOffset().has_value() != placed)
+  Bases bases;
+  if (failed(verifyBuffers(*this, bases)))
+    return failure();
+  for (auto temporary : getOps<TemporaryOp>())
+    if (temporary.getOffset().has_value() != placed)
       return temporary.emitOpError("expected an offset exactly when the function has arena sizes");
-  }
-  if (failed(verifyAccesses(*this)))
+  for (auto gemm : getOps<GemmOp>())
+    if (failed(verifyProduct(gemm, bases)))
+      return failure();
+  if (failed(verifyAccesses(*this, bases)))
     return failure();
   if (!placed)
     return success();
@@ -173,27 +399,7 @@ LogicalResult FunctionOp::verifyRegions() {
     if (int64_t bytes = *arenaBytes(*this, rows); bytes < 0 || bytes % kArenaAlignment != 0)
       return emitOpError("expected arenas of a multiple of ")
              << kArenaAlignment << " bytes per row, got " << bytes;
-
-  auto lifetimes = computeLifetimes(*this).takeVector();
-  for (size_t i = 0; i < lifetimes.size(); ++i) {
-    auto [a, lifeA] = lifetimes[i];
-    int64_t beginA = *a.getOffset(), endA = beginA + static_cast<int64_t>(a.getBytes());
-    if (endA > *arenaBytes(*this, a.getRows()))
-      return a.emitOpError("ends at byte ")
-             << endA << " of an arena of " << *arenaBytes(*this, a.getRows());
-    for (size_t j = 0; j < i; ++j) {
-      auto [b, lifeB] = lifetimes[j];
-      int64_t beginB = *b.getOffset(), endB = beginB + static_cast<int64_t>(b.getBytes());
-      if (a.getRows() == b.getRows() && lifeA.overlaps(lifeB) && beginA < endB && beginB < endA)
-        return (a.emitOpError("overlaps another temporary that lives at the same time: bytes ")
-                << beginA << " to " << endA << " and " << beginB << " to " << endB << ", commands "
-                << lifeA.first << " to " << lifeA.last << " and " << lifeB.first << " to "
-                << lifeB.last)
-                   .attachNote(b.getLoc())
-               << "the other temporary";
-    }
-  }
-  return success();
+  return verifyPlaces(*this);
 }
 
 LogicalResult TemporaryOp::verify() {
@@ -202,6 +408,10 @@ LogicalResult TemporaryOp::verify() {
   if (static_cast<int64_t>(getBytes()) <= 0)
     return emitOpError("expected a positive number of bytes, got ")
            << static_cast<int64_t>(getBytes());
+  int64_t end;
+  if (llvm::AddOverflow(static_cast<int64_t>(getBytes()),
+                        static_cast<int64_t>(getOffset().value_or(0)) + kArenaAlignment, end))
+    return emitOpError("expected an end that 64 bits hold");
   if (getOffset() &&
       (static_cast<int64_t>(*getOffset()) < 0 || *getOffset() % kArenaAlignment != 0))
     return emitOpError("expected an offset that is a multiple of ")
@@ -213,11 +423,6 @@ LogicalResult ViewOp::verify() {
   if (static_cast<int64_t>(getOffset()) < 0)
     return emitOpError("expected an offset of at least 0, got ")
            << static_cast<int64_t>(getOffset());
-  BufferBase base = resolveBuffer(getResult());
-  if (auto temporary = dyn_cast_or_null<TemporaryOp>(base.base);
-      temporary && base.offset >= static_cast<int64_t>(temporary.getBytes()))
-    return emitOpError("begins at byte ")
-           << base.offset << " of a temporary of " << temporary.getBytes() << " bytes per row";
   return success();
 }
 
@@ -237,7 +442,23 @@ LogicalResult LaunchOp::verify() {
     return emitOpError("expected a grid of at least one group and one row per group, got ")
            << static_cast<int32_t>(getGridX()) << " and "
            << static_cast<int32_t>(getRowsPerGroup());
+  if (getAccesses().size() != getBuffers().size())
+    return emitOpError("expected an access for each of ")
+           << getBuffers().size() << " buffers, got " << getAccesses().size();
+  for (int32_t access : getAccesses())
+    if (!symbolizeAccess(access))
+      return emitOpError("expected accesses of 0 (ro), 1 (wo) and 2 (rw), got ") << access;
   return success();
+}
+
+void LaunchOp::getEffects(SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {
+  for (OpOperand &buffer : getBuffersMutable()) {
+    Access access = getAccess(buffer.getOperandNumber());
+    if (access != Access::wo)
+      effects.emplace_back(MemoryEffects::Read::get(), &buffer);
+    if (access != Access::ro)
+      effects.emplace_back(MemoryEffects::Write::get(), &buffer);
+  }
 }
 
 LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
@@ -245,6 +466,29 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &symbols) {
                                                  getKernelAttr()))
     return emitOpError("expected ") << getKernelAttr() << " to be a kernel of the target";
   return success();
+}
+
+/// `name` is an op of this kind and type beside the target; the m1 dialect is not known here.
+static LogicalResult verifyNamed(Operation *op, FlatSymbolRefAttr name, Type type, StringRef kind,
+                                 SymbolTableCollection &symbols) {
+  Operation *around = op->getParentOfType<TargetOp>()->getParentOp();
+  Operation *named = around ? symbols.lookupNearestSymbolFrom(around, name) : nullptr;
+  if (!named || named->getName().getStringRef() != kind)
+    return op->emitOpError("expected ") << name << " to be an " << kind << " beside the target";
+  auto declared = named->getAttrOfType<TypeAttr>("type");
+  if (!declared || declared.getValue() != type)
+    return (op->emitOpError("expected the type of ") << name << ", got " << type)
+               .attachNote(named->getLoc())
+           << "declared here";
+  return success();
+}
+
+LogicalResult WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return verifyNamed(*this, getWeightAttr(), getWeightType(), "m1.weight", symbols);
+}
+
+LogicalResult StateOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return verifyNamed(*this, getStateAttr(), getStateType(), "m1.state", symbols);
 }
 
 LogicalResult GemmOp::verify() {
@@ -257,5 +501,12 @@ LogicalResult GemmOp::verify() {
     return emitOpError("expected lda of at least k = ") << getK() << ", got " << getLda();
   if (getLdo() < getN())
     return emitOpError("expected ldo of at least n = ") << getN() << ", got " << getLdo();
+  for (auto [name, type] : {std::pair("a_type", getAType()), std::pair("w_type", getWType()),
+                            std::pair("out_type", getOutType())})
+    if (!type.isF32() && !type.isBF16())
+      return emitOpError("expected ") << name << " to be f32 or bf16, got " << type;
+  if (getDomain() != RowDomain::tokens && getDomain() != RowDomain::logit_rows)
+    return emitOpError("expected rows over tokens or logit_rows, got ")
+           << stringifyRowDomain(getDomain());
   return success();
 }

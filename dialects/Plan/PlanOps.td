@@ -18,9 +18,11 @@ def Plan_Dialect : Dialect {
     commands on buffers: weights, states, batch arrays (ports) and temporaries. Temporaries lie in
     arenas whose unit is bytes per row, so one plan serves every number of rows: `plan.temporary` of
     `tokens` rows in the arena scaled by T, of `logit_rows` in the arena scaled by L, of `one` in
-    the workspace. The function's verifier proves that no command reads a temporary before one wrote
-    it, and none writes a weight or an input of the step. `plan-place-buffers` assigns offsets; once
-    it has, the verifier also proves that no two live temporaries overlap.
+    the workspace. Commands say how they access each buffer (`ro`, `wo`, `rw`). The function's
+    verifier proves that no command reads a temporary before one wrote it, none writes a weight or
+    an input of the step, and none writes bytes that another of its operands names.
+    `plan-place-buffers` assigns offsets; once it has, the verifier also proves that no two live
+    temporaries overlap.
   }];
   let useDefaultTypePrinterParser = 1;
   let useDefaultAttributePrinterParser = 1;
@@ -58,6 +60,13 @@ def Plan_Port
   let cppNamespace = "::mlir::plan";
   let genSpecializedAttr = 0;
 }
+def Plan_Access
+    : I32EnumAttr<"Access", "What a command does with a buffer",
+                  [I32EnumAttrCase<"ro", 0>, I32EnumAttrCase<"wo", 1>, I32EnumAttrCase<"rw", 2>]> {
+  let cppNamespace = "::mlir::plan";
+  let genSpecializedAttr = 0;
+}
+
 def Plan_PortAttr : EnumAttr<Plan_Dialect, Plan_Port, "port"> { let assemblyFormat = "$value"; }
 
 class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemonic, traits>;
@@ -66,18 +75,24 @@ def Plan_TargetOp
     : Plan_Op<"target", [Symbol, SymbolTable, NoTerminator, SingleBlock, IsolatedFromAbove]> {
   let summary = "Kernels and functions of one device";
   let description = [{
-    `cpu` is the --cpu it was compiled for and `cpu_features` names what that needs, as in
-    /proc/cpuinfo (cpu target only).
+    `cpu` is the --cpu it is compiled for and `cpu_features` names what that needs, as in
+    /proc/cpuinfo (cpu target only); `chip` is the GPU (cuda only). The symbol is the device, and
+    after a colon what tells it from others of that device.
 
     ```mlir
     plan.target @cpu attributes {cpu = "x86-64-v3", cpu_features = ["avx2", "fma"]} { … }
+    plan.target @cuda attributes {chip = "sm_90"} { … }
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, OptionalAttr<StrAttr>:$cpu,
-      OptionalAttr<StrArrayAttr>:$cpu_features);
+      OptionalAttr<StrArrayAttr>:$cpu_features, OptionalAttr<StrAttr>:$chip);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
   let hasRegionVerifier = 1;
+  let extraClassDeclaration = [{
+    /// cpu or cuda.
+    StringRef getDevice() { return getSymName().split(':').first; }
+  }];
 }
 
 def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
@@ -85,16 +100,19 @@ def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
   let description = [{
     Equal `key`s are equal kernels; a target holds each key once. `code` is the code object that
     defines the symbol. A kernel with `launch_early` itself waits for the launches before it, in
-    code for sm_90 and newer, and may start before they have ended.
+    code for sm_90 and newer, and may start before they have ended. Its code follows from `source`
+    (CUDA C++), or else is generated from `facts` (KernelSpec::toAttribute in m1c).
 
     ```mlir
-    plan.kernel @rms_norm_3072 {key = "rms_norm …", origin = "generated"}
+    plan.kernel @silu_64 {key = "silu …", origin = "generated"} facts {op = "silu", operands =
+        [["a", tensor<64xf32>, 64], ["out", tensor<64xf32>, 64]], outputs = 1 : i64, …}
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$key, StrAttr:$origin,
       DefaultValuedAttr<I32Attr, "0">:$code, DefaultValuedAttr<I32Attr, "0">:$block_size,
-      DefaultValuedAttr<I32Attr, "0">:$shared_bytes, UnitAttr:$launch_early);
-  let assemblyFormat = "$sym_name attr-dict";
+      DefaultValuedAttr<I32Attr, "0">:$shared_bytes, UnitAttr:$launch_early,
+      OptionalAttr<DictionaryAttr>:$facts, OptionalAttr<StrAttr>:$source);
+  let assemblyFormat = "$sym_name attr-dict (`facts` $facts^)? (`source` $source^)?";
   let hasVerifier = 1;
 }
 
@@ -126,32 +144,36 @@ def Plan_FunctionOp : Plan_Op<"function", [Symbol, HasParent<"TargetOp">, NoTerm
   }];
 }
 
-def Plan_WeightOp : Plan_Op<"weight", [Pure, HasParent<"FunctionOp">]> {
+def Plan_WeightOp : Plan_Op<"weight", [Pure, HasParent<"FunctionOp">,
+                                       DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "The buffer of a weight";
   let description = [{
-    All bytes of the `m1.weight` of that name, in row-major order. No command writes it.
+    All bytes of the `m1.weight` of that name beside the target, in row-major order. No command
+    writes it.
 
     ```mlir
-    %w = plan.weight @layers.0.in_proj
+    %w = plan.weight @layers.0.in_proj : tensor<196x64xbf16>
     ```
   }];
-  let arguments = (ins SymbolRefAttr:$weight);
+  let arguments = (ins FlatSymbolRefAttr:$weight, TypeAttrOf<AnyStaticShapeTensor>:$weight_type);
   let results = (outs Plan_Buffer:$result);
-  let assemblyFormat = "$weight attr-dict";
+  let assemblyFormat = "$weight `:` $weight_type attr-dict";
 }
 
-def Plan_StateOp : Plan_Op<"state", [Pure, HasParent<"FunctionOp">]> {
+def Plan_StateOp : Plan_Op<"state", [Pure, HasParent<"FunctionOp">,
+                                     DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "The buffer of a state: all its slots or pages";
   let description = [{
-    The pool of the `m1.state` of that name; kernels find slots and pages by the batch arrays.
+    The pool of the `m1.state` of that name beside the target; kernels find slots and pages by the
+    batch arrays.
 
     ```mlir
-    %s = plan.state @layers.0.scan_state
+    %s = plan.state @layers.0.scan_state : !m1.scan_state<64x16xf32>
     ```
   }];
-  let arguments = (ins SymbolRefAttr:$state);
+  let arguments = (ins FlatSymbolRefAttr:$state, TypeAttr:$state_type);
   let results = (outs Plan_Buffer:$result);
-  let assemblyFormat = "$state attr-dict";
+  let assemblyFormat = "$state `:` $state_type attr-dict";
 }
 
 def Plan_PortOp : Plan_Op<"port", [Pure, HasParent<"FunctionOp">]> {
@@ -166,7 +188,7 @@ def Plan_PortOp : Plan_Op<"port", [Pure, HasParent<"FunctionOp">]> {
   }];
   let arguments = (ins Plan_PortAttr:$port);
   let results = (outs Plan_Buffer:$result);
-  let assemblyFormat = "$port attr-dict";
+  let assemblyFormat = "`` $port attr-dict";
 }
 
 def Plan_TemporaryOp : Plan_Op<"temporary", [HasParent<"FunctionOp">]> {
@@ -181,7 +203,7 @@ def Plan_TemporaryOp : Plan_Op<"temporary", [HasParent<"FunctionOp">]> {
   }];
   let arguments = (ins Plan_RowDomainAttr:$rows, I64Attr:$bytes, OptionalAttr<I64Attr>:$offset);
   let results = (outs Plan_Buffer:$result);
-  let assemblyFormat = "$rows custom<Bytes>($bytes) attr-dict";
+  let assemblyFormat = "`` $rows custom<Bytes>($bytes) attr-dict";
   let hasVerifier = 1;
 }
 
@@ -202,49 +224,58 @@ def Plan_ViewOp : Plan_Op<"view", [Pure, HasParent<"FunctionOp">]> {
   let hasFolder = 1;
 }
 
-def Plan_LaunchOp : Plan_Op<"launch", [AttrSizedOperandSegments, HasParent<"FunctionOp">,
-                                       DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+def Plan_LaunchOp
+    : Plan_Op<"launch", [HasParent<"FunctionOp">, DeclareOpInterfaceMethods<SymbolUserOpInterface>,
+                         DeclareOpInterfaceMethods<MemoryEffectsOpInterface>]> {
   let summary = "One kernel over its grid";
   let description = [{
     Grid `(grid_x, ceil(rows / rows_per_group))` where rows is the size of the domain. The kernel
-    receives the inputs, then the outputs. States that the kernel updates are inputs. A temporary is
-    an output before it is an input; weights and batch arrays are inputs only. `label` names op and
-    layer in traces. `token_bytes` and `logit_row_bytes` are the activations that the launch reads
-    and writes for each of the T and of the L rows, for measurements; weights, states and batch
-    arrays do not count.
+    receives the buffers in order and reads (`ro`), writes (`wo`) or does both (`rw`); these are the
+    launch's memory effects. A temporary is written before it is read; weights and batch arrays are
+    only read; what a launch writes overlaps none of its other operands. `label` names op and layer
+    in traces. `token_bytes` and `logit_row_bytes` are the activations that the launch reads and
+    writes for each of the T and of the L rows, for measurements; weights, states and batch arrays
+    do not count.
 
     ```mlir
-    plan.launch @rms_norm_3072(%h, %w)
-        -> (%x) over tokens grid 1 by 4 label "layers.0.input_layernorm"
+    plan.launch @rms_norm_3072(ro %h, ro %w, wo %x) over tokens grid 1 by 4
+        label "rms_norm layers.0.input_layernorm"
     ```
   }];
-  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_Buffer>:$inputs,
-      Variadic<Plan_Buffer>:$outputs, Plan_RowDomainAttr:$domain, I32Attr:$grid_x,
+  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_Buffer>:$buffers,
+      DenseI32ArrayAttr:$accesses, Plan_RowDomainAttr:$domain, I32Attr:$grid_x,
       I32Attr:$rows_per_group, StrAttr:$label, DefaultValuedAttr<I64Attr, "0">:$token_bytes,
       DefaultValuedAttr<I64Attr, "0">:$logit_row_bytes);
   let assemblyFormat = [{
-    $kernel `(` $inputs `)` `->` `(` $outputs `)` `over` $domain `grid` custom<Count>($grid_x) `by`
-    custom<Count>($rows_per_group)
-    `label` $label attr-dict
+    $kernel `(` custom<Accesses>($buffers, $accesses) `)` `over` `` $domain `grid`
+    custom<Count>($grid_x) `by` custom<Count>($rows_per_group) `label` $label attr-dict
   }];
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    Access getAccess(size_t operand) { return static_cast<Access>(getAccesses()[operand]); }
+  }];
 }
 
 def Plan_GemmOp : Plan_Op<"gemm", [HasParent<"FunctionOp">]> {
   let summary = "A library matrix product";
   let description = [{
-    `out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias[N])`, M the rows of the domain, lda and ldo in elements.
+    `out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias[N])`, M the rows of the domain, lda and ldo in elements. a,
+    w and out are each f32 or bf16, the bias is f32; w and bias are weights, and rows of a and out
+    lie within their buffers.
 
     ```mlir
     plan.gemm %a, %w -> %out over tokens {a_type = bf16, k = 64 : i32, lda = 64 : i32, ldo = 32
         : i32, n = 32 : i32, …}
     ```
   }];
-  let arguments = (ins Plan_Buffer:$a, Plan_Buffer:$w, Optional<Plan_Buffer>:$bias,
-      Plan_Buffer:$out, Plan_RowDomainAttr:$domain, I32Attr:$n, I32Attr:$k, I32Attr:$lda,
-      I32Attr:$ldo, TypeAttr:$a_type, TypeAttr:$w_type, TypeAttr:$out_type, StrAttr:$label);
+  let arguments = (ins Arg<Plan_Buffer, "rows", [MemRead]>:$a,
+      Arg<Plan_Buffer, "weight", [MemRead]>:$w,
+      Arg<Optional<Plan_Buffer>, "added to every row", [MemRead]>:$bias,
+      Arg<Plan_Buffer, "rows", [MemWrite]>:$out, Plan_RowDomainAttr:$domain, I32Attr:$n, I32Attr:$k,
+      I32Attr:$lda, I32Attr:$ldo, TypeAttr:$a_type, TypeAttr:$w_type, TypeAttr:$out_type,
+      StrAttr:$label);
   let assemblyFormat =
-      "$a `,` $w (`bias` $bias^)? `->` $out `over` $domain `label` $label attr-dict";
+      "$a `,` $w (`bias` $bias^)? `->` $out `over` `` $domain `label` $label attr-dict";
   let hasVerifier = 1;
 }
 

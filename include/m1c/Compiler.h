@@ -1,4 +1,5 @@
-// From a checkpoint directory to an artifact: what m1-compile does.
+// From a checkpoint directory, or a module of the m1 or plan dialect, to an artifact: what
+// m1-compile does.
 #ifndef M1C_COMPILER_H
 #define M1C_COMPILER_H
 
@@ -7,14 +8,16 @@
 
 namespace m1c {
 
-enum class Emit { m1, m1Optimized, plan, llvm, assembly, artifact };
+enum class Emit { m1, m1Optimized, plan, kernels, llvm, assembly, artifact };
 
 struct CompileOptions {
-  std::string modelDirectory;
+  std::string model; // a checkpoint directory, or a file of text or bytecode
+  // of a file: where its weights and the tokenizer come from; empty: none
+  std::string checkpoint;
   // file; "-" is standard output for everything but an artifact
   std::string output;
-  std::vector<std::string> targets = {"cpu"}; // cpu, cuda, cuda:sm_80,sm_90
-  std::string cpu = "native";
+  std::string target = "cpu";          // as for createTargets
+  std::string cpu = "native";          // of a target "cpu" without a suffix
   std::string activationType = "bf16"; // f32, bf16
   std::string stateType = "f32";       // f32, bf16
   std::string kvType;                  // f32, bf16; empty: that of the activations
@@ -23,6 +26,11 @@ struct CompileOptions {
   int64_t maxContext = 0; // 0: what config.json says
   Emit emit = Emit::artifact;
   std::string saveTemps; // directory for every stage's text; empty: none
+  /// Passes in the place of those between import and kernels, as m1-opt takes them; empty: those.
+  std::string passPipeline;
+  std::vector<std::string> printIrAfter; // names of passes; their IR goes to standard error
+  bool printIrAfterAll = false;
+  std::string cache; // directory of compiled kernels (KernelCache.h); empty: none
   std::string producer;
 };
 
@@ -32,6 +40,8 @@ struct CompileListener {
   std::function<void(llvm::StringRef stage, double seconds)> stageEnds;
   std::function<void(uint64_t done, uint64_t total)> weightsWritten; // bytes
   std::function<void(bool isWarning, llvm::StringRef message)> diagnostic;
+  /// What a pass could do for speed and did not, and why. Empty: not asked for.
+  std::function<void(llvm::StringRef message)> remark;
 };
 
 /// Compiles. False after an error, which `listener.diagnostic` received; then there is no output

@@ -37,25 +37,23 @@ struct CpuKernel {
   KernelSpec spec;
 };
 
-/// Every op is one launch; kernels() lists, after the conversion, what generateCpuKernels has to
-/// produce.
+/// Every op is one launch.
 class CpuSelector : public KernelSelector {
 public:
   explicit CpuSelector(CpuInfo cpu) : cpu(std::move(cpu)) {}
-  llvm::StringRef targetName() const override { return "cpu"; }
   mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) override;
-  llvm::ArrayRef<CpuKernel> kernels() const { return collected; }
   const CpuInfo &cpuInfo() const { return cpu; }
 
 private:
   CpuInfo cpu;
-  std::vector<CpuKernel> collected;
 };
 
 /// The kernels as functions over vectors, loops and pointers, each `(operands, dims, group_x,
-/// group_y)` as in m1k_abi.h.
-mlir::OwningOpRef<mlir::ModuleOp> generateCpuKernels(mlir::MLIRContext *context, const CpuInfo &cpu,
-                                                     llvm::ArrayRef<CpuKernel> kernels);
+/// group_y)` as in m1k_abi.h. Fails with an error at the context for an op that there is no kernel
+/// of.
+mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
+generateCpuKernels(mlir::MLIRContext *context, const CpuInfo &cpu,
+                   llvm::ArrayRef<CpuKernel> kernels);
 
 /// What came out of compiling a kernel module; texts only when asked for.
 struct CpuCode {

@@ -8,6 +8,8 @@
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Diagnostics.h"
+#include "llvm/ADT/STLFunctionalExtras.h"
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/ADT/StringRef.h"
 #include <cstdint>
@@ -61,6 +63,13 @@ struct KernelSpec {
   /// Equal keys mean equal kernels, for code that does not depend on `domain`, `decode` and
   /// `maxRows`: a selector whose code does appends them.
   std::string key() const;
+
+  /// All of it as an attribute, for plan.kernel's `facts`, and back. Fails with an error that says
+  /// which part is missing or of another kind.
+  mlir::DictionaryAttr toAttribute(mlir::MLIRContext *context) const;
+  static mlir::FailureOr<KernelSpec>
+  fromAttribute(mlir::DictionaryAttr facts,
+                llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 };
 
 /// A kernel and its launch.
@@ -74,6 +83,9 @@ struct KernelChoice {
   uint32_t gridX = 1;
   uint32_t rowsPerGroup = 1;
   bool launchEarly = false; // CUDA: the kernel itself waits for the launches before it
+  std::string source;       // CUDA C++ of the kernel; empty: generated from the spec
+  /// What the generated code depends on beside the spec; joins the kernel's facts.
+  llvm::SmallVector<std::pair<llvm::StringRef, int64_t>> shape;
 };
 
 /// A library matrix product in place of a kernel: out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias).
@@ -94,10 +106,10 @@ public:
   /// workspace when rows is `one`.
   virtual mlir::Value temporary(RowDomain rows, uint64_t bytesPerRow) = 0;
   /// Launches the kernel on `operands`, of which the last `outputs` are written. Returns the
-  /// kernel's symbol; `isNew` says whether this key is seen for the first time, which is when the
-  /// target has to produce its code.
+  /// kernel's symbol. The first launch of a key makes the plan.kernel, which holds all that its
+  /// code follows from: the choice and the spec that is being converted.
   virtual std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value> operands,
-                             size_t outputs, bool *isNew = nullptr) = 0;
+                             size_t outputs) = 0;
   virtual void gemm(const GemmChoice &choice) = 0;
   /// Adds a kernel that no command launches: the runtime does, by `choice.name`, which becomes its
   /// symbol. False when it is there already.
@@ -106,13 +118,11 @@ public:
   virtual mlir::InFlightDiagnostic error() = 0;
 };
 
-/// A target's table of kernels. One instance lives through the conversion of one module and
-/// collects what to generate; code generation follows (lib/Target). Selectors must be
-/// deterministic.
+/// A target's table of kernels. One instance lives through the conversion of one module. Selectors
+/// must be deterministic.
 class KernelSelector {
 public:
   virtual ~KernelSelector() = default;
-  virtual llvm::StringRef targetName() const = 0; // cpu, cuda
   /// Bounds of T for which `decode` is planned a second time, with kernels for few rows
   /// (KernelSpec::maxRows).
   virtual llvm::SmallVector<uint32_t> smallBatches() const { return {}; }

@@ -1,39 +1,65 @@
-// A device to compile for: its kernel table, and the code of the kernels that the table chose.
+// A device to compile for: its kernel table, what it makes of a plan, and its code. Devices
+// register by name (lib/Target); nothing else in the compiler knows them.
 #ifndef M1C_TARGET_H
 #define M1C_TARGET_H
 
 #include "Plan/Plan.h"
 #include "m1c/Artifact.h"
+#include "m1c/KernelCache.h"
 #include "m1c/KernelSelector.h"
 #include "llvm/Support/Error.h"
 #include <memory>
 
 namespace m1c {
 
-/// Texts of a target's code on the way to the artifact; only those asked for are made.
-struct CodeTexts {
+/// What is asked of code generation, and the texts that it made on the way.
+struct CodeRequest {
   bool wantLlvm = false, wantAssembly = false, wantCode = true;
+  KernelCache cache; // may be off
   std::string llvm, assembly;
 };
 
 class Target {
 public:
   virtual ~Target() = default;
+  /// Symbol of the plan.target: the device, and the chip where there are several of it.
+  virtual std::string name() const = 0;
+  /// Puts what this target was created from on `plan`, and what the loader must know.
+  virtual void describe(mlir::plan::TargetOp plan) const = 0;
   virtual KernelSelector &selector() = 0;
-  /// Changes the converted plan as the device likes it; before buffers are placed.
-  virtual void optimize(mlir::plan::TargetOp plan) {}
-  /// The code of all kernels that the selector chose, with what the loader must know of it put on
-  /// `plan` (cpu and its features, each kernel's code index). Called once, after conversion and
-  /// placement. Without `wantCode` the list may be empty. Errors name the kernel or the stage.
-  virtual llvm::Expected<std::vector<CodeObject>> generate(mlir::plan::TargetOp plan,
-                                                           CodeTexts &texts) = 0;
+  /// An operation, inserted by `builder`, that holds the bodies of the kernels of `plan` that the
+  /// compiler writes itself; null when there are none. Fails with an error on a kernel.
+  virtual mlir::FailureOr<mlir::Operation *> generateKernels(mlir::plan::TargetOp plan,
+                                                             mlir::OpBuilder &builder) = 0;
+  /// The code of all kernels of `plan`, of which `bodies` (consumed; may be null) holds those that
+  /// generateKernels wrote. Sets each kernel's code index. Without `wantCode` the list may be
+  /// empty. Errors name the kernel or the stage.
+  virtual llvm::Expected<std::vector<CodeObject>>
+  generateCode(mlir::plan::TargetOp plan, mlir::Operation *bodies, CodeRequest &request) = 0;
 };
 
-/// `cpu` as for resolveCpu.
-llvm::Expected<std::unique_ptr<Target>> createCpuTarget(llvm::StringRef cpu);
-/// `suffix` is what follows "cuda": empty, or ":sm_80,sm_90". Fails when it names no GPU or the
-/// CUDA toolkit's compilers are missing.
-llvm::Expected<std::unique_ptr<Target>> createCudaTarget(llvm::StringRef suffix);
+/// How a device joins: called by its registration function, which lib/Target/CMakeLists.txt lists.
+struct TargetRegistration {
+  llvm::StringRef device; // "cpu"
+  llvm::StringRef usage;  // what may follow the device, for messages: "cpu[:x86-64-v3]"
+  /// The targets that `device`, or `device:suffix`, asks for: several when its chips need plans of
+  /// their own. Errors name what is wrong with the suffix.
+  llvm::Expected<std::vector<std::unique_ptr<Target>>> (*create)(llvm::StringRef suffix);
+  /// The target that a plan.target of this device was made by.
+  llvm::Expected<std::unique_ptr<Target>> (*ofPlan)(mlir::plan::TargetOp plan);
+  /// Adds the device's passes over plan.target between conversion and placement; may be null.
+  void (*addPlanPasses)(mlir::OpPassManager &passes);
+};
+void registerTarget(const TargetRegistration &registration);
+
+/// All targets of a list as --target takes it: "cpu,cuda:sm_80,sm_90". Errors name the part.
+llvm::Expected<std::vector<std::unique_ptr<Target>>> createTargets(llvm::StringRef list);
+/// The target that `plan` was made by.
+llvm::Expected<std::unique_ptr<Target>> createTargetOf(mlir::plan::TargetOp plan);
+/// What createTargets accepts, for help texts: "cpu[:x86-64-v3], cuda[:sm_80,sm_90]".
+std::string describeTargets();
+/// The passes that devices want over plan.target between conversion and placement.
+void addPlanPasses(mlir::OpPassManager &passes);
 
 } // namespace m1c
 

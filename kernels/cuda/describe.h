@@ -16,6 +16,11 @@ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 int power_of_two(int value); // smallest one >= value
 
+/// Blocks of this much shared memory that a multiprocessor holds, if nothing else bounds them.
+inline int blocks_per_multiprocessor(const Tuning &tuning, int64_t shared_bytes) {
+  return int((tuning.multiprocessor_shared_bytes - 2 * 1024) / (shared_bytes + 1024));
+}
+
 /// The members of `struct Facts` in a kernel's source.
 class Facts {
 public:

@@ -86,17 +86,29 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     return description;
 
   int ratio = f.heads / f.kv_heads;
-  bool tensor = can_share_prefixes(f); // the same conditions
+  const int threads = 128, page = 64;
+  // Keys and values of a page, and of a block's rows of queries beside two of them.
+  int stage = 2 * page * (f.head_dim + 8) * 2;
+  int rows = f.head_dim <= 128 ? 128 : 64;
+  auto bytes_with_rows = [&] { return 2 * stage + rows * (f.head_dim + 8) * 2; };
+  while (rows > 64 && bytes_with_rows() > tuning.block_shared_bytes)
+    rows /= 2;
+  const int rows_shared = bytes_with_rows();
+  bool fits = rows_shared <= tuning.block_shared_bytes;
+  bool tensor = can_share_prefixes(f) && fits; // the same conditions
+  if (f.shared && !tensor) {
+    description.error = "shared prefixes need " + std::to_string(rows_shared) +
+                        " bytes of shared memory in a block";
+    return description;
+  }
   // Eight q heads are one tensor-core tile; sixteen share a read of the cache while their outputs
   // still fit the registers.
   int group = !tensor ? std::min(ratio, 8) : ratio > 8 && f.head_dim <= 128 ? 16 : 8;
   int unit_heads = f.kv_heads * int(ceil_div(ratio, group));
-  const int threads = 128, page = 64;
-  int stage = 2 * page * (f.head_dim + 8) * 2;
   int generic = (page * (f.head_dim + 1) + 2 * group * f.head_dim + group * page + 3 * group) * 4;
-  int stages = std::clamp(112 * 1024 / stage, 2, 4);
+  int stages = std::clamp(std::min(112 * 1024, tuning.block_shared_bytes) / stage, 2, 4);
   int shared = tensor ? stages * stage : generic;
-  int per_multiprocessor = std::clamp(226 * 1024 / (shared + 1024), 1, 4);
+  int per_multiprocessor = std::clamp(blocks_per_multiprocessor(tuning, shared), 1, 4);
   int blocks =
       tuning.multiprocessors * (tensor ? std::min(per_multiprocessor, 2) : per_multiprocessor);
 
@@ -129,9 +141,6 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
       parameters.add("float", "workspace");
     return parameters;
   };
-  // Rows of queries that a block multiplies with pages.
-  int rows = f.head_dim <= 128 ? 128 : 64,
-      rows_shared = (2 * 2 * page + rows) * (f.head_dim + 8) * 2;
 
   if (f.decode || tensor) {
     Facts facts = common();
@@ -162,7 +171,8 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
                                   prefix_facts, parameters, rows * 2);
       prefix.shared_bytes = rows_shared;
       prefix.domain = Domain::one;
-      prefix.grid_x = tuning.multiprocessors * std::clamp(226 * 1024 / (rows_shared + 1024), 1, 2);
+      prefix.grid_x =
+          tuning.multiprocessors * std::clamp(blocks_per_multiprocessor(tuning, rows_shared), 1, 2);
       description.kernels.push_back(prefix);
     }
     Kernel split = make_kernel(symbol + "_split", "attention_decode.cuh", "attention_split", facts,

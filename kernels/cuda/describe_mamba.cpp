@@ -112,12 +112,16 @@ ScanShape scan_shape(const ScanFacts &s, const Tuning &tuning) {
 void add_scan(Description &description, const ScanFacts &s, const std::string &symbol,
               const Tuning &tuning) {
   ScanShape shape = scan_shape(s, tuning);
-  while (scan_shared_bytes(s, shape) > 200 * 1024 && shape.main_warps > 1)
+  int most = std::min(200 * 1024, tuning.block_shared_bytes);
+  while (scan_shared_bytes(s, shape) > most && shape.main_warps > 1)
     --shape.main_warps;
-  if (scan_shared_bytes(s, shape) > 227 * 1024) {
+  while (scan_shared_bytes(s, shape) > most && shape.tile > std::max(8, shape.lanes))
+    shape.tile /= 2;
+  if (scan_shared_bytes(s, shape) > tuning.block_shared_bytes) {
     description.error = "a scan of these sizes needs " +
                         std::to_string(scan_shared_bytes(s, shape)) +
-                        " bytes of shared memory in a block, more than 227 KiB";
+                        " bytes of shared memory in a block, more than " +
+                        std::to_string(tuning.block_shared_bytes / 1024) + " KiB";
     return;
   }
   int threads = (shape.main_warps + shape.helper_warps) * 32,
@@ -140,8 +144,8 @@ void add_scan(Description &description, const ScanFacts &s, const std::string &s
   parameters.add(name_of(s.out_type), "out");
   // As many blocks as shared memory allows, up to three: more would leave the main warps too few
   // registers.
-  int blocks =
-      std::clamp(226 * 1024 / (scan_shared_bytes(s, shape) + 1024), 1, shape.unroll > 8 ? 2 : 3);
+  int blocks = std::clamp(blocks_per_multiprocessor(tuning, scan_shared_bytes(s, shape)), 1,
+                          shape.unroll > 8 ? 2 : 3);
   Kernel kernel = make_kernel(symbol, "scan.cuh", "scan", facts, parameters, threads, blocks);
   kernel.shared_bytes = scan_shared_bytes(s, shape);
   kernel.domain = Domain::sequences;
@@ -411,7 +415,7 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
            (outputs ? rows * wide * 2 : 0) + chunk * narrow * 2 + warps * chunk * 8;
   };
   auto fits = [&] {
-    return f.head_dim % rows == 0 && shared_bytes(true) <= 226 * 1024 &&
+    return f.head_dim % rows == 0 && shared_bytes(true) <= tuning.block_shared_bytes &&
            rows * f.d_state <= (f.d_state > 128 ? 32 * 256 : 128 * 128); // of registers
   };
   while (rows > 16 && !fits())

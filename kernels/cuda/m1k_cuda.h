@@ -62,9 +62,14 @@ struct Description {
   int64_t temporary_bytes_per_row = 0;
 };
 
-/// What the tuning depends on but the result does not.
+/// What shapes depend on but the result does not.
 struct Tuning {
+  // The chip, here an H100: its multiprocessors, and the bytes of shared memory that a block may
+  // have and that the blocks of a multiprocessor share (1 KB of it is the system's for each).
+  // Shapes fit the former; where none does, the kernels ask for more and the caller refuses.
   int multiprocessors = 132;
+  int block_shared_bytes = 227 * 1024;
+  int multiprocessor_shared_bytes = 228 * 1024;
   // of a prefill step; fewer favours splitting a sequence's channels more finely
   int expected_sequences = 8;
   /// Shape of the Mamba-1 scan; zeros: chosen from the sizes.

@@ -173,7 +173,7 @@ llvm::Error ArtifactWriter::collectWeights() {
   llvm::DenseSet<StringAttr> used;
   for (const ArtifactTarget &target : targets)
     plan::TargetOp(target.plan).walk([&](plan::WeightOp op) {
-      used.insert(op.getWeight().getLeafReference());
+      used.insert(op.getWeightAttr().getAttr());
     });
   llvm::DenseMap<unsigned, int> externalIndex;
   llvm::StringRef directory = llvm::sys::path::parent_path(path);

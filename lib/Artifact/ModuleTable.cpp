@@ -131,11 +131,10 @@ Offset<fbs::Operand> TableBuilder::operand(Value buffer) {
   plan::BufferBase base = plan::resolveBuffer(buffer);
   auto offset = static_cast<uint64_t>(base.offset);
   if (auto op = dyn_cast<plan::WeightOp>(base.base))
-    return fbs::CreateOperand(fb, fbs::OperandKind::weight,
-                              weightIndex.lookup(op.getWeight().getLeafReference()), 0, offset);
+    return fbs::CreateOperand(fb, fbs::OperandKind::weight, weightIndex.at(op.getWeight()), 0,
+                              offset);
   if (auto op = dyn_cast<plan::StateOp>(base.base))
-    return fbs::CreateOperand(fb, fbs::OperandKind::state,
-                              stateIndex.lookup(op.getState().getLeafReference()), 0, offset);
+    return fbs::CreateOperand(fb, fbs::OperandKind::state, stateIndex.at(op.getState()), 0, offset);
   if (auto op = dyn_cast<plan::PortOp>(base.base))
     return fbs::CreateOperand(fb, fbs::OperandKind::port, static_cast<uint32_t>(op.getPort()), 0,
                               offset);

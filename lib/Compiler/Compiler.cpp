@@ -7,14 +7,14 @@
 #include "m1c/Target.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/Remarks.h"
 #include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
+#include "mlir/Pass/PassRegistry.h"
 #include "mlir/Transforms/Passes.h"
 #include "template/chat_template.h"
 #include "tokenizer/prepare.h"
-#include "llvm/ADT/ScopeExit.h"
-#include "llvm/ADT/StringSet.h"
-#include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include <chrono>
@@ -24,21 +24,65 @@ using namespace mlir;
 namespace m1c {
 namespace {
 
+/// "layers.3.in_proj: " or "model.mlir:4:7: ", as the location says; empty when it says nothing.
+std::string prefixOf(Location loc) {
+  if (StringRef name = m1::nameOf(loc); !name.empty())
+    return (name + ": ").str();
+  if (auto file = dyn_cast<FileLineColLoc>(loc))
+    return (file.getFilename().getValue() + ":" + Twine(file.getLine()) + ":" +
+            Twine(file.getColumn()) + ": ")
+        .str();
+  return "";
+}
+
+class RemarkStreamer : public remark::detail::MLIRRemarkStreamerBase {
+public:
+  explicit RemarkStreamer(const CompileListener &listener) : listener(listener) {}
+  void streamOptimizationRemark(const remark::detail::Remark &remark) override {
+    std::string text = prefixOf(remark.getLocation()) + remark.getCombinedCategoryName().str();
+    for (const remark::detail::Remark::Arg &part : remark.getArgs())
+      text += ": " + part.val;
+    listener.remark(text);
+  }
+
+private:
+  const CompileListener &listener;
+};
+
+/// Every pass that a pipeline may name.
+void registerPasses() {
+  static const bool registered = [] {
+    m1::registerM1Passes();
+    m1::registerOptimizePipeline();
+    plan::registerPlanPasses();
+    registerConversionPasses();
+    registerTransformsPasses();
+    return true;
+  }();
+  (void)registered;
+}
+
 class Compilation {
 public:
   Compilation(const CompileOptions &options, const CompileListener &listener)
       : options(options), listener(listener), context(MLIRContext::Threading::DISABLED),
         handler(&context, [this](Diagnostic &diagnostic) { report(diagnostic); }) {
     context.loadDialect<m1::M1Dialect, plan::PlanDialect, func::FuncDialect>();
+    context.printOpOnDiagnostic(false); // locations say which operation it is
+    registerPasses();
   }
 
   bool run(ArtifactSizes *outSizes);
 
 private:
   void report(Diagnostic &diagnostic) {
-    if (diagnostic.getSeverity() == DiagnosticSeverity::Error ||
-        diagnostic.getSeverity() == DiagnosticSeverity::Warning)
-      say(diagnostic.getSeverity() == DiagnosticSeverity::Warning, diagnostic.str());
+    if (diagnostic.getSeverity() != DiagnosticSeverity::Error &&
+        diagnostic.getSeverity() != DiagnosticSeverity::Warning)
+      return;
+    std::string message = prefixOf(diagnostic.getLocation()) + diagnostic.str();
+    for (Diagnostic &note : diagnostic.getNotes())
+      message += "\n  note: " + prefixOf(note.getLocation()) + note.str();
+    say(diagnostic.getSeverity() == DiagnosticSeverity::Warning, message);
   }
   void say(bool isWarning, llvm::StringRef message) {
     hadError |= !isWarning;
@@ -65,16 +109,25 @@ private:
     return ok;
   }
 
-  bool createTargets();
+  bool checkOptions();
+  bool readModel();
   bool importModel();
+  bool parseModel();
+  bool runPasses(llvm::function_ref<void(PassManager &)> build);
+  bool isPlanned() { return !module->getOps<plan::TargetOp>().empty(); }
   bool optimize();
   bool lowerToPlan();
+  bool runPipeline();
   bool generateCode();
   bool prepareTokenizer();
   void warn();
+  /// Empty when the model is a module without a checkpoint.
+  const std::string &checkpointDirectory() const {
+    return llvm::sys::fs::is_directory(options.model) ? options.model : options.checkpoint;
+  }
   /// A file of the model's directory.
   std::string inModel(llvm::StringRef name) const {
-    llvm::SmallString<256> path(options.modelDirectory);
+    llvm::SmallString<256> path(checkpointDirectory());
     llvm::sys::path::append(path, name);
     return path.str().str();
   }
@@ -102,9 +155,9 @@ private:
   bool hadError = false;
   CheckpointData data;
   OwningOpRef<ModuleOp> module;
-  std::vector<std::unique_ptr<Target>> targets;
+  std::string targetList; // with the --cpu
   std::vector<ArtifactTarget> artifactTargets;
-  CodeTexts texts;
+  CodeRequest request;
   m1rt::PreparedTokenizer tokenizer;
   GenerationDefaults generation;
 };
@@ -118,30 +171,64 @@ bool Compilation::writeText(llvm::StringRef path,
   return status.ok() || fail(llvm::createStringError(status.message()));
 }
 
-bool Compilation::createTargets() {
-  llvm::StringSet<> devices;
-  for (llvm::StringRef name : options.targets) {
-    if (!devices.insert(name.split(':').first).second)
-      return fail(
-          llvm::createStringError("--target: '" + name.split(':').first +
-                                  "' is named twice; give the chips of cuda as cuda:sm_80,sm_90"));
-    if (name == "cpu") {
-      auto target = createCpuTarget(options.cpu);
-      if (!target)
-        return fail(target.takeError());
-      targets.push_back(std::move(*target));
-    } else if (llvm::StringRef suffix = name;
-               suffix.consume_front("cuda") && (suffix.empty() || suffix.starts_with(":"))) {
-      auto target = createCudaTarget(suffix);
-      if (!target)
-        return fail(target.takeError());
-      targets.push_back(std::move(*target));
-    } else {
-      return fail(llvm::createStringError("--target: unknown target '" + name +
-                                          "'; known are cpu, cuda and cuda:sm_N,…"));
-    }
-  }
+/// What is wrong with the options is said before any work is done.
+bool Compilation::checkOptions() {
+  llvm::SmallVector<StringRef> words;
+  StringRef(options.target).split(words, ',');
+  for (StringRef word : words)
+    targetList += (targetList.empty() ? "" : ",") + word.str() +
+                  (word == "cpu" ? ":" + options.cpu : std::string());
+  if (auto targets = createTargets(targetList); !targets)
+    return fail(targets.takeError());
+  for (const std::string &name : options.printIrAfter)
+    if (!PassInfo::lookup(name))
+      return fail(llvm::createStringError("--print-ir-after: no pass is named '" + name + "'"));
   return true;
+}
+
+/// A file that is no module but something of a checkpoint, or in its place; the import says what.
+static bool isForeign(llvm::StringRef path) {
+  auto opened = llvm::MemoryBuffer::getFileSlice(path, 64, 0);
+  llvm::StringRef bytes = opened ? (*opened)->getBuffer() : llvm::StringRef();
+  return path.ends_with(".safetensors") || path.ends_with(".json") ||
+         bytes.starts_with("M1ARTIFA") || !m1rt::describeForeignFile(bytes).empty();
+}
+
+bool Compilation::readModel() {
+  if (!llvm::sys::fs::is_directory(options.model) && llvm::sys::fs::exists(options.model) &&
+      !isForeign(options.model))
+    return stage("parse", [&] { return parseModel(); });
+  return stage("import", [&] { return importModel(); });
+}
+
+bool Compilation::parseModel() {
+  module = parseSourceFile<ModuleOp>(options.model, &context);
+  if (!module)
+    return false;
+  if (options.emit != Emit::artifact)
+    return save("1-m1.mlir");
+  if (!options.checkpoint.empty())
+    return succeeded(data.open(options.checkpoint,
+                               [&] { return emitError(UnknownLoc::get(&context)); })) &&
+           save("1-m1.mlir");
+  if (options.weights != WeightStorage::dummy)
+    return fail(llvm::createStringError(
+        options.model + ": its weights are in no file; give --checkpoint DIR or --weights "
+                        "dummy:SEED"));
+  return save("1-m1.mlir");
+}
+
+bool Compilation::runPasses(llvm::function_ref<void(PassManager &)> build) {
+  PassManager passes(&context);
+  if (options.printIrAfterAll || !options.printIrAfter.empty())
+    passes.enableIRPrinting([](Pass *, Operation *) { return false; },
+                            [&](Pass *pass, Operation *) {
+                              return options.printIrAfterAll ||
+                                     llvm::is_contained(options.printIrAfter, pass->getArgument());
+                            },
+                            /*printModuleScope=*/true, /*printAfterOnlyOnChange=*/false);
+  build(passes);
+  return succeeded(passes.run(*module));
 }
 
 bool Compilation::importModel() {
@@ -154,7 +241,7 @@ bool Compilation::importModel() {
   import.tokenizerIds = tokenizer.ids;
   import.endToken = tokenizer.eosId;
   import.endTokenSource = inModel("tokenizer_config.json") + ": field 'eos_token'";
-  auto imported = importCheckpoint(context, options.modelDirectory, import, data, &generation);
+  auto imported = importCheckpoint(context, options.model, import, data, &generation);
   if (failed(imported))
     return false;
   module = std::move(*imported);
@@ -167,45 +254,67 @@ bool Compilation::importModel() {
 }
 
 bool Compilation::optimize() {
-  PassManager passes(&context);
-  m1::buildOptimizePipeline(passes);
-  return succeeded(passes.run(*module)) && save("2-m1-optimized.mlir");
+  return runPasses([](PassManager &passes) { m1::buildOptimizePipeline(passes); }) &&
+         save("2-m1-optimized.mlir");
 }
 
 bool Compilation::lowerToPlan() {
-  for (auto &target : targets) {
-    auto plan = convertM1ToPlan(*module, target->selector());
-    if (failed(plan))
-      return false;
-    target->optimize(*plan);
-    artifactTargets.push_back({*plan, {}});
-  }
-  for (Operation &op : llvm::make_early_inc_range(*module->getBody()))
-    if (isa<func::FuncOp>(op))
-      op.erase();
-  PassManager passes(&context);
-  passes.nest<plan::TargetOp>().addNestedPass<plan::FunctionOp>(plan::createPlacePlanBuffersPass());
-  return succeeded(passes.run(*module)) && save("3-plan.mlir");
+  bool planned = isPlanned(); // a file may be
+  bool ok = runPasses([&](PassManager &passes) {
+    if (!planned)
+      passes.addPass(createConvertToPlanPass(targetList));
+    buildPlanPipeline(passes);
+  });
+  return ok && save("3-plan.mlir");
+}
+
+bool Compilation::runPipeline() {
+  std::string text;
+  llvm::raw_string_ostream errors(text);
+  FailureOr<OpPassManager> parsed = parsePassPipeline(options.passPipeline, errors);
+  if (failed(parsed))
+    return fail(llvm::createStringError("--pass-pipeline: " + StringRef(text).rtrim()));
+  if (parsed->getOpAnchorName() != ModuleOp::getOperationName())
+    return fail(llvm::createStringError("--pass-pipeline: expected builtin.module(…)"));
+  return runPasses(
+      [&](PassManager &passes) { static_cast<OpPassManager &>(passes) = std::move(*parsed); });
 }
 
 bool Compilation::generateCode() {
   bool saves = !options.saveTemps.empty();
-  texts.wantLlvm = saves || options.emit == Emit::llvm;
-  texts.wantAssembly = saves || options.emit == Emit::assembly;
-  texts.wantCode = options.emit == Emit::artifact;
-  for (auto [target, entry] : llvm::zip_equal(targets, artifactTargets)) {
-    auto code = target->generate(entry.plan, texts);
+  request.wantLlvm = saves || options.emit == Emit::llvm;
+  request.wantAssembly = saves || options.emit == Emit::assembly;
+  request.wantCode = options.emit == Emit::artifact;
+  if (!isPlanned())
+    return fail(llvm::createStringError("no plan was made: --pass-pipeline has to convert to one"));
+  if (!runPasses([](PassManager &passes) { passes.addPass(createGenerateKernelsPass()); }) ||
+      !save("4-kernels.mlir"))
+    return false;
+  if (options.emit == Emit::kernels)
+    return true;
+  for (auto plan : module->getOps<plan::TargetOp>()) {
+    for (auto function : plan.getOps<plan::FunctionOp>())
+      if (!function.isPlaced())
+        return fail(llvm::createStringError("the buffers of plan.function @" +
+                                            function.getSymName() +
+                                            " have no places: plan-place-buffers has to run"));
+    auto target = createTargetOf(plan);
+    if (!target)
+      return fail(target.takeError());
+    auto code = (*target)->generateCode(plan, findKernelBodies(plan), request);
     if (!code)
       return fail(code.takeError());
-    entry.code = std::move(*code);
+    artifactTargets.push_back({plan, std::move(*code)});
   }
-  return !saves ||
-         (writeText(tempPath("4-kernels.ll"), [&](llvm::raw_ostream &out) { out << texts.llvm; }) &&
-          writeText(tempPath("5-kernels.s"),
-                    [&](llvm::raw_ostream &out) { out << texts.assembly; }));
+  return !saves || (writeText(tempPath("4-kernels.ll"),
+                              [&](llvm::raw_ostream &out) { out << request.llvm; }) &&
+                    writeText(tempPath("5-kernels.s"),
+                              [&](llvm::raw_ostream &out) { out << request.assembly; }));
 }
 
 bool Compilation::prepareTokenizer() {
+  if (checkpointDirectory().empty())
+    return true;
   std::string file = inModel("tokenizer.json");
   if (!llvm::sys::fs::exists(file))
     return true;
@@ -219,7 +328,7 @@ bool Compilation::prepareTokenizer() {
 void Compilation::warn() {
   auto model = m1::getModel(*module);
   if (model.getEosIds().empty())
-    say(true, options.modelDirectory +
+    say(true, checkpointDirectory() +
                   ": no end token in config.json, generation_config.json or tokenizer_config.json: "
                   "answers end at their length limit or a stop string alone");
   // Benchmarks have no text.
@@ -230,7 +339,7 @@ void Compilation::warn() {
     for (const char *name : {"tokenizer.model", "vocab.json", "tekken.json"})
       if (!other && llvm::sys::fs::exists(inModel(name)))
         other = name;
-    say(true, options.modelDirectory + ": no tokenizer.json" +
+    say(true, checkpointDirectory() + ": no tokenizer.json" +
                   (other ? std::string(", only ") + other +
                                ": make one with transformers (AutoTokenizer.from_pretrained(DIR), "
                                "save_pretrained(DIR))"
@@ -243,11 +352,11 @@ void Compilation::warn() {
                   "' is no token of tokenizer.json, and ends no answer");
   std::string error;
   if (tokenizer.chatTemplate.empty())
-    say(true, options.modelDirectory +
+    say(true, checkpointDirectory() +
                   ": no chat template in tokenizer_config.json, chat_template.jinja or "
                   "chat_template.json: prompts can only be given as they are (--raw)");
   else if (!m1rt::ChatTemplate::parse(tokenizer.chatTemplate, error))
-    say(true, options.modelDirectory + ": the chat template cannot be used: " + error +
+    say(true, checkpointDirectory() + ": the chat template cannot be used: " + error +
                   "; prompts can only be given as they are (--raw)");
   // Embeddings are padded to a round number of rows; more is another vocabulary.
   const auto vocabulary = static_cast<int64_t>(model.getVocabSize());
@@ -263,25 +372,45 @@ bool Compilation::run(ArtifactSizes *outSizes) {
     if (auto error = llvm::sys::fs::create_directories(options.saveTemps))
       return fail(llvm::createStringError(error, "cannot create " + options.saveTemps + ": " +
                                                      error.message()));
-  if (!createTargets() || !stage("tokenizer", [&] { return prepareTokenizer(); }) ||
-      !stage("import", [&] { return importModel(); }))
+  if (listener.remark) {
+    remark::RemarkCategories categories;
+    categories.missed = ".*";
+    if (failed(remark::enableOptimizationRemarks(
+            context, std::make_unique<RemarkStreamer>(listener),
+            std::make_unique<remark::RemarkEmittingPolicyAll>(), categories)))
+      return fail(llvm::createStringError("--remarks: MLIR cannot stream them"));
+  }
+  if (!options.cache.empty()) {
+    auto cache = KernelCache::open(options.cache, [this](StringRef text) { say(true, text); });
+    if (!cache)
+      return fail(cache.takeError());
+    request.cache = std::move(*cache);
+  }
+  if (!checkOptions() || !stage("tokenizer", [&] { return prepareTokenizer(); }) || !readModel())
     return false;
-  if (options.emit == Emit::artifact)
+  if (options.emit == Emit::artifact && !checkpointDirectory().empty())
     warn();
   if (options.emit == Emit::m1)
     return writeModule(options.output);
-  if (!stage("optimize", [&] { return optimize(); }))
-    return false;
-  if (options.emit == Emit::m1Optimized)
-    return writeModule(options.output);
-  if (!stage("plan", [&] { return lowerToPlan(); }))
-    return false;
-  if (options.emit == Emit::plan)
+  if (!options.passPipeline.empty()) {
+    if (!stage("passes", [&] { return runPipeline(); }))
+      return false;
+  } else {
+    if (!isPlanned() && !stage("optimize", [&] { return optimize(); }))
+      return false;
+    if (options.emit == Emit::m1Optimized)
+      return writeModule(options.output);
+    if (!stage("plan", [&] { return lowerToPlan(); }))
+      return false;
+  }
+  if (options.emit == Emit::plan || options.emit == Emit::m1Optimized)
     return writeModule(options.output);
   if (!stage("kernels", [&] { return generateCode(); }))
     return false;
+  if (options.emit == Emit::kernels)
+    return writeModule(options.output);
   if (options.emit == Emit::llvm || options.emit == Emit::assembly) {
-    const std::string &text = options.emit == Emit::llvm ? texts.llvm : texts.assembly;
+    const std::string &text = options.emit == Emit::llvm ? request.llvm : request.assembly;
     return writeText(options.output, [&](llvm::raw_ostream &out) { out << text; });
   }
   return stage("write", [&] {

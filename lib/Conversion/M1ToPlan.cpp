@@ -48,15 +48,18 @@ public:
     places[source.getArgument(0)] = {
         port(plan::Port::tokens), b.getI32Type(), {}, 0, RowDomain::tokens};
     Operation *terminator = source.getBody().front().getTerminator();
-    results[terminator->getOperand(0)] = plan::Port::logits;
-    results[terminator->getOperand(1)] = plan::Port::next_tokens;
+    Value logits = terminator->getOperand(0), next = terminator->getOperand(1);
+    results[logits] = plan::Port::logits;
+    results[next] = plan::Port::next_tokens;
     for (Operation &current : source.getBody().front().without_terminator())
       if (failed(convert(&current)))
         return failure();
     for (Value result : terminator->getOperands())
       if (!written.contains(result))
         return source.emitOpError("expected results that kernels write");
-    return success();
+    // The ports are arrays of the runtime, of these rows and types.
+    return failure(failed(checkPort(terminator, "logits", logits, 2, b.getF32Type())) ||
+                   failed(checkPort(terminator, "next tokens", next, 1, b.getI32Type())));
   }
 
   /// With `shared`: convert() failed because the target has no such kernel for an op. Takes back
@@ -73,18 +76,17 @@ public:
     Value buffer =
         plan::TemporaryOp::create(b, op->getLoc(), bufferType(), rows, bytes, IntegerAttr());
     activations[buffer] = {rows, bytes};
+    accesses[buffer] = plan::Access::wo; // of the first launch
     return buffer;
   }
-  std::string launch(const KernelChoice &choice, ArrayRef<Value> operands, size_t outputs,
-                     bool *isNew) override {
+  std::string launch(const KernelChoice &choice, ArrayRef<Value> operands,
+                     size_t outputs) override {
     auto [entry, inserted] = table.symbolOfKey.try_emplace(choice.key);
     if (inserted) {
       int use = table.uses[choice.name]++;
       entry->second = use == 0 ? choice.name : choice.name + "_v" + std::to_string(use);
       createKernel(choice, entry->second);
     }
-    if (isNew)
-      *isNew = inserted;
     auto bytesOf = [&](RowDomain rows) {
       uint64_t bytes = 0;
       for (Value buffer : operands)
@@ -93,10 +95,19 @@ public:
           bytes += found->second.bytes;
       return bytes;
     };
-    plan::LaunchOp::create(b, op->getLoc(), entry->second, operands.drop_back(outputs),
-                           operands.take_back(outputs), choice.domain, choice.gridX,
-                           choice.rowsPerGroup, label(), bytesOf(RowDomain::tokens),
+    llvm::SmallVector<int32_t> access;
+    for (Value buffer : operands) {
+      auto found = accesses.find(buffer);
+      access.push_back(
+          static_cast<int32_t>(found == accesses.end() ? plan::Access::ro : found->second));
+    }
+    plan::LaunchOp::create(b, op->getLoc(), entry->second, operands, access, choice.domain,
+                           choice.gridX, choice.rowsPerGroup, label(), bytesOf(RowDomain::tokens),
                            bytesOf(RowDomain::logit_rows));
+    // Scratch of this op is read by its later launches, if at all.
+    for (Value buffer : operands.take_back(outputs))
+      if (!llvm::is_contained(buffers, buffer))
+        accesses[buffer] = plan::Access::rw;
     return entry->second;
   }
   void gemm(const GemmChoice &c) override {
@@ -117,8 +128,13 @@ private:
   void createKernel(const KernelChoice &choice, StringRef symbol) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint(firstFunction());
+    NamedAttrList facts = spec->toAttribute(b.getContext());
+    for (auto [name, value] : choice.shape)
+      facts.set(name, b.getI64IntegerAttr(value));
     plan::KernelOp::create(b, op->getLoc(), symbol, choice.key, choice.origin, uint32_t(0),
-                           choice.blockSize, choice.sharedBytes, choice.launchEarly);
+                           choice.blockSize, choice.sharedBytes, choice.launchEarly,
+                           facts.getDictionary(b.getContext()),
+                           choice.source.empty() ? StringAttr() : b.getStringAttr(choice.source));
   }
   Type bufferType() { return plan::BufferType::get(b.getContext()); }
   Operation *firstFunction() {
@@ -135,17 +151,36 @@ private:
     return value;
   }
 
-  /// The op, and the weight or state that tells its layer.
+  /// The op, and the name of its layer or tensor if its location has one.
   std::string label() {
     std::string text = cast<m1::KernelOpInterface>(op).getKernelName().str();
-    for (Value value : op->getOperands())
-      if (Operation *definition = value.getDefiningOp()) {
-        if (auto weight = dyn_cast<m1::GetWeightOp>(definition))
-          return text + " " + weight.getWeight().str();
-        if (auto state = dyn_cast<m1::GetStateOp>(definition))
-          return text + " " + state.getState().str();
-      }
-    return text;
+    StringRef name = m1::nameOf(op->getLoc());
+    return name.empty() ? text : text + " " + name.str();
+  }
+
+  LogicalResult checkPort(Operation *terminator, StringRef name, Value result, int64_t rank,
+                          Type element) {
+    auto type = cast<RankedTensorType>(result.getType());
+    if (type.getRank() != rank || type.getElementType() != element)
+      return terminator->emitOpError("expected ")
+             << name << " of " << rank << " dimensions and type " << element << ", got " << type;
+    auto model = m1::getModel(source->getParentOfType<ModuleOp>());
+    if (model && rank == 2 && type.getDimSize(1) != static_cast<int64_t>(model.getVocabSize()))
+      return terminator->emitOpError("expected ")
+             << name << " of vocab_size = " << model.getVocabSize() << " columns, got "
+             << type.getDimSize(1);
+    if (places[result].rows != RowDomain::logit_rows)
+      return terminator->emitOpError("expected ")
+             << name << " of the rows that m1.gather_rows takes, got all rows of the step";
+    return success();
+  }
+
+  /// What the op does with a state.
+  plan::Access accessOf(Value state) {
+    auto effects = dyn_cast<MemoryEffectOpInterface>(op);
+    bool reads = !effects || effects.getEffectOnValue<MemoryEffects::Read>(state).has_value(),
+         writes = !effects || effects.getEffectOnValue<MemoryEffects::Write>(state).has_value();
+    return !writes ? plan::Access::ro : reads ? plan::Access::rw : plan::Access::wo;
   }
 
   LogicalResult convert(Operation *current);
@@ -156,6 +191,8 @@ private:
     const Place &place = places[value];
     spec.operands.push_back({role.str(), place.element, place.dims, place.rowStride});
     buffers.push_back(place.buffer);
+    if (!isa<RankedTensorType>(value.getType()))
+      accesses[place.buffer] = accessOf(value);
   }
   /// Notes what the op moves of an activation: `rows` rows of it.
   void touch(const Place &place, RowDomain rows) {
@@ -177,12 +214,14 @@ private:
   std::map<plan::Port, Value> ports;
   // Of the op at hand.
   Operation *op = nullptr;
+  const KernelSpec *spec = nullptr;
   llvm::SmallVector<Value> buffers;
   struct RowBytes {
     RowDomain rows;
     uint64_t bytes;
   };
-  DenseMap<Value, RowBytes> activations; // what it moves of buffers with rows
+  DenseMap<Value, RowBytes> activations;  // what it moves of buffers with rows
+  DenseMap<Value, plan::Access> accesses; // where not ro
 };
 
 LogicalResult FunctionConverter::convertSplit(m1::SplitOp split) {
@@ -205,6 +244,7 @@ LogicalResult FunctionConverter::convertSplit(m1::SplitOp split) {
 /// All but the results: operands in order, then the arrays of the batch, and the attributes.
 LogicalResult FunctionConverter::describe(m1::KernelOpInterface kernel, KernelSpec &spec) {
   std::optional<RowDomain> rows = plan::symbolizeRowDomain(kernel.getRowDomain());
+  const bool takesAnyRows = rows.has_value(); // the op says itself which rows it has
   bool readsBatch = false;
   for (auto [index, role] : llvm::enumerate(kernel.getOperandNames()))
     for (Value value : kernel.getOperandsOfName(index)) {
@@ -215,6 +255,9 @@ LogicalResult FunctionConverter::describe(m1::KernelOpInterface kernel, KernelSp
       use(spec, role, value);
       if (!rows && places[value].rows != RowDomain::one)
         rows = places[value].rows;
+      if (!takesAnyRows && places[value].rowStride && places[value].rows != *rows)
+        return op->emitOpError("expected operands of the same rows, got some of all rows of the "
+                               "step and some of those that m1.gather_rows takes");
     }
   // What has no rows of its own has one for each token of the batch.
   if (!rows && readsBatch)
@@ -256,14 +299,16 @@ LogicalResult FunctionConverter::convert(Operation *current) {
   op = current;
   if (auto weight = dyn_cast<m1::GetWeightOp>(op)) {
     auto type = cast<RankedTensorType>(weight.getType());
-    Value buffer = plan::WeightOp::create(b, op->getLoc(), bufferType(), weight.getWeightAttr());
+    Value buffer = plan::WeightOp::create(b, op->getLoc(), bufferType(), weight.getWeightAttr(),
+                                          TypeAttr::get(type));
     places[weight] = {buffer, type.getElementType(), llvm::SmallVector<int64_t>(type.getShape()), 0,
                       RowDomain::one};
     return success();
   }
   if (auto state = dyn_cast<m1::GetStateOp>(op)) {
-    Value buffer = plan::StateOp::create(b, op->getLoc(), bufferType(), state.getStateAttr());
     auto type = cast<m1::StateTypeInterface>(state.getType());
+    Value buffer = plan::StateOp::create(b, op->getLoc(), bufferType(), state.getStateAttr(),
+                                         TypeAttr::get(state.getType()));
     places[state] = {buffer, type.getElementType(), llvm::SmallVector<int64_t>(type.getShape()), 0,
                      RowDomain::one};
     return success();
@@ -273,6 +318,7 @@ LogicalResult FunctionConverter::convert(Operation *current) {
 
   buffers.clear();
   activations.clear();
+  accesses.clear();
   auto kernel = dyn_cast<m1::KernelOpInterface>(op);
   if (!kernel)
     return op->emitOpError("has no kernel: it has to be expanded before the conversion to a plan");
@@ -301,9 +347,11 @@ LogicalResult FunctionConverter::convert(Operation *current) {
     spec.operands.push_back(
         {kernel.getResultNames()[i].str(), place.element, place.dims, place.rowStride});
     buffers.push_back(place.buffer);
+    accesses[place.buffer] = plan::Access::wo;
     if (place.rowStride)
       touch(place, place.rows);
   }
+  this->spec = &spec;
   unsharable = spec.shared && !selector.canShare(spec);
   return unsharable ? failure() : selector.select(spec, *this);
 }
@@ -318,12 +366,14 @@ bool concernsSharing(func::FuncOp function) {
 
 } // namespace
 
-FailureOr<plan::TargetOp> convertM1ToPlan(ModuleOp module, KernelSelector &selector) {
+FailureOr<plan::TargetOp> convertM1ToPlan(ModuleOp module, Target &device) {
   module.getContext()->loadDialect<plan::PlanDialect>();
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-  auto target =
-      plan::TargetOp::create(b, module.getLoc(), selector.targetName(), StringAttr(), ArrayAttr());
+  auto target = plan::TargetOp::create(b, module.getLoc(), device.name(), StringAttr(), ArrayAttr(),
+                                       StringAttr());
+  device.describe(target);
   target.getBody().emplaceBlock();
+  KernelSelector &selector = device.selector();
   KernelTable table;
   for (auto function : module.getOps<func::FuncOp>()) {
     const bool decode = function.getSymName() == "decode";

@@ -62,18 +62,25 @@ void ModelBuilder::buildFunction(StringRef name) {
   auto embeddings = [&] {
     return matrix("embed_tokens", {{family.embeddings(), {config.vocabSize, d}}});
   };
-  Value h = EmbeddingOp::create(builder, loc, rows(d, f32), entry->getArgument(0), embeddings());
+  Value tokens = embeddings();
+  Value h =
+      EmbeddingOp::create(builder, tokens.getLoc(), rows(d, f32), entry->getArgument(0), tokens);
   h = scale(h, family.getEmbeddingMultiplier());
-  for (int64_t layer = 0; layer < config.layers; ++layer)
+  const Location around = loc;
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    loc = named(("layers." + Twine(layer)).str());
     h = family.buildLayer(*this, layer, h);
+  }
+  loc = around;
   h = GatherRowsOp::create(builder, loc, h.getType(), h, batch);
   Value norm = vector("norm", {family.finalNorm(), {d}},
                       family.hasZeroCentredNorms() ? Transform::PlusOne : Transform::None);
-  Value x = RmsNormOp::create(builder, loc, activations(d), h, norm, APFloat(family.getEps()),
-                              /*groups=*/1);
+  Value x = RmsNormOp::create(builder, norm.getLoc(), activations(d), h, norm,
+                              APFloat(family.getEps()), /*groups=*/1);
   Value head =
       config.tied ? embeddings() : matrix("lm_head", {{family.head(), {config.vocabSize, d}}});
-  Value logits = LinearOp::create(builder, loc, rows(config.vocabSize, f32), x, head, Value());
+  Value logits =
+      LinearOp::create(builder, head.getLoc(), rows(config.vocabSize, f32), x, head, Value());
   logits = scale(logits, family.getLogitsMultiplier());
   IntegerAttr ids; // only where some are missing
   if (options.tokenizerIds && options.tokenizerIds < config.vocabSize)
@@ -86,6 +93,9 @@ void ModelBuilder::buildFunction(StringRef name) {
 // Weights and states
 //===----------------------------------------------------------------------===//
 
+/// The location of what is made of a layer or tensor.
+Location ModelBuilder::named(StringRef name) { return NameLoc::get(builder.getStringAttr(name)); }
+
 bool ModelBuilder::holds(StringRef name) const { return !options.dummy && data.find(name); }
 
 void ModelBuilder::checkSource(const Source &source) {
@@ -97,11 +107,12 @@ void ModelBuilder::checkSource(const Source &source) {
     return;
   if (++wrongTensors > shownTensors)
     return;
+  Location unnamed = UnknownLoc::get(builder.getContext()); // the tensor's name says where
   if (!tensor)
-    emitError(loc) << "missing tensor '" << source.name << "'";
+    emitError(unnamed) << "missing tensor '" << source.name << "'";
   else
-    emitError(loc) << "tensor '" << source.name << "': expected shape [" << source.shape
-                   << "], got [" << tensor->shape << "]";
+    emitError(unnamed) << "tensor '" << source.name << "': expected shape [" << source.shape
+                       << "], got [" << tensor->shape << "]";
 }
 
 /// f32 when computing in f32 needs more than bf16 to hold what the checkpoint stores, else bf16.
@@ -136,7 +147,7 @@ Value ModelBuilder::weight(StringRef symbol, ArrayRef<int64_t> shape, const Sour
                      inParts ? symbols.getDenseI64ArrayAttr(rows) : DenseI64ArrayAttr(), transform,
                      ElementsAttr(), RotaryAnglesAttr());
   }
-  return GetWeightOp::create(builder, loc, type, symbol);
+  return GetWeightOp::create(builder, named(symbol), type, symbol);
 }
 
 Value ModelBuilder::matrix(StringRef symbol, const Sources &sources) {
@@ -153,7 +164,7 @@ Value ModelBuilder::vector(StringRef symbol, const Source &source, Transform tra
 Value ModelBuilder::state(StringRef symbol, Type type) {
   if (declared.insert(symbol).second)
     StateOp::create(symbols, loc, symbol, type);
-  return GetStateOp::create(builder, loc, type, symbol);
+  return GetStateOp::create(builder, named(symbol), type, symbol);
 }
 
 Value ModelBuilder::rotaryTable(const RotaryConfig &rotary) {
@@ -185,7 +196,7 @@ RankedTensorType ModelBuilder::rows(int64_t columns, Type elementType) const {
 
 Value ModelBuilder::linear(Value x, Value weight, Value bias) {
   int64_t n = cast<RankedTensorType>(weight.getType()).getDimSize(0);
-  return LinearOp::create(builder, loc, activations(n), x, weight, bias);
+  return LinearOp::create(builder, weight.getLoc(), activations(n), x, weight, bias);
 }
 
 Value ModelBuilder::scale(Value x, double factor) {

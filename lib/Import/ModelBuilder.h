@@ -48,6 +48,7 @@ public:
   /// Whether the checkpoint, if there is one, holds the tensor.
   bool holds(llvm::StringRef name) const;
 
+  mlir::Location named(llvm::StringRef name);
   mlir::RankedTensorType rows(int64_t columns, mlir::Type elementType) const;
   /// Rows of the type of activations.
   mlir::RankedTensorType activations(int64_t columns) const {

@@ -193,6 +193,9 @@ public:
                            uint32_t weight, float scale, float offset) = 0;
   virtual Status synchronize() = 0;
 
+  /// How well the target's code suits this hardware, of those whose name is the device's: the
+  /// loader takes the best, the first of equals. Negative: it does not run.
+  virtual int suitability(const schema::Target &target) const { return 0; }
   /// Loads the target's code. `weights`: device address of each of Module.weights. The artifact
   /// outlives the program. Checks that the hardware has what the target was compiled for.
   virtual Status createProgram(const Artifact &artifact, const schema::Target &target,

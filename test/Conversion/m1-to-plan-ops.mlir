@@ -133,10 +133,10 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
 // CHECK-DAG: %[[CONV:.*]] = plan.state @conv_state
 // CHECK-DAG: %[[SCAN:.*]] = plan.state @scan_state
 // CHECK-DAG: %[[SCAN2:.*]] = plan.state @scan2_state
-// CHECK-DAG: %[[CACHE:.*]] = plan.state @cache{{$}}
-// CHECK: plan.launch @causal_conv1d_64({{.*}}, %[[CONV]], %[[STARTS]], %[[SLOTS]], %[[POSITIONS]]) -> ({{.*}}) over sequences
-// CHECK: plan.launch @selective_scan_64({{.*}}, %[[SCAN]], %[[STARTS]], %[[SLOTS]], %[[POSITIONS]]) -> ({{.*}}) over sequences
-// CHECK: plan.launch @ssd_scan_64({{.*}}, %[[SCAN2]], %[[STARTS]], %[[SLOTS]], %[[POSITIONS]]) -> ({{.*}}) over sequences
-// CHECK: plan.launch @kv_write({{.*}}, %[[CACHE]], %[[POSITIONS]], %[[SEQUENCE]], %[[TABLES]]) -> () over tokens
-// CHECK: plan.launch @attention_64(%{{.*}}, %[[CACHE]], %[[STARTS]], %[[LENGTHS]], %[[TABLES]]) -> ({{.*}}) over tokens grid 2 by 4
+// CHECK-DAG: %[[CACHE:.*]] = plan.state @cache :
+// CHECK: plan.launch @causal_conv1d_64({{.*}}, rw %[[CONV]], ro %[[STARTS]], ro %[[SLOTS]], ro %[[POSITIONS]], wo %{{.*}}) over sequences
+// CHECK: plan.launch @selective_scan_64({{.*}}, rw %[[SCAN]], ro %[[STARTS]], ro %[[SLOTS]], ro %[[POSITIONS]], wo %{{.*}}) over sequences
+// CHECK: plan.launch @ssd_scan_64({{.*}}, rw %[[SCAN2]], ro %[[STARTS]], ro %[[SLOTS]], ro %[[POSITIONS]], wo %{{.*}}) over sequences
+// CHECK: plan.launch @kv_write({{.*}}, wo %[[CACHE]], ro %[[POSITIONS]], ro %[[SEQUENCE]], ro %[[TABLES]]) over tokens
+// CHECK: plan.launch @attention_64(ro %{{.*}}, ro %[[CACHE]], ro %[[STARTS]], ro %[[LENGTHS]], ro %[[TABLES]], wo %{{.*}}) over tokens grid 2 by 4
 // CHECK: plan.launch @rms_norm_64({{.*}}) over logit_rows

@@ -25,23 +25,23 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
   %u = m1.get_weight @up : tensor<132x70xf32>
   %w = m1.get_weight @head : tensor<515x66xbf16>
   // CHECK: %[[H:.*]] = plan.temporary tokens 280
-  // CHECK: plan.launch @embedding_70(%[[TOKENS]], %[[E]]) -> (%[[H]]) over tokens grid 1 by 64 label "embedding embed" {token_bytes = 420 : i64}
+  // CHECK: plan.launch @embedding_70(ro %[[TOKENS]], ro %[[E]], wo %[[H]]) over tokens grid 1 by 64 label "embedding" {token_bytes = 420 : i64}
   %h = m1.embedding %tokens, %t : (tensor<?xi32>, tensor<515x70xbf16>) -> tensor<?x70xf32>
   %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64}
       : (tensor<?x70xf32>, tensor<70xf32>) -> tensor<?x70xf32>
   // CHECK: %[[Y:.*]] = plan.temporary tokens 528
-  // CHECK: plan.launch @linear_132({{.*}}) -> (%[[Y]]) over tokens grid 11 by 64 label "linear up"
+  // CHECK: plan.launch @linear_132({{.*}}, wo %[[Y]]) over tokens grid 11 by 64 label "linear"
   %y = m1.linear %x, %u : (tensor<?x70xf32>, tensor<132x70xf32>) -> tensor<?x132xf32>
   // CHECK: %[[UP:.*]] = plan.view %[[Y]] + 264
   %a, %b = m1.split %y : tensor<?x132xf32> -> tensor<?x66xf32>, tensor<?x66xf32>
-  // CHECK: plan.launch @silu_mul_66(%[[Y]], %[[UP]]){{.*}} {token_bytes = 792 : i64}
+  // CHECK: plan.launch @silu_mul_66(ro %[[Y]], ro %[[UP]], wo %{{.*}}){{.*}} {token_bytes = 792 : i64}
   %g = m1.silu_mul %a, %b : (tensor<?x66xf32>, tensor<?x66xf32>) -> tensor<?x66xf32>
   // CHECK: %[[R:.*]] = plan.temporary logit_rows 264
-  // CHECK: plan.launch @gather_rows_66({{.*}}, %[[ROWS]]) -> (%[[R]]) over logit_rows{{.*}} {logit_row_bytes = 528 : i64}
+  // CHECK: plan.launch @gather_rows_66({{.*}}, ro %[[ROWS]], wo %[[R]]) over logit_rows{{.*}} {logit_row_bytes = 528 : i64}
   %r = m1.gather_rows %g, %batch : (tensor<?x66xf32>, !m1.batch) -> tensor<?x66xf32>
-  // CHECK: plan.launch @linear_515(%[[R]], {{.*}}) -> (%[[LOGITS]]) over logit_rows
+  // CHECK: plan.launch @linear_515(ro %[[R]], {{.*}}, wo %[[LOGITS]]) over logit_rows
   %l = m1.linear %r, %w : (tensor<?x66xf32>, tensor<515x66xbf16>) -> tensor<?x515xf32>
-  // CHECK: plan.launch @sample(%[[LOGITS]]) -> (%[[NEXT]]) over logit_rows
+  // CHECK: plan.launch @sample(ro %[[LOGITS]], wo %[[NEXT]]) over logit_rows
   %s = m1.sample %l : (tensor<?x515xf32>) -> tensor<?xi32>
   return %l, %s : tensor<?x515xf32>, tensor<?xi32>
 }

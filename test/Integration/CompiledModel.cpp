@@ -7,7 +7,7 @@ namespace m1test {
 std::string compileModel(const std::string &directory, const std::string &artifact,
                          const Types &types) {
   m1c::CompileOptions options;
-  options.modelDirectory = directory;
+  options.model = directory;
   options.output = artifact;
   options.activationType = types.activation;
   options.stateType = types.state;

@@ -130,10 +130,8 @@ public:
       KernelChoice chosen;
       mlir::Value operand(size_t) const override { return {}; }
       mlir::Value temporary(RowDomain, uint64_t) override { return {}; }
-      std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value>, size_t,
-                         bool *isNew) override {
+      std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value>, size_t) override {
         chosen = choice;
-        *isNew = true;
         return "kernel";
       }
       void gemm(const GemmChoice &) override {}
@@ -146,8 +144,10 @@ public:
     emitter.context = &context;
     CpuSelector chooser(cpu);
     ASSERT_TRUE(succeeded(chooser.select(spec, emitter)));
-    auto module = generateCpuKernels(&context, cpu, chooser.kernels());
-    auto code = compileCpuKernels(*module, cpu, chooser.kernels(), {});
+    CpuKernel kernels[] = {{"kernel", spec}};
+    auto module = generateCpuKernels(&context, cpu, kernels);
+    ASSERT_TRUE(succeeded(module));
+    auto code = compileCpuKernels(**module, cpu, kernels, {});
     ASSERT_TRUE(bool(code)) << llvm::toString(code.takeError());
 
     int file = memfd_create("kernel", 0);

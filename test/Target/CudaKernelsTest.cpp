@@ -25,6 +25,7 @@ public:
     b.setInsertionPointToEnd(module->getBody());
   }
   void begin(const KernelSpec &spec, uint64_t viewOffset) {
+    this->spec = &spec;
     operands.clear();
     for (size_t i = 0; i < spec.operands.size(); ++i) {
       Value buffer = temporary(RowDomain::tokens, 256);
@@ -39,24 +40,31 @@ public:
     return plan::TemporaryOp::create(b, b.getUnknownLoc(), plan::BufferType::get(b.getContext()),
                                      static_cast<plan::RowDomain>(rows), bytes, IntegerAttr());
   }
-  std::string launch(const KernelChoice &choice, ArrayRef<Value>, size_t, bool *isNew) override {
-    bool inserted = keys.try_emplace(choice.key, choice).second;
-    if (isNew)
-      *isNew = inserted;
+  std::string launch(const KernelChoice &choice, ArrayRef<Value>, size_t) override {
+    declare(choice);
     return choice.name;
   }
   void gemm(const GemmChoice &) override { ++gemms; }
   bool declare(const KernelChoice &choice) override {
-    return keys.try_emplace(choice.key, choice).second;
+    if (!keys.try_emplace(choice.key, choice).second)
+      return false;
+    CudaKernel kernel{choice.name, choice.source, *spec};
+    for (auto [name, value] : choice.shape)
+      (name == "width" ? kernel.width : kernel.gridX) = unsigned(value);
+    kernel.blockSize = choice.blockSize;
+    kernels.push_back(std::move(kernel));
+    return true;
   }
   InFlightDiagnostic error() override { return emitError(b.getUnknownLoc()); }
 
   std::map<std::string, KernelChoice> keys;
+  std::vector<CudaKernel> kernels;
   int gemms = 0;
 
 private:
   OpBuilder b;
   OwningOpRef<ModuleOp> module;
+  const KernelSpec *spec = nullptr;
   std::vector<Value> operands;
 };
 
@@ -237,18 +245,20 @@ protected:
   /// stack frame, but those that call one of ptxas's own subroutines, which keep up to
   /// `subroutineBytes` there.
   void compileAndCheck(std::vector<std::string> chips, unsigned subroutineBytes = 0) {
-    CudaOptions options;
-    options.chips = chips;
-    auto code = compileCudaKernels(&context, selector.kernels(), options);
-    ASSERT_TRUE(bool(code)) << llvm::toString(code.takeError());
     std::map<std::string, KernelChoice> launches;
     for (auto &[key, choice] : emitter->keys)
       launches[choice.name] = choice;
-    for (const std::string &chip : chips) {
+    for (const std::string &name : chips) {
+      const CudaChip &chip = *findCudaChip(name);
+      OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(&context));
+      OpBuilder builder = OpBuilder::atBlockEnd(module->getBody());
+      auto bodies = generateCudaKernels(builder, emitter->kernels, chip);
+      ASSERT_TRUE(succeeded(bodies));
+      CodeRequest request;
+      auto code = compileCudaKernels(*bodies, emitter->kernels, chip, /*wantPtx=*/false, request);
+      ASSERT_TRUE(bool(code)) << llvm::toString(code.takeError());
       size_t found = 0;
       for (const CodeObject &object : *code) {
-        if (object.format != "cubin" || object.chip != chip)
-          continue;
         auto kernels = cuda::readResources(object.bytes);
         ASSERT_TRUE(bool(kernels)) << llvm::toString(kernels.takeError());
         for (const cuda::KernelResources &kernel : *kernels) {
@@ -257,16 +267,16 @@ protected:
           ASSERT_TRUE(launches.count(kernel.symbol)) << kernel.symbol;
           ++found;
           EXPECT_LE(kernel.localBytes, subroutineBytes)
-              << kernel.symbol << " on " << chip << " spills or indexes registers at run time";
+              << kernel.symbol << " on " << name << " spills or indexes registers at run time";
           EXPECT_LE(kernel.registers * launches[kernel.symbol].blockSize, 65536u)
-              << kernel.symbol << " on " << chip;
+              << kernel.symbol << " on " << name;
         }
       }
-      EXPECT_EQ(found, launches.size()) << chip;
+      EXPECT_EQ(found, launches.size()) << name;
     }
   }
 
-  CudaSelector selector;
+  CudaSelector selector{*findCudaChip("sm_90")};
   std::unique_ptr<Emitter> emitter;
   uint64_t viewOffset = 0;
 };
@@ -305,31 +315,33 @@ TEST_F(CudaKernels, Widths) {
   select("map", {rows("a", bf16, 3072), rows("out", bf16, 3072)}, silu);
   viewOffset = 0;
   select("map", {rows("a", bf16, 100), rows("out", bf16, 100)}, silu);
-  ASSERT_EQ(selector.kernels().size(), 4u);
-  EXPECT_EQ(selector.kernels()[0].width, 8u);
-  EXPECT_EQ(selector.kernels()[1].width, 4u);
-  EXPECT_EQ(selector.kernels()[2].width, 1u);
-  EXPECT_EQ(selector.kernels()[3].width, 4u);
+  ASSERT_EQ(emitter->kernels.size(), 4u);
+  EXPECT_EQ(emitter->kernels[0].width, 8u);
+  EXPECT_EQ(emitter->kernels[1].width, 4u);
+  EXPECT_EQ(emitter->kernels[2].width, 1u);
+  EXPECT_EQ(emitter->kernels[3].width, 4u);
 }
 
 // Matrix products are library calls, in functions for few rows kernels that stream the weights.
 TEST_F(CudaKernels, Linears) {
   select("linear", {rows("x", bf16, 64), weight("weight", bf16, {32, 64}), rows("out", bf16, 32)});
   EXPECT_EQ(emitter->gemms, 1);
-  EXPECT_TRUE(selector.kernels().empty());
+  EXPECT_TRUE(emitter->kernels.empty());
   select("linear", {rows("x", bf16, 64), weight("weight", bf16, {32, 64}), rows("out", bf16, 32)},
          {}, true, 8);
   EXPECT_EQ(emitter->gemms, 1);
-  EXPECT_EQ(selector.kernels().size(), 1u);
+  EXPECT_EQ(emitter->kernels.size(), 1u);
 }
 
 // The target's name says which GPUs; anything else is an error that names the value.
 TEST(CudaTargetName, Chips) {
-  auto several = parseCudaTarget(":sm_90,sm_80");
+  auto several = parseCudaChips("sm_90,sm_80,sm_90");
   ASSERT_TRUE(bool(several));
-  EXPECT_EQ(several->chips, (std::vector<std::string>{"sm_80", "sm_90"}));
-  for (const char *bad : {":", ":sm_75", ":90", "sm_90", ":sm_90,", ":sm_x"}) {
-    auto result = parseCudaTarget(bad);
+  ASSERT_EQ(several->size(), 2u);
+  EXPECT_EQ((*several)[0]->name, "sm_80");
+  EXPECT_EQ((*several)[1]->name, "sm_90");
+  for (const char *bad : {",", "sm_75", "90", "sm_90,", "sm_x", "sm_90b", "sm_0090"}) {
+    auto result = parseCudaChips(bad);
     EXPECT_FALSE(bool(result)) << bad;
     if (!result)
       EXPECT_NE(llvm::toString(result.takeError()).find("unknown CUDA chip"), std::string::npos);

@@ -1,4 +1,4 @@
-// m1-compile: a checkpoint directory to an artifact.
+// m1-compile: a checkpoint directory, or a module of the m1 or plan dialect, to an artifact.
 #include "command_line.h"
 #include "m1c/Compiler.h"
 #include "progress.h"
@@ -47,20 +47,27 @@ int main(int argc, char **argv) {
 
   m1c::CompileOptions options;
   options.producer = "m1-compile " M1_VERSION;
-  std::string weights = "embed", targets = "cpu", emit = "artifact";
-  bool timing = false;
-  const std::map<std::string, m1c::Emit> emits = {
-      {"m1", m1c::Emit::m1},        {"m1-optimized", m1c::Emit::m1Optimized},
-      {"plan", m1c::Emit::plan},    {"llvm", m1c::Emit::llvm},
-      {"asm", m1c::Emit::assembly}, {"artifact", m1c::Emit::artifact}};
-  app.add_option("model", options.modelDirectory,
-                 "Directory with config.json, safetensors, tokenizer.json")
+  std::string weights = "embed", emit = "artifact";
+  bool timing = false, remarks = false;
+  const std::map<std::string, m1c::Emit> emits = {{"m1", m1c::Emit::m1},
+                                                  {"m1-optimized", m1c::Emit::m1Optimized},
+                                                  {"plan", m1c::Emit::plan},
+                                                  {"kernels", m1c::Emit::kernels},
+                                                  {"llvm", m1c::Emit::llvm},
+                                                  {"asm", m1c::Emit::assembly},
+                                                  {"artifact", m1c::Emit::artifact}};
+  app.add_option("model", options.model,
+                 "Directory with config.json, safetensors, tokenizer.json; or a file of m1 or plan "
+                 "operations (.mlir)")
       ->required()
+      ->type_name("MODEL");
+  app.add_option("--checkpoint", options.checkpoint,
+                 "Directory with the weights and the tokenizer of a MODEL that is a file")
       ->type_name("MODEL_DIR");
   app.add_option("-o,--output", options.output,
                  "File to write; - is standard output unless an artifact is emitted")
       ->type_name("OUT.m1a");
-  app.add_option("--target", targets,
+  app.add_option("--target", options.target,
                  "Devices to compile for, separated by commas: cpu, cuda (sm_90), cuda:sm_80,sm_90")
       ->type_name("LIST");
   app.add_option("--cpu", options.cpu,
@@ -81,8 +88,25 @@ int main(int argc, char **argv) {
   app.add_option("--max-context", options.maxContext,
                  "Longest context in tokens; 0: max_position_embeddings of config.json")
       ->check(CLI::Range(0, INT32_MAX));
-  app.add_option("--emit", emit, "Stage to write: m1, m1-optimized, plan, llvm, asm, artifact")
+  app.add_option("--emit", emit,
+                 "Stage to write: m1, m1-optimized, plan, kernels, llvm, asm, artifact")
       ->check(CLI::IsMember(emits));
+  app.add_option("--pass-pipeline", options.passPipeline,
+                 "Passes in the place of those between import and kernels, as m1-opt takes them")
+      ->type_name("PIPELINE");
+  app.add_option("--print-ir-after", options.printIrAfter,
+                 "Print the module to standard error after this pass; may be given several times")
+      ->type_name("PASS")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->default_str("");
+  app.add_flag("--print-ir-after-all", options.printIrAfterAll, "The same after every pass")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.add_flag("--remarks", remarks, "Say what could not be fused, and why")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.add_option("--cache", options.cache,
+                 "Directory of compiled kernels, which later compilations take from there")
+      ->type_name("DIR")
+      ->envname("M1_CACHE");
   app.add_option("--save-temps", options.saveTemps, "Directory for the text of every stage")
       ->type_name("DIR");
   app.add_flag("--timing", timing, "Print the time of every stage")
@@ -108,16 +132,6 @@ int main(int argc, char **argv) {
     return usageError("--weights: unknown mode '" + weights +
                       "'; known are embed, external, dummy:SEED");
   }
-  options.targets.clear();
-  for (std::string &part : CLI::detail::split(targets, ',')) {
-    // In cuda:sm_80,sm_90 the comma stays within the target.
-    const bool isChip = part.rfind("sm_", 0) == 0 && !options.targets.empty() &&
-                        options.targets.back().rfind("cuda:", 0) == 0;
-    if (isChip)
-      options.targets.back() += "," + part;
-    else
-      options.targets.push_back(part);
-  }
   if (options.emit == m1c::Emit::artifact && (options.output.empty() || options.output == "-"))
     return usageError("an artifact needs -o OUT.m1a");
   if (options.output.empty())
@@ -136,6 +150,11 @@ int main(int argc, char **argv) {
     std::fprintf(stderr, "m1-compile: %s: %s\n", isWarning ? "warning" : "error",
                  message.str().c_str());
   };
+  if (remarks)
+    listener.remark = [&](llvm::StringRef message) {
+      progress.clear();
+      std::fprintf(stderr, "m1-compile: remark: %s\n", message.str().c_str());
+    };
   m1c::ArtifactSizes sizes;
   bool ok = m1c::compile(options, listener, &sizes);
   progress.clear();

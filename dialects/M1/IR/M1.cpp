@@ -163,6 +163,20 @@ ModelOp mlir::m1::getModel(ModuleOp module) {
   return models.empty() ? ModelOp() : *models.begin();
 }
 
+StringRef mlir::m1::nameOf(Location loc) {
+  if (auto name = dyn_cast<NameLoc>(loc))
+    return name.getName();
+  if (auto fused = dyn_cast<FusedLoc>(loc))
+    for (Location part : fused.getLocations())
+      if (StringRef name = nameOf(part); !name.empty())
+        return name;
+  return "";
+}
+
+Location mlir::m1::locationOf(Value value, Location otherwise) {
+  return nameOf(value.getLoc()).empty() ? otherwise : value.getLoc();
+}
+
 LogicalResult GetWeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
   auto weight = symbols.lookupNearestSymbolFrom<WeightOp>(*this, getWeightAttr());
   if (!weight)

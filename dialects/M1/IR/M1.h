@@ -50,6 +50,11 @@ bool isRows(Value value);
 /// The model facts of a module; null when it has none.
 ModelOp getModel(ModuleOp module);
 
+/// The layer or tensor that a location names; empty when it names none.
+StringRef nameOf(Location loc);
+/// The location of what is done with the value: its name, as of a weight, else `otherwise`.
+Location locationOf(Value value, Location otherwise);
+
 } // namespace mlir::m1
 
 #endif

@@ -66,12 +66,12 @@ def M1_AnyState : Type<CPred<"::llvm::isa<::mlir::m1::StateTypeInterface>($_self
 // Model, weights, states
 //===----------------------------------------------------------------------===//
 
-def M1_ModelOp : M1_Op<"model", [Symbol]> {
+def M1_ModelOp : M1_Op<"model", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "facts about the model that are not in its operations";
   let description = [{
-    One per module. `architecture` is m1-mamba1, m1-mamba2 or the model_type of config.json.
-    `max_positions` is the longest context that the rotary tables serve; `page_size` the positions
-    of one KV page.
+    One per module, which it describes: KV caches have pages of `page_size` positions, and rotary
+    tables serve `max_positions`. `architecture` is m1-mamba1, m1-mamba2 or the model_type of
+    config.json.
 
     Example:
     ```mlir

@@ -79,6 +79,30 @@ LogicalResult ModelOp::verify() {
   return success();
 }
 
+/// What holds for the module as a whole.
+LogicalResult ModelOp::verifySymbolUses(SymbolTableCollection &) {
+  Operation *module = (*this)->getParentOp();
+  for (Operation &op : module->getRegion(0).front()) {
+    if (auto other = dyn_cast<ModelOp>(op); other && other->isBeforeInBlock(*this))
+      return emitOpError() << "expected one m1.model in a module, got a second beside @"
+                           << other.getSymName();
+    auto state = dyn_cast<StateOp>(op);
+    auto cache = state ? dyn_cast<KVCacheType>(state.getType()) : KVCacheType();
+    if (cache && cache.getShape()[1] != static_cast<int64_t>(getPageSize()))
+      return state.emitOpError() << "expected pages of page_size = " << getPageSize()
+                                 << " positions, as @" << getSymName() << " says, got "
+                                 << cache.getShape()[1];
+  }
+  WalkResult result = module->walk([&](RotaryTableOp table) -> WalkResult {
+    int64_t blocks = table.getHi().getType().getDimSize(0);
+    if ((static_cast<int64_t>(getMaxPositions()) - 1) / rotaryStep < blocks)
+      return WalkResult::advance();
+    return table.emitOpError() << "expected hi for max_positions = " << getMaxPositions()
+                               << " positions, got " << blocks << " blocks of " << rotaryStep;
+  });
+  return failure(result.wasInterrupted());
+}
+
 LogicalResult WeightOp::verify() {
   RankedTensorType type = getTensorType();
   if (!type.hasStaticShape())
@@ -449,6 +473,9 @@ LogicalResult RotaryKVWriteOp::verify() {
 }
 
 LogicalResult AttentionOp::verify() {
+  if (!getScale().isFiniteNonZero() || getScale().isNegative())
+    return emitOpError() << "expected a finite positive scale, got "
+                         << getScale().convertToDouble();
   int64_t kvHeads = getCache().getType().getShape()[0], d = getCache().getType().getShape()[2];
   if (failed(expectHeads(*this, "q", getQ(), d)))
     return failure();

@@ -35,10 +35,14 @@ struct EliminateDead : m1::impl::EliminateDeadPassBase<EliminateDead> {
   void runOnOperation() override {
     while (erasePureOperations() || eraseDeadStateOperations()) {
     }
-    eraseUnusedSymbols<StateOp, GetStateOp>(
-        states, [](GetStateOp get) { return get.getStateAttr().getAttr(); });
-    eraseUnusedSymbols<WeightOp, GetWeightOp>(
-        weights, [](GetWeightOp get) { return get.getWeightAttr().getAttr(); });
+    // Whatever names a symbol uses it, functions that are converted to a plan included.
+    llvm::DenseSet<StringAttr> used;
+    getOperation().walk([&](Operation *op) {
+      op->getAttrDictionary().walk(
+          [&](SymbolRefAttr name) { used.insert(name.getRootReference()); });
+    });
+    eraseUnusedSymbols<StateOp>(used, states);
+    eraseUnusedSymbols<WeightOp>(used, weights);
   }
 
   bool erasePureOperations() {
@@ -73,10 +77,8 @@ struct EliminateDead : m1::impl::EliminateDeadPassBase<EliminateDead> {
     return changed;
   }
 
-  template <typename SymbolOp, typename GetOp, typename NameOf>
-  void eraseUnusedSymbols(PassStatistic &count, NameOf nameOf) {
-    llvm::DenseSet<StringAttr> used;
-    getOperation().walk([&](GetOp get) { used.insert(nameOf(get)); });
+  template <typename SymbolOp>
+  void eraseUnusedSymbols(const llvm::DenseSet<StringAttr> &used, PassStatistic &count) {
     for (SymbolOp symbol : llvm::make_early_inc_range(getOperation().getOps<SymbolOp>()))
       if (!used.contains(symbol.getSymNameAttr())) {
         symbol.erase();

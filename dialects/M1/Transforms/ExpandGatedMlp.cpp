@@ -27,10 +27,13 @@ struct ExpandGatedMlp : m1::impl::ExpandGatedMlpPassBase<ExpandGatedMlp> {
       auto x = cast<RankedTensorType>(mlp.getX().getType());
       auto inner = RankedTensorType::get({x.getDimSize(0), mlp.getGate().getType().getDimSize(0)},
                                          x.getElementType());
-      Value gate = LinearOp::create(rewriter, loc, inner, mlp.getX(), mlp.getGate(), Value());
-      Value up = LinearOp::create(rewriter, loc, inner, mlp.getX(), mlp.getUp(), Value());
+      Value gate = LinearOp::create(rewriter, locationOf(mlp.getGate(), loc), inner, mlp.getX(),
+                                    mlp.getGate(), Value());
+      Value up = LinearOp::create(rewriter, locationOf(mlp.getUp(), loc), inner, mlp.getX(),
+                                  mlp.getUp(), Value());
       Value hidden = SiluMulOp::create(rewriter, loc, inner, gate, up);
-      rewriter.replaceOpWithNewOp<LinearOp>(mlp, mlp.getType(), hidden, mlp.getDown(), Value());
+      rewriter.replaceOp(mlp, LinearOp::create(rewriter, locationOf(mlp.getDown(), loc),
+                                               mlp.getType(), hidden, mlp.getDown(), Value()));
       ++mlps;
     }
   }

@@ -64,7 +64,7 @@ struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
   }
 
   /// The joined weight of all, read at the insertion point.
-  Value join(IRRewriter &rewriter, SymbolTable &symbols, Location loc, ArrayRef<Value> values) {
+  Value join(IRRewriter &rewriter, SymbolTable &symbols, ArrayRef<Value> values) {
     SmallVector<WeightOp> weights;
     SmallVector<Attribute> sources;
     SmallVector<int64_t> shape;
@@ -81,7 +81,8 @@ struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
     auto type = RankedTensorType::get(shape, weights[0].getTensorType().getElementType());
     WeightOp joined = getOrCreateWeight(symbols, weights[0], joinNames(weights), type,
                                         rewriter.getArrayAttr(sources), Transform::None);
-    return GetWeightOp::create(rewriter, loc, type, joined.getSymName());
+    return GetWeightOp::create(rewriter, NameLoc::get(joined.getSymNameAttr()), type,
+                               joined.getSymName());
   }
 
   void merge(IRRewriter &rewriter, SymbolTable &symbols, ArrayRef<LinearOp> linears) {
@@ -96,13 +97,13 @@ struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
         biases.push_back(linear.getBias());
       types.push_back(linear.getType());
     }
-    Value weight = join(rewriter, symbols, loc, weights);
-    Value bias = biases.empty() ? Value() : join(rewriter, symbols, loc, biases);
+    Value weight = join(rewriter, symbols, weights);
+    Value bias = biases.empty() ? Value() : join(rewriter, symbols, biases);
     auto firstType = cast<RankedTensorType>(first.getType());
     auto type = RankedTensorType::get(
         {firstType.getDimSize(0), cast<RankedTensorType>(weight.getType()).getDimSize(0)},
         firstType.getElementType());
-    Value merged = LinearOp::create(rewriter, loc, type, first.getX(), weight, bias);
+    Value merged = LinearOp::create(rewriter, weight.getLoc(), type, first.getX(), weight, bias);
     auto split = SplitOp::create(rewriter, loc, types, merged);
     for (auto [linear, piece] : llvm::zip_equal(linears, split.getPieces()))
       rewriter.replaceOp(linear, piece);

@@ -23,33 +23,6 @@ llvm::Error failure(const llvm::Twine &text) {
   return llvm::createStringError(llvm::inconvertibleErrorCode(), text);
 }
 
-llvm::Expected<std::string> generatedPtx(MLIRContext *context, ArrayRef<CudaKernel> kernels,
-                                         StringRef chip) {
-  context->loadDialect<gpu::GPUDialect, arith::ArithDialect, cf::ControlFlowDialect,
-                       LLVM::LLVMDialect, NVVM::NVVMDialect, memref::MemRefDialect, scf::SCFDialect,
-                       vector::VectorDialect>();
-  OpBuilder builder(context);
-  OwningOpRef<ModuleOp> module = ModuleOp::create(builder, builder.getUnknownLoc());
-  builder.setInsertionPointToStart(module->getBody());
-  auto gpuModule = gpu::GPUModuleOp::create(builder, builder.getUnknownLoc(), "generated");
-  for (const CudaKernel &kernel : kernels)
-    if (kernel.source.empty() &&
-        failed(cuda::buildGeneratedKernel(builder, gpuModule, kernel.symbol, kernel.spec,
-                                          {kernel.width, kernel.blockSize, kernel.gridX})))
-      return failure("cannot generate CUDA kernel " + kernel.symbol);
-  // What launch_successor() of kernels/cuda/common.cuh does in hand-tuned ones.
-  if (cuda::chipNumber(chip) >= 90)
-    gpuModule.walk([&](gpu::GPUFuncOp function) {
-      builder.setInsertionPointToStart(&function.getBody().front());
-      NVVM::GriddepcontrolOp::create(builder, function.getLoc(),
-                                     NVVM::GridDepActionKind::launch_dependents);
-    });
-  FailureOr<std::string> ptx = cuda::emitPtx(gpuModule, chip);
-  if (failed(ptx))
-    return failure("cannot lower the generated CUDA kernels for " + chip);
-  return *ptx;
-}
-
 struct Job {
   const CudaKernel *kernel;
   cuda::Toolchain::Compiled result;
@@ -57,22 +30,40 @@ struct Job {
 };
 
 // NVRTC takes a second or so a source, and is safe to call from several threads.
-void compileAll(const cuda::Toolchain &toolchain, std::vector<Job> &jobs, StringRef chip) {
+void compileAll(const cuda::Toolchain &toolchain, std::vector<Job> &jobs, StringRef chip,
+                const KernelCache &cache) {
   size_t headerCount = 0;
   const m1k::cuda::SourceFile *files = m1k::cuda::cuda_sources(&headerCount);
   std::vector<cuda::Header> headers;
   for (size_t i = 0; i < headerCount; ++i)
     headers.push_back({files[i].name, files[i].text});
   std::vector<std::string> options = m1k::cuda::nvrtc_options();
+  // What all keys have in common.
+  std::vector<StringRef> common = {"nvrtc", toolchain.version(), chip};
+  for (const std::string &option : options)
+    common.push_back(option);
+  for (const cuda::Header &header : headers) {
+    common.push_back(header.name);
+    common.push_back(header.text);
+  }
+  std::string commonKey = cache ? KernelCache::key(common) : "";
   std::atomic<size_t> next = 0;
   auto work = [&] {
     for (size_t i; (i = next++) < jobs.size();) {
-      auto compiled =
-          toolchain.compile(jobs[i].kernel->source, jobs[i].kernel->symbol, chip, headers, options);
-      if (compiled)
-        jobs[i].result = std::move(*compiled);
-      else
+      const CudaKernel &kernel = *jobs[i].kernel;
+      std::string key =
+          cache ? KernelCache::key({commonKey, kernel.symbol, kernel.source}) : std::string();
+      if (auto kept = cache.find(key, 2)) {
+        jobs[i].result = {std::move((*kept)[0]), std::move((*kept)[1])};
+        continue;
+      }
+      auto compiled = toolchain.compile(kernel.source, kernel.symbol, chip, headers, options);
+      if (!compiled) {
         jobs[i].error = llvm::toString(compiled.takeError());
+        continue;
+      }
+      cache.store(key, {compiled->ptx, compiled->cubin});
+      jobs[i].result = std::move(*compiled);
     }
   };
   std::vector<std::thread> threads;
@@ -83,43 +74,86 @@ void compileAll(const cuda::Toolchain &toolchain, std::vector<Job> &jobs, String
     thread.join();
 }
 
+llvm::Expected<cuda::Toolchain::Compiled> compileGenerated(const cuda::Toolchain &toolchain,
+                                                           gpu::GPUModuleOp bodies, StringRef chip,
+                                                           CodeRequest &request) {
+  std::string key;
+  if (request.cache && !request.wantLlvm) {
+    std::string text;
+    llvm::raw_string_ostream(text) << bodies;
+    key = KernelCache::key(
+        {"generated", KernelCache::compilerIdentity(), toolchain.version(), chip, text});
+    if (auto kept = request.cache.find(key, 2))
+      return cuda::Toolchain::Compiled{std::move((*kept)[0]), std::move((*kept)[1])};
+  }
+  FailureOr<std::string> ptx =
+      cuda::emitPtx(bodies, chip, request.wantLlvm ? &request.llvm : nullptr);
+  if (failed(ptx))
+    return failure("cannot lower the generated CUDA kernels for " + chip);
+  auto cubin = toolchain.assemble(*ptx, chip);
+  if (!cubin)
+    return cubin.takeError();
+  if (!key.empty())
+    request.cache.store(key, {*ptx, *cubin});
+  return cuda::Toolchain::Compiled{std::move(*ptx), std::move(*cubin)};
+}
+
 } // namespace
 
-llvm::Expected<std::vector<CodeObject>>
-compileCudaKernels(MLIRContext *context, ArrayRef<CudaKernel> kernels, const CudaOptions &options) {
+FailureOr<gpu::GPUModuleOp> generateCudaKernels(OpBuilder &builder, ArrayRef<CudaKernel> kernels,
+                                                const CudaChip &chip) {
+  if (llvm::all_of(kernels, [](const CudaKernel &kernel) { return !kernel.source.empty(); }))
+    return gpu::GPUModuleOp();
+  builder.getContext()
+      ->loadDialect<gpu::GPUDialect, arith::ArithDialect, cf::ControlFlowDialect, LLVM::LLVMDialect,
+                    NVVM::NVVMDialect, memref::MemRefDialect, scf::SCFDialect,
+                    vector::VectorDialect>();
+  auto module = gpu::GPUModuleOp::create(builder, builder.getUnknownLoc(),
+                                         ("cuda_kernels_" + chip.name).str());
+  OpBuilder::InsertionGuard guard(builder);
+  for (const CudaKernel &kernel : kernels)
+    if (kernel.source.empty() &&
+        failed(cuda::buildGeneratedKernel(builder, module, kernel.symbol, kernel.spec,
+                                          {kernel.width, kernel.blockSize, kernel.gridX})))
+      return module.emitError() << "cannot generate CUDA kernel " << kernel.symbol;
+  // What launch_successor() of kernels/cuda/common.cuh does in hand-tuned ones.
+  if (cuda::chipNumber(chip.name) >= 90)
+    module.walk([&](gpu::GPUFuncOp function) {
+      builder.setInsertionPointToStart(&function.getBody().front());
+      NVVM::GriddepcontrolOp::create(builder, function.getLoc(),
+                                     NVVM::GridDepActionKind::launch_dependents);
+    });
+  return module;
+}
+
+llvm::Expected<std::vector<CodeObject>> compileCudaKernels(gpu::GPUModuleOp bodies,
+                                                           ArrayRef<CudaKernel> kernels,
+                                                           const CudaChip &chip, bool wantPtx,
+                                                           CodeRequest &request) {
   auto toolchain = cuda::Toolchain::open();
   if (!toolchain)
     return toolchain.takeError();
-  bool anyGenerated = llvm::any_of(kernels, [](const CudaKernel &k) { return k.source.empty(); });
   std::vector<CodeObject> cubins, ptxs;
-  for (const std::string &chip : options.chips) {
-    bool keepPtx = chip == options.chips.front();
-    if (anyGenerated) {
-      auto ptx = generatedPtx(context, kernels, chip);
-      if (!ptx)
-        return ptx.takeError();
-      auto cubin = toolchain->assemble(*ptx, chip);
-      if (!cubin)
-        return cubin.takeError();
-      cubins.push_back({"cubin", chip, std::move(*cubin)});
-      if (keepPtx)
-        ptxs.push_back({"ptx", chip, std::move(*ptx)});
-    }
-    std::vector<Job> jobs;
-    for (const CudaKernel &kernel : kernels)
-      if (!kernel.source.empty())
-        jobs.push_back({&kernel, {}, {}});
-    compileAll(*toolchain, jobs, chip);
-    for (Job &job : jobs) {
-      if (!job.error.empty())
-        return failure(job.error);
-      cubins.push_back({"cubin", chip, std::move(job.result.cubin)});
-      if (keepPtx)
-        ptxs.push_back({"ptx", chip, std::move(job.result.ptx)});
-    }
+  if (bodies) {
+    auto made = compileGenerated(*toolchain, bodies, chip.name, request);
+    if (!made)
+      return made.takeError();
+    cubins.push_back({"cubin", chip.name.str(), std::move(made->cubin)});
+    ptxs.push_back({"ptx", chip.name.str(), std::move(made->ptx)});
   }
-  cubins.insert(cubins.end(), std::make_move_iterator(ptxs.begin()),
-                std::make_move_iterator(ptxs.end()));
+  std::vector<Job> jobs;
+  for (const CudaKernel &kernel : kernels)
+    if (!kernel.source.empty())
+      jobs.push_back({&kernel, {}, {}});
+  compileAll(*toolchain, jobs, chip.name, request.cache);
+  for (Job &job : jobs) {
+    if (!job.error.empty())
+      return failure(job.error);
+    cubins.push_back({"cubin", chip.name.str(), std::move(job.result.cubin)});
+    ptxs.push_back({"ptx", chip.name.str(), std::move(job.result.ptx)});
+  }
+  if (wantPtx)
+    llvm::append_range(cubins, std::move(ptxs));
   return cubins;
 }
 

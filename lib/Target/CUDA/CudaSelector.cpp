@@ -25,34 +25,6 @@ unsigned alignmentOf(Value buffer) {
 
 } // namespace
 
-llvm::Expected<CudaOptions> parseCudaTarget(llvm::StringRef suffix) {
-  CudaOptions options;
-  if (suffix.empty())
-    return options;
-  auto bad = [&](llvm::StringRef chip) {
-    return llvm::createStringError(
-        llvm::inconvertibleErrorCode(),
-        "unknown CUDA chip '" + chip +
-            "': expected sm_N with N at least 80, as in cuda:sm_80,sm_90");
-  };
-  if (!suffix.consume_front(":"))
-    return bad(suffix);
-  llvm::SmallVector<llvm::StringRef> parts;
-  suffix.split(parts, ',');
-  std::map<int, std::string> chips;
-  for (llvm::StringRef part : parts) {
-    llvm::StringRef number = part;
-    int value = 0;
-    if (!number.consume_front("sm_") || number.getAsInteger(10, value) || value < 80)
-      return bad(part);
-    chips[value] = part.str();
-  }
-  options.chips.clear();
-  for (auto &[value, chip] : chips)
-    options.chips.push_back(chip);
-  return options;
-}
-
 std::string CudaSelector::stemFor(const KernelSpec &spec, const std::string &key) {
   auto [entry, inserted] = stems.try_emplace(key);
   if (inserted) {
@@ -69,7 +41,9 @@ std::string CudaSelector::stemFor(const KernelSpec &spec, const std::string &key
   return entry->second;
 }
 
-bool CudaSelector::canShare(const KernelSpec &spec) const { return cuda::canSharePrefixes(spec); }
+bool CudaSelector::canShare(const KernelSpec &spec) const {
+  return cuda::canSharePrefixes(spec, chip);
+}
 
 LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
   if (spec.op == "sample")
@@ -118,10 +92,8 @@ LogicalResult CudaSelector::selectGenerated(const KernelSpec &spec, PlanEmitter 
   choice.blockSize = shape.blockSize;
   choice.domain = spec.domain;
   choice.gridX = shape.gridX;
-  bool isNew = false;
-  std::string symbol = emitter.launch(choice, operands, spec.outputs, &isNew);
-  if (isNew)
-    collected.push_back({symbol, "", spec, shape.width, shape.blockSize, shape.gridX});
+  choice.shape = {{"width", shape.width}, {"grid_x", shape.gridX}};
+  emitter.launch(choice, operands, spec.outputs);
   return success();
 }
 
@@ -133,7 +105,8 @@ void CudaSelector::declareSampler(const KernelSpec &spec, PlanEmitter &emitter) 
   facts.vocabulary = int(spec.ids());
   facts.logits_stride = logits.rowStride;
   facts.random = true;
-  m1k::cuda::Description description = m1k::cuda::describe(facts, M1_SAMPLE_KERNEL);
+  m1k::cuda::Description description =
+      m1k::cuda::describe(facts, M1_SAMPLE_KERNEL, cuda::tuningFor(chip));
   const m1k::cuda::Kernel &kernel = description.kernels.front();
   KernelChoice choice;
   choice.key = kernel.symbol;
@@ -141,8 +114,8 @@ void CudaSelector::declareSampler(const KernelSpec &spec, PlanEmitter &emitter) 
   choice.origin = "sample";
   choice.blockSize = uint32_t(kernel.threads);
   choice.sharedBytes = uint32_t(kernel.shared_bytes);
-  if (emitter.declare(choice))
-    collected.push_back({kernel.symbol, kernel.source, spec});
+  choice.source = kernel.source;
+  emitter.declare(choice);
 }
 
 LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter) {
@@ -151,7 +124,7 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
     key += " decode";
   if (spec.op == "linear")
     key += " rows " + std::to_string(spec.maxRows);
-  m1k::cuda::Description description = cuda::describeHandTuned(spec, stemFor(spec, key));
+  m1k::cuda::Description description = cuda::describeHandTuned(spec, stemFor(spec, key), chip);
   if (!description.error.empty())
     return emitter.error() << "has no CUDA kernel: " << description.error;
   Value workspace, temporary;
@@ -189,14 +162,11 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
     choice.gridX = uint32_t(kernel.grid_x);
     choice.rowsPerGroup = uint32_t(kernel.rows_per_group);
     choice.launchEarly = kernel.launch_early;
-    bool isNew = false;
-    std::string symbol =
-        emitter.launch(choice, operands, kernel.operands.size() - firstOutput, &isNew);
+    choice.source = kernel.source;
+    std::string symbol = emitter.launch(choice, operands, kernel.operands.size() - firstOutput);
     if (symbol != kernel.symbol)
       return emitter.error() << "kernel " << kernel.symbol
                              << " would share its symbol with another kernel";
-    if (isNew)
-      collected.push_back({symbol, kernel.source, spec});
   }
   return success();
 }

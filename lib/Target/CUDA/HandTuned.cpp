@@ -191,8 +191,8 @@ mk::Linear linear(const KernelSpec &spec, std::string &error) {
 /// Decode kernels are shaped for a few hundred sequences, where the states' traffic is what a step
 /// waits for; at batch 1 that costs some tenths of a microsecond a layer. One shape for all bounds
 /// of a decode function, which share their kernels.
-mk::Tuning tuningOf(const KernelSpec &spec) {
-  mk::Tuning tuning;
+mk::Tuning tuningOf(const KernelSpec &spec, const CudaChip &chip) {
+  mk::Tuning tuning = tuningFor(chip);
   if (spec.decode)
     tuning.expected_sequences = 256;
   return tuning;
@@ -200,39 +200,37 @@ mk::Tuning tuningOf(const KernelSpec &spec) {
 
 struct Family {
   StringRef op;
-  mk::Description (*describe)(const KernelSpec &spec, const std::string &stem, std::string &error);
+  mk::Description (*describe)(const KernelSpec &spec, const std::string &stem,
+                              const mk::Tuning &tuning, std::string &error);
   /// Those of the op's facts that it is for; null: all.
   bool (*serves)(const KernelSpec &spec) = nullptr;
 };
 
 const Family families[] = {
     {"selective_scan",
-     [](const KernelSpec &spec, const std::string &stem, std::string &error) {
-       return mk::describe(selectiveScan(spec, error), stem, tuningOf(spec));
-     }},
+     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+        std::string &error) { return mk::describe(selectiveScan(spec, error), stem, tuning); }},
     {"ssd_scan",
-     [](const KernelSpec &spec, const std::string &stem, std::string &error) {
-       return mk::describe(ssdScan(spec, error), stem, tuningOf(spec));
-     }},
+     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+        std::string &error) { return mk::describe(ssdScan(spec, error), stem, tuning); }},
     {"causal_conv1d",
-     [](const KernelSpec &spec, const std::string &stem, std::string &error) {
-       return mk::describe(causalConv1d(spec, error), stem);
-     }},
+     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+        std::string &error) { return mk::describe(causalConv1d(spec, error), stem, tuning); }},
     {"gated_rms_norm",
-     [](const KernelSpec &spec, const std::string &stem, std::string &error) {
-       return mk::describe(gatedRmsNorm(spec, error), stem);
-     }},
+     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+        std::string &error) { return mk::describe(gatedRmsNorm(spec, error), stem, tuning); }},
     {"rms_norm",
-     [](const KernelSpec &spec, const std::string &stem, std::string &error) {
-       return mk::describe(gatedRmsNorm(spec, error), stem);
-     },
+     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+        std::string &error) { return mk::describe(gatedRmsNorm(spec, error), stem, tuning); },
      [](const KernelSpec &spec) { return spec.integer("groups") > 1 || !has(spec, "weight"); }},
-    {"gated_delta", [](const KernelSpec &spec, const std::string &stem,
-                       std::string &error) { return mk::describe(gatedDelta(spec, error), stem); }},
-    {"attention", [](const KernelSpec &spec, const std::string &stem,
-                     std::string &error) { return mk::describe(attention(spec, error), stem); }},
-    {"linear", [](const KernelSpec &spec, const std::string &stem,
-                  std::string &error) { return mk::describe(linear(spec, error), stem); }},
+    {"gated_delta",
+     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+        std::string &error) { return mk::describe(gatedDelta(spec, error), stem, tuning); }},
+    {"attention",
+     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+        std::string &error) { return mk::describe(attention(spec, error), stem, tuning); }},
+    {"linear", [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+                  std::string &error) { return mk::describe(linear(spec, error), stem, tuning); }},
 };
 
 const Family *find(StringRef op) {
@@ -247,22 +245,39 @@ bool isHandTuned(const KernelSpec &spec) {
   return family && (!family->serves || family->serves(spec));
 }
 
-bool canSharePrefixes(const KernelSpec &spec) {
-  std::string error;
-  const Family *family = find(spec.op);
-  return family && family->describe(spec, "shared", error).error.empty() && error.empty();
+mk::Tuning tuningFor(const CudaChip &chip) {
+  mk::Tuning tuning;
+  tuning.multiprocessors = chip.multiprocessors;
+  tuning.block_shared_bytes = chip.blockSharedBytes;
+  tuning.multiprocessor_shared_bytes = chip.multiprocessorSharedBytes;
+  return tuning;
 }
 
-mk::Description describeHandTuned(const KernelSpec &spec, const std::string &stem) {
+bool canSharePrefixes(const KernelSpec &spec, const CudaChip &chip) {
+  return isHandTuned(spec) && describeHandTuned(spec, "shared", chip).error.empty();
+}
+
+/// Refuses kernels that would not load.
+static void checkFit(mk::Description &description, const CudaChip &chip) {
+  for (const mk::Kernel &kernel : description.kernels)
+    if (kernel.shared_bytes > chip.blockSharedBytes && description.error.empty())
+      description.error = "a block of " + kernel.symbol + " needs " +
+                          std::to_string(kernel.shared_bytes) + " bytes of shared memory, " +
+                          chip.name.str() + " has " + std::to_string(chip.blockSharedBytes);
+}
+
+mk::Description describeHandTuned(const KernelSpec &spec, const std::string &stem,
+                                  const CudaChip &chip) {
   std::string error;
-  mk::Description description = find(spec.op)->describe(spec, stem, error);
+  mk::Description description = find(spec.op)->describe(spec, stem, tuningOf(spec, chip), error);
   if (!error.empty())
     description.error = error;
+  checkFit(description, chip);
   return description;
 }
 
 mk::Description describeUpdateConv(const KernelSpec &convSpec, const KernelSpec &scanSpec,
-                                   const std::string &stem) {
+                                   const std::string &stem, const CudaChip &chip) {
   mk::Description description;
   mk::CausalConv1d conv = causalConv1d(convSpec, description.error);
   mk::SelectiveUpdateConv facts;
@@ -282,18 +297,23 @@ mk::Description describeUpdateConv(const KernelSpec &convSpec, const KernelSpec 
   facts.conv_channels = conv.channels;
   facts.has_conv_bias = conv.has_bias;
   facts.conv_silu = conv.silu;
-  return mk::describe(facts, stem, tuningOf(scanSpec));
+  description = mk::describe(facts, stem, tuningOf(scanSpec, chip));
+  checkFit(description, chip);
+  return description;
 }
 
 mk::Description describeGatedLinear(const KernelSpec &linearSpec, const KernelSpec &siluMul,
-                                    const std::string &stem) {
+                                    const std::string &stem, const CudaChip &chip) {
   mk::Description description;
   mk::Linear facts = linear(linearSpec, description.error);
   facts.out_type = typeOf(siluMul, "out", description.error);
   facts.out_stride = stride(siluMul, "out");
   facts.n /= 2;
   facts.gated = true;
-  return description.error.empty() ? mk::describe(facts, stem) : description;
+  if (description.error.empty())
+    description = mk::describe(facts, stem, tuningFor(chip));
+  checkFit(description, chip);
+  return description;
 }
 
 RowDomain rowsOf(mk::Domain domain) { return static_cast<RowDomain>(domain); }

@@ -93,7 +93,7 @@ int chipNumber(StringRef chip) {
   return number;
 }
 
-FailureOr<std::string> emitPtx(gpu::GPUModuleOp module, StringRef chip) {
+FailureOr<std::string> emitPtx(gpu::GPUModuleOp module, StringRef chip, std::string *outLlvm) {
   DialectRegistry registry;
   registerBuiltinDialectTranslation(registry);
   registerGPUDialectTranslation(registry);
@@ -130,6 +130,10 @@ FailureOr<std::string> emitPtx(gpu::GPUModuleOp module, StringRef chip) {
   llvmModule->setTargetTriple(machine->getTargetTriple());
   llvmModule->setDataLayout(machine->createDataLayout());
   optimize(*llvmModule, *machine);
+  if (outLlvm) {
+    llvm::raw_string_ostream stream(*outLlvm);
+    stream << *llvmModule;
+  }
 
   llvm::SmallString<0> text;
   llvm::raw_svector_ostream stream(text);

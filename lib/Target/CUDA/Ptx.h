@@ -10,8 +10,10 @@ namespace m1c::cuda {
 /// 90 of "sm_90" and "sm_90a".
 int chipNumber(llvm::StringRef chip);
 
-/// Lowers `module` in place and returns its PTX for `chip` ("sm_90"). Fails with a diagnostic.
-mlir::FailureOr<std::string> emitPtx(mlir::gpu::GPUModuleOp module, llvm::StringRef chip);
+/// Lowers `module` in place and returns its PTX for `chip` ("sm_90"); `outLlvm`, unless null, gets
+/// the LLVM IR that it comes from, optimised. Fails with a diagnostic.
+mlir::FailureOr<std::string> emitPtx(mlir::gpu::GPUModuleOp module, llvm::StringRef chip,
+                                     std::string *outLlvm = nullptr);
 
 } // namespace m1c::cuda
 

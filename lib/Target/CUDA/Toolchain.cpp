@@ -17,6 +17,7 @@ using nvJitLinkHandle = struct nvJitLink *;
 constexpr int NVJITLINK_INPUT_PTX = 2;
 
 #define M1_NVRTC_FUNCTIONS(X)                                                                      \
+  X(nvrtcVersion, (int *major, int *minor))                                                        \
   X(nvrtcCreateProgram, (nvrtcProgram *, const char *source, const char *name, int headers,        \
                          const char *const *texts, const char *const *names))                      \
   X(nvrtcDestroyProgram, (nvrtcProgram *))                                                         \
@@ -47,6 +48,7 @@ struct Api {
 #undef M1_DECLARE
   std::string error; // of binding; empty when all is there
   std::string includeDirectory;
+  std::string libraries; // versions, and sizes of the files, which differ where versions do not
 };
 
 std::vector<std::string> toolkitRoots() {
@@ -117,6 +119,17 @@ Api bindApi() {
 #undef M1_BIND
   if (!api.error.empty())
     return api;
+  int major = 0, minor = 0;
+  api.nvrtcVersion(&major, &minor);
+  api.libraries = std::to_string(major) + "." + std::to_string(minor);
+  for (void *function : {reinterpret_cast<void *>(api.nvrtcCreateProgram),
+                         reinterpret_cast<void *>(api.nvJitLinkCreate)}) {
+    Dl_info info;
+    uint64_t size = 0;
+    if (dladdr(function, &info) && info.dli_fname &&
+        !llvm::sys::fs::file_size(info.dli_fname, size))
+      api.libraries += " " + std::to_string(size);
+  }
   api.includeDirectory = findHeaders(reinterpret_cast<void *>(api.nvrtcCreateProgram));
   if (api.includeDirectory.empty())
     api.error = "the cuda target needs the CUDA toolkit's headers (cuda_bf16.h), found neither "
@@ -142,6 +155,7 @@ llvm::Expected<Toolchain> Toolchain::open() {
     return failure(api().error);
   Toolchain toolchain;
   toolchain.includeDirectory = api().includeDirectory;
+  toolchain.libraries = api().libraries;
   return toolchain;
 }
 

@@ -23,6 +23,9 @@ public:
   /// where it was looked for.
   static llvm::Expected<Toolchain> open();
 
+  /// Identifies both libraries, for keys of caches.
+  const std::string &version() const { return libraries; }
+
   struct Compiled {
     std::string ptx;
     std::string cubin; // empty for a compute_ architecture
@@ -36,7 +39,7 @@ public:
   llvm::Expected<std::string> assemble(llvm::StringRef ptx, llvm::StringRef chip) const;
 
 private:
-  std::string includeDirectory;
+  std::string includeDirectory, libraries;
 };
 
 /// What ptxas recorded about a kernel in a cubin.

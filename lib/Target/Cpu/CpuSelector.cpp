@@ -51,21 +51,23 @@ LogicalResult CpuSelector::select(const KernelSpec &spec, PlanEmitter &emitter) 
   llvm::SmallVector<Value> operands;
   for (size_t i = 0; i < spec.operands.size(); ++i)
     operands.push_back(emitter.operand(i));
-  bool isNew = false;
-  std::string symbol = emitter.launch(choice, operands, spec.outputs, &isNew);
-  if (isNew)
-    collected.push_back({symbol, spec});
+  emitter.launch(choice, operands, spec.outputs);
   return success();
 }
 
-OwningOpRef<ModuleOp> generateCpuKernels(MLIRContext *context, const CpuInfo &cpu,
-                                         llvm::ArrayRef<CpuKernel> kernels) {
+FailureOr<OwningOpRef<ModuleOp>> generateCpuKernels(MLIRContext *context, const CpuInfo &cpu,
+                                                    llvm::ArrayRef<CpuKernel> kernels) {
   context->loadDialect<arith::ArithDialect, func::FuncDialect, LLVM::LLVMDialect, math::MathDialect,
                        scf::SCFDialect, vector::VectorDialect>();
   OwningOpRef<ModuleOp> module = ModuleOp::create(UnknownLoc::get(context));
   for (const CpuKernel &kernel : kernels) {
+    const CpuFamily *family = findCpuFamily(kernel.spec.op);
+    if (!family)
+      return emitError(module->getLoc())
+             << "kernel " << kernel.symbol << ": the cpu target has no kernel for '"
+             << kernel.spec.op << "'";
     KernelWriter writer(*module, cpu, kernel);
-    findCpuFamily(kernel.spec.op)->write(writer);
+    family->write(writer);
   }
   return module;
 }

@@ -6,43 +6,101 @@ using namespace mlir;
 namespace m1c {
 namespace {
 
+constexpr llvm::StringLiteral device = "cpu";
+
 class CpuTarget : public Target {
 public:
   explicit CpuTarget(CpuInfo cpu) : kernelSelector(std::move(cpu)) {}
+  std::string name() const override { return device.str(); }
   KernelSelector &selector() override { return kernelSelector; }
 
-  llvm::Expected<std::vector<CodeObject>> generate(plan::TargetOp plan, CodeTexts &texts) override {
+  void describe(plan::TargetOp plan) const override {
     const CpuInfo &cpu = kernelSelector.cpuInfo();
-    OpBuilder b(plan);
     plan.setCpu(cpu.name);
     llvm::SmallVector<llvm::StringRef> features(cpu.requiredFeatures.begin(),
                                                 cpu.requiredFeatures.end());
-    plan.setCpuFeaturesAttr(b.getStrArrayAttr(features));
-    OwningOpRef<ModuleOp> module =
-        generateCpuKernels(plan.getContext(), cpu, kernelSelector.kernels());
-    auto code = compileCpuKernels(*module, cpu, kernelSelector.kernels(),
-                                  {texts.wantLlvm, texts.wantAssembly, texts.wantCode});
+    plan.setCpuFeaturesAttr(Builder(plan.getContext()).getStrArrayAttr(features));
+  }
+
+  FailureOr<Operation *> generateKernels(plan::TargetOp plan, OpBuilder &builder) override {
+    auto kernels = kernelsOf(plan);
+    if (failed(kernels))
+      return failure();
+    auto bodies = generateCpuKernels(plan.getContext(), kernelSelector.cpuInfo(), *kernels);
+    if (failed(bodies))
+      return failure();
+    (*bodies)->setSymName("cpu_kernels");
+    return builder.insert(bodies->release().getOperation());
+  }
+
+  llvm::Expected<std::vector<CodeObject>> generateCode(plan::TargetOp plan, Operation *bodies,
+                                                       CodeRequest &request) override {
+    auto kernels = kernelsOf(plan);
+    if (failed(kernels))
+      return llvm::createStringError("plan.target @" + plan.getSymName() + ": bad kernel facts");
+    const CpuInfo &cpu = kernelSelector.cpuInfo();
+    std::string key;
+    if (request.cache && !request.wantLlvm && !request.wantAssembly) {
+      std::string text;
+      llvm::raw_string_ostream(text) << *bodies;
+      key = KernelCache::key(
+          {"cpu", KernelCache::compilerIdentity(), cpu.name, cpu.llvmCpu, cpu.llvmFeatures, text});
+      if (auto kept = request.cache.find(key, 1))
+        return std::vector<CodeObject>{{"elf", "", std::move(kept->front())}};
+    }
+    auto code = compileCpuKernels(cast<ModuleOp>(bodies), cpu, *kernels,
+                                  {request.wantLlvm, request.wantAssembly, request.wantCode});
     if (!code)
       return code.takeError();
-    texts.llvm += code->llvmIr;
-    texts.assembly += code->assembly;
+    request.llvm += code->llvmIr;
+    request.assembly += code->assembly;
     std::vector<CodeObject> objects;
-    if (texts.wantCode)
+    if (!key.empty())
+      request.cache.store(key, {code->elf});
+    if (request.wantCode)
       objects.push_back({"elf", "", std::move(code->elf)});
     return objects;
   }
 
 private:
+  static FailureOr<std::vector<CpuKernel>> kernelsOf(plan::TargetOp plan) {
+    std::vector<CpuKernel> kernels;
+    for (plan::KernelOp op : plan.getOps<plan::KernelOp>()) {
+      if (!op.getFactsAttr())
+        return op.emitOpError("has no facts to generate its code from");
+      auto spec = KernelSpec::fromAttribute(op.getFactsAttr(), [&] { return op.emitOpError(); });
+      if (failed(spec))
+        return failure();
+      kernels.push_back({op.getSymName().str(), std::move(*spec)});
+    }
+    return kernels;
+  }
+
   CpuSelector kernelSelector;
 };
 
-} // namespace
-
-llvm::Expected<std::unique_ptr<Target>> createCpuTarget(llvm::StringRef cpu) {
+llvm::Expected<std::unique_ptr<Target>> createOne(llvm::StringRef cpu) {
   auto info = resolveCpu(cpu);
   if (!info)
     return info.takeError();
   return std::make_unique<CpuTarget>(std::move(*info));
 }
+
+llvm::Expected<std::vector<std::unique_ptr<Target>>> create(llvm::StringRef suffix) {
+  auto target = createOne(suffix.empty() ? "native" : suffix);
+  if (!target)
+    return target.takeError();
+  std::vector<std::unique_ptr<Target>> targets;
+  targets.push_back(std::move(*target));
+  return targets;
+}
+
+llvm::Expected<std::unique_ptr<Target>> ofPlan(plan::TargetOp plan) {
+  return createOne(plan.getCpu().value_or("native"));
+}
+
+} // namespace
+
+void registerCpuTarget() { registerTarget({device, "cpu[:x86-64-v3]", create, ofPlan, nullptr}); }
 
 } // namespace m1c

@@ -328,12 +328,13 @@ uint64_t Artifact::weightBytes(uint32_t index) const {
   return elementCount(type) * elementSize(type.element());
 }
 
-const schema::Target *Artifact::findTarget(const std::string &name) const {
+std::vector<const schema::Target *> Artifact::findTargets(const std::string &device) const {
+  std::vector<const schema::Target *> found;
   if (root->targets())
     for (const schema::Target *target : *root->targets())
-      if (target->name()->str() == name)
-        return target;
-  return nullptr;
+      if (std::string name = target->name()->str(); name.substr(0, name.find(':')) == device)
+        found.push_back(target);
+  return found;
 }
 
 int Artifact::findFunction(const schema::Target &target, const char *name) {

@@ -80,8 +80,8 @@ public:
   /// Bytes of a weight, from its type.
   uint64_t weightBytes(uint32_t index) const;
 
-  /// The target of this name, or null.
-  const schema::Target *findTarget(const std::string &name) const;
+  /// The targets for a device: those named by it, or by it, a colon and what tells them apart.
+  std::vector<const schema::Target *> findTargets(const std::string &device) const;
   /// Index into target.functions, or -1.
   static int findFunction(const schema::Target &target, const char *name);
 

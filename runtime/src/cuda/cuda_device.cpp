@@ -271,6 +271,10 @@ Status CudaDevice::synchronize() {
   return driver->check(driver->cuStreamSynchronize(workStream), "waiting for the GPU");
 }
 
+int CudaDevice::suitability(const schema::Target &target) const {
+  return CudaProgram::suitability(target, capability());
+}
+
 Status CudaDevice::createProgram(const Artifact &artifact, const schema::Target &target,
                                  std::vector<void *> weights, std::unique_ptr<Program> *out) {
   return CudaProgram::create(*this, artifact, target, std::move(weights), out);

@@ -44,6 +44,7 @@ public:
   Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed,
                    uint32_t weight, float scale, float offset) override;
   Status synchronize() override;
+  int suitability(const schema::Target &target) const override;
   Status createProgram(const Artifact &artifact, const schema::Target &target,
                        std::vector<void *> weights, std::unique_ptr<Program> *out) override;
 

@@ -49,6 +49,21 @@ Status CudaProgram::create(CudaDevice &device, const Artifact &artifact,
   return {};
 }
 
+int CudaProgram::suitability(const schema::Target &target, int capability) {
+  int best = -1;
+  if (target.code())
+    for (const schema::Code *code : *target.code()) {
+      bool exact = false;
+      int chip = chipNumber(code->chip(), &exact);
+      // Any machine code before any PTX, then what was made for the GPU nearest to this one.
+      if (isFormat(*code, "cubin") && cubinRuns(chip, exact, capability))
+        best = std::max(best, 10000 + 2 * chip + exact);
+      if (isFormat(*code, "ptx") && chip <= capability && !exact)
+        best = std::max(best, chip);
+    }
+  return best;
+}
+
 CudaProgram::~CudaProgram() {
   (void)device.synchronize();
   for (auto &entry : converted)

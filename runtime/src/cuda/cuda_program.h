@@ -21,6 +21,8 @@ public:
   static Status create(CudaDevice &device, const Artifact &artifact, const schema::Target &target,
                        std::vector<void *> weights, std::unique_ptr<Program> *out);
   ~CudaProgram() override;
+  /// Device::suitability for a GPU of this compute capability.
+  static int suitability(const schema::Target &target, int capability);
 
   Status createContext(const ContextOptions &options, std::unique_ptr<Context> *out) override;
   uint64_t contextBytes(const ContextOptions &options) const override;

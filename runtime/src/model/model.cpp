@@ -31,7 +31,10 @@ Status Model::load(const std::string &path, const ModelOptions &options,
   M1_TRY(createDevice(options.device, options.deviceOptions, &model->hardware));
 
   const std::string &targetName = model->hardware->info().target;
-  model->chosen = model->file->findTarget(targetName);
+  for (const schema::Target *target : model->file->findTargets(targetName))
+    if (!model->chosen ||
+        model->hardware->suitability(*target) > model->hardware->suitability(*model->chosen))
+      model->chosen = target;
   if (!model->chosen) {
     std::string present;
     if (model->module().targets())

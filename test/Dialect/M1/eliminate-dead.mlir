@@ -10,6 +10,8 @@
 // CHECK: m1.weight @w
 // CHECK: m1.state @live_in_decode
 // CHECK: m1.state @live
+// CHECK: m1.weight @planned
+// CHECK: m1.state @planned_state
 m1.weight @dead_weight : tensor<4x2xf32> {sources = ["a"]}
 m1.weight @dead_unused : tensor<4xf32> {sources = ["b"]}
 m1.weight @w : tensor<4x2xf32> {sources = ["c"]}
@@ -17,6 +19,8 @@ m1.state @dead_cache : !m1.kv_cache<1x64x4xf32>
 m1.state @dead_conv : !m1.conv_state<1x4xf32>
 m1.state @live_in_decode : !m1.conv_state<1x4xf32>
 m1.state @live : !m1.conv_state<1x4xf32>
+m1.weight @planned : tensor<4xf32> {sources = ["d"]}
+m1.state @planned_state : !m1.conv_state<1x4xf32>
 
 // CHECK-LABEL: func @prefill
 func.func @prefill(%x: tensor<?x4xf32>, %batch: !m1.batch) -> tensor<?x4xf32> {
@@ -53,4 +57,15 @@ func.func @decode(%x: tensor<?x4xf32>, %batch: !m1.batch) -> tensor<?x4xf32> {
   %y = m1.causal_conv1d %x, %w, %batch, %s
       : (tensor<?x4xf32>, tensor<4x2xf32>, !m1.batch, !m1.conv_state<1x4xf32>) -> tensor<?x4xf32>
   return %y : tensor<?x4xf32>
+}
+
+// A plan names weights and states as well.
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @planned : tensor<4xf32>
+    %s = plan.state @planned_state : !m1.conv_state<1x4xf32>
+    %logits = plan.port logits
+    plan.launch @k(ro %w, rw %s, wo %logits) over tokens grid 1 by 1 label ""
+  }
 }

@@ -778,3 +778,23 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<2x64x4xf32>
       : (tensor<?x8xf32>, !m1.batch, !m1.kv_cache<2x64x4xf32>) -> tensor<?x4xf32>
   return
 }
+
+// -----
+
+// attention: scores are scaled by something.
+func.func @f(%a0: tensor<?x8xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<1x64x8xf32>) {
+  // expected-error @+1 {{'m1.attention' op expected a finite positive scale, got -5.000000e-01}}
+  %r = m1.attention %a0, %a1, %a2 {scale = -0.5 : f64}
+    : (tensor<?x8xf32>, !m1.batch, !m1.kv_cache<1x64x8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// attention: and by a number.
+func.func @f(%a0: tensor<?x8xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<1x64x8xf32>) {
+  // expected-error @+1 {{'m1.attention' op expected a finite positive scale, got nan}}
+  %r = m1.attention %a0, %a1, %a2 {scale = 0x7FF8000000000000 : f64}
+    : (tensor<?x8xf32>, !m1.batch, !m1.kv_cache<1x64x8xf32>) -> tensor<?x8xf32>
+  return
+}

@@ -2,6 +2,9 @@
 // forms.
 // RUN: m1-opt %s | m1-opt | FileCheck %s
 // RUN: m1-opt %s --mlir-print-op-generic | m1-opt | FileCheck %s
+// Text and bytecode are one module: through either, the same text comes back.
+// RUN: m1-opt %s -o %t.mlir && m1-opt %t.mlir | diff - %t.mlir
+// RUN: m1-opt %s --emit-bytecode | m1-opt | diff - %t.mlir
 
 // CHECK: m1.model @model {activation_type = f32, architecture = "m1-mamba1"
 m1.model @model {architecture = "m1-mamba1", vocab_size = 512 : i64, hidden_size = 64

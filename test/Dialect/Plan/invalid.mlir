@@ -140,18 +140,19 @@ plan.target @cpu {
   plan.function @prefill {
     %0 = plan.port logits
     // expected-error@+1 {{'plan.launch' op expected a grid of at least one group and one row per group, got 0 and 1}}
-    plan.launch @k() -> (%0) over tokens grid 0 by 1 label ""
+    plan.launch @k(wo %0) over tokens grid 0 by 1 label ""
   }
 }
 
 // -----
 
+m1.weight @w : tensor<4xf32> {sources = ["w"]}
 plan.target @cpu {
   plan.kernel @k {key = "k", origin = "generated"}
   plan.function @prefill {
-    %0 = plan.weight @w
+    %0 = plan.weight @w : tensor<4xf32>
     // expected-error@+1 {{'plan.launch' op expected outputs other than weights, got @w}}
-    plan.launch @k() -> (%0) over tokens grid 1 by 1 label ""
+    plan.launch @k(wo %0) over tokens grid 1 by 1 label ""
   }
 }
 
@@ -161,7 +162,7 @@ plan.target @cpu {
   plan.function @prefill {
     %0 = plan.port logits
     // expected-error@+1 {{'plan.launch' op expected @k to be a kernel of the target}}
-    plan.launch @k() -> (%0) over tokens grid 1 by 1 label ""
+    plan.launch @k(wo %0) over tokens grid 1 by 1 label ""
   }
 }
 
@@ -203,15 +204,13 @@ plan.target @cuda {
 
 // -----
 
-// What a step is given stays as it is, whatever command would write it.
+// What a step is given stays as it is.
 plan.target @cuda {
+  plan.kernel @k {key = "k", origin = "generated"}
   plan.function @prefill {
     %0 = plan.port positions
-    %1 = plan.weight @w
-    // expected-error@+1 {{'plan.gemm' op expected outputs other than inputs of the step, got positions}}
-    plan.gemm %0, %1 -> %0 over tokens label ""
-      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
-          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+    // expected-error@+1 {{'plan.launch' op expected outputs other than inputs of the step, got positions}}
+    plan.launch @k(wo %0) over tokens grid 1 by 1 label ""
   }
 }
 
@@ -226,7 +225,7 @@ plan.target @cpu {
     %1 = plan.view %0 + 32
     %2 = plan.temporary tokens 64
     // expected-error@+1 {{'plan.launch' op reads a temporary that no command before it writes}}
-    plan.launch @k(%1) -> (%2) over tokens grid 1 by 1 label ""
+    plan.launch @k(ro %1, wo %2) over tokens grid 1 by 1 label ""
   }
 }
 
@@ -234,6 +233,7 @@ plan.target @cpu {
 
 // The lifetime analysis refuses two temporaries that live at once on the same bytes.
 plan.target @cpu {
+  plan.kernel @fill {key = "fill", origin = "generated"}
   plan.kernel @k {key = "k", origin = "generated"}
   plan.function @prefill attributes {temporary_bytes_per_row = 512
       : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {
@@ -241,8 +241,8 @@ plan.target @cpu {
     %0 = plan.temporary tokens 300 {offset = 0 : i64}
     // expected-error@+1 {{'plan.temporary' op overlaps another temporary that lives at the same time: bytes 256 to 512 and 0 to 300, commands 0 to 1 and 0 to 1}}
     %1 = plan.temporary tokens 256 {offset = 256 : i64}
-    plan.launch @k() -> (%0, %1) over tokens grid 1 by 1 label ""
-    plan.launch @k(%1) -> (%0) over tokens grid 1 by 1 label ""
+    plan.launch @fill(wo %0, wo %1) over tokens grid 1 by 1 label ""
+    plan.launch @k(ro %1, wo %0) over tokens grid 1 by 1 label ""
   }
 }
 
@@ -254,6 +254,369 @@ plan.target @cpu {
       : i64, row_temporary_bytes_per_row = 0 : i64, workspace_bytes = 0 : i64} {
     // expected-error@+1 {{'plan.temporary' op ends at byte 300 of an arena of 256}}
     %0 = plan.temporary tokens 300 {offset = 0 : i64}
-    plan.launch @k() -> (%0) over tokens grid 1 by 1 label ""
+    plan.launch @k(wo %0) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// A view of itself is refused, not followed.
+plan.target @cpu {
+  plan.function @prefill {
+    // expected-error@+1 {{'plan.view' op uses a buffer before its definition}}
+    %2 = plan.view %2 + 32
+  }
+}
+
+// -----
+
+// So is one of two that are views of each other.
+plan.target @cpu {
+  plan.function @prefill {
+    // expected-error@+1 {{'plan.view' op uses a buffer before its definition}}
+    %2 = plan.view %3 + 32
+    %3 = plan.view %2 + 32
+  }
+}
+
+// -----
+
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    // expected-error@+1 {{'plan.launch' op uses a buffer before its definition}}
+    plan.launch @k(wo %0) over tokens grid 1 by 1 label ""
+    %0 = plan.temporary tokens 64
+  }
+}
+
+// -----
+
+plan.target @cpu {
+  plan.function @prefill {
+    %0 = plan.port logits
+    %1 = plan.view %0 + 9223372036854775807
+    // expected-error@+1 {{'plan.view' op begins beyond any buffer}}
+    %2 = plan.view %1 + 1
+  }
+}
+
+// -----
+
+plan.target @cpu {
+  plan.function @prefill {
+    // expected-error@+1 {{'plan.temporary' op expected an end that 64 bits hold}}
+    %0 = plan.temporary tokens 9223372036854775807
+  }
+}
+
+// -----
+
+plan.target @cpu {
+  // expected-error@+1 {{'plan.function' op expected a body without arguments, got 1}}
+  "plan.function"() <{sym_name = "prefill"}> ({
+  ^bb0(%0: !plan.buffer):
+  }) : () -> ()
+}
+
+// -----
+
+// Symbols that a plan names are there, are what they should be, and have the type that is said.
+m1.state @w : !m1.scan_state<64x16xf32>
+plan.target @cpu {
+  plan.function @prefill {
+    // expected-error@+1 {{'plan.weight' op expected @w to be an m1.weight beside the target}}
+    %0 = plan.weight @w : tensor<64x16xf32>
+  }
+}
+
+// -----
+
+plan.target @cpu {
+  plan.function @prefill {
+    // expected-error@+1 {{'plan.state' op expected @nowhere to be an m1.state beside the target}}
+    %0 = plan.state @nowhere : !m1.scan_state<64x16xf32>
+  }
+}
+
+// -----
+
+// expected-note@+1 {{declared here}}
+m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
+plan.target @cpu {
+  plan.function @prefill {
+    // expected-error@+1 {{'plan.weight' op expected the type of @w, got 'tensor<32x64xf32>'}}
+    %0 = plan.weight @w : tensor<32x64xf32>
+  }
+}
+
+// -----
+
+// Groups run in any order: what they write nothing else of the launch may be, state or temporary.
+m1.state @s : !m1.scan_state<64x16xf32>
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    %0 = plan.state @s : !m1.scan_state<64x16xf32>
+    %1 = plan.state @s : !m1.scan_state<64x16xf32>
+    // expected-error@+1 {{'plan.launch' op writes operand 1, which is operand 0 as well}}
+    plan.launch @k(ro %0, rw %1) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+plan.target @cpu {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    %0 = plan.temporary tokens 64
+    plan.launch @fill(wo %0) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.launch' op writes operand 1, which is operand 0 as well}}
+    plan.launch @k(ro %0, wo %0) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// A buffer that is read and written has to hold something.
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    // expected-note@+1 {{the temporary}}
+    %0 = plan.temporary tokens 64
+    // expected-error@+1 {{'plan.launch' op reads a temporary that no command before it writes}}
+    plan.launch @k(rw %0) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// All launches of a kernel give it the same list of operands.
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    %0 = plan.temporary tokens 64
+    %1 = plan.temporary tokens 64
+    // expected-note@+1 {{another launch}}
+    plan.launch @k(wo %0) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.launch' op expected the operands of the kernel's other launches, (wo), got (ro, wo)}}
+    plan.launch @k(ro %0, wo %1) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    %0 = plan.temporary tokens 64
+    // expected-error@+1 {{expected ro, wo or rw, got 'write'}}
+    plan.launch @k(write %0) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    %0 = plan.temporary tokens 64
+    // expected-error@+1 {{'plan.launch' op expected an access for each of 1 buffers, got 2}}
+    "plan.launch"(%0) <{accesses = array<i32: 1, 1>, domain = #plan<rows tokens>, grid_x = 1
+        : i32, kernel = @k, label = "", rows_per_group = 1 : i32}> : (!plan.buffer) -> ()
+  }
+}
+
+// -----
+
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    %0 = plan.temporary tokens 64
+    // expected-error@+1 {{'plan.launch' op expected accesses of 0 (ro), 1 (wo) and 2 (rw), got 3}}
+    "plan.launch"(%0) <{accesses = array<i32: 3>, domain = #plan<rows tokens>, grid_x = 1
+        : i32, kernel = @k, label = "", rows_per_group = 1 : i32}> : (!plan.buffer) -> ()
+  }
+}
+
+// -----
+
+// A product multiplies what tensor cores and f32 pipes do.
+m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @w : tensor<32x64xbf16>
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    %2 = plan.temporary logit_rows 128
+    %l = plan.port logits
+    plan.launch @fill(wo %0, wo %2) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected w_type to be f32 or bf16, got 'f64'}}
+    plan.gemm %0, %w -> %1 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = f64, out_type = f32}
+  }
+}
+
+// -----
+
+// Its rows are those of the step or of the logits.
+m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @w : tensor<32x64xbf16>
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    %2 = plan.temporary logit_rows 128
+    %l = plan.port logits
+    plan.launch @fill(wo %0, wo %2) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected rows over tokens or logit_rows, got sequences}}
+    plan.gemm %0, %w -> %1 over sequences label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// Its rows lie within their buffers.
+m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @w : tensor<32x64xbf16>
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    %2 = plan.temporary logit_rows 128
+    %l = plan.port logits
+    plan.launch @fill(wo %0, wo %2) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected a within 128 bytes per row, got a stride of 256 and an end at byte 128}}
+    plan.gemm %0, %w -> %1 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 128 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// Pieces of rows, too.
+m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @w : tensor<32x64xbf16>
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    %2 = plan.temporary logit_rows 128
+    %l = plan.port logits
+    %v = plan.view %0 + 32
+    plan.launch @fill(wo %0, wo %2) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected a within 128 bytes per row, got a stride of 128 and an end at byte 160}}
+    plan.gemm %v, %w -> %1 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// And are as many as those of the product.
+m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @w : tensor<32x64xbf16>
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    %2 = plan.temporary logit_rows 128
+    %l = plan.port logits
+    plan.launch @fill(wo %0, wo %2) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected a to have rows over tokens, got logit_rows}}
+    plan.gemm %2, %w -> %1 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// Logits are there for the rows that want them.
+m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @w : tensor<32x64xbf16>
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    %2 = plan.temporary logit_rows 128
+    %l = plan.port logits
+    plan.launch @fill(wo %0, wo %2) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected out to be rows over tokens, got port logits}}
+    plan.gemm %0, %w -> %l over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// A state is no matrix of rows.
+m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @w : tensor<32x64xbf16>
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    %2 = plan.temporary logit_rows 128
+    %l = plan.port logits
+    plan.launch @fill(wo %0, wo %2) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected a to be a temporary or the logits}}
+    plan.gemm %w, %w -> %1 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// The matrix is a weight of its size.
+m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @w : tensor<32x64xbf16>
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    %2 = plan.temporary logit_rows 128
+    %l = plan.port logits
+    plan.launch @fill(wo %0, wo %2) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected w to be a weight of type 'tensor<16x64xbf16>', got 'tensor<32x64xbf16>'}}
+    plan.gemm %0, %w -> %1 over tokens label ""
+      {n = 16 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// So is the bias.
+m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @w : tensor<32x64xbf16>
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    %2 = plan.temporary logit_rows 128
+    %l = plan.port logits
+    plan.launch @fill(wo %0, wo %2) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected bias to be a weight of type 'tensor<32xf32>', got 'tensor<32x64xbf16>'}}
+    plan.gemm %0, %w bias %w -> %1 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
   }
 }

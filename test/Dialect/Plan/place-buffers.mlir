@@ -5,6 +5,7 @@
 // keeps its temporary alive.
 // CHECK-LABEL: plan.target @chain
 plan.target @chain {
+  plan.kernel @fill {key = "fill", origin = "generated"}
   plan.kernel @k {key = "k", origin = "generated"}
   // CHECK: plan.function @prefill attributes {row_temporary_bytes_per_row = 0 : i64, temporary_bytes_per_row = 1536 : i64, workspace_bytes = 0 : i64}
   plan.function @prefill {
@@ -13,11 +14,11 @@ plan.target @chain {
     %1 = plan.view %0 + 500
     // CHECK: plan.temporary tokens 400 {offset = 1024 : i64}
     %2 = plan.temporary tokens 400
-    plan.launch @k() -> (%0) over tokens grid 1 by 1 label "a"
-    plan.launch @k(%1) -> (%2) over tokens grid 1 by 1 label "b"
+    plan.launch @fill(wo %0) over tokens grid 1 by 1 label "a"
+    plan.launch @k(ro %1, wo %2) over tokens grid 1 by 1 label "b"
     // CHECK: plan.temporary tokens 600 {offset = 0 : i64}
     %3 = plan.temporary tokens 600
-    plan.launch @k(%2) -> (%3) over tokens grid 1 by 1 label "c"
+    plan.launch @k(ro %2, wo %3) over tokens grid 1 by 1 label "c"
   }
 }
 
@@ -36,7 +37,7 @@ plan.target @arenas {
     %2 = plan.temporary one 4096
     // CHECK: plan.temporary logit_rows 10 {offset = 0 : i64}
     %3 = plan.temporary logit_rows 10
-    plan.launch @k() -> (%2, %3) over logit_rows grid 1 by 1 label "a"
+    plan.launch @k(wo %2, wo %3) over logit_rows grid 1 by 1 label "a"
   }
 }
 

@@ -136,6 +136,44 @@ TEST(Describe, GridCoversTheChannels) {
       }
 }
 
+// On a chip whose blocks have 99 KB of shared memory (sm_86, sm_89, sm_120) shapes are others that
+// fit, for heads and states of the usual sizes, with and without tensor cores.
+TEST(Describe, FitsSmallChips) {
+  Tuning small;
+  small.multiprocessors = 84;
+  small.block_shared_bytes = 99 * 1024;
+  small.multiprocessor_shared_bytes = 100 * 1024;
+  auto check = [&](const Description &d, const std::string &what) {
+    ASSERT_EQ(d.error, "") << what;
+    for (const Kernel &kernel : d.kernels)
+      EXPECT_LE(kernel.shared_bytes, small.block_shared_bytes) << what << ": " << kernel.symbol;
+  };
+  for (Type type : {Type::bf16, Type::f32})
+    for (bool decode : {false, true}) {
+      for (int head_dim : {16, 64, 80, 128, 256}) {
+        Attention f = m1_attention();
+        f.type = f.kv_type = type;
+        f.head_dim = head_dim;
+        f.decode = decode;
+        check(describe(f, "k", small), "attention " + std::to_string(head_dim));
+      }
+      for (int states : {16, 64, 128}) {
+        SelectiveScan f = m1_scan();
+        f.x_type = f.dt_type = f.b_type = f.c_type = f.z_type = f.out_type = type;
+        f.d_state = states;
+        f.d_inner = f.x_columns = 12 * states;
+        f.b_heads = 4;
+        f.c_heads = 12;
+        f.decode = decode;
+        check(describe(f, "k", small), "scan " + std::to_string(states));
+      }
+      SsdScan f = m1_ssd();
+      f.x_type = f.dt_type = f.b_type = f.c_type = f.out_type = type;
+      f.decode = decode;
+      check(describe(f, "k", small), "ssd");
+    }
+}
+
 // Mamba-2's records fit what a step's tokens bring: one record for each whole segment that another
 // token follows.
 TEST(Describe, SegmentRecordsFitTheirRows) {
