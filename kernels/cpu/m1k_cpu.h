@@ -33,6 +33,10 @@
 // Tokens that one group of attention should own in prefill (a multiple shares the loads of K and
 // V); 1 for decode.
 #define M1K_CPU_ATTENTION_TOKENS 4
+// Rows of an expert's weights that one group of expert_linear should own, and tokens: weights come
+// from memory once for so many.
+#define M1K_CPU_EXPERT_BLOCK 64
+#define M1K_CPU_EXPERT_TOKENS 512
 
 #ifdef __cplusplus
 extern "C" {
@@ -123,6 +127,37 @@ void m1k_cpu_attention(void *out, const void *q, const void *cache, const int *s
                        int heads, int kv_heads, int head_dim, float scale, int window,
                        int tokens_per_group, //
                        int kv_type, int out_type, long out_stride, int q_type, long q_stride);
+
+// Of each row of logits [T, count]: scores are its softmax, or sigmoid; the `chosen` experts of
+// largest score + correction, the smaller index among equals, and their scores, divided by (their
+// sum + 1e-20) if `normalize`, times scale. With groups > 1, score + correction counts as 0 in all
+// but the kept_groups groups of count / groups >= 2 experts whose two largest have the largest sum.
+// Rows that hold a NaN have valid experts and weights of no meaning. correction: [count] or null. A
+// group owns rows [begin, end). Stack: 8 * count + 4 * groups bytes.
+void m1k_cpu_router(float *weights, int *experts, const float *logits, const float *correction,
+                    long begin, long end,
+                    // constants
+                    int count, int chosen, int sigmoid_scores, int normalize, float scale,
+                    int groups, int kept_groups, long weights_stride, long experts_stride,
+                    long logits_stride);
+
+// out[t, j * n + i] = Σ_c x[t, c] weight[experts[t, j] * rows + first + i, c], j < chosen; with
+// own_columns x has `chosen` ranges of k columns, of which the j-th is meant. weight:
+// [experts * rows, k]. grid_x = experts * ceil(n / block): a group owns `block` rows of one expert
+// and those of the rows [begin, end) of x that name it; no row names an expert twice. Weights of
+// experts that no row names are not read.
+void m1k_cpu_expert_linear(void *out, const void *x, const int *experts, const void *weight,
+                           int group_x, long begin, long end,
+                           // constants
+                           int rows, int first, int n, int k, int chosen, int own_columns,
+                           int block, int weight_type, int out_type, long out_stride, int x_type,
+                           long x_stride, long experts_stride);
+
+// out[t, c] = Σ_j weights[t, j] x[t, j * columns + c], j < parts. A group owns rows [begin, end).
+void m1k_cpu_combine(void *out, const void *x, const void *weights, long begin, long end,
+                     // constants
+                     int columns, int parts, int out_type, long out_stride, int x_type,
+                     long x_stride, int weights_type, long weights_stride);
 
 #ifdef __cplusplus
 }

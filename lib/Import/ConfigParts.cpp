@@ -322,3 +322,15 @@ RotaryConfig m1c::readRotary(const ConfigSource &source, int64_t headDim, double
                                     "the same in both";
   return result;
 }
+
+ExpertsConfig m1c::readExperts(const Fields &config, StringRef experts, int64_t absent,
+                               int64_t chosenAbsent, int64_t size) {
+  ExpertsConfig result;
+  result.count = config.integer(experts, 1, mostExperts).value_or(absent);
+  result.chosen = config.integer("num_experts_per_tok", 1, mostExperts).value_or(chosenAbsent);
+  result.size = size;
+  if (result.chosen > result.count)
+    config.error("num_experts_per_tok")
+        << "expected at most " << experts << " " << result.count << ", got " << result.chosen;
+  return result;
+}

@@ -47,6 +47,16 @@ struct AttentionConfig {
   int64_t window = 0;
 };
 
+/// A mixture of experts in the place of an MLP.
+struct ExpertsConfig {
+  int64_t count = 0, chosen = 0, size = 0;
+  /// Scores are sigmoids, not the softmax of all; weights are divided by their sum, times scale.
+  bool sigmoid = false, normalize = false;
+  double scale = 1;
+  /// Of the choice, whose bias is part of the checkpoint.
+  int64_t groups = 1, keptGroups = 1;
+};
+
 /// A layer of Mamba (arXiv 2312.00752).
 struct Mamba1Config {
   int64_t inner = 0, states = 16, rank = 0, convWidth = 4;
@@ -97,6 +107,10 @@ AttentionConfig readAttention(const Fields &config, int64_t hiddenSize,
 RotaryConfig readRotary(const ConfigSource &source, int64_t headDim, double partial = 1,
                         bool scaling = true, llvm::ArrayRef<llvm::StringRef> ignored = {},
                         double absentTheta = 10000);
+/// Numbers of experts under these names, of which `experts` may be absent with the given default,
+/// and the width of each.
+ExpertsConfig readExperts(const Fields &config, llvm::StringRef experts, int64_t absent,
+                          int64_t chosenAbsent, int64_t size);
 /// Sizes of Mamba-2 layers and time_step_limit; absent ones are those of `absent`. The output's
 /// bias is the input's.
 Mamba2Config readMamba2(const Fields &config, const Mamba2Names &names, Mamba2Config absent);

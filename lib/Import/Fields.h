@@ -18,7 +18,8 @@ using EmitError = llvm::function_ref<mlir::InFlightDiagnostic()>;
 /// Far beyond any model: products of sizes fit in 64 bits, and what kernels keep on the stack stays
 /// small.
 constexpr int64_t mostLayers = 10000, largestSize = int64_t(1) << 24, mostHeads = int64_t(1) << 16,
-                  largestHead = int64_t(1) << 12, largestHeads = int64_t(1) << 18, widestConv = 256;
+                  largestHead = int64_t(1) << 12, mostExperts = int64_t(1) << 12,
+                  largestHeads = int64_t(1) << 18, widestConv = 256;
 
 /// A JSON object of a file; fails with a message that names the file. Python's Infinity is read
 /// as the object {"__float__": "Infinity"}.

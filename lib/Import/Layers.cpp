@@ -41,8 +41,19 @@ Value Layer::mul(Value a, Value b) {
   return MulOp::create(model.builder, model.loc, a.getType(), a, b);
 }
 
+Value Layer::sum(Value a, Value b) {
+  return createMap(model.builder, model.loc, "sum", a.getType(), {a, b},
+                   [](ImplicitLocOpBuilder &builder, ValueRange v) -> Value {
+                     return arith::AddFOp::create(builder, v[0], v[1]);
+                   });
+}
+
 Value Layer::sigmoidMul(Value a, Value b) {
   return createGate(model.builder, model.loc, "sigmoid_mul", b.getType(), a, b, scalars::sigmoid);
+}
+
+Value Layer::sigmoid(Value x) {
+  return createUnary(model.builder, model.loc, "sigmoid", x.getType(), x, scalars::sigmoid);
 }
 
 Value Layer::squaredRelu(Value x) {
@@ -69,6 +80,72 @@ Value Layer::gatedMlp(Value x, int64_t size, bool bias, const MlpNames &names) {
   Value gate = project(x, "gate", names.gate, size, true),
         up = project(x, "up", names.up, size, true);
   return project(siluMul(gate, up), "down", names.down, d, true);
+}
+
+Layer::Route Layer::route(Value x, const ExpertsConfig &config, const std::string &router,
+                          const std::string &correction) {
+  OpBuilder &builder = model.builder;
+  Value weight = matrix("router", router + ".weight", config.count, ModelBuilder::columnsOf(x));
+  // Experts are chosen in f32: rounding could change the choice.
+  Value logits =
+      LinearOp::create(builder, model.loc, model.rows(config.count, model.f32), x, weight, Value());
+  Value bias = correction.empty() ? Value() : vector("correction", correction, config.count);
+  auto routed = RouterOp::create(builder, model.loc, model.rows(config.chosen, model.f32),
+                                 model.rows(config.chosen, builder.getI32Type()), logits, bias,
+                                 config.sigmoid, config.normalize, APFloat(config.scale),
+                                 config.groups, config.keptGroups);
+  return {routed.getWeights(), routed.getExperts()};
+}
+
+Value Layer::expertLinear(Value x, Value experts, Value weight, int64_t count, int64_t columns,
+                          int64_t first) {
+  int64_t chosen = ModelBuilder::columnsOf(experts);
+  return ExpertLinearOp::create(model.builder, model.loc, model.activations(chosen * columns), x,
+                                experts, weight, count, first);
+}
+
+Value Layer::combine(Value x, Value weights) {
+  int64_t parts = ModelBuilder::columnsOf(weights);
+  return CombineOp::create(model.builder, model.loc,
+                           model.activations(ModelBuilder::columnsOf(x) / parts), x, weights);
+}
+
+Value Layer::experts(Value x, Value routed, const ExpertsConfig &config, const ExpertNames &names) {
+  int64_t d = ModelBuilder::columnsOf(x), size = config.size;
+  Route chosen = route(routed, config, names.router, names.correction);
+  auto weight = [&](StringRef part, const std::string &module, int64_t n, int64_t k) {
+    ModelBuilder::Sources sources;
+    for (int64_t e = 0; e < config.count; ++e)
+      sources.push_back(
+          {tensor(names.experts + "." + Twine(e) + "." + module + ".weight"), {n, k}});
+    return model.matrix(symbol("experts_" + part), sources);
+  };
+  auto linear = [&](Value rows, StringRef part, const std::string &module, int64_t n, int64_t k) {
+    return expertLinear(rows, chosen.experts, weight(part, module, n, k), config.count, n);
+  };
+  Value inner;
+  if (names.gate.empty()) {
+    inner = squaredRelu(linear(x, "up", names.up, size, d));
+  } else {
+    Value gate = linear(x, "gate", names.gate, size, d);
+    inner = siluMul(gate, linear(x, "up", names.up, size, d));
+  }
+  return combine(linear(inner, "down", names.down, d, size), chosen.weights);
+}
+
+Value Layer::joinedExperts(Value x, const ExpertsConfig &config, const std::string &router,
+                           const std::string &input, const std::string &output) {
+  int64_t d = ModelBuilder::columnsOf(x), size = config.size, count = config.count;
+  Route chosen = route(x, config, router, "");
+  auto weight = [&](StringRef part, const std::string &name, int64_t n, int64_t k) {
+    return model.weight(symbol(part), {count * n, k}, {{tensor(name + ".weight"), {count, n, k}}},
+                        /*matrix=*/true);
+  };
+  Value both = weight("experts_gate_up", input, 2 * size, d);
+  Value gate = expertLinear(x, chosen.experts, both, count, size),
+        up = expertLinear(x, chosen.experts, both, count, size, size);
+  Value down = weight("experts_down", output, d, size);
+  return combine(expertLinear(siluMul(gate, up), chosen.experts, down, count, d), chosen.weights);
 }
 
 Value Layer::attention(Value x, const AttentionConfig &config, const AttentionNames &names) {

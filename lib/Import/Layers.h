@@ -10,6 +10,13 @@ namespace m1c {
 struct MlpNames {
   std::string gate = "mlp.gate_proj", up = "mlp.up_proj", down = "mlp.down_proj";
 };
+struct ExpertNames {
+  /// Modules; those of expert e are `experts`.e.up and the like. An empty gate: relu² of up.
+  std::string router = "mlp.gate", experts = "mlp.experts", gate = "gate_proj", up = "up_proj",
+              down = "down_proj";
+  /// Tensor of a bias of the choice; empty: none.
+  std::string correction;
+};
 struct AttentionNames {
   std::string q = "self_attn.q_proj", k = "self_attn.k_proj", v = "self_attn.v_proj",
               output = "self_attn.o_proj", qNorm = "self_attn.q_norm", kNorm = "self_attn.k_norm";
@@ -50,8 +57,10 @@ public:
   // Element by element.
   mlir::Value add(mlir::Value h, mlir::Value branch);
   mlir::Value mul(mlir::Value a, mlir::Value b);
+  mlir::Value sum(mlir::Value a, mlir::Value b); // of two branches
   mlir::Value siluMul(mlir::Value a, mlir::Value b);
   mlir::Value sigmoidMul(mlir::Value a, mlir::Value b); // sigmoid(a) · b
+  mlir::Value sigmoid(mlir::Value x);
   mlir::Value squaredRelu(mlir::Value x);
 
   /// x · `module`.weightᵀ (+ `module`.bias); the weight is called `part`.
@@ -61,6 +70,16 @@ public:
   /// down(silu(gate x) · up x); the modules are called `names`.
   mlir::Value gatedMlp(mlir::Value x, int64_t intermediateSize, bool bias = false,
                        const MlpNames &names = {});
+
+  /// Σ weight · expert(x) over the experts that the router chooses by the logits of `routed`.
+  mlir::Value experts(mlir::Value x, mlir::Value routed, const ExpertsConfig &config,
+                      const ExpertNames &names);
+  /// The same with gate and up in one tensor [count, 2·size, K] `input` and `output` [count, K,
+  /// size].
+  mlir::Value joinedExperts(mlir::Value x, const ExpertsConfig &config, const std::string &router,
+                            const std::string &input, const std::string &output);
+  /// x [T, parts·C], weights [T, parts] → Σ weights · parts.
+  mlir::Value combine(mlir::Value x, mlir::Value weights);
 
   /// Rotates q and k where the model rotates, keeps k and v, attends, projects.
   mlir::Value attention(mlir::Value x, const AttentionConfig &config,
@@ -82,6 +101,15 @@ public:
   const int64_t index;
 
 private:
+  struct Route {
+    mlir::Value weights, experts;
+  };
+  Route route(mlir::Value x, const ExpertsConfig &config, const std::string &router,
+              const std::string &correction);
+  /// `columns` from row `first` of each of its experts on.
+  mlir::Value expertLinear(mlir::Value x, mlir::Value experts, mlir::Value weight, int64_t count,
+                           int64_t columns, int64_t first = 0);
+
   std::string prefix; // its own: callers pass temporaries
 };
 

@@ -6,6 +6,7 @@
 #include <cassert>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 namespace m1c {
 
@@ -238,6 +239,79 @@ bool gatedDelta(const Rows &q, const Rows &k, const Rows &v, const Rows &a, cons
     pool[batch.slots[s]] = state;
   }
   return true;
+}
+
+void route(const Rows &logits, const Rows *correction, const RouterShape &shape, Rows &weights,
+           Rows &experts) {
+  int64_t count = logits.columns, size = count / shape.groups;
+  weights = Rows(logits.rows, shape.chosen);
+  experts = Rows(logits.rows, shape.chosen);
+  std::vector<double> score(count), choice(count), groupScore(shape.groups);
+  // Indices by falling value, the smaller first among equals.
+  auto sorted = [](const std::vector<double> &values) {
+    std::vector<int64_t> order(values.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](int64_t i, int64_t j) {
+      return values[i] != values[j] ? values[i] > values[j] : i < j;
+    });
+    return order;
+  };
+  for (int64_t t = 0; t < logits.rows; ++t) {
+    double largest = logits.at(t, 0), sum = 0;
+    for (int64_t e = 0; e < count; ++e)
+      largest = std::max(largest, logits.at(t, e));
+    for (int64_t e = 0; e < count; ++e)
+      sum += std::exp(logits.at(t, e) - largest);
+    for (int64_t e = 0; e < count; ++e) {
+      score[e] =
+          shape.sigmoid ? sigmoid(logits.at(t, e)) : std::exp(logits.at(t, e) - largest) / sum;
+      choice[e] = score[e] + (correction ? (*correction)[e] : 0.0);
+    }
+    if (shape.groups > 1) {
+      for (int64_t g = 0; g < shape.groups; ++g) {
+        std::vector<double> members(choice.begin() + g * size, choice.begin() + (g + 1) * size);
+        std::sort(members.rbegin(), members.rend());
+        groupScore[g] = members[0] + members[1];
+      }
+      std::vector<int64_t> order = sorted(groupScore);
+      for (int64_t i = shape.kept; i < shape.groups; ++i)
+        std::fill_n(choice.begin() + order[i] * size, size, 0.0);
+    }
+    std::vector<int64_t> order = sorted(choice);
+    double total = 0;
+    for (int64_t j = 0; j < shape.chosen; ++j) {
+      experts.at(t, j) = static_cast<double>(order[j]);
+      total += score[order[j]];
+    }
+    for (int64_t j = 0; j < shape.chosen; ++j)
+      weights.at(t, j) = score[order[j]] / (shape.normalize ? total + 1e-20 : 1.0) * shape.scale;
+  }
+}
+
+Rows expertLinear(const Rows &x, const Rows &experts, const Rows &w, int64_t size, int64_t first,
+                  int64_t n) {
+  Rows result(x.rows, experts.columns * n);
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t j = 0; j < experts.columns; ++j) {
+      int64_t row = static_cast<int64_t>(experts.at(t, j)) * size + first,
+              column = x.columns == w.columns ? 0 : j * w.columns;
+      for (int64_t i = 0; i < n; ++i) {
+        double sum = 0;
+        for (int64_t k = 0; k < w.columns; ++k)
+          sum += x.at(t, column + k) * w.at(row + i, k);
+        result.at(t, j * n + i) = sum;
+      }
+    }
+  return result;
+}
+
+Rows combine(const Rows &x, const Rows &weights) {
+  Rows result(x.rows, x.columns / weights.columns);
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t j = 0; j < weights.columns; ++j)
+      for (int64_t c = 0; c < result.columns; ++c)
+        result.at(t, c) += weights.at(t, j) * x.at(t, j * result.columns + c);
+  return result;
 }
 
 Rows rotaryTable(const Rows &hi, const Rows &lo, const ReferenceBatch &batch) {

@@ -72,6 +72,23 @@ bool gatedDelta(const Rows &q, const Rows &k, const Rows &v, const Rows &a, cons
                 const Rows &decay, const Rows *bias, const GatedDeltaShape &shape,
                 const ReferenceBatch &batch, Pool &pool, Rows &result);
 
+/// Experts of each row of logits [T, E], and their weights, both [T, chosen]: the largest s +
+/// correction (null: 0) with s the softmax or sigmoid. In groups that are not among the `kept` with
+/// the largest sums of their two largest, s + correction counts as 0.
+struct RouterShape {
+  bool sigmoid, normalize;
+  double scale;
+  int64_t groups, kept, chosen;
+};
+void route(const Rows &logits, const Rows *correction, const RouterShape &shape, Rows &weights,
+           Rows &experts);
+/// Products of each row with rows [first, first + n) of each of its experts, `size` rows of w each;
+/// x has columns of its own for each expert, or the same for all.
+Rows expertLinear(const Rows &x, const Rows &experts, const Rows &w, int64_t size, int64_t first,
+                  int64_t n);
+/// Σ_j weights[t, j] · part j of row t.
+Rows combine(const Rows &x, const Rows &weights);
+
 /// (cos, sin) tables of 256·a·f_i and b·f_i → [T, d]: d/2 cosines, then d/2 sines of each token's
 /// angles.
 Rows rotaryTable(const Rows &hi, const Rows &lo, const ReferenceBatch &batch);

@@ -349,6 +349,27 @@ LogicalResult Evaluation::evaluate(Operation *op) {
           return unwritten(op);
         return set(op.getResult(), std::move(result));
       })
+      .Case([&](m1::RouterOp op) {
+        int64_t chosen = cast<RankedTensorType>(op.getWeights().getType()).getDimSize(1);
+        Rows ofRows, names;
+        route(get(op.getLogits()), getOptional(op.getCorrection()),
+              {op.getSigmoid(), op.getNormalize(), op.getScale().convertToDouble(),
+               static_cast<int64_t>(op.getGroups()), static_cast<int64_t>(op.getKeptGroups()),
+               chosen},
+              ofRows, names);
+        (void)set(op.getWeights(), std::move(ofRows));
+        return set(op.getExperts(), std::move(names));
+      })
+      .Case([&](m1::ExpertLinearOp op) {
+        const Rows &weight = get(op.getWeight()), &experts = get(op.getExperts());
+        int64_t n = cast<RankedTensorType>(op.getOut().getType()).getDimSize(1) / experts.columns;
+        return set(op.getResult(), expertLinear(get(op.getX()), experts, weight,
+                                                weight.rows / static_cast<int64_t>(op.getCount()),
+                                                static_cast<int64_t>(op.getFirst()), n));
+      })
+      .Case([&](m1::CombineOp op) {
+        return set(op.getResult(), combine(get(op.getX()), get(op.getWeights())));
+      })
       .Case([&](m1::RotaryTableOp op) {
         int64_t served = get(op.getHi()).rows * get(op.getLo()).rows;
         for (int32_t position : batch.positions)

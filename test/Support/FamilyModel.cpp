@@ -103,7 +103,8 @@ private:
         return config[name];
     return 1e-6;
   }
-  double centre() const { return type.rfind("qwen3_5", 0) == 0 ? 1 : 0; }
+  bool isZeroCentred() const { return type.rfind("qwen3_5", 0) == 0 || type == "qwen3_next"; }
+  double centre() const { return isZeroCentred() ? 1 : 0; }
   const Tensor *find(const std::string &name) const {
     auto at = c.tensors.find(prefix + ".layers." + std::to_string(layer) + "." + name);
     return at == c.tensors.end() ? nullptr : &at->second;
@@ -144,10 +145,9 @@ private:
           return mamba2(x, "mixer.");
         if (find("mixer.q_proj.weight"))
           return attention(x, "mixer.");
-        Row y = linear("mixer.up_proj", x);
-        for (double &v : y)
-          v = v > 0 ? v * v : 0;
-        return linear("mixer.down_proj", y);
+        if (find("mixer.gate.weight"))
+          return nemotronExperts(x);
+        return squaredRelu(x, "mixer.");
       });
     if (type == "falcon_h1") {
       Row u = norm("input_layernorm", h);
@@ -183,12 +183,124 @@ private:
       if (find("shared_mlp.input_linear.weight")) {
         Row both = linear("shared_mlp.input_linear", x);
         size_t f = both.size() / 2;
-        return linear("shared_mlp.output_linear", times(part(both, f, f), part(both, 0, f), silu));
+        Row y = linear("shared_mlp.output_linear", times(part(both, f, f), part(both, 0, f), silu));
+        if (find("block_sparse_moe.router.layer.weight"))
+          addTo(y, graniteExperts(x));
+        return y;
       }
-      std::string module = find("mlp.gate_proj.weight") ? "mlp." : "feed_forward.";
-      return linear(module + "down_proj",
-                    times(linear(module + "up_proj", x), linear(module + "gate_proj", x), silu));
+      if (find("mlp.experts.0.up_proj.weight")) {
+        Row y = gatedExperts(x, "mlp.", "gate", flag("norm_topk_prob", type == "qwen3_next"));
+        if (find("mlp.shared_expert_gate.weight"))
+          addTo(y, scaled(gatedMlp(x, "mlp.shared_expert."),
+                          sigmoid(linear("mlp.shared_expert_gate", x)[0])));
+        return y;
+      }
+      if (find("feed_forward.experts.0.up_proj.weight"))
+        return gatedExperts(x, "feed_forward.", "router", false);
+      return gatedMlp(x, find("mlp.gate_proj.weight") ? "mlp." : "feed_forward.");
     });
+  }
+
+  Row gatedMlp(const Row &x, const std::string &module) const {
+    return linear(module + "down_proj",
+                  times(linear(module + "up_proj", x), linear(module + "gate_proj", x), silu));
+  }
+
+  // ---- experts
+
+  static Row softmax(Row x) {
+    double largest = *std::max_element(x.begin(), x.end()), sum = 0;
+    for (double &v : x)
+      sum += v = std::exp(v - largest);
+    return scaled(x, 1 / sum);
+  }
+  /// Indices of the `count` largest values.
+  static std::vector<size_t> best(const Row &values, size_t count) {
+    std::vector<size_t> order(values.size());
+    for (size_t i = 0; i < order.size(); ++i)
+      order[i] = i;
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return values[a] != values[b] ? values[a] > values[b] : a < b;
+    });
+    order.resize(count);
+    return order;
+  }
+  Row gatedExperts(const Row &x, const std::string &at, const std::string &router,
+                   bool normalize) const {
+    Row p = softmax(linear(at + router, x)), y(x.size());
+    std::vector<size_t> chosen = best(p, size("num_experts_per_tok"));
+    double sum = 0;
+    for (size_t e : chosen)
+      sum += p[e];
+    for (size_t e : chosen)
+      addTo(y, scaled(gatedMlp(x, at + "experts." + std::to_string(e) + "."),
+                      normalize ? p[e] / sum : p[e]));
+    return y;
+  }
+  Row graniteExperts(const Row &x) const {
+    const std::string at = "block_sparse_moe.";
+    Row logits = linear(at + "router.layer", x), y(x.size()), of;
+    std::vector<size_t> chosen = best(logits, size("num_experts_per_tok"));
+    for (size_t e : chosen)
+      of.push_back(logits[e]);
+    of = softmax(of);
+    auto slice = [&](const std::string &name, size_t e) {
+      const Tensor &all = *find(at + name + ".weight");
+      Tensor one;
+      one.shape = {all.shape[1], all.shape[2]};
+      auto count = all.shape[1] * all.shape[2];
+      one.values.assign(all.values.begin() + int64_t(e) * count,
+                        all.values.begin() + int64_t(e + 1) * count);
+      return one;
+    };
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      Row both = multiply(slice("input_linear", chosen[i]), x);
+      size_t f = both.size() / 2;
+      addTo(y, scaled(multiply(slice("output_linear", chosen[i]),
+                               times(part(both, f, f), part(both, 0, f), silu)),
+                      of[i]));
+    }
+    return y;
+  }
+  Row squaredRelu(const Row &x, const std::string &at) const {
+    Row y = linear(at + "up_proj", x);
+    for (double &v : y)
+      v = v > 0 ? v * v : 0;
+    return linear(at + "down_proj", y);
+  }
+  Row nemotronExperts(const Row &x) const {
+    Row s = linear("mixer.gate", x);
+    for (double &v : s)
+      v = sigmoid(v);
+    Row choice = s;
+    addTo(choice, vector("mixer.gate.e_score_correction_bias"));
+    size_t groups = size("n_group"), each = s.size() / groups;
+    if (groups > 1) {
+      Row sums;
+      for (size_t g = 0; g < groups; ++g) {
+        Row mine = part(choice, g * each, each);
+        std::sort(mine.rbegin(), mine.rend());
+        sums.push_back(mine[0] + mine[1]);
+      }
+      std::vector<size_t> kept = best(sums, size("topk_group"));
+      for (size_t e = 0; e < s.size(); ++e)
+        if (std::find(kept.begin(), kept.end(), e / each) == kept.end())
+          choice[e] = 0;
+    }
+    std::vector<size_t> chosen = best(choice, size("num_experts_per_tok"));
+    double sum = 1e-20;
+    for (size_t e : chosen)
+      sum += s[e];
+    bool isLatent = find("mixer.fc1_latent_proj.weight");
+    Row inner = isLatent ? linear("mixer.fc1_latent_proj", x) : x, y(inner.size());
+    for (size_t e : chosen)
+      addTo(y, scaled(squaredRelu(inner, "mixer.experts." + std::to_string(e) + "."),
+                      s[e] / (flag("norm_topk_prob", true) ? sum : 1) *
+                          number("routed_scaling_factor", 1)));
+    if (isLatent)
+      y = linear("mixer.fc2_latent_proj", y);
+    addTo(y, squaredRelu(x, "mixer.shared_experts."));
+    return y;
   }
 
   /// y_t = bias + Σ_j w[j] · x_{t-K+1+j}.
@@ -296,10 +408,30 @@ private:
   Row deltaNet(const Row &u) {
     size_t Hk = size("linear_num_key_heads"), Hv = size("linear_num_value_heads"),
            Dk = size("linear_key_head_dim"), Dv = size("linear_value_head_dim");
-    Row x = convolve(linear("linear_attn.in_proj_qkv", u), "linear_attn.conv1d", true);
-    Row z = linear("linear_attn.in_proj_z", u), b = linear("linear_attn.in_proj_b", u),
-        a = linear("linear_attn.in_proj_a", u), A = vector("linear_attn.A_log"),
-        bias = vector("linear_attn.dt_bias"), o(Hv * Dv), &s = memory[layer].state;
+    Row qkv, z, a, b;
+    if (find("linear_attn.in_proj_qkvz.weight")) { // head by head
+      Row all = linear("linear_attn.in_proj_qkvz", u), both = linear("linear_attn.in_proj_ba", u);
+      size_t share = Hv / Hk, values = share * Dv, head = 2 * Dk + 2 * values;
+      auto gather = [&](Row &to, const Row &from, size_t stride, size_t first, size_t count) {
+        for (size_t h = 0; h < Hk; ++h)
+          to.insert(to.end(), from.begin() + int64_t(h * stride + first),
+                    from.begin() + int64_t(h * stride + first + count));
+      };
+      gather(qkv, all, head, 0, Dk);
+      gather(qkv, all, head, Dk, Dk);
+      gather(qkv, all, head, 2 * Dk, values);
+      gather(z, all, head, 2 * Dk + values, values);
+      gather(b, both, 2 * share, 0, share);
+      gather(a, both, 2 * share, share, share);
+    } else {
+      qkv = linear("linear_attn.in_proj_qkv", u);
+      z = linear("linear_attn.in_proj_z", u);
+      b = linear("linear_attn.in_proj_b", u);
+      a = linear("linear_attn.in_proj_a", u);
+    }
+    Row x = convolve(qkv, "linear_attn.conv1d", true);
+    Row A = vector("linear_attn.A_log"), bias = vector("linear_attn.dt_bias"), o(Hv * Dv),
+        &s = memory[layer].state;
     s.resize(Hv * Dk * Dv);
     auto unit = [&](size_t begin) {
       Row v = part(x, begin, Dk);
@@ -334,7 +466,7 @@ private:
     const Json rope = config.value("rope_parameters", Json::object());
     if (type == "bamba")
       return config.value("partial_rotary_factor", 0.5);
-    return rope.value("partial_rotary_factor", type.rfind("qwen3_5", 0) == 0 ? 0.25 : 1.0);
+    return rope.value("partial_rotary_factor", isZeroCentred() ? 0.25 : 1.0);
   }
   bool rotates() const {
     return type != "jamba" && type != "nemotron_h" &&

@@ -36,7 +36,7 @@ public:
       drawNemotron();
     else if (type == "lfm2")
       drawLfm2();
-    else if (type == "qwen3_5" || type == "qwen3_5_text")
+    else if (type == "qwen3_5" || type == "qwen3_5_text" || type == "qwen3_next")
       drawQwen35();
     else
       drawHybrid();
@@ -95,10 +95,45 @@ private:
     matrix(at + "v_proj", kvHeads * headDim, hidden, bias);
     matrix(at + output, hidden, heads * headDim, bias);
   }
-  void gatedMlp(const std::string &at, bool bias = false) {
-    matrix(at + "gate_proj", intermediate, hidden, bias);
-    matrix(at + "up_proj", intermediate, hidden, bias);
-    matrix(at + "down_proj", hidden, intermediate, bias);
+  void gatedMlp(const std::string &at, bool bias = false, int64_t size = 0) {
+    size = size ? size : intermediate;
+    matrix(at + "gate_proj", size, hidden, bias);
+    matrix(at + "up_proj", size, hidden, bias);
+    matrix(at + "down_proj", hidden, size, bias);
+  }
+  struct Experts {
+    int64_t count = 0, chosen = 0, size = 0;
+  };
+  Experts drawExperts() {
+    Experts e;
+    e.count = random.integer(2, 9);
+    e.chosen = random.integer(1, int(std::min<int64_t>(e.count, 4)));
+    e.size = random.integer(3, 70);
+    config["num_experts_per_tok"] = e.chosen;
+    return e;
+  }
+  void gatedExperts(const std::string &at, const std::string &router, const Experts &e) {
+    matrix(at + router, e.count, hidden);
+    for (int64_t i = 0; i < e.count; ++i)
+      gatedMlp(at + "experts." + std::to_string(i) + ".", false, e.size);
+  }
+  /// The layers of qwen3_moe and qwen3_next that have experts.
+  std::vector<bool> drawSparse(Experts &e) {
+    e = drawExperts();
+    int64_t step = random.integer(1, 2);
+    config.update({{random.chance(0.5) ? "num_experts" : "num_local_experts", e.count},
+                   {"moe_intermediate_size", e.size},
+                   {"norm_topk_prob", random.chance(0.5)},
+                   {"decoder_sparse_step", step},
+                   {"mlp_only_layers", Json::array()}});
+    std::vector<bool> sparse;
+    for (int64_t layer = 0; layer < layers; ++layer)
+      sparse.push_back((layer + 1) % step == 0);
+    if (random.chance(0.3)) {
+      config["mlp_only_layers"].push_back(1);
+      sparse[1] = false;
+    }
+    return sparse;
   }
   void mamba1(const std::string &at, int64_t inner, int64_t n, int64_t rank, int64_t width,
               bool convBias, bool bias) {
@@ -198,15 +233,47 @@ private:
                    {"num_attention_heads", heads},
                    {"num_key_value_heads", kvHeads},
                    {random.chance(0.5) ? "head_dim" : "attention_head_dim", headDim}});
+    Experts experts = drawExperts();
+    int64_t groups = random.integer(1, 3), kept = random.integer(1, int(groups)),
+            latent = random.chance(0.3) ? random.integer(3, 40) : 0;
+    if (groups > 1)
+      experts.count = groups * random.integer(2, 4);
+    experts.chosen = std::min(experts.chosen, experts.count / groups * kept);
+    config.update({{"n_routed_experts", experts.count},
+                   {"num_experts_per_tok", experts.chosen},
+                   {"moe_intermediate_size", experts.size},
+                   {"moe_shared_expert_intermediate_size", intermediate + 3},
+                   {"n_shared_experts", 1},
+                   {"n_group", groups},
+                   {"topk_group", kept},
+                   {"norm_topk_prob", random.chance(0.5)},
+                   {"routed_scaling_factor", random.pick({1.0, 2.5})}});
+    if (latent)
+      config["moe_latent_size"] = latent;
     std::string pattern;
     for (int64_t layer = 0; layer < layers; ++layer) {
-      pattern += random.pick({'M', '-', '*'});
+      pattern += random.pick({'M', '-', '*', 'E'});
       norm(layerName(layer, "norm"), hidden);
       std::string at = layerName(layer, "mixer.");
       if (pattern.back() == 'M') {
         mamba2(at, s, true);
       } else if (pattern.back() == '*') {
         attention(at, "o_proj", bias);
+      } else if (pattern.back() == 'E') {
+        matrix(at + "gate", experts.count, hidden);
+        add(at + "gate.e_score_correction_bias", {experts.count},
+            [&] { return random.normal(0.3); });
+        if (latent) {
+          matrix(at + "fc1_latent_proj", latent, hidden, mlpBias);
+          matrix(at + "fc2_latent_proj", hidden, latent, mlpBias);
+        }
+        for (int64_t i = 0; i < experts.count; ++i) {
+          std::string expert = at + "experts." + std::to_string(i) + ".";
+          matrix(expert + "up_proj", experts.size, latent ? latent : hidden);
+          matrix(expert + "down_proj", latent ? latent : hidden, experts.size);
+        }
+        matrix(at + "shared_experts.up_proj", intermediate + 3, hidden, mlpBias);
+        matrix(at + "shared_experts.down_proj", hidden, intermediate + 3, mlpBias);
       } else {
         matrix(at + "up_proj", intermediate, hidden, mlpBias);
         matrix(at + "down_proj", hidden, intermediate, mlpBias);
@@ -285,10 +352,23 @@ private:
          {"full_attention_interval", 2},
          {"rope_parameters",
           {{"rope_type", "default"}, {"rope_theta", 1e4}, {"partial_rotary_factor", 0.25}}}});
+    bool next = type == "qwen3_next";
+    Experts experts;
+    std::vector<bool> sparse(layers);
+    if (next) {
+      sparse = drawSparse(experts);
+      config["shared_expert_intermediate_size"] = intermediate + 2;
+    }
     for (int64_t layer = 0; layer < layers; ++layer) {
       norm(layerName(layer, "input_layernorm"), hidden, true);
       norm(layerName(layer, "post_attention_layernorm"), hidden, true);
-      gatedMlp(layerName(layer, "mlp."));
+      if (sparse[layer]) {
+        gatedExperts(layerName(layer, "mlp."), "gate", experts);
+        gatedMlp(layerName(layer, "mlp.shared_expert."), false, intermediate + 2);
+        matrix(layerName(layer, "mlp.shared_expert_gate"), 1, hidden);
+      } else {
+        gatedMlp(layerName(layer, "mlp."));
+      }
       if (layer % 2) {
         attention(layerName(layer, "self_attn."), "o_proj", false, true);
         norm(layerName(layer, "self_attn.q_norm"), headDim, true);
@@ -296,10 +376,15 @@ private:
         continue;
       }
       std::string at = layerName(layer, "linear_attn.");
-      matrix(at + "in_proj_qkv", 2 * Hk * Dk + Hv * Dv, hidden);
-      matrix(at + "in_proj_z", Hv * Dv, hidden);
-      matrix(at + "in_proj_b", Hv, hidden);
-      matrix(at + "in_proj_a", Hv, hidden);
+      if (next) {
+        matrix(at + "in_proj_qkvz", 2 * Hk * Dk + 2 * Hv * Dv, hidden);
+        matrix(at + "in_proj_ba", 2 * Hv, hidden);
+      } else {
+        matrix(at + "in_proj_qkv", 2 * Hk * Dk + Hv * Dv, hidden);
+        matrix(at + "in_proj_z", Hv * Dv, hidden);
+        matrix(at + "in_proj_b", Hv, hidden);
+        matrix(at + "in_proj_a", Hv, hidden);
+      }
       convolution(at + "conv1d", 2 * Hk * Dk + Hv * Dv, width, false);
       add(at + "A_log", {Hv}, [&] { return rate(); });
       add(at + "dt_bias", {Hv}, [&] { return step(); });
@@ -312,7 +397,7 @@ private:
   void drawHybrid() {
     bool falcon = type == "falcon_h1", granite = type == "granitemoehybrid",
          jamba = type == "jamba", bamba = type == "bamba";
-    bool plain = type == "qwen3" || type == "mistral" || type == "llama";
+    bool plain = type == "qwen3" || type == "qwen3_moe" || type == "mistral" || type == "llama";
     // Whole heads where their size follows from the hidden size.
     if (granite || jamba || bamba) {
       headDim = 4 * random.integer(1, 5);
@@ -372,7 +457,6 @@ private:
                      {"logits_scaling", 3.0},
                      {"attention_multiplier", 0.2},
                      {"num_local_experts", 0},
-                     {"shared_intermediate_size", intermediate},
                      {"position_embedding_type", random.pick({"rope", "nope"})}});
     if (falcon || granite || bamba)
       config.update({{"mamba_n_heads", s.heads},
@@ -393,6 +477,28 @@ private:
                      {"num_experts", 1},
                      {"attn_layer_period", 2},
                      {"attn_layer_offset", 1}});
+    Experts experts;
+    std::vector<bool> sparse(layers);
+    if (type == "qwen3_moe") {
+      sparse = drawSparse(experts);
+    } else if ((jamba || granite) && random.chance(0.6)) {
+      experts = drawExperts();
+      experts.size = intermediate;
+      int64_t period = jamba ? random.integer(1, 3) : 1,
+              offset = random.integer(0, int(period) - 1);
+      for (int64_t layer = 0; layer < layers; ++layer)
+        sparse[layer] = layer % period == offset;
+      if (jamba)
+        config.update({{"num_experts", experts.count},
+                       {"expert_layer_period", period},
+                       {"expert_layer_offset", offset}});
+      else
+        config["num_local_experts"] = experts.count;
+    }
+    if (granite && random.chance(0.5))
+      intermediate += 5; // of the shared MLP
+    if (granite)
+      config["shared_intermediate_size"] = intermediate;
     Json types = Json::array(), indices = Json::array();
     for (int64_t layer = 0; layer < layers; ++layer) {
       bool attends = plain || falcon || (jamba ? layer % 2 == 1 : random.chance(0.4));
@@ -403,7 +509,7 @@ private:
       norm(layerName(layer, hasFinal ? "pre_ff_layernorm" : "post_attention_layernorm"), hidden);
       if (attends)
         attention(layerName(layer, "self_attn."), "o_proj", bias);
-      if (type == "qwen3") {
+      if (type == "qwen3" || type == "qwen3_moe") {
         norm(layerName(layer, "self_attn.q_norm"), headDim);
         norm(layerName(layer, "self_attn.k_norm"), headDim);
       }
@@ -419,6 +525,16 @@ private:
       if (granite) {
         matrix(layerName(layer, "shared_mlp.input_linear"), 2 * intermediate, hidden);
         matrix(layerName(layer, "shared_mlp.output_linear"), hidden, intermediate);
+        if (sparse[layer]) {
+          std::string moe = layerName(layer, "block_sparse_moe.");
+          matrix(moe + "router.layer", experts.count, hidden);
+          auto value = [&] { return random.normal(0.2); };
+          add(moe + "input_linear.weight", {experts.count, 2 * experts.size, hidden}, value);
+          add(moe + "output_linear.weight", {experts.count, hidden, experts.size}, value);
+        }
+      } else if (sparse[layer]) {
+        gatedExperts(layerName(layer, plain ? "mlp." : "feed_forward."), plain ? "gate" : "router",
+                     experts);
       } else {
         gatedMlp(layerName(layer, plain ? "mlp." : "feed_forward."), mlpBias);
       }
@@ -443,8 +559,9 @@ private:
 
 const std::vector<std::string> &familyNames() {
   static const std::vector<std::string> names = {
-      "bamba", "falcon_h1", "falcon_mamba", "granitemoehybrid", "jamba", "lfm2",    "llama",
-      "mamba", "mamba2",    "mistral",      "nemotron_h",       "qwen3", "qwen3_5", "qwen3_5_text"};
+      "bamba",   "falcon_h1",    "falcon_mamba", "granitemoehybrid", "jamba",      "lfm2",
+      "llama",   "mamba",        "mamba2",       "mistral",          "nemotron_h", "qwen3",
+      "qwen3_5", "qwen3_5_text", "qwen3_moe",    "qwen3_next"};
   return names;
 }
 

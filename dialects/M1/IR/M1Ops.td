@@ -55,6 +55,8 @@ class M1_StaticOf<list<Type> types, int rank>
 
 def M1_Rows : M1_RowsOf<[F32, BF16]>;
 def M1_F32Rows : M1_RowsOf<[F32]>;
+def M1_IndexRows : M1_RowsOf<[I32]>;
+def M1_AnyRows : M1_RowsOf<[F32, BF16, I32]>;
 def M1_Matrix : M1_StaticOf<[F32, BF16], 2>;
 def M1_F32Matrix : M1_StaticOf<[F32], 2>;
 def M1_Vector : M1_StaticOf<[F32], 1>;
@@ -448,8 +450,8 @@ def M1_GatherRowsOp : M1_KernelOp<"gather_rows", [Pure], ["logit_rows"]> {
 
     Example: `%r = m1.gather_rows %h, %batch : (tensor<?x64xf32>, !m1.batch) -> tensor<?x64xf32>`
   }];
-  let arguments = (ins M1_Rows:$x, M1_BatchType:$batch);
-  let results = (outs M1_Rows:$out);
+  let arguments = (ins M1_AnyRows:$x, M1_BatchType:$batch);
+  let results = (outs M1_AnyRows:$out);
   let assemblyFormat = "$x `,` $batch attr-dict `:` functional-type(operands, results)";
   let rowDomain = "logit_rows";
   let hasVerifier = 1;
@@ -468,6 +470,78 @@ def M1_SampleOp : M1_KernelOp<"sample", [Pure]> {
   let arguments = (ins M1_F32Rows:$logits, OptionalAttr<I64Attr>:$ids);
   let results = (outs M1_Tokens:$out);
   let assemblyFormat = "$logits attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+//===----------------------------------------------------------------------===//
+// Mixtures of experts
+//===----------------------------------------------------------------------===//
+
+def M1_RouterOp : M1_KernelOp<"router", [Pure, M1_RowsIndependent]> {
+  let summary = "the experts of each row, and their weights";
+  let description = [{
+    Of logits [T, E], in f32: `s = softmax(logits)` over the row, or `sigmoid(logits)` with the
+    attribute; the k experts of largest `s + correction`, the smaller index among equals, are
+    `experts` [T, k], in this order. `weights` [T, k] are their s, with `normalize` divided by
+    (their sum + 1e-20), times `scale`. correction [E] is none or a bias of the choice alone.
+
+    With `groups` > 1 the experts are that many neighbouring groups, of two or more: a group counts
+    as the sum of its two largest `s + correction`; in all but the `kept_groups` groups that count
+    most, `s + correction` is taken to be 0.
+
+    Example:
+    ```mlir
+    %w, %e = m1.router %logits {normalize, scale = 1.0 : f64}
+        : (tensor<?x6xf32>) -> (tensor<?x2xf32>, tensor<?x2xi32>)
+    ```
+  }];
+  let arguments = (ins M1_F32Rows:$logits, Optional<M1_Vector>:$correction, UnitAttr:$sigmoid,
+      UnitAttr:$normalize, F64Attr:$scale, DefaultValuedAttr<I64Attr, "1">:$groups,
+      DefaultValuedAttr<I64Attr, "1">:$kept_groups);
+  let results = (outs M1_F32Rows:$weights, M1_IndexRows:$experts);
+  let assemblyFormat = [{
+    $logits (`correction` `(` $correction^ `)`)? attr-dict `:` functional-type(operands, results)
+  }];
+  let hasVerifier = 1;
+}
+
+def M1_ExpertLinearOp : M1_KernelOp<"expert_linear", [Pure, M1_RowsIndependent]> {
+  let summary = "x · weightᵀ of the experts of each row";
+  let description = [{
+    `out[t, j·N + n] = Σ_i x[t, i] · weight[experts[t, j]·R + first + n, i]`, j < k, summed in f32:
+    weight [E·R, K] holds R rows of each of `count` = E experts, of which N from `first` on are
+    used; experts [T, k], out [T, k·N]. x is [T, K], the same for all experts of a row, or [T, k·K],
+    columns j·K … for the j-th. Rows of weight are read for experts that a row names, and once for
+    many rows.
+
+    Example:
+    ```mlir
+    %y = m1.expert_linear %x, %experts, %w {count = 6 : i64, first = 96 : i64}
+        : (tensor<?x64xbf16>, tensor<?x2xi32>, tensor<1152x64xbf16>) -> tensor<?x192xbf16>
+    ```
+  }];
+  let arguments = (ins M1_Rows:$x, M1_IndexRows:$experts, M1_Matrix:$weight, I64Attr:$count,
+      DefaultValuedAttr<I64Attr, "0">:$first);
+  let results = (outs M1_Rows:$out);
+  let assemblyFormat =
+      "$x `,` $experts `,` $weight attr-dict `:` functional-type(operands, results)";
+  let hasVerifier = 1;
+}
+
+def M1_CombineOp : M1_KernelOp<"combine", [Pure, M1_RowsIndependent]> {
+  let summary = "weighted sum of the parts of each row";
+  let description = [{
+    `out[t, c] = Σ_j weights[t, j] · x[t, j·C + c]` with x [T, k·C], weights [T, k], out [T, C];
+    summed in f32.
+
+    Example:
+    ```mlir
+    %y = m1.combine %x, %w : (tensor<?x128xbf16>, tensor<?x2xf32>) -> tensor<?x64xbf16>
+    ```
+  }];
+  let arguments = (ins M1_Rows:$x, M1_Rows:$weights);
+  let results = (outs M1_Rows:$out);
+  let assemblyFormat = "$x `,` $weights attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 

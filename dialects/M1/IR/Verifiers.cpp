@@ -305,6 +305,55 @@ LogicalResult GatherRowsOp::verify() {
   return success();
 }
 
+LogicalResult RouterOp::verify() {
+  int64_t count = columns(getLogits()), chosen = columns(getWeights());
+  if (failed(expectRows(*this, "weights", getWeights(), getLogits(), "k", chosen)) ||
+      failed(expectRows(*this, "experts", getExperts(), getLogits(), "k", chosen)) ||
+      failed(expectShape(*this, "correction", getCorrection(), "[experts]", {count})) ||
+      failed(expectPositive(*this, "groups", getGroups())) ||
+      failed(expectPositive(*this, "kept_groups", getKeptGroups())))
+    return failure();
+  if (!getScale().isFinite())
+    return emitOpError() << "expected a finite scale, got " << getScale().convertToDouble();
+  int64_t groups = getGroups(), kept = getKeptGroups();
+  if (count % groups || (groups > 1 && count / groups < 2))
+    return emitOpError() << "expected " << count << " experts in equal groups of two or more, got "
+                         << groups << " groups";
+  if (kept > groups)
+    return emitOpError() << "expected kept_groups of at most " << groups << ", got " << kept;
+  if (chosen < 1 || chosen > count / groups * kept)
+    return emitOpError() << "expected from 1 to " << count / groups * kept << " experts a row, got "
+                         << chosen;
+  return success();
+}
+
+LogicalResult ExpertLinearOp::verify() {
+  auto weight = cast<RankedTensorType>(getWeight().getType());
+  int64_t count = getCount(), chosen = columns(getExperts()), k = weight.getDimSize(1);
+  if (failed(expectPositive(*this, "count", count)) ||
+      failed(expectRows(*this, "experts", getExperts(), getX(), "k", chosen)))
+    return failure();
+  if (weight.getDimSize(0) % count)
+    return emitOpError() << "expected rows of weight that are a multiple of count = " << count
+                         << ", got " << weight.getDimSize(0);
+  if (columns(getX()) != k && failed(expectRows(*this, "x", getX(), getX(), "k·K", chosen * k)))
+    return failure();
+  int64_t rows = weight.getDimSize(0) / count, first = getFirst(), n = columns(getOut()) / chosen;
+  if (failed(expectRows(*this, "result", getOut(), getX(), "k·N", n * chosen)))
+    return failure();
+  if (first < 0 || n < 1 || first + n > rows)
+    return emitOpError() << "expected first and N within the " << rows << " rows of an expert, got "
+                         << first << " and " << n;
+  return success();
+}
+
+LogicalResult CombineOp::verify() {
+  int64_t parts = columns(getWeights()), c = columns(getOut());
+  return success(succeeded(expectRows(*this, "weights", getWeights(), getX(), "k", parts)) &&
+                 succeeded(expectRows(*this, "result", getOut(), getX(), "C", c)) &&
+                 succeeded(expectRows(*this, "x", getX(), getX(), "k·C", parts * c)));
+}
+
 LogicalResult CausalConv1dOp::verify() {
   int64_t c = getWeight().getType().getDimSize(0), width = columns(getWeight()),
           ci = columns(getX());

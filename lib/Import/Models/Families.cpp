@@ -17,7 +17,8 @@ const Entry families[] = {
     {"mamba2", createMamba},         {"mistral", createTransformer},
     {"nemotron_h", createNemotronH}, {"qwen2", createTransformer},
     {"qwen3", createTransformer},    {"qwen3_5", createQwen35},
-    {"qwen3_5_text", createQwen35},
+    {"qwen3_5_text", createQwen35},  {"qwen3_moe", createTransformer},
+    {"qwen3_next", createQwen35},
 };
 
 } // namespace

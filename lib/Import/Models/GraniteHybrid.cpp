@@ -1,5 +1,5 @@
-// granitemoehybrid without experts (Granite 4 H): attention in some layers, Mamba-2 in the others,
-// an MLP in each; multipliers on embeddings, branches and logits.
+// granitemoehybrid (Granite 4 H): attention in some layers, Mamba-2 in the others, an MLP in each,
+// beside a mixture of experts where there are any; multipliers on embeddings, branches and logits.
 #include "Models.h"
 
 using namespace mlir;
@@ -27,9 +27,10 @@ public:
     mamba = readHybridMamba2(config, model.hiddenSize *
                                          config.integer("mamba_expand", 1, mostHeads).value_or(2));
     mamba.normEps = eps;
-    if (int64_t experts = config.integer("num_local_experts", 0).value_or(8))
-      config.error("num_local_experts")
-          << "expected 0 (mixtures of experts are not supported), got " << experts;
+    if (config.integer("num_local_experts", 0, mostExperts).value_or(8)) {
+      experts = readExperts(config, "num_local_experts", 8, 2, config.size("intermediate_size"));
+      experts.normalize = true; // the softmax of the chosen alone
+    }
     config.ignore({"intermediate_size", "num_experts_per_tok", "mamba_chunk_size", "mamba_expand"});
     readLayers(config, model.layers);
     // Without rotation rope_theta and its like say nothing.
@@ -53,7 +54,15 @@ public:
         },
         residualMultiplier);
     return layer.residual(
-        h, "post_attention_layernorm", [&](Value x) { return buildMlp(layer, x); },
+        h, "post_attention_layernorm",
+        [&](Value x) -> Value {
+          Value shared = buildMlp(layer, x);
+          if (!experts.count)
+            return shared;
+          return layer.sum(shared, layer.joinedExperts(x, experts, "block_sparse_moe.router.layer",
+                                                       "block_sparse_moe.input_linear",
+                                                       "block_sparse_moe.output_linear"));
+        },
         residualMultiplier);
   }
 
@@ -79,6 +88,7 @@ private:
 
   AttentionConfig attention;
   Mamba2Config mamba;
+  ExpertsConfig experts;
   std::vector<bool> isAttention;
   int64_t intermediateSize = 0;
   double residualMultiplier = 1;

@@ -1,4 +1,5 @@
-// jamba: attention without positions in one layer of a period, Mamba in the others, an MLP in each.
+// jamba: attention without positions in one layer of a period, Mamba in the others; an MLP in each,
+// or a mixture of experts in one layer of a period of its own.
 #include "Models.h"
 
 using namespace mlir;
@@ -27,9 +28,12 @@ public:
     mamba.bias = config.flag("mamba_proj_bias", false);
     mamba.norms = Mamba1Config::Norms::weighted;
     mamba.normEps = eps;
-    if (int64_t experts = config.integer("num_experts").value_or(16); experts != 1)
-      config.error("num_experts") << "expected 1 (mixtures of experts are not supported), got "
-                                  << experts;
+    // A single expert is an MLP.
+    if (config.integer("num_experts", 1, mostExperts).value_or(16) > 1) {
+      experts = readExperts(config, "num_experts", 16, 2, intermediateSize);
+      expertPeriod = config.integer("expert_layer_period", 1, mostLayers).value_or(2);
+      expertOffset = config.integer("expert_layer_offset", 0, mostLayers).value_or(1);
+    }
     config.ignore({"num_experts_per_tok", "expert_layer_period", "expert_layer_offset",
                    "use_mamba_kernels", "use_mambapy", "use_associative_scan", "rope_parameters"});
   }
@@ -40,7 +44,13 @@ public:
       return index % attentionPeriod == attentionOffset ? layer.attention(x, attention)
                                                         : layer.mamba1(x, mamba, "mamba");
     });
-    return layer.residual(h, "pre_ff_layernorm", [&](Value x) {
+    return layer.residual(h, "pre_ff_layernorm", [&](Value x) -> Value {
+      if (experts.count && index % expertPeriod == expertOffset) {
+        ExpertNames names;
+        names.router = "feed_forward.router";
+        names.experts = "feed_forward.experts";
+        return layer.experts(x, x, experts, names);
+      }
       return layer.gatedMlp(
           x, intermediateSize, false,
           {"feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj"});
@@ -52,7 +62,9 @@ public:
 private:
   AttentionConfig attention;
   Mamba1Config mamba;
-  int64_t intermediateSize = 0, attentionPeriod = 1, attentionOffset = 0;
+  ExpertsConfig experts;
+  int64_t intermediateSize = 0, attentionPeriod = 1, attentionOffset = 0, expertPeriod = 1,
+          expertOffset = 0;
 };
 
 } // namespace

@@ -4,7 +4,22 @@
 
 #include "Family.h"
 
+#include "Layers.h"
+
 namespace m1c {
+
+/// The mixtures of qwen3_moe and qwen3_next: which layers have one, and of what.
+struct QwenExperts {
+  ExpertsConfig config;
+  std::vector<bool> layers;
+  /// What the fields are without being there.
+  struct Absent {
+    int64_t count, chosen, size;
+    bool normalize;
+  };
+  void read(const Fields &fields, int64_t layerCount, const Absent &absent);
+  bool isIn(int64_t layer) const { return !layers.empty() && layers[layer]; }
+};
 
 std::unique_ptr<Family> createBamba(llvm::StringRef modelType);
 std::unique_ptr<Family> createFalconH1(llvm::StringRef modelType);

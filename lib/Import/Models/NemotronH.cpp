@@ -1,5 +1,5 @@
-// nemotron_h without experts: one operator a layer, Mamba-2, attention without positions or an MLP
-// of two matrices with relu².
+// nemotron_h: one operator a layer, Mamba-2, attention without positions, an MLP of two matrices
+// with relu², or a mixture of such experts beside one that all tokens share.
 #include "Models.h"
 
 using namespace mlir;
@@ -36,32 +36,18 @@ public:
                        absent);
     mamba.norm = Mamba2Config::Norm::grouped;
     mamba.normEps = eps;
-    // Of other implementations, of training, and of experts, which no layer here has.
-    config.ignore({"mamba_proj_bias",
-                   "expand",
-                   "chunk_size",
-                   "residual_in_fp32",
-                   "time_step_min",
-                   "time_step_max",
-                   "time_step_floor",
-                   "use_mamba_kernels",
-                   "mamba_ssm_cache_dtype",
-                   "hidden_dropout",
-                   "moe_intermediate_size",
-                   "moe_latent_size",
-                   "moe_shared_expert_intermediate_size",
-                   "moe_shared_expert_overlap",
-                   "mtp_layers_block_type",
-                   "n_group",
-                   "topk_group",
-                   "n_routed_experts",
-                   "n_shared_experts",
-                   "norm_topk_prob",
-                   "num_experts_per_tok",
-                   "num_nextn_predict_layers",
-                   "routed_scaling_factor",
-                   "rope_theta",
-                   "rope_parameters",
+    if (llvm::is_contained(operators, Operator::experts))
+      readMixture(config);
+    else
+      config.ignore({"moe_intermediate_size", "moe_latent_size",
+                     "moe_shared_expert_intermediate_size", "n_group", "topk_group",
+                     "n_routed_experts", "n_shared_experts", "norm_topk_prob",
+                     "num_experts_per_tok", "routed_scaling_factor"});
+    // Of other implementations and of training.
+    config.ignore({"mamba_proj_bias", "expand", "chunk_size", "residual_in_fp32", "time_step_min",
+                   "time_step_max", "time_step_floor", "use_mamba_kernels", "mamba_ssm_cache_dtype",
+                   "hidden_dropout", "moe_shared_expert_overlap", "mtp_layers_block_type",
+                   "num_nextn_predict_layers", "rope_theta", "rope_parameters",
                    "partial_rotary_factor"});
   }
 
@@ -75,9 +61,9 @@ public:
         return layer.attention(x, attention,
                                {"mixer.q_proj", "mixer.k_proj", "mixer.v_proj", "mixer.o_proj"});
       case Operator::mlp:
-        return layer.project(
-            layer.squaredRelu(layer.project(x, "up", "mixer.up_proj", intermediateSize, mlpBias)),
-            "down", "mixer.down_proj", model.config.hiddenSize, mlpBias);
+        return buildMlp(layer, x, "", "mixer", intermediateSize);
+      case Operator::experts:
+        return buildMixture(layer, x);
       }
       llvm_unreachable("all operators are built");
     });
@@ -89,7 +75,7 @@ public:
   bool isForeignTensor(llvm::StringRef name) const override { return name.starts_with("mtp."); }
 
 private:
-  enum class Operator { mamba, mlp, attention };
+  enum class Operator { mamba, mlp, attention, experts };
 
   void add(const Fields &config, llvm::StringRef field, llvm::StringRef word) {
     if (word == "M" || word == "mamba" || word == "linear_attention")
@@ -98,9 +84,61 @@ private:
       operators.push_back(Operator::mlp);
     else if (word == "*" || word == "attention" || word == "full_attention")
       operators.push_back(Operator::attention);
+    else if (word == "E" || word == "moe")
+      operators.push_back(Operator::experts);
     else
-      config.error(field) << "expected mamba (M), mlp (-) or attention (*) in every layer, got "
-                          << word << " in layer " << operators.size();
+      config.error(field)
+          << "expected mamba (M), mlp (-), attention (*) or moe (E) in every layer, got " << word
+          << " in layer " << operators.size();
+  }
+
+  void readMixture(const Fields &config) {
+    experts = readExperts(config, "n_routed_experts", 8, 2,
+                          config.integer("moe_intermediate_size", 1, largestSize).value_or(7688));
+    sharedSize =
+        config.integer("moe_shared_expert_intermediate_size", 1, largestSize).value_or(7688);
+    latentSize = config.integer("moe_latent_size", 1, largestSize).value_or(0);
+    experts.sigmoid = true;
+    experts.normalize = config.flag("norm_topk_prob", true);
+    experts.scale = config.multiplier("routed_scaling_factor", 1);
+    experts.groups = config.integer("n_group", 1, mostExperts).value_or(1);
+    experts.keptGroups = config.integer("topk_group", 1, mostExperts).value_or(1);
+    if (experts.count % experts.groups ||
+        (experts.groups > 1 && experts.count / experts.groups < 2))
+      config.error("n_group") << "expected n_routed_experts " << experts.count
+                              << " in equal groups of two or more, got " << experts.groups;
+    else if (experts.keptGroups > experts.groups)
+      config.error("topk_group") << "expected at most n_group " << experts.groups << ", got "
+                                 << experts.keptGroups;
+    else if (experts.chosen > experts.count / experts.groups * experts.keptGroups)
+      config.error("num_experts_per_tok")
+          << "expected at most the " << experts.count / experts.groups * experts.keptGroups
+          << " experts of topk_group groups, got " << experts.chosen;
+    // Several shared experts are stored as one of their common width.
+    config.integer("n_shared_experts");
+  }
+
+  Value buildMlp(Layer &layer, Value x, llvm::StringRef part, llvm::StringRef module,
+                 int64_t size) const {
+    Value up = layer.project(x, part + "up", module + ".up_proj", size, mlpBias);
+    return layer.project(layer.squaredRelu(up), part + "down", module + ".down_proj",
+                         layer.model.config.hiddenSize, mlpBias);
+  }
+
+  Value buildMixture(Layer &layer, Value x) const {
+    ExpertNames names;
+    names.router = "mixer.gate";
+    names.correction = "mixer.gate.e_score_correction_bias";
+    names.experts = "mixer.experts";
+    names.gate = "";
+    Value inner = latentSize
+                      ? layer.project(x, "latent_in", "mixer.fc1_latent_proj", latentSize, mlpBias)
+                      : x;
+    Value routed = layer.experts(inner, x, experts, names);
+    if (latentSize)
+      routed = layer.project(routed, "latent_out", "mixer.fc2_latent_proj",
+                             layer.model.config.hiddenSize, mlpBias);
+    return layer.sum(routed, buildMlp(layer, x, "shared_", "mixer.shared_experts", sharedSize));
   }
 
   void readPattern(const Fields &config) {
@@ -122,8 +160,9 @@ private:
 
   AttentionConfig attention;
   Mamba2Config mamba;
+  ExpertsConfig experts;
   std::vector<Operator> operators;
-  int64_t intermediateSize = 0;
+  int64_t intermediateSize = 0, sharedSize = 0, latentSize = 0;
   bool mlpBias = false;
 };
 

@@ -1,5 +1,6 @@
-// qwen3_5 and the dense part of its text model: gated delta nets in most layers, gated attention in
-// the others, an MLP in each. Norms store the distance of their weights from 1.
+// qwen3_5, the text model of it, and qwen3_next: gated delta nets in most layers, gated attention
+// in the others, an MLP in each or, in qwen3_next, a mixture of experts beside a gated one that all
+// tokens share. Norms store the distance of their weights from 1.
 #include "Models.h"
 
 #include <cmath>
@@ -12,6 +13,8 @@ namespace {
 
 class Qwen35 : public Family {
 public:
+  explicit Qwen35(llvm::StringRef modelType) : isNext(modelType == "qwen3_next") {}
+
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
     const ModelConfig &model = source.model;
@@ -36,8 +39,11 @@ public:
     if (valueHeads % keyHeads)
       config.error("linear_num_value_heads")
           << "expected a multiple of linear_num_key_heads " << keyHeads << ", got " << valueHeads;
-    if (const llvm::json::Value *only = config.find("mlp_only_layers");
-        only && !(only->getAsArray() && only->getAsArray()->empty()))
+    if (isNext) {
+      experts.read(config, model.layers, {512, 10, 512, true});
+      sharedSize = config.integer("shared_expert_intermediate_size", 1, largestSize).value_or(512);
+    } else if (const llvm::json::Value *only = config.find("mlp_only_layers");
+               only && !(only->getAsArray() && only->getAsArray()->empty()))
       config.error("mlp_only_layers") << "expected [], got " << Fields::text(*only);
     // Layers that predict further tokens, and the type of the state, which m1-compile chooses.
     config.ignore({"mtp_num_hidden_layers", "mtp_use_dedicated_embeddings", "mamba_ssm_dtype"});
@@ -54,8 +60,9 @@ public:
     h = layer.residual(h, "input_layernorm", [&](Value x) {
       return isAttention[index] ? layer.attention(x, attention) : buildDeltaNet(layer, x);
     });
-    return layer.residual(h, "post_attention_layernorm",
-                          [&](Value x) { return layer.gatedMlp(x, intermediateSize); });
+    return layer.residual(h, "post_attention_layernorm", [&](Value x) {
+      return experts.isIn(index) ? buildMixture(layer, x) : layer.gatedMlp(x, intermediateSize);
+    });
   }
 
   std::string embeddings() const override { return prefix + ".embed_tokens.weight"; }
@@ -86,12 +93,34 @@ private:
     OpBuilder &builder = model.builder;
     Location loc = model.loc;
     int64_t keys = keyHeads * keyDim, values = valueHeads * valueDim;
-    Value z = layer.project(x, "z", "linear_attn.in_proj_z", values),
-          b = layer.project(x, "b", "linear_attn.in_proj_b", valueHeads),
-          a = layer.project(x, "a", "linear_attn.in_proj_a", valueHeads);
-    Value qkv =
-        layer.causalConv(layer.project(x, "qkv", "linear_attn.in_proj_qkv", 2 * keys + values),
-                         {"linear_attn.conv1d", convWidth, false});
+    Value qkv, z, b, a;
+    if (isNext) {
+      // Rows of each key head lie together: q, k, v, z and b, a.
+      int64_t share = valueHeads / keyHeads, ofValues = share * valueDim;
+      auto parts = [&](llvm::StringRef part, llvm::StringRef module,
+                       llvm::ArrayRef<std::pair<int64_t, int64_t>> ranges, int64_t rows) {
+        ModelBuilder::Sources sources;
+        for (auto [first, count] : ranges)
+          for (int64_t head = 0; head < keyHeads; ++head)
+            sources.push_back({layer.tensor("linear_attn." + module + ".weight"),
+                               {keyHeads * rows, model.config.hiddenSize},
+                               head * rows + first,
+                               count});
+        return model.linear(x, model.matrix(layer.symbol(part), sources));
+      };
+      int64_t rows = 2 * keyDim + 2 * ofValues;
+      qkv = parts("qkv", "in_proj_qkvz", {{0, keyDim}, {keyDim, keyDim}, {2 * keyDim, ofValues}},
+                  rows);
+      z = parts("z", "in_proj_qkvz", {{2 * keyDim + ofValues, ofValues}}, rows);
+      b = parts("b", "in_proj_ba", {{0, share}}, 2 * share);
+      a = parts("a", "in_proj_ba", {{share, share}}, 2 * share);
+    } else {
+      qkv = layer.project(x, "qkv", "linear_attn.in_proj_qkv", 2 * keys + values);
+      z = layer.project(x, "z", "linear_attn.in_proj_z", values);
+      b = layer.project(x, "b", "linear_attn.in_proj_b", valueHeads);
+      a = layer.project(x, "a", "linear_attn.in_proj_a", valueHeads);
+    }
+    qkv = layer.causalConv(qkv, {"linear_attn.conv1d", convWidth, false});
     SmallVector<Value> parts = model.split(qkv, {keys, keys, values});
     Value state =
         model.state(layer.symbol("delta_state"),
@@ -109,13 +138,26 @@ private:
     return layer.project(y, "out_proj", "linear_attn.out_proj", model.config.hiddenSize);
   }
 
+  Value buildMixture(Layer &layer, Value x) const {
+    Value routed = layer.experts(x, x, experts.config, {});
+    Value shared = layer.gatedMlp(x, sharedSize, false,
+                                  {"mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj",
+                                   "mlp.shared_expert.down_proj"});
+    Value gate = layer.sigmoid(layer.project(x, "shared_gate", "mlp.shared_expert_gate", 1));
+    return layer.sum(routed, layer.combine(shared, gate));
+  }
+
+  const bool isNext;
   AttentionConfig attention;
+  QwenExperts experts;
   std::vector<bool> isAttention;
   std::string prefix = "model";
-  int64_t intermediateSize = 0, keyHeads = 0, valueHeads = 0, keyDim = 0, valueDim = 0,
-          convWidth = 4;
+  int64_t intermediateSize = 0, sharedSize = 0, keyHeads = 0, valueHeads = 0, keyDim = 0,
+          valueDim = 0, convWidth = 4;
 };
 
 } // namespace
 
-std::unique_ptr<Family> m1c::createQwen35(llvm::StringRef) { return std::make_unique<Qwen35>(); }
+std::unique_ptr<Family> m1c::createQwen35(llvm::StringRef modelType) {
+  return std::make_unique<Qwen35>(modelType);
+}

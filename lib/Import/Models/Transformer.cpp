@@ -1,4 +1,5 @@
-// llama, mistral, qwen2, qwen3: attention and a gated MLP in every layer.
+// llama, mistral, qwen2, qwen3, qwen3_moe: attention in every layer, and a gated MLP or, in most
+// layers of qwen3_moe, a mixture of experts.
 #include "Models.h"
 
 using namespace mlir;
@@ -27,7 +28,9 @@ public:
       if (modelType == "llama")
         mlpBias = config.flag("mlp_bias", false);
     }
-    attention.qkNorm = modelType == "qwen3";
+    attention.qkNorm = llvm::StringRef(modelType).starts_with("qwen3");
+    if (modelType == "qwen3_moe")
+      experts.read(config, source.model.layers, {128, 8, 768, false});
     readWindows(config, source.model.layers);
     rotary = readRotary(source, attention.headDim);
     bool windowed = llvm::any_of(windows, [](int64_t window) { return window > 0; });
@@ -42,8 +45,10 @@ public:
     AttentionConfig ofLayer = attention;
     ofLayer.window = windows[index];
     h = layer.residual(h, "input_layernorm", [&](Value x) { return layer.attention(x, ofLayer); });
-    return layer.residual(h, "post_attention_layernorm",
-                          [&](Value x) { return layer.gatedMlp(x, intermediateSize, mlpBias); });
+    return layer.residual(h, "post_attention_layernorm", [&](Value x) {
+      return experts.isIn(index) ? layer.experts(x, x, experts.config, {})
+                                 : layer.gatedMlp(x, intermediateSize, mlpBias);
+    });
   }
 
 private:
@@ -70,6 +75,8 @@ private:
       window.reset();
     }
     int64_t first = qwen ? config.integer("max_window_layers", 0).value_or(28) : 0;
+    if (modelType == "qwen3_moe") // whose class in transformers windows every layer
+      first = 0;
     for (int64_t index = first; window && index < layers; ++index)
       windows[index] = *window;
     for (auto [index, word] : llvm::enumerate(config.words("layer_types", layers))) {
@@ -86,6 +93,7 @@ private:
 
   std::string modelType;
   AttentionConfig attention;
+  QwenExperts experts;
   std::vector<int64_t> windows;
   int64_t intermediateSize = 0;
   bool mlpBias = false;

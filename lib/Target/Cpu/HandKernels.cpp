@@ -33,6 +33,13 @@ public:
     for (int i : {1, 2, 3})
       push(function.getArgument(i));
   }
+  void groupX() { push(cast<func::FuncOp>(w.b.getInsertionBlock()->getParentOp()).getArgument(2)); }
+  /// The rows [begin, end) of the group.
+  void rowsOfGroup() {
+    auto [begin, end] = w.groupRows();
+    push(begin);
+    push(end);
+  }
   void integer(int64_t value) {
     push(arith::ConstantOp::create(w.b, w.b.getI32IntegerAttr(static_cast<int32_t>(value))));
   }
@@ -151,6 +158,50 @@ void writeAttention(KernelWriter &w) {
   call.call();
 }
 
+void writeRouter(KernelWriter &w) {
+  CallWriter call(w, "m1k_cpu_router");
+  call.pointers({"weights", "experts", "logits", "correction"});
+  call.rowsOfGroup();
+  for (int64_t value : {w.columns("logits"), w.columns("experts"), int64_t(w.spec.flag("sigmoid")),
+                        int64_t(w.spec.flag("normalize"))})
+    call.integer(value);
+  call.real(w.real("scale"));
+  call.integer(w.integer("groups"));
+  call.integer(w.integer("kept_groups"));
+  for (StringRef role : {"weights", "experts", "logits"})
+    call.integer64(w.operand(role).rowStride);
+  call.call();
+}
+
+void writeExpertLinear(KernelWriter &w) {
+  CallWriter call(w, "m1k_cpu_expert_linear");
+  call.pointers({"out", "x", "experts", "weight"});
+  call.groupX();
+  call.rowsOfGroup();
+  const auto &weight = w.operand("weight").dims;
+  int64_t chosen = w.columns("experts");
+  for (int64_t value :
+       {weight[0] / w.integer("count"), w.integer("first"), w.columns("out") / chosen, weight[1],
+        chosen, int64_t(w.columns("x") != weight[1]), int64_t(M1K_CPU_EXPERT_BLOCK)})
+    call.integer(value);
+  call.type("weight");
+  call.rows("out");
+  call.rows("x");
+  call.integer64(w.operand("experts").rowStride);
+  call.call();
+}
+
+void writeCombine(KernelWriter &w) {
+  CallWriter call(w, "m1k_cpu_combine");
+  call.pointers({"out", "x", "weights"});
+  call.rowsOfGroup();
+  call.integer(w.columns("out"));
+  call.integer(w.columns("weights"));
+  for (StringRef role : {"out", "x", "weights"})
+    call.rows(role);
+  call.call();
+}
+
 /// A state whose elements the kernels do not convert.
 std::string badState(const KernelSpec &spec, StringRef role) {
   Type element = spec.get(role).element;
@@ -185,6 +236,15 @@ std::vector<CpuFamily> handFamilies() {
   for (CpuFamily &family : families)
     family.unsupported = badSlots;
   families.push_back(attention);
+  families.push_back({"experts", {"router"}, writeRouter});
+  families.push_back({"experts", {"combine"}, writeCombine});
+  CpuFamily experts{"experts", {"expert_linear"}, writeExpertLinear};
+  experts.gridX = [](const KernelSpec &s) {
+    int64_t n = s.get("out").dims[0] / s.get("experts").dims[0];
+    return uint32_t(s.integer("count") * llvm::divideCeil(n, M1K_CPU_EXPERT_BLOCK));
+  };
+  experts.rowsPerGroup = [](const KernelSpec &) -> int64_t { return M1K_CPU_EXPERT_TOKENS; };
+  families.push_back(experts);
   return families;
 }
 

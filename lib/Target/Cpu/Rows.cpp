@@ -25,7 +25,10 @@ static void writeEmbedding(KernelWriter &w) {
 static void writeGatherRows(KernelWriter &w) {
   w.forGroupRows([&](Value row) {
     Value from = w.rowPointer("x", w.loadIndex(w.pointer("logit_rows"), row));
-    copyRow(w, from, w.operand("x").element, w.rowPointer("out", row), w.operand("out").element,
+    // Indices move as the bits of f32 of the same width.
+    bool isIndex = w.operand("x").element.isInteger(32);
+    Type f32 = w.b.getF32Type(), to = isIndex ? f32 : w.operand("out").element;
+    copyRow(w, from, isIndex ? f32 : w.operand("x").element, w.rowPointer("out", row), to,
             w.columns("out"));
   });
 }

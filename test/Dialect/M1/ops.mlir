@@ -211,3 +211,26 @@ func.func @map(%x: tensor<?x64xbf16>, %d: tensor<4xf32>) -> tensor<?x64xf32> {
   }
   return %y : tensor<?x64xf32>
 }
+
+// Routing by softmax and by sigmoids, with groups and a bias; experts that share a row, and experts
+// with columns of their own.
+// CHECK-LABEL: func @experts
+func.func @experts(%x: tensor<?x8xf32>, %l: tensor<?x6xf32>, %c: tensor<6xf32>,
+                   %up: tensor<30x8xf32>, %down: tensor<48x5xf32>) {
+  // CHECK: m1.router %{{.*}} {normalize, scale = 1.000000e+00 : f64} : (tensor<?x6xf32>) -> (tensor<?x2xf32>, tensor<?x2xi32>)
+  %w, %e = m1.router %l {normalize, scale = 1.0 : f64}
+      : (tensor<?x6xf32>) -> (tensor<?x2xf32>, tensor<?x2xi32>)
+  // CHECK: m1.router %{{.*}} correction(%{{.*}}) {groups = 3 : i64, kept_groups = 2 : i64, scale = 2.500000e+00 : f64, sigmoid}
+  %w1, %e1 = m1.router %l correction(%c)
+      {sigmoid, groups = 3 : i64, kept_groups = 2 : i64, scale = 2.5 : f64}
+      : (tensor<?x6xf32>, tensor<6xf32>) -> (tensor<?x2xf32>, tensor<?x2xi32>)
+  // CHECK: m1.expert_linear %{{.*}}, %{{.*}}, %{{.*}} {count = 6 : i64}
+  %h = m1.expert_linear %x, %e, %up {count = 6 : i64}
+      : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<30x8xf32>) -> tensor<?x10xf32>
+  // CHECK: m1.expert_linear %{{.*}}, %{{.*}}, %{{.*}} {count = 6 : i64, first = 4 : i64}
+  %y = m1.expert_linear %h, %e, %down {count = 6 : i64, first = 4 : i64}
+      : (tensor<?x10xf32>, tensor<?x2xi32>, tensor<48x5xf32>) -> tensor<?x8xf32>
+  // CHECK: m1.combine %{{.*}}, %{{.*}} : (tensor<?x8xf32>, tensor<?x2xf32>) -> tensor<?x4xf32>
+  %z = m1.combine %y, %w : (tensor<?x8xf32>, tensor<?x2xf32>) -> tensor<?x4xf32>
+  return
+}
