@@ -78,6 +78,7 @@ private:
   Offset<fbs::State> state(m1::StateOp op);
   Offset<fbs::Target> target(const ArtifactTarget &target,
                              ArrayRef<std::pair<uint64_t, uint64_t>> code);
+  Offset<flatbuffers::Vector<Offset<fbs::WrittenRows>>> writtenRows(plan::LaunchOp launch);
   Offset<fbs::Function> function(plan::FunctionOp op, const llvm::StringMap<uint32_t> &kernels);
   Offset<fbs::Operand> operand(Value buffer);
 
@@ -147,6 +148,24 @@ Offset<fbs::Operand> TableBuilder::operand(Value buffer) {
   return fbs::CreateOperand(fb, kind, 0, *temporary.getOffset(), offset);
 }
 
+Offset<flatbuffers::Vector<Offset<fbs::WrittenRows>>>
+TableBuilder::writtenRows(plan::LaunchOp launch) {
+  auto list = launch->getAttrOfType<ArrayAttr>(plan::writtenRowsName);
+  if (!list)
+    return 0;
+  std::vector<Offset<fbs::WrittenRows>> rows;
+  for (auto entry : list.getAsRange<ArrayAttr>()) {
+    auto integer = [&](size_t i) {
+      return static_cast<uint64_t>(cast<IntegerAttr>(entry[i]).getInt());
+    };
+    Type type = cast<TypeAttr>(entry[1]).getValue();
+    const uint64_t size = type.getIntOrFloatBitWidth() / 8;
+    rows.push_back(fbs::CreateWrittenRows(fb, static_cast<uint32_t>(integer(0)), element(type),
+                                          integer(2) * size, integer(3) * size));
+  }
+  return fb.CreateVector(rows);
+}
+
 Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,
                                              const llvm::StringMap<uint32_t> &kernels) {
   std::vector<Offset<fbs::CommandHolder>> commands;
@@ -157,10 +176,11 @@ Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,
         operands.push_back(operand(value));
       auto list = fb.CreateVector(operands);
       auto label = string(launch.getLabel());
-      auto table = fbs::CreateLaunch(fb, kernels.lookup(launch.getKernel()), list,
-                                     static_cast<fbs::RowDomain>(launch.getDomain()),
-                                     launch.getGridX(), launch.getRowsPerGroup(), label,
-                                     launch.getTokenBytes(), launch.getLogitRowBytes());
+      auto table =
+          fbs::CreateLaunch(fb, kernels.lookup(launch.getKernel()), list,
+                            static_cast<fbs::RowDomain>(launch.getDomain()), launch.getGridX(),
+                            launch.getRowsPerGroup(), label, launch.getTokenBytes(),
+                            launch.getLogitRowBytes(), writtenRows(launch));
       commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Launch, table.Union()));
     } else if (auto gemm = dyn_cast<plan::GemmOp>(command)) {
       auto a = operand(gemm.getA()), w = operand(gemm.getW()), out = operand(gemm.getOut()),

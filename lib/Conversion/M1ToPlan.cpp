@@ -101,9 +101,10 @@ public:
       access.push_back(
           static_cast<int32_t>(found == accesses.end() ? plan::Access::ro : found->second));
     }
-    plan::LaunchOp::create(b, op->getLoc(), entry->second, operands, access, choice.domain,
-                           choice.gridX, choice.rowsPerGroup, label(), bytesOf(RowDomain::tokens),
-                           bytesOf(RowDomain::logit_rows));
+    auto launch = plan::LaunchOp::create(
+        b, op->getLoc(), entry->second, operands, access, choice.domain, choice.gridX,
+        choice.rowsPerGroup, label(), bytesOf(RowDomain::tokens), bytesOf(RowDomain::logit_rows));
+    noteWritten(launch, operands);
     // Scratch of this op is read by its later launches, if at all.
     for (Value buffer : operands.take_back(outputs))
       if (!llvm::is_contained(buffers, buffer))
@@ -135,6 +136,19 @@ private:
                            choice.blockSize, choice.sharedBytes, choice.launchEarly,
                            facts.getDictionary(b.getContext()),
                            choice.source.empty() ? StringAttr() : b.getStringAttr(choice.source));
+  }
+  /// The rows of the op's results that the launch leaves, for the artifact's Launch.written.
+  void noteWritten(Operation *launch, ArrayRef<Value> operands) {
+    llvm::SmallVector<Attribute> list;
+    for (auto [index, buffer] : llvm::enumerate(operands))
+      if (auto found = rowsOfResults.find(buffer); found != rowsOfResults.end()) {
+        const Place &place = found->second;
+        list.push_back(b.getArrayAttr(
+            {b.getI64IntegerAttr(static_cast<int64_t>(index)), TypeAttr::get(place.element),
+             b.getI64IntegerAttr(place.columns()), b.getI64IntegerAttr(place.rowStride)}));
+      }
+    if (!list.empty())
+      launch->setAttr(plan::writtenRowsName, b.getArrayAttr(list));
   }
   Type bufferType() { return plan::BufferType::get(b.getContext()); }
   Operation *firstFunction() {
@@ -222,6 +236,7 @@ private:
   };
   DenseMap<Value, RowBytes> activations;  // what it moves of buffers with rows
   DenseMap<Value, plan::Access> accesses; // where not ro
+  DenseMap<Value, Place> rowsOfResults;
 };
 
 LogicalResult FunctionConverter::convertSplit(m1::SplitOp split) {
@@ -319,6 +334,7 @@ LogicalResult FunctionConverter::convert(Operation *current) {
   buffers.clear();
   activations.clear();
   accesses.clear();
+  rowsOfResults.clear();
   auto kernel = dyn_cast<m1::KernelOpInterface>(op);
   if (!kernel)
     return op->emitOpError("has no kernel: it has to be expanded before the conversion to a plan");
@@ -350,6 +366,8 @@ LogicalResult FunctionConverter::convert(Operation *current) {
     accesses[place.buffer] = plan::Access::wo;
     if (place.rowStride)
       touch(place, place.rows);
+    if (!place.dims.empty())
+      rowsOfResults[place.buffer] = place;
   }
   this->spec = &spec;
   unsharable = spec.shared && !selector.canShare(spec);

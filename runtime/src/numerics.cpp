@@ -1,6 +1,7 @@
 #include "numerics.h"
 
 #include "device.h"
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -42,13 +43,35 @@ struct Written {
   uint64_t bytes, stride;
 };
 
-Status checkRows(const char *label, uint32_t command, uint32_t index, const Written &what,
-                 const RowCounts &rows, const FetchOperand &fetch) {
+/// Bytes that each row of the operand has from its first one on.
+uint64_t roomOf(const schema::Function &function, const schema::Operand &operand,
+                uint64_t logitBytes) {
+  uint64_t bytes = 0;
+  if (operand.kind() == schema::OperandKind::temporary)
+    bytes = function.temporary_bytes_per_row();
+  else if (operand.kind() == schema::OperandKind::row_temporary)
+    bytes = function.row_temporary_bytes_per_row();
+  else
+    bytes = logitBytes;
+  return bytes - std::min(bytes, operand.arena_offset());
+}
+
+Status checkRows(const schema::Function &function, const char *label, uint32_t command,
+                 uint32_t index, const Written &what, const RowCounts &rows,
+                 const FetchOperand &fetch) {
   const uint64_t count = countRows(*what.operand, rows), size = elementSize(what.element);
   const bool isFloat =
       what.element == schema::ElementType::f32 || what.element == schema::ElementType::bf16;
   if (count == 0 || !isFloat || what.bytes == 0)
     return Status();
+  const uint64_t offset = what.operand->offset();
+  if (what.stride > roomOf(function, *what.operand, rows.logitBytes) || offset > what.stride ||
+      what.bytes > what.stride - offset)
+    return error(StatusCode::corrupt,
+                 "\"%s\" (command %u): operand %u has no room for the rows that it is said to "
+                 "have: %llu bytes every %llu",
+                 label, command, index, (unsigned long long)what.bytes,
+                 (unsigned long long)what.stride);
   const void *memory = nullptr;
   M1_TRY(fetch(index, (count - 1) * what.stride + what.bytes, &memory));
   for (uint64_t row = 0; row < count; ++row) {
@@ -67,27 +90,35 @@ Status checkRows(const char *label, uint32_t command, uint32_t index, const Writ
 
 } // namespace
 
-Status checkNumerics(const schema::Target &target, const schema::Function &function,
-                     uint32_t command, const RowCounts &rows, const FetchOperand &fetch) {
+Status checkable(const schema::Function &function) {
+  for (const schema::CommandHolder *command : *function.commands())
+    if (const schema::Launch *launch = command->command_as_Launch(); launch && launch->written())
+      return Status();
+  return error(StatusCode::unsupported,
+               "the artifact does not say what its kernels write: compile it again");
+}
+
+Status checkNumerics(const schema::Function &function, uint32_t command, const RowCounts &rows,
+                     const FetchOperand &fetch) {
   const schema::CommandHolder &holder = *function.commands()->Get(command);
   if (const schema::Gemm *gemm = holder.command_as_Gemm()) {
     const uint64_t size = elementSize(gemm->out_type());
-    return checkRows(gemm->name() ? gemm->name()->c_str() : "a product", command, 0,
+    return checkRows(function, gemm->name() ? gemm->name()->c_str() : "a product", command, 0,
                      {gemm->out(), gemm->out_type(), gemm->n() * size, gemm->ldo() * size}, rows,
                      fetch);
   }
   const schema::Launch &launch = *holder.command_as_Launch();
-  const schema::Kernel &kernel = *target.kernels()->Get(launch.kernel());
-  if (!kernel.parameters() && launch.operands() && launch.operands()->size())
-    return error(StatusCode::unsupported,
-                 "the artifact does not say what its kernels write: compile it again");
-  for (uint32_t i = 0; kernel.parameters() && i < kernel.parameters()->size(); ++i) {
-    const schema::Parameter &parameter = *kernel.parameters()->Get(i);
-    if (parameter.access() != schema::Access::read)
-      M1_TRY(checkRows(
-          launch.name() ? launch.name()->c_str() : kernel.symbol()->c_str(), command, i,
-          {launch.operands()->Get(i), parameter.element(), parameter.bytes(), parameter.stride()},
-          rows, fetch));
+  const char *label = launch.name() ? launch.name()->c_str() : "a launch";
+  for (uint32_t i = 0; launch.written() && i < launch.written()->size(); ++i) {
+    const schema::WrittenRows &written = *launch.written()->Get(i);
+    if (!launch.operands() || written.operand() >= launch.operands()->size() ||
+        written.element() > schema::ElementType::MAX)
+      return error(StatusCode::corrupt,
+                   "\"%s\" (command %u): rows of an operand that it does not have", label, command);
+    M1_TRY(checkRows(function, label, command, written.operand(),
+                     {launch.operands()->Get(written.operand()), written.element(), written.bytes(),
+                      written.stride()},
+                     rows, fetch));
   }
   return Status();
 }

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -126,6 +127,48 @@ TEST(Model, NamesTheFirstLaunchWithoutNumbers) {
     EXPECT_NE(status.message().find(wanted[broken]), std::string::npos) << status.message();
     EXPECT_NE(status.message().find("is the first to write what is no number: "), std::string::npos)
         << status.message();
+  }
+}
+
+// An artifact that does not say what its launches write, and one that says it wrongly, are errors.
+TEST(Model, NumericsNeedTheRowsThatLaunchesWrite) {
+  const auto eachLaunch = [](toy::schema::ModuleT &module, auto change) {
+    for (auto &function : module.targets[0]->functions)
+      for (auto &command : function->commands)
+        if (toy::schema::LaunchT *launch = command->command.AsLaunch())
+          change(*launch);
+  };
+  struct Case {
+    StatusCode code;
+    const char *says;
+    std::function<void(toy::schema::LaunchT &)> change;
+  };
+  const Case cases[] = {
+      {StatusCode::unsupported, "compile it again", [](auto &launch) { launch.written.clear(); }},
+      {StatusCode::corrupt, "rows of an operand that it does not have",
+       [](auto &launch) {
+         for (auto &rows : launch.written)
+           rows->operand = 77;
+       }},
+      {StatusCode::corrupt, "has no room for the rows", [](auto &launch) {
+         for (auto &rows : launch.written)
+           rows->bytes += 4;
+       }}};
+  for (const Case &wrong : cases) {
+    toy::ArtifactOptions options;
+    options.change = [&](toy::schema::ModuleT &module) { eachLaunch(module, wrong.change); };
+    std::unique_ptr<Model> model;
+    std::unique_ptr<Session> session;
+    SequenceId sequence = 0;
+    ASSERT_TRUE(load(options, &model).ok());
+    ASSERT_TRUE(Session::create(*model, {}, &session).ok());
+    ASSERT_TRUE(session->create(&sequence).ok());
+    session->setCheckNumerics(true);
+    const int32_t tokens[] = {3, 1};
+    BackendEntry entry{sequence, tokens, 2, 1};
+    Status status = session->step(&entry, 1);
+    EXPECT_EQ(status.code(), wrong.code);
+    EXPECT_NE(status.message().find(wrong.says), std::string::npos) << status.message();
   }
 }
 

@@ -58,6 +58,11 @@ Op port(schema::Port p) { return {schema::OperandKind::port, uint32_t(p)}; }
 Op rows(uint64_t arena) { return {schema::OperandKind::temporary, 0, arena}; }
 Op logitRows(uint64_t arena) { return {schema::OperandKind::row_temporary, 0, arena}; }
 
+bool isTokens(const Op &op) {
+  return op.kind == schema::OperandKind::port &&
+         schema::Port(op.index) == schema::Port::next_tokens;
+}
+
 schema::ParameterT parameter(const Op &op) {
   using schema::OperandKind;
   schema::ParameterT result;
@@ -120,6 +125,15 @@ public:
       operand->kind = op.kind;
       operand->index = op.index;
       operand->arena_offset = op.arena;
+      if (op.access == schema::Access::write) {
+        const schema::ParameterT rows = parameter(op);
+        auto written = std::make_unique<schema::WrittenRowsT>();
+        written->operand = uint32_t(launch.operands.size());
+        written->bytes = rows.bytes;
+        written->stride = rows.stride;
+        written->element = isTokens(op) ? schema::ElementType::i32 : schema::ElementType::f32;
+        launch.written.push_back(std::move(written));
+      }
       launch.operands.push_back(std::move(operand));
     }
     auto holder = std::make_unique<schema::CommandHolderT>();

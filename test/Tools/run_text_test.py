@@ -88,6 +88,28 @@ class RunText(unittest.TestCase):
                 self.assertIn("a NaN or an infinite value", result.stderr)
                 self.assertEqual(result.stdout.strip(), "")
 
+    def test_check_numerics(self):
+        """--check-numerics fails where something is first no number, and names the layer; of a good model the samples stay the same."""
+        flags = ["--prompt", "hi", "--max-new-tokens", "5", "--ignore-eos", "--samples", "2", "--temperature", "1"]
+        self.assertEqual(self.json(*flags, "--check-numerics")["samples"], self.json(*flags)["samples"])
+        for layer, tensor, kind in (2, "mlp.down_proj", "f32"), (3, "mlp.gate_proj", "bf16"), (1, "mha.out_proj", "f32"), (0, "mamba.dt_proj", "bf16"):
+            model = text_model.write(os.path.join(self.directory.name, f"broken{layer}"))
+            weights = os.path.join(model, "model.safetensors")
+            os.chmod(weights, 0o644)
+            with open(weights, "r+b") as file:
+                size = struct.unpack("<Q", file.read(8))[0]
+                begin = json.loads(file.read(size))[f"model.layers.{layer}.{tensor}.weight"]["data_offsets"][0]
+                file.seek(8 + size + begin)
+                file.write(b"\x00\x00\x80\x7f")  # infinity
+            art = model + ".m1a"
+            compiled = subprocess.run([os.path.join(BIN, "m1-compile"), model, "-o", art, "--activation-type", kind], check=True, capture_output=True, text=True)
+            self.assertIn(f"model.layers.{layer}.{tensor}.weight' holds infinite values", compiled.stderr)
+            for source in ["--prompt", "hi"], ["--chat"], ["--prompts", "-"]:
+                result = subprocess.run([os.path.join(BIN, "m1-run"), art, *source, "--check-numerics"], capture_output=True, text=True,
+                                        input='{"prompt": "hi"}\n')
+                self.assertEqual(result.returncode, 1, result)
+                self.assertRegex(result.stderr, rf'"[^"]*layers\.{layer}\.[^"]*" \(command \d+\) is the first to write what is no number')
+
     def test_ids_of_the_tokenizer(self):
         """Rows of the embedding beyond the tokenizer's ids are never chosen: not greedily, not drawn, with log probabilities or without."""
         model = text_model.write(os.path.join(self.directory.name, "ids"))
@@ -425,7 +447,8 @@ class RunText(unittest.TestCase):
                 (["--prompt", "a", "--temperature", "nan"], "--temperature: expected a number, got nan"),
                 (["--prompt", "a", "--min-p", "1.5"], "--min-p: Value 1.5 not in range"), (["--prompt", "a", "--device", "rocm"], "--device: expected cpu, cuda"),
                 (["--prompt", "a", "--device", "cuda:"], "--device: expected cpu, cuda"), (["--prompt", "a", "--logit-bias", "5"], "--logit-bias: expected ID=VALUE"),
-                (["--prompt", "a", "--logit-bias", "5=inf"], "--logit-bias: expected ID=VALUE")]:
+                (["--prompt", "a", "--logit-bias", "5=inf"], "--logit-bias: expected ID=VALUE"),
+                (["--prompt", "a", "--trace", "t.json", "--check-numerics"], "--check-numerics waits after every launch")]:
             self.fails(*flags, says="m1-run: error: ", code=2)
             self.fails(*flags, says=says)
         warned = self.run_tool("--prompt", "a", "--samples", "2", "--max-new-tokens", "2")

@@ -197,9 +197,9 @@ Status run(const Arguments &arguments, const std::vector<Case> &cases,
   Bandwidth bandwidth(model->device(), arguments.threads);
   double copySpeed = 0;
   M1_TRY(bandwidth.measure(Bandwidth::large, &copySpeed));
-  std::printf("%s: %s, %s of weights; memory speed %.3f TB/s (%s)\n", arguments.artifact.c_str(),
+  std::printf("%s: %s, %s of weights; memory speed %.1f GB/s (%s)\n", arguments.artifact.c_str(),
               model->device().info().name.c_str(), bytesText(model->weightBytes()).c_str(),
-              copySpeed * 1e-12,
+              copySpeed * 1e-9,
               model->device().readsHostMemory() ? "threads reading a mapped file"
                                                 : "device copy, bytes read and written");
   json report = {{"artifact", arguments.artifact},

@@ -26,7 +26,7 @@ struct Arguments {
   VoteOptions voting;
 
   std::string dumpLogits, trace;
-  bool stats = false, json = false, jsonStream = false;
+  bool stats = false, json = false, jsonStream = false, checkNumerics = false;
 };
 
 } // namespace m1tool

@@ -37,6 +37,7 @@ Status runWithLogits(Model &model, const Arguments &arguments, double loadSecond
   options.maxLogitRows = options.maxTokensPerStep;
   std::unique_ptr<Session> session;
   M1_TRY(Session::create(model, options, &session));
+  session->setCheckNumerics(arguments.checkNumerics);
   SequenceId sequence = 0;
   M1_TRY(session->create(&sequence));
 

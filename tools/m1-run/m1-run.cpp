@@ -71,6 +71,8 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
     if (std::string other = firstGiven({"--json-stream", "--time-budget", "--trace"});
         !other.empty())
       return other + " is for one prompt: not with --prompts";
+  if (given("--trace") && arguments.checkNumerics)
+    return "--check-numerics waits after every launch: not with --trace";
   if (given("--dump-logits")) {
     if (!given("--input-ids"))
       return "--dump-logits needs --input-ids";
@@ -197,6 +199,10 @@ int main(int argc, char **argv) {
   app.add_option("--trace", arguments.trace, "Write a Chrome/Perfetto trace of steps and launches")
       ->group("Output")
       ->type_name("FILE.json");
+  app.add_flag("--check-numerics", arguments.checkNumerics,
+               "Look at all that is computed, and fail at the first that is no number, naming the "
+               "layer; slow")
+      ->group("Output");
   int exitCode = 0;
   if (!parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;

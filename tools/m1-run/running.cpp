@@ -19,6 +19,7 @@ Status start(Model &model, const Arguments &arguments, std::unique_ptr<ModelText
   SessionOptions size;
   M1_TRY(sizeSession(model, wish, &size));
   M1_TRY(Session::create(model, size, &out->session));
+  out->session->setCheckNumerics(arguments.checkNumerics);
   EngineOptions options;
   options.prefixCacheSlots = cacheSlots;
   options.prefillBesideDecoding = prefillBesideDecoding(model, wish);

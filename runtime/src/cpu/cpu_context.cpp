@@ -291,14 +291,16 @@ Status CpuContext::run(const Step &step) {
 
 Status CpuContext::runChecked(uint32_t index) {
   const schema::Function &source = *program.target->functions()->Get(index);
+  M1_TRY(checkable(source));
   for (uint32_t i = 0; i < prepared.size(); ++i) {
     runGroups(i, 0, prepared[i].groups);
-    M1_TRY(checkNumerics(*program.target, source, i,
-                         {uint64_t(dims.tokens), uint64_t(dims.logit_rows)},
-                         [&](uint32_t operand, uint64_t, const void **out) {
-                           *out = operands[function->launches[i].firstOperand + operand];
-                           return Status();
-                         }));
+    M1_TRY(checkNumerics(
+        source, i,
+        {uint64_t(dims.tokens), uint64_t(dims.logit_rows), uint64_t(vocabulary) * sizeof(float)},
+        [&](uint32_t operand, uint64_t, const void **out) {
+          *out = operands[function->launches[i].firstOperand + operand];
+          return Status();
+        }));
   }
   return Status();
 }

@@ -428,6 +428,7 @@ Status CudaContext::runProfiled(const schema::Function &function, const m1_dims 
 // Rows of padding are not looked at.
 Status CudaContext::runChecked(const schema::Function &function, const m1_dims &dims,
                                const m1_dims &own, const ArrayLayout &layout) {
+  M1_TRY(checkable(function));
   std::vector<uint8_t> host;
   for (uint32_t i = 0; i < function.commands()->size(); ++i) {
     const schema::CommandHolder &command = *function.commands()->Get(i);
@@ -441,8 +442,10 @@ Status CudaContext::runChecked(const schema::Function &function, const m1_dims &
       return device.download(host.data(),
                              reinterpret_cast<const void *>(resolve(what, dims, layout)), bytes);
     };
-    M1_TRY(checkNumerics(program.target, function, i,
-                         {uint64_t(own.tokens), uint64_t(own.logit_rows)}, fetch));
+    M1_TRY(checkNumerics(
+        function, i,
+        {uint64_t(own.tokens), uint64_t(own.logit_rows), uint64_t(vocabulary) * sizeof(float)},
+        fetch));
   }
   return {};
 }
