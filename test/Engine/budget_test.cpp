@@ -179,6 +179,11 @@ TEST(Budget, LateSamplesAreNotBegun) {
   const BudgetPlan plan = planBudget(situation, times, lengths);
   EXPECT_EQ(plan.runs, (std::vector<bool>{false, false, true, true, true, false}));
   EXPECT_EQ(plan.starts, 0u);
+  // One past its limit, closed by force, disturbs nobody.
+  situation.ages[0] = situation.limit + 12;
+  const BudgetPlan beside = planBudget(situation, times, lengths);
+  EXPECT_TRUE(beside.runs[2] && beside.runs[3] && beside.runs[4]);
+  EXPECT_NEAR(beside.ends, plan.ends, 0.1);
   situation.ages.clear();
   situation.secondsLeft = 5;
   EXPECT_GT(planBudget(situation, times, lengths).starts, 4u);

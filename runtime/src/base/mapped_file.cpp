@@ -46,7 +46,10 @@ void onBusError(int signal, siginfo_t *info, void *context) {
   if (formerAction.sa_flags & SA_SIGINFO) {
     formerAction.sa_sigaction(signal, info, context);
   } else if (formerAction.sa_handler != SIG_DFL && formerAction.sa_handler != SIG_IGN) {
-    formerAction.sa_handler(signal);
+    const auto former = formerAction.sa_handler;
+    if (formerAction.sa_flags & SA_RESETHAND) // by hand what the system does
+      formerAction.sa_handler = SIG_DFL;
+    former(signal);
   } else { // as if there were no handler: the instruction faults again
     struct sigaction action = {};
     action.sa_handler = SIG_DFL;

@@ -42,7 +42,11 @@ public:
   class Table {
   public:
     /// The chance that a sample of this age gets longer than `age + more`.
-    double survives(double age, double more) const { return at(age + more) / at(age); }
+    /// 0 for one that is past the limit already, as closed ones may be.
+    double survives(double age, double more) const {
+      const double now = at(age);
+      return now > 0 ? at(age + more) / now : 0;
+    }
     /// Tokens that a sample of this age says yet on average, within the horizon.
     double expectedMore(double age) const;
 

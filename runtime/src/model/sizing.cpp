@@ -20,11 +20,12 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
 
   for (uint32_t sequences = std::max(wish.sequences, 1u);;
        sequences -= std::max(1u, sequences / 8)) {
-    options.maxSequences = sequences + wish.cacheSequences;
+    options.maxSequences =
+        uint32_t(std::min<uint64_t>(uint64_t(sequences) + wish.cacheSequences, UINT32_MAX));
     options.maxTokensPerStep =
-        std::min(wish.prefillTokens ? sequences + wish.prefillTokens
-                                    : std::max(sequences, onHost ? 256u : 4096u),
-                 model.program().maxTokensPerStep());
+        uint32_t(std::min<uint64_t>(wish.prefillTokens ? uint64_t(sequences) + wish.prefillTokens
+                                                       : std::max(sequences, onHost ? 256u : 4096u),
+                                    model.program().maxTokensPerStep()));
     options.maxLogitRows = sequences;
     ContextOptions context;
     context.maxTokens = options.maxTokensPerStep;
