@@ -25,7 +25,7 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
   %u = m1.get_weight @up : tensor<132x70xf32>
   %w = m1.get_weight @head : tensor<515x66xbf16>
   // CHECK: %[[H:.*]] = plan.temporary tokens 280
-  // CHECK: plan.launch @embedding_70(ro %[[TOKENS]], ro %[[E]], wo %[[H]]) over tokens grid 1 by 64 label "embedding" {token_bytes = 420 : i64}
+  // CHECK: plan.launch @embedding_70(ro %[[TOKENS]], ro %[[E]], wo %[[H]]) over tokens grid 1 by 64 label "embedding" {token_bytes = 420 : i64, written_rows = {{\[\[}}2, f32, 70, 70]]}
   %h = m1.embedding %tokens, %t : (tensor<?xi32>, tensor<515x70xbf16>) -> tensor<?x70xf32>
   %x = m1.rms_norm %h, %n {eps = 1.0e-5 : f64}
       : (tensor<?x70xf32>, tensor<70xf32>) -> tensor<?x70xf32>
@@ -34,10 +34,10 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
   %y = m1.linear %x, %u : (tensor<?x70xf32>, tensor<132x70xf32>) -> tensor<?x132xf32>
   // CHECK: %[[UP:.*]] = plan.view %[[Y]] + 264
   %a, %b = m1.split %y : tensor<?x132xf32> -> tensor<?x66xf32>, tensor<?x66xf32>
-  // CHECK: plan.launch @silu_mul_66(ro %[[Y]], ro %[[UP]], wo %{{.*}}){{.*}} {token_bytes = 792 : i64}
+  // CHECK: plan.launch @silu_mul_66(ro %[[Y]], ro %[[UP]], wo %{{.*}}){{.*}} {token_bytes = 792 : i64{{.*}}}
   %g = m1.silu_mul %a, %b : (tensor<?x66xf32>, tensor<?x66xf32>) -> tensor<?x66xf32>
   // CHECK: %[[R:.*]] = plan.temporary logit_rows 264
-  // CHECK: plan.launch @gather_rows_66({{.*}}, ro %[[ROWS]], wo %[[R]]) over logit_rows{{.*}} {logit_row_bytes = 528 : i64}
+  // CHECK: plan.launch @gather_rows_66({{.*}}, ro %[[ROWS]], wo %[[R]]) over logit_rows{{.*}} {logit_row_bytes = 528 : i64{{.*}}}
   %r = m1.gather_rows %g, %batch : (tensor<?x66xf32>, !m1.batch) -> tensor<?x66xf32>
   // CHECK: plan.launch @linear_515(ro %[[R]], {{.*}}, wo %[[LOGITS]]) over logit_rows
   %l = m1.linear %r, %w : (tensor<?x66xf32>, tensor<515x66xbf16>) -> tensor<?x515xf32>

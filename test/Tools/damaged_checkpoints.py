@@ -194,7 +194,7 @@ class Checkpoint(unittest.TestCase):
             self.edit_tensors(poison)
             result = self.compile()
             self.assertEqual(result.returncode, 0, result)
-            self.assertIn("warning: checkpoint tensor 'model.layers.0.mlp.up_proj.weight' holds " + word, result.stderr)
+            self.assertIn("warning: layers.0: checkpoint tensor 'model.layers.0.mlp.up_proj.weight' holds " + word, result.stderr)
         # The largest number of the type is finite.
         self.use("m1-mamba1-bf16")
         bits = b"\x7f\x7f"

@@ -23,7 +23,7 @@ func.func @f(%l: tensor<?x6xf32>, %c: tensor<5xf32>) {
 
 // router: scale is a number.
 func.func @f(%l: tensor<?x6xf32>) {
-  // expected-error @+1 {{expected a finite scale, got inf}}
+  // expected-error @+1 {{expected a finite scale, got INF}}
   %w, %e = m1.router %l {scale = 0x7FF0000000000000 : f64}
       : (tensor<?x6xf32>) -> (tensor<?x2xf32>, tensor<?x2xi32>)
   return
