@@ -35,10 +35,14 @@ namespace mlir::plan {
 /// Arenas and offsets in them are multiples of this many bytes per row.
 constexpr int64_t kArenaAlignment = 256;
 
-/// Attribute of a launch: which rows its op's results leave in its operands, a list of [operand,
-/// element type, columns, columns from row to row]. Launches that write scratch memory or states
-/// alone, or that passes have merged, have none.
-constexpr llvm::StringLiteral writtenRowsName = "written_rows";
+/// An entry of a launch's written_rows.
+struct WrittenRows {
+  int64_t operand;
+  Type element;
+  int64_t columns, stride;
+};
+/// Nothing when the attribute is none.
+std::optional<WrittenRows> readWrittenRows(Attribute entry);
 
 /// A buffer reduced to the op that defines it and a byte offset into it.
 struct BufferBase {

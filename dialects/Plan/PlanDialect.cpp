@@ -448,7 +448,36 @@ LogicalResult LaunchOp::verify() {
   for (int32_t access : getAccesses())
     if (!symbolizeAccess(access))
       return emitOpError("expected accesses of 0 (ro), 1 (wo) and 2 (rw), got ") << access;
+  const std::optional<ArrayAttr> entries = getWrittenRows();
+  if (!entries)
+    return success();
+  for (Attribute entry : *entries) {
+    std::optional<WrittenRows> rows = readWrittenRows(entry);
+    constexpr int64_t most = INT32_MAX; // bytes of a row fit in 64 bits
+    if (!rows || rows->operand < 0 || rows->operand >= static_cast<int64_t>(getBuffers().size()) ||
+        getAccess(rows->operand) == Access::ro ||
+        !(rows->element.isF32() || rows->element.isBF16() || rows->element.isInteger(32)) ||
+        rows->columns < 1 || rows->stride < rows->columns || rows->stride > most)
+      return emitOpError("expected written_rows of [operand that is written, f32, bf16 or i32, "
+                         "columns, columns from row to row], got ")
+             << entry;
+  }
   return success();
+}
+
+std::optional<WrittenRows> mlir::plan::readWrittenRows(Attribute entry) {
+  auto parts = dyn_cast<ArrayAttr>(entry);
+  if (!parts || parts.size() != 4)
+    return std::nullopt;
+  auto type = dyn_cast<TypeAttr>(parts[1]);
+  IntegerAttr numbers[] = {dyn_cast<IntegerAttr>(parts[0]), dyn_cast<IntegerAttr>(parts[2]),
+                           dyn_cast<IntegerAttr>(parts[3])};
+  if (!type || !llvm::all_of(numbers, [](IntegerAttr number) {
+        return number && number.getType().isInteger(64);
+      }))
+    return std::nullopt;
+  return WrittenRows{numbers[0].getInt(), type.getValue(), numbers[1].getInt(),
+                     numbers[2].getInt()};
 }
 
 void LaunchOp::getEffects(SmallVectorImpl<MemoryEffects::EffectInstance> &effects) {

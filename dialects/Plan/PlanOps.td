@@ -235,7 +235,9 @@ def Plan_LaunchOp
     only read; what a launch writes overlaps none of its other operands. `label` names op and layer
     in traces. `token_bytes` and `logit_row_bytes` are the activations that the launch reads and
     writes for each of the T and of the L rows, for measurements; weights, states and batch arrays
-    do not count.
+    do not count. `written_rows` says which rows the launch leaves of its op's results, a list of
+    [operand, element type, columns, columns from row to row], for --check-numerics; launches that
+    write scratch memory or states alone, or that passes have merged, have none.
 
     ```mlir
     plan.launch @rms_norm_3072(ro %h, ro %w, wo %x) over tokens grid 1 by 4
@@ -245,7 +247,7 @@ def Plan_LaunchOp
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_Buffer>:$buffers,
       DenseI32ArrayAttr:$accesses, Plan_RowDomainAttr:$domain, I32Attr:$grid_x,
       I32Attr:$rows_per_group, StrAttr:$label, DefaultValuedAttr<I64Attr, "0">:$token_bytes,
-      DefaultValuedAttr<I64Attr, "0">:$logit_row_bytes);
+      DefaultValuedAttr<I64Attr, "0">:$logit_row_bytes, OptionalAttr<ArrayAttr>:$written_rows);
   let assemblyFormat = [{
     $kernel `(` custom<Accesses>($buffers, $accesses) `)` `over` `` $domain `grid`
     custom<Count>($grid_x) `by` custom<Count>($rows_per_group) `label` $label attr-dict

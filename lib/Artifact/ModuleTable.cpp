@@ -150,20 +150,18 @@ Offset<fbs::Operand> TableBuilder::operand(Value buffer) {
 
 Offset<flatbuffers::Vector<Offset<fbs::WrittenRows>>>
 TableBuilder::writtenRows(plan::LaunchOp launch) {
-  auto list = launch->getAttrOfType<ArrayAttr>(plan::writtenRowsName);
-  if (!list)
+  const std::optional<ArrayAttr> entries = launch.getWrittenRows();
+  if (!entries)
     return 0;
-  std::vector<Offset<fbs::WrittenRows>> rows;
-  for (auto entry : list.getAsRange<ArrayAttr>()) {
-    auto integer = [&](size_t i) {
-      return static_cast<uint64_t>(cast<IntegerAttr>(entry[i]).getInt());
-    };
-    Type type = cast<TypeAttr>(entry[1]).getValue();
-    const uint64_t size = type.getIntOrFloatBitWidth() / 8;
-    rows.push_back(fbs::CreateWrittenRows(fb, static_cast<uint32_t>(integer(0)), element(type),
-                                          integer(2) * size, integer(3) * size));
+  std::vector<Offset<fbs::WrittenRows>> list;
+  for (Attribute entry : *entries) {
+    const plan::WrittenRows rows = *plan::readWrittenRows(entry); // verified
+    const int64_t size = rows.element.getIntOrFloatBitWidth() / 8;
+    list.push_back(fbs::CreateWrittenRows(
+        fb, static_cast<uint32_t>(rows.operand), element(rows.element),
+        static_cast<uint64_t>(rows.columns * size), static_cast<uint64_t>(rows.stride * size)));
   }
-  return fb.CreateVector(rows);
+  return fb.CreateVector(list);
 }
 
 Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,

@@ -83,8 +83,8 @@ KernelSpec::fromAttribute(mlir::DictionaryAttr facts,
   auto outputs = integer("outputs"), rows = integer("rows"), maxRows = integer("max_rows");
   if (!op || !operands || !outputs || !rows || !maxRows)
     return emitError() << "expected facts with op, operands, outputs, rows and max_rows";
-  if (*outputs < 0 || *outputs > static_cast<int64_t>(operands.size()) || *rows < 0 || *rows > 3 ||
-      *maxRows < 0 || *maxRows > UINT32_MAX)
+  if (*outputs < 0 || *outputs > static_cast<int64_t>(operands.size()) || *rows < 0 ||
+      *rows > mlir::plan::getMaxEnumValForRowDomain() || *maxRows < 0 || *maxRows > UINT32_MAX)
     return emitError()
            << "expected facts within bounds: outputs among the operands, rows of 0 to 3, "
               "max_rows of 32 bits";

@@ -101,10 +101,9 @@ public:
       access.push_back(
           static_cast<int32_t>(found == accesses.end() ? plan::Access::ro : found->second));
     }
-    auto launch = plan::LaunchOp::create(
-        b, op->getLoc(), entry->second, operands, access, choice.domain, choice.gridX,
-        choice.rowsPerGroup, label(), bytesOf(RowDomain::tokens), bytesOf(RowDomain::logit_rows));
-    noteWritten(launch, operands);
+    plan::LaunchOp::create(b, op->getLoc(), entry->second, operands, access, choice.domain,
+                           choice.gridX, choice.rowsPerGroup, label(), bytesOf(RowDomain::tokens),
+                           bytesOf(RowDomain::logit_rows), writtenRows(operands));
     // Scratch of this op is read by its later launches, if at all.
     for (Value buffer : operands.take_back(outputs))
       if (!llvm::is_contained(buffers, buffer))
@@ -137,8 +136,8 @@ private:
                            facts.getDictionary(b.getContext()),
                            choice.source.empty() ? StringAttr() : b.getStringAttr(choice.source));
   }
-  /// The rows of the op's results that the launch leaves, for the artifact's Launch.written.
-  void noteWritten(Operation *launch, ArrayRef<Value> operands) {
+  /// The rows of the op's results that a launch on these operands leaves; null: none.
+  ArrayAttr writtenRows(ArrayRef<Value> operands) {
     llvm::SmallVector<Attribute> list;
     for (auto [index, buffer] : llvm::enumerate(operands))
       if (auto found = rowsOfResults.find(buffer); found != rowsOfResults.end()) {
@@ -147,8 +146,7 @@ private:
             {b.getI64IntegerAttr(static_cast<int64_t>(index)), TypeAttr::get(place.element),
              b.getI64IntegerAttr(place.columns()), b.getI64IntegerAttr(place.rowStride)}));
       }
-    if (!list.empty())
-      launch->setAttr(plan::writtenRowsName, b.getArrayAttr(list));
+    return list.empty() ? ArrayAttr() : b.getArrayAttr(list);
   }
   Type bufferType() { return plan::BufferType::get(b.getContext()); }
   Operation *firstFunction() {

@@ -1,6 +1,5 @@
 #include "device.h"
 
-#include "artifact/artifact.h"
 #include <cstdlib>
 
 namespace m1rt {

@@ -6,8 +6,7 @@
 //   Program  the code of one artifact's target on a device, with the weights bound. Shared by
 //     contexts.
 //   Context  what a session executes steps with: arenas, batch arrays and outputs for a largest
-//     step, states
-//   bound.
+//     step, states bound.
 //
 // Stream: operations marked "in order" take effect in the order of their calls, possibly after the
 // call has returned; synchronize() and Context::finish() wait for them. One thread uses a device at

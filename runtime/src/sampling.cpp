@@ -135,7 +135,7 @@ void keepLikeliest(std::vector<float> &weights, uint32_t tokens, double sum) {
 
 /// The token at which the running sum of the weights, in order of ids, passes `fraction` of it: no
 /// sort is needed to draw the same token.
-uint32_t draw(const std::vector<float> &weights, float fraction) {
+uint32_t draw(const std::vector<float> &weights, double fraction) {
   constexpr uint32_t block = 1024;
   const uint32_t count = uint32_t(weights.size());
   static thread_local std::vector<double> sums;

@@ -13,9 +13,9 @@ namespace m1rt {
 /// Values equal m1_status_code of the C API.
 enum class StatusCode {
   ok = 0,
-  // the caller asked for something that cannot be: token out of range, unknown device,
+  // the caller asked for something that cannot be: token out of range, unknown device, context too
+  // long
   invalidArgument = 1,
-  // context too long
   notFound = 2,    // a file or a named thing is missing
   corrupt = 3,     // an artifact or weight file is damaged
   unsupported = 4, // newer version, CPU or GPU without a needed feature, no such target

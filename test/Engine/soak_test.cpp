@@ -52,42 +52,46 @@ uint64_t allocatedBytes() {
 #endif
 }
 
-/// Walks a sample's tokens: each is drawn after those before it, but for one run of the closing
-/// tokens when it was closed by force.
+/// The first token of a sample that is neither drawn after those before it nor one of the closing
+/// tokens said from position `closedAt` on, or that follows a stop token; the number of its tokens
+/// where all are right.
+size_t rightTokens(const Request &request, const Sample &sample, uint32_t number, size_t closedAt,
+                   uint32_t vocabulary) {
+  const uint64_t seed = sampleSeed(request.sampling.seed, request.firstSample + number);
+  const size_t closedUntil = closedAt + request.closeTokens.size();
+  std::vector<int32_t> tokens = request.prompt;
+  for (size_t said = 0; said < sample.tokens.size(); ++said) {
+    const bool closes = said >= closedAt && said < closedUntil;
+    const int32_t right = closes ? request.closeTokens[said - closedAt]
+                                 : ToyBackend::draw(hashOf(tokens), seed, said, vocabulary);
+    if (sample.tokens[said] != right)
+      return said;
+    tokens.push_back(right);
+    if (!closes && !request.stopTokens.empty() && request.stopTokens[0] == right)
+      return said + 1;
+  }
+  return sample.tokens.size();
+}
+
+/// A sample's tokens are those of a run alone; of one that was closed by force, with one run of the
+/// closing tokens in it. Where that begins can be ambiguous (a closing token may be what would have
+/// been drawn), so one place that explains all tokens is enough.
 void check(const Running &running, uint32_t number, FinishReason reason,
            const BackendLimits &limits) {
   const Request &request = running.request;
   const Sample &sample = running.samples[number];
-  std::vector<int32_t> tokens = request.prompt;
-  const uint64_t seed = sampleSeed(request.sampling.seed, request.firstSample + number);
-  size_t said = 0;
-  bool closed = false, stopped = false;
-  auto drawn = [&] {
-    return ToyBackend::draw(hashOf(tokens), seed, said, limits.vocabulary) == sample.tokens[said];
-  };
-  while (said < sample.tokens.size()) {
-    REQUIRE(!stopped, "tokens after a stop token");
-    // Closing tokens may happen to be what would have been drawn; both readings are then the same.
-    const size_t rest = std::min(request.closeTokens.size(), sample.tokens.size() - said);
-    const bool closesHere =
-        sample.forced && !closed && said > 0 && rest > 0 &&
-        std::equal(request.closeTokens.begin(), request.closeTokens.begin() + ptrdiff_t(rest),
-                   sample.tokens.begin() + ptrdiff_t(said)) &&
-        (!drawn() || (request.maxThinkTokens && said == request.maxThinkTokens));
-    if (closesHere) {
-      closed = true;
-      for (size_t i = 0; i < rest; ++i, ++said)
-        tokens.push_back(sample.tokens[said]);
-      continue;
-    }
-    REQUIRE(drawn(), "token %zu of sample %u is not the one of a run alone", said, number);
-    tokens.push_back(sample.tokens[said++]);
-    stopped = !request.stopTokens.empty() && request.stopTokens[0] == tokens.back();
-  }
+  const size_t said = sample.tokens.size(), never = said + 1;
+  size_t right = rightTokens(request, sample, number, never, limits.vocabulary);
+  for (size_t closedAt = 1; sample.forced && right < said && closedAt <= said; ++closedAt)
+    right = std::max(right, rightTokens(request, sample, number, closedAt, limits.vocabulary));
+  REQUIRE(right == said, "token %zu of sample %u is not the one of a run alone", right, number);
+  const bool stopped =
+      said > 0 && !request.stopTokens.empty() && request.stopTokens[0] == sample.tokens.back();
   if (reason == FinishReason::stopToken)
     REQUIRE(stopped, "ended by a stop token that it did not say");
   if (reason == FinishReason::length && !sample.forced)
-    REQUIRE(sample.tokens.size() >= request.maxNewTokens || tokens.size() > limits.maxContext,
+    REQUIRE(sample.tokens.size() >= request.maxNewTokens ||
+                request.prompt.size() + said > limits.maxContext,
             "ended by length after %zu tokens", sample.tokens.size());
   if (reason == FinishReason::cancelled)
     REQUIRE(running.cancelled, "nobody cancelled it");

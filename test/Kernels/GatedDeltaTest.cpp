@@ -112,26 +112,13 @@ Result<Real> naive(const Delta &p, const Data &data, const Batch &batch,
   return r;
 }
 
-/// Decode of 100,000 tokens (KernelTest.h).
 void checkLongDecode(const char *name, const Delta &p, double limit, Random &random) {
-  Data first(p, 1, 1, random); // weights and the state, all along
-  checkDrift(
-      name, limit,
-      [&](int tokens) {
-        Data data(p, tokens, 1, random);
-        data.decay = first.decay, data.bias = first.bias;
-        return data;
-      },
-      [&](Data &data, int token, int position) {
-        std::swap(data.state, first.state);
-        runKernel(p, data, Batch({1}, {position}, {0}), random, token);
-        std::swap(data.state, first.state);
-      },
-      [&](const Data &data, std::vector<double> &carried, bool begins) {
-        auto result = naive<double>(p, data, Batch({1000}, {begins ? 0 : 1000}, {0}),
-                                    begins ? nullptr : &carried);
-        carried = result.state;
-        return result.out;
+  checkDrift<Data>(
+      name, limit, p, random,
+      [](Data &data, const Data &first) { data.decay = first.decay, data.bias = first.bias; },
+      [&](Data &data, const Batch &batch, int token) { runKernel(p, data, batch, random, token); },
+      [&](const Data &data, const Batch &batch, const std::vector<double> *state) {
+        return naive<double>(p, data, batch, state);
       });
 }
 
@@ -213,9 +200,9 @@ TEST(GatedDelta, ChunkedIsWhole) {
   EXPECT_TRUE(whole.state == chunked.state);
 }
 
-// Errors of a step are forgotten as the state decays: after 100,000 tokens of decode they are those
-// of the first thousands. A state in bf16 is rounded at every token. Limits: a few times what was
-// seen.
+// Errors of a step are forgotten as the state decays, so that 100,000 tokens of decode sum up those
+// of the few that a state remembers. A state in bf16 is rounded at every token. Limits: a few times
+// what was seen.
 TEST(GatedDelta, LongDecode) {
   Random random(92);
   Delta p;

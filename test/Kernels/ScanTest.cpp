@@ -132,26 +132,15 @@ Result<Real> naive(const Scan &p, const Data &data, const Batch &batch,
   return r;
 }
 
-/// Decode of 100,000 tokens (KernelTest.h).
 void checkLongDecode(const char *name, const Scan &p, double limit, Random &random) {
-  Data first(p, 1, 1, random); // weights and the state, all along
-  checkDrift(
-      name, limit,
-      [&](int tokens) {
-        Data data(p, tokens, 1, random);
+  checkDrift<Data>(
+      name, limit, p, random,
+      [](Data &data, const Data &first) {
         data.a = first.a, data.d = first.d, data.bias = first.bias;
-        return data;
       },
-      [&](Data &data, int token, int position) {
-        std::swap(data.state, first.state);
-        runKernel(p, data, Batch({1}, {position}, {0}), random, token);
-        std::swap(data.state, first.state);
-      },
-      [&](const Data &data, std::vector<double> &carried, bool begins) {
-        auto result = naive<double>(p, data, Batch({1000}, {begins ? 0 : 1000}, {0}),
-                                    begins ? nullptr : &carried);
-        carried = result.state;
-        return result.out;
+      [&](Data &data, const Batch &batch, int token) { runKernel(p, data, batch, random, token); },
+      [&](const Data &data, const Batch &batch, const std::vector<double> *state) {
+        return naive<double>(p, data, batch, state);
       });
 }
 
@@ -404,9 +393,10 @@ TEST(SsdScan, ChunkedIsWhole) {
   checkChunks(mamba2(), {1, 7, 1, 30}, random);
 }
 
-// Errors of a step are forgotten as the state decays: after 100,000 tokens of decode they are those
-// of the first thousands, also where a state remembers thousands of tokens. A state in bf16 is
-// rounded at every token, which slow decay sums up. Limits: some times what was seen.
+// Errors of a step are forgotten as the state decays: they are those of the n tokens that a state
+// remembers, rounded at random, so about sqrt(n) units of 2^-24 (of 2^-9 for a state in bf16). Fast
+// decay remembers tens of tokens. Slow decay remembers up to all 100,000, 300 units of 6e-8: 2e-5,
+// and five times that for the worst of thousands of values.
 TEST(SelectiveScan, LongDecode) {
   Random random(90);
   Scan p = mamba1([](Scan &p) { p.heads = p.repeat = 1; });
@@ -417,7 +407,7 @@ TEST(SelectiveScan, LongDecode) {
   checkLongDecode("selective scan, slow, bf16", p, std::numeric_limits<double>::infinity(),
                   random); // as large as the values: such states need f32
   p.state = M1K_F32;
-  checkLongDecode("selective scan, slow, f32", p, 2e-5, random);
+  checkLongDecode("selective scan, slow, f32", p, 1e-4, random);
 }
 
 TEST(SsdScan, LongDecode) {
@@ -425,7 +415,7 @@ TEST(SsdScan, LongDecode) {
   Scan p = mamba1([](Scan &p) { p.heads = p.repeat = 1, p.ssd = true; });
   checkLongDecode("ssd scan, f32", p, 2e-6, random);
   p.decay = 1e-3;
-  checkLongDecode("ssd scan, slow, f32", p, 2e-5, random);
+  checkLongDecode("ssd scan, slow, f32", p, 1e-4, random);
   p.state = M1K_BF16, p.decay = 1;
   checkLongDecode("ssd scan, bf16", p, 2e-2, random);
 }

@@ -95,6 +95,25 @@ TEST(Model, FilesChangedInUse) {
       }
 }
 
+namespace {
+
+/// A step of these tokens that looks at all that launches write; the next token.
+Status checkedStep(const toy::ArtifactOptions &options, const std::vector<int32_t> &tokens,
+                   int32_t *outNext) {
+  std::unique_ptr<Model> model;
+  std::unique_ptr<Session> session;
+  SequenceId sequence = 0;
+  M1_TRY(load(options, &model));
+  M1_TRY(Session::create(*model, {}, &session));
+  M1_TRY(session->create(&sequence));
+  session->setCheckNumerics(true);
+  const BackendEntry entry{sequence, tokens.data(), uint32_t(tokens.size()), 1};
+  M1_TRY(session->step(&entry, 1));
+  return session->nextTokens(outNext);
+}
+
+} // namespace
+
 // The first launch that writes what is no number is named, with its row and column; sound steps
 // compute what they compute otherwise.
 TEST(Model, NamesTheFirstLaunchWithoutNumbers) {
@@ -106,20 +125,10 @@ TEST(Model, NamesTheFirstLaunchWithoutNumbers) {
       if (broken < 2)
         module.weights[size_t(broken)]->dummy_scale = 3e38f; // overflows
     };
-    std::unique_ptr<Model> model;
-    std::unique_ptr<Session> session;
-    SequenceId sequence = 0;
-    ASSERT_TRUE(load(options, &model).ok());
-    ASSERT_TRUE(Session::create(*model, {}, &session).ok());
-    ASSERT_TRUE(session->create(&sequence).ok());
-    session->setCheckNumerics(true);
-    const int32_t tokens[] = {3, 1, 4, 1, 5};
-    BackendEntry entry{sequence, tokens, 5, 1};
-    Status status = session->step(&entry, 1);
+    int32_t next = -1;
+    const Status status = checkedStep(options, {3, 1, 4, 1, 5}, &next);
     if (!wanted[broken]) {
-      int32_t next = -1;
       ASSERT_TRUE(status.ok()) << status.message();
-      ASSERT_TRUE(session->nextTokens(&next).ok());
       EXPECT_EQ(next, toy::argmax(toy::referenceLogits({3, 1, 4, 1, 5})));
       continue;
     }
@@ -157,16 +166,8 @@ TEST(Model, NumericsNeedTheRowsThatLaunchesWrite) {
   for (const Case &wrong : cases) {
     toy::ArtifactOptions options;
     options.change = [&](toy::schema::ModuleT &module) { eachLaunch(module, wrong.change); };
-    std::unique_ptr<Model> model;
-    std::unique_ptr<Session> session;
-    SequenceId sequence = 0;
-    ASSERT_TRUE(load(options, &model).ok());
-    ASSERT_TRUE(Session::create(*model, {}, &session).ok());
-    ASSERT_TRUE(session->create(&sequence).ok());
-    session->setCheckNumerics(true);
-    const int32_t tokens[] = {3, 1};
-    BackendEntry entry{sequence, tokens, 2, 1};
-    Status status = session->step(&entry, 1);
+    int32_t next = -1;
+    const Status status = checkedStep(options, {3, 1}, &next);
     EXPECT_EQ(status.code(), wrong.code);
     EXPECT_NE(status.message().find(wrong.says), std::string::npos) << status.message();
   }

@@ -163,7 +163,7 @@ int main(int argc, char **argv) {
   CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "samples"));
   bad = request;
   bad.time_budget = 1e300;
-  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "time_budget"));
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "time budget"));
   bad = request;
   bad.max_think_tokens = 3; /* there is nothing to close with */
   CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "close_tokens"));

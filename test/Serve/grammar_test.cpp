@@ -137,6 +137,11 @@ TEST(JsonSchema, Refusals) {
   EXPECT_NE(refusal(R"({"anyOf": [{"$ref": "#"}, {"type": "null"}]})").find("leads back"),
             std::string::npos);
   EXPECT_NE(refusal(R"({"$ref": "#"})").find("refers to itself"), std::string::npos);
+  // A grammar of all other names has a node for each beginning of these.
+  EXPECT_NE(refusal(R"({"properties": {")" + std::string(1 << 20, 'x') +
+                    R"(": {}}, "additionalProperties": true})")
+                .find("the names are too long"),
+            std::string::npos);
 }
 
 // A schema that says the same thing in 2^25 ways is followed as fast as one that says it once.

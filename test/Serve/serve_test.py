@@ -193,6 +193,18 @@ class Interface(unittest.TestCase):
                 self.assertNotIn(b" 200 ", answer.split(b"\r\n")[0], request[:40])
         self.assertEqual(self.server.get("/health")[0], 200)
 
+    def test_bodies_end_where_they_end(self):
+        """What a GET brings is no next request, and a body in chunks is bounded as one with a length."""
+        inner = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        with self.server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(inner) + inner) as connection:
+            self.assertEqual(connection.makefile("rb").read().count(b"HTTP/1.1 "), 1)
+        body = json.dumps({"prompt": "x" * (1 << 20) + "y" * 400000}).encode()
+        head = b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+        with self.server.raw(head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n") as connection:
+            self.assertIn(b" 413 ", connection.makefile("rb").readline())
+        self.assertEqual(self.server.post("/tokenize", {"prompt": "1", "messages": None, "add_special_tokens": None})[0], 200)
+        self.refused("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "tools": {}}, "tools")
+
     def test_connections_are_kept(self):
         connection = self.server.connect()
         for _ in range(3):
@@ -513,11 +525,11 @@ class Behaviour(unittest.TestCase):
 
     def test_config_and_usage_errors(self):
         with tempfile.NamedTemporaryFile("w", suffix=".ini") as file:
-            file.write("slots = 3\nmodel-name = configured\n")
+            file.write("slots = 3\nmodel-name = configured, once\ndevice = cpu,cpu\nthreads = 1\n")
             file.flush()
             running = self.serve("--config", file.name)
-            self.assertEqual(running.metric("m1_slots"), 3)
-            self.assertEqual(running.get("/v1/models")[2]["data"][0]["id"], "configured")
+            self.assertEqual(running.metric("m1_slots"), 2 * 3)
+            self.assertEqual(running.get("/v1/models")[2]["data"][0]["id"], "configured, once")
             taken = subprocess.run([os.path.join(BIN, "m1-serve"), ARTIFACT, "--port", str(running.port)], capture_output=True, text=True, timeout=60)
             self.assertEqual((taken.returncode, taken.stdout), (1, ""))
             self.assertIn("cannot listen", taken.stderr)

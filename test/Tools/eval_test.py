@@ -67,6 +67,13 @@ class Eval(unittest.TestCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn('pairs.jsonl:5: no field "expected"', result.stderr)
 
+    def test_weights_of_votes_are_kept(self):
+        """A run that goes on weighs what it has as it weighed it first."""
+        result = self.evaluate("weighted", "--vote-weight", "confidence")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertTrue(all(0 < r["confidence"] < 1 for r in self.samples("weighted") if r["tokens"] > 1))
+        self.assertEqual(self.evaluate("nan", "--time-budget-per-problem", "nan").returncode, 2)
+
     def test_killed_run_goes_on(self):
         """kill -9 in the middle loses nothing and repeats nothing: the samples equal those of a run that was left alone."""
         whole = self.evaluate("whole")

@@ -52,9 +52,8 @@ private:
 class Directory {
 public:
   Directory() {
-    char pattern[] = "/tmp/m1-fuzz-XXXXXX";
-    FUZZ_CHECK(mkdtemp(pattern));
-    name = pattern;
+    name = std::filesystem::temp_directory_path() / "m1-fuzz-XXXXXX";
+    FUZZ_CHECK(mkdtemp(name.data()));
   }
   ~Directory() { std::filesystem::remove_all(name); }
   Directory(const Directory &) = delete;

@@ -267,7 +267,8 @@ static void addLoadOptions(CLI::App &app, LoadOptions *load) {
       ->check(CLI::Range(1, 1 << 24));
   with(app.add_option("--temperature", load->temperature, "Of each request"))
       ->check(numberIn(0.0, 100.0));
-  with(app.add_option("--seed", load->seed, "Of the arrivals; request i asks for seed + i"));
+  with(app.add_option("--seed", load->seed, "Of the arrivals; request i asks for seed + i"))
+      ->check(isSeed);
   with(app.add_flag("--ignore-eos", load->ignoreEos, "Answers of the full length"));
   with(app.add_option("--model", load->model, "The model that requests name"));
   with(app.add_option("--api-key-file", load->apiKeyFile, "The key is its first line"))

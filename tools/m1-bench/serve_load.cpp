@@ -280,7 +280,9 @@ void Load::take(Client &client, const std::string &event) {
   if (data.is_discarded())
     return;
   if (data.contains("usage") && data["usage"].is_object())
-    figures.tokens += data["usage"].value("completion_tokens", uint64_t(0));
+    if (const auto count = data["usage"].find("completion_tokens");
+        count != data["usage"].end() && count->is_number_unsigned())
+      figures.tokens += count->get<uint64_t>();
   const json &choices = data.contains("choices") ? data["choices"] : json::array();
   bool says = false;
   for (const json &choice : choices)

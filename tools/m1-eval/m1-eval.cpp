@@ -354,7 +354,9 @@ int main(int argc, char **argv) {
                                   "In samples.jsonl also log probabilities of the tokens and of "
                                   "this many alternatives")
                        ->check(CLI::Range(0, 64));
-  app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")->capture_default_str();
+  app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")
+      ->capture_default_str()
+      ->check(isDevice);
   app.add_option("--tuning", arguments.tuning,
                  "CUDA: the table of products that m1-bench --tune wrote")
       ->type_name("FILE");
@@ -385,7 +387,7 @@ int main(int argc, char **argv) {
                  "Seconds; running samples are then closed by force. One problem at a time")
       ->group("Many samples")
       ->type_name("S")
-      ->check(CLI::NonNegativeNumber);
+      ->check(numberIn(0.0, 1e9));
   addVoteOptions(app, &arguments.voting);
   app.add_option("--ballots-at-once", arguments.evaluation.ballotsAtOnce,
                  "Samples of a problem that run at once, so that its vote stops in time")

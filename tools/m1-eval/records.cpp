@@ -135,7 +135,7 @@ Status RecordFile::append(SampleRecord r) {
   json["forced"] = r.forced;
   json["tokens"] = r.tokens;
   json["seconds"] = r.seconds;
-  if (detail.logprobs)
+  if (detail.logprobs || r.confidence != 1) // votes weigh it when the run goes on
     json["confidence"] = r.confidence;
   json["text"] = r.text;
   if (detail.tokens) {

@@ -21,7 +21,7 @@ struct Arguments {
   GenerationOptions generation;
   // otherwise no more than the context leaves; of a conversation's answer, all of it
   bool maxNewTokensGiven = false;
-  uint32_t samples = 1, firstSample = 0, slots = 0, prefillChunk = 512, prefixCache = 4;
+  uint32_t samples = 1, firstSample = 0, slots = 0, prefillChunk = 512;
   bool vote = false;
   VoteOptions voting;
 

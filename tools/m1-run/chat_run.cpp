@@ -255,8 +255,8 @@ Status runChat(Model &model, const Arguments &arguments, double loadSeconds) {
   std::unique_ptr<ModelText> text;
   M1_TRY(ModelText::load(model.artifact(), &text));
   Running running;
-  M1_TRY(start(model, arguments, std::move(text), 1, 0, std::max(arguments.prefixCache, 1u),
-               &running));
+  constexpr uint32_t cacheSlots = 4; // states of earlier turns, for /undo
+  M1_TRY(start(model, arguments, std::move(text), 1, 0, cacheSlots, &running));
   Chat chat(model, arguments, running);
   M1_TRY(chat.run());
   if (arguments.stats)

@@ -63,8 +63,9 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
   if (given("--prefill") && given("--input-ids"))
     return "--prefill is text: not with --input-ids";
   if (arguments.chat)
-    if (std::string other = firstGiven({"--samples", "--vote", "--json", "--json-stream", "--slots",
-                                        "--logprobs", "--trace", "--dump-logits"});
+    if (std::string other =
+            firstGiven({"--samples", "--vote", "--json", "--json-stream", "--slots", "--logprobs",
+                        "--trace", "--dump-logits", "--first-sample"});
         !other.empty())
       return "--chat answers once, as text: not with " + other;
   if (given("--prompts"))
@@ -80,10 +81,10 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
     if (sampling.temperature != 0 || arguments.samples != 1 || sampling.repetitionPenalty != 1)
       return "--dump-logits is for one greedy sample: --temperature 0, --samples 1, no "
              "--repetition-penalty";
-    if (std::string other =
-            firstGiven({"--vote", "--json", "--json-stream", "--stop", "--stop-token",
-                        "--time-budget", "--max-think-tokens", "--trace", "--slots", "--logprobs",
-                        "--presence-penalty", "--frequency-penalty", "--logit-bias"});
+    if (std::string other = firstGiven(
+            {"--vote", "--json", "--json-stream", "--stop", "--stop-token", "--time-budget",
+             "--max-think-tokens", "--trace", "--slots", "--logprobs", "--presence-penalty",
+             "--frequency-penalty", "--logit-bias", "--first-sample", "--model-defaults"});
         !other.empty())
       return "--dump-logits is for one greedy sample of token ids: not with " + other;
   }

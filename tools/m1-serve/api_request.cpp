@@ -291,7 +291,7 @@ Error readChat(Fields &fields, const RequestLimits &limits, ApiRequest *out) {
   if (!messages)
     return ApiError::bad("messages", "'messages' is missing");
   TRY(readMessages(*messages, limits, &out->messages));
-  if (const Json *tools = fields.find("tools"); tools && !tools->empty()) {
+  if (const Json *tools = fields.find("tools"); tools && !(tools->is_array() && tools->empty())) {
     if (!tools->is_array())
       return fields.wrong("tools", "a list", *tools);
     for (size_t i = 0; i < tools->size(); ++i)

@@ -27,6 +27,7 @@ public:
   /// drain(), and connections that are still busy are cut.
   void cutOff();
   size_t connections() const;
+  size_t bodyBytes() const { return limits.bodyBytes; }
 
 private:
   bool process_and_close_socket(socket_t socket) override;

@@ -5,6 +5,7 @@
 #include "model/sizing.h"
 #include "service.h"
 #include "tool.h"
+#include "trust.h"
 #include <CLI/CLI.hpp>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -25,6 +26,7 @@ struct Arguments {
   size_t maxQueue = 1024, maxConnections = 2048, maxBodyMiB = 16;
   uint32_t maxSamples = 4096;
   bool anonymous = false;
+  m1tool::TrustFlags trust;
 };
 
 bool isLoopback(const std::string &host) {
@@ -85,10 +87,11 @@ Status run(Arguments &arguments) {
   M1_TRY(m1tool::listDevices(arguments.device, &devices));
   std::vector<std::unique_ptr<Model>> models;
   std::vector<Model *> pointers;
+  ModelOptions modelOptions;
+  modelOptions.deviceOptions.threads = arguments.threads;
+  M1_TRY(m1tool::applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
   for (const std::string &device : devices) {
-    ModelOptions modelOptions;
     modelOptions.device = device;
-    modelOptions.deviceOptions.threads = arguments.threads;
     models.emplace_back();
     M1_TRY(Model::load(arguments.artifact, modelOptions, &models.back()));
     pointers.push_back(models.back().get());
@@ -188,6 +191,7 @@ int main(int argc, char **argv) {
   app.set_version_flag("--version", std::string("m1-serve ") + M1_VERSION);
   app.set_config("--config", "", "Read options from a file of lines option = value");
   app.allow_config_extras(CLI::config_extras_mode::error); // a line that is no option
+  app.get_config_formatter_base()->arrayDelimiter('\n');   // a value is a line: cuda:0,1 is one
   app.footer("Example\n"
              "  m1-serve model.m1a --port 8000\n"
              "  curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: "
@@ -202,6 +206,7 @@ int main(int argc, char **argv) {
   app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
+  addTrustFlags(app, &arguments.trust);
   app.add_option("--model-name", arguments.modelName,
                  "The name in /v1/models; by default the file's")
       ->type_name("NAME");
@@ -246,7 +251,7 @@ int main(int argc, char **argv) {
       ->check(CLI::Range(1, 1024));
 
   app.add_option("--slots", arguments.slots,
-                 "Samples at once; 0: as many as keep the device busy and fit")
+                 "Samples at once on each device; 0: as many as keep it busy and fit")
       ->group("Engine")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 16));

@@ -152,8 +152,11 @@ Error Service::admit(const Http &request) const {
     if (!origin.empty() && hostOf(origin) != host)
       return ApiError{403, "requests of pages of other sites need a key", {}, {}, 0};
   }
-  if (request.method != "POST")
+  if (request.method != "POST") {
+    if (request.has_header("Content-Length") || request.has_header("Transfer-Encoding"))
+      Connection::current()->closeAfterwards(); // a body that is not read is no next request
     return {};
+  }
   if (request.has_header("Transfer-Encoding") && request.has_header("Content-Length"))
     return ApiError{400, "Transfer-Encoding and Content-Length exclude each other", {}, {}, 0};
   if (!request.has_header("Transfer-Encoding")) {
@@ -242,7 +245,9 @@ void Service::addTo(HttpServer &http) {
   auto post = [&](const char *path, auto handler) {
     http.Post(path, [this, path, handler](const Http &request, Answer &answer) {
       answer.status = 200;
-      if (Error error = handler(request, answer))
+      if (request.body.size() > server->bodyBytes()) // the library bounds lengths, not chunks
+        write(answer, libraryError(413));
+      else if (Error error = handler(request, answer))
         write(answer, *error);
       metrics.answered(path, answer.status);
     });
@@ -470,6 +475,8 @@ Error Service::tokenize(const std::string &body, Json *out) const {
   Json object;
   if (Error error = readObject(body, &object))
     return error;
+  for (auto it = object.begin(); it != object.end();) // null is the same as absent
+    it = it->is_null() ? object.erase(it) : std::next(it);
   std::vector<int32_t> tokens;
   for (const auto &[name, value] : object.items())
     if (name != "model" && name != "prompt" && name != "messages" && name != "add_special_tokens")

@@ -145,10 +145,10 @@ bool FuseLaunchesPass::replace(const Step &writer, const Step &reader, const Fus
     buffers.push_back(launch.getBuffers()[position]);
     accesses.push_back(launch.getAccesses()[position]);
   }
-  plan::LaunchOp::create(b, second.getLoc(), kernel.symbol, buffers, accesses,
-                         cuda::rowsOf(kernel.domain), uint32_t(kernel.grid_x),
-                         uint32_t(kernel.rows_per_group), fusion.label,
-                         first.getTokenBytes() + second.getTokenBytes() - 2 * fusion.between, 0);
+  plan::LaunchOp::create(
+      b, second.getLoc(), kernel.symbol, buffers, accesses, cuda::rowsOf(kernel.domain),
+      uint32_t(kernel.grid_x), uint32_t(kernel.rows_per_group), fusion.label,
+      first.getTokenBytes() + second.getTokenBytes() - 2 * fusion.between, 0, ArrayAttr());
   replaced.insert(first.getKernel());
   replaced.insert(second.getKernel());
   for (plan::LaunchOp launch : {first, second}) {

@@ -151,7 +151,7 @@ M1_API void m1_engine_cancel_sample(m1_engine *engine, uint64_t request, uint32_
  * only: the engine runs one step ahead. An error means that the engine can only be destroyed; the
  * failure of one sample is an event. */
 M1_API m1_status *m1_engine_step(m1_engine *engine);
-/* No sample waits or runs. Events may still be there to poll. */
+/* No sample waits or runs; true for null. Events may still be there to poll. */
 M1_API bool m1_engine_is_idle(const m1_engine *engine);
 
 typedef enum m1_finish_reason {

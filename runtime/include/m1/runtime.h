@@ -2,8 +2,7 @@
  *
  * Conventions
  *   - Functions are named m1_object_verb. Objects are opaque, made by *_create / *_load, released
- * by
- * *_destroy (null is allowed).
+ * by *_destroy (null is allowed).
  *   - A function that can fail returns m1_status *: null on success, otherwise an owned status that
  * says what is wrong; release it with m1_status_destroy. Results are written through parameters
  * named out_*, only on success unless said otherwise.
@@ -18,8 +17,9 @@
  * fields added later have their defaults.
  *   - A model and everything made from it belong to one thread at a time; different models may be
  * used by different threads. A call while another thread is in one is M1_STATUS_INVALID_ARGUMENT;
- * functions that return no status then do nothing and give nothing (a destroyed object that another
- * thread is using stays). Functions of text may run beside others.
+ * functions that return no status then do nothing and give nothing (a session or an engine that
+ * another thread is using is not destroyed; no model may be during a call that takes it). Functions
+ * of text may run beside others.
  *   - Strings are UTF-8. No exception leaves the library. It handles SIGBUS for the files that it
  * has mapped (somebody cut one off: the step then fails) and passes on all others. */
 #ifndef M1_RUNTIME_H
@@ -64,8 +64,7 @@ M1_API void m1_status_destroy(m1_status *status);
 M1_API const char *m1_runtime_version(void);     /* M1_VERSION_STRING of the library; static */
 M1_API uint32_t m1_runtime_version_number(void); /* its M1_VERSION_NUMBER */
 
-/* ---- Model: an artifact on a device, with its weights
- * ---------------------------------------------------------------------------- */
+/* ---- Model: an artifact on a device, with its weights ---- */
 
 typedef struct m1_model m1_model;
 
@@ -133,8 +132,7 @@ M1_API m1_status *m1_model_weights_digest(const m1_model *model, char *out_hex);
 /* SHA-256 over everything that the artifact is, weights included. Reads all of them. */
 M1_API m1_status *m1_model_digest(const m1_model *model, char *out_hex);
 
-/* ---- Session: sequences and steps, for programs that schedule themselves
- * ---------------------------------------------------------- */
+/* ---- Session: sequences and steps, for programs that schedule themselves ---- */
 
 typedef struct m1_session m1_session;
 

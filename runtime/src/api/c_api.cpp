@@ -108,6 +108,7 @@ m1_status *m1_model_load(const char *path, const m1_model_options *options, m1_m
     }
     std::unique_ptr<m1_model> model(new m1_model());
     model->loaded = std::make_shared<LoadedModel>();
+    model->loaded->threads = modelOptions.deviceOptions.threads;
     M1_TRY(Model::load(path, modelOptions, &model->loaded->model));
     *out_model = model.release();
     return Status();

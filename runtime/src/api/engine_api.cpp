@@ -74,7 +74,6 @@ Status checkArray(const void *data, size_t count, const char *what) {
 }
 
 constexpr uint32_t mostSamples = 1u << 20;
-constexpr double longestBudget = 1e9; // seconds: 30 years, far from what a clock's type can hold
 
 Status convert(const m1_engine &engine, const m1_request &source, Request *out) {
   M1_TRY(checkArray(source.tokens, source.token_count, "tokens"));
@@ -85,9 +84,6 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   if (source.samples > mostSamples)
     return error(StatusCode::invalidArgument, "samples: expected at most %u, got %u", mostSamples,
                  source.samples);
-  if (source.time_budget > longestBudget)
-    return error(StatusCode::invalidArgument, "time_budget: expected at most %g seconds, got %g",
-                 longestBudget, source.time_budget);
   unsigned action = 0; // C may have put any number into the enumeration
   static_assert(sizeof action == sizeof source.at_deadline, "the size of C's enumerations");
   std::memcpy(&action, &source.at_deadline, sizeof action);
@@ -233,7 +229,7 @@ m1_status *m1_model_encode_chat_with(m1_model *model, const m1_chat_message *mes
                                      int32_t **out_tokens, size_t *out_count) {
   return guarded([&]() -> Status {
     M1_TRY(
-        requireArguments("m1_model_encode_chat",
+        requireArguments("m1_model_encode_chat_with",
                          {{"model", model}, {"out_tokens", out_tokens}, {"out_count", out_count}}));
     M1_TRY(checkArray(messages, message_count, "messages"));
     ModelText *side = nullptr;
@@ -289,7 +285,7 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
       chosen = *options;
     Model &base = *model->loaded->model;
     if (chosen.max_samples == 0)
-      chosen.max_samples = fastestBatch(base, 0);
+      chosen.max_samples = fastestBatch(base, model->loaded->threads);
     const uint32_t longest = base.module().max_positions();
     if (chosen.max_context > longest)
       return error(StatusCode::invalidArgument,

@@ -56,6 +56,7 @@ private:
 /// What a model's handle and all that is made from it share; lives until the last of them.
 struct LoadedModel {
   std::unique_ptr<Model> model;
+  uint32_t threads = 0; // of m1_model_options
   Usage usage;
   std::mutex textMutex;
   std::unique_ptr<ModelText> text; // loaded when first asked for

@@ -1,9 +1,9 @@
 #include "cuda/cublaslt.h"
+#include "base/json_value.h"
 #include "device.h"
 #include <algorithm>
 #include <cstring>
 #include <dlfcn.h>
-#include <nlohmann/json.hpp>
 
 namespace m1rt::cuda {
 
@@ -188,16 +188,16 @@ Status GemmLibrary::propose(const GemmShape &shape, const Plan &plan, const char
                                                    plan.out, preference, wanted, results, &found);
     api->cublasLtMatmulPreferenceDestroy(preference);
   }
-  if (status || !found)
+  out->clear();
+  for (int i = 0; i < found; ++i)
+    if (!results[i].state)
+      out->push_back({results[i].algo, {}});
+  if (status || out->empty())
     return error(
         StatusCode::deviceError,
         "cuBLASLt has no algorithm for %s: [%u, %u] x [%u, %u] transposed, %s to %s (status %d)",
         name, shape.m, shape.k, shape.n, shape.k, elementName(shape.inputType),
         elementName(shape.outType), status);
-  out->clear();
-  for (int i = 0; i < found; ++i)
-    if (!results[i].state)
-      out->push_back({results[i].algo, {}});
   return {};
 }
 
@@ -349,7 +349,7 @@ Status GemmLibrary::load(const std::string &text, const std::string &path, const
   auto bad = [&](const std::string &why) {
     return error(StatusCode::corrupt, "%s: %s", path.c_str(), why.c_str());
   };
-  const json table = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const json table = readJsonOrDiscard<json>(text);
   if (!table.is_object() || table.value("format", json()) != "m1-products" ||
       table.value("version", json()) != 1 || !table.value("products", json()).is_array())
     return bad("expected a tuning table as m1-bench --tune writes it, version 1");

@@ -37,9 +37,7 @@ struct CUlaunchConfig {
 
 constexpr CUresult CUDA_SUCCESS = 0;
 constexpr CUresult CUDA_ERROR_OUT_OF_MEMORY = 2;
-constexpr int CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_Y = 6;
 constexpr int CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16;
-constexpr int CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE = 38;
 constexpr int CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75;
 constexpr int CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76;
 constexpr int CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8;
@@ -53,7 +51,6 @@ constexpr int CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6;
 /// X(name, parameters): every function is `CUresult name parameters`.
 #define M1_CUDA_DRIVER_FUNCTIONS(X)                                                                \
   X(cuInit, (unsigned flags))                                                                      \
-  X(cuDriverGetVersion, (int *version))                                                            \
   X(cuGetErrorName, (CUresult, const char **))                                                     \
   X(cuGetErrorString, (CUresult, const char **))                                                   \
   X(cuDeviceGetCount, (int *))                                                                     \

@@ -103,8 +103,8 @@ Status Engine::check(const Request &request) const {
   if (request.firstSample > UINT32_MAX - request.samples)
     return bad(formatted("first sample: %u with %u samples is beyond 32 bits", request.firstSample,
                          request.samples));
-  if (!(request.timeBudget >= 0))
-    return bad(formatted("time budget: expected 0 or more seconds, got %g", request.timeBudget));
+  if (!(request.timeBudget >= 0 && request.timeBudget <= 1e9)) // what a clock holds, with room
+    return bad(formatted("time budget: expected 0 to 1e9 seconds, got %g", request.timeBudget));
   for (const std::string &stop : request.stopStrings) {
     if (stop.empty())
       return bad("stop string: an empty string cannot match");
@@ -140,10 +140,8 @@ Status Engine::submit(Request request, uint64_t *outRequest) {
   requests.push_back(std::move(state)); // what may fail for want of memory is done
   const RequestState &accepted = *requests.back();
   counters.promptTokens += accepted.request.prompt.size();
-  if (live == 0)
-    landed =
-        // a step that outlasted the last sample is not taken in before the next one begins
-        accepted.submitted;
+  if (live == 0) // a step that outlasted the last sample is not taken in before the next one begins
+    landed = accepted.submitted;
   live += accepted.request.samples;
   nextRequest = accepted.id + 1;
   *outRequest = accepted.id;

@@ -119,9 +119,8 @@ struct Event {
 };
 
 struct EngineOptions {
-  uint32_t maxRunning =
-      // samples and parents at once; 0: all sequences of the backend but those of the prefix cache
-      0;
+  // Samples and parents at once; 0: all sequences of the backend but those of the prefix cache.
+  uint32_t maxRunning = 0;
   uint32_t prefixCacheSlots = 4; // sequences kept for prefix reuse; 0 turns it off
   // A snapshot for prompts that repeat is taken at a multiple of this many tokens, one for prompts
   // that begin alike where they part. Each costs its prompt one step more and a copy of the state.

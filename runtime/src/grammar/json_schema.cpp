@@ -11,6 +11,8 @@ using Rule = Grammar::Rule;
 using Sequence = Grammar::Sequence;
 
 constexpr size_t mostSymbols = 200000;
+// Of all beginnings of an object's names, of which otherKey() makes nodes.
+constexpr size_t mostBytesOfBeginnings = 16 << 20;
 constexpr size_t deepestSchema = 64;
 
 Sequence joined(std::initializer_list<Sequence> parts) {
@@ -440,6 +442,13 @@ Status SchemaCompiler::compileObject(const Json &schema, const std::string &path
   // What may follow member i, when one has been said before (so that a comma comes first) or none.
   Rule said = g.define({{}}), unsaid = said;
   if (further != Json(false)) {
+    size_t beginnings = 0;
+    for (const std::string &name : names) {
+      const size_t size = std::min(name.size(), mostBytesOfBeginnings); // whose square fits
+      beginnings += std::min(size * size / 2, mostBytesOfBeginnings);
+      if (beginnings >= mostBytesOfBeginnings)
+        return bad(path, "'properties': the names are too long beside additionalProperties");
+    }
     Rule rule = 0;
     M1_TRY(compile(further, path + "/additionalProperties", &rule));
     const Sequence other = joined({{Grammar::use(otherKey(names))}, colon, {Grammar::use(rule)}});

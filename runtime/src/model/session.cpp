@@ -212,7 +212,7 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
                        : "");
     if (!entry.tokens && (entry.tokenCount != 1 || entry.chosenRow >= sampledRows))
       return error(StatusCode::invalidArgument,
-                   "entry %u: %u tokens from sampled row %u, expected one from rows 0 to %u", i,
+                   "entry %u: %u tokens from sampled row %u, expected one of %u rows", i,
                    entry.tokenCount, entry.chosenRow, sampledRows);
     for (uint32_t j = 0; entry.tokens && j < entry.tokenCount; ++j)
       if (entry.tokens[j] < 0 || uint32_t(entry.tokens[j]) >= bounds.vocabulary)
@@ -221,11 +221,8 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
                      entry.tokens[j], bounds.vocabulary - 1);
     tokens += entry.tokenCount;
     rows += entry.logitCount;
-    if (hasPages()) {
-      const uint64_t needed = pagesFor(sequence->length + entry.tokenCount),
-                     present = sequence->pages.size(); // more when a step failed for want of memory
-      newPages += needed > present ? needed - present : 0;
-    }
+    if (hasPages())
+      newPages += pagesFor(sequence->length + entry.tokenCount) - sequence->pages.size();
     stepSequences.push_back(sequence);
   }
   if (tokens > bounds.maxTokensPerStep)
@@ -338,15 +335,18 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
     return error(StatusCode::unsupported, "the artifact has no function for a step of %llu tokens",
                  (unsigned long long)tokens);
 
-  if (hasPages())
-    for (uint32_t i = 0; i < count; ++i) {
-      Sequence &sequence = *stepSequences[i];
-      const size_t needed = pagesFor(sequence.length + entries[i].tokenCount);
-      if (needed > sequence.pages.capacity())
-        sequence.pages.reserve(std::max(needed, 2 * sequence.pages.capacity()));
-      while (sequence.pages.size() < needed)
-        sequence.pages.push_back(pages.take());
-    }
+  if (hasPages()) {
+    auto needed = [&](uint32_t i) {
+      return size_t(pagesFor(stepSequences[i]->length + entries[i].tokenCount));
+    };
+    // What may fail for want of memory comes first: no sequence has more pages than tokens fill.
+    for (uint32_t i = 0; i < count; ++i)
+      if (auto &own = stepSequences[i]->pages; needed(i) > own.capacity())
+        own.reserve(std::max(needed(i), 2 * own.capacity()));
+    for (uint32_t i = 0; i < count; ++i)
+      while (stepSequences[i]->pages.size() < needed(i))
+        stepSequences[i]->pages.push_back(pages.take());
+  }
 
   // One-token entries that come first keep the decode kernels beside prompts. Tokens chosen on the
   // device must go into the first pass, whose own choices replace them.

@@ -442,6 +442,28 @@ plan.target @cpu {
 
 // -----
 
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    %0 = plan.temporary tokens 64
+    // expected-error@+1 {{'plan.launch' op expected written_rows of [operand that is written, f32, bf16 or i32, columns, columns from row to row], got [1, f32, 16, 16]}}
+    plan.launch @k(wo %0) over tokens grid 1 by 1 label "" {written_rows = [[1, f32, 16, 16]]}
+  }
+}
+
+// -----
+
+plan.target @cpu {
+  plan.kernel @k {key = "k", origin = "generated"}
+  plan.function @prefill {
+    %0 = plan.temporary tokens 64
+    // expected-error@+1 {{expected written_rows of [operand that is written, f32, bf16 or i32, columns, columns from row to row], got "no rows"}}
+    plan.launch @k(wo %0) over tokens grid 1 by 1 label "" {written_rows = ["no rows"]}
+  }
+}
+
+// -----
+
 // A product multiplies what tensor cores and f32 pipes do.
 m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
 plan.target @cuda {
