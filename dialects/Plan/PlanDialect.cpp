@@ -111,8 +111,71 @@ llvm::MapVector<TemporaryOp, Lifetime> plan::computeLifetimes(FunctionOp functio
   return lifetimes;
 }
 
+/// What the kernel touches of operand `i` lies within it. States are known to the m1 dialect alone,
+/// the width of logits to the loader.
+static LogicalResult verifyExtent(LaunchOp launch, size_t i, int64_t bytes, int64_t stride) {
+  BufferBase base = resolveBuffer(launch.getBuffers()[i]);
+  auto wrong = [&](const Twine &there) {
+    return launch.emitOpError("touches ")
+           << bytes << " of every " << stride << " bytes of operand " << i << " from byte "
+           << base.offset << ", which " << there.str();
+  };
+  if (bytes < 0 || stride < 0)
+    return wrong("is out of range");
+  int64_t end;
+  if (llvm::AddOverflow(bytes, base.offset, end))
+    return wrong("64 bits do not hold");
+  if (auto weight = dyn_cast<WeightOp>(base.base)) {
+    auto type = cast<ShapedType>(weight.getWeightType());
+    int64_t size = type.getNumElements() * (type.getElementTypeBitWidth() / 8);
+    return stride == 0 && end <= size ? success()
+                                      : wrong("is a weight of " + Twine(size) + " bytes");
+  }
+  if (auto temporary = dyn_cast<TemporaryOp>(base.base)) {
+    auto size = static_cast<int64_t>(temporary.getBytes());
+    if (temporary.getRows() == RowDomain::one)
+      return stride == 0 && end <= size ? success()
+                                        : wrong("is workspace of " + Twine(size) + " bytes");
+    return stride <= size && end <= stride ? success()
+                                           : wrong("has rows of " + Twine(size) + " bytes");
+  }
+  if (auto port = dyn_cast<PortOp>(base.base)) {
+    bool isResult = port.getPort() == Port::logits || port.getPort() == Port::next_tokens;
+    return isResult ? stride > 0 && end <= stride ? success() : wrong("are rows")
+           : bytes == 0 && stride == 0 && base.offset == 0 ? success()
+                                                           : wrong("is a batch array");
+  }
+  return stride == 0 && base.offset == 0 ? success() : wrong("is a state");
+}
+
+/// Every launch of a kernel has the operands, the rows and the grid of its other launches.
+static LogicalResult verifyLaunch(LaunchOp launch, KernelOp kernel, LaunchOp other) {
+  if (launch.getDomain() != other.getDomain() || launch.getGridX() != other.getGridX() ||
+      launch.getRowsPerGroup() != other.getRowsPerGroup()) {
+    InFlightDiagnostic diagnostic =
+        launch.emitOpError("expected the grid of the kernel's other launches, over ")
+        << stringifyRowDomain(other.getDomain()) << ' ' << other.getGridX() << " by "
+        << other.getRowsPerGroup() << ", got " << stringifyRowDomain(launch.getDomain()) << ' '
+        << launch.getGridX() << " by " << launch.getRowsPerGroup();
+    diagnostic.attachNote(other.getLoc()) << "another launch";
+    return diagnostic;
+  }
+  std::optional<ArrayRef<int64_t>> extents = kernel.getExtents();
+  if (!extents)
+    return success();
+  if (extents->size() != 2 * launch.getBuffers().size())
+    return launch.emitOpError("expected ")
+           << extents->size() / 2 << " operands, as @" << kernel.getSymName()
+           << " has extents, got " << launch.getBuffers().size();
+  for (size_t i = 0; i < launch.getBuffers().size(); ++i)
+    if (failed(verifyExtent(launch, i, (*extents)[2 * i], (*extents)[2 * i + 1])))
+      return failure();
+  return success();
+}
+
 LogicalResult TargetOp::verifyRegions() {
   llvm::StringMap<KernelOp> keys;
+  llvm::DenseMap<StringAttr, KernelOp> kernels;
   for (Operation &op : *getBody().begin()) {
     if (!isa<KernelOp, FunctionOp>(op))
       return op.emitOpError("is neither a kernel nor a function of the target");
@@ -120,14 +183,18 @@ LogicalResult TargetOp::verifyRegions() {
       auto [it, isNew] = keys.try_emplace(kernel.getKey(), kernel);
       if (!isNew)
         return kernel.emitOpError("has the key of kernel @") << it->second.getSymName();
+      kernels[kernel.getSymNameAttr()] = kernel;
     }
   }
   // A kernel has one list of parameters, whoever launches it.
   llvm::DenseMap<StringAttr, LaunchOp> launches;
   WalkResult result = walk([&](LaunchOp launch) -> WalkResult {
     auto [it, isNew] = launches.try_emplace(launch.getKernelAttr().getAttr(), launch);
-    if (isNew || it->second.getAccesses() == launch.getAccesses())
-      return WalkResult::advance();
+    if (isNew || it->second.getAccesses() == launch.getAccesses()) {
+      // A launch of no kernel is an error of its own.
+      KernelOp kernel = kernels.lookup(launch.getKernelAttr().getAttr());
+      return WalkResult(kernel ? verifyLaunch(launch, kernel, it->second) : success());
+    }
     auto text = [](ArrayRef<int32_t> accesses) {
       std::string list;
       for (int32_t access : accesses)

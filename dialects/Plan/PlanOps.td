@@ -103,16 +103,26 @@ def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
     code for sm_90 and newer, and may start before they have ended. Its code follows from `source`
     (CUDA C++), or else is generated from `facts` (KernelSpec::toAttribute in m1c).
 
+    `extents`, of a kernel that is launched, are two numbers for each operand: the bytes that it
+    touches of every row, and those from one row to the next. Of a weight or of workspace they are
+    the bytes from its beginning and 0, of a state the bytes of a slot or page and 0, of a batch
+    array 0 and 0. The target's verifier proves that every launch has what its kernel touches, and
+    the loader proves it again for what it gets.
+
     ```mlir
     plan.kernel @silu_64 {key = "silu …", origin = "generated"} facts {op = "silu", operands =
         [["a", tensor<64xf32>, 64], ["out", tensor<64xf32>, 64]], outputs = 1 : i64, …}
+        extents [256, 256, 256, 256]
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$key, StrAttr:$origin,
       DefaultValuedAttr<I32Attr, "0">:$code, DefaultValuedAttr<I32Attr, "0">:$block_size,
       DefaultValuedAttr<I32Attr, "0">:$shared_bytes, UnitAttr:$launch_early,
-      OptionalAttr<DictionaryAttr>:$facts, OptionalAttr<StrAttr>:$source);
-  let assemblyFormat = "$sym_name attr-dict (`facts` $facts^)? (`source` $source^)?";
+      OptionalAttr<DictionaryAttr>:$facts, OptionalAttr<StrAttr>:$source,
+      OptionalAttr<DenseI64ArrayAttr>:$extents);
+  let assemblyFormat = [{
+    $sym_name attr-dict (`facts` $facts^)? (`source` $source^)? (`extents` $extents^)?
+  }];
   let hasVerifier = 1;
 }
 

@@ -81,6 +81,9 @@ private:
   Offset<flatbuffers::Vector<Offset<fbs::WrittenRows>>> writtenRows(plan::LaunchOp launch);
   Offset<fbs::Function> function(plan::FunctionOp op, const llvm::StringMap<uint32_t> &kernels);
   Offset<fbs::Operand> operand(Value buffer);
+  Offset<fbs::Parameter> parameter(plan::LaunchOp launch, size_t operand, int64_t bytes,
+                                   int64_t stride);
+  Offset<fbs::Kernel> kernel(plan::KernelOp op, ArrayRef<plan::LaunchOp> launches);
 
   ModuleOp module;
   llvm::ArrayRef<ArtifactTarget> targets;
@@ -111,13 +114,17 @@ static_assert(int(plan::Port::tokens) == int(fbs::Port::tokens) &&
               int(plan::Port::block_tables) == int(fbs::Port::block_tables) &&
               plan::getMaxEnumValForPort() == unsigned(fbs::Port::MAX));
 
+fbs::StateKind kindOf(m1::StateTypeInterface type) {
+  for (auto candidate : fbs::EnumValuesStateKind())
+    if (type.getKind() == fbs::EnumNameStateKind(candidate))
+      return candidate;
+  return fbs::StateKind::scan;
+}
+
 Offset<fbs::State> TableBuilder::state(m1::StateOp op) {
   auto stateType = cast<m1::StateTypeInterface>(op.getType());
   llvm::SmallVector<int64_t> shape = stateType.getStorageShape();
-  auto kind = fbs::StateKind::scan;
-  for (auto candidate : fbs::EnumValuesStateKind())
-    if (stateType.getKind() == fbs::EnumNameStateKind(candidate))
-      kind = candidate;
+  fbs::StateKind kind = kindOf(stateType);
   Type element = stateType.getElementType();
   uint64_t bytes = element.getIntOrFloatBitWidth() / 8;
   for (int64_t dim : shape)
@@ -164,6 +171,64 @@ TableBuilder::writtenRows(plan::LaunchOp launch) {
   return fb.CreateVector(list);
 }
 
+Offset<fbs::Parameter> TableBuilder::parameter(plan::LaunchOp launch, size_t operand, int64_t bytes,
+                                               int64_t stride) {
+  static_assert(int(plan::Access::ro) == int(fbs::Access::read) &&
+                int(plan::Access::wo) == int(fbs::Access::write) &&
+                int(plan::Access::rw) == int(fbs::Access::read_write));
+  Operation *base = plan::resolveBuffer(launch.getBuffers()[operand]).base;
+  auto access = static_cast<fbs::Access>(launch.getAccess(operand));
+  auto type = fbs::ElementType::u8; // rows: the kernel's own affair
+  int8_t port = -1, kind = -1;
+  if (auto weight = dyn_cast<plan::WeightOp>(base)) {
+    type = element(cast<ShapedType>(weight.getWeightType()).getElementType());
+  } else if (auto state = dyn_cast<plan::StateOp>(base)) {
+    auto stateType = cast<m1::StateTypeInterface>(state.getStateType());
+    type = element(stateType.getElementType());
+    kind = static_cast<int8_t>(kindOf(stateType));
+  } else if (auto op = dyn_cast<plan::PortOp>(base);
+             op && op.getPort() != plan::Port::logits && op.getPort() != plan::Port::next_tokens) {
+    type = fbs::ElementType::i32;
+    port = static_cast<int8_t>(op.getPort());
+  }
+  return fbs::CreateParameter(fb, access, type, static_cast<uint64_t>(bytes),
+                              static_cast<uint64_t>(stride), port, kind);
+}
+
+/// `launches`: all of this kernel. What they have in common the loader holds every launch to.
+Offset<fbs::Kernel> TableBuilder::kernel(plan::KernelOp op, ArrayRef<plan::LaunchOp> launches) {
+  auto symbol = string(op.getSymName()), origin = string(op.getOrigin());
+  std::vector<Offset<fbs::Parameter>> parameters;
+  bool decode = !launches.empty(), readsPositions = false, readsPages = false;
+  uint32_t maxRows = 0;
+  plan::LaunchOp first = launches.empty() ? plan::LaunchOp() : launches[0];
+  if (std::optional<ArrayRef<int64_t>> extents = op.getExtents(); extents && first)
+    for (size_t i = 0; i < extents->size() / 2; ++i) {
+      parameters.push_back(parameter(first, i, (*extents)[2 * i], (*extents)[2 * i + 1]));
+      Operation *base = plan::resolveBuffer(first.getBuffers()[i]).base;
+      if (auto port = dyn_cast<plan::PortOp>(base))
+        readsPositions |= port.getPort() == plan::Port::positions;
+      if (auto state = dyn_cast<plan::StateOp>(base))
+        readsPages |=
+            kindOf(cast<m1::StateTypeInterface>(state.getStateType())) == fbs::StateKind::kv;
+    }
+  for (auto [i, launch] : llvm::enumerate(launches)) {
+    auto function = cast<plan::FunctionOp>(launch->getParentOp());
+    decode &= function.getEntryName().starts_with("decode");
+    maxRows = function.getMaxRows() == 0 || (i > 0 && maxRows == 0)
+                  ? 0
+                  : std::max(maxRows, function.getMaxRows());
+  }
+  auto list = fb.CreateVector(parameters);
+  m1::ModelOp model = m1::getModel(module);
+  return fbs::CreateKernel(
+      fb, symbol, op.getCode(), op.getBlockSize(), op.getSharedBytes(), origin, op.getLaunchEarly(),
+      list, first ? first.getGridX() : 0, first ? first.getRowsPerGroup() : 0,
+      first ? static_cast<fbs::RowDomain>(first.getDomain()) : fbs::RowDomain::one, decode, maxRows,
+      readsPositions ? static_cast<uint32_t>(model.getMaxPositions()) : 0,
+      readsPages ? static_cast<uint32_t>(model.getPageSize()) : 0);
+}
+
 Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,
                                              const llvm::StringMap<uint32_t> &kernels) {
   std::vector<Offset<fbs::CommandHolder>> commands;
@@ -208,13 +273,13 @@ Offset<fbs::Target> TableBuilder::target(const ArtifactTarget &target,
     code.push_back(fbs::CreateCode(fb, format, chip, &data));
   }
   llvm::StringMap<uint32_t> kernelIndex;
+  llvm::StringMap<llvm::SmallVector<plan::LaunchOp>> launches; // by kernel
+  op.walk([&](plan::LaunchOp launch) { launches[launch.getKernel()].push_back(launch); });
   std::vector<Offset<fbs::Kernel>> kernels;
   std::vector<Offset<fbs::Function>> functions;
   for (auto kernel : op.getOps<plan::KernelOp>()) {
     kernelIndex[kernel.getSymName()] = static_cast<uint32_t>(kernels.size());
-    auto symbol = string(kernel.getSymName()), origin = string(kernel.getOrigin());
-    kernels.push_back(fbs::CreateKernel(fb, symbol, kernel.getCode(), kernel.getBlockSize(),
-                                        kernel.getSharedBytes(), origin, kernel.getLaunchEarly()));
+    kernels.push_back(this->kernel(kernel, launches[kernel.getSymName()]));
   }
   for (auto entry : op.getOps<plan::FunctionOp>())
     functions.push_back(function(entry, kernelIndex));

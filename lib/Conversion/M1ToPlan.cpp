@@ -77,6 +77,7 @@ public:
         plan::TemporaryOp::create(b, op->getLoc(), bufferType(), rows, bytes, IntegerAttr());
     activations[buffer] = {rows, bytes};
     accesses[buffer] = plan::Access::wo; // of the first launch
+    noteExtent(buffer, bytes, rows == RowDomain::one ? 0 : bytes);
     return buffer;
   }
   std::string launch(const KernelChoice &choice, ArrayRef<Value> operands,
@@ -85,7 +86,12 @@ public:
     if (inserted) {
       int use = table.uses[choice.name]++;
       entry->second = use == 0 ? choice.name : choice.name + "_v" + std::to_string(use);
-      createKernel(choice, entry->second);
+      llvm::SmallVector<int64_t> numbers;
+      for (Value buffer : operands) {
+        Extent extent = extents.lookup(buffer);
+        numbers.append({int64_t(extent.bytes), int64_t(extent.stride)});
+      }
+      createKernel(choice, entry->second, numbers);
     }
     auto bytesOf = [&](RowDomain rows) {
       uint64_t bytes = 0;
@@ -118,14 +124,15 @@ public:
     auto [entry, inserted] = table.symbolOfKey.try_emplace(choice.key, choice.name);
     if (inserted) {
       ++table.uses[choice.name];
-      createKernel(choice, entry->second);
+      createKernel(choice, entry->second, {});
     }
     return inserted;
   }
   InFlightDiagnostic error() override { return op->emitOpError(); }
 
 private:
-  void createKernel(const KernelChoice &choice, StringRef symbol) {
+  /// `extents` are empty when no command launches it.
+  void createKernel(const KernelChoice &choice, StringRef symbol, ArrayRef<int64_t> extents) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint(firstFunction());
     NamedAttrList facts = spec->toAttribute(b.getContext());
@@ -134,7 +141,8 @@ private:
     plan::KernelOp::create(b, op->getLoc(), symbol, choice.key, choice.origin, uint32_t(0),
                            choice.blockSize, choice.sharedBytes, choice.launchEarly,
                            facts.getDictionary(b.getContext()),
-                           choice.source.empty() ? StringAttr() : b.getStringAttr(choice.source));
+                           choice.source.empty() ? StringAttr() : b.getStringAttr(choice.source),
+                           extents.empty() ? DenseI64ArrayAttr() : b.getDenseI64ArrayAttr(extents));
   }
   /// The rows of the op's results that a launch on these operands leaves; null: none.
   ArrayAttr writtenRows(ArrayRef<Value> operands) {
@@ -205,6 +213,26 @@ private:
     buffers.push_back(place.buffer);
     if (!isa<RankedTensorType>(value.getType()))
       accesses[place.buffer] = accessOf(value);
+    noteExtentOf(place, value);
+  }
+  /// What kernels touch of a buffer: of several pieces that begin at one byte the widest.
+  void noteExtent(Value buffer, uint64_t bytes, uint64_t stride) {
+    Extent &extent = extents[buffer];
+    extent = {std::max(extent.bytes, bytes), stride};
+  }
+  void noteExtentOf(const Place &place, Value value) {
+    uint64_t size = place.element.getIntOrFloatBitWidth() / 8;
+    if (place.rowStride)
+      return noteExtent(place.buffer, place.columns() * size, place.rowStride * size);
+    // A weight or the slot of a state; the tokens, an array of the batch, have no size of their
+    // own.
+    auto state = dyn_cast<m1::StateTypeInterface>(value.getType());
+    llvm::SmallVector<int64_t> dims = state ? state.getStorageShape() : place.dims;
+    if (!state && dims.empty() && place.rows != RowDomain::one)
+      return;
+    for (int64_t dim : dims)
+      size *= uint64_t(dim);
+    noteExtent(place.buffer, size, 0);
   }
   /// Notes what the op moves of an activation: `rows` rows of it.
   void touch(const Place &place, RowDomain rows) {
@@ -234,6 +262,10 @@ private:
   };
   DenseMap<Value, RowBytes> activations;  // what it moves of buffers with rows
   DenseMap<Value, plan::Access> accesses; // where not ro
+  struct Extent {
+    uint64_t bytes = 0, stride = 0;
+  };
+  DenseMap<Value, Extent> extents; // of all but arrays of the batch
   DenseMap<Value, Place> rowsOfResults;
 };
 
@@ -332,6 +364,7 @@ LogicalResult FunctionConverter::convert(Operation *current) {
   buffers.clear();
   activations.clear();
   accesses.clear();
+  extents.clear();
   rowsOfResults.clear();
   auto kernel = dyn_cast<m1::KernelOpInterface>(op);
   if (!kernel)
@@ -362,6 +395,7 @@ LogicalResult FunctionConverter::convert(Operation *current) {
         {kernel.getResultNames()[i].str(), place.element, place.dims, place.rowStride});
     buffers.push_back(place.buffer);
     accesses[place.buffer] = plan::Access::wo;
+    noteExtentOf(place, result);
     if (place.rowStride)
       touch(place, place.rows);
     if (!place.dims.empty())

@@ -29,7 +29,7 @@ TEST_P(RandomFamilies, CompiledAgreesWithMathematics) {
     std::vector<double> want = familyLogits(checkpoint, tokens);
 
     // 1e-4: constants of the module (A, D, rotary tables) are f32.
-    for (const char *pipeline : {"", "builtin.module(m1-optimize)"}) {
+    for (const char *pipeline : {"", "m1-optimize"}) {
       EvaluatedModel evaluated(directory.path, pipeline);
       ASSERT_TRUE(evaluated.reference);
       EXPECT_LE(relativeError(evaluated.logits("prefill", {{0, 0, tokens}}), want), 1e-4)

@@ -59,7 +59,7 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
   // What is wanted comes from the formulas applied to the checkpoint; the evaluator, which walks
   // the module that the kernels are made of, must want the same. 1e-4: its A, D and rotary tables
   // are f32.
-  EvaluatedModel evaluated(directory.path, "builtin.module(m1-optimize)");
+  EvaluatedModel evaluated(directory.path, "m1-optimize");
   ASSERT_TRUE(evaluated.reference);
   std::vector<Track> tracks(random.integer(1, 5));
   double naive = 0;

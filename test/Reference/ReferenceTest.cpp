@@ -26,7 +26,7 @@ std::vector<double> slice(const std::vector<double> &rows, size_t columns, size_
 /// What the passes may leave behind, in the order of the pipeline; the evaluation must not change
 /// under any of them.
 const char *const pipelines[] = {"", "builtin.module(func.func(m1-expand-gated-mlp))",
-                                 "builtin.module(m1-optimize)"};
+                                 "m1-optimize"};
 
 // Checkpoints drawn at random, imported and evaluated step by step (ragged, in chunks, decoding),
 // give what the specification's formulas give for each whole sequence. 1e-4: A, D and the rotary

@@ -26,7 +26,7 @@ EvaluatedModel::EvaluatedModel(const std::string &directory, const std::string &
     return;
   module = std::move(*imported);
   if (!pipeline.empty()) {
-    PassManager passes(&context);
+    PassManager passes(&context, ModuleOp::getOperationName());
     if (failed(parsePassPipeline(pipeline, passes)) || failed(passes.run(*module)))
       return;
   }

@@ -11,7 +11,8 @@
 
 namespace m1test {
 
-/// A checkpoint as m1 IR, all types f32, after the passes named in `pipeline`, ready to evaluate.
+/// A checkpoint as m1 IR, all types f32, after the passes of a module named in `pipeline`, ready to
+/// evaluate.
 struct EvaluatedModel {
   explicit EvaluatedModel(const std::string &directory, const std::string &pipeline = "");
 

@@ -38,8 +38,17 @@ Status run(const Arguments &arguments) {
   if (failed(module))
     return error(StatusCode::invalidArgument, "%s: import failed", arguments.model.c_str());
   if (!arguments.pipeline.empty()) {
+    std::string text;
+    llvm::raw_string_ostream errors(text);
+    FailureOr<OpPassManager> parsed = parsePassPipeline(arguments.pipeline, errors);
+    if (failed(parsed))
+      return error(StatusCode::invalidArgument, "--pass-pipeline: %s",
+                   StringRef(text).rtrim().str().c_str());
+    if (parsed->getOpAnchorName() != ModuleOp::getOperationName())
+      return error(StatusCode::invalidArgument, "--pass-pipeline: expected builtin.module(…)");
     PassManager passes(&context);
-    if (failed(parsePassPipeline(arguments.pipeline, passes)) || failed(passes.run(**module)))
+    static_cast<OpPassManager &>(passes) = std::move(*parsed);
+    if (failed(passes.run(**module)))
       return error(StatusCode::invalidArgument, "pipeline '%s' failed", arguments.pipeline.c_str());
   }
   auto reference = m1c::Reference::create(**module, data);

@@ -129,21 +129,27 @@ bool FuseLaunchesPass::replace(const Step &writer, const Step &reader, const Fus
   const m1k::cuda::Kernel &kernel = description.kernels.front();
   plan::LaunchOp first = writer.launch, second = reader.launch;
   OpBuilder b(second);
-  if (isNew) {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(&getOperation().getBody().front());
-    plan::KernelOp::create(b, second.getLoc(), kernel.symbol, fusion.key, fusion.op, 0u,
-                           uint32_t(kernel.threads), uint32_t(kernel.shared_bytes),
-                           kernel.launch_early, DictionaryAttr(), b.getStringAttr(kernel.source));
-  }
   SmallVector<Value> buffers;
   SmallVector<int32_t> accesses;
+  SmallVector<int64_t> extents;
   for (const std::string &role : kernel.operands) {
     auto [step, itsRole] = fusion.find(role);
     plan::LaunchOp launch = step->launch;
     int position = step->spec->find(itsRole);
     buffers.push_back(launch.getBuffers()[position]);
     accesses.push_back(launch.getAccesses()[position]);
+    auto replacedKernel = getOperation().lookupSymbol<plan::KernelOp>(launch.getKernelAttr());
+    if (std::optional<ArrayRef<int64_t>> its = replacedKernel.getExtents())
+      llvm::append_range(extents, its->slice(2 * position, 2));
+  }
+  if (isNew) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&getOperation().getBody().front());
+    plan::KernelOp::create(b, second.getLoc(), kernel.symbol, fusion.key, fusion.op, 0u,
+                           uint32_t(kernel.threads), uint32_t(kernel.shared_bytes),
+                           kernel.launch_early, DictionaryAttr(), b.getStringAttr(kernel.source),
+                           extents.size() == 2 * buffers.size() ? b.getDenseI64ArrayAttr(extents)
+                                                                : DenseI64ArrayAttr());
   }
   plan::LaunchOp::create(
       b, second.getLoc(), kernel.symbol, buffers, accesses, cuda::rowsOf(kernel.domain),

@@ -642,3 +642,116 @@ plan.target @cuda {
           : i32, a_type = bf16, w_type = bf16, out_type = f32}
   }
 }
+
+// -----
+
+// What kernels touch of rows lies within the rows.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"} extents [132, 132]
+  plan.function @prefill {
+    %0 = plan.temporary tokens 128
+    // expected-error@+1 {{'plan.launch' op touches 132 of every 132 bytes of operand 0 from byte 0, which has rows of 128 bytes}}
+    plan.launch @fill(wo %0) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// Also behind an offset.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"} extents [64, 128]
+  plan.function @prefill {
+    %0 = plan.temporary tokens 128
+    %1 = plan.view %0 + 96
+    // expected-error@+1 {{'plan.launch' op touches 64 of every 128 bytes of operand 0 from byte 96, which has rows of 128 bytes}}
+    plan.launch @fill(wo %1) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// Workspace has a size.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"} extents [256, 0]
+  plan.function @prefill {
+    %0 = plan.temporary one 128
+    // expected-error@+1 {{'plan.launch' op touches 256 of every 0 bytes of operand 0 from byte 0, which is workspace of 128 bytes}}
+    plan.launch @fill(wo %0) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// So has a weight.
+m1.weight @w : tensor<8xf32> {sources = ["w"]}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"} extents [64, 0]
+  plan.function @prefill {
+    %0 = plan.weight @w : tensor<8xf32>
+    // expected-error@+1 {{'plan.launch' op touches 64 of every 0 bytes of operand 0 from byte 0, which is a weight of 32 bytes}}
+    plan.launch @fill(ro %0) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// Arrays of the batch are the runtime's.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"} extents [4, 4]
+  plan.function @prefill {
+    %0 = plan.port slots
+    // expected-error@+1 {{'plan.launch' op touches 4 of every 4 bytes of operand 0 from byte 0, which is a batch array}}
+    plan.launch @fill(ro %0) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// Results of the runtime are rows.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"} extents [4, 0]
+  plan.function @prefill {
+    %0 = plan.port next_tokens
+    // expected-error@+1 {{'plan.launch' op touches 4 of every 0 bytes of operand 0 from byte 0, which are rows}}
+    plan.launch @fill(wo %0) over logit_rows grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// Every operand has its extent.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"} extents [128, 128]
+  plan.function @prefill {
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    // expected-error@+1 {{'plan.launch' op expected 1 operands, as @fill has extents, got 2}}
+    plan.launch @fill(wo %0, wo %1) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// Extents are no negative numbers.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"} extents [-4, 128]
+  plan.function @prefill {
+    %0 = plan.temporary tokens 128
+    // expected-error@+1 {{'plan.launch' op touches -4 of every 128 bytes of operand 0 from byte 0, which is out of range}}
+    plan.launch @fill(wo %0) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// A kernel has one grid, whoever launches it.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %0 = plan.temporary tokens 128
+    // expected-note@+1 {{another launch}}
+    plan.launch @fill(wo %0) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.launch' op expected the grid of the kernel's other launches, over tokens 1 by 1, got tokens 2 by 1}}
+    plan.launch @fill(wo %0) over tokens grid 2 by 1 label ""
+  }
+}
