@@ -148,15 +148,14 @@ static LogicalResult verifyExtent(LaunchOp launch, size_t i, int64_t bytes, int6
   return stride == 0 && base.offset == 0 ? success() : wrong("is a state");
 }
 
-/// Every launch of a kernel has the operands, the rows and the grid of its other launches.
+/// Every launch of a kernel has the operands and the grid of its other launches.
 static LogicalResult verifyLaunch(LaunchOp launch, KernelOp kernel, LaunchOp other) {
-  if (launch.getDomain() != other.getDomain() || launch.getGridX() != other.getGridX() ||
+  if (launch.getGridX() != other.getGridX() ||
       launch.getRowsPerGroup() != other.getRowsPerGroup()) {
     InFlightDiagnostic diagnostic =
-        launch.emitOpError("expected the grid of the kernel's other launches, over ")
-        << stringifyRowDomain(other.getDomain()) << ' ' << other.getGridX() << " by "
-        << other.getRowsPerGroup() << ", got " << stringifyRowDomain(launch.getDomain()) << ' '
-        << launch.getGridX() << " by " << launch.getRowsPerGroup();
+        launch.emitOpError("expected the grid of the kernel's other launches, ")
+        << other.getGridX() << " by " << other.getRowsPerGroup() << ", got " << launch.getGridX()
+        << " by " << launch.getRowsPerGroup();
     diagnostic.attachNote(other.getLoc()) << "another launch";
     return diagnostic;
   }

@@ -212,21 +212,24 @@ Offset<fbs::Kernel> TableBuilder::kernel(plan::KernelOp op, ArrayRef<plan::Launc
         readsPages |=
             kindOf(cast<m1::StateTypeInterface>(state.getStateType())) == fbs::StateKind::kv;
     }
-  for (auto [i, launch] : llvm::enumerate(launches)) {
+  std::vector<fbs::RowDomain> domains;
+  for (plan::LaunchOp launch : launches) {
     auto function = cast<plan::FunctionOp>(launch->getParentOp());
+    const auto domain = static_cast<fbs::RowDomain>(launch.getDomain());
+    if (!llvm::is_contained(domains, domain))
+      domains.push_back(domain);
     decode &= function.getEntryName().starts_with("decode");
-    maxRows = function.getMaxRows() == 0 || (i > 0 && maxRows == 0)
-                  ? 0
-                  : std::max(maxRows, function.getMaxRows());
+    const uint32_t rows = function.getMaxRows();
+    maxRows = launch == first ? rows : rows && maxRows ? std::max(maxRows, rows) : 0;
   }
   auto list = fb.CreateVector(parameters);
+  auto domainList = fb.CreateVector(domains);
   m1::ModelOp model = m1::getModel(module);
-  return fbs::CreateKernel(
-      fb, symbol, op.getCode(), op.getBlockSize(), op.getSharedBytes(), origin, op.getLaunchEarly(),
-      list, first ? first.getGridX() : 0, first ? first.getRowsPerGroup() : 0,
-      first ? static_cast<fbs::RowDomain>(first.getDomain()) : fbs::RowDomain::one, decode, maxRows,
-      readsPositions ? static_cast<uint32_t>(model.getMaxPositions()) : 0,
-      readsPages ? static_cast<uint32_t>(model.getPageSize()) : 0);
+  return fbs::CreateKernel(fb, symbol, op.getCode(), op.getBlockSize(), op.getSharedBytes(), origin,
+                           op.getLaunchEarly(), list, first ? first.getGridX() : 0,
+                           first ? first.getRowsPerGroup() : 0, domainList, decode, maxRows,
+                           readsPositions ? static_cast<uint32_t>(model.getMaxPositions()) : 0,
+                           readsPages ? static_cast<uint32_t>(model.getPageSize()) : 0);
 }
 
 Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,

@@ -3,8 +3,8 @@
 // runs, if to other results, and touches nothing else.
 #include "CompiledModel.h"
 #include "RandomCheckpoint.h"
-#include "base/sha256.h"
 #include "artifact_header.h"
+#include "base/sha256.h"
 #include "module_generated.h"
 
 #include <algorithm>
@@ -148,7 +148,8 @@ void forge(Bytes &bytes, Random &random) {
           wrong(function->workspace_bytes(), random));
     }
   } else if (kind == 4 && module.states()->size()) {
-    const schema::State *state = module.states()->Get(random.integer(0, module.states()->size() - 1));
+    const schema::State *state =
+        module.states()->Get(random.integer(0, module.states()->size() - 1));
     set(state, schema::State::VT_BYTES, wrong(state->bytes(), random));
   } else if (kind <= 5) {
     switch (random.integer(0, 2)) {

@@ -3,10 +3,10 @@
 //
 // The modules are no models: what passes look for, its near misses (a second use, another bias, one
 // branch of two) and everything between, at random. M1_RANDOM_MODULES: how many.
-#include "RandomCheckpoint.h"
-#include "Safetensors.h"
 #include "M1/IR/M1.h"
 #include "M1/Transforms/Passes.h"
+#include "RandomCheckpoint.h"
+#include "Safetensors.h"
 #include "m1c/Reference.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -61,9 +61,10 @@ public:
                       "activation_type = f32, state_type = f32, kv_type = f32}\n" +
                       declarations;
     for (const char *name : {"prefill", "decode"})
-      all += std::string("func.func @") + name +
-             "(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x11xf32>, tensor<?xi32>) {\n" +
-             body + "}\n";
+      all +=
+          std::string("func.func @") + name +
+          "(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x11xf32>, tensor<?xi32>) {\n" +
+          body + "}\n";
     return all;
   }
 
@@ -123,9 +124,9 @@ private:
   Value linear(Value x, int64_t width, const std::string &bias) {
     const std::string w = weight("w", {width, x.width});
     const Value y = result(width);
-    line(y.name + " = m1.linear " + x.name + ", " + w + (bias.empty() ? "" : " bias(" + bias + ")") +
-         " : (" + x.type() + ", " + type({width, x.width}) +
-         (bias.empty() ? "" : ", " + type({width})) + ") -> " + y.type());
+    line(y.name + " = m1.linear " + x.name + ", " + w +
+         (bias.empty() ? "" : " bias(" + bias + ")") + " : (" + x.type() + ", " +
+         type({width, x.width}) + (bias.empty() ? "" : ", " + type({width})) + ") -> " + y.type());
     pool.push_back(y);
     return y;
   }
@@ -154,15 +155,16 @@ private:
   Value product(Value a, Value b) { return norm(binary("mul", a, b)); }
   Value softplus(Value x, const std::string &bias) {
     const Value y = result(x.width);
-    line(y.name + " = m1.softplus " + x.name + (bias.empty() ? "" : " bias(" + bias + ")") + " : (" +
-         x.type() + (bias.empty() ? "" : ", " + type({x.width})) + ") -> " + y.type());
+    line(y.name + " = m1.softplus " + x.name + (bias.empty() ? "" : " bias(" + bias + ")") +
+         " : (" + x.type() + (bias.empty() ? "" : ", " + type({x.width})) + ") -> " + y.type());
     pool.push_back(y);
     return y;
   }
   Value repeated(Value x, int64_t headSize, int64_t repeat) {
     const Value y = result(x.width * repeat);
     line(y.name + " = m1.repeat_heads " + x.name + " {head_size = " + std::to_string(headSize) +
-         " : i64, repeat = " + std::to_string(repeat) + " : i64} : " + x.type() + " -> " + y.type());
+         " : i64, repeat = " + std::to_string(repeat) + " : i64} : " + x.type() + " -> " +
+         y.type());
     pool.push_back(y);
     return y;
   }
@@ -202,8 +204,8 @@ private:
     dt = softplus(dt, bias);
     maybeUse(dt);
     const Value b = any(random.chance(0.5) ? kState : kState * heads), c = any(kState * heads);
-    const std::string a = ssd ? weight("A_log", {heads}, "neg_exp")
-                              : weight("A_log", {width, kState}, "neg_exp");
+    const std::string a =
+        ssd ? weight("A_log", {heads}, "neg_exp") : weight("A_log", {width, kState}, "neg_exp");
     const std::string held = ssd ? "!m1.scan_state<4x4x4xf32>" : "!m1.scan_state<16x4xf32>";
     const std::string kept = state("scan_state", held);
     Value y = result(width);
@@ -239,8 +241,9 @@ private:
       const std::string frequencies = "frequencies = [1.0, 0.5, 0.1, 0.05, 0.01, 5.0e-3, 1.0e-3, "
                                       "1.0e-4]";
       declarations += "m1.weight @hi : tensor<2x8x2xf32> {angles = #m1.rotary_angles<step = 256, " +
-                      frequencies + ">}\nm1.weight @lo : tensor<256x8x2xf32> {angles = "
-                                    "#m1.rotary_angles<step = 1, " +
+                      frequencies +
+                      ">}\nm1.weight @lo : tensor<256x8x2xf32> {angles = "
+                      "#m1.rotary_angles<step = 1, " +
                       frequencies + ">}\n";
       line("%hi = m1.get_weight @hi : tensor<2x8x2xf32>");
       line("%lo = m1.get_weight @lo : tensor<256x8x2xf32>");
@@ -249,8 +252,8 @@ private:
     }
     auto turned = [&](Value x) {
       const Value y = result(x.width);
-      line(y.name + " = m1.rotary_embedding " + x.name +
-           ", %rotary {head_dim = 16 : i64} : (" + x.type() + ", tensor<?x16xf32>) -> " + y.type());
+      line(y.name + " = m1.rotary_embedding " + x.name + ", %rotary {head_dim = 16 : i64} : (" +
+           x.type() + ", tensor<?x16xf32>) -> " + y.type());
       maybeUse(y);
       return y;
     };
@@ -413,7 +416,7 @@ protected:
     std::vector<double> all;
     for (const auto &[function, sequences] :
          {std::pair("prefill", std::vector<m1c::ReferenceSequence>{{0, 0, {1, 2, 3, 4, 5}},
-                                                                    {1, 0, {7, 0, 10}}}),
+                                                                   {1, 0, {7, 0, 10}}}),
           std::pair("decode", std::vector<m1c::ReferenceSequence>{{0, 5, {6}}, {1, 3, {9}}})}) {
       auto step = (*reference)->run(function, m1c::makeReferenceBatch(sequences));
       if (failed(step)) {
@@ -442,8 +445,8 @@ TEST_F(PassOrders, LeaveResultsUnchanged) {
     SCOPED_TRACE(testing::Message() << "M1_TEST_SEED=" << seed << "\n" << text);
     writeSafetensors(directory / "model.safetensors", random.tensors);
     m1c::CheckpointData data;
-    ASSERT_TRUE(succeeded(data.open(
-        directory.path, [&] { return emitError(UnknownLoc::get(&context)); })));
+    ASSERT_TRUE(
+        succeeded(data.open(directory.path, [&] { return emitError(UnknownLoc::get(&context)); })));
     const std::vector<double> want = logits(text, data, {});
     ASSERT_FALSE(want.empty());
     // Float64, other orders of summation: 1e-9 of the largest logit.

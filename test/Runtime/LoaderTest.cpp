@@ -191,15 +191,15 @@ TEST(Loader, ChecksBounds) {
        [](auto &m) { m.weights[0]->type->element = schema::ElementType::i32; }},
       {"command 1: operand 1: the kernel works on elements of type f32, not i32",
        [](auto &m) { m.states[0]->type->element = schema::ElementType::i32; }},
-      {"command 5: kernel \"toy_logits\" is for rows over logit_rows, the launch has tokens",
+      {"command 5: kernel \"toy_logits\" is not for rows over tokens, as the launch has",
        [](auto &m) { launch(m, 5).domain = schema::RowDomain::tokens; }},
       {"command 5: operand 0: rows of logits in a command over tokens",
        [](auto &m) {
-         launch(m, 5).domain = m.targets[0]->kernels[5]->domain = schema::RowDomain::tokens;
+         launch(m, 5).domain = m.targets[0]->kernels[5]->domains[0] = schema::RowDomain::tokens;
        }},
       {"command 6: operand 0: rows of logits in a command over sequences",
        [](auto &m) {
-         launch(m, 6).domain = m.targets[0]->kernels[6]->domain = schema::RowDomain::sequences;
+         launch(m, 6).domain = m.targets[0]->kernels[6]->domains[0] = schema::RowDomain::sequences;
        }},
       {"command 1: operand 0: reads what no command before it writes",
        [](auto &m) { std::swap(launch(m, 1).operands[0], launch(m, 1).operands[5]); }},

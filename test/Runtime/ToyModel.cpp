@@ -105,7 +105,7 @@ public:
       made->origin = "test";
       made->grid_x = gridX;
       made->rows_per_group = rowsPerGroup;
-      made->domain = domain;
+      made->domains = {domain};
       made->decode = made->symbol == "toy_scan_decode";
       for (const Op &op : operands) {
         made->parameters.push_back(std::make_unique<schema::ParameterT>(parameter(op)));

@@ -125,9 +125,9 @@ private:
                      "and %u",
                      name, kernel.grid_x(), kernel.rows_per_group(), launch.grid_x(),
                      launch.rows_per_group());
-    if (launch.domain() != kernel.domain())
-      return corrupt("kernel \"%s\" is for rows over %s, the launch has %s", name,
-                     schema::EnumNameRowDomain(kernel.domain()),
+    const auto *domains = kernel.domains();
+    if (!domains || std::find(domains->begin(), domains->end(), launch.domain()) == domains->end())
+      return corrupt("kernel \"%s\" is not for rows over %s, as the launch has", name,
                      schema::EnumNameRowDomain(launch.domain()));
     if (kernel.decode() && function.name()->str().compare(0, 6, "decode") != 0)
       return corrupt("kernel \"%s\" is for decode functions", name);

@@ -751,7 +751,7 @@ plan.target @cuda {
     %0 = plan.temporary tokens 128
     // expected-note@+1 {{another launch}}
     plan.launch @fill(wo %0) over tokens grid 1 by 1 label ""
-    // expected-error@+1 {{'plan.launch' op expected the grid of the kernel's other launches, over tokens 1 by 1, got tokens 2 by 1}}
+    // expected-error@+1 {{'plan.launch' op expected the grid of the kernel's other launches, 1 by 1, got 2 by 1}}
     plan.launch @fill(wo %0) over tokens grid 2 by 1 label ""
   }
 }
