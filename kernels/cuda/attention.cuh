@@ -4,6 +4,7 @@
 // Facts F: T (q, out), KT (cache); kHeads, kKvHeads, kD, kQStride, kOutStride, scale();
 // kSharedBytes; kGroup: q heads that a block attends with at once. A kv head's kHeads / kKvHeads q
 // heads are served in kParts parts of at most kGroup; "unit head" counts kv heads times parts.
+// kWindow: how many positions a token sees, its own included; 0: all.
 #ifndef M1K_ATTENTION_CUH
 #define M1K_ATTENTION_CUH
 
@@ -25,6 +26,11 @@ template <class F> struct AttentionTraits {
   static_assert(F::kHeads % F::kKvHeads == 0, "whole groups of q heads");
 };
 
+// The first position that the token behind `context - 1` others sees.
+template <class F> M1K_DEVICE int first_seen(int context) {
+  return F::kWindow > 0 ? max(context - F::kWindow, 0) : 0;
+}
+
 // First element of K (which 0) or V (which 1) of a kv head in a page.
 template <class F>
 M1K_DEVICE const typename F::KT *page_rows(const typename F::KT *cache, int page, int which,
@@ -33,16 +39,16 @@ M1K_DEVICE const typename F::KT *page_rows(const typename F::KT *cache, int page
          ((static_cast<long long>(page) * 2 + which) * F::kKvHeads + kv_head) * (kPage * F::kD);
 }
 
-// Copies `valid` positions of a page to shared memory and zeros behind them, so that what the cache
-// holds there cannot matter.
+// Copies positions [hidden, valid) of a page to shared memory and zeros around them, so that what
+// the cache holds there cannot matter.
 template <class F, int threads>
-M1K_DEVICE void copy_page(bf16 *shared, const bf16 *rows, int valid) {
+M1K_DEVICE void copy_page(bf16 *shared, const bf16 *rows, int valid, int hidden) {
   constexpr int kPieces = F::kD / 8;
 #pragma unroll 4
   for (int i = threadIdx.x; i < kPage * kPieces; i += threads) {
     int r = i / kPieces, j = i % kPieces;
     copy_async16(shared + r * AttentionTraits<F>::kRow + j * 8, rows + r * F::kD + j * 8,
-                 r < valid);
+                 r < valid && (F::kWindow == 0 || r >= hidden));
   }
 }
 
@@ -66,9 +72,10 @@ template <class F> struct GenericAttention {
     rescale = mass + F::kGroup;
   }
 
-  M1K_DEVICE void load(const typename F::KT *rows, int valid) {
+  M1K_DEVICE void load(const typename F::KT *rows, int hidden, int valid) {
     for (int i = threadIdx.x; i < kPage * F::kD; i += kThreads)
-      tile[i / F::kD * kTileRow + i % F::kD] = i / F::kD < valid ? to_float(rows[i]) : 0.0f;
+      tile[i / F::kD * kTileRow + i % F::kD] =
+          i / F::kD >= hidden && i / F::kD < valid ? to_float(rows[i]) : 0.0f;
   }
 
   M1K_DEVICE void run(const typename F::T *q_row, int heads, const typename F::KT *cache,
@@ -86,21 +93,22 @@ template <class F> struct GenericAttention {
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     for (int page = first; page < last; ++page) {
       int valid = min(kPage, context - page * kPage);
-      load(page_rows<F>(cache, table[page], 0, kv_head), valid);
+      int hidden = max(first_seen<F>(context) - page * kPage, 0);
+      load(page_rows<F>(cache, table[page], 0, kv_head), hidden, valid);
       __syncthreads();
       for (int i = threadIdx.x; i < F::kGroup * kPage; i += kThreads) {
         int h = i / kPage, p = i % kPage;
         float sum = 0.0f;
         for (int k = 0; k < F::kD; ++k)
           sum += q[h * F::kD + k] * tile[p * kTileRow + k];
-        scores[i] = p < valid ? sum : kNever;
+        scores[i] = p >= hidden && p < valid ? sum : kNever;
       }
       __syncthreads();
       for (int h = warp; h < F::kGroup; h += kThreads / 32) {
         float a = scores[h * kPage + lane], b = scores[h * kPage + 32 + lane];
         float old = top[h], now = fmaxf(old, lane_max<32>(fmaxf(a, b)));
-        a = lane < valid ? ex2(a - now) : 0.0f;
-        b = lane + 32 < valid ? ex2(b - now) : 0.0f;
+        a = lane >= hidden && lane < valid ? ex2(a - now) : 0.0f;
+        b = lane + 32 >= hidden && lane + 32 < valid ? ex2(b - now) : 0.0f;
         scores[h * kPage + lane] = a;
         scores[h * kPage + 32 + lane] = b;
         float total = lane_sum<32>(a + b);
@@ -110,14 +118,14 @@ template <class F> struct GenericAttention {
           top[h] = now;
         }
       }
-      load(page_rows<F>(cache, table[page], 1, kv_head), valid);
+      load(page_rows<F>(cache, table[page], 1, kv_head), hidden, valid);
       __syncthreads();
 #pragma unroll
       for (int h = 0; h < F::kGroup; ++h)
 #pragma unroll
         for (int c = 0; c < kColumns; ++c)
           output[h][c] *= rescale[h];
-      for (int p = 0; p < valid; ++p)
+      for (int p = hidden; p < valid; ++p)
 #pragma unroll
         for (int c = 0; c < kColumns; ++c) {
           int k = threadIdx.x + c * kThreads;
@@ -159,8 +167,8 @@ M1K_DEVICE void attention_generic(const typename F::T *q, const typename F::KT *
       heads = min(F::kGroup, R::kRatio - part * F::kGroup);
   GenericAttention<F> attention;
   attention.run(q + token * static_cast<long long>(F::kQStride) + head * F::kD, heads, cache,
-                kv_head, block_tables + sequence * static_cast<long long>(dims.max_pages), 0,
-                (context + kPage - 1) / kPage, context);
+                kv_head, block_tables + sequence * static_cast<long long>(dims.max_pages),
+                first_seen<F>(context) / kPage, (context + kPage - 1) / kPage, context);
   for (int i = threadIdx.x; i < heads * F::kD; i += GenericAttention<F>::kThreads)
     out[token * static_cast<long long>(F::kOutStride) + head * F::kD + i] =
         from_float<typename F::T>(attention.sums[i] / attention.mass[i / F::kD]);

@@ -13,6 +13,8 @@
 // max and mass [2·kBlocks][kGroup][2], f32. Slot 2b holds what block b has of a pair begun before
 // it, 2b+1 of a pair that begins in it.
 //
+// A pair's pages are those that its token sees, from the one in which the window begins on.
+//
 // With kPrefix the leading pages that attention_prefix has taken (prefix_pages of each sequence, at
 // least one fewer than it has) are passed over: a pair begins with the sums that it left there.
 //
@@ -31,7 +33,9 @@ template <class F> struct Contexts {
   int sequences;
 
   // The first page, and how many from it on.
-  M1K_DEVICE int first_page(int sequence) const { return F::kPrefix ? prefix_pages[sequence] : 0; }
+  M1K_DEVICE int first_page(int sequence) const {
+    return F::kPrefix ? prefix_pages[sequence] : first_seen<F>(context_lengths[sequence]) / kPage;
+  }
   M1K_DEVICE int pages(int sequence) const {
     if (F::kRagged && sequence_starts[sequence + 1] - sequence_starts[sequence] != 1)
       return 0;
@@ -173,11 +177,12 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
       int count = int(min(end - unit, static_cast<long long>(here.pages - here.page)));
       int kv_head = here.unit_head / R::kParts, part = here.unit_head % R::kParts;
       int head = kv_head * R::kRatio + part * F::kGroup;
+      int from = contexts.first_page(here.sequence) + here.page;
       attention.run(q + sequence_starts[here.sequence] * static_cast<long long>(F::kQStride) +
                         head * kD,
                     min(F::kGroup, R::kRatio - part * F::kGroup), cache, kv_head,
-                    block_tables + here.sequence * static_cast<long long>(dims.max_pages),
-                    here.page, here.page + count, context_lengths[here.sequence]);
+                    block_tables + here.sequence * static_cast<long long>(dims.max_pages), from,
+                    from + count, context_lengths[here.sequence]);
       finish(
           here.page, here.page + count, [&](int h) { return attention.top[h]; },
           [&](int h) { return attention.mass[h]; },
@@ -217,11 +222,14 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
     auto copy_next = [&] {
       if (copied < end) {
         int stage = int((copied - begin) % kStages);
-        int valid = context_lengths[ahead.sequence] -
-                    (contexts.first_page(ahead.sequence) + ahead.page) * kPage,
+        int context = context_lengths[ahead.sequence],
+            before = (contexts.first_page(ahead.sequence) + ahead.page) * kPage,
             kv_head = ahead.unit_head / R::kParts;
-        copy_page<F, kThreads>(stage_k(stage), page_rows<F>(cache, page, 0, kv_head), valid);
-        copy_page<F, kThreads>(stage_v(stage), page_rows<F>(cache, page, 1, kv_head), valid);
+        int valid = context - before, hidden = first_seen<F>(context) - before;
+        copy_page<F, kThreads>(stage_k(stage), page_rows<F>(cache, page, 0, kv_head), valid,
+                               hidden);
+        copy_page<F, kThreads>(stage_v(stage), page_rows<F>(cache, page, 1, kv_head), valid,
+                               hidden);
         if (++copied < end) {
           advance(ahead);
           page = page_at(ahead);
@@ -303,7 +311,9 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
       const bf16 *k_page = stage_k(int((unit - begin) % kStages)),
                  *v_page = stage_v(int((unit - begin) % kStages));
       int valid = own - here.page * kPage - warp * 16; // of this warp's positions
-      if (valid > 0) {
+      // Those of them that lie before the window; some in a pair's first page alone.
+      int hidden = F::kWindow > 0 ? valid - F::kWindow : 0;
+      if (valid > 0 && hidden < 16) {
         float score[kTiles][4];
 #pragma unroll
         for (int n = 0; n < kTiles; ++n)
@@ -319,7 +329,8 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
         u32 probability[kTiles][2];
 #pragma unroll
         for (int n = 0; n < kTiles; ++n) {
-          bool in0 = g < valid, in1 = g + 8 < valid;
+          bool in0 = g < valid && (F::kWindow == 0 || g >= hidden),
+               in1 = g + 8 < valid && (F::kWindow == 0 || g + 8 >= hidden);
           float p[4];
 #pragma unroll
           for (int c = 0; c < 2; ++c) {

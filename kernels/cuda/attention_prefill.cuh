@@ -1,9 +1,9 @@
 // Attention of prompt chunks on tensor cores: bf16, head sizes of 16's multiple up to 256.
 //
 // Grid (heads, ceil(T / kRows)). A block owns kRows rows of the step for one q head, a warp 16 of
-// them, queries in registers. For each sequence with rows in the tile it walks the pages up to the
-// last position that those rows see, two pages in shared memory, softmax running in registers. Rows
-// of other sequences are computed along and not stored.
+// them, queries in registers. For each sequence with rows in the tile it walks the pages from the
+// first to the last position that those rows see, two pages in shared memory, softmax running in
+// registers. Rows of other sequences are computed along and not stored.
 //
 // Facts F: as in attention.cuh; kSkipSingle (sequences of one token are left to attention_split);
 // tuning: kRows (16 a warp).
@@ -65,6 +65,7 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
     int offset = context_lengths[sequence] - end; // position of a row = row + offset
     int seen = min(end, tile_end) + offset;       // positions that the last row of the tile sees
     int pages = (seen + kPage - 1) / kPage;
+    int hidden = first_seen<F>(max(start, tile) + offset + 1), first_page = hidden / kPage;
     // The first row's warp-wide limits: which warps have rows here, and from which page on a row's
     // own position cuts.
     bool busy = first_row < min(end, tile_end) && first_row + 16 > start;
@@ -72,12 +73,12 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
 
     auto copy = [&](int page) {
       copy_stage<F, kThreads>(stages + (page & 1) * kStageElements, cache, table[page], kv_head,
-                              seen - page * kPage);
+                              seen - page * kPage, hidden - page * kPage);
     };
     attention.reset();
-    copy(0);
+    copy(first_page);
     copy_async_commit();
-    for (int page = 0; page < pages; ++page) {
+    for (int page = first_page; page < pages; ++page) {
       copy_async_wait<0>();
       __syncthreads();
       if (page + 1 < pages)
@@ -87,8 +88,9 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
       int limit0 = first_row + g + offset + 1 - page * kPage, limit1 = limit0 + 8;
       if (busy && first_row + 15 + offset >= page * kPage) {
         const bf16 *k_page = stages + (page & 1) * kStageElements;
-        attention.attend(k_page, k_page + kStageElements / 2,
-                         first_row + offset + 1 - page * kPage < kPage, limit0, limit1);
+        int least = first_row + offset + 1 - page * kPage; // the warp's first row's limit
+        bool cuts = least < kPage || (F::kWindow > 0 && least + 15 > F::kWindow);
+        attention.attend(k_page, k_page + kStageElements / 2, cuts, limit0, limit1);
       }
     }
     __syncthreads(); // before the next sequence's first page is copied over this one's

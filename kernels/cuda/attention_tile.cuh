@@ -43,10 +43,14 @@ template <class F> struct AttentionTile {
   M1K_DEVICE static float scale() { return F::scale() * kLog2E; }
 
   // Takes in a page, whose K and V lie in rows of kRow. With `cuts`, row g sees its first limit0
-  // positions and row g + 8 its first limit1; otherwise both see all.
+  // positions and row g + 8 its first limit1, the last kWindow of them where there is a window;
+  // otherwise both see all.
   M1K_DEVICE void attend(const bf16 *k_page, const bf16 *v_page, bool cuts, int limit0,
                          int limit1) {
     int lane = threadIdx.x % 32, t = lane % 4;
+    auto sees = [](int limit, int p) {
+      return p < limit && (F::kWindow == 0 || p >= limit - F::kWindow);
+    };
     float score[kScores][4];
 #pragma unroll
     for (int n = 0; n < kScores; ++n)
@@ -72,8 +76,8 @@ template <class F> struct AttentionTile {
       for (int i = 0; i < 2; ++i) {
         int p = n * 8 + t * 2 + i;
         if (cuts) {
-          score[n][i] = p < limit0 ? score[n][i] : kNever;
-          score[n][2 + i] = p < limit1 ? score[n][2 + i] : kNever;
+          score[n][i] = sees(limit0, p) ? score[n][i] : kNever;
+          score[n][2 + i] = sees(limit1, p) ? score[n][2 + i] : kNever;
         }
         peak0 = fmaxf(peak0, score[n][i]);
         peak1 = fmaxf(peak1, score[n][2 + i]);
@@ -98,8 +102,8 @@ template <class F> struct AttentionTile {
       // a row that sees nothing yet has only kNever, whose exponential against itself is 1
       if (cuts) {
         int p = n * 8 + t * 2;
-        a0 = p < limit0 ? a0 : 0.0f, a1 = p + 1 < limit0 ? a1 : 0.0f;
-        b0 = p < limit1 ? b0 : 0.0f, b1 = p + 1 < limit1 ? b1 : 0.0f;
+        a0 = sees(limit0, p) ? a0 : 0.0f, a1 = sees(limit0, p + 1) ? a1 : 0.0f;
+        b0 = sees(limit1, p) ? b0 : 0.0f, b1 = sees(limit1, p + 1) ? b1 : 0.0f;
       }
       sum0 += a0 + a1;
       sum1 += b0 + b1;
@@ -136,12 +140,13 @@ template <class F> struct AttentionTile {
   }
 };
 
-// K and V of a kv head in a page, `valid` positions of them, to a stage: K's rows, then V's.
+// Positions [hidden, valid) of K and V of a kv head in a page, to a stage: K's rows, then V's.
 template <class F, int threads>
-M1K_DEVICE void copy_stage(bf16 *stage, const bf16 *cache, int page, int kv_head, int valid) {
-  copy_page<F, threads>(stage, page_rows<F>(cache, page, 0, kv_head), valid);
+M1K_DEVICE void copy_stage(bf16 *stage, const bf16 *cache, int page, int kv_head, int valid,
+                           int hidden = 0) {
+  copy_page<F, threads>(stage, page_rows<F>(cache, page, 0, kv_head), valid, hidden);
   copy_page<F, threads>(stage + kPage * AttentionTraits<F>::kRow,
-                        page_rows<F>(cache, page, 1, kv_head), valid);
+                        page_rows<F>(cache, page, 1, kv_head), valid, hidden);
 }
 
 } // namespace m1k

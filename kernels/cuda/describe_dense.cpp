@@ -65,10 +65,12 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   return description;
 }
 
-bool can_share_prefixes(const Attention &f) {
+static bool takes_tensor_cores(const Attention &f) {
   return f.type == Type::bf16 && f.kv_type == Type::bf16 && f.head_dim % 16 == 0 &&
          f.head_dim <= 256;
 }
+
+bool can_share_prefixes(const Attention &f) { return takes_tensor_cores(f) && f.window == 0; }
 
 Description describe(const Attention &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
@@ -81,7 +83,9 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     description.error = "expected a positive scale";
   else if (f.shared && !(f.decode && can_share_prefixes(f)))
     description.error = "prefixes are shared in decode only, by bf16 heads of 16's multiple up to "
-                        "256";
+                        "256 without a window";
+  else if (f.window < 0)
+    description.error = "expected a window of at least 0, got " + std::to_string(f.window);
   if (!description.error.empty())
     return description;
 
@@ -95,7 +99,7 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     rows /= 2;
   const int rows_shared = bytes_with_rows();
   bool fits = rows_shared <= tuning.block_shared_bytes;
-  bool tensor = can_share_prefixes(f) && fits; // the same conditions
+  bool tensor = takes_tensor_cores(f) && fits;
   if (f.shared && !tensor) {
     description.error = "shared prefixes need " + std::to_string(rows_shared) +
                         " bytes of shared memory in a block";
@@ -123,6 +127,8 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     facts.number("kOutStride", f.out_stride);
     facts.function("scale", f.scale);
     facts.number("kGroup", group);
+    // No sequence is so long; the kernels compute with differences to the window.
+    facts.number("kWindow", std::min(f.window, 1 << 30));
     return facts;
   };
   auto inputs = [&](bool split) {

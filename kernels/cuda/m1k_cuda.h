@@ -181,14 +181,15 @@ struct GatedDelta {
 Description describe(const GatedDelta &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// m1.attention: causal softmax(scale · q kᵀ) v over the paged cache, which already holds this
-/// step's keys and values.
+/// step's keys and values. With a window only the last `window` positions up to the token's own
+/// are seen, and pages that none of a block's tokens sees are not read.
 ///   split, prefill: q, cache, sequence_starts, context_lengths, block_tables → out, [workspace]
 ///   combine:        sequence_starts, context_lengths → out, workspace
 /// `decode`: two launches, split over the context and combine in fixed order. Otherwise on tensor
 /// cores (bf16 throughout, head_dim a multiple of 16 up to 256) these two for the sequences of one
 /// token, then prefill for the others; else one launch for all tokens. head_dim 1..512, scale > 0.
-/// `shared` (decode on tensor cores) reads pages that sequences have in common once for all of
-/// them: a launch before the others, and split and combine pass over those pages.
+/// `shared` (decode on tensor cores, no window) reads pages that sequences have in common once for
+/// all of them: a launch before the others, and split and combine pass over those pages.
 ///   prefix:  q, cache, sequence_starts, block_tables, prefix_items, prefix_slots → workspace
 ///   split:   q, cache, sequence_starts, context_lengths, block_tables, prefix_slots, prefix_pages
 ///            → out, workspace
@@ -199,6 +200,7 @@ struct Attention {
   int heads = 0, kv_heads = 0, head_dim = 0;
   int64_t q_stride = 0, out_stride = 0;
   float scale = 1.0f;
+  int window = 0; // 0: everything is seen
   bool decode = false;
   bool shared = false; // decode only: prefix_items of the batch arrays are read (m1k_abi.h)
 };

@@ -432,7 +432,8 @@ private:
     if (!jamba)
       config["rope_parameters"] = rope;
     if (type == "mistral")
-      config["sliding_window"] = random.integer(2, 12);
+      config["sliding_window"] =
+          random.chance(0.7) ? random.integer(2, 12) : random.integer(60, 140);
     Ssd s = drawSsd();
     if (falcon) { // the norm before the gate as well
       bool normed = random.chance(0.7);

@@ -5,12 +5,16 @@
 #   test/gpu/run.sh run PACKAGE.tar.xz [OUT_DIR]      on the GPU machine: unpacks to a temporary directory and runs everything
 #   test/gpu/run.sh                                   both, where this machine has a GPU
 #
-# Without a GPU, `run` says so and succeeds. GOLDENS names the directory of golden checkpoints, SEED the random configurations, M1_GPU_PARTS which
-# parts run (goldens agreement large samples kernels errors sanitizer bench peers engine; default all). Needs bash, python3; compute-sanitizer when there is one.
+# Without a GPU, `run` says so and succeeds. GOLDENS names the directories of golden checkpoints (A:B; some parts need the repository's own),
+# SEED the random configurations, RANDOM_COUNT how many of M1, Llama and Qwen2, FAMILY_COUNT how many of each of FAMILIES, M1_GPU_PARTS which
+# parts run (goldens agreement large samples kernels errors sanitizer bench peers engine; default all). Needs bash, python3; compute-sanitizer when
+# there is one.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seed=${SEED:-20261123}
 random_count=${RANDOM_COUNT:-12}
+family_count=${FAMILY_COUNT:-2}
+families=${FAMILIES:-mistral granitemoehybrid jamba nemotron_h qwen3_moe qwen3_next}
 
 pack() {
   local package=$1 build=${2:-$root/build} goldens=${GOLDENS:-$root/test/Integration/goldens} configs=${CONFIGS:-} stage
@@ -31,8 +35,10 @@ pack() {
   ldd "$build/bin/m1-run" | awk '/pcre2/ {print $3}' | xargs -I{} cp -L {} "$stage/lib/"
   cp "$root/test/gpu/run.sh" "$root/test/gpu/check_golden_artifacts.py" "$root/test/gpu/check_samples.py" "$root/test/bench/torch_peer.py" "$stage/"
   local compile=("$build/bin/m1-compile" --target cpu,cuda:sm_90 --cpu x86-64-v3)
-  for golden in "$goldens"/*/; do
-    local name
+  local directories name
+  IFS=: read -r -a directories <<<"$goldens"
+  for golden in $(printf '%s/*/golden.safetensors ' "${directories[@]}"); do
+    golden=$(dirname "$golden")
     name=$(basename "$golden")
     cp "$golden/golden.safetensors" "$stage/goldens/$name.safetensors" && chmod u+w "$stage/goldens/$name.safetensors"
     for type in f32 bf16; do
@@ -41,7 +47,7 @@ pack() {
   done
   local drawn
   drawn=$(mktemp -d)
-  "$(find "$build" -name draw_checkpoints -type f -perm -u+x | head -1)" "$drawn" "$seed" $random_count >"$stage/random/drawn.txt" || return 1
+  "$(find "$build" -name draw_checkpoints -type f -perm -u+x | head -1)" "$drawn" "$seed" $random_count $family_count $families >"$stage/random/drawn.txt" || return 1
   for directory in "$drawn"/*/; do
     "${compile[@]}" "$directory" -o "$stage/random/$(basename "$directory").m1a" --activation-type f32 || return 1
   done
@@ -168,5 +174,5 @@ both)
   package=$(mktemp --suffix=.tar.xz)
   pack "$package" && run "$package"
   ;;
-*) sed -n '2,9p' "$0"; exit 2 ;;
+*) sed -n '2,11p' "$0"; exit 2 ;;
 esac

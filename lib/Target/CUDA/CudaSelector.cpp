@@ -54,7 +54,7 @@ LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter)
     return selectHandTuned(spec, emitter);
   if (cuda::isGeneratedOp(spec.op))
     return selectGenerated(spec, emitter);
-  return emitter.error() << "has no kernel on the cuda target";
+  return emitter.error() << "has no kernel on the cuda target; compile the model with --target cpu";
 }
 
 LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emitter) {

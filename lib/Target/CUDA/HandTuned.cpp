@@ -2,6 +2,9 @@
 #include "M1/IR/M1.h"
 #include "llvm/ADT/STLExtras.h"
 
+#include <algorithm>
+#include <limits>
+
 using namespace mlir;
 namespace mk = m1k::cuda;
 
@@ -168,8 +171,7 @@ mk::Attention attention(const KernelSpec &spec, std::string &error) {
   facts.scale = float(spec.real("scale"));
   facts.decode = spec.decode;
   facts.shared = spec.shared;
-  if (spec.integer("window") > 0)
-    error = "attention with a window";
+  facts.window = int(std::min<int64_t>(spec.integer("window"), std::numeric_limits<int>::max()));
   return facts;
 }
 

@@ -93,10 +93,12 @@ struct Shared {
 Case attention_case(const std::string &label, bool smoke, Type type, Type kv_type, int heads,
                     int kv_heads, int d, std::vector<int> lengths, std::vector<int> past,
                     bool decode, int padding = 0, int offset = 0, double spread = 1,
-                    int multiprocessors = 132, const std::vector<Shared> &items = {}) {
+                    int multiprocessors = 132, const std::vector<Shared> &items = {},
+                    int window = 0) {
   std::string name = "attention " + label + (decode ? " decode " : " prefill ") + type_name(type) +
                      "/" + type_name(kv_type) + " " + std::to_string(heads) + "/" +
-                     std::to_string(kv_heads) + "×" + std::to_string(d);
+                     std::to_string(kv_heads) + "×" + std::to_string(d) +
+                     (window ? " window " + std::to_string(window) : "");
   return {name, smoke, [=](Context &context) {
             Attention f;
             f.type = type;
@@ -108,6 +110,7 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
             f.out_stride = heads * d + padding + offset;
             f.scale = float(1 / std::sqrt(double(d)));
             f.decode = decode;
+            f.window = window;
             f.shared = !items.empty();
             Tuning tuning;
             tuning.multiprocessors = multiprocessors;
@@ -120,11 +123,18 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
             int max_pages = (longest + 63) / 64 + 2;
             std::vector<double> q =
                 random_values(random, size_t(T) * heads * d, -2 * spread, 2 * spread, type);
+            auto first_seen = [&](int position) {
+              return window ? std::max(0, position + 1 - window) : 0;
+            };
+            // The first position that a token of the step sees.
+            auto begin_of = [&](int s) {
+              return first_seen(batch.contexts[s] - (batch.starts[s + 1] - batch.starts[s]));
+            };
             // Page 0 and whatever no position uses hold NaN.
             std::vector<int> tables(size_t(batch.sequences) * max_pages, 0);
             int pages = 1;
             for (int s = 0; s < batch.sequences; ++s)
-              for (int p = 0; p * 64 < batch.contexts[s]; ++p)
+              for (int p = begin_of(s) / 64; p * 64 < batch.contexts[s]; ++p)
                 tables[size_t(s) * max_pages + p] = pages++;
             std::vector<int> order(pages - 1);
             std::iota(order.begin(), order.end(), 1);
@@ -156,7 +166,7 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
                      ((size_t(which) * kv_heads + h) * 64 + position % 64) * d;
             };
             for (int s = 0; s < batch.sequences; ++s)
-              for (int p = 0; p < batch.contexts[s]; ++p)
+              for (int p = begin_of(s); p < batch.contexts[s]; ++p)
                 for (int which = 0; which < 2; ++which)
                   for (int h = 0; h < kv_heads; ++h)
                     for (int i = 0; i < d; ++i)
@@ -180,7 +190,7 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
                   int kv = h / (heads / kv_heads);
                   std::vector<Real> p(seen);
                   Real peak = -1e30, mass = 0;
-                  for (int i = 0; i < seen; ++i) {
+                  for (int i = first_seen(seen - 1); i < seen; ++i) {
                     Real sum = 0;
                     for (int k = 0; k < d; ++k)
                       sum += Real(q[(size_t(t) * heads + h) * d + k]) *
@@ -189,7 +199,7 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
                     peak = std::max(peak, p[i]);
                   }
                   std::vector<Real> sums(d);
-                  for (int i = 0; i < seen; ++i) {
+                  for (int i = first_seen(seen - 1); i < seen; ++i) {
                     p[i] = std::exp(p[i] - peak);
                     mass += p[i];
                     for (int k = 0; k < d; ++k)
@@ -508,6 +518,26 @@ std::vector<Case> dense_cases() {
   cases.push_back(
       attention_case("large scores", false, bf16, bf16, 4, 2, 80, chunks, past, false, 0, 0, 6));
   cases.push_back(attention_case("one long", false, bf16, bf16, 3, 1, 128, {500}, {0}, false));
+  // Windows within a page, of a page, over several, longer than all contexts; what lies before them
+  // holds NaN, in the cache and in the tables. Decode is cut between blocks within a pair, too.
+  auto windowed = [&](bool smoke, Type type, int d, int window, bool decode,
+                      int multiprocessors = 132) {
+    cases.push_back(attention_case("", smoke, type, type, 8, 2, d, decode ? ones : chunks,
+                                   decode ? contexts : past, decode, 0, 0, 1, multiprocessors, {},
+                                   window));
+  };
+  for (int window : {1, 8, 64, 65, 100, 700})
+    for (bool decode : {false, true}) {
+      windowed(window == 8 || window == 100, bf16, 128, window, decode);
+      windowed(window == 65, f32, 20, window, decode);
+    }
+  windowed(false, bf16, 256, 70, false);
+  windowed(false, bf16, 256, 70, true);
+  windowed(false, bf16, 64, 4096, false);
+  windowed(false, bf16, 64, 4096, true);
+  cases.push_back(attention_case("windows many", false, bf16, bf16, 6, 2, 64,
+                                 std::vector<int>(300, 1), std::vector<int>(300, 170), true, 0, 0,
+                                 1, 20, {}, 90));
   cases.push_back(attention_case("", true, f32, f32, 6, 2, 32, chunks, past, false));
   cases.push_back(attention_case("odd", false, f32, f32, 5, 1, 23, chunks, past, false, 1, 1));
   cases.push_back(attention_case("f32 wide", false, f32, bf16, 3, 3, 300, {3, 70}, {60, 0}, false));

@@ -68,6 +68,12 @@ TEST(Describe, NamesContradictions) {
   Attention attention = m1_attention();
   attention.kv_heads = 5;
   EXPECT_NE(describe(attention, "k").error.find("kv_heads"), std::string::npos);
+  attention = m1_attention();
+  attention.window = -1;
+  EXPECT_NE(describe(attention, "k").error.find("window"), std::string::npos);
+  attention.window = 8;
+  attention.decode = attention.shared = true;
+  EXPECT_NE(describe(attention, "k").error.find("window"), std::string::npos);
   Linear wide = linear(64, 64);
   wide.max_rows = 17;
   EXPECT_NE(describe(wide, "k").error.find("max_rows"), std::string::npos);
@@ -221,10 +227,14 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(groups, "ssd_groups"));
   groups.decode = true;
   all.push_back(describe(groups, "ssd_update_groups"));
-  all.push_back(describe(m1_attention(), "attention"));
-  Attention f32 = m1_attention();
+  Attention attention = m1_attention(), f32 = m1_attention();
+  all.push_back(describe(attention, "attention"));
   f32.type = f32.kv_type = Type::f32;
   all.push_back(describe(f32, "attention_f32"));
+  for (Attention *windowed : {&f32, &attention}) {
+    windowed->window = 4096;
+    all.push_back(describe(*windowed, "attention_window"));
+  }
   all.push_back(describe(linear(16384, 3072), "linear"));
   Linear f32_linear = linear(3072, 3072);
   f32_linear.x_type = f32_linear.w_type = f32_linear.out_type = Type::f32;
