@@ -184,6 +184,14 @@ M1K_DEVICE float softplus(float x) {
   return p * e + fmaxf(x, 0.0f);
 }
 
+// Rows of a launch: of domain 0 tokens, 1 sequences, 2 logit rows, 3 one.
+template <int domain> M1K_DEVICE int rows_of(const m1_dims &dims) {
+  return domain == 0   ? dims.tokens
+         : domain == 1 ? dims.sequences
+         : domain == 2 ? dims.logit_rows
+                       : 1;
+}
+
 // Sum over the aligned group of `width` lanes (a power of two); every lane gets it.
 template <int width> M1K_DEVICE float lane_sum(float v) {
 #pragma unroll

@@ -16,10 +16,7 @@ M1K_DEVICE void gated_rms_norm(const typename F::YT *y, const typename F::ZT *z,
                                typename F::OT *out, m1_dims dims) {
   constexpr int kSize = F::kFeatures / F::kGroups, V = F::kVector;
   static_assert(F::kFeatures % F::kGroups == 0 && kSize % V == 0, "");
-  int total = F::kDomain == 0   ? dims.tokens
-              : F::kDomain == 1 ? dims.sequences
-              : F::kDomain == 2 ? dims.logit_rows
-                                : 1;
+  int total = rows_of<F::kDomain>(dims);
   int group = blockIdx.x * F::kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
   long long row = blockIdx.y;
   if (row >= total || group >= F::kGroups)

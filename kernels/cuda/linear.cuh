@@ -151,10 +151,7 @@ template <class F>
 M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const float *bias,
                        typename F::OT *out, m1_dims dims) {
   using R = LinearTraits<F>;
-  int total = F::kDomain == 0   ? dims.tokens
-              : F::kDomain == 1 ? dims.sequences
-              : F::kDomain == 2 ? dims.logit_rows
-                                : 1;
+  int total = rows_of<F::kDomain>(dims);
   int m0 = blockIdx.y * F::kRows, n0 = blockIdx.x * F::kColumns;
   int rows = min(F::kRows, total - m0);
   x = wait_for_predecessors(x);

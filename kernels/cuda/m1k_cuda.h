@@ -208,6 +208,46 @@ Description describe(const Attention &facts, const std::string &symbol, const Tu
 /// Whether facts of these types and sizes may be `shared`.
 bool can_share_prefixes(const Attention &facts);
 
+/// m1.router: the experts of each row of logits f32 [rows, experts], and their weights. Scores are
+/// the row's softmax, or sigmoids; chosen are the largest score + correction, the smaller index
+/// among equals; weights are the scores of those, divided by (their sum + 1e-20) if `normalize`,
+/// times scale. With groups, score + correction counts as 0 in all but the kept_groups groups whose
+/// two largest have the largest sum. Rows that hold a NaN name experts that exist, each once.
+///   logits, [correction] → weights f32, experts i32
+struct Router {
+  int experts = 0, chosen = 0, groups = 1, kept_groups = 1;
+  bool sigmoid = false, normalize = false, has_correction = false;
+  float scale = 1.0f;
+  int64_t logits_stride = 0, weights_stride = 0, experts_stride = 0;
+  Domain domain = Domain::tokens;
+};
+Description describe(const Router &facts, const std::string &symbol, const Tuning &tuning = {});
+
+/// m1.expert_linear: out[t, j·n + i] = x[t, :] · w[experts[t, j] · rows_per_expert + first + i, :]
+/// for each of the `chosen` experts of a row, which names none twice; with own_columns x has
+/// `chosen` ranges of k columns, of which the j-th is meant. In bf16 on tensor cores, by expert:
+/// weights are read once for up to 64 rows. Otherwise, and for `few_rows`, once for each row.
+///   x, experts, weight → out
+struct ExpertLinear {
+  Type x_type = Type::bf16, w_type = Type::bf16, out_type = Type::bf16;
+  int experts = 0, chosen = 0, rows_per_expert = 0, first = 0, n = 0, k = 0;
+  bool own_columns = false, few_rows = false;
+  int64_t x_stride = 0, experts_stride = 0, out_stride = 0;
+  Domain domain = Domain::tokens;
+};
+Description describe(const ExpertLinear &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
+
+/// m1.combine: out[t, c] = Σ_j weights[t, j] · x[t, j·columns + c].
+///   x, weights → out
+struct Combine {
+  Type x_type = Type::bf16, weights_type = Type::f32, out_type = Type::bf16;
+  int columns = 0, parts = 0;
+  int64_t x_stride = 0, weights_stride = 0, out_stride = 0;
+  Domain domain = Domain::tokens;
+};
+Description describe(const Combine &facts, const std::string &symbol, const Tuning &tuning = {});
+
 /// m1.linear for few rows: out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]), streaming the weights once
 /// per max_rows rows of x.
 ///   x, w, [bias] → out

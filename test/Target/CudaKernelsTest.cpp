@@ -241,6 +241,35 @@ protected:
         {{"groups", integer(heads)}, {"eps", real(1e-6)}, {"norm_first", UnitAttr::get(&context)}});
   }
 
+  /// A mixture of experts, whose first product reads the second half of an expert's rows.
+  void selectExperts(Type act, int64_t d, int64_t count, int64_t chosen, int64_t size) {
+    for (bool corrected : {false, true}) {
+      std::vector<OperandSpec> operands = {rows("logits", f32, count)};
+      std::vector<std::pair<const char *, Attribute>> params = {
+          {"scale", real(1.5)}, {"groups", integer(1)}, {"kept_groups", integer(1)}};
+      if (corrected) {
+        operands.push_back(weight("correction", f32, {count}));
+        params.push_back({"sigmoid", UnitAttr::get(&context)});
+        params.push_back({"normalize", UnitAttr::get(&context)});
+      }
+      operands.push_back(rows("weights", f32, chosen));
+      operands.push_back(rows("experts", i32, chosen));
+      select("router", operands, params, false, 0, 2);
+    }
+    for (uint32_t maxRows : {0, 8}) {
+      select("expert_linear",
+             {rows("x", act, d), rows("experts", i32, chosen),
+              weight("weight", bf16, {count * 2 * size, d}), rows("out", act, chosen * size)},
+             {{"count", integer(count)}, {"first", integer(size)}}, maxRows > 0, maxRows);
+      select("expert_linear",
+             {rows("x", act, chosen * size), rows("experts", i32, chosen),
+              weight("weight", bf16, {count * d, size}), rows("out", act, chosen * d)},
+             {{"count", integer(count)}, {"first", integer(0)}}, maxRows > 0, maxRows);
+    }
+    select("combine",
+           {rows("x", act, chosen * d), rows("weights", f32, chosen), rows("out", act, d)});
+  }
+
   /// Compiles everything selected for `chips` and looks at what ptxas made of it: no kernel has a
   /// stack frame, but those that call one of ptxas's own subroutines, which keep up to
   /// `subroutineBytes` there.
@@ -298,6 +327,7 @@ TEST_F(CudaKernels, OddSizesInF32) {
   selectMamba1(f32, 60, 20, 20, 2);
   selectMamba2(f32, 3, 11, 33);
   selectGatedDelta(f32, 3, 1, 11, 13);
+  selectExperts(f32, 77, 7, 3, 45);
   compileAndCheck({"sm_90"}, 8);
 }
 

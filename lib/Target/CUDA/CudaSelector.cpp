@@ -122,7 +122,7 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
   std::string key = spec.key() + " over " + plan::stringifyRowDomain(spec.domain).str();
   if (spec.decode)
     key += " decode";
-  if (spec.op == "linear")
+  if (spec.op == "linear" || spec.op == "expert_linear")
     key += " rows " + std::to_string(spec.maxRows);
   m1k::cuda::Description description = cuda::describeHandTuned(spec, stemFor(spec, key), chip);
   if (!description.error.empty())

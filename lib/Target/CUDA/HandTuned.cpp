@@ -175,6 +175,58 @@ mk::Attention attention(const KernelSpec &spec, std::string &error) {
   return facts;
 }
 
+mk::Router router(const KernelSpec &spec, std::string &) {
+  mk::Router facts;
+  facts.experts = columns(spec, "logits");
+  facts.chosen = columns(spec, "experts");
+  facts.groups = int(spec.integer("groups"));
+  facts.kept_groups = int(spec.integer("kept_groups"));
+  facts.sigmoid = spec.flag("sigmoid");
+  facts.normalize = spec.flag("normalize");
+  facts.has_correction = has(spec, "correction");
+  facts.scale = float(spec.real("scale"));
+  facts.logits_stride = stride(spec, "logits");
+  facts.weights_stride = stride(spec, "weights");
+  facts.experts_stride = stride(spec, "experts");
+  facts.domain = domainOf(spec.domain);
+  return facts;
+}
+
+mk::ExpertLinear expertLinear(const KernelSpec &spec, std::string &error) {
+  mk::ExpertLinear facts;
+  const auto &weight = spec.get("weight").dims; // [experts · rows, k]
+  facts.x_type = typeOf(spec, "x", error);
+  facts.w_type = typeOf(spec, "weight", error);
+  facts.out_type = typeOf(spec, "out", error);
+  facts.experts = int(spec.integer("count"));
+  facts.chosen = columns(spec, "experts");
+  facts.rows_per_expert = int(weight[0]) / facts.experts;
+  facts.first = int(spec.integer("first"));
+  facts.n = columns(spec, "out") / facts.chosen;
+  facts.k = int(weight[1]);
+  facts.own_columns = columns(spec, "x") != facts.k;
+  facts.few_rows = spec.maxRows > 0;
+  facts.x_stride = stride(spec, "x");
+  facts.experts_stride = stride(spec, "experts");
+  facts.out_stride = stride(spec, "out");
+  facts.domain = domainOf(spec.domain);
+  return facts;
+}
+
+mk::Combine combine(const KernelSpec &spec, std::string &error) {
+  mk::Combine facts;
+  facts.x_type = typeOf(spec, "x", error);
+  facts.weights_type = typeOf(spec, "weights", error);
+  facts.out_type = typeOf(spec, "out", error);
+  facts.columns = columns(spec, "out");
+  facts.parts = columns(spec, "weights");
+  facts.x_stride = stride(spec, "x");
+  facts.weights_stride = stride(spec, "weights");
+  facts.out_stride = stride(spec, "out");
+  facts.domain = domainOf(spec.domain);
+  return facts;
+}
+
 mk::Linear linear(const KernelSpec &spec, std::string &error) {
   mk::Linear facts;
   facts.x_type = typeOf(spec, "x", error);
@@ -231,6 +283,14 @@ const Family families[] = {
     {"attention",
      [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
         std::string &error) { return mk::describe(attention(spec, error), stem, tuning); }},
+    {"router", [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+                  std::string &error) { return mk::describe(router(spec, error), stem, tuning); }},
+    {"expert_linear",
+     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+        std::string &error) { return mk::describe(expertLinear(spec, error), stem, tuning); }},
+    {"combine",
+     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+        std::string &error) { return mk::describe(combine(spec, error), stem, tuning); }},
     {"linear", [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
                   std::string &error) { return mk::describe(linear(spec, error), stem, tuning); }},
 };

@@ -239,6 +239,46 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
           }};
 }
 
+/// Experts of Qwen3-30B-A3B. The floor reads each expert that a row names once.
+Case expert_bench(int rows, bool few_rows) {
+  std::string name = "expert_linear " + std::to_string(rows) + " × 8 of 128, 768 × 2048" +
+                     (few_rows ? " few rows" : "");
+  return {name, true, [=](Context &context) {
+            ExpertLinear f;
+            f.experts = 128;
+            f.chosen = f.experts_stride = 8;
+            f.rows_per_expert = f.n = 768;
+            f.k = f.x_stride = 2048;
+            f.out_stride = 8 * 768;
+            f.few_rows = few_rows;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            Random random(3);
+            std::vector<int> experts;
+            std::vector<bool> named(f.experts);
+            for (int t = 0; t < rows; ++t) {
+              int at = int(random.next() % f.experts);
+              for (int j = 0; j < f.chosen; ++j) {
+                experts.push_back((at + 11 * j) % f.experts);
+                named[experts.back()] = true;
+              }
+            }
+            double each = 2.0 * f.n * f.k,
+                   bytes = each * double(std::count(named.begin(), named.end(), true)) +
+                           rows * 2.0 * (f.k + f.chosen * f.n);
+            std::vector<Pointers> sets(std::min(sets_for(bytes), 4));
+            for (Pointers &set : sets) {
+              set["x"] = context.allocate_random(size_t(rows) * f.k * 2, Type::bf16, -1, 1);
+              set["experts"] = context.allocate_integers(experts);
+              set["weight"] =
+                  context.allocate_random(size_t(f.experts) * size_t(each), Type::bf16, -1, 1);
+              set["out"] = context.allocate(size_t(rows) * f.out_stride * 2);
+            }
+            report(context, name, context.time(sets, {rows, 0, 0, 0}), bytes, 0);
+            context.release();
+          }};
+}
+
 Case attention_bench(Sequences s, int past, bool decode) {
   std::string name = std::string("attention ") + (decode ? "decode " : "prefill ") +
                      std::to_string(s.count) + " × " + std::to_string(s.length + past);
@@ -374,6 +414,10 @@ std::vector<Case> benchmarks() {
     cases.push_back(linear_bench(rows, rows, 128256, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 16384, 3072, f32));
   }
+  cases.push_back(expert_bench(1, true));
+  cases.push_back(expert_bench(8, true));
+  for (int rows : {8, 64, 512, 4096})
+    cases.push_back(expert_bench(rows, false));
   cases.push_back(attention_bench({1, 1}, 255, true));
   cases.push_back(attention_bench({1, 1}, 16639, true));
   cases.push_back(attention_bench({8, 1}, 2303, true));

@@ -54,6 +54,18 @@ Linear linear(int n, int k) {
   return f;
 }
 
+ExpertLinear qwen_experts() { // of Qwen3-30B-A3B, the second half of gate and up
+  ExpertLinear f;
+  f.experts = 128;
+  f.chosen = 8;
+  f.rows_per_expert = 1536;
+  f.first = f.n = 768;
+  f.k = f.x_stride = 2048;
+  f.experts_stride = 8;
+  f.out_stride = 8 * 768;
+  return f;
+}
+
 // Facts that contradict each other give an error that names the field, and no kernel.
 TEST(Describe, NamesContradictions) {
   SelectiveScan scan = m1_scan();
@@ -92,6 +104,19 @@ TEST(Describe, NamesContradictions) {
   delta.key_heads = 2;
   delta.key_size = 257;
   EXPECT_NE(describe(delta, "k").error.find("key_size"), std::string::npos);
+  Router router;
+  router.experts = 12;
+  router.chosen = 5;
+  router.groups = 3;
+  EXPECT_NE(describe(router, "k").error.find("chosen"), std::string::npos);
+  router.kept_groups = 4;
+  EXPECT_NE(describe(router, "k").error.find("kept_groups"), std::string::npos);
+  router.groups = 5;
+  EXPECT_NE(describe(router, "k").error.find("groups"), std::string::npos);
+  ExpertLinear experts = qwen_experts();
+  experts.first = 1000;
+  EXPECT_NE(describe(experts, "k").error.find("first"), std::string::npos);
+  EXPECT_FALSE(describe(Combine(), "k").error.empty());
   CausalConv1d conv;
   conv.channels = 10;
   conv.repeat = 3;
@@ -180,6 +205,24 @@ TEST(Describe, FitsSmallChips) {
     }
 }
 
+// Products of experts: by expert and in tiles of rows on tensor cores, by row where rows are few or
+// types are others.
+TEST(Describe, ExpertsAreGroupedWhereRowsAreMany) {
+  ExpertLinear f = qwen_experts();
+  Description d = describe(f, "k");
+  ASSERT_EQ(d.error, "");
+  EXPECT_NE(d.kernels[0].source.find("expert_linear_grouped"), std::string::npos);
+  EXPECT_EQ(d.kernels[0].grid_x, 128 * 12);
+  f.few_rows = true;
+  d = describe(f, "k");
+  EXPECT_EQ(d.kernels[0].source.find("expert_linear_grouped"), std::string::npos);
+  EXPECT_EQ(d.kernels[0].grid_x, 8 * 48);
+  EXPECT_EQ(d.kernels[0].rows_per_group, 1);
+  f.few_rows = false;
+  f.k = 2047;
+  EXPECT_EQ(describe(f, "k").kernels[0].rows_per_group, 1);
+}
+
 // Mamba-2's records fit what a step's tokens bring: one record for each whole segment that another
 // token follows.
 TEST(Describe, SegmentRecordsFitTheirRows) {
@@ -264,6 +307,22 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(delta, "delta"));
   delta.decode = true;
   all.push_back(describe(delta, "delta_decode"));
+  Router router; // of DeepSeek-V3
+  router.experts = router.logits_stride = 256;
+  router.chosen = router.weights_stride = router.experts_stride = 8;
+  router.groups = 8;
+  router.kept_groups = 4;
+  router.sigmoid = router.normalize = router.has_correction = true;
+  all.push_back(describe(router, "router"));
+  ExpertLinear experts = qwen_experts();
+  all.push_back(describe(experts, "expert_linear"));
+  experts.few_rows = true;
+  all.push_back(describe(experts, "expert_linear_few"));
+  Combine combine;
+  combine.columns = combine.out_stride = 2048;
+  combine.parts = combine.weights_stride = 8;
+  combine.x_stride = 8 * 2048;
+  all.push_back(describe(combine, "combine"));
   Sample sample;
   sample.vocabulary = sample.logits_stride = 128256;
   sample.random = true;

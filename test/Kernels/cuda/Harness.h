@@ -134,6 +134,7 @@ struct Case {
 std::vector<Case> mamba_cases();
 std::vector<Case> dense_cases();
 std::vector<Case> delta_cases();
+std::vector<Case> expert_cases();
 std::vector<Case> benchmarks();
 
 /// A ragged batch with everything the batch arrays say of it.

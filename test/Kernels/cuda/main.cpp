@@ -47,6 +47,7 @@ int main(int argc, char **argv) {
     append(mamba_cases());
     append(dense_cases());
     append(delta_cases());
+    append(expert_cases());
   }
   if (mode == Mode::bench || (mode == Mode::compile && with_benchmarks && !smoke))
     append(benchmarks());
