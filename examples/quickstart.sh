@@ -25,6 +25,6 @@ echo
 echo "== one sample, streamed: $question"
 "$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 400
 echo
-echo "== 32 samples and their vote, which stops as soon as it is decided, in at most 10 seconds"
-"$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 400 --samples 32 --vote --time-budget 10
+echo "== a vote of up to 32 samples in at most 10 seconds, which stops once its leader would win any longer one with 95 %"
+"$bin/m1-run" "$out/tiny.m1a" --prompt "$question" --temperature 0.7 --max-new-tokens 400 --samples 32 --vote --stop-early confident --time-budget 10
 echo "right: $expected"

@@ -14,13 +14,15 @@ def main():
     seconds = time.time() - began
     print(result.stdout)
     assert result.returncode == 0, result.stderr
-    assert result.stderr == "", result.stderr
+    # A slow machine's compiler says how far it is.
+    assert all(line.endswith("...") for line in result.stderr.splitlines()), result.stderr
     lines = result.stdout.splitlines()
     answers = {line.split(": ")[0]: line.split(": ")[1].strip() for line in lines if line.startswith(("answer: ", "right: "))}
     assert set(answers) == {"answer", "right"}, "the vote and the right answer are not there"
     assert answers["answer"] == answers["right"], "the vote is wrong"
     thought = lines[next(i for i, line in enumerate(lines) if line.startswith("== one sample")) + 1:]
     assert any("\\boxed{" in line for line in thought[:20]), "the streamed sample gives no answer"
+    assert " not needed" in result.stdout, "the vote did not stop early"
     assert seconds < 60, f"took {seconds:.0f} s"
 
 
