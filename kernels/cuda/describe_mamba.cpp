@@ -87,7 +87,7 @@ int scan_shared_bytes(const ScanFacts &s, const ScanShape &shape) {
 // Lanes of a channel, and warps. With enough sequences, eight states a lane: the fewest
 // instructions a state. With few, four, so that every multiprocessor has warps; then a block takes
 // a multiprocessor's share of the channels, and more helpers than main warps. Measured on an H200
-// with 3072 channels of 16 states (docs/gpu-results.md): 8 × 4096 tokens 728 us with these, 858
+// with 3072 channels of 16 states (docs/performance.md): 8 × 4096 tokens 728 us with these, 858
 // with three helpers, 949 with four states a lane; 1 × 2048 tokens 88 us, 96 with as many helpers
 // as main warps, 92 with two states a lane.
 ScanShape scan_shape(const ScanFacts &s, const Tuning &tuning) {

@@ -450,7 +450,7 @@ Status CudaContext::runChecked(const schema::Function &function, const m1_dims &
   return {};
 }
 
-// Measured on an H100 with M1-3B (docs/gpu-results.md).
+// Measured on an H100 with M1-3B (docs/performance.md).
 StepTraits CudaContext::traits() const {
   StepTraits traits;
   traits.passesFrom = 16;
