@@ -13,7 +13,7 @@ set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 seed=${SEED:-20261123}
 random_count=${RANDOM_COUNT:-12}
-family_count=${FAMILY_COUNT:-2}
+family_count=${FAMILY_COUNT:-3}
 families=${FAMILIES:-mistral granitemoehybrid jamba nemotron_h qwen3_moe qwen3_next}
 
 pack() {
@@ -126,7 +126,8 @@ run() {
         done
       }
       for tool in memcheck synccheck; do
-        sanitize $tool artifacts/m1-mamba1-bf16.bf16.m1a artifacts/m1-mamba2-f32.f32.m1a artifacts/hf-qwen2.bf16.m1a
+        sanitize $tool artifacts/m1-mamba1-bf16.bf16.m1a artifacts/m1-mamba2-f32.f32.m1a artifacts/hf-qwen2.bf16.m1a \
+          $(ls artifacts/hf-{mistral_swa,qwen3_moe}.bf16.m1a 2>/dev/null)
       done
       # In f32: initcheck does not see what cuBLASLt's bf16 kernels write by bulk copies.
       sanitize initcheck artifacts/m1-mamba1-f32.f32.m1a artifacts/m1-mamba2-f32.f32.m1a artifacts/hf-qwen2.f32.m1a
