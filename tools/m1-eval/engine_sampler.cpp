@@ -1,7 +1,5 @@
 #include "engine_sampler.h"
-#include "engine/engine.h"
-#include "model/session.h"
-#include "model/sizing.h"
+#include "engines.h"
 #include "text/model_text.h"
 #include <map>
 
@@ -13,16 +11,16 @@ namespace {
 
 class EngineSampler final : public Sampler {
 public:
-  Status start(Model &model, const EngineSamplerOptions &wanted,
+  Status start(const std::vector<Model *> &models, const EngineSamplerOptions &wanted,
                const std::vector<Problem> &problems);
 
   Status submit(const SampleJob &job, uint64_t *outJob) override;
   Status work(std::vector<FinishedSample> *out) override;
-  uint32_t waiting() const override { return engine->waitingSamples(); }
-  void cancelJob(uint64_t job) override { engine->cancel(job); }
+  uint32_t waiting() const override { return engines->waitingSamples(); }
+  void cancelJob(uint64_t job) override { engines->cancel(job); }
   void cancel() override {
     for (const auto &[id, job] : jobs)
-      engine->cancel(id);
+      engines->cancel(id);
   }
 
 private:
@@ -38,21 +36,21 @@ private:
   EngineSamplerOptions options;
   Request common; // what all requests have in common
   std::unique_ptr<ModelText> text;
-  std::unique_ptr<Session> session;
-  std::unique_ptr<Engine> engine; // destroyed first
+  std::unique_ptr<Engines> engines; // destroyed first
   std::map<uint64_t, Job> jobs;
 };
 
-Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted,
+Status EngineSampler::start(const std::vector<Model *> &models, const EngineSamplerOptions &wanted,
                             const std::vector<Problem> &problems) {
+  const Model &model = *models[0];
   options = wanted;
   M1_TRY(ModelText::load(model.artifact(), &text));
   M1_TRY(fillRequest(model, text.get(), options.generation, &common));
   constexpr uint32_t cacheSlots = 2; // chat templates and examples share their beginning
-  SizeWish wish;
-  wish.sequences = options.slots + std::max(options.openJobs, 1u); // and a job's prompt each
-  wish.context = options.context;
-  if (!wish.context) {
+  EngineWish wish;
+  wish.size.sequences = options.slots + std::max(options.openJobs, 1u); // and a job's prompt each
+  wish.size.context = options.context;
+  if (!wish.size.context) {
     // Not the model's longest context: memory goes to samples. What does not fit is refused when it
     // is submitted.
     size_t longest = 0;
@@ -63,20 +61,14 @@ Status EngineSampler::start(Model &model, const EngineSamplerOptions &wanted,
     uint64_t needed =
         longest + common.maxNewTokens +
         (common.closeTokens.empty() ? 0 : common.closeTokens.size() + common.closeMaxTokens) + 1;
-    wish.context = uint32_t(std::min<uint64_t>(needed, model.module().max_positions()));
+    wish.size.context = uint32_t(std::min<uint64_t>(needed, model.module().max_positions()));
   }
-  wish.prefillTokens = options.prefillChunk;
-  wish.cacheSequences = cacheSlots;
-  SessionOptions size;
-  M1_TRY(sizeSession(model, wish, &size));
-  M1_TRY(Session::create(model, size, &session));
-  EngineOptions engineOptions;
-  engineOptions.prefixCacheSlots = cacheSlots;
-  engineOptions.planBudgets = options.planBudgets;
-  engineOptions.prefillBesideDecoding = prefillBesideDecoding(model, wish);
-  const ModelText *side = text.get();
-  engine = std::make_unique<Engine>(*session, engineOptions,
-                                    [side] { return side->createDecoder(/*skipSpecial=*/true); });
+  wish.size.prefillTokens = options.prefillChunk;
+  wish.size.cacheSequences = cacheSlots;
+  wish.planBudgets = options.planBudgets;
+  M1_TRY(Engines::create(
+      models, wish, options.slots,
+      [side = text.get()] { return side->createDecoder(/*skipSpecial=*/true); }, &engines));
   return {};
 }
 
@@ -109,7 +101,7 @@ Status EngineSampler::submit(const SampleJob &job, uint64_t *outJob) {
   // Zero would be no budget at all.
   if (request.timeBudget > 0)
     request.timeBudget = std::max(request.timeBudget - job.elapsed, 1e-3);
-  M1_TRY(engine->submit(std::move(request), outJob));
+  M1_TRY(engines->submit(std::move(request), outJob));
   Job &state = jobs[*outJob];
   state.first = job.first;
   state.open = job.count;
@@ -118,14 +110,14 @@ Status EngineSampler::submit(const SampleJob &job, uint64_t *outJob) {
 }
 
 Status EngineSampler::work(std::vector<FinishedSample> *out) {
-  M1_TRY(engine->step());
-  for (Event &event : engine->takeEvents()) {
+  M1_TRY(engines->step());
+  for (Event &event : engines->takeEvents()) {
     auto it = jobs.find(event.request);
     if (it == jobs.end())
       continue;
     FinishedSample &sample = it->second.samples[event.sample];
     if (sample.result.take(event))
-      engine->cancelSample(event.request, event.sample);
+      engines->cancelSample(event.request, event.sample);
     if (!sample.result.ended())
       continue;
     sample.job = event.request;
@@ -142,10 +134,10 @@ Status EngineSampler::work(std::vector<FinishedSample> *out) {
 
 } // namespace
 
-Status createEngineSampler(Model &model, const EngineSamplerOptions &options,
+Status createEngineSampler(const std::vector<Model *> &models, const EngineSamplerOptions &options,
                            const std::vector<Problem> &problems, std::unique_ptr<Sampler> *out) {
   auto sampler = std::make_unique<EngineSampler>();
-  M1_TRY(sampler->start(model, options, problems));
+  M1_TRY(sampler->start(models, options, problems));
   *out = std::move(sampler);
   return {};
 }

@@ -1,6 +1,7 @@
 // m1-eval: accuracy of a compiled model on a dataset of problems with answers.
 #include "command_line.h"
 #include "dataset.h"
+#include "devices.h"
 #include "engine_sampler.h"
 #include "html.h"
 #include "input.h"
@@ -222,34 +223,37 @@ Status run(Arguments &arguments) {
   M1_TRY(readDataset(arguments.dataset, arguments.limit, &problems, arguments.fields));
   if (!arguments.fewShot.empty())
     M1_TRY(readDataset(arguments.fewShot, arguments.shots, &engine.examples, arguments.fields));
+  std::vector<std::string> devices;
+  M1_TRY(listDevices(arguments.device, &devices));
   ModelOptions modelOptions;
-  modelOptions.device = arguments.device;
   modelOptions.deviceOptions.threads = arguments.threads;
   modelOptions.deviceOptions.tuning = arguments.tuning;
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
-  std::unique_ptr<Model> model;
-  M1_TRY(Model::load(arguments.artifact, modelOptions, &model));
-  applyModelDefaults("m1-eval", *model, &engine.generation);
+  std::vector<std::unique_ptr<Model>> models;
+  M1_TRY(loadModels(arguments.artifact, devices, modelOptions, &models));
+  Model &model = *models[0];
+  applyModelDefaults("m1-eval", model, &engine.generation);
 
   engine.planBudgets = engine.slots == 0;
   if (engine.slots == 0)
-    engine.slots = fastestBatch(*model, arguments.threads);
+    engine.slots = fastestBatch(model, arguments.threads);
   evaluation.seed = engine.generation.sampling.seed;
   evaluation.stop = arguments.voting.stop;
   evaluation.weighByConfidence = arguments.voting.byConfidence;
   evaluation.oneAtATime = engine.generation.timeBudget > 0;
   // Enough to refill places as they come free, few enough that a problem starts soon after its
   // clock does.
-  evaluation.maxWaiting = std::max(1u, engine.slots / 8);
+  const uint32_t places = engine.slots * uint32_t(devices.size());
+  evaluation.maxWaiting = std::max(1u, places / 8);
   // As many problems as fill the places with a few ballots each, and one to follow.
-  evaluation.openProblems = engine.slots / evaluation.ballotsAtOnce + 1;
+  evaluation.openProblems = places / evaluation.ballotsAtOnce + 1;
   if (evaluation.stop.kind != StopRule::Kind::off && !evaluation.oneAtATime)
-    engine.openJobs = evaluation.openProblems;
+    engine.openJobs = engine.slots / evaluation.ballotsAtOnce + 1;
   RecordFile records;
-  M1_TRY(records.open(arguments.out, settingsOf(arguments, *model), arguments.detail));
+  M1_TRY(records.open(arguments.out, settingsOf(arguments, model), arguments.detail));
 
   std::unique_ptr<Sampler> sampler;
-  M1_TRY(createEngineSampler(*model, engine, problems, &sampler));
+  M1_TRY(createEngineSampler(pointersTo(models), engine, problems, &sampler));
   catchInterrupts();
   SampleProgress progress(true);
   bool complete = false;
@@ -354,9 +358,9 @@ int main(int argc, char **argv) {
                                   "In samples.jsonl also log probabilities of the tokens and of "
                                   "this many alternatives")
                        ->check(CLI::Range(0, 64));
-  app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")
+  app.add_option("--device", arguments.device, devicesHelp)
       ->capture_default_str()
-      ->check(isDevice);
+      ->check(isDeviceList);
   app.add_option("--tuning", arguments.tuning,
                  "CUDA: the table of products that m1-bench --tune wrote")
       ->type_name("FILE");
@@ -365,7 +369,7 @@ int main(int argc, char **argv) {
       ->check(CLI::Range(0, 4096));
   addTrustFlags(app, &arguments.trust);
   app.add_option("--slots", engine.slots,
-                 "Samples at once; 0: as many as make it fast, if they fit")
+                 "Samples at once on each device; 0: as many as make it fast, if they fit")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
   app.add_option("--context", engine.context,

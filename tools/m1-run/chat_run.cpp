@@ -165,7 +165,7 @@ bool Chat::command(const std::string &line, bool *outEnd) {
 /// The conversation as the model's prompt, without its oldest turns when they leave no room for an
 /// answer.
 Status Chat::encode(std::vector<int32_t> *out) {
-  const uint32_t context = running.session->limits().maxContext;
+  const uint32_t context = running.engines->single()->session->limits().maxContext;
   // Room for the answer: what it may take, but no more than a quarter of the context.
   const size_t room = std::min<size_t>(arguments.generation.maxNewTokens, context / 4);
   const size_t before = skipped;
@@ -191,19 +191,19 @@ Status Chat::encode(std::vector<int32_t> *out) {
 
 Status Chat::answer(Request request, std::string *out) {
   uint64_t id = 0;
-  M1_TRY(running.engine->submit(std::move(request), &id));
+  M1_TRY(running.engines->single()->engine->submit(std::move(request), &id));
   SampleResult sample;
   const double began = now();
-  while (!running.engine->idle()) {
+  while (!running.engines->single()->engine->idle()) {
     if (takeInterrupt())
-      running.engine->cancel(id);
-    M1_TRY(running.engine->step());
-    for (Event &event : running.engine->takeEvents()) {
+      running.engines->single()->engine->cancel(id);
+    M1_TRY(running.engines->single()->engine->step());
+    for (Event &event : running.engines->single()->engine->takeEvents()) {
       std::fwrite(event.text.data(), 1, event.text.size(), stdout);
       if (std::fflush(stdout) != 0)
         return outputError();
       if (sample.take(event))
-        running.engine->cancelSample(id, 0);
+        running.engines->single()->engine->cancelSample(id, 0);
     }
   }
   seconds += now() - began;
@@ -256,7 +256,7 @@ Status runChat(Model &model, const Arguments &arguments, double loadSeconds) {
   M1_TRY(ModelText::load(model.artifact(), &text));
   Running running;
   constexpr uint32_t cacheSlots = 4; // states of earlier turns, for /undo
-  M1_TRY(start(model, arguments, std::move(text), 1, 0, cacheSlots, &running));
+  M1_TRY(start({&model}, arguments, std::move(text), 1, 0, cacheSlots, &running));
   Chat chat(model, arguments, running);
   M1_TRY(chat.run());
   if (arguments.stats)

@@ -1,6 +1,7 @@
 // Runs a compiled model: text or token ids in; a streamed answer, many samples and their vote, or a
 // conversation out.
 #include "command_line.h"
+#include "devices.h"
 #include "interrupt.h"
 #include "logits_run.h"
 #include "text_run.h"
@@ -15,27 +16,29 @@ namespace {
 Status run(Arguments arguments) {
   catchInterrupts();
   auto began = std::chrono::steady_clock::now();
+  std::vector<std::string> devices;
+  M1_TRY(listDevices(arguments.device, &devices));
   ModelOptions options;
-  options.device = arguments.device;
   options.deviceOptions.threads = arguments.threads;
   options.deviceOptions.tuning = arguments.tuning;
   options.interrupted = [] { return interruptFlag().load(); };
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &options));
-  std::unique_ptr<Model> model;
-  M1_TRY(Model::load(arguments.artifact, options, &model));
+  std::vector<std::unique_ptr<Model>> models;
+  M1_TRY(loadModels(arguments.artifact, devices, options, &models));
+  Model &model = *models[0];
   const double loadSeconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
-  applyModelDefaults("m1-run", *model, &arguments.generation);
+  applyModelDefaults("m1-run", model, &arguments.generation);
   if (arguments.samples > 1 && arguments.generation.sampling.temperature == 0)
     std::fprintf(stderr, "m1-run: warning: at --temperature 0 all %u samples are the same\n",
                  arguments.samples);
   if (arguments.chat)
-    return runChat(*model, arguments, loadSeconds);
+    return runChat(model, arguments, loadSeconds);
   if (!arguments.dumpLogits.empty())
-    return runWithLogits(*model, arguments, loadSeconds);
+    return runWithLogits(model, arguments, loadSeconds);
   if (!arguments.promptsFile.empty())
-    return runPrompts(*model, arguments, loadSeconds);
-  return runPrompt(*model, arguments, loadSeconds);
+    return runPrompts(pointersTo(models), arguments, loadSeconds);
+  return runPrompt(pointersTo(models), arguments, loadSeconds);
 }
 
 /// What CLI11's option checks cannot say: which options contradict each other, or would be without
@@ -72,6 +75,9 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
     if (std::string other = firstGiven({"--json-stream", "--time-budget", "--trace"});
         !other.empty())
       return other + " is for one prompt: not with --prompts";
+  if (!isDevice(arguments.device).empty())
+    if (std::string other = firstGiven({"--chat", "--trace", "--dump-logits"}); !other.empty())
+      return other + " is for one device: not with --device " + arguments.device;
   if (given("--trace") && arguments.checkNumerics)
     return "--check-numerics waits after every launch: not with --trace";
   if (given("--dump-logits")) {
@@ -116,9 +122,9 @@ int main(int argc, char **argv) {
   app.add_option("artifact", arguments.artifact, "The compiled model")
       ->required()
       ->type_name("OUT.m1a");
-  app.add_option("--device", arguments.device, "cpu, cuda or cuda:N")
+  app.add_option("--device", arguments.device, devicesHelp)
       ->capture_default_str()
-      ->check(isDevice);
+      ->check(isDeviceList);
   app.add_option("--tuning", arguments.tuning,
                  "CUDA: the table of products that m1-bench --tune wrote")
       ->type_name("FILE");
@@ -175,7 +181,7 @@ int main(int argc, char **argv) {
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
   app.add_option("--slots", arguments.slots,
-                 "Sequences at once at most; 0: as many as keep the device busy and fit")
+                 "Sequences at once at most on each device; 0: as many as keep it busy and fit")
       ->group("Many samples")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 16));

@@ -128,7 +128,7 @@ Status readPrompt(const Model &model, const ModelText *text, const Arguments &ar
 /// Steps until every sample has ended, streaming where that was asked for.
 Status runSamples(Running &running, const Arguments &arguments, uint64_t id, Trace &trace,
                   Outcome *out) {
-  Engine &engine = *running.engine;
+  Engines &engines = *running.engines;
   out->samples.resize(arguments.samples);
   Ballots ballots(arguments.samples, arguments.voting.stop);
   uint32_t ended = 0;
@@ -137,11 +137,12 @@ Status runSamples(Running &running, const Arguments &arguments, uint64_t id, Tra
   SampleProgress progress(!stream && !arguments.jsonStream);
   while (ended < arguments.samples) {
     if (takeInterrupt())
-      engine.cancel(id);
+      engines.cancel(id);
     trace.beginStep();
-    M1_TRY(engine.step());
-    trace.endStep(engine);
-    for (Event &event : engine.takeEvents()) {
+    M1_TRY(engines.step());
+    if (DeviceEngine *device = engines.single())
+      trace.endStep(*device->engine);
+    for (Event &event : engines.takeEvents()) {
       SampleResult &sample = out->samples[event.sample];
       if (stream && out->showText)
         std::fwrite(event.text.data(), 1, event.text.size(), stdout);
@@ -151,7 +152,7 @@ Status runSamples(Running &running, const Arguments &arguments, uint64_t id, Tra
       if (arguments.jsonStream)
         shown = event;
       if (sample.take(event))
-        engine.cancelSample(id, event.sample);
+        engines.cancelSample(id, event.sample);
       if (sample.ended()) {
         ++ended;
         sample.notNeeded = out->stoppedEarly && sample.reason == FinishReason::cancelled;
@@ -166,9 +167,9 @@ Status runSamples(Running &running, const Arguments &arguments, uint64_t id, Tra
     }
     if (arguments.vote && !out->stoppedEarly && ballots.decided()) {
       out->stoppedEarly = true;
-      engine.cancel(id);
+      engines.cancel(id);
     }
-    progress.show(ended, arguments.samples, engine.stats().generatedTokens,
+    progress.show(ended, arguments.samples, engines.stats().generatedTokens,
                   arguments.generation.timeBudget);
   }
   progress.clear();
@@ -202,7 +203,9 @@ void print(const Outcome &outcome, const Arguments &arguments) {
 
 } // namespace
 
-Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
+Status runPrompt(const std::vector<Model *> &models, const Arguments &arguments,
+                 double loadSeconds) {
+  Model &model = *models[0];
   std::unique_ptr<ModelText> text;
   Status textStatus = ModelText::load(model.artifact(), &text);
   const bool needsText =
@@ -218,28 +221,29 @@ Status runPrompt(Model &model, const Arguments &arguments, double loadSeconds) {
   uint32_t context = 0;
   M1_TRY(fitContext(model, arguments, &request, &context));
   // The prompt that several samples fork from is a sequence, too.
-  const uint32_t slots = arguments.slots
-                             ? arguments.slots
-                             : std::min(arguments.samples, fastestBatch(model, arguments.threads)) +
-                                   (arguments.samples > 1);
+  const uint32_t devices = uint32_t(models.size());
+  const uint32_t share = (arguments.samples + devices - 1) / devices;
+  const uint32_t slots = arguments.slots ? arguments.slots
+                                         : std::min(share, fastestBatch(model, arguments.threads)) +
+                                               (arguments.samples > 1);
   // One prompt: there is no other whose prefix could be reused.
   Running running;
-  M1_TRY(start(model, arguments, std::move(text), slots, context, 0, &running));
+  M1_TRY(start(models, arguments, std::move(text), slots, context, 0, &running));
 
   Trace trace;
   if (!arguments.trace.empty())
-    M1_TRY(trace.open(arguments.trace, model, *running.session));
+    M1_TRY(trace.open(arguments.trace, model, *running.engines->single()->session));
 
   Outcome outcome;
   outcome.promptTokens = request.prompt.size();
   outcome.showText = running.text && arguments.inputIds.empty();
   const double began = now();
   uint64_t id = 0;
-  M1_TRY(running.engine->submit(std::move(request), &id));
+  M1_TRY(running.engines->submit(std::move(request), &id));
   M1_TRY(runSamples(running, arguments, id, trace, &outcome));
   outcome.seconds = now() - began;
   M1_TRY(trace.close());
-  outcome.tokens = running.engine->stats().generatedTokens;
+  outcome.tokens = running.engines->stats().generatedTokens;
   outcome.counts = countEnds(outcome.samples);
 
   print(outcome, arguments);

@@ -92,20 +92,25 @@ struct Course {
 
 } // namespace
 
-Status runPrompts(Model &model, const Arguments &arguments, double loadSeconds) {
+Status runPrompts(const std::vector<Model *> &models, const Arguments &arguments,
+                  double loadSeconds) {
+  Model &model = *models[0];
+  const uint32_t devices = uint32_t(models.size());
   std::unique_ptr<ModelText> text;
   M1_TRY(ModelText::load(model.artifact(), &text));
   std::vector<Prompt> prompts;
   uint32_t context = 0;
   M1_TRY(readPrompts(model, *text, arguments, &prompts, &context));
   const uint64_t all = uint64_t(prompts.size()) * arguments.samples;
+  const uint64_t share = (all + devices - 1) / devices;
   const uint32_t slots =
-      arguments.slots ? arguments.slots
-                      : uint32_t(std::min<uint64_t>(all, fastestBatch(model, arguments.threads))) +
-                            (arguments.samples > 1);
+      arguments.slots
+          ? arguments.slots
+          : uint32_t(std::min<uint64_t>(share, fastestBatch(model, arguments.threads))) +
+                (arguments.samples > 1);
   Running running;
-  M1_TRY(start(model, arguments, std::move(text), slots, context, 2, &running));
-  Engine &engine = *running.engine;
+  M1_TRY(start(models, arguments, std::move(text), slots, context, 2, &running));
+  Engines &engines = *running.engines;
 
   std::map<uint64_t, Course> courses;
   size_t next = 0;
@@ -120,24 +125,25 @@ Status runPrompts(Model &model, const Arguments &arguments, double loadSeconds) 
     if (takeInterrupt()) {
       stopped = true;
       for (const auto &[id, course] : courses)
-        engine.cancel(id);
+        engines.cancel(id);
     }
     // Enough to refill places as they come free.
-    while (!stopped && next < prompts.size() && engine.waitingSamples() < std::max(1u, slots / 8)) {
+    while (!stopped && next < prompts.size() &&
+           engines.waitingSamples() < std::max(1u, slots * devices / 8)) {
       Prompt &prompt = prompts[next++];
       Course course{std::move(prompt.id), prompt.request.prompt.size(),
                     std::vector<SampleResult>(arguments.samples),
                     Ballots(arguments.samples, arguments.voting.stop)};
       uint64_t id = 0;
-      M1_TRY(engine.submit(std::move(prompt.request), &id));
+      M1_TRY(engines.submit(std::move(prompt.request), &id));
       courses.emplace(id, std::move(course));
     }
-    M1_TRY(engine.step());
-    for (Event &event : engine.takeEvents()) {
+    M1_TRY(engines.step());
+    for (Event &event : engines.takeEvents()) {
       Course &course = courses.at(event.request);
       SampleResult &sample = course.samples[event.sample];
       if (sample.take(event))
-        engine.cancelSample(event.request, event.sample);
+        engines.cancelSample(event.request, event.sample);
       if (!sample.ended())
         continue;
       ++ended;
@@ -167,13 +173,13 @@ Status runPrompts(Model &model, const Arguments &arguments, double loadSeconds) 
       }
       if (arguments.vote && !course.stoppedEarly && course.ballots.decided()) {
         course.stoppedEarly = true;
-        engine.cancel(it->first);
+        engines.cancel(it->first);
       }
       ++it;
     }
     if (std::fflush(stdout) != 0)
       return outputError();
-    progress.show(ended, all, engine.stats().generatedTokens, 0);
+    progress.show(ended, all, engines.stats().generatedTokens, 0);
   }
   progress.clear();
   if (arguments.stats)

@@ -1,5 +1,4 @@
 #include "running.h"
-#include "model/sizing.h"
 #include <cerrno>
 #include <cstring>
 #include <sys/resource.h>
@@ -9,27 +8,21 @@ using namespace m1rt;
 
 namespace m1tool {
 
-Status start(Model &model, const Arguments &arguments, std::unique_ptr<ModelText> text,
-             uint32_t sequences, uint32_t context, uint32_t cacheSlots, Running *out) {
-  SizeWish wish;
-  wish.sequences = sequences;
-  wish.context = context;
-  wish.prefillTokens = arguments.prefillChunk;
-  wish.cacheSequences = cacheSlots;
-  SessionOptions size;
-  M1_TRY(sizeSession(model, wish, &size));
-  M1_TRY(Session::create(model, size, &out->session));
-  out->session->setCheckNumerics(arguments.checkNumerics);
-  EngineOptions options;
-  options.prefixCacheSlots = cacheSlots;
-  options.prefillBesideDecoding = prefillBesideDecoding(model, wish);
-  options.planBudgets = arguments.slots == 0;
+Status start(const std::vector<Model *> &models, const Arguments &arguments,
+             std::unique_ptr<ModelText> text, uint32_t sequences, uint32_t context,
+             uint32_t cacheSlots, Running *out) {
+  EngineWish wish;
+  wish.size.sequences = sequences;
+  wish.size.context = context;
+  wish.size.prefillTokens = arguments.prefillChunk;
+  wish.size.cacheSequences = cacheSlots;
+  wish.planBudgets = arguments.slots == 0;
+  wish.checkNumerics = arguments.checkNumerics;
   out->text = std::move(text);
   Engine::DecoderFactory decoders;
   if (const ModelText *side = out->text.get())
     decoders = [side] { return side->createDecoder(/*skipSpecial=*/true); };
-  out->engine = std::make_unique<Engine>(*out->session, options, std::move(decoders));
-  return {};
+  return Engines::create(models, wish, sequences, decoders, &out->engines);
 }
 
 Status fitContext(const Model &model, const Arguments &arguments, Request *request,
@@ -52,13 +45,17 @@ Status fitContext(const Model &model, const Arguments &arguments, Request *reque
 }
 
 void printStats(const Model &model, const Running &running, double loadSeconds, double seconds) {
-  const EngineStats &stats = running.engine->stats();
+  const EngineStats stats = running.engines->stats();
+  const uint32_t devices = running.engines->devices();
   struct rusage usage;
   getrusage(RUSAGE_SELF, &usage);
   auto per = [](double count, double time) { return time > 0 ? count / time : 0; };
   std::FILE *out = stderr;
   std::fprintf(out, "load              %.3f s, weights %s\n", loadSeconds,
                bytesText(model.weightBytes()).c_str());
+  if (devices > 1)
+    std::fprintf(out, "devices           %u; prefill and decode are the mean rates of one\n",
+                 devices);
   std::fprintf(out, "generated         %llu tokens in %.3f s, %.1f tokens/s\n",
                (unsigned long long)stats.generatedTokens, seconds,
                per(double(stats.generatedTokens), seconds));
@@ -72,14 +69,14 @@ void printStats(const Model &model, const Running &running, double loadSeconds, 
                stats.decodeSeconds, per(double(stats.decodeTokens), stats.decodeSeconds));
   std::fprintf(out, "steps             %llu, %.3f s in the model (%.1f %% of the time)\n",
                (unsigned long long)stats.steps, stats.modelSeconds,
-               100 * per(stats.modelSeconds, seconds));
+               100 * per(stats.modelSeconds, seconds * devices));
   std::fprintf(out,
                "tokens computed   %llu (prompt %llu, shared by samples %llu, reused prefixes %llu, "
                "recomputed %llu)\n",
                (unsigned long long)stats.computedTokens, (unsigned long long)stats.promptTokens,
                (unsigned long long)stats.sharedTokens, (unsigned long long)stats.reusedTokens,
                (unsigned long long)stats.recomputedTokens);
-  if (running.engine->prefixReuse())
+  if (running.engines->prefixReuse())
     std::fprintf(out, "prefix reuse      %llu hits, %llu misses\n",
                  (unsigned long long)stats.prefixHits, (unsigned long long)stats.prefixMisses);
   else

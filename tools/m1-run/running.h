@@ -1,10 +1,9 @@
-// A model with its text side, and an engine on a session that is sized for the work.
+// A model with its text side, and engines that are sized for the work.
 #ifndef M1_TOOLS_RUN_RUNNING_H
 #define M1_TOOLS_RUN_RUNNING_H
 
 #include "arguments.h"
-#include "engine/engine.h"
-#include "model/session.h"
+#include "engines.h"
 #include "samples.h"
 #include "text/model_text.h"
 #include <chrono>
@@ -14,13 +13,12 @@ namespace m1tool {
 
 struct Running {
   std::unique_ptr<m1rt::ModelText> text; // null: the artifact has no tokenizer
-  std::unique_ptr<m1rt::Session> session;
-  std::unique_ptr<m1rt::Engine> engine; // destroyed first
+  std::unique_ptr<Engines> engines;      // destroyed first
 };
 
-/// `sequences` at once at most, parents of several samples included, of `context` tokens (0: the
-/// model's longest), and `cacheSlots` more for prefixes.
-m1rt::Status start(m1rt::Model &model, const Arguments &arguments,
+/// `sequences` at once at most on each device, parents of several samples included, of `context`
+/// tokens (0: the model's longest), and `cacheSlots` more for prefixes.
+m1rt::Status start(const std::vector<m1rt::Model *> &models, const Arguments &arguments,
                    std::unique_ptr<m1rt::ModelText> text, uint32_t sequences, uint32_t context,
                    uint32_t cacheSlots, Running *out);
 

@@ -12,6 +12,10 @@
 
 namespace m1serve {
 
+using m1tool::EnginePool;
+using m1tool::Ticket;
+using m1tool::TicketEvent;
+
 struct DeliveryLimits {
   size_t buffered = 1 << 20; // bytes of a stream that its client has not taken
   double stallSeconds = 30;  // without taking any

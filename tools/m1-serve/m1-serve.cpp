@@ -85,25 +85,21 @@ Status run(Arguments &arguments) {
 
   std::vector<std::string> devices;
   M1_TRY(m1tool::listDevices(arguments.device, &devices));
-  std::vector<std::unique_ptr<Model>> models;
-  std::vector<Model *> pointers;
   ModelOptions modelOptions;
   modelOptions.deviceOptions.threads = arguments.threads;
   M1_TRY(m1tool::applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
-  for (const std::string &device : devices) {
-    modelOptions.device = device;
-    models.emplace_back();
-    M1_TRY(Model::load(arguments.artifact, modelOptions, &models.back()));
-    pointers.push_back(models.back().get());
-  }
+  std::vector<std::unique_ptr<Model>> models;
+  M1_TRY(m1tool::loadModels(arguments.artifact, devices, modelOptions, &models));
   std::unique_ptr<ModelText> text;
   M1_TRY(ModelText::load(models[0]->artifact(), &text));
-  PoolOptions poolOptions;
+  m1tool::PoolOptions poolOptions;
   poolOptions.slots =
       arguments.slots ? arguments.slots : fastestBatch(*models[0], arguments.threads);
-  poolOptions.context = arguments.context;
-  poolOptions.prefixCache = arguments.prefixCache;
-  poolOptions.prefillChunk = arguments.prefillChunk;
+  SizeWish &size = poolOptions.engine.size;
+  size.sequences = poolOptions.slots + 1; // and the prompt that several samples fork from
+  size.context = arguments.context;
+  size.prefillTokens = arguments.prefillChunk;
+  size.cacheSequences = arguments.prefixCache;
   poolOptions.maxQueue = arguments.maxQueue;
   options.slots = poolOptions.slots * uint32_t(models.size());
 
@@ -118,7 +114,7 @@ Status run(Arguments &arguments) {
       },
       [&](const Exchange &exchange, bool hungUp) { service.exchangeEnded(exchange, hungUp); });
   M1_TRY(EnginePool::create(
-      pointers, poolOptions,
+      m1tool::pointersTo(models), poolOptions,
       [side = text.get()] { return side->createDecoder(/*skipSpecial=*/true); },
       [&](std::vector<TicketEvent> events) { delivery.post(std::move(events)); },
       [&](const Status &status) {
@@ -200,9 +196,9 @@ int main(int argc, char **argv) {
   app.add_option("artifact", arguments.artifact, "The compiled model")
       ->required()
       ->type_name("OUT.m1a");
-  app.add_option("--device", arguments.device,
-                 "cpu, cuda, cuda:N; several that share the work: cuda:0,1 or cuda:all")
-      ->capture_default_str();
+  app.add_option("--device", arguments.device, m1tool::devicesHelp)
+      ->capture_default_str()
+      ->check(m1tool::isDeviceList);
   app.add_option("--threads", arguments.threads, "CPU threads; 0: one a physical core")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));

@@ -63,7 +63,8 @@ void Metrics::ended(const Exchange &exchange, bool cut) {
   whole.add(Seconds(now - exchange.arrived).count());
 }
 
-std::string Metrics::print(const EnginePool::Load &load, size_t connections, uint32_t slots) const {
+std::string Metrics::print(const m1tool::EnginePool::Load &load, size_t connections,
+                           uint32_t slots) const {
   std::string out;
   const m1rt::EngineStats &stats = load.stats;
   std::lock_guard<std::mutex> lock(mutex);

@@ -27,7 +27,7 @@ class Metrics {
 public:
   void answered(const std::string &endpoint, int status);
   void ended(const Exchange &exchange, bool hungUp);
-  std::string print(const EnginePool::Load &load, size_t connections, uint32_t slots) const;
+  std::string print(const m1tool::EnginePool::Load &load, size_t connections, uint32_t slots) const;
 
 private:
   mutable std::mutex mutex;

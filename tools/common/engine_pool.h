@@ -1,20 +1,22 @@
 // One queue of requests before one engine a device, each in a thread of its own. An engine takes
-// the next request when it has sequences to spare, so that what waits can be counted, refused and
-// withdrawn here. A request with several samples is dealt out among the engines; a sample's tokens
-// are the same whichever draws it.
-#ifndef M1_TOOLS_SERVE_ENGINE_POOL_H
-#define M1_TOOLS_SERVE_ENGINE_POOL_H
+// the next request when it has sequences to spare and no other engine has fewer samples, so that
+// what waits can be counted, refused and withdrawn here. A request with several samples is dealt
+// out among the engines, a run of samples that fork from one prompt to each; one whose samples take
+// turns (Request::samplesAtOnce) stays on one engine. A sample's tokens are the same whichever
+// draws it.
+#ifndef M1_TOOLS_COMMON_ENGINE_POOL_H
+#define M1_TOOLS_COMMON_ENGINE_POOL_H
 
-#include "engine/engine.h"
+#include "device_engine.h"
 #include "model/model.h"
-#include "model/session.h"
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <map>
 #include <mutex>
 #include <thread>
 
-namespace m1serve {
+namespace m1tool {
 
 using Ticket = uint64_t; // a prompt with its samples
 
@@ -25,10 +27,8 @@ struct TicketEvent {
 };
 
 struct PoolOptions {
-  uint32_t slots = 1;       // samples at once on one engine
-  uint32_t context = 0;     // 0: the model's
-  uint32_t prefixCache = 8; // sequences kept for prompts with the same beginning
-  uint32_t prefillChunk = 0;
+  EngineWish engine;      // of each
+  uint32_t slots = 1;     // samples at once on one engine
   size_t maxQueue = 1024; // requests that no engine has begun
 };
 
@@ -51,7 +51,8 @@ public:
   /// must not call the pool. False: the queue is full.
   bool submit(std::vector<m1rt::Request> requests,
               const std::function<void(std::vector<Ticket>)> &queued);
-  /// Ends a ticket; events on their way may still come. Unknown ones are ignored.
+  /// Ends a ticket: samples that have not ended are reported as cancelled. Unknown tickets are
+  /// ignored.
   void cancel(Ticket ticket);
   void cancelSample(Ticket ticket, uint32_t sample);
 
@@ -61,6 +62,7 @@ public:
 
   struct Load {
     size_t queued = 0; // requests
+    uint32_t queuedSamples = 0;
     uint32_t runningSamples = 0, waitingSamples = 0;
     uint32_t kvPages = 0, freePages = 0;
     m1rt::EngineStats stats; // summed over engines
@@ -78,17 +80,19 @@ private:
   struct Part { // of a ticket, on one engine
     Ticket ticket = 0;
     uint32_t first = 0, open = 0;
+    uint32_t atOnce = 0; // of them, while others wait; 0: any number
+    uint32_t places() const { return atOnce ? std::min(open, atOnce) : open; }
   };
   struct Wish { // to end a ticket's samples
     Ticket ticket = 0;
     uint32_t sample = UINT32_MAX; // all of them
   };
   struct Worker {
-    std::unique_ptr<m1rt::Session> session;
-    std::unique_ptr<m1rt::Engine> engine;
+    DeviceEngine device;
     uint32_t slots = 0;
     std::map<uint64_t, Part> parts; // by the engine's request; of the worker's thread
     std::vector<Wish> wishes;       // below: guarded by the pool's mutex
+    uint32_t used = 0;              // places of its parts
     Load load;
     std::deque<uint64_t> beginnings; // of the prompts it took last
     std::thread thread;
@@ -96,6 +100,8 @@ private:
 
   EnginePool() = default;
   void run(Worker &worker);
+  void work(Worker &worker);
+  bool mayDraw(const Worker &worker) const;
   std::deque<Waiting>::iterator choose(Worker &worker);
   void submitPart(Worker &worker, const Waiting &waiting, uint32_t count,
                   std::vector<TicketEvent> *events);
@@ -109,11 +115,12 @@ private:
   mutable std::mutex mutex;
   std::condition_variable changed;
   std::deque<Waiting> queue;
+  std::vector<Waiting> withdrawn; // cancelled in the queue, not yet reported
   Ticket nextTicket = 1;
   double averageSeconds = 1; // that a request takes, moving
   bool stopping = false;
 };
 
-} // namespace m1serve
+} // namespace m1tool
 
 #endif

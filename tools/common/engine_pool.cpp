@@ -1,11 +1,10 @@
 #include "engine_pool.h"
-#include "model/sizing.h"
 #include <algorithm>
 #include <cmath>
 
 using namespace m1rt;
 
-namespace m1serve {
+namespace m1tool {
 
 /// FNV-1a of the first tokens, as many as make a prefix worth keeping.
 static uint64_t beginningOf(const std::vector<int32_t> &prompt) {
@@ -26,23 +25,12 @@ Status EnginePool::create(const std::vector<Model *> &models, const PoolOptions 
   pool->sink = std::move(sink);
   pool->failure = std::move(failure);
   for (Model *model : models) {
-    SizeWish wish;
-    wish.sequences = options.slots + 1; // and the prompt that several samples fork from
-    wish.context = options.context;
-    wish.prefillTokens = options.prefillChunk;
-    wish.cacheSequences = options.prefixCache;
-    SessionOptions size;
-    M1_TRY(sizeSession(*model, wish, &size));
     auto worker = std::make_unique<Worker>();
-    M1_TRY(Session::create(*model, size, &worker->session));
-    EngineOptions engineOptions;
-    engineOptions.prefixCacheSlots = options.prefixCache;
-    engineOptions.prefillBesideDecoding = prefillBesideDecoding(*model, wish);
-    worker->engine = std::make_unique<Engine>(*worker->session, engineOptions, decoders);
-    const BackendLimits limits = worker->session->limits();
+    M1_TRY(createEngine(*model, options.engine, decoders, &worker->device));
+    const BackendLimits limits = worker->device.session->limits();
     worker->slots = std::max(1u, std::min(options.slots, limits.maxSequences));
     worker->load.kvPages = limits.kvPages;
-    worker->load.freePages = worker->session->freePages();
+    worker->load.freePages = worker->device.session->freePages();
     pool->context = pool->context ? std::min(pool->context, limits.maxContext) : limits.maxContext;
     pool->workers.push_back(std::move(worker));
   }
@@ -65,7 +53,7 @@ EnginePool::~EnginePool() {
 
 Status EnginePool::check(const Request &request) const {
   for (const auto &worker : workers)
-    M1_TRY(worker->engine->check(request));
+    M1_TRY(worker->device.engine->check(request));
   return {};
 }
 
@@ -97,9 +85,12 @@ bool EnginePool::submit(std::vector<Request> requests,
 
 void EnginePool::cancel(Ticket ticket) {
   std::lock_guard<std::mutex> lock(mutex);
-  queue.erase(std::remove_if(queue.begin(), queue.end(),
-                             [&](const Waiting &w) { return w.ticket == ticket; }),
-              queue.end());
+  for (auto it = queue.begin(); it != queue.end(); ++it)
+    if (it->ticket == ticket) {
+      withdrawn.push_back(std::move(*it));
+      queue.erase(it);
+      break;
+    }
   for (auto &worker : workers)
     worker->wishes.push_back({ticket, UINT32_MAX});
   changed.notify_all();
@@ -125,6 +116,8 @@ EnginePool::Load EnginePool::load() const {
   std::lock_guard<std::mutex> lock(mutex);
   Load all;
   all.queued = queue.size();
+  for (const Waiting &waiting : queue)
+    all.queuedSamples += waiting.request.samples - waiting.next;
   for (auto &worker : workers) {
     const Load &one = worker->load;
     all.runningSamples += one.runningSamples;
@@ -141,6 +134,9 @@ EnginePool::Load EnginePool::load() const {
     all.stats.preemptions += one.stats.preemptions;
     all.stats.prefixHits += one.stats.prefixHits;
     all.stats.prefixMisses += one.stats.prefixMisses;
+    all.stats.decodeSteps += one.stats.decodeSteps;
+    all.stats.decodeTokens += one.stats.decodeTokens;
+    all.stats.decodeSeconds += one.stats.decodeSeconds;
     all.stats.modelSeconds += one.stats.modelSeconds;
     all.stats.elapsedSeconds += one.stats.elapsedSeconds;
   }
@@ -157,10 +153,11 @@ void EnginePool::submitPart(Worker &worker, const Waiting &waiting, uint32_t cou
     const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - waiting.arrived;
     request.timeBudget = std::max(request.timeBudget - waited.count(), 1e-3);
   }
+  const uint32_t atOnce = request.samplesAtOnce;
   uint64_t id = 0;
-  Status status = worker.engine->submit(std::move(request), &id);
+  Status status = worker.device.engine->submit(std::move(request), &id);
   if (status.ok()) {
-    worker.parts[id] = {waiting.ticket, waiting.next, count};
+    worker.parts[id] = {waiting.ticket, waiting.next, count, atOnce};
     return;
   }
   for (uint32_t i = 0; i < count; ++i) {
@@ -179,9 +176,9 @@ void EnginePool::fulfil(Worker &worker, const std::vector<Wish> &wishes) {
       if (part.ticket != wish.ticket)
         continue;
       if (wish.sample == UINT32_MAX)
-        worker.engine->cancel(id);
+        worker.device.engine->cancel(id);
       else if (wish.sample >= part.first)
-        worker.engine->cancelSample(id, wish.sample - part.first);
+        worker.device.engine->cancelSample(id, wish.sample - part.first);
     }
 }
 
@@ -207,32 +204,53 @@ std::deque<EnginePool::Waiting>::iterator EnginePool::choose(Worker &worker) {
   return chosen;
 }
 
+/// Whether an engine takes something now: it has sequences to spare, and so has no other engine
+/// with fewer samples; a few long requests then do not gather on one of them.
+bool EnginePool::mayDraw(const Worker &worker) const {
+  return !queue.empty() && worker.used < worker.slots &&
+         std::none_of(
+             workers.begin(), workers.end(),
+             [&](const auto &other) { return other->used < std::min(other->slots, worker.used); });
+}
+
 void EnginePool::run(Worker &worker) {
+  try {
+    work(worker);
+  } catch (const std::bad_alloc &) {
+    failure(error(StatusCode::outOfMemory, "out of memory"));
+  }
+}
+
+void EnginePool::work(Worker &worker) {
+  Engine &engine = *worker.device.engine;
   while (true) {
     std::vector<TicketEvent> events;
     std::vector<Wish> wishes;
     std::vector<std::pair<Waiting, uint32_t>> taken;
+    std::vector<Waiting> ended;
     {
       std::unique_lock<std::mutex> lock(mutex);
-      auto used = [&] { return worker.engine->runningSamples() + worker.engine->waitingSamples(); };
       changed.wait(lock, [&] {
-        return stopping || !worker.engine->idle() || !worker.wishes.empty() ||
-               (!queue.empty() && used() < worker.slots);
+        return stopping || !engine.idle() || !worker.wishes.empty() || !withdrawn.empty() ||
+               mayDraw(worker);
       });
       if (stopping)
         return;
       wishes.swap(worker.wishes);
-      uint32_t samples = used();
-      while (!queue.empty() && samples < worker.slots) {
+      ended.swap(withdrawn);
+      while (mayDraw(worker)) {
         const auto chosen = choose(worker);
         Waiting &front = *chosen;
-        // One engine takes all that is left. Of several, each takes its share, so that all of them
-        // work on a request with many samples.
+        // Of several engines each takes its share, so that all of them work on a request with many
+        // samples.
         const uint32_t left = front.request.samples - front.next;
         const uint32_t share =
             (front.request.samples + uint32_t(workers.size()) - 1) / uint32_t(workers.size());
-        const uint32_t count = std::min(left, share);
-        samples += count;
+        const uint32_t atOnce = front.request.samplesAtOnce;
+        const uint32_t count = atOnce ? left : std::min(left, share);
+        const uint32_t places = Part{front.ticket, 0, count, atOnce}.places();
+        worker.used += places;
+        worker.load.waitingSamples += places;
         if (count == left) {
           taken.emplace_back(std::move(front), count);
           queue.erase(chosen);
@@ -241,13 +259,22 @@ void EnginePool::run(Worker &worker) {
           front.next += count;
         }
       }
-      worker.load.waitingSamples = samples - worker.load.runningSamples;
+      if (!taken.empty() && !queue.empty())
+        changed.notify_all(); // others may now have the fewest samples
     }
+    for (const Waiting &waiting : ended)
+      for (uint32_t i = waiting.next; i < waiting.request.samples; ++i) {
+        TicketEvent cancelled;
+        cancelled.ticket = waiting.ticket;
+        cancelled.event.sample = i;
+        cancelled.event.reason = FinishReason::cancelled;
+        events.push_back(std::move(cancelled));
+      }
     fulfil(worker, wishes);
     for (auto &[waiting, count] : taken)
       submitPart(worker, waiting, count, &events);
-    Status status = worker.engine->step();
-    for (Event &event : worker.engine->takeEvents()) {
+    Status status = engine.step();
+    for (Event &event : engine.takeEvents()) {
       auto part = worker.parts.find(event.request);
       if (part == worker.parts.end())
         continue;
@@ -260,15 +287,22 @@ void EnginePool::run(Worker &worker) {
       if (ends && --part->second.open == 0)
         worker.parts.erase(part);
     }
-    if (!events.empty())
-      sink(std::move(events));
     {
       std::lock_guard<std::mutex> lock(mutex);
-      worker.load.runningSamples = worker.engine->runningSamples();
-      worker.load.waitingSamples = worker.engine->waitingSamples();
-      worker.load.freePages = worker.session->freePages();
-      worker.load.stats = worker.engine->stats();
+      const uint32_t before = worker.used;
+      worker.used = 0;
+      for (const auto &[id, part] : worker.parts)
+        worker.used += part.places();
+      if (worker.used < before && !queue.empty())
+        changed.notify_all();
+      worker.load.runningSamples = engine.runningSamples();
+      worker.load.waitingSamples = engine.waitingSamples();
+      worker.load.freePages = worker.device.session->freePages();
+      worker.load.stats = engine.stats();
     }
+    // Whoever hears of a sample's end finds it counted.
+    if (!events.empty())
+      sink(std::move(events));
     if (!status.ok()) {
       failure(status);
       return;
@@ -276,4 +310,4 @@ void EnginePool::run(Worker &worker) {
   }
 }
 
-} // namespace m1serve
+} // namespace m1tool
