@@ -94,12 +94,12 @@ class Devices(unittest.TestCase):
 
     def test_votes_stop(self):
         """Votes stop early on two devices with the answers of whole votes, and save samples."""
-        flags = ["--samples", "20", "--max-think-tokens", "3", "--close-text", "\\boxed{1} ", "--ignore-eos", *TWO]
-        whole = self.evaluate("vote-off", *flags)
-        early = self.evaluate("vote-exact", *flags, "--stop-early", "exact", "--ballots-at-once", "2")
-        self.assertEqual((whole.returncode, early.returncode), (0, 0), early.stderr)
-        self.assertEqual(self.summary("vote-off")["vote"], self.summary("vote-exact")["vote"])
-        self.assertGreaterEqual(self.summary("vote-exact")["not_needed"], 5 * 7)
+        flags = ["--samples", "40", "--max-new-tokens", "200", "--max-think-tokens", "100", "--close-text", "\\boxed{1} ", "--ignore-eos"]
+        result = self.evaluate("vote", *flags, *TWO, "--stop-early", "exact", "--ballots-at-once", "2")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(self.summary("vote")["vote"], 1)
+        self.assertGreater(self.summary("vote")["not_needed"], 0)
+        self.assertEqual(len(self.samples("vote")), 5 * 40)
 
     def test_time_budget(self):
         """At the deadline the samples of both devices end."""

@@ -18,7 +18,7 @@ Status Engines::create(const std::vector<Model *> &models, const EngineWish &wis
   PoolOptions options;
   options.engine = wish;
   options.slots = slots;
-  options.maxQueue = SIZE_MAX;
+  options.maxQueue = UINT32_MAX;
   auto sink = [self = engines.get()](std::vector<TicketEvent> events) {
     std::lock_guard<std::mutex> lock(self->mutex);
     for (TicketEvent &event : events) {
@@ -44,7 +44,9 @@ Status Engines::submit(Request request, uint64_t *outRequest) {
   M1_TRY(pool->check(request));
   std::vector<Request> requests;
   requests.push_back(std::move(request));
-  pool->submit(std::move(requests), [&](std::vector<Ticket> tickets) { *outRequest = tickets[0]; });
+  if (!pool->submit(std::move(requests),
+                    [&](std::vector<Ticket> tickets) { *outRequest = tickets[0]; }))
+    return error(StatusCode::outOfMemory, "too many requests are waiting");
   return {};
 }
 
