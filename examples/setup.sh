@@ -7,6 +7,7 @@ packages=(
   clang-22 clang-format-22 clang-tidy-22 libclang-rt-22-dev lld-22 liblld-22-dev llvm-22-dev llvm-22-tools libmlir-22-dev mlir-22-tools
   libflatbuffers-dev flatbuffers-compiler libcli11-dev nlohmann-json3-dev libpcre2-dev libssl-dev libedit-dev
   zlib1g-dev libzstd-dev libgtest-dev binutils python3-jinja2 tmux libcpp-httplib-dev
+  libopenmpi-dev openmpi-bin
   "$@"
 )
 missing=()

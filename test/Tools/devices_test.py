@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """m1-eval and m1-run on several devices: devices_test.py BIN_DIR. The CPU, named twice, is two of them."""
+import glob
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,18 @@ import text_model
 
 BIN = os.path.abspath(sys.argv[1])
 TWO = ("--device", "cpu,cpu", "--threads", "1")
+MPI = {**os.environ, "OMPI_MCA_btl_vader_single_copy_mechanism": "none", "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+
+
+def lock_holder(file):
+    """The process that has locked an open file."""
+    inode = os.fstat(file.fileno()).st_ino
+    with open("/proc/locks") as locks:
+        for line in locks:
+            fields = line.split()
+            if fields[5].rsplit(":", 1)[1] == str(inode):
+                return int(fields[4])
+    raise AssertionError("nobody has locked " + file.name)
 
 
 class Devices(unittest.TestCase):
@@ -52,13 +66,28 @@ class Devices(unittest.TestCase):
     def samples(cls, out):
         """By problem and sample; none may be there twice."""
         records = {}
-        with open(os.path.join(cls.path(out), "samples.jsonl")) as file:
-            for line in file:
-                r = json.loads(line)
-                key = r["problem"], r["sample"]
-                assert key not in records, key
-                records[key] = r["token_ids"], r["text"], r["finish"]
+        for name in glob.glob(os.path.join(cls.path(out), "samples*.jsonl")):
+            with open(name) as file:
+                for line in file:
+                    if not line.endswith("\n"):  # cut off when its rank was killed
+                        continue
+                    r = json.loads(line)
+                    key = r["problem"], r["sample"]
+                    assert key not in records, key
+                    records[key] = r["token_ids"], r["text"], r["finish"]
         return records
+
+    def ranks(self, count, out, *arguments):
+        """The command of an evaluation by so many processes."""
+        if not shutil.which("mpirun"):
+            self.skipTest("no mpirun: install openmpi-bin")
+        return ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(count), *self.command(out, "--threads", "1", *arguments)]
+
+    def finish(self, command):
+        result = subprocess.run(command, capture_output=True, text=True, env=MPI)
+        if "built without MPI" in result.stderr:
+            self.skipTest("m1-eval was built without MPI")
+        return result
 
     def summary(self, out):
         with open(os.path.join(self.path(out), "summary.json")) as file:
@@ -128,6 +157,51 @@ class Devices(unittest.TestCase):
         one, _ = self.run_samples("--prompt", "hello", "--samples", "20", "--json")
         two, _ = self.run_samples("--prompt", "hello", "--samples", "20", "--json", "--slots", "3", *TWO)
         self.assertEqual(one[0]["samples"], two[0]["samples"])
+
+    def test_ranks(self):
+        """Ranks, one of them on two devices' worth of work or all, draw the samples and figures of one process."""
+        for count, flags in (2, TWO), (3, ("--slots", "2")):
+            out = f"ranks{count}"
+            result = self.finish(self.ranks(count, out, *flags))
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertEqual(self.samples(out), self.expected)
+            for figure in "problems", "samples", "tokens", "run_tokens", "length", "answered", "vote", "pass@1":
+                self.assertEqual(self.summary(out)[figure], self.summary("one")[figure], figure)
+            self.assertEqual(result.stdout.count("pass@1"), 1)
+            self.assertTrue(os.path.exists(os.path.join(self.path(out), f"samples.{count - 1}.jsonl")))
+
+    def test_rank_is_killed(self):
+        """When a rank is killed all that had ended is kept; other ranks, or one process, draw the rest."""
+        process = subprocess.Popen(self.ranks(2, "dead", "--max-new-tokens", "300", "--ignore-eos"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=MPI)
+        log = os.path.join(self.path("dead"), "samples.1.jsonl")
+        while process.poll() is None and (not os.path.exists(log) or os.path.getsize(log) == 0):
+            time.sleep(0.002)
+        if process.poll() is None:
+            with open(log) as file:
+                rank = lock_holder(file)
+            os.kill(rank, signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+        if "built without MPI" in said:
+            self.skipTest("m1-eval was built without MPI")
+        self.assertNotEqual(process.returncode, 0)
+        before = len(self.samples("dead"))
+        self.assertTrue(0 < before < 30, before)
+        shutil.copytree(self.path("dead"), self.path("dead-alone"))
+        flags = ["--max-new-tokens", "300", "--ignore-eos"]
+        self.assertEqual(self.evaluate("undisturbed", *flags).returncode, 0)
+        whole = self.samples("undisturbed")
+        self.assertEqual(self.finish(self.ranks(4, "dead", *flags)).returncode, 0)
+        self.assertEqual(self.samples("dead"), whole)
+        self.assertEqual(self.evaluate("dead-alone", *flags).returncode, 0)
+        self.assertEqual(self.samples("dead-alone"), whole)
+
+    def test_ranks_errors(self):
+        """What rank 0 refuses ends all ranks."""
+        self.evaluate("settings", "--limit", "1")
+        result = self.finish(self.ranks(2, "settings", "--limit", "1", "--temperature", "0.5"))
+        self.assertEqual(result.returncode, 1, result.stderr)
+        self.assertEqual(result.stderr.count("m1-eval: error: "), 1, result.stderr)
+        self.assertIn("drawn with temperature", result.stderr)
 
     def test_errors(self):
         """A device that is missing, a list that is none, and what runs on one device only: one message each."""

@@ -47,6 +47,7 @@ public:
 private:
   void addCourse(const Problem &problem, double earlier);
   bool mayBegin() const;
+  bool drawNext();
   Status begin(Course &course);
   Status record(Course &course, FinishedSample &&sample);
 
@@ -54,10 +55,11 @@ private:
   const EvaluationOptions &options;
   Sampler &sampler;
   RecordFile &records;
-  std::deque<Course> courses;
+  std::deque<Course> courses;          // of the problems in order
   std::map<uint64_t, size_t> courseOf; // by job
   EvaluationProgress state;
-  size_t next = 0, openCourses = 0;
+  size_t next = 0, inOrder = 0, openCourses = 0; // `next`: drawn last
+  bool exhausted = false;
 };
 
 /// Finds out what is missing.
@@ -95,19 +97,31 @@ void Evaluation::addCourse(const Problem &problem, double earlier) {
       course.missing.push_back({j, 1});
     ++course.open;
   }
-  if (course.open && course.ballots.decided())
+  if (course.open && course.ballots.decided()) {
     state.done += course.open;
-  else if (course.open)
-    courses.push_back(std::move(course));
+    course.open = 0;
+  }
+  courses.push_back(std::move(course));
 }
 
 bool Evaluation::mayBegin() const {
-  if (next == courses.size())
-    return false;
   if (options.oneAtATime)
     return openCourses == 0;
+  if (openCourses >= options.mostOpen)
+    return false;
   return options.stop.kind == StopRule::Kind::off ? sampler.waiting() < options.maxWaiting
                                                   : openCourses < options.openProblems;
+}
+
+/// The next problem that lacks samples; false when there is none left to begin.
+bool Evaluation::drawNext() {
+  while (!exhausted) {
+    next = options.draw ? options.draw() : inOrder++;
+    exhausted = next >= courses.size();
+    if (!exhausted && courses[next].open)
+      return true;
+  }
+  return false;
 }
 
 Status Evaluation::begin(Course &course) {
@@ -136,7 +150,6 @@ Status Evaluation::begin(Course &course) {
     }
   }
   openCourses += course.open > 0;
-  ++next;
   return {};
 }
 
@@ -170,13 +183,15 @@ Status Evaluation::run(const std::function<bool()> &interrupted,
                        const std::function<void(const EvaluationProgress &)> &progress,
                        bool *outComplete) {
   std::vector<FinishedSample> finished;
-  while (next < courses.size() || openCourses) {
+  while (!exhausted || openCourses) {
     if (interrupted && interrupted()) {
       sampler.cancel();
       return {};
     }
-    while (mayBegin())
+    while (mayBegin() && drawNext())
       M1_TRY(begin(courses[next]));
+    if (!openCourses)
+      continue;
     finished.clear();
     M1_TRY(sampler.work(&finished));
     for (FinishedSample &sample : finished) {

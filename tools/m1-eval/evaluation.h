@@ -54,6 +54,10 @@ struct EvaluationOptions {
   bool weighByConfidence = false; // in these votes
   uint32_t ballotsAtOnce = 4;
   uint32_t openProblems = 1;
+  // Of several ranks: the place of the next problem to begin, past the end when there is none left.
+  // Empty: all of them in order.
+  std::function<uint64_t()> draw;
+  uint32_t mostOpen = UINT32_MAX; // problems begun and not ended: the rest is for other ranks
 };
 
 struct EvaluationProgress {

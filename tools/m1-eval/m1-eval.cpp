@@ -9,6 +9,7 @@
 #include "model/sizing.h"
 #include "plot.h"
 #include "progress.h"
+#include "ranks.h"
 #include "statistics.h"
 #include "tool.h"
 #include "trust.h"
@@ -219,6 +220,8 @@ Status report(const Arguments &arguments, const std::vector<Problem> &problems,
 Status run(Arguments &arguments) {
   EngineSamplerOptions &engine = arguments.engine;
   EvaluationOptions &evaluation = arguments.evaluation;
+  Ranks ranks;
+  M1_TRY(ranks.join());
   std::vector<Problem> problems;
   M1_TRY(readDataset(arguments.dataset, arguments.limit, &problems, arguments.fields));
   if (!arguments.fewShot.empty())
@@ -249,26 +252,45 @@ Status run(Arguments &arguments) {
   evaluation.openProblems = places / evaluation.ballotsAtOnce + 1;
   if (evaluation.stop.kind != StopRule::Kind::off && !evaluation.oneAtATime)
     engine.openJobs = engine.slots / evaluation.ballotsAtOnce + 1;
+  if (ranks.size() > 1) { // none takes more than its share at the beginning
+    evaluation.draw = [&ranks] { return ranks.draw(); };
+    evaluation.mostOpen = uint32_t((problems.size() + ranks.size() - 1) / ranks.size());
+  }
   RecordFile records;
-  M1_TRY(records.open(arguments.out, settingsOf(arguments, model), arguments.detail));
+  if (ranks.rank() > 0)
+    ranks.wait(); // rank 0 writes down what samples depend on, or refuses
+  M1_TRY(records.open(arguments.out, settingsOf(arguments, model), arguments.detail, ranks.rank()));
+  if (ranks.rank() == 0)
+    ranks.wait();
 
   std::unique_ptr<Sampler> sampler;
   M1_TRY(createEngineSampler(pointersTo(models), engine, problems, &sampler));
   catchInterrupts();
-  SampleProgress progress(true);
+  SampleProgress progress(ranks.rank() == 0);
   bool complete = false;
   uint64_t tokens = 0;
   auto began = std::chrono::steady_clock::now();
   Status status = evaluate(
-      problems, evaluation, *sampler, records, takeInterrupt,
+      problems, evaluation, *sampler, records,
+      [&] {
+        ranks.progress();
+        return takeInterrupt();
+      },
       [&](const EvaluationProgress &p) {
         tokens = p.tokens;
         progress.show(p.done, p.all, p.tokens, 0);
       },
       &complete);
-  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   progress.clear();
   M1_TRY(std::move(status));
+  tokens = ranks.leave(tokens);
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  Status stopped =
+      complete ? Status()
+               : error(StatusCode::cancelled, "stopped; the same command goes on from here");
+  if (ranks.rank() > 0)
+    return stopped;
+  M1_TRY(records.readOthers());
   M1_TRY(report(arguments, problems, records, tokens, seconds));
   if (std::fflush(stdout) != 0)
     return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
@@ -276,9 +298,7 @@ Status run(Arguments &arguments) {
   if (!all.empty() && std::all_of(all.begin(), all.end(),
                                   [](const SampleRecord &r) { return r.finish == "refused"; }))
     return error(StatusCode::invalidArgument, "every problem was refused");
-  if (!complete)
-    return error(StatusCode::cancelled, "stopped; the same command goes on from here");
-  return {};
+  return stopped;
 }
 
 /// What CLI11's option checks cannot say; empty when there is nothing to say.
@@ -313,7 +333,8 @@ int main(int argc, char **argv) {
                "coverage over samples "
                "and time.\n"
                "Samples are recorded as they finish; the same command continues a run that was "
-               "stopped or killed.",
+               "stopped or killed.\n"
+               "Started by mpirun or srun, its processes share the problems.",
                "m1-eval"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-eval ") + M1_VERSION);

@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
+#include <regex>
+#include <set>
 #include <sstream>
 #include <sys/file.h>
 
@@ -89,16 +91,50 @@ void RecordFile::keep(SampleRecord record) {
     all.push_back(std::move(record));
 }
 
-Status RecordFile::open(const std::string &directory,
+/// Of complete lines, which end at *outEnd.
+Status RecordFile::read(const std::string &name, size_t *outEnd) {
+  bool exists = false;
+  const std::string text = readWhole(name, &exists);
+  size_t begin = 0, number = 0;
+  for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    ++number;
+    std::optional<SampleRecord> record = parse(text.substr(begin, end - begin));
+    if (!record)
+      return error(StatusCode::corrupt, "%s:%zu: not a sample record", name.c_str(), number);
+    keep(std::move(*record));
+  }
+  *outEnd = begin;
+  return {};
+}
+
+Status RecordFile::readOthers() {
+  std::error_code problem;
+  std::set<std::string> others;
+  const std::regex records("samples(\\.[0-9]+)?\\.jsonl");
+  for (const auto &entry : std::filesystem::directory_iterator(directory, problem))
+    if (std::regex_match(entry.path().filename().string(), records) && entry.path() != path)
+      others.insert(entry.path());
+  if (problem)
+    return error(StatusCode::ioError, "%s: cannot list the directory: %s", directory.c_str(),
+                 problem.message().c_str());
+  for (const std::string &other : others) {
+    size_t end = 0; // what follows is being written, or was when its rank was killed
+    M1_TRY(read(other, &end));
+  }
+  return {};
+}
+
+Status RecordFile::open(const std::string &wantedDirectory,
                         const std::vector<std::pair<std::string, std::string>> &settings,
-                        const RecordDetail &wanted) {
+                        const RecordDetail &wanted, uint32_t rank) {
+  directory = wantedDirectory;
   detail = wanted;
   std::error_code problem;
   std::filesystem::create_directories(directory, problem);
   if (problem)
     return error(StatusCode::ioError, "%s: cannot create the directory: %s", directory.c_str(),
                  problem.message().c_str());
-  path = directory + "/samples.jsonl";
+  path = directory + (rank ? "/samples." + std::to_string(rank) + ".jsonl" : "/samples.jsonl");
   file = ::open(path.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   if (file < 0)
     return failed(path, "cannot open");
@@ -106,20 +142,12 @@ Status RecordFile::open(const std::string &directory,
     return error(StatusCode::ioError, "%s: another m1-eval is writing there", path.c_str());
   M1_TRY(checkSettings(directory + "/run.json", settings));
 
-  bool exists = false;
-  std::string text = readWhole(path, &exists);
-  size_t begin = 0, number = 0;
-  for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    ++number;
-    std::optional<SampleRecord> record = parse(text.substr(begin, end - begin));
-    if (!record)
-      return error(StatusCode::corrupt, "%s:%zu: not a sample record", path.c_str(), number);
-    keep(std::move(*record));
-  }
+  size_t end = 0;
+  M1_TRY(read(path, &end));
   // A line without its end was being written when the run was killed.
-  if (begin < text.size() && ::ftruncate(file, off_t(begin)) != 0)
+  if (::lseek(file, 0, SEEK_END) > off_t(end) && ::ftruncate(file, off_t(end)) != 0)
     return failed(path, "cannot remove the last, cut-off line");
-  return {};
+  return readOthers();
 }
 
 Status RecordFile::append(SampleRecord r) {

@@ -43,14 +43,17 @@ public:
   RecordFile(const RecordFile &) = delete;
   RecordFile &operator=(const RecordFile &) = delete;
 
-  /// Opens DIR/samples.jsonl, creating both, and locks it against a second run. A last line that
-  /// was cut off is removed. `settings` is what the samples depend on: a directory of other
-  /// settings is refused, naming the first that differs.
+  /// Opens DIR/samples.jsonl, or of a rank but 0 DIR/samples.RANK.jsonl, creating both, and locks
+  /// it against a second run. A last line that was cut off is removed. The records of all ranks are
+  /// read. `settings` is what the samples depend on: a directory of other settings is refused,
+  /// naming the first that differs.
   m1rt::Status open(const std::string &directory,
                     const std::vector<std::pair<std::string, std::string>> &settings,
-                    const RecordDetail &detail = {});
-  /// Every complete record, in the order in which they were written; the first of equal (problem,
-  /// sample).
+                    const RecordDetail &detail = {}, uint32_t rank = 0);
+  /// Reads what other ranks have recorded since.
+  m1rt::Status readOthers();
+  /// Every complete record, each file's in the order in which they were written; the first of equal
+  /// (problem, sample).
   const std::vector<SampleRecord> &records() const { return all; }
   /// Null when it is not there; valid until the next append().
   const SampleRecord *find(const std::string &problem, uint32_t sample) const {
@@ -62,7 +65,8 @@ public:
 
 private:
   void keep(SampleRecord record);
-  std::string path;
+  m1rt::Status read(const std::string &path, size_t *outEnd);
+  std::string directory, path;
   RecordDetail detail;
   int file = -1;
   std::vector<SampleRecord> all;
