@@ -277,6 +277,25 @@ bool hasAbsolute(const Expression &e) {
 
 void beginComparison() { work = 0; }
 
+void collectVariables(const Expression &e, std::set<std::string> &out) {
+  if (e.kind == E::variable && hasVariables(e))
+    out.insert(e.text);
+  for (const ExpressionPtr &kid : e.kids)
+    collectVariables(*kid, out);
+}
+
+ExpressionPtr substitute(const Expression &e, const std::string &variable,
+                         const Expression &value) {
+  const bool is = e.kind == E::variable && e.text == variable;
+  const Expression &from = is ? value : e;
+  auto copy = std::make_unique<Expression>();
+  copy->kind = from.kind;
+  copy->text = from.text;
+  for (const ExpressionPtr &kid : from.kids)
+    copy->kids.push_back(is ? resolvePlusMinus(*kid, false) : substitute(*kid, variable, value));
+  return copy;
+}
+
 bool hasVariables(const Expression &e) {
   if (e.kind == E::variable && e.text != "\\pi" && e.text != "e" && e.text != "i" &&
       e.text != "\\infty")
@@ -300,16 +319,6 @@ bool onlyVariable(const Expression &e, std::string &name) {
                      [&](const ExpressionPtr &kid) { return onlyVariable(*kid, name); });
 }
 
-ExpressionPtr withVariable(const Expression &e, const std::string &name, const char *digits) {
-  auto copy = std::make_unique<Expression>();
-  bool is = e.kind == E::variable && e.text == name;
-  copy->kind = is ? E::number : e.kind;
-  copy->text = is ? digits : e.text;
-  for (const ExpressionPtr &kid : e.kids)
-    copy->kids.push_back(withVariable(*kid, name, digits));
-  return copy;
-}
-
 } // namespace
 
 std::optional<Linear> linearForm(const Expression &e) {
@@ -318,9 +327,13 @@ std::optional<Linear> linearForm(const Expression &e) {
     return std::nullopt;
   std::optional<Rational> at[4]; // at 0, 1, 2, 5: no other low polynomial has equal slopes there
   const char *const points[] = {"0", "1", "2", "5"};
-  for (size_t i = 0; i < 4; ++i)
-    if (!(at[i] = exactValue(*withVariable(e, name, points[i]))))
+  for (size_t i = 0; i < 4; ++i) {
+    Expression point;
+    point.kind = E::number;
+    point.text = points[i];
+    if (!(at[i] = exactValue(*substitute(e, name, point))))
       return std::nullopt;
+  }
   auto difference = [&](size_t i, size_t k) {
     return add(*at[k], {-at[i]->numerator, at[i]->denominator});
   };

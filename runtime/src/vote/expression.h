@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,9 @@ bool hasPlusMinus(const Expression &e);
 ExpressionPtr resolvePlusMinus(const Expression &e, bool second);
 bool isVariable(const Expression &e);
 bool hasVariables(const Expression &e); // π, e, i and ∞ are none
+void collectVariables(const Expression &e, std::set<std::string> &out);
+// A copy with `value` for a variable.
+ExpressionPtr substitute(const Expression &e, const std::string &variable, const Expression &value);
 // slope·x + constant = e, if e has one variable x and is so with rational numbers; slope ≠ 0.
 struct Linear;
 std::optional<Linear> linearForm(const Expression &e);

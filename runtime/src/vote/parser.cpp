@@ -64,6 +64,7 @@ private:
   ExpressionPtr group(const char *open, const char *close);
   ExpressionPtr argument();
   ExpressionPtr chosen();
+  ExpressionPtr series(bool sum);
   ExpressionPtr function(const std::string &name);
   ExpressionPtr numberInBase(const std::string &digits);
   ExpressionPtr mixedFraction(ExpressionPtr whole);
@@ -355,6 +356,40 @@ ExpressionPtr Parser::chosen() {
   return nullptr;
 }
 
+// \sum_{i=1}^{10} i^2 and \prod after their names, with bounds that are numbers, written out; null,
+// nothing read, for others.
+ExpressionPtr Parser::series(bool sum) {
+  constexpr size_t longest = 200, largest = 4000; // terms, tokens of all terms
+  const size_t start = at;
+  auto other = [&]() -> ExpressionPtr {
+    at = start;
+    return nullptr;
+  };
+  if (!isOp("_") || !isOp("{", 1) || at + 3 >= end || tokens[at + 2].kind != Kind::letter ||
+      !isOp("=", 3))
+    return other();
+  const std::string name = tokens[at + 2].text;
+  at += 4;
+  ExpressionPtr from = this->sum();
+  if (!from || !skipOp("}") || !skipOp("^"))
+    return other();
+  ExpressionPtr to = argument();
+  auto first = exactValue(*from), last = to ? exactValue(*to) : std::nullopt;
+  if (!first || !last || first->denominator != 1 || last->denominator != 1 ||
+      first->numerator > last->numerator || last->numerator - first->numerator >= longest)
+    return other();
+  const size_t begin = at;
+  ExpressionPtr body = product(), all;
+  if (!body || (at - begin) * size_t(last->numerator - first->numerator + 1) > largest)
+    return other();
+  for (Rational i = *first; i.numerator <= last->numerator; ++i.numerator) {
+    ExpressionPtr term = substitute(*body, name, *toExpression(i));
+    all = all ? node(sum ? E::add : E::multiply, "", std::move(all), std::move(term))
+              : std::move(term);
+  }
+  return all;
+}
+
 ExpressionPtr Parser::atom() {
   if (at >= end || ++depth > kMaxDepth)
     return nullptr;
@@ -434,6 +469,10 @@ ExpressionPtr Parser::atom() {
         return nullptr;
       return degree ? node(E::root, "", std::move(x), std::move(degree))
                     : node(E::root, "", std::move(x));
+    }
+    if (t.text == "sum" || t.text == "prod") {
+      ExpressionPtr all = series(t.text == "sum");
+      return all ? std::move(all) : make(E::variable, "\\" + t.text + subscript());
     }
     if (t.text == "lfloor" || t.text == "lceil") {
       ExpressionPtr x = sum();

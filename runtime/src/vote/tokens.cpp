@@ -36,10 +36,10 @@ const std::map<std::string, std::string> kCommands = {
     {"dbinom", "binom"},       {"tbinom", "binom"},        {"varphi", "phi"},
     {"varepsilon", "epsilon"}, {"emptyset", "varnothing"}, {"R", "mathbbR"}};
 const std::set<std::string> kKept = {
-    "frac", "sqrt",   "binom",    "sin",    "cos",   "tan",   "cot",  "sec",
-    "csc",  "arcsin", "arccos",   "arctan", "sinh",  "cosh",  "tanh", "ln",
-    "log",  "exp",    "overline", "begin",  "end",   "boxed", "fbox", "max",
-    "min",  "gcd",    "lfloor",   "rfloor", "lceil", "rceil", "over", "choose"};
+    "frac",     "sqrt",   "binom",  "sin",   "cos",    "tan",  "cot", "sec", "csc",
+    "arcsin",   "arccos", "arctan", "sinh",  "cosh",   "tanh", "ln",  "log", "exp",
+    "overline", "begin",  "end",    "boxed", "fbox",   "max",  "min", "gcd", "lfloor",
+    "rfloor",   "lceil",  "rceil",  "over",  "choose", "sum",  "prod"};
 const std::map<std::string, std::string> kUnicode = {
     {"π", "\\pi "},     {"√", "\\sqrt "},   {"×", "\\times "},  {"·", "\\cdot "},
     {"÷", "/"},         {"−", "-"},         {"–", "-"},         {"½", "\\frac12 "},
@@ -190,6 +190,17 @@ private:
                : end - at;
   }
 
+  // 3{,}14 in print is 3,14. Three digits behind it are thousands, but not of 0.
+  bool isDecimalComma(const std::string &before) const {
+    if (s.compare(at, 3, "{,}") != 0 || before.find('.') != std::string::npos)
+      return false;
+    size_t end = at + 3;
+    while (end < s.size() && isDigit(s[end]))
+      ++end;
+    const size_t decimals = end - at - 3;
+    return decimals > 0 && s.compare(end, 3, "{,}") != 0 && (decimals != 3 || before == "0");
+  }
+
   void number() {
     std::string text;
     size_t digits = 0; // in the group that separators may follow
@@ -201,6 +212,10 @@ private:
       } else if (s[at] == '.' && !point && at + 1 < s.size() && isDigit(s[at + 1])) {
         point = true;
         text += s[at++];
+      } else if (!point && digits > 0 && isDecimalComma(text)) {
+        point = true;
+        text += '.';
+        at += 3;
       } else if (!point && digits > 0 && digits <= 3) {
         // In brackets a comma separates: (1,234) is a pair.
         size_t skip = separatorLength(s, at, brackets <= 0);
@@ -236,15 +251,18 @@ private:
     pushOp(")");
   }
 
-  // 0.1\overline{6} or 0.1\bar{6}, after its first digits: (0.1 + \frac{6}{90}).
+  // 0.1\overline{6}, 0.1\bar{6}, 0.1\dot{6}, after its first digits: (0.1 + \frac{6}{90}).
+  // 0.(6), too; 0.1(6) would be a product.
   bool repeating(const std::string &text, bool point) {
     size_t begin = at + (!point && at < s.size() && s[at] == '.');
     if (!point && begin == at)
       return false;
-    size_t name = s.compare(begin, 10, "\\overline{") == 0 ? 10
-                  : s.compare(begin, 5, "\\bar{") == 0     ? 5
-                                                           : 0;
-    size_t end = s.find('}', begin);
+    size_t name = s.compare(begin, 10, "\\overline{") == 0        ? 10
+                  : s.compare(begin, 5, "\\bar{") == 0            ? 5
+                  : s.compare(begin, 5, "\\dot{") == 0            ? 5
+                  : !point && begin < s.size() && s[begin] == '(' ? 1
+                                                                  : 0;
+    size_t end = s.find(name == 1 ? ')' : '}', begin);
     if (!name || end == std::string::npos || end == begin + name || end > begin + name + 16)
       return false;
     std::string digits = s.substr(begin + name, end - begin - name);

@@ -35,8 +35,7 @@ const std::map<std::string, std::string> kMagnitudes = {
 bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool isBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
-// Without spaces, braces, quotes and the punctuation of sentences, in lower case: how text is
-// compared.
+// Without spaces, braces, quotes and the punctuation of sentences.
 std::string plainText(const std::string &latex) {
   std::string out;
   bool spaces = false;
@@ -71,7 +70,7 @@ std::string plainText(const std::string &latex) {
     if (spaces && isDigit(latex[i]) && !out.empty() && isDigit(out.back()))
       out += ' ';
     spaces = false;
-    out += c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : latex[i];
+    out += latex[i];
   }
   if (out.size() > 2 && out.find_first_of("()", 1) == out.size() - 1 && out[0] == '(' &&
       out.back() == ')')
@@ -327,7 +326,7 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     const std::string &text = tokens[begin].text;
     // \text{42}
     if (text.size() < latex.size() && text.find_first_of("0123456789") != std::string::npos)
-      return readAnswer(text);
+      return Reader(text).run();
     auto v = std::make_shared<Value>();
     v->text = plainText(text);
     return v;
@@ -676,7 +675,7 @@ ValuePtr Reader::readExpression(size_t begin, size_t end) {
       letters =
           plain && (i == begin || !letters.empty()) ? letters + tokens[i].text : std::string();
     }
-    v->text = plainText(letters);
+    v->text = letters;
     return v;
   }
   v->kind = Kind::list;
@@ -689,97 +688,10 @@ ValuePtr Reader::readExpression(size_t begin, size_t end) {
   return v;
 }
 
-bool equalInOrder(const Value &a, const Value &b) {
-  return std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(),
-                    [](const ValuePtr &x, const ValuePtr &y) { return equalValues(*x, *y); });
-}
-
-// As sets: repeated items count once. Every pair is compared at most once: nested sets would
-// otherwise take twice as long at each level.
-bool equalUnordered(const Value &a, const Value &b) {
-  if (a.items.size() * b.items.size() > 10000)
-    return false;
-  std::vector<bool> found(b.items.size());
-  for (const ValuePtr &item : a.items) {
-    bool any = false;
-    for (size_t k = 0; k < b.items.size(); ++k)
-      if ((!any || !found[k]) && equalValues(*item, *b.items[k]))
-        any = found[k] = true;
-    if (!any)
-      return false;
-  }
-  return std::all_of(found.begin(), found.end(), [](bool f) { return f; });
-}
-
-// left - right of an equation of expressions; null for others.
-ExpressionPtr difference(const Value &equation) {
-  ExpressionPtr sides[2];
-  for (size_t i = 0; i < 2; ++i) {
-    if (equation.items[i]->kind != Kind::expression)
-      return nullptr;
-    sides[i] = resolvePlusMinus(*equation.items[i]->expression, false); // a copy
-  }
-  auto negated = std::make_unique<Expression>();
-  negated->kind = Expression::Kind::negate;
-  negated->kids.push_back(std::move(sides[1]));
-  auto sum = std::make_unique<Expression>();
-  sum->kind = Expression::Kind::add;
-  sum->kids.push_back(std::move(sides[0]));
-  sum->kids.push_back(std::move(negated));
-  return sum;
-}
-
 } // namespace
 
-std::shared_ptr<const Value> readAnswer(const std::string &latex) { return Reader(latex).run(); }
-
-bool equalValues(const Value &a, const Value &b) {
-  if (a.kind == Kind::equation && b.kind == Kind::equation) {
-    if (equalInOrder(a, b))
-      return true;
-    ExpressionPtr x = difference(a), y = difference(b);
-    return x && y && proportional(*x, *y);
-  }
-  // "x = 5" answers "what is x" like "5" does.
-  if (a.kind == Kind::equation)
-    return a.named && equalValues(*a.items[1], b);
-  if (b.kind == Kind::equation)
-    return b.named && equalValues(a, *b.items[1]);
-  if (a.kind == Kind::text || b.kind == Kind::text) {
-    bool letters = (a.kind == Kind::text || a.kind == Kind::expression) &&
-                   (b.kind == Kind::text || b.kind == Kind::expression);
-    return letters && !a.text.empty() && a.text == b.text;
-  }
-  if (a.kind == Kind::expression && b.kind == Kind::expression)
-    return equalExpressions(*a.expression, *b.expression);
-  // "1/2 or 0.5" is one value, said twice.
-  auto isList = [](const Value &v) { return v.kind == Kind::list || v.kind == Kind::set; };
-  if ((a.kind == Kind::list) != (b.kind == Kind::list)) {
-    const Value &list = a.kind == Kind::list ? a : b, &other = a.kind == Kind::list ? b : a;
-    if (other.kind == Kind::expression)
-      return std::all_of(list.items.begin(), list.items.end(),
-                         [&](const ValuePtr &item) { return equalValues(*item, other); });
-  }
-  if (isList(a) && isList(b))
-    return equalUnordered(a, b);
-  // "x < 1 or x > 2" for a union of intervals
-  if ((a.kind == Kind::list && b.kind == Kind::joined) ||
-      (a.kind == Kind::joined && b.kind == Kind::list))
-    return (a.kind == Kind::joined ? a : b).text == "∪" && equalUnordered(a, b);
-  if (a.kind != b.kind)
-    return false;
-  switch (a.kind) {
-  case Kind::tuple:
-    return a.open == b.open && a.close == b.close && equalInOrder(a, b);
-  case Kind::joined:
-    return a.text == b.text && equalUnordered(a, b);
-  case Kind::matrix:
-    return a.columns == b.columns && equalInOrder(a, b);
-  case Kind::relation:
-    return a.text == b.text && (equalInOrder(a, b) || (a.text == "≠" && equalUnordered(a, b)));
-  default:
-    return false;
-  }
+std::shared_ptr<const Value> readAnswer(const std::string &latex) {
+  return canonical(Reader(latex).run());
 }
 
 } // namespace m1rt::vote

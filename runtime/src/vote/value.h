@@ -19,7 +19,7 @@ struct Value {
     relation,   // text: < ≤ ≠; items: left and right side
   };
   Kind kind = Kind::text;
-  std::string text; // normalised: see plainText
+  std::string text; // without blanks and punctuation; expression: its letters if it is only letters
   std::string open, close;
   size_t columns = 0;
   std::shared_ptr<Expression> expression;
@@ -27,8 +27,15 @@ struct Value {
   bool named = false; // equation: the left side is a name, so the right side is the answer
 };
 
-// Never null.
+// Canonical and never null.
 std::shared_ptr<const Value> readAnswer(const std::string &latex);
+
+// The one form of all values that count as the same, but for expressions: x = 5 is 5, 2x = 6 is 3,
+// y - 2x = 3 is 2x + 3; 5, 5 is 5; lists and unions are sets; \text{C} is the letter, and a word in
+// letters is text.
+std::shared_ptr<const Value> canonical(const std::shared_ptr<const Value> &value);
+
+// Of canonical values. An equivalence: no form is equal to two that differ.
 bool equalValues(const Value &a, const Value &b);
 
 } // namespace m1rt::vote

@@ -8,12 +8,34 @@
 
 namespace m1rt {
 
+static std::string trimmed(const std::string &s) {
+  constexpr std::string_view blanks = " \t\r\n";
+  const size_t first = s.find_first_not_of(blanks);
+  return first == std::string::npos ? std::string()
+                                    : s.substr(first, s.find_last_not_of(blanks) - first + 1);
+}
+
+// Whether nothing but commas and "and" or "or" stands between two boxes.
+static bool joins(const std::string &text, size_t begin, size_t end) {
+  constexpr size_t longest = 40;
+  if (begin >= end || end - begin > longest)
+    return false;
+  std::string words;
+  for (size_t i = begin; i < end; ++i)
+    if (text[i] != ' ' && text[i] != '\n' && text[i] != '$')
+      words += text[i];
+  return words == "," || words == "and" || words == "or" || words == ",and" || words == ",or" ||
+         words == "\\text{and}" || words == "\\text{or}";
+}
+
 std::optional<std::string> extractBoxed(const std::string &text) {
   // One pass, as samples that repeat "\boxed{" to the end of their tokens are not rare.
   constexpr std::string_view name = "\\boxed", blanks = " \t\r\n";
+  struct Box {
+    size_t before, begin, end; // the backslash, the content, its closing brace
+  };
   std::vector<size_t> open;
-  std::optional<size_t> last; // where the last complete box begins
-  size_t begin = 0, end = 0;
+  std::vector<Box> boxes; // complete ones, none within another
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '\\') {
       ++i; // an escaped brace is none
@@ -25,26 +47,45 @@ std::optional<std::string> extractBoxed(const std::string &text) {
       size_t before = brace ? text.find_last_not_of(blanks, brace - 1) : std::string::npos;
       if (before == std::string::npos || before + 1 < name.size() ||
           text.compare(before + 1 - name.size(), name.size(), name) != 0 ||
-          (last && *last > before))
-        continue;
-      last = before;
-      begin = brace + 1;
-      end = i;
+          (!boxes.empty() && boxes.back().before > before + 1 - name.size()))
+        continue; // of boxes within one another the innermost counts
+      boxes.push_back({before + 1 - name.size(), brace + 1, i});
     }
   }
-  if (!last)
+  if (boxes.empty())
     return std::nullopt;
-  std::string content = text.substr(begin, end - begin);
-  size_t first = content.find_first_not_of(blanks);
-  return first == std::string::npos
-             ? std::string()
-             : content.substr(first, content.find_last_not_of(blanks) - first + 1);
+  auto content = [&](size_t k) {
+    return trimmed(text.substr(boxes[k].begin, boxes[k].end - boxes[k].begin));
+  };
+  std::string all = content(boxes.size() - 1);
+  for (size_t k = boxes.size() - 1; k > 0 && joins(text, boxes[k - 1].end + 1, boxes[k].before) &&
+                                    !all.empty() && !content(k - 1).empty();
+       --k)
+    all.insert(0, content(k - 1) + ", ");
+  return all;
+}
+
+// What stands behind "####" or "the answer is", to the end of its line or sentence; the whole text
+// where neither does.
+static std::string statedAnswer(const std::string &text) {
+  const size_t hashes = text.rfind("####");
+  if (hashes != std::string::npos)
+    return trimmed(text.substr(hashes + 4, text.find('\n', hashes) - hashes - 4));
+  constexpr std::string_view said = "answer is";
+  const size_t at = text.rfind(said);
+  if (at == std::string::npos || text.find('}', at) < text.find('{', at)) // within \text{…}
+    return text;
+  std::string rest = text.substr(at + said.size(), text.find('\n', at) - at - said.size());
+  rest = trimmed(rest.substr(0, rest.find(". ")));
+  if (!rest.empty() && rest[0] == ':')
+    rest = trimmed(rest.substr(1));
+  return rest.empty() ? text : rest;
 }
 
 Answer::Answer(std::string text)
     : original(std::move(text)),
-      value(
-          (vote::beginComparison(), vote::readAnswer(extractBoxed(original).value_or(original)))) {}
+      value((vote::beginComparison(),
+             vote::readAnswer(extractBoxed(original).value_or(statedAnswer(original))))) {}
 
 bool Answer::equals(const Answer &other) const {
   if (original == other.original)
@@ -60,43 +101,28 @@ bool answersEqual(const std::string &a, const std::string &b) {
 VoteResult majorityVote(const std::vector<std::optional<Answer>> &answers) {
   VoteResult result;
   result.group.assign(answers.size(), -1);
-  // Most samples repeat an answer letter for letter.
-  std::map<std::string, size_t> texts;
-  std::vector<size_t> distinct, parent;
-  auto rootOf = [&](size_t i) {
-    while (parent[i] != i)
-      i = parent[i];
-    return i;
-  };
-  std::vector<size_t> textOf(answers.size());
+  std::map<std::string, size_t> spelled; // most samples repeat an answer letter for letter
+  std::vector<size_t> classes, counts;   // a class is known by its first sample
   for (size_t i = 0; i < answers.size(); ++i) {
     if (!answers[i])
       continue;
-    auto [it, isNew] = texts.emplace(answers[i]->text(), distinct.size());
-    textOf[i] = it->second;
-    if (!isNew)
-      continue;
-    parent.push_back(distinct.size());
-    distinct.push_back(i);
-    // A class is all that a chain of equal answers connects, in whatever order they came.
-    size_t mine = parent.back();
-    for (size_t k = 0; k < mine; ++k) {
-      size_t other = rootOf(k), own = rootOf(mine);
-      if (other != own && answers[distinct[k]]->equals(*answers[i]))
-        parent[std::max(other, own)] = std::min(other, own);
+    auto [it, isNew] = spelled.emplace(answers[i]->text(), classes.size());
+    if (isNew) {
+      auto same = std::find_if(classes.begin(), classes.end(),
+                               [&](size_t first) { return answers[first]->equals(*answers[i]); });
+      it->second = static_cast<size_t>(same - classes.begin());
+      if (same == classes.end()) {
+        classes.push_back(i);
+        counts.push_back(0);
+      }
     }
+    result.group[i] = static_cast<int>(classes[it->second]);
+    ++counts[it->second];
   }
-  std::vector<size_t> counts(distinct.size());
-  for (size_t i = 0; i < answers.size(); ++i)
-    if (answers[i]) {
-      size_t root = rootOf(textOf[i]);
-      result.group[i] = static_cast<int>(distinct[root]);
-      ++counts[root];
-    }
-  for (size_t root = 0; root < distinct.size(); ++root)
-    if (counts[root] > result.votes) {
-      result.votes = counts[root];
-      result.winner = static_cast<int>(distinct[root]);
+  for (size_t k = 0; k < classes.size(); ++k)
+    if (counts[k] > result.votes) {
+      result.votes = counts[k];
+      result.winner = static_cast<int>(classes[k]);
     }
   return result;
 }

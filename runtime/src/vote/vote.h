@@ -11,7 +11,8 @@
 namespace m1rt {
 
 // Content of the last \boxed{…} whose braces balance, blanks at its ends removed; nothing when
-// there is none.
+// there is none. Boxes before it that only "and", "or" or a comma parts from it are answers, too:
+// "\boxed{3} or \boxed{5}" is "3, 5".
 std::optional<std::string> extractBoxed(const std::string &text);
 
 namespace vote {
@@ -20,14 +21,15 @@ struct Value;
 
 // An answer in LaTeX or plain text, read once for many comparisons. Any text is an answer; what is
 // not understood as mathematics is compared as text. A text with a \boxed{…} is the answer in its
-// last box.
+// last box; else one with "#### 5" or "the answer is 5" is what follows that.
 //
 // Equal are answers of equal value: 1/2, 0.5, 50\%, \frac12 and \tfrac{1}{2}; 2\sqrt2 and \sqrt8;
 // 10,000 and 10\,000; (x+1)^2 and x^2+2x+1. Degree signs (outside \sin and the like), units,
 // currency and a leading "x =" do not count; numbers in base b (52_8) have the value they stand
 // for. Lists without brackets and sets have no order, tuples, intervals (with their kind of
 // bracket) and matrices do. Rational values are compared exactly, everything else numerically at
-// several points, to 1e-12 of the value. Reading and comparing take some milliseconds at most;
+// several points, to 1e-12 of the value. Equality is an equivalence: the classes of a vote do not
+// depend on the order in which samples end. Reading and comparing take some milliseconds at most;
 // what would take longer is not equal.
 class Answer {
 public:
@@ -49,9 +51,7 @@ struct VoteResult {
   std::vector<int> group;
 };
 
-// Answers count together that a chain of equal ones connects (x = 3, 3 and y = 3), so the classes
-// do not depend on the order in which samples end. Most votes win; of equally many, the answer that
-// came first.
+// Equal answers count together. Most votes win; of equally many, the answer that came first.
 VoteResult majorityVote(const std::vector<std::optional<Answer>> &answers);
 
 } // namespace m1rt

@@ -151,11 +151,109 @@ TEST(Extraction, TakesTheLastBalancedBox) {
       {"\\boxed{a\nb}", "a\nb"},
       {"\\boxed{1\\boxed{2}", "2"},
       {"} \\boxed{3}} {", "3"},
-      {"\\boxed{4} {\\boxed", "4"}};
+      {"\\boxed{4} {\\boxed", "4"},
+      {"$\\boxed{3}$ or $\\boxed{5}$", "3, 5"},
+      {"\\boxed{1}, \\boxed{2}, and \\boxed{3}.", "1, 2, 3"},
+      {"\\boxed{3}. Check: \\boxed{5}", "5"},
+      {"\\boxed{}, \\boxed{5}", "5"}};
   for (const auto &[text, answer] : cases)
     EXPECT_EQ(extractBoxed(text), std::optional<std::string>(answer)) << text;
   for (const char *none : {"", "5", "\\boxed 5", "\\boxed{", "boxed{5}", "\\boxed{{5}"})
     EXPECT_EQ(extractBoxed(none), std::nullopt) << none;
+}
+
+// Equality is an equivalence on answers of every form: each equals itself, both directions agree,
+// and two that equal a third are equal.
+TEST(Answers, EqualityIsAnEquivalence) {
+  const std::vector<std::string> texts = {"100,200",
+                                          "100200",
+                                          "100, 200",
+                                          "200, 100",
+                                          "\\{100,200\\}",
+                                          "100{,}200",
+                                          "x=3",
+                                          "y=3",
+                                          "3",
+                                          "3 = x",
+                                          "2x=6",
+                                          "x-3=0",
+                                          "3, 3",
+                                          "\\{3\\}",
+                                          "y=2x+1",
+                                          "2x+1",
+                                          "y-2x=1",
+                                          "x=(y-1)/2",
+                                          "2x - y + 1 = 0",
+                                          "z=2x+1",
+                                          "f(x)=2x+1",
+                                          "x+y=3",
+                                          "x^2+y^2=9",
+                                          "9-x^2-y^2=0",
+                                          "C",
+                                          "c",
+                                          "\\text{C}",
+                                          "\\text{(C)}",
+                                          "(C)",
+                                          "AB",
+                                          "BA",
+                                          "\\text{AB}",
+                                          "\\text{BA}",
+                                          "ab",
+                                          "no",
+                                          "on",
+                                          "\\text{No}",
+                                          "\\text{on}",
+                                          "yes",
+                                          "\\text{Yes}",
+                                          "\\infty",
+                                          "\\text{infinity}",
+                                          "x<1",
+                                          "-x>-1",
+                                          "(-\\infty,1)",
+                                          "x \\in (-\\infty, 1)",
+                                          "x<1 or x>2",
+                                          "(-\\infty,1)\\cup(2,\\infty)",
+                                          "\\{(-\\infty,1),(2,\\infty)\\}",
+                                          "(1,2),(3,4)",
+                                          "(1,2)\\cup(3,4)",
+                                          "\\{1\\}\\cup\\{2\\}",
+                                          "\\{1,2\\}",
+                                          "1, 2",
+                                          "(1,2)",
+                                          "[1,2]",
+                                          "p=1,q=2",
+                                          "x=\\pm1",
+                                          "1,-1",
+                                          "x=1 or x=-1",
+                                          "0.5",
+                                          "50\\%",
+                                          "\\frac12",
+                                          "1/2 or 0.5",
+                                          "3:2",
+                                          "3/2",
+                                          "0,5",
+                                          "0{,}5",
+                                          "0, 5",
+                                          "\\sum_{i=1}^{3} i",
+                                          "6",
+                                          "0.\\overline{3}",
+                                          "1/3"};
+  std::vector<Answer> answers(texts.begin(), texts.end());
+  const size_t n = answers.size();
+  std::vector<std::vector<bool>> equal(n, std::vector<bool>(n));
+  for (size_t i = 0; i < n; ++i)
+    for (size_t k = 0; k < n; ++k)
+      equal[i][k] = answers[i].equals(answers[k]);
+  for (size_t i = 0; i < n; ++i) {
+    EXPECT_TRUE(Answer(texts[i] + " ").equals(answers[i])) << texts[i]; // not by its letters
+    for (size_t k = 0; k < n; ++k) {
+      EXPECT_EQ(equal[i][k], equal[k][i]) << texts[i] << "  " << texts[k];
+      for (size_t m = 0; equal[i][k] && m < n; ++m)
+        EXPECT_EQ(equal[i][m], equal[k][m]) << texts[i] << "  " << texts[k] << "  " << texts[m];
+    }
+  }
+  auto same = [&](const char *a, const char *b) { return answersEqual(a, b); };
+  EXPECT_NE(same("100,200", "100200"), same("100,200", "100, 200"));
 }
 
 // Whatever the order of the samples, the same of them count together.
