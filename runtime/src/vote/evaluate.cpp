@@ -149,29 +149,39 @@ long double decimalValue(const std::string &text) {
 // and as many more, of either sign, where |x| is to differ from x.
 constexpr int kPoints = 6;
 
-// A number of size 0.3 to 2.5 that depends on the variable's name and the point.
-long double sample(const std::string &name, int point) {
+// A number of size 0.3 to 2.5 that depends on the variable's name and the point: an odd number of
+// 256ths, so that polynomials of a degree up to about 15 have exact values there.
+Rational sample(const std::string &name, int point) {
   uint64_t h = 0x9E3779B97F4A7C15u * static_cast<uint64_t>(point + 1);
   for (char c : name)
     h = (h ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
   h ^= h >> 29;
   h *= 0xBF58476D1CE4E5B9u;
   h ^= h >> 32;
-  long double size = 0.3L + 2.2L * static_cast<long double>(h >> 11) / 9007199254740992.0L;
-  return point >= kPoints && (h & 1) ? -size : size;
+  const auto size = static_cast<Integer>(77 + 2 * ((h >> 11) % 281));
+  return {point >= kPoints && (h & 1) ? -size : size, 256};
+}
+
+long double approximate(const Rational &r) {
+  return static_cast<long double>(r.numerator) / static_cast<long double>(r.denominator);
 }
 
 constexpr long double kPi = 3.141592653589793238462643383279502884L,
                       kE = 2.718281828459045235360287471352662498L;
 
-bool near(const Complex &a, const Complex &b) {
-  if (std::isinf(a.real()) || std::isinf(b.real()))
-    return a.real() == b.real();
-  long double scale = std::max(std::abs(a), std::abs(b));
-  return std::abs(a - b) <= std::max(1e-12L * scale, 1e-16L);
-}
-
 bool isFinite(const Complex &a) { return std::isfinite(a.real()) && std::isfinite(a.imag()); }
+
+// A value whose terms were of size `scale`: parts of it that are rounding errors are zero.
+Complex withoutNoise(Complex a, long double scale) {
+  constexpr long double noise = 1e-17L;
+  if (!std::isfinite(scale))
+    return a;
+  if (std::fabs(a.real()) <= noise * scale)
+    a.real(0);
+  if (std::fabs(a.imag()) <= noise * scale)
+    a.imag(0);
+  return a;
+}
 
 // Arithmetic modulo a prime p < 2^62: values of any size, equal with near certainty if they agree
 // modulo two.
@@ -267,15 +277,136 @@ std::optional<uint64_t> residue(const Expression &e, uint64_t p) {
   }
 }
 
+bool isSquare(const Expression &e) {
+  return e.kind == E::power && e.kids[1]->kind == E::number && e.kids[1]->text == "2";
+}
+
+// |x|, and \sqrt{x^2}, which is the same.
+bool isAbsolute(const Expression &e) {
+  return e.kind == E::absolute || (e.kind == E::root && e.kids.size() == 1 && isSquare(*e.kids[0]));
+}
+
 bool hasAbsolute(const Expression &e) {
-  return e.kind == E::absolute ||
-         std::any_of(e.kids.begin(), e.kids.end(),
-                     [](const ExpressionPtr &kid) { return hasAbsolute(*kid); });
+  return isAbsolute(e) || std::any_of(e.kids.begin(), e.kids.end(), [](const ExpressionPtr &kid) {
+           return hasAbsolute(*kid);
+         });
+}
+
+// With x for |x|.
+ExpressionPtr withoutAbsolute(const Expression &e) {
+  if (isAbsolute(e))
+    return withoutAbsolute(e.kind == E::absolute ? *e.kids[0] : *e.kids[0]->kids[0]);
+  auto copy = std::make_unique<Expression>();
+  copy->kind = e.kind;
+  copy->text = e.text;
+  for (const ExpressionPtr &kid : e.kids)
+    copy->kids.push_back(withoutAbsolute(*kid));
+  return copy;
+}
+
+// The fraction with a small denominator that a value stands for, if it is one but for rounding
+// errors: \sin 30° is 1/2. The larger the value, the fewer denominators: a number that is no fraction
+// is to be near one with a chance below 1e-4 · 1e-4.
+std::optional<Rational> nearFraction(long double x) {
+  const long double size = std::fabs(x);
+  if (size == 0)
+    return Rational{0, 1};
+  if (size >= 1e12L || size < 1e-6L)
+    return std::nullopt;
+  const long double largest = std::min(1e4L, std::sqrt(1e8L / size));
+  long double rest = size;
+  Integer n = 1, d = 0, n1 = 0, d1 = 1; // convergents of the continued fraction
+  for (int i = 0; i < 20; ++i) {
+    const long double whole = std::floor(rest);
+    if (whole > 1e13L)
+      return std::nullopt;
+    const auto digit = static_cast<Integer>(whole);
+    const Integer n2 = digit * n + n1, d2 = digit * d + d1;
+    n1 = n, d1 = d, n = n2, d = d2;
+    if (d > 1 && static_cast<long double>(d) > largest)
+      return std::nullopt;
+    if (std::fabs(approximate({n, d}) - size) <= 1e-16L * size)
+      return Rational{x < 0 ? -n : n, d};
+    rest = 1 / (rest - whole);
+  }
+  return std::nullopt;
+}
+
+constexpr uint64_t kPrimes[] = {(uint64_t(1) << 61) - 1, 2305843009213693921u};
+
+// Of a rational value: its residues, which those of no other value are but by a chance of 2^-122.
+std::string residuesKey(uint64_t first, uint64_t second) {
+  return "r" + std::to_string(first) + "," + std::to_string(second);
+}
+
+std::optional<std::string> rationalKey(const Expression &e) {
+  auto first = residue(e, kPrimes[0]), second = first ? residue(e, kPrimes[1]) : std::nullopt;
+  if (!second)
+    return std::nullopt;
+  return residuesKey(*first, *second);
+}
+
+// To twelve digits.
+std::string rounded(long double x) {
+  char text[32];
+  auto [end, error] =
+      std::to_chars(std::begin(text), std::end(text), x, std::chars_format::scientific, 11);
+  return x == 0 ? "0" : std::string(text, end);
+}
+
+std::string rounded(Complex x) {
+  if (std::isinf(x.real()))
+    return x.real() > 0 ? "inf" : "-inf";
+  x = withoutNoise(x, 1e3L * std::abs(x));
+  return x.imag() == 0 ? rounded(x.real()) : rounded(x.real()) + "i" + rounded(x.imag());
+}
+
+Complex valueAt(const Expression &e, int point) {
+  auto exact = exactValue(e, point);
+  return exact ? Complex(approximate(*exact)) : numericValue(e, point);
+}
+
+// Infinities without sense are no values.
+bool isValue(const Complex &a) {
+  return isFinite(a) || (std::isinf(a.real()) && !std::isnan(a.imag()));
+}
+
+// The key of a value that does not depend on variables; as they are at the first point.
+std::optional<std::string> constantKey(const Expression &e) {
+  if (auto exact = exactValue(e, 0))
+    return rationalKey(*toExpression(*exact));
+  if (!hasVariables(e))
+    if (auto key = rationalKey(e))
+      return key;
+  Complex x = numericValue(e, 0);
+  if (!isValue(x))
+    return std::nullopt;
+  if (!isFinite(x))
+    return rounded(x);
+  x = withoutNoise(x, 1e3L * std::abs(x));
+  auto part = [](long double value) {
+    auto fraction = nearFraction(value);
+    auto key = fraction ? rationalKey(*toExpression(*fraction)) : std::nullopt;
+    return key.value_or(rounded(value));
+  };
+  return x.imag() == 0 ? part(x.real()) : part(x.real()) + "i" + part(x.imag());
+}
+
+// Values at several points; nothing where none is finite.
+std::optional<std::vector<std::string>> pointKeys(const Expression &e, int points) {
+  std::vector<std::string> keys;
+  bool any = false;
+  for (int point = 0; point < points; ++point) {
+    Complex x = valueAt(e, point);
+    keys.push_back(isValue(x) ? rounded(x) : "none");
+    any |= isFinite(x);
+  }
+  return any ? std::optional(keys) : std::nullopt;
 }
 
 } // namespace
 
-void beginComparison() { work = 0; }
+void beginReading() { work = 0; }
 
 void collectVariables(const Expression &e, std::set<std::string> &out) {
   if (e.kind == E::variable && hasVariables(e))
@@ -400,12 +531,12 @@ ExpressionPtr resolvePlusMinus(const Expression &e, bool second) {
   return copy;
 }
 
-std::optional<Rational> exactValue(const Expression &e) {
+std::optional<Rational> exactValue(const Expression &e, int point) {
   if (!spend(1 + e.text.size() / 4))
     return std::nullopt;
   std::vector<Rational> kids;
   for (const ExpressionPtr &kid : e.kids) {
-    auto value = exactValue(*kid);
+    auto value = exactValue(*kid, point);
     if (!value)
       return std::nullopt;
     kids.push_back(*value);
@@ -413,6 +544,8 @@ std::optional<Rational> exactValue(const Expression &e) {
   switch (e.kind) {
   case E::number:
     return decimal(e.text);
+  case E::variable:
+    return point >= 0 && hasVariables(e) ? std::optional(sample(e.text, point)) : std::nullopt;
   case E::add:
     return add(kids[0], kids[1]);
   case E::multiply:
@@ -498,11 +631,17 @@ Complex numericValue(const Expression &e, int point) {
       return Complex(0, 1);
     if (e.text == "\\infty")
       return infinity;
-    return sample(e.text, point);
-  case E::add:
-    return kid(0) + kid(1);
-  case E::multiply:
-    return kid(0) * kid(1);
+    return approximate(sample(e.text, point));
+  case E::add: {
+    Complex x = kid(0), y = kid(1);
+    return withoutNoise(x + y, std::max(std::abs(x), std::abs(y)));
+  }
+  case E::multiply: {
+    Complex x = kid(0), y = kid(1);
+    if (std::isinf(x.real()) || std::isinf(y.real()))
+      return x.imag() == 0 && y.imag() == 0 ? Complex(x.real() * y.real()) : Complex(nan);
+    return x * y;
+  }
   case E::divide: {
     Complex below = kid(1);
     return below == Complex(0) ? Complex(nan) : kid(0) / below;
@@ -560,18 +699,18 @@ Complex numericValue(const Expression &e, int point) {
   case E::function: {
     Complex x = kid(0);
     const std::string &f = e.text;
-    if (f == "sin")
-      return std::sin(x);
-    if (f == "cos")
-      return std::cos(x);
-    if (f == "tan")
-      return std::tan(x);
-    if (f == "cot")
-      return Complex(1) / std::tan(x);
-    if (f == "sec")
-      return Complex(1) / std::cos(x);
-    if (f == "csc")
-      return Complex(1) / std::sin(x);
+    // At their zeros and poles, multiples of π/2, these are as wrong as their argument is.
+    if (f == "sin" || f == "cos" || f == "tan" || f == "cot" || f == "sec" || f == "csc") {
+      const Complex sine = withoutNoise(std::sin(x), std::abs(x)),
+                    cosine = withoutNoise(std::cos(x), std::abs(x)),
+                    top = f == "sin" || f == "tan"   ? sine
+                          : f == "cos" || f == "cot" ? cosine
+                                                     : Complex(1),
+                    below = f == "tan" || f == "sec"   ? cosine
+                            : f == "cot" || f == "csc" ? sine
+                                                       : Complex(1);
+      return below == Complex(0) ? Complex(nan) : top / below;
+    }
     if (f == "arcsin")
       return std::asin(x);
     if (f == "arccos")
@@ -585,7 +724,7 @@ Complex numericValue(const Expression &e, int point) {
     if (f == "tanh")
       return std::tanh(x);
     if (f == "ln")
-      return x == Complex(0) ? Complex(nan) : std::log(x);
+      return x == Complex(0) ? Complex(nan) : withoutNoise(std::log(x), 1);
     if (f == "exp")
       return std::exp(x);
     if (f == "floor")
@@ -600,52 +739,50 @@ Complex numericValue(const Expression &e, int point) {
   return nan;
 }
 
-bool equalExpressions(const Expression &a, const Expression &b) {
-  if (a.kind == E::number && b.kind == E::number && a.text.find('.') == std::string::npos &&
-      b.text.find('.') == std::string::npos) {
-    auto digits = [](const std::string &text) {
-      return text.substr(std::min(text.find_first_not_of('0'), text.size() - 1));
-    };
-    return digits(a.text) == digits(b.text); // of any length
-  }
-  bool variables = hasVariables(a) || hasVariables(b);
-  if (!variables) {
-    auto x = exactValue(a), y = exactValue(b);
-    if (x && y)
-      return x->numerator == y->numerator && x->denominator == y->denominator;
-    // 2^1000 + 1 is not 2^1000, though no floating-point number shows it.
-    constexpr uint64_t primes[] = {(uint64_t(1) << 61) - 1, 2305843009213693921u};
-    auto first = residue(a, primes[0]), second = residue(b, primes[0]);
-    if (first && second)
-      return *first == *second && residue(a, primes[1]) == residue(b, primes[1]);
-  }
-  int agreed = 0, points = !variables                         ? 1
-                           : hasAbsolute(a) || hasAbsolute(b) ? 2 * kPoints
-                                                              : kPoints;
-  for (int point = 0; point < points; ++point) {
-    Complex x = numericValue(a, point), y = numericValue(b, point);
-    bool infinite = std::isinf(x.real()) && std::isinf(y.real());
-    if (!infinite && (!isFinite(x) || !isFinite(y))) {
-      if (isFinite(x) != isFinite(y))
-        return false;
-      continue;
+std::optional<std::string> valueKey(const Expression &e) {
+  std::optional<std::string> key;
+  if (hasVariables(e)) {
+    auto keys = pointKeys(e, kPoints);
+    if (keys && hasAbsolute(e)) { // |x| is not x, but |x|^2 is x^2
+      auto all = pointKeys(e, 2 * kPoints), other = pointKeys(*withoutAbsolute(e), 2 * kPoints);
+      if (all != other)
+        keys = all;
     }
-    if (!near(x, y))
-      return false;
-    ++agreed;
+    if (!keys)
+      return std::nullopt;
+    if (std::all_of(keys->begin(), keys->end(), [&](auto &k) { return k == keys->front(); })) {
+      key = constantKey(e);
+    } else {
+      key = "f";
+      for (const std::string &k : *keys)
+        *key += k + ";";
+    }
+  } else {
+    key = constantKey(e);
   }
-  return agreed > 0;
+  return spend(0) ? key : std::nullopt;
 }
 
-bool proportional(const Expression &a, const Expression &b) {
-  Complex ratio;
+std::optional<std::string> ratioKey(const Expression &e, bool anyFactor) {
+  Complex first;
+  std::string key;
   for (int point = 0; point < kPoints; ++point) {
-    Complex x = numericValue(a, point), y = numericValue(b, point);
-    if (!isFinite(x) || !isFinite(y) || std::abs(y) < 1e-9L || std::abs(x) < 1e-9L)
-      return false;
+    Complex x = valueAt(e, point);
+    if (!isFinite(x) || std::abs(x) < 1e-9L)
+      return std::nullopt;
     if (point == 0)
-      ratio = x / y;
-    else if (!near(x / y, ratio))
+      first = anyFactor ? x : Complex(std::abs(x));
+    key += rounded(x / first) + ";";
+  }
+  return spend(0) ? std::optional(key) : std::nullopt;
+}
+
+bool agree(const Expression &a, const Expression &b) {
+  constexpr int points = 3;
+  for (int point = 0; point < points; ++point) {
+    Complex x = numericValue(a, point), y = numericValue(b, point);
+    if (!isFinite(x) || !isFinite(y) ||
+        std::abs(x - y) > std::max(1e-12L * std::max(std::abs(x), std::abs(y)), 1e-16L))
       return false;
   }
   return true;

@@ -82,23 +82,27 @@ ExpressionPtr toExpression(const Rational &value);
 std::optional<Rational> add(const Rational &a, const Rational &b);
 std::optional<Rational> multiply(const Rational &a, const Rational &b);
 std::optional<Rational> inverse(const Rational &a);
-// Exact value, if it is rational and its parts fit 128 bits.
-std::optional<Rational> exactValue(const Expression &e);
+// Exact value, if it is rational and its parts fit 128 bits; with variables only at a point.
+std::optional<Rational> exactValue(const Expression &e, int point = -1);
 
 // Numeric value with variables set to numbers that depend on their names and on `point`; may be
 // infinite or not a number.
 using Complex = std::complex<long double>;
 Complex numericValue(const Expression &e, int point);
 
-// Gives the values and comparisons that follow on this thread their time: some milliseconds. What
-// goes beyond has no value and is equal to nothing.
-void beginComparison();
+// Gives the values that follow on this thread their time: some milliseconds. What goes beyond has
+// no value.
+void beginReading();
 
-// Whether two expressions have the same value (for all values of their variables, tested at several
-// points).
-bool equalExpressions(const Expression &a, const Expression &b);
-// Whether a is a constant multiple of b: two forms of one equation "… = 0".
-bool proportional(const Expression &a, const Expression &b);
+// What all expressions of one value (for all values of their variables, tested at several points)
+// have in common, and no other; nothing for what has no value. Rational values are told apart
+// exactly, others, and functions, by twelve digits.
+std::optional<std::string> valueKey(const Expression &e);
+// The same of "e = 0", which any factor but 0 leaves as it is, or of "e > 0", which positive
+// factors do.
+std::optional<std::string> ratioKey(const Expression &e, bool anyFactor);
+// Whether two expressions have the same value to 1e-12, at a few points.
+bool agree(const Expression &a, const Expression &b);
 
 } // namespace m1rt::vote
 

@@ -485,11 +485,12 @@ ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t
     auto isConstant = [](const ValuePtr &s) {
       return s->kind == Kind::expression && !hasVariables(*s->expression);
     };
-    if (std::all_of(sides.begin(), sides.end(), isConstant) &&
-        std::all_of(sides.begin(), sides.end(), [&](const ValuePtr &s) {
-          return equalExpressions(*s->expression, *sides.back()->expression);
-        }))
-      return sides.back();
+    if (std::all_of(sides.begin(), sides.end(), isConstant)) {
+      auto last = valueKey(*sides.back()->expression);
+      if (last && std::all_of(sides.begin(), sides.end(),
+                              [&](const ValuePtr &s) { return valueKey(*s->expression) == last; }))
+        return sides.back();
+    }
     v->kind = Kind::equation;
     v->items = {sides.front(), sides.back()};
     v->named = isName(begin, at[0]);
@@ -690,8 +691,6 @@ ValuePtr Reader::readExpression(size_t begin, size_t end) {
 
 } // namespace
 
-std::shared_ptr<const Value> readAnswer(const std::string &latex) {
-  return canonical(Reader(latex).run());
-}
+std::shared_ptr<const Value> readAnswer(const std::string &latex) { return Reader(latex).run(); }
 
 } // namespace m1rt::vote

@@ -15,7 +15,7 @@ struct Value {
     tuple,      // brackets and items in order: points and intervals
     joined,     // items joined by ∪ (text "∪") or ∩: no order
     matrix,     // items, row by row; columns
-    equation,   // items: left and right side
+    equation,   // items: left and right side; canonical and named: y's value
     relation,   // text: < ≤ ≠; items: left and right side
   };
   Kind kind = Kind::text;
@@ -25,18 +25,16 @@ struct Value {
   std::shared_ptr<Expression> expression;
   std::vector<std::shared_ptr<const Value>> items;
   bool named = false; // equation: the left side is a name, so the right side is the answer
+  std::string key;    // of canonical values: equal values, and no others, have equal ones; "": none
 };
 
-// Canonical and never null.
+// Never null.
 std::shared_ptr<const Value> readAnswer(const std::string &latex);
 
-// The one form of all values that count as the same, but for expressions: x = 5 is 5, 2x = 6 is 3,
-// y - 2x = 3 is 2x + 3; 5, 5 is 5; lists and unions are sets; \text{C} is the letter, and a word in
-// letters is text.
+// The one form of all values that count as the same, but for expressions, with its key: x = 5 is 5,
+// 2x = 6 is 3, y - 2x = 3 is 2x + 3; 5, 5 is 5; lists and unions are sets; \text{C} is the letter,
+// and a word in letters is text.
 std::shared_ptr<const Value> canonical(const std::shared_ptr<const Value> &value);
-
-// Of canonical values. An equivalence: no form is equal to two that differ.
-bool equalValues(const Value &a, const Value &b);
 
 } // namespace m1rt::vote
 

@@ -82,17 +82,17 @@ static std::string statedAnswer(const std::string &text) {
   return rest.empty() ? text : rest;
 }
 
-Answer::Answer(std::string text)
-    : original(std::move(text)),
-      value((vote::beginComparison(),
-             vote::readAnswer(extractBoxed(original).value_or(statedAnswer(original))))) {}
-
-bool Answer::equals(const Answer &other) const {
-  if (original == other.original)
-    return true;
-  vote::beginComparison();
-  return vote::equalValues(*value, *other.value);
+// Equal for equal values; what has none is its letters.
+static std::string keyOf(const std::string &text) {
+  vote::beginReading();
+  const std::string answer = extractBoxed(text).value_or(statedAnswer(text)),
+                    key = vote::canonical(vote::readAnswer(answer))->key;
+  return key.empty() ? "L" + trimmed(answer) : key;
 }
+
+Answer::Answer(std::string text) : original(std::move(text)), key(keyOf(original)) {}
+
+bool Answer::equals(const Answer &other) const { return key == other.key; }
 
 bool answersEqual(const std::string &a, const std::string &b) {
   return Answer(a).equals(Answer(b));
@@ -101,20 +101,15 @@ bool answersEqual(const std::string &a, const std::string &b) {
 VoteResult majorityVote(const std::vector<std::optional<Answer>> &answers) {
   VoteResult result;
   result.group.assign(answers.size(), -1);
-  std::map<std::string, size_t> spelled; // most samples repeat an answer letter for letter
-  std::vector<size_t> classes, counts;   // a class is known by its first sample
+  std::map<std::string, size_t> known; // by key
+  std::vector<size_t> classes, counts; // a class is known by its first sample
   for (size_t i = 0; i < answers.size(); ++i) {
     if (!answers[i])
       continue;
-    auto [it, isNew] = spelled.emplace(answers[i]->text(), classes.size());
+    auto [it, isNew] = known.emplace(answers[i]->classKey(), classes.size());
     if (isNew) {
-      auto same = std::find_if(classes.begin(), classes.end(),
-                               [&](size_t first) { return answers[first]->equals(*answers[i]); });
-      it->second = static_cast<size_t>(same - classes.begin());
-      if (same == classes.end()) {
-        classes.push_back(i);
-        counts.push_back(0);
-      }
+      classes.push_back(i);
+      counts.push_back(0);
     }
     result.group[i] = static_cast<int>(classes[it->second]);
     ++counts[it->second];

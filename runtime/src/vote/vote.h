@@ -3,7 +3,6 @@
 #define M1RT_VOTE_VOTE_H
 
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,10 +14,6 @@ namespace m1rt {
 // "\boxed{3} or \boxed{5}" is "3, 5".
 std::optional<std::string> extractBoxed(const std::string &text);
 
-namespace vote {
-struct Value;
-}
-
 // An answer in LaTeX or plain text, read once for many comparisons. Any text is an answer; what is
 // not understood as mathematics is compared as text. A text with a \boxed{…} is the answer in its
 // last box; else one with "#### 5" or "the answer is 5" is what follows that.
@@ -27,19 +22,20 @@ struct Value;
 // 10,000 and 10\,000; (x+1)^2 and x^2+2x+1. Degree signs (outside \sin and the like), units,
 // currency and a leading "x =" do not count; numbers in base b (52_8) have the value they stand
 // for. Lists without brackets and sets have no order, tuples, intervals (with their kind of
-// bracket) and matrices do. Rational values are compared exactly, everything else numerically at
-// several points, to 1e-12 of the value. Equality is an equivalence: the classes of a vote do not
-// depend on the order in which samples end. Reading and comparing take some milliseconds at most;
-// what would take longer is not equal.
+// bracket) and matrices do. Rational values are compared exactly, everything else numerically, by
+// twelve digits at several points. Equality is an equivalence, that of one key for each value: the
+// classes of a vote do not depend on the order in which samples end. Reading takes some
+// milliseconds at most; what would take longer equals the same text alone.
 class Answer {
 public:
   explicit Answer(std::string text);
   const std::string &text() const { return original; }
   bool equals(const Answer &other) const;
+  // Equal for equal answers, and for no others.
+  const std::string &classKey() const { return key; }
 
 private:
-  std::string original;
-  std::shared_ptr<const vote::Value> value;
+  std::string original, key;
 };
 
 bool answersEqual(const std::string &a, const std::string &b);

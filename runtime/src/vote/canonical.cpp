@@ -1,4 +1,4 @@
-// The canonical form of values, and their equality.
+// The canonical form of values, and its key.
 #include "vote/value.h"
 
 #include <algorithm>
@@ -29,6 +29,17 @@ ValuePtr expressionValue(ExpressionPtr e) {
   auto v = std::make_shared<Value>();
   v->kind = Kind::expression;
   v->expression = std::move(e);
+  return v;
+}
+
+std::string keyOf(const Value &v);
+
+// The value with its key.
+ValuePtr keyed(const ValuePtr &value) {
+  if (!value->key.empty())
+    return value;
+  auto v = std::make_shared<Value>(*value);
+  v->key = keyOf(*v);
   return v;
 }
 
@@ -89,34 +100,60 @@ ExpressionPtr solved(const Expression &difference, const std::string &variable) 
   // At 2 and 5: no other low polynomial is on the line there.
   for (const char *point : {"2", "5"}) {
     ExpressionPtr line = node(E::add, at("0"), node(E::multiply, number(point), slope()));
-    if (!equalExpressions(*at(point), *line))
+    if (!agree(*at(point), *line))
       return nullptr;
   }
-  if (equalExpressions(*slope(), *number("0")))
+  if (agree(*slope(), *number("0")))
     return nullptr;
   return node(E::negate, node(E::divide, at("0"), slope()));
 }
 
+std::set<std::string> variablesOf(const Expression &e) {
+  std::set<std::string> names;
+  collectVariables(e, names);
+  return names;
+}
+
+// x + y = 7 is a line; m + n = 7 names a sum.
+bool isLine(const Value &left) {
+  if (left.kind != Kind::expression || left.expression->kind != E::add)
+    return false;
+  const std::set<std::string> names = variablesOf(*left.expression);
+  return names.count("x") && names.count("y");
+}
+
 // x = 5 says 5, y - 2x = 3 says 2x + 3; what is not linear in any variable stays an equation. Where
 // it names y or is no definition, it is solved for y, for z, or for the first other variable that
-// can be; hence y = 2x and x = y/2 are the same.
+// can be; hence y = 2x and x = y/2 are the same. y = 5 is a line and no other than x = 5: as that
+// says 5, y = 5 does not.
 ValuePtr canonicalEquation(const Value &value) {
   ValuePtr left = canonical(value.items[0]), right = canonical(value.items[1]);
+  auto line = [](ValuePtr height) {
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::equation;
+    v->named = true;
+    v->items = {std::move(height)};
+    return v;
+  };
   const bool expressions = left->kind == Kind::expression && right->kind == Kind::expression;
-  if (value.named && (!expressions || !hasVariables(*right->expression)))
+  if (value.named && !expressions)
     return right;
   if (expressions) {
+    const bool constant = !hasVariables(*right->expression);
+    const bool named = value.named && !(constant && isLine(*left));
+    if (named && constant)
+      return isVariable(*left->expression) && left->expression->text == "y" ? line(right) : right;
     ExpressionPtr difference = minus(copyOf(*left->expression), copyOf(*right->expression));
-    std::set<std::string> variables;
-    collectVariables(*difference, variables);
+    std::set<std::string> variables = variablesOf(*difference);
+    const bool onlyY = variables.size() == 1 && variables.count("y");
     for (const char *first : {"y", "z"}) {
-      if (value.named && *first == 'z')
+      if (named && *first == 'z')
         break;
       if (variables.erase(first))
         if (ExpressionPtr e = solved(*difference, first))
-          return expressionValue(std::move(e));
+          return onlyY ? line(keyed(expressionValue(std::move(e)))) : expressionValue(std::move(e));
     }
-    if (value.named)
+    if (named)
       return right;
     for (const std::string &variable : variables)
       if (ExpressionPtr e = solved(*difference, variable))
@@ -128,8 +165,10 @@ ValuePtr canonicalEquation(const Value &value) {
   return v;
 }
 
+bool isHorizontal(const Value &v) { return v.kind == Kind::equation && v.named; }
+
 // Lists, sets and unions without the order and the repetitions of their items, and without unions
-// and x = ±1 within them.
+// and x = ±1 within them. y = 1 or y = 2 says 1, 2, as x = 1 or x = 2 does.
 ValuePtr canonicalSet(const Value &value) {
   auto v = std::make_shared<Value>();
   v->kind = Kind::set;
@@ -139,38 +178,17 @@ ValuePtr canonicalSet(const Value &value) {
     if (splice)
       v->items.insert(v->items.end(), c->items.begin(), c->items.end());
     else
-      v->items.push_back(c);
+      v->items.push_back(value.kind == Kind::list && isHorizontal(*c) ? c->items[0] : c);
   }
-  if (value.kind == Kind::list && // "1/2 or 0.5" is one value, said twice
-      std::all_of(v->items.begin(), v->items.end(),
-                  [&](const ValuePtr &item) { return equalValues(*item, *v->items[0]); }))
+  if (value.kind == Kind::list && !v->items.empty() && // "1/2 or 0.5" is one value, said twice
+      std::all_of(v->items.begin(), v->items.end(), [&](const ValuePtr &item) {
+        return !item->key.empty() && item->key == v->items[0]->key;
+      }))
     return v->items[0];
   return v;
 }
 
-bool equalInOrder(const Value &a, const Value &b) {
-  return std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(),
-                    [](const ValuePtr &x, const ValuePtr &y) { return equalValues(*x, *y); });
-}
-
-// As sets: repeated items count once. Every pair is compared at most once: nested sets would
-// otherwise take twice as long at each level.
-bool equalUnordered(const Value &a, const Value &b) {
-  if (a.items.size() * b.items.size() > 10000)
-    return false;
-  std::vector<bool> found(b.items.size());
-  for (const ValuePtr &item : a.items) {
-    bool any = false;
-    for (size_t k = 0; k < b.items.size(); ++k)
-      if ((!any || !found[k]) && equalValues(*item, *b.items[k]))
-        any = found[k] = true;
-    if (!any)
-      return false;
-  }
-  return std::all_of(found.begin(), found.end(), [](bool f) { return f; });
-}
-
-// left - right of an equation of expressions; null for others.
+// left - right of an equation or a relation of expressions; null for others.
 ExpressionPtr difference(const Value &equation) {
   for (const ValuePtr &side : equation.items)
     if (side->kind != Kind::expression)
@@ -178,61 +196,84 @@ ExpressionPtr difference(const Value &equation) {
   return minus(copyOf(*equation.items[0]->expression), copyOf(*equation.items[1]->expression));
 }
 
-} // namespace
-
-ValuePtr canonical(const ValuePtr &value) {
-  switch (value->kind) {
+ValuePtr uncheckedCanonical(const Value &value, const ValuePtr &shared) {
+  switch (value.kind) {
   case Kind::text:
-    return canonicalText(*value);
+    return canonicalText(value);
   case Kind::expression:
-    return isShortWord(value->text) ? word(value->text) : value;
+    return isShortWord(value.text) ? word(value.text) : shared;
   case Kind::equation:
-    return canonicalEquation(*value);
+    return canonicalEquation(value);
   case Kind::list:
   case Kind::set:
-    return canonicalSet(*value);
+    return canonicalSet(value);
   case Kind::joined:
-    if (value->text == "∪")
-      return canonicalSet(*value);
+    if (value.text == "∪")
+      return canonicalSet(value);
     break;
   case Kind::tuple:
   case Kind::matrix:
   case Kind::relation:
     break;
   }
-  auto v = std::make_shared<Value>(*value);
+  auto v = std::make_shared<Value>(value);
   for (ValuePtr &item : v->items)
     item = canonical(item);
   return v;
 }
 
-bool equalValues(const Value &a, const Value &b) {
-  if (a.kind != b.kind)
-    return false;
-  switch (a.kind) {
-  case Kind::text:
-    return !a.text.empty() && a.text == b.text;
-  case Kind::expression:
-    return equalExpressions(*a.expression, *b.expression);
-  case Kind::equation: {
-    if (equalInOrder(a, b))
-      return true;
-    ExpressionPtr x = difference(a), y = difference(b);
-    return x && y && proportional(*x, *y);
+// The key of a canonical value whose items have theirs; "" if it has none. Each kind begins with a
+// letter of its own, and the keys of items are led by their length, so that no two forms are
+// confused.
+std::string keyOf(const Value &v) {
+  std::vector<std::string> keys;
+  for (const ValuePtr &item : v.items) {
+    if (item->key.empty())
+      return {};
+    keys.push_back(std::to_string(item->key.size()) + ":" + item->key);
   }
+  if (v.kind == Kind::set || v.kind == Kind::joined) {
+    std::sort(keys.begin(), keys.end());
+    keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
+  }
+  std::string all;
+  for (const std::string &key : keys)
+    all += key;
+  switch (v.kind) {
+  case Kind::text:
+    return v.text.empty() ? std::string() : "T" + v.text;
+  case Kind::expression: {
+    auto key = valueKey(*v.expression);
+    return key ? "E" + *key : std::string();
+  }
+  case Kind::equation:
+    if (!v.named)
+      if (ExpressionPtr e = difference(v))
+        if (auto key = ratioKey(*e, true))
+          return "Q" + *key;
+    return (v.named ? "Y" : "P") + all;
   case Kind::list: // canonical ones are sets
   case Kind::set:
-    return equalUnordered(a, b);
+    return "S" + all;
   case Kind::tuple:
-    return a.open == b.open && a.close == b.close && equalInOrder(a, b);
+    return "B" + v.open + v.close + all;
   case Kind::joined:
-    return a.text == b.text && equalUnordered(a, b);
+    return "J" + all;
   case Kind::matrix:
-    return a.columns == b.columns && equalInOrder(a, b);
+    return "M" + std::to_string(v.columns) + ":" + all;
   case Kind::relation:
-    return a.text == b.text && (equalInOrder(a, b) || (a.text == "≠" && equalUnordered(a, b)));
+    if (ExpressionPtr e = difference(v))
+      if (auto key = ratioKey(*e, v.text == "≠"))
+        return "R" + v.text + *key;
+    return "I" + v.text + all;
   }
-  return false;
+  return {};
+}
+
+} // namespace
+
+ValuePtr canonical(const ValuePtr &value) {
+  return keyed(uncheckedCanonical(*value, value));
 }
 
 } // namespace m1rt::vote
