@@ -272,8 +272,6 @@ std::string keyOf(const Value &v) {
 
 } // namespace
 
-ValuePtr canonical(const ValuePtr &value) {
-  return keyed(uncheckedCanonical(*value, value));
-}
+ValuePtr canonical(const ValuePtr &value) { return keyed(uncheckedCanonical(*value, value)); }
 
 } // namespace m1rt::vote

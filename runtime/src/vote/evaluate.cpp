@@ -287,9 +287,8 @@ bool isAbsolute(const Expression &e) {
 }
 
 bool hasAbsolute(const Expression &e) {
-  return isAbsolute(e) || std::any_of(e.kids.begin(), e.kids.end(), [](const ExpressionPtr &kid) {
-           return hasAbsolute(*kid);
-         });
+  return isAbsolute(e) || std::any_of(e.kids.begin(), e.kids.end(),
+                                      [](const ExpressionPtr &kid) { return hasAbsolute(*kid); });
 }
 
 // With x for |x|.

@@ -129,6 +129,10 @@ private:
       at = end;
     } else if (c == '\\') {
       command();
+    } else if (s.compare(at, 2, "<=") == 0 || s.compare(at, 2, ">=") == 0 ||
+               (space && s.compare(at, 2, "!=") == 0)) { // 5!=120 is a factorial
+      pushOp(c == '<' ? "≤" : c == '>' ? "≥" : "≠");
+      at += 2;
     } else if (std::string("+-*/^_!%|,;:=<>()[]{}&").find(c) != std::string::npos) {
       braces += c == '{' ? 1 : c == '}' ? -1 : 0;
       brackets += c == '(' || c == '[' ? 1 : c == ')' || c == ']' ? -1 : 0;

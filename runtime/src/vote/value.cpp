@@ -1,5 +1,7 @@
 #include "vote/value.h"
 
+#include "vote/matrix.h"
+
 #include <algorithm>
 #include <map>
 #include <set>
@@ -93,6 +95,8 @@ public:
   explicit Reader(const std::string &latex) : latex(latex) {}
 
   std::shared_ptr<Value> run() {
+    if (auto time = timeOfDay())
+      return time;
     auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
     if (!all)
       return textValue();
@@ -109,8 +113,10 @@ private:
     return v;
   }
 
+  std::shared_ptr<Value> timeOfDay() const;
   void clean();
-  ValuePtr readMultiple(size_t begin, size_t end, int depth);
+  ValuePtr readMatrices(size_t begin, size_t end, int depth);
+  ValuePtr readMatrixTerm(size_t begin, size_t end, bool negative, int depth);
   // Positions of a separator outside all brackets; nothing when brackets do not match.
   std::vector<size_t> findTop(size_t begin, size_t end, const std::set<std::string> &ops) const;
   ValuePtr read(size_t begin, size_t end, int depth);
@@ -124,6 +130,38 @@ private:
   std::string latex;
   Tokens tokens;
 };
+
+// 3:30 p.m. and 3 pm, as text: without its half of the day it would be another time. Null for others.
+std::shared_ptr<Value> Reader::timeOfDay() const {
+  constexpr size_t longest = 40;
+  if (latex.size() > longest)
+    return nullptr;
+  std::string time;
+  for (size_t i = 0; i < latex.size(); ++i) {
+    if (latex.compare(i, 6, "\\text{") == 0)
+      i += 5;
+    else if (!isBlank(latex[i]) && std::string("\\,.{}$~").find(latex[i]) == std::string::npos)
+      time += latex[i] >= 'A' && latex[i] <= 'Z' ? static_cast<char>(latex[i] + 32) : latex[i];
+  }
+  auto digitsUpTo = [&](size_t from, size_t to) {
+    return from < to && to - from <= 2 &&
+           std::all_of(
+               time.begin() + static_cast<std::ptrdiff_t>(from),
+               time.begin() + static_cast<std::ptrdiff_t>(to),
+               [](char c) { return c >= '0' && c <= '9'; });
+  };
+  if (time.size() < 3)
+    return nullptr;
+  const size_t end = time.size() - 2, colon = time.find(':'), hour = std::min(colon, end);
+  if ((time.compare(end, 2, "am") != 0 && time.compare(end, 2, "pm") != 0) ||
+      !digitsUpTo(0, hour) || (hour < end && (!digitsUpTo(hour + 1, end) || end - hour != 3)))
+    return nullptr;
+  auto v = std::make_shared<Value>();
+  v->text = time.substr(time[0] == '0' && hour == 2);
+  if (hour == end)
+    v->text.insert(v->text.size() - 2, ":00");
+  return v;
+}
 
 // Whether a value may end with this token, so that a word after it says what it counts.
 bool endsValue(const Token &t) {
@@ -175,7 +213,8 @@ void Reader::clean() {
           kept.push_back({Token::Kind::op, ","});
         continue;
       }
-      if (word == "%" || word == "\\%" || word == "percent") {
+      if (word == "%" || word == "\\%" || word == "percent" ||
+          (afterNumber && (word == "percentage" || word == "pct"))) {
         kept.push_back({Token::Kind::op, "%"});
         continue;
       }
@@ -370,8 +409,9 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     return readItems(begin, end, at, depth, *v) ? v : nullptr;
   }
   if (tokens[begin].kind == Token::Kind::command && tokens[begin].text == "begin")
-    return readMatrix(begin, end, depth);
-  if (ValuePtr v = readMultiple(begin, end, depth))
+    if (ValuePtr v = readMatrix(begin, end, depth))
+      return v;
+  if (ValuePtr v = readMatrices(begin, end, depth))
     return v;
   if (ValuePtr v = readBrackets(begin, end, depth))
     return v;
@@ -578,7 +618,8 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
   return readItems(begin + 1, end - 1, at, depth, *v) ? v : nullptr;
 }
 
-// \begin{pmatrix} a & b \\ c & d \end{pmatrix}, whatever its brackets.
+// \begin{pmatrix} a & b \\ c & d \end{pmatrix}, whatever its brackets; between bars, its
+// determinant.
 ValuePtr Reader::readMatrix(size_t begin, size_t end, int depth) {
   if (end - begin < 8 || !isOp(tokens[begin + 1], "{") || !isOp(tokens[begin + 3], "}") ||
       tokens[end - 4].kind != Token::Kind::command || tokens[end - 4].text != "end" ||
@@ -617,48 +658,97 @@ ValuePtr Reader::readMatrix(size_t begin, size_t end, int depth) {
       inRow = 0;
     }
   }
-  return v;
+  return tokens[begin + 2].text == "vmatrix" ? determinant(*v) : v;
 }
 
-// A matrix in brackets or behind a factor: \left[\begin{array}…\end{array}\right],
-// \frac13\begin{pmatrix}…, -\begin{pmatrix}….
-ValuePtr Reader::readMultiple(size_t begin, size_t end, int depth) {
+// A matrix in brackets, a determinant, or matrices that are added, multiplied and raised:
+// \left[\begin{array}…\end{array}\right], \det\begin{pmatrix}…, \frac13\begin{pmatrix}…, A + B, A^2.
+ValuePtr Reader::readMatrices(size_t begin, size_t end, int depth) {
+  auto isBegin = [&](size_t i) {
+    return tokens[i].kind == Token::Kind::command && tokens[i].text == "begin";
+  };
   size_t at = begin;
-  while (at < end && !(tokens[at].kind == Token::Kind::command && tokens[at].text == "begin"))
+  while (at < end && !isBegin(at))
     ++at;
-  if (at == begin || at == end)
+  if (at == end)
     return nullptr;
   if (at == begin + 1 && (isOp(tokens[begin], "(") || isOp(tokens[begin], "[")) &&
       (isOp(tokens[end - 1], ")") || isOp(tokens[end - 1], "]")))
     return readMatrix(at, end - 1, depth);
-  ValuePtr matrix = readMatrix(at, end, depth);
-  if (!matrix)
-    return nullptr;
-  auto scaled = std::make_shared<Value>(*matrix);
-  bool isSign = at == begin + 1 && (isOp(tokens[begin], "-") || isOp(tokens[begin], "+"));
-  for (ValuePtr &item : scaled->items) {
-    if (item->kind != Kind::expression)
+  if (at == begin + 1 && tokens[begin].text == "\\det") {
+    ValuePtr matrix = readMatrix(at, end, depth);
+    return matrix ? determinant(*matrix) : nullptr;
+  }
+  std::vector<size_t> signs = findTop(begin, end, {"+", "-"});
+  if (signs.empty() || signs[0] != begin)
+    signs.insert(signs.begin(), begin);
+  ValuePtr all;
+  for (size_t i = 0; i < signs.size(); ++i) {
+    const bool isSign = isOp(tokens[signs[i]], "+") || isOp(tokens[signs[i]], "-");
+    ValuePtr term = readMatrixTerm(signs[i] + isSign, i + 1 < signs.size() ? signs[i + 1] : end,
+                                   isOp(tokens[signs[i]], "-"), depth);
+    all = term && all ? sum(*all, *term) : term;
+    if (!all)
       return nullptr;
-    auto product = std::make_shared<Expression>();
-    ExpressionPtr factor;
-    if (!isSign) {
-      factor = parseExpression(tokens, begin, at);
+  }
+  return all;
+}
+
+// Factors and matrices, perhaps raised to small powers, in a row.
+ValuePtr Reader::readMatrixTerm(size_t begin, size_t end, bool negative, int depth) {
+  constexpr int largestPower = 8;
+  auto isCommand = [&](size_t i, const char *name) {
+    return tokens[i].kind == Token::Kind::command && tokens[i].text == name;
+  };
+  ValuePtr all;
+  for (size_t at = begin; at < end;) {
+    size_t from = at;
+    while (at < end && !isCommand(at, "begin"))
+      ++at;
+    if (at == end || (all && at > from + isOp(tokens[from], "*")))
+      return nullptr; // a factor stands first
+    if (!all && at > from) {
+      ExpressionPtr factor = parseExpression(tokens, from, at - isOp(tokens[at - 1], "*"));
       if (!factor || hasPlusMinus(*factor))
         return nullptr;
-      product->kind = Expression::Kind::multiply;
-      product->kids.push_back(std::move(factor));
-    } else if (isOp(tokens[begin], "-")) {
-      product->kind = Expression::Kind::negate;
-    } else {
-      continue;
+      auto v = std::make_shared<Value>();
+      v->kind = Kind::expression;
+      v->expression = std::move(factor);
+      all = v;
     }
-    product->kids.push_back(resolvePlusMinus(*item->expression, false)); // a copy
-    auto value = std::make_shared<Value>();
-    value->kind = Kind::expression;
-    value->expression = std::move(product);
-    item = value;
+    from = at;
+    while (at < end && !isCommand(at, "end"))
+      ++at;
+    at += 4; // \end{…}
+    ValuePtr matrix = at <= end ? readMatrix(from, at, depth) : nullptr;
+    if (!matrix)
+      return nullptr;
+    ValuePtr power = matrix;
+    if (at + 1 < end && isOp(tokens[at], "^")) {
+      const size_t braces = isOp(tokens[at + 1], "{"), digits = at + 1 + braces;
+      if (digits >= end || tokens[digits].text.size() != 1 || tokens[digits].text[0] < '1' ||
+          tokens[digits].text[0] > '0' + largestPower)
+        return nullptr;
+      for (char k = '1'; power && k < tokens[digits].text[0]; ++k)
+        power = product(*power, *matrix);
+      at = digits + 1 + braces;
+    }
+    if (!power)
+      return nullptr;
+    all = !all                            ? power
+          : all->kind == Kind::expression ? scaled(*all->expression, *power)
+                                          : product(*all, *power);
+    if (!all)
+      return nullptr;
   }
-  return scaled;
+  if (!negative || !all)
+    return all;
+  Expression one, minusOne;
+  one.kind = Expression::Kind::number;
+  one.text = "1";
+  minusOne.kind = Expression::Kind::negate;
+  minusOne.kids.push_back(std::make_unique<Expression>(std::move(one)));
+  return scaled(minusOne, *all);
 }
 
 ValuePtr Reader::readExpression(size_t begin, size_t end) {

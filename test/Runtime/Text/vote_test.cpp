@@ -162,88 +162,168 @@ TEST(Extraction, TakesTheLastBalancedBox) {
     EXPECT_EQ(extractBoxed(none), std::nullopt) << none;
 }
 
+// Values in many spellings, of one value and of near ones, and pairs of them joined.
+std::vector<std::string> generatedAnswers() {
+  const char *const forms[] = {
+      "#",
+      "#.0",
+      "\\frac{2#}{2}",
+      "x=#",
+      "#=x",
+      "3x=3(#)",
+      "y=#",
+      "y-(#)=0",
+      "z=#",
+      "#\\%",
+      "\\text{#}",
+      "\\{#\\}",
+      "#, 1",
+      "1, #",
+      "\\{1,#\\}",
+      "x=1 or x=#",
+      "y=1 or y=#",
+      "#\\pm 1",
+      "x=\\pm #",
+      "(#,1)",
+      "(1,#)",
+      "p=1, q=#",
+      "[#,\\infty)",
+      "x\\ge #",
+      "-x\\le -(#)",
+      "x<#",
+      "#>x",
+      "|x-(#)|<2",
+      "x\\ne #",
+      "y=(#)x+1",
+      "(#)x+1",
+      "y-(#)x=1",
+      "x+(#)y=1",
+      "x+y=#",
+      "x-y=#",
+      "m+n=#",
+      "x^2+y^2=#",
+      "2x^2=2(#)-2y^2",
+      "(#)\\sqrt2",
+      "\\frac{2(#)}{\\sqrt2}",
+      "|(#)x|",
+      "\\sqrt{((#)x)^2}",
+      "e^{\\ln 2}+#",
+      "#,200",
+      "#200",
+      "#, 200",
+      "#{,}200",
+      "#{,}5",
+      "#.5",
+      "#:30",
+      "#:30 pm",
+      "#/3",
+      "\\begin{pmatrix}#&1\\end{pmatrix}",
+      "2\\begin{pmatrix}#&1\\end{pmatrix}-\\begin{pmatrix}#&1\\end{pmatrix}"};
+  std::vector<std::string> texts;
+  for (const char *form : forms)
+    for (const char *number : {"1", "2", "3", "-2"}) {
+      std::string text = form;
+      for (size_t at = 0; (at = text.find('#', at)) != std::string::npos;)
+        text.replace(at, 1, number);
+      texts.push_back(text);
+    }
+  const char *const joints[] = {", ", " or ", "\\cup ", "=", "<", "+", " "};
+  std::mt19937 random(14);
+  const size_t single = texts.size();
+  for (int k = 0; k < 200; ++k) {
+    const std::string &first = texts[random() % single], &second = texts[random() % single];
+    const char *joint = joints[random() % std::size(joints)];
+    texts.push_back(first + joint + second);
+    texts.push_back(second + joint + first);
+  }
+  return texts;
+}
+
 // Equality is an equivalence on answers of every form: each equals itself, both directions agree,
 // and two that equal a third are equal.
 TEST(Answers, EqualityIsAnEquivalence) {
-  const std::vector<std::string> texts = {"100,200",
-                                          "100200",
-                                          "100, 200",
-                                          "200, 100",
-                                          "\\{100,200\\}",
-                                          "100{,}200",
-                                          "x=3",
-                                          "y=3",
-                                          "3",
-                                          "3 = x",
-                                          "2x=6",
-                                          "x-3=0",
-                                          "3, 3",
-                                          "\\{3\\}",
-                                          "y=2x+1",
-                                          "2x+1",
-                                          "y-2x=1",
-                                          "x=(y-1)/2",
-                                          "2x - y + 1 = 0",
-                                          "z=2x+1",
-                                          "f(x)=2x+1",
-                                          "x+y=3",
-                                          "x^2+y^2=9",
-                                          "9-x^2-y^2=0",
-                                          "C",
-                                          "c",
-                                          "\\text{C}",
-                                          "\\text{(C)}",
-                                          "(C)",
-                                          "AB",
-                                          "BA",
-                                          "\\text{AB}",
-                                          "\\text{BA}",
-                                          "ab",
-                                          "no",
-                                          "on",
-                                          "\\text{No}",
-                                          "\\text{on}",
-                                          "yes",
-                                          "\\text{Yes}",
-                                          "\\infty",
-                                          "\\text{infinity}",
-                                          "x<1",
-                                          "-x>-1",
-                                          "(-\\infty,1)",
-                                          "x \\in (-\\infty, 1)",
-                                          "x<1 or x>2",
-                                          "(-\\infty,1)\\cup(2,\\infty)",
-                                          "\\{(-\\infty,1),(2,\\infty)\\}",
-                                          "(1,2),(3,4)",
-                                          "(1,2)\\cup(3,4)",
-                                          "\\{1\\}\\cup\\{2\\}",
-                                          "\\{1,2\\}",
-                                          "1, 2",
-                                          "(1,2)",
-                                          "[1,2]",
-                                          "p=1,q=2",
-                                          "x=\\pm1",
-                                          "1,-1",
-                                          "x=1 or x=-1",
-                                          "0.5",
-                                          "50\\%",
-                                          "\\frac12",
-                                          "1/2 or 0.5",
-                                          "3:2",
-                                          "3/2",
-                                          "0,5",
-                                          "0{,}5",
-                                          "0, 5",
-                                          "\\sum_{i=1}^{3} i",
-                                          "6",
-                                          "0.\\overline{3}",
-                                          "1/3"};
+  std::vector<std::string> texts = {"100,200",
+                                    "100200",
+                                    "100, 200",
+                                    "200, 100",
+                                    "\\{100,200\\}",
+                                    "100{,}200",
+                                    "x=3",
+                                    "y=3",
+                                    "3",
+                                    "3 = x",
+                                    "2x=6",
+                                    "x-3=0",
+                                    "3, 3",
+                                    "\\{3\\}",
+                                    "y=2x+1",
+                                    "2x+1",
+                                    "y-2x=1",
+                                    "x=(y-1)/2",
+                                    "2x - y + 1 = 0",
+                                    "z=2x+1",
+                                    "f(x)=2x+1",
+                                    "x+y=3",
+                                    "x^2+y^2=9",
+                                    "9-x^2-y^2=0",
+                                    "C",
+                                    "c",
+                                    "\\text{C}",
+                                    "\\text{(C)}",
+                                    "(C)",
+                                    "AB",
+                                    "BA",
+                                    "\\text{AB}",
+                                    "\\text{BA}",
+                                    "ab",
+                                    "no",
+                                    "on",
+                                    "\\text{No}",
+                                    "\\text{on}",
+                                    "yes",
+                                    "\\text{Yes}",
+                                    "\\infty",
+                                    "\\text{infinity}",
+                                    "x<1",
+                                    "-x>-1",
+                                    "(-\\infty,1)",
+                                    "x \\in (-\\infty, 1)",
+                                    "x<1 or x>2",
+                                    "(-\\infty,1)\\cup(2,\\infty)",
+                                    "\\{(-\\infty,1),(2,\\infty)\\}",
+                                    "(1,2),(3,4)",
+                                    "(1,2)\\cup(3,4)",
+                                    "\\{1\\}\\cup\\{2\\}",
+                                    "\\{1,2\\}",
+                                    "1, 2",
+                                    "(1,2)",
+                                    "[1,2]",
+                                    "p=1,q=2",
+                                    "x=\\pm1",
+                                    "1,-1",
+                                    "x=1 or x=-1",
+                                    "0.5",
+                                    "50\\%",
+                                    "\\frac12",
+                                    "1/2 or 0.5",
+                                    "3:2",
+                                    "3/2",
+                                    "0,5",
+                                    "0{,}5",
+                                    "0, 5",
+                                    "\\sum_{i=1}^{3} i",
+                                    "6",
+                                    "0.\\overline{3}",
+                                    "1/3"};
+  for (std::string &text : generatedAnswers())
+    texts.push_back(std::move(text));
   std::vector<Answer> answers(texts.begin(), texts.end());
   const size_t n = answers.size();
+  size_t equalPairs = 0;
   std::vector<std::vector<bool>> equal(n, std::vector<bool>(n));
   for (size_t i = 0; i < n; ++i)
     for (size_t k = 0; k < n; ++k)
-      equal[i][k] = answers[i].equals(answers[k]);
+      equalPairs += equal[i][k] = answers[i].equals(answers[k]);
   for (size_t i = 0; i < n; ++i) {
     EXPECT_TRUE(Answer(texts[i] + " ").equals(answers[i])) << texts[i]; // not by its letters
     for (size_t k = 0; k < n; ++k) {
@@ -252,6 +332,8 @@ TEST(Answers, EqualityIsAnEquivalence) {
         EXPECT_EQ(equal[i][m], equal[k][m]) << texts[i] << "  " << texts[k] << "  " << texts[m];
     }
   }
+  EXPECT_GT(equalPairs, 3 * n); // neither all
+  EXPECT_LT(equalPairs, n * n / 20);
   auto same = [&](const char *a, const char *b) { return answersEqual(a, b); };
   EXPECT_NE(same("100,200", "100200"), same("100,200", "100, 200"));
 }
@@ -303,7 +385,15 @@ TEST(Answers, TakeMillisecondsAtMost) {
                                  repeat("x^{0.5}+", 3900, "1"),
                                  std::string(3990, '9'),
                                  repeat("\\{1,", 145, "2") + std::string(0, '}'),
-                                 repeat("1.0000001^{999}*", 3900, "1")};
+                                 repeat("1.0000001^{999}*", 3900, "1"),
+                                 repeat("\\sum_{i=1}^{200} ", 900, "i"),
+                                 repeat("\\sum_{i=1}^{20} i x+", 3900, "1=0"),
+                                 repeat("a^3+b^3+xyz+", 1900, "1=x^2+y^2"),
+                                 repeat("|x|+\\sqrt{y^2}+", 3900, "1"),
+                                 repeat("x\\ne 1,", 3900, "2"),
+                                 repeat("\\begin{pmatrix}1&x\\\\x&1\\end{pmatrix}", 3900),
+                                 "\\begin{vmatrix}" + repeat("x+y+z+a+b+c&", 3900, "1") +
+                                     "\\end{vmatrix}"};
   for (const std::string &a : hostile)
     for (const std::string &b : {a + "+0", a + "+1", std::string("7")}) {
       double best = 1e9;
