@@ -17,11 +17,6 @@ using Integer = __int128;
 constexpr size_t kMostWork = 60000;
 thread_local size_t work = 0;
 
-bool spend(size_t units) {
-  work += units;
-  return work <= kMostWork;
-}
-
 Integer gcd(Integer a, Integer b) {
   a = a < 0 ? -a : a;
   b = b < 0 ? -b : b;
@@ -406,6 +401,11 @@ std::optional<std::vector<std::string>> pointKeys(const Expression &e, int point
 } // namespace
 
 void beginReading() { work = 0; }
+
+bool spend(size_t units) {
+  work += units;
+  return work <= kMostWork;
+}
 
 void collectVariables(const Expression &e, std::set<std::string> &out) {
   if (e.kind == E::variable && hasVariables(e))

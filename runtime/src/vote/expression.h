@@ -93,6 +93,8 @@ Complex numericValue(const Expression &e, int point);
 // Gives the values that follow on this thread their time: some milliseconds. What goes beyond has
 // no value.
 void beginReading();
+// Takes some of it, in tenths of a microsecond; false when none is left.
+bool spend(size_t units);
 
 // What all expressions of one value (for all values of their variables, tested at several points)
 // have in common, and no other; nothing for what has no value. Rational values are told apart

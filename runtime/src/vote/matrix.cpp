@@ -95,9 +95,8 @@ MatrixPtr product(const Value &a, const Value &b) {
     for (size_t column = 0; column < b.columns; ++column) {
       ExpressionPtr all;
       for (size_t k = 0; k < a.columns; ++k) {
-        ExpressionPtr term =
-            node(E::multiply, copyOf(*a.items[row * a.columns + k]->expression),
-                 copyOf(*b.items[k * b.columns + column]->expression));
+        ExpressionPtr term = node(E::multiply, copyOf(*a.items[row * a.columns + k]->expression),
+                                  copyOf(*b.items[k * b.columns + column]->expression));
         all = all ? node(E::add, std::move(all), std::move(term)) : std::move(term);
       }
       entries.push_back(std::move(all));

@@ -356,32 +356,32 @@ ExpressionPtr Parser::chosen() {
   return nullptr;
 }
 
-// \sum_{i=1}^{10} i^2 and \prod after their names, with bounds that are numbers, written out; null,
-// nothing read, for others.
+size_t nodesOf(const Expression &e) {
+  size_t nodes = 1;
+  for (const ExpressionPtr &kid : e.kids)
+    nodes += nodesOf(*kid);
+  return nodes;
+}
+
+// \sum_{i=1}^{10} i^2 and \prod after their names, with bounds that are numbers, written out; null
+// for others.
 ExpressionPtr Parser::series(bool sum) {
-  constexpr size_t longest = 200, largest = 4000; // terms, tokens of all terms
-  const size_t start = at;
-  auto other = [&]() -> ExpressionPtr {
-    at = start;
-    return nullptr;
-  };
-  if (!isOp("_") || !isOp("{", 1) || at + 3 >= end || tokens[at + 2].kind != Kind::letter ||
-      !isOp("=", 3))
-    return other();
+  constexpr size_t longest = 200, largest = 4000; // terms, nodes of all terms
   const std::string name = tokens[at + 2].text;
   at += 4;
   ExpressionPtr from = this->sum();
   if (!from || !skipOp("}") || !skipOp("^"))
-    return other();
+    return nullptr;
   ExpressionPtr to = argument();
   auto first = exactValue(*from), last = to ? exactValue(*to) : std::nullopt;
   if (!first || !last || first->denominator != 1 || last->denominator != 1 ||
       first->numerator > last->numerator || last->numerator - first->numerator >= longest)
-    return other();
-  const size_t begin = at;
+    return nullptr;
   ExpressionPtr body = product(), all;
-  if (!body || (at - begin) * size_t(last->numerator - first->numerator + 1) > largest)
-    return other();
+  const size_t nodes =
+      body ? nodesOf(*body) * size_t(last->numerator - first->numerator + 1) : largest + 1;
+  if (nodes > largest || !spend(4 * nodes))
+    return nullptr;
   for (Rational i = *first; i.numerator <= last->numerator; ++i.numerator) {
     ExpressionPtr term = substitute(*body, name, *toExpression(i));
     all = all ? node(sum ? E::add : E::multiply, "", std::move(all), std::move(term))
@@ -471,8 +471,12 @@ ExpressionPtr Parser::atom() {
                     : node(E::root, "", std::move(x));
     }
     if (t.text == "sum" || t.text == "prod") {
-      ExpressionPtr all = series(t.text == "sum");
-      return all ? std::move(all) : make(E::variable, "\\" + t.text + subscript());
+      // Others are null and not read a second time as products: that would double the work at every
+      // level of nesting.
+      if (isOp("_") && isOp("{", 1) && at + 3 < end && tokens[at + 2].kind == Kind::letter &&
+          isOp("=", 3))
+        return series(t.text == "sum");
+      return make(E::variable, "\\" + t.text + subscript());
     }
     if (t.text == "lfloor" || t.text == "lceil") {
       ExpressionPtr x = sum();
