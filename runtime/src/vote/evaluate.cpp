@@ -299,8 +299,8 @@ ExpressionPtr withoutAbsolute(const Expression &e) {
 }
 
 // The fraction with a small denominator that a value stands for, if it is one but for rounding
-// errors: \sin 30° is 1/2. The larger the value, the fewer denominators: a number that is no fraction
-// is to be near one with a chance below 1e-4 · 1e-4.
+// errors: \sin 30° is 1/2. The larger the value, the fewer denominators, so that a number that is
+// no fraction is near one by a chance of about 1e-8 at most.
 std::optional<Rational> nearFraction(long double x) {
   const long double size = std::fabs(x);
   if (size == 0)

@@ -131,7 +131,8 @@ private:
   Tokens tokens;
 };
 
-// 3:30 p.m. and 3 pm, as text: without its half of the day it would be another time. Null for others.
+// 3:30 p.m. and 3 pm, as text: without its half of the day it would be another time. Null for
+// others.
 std::shared_ptr<Value> Reader::timeOfDay() const {
   constexpr size_t longest = 40;
   if (latex.size() > longest)
@@ -662,7 +663,7 @@ ValuePtr Reader::readMatrix(size_t begin, size_t end, int depth) {
 }
 
 // A matrix in brackets, a determinant, or matrices that are added, multiplied and raised:
-// \left[\begin{array}…\end{array}\right], \det\begin{pmatrix}…, \frac13\begin{pmatrix}…, A + B, A^2.
+// \left[\begin{array}…\end{array}\right], \det\begin{pmatrix}…, \frac13\begin{pmatrix}…, A + B.
 ValuePtr Reader::readMatrices(size_t begin, size_t end, int depth) {
   auto isBegin = [&](size_t i) {
     return tokens[i].kind == Token::Kind::command && tokens[i].text == "begin";
