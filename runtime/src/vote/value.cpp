@@ -174,9 +174,13 @@ bool isOrdinal(const std::string &word) {
   return word == "st" || word == "nd" || word == "rd" || word == "th";
 }
 
-// Units and remarks around a value go; "and" and "or" separate like commas.
+// Units and remarks around a value go; "and" and "or" separate like commas, but for an "and" of
+// inequalities, which is no list of them.
 void Reader::clean() {
   Tokens kept;
+  const bool inequalities = std::any_of(tokens.begin(), tokens.end(), [](const Token &t) {
+    return isOp(t, "<") || isOp(t, ">") || isOp(t, "≤") || isOp(t, "≥");
+  });
   auto isWord = [&](size_t i) {
     return i < tokens.size() && (isText(tokens[i]) || tokens[i].kind == Token::Kind::word);
   };
@@ -209,7 +213,8 @@ void Reader::clean() {
     }
     if (isWord(i)) {
       std::string word = trimmed(t.text);
-      if (word == "and" || word == "or" || word == "," || word == ", and" || word == ", or") {
+      const bool both = word == "and" || word == ", and";
+      if ((both && !inequalities) || word == "or" || word == "," || word == ", or") {
         if (!kept.empty() && !isOp(kept.back(), ","))
           kept.push_back({Token::Kind::op, ","});
         continue;
