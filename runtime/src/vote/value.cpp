@@ -174,8 +174,8 @@ bool isOrdinal(const std::string &word) {
   return word == "st" || word == "nd" || word == "rd" || word == "th";
 }
 
-// Units and remarks around a value go; "and" and "or" separate like commas, but for an "and" of
-// inequalities, which is no list of them.
+// Units and remarks around a value go; "and" and "or" separate like commas, but for inequalities,
+// whose "and" both must hold.
 void Reader::clean() {
   Tokens kept;
   const bool inequalities = std::any_of(tokens.begin(), tokens.end(), [](const Token &t) {
@@ -214,7 +214,11 @@ void Reader::clean() {
     if (isWord(i)) {
       std::string word = trimmed(t.text);
       const bool both = word == "and" || word == ", and";
-      if ((both && !inequalities) || word == "or" || word == "," || word == ", or") {
+      if (both && inequalities) {
+        kept.push_back({Token::Kind::op, "∧"});
+        continue;
+      }
+      if (both || word == "or" || word == "," || word == ", or") {
         if (!kept.empty() && !isOp(kept.back(), ","))
           kept.push_back({Token::Kind::op, ","});
         continue;
@@ -395,17 +399,22 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
       return point;
     return v;
   }
+  auto joined = [&](const char *text) -> ValuePtr {
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::joined;
+    v->text = text;
+    return readItems(begin, end, at, depth, *v) ? v : nullptr;
+  };
+  at = findTop(begin, end, {"∧"});
+  if (!at.empty())
+    return joined("∩");
   at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
   if (!at.empty())
     return readRelation(begin, end, at, depth);
   for (const char *op : {"∪", "∩"}) {
     at = findTop(begin, end, {op});
-    if (at.empty())
-      continue;
-    auto v = std::make_shared<Value>();
-    v->kind = Kind::joined;
-    v->text = op;
-    return readItems(begin, end, at, depth, *v) ? v : nullptr;
+    if (!at.empty())
+      return joined(op);
   }
   at = findTop(begin, end, {":"});
   if (!at.empty()) { // a ratio, or a time of day
