@@ -157,7 +157,8 @@ void EnginePool::submitPart(Worker &worker, const Waiting &waiting, uint32_t cou
   uint64_t id = 0;
   Status status = worker.device.engine->submit(std::move(request), &id);
   if (status.ok()) {
-    worker.parts[id] = {waiting.ticket, waiting.next, count, atOnce};
+    worker.parts[id] = {waiting.ticket, waiting.next, count, atOnce,
+                        std::chrono::steady_clock::now()};
     return;
   }
   for (uint32_t i = 0; i < count; ++i) {
@@ -248,7 +249,7 @@ void EnginePool::work(Worker &worker) {
             (front.request.samples + uint32_t(workers.size()) - 1) / uint32_t(workers.size());
         const uint32_t atOnce = front.request.samplesAtOnce;
         const uint32_t count = atOnce ? left : std::min(left, share);
-        const uint32_t places = Part{front.ticket, 0, count, atOnce}.places();
+        const uint32_t places = Part{front.ticket, 0, count, atOnce, {}}.places();
         worker.used += places;
         worker.load.waitingSamples += places;
         if (count == left) {
@@ -274,6 +275,7 @@ void EnginePool::work(Worker &worker) {
     for (auto &[waiting, count] : taken)
       submitPart(worker, waiting, count, &events);
     Status status = engine.step();
+    std::vector<double> took; // seconds, of parts that ended
     for (Event &event : engine.takeEvents()) {
       auto part = worker.parts.find(event.request);
       if (part == worker.parts.end())
@@ -284,11 +286,17 @@ void EnginePool::work(Worker &worker) {
       event.sample += part->second.first;
       out.event = std::move(event);
       events.push_back(std::move(out));
-      if (ends && --part->second.open == 0)
+      if (ends && --part->second.open == 0) {
+        const std::chrono::duration<double> seconds =
+            std::chrono::steady_clock::now() - part->second.began;
+        took.push_back(seconds.count());
         worker.parts.erase(part);
+      }
     }
     {
       std::lock_guard<std::mutex> lock(mutex);
+      for (double seconds : took)
+        averageSeconds += (seconds - averageSeconds) / 16;
       const uint32_t before = worker.used;
       worker.used = 0;
       for (const auto &[id, part] : worker.parts)

@@ -81,6 +81,7 @@ private:
     Ticket ticket = 0;
     uint32_t first = 0, open = 0;
     uint32_t atOnce = 0; // of them, while others wait; 0: any number
+    std::chrono::steady_clock::time_point began;
     uint32_t places() const { return atOnce ? std::min(open, atOnce) : open; }
   };
   struct Wish { // to end a ticket's samples
@@ -117,7 +118,7 @@ private:
   std::deque<Waiting> queue;
   std::vector<Waiting> withdrawn; // cancelled in the queue, not yet reported
   Ticket nextTicket = 1;
-  double averageSeconds = 1; // that a request takes, moving
+  double averageSeconds = 1; // of an engine for a request, moving
   bool stopping = false;
 };
 

@@ -10,17 +10,6 @@ using Kind = Value::Kind;
 using E = Expression::Kind;
 using ValuePtr = std::shared_ptr<const Value>;
 
-ExpressionPtr node(E kind, ExpressionPtr first, ExpressionPtr second = nullptr) {
-  auto e = std::make_unique<Expression>();
-  e->kind = kind;
-  e->kids.push_back(std::move(first));
-  if (second)
-    e->kids.push_back(std::move(second));
-  return e;
-}
-
-ExpressionPtr copyOf(const Expression &e) { return resolvePlusMinus(e, false); }
-
 ExpressionPtr minus(ExpressionPtr a, ExpressionPtr b) {
   return node(E::add, std::move(a), node(E::negate, std::move(b)));
 }

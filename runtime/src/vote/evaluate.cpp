@@ -12,8 +12,8 @@ namespace {
 using E = Expression::Kind;
 using Integer = __int128;
 
-// What a comparison may cost: a unit takes about a tenth of a microsecond. Beyond it there are no
-// values, so that what takes too long is equal to the same text alone.
+// What reading an answer may cost: a unit takes about a tenth of a microsecond. Beyond it there are
+// no values, so that what takes too long is equal to the same text alone.
 constexpr size_t kMostWork = 60000;
 thread_local size_t work = 0;
 
@@ -405,129 +405,6 @@ void beginReading() { work = 0; }
 bool spend(size_t units) {
   work += units;
   return work <= kMostWork;
-}
-
-void collectVariables(const Expression &e, std::set<std::string> &out) {
-  if (e.kind == E::variable && hasVariables(e))
-    out.insert(e.text);
-  for (const ExpressionPtr &kid : e.kids)
-    collectVariables(*kid, out);
-}
-
-ExpressionPtr substitute(const Expression &e, const std::string &variable,
-                         const Expression &value) {
-  const bool is = e.kind == E::variable && e.text == variable;
-  const Expression &from = is ? value : e;
-  auto copy = std::make_unique<Expression>();
-  copy->kind = from.kind;
-  copy->text = from.text;
-  for (const ExpressionPtr &kid : from.kids)
-    copy->kids.push_back(is ? resolvePlusMinus(*kid, false) : substitute(*kid, variable, value));
-  return copy;
-}
-
-bool hasVariables(const Expression &e) {
-  if (e.kind == E::variable && e.text != "\\pi" && e.text != "e" && e.text != "i" &&
-      e.text != "\\infty")
-    return true;
-  for (const ExpressionPtr &kid : e.kids)
-    if (hasVariables(*kid))
-      return true;
-  return false;
-}
-
-namespace {
-
-// The name of the only variable; nothing for none or several.
-bool onlyVariable(const Expression &e, std::string &name) {
-  if (e.kids.empty() && hasVariables(e)) {
-    if (!name.empty() && name != e.text)
-      return false;
-    name = e.text;
-  }
-  return std::all_of(e.kids.begin(), e.kids.end(),
-                     [&](const ExpressionPtr &kid) { return onlyVariable(*kid, name); });
-}
-
-} // namespace
-
-std::optional<Linear> linearForm(const Expression &e) {
-  std::string name;
-  if (!onlyVariable(e, name) || name.empty())
-    return std::nullopt;
-  std::optional<Rational> at[4]; // at 0, 1, 2, 5: no other low polynomial has equal slopes there
-  const char *const points[] = {"0", "1", "2", "5"};
-  for (size_t i = 0; i < 4; ++i) {
-    Expression point;
-    point.kind = E::number;
-    point.text = points[i];
-    if (!(at[i] = exactValue(*substitute(e, name, point))))
-      return std::nullopt;
-  }
-  auto difference = [&](size_t i, size_t k) {
-    return add(*at[k], {-at[i]->numerator, at[i]->denominator});
-  };
-  auto same = [](const Rational &a, const Rational &b) {
-    return a.numerator == b.numerator && a.denominator == b.denominator;
-  };
-  auto slope = difference(0, 1), next = difference(1, 2), far = difference(2, 3);
-  auto three = slope ? multiply(*slope, {3, 1}) : std::nullopt;
-  if (!slope || !next || !far || !three || slope->numerator == 0 || !same(*slope, *next) ||
-      !same(*three, *far))
-    return std::nullopt;
-  return Linear{*slope, *at[0]};
-}
-
-ExpressionPtr toExpression(const Rational &value) {
-  auto number = [](Integer n) {
-    auto e = std::make_unique<Expression>();
-    e->kind = E::number;
-    for (; n > 0; n /= 10)
-      e->text.insert(e->text.begin(), static_cast<char>('0' + static_cast<int>(n % 10)));
-    if (e->text.empty())
-      e->text = "0";
-    return e;
-  };
-  bool negative = value.numerator < 0;
-  auto quotient = std::make_unique<Expression>();
-  quotient->kind = E::divide;
-  quotient->kids.push_back(number(negative ? -value.numerator : value.numerator));
-  quotient->kids.push_back(number(value.denominator));
-  if (!negative)
-    return quotient;
-  auto negated = std::make_unique<Expression>();
-  negated->kind = E::negate;
-  negated->kids.push_back(std::move(quotient));
-  return negated;
-}
-
-bool isVariable(const Expression &e) { return e.kind == E::variable; }
-
-bool hasPlusMinus(const Expression &e) {
-  if (e.kind == E::plusMinus)
-    return true;
-  for (const ExpressionPtr &kid : e.kids)
-    if (hasPlusMinus(*kid))
-      return true;
-  return false;
-}
-
-ExpressionPtr resolvePlusMinus(const Expression &e, bool second) {
-  auto copy = std::make_unique<Expression>();
-  copy->kind = e.kind;
-  copy->text = e.text;
-  for (const ExpressionPtr &kid : e.kids)
-    copy->kids.push_back(resolvePlusMinus(*kid, second));
-  if (e.kind == E::plusMinus) {
-    copy->kind = E::add;
-    if ((e.text == "±") == second) { // minus
-      auto negated = std::make_unique<Expression>();
-      negated->kind = E::negate;
-      negated->kids.push_back(std::move(copy->kids[1]));
-      copy->kids[1] = std::move(negated);
-    }
-  }
-  return copy;
 }
 
 std::optional<Rational> exactValue(const Expression &e, int point) {

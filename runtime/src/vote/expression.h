@@ -59,6 +59,10 @@ struct Expression {
 // The tokens [begin, end) as one expression; null when they are none.
 ExpressionPtr parseExpression(const std::vector<Token> &tokens, size_t begin, size_t end);
 
+// An expression of this kind, of one or two others.
+ExpressionPtr node(Expression::Kind kind, ExpressionPtr first, ExpressionPtr second = nullptr);
+// Of an expression without ±.
+ExpressionPtr copyOf(const Expression &e);
 bool hasPlusMinus(const Expression &e);
 // The expression with every ± taken as its first or second sign.
 ExpressionPtr resolvePlusMinus(const Expression &e, bool second);

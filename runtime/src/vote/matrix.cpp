@@ -17,17 +17,6 @@ size_t nodesOf(const Expression &e) {
   return nodes;
 }
 
-ExpressionPtr copyOf(const Expression &e) { return resolvePlusMinus(e, false); }
-
-ExpressionPtr node(E kind, ExpressionPtr first, ExpressionPtr second = nullptr) {
-  auto e = std::make_unique<Expression>();
-  e->kind = kind;
-  e->kids.push_back(std::move(first));
-  if (second)
-    e->kids.push_back(std::move(second));
-  return e;
-}
-
 bool isMatrix(const Value &v) {
   return v.kind == Kind::matrix && v.columns > 0 && v.items.size() % v.columns == 0 &&
          std::all_of(v.items.begin(), v.items.end(),
