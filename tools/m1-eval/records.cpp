@@ -40,7 +40,8 @@ Status checkSettings(const std::string &path,
         return error(StatusCode::invalidArgument,
                      "%s: the samples there were drawn with %s = %s, not %s; choose another --out",
                      path.c_str(), key.c_str(),
-                     old.contains(key) ? old[key].dump().c_str() : "nothing", value.c_str());
+                     old.contains(key) ? old[key].dump().c_str() : "nothing",
+                     Json(value).dump().c_str());
     return {};
   }
   Json json = Json::object();

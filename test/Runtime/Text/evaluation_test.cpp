@@ -181,7 +181,8 @@ TEST(Records, SurviveACutOffLine) {
   {
     RecordFile other;
     Status status = other.open(folder.path + "/out", {{"seed", "2"}});
-    EXPECT_NE(status.message().find("seed = \"1\", not 2"), std::string::npos) << status.message();
+    EXPECT_NE(status.message().find("seed = \"1\", not \"2\""), std::string::npos)
+        << status.message();
   }
   std::ofstream(path, std::ios::app) << "{}\n";
   RecordFile damaged;
