@@ -1,6 +1,7 @@
 #include "vote/value.h"
 
 #include "vote/matrix.h"
+#include "vote/wording.h"
 
 #include <algorithm>
 #include <map>
@@ -10,98 +11,25 @@ namespace m1rt::vote {
 namespace {
 
 using Kind = Value::Kind;
-using Tokens = std::vector<Token>;
 using ValuePtr = std::shared_ptr<const Value>;
 
 constexpr size_t kLongestAnswer = 4000;
 constexpr int kMaxDepth = 30;
-
-// Words that say what a number counts; with \text{…} any word does.
-const std::set<std::string> kUnits = {
-    "cm",          "mm",        "km",      "inch",   "inches",  "foot",       "feet",
-    "ft",          "degree",    "degrees", "unit",   "units",   "dollar",     "dollars",
-    "cent",        "cents",     "meter",   "meters", "metre",   "metres",     "hour",
-    "hours",       "minute",    "minutes", "second", "seconds", "day",        "days",
-    "week",        "weeks",     "month",   "months", "year",    "years",      "square",
-    "cubic",       "sq",        "mph",     "mile",   "miles",   "pound",      "pounds",
-    "percent",     "kg",        "gram",    "grams",  "yards",   "yard",       "liters",
-    "litres",      "radians",   "ways",    "per",    "points",  "people",     "students",
-    "in",          "yd",        "mi",      "lb",     "lbs",     "oz",         "ounce",
-    "ounces",      "gallon",    "gallons", "mg",     "mL",      "ml",         "sec",
-    "min",         "hr",        "hrs",     "kph",    "rpm",     "kilometers", "centimeters",
-    "millimeters", "kilograms", "tons",    "times"};
-const std::map<std::string, std::string> kMagnitudes = {
-    {"hundred", "100"}, {"thousand", "1000"}, {"million", "1000000"}, {"billion", "1000000000"}};
-
-// ASCII's alone, whatever the locale.
-bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-bool isBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-// Without spaces, braces, quotes and the punctuation of sentences.
-std::string plainText(const std::string &latex) {
-  std::string out;
-  bool spaces = false;
-  auto isDigit = [](char c) { return c >= '0' && c <= '9'; };
-  auto isPunctuation = [](char c) { return std::string(".,;:!?").find(c) != std::string::npos; };
-  for (size_t i = 0; i < latex.size(); ++i) {
-    if (latex[i] == '\\') { // a command's name is no text
-      size_t end = i + 1;
-      while (end < latex.size() && isLetter(latex[end]))
-        ++end;
-      std::string name = latex.substr(i + 1, end - i - 1);
-      static const std::set<std::string> dropped = {
-          "text",   "mbox",         "textbf", "textrm", "textit", "mathrm",     "mathbf",
-          "mathit", "operatorname", "left",   "right",  "quad",   "textnormal", "rm"};
-      if (!dropped.count(name))
-        out += name;
-      spaces |= name.empty();
-      i = std::max(end, i + 2) - 1;
-      continue;
-    }
-    unsigned char c = static_cast<unsigned char>(latex[i]);
-    if (isBlank(latex[i]) || c == '~') {
-      spaces = true;
-      continue;
-    }
-    // Between digits both spaces and points matter: "1 2 foo" is neither "12 foo" nor "1.2 foo".
-    if (isPunctuation(c) &&
-        !(!out.empty() && isDigit(out.back()) && i + 1 < latex.size() && isDigit(latex[i + 1])))
-      continue;
-    if (c < 0x20 || std::string("{}$\"'`").find(latex[i]) != std::string::npos)
-      continue;
-    if (spaces && isDigit(latex[i]) && !out.empty() && isDigit(out.back()))
-      out += ' ';
-    spaces = false;
-    out += latex[i];
-  }
-  if (out.size() > 2 && out.find_first_of("()", 1) == out.size() - 1 && out[0] == '(' &&
-      out.back() == ')')
-    out = out.substr(1, out.size() - 2); // (C) is the choice C
-  if (out.size() == 2 && out[1] == ')')  // and so is C)
-    out.pop_back();
-  return out;
-}
-
-bool isOp(const Token &t, const char *text) { return t.kind == Token::Kind::op && t.text == text; }
-bool isText(const Token &t) { return t.kind == Token::Kind::text; }
-
-std::string trimmed(const std::string &s) {
-  size_t begin = s.find_first_not_of(" \t\r\n"), end = s.find_last_not_of(" \t\r\n");
-  return begin == std::string::npos ? std::string() : s.substr(begin, end - begin + 1);
-}
 
 class Reader {
 public:
   explicit Reader(const std::string &latex) : latex(latex) {}
 
   std::shared_ptr<Value> run() {
-    if (auto time = timeOfDay())
-      return time;
+    if (auto time = timeOfDay(latex)) {
+      auto v = std::make_shared<Value>();
+      v->text = *time;
+      return v;
+    }
     auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
     if (!all)
       return textValue();
-    tokens = std::move(*all);
-    clean();
+    tokens = withoutRemarks(std::move(*all));
     ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
     return v ? std::make_shared<Value>(*v) : textValue();
   }
@@ -113,8 +41,6 @@ private:
     return v;
   }
 
-  std::shared_ptr<Value> timeOfDay() const;
-  void clean();
   ValuePtr readMatrices(size_t begin, size_t end, int depth);
   ValuePtr readMatrixTerm(size_t begin, size_t end, bool negative, int depth);
   // Positions of a separator outside all brackets; nothing when brackets do not match.
@@ -125,153 +51,11 @@ private:
   ValuePtr readMatrix(size_t begin, size_t end, int depth);
   bool readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out);
   ValuePtr readExpression(size_t begin, size_t end);
-  bool isName(size_t begin, size_t end) const;
+  bool isName(size_t begin, size_t end) const { return vote::isName(tokens, begin, end); }
 
   std::string latex;
   Tokens tokens;
 };
-
-// 3:30 p.m. and 3 pm, as text: without its half of the day it would be another time. Null for
-// others.
-std::shared_ptr<Value> Reader::timeOfDay() const {
-  constexpr size_t longest = 40;
-  if (latex.size() > longest)
-    return nullptr;
-  std::string time;
-  for (size_t i = 0; i < latex.size(); ++i) {
-    if (latex.compare(i, 6, "\\text{") == 0)
-      i += 5;
-    else if (!isBlank(latex[i]) && std::string("\\,.{}$~").find(latex[i]) == std::string::npos)
-      time += latex[i] >= 'A' && latex[i] <= 'Z' ? static_cast<char>(latex[i] + 32) : latex[i];
-  }
-  auto digitsUpTo = [&](size_t from, size_t to) {
-    return from < to && to - from <= 2 &&
-           std::all_of(
-               time.begin() + static_cast<std::ptrdiff_t>(from),
-               time.begin() + static_cast<std::ptrdiff_t>(to),
-               [](char c) { return c >= '0' && c <= '9'; });
-  };
-  if (time.size() < 3)
-    return nullptr;
-  const size_t end = time.size() - 2, colon = time.find(':'), hour = std::min(colon, end);
-  if ((time.compare(end, 2, "am") != 0 && time.compare(end, 2, "pm") != 0) ||
-      !digitsUpTo(0, hour) || (hour < end && (!digitsUpTo(hour + 1, end) || end - hour != 3)))
-    return nullptr;
-  auto v = std::make_shared<Value>();
-  v->text = time.substr(time[0] == '0' && hour == 2);
-  if (hour == end)
-    v->text.insert(v->text.size() - 2, ":00");
-  return v;
-}
-
-// Whether a value may end with this token, so that a word after it says what it counts.
-bool endsValue(const Token &t) {
-  static const std::set<std::string> ops = {")", "]", "}", "\\}", "|", "%", "!", "°"};
-  return !isText(t) && (t.kind != Token::Kind::op || ops.count(t.text));
-}
-
-bool isOrdinal(const std::string &word) {
-  return word == "st" || word == "nd" || word == "rd" || word == "th";
-}
-
-// Units and remarks around a value go; "and" and "or" separate like commas, but for inequalities,
-// whose "and" both must hold.
-void Reader::clean() {
-  Tokens kept;
-  const bool inequalities = std::any_of(tokens.begin(), tokens.end(), [](const Token &t) {
-    return isOp(t, "<") || isOp(t, ">") || isOp(t, "≤") || isOp(t, "≥");
-  });
-  auto isWord = [&](size_t i) {
-    return i < tokens.size() && (isText(tokens[i]) || tokens[i].kind == Token::Kind::word);
-  };
-  auto is = [&](size_t i, const char *op) { return i < tokens.size() && isOp(tokens[i], op); };
-  auto isUnit = [&](size_t i) {
-    return isWord(i) && (isText(tokens[i]) || kUnits.count(tokens[i].text));
-  };
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    Token &t = tokens[i];
-    bool afterValue = !kept.empty() && endsValue(kept.back());
-    bool afterNumber = !kept.empty() && kept.back().kind == Token::Kind::number;
-    if (afterNumber && isOp(t, "^")) { // 3^{rd}
-      size_t word = i + 1 + is(i + 1, "{");
-      if (isWord(word) && isOrdinal(tokens[word].text)) {
-        i = word + (word > i + 1);
-        continue;
-      }
-    }
-    // \frac{\text{km}}{\text{h}}
-    if (afterValue && t.kind == Token::Kind::command && t.text == "frac" && is(i + 1, "{") &&
-        is(i + 3, "}") && is(i + 4, "{") && is(i + 6, "}") && isText(tokens[i + 2]) &&
-        isText(tokens[i + 5])) {
-      i += 6;
-      continue;
-    }
-    if (afterNumber && t.text == "x" && i + 1 < tokens.size() && tokens[i + 1].text == "10" &&
-        is(i + 2, "^")) {
-      kept.push_back({Token::Kind::op, "*"}); // 6.72 x 10^5
-      continue;
-    }
-    if (isWord(i)) {
-      std::string word = trimmed(t.text);
-      const bool both = word == "and" || word == ", and";
-      if (both && inequalities) {
-        kept.push_back({Token::Kind::op, "∧"});
-        continue;
-      }
-      if (both || word == "or" || word == "," || word == ", or") {
-        if (!kept.empty() && !isOp(kept.back(), ","))
-          kept.push_back({Token::Kind::op, ","});
-        continue;
-      }
-      if (word == "%" || word == "\\%" || word == "percent" ||
-          (afterNumber && (word == "percentage" || word == "pct"))) {
-        kept.push_back({Token::Kind::op, "%"});
-        continue;
-      }
-      if (afterNumber && isOrdinal(word))
-        continue;
-      // \text{The answer is } and \text{Answer: }
-      if (kept.empty() && isText(t) && i + 1 < tokens.size() &&
-          (word.back() == ':' || (word.size() > 3 && word.compare(word.size() - 3, 3, " is") == 0)))
-        continue;
-      auto magnitude = kMagnitudes.find(word.substr(0, word.find(' ')));
-      if (afterValue && magnitude != kMagnitudes.end()) {
-        kept.push_back({Token::Kind::op, "*"});
-        kept.push_back({Token::Kind::number, magnitude->second});
-        continue;
-      }
-      if (afterValue && isUnit(i)) {
-        // cm^2, inches^3: the exponent belongs to the unit
-        if (is(i + 1, "^")) {
-          i += 2;
-          if (is(i, "{"))
-            while (i < tokens.size() && !isOp(tokens[i], "}"))
-              ++i;
-        }
-        while (is(i + 1, "/") && isUnit(i + 2))
-          i += 2;
-        continue;
-      }
-    }
-    kept.push_back(std::move(t));
-  }
-  while (!kept.empty() && (isOp(kept.back(), ",") || isOp(kept.back(), ";") ||
-                           isOp(kept.back(), ":") || isOp(kept.back(), "\\\\")))
-    kept.pop_back();
-  tokens = std::move(kept);
-  // "x ≈ 3.14" is an equation; in "22/7 ≈ 3.14" and "x = 22/7 ≈ 3.14" the value stands before the
-  // sign.
-  auto about =
-      std::find_if(tokens.begin(), tokens.end(), [](const Token &t) { return isOp(t, "≈"); });
-  if (about == tokens.end())
-    return;
-  if (about == tokens.begin())
-    tokens.erase(about);
-  else if (isName(0, static_cast<size_t>(about - tokens.begin())))
-    about->text = "=";
-  else
-    tokens.erase(about, tokens.end());
-}
 
 std::vector<size_t> Reader::findTop(size_t begin, size_t end,
                                     const std::set<std::string> &ops) const {
@@ -292,37 +76,6 @@ std::vector<size_t> Reader::findTop(size_t begin, size_t end,
       found.push_back(i);
   }
   return found;
-}
-
-// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, xy, m + n, or words; no powers or
-// numbers.
-bool Reader::isName(size_t begin, size_t end) const {
-  bool letters = false;
-  int depth = 0;
-  for (size_t i = begin; i < end; ++i) {
-    const Token &t = tokens[i];
-    if (isOp(t, "_")) { // its subscript may be anything
-      if (++i < end && isOp(tokens[i], "{"))
-        while (i < end && !isOp(tokens[i], "}"))
-          ++i;
-    } else if (t.kind == Token::Kind::letter || t.kind == Token::Kind::word || isText(t)) {
-      letters = true;
-    } else if (t.kind == Token::Kind::command && t.text == "overline") {
-      while (i < end && !isOp(tokens[i], "}"))
-        ++i;
-      letters = true;
-    } else if (isOp(t, "(") || isOp(t, ")")) {
-      depth += isOp(t, "(") ? 1 : -1;
-    } else if (isOp(t, "+") || isOp(t, "-")) {
-      if (i == begin) // -x is no name
-        return false;
-    } else if (depth == 0 || !(t.kind == Token::Kind::number || isOp(t, ","))) { // P(2)
-      return false;
-    }
-  }
-  bool constant = end - begin == 1 && (tokens[begin].text == "e" || tokens[begin].text == "i" ||
-                                       tokens[begin].text == "\\pi");
-  return letters && !constant;
 }
 
 ValuePtr interval(const char *open, ValuePtr low, ValuePtr high, const char *close) {

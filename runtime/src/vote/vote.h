@@ -16,7 +16,8 @@ std::optional<std::string> extractBoxed(const std::string &text);
 
 // An answer in LaTeX or plain text, read once for many comparisons. Any text is an answer; what is
 // not understood as mathematics is compared as text. A text with a \boxed{…} is the answer in its
-// last box; else one with "#### 5" or "the answer is 5" is what follows that.
+// last box; else one with "#### 5" or "the answer is 5" is what follows that, and one that ends
+// with "the total is $5$" is that formula.
 //
 // Equal are answers of equal value: 1/2, 0.5, 50\%, \frac12 and \tfrac{1}{2}; 2\sqrt2 and \sqrt8;
 // 10,000 and 10\,000; (x+1)^2 and x^2+2x+1. Degree signs (outside \sin and the like), units,

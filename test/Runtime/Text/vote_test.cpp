@@ -216,6 +216,9 @@ std::vector<std::string> generatedAnswers() {
       "#.5",
       "#:30",
       "#:30 pm",
+      "So the sum is $#$.",
+      "Hence we get \\(#\\) cm.",
+      "over the line $x=#$",
       "#/3",
       "\\begin{pmatrix}#&1\\end{pmatrix}",
       "2\\begin{pmatrix}#&1\\end{pmatrix}-\\begin{pmatrix}#&1\\end{pmatrix}"};

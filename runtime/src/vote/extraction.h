@@ -1,0 +1,19 @@
+// Where in a text its answer stands. extractBoxed() is in vote.h.
+#ifndef M1RT_VOTE_EXTRACTION_H
+#define M1RT_VOTE_EXTRACTION_H
+
+#include <string>
+
+namespace m1rt {
+
+// Without blanks and line ends around it.
+std::string trimmed(const std::string &s);
+
+// Of a text without a box: what stands behind "####" or "answer is", to the end of its line or
+// sentence; else the formula that its last sentence ends with, if the words before it announce it;
+// else the whole text.
+std::string statedAnswer(const std::string &text);
+
+} // namespace m1rt
+
+#endif

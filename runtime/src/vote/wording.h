@@ -1,0 +1,33 @@
+// The words of an answer: what is a remark, a unit, a name or a time of day, and what is left.
+#ifndef M1RT_VOTE_WORDING_H
+#define M1RT_VOTE_WORDING_H
+
+#include "vote/expression.h"
+
+namespace m1rt::vote {
+
+using Tokens = std::vector<Token>;
+
+inline bool isOp(const Token &t, const char *text) {
+  return t.kind == Token::Kind::op && t.text == text;
+}
+inline bool isText(const Token &t) { return t.kind == Token::Kind::text; }
+
+// Without spaces, braces, quotes and the punctuation of sentences.
+std::string plainText(const std::string &latex);
+
+// 3:30 p.m. and 3 pm, as "3:30pm" and "3:00pm": without its half of the day it would be another
+// time. Nothing for others.
+std::optional<std::string> timeOfDay(const std::string &latex);
+
+// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, xy, m + n, or words; no powers or
+// numbers.
+bool isName(const Tokens &tokens, size_t begin, size_t end);
+
+// Units and remarks around a value go; "and" and "or" separate like commas, but for inequalities,
+// whose "and" both must hold.
+Tokens withoutRemarks(Tokens tokens);
+
+} // namespace m1rt::vote
+
+#endif
