@@ -38,9 +38,9 @@ std::vector<std::string> wordsOf(std::string_view prose) {
 
 // Whether what follows this prose is what the sentence says: "the sum is", "hence", "equal to".
 bool announces(std::string_view prose) {
-  static const std::set<std::string> last = {"is",     "are",  "equals", "gives", "get", "obtain",
-                                             "have",   "thus", "hence",  "so",    "therefore",
-                                             "answer", "total"};
+  static const std::set<std::string> last = {"is",        "are",    "equals", "gives", "get",
+                                             "obtain",    "have",   "thus",   "hence", "so",
+                                             "therefore", "answer", "total"};
   const std::vector<std::string> words = wordsOf(prose);
   return !words.empty() && (last.count(words.back()) || (words.size() > 1 && words.back() == "to" &&
                                                          words[words.size() - 2] == "equal"));
@@ -87,7 +87,7 @@ std::vector<Formula> formulasOf(const std::string &text) {
 
 // What the last sentence of prose says: its last formula, with those before it that only commas,
 // "and" or "or" part from it, and a word behind it, its unit. Nothing when the words before it do
-// not announce it ("reflected over $y = x$"), or when more follows ("$5$ at most").
+// not announce it ("the square root of $9$"), or when more follows ("$5$ at most").
 std::optional<std::string> lastFormula(const std::string &text) {
   const std::vector<Formula> formulas = formulasOf(text);
   if (formulas.empty())
