@@ -18,8 +18,9 @@
 // With kPrefix the leading pages that attention_prefix has taken (prefix_pages of each sequence, at
 // least one fewer than it has) are passed over: a pair begins with the sums that it left there.
 //
-// Facts F: as in attention.cuh; kRagged (skip sequences of other than one token); kPrefix, and with
-// it kSlots and kPrefixOffset as in attention_prefix.cuh; tuning: kBlocks, kStages, kTensor.
+// Facts F: as in attention.cuh; kRagged (skip sequences of other than one token); kTakenOffset, of
+// an int in the workspace that attention_warpgroup finds at 0, or negative; kPrefix, and with it
+// kSlots and kPrefixOffset as in attention_prefix.cuh; tuning: kBlocks, kStages, kTensor.
 #ifndef M1K_ATTENTION_DECODE_CUH
 #define M1K_ATTENTION_DECODE_CUH
 
@@ -114,6 +115,8 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
   using R = AttentionTraits<F>;
   using T = typename F::T;
   constexpr int kThreads = 128, kD = F::kD, kStages = F::kStages;
+  if (F::kTakenOffset >= 0 && blockIdx.x == 0 && threadIdx.x == 0)
+    reinterpret_cast<int *>(workspace)[F::kTakenOffset] = 0;
   const Contexts<F> contexts = {sequence_starts, context_lengths, prefix_pages, dims.sequences};
   PageSums sums = sum_pages<F, false>(contexts, [](int total) -> long long {
     if (total == 0)

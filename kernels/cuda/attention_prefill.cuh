@@ -14,21 +14,19 @@
 
 namespace m1k {
 
-template <class F>
-M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *sequence_starts,
-                                  const int *context_lengths, const int *block_tables, bf16 *out,
-                                  m1_dims dims) {
+// Rows [tile, tile + kRows) of the step for one q head, by kRows * 2 threads; `keep` as in
+// attention_tile.cuh.
+template <class F, bool keep = F::kD <= 128>
+M1K_DEVICE void attention_prefill_tile(const bf16 *q, const bf16 *cache, const int *sequence_starts,
+                                       const int *context_lengths, const int *block_tables,
+                                       bf16 *out, const m1_dims &dims, int tile, int head) {
   using R = AttentionTraits<F>;
   constexpr int kD = F::kD, kRow = R::kRow, kSteps = kD / 16, kThreads = F::kRows * 2,
                 kStageElements = 2 * kPage * kRow;
   static_assert(F::kRows % 16 == 0, "a warp takes 16 rows");
   static_assert((2 * kStageElements + F::kRows * kRow) * 2 <= F::kSharedBytes,
                 "the launch reserves too little shared memory");
-  int tile = blockIdx.y * F::kRows;
-  if (tile >= dims.tokens)
-    return;
-  int tile_end = min(tile + F::kRows, dims.tokens);
-  int head = blockIdx.x, kv_head = head / R::kRatio;
+  int tile_end = min(tile + F::kRows, dims.tokens), kv_head = head / R::kRatio;
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   bf16 *stages = reinterpret_cast<bf16 *>(m1k_shared);
   bf16 *queries = stages + 2 * kStageElements;
@@ -54,7 +52,7 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
     }
   }
   __syncthreads();
-  AttentionTile<F> attention(queries + warp * 16 * kRow);
+  AttentionTile<F, keep> attention(queries + warp * 16 * kRow);
 
   int first_row = tile + warp * 16;
   int sequence = find_sequence(sequence_starts, dims.sequences, tile);
@@ -118,6 +116,16 @@ M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *s
       }
     }
   }
+}
+
+template <class F>
+M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *sequence_starts,
+                                  const int *context_lengths, const int *block_tables, bf16 *out,
+                                  m1_dims dims) {
+  int tile = blockIdx.y * F::kRows;
+  if (tile < dims.tokens)
+    attention_prefill_tile<F>(q, cache, sequence_starts, context_lengths, block_tables, out, dims,
+                              tile, blockIdx.x);
 }
 
 } // namespace m1k

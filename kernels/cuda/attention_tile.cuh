@@ -11,15 +11,15 @@
 
 namespace m1k {
 
-template <class F> struct AttentionTile {
+// With `keep` the queries stay in registers, 32 for 128 columns; otherwise they are read again for
+// every page.
+template <class F, bool keep = F::kD <= 128> struct AttentionTile {
   static constexpr int kD = F::kD, kRow = AttentionTraits<F>::kRow, kSteps = kD / 16;
   static constexpr int kScores = kPage / 8; // tiles of 8 positions
-  // Up to 128 columns of the queries stay in registers; wider ones are read again for every page.
-  static constexpr bool kKeep = kSteps <= 8;
   static_assert(kD % 16 == 0, "tensor cores need whole tiles");
 
   const bf16 *queries; // rows of kRow in shared memory, this warp's first
-  u32 query[kKeep ? kSteps : 1][4];
+  u32 query[keep ? kSteps : 1][4];
   float output[2 * kSteps][4], top[2], mass[2]; // unnormalised; maxima of unscaled scores
 
   M1K_DEVICE void load_query(u32 (&a)[4], int k) const {
@@ -27,7 +27,7 @@ template <class F> struct AttentionTile {
     load_matrices(a, queries + lane % 16 * kRow + k * 16 + lane / 16 * 8);
   }
   M1K_DEVICE explicit AttentionTile(const bf16 *queries) : queries(queries) {
-    if constexpr (kKeep) {
+    if constexpr (keep) {
 #pragma unroll
       for (int k = 0; k < kSteps; ++k)
         load_query(query[k], k);
@@ -57,8 +57,8 @@ template <class F> struct AttentionTile {
       score[n][0] = score[n][1] = score[n][2] = score[n][3] = 0.0f;
 #pragma unroll
     for (int k = 0; k < kSteps; ++k) {
-      u32(&a)[4] = query[kKeep ? k : 0];
-      if constexpr (!kKeep)
+      u32(&a)[4] = query[keep ? k : 0];
+      if constexpr (!keep)
         load_query(a, k);
 #pragma unroll
       for (int n = 0; n < kScores; n += 2) {

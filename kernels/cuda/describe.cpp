@@ -68,6 +68,10 @@ void Parameters::unused(const std::string &type, std::string role) {
   roles.push_back(std::move(role));
 }
 
+std::string architecture_of(const std::string &source, const std::string &chip) {
+  return chip == "sm_90" && source.find("warpgroup.cuh\"") != std::string::npos ? "sm_90a" : chip;
+}
+
 Kernel make_kernel(const std::string &symbol, const char *header, const char *function,
                    const Facts &facts, const Parameters &parameters, int threads,
                    int minimum_blocks) {

@@ -116,6 +116,14 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
   int blocks =
       tuning.multiprocessors * (tensor ? std::min(per_multiprocessor, 2) : per_multiprocessor);
 
+  // With warpgroup products: a tile of queries, stages of 128 positions, barriers.
+  const int warpgroup_stages = f.head_dim == 64 ? 3 : 2,
+            warpgroup_shared = 1024 + rows * f.head_dim * 2 * (1 + 2 * warpgroup_stages) +
+                               8 * (4 + 4 * warpgroup_stages) + 8;
+  const bool warpgroups = !f.decode && tensor && tuning.warpgroups && rows == 128 &&
+                          (f.head_dim == 64 || f.head_dim == 128) &&
+                          warpgroup_shared <= tuning.block_shared_bytes;
+
   auto common = [&] {
     Facts facts;
     facts.type("T", f.type);
@@ -131,6 +139,7 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     facts.number("kWindow", std::min(f.window, 1 << 30));
     return facts;
   };
+  const int64_t own_floats = int64_t(2) * blocks * group * (f.head_dim + 2);
   auto inputs = [&](bool split) {
     Parameters parameters;
     parameters.input(f.type, "q");
@@ -156,8 +165,8 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     facts.number("kStages", stages);
     facts.number("kSharedBytes", shared);
     facts.flag("kPrefix", f.shared);
-    int64_t own_floats = int64_t(2) * blocks * group * (f.head_dim + 2);
-    description.workspace_bytes = own_floats * 4;
+    description.workspace_bytes = (own_floats + warpgroups) * 4;
+    facts.number("kTakenOffset", warpgroups ? own_floats : -1);
     facts.number("kSlots", M1_PREFIX_SLOTS);
     facts.number("kPrefixOffset", own_floats);
     if (f.shared) {
@@ -200,7 +209,22 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     combine.rows_per_group = 1;
     description.kernels.push_back(combine);
   }
-  if (!f.decode && tensor) {
+  if (warpgroups) {
+    Facts facts = common();
+    facts.flag("kSkipSingle", true);
+    facts.number("kRows", rows);
+    facts.number("kStages", warpgroup_stages);
+    facts.number("kTakenOffset", own_floats);
+    facts.number("kSharedBytes", warpgroup_shared);
+    Parameters parameters = inputs(false);
+    parameters.add("float", "workspace");
+    Kernel prefill = make_kernel(symbol + "_prefill", "attention_warpgroup.cuh",
+                                 "attention_warpgroup", facts, parameters, 384, 1);
+    prefill.shared_bytes = warpgroup_shared;
+    prefill.domain = Domain::one;
+    prefill.grid_x = tuning.multiprocessors;
+    description.kernels.push_back(prefill);
+  } else if (!f.decode && tensor) {
     Facts facts = common();
     facts.flag("kSkipSingle", true);
     facts.number("kRows", rows);

@@ -70,6 +70,8 @@ struct Tuning {
   int multiprocessors = 132;
   int block_shared_bytes = 227 * 1024;
   int multiprocessor_shared_bytes = 228 * 1024;
+  // It has Hopper's warpgroup products; see architecture_of.
+  bool warpgroups = true;
   // of a prefill step; fewer favours splitting a sequence's channels more finely
   int expected_sequences = 8;
   /// Shape of the Mamba-1 scan; zeros: chosen from the sizes.
@@ -187,7 +189,8 @@ Description describe(const GatedDelta &facts, const std::string &symbol, const T
 ///   combine:        sequence_starts, context_lengths → out, workspace
 /// `decode`: two launches, split over the context and combine in fixed order. Otherwise on tensor
 /// cores (bf16 throughout, head_dim a multiple of 16 up to 256) these two for the sequences of one
-/// token, then prefill for the others; else one launch for all tokens. head_dim 1..512, scale > 0.
+/// token, then prefill for the others, with warpgroup products where head_dim is 64 or 128; else
+/// one launch for all tokens. head_dim 1..512, scale > 0.
 /// `shared` (decode on tensor cores, no window) reads pages that sequences have in common once for
 /// all of them: a launch before the others, and split and combine pass over those pages.
 ///   prefix:  q, cache, sequence_starts, block_tables, prefix_items, prefix_slots → workspace
@@ -290,6 +293,10 @@ struct SourceFile {
 };
 /// All headers, m1k_abi.h among them. `count` gets their number.
 const SourceFile *cuda_sources(size_t *count);
+/// What NVRTC compiles a source for to get machine code for `chip` ("sm_90"): the chip itself, but
+/// sm_90a for sm_90 where the source has a body of Hopper's own instructions. There is no other GPU
+/// that machine code for sm_90 runs on. PTX for newer GPUs has the other body: compute_90.
+std::string architecture_of(const std::string &source, const std::string &chip);
 /// Options for NVRTC apart from --gpu-architecture.
 std::vector<std::string> nvrtc_options();
 

@@ -29,9 +29,23 @@ struct Job {
   std::string error;
 };
 
+/// A source compiled for `architecture`; the PTX is `portable`'s where that is given.
+llvm::Expected<cuda::Toolchain::Compiled>
+compileSource(const cuda::Toolchain &toolchain, const CudaKernel &kernel, StringRef architecture,
+              StringRef portable, ArrayRef<cuda::Header> headers, ArrayRef<std::string> options) {
+  auto compiled = toolchain.compile(kernel.source, kernel.symbol, architecture, headers, options);
+  if (!compiled || portable.empty())
+    return compiled;
+  auto text = toolchain.compile(kernel.source, kernel.symbol, portable, headers, options);
+  if (!text)
+    return text.takeError();
+  compiled->ptx = std::move(text->ptx);
+  return compiled;
+}
+
 // NVRTC takes a second or so a source, and is safe to call from several threads.
 void compileAll(const cuda::Toolchain &toolchain, std::vector<Job> &jobs, StringRef chip,
-                const KernelCache &cache) {
+                bool wantPtx, const KernelCache &cache) {
   size_t headerCount = 0;
   const m1k::cuda::SourceFile *files = m1k::cuda::cuda_sources(&headerCount);
   std::vector<cuda::Header> headers;
@@ -51,13 +65,19 @@ void compileAll(const cuda::Toolchain &toolchain, std::vector<Job> &jobs, String
   auto work = [&] {
     for (size_t i; (i = next++) < jobs.size();) {
       const CudaKernel &kernel = *jobs[i].kernel;
+      std::string architecture = m1k::cuda::architecture_of(kernel.source, chip.str());
+      std::string portable;
+      if (wantPtx && architecture != chip)
+        portable = "compute_" + std::to_string(cuda::chipNumber(chip));
       std::string key =
-          cache ? KernelCache::key({commonKey, kernel.symbol, kernel.source}) : std::string();
+          cache
+              ? KernelCache::key({commonKey, architecture, portable, kernel.symbol, kernel.source})
+              : std::string();
       if (auto kept = cache.find(key, 2)) {
         jobs[i].result = {std::move((*kept)[0]), std::move((*kept)[1])};
         continue;
       }
-      auto compiled = toolchain.compile(kernel.source, kernel.symbol, chip, headers, options);
+      auto compiled = compileSource(toolchain, kernel, architecture, portable, headers, options);
       if (!compiled) {
         jobs[i].error = llvm::toString(compiled.takeError());
         continue;
@@ -145,7 +165,7 @@ llvm::Expected<std::vector<CodeObject>> compileCudaKernels(gpu::GPUModuleOp bodi
   for (const CudaKernel &kernel : kernels)
     if (!kernel.source.empty())
       jobs.push_back({&kernel, {}, {}});
-  compileAll(*toolchain, jobs, chip.name, request.cache);
+  compileAll(*toolchain, jobs, chip.name, wantPtx, request.cache);
   for (Job &job : jobs) {
     if (!job.error.empty())
       return failure(job.error);

@@ -1,5 +1,6 @@
 #include "HandTuned.h"
 #include "M1/IR/M1.h"
+#include "Ptx.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <algorithm>
@@ -312,6 +313,7 @@ mk::Tuning tuningFor(const CudaChip &chip) {
   tuning.multiprocessors = chip.multiprocessors;
   tuning.block_shared_bytes = chip.blockSharedBytes;
   tuning.multiprocessor_shared_bytes = chip.multiprocessorSharedBytes;
+  tuning.warpgroups = chipNumber(chip.name) == 90;
   return tuning;
 }
 

@@ -94,7 +94,7 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
                     int kv_heads, int d, std::vector<int> lengths, std::vector<int> past,
                     bool decode, int padding = 0, int offset = 0, double spread = 1,
                     int multiprocessors = 132, const std::vector<Shared> &items = {},
-                    int window = 0) {
+                    int window = 0, bool warpgroups = true) {
   std::string name = "attention " + label + (decode ? " decode " : " prefill ") + type_name(type) +
                      "/" + type_name(kv_type) + " " + std::to_string(heads) + "/" +
                      std::to_string(kv_heads) + "×" + std::to_string(d) +
@@ -114,6 +114,7 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
             f.shared = !items.empty();
             Tuning tuning;
             tuning.multiprocessors = multiprocessors;
+            tuning.warpgroups = warpgroups && context.warpgroups();
             if (!context.prepare(describe(f, "kernel", tuning)))
               return;
             Batch batch = make_batch(lengths, past);
@@ -518,6 +519,27 @@ std::vector<Case> dense_cases() {
   cases.push_back(
       attention_case("large scores", false, bf16, bf16, 4, 2, 80, chunks, past, false, 0, 0, 6));
   cases.push_back(attention_case("one long", false, bf16, bf16, 3, 1, 128, {500}, {0}, false));
+  // Warpgroup products: q heads per kv head, several groups of positions before and in the step,
+  // blocks with several units of work.
+  cases.push_back(attention_case("", false, bf16, bf16, 8, 1, 128, chunks, past, false, 2048));
+  cases.push_back(
+      attention_case("misaligned", false, bf16, bf16, 4, 4, 64, chunks, past, false, 2, 3));
+  for (int d : {64, 128}) {
+    cases.push_back(attention_case("long", d == 128, bf16, bf16, 3, 1, d, {2, 700, 1, 129},
+                                   {1000, 1500, 70, 0}, false, 0, 0, 1, 7));
+    cases.push_back(attention_case("long", false, bf16, bf16, 3, 1, d, {2, 700, 1, 129},
+                                   {1000, 1500, 70, 0}, false, 0, 0, 1, 7, {}, 300));
+  }
+  cases.push_back(
+      attention_case("large scores", false, bf16, bf16, 4, 2, 128, chunks, past, false, 0, 0, 6));
+  // The same sizes without them.
+  cases.push_back(attention_case("mma", true, bf16, bf16, 6, 2, 128, chunks, past, false, 0, 0, 1,
+                                 132, {}, 0, false));
+  cases.push_back(attention_case("mma", false, bf16, bf16, 6, 2, 64, chunks, past, false, 8, 8, 1,
+                                 132, {}, 0, false));
+  for (int window : {8, 100})
+    cases.push_back(attention_case("mma", false, bf16, bf16, 8, 2, 128, chunks, past, false, 0, 0,
+                                   1, 132, {}, window, false));
   // Windows within a page, of a page, over several, longer than all contexts; what lies before them
   // holds NaN, in the cache and in the tables. Decode is cut between blocks within a pair, too.
   auto windowed = [&](bool smoke, Type type, int d, int window, bool decode,

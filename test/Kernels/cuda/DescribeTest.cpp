@@ -174,6 +174,7 @@ TEST(Describe, FitsSmallChips) {
   small.multiprocessors = 84;
   small.block_shared_bytes = 99 * 1024;
   small.multiprocessor_shared_bytes = 100 * 1024;
+  small.warpgroups = false;
   auto check = [&](const Description &d, const std::string &what) {
     ASSERT_EQ(d.error, "") << what;
     for (const Kernel &kernel : d.kernels)
@@ -203,6 +204,36 @@ TEST(Describe, FitsSmallChips) {
       f.decode = decode;
       check(describe(f, "k", small), "ssd");
     }
+}
+
+// Prompt chunks take warpgroup products where the chip and the head size have them, in code that
+// machine code for H100 is compiled for as its own kind.
+TEST(Describe, PrefillTakesWarpgroupProducts) {
+  auto prefill = [](Attention f, const Tuning &tuning) {
+    Description d = describe(f, "k", tuning);
+    EXPECT_EQ(d.error, "");
+    return d.kernels.back();
+  };
+  Attention f = m1_attention();
+  Tuning tuning;
+  for (int head_dim : {64, 128}) {
+    f.head_dim = head_dim;
+    Kernel kernel = prefill(f, tuning);
+    EXPECT_NE(kernel.source.find("attention_warpgroup"), std::string::npos);
+    EXPECT_EQ(kernel.domain, Domain::one);
+    EXPECT_EQ(kernel.grid_x, tuning.multiprocessors);
+    EXPECT_EQ(architecture_of(kernel.source, "sm_90"), "sm_90a");
+    EXPECT_EQ(architecture_of(kernel.source, "sm_90a"), "sm_90a");
+    EXPECT_EQ(architecture_of(kernel.source, "sm_100"), "sm_100");
+  }
+  f.head_dim = 80;
+  EXPECT_EQ(prefill(f, tuning).source.find("warpgroup"), std::string::npos);
+  f.head_dim = 128;
+  tuning.warpgroups = false;
+  Kernel kernel = prefill(f, tuning);
+  EXPECT_EQ(kernel.domain, Domain::tokens);
+  EXPECT_EQ(kernel.source.find("warpgroup"), std::string::npos);
+  EXPECT_EQ(architecture_of(kernel.source, "sm_90"), "sm_90");
 }
 
 // Products of experts: by expert and in tiles of rows on tensor cores, by row where rows are few or
@@ -270,13 +301,18 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(groups, "ssd_groups"));
   groups.decode = true;
   all.push_back(describe(groups, "ssd_update_groups"));
+  Tuning tuning;
+  tuning.warpgroups = std::string(GetParam()) == "sm_90a";
   Attention attention = m1_attention(), f32 = m1_attention();
-  all.push_back(describe(attention, "attention"));
+  all.push_back(describe(attention, "attention", tuning));
+  attention.head_dim = 64;
+  all.push_back(describe(attention, "attention_64", tuning));
+  attention.head_dim = 128;
   f32.type = f32.kv_type = Type::f32;
   all.push_back(describe(f32, "attention_f32"));
   for (Attention *windowed : {&f32, &attention}) {
     windowed->window = 4096;
-    all.push_back(describe(*windowed, "attention_window"));
+    all.push_back(describe(*windowed, "attention_window", tuning));
   }
   all.push_back(describe(linear(16384, 3072), "linear"));
   Linear f32_linear = linear(3072, 3072);

@@ -64,6 +64,8 @@ public:
   Context(Mode mode, std::string directory, std::string architecture);
   ~Context();
   const Mode mode;
+  /// Whether the code is for a GPU with warpgroup products.
+  bool warpgroups() const { return architecture == "sm_90a"; }
 
   /// Loads (or compiles) the kernels of a description. False: leave the case.
   bool prepare(const Description &description);

@@ -1,0 +1,133 @@
+// Hopper's warpgroup products and shared-memory barriers: in code for sm_90a, where M1K_WARPGROUPS
+// is defined.
+//
+// Operands in shared memory are tiles of rows of 64 16-bit elements, 128 bytes a row, the tile at a
+// multiple of 1024 bytes, the 16-byte piece c of row r at c ^ (r % 8) ("128-byte swizzle"): no bank
+// conflicts for any 8 rows of a column or any row. The same tile is read with its columns as the
+// products' depth or (B only) with its rows as the depth; a wider matrix is several tiles.
+#ifndef M1K_WARPGROUP_CUH
+#define M1K_WARPGROUP_CUH
+
+#include "common.cuh"
+
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define M1K_WARPGROUPS 1
+
+namespace m1k {
+
+constexpr int kSwizzledRow = 128, kSwizzledRows = 1024; // bytes of a row, and of eight
+
+// A barrier of which every phase ends with `arrivals` arrivals; the first phase has parity 0.
+M1K_DEVICE void barrier_init(u32 barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+M1K_DEVICE void barrier_arrive(u32 barrier) {
+  asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared::cta.b64 state, [%0];\n}" ::"r"(barrier)
+               : "memory");
+}
+// Arrives when the thread's copies so far (copy_async16) have landed.
+M1K_DEVICE void barrier_arrive_after_copies(u32 barrier) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(barrier) : "memory");
+}
+// Waits until the phase of this parity has ended; that before the first counts as ended, parity 1.
+M1K_DEVICE void barrier_wait(u32 barrier, int parity) {
+  u32 done;
+  do {
+    asm volatile("{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\n"
+                 "selp.u32 %0, 1, 0, p;\n}"
+                 : "=r"(done)
+                 : "r"(barrier), "r"(parity)
+                 : "memory");
+  } while (!done);
+}
+// Between shared memory written by ordinary stores or copies, once a barrier has made them visible,
+// and products that read it.
+M1K_DEVICE void fence_for_products() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// Registers of each thread of the warpgroup from here on; the launch bound gives the number before.
+template <int registers> M1K_DEVICE void take_registers() {
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
+}
+template <int registers> M1K_DEVICE void leave_registers() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers));
+}
+
+// Products are issued by all four warps of a warpgroup between products_begin and products_commit,
+// and run until a products_wait leaves fewer groups pending. Until then their registers must not be
+// touched; keep() before the issue and after the wait holds the compiler to that.
+M1K_DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+M1K_DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int pending> M1K_DEVICE void products_wait() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory");
+}
+template <int n> M1K_DEVICE void keep(float (&sums)[n]) {
+#pragma unroll
+  for (int i = 0; i < n; ++i)
+    asm volatile("" : "+f"(sums[i])::"memory");
+}
+
+// An operand whose rows follow one another at 128 bytes; `stride` bytes lie between tiles of 64
+// columns where one product reads more than one. (PTX ISA, "Matrix descriptor": start, leading
+// dimension offset, stride dimension offset of eight rows, swizzle 1.)
+M1K_DEVICE u64 product_operand(u32 address, int stride = 16) {
+  return u64(1) << 62 | u64(kSwizzledRows >> 4) << 32 | u64(stride >> 4) << 16 |
+         u64((address & 0x3ffff) >> 4);
+}
+
+#define M1K_SUMS_32                                                                                \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "    \
+  "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}"
+#define M1K_SUMS_64                                                                                \
+  "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "    \
+  "%20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, "     \
+  "%38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, "     \
+  "%56, %57, %58, %59, %60, %61, %62, %63}"
+#define M1K_SUM_8(d, i)                                                                            \
+  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]),      \
+      "+f"(d[i + 6]), "+f"(d[i + 7])
+#define M1K_SUM_32(d, i)                                                                           \
+  M1K_SUM_8(d, i), M1K_SUM_8(d, i + 8), M1K_SUM_8(d, i + 16), M1K_SUM_8(d, i + 24)
+
+// d (64 x 2n, n sums a thread) = or += a (64 x 16) · bᵀ (2n x 16, rows of which are B's columns).
+// Thread (warp w, g, t): rows 16w + g and + 8; sums 4i, 4i + 1 are columns 8i + 2t and + 1 of the
+// first, 4i + 2 and 4i + 3 of the second row.
+M1K_DEVICE void product(float (&d)[32], u64 a, u64 b, bool add) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %34, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " M1K_SUMS_32
+               ", %32, %33, p, 1, 1, 0, 0;\n}"
+               : M1K_SUM_32(d, 0)
+               : "l"(a), "l"(b), "r"(int(add)));
+}
+M1K_DEVICE void product(float (&d)[64], u64 a, u64 b, bool add) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %66, 0;\n"
+               "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " M1K_SUMS_64
+               ", %64, %65, p, 1, 1, 0, 0;\n}"
+               : M1K_SUM_32(d, 0), M1K_SUM_32(d, 32)
+               : "l"(a), "l"(b), "r"(int(add)));
+}
+// d += a (64 x 16, in registers as for mma_bf16) · b (16 rows of 2n columns).
+M1K_DEVICE void product_by_rows(float (&d)[32], const u32 (&a)[4], u64 b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 " M1K_SUMS_32
+               ", {%32, %33, %34, %35}, %36, 1, 1, 1, 1;"
+               : M1K_SUM_32(d, 0)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+M1K_DEVICE void product_by_rows(float (&d)[64], const u32 (&a)[4], u64 b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 " M1K_SUMS_64
+               ", {%64, %65, %66, %67}, %68, 1, 1, 1, 1;"
+               : M1K_SUM_32(d, 0), M1K_SUM_32(d, 32)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
+#undef M1K_SUMS_32
+#undef M1K_SUMS_64
+#undef M1K_SUM_8
+#undef M1K_SUM_32
+
+} // namespace m1k
+
+#endif // __CUDA_ARCH_FEAT_SM90_ALL
+
+#endif
