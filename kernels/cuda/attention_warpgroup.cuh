@@ -11,10 +11,10 @@
 // rows see.
 //
 // For each sequence with rows in the tile, K and V of kPositions positions at a time (one or two
-// pages) pass through kStages stages. A page's rows lie one after another in the cache, but products
-// want the swizzle of warpgroup.cuh, which bulk copies of plain pointers do not make: 128 threads
-// copy 16 bytes each, to addresses that differ by constants. A barrier each says that a stage is
-// full or empty again.
+// pages) pass through kStages stages. A page's rows lie one after another in the cache, but
+// products want the swizzle of warpgroup.cuh, which bulk copies of plain pointers do not make: 128
+// threads copy 16 bytes each, to addresses that differ by constants. A barrier each says that a
+// stage is full or empty again.
 //
 // The scores of the next positions are multiplied while the last ones' probabilities multiply V and
 // while the softmax runs; the two warpgroups issue their products by turns, so that one's softmax
@@ -86,11 +86,11 @@ template <class F> struct WarpgroupAttention {
 
 // The rows of one sequence in a tile, for one head: what is copied and multiplied in one go.
 struct AttentionItem {
-  int tile, head;    // first row of the tile
-  int begin, end;    // rows of the step that are the sequence's, within the tile
-  int offset;        // position of a row = row + offset
-  int first, last;   // positions that these rows see
-  const int *table;  // pages of the sequence
+  int tile, head;   // first row of the tile
+  int begin, end;   // rows of the step that are the sequence's, within the tile
+  int offset;       // position of a row = row + offset
+  int first, last;  // positions that these rows see
+  const int *table; // pages of the sequence
 };
 
 // function(item) for all items of the block; next() gives its next unit.
@@ -125,9 +125,9 @@ M1K_DEVICE void for_each_item(const int *sequence_starts, const int *context_len
 template <class F> struct AttentionCopier {
   using A = WarpgroupAttention<F>;
   const A &block;
-  int row, piece;   // of a 16-row, 8-piece patch: what this thread copies
-  u32 place;        // of it in a tile
-  int use = 0;      // of stages
+  int row, piece; // of a 16-row, 8-piece patch: what this thread copies
+  u32 place;      // of it in a tile
+  int use = 0;    // of stages
 
   M1K_DEVICE explicit AttentionCopier(const A &block) : block(block) {
     row = threadIdx.x / 8;
@@ -293,9 +293,8 @@ template <class F> struct AttentionMultiplier {
     for (int k = 0; k < A::kPositions / 16; ++k)
 #pragma unroll
       for (int n = 0; n < A::kOutputs; ++n)
-        product_by_rows(
-            output[n], probabilities[k],
-            product_operand(b + n * 2 * kHalf + k * 16 * kSwizzledRow, kHalf));
+        product_by_rows(output[n], probabilities[k],
+                        product_operand(b + n * 2 * kHalf + k * 16 * kSwizzledRow, kHalf));
     products_commit();
   }
 
@@ -352,7 +351,8 @@ template <class F> struct AttentionMultiplier {
     // Of the item's groups of positions, those that rows of this warpgroup see.
     int row = item.tile + number * 64;
     int begin = max(row, item.begin), end = min(row + 64, item.end);
-    int first = item.first / A::kPositions, groups = (item.last + A::kPositions - 1) / A::kPositions;
+    int first = item.first / A::kPositions,
+        groups = (item.last + A::kPositions - 1) / A::kPositions;
     int mine = first_seen<F>(begin + item.offset + 1) / A::kPositions,
         mine_end = (end + item.offset + A::kPositions - 1) / A::kPositions;
     if (begin >= end)
@@ -444,10 +444,11 @@ template <class F> struct AttentionMultiplier {
         }
         // of tiles i + odd and i + 2 + odd: columns of this lane and of the one beside it
         u32 a = swap(odd ? v[0] : v[1], 1), b = swap(odd ? v[2] : v[3], 1);
-        u32 first[2] = {odd ? a : v[0], odd ? v[1] : a}, second[2] = {odd ? b : v[2], odd ? v[3] : b};
+        u32 first[2] = {odd ? a : v[0], odd ? v[1] : a},
+            second[2] = {odd ? b : v[2], odd ? v[3] : b};
         u32 c = swap(high ? first[0] : second[0], 2), d = swap(high ? first[1] : second[1], 2);
-        uint4 all = high ? make_uint4(c, d, second[0], second[1])
-                         : make_uint4(first[0], first[1], c, d);
+        uint4 all =
+            high ? make_uint4(c, d, second[0], second[1]) : make_uint4(first[0], first[1], c, d);
         if (mine && wide) {
           *reinterpret_cast<uint4 *>(to + i * 8) = all;
         } else if (mine) {
@@ -500,7 +501,7 @@ M1K_DEVICE void attention_warpgroup(const bf16 *q, const bf16 *cache, const int 
       }
   }
   __syncthreads();
-  // 128 · 56 + 256 · 224 registers of 65,536.
+  // 128 · 56 + 256 · 224 registers are what 384 threads begin with, 168 each.
   if (threadIdx.x < 128) {
     leave_registers<56>();
     AttentionCopier<F>(block).run(q, cache, sequence_starts, context_lengths, block_tables,
@@ -516,8 +517,8 @@ M1K_DEVICE void attention_warpgroup(const bf16 *q, const bf16 *cache, const int 
   int units = (dims.tokens + F::kRows - 1) / F::kRows * F::kHeads;
   for (int unit = blockIdx.x; unit < units; unit += gridDim.x) {
     // 168 registers a thread, as the launch has 384, are too few to keep the queries in.
-    attention_prefill_tile<F, false>(q, cache, sequence_starts, context_lengths, block_tables, out, dims,
-                              unit / F::kHeads * F::kRows, unit % F::kHeads);
+    attention_prefill_tile<F, false>(q, cache, sequence_starts, context_lengths, block_tables, out,
+                                     dims, unit / F::kHeads * F::kRows, unit % F::kHeads);
     __syncthreads(); // the queries are read
   }
 #endif

@@ -5,6 +5,7 @@
 #include "Plan/Plan.h"
 #include "Toolchain.h"
 #include "m1c/CudaTarget.h"
+#include "m1k_cuda.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
@@ -295,7 +296,12 @@ protected:
             continue;
           ASSERT_TRUE(launches.count(kernel.symbol)) << kernel.symbol;
           ++found;
-          EXPECT_LE(kernel.localBytes, subroutineBytes)
+          // What stands in for Hopper's own body has the registers of that one's launch, which cost
+          // a few words.
+          const std::string &source = launches[kernel.symbol].source;
+          bool standsIn = !source.empty() && chip.name != "sm_90" &&
+                          m1k::cuda::architecture_of(source, "sm_90") != "sm_90";
+          EXPECT_LE(kernel.localBytes, standsIn ? 16 : subroutineBytes)
               << kernel.symbol << " on " << name << " spills or indexes registers at run time";
           EXPECT_LE(kernel.registers * launches[kernel.symbol].blockSize, 65536u)
               << kernel.symbol << " on " << name;
