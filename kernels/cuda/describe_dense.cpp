@@ -12,10 +12,10 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
     description.error = "sizes must be positive";
   else if (f.max_rows < 1 || f.max_rows > 16)
     description.error = "expected max_rows of 1 to 16, got " + std::to_string(f.max_rows);
-  else if (f.accumulate && f.out_type != Type::f32)
-    description.error = "expected an f32 output to accumulate to";
-  else if (f.gated && (f.has_bias || f.accumulate))
-    description.error = "a gated linear has neither bias nor accumulation";
+  else if (f.gated && (f.has_bias || f.has_residual || f.leaves_norm))
+    description.error = "a gated linear has neither bias nor residual nor a norm of its output";
+  else if (f.squares < 0 || f.squares % 4)
+    description.error = "expected squares of a multiple of 4, got " + std::to_string(f.squares);
   if (!description.error.empty())
     return description;
   int sides = f.gated ? 2 : 1;
@@ -33,6 +33,9 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
     if (ceil_div(chunks, candidate) * candidate <= ceil_div(chunks, deep) * deep)
       deep = candidate;
   int shared = warps * f.max_rows * columns * sides * 4;
+  if (f.squares)
+    shared += f.max_rows * (f.squares + 1) * 4;
+  int blocks = int(ceil_div(f.n, columns));
   Facts facts;
   facts.type("XT", f.x_type);
   facts.type("WT", f.w_type);
@@ -44,8 +47,15 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   facts.number("kRows", f.max_rows);
   facts.number("kDomain", number_of(f.domain));
   facts.flag("kHasBias", f.has_bias);
-  facts.flag("kAccumulate", f.accumulate);
   facts.flag("kGated", f.gated);
+  facts.number("kSquares", f.squares);
+  facts.function("eps", f.eps);
+  facts.flag("kHasResidual", f.has_residual);
+  facts.number("kResidualStride", f.residual_stride);
+  facts.flag("kLeavesNorm", f.leaves_norm);
+  facts.type("NT", f.normed_type);
+  facts.number("kNormedStride", f.normed_stride);
+  facts.number("kSquaresOut", squares_of(blocks));
   facts.number("kColumns", columns);
   facts.number("kWarps", warps);
   facts.number("kDeep", deep);
@@ -54,12 +64,17 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   parameters.input(f.x_type, "x");
   parameters.input(f.w_type, "weight");
   parameters.vector("bias", f.has_bias);
+  parameters.vector("squares", f.squares > 0);
+  parameters.vector("residual", f.has_residual);
+  parameters.vector("norm_weight", f.leaves_norm);
   parameters.add(name_of(f.out_type), "out");
+  parameters.add(name_of(f.normed_type), "normed", f.leaves_norm);
+  parameters.add("float", "squares_out", f.leaves_norm);
   Kernel kernel = make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32);
   kernel.launch_early = true;
   kernel.shared_bytes = shared;
   kernel.domain = f.domain;
-  kernel.grid_x = int(ceil_div(f.n, columns));
+  kernel.grid_x = blocks;
   kernel.rows_per_group = f.max_rows;
   description.kernels.push_back(kernel);
   return description;

@@ -1,5 +1,5 @@
-// out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]) for at most 16 rows of x: reads every weight once,
-// at memory speed.
+// out[m, n] = x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]) for at most 16 rows of x: reads
+// every weight once, at memory speed.
 //
 // Grid (ceil(n / kColumns), ceil(rows / kRows)). A block owns kColumns outputs of kRows rows; its
 // warps share out K and add their sums through shared memory in a fixed order. Where x and w are
@@ -9,9 +9,17 @@
 // f32. Launched early, which hides its start (M1-3B at batch 1 on an H100: 3.00 ms a step without,
 // 2.92 with); asking for the first weights before the wait lost half of that.
 //
-// Facts F: XT, WT, OT; kN, kK, strides, kRows (1..16), kDomain (0 tokens, 1 sequences, 2 logit
-// rows, 3 one), kHasBias, kAccumulate, kGated; tuning: kColumns (a multiple of 8; counts pairs of
-// weight rows as one when gated), kWarps, kDeep (32-deep chunks of K that a warp has in flight).
+// An RMS norm between two of these takes no launch of its own. The scale of a row stands before all
+// of its products, so the second applies it to its sums:
+//   rms_norm(h) · wᵀ = rsqrt(mean(h²) + eps) · ((h ∘ norm_weight) · wᵀ)
+// and the first leaves h, h ∘ norm_weight (`normed`), and for each row the sums of h² over the
+// columns of its blocks (`squares_out`), which the second adds up in one order.
+//
+// Facts F: XT, WT, OT, NT (of normed); kN, kK, strides, kRows (1..16), kDomain (0 tokens,
+// 1 sequences, 2 logit rows, 3 one), kHasBias, kHasResidual, kGated, kLeavesNorm; kSquares and
+// kSquaresOut (sums of squares of a row, a multiple of 4; 0: x has its scale), eps(); tuning:
+// kColumns (8 or 16; counts pairs of weight rows as one when gated), kWarps, kDeep (32-deep chunks
+// of K that a warp has in flight).
 #ifndef M1K_LINEAR_CUH
 #define M1K_LINEAR_CUH
 
@@ -26,12 +34,17 @@ template <class F> struct LinearTraits {
   static constexpr int kSides = F::kGated ? 2 : 1;
   static constexpr int kWeightRows = F::kColumns * kSides;
   static constexpr int kThreads = F::kWarps * 32;
-  static constexpr int kSharedBytes = F::kWarps * F::kRows * kWeightRows * 4;
+  static constexpr bool kHasScale = F::kSquares > 0;
+  static constexpr int kPartials = F::kWarps * F::kRows * kWeightRows;
+  // The partial sums; the sums of squares of the rows of x, and the scales that follow from them.
+  static constexpr int kSharedBytes =
+      (kPartials + (kHasScale ? F::kRows * (F::kSquares + 1) : 0)) * 4;
   // Vectors of 16 bytes of weights in the f32 path.
   static constexpr int kVector = 16 / int(sizeof(typename F::WT));
   static constexpr bool kVectors = F::kK % kVector == 0 && F::kXStride % kVector == 0;
-  static_assert(F::kColumns % 8 == 0 && F::kRows >= 1 && F::kRows <= 16, "");
-  static_assert(!F::kGated || !F::kHasBias, "a gated linear has no bias");
+  static_assert(F::kColumns == 8 || F::kColumns == 16, "");
+  static_assert(F::kRows >= 1 && F::kRows <= 16 && F::kSquares % 4 == 0, "");
+  static_assert(!F::kGated || !(F::kHasBias || F::kHasResidual || F::kLeavesNorm), "");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
 
@@ -149,18 +162,46 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int
 
 template <class F>
 M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const float *bias,
-                       typename F::OT *out, m1_dims dims) {
+                       const float *squares, const float *residual, const float *norm_weight,
+                       typename F::OT *out, typename F::NT *normed, float *squares_out,
+                       m1_dims dims) {
   using R = LinearTraits<F>;
   int total = rows_of<F::kDomain>(dims);
   int m0 = blockIdx.y * F::kRows, n0 = blockIdx.x * F::kColumns;
   int rows = min(F::kRows, total - m0);
-  x = wait_for_predecessors(x);
+  // What a thread's outputs, all of column n, are combined with comes before the products too: of
+  // their rows' residuals the first, which in most shapes is the only one.
+  const int j = threadIdx.x % F::kColumns, n = n0 + j;
+  float before = 0.0f, norm_factor = 0.0f, offset = 0.0f;
+  if (F::kLeavesNorm && n < F::kN)
+    norm_factor = norm_weight[n];
+  if (F::kHasBias && n < F::kN)
+    offset = bias[n];
+  wait_for_predecessors(x, squares, residual);
   if (rows <= 0)
     return;
   x += static_cast<long long>(m0) * F::kXStride;
   float *sums = reinterpret_cast<float *>(m1k_shared);
+  // Sums of squares arrive during the products; a warp takes whole rows, and its lanes read what
+  // they copied themselves, so that no barrier stands in between.
+  float *parts = sums + R::kPartials, *scale = parts + F::kRows * F::kSquares;
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  if constexpr (R::kHasScale) {
+    squares += static_cast<long long>(m0) * F::kSquares;
+    for (int m = warp; m < rows; m += F::kWarps)
+      for (int i = lane * 4; i < F::kSquares; i += 128)
+        copy_async16(parts + m * F::kSquares + i, squares + m * F::kSquares + i, true);
+    copy_async_commit();
+  }
+  auto residual_at = [&](int m) -> float {
+    return m < rows && n < F::kN
+               ? residual[(m0 + m) * static_cast<long long>(F::kResidualStride) + n]
+               : 0.0f;
+  };
+  if constexpr (F::kHasResidual)
+    before = residual_at(threadIdx.x / F::kColumns);
   constexpr int kPlane = F::kRows * R::kWeightRows;
-  float *partial = sums + threadIdx.x / 32 * kPlane;
+  float *partial = sums + warp * kPlane;
   if constexpr (R::kTensor) {
     if (aligned16(x))
       linear_tensor<F>(x, w, rows, n0, partial);
@@ -176,26 +217,54 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const f
   } else {
     linear_f32<F, 1, 4>(x, w, rows, n0, partial);
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < rows * F::kColumns; i += R::kThreads) {
-    int m = i / F::kColumns, j = i % F::kColumns, n = n0 + j;
-    if (n >= F::kN)
-      continue;
-    float value = 0.0f, up = 0.0f;
-#pragma unroll
-    for (int p = 0; p < F::kWarps; ++p) {
-      value += sums[p * kPlane + m * R::kWeightRows + j];
-      if (F::kGated)
-        up += sums[p * kPlane + m * R::kWeightRows + F::kColumns + j];
+  if constexpr (R::kHasScale) {
+    copy_async_wait<0>();
+    for (int m = warp; m < rows; m += F::kWarps) {
+      float sum = 0.0f;
+      for (int i = lane * 4; i < F::kSquares; i += 128) {
+        float4 part = *reinterpret_cast<const float4 *>(parts + m * F::kSquares + i);
+        sum += (part.x + part.y) + (part.z + part.w);
+      }
+      sum = lane_sum<32>(sum);
+      if (lane == 0)
+        scale[m] = rsqrtf(sum * (1.0f / F::kK) + F::eps());
     }
-    if (F::kGated)
-      value = silu(value) * up;
-    if (F::kHasBias)
-      value += bias[n];
-    typename F::OT *place = out + (m0 + m) * static_cast<long long>(F::kOutStride) + n;
-    if (F::kAccumulate)
-      value += to_float(*place);
-    *place = from_float<typename F::OT>(value);
+  }
+  __syncthreads();
+  // Whole warps, for the sums over columns.
+  for (int first = 0; first < rows * F::kColumns; first += R::kThreads) {
+    int m = (first + threadIdx.x) / F::kColumns;
+    bool has = m < rows && n < F::kN;
+    float value = 0.0f, up = 0.0f;
+    if (has) {
+#pragma unroll
+      for (int p = 0; p < F::kWarps; ++p) {
+        value += sums[p * kPlane + m * R::kWeightRows + j];
+        if (F::kGated)
+          up += sums[p * kPlane + m * R::kWeightRows + F::kColumns + j];
+      }
+      if constexpr (R::kHasScale) {
+        value *= scale[m];
+        up *= scale[m];
+      }
+      if (F::kGated)
+        value = silu(value) * up;
+      value += offset;
+      if constexpr (F::kHasResidual)
+        value += first == 0 ? before : residual_at(m);
+      out[(m0 + m) * static_cast<long long>(F::kOutStride) + n] = from_float<typename F::OT>(value);
+    }
+    if constexpr (F::kLeavesNorm) {
+      if (has)
+        normed[(m0 + m) * static_cast<long long>(F::kNormedStride) + n] =
+            from_float<typename F::NT>(value * norm_factor);
+      float square = lane_sum<F::kColumns>(value * value);
+      // The last block fills the row up to its multiple of 4.
+      int column = blockIdx.x + j;
+      if (m < rows && (j == 0 || (blockIdx.x + 1 == gridDim.x && column < F::kSquaresOut)))
+        squares_out[(m0 + m) * static_cast<long long>(F::kSquaresOut) + column] =
+            j == 0 ? square : 0.0f;
+    }
   }
 }
 

@@ -251,19 +251,32 @@ struct Combine {
 };
 Description describe(const Combine &facts, const std::string &symbol, const Tuning &tuning = {});
 
-/// m1.linear for few rows: out[m, n] (+)= x[m, :] · w[n, :] (+ bias[n]), streaming the weights once
-/// per max_rows rows of x.
-///   x, w, [bias] → out
-/// `accumulate` adds to out (which then is f32). `gated`: w is [2·n, k], out = silu(x·w[0..n)ᵀ) ·
-/// (x·w[n..2n)ᵀ), no bias.
+/// m1.linear for few rows, streaming the weights once per max_rows rows of x, and what it does for
+/// its neighbours: out[m, n] = scale[m] · x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]).
+///   x, weight, [bias], [squares], [residual], [norm_weight] → out, [normed], [squares_out]
+/// `gated`: w is [2·n, k], out = silu(scale · x·w[0..n)ᵀ) · (scale · x·w[n..2n)ᵀ), with neither
+/// bias nor residual nor a norm after it.
+/// An RMS norm of n columns between two linears is split between them. With `leaves_norm` the first
+/// also writes normed = out ∘ norm_weight and squares_out f32 [rows][squares_of(grid_x)], which add
+/// up to the row's Σ out². With `squares` > 0, their number, the second takes these as x and
+/// `squares`: scale[m] = rsqrt(Σ squares[m, :] / k + eps). Without, scale is 1.
 struct Linear {
   Type x_type = Type::bf16, w_type = Type::bf16, out_type = Type::bf16;
   int n = 0, k = 0;
   int64_t x_stride = 0, out_stride = 0;
   int max_rows = 8; // 1..16
-  bool has_bias = false, accumulate = false, gated = false;
+  bool has_bias = false, gated = false;
   Domain domain = Domain::tokens;
+  int squares = 0;
+  float eps = 0;
+  bool has_residual = false; // f32
+  int64_t residual_stride = 0;
+  bool leaves_norm = false;
+  Type normed_type = Type::bf16;
+  int64_t normed_stride = 0;
 };
+/// One for each block of the kernel's grid, and zeros up to a multiple of 16 bytes.
+constexpr int squares_of(int blocks) { return (blocks + 3) / 4 * 4; }
 Description describe(const Linear &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// Greedy choice: the first index of the largest logit.                             logits → out

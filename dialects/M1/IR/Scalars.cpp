@@ -206,13 +206,15 @@ ArrayAttr mlir::m1::encodeGate(MLIRContext *context, ScalarFormula formula) {
   });
 }
 
-ArrayAttr MapOp::getCode() { return encodeScalars(getBody()); }
-
-ArrayAttr AddOp::getCode() {
-  return encodeBody(getContext(), 2, [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+ArrayAttr mlir::m1::encodeSum(MLIRContext *context) {
+  return encodeBody(context, 2, [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
     return arith::AddFOp::create(b, v[0], v[1]);
   });
 }
+
+ArrayAttr MapOp::getCode() { return encodeScalars(getBody()); }
+
+ArrayAttr AddOp::getCode() { return encodeSum(getContext()); }
 
 ArrayAttr MulOp::getCode() { return encodeBody(getContext(), 2, multiply); }
 

@@ -51,6 +51,8 @@ using ScalarFormula = Value (*)(ImplicitLocOpBuilder &, Value);
 
 /// The code of formula(x) · y, which is that of m1.silu_mul where formula is silu.
 ArrayAttr encodeGate(MLIRContext *context, ScalarFormula formula);
+/// The code of x + y, which is that of m1.add.
+ArrayAttr encodeSum(MLIRContext *context);
 
 /// `out[t, c] = body(inputs[t, c], …)`; type is that of out, `label` names it in traces.
 MapOp createMap(OpBuilder &b, Location loc, StringRef label, Type type, ValueRange inputs,

@@ -1,4 +1,4 @@
-// plan-fuse-launches: pairs of launches of a decode step that one hand-tuned kernel does together.
+// plan-fuse-launches: launches of a decode step that one hand-tuned kernel does together.
 #include "FuseLaunches.h"
 #include "HandTuned.h"
 #include "M1/IR/Scalars.h"
@@ -7,8 +7,10 @@
 #include "mlir/IR/Remarks.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
+#include <deque>
 
 using namespace mlir;
+namespace mk = m1k::cuda;
 
 namespace m1c {
 
@@ -19,7 +21,8 @@ namespace m1c {
 
 namespace {
 
-/// A launch and the spec of its kernel, whose operands are the launch's in order.
+/// A launch and the spec of its kernel, whose operands are the launch's in order. Of a kernel that
+/// several functions launch, the spec's rows and maxRows are the first one's.
 struct Step {
   plan::LaunchOp launch;
   const KernelSpec *spec = nullptr;
@@ -34,14 +37,27 @@ struct Step {
   }
 };
 
-/// What the one kernel in the place of two is.
+/// What a launch gives its kernel in a role.
+struct Operand {
+  Value buffer;
+  plan::Access access = plan::Access::ro;
+  llvm::SmallVector<int64_t, 2> extent; // as in plan.kernel; empty where that states none
+};
+
+/// One launch in the place of several.
 struct Fusion {
-  std::string op, key, suffix; // the suffix is its symbol's
-  llvm::function_ref<m1k::cuda::Description(const std::string &stem)> describe;
-  /// The launch of the two that has the operand of this role, and its role there.
-  llvm::function_ref<std::pair<const Step *, StringRef>(StringRef role)> find;
+  std::string key, name; // of its kernel; the name is its symbol's beginning
+  std::string origin;
+  llvm::StringMap<Operand> operands;       // by the kernel's roles
+  llvm::SmallVector<plan::LaunchOp> parts; // in order: it stands where the last one does
   StringRef label;
-  uint64_t between; // bytes a row that one wrote and the other read: they stay in registers
+  uint64_t saved = 0; // bytes a row that one part wrote and another read: they stay in registers
+};
+
+/// A product that streams its weights, and what it does for its neighbours.
+struct Product {
+  Fusion fusion; // of one part at first: the product
+  mk::Linear facts;
 };
 
 class FuseLaunchesPass : public impl::FuseLaunchesPassBase<FuseLaunchesPass> {
@@ -51,26 +67,49 @@ public:
 private:
   bool readKernels();
   Step stepOf(Operation *op) const;
+  Operand operandAt(const Step &step, size_t position);
+  Operand operandOf(const Step &step, StringRef role) {
+    return operandAt(step, size_t(step.spec->find(role)));
+  }
   bool fuseConvolution(Step conv);
-  bool fuseGate(Step linear);
-  /// Says why a pair stays two launches; always false.
+  void fuseProducts(plan::FunctionOp function);
+  void addProduct(Step linear);
+  bool fuseGate(Product &product, Step linear);
+  bool fuseNorm(Step norm);
+  bool fuseResidual(Step sum);
+  /// The product that writes `buffer` for `reader` alone and can still add a residual to it; null:
+  /// there is none.
+  Product *writerFor(Value buffer, Step reader);
+  /// Why there is no kernel of these facts; empty: there is one.
+  std::string refusal(const mk::Linear &facts) {
+    return cuda::describeLinear(facts, "linear", *chip).error;
+  }
+  void replaceProduct(Product &product);
+  /// Says why launches stay apart; always false.
   bool missed(Step step, StringRef reason) {
     remark::missed(step.launch.getLoc(), remark::RemarkOpts::name("launch").category(getArgument()))
         << remark::reason("{0}", reason.str());
     return false;
   }
-  bool replace(const Step &writer, const Step &reader, const Fusion &fusion);
+  /// `symbol` is of the kernel that `describe` gives. Returns why there is none.
+  std::string replace(const Fusion &fusion,
+                      llvm::function_ref<mk::Description(const std::string &symbol)> describe);
   /// A symbol of its own for the kernels of `key`.
-  std::string stemFor(const std::string &key, const std::string &name);
+  std::string symbolFor(const std::string &key, const std::string &name);
 
   const CudaChip *chip = nullptr;
   llvm::StringMap<KernelSpec> specs; // of kernels with facts, by symbol
-  llvm::StringMap<std::string> stems;
+  llvm::StringMap<std::string> symbols;
   llvm::StringSet<> replaced; // kernels that lost a launch
-  llvm::DenseSet<Operation *> gone;
+  // Of the function at hand.
+  std::deque<Product> products;
+  llvm::DenseMap<Value, Product *> writers;
+  llvm::DenseMap<Operation *, Product *> readers; // by the product's own launch
 
   m1::PassStatistic numConvolutions{*this, "convolutions"};
   m1::PassStatistic numGates{*this, "gates"};
+  m1::PassStatistic numNorms{*this, "norms"};
+  m1::PassStatistic numResiduals{*this, "residuals"};
   m1::PassStatistic numKernels{*this, "kernels-erased"};
 };
 
@@ -85,6 +124,14 @@ Operation *onlyReader(Value buffer, plan::LaunchOp writer) {
     reader = user;
   }
   return reader;
+}
+
+/// "op_3072", of the rows of its output.
+std::string nameOf(StringRef op, const KernelSpec &spec, StringRef out) {
+  std::string name = op.str();
+  for (int64_t dim : spec.get(out).dims)
+    name += "_" + std::to_string(dim);
+  return name;
 }
 
 bool FuseLaunchesPass::readKernels() {
@@ -108,60 +155,66 @@ Step FuseLaunchesPass::stepOf(Operation *op) const {
   return {launch, &found->second};
 }
 
-std::string FuseLaunchesPass::stemFor(const std::string &key, const std::string &name) {
-  auto [entry, isNew] = stems.try_emplace(key, name);
+Operand FuseLaunchesPass::operandAt(const Step &step, size_t position) {
+  plan::LaunchOp launch = step.launch;
+  Operand operand = {
+      launch.getBuffers()[position], static_cast<plan::Access>(launch.getAccesses()[position]), {}};
+  auto kernel = getOperation().lookupSymbol<plan::KernelOp>(launch.getKernelAttr());
+  if (std::optional<ArrayRef<int64_t>> extents = kernel.getExtents())
+    operand.extent.assign(extents->slice(2 * position, 2));
+  return operand;
+}
+
+std::string FuseLaunchesPass::symbolFor(const std::string &key, const std::string &name) {
+  auto [entry, isNew] = symbols.try_emplace(key, name);
   for (int use = 1; isNew && SymbolTable::lookupSymbolIn(getOperation(), entry->second); ++use)
     entry->second = name + "_v" + std::to_string(use);
   return entry->second;
 }
 
-bool FuseLaunchesPass::replace(const Step &writer, const Step &reader, const Fusion &fusion) {
-  std::string name = fusion.op;
-  for (int64_t dim : reader.spec->get("out").dims)
-    name += "_" + std::to_string(dim);
-  name += fusion.suffix;
-  bool isNew = !stems.count(fusion.key);
-  m1k::cuda::Description description = fusion.describe(stemFor(fusion.key, name));
+std::string
+FuseLaunchesPass::replace(const Fusion &fusion,
+                          llvm::function_ref<mk::Description(const std::string &symbol)> describe) {
+  mk::Description description = describe(symbolFor(fusion.key, fusion.name));
   if (description.error.empty() && description.kernels.size() != 1)
     description.error = "the kernels are not one";
   if (!description.error.empty())
-    return missed(writer, description.error);
-  const m1k::cuda::Kernel &kernel = description.kernels.front();
-  plan::LaunchOp first = writer.launch, second = reader.launch;
-  OpBuilder b(second);
+    return description.error;
+  const mk::Kernel &kernel = description.kernels.front();
+  plan::LaunchOp last = fusion.parts.back();
+  OpBuilder b(last);
   SmallVector<Value> buffers;
   SmallVector<int32_t> accesses;
   SmallVector<int64_t> extents;
   for (const std::string &role : kernel.operands) {
-    auto [step, itsRole] = fusion.find(role);
-    plan::LaunchOp launch = step->launch;
-    int position = step->spec->find(itsRole);
-    buffers.push_back(launch.getBuffers()[position]);
-    accesses.push_back(launch.getAccesses()[position]);
-    auto replacedKernel = getOperation().lookupSymbol<plan::KernelOp>(launch.getKernelAttr());
-    if (std::optional<ArrayRef<int64_t>> its = replacedKernel.getExtents())
-      llvm::append_range(extents, its->slice(2 * position, 2));
+    const Operand &operand = fusion.operands.find(role)->second;
+    buffers.push_back(operand.buffer);
+    accesses.push_back(static_cast<int32_t>(operand.access));
+    llvm::append_range(extents, operand.extent);
   }
-  if (isNew) {
+  if (!getOperation().lookupSymbol(kernel.symbol)) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(&getOperation().getBody().front());
-    plan::KernelOp::create(b, second.getLoc(), kernel.symbol, fusion.key, fusion.op, 0u,
+    plan::KernelOp::create(b, last.getLoc(), kernel.symbol, fusion.key, fusion.origin, 0u,
                            uint32_t(kernel.threads), uint32_t(kernel.shared_bytes),
                            kernel.launch_early, DictionaryAttr(), b.getStringAttr(kernel.source),
                            extents.size() == 2 * buffers.size() ? b.getDenseI64ArrayAttr(extents)
                                                                 : DenseI64ArrayAttr());
   }
-  plan::LaunchOp::create(
-      b, second.getLoc(), kernel.symbol, buffers, accesses, cuda::rowsOf(kernel.domain),
-      uint32_t(kernel.grid_x), uint32_t(kernel.rows_per_group), fusion.label,
-      first.getTokenBytes() + second.getTokenBytes() - 2 * fusion.between, 0, ArrayAttr());
-  replaced.insert(first.getKernel());
-  replaced.insert(second.getKernel());
-  for (plan::LaunchOp launch : {first, second}) {
-    gone.insert(launch);
-    launch.erase();
+  uint64_t tokenBytes = 0, logitRowBytes = 0;
+  for (plan::LaunchOp part : fusion.parts) {
+    tokenBytes += part.getTokenBytes();
+    logitRowBytes += part.getLogitRowBytes();
   }
-  return true;
+  plan::LaunchOp::create(b, last.getLoc(), kernel.symbol, buffers, accesses,
+                         cuda::rowsOf(kernel.domain), uint32_t(kernel.grid_x),
+                         uint32_t(kernel.rows_per_group), fusion.label, tokenBytes - fusion.saved,
+                         logitRowBytes, ArrayAttr());
+  for (plan::LaunchOp part : fusion.parts) {
+    replaced.insert(part.getKernel());
+    part.erase();
+  }
+  return {};
 }
 
 bool FuseLaunchesPass::fuseConvolution(Step conv) {
@@ -171,29 +224,50 @@ bool FuseLaunchesPass::fuseConvolution(Step conv) {
   if (!temporary || !scan || scan.spec->op != "selective_scan" || scan.buffer("x") != out)
     return missed(conv, "no selective scan is its only reader");
   Fusion fusion;
-  fusion.op = "conv_selective_scan";
+  fusion.origin = "conv_selective_scan";
+  fusion.name = nameOf(fusion.origin, *scan.spec, "out") + "_decode";
   fusion.key = conv.spec->key() + " + " + scan.spec->key() + " decode";
-  fusion.suffix = "_decode";
-  auto describe = [&](const std::string &stem) {
-    return cuda::describeUpdateConv(*conv.spec, *scan.spec, stem, *chip);
-  };
-  auto find = [&](StringRef role) -> std::pair<const Step *, StringRef> {
-    if (role == "x")
-      return {&conv, role};
-    if (role == "conv_w")
-      return {&conv, "weight"};
-    if (role.consume_front("conv_"))
-      return {&conv, role};
-    return {&scan, role};
-  };
-  fusion.describe = describe;
-  fusion.find = find;
+  for (const OperandSpec &operand : scan.spec->operands)
+    fusion.operands[operand.role] = operandOf(scan, operand.role);
+  fusion.operands["x"] = operandOf(conv, "x");
+  fusion.operands["conv_w"] = operandOf(conv, "weight");
+  for (const char *role : {"bias", "state"})
+    if (conv.spec->find(role) >= 0)
+      fusion.operands[std::string("conv_") + role] = operandOf(conv, role);
+  fusion.parts = {conv.launch, scan.launch};
   fusion.label = scan.launch.getLabel(); // it moves the bytes
-  fusion.between = temporary.getBytes();
-  return replace(conv, scan, fusion);
+  fusion.saved = 2 * temporary.getBytes();
+  std::string error = replace(fusion, [&](const std::string &symbol) {
+    return cuda::describeUpdateConv(*conv.spec, *scan.spec, symbol, *chip);
+  });
+  return error.empty() || missed(conv, error);
 }
 
-bool FuseLaunchesPass::fuseGate(Step linear) {
+//===----------------------------------------------------------------------===//
+// Products
+//===----------------------------------------------------------------------===//
+
+void FuseLaunchesPass::addProduct(Step linear) {
+  std::string error;
+  mk::Linear facts = cuda::linearOf(*linear.spec, error);
+  if (!error.empty()) {
+    missed(linear, error);
+    return;
+  }
+  Product &product = products.emplace_back();
+  product.facts = facts;
+  product.fusion.key = linear.spec->key() + " rows " + std::to_string(linear.spec->maxRows) +
+                       " over " + plan::stringifyRowDomain(linear.spec->domain).str();
+  product.fusion.parts = {linear.launch};
+  product.fusion.label = linear.launch.getLabel();
+  for (const OperandSpec &operand : linear.spec->operands)
+    product.fusion.operands[operand.role] = operandOf(linear, operand.role);
+  readers[linear.launch] = &product;
+  numGates += fuseGate(product, linear);
+  writers[product.fusion.operands["out"].buffer] = &product;
+}
+
+bool FuseLaunchesPass::fuseGate(Product &product, Step linear) {
   // out = [gate | up]: read as a from its start and as b from its middle.
   Value out = linear.buffer("out");
   auto temporary = out.getDefiningOp<plan::TemporaryOp>();
@@ -203,32 +277,173 @@ bool FuseLaunchesPass::fuseGate(Step linear) {
       up = up ? plan::ViewOp() : view;
   Step gate = stepOf(up && up->hasOneUse() ? *up->user_begin() : nullptr);
   if (!temporary || !gate || gate.spec->op != "map" ||
-      gate.spec->params.get("body") !=
-          m1::encodeGate(linear.launch.getContext(), m1::scalars::silu))
+      gate.spec->params.get("body") != m1::encodeGate(&getContext(), m1::scalars::silu))
     return false; // most products have no gate
   if (gate.launch.getBuffers()[0] != out || gate.launch.getBuffers()[1] != up.getResult() ||
       uint64_t(up.getOffset()) * 2 != temporary.getBytes() || llvm::range_size(out.getUsers()) != 3)
     return missed(linear, "silu·mul does not alone read both halves in order");
-  if (linear.spec->find("bias") >= 0)
-    return missed(linear, "a gated product has no bias");
-  Fusion fusion;
-  fusion.op = "gated_linear";
-  fusion.key = linear.spec->key() + " + " + gate.spec->key() + " rows " +
-               std::to_string(linear.spec->maxRows);
-  auto describe = [&](const std::string &stem) {
-    return cuda::describeGatedLinear(*linear.spec, *gate.spec, stem, *chip);
-  };
-  auto find = [&](StringRef role) -> std::pair<const Step *, StringRef> {
-    return {role == "out" ? &gate : &linear, role};
-  };
-  fusion.describe = describe;
-  fusion.find = find;
-  fusion.label = linear.launch.getLabel();
-  fusion.between = temporary.getBytes();
-  if (!replace(linear, gate, fusion))
-    return false;
-  up.erase();
+  std::string error;
+  mk::Linear facts = product.facts;
+  facts.out_type = cuda::typeOf(*gate.spec, "out", error);
+  facts.out_stride = gate.spec->get("out").rowStride;
+  facts.n /= 2;
+  facts.gated = true;
+  if (error.empty())
+    error = refusal(facts);
+  if (!error.empty())
+    return missed(linear, error);
+  product.facts = facts;
+  product.fusion.key += " + " + gate.spec->key();
+  product.fusion.parts.push_back(gate.launch);
+  product.fusion.operands["out"] = operandOf(gate, "out");
+  product.fusion.saved += 2 * temporary.getBytes();
   return true;
+}
+
+Product *FuseLaunchesPass::writerFor(Value buffer, Step reader) {
+  Product *writer = writers.lookup(buffer);
+  if (!writer || writer->facts.has_residual || writer->facts.gated ||
+      cuda::rowsOf(writer->facts.domain) != reader.launch.getDomain() ||
+      !buffer.getDefiningOp<plan::TemporaryOp>() ||
+      onlyReader(buffer, writer->fusion.parts.back()) != reader.launch)
+    return nullptr;
+  return writer;
+}
+
+/// add_rms_norm(residual, x) of a product x, read by products: the first adds the residual and
+/// leaves the parts of the norm, the others apply its scale.
+bool FuseLaunchesPass::fuseNorm(Step norm) {
+  const KernelSpec &spec = *norm.spec;
+  Value x = norm.buffer("x"), normed = norm.buffer("normed");
+  Product *writer = writerFor(x, norm);
+  if (!writer)
+    return missed(norm, "no streamed product writes what is added, for the norm alone");
+  SmallVector<Product *> users;
+  for (Operation *user : normed.getUsers()) {
+    if (user == norm.launch)
+      continue;
+    Product *product = readers.lookup(user);
+    if (!product || product->fusion.operands["x"].buffer != normed ||
+        llvm::count(user->getOperands(), normed) != 1)
+      return missed(norm, "not only streamed products read the norm");
+    users.push_back(product);
+  }
+  std::string error;
+  mk::Linear facts = writer->facts;
+  facts.has_residual = true;
+  facts.residual_stride = spec.get("residual").rowStride;
+  facts.out_type = cuda::typeOf(spec, "sum", error);
+  facts.out_stride = spec.get("sum").rowStride;
+  facts.leaves_norm = true;
+  facts.normed_type = cuda::typeOf(spec, "normed", error);
+  facts.normed_stride = spec.get("normed").rowStride;
+  mk::Description description = cuda::describeLinear(facts, "linear", *chip);
+  if (error.empty())
+    error = description.error;
+  SmallVector<mk::Linear> scaled;
+  for (Product *user : users) {
+    if (!error.empty())
+      break;
+    mk::Linear &its = scaled.emplace_back(user->facts);
+    its.squares = mk::squares_of(description.kernels.front().grid_x);
+    its.eps = float(spec.real("eps"));
+    error = refusal(its);
+  }
+  if (!error.empty())
+    return missed(norm, error);
+
+  OpBuilder b(norm.launch);
+  int64_t bytes = int64_t(4) * mk::squares_of(description.kernels.front().grid_x);
+  Value squares =
+      plan::TemporaryOp::create(b, norm.launch.getLoc(), normed.getType(), norm.launch.getDomain(),
+                                uint64_t(bytes), IntegerAttr());
+  Fusion &fusion = writer->fusion;
+  writer->facts = facts;
+  fusion.key += " + " + spec.key();
+  fusion.parts.push_back(norm.launch);
+  fusion.operands["residual"] = operandOf(norm, "residual");
+  fusion.operands["norm_weight"] = operandOf(norm, "weight");
+  fusion.operands["out"] = operandOf(norm, "sum");
+  fusion.operands["normed"] = operandOf(norm, "normed");
+  fusion.operands["squares_out"] = {squares, plan::Access::wo, {bytes, bytes}};
+  fusion.saved += 2 * x.getDefiningOp<plan::TemporaryOp>().getBytes();
+  for (auto [user, its] : llvm::zip_equal(users, scaled)) {
+    user->facts = its;
+    user->fusion.key += " scaled by " + std::to_string(its.squares) + " " + spec.key();
+    user->fusion.operands["squares"] = {squares, plan::Access::ro, {bytes, bytes}};
+  }
+  return true;
+}
+
+/// residual + x of a product x.
+bool FuseLaunchesPass::fuseResidual(Step sum) {
+  ValueRange inputs = sum.launch.getBuffers();
+  for (size_t i : {1, 0}) {
+    const OperandSpec &residual = sum.spec->operands[1 - i];
+    Product *writer = writerFor(inputs[i], sum);
+    if (!writer || inputs[i] == inputs[1 - i] || !residual.element.isF32() || !residual.rowStride)
+      continue;
+    std::string error;
+    mk::Linear facts = writer->facts;
+    facts.has_residual = true;
+    facts.residual_stride = residual.rowStride;
+    facts.out_type = cuda::typeOf(*sum.spec, "out", error);
+    facts.out_stride = sum.spec->get("out").rowStride;
+    if (error.empty())
+      error = refusal(facts);
+    if (!error.empty())
+      return missed(sum, error);
+    Fusion &fusion = writer->fusion;
+    writer->facts = facts;
+    fusion.key += " + " + sum.spec->key();
+    fusion.parts.push_back(sum.launch);
+    fusion.operands["residual"] = operandAt(sum, 1 - i);
+    fusion.operands["out"] = operandOf(sum, "out");
+    fusion.saved += 2 * inputs[i].getDefiningOp<plan::TemporaryOp>().getBytes();
+    return true;
+  }
+  return missed(sum, "no streamed product writes what is added, for the sum alone");
+}
+
+void FuseLaunchesPass::replaceProduct(Product &product) {
+  const mk::Linear &facts = product.facts;
+  Fusion &fusion = product.fusion;
+  if (!facts.gated && !facts.has_residual && !facts.squares)
+    return;
+  fusion.origin = std::string(facts.squares ? "scaled_" : "") + (facts.gated ? "gated_" : "") +
+                  (facts.has_residual ? "residual_" : "") + "linear" +
+                  (facts.leaves_norm ? "_norm" : "");
+  fusion.name = fusion.origin + "_" + std::to_string(facts.n);
+  std::string error = replace(fusion, [&](const std::string &symbol) {
+    return cuda::describeLinear(facts, symbol, *chip);
+  });
+  assert(error.empty() && "facts were described before");
+}
+
+void FuseLaunchesPass::fuseProducts(plan::FunctionOp function) {
+  products.clear();
+  writers.clear();
+  readers.clear();
+  if (!function.getMaxRows())
+    return; // many rows: a library's products
+  SmallVector<Step> steps;
+  for (auto launch : function.getOps<plan::LaunchOp>())
+    if (Step step = stepOf(launch))
+      steps.push_back(step);
+  for (const Step &step : steps)
+    if (step.spec->op == "linear" && step.spec->maxRows)
+      addProduct(step);
+  const ArrayAttr sum = m1::encodeSum(&getContext());
+  for (const Step &step : steps)
+    if (step.spec->op == "add_rms_norm")
+      numNorms += fuseNorm(step);
+    else if (step.spec->op == "map" && step.spec->params.get("body") == sum)
+      numResiduals += fuseResidual(step);
+  for (Product &product : products)
+    replaceProduct(product);
+  for (auto view : llvm::make_early_inc_range(function.getOps<plan::ViewOp>()))
+    if (view.use_empty())
+      view.erase();
 }
 
 void FuseLaunchesPass::runOnOperation() {
@@ -237,21 +452,18 @@ void FuseLaunchesPass::runOnOperation() {
   if (!chip)
     return; // another device
   specs.clear();
-  stems.clear();
+  symbols.clear();
   replaced.clear();
-  gone.clear();
   if (!readKernels())
     return signalPassFailure();
-  SmallVector<plan::LaunchOp> launches;
-  target.walk([&](plan::LaunchOp launch) { launches.push_back(launch); });
-  for (plan::LaunchOp launch : launches) {
-    Step step = gone.contains(launch) ? Step() : stepOf(launch);
-    if (!step || !step.spec->decode)
-      continue;
-    if (step.spec->op == "causal_conv1d")
-      numConvolutions += fuseConvolution(step);
-    else if (step.spec->op == "linear" && step.spec->maxRows)
-      numGates += fuseGate(step);
+  for (auto function : target.getOps<plan::FunctionOp>()) {
+    SmallVector<Step> convolutions;
+    for (auto launch : function.getOps<plan::LaunchOp>())
+      if (Step step = stepOf(launch); step && step.spec->decode && step.spec->op == "causal_conv1d")
+        convolutions.push_back(step);
+    for (const Step &convolution : convolutions)
+      numConvolutions += fuseConvolution(convolution);
+    fuseProducts(function);
   }
   target.walk([&](plan::LaunchOp launch) { replaced.erase(launch.getKernel()); });
   for (auto kernel : llvm::make_early_inc_range(target.getOps<plan::KernelOp>()))

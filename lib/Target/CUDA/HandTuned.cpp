@@ -11,8 +11,6 @@ namespace mk = m1k::cuda;
 
 namespace m1c::cuda {
 
-namespace {
-
 mk::Type typeOf(const KernelSpec &spec, StringRef role, std::string &error) {
   Type type = spec.get(role).element;
   if (type.isF32())
@@ -24,6 +22,8 @@ mk::Type typeOf(const KernelSpec &spec, StringRef role, std::string &error) {
   error = "operand '" + role.str() + "' is neither f32, bf16 nor f16";
   return mk::Type::f32;
 }
+
+namespace {
 
 int columns(const KernelSpec &spec, StringRef role) { return int(spec.get(role).dims.back()); }
 int64_t stride(const KernelSpec &spec, StringRef role) { return spec.get(role).rowStride; }
@@ -228,7 +228,9 @@ mk::Combine combine(const KernelSpec &spec, std::string &error) {
   return facts;
 }
 
-mk::Linear linear(const KernelSpec &spec, std::string &error) {
+} // namespace
+
+mk::Linear linearOf(const KernelSpec &spec, std::string &error) {
   mk::Linear facts;
   facts.x_type = typeOf(spec, "x", error);
   facts.w_type = typeOf(spec, "weight", error);
@@ -242,6 +244,8 @@ mk::Linear linear(const KernelSpec &spec, std::string &error) {
   facts.domain = domainOf(spec.domain);
   return facts;
 }
+
+namespace {
 
 /// Decode kernels are shaped for a few hundred sequences, where the states' traffic is what a step
 /// waits for; at batch 1 that costs some tenths of a microsecond a layer. One shape for all bounds
@@ -292,8 +296,9 @@ const Family families[] = {
     {"combine",
      [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
         std::string &error) { return mk::describe(combine(spec, error), stem, tuning); }},
-    {"linear", [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-                  std::string &error) { return mk::describe(linear(spec, error), stem, tuning); }},
+    {"linear",
+     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
+        std::string &error) { return mk::describe(linearOf(spec, error), stem, tuning); }},
 };
 
 const Family *find(StringRef op) {
@@ -366,16 +371,9 @@ mk::Description describeUpdateConv(const KernelSpec &convSpec, const KernelSpec 
   return description;
 }
 
-mk::Description describeGatedLinear(const KernelSpec &linearSpec, const KernelSpec &siluMul,
-                                    const std::string &stem, const CudaChip &chip) {
-  mk::Description description;
-  mk::Linear facts = linear(linearSpec, description.error);
-  facts.out_type = typeOf(siluMul, "out", description.error);
-  facts.out_stride = stride(siluMul, "out");
-  facts.n /= 2;
-  facts.gated = true;
-  if (description.error.empty())
-    description = mk::describe(facts, stem, tuningFor(chip));
+mk::Description describeLinear(const mk::Linear &facts, const std::string &stem,
+                               const CudaChip &chip) {
+  mk::Description description = mk::describe(facts, stem, tuningFor(chip));
   checkFit(description, chip);
   return description;
 }

@@ -20,9 +20,13 @@ m1k::cuda::Description describeHandTuned(const KernelSpec &spec, const std::stri
 /// One kernel for a decode step's convolution and the scan that reads it.
 m1k::cuda::Description describeUpdateConv(const KernelSpec &conv, const KernelSpec &scan,
                                           const std::string &stem, const CudaChip &chip);
-/// One kernel for few rows of silu(x · gateᵀ) · (x · upᵀ), w being [gate; up].
-m1k::cuda::Description describeGatedLinear(const KernelSpec &linear, const KernelSpec &siluMul,
-                                           const std::string &stem, const CudaChip &chip);
+/// What a `linear` for few rows is by itself; `describeLinear` takes it with what it does for its
+/// neighbours.
+m1k::cuda::Linear linearOf(const KernelSpec &linear, std::string &error);
+m1k::cuda::Description describeLinear(const m1k::cuda::Linear &facts, const std::string &stem,
+                                      const CudaChip &chip);
+/// The type of the operand in a role; an error when kernels have none like it.
+m1k::cuda::Type typeOf(const KernelSpec &spec, llvm::StringRef role, std::string &error);
 
 /// The tuning that depends on nothing but the chip.
 m1k::cuda::Tuning tuningFor(const CudaChip &chip);

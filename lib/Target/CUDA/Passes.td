@@ -4,16 +4,18 @@
 include "mlir/Pass/PassBase.td"
 
 def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
-  let summary = "One launch for two of a decode step that one CUDA kernel does together";
+  let summary = "One launch for several of a decode step that one CUDA kernel does together";
   let description = [{
     In the functions of decode steps of a cuda target, a convolution's step joins the selective scan
-    that alone reads it, and a product that streams its weights joins the silu·mul that alone reads
-    both of its halves. The kernels stem from the `facts` of both; kernels that no launch is left of
-    go.
+    that alone reads it. A product that streams its weights takes on what its neighbours do: the
+    silu·mul that alone reads both of its halves, the addition of a residual to it alone, and the
+    RMS norm of that sum where only such products read it: the first leaves sum ∘ weight and sums
+    of squares, the others scale their rows. The kernels stem from the `facts` of all; kernels that
+    no launch is left of go.
 
     It refuses, with a remark that says why, a convolution or product that something else reads too,
-    and pairs whose types or head sizes the kernels do not take. Prefill keeps its launches: there
-    a launch costs nothing. Other devices are left alone.
+    and neighbours whose types or head sizes the kernels do not take. Prefill keeps its launches:
+    there a launch costs nothing. Other devices are left alone.
 
     Before:
     ```mlir
@@ -24,10 +26,23 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     ```mlir
     plan.launch @conv_selective_scan_64_decode(ro %x, ro %w, …, rw %cs, rw %s, …, wo %y) over …
     ```
+    Before:
+    ```mlir
+    plan.launch @linear_64(ro %y, ro %w0, wo %x) over tokens …
+    plan.launch @add_rms_norm_64(ro %h, ro %x, ro %v, wo %h1, wo %n) over tokens …
+    plan.launch @linear_256(ro %n, ro %w1, wo %u) over tokens …
+    ```
+    After:
+    ```mlir
+    plan.launch @residual_linear_norm_64(ro %y, ro %w0, ro %h, ro %v, wo %h1, wo %n, wo %s) over …
+    plan.launch @scaled_linear_256(ro %n, ro %w1, ro %s, wo %u) over tokens …
+    ```
     Next: `plan-place-buffers`. It runs after `m1-convert-to-plan`.
   }];
   let statistics = [Statistic<"numConvolutions", "convolutions", "Convolutions inside a scan">,
                     Statistic<"numGates", "gates", "Products with silu·mul inside">,
+                    Statistic<"numNorms", "norms", "RMS norms split between products">,
+                    Statistic<"numResiduals", "residuals", "Products with a residual inside">,
                     Statistic<"numKernels", "kernels-erased", "Kernels without a launch">];
   let dependentDialects = ["::mlir::plan::PlanDialect"];
 }

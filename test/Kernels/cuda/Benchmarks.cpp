@@ -209,10 +209,13 @@ Case norm_bench(int rows) {
           }};
 }
 
-Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = false) {
+/// `neighbours`: scaled, and if not gated with the residual and what the next norm needs.
+Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = false,
+                  bool neighbours = false) {
   std::string name = "linear " + std::string(type == Type::f32 ? "f32 " : "bf16 ") +
                      std::to_string(rows) + " × " + std::to_string(gated ? 2 * n : n) + " × " +
-                     std::to_string(k) + (gated ? " gated" : "");
+                     std::to_string(k) + (gated ? " gated" : "") +
+                     (neighbours ? " with neighbours" : "");
   return {name, true, [=](Context &context) {
             Linear f;
             f.x_type = f.w_type = f.out_type = type;
@@ -222,6 +225,14 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
             f.out_stride = n;
             f.max_rows = max_rows;
             f.gated = gated;
+            if (neighbours) {
+              f.squares = 384;
+              f.has_residual = f.leaves_norm = !gated;
+              f.residual_stride = f.normed_stride = n;
+              f.normed_type = type;
+              if (!gated)
+                f.out_type = Type::f32;
+            }
             if (!context.prepare(describe(f, "kernel")))
               return;
             int size = size_of(type), weights = gated ? 2 * n : n;
@@ -230,7 +241,14 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
             for (Pointers &set : sets) {
               set["x"] = context.allocate_random(size_t(rows) * k * size, type, -1, 1);
               set["weight"] = context.allocate_random(size_t(weights) * k * size, type, -1, 1);
-              set["out"] = context.allocate(size_t(rows) * n * size);
+              set["out"] = context.allocate(size_t(rows) * n * size_of(f.out_type));
+              if (!neighbours)
+                continue;
+              set["squares"] = context.allocate_random(size_t(rows) * 384 * 4, Type::f32, 0, 1);
+              set["residual"] = context.allocate_random(size_t(rows) * n * 4, Type::f32, -1, 1);
+              set["norm_weight"] = context.allocate_random(size_t(n) * 4, Type::f32, -1, 1);
+              set["normed"] = context.allocate(size_t(rows) * n * size);
+              set["squares_out"] = context.allocate(size_t(rows) * n * 4);
             }
             // A decode step's goal is 2.55 ms over a floor of 2.28.
             report(context, name, context.time(sets, {rows, 0, 0, 0}), bytes,
@@ -409,7 +427,10 @@ std::vector<Case> benchmarks() {
     cases.push_back(linear_bench(rows, rows, 16384, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 8192, 3072, bf16, true));
     cases.push_back(linear_bench(rows, rows, 3072, 8192, bf16));
+    cases.push_back(linear_bench(rows, rows, 8192, 3072, bf16, true, true));
+    cases.push_back(linear_bench(rows, rows, 3072, 8192, bf16, false, true));
     cases.push_back(linear_bench(rows, rows, 8384, 3072, bf16));
+    cases.push_back(linear_bench(rows, rows, 8384, 3072, bf16, false, true));
     cases.push_back(linear_bench(rows, rows, 3072, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 128256, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 16384, 3072, f32));

@@ -90,8 +90,11 @@ TEST(Describe, NamesContradictions) {
   wide.max_rows = 17;
   EXPECT_NE(describe(wide, "k").error.find("max_rows"), std::string::npos);
   wide = linear(64, 64);
-  wide.accumulate = true;
-  EXPECT_FALSE(describe(wide, "k").error.empty());
+  wide.gated = wide.has_residual = true;
+  EXPECT_NE(describe(wide, "k").error.find("residual"), std::string::npos);
+  wide = linear(64, 64);
+  wide.squares = 6;
+  EXPECT_NE(describe(wide, "k").error.find("squares"), std::string::npos);
   GatedRmsNorm norm;
   norm.features = 100;
   norm.groups = 3;
