@@ -73,12 +73,6 @@ template <class T> M1K_DEVICE T *wait_for_predecessors(T *operand) {
 #endif
   return operand;
 }
-// The same of several operands.
-template <class A, class B, class C> M1K_DEVICE void wait_for_predecessors(A *&a, B *&b, C *&c) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" : "+l"(a), "+l"(b), "+l"(c) : : "memory");
-#endif
-}
 
 // 16 bytes that this kernel does not write. Unlike __ldg it may follow wait_for_predecessors(): the
 // data need not have been constant before. Unlike a plain load it may be moved past stores.

@@ -75,7 +75,11 @@ private:
   void fuseProducts(plan::FunctionOp function);
   void addProduct(Step linear);
   bool fuseGate(Product &product, Step linear);
+  llvm::SmallVector<Product *> usersOf(Value normed, Step norm);
+  std::string splitNorm(Step norm, Product &writer, mk::Linear facts, ArrayRef<Product *> users,
+                        const Operand &normed, const Operand *rowIndex);
   bool fuseNorm(Step norm);
+  bool fuseGatheredNorm(Step norm);
   bool fuseResidual(Step sum);
   /// The product that writes `buffer` for `reader` alone and can still add a residual to it; null:
   /// there is none.
@@ -310,14 +314,8 @@ Product *FuseLaunchesPass::writerFor(Value buffer, Step reader) {
   return writer;
 }
 
-/// add_rms_norm(residual, x) of a product x, read by products: the first adds the residual and
-/// leaves the parts of the norm, the others apply its scale.
-bool FuseLaunchesPass::fuseNorm(Step norm) {
-  const KernelSpec &spec = *norm.spec;
-  Value x = norm.buffer("x"), normed = norm.buffer("normed");
-  Product *writer = writerFor(x, norm);
-  if (!writer)
-    return missed(norm, "no streamed product writes what is added, for the norm alone");
+/// The products that read `normed`, if nothing else does; empty: something does.
+SmallVector<Product *> FuseLaunchesPass::usersOf(Value normed, Step norm) {
   SmallVector<Product *> users;
   for (Operation *user : normed.getUsers()) {
     if (user == norm.launch)
@@ -325,53 +323,126 @@ bool FuseLaunchesPass::fuseNorm(Step norm) {
     Product *product = readers.lookup(user);
     if (!product || product->fusion.operands["x"].buffer != normed ||
         llvm::count(user->getOperands(), normed) != 1)
-      return missed(norm, "not only streamed products read the norm");
+      return {};
     users.push_back(product);
   }
+  return users;
+}
+
+/// Splits `norm`, of what a product of `facts` leaves, between `writer`, which gets these facts,
+/// and `users`. Returns why it can't.
+std::string FuseLaunchesPass::splitNorm(Step norm, Product &writer, mk::Linear facts,
+                                        ArrayRef<Product *> users, const Operand &normed,
+                                        const Operand *rowIndex) {
+  const KernelSpec &spec = *norm.spec;
   std::string error;
-  mk::Linear facts = writer->facts;
-  facts.has_residual = true;
-  facts.residual_stride = spec.get("residual").rowStride;
-  facts.out_type = cuda::typeOf(spec, "sum", error);
-  facts.out_stride = spec.get("sum").rowStride;
   facts.leaves_norm = true;
-  facts.normed_type = cuda::typeOf(spec, "normed", error);
-  facts.normed_stride = spec.get("normed").rowStride;
+  facts.normed_type = cuda::typeOf(spec, spec.operands.back().role, error);
+  facts.normed_stride = facts.n;
   mk::Description description = cuda::describeLinear(facts, "linear", *chip);
   if (error.empty())
     error = description.error;
+  if (!error.empty())
+    return error;
+  const int squares = mk::squares_of(description.kernels.front().grid_x);
   SmallVector<mk::Linear> scaled;
   for (Product *user : users) {
-    if (!error.empty())
-      break;
     mk::Linear &its = scaled.emplace_back(user->facts);
-    its.squares = mk::squares_of(description.kernels.front().grid_x);
+    its.squares = squares;
     its.eps = float(spec.real("eps"));
-    error = refusal(its);
+    its.indexed = rowIndex != nullptr;
+    its.x_stride = facts.normed_stride;
+    if (error = refusal(its); !error.empty())
+      return error;
   }
-  if (!error.empty())
-    return missed(norm, error);
-
-  OpBuilder b(norm.launch);
-  int64_t bytes = int64_t(4) * mk::squares_of(description.kernels.front().grid_x);
-  Value squares =
-      plan::TemporaryOp::create(b, norm.launch.getLoc(), normed.getType(), norm.launch.getDomain(),
-                                uint64_t(bytes), IntegerAttr());
-  Fusion &fusion = writer->fusion;
-  writer->facts = facts;
+  writer.facts = facts;
+  Fusion &fusion = writer.fusion;
+  OpBuilder b(fusion.parts.back());
+  const int64_t bytes = int64_t(4) * squares;
+  Value sums =
+      plan::TemporaryOp::create(b, norm.launch.getLoc(), normed.buffer.getType(),
+                                cuda::rowsOf(facts.domain), uint64_t(bytes), IntegerAttr());
   fusion.key += " + " + spec.key();
-  fusion.parts.push_back(norm.launch);
-  fusion.operands["residual"] = operandOf(norm, "residual");
   fusion.operands["norm_weight"] = operandOf(norm, "weight");
-  fusion.operands["out"] = operandOf(norm, "sum");
-  fusion.operands["normed"] = operandOf(norm, "normed");
-  fusion.operands["squares_out"] = {squares, plan::Access::wo, {bytes, bytes}};
-  fusion.saved += 2 * x.getDefiningOp<plan::TemporaryOp>().getBytes();
+  fusion.operands["normed"] = normed;
+  fusion.operands["squares_out"] = {sums, plan::Access::wo, {bytes, bytes}};
   for (auto [user, its] : llvm::zip_equal(users, scaled)) {
     user->facts = its;
-    user->fusion.key += " scaled by " + std::to_string(its.squares) + " " + spec.key();
-    user->fusion.operands["squares"] = {squares, plan::Access::ro, {bytes, bytes}};
+    user->fusion.key += std::string(rowIndex ? " indexed" : "") + " scaled by " +
+                        std::to_string(squares) + " " + spec.key();
+    user->fusion.operands["squares"] = {sums, plan::Access::ro, {bytes, bytes}};
+    if (!rowIndex)
+      continue;
+    user->fusion.operands["x"] = normed;
+    user->fusion.operands["x"].access = plan::Access::ro;
+    user->fusion.operands["row_index"] = *rowIndex;
   }
+  return {};
+}
+
+/// add_rms_norm(residual, x) of a product x, read by products: the first adds the residual and
+/// leaves the parts of the norm, the others apply its scale.
+bool FuseLaunchesPass::fuseNorm(Step norm) {
+  Value x = norm.buffer("x");
+  Product *writer = writerFor(x, norm);
+  if (!writer)
+    return missed(norm, "no streamed product writes what is added, for the norm alone");
+  SmallVector<Product *> users = usersOf(norm.buffer("normed"), norm);
+  if (users.empty())
+    return missed(norm, "not only streamed products read the norm");
+  std::string error;
+  mk::Linear facts = writer->facts;
+  facts.has_residual = true;
+  facts.residual_stride = norm.spec->get("residual").rowStride;
+  facts.out_type = cuda::typeOf(*norm.spec, "sum", error);
+  facts.out_stride = norm.spec->get("sum").rowStride;
+  Fusion before = writer->fusion;
+  writer->fusion.parts.push_back(norm.launch);
+  if (error.empty())
+    error = splitNorm(norm, *writer, facts, users, operandOf(norm, "normed"), nullptr);
+  if (!error.empty()) {
+    writer->fusion = std::move(before);
+    return missed(norm, error);
+  }
+  writer->fusion.operands["residual"] = operandOf(norm, "residual");
+  writer->fusion.operands["out"] = operandOf(norm, "sum");
+  writer->fusion.saved += 2 * x.getDefiningOp<plan::TemporaryOp>().getBytes();
+  return true;
+}
+
+/// rms_norm of the rows that a gather takes of a product's sum: the product leaves the parts of the
+/// norm for all rows, and the products that read the norm take theirs.
+bool FuseLaunchesPass::fuseGatheredNorm(Step norm) {
+  Value gathered = norm.buffer("x");
+  Step gather;
+  for (Operation *user : gathered.getUsers())
+    if (Step step = stepOf(user);
+        step && step.spec->op == "gather_rows" && step.buffer("out") == gathered)
+      gather = step;
+  if (!gather || onlyReader(gathered, gather.launch) != norm.launch)
+    return false; // the first norm of a step
+  Product *writer = writers.lookup(gather.buffer("x"));
+  SmallVector<Product *> users = usersOf(norm.buffer("out"), norm);
+  Operation *weight = norm.buffer("weight") ? norm.buffer("weight").getDefiningOp() : nullptr;
+  if (!writer || !writer->facts.has_residual || writer->facts.leaves_norm || users.empty() ||
+      !weight || norm.spec->integer("groups") != 1 || gather.buffer("x") == gathered)
+    return missed(norm, "no streamed product writes what is gathered, or others read the norm");
+  OpBuilder b(writer->fusion.parts.back());
+  const OperandSpec &out = norm.spec->get("out");
+  const int64_t bytes = out.rowStride * int64_t(out.element.getIntOrFloatBitWidth() / 8);
+  Value normed =
+      plan::TemporaryOp::create(b, norm.launch.getLoc(), gathered.getType(),
+                                cuda::rowsOf(writer->facts.domain), uint64_t(bytes), IntegerAttr());
+  const Operand rowIndex = operandOf(gather, "logit_rows");
+  std::string error = splitNorm(norm, *writer, writer->facts, users,
+                                {normed, plan::Access::wo, {bytes, bytes}}, &rowIndex);
+  if (!error.empty()) {
+    normed.getDefiningOp()->erase();
+    return missed(norm, error);
+  }
+  weight->moveBefore(&weight->getBlock()->front()); // it was first read after the writer
+  llvm::SmallVector<plan::LaunchOp> &parts = users.front()->fusion.parts;
+  parts.insert(parts.begin(), {gather.launch, norm.launch});
   return true;
 }
 
@@ -399,6 +470,7 @@ bool FuseLaunchesPass::fuseResidual(Step sum) {
     fusion.parts.push_back(sum.launch);
     fusion.operands["residual"] = operandAt(sum, 1 - i);
     fusion.operands["out"] = operandOf(sum, "out");
+    writers[fusion.operands["out"].buffer] = writer;
     fusion.saved += 2 * inputs[i].getDefiningOp<plan::TemporaryOp>().getBytes();
     return true;
   }
@@ -410,9 +482,9 @@ void FuseLaunchesPass::replaceProduct(Product &product) {
   Fusion &fusion = product.fusion;
   if (!facts.gated && !facts.has_residual && !facts.squares)
     return;
-  fusion.origin = std::string(facts.squares ? "scaled_" : "") + (facts.gated ? "gated_" : "") +
-                  (facts.has_residual ? "residual_" : "") + "linear" +
-                  (facts.leaves_norm ? "_norm" : "");
+  fusion.origin = std::string(facts.indexed ? "gathered_" : "") + (facts.squares ? "scaled_" : "") +
+                  (facts.gated ? "gated_" : "") + (facts.has_residual ? "residual_" : "") +
+                  "linear" + (facts.leaves_norm ? "_norm" : "");
   fusion.name = fusion.origin + "_" + std::to_string(facts.n);
   std::string error = replace(fusion, [&](const std::string &symbol) {
     return cuda::describeLinear(facts, symbol, *chip);
@@ -439,6 +511,9 @@ void FuseLaunchesPass::fuseProducts(plan::FunctionOp function) {
       numNorms += fuseNorm(step);
     else if (step.spec->op == "map" && step.spec->params.get("body") == sum)
       numResiduals += fuseResidual(step);
+  for (const Step &step : steps)
+    if (step.spec->op == "rms_norm")
+      numNorms += fuseGatheredNorm(step);
   for (Product &product : products)
     replaceProduct(product);
   for (auto view : llvm::make_early_inc_range(function.getOps<plan::ViewOp>()))
