@@ -48,7 +48,6 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   facts.number("kDomain", number_of(f.domain));
   facts.flag("kHasBias", f.has_bias);
   facts.flag("kGated", f.gated);
-  facts.flag("kIndexed", f.indexed);
   facts.number("kSquares", f.squares);
   facts.function("eps", f.eps);
   facts.flag("kHasResidual", f.has_residual);
@@ -68,7 +67,6 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   parameters.vector("squares", f.squares > 0);
   parameters.vector("residual", f.has_residual);
   parameters.vector("norm_weight", f.leaves_norm);
-  parameters.batch("row_index", f.indexed);
   parameters.add(name_of(f.out_type), "out");
   parameters.add(name_of(f.normed_type), "normed", f.leaves_norm);
   parameters.add("float", "squares_out", f.leaves_norm);

@@ -16,8 +16,7 @@
 // columns of its blocks (`squares_out`), which the second adds up in one order.
 //
 // Facts F: XT, WT, OT, NT (of normed); kN, kK, strides, kRows (1..16), kDomain (0 tokens,
-// 1 sequences, 2 logit rows, 3 one), kHasBias, kHasResidual, kGated, kLeavesNorm; kIndexed (row m
-// of x and squares is row_index[m]); kSquares and
+// 1 sequences, 2 logit rows, 3 one), kHasBias, kHasResidual, kGated, kLeavesNorm; kSquares and
 // kSquaresOut (sums of squares of a row, a multiple of 4; 0: x has its scale), eps(); tuning:
 // kColumns (8 or 16; counts pairs of weight rows as one when gated), kWarps, kDeep (32-deep chunks
 // of K that a warp has in flight).
@@ -49,15 +48,9 @@ template <class F> struct LinearTraits {
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
 
-// The row of x, from the block's first on, that is row m of the output.
-template <class F> M1K_DEVICE long long row_of(const int *row_index, int m) {
-  return F::kIndexed ? row_index[m] : m;
-}
-
 // Sums of this warp's share of K: partial[row][weight row], for tensor cores.
 template <class F>
-M1K_DEVICE void linear_tensor(const bf16 *x, const int *row_index, const bf16 *w, int rows, int n0,
-                              float *partial) {
+M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, int rows, int n0, float *partial) {
   using R = LinearTraits<F>;
   constexpr int kTiles = R::kWeightRows / 8;
   constexpr int kHalves = F::kRows > 8 ? 2 : 1;
@@ -70,11 +63,8 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const int *row_index, const bf16 *w
     column = min(column, F::kN - 1); // sums of columns past the end are not stored
     weight[i] = w + static_cast<long long>(side * F::kN + column) * F::kK + t * 8;
   }
+  const bf16 *input = x + static_cast<long long>(g) * F::kXStride + t * 8;
   bool has[2] = {g < rows, g + 8 < rows};
-  const bf16 *input[kHalves];
-#pragma unroll
-  for (int h = 0; h < kHalves; ++h)
-    input[h] = x + row_of<F>(row_index, has[h] ? g + 8 * h : 0) * F::kXStride + t * 8;
 
   float sum[kTiles][4];
 #pragma unroll
@@ -94,7 +84,9 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const int *row_index, const bf16 *w
         fw[u][i] = inside ? __ldcs(reinterpret_cast<const uint4 *>(weight[i] + k)) : zero;
 #pragma unroll
       for (int h = 0; h < kHalves; ++h)
-        fx[u][h] = inside && has[h] ? load_16(input[h] + k) : zero;
+        fx[u][h] = inside && has[h]
+                       ? load_16(input + h * 8 * static_cast<long long>(F::kXStride) + k)
+                       : zero;
     }
 #pragma unroll
     for (int u = 0; u < kDeep; ++u) {
@@ -119,8 +111,8 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const int *row_index, const bf16 *w
 
 // The same in f32, for any types and sizes: 8 weight rows and `block` rows of x at a time.
 template <class F, int V, int block>
-M1K_DEVICE void linear_f32(const typename F::XT *x, const int *row_index, const typename F::WT *w,
-                           int rows, int n0, float *partial) {
+M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int rows, int n0,
+                           float *partial) {
   using R = LinearTraits<F>;
   constexpr int kBlock = min_of(F::kRows, block);
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -144,7 +136,7 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const int *row_index, const 
         for (int m = 0; m < kBlock; ++m) {
           float fx[V];
           if (m0 + m < rows) {
-            load_floats<V>(fx, x + row_of<F>(row_index, m0 + m) * F::kXStride + k);
+            load_floats<V>(fx, x + (m0 + m) * static_cast<long long>(F::kXStride) + k);
           } else {
 #pragma unroll
             for (int v = 0; v < V; ++v)
@@ -171,40 +163,29 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const int *row_index, const 
 template <class F>
 M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const float *bias,
                        const float *squares, const float *residual, const float *norm_weight,
-                       const int *row_index, typename F::OT *out, typename F::NT *normed,
-                       float *squares_out, m1_dims dims) {
+                       typename F::OT *out, typename F::NT *normed, float *squares_out,
+                       m1_dims dims) {
   using R = LinearTraits<F>;
   int total = rows_of<F::kDomain>(dims);
   int m0 = blockIdx.y * F::kRows, n0 = blockIdx.x * F::kColumns;
   int rows = min(F::kRows, total - m0);
-  // Nothing is loaded before the wait: even a few words of the norm's weight there cost a step of
-  // M1-3B on an H100 4 % (3.11 ms in the place of 2.99).
   x = wait_for_predecessors(x);
   if (rows <= 0)
     return;
-  if constexpr (F::kIndexed) {
-    row_index += m0;
-  } else {
-    x += static_cast<long long>(m0) * F::kXStride;
-    if (R::kHasScale)
-      squares += static_cast<long long>(m0) * F::kSquares;
-  }
+  x += static_cast<long long>(m0) * F::kXStride;
   float *sums = reinterpret_cast<float *>(m1k_shared);
-  // Sums of squares arrive during the products; a warp takes whole rows, and its lanes read what
-  // they copied themselves, so that no barrier stands in between.
   float *parts = sums + R::kPartials, *scale = parts + F::kRows * F::kSquares;
-  int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  if constexpr (R::kHasScale) {
-    for (int m = warp; m < rows; m += F::kWarps)
-      for (int i = lane * 4; i < F::kSquares; i += 128)
-        copy_async16(parts + m * F::kSquares + i,
-                     squares + row_of<F>(row_index, m) * F::kSquares + i, true);
+  if constexpr (R::kHasScale) { // arrives during the products
+    squares = wait_for_predecessors(squares) + static_cast<long long>(m0) * F::kSquares;
+    for (int i = threadIdx.x; i < rows * F::kSquares / 4; i += R::kThreads)
+      copy_async16(parts + 4 * i, squares + 4 * i, true);
     copy_async_commit();
   }
-  // So does what a thread's outputs, all of column n, are added to: of their rows the first, which
-  // in most shapes is the only one.
-  const int j = threadIdx.x % F::kColumns, n = n0 + j;
-  auto residual_at = [&](int m) -> float {
+  // So does what the first of a thread's outputs adds to, which in most shapes is its only one.
+  // (Of four orders of these loads that were measured in whole steps of M1-3B on an H100, 2.98 to
+  // 3.12 ms, this is the fastest, though not in the kernel alone.)
+  auto residual_at = [&](int i) -> float {
+    int m = i / F::kColumns, n = n0 + i % F::kColumns;
     return m < rows && n < F::kN
                ? residual[(m0 + m) * static_cast<long long>(F::kResidualStride) + n]
                : 0.0f;
@@ -212,42 +193,42 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const f
   float before = 0.0f;
   if constexpr (F::kHasResidual) {
     residual = wait_for_predecessors(residual);
-    before = residual_at(threadIdx.x / F::kColumns);
+    before = residual_at(threadIdx.x);
   }
   constexpr int kPlane = F::kRows * R::kWeightRows;
-  float *partial = sums + warp * kPlane;
+  float *partial = sums + threadIdx.x / 32 * kPlane;
   if constexpr (R::kTensor) {
     if (aligned16(x))
-      linear_tensor<F>(x, row_index, w, rows, n0, partial);
+      linear_tensor<F>(x, w, rows, n0, partial);
     else
       linear_f32<F, 1, 2>(
-          x, row_index, w, rows, n0,
+          x, w, rows, n0,
           partial); // rare; few registers, so that it does not cost the fast path its occupancy
   } else if constexpr (R::kVectors) {
     if (aligned16(x))
-      linear_f32<F, R::kVector, 8>(x, row_index, w, rows, n0, partial);
+      linear_f32<F, R::kVector, 8>(x, w, rows, n0, partial);
     else
-      linear_f32<F, 1, 4>(x, row_index, w, rows, n0, partial);
+      linear_f32<F, 1, 4>(x, w, rows, n0, partial);
   } else {
-    linear_f32<F, 1, 4>(x, row_index, w, rows, n0, partial);
+    linear_f32<F, 1, 4>(x, w, rows, n0, partial);
   }
-  if constexpr (R::kHasScale) {
+  if constexpr (R::kHasScale)
     copy_async_wait<0>();
-    for (int m = warp; m < rows; m += F::kWarps) {
+  __syncthreads();
+  if constexpr (R::kHasScale) {
+    for (int m = threadIdx.x / 32; m < rows; m += F::kWarps) {
       float sum = 0.0f;
-      for (int i = lane * 4; i < F::kSquares; i += 128) {
-        float4 part = *reinterpret_cast<const float4 *>(parts + m * F::kSquares + i);
-        sum += (part.x + part.y) + (part.z + part.w);
-      }
+      for (int i = threadIdx.x % 32; i < F::kSquares; i += 32)
+        sum += parts[m * F::kSquares + i];
       sum = lane_sum<32>(sum);
-      if (lane == 0)
+      if (threadIdx.x % 32 == 0)
         scale[m] = rsqrtf(sum * (1.0f / F::kK) + F::eps());
     }
+    __syncthreads();
   }
-  __syncthreads();
   // Whole warps, for the sums over columns.
   for (int first = 0; first < rows * F::kColumns; first += R::kThreads) {
-    int m = (first + threadIdx.x) / F::kColumns;
+    int i = first + threadIdx.x, m = i / F::kColumns, j = i % F::kColumns, n = n0 + j;
     bool has = m < rows && n < F::kN;
     float value = 0.0f, up = 0.0f;
     if (has) {
@@ -266,7 +247,7 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const f
       if (F::kHasBias)
         value += bias[n];
       if constexpr (F::kHasResidual)
-        value += first == 0 ? before : residual_at(m);
+        value += first == 0 ? before : residual_at(i);
       out[(m0 + m) * static_cast<long long>(F::kOutStride) + n] = from_float<typename F::OT>(value);
     }
     if constexpr (F::kLeavesNorm) {

@@ -253,15 +253,13 @@ Description describe(const Combine &facts, const std::string &symbol, const Tuni
 
 /// m1.linear for few rows, streaming the weights once per max_rows rows of x, and what it does for
 /// its neighbours: out[m, n] = scale[m] · x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]).
-///   x, weight, [bias], [squares], [residual], [norm_weight], [row_index] → out, [normed],
-///     [squares_out]
+///   x, weight, [bias], [squares], [residual], [norm_weight] → out, [normed], [squares_out]
 /// `gated`: w is [2·n, k], out = silu(scale · x·w[0..n)ᵀ) · (scale · x·w[n..2n)ᵀ), with neither
 /// bias nor residual nor a norm after it.
 /// An RMS norm of n columns between two linears is split between them. With `leaves_norm` the first
 /// also writes normed = out ∘ norm_weight and squares_out f32 [rows][squares_of(grid_x)], which add
 /// up to the row's Σ out². With `squares` > 0, their number, the second takes these as x and
 /// `squares`: scale[m] = rsqrt(Σ squares[m, :] / k + eps). Without, scale is 1.
-/// With `indexed`, row m of x and of squares is their row row_index[m].
 struct Linear {
   Type x_type = Type::bf16, w_type = Type::bf16, out_type = Type::bf16;
   int n = 0, k = 0;
@@ -276,7 +274,6 @@ struct Linear {
   bool leaves_norm = false;
   Type normed_type = Type::bf16;
   int64_t normed_stride = 0;
-  bool indexed = false;
 };
 /// One for each block of the kernel's grid, and zeros up to a multiple of 16 bytes.
 constexpr int squares_of(int blocks) { return (blocks + 3) / 4 * 4; }

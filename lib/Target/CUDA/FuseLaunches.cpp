@@ -77,9 +77,9 @@ private:
   bool fuseGate(Product &product, Step linear);
   llvm::SmallVector<Product *> usersOf(Value normed, Step norm);
   std::string splitNorm(Step norm, Product &writer, mk::Linear facts, ArrayRef<Product *> users,
-                        const Operand &normed, const Operand *rowIndex);
+                        const Operand &normed);
   bool fuseNorm(Step norm);
-  bool fuseGatheredNorm(Step norm);
+  bool fuseGather(Step gather);
   bool fuseResidual(Step sum);
   /// The product that writes `buffer` for `reader` alone and can still add a residual to it; null:
   /// there is none.
@@ -98,6 +98,11 @@ private:
   /// `symbol` is of the kernel that `describe` gives. Returns why there is none.
   std::string replace(const Fusion &fusion,
                       llvm::function_ref<mk::Description(const std::string &symbol)> describe);
+  /// The launch of `symbol` in the place of the parts.
+  void launch(const Fusion &fusion, StringRef symbol, ArrayRef<Operand> operands, RowDomain domain,
+              uint32_t gridX, uint32_t rowsPerGroup);
+  /// As in plan.kernel; null where one of the operands has none.
+  DenseI64ArrayAttr extentsOf(ArrayRef<Operand> operands);
   /// A symbol of its own for the kernels of `key`.
   std::string symbolFor(const std::string &key, const std::string &name);
 
@@ -112,6 +117,7 @@ private:
 
   m1::PassStatistic numConvolutions{*this, "convolutions"};
   m1::PassStatistic numGates{*this, "gates"};
+  m1::PassStatistic numGathers{*this, "gathers"};
   m1::PassStatistic numNorms{*this, "norms"};
   m1::PassStatistic numResiduals{*this, "residuals"};
   m1::PassStatistic numKernels{*this, "kernels-erased"};
@@ -185,40 +191,50 @@ FuseLaunchesPass::replace(const Fusion &fusion,
   if (!description.error.empty())
     return description.error;
   const mk::Kernel &kernel = description.kernels.front();
-  plan::LaunchOp last = fusion.parts.back();
-  OpBuilder b(last);
+  SmallVector<Operand> operands;
+  for (const std::string &role : kernel.operands)
+    operands.push_back(fusion.operands.find(role)->second);
+  if (!getOperation().lookupSymbol(kernel.symbol)) {
+    OpBuilder b = OpBuilder::atBlockBegin(&getOperation().getBody().front());
+    plan::KernelOp::create(b, plan::LaunchOp(fusion.parts.back()).getLoc(), kernel.symbol,
+                           fusion.key, fusion.origin, 0u, uint32_t(kernel.threads),
+                           uint32_t(kernel.shared_bytes), kernel.launch_early, DictionaryAttr(),
+                           b.getStringAttr(kernel.source), extentsOf(operands));
+  }
+  launch(fusion, kernel.symbol, operands, cuda::rowsOf(kernel.domain), uint32_t(kernel.grid_x),
+         uint32_t(kernel.rows_per_group));
+  return {};
+}
+
+DenseI64ArrayAttr FuseLaunchesPass::extentsOf(ArrayRef<Operand> operands) {
+  SmallVector<int64_t> extents;
+  for (const Operand &operand : operands)
+    llvm::append_range(extents, operand.extent);
+  return extents.size() == 2 * operands.size() ? DenseI64ArrayAttr::get(&getContext(), extents)
+                                               : DenseI64ArrayAttr();
+}
+
+void FuseLaunchesPass::launch(const Fusion &fusion, StringRef symbol, ArrayRef<Operand> operands,
+                              RowDomain domain, uint32_t gridX, uint32_t rowsPerGroup) {
   SmallVector<Value> buffers;
   SmallVector<int32_t> accesses;
-  SmallVector<int64_t> extents;
-  for (const std::string &role : kernel.operands) {
-    const Operand &operand = fusion.operands.find(role)->second;
+  for (const Operand &operand : operands) {
     buffers.push_back(operand.buffer);
     accesses.push_back(static_cast<int32_t>(operand.access));
-    llvm::append_range(extents, operand.extent);
-  }
-  if (!getOperation().lookupSymbol(kernel.symbol)) {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(&getOperation().getBody().front());
-    plan::KernelOp::create(b, last.getLoc(), kernel.symbol, fusion.key, fusion.origin, 0u,
-                           uint32_t(kernel.threads), uint32_t(kernel.shared_bytes),
-                           kernel.launch_early, DictionaryAttr(), b.getStringAttr(kernel.source),
-                           extents.size() == 2 * buffers.size() ? b.getDenseI64ArrayAttr(extents)
-                                                                : DenseI64ArrayAttr());
   }
   uint64_t tokenBytes = 0, logitRowBytes = 0;
   for (plan::LaunchOp part : fusion.parts) {
     tokenBytes += part.getTokenBytes();
     logitRowBytes += part.getLogitRowBytes();
   }
-  plan::LaunchOp::create(b, last.getLoc(), kernel.symbol, buffers, accesses,
-                         cuda::rowsOf(kernel.domain), uint32_t(kernel.grid_x),
-                         uint32_t(kernel.rows_per_group), fusion.label, tokenBytes - fusion.saved,
-                         logitRowBytes, ArrayAttr());
+  plan::LaunchOp last = fusion.parts.back();
+  OpBuilder b(last);
+  plan::LaunchOp::create(b, last.getLoc(), symbol, buffers, accesses, domain, gridX, rowsPerGroup,
+                         fusion.label, tokenBytes - fusion.saved, logitRowBytes, ArrayAttr());
   for (plan::LaunchOp part : fusion.parts) {
     replaced.insert(part.getKernel());
     part.erase();
   }
-  return {};
 }
 
 bool FuseLaunchesPass::fuseConvolution(Step conv) {
@@ -332,8 +348,7 @@ SmallVector<Product *> FuseLaunchesPass::usersOf(Value normed, Step norm) {
 /// Splits `norm`, of what a product of `facts` leaves, between `writer`, which gets these facts,
 /// and `users`. Returns why it can't.
 std::string FuseLaunchesPass::splitNorm(Step norm, Product &writer, mk::Linear facts,
-                                        ArrayRef<Product *> users, const Operand &normed,
-                                        const Operand *rowIndex) {
+                                        ArrayRef<Product *> users, const Operand &normed) {
   const KernelSpec &spec = *norm.spec;
   std::string error;
   facts.leaves_norm = true;
@@ -350,8 +365,6 @@ std::string FuseLaunchesPass::splitNorm(Step norm, Product &writer, mk::Linear f
     mk::Linear &its = scaled.emplace_back(user->facts);
     its.squares = squares;
     its.eps = float(spec.real("eps"));
-    its.indexed = rowIndex != nullptr;
-    its.x_stride = facts.normed_stride;
     if (error = refusal(its); !error.empty())
       return error;
   }
@@ -368,14 +381,8 @@ std::string FuseLaunchesPass::splitNorm(Step norm, Product &writer, mk::Linear f
   fusion.operands["squares_out"] = {sums, plan::Access::wo, {bytes, bytes}};
   for (auto [user, its] : llvm::zip_equal(users, scaled)) {
     user->facts = its;
-    user->fusion.key += std::string(rowIndex ? " indexed" : "") + " scaled by " +
-                        std::to_string(squares) + " " + spec.key();
+    user->fusion.key += " scaled by " + std::to_string(squares) + " " + spec.key();
     user->fusion.operands["squares"] = {sums, plan::Access::ro, {bytes, bytes}};
-    if (!rowIndex)
-      continue;
-    user->fusion.operands["x"] = normed;
-    user->fusion.operands["x"].access = plan::Access::ro;
-    user->fusion.operands["row_index"] = *rowIndex;
   }
   return {};
 }
@@ -399,7 +406,7 @@ bool FuseLaunchesPass::fuseNorm(Step norm) {
   Fusion before = writer->fusion;
   writer->fusion.parts.push_back(norm.launch);
   if (error.empty())
-    error = splitNorm(norm, *writer, facts, users, operandOf(norm, "normed"), nullptr);
+    error = splitNorm(norm, *writer, facts, users, operandOf(norm, "normed"));
   if (!error.empty()) {
     writer->fusion = std::move(before);
     return missed(norm, error);
@@ -410,39 +417,44 @@ bool FuseLaunchesPass::fuseNorm(Step norm) {
   return true;
 }
 
-/// rms_norm of the rows that a gather takes of a product's sum: the product leaves the parts of the
-/// norm for all rows, and the products that read the norm take theirs.
-bool FuseLaunchesPass::fuseGatheredNorm(Step norm) {
-  Value gathered = norm.buffer("x");
-  Step gather;
-  for (Operation *user : gathered.getUsers())
-    if (Step step = stepOf(user);
-        step && step.spec->op == "gather_rows" && step.buffer("out") == gathered)
-      gather = step;
-  if (!gather || onlyReader(gathered, gather.launch) != norm.launch)
-    return false; // the first norm of a step
-  Product *writer = writers.lookup(gather.buffer("x"));
-  SmallVector<Product *> users = usersOf(norm.buffer("out"), norm);
-  Operation *weight = norm.buffer("weight") ? norm.buffer("weight").getDefiningOp() : nullptr;
-  if (!writer || !writer->facts.has_residual || writer->facts.leaves_norm || users.empty() ||
-      !weight || norm.spec->integer("groups") != 1 || gather.buffer("x") == gathered)
-    return missed(norm, "no streamed product writes what is gathered, or others read the norm");
-  OpBuilder b(writer->fusion.parts.back());
-  const OperandSpec &out = norm.spec->get("out");
-  const int64_t bytes = out.rowStride * int64_t(out.element.getIntOrFloatBitWidth() / 8);
-  Value normed =
-      plan::TemporaryOp::create(b, norm.launch.getLoc(), gathered.getType(),
-                                cuda::rowsOf(writer->facts.domain), uint64_t(bytes), IntegerAttr());
-  const Operand rowIndex = operandOf(gather, "logit_rows");
-  std::string error = splitNorm(norm, *writer, writer->facts, users,
-                                {normed, plan::Access::wo, {bytes, bytes}}, &rowIndex);
-  if (!error.empty()) {
-    normed.getDefiningOp()->erase();
-    return missed(norm, error);
+/// The norm takes the rows that a gather takes for it.
+bool FuseLaunchesPass::fuseGather(Step gather) {
+  Value out = gather.buffer("out");
+  Step norm = stepOf(onlyReader(out, gather.launch));
+  if (!norm || norm.spec->op != "rms_norm" || norm.buffer("x") != out)
+    return missed(gather, "no RMS norm is its only reader");
+  auto kernel = getOperation().lookupSymbol<plan::KernelOp>(norm.launch.getKernelAttr());
+  OperandSpec x = gather.spec->get("x");
+  // Of temporaries that are alike, the kernel's vectors fit one as well as the other.
+  if (kernel.getSource() || !gather.buffer("x").getDefiningOp<plan::TemporaryOp>() ||
+      x.rowStride != norm.spec->get("x").rowStride)
+    return missed(gather, "the norm does not read rows like it");
+  KernelSpec spec = *norm.spec;
+  spec.name = "gathered_rms_norm";
+  spec.operands.insert(spec.operands.end() - 1, gather.spec->get("logit_rows"));
+  Fusion fusion;
+  fusion.key = "gathered " + kernel.getKey().str();
+  fusion.name = nameOf(spec.name, spec, "out");
+  llvm::SmallVector<Operand> operands;
+  for (const OperandSpec &operand : spec.operands)
+    operands.push_back(operandOf(
+        operand.role == "x" || operand.role == "logit_rows" ? gather : norm, operand.role));
+  std::string symbol = symbolFor(fusion.key, fusion.name);
+  if (!getOperation().lookupSymbol(symbol)) {
+    OpBuilder b = OpBuilder::atBlockBegin(&getOperation().getBody().front());
+    NamedAttrList facts = spec.toAttribute(&getContext());
+    for (const char *shape : {"width", "grid_x"})
+      facts.set(shape, kernel.getFactsAttr().get(shape));
+    auto gathered = cast<plan::KernelOp>(b.clone(*kernel));
+    gathered.setSymName(symbol);
+    gathered.setKey(fusion.key);
+    gathered.setFactsAttr(facts.getDictionary(&getContext()));
+    gathered.setExtentsAttr(extentsOf(operands));
   }
-  weight->moveBefore(&weight->getBlock()->front()); // it was first read after the writer
-  llvm::SmallVector<plan::LaunchOp> &parts = users.front()->fusion.parts;
-  parts.insert(parts.begin(), {gather.launch, norm.launch});
+  fusion.parts = {gather.launch, norm.launch};
+  fusion.label = norm.launch.getLabel();
+  launch(fusion, symbol, operands, norm.launch.getDomain(), norm.launch.getGridX(),
+         norm.launch.getRowsPerGroup());
   return true;
 }
 
@@ -470,7 +482,6 @@ bool FuseLaunchesPass::fuseResidual(Step sum) {
     fusion.parts.push_back(sum.launch);
     fusion.operands["residual"] = operandAt(sum, 1 - i);
     fusion.operands["out"] = operandOf(sum, "out");
-    writers[fusion.operands["out"].buffer] = writer;
     fusion.saved += 2 * inputs[i].getDefiningOp<plan::TemporaryOp>().getBytes();
     return true;
   }
@@ -482,14 +493,17 @@ void FuseLaunchesPass::replaceProduct(Product &product) {
   Fusion &fusion = product.fusion;
   if (!facts.gated && !facts.has_residual && !facts.squares)
     return;
-  fusion.origin = std::string(facts.indexed ? "gathered_" : "") + (facts.squares ? "scaled_" : "") +
-                  (facts.gated ? "gated_" : "") + (facts.has_residual ? "residual_" : "") +
-                  "linear" + (facts.leaves_norm ? "_norm" : "");
+  fusion.origin = std::string(facts.squares ? "scaled_" : "") + (facts.gated ? "gated_" : "") +
+                  (facts.has_residual ? "residual_" : "") + "linear" +
+                  (facts.leaves_norm ? "_norm" : "");
   fusion.name = fusion.origin + "_" + std::to_string(facts.n);
   std::string error = replace(fusion, [&](const std::string &symbol) {
     return cuda::describeLinear(facts, symbol, *chip);
   });
-  assert(error.empty() && "facts were described before");
+  if (!error.empty()) { // though these facts were described before
+    fusion.parts.back().emitOpError("cannot be fused: ") << error;
+    signalPassFailure();
+  }
 }
 
 void FuseLaunchesPass::fuseProducts(plan::FunctionOp function) {
@@ -511,9 +525,6 @@ void FuseLaunchesPass::fuseProducts(plan::FunctionOp function) {
       numNorms += fuseNorm(step);
     else if (step.spec->op == "map" && step.spec->params.get("body") == sum)
       numResiduals += fuseResidual(step);
-  for (const Step &step : steps)
-    if (step.spec->op == "rms_norm")
-      numNorms += fuseGatheredNorm(step);
   for (Product &product : products)
     replaceProduct(product);
   for (auto view : llvm::make_early_inc_range(function.getOps<plan::ViewOp>()))
@@ -532,12 +543,18 @@ void FuseLaunchesPass::runOnOperation() {
   if (!readKernels())
     return signalPassFailure();
   for (auto function : target.getOps<plan::FunctionOp>()) {
-    SmallVector<Step> convolutions;
+    SmallVector<Step> convolutions, gathers;
     for (auto launch : function.getOps<plan::LaunchOp>())
-      if (Step step = stepOf(launch); step && step.spec->decode && step.spec->op == "causal_conv1d")
-        convolutions.push_back(step);
+      if (Step step = stepOf(launch)) {
+        if (step.spec->decode && step.spec->op == "causal_conv1d")
+          convolutions.push_back(step);
+        else if (step.spec->op == "gather_rows")
+          gathers.push_back(step);
+      }
     for (const Step &convolution : convolutions)
       numConvolutions += fuseConvolution(convolution);
+    for (const Step &gather : gathers)
+      numGathers += fuseGather(gather);
     fuseProducts(function);
   }
   target.walk([&](plan::LaunchOp launch) { replaced.erase(launch.getKernel()); });

@@ -263,6 +263,8 @@ void buildNorm(KernelBuilder &k) {
   int64_t chunks = llvm::divideCeil(size, stride);
   float eps = float(spec.real("eps"));
   Value row = k.groupY;
+  // Of x; a norm may take the rows that a gather would take for it.
+  Value source = spec.find("logit_rows") < 0 ? row : k.loadIndex("logit_rows", row);
   SmallVector<Value> values, inRange, columnsOf;
   Value partial = k.f32(0);
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
@@ -270,7 +272,7 @@ void buildNorm(KernelBuilder &k) {
     Value guard = (chunk + 1) * stride > size ? k.less(column, k.i32(size)) : Value();
     auto read = [&]() -> Value {
       if (op == "rms_norm")
-        return k.load("x", row, column);
+        return k.load("x", source, column);
       Value sum =
           arith::AddFOp::create(k.b, k.load("residual", row, column), k.load("x", row, column));
       k.store("sum", row, column, sum);

@@ -17,18 +17,18 @@ std::string type_name(Type type) {
 
 /// What a product does for its neighbours.
 struct Neighbours {
-  bool bias = false, gated = false, residual = false, norm = false, indexed = false;
+  bool bias = false, gated = false, residual = false, norm = false;
   int squares = 0; // of a row of x
 };
 
 Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, int max_rows, int n,
                  int k, int padding = 0, int offset = 0, Neighbours with = {}) {
-  std::string name =
-      "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" + type_name(out_type) + " " +
-      std::to_string(rows) + "/" + std::to_string(max_rows) + "×" + std::to_string(n) + "×" +
-      std::to_string(k) + (with.bias ? " bias" : "") + (with.gated ? " gated" : "") +
-      (with.squares ? " scaled" : "") + (with.residual ? " residual" : "") +
-      (with.norm ? " norm" : "") + (with.indexed ? " indexed" : "") + (offset ? " misaligned" : "");
+  std::string name = "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" +
+                     type_name(out_type) + " " + std::to_string(rows) + "/" +
+                     std::to_string(max_rows) + "×" + std::to_string(n) + "×" + std::to_string(k) +
+                     (with.bias ? " bias" : "") + (with.gated ? " gated" : "") +
+                     (with.squares ? " scaled" : "") + (with.residual ? " residual" : "") +
+                     (with.norm ? " norm" : "") + (offset ? " misaligned" : "");
   return {name, smoke, [=](Context &context) {
             Linear f;
             f.x_type = x_type;
@@ -46,7 +46,6 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
             f.has_residual = with.residual;
             f.residual_stride = n + 2 * padding;
             f.leaves_norm = with.norm;
-            f.indexed = with.indexed;
             f.normed_type = x_type;
             f.normed_stride = n + 3 * padding;
             Description description = describe(f, "kernel");
@@ -62,23 +61,10 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
             std::vector<double> v = random_values(random, n, -2, 2, Type::f32);
             std::vector<double> squares =
                 random_values(random, size_t(rows) * with.squares, 0, 3, Type::f32);
-            // Indexed rows lie in reverse and two apart.
-            std::vector<int> index(rows);
-            for (int m = 0; m < rows; ++m)
-              index[m] = with.indexed ? 2 * (rows - 1 - m) : m;
-            auto spread = [&](const std::vector<double> &values, int columns) {
-              std::vector<double> result(with.indexed ? 2 * values.size() : values.size());
-              for (int m = 0; m < rows; ++m)
-                std::copy_n(values.begin() + size_t(m) * columns, columns,
-                            result.begin() + size_t(index[m]) * columns);
-              return result;
-            };
-            const int x_rows = with.indexed ? 2 * rows : rows;
-            context.values("x", in_rows(spread(x, k), x_rows, k, int(f.x_stride), offset), x_type);
-            context.integers("row_index", index);
+            context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), x_type);
             context.values("weight", w, w_type);
             context.values("bias", b, Type::f32);
-            context.values("squares", spread(squares, with.squares), Type::f32);
+            context.values("squares", squares, Type::f32);
             context.values("residual", in_rows(before, rows, n, int(f.residual_stride)), Type::f32);
             context.values("norm_weight", v, Type::f32);
             context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
@@ -506,9 +492,7 @@ std::vector<Case> dense_cases() {
   std::vector<Case> cases;
   const Type f32 = Type::f32, bf16 = Type::bf16;
   cases.push_back(linear_case(true, bf16, bf16, bf16, 1, 8, 96, 256));
-  Neighbours bias, gated, residual, norm, scaled, scaled_gated, all, indexed;
-  indexed.indexed = true;
-  indexed.squares = 12;
+  Neighbours bias, gated, residual, norm, scaled, scaled_gated, all;
   bias.bias = gated.gated = residual.residual = scaled_gated.gated = true;
   norm.residual = norm.norm = all.bias = all.residual = all.norm = true;
   scaled.squares = 384;
@@ -534,9 +518,6 @@ std::vector<Case> dense_cases() {
   cases.push_back(linear_case(false, bf16, bf16, f32, 16, 16, 4099, 320, 8, 0, norm));
   cases.push_back(linear_case(false, bf16, bf16, f32, 7, 2, 67, 264, 8, 0, all));
   cases.push_back(linear_case(false, f32, f32, f32, 8, 8, 100, 77, 3, 1, all));
-  cases.push_back(linear_case(true, bf16, bf16, f32, 7, 8, 100, 320, 8, 0, indexed));
-  cases.push_back(linear_case(false, bf16, bf16, bf16, 13, 16, 40, 264, 8, 0, indexed));
-  cases.push_back(linear_case(false, f32, f32, f32, 5, 2, 40, 33, 0, 0, indexed));
   cases.push_back(linear_case(false, f32, f32, f32, 13, 16, 40, 32, 0, 0, all));
 
   const std::vector<int> ones = {1, 1, 1, 1, 1}, contexts = {0, 63, 64, 300, 1000};
