@@ -3,27 +3,12 @@
 
 namespace m1k::cuda {
 
-Description describe(const GatedDelta &f, const std::string &symbol, const Tuning &) {
-  Description description;
-  if (f.heads <= 0 || f.key_heads <= 0 || f.heads % f.key_heads != 0)
-    description.error = "expected heads to be a multiple of key_heads, got " +
-                        std::to_string(f.heads) + " and " + std::to_string(f.key_heads);
-  else if (f.key_size < 1 || f.key_size > 256 || f.value_size < 1)
-    description.error = "expected key_size from 1 to 256 and a positive value_size, got " +
-                        std::to_string(f.key_size) + " and " + std::to_string(f.value_size);
-  if (!description.error.empty())
-    return description;
-  // As in GatedDeltaTraits.
-  const int threads = 128, parts = 4, columns = threads / parts;
-  int padded = int(round_up(ceil_div(f.key_size, parts), 4)) * parts;
-  int tile = f.decode ? 1 : 16;
+namespace {
+
+Facts common_facts(const GatedDelta &f) {
   Facts facts;
-  facts.type("QT", f.q_type);
-  facts.type("KT", f.k_type);
-  facts.type("VT", f.v_type);
   facts.type("AT", f.a_type);
   facts.type("BT", f.b_type);
-  facts.type("OT", f.out_type);
   facts.type("ST", f.state_type);
   facts.number("kHeads", f.heads);
   facts.number("kShare", f.heads / f.key_heads);
@@ -38,6 +23,112 @@ Description describe(const GatedDelta &f, const std::string &symbol, const Tunin
   facts.flag("kHasDtBias", f.has_dt_bias);
   facts.function("eps", f.eps);
   facts.function("scale", f.scale);
+  return facts;
+}
+
+// Shared memory of the chunked launches, as in delta_chunks.cuh.
+const int chunk = 64, blocks_bytes = 10 * 512, factor_bytes = chunk * 4;
+
+int prepare_bytes(const GatedDelta &f) {
+  return 2 * chunk * (f.key_size + 8) * 2 + chunk * (chunk + 4) * 4 + 6 * factor_bytes;
+}
+
+int chunks_bytes(const GatedDelta &f, int warps) {
+  int keys = chunk * (f.key_size + 8) * 2, values = chunk * (16 * warps + 8) * 2;
+  int input = keys + values + 2 * blocks_bytes + 3 * factor_bytes;
+  int output = keys + blocks_bytes + factor_bytes;
+  return 2 * (input + output + warps * (f.key_size / 16 + chunk / 16) * 512);
+}
+
+// Warps a block whose 16 columns each are the state's; 0: not on tensor cores. A sequence is a
+// chain of tiles, each of which every block of a head reads: as few blocks as still spread one
+// sequence over a third of the chip.
+int warps_of(const GatedDelta &f, const Tuning &tuning) {
+  for (Type type : {f.q_type, f.k_type, f.v_type, f.out_type})
+    if (type != Type::bf16)
+      return 0;
+  if (f.key_size % 16 != 0 || prepare_bytes(f) > tuning.block_shared_bytes)
+    return 0;
+  for (int warps : {4, 2, 1})
+    if (f.value_size % (16 * warps) == 0 && chunks_bytes(f, warps) <= tuning.block_shared_bytes &&
+        (warps <= 2 || f.heads * (f.value_size / (16 * warps)) * 3 >= tuning.multiprocessors))
+      return warps;
+  return 0;
+}
+
+void add_chunks(Description &description, const GatedDelta &f, int warps,
+                const std::string &symbol) {
+  const int64_t record = 3 * blocks_bytes + 4 * factor_bytes;
+  Facts facts = common_facts(f);
+  facts.number("kSharedBytes", prepare_bytes(f));
+  Parameters parameters;
+  parameters.input(f.q_type, "q");
+  parameters.input(f.k_type, "k");
+  parameters.input(f.a_type, "a");
+  parameters.input(f.b_type, "b");
+  parameters.vector("decay");
+  parameters.vector("dt_bias", f.has_dt_bias);
+  parameters.batch("sequence_starts");
+  parameters.add("unsigned char", "workspace");
+  parameters.add("unsigned char", "temporary");
+  Kernel prepare =
+      make_kernel(symbol + "_prepare", "delta_chunks.cuh", "delta_prepare", facts, parameters, 128);
+  prepare.shared_bytes = prepare_bytes(f);
+  prepare.domain = Domain::tokens;
+  prepare.grid_x = f.heads;
+  prepare.rows_per_group = chunk;
+  description.kernels.push_back(prepare);
+
+  facts = common_facts(f);
+  facts.number("kWarps", warps);
+  facts.number("kSharedBytes", chunks_bytes(f, warps));
+  parameters = {};
+  parameters.input(f.q_type, "q");
+  parameters.input(f.k_type, "k");
+  parameters.input(f.v_type, "v");
+  parameters.add(name_of(f.state_type), "state");
+  parameters.batch("sequence_starts");
+  parameters.batch("slots");
+  parameters.batch("positions");
+  parameters.add(name_of(f.out_type), "out");
+  parameters.add("const unsigned char", "workspace");
+  parameters.add("const unsigned char", "temporary");
+  Kernel chunks = make_kernel(symbol + "_chunks", "delta_chunks.cuh", "delta_chunks", facts,
+                              parameters, 64 * warps, 1);
+  chunks.shared_bytes = chunks_bytes(f, warps);
+  chunks.domain = Domain::sequences;
+  chunks.grid_x = f.heads * (f.value_size / (16 * warps));
+  chunks.rows_per_group = 1;
+  description.kernels.push_back(chunks);
+  description.workspace_bytes = f.heads * record;
+  description.temporary_bytes_per_row = f.heads * record / chunk;
+}
+
+} // namespace
+
+Description describe(const GatedDelta &f, const std::string &symbol, const Tuning &tuning) {
+  Description description;
+  if (f.heads <= 0 || f.key_heads <= 0 || f.heads % f.key_heads != 0)
+    description.error = "expected heads to be a multiple of key_heads, got " +
+                        std::to_string(f.heads) + " and " + std::to_string(f.key_heads);
+  else if (f.key_size < 1 || f.key_size > 256 || f.value_size < 1)
+    description.error = "expected key_size from 1 to 256 and a positive value_size, got " +
+                        std::to_string(f.key_size) + " and " + std::to_string(f.value_size);
+  if (!description.error.empty())
+    return description;
+  if (int warps = f.decode ? 0 : warps_of(f, tuning)) {
+    add_chunks(description, f, warps, symbol);
+    return description;
+  }
+  // As in GatedDeltaTraits.
+  const int threads = 128, parts = 4, columns = threads / parts;
+  int padded = int(round_up(ceil_div(f.key_size, parts), 4)) * parts;
+  int tile = f.decode ? 1 : 16;
+  Facts facts = common_facts(f);
+  facts.type("QT", f.q_type);
+  facts.type("KT", f.k_type);
+  facts.type("VT", f.v_type);
+  facts.type("OT", f.out_type);
   facts.number("kTile", tile);
   int shared = tile * (2 * padded + columns + 2) * 4;
   facts.number("kSharedBytes", shared);

@@ -166,8 +166,12 @@ struct GatedRmsNorm {
 Description describe(const GatedRmsNorm &facts, const std::string &symbol,
                      const Tuning &tuning = {});
 
-/// m1.gated_delta: the gated delta rule, q and k normalised inside, prefill and decode alike.
+/// m1.gated_delta: the gated delta rule, q and k normalised inside. One launch, token by token:
 ///   q, k, v, a, b, decay, [dt_bias], state, sequence_starts, slots, positions → out
+/// Prefill with q, k, v and out in bf16 and sizes that tensor cores take is two launches, over
+/// tiles of 64 tokens:
+///   prepare: q, k, a, b, decay, [dt_bias], sequence_starts → workspace, temporary
+///   chunks:  q, k, v, state, sequence_starts, slots, positions, workspace, temporary → out
 /// `heads` value heads; q and k have key_heads heads of key_size columns, each for heads /
 /// key_heads neighbouring value heads. a, b, decay, dt_bias have `heads`. state
 /// [slots][heads][key_size][value_size]. key_size 1..256.

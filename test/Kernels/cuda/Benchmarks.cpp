@@ -154,6 +154,52 @@ Case ssd_bench(const std::string &label, Sequences s, Type type, Type state, boo
           }};
 }
 
+// Of Qwen3.5: 0.8B has 16 heads, 9B 32 over 16 of q and k.
+Case delta_bench(const std::string &label, Sequences s, int heads, Type state, bool decode,
+                 double goal) {
+  std::string name = (decode ? "gated delta update " : "gated delta ") + label;
+  return {name, true, [=](Context &context) {
+            const int keys = 16 * 128, values = heads * 128;
+            GatedDelta f;
+            f.heads = heads;
+            f.key_heads = 16;
+            f.key_size = f.value_size = 128;
+            f.state_type = state;
+            f.q_stride = f.k_stride = f.v_stride = 2 * keys + values;
+            f.a_stride = f.b_stride = heads;
+            f.out_stride = values;
+            f.decode = decode;
+            Description description = describe(f, "kernel");
+            if (!context.prepare(description))
+              return;
+            double T = double(s.count) * s.length;
+            double bytes = T * 2 * (2 * keys + 2 * values + 2 * heads) +
+                           2.0 * s.count * values * 128 * size_of(state);
+            std::vector<Pointers> sets(sets_for(bytes));
+            Pointers common;
+            put_batch(context, common, s, 100);
+            common["temporary"] = context.allocate(size_t(T) * description.temporary_bytes_per_row);
+            common["workspace"] = context.allocate(size_t(description.workspace_bytes));
+            common["decay"] = context.allocate_random(heads * 4, Type::f32, -1, -0.01);
+            common["dt_bias"] = context.allocate_random(heads * 4, Type::f32, -4, -1);
+            for (Pointers &set : sets) {
+              set = common;
+              char *rows = static_cast<char *>(
+                  context.allocate_random(size_t(T) * f.q_stride * 2, Type::bf16, -1, 1));
+              set["q"] = rows;
+              set["k"] = rows + 2 * keys;
+              set["v"] = rows + 4 * keys;
+              set["a"] = context.allocate_random(size_t(T) * heads * 2, Type::bf16, -1, 1);
+              set["b"] = context.allocate_random(size_t(T) * heads * 2, Type::bf16, -1, 1);
+              set["out"] = context.allocate(size_t(T) * values * 2);
+              set["state"] = context.allocate_random(
+                  size_t(s.count) * values * 128 * size_of(state), state, -1, 1);
+            }
+            report(context, name, context.time(sets, {int(T), s.count, 0, 0}), bytes, goal);
+            context.release();
+          }};
+}
+
 Case conv_bench(const std::string &label, Sequences s, int channels, int repeat, bool decode) {
   std::string name = "causal_conv1d " + label;
   return {name, true, [=](Context &context) {
@@ -418,6 +464,12 @@ std::vector<Case> benchmarks() {
   cases.push_back(ssd_bench("1 × 16384", {1, 16384}, bf16, f32, false, 1, 330));
   cases.push_back(ssd_bench("8 × 4096", {8, 4096}, bf16, f32, false, 8, 600));
   cases.push_back(ssd_bench("1 × 4096 in f32", {1, 4096}, f32, f32, false, 1, 0));
+  cases.push_back(delta_bench("1 × 2048", {1, 2048}, 16, f32, false, 24));
+  cases.push_back(delta_bench("1 × 16384", {1, 16384}, 16, f32, false, 180));
+  cases.push_back(delta_bench("8 × 2048", {8, 2048}, 16, f32, false, 190));
+  cases.push_back(delta_bench("1 × 16384, 32 heads", {1, 16384}, 32, f32, false, 270));
+  cases.push_back(delta_bench("8 × 2048, 32 heads", {8, 2048}, 32, f32, false, 300));
+  cases.push_back(delta_bench("512, f32 state", {512, 1}, 16, f32, true, 710));
   cases.push_back(conv_bench("8 × 4096, 3072 channels from 1024", {8, 4096}, 3072, 3, false));
   cases.push_back(conv_bench("8 × 4096, 5120 channels", {8, 4096}, 5120, 1, false));
   cases.push_back(conv_bench("512 × 1, 5120 channels", {512, 1}, 5120, 1, true));

@@ -344,6 +344,12 @@ TEST_P(Compiles, WithoutSpills) {
   delta.a_stride = delta.b_stride = 64;
   delta.out_stride = 4096;
   all.push_back(describe(delta, "delta"));
+  delta.k_type = Type::f32; // not on tensor cores
+  all.push_back(describe(delta, "delta_mixed"));
+  delta.k_type = Type::bf16;
+  delta.key_size = 256; // the largest
+  all.push_back(describe(delta, "delta_wide"));
+  delta.key_size = 128;
   delta.decode = true;
   all.push_back(describe(delta, "delta_decode"));
   Router router; // of DeepSeek-V3

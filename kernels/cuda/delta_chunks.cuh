@@ -1,0 +1,634 @@
+// Prefill of the gated delta rule on tensor cores, for bf16 activations, in two launches over tiles
+// of 64 tokens of the step.
+//
+// With decays α_t, keys k_t and queries q_t normalised, a state S [K][V] and β_t, the rule is
+//   δ_t = β_t (v_t - α_t S_{t-1}ᵀ k_t),  S_t = α_t S_{t-1} + k_t δ_tᵀ,  o_t = S_tᵀ q_t.
+// Let g_t be the sum of log2 α over a tile's tokens of the sequence up to t, and S the state before
+// them. Unrolled, S_t = 2^g_t S + Σ_{j<=t} 2^(g_t - g_j) k_j δ_jᵀ, and put into the first line:
+//   (I + A) δ = β (v - 2^g K S),  A_tj = β_t 2^(g_t - g_j) k_t·k_j for j < t, 0 elsewhere
+//   o_t = 2^g_t Sᵀ q_t + Σ_{j<=t} P_tj δ_j,  P_tj = 2^(g_t - g_j) q_t·k_j
+//   S' = 2^g_last S + Σ_j 2^(g_last - g_j) k_j δ_jᵀ
+// (the chunked form of arXiv 2406.06484 with the decays of 2412.06464, but for (I + A)⁻¹, which is
+// applied to the right side once S is known, instead of to K and V before). Exponents are
+// differences of sums, taken before the exponential and never positive: large decays underflow.
+//
+// delta_prepare: grid (heads, tiles). What does not depend on the state goes to a record a tile and
+//   head: T = (I + A)⁻¹ β, solved in f32 and kept as the sum of two bf16, P in bf16, and four
+//   factors a token. T_tj and P_tj are 0 where t and j are tokens of different sequences, so that a
+//   tile of many sequences is one triangular system.
+// delta_chunks: grid (heads · V / (16 · kWarps), sequences). kWarps warps each take 16 columns of
+//   the state over the sequence's tiles; with everything transposed (Sᵀ, δᵀ), the results of one
+//   product are the operand of the next in the same registers. As many warps compute the outputs, a
+//   tile behind, from the states and δ that those leave in shared memory, and copy the next tiles.
+// Keys and queries are operands as they come; the factors 1/|k| and 1/|q| are f32, outside the
+// products. Rounded to bf16: S and 2^(g_last - g_j) δ_j where they meet K and Q, δ where it meets
+// P; the right side is the sum of two bf16 like T. The state is f32 in registers.
+//
+// Records lie in `temporary`, that of the step's last, partial tile in `workspace`.
+//
+// Facts F: AT, BT, ST, the types of a, b and the state; kHeads, kShare (value heads that a head of
+// q and k serves), kK, kV, strides, kHasDtBias, eps(), scale(); tuning: kWarps.
+#ifndef M1K_DELTA_CHUNKS_CUH
+#define M1K_DELTA_CHUNKS_CUH
+
+#include "common.cuh"
+
+namespace m1k {
+
+template <class F> struct DeltaTraits {
+  static constexpr int kTile = 64, kRow = F::kK + 8, kSteps = F::kK / 16;
+  // 16×16 blocks of T and P on or below the diagonal, row by row; each is held as the operand of
+  // two products, 16 bytes a lane.
+  static constexpr int kBlocks = 10, kBlockBytes = 512;
+  // The record: T's first and second parts; factors of K·S, of δ in the state, of the state; P; the
+  // factor of Q·S.
+  static constexpr int kFactorBytes = kTile * 4;
+  static constexpr int kSystemBytes = 2 * kBlocks * kBlockBytes + 3 * kFactorBytes,
+                       kOutputBytes = kBlocks * kBlockBytes + kFactorBytes,
+                       kRecordBytes = kSystemBytes + kOutputBytes;
+  static_assert(F::kK % 16 == 0, "whole tiles");
+
+  // delta_prepare
+  static constexpr int kPrepareThreads = 128, kPitch = kTile + 4;
+  static constexpr int kPrepareBytes = 2 * kTile * kRow * 2 + kTile * kPitch * 4 + 6 * kFactorBytes;
+
+  M1K_DEVICE static unsigned char *record(unsigned char *temporary, unsigned char *workspace,
+                                          int tile, int head, int tokens) {
+    if ((tile + 1) * kTile <= tokens)
+      return temporary + (static_cast<long long>(tile) * F::kHeads + head) * kRecordBytes;
+    return workspace + static_cast<long long>(head) * kRecordBytes;
+  }
+  M1K_DEVICE static constexpr int block_of(int row, int column) {
+    return row * (row + 1) / 2 + column;
+  }
+};
+
+// Rows [low, high) of a tile of 64 rows to shared memory, zeros elsewhere; `from` is the tile's
+// first row.
+template <int columns, int row, bool vectors, int threads>
+M1K_DEVICE void copy_rows(int thread, bf16 *shared, const bf16 *from, int stride, int low,
+                          int high) {
+  constexpr int kPieces = columns / 8;
+  if (vectors && aligned16(from)) {
+#pragma unroll 4
+    for (int i = thread; i < 64 * kPieces; i += threads) {
+      int t = i / kPieces, j = i % kPieces * 8;
+      bool valid = t >= low && t < high;
+      copy_async16(shared + t * row + j, from + (valid ? t * stride + j : 0), valid);
+    }
+  } else {
+    for (int i = thread; i < 64 * columns; i += threads) {
+      int t = i / columns, j = i % columns;
+      shared[t * row + j] = t >= low && t < high ? from[t * stride + j] : from_float<bf16>(0.0f);
+    }
+  }
+}
+
+template <class F>
+M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT *a,
+                              const typename F::BT *b, const float *decay, const float *dt_bias,
+                              const int *sequence_starts, unsigned char *workspace,
+                              unsigned char *temporary, m1_dims dims) {
+  using R = DeltaTraits<F>;
+  constexpr int kTile = R::kTile, kRow = R::kRow, kPitch = R::kPitch;
+  static_assert(R::kPrepareBytes <= F::kSharedBytes, "the launch reserves too little memory");
+  int tile = blockIdx.y, begin = tile * kTile, rows = min(kTile, dims.tokens - begin);
+  if (rows <= 0)
+    return;
+  int head = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4,
+      t = lane % 4;
+  bf16 *keys = reinterpret_cast<bf16 *>(m1k_shared), *queries = keys + kTile * kRow;
+  float *system = reinterpret_cast<float *>(queries + kTile * kRow); // A, then its inverse
+  float *sums = system + kTile * kPitch, *betas = sums + kTile, *key_factors = betas + kTile,
+        *query_factors = key_factors + kTile;
+  int *starts = reinterpret_cast<int *>(query_factors + kTile), *ends = starts + kTile;
+
+  copy_rows<F::kK, kRow, F::kKStride % 8 == 0, R::kPrepareThreads>(
+      threadIdx.x, keys, k + begin * static_cast<long long>(F::kKStride) + head / F::kShare * F::kK,
+      F::kKStride, 0, rows);
+  copy_rows<F::kK, kRow, F::kQStride % 8 == 0, R::kPrepareThreads>(
+      threadIdx.x, queries,
+      q + begin * static_cast<long long>(F::kQStride) + head / F::kShare * F::kK, F::kQStride, 0,
+      rows);
+  copy_async_commit();
+  if (warp == 0) { // sums of log2 α, two tokens a lane
+    float rate = decay[head] * kLog2E, bias = F::kHasDtBias ? dt_bias[head] : 0.0f, sum[2];
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      int token = 2 * lane + i;
+      // Below 2^-150 nothing is left; a longer step would cost the others' differences bits.
+      sum[i] =
+          token < rows
+              ? fmaxf(
+                    softplus(
+                        to_float(a[(begin + token) * static_cast<long long>(F::kAStride) + head]) +
+                        bias) *
+                        rate,
+                    -150.0f)
+              : 0.0f;
+    }
+    sum[1] += sum[0];
+    float inclusive = sum[1];
+#pragma unroll
+    for (int distance = 1; distance < 32; distance <<= 1) {
+      float below = __shfl_up_sync(0xffffffffu, inclusive, distance);
+      inclusive += lane >= distance ? below : 0.0f;
+    }
+    float before = inclusive - sum[1];
+    reinterpret_cast<float2 *>(sums)[lane] = make_float2(before + sum[0], before + sum[1]);
+  } else if (warp == 1) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      int token = lane + 32 * i;
+      long long row = begin + min(token, rows - 1);
+      float x = to_float(b[row * F::kBStride + head]), gate = to_float(a[row * F::kAStride + head]);
+      // A gate that is no number is lost in the maximum above; its own sequence shall see it.
+      betas[token] = gate == gate ? rcp(1.0f + ex2(-x * kLog2E)) : gate;
+    }
+  } else { // the sequence of each token
+    int token = threadIdx.x - 64, low = 0, high = dims.sequences;
+    while (high - low > 1) {
+      int middle = (low + high) / 2;
+      (sequence_starts[middle] <= begin + token ? low : high) = middle;
+    }
+    starts[token] = token < rows ? sequence_starts[low] - begin : kTile;
+    ends[token] = token < rows ? sequence_starts[low + 1] - begin : kTile;
+  }
+  copy_async_wait<0>();
+  __syncthreads();
+  unsigned char *record = R::record(temporary, workspace, tile, head, dims.tokens);
+  uint4 *solution = reinterpret_cast<uint4 *>(record);
+  uint4 *outputs = reinterpret_cast<uint4 *>(record + R::kSystemBytes);
+  {
+    int token = threadIdx.x % kTile;
+    bool of_query = threadIdx.x >= kTile;
+    const bf16 *row = (of_query ? queries : keys) + token * kRow;
+    float squares = 0.0f;
+#pragma unroll 4
+    for (int i = 0; i < F::kK; i += 8) {
+      float x[8];
+      load_floats<8>(x, row + i);
+#pragma unroll
+      for (int e = 0; e < 8; ++e)
+        squares += x[e] * x[e];
+    }
+    float factor = rsqrtf(squares + F::eps()) * (of_query ? F::scale() : 1.0f);
+    (of_query ? query_factors : key_factors)[token] = factor;
+    // Sums before the sequence's first token here and at its last one.
+    int first = starts[token], last = min(ends[token], rows) - 1;
+    bool valid = token < rows;
+    float sum = sums[token], grown = valid ? ex2(sum - (first > 0 ? sums[first - 1] : 0.0f)) : 0.0f;
+    float *factors = reinterpret_cast<float *>(record + 2 * R::kBlocks * R::kBlockBytes);
+    if (of_query) {
+      factors[2 * kTile + token] = grown;
+      reinterpret_cast<float *>(outputs + R::kBlocks * 32)[token] = grown * factor;
+    } else {
+      factors[token] = grown * factor;
+      factors[kTile + token] = valid ? ex2(sums[last] - sum) * factor : 0.0f;
+    }
+  }
+  __syncthreads();
+
+  // A and P, 16 tokens a warp.
+  {
+    int i0 = warp * 16 + g;
+    float sum_i[2] = {sums[i0], sums[i0 + 8]};
+    float key_i[2] = {betas[i0] * key_factors[i0], betas[i0 + 8] * key_factors[i0 + 8]};
+    float query_i[2] = {query_factors[i0], query_factors[i0 + 8]};
+    int start_i[2] = {starts[i0], starts[i0 + 8]};
+#pragma unroll 1
+    for (int block = 0; block <= warp; ++block) {
+      float kk[2][4] = {}, qk[2][4] = {};
+#pragma unroll
+      for (int n = 0; n < R::kSteps; ++n) {
+        u32 kf[4], qf[4], bf[4];
+        load_matrices(kf, keys + (warp * 16 + lane % 16) * kRow + n * 16 + lane / 16 * 8);
+        load_matrices(qf, queries + (warp * 16 + lane % 16) * kRow + n * 16 + lane / 16 * 8);
+        load_matrices(bf, keys + (block * 16 + lane / 16 * 8 + lane % 8) * kRow + n * 16 +
+                              lane / 8 % 2 * 8);
+        mma_bf16(kk[0], kf, bf[0], bf[1]);
+        mma_bf16(kk[1], kf, bf[2], bf[3]);
+        mma_bf16(qk[0], qf, bf[0], bf[1]);
+        mma_bf16(qk[1], qf, bf[2], bf[3]);
+      }
+      u32 packed[2][2]; // [half of the columns][rows g, rows g + 8]
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          int i = i0 + 8 * r, j = block * 16 + h * 8 + 2 * t;
+          float p[2], s[2];
+#pragma unroll
+          for (int e = 0; e < 2; ++e) {
+            bool together = start_i[r] == starts[j + e];
+            float between = ex2(sum_i[r] - sums[j + e]) * key_factors[j + e];
+            p[e] = together && j + e <= i ? qk[h][2 * r + e] * query_i[r] * between : 0.0f;
+            s[e] = together && j + e < i ? kk[h][2 * r + e] * key_i[r] * between : 0.0f;
+          }
+          packed[h][r] = pack_bf16(p[0], p[1]);
+          *reinterpret_cast<float2 *>(system + i * kPitch + j) = make_float2(s[0], s[1]);
+        }
+      outputs[R::block_of(warp, block) * 32 + lane] =
+          make_uint4(packed[0][0], packed[1][0], packed[0][1], packed[1][1]);
+    }
+  }
+  __syncthreads();
+
+  // (I + A)⁻¹ = [X 0; -Z A₂₁ X, Z] of halves of 32: X and Z by substitution, a column a lane, in
+  // place of A's diagonal blocks. Zeros above the diagonal are chosen, not computed: 0 · NaN of
+  // another sequence would not be one.
+  if (warp < 2) {
+    float *corner = system + warp * 32 * (kPitch + 1), x[32];
+#pragma unroll
+    for (int i = 0; i < 32; ++i) {
+      float total[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+      for (int j = 0; j < i; j += 4) {
+        float4 row = *reinterpret_cast<const float4 *>(corner + i * kPitch + j);
+        total[0] += row.x * x[j];
+        if (j + 1 < i)
+          total[1] += row.y * x[j + 1];
+        if (j + 2 < i)
+          total[2] += row.z * x[j + 2];
+        if (j + 3 < i)
+          total[3] += row.w * x[j + 3];
+      }
+      x[i] = lane < i ? -((total[0] + total[1]) + (total[2] + total[3])) : lane == i ? 1.0f : 0.0f;
+    }
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 32; ++i)
+      corner[i * kPitch + lane] = x[i];
+  }
+  __syncthreads();
+  // to = ± left · right of 32×32 blocks, eight rows a warp
+  auto multiply = [&](float *to, const float *left, const float *right, float sign) {
+    float total[8] = {};
+#pragma unroll 2
+    for (int j = 0; j < 32; j += 4) {
+      float x[4];
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        x[e] = right[(j + e) * kPitch + lane];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        float4 row = *reinterpret_cast<const float4 *>(left + (warp * 8 + i) * kPitch + j);
+        total[i] += row.x * x[0] + row.y * x[1] + (row.z * x[2] + row.w * x[3]);
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      to[(warp * 8 + i) * kPitch + lane] = sign * total[i];
+  };
+  float *lower = system + 32 * kPitch, *upper = system + 32;
+  multiply(upper, lower, system, 1.0f);
+  __syncthreads();
+  multiply(lower, lower + 32, upper, -1.0f);
+  __syncthreads();
+
+  for (int block = warp; block < R::kBlocks; block += 4) {
+    int row = block >= 6 ? 3 : block >= 3 ? 2 : block >= 1 ? 1 : 0;
+    int i0 = row * 16 + g, j0 = (block - R::block_of(row, 0)) * 16 + 2 * t;
+    u32 high[4], low[4];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) { // rows g and columns 0, 8; rows g + 8 likewise
+      int i = i0 + e / 2 * 8, j = j0 + e % 2 * 8;
+      float2 x = *reinterpret_cast<const float2 *>(system + i * kPitch + j);
+      x.x = starts[i] == starts[j] ? x.x * betas[j] : 0.0f;
+      x.y = starts[i] == starts[j + 1] ? x.y * betas[j + 1] : 0.0f;
+      high[e] = pack_bf16(x.x, x.y);
+      low[e] = pack_bf16(x.x - __uint_as_float(high[e] << 16),
+                         x.y - __uint_as_float(high[e] & 0xffff0000u));
+    }
+    solution[block * 32 + lane] = make_uint4(high[0], high[1], high[2], high[3]);
+    solution[(R::kBlocks + block) * 32 + lane] = make_uint4(low[0], low[1], low[2], low[3]);
+  }
+}
+
+// One warp's 16 columns of a head's state, and what a block keeps in shared memory.
+template <class F> struct DeltaChunks {
+  using R = DeltaTraits<F>;
+  static constexpr int kTile = R::kTile, kRow = R::kRow, kSteps = R::kSteps;
+  static constexpr int kColumns = 16 * F::kWarps, kVRow = kColumns + 8;
+  static constexpr int kKeyBytes = kTile * kRow * 2, kValueBytes = kTile * kVRow * 2;
+  static constexpr int kInputStage = kKeyBytes + kValueBytes + R::kSystemBytes,
+                       kOutputStage = kKeyBytes + R::kOutputBytes;
+  // What the warps of the state leave to those of the outputs, 16 bytes a lane and step.
+  static constexpr int kLeft = (kSteps + kTile / 16) * 512;
+  static constexpr int kBytes = 2 * (kInputStage + kOutputStage + F::kWarps * kLeft);
+  static_assert(kBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
+
+  int lane, g, t, pair;
+  M1K_DEVICE DeltaChunks()
+      : lane(threadIdx.x % 32), g(lane / 4), t(lane % 4), pair(threadIdx.x / 32 % F::kWarps) {}
+
+  M1K_DEVICE unsigned char *input(int tile) const { return m1k_shared + (tile & 1) * kInputStage; }
+  M1K_DEVICE unsigned char *output(int tile) const {
+    return m1k_shared + 2 * kInputStage + (tile & 1) * kOutputStage;
+  }
+  M1K_DEVICE uint4 *left(int tile) const {
+    return reinterpret_cast<uint4 *>(m1k_shared + 2 * (kInputStage + kOutputStage) +
+                                     ((tile & 1) * F::kWarps + pair) * kLeft) +
+           lane;
+  }
+  // Operand of 16 tokens by 16 columns, whose rows are the tokens of a tile of K or Q.
+  M1K_DEVICE void load(u32 (&f)[4], const bf16 *rows, int tokens, int step) const {
+    load_matrices(f, rows + (tokens * 16 + lane / 16 * 8 + lane % 8) * kRow + step * 16 +
+                         lane / 8 % 2 * 8);
+  }
+
+  // Takes s, tiles of Sᵀ, over tokens [low, high) of a tile. Element i of tile n of s, and of the
+  // others below, is of column g + i / 2 · 8 and row (token) n · 8 + 2t + i % 2.
+  M1K_DEVICE void advance(float (&s)[2 * kSteps][4], int tile, int low, int high) const {
+    const unsigned char *stage = input(tile);
+    const bf16 *keys = reinterpret_cast<const bf16 *>(stage),
+               *values = reinterpret_cast<const bf16 *>(stage + kKeyBytes);
+    const uint4 *system = reinterpret_cast<const uint4 *>(stage + kKeyBytes + kValueBytes) + lane;
+    const float *factors = reinterpret_cast<const float *>(stage + kKeyBytes + kValueBytes +
+                                                           2 * R::kBlocks * R::kBlockBytes);
+    uint4 *to = left(tile);
+    bool partial = low > 0 || high < kTile;
+    auto inside = [&](int token) { return !partial || (token >= low && token < high); };
+
+    // Stores come before loads here, as a load is not moved past a store; and no sum is added to
+    // twice in a row, as a product waits for the one before it.
+    u32 sf[kSteps][4];
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        sf[k][2 * h] = pack_bf16(s[2 * k + h][0], s[2 * k + h][1]);
+        sf[k][2 * h + 1] = pack_bf16(s[2 * k + h][2], s[2 * k + h][3]);
+      }
+      to[k * 32] = make_uint4(sf[k][0], sf[k][1], sf[k][2], sf[k][3]);
+    }
+    float x[8][4];
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+      x[n][0] = x[n][1] = x[n][2] = x[n][3] = 0.0f;
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+#pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        u32 kf[4];
+        load(kf, keys, n, k);
+        mma_bf16(x[2 * n], sf[k], kf[0], kf[1]);
+        mma_bf16(x[2 * n + 1], sf[k], kf[2], kf[3]);
+      }
+    }
+
+    // The right side, as two operands whose sum it is.
+    u32 rh[4][4], rl[4][4];
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      u32 vf[4];
+      load_matrices_transposed(vf, values + (n * 16 + lane / 16 * 8 + lane % 8) * kVRow +
+                                       pair * 16 + lane / 8 % 2 * 8);
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        int token = n * 16 + h * 8 + 2 * t;
+        float2 factor = *reinterpret_cast<const float2 *>(factors + token);
+        factor.x = inside(token) ? factor.x : 0.0f;
+        factor.y = inside(token + 1) ? factor.y : 0.0f;
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          u32 v = vf[2 * h + r];
+          float r0 = __uint_as_float(v << 16) - factor.x * x[2 * n + h][2 * r],
+                r1 = __uint_as_float(v & 0xffff0000u) - factor.y * x[2 * n + h][2 * r + 1];
+          u32 rounded = pack_bf16(r0, r1);
+          rh[n][2 * h + r] = rounded;
+          rl[n][2 * h + r] = pack_bf16(r0 - __uint_as_float(rounded << 16),
+                                       r1 - __uint_as_float(rounded & 0xffff0000u));
+        }
+      }
+    }
+
+    // δ
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+      x[n][0] = x[n][1] = x[n][2] = x[n][3] = 0.0f;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      uint4 th[4], tl[4];
+#pragma unroll
+      for (int m = k; m < 4; ++m) {
+        th[m] = system[R::block_of(m, k) * 32];
+        tl[m] = system[(R::kBlocks + R::block_of(m, k)) * 32];
+      }
+#pragma unroll
+      for (int m = k; m < 4; ++m) {
+        mma_bf16(x[2 * m], rh[k], th[m].x, th[m].y);
+        mma_bf16(x[2 * m + 1], rh[k], th[m].z, th[m].w);
+      }
+#pragma unroll
+      for (int m = k; m < 4; ++m) {
+        mma_bf16(x[2 * m], rl[k], th[m].x, th[m].y);
+        mma_bf16(x[2 * m + 1], rl[k], th[m].z, th[m].w);
+      }
+#pragma unroll
+      for (int m = k; m < 4; ++m) {
+        mma_bf16(x[2 * m], rh[k], tl[m].x, tl[m].y);
+        mma_bf16(x[2 * m + 1], rh[k], tl[m].z, tl[m].w);
+      }
+    }
+
+    u32 df[4][4];
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      u32 plain[4];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        int token = n * 16 + h * 8 + 2 * t;
+        float2 factor = *reinterpret_cast<const float2 *>(factors + kTile + token);
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          float d0 = x[2 * n + h][2 * r], d1 = x[2 * n + h][2 * r + 1];
+          d0 = inside(token) ? d0 : 0.0f, d1 = inside(token + 1) ? d1 : 0.0f;
+          plain[2 * h + r] = pack_bf16(d0, d1);
+          d0 = inside(token) ? d0 * factor.x : 0.0f, d1 = inside(token + 1) ? d1 * factor.y : 0.0f;
+          df[n][2 * h + r] = pack_bf16(d0, d1);
+        }
+      }
+      to[(kSteps + n) * 32] = make_uint4(plain[0], plain[1], plain[2], plain[3]);
+    }
+
+    float keep = factors[2 * kTile + high - 1];
+#pragma unroll
+    for (int n = 0; n < 2 * kSteps; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        s[n][i] *= keep;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+#pragma unroll
+      for (int n = 0; n < kSteps; ++n) {
+        u32 kf[4];
+        load_matrices_transposed(kf, keys + (k * 16 + lane / 8 % 2 * 8 + lane % 8) * kRow + n * 16 +
+                                         lane / 16 * 8);
+        mma_bf16(s[2 * n], df[k], kf[0], kf[1]);
+        mma_bf16(s[2 * n + 1], df[k], kf[2], kf[3]);
+      }
+    }
+  }
+
+  // The outputs of tokens [low, high) of a tile; `out` is the tile's first row.
+  M1K_DEVICE void write(bf16 *out, int tile, int low, int high) const {
+    const unsigned char *stage = output(tile);
+    const bf16 *queries = reinterpret_cast<const bf16 *>(stage);
+    const uint4 *products = reinterpret_cast<const uint4 *>(stage + kKeyBytes) + lane;
+    const float *factors =
+        reinterpret_cast<const float *>(stage + kKeyBytes + R::kBlocks * R::kBlockBytes);
+    const uint4 *from = left(tile);
+    float y[8][4];
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+      y[n][0] = y[n][1] = y[n][2] = y[n][3] = 0.0f;
+#pragma unroll
+    for (int k = 0; k < kSteps; ++k) {
+      uint4 packed = from[k * 32];
+      u32 sf[4] = {packed.x, packed.y, packed.z, packed.w};
+#pragma unroll
+      for (int n = 0; n < 4; ++n) {
+        u32 qf[4];
+        load(qf, queries, n, k);
+        mma_bf16(y[2 * n], sf, qf[0], qf[1]);
+        mma_bf16(y[2 * n + 1], sf, qf[2], qf[3]);
+      }
+    }
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      float2 factor = *reinterpret_cast<const float2 *>(factors + n * 8 + 2 * t);
+      y[n][0] *= factor.x, y[n][1] *= factor.y, y[n][2] *= factor.x, y[n][3] *= factor.y;
+    }
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      uint4 packed = from[(kSteps + k) * 32];
+      u32 df[4] = {packed.x, packed.y, packed.z, packed.w};
+#pragma unroll
+      for (int m = k; m < 4; ++m) {
+        uint4 p = products[R::block_of(m, k) * 32];
+        mma_bf16(y[2 * m], df, p.x, p.y);
+        mma_bf16(y[2 * m + 1], df, p.z, p.w);
+      }
+    }
+    bool wide = F::kOutStride % 2 == 0 && (reinterpret_cast<u64>(out) & 3) == 0;
+    out += pair * 16 + 2 * t;
+#pragma unroll
+    for (int n = 0; n < 8; ++n) {
+      int token = n * 8 + g;
+      bf16 *place = out + token * F::kOutStride;
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        u32 two = transpose_matrix(pack_bf16(y[n][2 * h], y[n][2 * h + 1]));
+        if (token < low || token >= high)
+          continue;
+        if (wide) {
+          *reinterpret_cast<u32 *>(place + h * 8) = two;
+        } else {
+          place[h * 8].bits = static_cast<unsigned short>(two);
+          place[h * 8 + 1].bits = static_cast<unsigned short>(two >> 16);
+        }
+      }
+    }
+  }
+};
+
+template <class F>
+M1K_DEVICE void delta_chunks(const bf16 *q, const bf16 *k, const bf16 *v, typename F::ST *state,
+                             const int *sequence_starts, const int *slots, const int *positions,
+                             bf16 *out, const unsigned char *workspace,
+                             const unsigned char *temporary, m1_dims dims) {
+  using R = DeltaTraits<F>;
+  using C = DeltaChunks<F>;
+  using ST = typename F::ST;
+  constexpr int kTile = R::kTile, kSlices = F::kV / C::kColumns, kCopiers = 32 * F::kWarps;
+  static_assert(F::kV % C::kColumns == 0, "whole tiles");
+  int sequence = blockIdx.y;
+  if (sequence >= dims.sequences)
+    return;
+  int start = sequence_starts[sequence], end = sequence_starts[sequence + 1];
+  if (start >= end)
+    return;
+  C chunks;
+  int head = blockIdx.x / kSlices, column0 = blockIdx.x % kSlices * C::kColumns;
+  int first = start / kTile, count = (end - 1) / kTile - first + 1;
+  bool for_state = threadIdx.x < 32 * F::kWarps;
+  auto low_of = [&](int tile) { return max(start - (first + tile) * kTile, 0); };
+  auto high_of = [&](int tile) { return min(end - (first + tile) * kTile, kTile); };
+  auto row_of = [&](int tile) { return (first + tile) * static_cast<long long>(kTile); };
+
+  // By the warps of the outputs.
+  int copier = threadIdx.x - 32 * F::kWarps;
+  auto record_of = [&](int tile) {
+    return R::record(const_cast<unsigned char *>(temporary), const_cast<unsigned char *>(workspace),
+                     first + tile, head, dims.tokens);
+  };
+  auto copy_bytes = [&](unsigned char *to, const unsigned char *from, int bytes) {
+#pragma unroll 4
+    for (int i = copier * 16; i < bytes; i += kCopiers * 16)
+      copy_async16(to + i, from + i, true);
+  };
+  auto copy_input = [&](int tile) {
+    unsigned char *stage = chunks.input(tile);
+    copy_rows<F::kK, R::kRow, F::kKStride % 8 == 0, kCopiers>(
+        copier, reinterpret_cast<bf16 *>(stage),
+        k + row_of(tile) * F::kKStride + head / F::kShare * F::kK, F::kKStride, low_of(tile),
+        high_of(tile));
+    copy_rows<C::kColumns, C::kVRow, F::kVStride % 8 == 0, kCopiers>(
+        copier, reinterpret_cast<bf16 *>(stage + C::kKeyBytes),
+        v + row_of(tile) * F::kVStride + head * F::kV + column0, F::kVStride, low_of(tile),
+        high_of(tile));
+    copy_bytes(stage + C::kKeyBytes + C::kValueBytes, record_of(tile), R::kSystemBytes);
+  };
+  auto copy_output = [&](int tile) {
+    unsigned char *stage = chunks.output(tile);
+    copy_rows<F::kK, R::kRow, F::kQStride % 8 == 0, kCopiers>(
+        copier, reinterpret_cast<bf16 *>(stage),
+        q + row_of(tile) * F::kQStride + head / F::kShare * F::kK, F::kQStride, low_of(tile),
+        high_of(tile));
+    copy_bytes(stage + C::kKeyBytes, record_of(tile) + R::kSystemBytes, R::kOutputBytes);
+  };
+
+  // Columns and rows of the state that a lane holds, as DeltaChunks::advance says.
+  float s[2 * R::kSteps][4];
+  ST *place = state + (static_cast<long long>(slots[sequence]) * F::kHeads + head) * F::kK * F::kV +
+              column0 + chunks.pair * 16 + chunks.g;
+  auto each = [&](auto function) {
+#pragma unroll
+    for (int n = 0; n < 2 * R::kSteps; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        function(s[n][i], (n * 8 + 2 * chunks.t + i % 2) * F::kV + i / 2 * 8);
+  };
+  if (for_state) {
+    bool fresh = positions[start] == 0;
+    each([&](float &value, int at) { value = fresh ? 0.0f : to_float(place[at]); });
+  } else {
+    copy_input(0);
+    copy_async_commit();
+  }
+  // The state is taken over tile i while the outputs of tile i - 1 are computed.
+  for (int i = 0; i <= count; ++i) {
+    copy_async_wait<0>();
+    __syncthreads();
+    if (for_state) {
+      if (i < count)
+        chunks.advance(s, i, low_of(i), high_of(i));
+    } else {
+      if (i + 1 < count)
+        copy_input(i + 1);
+      if (i < count)
+        copy_output(i);
+      copy_async_commit();
+      if (i > 0)
+        chunks.write(out + row_of(i - 1) * F::kOutStride + head * F::kV + column0, i - 1,
+                     low_of(i - 1), high_of(i - 1));
+    }
+  }
+  if (for_state)
+    each([&](float &value, int at) { place[at] = from_float<ST>(value); });
+}
+
+} // namespace m1k
+
+#endif
