@@ -19,7 +19,8 @@
 // delta_chunks: grid (heads · V / (16 · kWarps), sequences). kWarps warps each take 16 columns of
 //   the state over the sequence's tiles; with everything transposed (Sᵀ, δᵀ), the results of one
 //   product are the operand of the next in the same registers. As many warps compute the outputs, a
-//   tile behind, from the states and δ that those leave in shared memory, and copy the next tiles.
+//   tile behind, from the states and δ that those leave in shared memory; another copies the next
+//   tiles.
 // Keys and queries are operands as they come; the factors 1/|k| and 1/|q| are f32, outside the
 // products. Rounded to bf16: S and 2^(g_last - g_j) δ_j where they meet K and Q, δ where it meets
 // P; the right side is the sum of two bf16 like T. The state is f32 in registers.
@@ -70,11 +71,23 @@ M1K_DEVICE void copy_rows(int thread, bf16 *shared, const bf16 *from, int stride
                           int high) {
   constexpr int kPieces = columns / 8;
   if (vectors && aligned16(from)) {
-#pragma unroll 4
-    for (int i = thread; i < 64 * kPieces; i += threads) {
-      int t = i / kPieces, j = i % kPieces * 8;
-      bool valid = t >= low && t < high;
-      copy_async16(shared + t * row + j, from + (valid ? t * stride + j : 0), valid);
+    if constexpr (threads % kPieces == 0) {
+      constexpr int kRows = threads / kPieces; // at once
+      int t = thread / kPieces, j = thread % kPieces * 8;
+      const bf16 *piece = from + t * stride + j;
+      shared += t * row + j;
+#pragma unroll 8
+      for (int i = 0; i < 64; i += kRows) {
+        bool valid = t + i >= low && t + i < high;
+        copy_async16(shared + i * row, valid ? piece : from, valid);
+        piece += kRows * stride;
+      }
+    } else {
+      for (int i = thread; i < 64 * kPieces; i += threads) {
+        int t = i / kPieces, j = i % kPieces * 8;
+        bool valid = t >= low && t < high;
+        copy_async16(shared + t * row + j, from + (valid ? t * stride + j : 0), valid);
+      }
     }
   } else {
     for (int i = thread; i < 64 * columns; i += threads) {
@@ -196,20 +209,24 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
     float key_i[2] = {betas[i0] * key_factors[i0], betas[i0 + 8] * key_factors[i0 + 8]};
     float query_i[2] = {query_factors[i0], query_factors[i0 + 8]};
     int start_i[2] = {starts[i0], starts[i0 + 8]};
+    u32 kf[R::kSteps][4], qf[R::kSteps][4];
+#pragma unroll
+    for (int n = 0; n < R::kSteps; ++n) {
+      load_matrices(kf[n], keys + (warp * 16 + lane % 16) * kRow + n * 16 + lane / 16 * 8);
+      load_matrices(qf[n], queries + (warp * 16 + lane % 16) * kRow + n * 16 + lane / 16 * 8);
+    }
 #pragma unroll 1
     for (int block = 0; block <= warp; ++block) {
       float kk[2][4] = {}, qk[2][4] = {};
 #pragma unroll
       for (int n = 0; n < R::kSteps; ++n) {
-        u32 kf[4], qf[4], bf[4];
-        load_matrices(kf, keys + (warp * 16 + lane % 16) * kRow + n * 16 + lane / 16 * 8);
-        load_matrices(qf, queries + (warp * 16 + lane % 16) * kRow + n * 16 + lane / 16 * 8);
+        u32 bf[4];
         load_matrices(bf, keys + (block * 16 + lane / 16 * 8 + lane % 8) * kRow + n * 16 +
                               lane / 8 % 2 * 8);
-        mma_bf16(kk[0], kf, bf[0], bf[1]);
-        mma_bf16(kk[1], kf, bf[2], bf[3]);
-        mma_bf16(qk[0], qf, bf[0], bf[1]);
-        mma_bf16(qk[1], qf, bf[2], bf[3]);
+        mma_bf16(kk[0], kf[n], bf[0], bf[1]);
+        mma_bf16(kk[1], kf[n], bf[2], bf[3]);
+        mma_bf16(qk[0], qf[n], bf[0], bf[1]);
+        mma_bf16(qk[1], qf[n], bf[2], bf[3]);
       }
       u32 packed[2][2]; // [half of the columns][rows g, rows g + 8]
 #pragma unroll
@@ -261,24 +278,31 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
       corner[i * kPitch + lane] = x[i];
   }
   __syncthreads();
-  // to = ± left · right of 32×32 blocks, eight rows a warp
+  // to = ± left · right of 32×32 blocks; a lane has two rows of four columns.
   auto multiply = [&](float *to, const float *left, const float *right, float sign) {
-    float total[8] = {};
+    int i = warp * 8 + lane / 8 * 2, column = lane % 8 * 4;
+    float4 total[2] = {};
 #pragma unroll 2
     for (int j = 0; j < 32; j += 4) {
-      float x[4];
+      float4 rows[2];
 #pragma unroll
-      for (int e = 0; e < 4; ++e)
-        x[e] = right[(j + e) * kPitch + lane];
+      for (int r = 0; r < 2; ++r)
+        rows[r] = *reinterpret_cast<const float4 *>(left + (i + r) * kPitch + j);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
-        float4 row = *reinterpret_cast<const float4 *>(left + (warp * 8 + i) * kPitch + j);
-        total[i] += row.x * x[0] + row.y * x[1] + (row.z * x[2] + row.w * x[3]);
+      for (int e = 0; e < 4; ++e) {
+        float4 x = *reinterpret_cast<const float4 *>(right + (j + e) * kPitch + column);
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          float y = e == 0 ? rows[r].x : e == 1 ? rows[r].y : e == 2 ? rows[r].z : rows[r].w;
+          total[r].x += y * x.x, total[r].y += y * x.y;
+          total[r].z += y * x.z, total[r].w += y * x.w;
+        }
       }
     }
 #pragma unroll
-    for (int i = 0; i < 8; ++i)
-      to[(warp * 8 + i) * kPitch + lane] = sign * total[i];
+    for (int r = 0; r < 2; ++r)
+      *reinterpret_cast<float4 *>(to + (i + r) * kPitch + column) =
+          make_float4(sign * total[r].x, sign * total[r].y, sign * total[r].z, sign * total[r].w);
   };
   float *lower = system + 32 * kPitch, *upper = system + 32;
   multiply(upper, lower, system, 1.0f);
@@ -541,7 +565,7 @@ M1K_DEVICE void delta_chunks(const bf16 *q, const bf16 *k, const bf16 *v, typena
   using R = DeltaTraits<F>;
   using C = DeltaChunks<F>;
   using ST = typename F::ST;
-  constexpr int kTile = R::kTile, kSlices = F::kV / C::kColumns, kCopiers = 32 * F::kWarps;
+  constexpr int kTile = R::kTile, kSlices = F::kV / C::kColumns;
   static_assert(F::kV % C::kColumns == 0, "whole tiles");
   int sequence = blockIdx.y;
   if (sequence >= dims.sequences)
@@ -552,38 +576,37 @@ M1K_DEVICE void delta_chunks(const bf16 *q, const bf16 *k, const bf16 *v, typena
   C chunks;
   int head = blockIdx.x / kSlices, column0 = blockIdx.x % kSlices * C::kColumns;
   int first = start / kTile, count = (end - 1) / kTile - first + 1;
-  bool for_state = threadIdx.x < 32 * F::kWarps;
+  bool for_state = threadIdx.x < 32 * F::kWarps, copies = threadIdx.x >= 64 * F::kWarps;
   auto low_of = [&](int tile) { return max(start - (first + tile) * kTile, 0); };
   auto high_of = [&](int tile) { return min(end - (first + tile) * kTile, kTile); };
   auto row_of = [&](int tile) { return (first + tile) * static_cast<long long>(kTile); };
 
-  // By the warps of the outputs.
-  int copier = threadIdx.x - 32 * F::kWarps;
+  // By the last warp.
   auto record_of = [&](int tile) {
     return R::record(const_cast<unsigned char *>(temporary), const_cast<unsigned char *>(workspace),
                      first + tile, head, dims.tokens);
   };
   auto copy_bytes = [&](unsigned char *to, const unsigned char *from, int bytes) {
-#pragma unroll 4
-    for (int i = copier * 16; i < bytes; i += kCopiers * 16)
+#pragma unroll 8
+    for (int i = chunks.lane * 16; i < bytes; i += 32 * 16)
       copy_async16(to + i, from + i, true);
   };
   auto copy_input = [&](int tile) {
     unsigned char *stage = chunks.input(tile);
-    copy_rows<F::kK, R::kRow, F::kKStride % 8 == 0, kCopiers>(
-        copier, reinterpret_cast<bf16 *>(stage),
+    copy_rows<F::kK, R::kRow, F::kKStride % 8 == 0, 32>(
+        chunks.lane, reinterpret_cast<bf16 *>(stage),
         k + row_of(tile) * F::kKStride + head / F::kShare * F::kK, F::kKStride, low_of(tile),
         high_of(tile));
-    copy_rows<C::kColumns, C::kVRow, F::kVStride % 8 == 0, kCopiers>(
-        copier, reinterpret_cast<bf16 *>(stage + C::kKeyBytes),
+    copy_rows<C::kColumns, C::kVRow, F::kVStride % 8 == 0, 32>(
+        chunks.lane, reinterpret_cast<bf16 *>(stage + C::kKeyBytes),
         v + row_of(tile) * F::kVStride + head * F::kV + column0, F::kVStride, low_of(tile),
         high_of(tile));
     copy_bytes(stage + C::kKeyBytes + C::kValueBytes, record_of(tile), R::kSystemBytes);
   };
   auto copy_output = [&](int tile) {
     unsigned char *stage = chunks.output(tile);
-    copy_rows<F::kK, R::kRow, F::kQStride % 8 == 0, kCopiers>(
-        copier, reinterpret_cast<bf16 *>(stage),
+    copy_rows<F::kK, R::kRow, F::kQStride % 8 == 0, 32>(
+        chunks.lane, reinterpret_cast<bf16 *>(stage),
         q + row_of(tile) * F::kQStride + head / F::kShare * F::kK, F::kQStride, low_of(tile),
         high_of(tile));
     copy_bytes(stage + C::kKeyBytes, record_of(tile) + R::kSystemBytes, R::kOutputBytes);
@@ -603,26 +626,25 @@ M1K_DEVICE void delta_chunks(const bf16 *q, const bf16 *k, const bf16 *v, typena
   if (for_state) {
     bool fresh = positions[start] == 0;
     each([&](float &value, int at) { value = fresh ? 0.0f : to_float(place[at]); });
-  } else {
+  } else if (copies) {
     copy_input(0);
-    copy_async_commit();
   }
   // The state is taken over tile i while the outputs of tile i - 1 are computed.
   for (int i = 0; i <= count; ++i) {
+    copy_async_commit();
     copy_async_wait<0>();
     __syncthreads();
     if (for_state) {
       if (i < count)
         chunks.advance(s, i, low_of(i), high_of(i));
-    } else {
+    } else if (copies) {
       if (i + 1 < count)
         copy_input(i + 1);
       if (i < count)
         copy_output(i);
-      copy_async_commit();
-      if (i > 0)
-        chunks.write(out + row_of(i - 1) * F::kOutStride + head * F::kV + column0, i - 1,
-                     low_of(i - 1), high_of(i - 1));
+    } else if (i > 0) {
+      chunks.write(out + row_of(i - 1) * F::kOutStride + head * F::kV + column0, i - 1,
+                   low_of(i - 1), high_of(i - 1));
     }
   }
   if (for_state)

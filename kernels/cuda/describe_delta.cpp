@@ -94,7 +94,7 @@ void add_chunks(Description &description, const GatedDelta &f, int warps,
   parameters.add("const unsigned char", "workspace");
   parameters.add("const unsigned char", "temporary");
   Kernel chunks = make_kernel(symbol + "_chunks", "delta_chunks.cuh", "delta_chunks", facts,
-                              parameters, 64 * warps, 1);
+                              parameters, 64 * warps + 32, 1);
   chunks.shared_bytes = chunks_bytes(f, warps);
   chunks.domain = Domain::sequences;
   chunks.grid_x = f.heads * (f.value_size / (16 * warps));
