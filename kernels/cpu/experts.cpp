@@ -80,7 +80,8 @@ namespace {
 /// Products of `Rows` rows of weights from `row` on with `Tokens` rows of x.
 template <int Rows, int Tokens>
 M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, int xType,
-                     const long *xAt, const void *weight, int weightType, long row, int n, int k) {
+                     const long *xAt, const void *weight, int weightType, const float *scale,
+                     long row, int n, int k) {
   Floats sums[Rows][Tokens];
   for (int r = 0; r < Rows; ++r)
     for (int m = 0; m < Tokens; ++m)
@@ -98,7 +99,7 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
   for (int r = 0; r < Rows; ++r)
     for (int m = 0; m < Tokens; ++m) {
       Floats value = 0.0f;
-      value[0] = sum(sums[r][m]);
+      value[0] = sum(sums[r][m]) * (scale ? scale[row + r] : 1.0f);
       store(out, outType, outAt[m] + n + r, 1, value);
     }
 }
@@ -106,10 +107,11 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
 } // namespace
 
 M1K_ENTRY void m1k_cpu_expert_linear(void *out, const void *x, const int *experts,
-                                     const void *weight, int group_x, long begin, long end,
-                                     int rows, int first, int n, int k, int chosen, int own_columns,
-                                     int block, int weight_type, int out_type, long out_stride,
-                                     int x_type, long x_stride, long experts_stride) {
+                                     const void *weight, const float *scale, int group_x,
+                                     long begin, long end, int rows, int first, int n, int k,
+                                     int chosen, int own_columns, int block, int weight_type,
+                                     int out_type, long out_stride, int x_type, long x_stride,
+                                     long experts_stride) {
   int blocks = (n + block - 1) / block, expert = group_x / blocks;
   int from = group_x % blocks * block, to = least(from + block, n);
   long base = static_cast<long>(expert) * rows + first;
@@ -120,17 +122,17 @@ M1K_ENTRY void m1k_cpu_expert_linear(void *out, const void *x, const int *expert
     int row = from;
     for (; row + 2 <= to; row += 2) {
       if (count == most)
-        tile<2, most>(out, out_type, outAt, x, x_type, xAt, weight, weight_type, base + row, row,
-                      k);
+        tile<2, most>(out, out_type, outAt, x, x_type, xAt, weight, weight_type, scale, base + row,
+                      row, k);
       else
         for (int m = 0; m < count; ++m)
-          tile<2, 1>(out, out_type, outAt + m, x, x_type, xAt + m, weight, weight_type, base + row,
-                     row, k);
+          tile<2, 1>(out, out_type, outAt + m, x, x_type, xAt + m, weight, weight_type, scale,
+                     base + row, row, k);
     }
     if (row < to)
       for (int m = 0; m < count; ++m)
-        tile<1, 1>(out, out_type, outAt + m, x, x_type, xAt + m, weight, weight_type, base + row,
-                   row, k);
+        tile<1, 1>(out, out_type, outAt + m, x, x_type, xAt + m, weight, weight_type, scale,
+                   base + row, row, k);
   };
   // A row names an expert once at most.
   for (long t = begin; t < end; ++t)

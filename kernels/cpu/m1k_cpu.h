@@ -26,6 +26,7 @@
 
 #define M1K_F32 0
 #define M1K_BF16 1
+#define M1K_I8 2 // of weights
 
 // Channels that one group of a scan or convolution should own: enough work to pay for the call,
 // enough groups to share out.
@@ -145,9 +146,10 @@ void m1k_cpu_router(float *weights, int *experts, const float *logits, const flo
 // own_columns x has `chosen` ranges of k columns, of which the j-th is meant. weight:
 // [experts * rows, k]. grid_x = experts * ceil(n / block): a group owns `block` rows of one expert
 // and those of the rows [begin, end) of x that name it; no row names an expert twice. Weights of
-// experts that no row names are not read.
+// experts that no row names are not read. scale: [experts * rows], by which the sums of a row of
+// weights are multiplied; null: 1.
 void m1k_cpu_expert_linear(void *out, const void *x, const int *experts, const void *weight,
-                           int group_x, long begin, long end,
+                           const float *scale, int group_x, long begin, long end,
                            // constants
                            int rows, int first, int n, int k, int chosen, int own_columns,
                            int block, int weight_type, int out_type, long out_stride, int x_type,

@@ -20,6 +20,7 @@ constexpr int lanes = 16;
 typedef float Floats __attribute__((ext_vector_type(16)));
 typedef int Ints __attribute__((ext_vector_type(16)));
 typedef unsigned Bits __attribute__((ext_vector_type(16)));
+typedef signed char Bytes __attribute__((ext_vector_type(16)));
 typedef unsigned short Halves __attribute__((ext_vector_type(16)));
 
 M1K_INLINE int least(int a, int b) { return a < b ? a : b; }
@@ -81,11 +82,12 @@ M1K_INLINE Halves narrow(Floats v) {
   return __builtin_convertvector(v == v ? rounded : quiet, Halves);
 }
 
+M1K_INLINE long size(int type) { return type == M1K_F32 ? 4 : type == M1K_BF16 ? 2 : 1; }
 M1K_INLINE const void *at(const void *base, int type, long index) {
-  return static_cast<const char *>(base) + index * (type == M1K_F32 ? 4 : 2);
+  return static_cast<const char *>(base) + index * size(type);
 }
 M1K_INLINE void *at(void *base, int type, long index) {
-  return static_cast<char *>(base) + index * (type == M1K_F32 ? 4 : 2);
+  return static_cast<char *>(base) + index * size(type);
 }
 
 /// Element `index` of an array of `type`.
@@ -115,6 +117,15 @@ M1K_INLINE Floats load(const void *base, int type, long index, int count) {
       for (int i = 0; i < count; ++i)
         v[i] = static_cast<const float *>(p)[i];
     return v;
+  }
+  if (type == M1K_I8) {
+    Bytes b = 0;
+    if (count == lanes)
+      __builtin_memcpy(&b, p, sizeof(b));
+    else
+      for (int i = 0; i < count; ++i)
+        b[i] = static_cast<const signed char *>(p)[i];
+    return __builtin_convertvector(b, Floats);
   }
   Halves h = 0;
   if (count == lanes)

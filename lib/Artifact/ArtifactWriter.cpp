@@ -183,10 +183,10 @@ llvm::Error ArtifactWriter::collectWeights() {
       continue;
     WeightEntry entry{op};
     entry.size = static_cast<uint64_t>(getWeightBytes(op));
-    entry.dummy = options.weights == WeightStorage::dummy && op.getSources();
+    entry.dummy = options.weights == WeightStorage::dummy && op.isOfCheckpoint();
     if (entry.dummy)
       entry.size = 0;
-    else if (options.weights == WeightStorage::external && op.getSources()) {
+    else if (options.weights == WeightStorage::external && op.isOfCheckpoint()) {
       if (auto verbatim = findVerbatim(op, data)) {
         auto [it, isNew] =
             externalIndex.try_emplace(verbatim->first, static_cast<int>(layout.files.size()));

@@ -20,8 +20,8 @@ llvm::Expected<fbs::ElementType> elementType(Type type) {
     return fbs::ElementType::f16;
   if (type.isInteger(32))
     return fbs::ElementType::i32;
-  if (type.isInteger(8))
-    return fbs::ElementType::u8;
+  if (type.isSignlessInteger(8))
+    return fbs::ElementType::i8;
   if (isa<Float8E4M3FNType>(type))
     return fbs::ElementType::f8e4m3;
   std::string text;
@@ -31,8 +31,16 @@ llvm::Expected<fbs::ElementType> elementType(Type type) {
 
 /// Mean and standard deviation that keep activations near those of a trained model: rows of
 /// matrices of unit gain, norms near 1, decay rates near -1 (they must stay negative: 1 ± 0.1 does,
-/// as dummy values lie within 3.5 deviations), convolution taps of unit gain, biases small.
+/// as dummy values lie within 3.5 deviations), convolution taps of unit gain, biases small. Rows of
+/// a quantised weight fill their range and have the scales that give them unit gain.
 std::pair<float, float> dummyStatistics(m1::WeightOp weight) {
+  constexpr float int8Deviation = 127.0f / 3.5f;
+  if (weight.getTransform() == m1::Transform::Int8Rows)
+    return {0.0f, int8Deviation};
+  if (m1::WeightOp scaled = weight.getScaled()) {
+    auto columns = static_cast<float>(scaled.getTensorType().getDimSize(1));
+    return {1.0f / (int8Deviation * std::sqrt(columns)), 0.0f};
+  }
   auto shape = weight.getTensorType().getShape();
   StringRef name = weight.getSymName();
   if (weight.getTransform() == m1::Transform::NegExp)

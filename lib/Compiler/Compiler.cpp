@@ -17,6 +17,7 @@
 #include "tokenizer/prepare.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
+#include "llvm/Support/Regex.h"
 #include <chrono>
 
 using namespace mlir;
@@ -180,6 +181,10 @@ bool Compilation::checkOptions() {
                   (word == "cpu" ? ":" + options.cpu : std::string());
   if (auto targets = createTargets(targetList); !targets)
     return fail(targets.takeError());
+  if (std::string error;
+      !options.quantizeKeep.empty() && !llvm::Regex(options.quantizeKeep).isValid(error))
+    return fail(llvm::createStringError("--quantize-keep '" + options.quantizeKeep +
+                                        "' is no regular expression: " + error));
   for (const std::string &name : options.printIrAfter)
     if (!PassInfo::lookup(name))
       return fail(llvm::createStringError("--print-ir-after: no pass is named '" + name + "'"));
@@ -254,7 +259,11 @@ bool Compilation::importModel() {
 }
 
 bool Compilation::optimize() {
-  return runPasses([](PassManager &passes) { m1::buildOptimizePipeline(passes); }) &&
+  return runPasses([&](PassManager &passes) {
+           m1::buildOptimizePipeline(passes);
+           if (!options.quantize.empty())
+             passes.addPass(m1::createQuantizeWeightsPass({options.quantizeKeep}));
+         }) &&
          save("2-m1-optimized.mlir");
 }
 
@@ -396,6 +405,9 @@ bool Compilation::run(ArtifactSizes *outSizes) {
     if (!stage("passes", [&] { return runPipeline(); }))
       return false;
   } else {
+    if (isPlanned() && !options.quantize.empty())
+      return fail(llvm::createStringError("--quantize: " + options.model +
+                                          " is a plan already, whose kernels are chosen"));
     if (!isPlanned() && !stage("optimize", [&] { return optimize(); }))
       return false;
     if (options.emit == Emit::m1Optimized)

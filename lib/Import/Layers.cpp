@@ -101,7 +101,7 @@ Value Layer::expertLinear(Value x, Value experts, Value weight, int64_t count, i
                           int64_t first) {
   int64_t chosen = ModelBuilder::columnsOf(experts);
   return ExpertLinearOp::create(model.builder, model.loc, model.activations(chosen * columns), x,
-                                experts, weight, count, first);
+                                experts, weight, /*scale=*/Value(), count, first);
 }
 
 Value Layer::combine(Value x, Value weights) {

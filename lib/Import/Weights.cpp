@@ -5,7 +5,9 @@
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/Endian.h"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 
 using namespace mlir;
 using namespace mlir::m1;
@@ -65,29 +67,95 @@ uint32_t infinityBits(StoredType type) {
   return type == StoredType::f32 ? 0x7f800000 : type == StoredType::bf16 ? 0x7f80 : 0x7c00;
 }
 
-/// Rounds chunks of f32 values to the weight's element type and passes them on.
+/// What the f32 values of a weight become.
+enum class Form { f32, bf16, int8Rows, int8Scales };
+
+/// The largest absolute value / 127; NaN for a row with a NaN or an infinite value.
+float scaleOf(ArrayRef<float> row) {
+  uint32_t largest = 0; // absolute values in the order of their bits: NaN and infinity last
+  for (float value : row)
+    largest = std::max(largest, llvm::bit_cast<uint32_t>(value) & 0x7fffffff);
+  return largest < infinityBits(StoredType::f32) ? llvm::bit_cast<float>(largest) / 127.0f
+                                                 : std::numeric_limits<float>::quiet_NaN();
+}
+
+void quantiseRow(ArrayRef<float> row, int8_t *out) {
+  float scale = scaleOf(row);
+  if (!(scale > 0)) { // zeros, or NaN
+    std::fill_n(out, row.size(), int8_t(0));
+    return;
+  }
+  // Adding 1.5 · 2^23 rounds to an integer, to nearest even. A scale that is subnormal holds few
+  // bits, and quotients may be above 127.
+  constexpr float magic = 12582912.0f;
+  for (size_t i = 0; i < row.size(); ++i)
+    out[i] = int8_t(std::clamp(row[i] / scale, -127.0f, 127.0f) + magic - magic);
+}
+
+/// Takes the f32 values of a weight in chunks of any size and passes on what they become. Rows of
+/// `columns` values count where the form is one of rows.
 class Writer {
 public:
-  Writer(Type elementType, WeightSink sink) : narrow(elementType.isBF16()), sink(sink) {}
+  Writer(Form form, int64_t columns, WeightSink sink)
+      : form(form), columns(static_cast<size_t>(columns)), sink(sink) {}
+
+  static Form formOf(Type elementType) { return elementType.isBF16() ? Form::bf16 : Form::f32; }
+  Form getForm() const { return form; }
 
   LogicalResult operator()(ArrayRef<float> values) {
-    if (!narrow)
+    switch (form) {
+    case Form::f32:
       return sink({reinterpret_cast<const char *>(values.data()), values.size() * 4});
-    rounded.resize(values.size());
-    for (size_t i = 0; i < values.size(); ++i)
-      rounded[i] = roundToBf16(values[i]);
-    return sink({reinterpret_cast<const char *>(rounded.data()), rounded.size() * 2});
+    case Form::bf16:
+      rounded.resize(values.size());
+      for (size_t i = 0; i < values.size(); ++i)
+        rounded[i] = roundToBf16(values[i]);
+      return sink({reinterpret_cast<const char *>(rounded.data()), rounded.size() * 2});
+    case Form::int8Rows:
+    case Form::int8Scales:
+      return writeRows(values);
+    }
+    llvm_unreachable("all forms are handled");
   }
 
 private:
-  bool narrow;
+  LogicalResult writeRows(ArrayRef<float> values) {
+    std::vector<char> bytes;
+    while (!values.empty()) {
+      size_t count = std::min(values.size(), columns - begun.size());
+      ArrayRef<float> row = values.take_front(count);
+      values = values.drop_front(count);
+      if (count < columns) { // the row goes on, or began in an earlier chunk
+        llvm::append_range(begun, row);
+        if (begun.size() < columns)
+          break;
+        row = begun;
+      }
+      size_t at = bytes.size();
+      if (form == Form::int8Scales) {
+        float scale = scaleOf(row);
+        bytes.resize(at + sizeof(scale));
+        std::memcpy(bytes.data() + at, &scale, sizeof(scale));
+      } else {
+        bytes.resize(at + columns);
+        quantiseRow(row, reinterpret_cast<int8_t *>(bytes.data()) + at);
+      }
+      begun.clear();
+    }
+    return bytes.empty() ? success() : sink(bytes);
+  }
+
+  Form form;
+  size_t columns;
   WeightSink sink;
   std::vector<uint16_t> rounded;
+  std::vector<float> begun; // the values of a row that is not whole yet
 };
 
 void transformValues(Transform transform, MutableArrayRef<float> values) {
   switch (transform) {
   case Transform::None:
+  case Transform::Int8Rows: // the writer's
     break;
   case Transform::NegExp:
     for (float &value : values)
@@ -105,13 +173,12 @@ void transformValues(Transform transform, MutableArrayRef<float> values) {
 }
 
 LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const SourceTensor &tensor,
-                          WeightSink sink) {
-  Type elementType = weight.getTensorType().getElementType();
+                          Writer &write, WeightSink sink) {
+  Form form = write.getForm();
   bool copy = weight.getTransform() == Transform::None &&
-              ((tensor.type == StoredType::f32 && elementType.isF32()) ||
-               (tensor.type == StoredType::bf16 && elementType.isBF16()));
+              ((tensor.type == StoredType::f32 && form == Form::f32) ||
+               (tensor.type == StoredType::bf16 && form == Form::bf16));
   size_t width = byteWidth(tensor.type), count = tensor.data.size() / width;
-  Writer write(elementType, sink);
   std::vector<float> values(copy ? 0 : std::min(count, chunkElements));
   uint32_t largest = 0;
   size_t released = 0;
@@ -136,7 +203,8 @@ LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const Sou
       return failure();
   }
   data.release(tensor, released, tensor.data.size() - released);
-  if (largest >= infinityBits(tensor.type))
+  // Of scales the weight itself has said it.
+  if (largest >= infinityBits(tensor.type) && form != Form::int8Scales)
     weight.emitWarning() << "checkpoint tensor '" << tensor.name << "' holds "
                          << (largest > infinityBits(tensor.type) ? "NaN" : "infinite values");
   return success();
@@ -147,7 +215,7 @@ LogicalResult writeAngles(WeightOp weight, RotaryAnglesAttr angles, WeightSink s
   int64_t rows = shape[0], pairs = shape[1];
   ArrayRef<double> frequencies = angles.getFrequencies().asArrayRef();
   double scale = angles.getScale().getValueAsDouble();
-  Writer write(weight.getTensorType().getElementType(), sink);
+  Writer write(Writer::formOf(weight.getTensorType().getElementType()), 2 * pairs, sink);
   std::vector<float> row(pairs * 2);
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t i = 0; i < pairs; ++i) {
@@ -202,33 +270,44 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
     return writeAngles(weight, angles, sink);
   if (ElementsAttr value = weight.getValueAttr())
     return writeConstant(weight, value, sink);
+  // Whose sources are read: for scales those of the weight that they belong to.
+  WeightOp source = weight.getScalesOfAttr() ? weight.getScaled() : weight;
+  if (!source)
+    return weight.emitOpError() << "refers to " << weight.getScalesOfAttr()
+                                << ", which is no m1.weight";
+  const bool quantised = source.getTransform() == Transform::Int8Rows;
   Type elementType = weight.getTensorType().getElementType();
-  if (!isa<Float32Type, BFloat16Type>(elementType))
+  if (!isa<Float32Type, BFloat16Type>(elementType) && !quantised)
     return weight.emitOpError() << "expected elements of f32 or bf16 from the checkpoint, got "
                                 << elementType;
   int64_t count = 0;
   SmallVector<SourceTensor> sources;
-  for (auto [i, name] : llvm::enumerate(weight.getSourcesAttr().getAsRange<StringAttr>())) {
+  for (auto [i, name] : llvm::enumerate(source.getSourcesAttr().getAsRange<StringAttr>())) {
     const SourceTensor *tensor = data.find(name);
     if (!tensor)
       return weight.emitOpError() << "the checkpoint holds no tensor '" << name.getValue() << "'";
-    SourceTensor &source = sources.emplace_back(*tensor);
-    if (std::optional<ArrayRef<int64_t>> rows = weight.getRows()) {
+    SourceTensor &part = sources.emplace_back(*tensor);
+    if (std::optional<ArrayRef<int64_t>> rows = source.getRows()) {
       int64_t first = (*rows)[2 * i], taken = (*rows)[2 * i + 1];
       if (tensor->shape.empty() || taken > tensor->shape[0] || first > tensor->shape[0] - taken)
         return weight.emitOpError() << "tensor '" << name.getValue() << "' has no rows " << first
                                     << " to " << first + taken;
       uint64_t row = tensor->data.size() / tensor->shape[0];
-      source.data = tensor->data.slice(first * row, taken * row);
-      source.offset += first * row;
+      part.data = tensor->data.slice(first * row, taken * row);
+      part.offset += first * row;
     }
-    count += source.data.size() / byteWidth(tensor->type);
+    count += part.data.size() / byteWidth(tensor->type);
   }
-  if (count != weight.getTensorType().getNumElements())
-    return weight.emitOpError() << "expected sources of " << weight.getTensorType().getNumElements()
+  RankedTensorType type = source.getTensorType();
+  if (count != type.getNumElements())
+    return weight.emitOpError() << "expected sources of " << type.getNumElements()
                                 << " elements together, got " << count;
-  for (const SourceTensor &source : sources)
-    if (failed(writeSource(weight, data, source, sink)))
+  Form form = source != weight ? Form::int8Scales
+              : quantised      ? Form::int8Rows
+                               : Writer::formOf(elementType);
+  Writer write(form, type.getRank() ? type.getShape().back() : 1, sink);
+  for (const SourceTensor &part : sources)
+    if (failed(writeSource(source, data, part, write, sink)))
       return failure();
   return success();
 }

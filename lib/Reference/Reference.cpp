@@ -33,11 +33,17 @@ static FailureOr<Rows> readWeight(m1::WeightOp op, const CheckpointData &data) {
   rows.columns = rows.rows ? count / rows.rows : 0;
   rows.values.resize(count);
   Type element = type.getElementType();
-  int64_t width = element.isBF16() ? 2 : 4;
-  if (!(element.isF32() || element.isBF16()) || static_cast<int64_t>(bytes.size()) != count * width)
+  int64_t width = element.getIntOrFloatBitWidth() / 8;
+  if (!(element.isF32() || element.isBF16() || element.isSignlessInteger(8)) ||
+      static_cast<int64_t>(bytes.size()) != count * width)
     return op.emitOpError("cannot be evaluated: expected ")
-           << count << " elements of f32 or bf16, got " << bytes.size() << " bytes of " << element;
+           << count << " elements of f32, bf16 or i8, got " << bytes.size() << " bytes of "
+           << element;
   for (int64_t i = 0; i < count; ++i) {
+    if (width == 1) {
+      rows.values[i] = static_cast<int8_t>(bytes[i]);
+      continue;
+    }
     uint32_t bits = 0;
     if (width == 2)
       std::memcpy(reinterpret_cast<char *>(&bits) + 2, bytes.data() + i * 2, 2);
@@ -122,6 +128,16 @@ private:
       for (int64_t c = 0; c < y.columns; ++c)
         y.at(t, c) += D[c / share] * x.at(t, c);
     return y;
+  }
+
+  /// The weight of a linear; quantised: its elements times the scale of their row.
+  Rows weightOf(Value weight, Value scale) const {
+    Rows rows = get(weight);
+    if (scale)
+      for (int64_t n = 0; n < rows.rows; ++n)
+        for (int64_t k = 0; k < rows.columns; ++k)
+          rows.at(n, k) *= get(scale)[n];
+    return rows;
   }
 
   LogicalResult evaluate(Operation *op);
@@ -281,8 +297,8 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::GetStateOp) { return success(); })
       .Case([&](m1::EmbeddingOp op) { return embedding(op); })
       .Case([&](m1::LinearOp op) {
-        return set(op.getResult(),
-                   linear(get(op.getX()), get(op.getWeight()), getOptional(op.getBias())));
+        return set(op.getResult(), linear(get(op.getX()), weightOf(op.getWeight(), op.getScale()),
+                                          getOptional(op.getBias())));
       })
       .Case([&](m1::RmsNormOp op) {
         return set(op.getResult(), rmsNorm(get(op.getX()), getOptional(op.getWeight()),
@@ -361,7 +377,8 @@ LogicalResult Evaluation::evaluate(Operation *op) {
         return set(op.getExperts(), std::move(names));
       })
       .Case([&](m1::ExpertLinearOp op) {
-        const Rows &weight = get(op.getWeight()), &experts = get(op.getExperts());
+        const Rows weight = weightOf(op.getWeight(), op.getScale());
+        const Rows &experts = get(op.getExperts());
         int64_t n = cast<RankedTensorType>(op.getOut().getType()).getDimSize(1) / experts.columns;
         return set(op.getResult(), expertLinear(get(op.getX()), experts, weight,
                                                 weight.rows / static_cast<int64_t>(op.getCount()),

@@ -34,7 +34,14 @@ M1_DUMMY_FUNCTION int m1_dummy_integer(m1_dummy_u64 key, m1_dummy_u64 index) {
 // 1 / standard deviation of m1_dummy_integer: sqrt(12 / (4 · (65536² − 1))).
 #define M1_DUMMY_INVERSE_DEVIATION 2.642906477e-05f
 
+// Rounds to nearest even and holds the value within ±127: adding 1.5 · 2^23 rounds to an integer.
+M1_DUMMY_FUNCTION signed char m1_dummy_i8(float value) {
+  const float held = value < -127.0f ? -127.0f : value > 127.0f ? 127.0f : value;
+  return (signed char)(held + 12582912.0f - 12582912.0f);
+}
+
 // The weight's element is fmaf((float)m1_dummy_integer(key, index), dummy_scale *
-// M1_DUMMY_INVERSE_DEVIATION, dummy_offset), rounded to nearest even to the weight's type.
+// M1_DUMMY_INVERSE_DEVIATION, dummy_offset), rounded to nearest even to the weight's type
+// (i8: m1_dummy_i8).
 
 #endif

@@ -14,6 +14,7 @@ uint32_t elementSize(schema::ElementType type) {
     return 2;
   case schema::ElementType::u8:
   case schema::ElementType::f8e4m3:
+  case schema::ElementType::i8:
     return 1;
   }
   return 0;

@@ -76,7 +76,7 @@ protected:
       return std::nullopt;
     OwningOpRef<ModuleOp> module =
         parseSourceString<ModuleOp>("m1.weight @w : " + declaration, &context);
-    auto weight = cast<mlir::m1::WeightOp>(module->getBody()->front());
+    auto weight = SymbolTable(*module).lookup<mlir::m1::WeightOp>("w");
     std::string bytes;
     LogicalResult result = writeWeight(weight, data, [&](ArrayRef<char> chunk) {
       largestChunk = std::max(largestChunk, chunk.size());
@@ -112,6 +112,66 @@ TEST_F(Weights, Copies) {
   EXPECT_EQ(values<uint16_t>(write("tensor<2x2xbf16> {sources = [\"a\"]}",
                                    {{"a", "BF16", "2,2", bytesOf(bf16)}})),
             bf16);
+}
+
+// A row becomes i8 by its scale, the largest absolute value / 127: of joined sources and chosen
+// rows, in every stored type, across the seams of chunks. Zeros have the scale 0; a row with a NaN
+// or an infinite value has the scale NaN, so that what is computed with it is NaN.
+TEST_F(Weights, QuantisesRows) {
+  constexpr int columns = 1000, rows = 700; // 2.8 MB in f32: rows lie across chunks of 1 MiB
+  std::vector<float> f32(columns * rows);
+  std::vector<uint16_t> bf16;
+  for (size_t i = 0; i < f32.size(); ++i)
+    f32[i] = float(int(i * 7919 % 20011) - 10005) * std::ldexp(1.f, int(i / columns % 40) - 30);
+  for (int i = 0; i < columns; ++i)
+    bf16.push_back(uint16_t(0x3f80 + i % 128 + (i % 3 ? 0 : 0x8000)));
+  const std::string declaration =
+      "tensor<600x1000xi8> {sources = [\"b\", \"a\"], rows = array<i64: 0, 1, 100, 599>, "
+      "transform = #m1<transform int8_rows>}";
+  const std::vector<Checkpoint::Tensor> tensors = {{"a", "F32", "700,1000", bytesOf(f32)},
+                                                   {"b", "BF16", "1,1000", bytesOf(bf16)}};
+  auto quantised = values<int8_t>(write(declaration, tensors));
+  auto scales = values<float>(
+      write("tensor<600xf32> {scales_of = @q}\nm1.weight @q : " + declaration, tensors));
+  ASSERT_EQ(quantised.size(), 600u * columns);
+  ASSERT_EQ(scales.size(), 600u);
+  for (int row = 0; row < 600; ++row) {
+    auto value = [&](int i) {
+      if (row)
+        return f32[(99 + row) * columns + i];
+      uint32_t bits = uint32_t(bf16[i]) << 16;
+      float wide;
+      std::memcpy(&wide, &bits, 4);
+      return wide;
+    };
+    float largest = 0;
+    for (int i = 0; i < columns; ++i)
+      largest = std::max(largest, std::abs(value(i)));
+    ASSERT_EQ(scales[row], largest / 127) << row;
+    for (int i = 0; i < columns; ++i)
+      ASSERT_EQ(quantised[row * columns + i], std::nearbyint(value(i) / scales[row]))
+          << row << " " << i;
+  }
+  EXPECT_LE(largestChunk, size_t(1) << 20);
+  EXPECT_TRUE(messages.empty());
+
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<Checkpoint::Tensor> special = {
+      {"a", "F32", "5,2", bytesOf<float>({0, -0.f, 1, nan, -INFINITY, 1, 1e-44f, -1e-45f, 2, -4})}};
+  const std::string five =
+      "tensor<5x2xi8> {sources = [\"a\"], transform = #m1<transform int8_rows>}";
+  EXPECT_EQ(values<int8_t>(write(five, special)),
+            (std::vector<int8_t>{0, 0, 0, 0, 0, 0, 0, 0, 64, -127}));
+  EXPECT_EQ(messages.size(), 1u);
+  auto five_scales =
+      values<float>(write("tensor<5xf32> {scales_of = @q}\nm1.weight @q : " + five, special));
+  EXPECT_EQ(messages.size(), 1u) << "said with the weight itself";
+  EXPECT_EQ(five_scales[0], 0);
+  EXPECT_TRUE(std::isnan(five_scales[1]) && std::isnan(five_scales[2]));
+  EXPECT_EQ(five_scales[3], 0); // subnormal: less than the least scale
+  EXPECT_EQ(five_scales[4], 4.f / 127);
+  EXPECT_FALSE(
+      write("tensor<4x2xi8> {sources = [\"a\"], transform = #m1<transform int8_rows>}", special));
 }
 
 // Rows of a source, in any order and more than once; 1 is added where a norm stores less.

@@ -13,6 +13,7 @@ std::string compileModel(const std::string &directory, const std::string &artifa
   options.stateType = types.state;
   options.kvType = types.kv;
   options.cpu = types.cpu;
+  options.quantize = types.quantize;
   options.producer = "test";
   std::string messages;
   m1c::CompileListener listener;

@@ -12,6 +12,7 @@ namespace m1test {
 struct Types {
   std::string activation = "f32", state = "f32", kv = "f32";
   std::string cpu = "native"; // instruction set
+  std::string quantize = {};  // as m1-compile takes it
 };
 
 /// Compiles `directory` to `artifact`. The messages of the compiler; empty when

@@ -99,6 +99,40 @@ TEST(Experts, RouterOfNaNNamesExperts) {
   }
 }
 
+// Weights of i8 with a scale for each row of every expert.
+TEST(Experts, QuantisedLinearAgreesWithItsFormula) {
+  Random random(4);
+  constexpr int experts = 3, chosen = 2, rows = 9, first = 2, n = 5, k = 37, tokens = 11;
+  Matrix x = Matrix::filled(M1K_BF16, tokens, k, k + 3, [&] { return random.normal(); });
+  std::vector<int8_t> weight(experts * rows * k);
+  std::vector<float> scale(experts * rows);
+  for (int8_t &value : weight)
+    value = static_cast<int8_t>(std::clamp(40 * random.normal(), -127.0, 127.0));
+  for (float &value : scale)
+    value = static_cast<float>(random.normal());
+  std::vector<int> names;
+  for (int t = 0; t < tokens; ++t)
+    for (int j = 0; j < chosen; ++j)
+      names.push_back((t + j) % experts);
+  Matrix out(M1K_F32, tokens, chosen * n, chosen * n + 1);
+  for (int group = 0; group < experts; ++group)
+    m1k_cpu_expert_linear(out.data(), x.data(), names.data(), weight.data(), scale.data(), group, 0,
+                          tokens, rows, first, n, k, chosen, 0, M1K_CPU_EXPERT_BLOCK, M1K_I8,
+                          M1K_F32, out.stride, M1K_BF16, x.stride, chosen);
+  for (int t = 0; t < tokens; ++t)
+    for (int j = 0; j < chosen; ++j)
+      for (int i = 0; i < n; ++i) {
+        const int row = names[t * chosen + j] * rows + first + i;
+        double sum = 0, size = 0;
+        for (int c = 0; c < k; ++c) {
+          sum += x.get(t, c) * weight[row * k + c] * scale[row];
+          size += std::abs(x.get(t, c) * weight[row * k + c] * scale[row]);
+        }
+        ASSERT_NEAR(out.get(t, j * n + i), sum, 1e-6 * size) << t << " " << j << " " << i;
+      }
+  EXPECT_TRUE(out.surroundingsIntact());
+}
+
 struct Product {
   int experts, chosen, rows, first, n, k, own, type, tokens;
 };
@@ -125,9 +159,9 @@ TEST(Experts, LinearAgreesWithItsFormula) {
     Matrix out(p.type, p.tokens, p.chosen * p.n, p.chosen * p.n + 2);
     int blocks = (p.n + block - 1) / block;
     for (int group = 0; group < p.experts * blocks; ++group)
-      m1k_cpu_expert_linear(out.data(), x.data(), experts.data(), weight.data(), group, 0, p.tokens,
-                            p.rows, p.first, p.n, p.k, p.chosen, p.own, block, p.type, p.type,
-                            out.stride, p.type, x.stride, p.chosen);
+      m1k_cpu_expert_linear(out.data(), x.data(), experts.data(), weight.data(), nullptr, group, 0,
+                            p.tokens, p.rows, p.first, p.n, p.k, p.chosen, p.own, block, p.type,
+                            p.type, out.stride, p.type, x.stride, p.chosen);
     for (int t = 0; t < p.tokens; ++t)
       for (int j = 0; j < p.chosen; ++j)
         for (int i = 0; i < p.n; ++i) {

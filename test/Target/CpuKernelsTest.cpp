@@ -7,6 +7,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/MLIRContext.h"
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <dlfcn.h>
@@ -59,6 +60,7 @@ public:
 
   mlir::Type type(const char *name) {
     return name == std::string("bf16")  ? mlir::Type(mlir::BFloat16Type::get(&context))
+           : name == std::string("i8")  ? mlir::Type(mlir::IntegerType::get(&context, 8))
            : name == std::string("i32") ? mlir::Type(mlir::IntegerType::get(&context, 32))
                                         : mlir::Type(mlir::Float32Type::get(&context));
   }
@@ -76,7 +78,9 @@ public:
     Buffer b = empty(role, element, dims, stride, rows);
     std::normal_distribution<float> normal;
     for (size_t i = 0; i < b.values.size(); ++i)
-      set(b, i, normal(random));
+      set(b, i,
+          b.spec.element.isInteger(8) ? std::clamp(40 * normal(random), -127.0f, 127.0f)
+                                      : normal(random));
     return b;
   }
   Buffer output(const std::string &role, const char *element, std::vector<int64_t> dims,
@@ -104,6 +108,9 @@ public:
       float single = static_cast<float>(value);
       std::memcpy(&b.bytes[4 * i], &single, 4);
       b.values[i] = single;
+    } else if (b.spec.element.isInteger(8)) {
+      b.bytes[i] = static_cast<char>(static_cast<int8_t>(value));
+      b.values[i] = static_cast<int8_t>(value);
     } else {
       int whole = static_cast<int>(value);
       std::memcpy(&b.bytes[4 * i], &whole, 4);
@@ -171,7 +178,7 @@ public:
     dlclose(library);
     close(file);
     for (Buffer *buffer : buffers)
-      for (size_t i = 0; i < buffer->values.size(); ++i) {
+      for (size_t i = 0; i < buffer->values.size() && !buffer->spec.element.isInteger(8); ++i) {
         float single;
         int whole;
         uint16_t half;
@@ -216,7 +223,7 @@ private:
       for (int64_t dim : dims)
         count *= dim;
     b.values.resize(count);
-    b.bytes.resize(count * (b.spec.element.isBF16() ? 2 : 4));
+    b.bytes.resize(count * (b.spec.element.getIntOrFloatBitWidth() / 8));
     return b;
   }
 };
@@ -314,7 +321,7 @@ protected:
 };
 
 // Linears of sizes that are and are not multiples of tiles and registers, of every mix of types,
-// with strided rows, with and without bias.
+// with strided rows, with and without bias, and with the scales of quantised weights.
 TEST_P(CpuKernels, Linear) {
   struct Case {
     int64_t n, k;
@@ -325,14 +332,18 @@ TEST_P(CpuKernels, Linear) {
        {Case{4, 64, "f32", "f32", "f32", false}, Case{67, 37, "f32", "f32", "f32", true},
         Case{1, 1, "f32", "bf16", "f32", false}, Case{130, 96, "bf16", "bf16", "bf16", true},
         Case{66, 95, "bf16", "bf16", "f32", false}, Case{7, 33, "bf16", "f32", "bf16", true},
-        Case{33, 127, "f32", "bf16", "bf16", false}}) {
+        Case{33, 127, "f32", "bf16", "bf16", false}, Case{130, 96, "bf16", "i8", "bf16", true},
+        Case{7, 75, "bf16", "i8", "f32", false}, Case{67, 37, "f32", "i8", "f32", true}}) {
     SCOPED_TRACE(testing::Message()
                  << "n " << c.n << " k " << c.k << " " << c.x << " " << c.w << " " << c.out);
     for (int64_t rows : {1, kRows, 70}) {
       Buffer x = h->input("x", c.x, {c.k}, c.k + 3, rows), w = h->input("weight", c.w, {c.n, c.k}),
-             bias = h->input("bias", "f32", {c.n});
+             bias = h->input("bias", "f32", {c.n}), scale = h->input("scale", "f32", {c.n});
       Buffer out = h->output("out", c.out, {c.n}, c.n + 5, rows);
       std::vector<Buffer *> operands = {&x, &w};
+      const bool quantised = c.w == std::string("i8");
+      if (quantised)
+        operands.push_back(&scale);
       if (c.bias)
         operands.push_back(&bias);
       operands.push_back(&out);
@@ -340,28 +351,39 @@ TEST_P(CpuKernels, Linear) {
       h->expect(
           out,
           [&](int64_t t, int64_t n) {
-            double sum = c.bias ? bias.at(0, n) : 0;
+            double sum = 0;
             for (int64_t k = 0; k < c.k; ++k)
               sum += x.at(t, k) * w.at(n, k);
-            return sum;
+            return sum * (quantised ? scale.at(0, n) : 1) + (c.bias ? bias.at(0, n) : 0);
           },
-          std::sqrt(double(c.k)));
+          // Elements of i8 are up to 127 times those of the other types.
+          std::sqrt(double(c.k)) * (quantised ? 127 : 1));
     }
   }
 }
 
 // A token's result does not depend on how many others are in the step: bit for bit.
 TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
-  Buffer x = h->input("x", "bf16", {100}, 100), w = h->input("weight", "bf16", {37, 100});
-  Buffer all = h->output("out", "f32", {37}, 37), one = h->output("out", "f32", {37}, 37, 1);
-  h->run("linear", {&x, &w, &all});
-  for (int64_t row = 0; row < kRows; ++row) {
-    Buffer single = h->input("x", "bf16", {100}, 100, 1);
-    for (int64_t k = 0; k < 100; ++k)
-      h->set(single, k, x.at(row, k));
-    h->run("linear", {&single, &w, &one}, {}, RowDomain::tokens, {1, 1, 1, 1});
-    for (int64_t n = 0; n < 37; ++n)
-      ASSERT_EQ(one.at(0, n), all.at(row, n)) << "row " << row << " column " << n;
+  for (const char *type : {"bf16", "i8"}) {
+    Buffer x = h->input("x", "bf16", {100}, 100), w = h->input("weight", type, {37, 100}),
+           scale = h->input("scale", "f32", {37});
+    Buffer all = h->output("out", "f32", {37}, 37), one = h->output("out", "f32", {37}, 37, 1);
+    auto run = [&](Buffer &rows, Buffer &out, int count) {
+      std::vector<Buffer *> operands = {&rows, &w, &out};
+      if (type == std::string("i8"))
+        operands.insert(operands.begin() + 2, &scale);
+      h->run("linear", operands, {}, RowDomain::tokens, {count, 1, 1, 1});
+    };
+    run(x, all, kRows);
+    // Of a tile of six, of the other, and of the rest.
+    for (int64_t row : {1, 8, kRows - 1}) {
+      Buffer single = h->input("x", "bf16", {100}, 100, 1);
+      for (int64_t k = 0; k < 100; ++k)
+        h->set(single, k, x.at(row, k));
+      run(single, one, 1);
+      for (int64_t n = 0; n < 37; ++n)
+        ASSERT_EQ(one.at(0, n), all.at(row, n)) << type << " row " << row << " column " << n;
+    }
   }
 }
 

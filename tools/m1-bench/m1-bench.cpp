@@ -6,6 +6,7 @@
 #include "serve_load.h"
 #include "tool.h"
 #include "trust.h"
+#include "weight_types.h"
 #include <nlohmann/json.hpp>
 
 using namespace m1rt;
@@ -197,8 +198,10 @@ Status run(const Arguments &arguments, const std::vector<Case> &cases,
   Bandwidth bandwidth(model->device(), arguments.threads);
   double copySpeed = 0;
   M1_TRY(bandwidth.measure(Bandwidth::large, &copySpeed));
-  std::printf("%s: %s, %s of weights; memory speed %.1f GB/s (%s)\n", arguments.artifact.c_str(),
-              model->device().info().name.c_str(), bytesText(model->weightBytes()).c_str(),
+  const auto types = weightTypes(model->artifact());
+  std::printf("%s: %s, %s of weights (%s); memory speed %.1f GB/s (%s)\n",
+              arguments.artifact.c_str(), model->device().info().name.c_str(),
+              bytesText(model->weightBytes()).c_str(), weightTypesText(types).c_str(),
               copySpeed * 1e-9,
               model->device().readsHostMemory() ? "threads reading a mapped file"
                                                 : "device copy, bytes read and written");
@@ -206,6 +209,7 @@ Status run(const Arguments &arguments, const std::vector<Case> &cases,
                  {"device", model->device().info().name},
                  {"copy_bytes_per_second", copySpeed},
                  {"weight_bytes", model->weightBytes()},
+                 {"weight_types", types},
                  {"cases", json::array()}};
   for (const Case &what : cases) {
     Status status = measureCase(*model, what, arguments, bandwidth, report["cases"]);

@@ -82,6 +82,17 @@ int main(int argc, char **argv) {
                  "Type of cached keys and values (default: that of the activations)")
       ->check(CLI::IsMember({"bf16", "f32"}));
   app.add_option(
+         "--quantize", options.quantize,
+         "Store the weights of linear layers as int8 with a scale for each row (default: as "
+         "bf16)")
+      ->check(CLI::IsMember({"int8"}))
+      ->default_str("");
+  CLI::Option *quantizeKeep =
+      app.add_option("--quantize-keep", options.quantizeKeep,
+                     "Regular expression of names of weights that --quantize leaves as they are")
+          ->type_name("REGEX")
+          ->default_str("");
+  app.add_option(
          "--weights", weights,
          "embed, external (checkpoint files stay where they are) or dummy:SEED (for benchmarks)")
       ->type_name("MODE");
@@ -132,6 +143,11 @@ int main(int argc, char **argv) {
     return usageError("--weights: unknown mode '" + weights +
                       "'; known are embed, external, dummy:SEED");
   }
+  if (quantizeKeep->count() && options.quantize.empty())
+    return usageError("--quantize-keep needs --quantize");
+  if (!options.quantize.empty() && !options.passPipeline.empty())
+    return usageError("--quantize has no effect with --pass-pipeline; name m1-quantize-weights "
+                      "there");
   if (options.emit == m1c::Emit::artifact && (options.output.empty() || options.output == "-"))
     return usageError("an artifact needs -o OUT.m1a");
   if (options.output.empty())

@@ -2,6 +2,7 @@
 
 #include "base/sha256.h"
 #include "device.h"
+#include "weight_types.h"
 #include <cstring>
 #include <elf.h>
 #include <map>
@@ -257,6 +258,7 @@ Json describe(const Artifact &artifact) {
     json["weights"].push_back(std::move(entry));
   }
   json["weight_bytes"] = weightBytes;
+  json["weight_types"] = weightTypes(artifact);
   json["weights_digest"] = digestText(artifact.weightsDigest().data());
   return json;
 }

@@ -2,6 +2,7 @@
 #include "command_line.h"
 #include "describe.h"
 #include "tool.h"
+#include "weight_types.h"
 
 using namespace m1rt;
 using Json = nlohmann::ordered_json;
@@ -76,8 +77,10 @@ void print(const Json &json) {
   std::printf("model: %s, vocabulary %u, hidden %u, %u layers, up to %u positions\n",
               string(json["architecture"]), number(json["vocab_size"]), number(json["hidden_size"]),
               number(json["layers"]), number(json["max_positions"]));
-  std::printf("types: activations %s, state %s, kv %s\n", string(json["activation_type"]),
-              string(json["state_type"]), string(json["kv_type"]));
+  std::printf(
+      "types: activations %s, state %s, kv %s, weights %s\n", string(json["activation_type"]),
+      string(json["state_type"]), string(json["kv_type"]),
+      m1tool::weightTypesText(json["weight_types"].get<std::map<std::string, uint64_t>>()).c_str());
   std::printf("memory: weights %s, a sequence %s", size(json["weight_bytes"]).c_str(),
               size(json["slot_bytes"]).c_str());
   if (json["page_bytes"].get<uint64_t>() > 0)

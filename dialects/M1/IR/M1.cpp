@@ -177,6 +177,26 @@ Location mlir::m1::locationOf(Value value, Location otherwise) {
   return nameOf(value.getLoc()).empty() ? otherwise : value.getLoc();
 }
 
+WeightOp WeightOp::getScaled() {
+  return getScalesOfAttr()
+             ? SymbolTable::lookupNearestSymbolFrom<WeightOp>(*this, getScalesOfAttr())
+             : WeightOp();
+}
+
+LogicalResult WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  if (!getScalesOfAttr())
+    return success();
+  auto scaled = symbols.lookupNearestSymbolFrom<WeightOp>(*this, getScalesOfAttr());
+  if (!scaled || scaled.getTransform() != Transform::Int8Rows)
+    return emitOpError() << "refers to " << getScalesOfAttr()
+                         << ", which is no m1.weight with transform int8_rows";
+  auto expected =
+      RankedTensorType::get({scaled.getTensorType().getDimSize(0)}, Float32Type::get(getContext()));
+  if (getTensorType() != expected)
+    return emitOpError() << "expected scales of type " << expected << ", got " << getTensorType();
+  return success();
+}
+
 LogicalResult GetWeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
   auto weight = symbols.lookupNearestSymbolFrom<WeightOp>(*this, getWeightAttr());
   if (!weight)

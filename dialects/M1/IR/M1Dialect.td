@@ -24,7 +24,8 @@ def M1_Dialect : Dialect {
     value; all others are pure.
 
     The residual stream is f32; other activations are f32 or bf16. Scans and softmax are computed in
-    f32. Matrix weights are bf16 or f32, vectors (norms, biases, A, D, convolution) f32.
+    f32. Matrix weights are bf16 or f32, those of linears also i8 with a scale for each row; vectors
+    (norms, biases, A, D, convolution, scales) are f32.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
   let useDefaultTypePrinterParser = 1;
@@ -96,11 +97,15 @@ class M1_Enum<string name, string summary, list<I32EnumAttrCase> cases>
 def M1_Transform
     : M1_Enum<"Transform", "what is done to the elements of a weight when it is written",
               [I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"NegExp", 1, "neg_exp">,
-               I32EnumAttrCase<"Double", 2, "double">, I32EnumAttrCase<"PlusOne", 3, "plus_one">]>;
+               I32EnumAttrCase<"Double", 2, "double">, I32EnumAttrCase<"PlusOne", 3, "plus_one">,
+               I32EnumAttrCase<"Int8Rows", 4, "int8_rows">]>;
 def M1_TransformAttr : EnumAttr<M1_Dialect, M1_Transform, "transform"> {
   let description =
       [{`none`; `neg_exp`: -exp(x), which makes A of A_log; `double`: 2·x; `plus_one`: 1 + x,
-    for norms whose weights are stored as the distance from 1.}];
+    for norms whose weights are stored as the distance from 1; `int8_rows`: each row of a matrix
+    divided by its scale, the largest of its absolute values / 127 in f32, and rounded to nearest
+    even, as i8. A row that holds a NaN or an infinite value has the scale NaN, and becomes
+    zeros.}];
 }
 
 def M1_Activation

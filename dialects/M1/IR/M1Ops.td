@@ -58,6 +58,7 @@ def M1_F32Rows : M1_RowsOf<[F32]>;
 def M1_IndexRows : M1_RowsOf<[I32]>;
 def M1_AnyRows : M1_RowsOf<[F32, BF16, I32]>;
 def M1_Matrix : M1_StaticOf<[F32, BF16], 2>;
+def M1_LinearMatrix : M1_StaticOf<[F32, BF16, I8], 2>;
 def M1_F32Matrix : M1_StaticOf<[F32], 2>;
 def M1_Vector : M1_StaticOf<[F32], 1>;
 def M1_AngleTable : M1_StaticOf<[F32], 3>;
@@ -93,7 +94,7 @@ def M1_ModelOp : M1_Op<"model", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpI
   let hasVerifier = 1;
 }
 
-def M1_WeightOp : M1_Op<"weight", [Symbol]> {
+def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "a named tensor made of checkpoint tensors";
   let description = [{
     Declares a weight of the given type. Its elements come from exactly one of
@@ -101,6 +102,7 @@ def M1_WeightOp : M1_Op<"weight", [Symbol]> {
       weight's element type; the elements of each source are taken in row-major order, so a source
       may have further dimensions of size 1. With `rows`, the pair (first, count) of each source
       says which of its rows (along dimension 0) are taken; a source may then stand several times;
+    - `scales_of`: the scales of the rows of a weight that is quantised by `int8_rows`;
     - `value`: a constant;
     - `angles`: a rotary table.
 
@@ -116,10 +118,23 @@ def M1_WeightOp : M1_Op<"weight", [Symbol]> {
   let arguments = (ins SymbolNameAttr:$sym_name, TypeAttrOf<AnyRankedTensor>:$type,
       OptionalAttr<StrArrayAttr>:$sources, OptionalAttr<DenseI64ArrayAttr>:$rows,
       DefaultValuedAttr<M1_TransformAttr, "::mlir::m1::Transform::None">:$transform,
-      OptionalAttr<ElementsAttr>:$value, OptionalAttr<M1_RotaryAnglesAttr>:$angles);
+      OptionalAttr<ElementsAttr>:$value, OptionalAttr<M1_RotaryAnglesAttr>:$angles,
+      OptionalAttr<FlatSymbolRefAttr>:$scales_of);
   let assemblyFormat = "$sym_name `:` $type attr-dict";
+  let builders = [OpBuilder<(ins "::llvm::StringRef":$name, "::mlir::RankedTensorType":$type,
+                                "::mlir::ArrayAttr":$sources, "::mlir::DenseI64ArrayAttr":$rows,
+                                "::mlir::m1::Transform":$transform, "::mlir::ElementsAttr":$value,
+                                "::mlir::m1::RotaryAnglesAttr":$angles),
+                            [{
+        build($_builder, $_state, name, type, sources, rows, transform, value, angles,
+              ::mlir::FlatSymbolRefAttr());
+      }]>];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
+    /// Whether its elements are made of the checkpoint's.
+    bool isOfCheckpoint() { return getSourcesAttr() || getScalesOfAttr(); }
+    /// The weight whose scales it holds; null without scales_of.
+    WeightOp getScaled();
     /// The weight's type as a ranked tensor with static shape.
     ::mlir::RankedTensorType getTensorType() {
       return ::llvm::cast<::mlir::RankedTensorType>(getType());
@@ -187,21 +202,30 @@ def M1_EmbeddingOp : M1_KernelOp<"embedding", [Pure]> {
   let hasVerifier = 1;
 }
 
-def M1_LinearOp : M1_KernelOp<"linear", [Pure, M1_RowsIndependent]> {
+def M1_LinearOp : M1_KernelOp<"linear", [Pure, M1_RowsIndependent, AttrSizedOperandSegments]> {
   let summary = "x · weightᵀ (+ bias)";
   let description = [{
-    `out[t, n] = Σ_k x[t, k] · weight[n, k] + bias[n]` with x [T, K], weight [N, K], bias [N];
-    summed in f32.
+    `out[t, n] = Σ_k x[t, k] · weight[n, k] · scale[n] + bias[n]` with x [T, K], weight [N, K],
+    scale and bias [N]; summed in f32. A quantised weight has elements of i8 and a scale, others
+    have none.
 
     Example:
     ```mlir
     %y = m1.linear %x, %w : (tensor<?x64xbf16>, tensor<196x64xbf16>) -> tensor<?x196xbf16>
+    %z = m1.linear %x, %q scale(%s)
+        : (tensor<?x64xbf16>, tensor<196x64xi8>, tensor<196xf32>) -> tensor<?x196xbf16>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_Matrix:$weight, Optional<M1_Vector>:$bias);
+  let arguments = (ins M1_Rows:$x, M1_LinearMatrix:$weight, Optional<M1_Vector>:$scale,
+      Optional<M1_Vector>:$bias);
   let results = (outs M1_Rows:$out);
-  let assemblyFormat =
-      "$x `,` $weight (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = [{
+    $x `,` $weight (`scale` `(` $scale^ `)`)? (`bias` `(` $bias^ `)`)? attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let builders = [OpBuilder<
+      (ins "::mlir::Type":$out, "::mlir::Value":$x, "::mlir::Value":$weight, "::mlir::Value":$bias),
+      [{ build($_builder, $_state, out, x, weight, ::mlir::Value(), bias); }]>];
   let hasVerifier = 1;
 }
 
@@ -512,7 +536,8 @@ def M1_ExpertLinearOp : M1_KernelOp<"expert_linear", [Pure, M1_RowsIndependent]>
     weight [E·R, K] holds R rows of each of `count` = E experts, of which N from `first` on are
     used; experts [T, k], out [T, k·N]. x is [T, K], the same for all experts of a row, or [T, k·K],
     columns j·K … for the j-th. Rows of weight are read for experts that a row names, and once for
-    many rows.
+    many rows. A quantised weight has elements of i8 and a scale [E·R], by which the sums with its
+    rows are multiplied.
 
     Example:
     ```mlir
@@ -520,11 +545,13 @@ def M1_ExpertLinearOp : M1_KernelOp<"expert_linear", [Pure, M1_RowsIndependent]>
         : (tensor<?x64xbf16>, tensor<?x2xi32>, tensor<1152x64xbf16>) -> tensor<?x192xbf16>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_IndexRows:$experts, M1_Matrix:$weight, I64Attr:$count,
-      DefaultValuedAttr<I64Attr, "0">:$first);
+  let arguments = (ins M1_Rows:$x, M1_IndexRows:$experts, M1_LinearMatrix:$weight,
+      Optional<M1_Vector>:$scale, I64Attr:$count, DefaultValuedAttr<I64Attr, "0">:$first);
   let results = (outs M1_Rows:$out);
-  let assemblyFormat =
-      "$x `,` $experts `,` $weight attr-dict `:` functional-type(operands, results)";
+  let assemblyFormat = [{
+    $x `,` $experts `,` $weight (`scale` `(` $scale^ `)`)? attr-dict `:` functional-type(operands,
+    results)
+  }];
   let hasVerifier = 1;
 }
 

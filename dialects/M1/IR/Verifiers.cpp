@@ -107,14 +107,22 @@ LogicalResult WeightOp::verify() {
   RankedTensorType type = getTensorType();
   if (!type.hasStaticShape())
     return emitOpError() << "expected a static shape, got " << type;
-  int initialisers = bool(getSourcesAttr()) + bool(getValueAttr()) + bool(getAnglesAttr());
+  int initialisers = bool(getSourcesAttr()) + bool(getValueAttr()) + bool(getAnglesAttr()) +
+                     bool(getScalesOfAttr());
   if (initialisers != 1)
-    return emitOpError() << "expected exactly one of sources, value and angles, got "
+    return emitOpError() << "expected exactly one of sources, scales_of, value and angles, got "
                          << initialisers;
   if (getSourcesAttr() && getSourcesAttr().empty())
     return emitOpError() << "expected at least one source";
   if (!getSourcesAttr() && getTransform() != Transform::None)
     return emitOpError() << "expected transform only with sources, got "
+                         << stringifyTransform(getTransform());
+  if (getTransform() == Transform::Int8Rows &&
+      (type.getRank() != 2 || !type.getElementType().isSignlessInteger(8)))
+    return emitOpError() << "expected a matrix of i8 with transform int8_rows, got " << type;
+  if (getSourcesAttr() && getTransform() != Transform::Int8Rows &&
+      type.getElementType().isSignlessInteger(8))
+    return emitOpError() << "expected transform int8_rows for elements of i8, got "
                          << stringifyTransform(getTransform());
   if (std::optional<ArrayRef<int64_t>> rows = getRows()) {
     if (!getSourcesAttr() || rows->size() != 2 * getSourcesAttr().size())
@@ -150,9 +158,20 @@ LogicalResult EmbeddingOp::verify() {
       {cast<RankedTensorType>(getTokens().getType()).getDimSize(0), columns(getTable())});
 }
 
+/// A scale for each row of a weight of i8, none with other weights.
+static LogicalResult expectScale(Operation *op, Value weight, Value scale, StringRef names) {
+  auto type = cast<RankedTensorType>(weight.getType());
+  if (bool(scale) != type.getElementType().isInteger(8))
+    return op->emitOpError() << (scale ? "expected scale only with a weight of i8, got one with "
+                                       : "expected scale with a weight of i8, got none with ")
+                             << type;
+  return expectShape(op, "scale", scale, names, {type.getDimSize(0)});
+}
+
 LogicalResult LinearOp::verify() {
   int64_t n = getWeight().getType().getDimSize(0);
   if (failed(expectShape(*this, "weight", getWeight(), "[N, K]", {n, columns(getX())})) ||
+      failed(expectScale(*this, getWeight(), getScale(), "[N]")) ||
       failed(expectShape(*this, "bias", getBias(), "[N]", {n})))
     return failure();
   return expectRows(*this, "result", getResult(), getX(), "N", n);
@@ -331,7 +350,8 @@ LogicalResult ExpertLinearOp::verify() {
   auto weight = cast<RankedTensorType>(getWeight().getType());
   int64_t count = getCount(), chosen = columns(getExperts()), k = weight.getDimSize(1);
   if (failed(expectPositive(*this, "count", count)) ||
-      failed(expectRows(*this, "experts", getExperts(), getX(), "k", chosen)))
+      failed(expectRows(*this, "experts", getExperts(), getX(), "k", chosen)) ||
+      failed(expectScale(*this, getWeight(), getScale(), "[E·R]")))
     return failure();
   if (weight.getDimSize(0) % count)
     return emitOpError() << "expected rows of weight that are a multiple of count = " << count

@@ -268,11 +268,52 @@ def EliminateDeadPass : Pass<"m1-eliminate-dead", "::mlir::ModuleOp"> {
       return
     }
     ```
-    Next: the conversion to the plan dialect.
+    Next: `m1-quantize-weights`, if asked for, or the conversion to the plan dialect.
   }];
   let statistics = [Statistic<"states", "states", "states dropped">,
                     Statistic<"weights", "weights", "weights dropped">,
                     Statistic<"operations", "operations", "operations erased">];
+}
+
+def QuantizeWeightsPass : Pass<"m1-quantize-weights", "::mlir::ModuleOp"> {
+  let summary = "weights of linears become i8 with a scale for each row";
+  let description = [{
+    The weight of every `m1.linear` and `m1.expert_linear` becomes one of i8 with transform
+    `int8_rows`, and the linear gets the rows' scales, a weight `NAME.scale`. The numbers are made
+    when the artifact is written. m1-compile runs it with `--quantize int8`, after `m1-optimize`:
+    scales of rows do not depend on which weights are joined.
+
+    It refuses, and leaves as they are,
+    - weights that anything but linears reads (embeddings, also where the head is tied to them);
+    - those whose product goes into logits or a router, as what is chosen depends on it;
+    - those whose product as a whole is a scan's dt or a gated delta rule's a or b, as it decides
+      how long a state lasts;
+    - weights that are not read from checkpoint tensors as they are;
+    - those of which the regular expression `keep` matches a part of the name, or of the name of a
+      tensor in it. One that matches none of a linear is warned of.
+
+    Before:
+    ```mlir
+    m1.weight @q : tensor<64x64xbf16> {sources = ["q_proj"]}
+    …
+    %w = m1.get_weight @q : tensor<64x64xbf16>
+    %y = m1.linear %x, %w : (...) -> tensor<?x64xbf16>
+    ```
+    After:
+    ```mlir
+    m1.weight @q : tensor<64x64xi8> {sources = ["q_proj"], transform = #m1<transform int8_rows>}
+    m1.weight @q.scale : tensor<64xf32> {scales_of = @q}
+    …
+    %w = m1.get_weight @q : tensor<64x64xi8>
+    %s = m1.get_weight @q.scale : tensor<64xf32>
+    %y = m1.linear %x, %w scale(%s) : (...) -> tensor<?x64xbf16>
+    ```
+    Next: the conversion to the plan dialect.
+  }];
+  let options = [Option<"keep", "keep", "std::string", /*default=*/"",
+                        "regular expression of names of weights that stay as they are">];
+  let statistics = [Statistic<"quantized", "quantized", "weights quantised">,
+                    Statistic<"kept", "kept", "weights of linears left as they are">];
 }
 
 #endif

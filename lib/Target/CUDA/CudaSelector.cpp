@@ -46,6 +46,9 @@ bool CudaSelector::canShare(const KernelSpec &spec) const {
 }
 
 LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
+  if (spec.find("scale") >= 0)
+    return emitter.error() << "has no kernel for weights of i8 on the cuda target; compile the "
+                              "model without --quantize int8, or with --target cpu";
   if (spec.op == "sample")
     declareSampler(spec, emitter);
   if (spec.op == "linear" && spec.maxRows == 0)

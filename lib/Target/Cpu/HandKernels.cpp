@@ -53,7 +53,8 @@ public:
     integer64(w.has(role) ? w.operand(role).rowStride : 0);
   }
   void type(StringRef role) {
-    integer(w.has(role) && w.operand(role).element.isBF16() ? M1K_BF16 : M1K_F32);
+    Type element = w.has(role) ? w.operand(role).element : Type(w.b.getF32Type());
+    integer(element.isBF16() ? M1K_BF16 : element.isInteger(8) ? M1K_I8 : M1K_F32);
   }
 
   void call() {
@@ -175,7 +176,7 @@ void writeRouter(KernelWriter &w) {
 
 void writeExpertLinear(KernelWriter &w) {
   CallWriter call(w, "m1k_cpu_expert_linear");
-  call.pointers({"out", "x", "experts", "weight"});
+  call.pointers({"out", "x", "experts", "weight", "scale"});
   call.groupX();
   call.rowsOfGroup();
   const auto &weight = w.operand("weight").dims;

@@ -107,6 +107,10 @@ Value KernelWriter::load(Value pointer, Type element, Value index, int64_t width
     return arith::BitcastOp::create(b, f32Vector(width), arith::ShLIOp::create(b, bits, shift));
   }
   Value value = LLVM::LoadOp::create(b, VectorType::get(width, element), address, alignment);
+  if (element.isInteger(8)) {
+    auto i32s = VectorType::get(width, b.getI32Type());
+    return arith::SIToFPOp::create(b, f32Vector(width), arith::ExtSIOp::create(b, i32s, value));
+  }
   return element.isF32() ? value : arith::ExtFOp::create(b, f32Vector(width), value);
 }
 

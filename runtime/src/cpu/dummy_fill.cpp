@@ -35,6 +35,10 @@ inline __attribute__((always_inline)) void fill(void *target, ElementType type, 
     for (uint64_t i = begin; i < end; ++i)
       static_cast<_Float16 *>(target)[i] = _Float16(value(i));
     break;
+  case ElementType::i8:
+    for (uint64_t i = begin; i < end; ++i)
+      static_cast<int8_t *>(target)[i] = m1_dummy_i8(value(i));
+    break;
   default: // refused by validateModule
     break;
   }

@@ -147,3 +147,13 @@ func.func @f(%x: tensor<?x9xf32>, %w: tensor<?x2xf32>) {
   %y = m1.combine %x, %w : (tensor<?x9xf32>, tensor<?x2xf32>) -> tensor<?x4xf32>
   return
 }
+
+// -----
+
+// expert_linear: a quantised weight needs the scales of all experts' rows.
+func.func @f(%x: tensor<?x8xf32>, %e: tensor<?x2xi32>, %w: tensor<30x8xi8>, %s: tensor<5xf32>) {
+  // expected-error @+1 {{expected scale of shape [E·R] = [30], got [5]}}
+  %y = m1.expert_linear %x, %e, %w scale(%s) {count = 6 : i64}
+      : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<30x8xi8>, tensor<5xf32>) -> tensor<?x10xf32>
+  return
+}

@@ -116,13 +116,13 @@ m1.weight @w : tensor<?x4xf32> {sources = ["a"]}
 // -----
 
 // A weight comes from somewhere.
-// expected-error @+1 {{expected exactly one of sources, value and angles, got 0}}
+// expected-error @+1 {{expected exactly one of sources, scales_of, value and angles, got 0}}
 m1.weight @w : tensor<4xf32>
 
 // -----
 
 // A weight comes from one place.
-// expected-error @+1 {{expected exactly one of sources, value and angles, got 2}}
+// expected-error @+1 {{expected exactly one of sources, scales_of, value and angles, got 2}}
 m1.weight @w : tensor<4xf32> {sources = ["a"], value = dense<1.0> : tensor<4xf32>}
 
 // -----
@@ -648,7 +648,7 @@ func.func @f(%x: tensor<?x?xf32>) {
 
 // The shapes of weights are static.
 func.func @f(%x: tensor<?x4xf32>, %w: tensor<?x4xf32>) {
-  // expected-error @+1 {{operand #1 must be 2D tensor of static shape of 32-bit float or bfloat16 type values, but got 'tensor<?x4xf32>'}}
+  // expected-error @+1 {{operand #1 must be 2D tensor of static shape of 32-bit float or bfloat16 type or 8-bit signless integer values, but got 'tensor<?x4xf32>'}}
   %y = m1.linear %x, %w : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return
 }
@@ -801,5 +801,60 @@ func.func @f(%x: tensor<?x4xf32>, %s: f32) {
   ^bb0(%u: f32):
     m1.yield %s : f32
   }
+  return
+}
+
+// -----
+
+// Elements of i8 are quantised ones.
+// expected-error @+1 {{expected transform int8_rows for elements of i8, got none}}
+m1.weight @w : tensor<4x2xi8> {sources = ["a"]}
+
+// -----
+
+// Quantised weights are matrices of i8.
+// expected-error @+1 {{expected a matrix of i8 with transform int8_rows, got 'tensor<4x2xbf16>'}}
+m1.weight @w : tensor<4x2xbf16> {sources = ["a"], transform = #m1<transform int8_rows>}
+
+// -----
+
+// Scales are those of a quantised weight.
+m1.weight @w : tensor<4x2xbf16> {sources = ["a"]}
+// expected-error @+1 {{refers to @w, which is no m1.weight with transform int8_rows}}
+m1.weight @s : tensor<4xf32> {scales_of = @w}
+
+// -----
+
+// There is one for each row.
+m1.weight @w : tensor<4x2xi8> {sources = ["a"], transform = #m1<transform int8_rows>}
+// expected-error @+1 {{expected scales of type 'tensor<4xf32>', got 'tensor<2xf32>'}}
+m1.weight @s : tensor<2xf32> {scales_of = @w}
+
+// -----
+
+// A linear with a quantised weight needs its scales.
+func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>) {
+  // expected-error @+1 {{expected scale with a weight of i8, got none with 'tensor<6x4xi8>'}}
+  %y = m1.linear %x, %w : (tensor<?x4xf32>, tensor<6x4xi8>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Other weights have none.
+func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xbf16>, %s: tensor<6xf32>) {
+  // expected-error @+1 {{expected scale only with a weight of i8, got one with 'tensor<6x4xbf16>'}}
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x4xf32>, tensor<6x4xbf16>, tensor<6xf32>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// A linear's scales are those of the weight's rows.
+func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>, %s: tensor<4xf32>) {
+  // expected-error @+1 {{expected scale of shape [N] = [6], got [4]}}
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x4xf32>, tensor<6x4xi8>, tensor<4xf32>) -> tensor<?x6xf32>
   return
 }

@@ -234,3 +234,24 @@ func.func @experts(%x: tensor<?x8xf32>, %l: tensor<?x6xf32>, %c: tensor<6xf32>,
   %z = m1.combine %y, %w : (tensor<?x8xf32>, tensor<?x2xf32>) -> tensor<?x4xf32>
   return
 }
+
+// Quantised weights and their scales.
+// CHECK: m1.weight @quantised : tensor<6x8xi8> {sources = ["q"], transform = #m1<transform int8_rows>}
+m1.weight @quantised : tensor<6x8xi8> {sources = ["q"], transform = #m1<transform int8_rows>}
+// CHECK: m1.weight @quantised.scale : tensor<6xf32> {scales_of = @quantised}
+m1.weight @quantised.scale : tensor<6xf32> {scales_of = @quantised}
+// CHECK-LABEL: func @quantised_linears
+func.func @quantised_linears(%x: tensor<?x8xf32>, %e: tensor<?x2xi32>, %b: tensor<6xf32>) {
+  %w = m1.get_weight @quantised : tensor<6x8xi8>
+  %s = m1.get_weight @quantised.scale : tensor<6xf32>
+  // CHECK: m1.linear %{{.*}}, %{{.*}} scale(%{{.*}}) : (tensor<?x8xf32>, tensor<6x8xi8>, tensor<6xf32>) -> tensor<?x6xf32>
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x8xf32>, tensor<6x8xi8>, tensor<6xf32>) -> tensor<?x6xf32>
+  // CHECK: m1.linear %{{.*}}, %{{.*}} scale(%{{.*}}) bias(%{{.*}}) : (tensor<?x8xf32>, tensor<6x8xi8>, tensor<6xf32>, tensor<6xf32>) -> tensor<?x6xf32>
+  %z = m1.linear %x, %w scale(%s) bias(%b)
+      : (tensor<?x8xf32>, tensor<6x8xi8>, tensor<6xf32>, tensor<6xf32>) -> tensor<?x6xf32>
+  // CHECK: m1.expert_linear %{{.*}}, %{{.*}}, %{{.*}} scale(%{{.*}}) {count = 3 : i64}
+  %h = m1.expert_linear %x, %e, %w scale(%s) {count = 3 : i64}
+      : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<6x8xi8>, tensor<6xf32>) -> tensor<?x4xf32>
+  return
+}

@@ -1,0 +1,152 @@
+// m1-quantize-weights: weights of linears become i8 with a scale for each row.
+#include "M1/Transforms/Passes.h"
+#include "M1/Transforms/WeightUtils.h"
+#include "Support/PassStatistic.h"
+
+#include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
+#include "llvm/Support/Regex.h"
+
+namespace mlir::m1 {
+#define GEN_PASS_DEF_QUANTIZEWEIGHTSPASS
+#include "M1/Transforms/Passes.h.inc"
+} // namespace mlir::m1
+
+#define DEBUG_TYPE "m1-quantize-weights"
+
+using namespace mlir;
+using namespace mlir::m1;
+
+namespace {
+
+/// The operations that read a value, parts of it that m1.split cuts out, or scalar functions of it.
+void collectReaders(Value value, llvm::SetVector<Operation *> &readers) {
+  for (Operation *user : value.getUsers())
+    if (readers.insert(user) && isa<SplitOp, MapInterface>(user))
+      for (Value result : user->getResults())
+        collectReaders(result, readers);
+}
+
+/// Whether the value itself is the step size of a scan or the decay of a gated delta rule.
+bool isStepSize(Value value) {
+  return llvm::any_of(value.getUses(), [](OpOperand &use) {
+    Operation *user = use.getOwner();
+    if (auto scan = dyn_cast<SelectiveScanOp>(user))
+      return scan.getDt() == use.get();
+    if (auto scan = dyn_cast<SsdScanOp>(user))
+      return scan.getDt() == use.get();
+    if (auto delta = dyn_cast<GatedDeltaOp>(user))
+      return delta.getA() == use.get() || delta.getB() == use.get();
+    return isa<SoftplusOp>(user);
+  });
+}
+
+/// Whether errors of the product change more than its own value: what is chosen by it, or how long
+/// a state lasts.
+bool isSensitive(Value product) {
+  llvm::SetVector<Operation *> readers;
+  collectReaders(product, readers);
+  return isStepSize(product) || llvm::any_of(readers, [](Operation *reader) {
+           return isa<RouterOp, SampleOp>(reader) || reader->hasTrait<OpTrait::IsTerminator>();
+         });
+}
+
+struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
+  using QuantizeWeightsPassBase::QuantizeWeightsPassBase;
+
+  LogicalResult initialize(MLIRContext *context) override {
+    std::string error;
+    if (!keep.empty() && !llvm::Regex(keep).isValid(error))
+      return emitError(UnknownLoc::get(context))
+             << "m1-quantize-weights: keep '" << keep << "' is no regular expression: " << error;
+    return success();
+  }
+
+  void runOnOperation() override {
+    SymbolTable symbols(getOperation());
+    llvm::MapVector<WeightOp, SmallVector<GetWeightOp>> reads;
+    getOperation().walk([&](GetWeightOp get) {
+      if (auto weight = symbols.lookup<WeightOp>(get.getWeight()))
+        reads[weight].push_back(get);
+    });
+    bool named = false;
+    for (auto &[weight, gets] : reads) {
+      if (!isOfLinears(gets))
+        continue;
+      if (isNamed(weight)) {
+        named = true;
+        ++kept;
+      } else if (canQuantize(weight, gets)) {
+        quantize(symbols, weight, gets);
+        ++quantized;
+      } else {
+        ++kept;
+      }
+    }
+    if (!keep.empty() && !named)
+      getOperation().emitWarning() << "no weight of a linear is named as '" << keep << "' says";
+  }
+
+  static bool isOfLinears(ArrayRef<GetWeightOp> gets) {
+    return llvm::any_of(gets, [](GetWeightOp get) {
+      return llvm::any_of(get->getUses(), [](OpOperand &use) {
+        auto linear = dyn_cast<LinearOp>(use.getOwner());
+        auto experts = dyn_cast<ExpertLinearOp>(use.getOwner());
+        return (linear && linear.getWeight() == use.get()) ||
+               (experts && experts.getWeight() == use.get());
+      });
+    });
+  }
+
+  /// By its own name or one of the checkpoint's tensors in it.
+  bool isNamed(WeightOp weight) {
+    if (keep.empty())
+      return false;
+    llvm::Regex pattern(keep);
+    return pattern.match(weight.getSymName()) ||
+           (weight.getSourcesAttr() &&
+            llvm::any_of(weight.getSourcesAttr().getAsRange<StringAttr>(),
+                         [&](StringAttr source) { return pattern.match(source.getValue()); }));
+  }
+
+  static bool canQuantize(WeightOp weight, ArrayRef<GetWeightOp> gets) {
+    return weight.getSourcesAttr() && weight.getTransform() == Transform::None &&
+           llvm::all_of(gets, [](GetWeightOp get) {
+             return llvm::all_of(get->getUsers(), [](Operation *user) {
+               return isa<LinearOp, ExpertLinearOp>(user) && !isSensitive(user->getResult(0));
+             });
+           });
+  }
+
+  void quantize(SymbolTable &symbols, WeightOp weight, ArrayRef<GetWeightOp> gets) {
+    MLIRContext *context = &getContext();
+    RankedTensorType type = weight.getTensorType();
+    auto rows = RankedTensorType::get(type.getDimSize(0), Float32Type::get(context));
+    type = RankedTensorType::get(type.getShape(), IntegerType::get(context, 8));
+    weight.setTypeAttr(TypeAttr::get(type));
+    weight.setTransform(Transform::Int8Rows);
+    OpBuilder builder(context);
+    builder.setInsertionPointAfter(weight);
+    auto scale =
+        WeightOp::create(builder, weight.getLoc(), (weight.getSymName() + ".scale").str(), rows,
+                         ArrayAttr(), DenseI64ArrayAttr(), Transform::None, ElementsAttr(),
+                         RotaryAnglesAttr(), FlatSymbolRefAttr::get(weight.getSymNameAttr()));
+    symbols.insert(scale);
+    for (GetWeightOp get : gets) {
+      get.getResult().setType(type);
+      builder.setInsertionPointAfter(get);
+      Value value = GetWeightOp::create(builder, get.getLoc(), rows, scale.getSymName());
+      for (Operation *user : get->getUsers()) {
+        if (auto linear = dyn_cast<LinearOp>(user))
+          linear.getScaleMutable().assign(value);
+        else
+          cast<ExpertLinearOp>(user).getScaleMutable().assign(value);
+      }
+    }
+  }
+
+  PassStatistic quantized{*this, "quantized"};
+  PassStatistic kept{*this, "kept"};
+};
+
+} // namespace

@@ -1,0 +1,92 @@
+// RUN: m1-opt %s --m1-quantize-weights=keep=out_proj --m1-statistics 2>%t.statistics | FileCheck %s
+// RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
+// RUN: m1-opt %s --m1-quantize-weights=keep=nothing 2>&1 | FileCheck %s --check-prefix=NOTHING
+// RUN: not m1-opt %s --m1-quantize-weights=keep='a(' 2>&1 | FileCheck %s --check-prefix=BROKEN
+// STATISTICS: m1-quantize-weights kept 7
+// STATISTICS: m1-quantize-weights quantized 3
+// NOTHING: warning: no weight of a linear is named as 'nothing' says
+// BROKEN: error: m1-quantize-weights: keep 'a(' is no regular expression: parentheses not balanced
+
+// Joined weights and chosen rows keep their sources.
+// CHECK: m1.weight @q_k : tensor<12x8xi8> {rows = array<i64: 0, 8, 4, 4>, sources = ["q", "k"], transform = #m1<transform int8_rows>}
+m1.weight @q_k : tensor<12x8xbf16> {sources = ["q", "k"], rows = array<i64: 0, 8, 4, 4>}
+// CHECK: m1.weight @q_k.scale : tensor<12xf32> {scales_of = @q_k}
+// CHECK: m1.weight @biased : tensor<8x8xi8>
+m1.weight @biased : tensor<8x8xf32> {sources = ["b"]}
+m1.weight @bias : tensor<8xf32> {sources = ["bias"]}
+// CHECK: m1.weight @experts : tensor<12x8xi8>
+m1.weight @experts : tensor<12x8xbf16> {sources = ["e"]}
+// CHECK: m1.weight @experts.scale : tensor<12xf32>
+// CHECK: m1.weight @router : tensor<3x8xbf16> {sources = ["r"]}
+m1.weight @router : tensor<3x8xbf16> {sources = ["r"]}
+// CHECK: m1.weight @tied : tensor<16x8xbf16> {sources = ["t"]}
+m1.weight @tied : tensor<16x8xbf16> {sources = ["t"]}
+// CHECK: m1.weight @head : tensor<16x8xbf16> {sources = ["h"]}
+m1.weight @head : tensor<16x8xbf16> {sources = ["h"]}
+// CHECK: m1.weight @dt : tensor<8x8xbf16> {sources = ["d"]}
+m1.weight @dt : tensor<8x8xbf16> {sources = ["d"]}
+// CHECK: m1.weight @mixer : tensor<8x8xbf16> {sources = ["layers.0.out_proj.weight"]}
+m1.weight @mixer : tensor<8x8xbf16> {sources = ["layers.0.out_proj.weight"]}
+// CHECK: m1.weight @constant : tensor<1x8xf32> {value
+m1.weight @constant : tensor<1x8xf32> {value = dense<1.0> : tensor<1x8xf32>}
+// CHECK: m1.weight @transformed : tensor<8x8xf32> {sources = ["x"], transform = #m1<transform double>}
+m1.weight @transformed : tensor<8x8xf32> {sources = ["x"], transform = #m1<transform double>}
+
+// Two linears on one weight share its scales.
+// CHECK-LABEL: func @quantised
+func.func @quantised(%x: tensor<?x8xbf16>, %e: tensor<?x2xi32>) {
+  // CHECK: %[[W:.*]] = m1.get_weight @q_k : tensor<12x8xi8>
+  // CHECK: %[[S:.*]] = m1.get_weight @q_k.scale : tensor<12xf32>
+  %w = m1.get_weight @q_k : tensor<12x8xbf16>
+  // CHECK: m1.linear %{{.*}}, %[[W]] scale(%[[S]]) : (tensor<?x8xbf16>, tensor<12x8xi8>, tensor<12xf32>)
+  %y = m1.linear %x, %w : (tensor<?x8xbf16>, tensor<12x8xbf16>) -> tensor<?x12xbf16>
+  // CHECK: m1.linear %{{.*}}, %[[W]] scale(%[[S]])
+  %z = m1.linear %x, %w : (tensor<?x8xbf16>, tensor<12x8xbf16>) -> tensor<?x12xf32>
+  %v = m1.get_weight @biased : tensor<8x8xf32>
+  %b = m1.get_weight @bias : tensor<8xf32>
+  // CHECK: m1.linear %{{.*}}, %{{.*}} scale(%{{.*}}) bias(%{{.*}})
+  %u = m1.linear %x, %v bias(%b)
+      : (tensor<?x8xbf16>, tensor<8x8xf32>, tensor<8xf32>) -> tensor<?x8xf32>
+  %we = m1.get_weight @experts : tensor<12x8xbf16>
+  // CHECK: m1.expert_linear %{{.*}}, %{{.*}}, %{{.*}} scale(%{{.*}}) {count = 3 : i64}
+  %h = m1.expert_linear %x, %e, %we {count = 3 : i64}
+      : (tensor<?x8xbf16>, tensor<?x2xi32>, tensor<12x8xbf16>) -> tensor<?x8xbf16>
+  return
+}
+
+// Routers, also behind a multiplier; embeddings that are the head; what goes into a scan's dt;
+// names that keep asks for; constants; transformed weights.
+// CHECK-LABEL: func @kept
+func.func @kept(%x: tensor<?x8xbf16>, %tokens: tensor<?xi32>, %a: tensor<8x4xf32>,
+                %n: tensor<?x4xf32>, %batch: !m1.batch) -> (tensor<?x16xf32>, tensor<?xi32>) {
+  %s = m1.get_state @scan : !m1.scan_state<8x4xf32>
+  %wr = m1.get_weight @router : tensor<3x8xbf16>
+  // CHECK-NOT: scale(
+  %r = m1.linear %x, %wr : (tensor<?x8xbf16>, tensor<3x8xbf16>) -> tensor<?x3xf32>
+  %m = m1.map %r : (tensor<?x3xf32>) -> tensor<?x3xf32> {
+  ^bb0(%u: f32):
+    %p = arith.addf %u, %u : f32
+    m1.yield %p : f32
+  }
+  %ws, %es = m1.router %m {scale = 1.0 : f64}
+      : (tensor<?x3xf32>) -> (tensor<?x2xf32>, tensor<?x2xi32>)
+  %wt = m1.get_weight @tied : tensor<16x8xbf16>
+  %h = m1.embedding %tokens, %wt : (tensor<?xi32>, tensor<16x8xbf16>) -> tensor<?x8xf32>
+  %tl = m1.linear %h, %wt : (tensor<?x8xf32>, tensor<16x8xbf16>) -> tensor<?x16xf32>
+  %wd = m1.get_weight @dt : tensor<8x8xbf16>
+  %dt = m1.linear %x, %wd : (tensor<?x8xbf16>, tensor<8x8xbf16>) -> tensor<?x8xf32>
+  %y = m1.selective_scan %x, %dt, %a, %n, %n, %batch, %s
+      : (tensor<?x8xbf16>, tensor<?x8xf32>, tensor<8x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         !m1.batch, !m1.scan_state<8x4xf32>) -> tensor<?x8xf32>
+  %wm = m1.get_weight @mixer : tensor<8x8xbf16>
+  %o = m1.linear %y, %wm : (tensor<?x8xf32>, tensor<8x8xbf16>) -> tensor<?x8xf32>
+  %wc = m1.get_weight @constant : tensor<1x8xf32>
+  %c = m1.linear %o, %wc : (tensor<?x8xf32>, tensor<1x8xf32>) -> tensor<?x1xf32>
+  %wx = m1.get_weight @transformed : tensor<8x8xf32>
+  %t = m1.linear %o, %wx : (tensor<?x8xf32>, tensor<8x8xf32>) -> tensor<?x8xf32>
+  %wh = m1.get_weight @head : tensor<16x8xbf16>
+  %l = m1.linear %t, %wh : (tensor<?x8xf32>, tensor<16x8xbf16>) -> tensor<?x16xf32>
+  %next = m1.sample %l : (tensor<?x16xf32>) -> tensor<?xi32>
+  return %l, %next : tensor<?x16xf32>, tensor<?xi32>
+}
+m1.state @scan : !m1.scan_state<8x4xf32>
