@@ -65,7 +65,8 @@ struct KernelSpec {
   std::string key() const;
 
   /// All of it as an attribute, for plan.kernel's `facts`, and back. Fails with an error that says
-  /// which part is missing or of another kind.
+  /// which part is missing, of another kind, or not what the op's verifier asks for: a spec that it
+  /// returns is one that get(), integer() and real() may be asked about as one from an operation.
   mlir::DictionaryAttr toAttribute(mlir::MLIRContext *context) const;
   static mlir::FailureOr<KernelSpec>
   fromAttribute(mlir::DictionaryAttr facts,

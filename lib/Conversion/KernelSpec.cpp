@@ -1,3 +1,4 @@
+#include "VerifyFacts.h"
 #include "m1c/KernelSelector.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -112,6 +113,8 @@ KernelSpec::fromAttribute(mlir::DictionaryAttr facts,
     spec.operands.push_back({role.str(), tensor.getElementType(),
                              llvm::SmallVector<int64_t>(tensor.getShape()), stride.getInt()});
   }
+  if (failed(verifyFacts(spec, facts.getContext(), emitError)))
+    return mlir::failure();
   return spec;
 }
 

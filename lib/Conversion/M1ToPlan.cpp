@@ -1,5 +1,6 @@
 #include "m1c/M1ToPlan.h"
 #include "M1/IR/M1.h"
+#include "VerifyFacts.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -401,6 +402,9 @@ LogicalResult FunctionConverter::convert(Operation *current) {
     if (!place.dims.empty())
       rowsOfResults[place.buffer] = place;
   }
+  for (const OperandSpec &operand : spec.operands)
+    if (failed(checkSizes(operand, [&] { return op->emitOpError(); })))
+      return failure();
   this->spec = &spec;
   unsharable = spec.shared && !selector.canShare(spec);
   return unsharable ? failure() : selector.select(spec, *this);

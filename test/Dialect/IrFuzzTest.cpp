@@ -204,6 +204,9 @@ void run(ModuleOp module, std::mt19937_64 &random) {
       ("builtin.module(m1-optimize,"
        "m1-convert-to-plan{target=cpu:x86-64-v3,cuda:sm_80,sm_120},m1-plan)"),
       "builtin.module(canonicalize,cse)",
+      "builtin.module(m1-generate-kernels)",
+      "builtin.module(m1-optimize,m1-convert-to-plan{target=cpu:x86-64-v3},m1-generate-kernels)",
+      "builtin.module(m1-convert-to-plan{target=cuda:sm_90},m1-plan,m1-generate-kernels)",
       "builtin.module(m1-eliminate-dead,m1-plan,m1-eliminate-dead)",
       "builtin.module(m1-merge-projections,m1-fold-constants)",
       "builtin.module(func.func(m1-fuse-scan,m1-fuse-silu-mul,m1-hoist-gather-rows))",

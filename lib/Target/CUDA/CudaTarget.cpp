@@ -1,5 +1,6 @@
 #include "m1c/CudaTarget.h"
 #include "FuseLaunches.h"
+#include "GeneratedKernels.h"
 #include "Ptx.h"
 #include "Toolchain.h"
 #include "m1c/Target.h"
@@ -81,11 +82,17 @@ private:
         kernel.width = size("width");
         kernel.gridX = size("grid_x");
         kernel.blockSize = op.getBlockSize();
+        auto emitError = [&] { return op.emitOpError() << "@" << op.getSymName() << ": "; };
         if (!kernel.width || !kernel.gridX || !kernel.blockSize)
-          return op.emitOpError("has neither source nor facts with width and grid_x");
-        auto spec = KernelSpec::fromAttribute(facts, [&] { return op.emitOpError(); });
+          return emitError() << "has neither source nor facts with width and grid_x";
+        auto spec = KernelSpec::fromAttribute(facts, emitError);
         if (failed(spec))
           return failure();
+        if (cuda::isGeneratedOp(spec->op) &&
+            !cuda::isShapeOf(*spec, {kernel.width, kernel.blockSize, kernel.gridX}))
+          return emitError() << "expected width, block size and grid_x that fit each other and the "
+                                "operands, got "
+                             << kernel.width << ", " << kernel.blockSize << " and " << kernel.gridX;
         kernel.spec = std::move(*spec);
       }
       kernels.push_back(std::move(kernel));

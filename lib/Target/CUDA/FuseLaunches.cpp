@@ -148,8 +148,9 @@ bool FuseLaunchesPass::readKernels() {
   for (auto kernel : getOperation().getOps<plan::KernelOp>()) {
     if (!kernel.getFactsAttr())
       continue;
-    auto spec =
-        KernelSpec::fromAttribute(kernel.getFactsAttr(), [&] { return kernel.emitOpError(); });
+    auto spec = KernelSpec::fromAttribute(kernel.getFactsAttr(), [&] {
+      return kernel.emitOpError() << "@" << kernel.getSymName() << ": ";
+    });
     if (failed(spec))
       return false;
     specs[kernel.getSymName()] = std::move(*spec);

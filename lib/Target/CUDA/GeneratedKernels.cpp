@@ -391,7 +391,8 @@ void buildArgmax(KernelBuilder &k) {
 
 bool isGeneratedOp(StringRef op) { return familyOf(op) != Family::unknown; }
 
-KernelShape shapeGeneratedKernel(const KernelSpec &spec, ArrayRef<unsigned> alignments) {
+/// Blocks and threads for a width, if the kernel has one.
+static KernelShape shapeOfWidth(const KernelSpec &spec, unsigned width) {
   KernelShape shape;
   Family family = familyOf(spec.op);
   if (family == Family::rotaryTable) {
@@ -400,9 +401,7 @@ KernelShape shapeGeneratedKernel(const KernelSpec &spec, ArrayRef<unsigned> alig
     shape.gridX = llvm::divideCeil(half, shape.blockSize);
     return shape;
   }
-  shape.width = 8;
-  while (shape.width > 1 && !widthFits(spec, alignments, shape.width))
-    shape.width /= 2;
+  shape.width = width;
   int64_t run = contiguousRun(spec);
   if (family == Family::map) {
     int64_t units = run / shape.width * runsPerRow(spec);
@@ -413,6 +412,24 @@ KernelShape shapeGeneratedKernel(const KernelSpec &spec, ArrayRef<unsigned> alig
         std::min<int64_t>(maxBlock, llvm::alignTo(llvm::divideCeil(run, shape.width), warpSize));
   }
   return shape;
+}
+
+KernelShape shapeGeneratedKernel(const KernelSpec &spec, ArrayRef<unsigned> alignments) {
+  unsigned width = 8;
+  while (width > 1 && !widthFits(spec, alignments, width))
+    width /= 2;
+  return shapeOfWidth(spec, width);
+}
+
+bool isShapeOf(const KernelSpec &spec, const KernelShape &shape) {
+  // 32: a thread's accesses are of at most so many bytes.
+  const SmallVector<unsigned> aligned(spec.operands.size(), 32);
+  if (shape.width > 8 || !llvm::isPowerOf2_32(shape.width) ||
+      (shape.width > 1 && !widthFits(spec, aligned, shape.width)))
+    return false;
+  const KernelShape expected = shapeOfWidth(spec, shape.width);
+  return shape.width == expected.width && shape.blockSize == expected.blockSize &&
+         shape.gridX == expected.gridX;
 }
 
 LogicalResult buildGeneratedKernel(OpBuilder &builder, gpu::GPUModuleOp module, StringRef symbol,

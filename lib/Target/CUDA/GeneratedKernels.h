@@ -16,6 +16,9 @@ bool isGeneratedOp(llvm::StringRef op);
 /// them for f32 beside bf16).
 KernelShape shapeGeneratedKernel(const KernelSpec &spec, llvm::ArrayRef<unsigned> alignments);
 
+/// Whether it can be the shape of the kernel for `spec`, with operands of some alignment.
+bool isShapeOf(const KernelSpec &spec, const KernelShape &shape);
+
 /// Writes the kernel into `module`. Launch: one block row a row of spec.domain, shape.gridX blocks
 /// of shape.blockSize threads.
 mlir::LogicalResult buildGeneratedKernel(mlir::OpBuilder &builder, mlir::gpu::GPUModuleOp module,

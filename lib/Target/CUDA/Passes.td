@@ -46,7 +46,7 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
                     Statistic<"numNorms", "norms", "RMS norms split between products">,
                     Statistic<"numResiduals", "residuals", "Products with a residual inside">,
                     Statistic<"numKernels", "kernels-erased", "Kernels without a launch">];
-  let dependentDialects = ["::mlir::plan::PlanDialect"];
+  let dependentDialects = ["::mlir::m1::M1Dialect", "::mlir::plan::PlanDialect"];
 }
 
 #endif

@@ -31,11 +31,16 @@ int64_t rowsPerGroup(const KernelSpec &spec) {
   return std::clamp<int64_t>(16384 / std::max<int64_t>(columns, 1), 1, 64);
 }
 
+/// What of the spec its family does not cover; empty when all is well.
+static std::string findUnsupported(const CpuFamily &family, const KernelSpec &spec) {
+  return family.unsupported ? family.unsupported(spec) : "";
+}
+
 LogicalResult CpuSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
   const CpuFamily *family = findCpuFamily(spec.op);
   if (!family)
     return emitter.error() << "the cpu target has no kernel for '" << spec.op << "'";
-  if (std::string reason = family->unsupported ? family->unsupported(spec) : ""; !reason.empty())
+  if (std::string reason = findUnsupported(*family, spec); !reason.empty())
     return emitter.error() << "the cpu target has no " << spec.op << " with " << reason;
   KernelChoice choice;
   choice.domain = family->isPerSequence ? RowDomain::sequences : spec.domain;
@@ -66,6 +71,9 @@ FailureOr<OwningOpRef<ModuleOp>> generateCpuKernels(MLIRContext *context, const 
       return emitError(module->getLoc())
              << "kernel " << kernel.symbol << ": the cpu target has no kernel for '"
              << kernel.spec.op << "'";
+    if (std::string reason = findUnsupported(*family, kernel.spec); !reason.empty())
+      return emitError(module->getLoc()) << "kernel " << kernel.symbol << ": the cpu target has no "
+                                         << kernel.spec.op << " with " << reason;
     KernelWriter writer(*module, cpu, kernel);
     family->write(writer);
   }

@@ -68,7 +68,8 @@ private:
     for (plan::KernelOp op : plan.getOps<plan::KernelOp>()) {
       if (!op.getFactsAttr())
         return op.emitOpError("has no facts to generate its code from");
-      auto spec = KernelSpec::fromAttribute(op.getFactsAttr(), [&] { return op.emitOpError(); });
+      auto emitError = [&] { return op.emitOpError() << "@" << op.getSymName() << ": "; };
+      auto spec = KernelSpec::fromAttribute(op.getFactsAttr(), emitError);
       if (failed(spec))
         return failure();
       kernels.push_back({op.getSymName().str(), std::move(*spec)});
