@@ -433,6 +433,11 @@ Status CudaContext::runChecked(const schema::Function &function, const m1_dims &
   for (uint32_t i = 0; i < function.commands()->size(); ++i) {
     const schema::CommandHolder &command = *function.commands()->Get(i);
     M1_TRY(enqueueCommand(command, dims, layout));
+    const schema::Launch *checked = command.command_as_Launch();
+    const flatbuffers::String *label =
+        checked ? checked->name() : command.command_as_Gemm()->name();
+    M1_TRY(device.synchronize().prefixed(
+        formatted("%s: command %u, %s", function.name()->c_str(), i, label ? label->c_str() : "")));
     auto fetch = [&](uint32_t operand, uint64_t bytes, const void **out) -> Status {
       const schema::Launch *launch = command.command_as_Launch();
       const schema::Operand &what =
@@ -463,7 +468,9 @@ StepTraits CudaContext::traits() const {
 Status CudaContext::finish(int32_t *outNextTokens) {
   if (stepPending) {
     M1_TRY(device.bind());
-    M1_TRY(driver.check(driver.cuEventSynchronize(stepDone), "the step"));
+    // Launches run on by themselves: which one failed is known where each is waited for.
+    M1_TRY(driver.check(driver.cuEventSynchronize(stepDone),
+                        "the step (m1-run --check-numerics tells of which launch)"));
     stepPending = false;
   }
   if (outNextTokens && lastLogitRows)

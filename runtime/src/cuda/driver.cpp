@@ -45,6 +45,27 @@ Status Driver::get(const Driver **out) {
   return status;
 }
 
+/// After such an error every call in the context fails, and all contexts of a device are one in a
+/// process: its primary one.
+static bool losesContext(CUresult result) {
+  switch (result) {
+  case 214: // memory that cannot be corrected
+  case 700: // illegal address
+  case 702: // a kernel took too long
+  case 709: // the context is destroyed
+  case 710: // an assertion in a kernel
+  case 714: // stack
+  case 715: // illegal instruction
+  case 716: // misaligned address
+  case 717: // wrong address space
+  case 718: // illegal program counter
+  case 719: // a kernel failed
+    return true;
+  default:
+    return false;
+  }
+}
+
 Status Driver::check(CUresult result, const char *what, ...) const {
   if (result == CUDA_SUCCESS)
     return {};
@@ -60,8 +81,9 @@ Status Driver::check(CUresult result, const char *what, ...) const {
     cuGetErrorString(result, &description);
   StatusCode code =
       result == CUDA_ERROR_OUT_OF_MEMORY ? StatusCode::outOfMemory : StatusCode::deviceError;
-  return error(code, "%s failed: %s (%s)", text, name ? name : "unknown CUDA error",
-               description ? description : "no description");
+  return error(code, "%s failed: %s (%s)%s", text, name ? name : "unknown CUDA error",
+               description ? description : "no description",
+               losesContext(result) ? "; this process cannot use this GPU any more" : "");
 }
 
 void *openCudaLibrary(const char *const *names, size_t count, std::string *outError) {

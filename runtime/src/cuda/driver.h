@@ -102,7 +102,7 @@ struct Driver {
   /// library, a function, a GPU.
   static Status get(const Driver **out);
 
-  /// ok, or "WHAT failed: CUDA_ERROR_… (description)".
+  /// ok, or "WHAT failed: CUDA_ERROR_… (description)", and that the device is lost where it is.
   __attribute__((format(printf, 3, 4))) Status check(CUresult result, const char *what, ...) const;
 };
 
