@@ -1,9 +1,11 @@
-// Writes an artifact (.m1a): header, module, code, tokenizer, weights. See runtime/schema.
+// Artifacts (.m1a), written and read: header, module, code, tokenizer, weights. See runtime/schema.
 #ifndef M1C_ARTIFACT_H
 #define M1C_ARTIFACT_H
 
 #include "Plan/Plan.h"
 #include "m1c/Checkpoint.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
 #include "llvm/Support/Error.h"
 #include <functional>
 #include <string>
@@ -25,6 +27,16 @@ struct ArtifactTarget {
 
 enum class WeightStorage { embed, external, dummy };
 
+/// The m1 module that code is made from, as an artifact carries it.
+struct ModuleText {
+  std::string packed; // zstd
+  uint64_t bytes = 0; // of the text
+  bool empty() const { return packed.empty(); }
+};
+
+/// The module's text, whose locations are the names of layers and weights alone.
+llvm::Expected<ModuleText> packModule(mlir::ModuleOp module);
+
 struct ArtifactOptions {
   std::string producer;
   WeightStorage weights = WeightStorage::embed;
@@ -33,6 +45,7 @@ struct ArtifactOptions {
   std::string tokenizer, chatTemplate, bosToken, eosToken;
   GenerationDefaults generation;
   std::vector<std::pair<std::string, std::string>> properties;
+  ModuleText moduleText; // empty: none, the code can't be made anew
   /// Called with the bytes of weights done and the total, now and then; may be empty.
   std::function<void(uint64_t, uint64_t)> progress;
 };
@@ -51,6 +64,18 @@ llvm::Expected<ArtifactSizes> writeArtifact(llvm::StringRef path, mlir::ModuleOp
                                             llvm::ArrayRef<ArtifactTarget> targets,
                                             const CheckpointData &data,
                                             const ArtifactOptions &options);
+
+/// Whether the file begins as an artifact.
+bool isArtifact(llvm::StringRef path);
+
+/// What an artifact gives to make its code anew: its m1 module, its weights, which become those of
+/// `data`, and its text, which goes to `options`; of an artifact with dummy weights also their
+/// storage and seed. Its code and plans are checked like everything and not used. Weights outside
+/// its directory have to lie in one of `allowExternal`. They are mapped; pieces are checked as they
+/// are read. Strangers' artifacts get an error: one that names the file and what is wrong with it.
+llvm::Expected<mlir::OwningOpRef<mlir::ModuleOp>>
+readArtifact(llvm::StringRef path, llvm::ArrayRef<std::string> allowExternal,
+             mlir::MLIRContext &context, CheckpointData &data, ArtifactOptions &options);
 
 } // namespace m1c
 

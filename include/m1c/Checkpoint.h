@@ -32,6 +32,18 @@ struct SourceTensor {
   uint64_t offset;
 };
 
+/// A weight's elements as an artifact holds them.
+struct StoredWeight {
+  /// Mapped; may change meanwhile: copy it, then compare with the checks (weight_check.h).
+  llvm::ArrayRef<char> data;
+  llvm::ArrayRef<uint64_t> checks;
+  /// Index in CheckpointData::files and byte offset in that file.
+  unsigned file;
+  uint64_t offset;
+  /// Whether it lies in a file of the checkpoint, where it can stay.
+  bool stays;
+};
+
 /// The files of a checkpoint and the tensors in them. With dummy weights both are empty.
 class CheckpointData {
 public:
@@ -49,6 +61,14 @@ public:
 
   /// Null when there is none.
   const SourceTensor *find(llvm::StringRef name) const;
+
+  /// In place of a checkpoint: the weights of an artifact, by their own names. `owner` keeps alive
+  /// what they and the files' buffers refer to.
+  void setStored(std::vector<File> ofArtifact, llvm::StringMap<StoredWeight> weights,
+                 std::shared_ptr<const void> owner);
+  bool isStored() const { return storedOwner != nullptr; }
+  /// Null when there is none.
+  const StoredWeight *findStored(llvm::StringRef weight) const;
 
   /// Tells the kernel that these bytes of a file will not be read again soon, so that they do not
   /// stay in memory.
@@ -73,6 +93,8 @@ private:
   std::vector<File> files;
   std::vector<SourceTensor> tensors;
   llvm::StringMap<size_t> index;
+  llvm::StringMap<StoredWeight> stored;
+  std::shared_ptr<const void> storedOwner;
 };
 
 /// An error that says what `path` is, or may mean, when it is no directory.

@@ -1,5 +1,5 @@
-// From a checkpoint directory, or a module of the m1 or plan dialect, to an artifact: what
-// m1-compile does.
+// From a checkpoint directory, a module of the m1 or plan dialect, or an artifact whose code is
+// made anew, to an artifact: what m1-compile does.
 #ifndef M1C_COMPILER_H
 #define M1C_COMPILER_H
 
@@ -11,8 +11,10 @@ namespace m1c {
 enum class Emit { m1, m1Optimized, plan, kernels, llvm, assembly, artifact };
 
 struct CompileOptions {
-  std::string model; // a checkpoint directory, or a file of text or bytecode
-  // of a file: where its weights and the tokenizer come from; empty: none
+  std::string model; // a checkpoint directory, an artifact, or a file of text or bytecode
+  // directories that weights outside an artifact may lie in, besides its own and those below it
+  std::vector<std::string> allowExternal;
+  // of a file of text or bytecode: where its weights and the tokenizer come from; empty: none
   std::string checkpoint;
   // file; "-" is standard output for everything but an artifact
   std::string output;

@@ -18,7 +18,8 @@ int64_t getWeightBytes(mlir::m1::WeightOp weight);
 /// size, but on the length of a row of a quantised one. Warns once per source tensor that holds
 /// NaN. Fails, with an error on the operation, when a source is not in
 /// `data` (always so for dummy weights with sources) or the sources do not hold as many elements as
-/// the weight.
+/// the weight. An artifact's weights are passed as they are; for one that it does not hold, or
+/// whose bytes do not have their checks, it fails without a word.
 mlir::LogicalResult writeWeight(mlir::m1::WeightOp weight, const CheckpointData &data,
                                 WeightSink sink);
 

@@ -98,6 +98,8 @@ private:
 /// The file of the checkpoint that holds the weight's bytes as they are, and where.
 std::optional<std::pair<unsigned, uint64_t>> findVerbatim(m1::WeightOp weight,
                                                           const CheckpointData &data) {
+  if (const StoredWeight *stored = data.findStored(weight.getSymName()))
+    return stored->stays ? std::optional(std::pair(stored->file, stored->offset)) : std::nullopt;
   if (!weight.getSources() || weight.getSources()->size() != 1 || weight.getRowsAttr() ||
       weight.getTransform() != m1::Transform::None)
     return std::nullopt;
@@ -235,7 +237,8 @@ uint64_t ArtifactWriter::layOut(uint64_t moduleSize) {
     }
   }
   layout.tokenizerOffset = at = alignTo(at, M1_ARTIFACT_PAGE);
-  at = weightsBegin = alignTo(at + options.tokenizer.size(), M1_ARTIFACT_PAGE);
+  layout.moduleTextOffset = at += options.tokenizer.size();
+  at = weightsBegin = alignTo(at + options.moduleText.packed.size(), M1_ARTIFACT_PAGE);
   for (WeightEntry &entry : layout.weights)
     if (!entry.dummy && entry.file < 0) {
       entry.offset = alignTo(at, M1_ARTIFACT_WEIGHT_ALIGN);
@@ -261,7 +264,16 @@ llvm::Error ArtifactWriter::streamWeight(size_t index,
       options.progress(weightBytesDone, weightBytesTotal);
     return success(taken);
   };
-  if (failed(writeWeight(entry.op, data, sink)) && taken)
+  const bool failed = mlir::failed(writeWeight(entry.op, data, sink)) && taken;
+  if (failed && data.isStored()) {
+    StringRef name = m1::WeightOp(entry.op).getSymName();
+    return llvm::createStringError(data.getFiles().front().path +
+                                   (data.findStored(name)
+                                        ? ": damaged or changed: weight '" + name +
+                                              "' is not the one that the artifact was made with"
+                                        : ": holds no weight '" + name + "'"));
+  }
+  if (failed)
     return llvm::createStringError("cannot read weight '" + m1::WeightOp(entry.op).getSymName() +
                                    "'");
   check.finish();
@@ -373,6 +385,7 @@ llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
       sizes.code += object.bytes.size();
     }
   put(layout.tokenizerOffset, options.tokenizer);
+  put(layout.moduleTextOffset, options.moduleText.packed);
   std::vector<uint8_t> digest = digestOf(head);
   std::copy(digest.begin(), digest.end(), header.digest);
   put(0, {reinterpret_cast<const char *>(&header), sizeof(header)});

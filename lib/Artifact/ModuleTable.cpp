@@ -359,6 +359,11 @@ llvm::Expected<std::string> TableBuilder::build() {
       table.add_repetition_penalty(static_cast<float>(*from.repetitionPenalty));
     generation = table.Finish();
   }
+  Offset<fbs::ModuleText> moduleText;
+  if (!options.moduleText.empty()) {
+    fbs::Segment data(layout.moduleTextOffset, options.moduleText.packed.size());
+    moduleText = fbs::CreateModuleText(fb, &data, options.moduleText.bytes);
+  }
   std::vector<int32_t> eosIds(model.getEosIds().begin(), model.getEosIds().end());
 
   auto producer = string(options.producer), architecture = string(model.getArchitecture());
@@ -394,6 +399,8 @@ llvm::Expected<std::string> TableBuilder::build() {
   builder.add_weight_checks(&checks);
   if (!generation.IsNull())
     builder.add_generation_defaults(generation);
+  if (!moduleText.IsNull())
+    builder.add_module_text(moduleText);
   fb.Finish(builder.Finish(), fbs::ModuleIdentifier());
   if (error)
     return std::move(error);

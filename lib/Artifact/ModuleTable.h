@@ -29,6 +29,7 @@ struct Layout {
   // per target and code object: offset, size
   std::vector<std::vector<std::pair<uint64_t, uint64_t>>> code;
   uint64_t tokenizerOffset = 0;
+  uint64_t moduleTextOffset = 0;
   uint64_t checksOffset = 0, checksSize = 0; // of the weights, in bytes
 };
 

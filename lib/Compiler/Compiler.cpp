@@ -113,10 +113,13 @@ private:
   bool checkOptions();
   bool readModel();
   bool importModel();
+  bool checkOutput(llvm::StringRef what);
   bool parseModel();
+  bool readArtifact();
   bool runPasses(llvm::function_ref<void(PassManager &)> build);
   bool isPlanned() { return !module->getOps<plan::TargetOp>().empty(); }
   bool optimize();
+  bool keepModule();
   bool lowerToPlan();
   bool runPipeline();
   bool generateCode();
@@ -159,8 +162,8 @@ private:
   std::string targetList; // with the --cpu
   std::vector<ArtifactTarget> artifactTargets;
   CodeRequest request;
-  m1rt::PreparedTokenizer tokenizer;
-  GenerationDefaults generation;
+  m1rt::PreparedTokenizer tokenizer; // of the checkpoint
+  ArtifactOptions artifact;
 };
 
 bool Compilation::writeText(llvm::StringRef path,
@@ -196,10 +199,12 @@ static bool isForeign(llvm::StringRef path) {
   auto opened = llvm::MemoryBuffer::getFileSlice(path, 64, 0);
   llvm::StringRef bytes = opened ? (*opened)->getBuffer() : llvm::StringRef();
   return path.ends_with(".safetensors") || path.ends_with(".json") ||
-         bytes.starts_with("M1ARTIFA") || !m1rt::describeForeignFile(bytes).empty();
+         !m1rt::describeForeignFile(bytes).empty();
 }
 
 bool Compilation::readModel() {
+  if (!llvm::sys::fs::is_directory(options.model) && isArtifact(options.model))
+    return stage("read", [&] { return readArtifact(); });
   if (!llvm::sys::fs::is_directory(options.model) && llvm::sys::fs::exists(options.model) &&
       !isForeign(options.model))
     return stage("parse", [&] { return parseModel(); });
@@ -221,6 +226,30 @@ bool Compilation::parseModel() {
         options.model + ": its weights are in no file; give --checkpoint DIR or --weights "
                         "dummy:SEED"));
   return save("1-m1.mlir");
+}
+
+/// Of an artifact nothing is taken but its module, weights and text: all code is made anew.
+bool Compilation::readArtifact() {
+  if (!options.checkpoint.empty())
+    return fail(llvm::createStringError("--checkpoint: the weights are those of the artifact " +
+                                        options.model));
+  const WeightStorage asked = artifact.weights;
+  const uint64_t seed = artifact.dummySeed;
+  auto read = m1c::readArtifact(options.model, options.allowExternal, context, data, artifact);
+  if (!read)
+    return fail(read.takeError());
+  module = std::move(*read);
+  if (asked == WeightStorage::dummy)
+    artifact.dummySeed = seed;
+  return checkOutput("belongs to the artifact that is read") && save("1-m1.mlir");
+}
+
+/// The files that weights come from are still to be read.
+bool Compilation::checkOutput(llvm::StringRef what) {
+  for (const CheckpointData::File &file : data.getFiles())
+    if (llvm::sys::fs::equivalent(file.path, options.output))
+      return fail(llvm::createStringError("-o " + options.output + ": " + what));
+  return true;
 }
 
 bool Compilation::runPasses(llvm::function_ref<void(PassManager &)> build) {
@@ -246,16 +275,11 @@ bool Compilation::importModel() {
   import.tokenizerIds = tokenizer.ids;
   import.endToken = tokenizer.eosId;
   import.endTokenSource = inModel("tokenizer_config.json") + ": field 'eos_token'";
-  auto imported = importCheckpoint(context, options.model, import, data, &generation);
+  auto imported = importCheckpoint(context, options.model, import, data, &artifact.generation);
   if (failed(imported))
     return false;
   module = std::move(*imported);
-  // Their bytes are still to be read.
-  for (const CheckpointData::File &file : data.getFiles())
-    if (llvm::sys::fs::equivalent(file.path, options.output))
-      return fail(
-          llvm::createStringError("-o " + options.output + ": is a file of the checkpoint"));
-  return save("1-m1.mlir");
+  return checkOutput("is a file of the checkpoint") && save("1-m1.mlir");
 }
 
 bool Compilation::optimize() {
@@ -265,6 +289,15 @@ bool Compilation::optimize() {
              passes.addPass(m1::createQuantizeWeightsPass({options.quantizeKeep}));
          }) &&
          save("2-m1-optimized.mlir");
+}
+
+/// For the artifact, so that its code can be made anew.
+bool Compilation::keepModule() {
+  auto text = packModule(*module);
+  if (!text)
+    return fail(text.takeError());
+  artifact.moduleText = std::move(*text);
+  return true;
 }
 
 bool Compilation::lowerToPlan() {
@@ -330,6 +363,10 @@ bool Compilation::prepareTokenizer() {
   std::string error;
   if (!m1rt::prepareTokenizer(file, inModel("tokenizer_config.json"), tokenizer, error))
     return fail(llvm::createStringError(error));
+  artifact.tokenizer = tokenizer.data;
+  artifact.chatTemplate = tokenizer.chatTemplate;
+  artifact.bosToken = tokenizer.bosToken;
+  artifact.eosToken = tokenizer.eosToken;
   return true;
 }
 
@@ -395,6 +432,8 @@ bool Compilation::run(ArtifactSizes *outSizes) {
       return fail(cache.takeError());
     request.cache = std::move(*cache);
   }
+  artifact.weights = options.weights;
+  artifact.dummySeed = options.dummySeed;
   if (!checkOptions() || !stage("tokenizer", [&] { return prepareTokenizer(); }) || !readModel())
     return false;
   if (options.emit == Emit::artifact && !checkpointDirectory().empty())
@@ -412,6 +451,8 @@ bool Compilation::run(ArtifactSizes *outSizes) {
       return false;
     if (options.emit == Emit::m1Optimized)
       return writeModule(options.output);
+    if (!isPlanned() && options.emit == Emit::artifact && !keepModule())
+      return false;
     if (!stage("plan", [&] { return lowerToPlan(); }))
       return false;
   }
@@ -426,15 +467,7 @@ bool Compilation::run(ArtifactSizes *outSizes) {
     return writeText(options.output, [&](llvm::raw_ostream &out) { out << text; });
   }
   return stage("write", [&] {
-    ArtifactOptions artifact;
     artifact.producer = options.producer;
-    artifact.weights = options.weights;
-    artifact.dummySeed = options.dummySeed;
-    artifact.tokenizer = tokenizer.data;
-    artifact.chatTemplate = tokenizer.chatTemplate;
-    artifact.bosToken = tokenizer.bosToken;
-    artifact.eosToken = tokenizer.eosToken;
-    artifact.generation = generation;
     artifact.progress = listener.weightsWritten;
     auto sizes = writeArtifact(options.output, *module, artifactTargets, data, artifact);
     if (!sizes)

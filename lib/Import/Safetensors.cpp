@@ -311,6 +311,18 @@ const SourceTensor *CheckpointData::find(StringRef name) const {
   return at == index.end() ? nullptr : &tensors[at->second];
 }
 
+void CheckpointData::setStored(std::vector<File> ofArtifact, llvm::StringMap<StoredWeight> weights,
+                               std::shared_ptr<const void> owner) {
+  files = std::move(ofArtifact);
+  stored = std::move(weights);
+  storedOwner = std::move(owner);
+}
+
+const StoredWeight *CheckpointData::findStored(StringRef weight) const {
+  auto at = stored.find(weight);
+  return at == stored.end() ? nullptr : &at->second;
+}
+
 void CheckpointData::release(unsigned file, uint64_t begin, uint64_t size) const {
   const llvm::MemoryBuffer &buffer = *files[file].buffer;
   // Small files are read to the heap, where the advice would lose data.

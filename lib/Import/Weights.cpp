@@ -4,6 +4,7 @@
 #include "llvm/ADT/APFloat.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/Endian.h"
+#include "weight_check.h"
 
 #include <algorithm>
 #include <cmath>
@@ -258,6 +259,23 @@ LogicalResult writeConstant(WeightOp weight, ElementsAttr value, WeightSink sink
   return flush();
 }
 
+LogicalResult writeStored(const StoredWeight *stored, WeightSink sink) {
+  if (!stored)
+    return failure();
+  std::vector<char> piece;
+  for (size_t i = 0, begin = 0; begin < stored->data.size(); ++i, begin += M1_WEIGHT_PIECE) {
+    ArrayRef<char> bytes = stored->data.slice(begin).take_front(
+        std::min<size_t>(M1_WEIGHT_PIECE, stored->data.size() - begin));
+    piece.assign(bytes.begin(), bytes.end());
+    if (m1_weight_check(piece.data(), piece.size()) != stored->checks[i])
+      return failure();
+    for (size_t at = 0; at < piece.size(); at += chunkElements * 4)
+      if (failed(sink(ArrayRef<char>(piece).slice(at).take_front(chunkElements * 4))))
+        return failure();
+  }
+  return success();
+}
+
 } // namespace
 
 int64_t m1c::getWeightBytes(WeightOp weight) {
@@ -266,6 +284,8 @@ int64_t m1c::getWeightBytes(WeightOp weight) {
 }
 
 LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, WeightSink sink) {
+  if (data.isStored())
+    return writeStored(data.findStored(weight.getSymName()), sink);
   if (RotaryAnglesAttr angles = weight.getAnglesAttr())
     return writeAngles(weight, angles, sink);
   if (ElementsAttr value = weight.getValueAttr())

@@ -10,9 +10,9 @@
 #define M1_ARTIFACT_WEIGHT_ALIGN 256u // alignment of each weight
 
 // File layout, in this order: this header; the FlatBuffers module (module.fbs); code and tokenizer
-// segments, page-aligned; padding to a page; embedded weights; the checks of the weights
-// (weight_check.h). The digest covers the pages before the weights: it is checked before anything
-// else is believed.
+// segments, page-aligned; the text of the m1 module; padding to a page; embedded weights; the
+// checks of the weights (weight_check.h). The digest covers the pages before the weights: it is
+// checked before anything else is believed.
 typedef struct m1_artifact_header {
   char magic[8];
   uint32_t version;

@@ -14,6 +14,7 @@
 #ifndef M1RT_DEVICE_H
 #define M1RT_DEVICE_H
 
+#include "artifact/elements.h"
 #include "base/bytes.h"
 #include "m1k_abi.h"
 #include "module_generated.h"
@@ -215,10 +216,6 @@ Status createCudaDevice(uint32_t ordinal, const DeviceOptions &options,
                         std::unique_ptr<Device> *out);
 /// Of this machine; an error without a driver.
 Status countCudaDevices(uint32_t *out);
-
-/// Bytes of one element.
-uint32_t elementSize(schema::ElementType type);
-const char *elementName(schema::ElementType type);
 
 } // namespace m1rt
 

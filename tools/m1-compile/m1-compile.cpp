@@ -1,4 +1,5 @@
-// m1-compile: a checkpoint directory, or a module of the m1 or plan dialect, to an artifact.
+// m1-compile: a checkpoint directory, a module of the m1 or plan dialect, or an artifact whose code
+// is made anew, to an artifact.
 #include "command_line.h"
 #include "m1c/Compiler.h"
 #include "progress.h"
@@ -57,12 +58,13 @@ int main(int argc, char **argv) {
                                                   {"asm", m1c::Emit::assembly},
                                                   {"artifact", m1c::Emit::artifact}};
   app.add_option("model", options.model,
-                 "Directory with config.json, safetensors, tokenizer.json; or a file of m1 or plan "
-                 "operations (.mlir)")
+                 "Directory with config.json, safetensors, tokenizer.json; a file of m1 or plan "
+                 "operations (.mlir); or an artifact (.m1a), of which the module, weights and text "
+                 "are taken and all code is made anew")
       ->required()
       ->type_name("MODEL");
   app.add_option("--checkpoint", options.checkpoint,
-                 "Directory with the weights and the tokenizer of a MODEL that is a file")
+                 "Directory with the weights and the tokenizer of a MODEL of operations")
       ->type_name("MODEL_DIR");
   app.add_option("-o,--output", options.output,
                  "File to write; - is standard output unless an artifact is emitted")
@@ -96,6 +98,12 @@ int main(int argc, char **argv) {
          "--weights", weights,
          "embed, external (checkpoint files stay where they are) or dummy:SEED (for benchmarks)")
       ->type_name("MODE");
+  app.add_option("--allow-external", options.allowExternal,
+                 "Directory outside that of a MODEL that is an artifact where its weights may lie; "
+                 "may be given several times")
+      ->type_name("DIR")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->default_str("");
   app.add_option("--max-context", options.maxContext,
                  "Longest context in tokens; 0: max_position_embeddings of config.json")
       ->check(CLI::Range(0, INT32_MAX));
@@ -130,6 +138,11 @@ int main(int argc, char **argv) {
     return m1tool::usageError("m1-compile", message);
   };
   options.emit = emits.at(emit);
+  if (m1c::isArtifact(options.model))
+    for (const char *flag : {"--activation-type", "--state-type", "--kv-type", "--max-context"})
+      if (app.count(flag) > 0)
+        return usageError(std::string(flag) + ": is that of the module which the artifact " +
+                          options.model + " holds");
   if (weights.rfind("dummy:", 0) == 0) {
     const std::string seed = weights.substr(6);
     if (seed.empty() || seed.size() > 19 ||

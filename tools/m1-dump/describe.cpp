@@ -214,6 +214,11 @@ Json describe(const Artifact &artifact) {
                          {"bos_token", text(tokenizer->bos_token())},
                          {"eos_token", text(tokenizer->eos_token())}};
 
+  if (const schema::ModuleText *text = module.module_text())
+    json["module_text"] = {{"bytes", text->bytes()},
+                           {"offset", text->data()->offset()},
+                           {"packed_bytes", text->data()->size()}};
+
   uint64_t slotBytes = 0, pageBytes = 0, weightBytes = 0;
   json["states"] = Json::array();
   if (module.states())

@@ -102,6 +102,12 @@ void print(const Json &json) {
   if (json.contains("tokenizer"))
     std::printf("tokenizer: %s, chat template %s\n", size(json["tokenizer"]["bytes"]).c_str(),
                 size(json["tokenizer"]["chat_template_bytes"]).c_str());
+  if (json.contains("module_text"))
+    std::printf("m1 module: %s of text, %s packed (m1-compile --emit m1 prints it)\n",
+                size(json["module_text"]["bytes"]).c_str(),
+                size(json["module_text"]["packed_bytes"]).c_str());
+  else
+    std::printf("m1 module: none; its code cannot be made anew\n");
   for (const Json &target : json["targets"])
     printTarget(target);
   std::printf("\nstates: %s a sequence, %s a KV page of %u positions\n",

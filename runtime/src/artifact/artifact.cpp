@@ -78,19 +78,19 @@ static Status checkHeader(const m1_artifact_header &header, uint64_t fileSize) {
 /// Copies the part before the weights out of the mapping, so that what is checked is what is used,
 /// and checks its digest.
 Status Artifact::readVerifiedPart(const Interrupted &interrupted) {
-  const uint64_t fileSize = file.bytes().size;
+  const uint64_t fileSize = own.bytes().size;
   m1_artifact_header first;
   if (fileSize < sizeof first)
     return error(StatusCode::corrupt, "%s: truncated: %llu bytes, the header alone needs %zu",
                  path().c_str(), (unsigned long long)fileSize, sizeof first);
-  M1_TRY(file.read(0, &first, sizeof first));
+  M1_TRY(own.read(0, &first, sizeof first));
   M1_TRY(checkHeader(first, fileSize).prefixed(path()));
   const size_t size = size_t(first.digested_pages) * M1_ARTIFACT_PAGE;
   verified.reset(static_cast<uint8_t *>(std::aligned_alloc(M1_ARTIFACT_PAGE, size)));
   if (!verified)
     return error(StatusCode::outOfMemory, "%s: no memory for %s of code and tables", path().c_str(),
                  bytesText(size).c_str());
-  M1_TRY(file.read(0, verified.get(), size));
+  M1_TRY(own.read(0, verified.get(), size));
   std::memcpy(verified.get(), &first, sizeof first); // what was checked
 
   const size_t field = offsetof(m1_artifact_header, digest);
@@ -148,7 +148,7 @@ static Status placeExternal(const std::string &artifact, const std::string &name
 Status Artifact::open(const std::string &path, const ArtifactOptions &options,
                       std::unique_ptr<Artifact> *out) {
   std::unique_ptr<Artifact> artifact(new Artifact());
-  if (Status opened = MappedFile::open(path, &artifact->file); !opened.ok())
+  if (Status opened = MappedFile::open(path, &artifact->own); !opened.ok())
     return Status(opened.code(), opened.message() + adviceOn(path));
   M1_TRY(artifact->readVerifiedPart(options.interrupted));
 
@@ -176,7 +176,7 @@ Status Artifact::open(const std::string &path, const ArtifactOptions &options,
              .prefixed(path));
   if (const schema::Segment *where = artifact->root->weight_checks()) {
     artifact->checks.resize(size_t(where->size() / sizeof(uint64_t)));
-    M1_TRY(artifact->file.read(where->offset(), artifact->checks.data(), where->size()));
+    M1_TRY(artifact->own.read(where->offset(), artifact->checks.data(), where->size()));
   }
 
   if (options.openExternalFiles && artifact->root->external_files()) {
@@ -228,17 +228,16 @@ Bytes Artifact::weightData(uint32_t index) const {
   const schema::Weight &weight = *root->weights()->Get(index);
   if (weight.dummy() || weight.file() >= int64_t(externalFiles.size()))
     return Bytes();
-  const MappedFile &source = weight.file() < 0 ? file : externalFiles[size_t(weight.file())];
-  return {source.bytes().data + weight.data()->offset(), size_t(weight.data()->size())};
+  return {file(weight.file()).bytes().data + weight.data()->offset(),
+          size_t(weight.data()->size())};
 }
 
 const std::string &Artifact::weightFile(uint32_t index) const {
-  const int32_t external = root->weights()->Get(index)->file();
-  return external < 0 ? file.path() : externalFiles[size_t(external)].path();
+  return file(root->weights()->Get(index)->file()).path();
 }
 
 Status Artifact::unchanged() const {
-  M1_TRY(file.unchanged());
+  M1_TRY(own.unchanged());
   for (const MappedFile &external : externalFiles)
     M1_TRY(external.unchanged());
   return Status();
@@ -318,7 +317,7 @@ Status Artifact::digest(unsigned threads, const Interrupted &interrupted, Digest
 
 void Artifact::prefetchWeights() const {
   const uint64_t metadata = uint64_t(header().digested_pages) * M1_ARTIFACT_PAGE;
-  file.prefetch(metadata, fileSize() - metadata);
+  own.prefetch(metadata, fileSize() - metadata);
   for (const MappedFile &external : externalFiles)
     external.prefetch(0, external.bytes().size);
 }

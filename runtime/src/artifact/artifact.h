@@ -49,8 +49,8 @@ public:
   static Status open(const std::string &path, const ArtifactOptions &options,
                      std::unique_ptr<Artifact> *out);
 
-  const std::string &path() const { return file.path(); }
-  uint64_t fileSize() const { return file.bytes().size; }
+  const std::string &path() const { return own.path(); }
+  uint64_t fileSize() const { return own.bytes().size; }
   const m1_artifact_header &header() const {
     return *reinterpret_cast<const m1_artifact_header *>(verified.get());
   }
@@ -63,6 +63,10 @@ public:
   Bytes weightData(uint32_t index) const;
   /// The file that a weight lies in.
   const std::string &weightFile(uint32_t index) const;
+  /// As schema::Weight::file counts them: -1 is the artifact. Only with external files.
+  const MappedFile &file(int32_t index) const {
+    return index < 0 ? own : externalFiles[size_t(index)];
+  }
   /// Checks of the weights' pieces (weight_check.h); empty in artifacts made before there were any.
   const std::vector<uint64_t> &weightChecks() const { return checks; }
   /// Whether the files are still those that were opened. Cheap enough for every step.
@@ -92,7 +96,7 @@ private:
   struct Free {
     void operator()(uint8_t *memory) const { std::free(memory); }
   };
-  MappedFile file;
+  MappedFile own;
   std::unique_ptr<uint8_t[], Free> verified; // header, module, code, tokenizer
   std::vector<uint64_t> checks;
   std::vector<MappedFile> externalFiles;

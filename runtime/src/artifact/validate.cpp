@@ -56,6 +56,11 @@ public:
     }
     if (module.tokenizer() && module.tokenizer()->data())
       M1_TRY(checkRange(module.tokenizer()->data(), digestedSize, "tokenizer"));
+    if (const schema::ModuleText *text = module.module_text()) {
+      if (!text->data())
+        return corrupt("module text: no data");
+      M1_TRY(checkRange(text->data(), digestedSize, "module text"));
+    }
     return Status();
   }
 
