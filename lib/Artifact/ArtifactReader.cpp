@@ -85,12 +85,14 @@ llvm::Error checkLexically(llvm::StringRef text) {
 llvm::Error checkOperations(ModuleOp module) {
   Operation *other = nullptr;
   module.walk([&](Operation *op) {
-    if (op != module && !isa_and_present<m1::M1Dialect, func::FuncDialect, arith::ArithDialect,
-                                         math::MathDialect>(op->getDialect()))
+    if (op != module &&
+        !isa_and_present<m1::M1Dialect, func::FuncDialect, arith::ArithDialect, math::MathDialect>(
+            op->getDialect()))
       other = op;
   });
   if (other)
-    return malformed("holds '" + other->getName().getStringRef() + "', which is no operation of m1");
+    return malformed("holds '" + other->getName().getStringRef() +
+                     "', which is no operation of m1");
   if (!m1::getModel(module))
     return malformed("has no m1.model");
   return llvm::Error::success();
@@ -185,7 +187,8 @@ llvm::Error takeWeights(std::shared_ptr<const m1rt::Artifact> artifact, ModuleOp
     SmallVector<int64_t> shape;
     if (weight.type()->shape())
       shape.assign(weight.type()->shape()->begin(), weight.type()->shape()->end());
-    Type type = RankedTensorType::get(shape, elementOf(weight.type()->element(), module.getContext()));
+    Type type =
+        RankedTensorType::get(shape, elementOf(weight.type()->element(), module.getContext()));
     auto op = symbols.lookup<m1::WeightOp>(name);
     if (!op || op.getTensorType() != type)
       return malformed("weight '" + name + "': expected " +
@@ -205,11 +208,12 @@ llvm::Error takeWeights(std::shared_ptr<const m1rt::Artifact> artifact, ModuleOp
     bool stays = file >= 0 && !StringRef(artifact->file(file).path()).ends_with(".weights");
     bool isNew =
         weights
-            .try_emplace(name, StoredWeight{{reinterpret_cast<const char *>(bytes.data), bytes.size},
-                                            ArrayRef(artifact->weightChecks()).slice(piece, pieces),
-                                            unsigned(file + 1),
-                                            weight.data()->offset(),
-                                            stays})
+            .try_emplace(name,
+                         StoredWeight{{reinterpret_cast<const char *>(bytes.data), bytes.size},
+                                      ArrayRef(artifact->weightChecks()).slice(piece, pieces),
+                                      unsigned(file + 1),
+                                      weight.data()->offset(),
+                                      stays})
             .second;
     if (!isNew)
       return llvm::createStringError("two weights are named '" + name + "'");

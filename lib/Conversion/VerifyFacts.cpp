@@ -122,8 +122,8 @@ LogicalResult SpecOperation::checkRoles() {
       return failure();
   }
   if (at != outputs)
-    return emitError() << "operand " << at << ", '" << spec.operands[at].role
-                       << "', is none of '" << spec.op << "' or not in its place";
+    return emitError() << "operand " << at << ", '" << spec.operands[at].role << "', is none of '"
+                       << spec.op << "' or not in its place";
   ArrayRef<StringRef> names = kernel->getResultNames();
   if (names.size() != spec.outputs)
     return emitError() << "expected " << names.size() << " outputs of '" << spec.op << "', got "
@@ -160,8 +160,7 @@ LogicalResult SpecOperation::readScalars(Region &body, size_t count) {
       return emitError() << "instruction " << index << " of parameter 'body': ";
     };
     auto parts = dyn_cast<ArrayAttr>(entry);
-    auto opName =
-        parts && parts.size() >= 2 ? dyn_cast<StringAttr>(parts[0]) : StringAttr();
+    auto opName = parts && parts.size() >= 2 ? dyn_cast<StringAttr>(parts[0]) : StringAttr();
     auto numbers = opName ? dyn_cast<DenseI64ArrayAttr>(parts[1]) : DenseI64ArrayAttr();
     auto attributes = numbers && parts.size() == 3 ? dyn_cast<DictionaryAttr>(parts[2])
                                                    : DictionaryAttr::get(context);

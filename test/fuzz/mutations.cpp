@@ -86,9 +86,9 @@ private:
       break;
     case 6: // a number in text
       if (const size_t digit = text.find_first_of("0123456789", at); digit != std::string::npos) {
-        static const char *const numbers[] = {"0",          "1",    "-1",         "2147483648",
-                                              "4294967296", "1e99", "9223372036854775807",
-                                              "7",          "1.5",  "65536"};
+        static const char *const numbers[] = {
+            "0", "1",   "-1",   "2147483648", "4294967296", "1e99", "9223372036854775807",
+            "7", "1.5", "65536"};
         const size_t end = text.find_first_not_of("0123456789", digit);
         text.replace(digit, end == std::string::npos ? end : end - digit,
                      numbers[below(std::size(numbers))]);
@@ -132,8 +132,8 @@ int main(int argc, char **argv) {
     run(text);
   Mutator mutator(seeds, readDictionary(argv[4]), std::stoull(argv[2]), std::stoull(argv[3]));
   const uint64_t runs = std::stoull(argv[1]);
-  const std::string last = std::filesystem::temp_directory_path() /
-                           ("m1-mutant-" + std::to_string(getpid()));
+  const std::string last =
+      std::filesystem::temp_directory_path() / ("m1-mutant-" + std::to_string(getpid()));
   for (uint64_t i = 0; i < runs; ++i) {
     const std::string text = mutator.next();
     std::ofstream(last, std::ios::binary) << text; // stays where the program dies
