@@ -11,6 +11,7 @@ uint32_t elementSize(schema::ElementType type) {
   case schema::ElementType::f16:
     return 2;
   case schema::ElementType::u8:
+  case schema::ElementType::i8:
   case schema::ElementType::f8e4m3:
     return 1;
   }
