@@ -151,6 +151,7 @@ Type elementOf(fbs::ElementType type, MLIRContext *context) {
   case fbs::ElementType::i32:
     return IntegerType::get(context, 32);
   case fbs::ElementType::u8:
+  case fbs::ElementType::i8:
     return IntegerType::get(context, 8);
   case fbs::ElementType::f8e4m3:
     return Float8E4M3FNType::get(context);
