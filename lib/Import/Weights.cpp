@@ -1,10 +1,10 @@
 // Streams the elements of weights out of the mapped checkpoint, or computes them.
 #include "m1c/Weights.h"
 
+#include "weight_check.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/ADT/bit.h"
 #include "llvm/Support/Endian.h"
-#include "weight_check.h"
 
 #include <algorithm>
 #include <cmath>
