@@ -197,7 +197,7 @@ class Files(unittest.TestCase):
         result = run("m1-compile", self.path("model.safetensors"), "-o", self.artifact)
         self.assertIn("model.safetensors: not a directory: give the one that holds the file", result.stderr)
         self.compiled()
-        self.assertIn("is an artifact, compiled already", run("m1-compile", self.artifact, "-o", self.artifact).stderr)
+        self.assertIn(": belongs to the artifact that is read", run("m1-compile", self.artifact, "-o", self.artifact).stderr)
 
     def test_other_weights(self):
         """Directories with weights of another kind."""
