@@ -76,8 +76,6 @@ private:
   void addProduct(Step linear);
   bool fuseGate(Product &product, Step linear);
   llvm::SmallVector<Product *> usersOf(Value normed, Step norm);
-  std::string splitNorm(Step norm, Product &writer, mk::Linear facts, ArrayRef<Product *> users,
-                        const Operand &normed);
   bool fuseNorm(Step norm);
   bool fuseGather(Step gather);
   bool fuseResidual(Step sum);
@@ -346,51 +344,10 @@ SmallVector<Product *> FuseLaunchesPass::usersOf(Value normed, Step norm) {
   return users;
 }
 
-/// Splits `norm`, of what a product of `facts` leaves, between `writer`, which gets these facts,
-/// and `users`. Returns why it can't.
-std::string FuseLaunchesPass::splitNorm(Step norm, Product &writer, mk::Linear facts,
-                                        ArrayRef<Product *> users, const Operand &normed) {
-  const KernelSpec &spec = *norm.spec;
-  std::string error;
-  facts.leaves_norm = true;
-  facts.normed_type = cuda::typeOf(spec, spec.operands.back().role, error);
-  facts.normed_stride = facts.n;
-  mk::Description description = cuda::describeLinear(facts, "linear", *chip);
-  if (error.empty())
-    error = description.error;
-  if (!error.empty())
-    return error;
-  const int squares = mk::squares_of(description.kernels.front().grid_x);
-  SmallVector<mk::Linear> scaled;
-  for (Product *user : users) {
-    mk::Linear &its = scaled.emplace_back(user->facts);
-    its.squares = squares;
-    its.eps = float(spec.real("eps"));
-    if (error = refusal(its); !error.empty())
-      return error;
-  }
-  writer.facts = facts;
-  Fusion &fusion = writer.fusion;
-  OpBuilder b(fusion.parts.back());
-  const int64_t bytes = int64_t(4) * squares;
-  Value sums =
-      plan::TemporaryOp::create(b, norm.launch.getLoc(), normed.buffer.getType(),
-                                cuda::rowsOf(facts.domain), uint64_t(bytes), IntegerAttr());
-  fusion.key += " + " + spec.key();
-  fusion.operands["norm_weight"] = operandOf(norm, "weight");
-  fusion.operands["normed"] = normed;
-  fusion.operands["squares_out"] = {sums, plan::Access::wo, {bytes, bytes}};
-  for (auto [user, its] : llvm::zip_equal(users, scaled)) {
-    user->facts = its;
-    user->fusion.key += " scaled by " + std::to_string(squares) + " " + spec.key();
-    user->fusion.operands["squares"] = {sums, plan::Access::ro, {bytes, bytes}};
-  }
-  return {};
-}
-
 /// add_rms_norm(residual, x) of a product x, read by products: the first adds the residual and
 /// leaves the parts of the norm, the others apply its scale.
 bool FuseLaunchesPass::fuseNorm(Step norm) {
+  const KernelSpec &spec = *norm.spec;
   Value x = norm.buffer("x");
   Product *writer = writerFor(x, norm);
   if (!writer)
@@ -400,21 +357,46 @@ bool FuseLaunchesPass::fuseNorm(Step norm) {
     return missed(norm, "not only streamed products read the norm");
   std::string error;
   mk::Linear facts = writer->facts;
-  facts.has_residual = true;
-  facts.residual_stride = norm.spec->get("residual").rowStride;
-  facts.out_type = cuda::typeOf(*norm.spec, "sum", error);
-  facts.out_stride = norm.spec->get("sum").rowStride;
-  Fusion before = writer->fusion;
-  writer->fusion.parts.push_back(norm.launch);
+  facts.has_residual = facts.leaves_norm = true;
+  facts.residual_stride = spec.get("residual").rowStride;
+  facts.out_type = cuda::typeOf(spec, "sum", error);
+  facts.out_stride = spec.get("sum").rowStride;
+  facts.normed_type = cuda::typeOf(spec, "normed", error);
+  facts.normed_stride = spec.get("normed").rowStride;
+  mk::Description description = cuda::describeLinear(facts, "linear", *chip);
   if (error.empty())
-    error = splitNorm(norm, *writer, facts, users, operandOf(norm, "normed"));
-  if (!error.empty()) {
-    writer->fusion = std::move(before);
+    error = description.error;
+  if (!error.empty())
     return missed(norm, error);
+  const int squares = mk::squares_of(description.kernels.front().grid_x);
+  SmallVector<mk::Linear> scaled;
+  for (Product *user : users) {
+    mk::Linear &its = scaled.emplace_back(user->facts);
+    its.squares = squares;
+    its.eps = float(spec.real("eps"));
+    if (error = refusal(its); !error.empty())
+      return missed(norm, error);
   }
-  writer->fusion.operands["residual"] = operandOf(norm, "residual");
-  writer->fusion.operands["out"] = operandOf(norm, "sum");
-  writer->fusion.saved += 2 * x.getDefiningOp<plan::TemporaryOp>().getBytes();
+
+  OpBuilder b(norm.launch);
+  const int64_t bytes = int64_t(4) * squares;
+  Value sums = plan::TemporaryOp::create(b, norm.launch.getLoc(), x.getType(),
+                                         norm.launch.getDomain(), uint64_t(bytes), IntegerAttr());
+  writer->facts = facts;
+  Fusion &fusion = writer->fusion;
+  fusion.key += " + " + spec.key();
+  fusion.parts.push_back(norm.launch);
+  fusion.operands["residual"] = operandOf(norm, "residual");
+  fusion.operands["norm_weight"] = operandOf(norm, "weight");
+  fusion.operands["out"] = operandOf(norm, "sum");
+  fusion.operands["normed"] = operandOf(norm, "normed");
+  fusion.operands["squares_out"] = {sums, plan::Access::wo, {bytes, bytes}};
+  fusion.saved += 2 * x.getDefiningOp<plan::TemporaryOp>().getBytes();
+  for (auto [user, its] : llvm::zip_equal(users, scaled)) {
+    user->facts = its;
+    user->fusion.key += " scaled by " + std::to_string(squares) + " " + spec.key();
+    user->fusion.operands["squares"] = {sums, plan::Access::ro, {bytes, bytes}};
+  }
   return true;
 }
 
