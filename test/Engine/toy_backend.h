@@ -1,12 +1,14 @@
 // A backend whose language model is a hash: the next token after a sequence is a function of all
 // its tokens, of the seed and of the counter. It checks everything that the engine promises a
 // session: distinct live sequences, pool sizes, step bounds, tokens fed from the last sampling. One
-// with asynchronous limits is run ahead.
+// with asynchronous limits is run ahead. Its time passes by its steps alone.
 #ifndef M1_TEST_TOY_BACKEND_H
 #define M1_TEST_TOY_BACKEND_H
 
 #include "engine/backend.h"
+#include <chrono>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -97,6 +99,7 @@ public:
       }
     }
     ++steps;
+    time += std::chrono::duration_cast<std::chrono::nanoseconds>(stepTime + tokens * tokenTime);
     return {};
   }
 
@@ -139,6 +142,14 @@ public:
     return pages.size();
   }
 
+  /// For EngineOptions::now; the backend outlives the engine.
+  std::function<std::chrono::steady_clock::time_point()> clock() const {
+    return [this] { return time; };
+  }
+
+  using Seconds = std::chrono::duration<double>;
+  Seconds stepTime{1e-3}, tokenTime{1e-5}; // a step takes the one, and the other for each token
+  std::chrono::steady_clock::time_point time;
   uint64_t steps = 0;
   uint64_t fed = 0;            // tokens that steps took from a sampling
   std::set<uint64_t> poisoned; // hashes of token sequences whose logits are not numbers

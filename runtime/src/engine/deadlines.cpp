@@ -67,7 +67,7 @@ void Engine::planBudgets() {
   constexpr uint64_t stepsBetween = 8;
   if (!options.planBudgets)
     return;
-  const Clock::time_point now = Clock::now();
+  const Clock::time_point now = options.now();
   for (auto &request : requests) {
     if (!request->hasDeadline || request->closing || (request->parent && !request->parent->idle()))
       continue;
@@ -94,7 +94,7 @@ void Engine::planBudgets() {
 }
 
 Status Engine::applyDeadlines() {
-  Clock::time_point now = Clock::now();
+  Clock::time_point now = options.now();
   auto due = [&](auto &request) {
     return request->hasDeadline &&
            now >= (request->closing ? request->deadline : closingTime(*request));
@@ -103,7 +103,7 @@ Status Engine::applyDeadlines() {
     return {};
   while (!flights.empty()) // what is fed to close a sample comes after its last token
     M1_TRY(land());
-  now = Clock::now();
+  now = options.now();
   for (auto &request : requests) {
     if (!due(request))
       continue;

@@ -125,7 +125,7 @@ Status Engine::submit(Request request, uint64_t *outRequest) {
   M1_TRY(check(request));
   auto state = std::make_unique<RequestState>();
   state->id = nextRequest;
-  state->submitted = Clock::now();
+  state->submitted = options.now();
   if (request.timeBudget > 0) {
     state->hasDeadline = true;
     state->deadline = state->submitted + std::chrono::duration_cast<Clock::duration>(
@@ -345,7 +345,7 @@ void Engine::accept(Track &track, SampledToken token) {
 }
 
 Status Engine::step() {
-  Clock::time_point begin = Clock::now();
+  Clock::time_point begin = options.now();
   M1_TRY(applyDeadlines());
   std::vector<PlannedEntry> planned;
   if (!requests.empty()) {
@@ -361,7 +361,7 @@ Status Engine::step() {
   while (flights.size() > ahead)
     M1_TRY(land());
   retireEnded();
-  counters.elapsedSeconds += std::chrono::duration<double>(Clock::now() - begin).count();
+  counters.elapsedSeconds += std::chrono::duration<double>(options.now() - begin).count();
   return {};
 }
 

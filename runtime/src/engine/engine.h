@@ -129,6 +129,8 @@ struct EngineOptions {
   // Requests with a time budget run as many samples at once as end the most of them (budget.h);
   // otherwise as many as there are places.
   bool planBudgets = true;
+  // Tells the time, by which steps are measured and deadlines kept.
+  std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
   uint32_t prefillChunk = 0; // prompt tokens of one sequence in one step; 0: as many as fit
   // Prompt tokens of a step in which samples decode, which wait for them; 0: as many as fit.
   uint32_t prefillBesideDecoding = 0;

@@ -77,7 +77,7 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
   std::vector<BackendEntry> entries(planned.size());
   std::vector<SamplingRow> rows;
   Flight flight;
-  flight.begin = Clock::now();
+  flight.begin = options.now();
   bool decodes = true;
   for (size_t i = 0; i < planned.size(); ++i) {
     Track &track = *planned[i].track;
@@ -135,7 +135,7 @@ Status Engine::land() {
   flights.pop_front();
   std::vector<SampledToken> tokens(flight.sampled.size());
   M1_TRY(backend.takeChosen(tokens.data()));
-  Clock::time_point now = Clock::now();
+  Clock::time_point now = options.now();
   double seconds = std::chrono::duration<double>(now - std::max(flight.begin, landed)).count();
   landed = now;
   counters.modelSeconds += seconds;
