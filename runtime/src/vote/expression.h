@@ -24,7 +24,7 @@ struct Token {
   };
   Kind kind;
   std::string text;
-  bool spaceBefore = false;
+  bool spaceBefore = false; // in the same line
 };
 
 // Spacing, \left, \right and currency signs go; variants of a command become one. Nothing for

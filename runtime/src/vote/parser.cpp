@@ -1,6 +1,8 @@
 // Tokens to expressions.
 #include "vote/expression.h"
 
+#include "vote/wording.h"
+
 #include <map>
 #include <set>
 
@@ -275,7 +277,18 @@ ExpressionPtr Parser::numberInBase(const std::string &digits) {
   return make(E::number, value.empty() ? "0" : value);
 }
 
-// 1\frac{4}{5} and 3 1/2: an integer directly before a fraction of integers is added.
+// Whether these digits are a fraction below one: 11 7/6 is no mixed number.
+bool isProper(const std::string &above, const std::string &below) {
+  auto digits = [](const std::string &number) {
+    const size_t first = number.find_first_not_of('0');
+    return first == std::string::npos ? std::string() : number.substr(first);
+  };
+  const std::string a = digits(above), b = digits(below);
+  return a.size() != b.size() ? a.size() < b.size() : a < b;
+}
+
+// 1\frac{4}{5} and 3 1/2: an integer directly before a fraction of integers is added. Null where
+// the fraction is not below one.
 ExpressionPtr Parser::mixedFraction(ExpressionPtr whole) {
   if (whole->text.find('.') != std::string::npos)
     return whole;
@@ -292,12 +305,16 @@ ExpressionPtr Parser::mixedFraction(ExpressionPtr whole) {
       part = &tokens[number];
       i = number + 1 + braces;
     }
+    if (!isProper(parts[0]->text, parts[1]->text))
+      return nullptr;
     at = i;
     return node(
         E::add, "", std::move(whole),
         node(E::divide, "", make(E::number, parts[0]->text), make(E::number, parts[1]->text)));
   } else if (at + 2 < end && tokens[at].kind == Kind::number && tokens[at].spaceBefore &&
              isOp("/", 1) && tokens[at + 2].kind == Kind::number) {
+    if (!isProper(tokens[at].text, tokens[at + 2].text))
+      return nullptr;
     ExpressionPtr part =
         node(E::divide, "", make(E::number, tokens[at].text), make(E::number, tokens[at + 2].text));
     at += 3;
@@ -430,7 +447,7 @@ ExpressionPtr Parser::atom() {
       ++at;
       return make(E::variable, constant->second);
     }
-    if (t.text.size() > 3) // prose, not a product of variables
+    if (isProse(t.text)) // not a product of variables
       return nullptr;
     ++at;
     ExpressionPtr e;

@@ -15,7 +15,9 @@ const std::set<std::string> kDropped = {
     "left",      "right", "big",    "Big",   "bigl",         "bigr",      "Bigl",   "Bigr",
     "bigg",      "Bigg",  "quad",   "qquad", "displaystyle", "textstyle", "limits", "nolimits",
     "mathstrut", "hfill", "large",  "Large", "bf",           "it",        "bm",     "boldsymbol",
-    "underline", "small", "pounds", "euro",  "strut",        "ldots",     "dots",   "cdots"};
+    "underline", "small", "pounds", "euro",  "strut"};
+// What is left out there is not known: 1, 2, 3, … is not 1, 2, 3.
+const std::set<std::string> kEllipses = {"ldots", "dots", "cdots", "dotsc", "dotsb"};
 // Dropped with the group that follows.
 const std::set<std::string> kDroppedWithGroup = {"phantom", "hphantom", "vphantom",  "hspace",
                                                  "vspace",  "color",    "textcolor", "mathcolor"};
@@ -49,7 +51,7 @@ const std::map<std::string, std::string> kUnicode = {
     {"∈", "\\in "},     {"²", "^2"},        {"³", "^3"},        {"θ", "\\theta "},
     {"α", "\\alpha "},  {"β", "\\beta "},   {"\u00a0", " "},    {"\u2009", " "},
     {"\u202f", " "},    {"’", "'"},         {"º", "\\circ "},   {"£", ""},
-    {"€", ""},          {"¥", ""}};
+    {"€", ""},          {"¥", ""},          {"…", "\\ldots "}};
 
 std::string replaceUnicode(const std::string &text) {
   std::string out;
@@ -75,8 +77,13 @@ std::string replaceUnicode(const std::string &text) {
 size_t separatorLength(const std::string &s, size_t at, bool commas) {
   size_t n = 0;
   bool certain = true;
-  if (s.compare(at, 3, "{,}") == 0)
-    n = 3;
+  const size_t brace = s.find_first_not_of(' ', at); // 14 {, }916
+  const size_t comma =
+      brace < s.size() && s[brace] == '{' ? s.find_first_not_of(' ', brace + 1) : std::string::npos;
+  const size_t close =
+      comma < s.size() && s[comma] == ',' ? s.find_first_not_of(' ', comma + 1) : std::string::npos;
+  if (close < s.size() && s[close] == '}')
+    n = close + 1 - at;
   else if (s.compare(at, 3, ",\\!") == 0)
     for (n = 3; at + n < s.size() && s[at + n] == ' ';)
       ++n;
@@ -109,8 +116,8 @@ public:
 
 private:
   void push(Token::Kind kind, std::string text) {
-    tokens.push_back({kind, std::move(text), space});
-    space = false;
+    tokens.push_back({kind, std::move(text), space && !line});
+    space = line = false;
   }
   void pushOp(const char *text) { push(Token::Kind::op, text); }
 
@@ -118,7 +125,11 @@ private:
     char c = s[at];
     if (c == ' ' || (c >= '\t' && c <= '\r') || c == '~' || c == '$') {
       space |= c != '$';
+      line |= c == '\n';
       ++at;
+    } else if (s.compare(at, 3, "...") == 0) {
+      push(Token::Kind::text, "…");
+      at += 3;
     } else if (isDigit(c) || (c == '.' && at + 1 < s.size() && isDigit(s[at + 1]))) {
       number();
     } else if (isLetter(c)) {
@@ -220,8 +231,8 @@ private:
         point = true;
         text += '.';
         at += 3;
-      } else if (!point && digits > 0 && digits <= 3) {
-        // In brackets a comma separates: (1,234) is a pair.
+      } else if (!point && digits > 0 && digits <= 3 && text != "0") {
+        // In brackets a comma separates: (1,234) is a pair, and so it does in 0,234.
         size_t skip = separatorLength(s, at, brackets <= 0);
         if (!skip)
           break;
@@ -321,6 +332,10 @@ private:
       ++end;
     std::string name = s.substr(at + 1, end - at - 1);
     at = end;
+    if (kEllipses.count(name)) {
+      push(Token::Kind::text, "…");
+      return;
+    }
     if (kDropped.count(name)) {
       space |= name == "quad" || name == "qquad";
       return;
@@ -378,7 +393,7 @@ private:
   std::string s;
   size_t at = 0;
   std::vector<Token> tokens;
-  bool space = false, ok = true;
+  bool space = false, line = false, ok = true; // a blank, a line's end before the next token
   int braces = 0, brackets = 0;
 };
 

@@ -24,6 +24,78 @@ const std::set<std::string> kUnits = {
 const std::map<std::string, std::string> kMagnitudes = {
     {"hundred", "100"}, {"thousand", "1000"}, {"million", "1000000"}, {"billion", "1000000000"}};
 
+// Little words that are no products of variables. (at, by, in, it, an may be.)
+const std::set<std::string> kLittleWords = {
+    "if",  "of",  "on",  "or",  "so",  "to",  "no",  "we",  "and", "any", "are",
+    "but", "for", "has", "its", "not", "per", "the", "was", "all", "let", "get",
+    "how", "out", "one", "two", "six", "ten", "nor", "now", "our", "can", "had",
+    "may", "who", "via", "yes", "iff", "off", "odd", "nth", "is"};
+// Words that change what the value beside them says: the value alone is not the answer.
+const std::set<std::string> kModifiers = {
+    "not",     "no",         "never",      "neither",     "nor",       "cannot",    "without",
+    "except",  "unless",     "if",         "when",        "where",     "for",       "while",
+    "until",   "or",         "more",       "less",        "fewer",     "greater",   "larger",
+    "smaller", "than",       "least",      "most",        "over",      "under",     "above",
+    "below",   "about",      "across",     "through",     "between",   "to",        "minus",
+    "plus",    "choose",     "divided",    "squared",     "cubed",     "factorial", "reciprocal",
+    "inverse", "opposite",   "negative",   "any",         "every",     "all",       "false",
+    "wrong",   "incorrect",  "impossible", "either",      "some",      "root",      "log",
+    "from",    "reflection", "rotation",   "translation", "excluding", "including", "instead",
+    "rather",  "isn",        "doesn",      "don",         "won",       "aren",      "isnt",
+    "unlike",  "undefined",  "defined",    "twice",       "symmetric"};
+// The same behind a value, as units do; in a name they are harmless ("percent loss").
+const std::set<std::string> kOpposites = {"half",
+                                          "halves",
+                                          "third",
+                                          "thirds",
+                                          "quarter",
+                                          "quarters",
+                                          "fourth",
+                                          "fourths",
+                                          "fifths",
+                                          "sixths",
+                                          "tenth",
+                                          "tenths",
+                                          "hundredths",
+                                          "dozen",
+                                          "dozens",
+                                          "pairs",
+                                          "score",
+                                          "left",
+                                          "right",
+                                          "up",
+                                          "down",
+                                          "north",
+                                          "south",
+                                          "east",
+                                          "west",
+                                          "bc",
+                                          "bce",
+                                          "ad",
+                                          "ce",
+                                          "clockwise",
+                                          "counterclockwise",
+                                          "anticlockwise",
+                                          "loss",
+                                          "gain",
+                                          "debt",
+                                          "profit",
+                                          "ago",
+                                          "later",
+                                          "earlier",
+                                          "before",
+                                          "after"};
+// Words that lead to a value and say nothing of it.
+const std::set<std::string> kLeading = {
+    "so",     "thus",   "hence",    "therefore", "then",     "we",      "get",      "have",
+    "find",   "obtain", "that",     "the",       "answer",   "final",   "solution", "solutions",
+    "value",  "values", "of",       "is",        "are",      "line",    "equation", "function",
+    "result", "our",    "required", "desired",   "conclude", "finally", "sum",      "total"};
+// What may stand between "is" and the end of a sentence behind its answer.
+const std::set<std::string> kClosing = {"is",       "are",     "the",      "our",       "a",
+                                        "answer",   "answers", "solution", "solutions", "final",
+                                        "required", "desired", "correct",  "result"};
+
 // ASCII's alone, whatever the locale.
 bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool isBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -39,11 +111,75 @@ bool endsValue(const Token &t) {
   return !isText(t) && (t.kind != Token::Kind::op || ops.count(t.text));
 }
 
+bool isWordToken(const Token &t) { return isText(t) || t.kind == Token::Kind::word; }
+
+// The words of a token, in lower case.
+std::vector<std::string> wordsOf(const Token &t) {
+  std::vector<std::string> words(1);
+  for (const char c : t.text)
+    if (isLetter(c))
+      words.back() += static_cast<char>(c | 0x20);
+    else if (!words.back().empty())
+      words.emplace_back();
+  if (words.back().empty())
+    words.pop_back();
+  return words;
+}
+
+bool hasOneOf(const Token &t, const std::set<std::string> &known) {
+  const std::vector<std::string> words = wordsOf(t);
+  return std::any_of(words.begin(), words.end(),
+                     [&](const std::string &word) { return known.count(word) != 0; });
+}
+bool hasModifier(const Token &t) { return hasOneOf(t, kModifiers) || t.text == "…"; }
+
+// A word that is no product of variables and no function.
+bool isProseToken(const Token &t) {
+  return isText(t) || (t.kind == Token::Kind::word && isProse(t.text));
+}
+
+// A token of words that are all among these.
+bool consistsOf(const Token &t, const std::set<std::string> &allowed) {
+  const std::vector<std::string> words = isWordToken(t) ? wordsOf(t) : std::vector<std::string>();
+  return !words.empty() && std::all_of(words.begin(), words.end(), [&](const std::string &word) {
+    return allowed.count(word) != 0;
+  }) && t.text.find_first_of("0123456789") == std::string::npos;
+}
+
+// Without "so we get" or "answer:" in front of a formula, and without "is the answer" behind it.
+void dropSentence(Tokens &tokens) {
+  size_t lead = 0;
+  while (lead < tokens.size() &&
+         (consistsOf(tokens[lead], kLeading) ||
+          (lead > 0 && (isOp(tokens[lead], ",") || isOp(tokens[lead], ":")))))
+    ++lead;
+  static const std::set<std::string> begins = {"(", "[", "{", "\\{", "|", "-", "+", "±"};
+  if (lead > 0 && lead < tokens.size() && !isProseToken(tokens[lead]) &&
+      (tokens[lead].kind != Token::Kind::op || begins.count(tokens[lead].text)))
+    tokens.erase(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(lead));
+  size_t last = tokens.size();
+  while (last > 1 && (consistsOf(tokens[last - 1], kClosing) || tokens[last - 1].text == "a"))
+    --last;
+  if (last < tokens.size()) {
+    const std::vector<std::string> words = wordsOf(tokens[last]);
+    if (!words.empty() && (words[0] == "is" || words[0] == "are") &&
+        !(tokens.size() == last + 1 && words.size() == 1))
+      tokens.resize(last);
+  }
+}
+
 bool isOrdinal(const std::string &word) {
   return word == "st" || word == "nd" || word == "rd" || word == "th";
 }
 
 } // namespace
+
+bool isProse(const std::string &word) {
+  static const std::set<std::string> mathematical = {
+      "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "asin",     "acos",
+      "atan", "sqrt", "inf",  "infty",  "theta",  "alpha",  "infinity", "beta"};
+  return !mathematical.count(word) && (word.size() > 3 || kLittleWords.count(word));
+}
 
 std::string plainText(const std::string &latex) {
   std::string out;
@@ -122,13 +258,27 @@ std::optional<std::string> timeOfDay(const std::string &latex) {
 bool isName(const Tokens &tokens, size_t begin, size_t end) {
   bool letters = false;
   int depth = 0;
-  for (size_t i = begin; i < end; ++i) {
+  size_t first = begin; // behind words
+  for (; first < end && isProseToken(tokens[first]); ++first)
+    if (hasModifier(tokens[first]))
+      return false;
+  const bool words = first > begin;
+  if (words && first == end)
+    return true;
+  for (size_t i = first; i < end; ++i) {
     const Token &t = tokens[i];
+    // Words name a quantity alone, or one of a figure.
+    const bool small =
+        (t.kind == Token::Kind::letter && t.text[0] != '\\') || t.kind == Token::Kind::word;
+    if (isProseToken(t) || (words && small && std::any_of(t.text.begin(), t.text.end(), [](char c) {
+                              return c < 'A' || c > 'Z';
+                            })))
+      return false;
     if (isOp(t, "_")) { // its subscript may be anything
       if (++i < end && isOp(tokens[i], "{"))
         while (i < end && !isOp(tokens[i], "}"))
           ++i;
-    } else if (t.kind == Token::Kind::letter || t.kind == Token::Kind::word || isText(t)) {
+    } else if (t.kind == Token::Kind::letter || t.kind == Token::Kind::word) {
       letters = true;
     } else if (t.kind == Token::Kind::command && t.text == "overline") {
       while (i < end && !isOp(tokens[i], "}"))
@@ -149,16 +299,26 @@ bool isName(const Tokens &tokens, size_t begin, size_t end) {
 }
 
 Tokens withoutRemarks(Tokens tokens) {
+  dropSentence(tokens);
   Tokens kept;
+  std::vector<std::string> units(1); // of each item
   const bool inequalities = std::any_of(tokens.begin(), tokens.end(), [](const Token &t) {
     return isOp(t, "<") || isOp(t, ">") || isOp(t, "≤") || isOp(t, "≥");
   });
-  auto isWord = [&](size_t i) {
-    return i < tokens.size() && (isText(tokens[i]) || tokens[i].kind == Token::Kind::word);
-  };
+  auto isWord = [&](size_t i) { return i < tokens.size() && isWordToken(tokens[i]); };
   auto is = [&](size_t i, const char *op) { return i < tokens.size() && isOp(tokens[i], op); };
   auto isUnit = [&](size_t i) {
-    return isWord(i) && (isText(tokens[i]) || kUnits.count(tokens[i].text));
+    return isWord(i) &&
+           (kUnits.count(tokens[i].text) ||
+            (isText(tokens[i]) && !hasModifier(tokens[i]) && !hasOneOf(tokens[i], kOpposites)));
+  };
+  // Behind a unit stands no factor: "x over y" is no product.
+  auto isFactor = [&](size_t i) {
+    if (i >= tokens.size() || isText(tokens[i]))
+      return false;
+    return tokens[i].kind != Token::Kind::op
+               ? !(isUnit(i) || isProseToken(tokens[i]) || tokens[i].text == "frac")
+               : isOp(tokens[i], "(") || isOp(tokens[i], "[") || isOp(tokens[i], "\\{");
   };
   for (size_t i = 0; i < tokens.size(); ++i) {
     Token &t = tokens[i];
@@ -193,6 +353,13 @@ Tokens withoutRemarks(Tokens tokens) {
       if (both || word == "or" || word == "," || word == ", or") {
         if (!kept.empty() && !isOp(kept.back(), ","))
           kept.push_back({Token::Kind::op, ","});
+        units.emplace_back();
+        continue;
+      }
+      // "x is 5"
+      if (afterValue && (word == "is" || word == "equals") && i + 1 < tokens.size() &&
+          !isWord(i + 1)) {
+        kept.push_back({Token::Kind::op, "="});
         continue;
       }
       if (word == "%" || word == "\\%" || word == "percent" ||
@@ -203,7 +370,7 @@ Tokens withoutRemarks(Tokens tokens) {
       if (afterNumber && isOrdinal(word))
         continue;
       // \text{The answer is } and \text{Answer: }
-      if (kept.empty() && isText(t) && i + 1 < tokens.size() &&
+      if (kept.empty() && isText(t) && i + 1 < tokens.size() && !hasModifier(t) &&
           (word.back() == ':' || (word.size() > 3 && word.compare(word.size() - 3, 3, " is") == 0)))
         continue;
       auto magnitude = kMagnitudes.find(word.substr(0, word.find(' ')));
@@ -213,19 +380,35 @@ Tokens withoutRemarks(Tokens tokens) {
         continue;
       }
       if (afterValue && isUnit(i)) {
+        size_t last = i;
         // cm^2, inches^3: the exponent belongs to the unit
-        if (is(i + 1, "^")) {
-          i += 2;
-          if (is(i, "{"))
-            while (i < tokens.size() && !isOp(tokens[i], "}"))
-              ++i;
+        if (is(last + 1, "^")) {
+          last += 2;
+          if (is(last, "{"))
+            while (last < tokens.size() && !isOp(tokens[last], "}"))
+              ++last;
         }
-        while (is(i + 1, "/") && isUnit(i + 2))
-          i += 2;
-        continue;
+        while (is(last + 1, "/") && isUnit(last + 2))
+          last += 2;
+        if (!isFactor(last + 1)) {
+          for (const std::string &part : wordsOf(t)) // foot and feet, one inch and two inches
+            units.back() +=
+                part == "feet" ? "foot" : part.substr(0, part.find_last_not_of('s') + 1);
+          i = last;
+          continue;
+        }
       }
     }
+    if (isOp(t, ",") || isOp(t, ";"))
+      units.emplace_back();
     kept.push_back(std::move(t));
+  }
+  // 5 feet and 3 inches are no list of 5 and 3.
+  std::string unit;
+  for (const std::string &each : units) {
+    if (!each.empty() && !unit.empty() && each != unit)
+      return {{Token::Kind::text, ""}, {Token::Kind::text, ""}};
+    unit = each.empty() ? unit : each;
   }
   while (!kept.empty() && (isOp(kept.back(), ",") || isOp(kept.back(), ";") ||
                            isOp(kept.back(), ":") || isOp(kept.back(), "\\\\")))

@@ -20,12 +20,18 @@ std::string plainText(const std::string &latex);
 // time. Nothing for others.
 std::optional<std::string> timeOfDay(const std::string &latex);
 
-// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, xy, m + n, or words; no powers or
-// numbers.
+// Words of a language: longer than three letters or little words ("if", "not", "for"); others may
+// be products of variables.
+bool isProse(const std::string &word);
+
+// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, xy, m + n, or words that name a
+// quantity, also one of a figure with capital letters ("area of ABC"); no powers or numbers. Words
+// around a variable say something else: "a reflection over the line y" is no name.
 bool isName(const Tokens &tokens, size_t begin, size_t end);
 
-// Units and remarks around a value go; "and" and "or" separate like commas, but for inequalities,
-// whose "and" both must hold.
+// Units and remarks around a value go, and so do words that only lead to it or close the sentence
+// ("so we get", "is the answer"); words that change what is said stay, and make it text. "and" and
+// "or" separate like commas, but for inequalities, whose "and" both must hold.
 Tokens withoutRemarks(Tokens tokens);
 
 } // namespace m1rt::vote

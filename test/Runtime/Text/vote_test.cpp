@@ -317,7 +317,25 @@ TEST(Answers, EqualityIsAnEquivalence) {
                                     "\\sum_{i=1}^{3} i",
                                     "6",
                                     "0.\\overline{3}",
-                                    "1/3"};
+                                    "1/3",
+                                    "so x = 3",
+                                    "x is 3",
+                                    "x is not 3",
+                                    "x = 3 if y = 2",
+                                    "3 or more",
+                                    "3\\text{ or more}",
+                                    "3\\text{ cm}",
+                                    "3\\text{ dozen}",
+                                    "\\text{Area} = 3",
+                                    "the line y = 2x+1",
+                                    "a reflection over the line $y = 2x+1$",
+                                    "3 feet and 2 inches",
+                                    "3, 2",
+                                    "1, 2, \\ldots",
+                                    "11 7/6",
+                                    "73/6",
+                                    "0,125",
+                                    "125"};
   for (std::string &text : generatedAnswers())
     texts.push_back(std::move(text));
   std::vector<Answer> answers(texts.begin(), texts.end());
@@ -395,6 +413,11 @@ TEST(Answers, TakeMillisecondsAtMost) {
                                  repeat("|x|+\\sqrt{y^2}+", 3900, "1"),
                                  repeat("x\\ne 1,", 3900, "2"),
                                  repeat("\\begin{pmatrix}1&x\\\\x&1\\end{pmatrix}", 3900),
+                                 repeat("cm^{", 3900, "1"),
+                                 repeat("3\\text{ cm over }", 3900, "x"),
+                                 repeat("so the answer is ", 3900, "1"),
+                                 repeat("$ 1 $ and ", 3900, "$ 2 $."),
+                                 repeat("$ 1 is ", 3900, "2"),
                                  "\\begin{vmatrix}" + repeat("x+y+z+a+b+c&", 3900, "1") +
                                      "\\end{vmatrix}"};
   for (const std::string &a : hostile)
