@@ -5,6 +5,7 @@
 
 #include "M1/IR/M1.h"
 
+#include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/Support/MemoryBuffer.h"
 
@@ -15,21 +16,66 @@
 
 namespace m1c {
 
-enum class StoredType { f32, bf16, f16 };
+/// The types of tensors; those after f16 occur only among the parts of quantised ones.
+enum class StoredType { f32, bf16, f16, e4m3, i8, i32, i64 };
 
 /// Bytes of one element.
-inline int64_t byteWidth(StoredType type) { return type == StoredType::f32 ? 4 : 2; }
+inline int64_t byteWidth(StoredType type) {
+  switch (type) {
+  case StoredType::i64:
+    return 8;
+  case StoredType::f32:
+  case StoredType::i32:
+    return 4;
+  case StoredType::bf16:
+  case StoredType::f16:
+    return 2;
+  case StoredType::e4m3:
+  case StoredType::i8:
+    return 1;
+  }
+  llvm_unreachable("all types are handled");
+}
 
-/// A tensor as it lies in a safetensors file: row-major, little-endian.
+class TensorCode;
+
+/// A tensor as it lies in a safetensors file, row-major and little-endian; or one that a file holds
+/// in another form.
 struct SourceTensor {
   std::string name;
+  /// f32, bf16 or f16.
   StoredType type;
   llvm::SmallVector<int64_t> shape;
-  /// The mapped elements; lives as long as the CheckpointData that holds it.
+  /// The mapped elements, none where there is a code; lives as long as the CheckpointData that
+  /// holds it.
   llvm::ArrayRef<char> data;
   /// Index in CheckpointData::files and byte offset in that file.
   unsigned file;
   uint64_t offset;
+  /// How the elements follow from what the file holds; null: they are `data`.
+  std::shared_ptr<const TensorCode> code;
+
+  int64_t countElements() const { return llvm::product_of(shape); }
+};
+
+/// The values of a tensor that lies in a file in another form, for instance quantised.
+class TensorCode {
+public:
+  explicit TensorCode(std::vector<SourceTensor> parts) : parts(std::move(parts)) {}
+  virtual ~TensorCode() = default;
+
+  /// The values of `count` rows from `first` on, each of the type of the tensor. Rows have the
+  /// length of the last dimension; the product of the others counts them.
+  virtual void decode(int64_t first, int64_t count, float *out) const = 0;
+  /// A row as int8 values from -127 to 127 times a scale, where that is how it lies in the file;
+  /// else false.
+  virtual bool readInt8Row(int64_t, int8_t *, float *) const { return false; }
+
+  /// What the file holds.
+  llvm::ArrayRef<SourceTensor> getParts() const { return parts; }
+
+protected:
+  const std::vector<SourceTensor> parts;
 };
 
 /// A weight's elements as an artifact holds them.
@@ -54,8 +100,9 @@ public:
 
   /// Maps model.safetensors, or the shards that model.safetensors.index.json names, and checks
   /// headers, ranges and types. The tensors of a file must fill it, without gaps or overlaps.
-  /// Reports an error that names the file (and tensor) and fails if something is missing, truncated
-  /// or malformed.
+  /// Where config.json says that weights are quantised, the tensors that hold one give way to one
+  /// with a code, under the weight's name. Reports an error that names the file (and tensor) and
+  /// fails if something is missing, truncated or malformed.
   mlir::LogicalResult open(llvm::StringRef directory,
                            llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 
@@ -76,7 +123,10 @@ public:
   void release(const SourceTensor &tensor, uint64_t begin, uint64_t size) const {
     release(tensor.file, tensor.offset + begin, size);
   }
-  void release(const SourceTensor &tensor) const { release(tensor, 0, tensor.data.size()); }
+  void release(const SourceTensor &tensor) const;
+
+  /// What is quantised and how, for a note: "gptq: 28 matrices of int4, …"; empty: nothing.
+  llvm::StringRef getQuantisation() const { return quantisation; }
 
   llvm::ArrayRef<File> getFiles() const { return files; }
   /// In the order of the files and of the offsets in each.
@@ -89,10 +139,16 @@ private:
   mlir::LogicalResult checkCoverage(llvm::StringRef path, size_t first, uint64_t begin,
                                     uint64_t end,
                                     llvm::function_ref<mlir::InFlightDiagnostic()> emitError) const;
+  mlir::LogicalResult openFiles(llvm::StringRef directory,
+                                llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
+  /// Puts tensors with codes in the place of those that hold quantised weights.
+  mlir::LogicalResult resolveQuantised(llvm::StringRef directory,
+                                       llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 
   std::vector<File> files;
   std::vector<SourceTensor> tensors;
   llvm::StringMap<size_t> index;
+  std::string quantisation;
   llvm::StringMap<StoredWeight> stored;
   std::shared_ptr<const void> storedOwner;
 };
@@ -148,6 +204,11 @@ struct ModelConfig {
 mlir::FailureOr<ModelConfig> readConfig(llvm::StringRef directory, const CheckpointData &data,
                                         llvm::function_ref<mlir::InFlightDiagnostic()> emitError,
                                         llvm::function_ref<mlir::InFlightDiagnostic()> emitWarning);
+
+/// config.json without what it says of quantisation, for weights that are quantised no more.
+mlir::FailureOr<std::string>
+readPlainConfig(llvm::StringRef directory,
+                llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 
 } // namespace m1c
 

@@ -44,6 +44,8 @@ struct CompileListener {
   std::function<void(llvm::StringRef stage, double seconds)> stageEnds;
   std::function<void(uint64_t done, uint64_t total)> weightsWritten; // bytes
   std::function<void(bool isWarning, llvm::StringRef message)> diagnostic;
+  /// What the user may want to know, for instance of the model's weights.
+  std::function<void(llvm::StringRef message)> note;
   /// What a pass could do for speed and did not, and why. Empty: not asked for.
   std::function<void(llvm::StringRef message)> remark;
 };

@@ -23,6 +23,9 @@ int64_t getWeightBytes(mlir::m1::WeightOp weight);
 mlir::LogicalResult writeWeight(mlir::m1::WeightOp weight, const CheckpointData &data,
                                 WeightSink sink);
 
+/// Appends values as elements of f32, bf16 or f16, rounded to nearest even, little-endian.
+void storeValues(llvm::ArrayRef<float> values, StoredType type, llvm::SmallVectorImpl<char> &bytes);
+
 } // namespace m1c
 
 #endif

@@ -77,6 +77,8 @@ public:
 
 private:
   void report(Diagnostic &diagnostic) {
+    if (diagnostic.getSeverity() == DiagnosticSeverity::Remark && listener.note)
+      listener.note(prefixOf(diagnostic.getLocation()) + diagnostic.str());
     if (diagnostic.getSeverity() != DiagnosticSeverity::Error &&
         diagnostic.getSeverity() != DiagnosticSeverity::Warning)
       return;

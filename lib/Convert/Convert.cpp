@@ -4,6 +4,7 @@
 
 #include "Draw.h"
 #include "base/output_file.h"
+#include "m1c/Weights.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Endian.h"
@@ -200,6 +201,24 @@ std::string makeHeader(const std::map<std::string, OutputTensor> &tensors) {
 m1rt::Status writePiece(const Piece &piece, StoredType type, uint64_t seed,
                         const CheckpointData &data, m1rt::OutputFile &file,
                         llvm::function_ref<void(uint64_t)> advanced) {
+  if (piece.source && piece.source->code) {
+    const SourceTensor &source = *piece.source;
+    const int64_t columns = std::max<int64_t>(source.shape.back(), 1),
+                  rows = source.countElements() / columns,
+                  step = std::max<int64_t>(1, (int64_t(1) << 18) / columns);
+    std::vector<float> values(std::min(rows, step) * columns);
+    SmallVector<char, 0> bytes;
+    for (int64_t first = 0; first < rows; first += step) {
+      const int64_t count = std::min(step, rows - first);
+      source.code->decode(first, count, values.data());
+      bytes.clear();
+      storeValues(ArrayRef<float>(values).take_front(count * columns), type, bytes);
+      M1_TRY(file.write(bytes.data(), bytes.size()));
+      advanced(bytes.size());
+    }
+    data.release(source);
+    return m1rt::Status();
+  }
   if (piece.source) {
     M1_TRY(file.write(piece.source->data.data(), piece.source->data.size()));
     data.release(*piece.source);
@@ -312,6 +331,9 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
   Plan plan(*config, *config->transformer, options, data, emitError);
   if (failed(plan.build()))
     return failure();
+  if (!data.getQuantisation().empty())
+    emitWarning() << options.source << ": quantised by " << data.getQuantisation()
+                  << "; the weights are written as the values that these stand for";
   if (plan.droppedBiases)
     emitWarning() << options.source << ": " << plan.droppedBiases
                   << " biases of attention projections are dropped: M1's layers have none";
@@ -355,8 +377,15 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
   for (StringRef name : copiedFiles) {
     SmallString<256> from(options.source);
     llvm::sys::path::append(from, name);
-    if (llvm::sys::fs::exists(from) && failed(copyFile(from, output / name.str(), emitError)))
+    if (!llvm::sys::fs::exists(from))
+      continue;
+    if (name == "config.json" && !data.getQuantisation().empty()) {
+      FailureOr<std::string> plain = readPlainConfig(options.source, emitError);
+      if (failed(plain) || failed(check(m1rt::writeFile(output / name.str(), *plain), emitError)))
+        return failure();
+    } else if (failed(copyFile(from, output / name.str(), emitError))) {
       return failure();
+    }
   }
   return check(output.commit(), emitError);
 }

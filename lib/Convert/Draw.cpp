@@ -1,9 +1,10 @@
 #include "Draw.h"
 
 #include "m1c/Convert.h"
+#include "m1c/Weights.h"
 
 #include <cmath>
-#include <cstring>
+#include <vector>
 
 using namespace m1c;
 
@@ -30,27 +31,6 @@ uint64_t keyOf(uint64_t seed, llvm::StringRef name) {
 double uniformAt(uint64_t key, uint64_t index) {
   int64_t bits = mix(key + (index + 1) * step) >> 40;
   return (bits * 2 + 1 - (int64_t(1) << 24)) / 16777216.0;
-}
-
-/// Round to nearest even.
-uint16_t toBf16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  return (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
-}
-
-/// Round to nearest even; every drawn value is finite and below half's largest.
-uint16_t toHalf(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
-  if (magnitude < 0x38800000) { // under 2^-14: a multiple of 2^-24
-    float scaled;
-    std::memcpy(&scaled, &magnitude, 4);
-    return sign | static_cast<uint16_t>(std::nearbyint(scaled * 16777216.0f));
-  }
-  return sign |
-         static_cast<uint16_t>((magnitude - 0x38000000 + 0xFFF + ((magnitude >> 13) & 1)) >> 13);
 }
 
 double valueAt(const Drawing &drawing, uint64_t key, int64_t index) {
@@ -81,16 +61,9 @@ double m1c::drawUniform(uint64_t seed, llvm::StringRef name, uint64_t index) {
 void m1c::draw(const Drawing &drawing, llvm::StringRef name, uint64_t seed, int64_t begin,
                int64_t end, StoredType type, llvm::SmallVectorImpl<char> &bytes) {
   uint64_t key = keyOf(seed, name);
-  int64_t width = byteWidth(type);
-  size_t at = bytes.size();
-  bytes.resize_for_overwrite(at + (end - begin) * width);
-  for (int64_t index = begin; index < end; ++index, at += width) {
-    float value = static_cast<float>(valueAt(drawing, key, index));
-    if (type == StoredType::f32) {
-      std::memcpy(&bytes[at], &value, 4);
-    } else {
-      uint16_t half = type == StoredType::bf16 ? toBf16(value) : toHalf(value);
-      std::memcpy(&bytes[at], &half, 2);
-    }
-  }
+  std::vector<float> values;
+  values.reserve(end - begin);
+  for (int64_t index = begin; index < end; ++index)
+    values.push_back(static_cast<float>(valueAt(drawing, key, index)));
+  storeValues(values, type, bytes);
 }

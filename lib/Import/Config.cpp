@@ -1,9 +1,11 @@
 // config.json, mamba_config.json and generation_config.json: what all families have in common, and
 // a judgement of the fields that none has read.
 #include "Family.h"
+#include "Quantisation.h"
 
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/Path.h"
 
 using namespace mlir;
@@ -60,8 +62,6 @@ constexpr Neutral neutralFields[] = {
     {"sliding_window", ""},
     {"use_sliding_window", "false"},
     {"layer_types", ""},
-    {"quantization_config", ""},
-    {"compression_config", ""},
     {"num_experts", "0"},
     {"num_local_experts", "0"},
     {"n_routed_experts", "0"},
@@ -193,6 +193,7 @@ FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData
   Fields text = whole.child("text_config");
   Fields mamba(mambaPath.str().str(), succeeded(mambaJson) ? mambaJson->getAsObject() : nullptr,
                emitError, bad);
+  (void)readQuantisation(whole, text); // of the tensors; here it is checked where there are none
   ConfigSource source{text ? text : whole, bool(text), mamba, data, emitError, emitWarning, out};
   family->read(source);
   if (text) {
@@ -216,4 +217,20 @@ FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData
   if (bad || failed(readGeneration(directory, out, emitError, bad)) || bad)
     return failure();
   return out;
+}
+
+FailureOr<std::string> m1c::readPlainConfig(StringRef directory, EmitError emitError) {
+  SmallString<256> path(directory);
+  llvm::sys::path::append(path, "config.json");
+  FailureOr<llvm::json::Value> config = readJson(path, emitError);
+  if (failed(config))
+    return failure();
+  llvm::json::Object *fields = config->getAsObject();
+  for (llvm::json::Object *object : {fields, fields->getObject("text_config")})
+    for (const char *name : {"quantization_config", "compression_config"})
+      if (object)
+        object->erase(name);
+  std::string text;
+  llvm::raw_string_ostream(text) << llvm::formatv("{0:2}\n", *config);
+  return text;
 }

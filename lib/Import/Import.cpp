@@ -25,7 +25,8 @@ LogicalResult refuseSurplus(const CheckpointData &data, const ModelConfig &confi
       continue;
     const SourceTensor *embedding = data.find(family.embeddings());
     if (tensor.name == family.head() && config.tied) {
-      if (embedding && tensor.type == embedding->type && tensor.data == embedding->data)
+      if (embedding && tensor.type == embedding->type && !tensor.code && !embedding->code &&
+          tensor.data == embedding->data)
         continue;
       emitError(loc) << "tensor '" << tensor.name
                      << "' differs from the embeddings, but tie_word_embeddings is true";
@@ -86,6 +87,12 @@ FailureOr<OwningOpRef<ModuleOp>> m1c::importCheckpoint(MLIRContext &context, Str
     return failure();
   if (failed(verify(*module)))
     return failure();
+  if (StringRef quantisation = data.getQuantisation(); !quantisation.empty())
+    emitRemark(loc) << directory << ": quantised by " << quantisation
+                    << "; the weights are imported as "
+                    << (options.widenMatrices || options.activationType.isF32()
+                            ? "f32, or bf16 where that holds their values"
+                            : "bf16");
   if (generation)
     *generation = config->generation;
   return module;

@@ -78,6 +78,10 @@ std::optional<StoredType> parseType(StringRef name) {
       .Case("F32", StoredType::f32)
       .Case("BF16", StoredType::bf16)
       .Case("F16", StoredType::f16)
+      .Case("F8_E4M3", StoredType::e4m3)
+      .Case("I8", StoredType::i8)
+      .Case("I32", StoredType::i32)
+      .Case("I64", StoredType::i64)
       .Default(std::nullopt);
 }
 
@@ -215,7 +219,7 @@ LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
     }
     tensors.push_back({name.str(), *type, entry->shape,
                        ArrayRef<char>(body.data() + entry->begin, size), file,
-                       8 + headerSize + entry->begin});
+                       8 + headerSize + entry->begin, nullptr});
   }
   std::sort(tensors.begin() + first, tensors.end(),
             [](const SourceTensor &a, const SourceTensor &b) {
@@ -240,6 +244,11 @@ LogicalResult m1c::checkDirectory(StringRef path, EmitError emitError) {
 }
 
 LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
+  return failure(failed(openFiles(directory, emitError)) ||
+                 failed(resolveQuantised(directory, emitError)));
+}
+
+LogicalResult CheckpointData::openFiles(StringRef directory, EmitError emitError) {
   if (failed(checkDirectory(directory, emitError)))
     return failure();
   SmallString<256> single(directory), indexPath(directory);
@@ -321,6 +330,13 @@ void CheckpointData::setStored(std::vector<File> ofArtifact, llvm::StringMap<Sto
 const StoredWeight *CheckpointData::findStored(StringRef weight) const {
   auto at = stored.find(weight);
   return at == stored.end() ? nullptr : &at->second;
+}
+
+void CheckpointData::release(const SourceTensor &tensor) const {
+  release(tensor, 0, tensor.data.size());
+  if (tensor.code)
+    for (const SourceTensor &part : tensor.code->getParts())
+      release(part);
 }
 
 void CheckpointData::release(unsigned file, uint64_t begin, uint64_t size) const {

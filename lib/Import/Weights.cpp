@@ -1,6 +1,7 @@
 // Streams the elements of weights out of the mapped checkpoint, or computes them.
 #include "m1c/Weights.h"
 
+#include "Elements.h"
 #include "weight_check.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/ADT/bit.h"
@@ -17,28 +18,6 @@ using namespace m1c;
 namespace {
 
 constexpr size_t chunkElements = 1 << 18; // 1 MiB of f32
-
-float widenBf16(uint16_t bits) { return llvm::bit_cast<float>(uint32_t(bits) << 16); }
-
-float widenF16(uint16_t bits) {
-  uint32_t sign = uint32_t(bits & 0x8000) << 16, exponent = bits >> 10 & 31,
-           mantissa = bits & 0x3ff;
-  if (exponent == 31)
-    return llvm::bit_cast<float>(sign | 0x7f800000 | mantissa << 13);
-  if (exponent)
-    return llvm::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
-  // Subnormal: mantissa · 2^-24, exact in f32.
-  float value = std::ldexp(float(mantissa), -24);
-  return sign ? -value : value;
-}
-
-/// To nearest even; NaN stays a (quiet) NaN.
-uint16_t roundToBf16(float value) {
-  uint32_t bits = llvm::bit_cast<uint32_t>(value);
-  if (std::isnan(value))
-    return bits >> 16 | 0x40;
-  return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-}
 
 void widen(StoredType type, const char *source, size_t count, float *out) {
   if (type == StoredType::f32)
@@ -173,6 +152,72 @@ void transformValues(Transform transform, MutableArrayRef<float> values) {
   }
 }
 
+/// Rows of a source, counted along its first dimension.
+struct Part {
+  const SourceTensor *tensor;
+  int64_t first, rows;
+
+  int64_t countElements() const {
+    int64_t all = tensor->shape.empty() ? 1 : tensor->shape[0];
+    return all ? tensor->countElements() / all * rows : 0;
+  }
+};
+
+void warnOfBits(WeightOp weight, const SourceTensor &tensor, StoredType type, uint32_t largest,
+                Form form) {
+  // Of scales the weight itself has said it.
+  if (largest >= infinityBits(type) && form != Form::int8Scales)
+    weight.emitWarning() << "checkpoint tensor '" << tensor.name << "' holds "
+                         << (largest > infinityBits(type) ? "NaN" : "infinite values");
+}
+
+/// Of a source with a code. `columns` is the length of the weight's rows.
+LogicalResult writeCoded(WeightOp weight, const CheckpointData &data, const Part &part,
+                         int64_t columns, Writer &write, WeightSink sink) {
+  const SourceTensor &tensor = *part.tensor;
+  const bool isVector = tensor.shape.size() < 2;
+  const int64_t length = isVector ? tensor.countElements() : tensor.shape.back();
+  if (part.countElements() == 0)
+    return success();
+  const int64_t inner = isVector ? 1 : tensor.countElements() / (tensor.shape[0] * length);
+  const int64_t begin = isVector ? 0 : part.first * inner,
+                end = isVector ? 1 : (part.first + part.rows) * inner;
+  const Form form = write.getForm();
+  const bool isQuantised = form == Form::int8Rows || form == Form::int8Scales;
+  const int64_t step = std::max<int64_t>(1, int64_t(chunkElements) / length);
+  std::vector<float> values(std::min(step, end - begin) * length);
+  std::vector<int8_t> codes(isQuantised ? length : 0);
+  uint32_t largest = 0;
+  for (int64_t row = begin; row < end;) {
+    float scale;
+    if (isQuantised && length == columns && tensor.code->readInt8Row(row, codes.data(), &scale)) {
+      // No value is rounded anew.
+      const char *bytes = form == Form::int8Rows ? reinterpret_cast<const char *>(codes.data())
+                                                 : reinterpret_cast<const char *>(&scale);
+      if (failed(sink({bytes, form == Form::int8Rows ? codes.size() : sizeof(scale)})))
+        return failure();
+      largest = std::max(largest, llvm::bit_cast<uint32_t>(scale) & 0x7fffffff);
+      ++row;
+      continue;
+    }
+    const int64_t count = isQuantised ? 1 : std::min(step, end - row);
+    MutableArrayRef<float> chunk(values.data(), count * length);
+    tensor.code->decode(row, count, chunk.data());
+    largest =
+        std::max(largest, largestBits(StoredType::f32, reinterpret_cast<const char *>(chunk.data()),
+                                      chunk.size()));
+    if (isVector)
+      chunk = chunk.slice(part.first, part.rows);
+    transformValues(weight.getTransform(), chunk);
+    if (failed(write(chunk)))
+      return failure();
+    row += count;
+  }
+  data.release(tensor);
+  warnOfBits(weight, tensor, StoredType::f32, largest, form);
+  return success();
+}
+
 LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const SourceTensor &tensor,
                           Writer &write, WeightSink sink) {
   Form form = write.getForm();
@@ -204,10 +249,7 @@ LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const Sou
       return failure();
   }
   data.release(tensor, released, tensor.data.size() - released);
-  // Of scales the weight itself has said it.
-  if (largest >= infinityBits(tensor.type) && form != Form::int8Scales)
-    weight.emitWarning() << "checkpoint tensor '" << tensor.name << "' holds "
-                         << (largest > infinityBits(tensor.type) ? "NaN" : "infinite values");
+  warnOfBits(weight, tensor, tensor.type, largest, form);
   return success();
 }
 
@@ -278,6 +320,20 @@ LogicalResult writeStored(const StoredWeight *stored, WeightSink sink) {
 
 } // namespace
 
+void m1c::storeValues(ArrayRef<float> values, StoredType type, SmallVectorImpl<char> &bytes) {
+  size_t at = bytes.size();
+  const int64_t width = byteWidth(type);
+  bytes.resize_for_overwrite(at + values.size() * width);
+  for (float value : values) {
+    if (type == StoredType::f32)
+      llvm::support::endian::write32le(&bytes[at], llvm::bit_cast<uint32_t>(value));
+    else
+      llvm::support::endian::write16le(&bytes[at], type == StoredType::bf16 ? roundToBf16(value)
+                                                                            : roundToF16(value));
+    at += width;
+  }
+}
+
 int64_t m1c::getWeightBytes(WeightOp weight) {
   RankedTensorType type = weight.getTensorType();
   return type.getNumElements() * type.getElementTypeBitWidth() / 8;
@@ -301,22 +357,21 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
     return weight.emitOpError() << "expected elements of f32 or bf16 from the checkpoint, got "
                                 << elementType;
   int64_t count = 0;
-  SmallVector<SourceTensor> sources;
+  SmallVector<Part> parts;
   for (auto [i, name] : llvm::enumerate(source.getSourcesAttr().getAsRange<StringAttr>())) {
     const SourceTensor *tensor = data.find(name);
     if (!tensor)
       return weight.emitOpError() << "the checkpoint holds no tensor '" << name.getValue() << "'";
-    SourceTensor &part = sources.emplace_back(*tensor);
+    Part &part = parts.emplace_back(Part{tensor, 0, tensor->shape.empty() ? 1 : tensor->shape[0]});
     if (std::optional<ArrayRef<int64_t>> rows = source.getRows()) {
       int64_t first = (*rows)[2 * i], taken = (*rows)[2 * i + 1];
       if (tensor->shape.empty() || taken > tensor->shape[0] || first > tensor->shape[0] - taken)
         return weight.emitOpError() << "tensor '" << name.getValue() << "' has no rows " << first
                                     << " to " << first + taken;
-      uint64_t row = tensor->data.size() / tensor->shape[0];
-      part.data = tensor->data.slice(first * row, taken * row);
-      part.offset += first * row;
+      part.first = first;
+      part.rows = taken;
     }
-    count += part.data.size() / byteWidth(tensor->type);
+    count += part.countElements();
   }
   RankedTensorType type = source.getTensorType();
   if (count != type.getNumElements())
@@ -325,9 +380,22 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
   Form form = source != weight ? Form::int8Scales
               : quantised      ? Form::int8Rows
                                : Writer::formOf(elementType);
-  Writer write(form, type.getRank() ? type.getShape().back() : 1, sink);
-  for (const SourceTensor &part : sources)
-    if (failed(writeSource(source, data, part, write, sink)))
+  const int64_t columns = type.getRank() ? type.getShape().back() : 1;
+  Writer write(form, columns, sink);
+  for (const Part &part : parts) {
+    if (part.tensor->code) {
+      if (failed(writeCoded(source, data, part, columns, write, sink)))
+        return failure();
+      continue;
+    }
+    SourceTensor lying = *part.tensor;
+    if (source.getRows()) {
+      uint64_t row = lying.data.size() / lying.shape[0];
+      lying.data = lying.data.slice(part.first * row, part.rows * row);
+      lying.offset += part.first * row;
+    }
+    if (failed(writeSource(source, data, lying, write, sink)))
       return failure();
+  }
   return success();
 }

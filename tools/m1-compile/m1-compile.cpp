@@ -179,6 +179,10 @@ int main(int argc, char **argv) {
     std::fprintf(stderr, "m1-compile: %s: %s\n", isWarning ? "warning" : "error",
                  message.str().c_str());
   };
+  listener.note = [&](llvm::StringRef message) {
+    progress.clear();
+    std::fprintf(stderr, "m1-compile: note: %s\n", message.str().c_str());
+  };
   if (remarks)
     listener.remark = [&](llvm::StringRef message) {
       progress.clear();

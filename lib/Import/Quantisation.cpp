@@ -1,0 +1,313 @@
+#include "Quantisation.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/Support/Regex.h"
+
+using namespace mlir;
+using namespace m1c;
+
+namespace {
+
+/// The words of a list of any length.
+std::vector<std::string> wordsOf(const Fields &fields, StringRef name) {
+  std::vector<std::string> words;
+  const llvm::json::Value *value = fields.find(name);
+  if (!value)
+    return words;
+  const llvm::json::Array *list = value->getAsArray();
+  for (const llvm::json::Value &word : list ? *list : llvm::json::Array()) {
+    if (std::optional<StringRef> text = word.getAsString())
+      words.push_back(text->str());
+  }
+  if (!list || words.size() != list->size())
+    fields.error(name) << "expected a list of strings, got " << Fields::text(*value);
+  return words;
+}
+
+/// Refuses what nobody has read: it could change the maths.
+void refuseUnread(const Fields &fields) {
+  fields.forEachUnread([&](StringRef name, const llvm::json::Value &value) {
+    fields.error(name) << "not understood, got " << Fields::text(value);
+  });
+}
+
+/// A field whose only value that is understood is none at all.
+void expectNothing(const Fields &fields, StringRef name, const Twine &why) {
+  const llvm::json::Value *value = fields.find(name);
+  const bool isEmpty = !value || (value->getAsObject() && value->getAsObject()->empty()) ||
+                       (value->getAsArray() && value->getAsArray()->empty()) ||
+                       value->getAsBoolean() == std::optional<bool>(false);
+  if (!isEmpty)
+    fields.error(name) << "expected null, got " << Fields::text(*value) << why.str();
+}
+
+class Reader {
+public:
+  explicit Reader(const Fields &fields) : fields(fields) {}
+
+  Quantisation read() {
+    out.methodName = fields.require("quant_method", fields.string("quant_method"));
+    if (out.methodName == "compressed-tensors")
+      readCompressedTensors();
+    else if (out.methodName == "fp8" || out.methodName == "fbgemm_fp8")
+      readFp8();
+    else if (out.methodName == "gptq")
+      readGptq();
+    else if (out.methodName == "awq")
+      readAwq();
+    else if (!fields.hasFailed())
+      fields.error("quant_method") << "expected compressed-tensors, fp8, fbgemm_fp8, gptq or awq, "
+                                      "got "
+                                   << out.methodName;
+    if (!fields.hasFailed())
+      refuseUnread(fields);
+    return out;
+  }
+
+private:
+  void addRuntime(const Twine &text) {
+    out.runtime += (out.runtime.empty() ? "" : " and ") + text.str();
+  }
+
+  void readCompressedTensors() {
+    out.method = QuantMethod::compressedTensors;
+    fields.expectWord("quantization_status", {"compressed"});
+    Fields sparsity = fields.child("sparsity_config");
+    if (std::optional<std::string> format = sparsity.string("format"); format && *format != "dense")
+      sparsity.error("format") << "expected dense, got " << *format;
+    Fields transform = fields.child("transform_config");
+    expectNothing(transform, "config_groups", "; rotations of activations are not supported");
+    // Names of modules that are not quantised, which their tensors say, too, and notes.
+    fields.ignore({"ignore", "global_compression_ratio", "version", "run_compressed"});
+    const std::string format = fields.string("format").value_or("");
+    if (fields.has("kv_cache_scheme"))
+      addRuntime("caches");
+    Fields groups = fields.child("config_groups");
+    bool quantisesActivations = false;
+    groups.forEach([&](StringRef name, const llvm::json::Value &) {
+      readGroup(groups.child(name), format, quantisesActivations);
+    });
+    if (quantisesActivations)
+      addRuntime("activations");
+    if (out.schemes.empty() && !fields.hasFailed())
+      fields.error("config_groups") << "expected at least one group with 'weights'";
+  }
+
+  void readGroup(const Fields &group, std::string format, bool &quantisesActivations) {
+    QuantScheme scheme;
+    scheme.targets = wordsOf(group, "targets");
+    format = group.string("format").value_or(format);
+    expectNothing(group, "output_activations", "; quantised results are not supported");
+    if (Fields inputs = group.child("input_activations"))
+      quantisesActivations = true;
+    Fields weights = group.child("weights");
+    if (fields.hasFailed() || !weights)
+      return;
+    static constexpr StringLiteral formats[] = {"pack-quantized", "int-quantized",
+                                                "float-quantized", "naive-quantized"};
+    if (!llvm::is_contained(formats, format)) {
+      (group.has("format") ? group : fields).error("format")
+          << "expected pack-quantized, int-quantized, float-quantized or naive-quantized, got "
+          << (format.empty() ? "none" : format);
+      return;
+    }
+    const std::string type = weights.string("type").value_or("int");
+    scheme.isFloat = type == "float";
+    weights.expectWord("type", {"int", "float"});
+    scheme.bits = weights.require("num_bits", weights.integer("num_bits", 1, 64));
+    if (fields.hasFailed())
+      return;
+    if (scheme.bits != 8 && (scheme.bits != 4 || scheme.isFloat)) {
+      weights.error("num_bits") << "expected " << (scheme.isFloat ? "8" : "4 or 8") << ", got "
+                                << scheme.bits;
+      return;
+    }
+    scheme.isPacked = format == "pack-quantized";
+    if ((scheme.isFloat && format != "float-quantized" && format != "naive-quantized") ||
+        (!scheme.isFloat && format == "float-quantized"))
+      weights.error("type") << "does not fit format " << format << ", got " << type;
+    scheme.isSymmetric = weights.flag("symmetric", true);
+    if (scheme.isFloat && !scheme.isSymmetric)
+      weights.error("symmetric") << "expected true for float weights, got false";
+    weights.expectFlag("dynamic", false);
+    const int64_t size = weights.integer("group_size", -1).value_or(0);
+    const std::string strategy = weights.string("strategy")
+                                     .value_or(size > 0   ? "group"
+                                               : size < 0 ? "channel"
+                                                          : "tensor");
+    if (strategy == "group") {
+      if (size <= 0 && !fields.hasFailed())
+        weights.error("group_size") << "expected a positive number with strategy group";
+      scheme.groupSize = size;
+    } else if (strategy == "block" && scheme.isFloat) {
+      readBlock(weights, "block_structure", scheme);
+    } else if (strategy == "tensor") {
+      scheme.isPerTensor = true;
+    } else if (strategy != "channel") {
+      weights.error("strategy") << "expected tensor, channel, group"
+                                << (scheme.isFloat ? " or block" : "") << ", got " << strategy;
+    }
+    // Columns in order, sorted for the quantisation alone, or in groups out of order.
+    const llvm::json::Value *order = weights.find("actorder");
+    if (order && order->getAsBoolean())
+      scheme.hasIndex = *order->getAsBoolean();
+    else if (std::optional<std::string> word = weights.string("actorder")) {
+      weights.expectWord("actorder", {"group", "dynamic", "weight", "static"});
+      scheme.hasIndex = *word == "group" || *word == "dynamic";
+    }
+    if (scheme.hasIndex && strategy != "group" && !fields.hasFailed())
+      weights.error("actorder") << "expected strategy group, got " << strategy;
+    weights.ignore({"block_structure", "observer", "observer_kwargs", "scale_dtype", "zp_dtype"});
+    refuseUnread(weights);
+    refuseUnread(group);
+    out.schemes.push_back(scheme);
+  }
+
+  void readBlock(const Fields &from, StringRef name, QuantScheme &scheme) {
+    const llvm::json::Value *value = from.find(name);
+    const llvm::json::Array *list = value ? value->getAsArray() : nullptr;
+    std::optional<int64_t> rows, columns;
+    if (list && list->size() == 2) {
+      rows = (*list)[0].getAsInteger();
+      columns = (*list)[1].getAsInteger();
+    }
+    if (!rows || !columns || *rows < 1 || *columns < 1 || *rows > Fields::largest ||
+        *columns > Fields::largest) {
+      from.error(name) << "expected a list of two sizes of a block, got "
+                       << (value ? Fields::text(*value) : "none");
+      return;
+    }
+    scheme.blockRows = *rows;
+    scheme.blockColumns = *columns;
+  }
+
+  void readFp8() {
+    out.method = out.methodName == "fp8" ? QuantMethod::fp8 : QuantMethod::fbgemmFp8;
+    QuantScheme scheme;
+    scheme.isFloat = true;
+    fields.expectWord("fmt", {"e4m3"});
+    fields.expectWord("activation_scheme", {"dynamic", "static"});
+    if (fields.has("weight_block_size"))
+      readBlock(fields, "weight_block_size", scheme);
+    // Scales that are powers of two are stored as numbers, too.
+    fields.ignore({"modules_to_not_convert", "ignored_layers", "activation_scale_ub", "scale_fmt",
+                   "dequantize"});
+    if (fields.has("kv_cache_scheme"))
+      addRuntime("caches");
+    addRuntime("activations");
+    out.schemes.push_back(scheme);
+  }
+
+  void readGptq() {
+    out.method = QuantMethod::gptq;
+    QuantScheme scheme;
+    scheme.isSymmetric = false; // zero points are stored even where all are equal
+    scheme.bits = fields.require("bits", fields.integer("bits", 1, 64));
+    if (scheme.bits != 4 && scheme.bits != 8 && !fields.hasFailed())
+      fields.error("bits") << "expected 4 or 8, got " << scheme.bits;
+    readGroupSize("group_size", scheme);
+    const StringRef formatField = fields.has("checkpoint_format") ? "checkpoint_format" : "format";
+    fields.expectWord("checkpoint_format", {"gptq", "gptq_v2"});
+    fields.expectWord("format", {"gptq", "gptq_v2"});
+    out.isSecondGptq = fields.string(formatField).value_or("") == "gptq_v2";
+    fields.expectWord("pack_dtype", {"int32"});
+    fields.expectFlag("is_marlin_format", false);
+    expectNothing(fields, "dynamic", "; settings for single modules are not supported");
+    expectNothing(fields, "rotation", "; rotations of activations are not supported");
+    expectNothing(fields, "adapter", "; adapters are not supported");
+    // Of the quantisation, which is over, and of how the library runs it. Tensors g_idx say what
+    // desc_act does.
+    fields.ignore({"desc_act",
+                   "act_group_aware",
+                   "sym",
+                   "static_groups",
+                   "true_sequential",
+                   "damp_percent",
+                   "damp_auto_increment",
+                   "mse",
+                   "model_name_or_path",
+                   "model_file_base_name",
+                   "lm_head",
+                   "meta",
+                   "dataset",
+                   "tokenizer",
+                   "batch_size",
+                   "block_name_to_quantize",
+                   "modules_in_block_to_quantize",
+                   "cache_block_outputs",
+                   "module_name_preceding_first_block",
+                   "exllama_config",
+                   "use_exllama",
+                   "disable_exllama",
+                   "use_cuda_fp16",
+                   "max_input_length",
+                   "model_seqlen",
+                   "pad_token_id",
+                   "backend",
+                   "uuid",
+                   "quantizer",
+                   "hyb_act",
+                   "gptaq",
+                   "offload_to_disk",
+                   "offload_to_disk_path",
+                   "pack_impl",
+                   "v2",
+                   "v2_alpha"});
+    out.schemes.push_back(scheme);
+  }
+
+  void readAwq() {
+    out.method = QuantMethod::awq;
+    QuantScheme scheme;
+    scheme.isSymmetric = false;
+    StringRef bits = fields.has("w_bit") ? "w_bit" : "bits";
+    scheme.bits = fields.require(bits, fields.integer(bits, 1, 64));
+    if (scheme.bits != 4 && !fields.hasFailed())
+      fields.error(bits) << "expected 4, got " << scheme.bits;
+    fields.ignore({"bits", "w_bit"});
+    readGroupSize(fields.has("q_group_size") ? "q_group_size" : "group_size", scheme);
+    fields.expectFlag("zero_point", true);
+    std::string version = fields.string("version").value_or("gemm");
+    if (StringRef(version).lower() != "gemm")
+      fields.error("version") << "expected gemm, got " << version;
+    fields.expectWord("backend", {"autoawq"});
+    fields.ignore({"modules_to_not_convert", "do_fuse", "fuse_max_seq_len", "modules_to_fuse",
+                   "exllama_config", "group_size", "q_group_size"});
+    out.schemes.push_back(scheme);
+  }
+
+  /// -1: whole rows.
+  void readGroupSize(StringRef name, QuantScheme &scheme) {
+    int64_t size = fields.require(name, fields.integer(name, -1));
+    if (size == 0 && !fields.hasFailed())
+      fields.error(name) << "expected a positive number or -1, got 0";
+    scheme.groupSize = std::max<int64_t>(size, 0);
+  }
+
+  const Fields &fields;
+  Quantisation out{};
+};
+
+} // namespace
+
+std::string QuantScheme::describe() const {
+  std::string text = isFloat ? "float8" : "int" + std::to_string(bits);
+  if (blockRows)
+    text += " in blocks of " + std::to_string(blockRows) + "x" + std::to_string(blockColumns);
+  else if (groupSize)
+    text += " in groups of " + std::to_string(groupSize);
+  else if (isPerTensor)
+    text += " with one scale";
+  else
+    text += " with scales of rows";
+  return text;
+}
+
+std::optional<Quantisation> m1c::readQuantisation(const Fields &config, const Fields &text) {
+  std::optional<Quantisation> result;
+  for (const Fields *fields : {&config, &text})
+    for (StringRef name : {"quantization_config", "compression_config"})
+      if (const Fields found = fields->child(name); found && !result && !config.hasFailed())
+        result = Reader(found).read();
+  return config.hasFailed() ? std::nullopt : result;
+}

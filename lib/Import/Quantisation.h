@@ -1,0 +1,53 @@
+// What config.json says about quantised weights.
+#ifndef M1C_LIB_IMPORT_QUANTISATION_H
+#define M1C_LIB_IMPORT_QUANTISATION_H
+
+#include "Fields.h"
+
+#include "llvm/ADT/SmallVector.h"
+
+#include <vector>
+
+namespace m1c {
+
+/// The library that has quantised the weights, in whose form they lie.
+enum class QuantMethod { compressedTensors, fp8, fbgemmFp8, gptq, awq };
+
+/// How the weights of some modules are quantised.
+struct QuantScheme {
+  /// Of compressed-tensors: names of modules, "re:" and a regular expression, or "Linear".
+  std::vector<std::string> targets;
+  bool isFloat = false;    // e4m3; else integers
+  int64_t bits = 8;        // of a code
+  bool isPacked = false;   // several codes in an i32
+  bool isSymmetric = true; // without zero points
+  bool hasIndex = false;   // columns are in groups out of order
+  /// Of columns with one scale; 0: a whole row.
+  int64_t groupSize = 0;
+  /// One scale for the whole matrix, or one for each such block.
+  bool isPerTensor = false;
+  int64_t blockRows = 0, blockColumns = 0;
+
+  /// As in "int4 in groups of 128".
+  std::string describe() const;
+};
+
+struct Quantisation {
+  QuantMethod method;
+  std::string methodName;
+  /// One, but for compressed-tensors.
+  std::vector<QuantScheme> schemes;
+  bool isSecondGptq = false; // zero points are stored as they are, not less 1
+  /// How the library would quantise activations and caches, which stay as they are here; empty: not
+  /// at all.
+  std::string runtime;
+};
+
+/// Reads `quantization_config`, or `compression_config`, of config.json or of `text`, the part of
+/// it that describes the language model. Nothing when neither is there or after an error, which
+/// names the field whose value is not supported and what is.
+std::optional<Quantisation> readQuantisation(const Fields &config, const Fields &text);
+
+} // namespace m1c
+
+#endif

@@ -1,0 +1,63 @@
+// model.safetensors of quantised weights: refused with a message, or every row of what is accepted
+// can be dequantised. The first byte chooses what config.json says.
+#include "fuzz.h"
+#include "m1c/Checkpoint.h"
+#include "mlir/IR/Diagnostics.h"
+#include "mlir/IR/MLIRContext.h"
+#include <fstream>
+#include <vector>
+
+using namespace mlir;
+
+namespace {
+
+constexpr const char *configs[] = {
+    R"({"quant_method": "gptq", "bits": 4, "group_size": 8})",
+    R"({"quant_method": "awq", "bits": 4, "group_size": 8, "zero_point": true})",
+    R"({"quant_method": "fp8", "weight_block_size": [4, 6]})",
+    R"({"quant_method": "fp8"})",
+    R"({"quant_method": "compressed-tensors", "format": "pack-quantized", "config_groups": {"a":
+        {"targets": ["Linear"], "weights": {"num_bits": 4, "strategy": "group", "group_size": 8,
+         "symmetric": false, "actorder": "group"}}}})",
+    R"({"quant_method": "compressed-tensors", "format": "int-quantized", "config_groups": {"a":
+        {"targets": ["Linear"], "weights": {"num_bits": 8, "strategy": "channel"}}}})",
+};
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  if (size == 0)
+    return 0;
+  static const fuzz::Directory directory;
+  std::ofstream(directory.path() + "/config.json")
+      << R"({"quantization_config": )" << configs[data[0] % std::size(configs)] << "}";
+  std::ofstream(directory.path() + "/model.safetensors", std::ios::binary)
+      << fuzz::text(data + 1, size - 1);
+  static MLIRContext context(MLIRContext::Threading::DISABLED);
+  std::string message;
+  ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
+    message += diagnostic.str();
+    return success();
+  });
+  m1c::CheckpointData checkpoint;
+  auto emitError = [&] { return mlir::emitError(UnknownLoc::get(&context)); };
+  if (failed(checkpoint.open(directory.path(), emitError))) {
+    FUZZ_CHECK(message.find("model.safetensors") != std::string::npos);
+    return 0;
+  }
+  for (const m1c::SourceTensor &tensor : checkpoint.getTensors()) {
+    if (!tensor.code)
+      continue;
+    const int64_t rows = tensor.shape[0], columns = tensor.shape[1];
+    // Codes of 4 bits are the smallest, of an empty tensor rows or columns may be many.
+    FUZZ_CHECK(rows * columns <= int64_t(2 * size));
+    std::vector<float> values(rows * columns);
+    if (columns > 0)
+      tensor.code->decode(0, rows, values.data());
+    std::vector<int8_t> codes(columns);
+    float scale;
+    for (int64_t row = 0; columns > 0 && row < rows; ++row)
+      (void)tensor.code->readInt8Row(row, codes.data(), &scale);
+  }
+  return 0;
+}
