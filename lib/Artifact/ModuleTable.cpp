@@ -138,7 +138,8 @@ Offset<fbs::State> TableBuilder::state(m1::StateOp op) {
   for (int64_t dim : shape)
     bytes *= static_cast<uint64_t>(dim);
   auto name = string(op.getSymName());
-  return fbs::CreateState(fb, name, kind, type(element, shape), bytes);
+  return fbs::CreateState(fb, name, kind, type(element, shape), bytes,
+                          static_cast<uint32_t>(op.getWindow().value_or(0)));
 }
 
 Offset<fbs::Operand> TableBuilder::operand(Value buffer) {

@@ -418,9 +418,29 @@ bool concernsSharing(func::FuncOp function) {
   });
 }
 
+/// Notes at each KV cache how many of its positions are seen at most: the operations that see them
+/// do not outlive the conversion.
+void noteWindows(ModuleOp module) {
+  llvm::StringMap<int64_t> windows; // 0: all positions
+  module.walk([&](m1::AttentionOp attention) {
+    auto cache = attention.getCache().getDefiningOp<m1::GetStateOp>();
+    if (!cache)
+      return;
+    const int64_t window = attention.getWindow();
+    auto [known, isNew] = windows.try_emplace(cache.getState(), window);
+    if (!isNew)
+      known->second = window && known->second ? std::max(window, known->second) : 0;
+  });
+  for (auto state : module.getOps<m1::StateOp>())
+    if (int64_t window = windows.lookup(state.getSymName());
+        window > 0 && window <= std::numeric_limits<int32_t>::max())
+      state.setWindow(window);
+}
+
 } // namespace
 
 FailureOr<plan::TargetOp> convertM1ToPlan(ModuleOp module, Target &device) {
+  noteWindows(module);
   module.getContext()->loadDialect<plan::PlanDialect>();
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   auto target = plan::TargetOp::create(b, module.getLoc(), device.name(), StringAttr(), ArrayAttr(),

@@ -106,7 +106,8 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
     limits.maxLogitRows = pick(1, 9);
     limits.pageSize = pick(1, 9);
     limits.maxContext = pick(20, 120);
-    uint32_t whole = (limits.maxContext + limits.pageSize - 1) / limits.pageSize;
+    limits.window = pick(0, 2) ? 0 : pick(1, limits.maxContext);
+    const uint32_t whole = limits.mostPages(limits.maxContext);
     limits.kvPages = pick(0, 4) == 0 ? 0 : whole + pick(0, 2 * whole);
     limits.asynchronous = pick(0, 2) > 0;
     ToyBackend backend(limits);

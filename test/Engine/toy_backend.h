@@ -78,8 +78,7 @@ public:
       if (length > bounds.maxContext)
         return error(StatusCode::invalidArgument, "context too long");
       if (bounds.kvPages)
-        pages +=
-            uint32_t((length + bounds.pageSize - 1) / bounds.pageSize - it->second.pages.size());
+        pages += bounds.pagesOf(length) - uint32_t(it->second.behind + it->second.pages.size());
     }
     if (tokens > bounds.maxTokensPerStep || rows > bounds.maxLogitRows)
       return error(StatusCode::invalidArgument, "step too large");
@@ -92,11 +91,15 @@ public:
         fed += !entries[i].tokens;
         sequence.tokens.push_back(entries[i].tokens ? entries[i].tokens[t]
                                                     : chosen[entries[i].chosenRow]);
-        if (bounds.kvPages && sequence.tokens.size() > sequence.pages.size() * bounds.pageSize)
+        if (bounds.kvPages &&
+            sequence.tokens.size() > (sequence.behind + sequence.pages.size()) * bounds.pageSize)
           sequence.pages.push_back(std::make_shared<int>());
         if (t + entries[i].logitCount >= entries[i].tokenCount)
           logits.push_back(hashOf(sequence.tokens));
       }
+      for (; bounds.kvPages && sequence.behind < bounds.pagesBehind(sequence.tokens.size());
+           ++sequence.behind)
+        sequence.pages.erase(sequence.pages.begin());
     }
     ++steps;
     time += std::chrono::duration_cast<std::chrono::nanoseconds>(stepTime + tokens * tokenTime);
@@ -157,6 +160,7 @@ public:
 private:
   struct Sequence {
     std::vector<int32_t> tokens;
+    size_t behind = 0; // pages given back
     std::vector<std::shared_ptr<int>> pages;
   };
   BackendLimits bounds;

@@ -228,6 +228,8 @@ Json describe(const Artifact &artifact) {
                                 {"kind", schema::EnumNameStateKind(state->kind())},
                                 {"type", typeText(*state->type())},
                                 {"bytes", state->bytes()}});
+      if (state->window())
+        json["states"].back()["window"] = state->window();
     }
   json["slot_bytes"] = slotBytes;
   json["page_bytes"] = pageBytes;

@@ -146,11 +146,12 @@ def M1_StateOp : M1_Op<"state", [Symbol]> {
   let summary = "named memory that outlives a step";
   let description = [{
     Declares a pool of state: one element of the type per slot, or per page for a KV cache. Slot
-    numbers come from the batch.
+    numbers come from the batch. `window`, set by the conversion to a plan, says of a KV cache that
+    nobody sees more than its last so many positions.
 
     Example: `m1.state @layer0.scan : !m1.scan_state<64x16xf32>`
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type);
+  let arguments = (ins SymbolNameAttr:$sym_name, TypeAttr:$type, OptionalAttr<I64Attr>:$window);
   let assemblyFormat = "$sym_name `:` $type attr-dict";
   let hasVerifier = 1;
 }

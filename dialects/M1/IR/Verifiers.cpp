@@ -149,6 +149,11 @@ LogicalResult WeightOp::verify() {
 LogicalResult StateOp::verify() {
   if (!isa<StateTypeInterface>(getType()))
     return emitOpError() << "expected the type of a state, got " << getType();
+  if (getWindow() && !isa<KVCacheType>(getType()))
+    return emitOpError() << "expected a window of a KV cache, got one of " << getType();
+  if (getWindow() && (*getWindow() < 1 || *getWindow() > std::numeric_limits<int32_t>::max()))
+    return emitOpError() << "expected a window of at least one position that fits 32 bits, got "
+                         << *getWindow();
   return success();
 }
 

@@ -156,6 +156,9 @@ private:
       if (state.bytes() != bytes || bytes > (uint64_t(1) << 32))
         return corrupt("%s: says %llu bytes, its type needs %llu", what.c_str(),
                        (unsigned long long)state.bytes(), (unsigned long long)bytes);
+      if (state.window() > 0x7fffffff || (state.window() && state.kind() != schema::StateKind::kv))
+        return corrupt("%s: window of %u positions, expected one of KV pages that fits 31 bits",
+                       what.c_str(), state.window());
       stateBytes.push_back(bytes);
     }
     return Status();

@@ -11,20 +11,28 @@ bool Engine::mayStart(const Track &track) const {
     return true;
   // Room for the first chunk and a page of growth for everyone that runs, unless nothing runs.
   uint32_t chunk = std::min<uint32_t>(uint32_t(track.tokens.size()), limits.maxTokensPerStep);
-  return holding == 0 || backend.freePages() >= pagesOf(chunk, limits.pageSize) + holding;
+  return holding == 0 || backend.freePages() >= limits.mostPages(chunk) + holding;
 }
 
 /// What a sequence that holds `computed` tokens of the track will want.
 PageForecast::Sequence Engine::growthOf(const Track &track, size_t computed) {
   PageForecast::Sequence growth;
-  growth.atOnce =
-      pagesOf(track.tokens.size(), limits.pageSize) - pagesOf(computed, limits.pageSize);
+  growth.atOnce = limits.pagesOf(track.tokens.size()) - limits.pagesOf(computed);
   if (track.sequence)
-    growth.held = pagesOf(computed, limits.pageSize) - track.shared / limits.pageSize;
+    growth.held = limits.pagesOf(computed) -
+                  std::max<size_t>(track.shared / limits.pageSize, limits.pagesBehind(computed));
   else if (computed % limits.pageSize)
     ++growth.atOnce; // the copy of the page that it begins in
+  // With a window: what it still takes until it holds the most, and then gives back as it takes.
+  auto windowed = [&](size_t end) {
+    const size_t most = limits.mostPages(end),
+                 now = limits.pagesOf(computed) - limits.pagesBehind(computed);
+    growth.atOnce = most - std::min(most, now);
+  };
   if (track.isParent()) {
     growth.held = 0; // its samples go on with its pages
+    if (limits.window)
+      windowed(track.tokens.size());
     return growth;
   }
   growth.more = track.limit - std::min(track.limit, track.generated);
@@ -43,6 +51,8 @@ PageForecast::Sequence Engine::growthOf(const Track &track, size_t computed) {
   }
   growth.more = std::min(growth.more, limits.maxContext -
                                           std::min<size_t>(limits.maxContext, track.tokens.size()));
+  if (limits.window)
+    windowed(track.tokens.size() + growth.more);
   return growth;
 }
 
@@ -58,11 +68,11 @@ constexpr double overcommitment = 1.5;
 /// others wait for pages later.
 bool Engine::pagesWillLast(const Track &track, size_t computed) {
   const bool enoughForAll =
-      limits.kvPages / pagesOf(limits.maxContext, limits.pageSize) >= limits.maxSequences;
+      limits.kvPages / limits.mostPages(limits.maxContext) >= limits.maxSequences;
   if (holding == 0 || !limits.kvPages || enoughForAll)
     return true;
   if (!forecast) {
-    forecast.emplace(limits.pageSize);
+    forecast.emplace(limits.window ? 0 : limits.pageSize);
     for (const auto &request : requests) {
       if (request->parent && request->parent->sequence)
         forecast->add(growthOf(*request->parent, request->parent->computed));
@@ -71,7 +81,10 @@ bool Engine::pagesWillLast(const Track &track, size_t computed) {
           forecast->add(growthOf(*running, running->computed));
     }
   }
-  const size_t free = backend.freePages() + prefixes.tokens() / limits.pageSize; // by evict(), too
+  size_t cached = prefixes.tokens() / limits.pageSize; // evict() gives them back
+  if (limits.window)
+    cached = std::min<size_t>(cached, prefixes.size() * limits.mostPages(limits.maxContext));
+  const size_t free = backend.freePages() + cached;
   return double(forecast->peakWith(growthOf(track, computed))) <= overcommitment * double(free);
 }
 

@@ -6,6 +6,7 @@
 
 #include "sampling.h"
 #include "status.h"
+#include <algorithm>
 #include <cstdint>
 
 namespace m1rt {
@@ -31,9 +32,22 @@ struct BackendLimits {
   uint32_t maxContext = 0; // tokens of the longest sequence
   uint32_t pageSize = 0;
   uint32_t kvPages = 0; // 0: the model has no attention layer, pages do not count
+  // Positions that attention sees at most, a token's own included: a sequence gives back the pages
+  // before those that its next token sees. 0: all
+  uint32_t window = 0;
   uint32_t vocabulary = 0;
   // step() and sample() return before the device is done: running ahead pays
   bool asynchronous = false;
+
+  uint32_t pagesOf(uint64_t tokens) const { return uint32_t((tokens + pageSize - 1) / pageSize); }
+  /// Leading pages that a sequence of so many tokens has given back.
+  uint32_t pagesBehind(uint64_t tokens) const {
+    return window && tokens >= window ? uint32_t((tokens + 1 - window) / pageSize) : 0;
+  }
+  /// Pages that a sequence holds at most on its way to so many tokens, one a step.
+  uint32_t mostPages(uint64_t tokens) const {
+    return window ? std::min(pagesOf(tokens), pagesOf(window - 1) + 1) : pagesOf(tokens);
+  }
 };
 
 class SequenceBackend {

@@ -113,11 +113,10 @@ Status Engine::check(const Request &request) const {
   }
   size_t longest =
       std::min<size_t>(request.prompt.size() + request.maxNewTokens, limits.maxContext);
-  if (limits.kvPages && pagesOf(longest, limits.pageSize) > limits.kvPages)
-    return bad(
-        formatted("prompt of %zu tokens and %u new tokens: need %u KV pages, the pool has %u",
-                  request.prompt.size(), request.maxNewTokens, pagesOf(longest, limits.pageSize),
-                  limits.kvPages));
+  if (limits.kvPages && limits.mostPages(longest) > limits.kvPages)
+    return bad(formatted(
+        "prompt of %zu tokens and %u new tokens: need %u KV pages, the pool has %u",
+        request.prompt.size(), request.maxNewTokens, limits.mostPages(longest), limits.kvPages));
   return {};
 }
 

@@ -9,10 +9,6 @@
 
 namespace m1rt {
 
-inline uint32_t pagesOf(size_t tokens, uint32_t pageSize) {
-  return uint32_t((tokens + pageSize - 1) / pageSize);
-}
-
 inline constexpr uint32_t parentIndex = UINT32_MAX;
 
 /// A parent or a sample, from its start to its end. Preempted when it holds no sequence.

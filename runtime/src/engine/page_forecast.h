@@ -18,13 +18,16 @@ public:
     uint64_t held = 0;   // pages that it holds now and that nobody else needs
   };
 
+  /// pageSize 0: sequences take what they will ever hold at once, and then no more.
   explicit PageForecast(uint32_t pageSize) : pageSize(pageSize) {}
   void add(const Sequence &sequence);
   /// Pages beyond those held now that all sequences, `another` included, want at the worst moment.
   uint64_t peakWith(const Sequence &another) const;
 
 private:
-  uint64_t pagesOf(size_t tokens) const { return (tokens + pageSize - 1) / pageSize; }
+  uint64_t pagesOf(size_t tokens) const {
+    return pageSize ? (tokens + pageSize - 1) / pageSize : 0;
+  }
 
   uint32_t pageSize;
   std::vector<Sequence> sequences; // by `more`, ascending: in the order in which they end

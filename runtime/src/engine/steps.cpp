@@ -22,15 +22,16 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
       return;
     if (limits.kvPages) {
       auto needed = [&] {
-        return pagesOf(track.computed + count, limits.pageSize) -
-               pagesOf(track.computed, limits.pageSize);
+        return limits.pagesOf(track.computed + count) - limits.pagesOf(track.computed);
       };
       if (backend.freePages() < reservedPages + needed() && !makeRoom(track, needed(), *out)) {
-        uint32_t fits =
-            pagesOf(track.computed, limits.pageSize) + (backend.freePages() - reservedPages);
-        if (fits * size_t(limits.pageSize) > track.computed && !wantsLogits && !decoding) {
+        uint32_t fits = limits.pagesOf(track.computed) + (backend.freePages() - reservedPages);
+        // With a window a smaller part may do: its pages come back before the next.
+        if (fits * size_t(limits.pageSize) > track.computed && (!wantsLogits || limits.window) &&
+            !decoding) {
           count =
               uint32_t(std::min<size_t>(count, fits * size_t(limits.pageSize) - track.computed));
+          wantsLogits = !track.isParent() && count == track.pending();
         } else {
           preempt(track);
           return;

@@ -3,6 +3,7 @@
 #include "base/size.h"
 #include "model/verify_weights.h"
 #include "tokenizer/tokenizer.h"
+#include <algorithm>
 #include <cstring>
 
 namespace m1rt {
@@ -45,10 +46,16 @@ Status Model::load(const std::string &path, const ModelOptions &options,
                  path.c_str(), options.device.c_str(), present.empty() ? "none" : present.c_str(),
                  targetName.c_str());
   }
+  bool seesAll = false; // some layer
   if (model->module().states())
-    for (const schema::State *state : *model->module().states())
-      (state->kind() == schema::StateKind::kv ? model->bytesPerPage : model->bytesPerSlot) +=
-          state->bytes();
+    for (const schema::State *state : *model->module().states()) {
+      const bool kv = state->kind() == schema::StateKind::kv;
+      (kv ? model->bytesPerPage : model->bytesPerSlot) += state->bytes();
+      seesAll |= kv && state->window() == 0;
+      model->seenPositions = std::max(model->seenPositions, state->window());
+    }
+  if (seesAll)
+    model->seenPositions = 0;
 
   // Not when they would push each other out of memory again.
   if (model->file->fileSize() < model->hardware->info().totalMemory)

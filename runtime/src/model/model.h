@@ -42,6 +42,9 @@ public:
   /// Scan and convolution state of one sequence; one KV page over all layers.
   uint64_t slotBytes() const { return bytesPerSlot; }
   uint64_t pageBytes() const { return bytesPerPage; }
+  /// Positions that attention sees at most, in whichever layer; 0: all. The layers share one table
+  /// of pages.
+  uint32_t window() const { return seenPositions; }
 
   /// An error when files that weights are read from at every step have been changed.
   Status filesUnchanged() const { return usesFiles ? file->unchanged() : Status(); }
@@ -61,6 +64,7 @@ private:
   std::unique_ptr<Program> loaded;
   bool usesFiles = false; // weights are used where they are mapped
   uint64_t allWeightBytes = 0, bytesPerSlot = 0, bytesPerPage = 0;
+  uint32_t seenPositions = 0;
 };
 
 } // namespace m1rt

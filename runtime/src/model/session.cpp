@@ -5,6 +5,15 @@
 
 namespace m1rt {
 
+uint64_t kvPagesFor(const BackendLimits &limits, uint64_t sequences) {
+  const uint64_t whole = limits.pagesOf(limits.maxContext) * sequences;
+  if (!limits.window)
+    return whole;
+  // What a step feeds comes before anything is given back; each prompt's part may touch one more.
+  return std::min(whole, (uint64_t(limits.mostPages(limits.maxContext)) + 1) * sequences +
+                             limits.pagesOf(limits.maxTokensPerStep));
+}
+
 Status Session::create(Model &model, const SessionOptions &options, std::unique_ptr<Session> *out) {
   const schema::Module &module = model.module();
   if (options.maxSequences == 0 || options.maxTokensPerStep == 0)
@@ -29,16 +38,16 @@ Status Session::create(Model &model, const SessionOptions &options, std::unique_
                             : std::min(options.maxSequences, options.maxTokensPerStep);
   bounds.maxContext = options.maxContext ? options.maxContext : module.max_positions();
   bounds.pageSize = module.page_size();
+  bounds.window = model.window();
   bounds.vocabulary = module.vocab_size();
   if (model.pageBytes() > 0) {
-    const uint64_t onePerSequence =
-        (uint64_t(bounds.maxContext) + bounds.pageSize - 1) / bounds.pageSize;
-    uint64_t pages = options.kvPages ? options.kvPages : onePerSequence * options.maxSequences;
+    const uint64_t pages =
+        options.kvPages ? options.kvPages : kvPagesFor(bounds, options.maxSequences);
     if (pages > 0x7ffffffe)
       return error(StatusCode::invalidArgument, "%llu KV pages: too many",
                    (unsigned long long)pages);
     bounds.kvPages = uint32_t(pages);
-    if (options.maxContext == 0)
+    if (options.maxContext == 0 && pages < bounds.mostPages(bounds.maxContext))
       bounds.maxContext = uint32_t(std::min<uint64_t>(bounds.maxContext, pages * bounds.pageSize));
   }
   std::unique_ptr<Session> session(new Session(model, options, bounds));
@@ -56,7 +65,7 @@ Session::~Session() {
 Status Session::allocate() {
   const schema::Module &module = model.module();
   Device &device = model.device();
-  maxPages = hasPages() ? pagesFor(bounds.maxContext) : 1;
+  maxPages = hasPages() ? bounds.pagesOf(bounds.maxContext) : 1;
 
   // One slot and one page more than sequences get: for padded rows.
   const uint64_t slots = uint64_t(bounds.maxSequences) + 1,
@@ -136,6 +145,7 @@ Status Session::fork(SequenceId sourceId, SequenceId *out) {
   M1_TRY(create(&id)); // elements of the map stay where they are
   Sequence &copy = sequences[id];
   copy.length = source->length;
+  copy.behind = source->behind;
   copy.pages = std::move(copiedPages);
   for (uint32_t page : copy.pages)
     pages.share(page);
@@ -163,6 +173,16 @@ void Session::releasePages(Sequence &sequence) {
   for (uint32_t page : sequence.pages)
     pages.release(page);
   sequence.pages.clear();
+  sequence.behind = 0;
+}
+
+/// Gives back the pages that no token to come sees.
+void Session::releaseBehind(Sequence &sequence) {
+  const uint32_t count = bounds.pagesBehind(sequence.length) - sequence.behind;
+  for (uint32_t i = 0; i < count; ++i)
+    pages.release(sequence.pages[i]);
+  sequence.pages.erase(sequence.pages.begin(), sequence.pages.begin() + count);
+  sequence.behind += count;
 }
 
 Status Session::reset(SequenceId id) {
@@ -222,7 +242,8 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
     tokens += entry.tokenCount;
     rows += entry.logitCount;
     if (hasPages())
-      newPages += pagesFor(sequence->length + entry.tokenCount) - sequence->pages.size();
+      newPages += bounds.pagesOf(sequence->length + entry.tokenCount) - sequence->behind -
+                  sequence->pages.size();
     stepSequences.push_back(sequence);
   }
   if (tokens > bounds.maxTokensPerStep)
@@ -275,7 +296,8 @@ void Session::buildArrays(const BackendEntry *entries, uint32_t begin, uint32_t 
     array(schema::Port::slots).push_back(int32_t(sequence.slot));
     array(schema::Port::context_lengths).push_back(int32_t(sequence.length + entry.tokenCount));
     std::copy(sequence.pages.begin(), sequence.pages.end(),
-              array(schema::Port::block_tables).begin() + ptrdiff_t(size_t(i) * maxPages));
+              array(schema::Port::block_tables).begin() +
+                  ptrdiff_t(size_t(i) * maxPages + sequence.behind));
   }
   if (!chosenRows.empty())
     chosenRows.resize(size_t(row), -1);
@@ -292,8 +314,9 @@ int Session::functionFor(uint32_t sequences, uint64_t tokens) const {
 /// -1 otherwise.
 int Session::sharedFunctionFor(uint32_t begin, uint32_t end) {
   const int chosen = model.functionFor("decode_shared", end - begin);
-  if (chosen < 0 || end - begin < 2 || traits.sharedBytesFrom == UINT64_MAX || !hasPages())
-    return -1;
+  if (chosen < 0 || end - begin < 2 || traits.sharedBytesFrom == UINT64_MAX || !hasPages() ||
+      bounds.window)
+    return -1; // windows move apart, and prefixes are read from the first page on
   pagesOfPass.clear();
   for (uint32_t i = begin; i < end; ++i)
     pagesOfPass.push_back(
@@ -337,7 +360,8 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
 
   if (hasPages()) {
     auto needed = [&](uint32_t i) {
-      return size_t(pagesFor(stepSequences[i]->length + entries[i].tokenCount));
+      return size_t(bounds.pagesOf(stepSequences[i]->length + entries[i].tokenCount) -
+                    stepSequences[i]->behind);
     };
     // What may fail for want of memory comes first: no sequence has more pages than tokens fill.
     for (uint32_t i = 0; i < count; ++i)
@@ -378,8 +402,11 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
     return status;
   }
   sampledRows = 0;
-  for (uint32_t i = 0; i < count; ++i)
+  for (uint32_t i = 0; i < count; ++i) {
     stepSequences[i]->length += entries[i].tokenCount;
+    if (hasPages())
+      releaseBehind(*stepSequences[i]);
+  }
   return Status();
 }
 

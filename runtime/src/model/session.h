@@ -15,12 +15,15 @@ namespace m1rt {
 struct SessionOptions {
   uint32_t maxSequences = 1;
   uint32_t maxTokensPerStep = 512;
-  uint32_t maxContext = 0;   // 0: the model's max_positions, or less when kvPages holds less
-  uint32_t kvPages = 0;      // 0: enough for maxSequences sequences of maxContext tokens
+  uint32_t maxContext = 0; // 0: the model's max_positions, or less when kvPages holds less
+  uint32_t kvPages = 0;    // 0: enough for maxSequences sequences of maxContext tokens (kvPagesFor)
   uint32_t maxLogitRows = 0; // 0: the smaller of maxSequences and maxTokensPerStep
   // Saved bytes from which decode steps share prefixes; UINT64_MAX: what pays on the device.
   uint64_t sharedBytesFrom = UINT64_MAX;
 };
+
+/// Pages for so many sequences at their longest while a step feeds the most tokens.
+uint64_t kvPagesFor(const BackendLimits &limits, uint64_t sequences);
 
 class Session final : public SequenceBackend {
 public:
@@ -58,7 +61,8 @@ private:
   struct Sequence {
     uint32_t slot = 0;
     uint32_t length = 0;
-    std::vector<uint32_t> pages;
+    uint32_t behind = 0;         // leading pages given back: nothing sees them any more
+    std::vector<uint32_t> pages; // those after them
   };
 
   Session(Model &model, const SessionOptions &options, const BackendLimits &bounds)
@@ -71,9 +75,7 @@ private:
   int functionFor(uint32_t sequences, uint64_t tokens) const;
   int sharedFunctionFor(uint32_t begin, uint32_t end);
   void releasePages(Sequence &sequence);
-  uint32_t pagesFor(uint32_t length) const {
-    return (length + bounds.pageSize - 1) / bounds.pageSize;
-  }
+  void releaseBehind(Sequence &sequence);
 
   Model &model;
   SessionOptions options;

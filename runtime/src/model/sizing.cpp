@@ -14,8 +14,12 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
   const bool onHost = model.device().readsHostMemory();
   SessionOptions options;
   options.maxContext = wish.context ? wish.context : module.max_positions();
-  const uint64_t pagesOfOne =
-      model.pageBytes() ? (options.maxContext + module.page_size() - 1) / module.page_size() : 0;
+  BackendLimits limits;
+  limits.maxContext = options.maxContext;
+  limits.pageSize = module.page_size();
+  limits.window = model.window();
+  const uint64_t wholeTable = model.pageBytes() ? limits.pagesOf(options.maxContext) : 0,
+                 pagesOfOne = model.pageBytes() ? limits.mostPages(options.maxContext) : 0;
   const uint64_t available = uint64_t(double(model.device().freeMemory()) * usableShare);
 
   for (uint32_t sequences = std::max(wish.sequences, 1u);;
@@ -31,13 +35,15 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
     context.maxTokens = options.maxTokensPerStep;
     context.maxSequences = std::min(options.maxSequences, options.maxTokensPerStep);
     context.maxLogitRows = options.maxLogitRows;
-    context.maxPages = uint32_t(std::max<uint64_t>(pagesOfOne, 1));
+    context.maxPages = uint32_t(std::max<uint64_t>(wholeTable, 1));
     const uint64_t fixed = (Size(model.program().contextBytes(context)) +
                             Size(uint64_t(options.maxSequences) + 1) * model.slotBytes())
                                .get();
     // The engine starts a sample only when every running one could still grow by a page.
+    limits.maxTokensPerStep = options.maxTokensPerStep;
     const uint64_t wanted =
-        pagesOfOne ? (pagesOfOne + 1) * sequences + pagesOfOne * wish.cacheSequences : 0;
+        pagesOfOne ? kvPagesFor(limits, sequences) + sequences + pagesOfOne * wish.cacheSequences
+                   : 0;
     uint64_t pages = wanted;
     if (model.pageBytes())
       pages = fixed >= available

@@ -1,6 +1,17 @@
 // Every message of the verifiers of types, attributes, symbols and operations from rows to rows.
 // RUN: m1-opt %s --split-input-file --verify-diagnostics
 
+// Only a KV cache has a window, of at least one position.
+// expected-error @+1 {{expected a window of a KV cache, got one of '!m1.conv_state<1x4xf32>'}}
+m1.state @conv : !m1.conv_state<1x4xf32> {window = 8 : i64}
+
+// -----
+
+// expected-error @+1 {{expected a window of at least one position that fits 32 bits, got 0}}
+m1.state @cache : !m1.kv_cache<2x64x4xf32> {window = 0 : i64}
+
+// -----
+
 // A state's elements are floats.
 // expected-error @+1 {{expected element type f32, bf16 or f16, got 'i32'}}
 func.func private @f(!m1.scan_state<4x4xi32>)
