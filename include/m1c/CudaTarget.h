@@ -50,7 +50,6 @@ private:
   mlir::LogicalResult selectGemm(const KernelSpec &spec, PlanEmitter &emitter);
   mlir::LogicalResult selectGenerated(const KernelSpec &spec, PlanEmitter &emitter);
   mlir::LogicalResult selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter);
-  void declareSampler(const KernelSpec &spec, PlanEmitter &emitter);
   std::string stemFor(const KernelSpec &spec, const std::string &key);
 
   const CudaChip &chip;

@@ -422,11 +422,11 @@ bool concernsSharing(func::FuncOp function) {
 /// do not outlive the conversion.
 void noteWindows(ModuleOp module) {
   llvm::StringMap<int64_t> windows; // 0: all positions
-  module.walk([&](m1::AttentionOp attention) {
-    auto cache = attention.getCache().getDefiningOp<m1::GetStateOp>();
+  module.walk([&](m1::CacheReaderInterface reader) {
+    auto cache = reader.getCache().getDefiningOp<m1::GetStateOp>();
     if (!cache)
       return;
-    const int64_t window = attention.getWindow();
+    const int64_t window = reader.getWindow();
     auto [known, isNew] = windows.try_emplace(cache.getState(), window);
     if (!isNew)
       known->second = window && known->second ? std::max(window, known->second) : 0;

@@ -44,14 +44,8 @@ FailureOr<Type> SpecOperation::typeOf(const OperandSpec &o) const {
   constexpr int64_t dynamic = ShapedType::kDynamic;
   if (o.role == "state" || o.role == "cache") {
     auto refused = [&] { return emitError() << "operand '" << o.role << "': "; };
-    Type type;
-    ArrayRef<int64_t> dims = o.dims;
-    if (o.role == "cache")
-      type = m1::KVCacheType::getChecked(refused, context, dims, o.element);
-    else if (spec.op == "causal_conv1d")
-      type = m1::ConvStateType::getChecked(refused, context, dims, o.element);
-    else
-      type = m1::ScanStateType::getChecked(refused, context, dims, o.element);
+    Type type = name.getInterface<m1::KernelOpInterface>()->getStateType(refused, context, o.dims,
+                                                                         o.element);
     return type ? FailureOr<Type>(type) : FailureOr<Type>(failure());
   }
   if (o.dims.empty()) // a value a row
@@ -120,9 +114,9 @@ LogicalResult SpecOperation::checkRoles() {
       llvm::append_range(arrays, kernel->getSharedArrays());
     if (failed(checkArrays(arrays, at)))
       return failure();
-    // A norm may take the rows itself that a gather would take for it (plan-fuse-launches).
-    if (spec.op == "rms_norm" && at < outputs && spec.operands[at].role == "logit_rows" &&
-        failed(checkArrays({"logit_rows"}, at)))
+    ArrayRef<StringRef> gather = kernel->getGatherArrays();
+    if (!gather.empty() && at < outputs && spec.operands[at].role == gather.front() &&
+        failed(checkArrays(gather, at)))
       return failure();
   }
   if (at != outputs)

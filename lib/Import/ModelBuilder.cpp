@@ -163,7 +163,7 @@ Value ModelBuilder::vector(StringRef symbol, const Source &source, Transform tra
 
 Value ModelBuilder::state(StringRef symbol, Type type) {
   if (declared.insert(symbol).second)
-    StateOp::create(symbols, loc, symbol, type);
+    StateOp::create(symbols, loc, symbol, type, IntegerAttr());
   return GetStateOp::create(builder, named(symbol), type, symbol);
 }
 

@@ -165,8 +165,9 @@ public:
   virtual ~Device() = default;
 
   const DeviceInfo &info() const { return deviceInfo; }
-  /// Bytes that allocate() could still give, as far as the device can tell.
-  virtual uint64_t freeMemory() const = 0;
+  /// Bytes that allocate() could still give, as far as the device can tell. An error when it does
+  /// not answer.
+  virtual Status freeMemory(uint64_t *out) const = 0;
 
   /// Device memory, aligned to 256 bytes, contents undefined; at least 1 byte. `what` names it in
   /// the error ("weights", "kv pages").

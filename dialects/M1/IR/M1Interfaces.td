@@ -50,10 +50,26 @@ def M1_KernelOpInterface : OpInterface<"KernelOpInterface"> {
                              "::llvm::ArrayRef<::llvm::StringRef>", "getBatchArrays">,
        StaticInterfaceMethod<"Further ones that it reads where sequences share prefixes",
                              "::llvm::ArrayRef<::llvm::StringRef>", "getSharedArrays">,
+       StaticInterfaceMethod<
+           "The array that names the operands' rows where the kernel gathers them",
+           "::llvm::ArrayRef<::llvm::StringRef>", "getGatherArrays">,
+       StaticInterfaceMethod<"The type of the state that it works on; null where there is none",
+                             "::mlir::Type", "getStateType",
+                             (ins "::llvm::function_ref<::mlir::InFlightDiagnostic()>":$emitError,
+                                 "::mlir::MLIRContext *":$context,
+                                 "::llvm::ArrayRef<int64_t>":$sizes, "::mlir::Type":$element)>,
        StaticInterfaceMethod<"Name of the rows of the results; empty: those of the operands",
                              "::llvm::StringRef", "getRowDomain">,
        StaticInterfaceMethod<"The weights of which each row of the results reads one row",
                              "::llvm::ArrayRef<::llvm::StringRef>", "getLookedUp">];
+}
+
+def M1_CacheReaderInterface : OpInterface<"CacheReaderInterface"> {
+  let cppNamespace = "::mlir::m1";
+  let description = [{ An operation that reads a KV cache. }];
+  let methods = [InterfaceMethod<"The cache", "::mlir::Value", "getCache">,
+                 InterfaceMethod<"So many positions, its own included, it sees at most; 0: all",
+                                 "int64_t", "getWindow">];
 }
 
 def M1_MapInterface : OpInterface<"MapInterface"> {

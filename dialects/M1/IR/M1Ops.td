@@ -21,6 +21,10 @@ class M1_KernelOp<string mnemonic, list<Trait> traits = [], list<string> batchAr
   string rowDomain = "";
   /// Weights of which a row of the results reads one row.
   list<string> lookedUp = [];
+  /// The array of the batch that names rows of the operands for a kernel that gathers them itself.
+  list<string> gatherArrays = [];
+  /// Type of the state that it reads or writes, without `Type`; empty: none.
+  string stateType = "";
   string declarations = "";
 
   defvar indices = !range(!size(arguments));
@@ -36,6 +40,12 @@ class M1_KernelOp<string mnemonic, list<Trait> traits = [], list<string> batchAr
       #M1_Names<"getBatchArrays", batchArrays>.declaration
       #M1_Names<"getSharedArrays", sharedArrays>.declaration
       #M1_Names<"getLookedUp", lookedUp>.declaration
+      #M1_Names<"getGatherArrays", gatherArrays>.declaration
+      #"static ::mlir::Type getStateType("
+      #"::llvm::function_ref<::mlir::InFlightDiagnostic()> emitError, "
+      #"::mlir::MLIRContext *context, ::llvm::ArrayRef<int64_t> sizes, ::mlir::Type element) { "
+      #!if(!empty(stateType), "emitError() << \"the operation has none\"; return {};",
+           "return "#stateType#"Type::getChecked(emitError, context, sizes, element);")#" }\n"
       #"static ::llvm::StringRef getRowDomain() { return \""#rowDomain#"\"; }\n"#declarations;
 }
 
@@ -245,6 +255,7 @@ def M1_RmsNormOp : M1_KernelOp<"rms_norm", [Pure, M1_RowsIndependent]> {
         : (tensor<?x64xf32>, tensor<16xf32>) -> tensor<?x64xf32>
     ```
   }];
+  let gatherArrays = ["logit_rows"]; // plan-fuse-launches
   let arguments = (ins M1_Rows:$x, Optional<M1_Vector>:$weight, F64Attr:$eps,
       DefaultValuedAttr<I64Attr, "1">:$groups);
   let results = (outs M1_Rows:$out);
@@ -595,6 +606,7 @@ def M1_CausalConv1dOp
             -> tensor<?x64xf32>
     ```
   }];
+  let stateType = "ConvState";
   let arguments = (ins M1_Rows:$x, M1_F32Matrix:$weight, Optional<M1_Vector>:$bias,
       M1_BatchType:$batch, Arg<M1_ConvStateType, "last inputs", [MemRead, MemWrite]>:$state,
       DefaultValuedAttr<M1_ActivationAttr, "::mlir::m1::Activation::None">:$activation,
@@ -635,6 +647,7 @@ def M1_SelectiveScanOp
                -> tensor<?x64xf32>
     ```
   }];
+  let stateType = "ScanState";
   let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_F32Matrix:$a, M1_Rows:$b, M1_Rows:$c,
       Optional<M1_Vector>:$d, Optional<M1_Rows>:$z, Optional<M1_Vector>:$dt_bias,
       M1_BatchType:$batch, Arg<M1_ScanStateType, "s", [MemRead, MemWrite]>:$state,
@@ -672,6 +685,7 @@ def M1_SsdScanOp
            !m1.batch, !m1.scan_state<4x16x16xf32>) -> tensor<?x64xf32>
     ```
   }];
+  let stateType = "ScanState";
   let arguments = (ins M1_Rows:$x, M1_Rows:$dt, M1_Vector:$a, M1_Rows:$b, M1_Rows:$c,
       Optional<M1_Vector>:$d, Optional<M1_Vector>:$dt_bias, M1_BatchType:$batch,
       Arg<M1_ScanStateType, "s", [MemRead, MemWrite]>:$state, UnitAttr:$delta_softplus);
@@ -706,6 +720,7 @@ def M1_GatedDeltaOp : M1_KernelOp<"gated_delta", [], ["sequence_starts", "slots"
         -> tensor<?x32xf32>
     ```
   }];
+  let stateType = "ScanState";
   let arguments = (ins M1_Rows:$q, M1_Rows:$k, M1_Rows:$v, M1_Rows:$a, M1_Rows:$b, M1_Vector:$decay,
       Optional<M1_Vector>:$dt_bias, M1_BatchType:$batch,
       Arg<M1_ScanStateType, "S", [MemRead, MemWrite]>:$state, F64Attr:$eps, F64Attr:$scale);
@@ -767,6 +782,7 @@ def M1_KVWriteOp : M1_KernelOp<"kv_write", [], ["positions", "token_sequence", "
         : tensor<?x32xf32>, tensor<?x32xf32>, !m1.batch, !m1.kv_cache<2x64x16xf32>
     ```
   }];
+  let stateType = "KVCache";
   let arguments = (ins M1_Rows:$k, M1_Rows:$v, M1_BatchType:$batch,
       Arg<M1_KVCacheType, "keys and values", [MemWrite]>:$cache);
   let assemblyFormat = "$k `,` $v `,` $batch `,` $cache attr-dict `:` type(operands)";
@@ -789,6 +805,7 @@ def M1_RotaryKVWriteOp
         -> tensor<?x64xf32>
     ```
   }];
+  let stateType = "KVCache";
   let arguments = (ins M1_Rows:$q, M1_Rows:$k, M1_Rows:$v, M1_F32Rows:$table, M1_BatchType:$batch,
       Arg<M1_KVCacheType, "keys and values", [MemWrite]>:$cache);
   let results = (outs M1_Rows:$out);
@@ -799,8 +816,8 @@ def M1_RotaryKVWriteOp
   let hasVerifier = 1;
 }
 
-def M1_AttentionOp
-    : M1_KernelOp<"attention", [], ["sequence_starts", "context_lengths", "block_tables"]> {
+def M1_AttentionOp : M1_KernelOp<"attention", [M1_CacheReaderInterface],
+                                 ["sequence_starts", "context_lengths", "block_tables"]> {
   let sharedArrays = ["prefix_items", "prefix_slots", "prefix_pages"];
   let summary = "causal attention over the cache";
   let description = [{
@@ -818,6 +835,7 @@ def M1_AttentionOp
         : (tensor<?x64xf32>, !m1.batch, !m1.kv_cache<2x64x16xf32>) -> tensor<?x64xf32>
     ```
   }];
+  let stateType = "KVCache";
   let arguments = (ins M1_Rows:$q, M1_BatchType:$batch,
       Arg<M1_KVCacheType, "keys and values", [MemRead]>:$cache, F64Attr:$scale,
       DefaultValuedAttr<I64Attr, "0">:$window);

@@ -49,14 +49,15 @@ LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter)
   if (spec.find("scale") >= 0)
     return emitter.error() << "has no kernel for weights of i8 on the cuda target; compile the "
                               "model without --quantize int8, or with --target cpu";
-  if (spec.op == "sample")
-    declareSampler(spec, emitter);
-  if (spec.op == "linear" && spec.maxRows == 0)
+  if (cuda::isLibraryProduct(spec))
     return selectGemm(spec, emitter);
   if (cuda::isHandTuned(spec))
     return selectHandTuned(spec, emitter);
-  if (cuda::isGeneratedOp(spec.op))
+  if (const cuda::GeneratedFamily *family = cuda::findGeneratedFamily(spec.op)) {
+    if (family->companion)
+      emitter.declare(family->companion(spec, chip));
     return selectGenerated(spec, emitter);
+  }
   return emitter.error() << "has no kernel on the cuda target; compile the model with --target cpu";
 }
 
@@ -100,32 +101,11 @@ LogicalResult CudaSelector::selectGenerated(const KernelSpec &spec, PlanEmitter 
   return success();
 }
 
-/// The kernel with which the runtime samples rows that are not greedy (docs/architecture.md,
-/// "Sampling").
-void CudaSelector::declareSampler(const KernelSpec &spec, PlanEmitter &emitter) {
-  const OperandSpec &logits = spec.get("logits");
-  m1k::cuda::Sample facts;
-  facts.vocabulary = int(spec.ids());
-  facts.logits_stride = logits.rowStride;
-  facts.random = true;
-  m1k::cuda::Description description =
-      m1k::cuda::describe(facts, M1_SAMPLE_KERNEL, cuda::tuningFor(chip));
-  const m1k::cuda::Kernel &kernel = description.kernels.front();
-  KernelChoice choice;
-  choice.key = kernel.symbol;
-  choice.name = kernel.symbol;
-  choice.origin = "sample";
-  choice.blockSize = uint32_t(kernel.threads);
-  choice.sharedBytes = uint32_t(kernel.shared_bytes);
-  choice.source = kernel.source;
-  emitter.declare(choice);
-}
-
 LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter) {
   std::string key = spec.key() + " over " + plan::stringifyRowDomain(spec.domain).str();
   if (spec.decode)
     key += " decode";
-  if (spec.op == "linear" || spec.op == "expert_linear")
+  if (cuda::dependsOnMaxRows(spec))
     key += " rows " + std::to_string(spec.maxRows);
   m1k::cuda::Description description = cuda::describeHandTuned(spec, stemFor(spec, key), chip);
   if (!description.error.empty())

@@ -88,7 +88,7 @@ private:
         auto spec = KernelSpec::fromAttribute(facts, emitError);
         if (failed(spec))
           return failure();
-        if (cuda::isGeneratedOp(spec->op) &&
+        if (cuda::findGeneratedFamily(spec->op) &&
             !cuda::isShapeOf(*spec, {kernel.width, kernel.blockSize, kernel.gridX}))
           return emitError() << "expected width, block size and grid_x that fit each other and the "
                                 "operands, got "

@@ -1,15 +1,49 @@
-// The m1 ops whose GPU kernels the compiler writes itself: elementwise, norms, rotary, cache
-// writes, embedding, gather, argmax.
+// Kernels that the compiler writes itself for the cuda target. Families of them are in Kernels/.
 #ifndef M1C_TARGET_CUDA_GENERATEDKERNELS_H
 #define M1C_TARGET_CUDA_GENERATEDKERNELS_H
 
-#include "KernelBuilder.h"
-#include <optional>
+#include "KernelWriter.h"
+#include "m1c/CudaTarget.h"
+#include <vector>
 
 namespace m1c::cuda {
 
-/// Whether buildGeneratedKernel knows this op.
-bool isGeneratedOp(llvm::StringRef op);
+/// What one thread does in a row.
+struct Unit {
+  mlir::Value row;
+  // Where threads share a row by columns: the first of its `width` columns of the result, and the
+  // same as a run (see GeneratedFamily::run) and a column within it.
+  mlir::Value column, run, inRun;
+};
+
+/// Kernels that are written alike. The file that writes them says what they serve.
+struct GeneratedFamily {
+  llvm::StringRef op;
+  void (*write)(KernelWriter &, const Unit &); // the unit's part of the row
+  /// A block has the row to itself, and its threads share it as they like. Otherwise each has
+  /// `width` columns, of as many blocks as that takes.
+  bool blockPerRow = false;
+  /// Length of the runs of contiguous elements that the op maps to contiguous elements.
+  int64_t (*run)(const KernelSpec &) = nullptr;
+  int64_t (*runsPerRow)(const KernelSpec &) = nullptr; // as many as the result holds, without
+  unsigned widest = 8;                                 // columns of a thread
+  bool (*takesWidth)(const KernelSpec &, unsigned width) = nullptr;
+  /// Operands whose values are read one by one, whatever the width; none without.
+  bool (*readsSingly)(const KernelSpec &, const OperandSpec &) = nullptr;
+  /// A kernel that the runtime launches by itself beside the op's; none without.
+  KernelChoice (*companion)(const KernelSpec &, const CudaChip &) = nullptr;
+};
+
+std::vector<GeneratedFamily> elementwiseFamilies(); // Kernels/Elementwise.cpp
+std::vector<GeneratedFamily> normFamilies();        // Kernels/Norms.cpp
+std::vector<GeneratedFamily> rotaryFamilies();      // Kernels/Rotary.cpp
+std::vector<GeneratedFamily> samplingFamilies();    // Kernels/Sampling.cpp
+
+/// The family that serves the op, or null.
+const GeneratedFamily *findGeneratedFamily(llvm::StringRef op);
+
+/// Columns of an activation or elements of a vector.
+inline int64_t columns(const OperandSpec &operand) { return operand.dims.back(); }
 
 /// Shape of the kernel for `spec`. `alignments[i]` is what operand i's base is a multiple of, in
 /// bytes; accesses are as wide as it, the row strides and the sizes allow, at most 16 bytes (two of

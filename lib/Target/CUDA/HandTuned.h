@@ -9,6 +9,10 @@ namespace m1c::cuda {
 
 /// Whether a hand-tuned family serves this op.
 bool isHandTuned(const KernelSpec &spec);
+/// Whether spec.maxRows, too, decides on its kernels.
+bool dependsOnMaxRows(const KernelSpec &spec);
+/// Whether it is a product of any number of rows, which is cuBLASLt's.
+bool isLibraryProduct(const KernelSpec &spec);
 /// Whether the family of the op reads pages that sequences share once for all of them.
 bool canSharePrefixes(const KernelSpec &spec, const CudaChip &chip);
 

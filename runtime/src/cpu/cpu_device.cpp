@@ -26,7 +26,10 @@ CpuDevice::CpuDevice(unsigned threads) : pool(threads) {
   deviceInfo.totalMemory = uint64_t(sysconf(_SC_PHYS_PAGES)) * uint64_t(sysconf(_SC_PAGESIZE));
 }
 
-uint64_t CpuDevice::freeMemory() const { return availableMemory(); }
+Status CpuDevice::freeMemory(uint64_t *out) const {
+  *out = availableMemory();
+  return {};
+}
 
 Status CpuDevice::allocate(uint64_t bytes, const char *what, void **out) {
   const uint64_t size = bytes + headerBytes;
@@ -41,7 +44,7 @@ Status CpuDevice::allocate(uint64_t bytes, const char *what, void **out) {
     return error(StatusCode::outOfMemory,
                  "not enough memory for %s: %s needed, the machine has %s, %s of them free", what,
                  bytesText(bytes).c_str(), bytesText(deviceInfo.totalMemory).c_str(),
-                 bytesText(freeMemory()).c_str());
+                 bytesText(availableMemory()).c_str());
   *static_cast<uint64_t *>(memory) = size;
   *out = static_cast<char *>(memory) + headerBytes;
   return Status();

@@ -15,7 +15,7 @@ class CpuDevice final : public Device {
 public:
   explicit CpuDevice(unsigned threads);
 
-  uint64_t freeMemory() const override;
+  Status freeMemory(uint64_t *out) const override;
   Status allocate(uint64_t bytes, const char *what, void **out) override;
   void free(void *memory) override;
   bool readsHostMemory() const override { return true; }

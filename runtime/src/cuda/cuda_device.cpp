@@ -120,17 +120,21 @@ Status CudaDevice::bind() const {
   return driver->check(driver->cuCtxSetCurrent(context), "cuCtxSetCurrent");
 }
 
-uint64_t CudaDevice::freeMemory() const {
+Status CudaDevice::freeMemory(uint64_t *out) const {
+  M1_TRY(bind());
   size_t free = 0, total = 0;
-  if (!bind().ok() || driver->cuMemGetInfo(&free, &total) != CUDA_SUCCESS)
-    return 0;
-  return free;
+  M1_TRY(driver->check(driver->cuMemGetInfo(&free, &total), "asking %s for its free memory",
+                       deviceInfo.name.c_str()));
+  *out = free;
+  return {};
 }
 
 Status CudaDevice::outOfMemory(uint64_t bytes, const char *what) const {
+  uint64_t free = 0;
+  M1_TRY(freeMemory(&free));
   return error(StatusCode::outOfMemory,
                "out of GPU memory: %s need %s, and %s of %s are free on %s", what,
-               bytesText(bytes).c_str(), bytesText(freeMemory()).c_str(),
+               bytesText(bytes).c_str(), bytesText(free).c_str(),
                bytesText(deviceInfo.totalMemory).c_str(), deviceInfo.name.c_str());
 }
 

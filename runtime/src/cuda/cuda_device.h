@@ -32,7 +32,7 @@ public:
                        std::unique_ptr<Device> *out);
   ~CudaDevice() override;
 
-  uint64_t freeMemory() const override;
+  Status freeMemory(uint64_t *out) const override;
   Status allocate(uint64_t bytes, const char *what, void **out) override;
   void free(void *memory) override;
   bool readsHostMemory() const override { return false; }

@@ -20,7 +20,9 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
   limits.window = model.window();
   const uint64_t wholeTable = model.pageBytes() ? limits.pagesOf(options.maxContext) : 0,
                  pagesOfOne = model.pageBytes() ? limits.mostPages(options.maxContext) : 0;
-  const uint64_t available = uint64_t(double(model.device().freeMemory()) * usableShare);
+  uint64_t free = 0;
+  M1_TRY(model.device().freeMemory(&free));
+  const uint64_t available = uint64_t(double(free) * usableShare);
 
   for (uint32_t sequences = std::max(wish.sequences, 1u);;
        sequences -= std::max(1u, sequences / 8)) {
@@ -64,8 +66,7 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
           "the device has %s free",
           options.maxContext, bytesText(model.slotBytes()).c_str(),
           bytesText((Size(pagesOfOne) * model.pageBytes()).get()).c_str(),
-          bytesText(model.program().contextBytes(context)).c_str(),
-          bytesText(model.device().freeMemory()).c_str());
+          bytesText(model.program().contextBytes(context)).c_str(), bytesText(free).c_str());
   }
 }
 

@@ -1,6 +1,6 @@
-#include "HandTuned.h"
+#include "../HandTuned.h"
+#include "../Ptx.h"
 #include "M1/IR/M1.h"
-#include "Ptx.h"
 #include "llvm/ADT/STLExtras.h"
 
 #include <algorithm>
@@ -263,6 +263,7 @@ struct Family {
                               const mk::Tuning &tuning, std::string &error);
   /// Those of the op's facts that it is for; null: all.
   bool (*serves)(const KernelSpec &spec) = nullptr;
+  bool boundedRows = false; // its kernels depend on the most rows that they are launched for
 };
 
 const Family families[] = {
@@ -292,13 +293,15 @@ const Family families[] = {
                   std::string &error) { return mk::describe(router(spec, error), stem, tuning); }},
     {"expert_linear",
      [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(expertLinear(spec, error), stem, tuning); }},
+        std::string &error) { return mk::describe(expertLinear(spec, error), stem, tuning); },
+     nullptr, true},
     {"combine",
      [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
         std::string &error) { return mk::describe(combine(spec, error), stem, tuning); }},
     {"linear",
      [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(linearOf(spec, error), stem, tuning); }},
+        std::string &error) { return mk::describe(linearOf(spec, error), stem, tuning); },
+     [](const KernelSpec &spec) { return spec.maxRows > 0; }, true},
 };
 
 const Family *find(StringRef op) {
@@ -312,6 +315,10 @@ bool isHandTuned(const KernelSpec &spec) {
   const Family *family = find(spec.op);
   return family && (!family->serves || family->serves(spec));
 }
+
+bool dependsOnMaxRows(const KernelSpec &spec) { return find(spec.op)->boundedRows; }
+
+bool isLibraryProduct(const KernelSpec &spec) { return spec.op == "linear" && spec.maxRows == 0; }
 
 mk::Tuning tuningFor(const CudaChip &chip) {
   mk::Tuning tuning;

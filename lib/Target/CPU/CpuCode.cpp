@@ -1,6 +1,6 @@
 // From a module of CPU kernels to a shared ELF object: MLIR to LLVM, hand-tuned kernels linked in,
 // LLVM's O3, code, lld.
-#include "HandKernels.h"
+#include "EmbeddedBitcode.h"
 #include "m1c/CpuTarget.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"

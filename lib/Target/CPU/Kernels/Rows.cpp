@@ -1,5 +1,5 @@
 // Kernels over the columns of a row: norms, elementwise ops, row copies, argmax.
-#include "KernelWriter.h"
+#include "../KernelWriter.h"
 #include "M1/IR/Scalars.h"
 
 using namespace mlir;

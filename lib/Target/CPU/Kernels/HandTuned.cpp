@@ -1,7 +1,6 @@
 // Wrappers of kernels/cpu: a plan kernel whose body is one call with constants, which specialise
 // the callee once it is inlined.
-#include "HandKernels.h"
-#include "KernelWriter.h"
+#include "../KernelWriter.h"
 #include "M1/IR/M1.h"
 #include "m1k_cpu.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -221,7 +220,7 @@ uint32_t inputBlocks(const KernelSpec &spec) { return blocksOf(spec, "x"); }
 
 } // namespace
 
-std::vector<CpuFamily> handFamilies() {
+std::vector<CpuFamily> handTunedFamilies() {
   CpuFamily attention{"attention", {"attention"}, writeAttention};
   attention.differsInDecode = true;
   attention.gridX = [](const KernelSpec &s) { return uint32_t(s.get("cache").dims[0]); };

@@ -1,6 +1,6 @@
 // Kernels of kernels/cpu that plan kernels wrap, see m1k_cpu.h.
-#ifndef M1C_TARGET_CPU_HANDKERNELS_H
-#define M1C_TARGET_CPU_HANDKERNELS_H
+#ifndef M1C_TARGET_CPU_EMBEDDEDBITCODE_H
+#define M1C_TARGET_CPU_EMBEDDEDBITCODE_H
 
 #include "llvm/ADT/StringRef.h"
 

@@ -1,7 +1,7 @@
 // y[t, n] = Σ_k x[t, k] · w[n, k] (· scale[n]) (+ bias[n]): dot products along k, a tile of weight
 // rows against a tile of tokens in registers. Weights of i8 become floating point there, which
 // holds them exactly: the sums are those of a weight of bf16 with the same values.
-#include "KernelWriter.h"
+#include "../KernelWriter.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;

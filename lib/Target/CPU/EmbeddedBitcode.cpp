@@ -1,6 +1,6 @@
 // kernels/cpu as LLVM bitcode, included by the assembler. M1_CPU_KERNEL_BITCODE_FILE is set by
 // CMake.
-#include "HandKernels.h"
+#include "EmbeddedBitcode.h"
 
 __asm__(".pushsection .rodata.m1c_cpu_kernels,\"a\",@progbits\n"
         ".balign 16\n"

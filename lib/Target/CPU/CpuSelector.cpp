@@ -9,7 +9,7 @@ namespace m1c {
 const CpuFamily *findCpuFamily(StringRef op) {
   static const std::vector<CpuFamily> families = [] {
     std::vector<CpuFamily> all;
-    for (auto group : {linearFamilies, rowFamilies, rotaryFamilies, handFamilies})
+    for (auto group : {linearFamilies, rowFamilies, rotaryFamilies, handTunedFamilies})
       llvm::append_range(all, group());
     return all;
   }();

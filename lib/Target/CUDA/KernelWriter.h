@@ -1,8 +1,8 @@
 // Builds one generated GPU kernel: addresses, vector accesses, f32 arithmetic and reductions over a
 // block, in the gpu, vector, arith and LLVM dialects. Values are vectors of `width` f32; a width of
 // 1 gives vector<1xf32>, so that every size takes the same path.
-#ifndef M1C_TARGET_CUDA_KERNELBUILDER_H
-#define M1C_TARGET_CUDA_KERNELBUILDER_H
+#ifndef M1C_TARGET_CUDA_KERNELWRITER_H
+#define M1C_TARGET_CUDA_KERNELWRITER_H
 
 #include "m1c/KernelSelector.h"
 #include "mlir/Dialect/GPU/IR/GPUDialect.h"
@@ -18,14 +18,14 @@ struct KernelShape {
   unsigned gridX = 1;
 };
 
-class KernelBuilder {
+class KernelWriter {
 public:
   using Value = mlir::Value;
 
   /// Starts `gpu.func @symbol(one pointer an operand, m1_dims)`. `reduces` reserves the shared
   /// memory of blockSum and blockArgmax.
-  KernelBuilder(mlir::OpBuilder &builder, mlir::gpu::GPUModuleOp module, llvm::StringRef symbol,
-                const KernelSpec &spec, const KernelShape &shape, bool reduces);
+  KernelWriter(mlir::OpBuilder &builder, mlir::gpu::GPUModuleOp module, llvm::StringRef symbol,
+               const KernelSpec &spec, const KernelShape &shape, bool reduces);
   /// Ends the kernel.
   void finish();
 

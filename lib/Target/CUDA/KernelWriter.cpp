@@ -1,4 +1,4 @@
-#include "KernelBuilder.h"
+#include "KernelWriter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -17,8 +17,8 @@ constexpr unsigned maxWarps = 32; // of a block of 1024 threads
 unsigned bytesOf(Type element) { return element.getIntOrFloatBitWidth() / 8; }
 } // namespace
 
-KernelBuilder::KernelBuilder(OpBuilder &builder, gpu::GPUModuleOp module, StringRef symbol,
-                             const KernelSpec &spec, const KernelShape &shape, bool reduces)
+KernelWriter::KernelWriter(OpBuilder &builder, gpu::GPUModuleOp module, StringRef symbol,
+                           const KernelSpec &spec, const KernelShape &shape, bool reduces)
     : spec(spec), shape(shape), b(module.getLoc(), builder) {
   b.setInsertionPointToEnd(module.getBody());
   MLIRContext *context = module.getContext();
@@ -45,32 +45,32 @@ KernelBuilder::KernelBuilder(OpBuilder &builder, gpu::GPUModuleOp module, String
   thread = asI32(gpu::ThreadIdOp::create(b, gpu::Dimension::x));
 }
 
-void KernelBuilder::finish() { gpu::ReturnOp::create(b); }
+void KernelWriter::finish() { gpu::ReturnOp::create(b); }
 
-Value KernelBuilder::i32(int64_t value) { return arith::ConstantIntOp::create(b, value, 32); }
-Value KernelBuilder::f32(float value) {
+Value KernelWriter::i32(int64_t value) { return arith::ConstantIntOp::create(b, value, 32); }
+Value KernelWriter::f32(float value) {
   return arith::ConstantFloatOp::create(b, b.getF32Type(), APFloat(value));
 }
-Value KernelBuilder::add(Value a, Value c) { return arith::AddIOp::create(b, a, c); }
-Value KernelBuilder::mul(Value a, Value c) { return arith::MulIOp::create(b, a, c); }
-Value KernelBuilder::div(Value a, int64_t c) { return arith::DivUIOp::create(b, a, i32(c)); }
-Value KernelBuilder::rem(Value a, int64_t c) { return arith::RemUIOp::create(b, a, i32(c)); }
-Value KernelBuilder::less(Value a, Value c) {
+Value KernelWriter::add(Value a, Value c) { return arith::AddIOp::create(b, a, c); }
+Value KernelWriter::mul(Value a, Value c) { return arith::MulIOp::create(b, a, c); }
+Value KernelWriter::div(Value a, int64_t c) { return arith::DivUIOp::create(b, a, i32(c)); }
+Value KernelWriter::rem(Value a, int64_t c) { return arith::RemUIOp::create(b, a, i32(c)); }
+Value KernelWriter::less(Value a, Value c) {
   return arith::CmpIOp::create(b, arith::CmpIPredicate::slt, a, c);
 }
-Value KernelBuilder::maxPages() {
+Value KernelWriter::maxPages() {
   return vector::ExtractOp::create(b, function.getArgument(spec.operands.size()),
                                    ArrayRef<int64_t>{3});
 }
 
-void KernelBuilder::when(Value condition, llvm::function_ref<void()> body) {
+void KernelWriter::when(Value condition, llvm::function_ref<void()> body) {
   auto ifOp = scf::IfOp::create(b, condition, /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(&ifOp.getThenRegion().front());
   body();
 }
 
-Value KernelBuilder::select(Value condition, llvm::function_ref<Value()> body, Value otherwise) {
+Value KernelWriter::select(Value condition, llvm::function_ref<Value()> body, Value otherwise) {
   auto ifOp =
       scf::IfOp::create(b, TypeRange{otherwise.getType()}, condition, /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(b);
@@ -82,21 +82,21 @@ Value KernelBuilder::select(Value condition, llvm::function_ref<Value()> body, V
   return ifOp.getResult(0);
 }
 
-Type KernelBuilder::vectorType(Type element, unsigned width) {
+Type KernelWriter::vectorType(Type element, unsigned width) {
   return VectorType::get({width}, element);
 }
 
-unsigned KernelBuilder::accessAlignment(Type element, unsigned width) {
+unsigned KernelWriter::accessAlignment(Type element, unsigned width) {
   return std::min(16u, bytesOf(element) * width);
 }
 
-Value KernelBuilder::i64(Value value) {
+Value KernelWriter::i64(Value value) {
   return value.getType().isInteger(64)
              ? value
              : arith::ExtUIOp::create(b, b.getI64Type(), value).getResult();
 }
 
-Value KernelBuilder::offset(Value row, int64_t stride, Value column) {
+Value KernelWriter::offset(Value row, int64_t stride, Value column) {
   Value wide = i64(column);
   if (!row)
     return wide;
@@ -108,7 +108,7 @@ static Value elementPointer(ImplicitLocOpBuilder &b, Value base, Type element, V
   return LLVM::GEPOp::create(b, base.getType(), element, base, ValueRange{index});
 }
 
-Value KernelBuilder::loadIndex(StringRef role, Value index) {
+Value KernelWriter::loadIndex(StringRef role, Value index) {
   int position = spec.find(role);
   assert(position >= 0 && "no such operand");
   return LLVM::LoadOp::create(
@@ -116,20 +116,20 @@ Value KernelBuilder::loadIndex(StringRef role, Value index) {
       elementPointer(b, function.getArgument(position), b.getI32Type(), i64(index)), 4);
 }
 
-void KernelBuilder::storeIndex(StringRef role, Value index, Value value) {
+void KernelWriter::storeIndex(StringRef role, Value index, Value value) {
   int position = spec.find(role);
   assert(position >= 0 && "no such operand");
   LLVM::StoreOp::create(
       b, value, elementPointer(b, function.getArgument(position), b.getI32Type(), i64(index)), 4);
 }
 
-Value KernelBuilder::loadAt(StringRef role, Value element, unsigned width) {
+Value KernelWriter::loadAt(StringRef role, Value element, unsigned width) {
   int position = spec.find(role);
   assert(position >= 0 && "no such operand");
   return loadAt(size_t(position), element, width);
 }
 
-Value KernelBuilder::loadAt(size_t position, Value element, unsigned width) {
+Value KernelWriter::loadAt(size_t position, Value element, unsigned width) {
   width = width ? width : shape.width;
   Type type = spec.operands[position].element;
   Value raw = LLVM::LoadOp::create(b, vectorType(type, width),
@@ -140,7 +140,7 @@ Value KernelBuilder::loadAt(size_t position, Value element, unsigned width) {
              : arith::ExtFOp::create(b, vectorType(b.getF32Type(), width), raw).getResult();
 }
 
-Value KernelBuilder::loadInput(size_t position, Value row, Value column, int64_t columns) {
+Value KernelWriter::loadInput(size_t position, Value row, Value column, int64_t columns) {
   const OperandSpec &operand = spec.operands[position];
   if (operand.rowStride)
     return loadAt(position, offset(row, operand.rowStride, column));
@@ -159,7 +159,7 @@ Value KernelBuilder::loadInput(size_t position, Value row, Value column, int64_t
   return vector::FromElementsOp::create(b, vectorType(b.getF32Type(), shape.width), elements);
 }
 
-void KernelBuilder::storeAt(StringRef role, Value element, Value value) {
+void KernelWriter::storeAt(StringRef role, Value element, Value value) {
   int position = spec.find(role);
   assert(position >= 0 && "no such operand");
   Type type = spec.operands[position].element;
@@ -170,21 +170,21 @@ void KernelBuilder::storeAt(StringRef role, Value element, Value value) {
                         accessAlignment(type, width));
 }
 
-Value KernelBuilder::load(StringRef role, Value row, Value column, unsigned width) {
+Value KernelWriter::load(StringRef role, Value row, Value column, unsigned width) {
   return loadAt(role, offset(row, row ? spec.get(role).rowStride : 0, column), width);
 }
 
-void KernelBuilder::store(StringRef role, Value row, Value column, Value value) {
+void KernelWriter::store(StringRef role, Value row, Value column, Value value) {
   storeAt(role, offset(row, row ? spec.get(role).rowStride : 0, column), value);
 }
 
-Value KernelBuilder::splat(Value scalar, unsigned width) {
+Value KernelWriter::splat(Value scalar, unsigned width) {
   return vector::BroadcastOp::create(b, vectorType(scalar.getType(), width ? width : shape.width),
                                      scalar);
 }
-Value KernelBuilder::splat(float value, unsigned width) { return splat(f32(value), width); }
+Value KernelWriter::splat(float value, unsigned width) { return splat(f32(value), width); }
 
-static Value like(KernelBuilder &k, float value, Value x) {
+static Value like(KernelWriter &k, float value, Value x) {
   auto type = dyn_cast<VectorType>(x.getType());
   return type ? k.splat(value, type.getDimSize(0)) : k.f32(value);
 }
@@ -222,7 +222,7 @@ static Value multiplyAdd(ImplicitLocOpBuilder &b, Value a, Value m, Value n) {
                                arith::FastMathFlags::contract);
 }
 
-Value KernelBuilder::exp(Value x) {
+Value KernelWriter::exp(Value x) {
   return exp2(b, arith::MulFOp::create(b, x, like(*this, 1.44269504f, x)));
 }
 
@@ -230,7 +230,7 @@ static Value absolute(ImplicitLocOpBuilder &b, Value x) {
   return arith::MaximumFOp::create(b, x, arith::NegFOp::create(b, x));
 }
 
-Value KernelBuilder::log1p(Value x) {
+Value KernelWriter::log1p(Value x) {
   auto c = [&](float value) { return like(*this, value, x); };
   Value large =
       arith::MulFOp::create(b, log2(b, arith::AddFOp::create(b, x, c(1.0f))), c(0.693147181f));
@@ -245,7 +245,7 @@ Value KernelBuilder::log1p(Value x) {
 }
 
 /// 1 - 2/(e^2x + 1), and its series to x⁷ near 0, where the difference would lose digits.
-static Value tanh(KernelBuilder &k, Value x) {
+static Value tanh(KernelWriter &k, Value x) {
   ImplicitLocOpBuilder &b = k.b;
   auto c = [&](float value) { return like(k, value, x); };
   Value e = k.exp(arith::AddFOp::create(b, x, x));
@@ -260,7 +260,7 @@ static Value tanh(KernelBuilder &k, Value x) {
 }
 
 /// Abramowitz and Stegun, 7.1.26: within 1.5e-7.
-static Value erf(KernelBuilder &k, Value x) {
+static Value erf(KernelWriter &k, Value x) {
   ImplicitLocOpBuilder &b = k.b;
   auto c = [&](float value) { return like(k, value, x); };
   Value size = absolute(b, x);
@@ -275,7 +275,7 @@ static Value erf(KernelBuilder &k, Value x) {
   return arith::SelectOp::create(b, isNegative, arith::NegFOp::create(b, y), y);
 }
 
-Value KernelBuilder::scalar(StringRef op, ValueRange v) {
+Value KernelWriter::scalar(StringRef op, ValueRange v) {
   if (op == arith::DivFOp::getOperationName())
     return divide(b, v[0], v[1]);
   if (op == math::ExpOp::getOperationName())
@@ -291,22 +291,22 @@ Value KernelBuilder::scalar(StringRef op, ValueRange v) {
   return {};
 }
 
-Value KernelBuilder::rsqrt(Value x) { return perElement(b, "llvm.nvvm.rsqrt.approx.f", x); }
+Value KernelWriter::rsqrt(Value x) { return perElement(b, "llvm.nvvm.rsqrt.approx.f", x); }
 
-Value KernelBuilder::sum(Value vector) {
+Value KernelWriter::sum(Value vector) {
   return vector::ReductionOp::create(b, vector::CombiningKind::ADD, vector,
                                      arith::FastMathFlags::reassoc);
 }
 
-Value KernelBuilder::shuffleDown(Value v, unsigned distance) {
+Value KernelWriter::shuffleDown(Value v, unsigned distance) {
   return gpu::ShuffleOp::create(b, v, distance, warpSize, gpu::ShuffleMode::XOR).getShuffleResult();
 }
 
-Value KernelBuilder::sharedSlot(unsigned word, Value index) {
+Value KernelWriter::sharedSlot(unsigned word, Value index) {
   return arith::IndexCastOp::create(b, b.getIndexType(), add(index, i32(word)));
 }
 
-Value KernelBuilder::blockSum(Value scalar) {
+Value KernelWriter::blockSum(Value scalar) {
   for (unsigned distance = warpSize / 2; distance; distance /= 2)
     scalar = arith::AddFOp::create(b, scalar, shuffleDown(scalar, distance));
   unsigned warps = shape.blockSize / warpSize;
@@ -325,7 +325,7 @@ Value KernelBuilder::blockSum(Value scalar) {
   return mine;
 }
 
-std::pair<Value, Value> KernelBuilder::blockArgmax(Value best, Value index) {
+std::pair<Value, Value> KernelWriter::blockArgmax(Value best, Value index) {
   auto merge = [&](Value otherBest, Value otherIndex) {
     Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, otherBest, best);
     Value equal = arith::CmpFOp::create(b, arith::CmpFPredicate::OEQ, otherBest, best);

@@ -1,5 +1,5 @@
 // Rotary angles, rotation, and the write of keys and values into their pages.
-#include "KernelWriter.h"
+#include "../KernelWriter.h"
 #include "m1k_abi.h"
 
 using namespace mlir;

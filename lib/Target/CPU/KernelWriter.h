@@ -112,10 +112,10 @@ struct CpuFamily {
   std::string (*unsupported)(const KernelSpec &) = nullptr;
 };
 
-std::vector<CpuFamily> linearFamilies(); // Linear.cpp
-std::vector<CpuFamily> rowFamilies();    // Rows.cpp
-std::vector<CpuFamily> rotaryFamilies(); // Rotary.cpp
-std::vector<CpuFamily> handFamilies();   // HandKernels.cpp
+std::vector<CpuFamily> linearFamilies();    // Kernels/Linear.cpp
+std::vector<CpuFamily> rowFamilies();       // Kernels/Rows.cpp
+std::vector<CpuFamily> rotaryFamilies();    // Kernels/Rotary.cpp
+std::vector<CpuFamily> handTunedFamilies(); // Kernels/HandTuned.cpp
 
 /// The family that serves the op, or null.
 const CpuFamily *findCpuFamily(llvm::StringRef op);
