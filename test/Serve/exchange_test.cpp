@@ -159,6 +159,40 @@ TEST(Exchange, Stream) {
   EXPECT_EQ(finish, (std::vector<std::string>{"stop", "length"}));
 }
 
+// Whatever bytes a text holds, an event is JSON that says it; what is no UTF-8 is replaced.
+TEST(Exchange, Texts) {
+  std::string everything;
+  for (char c = 1; c > 0; ++c)
+    everything += c;
+  for (const std::string &text : {everything, std::string("\0", 1), std::string("ü😀\"\\\n"),
+                                  std::string("plain"), std::string("\\boxed{")}) {
+    Talk run(R"("stream": true)");
+    run.say(0, "</think>");
+    run.say(0, "a" + text);
+    EXPECT_EQ(Json::parse(run.events().back())["choices"][0]["delta"]["content"], "a" + text);
+  }
+  Talk run(R"("stream": true)");
+  run.say(0, "</think>");
+  run.say(0, "a\xFF\xE2");
+  EXPECT_EQ(Json::parse(run.events().back())["choices"][0]["delta"]["content"], "a\uFFFD\uFFFD");
+}
+
+// HTTP/1.0 knows no chunks: a stream is its events.
+TEST(Exchange, StreamWithoutChunks) {
+  Exchange exchange({"m", "f", nullptr}, Talk::request(R"("stream": true)"), {{{1, 2}, ""}}, "id",
+                    -1, /*chunked=*/false);
+  m1rt::Event event;
+  event.text = "a";
+  event.tokens.resize(1);
+  event.reason = m1rt::FinishReason::length;
+  exchange.take(0, event, {});
+  EXPECT_EQ(exchange.outgoing.rfind("data: {", 0), 0u);
+  const std::string end = "data: [DONE]\n\n";
+  ASSERT_GT(exchange.outgoing.size(), end.size());
+  EXPECT_EQ(exchange.outgoing.substr(exchange.outgoing.size() - end.size()), end);
+  EXPECT_EQ(exchange.outgoing.find('\r'), std::string::npos);
+}
+
 // A vote that is decided ends the samples that still run; their choices say so.
 TEST(Exchange, DecidedVote) {
   Talk run(R"("n": 5, "vote": {"decide_early": true})");

@@ -69,7 +69,48 @@ TEST(ServeRequest, Fields) {
   EXPECT_EQ(request.bias[1].bias, -INFINITY);
   EXPECT_EQ(read(R"("stop": "x")").stop, std::vector<std::string>{"x"});
   EXPECT_EQ(read(R"("top_k": -1)").sampling.topK, 0u);
-  EXPECT_EQ(read(R"("max_tokens": 5.0)").maxTokens, 5u);
+  EXPECT_EQ(read(R"("max_tokens": 5.0, "seed": 7.0)").maxTokens, 5u);
+  EXPECT_EQ(read(R"("seed": 1e3)").seed, 1000u);
+  // Of the likeliest tokens that reach no probability the first is left.
+  EXPECT_GT(read(R"("top_p": 0)").sampling.topP, 0);
+  EXPECT_LT(read(R"("top_p": 0)").sampling.topP, 1e-3f);
+  for (const bool chat : {true, false})
+    EXPECT_EQ(read(R"("response_format": {"type": "json_object"})", chat).format.kind,
+              ResponseFormat::Kind::jsonObject);
+}
+
+// What a message quotes of a request is bounded, and ends with a whole character.
+TEST(ServeRequest, LongNames) {
+  std::string name;
+  for (int i = 0; i < 1000; ++i)
+    name += "ü";
+  const std::string field = param("\"a" + name + "\": 1");
+  EXPECT_LT(field.size(), 100u);
+  EXPECT_EQ(Json(field).dump(), "\"" + field + "\""); // throws where it is no UTF-8
+  EXPECT_EQ(shortened("short"), "short");
+}
+
+TEST(ServeRequest, Tokenize) {
+  auto fault = [](const std::string &body) {
+    TokenizeRequest request;
+    auto error = readTokenizeRequest(body, {}, &request);
+    return error ? error->param : "none";
+  };
+  const std::string messages = R"("messages": [{"role": "user", "content": "a"}])";
+  EXPECT_EQ(fault(R"({"prompt": "a", "messages": null, "add_special_tokens": false})"), "none");
+  EXPECT_EQ(fault("{" + messages + R"(, "tools": [{}], "chat_template_kwargs": {"a": 1}})"),
+            "none");
+  EXPECT_EQ(fault("{}"), "prompt");
+  EXPECT_EQ(fault(R"({"prompt": "a", )" + messages + "}"), "prompt");
+  EXPECT_EQ(fault(R"({"prompt": "a", "tools": [{}]})"), "tools");
+  EXPECT_EQ(fault("{" + messages + R"(, "add_special_tokens": true})"), "add_special_tokens");
+  EXPECT_EQ(fault(R"({"prompt": "a", "model": 5})"), "model");
+  std::string model;
+  std::vector<int32_t> tokens;
+  EXPECT_FALSE(readDetokenizeRequest(R"({"tokens": [1, 2], "model": null})", 3, &model, &tokens));
+  EXPECT_EQ(tokens, (std::vector<int32_t>{1, 2}));
+  for (const char *body : {"{}", R"({"tokens": null})", R"({"tokens": [3]})", R"({"tokens": 1})"})
+    EXPECT_EQ(readDetokenizeRequest(body, 3, &model, &tokens)->param, "tokens") << body;
 }
 
 // Every wrong value is refused with its field's name.
@@ -81,7 +122,7 @@ TEST(ServeRequest, WrongValues) {
                             R"("temperature": -1)",
                             R"("temperature": "hot")",
                             R"("temperature": 101)",
-                            R"("top_p": 0)",
+                            R"("top_p": -0.1)",
                             R"("top_p": 1.1)",
                             R"("top_k": -2)",
                             R"("min_p": 2)",
@@ -89,6 +130,10 @@ TEST(ServeRequest, WrongValues) {
                             R"("presence_penalty": 3)",
                             R"("frequency_penalty": -3)",
                             R"("seed": 1.5)",
+                            R"("seed": 1e300)",
+                            R"("temperature": true)",
+                            R"("stop": [null])",
+                            R"("logit_bias": {"1": null})",
                             R"("seed": "x")",
                             R"("stop": 1)",
                             R"("stop": [1])",
@@ -145,6 +190,12 @@ TEST(ServeRequest, Messages) {
   EXPECT_EQ(fault(R"([{"role": "user", "content": [{"type": "image_url"}]}])"),
             "messages[0].content[0]");
   EXPECT_EQ(fault(R"([{"role": "user", "content": "x", "mood": 1}])"), "messages[0].mood");
+  EXPECT_EQ(fault(R"([{"role": "user", "content": [{"type": "text", "text": "x", "mood": 1}]}])"),
+            "messages[0].content[0].mood");
+  EXPECT_EQ(fault(R"([{"role": "user", "content": [{"type": "refusal", "refusal": "x"}]}])"),
+            "messages[0].content[0]");
+  EXPECT_EQ(fault(R"([{"role": "assistant", "content": [{"type": "refusal", "refusal": "x"}]}])"),
+            "none");
   ApiRequest request;
   EXPECT_FALSE(readRequest(R"({"messages": [{"role": "developer", "content": [
       {"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]})",

@@ -169,6 +169,9 @@ class Interface(unittest.TestCase):
         self.refused("/v1/completions", {"prompt": [480]}, "prompt")
         self.refused("/tokenize", {"prompt": 5}, "prompt")
         self.refused("/detokenize", {"tokens": ["a"]}, "tokens")
+        for path, fields in (("/tokenize", {"prompt": "1"}), ("/detokenize", {"tokens": [1]})):
+            self.refused(path, {**fields, "model": "gpt-4"}, "model", 404, "model_not_found")
+            self.assertEqual(self.server.post(path, {**fields, "model": "tiny"})[0], 200)
         for body in (b"", b"{", b"[1]", b"\xff{}", b"[" * 900000):
             status, _, answer = self.server.post(chat, body)
             self.assertEqual((status, answer["error"]["type"]), (400, "invalid_request_error"), body[:10])
@@ -205,6 +208,62 @@ class Interface(unittest.TestCase):
         self.assertEqual(self.server.post("/tokenize", {"prompt": "1", "messages": None, "add_special_tokens": None})[0], 200)
         self.refused("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "tools": {}}, "tools")
 
+    def test_methods(self):
+        """An endpoint says which methods it takes; one that does not exist is named so whatever is asked of it."""
+        def ask(request, more=b""):
+            with self.server.raw(request.encode() + b" HTTP/1.1\r\nHost: LocalHost\r\nConnection: close\r\n" + more + b"\r\n") as connection:
+                head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+            lines = head.decode().split("\r\n")
+            return int(lines[0].split()[1]), dict(line.split(": ", 1) for line in lines[1:]), body
+        for request in ("PUT /v1/chat/completions", "GET /v1/completions", "DELETE /tokenize", "PATCH /detokenize", "TRACE /tokenize"):
+            status, headers, body = ask(request)
+            self.assertEqual((status, headers["Allow"]), (405, "POST, OPTIONS"), request)
+            self.assertEqual(json.loads(body)["error"]["type"], "invalid_request_error")
+        for request in ("POST /health", "PUT /", "DELETE /v1/models/tiny", "POST /v1/models", "PATCH /metrics"):
+            self.assertEqual(ask(request, b"Content-Length: 0\r\n")[:2][0], 405, request)
+        for request in ("POST /v1/embeddings", "PUT /nothing", "GET /v1/models/", "OPTIONS /nothing"):
+            self.assertEqual(ask(request)[0], 404, request)
+        for request in ("HEAD /", "HEAD /health", "HEAD /metrics", "HEAD /v1/models/tiny"):
+            status, headers, body = ask(request)
+            self.assertEqual((status, body), (200, b""), request)
+            self.assertGreater(int(headers["Content-Length"]), 0)
+        status, headers, body = ask("OPTIONS /v1/chat/completions")
+        self.assertEqual((status, headers["Allow"], body), (204, "POST, OPTIONS", b""))
+        self.assertNotIn("Access-Control-Allow-Origin", headers, "without keys no other page gets in")
+        self.assertEqual(ask("OPTIONS /tokenize", b"Origin: http://other.example\r\n")[0], 403)
+
+    def test_requests_of_any_http_client(self):
+        """One after the other without waiting, in chunks, with Expect, of HTTP/1.0, with other spellings of the same headers."""
+        body = b'{"prompt": "1+1"}'
+        def head(more, version=b"1.1", kind=b"application/json"):
+            return b"POST /tokenize HTTP/" + version + b"\r\nHost: localhost\r\nContent-Type: " + kind + b"\r\n" + more + b"\r\n"
+        sized = b"Content-Length: %d\r\n" % len(body)
+        def answer(data):
+            with self.server.raw(data) as connection:
+                return connection.makefile("rb").read()
+        last = b"Connection: close\r\n"
+        plain = answer(head(sized + last) + body)
+        self.assertIn(b" 200 ", plain.split(b"\r\n")[0])
+        stream = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 3, "stream": True}).encode()
+        streamed = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(stream)
+        several = answer(head(sized) + body + streamed + stream + head(sized + last) + body)
+        self.assertEqual(several.count(b"HTTP/1.1 200 OK"), 3)
+        self.assertTrue(several.endswith(plain.split(b"\r\n\r\n")[1]))
+        chunks = b"7;name=value\r\n" + body[:7] + b"\r\n%X\r\n" % len(body[7:]) + body[7:] + b"\r\n0\r\n\r\n"
+        self.assertEqual(answer(head(b"Transfer-Encoding: Chunked\r\n" + last) + chunks), plain)
+        for encoding in (b"gzip, chunked", b"identity", b"xchunked"):
+            self.assertIn(b" 501 ", answer(head(b"Transfer-Encoding: " + encoding + b"\r\n") + chunks).split(b"\r\n")[0])
+        self.assertTrue(answer(head(sized + b"Expect: 100-continue\r\n" + last) + body).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 "))
+        early = answer(head(b"Content-Length: 99999999\r\nExpect: 100-continue\r\n"))
+        self.assertTrue(early.startswith(b"HTTP/1.1 413 "), "no body is asked for that would be refused")
+        for kind, status in ((b"Application/JSON", b"200"), (b"application/json;charset=utf-8", b"200"), (b"application/jsonp", b"415")):
+            self.assertEqual(answer(head(sized + last, kind=kind) + body).split()[1], status, kind)
+        self.assertEqual(answer(head(sized + b"Content-Encoding: identity\r\n" + last) + body), plain)
+        old = answer(streamed.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n") + stream)
+        front, _, events = old.partition(b"\r\n\r\n")
+        self.assertNotIn(b"Transfer-Encoding", front)
+        self.assertTrue(events.startswith(b"data: {") and events.endswith(b"data: [DONE]\n\n"), events)
+
     def test_connections_are_kept(self):
         connection = self.server.connect()
         for _ in range(3):
@@ -224,6 +283,7 @@ class Interface(unittest.TestCase):
         self.assertEqual(self.server.post("/detokenize", {"tokens": tokens["tokens"]})[2]["prompt"], "12+ä")
         chat = self.server.post("/tokenize", {"messages": [{"role": "user", "content": "12"}]})[2]
         self.assertEqual(chat["count"], self.server.chat("12", max_tokens=1)["usage"]["prompt_tokens"])
+        self.refused("/tokenize", {"messages": [{"role": "user", "content": "12"}], "chat_template_kwargs": {"tools": 1}}, "chat_template_kwargs.tools")
         self.assertEqual(self.server.get("/health")[2]["status"], "ok")
         status, headers, page = self.server.get("/")
         self.assertEqual((status, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
@@ -301,6 +361,9 @@ class Interface(unittest.TestCase):
             self.assertTrue(content(body, i).lstrip().startswith("{"))
             if choice["finish_reason"] == "stop":
                 self.assertIsInstance(json.loads(content(body, i)), dict)
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["left", "right"]}}}
+        text = self.server.post("/v1/completions", {"prompt": "1+1=", "response_format": form, "seed": 1})[2]["choices"][0]["text"]
+        self.assertIn(json.loads(text), ("left", "right"))
 
     def test_requests_at_once_do_not_disturb_each_other(self):
         """Whatever runs beside it, a request's answer is the one it gets alone, up to the rounding of batches: greedy, on easy questions."""
@@ -440,6 +503,16 @@ class Behaviour(unittest.TestCase):
             key = {"Authorization": "Bearer sk-test-0123456789"}
             self.assertEqual(running.get("/v1/models", headers=key)[0], 200)
             self.assertEqual(running.post("/v1/completions", {"prompt": "1"}, headers=key)[0], 200)
+            # Pages of other sites may show the key, for which browsers ask first.
+            origin = {"Origin": "http://other.example"}
+            status, got, body = running.request("OPTIONS", "/v1/chat/completions", headers={
+                **origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization,x-stainless-os"})
+            self.assertEqual((status, got["Access-Control-Allow-Origin"], got["Access-Control-Allow-Headers"]), (204, "*", "authorization,x-stainless-os"))
+            self.assertIn("POST", got["Access-Control-Allow-Methods"])
+            status, got, body = running.post("/v1/completions", {"prompt": "1"}, headers={**key, **origin})
+            self.assertEqual((status, got["Access-Control-Allow-Origin"]), (200, "*"))
+            self.assertEqual(running.post("/v1/completions", {"prompt": "1"}, headers=origin)[0], 401)
+            self.assertEqual(running.request("HEAD", "/health")[0], 200)
             self.assertEqual(running.close(), 0)
             self.assertNotIn("sk-test", running.logged())
 
@@ -509,6 +582,46 @@ class Behaviour(unittest.TestCase):
         self.assertIn("--dataset", bench("--serve", "http://127.0.0.1:1", "--dataset", "/nonexistent").stderr)
         self.assertGreater(bench().returncode, 1)
         self.assertGreater(bench("--rate", "1", ARTIFACT).returncode, 1)
+
+    def test_load_on_servers_of_others(self):
+        """m1-bench reads streams however they are cut and spelled: by bytes, without chunks, with blanks and \\r\\n; errors in them are failures."""
+        chunk = '{"choices": [{"index": 0, "delta": {"%s" : "a \\"content\\": b"}}], "usage": null}'
+        usage = '{"choices":[],"usage":{"prompt_tokens":1, "completion_tokens": 3}}'
+        events = [chunk % "content", chunk % "reasoning_content", '{"choices":[{"delta":{"content":""}}]}', usage, "[DONE]"]
+        def plain(end="\n", blank=" "):
+            return "".join(f"data:{blank}{event}{end}{end}" for event in events).encode()
+        answers = {
+            "bytes": (b"Transfer-Encoding: chunked\r\n", b"".join(b"1\r\n" + bytes([c]) + b"\r\n" for c in b": hello\n\n" + plain()) + b"0\r\n\r\n"),
+            "plain": (b"", plain("\r\n")),
+            "sized": (b"Content-Length: %d\r\n" % len(plain(blank="")), plain(blank="")),
+            "error": (b"", b'data: {"error": {"message": "no"}}\n\ndata: [DONE]\n\n'),
+            "cut": (b"Transfer-Encoding: chunked\r\n", b"5\r\ndata:"),
+        }
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            def serve(name, step):
+                connection, _ = listener.accept()
+                with connection:
+                    request = b""
+                    while b'"temperature"' not in request:
+                        request += connection.recv(65536)
+                    headers, body = answers[name]
+                    data = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + headers + b"\r\n" + body
+                    for at in range(0, len(data), step):
+                        connection.sendall(data[at:at + step])
+            with concurrent.futures.ThreadPoolExecutor(1) as pool, tempfile.TemporaryDirectory() as directory:
+                for name, step in (("bytes", 7), ("plain", 3), ("sized", 100000), ("error", 5), ("cut", 100)):
+                    served = pool.submit(serve, name, step)
+                    path = os.path.join(directory, name)
+                    result = subprocess.run([os.path.join(BIN, "m1-bench"), "--serve", f"http://127.0.0.1:{listener.getsockname()[1]}", "--json", path,
+                                             "--requests", "1", "--client-threads", "2"], capture_output=True, text=True, timeout=60)
+                    served.result()
+                    with open(path) as file:
+                        figures = json.load(file)
+                    failures = {"error": {"an error in the stream": 1}, "cut": {"the stream ends too soon": 1}}.get(name, {})
+                    self.assertEqual((result.returncode, figures["failures"]), (1 if failures else 0, failures), name)
+                    if not failures:
+                        self.assertEqual((figures["answered"], figures["tokens"]), (1, 3), name)
+                        self.assertIsNotNone(figures["between_token_seconds"], name)
 
     def test_several_devices(self):
         """Two engines share one request's samples, whose tokens are those of one engine; they share many requests, too."""

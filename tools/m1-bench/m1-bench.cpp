@@ -277,6 +277,9 @@ static void addLoadOptions(CLI::App &app, LoadOptions *load) {
   with(app.add_option("--model", load->model, "The model that requests name"));
   with(app.add_option("--api-key-file", load->apiKeyFile, "The key is its first line"))
       ->type_name("FILE");
+  with(app.add_option("--client-threads", load->threads,
+                      "Threads that read streams; 0: one for every four cores, at most 8"))
+      ->check(CLI::Range(0, 256));
   with(app.add_option("--timeout", load->timeout, "Seconds of one request"))
       ->check(numberIn(1.0, 1e6));
 }

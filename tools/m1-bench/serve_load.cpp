@@ -1,102 +1,31 @@
 #include "serve_load.h"
+#include "base/joining_threads.h"
 #include "base/json_value.h"
+#include "cpu/host_limits.h"
+#include "stream_reader.h"
 #include "tool.h"
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <condition_variable>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <thread>
 
 using namespace m1rt;
 using nlohmann::json;
 
 namespace m1bench {
-
-// ---- Responses
-// -------------------------------------------------------------------------------------------------
-
-StreamReader::Progress StreamReader::head() {
-  const size_t end = held.find("\r\n\r\n");
-  if (end == std::string::npos)
-    return held.size() > (64u << 10) ? Progress::broken : Progress::more;
-  std::string lines = held.substr(0, end + 2);
-  held.erase(0, end + 4);
-  if (lines.rfind("HTTP/1.", 0) != 0 || lines.size() < 12)
-    return Progress::broken;
-  code = std::atoi(lines.c_str() + 9);
-  if (code == 100) // Continue: the head proper follows
-    return head();
-  std::transform(lines.begin(), lines.end(), lines.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
-  const size_t length = lines.find("\r\ncontent-length:");
-  if (lines.find("\r\ntransfer-encoding: chunked") != std::string::npos) {
-    state = State::size;
-  } else {
-    state = State::plain;
-    left = length == std::string::npos ? SIZE_MAX : std::strtoull(&lines[length + 17], nullptr, 10);
-  }
-  return Progress::more;
-}
-
-StreamReader::Progress StreamReader::take(const char *data, size_t size,
-                                          std::vector<std::string> *events) {
-  held.append(data, size);
-  while (true) {
-    if (state == State::head) {
-      if (Progress progress = head(); progress == Progress::broken)
-        return progress;
-      if (state == State::head)
-        return Progress::more;
-    } else if (state == State::plain) {
-      const size_t count = std::min(left, held.size());
-      text.append(held, 0, count);
-      held.erase(0, count);
-      left -= left == SIZE_MAX ? 0 : count;
-      return left == 0 ? Progress::done : Progress::more;
-    } else if (state == State::data) {
-      const size_t count = std::min(left, held.size());
-      text.append(held, 0, count);
-      held.erase(0, count);
-      left -= count;
-      for (size_t end; (end = text.find("\n\n")) != std::string::npos; text.erase(0, end + 2))
-        if (text.rfind("data: ", 0) == 0)
-          events->push_back(text.substr(6, end - 6));
-      if (left > 0)
-        return Progress::more;
-      state = State::afterData;
-    } else { // a line: the size of a chunk, the empty one behind it, or a trailer
-      const size_t end = held.find("\r\n");
-      if (end == std::string::npos)
-        return held.size() > 4096 ? Progress::broken : Progress::more;
-      const std::string line = held.substr(0, end);
-      held.erase(0, end + 2);
-      if (state == State::afterData) {
-        if (!line.empty())
-          return Progress::broken;
-        state = State::size;
-      } else if (state == State::trailer) {
-        if (line.empty())
-          return Progress::done;
-      } else {
-        char *stop = nullptr;
-        left = std::strtoull(line.c_str(), &stop, 16);
-        if (stop == line.c_str())
-          return Progress::broken;
-        state = left ? State::data : State::trailer;
-      }
-    }
-  }
-}
-
-// ---- Load
-// -------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -175,30 +104,191 @@ Status readQuestions(const LoadOptions &options, std::vector<std::string> *out) 
 }
 
 struct Client {
+  ~Client() { ::close(socket); }
   int socket = -1;
   std::string request;
   size_t sent = 0;
   StreamReader reader;
   Clock::time_point began, last;
+  uint64_t tokens = 0;
   bool spoke = false, finished = false;
+  std::string failure; // that an event told
 };
 
 struct Figures {
   std::vector<double> firstToken, between, whole;
   uint64_t tokens = 0, answered = 0;
   std::map<std::string, uint64_t> failures;
+
+  void add(const Figures &more) {
+    for (auto list : {&Figures::firstToken, &Figures::between, &Figures::whole})
+      (this->*list).insert((this->*list).end(), (more.*list).begin(), (more.*list).end());
+    tokens += more.tokens;
+    answered += more.answered;
+    for (const auto &[what, count] : more.failures)
+      failures[what] += count;
+  }
 };
 
+/// Clients and the thread that serves them.
+class Reader {
+public:
+  /// `ended` hears of every client that is done, from that thread.
+  Reader(double timeout, std::function<void()> ended)
+      : timeout(timeout), ended(std::move(ended)), poller(::epoll_create1(EPOLL_CLOEXEC)),
+        waker(::eventfd(0, EFD_CLOEXEC)) {
+    watch(waker, EPOLLIN, EPOLL_CTL_ADD);
+  }
+  ~Reader() {
+    ::close(waker);
+    ::close(poller);
+  }
+  Reader(const Reader &) = delete;
+  Reader &operator=(const Reader &) = delete;
+
+  /// From another thread: connects a client and sends its request.
+  void add(std::unique_ptr<Client> client, const Address &address);
+  void run();
+  /// run() returns; clients that are left are cut off.
+  void stop() {
+    const uint64_t one = 1;
+    (void)!::write(waker, &one, sizeof one);
+  }
+  Figures figures; // to be read when run() has returned
+
+private:
+  void watch(int descriptor, uint32_t events, int operation) {
+    epoll_event event = {};
+    event.events = events;
+    event.data.fd = descriptor;
+    ::epoll_ctl(poller, operation, descriptor, &event);
+  }
+  void work(Client &client, uint32_t events);
+  void send(Client &client);
+  void take(Client &client, std::string_view event, Clock::time_point now);
+  void end(Client &client, const std::string &failure);
+
+  const double timeout;
+  const std::function<void()> ended;
+  const int poller, waker;
+  std::mutex mutex; // guards the clients; held while some of them are worked on
+  std::map<int, std::unique_ptr<Client>> clients;
+};
+
+void Reader::add(std::unique_ptr<Client> client, const Address &address) {
+  std::lock_guard<std::mutex> lock(mutex);
+  const int socket = client->socket;
+  client->began = client->last = Clock::now();
+  Client &added = *(clients[socket] = std::move(client));
+  if (::connect(socket, reinterpret_cast<const sockaddr *>(&address.where), address.size) != 0 &&
+      errno != EINPROGRESS)
+    return end(added, std::string("connect: ") + std::strerror(errno));
+  watch(socket, EPOLLOUT, EPOLL_CTL_ADD);
+}
+
+void Reader::end(Client &client, const std::string &failure) {
+  if (failure.empty()) {
+    ++figures.answered;
+    figures.whole.push_back(secondsBetween(client.began, Clock::now()));
+  } else {
+    ++figures.failures[failure];
+  }
+  figures.tokens += client.tokens;
+  clients.erase(client.socket); // the client, too
+  ended();
+}
+
+void Reader::take(Client &client, std::string_view event, Clock::time_point now) {
+  if (event == "[DONE]") {
+    client.finished = true;
+    return;
+  }
+  const EventFacts facts = factsOf(event);
+  if (facts.fails)
+    client.failure = "an error in the stream";
+  if (facts.completionTokens)
+    client.tokens = *facts.completionTokens;
+  if (!facts.says)
+    return;
+  (client.spoke ? figures.between : figures.firstToken).push_back(secondsBetween(client.last, now));
+  client.spoke = true;
+  client.last = now;
+}
+
+void Reader::send(Client &client) {
+  int failure = 0;
+  socklen_t size = sizeof failure;
+  ::getsockopt(client.socket, SOL_SOCKET, SO_ERROR, &failure, &size);
+  if (failure)
+    return end(client, std::string("connect: ") + std::strerror(failure));
+  const ssize_t count = ::send(client.socket, client.request.data() + client.sent,
+                               client.request.size() - client.sent, MSG_NOSIGNAL);
+  if (count < 0 && errno != EAGAIN)
+    return end(client, std::string("send: ") + std::strerror(errno));
+  client.sent += count > 0 ? size_t(count) : 0;
+  if (client.sent == client.request.size())
+    watch(client.socket, EPOLLIN, EPOLL_CTL_MOD);
+}
+
+void Reader::work(Client &client, uint32_t events) {
+  if (events & EPOLLOUT)
+    return send(client);
+  char buffer[64 << 10];
+  const ssize_t count = ::recv(client.socket, buffer, sizeof buffer, 0);
+  if (count < 0 && (errno == EAGAIN || errno == EINTR))
+    return;
+  const int reason = count < 0 ? errno : 0;
+  const Clock::time_point now = Clock::now();
+  StreamReader::Progress progress = client.reader.close();
+  if (count > 0)
+    progress = client.reader.take(buffer, size_t(count),
+                                  [&](std::string_view event) { take(client, event, now); });
+  if (count > 0 && progress == StreamReader::Progress::more)
+    return;
+  const int status = client.reader.status();
+  if (status != 0 && status != 200)
+    return end(client, "status " + std::to_string(status));
+  if (!client.failure.empty())
+    return end(client, client.failure);
+  if (!client.finished)
+    return end(client, reason ? std::string("recv: ") + std::strerror(reason)
+                              : std::string("the stream ends too soon"));
+  end(client, "");
+}
+
+void Reader::run() {
+  Clock::time_point looked = Clock::now(); // for requests that take too long
+  std::vector<epoll_event> events(256);
+  while (true) {
+    const int count = ::epoll_wait(poller, events.data(), int(events.size()), 1000);
+    std::lock_guard<std::mutex> lock(mutex);
+    for (int i = 0; i < count; ++i) {
+      const int descriptor = events[size_t(i)].data.fd;
+      if (descriptor == waker)
+        return;
+      auto client = clients.find(descriptor);
+      if (client != clients.end())
+        work(*client->second, events[size_t(i)].events);
+    }
+    const Clock::time_point now = Clock::now();
+    if (secondsBetween(looked, now) < 1)
+      continue;
+    looked = now;
+    std::vector<Client *> late;
+    for (auto &[socket, client] : clients)
+      if (secondsBetween(client->began, now) > timeout)
+        late.push_back(client.get());
+    for (Client *client : late)
+      end(*client, "timeout");
+  }
+}
+
+/// Begins requests as their time comes; readers do the rest.
 class Load {
 public:
   Load(const LoadOptions &options, const Address &address, std::vector<std::string> questions,
        std::string key)
       : options(options), address(address), questions(std::move(questions)), key(std::move(key)) {}
-  ~Load() {
-    for (auto &[socket, client] : clients)
-      ::close(socket);
-    ::close(poller);
-  }
   Status run();
   Figures figures;
   double seconds = 0;
@@ -206,16 +296,16 @@ public:
 private:
   std::string requestOf(uint32_t number) const;
   Status begin(uint32_t number);
-  void work(Client &client, uint32_t events);
-  void take(Client &client, const std::string &event);
-  void end(Client &client, const std::string &failure);
+  Status beginAll(Clock::time_point start);
 
   const LoadOptions &options;
   const Address &address;
   std::vector<std::string> questions;
   std::string key;
-  int poller = ::epoll_create1(EPOLL_CLOEXEC);
-  std::map<int, std::unique_ptr<Client>> clients;
+  std::vector<std::unique_ptr<Reader>> readers;
+  std::mutex mutex;
+  std::condition_variable changed;
+  uint32_t active = 0; // requests
 };
 
 std::string Load::requestOf(uint32_t number) const {
@@ -238,147 +328,70 @@ std::string Load::requestOf(uint32_t number) const {
 }
 
 Status Load::begin(uint32_t number) {
-  const int socket =
-      ::socket(address.where.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (socket < 0)
-    return error(StatusCode::ioError, "a socket for client %zu: %s", clients.size() + 1,
-                 std::strerror(errno));
   auto client = std::make_unique<Client>();
-  client->socket = socket;
+  client->socket = ::socket(address.where.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (client->socket < 0)
+    return error(StatusCode::ioError, "a socket for request %u: %s", number + 1,
+                 std::strerror(errno));
   client->request = requestOf(number);
-  client->began = client->last = Clock::now();
   int on = 1;
-  ::setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  epoll_event event = {};
-  event.events = EPOLLOUT;
-  event.data.fd = socket;
-  ::epoll_ctl(poller, EPOLL_CTL_ADD, socket, &event);
-  Client &added = *(clients[socket] = std::move(client));
-  if (::connect(socket, reinterpret_cast<const sockaddr *>(&address.where), address.size) != 0 &&
-      errno != EINPROGRESS)
-    end(added, std::string("connect: ") + std::strerror(errno));
+  ::setsockopt(client->socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  readers[number % readers.size()]->add(std::move(client), address);
   return {};
 }
 
-void Load::end(Client &client, const std::string &failure) {
-  if (failure.empty()) {
-    ++figures.answered;
-    figures.whole.push_back(secondsBetween(client.began, Clock::now()));
-  } else {
-    ++figures.failures[failure];
-  }
-  ::close(client.socket);
-  clients.erase(client.socket); // the client, too
-}
-
-void Load::take(Client &client, const std::string &event) {
-  if (event == "[DONE]") {
-    client.finished = true;
-    return;
-  }
-  const json data = json::parse(event, nullptr, false);
-  if (data.is_discarded())
-    return;
-  if (data.contains("usage") && data["usage"].is_object())
-    if (const auto count = data["usage"].find("completion_tokens");
-        count != data["usage"].end() && count->is_number_unsigned())
-      figures.tokens += count->get<uint64_t>();
-  const json &choices = data.contains("choices") ? data["choices"] : json::array();
-  bool says = false;
-  for (const json &choice : choices)
-    for (const char *field : {"content", "reasoning_content"})
-      says |= choice.contains("delta") && choice["delta"].contains(field) &&
-              choice["delta"][field].is_string() &&
-              !choice["delta"][field].get_ref<const std::string &>().empty();
-  if (!says)
-    return;
-  const Clock::time_point now = Clock::now();
-  (client.spoke ? figures.between : figures.firstToken).push_back(secondsBetween(client.last, now));
-  client.spoke = true;
-  client.last = now;
-}
-
-void Load::work(Client &client, uint32_t events) {
-  if (events & EPOLLOUT) {
-    int failure = 0;
-    socklen_t size = sizeof failure;
-    ::getsockopt(client.socket, SOL_SOCKET, SO_ERROR, &failure, &size);
-    if (failure)
-      return end(client, std::string("connect: ") + std::strerror(failure));
-    const ssize_t count = ::send(client.socket, client.request.data() + client.sent,
-                                 client.request.size() - client.sent, MSG_NOSIGNAL);
-    if (count < 0 && errno != EAGAIN)
-      return end(client, std::string("send: ") + std::strerror(errno));
-    client.sent += count > 0 ? size_t(count) : 0;
-    if (client.sent == client.request.size()) {
-      epoll_event event = {};
-      event.events = EPOLLIN;
-      event.data.fd = client.socket;
-      ::epoll_ctl(poller, EPOLL_CTL_MOD, client.socket, &event);
-    }
-    return;
-  }
-  char buffer[16 << 10];
-  const ssize_t count = ::recv(client.socket, buffer, sizeof buffer, 0);
-  if (count < 0 && (errno == EAGAIN || errno == EINTR))
-    return;
-  std::vector<std::string> data;
-  StreamReader::Progress progress = StreamReader::Progress::broken;
-  if (count > 0)
-    progress = client.reader.take(buffer, size_t(count), &data);
-  for (const std::string &event : data)
-    take(client, event);
-  if (count > 0 && progress == StreamReader::Progress::more)
-    return;
-  const int status = client.reader.status();
-  if (status != 0 && status != 200)
-    return end(client, "status " + std::to_string(status));
-  if (!client.finished)
-    return end(client, count < 0 ? std::string("recv: ") + std::strerror(errno)
-                                 : std::string("the stream ends too soon"));
-  end(client, "");
-}
-
-Status Load::run() {
-  const Clock::time_point start = Clock::now();
-  Clock::time_point looked = start; // for requests that take too long
+/// Returns when all have ended.
+Status Load::beginAll(Clock::time_point start) {
   std::mt19937_64 random(options.seed);
   std::exponential_distribution<double> gap(options.rate > 0 ? options.rate : 1);
   const uint32_t most = options.concurrency ? options.concurrency
                         : options.rate > 0  ? UINT32_MAX
                                             : 1;
   double due = 0; // seconds after the start at which the next request is to begin
-  uint32_t begun = 0;
-  std::vector<epoll_event> events(1024);
-  while (begun < options.requests || !clients.empty()) {
-    while (begun < options.requests && clients.size() < most &&
-           (options.rate <= 0 || secondsBetween(start, Clock::now()) >= due)) {
-      M1_TRY(begin(begun++));
-      if (options.rate > 0)
-        due += options.evenly ? 1 / options.rate : gap(random);
+  std::unique_lock<std::mutex> lock(mutex);
+  for (uint32_t number = 0; number < options.requests; ++number) {
+    changed.wait(lock, [&] { return active < most; });
+    ++active;
+    lock.unlock();
+    if (options.rate > 0) {
+      std::this_thread::sleep_until(
+          start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(due)));
+      due += options.evenly ? 1 / options.rate : gap(random);
     }
-    int wait = 1000;
-    if (begun < options.requests && options.rate > 0 && clients.size() < most)
-      wait = int(std::clamp(1e3 * (due - secondsBetween(start, Clock::now())), 0.0, 1000.0));
-    const int count = ::epoll_wait(poller, events.data(), int(events.size()), wait);
-    for (int i = 0; i < count; ++i) {
-      auto client = clients.find(events[size_t(i)].data.fd);
-      if (client != clients.end())
-        work(*client->second, events[size_t(i)].events);
-    }
-    const Clock::time_point now = Clock::now();
-    if (secondsBetween(looked, now) < 1)
-      continue;
-    looked = now;
-    std::vector<Client *> late;
-    for (auto &[socket, client] : clients)
-      if (secondsBetween(client->began, now) > options.timeout)
-        late.push_back(client.get());
-    for (Client *client : late)
-      end(*client, "timeout");
+    M1_TRY(begin(number));
+    lock.lock();
   }
-  seconds = secondsBetween(start, Clock::now());
+  changed.wait(lock, [&] { return active == 0; });
   return {};
+}
+
+Status Load::run() {
+  const uint32_t threads =
+      options.threads ? options.threads : std::clamp(usableCores() / 4, 1u, 8u);
+  JoiningThreads running;
+  auto stop = [&] {
+    for (auto &reader : readers)
+      reader->stop();
+    running.join();
+  };
+  for (uint32_t i = 0; i < threads; ++i)
+    readers.push_back(std::make_unique<Reader>(options.timeout, [this] {
+      std::lock_guard<std::mutex> lock(mutex);
+      --active;
+      changed.notify_one();
+    }));
+  for (auto &reader : readers)
+    if (!running.start([&reader] { reader->run(); })) {
+      stop();
+      return error(StatusCode::outOfMemory, "no thread for the clients");
+    }
+  const Clock::time_point start = Clock::now();
+  Status status = beginAll(start);
+  seconds = secondsBetween(start, Clock::now());
+  stop();
+  for (auto &reader : readers)
+    figures.add(reader->figures);
+  return status;
 }
 
 double percentile(const std::vector<double> &sorted, double share) {

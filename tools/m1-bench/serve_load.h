@@ -6,7 +6,6 @@
 #include "status.h"
 #include <cstdint>
 #include <string>
-#include <vector>
 
 namespace m1bench {
 
@@ -24,30 +23,13 @@ struct LoadOptions {
   bool ignoreEos = false; // a field of this project's server and of vLLM's
   uint64_t seed = 0;      // of arrivals; request i asks for seed + i
   double timeout = 600;   // seconds of one request
+  uint32_t threads = 0;   // that read streams; 0: by the machine's cores
   std::string jsonPath;
 };
 
 /// Runs the load and prints rates, errors and percentiles; writes them to jsonPath if given. An
 /// error when a request failed.
 m1rt::Status runServeLoad(const LoadOptions &options);
-
-/// Takes an HTTP response to a streamed request apart as it comes: head, chunks, events.
-class StreamReader {
-public:
-  enum class Progress { more, done, broken };
-  /// `events`: gets the data of every event that is complete.
-  Progress take(const char *data, size_t size, std::vector<std::string> *events);
-  int status() const { return code; }
-  /// Of a response that is not a stream: what came of its body.
-  const std::string &body() const { return text; }
-
-private:
-  Progress head();
-  enum class State { head, size, data, afterData, trailer, plain, done } state = State::head;
-  std::string held, text;
-  size_t left = 0; // bytes of the chunk, or of a body with a length
-  int code = 0;
-};
 
 } // namespace m1bench
 

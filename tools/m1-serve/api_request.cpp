@@ -28,6 +28,14 @@ Json ApiError::json() const {
        {{"message", message}, {"type", type()}, {"param", orNull(param)}, {"code", orNull(code)}}}};
 }
 
+std::string shortened(const std::string &text) {
+  constexpr size_t most = 80;
+  size_t size = std::min(text.size(), most);
+  while (size < text.size() && size > 0 && (uint8_t(text[size]) & 0xC0) == 0x80)
+    --size; // no character is cut
+  return size < text.size() ? text.substr(0, size) + "…" : text;
+}
+
 namespace {
 
 using Error = std::optional<ApiError>;
@@ -48,7 +56,7 @@ public:
     auto it = object.find(name);
     return it == object.end() || it->is_null() ? nullptr : &*it;
   }
-  std::string path(const std::string &name) const { return prefix + name; }
+  std::string path(const std::string &name) const { return prefix + shortened(name); }
   Error wrong(const std::string &name, const std::string &expected, const Json &value) const {
     return ApiError::bad(path(name),
                          "'" + path(name) + "': expected " + expected + ", got " + shown(value));
@@ -260,103 +268,6 @@ Error readVote(Fields &fields, ApiRequest *out) {
   return {};
 }
 
-Error readPrompts(Fields &fields, uint32_t vocabulary, const RequestLimits &limits,
-                  ApiRequest *out) {
-  const Json *value = fields.find("prompt");
-  if (!value)
-    return ApiError::bad("prompt", "'prompt' is missing");
-  auto add = [&](const Json &item, const std::string &param) -> Error {
-    if (item.is_string()) {
-      out->prompts.emplace_back(item.get<std::string>());
-      return {};
-    }
-    std::vector<int32_t> tokens;
-    TRY(readTokens(item, param, vocabulary, &tokens));
-    out->prompts.emplace_back(std::move(tokens));
-    return {};
-  };
-  const bool several = value->is_array() && !value->empty() && !(*value)[0].is_number();
-  if (!several)
-    return add(*value, "prompt");
-  if (value->size() > limits.prompts)
-    return ApiError::bad("prompt", "'prompt': at most " + std::to_string(limits.prompts) +
-                                       " prompts, got " + std::to_string(value->size()));
-  for (size_t i = 0; i < value->size(); ++i)
-    TRY(add((*value)[i], "prompt[" + std::to_string(i) + "]"));
-  return {};
-}
-
-Error readChat(Fields &fields, const RequestLimits &limits, ApiRequest *out) {
-  const Json *messages = fields.find("messages");
-  if (!messages)
-    return ApiError::bad("messages", "'messages' is missing");
-  TRY(readMessages(*messages, limits, &out->messages));
-  if (const Json *tools = fields.find("tools"); tools && !(tools->is_array() && tools->empty())) {
-    if (!tools->is_array())
-      return fields.wrong("tools", "a list", *tools);
-    for (size_t i = 0; i < tools->size(); ++i)
-      if (!(*tools)[i].is_object())
-        return ApiError::bad("tools[" + std::to_string(i) + "]",
-                             "'tools[" + std::to_string(i) + "]': expected an object");
-    out->tools = *tools;
-  }
-  if (const Json *choice = fields.find("tool_choice")) {
-    if (*choice == "none")
-      out->tools = Json();
-    else if (*choice != "auto")
-      return ApiError::bad("tool_choice",
-                           "'tool_choice': only \"auto\" and \"none\" are supported");
-  }
-  if (const Json *variables = fields.find("chat_template_kwargs")) {
-    if (!variables->is_object())
-      return fields.wrong("chat_template_kwargs", "an object", *variables);
-    out->templateVariables = *variables;
-  }
-  TRY(fields.boolean("separate_reasoning", &out->separateReasoning));
-  TRY(readFormat(fields, out));
-  TRY(fields.boolean("logprobs", &out->logprobs));
-  TRY(fields.integer("top_logprobs", 0, limits.topLogprobs, &out->sampling.topLogprobs));
-  if (out->sampling.topLogprobs && !out->logprobs)
-    return ApiError::bad("top_logprobs", "'top_logprobs' needs 'logprobs': true");
-  uint32_t most = 0;
-  for (const char *name : {"max_tokens", "max_completion_tokens"}) {
-    if (!fields.find(name))
-      continue;
-    TRY(fields.integer(name, 1, 1 << 24, &most));
-    if (out->maxTokens && *out->maxTokens != most)
-      return ApiError::bad(name, "'max_tokens' and 'max_completion_tokens' differ");
-    out->maxTokens = most;
-    out->maxTokensField = name;
-  }
-  const std::string never = "is not supported";
-  for (const char *name : {"functions", "function_call", "audio", "prediction",
-                           "web_search_options", "reasoning_effort", "verbosity"})
-    TRY(fields.refuse(name, Json(), never));
-  TRY(fields.refuse("modalities", Json::array({"text"}), "only [\"text\"] is supported"));
-  fields.ignore({"parallel_tool_calls"});
-  return {};
-}
-
-Error readCompletion(Fields &fields, uint32_t vocabulary, const RequestLimits &limits,
-                     ApiRequest *out) {
-  TRY(readPrompts(fields, vocabulary, limits, out));
-  TRY(fields.boolean("echo", &out->echo));
-  if (fields.find("logprobs")) {
-    TRY(fields.integer("logprobs", 0, limits.topLogprobs, &out->sampling.topLogprobs));
-    out->logprobs = true;
-  }
-  if (out->echo && out->logprobs)
-    return ApiError::bad("logprobs", "'logprobs' of an echoed prompt are not supported");
-  out->maxTokens = 16; // OpenAI's default of this endpoint
-  TRY(fields.integer("max_tokens", 1, 1 << 24, &*out->maxTokens));
-  TRY(fields.refuse("suffix", Json(""), "is not supported"));
-  if (const Json *best = fields.find("best_of"); best && *best != Json(out->samples))
-    return ApiError::bad("best_of", "'best_of': only the value of 'n' is supported");
-  return {};
-}
-
-} // namespace
-
 Error readTokens(const Json &value, const std::string &param, uint32_t vocabulary,
                  std::vector<int32_t> *out) {
   if (!value.is_array())
@@ -412,6 +323,24 @@ Error readObject(const std::string &body, Json *out) {
   return {};
 }
 
+/// One part of a message's content, which has to be text.
+Error readPart(const Json &part, const std::string &path, const std::string &role,
+               std::string *text) {
+  // What a model refused to say is given back as it said it.
+  const bool refusal =
+      role == "assistant" && part.is_object() && part.value("type", Json()) == Json("refusal");
+  const char *field = refusal ? "refusal" : "text";
+  if (!part.is_object() || part.value("type", Json()) != Json(field) ||
+      !part.value(field, Json()).is_string())
+    return ApiError::bad(path, "'" + path +
+                                   "': only parts {\"type\": \"text\", \"text\": …} are "
+                                   "supported");
+  Fields fields(part, path + ".");
+  fields.ignore({"type", field});
+  *text += part[field].get<std::string>();
+  return fields.noOthers();
+}
+
 Error readMessages(const Json &value, const RequestLimits &limits, Json *out) {
   if (!value.is_array() || value.empty())
     return ApiError::bad("messages", "'messages': expected a list of at least one message");
@@ -428,29 +357,19 @@ Error readMessages(const Json &value, const RequestLimits &limits, Json *out) {
     TRY(fields.text("role", &role));
     static const std::set<std::string> roles = {"system", "developer", "user", "assistant", "tool"};
     if (!roles.count(role))
-      return ApiError::bad(path + ".role",
-                           "'" + path +
-                               ".role': expected system, developer, user, assistant or "
-                               "tool");
+      return fields.wrong("role", "system, developer, user, assistant or tool",
+                          value[i].value("role", Json()));
     Json message = {{"role", role == "developer" ? "system" : role}};
     const Json *content = fields.find("content");
     if (content && content->is_array()) {
       std::string text;
-      for (size_t j = 0; j < content->size(); ++j) {
-        const Json &part = (*content)[j];
-        const std::string partPath = path + ".content[" + std::to_string(j) + "]";
-        if (!part.is_object() || part.value("type", Json()) != Json("text") ||
-            !part.value("text", Json()).is_string())
-          return ApiError::bad(partPath, "'" + partPath +
-                                             "': only parts {\"type\": \"text\", "
-                                             "\"text\": …} are supported");
-        text += part["text"].get<std::string>();
-      }
+      for (size_t j = 0; j < content->size(); ++j)
+        TRY(readPart((*content)[j], path + ".content[" + std::to_string(j) + "]", role, &text));
       message["content"] = text;
     } else if (content && content->is_string()) {
       message["content"] = *content;
     } else if (content || role != "assistant") {
-      return ApiError::bad(path + ".content", "'" + path + ".content': expected text");
+      return fields.wrong("content", "a string or a list of parts", content ? *content : Json());
     } else {
       message["content"] = "";
     }
@@ -470,6 +389,139 @@ Error readMessages(const Json &value, const RequestLimits &limits, Json *out) {
     out->push_back(std::move(message));
   }
   return {};
+}
+
+Error readPrompts(Fields &fields, uint32_t vocabulary, const RequestLimits &limits,
+                  ApiRequest *out) {
+  const Json *value = fields.find("prompt");
+  if (!value)
+    return ApiError::bad("prompt", "'prompt' is missing");
+  auto add = [&](const Json &item, const std::string &param) -> Error {
+    if (item.is_string()) {
+      out->prompts.emplace_back(item.get<std::string>());
+      return {};
+    }
+    std::vector<int32_t> tokens;
+    TRY(readTokens(item, param, vocabulary, &tokens));
+    out->prompts.emplace_back(std::move(tokens));
+    return {};
+  };
+  const bool several = value->is_array() && !value->empty() && !(*value)[0].is_number();
+  if (!several)
+    return add(*value, "prompt");
+  if (value->size() > limits.prompts)
+    return ApiError::bad("prompt", "'prompt': at most " + std::to_string(limits.prompts) +
+                                       " prompts, got " + std::to_string(value->size()));
+  for (size_t i = 0; i < value->size(); ++i)
+    TRY(add((*value)[i], "prompt[" + std::to_string(i) + "]"));
+  return {};
+}
+
+/// What the chat template is given.
+Error readTemplate(Fields &fields, const RequestLimits &limits, ApiRequest *out) {
+  const Json *messages = fields.find("messages");
+  if (!messages)
+    return ApiError::bad("messages", "'messages' is missing");
+  TRY(readMessages(*messages, limits, &out->messages));
+  if (const Json *tools = fields.find("tools"); tools && !(tools->is_array() && tools->empty())) {
+    if (!tools->is_array())
+      return fields.wrong("tools", "a list", *tools);
+    for (size_t i = 0; i < tools->size(); ++i)
+      if (!(*tools)[i].is_object())
+        return ApiError::bad("tools[" + std::to_string(i) + "]",
+                             "'tools[" + std::to_string(i) + "]': expected an object");
+    out->tools = *tools;
+  }
+  if (const Json *choice = fields.find("tool_choice")) {
+    if (*choice == "none")
+      out->tools = Json();
+    else if (*choice != "auto")
+      return ApiError::bad("tool_choice",
+                           "'tool_choice': only \"auto\" and \"none\" are supported");
+  }
+  if (const Json *variables = fields.find("chat_template_kwargs")) {
+    if (!variables->is_object())
+      return fields.wrong("chat_template_kwargs", "an object", *variables);
+    out->templateVariables = *variables;
+  }
+  return {};
+}
+
+Error readChat(Fields &fields, const RequestLimits &limits, ApiRequest *out) {
+  TRY(readTemplate(fields, limits, out));
+  TRY(fields.boolean("separate_reasoning", &out->separateReasoning));
+  TRY(fields.boolean("logprobs", &out->logprobs));
+  TRY(fields.integer("top_logprobs", 0, limits.topLogprobs, &out->sampling.topLogprobs));
+  if (out->sampling.topLogprobs && !out->logprobs)
+    return ApiError::bad("top_logprobs", "'top_logprobs' needs 'logprobs': true");
+  uint32_t most = 0;
+  for (const char *name : {"max_tokens", "max_completion_tokens"}) {
+    if (!fields.find(name))
+      continue;
+    TRY(fields.integer(name, 1, 1 << 24, &most));
+    if (out->maxTokens && *out->maxTokens != most)
+      return ApiError::bad(name, "'max_tokens' and 'max_completion_tokens' differ");
+    out->maxTokens = most;
+    out->maxTokensField = name;
+  }
+  const std::string never = "is not supported";
+  for (const char *name : {"functions", "function_call", "audio", "prediction",
+                           "web_search_options", "reasoning_effort", "verbosity"})
+    TRY(fields.refuse(name, Json(), never));
+  TRY(fields.refuse("modalities", Json::array({"text"}), "only [\"text\"] is supported"));
+  fields.ignore({"parallel_tool_calls"});
+  return {};
+}
+
+Error readCompletion(Fields &fields, uint32_t vocabulary, const RequestLimits &limits,
+                     ApiRequest *out) {
+  TRY(readPrompts(fields, vocabulary, limits, out));
+  TRY(fields.boolean("echo", &out->echo));
+  if (fields.find("logprobs")) {
+    TRY(fields.integer("logprobs", 0, limits.topLogprobs, &out->sampling.topLogprobs));
+    out->logprobs = true;
+  }
+  if (out->echo && out->logprobs)
+    return ApiError::bad("logprobs", "'logprobs' of an echoed prompt are not supported");
+  out->maxTokens = 16; // OpenAI's default of this endpoint
+  TRY(fields.integer("max_tokens", 1, 1 << 24, &*out->maxTokens));
+  TRY(fields.refuse("suffix", Json(""), "is not supported"));
+  if (const Json *best = fields.find("best_of"); best && *best != Json(out->samples))
+    return ApiError::bad("best_of", "'best_of': only the value of 'n' is supported");
+  return {};
+}
+
+} // namespace
+
+Error readTokenizeRequest(const std::string &body, const RequestLimits &limits,
+                          TokenizeRequest *out) {
+  Json object;
+  TRY(readObject(body, &object));
+  Fields fields(object, "");
+  TRY(fields.text("model", &out->chat.model));
+  if (!fields.find("messages") == !fields.find("prompt"))
+    return ApiError::bad("prompt", "give one of 'prompt' and 'messages'");
+  if (fields.find("prompt")) {
+    TRY(fields.text("prompt", &out->prompt.emplace()));
+    TRY(fields.boolean("add_special_tokens", &out->specialTokens));
+  } else {
+    TRY(fields.refuse("add_special_tokens", false, "the template of the chat brings its own"));
+    TRY(readTemplate(fields, limits, &out->chat));
+  }
+  return fields.noOthers();
+}
+
+Error readDetokenizeRequest(const std::string &body, uint32_t vocabulary, std::string *model,
+                            std::vector<int32_t> *tokens) {
+  Json object;
+  TRY(readObject(body, &object));
+  Fields fields(object, "");
+  TRY(fields.text("model", model));
+  const Json *list = fields.find("tokens");
+  if (!list)
+    return ApiError::bad("tokens", "'tokens' is missing");
+  TRY(readTokens(*list, "tokens", vocabulary, tokens));
+  return fields.noOthers();
 }
 
 Error readRequest(const std::string &body, bool chat, uint32_t vocabulary,
@@ -494,7 +546,9 @@ Error readRequest(const std::string &body, bool chat, uint32_t vocabulary,
   SamplingParameters &sampling = out->sampling;
   sampling.temperature = 1; // OpenAI's default
   TRY(fields.number("temperature", 0, 100, false, &sampling.temperature));
-  TRY(fields.number("top_p", 0, 1, true, &sampling.topP));
+  TRY(fields.number("top_p", 0, 1, false, &sampling.topP));
+  if (sampling.topP == 0) // the likeliest token alone
+    sampling.topP = 1e-6f;
   if (const Json *k = fields.find("top_k"); k && *k == Json(-1))
     sampling.topK = 0; // as other servers say "all"
   else
@@ -507,13 +561,20 @@ Error readRequest(const std::string &body, bool chat, uint32_t vocabulary,
   if (fields.find("seed")) {
     // Clients send signed ones, too; they are taken by their bits.
     const Json &seed = *fields.find("seed");
-    if (!seed.is_number_integer())
+    if (seed.is_number_float()) {
+      uint64_t whole = 0;
+      TRY(fields.integer("seed", 0, UINT64_MAX, &whole));
+      out->seed = whole;
+    } else if (seed.is_number_integer()) {
+      out->seed = seed.is_number_unsigned() ? seed.get<uint64_t>() : uint64_t(seed.get<int64_t>());
+    } else {
       return fields.wrong("seed", "an integer of 64 bits", seed);
-    out->seed = seed.is_number_unsigned() ? seed.get<uint64_t>() : uint64_t(seed.get<int64_t>());
+    }
   }
   TRY(readStops(fields, limits, out));
   TRY(fields.boolean("ignore_eos", &out->ignoreEos));
   TRY(readVote(fields, out));
+  TRY(readFormat(fields, out));
   TRY(chat ? readChat(fields, limits, out) : readCompletion(fields, vocabulary, limits, out));
   if (uint64_t(out->samples) * std::max<size_t>(out->prompts.size(), 1) > limits.samples)
     return ApiError::bad("n", "'n': at most " + std::to_string(limits.samples) +

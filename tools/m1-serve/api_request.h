@@ -80,13 +80,19 @@ struct ApiRequest {
 std::optional<ApiError> readRequest(const std::string &body, bool chat, uint32_t vocabulary,
                                     const RequestLimits &limits, ApiRequest *out);
 
-/// `body` as a JSON object.
-std::optional<ApiError> readObject(const std::string &body, Json *out);
+/// A request for the tokens of a text, or of messages as a chat's prompt.
+struct TokenizeRequest {
+  std::optional<std::string> prompt;
+  bool specialTokens = true; // around it
+  ApiRequest chat;           // without a prompt: messages, tools and variables; the model's name
+};
+std::optional<ApiError> readTokenizeRequest(const std::string &body, const RequestLimits &limits,
+                                            TokenizeRequest *out);
+std::optional<ApiError> readDetokenizeRequest(const std::string &body, uint32_t vocabulary,
+                                              std::string *model, std::vector<int32_t> *tokens);
 
-/// The texts of messages: content as one string, whatever form it was given in.
-std::optional<ApiError> readMessages(const Json &value, const RequestLimits &limits, Json *out);
-std::optional<ApiError> readTokens(const Json &value, const std::string &param, uint32_t vocabulary,
-                                   std::vector<int32_t> *out);
+/// What a client said, short enough for messages and the log.
+std::string shortened(const std::string &text);
 
 } // namespace m1serve
 

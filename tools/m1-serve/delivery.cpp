@@ -112,11 +112,13 @@ bool Delivery::handle(Inbox &news) {
                    [&](size_t prompt, std::optional<uint32_t> sample) {
                      cancel(exchange->tickets[prompt], sample);
                    });
-    if (touched.empty() || touched.back() != exchange)
+    if (!std::exchange(exchange->touched, true))
       touched.push_back(exchange);
   }
-  for (auto &exchange : touched)
+  for (auto &exchange : touched) {
+    exchange->touched = false;
     settle(exchange);
+  }
   for (auto &exchange : news.abandoned)
     hangUp(exchange);
   if (news.failure || news.stop) {
@@ -161,17 +163,18 @@ void Delivery::settle(const std::shared_ptr<Exchange> &exchange) {
       hangUp(exchange);
     return;
   }
-  const bool waited = exchange->sent < exchange->outgoing.size();
-  if (waited && !flush(*exchange))
+  if (exchange->sent < exchange->outgoing.size() && !flush(*exchange))
     return hangUp(exchange);
-  const bool waits = exchange->sent < exchange->outgoing.size();
-  if (!waits && exchange->ended())
+  const bool blocked = exchange->sent < exchange->outgoing.size();
+  if (!blocked && exchange->ended())
     return retire(exchange, false);
+  if (blocked == exchange->blocked)
+    return;
+  exchange->blocked = blocked;
   epoll_event event = {};
-  event.events = waits ? EPOLLRDHUP | EPOLLOUT : EPOLLRDHUP;
+  event.events = blocked ? EPOLLRDHUP | EPOLLOUT : EPOLLRDHUP;
   event.data.fd = exchange->socket;
-  if (waits || waited)
-    ::epoll_ctl(poller, EPOLL_CTL_MOD, exchange->socket, &event);
+  ::epoll_ctl(poller, EPOLL_CTL_MOD, exchange->socket, &event);
 }
 
 /// False: the client is gone, or too slow.

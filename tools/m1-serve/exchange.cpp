@@ -10,14 +10,40 @@ static std::string dumped(const Json &value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+/// `text` as a JSON string, once for every token of a stream; what is no UTF-8 is replaced.
+static void appendQuoted(const std::string &text, std::string *out) {
+  const auto plain = [](char c) { return uint8_t(c) >= 0x20 && c != '"' && c != '\\'; };
+  if (std::any_of(text.begin(), text.end(), [](char c) { return uint8_t(c) >= 0x80; })) {
+    *out += dumped(Json(text));
+    return;
+  }
+  *out += '"';
+  for (size_t at = 0; at < text.size(); ++at) {
+    const char c = text[at];
+    if (plain(c)) {
+      *out += c;
+    } else if (c == '"' || c == '\\') {
+      *out += '\\';
+      *out += c;
+    } else if (c == '\n') {
+      *out += "\\n";
+    } else {
+      char escaped[8];
+      std::snprintf(escaped, sizeof escaped, "\\u%04x", unsigned(c));
+      *out += escaped;
+    }
+  }
+  *out += '"';
+}
+
 /// JSON has no infinities; OpenAI's interface says -9999 for "never".
 static double finiteLogprob(float logprob) {
   return std::isfinite(logprob) ? double(logprob) : -9999.0;
 }
 
 Exchange::Exchange(const ModelFacts &facts, ApiRequest asked, const std::vector<Prompt> &prompts,
-                   std::string id, int socket)
-    : request(std::move(asked)), id(std::move(id)), socket(socket),
+                   std::string id, int socket, bool chunked)
+    : request(std::move(asked)), id(std::move(id)), socket(socket), chunked(chunked),
       created(std::chrono::duration_cast<std::chrono::seconds>(
                   std::chrono::system_clock::now().time_since_epoch())
                   .count()),
@@ -182,39 +208,49 @@ void Exchange::finish(size_t index, FinishReason reason, const End &end) {
 void Exchange::close() {
   if (request.includeUsage)
     send("\"choices\":[],\"usage\":" + dumped(usage()) + "}");
-  frame("data: [DONE]\n\n");
+  frame("[DONE]");
 }
 
 void Exchange::fail(ApiError error) {
   if (ended())
     return;
   if (request.stream) {
-    frame("data: " + dumped(error.json()) + "\n\n");
-    frame("data: [DONE]\n\n");
+    frame(dumped(error.json()));
+    frame("[DONE]");
   }
   failure = std::move(error);
 }
 
+// Events of tokens are written in place: a thousand streams have a hundred thousand a second.
 void Exchange::chunk(size_t index, const ReasoningSplitter::Piece &piece) {
   Choice &choice = choices[index];
-  std::string text = "\"choices\":[{\"index\":" + std::to_string(index);
+  beginEvent();
+  outgoing += head;
+  outgoing += "\"choices\":[{\"index\":";
+  outgoing += std::to_string(index);
   if (request.chat) {
-    Json delta = Json::object();
-    if (!choice.said)
-      delta["role"] = "assistant";
-    if (!piece.reasoning.empty())
-      delta["reasoning_content"] = piece.reasoning;
-    if (!piece.content.empty() || piece.reasoning.empty())
-      delta["content"] = piece.content;
-    text += ",\"delta\":" + dumped(delta);
+    outgoing += choice.said ? ",\"delta\":{" : ",\"delta\":{\"role\":\"assistant\",";
+    if (!piece.reasoning.empty()) {
+      outgoing += "\"reasoning_content\":";
+      appendQuoted(piece.reasoning, &outgoing);
+    }
+    if (!piece.content.empty() || piece.reasoning.empty()) {
+      outgoing += piece.reasoning.empty() ? "\"content\":" : ",\"content\":";
+      appendQuoted(piece.content, &outgoing);
+    }
+    outgoing += '}';
   } else {
     const bool echoed = !choice.said && request.echo;
-    text += ",\"text\":" +
-            dumped(echoed ? echoes[index / request.samples] + piece.content : piece.content);
+    outgoing += ",\"text\":";
+    appendQuoted(echoed ? echoes[index / request.samples] + piece.content : piece.content,
+                 &outgoing);
   }
   choice.said = true;
-  text += ",\"logprobs\":" + dumped(logprobsOf(choice)) + ",\"finish_reason\":null}]";
-  send(text + (request.includeUsage ? ",\"usage\":null}" : "}"));
+  outgoing += ",\"logprobs\":";
+  outgoing += request.logprobs ? dumped(logprobsOf(choice)) : "null";
+  outgoing += ",\"finish_reason\":null}]";
+  outgoing += request.includeUsage ? ",\"usage\":null}" : "}";
+  endEvent();
 }
 
 void Exchange::lastChunk(size_t index) {
@@ -228,17 +264,50 @@ void Exchange::lastChunk(size_t index) {
 }
 
 /// One event of the stream: the common head and these fields.
-void Exchange::send(const std::string &fields) { frame("data: " + head + fields + "\n\n"); }
+void Exchange::send(const std::string &fields) { frame(head + fields); }
 
 void Exchange::frame(const std::string &data) {
-  char size[20];
-  std::snprintf(size, sizeof size, "%zx\r\n", data.size());
+  beginEvent();
+  outgoing += data;
+  endEvent();
+}
+
+void Exchange::heartbeat() {
+  beginChunk();
+  outgoing += ": \n\n";
+  endChunk();
+}
+
+void Exchange::beginEvent() {
+  beginChunk();
+  outgoing += "data: ";
+}
+
+void Exchange::endEvent() {
+  outgoing += "\n\n";
+  endChunk();
+}
+
+constexpr size_t sizeDigits = 8; // of a chunk; leading zeros are part of the syntax
+
+void Exchange::beginChunk() {
   if (sent == outgoing.size()) {
     outgoing.clear();
     sent = 0;
   }
-  outgoing += size;
-  outgoing += data;
+  if (!chunked)
+    return;
+  chunkAt = outgoing.size();
+  outgoing.append(sizeDigits, '0');
+  outgoing += "\r\n";
+}
+
+void Exchange::endChunk() {
+  if (!chunked)
+    return;
+  size_t size = outgoing.size() - chunkAt - sizeDigits - 2;
+  for (size_t digit = sizeDigits; size > 0; size >>= 4)
+    outgoing[chunkAt + --digit] = "0123456789abcdef"[size & 15];
   outgoing += "\r\n";
 }
 

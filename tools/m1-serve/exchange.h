@@ -29,8 +29,9 @@ public:
   /// Ends samples of a prompt: one of them, or all.
   using End = std::function<void(size_t prompt, std::optional<uint32_t> sample)>;
 
+  /// `chunked`: a stream's bytes are framed as HTTP/1.1's chunks; HTTP/1.0 has none.
   Exchange(const ModelFacts &facts, ApiRequest request, const std::vector<Prompt> &prompts,
-           std::string id, int socket);
+           std::string id, int socket, bool chunked = true);
 
   /// News of a sample of a prompt.
   void take(size_t prompt, m1rt::Event &event, const End &end);
@@ -46,20 +47,23 @@ public:
   const ApiRequest request;
   const std::string id;
   const int socket;
+  const bool chunked;
   const Clock::time_point arrived = Clock::now();
   const int64_t created;
   std::vector<uint64_t> tickets;  // of the prompts
   Clock::time_point firstToken{}; // of any sample
   uint64_t promptTokens = 0, cachedTokens = 0, completionTokens = 0;
 
-  // A stream's bytes, framed as HTTP chunks: outgoing[sent, …) have not been sent. They may be sent
-  // once the response's head has been.
+  // A stream's bytes: outgoing[sent, …) have not been sent. They may be sent once the response's
+  // head has been.
   std::string outgoing;
   size_t sent = 0;
   bool opened = false, cut = false;
+  bool blocked = false; // the socket takes no more for now
+  bool touched = false; // by news that have not been settled
   Clock::time_point progress = Clock::now();
   /// A line that means nothing, so that proxies and peers see life.
-  void heartbeat() { frame(": \n\n"); }
+  void heartbeat();
 
   /// Of the connection's thread: until release().
   void wait();
@@ -91,6 +95,10 @@ private:
   void lastChunk(size_t index);
   void send(const std::string &fields);
   void frame(const std::string &data);
+  void beginEvent();
+  void endEvent();
+  void beginChunk();
+  void endChunk();
 
   ModelFacts facts;
   std::vector<Choice> choices; // prompt by prompt
@@ -98,7 +106,8 @@ private:
   size_t open = 0; // choices that have not ended
   std::optional<ApiError> failure;
   std::optional<Tally> tally;
-  std::string head; // of every chunk
+  std::string head;   // of every event
+  size_t chunkAt = 0; // where the chunk that is being written begins in `outgoing`
 
   std::mutex mutex;
   std::condition_variable done;

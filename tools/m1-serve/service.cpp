@@ -52,8 +52,15 @@ uint64_t randomBits() {
   return generator();
 }
 
+std::string lower(std::string text) {
+  for (char &c : text)
+    c = c >= 'A' && c <= 'Z' ? char(c + 32) : c;
+  return text;
+}
+
 /// The host that a Host or Origin header names, without scheme and port.
 std::string hostOf(std::string text) {
+  text = lower(std::move(text));
   if (const size_t scheme = text.find("://"); scheme != std::string::npos)
     text.erase(0, scheme + 3);
   const size_t end = text[0] == '[' ? text.find(']') : text.find(':');
@@ -91,6 +98,24 @@ jinja::Value valueOf(const Json &json) {
   default:
     return nullptr;
   }
+}
+
+/// The methods of an endpoint; empty: there is none.
+std::string methodsOf(const std::string &path) {
+  static const std::set<std::string> read = {"/", "/health", "/metrics", "/v1/models"};
+  static const std::set<std::string> asked = {"/v1/chat/completions", "/v1/completions",
+                                              "/tokenize", "/detokenize"};
+  const std::string model = "/v1/models/";
+  if (read.count(path) || (path.rfind(model, 0) == 0 && path.size() > model.size()))
+    return "GET, HEAD, OPTIONS";
+  return asked.count(path) ? "POST, OPTIONS" : "";
+}
+
+/// Whether a media type is application/json, whatever its parameters.
+bool isJson(const std::string &type) {
+  std::string name = lower(type.substr(0, type.find(';')));
+  name.erase(name.find_last_not_of(" \t") + 1);
+  return name == jsonType;
 }
 
 bool isAddress(const std::string &host) {
@@ -134,9 +159,11 @@ Json Service::modelJson() const {
           {"max_model_len", pool->maxContext()}};
 }
 
-/// Before the body is read: who asks, and for whom the request is meant.
+/// Before the body is read: who asks, for whom the request is meant, and whether it can be read.
 Error Service::admit(const Http &request) const {
-  const bool open = request.method == "GET" && (request.path == "/" || request.path == "/health");
+  const bool reads = request.method == "GET" || request.method == "HEAD";
+  const bool open = (reads && (request.path == "/" || request.path == "/health")) ||
+                    request.method == "OPTIONS"; // browsers ask so, without a key
   if (!options.keys.empty() && !open &&
       !options.keys.admits(request.get_header_value("Authorization")))
     return ApiError{
@@ -150,40 +177,80 @@ Error Service::admit(const Http &request) const {
       return ApiError{403, "unknown host '" + host + "': name it with --allow-host", {}, {}, 0};
     const std::string origin = request.get_header_value("Origin");
     if (!origin.empty() && hostOf(origin) != host)
-      return ApiError{403, "requests of pages of other sites need a key", {}, {}, 0};
+      return ApiError{
+          403, "pages of other sites need a key, and a server with --api-key-file", {}, {}, 0};
   }
-  if (request.method != "POST") {
-    if (request.has_header("Content-Length") || request.has_header("Transfer-Encoding"))
-      Connection::current()->closeAfterwards(); // a body that is not read is no next request
+  if (request.method != "POST" &&
+      (request.has_header("Content-Length") || request.has_header("Transfer-Encoding")))
+    Connection::current()->closeAfterwards(); // a body that is not read is no next request
+  const std::string methods = methodsOf(request.path);
+  if (request.method == "OPTIONS" && (request.path == "*" || !methods.empty()))
     return {};
-  }
+  if (methods.empty())
+    return libraryError(404);
+  if (methods.find(request.method) == std::string::npos)
+    return ApiError{405, "this endpoint takes " + methods, {}, {}, 0};
+  if (reads)
+    return {};
   if (request.has_header("Transfer-Encoding") && request.has_header("Content-Length"))
     return ApiError{400, "Transfer-Encoding and Content-Length exclude each other", {}, {}, 0};
-  if (!request.has_header("Transfer-Encoding")) {
+  if (request.has_header("Transfer-Encoding")) {
+    if (request.get_header_value_count("Transfer-Encoding") > 1 ||
+        lower(request.get_header_value("Transfer-Encoding")) != "chunked")
+      return ApiError{501, "Transfer-Encoding: only chunked is supported", {}, {}, 0};
+  } else {
     const std::string length = request.get_header_value("Content-Length");
     if (length.empty())
       return ApiError{411, "Content-Length is missing", {}, {}, 0};
     if (request.get_header_value_count("Content-Length") > 1 || length.size() > 18 ||
         length.find_first_not_of("0123456789") != std::string::npos)
       return ApiError{400, "Content-Length: expected one number", {}, {}, 0};
+    if (std::stoull(length) > server->bodyBytes())
+      return libraryError(413);
   }
-  if (request.has_header("Content-Encoding"))
+  if (lower(request.get_header_value("Content-Encoding", 0)) != "identity" &&
+      request.has_header("Content-Encoding"))
     return ApiError{415, "compressed bodies are not supported", {}, {}, 0};
-  if (request.get_header_value("Content-Type").rfind(jsonType, 0) != 0)
+  if (!isJson(request.get_header_value("Content-Type")))
     return ApiError{415, "Content-Type: expected application/json", {}, {}, 0};
   return {};
 }
 
+/// The answer to a request that needs no body, or is refused before it; false: it is to be read.
+bool Service::answerEarly(const Http &request, Answer &answer) {
+  Error refused = admit(request);
+  if (!refused && request.method != "OPTIONS")
+    return false;
+  answer.status = refused ? refused->status : 204;
+  metrics.answered(refused ? "refused" : "options", answer.status);
+  if (refused)
+    write(answer, *refused);
+  if (answer.status == 204 || answer.status == 405)
+    answer.set_header("Allow",
+                      request.path == "*" ? "GET, HEAD, POST, OPTIONS" : methodsOf(request.path));
+  if (!options.keys.empty() && request.method == "OPTIONS") {
+    const std::string headers = request.get_header_value("Access-Control-Request-Headers");
+    answer.set_header("Access-Control-Allow-Methods", "GET, HEAD, POST");
+    answer.set_header("Access-Control-Allow-Headers",
+                      headers.empty() ? "Authorization, Content-Type" : headers);
+    answer.set_header("Access-Control-Max-Age", "600");
+  }
+  Connection::current()->closeAfterwards(); // its body is not read
+  return true;
+}
+
 void Service::addTo(HttpServer &http) {
   server = &http;
+  if (!options.keys.empty()) // who shows a key may do so from any page
+    http.set_default_headers({{"Access-Control-Allow-Origin", "*"},
+                              {"Access-Control-Expose-Headers", "Retry-After, X-Request-Id"}});
   http.set_pre_routing_handler([this](const Http &request, Answer &answer) {
-    Error refused = admit(request);
-    if (!refused)
-      return HttpServer::HandlerResponse::Unhandled;
-    metrics.answered("refused", refused->status);
-    write(answer, *refused);
-    Connection::current()->closeAfterwards(); // its body is not read
-    return HttpServer::HandlerResponse::Handled;
+    return answerEarly(request, answer) ? HttpServer::HandlerResponse::Handled
+                                        : HttpServer::HandlerResponse::Unhandled;
+  });
+  // A body that will be refused need not be sent.
+  http.set_expect_100_continue_handler([this](const Http &request, Answer &answer) {
+    return answerEarly(request, answer) ? answer.status : 100;
   });
   http.set_error_handler(HttpServer::HandlerWithResponse([this](const Http &, Answer &answer) {
     if (!answer.body.empty())
@@ -238,8 +305,7 @@ void Service::addTo(HttpServer &http) {
     if (request.matches[1].str() == facts.name)
       answer.set_content(dumped(modelJson()), jsonType);
     else
-      write(answer, {404, "the model '" + request.matches[1].str() + "' does not exist", "model",
-                     "model_not_found", 0});
+      write(answer, *checkModel(request.matches[1].str()));
   });
 
   auto post = [&](const char *path, auto handler) {
@@ -300,6 +366,14 @@ void Service::exchangeEnded(const Exchange &exchange, bool hungUp) {
                                       : "answered"}});
 }
 
+Error Service::checkModel(const std::string &name) const {
+  if (name.empty() || name == facts.name)
+    return {};
+  return ApiError{
+      404, "the model '" + shortened(name) + "' does not exist; there is '" + facts.name + "'",
+      "model", "model_not_found", 0};
+}
+
 Error Service::encodeChat(const ApiRequest &asked, Prompt *out) const {
   jinja::Dict variables;
   for (const auto &[name, value] : asked.templateVariables.items()) {
@@ -338,7 +412,7 @@ Error Service::constrain(const ApiRequest &asked, const std::vector<Prompt> &pro
     return ApiError::bad("response_format.json_schema.schema",
                          "'response_format.json_schema.schema': " + status.message());
   auto filters = std::make_shared<TokenGrammar>(tokenOrder, std::move(grammar), out->stopTokens);
-  const bool thinks = ReasoningSplitter::opensThought(prompts[0].text);
+  const bool thinks = asked.chat && ReasoningSplitter::opensThought(prompts[0].text);
   out->filters = [filters, thinks] { return filters->createFilter(thinks); };
   return {};
 }
@@ -422,20 +496,18 @@ Error Service::generate(const Http &http, bool chat, const std::string &id, Answ
   ApiRequest asked;
   if (Error error = readRequest(http.body, chat, vocabulary, options.limits, &asked))
     return error;
-  if (!asked.model.empty() && asked.model != facts.name)
-    return ApiError{404,
-                    "the model '" + asked.model + "' does not exist; there is '" + facts.name + "'",
-                    "model", "model_not_found", 0};
+  if (Error error = checkModel(asked.model))
+    return error;
   if (!asked.seed)
     asked.seed = randomBits(); // which the log names
   std::vector<Prompt> prompts;
   std::vector<Request> requests;
   if (Error error = prepare(asked, &prompts, &requests))
     return error;
-  const bool stream = asked.stream;
+  const bool stream = asked.stream, chunks = http.version != "HTTP/1.0";
   Connection &connection = *Connection::current();
   auto exchange =
-      std::make_shared<Exchange>(facts, std::move(asked), prompts, id, connection.socket());
+      std::make_shared<Exchange>(facts, std::move(asked), prompts, id, connection.socket(), chunks);
   if (!pool->submit(std::move(requests), [&](std::vector<Ticket> tickets) {
         exchange->tickets = std::move(tickets);
         delivery->attach(exchange);
@@ -452,68 +524,56 @@ Error Service::generate(const Http &http, bool chat, const std::string &id, Answ
   }
   answer.set_header("Cache-Control", "no-cache");
   answer.set_header("X-Accel-Buffering", "no"); // of nginx
-  answer.set_chunked_content_provider(
-      "text/event-stream",
-      [this, exchange, &connection](size_t, httplib::DataSink &sink) {
-        delivery->open(exchange);
-        exchange->wait();
-        if (exchange->cut) {
-          connection.closeAfterwards();
-          return false;
-        }
-        sink.done();
-        return true;
-      },
-      [this, exchange](bool) {
-        delivery->abandon(exchange); // if the head was not sent, and nothing followed
-        exchange->wait();            // until then its socket is in use
-      });
+  auto provide = [this, exchange, &connection](size_t, httplib::DataSink &sink) {
+    delivery->open(exchange);
+    exchange->wait();
+    if (exchange->cut) {
+      connection.closeAfterwards();
+      return false;
+    }
+    sink.done();
+    return true;
+  };
+  auto release = [this, exchange](bool) {
+    delivery->abandon(exchange); // if the head was not sent, and nothing followed
+    exchange->wait();            // until then its socket is in use
+  };
+  const char *type = "text/event-stream";
+  if (chunks) {
+    answer.set_chunked_content_provider(type, provide, release);
+  } else { // the end of the connection is the end of the stream
+    connection.closeAfterwards();
+    answer.set_content_provider(type, provide, release);
+  }
   return {};
 }
 
 Error Service::tokenize(const std::string &body, Json *out) const {
-  Json object;
-  if (Error error = readObject(body, &object))
+  TokenizeRequest asked;
+  if (Error error = readTokenizeRequest(body, options.limits, &asked))
     return error;
-  for (auto it = object.begin(); it != object.end();) // null is the same as absent
-    it = it->is_null() ? object.erase(it) : std::next(it);
-  std::vector<int32_t> tokens;
-  for (const auto &[name, value] : object.items())
-    if (name != "model" && name != "prompt" && name != "messages" && name != "add_special_tokens")
-      return ApiError::bad(name, "unknown field '" + name + "'");
-  if (object.contains("messages") == object.contains("prompt"))
-    return ApiError::bad("prompt", "give one of 'prompt' and 'messages'");
-  if (object.contains("messages")) {
-    ApiRequest asked;
-    Prompt prompt;
-    if (Error error = readMessages(object["messages"], options.limits, &asked.messages))
+  if (Error error = checkModel(asked.chat.model))
+    return error;
+  Prompt prompt;
+  if (!asked.prompt) {
+    if (Error error = encodeChat(asked.chat, &prompt))
       return error;
-    if (Error error = encodeChat(asked, &prompt))
-      return error;
-    tokens = std::move(prompt.tokens);
-  } else {
-    if (!object["prompt"].is_string())
-      return ApiError::bad("prompt", "'prompt': expected a string");
-    const Json special = object.value("add_special_tokens", Json(true));
-    if (!special.is_boolean())
-      return ApiError::bad("add_special_tokens", "'add_special_tokens': expected true or false");
-    Status status = text.encode(object["prompt"].get<std::string>(), special.get<bool>(), &tokens);
-    if (!status.ok())
-      return ApiError::bad("prompt", "'prompt': " + status.message());
+  } else if (Status status = text.encode(*asked.prompt, asked.specialTokens, &prompt.tokens);
+             !status.ok()) {
+    return ApiError::bad("prompt", "'prompt': " + status.message());
   }
-  *out = {{"count", tokens.size()}, {"max_model_len", pool->maxContext()}, {"tokens", tokens}};
+  *out = {{"count", prompt.tokens.size()},
+          {"max_model_len", pool->maxContext()},
+          {"tokens", prompt.tokens}};
   return {};
 }
 
 Error Service::detokenize(const std::string &body, Json *out) const {
-  Json object;
-  if (Error error = readObject(body, &object))
-    return error;
-  for (const auto &[name, value] : object.items())
-    if (name != "model" && name != "tokens")
-      return ApiError::bad(name, "unknown field '" + name + "'");
+  std::string name;
   std::vector<int32_t> tokens;
-  if (Error error = readTokens(object.value("tokens", Json()), "tokens", vocabulary, &tokens))
+  if (Error error = readDetokenizeRequest(body, vocabulary, &name, &tokens))
+    return error;
+  if (Error error = checkModel(name))
     return error;
   *out = {{"prompt", text.decode(tokens, false)}};
   return {};

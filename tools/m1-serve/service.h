@@ -40,6 +40,8 @@ private:
   using Http = httplib::Request;
   using Answer = httplib::Response;
   std::optional<ApiError> admit(const Http &request) const;
+  bool answerEarly(const Http &request, Answer &answer);
+  std::optional<ApiError> checkModel(const std::string &name) const;
   std::optional<ApiError> generate(const Http &request, bool chat, const std::string &id,
                                    Answer &answer);
   std::optional<ApiError> prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
