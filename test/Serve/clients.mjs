@@ -47,6 +47,13 @@ const structured = await ask({ temperature: 1, seed: 1, response_format: { type:
 const value = JSON.parse(structured.choices[0].message.content);
 assert.ok(Number.isInteger(value.answer) && ["odd", "even"].includes(value.parity));
 
+const bounded = { type: "object", properties: { id: { type: "string", pattern: "^[a-c]{2}-\\d$" }, day: { type: "string", format: "date" },
+  share: { type: "number", minimum: 0, maximum: 1 }, count: { type: "integer", minimum: 3, maximum: 12 } }, required: ["id", "day", "share", "count"] };
+const held = JSON.parse((await ask({ temperature: 1, seed: 2, response_format: { type: "json_schema", json_schema: { name: "x", schema: bounded } } }))
+  .choices[0].message.content);
+assert.match(held.id, /^[a-c]{2}-\d$/);
+assert.ok(!Number.isNaN(Date.parse(held.day)) && held.share >= 0 && held.share <= 1 && held.count >= 3 && held.count <= 12);
+
 // completions
 const completion = await client.completions.create({ model, prompt: "1+1=", max_tokens: 4, temperature: 0, echo: true });
 assert.ok(completion.choices[0].text.startsWith("1+1="));
@@ -54,6 +61,12 @@ assert.ok(completion.choices[0].text.startsWith("1+1="));
 // errors: their class, field and code
 await assert.rejects(ask({ temperature: 1000 }), error => error instanceof OpenAI.BadRequestError && error.param === "temperature");
 await assert.rejects(ask({ model: "none" }), error => error instanceof OpenAI.NotFoundError && error.code === "model_not_found");
+await assert.rejects(ask({ stream: true, logit_bias: { 999999: 1 } }), error => error instanceof OpenAI.BadRequestError && error.param === "logit_bias");
+await assert.rejects(ask({ response_format: { type: "json_schema", json_schema: { name: "x", schema: { not: {} } } } }),
+  error => error.param === "response_format.json_schema.schema" && error.message.includes("'not'"));
+await assert.rejects(client.embeddings.create({ model, input: "x" }), error => error instanceof OpenAI.NotFoundError && error.code === "unknown_url");
+await assert.rejects(client.models.retrieve("none"), OpenAI.NotFoundError);
+assert.equal((await client.models.retrieve(model)).id, model);
 await assert.rejects(ask({ messages: [] }), error => error instanceof OpenAI.BadRequestError && error.param === "messages");
 
 // a client that stops reading

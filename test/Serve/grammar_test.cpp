@@ -125,10 +125,189 @@ TEST(JsonSchema, ReferencesAndChoices) {
   EXPECT_FALSE(admits(R"({"type": "integer", "minimum": 0})", "-7"));
 }
 
+// Of bounds everything that is near them, against comparing.
+TEST(JsonSchema, IntegerBounds) {
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE(seed);
+  std::mt19937 random(seed);
+  for (int round = 0; round < 40; ++round) {
+    const int scale = round % 2 ? 30 : 30000;
+    const int a = int(random() % unsigned(2 * scale)) - scale;
+    const int b = a + int(random() % unsigned(scale));
+    const int bounds = 1 + round % 3; // below, above or both
+    const bool open = random() % 2;
+    Json schema = {{"type", "integer"}};
+    if (bounds & 1)
+      schema[open ? "exclusiveMinimum" : "minimum"] = a;
+    if (bounds & 2)
+      schema["maximum"] = b + 0.5;
+    if (open && (bounds & 1) && a == b)
+      continue;
+    std::vector<int> values = {0, 1, -1, 9, 10, -9, -10, 99, 100, 12345, -12345};
+    for (int near = -12; near <= 12; ++near)
+      values.insert(values.end(), {a + near, b + near});
+    Grammar grammar;
+    ASSERT_TRUE(grammarOfSchema(schema, &grammar).ok()) << schema;
+    GrammarAutomaton automaton(grammar);
+    for (int value : values) {
+      const bool expected =
+          (!(bounds & 1) || (open ? value > a : value >= a)) && (!(bounds & 2) || value <= b);
+      const GrammarAutomaton::State state =
+          automaton.next(automaton.start(), std::to_string(value));
+      EXPECT_EQ(state != GrammarAutomaton::dead && automaton.accepts(state), expected)
+          << schema << " " << value;
+    }
+  }
+  const char *safe = R"({"type": "integer", "minimum": -9007199254740991,
+                         "maximum": 9007199254740991})";
+  EXPECT_TRUE(admits(safe, "9007199254740991") && admits(safe, "-9007199254740991"));
+  EXPECT_FALSE(admits(safe, "9007199254740992") || admits(safe, "-9007199254740992"));
+  EXPECT_FALSE(admits(safe, "-0") || admits(safe, "01") || admits(safe, "1.0"));
+  EXPECT_TRUE(admits(R"({"type": ["integer", "null"], "minimum": 1})", "null"));
+  EXPECT_FALSE(admits(R"({"minimum": 1})", "0"));
+  EXPECT_TRUE(admits(R"({"minimum": 1})", "\"0\""));
+  EXPECT_TRUE(admits(R"({"type": "integer", "minimum": -1e300})", "-5"));
+}
+
+TEST(JsonSchema, NumberBounds) {
+  const std::vector<double> values = {-3,   -2.5, -2, -1.001, -1,  -0.5, 0,   0.001,
+                                      0.25, 0.5,  1,  1.001,  1.5, 2,    2.5, 3};
+  for (int least = -2; least <= 2; ++least)
+    for (int most = least; most <= 2; ++most)
+      for (int open = 0; open < 4; ++open) {
+        if (least == most && open)
+          continue;
+        Grammar grammar;
+        const Json schema = {{"type", "number"},
+                             {open & 1 ? "exclusiveMinimum" : "minimum", least},
+                             {open & 2 ? "exclusiveMaximum" : "maximum", most}};
+        ASSERT_TRUE(grammarOfSchema(schema, &grammar).ok()) << schema;
+        GrammarAutomaton automaton(grammar);
+        for (double value : values) {
+          const bool expected = (open & 1 ? value > least : value >= least) &&
+                                (open & 2 ? value < most : value <= most);
+          for (const std::string &end : {"", "0", "000"}) {
+            std::string text = Json(value).dump();
+            if (end.empty() && text.substr(text.size() - 2) == ".0")
+              text.resize(text.size() - 2);
+            else
+              text += end;
+            const GrammarAutomaton::State state = automaton.next(automaton.start(), text);
+            EXPECT_EQ(state != GrammarAutomaton::dead && automaton.accepts(state), expected)
+                << schema << " " << text;
+          }
+        }
+      }
+  const char *above = R"({"type": "number", "exclusiveMinimum": 0})";
+  EXPECT_TRUE(admits(above, "0.5") && admits(above, "123456.75"));
+  EXPECT_FALSE(admits(above, "0") || admits(above, "0.0") || admits(above, "-1"));
+}
+
+TEST(JsonSchema, Patterns) {
+  auto matches = [](const std::string &pattern, const std::string &text) {
+    const Json schema = {{"type", "string"}, {"pattern", pattern}};
+    return admits(schema.dump().c_str(), Json(text).dump());
+  };
+  struct Case {
+    const char *pattern;
+    std::vector<const char *> yes, no;
+  };
+  for (const Case &c :
+       std::vector<Case>{{"^[a-c]+$", {"a", "abcabc"}, {"", "d", "ad", "A"}},
+                         {"b", {"b", "abc", "äbü"}, {"", "ac"}},
+                         {"^ab", {"ab", "abc"}, {"xab", "a"}},
+                         {"ab$", {"ab", "xab"}, {"abx"}},
+                         {"^a|b$", {"ax", "xb"}, {"xax", "c"}},
+                         {"^(?:a|bc)*d$", {"d", "abcd", "bcbcd"}, {"bd", "abc"}},
+                         {"^(a(b(c)?)?)?$", {"", "a", "ab", "abc"}, {"ac", "b"}},
+                         {"^\\d{3}-\\d{4}$", {"555-0199"}, {"55-0199", "555-019", "5555-0199"}},
+                         {"^\\d{2,}$", {"12", "123456"}, {"1", "12a"}},
+                         {"^x{0,2}y?$", {"", "x", "xxy"}, {"xxx", "yy"}},
+                         {"^[^a-z]$", {"A", "ü", "\"", "\\", "\n", " "}, {"a", "AB", ""}},
+                         {"^\\w\\W\\s\\S$", {"a- b", "_ü\tx"}, {"- b", "a--b"}},
+                         {"^.$", {"a", "\"", "漢", "😀"}, {"\n", "", "ab"}},
+                         {"^[\\]\\-\\\\\"]+$", {"]-\\\""}, {"a"}},
+                         {"^[a-]$", {"a", "-"}, {"b"}},
+                         {"^\\.\\/\\$\\{\\}$", {"./${}"}, {"a/${}"}},
+                         {"^\\x41\\u00e9ü$", {"Aéü"}, {"Aeü"}},
+                         {"^a+?b*?$", {"ab", "aab"}, {"b"}},
+                         {"", {"", "anything"}, {}}}) {
+    for (const char *text : c.yes)
+      EXPECT_TRUE(matches(c.pattern, text)) << c.pattern << " " << text;
+    for (const char *text : c.no)
+      EXPECT_FALSE(matches(c.pattern, text)) << c.pattern << " " << text;
+  }
+  for (const char *pattern :
+       {"(",   ")",      "a)",        "[a",    "[b-a]",   "[ü]",    "[]",  "*a",
+        "a{2", "a{3,2}", "a{1,2000}", "(?!a)", "(?<n>a)", "\\b",    "\\1", "\\p{L}",
+        "a^b", "a$b",    "(a*)*",     "\\",    "\\xg0",   "\\ud83d"}) {
+    const Json schema = {{"type", "string"}, {"pattern", pattern}};
+    EXPECT_EQ(refusal(schema.dump()).rfind("#: 'pattern': ", 0), 0u) << pattern;
+  }
+  std::string large;
+  for (int i = 0; i < 500; ++i)
+    large += "a{1000}";
+  EXPECT_NE(refusal(Json({{"type", "string"}, {"pattern", large}}).dump()).find("too large"),
+            std::string::npos);
+}
+
+TEST(JsonSchema, Formats) {
+  auto matches = [](const std::string &format, const std::string &text) {
+    const Json schema = {{"type", "string"}, {"format", format}};
+    return admits(schema.dump().c_str(), Json(text).dump());
+  };
+  struct Case {
+    const char *format;
+    std::vector<const char *> yes, no;
+  };
+  for (const Case &c : std::vector<Case>{
+           {"date", {"2026-11-28", "1999-02-28"}, {"2026-13-01", "2026-02-30", "26-1-1", ""}},
+           {"time", {"23:59:59Z", "08:00:00.25+01:00"}, {"24:00:00Z", "08:00:00"}},
+           {"date-time", {"2026-11-28T20:45:00Z"}, {"2026-11-28", "2026-11-31T00:00:00Z"}},
+           {"duration", {"P3D", "PT1H30M", "P2W"}, {"P", "PT", "3D"}},
+           {"email", {"a.b@example.org"}, {"a@", "@b.c", "a b@example.org"}},
+           {"hostname", {"www.example.org"}, {"-a.b", "a..b"}},
+           {"ipv4", {"127.0.0.1", "255.255.255.255"}, {"256.0.0.1", "1.2.3", "01.2.3.4"}},
+           {"ipv6", {"2001:db8:0:0:0:0:0:1"}, {"2001:db8"}},
+           {"uri", {"https://example.org/a/b"}, {"example.org", "https://"}},
+           {"uuid", {"123e4567-e89b-12d3-a456-426614174000"}, {"123e4567"}}}) {
+    for (const char *text : c.yes)
+      EXPECT_TRUE(matches(c.format, text)) << c.format << " " << text;
+    for (const char *text : c.no)
+      EXPECT_FALSE(matches(c.format, text)) << c.format << " " << text;
+  }
+  EXPECT_TRUE(admits(R"({"type": "integer", "format": "int32"})", "7"));
+}
+
+// An enumeration beside a type holds its values of that type; a keyword of one type leaves others.
+TEST(JsonSchema, TypesOfConstraints) {
+  const char *mixed = R"({"type": ["string", "null"], "enum": ["a", 1, null]})";
+  EXPECT_TRUE(admits(mixed, "\"a\"") && admits(mixed, "null"));
+  EXPECT_FALSE(admits(mixed, "1"));
+  const char *any = R"({"maxLength": 2})";
+  EXPECT_TRUE(admits(any, "\"ab\"") && admits(any, "123") && admits(any, "{}"));
+  EXPECT_FALSE(admits(any, "\"abc\""));
+}
+
 // What is not enforced is refused, by place and name.
 TEST(JsonSchema, Refusals) {
-  EXPECT_EQ(refusal(R"({"properties": {"a": {"type": "string", "pattern": "^x"}}})"),
-            "/properties/a: 'pattern' is not supported");
+  EXPECT_EQ(refusal(R"({"properties": {"a": {"type": "array", "uniqueItems": true}}})"),
+            "/properties/a: 'uniqueItems' is not supported");
+  EXPECT_EQ(refusal(R"re({"type": "string", "pattern": "(?=x)"})re"),
+            "#: 'pattern': groups that begin with (? are not supported, but for (?: at byte 2");
+  EXPECT_EQ(refusal(R"({"type": "string", "format": "iri"})"),
+            "#: 'format': \"iri\" is not supported");
+  EXPECT_EQ(refusal(R"({"type": "string", "pattern": "a", "maxLength": 3})"),
+            "#: 'pattern' beside 'maxLength' is not supported");
+  EXPECT_EQ(refusal(R"({"type": "number", "minimum": 0.5})"),
+            "#: 'minimum' of numbers: only whole values are supported");
+  EXPECT_EQ(refusal(R"({"type": "integer", "minimum": 2.2, "maximum": 2.8})"),
+            "#: 'minimum' and 'maximum' leave no number");
+  EXPECT_EQ(refusal(R"({"type": "number", "exclusiveMinimum": 3, "maximum": 3})"),
+            "#: 'minimum' and 'maximum' leave no number");
+  EXPECT_EQ(refusal(R"({"type": "integer", "maximum": "3"})"), "#: 'maximum': expected a number");
+  EXPECT_EQ(refusal(R"({"type": "string", "enum": [1, null]})"),
+            "#: none of the values is of the 'type'");
   EXPECT_EQ(refusal(R"({"type": "text"})"), "#: 'type': unknown type \"text\"");
   EXPECT_EQ(refusal(R"({"$ref": "#/$defs/x"})"), "#: '$ref': there is no #/$defs/x");
   EXPECT_EQ(refusal(R"({"required": ["a"]})"), "#: 'required': expected names of 'properties'");

@@ -30,10 +30,10 @@ private:
   Progress line();
   void body(size_t count, const Sink &sink);
   enum class State { head, size, data, afterData, trailer, plain } state = State::head;
-  std::string held;  // received, not taken: held[position, …)
+  std::string held; // received, not taken: held[position, …)
   size_t position = 0;
-  std::string text;  // of the body, not yet an event
-  size_t left = 0;   // bytes of the chunk, or of a body without chunks
+  std::string text; // of the body, not yet an event
+  size_t left = 0;  // bytes of the chunk, or of a body without chunks
   int code = 0;
 };
 

@@ -1,5 +1,8 @@
 #include "grammar/json_schema.h"
+#include "grammar/number_range.h"
+#include "grammar/pattern.h"
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 namespace m1rt {
@@ -22,6 +25,41 @@ Sequence joined(std::initializer_list<Sequence> parts) {
   return all;
 }
 
+/// Keywords that bear on the value, but for its type.
+const std::set<std::string> &constraints() {
+  static const std::set<std::string> names = {"properties",
+                                              "required",
+                                              "additionalProperties",
+                                              "items",
+                                              "prefixItems",
+                                              "minItems",
+                                              "maxItems",
+                                              "minLength",
+                                              "maxLength",
+                                              "pattern",
+                                              "format",
+                                              "minimum",
+                                              "maximum",
+                                              "exclusiveMinimum",
+                                              "exclusiveMaximum",
+                                              "enum",
+                                              "const",
+                                              "anyOf",
+                                              "oneOf",
+                                              "allOf",
+                                              "$ref"};
+  return names;
+}
+
+bool isOfType(const Json &value, const std::string &type) {
+  if (type == "integer")
+    return value.is_number_integer() ||
+           (value.is_number_float() && std::floor(value.get<double>()) == value.get<double>());
+  return (type == "number" && value.is_number()) || (type == "object" && value.is_object()) ||
+         (type == "array" && value.is_array()) || (type == "string" && value.is_string()) ||
+         (type == "boolean" && value.is_boolean()) || (type == "null" && value.is_null());
+}
+
 class SchemaCompiler {
 public:
   SchemaCompiler(const Json &root, Grammar &grammar) : root(root), g(grammar) { basics(); }
@@ -40,6 +78,14 @@ private:
   Status compileObject(const Json &schema, const std::string &path, Rule *out);
   Status compileArray(const Json &schema, const std::string &path, Rule *out);
   Status compileString(const Json &schema, const std::string &path, Rule *out);
+  Status compileNumber(const Json &schema, bool integral, const std::string &path, Rule *out);
+  Status compileValues(const Json &schema, const std::string &path, Rule *out);
+  struct Bound {
+    const char *name;
+    bool lower, excluded;
+  };
+  Status narrow(const Json &schema, Bound bound, bool integral, const std::string &path,
+                NumberRange *range) const;
   Status compileAny(const Json &list, const std::string &path, Rule *out);
   Status reference(const std::string &target, const std::string &path, Rule *out);
   Status count(const Json &schema, const char *name, const std::string &path, uint32_t absent,
@@ -49,7 +95,7 @@ private:
   const Json &root;
   Grammar &g;
   Rule space = 0, character = 0, plainCharacter = 0, otherScripts = 0, string = 0, number = 0,
-       integer = 0, natural = 0, boolean = 0, null = 0, value = 0, anyObject = 0, anyArray = 0;
+       integer = 0, boolean = 0, null = 0, value = 0, anyObject = 0, anyArray = 0;
   std::map<std::string, Rule> references;
   size_t depth = 0;
 };
@@ -101,7 +147,7 @@ void SchemaCompiler::basics() {
       {joined({one("\""), use(g.repeat(use(character), 0, Grammar::unbounded)), one("\"")})});
 
   const Sequence digit = {g.bytes(digits)};
-  natural = g.define({one("0"), joined({set('1', '9'), use(g.repeat(digit, 0, 14))})});
+  const Rule natural = g.define({one("0"), joined({set('1', '9'), use(g.repeat(digit, 0, 14))})});
   const Rule minus = g.define({{}, one("-")});
   integer = g.define({joined({use(minus), use(natural)})});
   const Rule fraction = g.define({{}, joined({one("."), use(g.repeat(digit, 1, 15))})});
@@ -140,15 +186,13 @@ Status SchemaCompiler::compile(const Json &schema, const std::string &path, Rule
     return bad(path, "the schema is too large");
   if (depth >= deepestSchema)
     return bad(path, "schemas are nested more than 64 deep");
-  static const std::set<std::string> understood = {
-      "type", "properties", "required", "additionalProperties", "items", "prefixItems", "minItems",
-      "maxItems", "minLength", "maxLength", "enum", "const", "anyOf", "oneOf", "allOf", "$ref",
-      "$defs", "definitions", "minimum",
-      // say nothing about the value
-      "title", "description", "default", "examples", "example", "format", "$schema", "$id",
-      "$comment", "deprecated", "readOnly", "writeOnly", "nullable"};
+  static const std::set<std::string> silent = {
+      // about the value
+      "type",     "$defs",     "definitions", "title",        "description", "default",
+      "examples", "example",   "$schema",     "$id",          "$comment",    "deprecated",
+      "readOnly", "writeOnly", "nullable",    "discriminator"};
   for (const auto &[name, ignored] : schema.items())
-    if (!understood.count(name))
+    if (!silent.count(name) && !constraints().count(name))
       return bad(path, "'" + name + "' is not supported");
   if (schema.contains("nullable") && schema["nullable"] != Json(false))
     return bad(path, "'nullable' is not supported: give null among the types");
@@ -156,11 +200,7 @@ Status SchemaCompiler::compile(const Json &schema, const std::string &path, Rule
   Status status;
   auto only = [&](const char *name) { // beside a keyword that stands for the whole value
     for (const auto &[other, ignored] : schema.items())
-      if (other != name &&
-          std::set<std::string>{"properties", "required", "additionalProperties", "items",
-                                "prefixItems", "minItems", "maxItems", "minLength", "maxLength",
-                                "enum", "const", "anyOf", "oneOf", "allOf", "$ref", "minimum"}
-              .count(other))
+      if (other != name && constraints().count(other))
         return bad(path, std::string("'") + name + "' beside '" + other + "' is not supported");
     return Status();
   };
@@ -171,17 +211,9 @@ Status SchemaCompiler::compile(const Json &schema, const std::string &path, Rule
     if (status.ok())
       status = reference(schema["$ref"].get<std::string>(), path, out);
   } else if (schema.contains("const") || schema.contains("enum")) {
-    const bool single = schema.contains("const");
-    status = only(single ? "const" : "enum");
-    const Json values = single ? Json::array({schema["const"]}) : schema["enum"];
-    if (status.ok() && (!values.is_array() || values.empty()))
-      status = bad(path, "'enum': expected a list of values");
-    if (status.ok()) {
-      *out = g.declare();
-      for (const Json &wanted : values)
-        g.addAlternative(*out,
-                         g.literal(wanted.dump(-1, ' ', false, Json::error_handler_t::replace)));
-    }
+    status = only(schema.contains("const") ? "const" : "enum");
+    if (status.ok())
+      status = compileValues(schema, path, out);
   } else if (schema.contains("anyOf") || schema.contains("oneOf")) {
     const char *name = schema.contains("anyOf") ? "anyOf" : "oneOf";
     status = only(name);
@@ -201,6 +233,10 @@ Status SchemaCompiler::compile(const Json &schema, const std::string &path, Rule
       types = Json::array({"object"});
     if (types.is_null() && (schema.contains("items") || schema.contains("prefixItems")))
       types = Json::array({"array"});
+    if (types.is_null() &&
+        std::any_of(constraints().begin(), constraints().end(),
+                    [&](const std::string &name) { return schema.contains(name); }))
+      types = Json::array({"object", "array", "string", "number", "boolean", "null"});
     if (types.is_null()) {
       *out = value;
     } else if (!types.is_array() || types.empty()) {
@@ -223,29 +259,99 @@ Status SchemaCompiler::compile(const Json &schema, const std::string &path, Rule
 
 Status SchemaCompiler::compileType(const Json &schema, const std::string &type,
                                    const std::string &path, Rule *out) {
-  const bool integral = type == "integer";
-  if (schema.contains("minimum")) {
-    if (!integral || schema["minimum"] != Json(0))
-      return bad(path, "'minimum' is supported for integers and the value 0 alone");
-    *out = natural;
-    return {};
-  }
   if (type == "object")
     return compileObject(schema, path, out);
   if (type == "array")
     return compileArray(schema, path, out);
   if (type == "string")
     return compileString(schema, path, out);
-  if (integral)
-    *out = integer;
-  else if (type == "number")
-    *out = number;
-  else if (type == "boolean")
+  if (type == "integer" || type == "number")
+    return compileNumber(schema, type == "integer", path, out);
+  if (type == "boolean")
     *out = boolean;
   else if (type == "null")
     *out = null;
   else
     return bad(path, "'type': unknown type \"" + type.substr(0, 40) + "\"");
+  return {};
+}
+
+/// The values of const or enum that are of the type, where one is given.
+Status SchemaCompiler::compileValues(const Json &schema, const std::string &path, Rule *out) {
+  const Json values = schema.contains("const") ? Json::array({schema["const"]}) : schema["enum"];
+  if (!values.is_array() || values.empty())
+    return bad(path, "'enum': expected a list of values");
+  Json types = schema.value("type", Json());
+  if (types.is_string())
+    types = Json::array({types});
+  if (!types.is_null() && !types.is_array())
+    return bad(path, "'type': expected a name or a list of names");
+  *out = g.declare();
+  bool some = false;
+  for (const Json &wanted : values) {
+    if (!types.is_null() && std::none_of(types.begin(), types.end(), [&](const Json &type) {
+          return type.is_string() && isOfType(wanted, type.get<std::string>());
+        }))
+      continue;
+    some = true;
+    g.addAlternative(*out, g.literal(wanted.dump(-1, ' ', false, Json::error_handler_t::replace)));
+  }
+  return some ? Status() : bad(path, "none of the values is of the 'type'");
+}
+
+/// Narrows the range by a keyword, if it is there.
+Status SchemaCompiler::narrow(const Json &schema, Bound bound, bool integral,
+                              const std::string &path, NumberRange *range) const {
+  if (!schema.contains(bound.name))
+    return {};
+  const std::string name = std::string("'") + bound.name + "'";
+  const Json &value = schema[bound.name];
+  if (!value.is_number())
+    return bad(path, name + ": expected a number");
+  int64_t whole = 0;
+  if (value.is_number_integer() &&
+      (!value.is_number_unsigned() || value.get<uint64_t>() <= uint64_t(INT64_MAX))) {
+    whole = value.get<int64_t>();
+  } else {
+    const double real = value.get<double>();
+    if (std::abs(real) >= 9e18) // beyond what numbers reach
+      return bound.lower == (real < 0) ? Status() : bad(path, name + " leaves no number");
+    const double rounded = bound.lower ? std::ceil(real) : std::floor(real);
+    if (rounded != real && !integral)
+      return bad(path, name + " of numbers: only whole values are supported");
+    bound.excluded &= rounded == real;
+    whole = int64_t(rounded);
+  }
+  if (integral && bound.excluded) {
+    if (whole == (bound.lower ? INT64_MAX : INT64_MIN))
+      return bad(path, name + " leaves no number");
+    whole += bound.lower ? 1 : -1;
+    bound.excluded = false;
+  }
+  std::optional<int64_t> &end = bound.lower ? range->least : range->most;
+  bool &open = bound.lower ? range->leastExcluded : range->mostExcluded;
+  if (!end || (bound.lower ? whole > *end : whole < *end)) {
+    end = whole;
+    open = bound.excluded;
+  } else if (whole == *end) {
+    open |= bound.excluded;
+  }
+  return {};
+}
+
+Status SchemaCompiler::compileNumber(const Json &schema, bool integral, const std::string &path,
+                                     Rule *out) {
+  NumberRange range;
+  for (const Bound &bound :
+       {Bound{"minimum", true, false}, Bound{"maximum", false, false},
+        Bound{"exclusiveMinimum", true, true}, Bound{"exclusiveMaximum", false, true}})
+    M1_TRY(narrow(schema, bound, integral, path, &range));
+  if (range.empty())
+    return bad(path, "'minimum' and 'maximum' leave no number");
+  if (!range.bounded())
+    *out = integral ? integer : number;
+  else
+    *out = integral ? integersIn(range, &g) : numbersIn(range, &g);
   return {};
 }
 
@@ -307,6 +413,29 @@ Status SchemaCompiler::count(const Json &schema, const char *name, const std::st
 }
 
 Status SchemaCompiler::compileString(const Json &schema, const std::string &path, Rule *out) {
+  for (const char *name : {"pattern", "format"}) {
+    if (!schema.contains(name))
+      continue;
+    if (!schema[name].is_string())
+      return bad(path, std::string("'") + name + "': expected a string");
+    for (const char *other : {"minLength", "maxLength", "pattern", "format"})
+      if (std::string_view(other) != name && schema.contains(other))
+        return bad(path, std::string("'") + name + "' beside '" + other + "' is not supported");
+    std::string pattern = schema[name].get<std::string>();
+    if (std::string_view(name) == "format") {
+      const char *known = patternOfFormat(pattern);
+      if (!known)
+        return bad(path, "'format': \"" + pattern.substr(0, 40) + "\" is not supported");
+      pattern = known;
+    }
+    const Rule anything = g.repeat({Grammar::use(character)}, 0, Grammar::unbounded);
+    Rule content = 0;
+    Status status = grammarOfPattern(pattern, {Grammar::use(anything)}, &g, &content);
+    if (!status.ok())
+      return bad(path, "'pattern': " + status.message());
+    *out = g.define({joined({g.literal("\""), {Grammar::use(content)}, g.literal("\"")})});
+    return {};
+  }
   uint32_t least = 0, most = 0;
   M1_TRY(count(schema, "minLength", path, 0, &least));
   M1_TRY(count(schema, "maxLength", path, Grammar::unbounded, &most));

@@ -12,13 +12,14 @@ namespace m1rt {
 /// Members of objects come in the order of `properties`, further ones after them, and only where
 /// additionalProperties asks for them or there are no properties. Between things stands no blank,
 /// one, or a new line and up to 20 blanks; numbers have at most 15 digits before the point and 15
-/// after it.
+/// after it, but integers as many as their bounds.
 ///
 /// Understood: type (also a list), properties, required, additionalProperties, items, prefixItems,
-/// minItems, maxItems, minLength, maxLength, enum, const, anyOf, oneOf (as anyOf), allOf of one
-/// schema, $ref into the same schema ("#", "#/…"), $defs, definitions, minimum 0 of integers, and
-/// what says nothing about the value (title, description, format, …). Anything else is an error
-/// that names its place, as is a grammar that would become very large.
+/// minItems, maxItems, minLength, maxLength, pattern (pattern.h), format where patternOfFormat()
+/// knows it, minimum, maximum, exclusiveMinimum and exclusiveMaximum (whole ones, but for
+/// integers), enum, const, anyOf, oneOf (as anyOf), allOf of one schema, $ref into the same schema
+/// ("#", "#/…"), $defs, definitions, and what says nothing about the value (title, description, …).
+/// Anything else is an error that names its place, as is a grammar that would become very large.
 Status grammarOfSchema(const nlohmann::ordered_json &schema, Grammar *out);
 
 /// Any JSON object.
