@@ -59,12 +59,12 @@ public:
     const Rule rule = g.declare();
     for (size_t size = first.size(); size <= longest; ++size)
       g.addAlternative(
-          rule, {Grammar::use(between(
-                    size == first.size() ? first : "1" + std::string(size - 1, '0'),
-                    most && size == last.size() ? last : std::string(size, '9')))});
+          rule,
+          {Grammar::use(between(size == first.size() ? first : "1" + std::string(size - 1, '0'),
+                                most && size == last.size() ? last : std::string(size, '9')))});
     if (!most && first.size() < mostDigits)
-      g.addAlternative(rule, {digit('1', '9'), Grammar::use(digits(uint32_t(first.size()),
-                                                                   mostDigits - 1))});
+      g.addAlternative(
+          rule, {digit('1', '9'), Grammar::use(digits(uint32_t(first.size()), mostDigits - 1))});
     return rule;
   }
 

@@ -13,7 +13,8 @@ struct NumberRange {
 
   bool bounded() const { return least || most; }
   bool empty() const {
-    return least && most && (*least > *most || (*least == *most && (leastExcluded || mostExcluded)));
+    return least && most &&
+           (*least > *most || (*least == *most && (leastExcluded || mostExcluded)));
   }
 };
 
