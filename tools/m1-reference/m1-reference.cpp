@@ -1,4 +1,4 @@
-// m1-evaluate: what a checkpoint computes, by the reference evaluator in float64. The oracle for
+// m1-reference: what a checkpoint computes, by the reference evaluator in float64. The oracle for
 // compiled models; takes minutes where they take milliseconds.
 #include "M1/IR/M1.h"
 #include "M1/Transforms/Passes.h"
@@ -103,10 +103,10 @@ int main(int argc, char **argv) {
   registerTransformsPasses();
   CLI::App app{"Evaluates a checkpoint in float64, operation by operation, and prints the greedy "
                "continuation of a prompt.",
-               "m1-evaluate"};
-  app.set_version_flag("--version", std::string("m1-evaluate ") + M1_VERSION);
+               "m1-reference"};
+  app.set_version_flag("--version", std::string("m1-reference ") + M1_VERSION);
   app.footer(
-      "Example:\n  m1-evaluate MODEL_DIR --input-ids prompt.txt --max-new-tokens 8 --dump-logits "
+      "Example:\n  m1-reference MODEL_DIR --input-ids prompt.txt --max-new-tokens 8 --dump-logits "
       "reference.safetensors");
   app.add_option("model", arguments.model, "The checkpoint's directory")
       ->required()
@@ -133,5 +133,5 @@ int main(int argc, char **argv) {
   if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;
   Status status = run(arguments);
-  return status.ok() ? 0 : fail("m1-evaluate", status);
+  return status.ok() ? 0 : fail("m1-reference", status);
 }

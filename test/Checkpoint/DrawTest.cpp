@@ -1,5 +1,5 @@
 // The numbers that m1-convert draws: the sequence, and their rounding to the stored types.
-#include "../../lib/Convert/Draw.h"
+#include "../../lib/Checkpoint/Draw.h"
 #include "m1c/Convert.h"
 
 #include <cmath>
