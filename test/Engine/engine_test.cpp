@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 #include "toy_backend.h"
+#include "toy_run.h"
 #include <climits>
 #include <gtest/gtest.h>
 #include <random>
@@ -10,90 +11,15 @@ using namespace m1rt::test;
 
 namespace {
 
-struct Result {
-  std::vector<int32_t> tokens;
-  std::string text, error;
-  bool forced = false;
-  FinishReason reason = FinishReason::running;
-  int ends = 0;
-};
-using Results = std::map<std::pair<uint64_t, uint32_t>, Result>;
-
-void collect(Engine &engine, Results &results) {
-  for (Event &event : engine.takeEvents()) {
-    Result &result = results[{event.request, event.sample}];
-    EXPECT_EQ(result.ends, 0) << "an event after the end of a sample";
-    for (SampledToken &token : event.tokens)
-      result.tokens.push_back(token.token);
-    result.text += event.text;
-    result.forced |= event.forced;
-    if (event.reason != FinishReason::running) {
-      result.reason = event.reason;
-      result.error = event.error;
-      ++result.ends;
-    }
-  }
-}
-
-void runToEnd(Engine &engine, Results &results, int bound = 100000) {
-  for (int i = 0; !engine.idle(); ++i) {
-    ASSERT_LT(i, bound) << "the engine makes no progress";
-    Status status = engine.step();
-    ASSERT_TRUE(status.ok()) << status.message();
-    collect(engine, results);
-  }
-  collect(engine, results);
-}
-
-/// What the toy model says to this prompt when it is alone.
-std::vector<int32_t> alone(const Request &request, uint32_t sample, const BackendLimits &limits) {
-  std::vector<int32_t> tokens = request.prompt, out;
-  size_t limit = request.maxNewTokens;
-  bool closed = false;
-  auto say = [&](int32_t token) {
-    out.push_back(token);
-    tokens.push_back(token);
-    return out.size() < limit && tokens.size() <= limits.maxContext;
-  };
-  for (;;) {
-    int32_t token = ToyBackend::draw(
-        hashOf(tokens), sampleSeed(request.sampling.seed, request.firstSample + sample), out.size(),
-        limits.vocabulary);
-    bool goesOn =
-        say(token) && !std::count(request.stopTokens.begin(), request.stopTokens.end(), token);
-    if (goesOn && !closed && request.maxThinkTokens && out.size() >= request.maxThinkTokens) {
-      closed = true;
-      limit = SIZE_MAX;
-      for (size_t i = 0; i < request.closeTokens.size() && goesOn; ++i)
-        goesOn = say(request.closeTokens[i]);
-      limit = out.size() + request.closeMaxTokens;
-    }
-    if (!goesOn)
-      return out;
-  }
-}
-
-BackendLimits smallLimits() {
-  BackendLimits limits;
-  limits.maxSequences = 6;
-  limits.maxTokensPerStep = 16;
-  limits.maxLogitRows = 8;
-  limits.maxContext = 200;
-  limits.pageSize = 8;
-  limits.kvPages = 40;
-  limits.vocabulary = 50;
-  return limits;
-}
-
 /// One character a token: the letters a to z and back.
 struct LetterDecoder : TokenDecoder {
   void append(int32_t token, std::string *out) override { out->push_back(char('a' + token % 26)); }
   void finish(std::string *) override {}
 };
 
-// Random pools, arrivals, lengths, sample counts, shared beginnings, forced closes and
-// cancellations, run ahead or not: every sample's tokens are those of a run alone, every sample
-// ends exactly once, and nothing is left behind.
+// Random pools, arrivals, lengths, sample counts, shared beginnings, forced closes, probes and
+// cancellations, run ahead or not: every sample's tokens, and every probe's, are those of a run
+// alone, every sample ends exactly once, and nothing is left behind.
 TEST(Engine, TokensEqualThoseOfARunAlone) {
   uint32_t seed = std::random_device{}();
   std::printf("seed %u\n", seed);
@@ -117,6 +43,7 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
     options.prefillChunk = pick(0, 1) ? pick(1, 10) : 0;
     options.prefillBesideDecoding = pick(0, 1) ? pick(1, 10) : 0;
     options.maxRunning = pick(0, 1) ? pick(1, 9) : 0;
+    options.probePlaces = pick(0, 2);
     Results results;
     std::map<uint64_t, Request> submitted;
     std::set<uint64_t> cancelled;
@@ -144,6 +71,11 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
             request.maxThinkTokens = pick(1, 30);
             request.closeTokens.assign(pick(1, 4), int32_t(pick(0, limits.vocabulary - 1)));
             request.closeMaxTokens = pick(1, 6);
+          }
+          if (pick(0, 2) == 0) {
+            request.probeEvery = pick(1, 12);
+            request.probeTokens.assign(pick(1, 4), int32_t(pick(0, limits.vocabulary - 1)));
+            request.probeMaxTokens = pick(1, 6);
           }
           uint64_t id;
           Status status = engine.submit(request, &id);
@@ -180,6 +112,7 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
         }
         ASSERT_EQ(got.tokens, want)
             << "request " << id << " sample " << sample << " round " << round;
+        expectProbesAlone(request, sample, got, limits);
       }
   }
 }

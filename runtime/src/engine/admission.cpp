@@ -5,7 +5,8 @@
 namespace m1rt {
 
 bool Engine::mayStart(const Track &track) const {
-  if (holding >= options.maxRunning)
+  if (holding >= options.maxRunning - options.probePlaces ||
+      holding + probing >= options.maxRunning)
     return false;
   if (!limits.kvPages)
     return true;
@@ -116,8 +117,10 @@ bool Engine::releaseIdleParent(const Track &track) {
 /// Gives the track a sequence: of the longest known prefix, or empty.
 Status Engine::startFresh(Track &track, bool *outStarted) {
   *outStarted = false;
+  const uint32_t places = options.maxRunning - options.probePlaces;
   while (!mayStart(track))
-    if ((holding >= options.maxRunning || !prefixes.evict()) && !releaseIdleParent(track))
+    if ((holding >= places || !(dropYoungestProbe() || prefixes.evict())) &&
+        !releaseIdleParent(track))
       return {};
   // A sample needs logits of its last token, so that one is always computed.
   size_t limit = track.tokens.size() - (track.isParent() ? 0 : 1);
@@ -164,9 +167,14 @@ Status Engine::start(Track &track, bool *outStarted) {
   if (!parent || !parent->sequence || !parent->idle())
     return startFresh(track, outStarted);
   size_t length = parent->computed;
-  bool fits = holding < options.maxRunning && (!limits.kvPages || backend.freePages() > holding) &&
-              pagesWillLast(track, length);
-  if (fits) {
+  auto placed = [&] {
+    return holding + probing < options.maxRunning &&
+           (!limits.kvPages || backend.freePages() > holding);
+  };
+  const bool mayHold = holding < options.maxRunning - options.probePlaces;
+  while (mayHold && !placed() && dropYoungestProbe()) {
+  }
+  if (mayHold && placed() && pagesWillLast(track, length)) {
     M1_TRY(backend.fork(parent->sequence, &track.sequence));
     ++holding;
     track.shared = length;
@@ -234,6 +242,8 @@ Status Engine::admit(bool withinShares, bool *outFull) {
           track->see(token, /*said=*/false);
       if (request.request.filters)
         track->filter = request.request.filters();
+      if (request.request.probeEvery)
+        track->nextProbe = request.request.probeEvery;
       request.advance();
       request.active.push_back(std::move(track));
     }
@@ -242,11 +252,13 @@ Status Engine::admit(bool withinShares, bool *outFull) {
   return {};
 }
 
-/// Frees pages until `pages` more than the planned ones are free: cached prefixes, idle parents,
-/// then the youngest track after `keep` that is not yet planned. False when nothing is left to
-/// give.
+/// Frees pages until `pages` more than the planned ones are free: probes, cached prefixes, idle
+/// parents, then the youngest track after `keep` that is not yet planned. False when nothing is
+/// left to give.
 bool Engine::makeRoom(const Track &keep, uint32_t pages, const std::vector<PlannedEntry> &planned) {
   auto enough = [&] { return backend.freePages() >= reservedPages + pages; };
+  while (!enough() && dropYoungestProbe()) { // those that are planned come after all samples
+  }
   while (!enough() && prefixes.evict()) {
   }
   for (auto request = requests.rbegin(); request != requests.rend() && !enough(); ++request)

@@ -46,7 +46,8 @@ BudgetSituation Engine::situationOf(const RequestState &request, Clock::time_poi
     if (!track->ended)
       situation.ages.push_back(track->generated);
   situation.unstarted = request.unstarted();
-  situation.places = options.maxRunning - std::min(options.maxRunning, request.parent ? 1u : 0u);
+  const uint32_t places = options.maxRunning - options.probePlaces;
+  situation.places = places - std::min(places, request.parent ? 1u : 0u);
   for (const auto &other : requests)
     if (other.get() != &request)
       situation.others += other->running();
@@ -113,6 +114,7 @@ Status Engine::applyDeadlines() {
     // deadline ends.
     const bool over = now >= request->deadline;
     request->closing = true;
+    dropProbes(*request);
     for (auto &track : request->active)
       track->paused = false;
     for (auto &track : request->active) {

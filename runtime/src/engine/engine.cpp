@@ -35,6 +35,7 @@ Engine::Engine(SequenceBackend &backend, const EngineOptions &options, DecoderFa
   uint32_t rest = limits.maxSequences - cacheSlots;
   this->options.maxRunning = options.maxRunning ? std::min(options.maxRunning, rest) : rest;
   this->options.prefixCacheSlots = cacheSlots;
+  this->options.probePlaces = std::min(options.probePlaces, this->options.maxRunning - 1);
   this->options.prefixBlock = std::max(options.prefixBlock, 1u);
   this->options.shortestPrefix = std::max(options.shortestPrefix, 1u);
 }
@@ -49,6 +50,7 @@ Engine::~Engine() {
     // The backend then serves no other.
   }
   for (auto &request : requests) {
+    dropProbes(*request);
     for (auto &track : request->active)
       release(*track);
     if (request->parent)
@@ -105,6 +107,16 @@ Status Engine::check(const Request &request) const {
                          request.samples));
   if (!(request.timeBudget >= 0 && request.timeBudget <= 1e9)) // what a clock holds, with room
     return bad(formatted("time budget: expected 0 to 1e9 seconds, got %g", request.timeBudget));
+  if (request.probeEvery > 0) {
+    if (request.probeTokens.empty() || request.probeMaxTokens == 0)
+      return bad("probes: expected at least one token to feed and one to read");
+    if (request.filters)
+      return bad("probes: not with a grammar, which says what may follow at each token");
+    for (int32_t token : request.probeTokens)
+      if (token < 0 || uint32_t(token) >= limits.vocabulary)
+        return bad(
+            formatted("probe tokens: token %d, expected 0 to %u", token, limits.vocabulary - 1));
+  }
   for (const std::string &stop : request.stopStrings) {
     if (stop.empty())
       return bad("stop string: an empty string cannot match");
@@ -232,6 +244,7 @@ void Engine::finish(Track &track, FinishReason reason, std::string message) {
   learnLength(track, reason);
   track.ended = true;
   --live;
+  dropProbes(*track.request, &track);
 
   bool keep = prefixes.enabled() && track.sequence && track.request->request.samples == 1 &&
               reason != FinishReason::failed && track.computed >= options.shortestPrefix &&
@@ -283,6 +296,10 @@ void Engine::retireEnded() {
     active.erase(std::remove_if(active.begin(), active.end(),
                                 [](auto &track) { return track->ended && track->inFlight == 0; }),
                  active.end());
+    auto &probes = request->probes;
+    probes.erase(std::remove_if(probes.begin(), probes.end(),
+                                [](auto &probe) { return probe->ended && probe->inFlight == 0; }),
+                 probes.end());
     if (request->unstarted() == 0 && request->parent) {
       bool keep = request->parent->idle() && request->parent->sequence && prefixes.enabled() &&
                   request->parent->computed >= options.shortestPrefix &&
@@ -299,7 +316,8 @@ void Engine::retireEnded() {
   }
   requests.erase(std::remove_if(requests.begin(), requests.end(),
                                 [](auto &request) {
-                                  return request->active.empty() && request->unstarted() == 0;
+                                  return request->active.empty() && request->probes.empty() &&
+                                         request->unstarted() == 0;
                                 }),
                  requests.end());
 }
@@ -350,6 +368,7 @@ Status Engine::step() {
   if (!requests.empty()) {
     planBudgets();
     M1_TRY(admit());
+    M1_TRY(startProbes());
     M1_TRY(plan(&planned));
     // An entry planned early may not be preempted later (makeRoom spares planned ones), so every
     // entry still holds its sequence.

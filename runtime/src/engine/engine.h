@@ -20,6 +20,9 @@
 // planned for; a sample that ends unforeseen, by a stop token or string, has then run one step too
 // many, whose token nobody takes.
 //
+// A probe is a sample's copy that lives for some steps (probes.cpp). Samples come first everywhere:
+// probes take what steps and pools leave, and are the first to go.
+//
 // A sample's tokens depend on its prompt, parameters and seed alone, up to the rounding differences
 // of batch sizes: the random number of token i of sample j comes from (sampleSeed(seed, j), i).
 #ifndef M1RT_ENGINE_ENGINE_H
@@ -92,6 +95,13 @@ struct Request {
   // seconds from submission, after which no further step is begun; 0: none
   double timeBudget = 0;
   DeadlineAction atDeadline = DeadlineAction::drop;
+
+  // Probes: whenever a sample has generated probeEvery tokens more, a copy of it is made to say
+  // probeTokens and then, greedily and without penalties, up to probeMaxTokens of its own: what it
+  // would answer now. The sample itself goes on as if nothing had happened. 0: none.
+  uint32_t probeEvery = 0;
+  std::vector<int32_t> probeTokens; // at least one where probeEvery is not 0
+  uint32_t probeMaxTokens = 16;
 };
 
 enum class FinishReason : uint8_t {
@@ -116,6 +126,9 @@ struct Event {
   uint32_t reusedTokens = 0;        // of the prompt: the prefix cache had computed them
   FinishReason reason = FinishReason::running;
   std::string error; // when failed
+  // Not 0: the news is of a probe that has ended, taken after so many tokens of the sample. Tokens
+  // and text are the probe's, probeTokens included; forced and reason say nothing.
+  uint32_t probeAfter = 0;
 };
 
 struct EngineOptions {
@@ -126,6 +139,8 @@ struct EngineOptions {
   // that begin alike where they part. Each costs its prompt one step more and a copy of the state.
   uint32_t prefixBlock = 64;
   uint32_t shortestPrefix = 16; // fewer tokens are computed again sooner than reused
+  // Of maxRunning, places for probes alone. Probes take others only while no sample waits for one.
+  uint32_t probePlaces = 0;
   // Requests with a time budget run as many samples at once as end the most of them (budget.h);
   // otherwise as many as there are places.
   bool planBudgets = true;
@@ -146,6 +161,9 @@ struct EngineStats {
   uint64_t generatedTokens = 0;
   uint64_t preemptions = 0;
   uint64_t prefixHits = 0, prefixMisses = 0;
+  uint64_t probes = 0, probesDropped = 0; // begun; of these, ended without an answer
+  uint64_t probeTokens = 0;               // of computedTokens, those fed to probes
+  double probeSeconds = 0; // their part of modelSeconds, by their share of each step's tokens
   // A step's time goes from its start, or the arrival of the tokens before it when it was started
   // ahead, to the arrival of its own tokens.
   uint64_t decodeSteps = 0, decodeTokens = 0; // of steps in which every sequence took one token
@@ -203,6 +221,7 @@ private:
   struct Flight {
     std::vector<Track *> sampled; // by logits row
     uint32_t decodeTokens = 0;    // when every sequence took one token: how many sequences
+    double probeShare = 0;        // of its tokens, those of probes
     Clock::time_point begin;
   };
 
@@ -232,6 +251,14 @@ private:
   void preempt(Track &track);
   void release(Track &track);
 
+  Status startProbes();
+  bool samplesWait() const;
+  void acceptProbe(Track &probe, const SampledToken &token);
+  void endProbe(Track &probe);
+  void dropProbe(Track &probe);
+  bool dropYoungestProbe();
+  void dropProbes(RequestState &request, const Track *of = nullptr);
+
   void accept(Track &track, SampledToken token);
   void append(Track &track, SampledToken token);
   void close(Track &track);
@@ -250,7 +277,8 @@ private:
   std::deque<std::unique_ptr<RequestState>> requests; // in order of arrival
   uint64_t nextRequest = 1;
   uint64_t live = 0;          // samples that have not ended
-  uint32_t holding = 0;       // tracks that hold a sequence
+  uint32_t holding = 0;       // tracks that hold a sequence, probes aside
+  uint32_t probing = 0;       // probes that hold one
   uint32_t reservedPages = 0; // pages that the entries planned so far will take
   std::deque<Flight> flights; // at most one between calls of step()
   Clock::time_point landed;   // when tokens last arrived

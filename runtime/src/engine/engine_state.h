@@ -30,7 +30,9 @@ struct Engine::Track {
   bool ended = false;
   bool paused = false; // takes no part in steps: others of its request are likelier to end in time
   size_t thought = 0;  // when closed: tokens it had generated before
-  std::vector<SeenToken> seen;                // when there is a penalty
+  size_t nextProbe = SIZE_MAX; // `generated` at which it is probed
+  uint32_t probeAfter = 0;     // of a probe: tokens that its sample had generated; else 0
+  std::vector<SeenToken> seen; // when there is a penalty
   std::unordered_map<int32_t, size_t> seenAt; // token to its place there
   std::unique_ptr<TokenFilter> filter;        // null: every token may follow
   std::unique_ptr<TokenDecoder> decoder;
@@ -40,6 +42,9 @@ struct Engine::Track {
   uint64_t eventEpoch = UINT64_MAX;
 
   bool isParent() const { return sample == parentIndex; }
+  bool isProbe() const { return probeAfter != 0; }
+  /// What its tokens are drawn with, but for the seed.
+  SamplingParameters sampling() const;
   void see(int32_t token, bool said);
   size_t pending() const { return tokens.size() + inFlight - computed; }
   /// A parent that has computed everything only waits to be forked.
@@ -73,6 +78,7 @@ struct Engine::RequestState {
 
   std::unique_ptr<Track> parent;              // when there are several samples
   std::vector<std::unique_ptr<Track>> active; // started samples that have not ended, by index
+  std::vector<std::unique_ptr<Track>> probes; // of them, in the order in which they began
   uint32_t nextSample = 0;                    // first sample not started
   std::unordered_set<uint32_t> withdrawn;     // cancelled before they started; never nextSample
   uint32_t unstarted() const { return request.samples - nextSample; }
@@ -90,11 +96,17 @@ struct Engine::RequestState {
   }
 };
 
+inline SamplingParameters Engine::Track::sampling() const {
+  SamplingParameters greedy;
+  greedy.temperature = 0;
+  return isProbe() ? greedy : request->request.sampling;
+}
+
 inline bool Engine::Track::needsLogitsOnHost() const {
   const Request &wish = request->request;
   SamplingRow row;
-  row.parameters = wish.sampling;
-  row.wantLogprob = wish.wantLogprobs;
+  row.parameters = sampling();
+  row.wantLogprob = wish.wantLogprobs && !isProbe();
   return row.needsLogitsOnHost() || !wish.bias.empty() || filter;
 }
 

@@ -24,7 +24,12 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
       auto needed = [&] {
         return limits.pagesOf(track.computed + count) - limits.pagesOf(track.computed);
       };
-      if (backend.freePages() < reservedPages + needed() && !makeRoom(track, needed(), *out)) {
+      const bool tooFew = backend.freePages() < reservedPages + needed();
+      if (tooFew && track.isProbe()) {
+        dropProbe(track);
+        return;
+      }
+      if (tooFew && !makeRoom(track, needed(), *out)) {
         uint32_t fits = limits.pagesOf(track.computed) + (backend.freePages() - reservedPages);
         // With a window a smaller part may do: its pages come back before the next.
         if (fits * size_t(limits.pageSize) > track.computed && (!wantsLogits || limits.window) &&
@@ -53,6 +58,9 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
         consider(*track, decoding);
     }
   }
+  for (auto &request : requests)
+    for (auto &probe : request->probes)
+      consider(*probe, /*decoding=*/probe->pending() == 1);
   return {};
 }
 
@@ -80,6 +88,7 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
   Flight flight;
   flight.begin = options.now();
   bool decodes = true;
+  uint32_t all = 0, ofProbes = 0; // tokens
   for (size_t i = 0; i < planned.size(); ++i) {
     Track &track = *planned[i].track;
     entries[i].sequence = track.sequence;
@@ -90,8 +99,12 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
     else
       entries[i].chosenRow = track.row;
     decodes &= planned[i].tokens == 1;
+    all += planned[i].tokens;
+    ofProbes += track.isProbe() ? planned[i].tokens : 0;
   }
+  flight.probeShare = double(ofProbes) / double(all);
   M1_TRY(backend.step(entries.data(), uint32_t(entries.size())));
+  counters.probeTokens += ofProbes;
   for (const PlannedEntry &entry : planned) {
     Track &track = *entry.track;
     size_t old = std::min<size_t>(
@@ -106,7 +119,7 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
     const Request &request = track.request->request;
     SamplingRow row;
     row.row = track.row = uint32_t(rows.size());
-    row.parameters = request.sampling;
+    row.parameters = track.sampling();
     row.parameters.seed = sampleSeed(request.sampling.seed, request.firstSample + track.sample);
     row.counter = uint32_t(track.generated + track.inFlight);
     row.seen = track.seen.data();
@@ -114,7 +127,7 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
     row.bias = request.bias.data();
     row.biasCount = uint32_t(request.bias.size());
     row.allowed = track.filter ? track.filter->allowed() : nullptr;
-    row.wantLogprob = request.wantLogprobs;
+    row.wantLogprob = request.wantLogprobs && !track.isProbe();
     rows.push_back(row);
     flight.sampled.push_back(&track);
   }
@@ -140,6 +153,7 @@ Status Engine::land() {
   double seconds = std::chrono::duration<double>(now - std::max(flight.begin, landed)).count();
   landed = now;
   counters.modelSeconds += seconds;
+  counters.probeSeconds += seconds * flight.probeShare;
   if (flight.decodeTokens) {
     ++counters.decodeSteps;
     counters.decodeTokens += flight.decodeTokens;
@@ -152,7 +166,9 @@ Status Engine::land() {
     --track.inFlight;
     if (track.ended)
       continue;
-    if (tokens[i].token == noToken)
+    if (track.isProbe())
+      acceptProbe(track, tokens[i]);
+    else if (tokens[i].token == noToken)
       finish(track, FinishReason::failed,
              formatted("no token to choose at position %zu (token %zu of the answer): the model's "
                        "logits there hold a NaN or an infinite value%s",
