@@ -66,6 +66,26 @@ TEST(Probes, ComeAtEveryMultiple) {
   }
 }
 
+// However seldom events are taken, news of a probe comes before its sample's end.
+TEST(Probes, TellBeforeTheEnd) {
+  BackendLimits limits = smallLimits();
+  limits.maxSequences = 12;
+  ToyBackend backend(limits);
+  Engine engine(backend, plainOptions(backend));
+  const Request request = probed();
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  while (!engine.idle())
+    ASSERT_TRUE(engine.step().ok());
+  Results results;
+  collect(engine, results);
+  for (uint32_t sample = 0; sample < request.samples; ++sample) {
+    EXPECT_EQ((results[{id, sample}].tokens), alone(request, sample, limits));
+    EXPECT_EQ((results[{id, sample}].probes).size(), 4u);
+    EXPECT_EQ((results[{id, sample}].ends), 1);
+  }
+}
+
 // While samples wait, probes take the places that were set aside for them and no others.
 TEST(Probes, LeavePlacesToSamples) {
   for (uint32_t places : {0u, 1u}) {
@@ -123,8 +143,7 @@ TEST(Probes, EndWithTheirSample) {
       runToEnd(engine, results);
       EXPECT_TRUE((results[{id, 1}].probes).empty());
       EXPECT_EQ((results[{id, 1}].reason), FinishReason::cancelled);
-      EXPECT_EQ((results[{id, 0}].reason),
-                all ? FinishReason::cancelled : FinishReason::length);
+      EXPECT_EQ((results[{id, 0}].reason), all ? FinishReason::cancelled : FinishReason::length);
       if (!all)
         EXPECT_EQ((results[{id, 0}].probes).size(), 4u);
       EXPECT_GE(engine.stats().probesDropped, all ? 3u : 1u);

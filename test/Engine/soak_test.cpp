@@ -126,6 +126,7 @@ int main(int argc, char **argv) {
     options.shortestPrefix = pick(1, 12);
     options.prefillChunk = pick(0, 1) ? pick(1, 10) : 0;
     options.maxRunning = pick(0, 1) ? pick(1, 9) : 0;
+    options.probePlaces = pick(0, 2);
     {
       Engine engine(backend, options);
       std::map<uint64_t, Running> running;
@@ -160,6 +161,11 @@ int main(int argc, char **argv) {
             request.timeBudget = 1e-6 * pick(1, 5000);
             request.atDeadline = pick(0, 1) ? DeadlineAction::close : DeadlineAction::drop;
           }
+          if (pick(0, 3) == 0) {
+            request.probeEvery = pick(1, 12);
+            request.probeTokens.assign(pick(1, 4), int32_t(pick(0, limits.vocabulary - 1)));
+            request.probeMaxTokens = pick(1, 6);
+          }
           uint64_t id = 0;
           Request copy = request;
           const Status status = engine.submit(std::move(copy), &id);
@@ -187,6 +193,8 @@ int main(int argc, char **argv) {
                   (unsigned long long)event.request);
           Sample &sample = found->second.samples[event.sample];
           REQUIRE(!sample.ended, "an event after the end");
+          if (event.probeAfter)
+            continue;
           for (const SampledToken &token : event.tokens)
             sample.tokens.push_back(token.token);
           sample.forced |= event.forced;

@@ -53,7 +53,8 @@ inline void runToEnd(Engine &engine, Results &results, int bound = 100000) {
 }
 
 /// What the toy model says to this prompt when it is alone.
-inline std::vector<int32_t> alone(const Request &request, uint32_t sample, const BackendLimits &limits) {
+inline std::vector<int32_t> alone(const Request &request, uint32_t sample,
+                                  const BackendLimits &limits) {
   std::vector<int32_t> tokens = request.prompt, out;
   size_t limit = request.maxNewTokens;
   bool closed = false;

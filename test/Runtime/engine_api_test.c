@@ -42,9 +42,9 @@ typedef struct {
   m1_finish_reason reason;
 } sample;
 
-/* Runs the engine until it is idle and collects the samples of requests 1 to 8. */
+/* Runs the engine until it is idle and collects the samples of requests 1 to 11. */
 static void run(m1_engine *engine, sample samples[12][4]) {
-  memset(samples, 0, sizeof(sample) * 9 * 4);
+  memset(samples, 0, sizeof(sample) * 12 * 4);
   do {
     CHECK(ok(m1_engine_step(engine)));
     for (m1_event event; m1_engine_poll(engine, &event);) {
@@ -253,9 +253,56 @@ int main(int argc, char **argv) {
   CHECK(alone[9][0].count >= 1 && alone[9][0].count <= 4 &&
         alone[9][0].reason == M1_FINISH_STOP_TOKEN);
 
+  /* Probes of 10 say what the prompt, what the sample has said and their own tokens give alone, and
+   * change nothing; 11. */
+  const int32_t fed[] = {20, 21};
+  int32_t said[3][4], whole[16];
+  size_t answered = 0, probes = 0;
+  request.stop_tokens = NULL;
+  request.stop_token_count = 0;
+  request.probe_every = 4;
+  request.probe_tokens = fed;
+  request.probe_token_count = 2;
+  request.probe_max_tokens = 2;
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 10);
+  do {
+    CHECK(ok(m1_engine_step(engine)));
+    for (m1_event event; m1_engine_poll(engine, &event);) {
+      CHECK(event.request == 10 && event.sample == 0);
+      if (event.probe_after == 0) {
+        CHECK(answered + event.token_count <= 12 &&
+              memcmp(event.tokens, samples[2][0].tokens + answered,
+                     event.token_count * sizeof(int32_t)) == 0);
+        answered += event.token_count;
+        continue;
+      }
+      CHECK(probes < 3 && event.token_count == 4 && event.reason == M1_FINISH_RUNNING);
+      if (probes < 3 && event.token_count == 4)
+        memcpy(said[probes], event.tokens, sizeof said[0]);
+      CHECK(event.probe_after == 4 * ++probes);
+    }
+  } while (!m1_engine_is_idle(engine));
+  CHECK(answered == 12 && probes >= 1);
+  CHECK(memcmp(said[0], fed, sizeof fed) == 0);
+  memcpy(whole, prompt, sizeof prompt);
+  memcpy(whole + 10, samples[2][0].tokens, 4 * sizeof(int32_t));
+  memcpy(whole + 14, fed, sizeof fed);
+  request.probe_every = 0;
+  request.tokens = whole;
+  request.token_count = 16;
+  request.max_new_tokens = 2;
+  CHECK(ok(m1_engine_submit(engine, &request, &id)) && id == 11);
+  run(engine, alone);
+  CHECK(memcmp(alone[11][0].tokens, said[0] + 2, 2 * sizeof(int32_t)) == 0);
+  bad = request;
+  bad.probe_every = 4;
+  bad.probe_token_count = 0;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "probes"));
+
   m1_engine_stats stats;
   m1_engine_get_stats(engine, &stats);
   CHECK(stats.generated_tokens >= 12 * 7 && stats.shared_tokens > 0 && stats.running_samples == 0);
+  CHECK(stats.probes >= probes && stats.probe_tokens > 0 && stats.probe_seconds > 0);
 
   /* Null where an object or a result is expected is a status, or nothing, and never a crash. */
   char *text = NULL;

@@ -199,6 +199,29 @@ class Eval(unittest.TestCase):
         again = self.evaluate("vote-exact", *flags, "--stop-early", "exact", "--ballots-at-once", "2")
         self.assertNotIn("of this run", again.stdout)
 
+    def test_probes(self):
+        """Probes say after every few tokens what their sample would answer, stop confident votes, change no sample and stand in the
+        records; their cost is told."""
+        flags = ["--limit", "1", "--samples", "6", "--max-new-tokens", "60", "--ignore-eos", "--slots", "16"]
+        self.assertEqual(self.evaluate("unprobed", *flags).returncode, 0)
+        flags += ["--close-text", "\\boxed{1} "]
+        probed = self.evaluate("probed", *flags, "--probe-every", "8")
+        self.assertEqual(probed.returncode, 0, probed.stderr)
+        self.assertRegex(probed.stdout, r"probes +[0-9]+ \([0-9]+ dropped\): [0-9]+ tokens, [0-9.]+ s of this run")
+        texts = {(s["problem"], s["sample"]): s["text"] for s in self.samples("unprobed")}
+        samples = self.samples("probed")
+        self.assertEqual({(s["problem"], s["sample"]): s["text"] for s in samples}, texts)
+        probes = [probe for s in samples for probe in s.get("probes", [])]
+        self.assertEqual({probe["answer"] for probe in probes}, {"1"})
+        self.assertEqual({probe["after"] % 8 for probe in probes}, {0})
+        stopped = self.evaluate("probed-stop", *flags, "--probe-every", "8", "--stop-early", "confident", "--ballots-at-once", "6")
+        self.assertEqual(stopped.returncode, 0, stopped.stderr)
+        samples = self.samples("probed-stop")
+        self.assertIn("1", [s.get("provisional") for s in samples])
+        self.assertEqual({s["provisional_correct"] for s in samples if "provisional" in s} - {True, False}, set())
+        again = self.evaluate("probed-stop", *flags, "--probe-every", "4", "--stop-early", "confident", "--ballots-at-once", "6")
+        self.assertIn("the samples there were drawn with probe-every", again.stderr)
+
     def test_time_budget(self):
         """At the deadline samples are closed by force or dropped, and counted so."""
         for flag, key in (([], "forced"), (["--drop-at-deadline"], "dropped")):

@@ -378,6 +378,24 @@ class RunText(unittest.TestCase):
         self.assertLess(weighted["weight"], weighted["votes"])
         self.assertGreater(weighted["weight"], 0)
 
+    def test_probes(self):
+        """Provisional ballots stop a confident vote, and never an exact one; samples are the same with and without probes."""
+        flags = ["--prompt", "v", "--max-new-tokens", "40", "--ignore-eos", "--temperature", "1", "--samples", "6", "--slots", "14", "--vote"]
+        plain = self.json(*flags)
+        exact = self.json(*flags, "--probe-every", "10", "--close-text", "\\boxed{4} ")
+        self.assertEqual([s["tokens"] for s in exact["samples"]], [s["tokens"] for s in plain["samples"]])
+        self.assertEqual(exact["vote"]["tally"], [])  # those that were cut have no ballot
+        self.assertGreater(exact["probes"]["begun"], 6)
+        self.assertGreater(exact["probes"]["tokens"], 0)
+        self.assertEqual({p["answer"] for s in exact["samples"] for p in s.get("probes", [])}, {"4"})
+        early = self.json(*flags, "--probe-every", "10", "--close-text", "\\boxed{4} ", "--stop-early", "confident")
+        self.assertTrue(early["vote"]["stopped_early"])
+        self.assertEqual(early["vote"]["tally"][0]["answer"], "4")
+        self.assertEqual(early["vote"]["tally"][0]["provisional"], early["vote"]["tally"][0]["votes"])
+        self.assertLess(max(len(s["tokens"]) for s in early["samples"]), 40)
+        self.fails("--prompt", "v", "--probe-every", "5", says="--probe-every needs --vote", code=2)
+        self.fails("--prompt", "v", "--vote", "--probe-every", "5", "--vote-weight", "confidence", says="provisional ballots have no weight", code=2)
+
     def test_silent_samples_are_explained(self):
         """With --vote the JSON says why samples cast no ballot."""
         flags = ["--prompt", "v", "--ignore-eos", "--temperature", "1", "--samples", "5", "--vote"]

@@ -13,6 +13,7 @@ Status createEngine(Model &model, const EngineWish &wish, const Engine::DecoderF
   EngineOptions options;
   options.prefixCacheSlots = wish.size.cacheSequences;
   options.planBudgets = wish.planBudgets;
+  options.probePlaces = wish.probePlaces;
   options.prefillBesideDecoding = prefillBesideDecoding(model, wish.size);
   out->engine = std::make_unique<Engine>(*out->session, options, decoders);
   return {};

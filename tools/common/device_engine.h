@@ -12,6 +12,7 @@ namespace m1tool {
 struct EngineWish {
   m1rt::SizeWish size; // its sequences include the prompts that several samples fork from
   bool planBudgets = true;
+  uint32_t probePlaces = 0; // of its sequences, for probes alone
   bool checkNumerics = false;
 };
 

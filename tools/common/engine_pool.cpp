@@ -132,6 +132,10 @@ EnginePool::Load EnginePool::load() const {
     all.stats.recomputedTokens += one.stats.recomputedTokens;
     all.stats.generatedTokens += one.stats.generatedTokens;
     all.stats.preemptions += one.stats.preemptions;
+    all.stats.probes += one.stats.probes;
+    all.stats.probesDropped += one.stats.probesDropped;
+    all.stats.probeTokens += one.stats.probeTokens;
+    all.stats.probeSeconds += one.stats.probeSeconds;
     all.stats.prefixHits += one.stats.prefixHits;
     all.stats.prefixMisses += one.stats.prefixMisses;
     all.stats.decodeSteps += one.stats.decodeSteps;

@@ -138,17 +138,28 @@ void addGenerationOptions(CLI::App &app, GenerationOptions *out) {
       ->group(group);
 }
 
+void addProbeOption(CLI::App &app, GenerationOptions *out) {
+  app.add_option("--probe-every", out->probeEvery,
+                 "Ask every sample after so many tokens, and so many more, what it would answer: a "
+                 "copy of it is fed --close-text; its answer is a provisional ballot. 0: never")
+      ->group("Many samples")
+      ->capture_default_str()
+      ->type_name("N")
+      ->check(CLI::Range(0, 1 << 24));
+}
+
 std::string checkGeneration(const CLI::App &app, const GenerationOptions &options,
                             const std::string &timeBudgetFlag) {
   auto given = [&](const char *option) { return app.count(option) > 0; };
   if (options.dropAtDeadline && options.timeBudget == 0)
     return "--drop-at-deadline needs " + timeBudgetFlag;
   for (const char *option : {"--close-text", "--close-max-tokens"})
-    if (!options.closes() && given(option))
+    if (!options.closes() && given(option) &&
+        !(options.probeEvery && option == std::string("--close-text")))
       return std::string(option) +
              " is for samples that are closed by force: by --max-think-tokens, or by " +
              timeBudgetFlag + " without --drop-at-deadline";
-  if (options.closes() && options.closeText.empty())
+  if ((options.closes() || options.probeEvery) && options.closeText.empty())
     return "--close-text: an empty text closes nothing";
   if (options.maxThinkTokens >= options.maxNewTokens)
     return "--max-think-tokens " + std::to_string(options.maxThinkTokens) +
@@ -199,11 +210,11 @@ Status fillRequest(const Model &model, const ModelText *text, const GenerationOp
     out->bias.emplace_back();
     M1_TRY(readBias(bias, module.vocab_size(), &out->bias.back()));
   }
-  if (!text && (!options.stop.empty() || options.closes()))
+  if (!text && (!options.stop.empty() || options.closes() || options.probeEvery))
     return error(StatusCode::unsupported,
                  "%s: the artifact has no tokenizer to read that text with",
-                 options.stop.empty() ? "--max-think-tokens and time budgets close answers with "
-                                        "--close-text"
+                 options.stop.empty() ? "--max-think-tokens, time budgets and probes close "
+                                        "answers with --close-text"
                                       : "--stop");
   for (const std::string &stop : options.stop) {
     out->stopStrings.push_back(unescaped(stop));
@@ -221,10 +232,15 @@ Status fillRequest(const Model &model, const ModelText *text, const GenerationOp
   out->timeBudget = options.timeBudget;
   out->maxThinkTokens = options.maxThinkTokens;
   out->atDeadline = options.dropAtDeadline ? DeadlineAction::drop : DeadlineAction::close;
-  if (options.closes()) {
-    if (Status status = text->encode(unescaped(options.closeText), false, &out->closeTokens);
-        !status.ok())
+  std::vector<int32_t> closing;
+  if (options.closes() || options.probeEvery)
+    if (Status status = text->encode(unescaped(options.closeText), false, &closing); !status.ok())
       return std::move(status).prefixed("--close-text");
+  out->probeEvery = options.probeEvery;
+  if (options.probeEvery)
+    out->probeTokens = closing;
+  if (options.closes()) {
+    out->closeTokens = std::move(closing);
     out->closeMaxTokens = options.closeMaxTokens;
   }
   return {};

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "model/model.h"
 #include "text/model_text.h"
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -41,12 +42,20 @@ struct GenerationOptions {
   std::string closeText = "\\n\\nThe final answer is \\boxed{"; // as written on a command line
   uint32_t closeMaxTokens = 32;                                 // that a sample may add to it
 
+  uint32_t probeEvery = 0; // tokens of a sample between its probes; 0: none
+
   /// Whether samples can be closed by force.
   bool closes() const { return maxThinkTokens > 0 || (timeBudget > 0 && !dropAtDeadline); }
 };
 
 void addPromptOptions(CLI::App &app, PromptOptions *out);
 void addGenerationOptions(CLI::App &app, GenerationOptions *out);
+/// Of tools that let samples vote.
+void addProbeOption(CLI::App &app, GenerationOptions *out);
+/// Places for probes beside so many samples at once.
+inline uint32_t probePlacesOf(const GenerationOptions &options, uint32_t samples) {
+  return options.probeEvery ? std::max(1u, samples / 8) : 0;
+}
 
 /// Contradictions between the flags, and flags without effect; empty when there are none.
 /// `timeBudgetFlag`: what the tool calls the time budget.

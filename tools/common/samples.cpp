@@ -7,6 +7,13 @@ using namespace m1rt;
 namespace m1tool {
 
 bool SampleResult::take(Event &event) {
+  if (event.probeAfter) {
+    std::optional<std::string> answer = extractBoxed(event.text);
+    if (answer && answer->empty())
+      answer.reset();
+    probes.push_back({event.probeAfter, std::move(answer), uint32_t(event.tokens.size()), false});
+    return false;
+  }
   if (event.forced && !forced)
     closedAt = text.size();
   text += event.text;
@@ -68,6 +75,15 @@ nlohmann::json jsonOf(const std::vector<SampledToken> &tokens) {
   return out;
 }
 
+nlohmann::json jsonOf(const std::vector<ProbeResult> &probes) {
+  nlohmann::json out = nlohmann::json::array();
+  for (const ProbeResult &probe : probes)
+    out.push_back({{"after", probe.after},
+                   {"answer", probe.answer ? nlohmann::json(*probe.answer) : nlohmann::json()},
+                   {"tokens", probe.tokens}});
+  return out;
+}
+
 nlohmann::json jsonOf(const SampleResult &sample, bool withText, bool withLogprobs) {
   nlohmann::json out;
   if (withText)
@@ -82,7 +98,16 @@ nlohmann::json jsonOf(const SampleResult &sample, bool withText, bool withLogpro
   out["forced"] = sample.forced;
   if (!sample.error.empty())
     out["error"] = sample.error;
+  if (!sample.probes.empty())
+    out["probes"] = jsonOf(sample.probes);
   return out;
+}
+
+nlohmann::json probesOf(const EngineStats &stats) {
+  return {{"begun", stats.probes},
+          {"dropped", stats.probesDropped},
+          {"tokens", stats.probeTokens},
+          {"seconds", stats.probeSeconds}};
 }
 
 std::string dumped(const nlohmann::json &json) {

@@ -4,10 +4,19 @@
 
 #include "engine/engine.h"
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace m1tool {
+
+/// What a probe of a sample said.
+struct ProbeResult {
+  uint32_t after = 0;                // tokens of the sample before it
+  std::optional<std::string> answer; // in a box
+  uint32_t tokens = 0;               // of the probe, the text that it was fed included
+  bool correct = false;              // where the right answer is known
+};
 
 struct SampleResult {
   std::vector<m1rt::SampledToken> tokens;
@@ -17,11 +26,17 @@ struct SampleResult {
   bool answered = false;  // the box that the closing text opened has closed: the rest is not wanted
   bool notNeeded = false; // cancelled because its vote was decided
   m1rt::FinishReason reason = m1rt::FinishReason::running;
+  std::vector<ProbeResult> probes; // that have ended, in order
 
-  /// Takes in what is new. True when the sample should be ended, because it was closed by force and
-  /// has given its answer; its end then counts as that of a stop string.
+  /// Takes in what is new, of it or of a probe. True when the sample should be ended, because it
+  /// was closed by force and has given its answer; its end then counts as that of a stop string.
   bool take(m1rt::Event &event);
   bool ended() const { return reason != m1rt::FinishReason::running; }
+  /// Whether it was ended before it could answer: by the deadline, or because its vote was decided.
+  bool unfinished() const {
+    return !forced &&
+           (reason == m1rt::FinishReason::dropped || reason == m1rt::FinishReason::cancelled);
+  }
 };
 
 /// How samples ended; the counts add up to their number.
@@ -41,6 +56,9 @@ nlohmann::json jsonOf(const Counts &counts);
 /// docs/m1-run.md lists the fields. Tokens carry log probabilities when asked.
 nlohmann::json jsonOf(const SampleResult &sample, bool withText, bool withLogprobs);
 nlohmann::json jsonOf(const std::vector<m1rt::SampledToken> &tokens); // log probabilities
+nlohmann::json jsonOf(const std::vector<ProbeResult> &probes);
+/// Of an engine's probes: {begun, dropped, tokens, seconds}.
+nlohmann::json probesOf(const m1rt::EngineStats &stats);
 /// On one line; what is not UTF-8 becomes U+FFFD.
 std::string dumped(const nlohmann::json &json);
 

@@ -47,6 +47,10 @@ std::optional<std::string> ballotOf(const SampleResult &sample) {
   return answer && !answer->empty() ? answer : std::nullopt;
 }
 
+std::optional<std::string> provisionalOf(const SampleResult &sample) {
+  return sample.unfinished() && !sample.probes.empty() ? sample.probes.back().answer : std::nullopt;
+}
+
 const char *silenceOf(const SampleResult &sample) {
   if (sample.notNeeded)
     return "not_needed";
@@ -82,6 +86,16 @@ double confidenceOf(const SampleResult &sample) {
   return count ? std::exp(sum / double(count)) : 1;
 }
 
+void tellBallots(const SampleResult &sample, uint32_t number, const VoteOptions &options,
+                 Ballots *ballots) {
+  if (!sample.ended() && !sample.probes.empty())
+    ballots->probe(number, sample.probes.back().answer);
+  else if (sample.ended() && sample.unfinished())
+    ballots->addUnfinished(number);
+  else if (sample.ended())
+    ballots->add(number, ballotOf(sample), options.byConfidence ? confidenceOf(sample) : 1);
+}
+
 nlohmann::json jsonOf(const std::vector<Ballots::Entry> &tally, const VoteOptions &options,
                       bool stoppedEarly) {
   nlohmann::json entries = nlohmann::json::array();
@@ -89,6 +103,8 @@ nlohmann::json jsonOf(const std::vector<Ballots::Entry> &tally, const VoteOption
     entries.push_back({{"answer", entry.answer}, {"votes", entry.votes}});
     if (options.byConfidence)
       entries.back()["weight"] = entry.weight;
+    if (entry.provisional)
+      entries.back()["provisional"] = entry.provisional;
   }
   nlohmann::json out = {
       {"answer", tally.empty() ? nlohmann::json() : nlohmann::json(tally.front().answer)},

@@ -19,6 +19,9 @@ struct VoteOptions {
   std::string stopText = "exact", weightText = "none"; // as written on the command line
 };
 
+constexpr const char *probesHaveNoWeight =
+    "--probe-every: provisional ballots have no weight: not with --vote-weight confidence";
+
 void addVoteOptions(CLI::App &app, VoteOptions *out);
 /// After parsing; what is wrong with the flags, or empty.
 std::string readVoteOptions(VoteOptions *options);
@@ -27,6 +30,9 @@ std::string readVoteOptions(VoteOptions *options);
 /// itself or was closed by force. Empty boxes, and samples that were cut, dropped or failed, cast
 /// none.
 std::optional<std::string> ballotOf(const SampleResult &sample);
+/// What the last probe said of a sample that was ended before it could answer: it stands for its
+/// ballot.
+std::optional<std::string> provisionalOf(const SampleResult &sample);
 /// Why a sample casts no ballot: "cut" (by length), "dropped" (or cancelled), "not_needed",
 /// "failed", "open_box", "empty_box", "no_answer".
 const char *silenceOf(const SampleResult &sample);
@@ -35,6 +41,10 @@ std::map<std::string, uint32_t> silencesOf(const std::vector<SampleResult> &samp
 /// The geometric mean of the probabilities of the tokens that the sample chose, in (0, 1]; needs
 /// log probabilities.
 double confidenceOf(const SampleResult &sample);
+
+/// What the sample's news, once it has taken them in, means to its vote.
+void tellBallots(const SampleResult &sample, uint32_t number, const VoteOptions &options,
+                 m1rt::Ballots *ballots);
 
 /// {answer, tally}, with what stands in docs/m1-run.md.
 nlohmann::json jsonOf(const std::vector<m1rt::Ballots::Entry> &tally, const VoteOptions &options,

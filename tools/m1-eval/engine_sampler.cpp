@@ -2,6 +2,7 @@
 #include "engines.h"
 #include "text/model_text.h"
 #include <map>
+#include <utility>
 
 using namespace m1rt;
 
@@ -16,6 +17,8 @@ public:
 
   Status submit(const SampleJob &job, uint64_t *outJob) override;
   Status work(std::vector<FinishedSample> *out) override;
+  std::vector<ProbedSample> takeProbes() override { return std::exchange(probed, {}); }
+  EngineStats stats() const override { return engines->stats(); }
   uint32_t waiting() const override { return engines->waitingSamples(); }
   void cancelJob(uint64_t job) override { engines->cancel(job); }
   void cancel() override {
@@ -38,6 +41,7 @@ private:
   std::unique_ptr<ModelText> text;
   std::unique_ptr<Engines> engines; // destroyed first
   std::map<uint64_t, Job> jobs;
+  std::vector<ProbedSample> probed;
 };
 
 Status EngineSampler::start(const std::vector<Model *> &models, const EngineSamplerOptions &wanted,
@@ -60,12 +64,16 @@ Status EngineSampler::start(const std::vector<Model *> &models, const EngineSamp
         longest = std::max(longest, prompt.size());
     uint64_t needed =
         longest + common.maxNewTokens +
-        (common.closeTokens.empty() ? 0 : common.closeTokens.size() + common.closeMaxTokens) + 1;
+        std::max(common.closeTokens.empty() ? 0 : common.closeTokens.size() + common.closeMaxTokens,
+                 common.probeEvery ? common.probeTokens.size() + common.probeMaxTokens : 0) +
+        1;
     wish.size.context = uint32_t(std::min<uint64_t>(needed, model.module().max_positions()));
   }
   wish.size.prefillTokens = options.prefillChunk;
   wish.size.cacheSequences = cacheSlots;
   wish.planBudgets = options.planBudgets;
+  wish.probePlaces = probePlacesOf(options.generation, options.slots);
+  wish.size.sequences += wish.probePlaces;
   M1_TRY(Engines::create(
       models, wish, options.slots,
       [side = text.get()] { return side->createDecoder(/*skipSpecial=*/true); }, &engines));
@@ -118,10 +126,12 @@ Status EngineSampler::work(std::vector<FinishedSample> *out) {
     FinishedSample &sample = it->second.samples[event.sample];
     if (sample.result.take(event))
       engines->cancelSample(event.request, event.sample);
-    if (!sample.result.ended())
-      continue;
     sample.job = event.request;
     sample.sample = it->second.first + event.sample;
+    if (event.probeAfter)
+      probed.push_back({sample.job, sample.sample, sample.result.probes.back().answer});
+    if (!sample.result.ended())
+      continue;
     if (!sample.result.error.empty())
       std::fprintf(stderr, "m1-eval: warning: sample %u: %s\n", sample.sample,
                    sample.result.error.c_str());

@@ -88,7 +88,12 @@ void Evaluation::addCourse(const Problem &problem, double earlier) {
   for (uint32_t j = 0; j < options.samples; ++j) {
     if (const SampleRecord *r = records.find(problem.id, j)) {
       ++state.done;
-      course.ballots.add(j, r->answer, options.weighByConfidence ? r->confidence : 1);
+      if (r->provisional) {
+        course.ballots.probe(j, r->provisional);
+        course.ballots.addUnfinished(j);
+      } else {
+        course.ballots.add(j, r->answer, options.weighByConfidence ? r->confidence : 1);
+      }
       continue;
     }
     if (!course.missing.empty() && course.missing.back().first + course.missing.back().second == j)
@@ -175,7 +180,16 @@ Status Evaluation::record(Course &course, FinishedSample &&sample) {
   state.tokens += r.tokens;
   ++state.done;
   --course.open;
-  course.ballots.add(r.sample, r.answer, options.weighByConfidence ? r.confidence : 1);
+  r.provisional = provisionalOf(result);
+  r.probes = std::move(result.probes);
+  for (ProbeResult &probe : r.probes)
+    probe.correct = probe.answer && answersEqual(*probe.answer, course.problem->answer);
+  if (r.provisional) {
+    r.provisionalCorrect = answersEqual(*r.provisional, course.problem->answer);
+    course.ballots.addUnfinished(r.sample);
+  } else {
+    course.ballots.add(r.sample, r.answer, options.weighByConfidence ? r.confidence : 1);
+  }
   return records.append(std::move(r));
 }
 
@@ -194,15 +208,23 @@ Status Evaluation::run(const std::function<bool()> &interrupted,
       continue;
     finished.clear();
     M1_TRY(sampler.work(&finished));
+    auto stopIfDecided = [&](Course &course) {
+      if (course.decided || course.open == 0 || !course.ballots.decided())
+        return;
+      course.decided = true;
+      for (uint64_t job : course.jobs)
+        sampler.cancelJob(job);
+    };
     for (FinishedSample &sample : finished) {
       Course &course = courses[courseOf.at(sample.job)];
       M1_TRY(record(course, std::move(sample)));
       openCourses -= course.open == 0;
-      if (!course.decided && course.open && course.ballots.decided()) {
-        course.decided = true;
-        for (uint64_t job : course.jobs)
-          sampler.cancelJob(job);
-      }
+      stopIfDecided(course);
+    }
+    for (const ProbedSample &probed : sampler.takeProbes()) {
+      Course &course = courses[courseOf.at(probed.job)];
+      course.ballots.probe(probed.sample, probed.answer);
+      stopIfDecided(course);
     }
     if (progress)
       progress(state);

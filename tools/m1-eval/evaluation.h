@@ -25,6 +25,13 @@ struct FinishedSample {
   SampleResult result;
 };
 
+/// A running sample that was asked what it would answer.
+struct ProbedSample {
+  uint64_t job = 0;
+  uint32_t sample = 0; // of the problem
+  std::optional<std::string> answer;
+};
+
 /// Draws samples: an engine, or a stand-in in tests.
 class Sampler {
 public:
@@ -33,6 +40,9 @@ public:
   virtual m1rt::Status submit(const SampleJob &job, uint64_t *outJob) = 0;
   /// Works for a moment; samples that ended are appended. An error ends the evaluation.
   virtual m1rt::Status work(std::vector<FinishedSample> *out) = 0;
+  /// What probes have said since the last call.
+  virtual std::vector<ProbedSample> takeProbes() { return {}; }
+  virtual m1rt::EngineStats stats() const { return {}; }
   /// Samples that wait for a place: more jobs are only queued while there are few.
   virtual uint32_t waiting() const = 0;
   /// Ends what has not ended of a job; each of these samples is reported as cancelled.

@@ -98,7 +98,8 @@ std::vector<std::pair<std::string, std::string>> settingsOf(const Arguments &arg
       {"close-max-tokens", std::to_string(generation.closeMaxTokens)},
       {"stop-early", arguments.voting.stopText},
       {"least-ballots", votesStop ? std::to_string(arguments.voting.stop.leastBallots) : "none"},
-      {"vote-weight", arguments.voting.weightText}};
+      {"vote-weight", arguments.voting.weightText},
+      {"probe-every", std::to_string(generation.probeEvery)}};
 }
 
 std::vector<ProblemSamples> samplesOf(const Arguments &arguments,
@@ -128,7 +129,8 @@ std::string withInterval(const Interval &interval) {
 
 /// The lines of the summary, name and value.
 std::vector<std::pair<std::string, std::string>> factsOf(const Summary &s, size_t problems,
-                                                         uint64_t newTokens, double seconds) {
+                                                         uint64_t newTokens, double seconds,
+                                                         const EngineStats &stats) {
   std::string ends = formatted("%zu (%zu with an answer, %zu cut by length, %zu closed by force, "
                                "%zu dropped, %zu refused",
                                s.samples, s.answered, s.length, s.forced, s.dropped, s.refused);
@@ -146,12 +148,18 @@ std::vector<std::pair<std::string, std::string>> factsOf(const Summary &s, size_
     out.push_back({"tokens/s", formatted("%.1f (%llu tokens in %.1f s of this run)",
                                          seconds > 0 ? double(newTokens) / seconds : 0.0,
                                          (unsigned long long)newTokens, seconds)});
+  if (stats.probes)
+    out.push_back({"probes", formatted("%llu (%llu dropped): %llu tokens, %.1f s of this run",
+                                       (unsigned long long)stats.probes,
+                                       (unsigned long long)stats.probesDropped,
+                                       (unsigned long long)stats.probeTokens, stats.probeSeconds)});
   out.push_back({"pass@1", withInterval(s.passAt1)});
   out.push_back({"vote of all", withInterval(s.vote)});
   return out;
 }
 
-std::string jsonText(const Summary &s, uint64_t newTokens, double seconds) {
+std::string jsonText(const Summary &s, uint64_t newTokens, double seconds,
+                     const EngineStats &stats) {
   nlohmann::ordered_json json = {
       {"problems", s.problems},
       {"samples", s.samples},
@@ -173,6 +181,8 @@ std::string jsonText(const Summary &s, uint64_t newTokens, double seconds) {
       {"vote_low", s.vote.low},
       {"vote_high", s.vote.high},
       {"ended_per_problem", s.endedPerProblem}};
+  if (stats.probes)
+    json["run_probes"] = nlohmann::ordered_json(probesOf(stats));
   auto points = [](const std::vector<CurvePoint> &curve, const char *x) {
     nlohmann::ordered_json list = nlohmann::ordered_json::array();
     for (const CurvePoint &p : curve)
@@ -185,14 +195,15 @@ std::string jsonText(const Summary &s, uint64_t newTokens, double seconds) {
 }
 
 Status report(const Arguments &arguments, const std::vector<Problem> &problems,
-              const RecordFile &records, uint64_t newTokens, double seconds) {
+              const RecordFile &records, uint64_t newTokens, double seconds,
+              const EngineStats &stats) {
   const std::vector<ProblemSamples> samples = samplesOf(arguments, problems, records);
   SummaryOptions options;
   options.samples = arguments.evaluation.samples;
   options.byConfidence = arguments.voting.byConfidence;
   options.stoppedEarly = arguments.voting.stop.kind != StopRule::Kind::off;
   const Summary s = summarize(samples, options);
-  const auto facts = factsOf(s, problems.size(), newTokens, seconds);
+  const auto facts = factsOf(s, problems.size(), newTokens, seconds, stats);
   for (const auto &[name, value] : facts)
     std::printf("%-15s %s\n", name.c_str(), value.c_str());
   std::printf("%8s %10s %12s\n", "k", "maj@k", "coverage@k");
@@ -203,7 +214,7 @@ Status report(const Arguments &arguments, const std::vector<Problem> &problems,
   else if (s.overSamples.size() && s.overSamples.back().x < options.samples)
     std::printf("(%.1f of %u samples a problem ended: there is no larger k)\n", s.endedPerProblem,
                 options.samples);
-  M1_TRY(writeFile(arguments.out + "/summary.json", jsonText(s, newTokens, seconds)));
+  M1_TRY(writeFile(arguments.out + "/summary.json", jsonText(s, newTokens, seconds, stats)));
   const std::string name = inputName(arguments.dataset.substr(arguments.dataset.rfind('/') + 1));
   const std::string title =
       name + formatted(": pass@1 %s, %zu problems, %zu samples", percent(s.passAt1.mean).c_str(),
@@ -291,7 +302,7 @@ Status run(Arguments &arguments) {
   if (ranks.rank() > 0)
     return stopped;
   M1_TRY(records.readOthers());
-  M1_TRY(report(arguments, problems, records, tokens, seconds));
+  M1_TRY(report(arguments, problems, records, tokens, seconds, sampler->stats()));
   if (std::fflush(stdout) != 0)
     return error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno));
   const std::vector<SampleRecord> &all = records.records();
@@ -316,6 +327,8 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
   for (const char *option : {"--least-ballots", "--ballots-at-once"})
     if (given(option) && !votesStop)
       return std::string(option) + " needs --stop-early";
+  if (arguments.engine.generation.probeEvery && arguments.voting.byConfidence)
+    return probesHaveNoWeight;
   return checkGeneration(app, arguments.engine.generation, "--time-budget-per-problem");
 }
 
@@ -414,6 +427,7 @@ int main(int argc, char **argv) {
       ->type_name("S")
       ->check(numberIn(0.0, 1e9));
   addVoteOptions(app, &arguments.voting);
+  addProbeOption(app, &generation);
   app.add_option("--ballots-at-once", arguments.evaluation.ballotsAtOnce,
                  "Samples of a problem that run at once, so that its vote stops in time")
       ->group("Many samples")

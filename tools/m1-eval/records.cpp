@@ -68,6 +68,11 @@ std::optional<SampleRecord> parse(const std::string &line) {
   if (json["answer"].is_string())
     r.answer = json["answer"].get<std::string>();
   r.correct = json["correct"];
+  if (json["provisional"].is_string()) {
+    r.provisional = json["provisional"].get<std::string>();
+    r.provisionalCorrect =
+        json["provisional_correct"].is_boolean() && json["provisional_correct"].get<bool>();
+  }
   if (json["no_ballot"].is_string())
     r.silence = json["no_ballot"];
   r.forced = json["forced"].is_boolean() && json["forced"].get<bool>();
@@ -158,6 +163,14 @@ Status RecordFile::append(SampleRecord r) {
   json["sample"] = r.sample;
   json["answer"] = r.answer ? Json(*r.answer) : Json(nullptr);
   json["correct"] = r.correct;
+  if (r.provisional) {
+    json["provisional"] = *r.provisional;
+    json["provisional_correct"] = r.provisionalCorrect;
+  }
+  if (!r.probes.empty())
+    json["probes"] = Json(jsonOf(r.probes));
+  for (size_t i = 0; i < r.probes.size(); ++i)
+    json["probes"][i]["correct"] = r.probes[i].correct;
   if (!r.silence.empty())
     json["no_ballot"] = r.silence;
   json["finish"] = r.finish;
@@ -185,6 +198,7 @@ Status RecordFile::append(SampleRecord r) {
     done += size_t(n);
   }
   r.said.clear();
+  r.probes.clear();
   keep(std::move(r));
   return {};
 }

@@ -4,6 +4,7 @@
 #ifndef M1_TOOLS_EVAL_RECORDS_H
 #define M1_TOOLS_EVAL_RECORDS_H
 
+#include "samples.h"
 #include "sampling.h"
 #include "status.h"
 #include <map>
@@ -18,7 +19,12 @@ struct SampleRecord {
   std::string digest; // of the problem's text and answer; empty in files of older versions
   uint32_t sample = 0;
   std::optional<std::string> answer; // that it votes for
-  std::string silence;               // why it votes for none; see silenceOf()
+  // What the last probe of a sample said that was ended before it could answer, by the deadline or
+  // because its vote was decided.
+  std::optional<std::string> provisional;
+  bool provisionalCorrect = false;
+  std::vector<ProbeResult> probes; // only until it is written
+  std::string silence;             // why it votes for none; see silenceOf()
   bool correct = false;
   bool forced = false;   // closed by force
   double confidence = 1; // see confidenceOf(); 1 without log probabilities

@@ -108,7 +108,12 @@ Interval wilson(double mean, double trials) {
 int voteOf(const std::vector<const SampleRecord *> &samples, bool byConfidence) {
   m1rt::Ballots ballots(uint32_t(samples.size()));
   for (size_t i = 0; i < samples.size(); ++i)
-    ballots.add(uint32_t(i), samples[i]->answer, byConfidence ? samples[i]->confidence : 1);
+    if (samples[i]->provisional) {
+      ballots.probe(uint32_t(i), samples[i]->provisional);
+      ballots.addUnfinished(uint32_t(i));
+    } else {
+      ballots.add(uint32_t(i), samples[i]->answer, byConfidence ? samples[i]->confidence : 1);
+    }
   const std::vector<m1rt::Ballots::Entry> tally = ballots.tally();
   return tally.empty() ? -1 : int(tally.front().first);
 }
@@ -146,7 +151,10 @@ Summary summarize(const std::vector<ProblemSamples> &problems, const SummaryOpti
     }
     graded.group = m1rt::majorityVote(answers).group;
     const int winner = voteOf(problem.samples, options.byConfidence);
-    votesRight += winner >= 0 && problem.samples[size_t(winner)]->correct;
+    if (winner >= 0) {
+      const SampleRecord &r = *problem.samples[size_t(winner)];
+      votesRight += r.provisional ? r.provisionalCorrect : r.correct;
+    }
     out.samples += problem.samples.size();
     all.push_back(std::move(graded));
   }

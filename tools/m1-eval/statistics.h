@@ -27,7 +27,9 @@ struct Summary {
   uint64_t tokens = 0;
   // 95 %: Wilson's interval with as many trials as give the observed spread between problems
   Interval passAt1;
-  Interval vote; // of all samples of each problem; Wilson's interval over the problems
+  // Of all samples of each problem, provisional ballots included; Wilson's interval over the
+  // problems.
+  Interval vote;
   // Samples a problem that ended, on average: curves go no further.
   double endedPerProblem = 0;
   std::vector<CurvePoint> overSamples; // k = 1, 2, 4 … of those that ended

@@ -28,6 +28,7 @@ struct Outcome {
   size_t promptTokens = 0;
   uint64_t tokens = 0;
   double seconds = 0;
+  EngineStats stats;
   bool showText = false; // otherwise token ids: the prompt was given as such
 };
 
@@ -38,6 +39,8 @@ nlohmann::json summaryOf(const Outcome &outcome, const Arguments &arguments) {
   if (arguments.vote) {
     out["vote"] = jsonOf(outcome.tally, arguments.voting, outcome.stoppedEarly);
     out["no_ballot"] = silencesOf(outcome.samples);
+    if (arguments.generation.probeEvery)
+      out["probes"] = probesOf(outcome.stats);
   }
   out["seconds"] = outcome.seconds;
   out["tokens_per_second"] = outcome.seconds > 0 ? double(outcome.tokens) / outcome.seconds : 0;
@@ -75,15 +78,22 @@ void printCounts(const Outcome &outcome) {
   std::printf("; %llu tokens in %.2f s, %.1f tokens/s\n", (unsigned long long)outcome.tokens,
               outcome.seconds,
               outcome.seconds > 0 ? double(outcome.tokens) / outcome.seconds : 0.0);
+  if (outcome.stats.probes)
+    std::printf("%llu probes (%llu dropped): %llu tokens, %.2f s\n",
+                (unsigned long long)outcome.stats.probes,
+                (unsigned long long)outcome.stats.probesDropped,
+                (unsigned long long)outcome.stats.probeTokens, outcome.stats.probeSeconds);
 }
 
 void printTally(const Outcome &outcome, const Arguments &arguments) {
-  size_t silent = outcome.samples.size() - outcome.counts.notNeeded;
+  size_t silent = 0;
+  for (const SampleResult &sample : outcome.samples)
+    silent += !sample.notNeeded && !ballotOf(sample) && !provisionalOf(sample);
   for (const Ballots::Entry &entry : outcome.tally) {
     if (arguments.voting.byConfidence)
       std::printf("%7.2f  ", entry.weight);
-    std::printf("%4u  %s\n", entry.votes, entry.answer.c_str());
-    silent -= entry.votes;
+    std::printf("%4u  %s", entry.votes, entry.answer.c_str());
+    std::printf(entry.provisional ? " (%u provisional)\n" : "\n", entry.provisional);
   }
   if (silent)
     std::printf("%4zu  (without an answer)\n", silent);
@@ -94,6 +104,12 @@ void printTally(const Outcome &outcome, const Arguments &arguments) {
 /// One line of --json-stream: what is new of a sample.
 void streamEvent(const Event &event, const SampleResult &sample, const Outcome &outcome,
                  const Arguments &arguments) {
+  if (event.probeAfter) {
+    std::printf("%s\n", dumped({{"sample", event.sample},
+                                {"probes", jsonOf(std::vector<ProbeResult>{sample.probes.back()})}})
+                            .c_str());
+    return;
+  }
   nlohmann::json out = {{"sample", event.sample}, {"tokens", nlohmann::json::array()}};
   for (const SampledToken &token : event.tokens)
     out["tokens"].push_back(token.token);
@@ -156,10 +172,9 @@ Status runSamples(Running &running, const Arguments &arguments, uint64_t id, Tra
       if (sample.ended()) {
         ++ended;
         sample.notNeeded = out->stoppedEarly && sample.reason == FinishReason::cancelled;
-        if (arguments.vote)
-          ballots.add(event.sample, ballotOf(sample),
-                      arguments.voting.byConfidence ? confidenceOf(sample) : 1);
       }
+      if (arguments.vote)
+        tellBallots(sample, event.sample, arguments.voting, &ballots);
       if (arguments.jsonStream)
         streamEvent(shown, sample, *out, arguments);
       if ((stream || arguments.jsonStream) && std::fflush(stdout) != 0)
@@ -243,7 +258,8 @@ Status runPrompt(const std::vector<Model *> &models, const Arguments &arguments,
   M1_TRY(runSamples(running, arguments, id, trace, &outcome));
   outcome.seconds = now() - began;
   M1_TRY(trace.close());
-  outcome.tokens = running.engines->stats().generatedTokens;
+  outcome.stats = running.engines->stats();
+  outcome.tokens = outcome.stats.generatedTokens;
   outcome.counts = countEnds(outcome.samples);
 
   print(outcome, arguments);

@@ -144,15 +144,15 @@ Status runPrompts(const std::vector<Model *> &models, const Arguments &arguments
       SampleResult &sample = course.samples[event.sample];
       if (sample.take(event))
         engines.cancelSample(event.request, event.sample);
+      if (sample.ended())
+        sample.notNeeded = course.stoppedEarly && sample.reason == FinishReason::cancelled;
+      if (arguments.vote)
+        tellBallots(sample, event.sample, arguments.voting, &course.ballots);
       if (!sample.ended())
         continue;
       ++ended;
       ++course.ended;
       failed += sample.reason == FinishReason::failed;
-      sample.notNeeded = course.stoppedEarly && sample.reason == FinishReason::cancelled;
-      if (arguments.vote)
-        course.ballots.add(event.sample, ballotOf(sample),
-                           arguments.voting.byConfidence ? confidenceOf(sample) : 1);
       if (!sample.notNeeded) {
         Json out = {{"id", course.id}, {"sample", event.sample}};
         out.update(Json(jsonOf(sample, true, arguments.generation.wantLogprobs)));

@@ -12,7 +12,8 @@ Status start(const std::vector<Model *> &models, const Arguments &arguments,
              std::unique_ptr<ModelText> text, uint32_t sequences, uint32_t context,
              uint32_t cacheSlots, Running *out) {
   EngineWish wish;
-  wish.size.sequences = sequences;
+  wish.probePlaces = probePlacesOf(arguments.generation, sequences);
+  wish.size.sequences = sequences + wish.probePlaces;
   wish.size.context = context;
   wish.size.prefillTokens = arguments.prefillChunk;
   wish.size.cacheSequences = cacheSlots;
@@ -27,8 +28,9 @@ Status start(const std::vector<Model *> &models, const Arguments &arguments,
 
 Status fitContext(const Model &model, const Arguments &arguments, Request *request,
                   uint32_t *outContext) {
-  const uint64_t closing =
-      request->closeTokens.size() + (request->closeTokens.empty() ? 0 : request->closeMaxTokens);
+  const uint64_t closing = std::max<uint64_t>(
+      request->closeTokens.size() + (request->closeTokens.empty() ? 0 : request->closeMaxTokens),
+      request->probeEvery ? request->probeTokens.size() + request->probeMaxTokens : 0);
   // The last new token is never fed.
   const uint64_t longest = uint64_t(model.module().max_positions()) + 1;
   if (!arguments.maxNewTokensGiven && request->prompt.size() < longest)
@@ -76,6 +78,10 @@ void printStats(const Model &model, const Running &running, double loadSeconds, 
                (unsigned long long)stats.computedTokens, (unsigned long long)stats.promptTokens,
                (unsigned long long)stats.sharedTokens, (unsigned long long)stats.reusedTokens,
                (unsigned long long)stats.recomputedTokens);
+  if (stats.probes)
+    std::fprintf(out, "probes            %llu (%llu dropped), %llu tokens, %.3f s of the steps\n",
+                 (unsigned long long)stats.probes, (unsigned long long)stats.probesDropped,
+                 (unsigned long long)stats.probeTokens, stats.probeSeconds);
   if (running.engines->prefixReuse())
     std::fprintf(out, "prefix reuse      %llu hits, %llu misses\n",
                  (unsigned long long)stats.prefixHits, (unsigned long long)stats.prefixMisses);

@@ -67,6 +67,7 @@ typedef struct m1_engine_options {
                                   reuse off */
   uint32_t prefill_tokens_per_step; /* prompt tokens that share a step with decoding samples; 0:
                                        what suits the device */
+  uint32_t probe_places; /* sequences beside max_samples, for probes (probe_every) alone */
 } m1_engine_options;
 
 M1_API void m1_engine_options_init(m1_engine_options *out_options);
@@ -133,6 +134,16 @@ typedef struct m1_request {
   const m1_logit_bias *logit_bias; /* [logit_bias_count] */
   size_t logit_bias_count;
   uint32_t first_sample; /* number of sample 0 in the seed's samples, to draw one of them again */
+
+  /* Probes: whenever a sample has generated probe_every tokens more, a copy of it is made to say
+   * probe_tokens and then, greedily and without penalties, up to probe_max_tokens of its own: what
+   * it would answer now, told in an event of its own. The sample goes on as if nothing had
+   * happened. Probes take probe_places, and others while no sample waits for one; when pages run
+   * out they are dropped first, without news. */
+  uint32_t probe_every; /* 0: none */
+  const int32_t *probe_tokens;
+  size_t probe_token_count;
+  uint32_t probe_max_tokens;
 } m1_request;
 
 /* One greedy sample of 256 tokens, no prompt. */
@@ -187,6 +198,9 @@ typedef struct m1_event {
                   before */
   m1_finish_reason reason;
   const char *error; /* "" unless failed */
+  /* Not 0: news of a probe, taken after so many tokens of the sample. tokens and text are the
+   * probe's, probe_tokens included, and no part of the sample's. */
+  uint32_t probe_after;
 } m1_event;
 
 /* Takes the oldest event. False when there is none (or no memory to show it: it then comes next
@@ -204,6 +218,9 @@ typedef struct m1_engine_stats {
   uint64_t recomputed_tokens, preemptions; /* because KV pages ran out */
   double model_seconds;                    /* in the device */
   double elapsed_seconds;                  /* in m1_engine_step */
+  uint64_t probes, probes_dropped;         /* begun; of these, without news */
+  uint64_t probe_tokens;                   /* of computed_tokens */
+  double probe_seconds; /* of model_seconds, by their share of each step's tokens */
 } m1_engine_stats;
 
 M1_API void m1_engine_get_stats(const m1_engine *engine, m1_engine_stats *out_stats);

@@ -55,7 +55,7 @@ class ChatOptions(Structure):
 
 class EngineOptions(Structure):
     _fields_ = [("max_samples", c_uint32), ("max_context", c_uint32), ("prefix_cache_slots", c_uint32),
-                ("prefill_tokens_per_step", c_uint32)]
+                ("prefill_tokens_per_step", c_uint32), ("probe_places", c_uint32)]
 
 
 class LogitBias(Structure):
@@ -71,7 +71,8 @@ class Request(Structure):
                 ("close_tokens", POINTER(c_int32)), ("close_token_count", c_size_t), ("close_max_tokens", c_uint32),
                 ("max_think_tokens", c_uint32), ("time_budget", c_double), ("at_deadline", c_int),
                 ("frequency_penalty", c_float), ("presence_penalty", c_float), ("logit_bias", POINTER(LogitBias)),
-                ("logit_bias_count", c_size_t), ("first_sample", c_uint32)]
+                ("logit_bias_count", c_size_t), ("first_sample", c_uint32), ("probe_every", c_uint32),
+                ("probe_tokens", POINTER(c_int32)), ("probe_token_count", c_size_t), ("probe_max_tokens", c_uint32)]
 
 
 class TokenLogprob(Structure):
@@ -81,14 +82,15 @@ class TokenLogprob(Structure):
 class Event(Structure):
     _fields_ = [("request", c_uint64), ("sample", c_uint32), ("tokens", POINTER(c_int32)), ("token_count", c_size_t),
                 ("logprobs", POINTER(c_float)), ("top_logprobs", POINTER(TokenLogprob)), ("top_count", c_size_t),
-                ("text", c_char_p), ("forced", c_bool), ("reason", c_int), ("error", c_char_p)]
+                ("text", c_char_p), ("forced", c_bool), ("reason", c_int), ("error", c_char_p), ("probe_after", c_uint32)]
 
 
 class EngineStats(Structure):
     _fields_ = [("running_samples", c_uint32), ("waiting_samples", c_uint32), ("kv_pages_used", c_uint32), ("kv_pages", c_uint32),
                 ("steps", c_uint64), ("generated_tokens", c_uint64), ("computed_tokens", c_uint64), ("reused_tokens", c_uint64),
                 ("shared_tokens", c_uint64), ("recomputed_tokens", c_uint64), ("preemptions", c_uint64),
-                ("model_seconds", c_double), ("elapsed_seconds", c_double)]
+                ("model_seconds", c_double), ("elapsed_seconds", c_double), ("probes", c_uint64), ("probes_dropped", c_uint64),
+                ("probe_tokens", c_uint64), ("probe_seconds", c_double)]
 
 
 # C's names of the structs above.

@@ -2,7 +2,7 @@
 import math
 from ctypes import POINTER, byref, c_bool, c_char_p, c_float, c_int32, c_size_t, c_uint64, c_void_p, create_string_buffer, string_at
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _library as c
 from ._library import lib
@@ -53,6 +53,7 @@ class Params:
     close_text: str = "\n\nThe final answer is \\boxed{"
     close_max_tokens: int = 32
     drop_at_deadline: bool = False
+    probe_every: int = 0  # tokens between probes, which are fed close_text (docs/votes.md)
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Update:
     forced: bool
     finish_reason: Optional[str]
     error: str
+    probe_after: int = 0  # not 0: tokens and text are of a probe after so many tokens of the sample
 
 
 @dataclass
@@ -84,9 +86,13 @@ class Sample:
     forced: bool = False
     finish_reason: Optional[str] = None
     error: str = ""
+    probes: List[Tuple[int, str]] = field(default_factory=list)  # tokens before each, and what it said, close_text included
 
     def take(self, update: Update) -> None:
         """Adds an update of this sample."""
+        if update.probe_after:
+            self.probes.append((update.probe_after, update.text))
+            return
         self.tokens += update.tokens
         self.text += update.text
         if update.logprobs is not None:
@@ -161,6 +167,10 @@ class Stats:
     preemptions: int
     model_seconds: float
     elapsed_seconds: float
+    probes: int
+    probes_dropped: int
+    probe_tokens: int
+    probe_seconds: float
 
 
 def _text(text: str) -> bytes:
@@ -256,9 +266,11 @@ class Model:
         lib.model_decode(self._handle, _ids(tokens), len(tokens), byref(out))
         return _owned_text(out)
 
-    def engine(self, max_samples: int = 0, max_context: int = 0, prefix_cache_slots: Optional[int] = None) -> "Engine":
-        """An engine for at most `max_samples` at once (0: as many as suit the device) of `max_context` tokens each."""
-        return Engine(self, max_samples, max_context, prefix_cache_slots)
+    def engine(self, max_samples: int = 0, max_context: int = 0, prefix_cache_slots: Optional[int] = None,
+               probe_places: int = 0) -> "Engine":
+        """An engine for at most `max_samples` at once (0: as many as suit the device) of `max_context` tokens each, and
+        `probe_places` probes beside them."""
+        return Engine(self, max_samples, max_context, prefix_cache_slots, probe_places)
 
     def generate(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> List[Completion]:
         """n samples of every prompt (token ids, or text as it is), on an engine of their own."""
@@ -274,9 +286,9 @@ class Model:
         params = params or Params()
         prompts = [self._prompt(prompt) for prompt in prompts]
         longest = max((len(prompt) for prompt in prompts), default=1) + params.max_new_tokens
-        if params.max_think_tokens or params.time_budget:
+        if params.max_think_tokens or params.time_budget or params.probe_every:
             longest += params.close_max_tokens + len(params.close_text)
-        return self.engine(0, min(longest + 1, self.info.max_positions))
+        return self.engine(0, min(longest + 1, self.info.max_positions), probe_places=4 if params.probe_every else 0)
 
     def _prompt(self, prompt: Prompt) -> Sequence[int]:
         return self.encode(prompt, add_special=True) if isinstance(prompt, str) else prompt
@@ -317,12 +329,13 @@ class Model:
 class Engine:
     """Samples of many prompts at once; prompts that begin alike share their beginning."""
 
-    def __init__(self, model: Model, max_samples: int = 0, max_context: int = 0, prefix_cache_slots: Optional[int] = None) -> None:
+    def __init__(self, model: Model, max_samples: int = 0, max_context: int = 0, prefix_cache_slots: Optional[int] = None,
+                 probe_places: int = 0) -> None:
         self._handle = c_void_p()
         self._model = model
         options = c.EngineOptions()
         lib.engine_options_init(byref(options))
-        options.max_samples, options.max_context = max_samples, max_context
+        options.max_samples, options.max_context, options.probe_places = max_samples, max_context, probe_places
         if prefix_cache_slots is not None:
             options.prefix_cache_slots = prefix_cache_slots
         lib.engine_create(model._handle, byref(options), byref(self._handle))
@@ -364,6 +377,9 @@ class Engine:
             request.close_tokens, request.close_token_count = _ids(close), len(close)
             request.close_max_tokens = params.close_max_tokens
             request.at_deadline = 0 if params.drop_at_deadline else 1
+        if params.probe_every:
+            probe = self._model.encode(params.close_text)
+            request.probe_every, request.probe_tokens, request.probe_token_count = params.probe_every, _ids(probe), len(probe)
         out = c_uint64()
         lib.engine_submit(self._handle, byref(request), byref(out))
         return out.value
@@ -427,4 +443,4 @@ def _update(event: c.Event) -> Update:
                 for i in range(count)]
     return Update(event.request, event.sample, event.tokens[:count] if count else [], event.text.decode(),
                   event.logprobs[:count] if event.logprobs else None, tops, event.forced,
-                  c.FINISH_REASONS[event.reason] if event.reason else None, event.error.decode())
+                  c.FINISH_REASONS[event.reason] if event.reason else None, event.error.decode(), event.probe_after)

@@ -80,6 +80,7 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   M1_TRY(checkArray(source.stop_tokens, source.stop_token_count, "stop_tokens"));
   M1_TRY(checkArray(source.stop_strings, source.stop_string_count, "stop_strings"));
   M1_TRY(checkArray(source.close_tokens, source.close_token_count, "close_tokens"));
+  M1_TRY(checkArray(source.probe_tokens, source.probe_token_count, "probe_tokens"));
   M1_TRY(checkArray(source.logit_bias, source.logit_bias_count, "logit_bias"));
   if (source.samples > mostSamples)
     return error(StatusCode::invalidArgument, "samples: expected at most %u, got %u", mostSamples,
@@ -130,6 +131,10 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   out->closeMaxTokens = source.close_max_tokens;
   out->maxThinkTokens = source.max_think_tokens;
   out->timeBudget = source.time_budget;
+  out->probeEvery = source.probe_every;
+  if (source.probe_token_count)
+    out->probeTokens.assign(source.probe_tokens, source.probe_tokens + source.probe_token_count);
+  out->probeMaxTokens = source.probe_max_tokens;
   out->atDeadline = action == M1_DEADLINE_CLOSE ? DeadlineAction::close : DeadlineAction::drop;
   return Status();
 }
@@ -162,7 +167,10 @@ void describe(m1_engine &engine, const Event &event, m1_event *out) {
   out->sample = event.sample;
   out->tokens = engine.tokens.data();
   out->token_count = event.tokens.size();
-  out->logprobs = engine.wantLogprobs.count(event.request) ? engine.logprobs.data() : nullptr;
+  out->probe_after = event.probeAfter;
+  out->logprobs = engine.wantLogprobs.count(event.request) && !event.probeAfter
+                      ? engine.logprobs.data()
+                      : nullptr;
   out->top_logprobs = top ? engine.topLogprobs.data() : nullptr;
   out->top_count = top;
   out->text = event.text.c_str();
@@ -301,6 +309,11 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
     // One more than run: the prompt that several samples fork from is a sequence, too.
     wish.sequences =
         chosen.max_samples + (chosen.max_samples > 1 && chosen.max_samples < UINT32_MAX ? 1 : 0);
+    if (chosen.probe_places > UINT32_MAX - wish.sequences)
+      return error(StatusCode::invalidArgument,
+                   "probe_places: %u beside %u samples is beyond 32 bits", chosen.probe_places,
+                   chosen.max_samples);
+    wish.sequences += chosen.probe_places;
     wish.context = chosen.max_context;
     wish.prefillTokens = chosen.prefill_tokens_per_step;
     wish.cacheSequences = chosen.prefix_cache_slots;
@@ -309,6 +322,7 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
     M1_TRY(Session::create(base, size, &engine->session));
     EngineOptions engineOptions;
     engineOptions.prefixCacheSlots = chosen.prefix_cache_slots;
+    engineOptions.probePlaces = chosen.probe_places;
     engineOptions.prefillBesideDecoding = prefillBesideDecoding(base, wish);
     Engine::DecoderFactory decoders;
     if (side)
@@ -331,6 +345,7 @@ void m1_request_init(m1_request *out_request) {
   out_request->top_p = defaults.sampling.topP;
   out_request->repetition_penalty = defaults.sampling.repetitionPenalty;
   out_request->close_max_tokens = defaults.closeMaxTokens;
+  out_request->probe_max_tokens = defaults.probeMaxTokens;
 }
 
 m1_status *m1_engine_submit(m1_engine *engine, const m1_request *request, uint64_t *out_request) {
@@ -431,6 +446,10 @@ void m1_engine_get_stats(const m1_engine *engine, m1_engine_stats *out_stats) {
   out_stats->preemptions = stats.preemptions;
   out_stats->model_seconds = stats.modelSeconds;
   out_stats->elapsed_seconds = stats.elapsedSeconds;
+  out_stats->probes = stats.probes;
+  out_stats->probes_dropped = stats.probesDropped;
+  out_stats->probe_tokens = stats.probeTokens;
+  out_stats->probe_seconds = stats.probeSeconds;
 }
 
 } // extern "C"

@@ -39,10 +39,10 @@ Status Engine::startProbes() {
         continue;
       // Room for the whole probe, and a page of growth for everyone that runs.
       if (limits.kvPages &&
-          backend.freePages() < std::min(limits.mostPages(longest),
-                                         limits.pagesOf(longest) -
-                                             uint32_t(track->computed / limits.pageSize)) +
-                                    holding + probing)
+          backend.freePages() <
+              std::min(limits.mostPages(longest),
+                       limits.pagesOf(longest) - uint32_t(track->computed / limits.pageSize)) +
+                  holding + probing)
         continue;
       auto probe = std::make_unique<Track>();
       probe->request = request.get();
@@ -92,6 +92,9 @@ void Engine::acceptProbe(Track &probe, const SampledToken &token) {
   if (probe.decoder)
     probe.decoder->finish(&event.text);
   events.push_back(std::move(event));
+  for (auto &track : probe.request->active) // what the sample says from here on comes after this
+    if (track->sample == probe.sample)
+      track->eventEpoch = UINT64_MAX;
   endProbe(probe);
 }
 

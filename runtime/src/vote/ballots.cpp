@@ -40,25 +40,30 @@ double leadProbability(uint32_t leader, uint32_t other) {
   return std::min(sum, 1.0);
 }
 
+size_t Ballots::groupOf(uint32_t sample, const std::string &answer) {
+  auto [spelling, isNew] = known.emplace(answer, groups.size());
+  if (isNew) { // most samples repeat an answer letter for letter
+    Answer read(answer);
+    const auto same = std::find_if(groups.begin(), groups.end(),
+                                   [&](const Group &group) { return group.answer.equals(read); });
+    spelling->second = size_t(same - groups.begin());
+    if (same == groups.end())
+      groups.push_back({std::move(read), {answer, 0, 0, sample, 0}});
+  }
+  return spelling->second;
+}
+
 void Ballots::add(uint32_t sample, const std::optional<std::string> &answer, double weight) {
   if (!has.emplace(sample, true).second)
     return;
+  provisional.erase(sample);
   while (has.count(firstMissing))
     ++firstMissing;
   if (!answer)
     return;
   ++ballots;
-  auto [spelling, isNew] = known.emplace(*answer, groups.size());
-  if (isNew) { // most samples repeat an answer letter for letter
-    Answer read(*answer);
-    const auto same = std::find_if(groups.begin(), groups.end(),
-                                   [&](const Group &group) { return group.answer.equals(read); });
-    spelling->second = size_t(same - groups.begin());
-    if (same == groups.end())
-      groups.push_back({std::move(read), {*answer, 0, 0, sample}});
-  }
-  Entry &entry = groups[spelling->second].entry;
-  if (sample < entry.first) {
+  Entry &entry = groups[groupOf(sample, *answer)].entry;
+  if (entry.votes == 0 || sample < entry.first) {
     entry.first = sample;
     entry.answer = *answer;
   }
@@ -66,15 +71,46 @@ void Ballots::add(uint32_t sample, const std::optional<std::string> &answer, dou
   entry.weight += weight;
 }
 
-std::vector<Ballots::Entry> Ballots::tally() const {
+void Ballots::probe(uint32_t sample, const std::optional<std::string> &answer) {
+  if (has.count(sample))
+    return;
+  provisional.erase(sample);
+  if (answer)
+    provisional.emplace(sample, std::pair(*answer, groupOf(sample, *answer)));
+}
+
+void Ballots::addUnfinished(uint32_t sample) {
+  auto kept = provisional.extract(sample);
+  add(sample, std::nullopt);
+  if (kept)
+    provisional.insert(std::move(kept));
+}
+
+std::vector<Ballots::Entry> Ballots::sorted(bool withProvisional) const {
   std::vector<Entry> out;
   for (const Group &group : groups)
     out.push_back(group.entry);
+  if (withProvisional)
+    for (const auto &[sample, said] : provisional) {
+      Entry &entry = out[said.second];
+      if (entry.votes == 0 || sample < entry.first) {
+        entry.first = sample;
+        entry.answer = said.first;
+      }
+      ++entry.votes;
+      ++entry.provisional;
+      entry.weight += 1;
+    }
+  out.erase(
+      std::remove_if(out.begin(), out.end(), [](const Entry &entry) { return entry.votes == 0; }),
+      out.end());
   std::sort(out.begin(), out.end(), [](const Entry &a, const Entry &b) {
     return a.weight != b.weight ? a.weight > b.weight : a.first < b.first;
   });
   return out;
 }
+
+std::vector<Ballots::Entry> Ballots::tally() const { return sorted(/*withProvisional=*/true); }
 
 bool Ballots::decided() const {
   if (groups.empty() || ended() >= samples)
@@ -94,7 +130,9 @@ bool Ballots::decided() const {
 /// tie the least index decides, which that answer takes from the missing samples when they hold
 /// one below the leader's.
 bool Ballots::decidedExactly() const {
-  const std::vector<Entry> order = tally();
+  const std::vector<Entry> order = sorted(/*withProvisional=*/false);
+  if (order.empty())
+    return false;
   const Entry &leader = order.front();
   const double missing = samples - ended();
   auto overtakes = [&](double weight, uint32_t first) {
@@ -109,7 +147,7 @@ bool Ballots::decidedExactly() const {
 }
 
 bool Ballots::decidedConfidently() const {
-  if (ballots < rule.leastBallots)
+  if (ballots + provisional.size() < rule.leastBallots)
     return false;
   const std::vector<Entry> order = tally();
   const uint32_t other = order.size() > 1 ? order[1].votes : 0;

@@ -35,15 +35,22 @@ public:
 
   /// A sample has ended, each once, in any order. One without an answer casts no ballot.
   void add(uint32_t sample, const std::optional<std::string> &answer, double weight = 1);
+  /// What a sample that has not ended would answer now: its provisional ballot, of weight 1, until
+  /// it is probed again or ends. The exact rule takes no notice of these, the confident one and the
+  /// tally count them.
+  void probe(uint32_t sample, const std::optional<std::string> &answer);
+  /// A sample was ended before it could answer: its provisional ballot stays.
+  void addUnfinished(uint32_t sample);
 
   /// Whether the vote may stop here by its rule; false once every sample has ended.
   bool decided() const;
 
   struct Entry {
-    std::string answer; // as the first of its samples, by index, put it
-    uint32_t votes = 0; // ballots
-    double weight = 0;  // of these ballots together; without weights their number
-    uint32_t first = 0; // least index of its samples
+    std::string answer;       // as the first of its samples, by index, put it
+    uint32_t votes = 0;       // ballots
+    double weight = 0;        // of these ballots together; without weights their number
+    uint32_t first = 0;       // least index of its samples
+    uint32_t provisional = 0; // of its votes
   };
   /// Most weight first; of equal weight the answer of the earlier sample.
   std::vector<Entry> tally() const;
@@ -56,6 +63,8 @@ private:
     Answer answer;
     Entry entry;
   };
+  size_t groupOf(uint32_t sample, const std::string &answer);
+  std::vector<Entry> sorted(bool withProvisional) const;
   bool decidedExactly() const;
   bool decidedConfidently() const;
 
@@ -66,6 +75,8 @@ private:
   uint32_t firstMissing = 0;    // least index of those that have not
   std::vector<Group> groups;
   std::map<std::string, size_t> known; // spelling to group
+  // Of samples that have not answered: the answer as the last probe put it, and its group.
+  std::map<uint32_t, std::pair<std::string, size_t>> provisional;
 };
 
 } // namespace m1rt

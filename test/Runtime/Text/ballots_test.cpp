@@ -180,4 +180,61 @@ TEST(Ballots, RulesAreParsed) {
     EXPECT_FALSE(parseStopRule(bad, &rule)) << bad;
 }
 
+// Provisional ballots are replaced by later probes and by the sample's own ballot, stay where a
+// sample was ended before it could answer, and are told in the tally.
+TEST(Ballots, ProvisionalOnesGiveWay) {
+  Ballots ballots(4);
+  ballots.probe(2, "7");
+  ballots.probe(3, "8");
+  ballots.probe(3, "7.0");
+  ASSERT_EQ(ballots.tally().size(), 1u);
+  EXPECT_EQ(ballots.tally()[0].votes, 2u);
+  EXPECT_EQ(ballots.tally()[0].provisional, 2u);
+  EXPECT_EQ(ballots.tally()[0].answer, "7"); // of the earlier sample
+  EXPECT_EQ(ballots.cast(), 0u);
+  ballots.probe(3, std::nullopt);
+  ballots.add(2, "9");
+  ballots.probe(2, "7"); // too late
+  ASSERT_EQ(ballots.tally().size(), 1u);
+  EXPECT_EQ(ballots.tally()[0].answer, "9");
+  ballots.probe(0, "7");
+  ballots.probe(1, "7");
+  ballots.addUnfinished(0);
+  ballots.add(1, std::nullopt); // cut: it has no answer
+  ASSERT_EQ(ballots.tally().size(), 2u);
+  EXPECT_EQ(ballots.tally()[0].answer, "7"); // a tie: the least index
+  EXPECT_EQ(ballots.tally()[0].provisional, 1u);
+  EXPECT_EQ(ballots.ended(), 3u);
+}
+
+// The exact rule is the same with and without provisional ballots, whatever they say; the confident
+// one counts them.
+TEST(Ballots, OnlyConfidenceCountsProvisionalOnes) {
+  std::mt19937 random(3);
+  for (int round = 0; round < 200; ++round) {
+    const uint32_t samples = 1 + random() % 9;
+    Ballots plain(samples, {StopRule::Kind::exact}), probed(samples, {StopRule::Kind::exact});
+    std::vector<uint32_t> order(samples);
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random);
+    for (uint32_t sample : order) {
+      for (int n = 0; n < 3; ++n)
+        probed.probe(random() % samples, std::to_string(random() % 3));
+      const std::string answer = std::to_string(random() % 3);
+      plain.add(sample, answer);
+      probed.add(sample, answer);
+      EXPECT_EQ(plain.decided(), probed.decided());
+    }
+    EXPECT_EQ(plain.tally()[0].answer, probed.tally()[0].answer);
+  }
+  Ballots confident(32, {StopRule::Kind::confident, 0.95, 3});
+  for (uint32_t sample = 0; sample < 3; ++sample)
+    confident.probe(sample, "5");
+  EXPECT_FALSE(confident.decided()); // 15/16
+  confident.probe(3, "5");
+  EXPECT_TRUE(confident.decided()); // 31/32
+  confident.add(0, "6");
+  EXPECT_FALSE(confident.decided());
+}
+
 } // namespace
