@@ -77,29 +77,52 @@ M1K_ENTRY void m1k_cpu_router(float *weights, int *experts, const float *logits,
 
 namespace {
 
+M1K_INLINE long int4RowBytes(int columns) { return (columns + 127) / 128 * 64; }
+
 /// Products of `Rows` rows of weights from `row` on with `Tokens` rows of x.
 template <int Rows, int Tokens>
 M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, int xType,
-                     const long *xAt, const void *weight, int weightType, const float *scale,
-                     long row, int n, int k) {
+                     const long *xAt, const void *weight, int weightType, const void *scale,
+                     int group, long row, int n, int k) {
   Floats sums[Rows][Tokens];
   for (int r = 0; r < Rows; ++r)
     for (int m = 0; m < Tokens; ++m)
       sums[r][m] = 0.0f;
-  forVectors(k, [&](int i, int width) M1K_BODY {
+  auto addProducts = [&](Floats(&to)[Rows][Tokens], int i, int width) M1K_BODY {
     Floats columns[Tokens];
     for (int m = 0; m < Tokens; ++m)
       columns[m] = load(x, xType, xAt[m] + i, width);
     for (int r = 0; r < Rows; ++r) {
-      Floats w = load(weight, weightType, (row + r) * k + i, width);
+      Floats w = weightType == M1K_I4
+                     ? loadInt4(static_cast<const char *>(weight) + (row + r) * int4RowBytes(k), i)
+                     : load(weight, weightType, (row + r) * k + i, width);
       for (int m = 0; m < Tokens; ++m)
-        sums[r][m] = sums[r][m] + w * columns[m];
+        to[r][m] = to[r][m] + w * columns[m];
     }
-  });
+  };
+  if (weightType == M1K_I4) {
+    const int groups = (k + group - 1) / group;
+    for (int g = 0; g < groups; ++g) {
+      Floats part[Rows][Tokens];
+      for (int r = 0; r < Rows; ++r)
+        for (int m = 0; m < Tokens; ++m)
+          part[r][m] = 0.0f;
+      forVectors(least(group, k - g * group),
+                 [&](int i, int width) M1K_BODY { addProducts(part, g * group + i, width); });
+      for (int r = 0; r < Rows; ++r) {
+        float factor = loadOne(scale, M1K_BF16, (row + r) * groups + g);
+        for (int m = 0; m < Tokens; ++m)
+          sums[r][m] = sums[r][m] + part[r][m] * factor;
+      }
+    }
+  } else {
+    forVectors(k, [&](int i, int width) M1K_BODY { addProducts(sums, i, width); });
+  }
+  const bool scaled = scale && weightType != M1K_I4;
   for (int r = 0; r < Rows; ++r)
     for (int m = 0; m < Tokens; ++m) {
       Floats value = 0.0f;
-      value[0] = sum(sums[r][m]) * (scale ? scale[row + r] : 1.0f);
+      value[0] = sum(sums[r][m]) * (scaled ? loadOne(scale, M1K_F32, row + r) : 1.0f);
       store(out, outType, outAt[m] + n + r, 1, value);
     }
 }
@@ -107,9 +130,9 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
 } // namespace
 
 M1K_ENTRY void m1k_cpu_expert_linear(void *out, const void *x, const int *experts,
-                                     const void *weight, const float *scale, int group_x,
-                                     long begin, long end, int rows, int first, int n, int k,
-                                     int chosen, int own_columns, int block, int weight_type,
+                                     const void *weight, const void *scale, int group_x, long begin,
+                                     long end, int rows, int first, int n, int k, int chosen,
+                                     int own_columns, int block, int group, int weight_type,
                                      int out_type, long out_stride, int x_type, long x_stride,
                                      long experts_stride) {
   int blocks = (n + block - 1) / block, expert = group_x / blocks;
@@ -122,16 +145,16 @@ M1K_ENTRY void m1k_cpu_expert_linear(void *out, const void *x, const int *expert
     int row = from;
     for (; row + 2 <= to; row += 2) {
       if (count == most)
-        tile<2, most>(out, out_type, outAt, x, x_type, xAt, weight, weight_type, scale, base + row,
-                      row, k);
+        tile<2, most>(out, out_type, outAt, x, x_type, xAt, weight, weight_type, scale, group,
+                      base + row, row, k);
       else
         for (int m = 0; m < count; ++m)
           tile<2, 1>(out, out_type, outAt + m, x, x_type, xAt + m, weight, weight_type, scale,
-                     base + row, row, k);
+                     group, base + row, row, k);
     }
     if (row < to)
       for (int m = 0; m < count; ++m)
-        tile<1, 1>(out, out_type, outAt + m, x, x_type, xAt + m, weight, weight_type, scale,
+        tile<1, 1>(out, out_type, outAt + m, x, x_type, xAt + m, weight, weight_type, scale, group,
                    base + row, row, k);
   };
   // A row names an expert once at most.

@@ -27,6 +27,9 @@
 #define M1K_F32 0
 #define M1K_BF16 1
 #define M1K_I8 2 // of weights
+// Of weights: 128 columns of int4 are 32 words of 16 bits, of which word w holds column 32 * p + w
+// in bits 4 * p to 4 * p + 3; a row is whole blocks of these.
+#define M1K_I4 3
 
 // Channels that one group of a scan or convolution should own: enough work to pay for the call,
 // enough groups to share out.
@@ -146,14 +149,15 @@ void m1k_cpu_router(float *weights, int *experts, const float *logits, const flo
 // own_columns x has `chosen` ranges of k columns, of which the j-th is meant. weight:
 // [experts * rows, k]. grid_x = experts * ceil(n / block): a group owns `block` rows of one expert
 // and those of the rows [begin, end) of x that name it; no row names an expert twice. Weights of
-// experts that no row names are not read. scale: [experts * rows], by which the sums of a row of
-// weights are multiplied; null: 1.
+// experts that no row names are not read. scale: [experts * rows] f32, by which the sums of a row
+// of weights are multiplied; null: 1. With weights of int4 it is bf16 [experts * rows,
+// ceil(k / group)], for the sums of `group` columns (a multiple of 16).
 void m1k_cpu_expert_linear(void *out, const void *x, const int *experts, const void *weight,
-                           const float *scale, int group_x, long begin, long end,
+                           const void *scale, int group_x, long begin, long end,
                            // constants
                            int rows, int first, int n, int k, int chosen, int own_columns,
-                           int block, int weight_type, int out_type, long out_stride, int x_type,
-                           long x_stride, long experts_stride);
+                           int block, int group, int weight_type, int out_type, long out_stride,
+                           int x_type, long x_stride, long experts_stride);
 
 // out[t, c] = Σ_j weights[t, j] x[t, j * columns + c], j < parts. A group owns rows [begin, end).
 void m1k_cpu_combine(void *out, const void *x, const void *weights, long begin, long end,

@@ -105,6 +105,15 @@ M1K_INLINE void prefetch(const void *base, int type, long index) {
   __builtin_prefetch(at(base, type, index));
 }
 
+/// The 16 columns from `column`, a multiple of 16, on of a row of int4.
+M1K_INLINE Floats loadInt4(const void *row, int column) {
+  Halves words;
+  __builtin_memcpy(&words, static_cast<const char *>(row) + column / 128 * 64 + column % 32 * 2,
+                   sizeof(words));
+  Ints wide = __builtin_convertvector(words, Ints);
+  return __builtin_convertvector(wide << (28 - column % 128 / 32 * 4) >> 28, Floats);
+}
+
 /// Elements [index, index + count) of an array of `type`, 1 <= count <= 16; zeros in the other
 /// lanes, which are not read.
 M1K_INLINE Floats load(const void *base, int type, long index, int count) {

@@ -153,6 +153,8 @@ Type elementOf(fbs::ElementType type, MLIRContext *context) {
   case fbs::ElementType::u8:
   case fbs::ElementType::i8:
     return IntegerType::get(context, 8);
+  case fbs::ElementType::i4x2:
+    return IntegerType::get(context, 8, IntegerType::Unsigned);
   case fbs::ElementType::f8e4m3:
     return Float8E4M3FNType::get(context);
   }

@@ -1,4 +1,5 @@
 #include "ModuleTable.h"
+#include "M1/IR/Int4.h"
 #include "llvm/ADT/StringMap.h"
 #include <cmath>
 
@@ -22,6 +23,8 @@ llvm::Expected<fbs::ElementType> elementType(Type type) {
     return fbs::ElementType::i32;
   if (type.isSignlessInteger(8))
     return fbs::ElementType::i8;
+  if (m1::isInt4Pairs(type))
+    return fbs::ElementType::i4x2;
   if (isa<Float8E4M3FNType>(type))
     return fbs::ElementType::f8e4m3;
   std::string text;
@@ -34,12 +37,13 @@ llvm::Expected<fbs::ElementType> elementType(Type type) {
 /// as dummy values lie within 3.5 deviations), convolution taps of unit gain, biases small. Rows of
 /// a quantised weight fill their range and have the scales that give them unit gain.
 std::pair<float, float> dummyStatistics(m1::WeightOp weight) {
-  constexpr float int8Deviation = 127.0f / 3.5f;
-  if (weight.getTransform() == m1::Transform::Int8Rows)
-    return {0.0f, int8Deviation};
+  constexpr float int8Deviation = 127.0f / 3.5f, int4Deviation = 7.0f / 3.5f;
+  if (weight.isQuantised())
+    return {0.0f, m1::int4GroupOf(weight.getTransform()) ? int4Deviation : int8Deviation};
   if (m1::WeightOp scaled = weight.getScaled()) {
-    auto columns = static_cast<float>(scaled.getTensorType().getDimSize(1));
-    return {1.0f / (int8Deviation * std::sqrt(columns)), 0.0f};
+    bool isInt4 = m1::int4GroupOf(scaled.getTransform()).has_value();
+    auto columns = static_cast<float>(scaled.getTensorType().getDimSize(1) * (isInt4 ? 2 : 1));
+    return {1.0f / ((isInt4 ? int4Deviation : int8Deviation) * std::sqrt(columns)), 0.0f};
   }
   auto shape = weight.getTensorType().getShape();
   StringRef name = weight.getSymName();

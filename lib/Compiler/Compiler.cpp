@@ -288,7 +288,8 @@ bool Compilation::optimize() {
   return runPasses([&](PassManager &passes) {
            m1::buildOptimizePipeline(passes);
            if (!options.quantize.empty())
-             passes.addPass(m1::createQuantizeWeightsPass({options.quantizeKeep}));
+             passes.addPass(
+                 m1::createQuantizeWeightsPass({options.quantize, options.quantizeKeep}));
          }) &&
          save("2-m1-optimized.mlir");
 }

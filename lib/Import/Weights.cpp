@@ -2,6 +2,8 @@
 #include "m1c/Weights.h"
 
 #include "Elements.h"
+#include "M1/IR/Int4.h"
+#include "Quantize.h"
 #include "weight_check.h"
 #include "llvm/ADT/APFloat.h"
 #include "llvm/ADT/bit.h"
@@ -48,36 +50,15 @@ uint32_t infinityBits(StoredType type) {
 }
 
 /// What the f32 values of a weight become.
-enum class Form { f32, bf16, int8Rows, int8Scales };
-
-/// The largest absolute value / 127; NaN for a row with a NaN or an infinite value.
-float scaleOf(ArrayRef<float> row) {
-  uint32_t largest = 0; // absolute values in the order of their bits: NaN and infinity last
-  for (float value : row)
-    largest = std::max(largest, llvm::bit_cast<uint32_t>(value) & 0x7fffffff);
-  return largest < infinityBits(StoredType::f32) ? llvm::bit_cast<float>(largest) / 127.0f
-                                                 : std::numeric_limits<float>::quiet_NaN();
-}
-
-void quantiseRow(ArrayRef<float> row, int8_t *out) {
-  float scale = scaleOf(row);
-  if (!(scale > 0)) { // zeros, or NaN
-    std::fill_n(out, row.size(), int8_t(0));
-    return;
-  }
-  // Adding 1.5 · 2^23 rounds to an integer, to nearest even. A scale that is subnormal holds few
-  // bits, and quotients may be above 127.
-  constexpr float magic = 12582912.0f;
-  for (size_t i = 0; i < row.size(); ++i)
-    out[i] = int8_t(std::clamp(row[i] / scale, -127.0f, 127.0f) + magic - magic);
-}
+enum class Form { f32, bf16, int8Rows, int8Scales, int4Groups, int4Scales };
 
 /// Takes the f32 values of a weight in chunks of any size and passes on what they become. Rows of
 /// `columns` values count where the form is one of rows.
 class Writer {
 public:
-  Writer(Form form, int64_t columns, WeightSink sink)
-      : form(form), columns(static_cast<size_t>(columns)), sink(sink) {}
+  /// `group`: of the forms of int4.
+  Writer(Form form, int64_t columns, WeightSink sink, int64_t group = 0)
+      : form(form), columns(static_cast<size_t>(columns)), group(group), sink(sink) {}
 
   static Form formOf(Type elementType) { return elementType.isBF16() ? Form::bf16 : Form::f32; }
   Form getForm() const { return form; }
@@ -93,6 +74,8 @@ public:
       return sink({reinterpret_cast<const char *>(rounded.data()), rounded.size() * 2});
     case Form::int8Rows:
     case Form::int8Scales:
+    case Form::int4Groups:
+    case Form::int4Scales:
       return writeRows(values);
     }
     llvm_unreachable("all forms are handled");
@@ -111,22 +94,35 @@ private:
           break;
         row = begun;
       }
-      size_t at = bytes.size();
-      if (form == Form::int8Scales) {
-        float scale = scaleOf(row);
-        bytes.resize(at + sizeof(scale));
-        std::memcpy(bytes.data() + at, &scale, sizeof(scale));
-      } else {
-        bytes.resize(at + columns);
-        quantiseRow(row, reinterpret_cast<int8_t *>(bytes.data()) + at);
-      }
+      appendRow(row, bytes);
       begun.clear();
     }
     return bytes.empty() ? success() : sink(bytes);
   }
 
+  void appendRow(ArrayRef<float> row, std::vector<char> &bytes) const {
+    auto extend = [&](int64_t count) {
+      bytes.resize(bytes.size() + static_cast<size_t>(count));
+      return bytes.data() + bytes.size() - count;
+    };
+    const auto length = static_cast<int64_t>(columns);
+    if (form == Form::int8Scales) {
+      float scale = int8Scale(row);
+      std::memcpy(extend(sizeof(scale)), &scale, sizeof(scale));
+    } else if (form == Form::int8Rows) {
+      quantizeInt8(row, reinterpret_cast<int8_t *>(extend(length)));
+    } else if (form == Form::int4Groups) {
+      quantizeInt4(row, group, reinterpret_cast<uint8_t *>(extend(int4RowBytes(length))));
+    } else {
+      std::vector<uint16_t> scales(static_cast<size_t>(int4Groups(length, group)));
+      int4Scales(row, group, scales.data());
+      std::memcpy(extend(int64_t(scales.size() * 2)), scales.data(), scales.size() * 2);
+    }
+  }
+
   Form form;
   size_t columns;
+  int64_t group;
   WeightSink sink;
   std::vector<uint16_t> rounded;
   std::vector<float> begun; // the values of a row that is not whole yet
@@ -136,6 +132,9 @@ void transformValues(Transform transform, MutableArrayRef<float> values) {
   switch (transform) {
   case Transform::None:
   case Transform::Int8Rows: // the writer's
+  case Transform::Int4Groups32:
+  case Transform::Int4Groups64:
+  case Transform::Int4Groups128:
     break;
   case Transform::NegExp:
     for (float &value : values)
@@ -166,7 +165,7 @@ struct Part {
 void warnOfBits(WeightOp weight, const SourceTensor &tensor, StoredType type, uint32_t largest,
                 Form form) {
   // Of scales the weight itself has said it.
-  if (largest >= infinityBits(type) && form != Form::int8Scales)
+  if (largest >= infinityBits(type) && form != Form::int8Scales && form != Form::int4Scales)
     weight.emitWarning() << "checkpoint tensor '" << tensor.name << "' holds "
                          << (largest > infinityBits(type) ? "NaN" : "infinite values");
 }
@@ -351,7 +350,7 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
   if (!source)
     return weight.emitOpError() << "refers to " << weight.getScalesOfAttr()
                                 << ", which is no m1.weight";
-  const bool quantised = source.getTransform() == Transform::Int8Rows;
+  const bool quantised = source.isQuantised();
   Type elementType = weight.getTensorType().getElementType();
   if (!isa<Float32Type, BFloat16Type>(elementType) && !quantised)
     return weight.emitOpError() << "expected elements of f32 or bf16 from the checkpoint, got "
@@ -374,14 +373,23 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
     count += part.countElements();
   }
   RankedTensorType type = source.getTensorType();
-  if (count != type.getNumElements())
+  const int64_t group = int4GroupOf(source.getTransform()).value_or(0);
+  if (group) { // the columns are those of the sources
+    int64_t n = type.getDimSize(0), columns = count / n;
+    if (count % n || int4RowBytes(columns) != type.getDimSize(1) ||
+        (source != weight && int4Groups(columns, group) != weight.getTensorType().getDimSize(1)))
+      return weight.emitOpError() << "expected sources of " << n << " rows whose int4 take "
+                                  << type.getDimSize(1) << " bytes, got " << count << " elements";
+    type = RankedTensorType::get({n, columns}, type.getElementType());
+  } else if (count != type.getNumElements()) {
     return weight.emitOpError() << "expected sources of " << type.getNumElements()
                                 << " elements together, got " << count;
-  Form form = source != weight ? Form::int8Scales
-              : quantised      ? Form::int8Rows
-                               : Writer::formOf(elementType);
+  }
+  Form form = !quantised         ? Writer::formOf(elementType)
+              : source != weight ? (group ? Form::int4Scales : Form::int8Scales)
+                                 : (group ? Form::int4Groups : Form::int8Rows);
   const int64_t columns = type.getRank() ? type.getShape().back() : 1;
-  Writer write(form, columns, sink);
+  Writer write(form, columns, sink, group);
   for (const Part &part : parts) {
     if (part.tensor->code) {
       if (failed(writeCoded(source, data, part, columns, write, sink)))

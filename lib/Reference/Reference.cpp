@@ -2,7 +2,7 @@
 #include "m1c/Reference.h"
 
 #include "Formulas.h"
-#include "M1/IR/M1.h"
+#include "M1/IR/Int4.h"
 #include "m1c/Weights.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -20,6 +20,7 @@ using namespace m1c::reference;
 namespace m1c {
 
 /// The elements of a weight as rows: [a, b, c, …] is a rows of b·c·… columns, a vector one row.
+/// Pairs of int4 are bytes.
 static FailureOr<Rows> readWeight(m1::WeightOp op, const CheckpointData &data) {
   auto type = op.getTensorType();
   std::string bytes;
@@ -34,14 +35,15 @@ static FailureOr<Rows> readWeight(m1::WeightOp op, const CheckpointData &data) {
   rows.values.resize(count);
   Type element = type.getElementType();
   int64_t width = element.getIntOrFloatBitWidth() / 8;
-  if (!(element.isF32() || element.isBF16() || element.isSignlessInteger(8)) ||
+  bool isPairs = m1::isInt4Pairs(element);
+  if (!(element.isF32() || element.isBF16() || element.isSignlessInteger(8) || isPairs) ||
       static_cast<int64_t>(bytes.size()) != count * width)
     return op.emitOpError("cannot be evaluated: expected ")
-           << count << " elements of f32, bf16 or i8, got " << bytes.size() << " bytes of "
+           << count << " elements of f32, bf16, i8 or ui8, got " << bytes.size() << " bytes of "
            << element;
   for (int64_t i = 0; i < count; ++i) {
     if (width == 1) {
-      rows.values[i] = static_cast<int8_t>(bytes[i]);
+      rows.values[i] = isPairs ? static_cast<uint8_t>(bytes[i]) : static_cast<int8_t>(bytes[i]);
       continue;
     }
     uint32_t bits = 0;
@@ -130,9 +132,22 @@ private:
     return y;
   }
 
-  /// The weight of a linear; quantised: its elements times the scale of their row.
-  Rows weightOf(Value weight, Value scale) const {
+  /// The weight of a linear with rows of `columns`; quantised: its elements times the scale of
+  /// their row or group.
+  Rows weightOf(Value weight, Value scale, int64_t columns) const {
     Rows rows = get(weight);
+    if (m1::isInt4Pairs(cast<RankedTensorType>(weight.getType()).getElementType())) {
+      const Rows &scales = get(scale);
+      int64_t group = *m1::int4GroupOf(columns, scales.columns);
+      Rows wide(rows.rows, columns);
+      for (int64_t n = 0; n < rows.rows; ++n)
+        for (int64_t k = 0; k < columns; ++k) {
+          m1::Int4Place place = m1::int4Place(k);
+          int bits = static_cast<int>(rows.at(n, place.byte)) >> place.shift & 15;
+          wide.at(n, k) = (bits < 8 ? bits : bits - 16) * scales.at(n, k / group);
+        }
+      return wide;
+    }
     if (scale)
       for (int64_t n = 0; n < rows.rows; ++n)
         for (int64_t k = 0; k < rows.columns; ++k)
@@ -297,7 +312,8 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::GetStateOp) { return success(); })
       .Case([&](m1::EmbeddingOp op) { return embedding(op); })
       .Case([&](m1::LinearOp op) {
-        return set(op.getResult(), linear(get(op.getX()), weightOf(op.getWeight(), op.getScale()),
+        const Rows &x = get(op.getX());
+        return set(op.getResult(), linear(x, weightOf(op.getWeight(), op.getScale(), x.columns),
                                           getOptional(op.getBias())));
       })
       .Case([&](m1::RmsNormOp op) {
@@ -377,8 +393,8 @@ LogicalResult Evaluation::evaluate(Operation *op) {
         return set(op.getExperts(), std::move(names));
       })
       .Case([&](m1::ExpertLinearOp op) {
-        const Rows weight = weightOf(op.getWeight(), op.getScale());
         const Rows &experts = get(op.getExperts());
+        const Rows weight = weightOf(op.getWeight(), op.getScale(), m1::columnsOfExperts(op));
         int64_t n = cast<RankedTensorType>(op.getOut().getType()).getDimSize(1) / experts.columns;
         return set(op.getResult(), expertLinear(get(op.getX()), experts, weight,
                                                 weight.rows / static_cast<int64_t>(op.getCount()),

@@ -40,8 +40,18 @@ M1_DUMMY_FUNCTION signed char m1_dummy_i8(float value) {
   return (signed char)(held + 12582912.0f - 12582912.0f);
 }
 
+// Two int4 to a byte, of the values of elements 2 * index and 2 * index + 1, each held within +-7;
+// `low` and `high` are those values.
+M1_DUMMY_FUNCTION unsigned char m1_dummy_i4x2(float low, float high) {
+  const float l = low < -7.0f ? -7.0f : low > 7.0f ? 7.0f : low;
+  const float h = high < -7.0f ? -7.0f : high > 7.0f ? 7.0f : high;
+  const int first = (int)(l + 12582912.0f - 12582912.0f);
+  const int second = (int)(h + 12582912.0f - 12582912.0f);
+  return (unsigned char)((first & 15) | (second & 15) << 4);
+}
+
 // The weight's element is fmaf((float)m1_dummy_integer(key, index), dummy_scale *
 // M1_DUMMY_INVERSE_DEVIATION, dummy_offset), rounded to nearest even to the weight's type
-// (i8: m1_dummy_i8).
+// (i8: m1_dummy_i8, i4x2: m1_dummy_i4x2).
 
 #endif

@@ -15,6 +15,8 @@ m1.weight @D2 : tensor<4xf32> {sources = ["D2"]}
 m1.weight @dt2 : tensor<4x64xf32> {sources = ["dt2"]}
 m1.weight @quantised : tensor<4x64xi8> {sources = ["q"], transform = #m1<transform int8_rows>}
 m1.weight @quantised.scale : tensor<4xf32> {scales_of = @quantised}
+m1.weight @int4 : tensor<4x64xui8> {sources = ["q"], transform = #m1<transform int4_groups_32>}
+m1.weight @int4.scale : tensor<4x2xbf16> {scales_of = @int4}
 m1.weight @kv_proj : tensor<32x64xf32> {sources = ["kv_proj"]}
 m1.weight @hi : tensor<2x8x2xf32> {sources = ["hi"]}
 m1.weight @lo : tensor<256x8x2xf32> {sources = ["lo"]}
@@ -67,6 +69,11 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   %scale = m1.get_weight @quantised.scale : tensor<4xf32>
   %q4 = m1.linear %h, %quantised scale(%scale) bias(%D2)
       : (tensor<?x64xf32>, tensor<4x64xi8>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
+  // CHECK: plan.kernel @linear_4_v2 {key = "linear x:64xf32/64 weight:4x64xui8 scale:4x2xbf16 -> out:4xf32/4 over tokens", origin = "generated"}
+  %int4 = m1.get_weight @int4 : tensor<4x64xui8>
+  %scale4 = m1.get_weight @int4.scale : tensor<4x2xbf16>
+  %i4 = m1.linear %h, %int4 scale(%scale4)
+      : (tensor<?x64xf32>, tensor<4x64xui8>, tensor<4x2xbf16>) -> tensor<?x4xf32>
   // CHECK: plan.kernel @ssd_scan_64 {key = "ssd_scan {delta_softplus} x:32xf32/32 dt:4xf32/4 a:4xf32 b:32xf32/32 c:64xf32/64 dt_bias:4xf32 state:4x16x16xbf16 sequence_starts:i32 slots:i32 positions:i32 -> out:64xf32/64 over sequences", origin = "ssd_scan"}
   %y2 = m1.ssd_scan %x, %d4, %A2, %x, %h dt_bias(%D2), %batch, %scan2_state {delta_softplus}
     : (tensor<?x32xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x32xf32>, tensor<?x64xf32>,

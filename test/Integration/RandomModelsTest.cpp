@@ -48,7 +48,8 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
   // Every instruction set that this machine has: the kernels' vectors split differently on each.
   types.cpu = random.pick(
       {"native", "x86-64-v3", __builtin_cpu_supports("x86-64-v4") ? "x86-64-v4" : "x86-64-v3"});
-  types.quantize = random.chance(0.12) ? "int8" : "";
+  types.quantize =
+      random.chance(0.16) ? random.pick({"int8", "int4:32", "int4:64", "int4:128"}) : "";
   bool rounded = types.activation == "bf16" || types.kv == "bf16" || types.state == "bf16";
   SCOPED_TRACE(testing::Message() << "M1_TEST_SEED=" << seed << " activation " << types.activation
                                   << " state " << types.state << " kv " << types.kv << " cpu "
@@ -61,8 +62,10 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
   // What is wanted comes from the formulas applied to the checkpoint; the evaluator, which walks
   // the module that the kernels are made of, must want the same. 1e-4: its A, D and rotary tables
   // are f32. Of a quantised model the evaluator alone says what is wanted.
-  EvaluatedModel evaluated(
-      directory.path, types.quantize.empty() ? "m1-optimize" : "m1-optimize,m1-quantize-weights");
+  EvaluatedModel evaluated(directory.path,
+                           types.quantize.empty()
+                               ? "m1-optimize"
+                               : "m1-optimize,m1-quantize-weights{format=" + types.quantize + "}");
   ASSERT_TRUE(evaluated.reference);
   std::vector<Track> tracks(random.integer(1, 5));
   double naive = 0;

@@ -134,9 +134,13 @@ TEST(Reference, Goldens) {
   }
 }
 
-// What int8 weights cost: the logits of the goldens' prompts by a quantised model, without any
-// other rounding, against those of the authors' code; docs/numerics.md has the reason of the bound.
-TEST(Reference, QuantisedGoldens) {
+// What int8 and int4 weights cost: the logits of the goldens' prompts by a quantised model, without
+// any other rounding, against those of the authors' code; docs/numerics.md has the reason of the
+// bounds.
+class QuantisedGoldens : public testing::TestWithParam<std::pair<const char *, double>> {};
+
+TEST_P(QuantisedGoldens, AreNear) {
+  const auto [format, bound] = GetParam();
   if (!std::filesystem::exists(M1_GOLDENS))
     GTEST_SKIP() << M1_GOLDENS << " is not there";
   for (const auto &entry : std::filesystem::directory_iterator(M1_GOLDENS)) {
@@ -144,7 +148,8 @@ TEST(Reference, QuantisedGoldens) {
       continue;
     SCOPED_TRACE(entry.path().filename().string());
     Tensors golden = readSafetensors((entry.path() / "golden.safetensors").string());
-    EvaluatedModel model(entry.path().string(), "m1-optimize,m1-quantize-weights");
+    EvaluatedModel model(entry.path().string(), std::string("m1-optimize,m1-quantize-weights{") +
+                                                    "format=" + format + "}");
     ASSERT_TRUE(model.reference);
     std::vector<double> got, want;
     double divergence = 0;
@@ -163,12 +168,15 @@ TEST(Reference, QuantisedGoldens) {
         divergence += klDivergence(&wanted.values[row * v], &logits[row * v], v);
     }
     double error = normError(got, want);
-    std::cout << entry.path().filename().string() << ": relative error " << error
+    std::cout << format << " " << entry.path().filename().string() << ": relative error " << error
               << ", KL divergence " << divergence / rows << " nats a token\n";
-    EXPECT_LE(error, 6e-2);
+    EXPECT_LE(error, bound);
     EXPECT_GT(error, 1e-4) << "nothing was quantised";
   }
 }
+INSTANTIATE_TEST_SUITE_P(Formats, QuantisedGoldens,
+                         testing::Values(std::pair("int8", 6e-2), std::pair("int4:32", 6e-1),
+                                         std::pair("int4:64", 7e-1), std::pair("int4:128", 7e-1)));
 
 /// A module in text, ready to evaluate; what was reported ends up in `messages`.
 struct Parsed {

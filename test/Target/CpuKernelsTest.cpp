@@ -1,6 +1,7 @@
 // Generated CPU kernels: every op, compiled for each instruction set that this machine has, run
 // over its grid, and compared with the same formula in float64.
 #include "Formulas.h"
+#include "M1/IR/Int4.h"
 #include "M1/IR/Scalars.h"
 #include "m1c/CpuTarget.h"
 #include "m1k_abi.h"
@@ -32,7 +33,11 @@ struct Buffer {
   std::vector<double> values;
   bool isOutput = false;
 
-  int64_t columns() const { return spec.dims.empty() ? 1 : spec.dims.back(); }
+  int64_t valueColumns = 0; // of int4: values of a row
+
+  int64_t columns() const {
+    return valueColumns ? valueColumns : spec.dims.empty() ? 1 : spec.dims.back();
+  }
   double at(int64_t row, int64_t column) const {
     return values[row * (spec.rowStride ? spec.rowStride : columns()) + column];
   }
@@ -81,6 +86,26 @@ public:
       set(b, i,
           b.spec.element.isInteger(8) ? std::clamp(40 * normal(random), -127.0f, 127.0f)
                                       : normal(random));
+    return b;
+  }
+  /// Random int4 [n, k] in bytes, and which they are as values.
+  Buffer int4(const std::string &role, int64_t n, int64_t k) {
+    Buffer b;
+    b.spec.role = role;
+    b.spec.element = mlir::IntegerType::get(&context, 8, mlir::IntegerType::Unsigned);
+    b.spec.dims.assign({n, mlir::m1::int4RowBytes(k)});
+    // What fills up the last block counts for nothing.
+    b.bytes.resize(static_cast<size_t>(n * b.spec.dims[1]));
+    for (char &byte : b.bytes)
+      byte = static_cast<char>(random());
+    b.valueColumns = k;
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < k; ++j) {
+        mlir::m1::Int4Place place = mlir::m1::int4Place(j);
+        int bits =
+            b.bytes[static_cast<size_t>(i * b.spec.dims[1] + place.byte)] >> place.shift & 15;
+        b.values.push_back(bits < 8 ? bits : bits - 16);
+      }
     return b;
   }
   Buffer output(const std::string &role, const char *element, std::vector<int64_t> dims,
@@ -327,22 +352,32 @@ TEST_P(CpuKernels, Linear) {
     int64_t n, k;
     const char *x, *w, *out;
     bool bias;
+    int64_t group = 0; // of int4
   };
   for (const Case &c :
        {Case{4, 64, "f32", "f32", "f32", false}, Case{67, 37, "f32", "f32", "f32", true},
         Case{1, 1, "f32", "bf16", "f32", false}, Case{130, 96, "bf16", "bf16", "bf16", true},
         Case{66, 95, "bf16", "bf16", "f32", false}, Case{7, 33, "bf16", "f32", "bf16", true},
         Case{33, 127, "f32", "bf16", "bf16", false}, Case{130, 96, "bf16", "i8", "bf16", true},
-        Case{7, 75, "bf16", "i8", "f32", false}, Case{67, 37, "f32", "i8", "f32", true}}) {
-    SCOPED_TRACE(testing::Message()
-                 << "n " << c.n << " k " << c.k << " " << c.x << " " << c.w << " " << c.out);
+        Case{7, 75, "bf16", "i8", "f32", false}, Case{67, 37, "f32", "i8", "f32", true},
+        // Whole blocks; groups that end early, in each plane of a block; less than a register.
+        Case{7, 256, "bf16", "i4", "bf16", true, 64}, Case{5, 313, "bf16", "i4", "f32", true, 32},
+        Case{9, 177, "f32", "i4", "f32", true, 64}, Case{4, 235, "f32", "i4", "f32", false, 128},
+        Case{5, 13, "bf16", "i4", "f32", true, 32}}) {
+    SCOPED_TRACE(testing::Message() << "n " << c.n << " k " << c.k << " " << c.x << " " << c.w
+                                    << " " << c.out << " group " << c.group);
     for (int64_t rows : {1, kRows, 70}) {
-      Buffer x = h->input("x", c.x, {c.k}, c.k + 3, rows), w = h->input("weight", c.w, {c.n, c.k}),
+      if (c.group && rows == 1) // a tile of one token is in the rest of 13
+        continue;
+      Buffer x = h->input("x", c.x, {c.k}, c.k + 3, rows),
+             w = c.group ? h->int4("weight", c.n, c.k) : h->input("weight", c.w, {c.n, c.k}),
              bias = h->input("bias", "f32", {c.n}), scale = h->input("scale", "f32", {c.n});
+      if (c.group)
+        scale = h->input("scale", "bf16", {c.n, mlir::m1::int4Groups(c.k, c.group)});
       Buffer out = h->output("out", c.out, {c.n}, c.n + 5, rows);
       std::vector<Buffer *> operands = {&x, &w};
       const bool quantised = c.w == std::string("i8");
-      if (quantised)
+      if (quantised || c.group)
         operands.push_back(&scale);
       if (c.bias)
         operands.push_back(&bias);
@@ -353,33 +388,38 @@ TEST_P(CpuKernels, Linear) {
           [&](int64_t t, int64_t n) {
             double sum = 0;
             for (int64_t k = 0; k < c.k; ++k)
-              sum += x.at(t, k) * w.at(n, k);
+              sum += x.at(t, k) * w.at(n, k) * (c.group ? scale.at(n, k / c.group) : 1);
             return sum * (quantised ? scale.at(0, n) : 1) + (c.bias ? bias.at(0, n) : 0);
           },
-          // Elements of i8 are up to 127 times those of the other types.
-          std::sqrt(double(c.k)) * (quantised ? 127 : 1));
+          // Elements of i8 are up to 127 times those of the other types, int4 8 times.
+          std::sqrt(double(c.k)) * (quantised ? 127
+                                    : c.group ? 8
+                                              : 1));
     }
   }
 }
 
 // A token's result does not depend on how many others are in the step: bit for bit.
 TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
-  for (const char *type : {"bf16", "i8"}) {
-    Buffer x = h->input("x", "bf16", {100}, 100), w = h->input("weight", type, {37, 100}),
-           scale = h->input("scale", "f32", {37});
+  for (const std::string type : {"bf16", "i8", "i4"}) {
+    const bool isInt4 = type == "i4";
+    const int64_t k = isInt4 ? 241 : 100;
+    Buffer x = h->input("x", "bf16", {k}, k),
+           w = isInt4 ? h->int4("weight", 37, k) : h->input("weight", type.c_str(), {37, k}),
+           scale = isInt4 ? h->input("scale", "bf16", {37, 4}) : h->input("scale", "f32", {37});
     Buffer all = h->output("out", "f32", {37}, 37), one = h->output("out", "f32", {37}, 37, 1);
     auto run = [&](Buffer &rows, Buffer &out, int count) {
       std::vector<Buffer *> operands = {&rows, &w, &out};
-      if (type == std::string("i8"))
+      if (type != "bf16")
         operands.insert(operands.begin() + 2, &scale);
       h->run("linear", operands, {}, RowDomain::tokens, {count, 1, 1, 1});
     };
     run(x, all, kRows);
     // Of a tile of six, of the other, and of the rest.
     for (int64_t row : {1, 8, kRows - 1}) {
-      Buffer single = h->input("x", "bf16", {100}, 100, 1);
-      for (int64_t k = 0; k < 100; ++k)
-        h->set(single, k, x.at(row, k));
+      Buffer single = h->input("x", "bf16", {k}, k, 1);
+      for (int64_t i = 0; i < k; ++i)
+        h->set(single, i, x.at(row, i));
       run(single, one, 1);
       for (int64_t n = 0; n < 37; ++n)
         ASSERT_EQ(one.at(0, n), all.at(row, n)) << type << " row " << row << " column " << n;

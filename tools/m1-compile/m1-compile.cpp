@@ -85,9 +85,9 @@ int main(int argc, char **argv) {
       ->check(CLI::IsMember({"bf16", "f32"}));
   app.add_option(
          "--quantize", options.quantize,
-         "Store the weights of linear layers as int8 with a scale for each row (default: as "
-         "bf16)")
-      ->check(CLI::IsMember({"int8"}))
+         "Store the weights of linear layers as int8 with a scale for each row, or as int4 with a "
+         "scale for each group of 32 (int4), 64 or 128 columns (default: as bf16)")
+      ->check(CLI::IsMember({"int8", "int4", "int4:32", "int4:64", "int4:128"}))
       ->default_str("");
   CLI::Option *quantizeKeep =
       app.add_option("--quantize-keep", options.quantizeKeep,

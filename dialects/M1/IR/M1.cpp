@@ -1,6 +1,7 @@
 // Registration, types, attributes and symbol uses of the m1 dialect.
 #include "M1/IR/M1.h"
 
+#include "M1/IR/Int4.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/DialectImplementation.h"
@@ -187,12 +188,22 @@ LogicalResult WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
   if (!getScalesOfAttr())
     return success();
   auto scaled = symbols.lookupNearestSymbolFrom<WeightOp>(*this, getScalesOfAttr());
-  if (!scaled || scaled.getTransform() != Transform::Int8Rows)
+  if (!scaled || !scaled.isQuantised())
     return emitOpError() << "refers to " << getScalesOfAttr()
-                         << ", which is no m1.weight with transform int8_rows";
-  auto expected =
-      RankedTensorType::get({scaled.getTensorType().getDimSize(0)}, Float32Type::get(getContext()));
-  if (getTensorType() != expected)
+                         << ", which is no m1.weight with transform int8_rows or int4_groups_…";
+  RankedTensorType type = getTensorType(), matrix = scaled.getTensorType();
+  int64_t n = matrix.getDimSize(0);
+  if (std::optional<int64_t> group = int4GroupOf(scaled.getTransform())) {
+    // The bytes of a row tell its columns but for the last block.
+    int64_t blocks = matrix.getDimSize(1) / int4BlockBytes, perBlock = int4Block / *group;
+    if (type.getRank() != 2 || !type.getElementType().isBF16() || type.getDimSize(0) != n ||
+        type.getDimSize(1) <= (blocks - 1) * perBlock || type.getDimSize(1) > blocks * perBlock)
+      return emitOpError() << "expected scales [" << n << ", groups of " << *group
+                           << " columns] of bf16, got " << type;
+    return success();
+  }
+  auto expected = RankedTensorType::get({n}, Float32Type::get(getContext()));
+  if (type != expected)
     return emitOpError() << "expected scales of type " << expected << ", got " << getTensorType();
   return success();
 }

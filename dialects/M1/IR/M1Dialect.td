@@ -24,8 +24,9 @@ def M1_Dialect : Dialect {
     value; all others are pure.
 
     The residual stream is f32; other activations are f32 or bf16. Scans and softmax are computed in
-    f32. Matrix weights are bf16 or f32, those of linears also i8 with a scale for each row; vectors
-    (norms, biases, A, D, convolution, scales) are f32.
+    f32. Matrix weights are bf16 or f32, those of linears also i8 with a scale for each row, or
+    int4, two to a byte (ui8), with a scale of bf16 for each group of columns of a row; vectors
+    (norms, biases, A, D, convolution, scales of rows) are f32.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
   let useDefaultTypePrinterParser = 1;
@@ -98,14 +99,20 @@ def M1_Transform
     : M1_Enum<"Transform", "what is done to the elements of a weight when it is written",
               [I32EnumAttrCase<"None", 0, "none">, I32EnumAttrCase<"NegExp", 1, "neg_exp">,
                I32EnumAttrCase<"Double", 2, "double">, I32EnumAttrCase<"PlusOne", 3, "plus_one">,
-               I32EnumAttrCase<"Int8Rows", 4, "int8_rows">]>;
+               I32EnumAttrCase<"Int8Rows", 4, "int8_rows">,
+               I32EnumAttrCase<"Int4Groups32", 5, "int4_groups_32">,
+               I32EnumAttrCase<"Int4Groups64", 6, "int4_groups_64">,
+               I32EnumAttrCase<"Int4Groups128", 7, "int4_groups_128">]>;
 def M1_TransformAttr : EnumAttr<M1_Dialect, M1_Transform, "transform"> {
   let description =
       [{`none`; `neg_exp`: -exp(x), which makes A of A_log; `double`: 2·x; `plus_one`: 1 + x,
     for norms whose weights are stored as the distance from 1; `int8_rows`: each row of a matrix
     divided by its scale, the largest of its absolute values / 127 in f32, and rounded to nearest
-    even, as i8. A row that holds a NaN or an infinite value has the scale NaN, and becomes
-    zeros.}];
+    even, as i8. `int4_groups_32`, `_64`, `_128`: each group of as many columns of a row (the last
+    one fewer, where rows are no multiple) divided by its scale, a bf16, rounded to nearest even and
+    held within -8 … 7; two to a byte, as M1/IR/Int4.h says. The scale is the one of some tried with
+    which the squares of the errors sum to the least. A row or group that holds a NaN or an infinite
+    value has the scale NaN, and becomes zeros.}];
 }
 
 def M1_Activation

@@ -68,9 +68,12 @@ def M1_F32Rows : M1_RowsOf<[F32]>;
 def M1_IndexRows : M1_RowsOf<[I32]>;
 def M1_AnyRows : M1_RowsOf<[F32, BF16, I32]>;
 def M1_Matrix : M1_StaticOf<[F32, BF16], 2>;
-def M1_LinearMatrix : M1_StaticOf<[F32, BF16, I8], 2>;
+def M1_LinearMatrix : M1_StaticOf<[F32, BF16, I8, UI8], 2>;
 def M1_F32Matrix : M1_StaticOf<[F32], 2>;
 def M1_Vector : M1_StaticOf<[F32], 1>;
+// f32 of rows, bf16 of groups.
+def M1_Scale : RankedTensorOf<[F32, BF16], [HasAnyRankOfPred<[1, 2]>, HasStaticShapePred],
+                              "scales of rows (1D) or of groups of columns (2D), of static shape">;
 def M1_AngleTable : M1_StaticOf<[F32], 3>;
 def M1_Tokens : 1DTensorOf<[I32]>;
 def M1_AnyState : Type<CPred<"::llvm::isa<::mlir::m1::StateTypeInterface>($_self)">, "state">;
@@ -112,7 +115,8 @@ def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
       weight's element type; the elements of each source are taken in row-major order, so a source
       may have further dimensions of size 1. With `rows`, the pair (first, count) of each source
       says which of its rows (along dimension 0) are taken; a source may then stand several times;
-    - `scales_of`: the scales of the rows of a weight that is quantised by `int8_rows`;
+    - `scales_of`: the scales of a weight that is quantised: [N] f32 of the rows with `int8_rows`,
+      [N, ceil(K / group)] bf16 of the groups with `int4_groups_…`;
     - `value`: a constant;
     - `angles`: a rotary table.
 
@@ -141,6 +145,14 @@ def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
       }]>];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
+    /// Whether its elements are integers, whose scales another weight holds.
+    bool isQuantised() {
+      ::mlir::m1::Transform transform = getTransform();
+      return transform == ::mlir::m1::Transform::Int8Rows ||
+             transform == ::mlir::m1::Transform::Int4Groups32 ||
+             transform == ::mlir::m1::Transform::Int4Groups64 ||
+             transform == ::mlir::m1::Transform::Int4Groups128;
+    }
     /// Whether its elements are made of the checkpoint's.
     bool isOfCheckpoint() { return getSourcesAttr() || getScalesOfAttr(); }
     /// The weight whose scales it holds; null without scales_of.
@@ -217,17 +229,20 @@ def M1_LinearOp : M1_KernelOp<"linear", [Pure, M1_RowsIndependent, AttrSizedOper
   let summary = "x · weightᵀ (+ bias)";
   let description = [{
     `out[t, n] = Σ_k x[t, k] · weight[n, k] · scale[n] + bias[n]` with x [T, K], weight [N, K],
-    scale and bias [N]; summed in f32. A quantised weight has elements of i8 and a scale, others
-    have none.
+    scale and bias [N]; summed in f32. A quantised weight has elements of i8 and a scale, or
+    [N, ceil(K / 128)·64] elements of ui8, which hold two int4 each (M1/IR/Int4.h), and a scale
+    [N, ceil(K / group)] of bf16 for each group of 32, 64 or 128 columns; others have none.
 
     Example:
     ```mlir
     %y = m1.linear %x, %w : (tensor<?x64xbf16>, tensor<196x64xbf16>) -> tensor<?x196xbf16>
     %z = m1.linear %x, %q scale(%s)
         : (tensor<?x64xbf16>, tensor<196x64xi8>, tensor<196xf32>) -> tensor<?x196xbf16>
+    %u = m1.linear %x, %p scale(%t)
+        : (tensor<?x256xbf16>, tensor<96x128xui8>, tensor<96x4xbf16>) -> tensor<?x96xbf16>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_LinearMatrix:$weight, Optional<M1_Vector>:$scale,
+  let arguments = (ins M1_Rows:$x, M1_LinearMatrix:$weight, Optional<M1_Scale>:$scale,
       Optional<M1_Vector>:$bias);
   let results = (outs M1_Rows:$out);
   let assemblyFormat = [{
@@ -549,7 +564,7 @@ def M1_ExpertLinearOp : M1_KernelOp<"expert_linear", [Pure, M1_RowsIndependent]>
     used; experts [T, k], out [T, k·N]. x is [T, K], the same for all experts of a row, or [T, k·K],
     columns j·K … for the j-th. Rows of weight are read for experts that a row names, and once for
     many rows. A quantised weight has elements of i8 and a scale [E·R], by which the sums with its
-    rows are multiplied.
+    rows are multiplied, or int4 and scales of groups as in m1.linear.
 
     Example:
     ```mlir
@@ -558,7 +573,7 @@ def M1_ExpertLinearOp : M1_KernelOp<"expert_linear", [Pure, M1_RowsIndependent]>
     ```
   }];
   let arguments = (ins M1_Rows:$x, M1_IndexRows:$experts, M1_LinearMatrix:$weight,
-      Optional<M1_Vector>:$scale, I64Attr:$count, DefaultValuedAttr<I64Attr, "0">:$first);
+      Optional<M1_Scale>:$scale, I64Attr:$count, DefaultValuedAttr<I64Attr, "0">:$first);
   let results = (outs M1_Rows:$out);
   let assemblyFormat = [{
     $x `,` $experts `,` $weight (`scale` `(` $scale^ `)`)? attr-dict `:` functional-type(operands,

@@ -1,5 +1,6 @@
 // Verifiers of the m1 operations: shapes that must agree, said with what was expected and what was
 // found.
+#include "M1/IR/Int4.h"
 #include "M1/IR/Scalars.h"
 
 using namespace mlir;
@@ -120,9 +121,15 @@ LogicalResult WeightOp::verify() {
   if (getTransform() == Transform::Int8Rows &&
       (type.getRank() != 2 || !type.getElementType().isSignlessInteger(8)))
     return emitOpError() << "expected a matrix of i8 with transform int8_rows, got " << type;
-  if (getSourcesAttr() && getTransform() != Transform::Int8Rows &&
-      type.getElementType().isSignlessInteger(8))
-    return emitOpError() << "expected transform int8_rows for elements of i8, got "
+  if (int4GroupOf(getTransform()) && (type.getRank() != 2 || !isInt4Pairs(type.getElementType()) ||
+                                      type.getDimSize(1) % int4BlockBytes))
+    return emitOpError() << "expected a matrix of ui8 with rows of whole blocks of "
+                         << int4BlockBytes << " bytes with transform "
+                         << stringifyTransform(getTransform()) << ", got " << type;
+  if (getSourcesAttr() && !isQuantised() && type.getElementType().isInteger(8))
+    return emitOpError() << "expected transform "
+                         << (isInt4Pairs(type.getElementType()) ? "int4_groups_…" : "int8_rows")
+                         << " for elements of " << type.getElementType() << ", got "
                          << stringifyTransform(getTransform());
   if (std::optional<ArrayRef<int64_t>> rows = getRows()) {
     if (!getSourcesAttr() || rows->size() != 2 * getSourcesAttr().size())
@@ -163,20 +170,42 @@ LogicalResult EmbeddingOp::verify() {
       {cast<RankedTensorType>(getTokens().getType()).getDimSize(0), columns(getTable())});
 }
 
-/// A scale for each row of a weight of i8, none with other weights.
-static LogicalResult expectScale(Operation *op, Value weight, Value scale, StringRef names) {
+/// A scale for each row of a weight of i8 or for each group of one of int4 in rows of `k`, none
+/// with other weights. `rows` is the dimension's name.
+static LogicalResult expectScale(Operation *op, Value weight, Value scale, StringRef rows,
+                                 int64_t k) {
   auto type = cast<RankedTensorType>(weight.getType());
-  if (bool(scale) != type.getElementType().isInteger(8))
-    return op->emitOpError() << (scale ? "expected scale only with a weight of i8, got one with "
-                                       : "expected scale with a weight of i8, got none with ")
+  Type element = type.getElementType();
+  if (bool(scale) != element.isInteger(8))
+    return op->emitOpError() << (scale ? "expected scale only with a weight of i8 or ui8, got one "
+                                         "with "
+                                       : "expected scale with a weight of i8 or ui8, got none "
+                                         "with ")
                              << type;
-  return expectShape(op, "scale", scale, names, {type.getDimSize(0)});
+  if (!scale)
+    return success();
+  auto scales = cast<RankedTensorType>(scale.getType());
+  if (!isInt4Pairs(element)) {
+    if (!scales.getElementType().isF32())
+      return op->emitOpError() << "expected scale of f32 with a weight of i8, got " << scales;
+    return expectShape(op, "scale", scale, ("[" + rows + "]").str(), {type.getDimSize(0)});
+  }
+  if (!scales.getElementType().isBF16() || scales.getRank() != 2 ||
+      scales.getDimSize(0) != type.getDimSize(0) || !int4GroupOf(k, scales.getDimSize(1)))
+    return op->emitOpError() << "expected scale [" << rows << ", groups] of bf16, groups of 32, 64 "
+                             << "or 128 of " << k << " columns, with " << type << ", got "
+                             << scales;
+  return success();
 }
 
 LogicalResult LinearOp::verify() {
-  int64_t n = getWeight().getType().getDimSize(0);
-  if (failed(expectShape(*this, "weight", getWeight(), "[N, K]", {n, columns(getX())})) ||
-      failed(expectScale(*this, getWeight(), getScale(), "[N]")) ||
+  RankedTensorType weight = getWeight().getType();
+  int64_t n = weight.getDimSize(0), k = columns(getX());
+  bool isInt4 = isInt4Pairs(weight.getElementType());
+  if (failed(expectShape(*this, "weight", getWeight(),
+                         isInt4 ? "[N, bytes of K columns of int4]" : "[N, K]",
+                         {n, isInt4 ? int4RowBytes(k) : k})) ||
+      failed(expectScale(*this, getWeight(), getScale(), "N", k)) ||
       failed(expectShape(*this, "bias", getBias(), "[N]", {n})))
     return failure();
   return expectRows(*this, "result", getResult(), getX(), "N", n);
@@ -351,12 +380,27 @@ LogicalResult RouterOp::verify() {
   return success();
 }
 
+int64_t mlir::m1::columnsOfExperts(ExpertLinearOp op) {
+  auto weight = cast<RankedTensorType>(op.getWeight().getType());
+  if (!isInt4Pairs(weight.getElementType()))
+    return weight.getDimSize(1);
+  Value scale = op.getScale();
+  auto scales = scale ? cast<RankedTensorType>(scale.getType()) : RankedTensorType();
+  return int4ColumnsOf(columns(op.getX()), columns(op.getExperts()), weight.getDimSize(1),
+                       scales && scales.getRank() == 2 ? scales.getDimSize(1) : 0)
+      .value_or(0);
+}
+
 LogicalResult ExpertLinearOp::verify() {
   auto weight = cast<RankedTensorType>(getWeight().getType());
-  int64_t count = getCount(), chosen = columns(getExperts()), k = weight.getDimSize(1);
+  int64_t count = getCount(), chosen = columns(getExperts()), k = columnsOfExperts(*this);
+  if (k < 1)
+    return emitOpError()
+           << "expected weight and scale of int4 for rows of K columns with x of K or "
+           << "k·K = " << columns(getX()) << ", got " << weight;
   if (failed(expectPositive(*this, "count", count)) ||
       failed(expectRows(*this, "experts", getExperts(), getX(), "k", chosen)) ||
-      failed(expectScale(*this, getWeight(), getScale(), "[E·R]")))
+      failed(expectScale(*this, getWeight(), getScale(), "E·R", k)))
     return failure();
   if (weight.getDimSize(0) % count)
     return emitOpError() << "expected rows of weight that are a multiple of count = " << count

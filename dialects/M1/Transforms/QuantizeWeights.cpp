@@ -1,10 +1,12 @@
-// m1-quantize-weights: weights of linears become i8 with a scale for each row.
+// m1-quantize-weights: weights of linears become int8 or int4 with scales.
+#include "M1/IR/Int4.h"
 #include "M1/Transforms/Passes.h"
 #include "M1/Transforms/WeightUtils.h"
 #include "Support/PassStatistic.h"
 
 #include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
+#include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/Regex.h"
 
 namespace mlir::m1 {
@@ -51,10 +53,26 @@ bool isSensitive(Value product) {
          });
 }
 
+/// What a weight is transformed to for the name of a format.
+std::optional<Transform> transformOf(StringRef format) {
+  return llvm::StringSwitch<std::optional<Transform>>(format)
+      .Case("int8", Transform::Int8Rows)
+      .Cases({"int4", "int4:32"}, Transform::Int4Groups32)
+      .Case("int4:64", Transform::Int4Groups64)
+      .Case("int4:128", Transform::Int4Groups128)
+      .Default(std::nullopt);
+}
+
 struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
   using QuantizeWeightsPassBase::QuantizeWeightsPassBase;
 
   LogicalResult initialize(MLIRContext *context) override {
+    std::optional<Transform> known = transformOf(format);
+    if (!known)
+      return emitError(UnknownLoc::get(context))
+             << "m1-quantize-weights: unknown format '" << format
+             << "'; known are int8, int4, int4:32, int4:64, int4:128";
+    transform = *known;
     std::string error;
     if (!keep.empty() && !llvm::Regex(keep).isValid(error))
       return emitError(UnknownLoc::get(context))
@@ -109,33 +127,50 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
                          [&](StringAttr source) { return pattern.match(source.getValue()); }));
   }
 
-  static bool canQuantize(WeightOp weight, ArrayRef<GetWeightOp> gets) {
+  bool canQuantize(WeightOp weight, ArrayRef<GetWeightOp> gets) {
     return weight.getSourcesAttr() && weight.getTransform() == Transform::None &&
-           llvm::all_of(gets, [](GetWeightOp get) {
-             return llvm::all_of(get->getUsers(), [](Operation *user) {
-               return isa<LinearOp, ExpertLinearOp>(user) && !isSensitive(user->getResult(0));
+           llvm::all_of(gets, [&](GetWeightOp get) {
+             return llvm::all_of(get->getUsers(), [&](Operation *user) {
+               return isa<LinearOp, ExpertLinearOp>(user) && !isSensitive(user->getResult(0)) &&
+                      isLongEnough(user, weight.getTensorType().getDimSize(1));
              });
            });
   }
 
+  /// Whether the bytes and scales of rows of `k` columns tell their length.
+  bool isLongEnough(Operation *user, int64_t k) {
+    auto experts = dyn_cast<ExpertLinearOp>(user);
+    std::optional<int64_t> group = int4GroupOf(transform);
+    if (!experts || !group)
+      return true;
+    auto columns = [](Value rows) { return cast<RankedTensorType>(rows.getType()).getDimSize(1); };
+    return int4ColumnsOf(columns(experts.getX()), columns(experts.getExperts()), int4RowBytes(k),
+                         int4Groups(k, *group)) == k;
+  }
+
   void quantize(SymbolTable &symbols, WeightOp weight, ArrayRef<GetWeightOp> gets) {
     MLIRContext *context = &getContext();
-    RankedTensorType type = weight.getTensorType();
-    auto rows = RankedTensorType::get(type.getDimSize(0), Float32Type::get(context));
-    type = RankedTensorType::get(type.getShape(), IntegerType::get(context, 8));
+    int64_t n = weight.getTensorType().getDimSize(0), k = weight.getTensorType().getDimSize(1);
+    auto type = RankedTensorType::get({n, k}, IntegerType::get(context, 8));
+    auto scales = RankedTensorType::get(n, Float32Type::get(context));
+    if (std::optional<int64_t> group = int4GroupOf(transform)) {
+      type = RankedTensorType::get({n, int4RowBytes(k)},
+                                   IntegerType::get(context, 8, IntegerType::Unsigned));
+      scales = RankedTensorType::get({n, int4Groups(k, *group)}, BFloat16Type::get(context));
+    }
     weight.setTypeAttr(TypeAttr::get(type));
-    weight.setTransform(Transform::Int8Rows);
+    weight.setTransform(transform);
     OpBuilder builder(context);
     builder.setInsertionPointAfter(weight);
     auto scale =
-        WeightOp::create(builder, weight.getLoc(), (weight.getSymName() + ".scale").str(), rows,
+        WeightOp::create(builder, weight.getLoc(), (weight.getSymName() + ".scale").str(), scales,
                          ArrayAttr(), DenseI64ArrayAttr(), Transform::None, ElementsAttr(),
                          RotaryAnglesAttr(), FlatSymbolRefAttr::get(weight.getSymNameAttr()));
     symbols.insert(scale);
     for (GetWeightOp get : gets) {
       get.getResult().setType(type);
       builder.setInsertionPointAfter(get);
-      Value value = GetWeightOp::create(builder, get.getLoc(), rows, scale.getSymName());
+      Value value = GetWeightOp::create(builder, get.getLoc(), scales, scale.getSymName());
       for (Operation *user : get->getUsers()) {
         if (auto linear = dyn_cast<LinearOp>(user))
           linear.getScaleMutable().assign(value);
@@ -145,6 +180,7 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
     }
   }
 
+  Transform transform = Transform::Int8Rows; // the format's
   PassStatistic quantized{*this, "quantized"};
   PassStatistic kept{*this, "kept"};
 };

@@ -1,5 +1,6 @@
 #include "GeneratedKernels.h"
 #include "HandTuned.h"
+#include "M1/IR/Int4.h"
 #include "Plan/Plan.h"
 #include "m1c/CudaTarget.h"
 #include "m1k_abi.h"
@@ -46,6 +47,9 @@ bool CudaSelector::canShare(const KernelSpec &spec) const {
 }
 
 LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
+  if (spec.find("weight") >= 0 && m1::isInt4Pairs(spec.get("weight").element))
+    return emitter.error() << "has no kernel for weights of int4 on the cuda target; compile the "
+                              "model without --quantize int4, or with --target cpu";
   if (spec.find("scale") >= 0)
     return emitter.error() << "has no kernel for weights of i8 on the cuda target; compile the "
                               "model without --quantize int8, or with --target cpu";

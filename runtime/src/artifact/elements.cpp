@@ -12,6 +12,7 @@ uint32_t elementSize(schema::ElementType type) {
     return 2;
   case schema::ElementType::u8:
   case schema::ElementType::i8:
+  case schema::ElementType::i4x2:
   case schema::ElementType::f8e4m3:
     return 1;
   }

@@ -114,7 +114,8 @@ private:
           return corrupt("%s: dummy scale or offset is not finite", what.c_str());
         schema::ElementType type = weight.type()->element();
         if (type != schema::ElementType::f32 && type != schema::ElementType::bf16 &&
-            type != schema::ElementType::f16 && type != schema::ElementType::i8)
+            type != schema::ElementType::f16 && type != schema::ElementType::i8 &&
+            type != schema::ElementType::i4x2)
           return corrupt("%s: dummy weights of type %s are not defined", what.c_str(),
                          elementName(type));
         continue;

@@ -39,6 +39,10 @@ inline __attribute__((always_inline)) void fill(void *target, ElementType type, 
     for (uint64_t i = begin; i < end; ++i)
       static_cast<int8_t *>(target)[i] = m1_dummy_i8(value(i));
     break;
+  case ElementType::i4x2:
+    for (uint64_t i = begin; i < end; ++i)
+      static_cast<uint8_t *>(target)[i] = m1_dummy_i4x2(value(2 * i), value(2 * i + 1));
+    break;
   default: // refused by validateModule
     break;
   }

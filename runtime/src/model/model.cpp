@@ -42,7 +42,8 @@ Status Model::load(const std::string &path, const ModelOptions &options,
       for (const schema::Target *target : *model->module().targets())
         present += (present.empty() ? "" : ", ") + target->name()->str();
     return error(StatusCode::unsupported,
-                 "%s: has no code for device %s (targets: %s); compile with --target %s",
+                 "%s: has no code for device %s (targets: %s); name one of these as the device, or "
+                 "compile with --target %s",
                  path.c_str(), options.device.c_str(), present.empty() ? "none" : present.c_str(),
                  targetName.c_str());
   }

@@ -157,3 +157,15 @@ func.func @f(%x: tensor<?x8xf32>, %e: tensor<?x2xi32>, %w: tensor<30x8xi8>, %s: 
       : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<30x8xi8>, tensor<5xf32>) -> tensor<?x10xf32>
   return
 }
+
+// -----
+
+// expert_linear: rows of int4 are as long as those of x.
+func.func @f(%x: tensor<?x8xf32>, %e: tensor<?x2xi32>, %w: tensor<30x128xui8>,
+             %s: tensor<30x2xbf16>) {
+  // expected-error @+1 {{expected weight and scale of int4 for rows of K columns with x of K or k·K = 8, got 'tensor<30x128xui8>'}}
+  %y = m1.expert_linear %x, %e, %w scale(%s) {count = 6 : i64}
+      : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<30x128xui8>, tensor<30x2xbf16>)
+        -> tensor<?x10xf32>
+  return
+}

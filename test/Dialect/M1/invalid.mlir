@@ -659,7 +659,7 @@ func.func @f(%x: tensor<?x?xf32>) {
 
 // The shapes of weights are static.
 func.func @f(%x: tensor<?x4xf32>, %w: tensor<?x4xf32>) {
-  // expected-error @+1 {{operand #1 must be 2D tensor of static shape of 32-bit float or bfloat16 type or 8-bit signless integer values, but got 'tensor<?x4xf32>'}}
+  // expected-error @+1 {{operand #1 must be 2D tensor of static shape of 32-bit float or bfloat16 type or 8-bit signless integer or 8-bit unsigned integer values, but got 'tensor<?x4xf32>'}}
   %y = m1.linear %x, %w : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return
 }
@@ -818,7 +818,7 @@ func.func @f(%x: tensor<?x4xf32>, %s: f32) {
 // -----
 
 // Elements of i8 are quantised ones.
-// expected-error @+1 {{expected transform int8_rows for elements of i8, got none}}
+// expected-error @+1 {{expected transform int8_rows for elements of 'i8', got none}}
 m1.weight @w : tensor<4x2xi8> {sources = ["a"]}
 
 // -----
@@ -831,7 +831,7 @@ m1.weight @w : tensor<4x2xbf16> {sources = ["a"], transform = #m1<transform int8
 
 // Scales are those of a quantised weight.
 m1.weight @w : tensor<4x2xbf16> {sources = ["a"]}
-// expected-error @+1 {{refers to @w, which is no m1.weight with transform int8_rows}}
+// expected-error @+1 {{refers to @w, which is no m1.weight with transform int8_rows or int4_groups_…}}
 m1.weight @s : tensor<4xf32> {scales_of = @w}
 
 // -----
@@ -845,7 +845,7 @@ m1.weight @s : tensor<2xf32> {scales_of = @w}
 
 // A linear with a quantised weight needs its scales.
 func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>) {
-  // expected-error @+1 {{expected scale with a weight of i8, got none with 'tensor<6x4xi8>'}}
+  // expected-error @+1 {{expected scale with a weight of i8 or ui8, got none with 'tensor<6x4xi8>'}}
   %y = m1.linear %x, %w : (tensor<?x4xf32>, tensor<6x4xi8>) -> tensor<?x6xf32>
   return
 }
@@ -854,7 +854,7 @@ func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>) {
 
 // Other weights have none.
 func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xbf16>, %s: tensor<6xf32>) {
-  // expected-error @+1 {{expected scale only with a weight of i8, got one with 'tensor<6x4xbf16>'}}
+  // expected-error @+1 {{expected scale only with a weight of i8 or ui8, got one with 'tensor<6x4xbf16>'}}
   %y = m1.linear %x, %w scale(%s)
       : (tensor<?x4xf32>, tensor<6x4xbf16>, tensor<6xf32>) -> tensor<?x6xf32>
   return
@@ -867,5 +867,55 @@ func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>, %s: tensor<4xf32>) {
   // expected-error @+1 {{expected scale of shape [N] = [6], got [4]}}
   %y = m1.linear %x, %w scale(%s)
       : (tensor<?x4xf32>, tensor<6x4xi8>, tensor<4xf32>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Pairs of int4 are quantised ones.
+// expected-error @+1 {{expected transform int4_groups_… for elements of 'ui8', got none}}
+m1.weight @w : tensor<4x64xui8> {sources = ["a"]}
+
+// -----
+
+// Rows of int4 are whole blocks of 128.
+// expected-error @+1 {{expected a matrix of ui8 with rows of whole blocks of 64 bytes with transform int4_groups_64, got 'tensor<4x32xui8>'}}
+m1.weight @w : tensor<4x32xui8> {sources = ["a"], transform = #m1<transform int4_groups_64>}
+
+// -----
+
+// There is a scale for each group, between those of the last block's first column and of its last.
+m1.weight @w : tensor<4x128xui8> {sources = ["a"], transform = #m1<transform int4_groups_64>}
+m1.weight @fits : tensor<4x3xbf16> {scales_of = @w}
+// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16, got 'tensor<4x2xbf16>'}}
+m1.weight @s : tensor<4x2xbf16> {scales_of = @w}
+
+// -----
+
+// A linear on int4 needs as many bytes as its rows take.
+func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x64xui8>, %s: tensor<6x3xbf16>) {
+  // expected-error @+1 {{expected weight of shape [N, bytes of K columns of int4] = [6, 128], got [6, 64]}}
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x130xf32>, tensor<6x64xui8>, tensor<6x3xbf16>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Its scales are those of groups.
+func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x4xbf16>) {
+  // expected-error @+1 {{expected scale [N, groups] of bf16, groups of 32, 64 or 128 of 130 columns, with 'tensor<6x128xui8>', got 'tensor<6x4xbf16>'}}
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x130xf32>, tensor<6x128xui8>, tensor<6x4xbf16>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Scales of rows are f32.
+func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>, %s: tensor<6x1xbf16>) {
+  // expected-error @+1 {{expected scale of f32 with a weight of i8, got 'tensor<6x1xbf16>'}}
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x4xf32>, tensor<6x4xi8>, tensor<6x1xbf16>) -> tensor<?x6xf32>
   return
 }

@@ -255,3 +255,20 @@ func.func @quantised_linears(%x: tensor<?x8xf32>, %e: tensor<?x2xi32>, %b: tenso
       : (tensor<?x8xf32>, tensor<?x2xi32>, tensor<6x8xi8>, tensor<6xf32>) -> tensor<?x4xf32>
   return
 }
+
+// CHECK: m1.weight @int4 : tensor<6x128xui8> {sources = ["q"], transform = #m1<transform int4_groups_64>}
+m1.weight @int4 : tensor<6x128xui8> {sources = ["q"], transform = #m1<transform int4_groups_64>}
+// CHECK: m1.weight @int4.scale : tensor<6x4xbf16> {scales_of = @int4}
+m1.weight @int4.scale : tensor<6x4xbf16> {scales_of = @int4}
+// CHECK-LABEL: func @int4_linears
+func.func @int4_linears(%x: tensor<?x200xf32>, %x2: tensor<?x400xf32>, %e: tensor<?x2xi32>) {
+  %w = m1.get_weight @int4 : tensor<6x128xui8>
+  %s = m1.get_weight @int4.scale : tensor<6x4xbf16>
+  // CHECK: m1.linear %{{.*}}, %{{.*}} scale(%{{.*}}) : (tensor<?x200xf32>, tensor<6x128xui8>, tensor<6x4xbf16>) -> tensor<?x6xf32>
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x200xf32>, tensor<6x128xui8>, tensor<6x4xbf16>) -> tensor<?x6xf32>
+  // CHECK: m1.expert_linear %{{.*}}, %{{.*}}, %{{.*}} scale(%{{.*}}) {count = 3 : i64} : (tensor<?x400xf32>
+  %h = m1.expert_linear %x2, %e, %w scale(%s) {count = 3 : i64}
+      : (tensor<?x400xf32>, tensor<?x2xi32>, tensor<6x128xui8>, tensor<6x4xbf16>) -> tensor<?x4xf32>
+  return
+}

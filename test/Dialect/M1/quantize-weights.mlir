@@ -2,8 +2,12 @@
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
 // RUN: m1-opt %s --m1-quantize-weights=keep=nothing 2>&1 | FileCheck %s --check-prefix=NOTHING
 // RUN: not m1-opt %s --m1-quantize-weights=keep='a(' 2>&1 | FileCheck %s --check-prefix=BROKEN
+// RUN: m1-opt %s --m1-quantize-weights=format=int4:32 | FileCheck %s --check-prefix=CHECK-INT4
+// RUN: m1-opt %s --m1-quantize-weights=format=int4 | FileCheck %s --check-prefix=CHECK-DEFAULT
+// RUN: not m1-opt %s --m1-quantize-weights=format=int4:48 2>&1 | FileCheck %s --check-prefix=CHECK-UNKNOWN
+// CHECK-UNKNOWN: error: m1-quantize-weights: unknown format 'int4:48'; known are int8, int4, int4:32, int4:64, int4:128
 // STATISTICS: m1-quantize-weights kept 7
-// STATISTICS: m1-quantize-weights quantized 3
+// STATISTICS: m1-quantize-weights quantized 5
 // NOTHING: warning: no weight of a linear is named as 'nothing' says
 // BROKEN: error: m1-quantize-weights: keep 'a(' is no regular expression: parentheses not balanced
 
@@ -11,11 +15,22 @@
 // CHECK: m1.weight @q_k : tensor<12x8xi8> {rows = array<i64: 0, 8, 4, 4>, sources = ["q", "k"], transform = #m1<transform int8_rows>}
 m1.weight @q_k : tensor<12x8xbf16> {sources = ["q", "k"], rows = array<i64: 0, 8, 4, 4>}
 // CHECK: m1.weight @q_k.scale : tensor<12xf32> {scales_of = @q_k}
+// CHECK-INT4: m1.weight @q_k : tensor<12x64xui8> {rows = array<i64: 0, 8, 4, 4>, sources = ["q", "k"], transform = #m1<transform int4_groups_32>}
+// CHECK-INT4: m1.weight @q_k.scale : tensor<12x1xbf16> {scales_of = @q_k}
 // CHECK: m1.weight @biased : tensor<8x8xi8>
 m1.weight @biased : tensor<8x8xf32> {sources = ["b"]}
 m1.weight @bias : tensor<8xf32> {sources = ["bias"]}
 // CHECK: m1.weight @experts : tensor<12x8xi8>
 m1.weight @experts : tensor<12x8xbf16> {sources = ["e"]}
+// Two experts' rows of 8 columns each would take one block, as would one of 16.
+// CHECK-INT4: m1.weight @short : tensor<12x8xbf16> {sources = ["s"]}
+m1.weight @short : tensor<12x8xbf16> {sources = ["s"]}
+// A last group of 44 columns.
+// CHECK-INT4: m1.weight @long : tensor<12x192xui8>
+// CHECK-INT4: m1.weight @long.scale : tensor<12x10xbf16>
+// CHECK-DEFAULT: m1.weight @long : tensor<12x192xui8> {sources = ["l"], transform = #m1<transform int4_groups_32>}
+// CHECK-DEFAULT: m1.weight @long.scale : tensor<12x10xbf16>
+m1.weight @long : tensor<12x300xbf16> {sources = ["l"]}
 // CHECK: m1.weight @experts.scale : tensor<12xf32>
 // CHECK: m1.weight @router : tensor<3x8xbf16> {sources = ["r"]}
 m1.weight @router : tensor<3x8xbf16> {sources = ["r"]}
@@ -34,7 +49,8 @@ m1.weight @transformed : tensor<8x8xf32> {sources = ["x"], transform = #m1<trans
 
 // Two linears on one weight share its scales.
 // CHECK-LABEL: func @quantised
-func.func @quantised(%x: tensor<?x8xbf16>, %e: tensor<?x2xi32>) {
+func.func @quantised(%x: tensor<?x8xbf16>, %x2: tensor<?x16xbf16>, %x3: tensor<?x600xbf16>,
+                     %e: tensor<?x2xi32>) {
   // CHECK: %[[W:.*]] = m1.get_weight @q_k : tensor<12x8xi8>
   // CHECK: %[[S:.*]] = m1.get_weight @q_k.scale : tensor<12xf32>
   %w = m1.get_weight @q_k : tensor<12x8xbf16>
@@ -51,6 +67,13 @@ func.func @quantised(%x: tensor<?x8xbf16>, %e: tensor<?x2xi32>) {
   // CHECK: m1.expert_linear %{{.*}}, %{{.*}}, %{{.*}} scale(%{{.*}}) {count = 3 : i64}
   %h = m1.expert_linear %x, %e, %we {count = 3 : i64}
       : (tensor<?x8xbf16>, tensor<?x2xi32>, tensor<12x8xbf16>) -> tensor<?x8xbf16>
+  %ws = m1.get_weight @short : tensor<12x8xbf16>
+  %s = m1.expert_linear %x2, %e, %ws {count = 3 : i64}
+      : (tensor<?x16xbf16>, tensor<?x2xi32>, tensor<12x8xbf16>) -> tensor<?x8xbf16>
+  %wl = m1.get_weight @long : tensor<12x300xbf16>
+  // CHECK-INT4: m1.expert_linear %{{.*}}, %{{.*}}, %{{.*}} scale(%{{.*}}) {count = 3 : i64} : (tensor<?x600xbf16>, tensor<?x2xi32>, tensor<12x192xui8>, tensor<12x10xbf16>)
+  %l = m1.expert_linear %x3, %e, %wl {count = 3 : i64}
+      : (tensor<?x600xbf16>, tensor<?x2xi32>, tensor<12x300xbf16>) -> tensor<?x8xbf16>
   return
 }
 

@@ -1,7 +1,7 @@
 // Wrappers of kernels/cpu: a plan kernel whose body is one call with constants, which specialise
 // the callee once it is inlined.
 #include "../KernelWriter.h"
-#include "M1/IR/M1.h"
+#include "M1/IR/Int4.h"
 #include "m1k_cpu.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/Support/MathExtras.h"
@@ -53,7 +53,10 @@ public:
   }
   void type(StringRef role) {
     Type element = w.has(role) ? w.operand(role).element : Type(w.b.getF32Type());
-    integer(element.isBF16() ? M1K_BF16 : element.isInteger(8) ? M1K_I8 : M1K_F32);
+    integer(element.isBF16()           ? M1K_BF16
+            : m1::isInt4Pairs(element) ? M1K_I4
+            : element.isInteger(8)     ? M1K_I8
+                                       : M1K_F32);
   }
 
   void call() {
@@ -179,10 +182,15 @@ void writeExpertLinear(KernelWriter &w) {
   call.groupX();
   call.rowsOfGroup();
   const auto &weight = w.operand("weight").dims;
-  int64_t chosen = w.columns("experts");
+  int64_t chosen = w.columns("experts"), k = weight[1], group = 0;
+  if (m1::isInt4Pairs(w.operand("weight").element)) {
+    int64_t groups = w.columns("scale");
+    k = *m1::int4ColumnsOf(w.columns("x"), chosen, k, groups); // verified
+    group = *m1::int4GroupOf(k, groups);
+  }
   for (int64_t value :
-       {weight[0] / w.integer("count"), w.integer("first"), w.columns("out") / chosen, weight[1],
-        chosen, int64_t(w.columns("x") != weight[1]), int64_t(M1K_CPU_EXPERT_BLOCK)})
+       {weight[0] / w.integer("count"), w.integer("first"), w.columns("out") / chosen, k, chosen,
+        int64_t(w.columns("x") != k), int64_t(M1K_CPU_EXPERT_BLOCK), group})
     call.integer(value);
   call.type("weight");
   call.rows("out");

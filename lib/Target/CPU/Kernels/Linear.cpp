@@ -1,7 +1,9 @@
 // y[t, n] = Σ_k x[t, k] · w[n, k] (· scale[n]) (+ bias[n]): dot products along k, a tile of weight
 // rows against a tile of tokens in registers. Weights of i8 become floating point there, which
-// holds them exactly: the sums are those of a weight of bf16 with the same values.
+// holds them exactly: the sums are those of a weight of bf16 with the same values. So do int4,
+// whose sums over a group of columns are multiplied by the group's scale before they are added up.
 #include "../KernelWriter.h"
+#include "M1/IR/Int4.h"
 #include "llvm/Support/MathExtras.h"
 
 using namespace mlir;
@@ -14,7 +16,7 @@ constexpr int64_t kTileRows = 4; // weight rows of a register tile
 // bf16 weights at 96 % of plain read speed (87 % with f32 activations, 91 % with AVX2); 84, 71 and
 // 42 % with tiles of neighbouring rows and without prefetch; 512 and 4096 bytes are slower.
 constexpr int64_t kPrefetchBytes = 2048;
-// Longest rows of i8 that are unpacked on the stack for many tokens: 256 KiB for a tile.
+// Longest rows of integers that are unpacked on the stack for many tokens: 256 KiB for a tile.
 constexpr int64_t kMaxUnpacked = 32768;
 
 /// Weight rows of one group. 64 rows of a few thousand columns stay in L2 while the group's tokens
@@ -27,15 +29,17 @@ struct LinearWriter {
   KernelWriter &w;
   Type xType = w.operand("x").element, wType = w.operand("weight").element,
        outType = w.operand("out").element;
-  int64_t n = w.operand("weight").dims[0], k = w.operand("weight").dims[1];
+  int64_t n = w.operand("weight").dims[0], k = w.columns("x");
+  bool isInt4 = m1::isInt4Pairs(wType);
+  int64_t group = isInt4 ? *m1::int4GroupOf(k, w.columns("scale")) : 0; // columns of a scale
   // Pairs of bf16 products summed in f32 by one instruction.
   bool pairs = w.cpu.avx512Bf16 && xType.isBF16() && (wType.isBF16() || wType.isInteger(8));
   int64_t step = pairs ? 2 * w.lanes : w.lanes;
   // Tokens of a register tile: with AVX-512 4·6 sums, 4 weight registers and one of x fit the 32
   // registers, with AVX2 4·2 the 16.
   int64_t tileTokens = w.cpu.avx512 ? 6 : 2;
-  // Rows of i8 that meet several tiles of tokens are turned into bf16 once. Where registers hold
-  // f32, a bf16 costs as much as an i8.
+  // Rows of integers that meet several tiles of tokens are turned into bf16 once. Where registers
+  // hold f32, a bf16 costs as much as an i8.
   bool unpacks = pairs && wType.isInteger(8) && k <= kMaxUnpacked;
 
   /// Weight rows as a tile reads them: pointers to their first elements, in memory or unpacked.
@@ -55,6 +59,53 @@ struct LinearWriter {
                                 w.elementPointer(pointer, element, index), 2);
   }
 
+  Type i8() { return w.b.getI8Type(); }
+
+  /// The int4 of columns 128·block + 32·plane + first … + width of a row at `row`, as loadStep
+  /// gives them.
+  Value loadInt4(Value row, Value block, int64_t plane, int64_t first, int64_t width) {
+    auto i16s = VectorType::get(width, w.b.getI16Type()),
+         i32s = VectorType::get(width, w.b.getI32Type());
+    auto splat = [&](VectorType type, int64_t value) -> Value {
+      return arith::ConstantOp::create(
+          w.b, DenseElementsAttr::get(type, w.b.getIntegerAttr(type.getElementType(), value)));
+    };
+    Value byte = w.add(w.mul(block, m1::int4BlockBytes), 2 * first);
+    Value words = LLVM::LoadOp::create(w.b, i16s, w.elementPointer(row, i8(), byte), 2);
+    const int64_t shift = 4 * plane;
+    // Tables of the sixteen values: an index's higher bits count for nothing.
+    if (pairs && width == step) {
+      llvm::SmallVector<int16_t> table;
+      for (int i = 0; i < 32; ++i)
+        table.push_back(static_cast<int16_t>(
+            llvm::bit_cast<uint32_t>(static_cast<float>(i % 16 < 8 ? i % 16 : i % 16 - 16)) >> 16));
+      Value values = arith::ConstantOp::create(
+          w.b, DenseElementsAttr::get(i16s, llvm::ArrayRef<int16_t>(table)));
+      Value index = shift ? arith::ShRUIOp::create(w.b, words, splat(i16s, shift)) : words;
+      Value bits = permute("llvm.x86.avx512.permvar.hi.512", values, index);
+      return LLVM::BitcastOp::create(w.b, VectorType::get(width, w.b.getBF16Type()), bits);
+    }
+    Value wide = arith::ExtUIOp::create(w.b, i32s, words);
+    if (w.cpu.avx512 && width == w.lanes) {
+      llvm::SmallVector<float> table;
+      for (int i = 0; i < 16; ++i)
+        table.push_back(static_cast<float>(i < 8 ? i : i - 16));
+      Value values = arith::ConstantOp::create(
+          w.b, DenseElementsAttr::get(w.f32Vector(width), llvm::ArrayRef<float>(table)));
+      return permute("llvm.x86.avx512.permvar.sf.512", values,
+                     shift ? arith::ShRUIOp::create(w.b, wide, splat(i32s, shift)) : wide);
+    }
+    Value top = arith::ShLIOp::create(w.b, wide, splat(i32s, 28 - shift));
+    return arith::SIToFPOp::create(w.b, w.f32Vector(width),
+                                   arith::ShRSIOp::create(w.b, top, splat(i32s, 28)));
+  }
+
+  Value permute(StringRef intrinsic, Value table, Value index) {
+    return LLVM::CallIntrinsicOp::create(w.b, table.getType(), w.b.getStringAttr(intrinsic),
+                                         ValueRange{table, index})
+        .getResult(0);
+  }
+
   Value multiplyAdd(Value x, Value weight, Value acc) {
     if (!pairs)
       return w.fma(x, weight, acc);
@@ -65,21 +116,42 @@ struct LinearWriter {
   }
 
   WeightRows weightRows(Value row, Value apart, int64_t rows) {
-    WeightRows result{{}, {}, wType, true};
+    WeightRows result{{}, {}, isInt4 ? i8() : wType, true};
+    int64_t length = w.operand("weight").dims[1];
     for (int64_t i = 0; i < rows; ++i) {
       result.index.push_back(i == 0 ? row : w.add(result.index.back(), apart));
-      result.pointers.push_back(
-          w.elementPointer(w.pointer("weight"), wType, w.mul(result.index.back(), k)));
+      result.pointers.push_back(w.elementPointer(w.pointer("weight"), result.element,
+                                                 w.mul(result.index.back(), length)));
     }
     return result;
   }
 
-  void prefetch(Value pointer, Value at) {
-    w.prefetch(pointer, wType, w.add(at, kPrefetchBytes * 8 / wType.getIntOrFloatBitWidth()));
+  void prefetch(Value pointer, Type element, Value at) {
+    w.prefetch(pointer, element, w.add(at, kPrefetchBytes * 8 / element.getIntOrFloatBitWidth()));
   }
+
+  /// Calls body(first, width) for the columns first … first+width of a plane of int4 of which
+  /// `count` are there: whole steps, then, where asked for, ever narrower ones.
+  template <typename Body> void forPlane(int64_t count, bool narrow, Body body) {
+    int64_t first = 0;
+    for (; first + step <= count; first += step)
+      body(first, step);
+    if (narrow)
+      for (int64_t width : tailWidths(count - first)) {
+        body(first, width);
+        first += width;
+      }
+  }
+  /// Columns of plane `plane` that the block after the whole ones has.
+  int64_t restOfPlane(int64_t plane) const {
+    return std::clamp<int64_t>(k % m1::int4Block - plane * m1::int4Plane, 0, m1::int4Plane);
+  }
+  static constexpr int64_t planes = m1::int4Block / m1::int4Plane;
 
   /// The rows in bf16, at `scratch`.
   WeightRows unpack(const WeightRows &packed, Value scratch) {
+    if (isInt4)
+      return unpackInt4(packed, scratch);
     WeightRows result{packed.index, {}, w.b.getBF16Type(), false};
     for (auto [i, from] : llvm::enumerate(packed.pointers)) {
       Value to = w.elementPointer(scratch, result.element, w.constant(static_cast<int64_t>(i) * k));
@@ -87,7 +159,7 @@ struct LinearWriter {
       w.forRange(w.constant(0), w.constant(k / step * step), step, [&, from = from](Value at) {
         LLVM::StoreOp::create(w.b, loadStep(from, wType, at),
                               w.elementPointer(to, result.element, at), 2);
-        prefetch(from, at);
+        prefetch(from, wType, at);
       });
       int64_t done = k / step * step;
       for (int64_t width : tailWidths(k - done)) {
@@ -98,14 +170,148 @@ struct LinearWriter {
     return result;
   }
 
+  WeightRows unpackInt4(const WeightRows &packed, Value scratch) {
+    WeightRows result{packed.index, {}, w.b.getBF16Type(), false};
+    for (auto [i, from] : llvm::enumerate(packed.pointers)) {
+      Value to = w.elementPointer(scratch, result.element, w.constant(static_cast<int64_t>(i) * k));
+      result.pointers.push_back(to);
+      auto unpackBlock = [&, from = from](Value block, int64_t plane, int64_t count) {
+        forPlane(count, /*narrow=*/true, [&](int64_t first, int64_t width) {
+          Value at = columnOf(block, plane, first);
+          Value values = loadInt4(from, block, plane, first, width);
+          if (width == step)
+            LLVM::StoreOp::create(w.b, values, w.elementPointer(to, result.element, at), 2);
+          else
+            w.store(to, result.element, at, values);
+        });
+      };
+      int64_t whole = k / m1::int4Block;
+      w.forRange(w.constant(0), w.constant(whole), 1, [&, from = from](Value block) {
+        prefetch(from, i8(), w.mul(block, m1::int4BlockBytes));
+        for (int64_t plane = 0; plane < planes; ++plane)
+          unpackBlock(block, plane, m1::int4Plane);
+      });
+      for (int64_t plane = 0; plane < planes; ++plane)
+        unpackBlock(w.constant(whole), plane, restOfPlane(plane));
+    }
+    return result;
+  }
+
+  /// `width` columns of a row, packed or not.
+  Value loadPiece(const WeightRows &weights, int64_t i, Value block, int64_t plane, int64_t first,
+                  int64_t width) {
+    if (weights.element.isInteger(8))
+      return loadInt4(weights.pointers[i], block, plane, first, width);
+    Value at = columnOf(block, plane, first);
+    return width == step ? loadStep(weights.pointers[i], weights.element, at)
+                         : w.load(weights.pointers[i], weights.element, at, width);
+  }
+  Value columnOf(Value block, int64_t plane, int64_t first) {
+    return w.add(w.mul(block, m1::int4Block), plane * m1::int4Plane + first);
+  }
+
+  /// The scale of group `index` of row `i`, an f32 in every lane.
+  Value scaleOfGroup(const WeightRows &weights, int64_t i, Value index) {
+    Value at = w.add(w.mul(weights.index[i], w.columns("scale")), index);
+    Value bits = LLVM::LoadOp::create(
+        w.b, w.b.getI16Type(), w.elementPointer(w.pointer("scale"), w.b.getI16Type(), at), 2);
+    auto i32s = VectorType::get(w.lanes, w.b.getI32Type());
+    Value words =
+        vector::BroadcastOp::create(w.b, VectorType::get(2 * w.lanes, w.b.getI16Type()), bits);
+    Value shift = arith::ConstantOp::create(w.b, DenseElementsAttr::get(i32s, int32_t(16)));
+    return LLVM::BitcastOp::create(
+        w.b, w.f32Vector(w.lanes),
+        arith::ShLIOp::create(w.b, LLVM::BitcastOp::create(w.b, i32s, words), shift));
+  }
+
+  /// `sums` and the products of a block, whose planes have `counts` columns. All rows at once,
+  /// which is faster than one after the other.
+  llvm::SmallVector<Value> addBlock(const WeightRows &weights, llvm::ArrayRef<Value> xs,
+                                    Value block, llvm::ArrayRef<int64_t> counts,
+                                    llvm::SmallVector<Value> sums) {
+    auto rows = static_cast<int64_t>(weights.index.size()),
+         tokens = static_cast<int64_t>(xs.size());
+    for (int64_t begin = 0; begin < m1::int4Block; begin += group) {
+      llvm::SmallVector<Value> part(sums.size());
+      for (int64_t plane = begin / m1::int4Plane; plane < (begin + group) / m1::int4Plane; ++plane)
+        forPlane(counts[plane], /*narrow=*/false, [&](int64_t first, int64_t width) {
+          llvm::SmallVector<Value> loaded;
+          for (int64_t i = 0; i < rows; ++i)
+            loaded.push_back(loadPiece(weights, i, block, plane, first, width));
+          for (int64_t j = 0; j < tokens; ++j) {
+            Value x = loadStep(xs[j], xType, columnOf(block, plane, first));
+            for (int64_t i = 0; i < rows; ++i) {
+              Value &sum = part[j * rows + i];
+              sum = multiplyAdd(x, loaded[i], sum ? sum : w.splat(0.0, w.lanes));
+            }
+          }
+        });
+      if (!part[0])
+        continue;
+      Value index = w.add(w.mul(block, m1::int4Block / group), begin / group);
+      for (int64_t i = 0; i < rows; ++i) {
+        Value scale = scaleOfGroup(weights, i, index);
+        for (int64_t j = 0; j < tokens; ++j)
+          sums[j * rows + i] = w.fma(part[j * rows + i], scale, sums[j * rows + i]);
+      }
+    }
+    return sums;
+  }
+
+  /// The sums over k of rows of int4 with their scales, one f32 for each row and token.
+  llvm::SmallVector<Value> sumsOfInt4(const WeightRows &weights, llvm::ArrayRef<Value> xs) {
+    auto rows = static_cast<int64_t>(weights.index.size()),
+         tokens = static_cast<int64_t>(xs.size());
+    llvm::SmallVector<Value> sums(rows * tokens, w.splat(0.0, w.lanes));
+    const int64_t whole = k / m1::int4Block;
+    llvm::SmallVector<int64_t> all(planes, m1::int4Plane), rest;
+    for (int64_t plane = 0; plane < planes; ++plane)
+      rest.push_back(restOfPlane(plane));
+    if (whole > 0)
+      sums = w.forRange(
+          w.constant(0), w.constant(whole), 1, sums, [&](Value block, ValueRange carried) {
+            if (weights.prefetched)
+              for (Value row : weights.pointers)
+                prefetch(row, i8(), w.mul(block, m1::int4BlockBytes));
+            return addBlock(weights, xs, block, all, llvm::SmallVector<Value>(carried));
+          });
+    Value last = w.constant(whole);
+    sums = addBlock(weights, xs, last, rest, sums);
+    for (Value &sum : sums)
+      sum = w.sum(sum);
+    for (int64_t plane = 0; plane < planes; ++plane)
+      forPlane(rest[plane], /*narrow=*/true, [&](int64_t first, int64_t width) {
+        if (width == step)
+          return;
+        Value column = columnOf(last, plane, first);
+        Value index = w.add(w.mul(last, m1::int4Block / group), plane * m1::int4Plane / group);
+        for (int64_t i = 0; i < rows; ++i) {
+          Value loaded = loadPiece(weights, i, last, plane, first, width);
+          Value scale = w.load(w.pointer("scale"), w.b.getBF16Type(),
+                               w.add(w.mul(weights.index[i], w.columns("scale")), index), 1);
+          for (int64_t j = 0; j < tokens; ++j) {
+            Value &sum = sums[j * rows + i];
+            Value product = w.sum(w.mulf(w.load(xs[j], xType, column, width), loaded));
+            sum = w.addf(sum, w.mulf(product, vector::ExtractOp::create(w.b, scale, 0)));
+          }
+        }
+      });
+    return sums;
+  }
+
   /// These rows against tokens token … token+tokens. The order of the sum does not depend on the
   /// tile, so a token's result does not depend on its batch.
   void tile(const WeightRows &weights, Value token, int64_t tokens) {
-    auto rows = static_cast<int64_t>(weights.index.size());
     llvm::SmallVector<Value> xs;
     for (int64_t j = 0; j < tokens; ++j)
       xs.push_back(w.rowPointer("x", w.add(token, j)));
+    storeSums(weights, token, isInt4 ? sumsOfInt4(weights, xs) : sumsOf(weights, xs));
+  }
 
+  /// The sums over k, one f32 for each row and token.
+  llvm::SmallVector<Value> sumsOf(const WeightRows &weights, llvm::ArrayRef<Value> xs) {
+    auto rows = static_cast<int64_t>(weights.index.size()),
+         tokens = static_cast<int64_t>(xs.size());
     int64_t done = k / step * step;
     llvm::SmallVector<Value> sums(rows * tokens, w.splat(0.0, w.lanes));
     if (done > 0)
@@ -115,7 +321,7 @@ struct LinearWriter {
                           for (Value weight : weights.pointers) {
                             loaded.push_back(loadStep(weight, weights.element, at));
                             if (weights.prefetched)
-                              prefetch(weight, at);
+                              prefetch(weight, weights.element, at);
                           }
                           for (int64_t j = 0; j < tokens; ++j) {
                             Value x = loadStep(xs[j], xType, at);
@@ -138,8 +344,15 @@ struct LinearWriter {
       }
       done += width;
     }
+    return sums;
+  }
+
+  void storeSums(const WeightRows &weights, Value token, const llvm::SmallVector<Value> &sums) {
+    auto rows = static_cast<int64_t>(weights.index.size()),
+         tokens = static_cast<int64_t>(sums.size()) / rows;
     for (int64_t i = 0; i < rows; ++i) {
-      Value scale = ofRow("scale", weights.index[i]), bias = ofRow("bias", weights.index[i]);
+      Value scale = isInt4 ? Value() : ofRow("scale", weights.index[i]);
+      Value bias = ofRow("bias", weights.index[i]);
       for (int64_t j = 0; j < tokens; ++j) {
         Value result = w.splat(sums[j * rows + i], 1);
         if (scale)
