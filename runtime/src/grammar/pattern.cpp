@@ -10,9 +10,12 @@ namespace {
 using Rule = Grammar::Rule;
 using Sequence = Grammar::Sequence;
 
-constexpr uint32_t mostRepeats = 1000;
-constexpr size_t mostSymbols = 200000, mostBytes = 4096;
+constexpr size_t mostBytes = 4096;
 constexpr int deepest = 64;
+// A text may stand at each of an expression's places at once where it can be read in many ways, and
+// every byte of it then costs as much: these bound the places.
+constexpr uint32_t mostRepeats = 1000, mostNestedRepeats = 200; // the latter multiplied
+constexpr size_t mostSymbols = 20000;
 
 /// A class: of ASCII, and all characters beyond it or none.
 struct Characters {
@@ -28,13 +31,14 @@ struct Characters {
 
 struct Piece {
   Sequence sequence;
-  bool empty = true; // it matches nothing at all
+  bool empty = true;    // it matches nothing at all
+  uint32_t repeats = 1; // of a character in it, at most
 };
 
 class PatternCompiler {
 public:
   PatternCompiler(const std::string &pattern, const Sequence &anything, Grammar &grammar)
-      : text(pattern), anything(anything), g(grammar) {}
+      : text(pattern), anything(anything), g(grammar), before(grammar.size()) {}
   Status compile(Rule *out);
 
 private:
@@ -61,6 +65,7 @@ private:
   const std::string &text;
   const Sequence &anything;
   Grammar &g;
+  const size_t before; // symbols of the grammar
   size_t at = 0;
   int depth = 0;
   std::map<std::string, Rule> classes; // by their members
@@ -142,7 +147,7 @@ Status PatternCompiler::oneOf(const Characters &set, Piece *out) {
       return bad("a class without characters");
     known = classes.emplace(members, rule).first;
   }
-  *out = {{Grammar::use(known->second)}, false};
+  *out = {{Grammar::use(known->second)}, false, 1};
   return {};
 }
 
@@ -283,7 +288,7 @@ Status PatternCompiler::atom(Piece *out) {
   } else if (uint8_t(next()) < 0x80) {
     point = uint8_t(text[at++]);
   } else { // a character of several bytes, as it stands
-    *out = {g.literal(text.substr(at++, 1)), false};
+    *out = {g.literal(text.substr(at++, 1)), false, 1};
     for (; (uint8_t(next()) & 0xC0) == 0x80; ++at)
       out->sequence.push_back(g.literal(text.substr(at, 1))[0]);
     return {};
@@ -300,7 +305,7 @@ Status PatternCompiler::atom(Piece *out) {
     bytes = {char(0xE0 | point >> 12), char(0x80 | (point >> 6 & 63))};
   else
     bytes = {char(0xC0 | point >> 6)};
-  *out = {g.literal(bytes + char(0x80 | (point & 63))), false};
+  *out = {g.literal(bytes + char(0x80 | (point & 63))), false, 1};
   return {};
 }
 
@@ -346,18 +351,25 @@ Status PatternCompiler::repeated(Piece *out) {
     *out = std::move(piece);
     return {};
   }
-  if (piece.empty && most == Grammar::unbounded)
-    return bad("a repetition without end of what may be empty");
-  if (g.size() > mostSymbols)
+  if (piece.empty && most > 1)
+    return bad("a repetition of what may be empty");
+  // Copies; what may go on without end is one more.
+  const uint64_t copies = most == Grammar::unbounded ? uint64_t(least) + 1 : most;
+  const uint64_t repeats = piece.repeats * std::max<uint64_t>(copies, 1);
+  if (piece.repeats > 1 && copies > 1 && repeats > mostNestedRepeats)
+    return bad("repetitions of repetitions go beyond 200");
+  if (g.size() - before + copies * (piece.sequence.size() + 3) > mostSymbols)
     return bad("the expression is too large");
-  *out = {{Grammar::use(g.repeat(piece.sequence, least, most))}, piece.empty || least == 0};
+  *out = {{Grammar::use(g.repeat(piece.sequence, least, most))},
+          piece.empty || least == 0,
+          uint32_t(repeats)};
   return {};
 }
 
 /// `whole`: the expression itself, which may be anchored.
 Status PatternCompiler::alternatives(bool whole, Piece *out) {
   const Rule rule = g.declare();
-  *out = {{Grammar::use(rule)}, false};
+  *out = {{Grammar::use(rule)}, false, 1};
   do {
     Sequence sequence;
     bool empty = true, open = whole; // at its end
@@ -372,6 +384,7 @@ Status PatternCompiler::alternatives(bool whole, Piece *out) {
       Piece piece;
       M1_TRY(repeated(&piece));
       empty &= piece.empty;
+      out->repeats = std::max(out->repeats, piece.repeats);
       sequence.insert(sequence.end(), piece.sequence.begin(), piece.sequence.end());
     }
     if (open)
@@ -422,7 +435,7 @@ const char *patternOfFormat(const std::string &format) {
       {"hostname", "^" M1_HOST "$"},
       {"ipv4", "^" M1_BYTE "(?:\\." M1_BYTE "){3}$"},
       {"ipv6", "^(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}$"},
-      {"uri", "^https?://" M1_HOST "(?:/[A-Za-z0-9._~-]{0,60}){0,10}$"},
+      {"uri", "^https?://" M1_HOST "(?:/[A-Za-z0-9._~-]{0,20}){0,10}$"},
       {"uuid", "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"},
   };
   auto known = patterns.find(format);

@@ -13,9 +13,9 @@ namespace m1rt {
 /// blanks and line ends of other scripts.
 ///
 /// Understood: characters, `.`, classes of ASCII, the escapes \d \w \s (and their opposites), \t \n
-/// \v \f \r \0, \xHH, \uHHHH and of punctuation, groups, `|`, `* + ? {m} {m,} {m,n}` up to 1000
-/// (lazy ones, too), `^` and `$` around the whole or an alternative of it. An error names what else
-/// there is.
+/// \v \f \r \0, \xHH, \uHHHH and of punctuation, groups, `|`, `* + ? {m} {m,} {m,n}` (lazy ones,
+/// too) up to 1000, or 200 where they are multiplied, of what is not empty; `^` and `$` around the
+/// whole or an alternative of it. An error names what else there is.
 Status grammarOfPattern(const std::string &pattern, const Grammar::Sequence &anything,
                         Grammar *grammar, Grammar::Rule *out);
 
