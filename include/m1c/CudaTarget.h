@@ -37,8 +37,8 @@ struct CudaKernel {
 };
 
 /// Matrix products become gemm commands, in functions of few rows (KernelSpec::maxRows) launches
-/// that stream the weights; scans, convolutions, attention, gated norms and argmax take the
-/// hand-tuned families of kernels/cuda; all else is generated.
+/// that stream the weights. Other ops take the family of kernels that serves them
+/// (lib/Target/CUDA/Kernels), hand-tuned ones of kernels/cuda first.
 class CudaSelector : public KernelSelector {
 public:
   explicit CudaSelector(const CudaChip &chip) : chip(chip) {}

@@ -214,6 +214,12 @@ class Eval(unittest.TestCase):
         probes = [probe for s in samples for probe in s.get("probes", [])]
         self.assertEqual({probe["answer"] for probe in probes}, {"1"})
         self.assertEqual({probe["after"] % 8 for probe in probes}, {0})
+        plain, every = flags[:-2], ["--probe-every", "8"]  # with the closing text of the default
+        self.assertEqual(self.evaluate("plain", *plain, *every).returncode, 0)
+        for out, others, drawn in (("unprobed", every, "nothing"), ("plain", [], '"8"')):
+            refused = self.evaluate(out, *plain, *others)
+            self.assertEqual(refused.returncode, 1, refused.stderr)
+            self.assertIn(f"drawn with probe-every = {drawn}", refused.stderr)
         stopped = self.evaluate("probed-stop", *flags, "--probe-every", "8", "--stop-early", "confident", "--ballots-at-once", "6")
         self.assertEqual(stopped.returncode, 0, stopped.stderr)
         samples = self.samples("probed-stop")

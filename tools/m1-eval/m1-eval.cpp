@@ -67,7 +67,7 @@ std::vector<std::pair<std::string, std::string>> settingsOf(const Arguments &arg
     stopTokens.push_back(std::to_string(token));
   const m1_artifact_header &header = model.artifact().header();
   const bool votesStop = arguments.voting.stop.kind != StopRule::Kind::off;
-  return {
+  std::vector<std::pair<std::string, std::string>> settings = {
       {"artifact", hex(header.digest, sizeof header.digest)},
       {"weights", digestText(model.artifact().weightsDigest().data())},
       {"system", engine.prompt.system},
@@ -98,8 +98,10 @@ std::vector<std::pair<std::string, std::string>> settingsOf(const Arguments &arg
       {"close-max-tokens", std::to_string(generation.closeMaxTokens)},
       {"stop-early", arguments.voting.stopText},
       {"least-ballots", votesStop ? std::to_string(arguments.voting.stop.leastBallots) : "none"},
-      {"vote-weight", arguments.voting.weightText},
-      {"probe-every", std::to_string(generation.probeEvery)}};
+      {"vote-weight", arguments.voting.weightText}};
+  if (generation.probeEvery) // directories from before there were probes go on without
+    settings.push_back({"probe-every", std::to_string(generation.probeEvery)});
+  return settings;
 }
 
 std::vector<ProblemSamples> samplesOf(const Arguments &arguments,

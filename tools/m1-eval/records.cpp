@@ -2,6 +2,7 @@
 #include "base/json_value.h"
 #include "samples.h"
 #include "tool.h"
+#include <algorithm>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -35,13 +36,18 @@ Status checkSettings(const std::string &path,
   bool exists = false;
   Json old = readJsonOrDiscard<Json>(readWhole(path, &exists));
   if (exists && old.is_object()) {
+    auto differs = [&](const std::string &key, const std::string &there, const std::string &here) {
+      return error(StatusCode::invalidArgument,
+                   "%s: the samples there were drawn with %s = %s, not %s; choose another --out",
+                   path.c_str(), key.c_str(), there.c_str(), here.c_str());
+    };
     for (const auto &[key, value] : settings)
       if (!old.contains(key) || old[key] != value)
-        return error(StatusCode::invalidArgument,
-                     "%s: the samples there were drawn with %s = %s, not %s; choose another --out",
-                     path.c_str(), key.c_str(),
-                     old.contains(key) ? old[key].dump().c_str() : "nothing",
-                     Json(value).dump().c_str());
+        return differs(key, old.contains(key) ? old[key].dump() : "nothing", Json(value).dump());
+    for (const auto &[key, value] : old.items())
+      if (std::none_of(settings.begin(), settings.end(),
+                       [&, &name = key](const auto &setting) { return setting.first == name; }))
+        return differs(key, value.dump(), "nothing");
     return {};
   }
   Json json = Json::object();

@@ -1,6 +1,7 @@
 #include "vote/extraction.h"
 
 #include "vote/vote.h"
+#include "vote/wording.h"
 
 #include <algorithm>
 #include <cstring>
@@ -73,9 +74,9 @@ bool announces(std::string_view prose) {
   static const std::set<std::string> last = {"is",        "are",    "equals", "gives", "get",
                                              "obtain",    "have",   "thus",   "hence", "so",
                                              "therefore", "answer", "total"};
-  static const std::set<std::string> told = {"find",   "see",      "conclude", "have",  "get",
-                                             "obtain", "follows",  "implies",  "shows", "deduce",
-                                             "means",  "conclude", "found"};
+  static const std::set<std::string> told = {"find",  "see",    "conclude", "have",
+                                             "get",   "obtain", "follows",  "implies",
+                                             "shows", "deduce", "means",    "found"};
   prose = lastSentence(prose);
   const std::vector<std::string> words = wordsOf(prose);
   if (words.empty() || denies(words))
@@ -88,12 +89,9 @@ bool announces(std::string_view prose) {
 
 // "is the solution", "is our answer"
 bool closes(const std::vector<std::string> &words) {
-  static const std::set<std::string> known = {
-      "is",       "are",   "the",       "our",      "a",       "answer", "answers",
-      "solution", "final", "solutions", "required", "desired", "result", "correct"};
   return words.size() > 1 && (words[0] == "is" || words[0] == "are") &&
          std::all_of(words.begin(), words.end(),
-                     [&](const std::string &word) { return known.count(word) != 0; });
+                     [](const std::string &word) { return vote::closingWords().count(word) != 0; });
 }
 
 // The number, and a word behind it, that the last "is", "are" or "equals" of a sentence leads to.

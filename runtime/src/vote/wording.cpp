@@ -91,11 +91,6 @@ const std::set<std::string> kLeading = {
     "find",   "obtain", "that",     "the",       "answer",   "final",   "solution", "solutions",
     "value",  "values", "of",       "is",        "are",      "line",    "equation", "function",
     "result", "our",    "required", "desired",   "conclude", "finally", "sum",      "total"};
-// What may stand between "is" and the end of a sentence behind its answer.
-const std::set<std::string> kClosing = {"is",       "are",     "the",      "our",       "a",
-                                        "answer",   "answers", "solution", "solutions", "final",
-                                        "required", "desired", "correct",  "result"};
-
 // ASCII's alone, whatever the locale.
 bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool isBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -158,7 +153,7 @@ void dropSentence(Tokens &tokens) {
       (tokens[lead].kind != Token::Kind::op || begins.count(tokens[lead].text)))
     tokens.erase(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(lead));
   size_t last = tokens.size();
-  while (last > 1 && (consistsOf(tokens[last - 1], kClosing) || tokens[last - 1].text == "a"))
+  while (last > 1 && (consistsOf(tokens[last - 1], closingWords()) || tokens[last - 1].text == "a"))
     --last;
   if (last < tokens.size()) {
     const std::vector<std::string> words = wordsOf(tokens[last]);
@@ -427,6 +422,13 @@ Tokens withoutRemarks(Tokens tokens) {
   else
     tokens.erase(about, tokens.end());
   return tokens;
+}
+
+const std::set<std::string> &closingWords() {
+  static const std::set<std::string> words = {
+      "is",       "are",   "the",       "our",      "a",       "answer", "answers",
+      "solution", "final", "solutions", "required", "desired", "result", "correct"};
+  return words;
 }
 
 } // namespace m1rt::vote

@@ -3,6 +3,8 @@
 #define M1RT_VOTE_WORDING_H
 
 #include "vote/expression.h"
+#include <set>
+#include <string>
 
 namespace m1rt::vote {
 
@@ -23,6 +25,9 @@ std::optional<std::string> timeOfDay(const std::string &latex);
 // Words of a language: longer than three letters or little words ("if", "not", "for"); others may
 // be products of variables.
 bool isProse(const std::string &word);
+
+// Of these is what may follow "is" behind an answer: "is the solution".
+const std::set<std::string> &closingWords();
 
 // What an equation may define: x, y_1, f(x), (x, y), \angle ABC, xy, m + n, or words that name a
 // quantity, also one of a figure with capital letters ("area of ABC"); no powers or numbers. Words

@@ -266,42 +266,29 @@ struct Family {
   bool boundedRows = false; // its kernels depend on the most rows that they are launched for
 };
 
+template <auto factsOf>
+mk::Description describeBy(const KernelSpec &spec, const std::string &stem,
+                           const mk::Tuning &tuning, std::string &error) {
+  return mk::describe(factsOf(spec, error), stem, tuning);
+}
+
+bool isGroupedOrPlain(const KernelSpec &norm) {
+  return norm.integer("groups") > 1 || !has(norm, "weight");
+}
+bool hasFewRows(const KernelSpec &linear) { return linear.maxRows > 0; }
+
 const Family families[] = {
-    {"selective_scan",
-     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(selectiveScan(spec, error), stem, tuning); }},
-    {"ssd_scan",
-     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(ssdScan(spec, error), stem, tuning); }},
-    {"causal_conv1d",
-     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(causalConv1d(spec, error), stem, tuning); }},
-    {"gated_rms_norm",
-     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(gatedRmsNorm(spec, error), stem, tuning); }},
-    {"rms_norm",
-     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(gatedRmsNorm(spec, error), stem, tuning); },
-     [](const KernelSpec &spec) { return spec.integer("groups") > 1 || !has(spec, "weight"); }},
-    {"gated_delta",
-     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(gatedDelta(spec, error), stem, tuning); }},
-    {"attention",
-     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(attention(spec, error), stem, tuning); }},
-    {"router", [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-                  std::string &error) { return mk::describe(router(spec, error), stem, tuning); }},
-    {"expert_linear",
-     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(expertLinear(spec, error), stem, tuning); },
-     nullptr, true},
-    {"combine",
-     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(combine(spec, error), stem, tuning); }},
-    {"linear",
-     [](const KernelSpec &spec, const std::string &stem, const mk::Tuning &tuning,
-        std::string &error) { return mk::describe(linearOf(spec, error), stem, tuning); },
-     [](const KernelSpec &spec) { return spec.maxRows > 0; }, true},
+    {"selective_scan", describeBy<selectiveScan>},
+    {"ssd_scan", describeBy<ssdScan>},
+    {"causal_conv1d", describeBy<causalConv1d>},
+    {"gated_rms_norm", describeBy<gatedRmsNorm>},
+    {"rms_norm", describeBy<gatedRmsNorm>, isGroupedOrPlain},
+    {"gated_delta", describeBy<gatedDelta>},
+    {"attention", describeBy<attention>},
+    {"router", describeBy<router>},
+    {"expert_linear", describeBy<expertLinear>, nullptr, true},
+    {"combine", describeBy<combine>},
+    {"linear", describeBy<linearOf>, hasFewRows, true},
 };
 
 const Family *find(StringRef op) {
