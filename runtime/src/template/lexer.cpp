@@ -205,8 +205,11 @@ void Lexer::code(bool isBlock) {
     } else {
       auto op = std::find_if(std::begin(operators), std::end(operators),
                              [&](const char *o) { return startsWith(o, at); });
-      if (op == std::end(operators))
-        fail("unexpected character '" + plain(strip(source.substr(at, 1), Side::both)) + "'", at);
+      if (op == std::end(operators)) {
+        size_t end = at; // of the whole character, which may be several bytes
+        nextCodePoint(source, end);
+        fail("unexpected character '" + source.substr(at, end - at) + "'", at);
+      }
       if (std::strchr("([{", c))
         brackets += c == '(' ? ')' : c == '[' ? ']' : '}';
       if (std::strchr(")]}", c)) {
