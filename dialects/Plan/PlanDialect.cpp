@@ -385,12 +385,29 @@ static LogicalResult verifyWeight(GemmOp gemm, StringRef name, BufferBase base,
   return success();
 }
 
+/// Weights that a command makes stand in a temporary, in the type that they are used in.
+static LogicalResult verifyMadeWeight(GemmOp gemm, BufferBase base, TemporaryOp temporary) {
+  const uint64_t bytes =
+      uint64_t(gemm.getN()) * uint64_t(gemm.getK()) * (gemm.getWType().getIntOrFloatBitWidth() / 8);
+  if (temporary.getRows() != RowDomain::one || base.offset != 0 || temporary.getBytes() < bytes)
+    return gemm.emitOpError("expected w to be a weight or the first ")
+           << bytes << " bytes of a temporary over one, got " << temporary.getBytes()
+           << " bytes from byte " << base.offset << " of one over "
+           << stringifyRowDomain(temporary.getRows());
+  if (gemm.getWType() != gemm.getAType())
+    return gemm.emitOpError("expected a temporary as w to have the type of a, ")
+           << gemm.getAType() << ", got " << gemm.getWType();
+  return success();
+}
+
 static LogicalResult verifyProduct(GemmOp gemm, const Bases &bases) {
   int64_t n = gemm.getN(), k = gemm.getK();
+  auto made = dyn_cast<TemporaryOp>(bases.at(gemm.getW()).base);
   if (failed(verifyRows(gemm, "a", bases.at(gemm.getA()), gemm.getLda(), k, gemm.getAType())) ||
       failed(
           verifyRows(gemm, "out", bases.at(gemm.getOut()), gemm.getLdo(), n, gemm.getOutType())) ||
-      failed(verifyWeight(gemm, "w", bases.at(gemm.getW()), {n, k}, gemm.getWType())))
+      failed(made ? verifyMadeWeight(gemm, bases.at(gemm.getW()), made)
+                  : verifyWeight(gemm, "w", bases.at(gemm.getW()), {n, k}, gemm.getWType())))
     return failure();
   if (!gemm.getBias())
     return success();

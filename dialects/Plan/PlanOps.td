@@ -273,7 +273,8 @@ def Plan_GemmOp : Plan_Op<"gemm", [HasParent<"FunctionOp">]> {
   let description = [{
     `out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias[N])`, M the rows of the domain, lda and ldo in elements. a,
     w and out are each f32 or bf16, the bias is f32; w and bias are weights, and rows of a and out
-    lie within their buffers.
+    lie within their buffers. w may also be a temporary over `one` that a launch before it writes,
+    of a's type.
 
     ```mlir
     plan.gemm %a, %w -> %out over tokens {a_type = bf16, k = 64 : i32, lda = 64 : i32, ldo = 32

@@ -10,6 +10,10 @@
 #include <string>
 #include <vector>
 
+namespace m1k::cuda {
+struct Kernel;
+}
+
 namespace m1c {
 
 /// What kernels are shaped for. Shared memory in bytes, of blocks that ask for more than 48 KB.
@@ -36,20 +40,32 @@ struct CudaKernel {
   unsigned width = 1, blockSize = 32, gridX = 1; // of generated kernels
 };
 
+/// Decode steps of at most so many rows stream the weights of their products.
+constexpr uint32_t streamedRows = 8;
+/// Those of at most so many multiply bf16 rows with weights of i8 as they are; above, making bf16
+/// of the weights for a library's product takes less time than reading them once for 64 rows.
+constexpr uint32_t tiledRows = 64;
+
 /// Matrix products become gemm commands, in functions of few rows (KernelSpec::maxRows) launches
 /// that stream the weights. Other ops take the family of kernels that serves them
 /// (lib/Target/CUDA/Kernels), hand-tuned ones of kernels/cuda first.
 class CudaSelector : public KernelSelector {
 public:
   explicit CudaSelector(const CudaChip &chip) : chip(chip) {}
-  llvm::SmallVector<uint32_t> smallBatches() const override { return {8}; }
+  llvm::SmallVector<uint32_t> smallBatches(mlir::func::FuncOp decode) const override;
   bool canShare(const KernelSpec &spec) const override;
   mlir::LogicalResult select(const KernelSpec &spec, PlanEmitter &emitter) override;
 
 private:
-  mlir::LogicalResult selectGemm(const KernelSpec &spec, PlanEmitter &emitter);
+  mlir::LogicalResult selectLibraryProduct(const KernelSpec &spec, PlanEmitter &emitter);
+  mlir::LogicalResult selectGemm(const KernelSpec &spec, PlanEmitter &emitter, mlir::Value weight,
+                                 mlir::Type element);
   mlir::LogicalResult selectGenerated(const KernelSpec &spec, PlanEmitter &emitter);
   mlir::LogicalResult selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter);
+  /// One kernel of a hand-tuned family, of which the last `outputs` operands are written.
+  mlir::LogicalResult launchHandTuned(PlanEmitter &emitter, const std::string &key,
+                                      const m1k::cuda::Kernel &kernel, const std::string &origin,
+                                      llvm::ArrayRef<mlir::Value> operands, size_t outputs);
   std::string stemFor(const KernelSpec &spec, const std::string &key);
 
   const CudaChip &chip;

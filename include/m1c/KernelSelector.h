@@ -5,6 +5,7 @@
 #define M1C_KERNELSELECTOR_H
 
 #include "Plan/Plan.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Builders.h"
 #include "mlir/IR/BuiltinAttributes.h"
 #include "mlir/IR/BuiltinTypes.h"
@@ -124,9 +125,9 @@ public:
 class KernelSelector {
 public:
   virtual ~KernelSelector() = default;
-  /// Bounds of T for which `decode` is planned a second time, with kernels for few rows
+  /// Bounds of T for which `decode` is planned again, with kernels for few rows
   /// (KernelSpec::maxRows).
-  virtual llvm::SmallVector<uint32_t> smallBatches() const { return {}; }
+  virtual llvm::SmallVector<uint32_t> smallBatches(mlir::func::FuncOp decode) const { return {}; }
   /// Whether the target has a kernel for an op that reads pages which sequences share once for all
   /// of them; `decode` is then planned as `decode_shared` as well.
   virtual bool canShare(const KernelSpec &spec) const { return false; }

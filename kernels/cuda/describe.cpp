@@ -4,7 +4,7 @@
 
 namespace m1k::cuda {
 
-int bytes_of(Type type) { return type == Type::f32 ? 4 : 2; }
+int bytes_of(Type type) { return type == Type::f32 ? 4 : type == Type::i8 ? 1 : 2; }
 
 const char *name_of(Type type) {
   switch (type) {
@@ -14,6 +14,8 @@ const char *name_of(Type type) {
     return "m1k::bf16";
   case Type::f16:
     return "m1k::f16";
+  case Type::i8:
+    return "m1k::i8";
   }
   return "";
 }

@@ -9,7 +9,7 @@
 namespace m1k::cuda {
 
 int bytes_of(Type type);
-const char *name_of(Type type); // float, m1k::bf16, m1k::f16
+const char *name_of(Type type); // float, m1k::bf16, m1k::f16, m1k::i8
 // kDomain of the kernels: 0 tokens, 1 sequences, 2 logit rows, 3 one
 int number_of(Domain domain);
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -16,6 +16,8 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
     description.error = "a gated linear has neither bias nor residual nor a norm of its output";
   else if (f.squares < 0 || f.squares % 4)
     description.error = "expected squares of a multiple of 4, got " + std::to_string(f.squares);
+  else if (f.x_type == Type::i8 || f.out_type == Type::i8)
+    description.error = "expected x and out of a float type";
   if (!description.error.empty())
     return description;
   int sides = f.gated ? 2 : 1;
@@ -26,10 +28,11 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   while (warps > 1 && f.k < warps * 256)
     warps /= 2;
   // As much of K in flight as 48 registers hold, in the depth that leaves the least of the last
-  // round empty.
-  int chunks = int(ceil_div(f.k, 32 * warps)),
-      tiles = columns * sides / 8 + (f.max_rows > 8 ? 2 : 1), deep = 1;
-  for (int candidate = 1; candidate <= std::max(1, 12 / tiles); ++candidate)
+  // round empty. With weights of i8, whose rows of x are twice as many bytes, as 64 do.
+  const bool quantised = f.w_type == Type::i8;
+  int chunks = int(ceil_div(f.k, (quantised ? 64 : 32) * warps)), halves = f.max_rows > 8 ? 2 : 1,
+      tiles = columns * sides / 8 + halves * (quantised ? 2 : 1), deep = 1;
+  for (int candidate = 1; candidate <= std::max(1, (quantised ? 16 : 12) / tiles); ++candidate)
     if (ceil_div(chunks, candidate) * candidate <= ceil_div(chunks, deep) * deep)
       deep = candidate;
   int shared = warps * f.max_rows * columns * sides * 4;
@@ -63,6 +66,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   Parameters parameters;
   parameters.input(f.x_type, "x");
   parameters.input(f.w_type, "weight");
+  parameters.vector("scale", quantised);
   parameters.vector("bias", f.has_bias);
   parameters.vector("squares", f.squares > 0);
   parameters.vector("residual", f.has_residual);
@@ -70,12 +74,100 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   parameters.add(name_of(f.out_type), "out");
   parameters.add(name_of(f.normed_type), "normed", f.leaves_norm);
   parameters.add("float", "squares_out", f.leaves_norm);
-  Kernel kernel = make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32);
+  // For i8 the compiler would take 64 registers, too few for all loads to be in flight; with 80
+  // three blocks of 256 threads fit a multiprocessor.
+  Kernel kernel = make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32,
+                              quantised && f.x_type == Type::bf16 ? 3 : 0);
   kernel.launch_early = true;
   kernel.shared_bytes = shared;
   kernel.domain = f.domain;
   kernel.grid_x = blocks;
   kernel.rows_per_group = f.max_rows;
+  description.kernels.push_back(kernel);
+  return description;
+}
+
+Description describe(const TiledLinear &f, const std::string &symbol, const Tuning &tuning) {
+  Description description;
+  if (f.n <= 0 || f.k <= 0)
+    description.error = "sizes must be positive";
+  else if (f.k % 16)
+    description.error = "expected k of a multiple of 16, got " + std::to_string(f.k);
+  if (!description.error.empty())
+    return description;
+  // Columns of a block: those with which its multiprocessor is done first. It reads x for each
+  // block, which costs about as much as 32 columns do.
+  int columns = 0;
+  int64_t least = 0;
+  for (int candidate : {128, 64, 32}) {
+    int64_t rounds = ceil_div(ceil_div(f.n, candidate), tuning.multiprocessors),
+            cost = rounds * (candidate + 32);
+    if (!columns || cost < least) {
+      columns = candidate;
+      least = cost;
+    }
+  }
+  // As in TiledLinearTraits: stages of x and of weights; sums of the parts of K.
+  const int tokens = 64, deep = 64;
+  int warps = 8, stage = 0;
+  auto along = [&] { return warps / (columns / 32); };
+  auto measure = [&] {
+    stage = along() * tokens * (2 * deep + 16) + warps * 32 * deep;
+    return 2 * stage <= tuning.block_shared_bytes;
+  };
+  while (!measure() && warps > columns / 32)
+    warps /= 2;
+  const int stages = std::clamp(tuning.block_shared_bytes / stage, 2, 4),
+            shared = std::max(stages * stage, along() * tokens * (columns + 4) * 4);
+  Facts facts;
+  facts.type("OT", f.out_type);
+  facts.number("kN", f.n);
+  facts.number("kK", f.k);
+  facts.number("kXStride", f.x_stride);
+  facts.number("kOutStride", f.out_stride);
+  facts.number("kDomain", number_of(f.domain));
+  facts.flag("kHasBias", f.has_bias);
+  facts.number("kColumns", columns);
+  facts.number("kWarps", warps);
+  facts.number("kSharedBytes", shared);
+  Parameters parameters;
+  parameters.input(Type::bf16, "x");
+  parameters.input(Type::i8, "weight");
+  parameters.vector("scale");
+  parameters.vector("bias", f.has_bias);
+  parameters.add(name_of(f.out_type), "out");
+  Kernel kernel =
+      make_kernel(symbol, "linear_tiled.cuh", "linear_tiled", facts, parameters, warps * 32);
+  kernel.launch_early = true;
+  kernel.shared_bytes = shared;
+  kernel.domain = f.domain;
+  kernel.grid_x = int(ceil_div(f.n, columns));
+  kernel.rows_per_group = tokens;
+  description.kernels.push_back(kernel);
+  return description;
+}
+
+Description describe(const Dequantize &f, const std::string &symbol, const Tuning &) {
+  Description description;
+  if (f.n <= 0 || f.k <= 0)
+    description.error = "sizes must be positive";
+  else if (f.out_type == Type::i8)
+    description.error = "expected out of a float type";
+  if (!description.error.empty())
+    return description;
+  const int threads = 256, run = 16 / bytes_of(f.out_type), vector = f.k % run ? 1 : run;
+  Facts facts;
+  facts.type("OT", f.out_type);
+  facts.number("kN", f.n);
+  facts.number("kK", f.k);
+  facts.number("kThreads", threads);
+  Parameters parameters;
+  parameters.input(Type::i8, "weight");
+  parameters.vector("scale");
+  parameters.add(name_of(f.out_type), "workspace");
+  Kernel kernel = make_kernel(symbol, "dequantize.cuh", "dequantize", facts, parameters, threads);
+  kernel.grid_x = int(ceil_div(int64_t(f.n) * f.k, int64_t(threads) * vector * 4));
+  description.workspace_bytes = int64_t(f.n) * f.k * bytes_of(f.out_type);
   description.kernels.push_back(kernel);
   return description;
 }

@@ -68,8 +68,9 @@ Description describe(const ExpertLinear &f, const std::string &symbol, const Tun
                         std::to_string(f.n);
   if (!description.error.empty())
     return description;
-  bool grouped = !f.few_rows && f.x_type == Type::bf16 && f.w_type == Type::bf16 && f.k % 8 == 0 &&
-                 f.x_stride % 8 == 0;
+  const bool quantised = f.w_type == Type::i8, grouped = !f.few_rows && f.x_type == Type::bf16 &&
+                                                         (f.w_type == Type::bf16 || quantised) &&
+                                                         f.k % 8 == 0 && f.x_stride % 8 == 0;
   const int warps = 4, rows = 4;
   Facts facts;
   facts.type("XT", f.x_type);
@@ -96,6 +97,7 @@ Description describe(const ExpertLinear &f, const std::string &symbol, const Tun
   parameters.input(f.x_type, "x");
   parameters.batch("experts");
   parameters.input(f.w_type, "weight");
+  parameters.vector("scale", quantised);
   parameters.add(name_of(f.out_type), "out");
   Kernel kernel =
       make_kernel(symbol, "experts.cuh", grouped ? "expert_linear_grouped" : "expert_linear", facts,

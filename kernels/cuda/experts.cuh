@@ -8,9 +8,11 @@
 // outputs of one row of x and one of its experts, a warp kRows of them; weights are read once for
 // each row that names them. Facts F: XT, WT, OT; kPerExpert rows of weights an expert has, of which
 // kN from kFirst on are used; kK, kChosen, kOwnColumns (x has kChosen ranges of kK columns),
-// strides, kDomain; kRows, kWarps. Every index in `experts` names an expert.
+// strides, kDomain; kRows, kWarps. Every index in `experts` names an expert. Sums with a row of
+// weights of i8 are multiplied by its scale; others have none.
 //
-// expert_linear_grouped: for many rows, in bf16, kK and the rows of x multiples of 8. Grid (experts
+// expert_linear_grouped: for many rows in bf16 and weights of bf16 or of i8, which become bf16 in
+// shared memory; kK and the rows of x multiples of 8. Grid (experts
 // · ceil(kN / kTile), ceil(rows / kTokens)), 128 threads. A block owns kTile outputs of one expert
 // for those of kTokens rows of x that name it, which it lists and takes kTile at a time through
 // tensor cores: weights are read once for as many. Blocks whose expert no row names end at once. A
@@ -126,7 +128,7 @@ M1K_DEVICE void router(const float *logits, const float *correction, float *weig
 // kK is a multiple of and addresses are aligned for.
 template <class F, int V>
 M1K_DEVICE void expert_products(const typename F::XT *x, const typename F::WT *w,
-                                typename F::OT *out, int rows) {
+                                const float *scale, typename F::OT *out, int rows) {
   int lane = threadIdx.x % 32;
   float sum[F::kRows];
 #pragma unroll
@@ -147,14 +149,18 @@ M1K_DEVICE void expert_products(const typename F::XT *x, const typename F::WT *w
 #pragma unroll
   for (int r = 0; r < F::kRows; ++r) {
     float total = lane_sum<32>(sum[r]);
-    if (lane == 0 && r < rows)
+    if (lane == 0 && r < rows) {
+      if constexpr (same_type<typename F::WT, i8>::value)
+        total *= scale[r];
       out[r] = from_float<typename F::OT>(total);
+    }
   }
 }
 
 template <class F>
 M1K_DEVICE void expert_linear(const typename F::XT *x, const int *experts,
-                              const typename F::WT *weight, typename F::OT *out, m1_dims dims) {
+                              const typename F::WT *weight, const float *scale, typename F::OT *out,
+                              m1_dims dims) {
   constexpr int kBlock = F::kWarps * F::kRows, kBlocks = ceil_div(F::kN, kBlock);
   constexpr int kVector = 16 / int(sizeof(typename F::WT));
   long long row = blockIdx.y;
@@ -167,12 +173,14 @@ M1K_DEVICE void expert_linear(const typename F::XT *x, const int *experts,
   int expert = experts[row * F::kExpertsStride + j];
   x += row * F::kXStride + (F::kOwnColumns ? j * F::kK : 0);
   weight += (static_cast<long long>(expert) * F::kPerExpert + F::kFirst + n) * F::kK;
+  if constexpr (same_type<typename F::WT, i8>::value)
+    scale += static_cast<long long>(expert) * F::kPerExpert + F::kFirst + n;
   out += row * F::kOutStride + j * F::kN + n;
   if constexpr (F::kK % kVector == 0) {
     if (aligned16(x))
-      return expert_products<F, kVector>(x, weight, out, rows);
+      return expert_products<F, kVector>(x, weight, scale, out, rows);
   }
-  expert_products<F, 1>(x, weight, out, rows);
+  expert_products<F, 1>(x, weight, scale, out, rows);
 }
 
 // Constants of expert_linear_grouped, and where its parts of shared memory lie.
@@ -184,9 +192,11 @@ struct ExpertGroup {
 };
 
 template <class F>
-M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts, const bf16 *weight,
+M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
+                                      const typename F::WT *weight, const float *scale,
                                       typename F::OT *out, m1_dims dims) {
   using G = ExpertGroup;
+  constexpr bool kHasScale = same_type<typename F::WT, i8>::value;
   constexpr int kTile = G::kTile, kRow = G::kRow, kBlocks = ceil_div(F::kN, kTile);
   static_assert(F::kK % 8 == 0 && F::kXStride % 8 == 0, "rows in pieces of 16 bytes");
   static_assert(G::bytes(F::kTokens) <= F::kSharedBytes,
@@ -244,7 +254,9 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts, const b
         source[c] = x + list[r] / F::kChosen * static_cast<long long>(F::kXStride) +
                     (F::kOwnColumns ? list[r] % F::kChosen * F::kK : 0);
     }
-    // Zeros stand for columns past the end and for rows that there are not.
+    // Zeros stand for columns past the end and for rows that there are not. Weights of i8 are
+    // fetched here, and put down by `put`.
+    uint2 fetched[kHasScale ? 4 : 1];
     auto copy = [&](int step) {
       bf16 *rows = stages + (step & 1) * G::kStage, *weights = rows + kTile * kRow;
       int column = step * kTile + piece;
@@ -260,10 +272,26 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts, const b
             to[e] = valid ? source[c][column + e] : from_float<bf16>(0.0f);
         }
         valid = n0 + r < F::kN && column < F::kK;
-        copy_async16(weights + r * kRow + piece,
-                     valid ? weight + static_cast<long long>(r) * F::kK + column : weight, valid);
+        const typename F::WT *of =
+            valid ? weight + static_cast<long long>(r) * F::kK + column : weight;
+        if constexpr (kHasScale)
+          fetched[c] = valid ? *reinterpret_cast<const uint2 *>(of) : make_uint2(0, 0);
+        else
+          copy_async16(weights + r * kRow + piece, of, valid);
       }
       copy_async_commit();
+    };
+    auto put = [&](int step) {
+      if constexpr (kHasScale) {
+        bf16 *weights = stages + (step & 1) * G::kStage + kTile * kRow;
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          uint4 pairs;
+          unpack_i8(fetched[c].x, pairs.x, pairs.y);
+          unpack_i8(fetched[c].y, pairs.z, pairs.w);
+          *reinterpret_cast<uint4 *>(weights + (threadIdx.x / 8 + 16 * c) * kRow + piece) = pairs;
+        }
+      }
     };
     float sum[4][2][4];
 #pragma unroll
@@ -273,6 +301,7 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts, const b
         sum[m][n][0] = sum[m][n][1] = sum[m][n][2] = sum[m][n][3] = 0.0f;
     constexpr int kSteps = ceil_div(F::kK, kTile);
     copy(0);
+    put(0);
     for (int step = 0; step < kSteps; ++step) {
       copy_async_wait<0>();
       __syncthreads();
@@ -293,6 +322,17 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts, const b
             mma_bf16(sum[m][1], a, b[2], b[3]);
           }
       }
+      if (step + 1 < kSteps)
+        put(step + 1);
+    }
+    float factor[2][2]; // of the lane's outputs
+    if constexpr (kHasScale) {
+      const float *scales = scale + static_cast<long long>(expert) * F::kPerExpert + F::kFirst;
+#pragma unroll
+      for (int n = 0; n < 2; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i)
+          factor[n][i] = scales[min(n0 + warp * 16 + n * 8 + lane % 4 * 2 + i, F::kN - 1)];
     }
 #pragma unroll
     for (int m = 0; m < 4; ++m)
@@ -308,8 +348,11 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts, const b
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
             int column = n0 + warp * 16 + n * 8 + lane % 4 * 2 + i;
+            float value = sum[m][n][2 * half + i];
+            if constexpr (kHasScale)
+              value *= factor[n][i];
             if (column < F::kN)
-              to[column] = from_float<typename F::OT>(sum[m][n][2 * half + i]);
+              to[column] = from_float<typename F::OT>(value);
           }
       }
     __syncthreads(); // before the next rows' first columns are copied over these

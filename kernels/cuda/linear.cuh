@@ -1,13 +1,15 @@
-// out[m, n] = x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]) for at most 16 rows of x: reads
-// every weight once, at memory speed.
+// out[m, n] = x[m, :] · w[n, :] (· scale[n]) (+ bias[n]) (+ residual[m, n]) for at most 16 rows of
+// x: reads every weight once, at memory speed.
 //
 // Grid (ceil(n / kColumns), ceil(rows / kRows)). A block owns kColumns outputs of kRows rows; its
 // warps share out K and add their sums through shared memory in a fixed order. Where x and w are
 // bf16 the products run on tensor cores, with x as the 16-row operand: lane (g, t) of a warp loads
 // 16 bytes at k + 8·t of weight row g, which serve as the fragments of two 16-deep products under
-// one permutation of k for both operands, so neither needs shared memory. Other types multiply in
-// f32. Launched early, which hides its start (M1-3B at batch 1 on an H100: 3.00 ms a step without,
-// 2.92 with); asking for the first weights before the wait lost half of that.
+// one permutation of k for both operands, so neither needs shared memory. Weights of i8 become
+// bf16, which every i8 is, in registers: 16 bytes at k + 16·t are the fragments of four products.
+// Other types multiply in f32. Weights of i8 have scales, which are applied to the sums. Launched
+// early, which hides its start (M1-3B at batch 1 on an H100: 3.00 ms a step without, 2.92 with);
+// asking for the first weights before the wait lost half of that.
 //
 // An RMS norm between two of these takes no launch of its own. The scale of a row stands before all
 // of its products, so the second applies it to its sums:
@@ -28,25 +30,43 @@
 namespace m1k {
 
 template <class F> struct LinearTraits {
+  static constexpr bool kHasScale = same_type<typename F::WT, i8>::value;
   static constexpr bool kTensor = same_type<typename F::XT, bf16>::value &&
-                                  same_type<typename F::WT, bf16>::value && F::kK % 8 == 0 &&
+                                  (same_type<typename F::WT, bf16>::value || kHasScale) &&
+                                  F::kK % (16 / int(sizeof(typename F::WT))) == 0 &&
                                   F::kXStride % 8 == 0;
   static constexpr int kSides = F::kGated ? 2 : 1;
   static constexpr int kWeightRows = F::kColumns * kSides;
   static constexpr int kThreads = F::kWarps * 32;
-  static constexpr bool kHasScale = F::kSquares > 0;
+  static constexpr bool kHasNorm = F::kSquares > 0;
   static constexpr int kPartials = F::kWarps * F::kRows * kWeightRows;
   // The partial sums; the sums of squares of the rows of x, and the scales that follow from them.
   static constexpr int kSharedBytes =
-      (kPartials + (kHasScale ? F::kRows * (F::kSquares + 1) : 0)) * 4;
-  // Vectors of 16 bytes of weights in the f32 path.
-  static constexpr int kVector = 16 / int(sizeof(typename F::WT));
+      (kPartials + (kHasNorm ? F::kRows * (F::kSquares + 1) : 0)) * 4;
+  // Weights of a vector in the f32 path: 16 bytes, but no more floats than registers hold.
+  static constexpr int kVector = min_of(8, 16 / int(sizeof(typename F::WT)));
   static constexpr bool kVectors = F::kK % kVector == 0 && F::kXStride % kVector == 0;
   static_assert(F::kColumns == 8 || F::kColumns == 16, "");
   static_assert(F::kRows >= 1 && F::kRows <= 16 && F::kSquares % 4 == 0, "");
   static_assert(!F::kGated || !(F::kHasBias || F::kHasResidual || F::kLeavesNorm), "");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
+
+// Of linear_tensor: a lane's sums to partial[row][weight row].
+template <class F>
+M1K_DEVICE void keep_sums(const float (&sum)[LinearTraits<F>::kWeightRows / 8][4], float *partial) {
+  using R = LinearTraits<F>;
+  constexpr int kTiles = R::kWeightRows / 8, kHalves = F::kRows > 8 ? 2 : 1;
+  int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i)
+#pragma unroll
+    for (int h = 0; h < kHalves; ++h)
+      if (g + 8 * h < F::kRows) {
+        partial[(g + 8 * h) * R::kWeightRows + i * 8 + t * 2] = sum[i][2 * h];
+        partial[(g + 8 * h) * R::kWeightRows + i * 8 + t * 2 + 1] = sum[i][2 * h + 1];
+      }
+}
 
 // Sums of this warp's share of K: partial[row][weight row], for tensor cores.
 template <class F>
@@ -99,14 +119,78 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, int rows, int n0, fl
       }
     }
   }
+  keep_sums<F>(sum, partial);
+}
+
+// The same for weights of i8. Four products take turns on 64 columns of K.
+template <class F>
+M1K_DEVICE void linear_tensor(const bf16 *x, const i8 *w, int rows, int n0, float *partial) {
+  using R = LinearTraits<F>;
+  constexpr int kTiles = R::kWeightRows / 8;
+  constexpr int kHalves = F::kRows > 8 ? 2 : 1;
+  constexpr int kDeep = F::kDeep;
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const i8 *weight[kTiles];
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) {
+    int side = i / (F::kColumns / 8), column = n0 + i % (F::kColumns / 8) * 8 + g;
+    column = min(column, F::kN - 1); // sums of columns past the end are not stored
+    weight[i] = w + static_cast<long long>(side * F::kN + column) * F::kK + t * 16;
+  }
+  const bf16 *input = x + static_cast<long long>(g) * F::kXStride + t * 16;
+  bool has[2] = {g < rows, g + 8 < rows};
+
+  float sum[kTiles][4];
 #pragma unroll
   for (int i = 0; i < kTiles; ++i)
+    sum[i][0] = sum[i][1] = sum[i][2] = sum[i][3] = 0.0f;
+
+  uint4 fw[kDeep][kTiles], fx[kDeep][kHalves][2];
+  constexpr int kChunk = 64 * kDeep;
+  const uint4 zero = make_uint4(0, 0, 0, 0);
+  for (int k0 = warp * kChunk; k0 < F::kK; k0 += F::kWarps * kChunk) {
 #pragma unroll
-    for (int h = 0; h < kHalves; ++h)
-      if (g + 8 * h < F::kRows) {
-        partial[(g + 8 * h) * R::kWeightRows + i * 8 + t * 2] = sum[i][2 * h];
-        partial[(g + 8 * h) * R::kWeightRows + i * 8 + t * 2 + 1] = sum[i][2 * h + 1];
+    for (int u = 0; u < kDeep; ++u) {
+      int k = k0 + u * 64;
+      bool inside = F::kK % kChunk == 0 || k + t * 16 < F::kK;
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i)
+        fw[u][i] = inside ? __ldcs(reinterpret_cast<const uint4 *>(weight[i] + k)) : zero;
+#pragma unroll
+      for (int h = 0; h < kHalves; ++h)
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+          fx[u][h][c] =
+              inside && has[h]
+                  ? load_16(input + h * 8 * static_cast<long long>(F::kXStride) + k + c * 8)
+                  : zero;
+    }
+#pragma unroll
+    for (int u = 0; u < kDeep; ++u) {
+      u32 a[4][4]; // of each product
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        uint4 lo = fx[u][0][c], hi = kHalves == 2 ? fx[u][kHalves - 1][c] : zero;
+        u32 first[4] = {lo.x, hi.x, lo.y, hi.y}, second[4] = {lo.z, hi.z, lo.w, hi.w};
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          a[2 * c][e] = first[e];
+          a[2 * c + 1][e] = second[e];
+        }
       }
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+        const u32 words[4] = {fw[u][i].x, fw[u][i].y, fw[u][i].z, fw[u][i].w};
+#pragma unroll
+        for (int p = 0; p < 4; ++p) {
+          u32 b0, b1;
+          unpack_i8(words[p], b0, b1);
+          mma_bf16(sum[i], a[p], b0, b1);
+        }
+      }
+    }
+  }
+  keep_sums<F>(sum, partial);
 }
 
 // The same in f32, for any types and sizes: 8 weight rows and `block` rows of x at a time.
@@ -161,10 +245,10 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int
 }
 
 template <class F>
-M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const float *bias,
-                       const float *squares, const float *residual, const float *norm_weight,
-                       typename F::OT *out, typename F::NT *normed, float *squares_out,
-                       m1_dims dims) {
+M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const float *scale,
+                       const float *bias, const float *squares, const float *residual,
+                       const float *norm_weight, typename F::OT *out, typename F::NT *normed,
+                       float *squares_out, m1_dims dims) {
   using R = LinearTraits<F>;
   int total = rows_of<F::kDomain>(dims);
   int m0 = blockIdx.y * F::kRows, n0 = blockIdx.x * F::kColumns;
@@ -174,8 +258,8 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const f
     return;
   x += static_cast<long long>(m0) * F::kXStride;
   float *sums = reinterpret_cast<float *>(m1k_shared);
-  float *parts = sums + R::kPartials, *scale = parts + F::kRows * F::kSquares;
-  if constexpr (R::kHasScale) { // arrives during the products
+  float *parts = sums + R::kPartials, *norm = parts + F::kRows * F::kSquares;
+  if constexpr (R::kHasNorm) { // arrives during the products
     squares = wait_for_predecessors(squares) + static_cast<long long>(m0) * F::kSquares;
     for (int i = threadIdx.x; i < rows * F::kSquares / 4; i += R::kThreads)
       copy_async16(parts + 4 * i, squares + 4 * i, true);
@@ -195,6 +279,11 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const f
     residual = wait_for_predecessors(residual);
     before = residual_at(threadIdx.x);
   }
+  // And the scales of its weights: all outputs of a thread are of one column.
+  float factor[2] = {1.0f, 1.0f};
+  if constexpr (R::kHasScale)
+    for (int side = 0; side < R::kSides; ++side)
+      factor[side] = scale[side * F::kN + min(n0 + int(threadIdx.x) % F::kColumns, F::kN - 1)];
   constexpr int kPlane = F::kRows * R::kWeightRows;
   float *partial = sums + threadIdx.x / 32 * kPlane;
   if constexpr (R::kTensor) {
@@ -212,17 +301,17 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const f
   } else {
     linear_f32<F, 1, 4>(x, w, rows, n0, partial);
   }
-  if constexpr (R::kHasScale)
+  if constexpr (R::kHasNorm)
     copy_async_wait<0>();
   __syncthreads();
-  if constexpr (R::kHasScale) {
+  if constexpr (R::kHasNorm) {
     for (int m = threadIdx.x / 32; m < rows; m += F::kWarps) {
       float sum = 0.0f;
       for (int i = threadIdx.x % 32; i < F::kSquares; i += 32)
         sum += parts[m * F::kSquares + i];
       sum = lane_sum<32>(sum);
       if (threadIdx.x % 32 == 0)
-        scale[m] = rsqrtf(sum * (1.0f / F::kK) + F::eps());
+        norm[m] = rsqrtf(sum * (1.0f / F::kK) + F::eps());
     }
     __syncthreads();
   }
@@ -239,8 +328,12 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const f
           up += sums[p * kPlane + m * R::kWeightRows + F::kColumns + j];
       }
       if constexpr (R::kHasScale) {
-        value *= scale[m];
-        up *= scale[m];
+        value *= factor[0];
+        up *= factor[1];
+      }
+      if constexpr (R::kHasNorm) {
+        value *= norm[m];
+        up *= norm[m];
       }
       if (F::kGated)
         value = silu(value) * up;

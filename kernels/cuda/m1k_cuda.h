@@ -34,7 +34,7 @@
 
 namespace m1k::cuda {
 
-enum class Type : uint8_t { f32, bf16, f16 };
+enum class Type : uint8_t { f32, bf16, f16, i8 }; // i8: weights of products alone
 enum class Domain : uint8_t { one, tokens, sequences, logit_rows };
 
 /// One launch.
@@ -234,7 +234,8 @@ Description describe(const Router &facts, const std::string &symbol, const Tunin
 /// for each of the `chosen` experts of a row, which names none twice; with own_columns x has
 /// `chosen` ranges of k columns, of which the j-th is meant. In bf16 on tensor cores, by expert:
 /// weights are read once for up to 64 rows. Otherwise, and for `few_rows`, once for each row.
-///   x, experts, weight → out
+/// Weights of i8 stand for w · scale of their rows; others have no scale.
+///   x, experts, weight, [scale] → out
 struct ExpertLinear {
   Type x_type = Type::bf16, w_type = Type::bf16, out_type = Type::bf16;
   int experts = 0, chosen = 0, rows_per_expert = 0, first = 0, n = 0, k = 0;
@@ -256,14 +257,16 @@ struct Combine {
 Description describe(const Combine &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// m1.linear for few rows, streaming the weights once per max_rows rows of x, and what it does for
-/// its neighbours: out[m, n] = scale[m] · x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]).
-///   x, weight, [bias], [squares], [residual], [norm_weight] → out, [normed], [squares_out]
-/// `gated`: w is [2·n, k], out = silu(scale · x·w[0..n)ᵀ) · (scale · x·w[n..2n)ᵀ), with neither
-/// bias nor residual nor a norm after it.
+/// its neighbours: out[m, n] = norm[m] · x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]).
+///   x, weight, [scale], [bias], [squares], [residual], [norm_weight]
+///     → out, [normed], [squares_out]
+/// Weights of i8 stand for w[n, :] · scale[n]; others have no scale.
+/// `gated`: w is [2·n, k], out = silu(norm · x·w[0..n)ᵀ) · (norm · x·w[n..2n)ᵀ), with neither bias
+/// nor residual nor a norm after it.
 /// An RMS norm of n columns between two linears is split between them. With `leaves_norm` the first
 /// also writes normed = out ∘ norm_weight and squares_out f32 [rows][squares_of(grid_x)], which add
 /// up to the row's Σ out². With `squares` > 0, their number, the second takes these as x and
-/// `squares`: scale[m] = rsqrt(Σ squares[m, :] / k + eps). Without, scale is 1.
+/// `squares`: norm[m] = rsqrt(Σ squares[m, :] / k + eps). Without, norm is 1.
 struct Linear {
   Type x_type = Type::bf16, w_type = Type::bf16, out_type = Type::bf16;
   int n = 0, k = 0;
@@ -282,6 +285,27 @@ struct Linear {
 /// One for each block of the kernel's grid, and zeros up to a multiple of 16 bytes.
 constexpr int squares_of(int blocks) { return (blocks + 3) / 4 * 4; }
 Description describe(const Linear &facts, const std::string &symbol, const Tuning &tuning = {});
+
+/// m1.linear for tens of rows of bf16 and weights of i8, k a multiple of 16: weights are read once
+/// for up to 64 rows.
+///   x, weight, scale, [bias] → out
+struct TiledLinear {
+  Type out_type = Type::bf16;
+  int n = 0, k = 0;
+  int64_t x_stride = 0, out_stride = 0;
+  bool has_bias = false;
+  Domain domain = Domain::tokens;
+};
+Description describe(const TiledLinear &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
+
+/// Weights of i8 as f32 or bf16: out[n, k] = weight[n, k] · scale[n].
+///   weight, scale → workspace, of n · k elements
+struct Dequantize {
+  Type out_type = Type::bf16;
+  int n = 0, k = 0;
+};
+Description describe(const Dequantize &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// Greedy choice: the first index of the largest logit.                             logits → out
 /// A row that holds a NaN, or whose largest logit is not finite, gives -1.

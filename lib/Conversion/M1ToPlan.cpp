@@ -453,7 +453,7 @@ FailureOr<plan::TargetOp> convertM1ToPlan(ModuleOp module, Target &device) {
     const bool decode = function.getSymName() == "decode";
     llvm::SmallVector<uint32_t> bounds = {0};
     if (decode)
-      bounds.append(selector.smallBatches());
+      bounds.append(selector.smallBatches(function));
     for (bool shared : {false, true})
       for (uint32_t maxRows : bounds) {
         if (shared && !(decode && concernsSharing(function)))

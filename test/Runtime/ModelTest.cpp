@@ -328,6 +328,46 @@ TEST(Model, RefusesWhatItCannotRun) {
             std::string::npos);
 }
 
+// A product's weights in the workspace are there as a whole, where arenas may begin, in the type of
+// its rows and written by a command before.
+TEST(Model, ChecksWeightsInTheWorkspace) {
+  auto refusal = [](const std::function<void(schema::GemmT &, schema::FunctionT &)> &change) {
+    toy::ArtifactOptions options;
+    options.change = [&](schema::ModuleT &module) {
+      schema::FunctionT &function = *module.targets[0]->functions[0];
+      function.workspace_bytes = 8 * TOY_WIDTH * TOY_WIDTH + 256;
+      schema::GemmT gemm;
+      for (auto *operand : {&gemm.a, &gemm.w, &gemm.out})
+        *operand = std::make_unique<schema::OperandT>();
+      gemm.a->kind = gemm.out->kind = schema::OperandKind::temporary;
+      gemm.w->kind = schema::OperandKind::workspace;
+      gemm.out->arena_offset = 256;
+      gemm.domain = schema::RowDomain::tokens;
+      gemm.n = gemm.k = gemm.lda = gemm.ldo = TOY_WIDTH;
+      change(gemm, function);
+      auto holder = std::make_unique<schema::CommandHolderT>();
+      holder->command.Set(std::move(gemm));
+      function.commands.push_back(std::move(holder));
+    };
+    std::unique_ptr<Model> model;
+    return load(options, &model).message();
+  };
+  EXPECT_NE(refusal([](auto &, auto &function) {
+              function.workspace_bytes = 256;
+            }).find("gemm's w: the kernel touches"),
+            std::string::npos);
+  EXPECT_NE(refusal([](auto &gemm, auto &) {
+              gemm.w->offset = 16;
+            }).find("gemm's w: begins at byte 16 of the workspace, expected a multiple of 256"),
+            std::string::npos);
+  EXPECT_NE(refusal([](auto &gemm, auto &) {
+              gemm.w_type = schema::ElementType::bf16;
+            }).find("gemm's w: is in the workspace in another type than a's"),
+            std::string::npos);
+  EXPECT_NE(refusal([](auto &, auto &) {}).find("gemm's w: reads what no command before it writes"),
+            std::string::npos);
+}
+
 // Two models loaded at once keep their own code: the loader must not take the second for the first.
 TEST(Model, TwoModelsAtOnce) {
   toy::ArtifactOptions without;

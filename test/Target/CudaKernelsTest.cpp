@@ -367,6 +367,31 @@ TEST_F(CudaKernels, Linears) {
   EXPECT_EQ(emitter->kernels.size(), 1u);
 }
 
+// With weights of i8 they are kernels up to 64 rows, where rows are bf16 and K is one of the
+// tiles' multiples; else library calls on what a kernel makes of the weights.
+TEST_F(CudaKernels, QuantisedLinears) {
+  Type i8 = IntegerType::get(&context, 8);
+  auto linear = [&](Type act, int64_t k, uint32_t maxRows) {
+    const int gemms = emitter->gemms;
+    const size_t kernels = emitter->kernels.size();
+    select("linear",
+           {rows("x", act, k), weight("weight", i8, {32, k}), weight("scale", f32, {32}),
+            rows("out", act, 32)},
+           {}, true, maxRows);
+    EXPECT_EQ(emitter->kernels.size(), kernels + 1);
+    return emitter->gemms - gemms;
+  };
+  EXPECT_EQ(linear(bf16, 64, 8), 0);
+  EXPECT_NE(emitter->kernels.back().source.find("linear.cuh"), std::string::npos);
+  EXPECT_EQ(linear(f32, 64, 8), 0);
+  EXPECT_EQ(linear(bf16, 64, 64), 0);
+  EXPECT_NE(emitter->kernels.back().source.find("linear_tiled.cuh"), std::string::npos);
+  EXPECT_EQ(linear(bf16, 64, 0), 1);
+  EXPECT_NE(emitter->kernels.back().source.find("dequantize.cuh"), std::string::npos);
+  EXPECT_EQ(linear(bf16, 72, 64), 1);
+  EXPECT_EQ(linear(f32, 64, 64), 1);
+}
+
 // The target's name says which GPUs; anything else is an error that names the value.
 TEST(CudaTargetName, Chips) {
   auto several = parseCudaChips("sm_90,sm_80,sm_90");

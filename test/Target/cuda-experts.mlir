@@ -13,6 +13,16 @@
 // CHECK-LABEL: plan.function @decode_8
 // CHECK: plan.launch @[[FEW]](
 
+// Weights of i8 come with their scales, to the same kernels.
+// RUN: m1-opt %s --m1-quantize-weights --m1-convert-to-plan=target=cuda:sm_90 | FileCheck %s --check-prefix=INT8
+// INT8: plan.kernel @[[MANY:expert_linear_64]] {{.*}} WT = m1k::i8;{{.*}}expert_linear_grouped<
+// INT8: plan.kernel @[[FEW:expert_linear_64_decode_v1]] {{.*}} WT = m1k::i8;{{.*}}m1k::expert_lin
+// INT8-LABEL: plan.function @prefill
+// INT8: %[[SCALE:.*]] = plan.weight @up.scale
+// INT8: plan.launch @[[MANY]](ro %{{.*}}, ro %{{.*}}, ro %{{.*}}, ro %[[SCALE]], wo %{{.*}}) over
+// INT8-LABEL: plan.function @decode_8
+// INT8: plan.launch @[[FEW]](
+
 m1.weight @embed : tensor<96x32xbf16> {sources = ["e"]}
 m1.weight @gate : tensor<6x32xbf16> {sources = ["g"]}
 m1.weight @up : tensor<384x32xbf16> {sources = ["u"]}

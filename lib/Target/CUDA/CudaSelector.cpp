@@ -46,15 +46,16 @@ bool CudaSelector::canShare(const KernelSpec &spec) const {
   return cuda::canSharePrefixes(spec, chip);
 }
 
+llvm::SmallVector<uint32_t> CudaSelector::smallBatches(func::FuncOp decode) const {
+  return cuda::boundsOfRows(decode);
+}
+
 LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
   if (spec.find("weight") >= 0 && m1::isInt4Pairs(spec.get("weight").element))
     return emitter.error() << "has no kernel for weights of int4 on the cuda target; compile the "
                               "model without --quantize int4, or with --target cpu";
-  if (spec.find("scale") >= 0)
-    return emitter.error() << "has no kernel for weights of i8 on the cuda target; compile the "
-                              "model without --quantize int8, or with --target cpu";
   if (cuda::isLibraryProduct(spec))
-    return selectGemm(spec, emitter);
+    return selectLibraryProduct(spec, emitter);
   if (cuda::isHandTuned(spec))
     return selectHandTuned(spec, emitter);
   if (const cuda::GeneratedFamily *family = cuda::findGeneratedFamily(spec.op)) {
@@ -65,12 +66,31 @@ LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter)
   return emitter.error() << "has no kernel on the cuda target; compile the model with --target cpu";
 }
 
-LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emitter) {
+LogicalResult CudaSelector::selectLibraryProduct(const KernelSpec &spec, PlanEmitter &emitter) {
+  const OperandSpec &x = spec.get("x"), &weight = spec.get("weight");
+  if (spec.find("scale") < 0)
+    return selectGemm(spec, emitter, emitter.operand(spec.find("weight")), weight.element);
+  // Of numbers that a launch before it makes of the weights.
+  const std::string stem = std::string("dequantize_") + (x.element.isF32() ? "f32_" : "bf16_") +
+                           std::to_string(weight.dims[0]) + "x" + std::to_string(weight.dims[1]);
+  m1k::cuda::Description description = cuda::describeDequantize(spec, x.element, stem, chip);
+  if (!description.error.empty())
+    return emitter.error() << "has no CUDA kernel: " << description.error;
+  Value numbers = emitter.temporary(RowDomain::one, uint64_t(description.workspace_bytes));
+  if (failed(launchHandTuned(
+          emitter, stem, description.kernels.front(), "dequantize",
+          {emitter.operand(spec.find("weight")), emitter.operand(spec.find("scale")), numbers}, 1)))
+    return failure();
+  return selectGemm(spec, emitter, numbers, x.element);
+}
+
+LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emitter, Value weight,
+                                       Type element) {
   const OperandSpec &x = spec.get("x"), &w = spec.get("weight"), &out = spec.get("out");
   GemmChoice choice;
   choice.domain = spec.domain;
   choice.a = emitter.operand(spec.find("x"));
-  choice.w = emitter.operand(spec.find("weight"));
+  choice.w = weight;
   choice.out = emitter.operand(spec.find("out"));
   if (int bias = spec.find("bias"); bias >= 0)
     choice.bias = emitter.operand(bias);
@@ -79,7 +99,7 @@ LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emit
   choice.lda = uint32_t(x.rowStride);
   choice.ldo = uint32_t(out.rowStride);
   choice.aType = x.element;
-  choice.wType = w.element;
+  choice.wType = element;
   choice.outType = out.element;
   emitter.gemm(choice);
   return success();
@@ -139,22 +159,31 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
                                << role << "'";
       }
     }
-    KernelChoice choice;
-    choice.key = key + " part " + std::to_string(index);
-    choice.name = kernel.symbol;
-    choice.origin = spec.op;
-    choice.blockSize = uint32_t(kernel.threads);
-    choice.sharedBytes = uint32_t(kernel.shared_bytes);
-    choice.domain = cuda::rowsOf(kernel.domain);
-    choice.gridX = uint32_t(kernel.grid_x);
-    choice.rowsPerGroup = uint32_t(kernel.rows_per_group);
-    choice.launchEarly = kernel.launch_early;
-    choice.source = kernel.source;
-    std::string symbol = emitter.launch(choice, operands, kernel.operands.size() - firstOutput);
-    if (symbol != kernel.symbol)
-      return emitter.error() << "kernel " << kernel.symbol
-                             << " would share its symbol with another kernel";
+    if (failed(launchHandTuned(emitter, key + " part " + std::to_string(index), kernel, spec.op,
+                               operands, kernel.operands.size() - firstOutput)))
+      return failure();
   }
+  return success();
+}
+
+LogicalResult CudaSelector::launchHandTuned(PlanEmitter &emitter, const std::string &key,
+                                            const m1k::cuda::Kernel &kernel,
+                                            const std::string &origin, ArrayRef<Value> operands,
+                                            size_t outputs) {
+  KernelChoice choice;
+  choice.key = key;
+  choice.name = kernel.symbol;
+  choice.origin = origin;
+  choice.blockSize = uint32_t(kernel.threads);
+  choice.sharedBytes = uint32_t(kernel.shared_bytes);
+  choice.domain = cuda::rowsOf(kernel.domain);
+  choice.gridX = uint32_t(kernel.grid_x);
+  choice.rowsPerGroup = uint32_t(kernel.rows_per_group);
+  choice.launchEarly = kernel.launch_early;
+  choice.source = kernel.source;
+  if (emitter.launch(choice, operands, outputs) != kernel.symbol)
+    return emitter.error() << "kernel " << kernel.symbol
+                           << " would share its symbol with another kernel";
   return success();
 }
 

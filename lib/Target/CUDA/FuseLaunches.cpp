@@ -493,8 +493,8 @@ void FuseLaunchesPass::fuseProducts(plan::FunctionOp function) {
   products.clear();
   writers.clear();
   readers.clear();
-  if (!function.getMaxRows())
-    return; // many rows: a library's products
+  if (!function.getMaxRows() || function.getMaxRows() > streamedRows)
+    return; // many rows: other products
   SmallVector<Step> steps;
   for (auto launch : function.getOps<plan::LaunchOp>())
     if (Step step = stepOf(launch))

@@ -11,8 +11,10 @@ namespace m1c::cuda {
 bool isHandTuned(const KernelSpec &spec);
 /// Whether spec.maxRows, too, decides on its kernels.
 bool dependsOnMaxRows(const KernelSpec &spec);
-/// Whether it is a product of any number of rows, which is cuBLASLt's.
+/// Whether it is a product of more rows than kernels are for, which is cuBLASLt's.
 bool isLibraryProduct(const KernelSpec &spec);
+/// Bounds of a decode step's rows for which its products have kernels (KernelSelector).
+llvm::SmallVector<uint32_t> boundsOfRows(mlir::func::FuncOp decode);
 /// Whether the family of the op reads pages that sequences share once for all of them.
 bool canSharePrefixes(const KernelSpec &spec, const CudaChip &chip);
 
@@ -29,6 +31,9 @@ m1k::cuda::Description describeUpdateConv(const KernelSpec &conv, const KernelSp
 m1k::cuda::Linear linearOf(const KernelSpec &linear, std::string &error);
 m1k::cuda::Description describeLinear(const m1k::cuda::Linear &facts, const std::string &stem,
                                       const CudaChip &chip);
+/// One kernel that makes numbers of `element` of the weights of i8 of this `linear`.
+m1k::cuda::Description describeDequantize(const KernelSpec &linear, mlir::Type element,
+                                          const std::string &stem, const CudaChip &chip);
 /// The type of the operand in a role; an error when kernels have none like it.
 m1k::cuda::Type typeOf(const KernelSpec &spec, llvm::StringRef role, std::string &error);
 

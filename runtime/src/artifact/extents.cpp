@@ -169,12 +169,7 @@ private:
     case OperandKind::state:
       return state(operand, use, parameter.element());
     case OperandKind::workspace:
-      if (use.stride != 0 || use.bytes > function.workspace_bytes() - operand.offset())
-        return corrupt("the kernel touches %llu bytes from byte %llu of %llu",
-                       (unsigned long long)use.bytes, (unsigned long long)operand.offset(),
-                       (unsigned long long)function.workspace_bytes());
-      return note(operand.kind(), {operand.offset(), operand.offset() + use.bytes}, {0, use.bytes},
-                  use, writes);
+      return workspace(operand, use, writes);
     default:
       return rows(launch.domain(), operand, use, writes);
     }
@@ -274,8 +269,30 @@ private:
 
   Status gemmShape(const schema::Gemm &gemm) {
     M1_TRY(gemmRows(gemm, false));
-    M1_TRY(elements(*gemm.w(), Size(gemm.n()) * gemm.k()).prefixed("gemm's w"));
+    const Size wanted = Size(gemm.n()) * gemm.k();
+    const bool made = gemm.w()->kind() == OperandKind::workspace;
+    M1_TRY((made ? madeWeight(gemm, wanted) : elements(*gemm.w(), wanted)).prefixed("gemm's w"));
     return gemm.bias() ? elements(*gemm.bias(), gemm.n()).prefixed("gemm's bias") : Status();
+  }
+
+  /// Elements in the workspace that commands before it write, of the type that they are used in.
+  Status madeWeight(const schema::Gemm &gemm, Size wanted) {
+    if (gemm.w_type() != gemm.a_type())
+      return corrupt("is in the workspace in another type than a's");
+    if (gemm.w()->offset() % 256) // as weights and arenas begin
+      return corrupt("begins at byte %llu of the workspace, expected a multiple of 256",
+                     (unsigned long long)gemm.w()->offset());
+    const Use use = {schema::Access::read, (wanted * elementSize(gemm.w_type())).get(), 0};
+    return workspace(*gemm.w(), use, false);
+  }
+
+  Status workspace(const schema::Operand &operand, const Use &use, bool writes) {
+    if (use.stride != 0 || use.bytes > function.workspace_bytes() - operand.offset())
+      return corrupt("the kernel touches %llu bytes from byte %llu of %llu",
+                     (unsigned long long)use.bytes, (unsigned long long)operand.offset(),
+                     (unsigned long long)function.workspace_bytes());
+    return note(operand.kind(), {operand.offset(), operand.offset() + use.bytes}, {0, use.bytes},
+                use, writes);
   }
 
   /// A whole weight of so many elements: it may be stored in another type than it is used in.

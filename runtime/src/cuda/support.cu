@@ -41,6 +41,11 @@ KERNEL m1_fill_dummy_bf16(bf16_bits *out, unsigned long long count, unsigned lon
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = to_bf16(dummy(key, i, scale, offset));
 }
+KERNEL m1_fill_dummy_i8(signed char *out, unsigned long long count, unsigned long long key,
+                        float scale, float offset) {
+  for (unsigned long long i = first_index(); i < count; i += index_stride())
+    out[i] = m1_dummy_i8(dummy(key, i, scale, offset));
+}
 KERNEL m1_convert_bf16_f32(float *out, const bf16_bits *in, unsigned long long count) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = __builtin_bit_cast(float, (unsigned)in[i] << 16);

@@ -152,6 +152,80 @@ $L__BB1_2:                              // =>This Inner Loop Header: Depth=1
 $L__BB1_6:
 	ret;
 }
+	// .globl	m1_fill_dummy_i8        // -- Begin function m1_fill_dummy_i8
+.visible .entry m1_fill_dummy_i8(
+	.param .u64 .ptr .align 1 m1_fill_dummy_i8_param_0,
+	.param .u64 m1_fill_dummy_i8_param_1,
+	.param .u64 m1_fill_dummy_i8_param_2,
+	.param .f32 m1_fill_dummy_i8_param_3,
+	.param .f32 m1_fill_dummy_i8_param_4
+)                                       // @m1_fill_dummy_i8
+{
+	.reg .pred 	%p<5>;
+	.reg .b16 	%rs<2>;
+	.reg .b32 	%r<23>;
+	.reg .b64 	%rd<26>;
+	ld.param.b64 	%rd8, [m1_fill_dummy_i8_param_1];
+	ld.param.b64 	%rd10, [m1_fill_dummy_i8_param_0];
+	cvta.to.global.u64 	%rd1, %rd10;
+	mov.u32 	%r3, %ctaid.x;
+	mov.u32 	%r4, %ntid.x;
+	mul.wide.u32 	%rd3, %r3, %r4;
+	mov.u32 	%r5, %tid.x;
+	cvt.u64.u32 	%rd25, %r5;
+	add.s64 	%rd4, %rd3, %rd25;
+	setp.ge.u64 	%p1, %rd4, %rd8;
+	@%p1 bra 	$L__BB2_3;
+	ld.param.b32 	%r2, [m1_fill_dummy_i8_param_4];
+	ld.param.b32 	%r1, [m1_fill_dummy_i8_param_3];
+	ld.param.b64 	%rd9, [m1_fill_dummy_i8_param_2];
+	cvt.u64.u32 	%rd2, %r4;
+	mov.u32 	%r6, %nctaid.x;
+	cvt.u64.u32 	%rd11, %r6;
+	mul.lo.s64 	%rd5, %rd11, %rd2;
+	add.s64 	%rd6, %rd1, %rd3;
+	mul.lo.s64 	%rd12, %rd4, 7046029254386353131;
+	sub.s64 	%rd24, %rd9, %rd12;
+	mul.lo.s64 	%rd7, %rd5, 7046029254386353131;
+$L__BB2_2:                              // =>This Inner Loop Header: Depth=1
+	shr.u64 	%rd13, %rd24, 30;
+	xor.b64 	%rd14, %rd13, %rd24;
+	mul.lo.s64 	%rd15, %rd14, -4658895280553007687;
+	shr.u64 	%rd16, %rd15, 27;
+	xor.b64 	%rd17, %rd16, %rd15;
+	mul.lo.s64 	%rd18, %rd17, -7723592293110705685;
+	shr.u64 	%rd19, %rd18, 31;
+	xor.b64 	%rd20, %rd19, %rd18;
+	cvt.u32.u64 	%r7, %rd20;
+	and.b32 	%r8, %r7, 65535;
+	shr.u32 	%r9, %r7, 16;
+	mov.b64 	{_, %r10}, %rd20;
+	and.b32 	%r11, %r10, 65535;
+	shr.u64 	%rd21, %rd18, 48;
+	cvt.u32.u64 	%r12, %rd21;
+	add.s32 	%r13, %r12, %r9;
+	add.s32 	%r14, %r13, %r8;
+	add.s32 	%r15, %r14, %r11;
+	add.s32 	%r16, %r15, -131070;
+	cvt.rn.f32.s32 	%r17, %r16;
+	fma.rn.f32 	%r18, %r17, %r1, %r2;
+	setp.lt.f32 	%p2, %r18, 0fC2FE0000;
+	setp.gt.f32 	%p3, %r18, 0f42FE0000;
+	selp.f32 	%r19, 0f42FE0000, %r18, %p3;
+	add.f32 	%r20, %r19, 0f4B400000;
+	add.f32 	%r21, %r20, 0fCB400000;
+	selp.f32 	%r22, 0fC2FE0000, %r21, %p2;
+	cvt.rzi.s16.f32 	%rs1, %r22;
+	add.s64 	%rd22, %rd6, %rd25;
+	st.global.b8 	[%rd22], %rs1;
+	add.s64 	%rd25, %rd25, %rd5;
+	add.s64 	%rd23, %rd3, %rd25;
+	sub.s64 	%rd24, %rd24, %rd7;
+	setp.lt.u64 	%p4, %rd23, %rd8;
+	@%p4 bra 	$L__BB2_2;
+$L__BB2_3:
+	ret;
+}
 	// .globl	m1_convert_bf16_f32     // -- Begin function m1_convert_bf16_f32
 .visible .entry m1_convert_bf16_f32(
 	.param .u64 .ptr .align 1 m1_convert_bf16_f32_param_0,
@@ -174,7 +248,7 @@ $L__BB1_6:
 	cvt.u64.u32 	%rd11, %r3;
 	add.s64 	%rd15, %rd10, %rd11;
 	setp.ge.u64 	%p1, %rd15, %rd7;
-	@%p1 bra 	$L__BB2_3;
+	@%p1 bra 	$L__BB3_3;
 	cvt.u64.u32 	%rd3, %r2;
 	mov.u32 	%r4, %nctaid.x;
 	cvt.u64.u32 	%rd12, %r4;
@@ -185,7 +259,7 @@ $L__BB1_6:
 	shl.b64 	%rd14, %rd15, 2;
 	add.s64 	%rd16, %rd2, %rd14;
 	shl.b64 	%rd6, %rd4, 2;
-$L__BB2_2:                              // =>This Inner Loop Header: Depth=1
+$L__BB3_2:                              // =>This Inner Loop Header: Depth=1
 	ld.global.b16 	%r5, [%rd17];
 	shl.b32 	%r6, %r5, 16;
 	st.global.b32 	[%rd16], %r6;
@@ -193,8 +267,8 @@ $L__BB2_2:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd16, %rd16, %rd6;
 	add.s64 	%rd15, %rd15, %rd4;
 	setp.lt.u64 	%p2, %rd15, %rd7;
-	@%p2 bra 	$L__BB2_2;
-$L__BB2_3:
+	@%p2 bra 	$L__BB3_2;
+$L__BB3_3:
 	ret;
 }
 	// .globl	m1_copy_ranges          // -- Begin function m1_copy_ranges
@@ -226,33 +300,33 @@ $L__BB2_3:
 	mov.u32 	%r4, %tid.x;
 	cvt.u64.u32 	%rd18, %r4;
 	add.s64 	%rd26, %rd17, %rd18;
-	@%p1 bra 	$L__BB3_4;
-	bra.uni 	$L__BB3_1;
-$L__BB3_4:
+	@%p1 bra 	$L__BB4_4;
+	bra.uni 	$L__BB4_1;
+$L__BB4_4:
 	setp.ge.u64 	%p2, %rd26, %rd3;
-	@%p2 bra 	$L__BB3_7;
+	@%p2 bra 	$L__BB4_7;
 	mov.u32 	%r5, %nctaid.x;
 	cvt.u64.u32 	%rd19, %r5;
 	mul.lo.s64 	%rd8, %rd19, %rd4;
-$L__BB3_6:                              // =>This Inner Loop Header: Depth=1
+$L__BB4_6:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd20, %rd2, %rd26;
 	ld.global.b8 	%rs1, [%rd20];
 	add.s64 	%rd21, %rd1, %rd26;
 	st.global.b8 	[%rd21], %rs1;
 	add.s64 	%rd26, %rd26, %rd8;
 	setp.lt.u64 	%p3, %rd26, %rd3;
-	@%p3 bra 	$L__BB3_6;
-	bra.uni 	$L__BB3_7;
-$L__BB3_1:
+	@%p3 bra 	$L__BB4_6;
+	bra.uni 	$L__BB4_7;
+$L__BB4_1:
 	shr.u64 	%rd5, %rd3, 4;
 	setp.ge.u64 	%p4, %rd26, %rd5;
-	@%p4 bra 	$L__BB3_7;
+	@%p4 bra 	$L__BB4_7;
 	mov.u32 	%r6, %nctaid.x;
 	cvt.u64.u32 	%rd22, %r6;
 	mul.lo.s64 	%rd6, %rd22, %rd4;
 	shl.b64 	%rd25, %rd26, 4;
 	shl.b64 	%rd7, %rd6, 4;
-$L__BB3_3:                              // =>This Inner Loop Header: Depth=1
+$L__BB4_3:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd23, %rd2, %rd25;
 	ld.global.v4.b32 	{%r7, %r8, %r9, %r10}, [%rd23];
 	add.s64 	%rd24, %rd1, %rd25;
@@ -260,8 +334,8 @@ $L__BB3_3:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd26, %rd26, %rd6;
 	add.s64 	%rd25, %rd25, %rd7;
 	setp.lt.u64 	%p5, %rd26, %rd5;
-	@%p5 bra 	$L__BB3_3;
-$L__BB3_7:
+	@%p5 bra 	$L__BB4_3;
+$L__BB4_7:
 	ret;
 }
 	// .globl	m1_take_chosen          // -- Begin function m1_take_chosen
@@ -289,33 +363,33 @@ $L__BB3_7:
 	cvt.u64.u32 	%rd14, %r3;
 	add.s64 	%rd18, %rd13, %rd14;
 	setp.ge.u64 	%p1, %rd18, %rd9;
-	@%p1 bra 	$L__BB4_5;
+	@%p1 bra 	$L__BB5_5;
 	cvt.u64.u32 	%rd4, %r2;
 	mov.u32 	%r4, %nctaid.x;
 	cvt.u64.u32 	%rd15, %r4;
 	mul.lo.s64 	%rd5, %rd15, %rd4;
 	shl.b64 	%rd19, %rd18, 2;
 	shl.b64 	%rd6, %rd5, 2;
-	bra.uni 	$L__BB4_2;
-$L__BB4_4:                              //   in Loop: Header=BB4_2 Depth=1
+	bra.uni 	$L__BB5_2;
+$L__BB5_4:                              //   in Loop: Header=BB5_2 Depth=1
 	add.s64 	%rd19, %rd19, %rd6;
 	add.s64 	%rd18, %rd18, %rd5;
 	setp.lt.u64 	%p3, %rd18, %rd9;
-	@%p3 bra 	$L__BB4_2;
-	bra.uni 	$L__BB4_5;
-$L__BB4_2:                              // =>This Inner Loop Header: Depth=1
+	@%p3 bra 	$L__BB5_2;
+	bra.uni 	$L__BB5_5;
+$L__BB5_2:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd16, %rd1, %rd19;
 	ld.global.b32 	%r5, [%rd16];
 	setp.lt.s32 	%p2, %r5, 0;
-	@%p2 bra 	$L__BB4_4;
+	@%p2 bra 	$L__BB5_4;
 	add.s64 	%rd7, %rd2, %rd19;
 	mul.wide.u32 	%rd17, %r5, 4;
 	add.s64 	%rd8, %rd3, %rd17;
 	ld.global.b32 	%r6, [%rd8];
 	max.s32 	%r7, %r6, 0;
 	st.global.b32 	[%rd7], %r7;
-	bra.uni 	$L__BB4_4;
-$L__BB4_5:
+	bra.uni 	$L__BB5_4;
+$L__BB5_5:
 	ret;
 }
 	// .globl	m1_convert_f32_bf16     // -- Begin function m1_convert_f32_bf16
@@ -341,7 +415,7 @@ $L__BB4_5:
 	cvt.u64.u32 	%rd11, %r4;
 	add.s64 	%rd15, %rd10, %rd11;
 	setp.ge.u64 	%p1, %rd15, %rd7;
-	@%p1 bra 	$L__BB5_6;
+	@%p1 bra 	$L__BB6_6;
 	cvt.u64.u32 	%rd3, %r3;
 	mov.u32 	%r5, %nctaid.x;
 	cvt.u64.u32 	%rd12, %r5;
@@ -352,29 +426,29 @@ $L__BB4_5:
 	shl.b64 	%rd14, %rd15, 1;
 	add.s64 	%rd16, %rd2, %rd14;
 	shl.b64 	%rd6, %rd4, 1;
-	bra.uni 	$L__BB5_2;
-$L__BB5_4:                              //   in Loop: Header=BB5_2 Depth=1
+	bra.uni 	$L__BB6_2;
+$L__BB6_4:                              //   in Loop: Header=BB6_2 Depth=1
 	bfe.u32 	%r7, %r1, 16, 1;
 	add.s32 	%r8, %r1, %r7;
 	add.s32 	%r9, %r8, 32767;
 	mov.b32 	{_, %rs2}, %r9;
-$L__BB5_5:                              //   in Loop: Header=BB5_2 Depth=1
+$L__BB6_5:                              //   in Loop: Header=BB6_2 Depth=1
 	st.global.b16 	[%rd16], %rs2;
 	add.s64 	%rd17, %rd17, %rd5;
 	add.s64 	%rd16, %rd16, %rd6;
 	add.s64 	%rd15, %rd15, %rd4;
 	setp.lt.u64 	%p3, %rd15, %rd7;
-	@%p3 bra 	$L__BB5_2;
-	bra.uni 	$L__BB5_6;
-$L__BB5_2:                              // =>This Inner Loop Header: Depth=1
+	@%p3 bra 	$L__BB6_2;
+	bra.uni 	$L__BB6_6;
+$L__BB6_2:                              // =>This Inner Loop Header: Depth=1
 	ld.global.b32 	%r1, [%rd17];
 	and.b32 	%r6, %r1, 2147483647;
 	setp.lt.u32 	%p2, %r6, 2139095041;
-	@%p2 bra 	$L__BB5_4;
+	@%p2 bra 	$L__BB6_4;
 	mov.b32 	{_, %rs1}, %r1;
 	or.b16 	%rs2, %rs1, 64;
-	bra.uni 	$L__BB5_5;
-$L__BB5_6:
+	bra.uni 	$L__BB6_5;
+$L__BB6_6:
 	ret;
 }
 )PTX";

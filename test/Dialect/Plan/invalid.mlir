@@ -625,6 +625,58 @@ plan.target @cuda {
 
 // -----
 
+// Or a temporary of all its bytes.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.temporary one 2048
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    plan.launch @fill(wo %0, wo %w) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected w to be a weight or the first 4096 bytes of a temporary over one, got 2048 bytes from byte 0 of one over one}}
+    plan.gemm %0, %w -> %1 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// Which a command before wrote.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    // expected-note@+1 {{the temporary}}
+    %w = plan.temporary one 4096
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    plan.launch @fill(wo %0) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op reads a temporary that no command before it writes}}
+    plan.gemm %0, %w -> %1 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+  }
+}
+
+// -----
+
+// In the type of the rows, as nothing converts it.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.temporary one 8192
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    plan.launch @fill(wo %0, wo %w) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected a temporary as w to have the type of a, 'bf16', got 'f32'}}
+    plan.gemm %0, %w -> %1 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = f32, out_type = f32}
+  }
+}
+
+// -----
+
 // So is the bias.
 m1.weight @w : tensor<32x64xbf16> {sources = ["w"]}
 plan.target @cuda {

@@ -22,9 +22,10 @@ plan.target @cpu attributes {cpu = "x86-64-v3", cpu_features = ["avx2", "fma"]} 
       : i32, shared_bytes = 64 : i32, launch_early}
   plan.kernel @fill {key = "fill", origin = "generated"}
   plan.kernel @take {key = "take", origin = "generated"}
-  // CHECK: plan.function @prefill attributes {row_temporary_bytes_per_row = 256 : i64, temporary_bytes_per_row = 1024 : i64, workspace_bytes = 512 : i64}
+  plan.kernel @make {key = "make", origin = "generated"}
+  // CHECK: plan.function @prefill attributes {row_temporary_bytes_per_row = 256 : i64, temporary_bytes_per_row = 1024 : i64, workspace_bytes = 4608 : i64}
   plan.function @prefill attributes {temporary_bytes_per_row = 1024
-      : i64, row_temporary_bytes_per_row = 256 : i64, workspace_bytes = 512 : i64} {
+      : i64, row_temporary_bytes_per_row = 256 : i64, workspace_bytes = 4608 : i64} {
     // CHECK: %[[W:.*]] = plan.weight @w : tensor<32x64xbf16>
     %w = plan.weight @w : tensor<32x64xbf16>
     // CHECK: %[[S:.*]] = plan.state @scan_state : !m1.scan_state<64x16xf32>
@@ -46,6 +47,13 @@ plan.target @cpu attributes {cpu = "x86-64-v3", cpu_features = ["avx2", "fma"]} 
     plan.launch @norm(ro %v, ro %w, rw %s, ro %p, wo %y) over sequences grid 3 by 2 label "norm 0"
     // CHECK: plan.gemm %[[X]], %[[W]] -> %[[Y]] over tokens label "product"
     plan.gemm %x, %w -> %y over tokens label "product"
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = bf16, out_type = f32}
+    // CHECK: %[[M:.*]] = plan.temporary one 4096
+    %m = plan.temporary one 4096 {offset = 512 : i64}
+    plan.launch @make(wo %m) over one grid 1 by 1 label ""
+    // CHECK: plan.gemm %[[X]], %[[M]] -> %[[Y]] over tokens label "made"
+    plan.gemm %x, %m -> %y over tokens label "made"
       {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
           : i32, a_type = bf16, w_type = bf16, out_type = f32}
     // CHECK: %[[R:.*]] = plan.temporary logit_rows 128

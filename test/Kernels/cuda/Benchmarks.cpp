@@ -257,14 +257,16 @@ Case norm_bench(int rows) {
 
 /// `neighbours`: scaled, and if not gated with the residual and what the next norm needs.
 Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = false,
-                  bool neighbours = false) {
+                  bool neighbours = false, bool quantised = false) {
   std::string name = "linear " + std::string(type == Type::f32 ? "f32 " : "bf16 ") +
-                     std::to_string(rows) + " × " + std::to_string(gated ? 2 * n : n) + " × " +
-                     std::to_string(k) + (gated ? " gated" : "") +
-                     (neighbours ? " with neighbours" : "");
+                     (quantised ? "i8 " : "") + std::to_string(rows) + " × " +
+                     std::to_string(gated ? 2 * n : n) + " × " + std::to_string(k) +
+                     (gated ? " gated" : "") + (neighbours ? " with neighbours" : "");
   return {name, true, [=](Context &context) {
             Linear f;
             f.x_type = f.w_type = f.out_type = type;
+            if (quantised)
+              f.w_type = Type::i8;
             f.n = n;
             f.k = k;
             f.x_stride = k;
@@ -282,11 +284,15 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
             if (!context.prepare(describe(f, "kernel")))
               return;
             int size = size_of(type), weights = gated ? 2 * n : n;
-            double bytes = double(size) * (double(weights) * k + rows * (double(k) + n));
+            const double weight_bytes = double(weights) * k * size_of(f.w_type);
+            double bytes = weight_bytes + double(size) * rows * (double(k) + n);
             std::vector<Pointers> sets(sets_for(bytes));
             for (Pointers &set : sets) {
               set["x"] = context.allocate_random(size_t(rows) * k * size, type, -1, 1);
-              set["weight"] = context.allocate_random(size_t(weights) * k * size, type, -1, 1);
+              set["weight"] = context.allocate_random(size_t(weight_bytes), f.w_type,
+                                                      quantised ? -127 : -1, quantised ? 127 : 1);
+              if (quantised)
+                set["scale"] = context.allocate_random(size_t(weights) * 4, Type::f32, 0.001, 0.01);
               set["out"] = context.allocate(size_t(rows) * n * size_of(f.out_type));
               if (!neighbours)
                 continue;
@@ -299,6 +305,53 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
             // A decode step's goal is 2.55 ms over a floor of 2.28.
             report(context, name, context.time(sets, {rows, 0, 0, 0}), bytes,
                    bytes / kGoalCopySpeed * 1e6 * 2.55 / 2.28);
+            context.release();
+          }};
+}
+
+/// The goal is the floor of weights of bf16.
+Case tiled_bench(int rows, int n, int k) {
+  std::string name = "linear bf16 i8 tiled " + std::to_string(rows) + " × " + std::to_string(n) +
+                     " × " + std::to_string(k);
+  return {name, true, [=](Context &context) {
+            TiledLinear f;
+            f.n = n;
+            f.k = k;
+            f.x_stride = k;
+            f.out_stride = n;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            double bytes = double(n) * k + 2 * rows * (double(k) + n);
+            std::vector<Pointers> sets(sets_for(bytes));
+            for (Pointers &set : sets) {
+              set["x"] = context.allocate_random(size_t(rows) * k * 2, Type::bf16, -1, 1);
+              set["weight"] = context.allocate_random(size_t(n) * k, Type::i8, -127, 127);
+              set["scale"] = context.allocate_random(size_t(n) * 4, Type::f32, 0.001, 0.01);
+              set["out"] = context.allocate(size_t(rows) * n * 2);
+            }
+            report(context, name, context.time(sets, {rows, 0, 0, 0}), bytes,
+                   (bytes + double(n) * k) / kGoalCopySpeed * 1e6);
+            context.release();
+          }};
+}
+
+Case dequantize_bench(int n, int k) {
+  std::string name = "dequantize bf16 " + std::to_string(n) + " × " + std::to_string(k);
+  return {name, true, [=](Context &context) {
+            Dequantize f;
+            f.n = n;
+            f.k = k;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            double bytes = 3.0 * n * k;
+            std::vector<Pointers> sets(sets_for(bytes));
+            for (Pointers &set : sets) {
+              set["weight"] = context.allocate_random(size_t(n) * k, Type::i8, -127, 127);
+              set["scale"] = context.allocate_random(size_t(n) * 4, Type::f32, 0.001, 0.01);
+              set["workspace"] = context.allocate(size_t(n) * k * 2);
+            }
+            report(context, name, context.time(sets, {1, 0, 0, 0}), bytes,
+                   bytes / kGoalCopySpeed * 1e6);
             context.release();
           }};
 }
@@ -486,7 +539,17 @@ std::vector<Case> benchmarks() {
     cases.push_back(linear_bench(rows, rows, 3072, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 128256, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 16384, 3072, f32));
+    cases.push_back(linear_bench(rows, rows, 8192, 3072, bf16, true, true, true));
+    cases.push_back(linear_bench(rows, rows, 3072, 8192, bf16, false, true, true));
+    cases.push_back(linear_bench(rows, rows, 8384, 3072, bf16, false, true, true));
+    cases.push_back(linear_bench(rows, rows, 3072, 3072, bf16, false, false, true));
   }
+  for (int rows : {16, 32, 64, 128})
+    for (int n : {16384, 8384, 3072})
+      cases.push_back(tiled_bench(rows, n, 3072));
+  for (int rows : {16, 64})
+    cases.push_back(tiled_bench(rows, 3072, 8192));
+  cases.push_back(dequantize_bench(16384, 3072));
   cases.push_back(expert_bench(1, true));
   cases.push_back(expert_bench(8, true));
   for (int rows : {8, 64, 512, 4096})

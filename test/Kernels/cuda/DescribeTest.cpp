@@ -257,6 +257,43 @@ TEST(Describe, ExpertsAreGroupedWhereRowsAreMany) {
   EXPECT_EQ(describe(f, "k").kernels[0].rows_per_group, 1);
 }
 
+// Weights of i8 have a scale; tiles fit small chips, and take as many columns as leave their last
+// round of blocks full.
+TEST(Describe, QuantisedLinears) {
+  Linear f = linear(3072, 3072);
+  EXPECT_EQ(describe(f, "k").kernels[0].operands, (std::vector<std::string>{"x", "weight", "out"}));
+  f.w_type = Type::i8;
+  EXPECT_EQ(describe(f, "k").kernels[0].operands,
+            (std::vector<std::string>{"x", "weight", "scale", "out"}));
+  f.x_type = Type::i8;
+  EXPECT_NE(describe(f, "k").error.find("float type"), std::string::npos);
+  TiledLinear tiled;
+  tiled.n = 16384;
+  tiled.k = 3080;
+  tiled.x_stride = 3080;
+  tiled.out_stride = 16384;
+  EXPECT_NE(describe(tiled, "k").error.find("multiple of 16"), std::string::npos);
+  tiled.k = 3072;
+  Tuning small;
+  small.multiprocessors = 84;
+  small.block_shared_bytes = 99 * 1024;
+  for (int n : {16384, 8384, 3072, 40}) {
+    tiled.n = n;
+    Description d = describe(tiled, "k");
+    ASSERT_EQ(d.error, "");
+    EXPECT_LE(d.kernels[0].shared_bytes, 227 * 1024);
+    EXPECT_LE(d.kernels[0].grid_x, 132) << n; // no second round
+    d = describe(tiled, "k", small);
+    ASSERT_EQ(d.error, "");
+    EXPECT_LE(d.kernels[0].shared_bytes, 99 * 1024) << n;
+  }
+  Dequantize dequantize;
+  EXPECT_FALSE(describe(dequantize, "k").error.empty());
+  dequantize.n = 1000;
+  dequantize.k = 77;
+  EXPECT_EQ(describe(dequantize, "k").workspace_bytes, 2 * 77000);
+}
+
 // Mamba-2's records fit what a step's tokens bring: one record for each whole segment that another
 // token follows.
 TEST(Describe, SegmentRecordsFitTheirRows) {
@@ -321,6 +358,18 @@ TEST_P(Compiles, WithoutSpills) {
   Linear f32_linear = linear(3072, 3072);
   f32_linear.x_type = f32_linear.w_type = f32_linear.out_type = Type::f32;
   all.push_back(describe(f32_linear, "linear_f32"));
+  Linear quantised = linear(3072, 8192);
+  quantised.w_type = Type::i8;
+  all.push_back(describe(quantised, "linear_i8"));
+  f32_linear.w_type = Type::i8;
+  all.push_back(describe(f32_linear, "linear_f32_i8"));
+  TiledLinear tiled;
+  tiled.n = tiled.out_stride = 3072;
+  tiled.k = tiled.x_stride = 8192;
+  all.push_back(describe(tiled, "linear_tiled"));
+  Dequantize dequantize;
+  dequantize.n = dequantize.k = 3072;
+  all.push_back(describe(dequantize, "dequantize"));
   CausalConv1d convolution;
   convolution.channels = 5120;
   convolution.x_stride = 8216;
@@ -363,6 +412,10 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(experts, "expert_linear"));
   experts.few_rows = true;
   all.push_back(describe(experts, "expert_linear_few"));
+  experts.w_type = Type::i8;
+  all.push_back(describe(experts, "expert_linear_few_i8"));
+  experts.few_rows = false;
+  all.push_back(describe(experts, "expert_linear_i8"));
   Combine combine;
   combine.columns = combine.out_stride = 2048;
   combine.parts = combine.weights_stride = 8;

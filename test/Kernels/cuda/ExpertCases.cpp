@@ -112,20 +112,23 @@ struct Product {
   bool own_columns = false, few_rows = false;
   int offset = 0;           // columns before x's
   bool one_for_all = false; // every row names expert 0
+  bool quantised = false;   // weights of i8
 };
 
-/// Experts that no row names, and rows of weights that are not meant, hold NaN.
+/// Experts that no row names, and rows of weights that are not meant, hold NaN, as such or as their
+/// scales.
 Case expert_linear_case(bool smoke, const Product &p) {
   std::string name = std::string("expert_linear ") + (p.type == Type::f32 ? "f32 " : "bf16 ") +
                      std::to_string(p.tokens) + " × " + std::to_string(p.chosen) + " of " +
                      std::to_string(p.experts) + ", " + std::to_string(p.n) + "×" +
                      std::to_string(p.k) + (p.own_columns ? " own columns" : "") +
                      (p.few_rows ? " few rows" : "") + (p.offset ? " misaligned" : "") +
-                     (p.one_for_all ? " one for all" : "");
+                     (p.one_for_all ? " one for all" : "") + (p.quantised ? " i8" : "");
   return {name, smoke, [=](Context &context) {
             const int columns = p.own_columns ? p.chosen * p.k : p.k;
             ExpertLinear f;
-            f.x_type = f.w_type = f.out_type = p.type;
+            f.x_type = f.out_type = p.type;
+            f.w_type = p.quantised ? Type::i8 : p.type;
             f.experts = p.experts;
             f.chosen = p.chosen;
             f.rows_per_expert = p.rows_per_expert;
@@ -158,10 +161,15 @@ Case expert_linear_case(bool smoke, const Product &p) {
             };
             for (int e : named)
               for (size_t i = row_of(e, 0); i < row_of(e, p.n); ++i)
-                weight[i] = rounded(random.uniform(-1, 1), p.type);
+                weight[i] = rounded(random.uniform(-1, 1) * (p.quantised ? 127 : 1), f.w_type);
+            std::vector<double> scale(size_t(p.experts) * p.rows_per_expert, std::nan(""));
+            for (int e : named)
+              for (int i = 0; i < p.n; ++i)
+                scale[row_of(e, i) / p.k] = rounded(random.uniform(0.004, 0.012), Type::f32);
             context.values("x", in_rows(x, p.tokens, columns, int(f.x_stride), p.offset), p.type);
             context.integers("experts", experts);
-            context.values("weight", weight, p.type);
+            context.values("weight", weight, f.w_type);
+            context.values("scale", scale, Type::f32);
             context.poison("out", size_t(p.tokens) * f.out_stride * size_of(p.type));
             context.upload();
             context.shift("x", p.offset * size_of(p.type));
@@ -171,16 +179,17 @@ Case expert_linear_case(bool smoke, const Product &p) {
             for (int t = 0; t < p.tokens; ++t)
               for (int j = 0; j < p.chosen; ++j)
                 for (int i = 0; i < p.n; ++i) {
+                  const size_t row = row_of(experts[size_t(t) * f.experts_stride + j], i);
                   const double *a = &x[size_t(t) * columns + (p.own_columns ? j * p.k : 0)],
-                               *b = &weight[row_of(experts[size_t(t) * f.experts_stride + j], i)];
+                               *b = &weight[row], factor = p.quantised ? scale[row / p.k] : 1;
                   double sum = 0;
                   float sum32 = 0;
                   for (int c = 0; c < p.k; ++c) {
                     sum += a[c] * b[c];
                     sum32 += float(a[c]) * float(b[c]);
                   }
-                  y[size_t(t) * width + j * p.n + i] = sum;
-                  y32[size_t(t) * width + j * p.n + i] = sum32;
+                  y[size_t(t) * width + j * p.n + i] = sum * factor;
+                  y32[size_t(t) * width + j * p.n + i] = sum32 * float(factor);
                 }
             context.compare(
                 "out", out_of_rows(context.read("out", p.type), p.tokens, width, int(f.out_stride)),
@@ -285,6 +294,19 @@ std::vector<Case> expert_cases() {
       expert_linear_case(false, {bf16, 700, 40, 1, 64, 0, 64, 64, false, false, 0, true}));
   cases.push_back(expert_linear_case(false, {bf16, 513, 3, 2, 64, 0, 64, 1000, true, false, 8}));
   cases.push_back(expert_linear_case(false, {f32, 300, 7, 2, 96, 0, 96, 128}));
+  auto quantised = [&](bool smoke, Product product) {
+    product.quantised = true;
+    cases.push_back(expert_linear_case(smoke, product));
+  };
+  for (Type type : {f32, bf16})
+    for (bool few : {true, false}) {
+      quantised(true, {type, 5, 4, 3, 200, 100, 100, 144, true, few});
+      quantised(false, {type, 7, 3, 3, 131, 1, 129, 20, false, few});
+      quantised(false, {type, 6, 5, 2, 70, 3, 65, 72, true, few, 1});
+    }
+  quantised(true, {bf16, 1100, 7, 2, 128, 64, 64, 128});
+  quantised(false, {bf16, 1100, 7, 3, 100, 0, 100, 200, true});
+  quantised(false, {bf16, 513, 3, 2, 64, 0, 64, 1000, true, false, 8});
 
   cases.push_back(combine_case(true, bf16, 5, 300, 8));
   cases.push_back(combine_case(true, f32, 300, 37, 2));

@@ -136,7 +136,10 @@ double Random::normal() {
   return std::sqrt(-2 * std::log(uniform(1e-12, 1))) * std::cos(6.283185307179586 * uniform(0, 1));
 }
 
-int size_of(Type type) { return type == Type::f32 ? 4 : 2; }
+std::string type_name(Type type) {
+  return type == Type::f32 ? "f32" : type == Type::bf16 ? "bf16" : type == Type::i8 ? "i8" : "f16";
+}
+int size_of(Type type) { return type == Type::f32 ? 4 : type == Type::i8 ? 1 : 2; }
 
 namespace {
 uint16_t half_bits(double value, Type type) {
@@ -167,6 +170,8 @@ double from_half(uint16_t bits, Type type) {
 } // namespace
 
 double rounded(double value, Type type) {
+  if (type == Type::i8)
+    return std::min(127.0, std::max(-128.0, std::nearbyint(value)));
   return type == Type::f32 ? double(float(value)) : from_half(half_bits(value, type), type);
 }
 
@@ -176,6 +181,8 @@ void encode(const std::vector<double> &values, Type type, std::vector<char> &byt
     if (type == Type::f32) {
       float f = float(values[i]);
       std::memcpy(&bytes[i * 4], &f, 4);
+    } else if (type == Type::i8) {
+      bytes[i] = char(int8_t(rounded(values[i], type)));
     } else {
       uint16_t h = half_bits(values[i], type);
       std::memcpy(&bytes[i * 2], &h, 2);
@@ -190,6 +197,8 @@ std::vector<double> decode(const std::vector<char> &bytes, Type type) {
       float f;
       std::memcpy(&f, &bytes[i * 4], 4);
       values[i] = f;
+    } else if (type == Type::i8) {
+      values[i] = int8_t(bytes[i]);
     } else {
       uint16_t h;
       std::memcpy(&h, &bytes[i * 2], 2);

@@ -43,6 +43,7 @@ private:
 };
 
 int size_of(Type type);
+std::string type_name(Type type);
 /// The nearest value of the type.
 double rounded(double value, Type type);
 void encode(const std::vector<double> &values, Type type, std::vector<char> &bytes);
@@ -135,6 +136,7 @@ struct Case {
 };
 std::vector<Case> mamba_cases();
 std::vector<Case> dense_cases();
+std::vector<Case> linear_cases();
 std::vector<Case> delta_cases();
 std::vector<Case> expert_cases();
 std::vector<Case> benchmarks();

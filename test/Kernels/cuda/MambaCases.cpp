@@ -176,10 +176,6 @@ struct ScanProblem {
   }
 };
 
-std::string type_name(Type type) {
-  return type == Type::f32 ? "f32" : type == Type::bf16 ? "bf16" : "f16";
-}
-
 SelectiveScan mamba1(const ScanProblem &p, bool decode) {
   SelectiveScan f;
   f.x_type = p.x_type;

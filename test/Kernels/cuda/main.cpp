@@ -46,6 +46,7 @@ int main(int argc, char **argv) {
   if (mode != Mode::bench) {
     append(mamba_cases());
     append(dense_cases());
+    append(linear_cases());
     append(delta_cases());
     append(expert_cases());
   }

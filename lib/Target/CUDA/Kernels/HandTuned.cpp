@@ -19,7 +19,9 @@ mk::Type typeOf(const KernelSpec &spec, StringRef role, std::string &error) {
     return mk::Type::bf16;
   if (type.isF16())
     return mk::Type::f16;
-  error = "operand '" + role.str() + "' is neither f32, bf16 nor f16";
+  if (type.isSignlessInteger(8))
+    return mk::Type::i8;
+  error = "operand '" + role.str() + "' is neither f32, bf16, f16 nor i8";
   return mk::Type::f32;
 }
 
@@ -206,7 +208,7 @@ mk::ExpertLinear expertLinear(const KernelSpec &spec, std::string &error) {
   facts.n = columns(spec, "out") / facts.chosen;
   facts.k = int(weight[1]);
   facts.own_columns = columns(spec, "x") != facts.k;
-  facts.few_rows = spec.maxRows > 0;
+  facts.few_rows = spec.maxRows > 0 && spec.maxRows <= streamedRows;
   facts.x_stride = stride(spec, "x");
   facts.experts_stride = stride(spec, "experts");
   facts.out_stride = stride(spec, "out");
@@ -247,6 +249,21 @@ mk::Linear linearOf(const KernelSpec &spec, std::string &error) {
 
 namespace {
 
+/// Whether a kernel multiplies tens of such rows with weights of i8 as they are.
+bool canTile(Type x, int64_t k) { return x.isBF16() && k % 16 == 0; }
+
+mk::TiledLinear tiledLinear(const KernelSpec &spec, std::string &error) {
+  mk::TiledLinear facts;
+  facts.out_type = typeOf(spec, "out", error);
+  facts.n = int(spec.get("weight").dims[0]);
+  facts.k = int(spec.get("weight").dims[1]);
+  facts.x_stride = stride(spec, "x");
+  facts.out_stride = stride(spec, "out");
+  facts.has_bias = has(spec, "bias");
+  facts.domain = domainOf(spec.domain);
+  return facts;
+}
+
 /// Decode kernels are shaped for a few hundred sequences, where the states' traffic is what a step
 /// waits for; at batch 1 that costs some tenths of a microsecond a layer. One shape for all bounds
 /// of a decode function, which share their kernels.
@@ -275,7 +292,13 @@ mk::Description describeBy(const KernelSpec &spec, const std::string &stem,
 bool isGroupedOrPlain(const KernelSpec &norm) {
   return norm.integer("groups") > 1 || !has(norm, "weight");
 }
-bool hasFewRows(const KernelSpec &linear) { return linear.maxRows > 0; }
+bool isOwnLinear(const KernelSpec &linear) { return !isLibraryProduct(linear); }
+
+mk::Description describeOwnLinear(const KernelSpec &spec, const std::string &stem,
+                                  const mk::Tuning &tuning, std::string &error) {
+  return spec.maxRows <= streamedRows ? mk::describe(linearOf(spec, error), stem, tuning)
+                                      : mk::describe(tiledLinear(spec, error), stem, tuning);
+}
 
 const Family families[] = {
     {"selective_scan", describeBy<selectiveScan>},
@@ -288,7 +311,7 @@ const Family families[] = {
     {"router", describeBy<router>},
     {"expert_linear", describeBy<expertLinear>, nullptr, true},
     {"combine", describeBy<combine>},
-    {"linear", describeBy<linearOf>, hasFewRows, true},
+    {"linear", describeOwnLinear, isOwnLinear, true},
 };
 
 const Family *find(StringRef op) {
@@ -305,7 +328,26 @@ bool isHandTuned(const KernelSpec &spec) {
 
 bool dependsOnMaxRows(const KernelSpec &spec) { return find(spec.op)->boundedRows; }
 
-bool isLibraryProduct(const KernelSpec &spec) { return spec.op == "linear" && spec.maxRows == 0; }
+bool isLibraryProduct(const KernelSpec &spec) {
+  if (spec.op != "linear")
+    return false;
+  const bool tiles =
+      has(spec, "scale") && canTile(spec.get("x").element, spec.get("weight").dims[1]);
+  return spec.maxRows == 0 || (spec.maxRows > streamedRows && !tiles);
+}
+
+llvm::SmallVector<uint32_t> boundsOfRows(func::FuncOp decode) {
+  auto tiles = decode.walk([](m1::LinearOp linear) {
+    return linear.getWeight().getType().getElementType().isSignlessInteger(8) &&
+                   canTile(linear.getX().getType().getElementType(),
+                           linear.getWeight().getType().getDimSize(1))
+               ? WalkResult::interrupt()
+               : WalkResult::advance();
+  });
+  if (tiles.wasInterrupted())
+    return {streamedRows, tiledRows};
+  return {streamedRows};
+}
 
 mk::Tuning tuningFor(const CudaChip &chip) {
   mk::Tuning tuning;
@@ -370,6 +412,15 @@ mk::Description describeLinear(const mk::Linear &facts, const std::string &stem,
   mk::Description description = mk::describe(facts, stem, tuningFor(chip));
   checkFit(description, chip);
   return description;
+}
+
+mk::Description describeDequantize(const KernelSpec &linear, Type element, const std::string &stem,
+                                   const CudaChip &chip) {
+  mk::Dequantize facts;
+  facts.out_type = element.isF32() ? mk::Type::f32 : mk::Type::bf16;
+  facts.n = int(linear.get("weight").dims[0]);
+  facts.k = int(linear.get("weight").dims[1]);
+  return mk::describe(facts, stem, tuningFor(chip));
 }
 
 RowDomain rowsOf(mk::Domain domain) { return static_cast<RowDomain>(domain); }

@@ -1,0 +1,287 @@
+// Products of few rows, and with weights of i8, against float64.
+#include "Harness.h"
+
+#include <cmath>
+
+namespace m1k::test {
+namespace {
+
+using namespace cuda;
+
+/// What a product does for its neighbours.
+struct Neighbours {
+  bool bias = false, gated = false, residual = false, norm = false;
+  int squares = 0; // of a row of x
+};
+
+Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, int max_rows, int n,
+                 int k, int padding = 0, int offset = 0, Neighbours with = {}) {
+  std::string name = "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" +
+                     type_name(out_type) + " " + std::to_string(rows) + "/" +
+                     std::to_string(max_rows) + "×" + std::to_string(n) + "×" + std::to_string(k) +
+                     (with.bias ? " bias" : "") + (with.gated ? " gated" : "") +
+                     (with.squares ? " scaled" : "") + (with.residual ? " residual" : "") +
+                     (with.norm ? " norm" : "") + (offset ? " misaligned" : "");
+  return {
+      name, smoke, [=](Context &context) {
+        Linear f;
+        f.x_type = x_type;
+        f.w_type = w_type;
+        f.out_type = out_type;
+        f.n = n;
+        f.k = k;
+        f.x_stride = k + padding + offset;
+        f.out_stride = n + padding;
+        f.max_rows = max_rows;
+        f.has_bias = with.bias;
+        f.gated = with.gated;
+        f.squares = with.squares;
+        f.eps = 1e-3f;
+        f.has_residual = with.residual;
+        f.residual_stride = n + 2 * padding;
+        f.leaves_norm = with.norm;
+        f.normed_type = x_type;
+        f.normed_stride = n + 3 * padding;
+        Description description = describe(f, "kernel");
+        if (!context.prepare(description))
+          return;
+        int parts = squares_of(description.kernels[0].grid_x);
+        Random random(17);
+        int weights = with.gated ? 2 * n : n;
+        std::vector<double> x = random_values(random, size_t(rows) * k, -1, 1, x_type);
+        // Of i8 all values, with scales that make them as large as others.
+        const bool quantised = w_type == Type::i8;
+        std::vector<double> w = random_values(random, size_t(weights) * k, quantised ? -128.4 : -1,
+                                              quantised ? 127.4 : 1, w_type);
+        std::vector<double> weight_scale =
+            random_values(random, weights, 0.5 / 128, 1.5 / 128, Type::f32);
+        std::vector<double> b = random_values(random, n, -3, 3, Type::f32);
+        std::vector<double> before = random_values(random, size_t(rows) * n, -5, 5, Type::f32);
+        std::vector<double> v = random_values(random, n, -2, 2, Type::f32);
+        std::vector<double> squares =
+            random_values(random, size_t(rows) * with.squares, 0, 3, Type::f32);
+        context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), x_type);
+        context.values("weight", w, w_type);
+        context.values("scale", weight_scale, Type::f32);
+        context.values("bias", b, Type::f32);
+        context.values("squares", squares, Type::f32);
+        context.values("residual", in_rows(before, rows, n, int(f.residual_stride)), Type::f32);
+        context.values("norm_weight", v, Type::f32);
+        context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
+        if (with.norm) {
+          context.poison("normed", size_t(rows) * f.normed_stride * size_of(x_type));
+          context.poison("squares_out", size_t(rows) * parts * 4);
+        }
+        context.upload();
+        context.shift("x", offset * size_of(x_type));
+        context.launch({rows, 0, 0, 0});
+        std::vector<double> y(size_t(rows) * n);
+        std::vector<double> y32(y.size());
+        for (int m = 0; m < rows; ++m) {
+          double sum = 0;
+          for (int i = 0; i < with.squares; ++i)
+            sum += squares[size_t(m) * with.squares + i];
+          double scale = with.squares ? 1 / std::sqrt(sum / k + double(f.eps)) : 1;
+          for (int j = 0; j < n; ++j) {
+            double sums[2] = {0, 0};
+            float sums32[2] = {0, 0};
+            for (int side = 0; side < (with.gated ? 2 : 1); ++side) {
+              for (int i = 0; i < k; ++i) {
+                double a = x[size_t(m) * k + i], c = w[size_t(side * n + j) * k + i];
+                sums[side] += a * c;
+                sums32[side] += float(a) * float(c);
+              }
+              if (quantised) {
+                sums[side] *= weight_scale[side * n + j];
+                sums32[side] *= float(weight_scale[side * n + j]);
+              }
+            }
+            auto end = [&](double value, double up) {
+              value *= scale;
+              if (with.gated)
+                value = value / (1 + std::exp(-value)) * up * scale;
+              return value + (with.bias ? b[j] : 0) +
+                     (with.residual ? before[size_t(m) * n + j] : 0);
+            };
+            y[size_t(m) * n + j] = end(sums[0], sums[1]);
+            y32[size_t(m) * n + j] = end(sums32[0], sums32[1]);
+          }
+        }
+        double error = relative_error(y32, y);
+        context.compare("out",
+                        out_of_rows(context.read("out", out_type), rows, n, int(f.out_stride)), y,
+                        tolerance(out_type, error));
+        if (!with.norm)
+          return;
+        std::vector<double> normed = y, sums(rows), expected(rows);
+        std::vector<double> left = context.read("squares_out", Type::f32);
+        for (int m = 0; m < rows; ++m) {
+          for (int j = 0; j < n; ++j) {
+            normed[size_t(m) * n + j] *= v[j];
+            expected[m] += y[size_t(m) * n + j] * y[size_t(m) * n + j];
+          }
+          for (int i = 0; i < parts; ++i)
+            sums[m] += left[size_t(m) * parts + i];
+        }
+        context.compare("normed",
+                        out_of_rows(context.read("normed", x_type), rows, n, int(f.normed_stride)),
+                        normed, tolerance(x_type, error));
+        context.compare("squares_out", sums, expected, tolerance(Type::f32, 2 * error));
+      }};
+}
+
+/// `multiprocessors` decides how many outputs a block has, `shared_bytes` how many warps.
+Case tiled_case(bool smoke, Type out_type, int rows, int n, int k, int padding = 0, int offset = 0,
+                bool bias = false, int multiprocessors = 132, int shared_bytes = 227 * 1024) {
+  std::string name = "linear bf16·i8→" + type_name(out_type) + " tiled " + std::to_string(rows) +
+                     "×" + std::to_string(n) + "×" + std::to_string(k) + (bias ? " bias" : "") +
+                     (offset ? " misaligned" : "") + " for " + std::to_string(multiprocessors);
+  return {name, smoke, [=](Context &context) {
+            TiledLinear f;
+            f.out_type = out_type;
+            f.n = n;
+            f.k = k;
+            f.x_stride = k + padding + offset;
+            f.out_stride = n + padding;
+            f.has_bias = bias;
+            Tuning tuning;
+            tuning.multiprocessors = multiprocessors;
+            tuning.block_shared_bytes = shared_bytes;
+            if (!context.prepare(describe(f, "kernel", tuning)))
+              return;
+            Random random(19);
+            std::vector<double> x = random_values(random, size_t(rows) * k, -1, 1, Type::bf16);
+            std::vector<double> w = random_values(random, size_t(n) * k, -128.4, 127.4, Type::i8);
+            std::vector<double> scale = random_values(random, n, 0.5 / 128, 1.5 / 128, Type::f32);
+            std::vector<double> b = random_values(random, n, -3, 3, Type::f32);
+            context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), Type::bf16);
+            context.values("weight", w, Type::i8);
+            context.values("scale", scale, Type::f32);
+            context.values("bias", b, Type::f32);
+            context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
+            context.upload();
+            context.shift("x", offset * size_of(Type::bf16));
+            context.launch({rows, 0, 0, 0});
+            std::vector<double> y(size_t(rows) * n), y32(y.size());
+            for (int m = 0; m < rows; ++m)
+              for (int j = 0; j < n; ++j) {
+                double sum = 0;
+                float sum32 = 0;
+                for (int i = 0; i < k; ++i) {
+                  sum += x[size_t(m) * k + i] * w[size_t(j) * k + i];
+                  sum32 += float(x[size_t(m) * k + i]) * float(w[size_t(j) * k + i]);
+                }
+                y[size_t(m) * n + j] = sum * scale[j] + (bias ? b[j] : 0);
+                y32[size_t(m) * n + j] = double(sum32) * scale[j] + (bias ? b[j] : 0);
+              }
+            context.compare("out",
+                            out_of_rows(context.read("out", out_type), rows, n, int(f.out_stride)),
+                            y, tolerance(out_type, relative_error(y32, y)));
+          }};
+}
+
+Case dequantize_case(bool smoke, Type out_type, int n, int k) {
+  std::string name =
+      "dequantize " + type_name(out_type) + " " + std::to_string(n) + "×" + std::to_string(k);
+  return {name, smoke, [=](Context &context) {
+            Dequantize f;
+            f.out_type = out_type;
+            f.n = n;
+            f.k = k;
+            Description description = describe(f, "kernel");
+            if (!context.prepare(description))
+              return;
+            Random random(29);
+            std::vector<double> w = random_values(random, size_t(n) * k, -128.4, 127.4, Type::i8);
+            std::vector<double> scale = random_values(random, n, 0.01, 2, Type::f32);
+            context.values("weight", w, Type::i8);
+            context.values("scale", scale, Type::f32);
+            context.poison("workspace", size_t(description.workspace_bytes));
+            context.upload();
+            context.launch({1, 0, 0, 0});
+            std::vector<double> y(w.size()), y32(w.size());
+            for (size_t i = 0; i < w.size(); ++i) {
+              y[i] = w[i] * scale[i / size_t(k)];
+              y32[i] = float(w[i]) * float(scale[i / size_t(k)]);
+            }
+            context.compare("workspace", context.read("workspace", out_type), y,
+                            tolerance(out_type, relative_error(y32, y)));
+          }};
+}
+
+} // namespace
+
+std::vector<Case> linear_cases() {
+  std::vector<Case> cases;
+  const Type f32 = Type::f32, bf16 = Type::bf16;
+  cases.push_back(linear_case(true, bf16, bf16, bf16, 1, 8, 96, 256));
+  Neighbours bias, gated, residual, norm, scaled, scaled_gated, all;
+  bias.bias = gated.gated = residual.residual = scaled_gated.gated = true;
+  norm.residual = norm.norm = all.bias = all.residual = all.norm = true;
+  scaled.squares = 384;
+  scaled_gated.squares = all.squares = 8;
+  cases.push_back(linear_case(true, bf16, bf16, f32, 8, 8, 100, 1000, 8, 0, bias));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 5, 8, 4096, 512));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 13, 16, 4096, 200));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 16, 16, 200, 320, 0, 0, gated));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 7, 2, 67, 264));
+  cases.push_back(linear_case(true, bf16, bf16, f32, 3, 8, 256, 3072, 0, 0, residual));
+  cases.push_back(linear_case(true, bf16, bf16, bf16, 8, 8, 200, 320, 0, 0, gated));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 3, 8, 40, 256, 5, 3));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 3, 8, 40, 77));
+  cases.push_back(linear_case(true, f32, f32, f32, 3, 8, 100, 1000, 4, 0, bias));
+  cases.push_back(linear_case(false, f32, f32, f32, 13, 16, 33, 77, 0, 1));
+  cases.push_back(linear_case(false, f32, f32, f32, 2, 8, 64, 512, 0, 0, residual));
+  cases.push_back(linear_case(false, f32, bf16, f32, 8, 8, 100, 1024));
+  cases.push_back(linear_case(false, f32, f32, f32, 8, 8, 72, 96, 0, 0, gated));
+  cases.push_back(linear_case(false, bf16, f32, bf16, 8, 8, 72, 96));
+  cases.push_back(linear_case(true, bf16, bf16, f32, 3, 8, 256, 3072, 0, 0, norm));
+  cases.push_back(linear_case(true, bf16, bf16, bf16, 8, 8, 200, 320, 0, 0, scaled));
+  cases.push_back(linear_case(true, bf16, bf16, bf16, 5, 8, 72, 64, 0, 0, scaled_gated));
+  cases.push_back(linear_case(false, bf16, bf16, f32, 16, 16, 4099, 320, 8, 0, norm));
+  cases.push_back(linear_case(false, bf16, bf16, f32, 7, 2, 67, 264, 8, 0, all));
+  cases.push_back(linear_case(false, f32, f32, f32, 8, 8, 100, 77, 3, 1, all));
+  cases.push_back(linear_case(false, f32, f32, f32, 13, 16, 40, 32, 0, 0, all));
+
+  const Type i8 = Type::i8;
+  cases.push_back(linear_case(true, bf16, i8, bf16, 1, 8, 96, 256));
+  cases.push_back(linear_case(true, bf16, i8, f32, 8, 8, 100, 1008, 8, 0, bias));
+  cases.push_back(linear_case(false, bf16, i8, bf16, 5, 8, 4096, 512));
+  cases.push_back(linear_case(false, bf16, i8, bf16, 13, 16, 4096, 208));
+  cases.push_back(linear_case(false, bf16, i8, bf16, 16, 16, 200, 320, 0, 0, gated));
+  cases.push_back(linear_case(false, bf16, i8, bf16, 7, 2, 67, 272));
+  cases.push_back(linear_case(false, bf16, i8, f32, 3, 8, 256, 3072, 0, 0, residual));
+  cases.push_back(linear_case(false, bf16, i8, bf16, 3, 8, 40, 256, 5, 3));
+  cases.push_back(linear_case(false, bf16, i8, bf16, 3, 8, 40, 77));
+  cases.push_back(linear_case(false, bf16, i8, bf16, 3, 8, 40, 72, 0, 0, gated));
+  cases.push_back(linear_case(true, f32, i8, f32, 3, 8, 100, 1000, 4, 0, bias));
+  cases.push_back(linear_case(false, f32, i8, f32, 13, 16, 33, 77, 0, 1));
+  cases.push_back(linear_case(false, f32, i8, f32, 8, 8, 72, 96, 0, 0, gated));
+  cases.push_back(linear_case(false, bf16, i8, f32, 3, 8, 256, 3072, 0, 0, norm));
+  cases.push_back(linear_case(true, bf16, i8, bf16, 8, 8, 200, 320, 0, 0, scaled));
+  cases.push_back(linear_case(true, bf16, i8, bf16, 5, 8, 72, 64, 0, 0, scaled_gated));
+  cases.push_back(linear_case(false, bf16, i8, f32, 7, 2, 67, 272, 8, 0, all));
+  cases.push_back(linear_case(false, f32, i8, f32, 8, 8, 100, 77, 3, 1, all));
+  cases.push_back(tiled_case(true, bf16, 9, 96, 256));
+  cases.push_back(tiled_case(true, f32, 64, 100, 1008, 8, 0, true));
+  cases.push_back(tiled_case(false, bf16, 33, 40, 1552));
+  cases.push_back(tiled_case(false, bf16, 130, 200, 80, 0, 0, true));
+  cases.push_back(tiled_case(false, bf16, 128, 3072, 3072));
+  cases.push_back(tiled_case(false, bf16, 32, 8384, 3072));
+  cases.push_back(tiled_case(false, bf16, 64, 16384, 1024));
+  cases.push_back(tiled_case(false, bf16, 40, 48, 272, 5, 3));
+  cases.push_back(tiled_case(false, bf16, 12, 48, 272, 8, 3));
+  cases.push_back(tiled_case(true, bf16, 50, 400, 304, 0, 0, false, 2));
+  cases.push_back(tiled_case(true, bf16, 20, 300, 1040, 0, 0, false, 4));
+  cases.push_back(tiled_case(false, bf16, 50, 100, 1040, 0, 0, false, 132, 99 * 1024));
+  cases.push_back(tiled_case(false, bf16, 31, 300, 528, 0, 0, false, 4, 99 * 1024));
+  cases.push_back(tiled_case(false, bf16, 64, 400, 528, 0, 0, false, 2, 99 * 1024));
+  cases.push_back(tiled_case(false, bf16, 1, 70, 16));
+  cases.push_back(dequantize_case(true, bf16, 33, 64));
+  cases.push_back(dequantize_case(true, f32, 200, 96));
+  cases.push_back(dequantize_case(false, bf16, 7, 77));
+  cases.push_back(dequantize_case(false, f32, 5, 6));
+  return cases;
+}
+
+} // namespace m1k::test
