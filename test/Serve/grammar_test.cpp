@@ -291,6 +291,61 @@ TEST(JsonSchema, TypesOfConstraints) {
   EXPECT_FALSE(admits(any, "\"abc\""));
 }
 
+// What stands beside anyOf, allOf and $ref holds, too.
+TEST(JsonSchema, SchemasThatHoldTogether) {
+  const char *typed = R"({"type": ["string", "number"],
+    "anyOf": [{"type": "integer"}, {"type": "null"}, {"maxLength": 2}, {"enum": ["long", null]}]})";
+  for (const char *text : {"7", "\"ab\"", "\"long\"", "1.5"}) // 1.5: of what has no length
+    EXPECT_TRUE(admits(typed, text)) << text;
+  for (const char *text : {"null", "true", "\"abc\"", "{}"})
+    EXPECT_FALSE(admits(typed, text)) << text;
+  const char *either = R"({"type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+    "additionalProperties": false, "anyOf": [{"required": ["a"]}, {"required": ["b"]}]})";
+  for (const char *text : {R"({"a":1})", R"({"b":1})", R"({"a":1,"b":2})"})
+    EXPECT_TRUE(admits(either, text)) << text;
+  EXPECT_FALSE(admits(either, "{}"));
+  const char *all = R"({"$defs": {"named": {"type": "object",
+      "properties": {"name": {"type": "string"}}, "required": ["name"]},
+    "aged": {"properties": {"age": {"type": "number"}}, "required": ["age"]}},
+    "allOf": [{"$ref": "#/$defs/named"}, {"$ref": "#/$defs/aged"},
+              {"properties": {"age": {"type": "integer", "minimum": 1, "maximum": 9}}},
+              {"properties": {"age": {"minimum": 3}}}]})";
+  EXPECT_TRUE(admits(all, R"({"name":"x","age":3})"));
+  for (const char *text : {R"({"name":"x"})", R"({"age":3})", R"({"name":"x","age":2})",
+                           R"({"name":"x","age":10})", R"({"name":"x","age":3.5})"})
+    EXPECT_FALSE(admits(all, text)) << text;
+  const char *reference = R"({"$defs": {"n": {"type": "number", "maximum": 9}},
+    "properties": {"n": {"$ref": "#/$defs/n", "type": "integer", "minimum": 5}},
+    "required": ["n"]})";
+  EXPECT_TRUE(admits(reference, R"({"n":7})"));
+  for (const char *text : {R"({"n":4})", R"({"n":10})", R"({"n":7.5})"})
+    EXPECT_FALSE(admits(reference, text)) << text;
+  // A list that holds lists of itself, narrowed only at its top.
+  const char *list =
+      R"({"$defs": {"l": {"type": ["array", "null"], "items": {"$ref": "#/$defs/l"}}},
+    "$ref": "#/$defs/l", "type": "array"})";
+  EXPECT_TRUE(admits(list, "[[null],[[]]]"));
+  EXPECT_FALSE(admits(list, "null"));
+  const char *chain =
+      R"({"properties": {"v": {"type": "integer"}, "next": {"allOf": [{"$ref": "#"}]}},
+    "required": ["v"]})";
+  EXPECT_TRUE(admits(chain, R"({"v":1,"next":{"v":2,"next":{"v":3}}})"));
+  EXPECT_FALSE(admits(chain, R"({"v":1,"next":{}})"));
+  EXPECT_EQ(refusal(R"({"type": "string", "anyOf": [{"type": "null"}, {"type": "number"}]})"),
+            "/anyOf: what stands beside it leaves no value");
+  EXPECT_EQ(refusal(R"({"allOf": [{"type": "string"}, {"type": "null"}]})"),
+            "#: schemas that must hold together leave no value");
+  EXPECT_EQ(refusal(R"({"allOf": [{"pattern": "a"}, {"pattern": "b"}]})"),
+            "/allOf/1: 'pattern' twice in schemas that must hold together is not supported");
+  EXPECT_EQ(refusal(R"({"properties": {"a": true}, "additionalProperties": false,
+                        "allOf": [{"properties": {"b": true}}]})"),
+            "/allOf/0: 'additionalProperties' beside further 'properties' of a schema that must "
+            "hold, too, is not supported");
+  EXPECT_NE(refusal(R"({"$ref": "#", "type": "object"})").find("nested more than 64 deep"),
+            std::string::npos);
+}
+
 // What is not enforced is refused, by place and name.
 TEST(JsonSchema, Refusals) {
   EXPECT_EQ(refusal(R"({"properties": {"a": {"type": "array", "uniqueItems": true}}})"),

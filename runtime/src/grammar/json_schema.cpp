@@ -1,6 +1,7 @@
 #include "grammar/json_schema.h"
 #include "grammar/number_range.h"
 #include "grammar/pattern.h"
+#include "grammar/schema_conjunction.h"
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -69,8 +70,8 @@ public:
   Rule object() const { return anyObject; }
 
 private:
-  Status bad(const std::string &path, const std::string &message) const {
-    return Status(StatusCode::unsupported, (path.empty() ? "#" : path) + ": " + message);
+  static Status bad(const std::string &path, const std::string &message) {
+    return schemaError(path, message);
   }
   void basics();
   Status compileType(const Json &schema, const std::string &type, const std::string &path,
@@ -86,7 +87,8 @@ private:
   };
   Status narrow(const Json &schema, Bound bound, bool integral, const std::string &path,
                 NumberRange *range) const;
-  Status compileAny(const Json &list, const std::string &path, Rule *out);
+  Status compileAny(const Json &list, const Json *beside, const std::string &path, Rule *out);
+  Status compileCombined(const Json &schema, const std::string &path, Rule *out);
   Status reference(const std::string &target, const std::string &path, Rule *out);
   Status count(const Json &schema, const char *name, const std::string &path, uint32_t absent,
                uint32_t *out) const;
@@ -204,27 +206,13 @@ Status SchemaCompiler::compile(const Json &schema, const std::string &path, Rule
         return bad(path, std::string("'") + name + "' beside '" + other + "' is not supported");
     return Status();
   };
-  if (schema.contains("$ref")) {
-    status = only("$ref");
-    if (status.ok() && !schema["$ref"].is_string())
-      status = bad(path, "'$ref': expected a string");
-    if (status.ok())
-      status = reference(schema["$ref"].get<std::string>(), path, out);
+  if (schema.contains("$ref") || schema.contains("allOf") || schema.contains("anyOf") ||
+      schema.contains("oneOf")) {
+    status = compileCombined(schema, path, out);
   } else if (schema.contains("const") || schema.contains("enum")) {
     status = only(schema.contains("const") ? "const" : "enum");
     if (status.ok())
       status = compileValues(schema, path, out);
-  } else if (schema.contains("anyOf") || schema.contains("oneOf")) {
-    const char *name = schema.contains("anyOf") ? "anyOf" : "oneOf";
-    status = only(name);
-    if (status.ok())
-      status = compileAny(schema[name], path + "/" + name, out);
-  } else if (schema.contains("allOf")) {
-    status = only("allOf");
-    if (status.ok() && (!schema["allOf"].is_array() || schema["allOf"].size() != 1))
-      status = bad(path, "'allOf': only one schema is supported");
-    if (status.ok())
-      status = compile(schema["allOf"][0], path + "/allOf/0", out);
   } else {
     Json types = schema.value("type", Json());
     if (types.is_string())
@@ -355,16 +343,63 @@ Status SchemaCompiler::compileNumber(const Json &schema, bool integral, const st
   return {};
 }
 
-Status SchemaCompiler::compileAny(const Json &list, const std::string &path, Rule *out) {
-  if (!list.is_array() || list.empty())
-    return bad(path, "expected a list of schemas");
-  *out = g.declare();
-  for (size_t i = 0; i < list.size(); ++i) {
-    Rule rule = 0;
-    M1_TRY(compile(list[i], path + "/" + std::to_string(i), &rule));
-    g.addAlternative(*out, {Grammar::use(rule)});
+/// Schemas that another is made of, with what stands beside them.
+Status SchemaCompiler::compileCombined(const Json &schema, const std::string &path, Rule *out) {
+  const char *name = schema.contains("$ref")    ? "$ref"
+                     : schema.contains("allOf") ? "allOf"
+                     : schema.contains("anyOf") ? "anyOf"
+                                                : "oneOf";
+  const Json &parts = schema[name];
+  Json beside = schema;
+  beside.erase(name);
+  const bool more = beside.contains("type") ||
+                    std::any_of(constraints().begin(), constraints().end(),
+                                [&](const std::string &other) { return beside.contains(other); });
+  const std::string place = path + "/" + name;
+  if (name == std::string_view("$ref")) {
+    if (!parts.is_string())
+      return bad(path, "'$ref': expected a string");
+    if (!more)
+      return reference(parts.get<std::string>(), path, out);
+  } else if (!parts.is_array() || parts.empty()) {
+    return bad(place, "expected a list of schemas");
   }
-  return {};
+  if (name == std::string_view("anyOf") || name == std::string_view("oneOf"))
+    return compileAny(parts, more ? &beside : nullptr, place, out);
+  if (!more && parts.size() == 1)
+    return compile(parts[0], place + "/0", out);
+  Json all = beside;
+  bool none = false;
+  if (name == std::string_view("$ref")) {
+    M1_TRY(bothSchemas(root, {{"$ref", parts}}, beside, path, &all, &none));
+  } else {
+    for (size_t i = 0; i < parts.size() && !none; ++i) {
+      const Json before = all;
+      M1_TRY(bothSchemas(root, before, parts[i], place + "/" + std::to_string(i), &all, &none));
+    }
+  }
+  return none ? bad(path, "schemas that must hold together leave no value")
+              : compile(all, path, out);
+}
+
+Status SchemaCompiler::compileAny(const Json &list, const Json *beside, const std::string &path,
+                                  Rule *out) {
+  *out = g.declare();
+  bool some = false;
+  for (size_t i = 0; i < list.size(); ++i) {
+    const std::string place = path + "/" + std::to_string(i);
+    Json narrowed;
+    bool none = false;
+    if (beside)
+      M1_TRY(bothSchemas(root, *beside, list[i], place, &narrowed, &none));
+    if (none)
+      continue;
+    Rule rule = 0;
+    M1_TRY(compile(beside ? narrowed : list[i], place, &rule));
+    g.addAlternative(*out, {Grammar::use(rule)});
+    some = true;
+  }
+  return some ? Status() : bad(path, "what stands beside it leaves no value");
 }
 
 Status SchemaCompiler::reference(const std::string &target, const std::string &path, Rule *out) {
@@ -373,22 +408,8 @@ Status SchemaCompiler::reference(const std::string &target, const std::string &p
     *out = known->second;
     return {};
   }
-  const Json *schema = &root;
-  if (target != "#") {
-    if (target.rfind("#/", 0) != 0)
-      return bad(path, "'$ref': expected \"#\" or \"#/…\", got \"" + target.substr(0, 80) + "\"");
-    for (size_t begin = 2; begin <= target.size();) {
-      const size_t end = std::min(target.find('/', begin), target.size());
-      std::string name = target.substr(begin, end - begin);
-      for (const auto &[escaped, plain] : {std::pair("~1", "/"), std::pair("~0", "~")})
-        for (size_t at = 0; (at = name.find(escaped, at)) != std::string::npos; ++at)
-          name.replace(at, 2, plain);
-      if (!schema->is_object() || !schema->contains(name))
-        return bad(path, "'$ref': there is no " + target.substr(0, 80));
-      schema = &(*schema)[name];
-      begin = end + 1;
-    }
-  }
+  const Json *schema = nullptr;
+  M1_TRY(schemaOfReference(root, target, path, &schema));
   // Declared first: the schema may refer to itself.
   const Rule rule = g.declare();
   references[target] = rule;
