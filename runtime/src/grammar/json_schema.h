@@ -18,8 +18,8 @@ namespace m1rt {
 /// minItems, maxItems, minLength, maxLength, pattern (pattern.h), format where patternOfFormat()
 /// knows it, minimum, maximum, exclusiveMinimum and exclusiveMaximum (whole ones, but for
 /// integers), enum, const, anyOf, oneOf (as anyOf), allOf, $ref into the same schema ("#", "#/…"),
-/// each with what stands beside it (schema_conjunction.h), $defs, definitions, and what says nothing
-/// about the value (title, description, …).
+/// each with what stands beside it (schema_conjunction.h), $defs, definitions, and what says
+/// nothing about the value (title, description, …).
 /// Anything else is an error that names its place, as is a grammar that would become very large.
 Status grammarOfSchema(const nlohmann::ordered_json &schema, Grammar *out);
 

@@ -86,9 +86,9 @@ private:
 
   Status merge(const std::string &name, const Json &a, const Json &b, Json *out, bool *none) {
     static const std::set<std::string> silent = {
-        "$defs",   "definitions", "title",    "description", "default",    "examples",
-        "example", "$schema",     "$id",      "$comment",    "deprecated", "readOnly",
-        "writeOnly", "discriminator"};
+        "$defs",      "definitions", "title",     "description",  "default",
+        "examples",   "example",     "$schema",   "$id",          "$comment",
+        "deprecated", "readOnly",    "writeOnly", "discriminator"};
     static const std::set<std::string> lower = {"minItems", "minLength", "minimum",
                                                 "exclusiveMinimum"};
     static const std::set<std::string> upper = {"maxItems", "maxLength", "maximum",
@@ -136,15 +136,16 @@ private:
           (*out)[property] = schema;
       return {};
     }
-    return schemaError(path, "'" + name + "' twice in schemas that must hold together is not "
-                                          "supported");
+    return schemaError(path, "'" + name +
+                                 "' twice in schemas that must hold together is not "
+                                 "supported");
   }
 
   Status inner(const std::string &name, const Json &a, const Json &b, Json *out) {
     bool none = false;
     M1_TRY(both(a, b, out, &none));
-    return none ? schemaError(path, "schemas that must hold together leave no value for '" + name +
-                                        "'")
+    return none ? schemaError(path,
+                              "schemas that must hold together leave no value for '" + name + "'")
                 : Status();
   }
 
@@ -164,8 +165,8 @@ Status schemaOfReference(const Json &root, const std::string &target, const std:
   const Json *schema = &root;
   if (target != "#") {
     if (target.rfind("#/", 0) != 0)
-      return schemaError(path, "'$ref': expected \"#\" or \"#/…\", got \"" + target.substr(0, 80) +
-                                   "\"");
+      return schemaError(path,
+                         "'$ref': expected \"#\" or \"#/…\", got \"" + target.substr(0, 80) + "\"");
     for (size_t begin = 2; begin <= target.size();) {
       const size_t end = std::min(target.find('/', begin), target.size());
       std::string name = target.substr(begin, end - begin);
