@@ -7,6 +7,7 @@
 
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 
 #include <memory>
@@ -54,6 +55,9 @@ struct SourceTensor {
   uint64_t offset;
   /// How the elements follow from what the file holds; null: they are `data`.
   std::shared_ptr<const TensorCode> code;
+  /// The values are those behind the transform that weights made of them have: A itself in the
+  /// place of its logarithm.
+  bool isTransformed = false;
 
   int64_t countElements() const { return llvm::product_of(shape); }
 };
@@ -102,9 +106,15 @@ public:
   /// headers, ranges and types. The tensors of a file must fill it, without gaps or overlaps.
   /// Where config.json says that weights are quantised, the tensors that hold one give way to one
   /// with a code, under the weight's name. Reports an error that names the file (and tensor) and
-  /// fails if something is missing, truncated or malformed.
+  /// fails if something is missing, truncated or malformed. The path may also be that of a GGUF
+  /// file.
   mlir::LogicalResult open(llvm::StringRef directory,
                            llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
+
+  /// In place of a directory: a GGUF file, whose tensors get the names that they have in a
+  /// directory, and what config.json would say there.
+  mlir::LogicalResult openGguf(llvm::StringRef path, llvm::json::Object &config,
+                               llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
 
   /// Null when there is none.
   const SourceTensor *find(llvm::StringRef name) const;
@@ -128,6 +138,9 @@ public:
   /// What is quantised and how, for a note: "gptq: 28 matrices of int4, …"; empty: nothing.
   llvm::StringRef getQuantisation() const { return quantisation; }
 
+  /// Of a GGUF file: what divides the frequency of each pair that rotates; empty: nothing.
+  llvm::ArrayRef<float> getRotaryFactors() const { return rotaryFactors; }
+
   llvm::ArrayRef<File> getFiles() const { return files; }
   /// In the order of the files and of the offsets in each.
   llvm::ArrayRef<SourceTensor> getTensors() const { return tensors; }
@@ -149,6 +162,7 @@ private:
   std::vector<SourceTensor> tensors;
   llvm::StringMap<size_t> index;
   std::string quantisation;
+  std::vector<float> rotaryFactors;
   llvm::StringMap<StoredWeight> stored;
   std::shared_ptr<const void> storedOwner;
 };
@@ -202,6 +216,12 @@ struct ModelConfig {
 /// Reports an error that names file and field and fails when a field is missing, malformed,
 /// inconsistent with another, or has a value that changes the maths in a way that is not supported.
 mlir::FailureOr<ModelConfig> readConfig(llvm::StringRef directory, const CheckpointData &data,
+                                        llvm::function_ref<mlir::InFlightDiagnostic()> emitError,
+                                        llvm::function_ref<mlir::InFlightDiagnostic()> emitWarning);
+
+/// The same of what config.json would say, for a model in `file`, which is given.
+mlir::FailureOr<ModelConfig> readConfig(llvm::StringRef file, const llvm::json::Object &config,
+                                        const CheckpointData &data,
                                         llvm::function_ref<mlir::InFlightDiagnostic()> emitError,
                                         llvm::function_ref<mlir::InFlightDiagnostic()> emitWarning);
 

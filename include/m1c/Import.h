@@ -29,12 +29,24 @@ struct ImportOptions {
   std::string endTokenSource;
 };
 
-/// Imports the checkpoint in `directory` in unfused form: one m1.model, the weights, the states,
-/// and the functions `prefill` and `decode`, both `(tokens: tensor<?xi32>, batch: !m1.batch) ->
-/// (logits: tensor<?xVxf32>, next tokens: tensor<?xi32>)`. Errors are reported to the context's
-/// diagnostic handler: what readConfig and CheckpointData::open report, tensors that are missing,
-/// surplus, or of a wrong shape. `data` then holds the mapped tensors that m1.weight refers to;
-/// `generation`, when given, how the model's authors sample.
+/// Whether the path names a GGUF file, which stands for a checkpoint.
+bool isGgufFile(llvm::StringRef path);
+
+/// What tokenizer.json and tokenizer_config.json would say of the tokenizer of a GGUF file; empty
+/// without one.
+struct TokenizerTexts {
+  std::string tokenizer, config;
+};
+mlir::FailureOr<TokenizerTexts>
+readGgufTokenizer(llvm::StringRef path, llvm::function_ref<mlir::InFlightDiagnostic()> emitError);
+
+/// Imports the checkpoint in `directory`, or a GGUF file, in unfused form: one m1.model, the
+/// weights, the states, and the functions `prefill` and `decode`, both `(tokens: tensor<?xi32>,
+/// batch: !m1.batch) -> (logits: tensor<?xVxf32>, next tokens: tensor<?xi32>)`. Errors are reported
+/// to the context's diagnostic handler: what readConfig and CheckpointData::open report, tensors
+/// that are missing, surplus, or of a wrong shape; what is quantised, as a remark. `data` then
+/// holds the mapped tensors that m1.weight refers to; `generation`, when given, how the model's
+/// authors sample.
 mlir::FailureOr<mlir::OwningOpRef<mlir::ModuleOp>>
 importCheckpoint(mlir::MLIRContext &context, llvm::StringRef directory,
                  const ImportOptions &options, CheckpointData &data,

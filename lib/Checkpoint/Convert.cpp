@@ -323,7 +323,8 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
                                      llvm::function_ref<void(uint64_t, uint64_t)> written,
                                      EmitError emitError, EmitError emitWarning) {
   CheckpointData data;
-  if (failed(data.open(options.source, emitError)))
+  if (failed(checkDirectory(options.source, emitError)) ||
+      failed(data.open(options.source, emitError)))
     return failure();
   FailureOr<ModelConfig> config = readConfig(options.source, data, emitError, emitWarning);
   if (failed(config) || failed(check(*config, options, emitError)))

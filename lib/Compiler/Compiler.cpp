@@ -126,10 +126,14 @@ private:
   bool runPipeline();
   bool generateCode();
   bool prepareTokenizer();
+  void keepText();
   void warn();
-  /// Empty when the model is a module without a checkpoint.
+  void warnOfGguf();
+  /// A directory or a GGUF file; empty when the model is a module without a checkpoint.
   const std::string &checkpointDirectory() const {
-    return llvm::sys::fs::is_directory(options.model) ? options.model : options.checkpoint;
+    return llvm::sys::fs::is_directory(options.model) || isGgufFile(options.model)
+               ? options.model
+               : options.checkpoint;
   }
   /// A file of the model's directory.
   std::string inModel(llvm::StringRef name) const {
@@ -200,7 +204,7 @@ bool Compilation::checkOptions() {
 static bool isForeign(llvm::StringRef path) {
   auto opened = llvm::MemoryBuffer::getFileSlice(path, 64, 0);
   llvm::StringRef bytes = opened ? (*opened)->getBuffer() : llvm::StringRef();
-  return path.ends_with(".safetensors") || path.ends_with(".json") ||
+  return path.ends_with(".safetensors") || path.ends_with(".json") || isGgufFile(path) ||
          !m1rt::describeForeignFile(bytes).empty();
 }
 
@@ -276,7 +280,9 @@ bool Compilation::importModel() {
   import.maxPositions = options.maxContext;
   import.tokenizerIds = tokenizer.ids;
   import.endToken = tokenizer.eosId;
-  import.endTokenSource = inModel("tokenizer_config.json") + ": field 'eos_token'";
+  import.endTokenSource = isGgufFile(options.model)
+                              ? options.model + ": field 'tokenizer.ggml.eos_token_id'"
+                              : inModel("tokenizer_config.json") + ": field 'eos_token'";
   auto imported = importCheckpoint(context, options.model, import, data, &artifact.generation);
   if (failed(imported))
     return false;
@@ -360,17 +366,32 @@ bool Compilation::generateCode() {
 bool Compilation::prepareTokenizer() {
   if (checkpointDirectory().empty())
     return true;
+  if (const std::string &path = checkpointDirectory(); isGgufFile(path)) {
+    auto texts = readGgufTokenizer(path, [&] { return emitError(UnknownLoc::get(&context)); });
+    if (failed(texts))
+      return false;
+    std::string error;
+    if (!texts->tokenizer.empty() &&
+        !m1rt::prepareTokenizerText(path, texts->tokenizer, texts->config, tokenizer, error))
+      return fail(llvm::createStringError(error));
+    keepText();
+    return true;
+  }
   std::string file = inModel("tokenizer.json");
   if (!llvm::sys::fs::exists(file))
     return true;
   std::string error;
   if (!m1rt::prepareTokenizer(file, inModel("tokenizer_config.json"), tokenizer, error))
     return fail(llvm::createStringError(error));
+  keepText();
+  return true;
+}
+
+void Compilation::keepText() {
   artifact.tokenizer = tokenizer.data;
   artifact.chatTemplate = tokenizer.chatTemplate;
   artifact.bosToken = tokenizer.bosToken;
   artifact.eosToken = tokenizer.eosToken;
-  return true;
 }
 
 /// What an artifact will lack that its user may miss.
@@ -416,6 +437,24 @@ void Compilation::warn() {
                   " ids that it lacks are never drawn");
 }
 
+void Compilation::warnOfGguf() {
+  const std::string &file = checkpointDirectory();
+  if (m1::getModel(*module).getEosIds().empty())
+    say(true, file + ": no end token in 'tokenizer.ggml.eos_token_id': answers end at "
+                     "their length limit or a stop string alone");
+  if (options.weights == WeightStorage::dummy)
+    return;
+  std::string error;
+  if (tokenizer.data.empty())
+    say(true, file + ": no tokenizer; the artifact takes and gives token ids alone");
+  else if (tokenizer.chatTemplate.empty())
+    say(true, file + ": no 'tokenizer.chat_template': prompts can only be given as they "
+                     "are (--raw)");
+  else if (!m1rt::ChatTemplate::parse(tokenizer.chatTemplate, error))
+    say(true, file + ": the chat template cannot be used: " + error +
+                  "; prompts can only be given as they are (--raw)");
+}
+
 bool Compilation::run(ArtifactSizes *outSizes) {
   if (!options.saveTemps.empty())
     if (auto error = llvm::sys::fs::create_directories(options.saveTemps))
@@ -439,7 +478,9 @@ bool Compilation::run(ArtifactSizes *outSizes) {
   artifact.dummySeed = options.dummySeed;
   if (!checkOptions() || !stage("tokenizer", [&] { return prepareTokenizer(); }) || !readModel())
     return false;
-  if (options.emit == Emit::artifact && !checkpointDirectory().empty())
+  if (options.emit == Emit::artifact && isGgufFile(checkpointDirectory()))
+    warnOfGguf();
+  else if (options.emit == Emit::artifact && !checkpointDirectory().empty())
     warn();
   if (options.emit == Emit::m1)
     return writeModule(options.output);

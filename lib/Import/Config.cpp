@@ -154,18 +154,19 @@ LogicalResult readGeneration(StringRef directory, ModelConfig &out, EmitError em
 
 } // namespace
 
-FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData &data,
-                                       EmitError emitError, EmitError emitWarning) {
-  SmallString<256> configPath(directory), mambaPath(directory);
-  llvm::sys::path::append(configPath, "config.json");
-  llvm::sys::path::append(mambaPath, "mamba_config.json");
-  FailureOr<llvm::json::Value> configJson = readJson(configPath, emitError);
-  if (failed(configJson))
-    return failure();
+namespace {
 
+/// config.json and mamba_config.json, or what stands for them.
+struct ConfigFiles {
+  std::string path, mambaPath;
+  const llvm::json::Object *config, *mamba; // no mamba_config.json: null
+};
+
+FailureOr<ModelConfig> readFiles(const ConfigFiles &files, const CheckpointData &data,
+                                 EmitError emitError, EmitError emitWarning) {
   bool bad = false;
   ModelConfig out;
-  Fields whole(configPath.str().str(), configJson->getAsObject(), emitError, bad);
+  Fields whole(files.path, files.config, emitError, bad);
   std::string modelType = whole.require("model_type", whole.string("model_type"));
   if (bad)
     return failure();
@@ -176,14 +177,10 @@ FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData
   }
   // M1's layers stand in a file of their own; config.json describes the transformer that it was
   // made from.
-  FailureOr<llvm::json::Value> mambaJson = failure();
-  if (llvm::sys::fs::exists(mambaPath)) {
-    mambaJson = readJson(mambaPath, emitError);
-    if (failed(mambaJson))
-      return failure();
+  if (files.mamba) {
     family = createM1Family();
   } else if (modelType == "llama" && holdsMambaOfM1(data)) {
-    emitError() << mambaPath.str() << ": missing, but the checkpoint holds Mamba layers";
+    emitError() << files.mambaPath << ": missing, but the checkpoint holds Mamba layers";
     return failure();
   }
   out.architecture = modelType;
@@ -191,8 +188,7 @@ FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData
 
   // Models that also see or hear keep what concerns the language model in an object of its own.
   Fields text = whole.child("text_config");
-  Fields mamba(mambaPath.str().str(), succeeded(mambaJson) ? mambaJson->getAsObject() : nullptr,
-               emitError, bad);
+  Fields mamba(files.mambaPath, files.mamba, emitError, bad);
   (void)readQuantisation(whole, text); // of the tensors; here it is checked where there are none
   ConfigSource source{text ? text : whole, bool(text), mamba, data, emitError, emitWarning, out};
   family->read(source);
@@ -214,9 +210,40 @@ FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData
     judgeUnread(text, emitWarning);
   }
   judgeUnread(whole, emitWarning);
-  if (bad || failed(readGeneration(directory, out, emitError, bad)) || bad)
+  if (bad)
     return failure();
   return out;
+}
+
+} // namespace
+
+FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData &data,
+                                       EmitError emitError, EmitError emitWarning) {
+  SmallString<256> configPath(directory), mambaPath(directory);
+  llvm::sys::path::append(configPath, "config.json");
+  llvm::sys::path::append(mambaPath, "mamba_config.json");
+  FailureOr<llvm::json::Value> config = readJson(configPath, emitError), mamba = failure();
+  if (failed(config))
+    return failure();
+  if (llvm::sys::fs::exists(mambaPath)) {
+    mamba = readJson(mambaPath, emitError);
+    if (failed(mamba))
+      return failure();
+  }
+  FailureOr<ModelConfig> out =
+      readFiles({configPath.str().str(), mambaPath.str().str(), config->getAsObject(),
+                 succeeded(mamba) ? mamba->getAsObject() : nullptr},
+                data, emitError, emitWarning);
+  bool bad = false;
+  if (failed(out) || failed(readGeneration(directory, *out, emitError, bad)) || bad)
+    return failure();
+  return out;
+}
+
+FailureOr<ModelConfig> m1c::readConfig(StringRef file, const llvm::json::Object &config,
+                                       const CheckpointData &data, EmitError emitError,
+                                       EmitError emitWarning) {
+  return readFiles({file.str(), file.str(), &config, nullptr}, data, emitError, emitWarning);
 }
 
 FailureOr<std::string> m1c::readPlainConfig(StringRef directory, EmitError emitError) {

@@ -267,8 +267,8 @@ private:
 
 } // namespace
 
-RotaryConfig m1c::readRotary(const ConfigSource &source, int64_t headDim, double partial,
-                             bool scaling, ArrayRef<StringRef> ignored, double absentTheta) {
+static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, double partial,
+                               bool scaling, ArrayRef<StringRef> ignored, double absentTheta) {
   const Fields &config = source.config;
   ModelConfig &model = source.model;
   // Two generations of config.json: rope_theta and rope_scaling at top level, or rope_parameters,
@@ -320,6 +320,16 @@ RotaryConfig m1c::readRotary(const ConfigSource &source, int64_t headDim, double
       (result.frequencies != other.frequencies || result.scale != other.scale))
     config.error("rope_scaling") << "differs from 'rope_parameters'; expected one of the two, or "
                                     "the same in both";
+  return result;
+}
+
+RotaryConfig m1c::readRotary(const ConfigSource &source, int64_t headDim, double partial,
+                             bool scaling, ArrayRef<StringRef> ignored, double absentTheta) {
+  RotaryConfig result = readScaled(source, headDim, partial, scaling, ignored, absentTheta);
+  ArrayRef<float> factors = source.data.getRotaryFactors();
+  for (size_t i = 0; i < std::min(factors.size(), result.frequencies.size()); ++i)
+    result.frequencies[i] /= double(factors[i]);
+  result.scaled |= !factors.empty();
   return result;
 }
 

@@ -72,10 +72,18 @@ FailureOr<OwningOpRef<ModuleOp>> m1c::importCheckpoint(MLIRContext &context, Str
   Location loc = UnknownLoc::get(&context);
   auto error = [&] { return emitError(loc); };
   auto warning = [&] { return emitWarning(loc); };
-  if (failed(checkDirectory(directory, error)) ||
-      (!options.dummy && failed(data.open(directory, error))))
-    return failure();
-  FailureOr<ModelConfig> config = readConfig(directory, data, error, warning);
+  FailureOr<ModelConfig> config = failure();
+  if (isGgufFile(directory)) {
+    llvm::json::Object fields;
+    if (failed(data.openGguf(directory, fields, error)))
+      return failure();
+    config = readConfig(directory, fields, data, error, warning);
+  } else {
+    if (failed(checkDirectory(directory, error)) ||
+        (!options.dummy && failed(data.open(directory, error))))
+      return failure();
+    config = readConfig(directory, data, error, warning);
+  }
   if (failed(config) || failed(checkOptions(options, *config, loc)))
     return failure();
 
@@ -88,8 +96,8 @@ FailureOr<OwningOpRef<ModuleOp>> m1c::importCheckpoint(MLIRContext &context, Str
   if (failed(verify(*module)))
     return failure();
   if (StringRef quantisation = data.getQuantisation(); !quantisation.empty())
-    emitRemark(loc) << directory << ": quantised by " << quantisation
-                    << "; the weights are imported as "
+    emitRemark(loc) << directory << (isGgufFile(directory) ? ": matrices: " : ": quantised by ")
+                    << quantisation << "; the weights are imported as "
                     << (options.widenMatrices || options.activationType.isF32()
                             ? "f32, or bf16 where that holds their values"
                             : "bf16");

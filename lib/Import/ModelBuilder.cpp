@@ -134,6 +134,11 @@ Value ModelBuilder::weight(StringRef symbol, ArrayRef<int64_t> shape, const Sour
                            bool matrix, Transform transform) {
   auto type = RankedTensorType::get(shape, matrix ? matrixElementType(sources) : f32);
   if (declared.insert(symbol).second) {
+    if (llvm::any_of(sources, [&](const Source &source) {
+          const SourceTensor *tensor = data.find(source.name);
+          return tensor && tensor->isTransformed;
+        }))
+      transform = Transform::None;
     SmallVector<StringRef> names;
     SmallVector<int64_t> rows;
     bool inParts = llvm::any_of(sources, [](const Source &source) { return source.count; });

@@ -3,6 +3,7 @@
 #include "Json.h"
 #include "base/foreign_file.h"
 #include "m1c/Checkpoint.h"
+#include "m1c/Import.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
@@ -115,8 +116,7 @@ std::string describeOtherWeights(StringRef directory) {
               " holds the weights as a pickle of PyTorch: convert it to safetensors, for instance "
               "with save_pretrained(DIR, safe_serialization=True)";
     else if (name.ends_with(".gguf") && found.empty())
-      found = "; " + name.str() +
-              " is a GGUF file: take the directory of the model that it was made from";
+      found = "; " + name.str() + " is a GGUF file: give the file itself to m1-compile";
     else if (name.ends_with(".zip") && found.empty())
       found = "; " + name.str() + " is a zip archive: unpack it";
     else if (name == "adapter_config.json" && found.empty())
@@ -244,6 +244,8 @@ LogicalResult m1c::checkDirectory(StringRef path, EmitError emitError) {
 }
 
 LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
+  if (llvm::json::Object config; isGgufFile(directory))
+    return openGguf(directory, config, emitError);
   return failure(failed(openFiles(directory, emitError)) ||
                  failed(resolveQuantised(directory, emitError)));
 }

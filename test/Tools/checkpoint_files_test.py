@@ -193,7 +193,9 @@ class Files(unittest.TestCase):
             for tool in ["m1-compile", path, "-o", self.artifact], ["m1-convert", path, "-o", self.artifact, "--attention-layers", "0"], ["m1-run", path]:
                 result = run(*tool, *(["--prompt", "x"] if tool[0] == "m1-run" else []))
                 self.assertEqual(result.returncode, 1, result)
-                self.assertIn(expected, result.stderr)
+                # m1-compile takes GGUF files, but not one that says nothing.
+                gguf = name == "m.gguf" and tool[0] == "m1-compile"
+                self.assertIn("m.gguf: field 'general.architecture': missing" if gguf else expected, result.stderr)
         result = run("m1-compile", self.path("model.safetensors"), "-o", self.artifact)
         self.assertIn("model.safetensors: not a directory: give the one that holds the file", result.stderr)
         self.compiled()

@@ -57,15 +57,17 @@ int main(int argc, char **argv) {
                                                   {"llvm", m1c::Emit::llvm},
                                                   {"asm", m1c::Emit::assembly},
                                                   {"artifact", m1c::Emit::artifact}};
-  app.add_option("model", options.model,
-                 "Directory with config.json, safetensors, tokenizer.json; a file of m1 or plan "
-                 "operations (.mlir); or an artifact (.m1a), of which the module, weights and text "
-                 "are taken and all code is made anew")
+  app.add_option(
+         "model", options.model,
+         "Directory with config.json, safetensors, tokenizer.json; a GGUF file; a file of m1 "
+         "or plan operations (.mlir); or an artifact (.m1a), of which the module, weights and text "
+         "are taken and all code is made anew")
       ->required()
       ->type_name("MODEL");
-  app.add_option("--checkpoint", options.checkpoint,
-                 "Directory with the weights and the tokenizer of a MODEL of operations")
-      ->type_name("MODEL_DIR");
+  app.add_option(
+         "--checkpoint", options.checkpoint,
+         "Directory, or GGUF file, with the weights and the tokenizer of a MODEL of operations")
+      ->type_name("CHECKPOINT");
   app.add_option("-o,--output", options.output,
                  "File to write; - is standard output unless an artifact is emitted")
       ->type_name("OUT.m1a");

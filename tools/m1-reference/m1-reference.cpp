@@ -108,7 +108,7 @@ int main(int argc, char **argv) {
   app.footer(
       "Example:\n  m1-reference MODEL_DIR --input-ids prompt.txt --max-new-tokens 8 --dump-logits "
       "reference.safetensors");
-  app.add_option("model", arguments.model, "The checkpoint's directory")
+  app.add_option("model", arguments.model, "The checkpoint's directory, or a GGUF file")
       ->required()
       ->type_name("MODEL_DIR");
   app.add_option("--input-ids", arguments.inputIds, "File of token ids separated by blanks")

@@ -11,9 +11,7 @@ std::string describeForeignFile(std::string_view beginning) {
     return "is a Git LFS pointer, not the file itself; fetch it with 'git lfs pull' in the "
            "repository";
   if (is("GGUF"))
-    return "is a GGUF file; only checkpoints in Hugging Face layout can be compiled: take the "
-           "directory of the model that it was made from (config.json, *.safetensors, "
-           "tokenizer.json)";
+    return "is a GGUF file, of which m1-compile makes an artifact: m1-compile FILE.gguf -o OUT.m1a";
   if (is("PK\x03\x04"))
     return "is a zip archive (pytorch_model.bin is one, too): unpack a packed checkpoint and give "
            "its directory; convert PyTorch's files to safetensors, for instance with "

@@ -350,6 +350,17 @@ std::string chatTemplateOf(const Json &config) {
   throw PrepareError("chat_template: none of the named templates is 'default'");
 }
 
+// `bytes`: of all that was read.
+void prepare(const std::string &tokenizer, const Json &config, size_t bytes,
+             PreparedTokenizer &out) {
+  TokenizerPreparation preparation(bytes);
+  preparation.read(parse(tokenizer), config);
+  out.data = preparation.finish();
+  out.ids = static_cast<int64_t>(preparation.idCount());
+  if (!out.eosToken.empty())
+    out.eosId = preparation.findId(out.eosToken);
+}
+
 } // namespace
 
 bool prepareTokenizer(const std::string &tokenizerPath, const std::string &configPath,
@@ -383,12 +394,22 @@ bool prepareTokenizer(const std::string &tokenizerPath, const std::string &confi
     std::string text = readFile(tokenizerPath, exists);
     if (!exists)
       throw PrepareError("cannot be read");
-    TokenizerPreparation preparation(fileBytes + text.size());
-    preparation.read(parse(text), config);
-    out.data = preparation.finish();
-    out.ids = static_cast<int64_t>(preparation.idCount());
-    if (!out.eosToken.empty())
-      out.eosId = preparation.findId(out.eosToken);
+    prepare(text, config, fileBytes + text.size(), out);
+    return true;
+  } catch (const std::exception &e) {
+    error = path + ": " + e.what();
+    return false;
+  }
+}
+
+bool prepareTokenizerText(const std::string &path, const std::string &tokenizer,
+                          const std::string &config, PreparedTokenizer &out, std::string &error) {
+  try {
+    const Json fields = parse(config);
+    out.bosToken = tokenText(fields, "bos_token");
+    out.eosToken = tokenText(fields, "eos_token");
+    out.chatTemplate = chatTemplateOf(fields);
+    prepare(tokenizer, fields, tokenizer.size() + config.size(), out);
     return true;
   } catch (const std::exception &e) {
     error = path + ": " + e.what();

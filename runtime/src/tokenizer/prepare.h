@@ -28,6 +28,10 @@ struct PreparedTokenizer {
 bool prepareTokenizer(const std::string &tokenizerPath, const std::string &configPath,
                       PreparedTokenizer &out, std::string &error);
 
+// The same of the contents of tokenizer.json and tokenizer_config.json; errors name `path`.
+bool prepareTokenizerText(const std::string &path, const std::string &tokenizer,
+                          const std::string &config, PreparedTokenizer &out, std::string &error);
+
 } // namespace m1rt
 
 #endif

@@ -1,0 +1,451 @@
+#include "Gguf.h"
+
+#include "Elements.h"
+#include "m1c/Import.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/Support/Endian.h"
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+
+using namespace mlir;
+using namespace m1c;
+namespace endian = llvm::support::endian;
+
+namespace {
+
+enum class Kind : uint32_t {
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  f32,
+  boolean,
+  string,
+  array,
+  u64,
+  i64,
+  f64
+};
+
+/// Bytes of a value, at least.
+size_t widthOf(Kind kind) {
+  switch (kind) {
+  case Kind::u8:
+  case Kind::i8:
+  case Kind::boolean:
+    return 1;
+  case Kind::u16:
+  case Kind::i16:
+    return 2;
+  case Kind::u32:
+  case Kind::i32:
+  case Kind::f32:
+    return 4;
+  case Kind::string:
+  case Kind::array:
+  case Kind::u64:
+  case Kind::i64:
+  case Kind::f64:
+    return 8;
+  }
+  llvm_unreachable("all kinds are handled");
+}
+
+/// As in ggml.
+constexpr int mostDimensions = 4;
+
+/// The decimal number of at most six digits that rounds to this one, if there is one: what a
+/// configuration said from which the field was written, such as 1e-5. f32 keeps six digits.
+double shortDecimal(float value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.6g", double(value));
+  const double decimal = std::strtod(text.data(), nullptr);
+  return float(decimal) == value ? decimal : value;
+}
+
+class Reader {
+public:
+  Reader(StringRef path, StringRef bytes, EmitError emitError)
+      : path(path), bytes(bytes), emitError(emitError) {}
+
+  LogicalResult read(GgufFile &file) {
+    uint32_t magic, version;
+    uint64_t tensors, fields;
+    if (failed(number(magic, "the magic")) || failed(number(version, "the version")))
+      return failure();
+    if (version != 2 && version != 3)
+      return error() << "expected a GGUF file of version 2 or 3, little-endian, got "
+                     << (version > 0xffff ? "big-endian" : std::to_string(version));
+    if (failed(number(tensors, "the number of tensors")) ||
+        failed(number(fields, "the number of fields")) || failed(fits(fields, 8 + 4, "fields")) ||
+        failed(fits(tensors, 8 + 4 + 4 + 8, "tensors")))
+      return failure();
+    for (uint64_t i = 0; i < fields; ++i)
+      if (failed(field(file.metadata)))
+        return failure();
+    uint64_t alignment = 32;
+    if (const llvm::json::Value *value = file.metadata.get("general.alignment")) {
+      std::optional<int64_t> stated = value->getAsInteger();
+      if (!stated || *stated < 8 || *stated > (1 << 20) || !llvm::isPowerOf2_64(*stated))
+        return error() << "field 'general.alignment': expected a power of two from 8 to 1048576, "
+                          "got "
+                       << Fields::text(*value);
+      alignment = *stated;
+    }
+    for (uint64_t i = 0; i < tensors; ++i)
+      if (failed(tensor(file.tensors)))
+        return failure();
+    return place(file.tensors, alignment);
+  }
+
+private:
+  InFlightDiagnostic error() const {
+    InFlightDiagnostic diagnostic = emitError();
+    diagnostic << path << ": ";
+    return diagnostic;
+  }
+
+  LogicalResult take(uint64_t size, StringRef what, StringRef &out) {
+    if (size > bytes.size() - at)
+      return error() << "truncated: " << what << " at byte " << at << " takes " << size
+                     << " bytes, the file ends at " << bytes.size();
+    out = bytes.substr(at, size);
+    at += size;
+    return success();
+  }
+
+  template <typename T> LogicalResult number(T &out, StringRef what) {
+    StringRef piece;
+    if (failed(take(sizeof(T), what, piece)))
+      return failure();
+    out = endian::read<T, llvm::endianness::little>(piece.data());
+    return success();
+  }
+
+  /// A number of things of at least `width` bytes each.
+  LogicalResult fits(uint64_t count, size_t width, const Twine &what) const {
+    if (count <= (bytes.size() - at) / width)
+      return success();
+    return error() << "expected at most " << (bytes.size() - at) / width << " " << what.str()
+                   << " in the rest of the file, got " << count;
+  }
+
+  LogicalResult string(std::string &out, StringRef what) {
+    uint64_t size;
+    StringRef text;
+    const size_t begin = at;
+    if (failed(number(size, what)) || failed(take(size, what, text)))
+      return failure();
+    if (!llvm::json::isUTF8(text))
+      return error() << what << " at byte " << begin << ": expected UTF-8";
+    out = text.str();
+    return success();
+  }
+
+  LogicalResult kind(Kind &out, StringRef name) {
+    uint32_t word;
+    if (failed(number(word, name)))
+      return failure();
+    if (word > uint32_t(Kind::f64))
+      return error() << "field '" << name << "': expected a type from 0 to 12, got " << word;
+    out = Kind(word);
+    return success();
+  }
+
+  LogicalResult value(Kind kind, StringRef name, llvm::json::Value &out) {
+    if (kind == Kind::string) {
+      std::string text;
+      if (failed(string(text, name)))
+        return failure();
+      out = std::move(text);
+      return success();
+    }
+    StringRef piece;
+    if (failed(take(widthOf(kind), name, piece)))
+      return failure();
+    const char *data = piece.data();
+    switch (kind) {
+    case Kind::u8:
+      out = int64_t(uint8_t(*data));
+      break;
+    case Kind::i8:
+      out = int64_t(int8_t(*data));
+      break;
+    case Kind::boolean:
+      out = *data != 0;
+      break;
+    case Kind::u16:
+      out = int64_t(endian::read16le(data));
+      break;
+    case Kind::i16:
+      out = int64_t(int16_t(endian::read16le(data)));
+      break;
+    case Kind::u32:
+      out = int64_t(endian::read32le(data));
+      break;
+    case Kind::i32:
+      out = int64_t(int32_t(endian::read32le(data)));
+      break;
+    case Kind::f32:
+      out = shortDecimal(llvm::bit_cast<float>(endian::read32le(data)));
+      break;
+    case Kind::u64:
+      out = endian::read64le(data);
+      break;
+    case Kind::i64:
+      out = int64_t(endian::read64le(data));
+      break;
+    case Kind::f64:
+      out = llvm::bit_cast<double>(endian::read64le(data));
+      break;
+    case Kind::string:
+    case Kind::array:
+      llvm_unreachable("handled by the caller");
+    }
+    return success();
+  }
+
+  LogicalResult field(llvm::json::Object &metadata) {
+    std::string name;
+    Kind type;
+    if (failed(string(name, "the name of a field")) || failed(kind(type, name)))
+      return failure();
+    llvm::json::Value result = nullptr;
+    if (type == Kind::array) {
+      Kind element;
+      uint64_t count;
+      if (failed(kind(element, name)) || failed(number(count, name)))
+        return failure();
+      if (element == Kind::array)
+        return error() << "field '" << name << "': expected no array of arrays";
+      if (failed(fits(count, widthOf(element), "values of field '" + name + "'")))
+        return failure();
+      llvm::json::Array values;
+      values.reserve(count);
+      for (uint64_t i = 0; i < count; ++i)
+        if (values.push_back(nullptr); failed(value(element, name, values.back())))
+          return failure();
+      result = std::move(values);
+    } else if (failed(value(type, name, result))) {
+      return failure();
+    }
+    if (!metadata.try_emplace(name, std::move(result)).second)
+      return error() << "field '" << name << "' is there twice";
+    return success();
+  }
+
+  LogicalResult tensor(std::vector<GgufTensor> &tensors) {
+    GgufTensor out;
+    uint32_t dimensions, type;
+    if (failed(string(out.name, "the name of a tensor")) ||
+        failed(number(dimensions, "the dimensions of tensor '" + out.name + "'")))
+      return failure();
+    if (!names.insert(out.name).second)
+      return error() << "tensor '" << out.name << "' is there twice";
+    if (dimensions > mostDimensions)
+      return error() << "tensor '" << out.name << "': expected at most " << mostDimensions
+                     << " dimensions, got " << dimensions;
+    int64_t count = 1;
+    for (uint32_t i = 0; i < dimensions; ++i) {
+      uint64_t size;
+      if (failed(number(size, "the dimensions of tensor '" + out.name + "'")))
+        return failure();
+      if (size > uint64_t(Fields::largest) || size == 0 ||
+          __builtin_mul_overflow(count, int64_t(size), &count))
+        return error() << "tensor '" << out.name << "': expected sizes from 1 to "
+                       << Fields::largest << ", got " << size;
+      out.shape.insert(out.shape.begin(), int64_t(size));
+    }
+    if (failed(number(type, "the type of tensor '" + out.name + "'")) ||
+        failed(number(out.offset, "the offset of tensor '" + out.name + "'")))
+      return failure();
+    out.type = GgmlType(type);
+    if (nameOf(out.type).empty())
+      return error() << "tensor '" << out.name
+                     << "': expected type F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K or Q6_K (0, 1, "
+                        "30, 2, 8, 12, 13, 14), got "
+                     << type;
+    const GgmlBlock block = blockOf(out.type);
+    const int64_t row = out.shape.empty() ? 1 : out.shape.back();
+    if (row % block.values)
+      return error() << "tensor '" << out.name << "': expected rows of whole blocks of "
+                     << block.values << " values, got " << row;
+    int64_t size;
+    if (__builtin_mul_overflow(count / block.values, block.bytes, &size))
+      return error() << "tensor '" << out.name << "': too large: shape [" << out.shape << "]";
+    sizes.push_back(size);
+    tensors.push_back(std::move(out));
+    return success();
+  }
+
+  /// Each follows the one before, at the next multiple of the alignment.
+  LogicalResult place(std::vector<GgufTensor> &tensors, uint64_t alignment) const {
+    const uint64_t begin = llvm::alignTo(at, alignment);
+    uint64_t next = 0;
+    for (auto [tensor, size] : llvm::zip_equal(tensors, sizes)) {
+      if (tensor.offset != next)
+        return error() << "tensor '" << tensor.name << "': expected offset " << next << ", got "
+                       << tensor.offset;
+      const uint64_t whole = begin > bytes.size() ? 0 : bytes.size() - begin;
+      if (next > whole || uint64_t(size) > whole - next)
+        return error() << "truncated: tensor '" << tensor.name << "' takes " << size
+                       << " bytes at byte " << begin + next << ", the file ends at "
+                       << bytes.size();
+      tensor.offset = begin + next;
+      tensor.data = ArrayRef<char>(bytes.data() + tensor.offset, size);
+      next = llvm::alignTo(next + size, alignment);
+    }
+    return success();
+  }
+
+  StringRef path, bytes;
+  EmitError emitError;
+  size_t at = 0;
+  llvm::StringSet<> names;
+  std::vector<int64_t> sizes;
+};
+
+float half(const char *data) { return widenF16(endian::read16le(data)); }
+
+/// Scale and least value of each of 8 parts, 6 bits each: those of the first four in the low bits
+/// of 4 bytes each, of the others in the high nibbles of the last four and the high bits before.
+void readScales(const uint8_t *packed, uint8_t *scales, uint8_t *least) {
+  for (int i = 0; i < 4; ++i) {
+    scales[i] = packed[i] & 63;
+    least[i] = packed[i + 4] & 63;
+    scales[i + 4] = (packed[i + 8] & 15) | packed[i] >> 6 << 4;
+    least[i + 4] = packed[i + 8] >> 4 | packed[i + 4] >> 6 << 4;
+  }
+}
+
+} // namespace
+
+GgmlBlock m1c::blockOf(GgmlType type) {
+  switch (type) {
+  case GgmlType::f32:
+    return {1, 4};
+  case GgmlType::f16:
+  case GgmlType::bf16:
+    return {1, 2};
+  case GgmlType::q4_0: // scale; 32 of 4 bits
+    return {32, 2 + 16};
+  case GgmlType::q8_0: // scale; 32 of 8 bits
+    return {32, 2 + 32};
+  case GgmlType::q4_k: // scales; 8 of them of 2·6 bits; 256 of 4 bits
+    return {256, 4 + 12 + 128};
+  case GgmlType::q5_k: // and their fifth bits
+    return {256, 4 + 12 + 32 + 128};
+  case GgmlType::q6_k: // 256 of 4 bits, of 2 bits; 16 scales; theirs
+    return {256, 128 + 64 + 16 + 2};
+  }
+  llvm_unreachable("all types are handled");
+}
+
+StringRef m1c::nameOf(GgmlType type) {
+  switch (type) {
+  case GgmlType::f32:
+    return "F32";
+  case GgmlType::f16:
+    return "F16";
+  case GgmlType::bf16:
+    return "BF16";
+  case GgmlType::q4_0:
+    return "Q4_0";
+  case GgmlType::q8_0:
+    return "Q8_0";
+  case GgmlType::q4_k:
+    return "Q4_K";
+  case GgmlType::q5_k:
+    return "Q5_K";
+  case GgmlType::q6_k:
+    return "Q6_K";
+  }
+  return "";
+}
+
+void m1c::decodeBlocks(GgmlType type, const char *data, int64_t blocks, float *out) {
+  const GgmlBlock block = blockOf(type);
+  for (; blocks > 0; --blocks, data += block.bytes, out += block.values) {
+    const auto *bytes = reinterpret_cast<const uint8_t *>(data);
+    switch (type) {
+    case GgmlType::q8_0: {
+      const float d = half(data);
+      for (int i = 0; i < 32; ++i)
+        out[i] = d * float(int8_t(bytes[2 + i]));
+      break;
+    }
+    case GgmlType::q4_0: {
+      const float d = half(data);
+      for (int i = 0; i < 16; ++i) {
+        out[i] = d * float((bytes[2 + i] & 15) - 8);
+        out[16 + i] = d * float((bytes[2 + i] >> 4) - 8);
+      }
+      break;
+    }
+    case GgmlType::q4_k:
+    case GgmlType::q5_k: {
+      const float d = half(data), dLeast = half(data + 2);
+      uint8_t scales[8], least[8];
+      readScales(bytes + 4, scales, least);
+      const bool isFive = type == GgmlType::q5_k;
+      const uint8_t *high = bytes + 16, *low = bytes + (isFive ? 48 : 16);
+      for (int part = 0; part < 8; ++part) {
+        const float scale = d * float(scales[part]), minimum = dLeast * float(least[part]);
+        for (int i = 0; i < 32; ++i) {
+          int code = low[part / 2 * 32 + i] >> part % 2 * 4 & 15;
+          if (isFive)
+            code |= (high[i] >> part & 1) << 4;
+          out[part * 32 + i] = scale * float(code) - minimum;
+        }
+      }
+      break;
+    }
+    case GgmlType::q6_k: {
+      const uint8_t *low = bytes, *high = bytes + 128;
+      const auto *scales = reinterpret_cast<const int8_t *>(bytes + 192);
+      const float d = half(data + 208);
+      for (int i = 0; i < 256; ++i) {
+        // Each half: four runs of 32, the first two in the low nibbles.
+        const int run = i % 128 / 32, column = i % 32, part = i / 128;
+        const int nibble = low[part * 64 + run % 2 * 32 + column] >> run / 2 * 4 & 15;
+        const int code = (nibble | (high[part * 32 + column] >> run * 2 & 3) << 4) - 32;
+        out[i] = d * float(scales[i / 16]) * float(code);
+      }
+      break;
+    }
+    case GgmlType::f32:
+    case GgmlType::f16:
+    case GgmlType::bf16:
+      *out = type == GgmlType::f32   ? llvm::bit_cast<float>(endian::read32le(data))
+             : type == GgmlType::f16 ? half(data)
+                                     : widenBf16(endian::read16le(data));
+      break;
+    }
+  }
+}
+
+bool m1c::isGgufFile(StringRef path) {
+  auto opened = llvm::MemoryBuffer::getFileSlice(path, 4, 0);
+  return opened && (*opened)->getBuffer() == "GGUF";
+}
+
+FailureOr<GgufFile> m1c::openGguf(StringRef path, EmitError emitError) {
+  GgufFile file;
+  file.path = path.str();
+  auto buffer =
+      llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  if (!buffer) {
+    emitError() << path << ": " << buffer.getError().message();
+    return failure();
+  }
+  file.buffer = std::move(*buffer);
+  if (failed(Reader(path, file.buffer->getBuffer(), emitError).read(file)))
+    return failure();
+  return file;
+}

@@ -1,0 +1,653 @@
+// Names and fields as llama.cpp's conversion writes them (conversion/, gguf-py's constants.py and
+// tensor_mapping.py).
+#include "GgufModel.h"
+
+#include "llvm/ADT/StringMap.h"
+
+#include <cmath>
+#include <tuple>
+
+using namespace mlir;
+using namespace m1c;
+
+namespace {
+
+using Form = GgufForm;
+
+//===----------------------------------------------------------------------===//
+// Tensors
+//===----------------------------------------------------------------------===//
+
+constexpr GgufRule attentionRules[] = {
+    {"attn_q.weight", "self_attn.q_proj.weight", Form::heads},
+    {"attn_q.bias", "self_attn.q_proj.bias", Form::heads},
+    {"attn_k.weight", "self_attn.k_proj.weight", Form::heads},
+    {"attn_k.bias", "self_attn.k_proj.bias", Form::heads},
+    {"attn_v.weight", "self_attn.v_proj.weight"},
+    {"attn_v.bias", "self_attn.v_proj.bias"},
+};
+constexpr GgufRule outputRules[] = {
+    {"attn_output.weight", "self_attn.o_proj.weight"},
+    {"attn_output.bias", "self_attn.o_proj.bias"},
+};
+constexpr GgufRule transformerRules[] = {
+    {"attn_norm.weight", "input_layernorm.weight"},
+    {"attn_q_norm.weight", "self_attn.q_norm.weight"},
+    {"attn_k_norm.weight", "self_attn.k_norm.weight"},
+    {"ffn_norm.weight", "post_attention_layernorm.weight"},
+    {"ffn_gate.weight", "mlp.gate_proj.weight"},
+    {"ffn_gate.bias", "mlp.gate_proj.bias"},
+    {"ffn_up.weight", "mlp.up_proj.weight"},
+    {"ffn_up.bias", "mlp.up_proj.bias"},
+    {"ffn_down.weight", "mlp.down_proj.weight"},
+    {"ffn_down.bias", "mlp.down_proj.bias"},
+};
+constexpr GgufRule expertRules[] = {
+    {"ffn_gate_inp.weight", "mlp.gate.weight"},
+    {"ffn_gate_exps.weight", "mlp.experts.{}.gate_proj.weight", Form::experts},
+    {"ffn_up_exps.weight", "mlp.experts.{}.up_proj.weight", Form::experts},
+    {"ffn_down_exps.weight", "mlp.experts.{}.down_proj.weight", Form::experts},
+};
+constexpr GgufRule lfm2Rules[] = {
+    {"attn_norm.weight", "operator_norm.weight"},
+    {"attn_q_norm.weight", "self_attn.q_layernorm.weight"},
+    {"attn_k_norm.weight", "self_attn.k_layernorm.weight"},
+    {"attn_output.weight", "self_attn.out_proj.weight"},
+    {"shortconv.in_proj.weight", "conv.in_proj.weight"},
+    {"shortconv.conv.weight", "conv.conv.weight", Form::conv},
+    {"shortconv.out_proj.weight", "conv.out_proj.weight"},
+    {"ffn_norm.weight", "ffn_norm.weight"},
+    {"ffn_gate.weight", "feed_forward.w1.weight"},
+    {"ffn_up.weight", "feed_forward.w3.weight"},
+    {"ffn_down.weight", "feed_forward.w2.weight"},
+};
+constexpr GgufRule mambaRules[] = {
+    {"attn_norm.weight", "norm.weight"},
+    {"ssm_in.weight", "mixer.in_proj.weight"},
+    {"ssm_conv1d.weight", "mixer.conv1d.weight", Form::conv},
+    {"ssm_conv1d.bias", "mixer.conv1d.bias"},
+    {"ssm_out.weight", "mixer.out_proj.weight"},
+};
+constexpr GgufRule mamba1Rules[] = {
+    {"ssm_x.weight", "mixer.x_proj.weight"}, {"ssm_dt.weight", "mixer.dt_proj.weight"},
+    {"ssm_dt.bias", "mixer.dt_proj.bias"},   {"ssm_a", "mixer.A_log", Form::transformed},
+    {"ssm_d", "mixer.D", Form::flat},
+};
+constexpr GgufRule mamba2Rules[] = {
+    {"ssm_dt.bias", "mixer.dt_bias"},
+    {"ssm_a", "mixer.A_log", Form::flatTransformed},
+    {"ssm_d", "mixer.D", Form::flat},
+    {"ssm_norm.weight", "mixer.norm.weight", Form::flat},
+};
+/// Mamba-2 beside attention.
+constexpr GgufRule hybridRules[] = {
+    {"attn_norm.weight", "input_layernorm.weight"},
+    {"ssm_in.weight", "mamba.in_proj.weight"},
+    {"ssm_conv1d.weight", "mamba.conv1d.weight", Form::conv},
+    {"ssm_conv1d.bias", "mamba.conv1d.bias"},
+    {"ssm_dt.bias", "mamba.dt_bias"},
+    {"ssm_a", "mamba.A_log", Form::flatTransformed},
+    {"ssm_d", "mamba.D", Form::flat},
+    {"ssm_norm.weight", "mamba.norm.weight", Form::flat},
+    {"ssm_out.weight", "mamba.out_proj.weight"},
+};
+/// The MLP of falcon_h1 and jamba.
+constexpr GgufRule preNormRules[] = {
+    {"ffn_norm.weight", "pre_ff_layernorm.weight"},
+    {"ffn_gate.weight", "feed_forward.gate_proj.weight"},
+    {"ffn_up.weight", "feed_forward.up_proj.weight"},
+    {"ffn_down.weight", "feed_forward.down_proj.weight"},
+};
+constexpr GgufRule graniteRules[] = {
+    {"ffn_norm.weight", "post_attention_layernorm.weight"},
+    {"ffn_gate.weight", "shared_mlp.input_linear.weight", Form::upperRows},
+    {"ffn_up.weight", "shared_mlp.input_linear.weight", Form::lowerRows},
+    {"ffn_down.weight", "shared_mlp.output_linear.weight"},
+    {"ffn_gate_shexp.weight", "shared_mlp.input_linear.weight", Form::upperRows},
+    {"ffn_up_shexp.weight", "shared_mlp.input_linear.weight", Form::lowerRows},
+    {"ffn_down_shexp.weight", "shared_mlp.output_linear.weight"},
+    {"ffn_gate_inp.weight", "block_sparse_moe.router.layer.weight"},
+    {"ffn_gate_exps.weight", "block_sparse_moe.input_linear.weight", Form::upperRows},
+    {"ffn_up_exps.weight", "block_sparse_moe.input_linear.weight", Form::lowerRows},
+    {"ffn_down_exps.weight", "block_sparse_moe.output_linear.weight"},
+};
+constexpr GgufRule nemotronRules[] = {
+    {"attn_q.weight", "mixer.q_proj.weight"},      {"attn_q.bias", "mixer.q_proj.bias"},
+    {"attn_k.weight", "mixer.k_proj.weight"},      {"attn_k.bias", "mixer.k_proj.bias"},
+    {"attn_v.weight", "mixer.v_proj.weight"},      {"attn_v.bias", "mixer.v_proj.bias"},
+    {"attn_output.weight", "mixer.o_proj.weight"}, {"attn_output.bias", "mixer.o_proj.bias"},
+    {"ffn_up.weight", "mixer.up_proj.weight"},     {"ffn_up.bias", "mixer.up_proj.bias"},
+    {"ffn_down.weight", "mixer.down_proj.weight"}, {"ffn_down.bias", "mixer.down_proj.bias"},
+};
+
+constexpr GgufRule jambaRules[] = {
+    {"attn_norm.weight", "input_layernorm.weight"},
+    {"ssm_in.weight", "mamba.in_proj.weight"},
+    {"ssm_conv1d.weight", "mamba.conv1d.weight", Form::conv},
+    {"ssm_conv1d.bias", "mamba.conv1d.bias"},
+    {"ssm_x.weight", "mamba.x_proj.weight"},
+    {"ssm_dt.weight", "mamba.dt_proj.weight"},
+    {"ssm_dt.bias", "mamba.dt_proj.bias"},
+    {"ssm_dt_norm.weight", "mamba.dt_layernorm.weight"},
+    {"ssm_b_norm.weight", "mamba.b_layernorm.weight"},
+    {"ssm_c_norm.weight", "mamba.c_layernorm.weight"},
+    {"ssm_a", "mamba.A_log", Form::transformed},
+    {"ssm_d", "mamba.D", Form::flat},
+    {"ssm_out.weight", "mamba.out_proj.weight"},
+    {"ffn_gate_inp.weight", "feed_forward.router.weight"},
+    {"ffn_gate_exps.weight", "feed_forward.experts.{}.gate_proj.weight", Form::experts},
+    {"ffn_up_exps.weight", "feed_forward.experts.{}.up_proj.weight", Form::experts},
+    {"ffn_down_exps.weight", "feed_forward.experts.{}.down_proj.weight", Form::experts},
+};
+
+const llvm::ArrayRef<GgufRule> ofTransformer[] = {attentionRules, outputRules, transformerRules},
+                               ofExperts[] = {attentionRules, outputRules, transformerRules,
+                                              expertRules},
+                               ofLfm2[] = {attentionRules, lfm2Rules},
+                               ofJamba[] = {attentionRules, outputRules, preNormRules, jambaRules},
+                               ofMamba1[] = {mambaRules, mamba1Rules},
+                               ofMamba2[] = {mambaRules, mamba2Rules},
+                               ofFalconH1[] = {attentionRules, outputRules, hybridRules,
+                                               preNormRules},
+                               ofGranite[] = {attentionRules, outputRules, hybridRules,
+                                              graniteRules},
+                               ofNemotronH[] = {mambaRules, mamba2Rules, nemotronRules};
+
+//===----------------------------------------------------------------------===//
+// Configuration
+//===----------------------------------------------------------------------===//
+
+class ModelReader {
+public:
+  ModelReader(const GgufFile &file, EmitError emitError)
+      : file(file), emitError(emitError), fields(file.path, &file.metadata, emitError, bad) {
+    for (const GgufTensor &tensor : file.tensors)
+      tensors[tensor.name] = &tensor;
+  }
+
+  FailureOr<GgufModel> read();
+
+  // What an architecture's fields say beside the common ones.
+  void readTransformer();
+  void readExperts();
+  void readLfm2();
+  void readMamba1();
+  void readMamba2();
+  void readFalconH1();
+  void readGraniteHybrid();
+  void readNemotronH();
+  void readJamba();
+
+private:
+  std::string key(StringRef name) const { return architecture + "." + name.str(); }
+
+  bool holds(int64_t layer, StringRef part) const {
+    return tensors.contains("blk." + std::to_string(layer) + "." + part.str());
+  }
+  bool holds(StringRef part) const {
+    return llvm::any_of(llvm::seq(layers), [&](int64_t layer) { return holds(layer, part); });
+  }
+
+  void refuseOthers();
+  void readCommon();
+  void readIds(int64_t vocabulary);
+  double eps() const {
+    const std::string name = key("attention.layer_norm_rms_epsilon");
+    return fields.require(name, fields.number(name, /*mayBeZero=*/true));
+  }
+  SmallVector<int64_t> perLayer(StringRef name, int64_t most);
+  /// Returns for each layer whether it attends.
+  SmallVector<int64_t> readAttention();
+  void expectHeadDim(StringRef name);
+  void readRotary();
+  void refuseRotation();
+  void readMamba2Sizes(StringRef heads, StringRef headDim, StringRef groups, StringRef states,
+                       StringRef width, StringRef convBias);
+  /// "<name>_layer_period" and "…_offset" of the layers of which this holds.
+  void writePeriod(const std::string &name, ArrayRef<bool> holds);
+  void refuseUnread();
+
+  const GgufFile &file;
+  EmitError emitError;
+  bool bad = false;
+  Fields fields;
+  std::string architecture;
+  llvm::StringMap<const GgufTensor *> tensors;
+  int64_t layers = 0, hidden = 0, headDim = 0;
+  GgufModel out;
+};
+
+struct Architecture {
+  llvm::StringLiteral name, modelType;
+  void (ModelReader::*read)();
+  GgufLayout layout;
+};
+
+const Architecture architectures[] = {
+    {"falcon-h1",
+     "falcon_h1",
+     &ModelReader::readFalconH1,
+     {"model.layers", "model.embed_tokens.weight", "model.final_layernorm.weight", ofFalconH1}},
+    {"granitehybrid",
+     "granitemoehybrid",
+     &ModelReader::readGraniteHybrid,
+     {"model.layers", "model.embed_tokens.weight", "model.norm.weight", ofGranite, true}},
+    {"jamba",
+     "jamba",
+     &ModelReader::readJamba,
+     {"model.layers", "model.embed_tokens.weight", "model.final_layernorm.weight", ofJamba}},
+    {"lfm2",
+     "lfm2",
+     &ModelReader::readLfm2,
+     {"model.layers", "model.embed_tokens.weight", "model.embedding_norm.weight", ofLfm2, false,
+      false, "token_embd_norm.weight"}},
+    {"llama",
+     "llama",
+     &ModelReader::readTransformer,
+     {"model.layers", "model.embed_tokens.weight", "model.norm.weight", ofTransformer, true, true}},
+    {"mamba",
+     "mamba",
+     &ModelReader::readMamba1,
+     {"backbone.layers", "backbone.embeddings.weight", "backbone.norm_f.weight", ofMamba1}},
+    {"mamba2",
+     "mamba2",
+     &ModelReader::readMamba2,
+     {"backbone.layers", "backbone.embeddings.weight", "backbone.norm_f.weight", ofMamba2}},
+    {"nemotron_h",
+     "nemotron_h",
+     &ModelReader::readNemotronH,
+     {"backbone.layers", "backbone.embeddings.weight", "backbone.norm_f.weight", ofNemotronH}},
+    {"qwen2",
+     "qwen2",
+     &ModelReader::readTransformer,
+     {"model.layers", "model.embed_tokens.weight", "model.norm.weight", ofTransformer}},
+    {"qwen3",
+     "qwen3",
+     &ModelReader::readTransformer,
+     {"model.layers", "model.embed_tokens.weight", "model.norm.weight", ofTransformer}},
+    {"qwen3moe",
+     "qwen3_moe",
+     &ModelReader::readExperts,
+     {"model.layers", "model.embed_tokens.weight", "model.norm.weight", ofExperts}},
+};
+
+std::string knownArchitectures() {
+  std::string text;
+  for (const Architecture &known : architectures)
+    text += (text.empty()                            ? ""
+             : &known + 1 == std::end(architectures) ? " or "
+                                                     : ", ") +
+            known.name.str();
+  return text;
+}
+
+FailureOr<GgufModel> ModelReader::read() {
+  architecture = fields.require("general.architecture", fields.string("general.architecture"));
+  const Architecture *known = llvm::find_if(
+      architectures, [&](const Architecture &one) { return one.name == architecture; });
+  if (!bad && known == std::end(architectures))
+    fields.error("general.architecture")
+        << "expected " << knownArchitectures() << ", got " << architecture;
+  refuseOthers();
+  if (bad)
+    return failure();
+  out.config["model_type"] = known->modelType;
+  readCommon();
+  if (!bad)
+    (this->*known->read)();
+  if (!bad)
+    refuseUnread();
+  if (bad || failed(readGgufTensors(file, known->layout, headDim, emitError, out)))
+    return failure();
+  return std::move(out);
+}
+
+/// Files that hold part of a model, or something else.
+void ModelReader::refuseOthers() {
+  if (std::optional<int64_t> parts = fields.integer("split.count", 0); !bad && parts > 1)
+    fields.error("split.count") << "the file is one of " << *parts
+                                << " parts: join them with llama-gguf-split --merge";
+  if (std::optional<std::string> type = fields.string("general.type");
+      !bad && type && *type != "model")
+    fields.error("general.type") << "expected model, got " << *type;
+}
+
+void ModelReader::readCommon() {
+  llvm::json::Object &config = out.config;
+  config["hidden_size"] = hidden = fields.size(key("embedding_length"));
+  config["num_hidden_layers"] = layers = fields.size(key("block_count"), mostLayers);
+  config["max_position_embeddings"] = fields.size(key("context_length"), Fields::largest);
+  fields.expectFlag(key("attention.causal"), true);
+  const GgufTensor *embeddings = tensors.lookup("token_embd.weight");
+  if (!embeddings || embeddings->shape.size() != 2) {
+    emitError() << file.path << ": tensor 'token_embd.weight': "
+                << (embeddings ? "expected a matrix" : "missing");
+    bad = true;
+    return;
+  }
+  const int64_t vocabulary = embeddings->shape[0];
+  if (std::optional<int64_t> stated = fields.integer(key("vocab_size"));
+      stated && *stated != vocabulary)
+    fields.error(key("vocab_size"))
+        << "expected the rows of 'token_embd.weight' " << vocabulary << ", got " << *stated;
+  config["vocab_size"] = vocabulary;
+  config["tie_word_embeddings"] = !tensors.contains("output.weight");
+  readIds(vocabulary);
+  // Norms of mean and variance there are none; how the file was written.
+  fields.ignore({key("attention.layer_norm_epsilon"), key("tensor_data_layout")});
+}
+
+void ModelReader::readIds(int64_t vocabulary) {
+  if (std::optional<int64_t> bos = fields.integer("tokenizer.ggml.bos_token_id", 0, vocabulary - 1))
+    out.config["bos_token_id"] = *bos;
+  llvm::json::Array ends;
+  for (const char *name : {"eos", "eot", "eom"})
+    if (std::optional<int64_t> id =
+            fields.integer("tokenizer.ggml." + std::string(name) + "_token_id", 0, vocabulary - 1);
+        id && !llvm::is_contained(ends, llvm::json::Value(*id)))
+      ends.push_back(*id);
+  if (!ends.empty())
+    out.config["eos_token_id"] = std::move(ends);
+}
+
+/// A number for all layers, or a list of one for each.
+SmallVector<int64_t> ModelReader::perLayer(StringRef name, int64_t most) {
+  SmallVector<int64_t> values = fields.integers(name, most + 1);
+  if (values.size() == 1)
+    values.assign(layers, values[0]);
+  if (!fields.has(name))
+    fields.error(name) << "missing";
+  if (!bad && int64_t(values.size()) != layers)
+    fields.error(name) << "expected a number, or " << layers << " of them, got " << values.size();
+  values.resize(layers);
+  return values;
+}
+
+SmallVector<int64_t> ModelReader::readAttention() {
+  llvm::json::Object &config = out.config;
+  auto largest = [](ArrayRef<int64_t> values) {
+    return values.empty() ? 0 : *llvm::max_element(values);
+  };
+  const SmallVector<int64_t> all = perLayer(key("attention.head_count"), mostHeads);
+  const int64_t heads = largest(all);
+  SmallVector<int64_t> ofKeys = fields.has(key("attention.head_count_kv"))
+                                    ? perLayer(key("attention.head_count_kv"), mostHeads)
+                                    : all;
+  const int64_t kvHeads = largest(ofKeys);
+  for (auto [name, values, most] :
+       {std::tuple("attention.head_count", ArrayRef(all), heads),
+        std::tuple("attention.head_count_kv", ArrayRef(ofKeys), kvHeads)})
+    if (!bad && (most < 1 ||
+                 llvm::any_of(
+                     values, [most = most](int64_t value) { return value != 0 && value != most; })))
+      fields.error(key(name)) << "expected the same positive number in every layer that attends";
+  if (!bad && !fields.has(key("attention.key_length")) && hidden % heads)
+    fields.error(key("attention.head_count"))
+        << "expected a divisor of embedding_length " << hidden << ", got " << heads;
+  if (bad)
+    return ofKeys;
+  headDim = fields.integer(key("attention.key_length"), 1, largestHead).value_or(hidden / heads);
+  if (headDim % 2)
+    fields.error(key("attention.key_length")) << "expected an even number, got " << headDim;
+  expectHeadDim("attention.value_length");
+  config["num_attention_heads"] = heads;
+  config["num_key_value_heads"] = kvHeads;
+  config["head_dim"] = headDim;
+  return ofKeys;
+}
+
+void ModelReader::expectHeadDim(StringRef name) {
+  if (std::optional<int64_t> other = fields.integer(key(name)); !bad && other && *other != headDim)
+    fields.error(key(name)) << "expected the size of a head " << headDim << ", got " << *other;
+}
+
+void ModelReader::readRotary() {
+  expectHeadDim("rope.dimension_count");
+  llvm::json::Object rotary{{"rope_theta", fields.number(key("rope.freq_base")).value_or(10000)}};
+  const std::string type = fields.string(key("rope.scaling.type")).value_or("none");
+  std::optional<double> factor = fields.number(key("rope.scaling.factor"));
+  std::optional<int64_t> original = fields.integer(key("rope.scaling.original_context_length"));
+  fields.ignore({key("rope.scaling.finetuned")});
+  rotary["rope_type"] = type == "none" ? "default" : type;
+  if (type == "linear" || type == "yarn") {
+    rotary["factor"] = fields.require(key("rope.scaling.factor"), factor);
+    if (type == "yarn" && original)
+      rotary["original_max_position_embeddings"] = *original;
+  } else if (type != "none") {
+    fields.error(key("rope.scaling.type")) << "expected none, linear or yarn, got " << type;
+  }
+  for (const char *name : {"beta_fast", "beta_slow"})
+    if (std::optional<double> beta = fields.number(key("rope.scaling.yarn_" + std::string(name)));
+        beta && type == "yarn")
+      rotary[name] = *beta;
+  for (const char *name : {"yarn_ext_factor", "yarn_attn_factor", "attn_factor"})
+    if (std::optional<double> other = fields.number(key("rope.scaling." + std::string(name)));
+        other && *other != 1)
+      fields.error(key("rope.scaling." + std::string(name))) << "expected 1, got " << *other;
+  out.config["rope_parameters"] = std::move(rotary);
+}
+
+/// Of hybrids, where this flag says whether there is one.
+void ModelReader::refuseRotation() {
+  fields.expectFlag(key("rope.scaling.finetuned"), false);
+  fields.ignore({key("rope.freq_base"), key("rope.dimension_count")});
+}
+
+void ModelReader::readTransformer() {
+  llvm::json::Object &config = out.config;
+  (void)readAttention();
+  readRotary();
+  config["intermediate_size"] = fields.size(key("feed_forward_length"));
+  config["rms_norm_eps"] = eps();
+  if (architecture == "llama") {
+    config["attention_bias"] = holds("attn_q.bias");
+    config["mlp_bias"] = holds("ffn_up.bias");
+  }
+  if (architecture != "qwen3moe")
+    for (const char *name : {"expert_count", "expert_used_count"})
+      if (std::optional<int64_t> count = fields.integer(key(name), 0); count && *count > 0)
+        fields.error(key(name)) << "expected no experts, got " << *count;
+}
+
+void ModelReader::readExperts() {
+  llvm::json::Object &config = out.config;
+  readTransformer();
+  config["num_experts"] = fields.size(key("expert_count"), mostExperts);
+  config["num_experts_per_tok"] = fields.size(key("expert_used_count"), mostExperts);
+  config["moe_intermediate_size"] = fields.size(key("expert_feed_forward_length"));
+  config["norm_topk_prob"] = true; // as llama.cpp computes
+  fields.expectFlag(key("expert_weights_norm"), true);
+  llvm::json::Array plain;
+  for (int64_t layer = 0; layer < layers; ++layer)
+    if (!holds(layer, "ffn_gate_inp.weight"))
+      plain.push_back(layer);
+  config["mlp_only_layers"] = std::move(plain);
+}
+
+void ModelReader::readLfm2() {
+  llvm::json::Object &config = out.config;
+  llvm::json::Array types;
+  for (int64_t heads : readAttention())
+    types.push_back(heads ? "full_attention" : "conv");
+  config["layer_types"] = std::move(types);
+  readRotary();
+  config["intermediate_size"] = fields.size(key("feed_forward_length"));
+  config["block_auto_adjust_ff_dim"] = false;
+  config["norm_eps"] = eps();
+  config["conv_L_cache"] = fields.size(key("shortconv.l_cache"), widestConv);
+}
+
+void ModelReader::readMamba1() {
+  llvm::json::Object &config = out.config;
+  config["layer_norm_epsilon"] = eps();
+  config["intermediate_size"] = fields.size(key("ssm.inner_size"));
+  config["state_size"] = fields.size(key("ssm.state_size"), largestHead);
+  config["conv_kernel"] = fields.size(key("ssm.conv_kernel"), widestConv);
+  config["time_step_rank"] = fields.size(key("ssm.time_step_rank"));
+  config["use_conv_bias"] = holds("ssm_conv1d.bias");
+  if (fields.flag(key("ssm.dt_b_c_rms"), false))
+    config["model_type"] = "falcon_mamba";
+  fields.ignore({key("feed_forward_length"), key("attention.head_count")}); // 0
+}
+
+void ModelReader::readMamba2Sizes(StringRef heads, StringRef headDim, StringRef groups,
+                                  StringRef states, StringRef width, StringRef convBias) {
+  llvm::json::Object &config = out.config;
+  const int64_t inner = fields.size(key("ssm.inner_size")),
+                count = fields.size(key("ssm.time_step_rank"), mostHeads);
+  if (!bad && inner % count)
+    fields.error(key("ssm.inner_size"))
+        << "expected a multiple of the " << count << " heads, got " << inner;
+  if (bad)
+    return;
+  config[heads] = count;
+  config[headDim] = inner / count;
+  config[groups] = fields.size(key("ssm.group_count"), mostHeads);
+  config[states] = fields.size(key("ssm.state_size"), largestHead);
+  config[width] = fields.size(key("ssm.conv_kernel"), widestConv);
+  config[convBias] = holds("ssm_conv1d.bias");
+}
+
+void ModelReader::readMamba2() {
+  out.config["layer_norm_epsilon"] = eps();
+  readMamba2Sizes("num_heads", "head_dim", "n_groups", "state_size", "conv_kernel",
+                  "use_conv_bias");
+  fields.ignore({key("feed_forward_length"), key("attention.head_count")}); // 0
+}
+
+/// The model's multipliers are factors of the weights.
+void ModelReader::readFalconH1() {
+  llvm::json::Object &config = out.config;
+  (void)readAttention();
+  readRotary();
+  config["intermediate_size"] = fields.size(key("feed_forward_length"));
+  config["rms_norm_eps"] = eps();
+  config["mamba_d_ssm"] = fields.size(key("ssm.inner_size"), largestHeads);
+  readMamba2Sizes("mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state",
+                  "mamba_d_conv", "mamba_conv_bias");
+  config["mamba_rms_norm"] = holds("ssm_norm.weight");
+  config["mamba_norm_before_gate"] = false;
+}
+
+void ModelReader::readGraniteHybrid() {
+  llvm::json::Object &config = out.config;
+  llvm::json::Array types;
+  for (int64_t heads : readAttention())
+    types.push_back(heads ? "attention" : "mamba");
+  config["layer_types"] = std::move(types);
+  config["rms_norm_eps"] = eps();
+  refuseRotation(); // there is none in Granite 4; in Bamba there is
+  config["attention_multiplier"] =
+      fields.number(key("attention.scale"))
+          .value_or(1 / std::sqrt(double(std::max<int64_t>(headDim, 1))));
+  config["embedding_multiplier"] = fields.number(key("embedding_scale")).value_or(1);
+  config["residual_multiplier"] = fields.number(key("residual_scale")).value_or(1);
+  config["logits_scaling"] = fields.number(key("logit_scale")).value_or(1);
+  const int64_t size = fields.size(key("feed_forward_length"));
+  config["intermediate_size"] = size;
+  config["shared_intermediate_size"] =
+      fields.integer(key("expert_shared_feed_forward_length"), 1, largestSize).value_or(size);
+  const int64_t experts = fields.integer(key("expert_count"), 0, mostExperts).value_or(0);
+  config["num_local_experts"] = experts;
+  if (std::optional<int64_t> used = fields.integer(key("expert_used_count"), 0, mostExperts);
+      used && experts)
+    config["num_experts_per_tok"] = *used;
+  readMamba2Sizes("mamba_n_heads", "mamba_d_head", "mamba_n_groups", "mamba_d_state",
+                  "mamba_d_conv", "mamba_conv_bias");
+}
+
+void ModelReader::readNemotronH() {
+  llvm::json::Object &config = out.config;
+  const SmallVector<int64_t> heads = readAttention(),
+                             sizes = perLayer(key("feed_forward_length"), largestSize);
+  std::string pattern;
+  int64_t size = 1;
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    pattern += heads[layer] ? '*' : sizes[layer] ? '-' : 'M';
+    size = std::max(size, sizes[layer]);
+  }
+  config["hybrid_override_pattern"] = pattern;
+  config["intermediate_size"] = size;
+  config["layer_norm_epsilon"] = eps();
+  config["attention_bias"] = holds("attn_q.bias");
+  config["mlp_bias"] = holds("ffn_up.bias");
+  readMamba2Sizes("mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel",
+                  "use_conv_bias");
+  refuseRotation();
+}
+
+void ModelReader::writePeriod(const std::string &name, ArrayRef<bool> holds) {
+  const auto *first = llvm::find(holds, true),
+             *second = first == holds.end() ? first : std::find(first + 1, holds.end(), true);
+  const int64_t offset = first - holds.begin(),
+                period = second == holds.end() ? layers : second - first;
+  for (auto [layer, is] : llvm::enumerate(holds))
+    if (!bad && is != (int64_t(layer) % period == offset)) {
+      bad = true;
+      emitError() << file.path << ": expected one " << name << " layer in a period of layers, got "
+                  << "another pattern at layer " << layer;
+    }
+  out.config[name + "_layer_period"] = period;
+  out.config[name + "_layer_offset"] = offset;
+}
+
+void ModelReader::readJamba() {
+  llvm::json::Object &config = out.config;
+  SmallVector<bool> attends, chooses;
+  for (auto [layer, heads] : llvm::enumerate(readAttention())) {
+    attends.push_back(heads > 0);
+    chooses.push_back(holds(int64_t(layer), "ffn_gate_inp.weight"));
+  }
+  writePeriod("attn", attends);
+  const int64_t experts = fields.integer(key("expert_count"), 0, mostExperts).value_or(0);
+  config["num_experts"] = std::max<int64_t>(experts, 1);
+  if (std::optional<int64_t> used = fields.integer(key("expert_used_count"), 0, mostExperts);
+      used && experts > 1) {
+    config["num_experts_per_tok"] = *used;
+    writePeriod("expert", chooses);
+  }
+  config["intermediate_size"] = fields.size(key("feed_forward_length"));
+  config["rms_norm_eps"] = eps();
+  const int64_t inner = fields.size(key("ssm.inner_size"));
+  if (inner % hidden)
+    fields.error(key("ssm.inner_size"))
+        << "expected a multiple of embedding_length " << hidden << ", got " << inner;
+  config["mamba_expand"] = inner / hidden;
+  config["mamba_d_state"] = fields.size(key("ssm.state_size"), largestHead);
+  config["mamba_d_conv"] = fields.size(key("ssm.conv_kernel"), widestConv);
+  config["mamba_dt_rank"] = fields.size(key("ssm.time_step_rank"));
+  config["mamba_conv_bias"] = holds("ssm_conv1d.bias");
+  refuseRotation();
+}
+
+void ModelReader::refuseUnread() {
+  fields.forEachUnread([&](StringRef name, const llvm::json::Value &value) {
+    if (name.starts_with(architecture + "."))
+      fields.error(name) << "not understood, got " << Fields::text(value);
+  });
+}
+
+} // namespace
+
+FailureOr<GgufModel> m1c::readGgufModel(const GgufFile &file, EmitError emitError) {
+  return ModelReader(file, emitError).read();
+}
+
+LogicalResult CheckpointData::openGguf(StringRef path, llvm::json::Object &config,
+                                       EmitError emitError) {
+  FailureOr<GgufFile> file = m1c::openGguf(path, emitError);
+  if (failed(file))
+    return failure();
+  FailureOr<GgufModel> model = readGgufModel(*file, emitError);
+  if (failed(model))
+    return failure();
+  config = std::move(model->config);
+  quantisation = model->types;
+  tensors = std::move(model->tensors);
+  rotaryFactors = std::move(model->rotaryFactors);
+  for (auto [i, tensor] : llvm::enumerate(tensors))
+    if (!index.try_emplace(tensor.name, i).second)
+      return emitError() << path << ": two tensors have the place of '" << tensor.name << "'";
+  files.push_back({path.str(), std::move(file->buffer)});
+  return success();
+}

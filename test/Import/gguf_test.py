@@ -1,0 +1,792 @@
+#!/usr/bin/env python3
+"""GGUF files as models: gguf_test.py BIN_DIR GOLDENS_DIR.
+
+Files are written here from the description of the format (ggml's docs/gguf.md, the blocks of ggml-common.h), with the orders of rows of llama.cpp's
+conversion. m1-compile must make of them what it makes of the same model in Hugging Face layout: every weight, bit for bit, and the same text."""
+import json
+import math
+import os
+import random
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BIN, GOLDENS = (os.path.abspath(path) for path in sys.argv[1:3])
+U32, F32, BOOL, STRING, ARRAY = 4, 6, 7, 8, 9
+NUMBERS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14, "BF16": 30}
+
+
+def text(value):
+    data = value.encode()
+    return struct.pack("<Q", len(data)) + data
+
+
+class Raw:
+    """A value of any type, and its bytes."""
+    def __init__(self, kind, data):
+        self.kind, self.data = kind, data
+
+
+def typed(value):
+    """The type of a value and its bytes."""
+    if isinstance(value, Raw):
+        return value.kind, value.data
+    if isinstance(value, bool):
+        return BOOL, struct.pack("<B", value)
+    if isinstance(value, int):
+        return U32, struct.pack("<I", value)
+    if isinstance(value, float):
+        return F32, struct.pack("<f", value)
+    if isinstance(value, str):
+        return STRING, text(value)
+    kind = typed(value[0])[0]
+    return ARRAY, struct.pack("<IQ", kind, len(value)) + b"".join(typed(item)[1] for item in value)
+
+
+def write(path, metadata, tensors, alignment=32):
+    """`tensors`: type, shape (the longest stride first) and bytes by name."""
+    pad = lambda data: data + b"\0" * (-len(data) % alignment)
+    head = struct.pack("<4sIQQ", b"GGUF", 3, len(tensors), len(metadata))
+    for name, value in metadata.items():
+        kind, data = typed(value)
+        head += text(name) + struct.pack("<I", kind) + data
+    body = b""
+    for name, (kind, shape, data) in tensors.items():
+        head += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *reversed(shape), NUMBERS.get(kind, kind), len(body))
+        body += pad(data)
+    with open(path, "wb") as file:
+        file.write(pad(head) + body)
+
+
+def safetensors(directory, tensors, config):
+    os.makedirs(directory, exist_ok=True)
+    header, offset = {}, 0
+    for name, (dtype, shape, data) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + len(data)]}
+        offset += len(data)
+    head = json.dumps(header).encode()
+    with open(os.path.join(directory, "model.safetensors"), "wb") as file:
+        file.write(struct.pack("<Q", len(head)) + head + b"".join(data for _, _, data in tensors.values()))
+    with open(os.path.join(directory, "config.json"), "w") as file:
+        json.dump(config, file)
+
+
+def read_safetensors(path):
+    with open(path, "rb") as file:
+        header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+        body = file.read()
+    return {k: (v["dtype"], v["shape"], body[v["data_offsets"][0]:v["data_offsets"][1]]) for k, v in header.items() if k != "__metadata__"}
+
+
+# ---- blocks of random bits, and the values that they stand for, exact
+
+
+def half(draw):
+    value = struct.pack("<e", draw.uniform(-0.02, 0.02))
+    return value, struct.unpack("<e", value)[0]
+
+
+def q8_0(draw):
+    data, d = half(draw)
+    codes = [draw.randint(-128, 127) for _ in range(32)]
+    return data + struct.pack("<32b", *codes), [d * code for code in codes]
+
+
+def q4_0(draw):
+    data, d = half(draw)
+    codes = [0, *(draw.randint(0, 15) for _ in range(31))]  # ggml's quantiser gives the value of the largest magnitude the code of -8
+    return data + bytes(codes[i] | codes[i + 16] << 4 for i in range(16)), [d * (code - 8) for code in codes]
+
+
+def k_scales(draw):
+    """12 bytes of eight scales and eight minima of 6 bits."""
+    scales, least = ([draw.randint(0, 63) for _ in range(8)] for _ in range(2))
+    low = [scales[i] | scales[i + 4] >> 4 << 6 for i in range(4)] + [least[i] | least[i + 4] >> 4 << 6 for i in range(4)]
+    return bytes(low + [scales[i + 4] & 15 | (least[i + 4] & 15) << 4 for i in range(4)]), scales, least
+
+
+def k_block(draw, bits):
+    data, d = half(draw)
+    more, d_least = half(draw)
+    packed, scales, least = k_scales(draw)
+    codes = [draw.randrange(1 << bits) for _ in range(256)]
+    low = bytes(codes[64 * part + i] & 15 | (codes[64 * part + 32 + i] & 15) << 4 for part in range(4) for i in range(32))
+    high = bytes(sum((codes[32 * part + i] >> 4) << part for part in range(8)) for i in range(32)) if bits == 5 else b""
+    return data + more + packed + high + low, [d * scales[i // 32] * codes[i] - d_least * least[i // 32] for i in range(256)]
+
+
+def q6_k(draw):
+    data, d = half(draw)
+    scales = [draw.randint(-128, 127) for _ in range(16)]
+    codes = [draw.randrange(64) for _ in range(256)]
+    low, high = bytearray(128), bytearray(64)
+    for i, code in enumerate(codes):  # each half of 128: four runs of 32
+        part, run, column = i // 128, i % 128 // 32, i % 32
+        low[64 * part + 32 * (run % 2) + column] |= (code & 15) << 4 * (run // 2)
+        high[32 * part + column] |= code >> 4 << 2 * run
+    # The one product that f32 does not hold exactly is rounded after the scales.
+    return bytes(low + high) + struct.pack("<16b", *scales) + data, [d * scales[i // 16] * (codes[i] - 32) for i in range(256)]
+
+
+def single(code):
+    def make(draw):
+        data = struct.pack(code, draw.uniform(-0.1, 0.1))
+        return data, [struct.unpack(code, data)[0]]
+    return make
+
+
+def bf16(draw):
+    data = struct.pack("<f", draw.uniform(-0.1, 0.1))[2:]
+    return data, [struct.unpack("<f", b"\0\0" + data)[0]]
+
+
+BLOCKS = {"F32": (1, single("<f")), "F16": (1, single("<e")), "BF16": (1, bf16), "Q4_0": (32, q4_0), "Q8_0": (32, q8_0),
+          "Q4_K": (256, lambda draw: k_block(draw, 4)), "Q5_K": (256, lambda draw: k_block(draw, 5)), "Q6_K": (256, q6_k)}
+
+
+def floats(values):
+    return struct.pack(f"<{len(values)}f", *values)
+
+
+def turned(rows, heads):
+    """llama.cpp's order of the rows of q and k: the halves of each head take turns."""
+    d = len(rows) // heads
+    return [rows[h * d + a * (d // 2) + b] for h in range(heads) for b in range(d // 2) for a in (0, 1)]
+
+
+PARTS = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "self_attn.q_norm": "attn_q_norm",
+         "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm",
+         "post_attention_layernorm": "ffn_norm",
+         # Of hybrids.
+         "operator_norm": "attn_norm", "norm": "attn_norm", "pre_ff_layernorm": "ffn_norm", "ffn_norm": "ffn_norm",
+         "self_attn.out_proj": "attn_output", "self_attn.q_layernorm": "attn_q_norm", "self_attn.k_layernorm": "attn_k_norm",
+         "conv.in_proj": "shortconv.in_proj", "conv.conv": "shortconv.conv", "conv.out_proj": "shortconv.out_proj",
+         "feed_forward.w1": "ffn_gate", "feed_forward.w3": "ffn_up", "feed_forward.w2": "ffn_down",
+         "feed_forward.gate_proj": "ffn_gate", "feed_forward.up_proj": "ffn_up", "feed_forward.down_proj": "ffn_down",
+         "mlp.gate": "ffn_gate_inp", "feed_forward.router": "ffn_gate_inp", "mamba.dt_layernorm": "ssm_dt_norm", "mamba.b_layernorm": "ssm_b_norm", "mamba.c_layernorm": "ssm_c_norm", "block_sparse_moe.router.layer": "ffn_gate_inp", "block_sparse_moe.output_linear": "ffn_down_exps",
+         **{f"{module}.{name}": place for module in ("mixer", "mamba") for name, place in
+            {"in_proj": "ssm_in", "conv1d": "ssm_conv1d", "x_proj": "ssm_x", "dt_proj": "ssm_dt", "A_log": "ssm_a", "D": "ssm_d", "norm": "ssm_norm", "out_proj": "ssm_out",
+             "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "up_proj": "ffn_up", "down_proj": "ffn_down"}.items()}}
+OUTSIDE = {"model.embed_tokens.weight": "token_embd.weight", "backbone.embeddings.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight",
+           "backbone.norm_f.weight": "output_norm.weight", "model.final_layernorm.weight": "output_norm.weight", "model.embedding_norm.weight": "token_embd_norm.weight",
+           "lm_head.weight": "output.weight"}
+
+
+def gguf_name(name):
+    layer = re.match(r"(?:model|backbone)\.layers\.(\d+)\.(.*?)(\.weight|\.bias|)$", name)
+    if not layer:
+        return OUTSIDE[name]
+    part, suffix = layer[2], layer[3]
+    if part.endswith(".dt_bias"):
+        return f"blk.{layer[1]}.ssm_dt.bias"
+    return f"blk.{layer[1]}.{PARTS[part]}{suffix}"
+
+
+def llama_cpp(config, tensors):
+    """What llama.cpp's conversion makes of the F32 tensors of a hybrid or a mixture of experts."""
+    out, experts = {}, {}
+    for name, (_, shape, data) in tensors.items():
+        values = list(struct.unpack(f"<{len(data) // 4}f", data))
+        expert = re.match(r"model\.layers\.(\d+)\.(?:mlp|feed_forward)\.experts\.\d+\.(gate|up|down)_proj\.weight", name)
+        if expert:
+            experts.setdefault((f"blk.{expert[1]}.ffn_{expert[2]}_exps.weight", *shape), []).append(data)
+            continue
+        layer = re.match(r"model\.layers\.(\d+)\.", name)
+        if name.endswith("_mlp.input_linear.weight") or name.endswith("_moe.input_linear.weight"):
+            kind = "_exps" if "_moe" in name else "_shexp" if config.get("num_local_experts") else ""
+            half, size = shape[-2] // 2, shape[-1]
+            for i, part in enumerate(("gate", "up")):
+                rows = [values[(group * 2 + i) * half * size:(group * 2 + i + 1) * half * size] for group in range(len(values) // (2 * half * size))]
+                out[f"blk.{layer[1]}.ffn_{part}{kind}.weight"] = ("F32", [*shape[:-2], half, size], floats(sum(rows, [])))
+            continue
+        if name.endswith("shared_mlp.output_linear.weight"):
+            out[f"blk.{layer[1]}.ffn_down{'_shexp' if config.get('num_local_experts') else ''}.weight"] = ("F32", shape, data)
+            continue
+        if config["model_type"] == "granitemoehybrid" and re.search(r"\.[qk]_proj\.", name):
+            rows = [values[i:i + shape[1]] for i in range(0, len(values), shape[1])]
+            data = floats(sum(turned(rows, config["num_attention_heads" if ".q_proj" in name else "num_key_value_heads"]), []))
+        elif name.endswith(".A_log"):
+            data = floats([-math.exp(value) for value in values])
+        is_second = config["model_type"] not in ("mamba", "falcon_mamba", "jamba")
+        if is_second and name.endswith((".A_log", ".D")):
+            shape = [*shape, 1]
+        elif "conv1d.weight" in name or "conv.conv" in name:
+            shape = [shape[0], shape[2]]
+        elif is_second and name.endswith((".mixer.norm.weight", ".mamba.norm.weight")):
+            groups = config.get("n_groups", config.get("mamba_n_groups"))
+            shape = [groups, shape[0] // groups]
+        out[gguf_name(name)] = ("F32", shape, data)
+    for (name, *shape), matrices in experts.items():
+        out[name] = ("F32", [len(matrices), *shape], b"".join(matrices))
+    return out
+
+
+def attention_fields(arch, config):
+    return {f"{arch}.attention.head_count": config["num_attention_heads"], f"{arch}.attention.head_count_kv": config["num_key_value_heads"]}
+
+
+def metadata(config, **more):
+    arch = config["model_type"]
+    fields = {"general.architecture": arch, "general.name": "test", f"{arch}.block_count": config["num_hidden_layers"], f"{arch}.context_length": config["max_position_embeddings"],
+              f"{arch}.embedding_length": config["hidden_size"], f"{arch}.feed_forward_length": config["intermediate_size"], **attention_fields(arch, config),
+              f"{arch}.attention.layer_norm_rms_epsilon": config["rms_norm_eps"], f"{arch}.rope.freq_base": config["rope_parameters"]["rope_theta"],
+              "tokenizer.ggml.eos_token_id": 2, "tokenizer.ggml.bos_token_id": 1}
+    if "head_dim" in config:
+        fields[f"{arch}.attention.key_length"] = fields[f"{arch}.attention.value_length"] = fields[f"{arch}.rope.dimension_count"] = config["head_dim"]
+    return {**fields, **more}
+
+
+# ---- tiny models of further families: config.json, tensors and their shapes, fields of a GGUF file
+
+COMMON = {"hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 64, "max_position_embeddings": 128, "bos_token_id": 1, "eos_token_id": 2, "tie_word_embeddings": True}
+HEADS = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16}
+HYBRID = {"mamba_n_heads": 4, "mamba_d_head": 8, "mamba_n_groups": 2, "mamba_d_state": 8, "mamba_d_conv": 4, "mamba_conv_bias": True, "mamba_proj_bias": False}
+
+
+def attention_shapes(prefix, names="qkvo", output="o_proj"):
+    return {f"{prefix}.q_proj.weight": [32, 32], f"{prefix}.k_proj.weight": [16, 32], f"{prefix}.v_proj.weight": [16, 32], f"{prefix}.{output}.weight": [32, 32]}
+
+
+def mamba2_shapes(prefix, hidden=32):
+    return {f"{prefix}.in_proj.weight": [100, hidden], f"{prefix}.conv1d.weight": [64, 1, 4], f"{prefix}.conv1d.bias": [64], f"{prefix}.dt_bias": [4], f"{prefix}.A_log": [4],
+            f"{prefix}.D": [4], f"{prefix}.norm.weight": [32], f"{prefix}.out_proj.weight": [hidden, 32]}
+
+
+def ssm_fields(arch):
+    return {f"{arch}.ssm.conv_kernel": 4, f"{arch}.ssm.inner_size": 32, f"{arch}.ssm.state_size": 8, f"{arch}.ssm.time_step_rank": 4, f"{arch}.ssm.group_count": 2}
+
+
+def lfm2():
+    config = {**COMMON, **HEADS, "model_type": "lfm2", "intermediate_size": 48, "norm_eps": 1e-5, "layer_types": ["conv", "full_attention"], "conv_L_cache": 3, "conv_bias": False,
+              "block_auto_adjust_ff_dim": False, "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}}
+    shapes = {"model.embed_tokens.weight": [64, 32], "model.embedding_norm.weight": [32], "model.layers.0.conv.in_proj.weight": [96, 32], "model.layers.0.conv.conv.weight": [32, 1, 3],
+              "model.layers.0.conv.out_proj.weight": [32, 32], **attention_shapes("model.layers.1.self_attn", output="out_proj"),
+              "model.layers.1.self_attn.q_layernorm.weight": [16], "model.layers.1.self_attn.k_layernorm.weight": [16]}
+    for layer in range(2):
+        for part, shape in {"operator_norm": [32], "ffn_norm": [32], "feed_forward.w1": [48, 32], "feed_forward.w3": [48, 32], "feed_forward.w2": [32, 48]}.items():
+            shapes[f"model.layers.{layer}.{part}.weight"] = shape
+    return config, shapes, "lfm2", {"lfm2.attention.head_count": 2, "lfm2.attention.head_count_kv": [0, 1], "lfm2.feed_forward_length": 48, "lfm2.rope.freq_base": 1e6,
+                                    "lfm2.shortconv.l_cache": 3, "lfm2.vocab_size": 64}
+
+
+def mamba(model_type="mamba"):
+    config = {**COMMON, "model_type": model_type, "intermediate_size": 64, "state_size": 8, "conv_kernel": 4, "time_step_rank": 2, "use_conv_bias": True, "use_bias": False,
+              "layer_norm_epsilon": 1e-5}
+    shapes = {"backbone.embeddings.weight": [64, 32], "backbone.norm_f.weight": [32]}
+    for layer in range(2):
+        for part, shape in {"norm.weight": [32], "mixer.in_proj.weight": [128, 32], "mixer.conv1d.weight": [64, 1, 4], "mixer.conv1d.bias": [64], "mixer.x_proj.weight": [18, 64],
+                            "mixer.dt_proj.weight": [64, 2], "mixer.dt_proj.bias": [64], "mixer.A_log": [64, 8], "mixer.D": [64], "mixer.out_proj.weight": [32, 64]}.items():
+            shapes[f"backbone.layers.{layer}.{part}"] = shape
+    return config, shapes, "mamba", {"mamba.feed_forward_length": 0, "mamba.attention.head_count": 0, "mamba.ssm.conv_kernel": 4, "mamba.ssm.inner_size": 64, "mamba.ssm.state_size": 8,
+                                     "mamba.ssm.time_step_rank": 2, "mamba.ssm.dt_b_c_rms": model_type == "falcon_mamba"}
+
+
+def mamba2():
+    config = {**COMMON, "model_type": "mamba2", "num_heads": 4, "head_dim": 8, "n_groups": 2, "state_size": 8, "conv_kernel": 4, "use_conv_bias": True, "use_bias": False,
+              "layer_norm_epsilon": 1e-5, "tie_word_embeddings": False}
+    shapes = {"backbone.embeddings.weight": [64, 32], "backbone.norm_f.weight": [32], "lm_head.weight": [64, 32]}
+    for layer in range(2):
+        shapes.update({f"backbone.layers.{layer}.norm.weight": [32], **mamba2_shapes(f"backbone.layers.{layer}.mixer")})
+    return config, shapes, "mamba2", {"mamba2.feed_forward_length": 0, "mamba2.attention.head_count": 0, **ssm_fields("mamba2")}
+
+
+def falcon_h1(**multipliers):
+    config = {**COMMON, **HEADS, **HYBRID, "model_type": "falcon_h1", "intermediate_size": 48, "rms_norm_eps": 1e-5, "mamba_d_ssm": 32, "mamba_rms_norm": True,
+              "mamba_norm_before_gate": False, "rope_theta": 1e11, "tie_word_embeddings": False, **multipliers}
+    shapes = {"model.embed_tokens.weight": [64, 32], "model.final_layernorm.weight": [32], "lm_head.weight": [64, 32]}
+    for layer in range(2):
+        prefix = f"model.layers.{layer}"
+        shapes.update({**attention_shapes(prefix + ".self_attn"), **mamba2_shapes(prefix + ".mamba"), prefix + ".input_layernorm.weight": [32],
+                       prefix + ".pre_ff_layernorm.weight": [32], prefix + ".feed_forward.gate_proj.weight": [48, 32], prefix + ".feed_forward.up_proj.weight": [48, 32],
+                       prefix + ".feed_forward.down_proj.weight": [32, 48]})
+    return config, shapes, "falcon-h1", {**attention_fields("falcon-h1", config), "falcon-h1.attention.key_length": 16, "falcon-h1.attention.value_length": 16,
+                                         "falcon-h1.feed_forward_length": 48, "falcon-h1.rope.freq_base": 1e11, "falcon-h1.vocab_size": 64, **ssm_fields("falcon-h1")}
+
+
+def granite(experts=0):
+    config = {**COMMON, **HEADS, **HYBRID, "model_type": "granitemoehybrid", "mamba_expand": 1, "intermediate_size": 24 if experts else 48, "shared_intermediate_size": 48,
+              "rms_norm_eps": 1e-5, "layer_types": ["mamba", "attention"], "num_local_experts": experts, "num_experts_per_tok": min(experts, 2), "attention_multiplier": 0.0078125,
+              "embedding_multiplier": 12, "residual_multiplier": 0.22, "logits_scaling": 8, "position_embedding_type": "nope"}
+    shapes = {"model.embed_tokens.weight": [64, 32], "model.norm.weight": [32], **mamba2_shapes("model.layers.0.mamba"), **attention_shapes("model.layers.1.self_attn")}
+    for layer in range(2):
+        prefix = f"model.layers.{layer}"
+        shapes.update({prefix + ".input_layernorm.weight": [32], prefix + ".post_attention_layernorm.weight": [32], prefix + ".shared_mlp.input_linear.weight": [96, 32],
+                       prefix + ".shared_mlp.output_linear.weight": [32, 48]})
+        if experts:
+            shapes.update({prefix + ".block_sparse_moe.router.layer.weight": [experts, 32], prefix + ".block_sparse_moe.input_linear.weight": [experts, 48, 32],
+                           prefix + ".block_sparse_moe.output_linear.weight": [experts, 32, 24]})
+    arch = "granitehybrid"
+    return config, shapes, arch, {f"{arch}.attention.head_count": 2, f"{arch}.attention.head_count_kv": [0, 1], f"{arch}.rope.dimension_count": 16,
+                                  f"{arch}.rope.scaling.finetuned": False, f"{arch}.rope.freq_base": 10000.0, f"{arch}.feed_forward_length": config["intermediate_size"],
+                                  f"{arch}.expert_shared_feed_forward_length": 48, f"{arch}.expert_count": experts, f"{arch}.expert_used_count": min(experts, 2),
+                                  f"{arch}.attention.scale": 0.0078125, f"{arch}.embedding_scale": 12.0, f"{arch}.residual_scale": 0.22, f"{arch}.logit_scale": 8.0,
+                                  f"{arch}.vocab_size": 64, **ssm_fields(arch)}
+
+
+def nemotron_h():
+    config = {**COMMON, **HEADS, "model_type": "nemotron_h", "num_hidden_layers": 3, "hybrid_override_pattern": "M*-", "intermediate_size": 48, "layer_norm_epsilon": 1e-5,
+              "mamba_num_heads": 4, "mamba_head_dim": 8, "n_groups": 2, "ssm_state_size": 8, "conv_kernel": 4, "use_conv_bias": True, "tie_word_embeddings": False}
+    shapes = {"backbone.embeddings.weight": [64, 32], "backbone.norm_f.weight": [32], "lm_head.weight": [64, 32], **mamba2_shapes("backbone.layers.0.mixer"),
+              **attention_shapes("backbone.layers.1.mixer"), "backbone.layers.2.mixer.up_proj.weight": [48, 32], "backbone.layers.2.mixer.down_proj.weight": [32, 48],
+              **{f"backbone.layers.{layer}.norm.weight": [32] for layer in range(3)}}
+    arch = "nemotron_h"
+    return config, shapes, arch, {f"{arch}.attention.head_count": 2, f"{arch}.attention.head_count_kv": [0, 1, 0], f"{arch}.feed_forward_length": [0, 0, 48],
+                                  f"{arch}.attention.key_length": 16, f"{arch}.attention.value_length": 16, f"{arch}.rope.dimension_count": 16,
+                                  f"{arch}.rope.scaling.finetuned": False, f"{arch}.attention.layer_norm_epsilon": 1e-5, f"{arch}.vocab_size": 64, **ssm_fields(arch)}
+
+
+def jamba():
+    config = {**COMMON, "num_attention_heads": 2, "num_key_value_heads": 1, "model_type": "jamba", "num_hidden_layers": 4, "intermediate_size": 48, "rms_norm_eps": 1e-6,
+              "attn_layer_period": 3, "attn_layer_offset": 1, "expert_layer_period": 2, "expert_layer_offset": 1, "num_experts": 4, "num_experts_per_tok": 2, "mamba_expand": 2,
+              "mamba_d_state": 8, "mamba_d_conv": 4, "mamba_dt_rank": 2, "tie_word_embeddings": False}
+    shapes = {"model.embed_tokens.weight": [64, 32], "model.final_layernorm.weight": [32], "lm_head.weight": [64, 32]}
+    for layer in range(4):
+        prefix = f"model.layers.{layer}"
+        shapes.update({prefix + ".input_layernorm.weight": [32], prefix + ".pre_ff_layernorm.weight": [32]})
+        if layer == 1:
+            shapes.update(attention_shapes(prefix + ".self_attn"))
+        else:
+            shapes.update({f"{prefix}.mamba.{part}": shape for part, shape in
+                           {"in_proj.weight": [128, 32], "conv1d.weight": [64, 1, 4], "conv1d.bias": [64], "x_proj.weight": [18, 64], "dt_proj.weight": [64, 2], "dt_proj.bias": [64],
+                            "dt_layernorm.weight": [2], "b_layernorm.weight": [8], "c_layernorm.weight": [8], "A_log": [64, 8], "D": [64], "out_proj.weight": [32, 64]}.items()})
+        if layer % 2:
+            shapes[prefix + ".feed_forward.router.weight"] = [4, 32]
+        for module in [f"feed_forward.experts.{expert}" for expert in range(4)] if layer % 2 else ["feed_forward"]:
+            shapes.update({f"{prefix}.{module}.gate_proj.weight": [48, 32], f"{prefix}.{module}.up_proj.weight": [48, 32], f"{prefix}.{module}.down_proj.weight": [32, 48]})
+    return config, shapes, "jamba", {"jamba.attention.head_count": 2, "jamba.attention.head_count_kv": [0, 1, 0, 0], "jamba.feed_forward_length": 48, "jamba.expert_count": 4,
+                                     "jamba.expert_used_count": 2, "jamba.ssm.conv_kernel": 4, "jamba.ssm.inner_size": 64, "jamba.ssm.state_size": 8, "jamba.ssm.time_step_rank": 2}
+
+
+def qwen3_moe():
+    config = {**COMMON, **HEADS, "model_type": "qwen3_moe", "intermediate_size": 48, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True,
+              "mlp_only_layers": [1], "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": False}
+    shapes = {"model.embed_tokens.weight": [64, 32], "model.norm.weight": [32], "lm_head.weight": [64, 32], "model.layers.0.mlp.gate.weight": [4, 32]}
+    for layer in range(2):
+        prefix = f"model.layers.{layer}"
+        shapes.update({**attention_shapes(prefix + ".self_attn"), prefix + ".self_attn.q_norm.weight": [16], prefix + ".self_attn.k_norm.weight": [16],
+                       prefix + ".input_layernorm.weight": [32], prefix + ".post_attention_layernorm.weight": [32]})
+        for module, size in ([(f"mlp.experts.{expert}", 24) for expert in range(4)] if layer == 0 else [("mlp", 48)]):
+            shapes.update({f"{prefix}.{module}.gate_proj.weight": [size, 32], f"{prefix}.{module}.up_proj.weight": [size, 32], f"{prefix}.{module}.down_proj.weight": [32, size]})
+    return config, shapes, "qwen3moe", {**attention_fields("qwen3moe", config), "qwen3moe.attention.key_length": 16, "qwen3moe.attention.value_length": 16,
+                                        "qwen3moe.feed_forward_length": 48, "qwen3moe.expert_feed_forward_length": 24, "qwen3moe.expert_count": 4, "qwen3moe.expert_used_count": 2,
+                                        "qwen3moe.rope.freq_base": 1e6}
+
+
+def byte_characters():
+    """GPT-2's printable stand-ins of the 256 bytes."""
+    kept = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return [chr(byte) if byte in kept else chr(next(others)) for byte in range(256)]
+
+
+def run(name, *arguments):
+    return subprocess.run([os.path.join(BIN, name), *arguments], capture_output=True, text=True, timeout=120)
+
+
+class Gguf(unittest.TestCase):
+    CONFIG = {"model_type": "llama", "hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
+              "vocab_size": 300, "max_position_embeddings": 128, "rms_norm_eps": 2.0**-17, "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}, "hidden_act": "silu",
+              "tie_word_embeddings": False, "bos_token_id": 1, "eos_token_id": 2}
+    TYPES = {"self_attn.q_proj": "Q4_K", "self_attn.k_proj": "Q5_K", "self_attn.v_proj": "Q6_K", "self_attn.o_proj": "Q4_0", "mlp.gate_proj": "Q8_0", "mlp.up_proj": "F16",
+             "mlp.down_proj": "BF16", "lm_head": "Q6_K", "model.embed_tokens": "Q4_K"}
+
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.root = cls.temporary.name
+        cls.file, cls.plain = os.path.join(cls.root, "model.gguf"), os.path.join(cls.root, "plain")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def shapes(self, config):
+        d, inner, head = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+        q, kv = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
+        shapes = {"model.embed_tokens.weight": [config["vocab_size"], d], "model.norm.weight": [d], "lm_head.weight": [config["vocab_size"], d]}
+        for part, shape in {"input_layernorm.weight": [d], "post_attention_layernorm.weight": [d], "self_attn.q_proj.weight": [q, d], "self_attn.k_proj.weight": [kv, d],
+                            "self_attn.v_proj.weight": [kv, d], "self_attn.o_proj.weight": [d, q], "mlp.gate_proj.weight": [inner, d], "mlp.up_proj.weight": [inner, d],
+                            "mlp.down_proj.weight": [d, inner]}.items():
+            shapes["model.layers.0." + part] = shape
+        if config["model_type"] == "qwen2":
+            for part, size in (("q", q), ("k", kv), ("v", kv)):
+                shapes[f"model.layers.0.self_attn.{part}_proj.bias"] = [size]
+        if config["model_type"] == "qwen3":
+            for part in "qk":
+                shapes[f"model.layers.0.self_attn.{part}_norm.weight"] = [head]
+        return shapes
+
+    def build(self, config, types, **more):
+        """A random model in both layouts; the tensors of the GGUF file."""
+        draw = random.Random(4)
+        plain, tensors = {}, {}
+        for name, shape in self.shapes(config).items():
+            kind = next((kind for part, kind in types.items() if part + ".weight" in name), "F32")
+            size, make = BLOCKS[kind]
+            rows = []
+            for _ in range(math.prod(shape[:-1]) if len(shape) > 1 else 1):
+                blocks = [make(draw) for _ in range(shape[-1] // size)]
+                rows.append((b"".join(data for data, _ in blocks), [value for _, values in blocks for value in values]))
+            plain[name] = ("F32", shape, floats([value for _, values in rows for value in values]))
+            if config["model_type"] == "llama" and (".q_proj" in name or ".k_proj" in name):
+                rows = turned(rows, config["num_attention_heads" if ".q_proj" in name else "num_key_value_heads"])
+            tensors[gguf_name(name)] = (kind, shape, b"".join(data for data, _ in rows))
+        safetensors(self.plain, plain, config)
+        write(self.file, metadata(config, **more), tensors)
+        return tensors
+
+    def build_family(self, family):
+        """A random model of a family in both layouts; config.json and the tensors in both."""
+        config, shapes, arch, fields = family
+        draw = random.Random(5)
+        plain = {name: ("F32", shape, floats([draw.uniform(-1, 1) for _ in range(math.prod(shape))])) for name, shape in shapes.items()}
+        safetensors(self.plain, plain, config)
+        eps = next(config[name] for name in ("rms_norm_eps", "norm_eps", "layer_norm_epsilon") if name in config)
+        fields = {"general.architecture": arch, f"{arch}.block_count": config["num_hidden_layers"], f"{arch}.context_length": 128, f"{arch}.embedding_length": 32,
+                  f"{arch}.attention.layer_norm_rms_epsilon": eps, "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2, **fields}
+        tensors = llama_cpp(config, plain)
+        write(self.file, fields, tensors)
+        return config, tensors, fields
+
+    def weights(self, model, *flags):
+        artifact = os.path.join(self.root, "model.m1a")
+        result = run("m1-compile", model, "-o", artifact, "--cpu", "x86-64-v3", "--cache", os.path.join(self.root, "cache"), *flags)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        listed = json.loads(run("m1-dump", "--json", artifact).stdout)
+        with open(artifact, "rb") as file:
+            content = file.read()
+        said = {key: listed[key] for key in ("architecture", "vocab_size", "max_positions", "bos_id", "eos_ids")}
+        return {w["name"]: (w["type"], content[w["offset"]:w["offset"] + w["bytes"]]) for w in listed["weights"]}, said, result.stderr
+
+    def compare(self, *note):
+        expected, model, _ = self.weights(self.plain, "--activation-type", "f32")
+        got, same, said = self.weights(self.file, "--activation-type", "f32")
+        self.assertEqual(same, model)
+        self.assertEqual(list(got), list(expected))
+        for name, (kind, data) in expected.items():
+            if kind == got[name][0]:
+                self.assertTrue(got[name][1] == data, name)
+            else:  # what is bf16 in the file stays so
+                self.assertEqual((kind.replace("xf32", "xbf16"), name), (got[name][0], name))
+                self.assertTrue(data == b"".join(b"\0\0" + got[name][1][i:i + 2] for i in range(0, len(got[name][1]), 2)), name)
+        for word in note:
+            self.assertIn(word, said)
+
+    def same(self):
+        """The same is computed, from the same values."""
+        self.assertEqual(self.module(self.file), self.module(self.plain))
+        self.assertEqual(self.logits(self.file), self.logits(self.plain))
+
+    def module(self, model):
+        """What is computed; which transforms the tensors of the file need differs."""
+        result = run("m1-compile", model, "--emit", "m1", "-o", os.path.join(self.root, "model.mlir"), "--activation-type", "f32")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        with open(os.path.join(self.root, "model.mlir")) as file:
+            return re.sub(r",? ?transform = [^,}]*|xbf16|xf32", "", file.read())
+
+    def logits(self, model):
+        """By the reference evaluator."""
+        ids, out = os.path.join(self.root, "ids.txt"), os.path.join(self.root, "logits.safetensors")
+        with open(ids, "w") as file:
+            file.write("1 5 7 60 5 33")
+        result = run("m1-reference", model, "--input-ids", ids, "--max-new-tokens", "3", "--dump-logits", out)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return {name: data for name, (_, _, data) in read_safetensors(out).items()}
+
+    def test_every_type_and_the_order_of_rows(self):
+        self.build(self.CONFIG, self.TYPES)
+        self.compare("note: ", "2 of Q4_K, 1 of Q5_K, 2 of Q6_K")
+
+    def test_qwen2_and_qwen3(self):
+        for family in ("qwen2", "qwen3"):
+            with self.subTest(family):
+                self.build(dict(self.CONFIG, model_type=family, attention_bias=family == "qwen2"), {})
+                self.same()
+
+        # A tied head; sizes that follow from the number of heads.
+        config = dict(self.CONFIG, tie_word_embeddings=True, num_key_value_heads=2, head_dim=128)
+        tensors = {name: tensor for name, tensor in self.build(config, {}).items() if name != "output.weight"}
+        del config["head_dim"]
+        write(self.file, metadata(config), tensors)
+        self.drop("lm_head.weight")
+        self.same()
+
+    def drop(self, name):
+        plain = read_safetensors(os.path.join(self.plain, "model.safetensors"))
+        del plain[name]
+        with open(os.path.join(self.plain, "config.json")) as file:
+            safetensors(self.plain, plain, json.load(file))
+
+    def test_int4_keeps_codes(self):
+        """Q4_0 as int4 in groups of 32: the codes of the file, its scales as bf16."""
+        self.build(self.CONFIG, {"self_attn.o_proj": "Q4_0"})
+        plain = read_safetensors(os.path.join(self.plain, "model.safetensors"))
+        name = "model.layers.0.self_attn.o_proj.weight"
+        values = [value for (value,) in struct.iter_unpack("<f", plain[name][2])]
+        for i in range(0, len(values), 32):
+            scale = values[i] / -8
+            bits = struct.unpack("<I", struct.pack("<f", scale))[0]
+            rounded = struct.unpack("<f", struct.pack("<I", (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000))[0]
+            values[i:i + 32] = [round(value / scale) * rounded for value in values[i:i + 32]]
+        plain[name] = (*plain[name][:2], floats(values))
+        safetensors(self.plain, plain, self.CONFIG)
+        expected, _, _ = self.weights(self.plain, "--quantize", "int4:32")
+        got, _, _ = self.weights(self.file, "--quantize", "int4:32")
+        self.assertEqual(got, expected)
+
+    def test_logits(self):
+        """What is computed from blocks is what is computed from their values, to the last bit."""
+        self.build(self.CONFIG, self.TYPES)
+        self.same()
+
+    def test_hybrids_and_experts(self):
+        for family in (lfm2(), mamba(), mamba("falcon_mamba"), mamba2(), falcon_h1(), granite(), granite(4), nemotron_h(), qwen3_moe(), jamba()):
+            with self.subTest(family[0]["model_type"]):
+                self.build_family(family)
+                self.same()
+
+    def test_multipliers_of_falcon_h1(self):
+        """The conversion multiplies the weights; powers of two change nothing else."""
+        family = falcon_h1(attention_in_multiplier=0.5, attention_out_multiplier=2.0, key_multiplier=0.25, ssm_in_multiplier=4.0, ssm_out_multiplier=0.5,
+                           ssm_multipliers=[0.5, 2.0, 4.0, 0.25, 8.0], mlp_multipliers=[2.0, 0.5], lm_head_multiplier=0.125, embedding_multiplier=4.0)
+        config, tensors, fields = self.build_family(family)
+        into = [config["ssm_in_multiplier"] * factor for factor, rows in zip(config["ssm_multipliers"], (32, 32, 16, 16, 4)) for _ in range(rows)]
+        factors = {"ffn_down": [0.5], "ffn_gate": [2.0], "attn_k": [0.25 * 0.5], "attn_q": [0.5], "attn_v": [0.5], "attn_output": [2.0], "ssm_out": [0.5], "ssm_in": into,
+                   "output": [0.125], "token_embd": [4.0]}
+        for name, (kind, shape, data) in tensors.items():
+            part = name.split(".")[-2]
+            if part in factors and name.endswith(".weight"):
+                rows = factors[part] * (shape[0] // len(factors[part]))
+                values = struct.unpack(f"<{len(data) // 4}f", data)
+                tensors[name] = (kind, shape, floats([value * rows[i // shape[1]] for i, value in enumerate(values)]))
+        write(self.file, fields, tensors)
+        self.assertEqual(self.logits(self.file), self.logits(self.plain))
+
+    def test_scaled_rotation(self):
+        for scaling, fields in (({"rope_type": "linear", "factor": 4.0}, {"type": "linear", "factor": 4.0}),
+                                ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 16.0},
+                                 {"type": "yarn", "factor": 4.0, "original_context_length": 32, "yarn_beta_fast": 16.0})):
+            with self.subTest(scaling):
+                self.build(dict(self.CONFIG, rope_parameters={"rope_theta": 10000.0, **scaling}), {}, **{"llama.rope.scaling." + name: value for name, value in fields.items()})
+                self.same()
+
+    def test_llama3_frequencies(self):
+        """A golden model, whose scaled frequencies a GGUF file holds as a tensor."""
+        golden = os.path.join(GOLDENS, "hf-llama")
+        with open(os.path.join(golden, "config.json")) as file:
+            config = json.load(file)
+        rope, d = config["rope_parameters"], config["head_dim"]
+        factors = []
+        for i in range(d // 2):  # arXiv 2407.21783, and Meta's apply_scaling
+            length, old = 2 * math.pi * rope["rope_theta"]**(2 * i / d), rope["original_max_position_embeddings"]
+            smooth = (old / length - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"])
+            smooth = min(1.0, max(0.0, smooth))
+            factors.append(1 / ((1 - smooth) / rope["factor"] + smooth))
+        tensors = {"rope_freqs.weight": ("F32", [d // 2], floats(factors))}
+        for name, (dtype, shape, data) in read_safetensors(os.path.join(golden, "model.safetensors")).items():
+            if ".q_proj" in name or ".k_proj" in name:
+                rows = [data[i:i + 4 * shape[1]] for i in range(0, len(data), 4 * shape[1])]
+                data = b"".join(turned(rows, config["num_attention_heads" if ".q_proj" in name else "num_key_value_heads"]))
+            tensors[gguf_name(name)] = (dtype, shape, data)
+        write(self.file, metadata(config), tensors)
+        expected, model, _ = self.weights(golden, "--activation-type", "f32")
+        got, same, _ = self.weights(self.file, "--activation-type", "f32")
+        self.assertEqual(same, model)
+        for name, weight in expected.items():
+            if name.startswith("rotary"):  # factors of f32: 6e-8 of an angle of at most 2048
+                pairs = zip(*(struct.iter_unpack("<f", data) for _, data in (weight, got[name])))
+                self.assertLess(max(abs(a[0] - b[0]) for a, b in pairs), 3e-4, name)
+            else:
+                self.assertTrue(got[name] == weight, name)
+        # What the authors' code computes.
+        expected = read_safetensors(os.path.join(golden, "golden.safetensors"))
+        ids, out = os.path.join(self.root, "ids.txt"), os.path.join(self.root, "logits.safetensors")
+        with open(ids, "w") as file:
+            file.write(" ".join(str(i) for (i,) in struct.iter_unpack("<i", expected["len17.input_ids"][2])))
+        result = run("m1-run", os.path.join(self.root, "model.m1a"), "--input-ids", ids, "--max-new-tokens", "12", "--dump-logits", out)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        got = read_safetensors(out)
+        self.assertEqual(got["output_ids"][2], expected["len17.greedy_ids"][2])
+        want, have = ([value for (value,) in struct.iter_unpack("<f", tensors["len17.prefill_logits" if tensors is expected else "prefill_logits"][2])] for tensors in (expected, got))
+        mean = sum(want) / len(want)
+        deviation = math.sqrt(sum((value - mean)**2 for value in want) / len(want))
+        self.assertLess(max(abs(a - b) for a, b in zip(want, have)), 1e-3 * deviation)
+
+    # ---- text
+
+    TOKENS = ["<pad>", "<s>", "</s>", *byte_characters(), "he", "ll", "hell", "hello", "<think>"]
+    MERGES = ["h e", "l l", "he ll", "hell o"]
+
+    def tokenizer(self, pre, **more):
+        tokens = self.TOKENS + [f"[PAD{i}]" for i in range(300 - len(self.TOKENS))]
+        types = [3, 3, 3] + [1] * 260 + [4] + [5] * (300 - len(self.TOKENS))
+        return {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre, "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types, "tokenizer.ggml.merges": self.MERGES,
+                "tokenizer.chat_template": "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% endfor %}", **more}
+
+    def encode(self, prompt):
+        artifact = os.path.join(self.root, "text.m1a")
+        result = run("m1-compile", self.file, "-o", artifact, "--cpu", "x86-64-v3", "--cache", os.path.join(self.root, "cache"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertNotIn("warning", result.stderr)
+        result = subprocess.run([os.path.join(BIN, "m1-tokenize"), artifact, "--add-special"], input=json.dumps({"text": prompt}) + "\n", capture_output=True, text=True, timeout=60)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return json.loads(result.stdout)["ids"]
+
+    def encode_all(self, prompts):
+        """By the artifact that the last encode has left."""
+        result = subprocess.run([os.path.join(BIN, "m1-tokenize"), os.path.join(self.root, "text.m1a"), "--add-special"],
+                                input="".join(json.dumps({"text": prompt}) + "\n" for prompt in prompts), capture_output=True, text=True, timeout=60)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return [json.loads(line)["ids"] for line in result.stdout.splitlines()]
+
+    def test_pieces_with_scores(self):
+        """SentencePiece's rule, computed here: of all neighbours that together are a piece, those with the highest score become one, the first of equals; what is no piece is bytes."""
+        draw = random.Random(6)
+        pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", "a", "b", "c", "\u00e9"]
+        while len(pieces) < 298:
+            piece = "".join(draw.choice(["\u2581", "a", "b", "c", "\u00e9"]) for _ in range(draw.randint(2, 4)))
+            if piece not in pieces:
+                pieces.append(piece)
+        pieces += ["<|user|>", "[unused]"]
+        types = [2, 3, 3] + [6] * 256 + [1] * 39 + [4, 5]
+        scores = [0.0] * 259 + [-float(i) for i in draw.sample(range(1000), 39)] + [-1000.0, 0.0]
+        ids = {piece: i for i, piece in enumerate(pieces)}
+        score = {piece: scores[i] for i, piece in enumerate(pieces) if types[i] == 1}
+
+        def pieces_of(text):
+            parts = list(text)
+            while True:
+                found = [(-score[parts[i] + parts[i + 1]], i) for i in range(len(parts) - 1) if parts[i] + parts[i + 1] in score]
+                if not found:
+                    break
+                _, i = min(found)
+                parts[i:i + 2] = [parts[i] + parts[i + 1]]
+            return [i for part in parts for i in ([ids[part]] if part in score else [3 + byte for byte in part.encode()])]
+
+        tokenizer = {"tokenizer.ggml.model": "llama", "tokenizer.ggml.pre": "default", "tokenizer.ggml.tokens": pieces, "tokenizer.ggml.token_type": types, "tokenizer.ggml.scores": scores,
+                     "tokenizer.ggml.unknown_token_id": 0, "tokenizer.chat_template": "{{ messages }}"}
+        prompts = ["".join(draw.choice("aabbcc\u00e9  xy\u6c34\n") for _ in range(draw.randint(1, 40))) for _ in range(200)]
+        self.build(self.CONFIG, {}, **tokenizer)
+        self.assertEqual(self.encode("a<|user|>b"), [1, *pieces_of("\u2581a"), ids["<|user|>"], *pieces_of("\u2581b")])
+        for prompt, got in zip(prompts, self.encode_all(prompts)):
+            self.assertEqual(got, [1, *pieces_of(("\u2581" + prompt).replace(" ", "\u2581"))], prompt)
+        self.build(self.CONFIG, {}, **tokenizer, **{"tokenizer.ggml.add_space_prefix": False, "tokenizer.ggml.add_bos_token": False, "tokenizer.ggml.add_eos_token": True})
+        self.encode("a")
+        for prompt, got in zip(prompts[:50], self.encode_all(prompts[:50])):
+            self.assertEqual(got, [*pieces_of(prompt.replace(" ", "\u2581")), 2], prompt)
+
+    def test_text(self):
+        small = {"self_attn": "F32"}
+        ids = {token: i for i, token in enumerate(self.TOKENS)}
+        bytes_of = lambda word: [3 + byte for byte in word.encode()]
+        self.build(self.CONFIG, small, **self.tokenizer("llama-bpe"))
+        # Words before pairs are merged; three digits at a time; bos in front.
+        self.assertEqual(self.encode("hello hello<think>"), [1, ids["hello"], *bytes_of(" "), ids["hello"], ids["<think>"]])
+        self.build(self.CONFIG, small, **self.tokenizer("qwen2"))
+        self.assertEqual(self.encode("hello"), [ids["hello"]])
+        # NFC: e and a combining acute accent are one character.
+        self.assertEqual(self.encode("e\u0301"), bytes_of("\u00e9"))
+        self.build(self.CONFIG, small, **self.tokenizer("gpt-2", **{"tokenizer.ggml.add_bos_token": True}))
+        self.assertEqual(self.encode("hell"), [1, ids["hell"]])
+
+    # ---- what is refused
+
+    def refuse(self, expected, fields=None, tensors=None, damage=None):
+        changed = {**metadata(self.CONFIG), **(fields or {})}
+        write(self.file, {name: value for name, value in changed.items() if value is not None}, {name: tensor for name, tensor in {**self.right, **(tensors or {})}.items() if tensor})
+        if damage:
+            with open(self.file, "rb") as file:
+                data = damage(file.read())
+            with open(self.file, "wb") as file:
+                file.write(data)
+        result = run("m1-compile", self.file, "-o", os.path.join(self.root, "none.m1a"))
+        self.assertEqual(result.returncode, 1, result)
+        self.assertRegex(result.stderr, "error: .*" + expected)
+        self.assertEqual(result.stderr.count("error:"), 1, result.stderr)
+        self.assertFalse(os.path.exists(os.path.join(self.root, "none.m1a")))
+
+    def test_what_is_refused(self):
+        type(self).right = self.build(self.CONFIG, {"self_attn": "F32"})
+        at = lambda i, count=8: lambda data: data[:i] + b"\xff" * count + data[i + count:]
+        architectures = "falcon-h1, granitehybrid, jamba, lfm2, llama, mamba, mamba2, nemotron_h, qwen2, qwen3 or qwen3moe"
+        key = lambda name: "field '" + re.escape(name) + "': "
+        for expected, changes in (
+            (key("general.architecture") + architectures.join(("expected ", ", got gemma3")), {"fields": {"general.architecture": "gemma3"}}),
+            (key("general.architecture") + "missing", {"fields": {"general.architecture": None}}),
+            (key("llama.block_count") + "missing", {"fields": {"llama.block_count": None}}),
+            (key("llama.block_count") + r"expected an integer from 1 to \d+, got \"one\"", {"fields": {"llama.block_count": "one"}}),
+            (key("llama.block_count") + r"expected an integer from 1 to \d+, got \[1\]", {"fields": {"llama.block_count": [1]}}),
+            (key("llama.block_count") + r"expected an integer from 1 to \d+, got 1152921504606846976", {"fields": {"llama.block_count": Raw(10, struct.pack("<Q", 1 << 60))}}),
+            (key("llama.attention.head_count") + "missing", {"fields": {"llama.attention.head_count": None}}),
+            (key("llama.attention.head_count") + "expected the same positive number in every layer that attends", {"fields": {"llama.attention.head_count": 0}}),
+            (key("llama.attention.head_count_kv") + "expected a number, or 1 of them, got 2", {"fields": {"llama.attention.head_count_kv": [1, 1]}}),
+            (key("llama.rope.dimension_count") + "expected the size of a head 16, got 8", {"fields": {"llama.rope.dimension_count": 8}}),
+            (key("llama.attention.key_length") + "expected an even number, got 15", {"fields": {"llama.attention.key_length": 15, "llama.attention.value_length": 15, "llama.rope.dimension_count": 15}}),
+            (key("llama.attention.layer_norm_rms_epsilon") + "expected a non-negative number, got NaN|expected a non-negative number, got nan", {"fields": {"llama.attention.layer_norm_rms_epsilon": float("nan")}}),
+            (key("llama.vocab_size") + "expected the rows of 'token_embd.weight' 300, got 301", {"fields": {"llama.vocab_size": 301}}),
+            (key("llama.expert_count") + "expected no experts, got 8", {"fields": {"llama.expert_count": 8}}),
+            (key("llama.wobble") + "not understood, got 7", {"fields": {"llama.wobble": 7}}),
+            (key("llama.rope.scaling.type") + "expected none, linear or yarn, got longrope", {"fields": {"llama.rope.scaling.type": "longrope"}}),
+            (key("tokenizer.ggml.eos_token_id") + "expected an integer from 0 to 299, got 300", {"fields": {"tokenizer.ggml.eos_token_id": 300}}),
+            (key("split.count") + "the file is one of 3 parts", {"fields": {"split.count": 3}}),
+            (key("general.type") + "expected model, got adapter", {"fields": {"general.type": "adapter"}}),
+            (key("tokenizer.ggml.model") + r"expected gpt2 \(byte-level BPE\) or llama \(SentencePiece's BPE\), got t5", {"fields": {"tokenizer.ggml.model": "t5"}}),
+            (key("tokenizer.ggml.pre") + "expected one of llama-bpe, .*; got poro-chat", {"fields": self.tokenizer("poro-chat")}),
+            (key("tokenizer.ggml.merges") + "missing", {"fields": self.tokenizer("gpt-2", **{"tokenizer.ggml.merges": None})}),
+            (key("tokenizer.ggml.tokens") + "expected a list of strings", {"fields": self.tokenizer("gpt-2", **{"tokenizer.ggml.tokens": [1, 2]})}),
+            (key("tokenizer.ggml.tokens") + "token 5 is there twice", {"fields": self.tokenizer("gpt-2", **{"tokenizer.ggml.tokens": ["a", "b", "c", "d", "e", "d"] + ["f"] * 294})}),
+            (key("tokenizer.ggml.token_type") + "expected a list of 300 numbers", {"fields": self.tokenizer("gpt-2", **{"tokenizer.ggml.token_type": [1]})}),
+            (key("tokenizer.ggml.token_type") + "expected a number from 1 to 6 for token 0, got 9", {"fields": self.tokenizer("gpt-2", **{"tokenizer.ggml.token_type": [9] * 300})}),
+            (r"model\.merges\[0\] is not a pair of tokens", {"fields": self.tokenizer("gpt-2", **{"tokenizer.ggml.merges": ["hello world peace"]})}),
+            (key("tokenizer.ggml.scores") + "missing", {"fields": self.tokenizer("default", **{"tokenizer.ggml.model": "llama"})}),
+            (key("tokenizer.ggml.scores") + "expected a list of 300 numbers", {"fields": self.tokenizer("default", **{"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": [float("nan")] * 300})}),
+            (key("general.alignment") + "expected a power of two from 8 to 1048576, got 0", {"fields": {"general.alignment": 0}}),
+            (key("general.alignment") + "expected a power of two from 8 to 1048576, got 3", {"fields": {"general.alignment": 3}}),
+            (key("general.alignment") + "expected a power of two from 8 to 1048576, got \"32\"", {"fields": {"general.alignment": "32"}}),
+            (key("general.tags") + "expected no array of arrays", {"fields": {"general.tags": Raw(ARRAY, struct.pack("<IQ", ARRAY, 1 << 60))}}),
+            (r"expected at most \d+ values of field 'general\.tags' in the rest of the file, got 1152921504606846976",
+             {"fields": {"general.tags": Raw(ARRAY, struct.pack("<IQ", U32, 1 << 60))}}),
+            (key("general.name") + "expected a type from 0 to 12, got 13", {"fields": {"general.name": Raw(13, b"")}}),
+            (r"truncated: general\.name at byte \d+ takes 9223372036854775808 bytes", {"fields": {"general.name": Raw(STRING, struct.pack("<Q", 1 << 63))}}),
+            (r"general\.name at byte \d+: expected UTF-8", {"fields": {"general.name": Raw(STRING, struct.pack("<Q", 1) + b"\xff")}}),
+            (r"tensor 'blk\.0\.attn_q\.weight': expected type F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K or Q6_K .* got 10", {"tensors": {"blk.0.attn_q.weight": (10, [32, 256], bytes(2688))}}),
+            (r"tensor 'blk\.0\.attn_output\.weight': expected rows of whole blocks of 256 values, got 32", {"tensors": {"blk.0.attn_output.weight": ("Q4_K", [256, 32], bytes(4608))}}),
+            (r"tensor 'blk\.0\.ssm_a': has no place", {"tensors": {"blk.0.ssm_a": ("F32", [2], bytes(8))}}),
+            (r"tensor 'token_embd\.weight': missing", {"tensors": {"token_embd.weight": None}}),
+            (r"missing tensor 'model\.layers\.0\.mlp\.up_proj\.weight'", {"tensors": {"blk.0.ffn_up.weight": None}}),
+            (r"tensor 'model\.layers\.0\.mlp\.up_proj\.weight': expected shape \[256, 256\], got \[256\]", {"tensors": {"blk.0.ffn_up.weight": ("Q8_0", [256], bytes(272))}}),
+            (r"expected rows of whole heads of 16, got shape \[30, 256\]", {"tensors": {"blk.0.attn_q.weight": ("F32", [30, 256], bytes(4 * 30 * 256))}}),
+            (r"tensor 'rope_freqs\.weight': expected shape \[8\] of F32, got \[4\] of F32", {"tensors": {"rope_freqs.weight": ("F32", [4], floats([1.0] * 4))}}),
+            (r"tensor 'rope_freqs\.weight': expected positive numbers, got 0", {"tensors": {"rope_freqs.weight": ("F32", [8], bytes(32))}}),
+            (r"tensor 'blk\.0\.huge': expected sizes from 1 to 2147483647, got 4611686018427387904", {"tensors": {"blk.0.huge": ("F32", [1 << 62], b"")}}),
+            (r"tensor 'blk\.0\.none': expected sizes from 1 to 2147483647, got 0", {"tensors": {"blk.0.none": ("F32", [0], b"")}}),
+            (r"tensor 'blk\.0\.deep': expected at most 4 dimensions, got 5", {"tensors": {"blk.0.deep": ("F32", [1] * 5, bytes(4))}}),
+            (r"truncated: tensor 'blk\.0\.outside' takes 1073741824 bytes at byte \d+, the file ends at \d+", {"tensors": {"blk.0.outside": ("F32", [1 << 14, 1 << 14], b"")}}),
+            # Each begins where the one before has ended: none overlap.
+            (r"tensor 'output_norm\.weight': expected offset \d+, got 0", {"damage": lambda data: self.moved(data, "output_norm.weight")}),
+            (r"tensor 'output_norm\.weighy' is there twice", {"tensors": {"output_norm.weighx": ("F32", [1], bytes(4)), "output_norm.weighy": ("F32", [1], bytes(4))},
+                                                             "damage": lambda data: data.replace(b"weighx", b"weighy")}),
+            ("field 'general\\.namb' is there twice", {"fields": {"general.nama": 1, "general.namb": 2}, "damage": lambda data: data.replace(b"general.nama", b"general.namb")}),
+            (r"truncated: tensor '.*' takes \d+ bytes at byte \d+, the file ends at \d+", {"damage": lambda data: data[:-64]}),
+            (r"truncated: .* at byte \d+ takes \d+ bytes, the file ends at 400", {"damage": lambda data: data[:400]}),
+            (r"expected a GGUF file of version 2 or 3, little-endian, got big-endian", {"damage": lambda data: data[:4] + b"\0\0\0\3" + data[8:]}),
+            (r"expected a GGUF file of version 2 or 3, little-endian, got 1", {"damage": lambda data: data[:4] + b"\1\0\0\0" + data[8:]}),
+            (r"expected at most \d+ tensors in the rest of the file", {"damage": at(8)}),
+            (r"expected at most \d+ fields in the rest of the file", {"damage": at(16)}),
+            (r"truncated: the name of a field at byte 32 takes 18446744073709551615 bytes", {"damage": at(24)}),
+        ):
+            with self.subTest(expected):
+                of_model = expected.startswith(("missing tensor 'model", "tensor 'model"))
+                self.refuse(expected if of_model else r"model\.gguf: .*(" + expected + ")", **changes)
+
+    def moved(self, data, name):
+        """With the offset of a tensor of one dimension set to 0."""
+        at = data.index(text(name)) + len(text(name)) + 4 + 8 + 4
+        return data[:at] + bytes(8) + data[at + 8:]
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
