@@ -22,7 +22,7 @@ pack() {
   trap 'rm -rf "$stage"' RETURN
   [ -d "$build" ] || "$root/examples/build.sh" "$build" || return 1
   local programs=(m1-run m1-bench device_agreement)
-  ninja -C "$build" m1-compile draw_checkpoints "${programs[@]}" >/dev/null || return 1
+  ninja -C "$build" m1-compile draw_checkpoints m1_runtime_shared m1_lost_driver "${programs[@]}" >/dev/null || return 1
   mkdir -p "$stage/bin" "$stage/lib" "$stage/artifacts" "$stage/int8" "$stage/goldens" "$stage/random"
   for program in "${programs[@]}"; do
     cp "$(find "$build" -name "$program" -type f -perm -u+x | head -1)" "$stage/bin/" # with symbols, for backtraces
@@ -33,7 +33,9 @@ pack() {
     "$build/bin/m1-kernel-test" --compile "$stage/cubins" >"$stage/cubins.txt" || return 1
   fi
   ldd "$build/bin/m1-run" | awk '/pcre2/ {print $3}' | xargs -I{} cp -L {} "$stage/lib/"
-  cp "$root/test/gpu/run.sh" "$root/test/gpu/check_golden_artifacts.py" "$root/test/gpu/check_samples.py" "$root/test/bench/torch_peer.py" "$stage/"
+  cp -L "$build/lib/libm1_lost_driver.so" "$build/lib/libm1rt.so" "$stage/lib/"
+  cp -r "$root/runtime/python/m1rt" "$stage/"
+  cp "$root/test/gpu/run.sh" "$root"/test/gpu/check_*.py "$root/test/bench/torch_peer.py" "$stage/"
   local compile=("$build/bin/m1-compile" --target cpu,cuda:sm_90 --cpu x86-64-v3)
   local directories name
   IFS=: read -r -a directories <<<"$goldens"
@@ -122,6 +124,7 @@ run() {
     # A tiny model, but pages for 4096 tokens of each of 60,000 sequences.
     part "out of memory is an error with sizes" bash -c 'bin/m1-bench artifacts/m1-mamba1-f32.f32.m1a --device cuda --batch 60000 --context 4096 --repeat 1 | grep "skipped: out of GPU memory"'
     part "no such GPU" bash -c 'bin/m1-run artifacts/m1-mamba1-f32.f32.m1a --device cuda:99 --input-ids ids.txt 2>&1 | grep "no device cuda:99"'
+    part "a lost GPU is an error" python3 check_lost_device.py bin lib/libm1_lost_driver.so artifacts/m1-mamba1-f32.f32.m1a 60 lib/libm1rt.so .
     # Sampled on the GPU.
     part "same seed, same tokens" bash -c 'draw() { bin/m1-run artifacts/m1-mamba1-bf16.bf16.m1a --device cuda --input-ids ids.txt --max-new-tokens 32 --ignore-eos --temperature 0.8 --seed "$1"; }
       a=$(draw 7) && b=$(draw 7) && c=$(draw 8) && echo "$a" && [ -n "$a" ] && [ "$a" = "$b" ] && [ "$a" != "$c" ]'

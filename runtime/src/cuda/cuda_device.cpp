@@ -38,9 +38,11 @@ Status Module::load(const void *code, const char *what) {
   return status;
 }
 
-CUfunction Module::find(const char *symbol) const {
-  CUfunction function = nullptr;
-  return driver.cuModuleGetFunction(&function, handle, symbol) == CUDA_SUCCESS ? function : nullptr;
+Status Module::find(const char *symbol, CUfunction *out) const {
+  *out = nullptr;
+  const CUresult result = driver.cuModuleGetFunction(out, handle, symbol);
+  return result == CUDA_ERROR_NOT_FOUND ? Status()
+                                        : driver.check(result, "looking for kernel %s", symbol);
 }
 
 Status CudaDevice::create(uint32_t ordinal, const DeviceOptions &options,
@@ -225,7 +227,8 @@ Status CudaDevice::clear(void *target, uint64_t bytes) {
 Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **parameters,
                                  unsigned rows) {
   M1_TRY(bind());
-  CUfunction function = support->find(kernel);
+  CUfunction function = nullptr;
+  M1_TRY(support->find(kernel, &function));
   if (!function)
     return error(StatusCode::deviceError, "the runtime's own kernels lack %s", kernel);
   // Enough threads to fill any GPU; the kernels stride over the rest.

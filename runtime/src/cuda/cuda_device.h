@@ -18,8 +18,8 @@ public:
   Module(const Module &) = delete;
   /// `code` is a cubin, or PTX ending in a zero byte. `what` names it in errors.
   Status load(const void *code, const char *what);
-  /// Null when the module has no such kernel.
-  CUfunction find(const char *symbol) const;
+  /// *out is null when the module has no such kernel.
+  Status find(const char *symbol, CUfunction *out) const;
 
 private:
   const Driver &driver;

@@ -113,9 +113,9 @@ Status CudaProgram::loadCode() {
     for (const schema::Kernel *kernel : *target.kernels()) {
       // The objects of every chip and format come in one order; a kernel's index counts within
       // them.
-      CUfunction function = kernel->code() < modules.size()
-                                ? modules[kernel->code()]->find(kernel->symbol()->c_str())
-                                : nullptr;
+      CUfunction function = nullptr;
+      if (kernel->code() < modules.size())
+        M1_TRY(modules[kernel->code()]->find(kernel->symbol()->c_str(), &function));
       if (!function)
         return error(StatusCode::corrupt, "the artifact's CUDA code lacks kernel %s",
                      kernel->symbol()->c_str());
