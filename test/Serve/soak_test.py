@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""m1-serve for days, in minutes: soak_test.py BIN_DIR [REQUESTS [SEED]].
+"""m1-serve for days, in minutes: soak_test.py BIN_DIR [REQUESTS [SEED [ARTIFACT]]]. With an artifact of a smaller model than the tiny reasoner, on one
+thread, a process answers some thousand samples a second; several, of different seeds, may run side by side.
 
 Requests arrive at random on few slots, in streams and whole, with several samples, votes, stops and schemas; some hang up at any time, read slowly,
 have too little time, or are none at all. What is answered in full is what the same request gets alone; afterwards nothing runs, no connection is
@@ -19,6 +20,7 @@ from server import Server
 BIN = server.bin_dir()
 REQUESTS = int(sys.argv[2]) if len(sys.argv) > 2 else 400
 SEED = int(sys.argv[3]) if len(sys.argv) > 3 else 1
+ARTIFACT = sys.argv[4] if len(sys.argv) > 4 else None
 CLIENTS = 24
 # A server that forgot as much as 1 KiB a request would be beyond this after 100,000; allocators' own caches for some dozens of threads are within it.
 GROWTH = 24 << 20
@@ -75,7 +77,7 @@ class Soak:
     def __init__(self, running, bodies, alone):
         self.running, self.bodies, self.alone = running, bodies, alone
         self.lock = threading.Lock()
-        self.left, self.done = REQUESTS, 0
+        self.left, self.done, self.compared = REQUESTS, 0, 0
         self.counts, self.faults = {}, []
         self.early = None
 
@@ -161,6 +163,8 @@ class Soak:
         if got != alone:
             # The vote of a stream also tells of time.
             self.require(got[:2] == alone[:2] and tally(got[2]) == tally(alone[2]), f"{json.dumps(body)}:\n{got}\nalone:\n{alone}")
+        with self.lock:
+            self.compared += len(got[0])
         return "stream" if streams else "whole", not answer.will_close
 
     def hang_up(self, body, rng):
@@ -209,7 +213,7 @@ def until(condition, seconds=60):
 
 
 def main():
-    artifact = server.tiny_reasoner(BIN)
+    artifact = ARTIFACT or server.tiny_reasoner(BIN)
     rng = random.Random(SEED)
     bodies = draw_bodies(rng, 80)
     first = Server(BIN, artifact, "--slots", "8", "--prefix-cache", "0", "--threads", "1")
@@ -219,7 +223,8 @@ def main():
         assert status == 200, answer
         alone.append(essence(answer))
     assert first.close() == 0
-    running = Server(BIN, artifact, "--slots", "5", "--prefix-cache", "3", "--max-queue", "24", "--context", "700")
+    running = Server(BIN, artifact, "--slots", "5", "--prefix-cache", "3", "--max-queue", "24", "--context", "700",
+                     *(["--threads", "1"] if ARTIFACT else []))
     soak = Soak(running, bodies, alone)
     began = time.monotonic()
     clients = [threading.Thread(target=soak.client, args=(number,)) for number in range(CLIENTS)]
@@ -239,7 +244,7 @@ def main():
     assert running.close() == 0, running.logged()[-2000:]
     for line in running.logged().splitlines():
         json.loads(line)
-    print(f"seed {SEED}: {soak.done} requests in {seconds:.0f} s: {soak.counts}; {tokens:.0f} tokens, {hits:.0f} prefixes reused, {preempted:.0f} "
+    print(f"seed {SEED}: {soak.done} requests in {seconds:.0f} s: {soak.counts}; {soak.compared} samples as alone; {tokens:.0f} tokens, {hits:.0f} prefixes reused, {preempted:.0f} "
           f"preemptions; resident memory {soak.early / 1e6:.1f} MB after a quarter, {late / 1e6:.1f} MB at the end")
     assert late - soak.early < GROWTH, "memory grows"
 

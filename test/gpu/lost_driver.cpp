@@ -13,9 +13,9 @@
 
 namespace {
 
+using m1rt::cuda::CUcontext;
 using m1rt::cuda::CUdevice;
 using m1rt::cuda::CUdeviceptr;
-using m1rt::cuda::CUcontext;
 using m1rt::cuda::CUevent;
 using m1rt::cuda::CUfunction;
 using m1rt::cuda::CUgraph;
@@ -50,9 +50,7 @@ Loss loss;
 
 template <auto *Real, typename Function> struct Between;
 template <auto *Real, typename... A> struct Between<Real, CUresult (*)(A...)> {
-  static CUresult call(A... arguments) {
-    return loss.fails() ? loss.code : (*Real)(arguments...);
-  }
+  static CUresult call(A... arguments) { return loss.fails() ? loss.code : (*Real)(arguments...); }
 };
 
 namespace real {
@@ -72,8 +70,7 @@ CUresult getProcAddress(const char *symbol, void **function, int version, uint64
 #define STEP_BETWEEN(entry, parameters)                                                            \
   if (name == #entry) {                                                                            \
     real::entry = reinterpret_cast<decltype(real::entry)>(*function);                              \
-    *function =                                                                                    \
-        reinterpret_cast<void *>(&Between<&real::entry, decltype(real::entry)>::call);             \
+    *function = reinterpret_cast<void *>(&Between<&real::entry, decltype(real::entry)>::call);     \
   }
   M1_CUDA_DRIVER_FUNCTIONS(STEP_BETWEEN)
 #undef STEP_BETWEEN
@@ -87,8 +84,8 @@ extern "C" {
 __attribute__((visibility("default"))) void m1_lose_device() { loss.lost = true; }
 
 __attribute__((visibility("default"))) void *dlsym(void *library, const char *name) {
-  static const auto next = reinterpret_cast<void *(*)(void *, const char *)>(
-      dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.2.5"));
+  static const auto next =
+      reinterpret_cast<void *(*)(void *, const char *)>(dlvsym(RTLD_NEXT, "dlsym", "GLIBC_2.2.5"));
   void *found = next(library, name);
   Dl_info caller;
   if (!found || strcmp(name, "cuGetProcAddress_v2") != 0 ||
