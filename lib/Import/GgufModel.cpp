@@ -1,5 +1,4 @@
-// Names and fields as llama.cpp's conversion writes them (conversion/, gguf-py's constants.py and
-// tensor_mapping.py).
+// Fields as llama.cpp's conversion writes them (conversion/, gguf-py's constants.py).
 #include "GgufModel.h"
 
 #include "llvm/ADT/StringMap.h"
@@ -11,151 +10,6 @@ using namespace mlir;
 using namespace m1c;
 
 namespace {
-
-using Form = GgufForm;
-
-//===----------------------------------------------------------------------===//
-// Tensors
-//===----------------------------------------------------------------------===//
-
-constexpr GgufRule attentionRules[] = {
-    {"attn_q.weight", "self_attn.q_proj.weight", Form::heads},
-    {"attn_q.bias", "self_attn.q_proj.bias", Form::heads},
-    {"attn_k.weight", "self_attn.k_proj.weight", Form::heads},
-    {"attn_k.bias", "self_attn.k_proj.bias", Form::heads},
-    {"attn_v.weight", "self_attn.v_proj.weight"},
-    {"attn_v.bias", "self_attn.v_proj.bias"},
-};
-constexpr GgufRule outputRules[] = {
-    {"attn_output.weight", "self_attn.o_proj.weight"},
-    {"attn_output.bias", "self_attn.o_proj.bias"},
-};
-constexpr GgufRule transformerRules[] = {
-    {"attn_norm.weight", "input_layernorm.weight"},
-    {"attn_q_norm.weight", "self_attn.q_norm.weight"},
-    {"attn_k_norm.weight", "self_attn.k_norm.weight"},
-    {"ffn_norm.weight", "post_attention_layernorm.weight"},
-    {"ffn_gate.weight", "mlp.gate_proj.weight"},
-    {"ffn_gate.bias", "mlp.gate_proj.bias"},
-    {"ffn_up.weight", "mlp.up_proj.weight"},
-    {"ffn_up.bias", "mlp.up_proj.bias"},
-    {"ffn_down.weight", "mlp.down_proj.weight"},
-    {"ffn_down.bias", "mlp.down_proj.bias"},
-};
-constexpr GgufRule expertRules[] = {
-    {"ffn_gate_inp.weight", "mlp.gate.weight"},
-    {"ffn_gate_exps.weight", "mlp.experts.{}.gate_proj.weight", Form::experts},
-    {"ffn_up_exps.weight", "mlp.experts.{}.up_proj.weight", Form::experts},
-    {"ffn_down_exps.weight", "mlp.experts.{}.down_proj.weight", Form::experts},
-};
-constexpr GgufRule lfm2Rules[] = {
-    {"attn_norm.weight", "operator_norm.weight"},
-    {"attn_q_norm.weight", "self_attn.q_layernorm.weight"},
-    {"attn_k_norm.weight", "self_attn.k_layernorm.weight"},
-    {"attn_output.weight", "self_attn.out_proj.weight"},
-    {"shortconv.in_proj.weight", "conv.in_proj.weight"},
-    {"shortconv.conv.weight", "conv.conv.weight", Form::conv},
-    {"shortconv.out_proj.weight", "conv.out_proj.weight"},
-    {"ffn_norm.weight", "ffn_norm.weight"},
-    {"ffn_gate.weight", "feed_forward.w1.weight"},
-    {"ffn_up.weight", "feed_forward.w3.weight"},
-    {"ffn_down.weight", "feed_forward.w2.weight"},
-};
-constexpr GgufRule mambaRules[] = {
-    {"attn_norm.weight", "norm.weight"},
-    {"ssm_in.weight", "mixer.in_proj.weight"},
-    {"ssm_conv1d.weight", "mixer.conv1d.weight", Form::conv},
-    {"ssm_conv1d.bias", "mixer.conv1d.bias"},
-    {"ssm_out.weight", "mixer.out_proj.weight"},
-};
-constexpr GgufRule mamba1Rules[] = {
-    {"ssm_x.weight", "mixer.x_proj.weight"}, {"ssm_dt.weight", "mixer.dt_proj.weight"},
-    {"ssm_dt.bias", "mixer.dt_proj.bias"},   {"ssm_a", "mixer.A_log", Form::transformed},
-    {"ssm_d", "mixer.D", Form::flat},
-};
-constexpr GgufRule mamba2Rules[] = {
-    {"ssm_dt.bias", "mixer.dt_bias"},
-    {"ssm_a", "mixer.A_log", Form::flatTransformed},
-    {"ssm_d", "mixer.D", Form::flat},
-    {"ssm_norm.weight", "mixer.norm.weight", Form::flat},
-};
-/// Mamba-2 beside attention.
-constexpr GgufRule hybridRules[] = {
-    {"attn_norm.weight", "input_layernorm.weight"},
-    {"ssm_in.weight", "mamba.in_proj.weight"},
-    {"ssm_conv1d.weight", "mamba.conv1d.weight", Form::conv},
-    {"ssm_conv1d.bias", "mamba.conv1d.bias"},
-    {"ssm_dt.bias", "mamba.dt_bias"},
-    {"ssm_a", "mamba.A_log", Form::flatTransformed},
-    {"ssm_d", "mamba.D", Form::flat},
-    {"ssm_norm.weight", "mamba.norm.weight", Form::flat},
-    {"ssm_out.weight", "mamba.out_proj.weight"},
-};
-/// The MLP of falcon_h1 and jamba.
-constexpr GgufRule preNormRules[] = {
-    {"ffn_norm.weight", "pre_ff_layernorm.weight"},
-    {"ffn_gate.weight", "feed_forward.gate_proj.weight"},
-    {"ffn_up.weight", "feed_forward.up_proj.weight"},
-    {"ffn_down.weight", "feed_forward.down_proj.weight"},
-};
-constexpr GgufRule graniteRules[] = {
-    {"ffn_norm.weight", "post_attention_layernorm.weight"},
-    {"ffn_gate.weight", "shared_mlp.input_linear.weight", Form::upperRows},
-    {"ffn_up.weight", "shared_mlp.input_linear.weight", Form::lowerRows},
-    {"ffn_down.weight", "shared_mlp.output_linear.weight"},
-    {"ffn_gate_shexp.weight", "shared_mlp.input_linear.weight", Form::upperRows},
-    {"ffn_up_shexp.weight", "shared_mlp.input_linear.weight", Form::lowerRows},
-    {"ffn_down_shexp.weight", "shared_mlp.output_linear.weight"},
-    {"ffn_gate_inp.weight", "block_sparse_moe.router.layer.weight"},
-    {"ffn_gate_exps.weight", "block_sparse_moe.input_linear.weight", Form::upperRows},
-    {"ffn_up_exps.weight", "block_sparse_moe.input_linear.weight", Form::lowerRows},
-    {"ffn_down_exps.weight", "block_sparse_moe.output_linear.weight"},
-};
-constexpr GgufRule nemotronRules[] = {
-    {"attn_q.weight", "mixer.q_proj.weight"},      {"attn_q.bias", "mixer.q_proj.bias"},
-    {"attn_k.weight", "mixer.k_proj.weight"},      {"attn_k.bias", "mixer.k_proj.bias"},
-    {"attn_v.weight", "mixer.v_proj.weight"},      {"attn_v.bias", "mixer.v_proj.bias"},
-    {"attn_output.weight", "mixer.o_proj.weight"}, {"attn_output.bias", "mixer.o_proj.bias"},
-    {"ffn_up.weight", "mixer.up_proj.weight"},     {"ffn_up.bias", "mixer.up_proj.bias"},
-    {"ffn_down.weight", "mixer.down_proj.weight"}, {"ffn_down.bias", "mixer.down_proj.bias"},
-};
-
-constexpr GgufRule jambaRules[] = {
-    {"attn_norm.weight", "input_layernorm.weight"},
-    {"ssm_in.weight", "mamba.in_proj.weight"},
-    {"ssm_conv1d.weight", "mamba.conv1d.weight", Form::conv},
-    {"ssm_conv1d.bias", "mamba.conv1d.bias"},
-    {"ssm_x.weight", "mamba.x_proj.weight"},
-    {"ssm_dt.weight", "mamba.dt_proj.weight"},
-    {"ssm_dt.bias", "mamba.dt_proj.bias"},
-    {"ssm_dt_norm.weight", "mamba.dt_layernorm.weight"},
-    {"ssm_b_norm.weight", "mamba.b_layernorm.weight"},
-    {"ssm_c_norm.weight", "mamba.c_layernorm.weight"},
-    {"ssm_a", "mamba.A_log", Form::transformed},
-    {"ssm_d", "mamba.D", Form::flat},
-    {"ssm_out.weight", "mamba.out_proj.weight"},
-    {"ffn_gate_inp.weight", "feed_forward.router.weight"},
-    {"ffn_gate_exps.weight", "feed_forward.experts.{}.gate_proj.weight", Form::experts},
-    {"ffn_up_exps.weight", "feed_forward.experts.{}.up_proj.weight", Form::experts},
-    {"ffn_down_exps.weight", "feed_forward.experts.{}.down_proj.weight", Form::experts},
-};
-
-const llvm::ArrayRef<GgufRule> ofTransformer[] = {attentionRules, outputRules, transformerRules},
-                               ofExperts[] = {attentionRules, outputRules, transformerRules,
-                                              expertRules},
-                               ofLfm2[] = {attentionRules, lfm2Rules},
-                               ofJamba[] = {attentionRules, outputRules, preNormRules, jambaRules},
-                               ofMamba1[] = {mambaRules, mamba1Rules},
-                               ofMamba2[] = {mambaRules, mamba2Rules},
-                               ofFalconH1[] = {attentionRules, outputRules, hybridRules,
-                                               preNormRules},
-                               ofGranite[] = {attentionRules, outputRules, hybridRules,
-                                              graniteRules},
-                               ofNemotronH[] = {mambaRules, mamba2Rules, nemotronRules};
-
-//===----------------------------------------------------------------------===//
-// Configuration
-//===----------------------------------------------------------------------===//
 
 class ModelReader {
 public:
@@ -177,6 +31,8 @@ public:
   void readGraniteHybrid();
   void readNemotronH();
   void readJamba();
+  void readQwen35();
+  void readQwen3Next();
 
 private:
   std::string key(StringRef name) const { return architecture + "." + name.str(); }
@@ -203,6 +59,8 @@ private:
   void refuseRotation();
   void readMamba2Sizes(StringRef heads, StringRef headDim, StringRef groups, StringRef states,
                        StringRef width, StringRef convBias);
+  void readExpertSizes();
+  void readDeltaNets();
   /// "<name>_layer_period" and "…_offset" of the layers of which this holds.
   void writePeriod(const std::string &name, ArrayRef<bool> holds);
   void refuseUnread();
@@ -213,79 +71,42 @@ private:
   Fields fields;
   std::string architecture;
   llvm::StringMap<const GgufTensor *> tensors;
-  int64_t layers = 0, hidden = 0, headDim = 0;
+  int64_t layers = 0, hidden = 0;
+  GgufSizes sizes;
   GgufModel out;
 };
 
-struct Architecture {
-  llvm::StringLiteral name, modelType;
+/// What reads the other fields of an architecture.
+struct Reader {
+  llvm::StringLiteral architecture;
   void (ModelReader::*read)();
-  GgufLayout layout;
 };
-
-const Architecture architectures[] = {
-    {"falcon-h1",
-     "falcon_h1",
-     &ModelReader::readFalconH1,
-     {"model.layers", "model.embed_tokens.weight", "model.final_layernorm.weight", ofFalconH1}},
-    {"granitehybrid",
-     "granitemoehybrid",
-     &ModelReader::readGraniteHybrid,
-     {"model.layers", "model.embed_tokens.weight", "model.norm.weight", ofGranite, true}},
-    {"jamba",
-     "jamba",
-     &ModelReader::readJamba,
-     {"model.layers", "model.embed_tokens.weight", "model.final_layernorm.weight", ofJamba}},
-    {"lfm2",
-     "lfm2",
-     &ModelReader::readLfm2,
-     {"model.layers", "model.embed_tokens.weight", "model.embedding_norm.weight", ofLfm2, false,
-      false, "token_embd_norm.weight"}},
-    {"llama",
-     "llama",
-     &ModelReader::readTransformer,
-     {"model.layers", "model.embed_tokens.weight", "model.norm.weight", ofTransformer, true, true}},
-    {"mamba",
-     "mamba",
-     &ModelReader::readMamba1,
-     {"backbone.layers", "backbone.embeddings.weight", "backbone.norm_f.weight", ofMamba1}},
-    {"mamba2",
-     "mamba2",
-     &ModelReader::readMamba2,
-     {"backbone.layers", "backbone.embeddings.weight", "backbone.norm_f.weight", ofMamba2}},
-    {"nemotron_h",
-     "nemotron_h",
-     &ModelReader::readNemotronH,
-     {"backbone.layers", "backbone.embeddings.weight", "backbone.norm_f.weight", ofNemotronH}},
-    {"qwen2",
-     "qwen2",
-     &ModelReader::readTransformer,
-     {"model.layers", "model.embed_tokens.weight", "model.norm.weight", ofTransformer}},
-    {"qwen3",
-     "qwen3",
-     &ModelReader::readTransformer,
-     {"model.layers", "model.embed_tokens.weight", "model.norm.weight", ofTransformer}},
-    {"qwen3moe",
-     "qwen3_moe",
-     &ModelReader::readExperts,
-     {"model.layers", "model.embed_tokens.weight", "model.norm.weight", ofExperts}},
+constexpr Reader readers[] = {
+    {"falcon-h1", &ModelReader::readFalconH1},  {"granitehybrid", &ModelReader::readGraniteHybrid},
+    {"jamba", &ModelReader::readJamba},         {"lfm2", &ModelReader::readLfm2},
+    {"llama", &ModelReader::readTransformer},   {"mamba", &ModelReader::readMamba1},
+    {"mamba2", &ModelReader::readMamba2},       {"nemotron_h", &ModelReader::readNemotronH},
+    {"qwen2", &ModelReader::readTransformer},   {"qwen3", &ModelReader::readTransformer},
+    {"qwen35", &ModelReader::readQwen35},       {"qwen3moe", &ModelReader::readExperts},
+    {"qwen3next", &ModelReader::readQwen3Next},
 };
 
 std::string knownArchitectures() {
   std::string text;
-  for (const Architecture &known : architectures)
-    text += (text.empty()                            ? ""
-             : &known + 1 == std::end(architectures) ? " or "
-                                                     : ", ") +
+  const ArrayRef<GgufArchitecture> architectures = ggufArchitectures();
+  for (const GgufArchitecture &known : architectures)
+    text += (text.empty()                      ? ""
+             : &known == &architectures.back() ? " or "
+                                               : ", ") +
             known.name.str();
   return text;
 }
 
 FailureOr<GgufModel> ModelReader::read() {
   architecture = fields.require("general.architecture", fields.string("general.architecture"));
-  const Architecture *known = llvm::find_if(
-      architectures, [&](const Architecture &one) { return one.name == architecture; });
-  if (!bad && known == std::end(architectures))
+  const GgufArchitecture *known = llvm::find_if(
+      ggufArchitectures(), [&](const GgufArchitecture &one) { return one.name == architecture; });
+  if (!bad && known == ggufArchitectures().end())
     fields.error("general.architecture")
         << "expected " << knownArchitectures() << ", got " << architecture;
   refuseOthers();
@@ -294,10 +115,13 @@ FailureOr<GgufModel> ModelReader::read() {
   out.config["model_type"] = known->modelType;
   readCommon();
   if (!bad)
-    (this->*known->read)();
+    (this->*llvm::find_if(readers, [&](const Reader &one) {
+              return one.architecture == architecture;
+            })->read)();
   if (!bad)
     refuseUnread();
-  if (bad || failed(readGgufTensors(file, known->layout, headDim, emitError, out)))
+  sizes.layers = layers;
+  if (bad || failed(readGgufTensors(file, known->layout, sizes, emitError, out)))
     return failure();
   return std::move(out);
 }
@@ -386,19 +210,22 @@ SmallVector<int64_t> ModelReader::readAttention() {
         << "expected a divisor of embedding_length " << hidden << ", got " << heads;
   if (bad)
     return ofKeys;
-  headDim = fields.integer(key("attention.key_length"), 1, largestHead).value_or(hidden / heads);
-  if (headDim % 2)
-    fields.error(key("attention.key_length")) << "expected an even number, got " << headDim;
+  sizes.headDim =
+      fields.integer(key("attention.key_length"), 1, largestHead).value_or(hidden / heads);
+  if (sizes.headDim % 2)
+    fields.error(key("attention.key_length")) << "expected an even number, got " << sizes.headDim;
   expectHeadDim("attention.value_length");
   config["num_attention_heads"] = heads;
   config["num_key_value_heads"] = kvHeads;
-  config["head_dim"] = headDim;
+  config["head_dim"] = sizes.headDim;
   return ofKeys;
 }
 
 void ModelReader::expectHeadDim(StringRef name) {
-  if (std::optional<int64_t> other = fields.integer(key(name)); !bad && other && *other != headDim)
-    fields.error(key(name)) << "expected the size of a head " << headDim << ", got " << *other;
+  if (std::optional<int64_t> other = fields.integer(key(name));
+      !bad && other && *other != sizes.headDim)
+    fields.error(key(name)) << "expected the size of a head " << sizes.headDim << ", got "
+                            << *other;
 }
 
 void ModelReader::readRotary() {
@@ -450,8 +277,12 @@ void ModelReader::readTransformer() {
 }
 
 void ModelReader::readExperts() {
-  llvm::json::Object &config = out.config;
   readTransformer();
+  readExpertSizes();
+}
+
+void ModelReader::readExpertSizes() {
+  llvm::json::Object &config = out.config;
   config["num_experts"] = fields.size(key("expert_count"), mostExperts);
   config["num_experts_per_tok"] = fields.size(key("expert_used_count"), mostExperts);
   config["moe_intermediate_size"] = fields.size(key("expert_feed_forward_length"));
@@ -539,7 +370,7 @@ void ModelReader::readGraniteHybrid() {
   refuseRotation(); // there is none in Granite 4; in Bamba there is
   config["attention_multiplier"] =
       fields.number(key("attention.scale"))
-          .value_or(1 / std::sqrt(double(std::max<int64_t>(headDim, 1))));
+          .value_or(1 / std::sqrt(double(std::max<int64_t>(sizes.headDim, 1))));
   config["embedding_multiplier"] = fields.number(key("embedding_scale")).value_or(1);
   config["residual_multiplier"] = fields.number(key("residual_scale")).value_or(1);
   config["logits_scaling"] = fields.number(key("logit_scale")).value_or(1);
@@ -574,6 +405,59 @@ void ModelReader::readNemotronH() {
   readMamba2Sizes("mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel",
                   "use_conv_bias");
   refuseRotation();
+}
+
+/// What qwen35 and qwen3next have in common.
+void ModelReader::readDeltaNets() {
+  llvm::json::Object &config = out.config;
+  const int64_t further = fields.integer(key("nextn_predict_layers"), 0, mostLayers).value_or(0);
+  if (!bad && further >= layers)
+    fields.error(key("nextn_predict_layers"))
+        << "expected less than block_count " << layers << ", got " << further;
+  if (bad)
+    return;
+  config["num_hidden_layers"] = layers -= further;
+  sizes.further = further;
+  (void)readAttention();
+  config["rms_norm_eps"] = eps();
+  config["full_attention_interval"] =
+      fields.integer(key("full_attention_interval"), 1, mostLayers).value_or(4);
+  config["linear_conv_kernel_dim"] = fields.size(key("ssm.conv_kernel"), widestConv);
+  config["linear_key_head_dim"] = sizes.keyDim = fields.size(key("ssm.state_size"), largestHead);
+  config["linear_num_key_heads"] = sizes.keyHeads = fields.size(key("ssm.group_count"), mostHeads);
+  config["linear_num_value_heads"] = sizes.valueHeads =
+      fields.size(key("ssm.time_step_rank"), mostHeads);
+  const int64_t inner = fields.size(key("ssm.inner_size"));
+  for (auto [name, whole, part] :
+       {std::tuple("ssm.time_step_rank", sizes.valueHeads, sizes.keyHeads),
+        std::tuple("ssm.inner_size", inner, sizes.valueHeads)})
+    if (!bad && whole % part)
+      fields.error(key(name)) << "expected a multiple of " << part << ", got " << whole;
+  if (bad)
+    return;
+  config["linear_value_head_dim"] = sizes.valueDim = inner / sizes.valueHeads;
+  // The product with the size of a head is rounded down.
+  const double turned = double(fields.size(key("rope.dimension_count"), largestHead)) + 0.5;
+  config["rope_parameters"] =
+      llvm::json::Object{{"rope_theta", fields.number(key("rope.freq_base")).value_or(10000)},
+                         {"rope_type", "default"},
+                         {"partial_rotary_factor", std::min(1.0, turned / double(sizes.headDim))}};
+  fields.ignore({key("rope.dimension_sections")}); // the three positions of text are one
+}
+
+void ModelReader::readQwen35() {
+  readDeltaNets();
+  out.config["intermediate_size"] = fields.size(key("feed_forward_length"));
+}
+
+void ModelReader::readQwen3Next() {
+  llvm::json::Object &config = out.config;
+  readDeltaNets();
+  readExpertSizes();
+  config["shared_expert_intermediate_size"] = fields.size(key("expert_shared_feed_forward_length"));
+  // Of layers without experts, which there are none.
+  config["intermediate_size"] =
+      std::max<int64_t>(1, fields.integer(key("feed_forward_length"), 0).value_or(1));
 }
 
 void ModelReader::writePeriod(const std::string &name, ArrayRef<bool> holds) {

@@ -35,6 +35,20 @@ enum class GgufForm {
   /// The first rows of a matrix (of each of several matrices), and those behind them.
   upperRows,
   lowerRows,
+  /// Of gated delta nets: heads of values (of their gates; one row of each), which lie in another
+  /// order: the first of every key head, then the second of every one. Behind q and k; as columns.
+  valueHeads,
+  valueRows,
+  valueRowsTransformed,
+  qkvRows,
+  qkvChannels,
+  valueColumns,
+  /// Rows of q, k and v, each of all key heads, which in a directory lie head by head with those of
+  /// z, which are the other part.
+  qkvOfHeads,
+  gateOfHeads,
+  /// A matrix of one row.
+  row,
 };
 
 /// A tensor of a layer: its name behind "blk.<layer>." and that behind "<layers>.<layer>." in a
@@ -51,11 +65,29 @@ struct GgufLayout {
   bool turnsHeads = false, hasRotaryFactors = false;
   /// The norm behind the last layer, in the file.
   llvm::StringLiteral norm = "output_norm.weight";
+  /// Norms hold 1 more than in a directory.
+  bool hasWholeNorms = false;
 };
 
-/// Fills in all but the configuration. `headDim`: of attention.
-mlir::LogicalResult readGgufTensors(const GgufFile &file, const GgufLayout &layout, int64_t headDim,
-                                    EmitError emitError, GgufModel &out);
+/// What `general.architecture` says, and what the model is in a directory.
+struct GgufArchitecture {
+  llvm::StringLiteral name, modelType;
+  GgufLayout layout;
+};
+/// All that are read, by their names.
+llvm::ArrayRef<GgufArchitecture> ggufArchitectures();
+
+/// What the orders of rows depend on.
+struct GgufSizes {
+  int64_t headDim = 0;                                            // of attention
+  int64_t keyHeads = 0, valueHeads = 0, keyDim = 0, valueDim = 0; // of gated delta nets
+  /// `further` layers behind the others predict further tokens, and are left out.
+  int64_t layers = 0, further = 0;
+};
+
+/// Fills in all but the configuration.
+mlir::LogicalResult readGgufTensors(const GgufFile &file, const GgufLayout &layout,
+                                    const GgufSizes &sizes, EmitError emitError, GgufModel &out);
 
 /// An error names the file and the field or tensor, and what is supported.
 mlir::FailureOr<GgufModel> readGgufModel(const GgufFile &file, EmitError emitError);

@@ -50,40 +50,42 @@ private:
   const int64_t groups;
 };
 
-/// Heads whose two halves take turns, which llama.cpp's rotation of neighbours needs: element j of
-/// half h of a head lies at 2·j + h.
-class TurnedHeads : public TensorCode {
+/// Rows, elements of a vector, or columns that lie in another order.
+class MovedCode : public TensorCode {
 public:
-  TurnedHeads(std::vector<SourceTensor> parts, const GgufRows &lying, int64_t headDim)
-      : TensorCode(std::move(parts)), lying(lying), headDim(headDim) {}
+  /// `places`: where each row lies, counted through all pieces; or each element, or column.
+  MovedCode(std::vector<SourceTensor> parts, std::vector<GgufRows> pieces, bool movesRows,
+            std::vector<int64_t> places)
+      : TensorCode(std::move(parts)), pieces(std::move(pieces)), movesRows(movesRows),
+        places(std::move(places)) {}
 
   void decode(int64_t first, int64_t count, float *out) const override {
-    if (parts[0].shape.size() > 1) {
-      for (int64_t row = first; row < first + count; ++row, out += lying.columns)
-        lying.decode(placeOf(row), 1, out);
-      return;
+    const int64_t columns = pieces[0].columns;
+    std::vector<float> values(static_cast<size_t>(movesRows ? 0 : columns));
+    for (int64_t row = first; row < first + count; ++row, out += columns) {
+      if (movesRows) {
+        int64_t place = places[static_cast<size_t>(row)];
+        const bool isFirst = place < pieces[0].rows;
+        pieces[isFirst ? 0 : 1].decode(isFirst ? place : place - pieces[0].rows, 1, out);
+        continue;
+      }
+      pieces[0].decode(row, 1, values.data());
+      for (int64_t i = 0; i < columns; ++i)
+        out[i] = values[static_cast<size_t>(places[static_cast<size_t>(i)])];
     }
-    std::vector<float> values(static_cast<size_t>(lying.columns));
-    lying.decode(0, 1, values.data());
-    for (int64_t i = 0; i < lying.columns; ++i)
-      out[i] = values[static_cast<size_t>(placeOf(i))];
   }
 
 private:
-  int64_t placeOf(int64_t row) const {
-    const int64_t half = headDim / 2, inHead = row % headDim;
-    return row - inHead + inHead % half * 2 + inHead / half;
-  }
-
-  const GgufRows lying;
-  const int64_t headDim;
+  const std::vector<GgufRows> pieces;
+  const bool movesRows;
+  const std::vector<int64_t> places;
 };
 
 class TensorReader {
 public:
-  TensorReader(const GgufFile &file, const GgufLayout &layout, int64_t headDim, EmitError emitError,
-               GgufModel &out)
-      : file(file), layout(layout), headDim(headDim), emitError(emitError), out(out) {}
+  TensorReader(const GgufFile &file, const GgufLayout &layout, const GgufSizes &sizes,
+               EmitError emitError, GgufModel &out)
+      : file(file), layout(layout), sizes(sizes), emitError(emitError), out(out) {}
 
   LogicalResult read() {
     for (const GgufTensor &tensor : file.tensors) {
@@ -92,18 +94,24 @@ public:
       if (failed(add(tensor)))
         return failure();
     }
-    for (auto &[name, halves] : joined)
-      if (!halves.first || !halves.second)
-        return error(halves.first ? *halves.first : *halves.second)
-               << "the other half of '" << name << "' is missing";
-      else if (failed(join(name, *halves.first, *halves.second)))
-        return failure();
+    for (bool isOfHeads : {false, true})
+      for (auto &[name, halves] : isOfHeads ? qkvz : joined)
+        if (!halves.first || !halves.second)
+          return error(halves.first ? *halves.first : *halves.second)
+                 << "the other half of '" << name << "' is missing";
+        else if (failed(isOfHeads ? joinHeads(name, *halves.first, *halves.second)
+                                  : join(name, *halves.first, *halves.second)))
+          return failure();
     for (const auto &[type, count] : types)
       out.types += (out.types.empty() ? "" : ", ") + std::to_string(count) + " of " + type.str();
     return success();
   }
 
 private:
+  /// Of the rows of heads: the two halves of each take turns, which llama.cpp's rotation of
+  /// neighbours needs; or heads of values, the first of every key head first.
+  enum class Order { halves, values };
+
   InFlightDiagnostic error(const GgufTensor &tensor) const {
     InFlightDiagnostic diagnostic = emitError();
     diagnostic << file.path << ": tensor '" << tensor.name << "': ";
@@ -118,9 +126,14 @@ private:
     if (tensor.name == "output.weight")
       return place(tensor, "lm_head.weight", GgufForm::same);
     if (tensor.name == layout.norm)
-      return place(tensor, layout.finalNorm.str(), GgufForm::same);
+      return place(tensor, layout.finalNorm.str(),
+                   layout.hasWholeNorms ? GgufForm::transformed : GgufForm::same);
     if (StringRef name = tensor.name; name.consume_front("blk.")) {
       auto [layer, part] = name.split('.');
+      // Layers behind the last, which predict further tokens.
+      if (int64_t index; !layer.getAsInteger(10, index) && index >= sizes.layers &&
+                         index < sizes.layers + sizes.further)
+        return success();
       for (ArrayRef<GgufRule> rules : layout.rules)
         for (const GgufRule &rule : rules)
           if (rule.from == part)
@@ -135,7 +148,35 @@ private:
       push(name, tensor, tensor.shape);
       return success();
     case GgufForm::heads:
-      return turn(name, tensor);
+      if (!layout.turnsHeads) {
+        push(name, tensor, tensor.shape);
+        return success();
+      }
+      return move(name, tensor, tensor.shape, /*movesRows=*/true, 0, sizes.headDim, Order::halves);
+    case GgufForm::valueHeads:
+      return move(name, tensor, tensor.shape, true, 0, sizes.valueDim, Order::values);
+    case GgufForm::valueRows:
+    case GgufForm::valueRowsTransformed:
+      if (failed(move(name, tensor, tensor.shape, true, 0, 1, Order::values)))
+        return failure();
+      out.tensors.back().isTransformed = form == GgufForm::valueRowsTransformed;
+      return success();
+    case GgufForm::qkvRows:
+      return move(name, tensor, tensor.shape, true, 2 * sizes.keyHeads * sizes.keyDim,
+                  sizes.valueDim, Order::values);
+    case GgufForm::qkvChannels:
+      if (tensor.shape.size() != 2)
+        return error(tensor) << "expected shape [channels, width], got [" << tensor.shape << "]";
+      return move(name, tensor, {tensor.shape[0], 1, tensor.shape[1]}, true,
+                  2 * sizes.keyHeads * sizes.keyDim, sizes.valueDim, Order::values);
+    case GgufForm::valueColumns:
+      return move(name, tensor, tensor.shape, false, 0, sizes.valueDim, Order::values);
+    case GgufForm::qkvOfHeads:
+      qkvz[name].first = &tensor;
+      return success();
+    case GgufForm::gateOfHeads:
+      qkvz[name].second = &tensor;
+      return success();
     case GgufForm::flat:
     case GgufForm::flatTransformed:
       push(name, tensor, {llvm::product_of(tensor.shape)});
@@ -149,6 +190,9 @@ private:
       if (tensor.shape.size() != 2)
         return error(tensor) << "expected shape [channels, width], got [" << tensor.shape << "]";
       push(name, tensor, {tensor.shape[0], 1, tensor.shape[1]});
+      return success();
+    case GgufForm::row:
+      push(name, tensor, {1, llvm::product_of(tensor.shape)});
       return success();
     case GgufForm::experts:
       return split(name, tensor);
@@ -195,17 +239,65 @@ private:
         {like.name, like.type, std::move(shape), {}, 0, like.offset, std::move(code)});
   }
 
-  LogicalResult turn(const std::string &name, const GgufTensor &tensor) {
-    if (!layout.turnsHeads) {
-      push(name, tensor, tensor.shape);
+  /// `first` rows, or columns, lie where they belong; behind them are heads of `width` each.
+  LogicalResult move(const std::string &name, const GgufTensor &tensor, SmallVector<int64_t> shape,
+                     bool movesRows, int64_t first, int64_t width, Order order) {
+    const int64_t share = sizes.keyHeads ? sizes.valueHeads / sizes.keyHeads : 1;
+    const size_t rank = tensor.shape.size();
+    const int64_t count = rank == 0 ? 0 : movesRows ? tensor.shape[0] : tensor.shape.back();
+    const bool fits =
+        order == Order::halves ? count % width == 0 : count - first == sizes.valueHeads * width;
+    if (rank < 1 || rank > 2 || !fits)
+      return error(tensor) << "expected " << (movesRows ? "rows" : "columns")
+                           << " of whole heads of " << width << ", got shape [" << tensor.shape
+                           << "]";
+    if (order == Order::values && share == 1) {
+      push(name, tensor, std::move(shape));
       return success();
     }
-    if (tensor.shape.empty() || tensor.shape.size() > 2 || tensor.shape[0] % headDim)
-      return error(tensor) << "expected rows of whole heads of " << headDim << ", got shape ["
-                           << tensor.shape << "]";
+    std::vector<int64_t> places(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t head = (i - first) / width, inHead = (i - first) % width, half = width / 2;
+      places[static_cast<size_t>(i)] =
+          i < first ? i
+          : order == Order::halves
+              ? head * width + inHead % half * 2 + inHead / half
+              : first + (head % share * sizes.keyHeads + head / share) * width + inHead;
+    }
     const SourceTensor source = lying(name, tensor);
-    pushCode(source, tensor.shape,
-             std::make_shared<TurnedHeads>(std::vector{source}, rowsOf(tensor), headDim));
+    pushCode(source, std::move(shape),
+             std::make_shared<MovedCode>(std::vector{source}, std::vector{rowsOf(tensor)},
+                                         movesRows && rank > 1, std::move(places)));
+    return success();
+  }
+
+  LogicalResult joinHeads(const std::string &name, const GgufTensor &qkv, const GgufTensor &z) {
+    const int64_t keys = sizes.keyDim, values = sizes.valueHeads / sizes.keyHeads * sizes.valueDim,
+                  ofKeys = sizes.keyHeads * keys, ofValues = sizes.keyHeads * values;
+    if (qkv.shape.size() != 2 || z.shape.size() != 2 || qkv.shape[1] != z.shape[1] ||
+        qkv.shape[0] != 2 * ofKeys + ofValues || z.shape[0] != ofValues)
+      return error(qkv) << "expected " << 2 * ofKeys + ofValues << " rows, and " << ofValues
+                        << " of '" << z.name << "', got shapes [" << qkv.shape << "] and ["
+                        << z.shape << "]";
+    std::vector<int64_t> places;
+    auto add = [&](int64_t first, int64_t count) {
+      for (int64_t i = 0; i < count; ++i)
+        places.push_back(first + i);
+    };
+    for (int64_t head = 0; head < sizes.keyHeads; ++head) {
+      add(head * keys, keys);
+      add(ofKeys + head * keys, keys);
+      add(2 * ofKeys + head * values, values);
+      add(2 * ofKeys + ofValues + head * values, values);
+    }
+    std::vector<SourceTensor> parts{lying(name, qkv), lying(name, z)};
+    SourceTensor like = parts[0];
+    if (parts[1].type != like.type)
+      like.type = StoredType::f32;
+    const SmallVector<int64_t> shape{int64_t(places.size()), qkv.shape[1]};
+    pushCode(like, shape,
+             std::make_shared<MovedCode>(std::move(parts), std::vector{rowsOf(qkv), rowsOf(z)},
+                                         /*movesRows=*/true, std::move(places)));
     return success();
   }
 
@@ -243,11 +335,12 @@ private:
   }
 
   LogicalResult readFactors(const GgufTensor &tensor) {
-    if (tensor.type != GgmlType::f32 || tensor.shape != SmallVector<int64_t>{headDim / 2})
-      return error(tensor) << "expected shape [" << headDim / 2 << "] of F32, got [" << tensor.shape
+    const int64_t half = sizes.headDim / 2;
+    if (tensor.type != GgmlType::f32 || tensor.shape != SmallVector<int64_t>{half})
+      return error(tensor) << "expected shape [" << half << "] of F32, got [" << tensor.shape
                            << "] of " << nameOf(tensor.type);
-    out.rotaryFactors.resize(headDim / 2);
-    decodeBlocks(tensor.type, tensor.data.data(), headDim / 2, out.rotaryFactors.data());
+    out.rotaryFactors.resize(half);
+    decodeBlocks(tensor.type, tensor.data.data(), half, out.rotaryFactors.data());
     for (float factor : out.rotaryFactors)
       if (!(factor > 0) || std::isinf(factor))
         return error(tensor) << "expected positive numbers, got " << factor;
@@ -256,17 +349,17 @@ private:
 
   const GgufFile &file;
   const GgufLayout &layout;
-  const int64_t headDim;
+  const GgufSizes &sizes;
   EmitError emitError;
   GgufModel &out;
   std::map<StringRef, int> types;
-  /// Matrices of which the file holds two halves.
-  std::map<std::string, std::pair<const GgufTensor *, const GgufTensor *>> joined;
+  /// Matrices of which the file holds two parts.
+  std::map<std::string, std::pair<const GgufTensor *, const GgufTensor *>> joined, qkvz;
 };
 
 } // namespace
 
-LogicalResult m1c::readGgufTensors(const GgufFile &file, const GgufLayout &layout, int64_t headDim,
-                                   EmitError emitError, GgufModel &out) {
-  return TensorReader(file, layout, headDim, emitError, out).read();
+LogicalResult m1c::readGgufTensors(const GgufFile &file, const GgufLayout &layout,
+                                   const GgufSizes &sizes, EmitError emitError, GgufModel &out) {
+  return TensorReader(file, layout, sizes, emitError, out).read();
 }

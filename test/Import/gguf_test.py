@@ -166,7 +166,8 @@ PARTS = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.
          "conv.in_proj": "shortconv.in_proj", "conv.conv": "shortconv.conv", "conv.out_proj": "shortconv.out_proj",
          "feed_forward.w1": "ffn_gate", "feed_forward.w3": "ffn_up", "feed_forward.w2": "ffn_down",
          "feed_forward.gate_proj": "ffn_gate", "feed_forward.up_proj": "ffn_up", "feed_forward.down_proj": "ffn_down",
-         "mlp.gate": "ffn_gate_inp", "feed_forward.router": "ffn_gate_inp", "mamba.dt_layernorm": "ssm_dt_norm", "mamba.b_layernorm": "ssm_b_norm", "mamba.c_layernorm": "ssm_c_norm", "block_sparse_moe.router.layer": "ffn_gate_inp", "block_sparse_moe.output_linear": "ffn_down_exps",
+         "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp", "mlp.shared_expert.down_proj": "ffn_down_shexp",
+         "mlp.shared_expert_gate": "ffn_gate_inp_shexp", "mlp.gate": "ffn_gate_inp", "feed_forward.router": "ffn_gate_inp", "mamba.dt_layernorm": "ssm_dt_norm", "mamba.b_layernorm": "ssm_b_norm", "mamba.c_layernorm": "ssm_c_norm", "block_sparse_moe.router.layer": "ffn_gate_inp", "block_sparse_moe.output_linear": "ffn_down_exps",
          **{f"{module}.{name}": place for module in ("mixer", "mamba") for name, place in
             {"in_proj": "ssm_in", "conv1d": "ssm_conv1d", "x_proj": "ssm_x", "dt_proj": "ssm_dt", "A_log": "ssm_a", "D": "ssm_d", "norm": "ssm_norm", "out_proj": "ssm_out",
              "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "up_proj": "ffn_up", "down_proj": "ffn_down"}.items()}}
@@ -175,14 +176,60 @@ OUTSIDE = {"model.embed_tokens.weight": "token_embd.weight", "backbone.embedding
            "lm_head.weight": "output.weight"}
 
 
-def gguf_name(name):
+def gguf_name(name, of_delta=False):
     layer = re.match(r"(?:model|backbone)\.layers\.(\d+)\.(.*?)(\.weight|\.bias|)$", name)
     if not layer:
         return OUTSIDE[name]
     part, suffix = layer[2], layer[3]
     if part.endswith(".dt_bias"):
         return f"blk.{layer[1]}.ssm_dt.bias"
-    return f"blk.{layer[1]}.{PARTS[part]}{suffix}"
+    if of_delta and part == "post_attention_layernorm":
+        part = "post_attention_norm"
+    return f"blk.{layer[1]}.{PARTS.get(part, part)}{suffix}"
+
+
+def tiled(items, keys):
+    """Heads of values, those of a key head side by side, as the first of every key head, then the second."""
+    share = len(items) // keys
+    return [items[key * share + i] for i in range(share) for key in range(keys)]
+
+
+def delta_net(config, name, shape, values):
+    """Tensors of qwen3_5 and qwen3_next whose values or orders the conversion changes: name, shape and rows; None: as they are."""
+    part = name.split("linear_attn.")[-1]
+    keys, heads, key, value = (config[f"linear_{field}"] for field in ("num_key_heads", "num_value_heads", "key_head_dim", "value_head_dim"))
+    size = shape[-1] if len(shape) > 1 else 1
+    rows = [values[i:i + size] for i in range(0, len(values), size)]
+    grouped = lambda rows, width: [rows[i:i + width] for i in range(0, len(rows), width)]
+    moved = lambda rows, width: sum(tiled(grouped(rows, width), keys), [])
+    if name.endswith("norm.weight") and not name.endswith("linear_attn.norm.weight"):
+        return [(None, shape, [[row[0] + 1] for row in rows])]
+    if config["model_type"] == "qwen3_next":
+        if part == "in_proj_qkvz.weight":
+            per = heads // keys * value
+            q, k, v, z = [], [], [], []
+            for block in grouped(rows, 2 * key + 2 * per):
+                q, k, v, z = q + block[:key], k + block[key:2 * key], v + block[2 * key:2 * key + per], z + block[2 * key + per:]
+            return [("attn_qkv.weight", [len(q + k + v), size], q + k + v), ("attn_gate.weight", [len(z), size], z)]
+        if part == "A_log":
+            return [("ssm_a", shape, [[-math.exp(row[0])] for row in rows])]
+        if part == "conv1d.weight":
+            return [("ssm_conv1d.weight", [shape[0], shape[2]], rows)]
+        places = {"in_proj_ba.weight": "ssm_ba.weight", "dt_bias": "ssm_dt.bias", "norm.weight": "ssm_norm.weight", "out_proj.weight": "ssm_out.weight"}
+    else:
+        if part in ("in_proj_qkv.weight", "conv1d.weight"):
+            rows = rows[:2 * keys * key] + moved(rows[2 * keys * key:], value)
+            return [("attn_qkv.weight" if part.startswith("in") else "ssm_conv1d.weight", [shape[0], shape[-1]], rows)]
+        if part == "in_proj_z.weight":
+            return [("attn_gate.weight", shape, moved(rows, value))]
+        if part == "A_log":
+            return [("ssm_a", shape, moved([[-math.exp(row[0])] for row in rows], 1))]
+        if part == "out_proj.weight":
+            return [("ssm_out.weight", shape, [moved(row, value) for row in rows])]
+        if part in ("in_proj_a.weight", "in_proj_b.weight", "dt_bias"):
+            return [({"in_proj_a.weight": "ssm_alpha.weight", "in_proj_b.weight": "ssm_beta.weight", "dt_bias": "ssm_dt.bias"}[part], shape, moved(rows, 1))]
+        places = {"norm.weight": "ssm_norm.weight"}
+    return [(places[part], shape, rows)] if part in places else None
 
 
 def llama_cpp(config, tensors):
@@ -190,6 +237,12 @@ def llama_cpp(config, tensors):
     out, experts = {}, {}
     for name, (_, shape, data) in tensors.items():
         values = list(struct.unpack(f"<{len(data) // 4}f", data))
+        changed = "linear_num_key_heads" in config and delta_net(config, name, shape, values)
+        if changed:
+            for place, shape, rows in changed:
+                layer = re.match(r"model\.layers\.(\d+)\.", name)
+                out[f"blk.{layer[1]}.{place}" if place else gguf_name(name, True)] = ("F32", shape, floats(sum(rows, [])))
+            continue
         expert = re.match(r"model\.layers\.(\d+)\.(?:mlp|feed_forward)\.experts\.\d+\.(gate|up|down)_proj\.weight", name)
         if expert:
             experts.setdefault((f"blk.{expert[1]}.ffn_{expert[2]}_exps.weight", *shape), []).append(data)
@@ -360,6 +413,43 @@ def jamba():
                                      "jamba.expert_used_count": 2, "jamba.ssm.conv_kernel": 4, "jamba.ssm.inner_size": 64, "jamba.ssm.state_size": 8, "jamba.ssm.time_step_rank": 2}
 
 
+def delta_shapes(experts):
+    shapes = {"model.embed_tokens.weight": [64, 32], "model.norm.weight": [32], "lm_head.weight": [64, 32]}
+    for layer in range(2):
+        prefix = f"model.layers.{layer}"
+        shapes.update({prefix + ".input_layernorm.weight": [32], prefix + ".post_attention_layernorm.weight": [32]})
+        if layer == 1:
+            shapes.update({**attention_shapes(prefix + ".self_attn"), prefix + ".self_attn.q_proj.weight": [64, 32], prefix + ".self_attn.q_norm.weight": [16],
+                           prefix + ".self_attn.k_norm.weight": [16]})
+        else:
+            net = prefix + ".linear_attn"
+            shapes.update({f"{net}.conv1d.weight": [64, 1, 4], f"{net}.dt_bias": [4], f"{net}.A_log": [4], f"{net}.norm.weight": [8], f"{net}.out_proj.weight": [32, 32],
+                           **({f"{net}.in_proj_qkvz.weight": [96, 32], f"{net}.in_proj_ba.weight": [8, 32]} if experts else
+                              {f"{net}.in_proj_qkv.weight": [64, 32], f"{net}.in_proj_z.weight": [32, 32], f"{net}.in_proj_a.weight": [4, 32], f"{net}.in_proj_b.weight": [4, 32]})})
+        if experts:
+            shapes.update({f"{prefix}.mlp.gate.weight": [4, 32], f"{prefix}.mlp.shared_expert_gate.weight": [1, 32]})
+        for module in [f"mlp.experts.{expert}" for expert in range(4)] + ["mlp.shared_expert"] if experts else ["mlp"]:
+            shapes.update({f"{prefix}.{module}.gate_proj.weight": [24, 32], f"{prefix}.{module}.up_proj.weight": [24, 32], f"{prefix}.{module}.down_proj.weight": [32, 24]})
+    return shapes
+
+
+def qwen3_5(next_model=False):
+    arch = "qwen3next" if next_model else "qwen35"
+    config = {**COMMON, **HEADS, "model_type": "qwen3_next" if next_model else "qwen3_5_text", "intermediate_size": 24, "rms_norm_eps": 1e-6, "linear_num_key_heads": 2,
+              "linear_num_value_heads": 4, "linear_key_head_dim": 8, "linear_value_head_dim": 8, "linear_conv_kernel_dim": 4, "full_attention_interval": 2,
+              "rope_parameters": {"rope_theta": 1e6, "rope_type": "default", "partial_rotary_factor": 0.25}, "tie_word_embeddings": False}
+    fields = {**attention_fields(arch, config), f"{arch}.attention.key_length": 16, f"{arch}.attention.value_length": 16, f"{arch}.rope.dimension_count": 4,
+              f"{arch}.rope.freq_base": 1e6, f"{arch}.feed_forward_length": 24, f"{arch}.full_attention_interval": 2, f"{arch}.ssm.conv_kernel": 4, f"{arch}.ssm.state_size": 8,
+              f"{arch}.ssm.group_count": 2, f"{arch}.ssm.time_step_rank": 4, f"{arch}.ssm.inner_size": 32}
+    if next_model:
+        config.update({"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "shared_expert_intermediate_size": 24, "norm_topk_prob": True})
+        fields.update({f"{arch}.expert_count": 4, f"{arch}.expert_used_count": 2, f"{arch}.expert_feed_forward_length": 24, f"{arch}.expert_shared_feed_forward_length": 24})
+    else:
+        # And a layer that predicts further tokens.
+        fields.update({f"{arch}.rope.dimension_sections": [11, 11, 10, 0], f"{arch}.nextn_predict_layers": 1, f"{arch}.block_count": 3})
+    return config, delta_shapes(next_model), arch, fields
+
+
 def qwen3_moe():
     config = {**COMMON, **HEADS, "model_type": "qwen3_moe", "intermediate_size": 48, "moe_intermediate_size": 24, "num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True,
               "mlp_only_layers": [1], "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": False}
@@ -448,6 +538,8 @@ class Gguf(unittest.TestCase):
         fields = {"general.architecture": arch, f"{arch}.block_count": config["num_hidden_layers"], f"{arch}.context_length": 128, f"{arch}.embedding_length": 32,
                   f"{arch}.attention.layer_norm_rms_epsilon": eps, "tokenizer.ggml.bos_token_id": 1, "tokenizer.ggml.eos_token_id": 2, **fields}
         tensors = llama_cpp(config, plain)
+        if f"{arch}.nextn_predict_layers" in fields:
+            tensors["blk.2.nextn.eh_proj.weight"] = ("F32", [32, 64], bytes(4 * 32 * 64))
         write(self.file, fields, tensors)
         return config, tensors, fields
 
@@ -543,7 +635,7 @@ class Gguf(unittest.TestCase):
         self.same()
 
     def test_hybrids_and_experts(self):
-        for family in (lfm2(), mamba(), mamba("falcon_mamba"), mamba2(), falcon_h1(), granite(), granite(4), nemotron_h(), qwen3_moe(), jamba()):
+        for family in (lfm2(), mamba(), mamba("falcon_mamba"), mamba2(), falcon_h1(), granite(), granite(4), nemotron_h(), qwen3_moe(), jamba(), qwen3_5(), qwen3_5(next_model=True)):
             with self.subTest(family[0]["model_type"]):
                 self.build_family(family)
                 self.same()
@@ -711,7 +803,7 @@ class Gguf(unittest.TestCase):
     def test_what_is_refused(self):
         type(self).right = self.build(self.CONFIG, {"self_attn": "F32"})
         at = lambda i, count=8: lambda data: data[:i] + b"\xff" * count + data[i + count:]
-        architectures = "falcon-h1, granitehybrid, jamba, lfm2, llama, mamba, mamba2, nemotron_h, qwen2, qwen3 or qwen3moe"
+        architectures = "falcon-h1, granitehybrid, jamba, lfm2, llama, mamba, mamba2, nemotron_h, qwen2, qwen3, qwen35, qwen3moe or qwen3next"
         key = lambda name: "field '" + re.escape(name) + "': "
         for expected, changes in (
             (key("general.architecture") + architectures.join(("expected ", ", got gemma3")), {"fields": {"general.architecture": "gemma3"}}),
