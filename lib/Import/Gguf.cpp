@@ -1,6 +1,5 @@
 #include "Gguf.h"
 
-#include "Elements.h"
 #include "m1c/Import.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -267,10 +266,8 @@ private:
       return failure();
     out.type = GgmlType(type);
     if (nameOf(out.type).empty())
-      return error() << "tensor '" << out.name
-                     << "': expected type F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K or Q6_K (0, 1, "
-                        "30, 2, 8, 12, 13, 14), got "
-                     << type;
+      return error() << "tensor '" << out.name << "': expected type " << knownGgmlTypes()
+                     << ", got " << type;
     const GgmlBlock block = blockOf(out.type);
     const int64_t row = out.shape.empty() ? 1 : out.shape.back();
     if (row % block.values)
@@ -311,124 +308,7 @@ private:
   std::vector<int64_t> sizes;
 };
 
-float half(const char *data) { return widenF16(endian::read16le(data)); }
-
-/// Scale and least value of each of 8 parts, 6 bits each: those of the first four in the low bits
-/// of 4 bytes each, of the others in the high nibbles of the last four and the high bits before.
-void readScales(const uint8_t *packed, uint8_t *scales, uint8_t *least) {
-  for (int i = 0; i < 4; ++i) {
-    scales[i] = packed[i] & 63;
-    least[i] = packed[i + 4] & 63;
-    scales[i + 4] = (packed[i + 8] & 15) | packed[i] >> 6 << 4;
-    least[i + 4] = packed[i + 8] >> 4 | packed[i + 4] >> 6 << 4;
-  }
-}
-
 } // namespace
-
-GgmlBlock m1c::blockOf(GgmlType type) {
-  switch (type) {
-  case GgmlType::f32:
-    return {1, 4};
-  case GgmlType::f16:
-  case GgmlType::bf16:
-    return {1, 2};
-  case GgmlType::q4_0: // scale; 32 of 4 bits
-    return {32, 2 + 16};
-  case GgmlType::q8_0: // scale; 32 of 8 bits
-    return {32, 2 + 32};
-  case GgmlType::q4_k: // scales; 8 of them of 2·6 bits; 256 of 4 bits
-    return {256, 4 + 12 + 128};
-  case GgmlType::q5_k: // and their fifth bits
-    return {256, 4 + 12 + 32 + 128};
-  case GgmlType::q6_k: // 256 of 4 bits, of 2 bits; 16 scales; theirs
-    return {256, 128 + 64 + 16 + 2};
-  }
-  llvm_unreachable("all types are handled");
-}
-
-StringRef m1c::nameOf(GgmlType type) {
-  switch (type) {
-  case GgmlType::f32:
-    return "F32";
-  case GgmlType::f16:
-    return "F16";
-  case GgmlType::bf16:
-    return "BF16";
-  case GgmlType::q4_0:
-    return "Q4_0";
-  case GgmlType::q8_0:
-    return "Q8_0";
-  case GgmlType::q4_k:
-    return "Q4_K";
-  case GgmlType::q5_k:
-    return "Q5_K";
-  case GgmlType::q6_k:
-    return "Q6_K";
-  }
-  return "";
-}
-
-void m1c::decodeBlocks(GgmlType type, const char *data, int64_t blocks, float *out) {
-  const GgmlBlock block = blockOf(type);
-  for (; blocks > 0; --blocks, data += block.bytes, out += block.values) {
-    const auto *bytes = reinterpret_cast<const uint8_t *>(data);
-    switch (type) {
-    case GgmlType::q8_0: {
-      const float d = half(data);
-      for (int i = 0; i < 32; ++i)
-        out[i] = d * float(int8_t(bytes[2 + i]));
-      break;
-    }
-    case GgmlType::q4_0: {
-      const float d = half(data);
-      for (int i = 0; i < 16; ++i) {
-        out[i] = d * float((bytes[2 + i] & 15) - 8);
-        out[16 + i] = d * float((bytes[2 + i] >> 4) - 8);
-      }
-      break;
-    }
-    case GgmlType::q4_k:
-    case GgmlType::q5_k: {
-      const float d = half(data), dLeast = half(data + 2);
-      uint8_t scales[8], least[8];
-      readScales(bytes + 4, scales, least);
-      const bool isFive = type == GgmlType::q5_k;
-      const uint8_t *high = bytes + 16, *low = bytes + (isFive ? 48 : 16);
-      for (int part = 0; part < 8; ++part) {
-        const float scale = d * float(scales[part]), minimum = dLeast * float(least[part]);
-        for (int i = 0; i < 32; ++i) {
-          int code = low[part / 2 * 32 + i] >> part % 2 * 4 & 15;
-          if (isFive)
-            code |= (high[i] >> part & 1) << 4;
-          out[part * 32 + i] = scale * float(code) - minimum;
-        }
-      }
-      break;
-    }
-    case GgmlType::q6_k: {
-      const uint8_t *low = bytes, *high = bytes + 128;
-      const auto *scales = reinterpret_cast<const int8_t *>(bytes + 192);
-      const float d = half(data + 208);
-      for (int i = 0; i < 256; ++i) {
-        // Each half: four runs of 32, the first two in the low nibbles.
-        const int run = i % 128 / 32, column = i % 32, part = i / 128;
-        const int nibble = low[part * 64 + run % 2 * 32 + column] >> run / 2 * 4 & 15;
-        const int code = (nibble | (high[part * 32 + column] >> run * 2 & 3) << 4) - 32;
-        out[i] = d * float(scales[i / 16]) * float(code);
-      }
-      break;
-    }
-    case GgmlType::f32:
-    case GgmlType::f16:
-    case GgmlType::bf16:
-      *out = type == GgmlType::f32   ? llvm::bit_cast<float>(endian::read32le(data))
-             : type == GgmlType::f16 ? half(data)
-                                     : widenBf16(endian::read16le(data));
-      break;
-    }
-  }
-}
 
 bool m1c::isGgufFile(StringRef path) {
   auto opened = llvm::MemoryBuffer::getFileSlice(path, 4, 0);

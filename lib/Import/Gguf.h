@@ -16,7 +16,12 @@ enum class GgmlType : uint32_t {
   f32 = 0,
   f16 = 1,
   q4_0 = 2,
+  q4_1 = 3,
+  q5_0 = 6,
+  q5_1 = 7,
   q8_0 = 8,
+  q2_k = 10,
+  q3_k = 11,
   q4_k = 12,
   q5_k = 13,
   q6_k = 14,
@@ -28,11 +33,14 @@ enum class GgmlType : uint32_t {
 struct GgmlBlock {
   int64_t values, bytes;
 };
+/// Of a type that has a name.
 GgmlBlock blockOf(GgmlType type);
+/// Empty for a type that is not read.
 llvm::StringRef nameOf(GgmlType type);
+/// "F32 (0), F16 (1), …", for messages.
+std::string knownGgmlTypes();
 
-/// `blocks` blocks of a quantised type as f32 values: those that ggml's dequantize_row functions
-/// compute, with one rounding.
+/// Blocks as f32 values: those of ggml's dequantize_row functions, with one rounding.
 void decodeBlocks(GgmlType type, const char *data, int64_t blocks, float *out);
 
 struct GgufTensor {

@@ -16,7 +16,7 @@ import unittest
 
 BIN, GOLDENS = (os.path.abspath(path) for path in sys.argv[1:3])
 U32, F32, BOOL, STRING, ARRAY = 4, 6, 7, 8, 9
-NUMBERS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 8, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14, "BF16": 30}
+NUMBERS = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q5_0": 6, "Q5_1": 7, "Q8_0": 8, "Q2_K": 10, "Q3_K": 11, "Q4_K": 12, "Q5_K": 13, "Q6_K": 14, "BF16": 30}
 
 
 def text(value):
@@ -101,6 +101,60 @@ def q4_0(draw):
     return data + bytes(codes[i] | codes[i + 16] << 4 for i in range(16)), [d * (code - 8) for code in codes]
 
 
+def with_least(draw, codes):
+    """The bytes of a scale and a least value; the values of codes."""
+    (data, d), (more, least) = half(draw), half(draw)
+    return data + more, [d * code + least for code in codes]
+
+
+def nibbles(codes):
+    return bytes(codes[i] & 15 | (codes[i + 16] & 15) << 4 for i in range(16))
+
+
+def fifths(codes):
+    return struct.pack("<I", sum((code >> 4) << i for i, code in enumerate(codes)))
+
+
+def q4_1(draw):
+    codes = [draw.randint(0, 15) for _ in range(32)]
+    data, values = with_least(draw, codes)
+    return data + nibbles(codes), values
+
+
+def q5_0(draw):
+    data, d = half(draw)
+    codes = [draw.randint(0, 31) for _ in range(32)]
+    return data + fifths(codes) + nibbles(codes), [d * (code - 16) for code in codes]
+
+
+def q5_1(draw):
+    codes = [draw.randint(0, 31) for _ in range(32)]
+    data, values = with_least(draw, codes)
+    return data + fifths(codes) + nibbles(codes), values
+
+
+def two_bits(codes):
+    """Four runs of 32 share 32 bytes, twice."""
+    return bytes(sum((codes[128 * part + 32 * run + i] & 3) << 2 * run for run in range(4)) for part in range(2) for i in range(32))
+
+
+def q2_k(draw):
+    (data, d), (more, d_least) = half(draw), half(draw)
+    scales, least = ([draw.randint(0, 15) for _ in range(16)] for _ in range(2))
+    codes = [draw.randrange(4) for _ in range(256)]
+    packed = bytes(scale | low << 4 for scale, low in zip(scales, least))
+    return packed + two_bits(codes) + data + more, [d * scales[i // 16] * code - d_least * least[i // 16] for i, code in enumerate(codes)]
+
+
+def q3_k(draw):
+    data, d = half(draw)
+    scales = [draw.randrange(64) for _ in range(16)]
+    codes = [draw.randint(-4, 3) for _ in range(256)]
+    signs = bytes(sum((codes[32 * run + i] >= 0) << run for run in range(8)) for i in range(32))
+    packed = bytes(scales[i] & 15 | (scales[i + 8] & 15) << 4 for i in range(8)) + bytes(sum((scales[4 * j + i] >> 4) << 2 * j for j in range(4)) for i in range(4))
+    return signs + two_bits(codes) + packed + data, [d * (scales[i // 16] - 32) * code for i, code in enumerate(codes)]
+
+
 def k_scales(draw):
     """12 bytes of eight scales and eight minima of 6 bits."""
     scales, least = ([draw.randint(0, 63) for _ in range(8)] for _ in range(2))
@@ -143,7 +197,7 @@ def bf16(draw):
     return data, [struct.unpack("<f", b"\0\0" + data)[0]]
 
 
-BLOCKS = {"F32": (1, single("<f")), "F16": (1, single("<e")), "BF16": (1, bf16), "Q4_0": (32, q4_0), "Q8_0": (32, q8_0),
+BLOCKS = {"F32": (1, single("<f")), "F16": (1, single("<e")), "BF16": (1, bf16), "Q4_0": (32, q4_0), "Q4_1": (32, q4_1), "Q5_0": (32, q5_0), "Q5_1": (32, q5_1), "Q8_0": (32, q8_0), "Q2_K": (256, q2_k), "Q3_K": (256, q3_k),
           "Q4_K": (256, lambda draw: k_block(draw, 4)), "Q5_K": (256, lambda draw: k_block(draw, 5)), "Q6_K": (256, q6_k)}
 
 
@@ -566,6 +620,7 @@ class Gguf(unittest.TestCase):
                 self.assertTrue(data == b"".join(b"\0\0" + got[name][1][i:i + 2] for i in range(0, len(got[name][1]), 2)), name)
         for word in note:
             self.assertIn(word, said)
+        return got
 
     def same(self):
         """The same is computed, from the same values."""
@@ -589,8 +644,11 @@ class Gguf(unittest.TestCase):
         return {name: data for name, (_, _, data) in read_safetensors(out).items()}
 
     def test_every_type_and_the_order_of_rows(self):
-        self.build(self.CONFIG, self.TYPES)
-        self.compare("note: ", "2 of Q4_K, 1 of Q5_K, 2 of Q6_K")
+        self.build(dict(self.CONFIG, eos_token_id=[2, 5]), self.TYPES, **{"tokenizer.ggml.eot_token_id": 5})
+        got = self.compare("note: ", "2 of Q4_K, 1 of Q5_K, 2 of Q6_K")
+        # The file as the checkpoint of a module.
+        self.module(self.file)
+        self.assertEqual(self.weights(os.path.join(self.root, "model.mlir"), "--checkpoint", self.file)[0], got)
 
     def test_qwen2_and_qwen3(self):
         for family in ("qwen2", "qwen3"):
@@ -631,7 +689,8 @@ class Gguf(unittest.TestCase):
 
     def test_logits(self):
         """What is computed from blocks is what is computed from their values, to the last bit."""
-        self.build(self.CONFIG, self.TYPES)
+        self.build(self.CONFIG, {"self_attn.q_proj": "Q2_K", "self_attn.k_proj": "Q3_K", "self_attn.v_proj": "Q4_1", "self_attn.o_proj": "Q5_0", "mlp.gate_proj": "Q5_1",
+                                 "mlp.up_proj": "Q3_K", "mlp.down_proj": "Q2_K", "lm_head": "Q5_1", "model.embed_tokens": "Q4_K"})
         self.same()
 
     def test_hybrids_and_experts(self):
@@ -844,7 +903,7 @@ class Gguf(unittest.TestCase):
             (key("general.name") + "expected a type from 0 to 12, got 13", {"fields": {"general.name": Raw(13, b"")}}),
             (r"truncated: general\.name at byte \d+ takes 9223372036854775808 bytes", {"fields": {"general.name": Raw(STRING, struct.pack("<Q", 1 << 63))}}),
             (r"general\.name at byte \d+: expected UTF-8", {"fields": {"general.name": Raw(STRING, struct.pack("<Q", 1) + b"\xff")}}),
-            (r"tensor 'blk\.0\.attn_q\.weight': expected type F32, F16, BF16, Q4_0, Q8_0, Q4_K, Q5_K or Q6_K .* got 10", {"tensors": {"blk.0.attn_q.weight": (10, [32, 256], bytes(2688))}}),
+            (r"tensor 'blk\.0\.attn_q\.weight': expected type F32 \(0\), F16 \(1\), .*, Q6_K \(14\), got 16", {"tensors": {"blk.0.attn_q.weight": (16, [32, 256], bytes(2112))}}),
             (r"tensor 'blk\.0\.attn_output\.weight': expected rows of whole blocks of 256 values, got 32", {"tensors": {"blk.0.attn_output.weight": ("Q4_K", [256, 32], bytes(4608))}}),
             (r"tensor 'blk\.0\.ssm_a': has no place", {"tensors": {"blk.0.ssm_a": ("F32", [2], bytes(8))}}),
             (r"tensor 'token_embd\.weight': missing", {"tensors": {"token_embd.weight": None}}),

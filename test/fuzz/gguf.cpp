@@ -34,8 +34,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     return 0;
   }
   for (const m1c::SourceTensor &tensor : model->tensors) {
-    // 256 values in 144 bytes are the most.
-    FUZZ_CHECK(tensor.countElements() <= int64_t(2 * size));
+    // 256 values in 84 bytes are the most.
+    FUZZ_CHECK(tensor.countElements() <= int64_t(4 * size));
     if (!tensor.code)
       continue;
     std::vector<float> values(tensor.countElements());
