@@ -60,6 +60,7 @@ private:
   void readMamba2Sizes(StringRef heads, StringRef headDim, StringRef groups, StringRef states,
                        StringRef width, StringRef convBias);
   void readExpertSizes();
+  void refuseExpertGroups();
   void readDeltaNets();
   /// "<name>_layer_period" and "…_offset" of the layers of which this holds.
   void writePeriod(const std::string &name, ArrayRef<bool> holds);
@@ -103,13 +104,15 @@ std::string knownArchitectures() {
 }
 
 FailureOr<GgufModel> ModelReader::read() {
+  refuseOthers(); // of which some say nothing more
+  if (bad)
+    return failure();
   architecture = fields.require("general.architecture", fields.string("general.architecture"));
   const GgufArchitecture *known = llvm::find_if(
       ggufArchitectures(), [&](const GgufArchitecture &one) { return one.name == architecture; });
   if (!bad && known == ggufArchitectures().end())
     fields.error("general.architecture")
         << "expected " << knownArchitectures() << ", got " << architecture;
-  refuseOthers();
   if (bad)
     return failure();
   out.config["model_type"] = known->modelType;
@@ -161,15 +164,58 @@ void ModelReader::readCommon() {
   fields.ignore({key("attention.layer_norm_epsilon"), key("tensor_data_layout")});
 }
 
+/// Texts of tokens that end an answer or a turn. Files name one or two ends; llama.cpp, as the
+/// models' own generation_config.json, knows the others (llama_vocab::impl::load, special_eog_ids).
+constexpr llvm::StringLiteral endTexts[] = {"<|eot_id|>",
+                                            "<|im_end|>",
+                                            "<|end|>",
+                                            "<|return|>",
+                                            "<|call|>",
+                                            "<|flush|>",
+                                            "<|calls|>",
+                                            "<end_of_turn>",
+                                            "<|endoftext|>",
+                                            "</s>",
+                                            "<|eom_id|>",
+                                            "<EOT>",
+                                            "_<EOT>",
+                                            "[EOT]",
+                                            "[EOS]",
+                                            "<|end_of_text|>",
+                                            "<end_of_utterance>",
+                                            "<eos>",
+                                            "<turn|>",
+                                            "<|tool_response>",
+                                            "<\uff5cend\u2581of\u2581sentence\uff5c>"};
+
 void ModelReader::readIds(int64_t vocabulary) {
   if (std::optional<int64_t> bos = fields.integer("tokenizer.ggml.bos_token_id", 0, vocabulary - 1))
     out.config["bos_token_id"] = *bos;
   llvm::json::Array ends;
+  auto add = [&](int64_t id) {
+    if (!llvm::is_contained(ends, llvm::json::Value(id)))
+      ends.push_back(id);
+  };
   for (const char *name : {"eos", "eot", "eom"})
     if (std::optional<int64_t> id =
-            fields.integer("tokenizer.ggml." + std::string(name) + "_token_id", 0, vocabulary - 1);
-        id && !llvm::is_contained(ends, llvm::json::Value(*id)))
-      ends.push_back(*id);
+            fields.integer("tokenizer.ggml." + std::string(name) + "_token_id", 0, vocabulary - 1))
+      add(*id);
+  llvm::StringMap<int64_t> known;
+  const llvm::json::Value *value = fields.find("tokenizer.ggml.tokens");
+  if (const llvm::json::Array *tokens = value ? value->getAsArray() : nullptr)
+    for (auto [id, token] : llvm::enumerate(*tokens))
+      if (std::optional<StringRef> text = token.getAsString();
+          text && int64_t(id) < vocabulary && llvm::is_contained(endTexts, *text))
+        known.try_emplace(*text, int64_t(id));
+  // Messages of gpt-oss end with <|end|>, its turns do not.
+  if ((known.contains("<|return|>") && known.contains("<|call|>")) ||
+      (known.contains("<|calls|>") && known.contains("<|flush|>")))
+    known.erase("<|end|>");
+  if (known.contains("<|tool_response>"))
+    known.erase("</s>");
+  for (StringRef text : endTexts)
+    if (auto found = known.find(text); found != known.end())
+      add(found->second);
   if (!ends.empty())
     out.config["eos_token_id"] = std::move(ends);
 }
@@ -231,8 +277,11 @@ void ModelReader::expectHeadDim(StringRef name) {
 void ModelReader::readRotary() {
   expectHeadDim("rope.dimension_count");
   llvm::json::Object rotary{{"rope_theta", fields.number(key("rope.freq_base")).value_or(10000)}};
-  const std::string type = fields.string(key("rope.scaling.type")).value_or("none");
   std::optional<double> factor = fields.number(key("rope.scaling.factor"));
+  if (std::optional<double> old = fields.number(key("rope.scale_linear")); old && !factor)
+    factor = old;
+  const std::string type =
+      fields.string(key("rope.scaling.type")).value_or(factor && *factor != 1 ? "linear" : "none");
   std::optional<int64_t> original = fields.integer(key("rope.scaling.original_context_length"));
   fields.ignore({key("rope.scaling.finetuned")});
   rotary["rope_type"] = type == "none" ? "default" : type;
@@ -288,11 +337,18 @@ void ModelReader::readExpertSizes() {
   config["moe_intermediate_size"] = fields.size(key("expert_feed_forward_length"));
   config["norm_topk_prob"] = true; // as llama.cpp computes
   fields.expectFlag(key("expert_weights_norm"), true);
+  refuseExpertGroups();
   llvm::json::Array plain;
   for (int64_t layer = 0; layer < layers; ++layer)
     if (!holds(layer, "ffn_gate_inp.weight"))
       plain.push_back(layer);
   config["mlp_only_layers"] = std::move(plain);
+}
+
+void ModelReader::refuseExpertGroups() {
+  for (const char *name : {"expert_group_count", "expert_group_used_count"})
+    if (std::optional<int64_t> groups = fields.integer(key(name), 0); groups && *groups > 1)
+      fields.error(key(name)) << "expected experts in one group, got " << *groups;
 }
 
 void ModelReader::readLfm2() {
@@ -343,6 +399,9 @@ void ModelReader::readMamba2() {
   out.config["layer_norm_epsilon"] = eps();
   readMamba2Sizes("num_heads", "head_dim", "n_groups", "state_size", "conv_kernel",
                   "use_conv_bias");
+  // llama.cpp norms each group, transformers' Mamba-2 all channels at once.
+  if (std::optional<int64_t> groups = fields.integer(key("ssm.group_count")); groups && *groups > 1)
+    fields.error(key("ssm.group_count")) << "expected 1, got " << *groups;
   fields.ignore({key("feed_forward_length"), key("attention.head_count")}); // 0
 }
 
@@ -367,7 +426,10 @@ void ModelReader::readGraniteHybrid() {
     types.push_back(heads ? "attention" : "mamba");
   config["layer_types"] = std::move(types);
   config["rms_norm_eps"] = eps();
-  refuseRotation(); // there is none in Granite 4; in Bamba there is
+  // There is none in Granite 4; in Bamba there is, and in llama.cpp where nothing is said.
+  if (!fields.has(key("rope.scaling.finetuned")))
+    fields.error(key("rope.scaling.finetuned")) << "missing; expected false";
+  refuseRotation();
   config["attention_multiplier"] =
       fields.number(key("attention.scale"))
           .value_or(1 / std::sqrt(double(std::max<int64_t>(sizes.headDim, 1))));
@@ -380,6 +442,7 @@ void ModelReader::readGraniteHybrid() {
       fields.integer(key("expert_shared_feed_forward_length"), 1, largestSize).value_or(size);
   const int64_t experts = fields.integer(key("expert_count"), 0, mostExperts).value_or(0);
   config["num_local_experts"] = experts;
+  refuseExpertGroups();
   if (std::optional<int64_t> used = fields.integer(key("expert_used_count"), 0, mostExperts);
       used && experts)
     config["num_experts_per_tok"] = *used;

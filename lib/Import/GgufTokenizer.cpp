@@ -38,7 +38,8 @@ constexpr Split splits[] = {
     {"lfm2", llama3Pattern, true, true},
     {"dbrx", llama3Pattern},
     {"smaug-bpe", llama3Pattern},
-    {"tekken", tekkenPattern, true},
+    {"pixtral", llama3Pattern, true, true},
+    {"tekken", tekkenPattern, true, true},
     {"qwen2", qwen2Pattern, false, false, true},
     {"qwen35", qwen35Pattern, false, false, true},
     {"deepseek-r1-qwen", qwen2Pattern, false, false, true},
@@ -61,7 +62,7 @@ public:
     const std::string model = fields.string("tokenizer.ggml.model").value_or("");
     if (bad)
       return failure();
-    if (model.empty())
+    if (model.empty() || model == "none" || model == "no_vocab")
       return TokenizerTexts();
     if (model == "gpt2")
       readBytePairs();
@@ -187,6 +188,17 @@ private:
                     : "missing");
       return {};
     }
+    // Files made without tokenizer.model have one score throughout and the order of the merges in
+    // that of the pieces.
+    std::optional<double> one;
+    const bool isFlat = llvm::all_of(llvm::seq<size_t>(0, tokens.size()), [&](size_t id) {
+      if (types[id] != TokenType::normal)
+        return true;
+      const double score = *(*scores)[id].getAsNumber();
+      if (!one)
+        one = score;
+      return score == *one;
+    });
     struct Merge {
       double score;
       int64_t leftLength, rightLength; // in characters
@@ -212,8 +224,8 @@ private:
         const std::optional<int64_t> leftId = vocabulary.getInteger(left),
                                      rightId = vocabulary.getInteger(right);
         if (leftId && rightId)
-          merges.push_back({*(*scores)[id].getAsNumber(), lengthOf(left), lengthOf(right),
-                            int64_t(id), *leftId, *rightId, left, right});
+          merges.push_back({isFlat ? -double(id) : *(*scores)[id].getAsNumber(), lengthOf(left),
+                            lengthOf(right), int64_t(id), *leftId, *rightId, left, right});
       }
     }
     std::sort(merges.begin(), merges.end(), [](const Merge &a, const Merge &b) {

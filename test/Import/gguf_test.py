@@ -357,13 +357,14 @@ def attention_shapes(prefix, names="qkvo", output="o_proj"):
     return {f"{prefix}.q_proj.weight": [32, 32], f"{prefix}.k_proj.weight": [16, 32], f"{prefix}.v_proj.weight": [16, 32], f"{prefix}.{output}.weight": [32, 32]}
 
 
-def mamba2_shapes(prefix, hidden=32):
-    return {f"{prefix}.in_proj.weight": [100, hidden], f"{prefix}.conv1d.weight": [64, 1, 4], f"{prefix}.conv1d.bias": [64], f"{prefix}.dt_bias": [4], f"{prefix}.A_log": [4],
+def mamba2_shapes(prefix, hidden=32, groups=2):
+    both = 16 * groups  # B and C
+    return {f"{prefix}.in_proj.weight": [68 + both, hidden], f"{prefix}.conv1d.weight": [32 + both, 1, 4], f"{prefix}.conv1d.bias": [32 + both], f"{prefix}.dt_bias": [4], f"{prefix}.A_log": [4],
             f"{prefix}.D": [4], f"{prefix}.norm.weight": [32], f"{prefix}.out_proj.weight": [hidden, 32]}
 
 
-def ssm_fields(arch):
-    return {f"{arch}.ssm.conv_kernel": 4, f"{arch}.ssm.inner_size": 32, f"{arch}.ssm.state_size": 8, f"{arch}.ssm.time_step_rank": 4, f"{arch}.ssm.group_count": 2}
+def ssm_fields(arch, groups=2):
+    return {f"{arch}.ssm.conv_kernel": 4, f"{arch}.ssm.inner_size": 32, f"{arch}.ssm.state_size": 8, f"{arch}.ssm.time_step_rank": 4, f"{arch}.ssm.group_count": groups}
 
 
 def lfm2():
@@ -392,12 +393,12 @@ def mamba(model_type="mamba"):
 
 
 def mamba2():
-    config = {**COMMON, "model_type": "mamba2", "num_heads": 4, "head_dim": 8, "n_groups": 2, "state_size": 8, "conv_kernel": 4, "use_conv_bias": True, "use_bias": False,
+    config = {**COMMON, "model_type": "mamba2", "num_heads": 4, "head_dim": 8, "n_groups": 1, "state_size": 8, "conv_kernel": 4, "use_conv_bias": True, "use_bias": False,
               "layer_norm_epsilon": 1e-5, "tie_word_embeddings": False}
     shapes = {"backbone.embeddings.weight": [64, 32], "backbone.norm_f.weight": [32], "lm_head.weight": [64, 32]}
     for layer in range(2):
-        shapes.update({f"backbone.layers.{layer}.norm.weight": [32], **mamba2_shapes(f"backbone.layers.{layer}.mixer")})
-    return config, shapes, "mamba2", {"mamba2.feed_forward_length": 0, "mamba2.attention.head_count": 0, **ssm_fields("mamba2")}
+        shapes.update({f"backbone.layers.{layer}.norm.weight": [32], **mamba2_shapes(f"backbone.layers.{layer}.mixer", groups=1)})
+    return config, shapes, "mamba2", {"mamba2.feed_forward_length": 0, "mamba2.attention.head_count": 0, **ssm_fields("mamba2", groups=1)}
 
 
 def falcon_h1(**multipliers):
@@ -717,12 +718,27 @@ class Gguf(unittest.TestCase):
         self.assertEqual(self.logits(self.file), self.logits(self.plain))
 
     def test_scaled_rotation(self):
-        for scaling, fields in (({"rope_type": "linear", "factor": 4.0}, {"type": "linear", "factor": 4.0}),
+        for scaling, fields in (({"rope_type": "linear", "factor": 4.0}, {"scaling.type": "linear", "scaling.factor": 4.0}),
+                                ({"rope_type": "linear", "factor": 4.0}, {"scaling.factor": 4.0}),
+                                ({"rope_type": "linear", "factor": 4.0}, {"scale_linear": 4.0}),
+                                ({"rope_type": "default"}, {"scaling.type": "none", "scaling.factor": 4.0}),
                                 ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32, "beta_fast": 16.0},
-                                 {"type": "yarn", "factor": 4.0, "original_context_length": 32, "yarn_beta_fast": 16.0})):
+                                 {"scaling.type": "yarn", "scaling.factor": 4.0, "scaling.original_context_length": 32, "scaling.yarn_beta_fast": 16.0})):
             with self.subTest(scaling):
-                self.build(dict(self.CONFIG, rope_parameters={"rope_theta": 10000.0, **scaling}), {}, **{"llama.rope.scaling." + name: value for name, value in fields.items()})
+                self.build(dict(self.CONFIG, rope_parameters={"rope_theta": 10000.0, **scaling}), {}, **{"llama.rope." + name: value for name, value in fields.items()})
                 self.same()
+
+    def test_what_differs_from_llama_cpp_where_nothing_is_said(self):
+        for family, field, value, expected in ((granite(), "granitehybrid.rope.scaling.finetuned", None, "missing; expected false"),
+                                               (mamba2(), "mamba2.ssm.group_count", 2, "expected 1, got 2"),
+                                               (qwen3_moe(), "qwen3moe.expert_group_count", 2, "expected experts in one group, got 2")):
+            with self.subTest(field):
+                _, tensors, fields = self.build_family(family)
+                changed = {**fields, field: value}
+                write(self.file, {name: value for name, value in changed.items() if value is not None}, tensors)
+                result = run("m1-compile", self.file, "-o", os.path.join(self.root, "none.m1a"))
+                self.assertEqual(result.returncode, 1)
+                self.assertIn(f"field '{field}': {expected}", result.stderr)
 
     def test_llama3_frequencies(self):
         """A golden model, whose scaled frequencies a GGUF file holds as a tensor."""
@@ -829,6 +845,24 @@ class Gguf(unittest.TestCase):
         for prompt, got in zip(prompts[:50], self.encode_all(prompts[:50])):
             self.assertEqual(got, [*pieces_of(prompt.replace(" ", "\u2581")), 2], prompt)
 
+        # Files made without tokenizer.model: pieces stand in the order of their merges.
+        self.build(self.CONFIG, {}, **{**tokenizer, "tokenizer.ggml.scores": [-1000.0] * 300})
+        self.encode("a")
+        score.update({piece: -ids[piece] for piece in score})
+        for prompt, got in zip(prompts, self.encode_all(prompts)):
+            self.assertEqual(got, [1, *pieces_of(("\u2581" + prompt).replace(" ", "\u2581"))], prompt)
+
+    def test_ends(self):
+        """Beside the ends that a file names those that llama.cpp knows by their texts."""
+        for texts, expected in ((["<|im_end|>", "<|endoftext|>"], [2, 1, 0]), (["<|eom_id|>", "<x>"], [2, 0]), (["<|end|>", "<x>"], [2, 0]),
+                                (["<|end|>", "<|return|>", "<|call|>"], [2, 1]), (["<x>", "<y>"], [2])):
+            with self.subTest(texts):
+                fields = self.tokenizer("gpt-2")
+                tokens = list(fields["tokenizer.ggml.tokens"])
+                tokens[:len(texts)] = texts
+                self.build(self.CONFIG, {}, **{**fields, "tokenizer.ggml.tokens": tokens})
+                self.assertEqual(sorted(self.weights(self.file)[1]["eos_ids"]), sorted(expected))
+
     def test_text(self):
         small = {"self_attn": "F32"}
         ids = {token: i for i, token in enumerate(self.TOKENS)}
@@ -883,6 +917,7 @@ class Gguf(unittest.TestCase):
             (key("llama.rope.scaling.type") + "expected none, linear or yarn, got longrope", {"fields": {"llama.rope.scaling.type": "longrope"}}),
             (key("tokenizer.ggml.eos_token_id") + "expected an integer from 0 to 299, got 300", {"fields": {"tokenizer.ggml.eos_token_id": 300}}),
             (key("split.count") + "the file is one of 3 parts", {"fields": {"split.count": 3}}),
+            (key("split.count") + "the file is one of 3 parts", {"fields": {"general.architecture": None, "split.count": 3}}),
             (key("general.type") + "expected model, got adapter", {"fields": {"general.type": "adapter"}}),
             (key("tokenizer.ggml.model") + r"expected gpt2 \(byte-level BPE\) or llama \(SentencePiece's BPE\), got t5", {"fields": {"tokenizer.ggml.model": "t5"}}),
             (key("tokenizer.ggml.pre") + "expected one of llama-bpe, .*; got poro-chat", {"fields": self.tokenizer("poro-chat")}),
