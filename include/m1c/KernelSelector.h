@@ -24,11 +24,10 @@ using mlir::plan::RowDomain;
 struct OperandSpec {
   std::string role;   // "x", "weight", "out", …: names of ODS
   mlir::Type element; // f32, bf16, i32
-  // without the dynamic row dimension: {columns} of an activation, {N, K} of
+  /// Without the dynamic dimension of rows: {columns} of an activation, {N, K} of a weight, the
+  /// shape of one slot or page of a state, {} of a batch array.
   llvm::SmallVector<int64_t> dims;
-  // a weight, the shape of one slot or page of a state; {} for a
-  // batch array
-  // elements between rows of an activation; 0 when the operand has no rows
+  /// Elements between rows of an activation; 0 when the operand has no rows.
   int64_t rowStride = 0;
 };
 
@@ -47,8 +46,8 @@ struct KernelSpec {
   RowDomain domain = RowDomain::tokens; // rows of the outputs
   bool decode = false;                  // each sequence has exactly one token: T = S
   uint32_t maxRows = 0; // the function is for at most this many tokens; 0: any number
-  bool shared =
-      false; // of decode_shared: the op's arrays of shared prefixes are among the operands
+  /// Of decode_shared: the op's arrays of shared prefixes are among the operands.
+  bool shared = false;
 
   /// Position of the operand with this role, or -1.
   int find(llvm::StringRef role) const;

@@ -286,9 +286,8 @@ template <int tile, int row, int columns, bool vectors, int threads, class T> st
   const T *base;
   long long stride;
   bool whole;
-  // elements from the tile's first row, < 0 for zeros; element of the
-  int source[kItems], packed[kItems];
-  // shared tile · 256 + row
+  int source[kItems]; // elements from the tile's first row, < 0 for zeros
+  int packed[kItems]; // element of the shared tile · 256 + row
 
   template <class Column>
   M1K_DEVICE TileCopy(int thread, const T *base, long long stride, int limit, Column column)

@@ -280,3 +280,44 @@ plan.target @cuda attributes {chip = "sm_90"} {
       tensor<i32>, 0], ["out", tensor<64xf32>, 64]], outputs = 1 : i64, rows = 3 : i64,
       max_rows = 0 : i64}
 }
+
+// -----
+
+plan.target @cpu attributes {cpu = "x86-64-v3"} {
+  // expected-error @+1 {{'plan.kernel' op has no facts to generate its code from}}
+  plan.kernel @k {key = "k", origin = "generated"}
+}
+
+// -----
+
+plan.target @cpu attributes {cpu = "x86-64-v3"} {
+  // expected-error @+1 {{'plan.kernel' op @k: expected facts with op, operands, outputs, rows and max_rows}}
+  plan.kernel @k {key = "k", origin = "generated"} facts {op = "linear", operands = [],
+      outputs = 1 : i64, rows = 1 : i32, max_rows = 0 : i64}
+}
+
+// -----
+
+plan.target @cpu attributes {cpu = "x86-64-v3"} {
+  // expected-error @+1 {{'plan.kernel' op @k: expected facts within bounds: outputs among the operands, rows of 0 to 3, max_rows of 32 bits}}
+  plan.kernel @k {key = "k", origin = "generated"} facts {op = "linear", operands = [],
+      outputs = 1 : i64, rows = 1 : i64, max_rows = 0 : i64}
+}
+
+// -----
+
+plan.target @cpu attributes {cpu = "x86-64-v3"} {
+  // expected-error @+1 {{'plan.kernel' op @k: expected operands as [role, tensor type, row stride] in facts, got ["x", tensor<?xf32>, 64]}}
+  plan.kernel @k {key = "k", origin = "generated"} facts {op = "linear", operands = [["x",
+      tensor<?xf32>, 64]], outputs = 1 : i64, rows = 1 : i64, max_rows = 0 : i64}
+}
+
+// -----
+
+// An output without rows.
+plan.target @cpu attributes {cpu = "x86-64-v3"} {
+  // expected-error @+1 {{'plan.kernel' op @k: expected output 'out' to have rows}}
+  plan.kernel @k {key = "k", origin = "generated"} facts {op = "linear", operands = [["x",
+      tensor<64xf32>, 64], ["weight", tensor<32x64xf32>, 0], ["out", tensor<32xf32>, 0]],
+      outputs = 1 : i64, rows = 1 : i64, max_rows = 0 : i64}
+}

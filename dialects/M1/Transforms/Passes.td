@@ -20,12 +20,12 @@ def ExpandGatedMlpPass : Pass<"m1-expand-gated-mlp", "::mlir::func::FuncOp"> {
     %a = m1.silu_mul %g, %u : (...) -> tensor<?x160xf32>
     %y = m1.linear %a, %down : (...) -> tensor<?x64xf32>
     ```
-    Next: `m1-fold-constants`; `m1-merge-projections` joins gate and up.
+    Next: `m1-fold-doubled-bias`; `m1-merge-projections` joins gate and up.
   }];
   let statistics = [Statistic<"mlps", "mlps", "MLPs expanded">];
 }
 
-def FoldConstantsPass : Pass<"m1-fold-constants", "::mlir::ModuleOp"> {
+def FoldDoubledBiasPass : Pass<"m1-fold-doubled-bias", "::mlir::ModuleOp"> {
   let summary = "fold a bias that is added twice into one weight";
   let description = [{
     M1's Mamba-1 layers add the bias of dt in the linear layer and again in the scan. A softplus

@@ -13,7 +13,7 @@ void mlir::m1::buildOptimizePipeline(OpPassManager &manager) {
   // One m1.get_weight per weight and function, so that equal weights are equal values.
   manager.addNestedPass<func::FuncOp>(createCanonicalizerPass());
   manager.addNestedPass<func::FuncOp>(createCSEPass());
-  manager.addPass(createFoldConstantsPass());
+  manager.addPass(createFoldDoubledBiasPass());
   manager.addPass(createMergeProjectionsPass());
   manager.addNestedPass<func::FuncOp>(createFuseSiluMulPass());
   manager.addPass(createFuseConvSiluPass());

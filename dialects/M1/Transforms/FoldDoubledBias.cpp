@@ -1,4 +1,4 @@
-// m1-fold-constants: the bias of dt, which M1 adds twice, becomes one bias of twice the value.
+// m1-fold-doubled-bias: the bias of dt, which M1 adds twice, becomes one bias of twice the value.
 #include "M1/Transforms/Passes.h"
 #include "M1/Transforms/WeightUtils.h"
 #include "Support/PassStatistic.h"
@@ -6,18 +6,18 @@
 #include "mlir/IR/PatternMatch.h"
 
 namespace mlir::m1 {
-#define GEN_PASS_DEF_FOLDCONSTANTSPASS
+#define GEN_PASS_DEF_FOLDDOUBLEDBIASPASS
 #include "M1/Transforms/Passes.h.inc"
 } // namespace mlir::m1
 
-#define DEBUG_TYPE "m1-fold-constants"
+#define DEBUG_TYPE "m1-fold-doubled-bias"
 
 using namespace mlir;
 using namespace mlir::m1;
 
 namespace {
 
-struct FoldConstants : m1::impl::FoldConstantsPassBase<FoldConstants> {
+struct FoldDoubledBias : m1::impl::FoldDoubledBiasPassBase<FoldDoubledBias> {
   void runOnOperation() override {
     SymbolTable symbols(getOperation());
     IRRewriter rewriter(&getContext());

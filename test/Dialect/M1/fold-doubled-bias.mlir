@@ -1,6 +1,6 @@
-// RUN: m1-opt %s --m1-fold-constants --m1-statistics 2>%t.statistics | FileCheck %s
+// RUN: m1-opt %s --m1-fold-doubled-bias --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
-// STATISTICS: m1-fold-constants biases 2
+// STATISTICS: m1-fold-doubled-bias biases 2
 
 // CHECK: m1.weight @b_doubled : tensor<8xf32> {sources = ["dt.bias"], transform = #m1<transform double>}
 // CHECK-NOT: doubled_0
