@@ -7,7 +7,7 @@
 #
 # Without a GPU, `run` says so and succeeds. GOLDENS names the directories of golden checkpoints (A:B; some parts need the repository's own),
 # SEED the random configurations, RANDOM_COUNT how many of M1, Llama and Qwen2, FAMILY_COUNT how many of each of FAMILIES, M1_GPU_PARTS which
-# parts run (goldens agreement large samples kernels errors sanitizer bench peers engine; default all). Needs bash, python3; compute-sanitizer when
+# parts run (goldens agreement ops large samples kernels errors sanitizer bench peers engine; default all). Needs bash, python3; compute-sanitizer when
 # there is one.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -22,7 +22,7 @@ pack() {
   trap 'rm -rf "$stage"' RETURN
   [ -d "$build" ] || "$root/examples/build.sh" "$build" || return 1
   local programs=(m1-run m1-bench device_agreement)
-  ninja -C "$build" m1-compile draw_checkpoints m1_runtime_shared m1_lost_driver "${programs[@]}" >/dev/null || return 1
+  ninja -C "$build" m1-compile draw_checkpoints op_cases m1_runtime_shared m1_lost_driver "${programs[@]}" >/dev/null || return 1
   mkdir -p "$stage/bin" "$stage/lib" "$stage/artifacts" "$stage/int8" "$stage/goldens" "$stage/random"
   for program in "${programs[@]}"; do
     cp "$(find "$build" -name "$program" -type f -perm -u+x | head -1)" "$stage/bin/" # with symbols, for backtraces
@@ -56,6 +56,8 @@ pack() {
     "${compile[@]}" "$directory" -o "$stage/random/$(basename "$directory").int8.m1a" --activation-type f32 --quantize int8 || return 1
   done
   rm -rf "$drawn"
+  # The table of op cases, with what the reference computes beside each.
+  "$(find "$build" -name op_cases -type f -perm -u+x | head -1)" "$stage/ops" || return 1
   # Real sizes with dummy weights, where their configurations are at hand.
   if [ -n "$configs" ]; then
     for model in m1-3b m1-mamba2-3b; do
@@ -77,7 +79,7 @@ part() { # NAME COMMAND...
 engine() { # ARTIFACT TEMPERATURE
   bin/m1-run "$1" --device cuda --input-ids prompt.txt --samples 512 --slots 513 --max-new-tokens 256 --ignore-eos --temperature "$2" --json --stats >engine.json
 }
-wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement large samples kernels errors sanitizer bench peers engine} " == *" $1 "* ]]; }
+wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement ops large samples kernels errors sanitizer bench peers engine} " == *" $1 "* ]]; }
 
 run() {
   local package=$1 out=${2:-.}
@@ -106,6 +108,16 @@ run() {
     part "agreement, goldens in bf16" bin/device_agreement --tolerance 4.5e-2 --norm $(ls artifacts/*.bf16.m1a | unrouted)
     part "agreement, int8 weights in f32" bin/device_agreement int8/*.f32.m1a
     part "agreement, int8 weights in bf16" bin/device_agreement --tolerance 4.5e-2 --norm $(ls int8/*.bf16.m1a | unrouted)
+  fi
+  if wanted ops; then
+    tables() { for a in ops/*."$1".m1a; do echo "$a=${a%.m1a}.safetensors"; done; }
+    part "op cases, f32" python3 check_golden_artifacts.py --bin bin --tolerance 1e-4 $(tables f32)
+    # A rounding to bf16 of the result, 2^-9 at most, and one between two operations; twice as much for what tensor cores round on the way.
+    part "op cases, bf16" python3 check_golden_artifacts.py --bin bin --tolerance 8e-3 --norm --free-tokens $(tables bf16)
+    part "op cases, ragged steps in f32" bin/device_agreement --seed "$seed" --tolerance 1e-4 ops/*.f32.m1a
+    for artifact in ops/bench/*.m1a; do
+      part "op times $(basename "$artifact" .m1a)" bin/m1-bench "$artifact" --device cuda --batch 1,64,512 --context 2304 --kernels
+    done
   fi
   if wanted large; then
     part "hundreds of samples, f32" bin/device_agreement --large --seed "$seed" artifacts/m1-mamba1-f32.f32.m1a artifacts/m1-mamba2-f32.f32.m1a artifacts/hf-llama.f32.m1a

@@ -1,0 +1,130 @@
+// Products with weights: sizes that are and are not multiples of tiles and registers, every mix of
+// types, bias, and quantised weights whose groups end early.
+// RUN: m1-opt %s -o /dev/null
+
+func.func @linear_f32(%x: tensor<?x64xf32>, %w: tensor<4x64xf32>)
+    -> tensor<?x4xf32> {
+  %y = m1.linear %x, %w
+      : (tensor<?x64xf32>, tensor<4x64xf32>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}
+
+func.func @linear_odd(%x: tensor<?x37xf32>, %w: tensor<67x37xf32>, %b: tensor<67xf32>)
+    -> tensor<?x67xf32> {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x37xf32>, tensor<67x37xf32>, tensor<67xf32>) -> tensor<?x67xf32>
+  return %y : tensor<?x67xf32>
+}
+
+func.func @linear_f32_bf16(%x: tensor<?x127xf32>, %w: tensor<33x127xbf16>)
+    -> tensor<?x33xbf16> {
+  %y = m1.linear %x, %w
+      : (tensor<?x127xf32>, tensor<33x127xbf16>) -> tensor<?x33xbf16>
+  return %y : tensor<?x33xbf16>
+}
+
+func.func @linear_bf16(%x: tensor<?x96xbf16>, %w: tensor<130x96xbf16>, %b: tensor<130xf32>)
+    -> tensor<?x130xbf16> {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x96xbf16>, tensor<130x96xbf16>, tensor<130xf32>) -> tensor<?x130xbf16>
+  return %y : tensor<?x130xbf16>
+}
+
+func.func @linear_bf16_to_f32(%x: tensor<?x95xbf16>, %w: tensor<66x95xbf16>)
+    -> tensor<?x66xf32> {
+  %y = m1.linear %x, %w
+      : (tensor<?x95xbf16>, tensor<66x95xbf16>) -> tensor<?x66xf32>
+  return %y : tensor<?x66xf32>
+}
+
+func.func @linear_bf16_f32(%x: tensor<?x33xbf16>, %w: tensor<7x33xf32>, %b: tensor<7xf32>)
+    -> tensor<?x7xbf16> {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x33xbf16>, tensor<7x33xf32>, tensor<7xf32>) -> tensor<?x7xbf16>
+  return %y : tensor<?x7xbf16>
+}
+
+func.func @linear_aligned(%x: tensor<?x512xbf16>, %w: tensor<256x512xbf16>)
+    -> tensor<?x256xbf16> {
+  %y = m1.linear %x, %w
+      : (tensor<?x512xbf16>, tensor<256x512xbf16>) -> tensor<?x256xbf16>
+  return %y : tensor<?x256xbf16>
+}
+
+func.func @linear_int8(%x: tensor<?x96xbf16>, %w: tensor<130x96xbf16>, %b: tensor<130xf32>)
+    -> tensor<?x130xbf16> attributes {m1.quantize = "int8"} {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x96xbf16>, tensor<130x96xbf16>, tensor<130xf32>) -> tensor<?x130xbf16>
+  return %y : tensor<?x130xbf16>
+}
+
+func.func @linear_int8_odd(%x: tensor<?x37xf32>, %w: tensor<67x37xf32>, %b: tensor<67xf32>)
+    -> tensor<?x67xf32> attributes {m1.quantize = "int8"} {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x37xf32>, tensor<67x37xf32>, tensor<67xf32>) -> tensor<?x67xf32>
+  return %y : tensor<?x67xf32>
+}
+
+func.func @linear_int8_to_f32(%x: tensor<?x75xbf16>, %w: tensor<7x75xbf16>)
+    -> tensor<?x7xf32> attributes {m1.quantize = "int8"} {
+  %y = m1.linear %x, %w
+      : (tensor<?x75xbf16>, tensor<7x75xbf16>) -> tensor<?x7xf32>
+  return %y : tensor<?x7xf32>
+}
+
+func.func @linear_int4(%x: tensor<?x256xbf16>, %w: tensor<9x256xbf16>, %b: tensor<9xf32>)
+    -> tensor<?x9xbf16> attributes {m1.quantize = "int4:64"} {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x256xbf16>, tensor<9x256xbf16>, tensor<9xf32>) -> tensor<?x9xbf16>
+  return %y : tensor<?x9xbf16>
+}
+
+func.func @linear_int4_ends_early(%x: tensor<?x313xbf16>, %w: tensor<5x313xbf16>, %b: tensor<5xf32>)
+    -> tensor<?x5xf32> attributes {m1.quantize = "int4"} {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x313xbf16>, tensor<5x313xbf16>, tensor<5xf32>) -> tensor<?x5xf32>
+  return %y : tensor<?x5xf32>
+}
+
+func.func @linear_int4_f32(%x: tensor<?x177xf32>, %w: tensor<9x177xbf16>, %b: tensor<9xf32>)
+    -> tensor<?x9xf32> attributes {m1.quantize = "int4:64"} {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x177xf32>, tensor<9x177xbf16>, tensor<9xf32>) -> tensor<?x9xf32>
+  return %y : tensor<?x9xf32>
+}
+
+func.func @linear_int4_128(%x: tensor<?x235xf32>, %w: tensor<4x235xbf16>)
+    -> tensor<?x4xf32> attributes {m1.quantize = "int4:128"} {
+  %y = m1.linear %x, %w
+      : (tensor<?x235xf32>, tensor<4x235xbf16>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}
+
+func.func @bench_linear_square(%x: tensor<?x3072xbf16>, %w: tensor<3072x3072xbf16>)
+    -> tensor<?x3072xbf16> attributes {m1.bench} {
+  %y = m1.linear %x, %w
+      : (tensor<?x3072xbf16>, tensor<3072x3072xbf16>) -> tensor<?x3072xbf16>
+  return %y : tensor<?x3072xbf16>
+}
+
+func.func @bench_linear_down(%x: tensor<?x8192xbf16>, %w: tensor<3072x8192xbf16>)
+    -> tensor<?x3072xbf16> attributes {m1.bench} {
+  %y = m1.linear %x, %w
+      : (tensor<?x8192xbf16>, tensor<3072x8192xbf16>) -> tensor<?x3072xbf16>
+  return %y : tensor<?x3072xbf16>
+}
+
+func.func @bench_linear_down_int8(%x: tensor<?x8192xbf16>, %w: tensor<3072x8192xbf16>)
+    -> tensor<?x3072xbf16> attributes {m1.quantize = "int8", m1.bench} {
+  %y = m1.linear %x, %w
+      : (tensor<?x8192xbf16>, tensor<3072x8192xbf16>) -> tensor<?x3072xbf16>
+  return %y : tensor<?x3072xbf16>
+}
+
+func.func @gated_mlp(%x: tensor<?x24xbf16>, %gate: tensor<40x24xbf16>, %up: tensor<40x24xbf16>,
+                     %down: tensor<16x40xbf16>) -> tensor<?x16xbf16> {
+  %y = m1.gated_mlp %x, %gate, %up, %down
+      : (tensor<?x24xbf16>, tensor<40x24xbf16>, tensor<40x24xbf16>, tensor<16x40xbf16>)
+      -> tensor<?x16xbf16>
+  return %y : tensor<?x16xbf16>
+}
