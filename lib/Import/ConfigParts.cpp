@@ -14,6 +14,14 @@ void m1c::expectSilu(const Fields &fields, StringRef name) {
     fields.error(name) << "expected silu, got " << *act;
 }
 
+m1::ScalarFormula m1c::readActivation(const Fields &fields, StringRef name, StringRef absent) {
+  const std::string act = fields.string(name).value_or(absent.str());
+  m1::ScalarFormula formula = m1::findActivation(act);
+  if (!formula)
+    fields.error(name) << "expected " << m1::activationNames() << ", got " << act;
+  return formula ? formula : m1::scalars::silu;
+}
+
 static void readTypes(const Fields &config, ModelConfig &out) {
   StringRef name = config.has("dtype") ? "dtype" : "torch_dtype";
   config.ignore({"dtype", "torch_dtype"});

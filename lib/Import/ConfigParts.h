@@ -3,6 +3,7 @@
 #define M1C_LIB_IMPORT_CONFIGPARTS_H
 
 #include "Fields.h"
+#include "M1/IR/Scalars.h"
 #include "m1c/Checkpoint.h"
 
 #include <limits>
@@ -119,7 +120,10 @@ Mamba2Config readMamba2(const Fields &config, const Mamba2Names &names, Mamba2Co
 Mamba2Config readHybridMamba2(const Fields &config, int64_t inner);
 /// A size that may be "auto": hidden_size / 16, rounded up.
 int64_t readRank(const Fields &config, llvm::StringRef name, int64_t hiddenSize);
-/// hidden_act and its like: refuses what is not silu.
+/// hidden_act and its like of an MLP; when no field says it: `absent`.
+mlir::m1::ScalarFormula readActivation(const Fields &fields, llvm::StringRef name = "hidden_act",
+                                       llvm::StringRef absent = "silu");
+/// The same where only silu is known, as of mixers.
 void expectSilu(const Fields &fields, llvm::StringRef name = "hidden_act");
 
 } // namespace m1c

@@ -56,12 +56,18 @@ Value Layer::sigmoid(Value x) {
   return createUnary(model.builder, model.loc, "sigmoid", x.getType(), x, scalars::sigmoid);
 }
 
-Value Layer::squaredRelu(Value x) {
-  return createUnary(model.builder, model.loc, "relu2", x.getType(), x, scalars::relu2);
+Value Layer::activate(ScalarFormula activation, Value x) {
+  return createUnary(model.builder, model.loc, "activation", x.getType(), x, activation);
 }
 
 Value Layer::siluMul(Value a, Value b) {
   return SiluMulOp::create(model.builder, model.loc, a.getType(), a, b);
+}
+
+Value Layer::gate(ScalarFormula activation, Value a, Value b) {
+  return activation == scalars::silu
+             ? siluMul(a, b)
+             : createGate(model.builder, model.loc, "gate", a.getType(), a, b, activation);
 }
 
 Value Layer::project(Value x, const Twine &part, const Twine &module, int64_t n, bool bias) {
@@ -69,17 +75,18 @@ Value Layer::project(Value x, const Twine &part, const Twine &module, int64_t n,
   return model.linear(x, weight, bias ? vector(part + "_bias", module + ".bias", n) : Value());
 }
 
-Value Layer::gatedMlp(Value x, int64_t size, bool bias, const MlpNames &names) {
+Value Layer::gatedMlp(Value x, int64_t size, bool bias, const MlpNames &names,
+                      ScalarFormula activation) {
   int64_t d = ModelBuilder::columnsOf(x);
-  if (!bias) {
+  if (!bias && activation == scalars::silu) {
     Value gate = matrix("gate", names.gate + ".weight", size, d),
           up = matrix("up", names.up + ".weight", size, d),
           down = matrix("down", names.down + ".weight", d, size);
     return GatedMlpOp::create(model.builder, model.loc, model.activations(d), x, gate, up, down);
   }
-  Value gate = project(x, "gate", names.gate, size, true),
-        up = project(x, "up", names.up, size, true);
-  return project(siluMul(gate, up), "down", names.down, d, true);
+  Value gated = project(x, "gate", names.gate, size, bias),
+        up = project(x, "up", names.up, size, bias);
+  return project(gate(activation, gated, up), "down", names.down, d, bias);
 }
 
 Layer::Route Layer::route(Value x, const ExpertsConfig &config, const std::string &router,
@@ -110,7 +117,8 @@ Value Layer::combine(Value x, Value weights) {
                            model.activations(ModelBuilder::columnsOf(x) / parts), x, weights);
 }
 
-Value Layer::experts(Value x, Value routed, const ExpertsConfig &config, const ExpertNames &names) {
+Value Layer::experts(Value x, Value routed, const ExpertsConfig &config, const ExpertNames &names,
+                     ScalarFormula activation) {
   int64_t d = ModelBuilder::columnsOf(x), size = config.size;
   Route chosen = route(routed, config, names.router, names.correction);
   auto weight = [&](StringRef part, const std::string &module, int64_t n, int64_t k) {
@@ -125,10 +133,10 @@ Value Layer::experts(Value x, Value routed, const ExpertsConfig &config, const E
   };
   Value inner;
   if (names.gate.empty()) {
-    inner = squaredRelu(linear(x, "up", names.up, size, d));
+    inner = activate(activation, linear(x, "up", names.up, size, d));
   } else {
-    Value gate = linear(x, "gate", names.gate, size, d);
-    inner = siluMul(gate, linear(x, "up", names.up, size, d));
+    Value gated = linear(x, "gate", names.gate, size, d);
+    inner = gate(activation, gated, linear(x, "up", names.up, size, d));
   }
   return combine(linear(inner, "down", names.down, d, size), chosen.weights);
 }

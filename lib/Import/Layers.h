@@ -11,7 +11,8 @@ struct MlpNames {
   std::string gate = "mlp.gate_proj", up = "mlp.up_proj", down = "mlp.down_proj";
 };
 struct ExpertNames {
-  /// Modules; those of expert e are `experts`.e.up and the like. An empty gate: relu² of up.
+  /// Modules; those of expert e are `experts`.e.up and the like. An empty gate: the
+  /// activation of up alone.
   std::string router = "mlp.gate", experts = "mlp.experts", gate = "gate_proj", up = "up_proj",
               down = "down_proj";
   /// Tensor of a bias of the choice; empty: none.
@@ -59,21 +60,25 @@ public:
   mlir::Value mul(mlir::Value a, mlir::Value b);
   mlir::Value sum(mlir::Value a, mlir::Value b); // of two branches
   mlir::Value siluMul(mlir::Value a, mlir::Value b);
+  /// activation(a) · b
+  mlir::Value gate(mlir::m1::ScalarFormula activation, mlir::Value a, mlir::Value b);
   mlir::Value sigmoidMul(mlir::Value a, mlir::Value b); // sigmoid(a) · b
   mlir::Value sigmoid(mlir::Value x);
-  mlir::Value squaredRelu(mlir::Value x);
+  mlir::Value activate(mlir::m1::ScalarFormula activation, mlir::Value x);
 
   /// x · `module`.weightᵀ (+ `module`.bias); the weight is called `part`.
   mlir::Value project(mlir::Value x, const llvm::Twine &part, const llvm::Twine &module, int64_t n,
                       bool bias = false);
 
-  /// down(silu(gate x) · up x); the modules are called `names`.
+  /// down(activation(gate x) · up x); the modules are called `names`.
   mlir::Value gatedMlp(mlir::Value x, int64_t intermediateSize, bool bias = false,
-                       const MlpNames &names = {});
+                       const MlpNames &names = {},
+                       mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu);
 
   /// Σ weight · expert(x) over the experts that the router chooses by the logits of `routed`.
   mlir::Value experts(mlir::Value x, mlir::Value routed, const ExpertsConfig &config,
-                      const ExpertNames &names);
+                      const ExpertNames &names,
+                      mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu);
   /// The same with gate and up in one tensor [count, 2·size, K] `input` and `output` [count, K,
   /// size].
   mlir::Value joinedExperts(mlir::Value x, const ExpertsConfig &config, const std::string &router,

@@ -13,6 +13,7 @@ using Json = nlohmann::json;
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 double silu(double x) { return x * sigmoid(x); }
+double relu2(double x) { return x > 0 ? x * x : 0; }
 double softplus(double x) { return std::log1p(std::exp(-std::abs(x))) + std::max(x, 0.0); }
 
 Row part(const Row &x, size_t begin, size_t count) {
@@ -203,7 +204,8 @@ private:
 
   Row gatedMlp(const Row &x, const std::string &module) const {
     return linear(module + "down_proj",
-                  times(linear(module + "up_proj", x), linear(module + "gate_proj", x), silu));
+                  times(linear(module + "up_proj", x), linear(module + "gate_proj", x),
+                        config.value("hidden_act", "silu") == "relu2" ? relu2 : silu));
   }
 
   // ---- experts
@@ -265,7 +267,7 @@ private:
   Row squaredRelu(const Row &x, const std::string &at) const {
     Row y = linear(at + "up_proj", x);
     for (double &v : y)
-      v = v > 0 ? v * v : 0;
+      v = relu2(v);
     return linear(at + "down_proj", y);
   }
   Row nemotronExperts(const Row &x) const {

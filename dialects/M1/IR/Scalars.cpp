@@ -175,6 +175,31 @@ Value scalars::softCap(ImplicitLocOpBuilder &b, Value x, double cap) {
   return arith::MulFOp::create(b, constant(b, cap, x), math::TanhOp::create(b, scaled));
 }
 
+/// Activations by the names of transformers' ACT2FN, those that checkpoints of the importer's
+/// families have.
+static const std::pair<StringLiteral, ScalarFormula> activations[] = {
+    {"relu2", scalars::relu2},
+    {"silu", scalars::silu},
+    {"swish", scalars::silu},
+};
+
+ScalarFormula mlir::m1::findActivation(StringRef name) {
+  for (const auto &[known, formula] : activations)
+    if (known == name)
+      return formula;
+  return nullptr;
+}
+
+std::string mlir::m1::activationNames() {
+  std::string text;
+  for (const auto &[index, entry] : llvm::enumerate(activations))
+    text += (index == 0                            ? ""
+             : index + 1 == std::size(activations) ? " or "
+                                                   : ", ") +
+            entry.first.str();
+  return text;
+}
+
 //===----------------------------------------------------------------------===//
 // Maps
 //===----------------------------------------------------------------------===//

@@ -49,6 +49,11 @@ Value softCap(ImplicitLocOpBuilder &b, Value x, double cap);
 
 using ScalarFormula = Value (*)(ImplicitLocOpBuilder &, Value);
 
+/// The formula that configurations call `name` ("silu", "relu2"), or null.
+ScalarFormula findActivation(StringRef name);
+/// These names, for messages: "relu2, silu or swish".
+std::string activationNames();
+
 /// The code of formula(x) · y, which is that of m1.silu_mul where formula is silu.
 ArrayAttr encodeGate(MLIRContext *context, ScalarFormula formula);
 /// The code of x + y, which is that of m1.add.

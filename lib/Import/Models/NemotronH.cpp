@@ -25,7 +25,7 @@ public:
     attention.bias = attention.outputBias = config.flag("attention_bias", false);
     intermediateSize = config.size("intermediate_size");
     mlpBias = config.flag("mlp_bias", false);
-    config.expectWord("mlp_hidden_act", {"relu2"});
+    activation = readActivation(config, "mlp_hidden_act", "relu2");
     expectSilu(config, "mamba_hidden_act");
     Mamba2Config absent;
     absent.heads = 128;
@@ -121,7 +121,7 @@ private:
   Value buildMlp(Layer &layer, Value x, llvm::StringRef part, llvm::StringRef module,
                  int64_t size) const {
     Value up = layer.project(x, part + "up", module + ".up_proj", size, mlpBias);
-    return layer.project(layer.squaredRelu(up), part + "down", module + ".down_proj",
+    return layer.project(layer.activate(activation, up), part + "down", module + ".down_proj",
                          layer.model.config.hiddenSize, mlpBias);
   }
 
@@ -134,7 +134,7 @@ private:
     Value inner = latentSize
                       ? layer.project(x, "latent_in", "mixer.fc1_latent_proj", latentSize, mlpBias)
                       : x;
-    Value routed = layer.experts(inner, x, experts, names);
+    Value routed = layer.experts(inner, x, experts, names, activation);
     if (latentSize)
       routed = layer.project(routed, "latent_out", "mixer.fc2_latent_proj",
                              layer.model.config.hiddenSize, mlpBias);
@@ -164,6 +164,7 @@ private:
   std::vector<Operator> operators;
   int64_t intermediateSize = 0, sharedSize = 0, latentSize = 0;
   bool mlpBias = false;
+  m1::ScalarFormula activation = m1::scalars::relu2;
 };
 
 } // namespace

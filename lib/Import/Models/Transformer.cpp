@@ -20,7 +20,7 @@ public:
     attention =
         readAttention(config, source.model.hiddenSize, "head_dim", modelType == "qwen3" ? 128 : 0);
     intermediateSize = config.size("intermediate_size");
-    expectSilu(config);
+    activation = readActivation(config);
     if (modelType == "qwen2") {
       attention.bias = config.flag("attention_bias", true);
     } else if (modelType != "mistral") {
@@ -34,7 +34,7 @@ public:
     readWindows(config, source.model.layers);
     rotary = readRotary(source, attention.headDim);
     bool windowed = llvm::any_of(windows, [](int64_t window) { return window > 0; });
-    if (!windowed && !attention.qkNorm)
+    if (!windowed && !attention.qkNorm && activation == m1::scalars::silu)
       source.model.transformer = TransformerSizes{
           attention.heads, attention.kvHeads, attention.headDim, intermediateSize, eps,
           mlpBias,         rotary->scaled};
@@ -46,8 +46,8 @@ public:
     ofLayer.window = windows[index];
     h = layer.residual(h, "input_layernorm", [&](Value x) { return layer.attention(x, ofLayer); });
     return layer.residual(h, "post_attention_layernorm", [&](Value x) {
-      return experts.isIn(index) ? layer.experts(x, x, experts.config, {})
-                                 : layer.gatedMlp(x, intermediateSize, mlpBias);
+      return experts.isIn(index) ? layer.experts(x, x, experts.config, {}, activation)
+                                 : layer.gatedMlp(x, intermediateSize, mlpBias, {}, activation);
     });
   }
 
@@ -97,6 +97,7 @@ private:
   std::vector<int64_t> windows;
   int64_t intermediateSize = 0;
   bool mlpBias = false;
+  m1::ScalarFormula activation = m1::scalars::silu;
 };
 
 } // namespace
