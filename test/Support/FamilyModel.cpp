@@ -13,6 +13,7 @@ using Json = nlohmann::json;
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 double silu(double x) { return x * sigmoid(x); }
+double relu(double x) { return std::max(x, 0.0); }
 double relu2(double x) { return x > 0 ? x * x : 0; }
 double softplus(double x) { return std::log1p(std::exp(-std::abs(x))) + std::max(x, 0.0); }
 
@@ -202,10 +203,13 @@ private:
     });
   }
 
+  static double (*activation(const std::string &name))(double) {
+    return name == "relu" ? relu : name == "relu2" ? relu2 : silu;
+  }
   Row gatedMlp(const Row &x, const std::string &module) const {
     return linear(module + "down_proj",
                   times(linear(module + "up_proj", x), linear(module + "gate_proj", x),
-                        config.value("hidden_act", "silu") == "relu2" ? relu2 : silu));
+                        activation(config.value("hidden_act", "silu"))));
   }
 
   // ---- experts

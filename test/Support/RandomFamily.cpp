@@ -413,7 +413,7 @@ private:
     bool bias = !jamba && type != "mistral" && random.chance(0.3),
          mlpBias = (bamba || falcon || type == "llama") && random.chance(0.3);
     config.update({{"rms_norm_eps", 1e-5},
-                   {"hidden_act", plain ? random.pick({"silu", "swish", "relu2"}) : "silu"},
+                   {"hidden_act", plain ? random.pick({"silu", "swish", "relu", "relu2"}) : "silu"},
                    {"intermediate_size", intermediate},
                    {"num_attention_heads", heads},
                    {"num_key_value_heads", kvHeads}});

@@ -298,6 +298,7 @@ TEST_P(CpuKernels, Formulas) {
   unary(scalars::silu, silu);
   unary(scalars::sigmoid, [](double v) { return 1 / (1 + std::exp(-v)); });
   unary(scalars::softplus, [](double v) { return v > 30 ? v : std::log1p(std::exp(v)); });
+  unary(mlir::m1::findActivation("relu"), [](double v) { return std::max(v, 0.0); });
   unary(scalars::relu2, [](double v) { return v > 0 ? v * v : 0; });
   unary(scalars::gelu, [](double v) { return v / 2 * (1 + std::erf(v * std::sqrt(0.5))); });
   unary(scalars::geluTanh, [](double v) {

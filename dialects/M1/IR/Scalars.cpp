@@ -175,9 +175,14 @@ Value scalars::softCap(ImplicitLocOpBuilder &b, Value x, double cap) {
   return arith::MulFOp::create(b, constant(b, cap, x), math::TanhOp::create(b, scaled));
 }
 
+static Value relu(ImplicitLocOpBuilder &b, Value x) {
+  return arith::MaximumFOp::create(b, x, scalars::constant(b, 0, x));
+}
+
 /// Activations by the names of transformers' ACT2FN, those that checkpoints of the importer's
 /// families have.
 static const std::pair<StringLiteral, ScalarFormula> activations[] = {
+    {"relu", relu},
     {"relu2", scalars::relu2},
     {"silu", scalars::silu},
     {"swish", scalars::silu},

@@ -78,7 +78,7 @@ CASES = [
     # A size that is not positive.
     ("hf-llama", ["config:num_attention_heads=0"], r"config\.json: field 'num_attention_heads': expected an integer from 1 to 65536, got 0"),
     # Another activation function.
-    ("hf-llama", ['config:hidden_act="gelu"'], r"config\.json: field 'hidden_act': expected relu2, silu or swish, got gelu"),
+    ("hf-llama", ['config:hidden_act="gelu"'], r"config\.json: field 'hidden_act': expected relu, relu2, silu or swish, got gelu"),
     # Rotary scaling of an unknown type, first generation of config.json.
     ("m1-mamba1-f32", ["no-mamba-config", 'config:rope_scaling={"rope_type": "longrope", "factor": 4.0}', "drop:layers.*"], r"config\.json: field 'rope_scaling\.rope_type': expected default, linear, llama3, yarn or dynamic, got longrope"),
     # Rotary scaling of an unknown type, second generation.
