@@ -3,6 +3,7 @@
 // before MLIR's parser, which recurses with the text, sees it.
 #include "artifact/artifact.h"
 #include "m1c/Artifact.h"
+#include "m1c/ReadableText.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -123,6 +124,8 @@ llvm::Expected<std::string> unpack(const m1rt::Artifact &artifact) {
 llvm::Expected<OwningOpRef<ModuleOp>> parse(llvm::StringRef text, MLIRContext &context) {
   if (auto error = checkLexically(text))
     return std::move(error);
+  if (holdsIndexArray(text))
+    return malformed("has an array of index");
   std::string message;
   // The first error says what is wrong; its place is one in a text that nobody sees.
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {

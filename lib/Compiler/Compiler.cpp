@@ -4,6 +4,7 @@
 #include "base/output_file.h"
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"
+#include "m1c/ReadableText.h"
 #include "m1c/Target.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
@@ -218,6 +219,10 @@ bool Compilation::readModel() {
 }
 
 bool Compilation::parseModel() {
+  if (auto text = llvm::MemoryBuffer::getFile(options.model);
+      text && holdsIndexArray((*text)->getBuffer()))
+    return fail(llvm::createStringError(
+        options.model + ": holds an array of index (array<index: …>), which MLIR cannot read"));
   module = parseSourceFile<ModuleOp>(options.model, &context);
   if (!module)
     return false;

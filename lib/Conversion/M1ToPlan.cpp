@@ -33,11 +33,8 @@ public:
       : source(source), target(target), selector(selector), table(table), maxRows(maxRows),
         shared(shared), b(source.getContext()) {}
 
+  /// Of a function that isStep.
   LogicalResult convert() {
-    if (source.getNumArguments() != 2 || !isa<m1::BatchType>(source.getArgument(1).getType()) ||
-        source.getNumResults() != 2 || !source.getBody().hasOneBlock())
-      return source.emitOpError(
-          "expected a function (tokens, batch) -> (logits, next tokens) of one block");
     b.setInsertionPointToEnd(&target.getBody().front());
     std::string entry = source.getSymName().str() + (shared ? "_shared" : ""),
                 symbol = maxRows ? entry + "_" + std::to_string(maxRows) : entry;
@@ -410,6 +407,12 @@ LogicalResult FunctionConverter::convert(Operation *current) {
   return unsharable ? failure() : selector.select(spec, *this);
 }
 
+/// Whether the function is a step of a model; a declaration is none.
+bool isStep(func::FuncOp function) {
+  return function.getBody().hasOneBlock() && function.getNumArguments() == 2 &&
+         function.getNumResults() == 2 && isa<m1::BatchType>(function.getArgument(1).getType());
+}
+
 /// Whether an op of the function concerns itself with pages that sequences share.
 bool concernsSharing(func::FuncOp function) {
   return llvm::any_of(function.getBody().front(), [](Operation &op) {
@@ -450,6 +453,11 @@ FailureOr<plan::TargetOp> convertM1ToPlan(ModuleOp module, Target &device) {
   KernelSelector &selector = device.selector();
   KernelTable table;
   for (auto function : module.getOps<func::FuncOp>()) {
+    if (!isStep(function)) {
+      target.erase();
+      return function.emitOpError(
+          "expected a function (tokens, batch) -> (logits, next tokens) of one block");
+    }
     const bool decode = function.getSymName() == "decode";
     llvm::SmallVector<uint32_t> bounds = {0};
     if (decode)

@@ -8,6 +8,12 @@ func.func @prefill(%x: tensor<?x64xf32>) -> tensor<?x64xf32> {
 
 // -----
 
+// So are declarations.
+// expected-error@+1 {{'func.func' op expected a function (tokens, batch) -> (logits, next tokens) of one block}}
+func.func private @decode(tensor<?xi32>, !m1.batch) -> (tensor<?x8xf32>, tensor<?xi32>)
+
+// -----
+
 // What has to be expanded first is refused.
 m1.weight @embed : tensor<512x64xf32> {sources = ["e"]}
 m1.weight @gate : tensor<160x64xf32> {sources = ["g"]}

@@ -194,6 +194,7 @@ class Remake(unittest.TestCase):
                 ("the module in it: nests deeper than", inserted("module {" * deep + "}" * deep)),
                 ("the module in it: nests deeper than", inserted('m1.state @x : !m1.scan_state<4x4xf32> {a = ' + "tuple<" * deep + ">" * deep + "}")),
                 ("the module in it: a '-' without a number", inserted("m1.state @x : !m1.scan_state<4x4xf32> {a = affine_map<(d0) -> (" + "- " * deep + "d0)>}")),
+                ("the module in it: has an array of index", inserted('m1.state @x : !m1.scan_state<4x4xf32> {a = array <\n index: 1>}')),
                 ("the module in it: has an alias", "#a = [1]\n" + text),
                 ("the module in it: has an alias", "\n \t!t = i32\n" + text),
                 ("the module in it: has a comment", text + "// more\n"),

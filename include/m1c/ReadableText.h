@@ -1,0 +1,15 @@
+// What MLIR's parser cannot read.
+#ifndef M1C_READABLETEXT_H
+#define M1C_READABLETEXT_H
+
+#include "llvm/ADT/StringRef.h"
+
+namespace m1c {
+
+/// Whether the text of a module holds an array of index (`array<index: 1>`): MLIR 22 ends there by
+/// a segmentation fault instead of an error, mlir-opt as well.
+bool holdsIndexArray(llvm::StringRef text);
+
+} // namespace m1c
+
+#endif
