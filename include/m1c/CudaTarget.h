@@ -45,6 +45,8 @@ constexpr uint32_t streamedRows = 8;
 /// Those of at most so many multiply bf16 rows with weights of i8 as they are; above, making bf16
 /// of the weights for a library's product takes less time than reading them once for 64 rows.
 constexpr uint32_t tiledRows = 64;
+/// Those of at most so many stream weights of int4 into products with bf16 rows.
+constexpr uint32_t streamedInt4Rows = 32;
 
 /// Matrix products become gemm commands, in functions of few rows (KernelSpec::maxRows) launches
 /// that stream the weights. Other ops take the family of kernels that serves them

@@ -26,6 +26,13 @@ struct i8 {
   signed char value;
 };
 
+// Bytes of weights of int4, two to a byte, which have a scale for each group of columns of a row.
+// A row is blocks of 128 columns, 64 bytes, the last one filled up; bits 4·p … 4·p+3 of word w, of
+// 16 bits, of a block are its column 32·p + w in two's complement (M1/IR/Int4.h).
+struct i4x2 {
+  unsigned char pair;
+};
+
 M1K_DEVICE float to_float(float v) { return v; }
 M1K_DEVICE float to_float(i8 v) { return float(v.value); }
 M1K_DEVICE float to_float(bf16 v) { return __uint_as_float(u32(v.bits) << 16); }
@@ -74,6 +81,18 @@ M1K_DEVICE void unpack_i8(u32 four, u32 &low, u32 &high) {
   high = pairs[1];
 }
 
+// Of eight words of int4 those of plane p: columns 32·p + 0 … 7 from that of the first word in
+// plane 0 on, as bf16, which every int4 is. With its sign bit turned an int4 is 8 more than it is
+// and stands in the fraction of 128.
+M1K_DEVICE u32 unpack_i4(u32 two, int p) {
+  return fma_bf16(((two >> (4 * p)) & 0x000f000fu) ^ 0x43084308u, 0x3f803f80u, // 1
+                  0xc308c308u);                                                // -136
+}
+M1K_DEVICE uint4 unpack_i4(uint4 words, int p) {
+  return make_uint4(unpack_i4(words.x, p), unpack_i4(words.y, p), unpack_i4(words.z, p),
+                    unpack_i4(words.w, p));
+}
+
 // Meets the other warps of `threads` threads of the block at barrier `id`, 1 to 15, from anywhere
 // in the code: for roles of warps that branch apart, where __syncthreads() is not allowed.
 template <int id, int threads> M1K_DEVICE void named_barrier() {
@@ -117,6 +136,13 @@ template <class A> struct same_type<A, A> {
   static constexpr bool value = true;
 };
 
+template <bool first, class A, class B> struct select_type {
+  using type = A;
+};
+template <class A, class B> struct select_type<false, A, B> {
+  using type = B;
+};
+
 template <class To, class From> M1K_DEVICE To convert(From v) {
   if constexpr (same_type<To, From>::value)
     return v;
@@ -132,6 +158,11 @@ constexpr int min_of(int a, int b) { return a < b ? a : b; }
 constexpr int max_of(int a, int b) { return a > b ? a : b; }
 constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }
+constexpr int int4_row_bytes(int columns) { return ceil_div(columns, 128) * 64; }
+// Where the words of int4 of the eight columns from `column`, a multiple of 8, on begin in a row,
+// and in which plane they are.
+M1K_DEVICE int int4_byte(int column) { return column / 128 * 64 + column % 32 * 2; }
+M1K_DEVICE int int4_plane(int column) { return column % 128 / 32; }
 constexpr int common_divisor(int a, int b) { return b == 0 ? a : common_divisor(b, a % b); }
 
 // Most runs of `length` neighbours that `count` of `total` ones touch which begin at a multiple of
@@ -175,6 +206,50 @@ template <int N> M1K_DEVICE void load_floats(float (&out)[N], const i8 *p) {
       out[i] = to_float(p[i]);
   }
 }
+// Eight bf16 as f32.
+M1K_DEVICE void widen_bf16(float (&out)[8], uint4 pairs) {
+  const u32 words[4] = {pairs.x, pairs.y, pairs.z, pairs.w};
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+    out[i] = __uint_as_float(i % 2 ? words[i / 2] & 0xffff0000u : words[i / 2] << 16);
+}
+// N columns, 8 or 1, from `column`, a multiple of N, on of a row of int4.
+template <int N> M1K_DEVICE void load_int4(float (&out)[N], const i4x2 *row, int column) {
+  static_assert(N == 8 || N == 1, "a run of words, or one");
+  if constexpr (N == 8) {
+    widen_bf16(out, unpack_i4(*reinterpret_cast<const uint4 *>(row + int4_byte(column)),
+                              int4_plane(column)));
+  } else {
+    int plane = int4_plane(column);
+    int bits = row[int4_byte(column) + plane / 2].pair >> plane % 2 * 4 & 15;
+    out[0] = float((bits ^ 8) - 8);
+  }
+}
+// Rows of weights of facts F: WT, kK columns, and of int4 kGroup columns of a scale.
+template <class F> struct QuantisedRows {
+  static constexpr bool kInt4 = same_type<typename F::WT, i4x2>::value;
+  using Scale = typename select_type<kInt4, bf16, float>::type;
+  // From row to row, of weights and of scales.
+  static constexpr int kRow = kInt4 ? int4_row_bytes(F::kK) : F::kK;
+  static constexpr int kScales = kInt4                                  ? ceil_div(F::kK, F::kGroup)
+                                 : same_type<typename F::WT, i8>::value ? 1
+                                                                        : 0;
+
+  // N columns from k on of row n; of int4 times their scale.
+  template <int N>
+  static M1K_DEVICE void load(float (&out)[N], const typename F::WT *w, const Scale *scale,
+                              long long n, int k) {
+    if constexpr (kInt4) {
+      load_int4<N>(out, w + n * kRow, k);
+      const float factor = to_float(scale[n * kScales + k / F::kGroup]);
+#pragma unroll
+      for (int i = 0; i < N; ++i)
+        out[i] *= factor;
+    } else {
+      load_floats<N>(out, w + n * kRow + k);
+    }
+  }
+};
 template <int N, class T> M1K_DEVICE void store_floats(T *p, const float (&in)[N]) {
   if constexpr ((N & (N - 1)) == 0) {
     Pack<T, N> pack;
@@ -271,6 +346,12 @@ M1K_DEVICE void copy_async16(void *shared, const void *global, bool valid) {
                "l"(global), "r"(valid ? 16 : 0)
                : "memory");
 }
+// 4 or 8 bytes likewise.
+template <int bytes> M1K_DEVICE void copy_async(void *shared, const void *global) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(shared_address(shared)),
+               "l"(global), "n"(bytes)
+               : "memory");
+}
 M1K_DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int pending> M1K_DEVICE void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
@@ -361,7 +442,14 @@ M1K_DEVICE u32 transpose_matrix(u32 r) {
   asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(t) : "r"(r));
   return t;
 }
-// d += a (16x16, row) * b (16x8, column), bf16 products summed in f32.
+// d = a (16x16, row) * b (16x8, column), bf16 products summed in f32.
+M1K_DEVICE void mma_bf16_first(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, {%10, %10, %10, %10};"
+      : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(0.0f));
+}
+// d += a (16x16, row) * b (16x8, column), likewise.
 M1K_DEVICE void mma_bf16(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, "

@@ -4,7 +4,9 @@
 
 namespace m1k::cuda {
 
-int bytes_of(Type type) { return type == Type::f32 ? 4 : type == Type::i8 ? 1 : 2; }
+int bytes_of(Type type) {
+  return type == Type::f32 ? 4 : type == Type::i8 || type == Type::i4x2 ? 1 : 2;
+}
 
 const char *name_of(Type type) {
   switch (type) {
@@ -16,6 +18,8 @@ const char *name_of(Type type) {
     return "m1k::f16";
   case Type::i8:
     return "m1k::i8";
+  case Type::i4x2:
+    return "m1k::i4x2";
   }
   return "";
 }
@@ -32,6 +36,13 @@ int number_of(Domain domain) {
     return 3;
   }
   return 3;
+}
+
+bool is_quantised(Type type) { return type == Type::i8 || type == Type::i4x2; }
+
+std::string refusal_of_group(Type weights, int group) {
+  const bool fits = weights != Type::i4x2 || group == 32 || group == 64 || group == 128;
+  return fits ? "" : "expected a group of 32, 64 or 128 columns, got " + std::to_string(group);
 }
 
 int power_of_two(int value) {
@@ -63,6 +74,10 @@ void Parameters::add(const std::string &type, std::string role, bool present) {
   arguments += present ? role : "nullptr";
   if (present)
     unused(type, std::move(role));
+}
+
+void Parameters::scale(Type weights) {
+  add(weights == Type::i4x2 ? "const m1k::bf16" : "const float", "scale", is_quantised(weights));
 }
 
 void Parameters::unused(const std::string &type, std::string role) {

@@ -8,36 +8,60 @@ namespace m1k::cuda {
 
 Description describe(const Linear &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
+  const bool int4 = f.w_type == Type::i4x2;
+  const int most_rows = int4 ? 32 : 16;
   if (f.n <= 0 || f.k <= 0)
     description.error = "sizes must be positive";
-  else if (f.max_rows < 1 || f.max_rows > 16)
-    description.error = "expected max_rows of 1 to 16, got " + std::to_string(f.max_rows);
+  else if (f.max_rows < 1 || f.max_rows > most_rows)
+    description.error = "expected max_rows of 1 to " + std::to_string(most_rows) + ", got " +
+                        std::to_string(f.max_rows);
   else if (f.gated && (f.has_bias || f.has_residual || f.leaves_norm))
     description.error = "a gated linear has neither bias nor residual nor a norm of its output";
   else if (f.squares < 0 || f.squares % 4)
     description.error = "expected squares of a multiple of 4, got " + std::to_string(f.squares);
-  else if (f.x_type == Type::i8 || f.out_type == Type::i8)
+  else if (is_quantised(f.x_type) || is_quantised(f.out_type))
     description.error = "expected x and out of a float type";
+  else
+    description.error = refusal_of_group(f.w_type, f.group);
   if (!description.error.empty())
     return description;
   int sides = f.gated ? 2 : 1;
+  const bool int8 = f.w_type == Type::i8,
+             streams = int4 && f.x_type == Type::bf16 && f.k % 8 == 0 && f.x_stride % 8 == 0;
   // Every block reads x anew: with 16 weight rows it is at most half of what the weights are. Small
-  // blocks even out the chip's last wave.
-  int columns = sides == 1 && f.max_rows > 4 && f.n >= 16 * tuning.multiprocessors ? 16 : 8;
+  // blocks even out the chip's last wave. Products of int4 take 16 weight rows.
+  int columns = int4                                                                 ? 16 / sides
+                : sides == 1 && f.max_rows > 4 && f.n >= 16 * tuning.multiprocessors ? 16
+                                                                                     : 8;
   int warps = 8;
   while (warps > 1 && f.k < warps * 256)
     warps /= 2;
+  // Those with stages: as many blocks as the chip holds at once, 16 warps a multiprocessor.
+  while (streams && warps > 1 &&
+         ceil_div(f.n, columns) * warps > 16 * int64_t(tuning.multiprocessors))
+    warps /= 2;
   // As much of K in flight as 48 registers hold, in the depth that leaves the least of the last
   // round empty. With weights of i8, whose rows of x are twice as many bytes, as 64 do.
-  const bool quantised = f.w_type == Type::i8;
-  int chunks = int(ceil_div(f.k, (quantised ? 64 : 32) * warps)), halves = f.max_rows > 8 ? 2 : 1,
-      tiles = columns * sides / 8 + halves * (quantised ? 2 : 1), deep = 1;
-  for (int candidate = 1; candidate <= std::max(1, (quantised ? 16 : 12) / tiles); ++candidate)
+  int chunks = int(ceil_div(f.k, (int8 ? 64 : 32) * warps)), halves = f.max_rows > 8 ? 2 : 1,
+      tiles = columns * sides / 8 + halves * (int8 ? 2 : 1), deep = 1;
+  for (int candidate = 1; candidate <= std::max(1, (int8 ? 16 : 12) / tiles); ++candidate)
     if (ceil_div(chunks, candidate) * candidate <= ceil_div(chunks, deep) * deep)
       deep = candidate;
-  int shared = warps * f.max_rows * columns * sides * 4;
-  if (f.squares)
-    shared += f.max_rows * (f.squares + 1) * 4;
+  const int squares_bytes = f.squares ? f.max_rows * (f.squares + 1) * 4 : 0;
+  // All of a warp's columns in stages, or what 16 warps' share of a multiprocessor's memory holds;
+  // sizes as in LinearTraits.
+  int stages = 0, warp_bytes = f.max_rows * columns * sides * 4;
+  if (streams) {
+    const int scale_bytes = f.group == 32 ? 8 : 4,
+              copied = ceil_div(f.k, f.group) * 2 % scale_bytes ? 0 : scale_bytes,
+              stage = columns * sides * (64 + copied),
+              room = std::min((tuning.multiprocessor_shared_bytes / 16 - 1024 / warps) -
+                                  squares_bytes / warps,
+                              tuning.block_shared_bytes / warps);
+    stages = std::clamp(std::min(room / stage, int(ceil_div(ceil_div(f.k, 128), warps))), 2, 16);
+    warp_bytes = std::max(warp_bytes, stages * stage);
+  }
+  const int shared = warps * warp_bytes + squares_bytes;
   int blocks = int(ceil_div(f.n, columns));
   Facts facts;
   facts.type("XT", f.x_type);
@@ -45,6 +69,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   facts.type("OT", f.out_type);
   facts.number("kN", f.n);
   facts.number("kK", f.k);
+  facts.number("kGroup", f.group);
   facts.number("kXStride", f.x_stride);
   facts.number("kOutStride", f.out_stride);
   facts.number("kRows", f.max_rows);
@@ -62,11 +87,12 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   facts.number("kColumns", columns);
   facts.number("kWarps", warps);
   facts.number("kDeep", deep);
+  facts.number("kStages", stages);
   facts.number("kSharedBytes", shared);
   Parameters parameters;
   parameters.input(f.x_type, "x");
   parameters.input(f.w_type, "weight");
-  parameters.vector("scale", quantised);
+  parameters.scale(f.w_type);
   parameters.vector("bias", f.has_bias);
   parameters.vector("squares", f.squares > 0);
   parameters.vector("residual", f.has_residual);
@@ -75,9 +101,10 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   parameters.add(name_of(f.normed_type), "normed", f.leaves_norm);
   parameters.add("float", "squares_out", f.leaves_norm);
   // For i8 the compiler would take 64 registers, too few for all loads to be in flight; with 80
-  // three blocks of 256 threads fit a multiprocessor.
-  Kernel kernel = make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32,
-                              quantised && f.x_type == Type::bf16 ? 3 : 0);
+  // three blocks of 256 threads fit a multiprocessor. For stages the 16 warps that it holds fit.
+  const int blocks_at_once = streams ? 16 / warps : int8 && f.x_type == Type::bf16 ? 3 : 0;
+  Kernel kernel =
+      make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32, blocks_at_once);
   kernel.launch_early = true;
   kernel.shared_bytes = shared;
   kernel.domain = f.domain;
@@ -151,22 +178,28 @@ Description describe(const Dequantize &f, const std::string &symbol, const Tunin
   Description description;
   if (f.n <= 0 || f.k <= 0)
     description.error = "sizes must be positive";
-  else if (f.out_type == Type::i8)
-    description.error = "expected out of a float type";
+  else if (!is_quantised(f.w_type) || is_quantised(f.out_type))
+    description.error = "expected weights of i8 or i4x2 and out of a float type";
+  else
+    description.error = refusal_of_group(f.w_type, f.group);
   if (!description.error.empty())
     return description;
   const int threads = 256, run = 16 / bytes_of(f.out_type), vector = f.k % run ? 1 : run;
+  const bool int4 = f.w_type == Type::i4x2;
   Facts facts;
   facts.type("OT", f.out_type);
   facts.number("kN", f.n);
   facts.number("kK", f.k);
+  facts.number("kGroup", f.group);
   facts.number("kThreads", threads);
   Parameters parameters;
-  parameters.input(Type::i8, "weight");
-  parameters.vector("scale");
+  parameters.input(f.w_type, "weight");
+  parameters.scale(f.w_type);
   parameters.add(name_of(f.out_type), "workspace");
-  Kernel kernel = make_kernel(symbol, "dequantize.cuh", "dequantize", facts, parameters, threads);
-  kernel.grid_x = int(ceil_div(int64_t(f.n) * f.k, int64_t(threads) * vector * 4));
+  Kernel kernel = make_kernel(symbol, "dequantize.cuh", int4 ? "dequantize_int4" : "dequantize",
+                              facts, parameters, threads);
+  kernel.grid_x = int(int4 ? ceil_div(int64_t(f.n) * ceil_div(f.k, 128) * 4, threads)
+                           : ceil_div(int64_t(f.n) * f.k, int64_t(threads) * vector * 4));
   description.workspace_bytes = int64_t(f.n) * f.k * bytes_of(f.out_type);
   description.kernels.push_back(kernel);
   return description;

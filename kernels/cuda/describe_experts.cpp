@@ -66,11 +66,13 @@ Description describe(const ExpertLinear &f, const std::string &symbol, const Tun
     description.error = "expected first and n within the " + std::to_string(f.rows_per_expert) +
                         " rows_per_expert, got " + std::to_string(f.first) + " and " +
                         std::to_string(f.n);
+  else
+    description.error = refusal_of_group(f.w_type, f.group);
   if (!description.error.empty())
     return description;
-  const bool quantised = f.w_type == Type::i8, grouped = !f.few_rows && f.x_type == Type::bf16 &&
-                                                         (f.w_type == Type::bf16 || quantised) &&
-                                                         f.k % 8 == 0 && f.x_stride % 8 == 0;
+  const bool grouped = !f.few_rows && f.x_type == Type::bf16 &&
+                       (f.w_type == Type::bf16 || is_quantised(f.w_type)) && f.k % 8 == 0 &&
+                       f.x_stride % 8 == 0;
   const int warps = 4, rows = 4;
   Facts facts;
   facts.type("XT", f.x_type);
@@ -80,6 +82,7 @@ Description describe(const ExpertLinear &f, const std::string &symbol, const Tun
   facts.number("kFirst", f.first);
   facts.number("kN", f.n);
   facts.number("kK", f.k);
+  facts.number("kGroup", f.group);
   facts.number("kChosen", f.chosen);
   facts.flag("kOwnColumns", f.own_columns);
   facts.number("kXStride", f.x_stride);
@@ -97,7 +100,7 @@ Description describe(const ExpertLinear &f, const std::string &symbol, const Tun
   parameters.input(f.x_type, "x");
   parameters.batch("experts");
   parameters.input(f.w_type, "weight");
-  parameters.vector("scale", quantised);
+  parameters.scale(f.w_type);
   parameters.add(name_of(f.out_type), "out");
   Kernel kernel =
       make_kernel(symbol, "experts.cuh", grouped ? "expert_linear_grouped" : "expert_linear", facts,

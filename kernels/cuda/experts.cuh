@@ -9,10 +9,12 @@
 // each row that names them. Facts F: XT, WT, OT; kPerExpert rows of weights an expert has, of which
 // kN from kFirst on are used; kK, kChosen, kOwnColumns (x has kChosen ranges of kK columns),
 // strides, kDomain; kRows, kWarps. Every index in `experts` names an expert. Sums with a row of
-// weights of i8 are multiplied by its scale; others have none.
+// weights of i8 are multiplied by its scale, weights of int4 by that of their group of kGroup
+// columns; others have none.
 //
-// expert_linear_grouped: for many rows in bf16 and weights of bf16 or of i8, which become bf16 in
-// shared memory; kK and the rows of x multiples of 8. Grid (experts
+// expert_linear_grouped: for many rows in bf16 and weights of bf16, or of i8 or int4, which become
+// bf16 in shared memory, those of int4 times their scale, rounded; kK and the rows of x multiples
+// of 8. Grid (experts
 // · ceil(kN / kTile), ceil(rows / kTokens)), 128 threads. A block owns kTile outputs of one expert
 // for those of kTokens rows of x that name it, which it lists and takes kTile at a time through
 // tensor cores: weights are read once for as many. Blocks whose expert no row names end at once. A
@@ -128,7 +130,8 @@ M1K_DEVICE void router(const float *logits, const float *correction, float *weig
 // kK is a multiple of and addresses are aligned for.
 template <class F, int V>
 M1K_DEVICE void expert_products(const typename F::XT *x, const typename F::WT *w,
-                                const float *scale, typename F::OT *out, int rows) {
+                                const typename QuantisedRows<F>::Scale *scale, typename F::OT *out,
+                                int rows) {
   int lane = threadIdx.x % 32;
   float sum[F::kRows];
 #pragma unroll
@@ -140,7 +143,7 @@ M1K_DEVICE void expert_products(const typename F::XT *x, const typename F::WT *w
 #pragma unroll
     for (int r = 0; r < F::kRows; ++r) {
       float fw[V]; // of rows past the end the last one's, whose sums are not stored
-      load_floats<V>(fw, w + static_cast<long long>(min(r, rows - 1)) * F::kK + k);
+      QuantisedRows<F>::template load<V>(fw, w, scale, min(r, rows - 1), k);
 #pragma unroll
       for (int v = 0; v < V; ++v)
         sum[r] += fx[v] * fw[v];
@@ -158,11 +161,12 @@ M1K_DEVICE void expert_products(const typename F::XT *x, const typename F::WT *w
 }
 
 template <class F>
-M1K_DEVICE void expert_linear(const typename F::XT *x, const int *experts,
-                              const typename F::WT *weight, const float *scale, typename F::OT *out,
-                              m1_dims dims) {
+M1K_DEVICE void
+expert_linear(const typename F::XT *x, const int *experts, const typename F::WT *weight,
+              const typename QuantisedRows<F>::Scale *scale, typename F::OT *out, m1_dims dims) {
+  using Q = QuantisedRows<F>;
   constexpr int kBlock = F::kWarps * F::kRows, kBlocks = ceil_div(F::kN, kBlock);
-  constexpr int kVector = 16 / int(sizeof(typename F::WT));
+  constexpr int kVector = Q::kInt4 ? 8 : 16 / int(sizeof(typename F::WT));
   long long row = blockIdx.y;
   if (row >= rows_of<F::kDomain>(dims))
     return;
@@ -172,9 +176,9 @@ M1K_DEVICE void expert_linear(const typename F::XT *x, const int *experts,
     return;
   int expert = experts[row * F::kExpertsStride + j];
   x += row * F::kXStride + (F::kOwnColumns ? j * F::kK : 0);
-  weight += (static_cast<long long>(expert) * F::kPerExpert + F::kFirst + n) * F::kK;
-  if constexpr (same_type<typename F::WT, i8>::value)
-    scale += static_cast<long long>(expert) * F::kPerExpert + F::kFirst + n;
+  const long long weight_row = static_cast<long long>(expert) * F::kPerExpert + F::kFirst + n;
+  weight += weight_row * Q::kRow;
+  scale += weight_row * Q::kScales;
   out += row * F::kOutStride + j * F::kN + n;
   if constexpr (F::kK % kVector == 0) {
     if (aligned16(x))
@@ -193,9 +197,11 @@ struct ExpertGroup {
 
 template <class F>
 M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
-                                      const typename F::WT *weight, const float *scale,
+                                      const typename F::WT *weight,
+                                      const typename QuantisedRows<F>::Scale *scale,
                                       typename F::OT *out, m1_dims dims) {
   using G = ExpertGroup;
+  using Q = QuantisedRows<F>;
   constexpr bool kHasScale = same_type<typename F::WT, i8>::value;
   constexpr int kTile = G::kTile, kRow = G::kRow, kBlocks = ceil_div(F::kN, kTile);
   static_assert(F::kK % 8 == 0 && F::kXStride % 8 == 0, "rows in pieces of 16 bytes");
@@ -211,7 +217,9 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
   experts += static_cast<long long>(begin) * F::kExpertsStride;
   x += static_cast<long long>(begin) * F::kXStride;
   out += static_cast<long long>(begin) * F::kOutStride;
-  weight += (static_cast<long long>(expert) * F::kPerExpert + F::kFirst + n0) * F::kK;
+  const long long weight_row = static_cast<long long>(expert) * F::kPerExpert + F::kFirst + n0;
+  weight += weight_row * Q::kRow;
+  scale += weight_row * Q::kScales;
 
   // The list of pairs (row, place among its experts), row · kChosen + place, in this order: each
   // warp counts the matches of a quarter of them, then writes those down behind the warps before.
@@ -254,9 +262,11 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
         source[c] = x + list[r] / F::kChosen * static_cast<long long>(F::kXStride) +
                     (F::kOwnColumns ? list[r] % F::kChosen * F::kK : 0);
     }
-    // Zeros stand for columns past the end and for rows that there are not. Weights of i8 are
+    // Zeros stand for columns past the end and for rows that there are not. Quantised weights are
     // fetched here, and put down by `put`.
     uint2 fetched[kHasScale ? 4 : 1];
+    uint4 words[Q::kInt4 ? 4 : 1];
+    bf16 factors[Q::kInt4 ? 4 : 1];
     auto copy = [&](int step) {
       bf16 *rows = stages + (step & 1) * G::kStage, *weights = rows + kTile * kRow;
       int column = step * kTile + piece;
@@ -272,17 +282,33 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
             to[e] = valid ? source[c][column + e] : from_float<bf16>(0.0f);
         }
         valid = n0 + r < F::kN && column < F::kK;
-        const typename F::WT *of =
-            valid ? weight + static_cast<long long>(r) * F::kK + column : weight;
-        if constexpr (kHasScale)
-          fetched[c] = valid ? *reinterpret_cast<const uint2 *>(of) : make_uint2(0, 0);
-        else
-          copy_async16(weights + r * kRow + piece, of, valid);
+        const typename F::WT *of = weight + (valid ? static_cast<long long>(r) * Q::kRow : 0);
+        if constexpr (Q::kInt4) {
+          words[c] = valid ? *reinterpret_cast<const uint4 *>(of + int4_byte(column))
+                           : make_uint4(0, 0, 0, 0);
+          factors[c] = valid ? scale[static_cast<long long>(r) * Q::kScales + column / F::kGroup]
+                             : from_float<bf16>(0.0f);
+        } else if constexpr (kHasScale) {
+          fetched[c] = valid ? *reinterpret_cast<const uint2 *>(of + column) : make_uint2(0, 0);
+        } else {
+          copy_async16(weights + r * kRow + piece, valid ? of + column : of, valid);
+        }
       }
       copy_async_commit();
     };
     auto put = [&](int step) {
-      if constexpr (kHasScale) {
+      if constexpr (Q::kInt4) {
+        bf16 *weights = stages + (step & 1) * G::kStage + kTile * kRow;
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          float v[8];
+          widen_bf16(v, unpack_i4(words[c], int4_plane(step * kTile + piece)));
+#pragma unroll
+          for (int e = 0; e < 8; ++e)
+            v[e] *= to_float(factors[c]);
+          store_floats<8>(weights + (threadIdx.x / 8 + 16 * c) * kRow + piece, v);
+        }
+      } else if constexpr (kHasScale) {
         bf16 *weights = stages + (step & 1) * G::kStage + kTile * kRow;
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
@@ -327,12 +353,11 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
     }
     float factor[2][2]; // of the lane's outputs
     if constexpr (kHasScale) {
-      const float *scales = scale + static_cast<long long>(expert) * F::kPerExpert + F::kFirst;
 #pragma unroll
       for (int n = 0; n < 2; ++n)
 #pragma unroll
         for (int i = 0; i < 2; ++i)
-          factor[n][i] = scales[min(n0 + warp * 16 + n * 8 + lane % 4 * 2 + i, F::kN - 1)];
+          factor[n][i] = scale[min(warp * 16 + n * 8 + lane % 4 * 2 + i, F::kN - 1 - n0)];
     }
 #pragma unroll
     for (int m = 0; m < 4; ++m)

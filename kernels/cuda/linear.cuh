@@ -1,5 +1,5 @@
 // out[m, n] = x[m, :] · w[n, :] (· scale[n]) (+ bias[n]) (+ residual[m, n]) for at most 16 rows of
-// x: reads every weight once, at memory speed.
+// x, or 32 with weights of int4: reads every weight once, at memory speed.
 //
 // Grid (ceil(n / kColumns), ceil(rows / kRows)). A block owns kColumns outputs of kRows rows; its
 // warps share out K and add their sums through shared memory in a fixed order. Where x and w are
@@ -7,7 +7,10 @@
 // 16 bytes at k + 8·t of weight row g, which serve as the fragments of two 16-deep products under
 // one permutation of k for both operands, so neither needs shared memory. Weights of i8 become
 // bf16, which every i8 is, in registers: 16 bytes at k + 16·t are the fragments of four products.
-// Other types multiply in f32. Weights of i8 have scales, which are applied to the sums. Launched
+// Weights of int4 are the 16-row operand themselves, so that one product takes 16 of them, and
+// eight rows of x the other: 16 bytes of a weight row at 16·t are columns 32·p + 8·t … of four
+// planes p, the fragments of eight products. Other types multiply in f32. The scales of i8 are
+// applied to the sums, those of int4 to the sum of each group of columns. Launched
 // early, which hides its start (M1-3B at batch 1 on an H100: 3.00 ms a step without, 2.92 with);
 // asking for the first weights before the wait lost half of that.
 //
@@ -17,11 +20,12 @@
 // and the first leaves h, h ∘ norm_weight (`normed`), and for each row the sums of h² over the
 // columns of its blocks (`squares_out`), which the second adds up in one order.
 //
-// Facts F: XT, WT, OT, NT (of normed); kN, kK, strides, kRows (1..16), kDomain (0 tokens,
-// 1 sequences, 2 logit rows, 3 one), kHasBias, kHasResidual, kGated, kLeavesNorm; kSquares and
-// kSquaresOut (sums of squares of a row, a multiple of 4; 0: x has its scale), eps(); tuning:
-// kColumns (8 or 16; counts pairs of weight rows as one when gated), kWarps, kDeep (32-deep chunks
-// of K that a warp has in flight).
+// Facts F: XT, WT, OT, NT (of normed); kN, kK, kGroup (columns of a scale of int4), strides, kRows
+// (1..16, of int4 1..32), kDomain (0 tokens, 1 sequences, 2 logit rows, 3 one), kHasBias,
+// kHasResidual, kGated, kLeavesNorm; kSquares and kSquaresOut (sums of squares of a row, a multiple
+// of 4; 0: x has its scale), eps(); tuning: kColumns (8, 16 or 32; counts pairs of weight rows as
+// one when gated), kWarps, kDeep (chunks of K, each 16 bytes of four lanes, that a warp has in
+// flight), of int4 kStages instead.
 #ifndef M1K_LINEAR_CUH
 #define M1K_LINEAR_CUH
 
@@ -31,23 +35,37 @@ namespace m1k {
 
 template <class F> struct LinearTraits {
   static constexpr bool kHasScale = same_type<typename F::WT, i8>::value;
+  using Rows = QuantisedRows<F>;
+  static constexpr bool kInt4 = Rows::kInt4;
   static constexpr bool kTensor = same_type<typename F::XT, bf16>::value &&
-                                  (same_type<typename F::WT, bf16>::value || kHasScale) &&
-                                  F::kK % (16 / int(sizeof(typename F::WT))) == 0 &&
+                                  (same_type<typename F::WT, bf16>::value || kHasScale || kInt4) &&
+                                  F::kK % (kInt4 ? 8 : 16 / int(sizeof(typename F::WT))) == 0 &&
                                   F::kXStride % 8 == 0;
   static constexpr int kSides = F::kGated ? 2 : 1;
   static constexpr int kWeightRows = F::kColumns * kSides;
   static constexpr int kThreads = F::kWarps * 32;
   static constexpr bool kHasNorm = F::kSquares > 0;
-  static constexpr int kPartials = F::kWarps * F::kRows * kWeightRows;
-  // The partial sums; the sums of squares of the rows of x, and the scales that follow from them.
+  // Scales of a block of 128 columns, copied in 8 bytes or, of two blocks in turn, 4; 0 where rows
+  // of scales are no multiple of that.
+  static constexpr int kScaleBytes = !kInt4 || Rows::kScales * 2 % (F::kGroup == 32 ? 8 : 4) ? 0
+                                     : F::kGroup == 32                                       ? 8
+                                                                                             : 4;
+  static constexpr bool kStreams = kInt4 && kTensor;
+  static constexpr int kStageBytes = kStreams ? kWeightRows * (64 + kScaleBytes) : 0;
+  // Of a warp: its stages, then in their place its sums.
+  static constexpr int kWarpBytes =
+      max_of(kStreams ? F::kStages * kStageBytes : 0, F::kRows * kWeightRows * 4);
+  static constexpr int kPartials = F::kWarps * kWarpBytes / 4;
+  // The stages and sums; the sums of squares of the rows of x, and the scales that follow from
+  // them.
   static constexpr int kSharedBytes =
       (kPartials + (kHasNorm ? F::kRows * (F::kSquares + 1) : 0)) * 4;
   // Weights of a vector in the f32 path: 16 bytes, but no more floats than registers hold.
   static constexpr int kVector = min_of(8, 16 / int(sizeof(typename F::WT)));
   static constexpr bool kVectors = F::kK % kVector == 0 && F::kXStride % kVector == 0;
-  static_assert(F::kColumns == 8 || F::kColumns == 16, "");
-  static_assert(F::kRows >= 1 && F::kRows <= 16 && F::kSquares % 4 == 0, "");
+  static_assert(F::kColumns == 8 || F::kColumns == 16 || F::kColumns == 32, "");
+  static_assert(F::kRows >= 1 && F::kRows <= (kInt4 ? 32 : 16) && F::kSquares % 4 == 0, "");
+  static_assert(!kInt4 || kWeightRows % 16 == 0, "products of int4 take 16 rows");
   static_assert(!F::kGated || !(F::kHasBias || F::kHasResidual || F::kLeavesNorm), "");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
@@ -193,9 +211,166 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const i8 *w, int rows, int n0, floa
   keep_sums<F>(sum, partial);
 }
 
+// The sums of products with weights of int4. Each warp has its own blocks of 128 columns of K,
+// every kWarps-th; they arrive in its own stages of shared memory, which are all asked for before
+// the products begin, and before the kernels in front have ended: the weights depend on none.
+template <class F> struct Int4Stream {
+  using R = LinearTraits<F>;
+  static constexpr int kTiles = R::kWeightRows / 16, kEights = ceil_div(F::kRows, 8);
+  static constexpr int kBlocks = R::Rows::kRow / 64, kSteps = ceil_div(kBlocks, F::kWarps);
+  static constexpr int kScales = 128 / F::kGroup; // of a block
+  static constexpr int kPlanes = 4 / kScales;     // of a group
+  static constexpr int kScaleBytes = R::kScaleBytes;
+
+  const i4x2 *weight[kTiles][2]; // of rows g and g + 8 of each tile
+  const bf16 *scales[kTiles];    // of row lane % 16
+  unsigned char *stages;
+  int lane, warp;
+
+  static M1K_DEVICE long long row_of(int row, int n0) { // sums of those past the end are not stored
+    return row / F::kColumns * F::kN + min(n0 + row % F::kColumns, F::kN - 1);
+  }
+  M1K_DEVICE Int4Stream(const i4x2 *w, const bf16 *scale, int n0)
+      : lane(threadIdx.x % 32), warp(threadIdx.x / 32) {
+    stages = m1k_shared + warp * R::kWarpBytes;
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+        weight[i][h] = w + row_of(i * 16 + h * 8 + lane / 4, n0) * R::Rows::kRow + lane % 4 * 16;
+      scales[i] = scale + row_of(i * 16 + lane % 16, n0) * R::Rows::kScales;
+    }
+  }
+
+  M1K_DEVICE void copy(int step) {
+    const int block = step * F::kWarps + warp;
+    if (block < kBlocks) {
+      unsigned char *stage = stages + step % F::kStages * R::kStageBytes;
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+#pragma unroll
+        for (int h = 0; h < 2; ++h)
+          copy_async16(stage + (i * 2 + h) * 512 + lane * 16, weight[i][h] + block * 64, true);
+        if (kScaleBytes && lane < 16) {
+          const char *from = reinterpret_cast<const char *>(scales[i]) +
+                             block * kScales * 2 / max_of(4, kScaleBytes) * kScaleBytes;
+          copy_async<max_of(4, kScaleBytes)>(stage + kTiles * 1024 + (i * 16 + lane) * kScaleBytes,
+                                             from);
+        }
+      }
+    }
+    copy_async_commit();
+  }
+  M1K_DEVICE void begin() {
+#pragma unroll
+    for (int step = 0; step < F::kStages; ++step)
+      copy(step);
+  }
+
+  // The scales of row `row` of tile i in a block.
+  M1K_DEVICE void read_scales(float (&to)[kScales], const unsigned char *stage, int block, int i,
+                              int row) const {
+    if constexpr (kScaleBytes > 0) {
+      const bf16 *from =
+          reinterpret_cast<const bf16 *>(stage + kTiles * 1024 + (i * 16 + row) * kScaleBytes) +
+          (2 * kScales < kScaleBytes ? block % (kScaleBytes / 2) : 0);
+      load_floats<kScales>(to, from);
+    } else { // rows of scales that are no multiple of what is copied
+      const bf16 *from = reinterpret_cast<const bf16 *>(
+          __shfl_sync(0xffffffffu, reinterpret_cast<u64>(scales[i]), row));
+#pragma unroll
+      for (int s = 0; s < kScales; ++s)
+        to[s] = block * kScales + s < R::Rows::kScales ? to_float(from[block * kScales + s]) : 0.0f;
+    }
+  }
+
+  // partial[row][weight row]: of this warp, over its stages.
+  M1K_DEVICE void products(const bf16 *x, int rows, float *partial) {
+    const int g = lane / 4, t = lane % 4;
+    const bf16 *input = x + static_cast<long long>(g) * F::kXStride + t * 8;
+    float sum[kTiles][kEights][4];
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i)
+#pragma unroll
+      for (int e = 0; e < kEights; ++e)
+        sum[i][e][0] = sum[i][e][1] = sum[i][e][2] = sum[i][e][3] = 0.0f;
+#pragma unroll 1
+    for (int step = 0; step < kSteps; ++step) {
+      const int block = step * F::kWarps + warp, k = block * 128;
+      auto load_x = [&](int p, int e) {
+        return (F::kK % 128 == 0 || k + p * 32 + t * 8 < F::kK) && e * 8 + g < rows
+                   ? load_16(input + e * 8 * static_cast<long long>(F::kXStride) + k + p * 32)
+                   : make_uint4(0, 0, 0, 0);
+      };
+      uint4 ahead[4]; // the first eight rows of x, while the weights arrive
+#pragma unroll
+      for (int p = 0; p < 4; ++p)
+        ahead[p] = block < kBlocks ? load_x(p, 0) : make_uint4(0, 0, 0, 0);
+      // Behind the stages that were asked for first come the sums of squares.
+      copy_async_wait<F::kStages - 1 + (R::kHasNorm && kSteps <= F::kStages)>();
+      __syncwarp();
+      if (kBlocks % F::kWarps && block >= kBlocks)
+        break; // the warp's last step
+      const unsigned char *stage = stages + step % F::kStages * R::kStageBytes;
+      uint4 words[kTiles][2];
+      float factors[kTiles][2][kScales];
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i)
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          words[i][h] = *reinterpret_cast<const uint4 *>(stage + (i * 2 + h) * 512 + lane * 16);
+          read_scales(factors[i][h], stage, block, i, h * 8 + g);
+        }
+      __syncwarp();
+      copy(step + F::kStages);        // into the stage that all lanes have read
+      float part[kTiles][kEights][4]; // of a group
+#pragma unroll
+      for (int p = 0; p < 4; ++p) {
+        uint4 fx[kEights];
+#pragma unroll
+        for (int e = 0; e < kEights; ++e)
+          fx[e] = e ? load_x(p, e) : ahead[p];
+#pragma unroll
+        for (int i = 0; i < kTiles; ++i) {
+          const uint4 low = unpack_i4(words[i][0], p), high = unpack_i4(words[i][1], p);
+          const u32 first[4] = {low.x, high.x, low.y, high.y},
+                    second[4] = {low.z, high.z, low.w, high.w};
+#pragma unroll
+          for (int e = 0; e < kEights; ++e) {
+            if (p % kPlanes == 0)
+              mma_bf16_first(part[i][e], first, fx[e].x, fx[e].y);
+            else
+              mma_bf16(part[i][e], first, fx[e].x, fx[e].y);
+            mma_bf16(part[i][e], second, fx[e].z, fx[e].w);
+          }
+          if (p % kPlanes != kPlanes - 1)
+            continue;
+#pragma unroll
+          for (int e = 0; e < kEights; ++e)
+#pragma unroll
+            for (int c = 0; c < 4; ++c)
+              sum[i][e][c] += factors[i][c / 2][p / kPlanes] * part[i][e][c];
+        }
+      }
+    }
+    __syncwarp(); // the sums take the place of stages
+#pragma unroll
+    for (int i = 0; i < kTiles; ++i)
+#pragma unroll
+      for (int e = 0; e < kEights; ++e)
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+          const int row = e * 8 + t * 2 + c % 2;
+          if (row < F::kRows)
+            partial[row * R::kWeightRows + i * 16 + c / 2 * 8 + g] = sum[i][e][c];
+        }
+  }
+};
+
 // The same in f32, for any types and sizes: 8 weight rows and `block` rows of x at a time.
 template <class F, int V, int block>
-M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int rows, int n0,
+M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w,
+                           const typename QuantisedRows<F>::Scale *scale, int rows, int n0,
                            float *partial) {
   using R = LinearTraits<F>;
   constexpr int kBlock = min_of(F::kRows, block);
@@ -213,9 +388,9 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int
         float fw[8][V];
 #pragma unroll
         for (int i = 0; i < 8; ++i)
-          load_floats<V>(
-              fw[i],
-              w + (static_cast<long long>(side) * F::kN + min(column + i, F::kN - 1)) * F::kK + k);
+          R::Rows::template load<V>(
+              fw[i], w, scale, static_cast<long long>(side) * F::kN + min(column + i, F::kN - 1),
+              k);
 #pragma unroll
         for (int m = 0; m < kBlock; ++m) {
           float fx[V];
@@ -245,18 +420,23 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w, int
 }
 
 template <class F>
-M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const float *scale,
-                       const float *bias, const float *squares, const float *residual,
-                       const float *norm_weight, typename F::OT *out, typename F::NT *normed,
-                       float *squares_out, m1_dims dims) {
+M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
+                       const typename QuantisedRows<F>::Scale *scale, const float *bias,
+                       const float *squares, const float *residual, const float *norm_weight,
+                       typename F::OT *out, typename F::NT *normed, float *squares_out,
+                       m1_dims dims) {
   using R = LinearTraits<F>;
   int total = rows_of<F::kDomain>(dims);
   int m0 = blockIdx.y * F::kRows, n0 = blockIdx.x * F::kColumns;
   int rows = min(F::kRows, total - m0);
+  const long long before_x = static_cast<long long>(m0) * F::kXStride;
+  if constexpr (R::kStreams)
+    if (rows > 0 && aligned16(x + before_x))
+      Int4Stream<F>(w, scale, n0).begin();
   x = wait_for_predecessors(x);
   if (rows <= 0)
     return;
-  x += static_cast<long long>(m0) * F::kXStride;
+  x += before_x;
   float *sums = reinterpret_cast<float *>(m1k_shared);
   float *parts = sums + R::kPartials, *norm = parts + F::kRows * F::kSquares;
   if constexpr (R::kHasNorm) { // arrives during the products
@@ -284,22 +464,22 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w, const f
   if constexpr (R::kHasScale)
     for (int side = 0; side < R::kSides; ++side)
       factor[side] = scale[side * F::kN + min(n0 + int(threadIdx.x) % F::kColumns, F::kN - 1)];
-  constexpr int kPlane = F::kRows * R::kWeightRows;
+  constexpr int kPlane = R::kWarpBytes / 4;
   float *partial = sums + threadIdx.x / 32 * kPlane;
   if constexpr (R::kTensor) {
-    if (aligned16(x))
-      linear_tensor<F>(x, w, rows, n0, partial);
+    if (!aligned16(x)) // rare; few registers: it does not cost the fast path its occupancy
+      linear_f32<F, 1, 2>(x, w, scale, rows, n0, partial);
+    else if constexpr (R::kInt4)
+      Int4Stream<F>(w, scale, n0).products(x, rows, partial);
     else
-      linear_f32<F, 1, 2>(
-          x, w, rows, n0,
-          partial); // rare; few registers, so that it does not cost the fast path its occupancy
+      linear_tensor<F>(x, w, rows, n0, partial);
   } else if constexpr (R::kVectors) {
     if (aligned16(x))
-      linear_f32<F, R::kVector, 8>(x, w, rows, n0, partial);
+      linear_f32<F, R::kVector, 8>(x, w, scale, rows, n0, partial);
     else
-      linear_f32<F, 1, 4>(x, w, rows, n0, partial);
+      linear_f32<F, 1, 4>(x, w, scale, rows, n0, partial);
   } else {
-    linear_f32<F, 1, 4>(x, w, rows, n0, partial);
+    linear_f32<F, 1, 4>(x, w, scale, rows, n0, partial);
   }
   if constexpr (R::kHasNorm)
     copy_async_wait<0>();

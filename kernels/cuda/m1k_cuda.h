@@ -34,7 +34,8 @@
 
 namespace m1k::cuda {
 
-enum class Type : uint8_t { f32, bf16, f16, i8 }; // i8: weights of products alone
+/// i8, and i4x2 (two int4 to a byte, rows as M1/IR/Int4.h describes): weights of products alone.
+enum class Type : uint8_t { f32, bf16, f16, i8, i4x2 };
 enum class Domain : uint8_t { one, tokens, sequences, logit_rows };
 
 /// One launch.
@@ -234,10 +235,12 @@ Description describe(const Router &facts, const std::string &symbol, const Tunin
 /// for each of the `chosen` experts of a row, which names none twice; with own_columns x has
 /// `chosen` ranges of k columns, of which the j-th is meant. In bf16 on tensor cores, by expert:
 /// weights are read once for up to 64 rows. Otherwise, and for `few_rows`, once for each row.
-/// Weights of i8 stand for w · scale of their rows; others have no scale.
+/// Weights of i8 stand for w · scale of their rows, those of i4x2 for w · scale (bf16) of their
+/// groups of `group` columns; others have no scale.
 ///   x, experts, weight, [scale] → out
 struct ExpertLinear {
   Type x_type = Type::bf16, w_type = Type::bf16, out_type = Type::bf16;
+  int group = 0; // 32, 64 or 128 with i4x2
   int experts = 0, chosen = 0, rows_per_expert = 0, first = 0, n = 0, k = 0;
   bool own_columns = false, few_rows = false;
   int64_t x_stride = 0, experts_stride = 0, out_stride = 0;
@@ -260,7 +263,8 @@ Description describe(const Combine &facts, const std::string &symbol, const Tuni
 /// its neighbours: out[m, n] = norm[m] · x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]).
 ///   x, weight, [scale], [bias], [squares], [residual], [norm_weight]
 ///     → out, [normed], [squares_out]
-/// Weights of i8 stand for w[n, :] · scale[n]; others have no scale.
+/// Weights of i8 stand for w[n, :] · scale[n], those of i4x2 for w[n, k] · scale[n, k / group] of
+/// bf16 [n][ceil(k / group)]; others have no scale.
 /// `gated`: w is [2·n, k], out = silu(norm · x·w[0..n)ᵀ) · (norm · x·w[n..2n)ᵀ), with neither bias
 /// nor residual nor a norm after it.
 /// An RMS norm of n columns between two linears is split between them. With `leaves_norm` the first
@@ -271,7 +275,8 @@ struct Linear {
   Type x_type = Type::bf16, w_type = Type::bf16, out_type = Type::bf16;
   int n = 0, k = 0;
   int64_t x_stride = 0, out_stride = 0;
-  int max_rows = 8; // 1..16
+  int group = 0;    // 32, 64 or 128 with i4x2
+  int max_rows = 8; // 1..16, with i4x2 1..32
   bool has_bias = false, gated = false;
   Domain domain = Domain::tokens;
   int squares = 0;
@@ -299,11 +304,13 @@ struct TiledLinear {
 Description describe(const TiledLinear &facts, const std::string &symbol,
                      const Tuning &tuning = {});
 
-/// Weights of i8 as f32 or bf16: out[n, k] = weight[n, k] · scale[n].
+/// Weights of i8 or i4x2 as f32 or bf16: out[n, k] = weight[n, k] · scale[n], or · scale[n, k /
+/// group].
 ///   weight, scale → workspace, of n · k elements
 struct Dequantize {
-  Type out_type = Type::bf16;
+  Type w_type = Type::i8, out_type = Type::bf16;
   int n = 0, k = 0;
+  int group = 0; // 32, 64 or 128 with i4x2
 };
 Description describe(const Dequantize &facts, const std::string &symbol, const Tuning &tuning = {});
 

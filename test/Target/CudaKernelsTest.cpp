@@ -392,6 +392,32 @@ TEST_F(CudaKernels, QuantisedLinears) {
   EXPECT_EQ(linear(f32, 64, 64), 1);
 }
 
+// Of int4, up to 32 rows of bf16 in vectors of 16 bytes stream them.
+TEST_F(CudaKernels, Int4Linears) {
+  Type pairs = IntegerType::get(&context, 8, IntegerType::Unsigned);
+  auto linear = [&](Type act, int64_t k, int64_t groups, uint32_t maxRows) {
+    const int gemms = emitter->gemms;
+    const size_t kernels = emitter->kernels.size();
+    select("linear",
+           {rows("x", act, k), weight("weight", pairs, {32, 128}),
+            weight("scale", bf16, {32, groups}), rows("out", act, 32)},
+           {}, true, maxRows);
+    EXPECT_EQ(emitter->kernels.size(), kernels + 1);
+    return emitter->gemms - gemms;
+  };
+  EXPECT_EQ(linear(bf16, 256, 8, 8), 0);
+  EXPECT_NE(emitter->kernels.back().source.find("kGroup = 32;"), std::string::npos);
+  EXPECT_NE(emitter->kernels.back().source.find("kK = 256;"), std::string::npos);
+  EXPECT_EQ(linear(bf16, 200, 4, 32), 0);
+  EXPECT_NE(emitter->kernels.back().source.find("kGroup = 64;"), std::string::npos);
+  EXPECT_NE(emitter->kernels.back().source.find("linear.cuh"), std::string::npos);
+  EXPECT_EQ(linear(f32, 200, 2, 8), 0);
+  EXPECT_EQ(linear(f32, 200, 2, 32), 1);
+  EXPECT_EQ(linear(bf16, 201, 4, 32), 1);
+  EXPECT_EQ(linear(bf16, 256, 2, 0), 1);
+  EXPECT_NE(emitter->kernels.back().source.find("dequantize_int4"), std::string::npos);
+}
+
 // The target's name says which GPUs; anything else is an error that names the value.
 TEST(CudaTargetName, Chips) {
   auto several = parseCudaChips("sm_90,sm_80,sm_90");

@@ -23,7 +23,7 @@ pack() {
   [ -d "$build" ] || "$root/examples/build.sh" "$build" || return 1
   local programs=(m1-run m1-bench device_agreement)
   ninja -C "$build" m1-compile draw_checkpoints op_cases m1_runtime_shared m1_lost_driver "${programs[@]}" >/dev/null || return 1
-  mkdir -p "$stage/bin" "$stage/lib" "$stage/artifacts" "$stage/int8" "$stage/goldens" "$stage/random"
+  mkdir -p "$stage/bin" "$stage/lib" "$stage/artifacts" "$stage/int8" "$stage/int4" "$stage/goldens" "$stage/random"
   for program in "${programs[@]}"; do
     cp "$(find "$build" -name "$program" -type f -perm -u+x | head -1)" "$stage/bin/" # with symbols, for backtraces
   done
@@ -45,7 +45,10 @@ pack() {
     cp "$golden/golden.safetensors" "$stage/goldens/$name.safetensors" && chmod u+w "$stage/goldens/$name.safetensors"
     for type in f32 bf16; do
       "${compile[@]}" "$golden" -o "$stage/artifacts/$name.$type.m1a" --activation-type $type || return 1
-      "${compile[@]}" "$golden" -o "$stage/int8/$name.$type.m1a" --activation-type $type --quantize int8 || return 1
+      for format in int8 int4; do
+        "${compile[@]}" "$golden" -o "$stage/$format/$name.$type.m1a" --activation-type $type --quantize $format || return 1
+      done
+      "${compile[@]}" "$golden" -o "$stage/int4/$name.in128.$type.m1a" --activation-type $type --quantize int4:128 || return 1
     done
   done
   local drawn
@@ -53,7 +56,9 @@ pack() {
   "$(find "$build" -name draw_checkpoints -type f -perm -u+x | head -1)" "$drawn" "$seed" $random_count $family_count $families >"$stage/random/drawn.txt" || return 1
   for directory in "$drawn"/*/; do
     "${compile[@]}" "$directory" -o "$stage/random/$(basename "$directory").m1a" --activation-type f32 || return 1
-    "${compile[@]}" "$directory" -o "$stage/random/$(basename "$directory").int8.m1a" --activation-type f32 --quantize int8 || return 1
+    for format in int8 int4; do
+      "${compile[@]}" "$directory" -o "$stage/random/$(basename "$directory").$format.m1a" --activation-type f32 --quantize $format || return 1
+    done
   done
   rm -rf "$drawn"
   # The table of op cases, with what the reference computes beside each.
@@ -63,7 +68,9 @@ pack() {
     for model in m1-3b m1-mamba2-3b; do
       "$build/bin/m1-compile" "$configs/$model" -o "$stage/artifacts/$model.dummy.m1a" --target cuda:sm_90 --weights dummy:1 --max-context 32768 || return 1
     done
-    "$build/bin/m1-compile" "$configs/m1-3b" -o "$stage/artifacts/m1-3b.int8.dummy.m1a" --target cuda:sm_90 --weights dummy:1 --max-context 32768 --quantize int8 || return 1
+    for format in int8 int4; do
+      "$build/bin/m1-compile" "$configs/m1-3b" -o "$stage/artifacts/m1-3b.$format.dummy.m1a" --target cuda:sm_90 --weights dummy:1 --max-context 32768 --quantize $format || return 1
+    done
   fi
   # Artifacts share most of their kernels: a window wider than the whole package finds them.
   tar -C "$stage" -cf - . | xz -T1 --lzma2=preset=3,dict=192MiB >"$package" || return 1
@@ -106,8 +113,10 @@ run() {
     part "agreement, random configurations in f32" bin/device_agreement --seed "$seed" random/*.m1a
     # Two computations that each may be 3e-2 off, independently.
     part "agreement, goldens in bf16" bin/device_agreement --tolerance 4.5e-2 --norm $(ls artifacts/*.bf16.m1a | unrouted)
-    part "agreement, int8 weights in f32" bin/device_agreement int8/*.f32.m1a
-    part "agreement, int8 weights in bf16" bin/device_agreement --tolerance 4.5e-2 --norm $(ls int8/*.bf16.m1a | unrouted)
+    for format in int8 int4; do
+      part "agreement, $format weights in f32" bin/device_agreement $format/*.f32.m1a
+      part "agreement, $format weights in bf16" bin/device_agreement --tolerance 4.5e-2 --norm $(ls $format/*.bf16.m1a | unrouted)
+    done
   fi
   if wanted ops; then
     tables() { for a in ops/*."$1".m1a; do echo "$a=${a%.m1a}.safetensors"; done; }
@@ -122,7 +131,7 @@ run() {
   if wanted large; then
     part "hundreds of samples, f32" bin/device_agreement --large --seed "$seed" artifacts/m1-mamba1-f32.f32.m1a artifacts/m1-mamba2-f32.f32.m1a artifacts/hf-llama.f32.m1a
     part "hundreds of samples, bf16" bin/device_agreement --large --seed "$seed" --tolerance 4.5e-2 --norm artifacts/m1-mamba1-bf16.bf16.m1a artifacts/m1-mamba2-bf16.bf16.m1a artifacts/hf-qwen2.bf16.m1a
-    part "hundreds of samples, int8 weights" bin/device_agreement --large --seed "$seed" --tolerance 4.5e-2 --norm int8/m1-mamba1-bf16.bf16.m1a int8/hf-qwen2.bf16.m1a
+    part "hundreds of samples, quantised weights" bin/device_agreement --large --seed "$seed" --tolerance 4.5e-2 --norm int[48]/m1-mamba1-bf16.bf16.m1a int[48]/hf-qwen2.bf16.m1a
   fi
   if wanted kernels && [ -x bin/m1-kernel-test ]; then
     part "kernels" bin/m1-kernel-test --run cubins

@@ -51,9 +51,6 @@ llvm::SmallVector<uint32_t> CudaSelector::smallBatches(func::FuncOp decode) cons
 }
 
 LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
-  if (spec.find("weight") >= 0 && m1::isInt4Pairs(spec.get("weight").element))
-    return emitter.error() << "has no kernel for weights of int4 on the cuda target; compile the "
-                              "model without --quantize int4, or with --target cpu";
   if (cuda::isLibraryProduct(spec))
     return selectLibraryProduct(spec, emitter);
   if (cuda::isHandTuned(spec))
@@ -71,8 +68,11 @@ LogicalResult CudaSelector::selectLibraryProduct(const KernelSpec &spec, PlanEmi
   if (spec.find("scale") < 0)
     return selectGemm(spec, emitter, emitter.operand(spec.find("weight")), weight.element);
   // Of numbers that a launch before it makes of the weights.
-  const std::string stem = std::string("dequantize_") + (x.element.isF32() ? "f32_" : "bf16_") +
-                           std::to_string(weight.dims[0]) + "x" + std::to_string(weight.dims[1]);
+  std::string stem = "dequantize_";
+  if (m1::isInt4Pairs(weight.element))
+    stem += "int4_" + std::to_string(spec.get("scale").dims.back()) + "_";
+  stem += std::string(x.element.isF32() ? "f32_" : "bf16_") + std::to_string(weight.dims[0]) + "x" +
+          std::to_string(x.dims.back());
   m1k::cuda::Description description = cuda::describeDequantize(spec, x.element, stem, chip);
   if (!description.error.empty())
     return emitter.error() << "has no CUDA kernel: " << description.error;
@@ -95,7 +95,7 @@ LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emit
   if (int bias = spec.find("bias"); bias >= 0)
     choice.bias = emitter.operand(bias);
   choice.n = uint32_t(w.dims[0]);
-  choice.k = uint32_t(w.dims[1]);
+  choice.k = uint32_t(x.dims.back());
   choice.lda = uint32_t(x.rowStride);
   choice.ldo = uint32_t(out.rowStride);
   choice.aType = x.element;

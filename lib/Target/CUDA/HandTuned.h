@@ -31,7 +31,7 @@ m1k::cuda::Description describeUpdateConv(const KernelSpec &conv, const KernelSp
 m1k::cuda::Linear linearOf(const KernelSpec &linear, std::string &error);
 m1k::cuda::Description describeLinear(const m1k::cuda::Linear &facts, const std::string &stem,
                                       const CudaChip &chip);
-/// One kernel that makes numbers of `element` of the weights of i8 of this `linear`.
+/// One kernel that makes numbers of `element` of the quantised weights of this `linear`.
 m1k::cuda::Description describeDequantize(const KernelSpec &linear, mlir::Type element,
                                           const std::string &stem, const CudaChip &chip);
 /// The type of the operand in a role; an error when kernels have none like it.

@@ -244,6 +244,7 @@ Status CudaDevice::fillDummy(void *target, ElementType type, uint64_t count, uin
   const char *kernel = type == ElementType::f32    ? "m1_fill_dummy_f32"
                        : type == ElementType::bf16 ? "m1_fill_dummy_bf16"
                        : type == ElementType::i8   ? "m1_fill_dummy_i8"
+                       : type == ElementType::i4x2 ? "m1_fill_dummy_i4x2"
                                                    : nullptr;
   if (!kernel)
     return error(StatusCode::unsupported, "dummy weights of type %s are not supported",

@@ -46,6 +46,11 @@ KERNEL m1_fill_dummy_i8(signed char *out, unsigned long long count, unsigned lon
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = m1_dummy_i8(dummy(key, i, scale, offset));
 }
+KERNEL m1_fill_dummy_i4x2(unsigned char *out, unsigned long long count, unsigned long long key,
+                          float scale, float offset) {
+  for (unsigned long long i = first_index(); i < count; i += index_stride())
+    out[i] = m1_dummy_i4x2(dummy(key, 2 * i, scale, offset), dummy(key, 2 * i + 1, scale, offset));
+}
 KERNEL m1_convert_bf16_f32(float *out, const bf16_bits *in, unsigned long long count) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = __builtin_bit_cast(float, (unsigned)in[i] << 16);

@@ -226,6 +226,110 @@ $L__BB2_2:                              // =>This Inner Loop Header: Depth=1
 $L__BB2_3:
 	ret;
 }
+	// .globl	m1_fill_dummy_i4x2      // -- Begin function m1_fill_dummy_i4x2
+.visible .entry m1_fill_dummy_i4x2(
+	.param .u64 .ptr .align 1 m1_fill_dummy_i4x2_param_0,
+	.param .u64 m1_fill_dummy_i4x2_param_1,
+	.param .u64 m1_fill_dummy_i4x2_param_2,
+	.param .f32 m1_fill_dummy_i4x2_param_3,
+	.param .f32 m1_fill_dummy_i4x2_param_4
+)                                       // @m1_fill_dummy_i4x2
+{
+	.reg .pred 	%p<7>;
+	.reg .b32 	%r<44>;
+	.reg .b64 	%rd<35>;
+	ld.param.b64 	%rd8, [m1_fill_dummy_i4x2_param_1];
+	ld.param.b64 	%rd10, [m1_fill_dummy_i4x2_param_0];
+	cvta.to.global.u64 	%rd1, %rd10;
+	mov.u32 	%r3, %ctaid.x;
+	mov.u32 	%r4, %ntid.x;
+	mul.wide.u32 	%rd3, %r3, %r4;
+	mov.u32 	%r5, %tid.x;
+	cvt.u64.u32 	%rd34, %r5;
+	add.s64 	%rd4, %rd3, %rd34;
+	setp.ge.u64 	%p1, %rd4, %rd8;
+	@%p1 bra 	$L__BB3_3;
+	ld.param.b32 	%r2, [m1_fill_dummy_i4x2_param_4];
+	ld.param.b32 	%r1, [m1_fill_dummy_i4x2_param_3];
+	ld.param.b64 	%rd9, [m1_fill_dummy_i4x2_param_2];
+	cvt.u64.u32 	%rd2, %r4;
+	mov.u32 	%r6, %nctaid.x;
+	cvt.u64.u32 	%rd11, %r6;
+	mul.lo.s64 	%rd5, %rd11, %rd2;
+	add.s64 	%rd6, %rd1, %rd3;
+	mad.lo.s64 	%rd33, %rd4, 4354685564936845354, %rd9;
+	mul.lo.s64 	%rd7, %rd5, 4354685564936845354;
+$L__BB3_2:                              // =>This Inner Loop Header: Depth=1
+	shr.u64 	%rd12, %rd33, 30;
+	xor.b64 	%rd13, %rd12, %rd33;
+	mul.lo.s64 	%rd14, %rd13, -4658895280553007687;
+	shr.u64 	%rd15, %rd14, 27;
+	xor.b64 	%rd16, %rd15, %rd14;
+	mul.lo.s64 	%rd17, %rd16, -7723592293110705685;
+	shr.u64 	%rd18, %rd17, 31;
+	xor.b64 	%rd19, %rd18, %rd17;
+	cvt.u32.u64 	%r7, %rd19;
+	and.b32 	%r8, %r7, 65535;
+	shr.u32 	%r9, %r7, 16;
+	mov.b64 	{_, %r10}, %rd19;
+	and.b32 	%r11, %r10, 65535;
+	shr.u64 	%rd20, %rd17, 48;
+	cvt.u32.u64 	%r12, %rd20;
+	add.s32 	%r13, %r12, %r9;
+	add.s32 	%r14, %r13, %r8;
+	add.s32 	%r15, %r14, %r11;
+	add.s32 	%r16, %r15, -131070;
+	cvt.rn.f32.s32 	%r17, %r16;
+	fma.rn.f32 	%r18, %r17, %r1, %r2;
+	add.s64 	%rd21, %rd33, -7046029254386353131;
+	shr.u64 	%rd22, %rd21, 30;
+	xor.b64 	%rd23, %rd22, %rd21;
+	mul.lo.s64 	%rd24, %rd23, -4658895280553007687;
+	shr.u64 	%rd25, %rd24, 27;
+	xor.b64 	%rd26, %rd25, %rd24;
+	mul.lo.s64 	%rd27, %rd26, -7723592293110705685;
+	shr.u64 	%rd28, %rd27, 31;
+	xor.b64 	%rd29, %rd28, %rd27;
+	cvt.u32.u64 	%r19, %rd29;
+	and.b32 	%r20, %r19, 65535;
+	shr.u32 	%r21, %r19, 16;
+	mov.b64 	{_, %r22}, %rd29;
+	and.b32 	%r23, %r22, 65535;
+	shr.u64 	%rd30, %rd27, 48;
+	cvt.u32.u64 	%r24, %rd30;
+	add.s32 	%r25, %r24, %r21;
+	add.s32 	%r26, %r25, %r20;
+	add.s32 	%r27, %r26, %r23;
+	add.s32 	%r28, %r27, -131070;
+	cvt.rn.f32.s32 	%r29, %r28;
+	fma.rn.f32 	%r30, %r29, %r1, %r2;
+	setp.lt.f32 	%p2, %r18, 0fC0E00000;
+	setp.gt.f32 	%p3, %r18, 0f40E00000;
+	selp.f32 	%r31, 0f40E00000, %r18, %p3;
+	setp.lt.f32 	%p4, %r30, 0fC0E00000;
+	setp.gt.f32 	%p5, %r30, 0f40E00000;
+	selp.f32 	%r32, 0f40E00000, %r30, %p5;
+	add.f32 	%r33, %r31, 0f4B400000;
+	add.f32 	%r34, %r33, 0fCB400000;
+	selp.f32 	%r35, 0fC0E00000, %r34, %p2;
+	cvt.rzi.s32.f32 	%r36, %r35;
+	add.f32 	%r37, %r32, 0f4B400000;
+	add.f32 	%r38, %r37, 0fCB400000;
+	selp.f32 	%r39, 0fC0E00000, %r38, %p4;
+	cvt.rzi.s32.f32 	%r40, %r39;
+	and.b32 	%r41, %r36, 15;
+	shl.b32 	%r42, %r40, 4;
+	or.b32 	%r43, %r42, %r41;
+	add.s64 	%rd31, %rd6, %rd34;
+	st.global.b8 	[%rd31], %r43;
+	add.s64 	%rd34, %rd34, %rd5;
+	add.s64 	%rd32, %rd3, %rd34;
+	add.s64 	%rd33, %rd33, %rd7;
+	setp.lt.u64 	%p6, %rd32, %rd8;
+	@%p6 bra 	$L__BB3_2;
+$L__BB3_3:
+	ret;
+}
 	// .globl	m1_convert_bf16_f32     // -- Begin function m1_convert_bf16_f32
 .visible .entry m1_convert_bf16_f32(
 	.param .u64 .ptr .align 1 m1_convert_bf16_f32_param_0,
@@ -248,7 +352,7 @@ $L__BB2_3:
 	cvt.u64.u32 	%rd11, %r3;
 	add.s64 	%rd15, %rd10, %rd11;
 	setp.ge.u64 	%p1, %rd15, %rd7;
-	@%p1 bra 	$L__BB3_3;
+	@%p1 bra 	$L__BB4_3;
 	cvt.u64.u32 	%rd3, %r2;
 	mov.u32 	%r4, %nctaid.x;
 	cvt.u64.u32 	%rd12, %r4;
@@ -259,7 +363,7 @@ $L__BB2_3:
 	shl.b64 	%rd14, %rd15, 2;
 	add.s64 	%rd16, %rd2, %rd14;
 	shl.b64 	%rd6, %rd4, 2;
-$L__BB3_2:                              // =>This Inner Loop Header: Depth=1
+$L__BB4_2:                              // =>This Inner Loop Header: Depth=1
 	ld.global.b16 	%r5, [%rd17];
 	shl.b32 	%r6, %r5, 16;
 	st.global.b32 	[%rd16], %r6;
@@ -267,8 +371,8 @@ $L__BB3_2:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd16, %rd16, %rd6;
 	add.s64 	%rd15, %rd15, %rd4;
 	setp.lt.u64 	%p2, %rd15, %rd7;
-	@%p2 bra 	$L__BB3_2;
-$L__BB3_3:
+	@%p2 bra 	$L__BB4_2;
+$L__BB4_3:
 	ret;
 }
 	// .globl	m1_copy_ranges          // -- Begin function m1_copy_ranges
@@ -300,33 +404,33 @@ $L__BB3_3:
 	mov.u32 	%r4, %tid.x;
 	cvt.u64.u32 	%rd18, %r4;
 	add.s64 	%rd26, %rd17, %rd18;
-	@%p1 bra 	$L__BB4_4;
-	bra.uni 	$L__BB4_1;
-$L__BB4_4:
+	@%p1 bra 	$L__BB5_4;
+	bra.uni 	$L__BB5_1;
+$L__BB5_4:
 	setp.ge.u64 	%p2, %rd26, %rd3;
-	@%p2 bra 	$L__BB4_7;
+	@%p2 bra 	$L__BB5_7;
 	mov.u32 	%r5, %nctaid.x;
 	cvt.u64.u32 	%rd19, %r5;
 	mul.lo.s64 	%rd8, %rd19, %rd4;
-$L__BB4_6:                              // =>This Inner Loop Header: Depth=1
+$L__BB5_6:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd20, %rd2, %rd26;
 	ld.global.b8 	%rs1, [%rd20];
 	add.s64 	%rd21, %rd1, %rd26;
 	st.global.b8 	[%rd21], %rs1;
 	add.s64 	%rd26, %rd26, %rd8;
 	setp.lt.u64 	%p3, %rd26, %rd3;
-	@%p3 bra 	$L__BB4_6;
-	bra.uni 	$L__BB4_7;
-$L__BB4_1:
+	@%p3 bra 	$L__BB5_6;
+	bra.uni 	$L__BB5_7;
+$L__BB5_1:
 	shr.u64 	%rd5, %rd3, 4;
 	setp.ge.u64 	%p4, %rd26, %rd5;
-	@%p4 bra 	$L__BB4_7;
+	@%p4 bra 	$L__BB5_7;
 	mov.u32 	%r6, %nctaid.x;
 	cvt.u64.u32 	%rd22, %r6;
 	mul.lo.s64 	%rd6, %rd22, %rd4;
 	shl.b64 	%rd25, %rd26, 4;
 	shl.b64 	%rd7, %rd6, 4;
-$L__BB4_3:                              // =>This Inner Loop Header: Depth=1
+$L__BB5_3:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd23, %rd2, %rd25;
 	ld.global.v4.b32 	{%r7, %r8, %r9, %r10}, [%rd23];
 	add.s64 	%rd24, %rd1, %rd25;
@@ -334,8 +438,8 @@ $L__BB4_3:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd26, %rd26, %rd6;
 	add.s64 	%rd25, %rd25, %rd7;
 	setp.lt.u64 	%p5, %rd26, %rd5;
-	@%p5 bra 	$L__BB4_3;
-$L__BB4_7:
+	@%p5 bra 	$L__BB5_3;
+$L__BB5_7:
 	ret;
 }
 	// .globl	m1_take_chosen          // -- Begin function m1_take_chosen
@@ -363,33 +467,33 @@ $L__BB4_7:
 	cvt.u64.u32 	%rd14, %r3;
 	add.s64 	%rd18, %rd13, %rd14;
 	setp.ge.u64 	%p1, %rd18, %rd9;
-	@%p1 bra 	$L__BB5_5;
+	@%p1 bra 	$L__BB6_5;
 	cvt.u64.u32 	%rd4, %r2;
 	mov.u32 	%r4, %nctaid.x;
 	cvt.u64.u32 	%rd15, %r4;
 	mul.lo.s64 	%rd5, %rd15, %rd4;
 	shl.b64 	%rd19, %rd18, 2;
 	shl.b64 	%rd6, %rd5, 2;
-	bra.uni 	$L__BB5_2;
-$L__BB5_4:                              //   in Loop: Header=BB5_2 Depth=1
+	bra.uni 	$L__BB6_2;
+$L__BB6_4:                              //   in Loop: Header=BB6_2 Depth=1
 	add.s64 	%rd19, %rd19, %rd6;
 	add.s64 	%rd18, %rd18, %rd5;
 	setp.lt.u64 	%p3, %rd18, %rd9;
-	@%p3 bra 	$L__BB5_2;
-	bra.uni 	$L__BB5_5;
-$L__BB5_2:                              // =>This Inner Loop Header: Depth=1
+	@%p3 bra 	$L__BB6_2;
+	bra.uni 	$L__BB6_5;
+$L__BB6_2:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd16, %rd1, %rd19;
 	ld.global.b32 	%r5, [%rd16];
 	setp.lt.s32 	%p2, %r5, 0;
-	@%p2 bra 	$L__BB5_4;
+	@%p2 bra 	$L__BB6_4;
 	add.s64 	%rd7, %rd2, %rd19;
 	mul.wide.u32 	%rd17, %r5, 4;
 	add.s64 	%rd8, %rd3, %rd17;
 	ld.global.b32 	%r6, [%rd8];
 	max.s32 	%r7, %r6, 0;
 	st.global.b32 	[%rd7], %r7;
-	bra.uni 	$L__BB5_4;
-$L__BB5_5:
+	bra.uni 	$L__BB6_4;
+$L__BB6_5:
 	ret;
 }
 	// .globl	m1_convert_f32_bf16     // -- Begin function m1_convert_f32_bf16
@@ -415,7 +519,7 @@ $L__BB5_5:
 	cvt.u64.u32 	%rd11, %r4;
 	add.s64 	%rd15, %rd10, %rd11;
 	setp.ge.u64 	%p1, %rd15, %rd7;
-	@%p1 bra 	$L__BB6_6;
+	@%p1 bra 	$L__BB7_6;
 	cvt.u64.u32 	%rd3, %r3;
 	mov.u32 	%r5, %nctaid.x;
 	cvt.u64.u32 	%rd12, %r5;
@@ -426,29 +530,29 @@ $L__BB5_5:
 	shl.b64 	%rd14, %rd15, 1;
 	add.s64 	%rd16, %rd2, %rd14;
 	shl.b64 	%rd6, %rd4, 1;
-	bra.uni 	$L__BB6_2;
-$L__BB6_4:                              //   in Loop: Header=BB6_2 Depth=1
+	bra.uni 	$L__BB7_2;
+$L__BB7_4:                              //   in Loop: Header=BB7_2 Depth=1
 	bfe.u32 	%r7, %r1, 16, 1;
 	add.s32 	%r8, %r1, %r7;
 	add.s32 	%r9, %r8, 32767;
 	mov.b32 	{_, %rs2}, %r9;
-$L__BB6_5:                              //   in Loop: Header=BB6_2 Depth=1
+$L__BB7_5:                              //   in Loop: Header=BB7_2 Depth=1
 	st.global.b16 	[%rd16], %rs2;
 	add.s64 	%rd17, %rd17, %rd5;
 	add.s64 	%rd16, %rd16, %rd6;
 	add.s64 	%rd15, %rd15, %rd4;
 	setp.lt.u64 	%p3, %rd15, %rd7;
-	@%p3 bra 	$L__BB6_2;
-	bra.uni 	$L__BB6_6;
-$L__BB6_2:                              // =>This Inner Loop Header: Depth=1
+	@%p3 bra 	$L__BB7_2;
+	bra.uni 	$L__BB7_6;
+$L__BB7_2:                              // =>This Inner Loop Header: Depth=1
 	ld.global.b32 	%r1, [%rd17];
 	and.b32 	%r6, %r1, 2147483647;
 	setp.lt.u32 	%p2, %r6, 2139095041;
-	@%p2 bra 	$L__BB6_4;
+	@%p2 bra 	$L__BB7_4;
 	mov.b32 	{_, %rs1}, %r1;
 	or.b16 	%rs2, %rs1, 64;
-	bra.uni 	$L__BB6_5;
-$L__BB6_6:
+	bra.uni 	$L__BB7_5;
+$L__BB7_6:
 	ret;
 }
 )PTX";

@@ -257,16 +257,19 @@ Case norm_bench(int rows) {
 
 /// `neighbours`: scaled, and if not gated with the residual and what the next norm needs.
 Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = false,
-                  bool neighbours = false, bool quantised = false) {
+                  bool neighbours = false, Type weights = Type::bf16, int group = 0) {
+  const bool int4 = weights == Type::i4x2, quantised = int4 || weights == Type::i8;
   std::string name = "linear " + std::string(type == Type::f32 ? "f32 " : "bf16 ") +
-                     (quantised ? "i8 " : "") + std::to_string(rows) + " × " +
-                     std::to_string(gated ? 2 * n : n) + " × " + std::to_string(k) +
+                     (quantised ? type_name(weights) + " " : "") +
+                     (group ? "in " + std::to_string(group) + " " : "") + std::to_string(rows) +
+                     " × " + std::to_string(gated ? 2 * n : n) + " × " + std::to_string(k) +
                      (gated ? " gated" : "") + (neighbours ? " with neighbours" : "");
   return {name, true, [=](Context &context) {
             Linear f;
             f.x_type = f.w_type = f.out_type = type;
             if (quantised)
-              f.w_type = Type::i8;
+              f.w_type = weights;
+            f.group = group;
             f.n = n;
             f.k = k;
             f.x_stride = k;
@@ -283,16 +286,22 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
             }
             if (!context.prepare(describe(f, "kernel")))
               return;
-            int size = size_of(type), weights = gated ? 2 * n : n;
-            const double weight_bytes = double(weights) * k * size_of(f.w_type);
-            double bytes = weight_bytes + double(size) * rows * (double(k) + n);
+            int size = size_of(type), weight_rows = gated ? 2 * n : n;
+            const double weight_bytes =
+                double(weight_rows) * (int4 ? (k + 127) / 128 * 64 : k * size_of(f.w_type));
+            const double scale_bytes = double(weight_rows) * (int4 ? (k + group - 1) / group * 2
+                                                              : quantised ? 4
+                                                                          : 0);
+            double bytes = weight_bytes + scale_bytes + double(size) * rows * (double(k) + n);
             std::vector<Pointers> sets(sets_for(bytes));
             for (Pointers &set : sets) {
               set["x"] = context.allocate_random(size_t(rows) * k * size, type, -1, 1);
-              set["weight"] = context.allocate_random(size_t(weight_bytes), f.w_type,
-                                                      quantised ? -127 : -1, quantised ? 127 : 1);
+              set["weight"] =
+                  context.allocate_random(size_t(weight_bytes), int4 ? Type::i8 : f.w_type,
+                                          quantised ? -127 : -1, quantised ? 127 : 1);
               if (quantised)
-                set["scale"] = context.allocate_random(size_t(weights) * 4, Type::f32, 0.001, 0.01);
+                set["scale"] = context.allocate_random(size_t(scale_bytes),
+                                                       int4 ? Type::bf16 : Type::f32, 0.001, 0.01);
               set["out"] = context.allocate(size_t(rows) * n * size_of(f.out_type));
               if (!neighbours)
                 continue;
@@ -335,19 +344,25 @@ Case tiled_bench(int rows, int n, int k) {
           }};
 }
 
-Case dequantize_bench(int n, int k) {
-  std::string name = "dequantize bf16 " + std::to_string(n) + " × " + std::to_string(k);
+Case dequantize_bench(int n, int k, int group = 0) {
+  std::string name = std::string("dequantize bf16 ") + (group ? "i4 " : "") + std::to_string(n) +
+                     " × " + std::to_string(k);
   return {name, true, [=](Context &context) {
             Dequantize f;
+            f.w_type = group ? Type::i4x2 : Type::i8;
             f.n = n;
             f.k = k;
+            f.group = group;
             if (!context.prepare(describe(f, "kernel")))
               return;
-            double bytes = 3.0 * n * k;
+            const double scale_bytes = group ? 2.0 * n * k / group : 4.0 * n,
+                         weight_bytes = double(n) * k / (group ? 2 : 1),
+                         bytes = weight_bytes + scale_bytes + 2.0 * n * k;
             std::vector<Pointers> sets(sets_for(bytes));
             for (Pointers &set : sets) {
-              set["weight"] = context.allocate_random(size_t(n) * k, Type::i8, -127, 127);
-              set["scale"] = context.allocate_random(size_t(n) * 4, Type::f32, 0.001, 0.01);
+              set["weight"] = context.allocate_random(size_t(weight_bytes), Type::i8, -127, 127);
+              set["scale"] = context.allocate_random(size_t(scale_bytes),
+                                                     group ? Type::bf16 : Type::f32, 0.001, 0.01);
               set["workspace"] = context.allocate(size_t(n) * k * 2);
             }
             report(context, name, context.time(sets, {1, 0, 0, 0}), bytes,
@@ -539,10 +554,12 @@ std::vector<Case> benchmarks() {
     cases.push_back(linear_bench(rows, rows, 3072, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 128256, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 16384, 3072, f32));
-    cases.push_back(linear_bench(rows, rows, 8192, 3072, bf16, true, true, true));
-    cases.push_back(linear_bench(rows, rows, 3072, 8192, bf16, false, true, true));
-    cases.push_back(linear_bench(rows, rows, 8384, 3072, bf16, false, true, true));
-    cases.push_back(linear_bench(rows, rows, 3072, 3072, bf16, false, false, true));
+    for (auto [weights, group] : {std::pair(Type::i8, 0), std::pair(Type::i4x2, 32)}) {
+      cases.push_back(linear_bench(rows, rows, 8192, 3072, bf16, true, true, weights, group));
+      cases.push_back(linear_bench(rows, rows, 3072, 8192, bf16, false, true, weights, group));
+      cases.push_back(linear_bench(rows, rows, 8384, 3072, bf16, false, true, weights, group));
+      cases.push_back(linear_bench(rows, rows, 3072, 3072, bf16, false, false, weights, group));
+    }
   }
   for (int rows : {16, 32, 64, 128})
     for (int n : {16384, 8384, 3072})
@@ -550,6 +567,10 @@ std::vector<Case> benchmarks() {
   for (int rows : {16, 64})
     cases.push_back(tiled_bench(rows, 3072, 8192));
   cases.push_back(dequantize_bench(16384, 3072));
+  cases.push_back(dequantize_bench(16384, 3072, 32));
+  for (int rows : {16, 32})
+    for (auto [n, k] : {std::pair(16384, 3072), std::pair(8384, 3072), std::pair(3072, 8192)})
+      cases.push_back(linear_bench(rows, rows, n, k, bf16, false, false, Type::i4x2, 32));
   cases.push_back(expert_bench(1, true));
   cases.push_back(expert_bench(8, true));
   for (int rows : {8, 64, 512, 4096})

@@ -267,6 +267,16 @@ TEST(Describe, QuantisedLinears) {
             (std::vector<std::string>{"x", "weight", "scale", "out"}));
   f.x_type = Type::i8;
   EXPECT_NE(describe(f, "k").error.find("float type"), std::string::npos);
+  f.x_type = Type::bf16;
+  f.max_rows = 17;
+  EXPECT_NE(describe(f, "k").error.find("1 to 16"), std::string::npos);
+  f.w_type = Type::i4x2;
+  f.group = 48;
+  EXPECT_NE(describe(f, "k").error.find("32, 64 or 128 columns, got 48"), std::string::npos);
+  f.group = 64;
+  Description int4 = describe(f, "k");
+  ASSERT_EQ(int4.error, "");
+  EXPECT_NE(int4.kernels[0].source.find("const m1k::bf16 *__restrict__ scale"), std::string::npos);
   TiledLinear tiled;
   tiled.n = 16384;
   tiled.k = 3080;
@@ -363,6 +373,19 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(quantised, "linear_i8"));
   f32_linear.w_type = Type::i8;
   all.push_back(describe(f32_linear, "linear_f32_i8"));
+  quantised.w_type = f32_linear.w_type = Type::i4x2;
+  quantised.group = f32_linear.group = 32;
+  for (int rows : {8, 16, 32})
+    for (int group : {32, 128}) {
+      quantised.max_rows = rows;
+      quantised.group = group;
+      all.push_back(
+          describe(quantised, "linear_i4_" + std::to_string(rows) + "_" + std::to_string(group)));
+    }
+  quantised.n = 16384;
+  quantised.max_rows = 8;
+  all.push_back(describe(quantised, "linear_i4_wide"));
+  all.push_back(describe(f32_linear, "linear_f32_i4"));
   TiledLinear tiled;
   tiled.n = tiled.out_stride = 3072;
   tiled.k = tiled.x_stride = 8192;
@@ -370,6 +393,9 @@ TEST_P(Compiles, WithoutSpills) {
   Dequantize dequantize;
   dequantize.n = dequantize.k = 3072;
   all.push_back(describe(dequantize, "dequantize"));
+  dequantize.w_type = Type::i4x2;
+  dequantize.group = 64;
+  all.push_back(describe(dequantize, "dequantize_i4"));
   CausalConv1d convolution;
   convolution.channels = 5120;
   convolution.x_stride = 8216;
@@ -416,6 +442,11 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(experts, "expert_linear_few_i8"));
   experts.few_rows = false;
   all.push_back(describe(experts, "expert_linear_i8"));
+  experts.w_type = Type::i4x2;
+  experts.group = 128;
+  all.push_back(describe(experts, "expert_linear_i4"));
+  experts.few_rows = true;
+  all.push_back(describe(experts, "expert_linear_few_i4"));
   Combine combine;
   combine.columns = combine.out_stride = 2048;
   combine.parts = combine.weights_stride = 8;

@@ -113,6 +113,7 @@ struct Product {
   int offset = 0;           // columns before x's
   bool one_for_all = false; // every row names expert 0
   bool quantised = false;   // weights of i8
+  int group = 0;            // quantised: of int4, with so many columns a scale
 };
 
 /// Experts that no row names, and rows of weights that are not meant, hold NaN, as such or as their
@@ -123,12 +124,16 @@ Case expert_linear_case(bool smoke, const Product &p) {
                      std::to_string(p.experts) + ", " + std::to_string(p.n) + "×" +
                      std::to_string(p.k) + (p.own_columns ? " own columns" : "") +
                      (p.few_rows ? " few rows" : "") + (p.offset ? " misaligned" : "") +
-                     (p.one_for_all ? " one for all" : "") + (p.quantised ? " i8" : "");
+                     (p.one_for_all ? " one for all" : "") +
+                     (p.group       ? " i4 in " + std::to_string(p.group)
+                      : p.quantised ? " i8"
+                                    : "");
   return {name, smoke, [=](Context &context) {
             const int columns = p.own_columns ? p.chosen * p.k : p.k;
             ExpertLinear f;
             f.x_type = f.out_type = p.type;
-            f.w_type = p.quantised ? Type::i8 : p.type;
+            f.w_type = p.group ? Type::i4x2 : p.quantised ? Type::i8 : p.type;
+            f.group = p.group;
             f.experts = p.experts;
             f.chosen = p.chosen;
             f.rows_per_expert = p.rows_per_expert;
@@ -161,15 +166,29 @@ Case expert_linear_case(bool smoke, const Product &p) {
             };
             for (int e : named)
               for (size_t i = row_of(e, 0); i < row_of(e, p.n); ++i)
-                weight[i] = rounded(random.uniform(-1, 1) * (p.quantised ? 127 : 1), f.w_type);
-            std::vector<double> scale(size_t(p.experts) * p.rows_per_expert, std::nan(""));
+                weight[i] = rounded(random.uniform(-1, 1) * (p.group       ? 8
+                                                             : p.quantised ? 127
+                                                                           : 1),
+                                    f.w_type);
+            const int per_scale = p.group ? p.group : p.k,
+                      scales = (p.k + per_scale - 1) / per_scale; // of a row
+            const Type scale_type = p.group ? Type::bf16 : Type::f32;
+            std::vector<double> scale(size_t(p.experts) * p.rows_per_expert * scales, std::nan(""));
             for (int e : named)
-              for (int i = 0; i < p.n; ++i)
-                scale[row_of(e, i) / p.k] = rounded(random.uniform(0.004, 0.012), Type::f32);
+              for (int i = 0; i < p.n * scales; ++i)
+                scale[row_of(e, 0) / p.k * scales + i] =
+                    rounded(random.uniform(0.004, 0.012), scale_type);
             context.values("x", in_rows(x, p.tokens, columns, int(f.x_stride), p.offset), p.type);
             context.integers("experts", experts);
-            context.values("weight", weight, f.w_type);
-            context.values("scale", scale, Type::f32);
+            if (p.group) {
+              for (double &value : weight)
+                if (std::isnan(value))
+                  value = 0;
+              context.raw("weight", int4_rows(weight, p.experts * p.rows_per_expert, p.k));
+            } else {
+              context.values("weight", weight, f.w_type);
+            }
+            context.values("scale", scale, scale_type);
             context.poison("out", size_t(p.tokens) * f.out_stride * size_of(p.type));
             context.upload();
             context.shift("x", p.offset * size_of(p.type));
@@ -181,15 +200,17 @@ Case expert_linear_case(bool smoke, const Product &p) {
                 for (int i = 0; i < p.n; ++i) {
                   const size_t row = row_of(experts[size_t(t) * f.experts_stride + j], i);
                   const double *a = &x[size_t(t) * columns + (p.own_columns ? j * p.k : 0)],
-                               *b = &weight[row], factor = p.quantised ? scale[row / p.k] : 1;
+                               *b = &weight[row];
                   double sum = 0;
                   float sum32 = 0;
                   for (int c = 0; c < p.k; ++c) {
-                    sum += a[c] * b[c];
-                    sum32 += float(a[c]) * float(b[c]);
+                    const double factor =
+                        p.quantised ? scale[row / p.k * scales + c / per_scale] : 1;
+                    sum += a[c] * b[c] * factor;
+                    sum32 += float(a[c]) * float(b[c]) * float(factor);
                   }
-                  y[size_t(t) * width + j * p.n + i] = sum * factor;
-                  y32[size_t(t) * width + j * p.n + i] = sum32 * float(factor);
+                  y[size_t(t) * width + j * p.n + i] = sum;
+                  y32[size_t(t) * width + j * p.n + i] = sum32;
                 }
             context.compare(
                 "out", out_of_rows(context.read("out", p.type), p.tokens, width, int(f.out_stride)),
@@ -296,7 +317,10 @@ std::vector<Case> expert_cases() {
   cases.push_back(expert_linear_case(false, {f32, 300, 7, 2, 96, 0, 96, 128}));
   auto quantised = [&](bool smoke, Product product) {
     product.quantised = true;
-    cases.push_back(expert_linear_case(smoke, product));
+    for (int group : {0, 32 << cases.size() % 3}) {
+      product.group = group;
+      cases.push_back(expert_linear_case(smoke, product));
+    }
   };
   for (Type type : {f32, bf16})
     for (bool few : {true, false}) {

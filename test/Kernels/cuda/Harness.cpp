@@ -137,9 +137,35 @@ double Random::normal() {
 }
 
 std::string type_name(Type type) {
-  return type == Type::f32 ? "f32" : type == Type::bf16 ? "bf16" : type == Type::i8 ? "i8" : "f16";
+  switch (type) {
+  case Type::f32:
+    return "f32";
+  case Type::bf16:
+    return "bf16";
+  case Type::f16:
+    return "f16";
+  case Type::i8:
+    return "i8";
+  case Type::i4x2:
+    return "i4";
+  }
+  return "";
 }
-int size_of(Type type) { return type == Type::f32 ? 4 : type == Type::i8 ? 1 : 2; }
+int size_of(Type type) {
+  return type == Type::f32 ? 4 : type == Type::i8 || type == Type::i4x2 ? 1 : 2;
+}
+std::vector<char> int4_rows(const std::vector<double> &values, int n, int k) {
+  const size_t row_bytes = size_t(k + 127) / 128 * 64;
+  std::vector<char> bytes(size_t(n) * row_bytes, 0x77); // what fills a row up is not used
+  for (int row = 0; row < n; ++row)
+    for (int column = 0; column < k; ++column) {
+      const int word = column % 32, plane = column % 128 / 32;
+      char &byte = bytes[row * row_bytes + column / 128 * 64 + word * 2 + plane / 2];
+      const int shift = plane % 2 * 4, value = int(values[size_t(row) * k + column]) & 15;
+      byte = char((byte & ~(15 << shift)) | value << shift);
+    }
+  return bytes;
+}
 
 namespace {
 uint16_t half_bits(double value, Type type) {
@@ -172,6 +198,8 @@ double from_half(uint16_t bits, Type type) {
 double rounded(double value, Type type) {
   if (type == Type::i8)
     return std::min(127.0, std::max(-128.0, std::nearbyint(value)));
+  if (type == Type::i4x2)
+    return std::min(7.0, std::max(-8.0, std::nearbyint(value)));
   return type == Type::f32 ? double(float(value)) : from_half(half_bits(value, type), type);
 }
 

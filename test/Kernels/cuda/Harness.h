@@ -44,8 +44,10 @@ private:
 
 int size_of(Type type);
 std::string type_name(Type type);
-/// The nearest value of the type.
+/// The nearest value of the type, of int4 the nearest integer in its range.
 double rounded(double value, Type type);
+/// A matrix [n, k] of integers from -8 to 7 as rows of int4 (M1/IR/Int4.h).
+std::vector<char> int4_rows(const std::vector<double> &values, int n, int k);
 void encode(const std::vector<double> &values, Type type, std::vector<char> &bytes);
 std::vector<double> decode(const std::vector<char> &bytes, Type type);
 

@@ -1,4 +1,4 @@
-// Products of few rows, and with weights of i8, against float64.
+// Products of few rows, and with quantised weights, against float64.
 #include "Harness.h"
 
 #include <cmath>
@@ -14,120 +14,146 @@ struct Neighbours {
   int squares = 0; // of a row of x
 };
 
+/// Quantised weights [n, k] in all their values, and scales that make them as large as others.
+struct QuantisedWeights {
+  std::vector<double> codes, scale;
+  int k, group; // columns of a scale
+  double scale_of(size_t row, int column) const {
+    return scale[row * size_t((k + group - 1) / group) + column / group];
+  }
+  QuantisedWeights(Random &random, int n, int k, Type type, int group_or_row)
+      : k(k), group(group_or_row ? group_or_row : k) {
+    const double most = type == Type::i8 ? 128 : 8;
+    codes = random_values(random, size_t(n) * k, -most - 0.4, most - 0.6, type);
+    scale = random_values(random, size_t(n) * ((k + group - 1) / group), 0.5 / most, 1.5 / most,
+                          type == Type::i8 ? Type::f32 : Type::bf16);
+  }
+  void put(Context &context, Type type) const {
+    if (type == Type::i4x2)
+      context.raw("weight", int4_rows(codes, int(codes.size() / size_t(k)), k));
+    else
+      context.values("weight", codes, type);
+    context.values("scale", scale, type == Type::i4x2 ? Type::bf16 : Type::f32);
+  }
+};
+
 Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, int max_rows, int n,
-                 int k, int padding = 0, int offset = 0, Neighbours with = {}) {
+                 int k, int padding = 0, int offset = 0, Neighbours with = {}, int group = 0) {
   std::string name = "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" +
                      type_name(out_type) + " " + std::to_string(rows) + "/" +
                      std::to_string(max_rows) + "×" + std::to_string(n) + "×" + std::to_string(k) +
-                     (with.bias ? " bias" : "") + (with.gated ? " gated" : "") +
-                     (with.squares ? " scaled" : "") + (with.residual ? " residual" : "") +
-                     (with.norm ? " norm" : "") + (offset ? " misaligned" : "");
-  return {
-      name, smoke, [=](Context &context) {
-        Linear f;
-        f.x_type = x_type;
-        f.w_type = w_type;
-        f.out_type = out_type;
-        f.n = n;
-        f.k = k;
-        f.x_stride = k + padding + offset;
-        f.out_stride = n + padding;
-        f.max_rows = max_rows;
-        f.has_bias = with.bias;
-        f.gated = with.gated;
-        f.squares = with.squares;
-        f.eps = 1e-3f;
-        f.has_residual = with.residual;
-        f.residual_stride = n + 2 * padding;
-        f.leaves_norm = with.norm;
-        f.normed_type = x_type;
-        f.normed_stride = n + 3 * padding;
-        Description description = describe(f, "kernel");
-        if (!context.prepare(description))
-          return;
-        int parts = squares_of(description.kernels[0].grid_x);
-        Random random(17);
-        int weights = with.gated ? 2 * n : n;
-        std::vector<double> x = random_values(random, size_t(rows) * k, -1, 1, x_type);
-        // Of i8 all values, with scales that make them as large as others.
-        const bool quantised = w_type == Type::i8;
-        std::vector<double> w = random_values(random, size_t(weights) * k, quantised ? -128.4 : -1,
-                                              quantised ? 127.4 : 1, w_type);
-        std::vector<double> weight_scale =
-            random_values(random, weights, 0.5 / 128, 1.5 / 128, Type::f32);
-        std::vector<double> b = random_values(random, n, -3, 3, Type::f32);
-        std::vector<double> before = random_values(random, size_t(rows) * n, -5, 5, Type::f32);
-        std::vector<double> v = random_values(random, n, -2, 2, Type::f32);
-        std::vector<double> squares =
-            random_values(random, size_t(rows) * with.squares, 0, 3, Type::f32);
-        context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), x_type);
-        context.values("weight", w, w_type);
-        context.values("scale", weight_scale, Type::f32);
-        context.values("bias", b, Type::f32);
-        context.values("squares", squares, Type::f32);
-        context.values("residual", in_rows(before, rows, n, int(f.residual_stride)), Type::f32);
-        context.values("norm_weight", v, Type::f32);
-        context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
-        if (with.norm) {
-          context.poison("normed", size_t(rows) * f.normed_stride * size_of(x_type));
-          context.poison("squares_out", size_t(rows) * parts * 4);
-        }
-        context.upload();
-        context.shift("x", offset * size_of(x_type));
-        context.launch({rows, 0, 0, 0});
-        std::vector<double> y(size_t(rows) * n);
-        std::vector<double> y32(y.size());
-        for (int m = 0; m < rows; ++m) {
-          double sum = 0;
-          for (int i = 0; i < with.squares; ++i)
-            sum += squares[size_t(m) * with.squares + i];
-          double scale = with.squares ? 1 / std::sqrt(sum / k + double(f.eps)) : 1;
-          for (int j = 0; j < n; ++j) {
-            double sums[2] = {0, 0};
-            float sums32[2] = {0, 0};
-            for (int side = 0; side < (with.gated ? 2 : 1); ++side) {
-              for (int i = 0; i < k; ++i) {
-                double a = x[size_t(m) * k + i], c = w[size_t(side * n + j) * k + i];
-                sums[side] += a * c;
-                sums32[side] += float(a) * float(c);
-              }
-              if (quantised) {
-                sums[side] *= weight_scale[side * n + j];
-                sums32[side] *= float(weight_scale[side * n + j]);
+                     (group ? " in " + std::to_string(group) : "") + (with.bias ? " bias" : "") +
+                     (with.gated ? " gated" : "") + (with.squares ? " scaled" : "") +
+                     (with.residual ? " residual" : "") + (with.norm ? " norm" : "") +
+                     (offset ? " misaligned" : "");
+  return {name, smoke, [=](Context &context) {
+            Linear f;
+            f.x_type = x_type;
+            f.w_type = w_type;
+            f.out_type = out_type;
+            f.n = n;
+            f.k = k;
+            f.group = group;
+            f.x_stride = k + padding + offset;
+            f.out_stride = n + padding;
+            f.max_rows = max_rows;
+            f.has_bias = with.bias;
+            f.gated = with.gated;
+            f.squares = with.squares;
+            f.eps = 1e-3f;
+            f.has_residual = with.residual;
+            f.residual_stride = n + 2 * padding;
+            f.leaves_norm = with.norm;
+            f.normed_type = x_type;
+            f.normed_stride = n + 3 * padding;
+            Description description = describe(f, "kernel");
+            if (!context.prepare(description))
+              return;
+            int parts = squares_of(description.kernels[0].grid_x);
+            Random random(17);
+            int weights = with.gated ? 2 * n : n;
+            std::vector<double> x = random_values(random, size_t(rows) * k, -1, 1, x_type);
+            const bool quantised = w_type == Type::i8 || w_type == Type::i4x2;
+            std::vector<double> w;
+            if (quantised) {
+              QuantisedWeights q(random, weights, k, w_type, group);
+              q.put(context, w_type);
+              w = q.codes;
+              for (int j = 0; j < weights; ++j)
+                for (int i = 0; i < k; ++i)
+                  w[size_t(j) * k + i] *= q.scale_of(j, i);
+            } else {
+              w = random_values(random, size_t(weights) * k, -1, 1, w_type);
+              context.values("weight", w, w_type);
+            }
+            std::vector<double> b = random_values(random, n, -3, 3, Type::f32);
+            std::vector<double> before = random_values(random, size_t(rows) * n, -5, 5, Type::f32);
+            std::vector<double> v = random_values(random, n, -2, 2, Type::f32);
+            std::vector<double> squares =
+                random_values(random, size_t(rows) * with.squares, 0, 3, Type::f32);
+            context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), x_type);
+            context.values("bias", b, Type::f32);
+            context.values("squares", squares, Type::f32);
+            context.values("residual", in_rows(before, rows, n, int(f.residual_stride)), Type::f32);
+            context.values("norm_weight", v, Type::f32);
+            context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
+            if (with.norm) {
+              context.poison("normed", size_t(rows) * f.normed_stride * size_of(x_type));
+              context.poison("squares_out", size_t(rows) * parts * 4);
+            }
+            context.upload();
+            context.shift("x", offset * size_of(x_type));
+            context.launch({rows, 0, 0, 0});
+            std::vector<double> y(size_t(rows) * n);
+            std::vector<double> y32(y.size());
+            for (int m = 0; m < rows; ++m) {
+              double sum = 0;
+              for (int i = 0; i < with.squares; ++i)
+                sum += squares[size_t(m) * with.squares + i];
+              double scale = with.squares ? 1 / std::sqrt(sum / k + double(f.eps)) : 1;
+              for (int j = 0; j < n; ++j) {
+                double sums[2] = {0, 0};
+                float sums32[2] = {0, 0};
+                for (int side = 0; side < (with.gated ? 2 : 1); ++side) {
+                  for (int i = 0; i < k; ++i) {
+                    double a = x[size_t(m) * k + i], c = w[size_t(side * n + j) * k + i];
+                    sums[side] += a * c;
+                    sums32[side] += float(a) * float(c);
+                  }
+                }
+                auto end = [&](double value, double up) {
+                  value *= scale;
+                  if (with.gated)
+                    value = value / (1 + std::exp(-value)) * up * scale;
+                  return value + (with.bias ? b[j] : 0) +
+                         (with.residual ? before[size_t(m) * n + j] : 0);
+                };
+                y[size_t(m) * n + j] = end(sums[0], sums[1]);
+                y32[size_t(m) * n + j] = end(sums32[0], sums32[1]);
               }
             }
-            auto end = [&](double value, double up) {
-              value *= scale;
-              if (with.gated)
-                value = value / (1 + std::exp(-value)) * up * scale;
-              return value + (with.bias ? b[j] : 0) +
-                     (with.residual ? before[size_t(m) * n + j] : 0);
-            };
-            y[size_t(m) * n + j] = end(sums[0], sums[1]);
-            y32[size_t(m) * n + j] = end(sums32[0], sums32[1]);
-          }
-        }
-        double error = relative_error(y32, y);
-        context.compare("out",
-                        out_of_rows(context.read("out", out_type), rows, n, int(f.out_stride)), y,
-                        tolerance(out_type, error));
-        if (!with.norm)
-          return;
-        std::vector<double> normed = y, sums(rows), expected(rows);
-        std::vector<double> left = context.read("squares_out", Type::f32);
-        for (int m = 0; m < rows; ++m) {
-          for (int j = 0; j < n; ++j) {
-            normed[size_t(m) * n + j] *= v[j];
-            expected[m] += y[size_t(m) * n + j] * y[size_t(m) * n + j];
-          }
-          for (int i = 0; i < parts; ++i)
-            sums[m] += left[size_t(m) * parts + i];
-        }
-        context.compare("normed",
-                        out_of_rows(context.read("normed", x_type), rows, n, int(f.normed_stride)),
-                        normed, tolerance(x_type, error));
-        context.compare("squares_out", sums, expected, tolerance(Type::f32, 2 * error));
-      }};
+            double error = relative_error(y32, y);
+            context.compare("out",
+                            out_of_rows(context.read("out", out_type), rows, n, int(f.out_stride)),
+                            y, tolerance(out_type, error));
+            if (!with.norm)
+              return;
+            std::vector<double> normed = y, sums(rows), expected(rows);
+            std::vector<double> left = context.read("squares_out", Type::f32);
+            for (int m = 0; m < rows; ++m) {
+              for (int j = 0; j < n; ++j) {
+                normed[size_t(m) * n + j] *= v[j];
+                expected[m] += y[size_t(m) * n + j] * y[size_t(m) * n + j];
+              }
+              for (int i = 0; i < parts; ++i)
+                sums[m] += left[size_t(m) * parts + i];
+            }
+            context.compare(
+                "normed",
+                out_of_rows(context.read("normed", x_type), rows, n, int(f.normed_stride)), normed,
+                tolerance(x_type, error));
+            context.compare("squares_out", sums, expected, tolerance(Type::f32, 2 * error));
+          }};
 }
 
 /// `multiprocessors` decides how many outputs a block has, `shared_bytes` how many warps.
@@ -180,29 +206,32 @@ Case tiled_case(bool smoke, Type out_type, int rows, int n, int k, int padding =
           }};
 }
 
-Case dequantize_case(bool smoke, Type out_type, int n, int k) {
-  std::string name =
-      "dequantize " + type_name(out_type) + " " + std::to_string(n) + "×" + std::to_string(k);
+Case dequantize_case(bool smoke, Type out_type, int n, int k, int group = 0) {
+  const Type w_type = group ? Type::i4x2 : Type::i8;
+  std::string name = "dequantize " + (group ? type_name(w_type) + "→" : "") + type_name(out_type) +
+                     " " + std::to_string(n) + "×" + std::to_string(k) +
+                     (group ? " in " + std::to_string(group) : "");
   return {name, smoke, [=](Context &context) {
             Dequantize f;
+            f.w_type = w_type;
             f.out_type = out_type;
             f.n = n;
             f.k = k;
+            f.group = group;
             Description description = describe(f, "kernel");
             if (!context.prepare(description))
               return;
             Random random(29);
-            std::vector<double> w = random_values(random, size_t(n) * k, -128.4, 127.4, Type::i8);
-            std::vector<double> scale = random_values(random, n, 0.01, 2, Type::f32);
-            context.values("weight", w, Type::i8);
-            context.values("scale", scale, Type::f32);
+            QuantisedWeights q(random, n, k, w_type, group);
+            q.put(context, w_type);
             context.poison("workspace", size_t(description.workspace_bytes));
             context.upload();
             context.launch({1, 0, 0, 0});
-            std::vector<double> y(w.size()), y32(w.size());
-            for (size_t i = 0; i < w.size(); ++i) {
-              y[i] = w[i] * scale[i / size_t(k)];
-              y32[i] = float(w[i]) * float(scale[i / size_t(k)]);
+            std::vector<double> y(q.codes.size()), y32(y.size());
+            for (size_t i = 0; i < y.size(); ++i) {
+              const double scale = q.scale_of(i / size_t(k), int(i % size_t(k)));
+              y[i] = q.codes[i] * scale;
+              y32[i] = float(q.codes[i]) * float(scale);
             }
             context.compare("workspace", context.read("workspace", out_type), y,
                             tolerance(out_type, relative_error(y32, y)));
@@ -281,6 +310,40 @@ std::vector<Case> linear_cases() {
   cases.push_back(dequantize_case(true, f32, 200, 96));
   cases.push_back(dequantize_case(false, bf16, 7, 77));
   cases.push_back(dequantize_case(false, f32, 5, 6));
+
+  const Type i4 = Type::i4x2;
+  auto int4 = [&](bool smoke, Type x_type, Type out_type, int rows, int max_rows, int n, int k,
+                  int group, int padding = 0, int offset = 0, Neighbours with = {}) {
+    cases.push_back(linear_case(smoke, x_type, i4, out_type, rows, max_rows, n, k, padding, offset,
+                                with, group));
+  };
+  int4(true, bf16, bf16, 1, 8, 96, 256, 32);
+  int4(true, bf16, f32, 8, 8, 100, 1008, 64, 8, 0, bias);
+  int4(false, bf16, bf16, 5, 8, 7000, 512, 128);
+  int4(false, bf16, bf16, 13, 16, 4096, 208, 32);
+  int4(true, bf16, bf16, 32, 32, 200, 328, 64, 0, 0, bias);
+  int4(false, bf16, bf16, 25, 32, 3072, 3072, 32);
+  int4(false, bf16, f32, 18, 32, 40, 1000, 128, 16);
+  int4(false, bf16, bf16, 40, 32, 40, 96, 32);
+  int4(false, bf16, bf16, 16, 16, 200, 320, 32, 0, 0, gated);
+  int4(false, bf16, bf16, 7, 2, 67, 272, 128);
+  int4(false, bf16, f32, 3, 8, 256, 3072, 32, 0, 0, residual);
+  int4(false, bf16, bf16, 3, 8, 40, 256, 64, 5, 3);
+  int4(false, bf16, bf16, 3, 8, 40, 77, 32);
+  int4(false, bf16, bf16, 3, 8, 40, 72, 64, 0, 0, gated);
+  int4(true, f32, f32, 3, 8, 100, 1000, 32, 4, 0, bias);
+  int4(false, f32, f32, 13, 16, 33, 77, 128, 0, 1);
+  int4(false, f32, f32, 8, 8, 72, 96, 64, 0, 0, gated);
+  int4(false, bf16, f32, 3, 8, 256, 3072, 128, 0, 0, norm);
+  int4(true, bf16, bf16, 8, 8, 200, 320, 32, 0, 0, scaled);
+  int4(true, bf16, bf16, 5, 8, 72, 64, 64, 0, 0, scaled_gated);
+  int4(false, bf16, f32, 7, 2, 67, 272, 32, 8, 0, all);
+  int4(false, bf16, f32, 8, 8, 8384, 1024, 32, 0, 0, norm);
+  int4(false, f32, f32, 8, 8, 100, 77, 32, 3, 1, all);
+  cases.push_back(dequantize_case(true, bf16, 33, 64, 32));
+  cases.push_back(dequantize_case(true, f32, 200, 200, 64));
+  cases.push_back(dequantize_case(false, bf16, 7, 333, 128));
+  cases.push_back(dequantize_case(false, f32, 70, 1024, 32));
   return cases;
 }
 

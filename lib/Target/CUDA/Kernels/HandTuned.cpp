@@ -1,5 +1,6 @@
 #include "../HandTuned.h"
 #include "../Ptx.h"
+#include "M1/IR/Int4.h"
 #include "M1/IR/M1.h"
 #include "llvm/ADT/STLExtras.h"
 
@@ -21,7 +22,9 @@ mk::Type typeOf(const KernelSpec &spec, StringRef role, std::string &error) {
     return mk::Type::f16;
   if (type.isSignlessInteger(8))
     return mk::Type::i8;
-  error = "operand '" + role.str() + "' is neither f32, bf16, f16 nor i8";
+  if (m1::isInt4Pairs(type))
+    return mk::Type::i4x2;
+  error = "operand '" + role.str() + "' is neither f32, bf16, f16, i8 nor pairs of int4";
   return mk::Type::f32;
 }
 
@@ -36,6 +39,13 @@ static_assert(int(mk::Domain::one) == int(RowDomain::one) &&
               int(mk::Domain::sequences) == int(RowDomain::sequences) &&
               int(mk::Domain::logit_rows) == int(RowDomain::logit_rows));
 mk::Domain domainOf(RowDomain rows) { return static_cast<mk::Domain>(rows); }
+
+/// Columns of a scale of weights of int4 in rows of k; 0 of other weights.
+int groupOf(const KernelSpec &spec, int64_t k) {
+  if (!m1::isInt4Pairs(spec.get("weight").element))
+    return 0;
+  return int(m1::int4GroupOf(k, columns(spec, "scale")).value_or(0));
+}
 
 /// The type of an operand that may be absent.
 mk::Type typeIfAny(const KernelSpec &spec, StringRef role, std::string &error) {
@@ -207,6 +217,11 @@ mk::ExpertLinear expertLinear(const KernelSpec &spec, std::string &error) {
   facts.first = int(spec.integer("first"));
   facts.n = columns(spec, "out") / facts.chosen;
   facts.k = int(weight[1]);
+  if (facts.w_type == mk::Type::i4x2)
+    facts.k =
+        int(m1::int4ColumnsOf(columns(spec, "x"), facts.chosen, weight[1], columns(spec, "scale"))
+                .value_or(0));
+  facts.group = groupOf(spec, facts.k);
   facts.own_columns = columns(spec, "x") != facts.k;
   facts.few_rows = spec.maxRows > 0 && spec.maxRows <= streamedRows;
   facts.x_stride = stride(spec, "x");
@@ -238,7 +253,8 @@ mk::Linear linearOf(const KernelSpec &spec, std::string &error) {
   facts.w_type = typeOf(spec, "weight", error);
   facts.out_type = typeOf(spec, "out", error);
   facts.n = int(spec.get("weight").dims[0]);
-  facts.k = int(spec.get("weight").dims[1]);
+  facts.k = columns(spec, "x");
+  facts.group = groupOf(spec, facts.k);
   facts.x_stride = stride(spec, "x");
   facts.out_stride = stride(spec, "out");
   facts.max_rows = int(spec.maxRows);
@@ -249,8 +265,12 @@ mk::Linear linearOf(const KernelSpec &spec, std::string &error) {
 
 namespace {
 
-/// Whether a kernel multiplies tens of such rows with weights of i8 as they are.
-bool canTile(Type x, int64_t k) { return x.isBF16() && k % 16 == 0; }
+/// The most rows of `x` and k columns that kernels multiply with such weights as they are.
+uint32_t mostRows(Type weight, Type x, int64_t k) {
+  if (weight.isSignlessInteger(8) && x.isBF16() && k % 16 == 0)
+    return tiledRows;
+  return m1::isInt4Pairs(weight) && x.isBF16() && k % 8 == 0 ? streamedInt4Rows : streamedRows;
+}
 
 mk::TiledLinear tiledLinear(const KernelSpec &spec, std::string &error) {
   mk::TiledLinear facts;
@@ -296,8 +316,9 @@ bool isOwnLinear(const KernelSpec &linear) { return !isLibraryProduct(linear); }
 
 mk::Description describeOwnLinear(const KernelSpec &spec, const std::string &stem,
                                   const mk::Tuning &tuning, std::string &error) {
-  return spec.maxRows <= streamedRows ? mk::describe(linearOf(spec, error), stem, tuning)
-                                      : mk::describe(tiledLinear(spec, error), stem, tuning);
+  if (spec.maxRows <= streamedRows || m1::isInt4Pairs(spec.get("weight").element))
+    return mk::describe(linearOf(spec, error), stem, tuning);
+  return mk::describe(tiledLinear(spec, error), stem, tuning);
 }
 
 const Family families[] = {
@@ -331,22 +352,20 @@ bool dependsOnMaxRows(const KernelSpec &spec) { return find(spec.op)->boundedRow
 bool isLibraryProduct(const KernelSpec &spec) {
   if (spec.op != "linear")
     return false;
-  const bool tiles =
-      has(spec, "scale") && canTile(spec.get("x").element, spec.get("weight").dims[1]);
-  return spec.maxRows == 0 || (spec.maxRows > streamedRows && !tiles);
+  return spec.maxRows == 0 || spec.maxRows > mostRows(spec.get("weight").element,
+                                                      spec.get("x").element, columns(spec, "x"));
 }
 
 llvm::SmallVector<uint32_t> boundsOfRows(func::FuncOp decode) {
-  auto tiles = decode.walk([](m1::LinearOp linear) {
-    return linear.getWeight().getType().getElementType().isSignlessInteger(8) &&
-                   canTile(linear.getX().getType().getElementType(),
-                           linear.getWeight().getType().getDimSize(1))
-               ? WalkResult::interrupt()
-               : WalkResult::advance();
+  llvm::SmallVector<uint32_t> bounds = {streamedRows};
+  decode.walk([&](m1::LinearOp linear) {
+    auto x = linear.getX().getType();
+    bounds.push_back(mostRows(linear.getWeight().getType().getElementType(), x.getElementType(),
+                              x.getDimSize(1)));
   });
-  if (tiles.wasInterrupted())
-    return {streamedRows, tiledRows};
-  return {streamedRows};
+  llvm::sort(bounds);
+  bounds.erase(llvm::unique(bounds), bounds.end());
+  return bounds;
 }
 
 mk::Tuning tuningFor(const CudaChip &chip) {
@@ -417,10 +436,16 @@ mk::Description describeLinear(const mk::Linear &facts, const std::string &stem,
 mk::Description describeDequantize(const KernelSpec &linear, Type element, const std::string &stem,
                                    const CudaChip &chip) {
   mk::Dequantize facts;
+  std::string error;
+  facts.w_type = typeOf(linear, "weight", error);
   facts.out_type = element.isF32() ? mk::Type::f32 : mk::Type::bf16;
   facts.n = int(linear.get("weight").dims[0]);
-  facts.k = int(linear.get("weight").dims[1]);
-  return mk::describe(facts, stem, tuningFor(chip));
+  facts.k = columns(linear, "x");
+  facts.group = groupOf(linear, facts.k);
+  mk::Description description = mk::describe(facts, stem, tuningFor(chip));
+  if (!error.empty())
+    description.error = error;
+  return description;
 }
 
 RowDomain rowsOf(mk::Domain domain) { return static_cast<RowDomain>(domain); }
