@@ -25,7 +25,7 @@
 
 // Likewise of int4.
 // RUN: m1-opt %s --m1-quantize-weights=format=int4 --m1-convert-to-plan=target=cuda:sm_90 | FileCheck %s --check-prefix=INT4
-// INT4: plan.kernel @expert_linear_64 {{.*}} WT = m1k::i4x2;{{.*}}kK = 32;{{.*}}kGroup = 32;{{.*}}expert_linear_grouped<
+// INT4: plan.kernel @expert_linear_64 {{.*}} WT = m1k::i4x2;{{.*}}kK = 32;{{.*}}kGroup = 32;
 // INT4: plan.kernel @expert_linear_64_decode_v1 {{.*}} WT = m1k::i4x2;{{.*}}m1k::expert_linear<
 
 m1.weight @embed : tensor<96x32xbf16> {sources = ["e"]}
