@@ -36,9 +36,10 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   int warps = 8;
   while (warps > 1 && f.k < warps * 256)
     warps /= 2;
-  // Blocks of streams that a multiprocessor holds, by the registers that their sums take.
-  const bool light = f.max_rows <= 8 && warps == 8;
-  const int blocks_at_once = streams ? (light ? 32 : 16) / warps : 0;
+  // Those with stages: as many blocks as the chip holds at once, 16 warps a multiprocessor.
+  while (streams && warps > 1 &&
+         ceil_div(f.n, columns) * warps > 16 * int64_t(tuning.multiprocessors))
+    warps /= 2;
   // As much of K in flight as 48 registers hold, in the depth that leaves the least of the last
   // round empty. With weights of i8, whose rows of x are twice as many bytes, as 64 do.
   int chunks = int(ceil_div(f.k, (int8 ? 64 : 32) * warps)), halves = f.max_rows > 8 ? 2 : 1,
@@ -47,17 +48,17 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
     if (ceil_div(chunks, candidate) * candidate <= ceil_div(chunks, deep) * deep)
       deep = candidate;
   const int squares_bytes = f.squares ? f.max_rows * (f.squares + 1) * 4 : 0;
-  // All of a warp's steps in stages, or what its share of a multiprocessor's memory holds; sizes as
-  // in LinearTraits.
+  // All of a warp's columns in stages, or what 16 warps' share of a multiprocessor's memory holds;
+  // sizes as in LinearTraits.
   int stages = 0, warp_bytes = f.max_rows * columns * sides * 4;
   if (streams) {
     const int scale_bytes = f.group == 32 ? 8 : 4,
               copied = ceil_div(f.k, f.group) * 2 % scale_bytes ? 0 : scale_bytes,
-              stage = columns * sides * (64 + copied), steps = int(ceil_div(f.k, 128 * warps));
-    const int room = std::min(tuning.multiprocessor_shared_bytes / blocks_at_once - 1024,
-                              tuning.block_shared_bytes) -
-                     squares_bytes;
-    stages = std::clamp(std::min(room / warps / stage, steps), 2, 16);
+              stage = columns * sides * (64 + copied),
+              room = std::min((tuning.multiprocessor_shared_bytes / 16 - 1024 / warps) -
+                                  squares_bytes / warps,
+                              tuning.block_shared_bytes / warps);
+    stages = std::clamp(std::min(room / stage, int(ceil_div(ceil_div(f.k, 128), warps))), 2, 16);
     warp_bytes = std::max(warp_bytes, stages * stage);
   }
   const int shared = warps * warp_bytes + squares_bytes;
@@ -100,10 +101,10 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   parameters.add(name_of(f.normed_type), "normed", f.leaves_norm);
   parameters.add("float", "squares_out", f.leaves_norm);
   // For i8 the compiler would take 64 registers, too few for all loads to be in flight; with 80
-  // three blocks of 256 threads fit a multiprocessor.
-  const int minimum = int8 && f.x_type == Type::bf16 ? 3 : blocks_at_once;
+  // three blocks of 256 threads fit a multiprocessor. For stages the 16 warps that it holds fit.
+  const int blocks_at_once = streams ? 16 / warps : int8 && f.x_type == Type::bf16 ? 3 : 0;
   Kernel kernel =
-      make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32, minimum);
+      make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32, blocks_at_once);
   kernel.launch_early = true;
   kernel.shared_bytes = shared;
   kernel.domain = f.domain;

@@ -48,8 +48,8 @@ pack() {
       for format in int8 int4; do
         "${compile[@]}" "$golden" -o "$stage/$format/$name.$type.m1a" --activation-type $type --quantize $format || return 1
       done
-      "${compile[@]}" "$golden" -o "$stage/int4/$name.in128.$type.m1a" --activation-type $type --quantize int4:128 || return 1
     done
+    "${compile[@]}" "$golden" -o "$stage/int4/$name.in128.f32.m1a" --activation-type f32 --quantize int4:128 || return 1
   done
   local drawn
   drawn=$(mktemp -d)
