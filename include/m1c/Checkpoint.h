@@ -121,11 +121,16 @@ public:
 
   /// In place of a checkpoint: the weights of an artifact, by their own names. `owner` keeps alive
   /// what they and the files' buffers refer to.
+  /// `shapes`: of the checkpoint's tensors, as far as the artifact knows them.
   void setStored(std::vector<File> ofArtifact, llvm::StringMap<StoredWeight> weights,
+                 llvm::StringMap<llvm::SmallVector<int64_t>> shapes,
                  std::shared_ptr<const void> owner);
   bool isStored() const { return storedOwner != nullptr; }
   /// Null when there is none.
   const StoredWeight *findStored(llvm::StringRef weight) const;
+  /// Of a tensor of the checkpoint, or of the one that the artifact was made of. None when it is
+  /// not known: of dummy weights and of older artifacts.
+  std::optional<llvm::ArrayRef<int64_t>> findShape(llvm::StringRef tensor) const;
 
   /// Tells the kernel that these bytes of a file will not be read again soon, so that they do not
   /// stay in memory.
@@ -164,6 +169,7 @@ private:
   std::string quantisation;
   std::vector<float> rotaryFactors;
   llvm::StringMap<StoredWeight> stored;
+  llvm::StringMap<llvm::SmallVector<int64_t>> storedShapes;
   std::shared_ptr<const void> storedOwner;
 };
 

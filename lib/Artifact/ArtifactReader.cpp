@@ -225,7 +225,14 @@ llvm::Error takeWeights(std::shared_ptr<const m1rt::Artifact> artifact, ModuleOp
       return llvm::createStringError("two weights are named '" + name + "'");
     piece += pieces;
   }
-  data.setStored(std::move(files), std::move(weights), std::move(artifact));
+  llvm::StringMap<SmallVector<int64_t>> shapes;
+  if (table.checkpoint_tensors())
+    for (const fbs::CheckpointTensor *tensor : *table.checkpoint_tensors()) {
+      SmallVector<int64_t> &shape = shapes[tensor->name()->str()];
+      if (tensor->shape())
+        shape.assign(tensor->shape()->begin(), tensor->shape()->end());
+    }
+  data.setStored(std::move(files), std::move(weights), std::move(shapes), std::move(artifact));
   return llvm::Error::success();
 }
 

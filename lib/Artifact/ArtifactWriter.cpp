@@ -115,6 +115,27 @@ std::optional<std::pair<unsigned, uint64_t>> findVerbatim(m1::WeightOp weight,
   return std::pair(source->file, source->offset);
 }
 
+/// What a weight, or the one whose scales it holds, is made of, as far as the shapes of its tensors
+/// are known.
+std::vector<SourceRows> findSources(m1::WeightOp weight, const CheckpointData &data) {
+  m1::WeightOp source = weight.getScalesOfAttr() ? weight.getScaled() : weight;
+  if (!source || !source.getSourcesAttr())
+    return {};
+  std::vector<SourceRows> all;
+  for (auto [i, name] : llvm::enumerate(source.getSourcesAttr().getAsRange<StringAttr>())) {
+    std::optional<llvm::ArrayRef<int64_t>> shape = data.findShape(name.getValue());
+    if (!shape)
+      return {};
+    SourceRows rows{name.getValue(), *shape, 0, shape->empty() ? 1 : uint64_t(shape->front())};
+    if (std::optional<llvm::ArrayRef<int64_t>> some = source.getRows()) {
+      rows.first = uint64_t((*some)[2 * i]);
+      rows.count = uint64_t((*some)[2 * i + 1]);
+    }
+    all.push_back(rows);
+  }
+  return all;
+}
+
 /// The way from a directory to a file. Directories are resolved first: ".." does not lead back
 /// through a link.
 llvm::Expected<std::string> relativePath(llvm::StringRef file, llvm::StringRef directory) {
@@ -183,9 +204,12 @@ llvm::Error ArtifactWriter::collectWeights() {
   for (auto op : module.getOps<m1::WeightOp>()) {
     if (!used.contains(op.getSymNameAttr()))
       continue;
-    WeightEntry entry{op};
+    WeightEntry entry;
+    entry.op = op;
     entry.size = static_cast<uint64_t>(getWeightBytes(op));
     entry.dummy = options.weights == WeightStorage::dummy && op.isOfCheckpoint();
+    if (!entry.dummy)
+      entry.sources = findSources(op, data);
     if (entry.dummy)
       entry.size = 0;
     else if (options.weights == WeightStorage::external && op.isOfCheckpoint()) {

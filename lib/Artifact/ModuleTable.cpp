@@ -86,6 +86,7 @@ private:
   Offset<flatbuffers::String> string(StringRef text) {
     return fb.CreateString(text.data(), text.size());
   }
+  Offset<flatbuffers::Vector<const fbs::TensorRows *>> sources(const WeightEntry &entry);
   Offset<fbs::Weight> weight(const WeightEntry &entry);
   Offset<fbs::State> state(m1::StateOp op);
   Offset<fbs::Target> target(const ArtifactTarget &target,
@@ -102,9 +103,50 @@ private:
   const Layout &layout;
   const ArtifactOptions &options;
   flatbuffers::FlatBufferBuilder fb;
-  llvm::StringMap<uint32_t> weightIndex, stateIndex;
+  llvm::StringMap<uint32_t> weightIndex, stateIndex, tensorIndex;
+  std::vector<Offset<fbs::CheckpointTensor>> tensors;
   llvm::Error error = llvm::Error::success();
 };
+
+fbs::WeightTransform transformOf(m1::WeightOp weight) {
+  const bool isScales = bool(weight.getScalesOfAttr());
+  m1::WeightOp source = isScales ? weight.getScaled() : weight;
+  switch (source ? source.getTransform() : m1::Transform::None) {
+  case m1::Transform::None:
+    return fbs::WeightTransform::none;
+  case m1::Transform::NegExp:
+    return fbs::WeightTransform::neg_exp;
+  case m1::Transform::Double:
+    return fbs::WeightTransform::twice;
+  case m1::Transform::PlusOne:
+    return fbs::WeightTransform::plus_one;
+  case m1::Transform::Int8Rows:
+    return isScales ? fbs::WeightTransform::int8_scales : fbs::WeightTransform::int8_rows;
+  case m1::Transform::Int4Groups32:
+  case m1::Transform::Int4Groups64:
+  case m1::Transform::Int4Groups128:
+    return isScales ? fbs::WeightTransform::int4_scales : fbs::WeightTransform::int4_groups;
+  }
+  llvm_unreachable("all transforms are handled");
+}
+
+/// Adds its tensors to those of the checkpoint.
+Offset<flatbuffers::Vector<const fbs::TensorRows *>>
+TableBuilder::sources(const WeightEntry &entry) {
+  if (entry.sources.empty())
+    return 0;
+  std::vector<fbs::TensorRows> all;
+  for (const SourceRows &rows : entry.sources) {
+    auto [at, isNew] = tensorIndex.try_emplace(rows.tensor, static_cast<uint32_t>(tensors.size()));
+    if (isNew) {
+      auto name = string(rows.tensor);
+      auto shape = fb.CreateVector(rows.shape.data(), rows.shape.size());
+      tensors.push_back(fbs::CreateCheckpointTensor(fb, name, shape));
+    }
+    all.emplace_back(at->second, rows.first, rows.count);
+  }
+  return fb.CreateVectorOfStructs(all);
+}
 
 Offset<fbs::Weight> TableBuilder::weight(const WeightEntry &entry) {
   m1::WeightOp op = entry.op;
@@ -113,8 +155,10 @@ Offset<fbs::Weight> TableBuilder::weight(const WeightEntry &entry) {
   auto weightType = type(tensor.getElementType(), tensor.getShape());
   fbs::Segment data(entry.offset, entry.size);
   auto [mean, deviation] = dummyStatistics(op);
+  auto rows = sources(entry);
   return fbs::CreateWeight(fb, name, weightType, entry.file, entry.dummy ? nullptr : &data,
-                           entry.dummy, entry.dummy ? deviation : 0.0f, entry.dummy ? mean : 0.0f);
+                           entry.dummy, entry.dummy ? deviation : 0.0f, entry.dummy ? mean : 0.0f,
+                           rows, rows.IsNull() ? fbs::WeightTransform::none : transformOf(op));
 }
 
 // The plan dialect's numbers are the schema's.
@@ -374,6 +418,7 @@ llvm::Expected<std::string> TableBuilder::build() {
   auto producer = string(options.producer), architecture = string(model.getArchitecture());
   auto eosList = fb.CreateVector(eosIds);
   auto weightList = fb.CreateVector(weights);
+  auto tensorList = fb.CreateVector(tensors);
   auto fileList = fb.CreateVector(files);
   auto stateList = fb.CreateVector(states);
   auto targetList = fb.CreateVector(targetTables);
@@ -406,6 +451,7 @@ llvm::Expected<std::string> TableBuilder::build() {
     builder.add_generation_defaults(generation);
   if (!moduleText.IsNull())
     builder.add_module_text(moduleText);
+  builder.add_checkpoint_tensors(tensorList);
   fb.Finish(builder.Finish(), fbs::ModuleIdentifier());
   if (error)
     return std::move(error);

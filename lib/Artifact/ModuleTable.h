@@ -9,11 +9,19 @@ namespace m1c {
 
 namespace fbs = m1::schema;
 
+/// Rows of a checkpoint tensor, as in the schema.
+struct SourceRows {
+  llvm::StringRef tensor;
+  llvm::ArrayRef<int64_t> shape; // of the whole tensor
+  uint64_t first = 0, count = 0;
+};
+
 struct WeightEntry {
   mlir::m1::WeightOp op;
   bool dummy = false;
   int file = -1; // as in the schema
   uint64_t offset = 0, size = 0;
+  std::vector<SourceRows> sources; // none where they or their shapes are not known
 };
 
 struct ExternalFileEntry {

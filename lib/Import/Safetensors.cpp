@@ -323,15 +323,24 @@ const SourceTensor *CheckpointData::find(StringRef name) const {
 }
 
 void CheckpointData::setStored(std::vector<File> ofArtifact, llvm::StringMap<StoredWeight> weights,
+                               llvm::StringMap<SmallVector<int64_t>> shapes,
                                std::shared_ptr<const void> owner) {
   files = std::move(ofArtifact);
   stored = std::move(weights);
+  storedShapes = std::move(shapes);
   storedOwner = std::move(owner);
 }
 
 const StoredWeight *CheckpointData::findStored(StringRef weight) const {
   auto at = stored.find(weight);
   return at == stored.end() ? nullptr : &at->second;
+}
+
+std::optional<ArrayRef<int64_t>> CheckpointData::findShape(StringRef tensor) const {
+  if (const SourceTensor *source = find(tensor))
+    return ArrayRef<int64_t>(source->shape);
+  auto at = storedShapes.find(tensor);
+  return at == storedShapes.end() ? std::nullopt : std::optional(ArrayRef<int64_t>(at->second));
 }
 
 void CheckpointData::release(const SourceTensor &tensor) const {

@@ -48,6 +48,17 @@ struct CopyRange {
   uint64_t bytes;
 };
 
+/// Neighbouring elements of a weight, made of as many neighbouring ones of a checkpoint tensor.
+struct WeightPart {
+  void *target = nullptr;                                    // on the device
+  schema::ElementType targetType = schema::ElementType::f32; // f32, bf16
+  const void *source = nullptr;
+  schema::ElementType sourceType = schema::ElementType::f32; // f32, bf16, f16
+  bool sourceOnDevice = false;                               // else in host memory
+  uint64_t count = 0;
+  schema::WeightTransform transform = schema::WeightTransform::none; // of plain weights
+};
+
 struct DeviceInfo {
   std::string target; // Target.name whose code it runs: cpu, cuda
   std::string name;   // of the hardware
@@ -158,6 +169,10 @@ public:
   }
   /// Device memory that createContext would take, in bytes. For sizing pools beforehand.
   virtual uint64_t contextBytes(const ContextOptions &options) const = 0;
+  /// What has been written to these of Module.weights, which lie at `weights` from now on, becomes
+  /// what contexts read in their next step. In order; allocates nothing.
+  virtual Status weightsWritten(const std::vector<void *> &weights,
+                                const std::vector<uint32_t> &written) = 0;
 };
 
 class Device {
@@ -193,6 +208,14 @@ public:
   virtual Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed,
                            uint32_t weight, float scale, float offset) = 0;
   virtual Status synchronize() = 0;
+
+  /// Whether memory of this device lies at the address, from which writeWeights() can read. An
+  /// error that says why not.
+  virtual Status checkDeviceMemory(const void *memory) const = 0;
+  /// Writes all parts: elements transformed in f32 and rounded to nearest even, as m1-compile does.
+  /// Work that others have begun on the device is waited for first, and the writing before it
+  /// returns. A failure before the first part is written is no deviceError.
+  virtual Status writeWeights(const std::vector<WeightPart> &parts) = 0;
 
   /// How well the target's code suits this hardware, of those whose name is the device's: the
   /// loader takes the best, the first of equals. Negative: it does not run.

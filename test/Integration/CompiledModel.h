@@ -28,6 +28,7 @@ public:
   ~CompiledModel();
   CompiledModel(const CompiledModel &) = delete;
 
+  m1_model *get() const { return model; }
   m1_sequence newSequence();
   m1_sequence fork(m1_sequence sequence);
 

@@ -15,13 +15,6 @@ namespace toy {
 
 namespace {
 
-std::vector<float> values(unsigned index) {
-  std::vector<float> result(TOY_VOCABULARY * TOY_WIDTH);
-  for (size_t i = 0; i < result.size(); ++i)
-    result[i] = float(m1_dummy_integer(m1_dummy_key(7, index), i)) * M1_DUMMY_INVERSE_DEVIATION;
-  return result;
-}
-
 std::vector<uint8_t> readFile(const std::string &path) {
   std::ifstream file(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
@@ -181,19 +174,27 @@ std::vector<std::string> &temporaries() {
 
 } // namespace
 
+std::vector<float> values(unsigned weight, unsigned seed) {
+  std::vector<float> result(TOY_VOCABULARY * TOY_WIDTH);
+  for (size_t i = 0; i < result.size(); ++i)
+    result[i] = float(m1_dummy_integer(m1_dummy_key(seed, weight), i)) * M1_DUMMY_INVERSE_DEVIATION;
+  return result;
+}
+
 const std::vector<float> &table() {
-  static const std::vector<float> result = values(0);
+  static const std::vector<float> result = values(0, ownSeed);
   return result;
 }
 
 const std::vector<float> &output() {
-  static const std::vector<float> result = values(1);
+  static const std::vector<float> result = values(1, ownSeed);
   return result;
 }
 
 std::vector<uint8_t> artifact(const ArtifactOptions &options) {
   const std::vector<uint8_t> code = readFile(TOY_KERNELS);
-  const std::vector<float> *data[2] = {&table(), &output()};
+  const std::vector<float> drawn[2] = {values(0, options.seed), values(1, options.seed)};
+  const std::vector<float> *data[2] = {&drawn[0], &drawn[1]};
   const uint64_t weightBytes = table().size() * sizeof(float),
                  alignedBytes = (weightBytes + 255) / 256 * 256;
 
@@ -214,7 +215,21 @@ std::vector<uint8_t> artifact(const ArtifactOptions &options) {
     weight->type = type({TOY_VOCABULARY, TOY_WIDTH});
     weight->dummy = options.weights == Weights::dummy;
     weight->dummy_scale = weight->dummy ? 1 : 0;
+    if (!weight->dummy && i == 0)
+      weight->sources = {{0, 0, TOY_VOCABULARY}};
+    else if (!weight->dummy)
+      weight->sources = {{1, 0, headRows}, {2, 0, TOY_VOCABULARY - headRows}};
     module.weights.push_back(std::move(weight));
+  }
+  for (auto [name, rows] : {std::pair("embed", TOY_VOCABULARY),
+                            {"head.first", headRows},
+                            {"head.second", TOY_VOCABULARY - headRows}}) {
+    if (options.weights == Weights::dummy)
+      break;
+    auto tensor = std::make_unique<schema::CheckpointTensorT>();
+    tensor->name = name;
+    tensor->shape = {rows, TOY_WIDTH};
+    module.checkpoint_tensors.push_back(std::move(tensor));
   }
   auto slot = std::make_unique<schema::StateT>();
   slot->name = "recurrent";

@@ -18,11 +18,14 @@ namespace schema = ::m1::schema;
 
 enum class Weights { embedded, dummy, external };
 
+constexpr unsigned ownSeed = 7;
+
 struct ArtifactOptions {
   Weights weights = Weights::embedded;
   std::string externalPath; // where external weights are written; named by its last component
   std::function<void(schema::ModuleT &)> change; // last changes to the module
   bool withPages = true;                         // false: no cache, as in a model without attention
+  unsigned seed = ownSeed;                       // of the weights' values
 };
 
 /// The bytes of an artifact file.
@@ -34,7 +37,13 @@ void writeFile(const std::string &path, const std::vector<uint8_t> &bytes);
 /// A fresh path in the test's directory for temporary files; removed when the process ends.
 std::string temporaryPath(const std::string &name);
 
-/// Values of the embedded weights.
+/// A checkpoint that the artifact says it was made of: `embed` is the table, `head.first` and
+/// `head.second` are the rows of the output before and from this one on. [V, D] of the first weight
+/// (0) or the second, drawn with a seed.
+constexpr int headRows = 50;
+std::vector<float> values(unsigned weight, unsigned seed);
+
+/// Values of the embedded weights, drawn with ownSeed.
 const std::vector<float> &table();  // [V, D]
 const std::vector<float> &output(); // [V, D]
 

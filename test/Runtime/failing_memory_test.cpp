@@ -1,6 +1,7 @@
-// Fails each allocation in turn, once and from there on, while a model is loaded, stepped and run
-// through the engine by the C API: there is a status every time, and the same process then does the
-// whole work. Usage: m1-failing-memory-test TOY_ARTIFACT
+// Fails each allocation in turn, once and from there on, while a model is loaded, stepped, run
+// through the engine and given new weights by the C API: there is a status every time, and the same
+// process then does the whole work. Usage: m1-failing-memory-test TOY_ARTIFACT
+#include "ToyModel.h"
 #include "m1/engine.h"
 #include <atomic>
 #include <cstdio>
@@ -99,12 +100,18 @@ Result work(const char *path, uint32_t threads) {
       request.repetition_penalty = 1.1f;
       request.top_logprobs = 2;
       request.ignore_eos = true;
+      const int64_t shape[] = {toy::headRows, TOY_WIDTH};
+      const m1_tensor half = {
+          "head.first", toy::output().data(), M1_MEMORY_HOST, M1_ELEMENT_F32, shape, 2};
       uint64_t id = 0, other = 0;
       note(m1_engine_submit(engine, &request, &id), result);
       request.samples = 1;
       if (note(m1_engine_submit(engine, &request, &other), result))
         m1_engine_cancel(engine, other);
+      // The rows that the model has anyway: nothing that it says depends on whether they were set.
       for (int steps = 0; steps < 200 && !m1_engine_is_idle(engine); ++steps) {
+        if (steps == 8)
+          note(m1_model_update_weights(model, &half, 1, M1_RUNNING_KEEP), result);
         if (!note(m1_engine_step(engine), result)) {
           m1_engine_cancel(engine, id); // of a lost engine: nothing
           break;
@@ -140,6 +147,7 @@ bool complete(const Result &result, const Result &wanted) {
 int main(int argc, char **argv) {
   if (argc != 2)
     return 2;
+  toy::output(); // allocated before anything fails
   long points = 0, statuses = 0;
   for (uint32_t threads : {1u, 3u})
     for (bool always : {false, true}) {

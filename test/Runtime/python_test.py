@@ -2,9 +2,11 @@
 """The Python package on the toy model: python_test.py SOURCE_DIR LIBM1RT TOY_ARTIFACT.
 
 Its structs are those of the headers, and what it gives is what the engine gives."""
+import array
 import ctypes
 import os
 import re
+import struct
 import sys
 import unittest
 
@@ -12,11 +14,11 @@ SOURCE, LIBRARY, ARTIFACT = sys.argv[1:]
 os.environ["M1RT_LIBRARY"] = LIBRARY
 sys.path.insert(0, os.path.join(SOURCE, "runtime", "python"))
 import m1rt  # noqa: E402
-from m1rt import _library  # noqa: E402
+from m1rt import _library, _tensors  # noqa: E402
 
 TYPES = {"uint32_t": ctypes.c_uint32, "uint64_t": ctypes.c_uint64, "int32_t": ctypes.c_int32, "size_t": ctypes.c_size_t, "bool": ctypes.c_bool,
          "float": ctypes.c_float, "double": ctypes.c_double, "m1_sequence": ctypes.c_uint64, "m1_deadline_action": ctypes.c_int,
-         "m1_finish_reason": ctypes.c_int}
+         "m1_finish_reason": ctypes.c_int, "m1_memory": ctypes.c_int, "m1_element_type": ctypes.c_int}
 
 
 def c_structs():
@@ -121,6 +123,98 @@ class Python(unittest.TestCase):
                 break
             self.assertTrue(engine.idle)
             self.assertGreater(engine.stats.generated_tokens, 150)
+
+    def toy_checkpoint(self, scale):
+        """Tensors of the shapes that the toy artifact names, without numpy."""
+        def floats(rows, begin):
+            values = array.array("f", [scale * ((begin + i) * 37 % 64 - 32) / 64 for i in range(rows * 12)])
+            return memoryview(values).cast("B").cast("f", (rows, 12))
+        return {"embed": floats(97, 0), "head.first": floats(50, 5), "head.second": floats(47, 9)}
+
+    def test_update_weights(self):
+        """New weights change what is said, the same ones again say the same; the artifact and other models of it stay."""
+        params = m1rt.Params(max_new_tokens=16, ignore_eos=True)
+        def said(model):
+            return model.generate([[1, 2, 3]], 1, params)[0].samples[0].tokens
+        old = said(self.model)
+        with m1rt.Model(ARTIFACT) as model:
+            self.assertEqual(said(model), old)
+            model.update_weights(self.toy_checkpoint(1))
+            first = said(model)
+            self.assertNotEqual(first, old)
+            model.update_weights(self.toy_checkpoint(-0.5), running="keep")
+            model.update_weights(self.toy_checkpoint(1), running="restart")
+            self.assertEqual(said(model), first)
+            # The bits of bfloat16, read-only: these numbers have no others.
+            halves = {name: memoryview(array.array("H", [struct.unpack("<I", struct.pack("<f", value))[0] >> 16 for row in view.tolist() for value in row])
+                                       ).cast("B").cast("H", view.shape).toreadonly() for name, view in self.toy_checkpoint(1).items()}
+            model.update_weights(self.toy_checkpoint(-0.5))
+            model.update_weights(halves)
+            self.assertEqual(said(model), first)
+        self.assertEqual(said(self.model), old)
+
+    def test_updates_restart_samples(self):
+        """A restarted sample's updates begin anew, and what it says is the new model's."""
+        params = m1rt.Params(max_new_tokens=30, ignore_eos=True, logprobs=True)
+        with m1rt.Model(ARTIFACT) as model, model.engine(max_samples=2) as engine:
+            engine.submit([1, 2, 3], 1, params)
+            sample = m1rt.Sample()
+            for _ in range(5):
+                for update in engine.step():
+                    sample.take(update)
+            self.assertGreater(len(sample.tokens), 2)
+            model.update_weights(self.toy_checkpoint(1), running="restart")
+            restarted = 0
+            while not engine.idle:
+                for update in engine.step():
+                    restarted += update.restarted
+                    sample.take(update)
+            wanted = model.generate([[1, 2, 3]], 1, params)[0].samples[0]
+            self.assertEqual((restarted, sample.tokens, len(sample.logprobs)), (1, wanted.tokens, 30))
+
+    def test_arrays_of_others(self):
+        """__cuda_array_interface__ and DLPack are read as they are written; what a model cannot take is refused by name."""
+        class Cuda:
+            __cuda_array_interface__ = {"shape": (97, 12), "typestr": "<f4", "data": (4096, False), "version": 3, "strides": None}
+        with self.assertRaises(m1rt.Error) as caught:
+            self.model.update_weights({"embed": Cuda()})
+        self.assertEqual(caught.exception.code, "unsupported")
+        self.assertIn("tensor 'embed': memory of a GPU, and the model is on the cpu", str(caught.exception))
+
+        class Gaps:
+            __cuda_array_interface__ = {"shape": (97, 12), "typestr": "<f4", "data": (4096, False), "version": 3, "strides": (96, 4)}
+
+        class Tensor:  # of torch, as far as it is asked
+            """DLPack of floats of the host, in a capsule as Python's C API makes it."""
+            def __init__(self, view, bits=32):
+                self.data = (ctypes.c_char * view.nbytes).from_buffer_copy(view)
+                self.shape = (ctypes.c_int64 * view.ndim)(*view.shape)
+                self.tensor = _tensors._DLTensor(ctypes.addressof(self.data), 1, 0, view.ndim, 2, bits, 1, self.shape, None, 0)
+
+            def __dlpack_device__(self):
+                return (1, 0)
+
+            def __dlpack__(self, stream=None):
+                new = ctypes.pythonapi.PyCapsule_New
+                new.argtypes, new.restype = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p], ctypes.py_object
+                return new(ctypes.addressof(self.tensor), b"dltensor", None)
+
+        params = m1rt.Params(max_new_tokens=16, ignore_eos=True)
+        with m1rt.Model(ARTIFACT) as model, m1rt.Model(ARTIFACT) as other:
+            model.update_weights(self.toy_checkpoint(1))
+            other.update_weights({name: Tensor(view) for name, view in self.toy_checkpoint(1).items()})
+            self.assertEqual([m.generate([[1, 2]], 1, params)[0].samples[0].tokens for m in (model, other)][0],
+                             other.generate([[1, 2]], 1, params)[0].samples[0].tokens)
+        good = self.toy_checkpoint(1)["embed"]
+        for array_, error, says in ((Gaps(), ValueError, "without gaps"), (Tensor(good, 64), TypeError, "got DLPack's type 2 of 64 bits"),
+                                    (good.cast("B").cast("i", good.shape), TypeError, "format 'i'"), ([1.0], TypeError, "got list"),
+                                    (good.cast("B").cast("f", (12, 97)), m1rt.Error, "expected shape [97, 12], got [12, 97]")):
+            with self.assertRaises(error) as caught:
+                self.model.update_weights({"embed": array_})
+            self.assertIn(says, str(caught.exception))
+            self.assertIn("embed", str(caught.exception))
+        with self.assertRaises(ValueError):
+            self.model.update_weights({}, running="stop")
 
     def test_bad_requests(self):
         """A request that cannot be is refused by the name of its field."""

@@ -261,6 +261,14 @@ Json describe(const Artifact &artifact) {
               : "external:" + text(module.external_files()->Get(uint32_t(weight.file()))->name());
       entry["offset"] = weight.data()->offset();
     }
+    if (weight.sources()) {
+      for (const schema::TensorRows *rows : *weight.sources())
+        entry["sources"].push_back(
+            {{"tensor", text(module.checkpoint_tensors()->Get(rows->tensor())->name())},
+             {"first", rows->first()},
+             {"rows", rows->count()}});
+      entry["transform"] = schema::EnumNameWeightTransform(weight.transform());
+    }
     weightBytes += artifact.weightBytes(i);
     json["weights"].push_back(std::move(entry));
   }

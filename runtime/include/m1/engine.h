@@ -201,6 +201,9 @@ typedef struct m1_event {
   /* Not 0: news of a probe, taken after so many tokens of the sample. tokens and text are the
    * probe's, probe_tokens included, and no part of the sample's. */
   uint32_t probe_after;
+  /* m1_model_update_weights has made the sample begin again: what earlier events said of it is
+   * void, and this one holds the first tokens since. */
+  bool restarted;
 } m1_event;
 
 /* Takes the oldest event. False when there is none (or no memory to show it: it then comes next

@@ -127,10 +127,59 @@ M1_API void m1_model_generation_defaults(const m1_model *model,
 
 #define M1_DIGEST_TEXT_SIZE 65 /* 64 hexadecimal digits and the end of the string */
 /* Tells weights apart by the checks that the artifact holds of them: cheap, and meant for telling
- * whether results belong together, not against forgery. out_hex: [M1_DIGEST_TEXT_SIZE]. */
+ * whether results belong together, not against forgery. Of the artifact's weights, whatever
+ * m1_model_update_weights has put in their place. out_hex: [M1_DIGEST_TEXT_SIZE]. */
 M1_API m1_status *m1_model_weights_digest(const m1_model *model, char *out_hex);
 /* SHA-256 over everything that the artifact is, weights included. Reads all of them. */
 M1_API m1_status *m1_model_digest(const m1_model *model, char *out_hex);
+
+/* ---- New weights for a loaded model ---- */
+
+typedef enum m1_element_type {
+  M1_ELEMENT_F32 = 0,
+  M1_ELEMENT_BF16 = 1,
+  M1_ELEMENT_F16 = 2
+} m1_element_type;
+
+typedef enum m1_memory {
+  M1_MEMORY_HOST = 0,
+  M1_MEMORY_CUDA = 1 /* of the model's GPU */
+} m1_memory;
+
+/* A tensor of the checkpoint that the model was compiled from. */
+typedef struct m1_tensor {
+  const char *name; /* as in the checkpoint's files */
+  const void *data; /* row-major, without gaps, little-endian */
+  m1_memory memory;
+  m1_element_type element;
+  const int64_t *shape; /* [rank] that of the checkpoint's tensor */
+  size_t rank;
+} m1_tensor;
+
+/* What becomes of samples of the model's engines that have begun. Those that have not, begin with
+ * the new weights; prefixes of prompts that engines keep are dropped. */
+typedef enum m1_running_samples {
+  M1_RUNNING_FINISH = 0,  /* end with the old weights, before anything changes; steps are run */
+  M1_RUNNING_RESTART = 1, /* begin again from their prompts: an event that says `restarted` */
+  M1_RUNNING_KEEP = 2 /* go on from the states and the KV pages that the old weights have left */
+} m1_running_samples;
+
+/* Gives weights the values of these tensors of its checkpoint: all of them or some, in any of the
+ * element types. They are joined, transformed and rounded as m1-compile does it, on the device, so
+ * that the model is then the one that a checkpoint with these tensors compiles to. The artifact's
+ * files do not change, and no other model that was loaded from them.
+ *
+ * The update is checked as a whole first: a name that the model does not know or that is given
+ * twice, another shape and, with M1_STATUS_UNSUPPORTED, a tensor that the model holds quantised,
+ * memory that the model's device cannot read and an artifact that does not name its tensors are
+ * refused. After any failure but M1_STATUS_DEVICE_ERROR the model has its old weights; one behind
+ * these checks, for want of memory or in a step, may have restarted samples all the same, and lost
+ * an engine as m1_engine_step says.
+ *
+ * Work that has been begun on the GPU, of whatever stream, is waited for; when the call returns the
+ * tensors may be changed. Sequences of sessions keep their states. */
+M1_API m1_status *m1_model_update_weights(m1_model *model, const m1_tensor *tensors,
+                                          size_t tensor_count, m1_running_samples running);
 
 /* ---- Session: sequences and steps, for programs that schedule themselves ---- */
 

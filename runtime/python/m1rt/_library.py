@@ -1,7 +1,7 @@
 """The C API's structs and functions. test/Runtime/python_test.py holds the structs against the headers."""
 import ctypes
 import os
-from ctypes import POINTER, Structure, c_bool, c_char_p, c_double, c_float, c_int, c_int32, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, Structure, c_bool, c_char_p, c_double, c_float, c_int, c_int32, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 
@@ -15,6 +15,7 @@ class Error(Exception):
 
 CODES = ("ok", "invalid argument", "not found", "corrupt", "unsupported", "out of memory", "i/o error", "device error",
          "cancelled")
+RUNNING_SAMPLES = ("finish", "restart", "keep")
 FINISH_REASONS = ("running", "stop_token", "stop_string", "length", "cancelled", "dropped", "failed")
 
 
@@ -34,6 +35,10 @@ class ModelInfo(Structure):
 class GenerationDefaults(Structure):
     _fields_ = [("temperature", c_float), ("top_k", c_int32), ("top_p", c_float), ("min_p", c_float),
                 ("repetition_penalty", c_float)]
+
+
+class Tensor(Structure):
+    _fields_ = [("name", c_char_p), ("data", c_void_p), ("memory", c_int), ("element", c_int), ("shape", POINTER(c_int64)), ("rank", c_size_t)]
 
 
 class SessionOptions(Structure):
@@ -82,7 +87,8 @@ class TokenLogprob(Structure):
 class Event(Structure):
     _fields_ = [("request", c_uint64), ("sample", c_uint32), ("tokens", POINTER(c_int32)), ("token_count", c_size_t),
                 ("logprobs", POINTER(c_float)), ("top_logprobs", POINTER(TokenLogprob)), ("top_count", c_size_t),
-                ("text", c_char_p), ("forced", c_bool), ("reason", c_int), ("error", c_char_p), ("probe_after", c_uint32)]
+                ("text", c_char_p), ("forced", c_bool), ("reason", c_int), ("error", c_char_p), ("probe_after", c_uint32),
+                ("restarted", c_bool)]
 
 
 class EngineStats(Structure):
@@ -95,6 +101,7 @@ class EngineStats(Structure):
 
 # C's names of the structs above.
 STRUCTS = {"m1_model_options": ModelOptions, "m1_model_info": ModelInfo, "m1_generation_defaults": GenerationDefaults,
+           "m1_tensor": Tensor,
            "m1_session_options": SessionOptions, "m1_step_entry": StepEntry, "m1_chat_message": ChatMessage, "m1_chat_options": ChatOptions,
            "m1_engine_options": EngineOptions, "m1_logit_bias": LogitBias, "m1_request": Request,
            "m1_token_logprob": TokenLogprob, "m1_event": Event, "m1_engine_stats": EngineStats}
@@ -103,6 +110,7 @@ STRUCTS = {"m1_model_options": ModelOptions, "m1_model_info": ModelInfo, "m1_gen
 _STATUS_FUNCTIONS = {
     "m1_model_load": [c_char_p, POINTER(ModelOptions), POINTER(c_void_p)],
     "m1_model_weights_digest": [c_void_p, c_char_p],
+    "m1_model_update_weights": [c_void_p, POINTER(Tensor), c_size_t, c_int],
     "m1_model_encode": [c_void_p, c_char_p, c_bool, POINTER(POINTER(c_int32)), POINTER(c_size_t)],
     "m1_model_encode_plain": [c_void_p, c_char_p, c_bool, POINTER(POINTER(c_int32)), POINTER(c_size_t)],
     "m1_model_encode_chat_with": [c_void_p, POINTER(ChatMessage), c_size_t, POINTER(ChatOptions), POINTER(POINTER(c_int32)),

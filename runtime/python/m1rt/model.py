@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 
 from . import _library as c
 from ._library import lib
+from ._tensors import Tensor
 
 Prompt = Union[str, Sequence[int]]
 _DIGEST_SIZE = 65
@@ -75,6 +76,7 @@ class Update:
     finish_reason: Optional[str]
     error: str
     probe_after: int = 0  # not 0: tokens and text are of a probe after so many tokens of the sample
+    restarted: bool = False  # update_weights made the sample begin again: what was told of it before is void
 
 
 @dataclass
@@ -93,6 +95,8 @@ class Sample:
         if update.probe_after:
             self.probes.append((update.probe_after, update.text))
             return
+        if update.restarted:
+            self.tokens, self.text, self.logprobs, self.top_logprobs, self.probes = [], "", None, None, []
         self.tokens += update.tokens
         self.text += update.text
         if update.logprobs is not None:
@@ -226,10 +230,24 @@ class Model:
 
     @property
     def weights_digest(self) -> str:
-        """64 hexadecimal digits that tell other weights apart."""
+        """64 hexadecimal digits that tell other weights apart: those of the artifact, whatever update_weights did."""
         out = create_string_buffer(_DIGEST_SIZE)
         lib.model_weights_digest(self._handle, out)
         return out.value.decode()
+
+    def update_weights(self, tensors: Mapping[str, Any], running: str = "finish") -> None:
+        """Gives weights new values: `tensors` are those of the checkpoint that the model was compiled from, all or some, by their names
+        there and in their shapes. Arrays of float32, float16 or bfloat16 (uint16 holds its bits in numpy): whatever has the buffer
+        protocol, DLPack or __cuda_array_interface__; those on the model's GPU are not copied through the host. All are checked before
+        anything changes.
+
+        `running` says what becomes of samples that have begun in engines of this model: "finish" (they end with the old weights first),
+        "restart" (from their prompts; an update says `restarted`) or "keep" (they go on from the states they have)."""
+        if running not in c.RUNNING_SAMPLES:
+            raise ValueError(f"running: expected one of {', '.join(c.RUNNING_SAMPLES)}, got {running!r}")
+        given = [Tensor(name, array) for name, array in tensors.items()]
+        raw = (c.Tensor * len(given))(*[tensor.raw() for tensor in given])
+        lib.model_update_weights(self._handle, raw, len(given), c.RUNNING_SAMPLES.index(running))
 
     @property
     def generation_defaults(self) -> Dict[str, float]:
@@ -406,10 +424,17 @@ class Engine:
 
     def stream(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> Iterator[Update]:
         """n samples of every prompt, as tokens arrive. Leaving the loop ends what still runs."""
+        return self._run(prompts, n, params, 1)
+
+    def _run(self, prompts: Sequence[Prompt], n: int, params: Optional[Params], steps: int) -> Iterator[Update]:
+        """Updates of so many steps at a time: what a sample says in them is one update."""
         places = {self.submit(prompt, n, params): place for place, prompt in enumerate(prompts)}
         left = len(places) * n
         try:
             while left:
+                for _ in range(steps - 1):
+                    if not self.idle:
+                        lib.engine_step(self._handle)
                 for update in self.step():
                     if update.prompt not in places:
                         continue  # of a request that was submitted beside these
@@ -424,7 +449,8 @@ class Engine:
     def generate(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> List[Completion]:
         """n samples of every prompt."""
         completions = [Completion(place, [Sample() for _ in range(n)]) for place in range(len(prompts))]
-        for update in self.stream(prompts, n, params):
+        # Taking news of every sample at every step would cost more than a GPU's steps do.
+        for update in self._run(prompts, n, params, 64):
             completions[update.prompt].samples[update.sample].take(update)
         return completions
 
@@ -443,4 +469,5 @@ def _update(event: c.Event) -> Update:
                 for i in range(count)]
     return Update(event.request, event.sample, event.tokens[:count] if count else [], event.text.decode(),
                   event.logprobs[:count] if event.logprobs else None, tops, event.forced,
-                  c.FINISH_REASONS[event.reason] if event.reason else None, event.error.decode(), event.probe_after)
+                  c.FINISH_REASONS[event.reason] if event.reason else None, event.error.decode(), event.probe_after,
+                  event.restarted)

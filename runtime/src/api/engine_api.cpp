@@ -1,11 +1,8 @@
 // The C API over text and the engine.
-#include "api/handles.h"
-#include "engine/engine.h"
-#include "m1/engine.h"
+#include "api/engine_handle.h"
 #include "model/sizing.h"
 #include <cstdlib>
 #include <cstring>
-#include <unordered_map>
 
 using namespace m1rt;
 
@@ -13,23 +10,6 @@ static_assert(int(FinishReason::failed) == M1_FINISH_FAILED &&
                   int(FinishReason::stopToken) == M1_FINISH_STOP_TOKEN &&
                   int(FinishReason::dropped) == M1_FINISH_DROPPED,
               "the C API's reasons are the engine's");
-
-struct m1_engine {
-  std::shared_ptr<LoadedModel> loaded;
-  ModelText *text = nullptr; // null: the model has no tokenizer
-  std::unique_ptr<Session> session;
-  std::unique_ptr<Engine> engine; // destroyed before the session
-  bool lost = false;              // a step has failed
-
-  std::vector<Event> events; // taken from the engine, not yet polled
-  size_t nextEvent = 0;
-  // request to its samples whose end is not yet polled
-  std::unordered_map<uint64_t, uint32_t> wantLogprobs;
-  // What the last polled event points to.
-  std::vector<int32_t> tokens;
-  std::vector<float> logprobs;
-  std::vector<m1_token_logprob> topLogprobs;
-};
 
 Status LoadedModel::findText(ModelText **out) {
   std::lock_guard<std::mutex> lock(textMutex);
@@ -175,6 +155,7 @@ void describe(m1_engine &engine, const Event &event, m1_event *out) {
   out->top_count = top;
   out->text = event.text.c_str();
   out->forced = event.forced;
+  out->restarted = event.restarted;
   out->reason = m1_finish_reason(event.reason);
   out->error = event.error.c_str();
 }
@@ -299,10 +280,9 @@ m1_status *m1_engine_create(m1_model *model, const m1_engine_options *options,
       return error(StatusCode::invalidArgument,
                    "max_context of %u tokens: the model was compiled for at most %u",
                    chosen.max_context, longest);
-    std::unique_ptr<m1_engine> engine(new m1_engine());
+    std::unique_ptr<m1_engine> engine(new m1_engine(model->loaded));
     ModelText *side = nullptr;
     M1_TRY(model->loaded->findText(&side));
-    engine->loaded = model->loaded;
     engine->text = side;
 
     SizeWish wish;

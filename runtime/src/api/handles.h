@@ -12,6 +12,7 @@
 #include <mutex>
 #include <unistd.h>
 
+struct m1_engine;
 struct m1_status {
   m1rt::Status status;
 };
@@ -58,6 +59,7 @@ struct LoadedModel {
   std::unique_ptr<Model> model;
   uint32_t threads = 0; // of m1_model_options
   Usage usage;
+  std::vector<m1_engine *> engines; // of the model, that exist
   std::mutex textMutex;
   std::unique_ptr<ModelText> text; // loaded when first asked for
   /// Null without a tokenizer; an error when the tokenizer is damaged.

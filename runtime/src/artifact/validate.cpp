@@ -102,6 +102,7 @@ private:
         return corrupt("external file %u \"%s\": digest has %u bytes, not 32", i,
                        file.name()->c_str(), count(file.digest()));
     }
+    M1_TRY(checkpointTensors());
     uint64_t pieces = 0;
     for (uint32_t i = 0; i < count(module.weights()); ++i) {
       const schema::Weight &weight = *module.weights()->Get(i);
@@ -118,6 +119,7 @@ private:
             type != schema::ElementType::i4x2)
           return corrupt("%s: dummy weights of type %s are not defined", what.c_str(),
                          elementName(type));
+        M1_TRY(sources(weight).prefixed(what));
         continue;
       }
       if (!weight.data())
@@ -133,6 +135,7 @@ private:
                            : module.external_files()->Get(uint32_t(weight.file()))->size();
       M1_TRY(checkRange(weight.data(), limit, what));
       pieces += m1_weight_pieces(bytes);
+      M1_TRY(sources(weight).prefixed(what));
     }
     if (const schema::Segment *checks = module.weight_checks()) {
       if (checks->size() != pieces * sizeof(uint64_t))
@@ -141,6 +144,54 @@ private:
                        (unsigned long long)(pieces * sizeof(uint64_t)));
       M1_TRY(checkRange(checks, fileSize, "weight checks"));
     }
+    return Status();
+  }
+
+  Status checkpointTensors() {
+    std::set<std::string> names;
+    for (uint32_t i = 0; i < count(module.checkpoint_tensors()); ++i) {
+      const schema::CheckpointTensor &tensor = *module.checkpoint_tensors()->Get(i);
+      if (!names.insert(tensor.name()->str()).second)
+        return corrupt("checkpoint tensor %u: a second \"%s\"", i, tensor.name()->c_str());
+      uint64_t elements = 1;
+      for (uint32_t j = 0; j < count(tensor.shape()); ++j) {
+        const int64_t size = tensor.shape()->Get(j);
+        if (size < 0 || (size > 0 && elements > largestBytes / uint64_t(size)))
+          return corrupt("checkpoint tensor \"%s\": size %lld of its shape is out of range",
+                         tensor.name()->c_str(), (long long)size);
+        elements *= uint64_t(size);
+      }
+      tensorElements.push_back(elements);
+    }
+    return Status();
+  }
+
+  /// What a weight is made of has its elements; how many a quantised one has follows from no shape
+  /// here.
+  Status sources(const schema::Weight &weight) {
+    if (weight.transform() > schema::WeightTransform::MAX)
+      return corrupt("unknown transform %u", unsigned(weight.transform()));
+    if (!weight.sources())
+      return Status();
+    uint64_t elements = 0;
+    for (const schema::TensorRows *rows : *weight.sources()) {
+      if (rows->tensor() >= tensorElements.size())
+        return corrupt("made of checkpoint tensor %u, but there are %zu", rows->tensor(),
+                       tensorElements.size());
+      const schema::CheckpointTensor &tensor = *module.checkpoint_tensors()->Get(rows->tensor());
+      const uint64_t all = count(tensor.shape()) ? uint64_t(tensor.shape()->Get(0)) : 1;
+      if (rows->first() > all || rows->count() > all - rows->first())
+        return corrupt("made of rows that \"%s\" has not", tensor.name()->c_str());
+      if (all)
+        elements += tensorElements[rows->tensor()] / all * rows->count();
+      if (elements > largestBytes)
+        return corrupt("made of too many elements");
+    }
+    const bool isPlain = weight.transform() <= schema::WeightTransform::plus_one;
+    if (isPlain && elements != elementCount(*weight.type()))
+      return corrupt("made of %llu elements of the checkpoint, its type has %llu",
+                     (unsigned long long)elements,
+                     (unsigned long long)elementCount(*weight.type()));
     return Status();
   }
 
@@ -293,7 +344,7 @@ private:
 
   const schema::Module &module;
   uint64_t fileSize, digestedSize;
-  std::vector<uint64_t> weightBytes, stateBytes;
+  std::vector<uint64_t> weightBytes, stateBytes, tensorElements;
 };
 
 } // namespace

@@ -139,12 +139,13 @@ void CpuContext::prepare(const Step &step) {
   const CpuProgram::Function *next = &program.functions[step.function];
   const bool same = next == function && step.dims.tokens == dims.tokens &&
                     step.dims.sequences == dims.sequences &&
-                    step.dims.logit_rows == dims.logit_rows;
+                    step.dims.logit_rows == dims.logit_rows && placement == program.placement;
   ThreadPool &pool = program.device->threads();
   if (!same) {
     pool.disengage(*this);
     function = next;
     dims = step.dims;
+    placement = program.placement;
     operands.clear();
     for (const CpuProgram::Operand &operand : function->operands)
       operands.push_back(resolve(operand));

@@ -70,6 +70,7 @@ private:
   // Of the last step; what helpers read stays as it is while function and sizes do.
   const CpuProgram::Function *function = nullptr;
   m1_dims dims = {};
+  uint64_t placement = 0; // CpuProgram::placement
   std::vector<void *> operands;
   std::vector<Prepared> prepared;
   std::unique_ptr<Progress[]> progress; // of each command

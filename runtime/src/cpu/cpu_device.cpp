@@ -4,6 +4,7 @@
 #include "cpu/cpu_features.h"
 #include "cpu/dummy_fill.h"
 #include "cpu/host_limits.h"
+#include "cpu/write_weights.h"
 #include "dummy_weights.h"
 #include <cstring>
 #include <sys/mman.h>
@@ -94,6 +95,17 @@ Status CpuDevice::fillDummy(void *target, schema::ElementType type, uint64_t cou
   pool.forRanges(count, pieceBytes / 4, [&](uint64_t begin, uint64_t end) {
     fillDummyRange(target, type, begin, end, key, factor, offset);
   });
+  return Status();
+}
+
+Status CpuDevice::checkDeviceMemory(const void *) const {
+  return error(StatusCode::unsupported, "memory of a GPU, and the model is on the cpu");
+}
+
+Status CpuDevice::writeWeights(const std::vector<WeightPart> &parts) {
+  for (const WeightPart &part : parts)
+    pool.forRanges(part.count, pieceBytes / 4,
+                   [&](uint64_t begin, uint64_t end) { writeWeightRange(part, begin, end); });
   return Status();
 }
 

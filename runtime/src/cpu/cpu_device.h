@@ -26,6 +26,8 @@ public:
   Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed,
                    uint32_t weight, float scale, float offset) override;
   Status synchronize() override { return Status(); }
+  Status checkDeviceMemory(const void *memory) const override;
+  Status writeWeights(const std::vector<WeightPart> &parts) override;
   Status createProgram(const Artifact &artifact, const schema::Target &target,
                        std::vector<void *> weights, std::unique_ptr<Program> *out) override;
 
@@ -63,11 +65,14 @@ public:
   Status createContext(const ContextOptions &options, std::unique_ptr<Context> *out) override;
   uint64_t contextBytes(const ContextOptions &options) const override;
   uint32_t maxTokensPerStep() const override;
+  Status weightsWritten(const std::vector<void *> &addresses,
+                        const std::vector<uint32_t> &written) override;
 
   CpuDevice *device = nullptr;
   const schema::Target *target = nullptr;
   uint32_t vocabulary = 0;
   std::vector<void *> weights;
+  uint64_t placement = 0; // counts how often `weights` has changed
   std::vector<Function> functions;
 
 private:

@@ -101,6 +101,13 @@ uint64_t CpuProgram::contextBytes(const ContextOptions &options) const {
   return total.get();
 }
 
+Status CpuProgram::weightsWritten(const std::vector<void *> &addresses,
+                                  const std::vector<uint32_t> & /*written*/) {
+  std::copy(addresses.begin(), addresses.end(), weights.begin());
+  ++placement;
+  return Status();
+}
+
 Status CpuProgram::createContext(const ContextOptions &options, std::unique_ptr<Context> *out) {
   std::unique_ptr<CpuContext> context(new CpuContext(*this, options));
   M1_TRY(context->initialise());

@@ -1,4 +1,5 @@
 #include "cuda/cuda_device.h"
+#include "base/size.h"
 #include "cuda/cuda_program.h"
 #include "cuda/support_ptx.h"
 #include "dummy_weights.h"
@@ -24,6 +25,12 @@ Status countCudaDevices(uint32_t *out) {
 namespace cuda {
 
 using schema::ElementType;
+
+// Numbers that support.cu knows.
+static_assert(int(ElementType::f32) == 0 && int(ElementType::bf16) == 1 &&
+              int(schema::WeightTransform::neg_exp) == 1 &&
+              int(schema::WeightTransform::twice) == 2 &&
+              int(schema::WeightTransform::plus_one) == 3);
 
 static CUdeviceptr address(const void *memory) { return reinterpret_cast<CUdeviceptr>(memory); }
 
@@ -278,6 +285,61 @@ Status CudaDevice::takeChosen(int32_t *tokens, const int32_t *rows, const int32_
 Status CudaDevice::synchronize() {
   M1_TRY(bind());
   return driver->check(driver->cuStreamSynchronize(workStream), "waiting for the GPU");
+}
+
+Status CudaDevice::checkDeviceMemory(const void *memory) const {
+  M1_TRY(bind());
+  unsigned type = 0;
+  int ordinal = -1;
+  // Of an address that CUDA does not know the type is an error.
+  if (driver->cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address(memory)) !=
+          CUDA_SUCCESS ||
+      type != CU_MEMORYTYPE_DEVICE)
+    return error(StatusCode::invalidArgument, "%p is no memory of a GPU", memory);
+  M1_TRY(driver->check(
+      driver->cuPointerGetAttribute(&ordinal, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, address(memory)),
+      "cuPointerGetAttribute"));
+  return ordinal == device
+             ? Status()
+             : error(StatusCode::unsupported,
+                     "memory of device cuda:%d, and the model is on cuda:%d", ordinal, device);
+}
+
+Status CudaDevice::writeWeights(const std::vector<WeightPart> &parts) {
+  uint64_t largest = 0; // piece of host memory
+  for (const WeightPart &part : parts)
+    if (!part.sourceOnDevice)
+      largest = std::max(
+          largest, std::min(stagingBytes, (Size(part.count) * elementSize(part.sourceType)).get()));
+  void *scratch = nullptr;
+  if (largest)
+    M1_TRY(allocate(largest, "new weights on their way", &scratch));
+  Status status = writeWeights(parts, scratch);
+  free(scratch);
+  return status;
+}
+
+Status CudaDevice::writeWeights(const std::vector<WeightPart> &parts, void *scratch) {
+  M1_TRY(bind());
+  M1_TRY(driver->check(driver->cuCtxSynchronize(), "waiting for the GPU"));
+  for (const WeightPart &part : parts) {
+    const uint64_t from = elementSize(part.sourceType), to = elementSize(part.targetType);
+    const uint64_t step = part.sourceOnDevice ? part.count : stagingBytes / from;
+    for (uint64_t begin = 0; begin < part.count; begin += step) {
+      uint64_t count = std::min(step, part.count - begin);
+      const void *source = static_cast<const char *>(part.source) + begin * from;
+      if (!part.sourceOnDevice) {
+        M1_TRY(upload(scratch, source, count * from));
+        source = scratch;
+      }
+      void *target = static_cast<char *>(part.target) + begin * to;
+      int targetType = int(part.targetType), sourceType = int(part.sourceType),
+          transform = int(part.transform);
+      void *parameters[] = {&target, &source, &count, &targetType, &sourceType, &transform};
+      M1_TRY(launchSupport("m1_write_weight", count, parameters));
+    }
+  }
+  return synchronize();
 }
 
 int CudaDevice::suitability(const schema::Target &target) const {

@@ -44,6 +44,8 @@ public:
   Status fillDummy(void *target, schema::ElementType type, uint64_t count, uint64_t seed,
                    uint32_t weight, float scale, float offset) override;
   Status synchronize() override;
+  Status checkDeviceMemory(const void *memory) const override;
+  Status writeWeights(const std::vector<WeightPart> &parts) override;
   int suitability(const schema::Target &target) const override;
   Status createProgram(const Artifact &artifact, const schema::Target &target,
                        std::vector<void *> weights, std::unique_ptr<Program> *out) override;
@@ -70,6 +72,7 @@ public:
 private:
   CudaDevice() = default;
   Status open(uint32_t ordinal);
+  Status writeWeights(const std::vector<WeightPart> &parts, void *scratch);
   /// `count` elements in blocks of 256 threads, `rows` times side by side.
   Status launchSupport(const char *kernel, uint64_t count, void **parameters, unsigned rows = 1);
   Status outOfMemory(uint64_t bytes, const char *what) const;

@@ -146,6 +146,19 @@ Status CudaProgram::convertWeight(uint32_t index, ElementType wanted) {
   return device.convert(memory, wanted, weights[index], stored, count);
 }
 
+// The addresses never change on a GPU: graphs hold them.
+Status CudaProgram::weightsWritten(const std::vector<void *> & /*addresses*/,
+                                   const std::vector<uint32_t> &written) {
+  for (const auto &[key, memory] : converted) {
+    const auto &[index, type] = key;
+    if (!std::binary_search(written.begin(), written.end(), index))
+      continue;
+    const schema::TensorType &stored = *artifact.module().weights()->Get(index)->type();
+    M1_TRY(device.convert(memory, type, weights[index], stored.element(), elementCount(stored)));
+  }
+  return {};
+}
+
 void *CudaProgram::weightAs(uint32_t index, ElementType wanted) const {
   auto found = converted.find({index, wanted});
   return found == converted.end() ? weights[index] : found->second;

@@ -27,6 +27,8 @@ public:
   Status createContext(const ContextOptions &options, std::unique_ptr<Context> *out) override;
   uint64_t contextBytes(const ContextOptions &options) const override;
   uint32_t maxTokensPerStep() const override;
+  Status weightsWritten(const std::vector<void *> &addresses,
+                        const std::vector<uint32_t> &written) override;
   Status tune(const std::vector<uint32_t> &rows,
               const std::function<void(const std::string &)> &report, std::string *out) override;
 

@@ -42,6 +42,8 @@ constexpr int CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT = 16;
 constexpr int CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75;
 constexpr int CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76;
 constexpr int CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8;
+constexpr int CU_POINTER_ATTRIBUTE_MEMORY_TYPE = 2, CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9;
+constexpr unsigned CU_MEMORYTYPE_DEVICE = 2;
 constexpr unsigned CU_STREAM_NON_BLOCKING = 1;
 constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;
 constexpr int CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1;
@@ -62,6 +64,8 @@ constexpr int CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6;
   X(cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice))                                             \
   X(cuDevicePrimaryCtxRelease, (CUdevice))                                                         \
   X(cuCtxSetCurrent, (CUcontext))                                                                  \
+  X(cuCtxSynchronize, ())                                                                          \
+  X(cuPointerGetAttribute, (void *out, int attribute, CUdeviceptr))                                \
   X(cuMemGetInfo, (size_t *free, size_t *total))                                                   \
   X(cuMemAlloc, (CUdeviceptr *, size_t))                                                           \
   X(cuMemFree, (CUdeviceptr))                                                                      \

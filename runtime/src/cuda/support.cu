@@ -1,10 +1,11 @@
-// The device's own kernels: dummy weights and conversions of weights. Compiled ahead into
-// support_ptx.h (see generate_support_ptx.sh), so that the runtime needs neither a CUDA toolkit nor
-// an artifact to have them.
+// The device's own kernels: dummy weights, conversions of weights, and weights made of tensors of a
+// checkpoint. Compiled ahead into support_ptx.h (see generate_support_ptx.sh), so that the runtime
+// needs neither a CUDA toolkit nor an artifact to have them.
 #define __CUDACC__
 #define __host__ __attribute__((host))
 #define __device__ __attribute__((device))
 #include "../../schema/dummy_weights.h"
+#include "support_exp.h"
 
 #define KERNEL extern "C" __attribute__((global)) void
 typedef unsigned short bf16_bits;
@@ -88,4 +89,43 @@ KERNEL m1_take_chosen(int *tokens, const int *rows, const int *chosen, unsigned 
 KERNEL m1_convert_f32_bf16(bf16_bits *out, const float *in, unsigned long long count) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = to_bf16(in[i]);
+}
+
+// Elements of a weight, made of those of a checkpoint. Types and transforms are the numbers of the
+// schema's ElementType and WeightTransform.
+enum { F32 = 0, BF16 = 1 };
+enum { NEG_EXP = 1, TWICE = 2, PLUS_ONE = 3 };
+
+static __device__ inline float from_f16(bf16_bits bits) {
+  const unsigned sign = (unsigned)(bits & 0x8000) << 16, exponent = bits >> 10 & 31,
+                 mantissa = bits & 0x3ff;
+  if (exponent == 31)
+    return __builtin_bit_cast(float, sign | 0x7f800000 | mantissa << 13);
+  if (exponent)
+    return __builtin_bit_cast(float, sign | (exponent + 112) << 23 | mantissa << 13);
+  const float value = (float)mantissa * 0x1p-24f; // subnormal: exact
+  return sign ? -value : value;
+}
+
+KERNEL m1_write_weight(void *out, const void *in, unsigned long long count, int out_type,
+                       int in_type, int transform) {
+  for (unsigned long long i = first_index(); i < count; i += index_stride()) {
+    float value;
+    if (in_type == F32)
+      value = ((const float *)in)[i];
+    else if (in_type == BF16)
+      value = __builtin_bit_cast(float, (unsigned)((const bf16_bits *)in)[i] << 16);
+    else
+      value = from_f16(((const bf16_bits *)in)[i]);
+    if (transform == NEG_EXP)
+      value = m1_neg_exp(value);
+    else if (transform == TWICE)
+      value *= 2;
+    else if (transform == PLUS_ONE)
+      value += 1;
+    if (out_type == F32)
+      ((float *)out)[i] = value;
+    else
+      ((bf16_bits *)out)[i] = to_bf16(value);
+  }
 }

@@ -555,4 +555,184 @@ $L__BB7_2:                              // =>This Inner Loop Header: Depth=1
 $L__BB7_6:
 	ret;
 }
+	// .globl	m1_write_weight         // -- Begin function m1_write_weight
+.visible .entry m1_write_weight(
+	.param .u64 .ptr .align 1 m1_write_weight_param_0,
+	.param .u64 .ptr .align 1 m1_write_weight_param_1,
+	.param .u64 m1_write_weight_param_2,
+	.param .u32 m1_write_weight_param_3,
+	.param .u32 m1_write_weight_param_4,
+	.param .u32 m1_write_weight_param_5
+)                                       // @m1_write_weight
+{
+	.reg .pred 	%p<16>;
+	.reg .b16 	%rs<4>;
+	.reg .b32 	%r<29>;
+	.reg .b64 	%rd<63>;
+	ld.param.b64 	%rd7, [m1_write_weight_param_2];
+	ld.param.b64 	%rd8, [m1_write_weight_param_0];
+	ld.param.b64 	%rd9, [m1_write_weight_param_1];
+	cvta.to.global.u64 	%rd1, %rd9;
+	cvta.to.global.u64 	%rd2, %rd8;
+	mov.u32 	%r8, %ctaid.x;
+	mov.u32 	%r9, %ntid.x;
+	mul.wide.u32 	%rd10, %r8, %r9;
+	mov.u32 	%r10, %tid.x;
+	cvt.u64.u32 	%rd11, %r10;
+	add.s64 	%rd60, %rd10, %rd11;
+	setp.ge.u64 	%p1, %rd60, %rd7;
+	@%p1 bra 	$L__BB7_27;
+	ld.param.b32 	%r7, [m1_write_weight_param_5];
+	ld.param.b32 	%r6, [m1_write_weight_param_4];
+	ld.param.b32 	%r5, [m1_write_weight_param_3];
+	cvt.u64.u32 	%rd3, %r9;
+	mov.u32 	%r11, %nctaid.x;
+	cvt.u64.u32 	%rd12, %r11;
+	mul.lo.s64 	%rd4, %rd12, %rd3;
+	shl.b64 	%rd62, %rd60, 2;
+	shl.b64 	%rd5, %rd4, 2;
+	shl.b64 	%rd61, %rd60, 1;
+	shl.b64 	%rd6, %rd4, 1;
+	setp.eq.b32 	%p2, %r6, 1;
+	setp.eq.b32 	%p7, %r7, 3;
+	setp.ne.b32 	%p13, %r5, 0;
+	setp.eq.b32 	%p8, %r7, 2;
+	bra.uni 	$L__BB7_2;
+$L__BB7_21:                             //   in Loop: Header=BB7_2 Depth=1
+	add.s64 	%rd59, %rd2, %rd62;
+	st.global.b32 	[%rd59], %r28;
+$L__BB7_26:                             //   in Loop: Header=BB7_2 Depth=1
+	add.s64 	%rd62, %rd62, %rd5;
+	add.s64 	%rd61, %rd61, %rd6;
+	add.s64 	%rd60, %rd60, %rd4;
+	setp.lt.u64 	%p15, %rd60, %rd7;
+	@%p15 bra 	$L__BB7_2;
+	bra.uni 	$L__BB7_27;
+$L__BB7_2:                              // =>This Inner Loop Header: Depth=1
+	@%p2 bra 	$L__BB7_5;
+	setp.ne.b32 	%p3, %r6, 0;
+	@%p3 bra 	$L__BB7_6;
+	add.s64 	%rd14, %rd1, %rd62;
+	ld.global.b32 	%r27, [%rd14];
+	bra.uni 	$L__BB7_11;
+$L__BB7_5:                              //   in Loop: Header=BB7_2 Depth=1
+	add.s64 	%rd13, %rd1, %rd61;
+	ld.global.b16 	%r12, [%rd13];
+	shl.b32 	%r27, %r12, 16;
+	bra.uni 	$L__BB7_11;
+$L__BB7_6:                              //   in Loop: Header=BB7_2 Depth=1
+	add.s64 	%rd15, %rd1, %rd61;
+	ld.global.b16 	%rs1, [%rd15];
+	cvt.u32.u16 	%r1, %rs1;
+	bfe.u32 	%r3, %r1, 10, 5;
+	and.b32 	%r4, %r1, 1023;
+	setp.eq.b32 	%p4, %r3, 0;
+	@%p4 bra 	$L__BB7_10;
+	cvt.s32.s16 	%r13, %rs1;
+	and.b32 	%r2, %r13, -2147483648;
+	setp.ne.b32 	%p5, %r3, 31;
+	@%p5 bra 	$L__BB7_9;
+	shl.b32 	%r17, %r1, 13;
+	or.b32 	%r18, %r2, %r17;
+	or.b32 	%r27, %r18, 2139095040;
+	bra.uni 	$L__BB7_11;
+$L__BB7_10:                             //   in Loop: Header=BB7_2 Depth=1
+	cvt.rn.f32.u32 	%r14, %r4;
+	mul.f32 	%r15, %r14, 0f33800000;
+	neg.f32 	%r16, %r15;
+	setp.lt.s16 	%p6, %rs1, 0;
+	selp.f32 	%r27, %r16, %r15, %p6;
+	bra.uni 	$L__BB7_11;
+$L__BB7_9:                              //   in Loop: Header=BB7_2 Depth=1
+	shl.b32 	%r19, %r3, 23;
+	shl.b32 	%r20, %r4, 13;
+	or.b32 	%r21, %r19, %r20;
+	add.s32 	%r22, %r21, %r2;
+	add.s32 	%r27, %r22, 939524096;
+$L__BB7_11:                             //   in Loop: Header=BB7_2 Depth=1
+	@%p7 bra 	$L__BB7_19;
+	@%p8 bra 	$L__BB7_18;
+	setp.ne.b32 	%p9, %r7, 1;
+	mov.b32 	%r28, %r27;
+	@%p9 bra 	$L__BB7_20;
+	setp.nan.f32 	%p10, %r27, %r27;
+	mov.b32 	%r28, %r27;
+	@%p10 bra 	$L__BB7_20;
+	setp.gt.f32 	%p11, %r27, 0f42B20000;
+	mov.b32 	%r28, 0fFF800000;
+	@%p11 bra 	$L__BB7_20;
+	setp.lt.f32 	%p12, %r27, 0fC2D00000;
+	mov.b32 	%r28, 0f80000000;
+	@%p12 bra 	$L__BB7_20;
+	cvt.f64.f32 	%rd16, %r27;
+	fma.rn.f64 	%rd17, %rd16, 0d3FF71547652B82FE, 0d4338000000000000;
+	add.f64 	%rd18, %rd17, 0dC338000000000000;
+	fma.rn.f64 	%rd19, %rd18, 0dBFE62E42FEE00000, %rd16;
+	fma.rn.f64 	%rd20, %rd18, 0dBDEA39EF35793C76, %rd19;
+	div.rn.f64 	%rd21, %rd20, 0d402A000000000000;
+	add.f64 	%rd22, %rd21, 0d3FF0000000000000;
+	mul.f64 	%rd23, %rd20, %rd22;
+	div.rn.f64 	%rd24, %rd23, 0d4028000000000000;
+	add.f64 	%rd25, %rd24, 0d3FF0000000000000;
+	mul.f64 	%rd26, %rd20, %rd25;
+	div.rn.f64 	%rd27, %rd26, 0d4026000000000000;
+	add.f64 	%rd28, %rd27, 0d3FF0000000000000;
+	mul.f64 	%rd29, %rd20, %rd28;
+	div.rn.f64 	%rd30, %rd29, 0d4024000000000000;
+	add.f64 	%rd31, %rd30, 0d3FF0000000000000;
+	mul.f64 	%rd32, %rd20, %rd31;
+	div.rn.f64 	%rd33, %rd32, 0d4022000000000000;
+	add.f64 	%rd34, %rd33, 0d3FF0000000000000;
+	mul.f64 	%rd35, %rd20, %rd34;
+	fma.rn.f64 	%rd36, %rd35, 0d3FC0000000000000, 0d3FF0000000000000;
+	mul.f64 	%rd37, %rd20, %rd36;
+	div.rn.f64 	%rd38, %rd37, 0d401C000000000000;
+	add.f64 	%rd39, %rd38, 0d3FF0000000000000;
+	mul.f64 	%rd40, %rd20, %rd39;
+	div.rn.f64 	%rd41, %rd40, 0d4018000000000000;
+	add.f64 	%rd42, %rd41, 0d3FF0000000000000;
+	mul.f64 	%rd43, %rd20, %rd42;
+	div.rn.f64 	%rd44, %rd43, 0d4014000000000000;
+	add.f64 	%rd45, %rd44, 0d3FF0000000000000;
+	mul.f64 	%rd46, %rd20, %rd45;
+	fma.rn.f64 	%rd47, %rd46, 0d3FD0000000000000, 0d3FF0000000000000;
+	mul.f64 	%rd48, %rd20, %rd47;
+	div.rn.f64 	%rd49, %rd48, 0d4008000000000000;
+	add.f64 	%rd50, %rd49, 0d3FF0000000000000;
+	mul.f64 	%rd51, %rd20, %rd50;
+	fma.rn.f64 	%rd52, %rd51, 0d3FE0000000000000, 0d3FF0000000000000;
+	fma.rn.f64 	%rd53, %rd20, %rd52, 0d3FF0000000000000;
+	cvt.rzi.s64.f64 	%rd54, %rd18;
+	shl.b64 	%rd55, %rd54, 52;
+	add.s64 	%rd56, %rd55, -4616189618054758400;
+	mul.f64 	%rd57, %rd53, %rd56;
+	cvt.rn.f32.f64 	%r28, %rd57;
+	bra.uni 	$L__BB7_20;
+$L__BB7_18:                             //   in Loop: Header=BB7_2 Depth=1
+	add.f32 	%r28, %r27, %r27;
+	bra.uni 	$L__BB7_20;
+$L__BB7_19:                             //   in Loop: Header=BB7_2 Depth=1
+	add.f32 	%r28, %r27, 0f3F800000;
+$L__BB7_20:                             //   in Loop: Header=BB7_2 Depth=1
+	@%p13 bra 	$L__BB7_22;
+	bra.uni 	$L__BB7_21;
+$L__BB7_22:                             //   in Loop: Header=BB7_2 Depth=1
+	and.b32 	%r23, %r28, 2147483647;
+	setp.lt.u32 	%p14, %r23, 2139095041;
+	@%p14 bra 	$L__BB7_24;
+	mov.b32 	{_, %rs2}, %r28;
+	or.b16 	%rs3, %rs2, 64;
+	bra.uni 	$L__BB7_25;
+$L__BB7_24:                             //   in Loop: Header=BB7_2 Depth=1
+	bfe.u32 	%r24, %r28, 16, 1;
+	add.s32 	%r25, %r28, %r24;
+	add.s32 	%r26, %r25, 32767;
+	mov.b32 	{_, %rs3}, %r26;
+$L__BB7_25:                             //   in Loop: Header=BB7_2 Depth=1
+	add.s64 	%rd58, %rd2, %rd61;
+	st.global.b16 	[%rd58], %rs3;
+	bra.uni 	$L__BB7_26;
+$L__BB7_27:
+	ret;
+}
 )PTX";

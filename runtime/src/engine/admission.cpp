@@ -193,6 +193,22 @@ Status Engine::start(Track &track, bool *outStarted) {
   return {};
 }
 
+/// What goes with a sample's tokens, before its first one.
+void Engine::begin(Track &track) {
+  const Request &request = track.request->request;
+  if (decoders) {
+    track.decoder = decoders();
+    track.stops = StopMatcher(request.stopStrings);
+  }
+  if (request.sampling.penalised())
+    for (int32_t token : track.tokens)
+      track.see(token, /*said=*/false);
+  if (request.filters)
+    track.filter = request.filters();
+  if (request.probeEvery)
+    track.nextProbe = request.probeEvery;
+}
+
 Status Engine::admit() {
   forecast.reset();
   lengthsToLimit.clear();
@@ -208,18 +224,26 @@ Status Engine::admit(bool withinShares, bool *outFull) {
   for (auto &owned : requests) {
     RequestState &request = *owned;
     bool started = true;
-    if (request.parent && !request.parent->sequence && request.unstarted() > 0 &&
-        request.active.empty()) {
+    if (request.parent && !request.parent->sequence && request.unstarted() > 0 && !draining &&
+        (request.active.empty() || request.renewParent)) {
       M1_TRY(startFresh(*request.parent, &started));
-      if (!started)
+      if (started)
+        request.renewParent = false;
+      else if (request.active.empty())
         return {};
     }
+    const bool parentComputes =
+        request.parent && request.parent->sequence && !request.parent->idle();
     for (auto &track : request.active)
       if (!track->sequence && !track->ended && track->inFlight == 0) {
+        if (parentComputes && track->generated == 0)
+          continue; // it begins again, soon, from there
         M1_TRY(start(*track, &started));
         if (!started)
           return {};
       }
+    if (draining)
+      continue;
     const uint32_t share = withinShares ? request.request.samplesAtOnce : 0;
     while (request.unstarted() > 0 && (share == 0 || request.running() < share) &&
            request.running() < request.wanted) {
@@ -233,17 +257,7 @@ Status Engine::admit(bool withinShares, bool *outFull) {
       M1_TRY(start(*track, &started));
       if (!started)
         return {};
-      if (decoders) {
-        track->decoder = decoders();
-        track->stops = StopMatcher(request.request.stopStrings);
-      }
-      if (request.request.sampling.penalised())
-        for (int32_t token : track->tokens)
-          track->see(token, /*said=*/false);
-      if (request.request.filters)
-        track->filter = request.request.filters();
-      if (request.request.probeEvery)
-        track->nextProbe = request.request.probeEvery;
+      begin(*track);
       request.advance();
       request.active.push_back(std::move(track));
     }

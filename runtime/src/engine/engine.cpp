@@ -220,6 +220,7 @@ void Engine::release(Track &track) {
   (void)backend.destroy(track.sequence); // of a sequence that exists: cannot fail
   track.sequence = 0;
   track.computed = 0;
+  track.stale = false;
   --holding;
 }
 
@@ -247,7 +248,8 @@ void Engine::finish(Track &track, FinishReason reason, std::string message) {
   dropProbes(*track.request, &track);
 
   bool keep = prefixes.enabled() && track.sequence && track.request->request.samples == 1 &&
-              reason != FinishReason::failed && track.computed >= options.shortestPrefix &&
+              !track.stale && reason != FinishReason::failed &&
+              track.computed >= options.shortestPrefix &&
               !prefixes.contains(track.tokens, track.computed);
   if (keep) { // a following turn of a conversation starts from here
     prefixes.insert(track.sequence, track.tokens, track.computed);

@@ -129,6 +129,16 @@ struct Event {
   // Not 0: the news is of a probe that has ended, taken after so many tokens of the sample. Tokens
   // and text are the probe's, probeTokens included; forced and reason say nothing.
   uint32_t probeAfter = 0;
+  // The sample has begun again (forgetWeights): what was told of it before is void, and this event
+  // holds its first tokens since.
+  bool restarted = false;
+};
+
+/// What becomes of samples that have begun when the model gets other weights.
+enum class RunningSamples : uint8_t {
+  finish,  // end before
+  restart, // begin again from their prompts
+  keep,    // go on from the states that they have
 };
 
 struct EngineOptions {
@@ -198,6 +208,12 @@ public:
   /// of the one before. An error means that the backend is lost; errors of one sample are events.
   Status step();
   bool idle() const { return live == 0; }
+
+  /// Before the backend's model gets other weights: takes in what is in flight and, to finish them,
+  /// steps until the samples that have begun have ended, while no others begin. From then on no
+  /// prompt uses what has been computed so far.
+  Status forgetWeights(RunningSamples running);
+
   /// Events since the last call, in order.
   std::vector<Event> takeEvents();
 
@@ -232,6 +248,9 @@ private:
   bool worthClosing(const RequestState &request, Clock::time_point now) const;
   double closingTokens(const Request &wish) const;
 
+  void begin(Track &track);
+  void restart(Track &track);
+  Status finishRunning();
   Status admit();
   Status admit(bool withinShares, bool *outFull);
   Status start(Track &track, bool *outStarted);
@@ -280,6 +299,7 @@ private:
   uint32_t holding = 0;       // tracks that hold a sequence, probes aside
   uint32_t probing = 0;       // probes that hold one
   uint32_t reservedPages = 0; // pages that the entries planned so far will take
+  bool draining = false;      // no further sample begins
   std::deque<Flight> flights; // at most one between calls of step()
   Clock::time_point landed;   // when tokens last arrived
   std::vector<Event> events;

@@ -62,10 +62,9 @@ Status Model::load(const std::string &path, const ModelOptions &options,
   if (model->file->fileSize() < model->hardware->info().totalMemory)
     model->file->prefetchWeights();
   WeightCheck check(*model->file, options.deviceOptions.threads);
-  std::vector<void *> weights;
-  M1_TRY(model->placeWeights(options.interrupted, &weights).prefixed(path));
+  M1_TRY(model->placeWeights(options.interrupted).prefixed(path));
   M1_TRY(model->hardware
-             ->createProgram(*model->file, *model->chosen, std::move(weights), &model->loaded)
+             ->createProgram(*model->file, *model->chosen, model->weightAddresses, &model->loaded)
              .prefixed(path + ": target \"" + targetName + "\""));
   M1_TRY(model->hardware->synchronize());
   M1_TRY(check.finish(options.interrupted));
@@ -73,9 +72,10 @@ Status Model::load(const std::string &path, const ModelOptions &options,
   return Status();
 }
 
-Status Model::placeWeights(const Interrupted &interrupted, std::vector<void *> *out) {
+Status Model::placeWeights(const Interrupted &interrupted) {
   const uint32_t count = module().weights() ? module().weights()->size() : 0;
-  out->assign(count, nullptr);
+  weightAddresses.assign(count, nullptr);
+  inFile.assign(count, false);
 
   // Weights that the device can read where the file is mapped stay there; all others share one
   // allocation.
@@ -102,8 +102,8 @@ Status Model::placeWeights(const Interrupted &interrupted, std::vector<void *> *
       return error(StatusCode::cancelled, "loading was cancelled");
     Bytes data = file->weightData(i);
     if (inPlace(i)) {
-      usesFiles = true;
-      (*out)[i] = const_cast<uint8_t *>(data.data);
+      usesFiles = inFile[i] = true;
+      weightAddresses[i] = const_cast<uint8_t *>(data.data);
       continue;
     }
     const schema::Weight &weight = *module().weights()->Get(i);
@@ -113,7 +113,7 @@ Status Model::placeWeights(const Interrupted &interrupted, std::vector<void *> *
                                  weight.dummy_offset()));
     else
       M1_TRY(hardware->upload(next, data.data, data.size));
-    (*out)[i] = next;
+    weightAddresses[i] = next;
     next += alignUp(file->weightBytes(i)).get();
   }
   return Status();

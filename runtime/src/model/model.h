@@ -54,15 +54,18 @@ public:
   int functionFor(const char *name, uint32_t tokens) const;
 
 private:
+  friend class WeightUpdate;
   Model() = default;
-  Status placeWeights(const Interrupted &interrupted, std::vector<void *> *out);
+  Status placeWeights(const Interrupted &interrupted);
 
   std::unique_ptr<Artifact> file;
   std::unique_ptr<Device> hardware;
   const schema::Target *chosen = nullptr;
-  std::vector<void *> allocations; // of weights
+  std::vector<void *> allocations;     // of weights
+  std::vector<void *> weightAddresses; // on the device
+  std::vector<bool> inFile;            // of each weight: whether it is used where it is mapped
   std::unique_ptr<Program> loaded;
-  bool usesFiles = false; // weights are used where they are mapped
+  bool usesFiles = false; // some weight is used where it is mapped
   uint64_t allWeightBytes = 0, bytesPerSlot = 0, bytesPerPage = 0;
   uint32_t seenPositions = 0;
 };
