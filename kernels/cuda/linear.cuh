@@ -211,10 +211,9 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const i8 *w, int rows, int n0, floa
   keep_sums<F>(sum, partial);
 }
 
-// The sums of products with weights of int4. Each warp has its own run of blocks of 128
-// columns of K; they arrive in its own stages of shared memory, which are all asked for before the
-// products begin, and before the kernels in front have ended: the weights depend on none. (Blocks
-// in turn by warp took up to a tenth longer.)
+// The sums of products with weights of int4. Each warp has its own blocks of 128 columns of K,
+// every kWarps-th; they arrive in its own stages of shared memory, which are all asked for before
+// the products begin, and before the kernels in front have ended: the weights depend on none.
 template <class F> struct Int4Stream {
   using R = LinearTraits<F>;
   static constexpr int kTiles = R::kWeightRows / 16, kEights = ceil_div(F::kRows, 8);
@@ -244,8 +243,8 @@ template <class F> struct Int4Stream {
   }
 
   M1K_DEVICE void copy(int step) {
-    const int block = warp * kSteps + step;
-    if (step < kSteps && block < kBlocks) {
+    const int block = step * F::kWarps + warp;
+    if (block < kBlocks) {
       unsigned char *stage = stages + step % F::kStages * R::kStageBytes;
 #pragma unroll
       for (int i = 0; i < kTiles; ++i) {
@@ -297,7 +296,7 @@ template <class F> struct Int4Stream {
         sum[i][e][0] = sum[i][e][1] = sum[i][e][2] = sum[i][e][3] = 0.0f;
 #pragma unroll 1
     for (int step = 0; step < kSteps; ++step) {
-      const int block = warp * kSteps + step, k = block * 128;
+      const int block = step * F::kWarps + warp, k = block * 128;
       auto load_x = [&](int p, int e) {
         return (F::kK % 128 == 0 || k + p * 32 + t * 8 < F::kK) && e * 8 + g < rows
                    ? load_16(input + e * 8 * static_cast<long long>(F::kXStride) + k + p * 32)

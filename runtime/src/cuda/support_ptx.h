@@ -581,7 +581,7 @@ $L__BB7_6:
 	cvt.u64.u32 	%rd11, %r10;
 	add.s64 	%rd60, %rd10, %rd11;
 	setp.ge.u64 	%p1, %rd60, %rd7;
-	@%p1 bra 	$L__BB7_27;
+	@%p1 bra 	$L__BB8_27;
 	ld.param.b32 	%r7, [m1_write_weight_param_5];
 	ld.param.b32 	%r6, [m1_write_weight_param_4];
 	ld.param.b32 	%r5, [m1_write_weight_param_3];
@@ -597,73 +597,73 @@ $L__BB7_6:
 	setp.eq.b32 	%p7, %r7, 3;
 	setp.ne.b32 	%p13, %r5, 0;
 	setp.eq.b32 	%p8, %r7, 2;
-	bra.uni 	$L__BB7_2;
-$L__BB7_21:                             //   in Loop: Header=BB7_2 Depth=1
+	bra.uni 	$L__BB8_2;
+$L__BB8_21:                             //   in Loop: Header=BB8_2 Depth=1
 	add.s64 	%rd59, %rd2, %rd62;
 	st.global.b32 	[%rd59], %r28;
-$L__BB7_26:                             //   in Loop: Header=BB7_2 Depth=1
+$L__BB8_26:                             //   in Loop: Header=BB8_2 Depth=1
 	add.s64 	%rd62, %rd62, %rd5;
 	add.s64 	%rd61, %rd61, %rd6;
 	add.s64 	%rd60, %rd60, %rd4;
 	setp.lt.u64 	%p15, %rd60, %rd7;
-	@%p15 bra 	$L__BB7_2;
-	bra.uni 	$L__BB7_27;
-$L__BB7_2:                              // =>This Inner Loop Header: Depth=1
-	@%p2 bra 	$L__BB7_5;
+	@%p15 bra 	$L__BB8_2;
+	bra.uni 	$L__BB8_27;
+$L__BB8_2:                              // =>This Inner Loop Header: Depth=1
+	@%p2 bra 	$L__BB8_5;
 	setp.ne.b32 	%p3, %r6, 0;
-	@%p3 bra 	$L__BB7_6;
+	@%p3 bra 	$L__BB8_6;
 	add.s64 	%rd14, %rd1, %rd62;
 	ld.global.b32 	%r27, [%rd14];
-	bra.uni 	$L__BB7_11;
-$L__BB7_5:                              //   in Loop: Header=BB7_2 Depth=1
+	bra.uni 	$L__BB8_11;
+$L__BB8_5:                              //   in Loop: Header=BB8_2 Depth=1
 	add.s64 	%rd13, %rd1, %rd61;
 	ld.global.b16 	%r12, [%rd13];
 	shl.b32 	%r27, %r12, 16;
-	bra.uni 	$L__BB7_11;
-$L__BB7_6:                              //   in Loop: Header=BB7_2 Depth=1
+	bra.uni 	$L__BB8_11;
+$L__BB8_6:                              //   in Loop: Header=BB8_2 Depth=1
 	add.s64 	%rd15, %rd1, %rd61;
 	ld.global.b16 	%rs1, [%rd15];
 	cvt.u32.u16 	%r1, %rs1;
 	bfe.u32 	%r3, %r1, 10, 5;
 	and.b32 	%r4, %r1, 1023;
 	setp.eq.b32 	%p4, %r3, 0;
-	@%p4 bra 	$L__BB7_10;
+	@%p4 bra 	$L__BB8_10;
 	cvt.s32.s16 	%r13, %rs1;
 	and.b32 	%r2, %r13, -2147483648;
 	setp.ne.b32 	%p5, %r3, 31;
-	@%p5 bra 	$L__BB7_9;
+	@%p5 bra 	$L__BB8_9;
 	shl.b32 	%r17, %r1, 13;
 	or.b32 	%r18, %r2, %r17;
 	or.b32 	%r27, %r18, 2139095040;
-	bra.uni 	$L__BB7_11;
-$L__BB7_10:                             //   in Loop: Header=BB7_2 Depth=1
+	bra.uni 	$L__BB8_11;
+$L__BB8_10:                             //   in Loop: Header=BB8_2 Depth=1
 	cvt.rn.f32.u32 	%r14, %r4;
 	mul.f32 	%r15, %r14, 0f33800000;
 	neg.f32 	%r16, %r15;
 	setp.lt.s16 	%p6, %rs1, 0;
 	selp.f32 	%r27, %r16, %r15, %p6;
-	bra.uni 	$L__BB7_11;
-$L__BB7_9:                              //   in Loop: Header=BB7_2 Depth=1
+	bra.uni 	$L__BB8_11;
+$L__BB8_9:                              //   in Loop: Header=BB8_2 Depth=1
 	shl.b32 	%r19, %r3, 23;
 	shl.b32 	%r20, %r4, 13;
 	or.b32 	%r21, %r19, %r20;
 	add.s32 	%r22, %r21, %r2;
 	add.s32 	%r27, %r22, 939524096;
-$L__BB7_11:                             //   in Loop: Header=BB7_2 Depth=1
-	@%p7 bra 	$L__BB7_19;
-	@%p8 bra 	$L__BB7_18;
+$L__BB8_11:                             //   in Loop: Header=BB8_2 Depth=1
+	@%p7 bra 	$L__BB8_19;
+	@%p8 bra 	$L__BB8_18;
 	setp.ne.b32 	%p9, %r7, 1;
 	mov.b32 	%r28, %r27;
-	@%p9 bra 	$L__BB7_20;
+	@%p9 bra 	$L__BB8_20;
 	setp.nan.f32 	%p10, %r27, %r27;
 	mov.b32 	%r28, %r27;
-	@%p10 bra 	$L__BB7_20;
+	@%p10 bra 	$L__BB8_20;
 	setp.gt.f32 	%p11, %r27, 0f42B20000;
 	mov.b32 	%r28, 0fFF800000;
-	@%p11 bra 	$L__BB7_20;
+	@%p11 bra 	$L__BB8_20;
 	setp.lt.f32 	%p12, %r27, 0fC2D00000;
 	mov.b32 	%r28, 0f80000000;
-	@%p12 bra 	$L__BB7_20;
+	@%p12 bra 	$L__BB8_20;
 	cvt.f64.f32 	%rd16, %r27;
 	fma.rn.f64 	%rd17, %rd16, 0d3FF71547652B82FE, 0d4338000000000000;
 	add.f64 	%rd18, %rd17, 0dC338000000000000;
@@ -707,32 +707,32 @@ $L__BB7_11:                             //   in Loop: Header=BB7_2 Depth=1
 	add.s64 	%rd56, %rd55, -4616189618054758400;
 	mul.f64 	%rd57, %rd53, %rd56;
 	cvt.rn.f32.f64 	%r28, %rd57;
-	bra.uni 	$L__BB7_20;
-$L__BB7_18:                             //   in Loop: Header=BB7_2 Depth=1
+	bra.uni 	$L__BB8_20;
+$L__BB8_18:                             //   in Loop: Header=BB8_2 Depth=1
 	add.f32 	%r28, %r27, %r27;
-	bra.uni 	$L__BB7_20;
-$L__BB7_19:                             //   in Loop: Header=BB7_2 Depth=1
+	bra.uni 	$L__BB8_20;
+$L__BB8_19:                             //   in Loop: Header=BB8_2 Depth=1
 	add.f32 	%r28, %r27, 0f3F800000;
-$L__BB7_20:                             //   in Loop: Header=BB7_2 Depth=1
-	@%p13 bra 	$L__BB7_22;
-	bra.uni 	$L__BB7_21;
-$L__BB7_22:                             //   in Loop: Header=BB7_2 Depth=1
+$L__BB8_20:                             //   in Loop: Header=BB8_2 Depth=1
+	@%p13 bra 	$L__BB8_22;
+	bra.uni 	$L__BB8_21;
+$L__BB8_22:                             //   in Loop: Header=BB8_2 Depth=1
 	and.b32 	%r23, %r28, 2147483647;
 	setp.lt.u32 	%p14, %r23, 2139095041;
-	@%p14 bra 	$L__BB7_24;
+	@%p14 bra 	$L__BB8_24;
 	mov.b32 	{_, %rs2}, %r28;
 	or.b16 	%rs3, %rs2, 64;
-	bra.uni 	$L__BB7_25;
-$L__BB7_24:                             //   in Loop: Header=BB7_2 Depth=1
+	bra.uni 	$L__BB8_25;
+$L__BB8_24:                             //   in Loop: Header=BB8_2 Depth=1
 	bfe.u32 	%r24, %r28, 16, 1;
 	add.s32 	%r25, %r28, %r24;
 	add.s32 	%r26, %r25, 32767;
 	mov.b32 	{_, %rs3}, %r26;
-$L__BB7_25:                             //   in Loop: Header=BB7_2 Depth=1
+$L__BB8_25:                             //   in Loop: Header=BB8_2 Depth=1
 	add.s64 	%rd58, %rd2, %rd61;
 	st.global.b16 	[%rd58], %rs3;
-	bra.uni 	$L__BB7_26;
-$L__BB7_27:
+	bra.uni 	$L__BB8_26;
+$L__BB8_27:
 	ret;
 }
 )PTX";
