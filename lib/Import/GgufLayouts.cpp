@@ -101,6 +101,8 @@ constexpr GgufRule graniteRules[] = {
     {"ffn_up_exps.weight", "block_sparse_moe.input_linear.weight", Form::lowerRows},
     {"ffn_down_exps.weight", "block_sparse_moe.output_linear.weight"},
 };
+/// The conversion turns heads of q and k here, too; nothing rotates, so that their products are the
+/// same in either order.
 constexpr GgufRule nemotronRules[] = {
     {"attn_q.weight", "mixer.q_proj.weight"},      {"attn_q.bias", "mixer.q_proj.bias"},
     {"attn_k.weight", "mixer.k_proj.weight"},      {"attn_k.bias", "mixer.k_proj.bias"},
