@@ -27,9 +27,13 @@ struct CpuInfo {
   bool avx512Bf16 = false;
 };
 
-/// Resolves --cpu: native, x86-64-v3, x86-64-v4, sapphirerapids. The error names the value and what
-/// is accepted; so does a native CPU without AVX2 and FMA, the least the kernels are written for.
+/// One of --cpu: native, x86-64-v3, x86-64-v4, cooperlake, sapphirerapids. The error names the value
+/// and what is accepted; so does a native CPU without AVX2 and FMA, the least the kernels are
+/// written for.
 llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name);
+/// A list as --cpu takes it: names separated by commas, of which no two ask the same of a
+/// processor, or `all`.
+llvm::Expected<std::vector<CpuInfo>> parseCpus(llvm::StringRef list);
 
 /// A kernel whose code has to be produced.
 struct CpuKernel {

@@ -290,6 +290,26 @@ TEST(Model, RefusesForeignProcessor) {
   EXPECT_NE(status.message().find("lacks no_such_feature"), std::string::npos) << status.message();
 }
 
+// Of several instruction sets the loader takes the one that asks most of the processor, of those
+// that it has.
+TEST(Model, TakesTheBestInstructionSet) {
+  toy::ArtifactOptions options;
+  options.change = [](schema::ModuleT &module) {
+    schema::TargetT &first = *module.targets[0];
+    first.cpu_features = {"sse2", "ssse3"};
+    for (auto features : {std::vector<std::string>{"sse2"}, {"no_such_feature", "sse2", "ssse3"}}) {
+      auto other = std::make_unique<schema::TargetT>(first);
+      other->name = "cpu:" + features[0];
+      other->cpu_features = features;
+      other->kernels[1]->symbol = "absent";
+      module.targets.insert(module.targets.begin(), std::move(other));
+    }
+  };
+  std::unique_ptr<Model> model;
+  Status status = load(options, &model);
+  EXPECT_TRUE(status.ok()) << status.message();
+}
+
 // Unknown devices, devices without code in the artifact, missing symbols and commands that the CPU
 // does not run are errors with their names.
 TEST(Model, RefusesWhatItCannotRun) {

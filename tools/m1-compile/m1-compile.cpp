@@ -74,9 +74,12 @@ int main(int argc, char **argv) {
   app.add_option("--target", options.target,
                  "Devices to compile for, separated by commas: cpu, cuda (sm_90), cuda:sm_80,sm_90")
       ->type_name("LIST");
-  app.add_option("--cpu", options.cpu,
-                 "Instruction set: native, x86-64-v3, x86-64-v4, sapphirerapids")
-      ->type_name("CPU");
+  app.add_option(
+         "--cpu", options.cpu,
+         "Instruction sets, separated by commas, of which the best is taken where the artifact "
+         "is run: native, x86-64-v3, x86-64-v4, cooperlake, sapphirerapids; all: the three "
+         "in the middle")
+      ->type_name("LIST");
   app.add_option("--activation-type", options.activationType,
                  "Type of activations; f32 computes everything in f32")
       ->check(CLI::IsMember({"bf16", "f32"}));

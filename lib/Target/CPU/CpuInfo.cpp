@@ -46,7 +46,9 @@ constexpr FeatureName kFeatureNames[] = {
     {"avx512fp16", "avx512_fp16"},
 };
 
-constexpr const char *kNamed[] = {"x86-64-v3", "x86-64-v4", "sapphirerapids"};
+constexpr const char *kNamed[] = {"x86-64-v3", "x86-64-v4", "cooperlake", "sapphirerapids"};
+// What `all` stands for: AVX2, AVX-512, and AVX-512 with products of bf16.
+constexpr const char *kAll[] = {"x86-64-v3", "x86-64-v4", "cooperlake"};
 
 } // namespace
 
@@ -67,7 +69,7 @@ llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name) {
   } else if (llvm::is_contained(kNamed, name)) {
     info.llvmCpu = name.str();
   } else {
-    return llvm::createStringError("--cpu: unknown CPU '" + name + "'; known are native, " +
+    return llvm::createStringError("--cpu: unknown CPU '" + name + "'; known are all, native, " +
                                    llvm::join(llvm::ArrayRef(kNamed), ", "));
   }
 
@@ -94,6 +96,25 @@ llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name) {
       info.requiredFeatures.push_back(feature.cpuinfo);
   llvm::sort(info.requiredFeatures);
   return info;
+}
+
+llvm::Expected<std::vector<CpuInfo>> parseCpus(llvm::StringRef list) {
+  llvm::SmallVector<llvm::StringRef> names;
+  if (list == "all")
+    names.append(std::begin(kAll), std::end(kAll));
+  else
+    list.split(names, ',');
+  std::vector<CpuInfo> cpus;
+  for (llvm::StringRef name : names) {
+    auto cpu = resolveCpu(name);
+    if (!cpu)
+      return cpu.takeError();
+    for (const CpuInfo &other : cpus)
+      if (other.requiredFeatures == cpu->requiredFeatures)
+        return llvm::createStringError("--cpu: '" + name + "' is the same as '" + other.name + "'");
+    cpus.push_back(std::move(*cpu));
+  }
+  return cpus;
 }
 
 } // namespace m1c

@@ -8,10 +8,14 @@ namespace {
 
 constexpr llvm::StringLiteral device = "cpu";
 
+/// One instruction set. The first of several is "cpu"; the loader takes the one that has most of
+/// what its processor can do.
 class CpuTarget : public Target {
 public:
-  explicit CpuTarget(CpuInfo cpu) : kernelSelector(std::move(cpu)) {}
-  std::string name() const override { return device.str(); }
+  CpuTarget(CpuInfo cpu, bool isFirst) : isFirst(isFirst), kernelSelector(std::move(cpu)) {}
+  std::string name() const override {
+    return isFirst ? device.str() : (device + ":" + kernelSelector.cpuInfo().name).str();
+  }
   KernelSelector &selector() override { return kernelSelector; }
 
   void describe(plan::TargetOp plan) const override {
@@ -29,7 +33,7 @@ public:
     auto bodies = generateCpuKernels(plan.getContext(), kernelSelector.cpuInfo(), *kernels);
     if (failed(bodies))
       return failure();
-    (*bodies)->setSymName("cpu_kernels");
+    (*bodies)->setSymName(name() + "_kernels");
     return builder.insert(bodies->release().getOperation());
   }
 
@@ -77,31 +81,31 @@ private:
     return kernels;
   }
 
+  bool isFirst;
   CpuSelector kernelSelector;
 };
 
-llvm::Expected<std::unique_ptr<Target>> createOne(llvm::StringRef cpu) {
-  auto info = resolveCpu(cpu);
-  if (!info)
-    return info.takeError();
-  return std::make_unique<CpuTarget>(std::move(*info));
-}
-
 llvm::Expected<std::vector<std::unique_ptr<Target>>> create(llvm::StringRef suffix) {
-  auto target = createOne(suffix.empty() ? "native" : suffix);
-  if (!target)
-    return target.takeError();
+  auto cpus = parseCpus(suffix.empty() ? "native" : suffix);
+  if (!cpus)
+    return cpus.takeError();
   std::vector<std::unique_ptr<Target>> targets;
-  targets.push_back(std::move(*target));
+  for (CpuInfo &cpu : *cpus)
+    targets.push_back(std::make_unique<CpuTarget>(std::move(cpu), targets.empty()));
   return targets;
 }
 
 llvm::Expected<std::unique_ptr<Target>> ofPlan(plan::TargetOp plan) {
-  return createOne(plan.getCpu().value_or("native"));
+  auto cpu = resolveCpu(plan.getCpu().value_or("native"));
+  if (!cpu)
+    return cpu.takeError();
+  return std::make_unique<CpuTarget>(std::move(*cpu), plan.getSymName() == device);
 }
 
 } // namespace
 
-void registerCpuTarget() { registerTarget({device, "cpu[:x86-64-v3]", create, ofPlan, nullptr}); }
+void registerCpuTarget() {
+  registerTarget({device, "cpu[:x86-64-v3,x86-64-v4]", create, ofPlan, nullptr});
+}
 
 } // namespace m1c

@@ -58,6 +58,10 @@ void CpuDevice::free(void *memory) {
   munmap(start, *static_cast<uint64_t *>(start));
 }
 
+int CpuDevice::suitability(const schema::Target &target) const {
+  return cpuSuitability(target, hostCpu());
+}
+
 Status CpuDevice::upload(void *target, const void *source, uint64_t bytes) {
   return copy(target, source, bytes);
 }

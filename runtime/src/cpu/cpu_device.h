@@ -28,6 +28,7 @@ public:
   Status synchronize() override { return Status(); }
   Status checkDeviceMemory(const void *memory) const override;
   Status writeWeights(const std::vector<WeightPart> &parts) override;
+  int suitability(const schema::Target &target) const override;
   Status createProgram(const Artifact &artifact, const schema::Target &target,
                        std::vector<void *> weights, std::unique_ptr<Program> *out) override;
 

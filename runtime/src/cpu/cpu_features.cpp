@@ -40,6 +40,15 @@ const CpuDescription &hostCpu() {
   return description;
 }
 
+int cpuSuitability(const ::m1::schema::Target &target, const CpuDescription &cpu) {
+  if (!target.cpu_features())
+    return 0;
+  for (const flatbuffers::String *feature : *target.cpu_features())
+    if (cpu.features.count(feature->str()) == 0)
+      return -1;
+  return int(target.cpu_features()->size());
+}
+
 Status checkCpuFeatures(const ::m1::schema::Target &target, const CpuDescription &cpu) {
   std::string missing;
   bool amx = false;
