@@ -10,6 +10,10 @@ namespace m1c {
 /// a segmentation fault instead of an error, mlir-opt as well.
 bool holdsIndexArray(llvm::StringRef text);
 
+/// What is said of such a text.
+inline constexpr const char *indexArrayMessage =
+    "holds an array of index (array<index: …>), which MLIR cannot read";
+
 } // namespace m1c
 
 #endif

@@ -221,8 +221,7 @@ bool Compilation::readModel() {
 bool Compilation::parseModel() {
   if (auto text = llvm::MemoryBuffer::getFile(options.model);
       text && holdsIndexArray((*text)->getBuffer()))
-    return fail(llvm::createStringError(
-        options.model + ": holds an array of index (array<index: …>), which MLIR cannot read"));
+    return fail(llvm::createStringError(options.model + ": " + indexArrayMessage));
   module = parseSourceFile<ModuleOp>(options.model, &context);
   if (!module)
     return false;

@@ -3,13 +3,17 @@
 #include "M1/Transforms/Passes.h"
 #include "Plan/Plan.h"
 #include "Support/PassStatistic.h"
+#include "base/output_file.h"
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"
+#include "m1c/ReadableText.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
 #include "mlir/InitAllPasses.h"
+#include "mlir/Support/FileUtilities.h"
 #include "mlir/Tools/mlir-opt/MlirOptMain.h"
+#include "llvm/Support/InitLLVM.h"
 #include <csignal>
 
 static constexpr const char *overview =
@@ -19,27 +23,62 @@ Example: import a checkpoint, fuse it, and print what the passes did:
   echo 'module {}' | m1-opt --m1-import=directory=MODEL_DIR --m1-optimize --m1-statistics
 )";
 
+using namespace mlir;
+
 static llvm::cl::opt<bool>
     statistics("m1-statistics",
                llvm::cl::desc("print what the m1 passes counted, one count a line"));
 
+/// mlir-opt's work on `input`, with our own ends: text that its parser cannot read is refused, and
+/// the output file is whole or not there (standard output gets what there is after an error, too).
+static LogicalResult optimize(StringRef input, StringRef output, DialectRegistry &registry,
+                              const MlirOptMainConfig &config) {
+  auto fail = [](const llvm::Twine &message) {
+    llvm::errs() << "m1-opt: " << message << "\n";
+    return failure();
+  };
+  std::string message;
+  std::unique_ptr<llvm::MemoryBuffer> buffer = openInputFile(input, &message);
+  if (!buffer)
+    return fail(message);
+  if (m1c::holdsIndexArray(buffer->getBuffer()))
+    return fail(input + ": " + m1c::indexArrayMessage);
+  m1rt::OutputFile file;
+  if (m1rt::Status status = file.open(output.str()); !status.ok())
+    return fail(status.message());
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  LogicalResult result = MlirOptMain(stream, std::move(buffer), registry, config);
+  if (failed(result) && output != "-")
+    return failure();
+  m1rt::Status status = file.write(text);
+  if (status.ok())
+    status = file.commit();
+  return status.ok() ? result : fail(status.message());
+}
+
 int main(int argc, char **argv) {
+  llvm::InitLLVM init(argc, argv);
   // A file that grows past the process's limit is an error of write(), not a death without a word.
   std::signal(SIGXFSZ, SIG_IGN);
   llvm::cl::SetVersionPrinter(
       [](llvm::raw_ostream &stream) { stream << "m1-opt " M1_VERSION "\n"; });
-  mlir::DialectRegistry registry;
-  mlir::registerAllDialects(registry);
-  mlir::registerAllExtensions(registry);
-  mlir::registerAllPasses();
-  registry.insert<mlir::m1::M1Dialect, mlir::plan::PlanDialect>();
-  mlir::m1::registerM1Passes();
-  mlir::m1::registerOptimizePipeline();
+  DialectRegistry registry;
+  registerAllDialects(registry);
+  registerAllExtensions(registry);
+  registerAllPasses();
+  registry.insert<m1::M1Dialect, plan::PlanDialect>();
+  m1::registerM1Passes();
+  m1::registerOptimizePipeline();
   m1c::registerImportPass();
-  mlir::plan::registerPlanPasses();
+  plan::registerPlanPasses();
   m1c::registerConversionPasses();
-  mlir::LogicalResult result = mlir::MlirOptMain(argc, argv, overview, registry);
+  auto [input, output] = registerAndParseCLIOptions(argc, argv, overview, registry);
+  auto config = MlirOptMainConfig::createFromCLOptions();
+  LogicalResult result = config.shouldShowDialects() || config.shouldListPasses()
+                             ? MlirOptMain(argc, argv, input, output, registry)
+                             : optimize(input, output, registry, config);
   if (statistics)
-    mlir::m1::printStatistics(llvm::errs());
-  return mlir::asMainReturnCode(result);
+    m1::printStatistics(llvm::errs());
+  return asMainReturnCode(result);
 }

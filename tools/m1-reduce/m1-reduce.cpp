@@ -4,14 +4,27 @@
 #include "Plan/Plan.h"
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"
+#include "m1c/ReadableText.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllPasses.h"
 #include "mlir/Tools/mlir-reduce/MlirReduceMain.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/raw_ostream.h"
 
+/// The input is whatever argument names a file: MLIR's command line is read behind mlirReduceMain.
+static bool isReadable(llvm::StringRef argument) {
+  auto text = llvm::MemoryBuffer::getFile(argument);
+  if (argument.starts_with("-") || !text || !m1c::holdsIndexArray((*text)->getBuffer()))
+    return true;
+  llvm::errs() << "m1-reduce: " << argument << ": " << m1c::indexArrayMessage << "\n";
+  return false;
+}
+
 int main(int argc, char **argv) {
+  if (!llvm::all_of(llvm::ArrayRef(argv + 1, argv + argc), isReadable))
+    return 1;
   llvm::cl::SetVersionPrinter(
       [](llvm::raw_ostream &stream) { stream << "m1-reduce " M1_VERSION "\n"; });
   llvm::cl::extrahelp example(
