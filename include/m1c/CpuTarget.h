@@ -27,8 +27,8 @@ struct CpuInfo {
   bool avx512Bf16 = false;
 };
 
-/// One of --cpu: native, x86-64-v3, x86-64-v4, cooperlake, sapphirerapids. The error names the value
-/// and what is accepted; so does a native CPU without AVX2 and FMA, the least the kernels are
+/// One of --cpu: native, x86-64-v3, x86-64-v4, cooperlake, sapphirerapids. The error names the
+/// value and what is accepted; so does a native CPU without AVX2 and FMA, the least the kernels are
 /// written for.
 llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name);
 /// A list as --cpu takes it: names separated by commas, of which no two ask the same of a

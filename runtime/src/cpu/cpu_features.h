@@ -16,8 +16,8 @@ struct CpuDescription {
 
 const CpuDescription &hostCpu();
 
-/// Device::suitability: how many extensions the target's code was compiled for, as long as `cpu` has
-/// them all.
+/// Device::suitability: how many extensions the target's code was compiled for, as long as `cpu`
+/// has them all.
 int cpuSuitability(const ::m1::schema::Target &target, const CpuDescription &cpu);
 
 /// Checks that `cpu` has everything that the target's code was compiled for, and asks the system
