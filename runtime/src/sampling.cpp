@@ -223,6 +223,12 @@ void sampleOnHost(const float *logits, uint32_t tokens, const SamplingRow &row, 
     for (uint32_t i = 0; i < count; ++i)
       out->top.push_back({int32_t(order[i]), float(logits[order[i]] - logSum)});
   }
+  if (row.given >= 0) {
+    out->token = row.given;
+    out->logprob = uint32_t(row.given) < tokens ? float(logits[row.given] - logSum)
+                                                : -std::numeric_limits<float>::infinity();
+    return;
+  }
   auto choose = [&](uint32_t token) {
     out->token = int32_t(token);
     if (row.wantLogprob)

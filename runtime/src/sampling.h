@@ -59,7 +59,9 @@ struct SamplingRow {
   uint32_t biasCount = 0;
   // When set, a bit for each id, the lowest of the first word first: ids without it are not chosen.
   const uint32_t *allowed = nullptr;
-  bool wantLogprob = false;
+  // Not negative: no token is chosen, this one is given, and its log probability wanted.
+  int32_t given = -1;
+  bool wantLogprob = false; // always with a given token
 
   /// The likeliest token of the model is the answer.
   bool greedy() const {

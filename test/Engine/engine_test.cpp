@@ -44,6 +44,7 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
     options.prefillBesideDecoding = pick(0, 1) ? pick(1, 10) : 0;
     options.maxRunning = pick(0, 1) ? pick(1, 9) : 0;
     options.probePlaces = pick(0, 2);
+    options.scoresBesideDecoding = pick(1, 9);
     Results results;
     std::map<uint64_t, Request> submitted;
     std::set<uint64_t> cancelled;
@@ -76,6 +77,11 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
             request.probeEvery = pick(1, 12);
             request.probeTokens.assign(pick(1, 4), int32_t(pick(0, limits.vocabulary - 1)));
             request.probeMaxTokens = pick(1, 6);
+          }
+          if (pick(0, 3) == 0) {
+            request.scorePrompt = true;
+            if (pick(0, 3) == 0)
+              request.maxNewTokens = request.maxThinkTokens = request.probeEvery = 0;
           }
           uint64_t id;
           Status status = engine.submit(request, &id);
@@ -113,8 +119,182 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
         ASSERT_EQ(got.tokens, want)
             << "request " << id << " sample " << sample << " round " << round;
         expectProbesAlone(request, sample, got, limits);
+        if (request.scorePrompt && (got.promptScores || got.reason != FinishReason::cancelled))
+          expectScores(request, got);
+        else
+          ASSERT_FALSE(got.promptScores);
       }
   }
+}
+
+// A prompt is scored a few tokens a step beside samples that decode, which have their token in
+// every step all the same; alone, as many as there are rows of logits.
+TEST(Engine, ScoringStallsNobody) {
+  BackendLimits limits = smallLimits();
+  limits.maxLogitRows = 12;
+  ToyBackend backend(limits);
+  EngineOptions options;
+  options.scoresBesideDecoding = 3;
+  Engine engine(backend, options);
+  Request decoding, scored;
+  decoding.prompt = {1};
+  decoding.maxNewTokens = 60;
+  for (int32_t i = 0; i < 61; ++i)
+    scored.prompt.push_back(i % 50);
+  scored.scorePrompt = true;
+  scored.maxNewTokens = 0;
+  uint64_t first, second;
+  ASSERT_TRUE(engine.submit(decoding, &first).ok());
+  ASSERT_TRUE(engine.step().ok());
+  ASSERT_TRUE(engine.submit(scored, &second).ok());
+  Results results;
+  collect(engine, results);
+  for (size_t said = 1; !results[{second, 0}].ends; ++said) {
+    ASSERT_EQ((results[{first, 0}].tokens.size()), said);
+    ASSERT_TRUE(engine.step().ok());
+    collect(engine, results);
+  }
+  EXPECT_EQ((results[{first, 0}].tokens.size()), 21u); // 60 scores, three a step
+  expectScores(scored, results[{second, 0}]);
+  EXPECT_EQ((results[{second, 0}].reason), FinishReason::length);
+  runToEnd(engine, results);
+  EXPECT_EQ((results[{first, 0}].tokens), alone(decoding, 0, limits));
+
+  const uint64_t before = backend.steps;
+  ASSERT_TRUE(engine.submit(scored, &second).ok());
+  runToEnd(engine, results);
+  expectScores(scored, results[{second, 0}]);
+  EXPECT_EQ(backend.steps - before, 6u); // 12 rows each, the last for what follows the prompt, too
+}
+
+// A prompt that is scored takes nothing from the prefix cache, and leaves to it what others leave.
+TEST(Engine, ScoredPromptsAndPrefixes) {
+  BackendLimits limits = smallLimits();
+  limits.kvPages = 200;
+  ToyBackend backend(limits);
+  Engine engine(backend, {});
+  Results results;
+  auto ask = [&](bool score, uint32_t samples) {
+    Request request;
+    request.prompt.assign(100, 7);
+    request.samples = samples;
+    request.maxNewTokens = 3;
+    request.scorePrompt = score;
+    uint64_t id;
+    const uint64_t before = engine.stats().reusedTokens;
+    EXPECT_TRUE(engine.submit(request, &id).ok());
+    runToEnd(engine, results);
+    for (uint32_t sample = 0; sample < samples; ++sample) {
+      EXPECT_EQ((results[{id, sample}].tokens), alone(request, sample, limits));
+      if (score)
+        expectScores(request, results[{id, sample}]);
+    }
+    return engine.stats().reusedTokens - before;
+  };
+  EXPECT_EQ(ask(true, 1), 0u);
+  EXPECT_EQ(ask(true, 3), 0u);
+  EXPECT_EQ(ask(false, 1), 99u);
+  EXPECT_EQ(ask(true, 1), 0u);
+}
+
+// Logits of a prompt that are no numbers end all samples of the request, and nobody else's.
+TEST(Engine, APromptThatCannotBeScored) {
+  for (uint32_t samples : {1, 3}) {
+    BackendLimits limits = smallLimits();
+    ToyBackend backend(limits);
+    Engine engine(backend, {});
+    Request good, bad;
+    good.prompt = {1, 2, 3};
+    bad.prompt = {4, 5, 6, 7};
+    good.maxNewTokens = 10;
+    bad.samples = samples;
+    bad.scorePrompt = true;
+    backend.poisoned.insert(hashOf({4, 5}));
+    uint64_t goodId, badId;
+    ASSERT_TRUE(engine.submit(good, &goodId).ok());
+    ASSERT_TRUE(engine.submit(bad, &badId).ok());
+    Results results;
+    runToEnd(engine, results);
+    for (uint32_t sample = 0; sample < samples; ++sample) {
+      EXPECT_EQ((results[{badId, sample}].reason), FinishReason::failed);
+      EXPECT_EQ((results[{badId, sample}].error),
+                "no log probability of token 2 of the prompt: the model's logits there hold a NaN "
+                "or an infinite value");
+    }
+    EXPECT_EQ((results[{goodId, 0}].tokens), alone(good, 0, limits));
+  }
+}
+
+// New weights in the middle of a prompt: what begins again is scored again, as a whole.
+TEST(Engine, ScoresBeginAgainWithTheirSamples) {
+  for (uint32_t samples : {1, 3}) {
+    BackendLimits limits = smallLimits();
+    ToyBackend backend(limits);
+    Engine engine(backend, {});
+    Request request;
+    for (int32_t i = 0; i < 40; ++i)
+      request.prompt.push_back(i);
+    request.samples = samples;
+    request.maxNewTokens = 4;
+    request.scorePrompt = true;
+    uint64_t id;
+    ASSERT_TRUE(engine.submit(request, &id).ok());
+    for (int i = 0; i < 2; ++i)
+      ASSERT_TRUE(engine.step().ok());
+    ASSERT_TRUE(engine.forgetWeights(RunningSamples::restart).ok());
+    Results results;
+    runToEnd(engine, results);
+    for (uint32_t sample = 0; sample < samples; ++sample) {
+      expectScores(request, results[{id, sample}]);
+      EXPECT_EQ((results[{id, sample}].tokens), alone(request, sample, limits));
+    }
+  }
+}
+
+// Samples that go on with new weights keep their scores; those that begin later have their own, of
+// a prompt that is computed again.
+TEST(Engine, ScoresOfSamplesThatGoOn) {
+  BackendLimits limits = smallLimits();
+  limits.maxSequences = 4;
+  ToyBackend backend(limits);
+  EngineOptions options;
+  options.prefixCacheSlots = 0;
+  Engine engine(backend, options);
+  Request request;
+  for (int32_t i = 0; i < 20; ++i)
+    request.prompt.push_back(i);
+  request.samples = 6; // three run beside their parent
+  request.maxNewTokens = 12;
+  request.scorePrompt = true;
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  Results results;
+  while (results[{id, 0}].tokens.size() < 3) {
+    ASSERT_TRUE(engine.step().ok());
+    collect(engine, results);
+  }
+  ASSERT_GT(engine.waitingSamples(), 0u);
+  ASSERT_TRUE(engine.forgetWeights(RunningSamples::keep).ok());
+  runToEnd(engine, results);
+  for (uint32_t sample = 0; sample < request.samples; ++sample) {
+    expectScores(request, results[{id, sample}]);
+    EXPECT_EQ((results[{id, sample}].tokens), alone(request, sample, limits));
+  }
+}
+
+// Nothing to say is a request only where there is something to score.
+TEST(Engine, PromptsThatAreScoredAlone) {
+  ToyBackend backend(smallLimits());
+  Engine engine(backend, {});
+  Request request;
+  request.prompt = {1, 2};
+  request.maxNewTokens = 0;
+  EXPECT_EQ(engine.check(request).message(), "max new tokens: expected at least 1");
+  request.scorePrompt = true;
+  EXPECT_TRUE(engine.check(request).ok());
+  request.timeBudget = 1;
+  EXPECT_EQ(engine.check(request).message(),
+            "max new tokens: 0 goes without a time budget, a limit of thought and probes");
 }
 
 // On an asynchronous backend every step but the first starts before the tokens of the one before

@@ -166,6 +166,7 @@ int main(int argc, char **argv) {
             request.probeTokens.assign(pick(1, 4), int32_t(pick(0, limits.vocabulary - 1)));
             request.probeMaxTokens = pick(1, 6);
           }
+          request.scorePrompt = pick(0, 7) == 0;
           uint64_t id = 0;
           Request copy = request;
           const Status status = engine.submit(std::move(copy), &id);
@@ -195,6 +196,9 @@ int main(int argc, char **argv) {
           REQUIRE(!sample.ended, "an event after the end");
           if (event.probeAfter)
             continue;
+          if (event.promptScores)
+            REQUIRE(event.promptScores->size() + 1 == found->second.request.prompt.size(),
+                    "%zu scores of a prompt", event.promptScores->size());
           for (const SampledToken &token : event.tokens)
             sample.tokens.push_back(token.token);
           sample.forced |= event.forced;

@@ -110,6 +110,11 @@ public:
     return int32_t(mix(mix(hash, seed), counter) % vocabulary);
   }
 
+  /// Of a given token after tokens with this hash.
+  static float logprob(uint64_t hash, int32_t token) {
+    return -float(mix(hash, uint64_t(token)) % 1024) / 64;
+  }
+
   Status sample(const SamplingRow *rows, uint32_t count) override {
     if (untaken.size() == maxUntaken)
       return error(StatusCode::invalidArgument, "too many samplings wait to be taken");
@@ -122,6 +127,10 @@ public:
       int32_t token = draw(logits[row.row], row.parameters.seed, row.counter, bounds.vocabulary);
       if (poisoned.count(logits[row.row]))
         token = noToken;
+      if (row.given >= 0 && token != noToken) {
+        token = row.given;
+        untaken.back()[i].logprob = logprob(logits[row.row], token);
+      }
       untaken.back()[i].token = token;
       if (!row.needsLogitsOnHost())
         chosen[row.row] = std::max(token, 0);

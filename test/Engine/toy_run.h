@@ -15,6 +15,7 @@ struct Result {
   bool forced = false;
   FinishReason reason = FinishReason::running;
   int ends = 0;
+  std::shared_ptr<const std::vector<SampledToken>> promptScores;
   std::map<uint32_t, std::vector<int32_t>> probes; // their tokens, by the sample's before them
 };
 using Results = std::map<std::pair<uint64_t, uint32_t>, Result>;
@@ -29,6 +30,10 @@ inline void collect(Engine &engine, Results &results) {
       for (SampledToken &token : event.tokens)
         result.probes[event.probeAfter].push_back(token.token);
       continue;
+    }
+    if (event.promptScores) {
+      EXPECT_TRUE(!result.promptScores && result.tokens.empty()) << "scores come once, and first";
+      result.promptScores = event.promptScores;
     }
     for (SampledToken &token : event.tokens)
       result.tokens.push_back(token.token);
@@ -58,6 +63,8 @@ inline std::vector<int32_t> alone(const Request &request, uint32_t sample,
   std::vector<int32_t> tokens = request.prompt, out;
   size_t limit = request.maxNewTokens;
   bool closed = false;
+  if (limit == 0)
+    return out;
   auto say = [&](int32_t token) {
     out.push_back(token);
     tokens.push_back(token);
@@ -78,6 +85,20 @@ inline std::vector<int32_t> alone(const Request &request, uint32_t sample,
     }
     if (!goesOn)
       return out;
+  }
+}
+
+/// The scores of the prompt are those of each of its tokens after the ones before it.
+inline void expectScores(const Request &request, const Result &got) {
+  ASSERT_TRUE(got.promptScores);
+  ASSERT_EQ(got.promptScores->size() + 1, request.prompt.size());
+  for (size_t place = 1; place < request.prompt.size(); ++place) {
+    const SampledToken &score = (*got.promptScores)[place - 1];
+    EXPECT_EQ(score.token, request.prompt[place]) << place;
+    EXPECT_EQ(score.logprob,
+              ToyBackend::logprob(hashOf({request.prompt.begin(), request.prompt.begin() + place}),
+                                  request.prompt[place]))
+        << place;
   }
 }
 

@@ -6,6 +6,7 @@
 #include "model/session.h"
 #include "model/sizing.h"
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -45,6 +46,34 @@ std::vector<int32_t> alone(Model &model, const Request &request, uint32_t sample
     input = {token.token};
   }
   return output;
+}
+
+/// The scores of a prompt are the log softmax, in double precision, of the logits of a step that
+/// takes the whole of it.
+void expectScores(Model &model, const std::vector<int32_t> &prompt,
+                  const std::vector<SampledToken> &scores) {
+  ASSERT_EQ(scores.size() + 1, prompt.size());
+  SessionOptions options;
+  const uint32_t count = static_cast<uint32_t>(prompt.size());
+  options.maxContext = options.maxTokensPerStep = options.maxLogitRows = count;
+  std::unique_ptr<Session> session;
+  BackendEntry entry;
+  ASSERT_TRUE(Session::create(model, options, &session).ok());
+  ASSERT_TRUE(session->create(&entry.sequence).ok());
+  entry.tokens = prompt.data();
+  entry.tokenCount = entry.logitCount = count;
+  ASSERT_TRUE(session->step(&entry, 1).ok());
+  const size_t vocabulary = model.module().vocab_size();
+  std::vector<float> logits(count * vocabulary);
+  ASSERT_TRUE(session->logits(0, count, logits.data()).ok());
+  for (size_t i = 0; i + 1 < prompt.size(); ++i) {
+    const float *row = logits.data() + i * vocabulary;
+    double sum = 0;
+    for (size_t token = 0; token < vocabulary; ++token)
+      sum += std::exp(double(row[token]));
+    EXPECT_EQ(scores[i].token, prompt[i + 1]);
+    EXPECT_NEAR(scores[i].logprob, double(row[prompt[i + 1]]) - std::log(sum), 1e-4) << i;
+  }
 }
 
 /// hf-llama with attention over a window: Mistral's, whose tensors have the same names.
@@ -112,6 +141,7 @@ TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
     std::map<uint64_t, Request> submitted;
     std::map<std::pair<uint64_t, uint32_t>, std::vector<int32_t>> got;
     std::map<std::pair<uint64_t, uint32_t>, FinishReason> ends;
+    std::map<uint64_t, std::vector<SampledToken>> scores;
     for (int step = 0; submitted.size() < 7 || !engine.idle(); ++step) {
       ASSERT_LT(step, 20000) << "no progress: " << submitted.size() << " requests, "
                              << engine.runningSamples() << " running, " << engine.waitingSamples()
@@ -134,6 +164,7 @@ TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
         request.sampling.topK = random.chance(0.3) ? 20 : 0;
         request.sampling.topP = random.chance(0.3) ? 0.9f : 1.0f;
         request.sampling.seed = static_cast<uint64_t>(random.integer(0, 1 << 30));
+        request.scorePrompt = submitted.size() % 3 == 1;
         uint64_t id = 0;
         Status status = engine.submit(request, &id);
         ASSERT_TRUE(status.ok()) << status.message();
@@ -144,6 +175,8 @@ TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
       Status status = engine.step();
       ASSERT_TRUE(status.ok()) << status.message();
       for (const Event &event : engine.takeEvents()) {
+        if (event.promptScores)
+          scores[event.request] = *event.promptScores;
         for (const SampledToken &token : event.tokens)
           got[{event.request, event.sample}].push_back(token.token);
         if (event.reason != FinishReason::running)
@@ -159,6 +192,8 @@ TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
           want.resize(std::min(want.size(), got[{id, sample}].size()));
         ASSERT_EQ((got[{id, sample}]), want) << "request " << id << " sample " << sample;
       }
+    for (const auto &[id, found] : scores)
+      expectScores(*model, submitted[id].prompt, found);
     preemptions += engine.stats().preemptions;
     reused += engine.stats().reusedTokens;
   }

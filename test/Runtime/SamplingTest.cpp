@@ -133,6 +133,28 @@ TEST(Sampling, Logprobs) {
   EXPECT_NEAR(token.top[2].logprob, std::log(exact[3]), 1e-6);
 }
 
+// A given token is not chosen: its log probability is softmax's, whatever the parameters; of an id
+// past those of the model it is minus infinity.
+TEST(Sampling, GivenTokens) {
+  const std::vector<double> exact = softmax(1, {0, 1, 2, 3, 4, 5, 6, 7});
+  for (int32_t token = 0; token < 8; ++token) {
+    SamplingRow row;
+    row.given = token;
+    row.wantLogprob = true;
+    row.parameters.topLogprobs = 2;
+    EXPECT_TRUE(row.needsLogitsOnHost());
+    const SampledToken got = sampled(row);
+    EXPECT_EQ(got.token, token);
+    EXPECT_NEAR(got.logprob, std::log(exact[size_t(token)]), 1e-6);
+    ASSERT_EQ(got.top.size(), 2u);
+    EXPECT_EQ(got.top[0].token, 1);
+  }
+  SamplingRow row;
+  row.given = 8;
+  row.wantLogprob = true;
+  EXPECT_EQ(sampled(row).logprob, -std::numeric_limits<float>::infinity());
+}
+
 // On a large vocabulary top-p keeps exactly the tokens that sorting everything would keep.
 TEST(Sampling, TopPOfLargeVocabulary) {
   std::mt19937 random(5);

@@ -57,6 +57,12 @@ assert.ok(!Number.isNaN(Date.parse(held.day)) && held.share >= 0 && held.share <
 // completions
 const completion = await client.completions.create({ model, prompt: "1+1=", max_tokens: 4, temperature: 0, echo: true });
 assert.ok(completion.choices[0].text.startsWith("1+1="));
+const scored = (await client.completions.create({ model, prompt: "1+1=2", max_tokens: 0, echo: true, logprobs: 2 })).choices[0];
+assert.equal(scored.text, "1+1=2");
+assert.ok(scored.logprobs.tokens.join("").endsWith("1+1=2")); // behind what the tokenizer puts before a text
+assert.equal(scored.text.slice(scored.logprobs.text_offset.at(-1)), scored.logprobs.tokens.at(-1));
+assert.equal(scored.logprobs.token_logprobs[0], null);
+assert.ok(scored.logprobs.token_logprobs.slice(1).every(logprob => logprob <= 0));
 
 // errors: their class, field and code
 await assert.rejects(ask({ temperature: 1000 }), error => error instanceof OpenAI.BadRequestError && error.param === "temperature");

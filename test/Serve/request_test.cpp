@@ -173,7 +173,20 @@ TEST(ServeRequest, WrongValues) {
   EXPECT_EQ(param(R"("max_tokens": 5, "max_completion_tokens": 6)"), "max_completion_tokens");
   EXPECT_EQ(param(R"("best_of": 2)", false), "best_of");
   EXPECT_EQ(param(R"("suffix": "x")", false), "suffix");
-  EXPECT_EQ(param(R"("echo": true, "logprobs": 1)", false), "logprobs");
+  EXPECT_EQ(param(R"("echo": true, "logprobs": 1, "stream": true)", false), "stream");
+  EXPECT_EQ(param(R"("echo": true, "max_tokens": 0)", false), "max_tokens");
+  EXPECT_EQ(param(R"("logprobs": 1, "max_tokens": 0)", false), "max_tokens");
+  EXPECT_EQ(param(R"("echo": true, "logprobs": 1, "max_tokens": 0, "vote": true)", false),
+            "max_tokens");
+}
+
+// A prompt can be scored without an answer.
+TEST(ServeRequest, ScoredPrompts) {
+  ApiRequest request;
+  ASSERT_FALSE(readRequest(R"({"prompt": [1, 2], "echo": true, "logprobs": 0, "max_tokens": 0})",
+                           false, vocabulary, {}, &request));
+  EXPECT_TRUE(request.scoresPrompt());
+  EXPECT_EQ(request.maxTokens, 0u);
 }
 
 TEST(ServeRequest, Messages) {

@@ -156,6 +156,48 @@ class Interface(unittest.TestCase):
         streamed = "".join(c["text"] for e in self.server.events("/v1/completions", {**fields, "prompt": QUESTION, "echo": True}) for c in e["choices"])
         self.assertEqual(streamed, QUESTION + expected["text"])
 
+    def test_echo_with_logprobs(self):
+        """What the model said, given back as a prompt, has the log probabilities with which it was said; nothing of it comes from the prefix cache."""
+        ask = lambda **more: self.server.post("/v1/completions", {"temperature": 0, "ignore_eos": True, **more})[2]
+        prompt = self.server.post("/tokenize", {"prompt": QUESTION})[2]["tokens"]
+        said = ask(prompt=prompt, max_tokens=8, logprobs=3)["choices"][0]
+        tokens = [self.server.post("/tokenize", {"prompt": text, "add_special_tokens": False})[2]["tokens"] for text in said["logprobs"]["tokens"]]
+        self.assertEqual([len(t) for t in tokens], [1] * 8)
+        whole = prompt + [t[0] for t in tokens]
+        for more in ({"max_tokens": 0}, {"max_tokens": 2, "n": 3}):
+            body = ask(prompt=whole, echo=True, logprobs=3, **more)
+            self.assertEqual(len(body["choices"]), more.get("n", 1))
+            self.assertEqual(body["usage"]["prompt_tokens_details"]["cached_tokens"], 0)
+            self.assertEqual(body["usage"]["completion_tokens"], more["max_tokens"] * more.get("n", 1))
+            for choice in body["choices"]:
+                got = choice["logprobs"]
+                self.assertEqual(choice["finish_reason"], "length")
+                for field in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+                    self.assertEqual(len(got[field]), len(whole) + more["max_tokens"], field)
+                self.assertEqual((got["token_logprobs"][0], got["top_logprobs"][0], got["text_offset"][0]), (None, None, 0))
+                self.assertEqual("".join(got["tokens"]), choice["text"])
+                for i, (text, offset) in enumerate(zip(got["tokens"], got["text_offset"])):
+                    self.assertEqual(choice["text"][offset:offset + len(text)], text, i)
+                answer = slice(len(prompt), len(whole))
+                for got_one, said_one in zip(got["token_logprobs"][answer], said["logprobs"]["token_logprobs"]):
+                    self.assertAlmostEqual(got_one, said_one, delta=2e-3)
+                self.assertEqual([max(top, key=top.get) for top in got["top_logprobs"][answer]], said["logprobs"]["tokens"], "greedy takes the likeliest")
+                for value, top in zip(got["token_logprobs"][1:], got["top_logprobs"][1:]):
+                    self.assertLessEqual(value, max(top.values()))
+        # several prompts, as evaluation harnesses send them, while others run
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            others = [threads.submit(self.server.chat, QUESTION, **ENDLESS) for _ in range(3)]
+            several = ask(prompt=[whole, QUESTION], echo=True, logprobs=1, max_tokens=1)["choices"]
+            for other in others:
+                self.assertEqual(other.result()["usage"]["completion_tokens"], 900)
+        for one, two in zip(several[0]["logprobs"]["token_logprobs"][1:], got["token_logprobs"][1:]):
+            self.assertAlmostEqual(one, two, delta=2e-3)
+        self.assertTrue(several[1]["text"].startswith(QUESTION))
+        self.assertEqual(several[1]["logprobs"]["text_offset"][-1], len(QUESTION))
+        self.refused("/v1/completions", {"prompt": QUESTION, "echo": True, "logprobs": 1, "stream": True}, "stream")
+        self.refused("/v1/completions", {"prompt": QUESTION, "max_tokens": 0}, "max_tokens")
+        self.refused("/v1/completions", {"prompt": whole * 10, "echo": True, "logprobs": 20, "n": 200}, "logprobs")
+
     def test_errors_name_the_field(self):
         chat, message = "/v1/chat/completions", [{"role": "user", "content": "hi"}]
         self.refused(chat, {}, "messages")

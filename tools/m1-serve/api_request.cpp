@@ -481,10 +481,17 @@ Error readCompletion(Fields &fields, uint32_t vocabulary, const RequestLimits &l
     TRY(fields.integer("logprobs", 0, limits.topLogprobs, &out->sampling.topLogprobs));
     out->logprobs = true;
   }
-  if (out->echo && out->logprobs)
-    return ApiError::bad("logprobs", "'logprobs' of an echoed prompt are not supported");
   out->maxTokens = 16; // OpenAI's default of this endpoint
-  TRY(fields.integer("max_tokens", 1, 1 << 24, &*out->maxTokens));
+  TRY(fields.integer("max_tokens", 0, 1 << 24, &*out->maxTokens));
+  if (*out->maxTokens == 0 && !out->scoresPrompt())
+    return ApiError::bad("max_tokens", "'max_tokens': 0 needs 'echo' and 'logprobs', or nothing "
+                                       "would be said");
+  if (*out->maxTokens == 0 && (out->vote || out->timeBudget > 0 || out->maxThinkTokens))
+    return ApiError::bad("max_tokens",
+                         "'max_tokens': 0 leaves no answer to vote on, to close or to time");
+  if (out->scoresPrompt() && out->stream)
+    return ApiError::bad("stream", "'stream': not with 'echo' and 'logprobs', whose answer comes "
+                                   "as a whole");
   TRY(fields.refuse("suffix", Json(""), "is not supported"));
   if (const Json *best = fields.find("best_of"); best && *best != Json(out->samples))
     return ApiError::bad("best_of", "'best_of': only the value of 'n' is supported");

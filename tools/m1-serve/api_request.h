@@ -36,6 +36,9 @@ struct RequestLimits {
   size_t stops = 16;
   size_t biases = 1024;
   uint32_t topLogprobs = 20;
+  // of echoed prompts' tokens, in one response: 20 bytes or more each as JSON, and several times
+  // that while it is made
+  size_t promptLogprobs = 1 << 19;
 };
 
 struct ResponseFormat {
@@ -67,6 +70,8 @@ struct ApiRequest {
   std::vector<std::string> stop;
   bool logprobs = false;
   bool ignoreEos = false;
+  /// Whether log probabilities of the prompt are part of the answer.
+  bool scoresPrompt() const { return echo && logprobs; }
 
   bool vote = false, decideEarly = false;
   double timeBudget = 0;

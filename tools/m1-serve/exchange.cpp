@@ -41,6 +41,11 @@ static double finiteLogprob(float logprob) {
   return std::isfinite(logprob) ? double(logprob) : -9999.0;
 }
 
+static size_t charactersOf(std::string_view text) {
+  return size_t(
+      std::count_if(text.begin(), text.end(), [](char c) { return (uint8_t(c) & 0xC0) != 0x80; }));
+}
+
 Exchange::Exchange(const ModelFacts &facts, ApiRequest asked, const std::vector<Prompt> &prompts,
                    std::string id, int socket, bool chunked)
     : request(std::move(asked)), id(std::move(id)), socket(socket), chunked(chunked),
@@ -51,10 +56,14 @@ Exchange::Exchange(const ModelFacts &facts, ApiRequest asked, const std::vector<
   for (const Prompt &prompt : prompts) {
     promptTokens += prompt.tokens.size();
     const bool thinking = request.chat && ReasoningSplitter::opensThought(prompt.text);
-    for (uint32_t j = 0; j < request.samples; ++j)
+    for (uint32_t j = 0; j < request.samples; ++j) {
       choices.emplace_back(thinking);
+      if (request.echo)
+        choices.back().characters = charactersOf(prompt.text);
+    }
     if (request.echo)
-      echoes.push_back(prompt.text);
+      echoes.push_back(
+          {request.scoresPrompt() ? prompt.tokens : std::vector<int32_t>(), prompt.text});
   }
   open = choices.size();
   if (request.vote)
@@ -89,26 +98,61 @@ void Exchange::note(Choice &choice, const std::vector<SampledToken> &tokens) {
     entry["top_logprobs"] = std::move(top);
     choice.logprobs.push_back(std::move(entry));
     choice.offsets.push_back(choice.characters);
-    for (char byte : textOf(token.token))
-      choice.characters += (uint8_t(byte) & 0xC0) != 0x80;
+    choice.characters += charactersOf(textOf(token.token));
+  }
+}
+
+/// What stands before the answer's own: null for the first token, and for all where the samples
+/// ended before the prompt was scored. Offsets follow the echoed text, in which a token that was
+/// added to it has no characters.
+void Exchange::addPrompt(const Prompt &prompt, const Choice &choice, Json *tokens, Json *logprobs,
+                         Json *tops, Json *offsets) const {
+  const std::string &text = prompt.text;
+  size_t at = 0, characters = 0;
+  for (size_t i = 0; i < prompt.tokens.size(); ++i) {
+    const int32_t id = prompt.tokens[i];
+    const std::string said = facts.tokenizer->decode(&id, 1, false);
+    const SampledToken *score =
+        i > 0 && choice.promptScores ? &(*choice.promptScores)[i - 1] : nullptr;
+    tokens->push_back(said);
+    logprobs->push_back(score ? Json(finiteLogprob(score->logprob)) : Json());
+    tops->push_back(score ? Json::object() : Json());
+    if (score)
+      for (const TokenLogprob &other : score->top)
+        tops->back().emplace(facts.tokenizer->decode(&other.token, 1, false),
+                             Json(finiteLogprob(other.logprob)));
+    offsets->push_back(characters);
+    const std::string_view bytes = facts.tokenizer->tokenBytes(id);
+    size_t size = 0;
+    if (text.compare(at, bytes.size(), bytes) == 0)
+      size = bytes.size();
+    else if (text.compare(at, said.size(), said) == 0 || !facts.tokenizer->isSpecial(id))
+      size = std::min(said.size(), text.size() - at);
+    characters += charactersOf(std::string_view(text).substr(at, size));
+    at += size;
   }
 }
 
 /// In the endpoint's form; what was given is forgotten.
-Json Exchange::logprobsOf(Choice &choice) const {
+Json Exchange::logprobsOf(size_t index, Choice &choice) const {
   if (!request.logprobs)
     return {};
   Json entries = std::exchange(choice.logprobs, Json::array());
-  std::vector<size_t> offsets = std::exchange(choice.offsets, {});
+  const std::vector<size_t> own = std::exchange(choice.offsets, {});
   if (request.chat)
     return {{"content", std::move(entries)}, {"refusal", nullptr}};
-  Json tokens = Json::array(), logprobs = Json::array(), tops = Json::array();
+  Json tokens = Json::array(), logprobs = Json::array(), tops = Json::array(),
+       offsets = Json::array();
+  if (request.scoresPrompt())
+    addPrompt(echoes[index / request.samples], choice, &tokens, &logprobs, &tops, &offsets);
+  for (size_t offset : own)
+    offsets.push_back(offset);
   for (const Json &entry : entries) {
     tokens.push_back(entry["token"]);
     logprobs.push_back(entry["logprob"]);
     Json top = Json::object();
     for (const Json &other : entry["top_logprobs"])
-      top[other["token"].get<std::string>()] = other["logprob"];
+      top.emplace(other["token"].get<std::string>(), Json(other["logprob"])); // once, the likeliest
     tops.push_back(std::move(top));
   }
   return {{"tokens", tokens},
@@ -139,6 +183,8 @@ void Exchange::take(size_t prompt, Event &event, const End &end) {
     choice.forced = true;
     choice.closedAt = choice.text.size();
   }
+  if (event.promptScores)
+    choice.promptScores = event.promptScores;
   choice.text += event.text;
   note(choice, event.tokens);
   ReasoningSplitter::Piece piece;
@@ -242,12 +288,12 @@ void Exchange::chunk(size_t index, const ReasoningSplitter::Piece &piece) {
   } else {
     const bool echoed = !choice.said && request.echo;
     outgoing += ",\"text\":";
-    appendQuoted(echoed ? echoes[index / request.samples] + piece.content : piece.content,
+    appendQuoted(echoed ? echoes[index / request.samples].text + piece.content : piece.content,
                  &outgoing);
   }
   choice.said = true;
   outgoing += ",\"logprobs\":";
-  outgoing += request.logprobs ? dumped(logprobsOf(choice)) : "null";
+  outgoing += request.logprobs ? dumped(logprobsOf(index, choice)) : "null";
   outgoing += ",\"finish_reason\":null}]";
   outgoing += request.includeUsage ? ",\"usage\":null}" : "}";
   endEvent();
@@ -344,9 +390,9 @@ Json Exchange::response() const {
       if (!choice.reasoning.empty())
         entry["message"]["reasoning_content"] = choice.reasoning;
     } else {
-      entry["text"] = request.echo ? echoes[i / request.samples] + choice.content : choice.content;
+      entry["text"] = (request.echo ? echoes[i / request.samples].text : "") + choice.content;
     }
-    entry["logprobs"] = logprobsOf(choice);
+    entry["logprobs"] = logprobsOf(i, choice);
     entry["finish_reason"] = choice.finish;
     if (!choice.detail.empty())
       entry["finish_detail"] = choice.detail;

@@ -78,6 +78,7 @@ private:
     std::string reasoning, content;
     Json logprobs = Json::array(); // of what has not been sent
     std::vector<size_t> offsets;   // completions: where the tokens begin in the text
+    std::shared_ptr<const std::vector<m1rt::SampledToken>> promptScores; // when asked for
     size_t characters = 0;
     uint32_t tokens = 0, reasoningTokens = 0, cached = 0;
     bool said = false; // a stream: its first chunk has been sent
@@ -89,7 +90,9 @@ private:
   void note(Choice &choice, const std::vector<m1rt::SampledToken> &tokens);
   void finish(size_t index, m1rt::FinishReason reason, const End &end);
   void close();
-  Json logprobsOf(Choice &choice) const;
+  Json logprobsOf(size_t index, Choice &choice) const;
+  void addPrompt(const Prompt &prompt, const Choice &choice, Json *tokens, Json *logprobs,
+                 Json *tops, Json *offsets) const;
   Json voteJson() const;
   void chunk(size_t index, const ReasoningSplitter::Piece &piece);
   void lastChunk(size_t index);
@@ -102,8 +105,8 @@ private:
 
   ModelFacts facts;
   std::vector<Choice> choices; // prompt by prompt
-  std::vector<std::string> echoes;
-  size_t open = 0; // choices that have not ended
+  std::vector<Prompt> echoes;  // tokens only where they are scored
+  size_t open = 0;             // choices that have not ended
   std::optional<ApiError> failure;
   std::optional<Tally> tally;
   std::string head;   // of every event

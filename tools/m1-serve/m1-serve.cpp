@@ -100,6 +100,7 @@ Status run(Arguments &arguments) {
   size.context = arguments.context;
   size.prefillTokens = arguments.prefillChunk;
   size.cacheSequences = arguments.prefixCache;
+  size.scoreRows = 64; // 33 MB of logits with a vocabulary of 128 k
   poolOptions.maxQueue = arguments.maxQueue;
   options.slots = poolOptions.slots * uint32_t(models.size());
 

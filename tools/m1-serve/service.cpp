@@ -445,6 +445,7 @@ Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
   common.sampling.seed = *asked.seed;
   common.bias = asked.bias;
   common.wantLogprobs = asked.logprobs;
+  common.scorePrompt = asked.scoresPrompt();
   common.stopStrings = asked.stop;
   for (const std::string &stop : asked.stop)
     if (Status status = text.checkStopText(stop); !status.ok())
@@ -460,6 +461,16 @@ Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
       return ApiError::bad("close_text", "'close_text': " + status.message());
   if (Error error = constrain(asked, *prompts, &common))
     return error;
+  if (asked.scoresPrompt()) {
+    size_t count = 0;
+    for (const Prompt &prompt : *prompts)
+      count += prompt.tokens.size() * asked.samples * (1 + asked.sampling.topLogprobs);
+    if (count > options.limits.promptLogprobs)
+      return ApiError::bad("logprobs", "'logprobs' with 'echo': " + std::to_string(count) +
+                                           " log probabilities of prompts in one response, at "
+                                           "most " +
+                                           std::to_string(options.limits.promptLogprobs));
+  }
   const std::string field = asked.chat ? "messages" : "prompt";
   for (const Prompt &prompt : *prompts) {
     Request request = common;

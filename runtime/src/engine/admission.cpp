@@ -37,7 +37,7 @@ PageForecast::Sequence Engine::growthOf(const Track &track, size_t computed) {
     return growth;
   }
   growth.more = track.limit - std::min(track.limit, track.generated);
-  if (track.mayEndEarly()) {
+  if (growth.more > 0 && track.mayEndEarly()) {
     auto [table, isNew] = lengthsToLimit.try_emplace(track.limit);
     if (isNew) {
       std::vector<size_t> ages;
@@ -124,8 +124,10 @@ Status Engine::startFresh(Track &track, bool *outStarted) {
       return {};
   // A sample needs logits of its last token, so that one is always computed.
   size_t limit = track.tokens.size() - (track.isParent() ? 0 : 1);
+  const RequestState &request = *track.request;
+  const size_t most = request.scoresMissing() ? std::min(limit, request.scores->size()) : limit;
   PrefixCache::Hit hit =
-      prefixes.enabled() ? prefixes.find(track.tokens, limit) : PrefixCache::Hit{};
+      prefixes.enabled() ? prefixes.find(track.tokens, most) : PrefixCache::Hit{};
   while (!pagesWillLast(track, hit.length))
     if (!releaseIdleParent(track))
       return {};

@@ -43,7 +43,7 @@ Engine::Engine(SequenceBackend &backend, const EngineOptions &options, DecoderFa
 Engine::~Engine() {
   try {
     for (Flight &flight : flights) { // the backend may serve another engine
-      std::vector<SampledToken> tokens(flight.sampled.size());
+      std::vector<SampledToken> tokens(flight.rows.size());
       (void)backend.takeChosen(tokens.data());
     }
   } catch (const std::bad_alloc &) {
@@ -77,8 +77,11 @@ Status Engine::check(const Request &request) const {
           formatted("close tokens: token %d, expected 0 to %u", token, limits.vocabulary - 1));
   if (request.samples == 0)
     return bad("samples: expected at least 1");
-  if (request.maxNewTokens == 0)
+  if (request.maxNewTokens == 0 && !request.scorePrompt)
     return bad("max new tokens: expected at least 1");
+  if (request.maxNewTokens == 0 &&
+      (request.timeBudget > 0 || request.maxThinkTokens || request.probeEvery))
+    return bad("max new tokens: 0 goes without a time budget, a limit of thought and probes");
   const SamplingParameters &sampling = request.sampling;
   if (!(sampling.temperature >= 0) || sampling.temperature > 100)
     return bad(formatted("temperature: expected 0 to 100, got %g", sampling.temperature));
@@ -201,7 +204,12 @@ Event &Engine::eventFor(Track &track) {
     events.back().forced = track.closed;
     events.back().reusedTokens = track.request->reusedTokens;
   }
-  return events[track.event];
+  Event &event = events[track.event];
+  if (track.request->request.scorePrompt && !track.toldScores && !track.request->scoresMissing()) {
+    event.promptScores = track.request->scores;
+    track.toldScores = true;
+  }
+  return event;
 }
 
 uint32_t Engine::runningSamples() const {
@@ -261,6 +269,8 @@ void Engine::finish(Track &track, FinishReason reason, std::string message) {
 
 /// What an end says about the lengths of samples, and of what they say when they are closed.
 void Engine::learnLength(Track &track, FinishReason reason) {
+  if (track.limit == 0)
+    return;
   const bool byItself = reason == FinishReason::stopToken || reason == FinishReason::stopString ||
                         reason == FinishReason::length;
   if (track.closed) {
@@ -279,17 +289,19 @@ void Engine::learnLength(Track &track, FinishReason reason) {
   }
 }
 
-void Engine::endUnstarted(const RequestState &request, uint32_t sample, FinishReason reason) {
+void Engine::endUnstarted(const RequestState &request, uint32_t sample, FinishReason reason,
+                          const std::string &error) {
   events.emplace_back();
   events.back().request = request.id;
   events.back().sample = sample;
   events.back().reason = reason;
+  events.back().error = error;
   --live;
 }
 
-void Engine::dropUnstarted(RequestState &request, FinishReason reason) {
+void Engine::dropUnstarted(RequestState &request, FinishReason reason, const std::string &error) {
   for (; request.unstarted() > 0; request.advance())
-    endUnstarted(request, request.nextSample, reason);
+    endUnstarted(request, request.nextSample, reason, error);
 }
 
 void Engine::retireEnded() {
@@ -348,8 +360,28 @@ void Engine::append(Track &track, SampledToken token) {
     finish(track, FinishReason::length);
 }
 
+/// A log probability of the prompt. Samples that began again together may bring the same ones.
+void Engine::score(Track &track, size_t place, SampledToken token) {
+  RequestState &request = *track.request;
+  if (token.token == noToken) {
+    const std::string message = formatted("no log probability of token %zu of the prompt: the "
+                                          "model's logits there hold a NaN or an infinite value",
+                                          place);
+    for (auto &sample : request.active)
+      finish(*sample, FinishReason::failed, message);
+    dropUnstarted(request, FinishReason::failed, message);
+    return;
+  }
+  if (place == request.scores->size() + 1)
+    request.scores->push_back(std::move(token));
+}
+
 void Engine::accept(Track &track, SampledToken token) {
   const Request &request = track.request->request;
+  if (track.limit == 0) { // it came with the prompt's last token, and nobody asked
+    finish(track, FinishReason::length);
+    return;
+  }
   ++counters.generatedTokens;
   if (std::find(request.stopTokens.begin(), request.stopTokens.end(), token.token) !=
       request.stopTokens.end()) {

@@ -82,10 +82,14 @@ struct Request {
   uint32_t firstSample = 0;
   std::vector<TokenBias> bias;
   std::function<std::unique_ptr<TokenFilter>()> filters; // may be empty
-  uint32_t maxNewTokens = 256;          // of each sample; a forced close comes on top
+  // Of each sample; a forced close comes on top. 0 only where the prompt alone is scored.
+  uint32_t maxNewTokens = 256;
   std::vector<int32_t> stopTokens;      // end the sample; the token itself is not reported as text
   std::vector<std::string> stopStrings; // end the sample before the string; needs a decoder
   bool wantLogprobs = false;
+  // The log probability of every token of the prompt after the first, given those before it, as
+  // Event::promptScores. Such a prompt is computed anew and not taken from the prefix cache.
+  bool scorePrompt = false;
 
   // Forced close: after maxThinkTokens tokens, or when the time budget ends, closeTokens are fed as
   // if the model had said them, and the sample may then add closeMaxTokens more.
@@ -126,6 +130,9 @@ struct Event {
   uint32_t reusedTokens = 0;        // of the prompt: the prefix cache had computed them
   FinishReason reason = FinishReason::running;
   std::string error; // when failed
+  // Of the prompt's tokens after the first, in order: with the first news of every sample of a
+  // request that asked for them, else null.
+  std::shared_ptr<const std::vector<SampledToken>> promptScores;
   // Not 0: the news is of a probe that has ended, taken after so many tokens of the sample. Tokens
   // and text are the probe's, probeTokens included; forced and reason say nothing.
   uint32_t probeAfter = 0;
@@ -159,6 +166,8 @@ struct EngineOptions {
   uint32_t prefillChunk = 0; // prompt tokens of one sequence in one step; 0: as many as fit
   // Prompt tokens of a step in which samples decode, which wait for them; 0: as many as fit.
   uint32_t prefillBesideDecoding = 0;
+  // Prompt tokens that such a step scores at most: their logits are read on the host.
+  uint32_t scoresBesideDecoding = 16;
 };
 
 struct EngineStats {
@@ -230,14 +239,19 @@ private:
   struct PlannedEntry {
     Track *track;
     uint32_t tokens;
+    uint32_t scores; // tokens of the prompt that are scored
     bool wantsLogits;
   };
   using Clock = std::chrono::steady_clock;
   /// A step that was started; its tokens have not been taken.
   struct Flight {
-    std::vector<Track *> sampled; // by logits row
-    uint32_t decodeTokens = 0;    // when every sequence took one token: how many sequences
-    double probeShare = 0;        // of its tokens, those of probes
+    struct Row {
+      Track *track;
+      size_t scored = 0; // not 0: no token is chosen, the prompt's token at this place is scored
+    };
+    std::vector<Row> rows;     // of logits
+    uint32_t decodeTokens = 0; // when every sequence took one token: how many sequences
+    double probeShare = 0;     // of its tokens, those of probes
     Clock::time_point begin;
   };
 
@@ -262,6 +276,7 @@ private:
   bool releaseIdleParent(const Track &track);
 
   Status plan(std::vector<PlannedEntry> *out);
+  uint32_t withinScores(const Track &track, uint32_t count, uint32_t most, uint32_t *outScores);
   Status launch(const std::vector<PlannedEntry> &entries);
   Status land();
   bool mayRunAhead() const;
@@ -278,13 +293,15 @@ private:
   bool dropYoungestProbe();
   void dropProbes(RequestState &request, const Track *of = nullptr);
 
+  void score(Track &track, size_t place, SampledToken token);
   void accept(Track &track, SampledToken token);
   void append(Track &track, SampledToken token);
   void close(Track &track);
   void finish(Track &track, FinishReason reason, std::string error = {});
   void learnLength(Track &track, FinishReason reason);
-  void endUnstarted(const RequestState &request, uint32_t sample, FinishReason reason);
-  void dropUnstarted(RequestState &request, FinishReason reason);
+  void endUnstarted(const RequestState &request, uint32_t sample, FinishReason reason,
+                    const std::string &error = {});
+  void dropUnstarted(RequestState &request, FinishReason reason, const std::string &error = {});
   void retireEnded();
   Event &eventFor(Track &track);
 

@@ -28,7 +28,8 @@ struct Engine::Track {
   uint32_t row = 0;      // logits row of the last step that it was sampled from
   bool closed = false;
   bool ended = false;
-  bool stale = false;  // its sequence holds states of other weights than the model has now
+  bool stale = false; // its sequence holds states of other weights than the model has now
+  bool toldScores = false;
   bool paused = false; // takes no part in steps: others of its request are likelier to end in time
   size_t thought = 0;  // when closed: tokens it had generated before
   size_t nextProbe = SIZE_MAX; // `generated` at which it is probed
@@ -76,6 +77,12 @@ struct Engine::RequestState {
   bool closing = false; // its samples close, or were dropped; what is left ends at the deadline
   bool cancelled = false;
   uint32_t reusedTokens = 0; // of the prompt, when it was first begun
+
+  // Of the prompt's tokens after the first, as far as they are known.
+  std::shared_ptr<std::vector<SampledToken>> scores = std::make_shared<std::vector<SampledToken>>();
+  bool scoresMissing() const {
+    return request.scorePrompt && scores->size() + 1 < request.prompt.size();
+  }
 
   bool renewParent = false; // the parent was given up for new weights and not for want of room
 

@@ -3,10 +3,33 @@
 
 namespace m1rt {
 
+/// As many of the next `count` tokens that the track feeds as are scored by at most `most` rows of
+/// logits. A row stands for the token after the one that is fed, so the prompt's last has none; a
+/// track that recovers scores nothing twice. What is scored are the last ones that are fed, but for
+/// the prompt's last.
+uint32_t Engine::withinScores(const Track &track, uint32_t count, uint32_t most,
+                              uint32_t *outScores) {
+  *outScores = 0;
+  const RequestState &request = *track.request;
+  if (track.isProbe() || !request.scoresMissing())
+    return count;
+  const size_t known = request.scores->size(), from = std::max(known, track.computed),
+               last = request.request.prompt.size() - 1;
+  auto scores = [&](size_t end) {
+    end = std::min(end, last);
+    return end > from ? end - from : 0; // what went on with other weights may be past the prompt
+  };
+  if (scores(track.computed + count) > most)
+    count = uint32_t(from + most - track.computed);
+  *outScores = uint32_t(scores(track.computed + count));
+  return count;
+}
+
 /// Chooses what the step feeds: decoding samples first, oldest first, then prompts.
 Status Engine::plan(std::vector<PlannedEntry> *out) {
   reservedPages = 0;
   uint32_t tokensLeft = limits.maxTokensPerStep, rowsLeft = limits.maxLogitRows;
+  uint32_t scoresLeft = UINT32_MAX;
   auto consider = [&](Track &track, bool decoding) {
     if (!track.sequence || track.ended || track.paused || track.pending() == 0 ||
         (track.pending() == 1 && !track.isParent()) != decoding ||
@@ -17,7 +40,13 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
       count = std::min(count, options.prefillChunk);
     if (!track.snapshots.empty())
       count = uint32_t(std::min<size_t>(count, track.snapshots.front() - track.computed));
+    uint32_t scores = 0;
+    count = withinScores(track, count, std::min(scoresLeft, rowsLeft), &scores);
     bool wantsLogits = !track.isParent() && count == track.pending();
+    if (wantsLogits && scores > 0 && scores == rowsLeft) {
+      --count; // no row is left for what follows the prompt
+      wantsLogits = false;
+    }
     if (count == 0 || (wantsLogits && rowsLeft == 0))
       return;
     if (limits.kvPages) {
@@ -44,13 +73,18 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
       }
       reservedPages += needed();
     }
+    withinScores(track, count, scores, &scores); // pages may have made it less
     tokensLeft -= count;
-    rowsLeft -= wantsLogits;
-    out->push_back({&track, count, wantsLogits});
+    rowsLeft -= scores + wantsLogits;
+    scoresLeft -= scores;
+    out->push_back({&track, count, scores, wantsLogits});
   };
   for (bool decoding : {true, false}) {
-    if (!decoding && !out->empty() && options.prefillBesideDecoding)
-      tokensLeft = std::min(tokensLeft, options.prefillBesideDecoding);
+    if (!decoding && !out->empty()) {
+      if (options.prefillBesideDecoding)
+        tokensLeft = std::min(tokensLeft, options.prefillBesideDecoding);
+      scoresLeft = options.scoresBesideDecoding;
+    }
     for (auto &request : requests) {
       if (request->parent)
         consider(*request->parent, decoding);
@@ -93,7 +127,7 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
     Track &track = *planned[i].track;
     entries[i].sequence = track.sequence;
     entries[i].tokenCount = planned[i].tokens;
-    entries[i].logitCount = planned[i].wantsLogits ? 1 : 0;
+    entries[i].logitCount = planned[i].scores + (planned[i].wantsLogits ? 1 : 0);
     if (track.computed < track.tokens.size())
       entries[i].tokens = track.tokens.data() + track.computed;
     else
@@ -107,6 +141,17 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
   counters.probeTokens += ofProbes;
   for (const PlannedEntry &entry : planned) {
     Track &track = *entry.track;
+    const Request &request = track.request->request;
+    for (uint32_t i = 0; i < entry.scores; ++i) {
+      const size_t place = track.computed + entry.tokens - entry.scores - entry.wantsLogits + i + 1;
+      SamplingRow row;
+      row.row = uint32_t(rows.size());
+      row.given = request.prompt[place];
+      row.wantLogprob = true;
+      row.parameters.topLogprobs = request.sampling.topLogprobs;
+      rows.push_back(row);
+      flight.rows.push_back({&track, place});
+    }
     size_t old = std::min<size_t>(
         track.everComputed > track.computed ? track.everComputed - track.computed : 0,
         entry.tokens);
@@ -116,7 +161,6 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
     track.everComputed = std::max(track.everComputed, track.computed);
     if (!entry.wantsLogits)
       continue;
-    const Request &request = track.request->request;
     SamplingRow row;
     row.row = track.row = uint32_t(rows.size());
     row.parameters = track.sampling();
@@ -129,11 +173,11 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
     row.allowed = track.filter ? track.filter->allowed() : nullptr;
     row.wantLogprob = request.wantLogprobs && !track.isProbe();
     rows.push_back(row);
-    flight.sampled.push_back(&track);
+    flight.rows.push_back({&track});
   }
   M1_TRY(backend.sample(rows.data(), uint32_t(rows.size())));
-  for (Track *track : flight.sampled)
-    ++track->inFlight;
+  for (const Flight::Row &row : flight.rows)
+    row.track->inFlight += row.scored == 0;
   if (decodes)
     flight.decodeTokens = uint32_t(planned.size());
   flights.push_back(std::move(flight));
@@ -147,7 +191,7 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
 Status Engine::land() {
   Flight flight = std::move(flights.front());
   flights.pop_front();
-  std::vector<SampledToken> tokens(flight.sampled.size());
+  std::vector<SampledToken> tokens(flight.rows.size());
   M1_TRY(backend.takeChosen(tokens.data()));
   Clock::time_point now = options.now();
   double seconds = std::chrono::duration<double>(now - std::max(flight.begin, landed)).count();
@@ -162,11 +206,14 @@ Status Engine::land() {
     stepSeconds = stepSeconds ? 0.9 * stepSeconds + 0.1 * seconds : seconds;
   }
   for (size_t i = 0; i < tokens.size(); ++i) {
-    Track &track = *flight.sampled[i];
-    --track.inFlight;
+    Track &track = *flight.rows[i].track;
+    const size_t scored = flight.rows[i].scored;
+    track.inFlight -= scored == 0;
     if (track.ended)
       continue;
-    if (track.isProbe())
+    if (scored)
+      score(track, scored, std::move(tokens[i]));
+    else if (track.isProbe())
       acceptProbe(track, tokens[i]);
     else if (tokens[i].token == noToken)
       finish(track, FinishReason::failed,
@@ -184,9 +231,10 @@ Status Engine::land() {
 
 /// Whether the next step can be started before the tokens of the last one are there.
 bool Engine::mayRunAhead() const {
-  return limits.asynchronous &&
-         std::none_of(flights.back().sampled.begin(), flights.back().sampled.end(),
-                      [](const Track *track) { return track->needsLogitsOnHost(); });
+  return limits.asynchronous && std::none_of(flights.back().rows.begin(), flights.back().rows.end(),
+                                             [](const Flight::Row &row) {
+                                               return row.scored || row.track->needsLogitsOnHost();
+                                             });
 }
 
 } // namespace m1rt

@@ -31,6 +31,8 @@ Status Engine::forgetWeights(RunningSamples running) {
   prefixes.clear();
   for (auto &request : requests) {
     request->reusedTokens = 0;
+    if (running == RunningSamples::restart || request->parent)
+      request->scores = std::make_shared<std::vector<SampledToken>>();
     if (request->parent) {
       release(*request->parent);
       request->parent->snapshots.clear();
@@ -69,6 +71,7 @@ void Engine::restart(Track &track) {
   news.tokens.clear();
   news.text.clear();
   news.forced = false;
+  news.promptScores.reset();
   news.restarted = true;
 }
 

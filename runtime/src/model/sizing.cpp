@@ -32,7 +32,8 @@ Status sizeSession(Model &model, const SizeWish &wish, SessionOptions *out) {
         uint32_t(std::min<uint64_t>(wish.prefillTokens ? uint64_t(sequences) + wish.prefillTokens
                                                        : std::max(sequences, onHost ? 256u : 4096u),
                                     model.program().maxTokensPerStep()));
-    options.maxLogitRows = sequences;
+    options.maxLogitRows = uint32_t(
+        std::min<uint64_t>(uint64_t(sequences) + wish.scoreRows, options.maxTokensPerStep));
     ContextOptions context;
     context.maxTokens = options.maxTokensPerStep;
     context.maxSequences = std::min(options.maxSequences, options.maxTokensPerStep);

@@ -11,6 +11,8 @@ struct SizeWish {
   uint32_t context = 0;   // longest sequence; 0: the model's max_positions
   // prompt tokens a step beside the decoding sequences; 0: what suits the device
   uint32_t prefillTokens = 0;
+  // prompt tokens a step whose log probabilities are wanted, beside the sequences' own logits
+  uint32_t scoreRows = 0;
   uint32_t cacheSequences = 0; // further sequences, for prefix snapshots
 };
 
