@@ -46,6 +46,14 @@ struct ArtifactOptions {
   GenerationDefaults generation;
   std::vector<std::pair<std::string, std::string>> properties;
   ModuleText moduleText; // empty: none, the code can't be made anew
+  /// Tables of measured products as m1-bench --tune writes them, and where each comes from. A
+  /// target must have code for its chip, and its products must be those of that target's plan.
+  std::vector<std::pair<std::string, std::string>> tuning;
+  /// Those of the artifact that is made anew: what still holds stays, unless `tuning` has one for
+  /// the same GPU and library.
+  std::vector<std::string> keptTuning;
+  /// What its user may miss; may be empty.
+  std::function<void(llvm::StringRef)> warn;
   /// Called with the bytes of weights done and the total, now and then; may be empty.
   std::function<void(uint64_t, uint64_t)> progress;
 };

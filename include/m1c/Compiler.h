@@ -34,7 +34,8 @@ struct CompileOptions {
   std::string passPipeline;
   std::vector<std::string> printIrAfter; // names of passes; their IR goes to standard error
   bool printIrAfterAll = false;
-  std::string cache; // directory of compiled kernels (KernelCache.h); empty: none
+  std::vector<std::string> tuning; // tables that m1-bench --tune made, for the artifact
+  std::string cache;               // directory of compiled kernels (KernelCache.h); empty: none
   std::string producer;
 };
 

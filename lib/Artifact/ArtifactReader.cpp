@@ -2,6 +2,7 @@
 // be a stranger's: the runtime's loader checks it, its text is held to what packModule() writes
 // before MLIR's parser, which recurses with the text, sees it.
 #include "artifact/artifact.h"
+#include "artifact/tuning_table.h"
 #include "m1c/Artifact.h"
 #include "m1c/ReadableText.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -236,6 +237,18 @@ llvm::Error takeWeights(std::shared_ptr<const m1rt::Artifact> artifact, ModuleOp
   return llvm::Error::success();
 }
 
+llvm::Error takeTuning(const m1rt::Artifact &artifact, ArtifactOptions &options) {
+  for (const fbs::Target *target : *artifact.module().targets())
+    for (uint32_t i = 0; target->tuning() && i < target->tuning()->size(); ++i) {
+      m1rt::TuningTable table;
+      if (m1rt::Status status = m1rt::readTuningTable(*target->tuning()->Get(i), &table);
+          !status.ok())
+        return llvm::createStringError(status.message());
+      options.keptTuning.push_back(m1rt::tuningTableText(table));
+    }
+  return llvm::Error::success();
+}
+
 llvm::Error takeText(const m1rt::Artifact &artifact, ArtifactOptions &options) {
   if (const fbs::Tokenizer *from = artifact.module().tokenizer(); from && from->data()) {
     const m1rt::Bytes bytes = artifact.segment(*from->data());
@@ -311,6 +324,8 @@ llvm::Expected<OwningOpRef<ModuleOp>> readArtifact(llvm::StringRef path,
   if (!module)
     return prefixed(module.takeError());
   if (auto error = takeWeights(artifact, **module, data, options))
+    return prefixed(std::move(error));
+  if (auto error = takeTuning(*artifact, options))
     return prefixed(std::move(error));
   if (auto error = takeText(*artifact, options))
     return prefixed(std::move(error));

@@ -8,6 +8,7 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/SHA256.h"
 #include "llvm/Support/raw_ostream.h"
+#include <set>
 
 using namespace mlir;
 
@@ -172,6 +173,7 @@ private:
         .str();
   }
   llvm::Error collectWeights();
+  llvm::Error fitTuning(const fbs::Module &draft);
   uint64_t layOut(uint64_t moduleSize);
   llvm::Error streamWeight(size_t index, llvm::function_ref<bool(llvm::ArrayRef<char>)> take);
   llvm::Error writeWeights(HashedFile &file, int fileIndex);
@@ -366,13 +368,80 @@ llvm::Error ArtifactWriter::commit(HashedFile &sidecarFile, HashedFile &file) {
   return toError(file.file.commit());
 }
 
+/// Gives every target its tables of measured products.
+llvm::Error ArtifactWriter::fitTuning(const fbs::Module &draft) {
+  // Puts the table into the target that a GPU of its chip takes. Returns how many of its products
+  // that one's plan lacks, or nothing when there is no code for the chip.
+  auto fit = [&](m1rt::TuningTable table) -> std::optional<size_t> {
+    const int capability = m1rt::capabilityOf(table.chip, nullptr);
+    int best = -1;
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < draft.targets()->size(); ++i)
+      for (const fbs::Code *code : *draft.targets()->Get(i)->code())
+        if (int suits = m1rt::suitabilityOf(*code, capability); suits > best)
+          best = suits, taken = i;
+    if (best < 0)
+      return std::nullopt;
+    const auto products = m1rt::productsOf(*draft.targets()->Get(taken));
+    const size_t all = table.products.size();
+    for (auto it = table.products.begin(); it != table.products.end();) {
+      m1rt::GemmShape shape = it->first;
+      shape.m = 0;
+      it = products.count(shape) ? std::next(it) : table.products.erase(it);
+    }
+    const size_t lost = all - table.products.size();
+    if (!table.products.empty())
+      layout.tuning[taken].push_back(std::move(table));
+    return lost;
+  };
+  std::set<std::string> machines;
+  for (const auto &[source, text] : options.tuning) {
+    m1rt::TuningTable table;
+    if (auto error = toError(m1rt::parseTuningTable(text, source, &table)))
+      return error;
+    if (!machines.insert(m1rt::machineOf(table)).second)
+      return llvm::createStringError(source + ": a second table for " + m1rt::machineOf(table));
+    const std::optional<size_t> foreign = fit(table);
+    if (!foreign)
+      return llvm::createStringError(source + ": measured on " + table.gpu + " (" + table.chip +
+                                     "), for which --target makes no code");
+    if (*foreign)
+      return llvm::createStringError(
+          source + ": " + std::to_string(*foreign) + " of its " +
+          std::to_string(table.products.size()) +
+          " products are none of this model's plan: tune with an artifact of the same model, types "
+          "and --quantize");
+  }
+  for (const std::string &text : options.keptTuning) {
+    m1rt::TuningTable table;
+    if (auto error = toError(m1rt::parseTuningTable(text, "the artifact", &table)))
+      return error;
+    if (!machines.insert(m1rt::machineOf(table)).second)
+      continue;
+    const std::optional<size_t> foreign = fit(table);
+    if (foreign.value_or(0) && options.warn)
+      options.warn("the artifact's tuning table for " + m1rt::machineOf(table) + ": " +
+                   std::to_string(*foreign) + " of its " + std::to_string(table.products.size()) +
+                   " products are none of the new plan and are left out: tune again");
+  }
+  return llvm::Error::success();
+}
+
 llvm::Expected<ArtifactSizes> ArtifactWriter::write() {
   if (auto error = collectWeights())
     return std::move(error);
   layOut(0);
+  layout.tuning.resize(targets.size());
   auto draft = buildModuleTable(module, targets, layout, options);
   if (!draft)
     return draft.takeError();
+  if (!options.tuning.empty() || !options.keptTuning.empty()) {
+    if (auto error = fitTuning(*fbs::GetModule(draft->data())))
+      return std::move(error);
+    draft = buildModuleTable(module, targets, layout, options);
+    if (!draft)
+      return draft.takeError();
+  }
   ArtifactSizes sizes;
   sizes.module = alignTo(draft->size(), 64);
   sizes.file = std::max(layOut(draft->size()), weightsBegin);

@@ -90,7 +90,9 @@ private:
   Offset<fbs::Weight> weight(const WeightEntry &entry);
   Offset<fbs::State> state(m1::StateOp op);
   Offset<fbs::Target> target(const ArtifactTarget &target,
-                             ArrayRef<std::pair<uint64_t, uint64_t>> code);
+                             ArrayRef<std::pair<uint64_t, uint64_t>> code,
+                             llvm::ArrayRef<m1rt::TuningTable> tuning);
+  Offset<fbs::TuningTable> tuning(const m1rt::TuningTable &table);
   Offset<flatbuffers::Vector<Offset<fbs::WrittenRows>>> writtenRows(plan::LaunchOp launch);
   Offset<fbs::Function> function(plan::FunctionOp op, const llvm::StringMap<uint32_t> &kernels);
   Offset<fbs::Operand> operand(Value buffer);
@@ -323,8 +325,23 @@ Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,
                              op.getMaxRows());
 }
 
+Offset<fbs::TuningTable> TableBuilder::tuning(const m1rt::TuningTable &table) {
+  std::vector<Offset<fbs::TunedProduct>> products;
+  for (const auto &[shape, product] : table.products) {
+    auto algorithm = fb.CreateVector(product.algorithm.data(), product.algorithm.size());
+    products.push_back(fbs::CreateTunedProduct(
+        fb, shape.m, shape.n, shape.k, shape.lda, shape.ldo, shape.inputType, shape.outType,
+        shape.bias, shape.alignment, algorithm, float(product.seconds * 1e6),
+        float(product.heuristicSeconds * 1e6)));
+  }
+  auto gpu = string(table.gpu), chip = string(table.chip);
+  auto productList = fb.CreateVector(products);
+  return fbs::CreateTuningTable(fb, gpu, chip, table.cublaslt, productList);
+}
+
 Offset<fbs::Target> TableBuilder::target(const ArtifactTarget &target,
-                                         ArrayRef<std::pair<uint64_t, uint64_t>> segments) {
+                                         ArrayRef<std::pair<uint64_t, uint64_t>> segments,
+                                         llvm::ArrayRef<m1rt::TuningTable> tuning) {
   plan::TargetOp op = target.plan;
   std::vector<Offset<fbs::Code>> code;
   for (auto [object, segment] : llvm::zip_equal(target.code, segments)) {
@@ -352,7 +369,13 @@ Offset<fbs::Target> TableBuilder::target(const ArtifactTarget &target,
   auto codeList = fb.CreateVector(code);
   auto kernelList = fb.CreateVector(kernels);
   auto functionList = fb.CreateVector(functions);
-  return fbs::CreateTarget(fb, name, featureList, cpu, codeList, kernelList, functionList);
+  std::vector<Offset<fbs::TuningTable>> tables;
+  for (const m1rt::TuningTable &table : tuning)
+    tables.push_back(this->tuning(table));
+  auto tuningList = tables.empty() ? Offset<flatbuffers::Vector<Offset<fbs::TuningTable>>>()
+                                   : fb.CreateVector(tables);
+  return fbs::CreateTarget(fb, name, featureList, cpu, codeList, kernelList, functionList,
+                           tuningList);
 }
 
 llvm::Expected<std::string> TableBuilder::build() {
@@ -379,8 +402,8 @@ llvm::Expected<std::string> TableBuilder::build() {
     files.push_back(fbs::CreateExternalFile(fb, name, file.size, digest));
   }
   std::vector<Offset<fbs::Target>> targetTables;
-  for (auto [entry, code] : llvm::zip_equal(targets, layout.code))
-    targetTables.push_back(target(entry, code));
+  for (auto [entry, code, tuning] : llvm::zip_equal(targets, layout.code, layout.tuning))
+    targetTables.push_back(target(entry, code, tuning));
   Offset<fbs::Tokenizer> tokenizer;
   if (!options.tokenizer.empty()) {
     fbs::Segment data(layout.tokenizerOffset, options.tokenizer.size());

@@ -2,6 +2,7 @@
 #ifndef M1C_ARTIFACT_MODULETABLE_H
 #define M1C_ARTIFACT_MODULETABLE_H
 
+#include "artifact/tuning_table.h"
 #include "m1c/Artifact.h"
 #include "module_generated.h"
 
@@ -38,7 +39,8 @@ struct Layout {
   std::vector<std::vector<std::pair<uint64_t, uint64_t>>> code;
   uint64_t tokenizerOffset = 0;
   uint64_t moduleTextOffset = 0;
-  uint64_t checksOffset = 0, checksSize = 0; // of the weights, in bytes
+  uint64_t checksOffset = 0, checksSize = 0;          // of the weights, in bytes
+  std::vector<std::vector<m1rt::TuningTable>> tuning; // per target
 };
 
 /// Serialises the module. Its size does not depend on the offsets in `layout`.

@@ -1,6 +1,8 @@
 #include "m1c/Compiler.h"
 #include "M1/Transforms/Passes.h"
+#include "artifact/tuning_table.h"
 #include "base/foreign_file.h"
+#include "base/mapped_file.h"
 #include "base/output_file.h"
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"
@@ -24,6 +26,8 @@
 using namespace mlir;
 
 namespace m1c {
+
+namespace m1 = mlir::m1; // not the schema's
 namespace {
 
 /// "layers.3.in_proj: " or "model.mlir:4:7: ", as the location says; empty when it says nothing.
@@ -114,6 +118,7 @@ private:
   }
 
   bool checkOptions();
+  bool readTuning();
   bool readModel();
   bool importModel();
   bool checkOutput(llvm::StringRef what);
@@ -198,6 +203,27 @@ bool Compilation::checkOptions() {
   for (const std::string &name : options.printIrAfter)
     if (!PassInfo::lookup(name))
       return fail(llvm::createStringError("--print-ir-after: no pass is named '" + name + "'"));
+  return true;
+}
+
+bool Compilation::readTuning() {
+  for (const std::string &path : options.tuning) {
+    m1rt::MappedFile file;
+    m1rt::TuningTable table;
+    std::string text;
+    m1rt::Status status = m1rt::MappedFile::open(path, &file);
+    if (status.ok()) {
+      text.assign(reinterpret_cast<const char *>(file.bytes().data), file.bytes().size);
+      status = m1rt::parseTuningTable(text, path, &table);
+    }
+    if (!status.ok())
+      return fail(llvm::createStringError("--tuning: " + status.message()));
+    if (table.chip.empty())
+      return fail(llvm::createStringError(
+          "--tuning: " + path +
+          ": names no chip, as tables of an older m1-bench do not: tune again"));
+    artifact.tuning.push_back({"--tuning: " + path, std::move(text)});
+  }
   return true;
 }
 
@@ -480,7 +506,8 @@ bool Compilation::run(ArtifactSizes *outSizes) {
   }
   artifact.weights = options.weights;
   artifact.dummySeed = options.dummySeed;
-  if (!checkOptions() || !stage("tokenizer", [&] { return prepareTokenizer(); }) || !readModel())
+  if (!checkOptions() || !readTuning() || !stage("tokenizer", [&] { return prepareTokenizer(); }) ||
+      !readModel())
     return false;
   if (options.emit == Emit::artifact && isGgufFile(checkpointDirectory()))
     warnOfGguf();
@@ -517,6 +544,7 @@ bool Compilation::run(ArtifactSizes *outSizes) {
   return stage("write", [&] {
     artifact.producer = options.producer;
     artifact.progress = listener.weightsWritten;
+    artifact.warn = [this](StringRef text) { say(true, text); };
     auto sizes = writeArtifact(options.output, *module, artifactTargets, data, artifact);
     if (!sizes)
       return fail(sizes.takeError());

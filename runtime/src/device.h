@@ -67,7 +67,9 @@ struct DeviceInfo {
 
 struct DeviceOptions {
   uint32_t threads = 0; // CPU: 0 means one a physical core that the process may use
-  std::string tuning;   // CUDA: path of a table that Program::tune made; empty: none
+  // CUDA: path of a table that Program::tune made; empty: the artifact's, if it holds one for this
+  // GPU and library
+  std::string tuning;
 };
 
 /// What a context must be able to run, and the pools it works on.
@@ -167,6 +169,8 @@ public:
     (void)rows, (void)report, (void)out;
     return error(StatusCode::unsupported, "this device has nothing to tune");
   }
+  /// How its products are computed where tables of measured ones were given, in words; else empty.
+  virtual std::string tuning() const { return ""; }
   /// Device memory that createContext would take, in bytes. For sizing pools beforehand.
   virtual uint64_t contextBytes(const ContextOptions &options) const = 0;
   /// What has been written to these of Module.weights, which lie at `weights` from now on, becomes

@@ -2,6 +2,7 @@
 // wrong, never a crash.
 #include "ToyModel.h"
 #include "artifact/artifact.h"
+#include "artifact/tuning_table.h"
 #include <cstring>
 #include <fstream>
 #include <gtest/gtest.h>
@@ -30,6 +31,25 @@ Status openChanged(std::function<void(schema::ModuleT &)> change) {
   return open(toy::artifact(options));
 }
 
+/// A table of measured products, one, that is right.
+schema::TuningTableT &tuned(schema::ModuleT &module) {
+  auto table = std::make_unique<schema::TuningTableT>();
+  table->gpu = "NVIDIA H200";
+  table->chip = "sm_90";
+  table->cublaslt = 130200;
+  auto product = std::make_unique<schema::TunedProductT>();
+  product->m = 16;
+  product->n = 48;
+  product->k = product->lda = 32;
+  product->ldo = 48;
+  product->input_type = product->output_type = schema::ElementType::bf16;
+  product->alignment = 16;
+  product->algorithm.assign(8, 1);
+  table->products.push_back(std::move(product));
+  module.targets[0]->tuning.push_back(std::move(table));
+  return *module.targets[0]->tuning.back();
+}
+
 uint64_t digested(const std::vector<uint8_t> &bytes) {
   return uint64_t(reinterpret_cast<const m1_artifact_header *>(bytes.data())->digested_pages) *
          M1_ARTIFACT_PAGE;
@@ -49,6 +69,24 @@ TEST(Loader, OpensSoundArtifact) {
   ASSERT_EQ(data.size, toy::output().size() * 4);
   EXPECT_EQ(std::memcmp(data.data, toy::output().data(), data.size), 0);
   EXPECT_EQ(uintptr_t(data.data) % M1_ARTIFACT_WEIGHT_ALIGN, 0u);
+}
+
+// Measured products are read as they were written.
+TEST(Loader, ReadsTuningTables) {
+  toy::ArtifactOptions options;
+  options.change = [](schema::ModuleT &module) { tuned(module); };
+  std::unique_ptr<Artifact> artifact;
+  Status status = open(toy::artifact(options), &artifact);
+  ASSERT_TRUE(status.ok()) << status.message();
+  const auto *tables = artifact->module().targets()->Get(0)->tuning();
+  ASSERT_TRUE(tables && tables->size() == 1);
+  TuningTable table;
+  ASSERT_TRUE(readTuningTable(*tables->Get(0), &table).ok());
+  EXPECT_EQ(machineOf(table), "NVIDIA H200 with cuBLASLt 130200");
+  EXPECT_EQ(table.chip, "sm_90");
+  ASSERT_EQ(table.products.size(), 1u);
+  EXPECT_EQ(table.products.begin()->first.n, 48u);
+  EXPECT_EQ(table.products.begin()->second.algorithm[7], 1u);
 }
 
 // A file cut at any place is refused: in the header, the module, the code or the weights.
@@ -153,6 +191,27 @@ TEST(Loader, ChecksBounds) {
        }},
       {"kernel 2 \"toy_cache_write\": code index 1",
        [](auto &m) { m.targets[0]->kernels[2]->code = 1; }},
+      {"tuning table 0: no GPU's name, or a chip 'H100' unlike sm_90",
+       [](auto &m) { tuned(m).chip = "H100"; }},
+      {"tuning table 0: no GPU's name", [](auto &m) { tuned(m).gpu = ""; }},
+      {"tuning table 0: product 0: an algorithm of 7 words, expected 8",
+       [](auto &m) { tuned(m).products[0]->algorithm.pop_back(); }},
+      {"tuning table 0: product 0: expected types among f32, bf16 and f16",
+       [](auto &m) { tuned(m).products[0]->input_type = schema::ElementType(77); }},
+      {"tuning table 0: product 0: expected m, n, k above 0, lda of k or more and ldo of n or more",
+       [](auto &m) { tuned(m).products[0]->lda = 31; }},
+      {"tuning table 0: product 0: expected an alignment of 1, 2, 4, 8 or 16, got 3",
+       [](auto &m) { tuned(m).products[0]->alignment = 3; }},
+      {"tuning table 0: product 1: is in the table twice",
+       [](auto &m) {
+         auto &products = tuned(m).products;
+         products.push_back(std::make_unique<schema::TunedProductT>(*products[0]));
+       }},
+      {"tuning table 1: a second one for NVIDIA H200 with cuBLASLt 130200",
+       [](auto &m) {
+         tuned(m);
+         tuned(m);
+       }},
       {"command 0: kernel index 99", [](auto &m) { launch(m, 0).kernel = 99; }},
       {"command 0: kernel \"toy_embed\" takes 3 operands, the launch has 2",
        [](auto &m) { launch(m, 0).operands.pop_back(); }},

@@ -205,6 +205,8 @@ Status run(const Arguments &arguments, const std::vector<Case> &cases,
               copySpeed * 1e-9,
               model->device().readsHostMemory() ? "threads reading a mapped file"
                                                 : "device copy, bytes read and written");
+  if (const std::string tuning = model->program().tuning(); !tuning.empty())
+    std::printf("products: %s\n", tuning.c_str());
   json report = {{"artifact", arguments.artifact},
                  {"device", model->device().info().name},
                  {"copy_bytes_per_second", copySpeed},

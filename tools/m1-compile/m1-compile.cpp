@@ -127,6 +127,12 @@ int main(int argc, char **argv) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_flag("--remarks", remarks, "Say what could not be fused, and why")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  app.add_option("--tuning", options.tuning,
+                 "Table that m1-bench --tune wrote, for the artifact to hold; several times for "
+                 "several GPUs")
+      ->type_name("FILE")
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->default_str("");
   app.add_option("--cache", options.cache,
                  "Directory of compiled kernels, which later compilations take from there")
       ->type_name("DIR")
@@ -166,6 +172,8 @@ int main(int argc, char **argv) {
   if (!options.quantize.empty() && !options.passPipeline.empty())
     return usageError("--quantize has no effect with --pass-pipeline; name m1-quantize-weights "
                       "there");
+  if (!options.tuning.empty() && options.emit != m1c::Emit::artifact)
+    return usageError("--tuning needs --emit artifact, which is what holds the table");
   if (options.emit == m1c::Emit::artifact && (options.output.empty() || options.output == "-"))
     return usageError("an artifact needs -o OUT.m1a");
   if (options.output.empty())

@@ -1,5 +1,6 @@
 #include "describe.h"
 
+#include "artifact/tuning_table.h"
 #include "base/sha256.h"
 #include "device.h"
 #include "weight_types.h"
@@ -103,6 +104,9 @@ static Json commandJson(const schema::Module &module, const schema::Target &targ
     json["rows"] = schema::EnumNameRowDomain(gemm->domain());
     json["n"] = gemm->n();
     json["k"] = gemm->k();
+    json["lda"] = gemm->lda();
+    json["ldo"] = gemm->ldo();
+    json["bias"] = gemm->bias() != nullptr;
     json["types"] = Json::array(
         {elementName(gemm->a_type()), elementName(gemm->w_type()), elementName(gemm->out_type())});
     for (const schema::Operand *operand : {gemm->a(), gemm->w(), gemm->out(), gemm->bias()})
@@ -148,6 +152,11 @@ static Json targetJson(const Artifact &artifact, const schema::Target &target) {
       entry["shared_bytes"] = kernel->shared_bytes();
       json["kernels"].push_back(std::move(entry));
     }
+  for (uint32_t i = 0; target.tuning() && i < target.tuning()->size(); ++i) {
+    TuningTable table;
+    if (readTuningTable(*target.tuning()->Get(i), &table).ok())
+      json["tuning"].push_back(Json::parse(tuningTableText(table)));
+  }
   json["functions"] = Json::array();
   if (target.functions())
     for (const schema::Function *function : *target.functions()) {

@@ -30,6 +30,11 @@ void printTarget(const Json &target) {
     std::printf("  code %zu: %s%s%s, %s, sha256 %s\n", i, string(code["format"]), *chip ? " " : "",
                 chip, size(code["bytes"]).c_str(), string(code["sha256"]));
   }
+  if (target.contains("tuning"))
+    for (const Json &table : target["tuning"])
+      std::printf("  tuning: %zu products measured on %s (%s) with cuBLASLt %llu\n",
+                  table["products"].size(), string(table["gpu"]), string(table["chip"]),
+                  table["cublaslt"].get<unsigned long long>());
   std::printf("  kernels\n");
   for (const Json &kernel : target["kernels"]) {
     std::printf("    %-56s %10s  %s", string(kernel["symbol"]),

@@ -2,6 +2,7 @@
 
 #include "artifact/artifact.h"
 #include "artifact/extents.h"
+#include "artifact/tuning_table.h"
 #include "device.h"
 #include "weight_check.h"
 #include <cfloat>
@@ -245,9 +246,22 @@ private:
       M1_TRY(
           this->function(target, function).prefixed("function \"" + function.name()->str() + "\""));
     }
+    M1_TRY(tuning(target));
     if (Artifact::findFunction(target, "prefill") < 0)
       return corrupt("has no function \"prefill\"");
     return checkExtents(module, target);
+  }
+
+  Status tuning(const schema::Target &target) {
+    std::set<std::pair<std::string, uint64_t>> machines;
+    for (uint32_t i = 0; i < count(target.tuning()); ++i) {
+      const schema::TuningTable &table = *target.tuning()->Get(i);
+      M1_TRY(readTuningTable(table, nullptr).prefixed(formatted("tuning table %u", i)));
+      if (!machines.insert({table.gpu()->str(), table.cublaslt()}).second)
+        return corrupt("tuning table %u: a second one for %s with cuBLASLt %llu", i,
+                       table.gpu()->c_str(), (unsigned long long)table.cublaslt());
+    }
+    return Status();
   }
 
   Status function(const schema::Target &target, const schema::Function &function) {

@@ -1,5 +1,4 @@
 #include "cuda/cublaslt.h"
-#include "base/json_value.h"
 #include "device.h"
 #include <algorithm>
 #include <cstring>
@@ -17,9 +16,7 @@ using Handle = void *;
 using MatmulDesc = void *;
 using MatrixLayout = void *;
 using Preference = void *;
-struct MatmulAlgo {
-  uint64_t data[8];
-};
+using MatmulAlgo = decltype(TunedProduct::algorithm);
 struct HeuristicResult {
   MatmulAlgo algo;
   size_t workspaceSize;
@@ -98,12 +95,6 @@ struct GemmLibrary::Plan {
   MatmulAlgo algorithm = {};
 };
 
-/// An algorithm, opaque but to the library of its version, and what was measured.
-struct GemmLibrary::Choice {
-  MatmulAlgo algorithm = {};
-  Tuned tuned;
-};
-
 GemmLibrary::GemmLibrary() = default;
 
 GemmLibrary::~GemmLibrary() {
@@ -131,7 +122,7 @@ Status GemmLibrary::create(std::unique_ptr<GemmLibrary> *out) {
   M1_CUBLASLT_FUNCTIONS(M1_CUBLASLT_BIND)
 #undef M1_CUBLASLT_BIND
   if (auto *getVersion = reinterpret_cast<size_t (*)()>(dlsym(library, "cublasLtGetVersion")))
-    result->version = getVersion();
+    result->libraryVersion = getVersion();
   if (cublasStatus_t status = result->api->cublasLtCreate(&result->handle))
     return error(StatusCode::deviceError, "cublasLtCreate failed with status %d", status);
   *out = std::move(result);
@@ -164,7 +155,7 @@ Status GemmLibrary::prepare(const GemmShape &shape, const char *name, std::uniqu
 
 /// Algorithms for the shape, the one that the heuristics like best first.
 Status GemmLibrary::propose(const GemmShape &shape, const Plan &plan, const char *name,
-                            std::vector<Choice> *out) const {
+                            std::vector<TunedProduct> *out) const {
   constexpr int most = 32;
   const int wanted = std::max<int>(1, std::min<int>(most, int(out->capacity())));
   Preference preference = nullptr;
@@ -191,7 +182,7 @@ Status GemmLibrary::propose(const GemmShape &shape, const Plan &plan, const char
   out->clear();
   for (int i = 0; i < found; ++i)
     if (!results[i].state)
-      out->push_back({results[i].algo, {}});
+      out->push_back({results[i].algo, 0, 0});
   if (status || out->empty())
     return error(
         StatusCode::deviceError,
@@ -222,7 +213,7 @@ Status GemmLibrary::plan(const GemmShape &shape, const char *name, Plan **out) {
           "this cuBLASLt (status %d): tune again",
           name, shape.m, shape.k, shape.n, shape.k, status);
   } else {
-    std::vector<Choice> proposed;
+    std::vector<TunedProduct> proposed;
     M1_TRY(propose(shape, *made, name, &proposed));
     made->algorithm = proposed.front().algorithm;
   }
@@ -260,16 +251,16 @@ Status GemmLibrary::run(const GemmShape &shape, const GemmBuffers &buffers, CUde
 
 Status GemmLibrary::tune(const Driver &driver, const GemmShape &shape,
                          const std::vector<GemmBuffers> &buffers, CUdeviceptr workspace,
-                         CUstream stream, const char *name, Tuned *out) {
+                         CUstream stream, const char *name, TunedProduct *out) {
   std::unique_ptr<Plan> p;
   M1_TRY(prepare(shape, name, &p));
-  std::vector<Choice> proposed;
+  std::vector<TunedProduct> proposed;
   proposed.reserve(32);
   M1_TRY(propose(shape, *p, name, &proposed));
   CUevent begin = nullptr, end = nullptr;
   M1_TRY(driver.check(driver.cuEventCreate(&begin, 0), "cuEventCreate"));
   Status status = driver.check(driver.cuEventCreate(&end, 0), "cuEventCreate");
-  auto time = [&](Choice &choice, int rounds, double *seconds) -> Status {
+  auto time = [&](TunedProduct &choice, int rounds, double *seconds) -> Status {
     p->algorithm = choice.algorithm;
     M1_TRY(multiply(shape, *p, buffers.front(), workspace, stream, name)); // loads its code
     M1_TRY(driver.check(driver.cuEventRecord(begin, stream), "cuEventRecord"));
@@ -285,117 +276,31 @@ Status GemmLibrary::tune(const Driver &driver, const GemmShape &shape,
     return {};
   };
   // Once for all, then again for those that could be the fastest.
-  for (Choice &choice : proposed)
+  for (TunedProduct &choice : proposed)
     if (status.ok())
-      status = time(choice, 1, &choice.tuned.bestSeconds);
+      status = time(choice, 1, &choice.seconds);
   if (status.ok()) {
-    const Choice first = proposed.front();
-    std::sort(proposed.begin(), proposed.end(), [](const Choice &a, const Choice &b) {
-      return a.tuned.bestSeconds < b.tuned.bestSeconds;
-    });
+    const TunedProduct first = proposed.front();
+    std::sort(proposed.begin(), proposed.end(),
+              [](const TunedProduct &a, const TunedProduct &b) { return a.seconds < b.seconds; });
     proposed.resize(std::min<size_t>(proposed.size(), 4));
     proposed.insert(proposed.begin(), first);
-    for (Choice &choice : proposed)
+    for (TunedProduct &choice : proposed)
       if (status.ok())
-        status = time(choice, 5, &choice.tuned.bestSeconds);
+        status = time(choice, 5, &choice.seconds);
   }
   driver.cuEventDestroy(begin);
   if (end)
     driver.cuEventDestroy(end);
   M1_TRY(std::move(status));
-  const double heuristic = proposed.front().tuned.bestSeconds;
-  Choice best =
-      *std::min_element(proposed.begin(), proposed.end(), [](const Choice &a, const Choice &b) {
-        return a.tuned.bestSeconds < b.tuned.bestSeconds;
-      });
-  best.tuned.heuristicSeconds = heuristic;
-  *out = best.tuned;
+  const double heuristic = proposed.front().seconds;
+  TunedProduct best = *std::min_element(
+      proposed.begin(), proposed.end(),
+      [](const TunedProduct &a, const TunedProduct &b) { return a.seconds < b.seconds; });
+  best.heuristicSeconds = heuristic;
+  *out = best;
   choices[shape] = best;
   plans.erase(shape);
-  return {};
-}
-
-std::string GemmLibrary::table(const std::string &gpu) const {
-  using nlohmann::json;
-  json products = json::array();
-  for (const auto &[shape, choice] : choices) {
-    json words = json::array();
-    for (uint64_t word : choice.algorithm.data)
-      words.push_back(word);
-    products.push_back({{"m", shape.m},
-                        {"n", shape.n},
-                        {"k", shape.k},
-                        {"lda", shape.lda},
-                        {"ldo", shape.ldo},
-                        {"input", elementName(shape.inputType)},
-                        {"output", elementName(shape.outType)},
-                        {"bias", shape.bias},
-                        {"alignment", shape.alignment},
-                        {"algorithm", words},
-                        {"microseconds", choice.tuned.bestSeconds * 1e6},
-                        {"heuristic_microseconds", choice.tuned.heuristicSeconds * 1e6}});
-  }
-  return json({{"format", "m1-products"},
-               {"version", 1},
-               {"gpu", gpu},
-               {"cublaslt", version},
-               {"products", products}})
-             .dump(1) +
-         "\n";
-}
-
-Status GemmLibrary::load(const std::string &text, const std::string &path, const std::string &gpu) {
-  using nlohmann::json;
-  auto bad = [&](const std::string &why) {
-    return error(StatusCode::corrupt, "%s: %s", path.c_str(), why.c_str());
-  };
-  const json table = readJsonOrDiscard<json>(text);
-  if (!table.is_object() || table.value("format", json()) != "m1-products" ||
-      table.value("version", json()) != 1 || !table.value("products", json()).is_array())
-    return bad("expected a tuning table as m1-bench --tune writes it, version 1");
-  if (table.value("gpu", json()) != gpu || table.value("cublaslt", json()) != version)
-    return bad(
-        formatted("measured on %s with cuBLASLt %s; this is %s with cuBLASLt %zu: tune again",
-                  table.value("gpu", json()).dump().c_str(),
-                  table.value("cublaslt", json()).dump().c_str(), gpu.c_str(), version));
-  for (const json &product : table["products"]) {
-    GemmShape shape;
-    Choice choice;
-    auto number = [&](const char *field, uint32_t *out) {
-      const json value = product.is_object() ? product.value(field, json()) : json();
-      if (!value.is_number_unsigned() || value.get<uint64_t>() > UINT32_MAX)
-        return false;
-      *out = value.get<uint32_t>();
-      return true;
-    };
-    auto type = [&](const char *field, ElementType *out) {
-      const json value = product.value(field, json());
-      for (ElementType candidate : {ElementType::f32, ElementType::bf16, ElementType::f16})
-        if (value == elementName(candidate)) {
-          *out = candidate;
-          return true;
-        }
-      return false;
-    };
-    bool good = number("m", &shape.m) && number("n", &shape.n) && number("k", &shape.k) &&
-                number("lda", &shape.lda) && number("ldo", &shape.ldo) &&
-                number("alignment", &shape.alignment) && type("input", &shape.inputType) &&
-                type("output", &shape.outType) && product.value("bias", json()).is_boolean() &&
-                product.value("algorithm", json()).is_array() &&
-                product["algorithm"].size() == std::size(choice.algorithm.data);
-    for (size_t i = 0; good && i < std::size(choice.algorithm.data); ++i) {
-      good = product["algorithm"][i].is_number_unsigned();
-      if (good)
-        choice.algorithm.data[i] = product["algorithm"][i].get<uint64_t>();
-    }
-    if (!good)
-      return bad(
-          formatted("product %zu: expected m, n, k, lda, ldo, input, output, bias, alignment "
-                    "and an algorithm of %zu words",
-                    choices.size(), std::size(choice.algorithm.data)));
-    shape.bias = product["bias"].get<bool>();
-    choices[shape] = choice;
-  }
   return {};
 }
 

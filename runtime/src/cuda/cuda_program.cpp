@@ -1,39 +1,11 @@
 #include "cuda/cuda_program.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 namespace m1rt::cuda {
 
 using schema::ElementType;
 using schema::OperandKind;
-
-namespace {
-
-// "sm_90" and "compute_90" give 90, "sm_90a" gives 90 with exact set; 0 when it is no chip.
-int chipNumber(const flatbuffers::String *chip, bool *exact) {
-  if (!chip)
-    return 0;
-  std::string name = chip->str();
-  size_t digits = name.find('_');
-  if (digits == std::string::npos)
-    return 0;
-  char *end = nullptr;
-  long number = std::strtol(name.c_str() + digits + 1, &end, 10);
-  *exact = end && *end != 0; // the architecture-specific variants run on their own GPU only
-  return int(number);
-}
-
-// Machine code runs on its own generation from its own number on.
-bool cubinRuns(int chip, bool exact, int device) {
-  return exact ? chip == device : chip / 10 == device / 10 && chip <= device;
-}
-
-bool isFormat(const schema::Code &code, const char *format) {
-  return code.format()->str() == format;
-}
-
-} // namespace
 
 Status CudaProgram::create(CudaDevice &device, const Artifact &artifact,
                            const schema::Target &target, std::vector<void *> weights,
@@ -51,15 +23,8 @@ Status CudaProgram::create(CudaDevice &device, const Artifact &artifact,
 int CudaProgram::suitability(const schema::Target &target, int capability) {
   int best = -1;
   if (target.code())
-    for (const schema::Code *code : *target.code()) {
-      bool exact = false;
-      int chip = chipNumber(code->chip(), &exact);
-      // Any machine code before any PTX, then what was made for the GPU nearest to this one.
-      if (isFormat(*code, "cubin") && cubinRuns(chip, exact, capability))
-        best = std::max(best, 10000 + 2 * chip + exact);
-      if (isFormat(*code, "ptx") && chip <= capability && !exact)
-        best = std::max(best, chip);
-    }
+    for (const schema::Code *code : *target.code())
+      best = std::max(best, suitabilityOf(*code, capability));
   return best;
 }
 
@@ -72,32 +37,22 @@ CudaProgram::~CudaProgram() {
 Status CudaProgram::loadCode() {
   int capability = device.capability();
   // The machine code nearest to this GPU, else PTX, which the driver compiles.
-  int best = -1;
-  bool bestExact = false;
+  const int best = suitability(target, capability);
+  const bool isMachineCode = best >= machineCodeSuits;
   std::string offered;
-  if (target.code())
-    for (const schema::Code *code : *target.code()) {
-      bool exact = false;
-      int chip = chipNumber(code->chip(), &exact);
-      std::string name =
-          code->format()->str() + " for " + (code->chip() ? code->chip()->str() : "?");
-      if (offered.find(name) == std::string::npos)
-        offered += (offered.empty() ? "" : ", ") + name;
-      if (isFormat(*code, "cubin") && cubinRuns(chip, exact, capability) &&
-          (chip > best || (chip == best && exact)))
-        best = chip, bestExact = exact;
-    }
   uint32_t index = 0;
   if (target.code())
     for (const schema::Code *code : *target.code()) {
-      bool exact = false;
-      int chip = chipNumber(code->chip(), &exact);
-      bool take = best >= 0 ? isFormat(*code, "cubin") && chip == best && exact == bestExact
-                            : isFormat(*code, "ptx") && chip <= capability && !exact;
+      const std::string chip = code->chip() ? code->chip()->str() : "";
+      std::string name = code->format()->str() + " for " + (chip.empty() ? "?" : chip);
+      if (offered.find(name) == std::string::npos)
+        offered += (offered.empty() ? "" : ", ") + name;
+      const int suits = suitabilityOf(*code, capability);
+      const bool take = isMachineCode ? suits == best : suits >= 0;
       std::string what = formatted("code object %u (%s)", index++, code->format()->c_str());
       if (!take)
         continue;
-      earlyLaunches = chip >= 90 && (modules.empty() || earlyLaunches);
+      earlyLaunches = capabilityOf(chip, nullptr) >= 90 && (modules.empty() || earlyLaunches);
       Bytes bytes = artifact.segment(*code->data());
       // PTX must end in a zero byte
       std::string text(reinterpret_cast<const char *>(bytes.data), bytes.size);
@@ -162,23 +117,6 @@ Status CudaProgram::weightsWritten(const std::vector<void *> & /*addresses*/,
 void *CudaProgram::weightAs(uint32_t index, ElementType wanted) const {
   auto found = converted.find({index, wanted});
   return found == converted.end() ? weights[index] : found->second;
-}
-
-GemmShape shapeOf(const schema::Gemm &gemm, uint32_t m, uint64_t a, uint64_t out) {
-  GemmShape shape;
-  shape.m = m;
-  shape.n = gemm.n();
-  shape.k = gemm.k();
-  shape.lda = gemm.lda();
-  shape.ldo = gemm.ldo();
-  shape.inputType = gemm.a_type();
-  shape.outType = gemm.out_type();
-  shape.bias = gemm.bias() != nullptr;
-  const uint64_t bits = a | out | uint64_t(shape.lda) * elementSize(shape.inputType) |
-                        uint64_t(shape.ldo) * elementSize(shape.outType) | 16;
-  // lowest set bit: what all of these are multiples of
-  shape.alignment = uint32_t(bits & (~bits + 1));
-  return shape;
 }
 
 Status CudaProgram::convertGemmWeights() {

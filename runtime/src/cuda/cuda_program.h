@@ -13,9 +13,6 @@ namespace m1rt::cuda {
 
 constexpr uint32_t maxGridY = 65535; // blocks of a launch along y
 
-/// The product of a plan for m rows at these addresses (or offsets of aligned memory).
-GemmShape shapeOf(const schema::Gemm &gemm, uint32_t m, uint64_t a, uint64_t out);
-
 class CudaProgram final : public Program {
 public:
   static Status create(CudaDevice &device, const Artifact &artifact, const schema::Target &target,
@@ -31,6 +28,7 @@ public:
                         const std::vector<uint32_t> &written) override;
   Status tune(const std::vector<uint32_t> &rows,
               const std::function<void(const std::string &)> &report, std::string *out) override;
+  std::string tuning() const override { return tuningText; }
 
 private:
   friend class CudaContext;
@@ -57,6 +55,7 @@ private:
   bool earlyLaunches = false;
   int sampler = -1;                   // index of M1_SAMPLE_KERNEL, if the target has it
   std::unique_ptr<GemmLibrary> gemms; // null when no function has a gemm
+  std::string tuningText;
 };
 
 /// Steps run as they come, but those of `decode`: these are padded to a bucket of sequences with

@@ -20,16 +20,43 @@ CUdeviceptr address(const void *memory) { return reinterpret_cast<CUdeviceptr>(m
 
 } // namespace
 
+/// The table at `--tuning`, or else the artifact's own for this machine.
 Status CudaProgram::loadTuning() {
-  if (device.tuning().empty())
-    return {};
   if (!gemms)
-    return error(StatusCode::unsupported, "%s: the artifact has no product to tune on this device",
-                 device.tuning().c_str());
-  MappedFile file;
-  M1_TRY(MappedFile::open(device.tuning(), &file));
-  const std::string text(reinterpret_cast<const char *>(file.bytes().data), file.bytes().size);
-  return gemms->load(text, device.tuning(), device.info().name);
+    return device.tuning().empty() ? Status()
+                                   : error(StatusCode::unsupported,
+                                           "%s: the artifact has no product to tune on this device",
+                                           device.tuning().c_str());
+  TuningTable here, table;
+  here.gpu = device.info().name;
+  here.cublaslt = gemms->version();
+  auto take = [&](const std::string &source) {
+    tuningText = formatted("%zu measured, as %s says", table.products.size(), source.c_str());
+    gemms->take(std::move(table.products));
+    return Status();
+  };
+  if (!device.tuning().empty()) {
+    MappedFile file;
+    M1_TRY(MappedFile::open(device.tuning(), &file));
+    const std::string text(reinterpret_cast<const char *>(file.bytes().data), file.bytes().size);
+    M1_TRY(parseTuningTable(text, device.tuning(), &table));
+    if (machineOf(table) != machineOf(here))
+      return error(StatusCode::corrupt, "%s: measured on %s; this is %s: tune again",
+                   device.tuning().c_str(), machineOf(table).c_str(), machineOf(here).c_str());
+    return take(device.tuning());
+  }
+  std::string others;
+  if (target.tuning())
+    for (const schema::TuningTable *entry : *target.tuning()) {
+      M1_TRY(readTuningTable(*entry, &table));
+      if (machineOf(table) == machineOf(here))
+        return take("the artifact");
+      others += (others.empty() ? "" : ", ") + machineOf(table);
+    }
+  if (!others.empty())
+    tuningText = "the library's choice: the artifact's tables are of " + others + ", this is " +
+                 machineOf(here);
+  return {};
 }
 
 Status CudaProgram::tune(const std::vector<uint32_t> &rows,
@@ -76,12 +103,12 @@ Status CudaProgram::tune(const std::vector<uint32_t> &rows,
         for (size_t i = 0; i < product.weights.size(); ++i)
           buffers.push_back(
               {address(input), product.weights[i], product.biases[i], address(output)});
-        GemmLibrary::Tuned tuned;
+        TunedProduct tuned;
         M1_TRY(gemms->tune(device.api(), wanted, buffers, address(workspace), device.stream(),
                            product.name.c_str(), &tuned));
         report(formatted("%5u x %6u x %5u  %9.2f us, heuristics %9.2f us (%.2f)  %s", count,
-                         shape.n, shape.k, tuned.bestSeconds * 1e6, tuned.heuristicSeconds * 1e6,
-                         tuned.heuristicSeconds / tuned.bestSeconds, product.name.c_str()));
+                         shape.n, shape.k, tuned.seconds * 1e6, tuned.heuristicSeconds * 1e6,
+                         tuned.heuristicSeconds / tuned.seconds, product.name.c_str()));
       }
     return {};
   };
@@ -89,7 +116,12 @@ Status CudaProgram::tune(const std::vector<uint32_t> &rows,
   for (void *memory : {input, output, workspace})
     device.free(memory);
   M1_TRY(std::move(status));
-  *out = gemms->table(device.info().name);
+  TuningTable table;
+  table.gpu = device.info().name;
+  table.chip = formatted("sm_%d", device.capability());
+  table.cublaslt = gemms->version();
+  table.products = gemms->tuned();
+  *out = tuningTableText(table);
   return {};
 }
 
