@@ -25,6 +25,7 @@ struct CpuInfo {
       requiredFeatures; // what the generated code may use, as /proc/cpuinfo names it; sorted
   bool avx512 = false;
   bool avx512Bf16 = false;
+  bool amxBf16 = false;
 };
 
 /// One of --cpu: native, x86-64-v3, x86-64-v4, cooperlake, sapphirerapids. The error names the

@@ -3,5 +3,6 @@
 #include "causal_conv1d.cpp"
 #include "experts.cpp"
 #include "gated_delta.cpp"
+#include "linear.cpp"
 #include "selective_scan.cpp"
 #include "ssd_scan.cpp"

@@ -77,8 +77,6 @@ M1K_ENTRY void m1k_cpu_router(float *weights, int *experts, const float *logits,
 
 namespace {
 
-M1K_INLINE long int4RowBytes(int columns) { return (columns + 127) / 128 * 64; }
-
 /// Products of `Rows` rows of weights from `row` on with `Tokens` rows of x.
 template <int Rows, int Tokens>
 M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, int xType,

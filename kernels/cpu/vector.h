@@ -6,7 +6,7 @@
 #include "m1k_cpu.h"
 
 #define M1K_INLINE static inline __attribute__((always_inline))
-#define M1K_BODY __attribute__((always_inline)) // of lambdas
+#define M1K_BODY __attribute__((always_inline)) // of lambdas and members
 #define M1K_ENTRY extern "C" __attribute__((always_inline, visibility("default")))
 // A column of the caller's frame. In an entry, outside loops: after inlining with constant sizes it
 // is a plain local array.
@@ -104,6 +104,9 @@ M1K_INLINE float loadOne(const void *base, int type, long index) {
 M1K_INLINE void prefetch(const void *base, int type, long index) {
   __builtin_prefetch(at(base, type, index));
 }
+
+/// A row of int4 is whole blocks of 128 columns.
+M1K_INLINE long int4RowBytes(int columns) { return (columns + 127) / 128 * 64; }
 
 /// The 16 columns from `column`, a multiple of 16, on of a row of int4.
 M1K_INLINE Floats loadInt4(const void *row, int column) {

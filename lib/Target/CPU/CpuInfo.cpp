@@ -9,7 +9,7 @@ namespace m1c {
 namespace {
 
 // LLVM's name of each extension that code generation can use, and the kernel's name of it in
-// /proc/cpuinfo. Nothing here uses AMX.
+// /proc/cpuinfo.
 struct FeatureName {
   const char *llvm, *cpuinfo;
 };
@@ -44,6 +44,8 @@ constexpr FeatureName kFeatureNames[] = {
     {"avx512vpopcntdq", "avx512_vpopcntdq"},
     {"avx512bf16", "avx512_bf16"},
     {"avx512fp16", "avx512_fp16"},
+    {"amx-tile", "amx_tile"},
+    {"amx-bf16", "amx_bf16"},
 };
 
 constexpr const char *kNamed[] = {"x86-64-v3", "x86-64-v4", "cooperlake", "sapphirerapids"};
@@ -91,6 +93,7 @@ llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name) {
                                    info.llvmCpu + "' lacks");
   info.avx512 = has("avx512f") && has("avx512bw") && has("avx512vl") && has("avx512dq");
   info.avx512Bf16 = info.avx512 && has("avx512bf16");
+  info.amxBf16 = info.avx512Bf16 && has("amx-tile") && has("amx-bf16");
   for (const FeatureName &feature : kFeatureNames)
     if (has(feature.llvm))
       info.requiredFeatures.push_back(feature.cpuinfo);

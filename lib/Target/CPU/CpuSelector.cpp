@@ -18,12 +18,12 @@ const CpuFamily *findCpuFamily(StringRef op) {
   return found == families.end() ? nullptr : &*found;
 }
 
-int64_t rowsPerGroup(const KernelSpec &spec) {
+int64_t rowsPerGroup(const KernelSpec &spec, const CpuInfo &cpu) {
   const CpuFamily &family = *findCpuFamily(spec.op);
   if (family.isPerSequence)
     return 1;
   if (family.rowsPerGroup)
-    return family.rowsPerGroup(spec);
+    return family.rowsPerGroup(spec, cpu);
   // Rows of about 16 k elements a group: some microseconds, well above the cost of handing a group
   // to a thread.
   int64_t columns = spec.operands.back().dims.empty() ? spec.operands.front().dims.back()
@@ -52,7 +52,7 @@ LogicalResult CpuSelector::select(const KernelSpec &spec, PlanEmitter &emitter) 
     choice.name += "_" + std::to_string(size);
   choice.origin = family->origin;
   choice.gridX = family->gridX ? family->gridX(spec) : 1;
-  choice.rowsPerGroup = static_cast<uint32_t>(rowsPerGroup(spec));
+  choice.rowsPerGroup = static_cast<uint32_t>(rowsPerGroup(spec, cpu));
   llvm::SmallVector<Value> operands;
   for (size_t i = 0; i < spec.operands.size(); ++i)
     operands.push_back(emitter.operand(i));

@@ -172,7 +172,7 @@ void KernelWriter::ifTrue(Value condition, llvm::function_ref<void()> body) {
 }
 
 std::pair<Value, Value> KernelWriter::groupRows() {
-  int64_t rows = rowsPerGroup(spec);
+  int64_t rows = rowsPerGroup(spec, cpu);
   Value begin = mul(groupY, rows);
   return {begin, minimum(add(begin, rows), rowCount(spec.domain))};
 }

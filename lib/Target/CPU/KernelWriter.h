@@ -103,11 +103,12 @@ llvm::SmallVector<int64_t> tailWidths(int64_t n);
 struct CpuFamily {
   const char *origin; // generated, or the file of kernels/cpu
   std::vector<llvm::StringRef> ops;
-  void (*write)(KernelWriter &);                         // the whole kernel
-  bool isPerSequence = false;                            // grid_y is sequences, not rows
-  bool differsInDecode = false;                          // code for one token a sequence
-  uint32_t (*gridX)(const KernelSpec &) = nullptr;       // 1 without
-  int64_t (*rowsPerGroup)(const KernelSpec &) = nullptr; // some, by the width of a row, without
+  void (*write)(KernelWriter &);                   // the whole kernel
+  bool isPerSequence = false;                      // grid_y is sequences, not rows
+  bool differsInDecode = false;                    // code for one token a sequence
+  uint32_t (*gridX)(const KernelSpec &) = nullptr; // 1 without
+  // Some, by the width of a row, without.
+  int64_t (*rowsPerGroup)(const KernelSpec &, const CpuInfo &) = nullptr;
   /// What is not covered; empty when all is well.
   std::string (*unsupported)(const KernelSpec &) = nullptr;
 };
@@ -121,7 +122,7 @@ std::vector<CpuFamily> handTunedFamilies(); // Kernels/HandTuned.cpp
 const CpuFamily *findCpuFamily(llvm::StringRef op);
 
 /// Rows of one group, for the launch and the kernel alike.
-int64_t rowsPerGroup(const KernelSpec &spec);
+int64_t rowsPerGroup(const KernelSpec &spec, const CpuInfo &cpu);
 
 } // namespace m1c
 

@@ -71,8 +71,10 @@ Status checkCpuFeatures(const ::m1::schema::Target &target, const CpuDescription
     // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
     const int archRequestPermission = 0x1023, tileData = 18;
     if (syscall(SYS_arch_prctl, archRequestPermission, tileData) != 0)
-      return error(StatusCode::unsupported,
-                   "the system does not let this process use AMX, which the artifact's code needs");
+      return error(
+          StatusCode::unsupported,
+          "the system does not let this process use AMX, which the artifact's code needs: compile "
+          "with --cpu cooperlake");
   }
 #endif
   return Status();

@@ -1,9 +1,7 @@
 // Wrappers of kernels/cpu: a plan kernel whose body is one call with constants, which specialise
 // the callee once it is inlined.
-#include "../KernelWriter.h"
+#include "../CallWriter.h"
 #include "M1/IR/Int4.h"
-#include "m1k_cpu.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/Support/MathExtras.h"
 
 #include <numeric>
@@ -12,71 +10,6 @@ using namespace mlir;
 
 namespace m1c {
 namespace {
-
-class CallWriter {
-public:
-  CallWriter(KernelWriter &w, StringRef callee) : w(w), callee(callee) {}
-  void pointer(StringRef role) {
-    if (w.has(role))
-      push(w.pointer(role));
-    else
-      push(LLVM::ZeroOp::create(w.b, LLVM::LLVMPointerType::get(w.b.getContext())));
-  }
-  void pointers(ArrayRef<StringRef> roles) {
-    for (StringRef role : roles)
-      pointer(role);
-  }
-  /// dims, group_x, group_y as the kernel received them.
-  void grid() {
-    auto function = cast<func::FuncOp>(w.b.getInsertionBlock()->getParentOp());
-    for (int i : {1, 2, 3})
-      push(function.getArgument(i));
-  }
-  void groupX() { push(cast<func::FuncOp>(w.b.getInsertionBlock()->getParentOp()).getArgument(2)); }
-  /// The rows [begin, end) of the group.
-  void rowsOfGroup() {
-    auto [begin, end] = w.groupRows();
-    push(begin);
-    push(end);
-  }
-  void integer(int64_t value) {
-    push(arith::ConstantOp::create(w.b, w.b.getI32IntegerAttr(static_cast<int32_t>(value))));
-  }
-  void integer64(int64_t value) { push(w.constant(value)); }
-  void real(double value) {
-    push(arith::ConstantOp::create(w.b, w.b.getF32FloatAttr(static_cast<float>(value))));
-  }
-  /// Type and row stride of an activation; absent optional ones are f32 of stride 0.
-  void rows(StringRef role) {
-    type(role);
-    integer64(w.has(role) ? w.operand(role).rowStride : 0);
-  }
-  void type(StringRef role) {
-    Type element = w.has(role) ? w.operand(role).element : Type(w.b.getF32Type());
-    integer(element.isBF16()           ? M1K_BF16
-            : m1::isInt4Pairs(element) ? M1K_I4
-            : element.isInteger(8)     ? M1K_I8
-                                       : M1K_F32);
-  }
-
-  void call() {
-    auto module = w.b.getInsertionBlock()->getParentOp()->getParentOfType<ModuleOp>();
-    if (!module.lookupSymbol(callee)) {
-      OpBuilder::InsertionGuard guard(w.b);
-      w.b.setInsertionPointToStart(module.getBody());
-      auto declaration = func::FuncOp::create(
-          w.b, callee, w.b.getFunctionType(ValueRange(arguments).getTypes(), {}));
-      declaration.setPrivate();
-    }
-    func::CallOp::create(w.b, callee, TypeRange{}, arguments);
-  }
-
-private:
-  void push(Value value) { arguments.push_back(value); }
-  KernelWriter &w;
-  StringRef callee;
-  llvm::SmallVector<Value> arguments;
-};
 
 void writeSelectiveScan(KernelWriter &w) {
   CallWriter call(w, "m1k_cpu_selective_scan");
@@ -154,7 +87,7 @@ void writeAttention(KernelWriter &w) {
     call.integer(value);
   call.real(w.real("scale"));
   call.integer(w.integer("window"));
-  call.integer(rowsPerGroup(w.spec));
+  call.integer(rowsPerGroup(w.spec, w.cpu));
   call.type("cache");
   call.rows("out");
   call.rows("q");
@@ -232,7 +165,7 @@ std::vector<CpuFamily> handTunedFamilies() {
   CpuFamily attention{"attention", {"attention"}, writeAttention};
   attention.differsInDecode = true;
   attention.gridX = [](const KernelSpec &s) { return uint32_t(s.get("cache").dims[0]); };
-  attention.rowsPerGroup = [](const KernelSpec &s) -> int64_t {
+  attention.rowsPerGroup = [](const KernelSpec &s, const CpuInfo &) -> int64_t {
     return s.decode ? 1 : M1K_CPU_ATTENTION_TOKENS;
   };
   attention.unsupported = badCache;
@@ -251,7 +184,9 @@ std::vector<CpuFamily> handTunedFamilies() {
     int64_t n = s.get("out").dims[0] / s.get("experts").dims[0];
     return uint32_t(s.integer("count") * llvm::divideCeil(n, M1K_CPU_EXPERT_BLOCK));
   };
-  experts.rowsPerGroup = [](const KernelSpec &) -> int64_t { return M1K_CPU_EXPERT_TOKENS; };
+  experts.rowsPerGroup = [](const KernelSpec &, const CpuInfo &) -> int64_t {
+    return M1K_CPU_EXPERT_TOKENS;
+  };
   families.push_back(experts);
   return families;
 }

@@ -2,7 +2,7 @@
 // rows against a tile of tokens in registers. Weights of i8 become floating point there, which
 // holds them exactly: the sums are those of a weight of bf16 with the same values. So do int4,
 // whose sums over a group of columns are multiplied by the group's scale before they are added up.
-#include "../KernelWriter.h"
+#include "../CallWriter.h"
 #include "M1/IR/Int4.h"
 #include "llvm/Support/MathExtras.h"
 
@@ -18,6 +18,20 @@ constexpr int64_t kTileRows = 4; // weight rows of a register tile
 constexpr int64_t kPrefetchBytes = 2048;
 // Longest rows of integers that are unpacked on the stack for many tokens: 256 KiB for a tile.
 constexpr int64_t kMaxUnpacked = 32768;
+
+// Tokens of a step from which on products are those of tile registers, where the CPU has them.
+constexpr int64_t kTileTokens = 8;
+// Tokens of a group then, and columns that it takes at a time.
+constexpr int64_t kTileGroup = 256, kTileChunk = 512;
+
+// Tokens of a step from which on a group takes the weight rows of so many.
+constexpr int64_t kTileWide = 512, kTileNeighbours = 2;
+
+/// Whether products of many tokens are those of tile registers.
+bool hasTiles(const KernelSpec &spec, const CpuInfo &cpu) {
+  Type weight = spec.get("weight").element;
+  return cpu.amxBf16 && spec.get("x").element.isBF16() && (weight.isBF16() || weight.isInteger(8));
+}
 
 /// Weight rows of one group. 64 rows of a few thousand columns stay in L2 while the group's tokens
 /// pass; fewer where N is small, so that a pool has groups to share.
@@ -397,11 +411,47 @@ struct LinearWriter {
   }
 
   void write() {
-    int64_t block = blockRows(n), tail = n % kTileRows;
     Value scratch;
     if (unpacks)
       scratch = LLVM::AllocaOp::create(w.b, LLVM::LLVMPointerType::get(w.b.getContext()),
                                        w.b.getBF16Type(), w.constant(kTileRows * k), 64);
+    if (!hasTiles(w.spec, w.cpu))
+      return writeVectors(scratch);
+    Value tokens = w.rowCount(w.spec.domain), least = w.constant(kTileTokens);
+    w.ifTrue(arith::CmpIOp::create(w.b, arith::CmpIPredicate::sge, tokens, least),
+             [&] { callTiles(tokens); });
+    w.ifTrue(arith::CmpIOp::create(w.b, arith::CmpIPredicate::slt, tokens, least),
+             [&] { writeVectors(scratch); });
+  }
+
+  /// With many tokens a group takes the rows of its right neighbours too, which have nothing to do
+  /// then: x comes from outer caches once for all of them.
+  void callTiles(Value tokens) {
+    const int64_t block = blockRows(n), wide = block * kTileNeighbours;
+    Value few =
+        arith::CmpIOp::create(w.b, arith::CmpIPredicate::slt, tokens, w.constant(kTileWide));
+    Value place = arith::RemUIOp::create(w.b, w.groupX, w.constant(kTileNeighbours));
+    Value isFirst = arith::CmpIOp::create(w.b, arith::CmpIPredicate::eq, place, w.constant(0));
+    Value works = arith::OrIOp::create(w.b, isFirst, few);
+    Value rows = arith::SelectOp::create(w.b, few, w.constant(block), w.constant(wide));
+    Value begin = w.mul(w.groupX, block);
+    w.ifTrue(works, [&] {
+      CallWriter call(w, "m1k_cpu_tile_linear");
+      call.pointers({"out", "x", "weight", "scale", "bias"});
+      call.push(begin);
+      call.push(w.minimum(w.add(begin, rows), w.constant(n)));
+      call.rowsOfGroup();
+      for (int64_t value : {k, wide, kTileGroup, kTileChunk, group})
+        call.integer(value);
+      call.type("weight");
+      call.rows("out");
+      call.integer64(w.operand("x").rowStride);
+      call.call();
+    });
+  }
+
+  void writeVectors(Value scratch) {
+    int64_t block = blockRows(n), tail = n % kTileRows;
     Value begin = w.mul(w.groupX, block), end = w.minimum(w.add(begin, block), w.constant(n));
     // A tile takes one row of each quarter of the block, so that every register streams through
     // contiguous memory from tile to tile.
@@ -428,7 +478,9 @@ std::vector<CpuFamily> linearFamilies() {
   linear.gridX = gridX;
   // 64 tokens: x of a few thousand columns stays in L2 beside the block of weights, and weights
   // come from memory once in 64 tokens.
-  linear.rowsPerGroup = [](const KernelSpec &) -> int64_t { return 64; };
+  linear.rowsPerGroup = [](const KernelSpec &spec, const CpuInfo &cpu) -> int64_t {
+    return hasTiles(spec, cpu) ? kTileGroup : 64;
+  };
   return {linear};
 }
 

@@ -1,0 +1,68 @@
+// Products of matrices by the processor's tile registers (AMX).
+#include "tile_linear.h"
+
+using namespace m1k;
+
+namespace {
+
+struct AmxTiles {
+  /// All registers full, but for the rows of those that hold tokens and their sums.
+  M1K_AMX M1K_BODY void configure(int first, int second) {
+    struct {
+      unsigned char palette = 1, startRow = 0, reserved[14] = {};
+      unsigned short rowBytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+      unsigned char rows[16] = {};
+    } config;
+    for (int i = 0; i < 8; ++i)
+      config.rows[i] = static_cast<unsigned char>(i >= weightTile                     ? tileRows
+                                                  : i < sumTile + 2 || i == tokenTile ? first
+                                                                                      : second);
+    __builtin_ia32_tile_loadconfig(&config);
+  }
+  template <int Tile> M1K_AMX M1K_BODY void zero() { __builtin_ia32_tilezero(Tile); }
+  template <int Tile> M1K_AMX M1K_BODY void load(const char *from, long stride) {
+    __builtin_ia32_tileloadd64(Tile, from, stride);
+  }
+  template <int Tile> M1K_AMX M1K_BODY void store(char *to, long stride) {
+    __builtin_ia32_tilestored64(Tile, to, stride);
+  }
+  template <int Sum, int A, int B> M1K_AMX M1K_BODY void multiplyAdd() {
+    __builtin_ia32_tdpbf16ps(Sum, A, B);
+  }
+  M1K_AMX M1K_BODY void release() { __builtin_ia32_tilerelease(); }
+};
+
+} // namespace
+
+M1K_AMX M1K_ENTRY void m1k_cpu_tile_linear(void *out, const void *x, const void *weight,
+                                           const void *scale, const float *bias, long first,
+                                           long last, long begin, long end, int k, int block,
+                                           int tokens, int chunk, int group, int weight_type,
+                                           int out_type, long out_stride, long x_stride) {
+  using Linear = TileLinear<AmxTiles>;
+  const int pairs = Linear::pairsOf(block), tokenPairs = Linear::pairsOf(tokens);
+  float *packed = M1K_STACK(pairs * Linear::pair * chunk / 2),
+        *sums = M1K_STACK(pairs * tokenPairs * Linear::pair * Linear::pair),
+        *tails = M1K_STACK(k % tileDepth ? tokenPairs * Linear::pair * tileDepth / 2 : 0);
+  Linear{out,
+         x,
+         weight,
+         scale,
+         bias,
+         begin,
+         end,
+         first,
+         static_cast<int>(last - first),
+         k,
+         chunk,
+         group,
+         weight_type,
+         out_type,
+         out_stride,
+         x_stride,
+         reinterpret_cast<char *>(packed),
+         reinterpret_cast<char *>(sums),
+         reinterpret_cast<char *>(tails),
+         {}}
+      .run();
+}

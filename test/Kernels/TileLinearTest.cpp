@@ -1,0 +1,225 @@
+// Products by tile registers against float64: the blocking with registers of plain code anywhere,
+// the processor's where it has them.
+#include "KernelTest.h"
+#include "tile_linear.h"
+#include <fstream>
+#include <iterator>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+using namespace m1k::test;
+
+namespace {
+
+/// The registers as the manual defines them, but for rounding. What was not loaded, or lies past
+/// the configured rows, is NaN.
+struct PlainTiles {
+  int first = 0, second = 0;
+  unsigned char bytes[8][16][64];
+
+  int rows(int tile) const {
+    if (tile >= m1k::weightTile)
+      return 16;
+    return tile < m1k::sumTile + 2 || tile == m1k::tokenTile ? first : second;
+  }
+  void configure(int newFirst, int newSecond) {
+    ASSERT_TRUE(newFirst >= 1 && newFirst <= 16 && newSecond >= 1 && newSecond <= 16);
+    first = newFirst, second = newSecond;
+    std::memset(bytes, 0xff, sizeof(bytes));
+  }
+  template <int Tile> void zero() {
+    for (int r = 0; r < rows(Tile); ++r)
+      std::memset(bytes[Tile][r], 0, 64);
+  }
+  template <int Tile> void load(const char *from, long stride) {
+    for (int r = 0; r < rows(Tile); ++r)
+      std::memcpy(bytes[Tile][r], from + r * stride, 64);
+  }
+  template <int Tile> void store(char *to, long stride) {
+    for (int r = 0; r < rows(Tile); ++r)
+      std::memcpy(to + r * stride, bytes[Tile][r], 64);
+  }
+  template <int Sum, int A, int B> void multiplyAdd() {
+    for (int m = 0; m < rows(Sum); ++m)
+      for (int k = 0; k < 16; ++k)
+        for (int n = 0; n < 16; ++n) {
+          float sum;
+          uint16_t a[2], b[2];
+          std::memcpy(&sum, bytes[Sum][m] + 4 * n, 4);
+          std::memcpy(a, bytes[A][m] + 4 * k, 4);
+          std::memcpy(b, bytes[B][k] + 4 * n, 4);
+          sum += fromBf16(a[0]) * fromBf16(b[0]) + fromBf16(a[1]) * fromBf16(b[1]);
+          std::memcpy(bytes[Sum][m] + 4 * n, &sum, 4);
+        }
+  }
+  void release() { first = second = 0; }
+};
+
+struct Case {
+  int tokens, n, k, weightType;
+  bool biased;
+  int outType;
+};
+
+constexpr int block = 64, tokensOfGroup = 48, chunk = 512, group = 32;
+
+class Product {
+public:
+  explicit Product(const Case &c)
+      : c(c), x(Matrix::filled(M1K_BF16, c.tokens, c.k, c.k + 5, [&] { return random.normal(); })),
+        weight(c.weightType == M1K_I4 ? c.n * int4Stride() : long(c.n) * c.k * (isBf16() ? 2 : 1)),
+        values(static_cast<size_t>(c.n) * c.k),
+        scale(Matrix::filled(c.weightType == M1K_I4 ? M1K_BF16 : M1K_F32, c.n,
+                             c.weightType == M1K_I4 ? (c.k + group - 1) / group : 1, 0,
+                             [&] { return random.normal(); })),
+        bias(Matrix::filled(M1K_F32, 1, c.n, 0, [&] { return random.normal(); })),
+        out(c.outType, c.tokens, c.n, c.n + 3) {
+    for (int i = 0; i < c.n; ++i)
+      for (int column = 0; column < c.k; ++column)
+        values[static_cast<size_t>(i) * c.k + column] = draw(i, column);
+  }
+
+  const void *scales() { return isBf16() ? nullptr : scale.data(); }
+  const float *biases() const { return c.biased ? bias.floats() : nullptr; }
+
+  /// 2e-6: sums of up to some thousand terms in f32, of both signs. 4e-3: the result in bf16.
+  void check() {
+    for (int t = 0; t < c.tokens; ++t)
+      for (int i = 0; i < c.n; ++i) {
+        double sum = c.biased ? bias.get(0, i) : 0.0, size = 0;
+        for (int column = 0; column < c.k; ++column) {
+          const double product = x.get(t, column) * values[static_cast<size_t>(i) * c.k + column];
+          sum += product;
+          size += std::abs(product);
+        }
+        ASSERT_NEAR(out.get(t, i), sum,
+                    2e-6 * size + (c.outType == M1K_BF16 ? 4e-3 * std::abs(sum) : 1e-6))
+            << c.tokens << " tokens, " << c.n << "x" << c.k << " of type " << c.weightType << ": "
+            << t << ", " << i;
+      }
+    EXPECT_TRUE(out.surroundingsIntact());
+  }
+
+  Case c;
+  Random random{7};
+  Matrix x;
+  std::vector<char> weight;
+  std::vector<double> values; // what the weights are
+  Matrix scale, bias, out;
+
+private:
+  bool isBf16() const { return c.weightType == M1K_BF16; }
+  long int4Stride() const { return (c.k + 127) / 128 * 64; }
+  /// Writes a random weight; returns its value.
+  double draw(int i, int column) {
+    const long at = static_cast<long>(i) * c.k + column;
+    if (isBf16()) {
+      const uint16_t half = toBf16(static_cast<float>(random.normal()));
+      std::memcpy(&weight[2 * at], &half, 2);
+      return fromBf16(half);
+    }
+    if (c.weightType == M1K_I8) {
+      const int code = random.integer(-127, 127);
+      weight[at] = static_cast<char>(code);
+      return code * scale.get(i, 0);
+    }
+    const int code = random.integer(-8, 7);
+    const long word = i * int4Stride() + column / 128 * 64 + column % 32 * 2;
+    uint16_t codes;
+    std::memcpy(&codes, &weight[word], 2);
+    codes = static_cast<uint16_t>(codes | (code & 15) << column % 128 / 32 * 4);
+    std::memcpy(&weight[word], &codes, 2);
+    return fromBf16(toBf16(static_cast<float>(code * scale.get(i, column / group))));
+  }
+};
+
+/// Tokens, rows and columns that fill registers, fall short of one and go beyond one.
+std::vector<Case> cases() {
+  std::vector<Case> all;
+  int number = 0;
+  for (int tokens : {1, 8, 16, 17, 32, 33, 70})
+    for (int n : {1, 15, 32, 40, 64, 130})
+      for (int k : {1, 31, 64, 100, 544, 1100}) {
+        ++number;
+        constexpr int types[] = {M1K_BF16, M1K_I8, M1K_I4, M1K_BF16};
+        all.push_back({tokens, n, k, types[number % 4], number % 3 == 0,
+                       number % 5 == 0 ? M1K_BF16 : M1K_F32});
+      }
+  return all;
+}
+
+M1K_AMX void multiplyPlainly(Product &p, long first, long begin, long end) {
+  // Scratch begins as NaN.
+  using Linear = m1k::TileLinear<PlainTiles>;
+  std::vector<char> packed(block * chunk * 2, -1), sums(block * 64 * 4, -1), tails(64 * 64, -1);
+  Linear{p.out.data(),
+         p.x.data(),
+         p.weight.data(),
+         p.scales(),
+         p.biases(),
+         begin,
+         end,
+         first,
+         std::min<int>(block, p.c.n - static_cast<int>(first)),
+         p.c.k,
+         chunk,
+         group,
+         p.c.weightType,
+         p.c.outType,
+         p.out.stride,
+         p.x.stride,
+         packed.data(),
+         sums.data(),
+         tails.data(),
+         {}}
+      .run();
+}
+
+template <typename Multiply> void checkAll(Multiply multiply) {
+  for (const Case &c : cases()) {
+    Product p(c);
+    for (long first = 0; first < c.n; first += block)
+      for (long begin = 0; begin < c.tokens; begin += tokensOfGroup)
+        multiply(p, first, begin, std::min<long>(begin + tokensOfGroup, c.tokens));
+    p.check();
+    if (testing::Test::HasFatalFailure())
+      return;
+  }
+}
+
+// Blocking, packing and edges are right whatever multiplies the tiles.
+TEST(TileLinear, PlainTilesAgreeWithFloat64) { checkAll(multiplyPlainly); }
+
+/// Why this process cannot use tile registers; empty when it can.
+std::string whyNoTiles() {
+  std::ifstream file("/proc/cpuinfo");
+  std::string text((std::istreambuf_iterator<char>(file)), {});
+  if (text.find(" amx_bf16") == std::string::npos)
+    return "this processor has no amx_bf16";
+  constexpr int requestPermission = 0x1023, tileData = 18; // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, requestPermission, tileData) == 0 ? "" : "the system denies AMX";
+}
+
+// The processor's registers, on the same cases.
+TEST(TileLinear, ProcessorAgreesWithFloat64) {
+  if (std::string why = whyNoTiles(); !why.empty())
+    GTEST_SKIP() << why;
+  checkAll([](Product &p, long first, long begin, long end) {
+    m1k_cpu_tile_linear(p.out.data(), p.x.data(), p.weight.data(), p.scales(), p.biases(), first,
+                        std::min<long>(first + block, p.c.n), begin, end, p.c.k, block,
+                        tokensOfGroup, chunk, group, p.c.weightType, p.c.outType, p.out.stride,
+                        p.x.stride);
+  });
+}
+
+// A token's result is the same bits whatever tokens are multiplied with it.
+TEST(TileLinear, ResultIsIndependentOfOtherTokens) {
+  Product p({40, 48, 1100, M1K_BF16, false, M1K_F32});
+  multiplyPlainly(p, 0, 0, 40);
+  Matrix all = p.out;
+  for (long begin = 0; begin < 40; begin += 9)
+    multiplyPlainly(p, 0, begin, std::min<long>(begin + 9, 40));
+  EXPECT_TRUE(p.out == all);
+}
+
+} // namespace
