@@ -77,8 +77,8 @@ int main(int argc, char **argv) {
   app.add_option(
          "--cpu", options.cpu,
          "Instruction sets, separated by commas, of which the best is taken where the artifact "
-         "is run: native, x86-64-v3, x86-64-v4, cooperlake, sapphirerapids; all: the three "
-         "in the middle")
+         "is run: native, x86-64-v3, x86-64-v4, cooperlake, sapphirerapids; all: all of these "
+         "but native")
       ->type_name("LIST");
   app.add_option("--activation-type", options.activationType,
                  "Type of activations; f32 computes everything in f32")

@@ -48,9 +48,8 @@ constexpr FeatureName kFeatureNames[] = {
     {"amx-bf16", "amx_bf16"},
 };
 
+// AVX2, AVX-512, AVX-512 with products of bf16, AMX: what `all` stands for.
 constexpr const char *kNamed[] = {"x86-64-v3", "x86-64-v4", "cooperlake", "sapphirerapids"};
-// What `all` stands for: AVX2, AVX-512, and AVX-512 with products of bf16.
-constexpr const char *kAll[] = {"x86-64-v3", "x86-64-v4", "cooperlake"};
 
 } // namespace
 
@@ -104,7 +103,7 @@ llvm::Expected<CpuInfo> resolveCpu(llvm::StringRef name) {
 llvm::Expected<std::vector<CpuInfo>> parseCpus(llvm::StringRef list) {
   llvm::SmallVector<llvm::StringRef> names;
   if (list == "all")
-    names.append(std::begin(kAll), std::end(kAll));
+    names.append(std::begin(kNamed), std::end(kNamed));
   else
     list.split(names, ',');
   std::vector<CpuInfo> cpus;

@@ -40,12 +40,28 @@ const CpuDescription &hostCpu() {
   return description;
 }
 
+/// Asks the system to let this process use AMX's tile registers. It may deny that.
+static bool mayUseAmx() {
+#if defined(__x86_64__)
+  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  const int archRequestPermission = 0x1023, tileData = 18;
+  return syscall(SYS_arch_prctl, archRequestPermission, tileData) == 0;
+#else
+  return false;
+#endif
+}
+
 int cpuSuitability(const ::m1::schema::Target &target, const CpuDescription &cpu) {
   if (!target.cpu_features())
     return 0;
-  for (const flatbuffers::String *feature : *target.cpu_features())
+  bool amx = false;
+  for (const flatbuffers::String *feature : *target.cpu_features()) {
     if (cpu.features.count(feature->str()) == 0)
       return -1;
+    amx |= feature->str() == "amx_tile";
+  }
+  if (amx && !mayUseAmx())
+    return -1;
   return int(target.cpu_features()->size());
 }
 
@@ -66,17 +82,10 @@ Status checkCpuFeatures(const ::m1::schema::Target &target, const CpuDescription
         "or --cpu x86-64-v3",
         target.cpu() ? target.cpu()->c_str() : "of another kind", cpu.model.c_str(),
         missing.c_str());
-#if defined(__x86_64__)
-  if (amx) {
-    // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-    const int archRequestPermission = 0x1023, tileData = 18;
-    if (syscall(SYS_arch_prctl, archRequestPermission, tileData) != 0)
-      return error(
-          StatusCode::unsupported,
-          "the system does not let this process use AMX, which the artifact's code needs: compile "
-          "with --cpu cooperlake");
-  }
-#endif
+  if (amx && !mayUseAmx())
+    return error(StatusCode::unsupported,
+                 "the system does not let this process use AMX, which the artifact's code needs: "
+                 "compile with --cpu cooperlake");
   return Status();
 }
 

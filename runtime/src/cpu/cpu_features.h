@@ -17,7 +17,7 @@ struct CpuDescription {
 const CpuDescription &hostCpu();
 
 /// Device::suitability: how many extensions the target's code was compiled for, as long as `cpu`
-/// has them all.
+/// has them all and the system lets this process use AMX where the code does.
 int cpuSuitability(const ::m1::schema::Target &target, const CpuDescription &cpu);
 
 /// Checks that `cpu` has everything that the target's code was compiled for, and asks the system
