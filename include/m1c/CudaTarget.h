@@ -76,10 +76,10 @@ private:
 };
 
 /// The bodies of those of `kernels` that are generated, as a gpu.module that `builder` inserts;
-/// null when there are none. Fails with an error that names the kernel.
-mlir::FailureOr<mlir::gpu::GPUModuleOp> generateCudaKernels(mlir::OpBuilder &builder,
-                                                            llvm::ArrayRef<CudaKernel> kernels,
-                                                            const CudaChip &chip);
+/// null when there are none.
+mlir::gpu::GPUModuleOp generateCudaKernels(mlir::OpBuilder &builder,
+                                           llvm::ArrayRef<CudaKernel> kernels,
+                                           const CudaChip &chip);
 
 /// Code objects of all kernels: one cubin of `bodies` (generateCudaKernels; consumed; may be null)
 /// and one for each hand-tuned source, then, if asked for, the same as PTX. Needs the CUDA

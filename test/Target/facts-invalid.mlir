@@ -321,3 +321,23 @@ plan.target @cpu attributes {cpu = "x86-64-v3"} {
       tensor<64xf32>, 64], ["weight", tensor<32x64xf32>, 0], ["out", tensor<32xf32>, 0]],
       outputs = 1 : i64, rows = 1 : i64, max_rows = 0 : i64}
 }
+
+// -----
+
+// Operations that become maps before the plan have no kernels of their own.
+// expected-error @unknown {{kernel k: the cpu target has no kernel for 'silu'}}
+plan.target @cpu attributes {cpu = "x86-64-v3"} {
+  plan.kernel @k {key = "k", origin = "generated"} facts {op = "silu", operands = [["a",
+      tensor<64xf32>, 64], ["out", tensor<64xf32>, 64]], outputs = 1 : i64, rows = 1 : i64,
+      max_rows = 0 : i64}
+}
+
+// -----
+
+plan.target @cuda attributes {chip = "sm_90"} {
+  // expected-error @+1 {{'plan.kernel' op @k: has no source, and 'linear' is none of the operations with generated CUDA kernels}}
+  plan.kernel @k {key = "k", origin = "generated", block_size = 32 : i32}
+      facts {op = "linear", operands = [["x", tensor<64xbf16>, 64], ["weight",
+      tensor<32x64xbf16>, 0], ["out", tensor<32xbf16>, 32]], outputs = 1 : i64, rows = 1 : i64,
+      max_rows = 0 : i64, width = 8 : i64, grid_x = 1 : i64}
+}

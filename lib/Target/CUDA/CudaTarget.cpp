@@ -30,10 +30,7 @@ public:
     auto kernels = kernelsOf(plan);
     if (failed(kernels))
       return failure();
-    auto bodies = generateCudaKernels(builder, *kernels, chip);
-    if (failed(bodies))
-      return failure();
-    return bodies->getOperation();
+    return generateCudaKernels(builder, *kernels, chip).getOperation();
   }
 
   llvm::Expected<std::vector<CodeObject>> generateCode(plan::TargetOp plan, Operation *bodies,
@@ -88,8 +85,10 @@ private:
         auto spec = KernelSpec::fromAttribute(facts, emitError);
         if (failed(spec))
           return failure();
-        if (cuda::findGeneratedFamily(spec->op) &&
-            !cuda::isShapeOf(*spec, {kernel.width, kernel.blockSize, kernel.gridX}))
+        if (!cuda::findGeneratedFamily(spec->op))
+          return emitError() << "has no source, and '" << spec->op
+                             << "' is none of the operations with generated CUDA kernels";
+        if (!cuda::isShapeOf(*spec, {kernel.width, kernel.blockSize, kernel.gridX}))
           return emitError() << "expected width, block size and grid_x that fit each other and the "
                                 "operands, got "
                              << kernel.width << ", " << kernel.blockSize << " and " << kernel.gridX;

@@ -103,22 +103,19 @@ bool isShapeOf(const KernelSpec &spec, const KernelShape &shape) {
          shape.gridX == expected.gridX;
 }
 
-LogicalResult buildGeneratedKernel(OpBuilder &builder, gpu::GPUModuleOp module, StringRef symbol,
-                                   const KernelSpec &spec, const KernelShape &shape) {
-  const GeneratedFamily *family = findGeneratedFamily(spec.op);
-  if (!family)
-    return module.emitError() << "no generated CUDA kernel for '" << spec.op << "'";
+void buildGeneratedKernel(OpBuilder &builder, gpu::GPUModuleOp module, StringRef symbol,
+                          const KernelSpec &spec, const KernelShape &shape) {
+  const GeneratedFamily &family = *findGeneratedFamily(spec.op);
   OpBuilder::InsertionGuard guard(builder);
-  KernelWriter k(builder, module, symbol, spec, shape, family->blockPerRow);
-  if (family->blockPerRow) {
+  KernelWriter k(builder, module, symbol, spec, shape, family.blockPerRow);
+  if (family.blockPerRow) {
     Unit unit;
     unit.row = k.groupY;
-    family->write(k, unit);
+    family.write(k, unit);
   } else {
-    writeByColumns(k, *family);
+    writeByColumns(k, family);
   }
   k.finish();
-  return success();
 }
 
 } // namespace m1c::cuda

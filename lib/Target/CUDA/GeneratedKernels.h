@@ -53,11 +53,10 @@ KernelShape shapeGeneratedKernel(const KernelSpec &spec, llvm::ArrayRef<unsigned
 /// Whether it can be the shape of the kernel for `spec`, with operands of some alignment.
 bool isShapeOf(const KernelSpec &spec, const KernelShape &shape);
 
-/// Writes the kernel into `module`. Launch: one block row a row of spec.domain, shape.gridX blocks
-/// of shape.blockSize threads.
-mlir::LogicalResult buildGeneratedKernel(mlir::OpBuilder &builder, mlir::gpu::GPUModuleOp module,
-                                         llvm::StringRef symbol, const KernelSpec &spec,
-                                         const KernelShape &shape);
+/// Writes the kernel into `module`; a family serves spec.op. Launch: one block row a row of
+/// spec.domain, shape.gridX blocks of shape.blockSize threads.
+void buildGeneratedKernel(mlir::OpBuilder &builder, mlir::gpu::GPUModuleOp module,
+                          llvm::StringRef symbol, const KernelSpec &spec, const KernelShape &shape);
 
 } // namespace m1c::cuda
 
