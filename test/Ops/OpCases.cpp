@@ -299,7 +299,7 @@ OpEvaluator::Result OpEvaluator::step(const std::vector<Entry> &entries) {
 }
 
 bool lacksKernel(const std::string &message) {
-  return message.find("has no kernel for weights of") != std::string::npos;
+  return message.find("has no kernel on the cuda target") != std::string::npos;
 }
 
 std::string compileOpCase(const OpCase &test, const std::string &directory,

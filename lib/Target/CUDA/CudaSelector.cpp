@@ -87,6 +87,9 @@ LogicalResult CudaSelector::selectLibraryProduct(const KernelSpec &spec, PlanEmi
 LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emitter, Value weight,
                                        Type element) {
   const OperandSpec &x = spec.get("x"), &w = spec.get("weight"), &out = spec.get("out");
+  if (x.element.isF32() && !out.element.isF32()) // cuBLASLt has no such product
+    return emitter.error() << "has no kernel on the cuda target with rows of f32 and results of "
+                           << out.element << "; compile the model with --target cpu";
   GemmChoice choice;
   choice.domain = spec.domain;
   choice.a = emitter.operand(spec.find("x"));
