@@ -6,13 +6,10 @@ using namespace mlir;
 
 namespace m1c {
 
+#include "CpuFamilies.inc"
+
 const CpuFamily *findCpuFamily(StringRef op) {
-  static const std::vector<CpuFamily> families = [] {
-    std::vector<CpuFamily> all;
-    for (auto group : {linearFamilies, rowFamilies, rotaryFamilies, handTunedFamilies})
-      llvm::append_range(all, group());
-    return all;
-  }();
+  static const std::vector<CpuFamily> families = allFamilies();
   auto found =
       llvm::find_if(families, [&](const CpuFamily &f) { return llvm::is_contained(f.ops, op); });
   return found == families.end() ? nullptr : &*found;

@@ -99,7 +99,8 @@ private:
 /// Widths (powers of two, descending) that make up `n` < 2·lanes columns after whole registers.
 llvm::SmallVector<int64_t> tailWidths(int64_t n);
 
-/// Kernels that are written alike. The file that writes them says what they serve.
+/// Kernels that are written alike. The file that writes them, Kernels/NAME.cpp, says what they
+/// serve in nameFamilies(), which CMakeLists.txt finds by that name.
 struct CpuFamily {
   const char *origin; // generated, or the file of kernels/cpu
   std::vector<llvm::StringRef> ops;
@@ -112,11 +113,6 @@ struct CpuFamily {
   /// What is not covered; empty when all is well.
   std::string (*unsupported)(const KernelSpec &) = nullptr;
 };
-
-std::vector<CpuFamily> linearFamilies();    // Kernels/Linear.cpp
-std::vector<CpuFamily> rowFamilies();       // Kernels/Rows.cpp
-std::vector<CpuFamily> rotaryFamilies();    // Kernels/Rotary.cpp
-std::vector<CpuFamily> handTunedFamilies(); // Kernels/HandTuned.cpp
 
 /// The family that serves the op, or null.
 const CpuFamily *findCpuFamily(llvm::StringRef op);

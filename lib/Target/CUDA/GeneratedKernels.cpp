@@ -72,13 +72,10 @@ void writeByColumns(KernelWriter &k, const GeneratedFamily &family) {
 
 } // namespace
 
+#include "GeneratedFamilies.inc"
+
 const GeneratedFamily *findGeneratedFamily(StringRef op) {
-  static const std::vector<GeneratedFamily> families = [] {
-    std::vector<GeneratedFamily> all;
-    for (auto group : {elementwiseFamilies, normFamilies, rotaryFamilies, samplingFamilies})
-      llvm::append_range(all, group());
-    return all;
-  }();
+  static const std::vector<GeneratedFamily> families = allFamilies();
   auto found = llvm::find_if(families, [&](const GeneratedFamily &f) { return f.op == op; });
   return found == families.end() ? nullptr : &*found;
 }

@@ -16,7 +16,8 @@ struct Unit {
   mlir::Value column, run, inRun;
 };
 
-/// Kernels that are written alike. The file that writes them says what they serve.
+/// Kernels that are written alike. The file that writes them, Kernels/NAME.cpp, says what they
+/// serve in nameFamilies(), which CMakeLists.txt finds by that name.
 struct GeneratedFamily {
   llvm::StringRef op;
   void (*write)(KernelWriter &, const Unit &); // the unit's part of the row
@@ -33,11 +34,6 @@ struct GeneratedFamily {
   /// A kernel that the runtime launches by itself beside the op's; none without.
   KernelChoice (*companion)(const KernelSpec &, const CudaChip &) = nullptr;
 };
-
-std::vector<GeneratedFamily> elementwiseFamilies(); // Kernels/Elementwise.cpp
-std::vector<GeneratedFamily> normFamilies();        // Kernels/Norms.cpp
-std::vector<GeneratedFamily> rotaryFamilies();      // Kernels/Rotary.cpp
-std::vector<GeneratedFamily> samplingFamilies();    // Kernels/Sampling.cpp
 
 /// The family that serves the op, or null.
 const GeneratedFamily *findGeneratedFamily(llvm::StringRef op);

@@ -254,7 +254,7 @@ static void writeSample(KernelWriter &w) {
   });
 }
 
-std::vector<CpuFamily> rowFamilies() {
+std::vector<CpuFamily> rowsFamilies() {
   return {{"generated", {"embedding"}, writeEmbedding},
           {"generated", {"gather_rows"}, writeGatherRows},
           {"generated", {"rms_norm", "add_rms_norm"}, writeRmsNorm},

@@ -55,7 +55,7 @@ void writeNorm(KernelWriter &k, const Unit &unit) {
 
 } // namespace
 
-std::vector<GeneratedFamily> normFamilies() {
+std::vector<GeneratedFamily> normsFamilies() {
   std::vector<GeneratedFamily> families = {{"rms_norm", writeNorm}, {"add_rms_norm", writeNorm}};
   for (GeneratedFamily &family : families) {
     family.blockPerRow = true;
