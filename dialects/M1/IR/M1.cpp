@@ -79,7 +79,7 @@ static LogicalResult verifyState(function_ref<InFlightDiagnostic()> emitError,
 
 LogicalResult ScanStateType::verify(function_ref<InFlightDiagnostic()> emitError,
                                     ArrayRef<int64_t> shape, Type elementType) {
-  return verifyState(emitError, shape, elementType, 2, 3, "[d_inner, N] or [H, P, N]");
+  return verifyState(emitError, shape, elementType, 1, 3, "[C], [d_inner, N] or [H, P, N]");
 }
 
 LogicalResult ConvStateType::verify(function_ref<InFlightDiagnostic()> emitError,

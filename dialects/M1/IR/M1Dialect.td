@@ -62,7 +62,8 @@ def M1_ScanStateType : M1_StateType<"ScanState", "scan_state", "scan"> {
   let summary = "recurrent state of a scan, one per slot";
   let description = [{
     Mamba-1: `!m1.scan_state<64x16xf32>` is [d_inner, N] per slot. Mamba-2:
-    `!m1.scan_state<4x16x16xf32>` is [H, P, N] per slot. Elements are f32, bf16 or f16.
+    `!m1.scan_state<4x16x16xf32>` is [H, P, N] per slot. One number a channel:
+    `!m1.scan_state<64xf32>`. Elements are f32, bf16 or f16.
   }];
 }
 

@@ -18,9 +18,9 @@ func.func private @f(!m1.scan_state<4x4xi32>)
 
 // -----
 
-// A scan state has two or three dimensions.
-// expected-error @+1 {{expected dimensions [d_inner, N] or [H, P, N], got 1 of them}}
-func.func private @f(!m1.scan_state<4xf32>)
+// A scan state has one to three dimensions.
+// expected-error @+1 {{expected dimensions [C], [d_inner, N] or [H, P, N], got 4 of them}}
+func.func private @f(!m1.scan_state<4x2x2x2xf32>)
 
 // -----
 

@@ -33,6 +33,8 @@ m1.weight @lo : tensor<256x8x2xf32> {angles = #m1.rotary_angles<step = 1,
 m1.state @scan : !m1.scan_state<64x16xf32>
 // CHECK: m1.state @ssd : !m1.scan_state<4x16x16xbf16>
 m1.state @ssd : !m1.scan_state<4x16x16xbf16>
+// CHECK: m1.state @channels : !m1.scan_state<64xf32>
+m1.state @channels : !m1.scan_state<64xf32>
 // CHECK: m1.state @conv : !m1.conv_state<3x32xf32>
 m1.state @conv : !m1.conv_state<3x32xf32>
 // CHECK: m1.state @conv1 : !m1.conv_state<0x32xf16>
