@@ -195,6 +195,7 @@ static FailureOr<double> evaluateScalar(Operation *op, StringRef name, Dictionar
       {math::ExpOp::getOperationName(), [](ArrayRef<double> v) { return std::exp(v[0]); }},
       {math::FmaOp::getOperationName(), [](ArrayRef<double> v) { return v[0] * v[1] + v[2]; }},
       {math::Log1pOp::getOperationName(), [](ArrayRef<double> v) { return std::log1p(v[0]); }},
+      {math::SqrtOp::getOperationName(), [](ArrayRef<double> v) { return std::sqrt(v[0]); }},
       {math::TanhOp::getOperationName(), [](ArrayRef<double> v) { return std::tanh(v[0]); }},
   };
   auto found = functions.find(name);

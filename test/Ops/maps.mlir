@@ -85,7 +85,9 @@ func.func @scalars(%a: tensor<?x31xf32>, %b: tensor<?x31xbf16>, %d: tensor<31xf3
     %11 = arith.cmpf ogt, %u, %w : f32
     %12 = arith.mulf %10, %u : f32
     %13 = arith.select %11, %12, %10 : f32
-    m1.yield %13 : f32
+    %14 = math.sqrt %4 : f32
+    %15 = arith.subf %13, %14 : f32
+    m1.yield %15 : f32
   }
   return %y : tensor<?x31xf32>
 }

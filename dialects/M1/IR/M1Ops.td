@@ -430,7 +430,7 @@ def M1_MapOp : M1_MapKernelOp<"map", [SingleBlock]> {
     also be a vector [C/k], whose value i all rows share in the columns i·k … i·k + k - 1. The body
     takes and yields f32, whatever the element types are, and is arithmetic: `arith.addf`, `subf`,
     `mulf`, `divf`, `negf`, `maximumf`, `minimumf`, `cmpf`, `select`, `constant` and `math.exp`,
-    `log1p`, `tanh`, `erf`, `fma`. `label` names the map in traces.
+    `log1p`, `sqrt`, `tanh`, `erf`, `fma`. `label` names the map in traces.
 
     Example:
     ```mlir

@@ -10,8 +10,8 @@ using namespace mlir::m1;
 bool mlir::m1::isScalarOp(Operation *op) {
   return isa<arith::AddFOp, arith::SubFOp, arith::MulFOp, arith::DivFOp, arith::NegFOp,
              arith::MaximumFOp, arith::MinimumFOp, arith::CmpFOp, arith::SelectOp,
-             arith::ConstantOp, math::ErfOp, math::ExpOp, math::FmaOp, math::Log1pOp, math::TanhOp>(
-      op);
+             arith::ConstantOp, math::ErfOp, math::ExpOp, math::FmaOp, math::Log1pOp, math::SqrtOp,
+             math::TanhOp>(op);
 }
 
 LogicalResult mlir::m1::verifyScalars(Operation *op, Region &body, size_t inputs) {

@@ -9,7 +9,7 @@
 namespace mlir::m1 {
 
 /// Whether the operation may stand in a region of scalars: pure f32 arithmetic, comparisons, and
-/// the functions that every target has (exp, log1p, tanh, erf).
+/// the functions that every target has (exp, log1p, sqrt, tanh, erf).
 bool isScalarOp(Operation *op);
 
 /// Refuses a region that is not: as many f32 arguments as `inputs`, scalar operations, m1.yield of

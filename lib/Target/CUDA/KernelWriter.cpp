@@ -282,6 +282,8 @@ Value KernelWriter::scalar(StringRef op, ValueRange v) {
     return exp(v[0]);
   if (op == math::Log1pOp::getOperationName())
     return log1p(v[0]);
+  if (op == math::SqrtOp::getOperationName())
+    return perElement(b, "llvm.nvvm.sqrt.approx.f", v[0]);
   if (op == math::TanhOp::getOperationName())
     return tanh(*this, v[0]);
   if (op == math::ErfOp::getOperationName())

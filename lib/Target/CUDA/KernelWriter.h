@@ -67,7 +67,7 @@ public:
   Value offset(Value row, int64_t stride, Value column); // i64: row * stride + column
 
   // f32 arithmetic, scalars or vectors. Approximate instructions: ex2 and lg2 to 2 ulp (lg2 to
-  // 2^-22 absolute), rcp and rsqrt to 1 ulp.
+  // 2^-22 absolute), rcp, sqrt and rsqrt to 1 ulp.
   Value splat(Value scalar, unsigned width = 0);
   Value splat(float value, unsigned width = 0);
   /// What scalar code (m1::buildScalars) says otherwise than in the arith dialect; null for the
