@@ -109,6 +109,7 @@ LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emit
 }
 
 LogicalResult CudaSelector::selectGenerated(const KernelSpec &spec, PlanEmitter &emitter) {
+  const cuda::GeneratedFamily &family = *cuda::findGeneratedFamily(spec.op);
   SmallVector<unsigned> alignments;
   SmallVector<Value> operands;
   for (size_t i = 0; i < spec.operands.size(); ++i) {
@@ -118,10 +119,12 @@ LogicalResult CudaSelector::selectGenerated(const KernelSpec &spec, PlanEmitter 
   cuda::KernelShape shape = cuda::shapeGeneratedKernel(spec, alignments);
   KernelChoice choice;
   choice.key = spec.key() + " width " + std::to_string(shape.width);
+  if (family.differsInDecode && spec.decode)
+    choice.key += " decode";
   choice.name = stemFor(spec, choice.key);
   choice.origin = "generated";
   choice.blockSize = shape.blockSize;
-  choice.domain = spec.domain;
+  choice.domain = family.isPerSequence ? RowDomain::sequences : spec.domain;
   choice.gridX = shape.gridX;
   choice.shape = {{"width", shape.width}, {"grid_x", shape.gridX}};
   emitter.launch(choice, operands, spec.outputs);

@@ -10,7 +10,7 @@ namespace m1c::cuda {
 
 /// What one thread does in a row.
 struct Unit {
-  mlir::Value row;
+  mlir::Value row; // or the sequence, of families that walk them
   // Where threads share a row by columns: the first of its `width` columns of the result, and the
   // same as a run (see GeneratedFamily::run) and a column within it.
   mlir::Value column, run, inRun;
@@ -24,6 +24,9 @@ struct GeneratedFamily {
   /// A block has the row to itself, and its threads share it as they like. Otherwise each has
   /// `width` columns, of as many blocks as that takes.
   bool blockPerRow = false;
+  /// Rows are the sequences of the batch, whose tokens the unit walks.
+  bool isPerSequence = false;
+  bool differsInDecode = false; // code for one token a sequence
   /// Length of the runs of contiguous elements that the op maps to contiguous elements.
   int64_t (*run)(const KernelSpec &) = nullptr;
   int64_t (*runsPerRow)(const KernelSpec &) = nullptr; // as many as the result holds, without
@@ -50,7 +53,7 @@ KernelShape shapeGeneratedKernel(const KernelSpec &spec, llvm::ArrayRef<unsigned
 bool isShapeOf(const KernelSpec &spec, const KernelShape &shape);
 
 /// Writes the kernel into `module`; a family serves spec.op. Launch: one block row a row of
-/// spec.domain, shape.gridX blocks of shape.blockSize threads.
+/// spec.domain, or a sequence, shape.gridX blocks of shape.blockSize threads.
 void buildGeneratedKernel(mlir::OpBuilder &builder, mlir::gpu::GPUModuleOp module,
                           llvm::StringRef symbol, const KernelSpec &spec, const KernelShape &shape);
 

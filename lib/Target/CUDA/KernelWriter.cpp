@@ -82,6 +82,16 @@ Value KernelWriter::select(Value condition, llvm::function_ref<Value()> body, Va
   return ifOp.getResult(0);
 }
 
+SmallVector<Value> KernelWriter::forRange(Value begin, Value end, int64_t step, ValueRange initial,
+                                          CarryBody body) {
+  auto loop = scf::ForOp::create(b, begin, end, i32(step), initial);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(loop.getBody());
+  SmallVector<Value> next = body(loop.getInductionVar(), loop.getRegionIterArgs());
+  scf::YieldOp::create(b, next);
+  return SmallVector<Value>(loop.getResults());
+}
+
 Type KernelWriter::vectorType(Type element, unsigned width) {
   return VectorType::get({width}, element);
 }

@@ -48,6 +48,12 @@ public:
   /// `body` where `condition` holds, else `otherwise`.
   Value select(Value condition, llvm::function_ref<Value()> body, Value otherwise);
 
+  /// Runs `body` for `begin`, `begin` + step … below `end` (i32) with what it carries from one to
+  /// the next, at first `initial`; returns what the last one carries on.
+  using CarryBody = llvm::function_ref<llvm::SmallVector<Value>(Value, mlir::ValueRange)>;
+  llvm::SmallVector<Value> forRange(Value begin, Value end, int64_t step, mlir::ValueRange initial,
+                                    CarryBody body);
+
   /// An i32 of a batch array.
   Value loadIndex(llvm::StringRef role, Value index);
   void storeIndex(llvm::StringRef role, Value index, Value value);

@@ -4,7 +4,6 @@
 #include "../HandTuned.h"
 #include "m1k_abi.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include <tuple>
 
@@ -25,35 +24,33 @@ void writeArgmax(KernelWriter &k, const Unit &unit) {
   Value noIndex =
       vector::BroadcastOp::create(b, VectorType::get({width}, b.getI32Type()), k.i32(none));
   Value first = k.mul(k.thread, k.i32(width));
-  auto loop = scf::ForOp::create(b, first, k.i32(size), k.i32(stride), ValueRange{lowest, noIndex});
-  {
-    OpBuilder::InsertionGuard guard(b);
-    b.setInsertionPointToStart(loop.getBody());
-    Value column = loop.getInductionVar(), best = loop.getRegionIterArg(0),
-          index = loop.getRegionIterArg(1);
-    Value logit = k.load("logits", unit.row, column);
-    Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, logit, logit);
-    Value value = arith::SelectOp::create(b, isNan, k.splat(infinity), logit);
-    SmallVector<int32_t> lanes(width);
-    for (unsigned i = 0; i < width; ++i)
-      lanes[i] = i;
-    auto type = VectorType::get({width}, b.getI32Type());
-    Value lane =
-        arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<int32_t>(lanes)));
-    Value here = arith::AddIOp::create(b, vector::BroadcastOp::create(b, type, column), lane);
-    if (size % width) {
-      Value end = vector::BroadcastOp::create(b, type, k.i32(size));
-      Value counts = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, here, end);
-      value = arith::SelectOp::create(b, counts, value, k.splat(-infinity));
-    }
-    Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, value, best);
-    scf::YieldOp::create(b, ValueRange{arith::SelectOp::create(b, greater, value, best),
-                                       arith::SelectOp::create(b, greater, here, index)});
-  }
+  SmallVector<Value> found = k.forRange(
+      first, k.i32(size), stride, {lowest, noIndex},
+      [&](Value column, ValueRange carried) -> SmallVector<Value> {
+        Value best = carried[0], index = carried[1];
+        Value logit = k.load("logits", unit.row, column);
+        Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, logit, logit);
+        Value value = arith::SelectOp::create(b, isNan, k.splat(infinity), logit);
+        SmallVector<int32_t> lanes(width);
+        for (unsigned i = 0; i < width; ++i)
+          lanes[i] = i;
+        auto type = VectorType::get({width}, b.getI32Type());
+        Value lane =
+            arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<int32_t>(lanes)));
+        Value here = arith::AddIOp::create(b, vector::BroadcastOp::create(b, type, column), lane);
+        if (size % width) {
+          Value end = vector::BroadcastOp::create(b, type, k.i32(size));
+          Value counts = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, here, end);
+          value = arith::SelectOp::create(b, counts, value, k.splat(-infinity));
+        }
+        Value greater = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, value, best);
+        return {arith::SelectOp::create(b, greater, value, best),
+                arith::SelectOp::create(b, greater, here, index)};
+      });
   Value best, index;
   for (unsigned i = 0; i < width; ++i) {
-    Value otherBest = vector::ExtractOp::create(b, loop.getResult(0), ArrayRef<int64_t>{i});
-    Value otherIndex = vector::ExtractOp::create(b, loop.getResult(1), ArrayRef<int64_t>{i});
+    Value otherBest = vector::ExtractOp::create(b, found[0], ArrayRef<int64_t>{i});
+    Value otherIndex = vector::ExtractOp::create(b, found[1], ArrayRef<int64_t>{i});
     if (!best) {
       best = otherBest, index = otherIndex;
       continue;
