@@ -90,7 +90,7 @@ private:
   /// Says why launches stay apart; always false.
   bool missed(Step step, StringRef reason) {
     remark::missed(step.launch.getLoc(), remark::RemarkOpts::name("launch").category(getArgument()))
-        << remark::reason("{0}", reason.str());
+        << remark::reason("@{0}: {1}", step.launch.getKernel().str(), reason.str());
     return false;
   }
   /// `symbol` is of the kernel that `describe` gives. Returns why there is none.
