@@ -9,14 +9,30 @@ static llvm::StringRef trimBlanks(llvm::StringRef text) {
   return text;
 }
 
-bool holdsIndexArray(llvm::StringRef text) {
+/// Where an array of index says so, from `at` on; npos: nowhere.
+static size_t findIndexArray(llvm::StringRef text, size_t at) {
   constexpr llvm::StringLiteral word = "array";
-  for (size_t at = text.find(word); at != llvm::StringRef::npos; at = text.find(word, at + 1)) {
+  for (at = text.find(word, at); at != llvm::StringRef::npos; at = text.find(word, at + 1)) {
     llvm::StringRef rest = trimBlanks(text.drop_front(at + word.size()));
-    if (rest.consume_front("<") && trimBlanks(rest).starts_with("index"))
-      return true;
+    if (!rest.consume_front("<"))
+      continue;
+    rest = trimBlanks(rest);
+    if (rest.starts_with("index"))
+      return text.size() - rest.size();
   }
-  return false;
+  return llvm::StringRef::npos;
+}
+
+bool holdsIndexArray(llvm::StringRef text) {
+  return findIndexArray(text, 0) != llvm::StringRef::npos;
+}
+
+std::string withoutIndexArrays(llvm::StringRef text) {
+  std::string changed = text.str();
+  for (size_t at = findIndexArray(text, 0); at != llvm::StringRef::npos;
+       at = findIndexArray(text, at))
+    changed[at] = 'I';
+  return changed;
 }
 
 } // namespace m1c
