@@ -248,6 +248,10 @@ bool Compilation::parseModel() {
   if (auto text = llvm::MemoryBuffer::getFile(options.model);
       text && holdsIndexArray((*text)->getBuffer()))
     return fail(llvm::createStringError(options.model + ": " + indexArrayMessage));
+  // A text may hold the kernels.
+  DialectRegistry registry;
+  createGenerateKernelsPass()->getDependentDialects(registry);
+  context.appendDialectRegistry(registry);
   module = parseSourceFile<ModuleOp>(options.model, &context);
   if (!module)
     return false;

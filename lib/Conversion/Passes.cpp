@@ -54,6 +54,8 @@ struct GenerateKernelsPass : impl::GenerateKernelsPassBase<GenerateKernelsPass> 
   void runOnOperation() override {
     auto plans = llvm::to_vector(getOperation().getOps<plan::TargetOp>());
     for (plan::TargetOp plan : plans) {
+      if (findKernelBodies(plan))
+        continue;
       auto target = createTargetOf(plan);
       if (!target) {
         plan.emitOpError(llvm::toString(target.takeError()));

@@ -42,7 +42,8 @@ def GenerateKernelsPass : Pass<"m1-generate-kernels", "::mlir::ModuleOp"> {
     cuda a `gpu.module`. Its attribute `m1.kernels_of` names the plan. Hand-tuned CUDA kernels have
     their `source` in the plan, hand-tuned CPU kernels are calls that code generation inlines.
 
-    It refuses plans of devices that are not known here, and kernels without facts.
+    It refuses plans of devices that are not known here, and kernels without facts. Plans whose
+    kernels are there keep them.
 
     Before:
     ```mlir
