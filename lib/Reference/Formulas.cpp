@@ -241,6 +241,28 @@ bool gatedDelta(const Rows &q, const Rows &k, const Rows &v, const Rows &a, cons
   return true;
 }
 
+bool rgLru(const Rows &x, const Rows &inputGate, const Rows &recurrenceGate, const Rows &lambda,
+           const ReferenceBatch &batch, Pool &pool, Rows &result) {
+  result = Rows(x.rows, x.columns);
+  for (int64_t s = 0; s < batch.sequenceCount(); ++s) {
+    if (batch.sequenceStarts[s] == batch.sequenceStarts[s + 1])
+      continue;
+    std::vector<double> h;
+    if (!loadState(batch, s, pool, x.columns, h))
+      return false;
+    for (int64_t t = batch.sequenceStarts[s]; t < batch.sequenceStarts[s + 1]; ++t)
+      for (int64_t c = 0; c < x.columns; ++c) {
+        double logA = -8.0 * softplus(lambda[c]) * sigmoid(recurrenceGate.at(t, c));
+        double gated = sigmoid(inputGate.at(t, c)) * x.at(t, c);
+        double factor = batch.positions[t] == 0 ? 1.0 : std::sqrt(-std::expm1(2.0 * logA));
+        h[c] = std::exp(logA) * h[c] + factor * gated;
+        result.at(t, c) = h[c];
+      }
+    pool[batch.slots[s]] = h;
+  }
+  return true;
+}
+
 void route(const Rows &logits, const Rows *correction, const RouterShape &shape, Rows &weights,
            Rows &experts) {
   int64_t count = logits.columns, size = count / shape.groups;

@@ -72,6 +72,10 @@ bool gatedDelta(const Rows &q, const Rows &k, const Rows &v, const Rows &a, cons
                 const Rows &decay, const Rows *bias, const GatedDeltaShape &shape,
                 const ReferenceBatch &batch, Pool &pool, Rows &result);
 
+/// Real-gated linear recurrent unit. x and gates: [T, C], lambda: [1, C]. Pool: [C].
+bool rgLru(const Rows &x, const Rows &inputGate, const Rows &recurrenceGate, const Rows &lambda,
+           const ReferenceBatch &batch, Pool &pool, Rows &result);
+
 /// Experts of each row of logits [T, E], and their weights, both [T, chosen]: the largest s +
 /// correction (null: 0) with s the softmax or sigmoid. In groups that are not among the `kept` with
 /// the largest sums of their two largest, s + correction counts as 0.

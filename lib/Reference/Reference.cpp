@@ -382,6 +382,13 @@ LogicalResult Evaluation::evaluate(Operation *op) {
           return unwritten(op);
         return set(op.getResult(), std::move(result));
       })
+      .Case([&](m1::RgLruOp op) {
+        Rows result;
+        if (!rgLru(get(op.getX()), get(op.getInputGate()), get(op.getRecurrenceGate()),
+                   get(op.getLambda()), batch, pool(op.getState()), result))
+          return unwritten(op);
+        return set(op.getResult(), std::move(result));
+      })
       .Case([&](m1::RouterOp op) {
         int64_t chosen = cast<RankedTensorType>(op.getWeights().getType()).getDimSize(1);
         Rows ofRows, names;

@@ -23,6 +23,7 @@ m1.weight @lo : tensor<256x8x2xf32> {sources = ["lo"]}
 m1.state @conv_state : !m1.conv_state<3x32xf32>
 m1.state @scan_state : !m1.scan_state<64x16xf32>
 m1.state @scan2_state : !m1.scan_state<4x16x16xbf16>
+m1.state @channels : !m1.scan_state<64xf32>
 m1.state @cache : !m1.kv_cache<2x64x16xbf16>
 m1.state @cache1 : !m1.kv_cache<2x64x16xf32>
 func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32>, tensor<?xi32>) {
@@ -78,8 +79,13 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   %y2 = m1.ssd_scan %x, %d4, %A2, %x, %h dt_bias(%D2), %batch, %scan2_state {delta_softplus}
     : (tensor<?x32xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x32xf32>, tensor<?x64xf32>,
         tensor<4xf32>, !m1.batch, !m1.scan_state<4x16x16xbf16>) -> tensor<?x64xf32>
+  // CHECK: plan.kernel @rg_lru_64 {key = "rg_lru x:64xf32/64 input_gate:64xf32/64 recurrence_gate:64xf32/64 lambda:64xf32 state:64xf32 sequence_starts:i32 slots:i32 positions:i32 -> out:64xf32/64 over sequences", origin = "generated"}
+  %channels = m1.get_state @channels : !m1.scan_state<64xf32>
+  %y3 = m1.rg_lru %y1, %h, %dt, %D, %batch, %channels
+    : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<64xf32>, !m1.batch,
+        !m1.scan_state<64xf32>) -> tensor<?x64xf32>
   // CHECK: plan.kernel @skip_64 {key = "map {body = {{.*}}} y:64xf32/64 x:64xf32/64 d:4xf32 -> out:64xf32/64 over tokens", origin = "generated"}
-  %k = m1.skip %y2, %r, %D2 : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<4xf32>)
+  %k = m1.skip %y2, %y3, %D2 : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<4xf32>)
       -> tensor<?x64xf32>
   // CHECK: plan.kernel @gated_rms_norm_64 {key = "gated_rms_norm {eps = 1.000000e-05 : f64, groups = 4 : i64} y:64xf32/64 z:64xf32/64 weight:64xf32 -> out:64xf32/64 over tokens", origin = "generated"}
   %g = m1.gated_rms_norm %k, %y1, %norm {groups = 4 : i64, eps = 1.0e-5 : f64}

@@ -140,3 +140,52 @@ func.func @bench_gated_delta(%q: tensor<?x2048xbf16>, %k: tensor<?x2048xbf16>,
          !m1.scan_state<32x128x128xf32>) -> tensor<?x4096xbf16>
   return %y : tensor<?x4096xbf16>
 }
+
+func.func @rg_lru(%x: tensor<?x151xf32>, %i: tensor<?x151xf32>, %r: tensor<?x151xf32>,
+    %l: tensor<151xf32>, %batch: !m1.batch, %s: !m1.scan_state<151xf32>) -> tensor<?x151xf32> {
+  %y = m1.rg_lru %x, %i, %r, %l, %batch, %s
+      : (tensor<?x151xf32>, tensor<?x151xf32>, tensor<?x151xf32>, tensor<151xf32>, !m1.batch,
+         !m1.scan_state<151xf32>) -> tensor<?x151xf32>
+  return %y : tensor<?x151xf32>
+}
+
+// Channels that forget little: what of an input enters is the root of a difference near zero.
+func.func @rg_lru_slow(%x: tensor<?x24xf32>, %i: tensor<?x24xf32>, %r: tensor<?x24xf32>,
+    %l: tensor<24xf32> {m1.transform = #m1<transform neg_exp>}, %batch: !m1.batch,
+    %s: !m1.scan_state<24xf32>) -> tensor<?x24xf32> {
+  %slow = m1.map %r {label = "slow"} : (tensor<?x24xf32>) -> tensor<?x24xf32> {
+  ^bb0(%u: f32):
+    %six = arith.constant 6.0 : f32
+    %v = arith.subf %u, %six : f32
+    m1.yield %v : f32
+  }
+  %y = m1.rg_lru %x, %i, %slow, %l, %batch, %s
+      : (tensor<?x24xf32>, tensor<?x24xf32>, tensor<?x24xf32>, tensor<24xf32>, !m1.batch,
+         !m1.scan_state<24xf32>) -> tensor<?x24xf32>
+  return %y : tensor<?x24xf32>
+}
+
+func.func @rg_lru_bf16(%x: tensor<?x128xbf16>, %i: tensor<?x128xbf16>, %r: tensor<?x128xbf16>,
+    %l: tensor<128xf32>, %batch: !m1.batch, %s: !m1.scan_state<128xf32>) -> tensor<?x128xbf16> {
+  %y = m1.rg_lru %x, %i, %r, %l, %batch, %s
+      : (tensor<?x128xbf16>, tensor<?x128xbf16>, tensor<?x128xbf16>, tensor<128xf32>, !m1.batch,
+         !m1.scan_state<128xf32>) -> tensor<?x128xbf16>
+  return %y : tensor<?x128xbf16>
+}
+
+func.func @rg_lru_bf16_state(%x: tensor<?x20xf32>, %i: tensor<?x20xbf16>, %r: tensor<?x20xf32>,
+    %l: tensor<20xf32>, %batch: !m1.batch, %s: !m1.scan_state<20xbf16>) -> tensor<?x20xf32> {
+  %y = m1.rg_lru %x, %i, %r, %l, %batch, %s
+      : (tensor<?x20xf32>, tensor<?x20xbf16>, tensor<?x20xf32>, tensor<20xf32>, !m1.batch,
+         !m1.scan_state<20xbf16>) -> tensor<?x20xf32>
+  return %y : tensor<?x20xf32>
+}
+
+func.func @bench_rg_lru(%x: tensor<?x2560xbf16>, %i: tensor<?x2560xbf16>, %r: tensor<?x2560xbf16>,
+    %l: tensor<2560xf32>, %batch: !m1.batch, %s: !m1.scan_state<2560xf32>)
+    -> tensor<?x2560xbf16> attributes {m1.bench} {
+  %y = m1.rg_lru %x, %i, %r, %l, %batch, %s
+      : (tensor<?x2560xbf16>, tensor<?x2560xbf16>, tensor<?x2560xbf16>, tensor<2560xf32>,
+         !m1.batch, !m1.scan_state<2560xf32>) -> tensor<?x2560xbf16>
+  return %y : tensor<?x2560xbf16>
+}

@@ -267,8 +267,20 @@ private:
     pool.push_back(y);
   }
 
+  void gatedRecurrence() {
+    const Value x = any(16), input = any(16), recurrence = any(16);
+    const std::string lambda = weight("lambda", {16}), held = "!m1.scan_state<16xf32>";
+    const std::string kept = state("rg_lru_state", held);
+    const Value y = result(16);
+    line(y.name + " = m1.rg_lru " + x.name + ", " + input.name + ", " + recurrence.name + ", " +
+         lambda + ", %batch, " + kept + " : (" + x.type() + ", " + input.type() + ", " +
+         recurrence.type() + ", " + type({16}) + ", !m1.batch, " + held + ") -> " + y.type());
+    pool.push_back(y);
+    maybeUse(y);
+  }
+
   void grow() {
-    switch (random.integer(0, 10)) {
+    switch (random.integer(0, 11)) {
     case 0: { // linears of one input, some with a bias
       const Value x = any();
       const bool biased = random.chance(0.3);
@@ -321,7 +333,10 @@ private:
     case 8:
       attention();
       break;
-    case 9: {
+    case 9:
+      gatedRecurrence();
+      break;
+    case 10: {
       const Value x = any(32), a = result(8), b = result(24);
       line(a.name + ", " + b.name + " = m1.split " + x.name + " : " + x.type() + " -> " + a.type() +
            ", " + b.type());

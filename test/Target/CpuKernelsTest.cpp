@@ -345,6 +345,82 @@ TEST_P(CpuKernels, Functions) {
   EXPECT_LT(worst([](double v) { return v > 30 ? v : std::log1p(std::exp(v)); }), 8.0);
 }
 
+// A recurrence in pieces is the recurrence as a whole, bit for bit, and agrees with float64:
+// sequences of one token, of odd lengths and of none between others, in slots in any order, some of
+// which start and some go on; a slot that no sequence has stays as it was.
+TEST_P(CpuKernels, RgLru) {
+  auto sigmoid = [](double v) { return 1 / (1 + std::exp(-v)); };
+  for (int64_t channels : {1, 31, 151, 256}) {
+    const std::vector<int> lengths = {5, 0, 1, 7}, slots = {3, 1, 0, 4}, before = {0, 0, 9, 1};
+    Buffer x = h->input("x", "f32", {channels}, channels + 3),
+           i = h->input("input_gate", "bf16", {channels}, channels),
+           r = h->input("recurrence_gate", "f32", {channels}, channels + 1),
+           lambda = h->input("lambda", "f32", {channels}),
+           out = h->output("out", "f32", {channels}, channels + 2);
+    Buffer state = h->input("state", "f32", {channels});
+    // Of five slots.
+    std::vector<double> slotValues(5 * channels);
+    state.values.resize(5 * channels);
+    state.bytes.resize(5 * channels * 4);
+    for (int64_t at = 0; at < 5 * channels; ++at)
+      h->set(state, at, slotValues[at] = std::sin(double(at)));
+    for (int64_t at = 0; at < 5 * channels; ++at)
+      slotValues[at] = state.values[at];
+    auto run = [&](const std::vector<int> &starts, const std::vector<int> &positions) {
+      const int sequences = int(starts.size()) - 1;
+      auto array = [&](const char *role, const std::vector<int> &values) {
+        Buffer b = h->input(role, "i32", {}, 1, int64_t(values.size()));
+        for (size_t at = 0; at < values.size(); ++at)
+          h->set(b, at, values[at]);
+        return b;
+      };
+      Buffer sequenceStarts = array("sequence_starts", starts), slotOf = array("slots", slots),
+             position = array("positions", positions);
+      for (Buffer *b : {&sequenceStarts, &slotOf, &position})
+        b->spec.rowStride = 0;
+      h->run("rg_lru", {&x, &i, &r, &lambda, &state, &sequenceStarts, &slotOf, &position, &out}, {},
+             RowDomain::tokens, {kRows, sequences, kRows, 1});
+    };
+    std::vector<int> starts = {0}, positions;
+    for (size_t s = 0; s < lengths.size(); ++s) {
+      starts.push_back(starts.back() + lengths[s]);
+      for (int t = 0; t < lengths[s]; ++t)
+        positions.push_back(before[s] + t);
+    }
+    ASSERT_EQ(starts.back(), kRows);
+    const std::vector<double> kept = slotValues;
+    run(starts, positions);
+    // In float64.
+    std::vector<double> want(kRows * channels);
+    for (size_t s = 0; s < lengths.size(); ++s)
+      for (int t = starts[s]; t < starts[s + 1]; ++t)
+        for (int64_t c = 0; c < channels; ++c) {
+          double &value = slotValues[slots[s] * channels + c];
+          double logA = -8 * std::log1p(std::exp(lambda.values[c])) * sigmoid(r.at(t, c));
+          double input = sigmoid(i.at(t, c)) * x.at(t, c);
+          value = positions[t] == 0
+                      ? input
+                      : std::exp(logA) * value + std::sqrt(-std::expm1(2 * logA)) * input;
+          want[t * channels + c] = value;
+        }
+    h->expect(out, [&](int64_t t, int64_t c) { return want[t * channels + c]; });
+    for (int64_t at = 0; at < 5 * channels; ++at)
+      ASSERT_NEAR(state.values[at], slotValues[at], 1e-5) << "state " << at;
+    for (int64_t c = 0; c < channels; ++c) {
+      ASSERT_EQ(state.values[2 * channels + c], kept[2 * channels + c]);
+      ASSERT_EQ(state.values[1 * channels + c], kept[1 * channels + c]) << "of no tokens";
+    }
+    // Again in two steps: one token of the first and four of the last, then the rest.
+    const std::vector<char> whole = out.bytes, wholeState = state.bytes;
+    for (int64_t at = 0; at < 5 * channels; ++at)
+      h->set(state, at, kept[at]);
+    // Rows stay where they are: a step's sequences may end before the next one begins.
+    run({0, 1, 1, 1, 1}, positions);
+    run({1, 5, 5, 6, 13}, positions);
+    EXPECT_TRUE(out.bytes == whole && state.bytes == wholeState);
+  }
+}
+
 // The largest logit wins, the first among equals, wherever it lies: in a register, in the rest,
 // nowhere (all equal). A row with a NaN anywhere, or whose largest logit is not finite, has no
 // token; minus infinity beside numbers is one. What lies behind the ids that count does not matter.

@@ -243,6 +243,16 @@ protected:
         {{"groups", integer(heads)}, {"eps", real(1e-6)}, {"norm_first", UnitAttr::get(&context)}});
   }
 
+  void selectRgLru(Type act, int64_t channels) {
+    for (bool decode : {false, true})
+      select("rg_lru",
+             {rows("x", act, channels), rows("input_gate", act, channels),
+              rows("recurrence_gate", act, channels), weight("lambda", f32, {channels}),
+              weight("state", f32, {channels}), array("sequence_starts"), array("slots"),
+              array("positions"), rows("out", act, channels)},
+             {}, decode);
+  }
+
   /// A mixture of experts, whose first product reads the second half of an expert's rows.
   void selectExperts(Type act, int64_t d, int64_t count, int64_t chosen, int64_t size) {
     for (bool corrected : {false, true}) {
@@ -319,6 +329,7 @@ TEST_F(CudaKernels, M1Sizes) {
   selectMamba1(bf16, 3072, 1024, 16, 4);
   selectMamba2(bf16, 24, 128, 1024);
   selectGatedDelta(bf16, 32, 16, 128, 128);
+  selectRgLru(bf16, 2560);
   compileAndCheck({"sm_80", "sm_90"});
   compileAndCheck({"sm_100"}, 8);
 }
@@ -330,6 +341,7 @@ TEST_F(CudaKernels, OddSizesInF32) {
   selectMamba1(f32, 60, 20, 20, 2);
   selectMamba2(f32, 3, 11, 33);
   selectGatedDelta(f32, 3, 1, 11, 13);
+  selectRgLru(f32, 77);
   selectExperts(f32, 77, 7, 3, 45);
   compileAndCheck({"sm_90"}, 8);
 }
@@ -348,7 +360,11 @@ TEST_F(CudaKernels, Widths) {
   select("map", {rows("a", bf16, 3072), rows("out", bf16, 3072)}, silu);
   viewOffset = 0;
   select("map", {rows("a", bf16, 100), rows("out", bf16, 100)}, silu);
-  ASSERT_EQ(emitter->kernels.size(), 4u);
+  // A recurrence: in decode; a thread that walks a sequence has one channel.
+  selectRgLru(bf16, 2560);
+  ASSERT_EQ(emitter->kernels.size(), 6u);
+  EXPECT_EQ(emitter->kernels[4].width, 1u);
+  EXPECT_EQ(emitter->kernels[5].width, 8u);
   EXPECT_EQ(emitter->kernels[0].width, 8u);
   EXPECT_EQ(emitter->kernels[1].width, 4u);
   EXPECT_EQ(emitter->kernels[2].width, 1u);

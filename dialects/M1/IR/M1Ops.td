@@ -747,6 +747,43 @@ def M1_GatedDeltaOp : M1_KernelOp<"gated_delta", [], ["sequence_starts", "slots"
   let hasVerifier = 1;
 }
 
+def M1_RgLruOp : M1_KernelOp<"rg_lru", [], ["sequence_starts", "slots", "positions"]> {
+  let summary = "real-gated linear recurrent unit over each sequence";
+  let description = [{
+    Per channel c, with one number h of state, in f32 (Griffin, arXiv 2402.19427):
+
+    `a = exp(-8 · softplus(lambda[c]) · sigmoid(recurrence_gate[t, c]))`;
+    `h ← a·h + sqrt(1 - a²) · sigmoid(input_gate[t, c]) · x[t, c]`, `out[c] = h`.
+
+    x, both gates and out are [T, C], lambda and the state [C]. The gates come as the linears before
+    them leave them. Where a sequence starts h is zero and 1 stands for the root; else h is that of
+    its slot, in which it ends.
+
+    Example:
+    ```mlir
+    %y = m1.rg_lru %x, %i, %r, %lambda, %batch, %state
+        : (tensor<?x64xf32>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<64xf32>, !m1.batch,
+            !m1.scan_state<64xf32>) -> tensor<?x64xf32>
+    ```
+  }];
+  let stateType = "ScanState";
+  let arguments = (ins M1_Rows:$x, M1_Rows:$input_gate, M1_Rows:$recurrence_gate, M1_Vector:$lambda,
+      M1_BatchType:$batch, Arg<M1_ScanStateType, "h", [MemRead, MemWrite]>:$state);
+  let results = (outs M1_Rows:$out);
+  let assemblyFormat = [{
+    $x `,` $input_gate `,` $recurrence_gate `,` $lambda `,` $batch `,` $state attr-dict `:`
+    functional-type(operands, results)
+  }];
+  let declarations = [{
+    /// The rate at which a channel forgets, of its lambda: -log a / sigmoid(recurrence_gate).
+    static ::mlir::ArrayAttr getRate(::mlir::MLIRContext *context);
+    /// The next h, of x, input_gate, recurrence_gate, the rate, h, and 1 where a sequence starts,
+    /// 0 elsewhere.
+    static ::mlir::ArrayAttr getStep(::mlir::MLIRContext *context);
+  }];
+  let hasVerifier = 1;
+}
+
 def M1_RotaryTableOp : M1_KernelOp<"rotary_table", [Pure], ["positions"]> {
   let summary = "cos and sin of each token's angles";
   let description = [{

@@ -267,6 +267,34 @@ ArrayAttr SkipOp::getCode() {
   });
 }
 
+ArrayAttr RgLruOp::getRate(MLIRContext *context) {
+  return encodeBody(context, 1, [](ImplicitLocOpBuilder &b, ValueRange v) {
+    return multiply(b, {scalars::constant(b, 8, v[0]), scalars::softplus(b, v[0])});
+  });
+}
+
+ArrayAttr RgLruOp::getStep(MLIRContext *context) {
+  return encodeBody(context, 6, [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+    auto constant = [&](double value) { return scalars::constant(b, value, v[0]); };
+    Value one = constant(1);
+    Value decay = multiply(b, {v[3], scalars::sigmoid(b, v[2])}); // -log a
+    Value a = math::ExpOp::create(b, arith::NegFOp::create(b, decay));
+    // 1 - a² = 1 - exp(-u). Below 1/4, where the difference would lose digits: its series to u⁶,
+    // within 6e-8 relative.
+    Value u = arith::AddFOp::create(b, decay, decay), series = one;
+    for (int n = 6; n > 1; --n)
+      series =
+          arith::SubFOp::create(b, one, multiply(b, {multiply(b, {u, constant(1.0 / n)}), series}));
+    Value isSmall = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, u, constant(0.25));
+    Value square = arith::SelectOp::create(b, isSmall, multiply(b, {u, series}),
+                                           arith::SubFOp::create(b, one, multiply(b, {a, a})));
+    Value isStart = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, v[5], constant(0.5));
+    Value factor = arith::SelectOp::create(b, isStart, one, math::SqrtOp::create(b, square));
+    Value input = multiply(b, {scalars::sigmoid(b, v[1]), v[0]});
+    return math::FmaOp::create(b, a, v[4], multiply(b, {factor, input}));
+  });
+}
+
 MapOp mlir::m1::createMap(OpBuilder &b, Location loc, StringRef label, Type type, ValueRange inputs,
                           ScalarBody body) {
   auto map = MapOp::create(b, loc, type, inputs, b.getStringAttr(label));

@@ -523,6 +523,16 @@ LogicalResult GatedDeltaOp::verify() {
   return expectRows(*this, "result", getResult(), getQ(), "Hv·Dv", heads * state[2]);
 }
 
+LogicalResult RgLruOp::verify() {
+  int64_t c = columns(getX());
+  if (failed(expectRows(*this, "input_gate", getInputGate(), getX(), "C", c)) ||
+      failed(expectRows(*this, "recurrence_gate", getRecurrenceGate(), getX(), "C", c)) ||
+      failed(expectShape(*this, "lambda", getLambda(), "[C]", {c})) ||
+      failed(expectState(*this, "state", getState().getType(), "[C]", {c})))
+    return failure();
+  return expectRows(*this, "result", getResult(), getX(), "C", c);
+}
+
 LogicalResult RotaryTableOp::verify() {
   int64_t d = columns(getResult());
   if (d <= 0 || d % 2)

@@ -798,3 +798,58 @@ func.func @f(%a0: tensor<?x8xf32>, %a1: !m1.batch, %a2: !m1.kv_cache<1x64x8xf32>
     : (tensor<?x8xf32>, !m1.batch, !m1.kv_cache<1x64x8xf32>) -> tensor<?x8xf32>
   return
 }
+
+// -----
+
+// rg_lru: both gates have the columns of x.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x4xf32>, %a2: tensor<?x8xf32>,
+    %a3: tensor<8xf32>, %a4: !m1.batch, %a5: !m1.scan_state<8xf32>) {
+  // expected-error @+1 {{expected input_gate of shape [rows, C] = [?, 8], got [?, 4]}}
+  %r = m1.rg_lru %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x4xf32>, tensor<?x8xf32>,
+      tensor<8xf32>, !m1.batch, !m1.scan_state<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// rg_lru: both gates.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x4xf32>,
+    %a3: tensor<8xf32>, %a4: !m1.batch, %a5: !m1.scan_state<8xf32>) {
+  // expected-error @+1 {{expected recurrence_gate of shape [rows, C] = [?, 8], got [?, 4]}}
+  %r = m1.rg_lru %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x4xf32>,
+      tensor<8xf32>, !m1.batch, !m1.scan_state<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// rg_lru: a lambda a channel.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>,
+    %a3: tensor<4xf32>, %a4: !m1.batch, %a5: !m1.scan_state<8xf32>) {
+  // expected-error @+1 {{expected lambda of shape [C] = [8], got [4]}}
+  %r = m1.rg_lru %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<4xf32>, !m1.batch, !m1.scan_state<8xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// rg_lru: a number of state a channel.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>,
+    %a3: tensor<8xf32>, %a4: !m1.batch, %a5: !m1.scan_state<8x1xf32>) {
+  // expected-error @+1 {{expected state of shape [C] = [8], got [8, 1]}}
+  %r = m1.rg_lru %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<8xf32>, !m1.batch, !m1.scan_state<8x1xf32>) -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// rg_lru: a result of the columns of x.
+func.func @f(%a0: tensor<?x8xf32>, %a1: tensor<?x8xf32>, %a2: tensor<?x8xf32>,
+    %a3: tensor<8xf32>, %a4: !m1.batch, %a5: !m1.scan_state<8xf32>) {
+  // expected-error @+1 {{expected result of shape [rows, C] = [?, 8], got [?, 4]}}
+  %r = m1.rg_lru %a0, %a1, %a2, %a3, %a4, %a5 : (tensor<?x8xf32>, tensor<?x8xf32>, tensor<?x8xf32>,
+      tensor<8xf32>, !m1.batch, !m1.scan_state<8xf32>) -> tensor<?x4xf32>
+  return
+}

@@ -146,6 +146,17 @@ func.func @gated_delta(%q: tensor<?x8xf32>, %v: tensor<?x12xf32>, %a: tensor<?x4
   return
 }
 
+// CHECK-LABEL: func @rg_lru
+func.func @rg_lru(%x: tensor<?x64xbf16>, %i: tensor<?x64xf32>, %lambda: tensor<64xf32>,
+                  %batch: !m1.batch) {
+  %s = m1.get_state @channels : !m1.scan_state<64xf32>
+  // CHECK: m1.rg_lru %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : (tensor<?x64xbf16>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<64xf32>, !m1.batch, !m1.scan_state<64xf32>) -> tensor<?x64xbf16>
+  %y = m1.rg_lru %x, %i, %i, %lambda, %batch, %s
+      : (tensor<?x64xbf16>, tensor<?x64xf32>, tensor<?x64xf32>, tensor<64xf32>, !m1.batch,
+         !m1.scan_state<64xf32>) -> tensor<?x64xbf16>
+  return
+}
+
 // Mamba's heads of B and C: one, or n_groups of a size of their own.
 // CHECK-LABEL: func @mamba_groups
 func.func @mamba_groups(%batch: !m1.batch, %x: tensor<?x60xf32>, %A: tensor<60x16xf32>,
