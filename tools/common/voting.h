@@ -20,7 +20,7 @@ struct VoteOptions {
 };
 
 constexpr const char *probesHaveNoWeight =
-    "--probe-every: provisional ballots have no weight: not with --vote-weight confidence";
+    "probes give provisional ballots, which have no weight: not with --vote-weight confidence";
 
 void addVoteOptions(CLI::App &app, VoteOptions *out);
 /// After parsing; what is wrong with the flags, or empty.
