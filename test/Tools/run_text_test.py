@@ -399,7 +399,8 @@ class RunText(unittest.TestCase):
 
     def test_probes_when_another_sample_ends(self):
         """Each is of a sample that ran when another one had ended, and as many tokens behind the last as it may cost."""
-        flags = ["--prompt", "v", "--max-new-tokens", "200", "--temperature", "1", "--samples", "12", "--slots", "28", "--vote", "--stop-early", "off"]
+        flags = ["--prompt", "v", "--max-new-tokens", "200", "--temperature", "1", "--samples", "12", "--slots", "28", "--vote", "--stop-early", "off",
+                 "--stop", "a", "--stop", "b", "--stop", "c"]
         plain = self.json(*flags)
         probed = self.json(*flags, "--probe-on-end", "--close-text", "\\boxed{4} ")
         self.assertEqual([s["tokens"] for s in probed["samples"]], [s["tokens"] for s in plain["samples"]])
