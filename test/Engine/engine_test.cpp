@@ -74,14 +74,17 @@ TEST(Engine, TokensEqualThoseOfARunAlone) {
             request.closeMaxTokens = pick(1, 6);
           }
           if (pick(0, 2) == 0) {
-            request.probeEvery = pick(1, 12);
+            request.probeEvery = pick(0, 12);
+            request.probeOnEnd = request.probeEvery == 0 || pick(0, 1);
             request.probeTokens.assign(pick(1, 4), int32_t(pick(0, limits.vocabulary - 1)));
             request.probeMaxTokens = pick(1, 6);
           }
           if (pick(0, 3) == 0) {
             request.scorePrompt = true;
-            if (pick(0, 3) == 0)
+            if (pick(0, 3) == 0) {
               request.maxNewTokens = request.maxThinkTokens = request.probeEvery = 0;
+              request.probeOnEnd = false;
+            }
           }
           uint64_t id;
           Status status = engine.submit(request, &id);

@@ -66,6 +66,71 @@ TEST(Probes, ComeAtEveryMultiple) {
   }
 }
 
+// Four samples of 10, 15, 30 and 40 tokens, and probes of 6 tokens when another one ends: none
+// within 6 tokens of the last, multiples of probeEvery among them; a cancelled sample causes none.
+TEST(Probes, ComeWhenAnotherSampleEnds) {
+  struct Case {
+    uint32_t every;
+    bool cancelFirst;
+    std::vector<std::vector<uint32_t>> places;
+  };
+  const std::vector<Case> cases = {
+      {0, false, {{}, {10}, {10, 16}, {10, 16, 30}}},
+      {0, true, {{}, {}, {15}, {15, 30}}},
+      // 14 is as soon after 8 as can be; what ends at 15 is met at 20. 16 and 32 lie too close
+      // behind. The probes of the first two at 8 and 14 end with their samples.
+      {8, false, {{}, {8}, {8, 14, 20}, {8, 14, 20, 30}}},
+      {20, true, {{}, {}, {15}, {15, 30}}},
+  };
+  for (bool ahead : {false, true})
+    for (const Case &one : cases) {
+      BackendLimits limits = smallLimits();
+      limits.maxSequences = 12;
+      limits.maxTokensPerStep = 64;
+      limits.maxLogitRows = 16;
+      limits.kvPages = 200;
+      limits.vocabulary = 5000;
+      limits.asynchronous = ahead;
+      Request request = probed();
+      request.samples = 4;
+      request.probeEvery = one.every;
+      request.probeOnEnd = true;
+      request.probeTokens = {7, 8, 9, 10};
+      request.probeMaxTokens = 2;
+      const std::vector<size_t> lengths = {10, 15, 30, 40};
+      std::vector<int32_t> ends;
+      for (uint32_t sample = 0; sample < 3; ++sample)
+        ends.push_back(alone(request, sample, limits)[lengths[sample] - 1]);
+      request.stopTokens = ends;
+      ToyBackend backend(limits);
+      Engine engine(backend, plainOptions(backend));
+      uint64_t id;
+      ASSERT_TRUE(engine.submit(request, &id).ok());
+      Results results;
+      while (one.cancelFirst && results[{id, 0}].tokens.size() < 5) {
+        ASSERT_TRUE(engine.step().ok());
+        collect(engine, results);
+      }
+      if (one.cancelFirst)
+        engine.cancelSample(id, 0);
+      runToEnd(engine, results);
+      uint32_t begun = 0;
+      for (uint32_t sample = 0; sample < 4; ++sample) {
+        const Result &got = results[{id, sample}];
+        if (sample > 0 || !one.cancelFirst)
+          ASSERT_EQ(got.tokens.size(), lengths[sample]);
+        expectProbesAlone(request, sample, got, limits);
+        std::vector<uint32_t> places;
+        for (const auto &probe : got.probes)
+          places.push_back(probe.first);
+        EXPECT_EQ(places, one.places[sample]) << "sample " << sample << ", every " << one.every;
+        begun += uint32_t(one.places[sample].size());
+      }
+      EXPECT_EQ(engine.stats().probes - engine.stats().probesDropped, begun);
+      expectNothingLeft(backend);
+    }
+}
+
 // However seldom events are taken, news of a probe comes before its sample's end.
 TEST(Probes, TellBeforeTheEnd) {
   BackendLimits limits = smallLimits();
@@ -231,6 +296,9 @@ TEST(Probes, AreChecked) {
   EXPECT_NE(engine.check(request).message().find("probe tokens: token 50, expected 0 to 49"),
             std::string::npos);
   request.probeTokens = {1};
+  request.probeEvery = 0;
+  request.probeOnEnd = true;
+  EXPECT_TRUE(engine.check(request).ok());
   request.filters = [] { return std::unique_ptr<TokenFilter>(); };
   EXPECT_NE(engine.check(request).message().find("grammar"), std::string::npos);
 }

@@ -162,7 +162,8 @@ int main(int argc, char **argv) {
             request.atDeadline = pick(0, 1) ? DeadlineAction::close : DeadlineAction::drop;
           }
           if (pick(0, 3) == 0) {
-            request.probeEvery = pick(1, 12);
+            request.probeEvery = pick(0, 12);
+            request.probeOnEnd = request.probeEvery == 0 || pick(0, 1);
             request.probeTokens.assign(pick(1, 4), int32_t(pick(0, limits.vocabulary - 1)));
             request.probeMaxTokens = pick(1, 6);
           }

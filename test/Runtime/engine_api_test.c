@@ -298,6 +298,9 @@ int main(int argc, char **argv) {
   bad.probe_every = 4;
   bad.probe_token_count = 0;
   CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "probes"));
+  bad.probe_every = 0;
+  bad.probe_on_end = true;
+  CHECK(fails(m1_engine_submit(engine, &bad, NULL), M1_STATUS_INVALID_ARGUMENT, "probes"));
 
   m1_engine_stats stats;
   m1_engine_get_stats(engine, &stats);

@@ -64,6 +64,21 @@ assert.equal(scored.text.slice(scored.logprobs.text_offset.at(-1)), scored.logpr
 assert.equal(scored.logprobs.token_logprobs[0], null);
 assert.ok(scored.logprobs.token_logprobs.slice(1).every(logprob => logprob <= 0));
 
+let echoed = "", tokens = 0;
+for await (const chunk of await client.completions.create({ model, prompt: "1+1=2", max_tokens: 3, temperature: 0, echo: true, logprobs: 1, stream: true })) {
+  echoed += chunk.choices[0].text;
+  tokens += chunk.choices[0].logprobs?.tokens.length ?? 0;
+}
+assert.ok(echoed.startsWith("1+1=2"));
+assert.equal(tokens, scored.logprobs.tokens.length + 3);
+
+// votes, which the package does not know: their fields and states pass through
+const voted = await ask({ n: 6, temperature: 1, seed: 1, max_tokens: 300, vote: { probe_every: 16, stop_early: "confident" }, close_text: "so \\boxed{7} " });
+assert.equal(typeof voted.vote.answer, "string");
+assert.ok(voted.vote.tally[0].provisional > 0);
+assert.ok(voted.choices.some(choice => choice.finish_detail === "decided"));
+await assert.rejects(ask({ vote: { probe_every: 0 } }), error => error instanceof OpenAI.BadRequestError && error.param === "vote.probe_every");
+
 // errors: their class, field and code
 await assert.rejects(ask({ temperature: 1000 }), error => error instanceof OpenAI.BadRequestError && error.param === "temperature");
 await assert.rejects(ask({ model: "none" }), error => error instanceof OpenAI.NotFoundError && error.code === "model_not_found");

@@ -1,8 +1,9 @@
 // Thought and answer, votes, and the events of a stream.
 #include "metrics.h"
 #include "reasoning.h"
-#include "tally.h"
+#include "vote/vote.h"
 #include <gtest/gtest.h>
+#include <numeric>
 #include <random>
 
 using namespace m1serve;
@@ -39,41 +40,6 @@ TEST(Reasoning, SplitsWhateverThePieces) {
   EXPECT_FALSE(ReasoningSplitter::opensThought("<think></think>"));
 }
 
-// The tally equals the vote over all samples, and is decided only when nothing can change it.
-TEST(Tally, EqualsTheVote) {
-  std::mt19937 random(std::random_device{}());
-  for (int round = 0; round < 100; ++round) {
-    const uint32_t samples = 1 + random() % 12;
-    std::vector<std::string> texts;
-    for (uint32_t i = 0; i < samples; ++i)
-      texts.push_back(random() % 5 == 0 ? "none"
-                                        : "so \\boxed{" + std::to_string(random() % 3) + "}");
-    std::vector<std::optional<m1rt::Answer>> answers;
-    for (const std::string &text : texts)
-      answers.push_back(m1rt::extractBoxed(text) ? std::optional<m1rt::Answer>(text)
-                                                 : std::nullopt);
-    const m1rt::VoteResult vote = m1rt::majorityVote(answers);
-    Tally tally(samples);
-    std::string decided;
-    for (const std::string &text : texts) {
-      tally.add(text);
-      if (decided.empty() && tally.decided() && tally.json()["answer"].is_string())
-        decided = tally.json()["answer"];
-    }
-    EXPECT_EQ(tally.json()["ended"], samples);
-    EXPECT_EQ(tally.json()["votes"], vote.votes);
-    if (vote.winner < 0) {
-      EXPECT_TRUE(tally.json()["answer"].is_null());
-      continue;
-    }
-    const std::string winner = *m1rt::extractBoxed(texts[size_t(vote.winner)]);
-    EXPECT_EQ(tally.json()["answer"], winner);
-    if (!decided.empty()) {
-      EXPECT_EQ(decided, winner);
-    }
-  }
-}
-
 namespace {
 
 /// An exchange without tokens' texts: prompts of two tokens.
@@ -94,6 +60,16 @@ struct Talk {
     event.text = text;
     event.tokens.resize(1);
     event.reason = reason;
+    exchange.take(0, event, [&](size_t, std::optional<uint32_t> which) {
+      ended.push_back(which ? int(*which) : -1);
+    });
+  }
+  void probe(uint32_t sample, const std::string &text) {
+    m1rt::Event event;
+    event.sample = sample;
+    event.text = text;
+    event.tokens.resize(2);
+    event.probeAfter = 4;
     exchange.take(0, event, [&](size_t, std::optional<uint32_t> which) {
       ended.push_back(which ? int(*which) : -1);
     });
@@ -207,6 +183,110 @@ TEST(Exchange, DecidedVote) {
   EXPECT_EQ(response["vote"]["votes"], 3);
   EXPECT_EQ(response["choices"][4]["finish_detail"], "decided");
   EXPECT_EQ(response["choices"][0]["message"]["content"], "\\boxed{7}");
+}
+
+// The vote equals the one over all samples, whatever the order of ends; cut and dropped samples
+// cast no ballot; what is decided early has the same winner.
+TEST(Exchange, VoteEqualsTheOneOverAll) {
+  using m1rt::FinishReason;
+  std::mt19937 random(1);
+  for (int round = 0; round < 100; ++round) {
+    const uint32_t samples = 1 + random() % 12;
+    std::vector<std::string> texts;
+    std::vector<FinishReason> reasons;
+    std::vector<std::optional<m1rt::Answer>> answers;
+    for (uint32_t i = 0; i < samples; ++i) {
+      texts.push_back(random() % 5 == 0 ? "none"
+                                        : "so \\boxed{" + std::to_string(random() % 3) + "}");
+      const FinishReason all[] = {FinishReason::stopToken, FinishReason::stopToken,
+                                  FinishReason::stopString, FinishReason::length,
+                                  FinishReason::dropped};
+      reasons.push_back(all[random() % 5]);
+      const std::optional<std::string> box = m1rt::extractBoxed(texts[i]);
+      const bool ends = reasons[i] < FinishReason::length;
+      answers.push_back(box && ends ? std::optional<m1rt::Answer>(*box) : std::nullopt);
+    }
+    const m1rt::VoteResult vote = m1rt::majorityVote(answers);
+    const Json winner =
+        vote.winner < 0 ? Json() : Json(*m1rt::extractBoxed(texts[size_t(vote.winner)]));
+    std::vector<uint32_t> order(samples);
+    std::iota(order.begin(), order.end(), 0);
+    std::shuffle(order.begin(), order.end(), random);
+    const std::string n = "\"n\": " + std::to_string(samples);
+    Talk whole(n + R"(, "vote": true)"), early(n + R"(, "vote": {"stop_early": "exact"})");
+    for (uint32_t sample : order)
+      for (Talk *talk : {&whole, &early})
+        talk->say(sample, "</think>" + texts[sample], reasons[sample]);
+    ASSERT_TRUE(whole.exchange.ended() && early.exchange.ended());
+    const Json all = whole.exchange.response()["vote"];
+    EXPECT_EQ(all["ended"], samples);
+    EXPECT_EQ(all["votes"], vote.votes);
+    EXPECT_EQ(all["answer"], winner);
+    EXPECT_EQ(early.exchange.response()["vote"]["answer"], winner);
+  }
+}
+
+// What probes say is a provisional ballot, shown as such, until the sample answers; of a sample
+// that was dropped it stays. It is no part of the sample, and costs no tokens of the answer.
+TEST(Exchange, ProvisionalBallots) {
+  Talk run(R"("n": 3, "stream": true, "time_budget": 9, "at_deadline": "drop",
+              "vote": {"probe_every": 4})");
+  run.probe(1, "The answer is \\boxed{5}");
+  run.probe(2, "The answer is \\boxed{}");
+  run.say(0, "</think>\\boxed{6}", m1rt::FinishReason::stopToken);
+  run.probe(1, "The answer is \\boxed{6.0}");
+  run.say(1, "</think>who knows", m1rt::FinishReason::stopToken);
+  run.probe(2, "The answer is \\boxed{8}");
+  run.say(2, "</think>", m1rt::FinishReason::dropped);
+  ASSERT_TRUE(run.exchange.ended());
+  std::vector<Json> states;
+  std::string said;
+  for (const std::string &event : run.events()) {
+    if (event == "[DONE]")
+      continue;
+    const Json data = Json::parse(event);
+    if (data.contains("vote"))
+      states.push_back(data["vote"]["tally"]);
+    else
+      said += data["choices"][0]["delta"].value("content", "");
+  }
+  EXPECT_EQ(said, "\\boxed{6}who knows");
+  const auto entry = [](const char *answer, int votes, int provisional) {
+    Json out = {{"answer", answer}, {"votes", votes}};
+    if (provisional)
+      out["provisional"] = provisional;
+    return out;
+  };
+  EXPECT_EQ(states,
+            (std::vector<Json>{Json::array({entry("5", 1, 1)}), Json::array({entry("5", 1, 1)}),
+                               Json::array({entry("6", 1, 0), entry("5", 1, 1)}),
+                               Json::array({entry("6", 2, 1)}), Json::array({entry("6", 1, 0)}),
+                               Json::array({entry("6", 1, 0), entry("8", 1, 1)}),
+                               Json::array({entry("6", 1, 0), entry("8", 1, 1)})}));
+  const Json vote = run.exchange.response()["vote"];
+  EXPECT_EQ(vote["probes"], (Json{{"answered", 4}, {"tokens", 8}}));
+  EXPECT_EQ(vote["ended"], 3);
+  EXPECT_EQ(run.exchange.usage()["completion_tokens"], 3);
+}
+
+// Provisional ballots stop a confident vote, and never an exact one.
+TEST(Exchange, ProvisionalBallotsDecide) {
+  for (const bool confident : {false, true}) {
+    Talk run(std::string(R"("n": 6, "vote": {"probe_every": 4, "stop_early": ")") +
+             (confident ? "confident\"" : "exact\"") + "}");
+    for (uint32_t i = 0; i < 6; ++i)
+      run.probe(i, "\\boxed{5}");
+    EXPECT_EQ(run.exchange.ended(), confident);
+    if (!confident)
+      continue;
+    EXPECT_EQ(run.ended, std::vector<int>{-1});
+    const Json response = run.exchange.response();
+    EXPECT_EQ(response["vote"]["answer"], "5");
+    EXPECT_EQ(response["vote"]["votes"], 4); // (31/32)
+    EXPECT_EQ(response["vote"]["tally"][0]["provisional"], 4);
+    EXPECT_EQ(response["vote"]["ended"], 0);
+    EXPECT_EQ(response["choices"][0]["finish_detail"], "decided");
+  }
 }
 
 // One failed sample fails the request, in a stream too.

@@ -42,7 +42,14 @@ class Packages(unittest.TestCase):
         self.assertEqual(running.chat("What is 2+3?", max_tokens=3)["usage"]["completion_tokens"], 3)
         self.assertEqual(running.close(), 0)
         with open(os.path.join(root, "lib", "systemd", "system", "m1-serve@.service")) as file:
-            self.assertIn("ExecStart=/usr/bin/m1-serve", file.read())
+            unit = file.read()
+        self.assertIn("ExecStart=/usr/bin/m1-serve", unit)
+        if shutil.which("systemd-analyze"):
+            name = os.path.join(self.directory.name, "m1-serve@model.service")
+            with open(name, "w") as file:
+                file.write(unit.replace("/usr/bin/m1-serve", os.path.join(programs, "m1-serve")))
+            checked = subprocess.run(["systemd-analyze", "verify", "--man=no", name], capture_output=True, text=True)
+            self.assertEqual((checked.returncode, checked.stderr), (0, ""))
 
     def test_archives(self):
         root = os.path.join(self.directory.name, "archives")

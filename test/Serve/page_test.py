@@ -161,6 +161,21 @@ class Page(unittest.TestCase):
             self.assertTrue(self.fits(), width)
             self.browser.picture(f"settings-{width}")
 
+    def test_provisional_ballots(self):
+        """What running samples would answer is shown beside the ballots, hatched."""
+        self.set(samples="4", vote=True, temperature="1", seed="1", max_tokens="900", probe_every="16")
+        self.browser.run("""{
+          window.most = 0;
+          new MutationObserver(() => document.querySelectorAll('.vote .fill.maybe').forEach(
+            fill => { window.most = Math.max(window.most, parseFloat(fill.style.width)); })).observe(document.body, { childList: true, subtree: true });
+          const plain = window.fetch;
+          window.fetch = (url, options) => plain(url, { ...options, body: options?.body && JSON.stringify({ ...JSON.parse(options.body), close_text: "\\\\boxed{7} " }) });
+          0 }""")
+        self.ask(QUESTION)
+        self.assertIn(self.browser.run("window.most"), (25, 50, 75, 100))
+        self.assertIn("4 of 4 samples", self.browser.run("document.querySelector('.vote').innerText"))
+        self.assertEqual(self.browser.run("[...document.querySelectorAll('.vote .fill.maybe')].filter(f => f.style.width !== '0%').length"), 0)
+
     def test_stop(self):
         """Stop ends the samples on the server as well."""
         self.set(samples="200", temperature="1", max_tokens="900")

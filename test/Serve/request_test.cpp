@@ -170,14 +170,50 @@ TEST(ServeRequest, WrongValues) {
   EXPECT_EQ(param(R"("response_format": {"type": "json_schema", "json_schema": {}})"),
             "response_format.json_schema.schema");
   EXPECT_EQ(param(R"("vote": {"depth": 1})"), "vote.depth");
+  EXPECT_EQ(param(R"("vote": {"probe_every": 0})"), "vote.probe_every");
+  EXPECT_EQ(param(R"("vote": {"probe_every": 1.5})"), "vote.probe_every");
+  EXPECT_EQ(param(R"("vote": {"probe_on_end": 1})"), "vote.probe_on_end");
+  EXPECT_EQ(param(R"("vote": {"stop_early": "soon"})"), "vote.stop_early");
+  EXPECT_EQ(param(R"("vote": {"stop_early": "confident:0.5"})"), "vote.stop_early");
+  EXPECT_EQ(param(R"("vote": {"stop_early": "confident", "least_ballots": 0})"),
+            "vote.least_ballots");
+  EXPECT_EQ(param(R"("vote": {"stop_early": "exact", "least_ballots": 2})"), "vote.least_ballots");
+  EXPECT_EQ(param(R"("vote": {"stop_early": "off", "decide_early": true})"), "vote.decide_early");
+  EXPECT_EQ(param(R"("vote": {"probe_every": 8}, "close_text": "")"), "close_text");
+  EXPECT_EQ(param(R"("vote": {"probe_every": 8}, "close_max_tokens": 5)"), "close_max_tokens");
   EXPECT_EQ(param(R"("max_tokens": 5, "max_completion_tokens": 6)"), "max_completion_tokens");
   EXPECT_EQ(param(R"("best_of": 2)", false), "best_of");
   EXPECT_EQ(param(R"("suffix": "x")", false), "suffix");
-  EXPECT_EQ(param(R"("echo": true, "logprobs": 1, "stream": true)", false), "stream");
   EXPECT_EQ(param(R"("echo": true, "max_tokens": 0)", false), "max_tokens");
   EXPECT_EQ(param(R"("logprobs": 1, "max_tokens": 0)", false), "max_tokens");
   EXPECT_EQ(param(R"("echo": true, "logprobs": 1, "max_tokens": 0, "vote": true)", false),
             "max_tokens");
+}
+
+// How a vote stops and is probed.
+TEST(ServeRequest, Votes) {
+  using Kind = m1rt::StopRule::Kind;
+  auto read = [](const std::string &fields) {
+    ApiRequest request;
+    const auto error =
+        readRequest(R"({"messages": [{"role": "user", "content": "x"}], )" + fields + "}", true,
+                    vocabulary, {}, &request);
+    EXPECT_FALSE(error) << error->message;
+    return request;
+  };
+  EXPECT_EQ(read(R"("vote": true)").stopRule.kind, Kind::off);
+  EXPECT_EQ(read(R"("vote": {"decide_early": true})").stopRule.kind, Kind::exact);
+  EXPECT_EQ(read(R"("vote": {"decide_early": true, "stop_early": "exact"})").stopRule.kind,
+            Kind::exact);
+  const ApiRequest request = read(
+      R"("vote": {"stop_early": "confident:0.9", "least_ballots": 2, "probe_on_end": true},
+         "close_text": "so \\boxed{")");
+  EXPECT_TRUE(request.vote && request.probes() && request.probeOnEnd && !request.closes());
+  EXPECT_EQ(request.stopRule.kind, Kind::confident);
+  EXPECT_EQ(request.stopRule.confidence, 0.9);
+  EXPECT_EQ(request.stopRule.leastBallots, 2u);
+  EXPECT_EQ(request.closeText, "so \\boxed{");
+  EXPECT_EQ(read(R"("vote": {"probe_every": 32})").probeEvery, 32u);
 }
 
 // A prompt can be scored without an answer.

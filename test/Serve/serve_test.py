@@ -194,9 +194,39 @@ class Interface(unittest.TestCase):
             self.assertAlmostEqual(one, two, delta=2e-3)
         self.assertTrue(several[1]["text"].startswith(QUESTION))
         self.assertEqual(several[1]["logprobs"]["text_offset"][-1], len(QUESTION))
-        self.refused("/v1/completions", {"prompt": QUESTION, "echo": True, "logprobs": 1, "stream": True}, "stream")
         self.refused("/v1/completions", {"prompt": QUESTION, "max_tokens": 0}, "max_tokens")
         self.refused("/v1/completions", {"prompt": whole * 10, "echo": True, "logprobs": 20, "n": 200}, "logprobs")
+
+    def test_streamed_echo_with_logprobs(self):
+        """The first event of each choice holds the prompt; the events together are the answer as a whole."""
+        fields = {"prompt": [QUESTION, "1+1=2"], "temperature": 1, "seed": 3, "echo": True, "logprobs": 2, "ignore_eos": True, "n": 2}
+        for count in (0, 5):
+            whole = self.server.post("/v1/completions", {**fields, "max_tokens": count})[2]
+            choices = [{"text": "", "tokens": [], "token_logprobs": [], "top_logprobs": [], "text_offset": []} for _ in range(4)]
+            for event in self.server.events("/v1/completions", {**fields, "max_tokens": count}):
+                for piece in event["choices"]:
+                    choice = choices[piece["index"]]
+                    if not choice["text"]:
+                        self.assertTrue(piece["text"].startswith(fields["prompt"][piece["index"] // 2]))
+                        self.assertIsNone(piece["logprobs"]["token_logprobs"][0])
+                    choice["text"] += piece["text"]
+                    for name, values in (piece["logprobs"] or {}).items():
+                        choice[name] += values
+            for got, wanted in zip(choices, whole["choices"]):
+                self.assertEqual(got["text"], wanted["text"])
+                for name in "tokens", "text_offset":
+                    self.assertEqual(got[name], wanted["logprobs"][name])
+                self.assertEqual(len(got["top_logprobs"]), len(got["tokens"]))
+                for one, two in zip(got["token_logprobs"][1:], wanted["logprobs"]["token_logprobs"][1:]):
+                    self.assertAlmostEqual(one, two, delta=2e-3)
+
+    def test_long_streamed_echo(self):
+        """An event that holds a long prompt's log probabilities is more than a reader may leave unread, and is no reason to cut it."""
+        prompt = [i % 90 for i in range(900)]
+        fields = {"prompt": prompt, "max_tokens": 1, "echo": True, "logprobs": 20, "n": 20, "stream": True}
+        events = list(self.server.events("/v1/completions", fields))
+        self.assertEqual([sum(len(c["logprobs"]["tokens"]) for e in events for c in e["choices"] if c["index"] == i and c["logprobs"]) for i in range(20)],
+                         [901] * 20)
 
     def test_errors_name_the_field(self):
         chat, message = "/v1/chat/completions", [{"role": "user", "content": "hi"}]
@@ -356,7 +386,8 @@ class Interface(unittest.TestCase):
     def test_vote(self):
         fields = {"messages": [{"role": "user", "content": QUESTION}], "n": 8, "temperature": 1, "seed": 1, "max_tokens": 300, "vote": True}
         body = self.server.post("/v1/chat/completions", fields)[2]
-        boxes = [re.findall(r"\\boxed\{(.*?)\}", content(body, i)) for i in range(8)]
+        boxes = [re.findall(r"\\boxed\{(.*?)\}", content(body, i)) if choice["finish_reason"] == "stop" else []
+                 for i, choice in enumerate(body["choices"])]
         counts = {}
         for box in boxes:
             if box:
@@ -368,6 +399,30 @@ class Interface(unittest.TestCase):
         states = [event["vote"] for event in self.server.events("/v1/chat/completions", fields) if "vote" in event]
         self.assertEqual([state["ended"] for state in states], list(range(1, 9)))
         self.assertEqual(states[-1]["tally"], vote["tally"])
+
+    def test_probes(self):
+        """Probes change no sample and cost it no tokens; their ballots show in the stream as provisional, end a confident vote, and are the answer when
+        time is up."""
+        fields = {"messages": [{"role": "user", "content": QUESTION}], "n": 6, "temperature": 1, "seed": 1, "max_tokens": 300}
+        probes = {"probe_every": 16, "probe_on_end": True}
+        close = "so \\boxed{7} "
+        plain = self.server.post("/v1/chat/completions", {**fields, "vote": True})[2]
+        probed = self.server.post("/v1/chat/completions", {**fields, "vote": probes, "close_text": close})[2]
+        self.assertEqual([content(probed, i) for i in range(6)], [content(plain, i) for i in range(6)])
+        self.assertEqual(probed["usage"]["completion_tokens"], plain["usage"]["completion_tokens"])
+        self.assertEqual(probed["vote"]["tally"], plain["vote"]["tally"])
+        self.assertGreater(probed["vote"]["probes"]["answered"], 6)
+        self.assertGreater(self.server.metric("m1_engine_probes_total"), 6)
+        events = list(self.server.events("/v1/chat/completions", {**fields, "vote": {**probes, "stop_early": "confident"}, "close_text": close}))
+        votes = [event["vote"] for event in events if "vote" in event]
+        self.assertEqual(votes[-1]["tally"][0]["answer"], "7")
+        self.assertGreaterEqual(votes[-1]["tally"][0]["provisional"], 4)
+        self.assertLess(votes[-1]["ended"], 6)
+        self.assertIn("decided", [choice.get("finish_detail") for event in events for choice in event["choices"]])
+        body = self.server.chat(QUESTION, **ENDLESS, n=4, vote=probes, close_text=close, time_budget=1.5, at_deadline="drop")
+        self.assertIsNotNone(body["vote"]["answer"])
+        self.assertEqual(sum(entry["provisional"] for entry in body["vote"]["tally"]), 4)
+        self.refused("/v1/chat/completions", {**fields, "vote": probes, "response_format": {"type": "json_object"}}, "response_format")
 
     def test_time_budget(self):
         """Samples answer in time, closed by force where need be; the seconds left count down."""

@@ -37,7 +37,7 @@ def draw_bodies(rng, count):
         if rng.random() < 0.6:
             body.update(temperature=rng.choice([0.5, 1, 1.5]), seed=rng.randrange(1 << 30), n=rng.choice([1, 1, 2, 3, 6]))
         if rng.random() < 0.2:
-            body.update(vote=True, max_tokens=rng.choice([20, 40]))
+            body.update(vote=rng.choice([True, {"probe_every": 8, "probe_on_end": True}]), max_tokens=rng.choice([20, 40]))
         elif rng.random() < 0.15:
             body.update(response_format=SCHEMA, max_tokens=40)
         if rng.random() < 0.2:

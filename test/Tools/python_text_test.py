@@ -60,6 +60,19 @@ class PythonText(unittest.TestCase):
         stopped = self.model.generate([prompt], 1, m1rt.Params(temperature=1.0, max_new_tokens=30, ignore_eos=True, seed=4, stop=[text[5:8]]))[0].samples[0]
         self.assertEqual((stopped.text, stopped.finish_reason), (text[:text.find(text[5:8])], "stop_string"))
 
+    def test_probes(self):
+        """Probes come after every few tokens and when another sample ends, as m1-run's do, and change no sample."""
+        flags = ["--samples", "6", "--temperature", "1", "--max-new-tokens", "60", "--seed", "4", "--slots", "16", "--vote", "--stop-early", "off"]
+        probes = ["--probe-every", "40", "--probe-on-end", "--close-text", "\\boxed{4} "]
+        params = m1rt.Params(temperature=1.0, max_new_tokens=60, seed=4, probe_every=40, probe_on_end=True, close_text="\\boxed{4} ")
+        with self.model.engine(max_samples=16, probe_places=6) as engine:
+            ours = engine.generate([self.model.chat([{"role": "user", "content": "hello"}])], 6, params)[0].samples
+            self.assertGreater(engine.stats.probes, 0)
+        theirs = self.run_tool("--prompt", "hello", *flags, *probes)["samples"]
+        self.assertEqual([s.text for s in ours], [s["text"] for s in theirs])
+        self.assertEqual([[after for after, _ in s.probes] for s in ours], [[p["after"] for p in s.get("probes", [])] for s in theirs])
+        self.assertTrue(all(m1rt.answer_of(text) == "4" for s in ours for _, text in s.probes))
+
     def test_generation_defaults(self):
         """What generation_config.json names, as parameters: the samples are m1-run's with --model-defaults."""
         self.assertEqual(self.model.generation_defaults, {"temperature": 0.5, "top_k": 20, "repetition_penalty": 1.25})

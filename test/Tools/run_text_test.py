@@ -393,8 +393,26 @@ class RunText(unittest.TestCase):
         self.assertEqual(early["vote"]["tally"][0]["answer"], "4")
         self.assertEqual(early["vote"]["tally"][0]["provisional"], early["vote"]["tally"][0]["votes"])
         self.assertLess(max(len(s["tokens"]) for s in early["samples"]), 40)
-        self.fails("--prompt", "v", "--probe-every", "5", says="--probe-every needs --vote", code=2)
+        for flag in (["--probe-every", "5"], ["--probe-on-end"]):
+            self.fails("--prompt", "v", *flag, says=f"{flag[0]} needs --vote", code=2)
         self.fails("--prompt", "v", "--vote", "--probe-every", "5", "--vote-weight", "confidence", says="provisional ballots have no weight", code=2)
+
+    def test_probes_when_another_sample_ends(self):
+        """Each is of a sample that ran when another one had ended, and as many tokens behind the last as it may cost."""
+        flags = ["--prompt", "v", "--max-new-tokens", "200", "--temperature", "1", "--samples", "12", "--slots", "28", "--vote", "--stop-early", "off",
+                 "--stop", "a", "--stop", "b", "--stop", "c"]
+        plain = self.json(*flags)
+        probed = self.json(*flags, "--probe-on-end", "--close-text", "\\boxed{4} ")
+        self.assertEqual([s["tokens"] for s in probed["samples"]], [s["tokens"] for s in plain["samples"]])
+        lengths = [len(s["tokens"]) for s in probed["samples"]]
+        probes = {i: s.get("probes", []) for i, s in enumerate(probed["samples"])}
+        self.assertGreater(sum(map(len, probes.values())), 0)
+        for i, of_sample in probes.items():
+            last = 0
+            for probe in of_sample:
+                self.assertGreater(probe["after"] - last, 16)
+                self.assertTrue(any(last <= length <= probe["after"] for j, length in enumerate(lengths) if j != i), (i, probe, lengths))
+                last = probe["after"]
 
     def test_silent_samples_are_explained(self):
         """With --vote the JSON says why samples cast no ballot."""

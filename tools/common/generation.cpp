@@ -138,14 +138,19 @@ void addGenerationOptions(CLI::App &app, GenerationOptions *out) {
       ->group(group);
 }
 
-void addProbeOption(CLI::App &app, GenerationOptions *out) {
+void addProbeOptions(CLI::App &app, GenerationOptions *out) {
+  const char *group = "Many samples";
   app.add_option("--probe-every", out->probeEvery,
                  "Ask every sample after so many tokens, and so many more, what it would answer: a "
                  "copy of it is fed --close-text; its answer is a provisional ballot. 0: never")
-      ->group("Many samples")
+      ->group(group)
       ->capture_default_str()
       ->type_name("N")
       ->check(CLI::Range(0, 1 << 24));
+  app.add_flag("--probe-on-end", out->probeOnEnd,
+               "Ask the samples that run in the same way whenever one of their prompt's ends, but "
+               "none before it has said as many tokens as that may cost since it was last asked")
+      ->group(group);
 }
 
 std::string checkGeneration(const CLI::App &app, const GenerationOptions &options,
@@ -155,11 +160,11 @@ std::string checkGeneration(const CLI::App &app, const GenerationOptions &option
     return "--drop-at-deadline needs " + timeBudgetFlag;
   for (const char *option : {"--close-text", "--close-max-tokens"})
     if (!options.closes() && given(option) &&
-        !(options.probeEvery && option == std::string("--close-text")))
+        !(options.probes() && option == std::string("--close-text")))
       return std::string(option) +
              " is for samples that are closed by force: by --max-think-tokens, or by " +
              timeBudgetFlag + " without --drop-at-deadline";
-  if ((options.closes() || options.probeEvery) && options.closeText.empty())
+  if ((options.closes() || options.probes()) && options.closeText.empty())
     return "--close-text: an empty text closes nothing";
   if (options.maxThinkTokens >= options.maxNewTokens)
     return "--max-think-tokens " + std::to_string(options.maxThinkTokens) +
@@ -210,7 +215,7 @@ Status fillRequest(const Model &model, const ModelText *text, const GenerationOp
     out->bias.emplace_back();
     M1_TRY(readBias(bias, module.vocab_size(), &out->bias.back()));
   }
-  if (!text && (!options.stop.empty() || options.closes() || options.probeEvery))
+  if (!text && (!options.stop.empty() || options.closes() || options.probes()))
     return error(StatusCode::unsupported,
                  "%s: the artifact has no tokenizer to read that text with",
                  options.stop.empty() ? "--max-think-tokens, time budgets and probes close "
@@ -233,11 +238,12 @@ Status fillRequest(const Model &model, const ModelText *text, const GenerationOp
   out->maxThinkTokens = options.maxThinkTokens;
   out->atDeadline = options.dropAtDeadline ? DeadlineAction::drop : DeadlineAction::close;
   std::vector<int32_t> closing;
-  if (options.closes() || options.probeEvery)
+  if (options.closes() || options.probes())
     if (Status status = text->encode(unescaped(options.closeText), false, &closing); !status.ok())
       return std::move(status).prefixed("--close-text");
   out->probeEvery = options.probeEvery;
-  if (options.probeEvery)
+  out->probeOnEnd = options.probeOnEnd;
+  if (options.probes())
     out->probeTokens = closing;
   if (options.closes()) {
     out->closeTokens = std::move(closing);

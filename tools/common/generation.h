@@ -43,6 +43,8 @@ struct GenerationOptions {
   uint32_t closeMaxTokens = 32;                                 // that a sample may add to it
 
   uint32_t probeEvery = 0; // tokens of a sample between its probes; 0: none
+  bool probeOnEnd = false; // probes of the others when a sample ends
+  bool probes() const { return probeEvery > 0 || probeOnEnd; }
 
   /// Whether samples can be closed by force.
   bool closes() const { return maxThinkTokens > 0 || (timeBudget > 0 && !dropAtDeadline); }
@@ -51,10 +53,10 @@ struct GenerationOptions {
 void addPromptOptions(CLI::App &app, PromptOptions *out);
 void addGenerationOptions(CLI::App &app, GenerationOptions *out);
 /// Of tools that let samples vote.
-void addProbeOption(CLI::App &app, GenerationOptions *out);
+void addProbeOptions(CLI::App &app, GenerationOptions *out);
 /// Places for probes beside so many samples at once.
 inline uint32_t probePlacesOf(const GenerationOptions &options, uint32_t samples) {
-  return options.probeEvery ? std::max(1u, samples / 8) : 0;
+  return options.probes() ? std::max(1u, samples / 8) : 0;
 }
 
 /// Contradictions between the flags, and flags without effect; empty when there are none.

@@ -8,10 +8,8 @@ namespace m1tool {
 
 bool SampleResult::take(Event &event) {
   if (event.probeAfter) {
-    std::optional<std::string> answer = extractBoxed(event.text);
-    if (answer && answer->empty())
-      answer.reset();
-    probes.push_back({event.probeAfter, std::move(answer), uint32_t(event.tokens.size()), false});
+    probes.push_back(
+        {event.probeAfter, boxedAnswer(event.text), uint32_t(event.tokens.size()), false});
     return false;
   }
   if (event.forced && !forced)

@@ -2,7 +2,7 @@
 #ifndef M1_TOOLS_COMMON_SAMPLES_H
 #define M1_TOOLS_COMMON_SAMPLES_H
 
-#include "engine/engine.h"
+#include "ballot.h"
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -33,10 +33,7 @@ struct SampleResult {
   bool take(m1rt::Event &event);
   bool ended() const { return reason != m1rt::FinishReason::running; }
   /// Whether it was ended before it could answer: by the deadline, or because its vote was decided.
-  bool unfinished() const {
-    return !forced &&
-           (reason == m1rt::FinishReason::dropped || reason == m1rt::FinishReason::cancelled);
-  }
+  bool unfinished() const { return wasUnfinished(reason, forced); }
 };
 
 /// How samples ended; the counts add up to their number.

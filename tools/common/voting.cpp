@@ -39,12 +39,7 @@ std::string readVoteOptions(VoteOptions *options) {
 }
 
 std::optional<std::string> ballotOf(const SampleResult &sample) {
-  const bool ended = sample.reason == FinishReason::stopToken ||
-                     sample.reason == FinishReason::stopString || sample.forced;
-  if (!ended || sample.reason == FinishReason::failed)
-    return std::nullopt;
-  std::optional<std::string> answer = extractBoxed(sample.text);
-  return answer && !answer->empty() ? answer : std::nullopt;
+  return ballotOf(sample.reason, sample.forced, sample.text);
 }
 
 std::optional<std::string> provisionalOf(const SampleResult &sample) {

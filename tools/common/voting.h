@@ -20,15 +20,13 @@ struct VoteOptions {
 };
 
 constexpr const char *probesHaveNoWeight =
-    "--probe-every: provisional ballots have no weight: not with --vote-weight confidence";
+    "probes: provisional ballots have no weight: not with --vote-weight confidence";
 
 void addVoteOptions(CLI::App &app, VoteOptions *out);
 /// After parsing; what is wrong with the flags, or empty.
 std::string readVoteOptions(VoteOptions *options);
 
-/// The answer that a sample votes for, if it casts a ballot: the last box of one that ended by
-/// itself or was closed by force. Empty boxes, and samples that were cut, dropped or failed, cast
-/// none.
+/// The answer that a sample votes for, if it casts a ballot.
 std::optional<std::string> ballotOf(const SampleResult &sample);
 /// What the last probe said of a sample that was ended before it could answer: it stands for its
 /// ballot.

@@ -65,7 +65,7 @@ Status EngineSampler::start(const std::vector<Model *> &models, const EngineSamp
     uint64_t needed =
         longest + common.maxNewTokens +
         std::max(common.closeTokens.empty() ? 0 : common.closeTokens.size() + common.closeMaxTokens,
-                 common.probeEvery ? common.probeTokens.size() + common.probeMaxTokens : 0) +
+                 common.probes() ? common.probeLength() : 0) +
         1;
     wish.size.context = uint32_t(std::min<uint64_t>(needed, model.module().max_positions()));
   }

@@ -101,6 +101,8 @@ std::vector<std::pair<std::string, std::string>> settingsOf(const Arguments &arg
       {"vote-weight", arguments.voting.weightText}};
   if (generation.probeEvery) // directories from before there were probes go on without
     settings.push_back({"probe-every", std::to_string(generation.probeEvery)});
+  if (generation.probeOnEnd)
+    settings.push_back({"probe-on-end", "yes"});
   return settings;
 }
 
@@ -329,7 +331,7 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
   for (const char *option : {"--least-ballots", "--ballots-at-once"})
     if (given(option) && !votesStop)
       return std::string(option) + " needs --stop-early";
-  if (arguments.engine.generation.probeEvery && arguments.voting.byConfidence)
+  if (arguments.engine.generation.probes() && arguments.voting.byConfidence)
     return probesHaveNoWeight;
   return checkGeneration(app, arguments.engine.generation, "--time-budget-per-problem");
 }
@@ -429,7 +431,7 @@ int main(int argc, char **argv) {
       ->type_name("S")
       ->check(numberIn(0.0, 1e9));
   addVoteOptions(app, &arguments.voting);
-  addProbeOption(app, &generation);
+  addProbeOptions(app, &generation);
   app.add_option("--ballots-at-once", arguments.evaluation.ballotsAtOnce,
                  "Samples of a problem that run at once, so that its vote stops in time")
       ->group("Many samples")

@@ -100,11 +100,11 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
       arguments.promptsFile.empty())
     return "--logprobs needs --json, --json-stream or --prompts";
   if (!arguments.vote)
-    if (std::string other =
-            firstGiven({"--stop-early", "--least-ballots", "--vote-weight", "--probe-every"});
+    if (std::string other = firstGiven({"--stop-early", "--least-ballots", "--vote-weight",
+                                        "--probe-every", "--probe-on-end"});
         !other.empty())
       return other + " needs --vote";
-  if (arguments.generation.probeEvery && arguments.voting.byConfidence)
+  if (arguments.generation.probes() && arguments.voting.byConfidence)
     return probesHaveNoWeight;
   return checkGeneration(app, arguments.generation, "--time-budget");
 }
@@ -191,7 +191,7 @@ int main(int argc, char **argv) {
   app.add_flag("--vote", arguments.vote, "The answer in \\boxed{} that most samples agree on")
       ->group("Many samples");
   addVoteOptions(app, &arguments.voting);
-  addProbeOption(app, &generation);
+  addProbeOptions(app, &generation);
   app.add_option("--time-budget", generation.timeBudget, "Seconds for all samples; 0: no limit")
       ->group("Many samples")
       ->capture_default_str()

@@ -39,7 +39,7 @@ nlohmann::json summaryOf(const Outcome &outcome, const Arguments &arguments) {
   if (arguments.vote) {
     out["vote"] = jsonOf(outcome.tally, arguments.voting, outcome.stoppedEarly);
     out["no_ballot"] = silencesOf(outcome.samples);
-    if (arguments.generation.probeEvery)
+    if (arguments.generation.probes())
       out["probes"] = probesOf(outcome.stats);
   }
   out["seconds"] = outcome.seconds;

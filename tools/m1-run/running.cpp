@@ -30,7 +30,7 @@ Status fitContext(const Model &model, const Arguments &arguments, Request *reque
                   uint32_t *outContext) {
   const uint64_t closing = std::max<uint64_t>(
       request->closeTokens.size() + (request->closeTokens.empty() ? 0 : request->closeMaxTokens),
-      request->probeEvery ? request->probeTokens.size() + request->probeMaxTokens : 0);
+      request->probes() ? request->probeLength() : 0);
   // The last new token is never fed.
   const uint64_t longest = uint64_t(model.module().max_positions()) + 1;
   if (!arguments.maxNewTokensGiven && request->prompt.size() < longest)

@@ -229,6 +229,29 @@ Error readFormat(Fields &fields, ApiRequest *out) {
   return format.noOthers();
 }
 
+Error readVoteObject(const Json &value, ApiRequest *out) {
+  Fields vote(value, "vote.");
+  bool exact = false;
+  TRY(vote.boolean("decide_early", &exact));
+  std::string rule = exact ? "exact" : "off";
+  TRY(vote.text("stop_early", &rule));
+  if (!parseStopRule(rule, &out->stopRule))
+    return ApiError::bad("vote.stop_early",
+                         "'vote.stop_early': expected off, exact, confident or confident:P with P "
+                         "between 0.5 and 1");
+  if (exact && out->stopRule.kind != StopRule::Kind::exact)
+    return ApiError::bad("vote.decide_early",
+                         "'vote.decide_early' means 'stop_early': \"exact\", not \"" +
+                             shortened(rule) + "\"");
+  if (vote.find("least_ballots") && out->stopRule.kind != StopRule::Kind::confident)
+    return ApiError::bad("vote.least_ballots", "'vote.least_ballots' is without effect: "
+                                               "'vote.stop_early' is not confident");
+  TRY(vote.integer("least_ballots", 1, 1 << 20, &out->stopRule.leastBallots));
+  TRY(vote.integer("probe_every", 1, 1 << 24, &out->probeEvery));
+  TRY(vote.boolean("probe_on_end", &out->probeOnEnd));
+  return vote.noOthers();
+}
+
 Error readVote(Fields &fields, ApiRequest *out) {
   const Json *value = fields.find("vote");
   if (value && value->is_boolean()) {
@@ -237,9 +260,7 @@ Error readVote(Fields &fields, ApiRequest *out) {
     if (!value->is_object())
       return fields.wrong("vote", "true, false or an object", *value);
     out->vote = true;
-    Fields vote(*value, "vote.");
-    TRY(vote.boolean("decide_early", &out->decideEarly));
-    TRY(vote.noOthers());
+    TRY(readVoteObject(*value, out));
   }
   TRY(fields.number("time_budget", 0, 1e6, true, &out->timeBudget));
   TRY(fields.integer("max_think_tokens", 1, 1 << 24, &out->maxThinkTokens));
@@ -254,16 +275,17 @@ Error readVote(Fields &fields, ApiRequest *out) {
       return ApiError::bad("at_deadline", "'at_deadline' is without effect: no 'time_budget'");
     out->closesAtDeadline = action == "close";
   }
-  const bool closes = out->maxThinkTokens || (out->timeBudget > 0 && out->closesAtDeadline);
-  if (closes)
+  const bool saysText = out->closes() || out->probes();
+  if (saysText)
     out->closeText = "\n\nThe final answer is \\boxed{"; // as m1-run's --close-text
-  for (const char *name : {"close_text", "close_max_tokens"})
-    if (fields.find(name) && !closes)
+  for (const auto &[name, used] :
+       {std::pair("close_text", saysText), std::pair("close_max_tokens", out->closes())})
+    if (fields.find(name) && !used)
       return ApiError::bad(name, std::string("'") + name +
                                      "' is without effect: nothing closes the answer (no "
                                      "'max_think_tokens', and no 'time_budget' that closes)");
   TRY(fields.text("close_text", &out->closeText));
-  if (closes && out->closeText.empty())
+  if (saysText && out->closeText.empty())
     return ApiError::bad("close_text", "'close_text': an empty text closes nothing");
   return {};
 }
@@ -489,9 +511,6 @@ Error readCompletion(Fields &fields, uint32_t vocabulary, const RequestLimits &l
   if (*out->maxTokens == 0 && (out->vote || out->timeBudget > 0 || out->maxThinkTokens))
     return ApiError::bad("max_tokens",
                          "'max_tokens': 0 leaves no answer to vote on, to close or to time");
-  if (out->scoresPrompt() && out->stream)
-    return ApiError::bad("stream", "'stream': not with 'echo' and 'logprobs', whose answer comes "
-                                   "as a whole");
   TRY(fields.refuse("suffix", Json(""), "is not supported"));
   if (const Json *best = fields.find("best_of"); best && *best != Json(out->samples))
     return ApiError::bad("best_of", "'best_of': only the value of 'n' is supported");

@@ -4,6 +4,7 @@
 #define M1_TOOLS_SERVE_API_REQUEST_H
 
 #include "engine/engine.h"
+#include "vote/ballots.h"
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -73,11 +74,16 @@ struct ApiRequest {
   /// Whether log probabilities of the prompt are part of the answer.
   bool scoresPrompt() const { return echo && logprobs; }
 
-  bool vote = false, decideEarly = false;
+  bool vote = false;
+  m1rt::StopRule stopRule; // of the vote
+  uint32_t probeEvery = 0;
+  bool probeOnEnd = false;
+  bool probes() const { return probeEvery > 0 || probeOnEnd; }
   double timeBudget = 0;
   uint32_t maxThinkTokens = 0;
   bool closesAtDeadline = false;
-  std::string closeText;
+  bool closes() const { return maxThinkTokens > 0 || (timeBudget > 0 && closesAtDeadline); }
+  std::string closeText; // also what probes are fed
   uint32_t closeMaxTokens = 32;
 };
 

@@ -159,7 +159,7 @@ void Delivery::settle(const std::shared_ptr<Exchange> &exchange) {
     return;
   }
   if (!exchange->opened) { // the head of the response comes first
-    if (exchange->outgoing.size() > limits.buffered)
+    if (exchange->outgoing.size() > limits.buffered + exchange->echoed)
       hangUp(exchange);
     return;
   }
@@ -196,7 +196,7 @@ bool Delivery::flush(Exchange &exchange) {
     exchange.outgoing.erase(0, exchange.sent);
     exchange.sent = 0;
   }
-  return exchange.outgoing.size() - exchange.sent <= limits.buffered;
+  return exchange.outgoing.size() - exchange.sent <= limits.buffered + exchange.echoed;
 }
 
 void Delivery::hangUp(const std::shared_ptr<Exchange> &exchange) {

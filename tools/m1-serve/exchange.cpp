@@ -1,4 +1,5 @@
 #include "exchange.h"
+#include "ballot.h"
 #include <algorithm>
 #include <cmath>
 
@@ -67,7 +68,7 @@ Exchange::Exchange(const ModelFacts &facts, ApiRequest asked, const std::vector<
   }
   open = choices.size();
   if (request.vote)
-    tally.emplace(uint32_t(choices.size()));
+    ballots.emplace(uint32_t(choices.size()), request.stopRule);
   Json common = {{"id", this->id},
                  {"object", !request.chat    ? "text_completion"
                             : request.stream ? "chat.completion.chunk"
@@ -133,8 +134,9 @@ void Exchange::addPrompt(const Prompt &prompt, const Choice &choice, Json *token
   }
 }
 
-/// In the endpoint's form; what was given is forgotten.
-Json Exchange::logprobsOf(size_t index, Choice &choice) const {
+/// In the endpoint's form, behind those of an echoed prompt in the `first` ones of a choice; what
+/// was given is forgotten.
+Json Exchange::logprobsOf(size_t index, Choice &choice, bool first) const {
   if (!request.logprobs)
     return {};
   Json entries = std::exchange(choice.logprobs, Json::array());
@@ -143,7 +145,7 @@ Json Exchange::logprobsOf(size_t index, Choice &choice) const {
     return {{"content", std::move(entries)}, {"refusal", nullptr}};
   Json tokens = Json::array(), logprobs = Json::array(), tops = Json::array(),
        offsets = Json::array();
-  if (request.scoresPrompt())
+  if (request.scoresPrompt() && first)
     addPrompt(echoes[index / request.samples], choice, &tokens, &logprobs, &tops, &offsets);
   for (size_t offset : own)
     offsets.push_back(offset);
@@ -166,6 +168,13 @@ void Exchange::take(size_t prompt, Event &event, const End &end) {
   Choice &choice = choices[index];
   if (ended() || choice.ended)
     return;
+  if (event.probeAfter) { // no part of the sample
+    ++probes;
+    probeTokens += event.tokens.size();
+    if (ballots)
+      ballots->probe(uint32_t(index), m1tool::boxedAnswer(event.text));
+    return voteChanged(prompt, end);
+  }
   if (event.reason == FinishReason::failed)
     return fail({500, event.error, {}, {}, 0});
   if (event.reason == FinishReason::cancelled)
@@ -229,22 +238,30 @@ void Exchange::finish(size_t index, FinishReason reason, const End &end) {
   --open;
   if (request.stream)
     lastChunk(index);
-  if (tally) {
-    tally->add(choice.text);
-    if (request.stream)
-      send("\"choices\":[],\"vote\":" + dumped(voteJson()) + "}");
-    if (request.decideEarly && open > 0 && tally->decided()) {
-      end(index / request.samples, std::nullopt);
-      for (size_t i = 0; i < choices.size(); ++i)
-        if (!choices[i].ended) {
-          choices[i].ended = true;
-          choices[i].finish = "length";
-          choices[i].detail = "decided";
-          if (request.stream)
-            lastChunk(i);
-        }
-      open = 0;
-    }
+  if (ballots) {
+    if (m1tool::wasUnfinished(reason, choice.forced))
+      ballots->addUnfinished(uint32_t(index));
+    else
+      ballots->add(uint32_t(index), m1tool::ballotOf(reason, choice.forced, choice.text));
+  }
+  voteChanged(index / request.samples, end);
+}
+
+/// After an end, or the answer of a probe: tells the vote's state, and ends what it does not need.
+void Exchange::voteChanged(size_t prompt, const End &end) {
+  if (ballots && request.stream)
+    send("\"choices\":[],\"vote\":" + dumped(voteJson()) + "}");
+  if (ballots && open > 0 && ballots->decided()) {
+    end(prompt, std::nullopt);
+    for (size_t i = 0; i < choices.size(); ++i)
+      if (!choices[i].ended) {
+        choices[i].ended = true;
+        choices[i].finish = "length";
+        choices[i].detail = "decided";
+        if (request.stream)
+          lastChunk(i);
+      }
+    open = 0;
   }
   if (open == 0 && request.stream)
     close();
@@ -270,12 +287,14 @@ void Exchange::fail(ApiError error) {
 // Events of tokens are written in place: a thousand streams have a hundred thousand a second.
 void Exchange::chunk(size_t index, const ReasoningSplitter::Piece &piece) {
   Choice &choice = choices[index];
+  const bool first = !std::exchange(choice.said, true);
   beginEvent();
+  const size_t begin = outgoing.size();
   outgoing += head;
   outgoing += "\"choices\":[{\"index\":";
   outgoing += std::to_string(index);
   if (request.chat) {
-    outgoing += choice.said ? ",\"delta\":{" : ",\"delta\":{\"role\":\"assistant\",";
+    outgoing += first ? ",\"delta\":{\"role\":\"assistant\"," : ",\"delta\":{";
     if (!piece.reasoning.empty()) {
       outgoing += "\"reasoning_content\":";
       appendQuoted(piece.reasoning, &outgoing);
@@ -286,16 +305,17 @@ void Exchange::chunk(size_t index, const ReasoningSplitter::Piece &piece) {
     }
     outgoing += '}';
   } else {
-    const bool echoed = !choice.said && request.echo;
     outgoing += ",\"text\":";
-    appendQuoted(echoed ? echoes[index / request.samples].text + piece.content : piece.content,
+    appendQuoted(first && request.echo ? echoes[index / request.samples].text + piece.content
+                                       : piece.content,
                  &outgoing);
   }
-  choice.said = true;
   outgoing += ",\"logprobs\":";
-  outgoing += request.logprobs ? dumped(logprobsOf(index, choice)) : "null";
+  outgoing += request.logprobs ? dumped(logprobsOf(index, choice, first)) : "null";
   outgoing += ",\"finish_reason\":null}]";
   outgoing += request.includeUsage ? ",\"usage\":null}" : "}";
+  if (first && request.echo)
+    echoed += outgoing.size() - begin;
   endEvent();
 }
 
@@ -358,7 +378,20 @@ void Exchange::endChunk() {
 }
 
 Json Exchange::voteJson() const {
-  Json vote = tally->json();
+  Json tally = Json::array();
+  for (const Ballots::Entry &entry : ballots->tally()) {
+    tally.push_back({{"answer", entry.answer}, {"votes", entry.votes}});
+    if (entry.provisional)
+      tally.back()["provisional"] = entry.provisional;
+  }
+  const bool voted = !tally.empty();
+  Json vote = {{"answer", voted ? tally[0]["answer"] : Json()},
+               {"votes", voted ? tally[0]["votes"] : Json(0)},
+               {"ended", ballots->ended()},
+               {"samples", choices.size()},
+               {"tally", std::move(tally)}};
+  if (request.probes())
+    vote["probes"] = {{"answered", probes}, {"tokens", probeTokens}};
   if (request.timeBudget > 0) {
     const std::chrono::duration<double> spent = Clock::now() - arrived;
     vote["seconds_left"] = std::max(0.0, request.timeBudget - spent.count());
@@ -392,7 +425,7 @@ Json Exchange::response() const {
     } else {
       entry["text"] = (request.echo ? echoes[i / request.samples].text : "") + choice.content;
     }
-    entry["logprobs"] = logprobsOf(i, choice);
+    entry["logprobs"] = logprobsOf(i, choice, /*first=*/true);
     entry["finish_reason"] = choice.finish;
     if (!choice.detail.empty())
       entry["finish_detail"] = choice.detail;
@@ -400,7 +433,7 @@ Json Exchange::response() const {
   }
   out["choices"] = std::move(list);
   out["usage"] = usage();
-  if (tally)
+  if (ballots)
     out["vote"] = voteJson();
   return out;
 }

@@ -5,8 +5,8 @@
 
 #include "api_request.h"
 #include "reasoning.h"
-#include "tally.h"
 #include "tokenizer/tokenizer.h"
+#include "vote/ballots.h"
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
@@ -58,6 +58,8 @@ public:
   // head has been.
   std::string outgoing;
   size_t sent = 0;
+  size_t echoed =
+      0; // of all that was outgoing, events that hold a prompt: what no reader can outrun
   bool opened = false, cut = false;
   bool blocked = false; // the socket takes no more for now
   bool touched = false; // by news that have not been settled
@@ -89,8 +91,9 @@ private:
 
   void note(Choice &choice, const std::vector<m1rt::SampledToken> &tokens);
   void finish(size_t index, m1rt::FinishReason reason, const End &end);
+  void voteChanged(size_t prompt, const End &end);
   void close();
-  Json logprobsOf(size_t index, Choice &choice) const;
+  Json logprobsOf(size_t index, Choice &choice, bool first) const;
   void addPrompt(const Prompt &prompt, const Choice &choice, Json *tokens, Json *logprobs,
                  Json *tops, Json *offsets) const;
   Json voteJson() const;
@@ -108,7 +111,9 @@ private:
   std::vector<Prompt> echoes;  // tokens only where they are scored
   size_t open = 0;             // choices that have not ended
   std::optional<ApiError> failure;
-  std::optional<Tally> tally;
+  std::optional<m1rt::Ballots> ballots;
+  uint32_t probes = 0; // that have answered
+  uint64_t probeTokens = 0;
   std::string head;   // of every event
   size_t chunkAt = 0; // where the chunk that is being written begins in `outgoing`
 

@@ -21,7 +21,7 @@ namespace {
 struct Arguments {
   std::string artifact, device = "cpu", host = "127.0.0.1", keyFile, modelName;
   std::vector<std::string> hosts;
-  uint32_t threads = 0, slots = 0, context = 0, prefixCache = 8, prefillChunk = 0;
+  uint32_t threads = 0, slots = 0, context = 0, prefixCache = 8, prefillChunk = 0, probePlaces = 0;
   int port = 8000;
   size_t maxQueue = 1024, maxConnections = 2048, maxBodyMiB = 16;
   uint32_t maxSamples = 4096;
@@ -96,7 +96,9 @@ Status run(Arguments &arguments) {
   poolOptions.slots =
       arguments.slots ? arguments.slots : fastestBatch(*models[0], arguments.threads);
   SizeWish &size = poolOptions.engine.size;
-  size.sequences = poolOptions.slots + 1; // and the prompt that several samples fork from
+  poolOptions.engine.probePlaces = arguments.probePlaces;
+  // and the prompt that several samples fork from
+  size.sequences = poolOptions.slots + 1 + arguments.probePlaces;
   size.context = arguments.context;
   size.prefillTokens = arguments.prefillChunk;
   size.cacheSequences = arguments.prefixCache;
@@ -261,6 +263,12 @@ int main(int argc, char **argv) {
       ->group("Engine")
       ->capture_default_str()
       ->check(CLI::Range(0, 1 << 12));
+  app.add_option("--probe-places", arguments.probePlaces,
+                 "Sequences beside the slots for probes of votes, which otherwise take slots that "
+                 "no sample waits for")
+      ->group("Engine")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 16));
   app.add_option("--prefill-chunk", arguments.prefillChunk,
                  "Prompt tokens of one step; 0: what suits the device")
       ->group("Engine")

@@ -93,6 +93,9 @@ std::string Metrics::print(const m1tool::EnginePool::Load &load, size_t connecti
           double(stats.recomputedTokens));
   counter("m1_engine_preemptions_total", "Samples that gave their memory up for a while.",
           double(stats.preemptions));
+  counter("m1_engine_probes_total", "Probes of samples begun.", double(stats.probes));
+  counter("m1_engine_probe_tokens_total", "Of the computed tokens, those fed to probes.",
+          double(stats.probeTokens));
   counter("m1_prefix_hits_total", "Prompts that began from an earlier one's state.",
           double(stats.prefixHits));
   counter("m1_prefix_misses_total", "Prompts that did not.", double(stats.prefixMisses));

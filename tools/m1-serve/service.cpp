@@ -405,6 +405,9 @@ Error Service::constrain(const ApiRequest &asked, const std::vector<Prompt> &pro
   if (!out->closeTokens.empty())
     return ApiError::bad("response_format",
                          "'response_format': JSON cannot be closed by a text ('close_text')");
+  if (asked.probes())
+    return ApiError::bad("response_format",
+                         "'response_format': samples of JSON cannot be probed ('vote')");
   Grammar grammar;
   if (asked.format.kind == ResponseFormat::Kind::jsonObject)
     grammarOfObjects(&grammar);
@@ -456,9 +459,16 @@ Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
   common.maxThinkTokens = asked.maxThinkTokens;
   common.atDeadline = asked.closesAtDeadline ? DeadlineAction::close : DeadlineAction::drop;
   common.closeMaxTokens = asked.closeMaxTokens;
+  std::vector<int32_t> closing;
   if (!asked.closeText.empty())
-    if (Status status = text.encode(asked.closeText, false, &common.closeTokens); !status.ok())
+    if (Status status = text.encode(asked.closeText, false, &closing); !status.ok())
       return ApiError::bad("close_text", "'close_text': " + status.message());
+  common.probeEvery = asked.probeEvery;
+  common.probeOnEnd = asked.probeOnEnd;
+  if (asked.probes())
+    common.probeTokens = closing;
+  if (asked.closes())
+    common.closeTokens = std::move(closing);
   if (Error error = constrain(asked, *prompts, &common))
     return error;
   if (asked.scoresPrompt()) {

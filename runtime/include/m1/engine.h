@@ -144,6 +144,10 @@ typedef struct m1_request {
   const int32_t *probe_tokens;
   size_t probe_token_count;
   uint32_t probe_max_tokens;
+  /* And whenever another sample of the request has ended, by itself or closed by force; but not
+   * before probe_token_count + probe_max_tokens more tokens of the sample than at its last probe,
+   * or its beginning. Multiples of probe_every so close behind such a probe are left out. */
+  bool probe_on_end;
 } m1_request;
 
 /* One greedy sample of 256 tokens, no prompt. */

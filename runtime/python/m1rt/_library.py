@@ -77,7 +77,8 @@ class Request(Structure):
                 ("max_think_tokens", c_uint32), ("time_budget", c_double), ("at_deadline", c_int),
                 ("frequency_penalty", c_float), ("presence_penalty", c_float), ("logit_bias", POINTER(LogitBias)),
                 ("logit_bias_count", c_size_t), ("first_sample", c_uint32), ("probe_every", c_uint32),
-                ("probe_tokens", POINTER(c_int32)), ("probe_token_count", c_size_t), ("probe_max_tokens", c_uint32)]
+                ("probe_tokens", POINTER(c_int32)), ("probe_token_count", c_size_t), ("probe_max_tokens", c_uint32),
+                ("probe_on_end", c_bool)]
 
 
 class TokenLogprob(Structure):

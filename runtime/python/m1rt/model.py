@@ -55,6 +55,7 @@ class Params:
     close_max_tokens: int = 32
     drop_at_deadline: bool = False
     probe_every: int = 0  # tokens between probes, which are fed close_text (docs/votes.md)
+    probe_on_end: bool = False  # and a probe of the others when a sample ends
 
 
 @dataclass
@@ -304,9 +305,10 @@ class Model:
         params = params or Params()
         prompts = [self._prompt(prompt) for prompt in prompts]
         longest = max((len(prompt) for prompt in prompts), default=1) + params.max_new_tokens
-        if params.max_think_tokens or params.time_budget or params.probe_every:
+        if params.max_think_tokens or params.time_budget or params.probe_every or params.probe_on_end:
             longest += params.close_max_tokens + len(params.close_text)
-        return self.engine(0, min(longest + 1, self.info.max_positions), probe_places=4 if params.probe_every else 0)
+        return self.engine(0, min(longest + 1, self.info.max_positions), 
+                           probe_places=4 if params.probe_every or params.probe_on_end else 0)
 
     def _prompt(self, prompt: Prompt) -> Sequence[int]:
         return self.encode(prompt, add_special=True) if isinstance(prompt, str) else prompt
@@ -395,9 +397,10 @@ class Engine:
             request.close_tokens, request.close_token_count = _ids(close), len(close)
             request.close_max_tokens = params.close_max_tokens
             request.at_deadline = 0 if params.drop_at_deadline else 1
-        if params.probe_every:
+        if params.probe_every or params.probe_on_end:
             probe = self._model.encode(params.close_text)
-            request.probe_every, request.probe_tokens, request.probe_token_count = params.probe_every, _ids(probe), len(probe)
+            request.probe_every, request.probe_on_end = params.probe_every, params.probe_on_end
+            request.probe_tokens, request.probe_token_count = _ids(probe), len(probe)
         out = c_uint64()
         lib.engine_submit(self._handle, byref(request), byref(out))
         return out.value

@@ -112,6 +112,7 @@ Status convert(const m1_engine &engine, const m1_request &source, Request *out) 
   out->maxThinkTokens = source.max_think_tokens;
   out->timeBudget = source.time_budget;
   out->probeEvery = source.probe_every;
+  out->probeOnEnd = source.probe_on_end;
   if (source.probe_token_count)
     out->probeTokens.assign(source.probe_tokens, source.probe_tokens + source.probe_token_count);
   out->probeMaxTokens = source.probe_max_tokens;

@@ -80,7 +80,7 @@ Status Engine::check(const Request &request) const {
   if (request.maxNewTokens == 0 && !request.scorePrompt)
     return bad("max new tokens: expected at least 1");
   if (request.maxNewTokens == 0 &&
-      (request.timeBudget > 0 || request.maxThinkTokens || request.probeEvery))
+      (request.timeBudget > 0 || request.maxThinkTokens || request.probes()))
     return bad("max new tokens: 0 goes without a time budget, a limit of thought and probes");
   const SamplingParameters &sampling = request.sampling;
   if (!(sampling.temperature >= 0) || sampling.temperature > 100)
@@ -110,7 +110,7 @@ Status Engine::check(const Request &request) const {
                          request.samples));
   if (!(request.timeBudget >= 0 && request.timeBudget <= 1e9)) // what a clock holds, with room
     return bad(formatted("time budget: expected 0 to 1e9 seconds, got %g", request.timeBudget));
-  if (request.probeEvery > 0) {
+  if (request.probes()) {
     if (request.probeTokens.empty() || request.probeMaxTokens == 0)
       return bad("probes: expected at least one token to feed and one to read");
     if (request.filters)
@@ -254,6 +254,9 @@ void Engine::finish(Track &track, FinishReason reason, std::string message) {
   track.ended = true;
   --live;
   dropProbes(*track.request, &track);
+  if (track.closed || reason == FinishReason::stopToken || reason == FinishReason::stopString ||
+      reason == FinishReason::length)
+    probeOthers(track);
 
   bool keep = prefixes.enabled() && track.sequence && track.request->request.samples == 1 &&
               !track.stale && reason != FinishReason::failed &&

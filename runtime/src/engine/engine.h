@@ -104,8 +104,16 @@ struct Request {
   // probeTokens and then, greedily and without penalties, up to probeMaxTokens of its own: what it
   // would answer now. The sample itself goes on as if nothing had happened. 0: none.
   uint32_t probeEvery = 0;
-  std::vector<int32_t> probeTokens; // at least one where probeEvery is not 0
+  // And whenever another of the samples has ended, by itself or closed by force; but not before the
+  // sample has generated probeLength() tokens since its last probe, or its beginning, so that its
+  // probes never cost more tokens than itself. With probeEvery, multiples of that within as many
+  // tokens (or probeEvery, if that is less) behind such a probe are left out.
+  bool probeOnEnd = false;
+  std::vector<int32_t> probeTokens; // at least one where there are probes
   uint32_t probeMaxTokens = 16;
+  bool probes() const { return probeEvery > 0 || probeOnEnd; }
+  /// Tokens of a probe at most.
+  size_t probeLength() const { return probeTokens.size() + probeMaxTokens; }
 };
 
 enum class FinishReason : uint8_t {
@@ -286,6 +294,7 @@ private:
   void release(Track &track);
 
   Status startProbes();
+  void probeOthers(const Track &ended);
   bool samplesWait() const;
   void acceptProbe(Track &probe, const SampledToken &token);
   void endProbe(Track &probe);

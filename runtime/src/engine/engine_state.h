@@ -32,9 +32,11 @@ struct Engine::Track {
   bool toldScores = false;
   bool paused = false; // takes no part in steps: others of its request are likelier to end in time
   size_t thought = 0;  // when closed: tokens it had generated before
-  size_t nextProbe = SIZE_MAX; // `generated` at which it is probed
-  uint32_t probeAfter = 0;     // of a probe: tokens that its sample had generated; else 0
-  std::vector<SeenToken> seen; // when there is a penalty
+  size_t nextProbe = SIZE_MAX;    // `generated` at which it is probed, by probeEvery
+  size_t nextEndProbe = SIZE_MAX; // and by probeOnEnd
+  size_t probedAt = 0;            // `generated` at its last probe
+  uint32_t probeAfter = 0;        // of a probe: tokens that its sample had generated; else 0
+  std::vector<SeenToken> seen;    // when there is a penalty
   std::unordered_map<int32_t, size_t> seenAt; // token to its place there
   std::unique_ptr<TokenFilter> filter;        // null: every token may follow
   std::unique_ptr<TokenDecoder> decoder;

@@ -20,13 +20,13 @@ Status Engine::startProbes() {
   std::optional<bool> waiting; // samples, for a place
   for (auto &request : requests) {
     const Request &wish = request->request;
-    if (wish.probeEvery == 0 || request->closing)
+    if (!wish.probes() || request->closing)
       continue;
     for (auto &track : request->active) {
-      const size_t longest = track->tokens.size() + wish.probeTokens.size() + wish.probeMaxTokens;
+      const size_t longest = track->tokens.size() + wish.probeLength();
       if (track->ended || !track->sequence || track->paused || track->closed ||
-          track->generated < track->nextProbe || track->computed + 1 < track->tokens.size() ||
-          longest > limits.maxContext + size_t(1))
+          track->generated < std::min(track->nextProbe, track->nextEndProbe) ||
+          track->computed + 1 < track->tokens.size() || longest > limits.maxContext + size_t(1))
         continue;
       const bool busy = std::any_of(request->probes.begin(), request->probes.end(), [&](auto &p) {
         return p->sample == track->sample && !p->ended;
@@ -59,11 +59,31 @@ Status Engine::startProbes() {
       ++probing;
       ++counters.probes;
       probe->computed = probe->everComputed = probe->shared = track->computed;
-      track->nextProbe = (track->generated / wish.probeEvery + 1) * wish.probeEvery;
+      if (wish.probeEvery) {
+        const size_t least = track->generated < track->nextProbe // it came on an end
+                                 ? std::min<size_t>(wish.probeEvery, wish.probeLength())
+                                 : 1;
+        track->nextProbe =
+            (track->generated + least + wish.probeEvery - 1) / wish.probeEvery * wish.probeEvery;
+      }
+      track->nextEndProbe = SIZE_MAX;
+      track->probedAt = track->generated;
       request->probes.push_back(std::move(probe));
     }
   }
   return {};
+}
+
+/// Makes the samples that run beside one that has ended due.
+void Engine::probeOthers(const Track &ended) {
+  const Request &wish = ended.request->request;
+  if (!wish.probeOnEnd)
+    return;
+  for (auto &track : ended.request->active)
+    if (!track->ended && !track->closed)
+      track->nextEndProbe =
+          std::min(track->nextEndProbe,
+                   std::max<size_t>(track->generated, track->probedAt + wish.probeLength()));
 }
 
 /// A token of a probe; its news is told when it has ended, as a whole.
