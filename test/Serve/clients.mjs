@@ -73,10 +73,14 @@ assert.ok(echoed.startsWith("1+1=2"));
 assert.equal(tokens, scored.logprobs.tokens.length + 3);
 
 // votes, which the package does not know: their fields and states pass through
-const voted = await ask({ n: 6, temperature: 1, seed: 1, max_tokens: 300, vote: { probe_every: 16, stop_early: "confident" }, close_text: "so \\boxed{7} " });
-assert.equal(typeof voted.vote.answer, "string");
-assert.ok(voted.vote.tally[0].provisional > 0);
-assert.ok(voted.choices.some(choice => choice.finish_detail === "decided"));
+const states = [];
+for await (const chunk of await ask({ n: 6, temperature: 1, seed: 1, max_tokens: 300, stream: true, close_text: "so \\boxed{7} ", vote: { probe_every: 16, probe_on_end: true } }))
+  if (chunk.vote) states.push(chunk.vote);
+assert.ok(states.some(state => state.tally.some(entry => entry.provisional > 0)));
+assert.equal(states.at(-1).ended, 6);
+assert.ok(states.at(-1).tally.every(entry => !entry.provisional));
+const decided = await ask({ n: 6, temperature: 1, seed: 1, max_tokens: 300, vote: { stop_early: "exact" } });
+assert.equal(typeof decided.vote.answer, "string");
 await assert.rejects(ask({ vote: { probe_every: 0 } }), error => error instanceof OpenAI.BadRequestError && error.param === "vote.probe_every");
 
 // errors: their class, field and code
