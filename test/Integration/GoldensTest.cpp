@@ -1,6 +1,7 @@
 // The golden checkpoints, compiled and fed the golden tokens, against the logits that the authors'
 // code computed.
 #include "CompiledModel.h"
+#include "EvaluatedModel.h"
 #include "RandomCheckpoint.h"
 
 #include <algorithm>
@@ -81,6 +82,62 @@ TEST_P(Goldens, Bf16) {
             << std::endl;
   EXPECT_LE(error, 3e-2);
 }
+
+/// The golden tokens on compiled code and on the reference evaluator, both with such a cache: the
+/// greatest difference of a step's logits in terms of their spread.
+void compareCaches(const std::string &directory, const std::string &kvType, double bound) {
+  TemporaryDirectory temporary;
+  ASSERT_EQ(compileModel(directory, temporary / "model.m1a", {"f32", "f32", kvType}), "");
+  CompiledModel model(temporary / "model.m1a", 16, 128, 256);
+  EvaluatedModel reference(directory, "", kvType);
+  ASSERT_TRUE(reference.reference);
+  ASSERT_EQ(model.problem, "");
+  double worst = 0;
+  int32_t slot = 0;
+  for (const auto &[name, ids] : readSafetensors(directory + "/golden.safetensors")) {
+    if (name.find(".input_ids") == std::string::npos)
+      continue;
+    // Half of the prompt, the rest in one step, three tokens alone.
+    std::vector<int32_t> tokens(ids.values.begin(), ids.values.end());
+    for (int i = 0; i < 3; ++i)
+      tokens.push_back(tokens[static_cast<size_t>(i) % tokens.size()]);
+    m1_sequence sequence = model.newSequence();
+    const auto count = static_cast<int32_t>(tokens.size());
+    int32_t before = 0;
+    for (int32_t end : {(count - 3) / 2, count - 3, count - 2, count - 1, count}) {
+      if (end == before)
+        continue;
+      std::vector<int32_t> piece(tokens.begin() + before, tokens.begin() + end);
+      worst = std::max(worst, relativeError(model.step({{sequence, piece}}).logits,
+                                            reference.logits("prefill", {{slot, before, piece}})));
+      before = end;
+    }
+    ++slot;
+  }
+  ASSERT_EQ(model.problem, "");
+  EXPECT_GT(slot, 0);
+  std::cout << "worst relative error " << worst << std::endl;
+  EXPECT_LE(worst, bound);
+}
+
+class CachesOfCodes : public testing::TestWithParam<const char *> {};
+
+// Compiled code in f32 computes what a cache of codes makes of the model to 1e-3, as it does
+// otherwise. A number that lies between two codes to within a rounding may become either of them:
+// were there one in these prompts, it would show as an error of some 1e-2.
+TEST_P(CachesOfCodes, AgreeWithFloat64) {
+  for (const char *type : {"int8", "fp8"}) {
+    SCOPED_TRACE(type);
+    compareCaches(std::string(M1_GOLDENS) + "/" + GetParam(), type, 1e-3);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Goldens, CachesOfCodes,
+                         testing::Values("hf-llama", "hf-qwen2", "m1-mamba1-f32"),
+                         [](const testing::TestParamInfo<const char *> &info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 std::vector<std::string> goldens() {
   std::vector<std::string> result;
