@@ -13,7 +13,7 @@ struct ImportOptions {
   mlir::Type activationType;
   /// f32, bf16 or f16: the type of scan states.
   mlir::Type stateType;
-  /// f32, bf16 or f16: the type of cached keys and values.
+  /// f32, bf16, f16, i8 or f8E4M3FN: the type of cached keys and values.
   mlir::Type kvType;
   /// Only the configuration is read; weights keep their source names, and `data` stays empty.
   bool dummy = false;

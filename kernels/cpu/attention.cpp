@@ -32,6 +32,10 @@ M1K_INLINE void accumulate(float *acc, float keep, const float *p, int count, co
     store(acc, M1K_F32, i * lanes, width, total[i]);
 }
 
+M1K_INLINE const float *scalesOf(const void *cache, long byte) {
+  return reinterpret_cast<const float *>(static_cast<const char *>(cache) + byte);
+}
+
 } // namespace
 
 M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache,
@@ -42,6 +46,8 @@ M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache,
                                  long out_stride, int q_type, long q_stride) {
   // below every score; finite, so that differences with it are defined
   const float lowest = -3.0e38f;
+  const bool hasScales = kv_type == M1K_I8 || kv_type == M1K_E4M3;
+  const long plane = M1_PAGE_SIZE * (head_dim + (hasScales ? static_cast<long>(sizeof(float)) : 0));
   int ratio = heads / kv_heads;
   int rowLimit = tokens_per_group * ratio;
   float *queries = M1K_STACK(rowLimit * head_dim); // scaled
@@ -90,14 +96,18 @@ M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache,
     for (int pageBegin = firstSeen / M1_PAGE_SIZE * M1_PAGE_SIZE; pageBegin < visible;
          pageBegin += M1_PAGE_SIZE) {
       long page = table[pageBegin / M1_PAGE_SIZE];
-      long keysOfPage = (page * 2 * kv_heads + group_x) * M1_PAGE_SIZE * head_dim;
-      long valuesOfPage = ((page * 2 + 1) * kv_heads + group_x) * M1_PAGE_SIZE * head_dim;
+      long keysOfPage = (page * 2 * kv_heads + group_x) * plane;
+      long valuesOfPage = ((page * 2 + 1) * kv_heads + group_x) * plane;
+      const float *keyScales = scalesOf(cache, keysOfPage + M1_PAGE_SIZE * head_dim),
+                  *valueScales = scalesOf(cache, valuesOfPage + M1_PAGE_SIZE * head_dim);
       for (int row = 0; row < rows; ++row) {
         int count = least(M1_PAGE_SIZE, position + row / ratio + 1 - pageBegin);
         long keys = keysOfPage, values = valuesOfPage;
+        int first = 0; // of the page's positions
         if (window > 0) {
           int hidden = position + row / ratio + 1 - window - pageBegin; // of the page's positions
           if (hidden > 0) {
+            first = hidden;
             keys += static_cast<long>(hidden) * head_dim;
             values += static_cast<long>(hidden) * head_dim;
             count -= hidden;
@@ -108,6 +118,9 @@ M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache,
         const float *query = queries + row * head_dim;
         for (int k = 0; k < count; ++k)
           p[k] = dot(query, cache, kv_type, keys + static_cast<long>(k) * head_dim, head_dim);
+        if (hasScales)
+          for (int k = 0; k < count; ++k)
+            p[k] *= keyScales[first + k];
         int padded = (count + lanes - 1) / lanes * lanes;
         for (int k = count; k < padded; ++k)
           p[k] = lowest;
@@ -129,6 +142,9 @@ M1K_ENTRY void m1k_cpu_attention(void *out, const void *q, const void *cache,
         greatestOf[row] = now;
         weightOf[row] = weightOf[row] * keep + sum(weight);
 
+        if (hasScales)
+          for (int k = 0; k < count; ++k)
+            p[k] *= valueScales[first + k];
         float *acc = sums + row * head_dim;
         int i = 0;
         for (; i + 4 * lanes <= head_dim; i += 4 * lanes)

@@ -26,10 +26,11 @@
 
 #define M1K_F32 0
 #define M1K_BF16 1
-#define M1K_I8 2 // of weights
+#define M1K_I8 2 // of weights and caches
 // Of weights: 128 columns of int4 are 32 words of 16 bits, of which word w holds column 32 * p + w
 // in bits 4 * p to 4 * p + 3; a row is whole blocks of these.
 #define M1K_I4 3
+#define M1K_E4M3 4 // of caches
 
 // Channels that one group of a scan or convolution should own: enough work to pay for the call,
 // enough groups to share out.
@@ -122,8 +123,10 @@ void m1k_cpu_causal_conv1d(void *out, const void *x, const float *w, const float
 // group owns the heads / kv_heads query heads of KV head group_x. The token t of sequence s has
 // position context_lengths[s] - (sequence_starts[s + 1] - t) and sees positions up to its own, the
 // last `window` of them if window > 0; pages before those are not read. q, out: [T, heads *
-// head_dim]. cache: [pages][2 (K, V)][kv_heads][M1_PAGE_SIZE][head_dim] of kv_type. block_tables:
-// [S][dims->max_pages]. Stack: 8 * tokens_per_group * (heads / kv_heads) * (head_dim + 16) bytes.
+// head_dim]. cache: [pages][2 (K, V)][kv_heads][M1_PAGE_SIZE][head_dim] of kv_type; of M1K_I8 and
+// M1K_E4M3 the M1_PAGE_SIZE scales, float, of a head's keys, or values, in a page follow their
+// codes. block_tables: [S][dims->max_pages]. Stack: 8 * tokens_per_group * (heads / kv_heads) *
+// (head_dim + 16) bytes.
 void m1k_cpu_attention(void *out, const void *q, const void *cache, const int *sequence_starts,
                        const int *context_lengths, const int *block_tables, const m1_dims *dims,
                        int group_x, int group_y,
@@ -131,6 +134,19 @@ void m1k_cpu_attention(void *out, const void *q, const void *cache, const int *s
                        int heads, int kv_heads, int head_dim, float scale, int window,
                        int tokens_per_group, //
                        int kv_type, int out_type, long out_stride, int q_type, long q_stride);
+
+// Writes the rows [begin, end) of k and v, [T, kv_heads * head_dim], into a cache as above of
+// M1K_I8 or M1K_E4M3, at their positions: codes and scales as m1.kv_cache says. With a table
+// [T, turned] of cosines, then sines, the first `turned` columns of each head of k turn before, and
+// those of q [T, heads * head_dim] on the way to out; without one q and out are null. Stack: 4 *
+// head_dim bytes.
+void m1k_cpu_kv_write(void *out, const void *q, const void *k, const void *v, const float *table,
+                      void *cache, const int *positions, const int *token_sequence,
+                      const int *block_tables, const m1_dims *dims, long begin, long end,
+                      // constants
+                      int heads, int kv_heads, int head_dim, int turned, int kv_type, int out_type,
+                      long out_stride, int q_type, long q_stride, int k_type, long k_stride,
+                      int v_type, long v_stride, long table_stride);
 
 // Of each row of logits [T, count]: scores are its softmax, or sigmoid; the `chosen` experts of
 // largest score + correction, the smaller index among equals, and their scores, divided by (their

@@ -8,7 +8,7 @@
 #ifndef M1K_ATTENTION_CUH
 #define M1K_ATTENTION_CUH
 
-#include "common.cuh"
+#include "codes.cuh"
 
 namespace m1k {
 
@@ -22,7 +22,9 @@ template <class F> struct AttentionTraits {
   static constexpr int kRow =
       // of a page in shared memory: an odd number of 16-byte pieces, so rows differ in banks
       F::kD + 8;
-  static constexpr int kPageElements = kPage * F::kD;
+  static constexpr bool kCodes = is_code<typename F::KT>;
+  // Elements of K or V of a kv head in a page, with the scales of codes.
+  static constexpr int kPageElements = kPage * (F::kD + (kCodes ? 4 : 0));
   static_assert(F::kHeads % F::kKvHeads == 0, "whole groups of q heads");
 };
 
@@ -35,8 +37,8 @@ template <class F> M1K_DEVICE int first_seen(int context) {
 template <class F>
 M1K_DEVICE const typename F::KT *page_rows(const typename F::KT *cache, int page, int which,
                                            int kv_head) {
-  return cache +
-         ((static_cast<long long>(page) * 2 + which) * F::kKvHeads + kv_head) * (kPage * F::kD);
+  return cache + ((static_cast<long long>(page) * 2 + which) * F::kKvHeads + kv_head) *
+                     AttentionTraits<F>::kPageElements;
 }
 
 // Copies positions [hidden, valid) of a page to shared memory and zeros around them, so that what
@@ -51,6 +53,47 @@ M1K_DEVICE void copy_page(bf16 *shared, const bf16 *rows, int valid, int hidden)
                  r < valid && (F::kWindow == 0 || r >= hidden));
   }
 }
+
+// Codes of a page in shared memory: rows of K, of V, then the scales of both.
+template <class F> struct CodeStage {
+  static constexpr int kRow = F::kD + 16; // bytes; as kRow of AttentionTraits
+  static constexpr int kScales = 2 * kPage * kRow, kBytes = kScales + 2 * kPage * 4;
+  unsigned char *base;
+
+  M1K_DEVICE const unsigned char *keys() const { return base; }
+  M1K_DEVICE const unsigned char *values() const { return base + kPage * kRow; }
+  M1K_DEVICE const float *key_scales() const {
+    return reinterpret_cast<const float *>(base + kScales);
+  }
+  M1K_DEVICE const float *value_scales() const { return key_scales() + kPage; }
+
+  // Positions [hidden, valid) of K and V of a kv head in a page, zeros and scales of 0 around them.
+  // At least 128 threads.
+  template <int threads>
+  M1K_DEVICE void copy(const typename F::KT *cache, int page, int kv_head, int valid,
+                       int hidden) const {
+    static_assert(F::kD % 16 == 0 && threads >= 2 * kPage, "whole pieces, a scale a thread");
+    constexpr int kPieces = F::kD / 16;
+    auto seen = [&](int r) { return r < valid && (F::kWindow == 0 || r >= hidden); };
+#pragma unroll
+    for (int which = 0; which < 2; ++which) {
+      const auto *rows = page_rows<F>(cache, page, which, kv_head);
+#pragma unroll 4
+      for (int i = threadIdx.x; i < kPage * kPieces; i += threads) {
+        int r = i / kPieces, j = i % kPieces * 16;
+        copy_async16(base + (which * kPage + r) * kRow + j, rows + r * F::kD + j, seen(r));
+      }
+    }
+    if (threads == 2 * kPage || threadIdx.x < 2 * kPage) {
+      int which = threadIdx.x / kPage, r = threadIdx.x % kPage;
+      const float *from = scales_behind(page_rows<F>(cache, page, which, kv_head), F::kD) + r;
+      asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(
+                       shared_address(base + kScales + threadIdx.x * 4)),
+                   "l"(from), "r"(seen(r) ? 4 : 0)
+                   : "memory");
+    }
+  }
+};
 
 // Attention of kGroup q heads at one token over pages [first, last) of its sequence, in f32: max
 // and sum of exponentials (base 2) to `top` and `mass`, the unnormalised output to sums[head][d],
@@ -73,9 +116,14 @@ template <class F> struct GenericAttention {
   }
 
   M1K_DEVICE void load(const typename F::KT *rows, int hidden, int valid) {
-    for (int i = threadIdx.x; i < kPage * F::kD; i += kThreads)
-      tile[i / F::kD * kTileRow + i % F::kD] =
-          i / F::kD >= hidden && i / F::kD < valid ? to_float(rows[i]) : 0.0f;
+    for (int i = threadIdx.x; i < kPage * F::kD; i += kThreads) {
+      bool seen = i / F::kD >= hidden && i / F::kD < valid;
+      float value = seen ? to_float(rows[i]) : 0.0f;
+      if constexpr (AttentionTraits<F>::kCodes)
+        if (seen)
+          value *= scales_behind(rows, F::kD)[i / F::kD];
+      tile[i / F::kD * kTileRow + i % F::kD] = value;
+    }
   }
 
   M1K_DEVICE void run(const typename F::T *q_row, int heads, const typename F::KT *cache,

@@ -13,6 +13,13 @@
 // max and mass [2·kBlocks][kGroup][2], f32. Slot 2b holds what block b has of a pair begun before
 // it, 2b+1 of a pair that begins in it.
 //
+// A cache of codes (codes.cuh) comes to shared memory as it is, half the bytes. Tensor cores take
+// f16 then, which a code becomes in registers with the fewest instructions: queries are brought
+// near 1 by a power of two, exactly, which the scores are multiplied with again, as with the scales
+// of the keys; probabilities are multiplied by the scales of the values, as parts of a power of two
+// near the greatest of those that the warp has seen lately, the output's unit. The columns of
+// queries and the rows of the output are those of the bytes that unpack_f16 puts side by side.
+//
 // A pair's pages are those that its token sees, from the one in which the window begins on.
 //
 // With kPrefix the leading pages that attention_prefix has taken (prefix_pages of each sequence, at
@@ -101,6 +108,9 @@ M1K_DEVICE PageSums sum_pages(const Contexts<F> &contexts, Target target_of) {
 template <class F> M1K_DEVICE u64 blocks_of(u64 units) {
   return units < F::kBlocks ? units : F::kBlocks;
 }
+
+// The least unit of an output: scales are 0 or greater (m1.kv_cache).
+constexpr float kLeastUnit = 0x1p-110f;
 
 // Where the walk over pages stands; `page` counts from the first one walked over.
 struct PageCursor {
@@ -202,17 +212,21 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
     static_assert(F::kGroup % 8 == 0 && kD % 16 == 0, "tensor cores need whole tiles");
     // Stages of K and V. Where a pair ends, the stage just used holds each warp's output, maxima
     // and masses.
-    constexpr int kStageBytes = 2 * kPage * kRow * 2, kMergeRow = kD + 4;
+    constexpr bool kCodes = R::kCodes;
+    constexpr int kMergeRow = kD + 4, kMergeBytes = 4 * F::kGroup * (kMergeRow + 2) * 4;
+    constexpr int kCodeBytes =
+        CodeStage<F>::kBytes > kMergeBytes ? CodeStage<F>::kBytes : kMergeBytes;
+    constexpr int kStageBytes = kCodes ? kCodeBytes : 2 * kPage * kRow * 2;
     static_assert(kStages >= 2 && kStages * kStageBytes <= F::kSharedBytes,
                   "the launch reserves too little shared memory");
-    static_assert(4 * F::kGroup * (kMergeRow + 2) * 4 <= kStageBytes,
-                  "a stage holds the sums of four warps");
+    static_assert(kMergeBytes <= kStageBytes, "a stage holds the sums of four warps");
     auto stage_k = [&](int stage) {
       return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes);
     };
     auto stage_v = [&](int stage) {
       return reinterpret_cast<bf16 *>(m1k_shared + stage * kStageBytes + kStageBytes / 2);
     };
+    auto codes_of = [&](int stage) { return CodeStage<F>{m1k_shared + stage * kStageBytes}; };
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
     PageCursor ahead = here; // the next page to copy
@@ -229,10 +243,14 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
             before = (contexts.first_page(ahead.sequence) + ahead.page) * kPage,
             kv_head = ahead.unit_head / R::kParts;
         int valid = context - before, hidden = first_seen<F>(context) - before;
-        copy_page<F, kThreads>(stage_k(stage), page_rows<F>(cache, page, 0, kv_head), valid,
-                               hidden);
-        copy_page<F, kThreads>(stage_v(stage), page_rows<F>(cache, page, 1, kv_head), valid,
-                               hidden);
+        if constexpr (kCodes) {
+          codes_of(stage).template copy<kThreads>(cache, page, kv_head, valid, hidden);
+        } else {
+          copy_page<F, kThreads>(stage_k(stage), page_rows<F>(cache, page, 0, kv_head), valid,
+                                 hidden);
+          copy_page<F, kThreads>(stage_v(stage), page_rows<F>(cache, page, 1, kv_head), valid,
+                                 hidden);
+        }
         if (++copied < end) {
           advance(ahead);
           page = page_at(ahead);
@@ -246,10 +264,17 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
 
     u32 query[kTiles][kSteps][2];
     float output[kTiles][kSteps][4], top[kTiles][2], mass[kTiles][2];
+    // Of codes: what a score is multiplied with, and what an output of 1 stands for.
+    float weight_of_score[kCodes ? kTiles : 1][2], unit = kLeastUnit;
     // A pair's sums begin with those of its prefix, in the first warp's registers; a head's mass in
     // one of the lanes that share its column.
     auto take_prefix = [&](int heads) {
       const float *prefix = workspace + F::kPrefixOffset;
+      float of_unit = 1.0f;
+      if constexpr (kCodes) {
+        unit = 1.0f;
+        of_unit = 1.0f / Codes<typename F::KT>::unit();
+      }
       int head = here.unit_head / R::kParts * R::kRatio + here.unit_head % R::kParts * F::kGroup;
       for (int slot = prefix_slots[here.sequence]; slot < prefix_slots[here.sequence + 1]; ++slot)
 #pragma unroll
@@ -270,13 +295,18 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
             for (int k = 0; k < kSteps; ++k)
 #pragma unroll
               for (int half = 0; half < 2; ++half)
-                output[n][k][2 * half + c] = output[n][k][2 * half + c] * keep +
-                                             prefix[place * kD + k * 16 + half * 8 + g] * weight;
+                if constexpr (kCodes)
+                  output[n][k][2 * half + c] =
+                      output[n][k][2 * half + c] * keep +
+                      prefix[place * kD + k * 16 + g * 2 + half] * (weight * of_unit);
+                else
+                  output[n][k][2 * half + c] = output[n][k][2 * half + c] * keep +
+                                               prefix[place * kD + k * 16 + half * 8 + g] * weight;
           }
     };
     bool begins = true;
     int first_page = here.page;
-    for (long long unit = begin; unit < end; ++unit) {
+    for (long long page_unit = begin; page_unit < end; ++page_unit) {
       int own = context_lengths[here.sequence] - contexts.first_page(here.sequence) * kPage;
       if (begins) {
         begins = false;
@@ -286,10 +316,42 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
                          (here.unit_head / R::kParts * R::kRatio + part * F::kGroup) * kD;
 #pragma unroll
         for (int n = 0; n < kTiles; ++n) {
+          if constexpr (kCodes) {
+            const T *from = q_row + (n * 8 + g) * kD + t * 4;
+            u32 largest = 0;
+#pragma unroll
+            for (int k = 0; k < kSteps; ++k)
+#pragma unroll
+              for (int half = 0; half < 2; ++half) {
+                u32 low = 0, high = 0; // columns side by side as unpack_f16 has them
+                if (n * 8 + g < heads)
+                  low = from[k * 16 + half].bits, high = from[k * 16 + half + 2].bits;
+                query[n][k][half] = low | high << 16;
+                largest = max(largest, max(low & 0x7fffu, high & 0x7fffu));
+              }
+            largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, 1));
+            largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, 2));
+            // The power of two at most the largest, and one over it.
+            u32 power = (largest & 0x7f80u) << 16;
+            float factor = __uint_as_float(0x7f000000u - power);
+#pragma unroll
+            for (int k = 0; k < kSteps; ++k)
+#pragma unroll
+              for (int half = 0; half < 2; ++half) {
+                u32 pair = query[n][k][half];
+                query[n][k][half] = pack_f16(__uint_as_float(pair << 16) * factor,
+                                             __uint_as_float(pair & 0xffff0000u) * factor);
+              }
+#pragma unroll
+            for (int c = 0; c < 2; ++c)
+              weight_of_score[n][c] =
+                  __shfl_sync(0xffffffffu, __uint_as_float(power), (t * 2 + c) * 4) *
+                  (F::scale() * kLog2E * Codes<typename F::KT>::unit());
+          }
 #pragma unroll
           for (int k = 0; k < kSteps; ++k) {
 #pragma unroll
-            for (int half = 0; half < 2; ++half) {
+            for (int half = 0; half < (kCodes ? 0 : 2); ++half) {
               const T *from = q_row + (n * 8 + g) * kD + k * 16 + half * 8 + t * 2;
               u32 low = 0, high = 0;
               if (n * 8 + g < heads)
@@ -303,6 +365,7 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
           top[n][0] = top[n][1] = kNever;
           mass[n][0] = mass[n][1] = 0.0f;
         }
+        unit = kLeastUnit;
         if constexpr (F::kPrefix)
           if (here.page == 0 && warp == 0)
             take_prefix(heads);
@@ -311,8 +374,9 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
       __syncthreads();
       copy_next(); // into the stage that every warp left before the barrier
 
-      const bf16 *k_page = stage_k(int((unit - begin) % kStages)),
-                 *v_page = stage_v(int((unit - begin) % kStages));
+      const bf16 *k_page = stage_k(int((page_unit - begin) % kStages)),
+                 *v_page = stage_v(int((page_unit - begin) % kStages));
+      const CodeStage<F> codes = codes_of(int((page_unit - begin) % kStages));
       int valid = own - here.page * kPage - warp * 16; // of this warp's positions
       // Those of them that lie before the window; some in a pair's first page alone.
       int hidden = F::kWindow > 0 ? valid - F::kWindow : 0;
@@ -321,8 +385,43 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
 #pragma unroll
         for (int n = 0; n < kTiles; ++n)
           score[n][0] = score[n][1] = score[n][2] = score[n][3] = 0.0f;
+        float key_scale[2] = {1.0f, 1.0f}, value_scale[2] = {1.0f, 1.0f}, rescale = 1.0f;
+        if constexpr (kCodes) {
 #pragma unroll
-        for (int k = 0; k < kSteps; ++k) {
+          for (int half = 0; half < 2; ++half) {
+            key_scale[half] = codes.key_scales()[warp * 16 + half * 8 + g];
+            value_scale[half] = codes.value_scales()[warp * 16 + half * 8 + g];
+          }
+          float peak = fmaxf(value_scale[0], value_scale[1]);
+          peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 4));
+          peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 8));
+          peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 16));
+          // A power of two at least the greatest scale, or much less than it was.
+          float power = __uint_as_float((__float_as_uint(peak) + 0x7fffffu) & 0x7f800000u),
+                now = fmaxf(fmaxf(power, unit * 0x1p-8f), kLeastUnit),
+                inverse = __uint_as_float(0x7f000000u - __float_as_uint(now));
+          rescale = unit * inverse;
+          unit = now;
+          value_scale[0] *= inverse;
+          value_scale[1] *= inverse;
+#pragma unroll
+          for (int k = 0; k < kSteps; k += 2) {
+            u32 r[4]; // of columns k·16 .. + 16 rows g and g + 8, then of the next 16
+            load_matrices(r, codes.keys() + (warp * 16 + lane % 16) * CodeStage<F>::kRow + k * 16 +
+                                 lane / 16 * 16);
+#pragma unroll
+            for (int i = 0; i < 2 && k + i < kSteps; ++i) {
+              u32 a[4];
+              Codes<typename F::KT>::unpack_f16(r[2 * i], a[0], a[2]);
+              Codes<typename F::KT>::unpack_f16(r[2 * i + 1], a[1], a[3]);
+#pragma unroll
+              for (int n = 0; n < kTiles; ++n)
+                mma_f16(score[n], a, query[n][k + i][0], query[n][k + i][1]);
+            }
+          }
+        }
+#pragma unroll
+        for (int k = 0; k < kSteps && !kCodes; ++k) {
           u32 a[4];
           load_matrices(a, k_page + (warp * 16 + lane % 16) * kRow + k * 16 + lane / 16 * 8);
 #pragma unroll
@@ -337,8 +436,13 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
           float p[4];
 #pragma unroll
           for (int c = 0; c < 2; ++c) {
-            float s0 = in0 ? score[n][c] * (F::scale() * kLog2E) : kNever,
-                  s1 = in1 ? score[n][2 + c] * (F::scale() * kLog2E) : kNever;
+            float factor0 = F::scale() * kLog2E, factor1 = factor0;
+            if constexpr (kCodes) {
+              factor0 = weight_of_score[n][c] * key_scale[0];
+              factor1 = weight_of_score[n][c] * key_scale[1];
+            }
+            float s0 = in0 ? score[n][c] * factor0 : kNever,
+                  s1 = in1 ? score[n][2 + c] * factor1 : kNever;
             float peak = fmaxf(s0, s1);
             peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 4));
             peak = fmaxf(peak, __shfl_xor_sync(0xffffffffu, peak, 8));
@@ -350,17 +454,44 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
             // The mass is summed over this lane's positions only; lanes are joined at the end of
             // the pair.
             mass[n][c] = mass[n][c] * keep + p[c] + p[2 + c];
+            if constexpr (kCodes)
+              keep *= rescale;
 #pragma unroll
             for (int k = 0; k < kSteps; ++k) {
               output[n][k][c] *= keep;
               output[n][k][2 + c] *= keep;
             }
           }
-          probability[n][0] = transpose_matrix(pack_bf16(p[0], p[1]));
-          probability[n][1] = transpose_matrix(pack_bf16(p[2], p[3]));
+          if constexpr (kCodes) {
+            probability[n][0] =
+                transpose_matrix(pack_f16(p[0] * value_scale[0], p[1] * value_scale[0]));
+            probability[n][1] =
+                transpose_matrix(pack_f16(p[2] * value_scale[1], p[3] * value_scale[1]));
+          } else {
+            probability[n][0] = transpose_matrix(pack_bf16(p[0], p[1]));
+            probability[n][1] = transpose_matrix(pack_bf16(p[2], p[3]));
+          }
+        }
+        if constexpr (kCodes) {
+#pragma unroll
+          for (int k = 0; k < kSteps; k += 2) {
+            u32 r[4]; // of columns k·16 .. + 16 positions 0 .. 8 and 8 .. 16, then of the next 16
+            load_matrices_transposed(r, codes.values() +
+                                            (warp * 16 + lane % 16) * CodeStage<F>::kRow + k * 16 +
+                                            lane / 16 * 16);
+#pragma unroll
+            for (int i = 0; i < 2 && k + i < kSteps; ++i) {
+              u32 a[4];
+              Codes<typename F::KT>::unpack_f16(r[2 * i], a[0], a[1]);
+              Codes<typename F::KT>::unpack_f16(r[2 * i + 1], a[2], a[3]);
+#pragma unroll
+              for (int n = 0; n < kTiles; ++n)
+                mma_f16(output[n][k + i], a, probability[n][0], probability[n][1]);
+            }
+          }
         }
 #pragma unroll
-        for (int k = 0; k < kSteps; ++k) {
+        for (int k = 0; k < kSteps && !kCodes; ++k) {
           u32 a[4];
           load_matrices_transposed(a, v_page + (warp * 16 + lane / 16 * 8 + lane % 8) * kRow +
                                           k * 16 + lane / 8 % 2 * 8);
@@ -370,11 +501,14 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
         }
       }
 
-      bool ends = here.page + 1 == here.pages || unit + 1 == end;
+      bool ends = here.page + 1 == here.pages || page_unit + 1 == end;
       if (ends) {
-        float *merge = reinterpret_cast<float *>(stage_k(int((unit - begin) % kStages)));
+        float *merge = reinterpret_cast<float *>(stage_k(int((page_unit - begin) % kStages)));
         float *merge_top = merge + 4 * F::kGroup * kMergeRow,
               *merge_mass = merge_top + 4 * F::kGroup;
+        float worth = 1.0f; // of an output of 1
+        if constexpr (kCodes)
+          worth = unit * Codes<typename F::KT>::unit();
         __syncthreads(); // every warp has read the page
 #pragma unroll
         for (int n = 0; n < kTiles; ++n)
@@ -391,8 +525,14 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
             }
 #pragma unroll
             for (int k = 0; k < kSteps; ++k) {
-              merge[(warp * F::kGroup + h) * kMergeRow + k * 16 + g] = output[n][k][c];
-              merge[(warp * F::kGroup + h) * kMergeRow + k * 16 + g + 8] = output[n][k][2 + c];
+              if constexpr (kCodes) {
+                float *to = merge + (warp * F::kGroup + h) * kMergeRow + k * 16 + g * 2;
+                to[0] = output[n][k][c] * worth;
+                to[1] = output[n][k][2 + c] * worth;
+              } else {
+                merge[(warp * F::kGroup + h) * kMergeRow + k * 16 + g] = output[n][k][c];
+                merge[(warp * F::kGroup + h) * kMergeRow + k * 16 + g + 8] = output[n][k][2 + c];
+              }
             }
           }
         __syncthreads();
@@ -416,7 +556,7 @@ attention_split(const typename F::T *q, const typename F::KT *cache, const int *
         // The next copy to this stage comes after a barrier of the loop.
         begins = true;
       }
-      if (unit + 1 < end)
+      if (page_unit + 1 < end)
         advance(here);
     }
     copy_async_wait<0>();

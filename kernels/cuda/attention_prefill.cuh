@@ -1,4 +1,5 @@
-// Attention of prompt chunks on tensor cores: bf16, head sizes of 16's multiple up to 256.
+// Attention of prompt chunks on tensor cores: bf16 over a cache of bf16 or codes, head sizes of
+// 16's multiple up to 256.
 //
 // Grid (heads, ceil(T / kRows)). A block owns kRows rows of the step for one q head, a warp 16 of
 // them, queries in registers. For each sequence with rows in the tile it walks the pages from the
@@ -17,19 +18,19 @@ namespace m1k {
 // Rows [tile, tile + kRows) of the step for one q head, by kRows * 2 threads; `keep` as in
 // attention_tile.cuh.
 template <class F, bool keep = F::kD <= 128>
-M1K_DEVICE void attention_prefill_tile(const bf16 *q, const bf16 *cache, const int *sequence_starts,
-                                       const int *context_lengths, const int *block_tables,
-                                       bf16 *out, const m1_dims &dims, int tile, int head) {
+M1K_DEVICE void attention_prefill_tile(const bf16 *q, const typename F::KT *cache,
+                                       const int *sequence_starts, const int *context_lengths,
+                                       const int *block_tables, bf16 *out, const m1_dims &dims,
+                                       int tile, int head) {
   using R = AttentionTraits<F>;
-  constexpr int kD = F::kD, kRow = R::kRow, kSteps = kD / 16, kThreads = F::kRows * 2,
-                kStageElements = 2 * kPage * kRow;
+  constexpr int kD = F::kD, kRow = R::kRow, kSteps = kD / 16, kThreads = F::kRows * 2;
+  const PageStages<F, kThreads> stages;
   static_assert(F::kRows % 16 == 0, "a warp takes 16 rows");
-  static_assert((2 * kStageElements + F::kRows * kRow) * 2 <= F::kSharedBytes,
+  static_assert((PageStages<F, kThreads>::kElements + F::kRows * kRow) * 2 <= F::kSharedBytes,
                 "the launch reserves too little shared memory");
   int tile_end = min(tile + F::kRows, dims.tokens), kv_head = head / R::kRatio;
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  bf16 *stages = reinterpret_cast<bf16 *>(m1k_shared);
-  bf16 *queries = stages + 2 * kStageElements;
+  bf16 *queries = stages.behind();
 
   // Queries: to shared memory, then to registers.
   const bf16 *q_rows = q + tile * static_cast<long long>(F::kQStride) + head * kD;
@@ -70,8 +71,8 @@ M1K_DEVICE void attention_prefill_tile(const bf16 *q, const bf16 *cache, const i
     const int *table = block_tables + sequence * static_cast<long long>(dims.max_pages);
 
     auto copy = [&](int page) {
-      copy_stage<F, kThreads>(stages + (page & 1) * kStageElements, cache, table[page], kv_head,
-                              seen - page * kPage, hidden - page * kPage);
+      stages.copy(stages.stage(page), cache, table[page], kv_head, seen - page * kPage,
+                  hidden - page * kPage);
     };
     attention.reset();
     copy(first_page);
@@ -82,13 +83,13 @@ M1K_DEVICE void attention_prefill_tile(const bf16 *q, const bf16 *cache, const i
       if (page + 1 < pages)
         copy(page + 1);
       copy_async_commit();
+      stages.unpack(page);
       // Positions of the page that rows g and g + 8 see: below 1 none, from kPage on all.
       int limit0 = first_row + g + offset + 1 - page * kPage, limit1 = limit0 + 8;
       if (busy && first_row + 15 + offset >= page * kPage) {
-        const bf16 *k_page = stages + (page & 1) * kStageElements;
         int least = first_row + offset + 1 - page * kPage; // the warp's first row's limit
         bool cuts = least < kPage || (F::kWindow > 0 && least + 15 > F::kWindow);
-        attention.attend(k_page, k_page + kStageElements / 2, cuts, limit0, limit1);
+        stages.attend(attention, page, cuts, limit0, limit1);
       }
     }
     __syncthreads(); // before the next sequence's first page is copied over this one's
@@ -119,9 +120,9 @@ M1K_DEVICE void attention_prefill_tile(const bf16 *q, const bf16 *cache, const i
 }
 
 template <class F>
-M1K_DEVICE void attention_prefill(const bf16 *q, const bf16 *cache, const int *sequence_starts,
-                                  const int *context_lengths, const int *block_tables, bf16 *out,
-                                  m1_dims dims) {
+M1K_DEVICE void attention_prefill(const bf16 *q, const typename F::KT *cache,
+                                  const int *sequence_starts, const int *context_lengths,
+                                  const int *block_tables, bf16 *out, m1_dims dims) {
   int tile = blockIdx.y * F::kRows;
   if (tile < dims.tokens)
     attention_prefill_tile<F>(q, cache, sequence_starts, context_lengths, block_tables, out, dims,

@@ -23,16 +23,16 @@
 namespace m1k {
 
 template <class F>
-M1K_DEVICE void attention_prefix(const bf16 *q, const bf16 *cache, const int *sequence_starts,
-                                 const int *block_tables, const int *prefix_items,
-                                 const int *prefix_slots, float *workspace, m1_dims dims) {
+M1K_DEVICE void attention_prefix(const bf16 *q, const typename F::KT *cache,
+                                 const int *sequence_starts, const int *block_tables,
+                                 const int *prefix_items, const int *prefix_slots, float *workspace,
+                                 m1_dims dims) {
   using R = AttentionTraits<F>;
-  constexpr int kD = F::kD, kRow = R::kRow, kSteps = kD / 16, kThreads = F::kRows * 2,
-                kStageElements = 2 * kPage * kRow;
-  static_assert((2 * kStageElements + F::kRows * kRow) * 2 <= F::kSharedBytes,
+  constexpr int kD = F::kD, kRow = R::kRow, kSteps = kD / 16, kThreads = F::kRows * 2;
+  const PageStages<F, kThreads> stages;
+  static_assert((PageStages<F, kThreads>::kElements + F::kRows * kRow) * 2 <= F::kSharedBytes,
                 "the launch reserves too little shared memory");
-  bf16 *stages = reinterpret_cast<bf16 *>(m1k_shared);
-  bf16 *queries = stages + 2 * kStageElements;
+  bf16 *queries = stages.behind();
   float *sums = workspace + F::kPrefixOffset;
   float *scalars = sums + static_cast<long long>(F::kSlots) * F::kHeads * kD;
   int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -52,8 +52,7 @@ M1K_DEVICE void attention_prefix(const bf16 *q, const bf16 *cache, const int *se
     for (; unit - passed < units; next_unit()) {
       int kv_head = (unit - passed) % F::kKvHeads, tile = (unit - passed) / F::kKvHeads * F::kRows;
       auto copy = [&](int page) {
-        copy_stage<F, kThreads>(stages + (page & 1) * kStageElements, cache, table[page], kv_head,
-                                kPage);
+        stages.copy(stages.stage(page), cache, table[page], kv_head, kPage);
       };
       auto sequence_of = [&](int row) { return first + row / R::kRatio; };
       auto head_of = [&](int row) { return kv_head * R::kRatio + row % R::kRatio; };
@@ -85,9 +84,9 @@ M1K_DEVICE void attention_prefix(const bf16 *q, const bf16 *cache, const int *se
         if (page + 1 < stop)
           copy(page + 1);
         copy_async_commit();
-        const bf16 *k_page = stages + (page & 1) * kStageElements;
+        stages.unpack(page);
         if (busy)
-          attention.attend(k_page, k_page + kStageElements / 2, false, kPage, kPage);
+          stages.attend(attention, page, false, kPage, kPage);
       }
       if (!busy)
         continue;

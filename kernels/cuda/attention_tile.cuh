@@ -1,6 +1,7 @@
 // Sixteen rows of queries a warp against pages of the cache on tensor cores, softmax running in
 // registers: what attention_prefill and attention_prefix share. bf16, head sizes of 16's multiple
-// up to 256.
+// up to 256. Codes of a cache become bf16 in shared memory first, which every one of them is; their
+// scales go to scores and probabilities.
 //
 // A lane (g, t) of a warp holds rows g and g + 8: in an accumulator of 8 columns, columns 2t, 2t +
 // 1.
@@ -44,9 +45,10 @@ template <class F, bool keep = F::kD <= 128> struct AttentionTile {
 
   // Takes in a page, whose K and V lie in rows of kRow. With `cuts`, row g sees its first limit0
   // positions and row g + 8 its first limit1, the last kWindow of them where there is a window;
-  // otherwise both see all.
-  M1K_DEVICE void attend(const bf16 *k_page, const bf16 *v_page, bool cuts, int limit0,
-                         int limit1) {
+  // otherwise both see all. The scales are of codes alone.
+  M1K_DEVICE void attend(const bf16 *k_page, const bf16 *v_page, bool cuts, int limit0, int limit1,
+                         const float *key_scales, const float *value_scales) {
+    constexpr bool kCodes = AttentionTraits<F>::kCodes;
     int lane = threadIdx.x % 32, t = lane % 4;
     auto sees = [](int limit, int p) {
       return p < limit && (F::kWindow == 0 || p >= limit - F::kWindow);
@@ -68,6 +70,16 @@ template <class F, bool keep = F::kD <= 128> struct AttentionTile {
         mma_bf16(score[n], a, b[0], b[1]);
         mma_bf16(score[n + 1], a, b[2], b[3]);
       }
+    }
+    if constexpr (kCodes) {
+#pragma unroll
+      for (int n = 0; n < kScores; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          float factor = key_scales[n * 8 + t * 2 + i];
+          score[n][i] *= factor;
+          score[n][2 + i] *= factor;
+        }
     }
     float peak0 = kNever, peak1 = kNever;
 #pragma unroll
@@ -107,6 +119,11 @@ template <class F, bool keep = F::kD <= 128> struct AttentionTile {
       }
       sum0 += a0 + a1;
       sum1 += b0 + b1;
+      if constexpr (kCodes) {
+        float factor0 = value_scales[n * 8 + t * 2], factor1 = value_scales[n * 8 + t * 2 + 1];
+        a0 *= factor0, a1 *= factor1;
+        b0 *= factor0, b1 *= factor1;
+      }
       probability[n][0] = pack_bf16(a0, a1);
       probability[n][1] = pack_bf16(b0, b1);
     }
@@ -140,14 +157,63 @@ template <class F, bool keep = F::kD <= 128> struct AttentionTile {
   }
 };
 
-// Positions [hidden, valid) of K and V of a kv head in a page, to a stage: K's rows, then V's.
-template <class F, int threads>
-M1K_DEVICE void copy_stage(bf16 *stage, const bf16 *cache, int page, int kv_head, int valid,
-                           int hidden = 0) {
-  copy_page<F, threads>(stage, page_rows<F>(cache, page, 0, kv_head), valid, hidden);
-  copy_page<F, threads>(stage + kPage * AttentionTraits<F>::kRow,
-                        page_rows<F>(cache, page, 1, kv_head), valid, hidden);
-}
+// Pages on their way through shared memory, two stages of them: bf16, of which a stage is K's rows,
+// then V's; or codes, of which the page at hand becomes bf16 behind the stages.
+template <class F, int threads> struct PageStages {
+  static constexpr bool kCodes = AttentionTraits<F>::kCodes;
+  static constexpr int kRow = AttentionTraits<F>::kRow, kPageElements = 2 * kPage * kRow;
+  // In units of two bytes.
+  static constexpr int kStageElements = kCodes ? CodeStage<F>::kBytes / 2 : kPageElements;
+  static constexpr int kElements = 2 * kStageElements + (kCodes ? kPageElements : 0);
+  bf16 *stages;
+
+  M1K_DEVICE PageStages() { stages = reinterpret_cast<bf16 *>(m1k_shared); }
+  M1K_DEVICE bf16 *behind() const { return stages + kElements; }
+  M1K_DEVICE bf16 *stage(int number) const { return stages + (number & 1) * kStageElements; }
+  M1K_DEVICE CodeStage<F> codes(int number) const {
+    return {reinterpret_cast<unsigned char *>(stage(number))};
+  }
+  // Positions [hidden, valid) of K and V of a kv head in a page, to a stage.
+  M1K_DEVICE static void copy(bf16 *to, const typename F::KT *cache, int page, int kv_head,
+                              int valid, int hidden = 0) {
+    if constexpr (kCodes) {
+      CodeStage<F>{reinterpret_cast<unsigned char *>(to)}.template copy<threads>(
+          cache, page, kv_head, valid, hidden);
+    } else {
+      copy_page<F, threads>(to, page_rows<F>(cache, page, 0, kv_head), valid, hidden);
+      copy_page<F, threads>(to + kPage * kRow, page_rows<F>(cache, page, 1, kv_head), valid,
+                            hidden);
+    }
+  }
+  // By the whole block, when the stage is full and the one before it is read.
+  M1K_DEVICE void unpack(int number) const {
+    if constexpr (kCodes) {
+      constexpr int kPieces = F::kD / 16;
+      bf16 *rows = stages + 2 * kStageElements;
+      const unsigned char *base = codes(number).base;
+#pragma unroll 2
+      for (int i = threadIdx.x; i < 2 * kPage * kPieces; i += threads) {
+        int r = i / kPieces, j = i % kPieces * 16;
+        uint4 codes = *reinterpret_cast<const uint4 *>(base + r * CodeStage<F>::kRow + j);
+        uint4 first, second;
+        Codes<typename F::KT>::unpack_bf16(codes.x, first.x, first.y);
+        Codes<typename F::KT>::unpack_bf16(codes.y, first.z, first.w);
+        Codes<typename F::KT>::unpack_bf16(codes.z, second.x, second.y);
+        Codes<typename F::KT>::unpack_bf16(codes.w, second.z, second.w);
+        uint4 *to = reinterpret_cast<uint4 *>(rows + r * kRow + j);
+        to[0] = first;
+        to[1] = second;
+      }
+      __syncthreads();
+    }
+  }
+  template <class Tile>
+  M1K_DEVICE void attend(Tile &tile, int number, bool cuts, int limit0, int limit1) const {
+    const bf16 *rows = kCodes ? stages + 2 * kStageElements : stage(number);
+    tile.attend(rows, rows + kPage * kRow, cuts, limit0, limit1, codes(number).key_scales(),
+                codes(number).value_scales());
+  }
+};
 
 } // namespace m1k
 

@@ -21,9 +21,13 @@ struct f16 {
   unsigned short bits;
 };
 
-// Elements of weights that have a scale for each row.
+// Elements of weights that have a scale for each row, and codes of caches.
 struct i8 {
   signed char value;
+};
+// Codes of caches: four bits of exponent, bias 7, three of mantissa, no infinities.
+struct e4m3 {
+  unsigned char bits;
 };
 
 // Bytes of weights of int4, two to a byte, which have a scale for each group of columns of a row.
@@ -42,6 +46,12 @@ M1K_DEVICE float to_float(f16 v) {
   return r;
 }
 
+// With its exponent in the place of f16's, whose bias is 8 more, a code is 2^8 times less.
+M1K_DEVICE float to_float(e4m3 v) {
+  u32 bits = (v.bits & 0x80u) << 8 | (v.bits & 0x7fu) << 7;
+  return to_float(f16{static_cast<unsigned short>(bits)}) * 256.0f;
+}
+
 template <class T> M1K_DEVICE T from_float(float v);
 template <> M1K_DEVICE float from_float<float>(float v) { return v; }
 template <> M1K_DEVICE bf16 from_float<bf16>(float v) {
@@ -58,6 +68,12 @@ template <> M1K_DEVICE f16 from_float<f16>(float v) {
 M1K_DEVICE u32 pack_bf16(float low, float high) {
   u32 r;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
+  return r;
+}
+
+M1K_DEVICE u32 pack_f16(float low, float high) {
+  u32 r;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(r) : "f"(high), "f"(low));
   return r;
 }
 
@@ -452,6 +468,14 @@ M1K_DEVICE void mma_bf16_first(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1)
 // d += a (16x16, row) * b (16x8, column), likewise.
 M1K_DEVICE void mma_bf16(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+      "{%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// The same of f16.
+M1K_DEVICE void mma_f16(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
       "{%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])

@@ -9,8 +9,9 @@
 namespace m1k::cuda {
 
 int bytes_of(Type type);
-const char *name_of(Type type); // float, m1k::bf16, m1k::f16, m1k::i8, m1k::i4x2
-bool is_quantised(Type type);   // i8 or i4x2
+const char *name_of(Type type); // float, m1k::bf16, m1k::f16, m1k::i8, m1k::i4x2, m1k::e4m3
+bool is_quantised(Type type);   // weights: i8 or i4x2
+bool is_code(Type type);        // of caches: i8 or e4m3
 /// Why weights of this type have no scales for groups of so many columns; empty: they may have.
 std::string refusal_of_group(Type weights, int group);
 // kDomain of the kernels: 0 tokens, 1 sequences, 2 logit rows, 3 one

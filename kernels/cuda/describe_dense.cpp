@@ -206,8 +206,8 @@ Description describe(const Dequantize &f, const std::string &symbol, const Tunin
 }
 
 static bool takes_tensor_cores(const Attention &f) {
-  return f.type == Type::bf16 && f.kv_type == Type::bf16 && f.head_dim % 16 == 0 &&
-         f.head_dim <= 256;
+  return f.type == Type::bf16 && (f.kv_type == Type::bf16 || is_code(f.kv_type)) &&
+         f.head_dim % 16 == 0 && f.head_dim <= 256;
 }
 
 bool can_share_prefixes(const Attention &f) { return takes_tensor_cores(f) && f.window == 0; }
@@ -231,10 +231,14 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
 
   int ratio = f.heads / f.kv_heads;
   const int threads = 128, page = 64;
-  // Keys and values of a page, and of a block's rows of queries beside two of them.
-  int stage = 2 * page * (f.head_dim + 8) * 2;
+  // Keys and values of a page, and of a block's rows of queries beside two of them. Codes have
+  // rows of 16 bytes more than they are, and scales; those at hand are there as bf16, too.
+  const bool codes = is_code(f.kv_type);
+  int stage = 2 * page * (f.head_dim + 8) * 2, code_stage = 2 * page * (f.head_dim + 16 + 4);
   int rows = f.head_dim <= 128 ? 128 : 64;
-  auto bytes_with_rows = [&] { return 2 * stage + rows * (f.head_dim + 8) * 2; };
+  auto bytes_with_rows = [&] {
+    return (codes ? 2 * code_stage + stage : 2 * stage) + rows * (f.head_dim + 8) * 2;
+  };
   while (rows > 64 && bytes_with_rows() > tuning.block_shared_bytes)
     rows /= 2;
   const int rows_shared = bytes_with_rows();
@@ -250,17 +254,25 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
   int group = !tensor ? std::min(ratio, 8) : ratio > 8 && f.head_dim <= 128 ? 16 : 8;
   int unit_heads = f.kv_heads * int(ceil_div(ratio, group));
   int generic = (page * (f.head_dim + 1) + 2 * group * f.head_dim + group * page + 3 * group) * 4;
-  int stages = std::clamp(std::min(112 * 1024, tuning.block_shared_bytes) / stage, 2, 4);
+  // Two blocks a multiprocessor, of codes three: half the bytes need more of them on the way, and
+  // three times 128 threads leave each the registers that it wants. A stage of codes holds the sums
+  // of a block's warps, too.
+  const int at_once = codes ? 3 : 2;
+  if (codes)
+    stage = std::max(code_stage, 4 * group * (f.head_dim + 6) * 4);
+  const int budget =
+      codes ? (tuning.multiprocessor_shared_bytes - 2 * 1024) / 3 - 1024 : 112 * 1024;
+  int stages = std::clamp(std::min(budget, tuning.block_shared_bytes) / stage, 2, 4);
   int shared = tensor ? stages * stage : generic;
   int per_multiprocessor = std::clamp(blocks_per_multiprocessor(tuning, shared), 1, 4);
-  int blocks =
-      tuning.multiprocessors * (tensor ? std::min(per_multiprocessor, 2) : per_multiprocessor);
+  int blocks = tuning.multiprocessors *
+               (tensor ? std::min(per_multiprocessor, at_once) : per_multiprocessor);
 
   // With warpgroup products: a tile of queries, stages of 128 positions, barriers.
   const int warpgroup_stages = f.head_dim == 64 ? 3 : 2,
             warpgroup_shared = 1024 + rows * f.head_dim * 2 * (1 + 2 * warpgroup_stages) +
                                8 * (4 + 4 * warpgroup_stages) + 8;
-  const bool warpgroups = !f.decode && tensor && tuning.warpgroups && rows == 128 &&
+  const bool warpgroups = !f.decode && tensor && !codes && tuning.warpgroups && rows == 128 &&
                           (f.head_dim == 64 || f.head_dim == 128) &&
                           warpgroup_shared <= tuning.block_shared_bytes;
 
@@ -331,7 +343,7 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
       description.kernels.push_back(prefix);
     }
     Kernel split = make_kernel(symbol + "_split", "attention_decode.cuh", "attention_split", facts,
-                               inputs(true), threads);
+                               inputs(true), threads, codes && tensor ? at_once : 0);
     split.shared_bytes = shared;
     split.domain = Domain::one;
     split.grid_x = blocks;
@@ -387,6 +399,59 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
     kernel.rows_per_group = 1;
     description.kernels.push_back(kernel);
   }
+  return description;
+}
+
+Description describe(const KvWrite &f, const std::string &symbol, const Tuning &) {
+  Description description;
+  if (f.kv_heads <= 0 || f.head_dim <= 0 || (f.rotates && f.heads <= 0))
+    description.error = "sizes must be positive";
+  else if (!is_code(f.kv_type))
+    description.error = "expected a cache of i8 or e4m3";
+  else if (f.rotates && (f.turned <= 0 || f.turned % 2 || f.turned > f.head_dim))
+    description.error = "expected an even number of columns that turn, at most head_dim, got " +
+                        std::to_string(f.turned);
+  if (!description.error.empty())
+    return description;
+  const int threads = 128, heads = f.rotates ? f.heads : 0, turned = f.rotates ? f.turned : 0;
+  // Columns a lane takes side by side: whole rows of codes, and of what turns whole halves.
+  int vector = 4;
+  auto fits = [&](int64_t length) { return length % vector == 0; };
+  while (!(fits(f.head_dim) && fits(turned / 2) && fits(f.k_stride) && fits(f.v_stride) &&
+           (!f.rotates || (fits(f.q_stride) && fits(f.table_stride) && fits(f.out_stride)))))
+    vector /= 2;
+  Facts facts;
+  facts.type("QT", f.q_type);
+  facts.type("KeyT", f.k_type);
+  facts.type("ValueT", f.v_type);
+  facts.type("OT", f.out_type);
+  facts.type("KT", f.kv_type);
+  facts.number("kHeads", heads);
+  facts.number("kKvHeads", f.kv_heads);
+  facts.number("kD", f.head_dim);
+  facts.number("kTurned", turned);
+  facts.number("kQStride", f.q_stride);
+  facts.number("kKeyStride", f.k_stride);
+  facts.number("kValueStride", f.v_stride);
+  facts.number("kTableStride", f.table_stride);
+  facts.number("kOutStride", f.out_stride);
+  facts.number("kDomain", number_of(f.domain));
+  facts.number("kThreads", threads);
+  facts.number("kVector", vector);
+  Parameters parameters;
+  parameters.input(f.q_type, "q", f.rotates);
+  parameters.input(f.k_type, "k");
+  parameters.input(f.v_type, "v");
+  parameters.vector("table", f.rotates);
+  parameters.add(name_of(f.kv_type), "cache");
+  for (const char *array : {"positions", "token_sequence", "block_tables"})
+    parameters.batch(array);
+  parameters.add(name_of(f.out_type), "out", f.rotates);
+  Kernel kernel = make_kernel(symbol, "kv_write.cuh", "kv_write", facts, parameters, threads);
+  kernel.domain = f.domain;
+  kernel.grid_x = int(ceil_div(heads + 2 * f.kv_heads, threads / 32));
+  kernel.rows_per_group = 1;
+  description.kernels.push_back(kernel);
   return description;
 }
 

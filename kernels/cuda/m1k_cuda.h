@@ -34,8 +34,9 @@
 
 namespace m1k::cuda {
 
-/// i8, and i4x2 (two int4 to a byte, rows as M1/IR/Int4.h describes): weights of products alone.
-enum class Type : uint8_t { f32, bf16, f16, i8, i4x2 };
+/// i8, and i4x2 (two int4 to a byte, rows as M1/IR/Int4.h describes): weights of products. i8 and
+/// e4m3: codes of KV caches, with a scale for each row (m1.kv_cache).
+enum class Type : uint8_t { f32, bf16, f16, i8, i4x2, e4m3 };
 enum class Domain : uint8_t { one, tokens, sequences, logit_rows };
 
 /// One launch.
@@ -193,9 +194,9 @@ Description describe(const GatedDelta &facts, const std::string &symbol, const T
 ///   split, prefill: q, cache, sequence_starts, context_lengths, block_tables → out, [workspace]
 ///   combine:        sequence_starts, context_lengths → out, workspace
 /// `decode`: two launches, split over the context and combine in fixed order. Otherwise on tensor
-/// cores (bf16 throughout, head_dim a multiple of 16 up to 256) these two for the sequences of one
-/// token, then prefill for the others, with warpgroup products where head_dim is 64 or 128; else
-/// one launch for all tokens. head_dim 1..512, scale > 0.
+/// cores (bf16, the cache that or codes, head_dim a multiple of 16 up to 256) these two for the
+/// sequences of one token, then prefill for the others, with warpgroup products where the cache is
+/// bf16 and head_dim 64 or 128; else one launch for all tokens. head_dim 1..512, scale > 0.
 /// `shared` (decode on tensor cores, no window) reads pages that sequences have in common once for
 /// all of them: a launch before the others, and split and combine pass over those pages.
 ///   prefix:  q, cache, sequence_starts, block_tables, prefix_items, prefix_slots → workspace
@@ -215,6 +216,20 @@ struct Attention {
 Description describe(const Attention &facts, const std::string &symbol, const Tuning &tuning = {});
 /// Whether facts of these types and sizes may be `shared`.
 bool can_share_prefixes(const Attention &facts);
+
+/// m1.kv_write and m1.rotary_kv_write into a cache of i8 or e4m3, which is [kv_heads, page_size,
+/// head_dim] twice a page, scales behind the codes. With `rotates` the first `turned` columns of
+/// each head of k turn before, and those of q on the way to out.
+///   [q], k, v, [table], cache, positions, token_sequence, block_tables → [out]
+struct KvWrite {
+  Type q_type = Type::bf16, k_type = Type::bf16, v_type = Type::bf16, out_type = Type::bf16;
+  Type kv_type = Type::i8;
+  int heads = 0, kv_heads = 0, head_dim = 0, turned = 0;
+  int64_t q_stride = 0, k_stride = 0, v_stride = 0, table_stride = 0, out_stride = 0;
+  bool rotates = false;
+  Domain domain = Domain::tokens;
+};
+Description describe(const KvWrite &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// m1.router: the experts of each row of logits f32 [rows, experts], and their weights. Scores are
 /// the row's softmax, or sigmoids; chosen are the largest score + correction, the smaller index

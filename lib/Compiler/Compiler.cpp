@@ -161,6 +161,10 @@ private:
     return path.str().str();
   }
   Type elementType(llvm::StringRef name) {
+    if (name == "int8")
+      return IntegerType::get(&context, 8);
+    if (name == "fp8")
+      return Float8E4M3FNType::get(&context);
     return name == "bf16" ? Type(BFloat16Type::get(&context)) : Type(Float32Type::get(&context));
   }
 

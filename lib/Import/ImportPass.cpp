@@ -29,20 +29,26 @@ struct ImportPass : impl::M1ImportPassBase<ImportPass> {
       return signalPassFailure();
     }
     Builder builder(&getContext());
-    auto type = [&](StringRef name) -> Type {
+    auto type = [&](StringRef name, bool isCache = false) -> Type {
       if (name == "f32")
         return builder.getF32Type();
       if (name == "bf16")
         return builder.getBF16Type();
       if (name == "f16")
         return builder.getF16Type();
-      emitError(getOperation().getLoc()) << "expected type f32, bf16 or f16, got " << name;
+      if (isCache && name == "int8")
+        return builder.getI8Type();
+      if (isCache && name == "fp8")
+        return Float8E4M3FNType::get(&getContext());
+      emitError(getOperation().getLoc())
+          << "expected type f32, bf16" << (isCache ? ", f16, int8 or fp8" : " or f16") << ", got "
+          << name;
       return {};
     };
     ImportOptions options;
     options.activationType = type(activationType);
     options.stateType = type(stateType);
-    options.kvType = type(kvType);
+    options.kvType = type(kvType, /*isCache=*/true);
     options.dummy = dummy;
     options.widenMatrices = widenMatrices;
     options.maxPositions = maxPositions;

@@ -41,7 +41,7 @@ def M1ImportPass : Pass<"m1-import", "::mlir::ModuleOp"> {
       [Option<"directory", "directory", "std::string", "\"\"", "directory of the checkpoint">,
        Option<"activationType", "activation-type", "std::string", "\"f32\"", "f32 or bf16">,
        Option<"stateType", "state-type", "std::string", "\"f32\"", "f32, bf16 or f16">,
-       Option<"kvType", "kv-type", "std::string", "\"f32\"", "f32, bf16 or f16">,
+       Option<"kvType", "kv-type", "std::string", "\"f32\"", "f32, bf16, f16, int8 or fp8">,
        Option<"dummy", "dummy", "bool", "false", "read only the configuration">,
        Option<"widenMatrices", "widen-matrices", "bool", "false", "all matrices in f32">,
        Option<"maxPositions", "max-positions", "int64_t", "0", "longest context; 0: the model's">];

@@ -366,6 +366,33 @@ Rows rotate(const Rows &x, const Rows &table, int64_t headDim) {
   return result;
 }
 
+/// The nearest number of e4m3, of two the one whose last bit is 0: three bits behind the first,
+/// down to 2^-9. No value is above 448, the largest.
+static double roundToE4m3(double value) {
+  double step = std::exp2(std::max(std::floor(std::log2(std::abs(value))), -6.0) - 3);
+  return value == 0 ? 0 : std::nearbyint(value / step) * step;
+}
+
+void quantise(CacheCode code, double *values, int64_t count) {
+  if (code == CacheCode::none)
+    return;
+  double largest = 0;
+  bool finite = true;
+  for (int64_t i = 0; i < count; ++i) {
+    largest = std::max(largest, std::abs(values[i]));
+    finite &= std::isfinite(values[i]);
+  }
+  double most = code == CacheCode::i8 ? 127 : 448;
+  double scale = static_cast<float>(largest / most);
+  for (int64_t i = 0; i < count; ++i) {
+    double wide = values[i] / largest * most;
+    values[i] = !finite                 ? std::numeric_limits<double>::quiet_NaN()
+                : largest < 0x1p-100    ? 0
+                : code == CacheCode::i8 ? std::nearbyint(wide) * scale
+                                        : roundToE4m3(wide) * scale;
+  }
+}
+
 void writeCache(const Rows &k, const Rows &v, const ReferenceBatch &batch, const CacheShape &shape,
                 Pool &pool) {
   for (int64_t s = 0; s < batch.sequenceCount(); ++s)
@@ -375,11 +402,14 @@ void writeCache(const Rows &k, const Rows &v, const ReferenceBatch &batch, const
           pool[batch.blockTables[s * batch.maxPages + position / shape.pageSize]];
       page.resize(2 * shape.kvHeads * shape.pageSize * shape.headDim,
                   std::numeric_limits<double>::quiet_NaN());
-      for (int64_t head = 0; head < shape.kvHeads; ++head)
+      for (int64_t head = 0; head < shape.kvHeads; ++head) {
         for (int64_t i = 0; i < shape.headDim; ++i) {
           page[shape.index(0, head, position, i)] = k.at(t, head * shape.headDim + i);
           page[shape.index(1, head, position, i)] = v.at(t, head * shape.headDim + i);
         }
+        for (int64_t which : {0, 1})
+          quantise(shape.code, &page[shape.index(which, head, position, 0)], shape.headDim);
+      }
     }
 }
 

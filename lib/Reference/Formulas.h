@@ -100,12 +100,18 @@ Rows rotaryTable(const Rows &hi, const Rows &lo, const ReferenceBatch &batch);
 Rows rotate(const Rows &x, const Rows &table, int64_t headDim);
 
 /// Keys and values of a page: [2, kv_heads, page_size, head_dim].
+/// What a cache keeps of a head's key or value at a position; codes stand for themselves times
+/// a scale that the head has there (m1.kv_cache).
+enum class CacheCode { none, i8, e4m3 };
 struct CacheShape {
   int64_t kvHeads, pageSize, headDim;
+  CacheCode code = CacheCode::none;
   int64_t index(int64_t which, int64_t head, int64_t position, int64_t i) const {
     return ((which * kvHeads + head) * pageSize + position % pageSize) * headDim + i;
   }
 };
+/// The numbers that the codes of `count` numbers stand for, in their place.
+void quantise(CacheCode code, double *values, int64_t count);
 void writeCache(const Rows &k, const Rows &v, const ReferenceBatch &batch, const CacheShape &shape,
                 Pool &pool);
 /// `window`: how many positions a token sees, its own included; 0: all before.

@@ -102,8 +102,11 @@ private:
   const Rows *getOptional(Value value) const { return value ? &get(value) : nullptr; }
   Pool &pool(Value state) { return states[state.getDefiningOp<m1::GetStateOp>().getState()]; }
   static CacheShape cacheShape(Value cache) {
-    auto shape = cast<m1::KVCacheType>(cache.getType()).getShape();
-    return {shape[0], shape[1], shape[2]};
+    auto type = cast<m1::KVCacheType>(cache.getType());
+    CacheCode code = !type.isQuantised()                  ? CacheCode::none
+                     : type.getElementType().isInteger(8) ? CacheCode::i8
+                                                          : CacheCode::e4m3;
+    return {type.getShape()[0], type.getShape()[1], type.getShape()[2], code};
   }
   LogicalResult set(Value value, Rows result) {
     rows[value] = std::move(result);

@@ -10,7 +10,7 @@ module {}
 
 // An import needs a directory and types that exist.
 // NONE: error: expected a directory, as in --m1-import=directory=MODEL_DIR
-// TYPE: error: expected type f32, bf16 or f16, got f64
+// TYPE: error: expected type f32, bf16, f16, int8 or fp8, got f64
 
 // What came in is counted.
 // STATISTICS-DAG: m1-import layers 4

@@ -6,6 +6,8 @@
 #include "model/session.h"
 #include "model/sizing.h"
 
+#include "llvm/ADT/StringRef.h"
+
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -103,13 +105,17 @@ class EngineOnModel : public testing::TestWithParam<const char *> {};
 // of a run alone, in f32.
 TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
   TemporaryDirectory directory;
-  std::string checkpoint = std::string(M1_GOLDENS) + "/" + GetParam();
-  const bool windowed = GetParam() == std::string("window");
+  const auto [name, kvType] = llvm::StringRef(GetParam()).split('/');
+  std::string checkpoint = std::string(M1_GOLDENS) + "/" + name.str();
+  const bool windowed = name == "window";
+  Types types;
+  if (!kvType.empty())
+    types.kv = kvType.str();
   if (windowed) {
     writeWindowed(directory.path, 70);
     checkpoint = directory.path;
   }
-  ASSERT_EQ(compileModel(checkpoint, directory / "model.m1a", {}), "");
+  ASSERT_EQ(compileModel(checkpoint, directory / "model.m1a", types), "");
   ModelOptions modelOptions;
   modelOptions.deviceOptions.threads = 2;
   std::unique_ptr<Model> model;
@@ -201,10 +207,13 @@ TEST_P(EngineOnModel, TokensEqualThoseOfARunAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, EngineOnModel,
-                         testing::Values("m1-mamba1-f32", "m1-mamba2-f32", "hf-llama", "window"),
+                         testing::Values("m1-mamba1-f32", "m1-mamba2-f32", "hf-llama", "window",
+                                         "hf-llama/int8", "window/fp8"),
                          [](const testing::TestParamInfo<const char *> &info) {
                            std::string name = info.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
+                           for (char &c : name)
+                             if (c == '-' || c == '/')
+                               c = '_';
                            return name;
                          });
 

@@ -134,9 +134,9 @@ TEST(Reference, Goldens) {
   }
 }
 
-// What int8 and int4 weights cost: the logits of the goldens' prompts by a quantised model, without
-// any other rounding, against those of the authors' code; docs/numerics.md has the reason of the
-// bounds.
+// What int8 and int4 weights, and caches of codes, cost: the logits of the goldens' prompts by a
+// quantised model, without any other rounding, against those of the authors' code;
+// docs/numerics.md has the reason of the bounds.
 class QuantisedGoldens : public testing::TestWithParam<std::pair<const char *, double>> {};
 
 TEST_P(QuantisedGoldens, AreNear) {
@@ -148,17 +148,21 @@ TEST_P(QuantisedGoldens, AreNear) {
       continue;
     SCOPED_TRACE(entry.path().filename().string());
     Tensors golden = readSafetensors((entry.path() / "golden.safetensors").string());
-    EvaluatedModel model(entry.path().string(), std::string("m1-optimize,m1-quantize-weights{") +
-                                                    "format=" + format + "}");
+    llvm::StringRef name = format;
+    const bool ofCache = name.consume_front("kv ");
+    EvaluatedModel model(entry.path().string(),
+                         ofCache ? "m1-optimize"
+                                 : "m1-optimize,m1-quantize-weights{format=" + name.str() + "}",
+                         ofCache ? name : "f32");
     ASSERT_TRUE(model.reference);
     std::vector<double> got, want;
     double divergence = 0;
     size_t rows = 0;
-    for (const auto &[name, ids] : golden) {
-      size_t dot = name.find(".input_ids");
+    for (const auto &[tensor, ids] : golden) {
+      size_t dot = tensor.find(".input_ids");
       if (dot == std::string::npos)
         continue;
-      const auto &wanted = golden[name.substr(0, dot) + ".prefill_logits"];
+      const auto &wanted = golden[tensor.substr(0, dot) + ".prefill_logits"];
       model.reference->clearStates();
       auto logits = model.logits(
           "prefill", {{0, 0, std::vector<int32_t>(ids.values.begin(), ids.values.end())}});
@@ -176,7 +180,8 @@ TEST_P(QuantisedGoldens, AreNear) {
 }
 INSTANTIATE_TEST_SUITE_P(Formats, QuantisedGoldens,
                          testing::Values(std::pair("int8", 6e-2), std::pair("int4:32", 6e-1),
-                                         std::pair("int4:64", 7e-1), std::pair("int4:128", 7e-1)));
+                                         std::pair("int4:64", 7e-1), std::pair("int4:128", 7e-1),
+                                         std::pair("kv int8", 3e-2), std::pair("kv fp8", 1.5e-1)));
 
 /// A module in text, ready to evaluate; what was reported ends up in `messages`.
 struct Parsed {

@@ -12,7 +12,8 @@ using namespace mlir;
 
 namespace m1test {
 
-EvaluatedModel::EvaluatedModel(const std::string &directory, const std::string &pipeline) {
+EvaluatedModel::EvaluatedModel(const std::string &directory, const std::string &pipeline,
+                               llvm::StringRef kvType) {
   [[maybe_unused]] static const bool registered = [] {
     m1::registerM1Passes();
     m1::registerOptimizePipeline();
@@ -21,6 +22,10 @@ EvaluatedModel::EvaluatedModel(const std::string &directory, const std::string &
   context.loadDialect<m1::M1Dialect, func::FuncDialect>();
   m1c::ImportOptions options;
   options.activationType = options.stateType = options.kvType = Float32Type::get(&context);
+  if (kvType == "int8")
+    options.kvType = IntegerType::get(&context, 8);
+  else if (kvType == "fp8")
+    options.kvType = Float8E4M3FNType::get(&context);
   auto imported = m1c::importCheckpoint(context, directory, options, data);
   if (failed(imported))
     return;

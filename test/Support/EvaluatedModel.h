@@ -11,10 +11,11 @@
 
 namespace m1test {
 
-/// A checkpoint as m1 IR, all types f32, after the passes of a module named in `pipeline`, ready to
-/// evaluate.
+/// A checkpoint as m1 IR, all types f32 but that of the caches, which `kvType` names as m1-compile
+/// does, after the passes of a module named in `pipeline`, ready to evaluate.
 struct EvaluatedModel {
-  explicit EvaluatedModel(const std::string &directory, const std::string &pipeline = "");
+  explicit EvaluatedModel(const std::string &directory, const std::string &pipeline = "",
+                          llvm::StringRef kvType = "f32");
 
   /// Logits of every token of one step; empty when the evaluation failed.
   std::vector<double> logits(llvm::StringRef function,

@@ -205,6 +205,10 @@ Status run(const Arguments &arguments, const std::vector<Case> &cases,
               copySpeed * 1e-9,
               model->device().readsHostMemory() ? "threads reading a mapped file"
                                                 : "device copy, bytes read and written");
+  const double tokenBytes = double(model->pageBytes()) / model->module().page_size();
+  if (tokenBytes > 0)
+    std::printf("keys and values: %s, %.0f bytes a token\n", elementName(model->module().kv_type()),
+                tokenBytes);
   if (const std::string tuning = model->program().tuning(); !tuning.empty())
     std::printf("products: %s\n", tuning.c_str());
   json report = {{"artifact", arguments.artifact},
@@ -212,6 +216,8 @@ Status run(const Arguments &arguments, const std::vector<Case> &cases,
                  {"copy_bytes_per_second", copySpeed},
                  {"weight_bytes", model->weightBytes()},
                  {"weight_types", types},
+                 {"kv_type", elementName(model->module().kv_type())},
+                 {"kv_bytes_per_token", tokenBytes},
                  {"cases", json::array()}};
   for (const Case &what : cases) {
     Status status = measureCase(*model, what, arguments, bandwidth, report["cases"]);

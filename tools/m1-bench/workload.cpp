@@ -1,6 +1,7 @@
 #include "workload.h"
 
 #include <algorithm>
+#include <cstring>
 #include <numeric>
 #include <set>
 
@@ -53,11 +54,39 @@ Status Workload::allocateStates(ContextOptions &options) {
     M1_TRY(model.device().allocate(count * state.bytes(), state.name()->c_str(), &memory));
     states.push_back(memory);
     const schema::ElementType type = state.type()->element();
+    if (isKv(state) && elementSize(type) == 1) {
+      M1_TRY(fillWithCodes(state, count, memory));
+      continue;
+    }
     M1_TRY(model.device().fillDummy(memory, type, count * state.bytes() / elementSize(type),
                                     randomSeed, i, 1.0f, 0.0f));
   }
   options.states = states;
   return {};
+}
+
+/// Pages of codes that stand for numbers of about 1, as their scales have it; all pages alike.
+Status Workload::fillWithCodes(const schema::State &state, uint64_t pages, void *memory) {
+  const auto &shape = *state.type()->shape(); // [2, kv heads, page, head size + 4]
+  const uint64_t rows = uint64_t(shape.Get(2)),
+                 codes = rows * (uint64_t(shape.Get(3)) - sizeof(float)),
+                 plane = rows * uint64_t(shape.Get(3));
+  std::vector<unsigned char> page(state.bytes());
+  uint64_t random = randomSeed;
+  for (unsigned char &byte : page) {
+    random = random * 6364136223846793005ull + 1442695040888963407ull; // Knuth's MMIX generator
+    // Not the last of a sign's codes, which is no number as e4m3.
+    byte = static_cast<unsigned char>((random >> 40) % 127 | (random >> 56 & 0x80));
+  }
+  const float scale = state.type()->element() == schema::ElementType::i8 ? 1.0f / 64 : 1.0f / 128;
+  for (uint64_t begin = 0; begin < page.size(); begin += plane)
+    for (uint64_t row = 0; row < rows; ++row)
+      std::memcpy(page.data() + begin + codes + row * sizeof(float), &scale, sizeof(float));
+  M1_TRY(model.device().upload(memory, page.data(), page.size()));
+  auto at = [&](uint64_t index) { return static_cast<char *>(memory) + index * state.bytes(); };
+  for (uint64_t done = 1; done < pages; done += std::min(done, pages - done))
+    M1_TRY(model.device().copy(at(done), memory, std::min(done, pages - done) * state.bytes()));
+  return model.device().synchronize(); // the page goes
 }
 
 void Workload::buildArrays(uint32_t pagesPerSequence) {

@@ -58,6 +58,7 @@ public:
 private:
   Workload(m1rt::Model &model, const Case &what) : model(model), what(what) {}
   Status allocateStates(m1rt::ContextOptions &options);
+  Status fillWithCodes(const schema::State &state, uint64_t pages, void *memory);
   void buildArrays(uint32_t pagesPerSequence);
   void sharePages();
   uint32_t commonTokens() const; // of the contexts, in whole pages

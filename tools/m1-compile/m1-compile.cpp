@@ -86,8 +86,9 @@ int main(int argc, char **argv) {
   app.add_option("--state-type", options.stateType, "Type of the scan states")
       ->check(CLI::IsMember({"f32", "bf16"}));
   app.add_option("--kv-type", options.kvType,
-                 "Type of cached keys and values (default: that of the activations)")
-      ->check(CLI::IsMember({"bf16", "f32"}));
+                 "Type of cached keys and values (default: that of the activations); int8 and fp8 "
+                 "have a scale for each head of each token")
+      ->check(CLI::IsMember({"bf16", "f32", "int8", "fp8"}));
   app.add_option(
          "--quantize", options.quantize,
          "Store the weights of linear layers as int8 with a scale for each row, or as int4 with a "

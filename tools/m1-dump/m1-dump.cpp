@@ -89,8 +89,9 @@ void print(const Json &json) {
   std::printf("memory: weights %s, a sequence %s", size(json["weight_bytes"]).c_str(),
               size(json["slot_bytes"]).c_str());
   if (json["page_bytes"].get<uint64_t>() > 0)
-    std::printf(" and %s every %u positions", size(json["page_bytes"]).c_str(),
-                number(json["page_size"]));
+    std::printf(" and %s every %u positions, %.0f bytes a token", size(json["page_bytes"]).c_str(),
+                number(json["page_size"]),
+                json["page_bytes"].get<double>() / json["page_size"].get<double>());
   std::printf("\n");
   std::printf("tokens: bos %d, eos %s\n", json["bos_id"].get<int>(),
               json["eos_ids"].empty()

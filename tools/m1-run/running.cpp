@@ -55,6 +55,10 @@ void printStats(const Model &model, const Running &running, double loadSeconds, 
   std::FILE *out = stderr;
   std::fprintf(out, "load              %.3f s, weights %s\n", loadSeconds,
                bytesText(model.weightBytes()).c_str());
+  if (model.pageBytes() > 0)
+    std::fprintf(out, "keys and values   %s, %.0f bytes a token\n",
+                 elementName(model.module().kv_type()),
+                 double(model.pageBytes()) / model.module().page_size());
   if (devices > 1)
     std::fprintf(out, "devices           %u; prefill and decode are the mean rates of one\n",
                  devices);

@@ -89,11 +89,21 @@ LogicalResult ConvStateType::verify(function_ref<InFlightDiagnostic()> emitError
 
 LogicalResult KVCacheType::verify(function_ref<InFlightDiagnostic()> emitError,
                                   ArrayRef<int64_t> shape, Type elementType) {
+  // Of codes only the shape is left to say.
+  if (isCacheCode(elementType))
+    elementType = Float32Type::get(elementType.getContext());
+  else if (!isa<Float32Type, BFloat16Type, Float16Type>(elementType))
+    return emitError() << "expected element type f32, bf16, f16, i8 or f8E4M3FN, got "
+                       << elementType;
   return verifyState(emitError, shape, elementType, 3, 3, "[kv_heads, page_size, head_dim]");
 }
 
 #define GET_TYPEDEF_CLASSES
 #include "M1/IR/M1Types.cpp.inc"
+
+bool mlir::m1::isCacheCode(Type type) {
+  return type.isSignlessInteger(8) || isa<Float8E4M3FNType>(type);
+}
 
 bool mlir::m1::isRows(Value value) {
   auto type = dyn_cast<RankedTensorType>(value.getType());

@@ -33,6 +33,11 @@ struct RowsIndependent : OpTrait::TraitBase<ConcreteOp, RowsIndependent> {};
 #define GET_ATTRDEF_CLASSES
 #include "M1/IR/M1Attrs.h.inc"
 
+namespace mlir::m1 {
+/// Whether a KV cache of this element type holds codes, with scales behind them.
+bool isCacheCode(Type element);
+} // namespace mlir::m1
+
 #define GET_TYPEDEF_CLASSES
 #include "M1/IR/M1Types.h.inc"
 

@@ -79,12 +79,26 @@ def M1_KVCacheType : M1_StateType<"KVCache", "kv_cache", "kv"> {
   let summary = "paged keys and values";
   let description = [{
     `!m1.kv_cache<2x64x16xbf16>` is [kv_heads, page_size, head_dim]; a page holds that twice, keys
-    then values. Elements are f32, bf16 or f16.
+    then values. Elements are f32, bf16, f16, i8 or f8E4M3FN.
+
+    The last two are codes. Each key and each value of a head at a position has a scale of its own,
+    f32: with m the largest of its absolute values, m / 127 (i8) or m / 448 (f8E4M3FN), and its
+    codes are its numbers times 127 / m or 448 / m, rounded to nearest even; a code stands for
+    itself times the scale. Where m is below 2^-100, scale and codes are 0; where m is not finite,
+    or one of the numbers is no number, the scale is NaN and the codes are 0. A head's scales follow
+    its codes: what a page has of one head's keys, or values, is `page_size` rows of head_dim bytes,
+    then `page_size` scales.
   }];
   let declarations = [{
+    bool isQuantised() const {
+      return isCacheCode(getElementType());
+    }
+    /// The scales of quantised elements are counted among a row's columns, 4 bytes each.
     ::llvm::SmallVector<int64_t> getStorageShape() const {
       ::llvm::SmallVector<int64_t> shape = {2}; // keys, then values
       ::llvm::append_range(shape, getShape());
+      if (isQuantised())
+        shape.back() += 4;
       return shape;
     }
   }];

@@ -73,10 +73,10 @@ LogicalResult ModelOp::verify() {
       return failure();
   if (!isa<Float32Type, BFloat16Type>(getActivationType()))
     return emitOpError() << "expected activation_type f32 or bf16, got " << getActivationType();
-  for (auto [name, type] :
-       {std::pair<StringRef, Type>{"state_type", getStateType()}, {"kv_type", getKvType()}})
-    if (!isa<Float32Type, BFloat16Type, Float16Type>(type))
-      return emitOpError() << "expected " << name << " f32, bf16 or f16, got " << type;
+  if (!isa<Float32Type, BFloat16Type, Float16Type>(getStateType()))
+    return emitOpError() << "expected state_type f32, bf16 or f16, got " << getStateType();
+  if (!isa<Float32Type, BFloat16Type, Float16Type>(getKvType()) && !isCacheCode(getKvType()))
+    return emitOpError() << "expected kv_type f32, bf16, f16, i8 or f8E4M3FN, got " << getKvType();
   return success();
 }
 

@@ -1,5 +1,6 @@
 #include "model/shared_prefixes.h"
 
+#include "artifact/elements.h"
 #include "m1k_abi.h"
 #include <algorithm>
 
@@ -57,9 +58,12 @@ PrefixWork prefixWorkOf(const schema::Module &module, const StepTraits &traits) 
     const schema::State &state = *module.states()->Get(i);
     if (state.kind() != schema::StateKind::kv)
       continue;
-    const auto &shape = *state.type()->shape(); // [2, kv heads, page, head size]
+    // [2, kv heads, page, head size], with codes the 4 bytes of their scale in a row.
+    const auto &shape = *state.type()->shape();
+    const int64_t headSize =
+        shape.Get(3) - (elementSize(state.type()->element()) == 1 ? int64_t(sizeof(float)) : 0);
     // About as many query rows as a sequence has hidden columns.
-    const uint64_t ratio = module.hidden_size() / (uint64_t(shape.Get(1)) * uint64_t(shape.Get(3)));
+    const uint64_t ratio = module.hidden_size() / (uint64_t(shape.Get(1)) * uint64_t(headSize));
     work.kvHeads = uint32_t(shape.Get(1));
     work.tileMembers =
         std::max<uint32_t>(1, traits.sharedRows / uint32_t(std::max<uint64_t>(1, ratio)));

@@ -18,6 +18,24 @@ func.func private @f(!m1.scan_state<4x4xi32>)
 
 // -----
 
+// A cache's elements are floats or codes.
+// expected-error @+1 {{expected element type f32, bf16, f16, i8 or f8E4M3FN, got 'ui8'}}
+func.func private @f(!m1.kv_cache<2x64x4xui8>)
+
+// -----
+
+// Of codes, too, a cache has three dimensions.
+// expected-error @+1 {{expected dimensions [kv_heads, page_size, head_dim], got 2 of them}}
+func.func private @f(!m1.kv_cache<2x64xi8>)
+
+// -----
+
+// States other than caches have no codes.
+// expected-error @+1 {{expected element type f32, bf16 or f16, got 'f8E4M3FN'}}
+func.func private @f(!m1.conv_state<3x4xf8E4M3FN>)
+
+// -----
+
 // A scan state has one to three dimensions.
 // expected-error @+1 {{expected dimensions [C], [d_inner, N] or [H, P, N], got 4 of them}}
 func.func private @f(!m1.scan_state<4x2x2x2xf32>)
@@ -113,10 +131,10 @@ m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64
 
 // -----
 
-// Caches are floats.
-// expected-error @+1 {{expected kv_type f32, bf16 or f16, got 'i8'}}
+// Caches are floats or codes.
+// expected-error @+1 {{expected kv_type f32, bf16, f16, i8 or f8E4M3FN, got 'i16'}}
 m1.model @m {architecture = "llama", vocab_size = 8 : i64, hidden_size = 4 : i64, layers = 1
-    : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = i8}
+    : i64, max_positions = 8 : i64, activation_type = f32, state_type = f32, kv_type = i16}
 
 // -----
 

@@ -41,6 +41,10 @@ m1.state @conv : !m1.conv_state<3x32xf32>
 m1.state @conv1 : !m1.conv_state<0x32xf16>
 // CHECK: m1.state @kv : !m1.kv_cache<2x64x16xbf16>
 m1.state @kv : !m1.kv_cache<2x64x16xbf16>
+// CHECK: m1.state @kv8 : !m1.kv_cache<2x64x16xi8>
+m1.state @kv8 : !m1.kv_cache<2x64x16xi8>
+// CHECK: m1.state @kvf8 : !m1.kv_cache<2x64x16xf8E4M3FN>
+m1.state @kvf8 : !m1.kv_cache<2x64x16xf8E4M3FN>
 
 // CHECK-LABEL: func @rows
 func.func @rows(%tokens: tensor<?xi32>, %batch: !m1.batch, %w: tensor<64xf32>, %up:

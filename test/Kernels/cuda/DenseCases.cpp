@@ -11,6 +11,17 @@ namespace {
 
 using namespace cuda;
 
+bool is_code(Type type) { return type == Type::i8 || type == Type::e4m3; }
+
+/// What a code of a cache is, times its scale.
+double code_value(unsigned char code, Type type) {
+  if (type == Type::i8)
+    return static_cast<signed char>(code);
+  const int exponent = code >> 3 & 15, fraction = code & 7;
+  const double size = exponent ? std::ldexp(8 + fraction, exponent - 10) : std::ldexp(fraction, -9);
+  return code & 0x80 ? -size : size;
+}
+
 /// Sequences [first, end) share pages [begin, stop).
 struct Shared {
   int first, end, begin, stop;
@@ -25,127 +36,274 @@ Case attention_case(const std::string &label, bool smoke, Type type, Type kv_typ
                      "/" + type_name(kv_type) + " " + std::to_string(heads) + "/" +
                      std::to_string(kv_heads) + "×" + std::to_string(d) +
                      (window ? " window " + std::to_string(window) : "");
+  return {
+      name, smoke, [=](Context &context) {
+        Attention f;
+        f.type = type;
+        f.kv_type = kv_type;
+        f.heads = heads;
+        f.kv_heads = kv_heads;
+        f.head_dim = d;
+        f.q_stride = heads * d + padding + offset;
+        f.out_stride = heads * d + padding + offset;
+        f.scale = float(1 / std::sqrt(double(d)));
+        f.decode = decode;
+        f.window = window;
+        f.shared = !items.empty();
+        Tuning tuning;
+        tuning.multiprocessors = multiprocessors;
+        tuning.warpgroups = warpgroups && context.warpgroups();
+        if (!context.prepare(describe(f, "kernel", tuning)))
+          return;
+        Batch batch = make_batch(lengths, past);
+        Random random(23);
+        int T = batch.tokens,
+            longest = *std::max_element(batch.contexts.begin(), batch.contexts.end());
+        int max_pages = (longest + 63) / 64 + 2;
+        std::vector<double> q =
+            random_values(random, size_t(T) * heads * d, -2 * spread, 2 * spread, type);
+        auto first_seen = [&](int position) {
+          return window ? std::max(0, position + 1 - window) : 0;
+        };
+        // The first position that a token of the step sees.
+        auto begin_of = [&](int s) {
+          return first_seen(batch.contexts[s] - (batch.starts[s + 1] - batch.starts[s]));
+        };
+        // Page 0 and whatever no position uses hold NaN.
+        std::vector<int> tables(size_t(batch.sequences) * max_pages, 0);
+        int pages = 1;
+        for (int s = 0; s < batch.sequences; ++s)
+          for (int p = begin_of(s) / 64; p * 64 < batch.contexts[s]; ++p)
+            tables[size_t(s) * max_pages + p] = pages++;
+        std::vector<int> order(pages - 1);
+        std::iota(order.begin(), order.end(), 1);
+        for (size_t i = order.size(); i > 1; --i)
+          std::swap(order[i - 1], order[random.next() % i]);
+        for (int &page : tables)
+          page = page ? order[page - 1] : 0;
+        std::vector<int> listed = {int(items.size())}, slots(batch.sequences + 1, 0),
+                         shared_pages(batch.sequences, 0), ranks(batch.sequences, 0);
+        for (const Shared &item : items) {
+          listed.insert(listed.end(),
+                        {item.first, item.end, item.begin, item.stop, ranks[item.first]});
+          for (int s = item.first; s < item.end; ++s) {
+            ++ranks[s];
+            shared_pages[s] = item.stop;
+            for (int p = item.begin; p < item.stop; ++p)
+              tables[size_t(s) * max_pages + p] = tables[size_t(item.first) * max_pages + p];
+          }
+        }
+        for (int s = 0; s < batch.sequences; ++s)
+          slots[s + 1] = slots[s] + ranks[s];
+        context.integers("prefix_items", listed);
+        context.integers("prefix_slots", slots);
+        context.integers("prefix_pages", shared_pages);
+        size_t page_size = size_t(2) * kv_heads * 64 * d;
+        // Of codes: theirs, then the scales of each 64 rows; what is not drawn is all ones.
+        const size_t plane = size_t(64) * (d + 4);
+        std::vector<char> codes(is_code(kv_type) ? pages * 2 * kv_heads * plane : 0, char(-1));
+        auto draw_row = [&](size_t first, double *to, double size) {
+          const size_t row = first / d;
+          char *base = codes.data() + row / 64 * plane;
+          const float scale =
+              float(random.uniform(0.2, 2) * size / (kv_type == Type::i8 ? 127 : 448));
+          std::memcpy(base + 64 * d + row % 64 * 4, &scale, 4);
+          for (int i = 0; i < d; ++i) {
+            // All codes but -128 and what is no number.
+            const int drawn = int(random.next() >> 20) % 255 - 127;
+            const auto code = static_cast<unsigned char>(
+                kv_type == Type::i8 ? drawn : std::abs(drawn) % 127 | (drawn < 0 ? 0x80 : 0));
+            base[row % 64 * d + i] = char(code);
+            to[i] = code_value(code, kv_type) * scale;
+          }
+        };
+        std::vector<double> cache(pages * page_size, std::nan(""));
+        auto at = [&](int s, int position, int which, int h) {
+          return size_t(tables[size_t(s) * max_pages + position / 64]) * page_size +
+                 ((size_t(which) * kv_heads + h) * 64 + position % 64) * d;
+        };
+        for (int s = 0; s < batch.sequences; ++s)
+          for (int p = begin_of(s); p < batch.contexts[s]; ++p)
+            for (int which = 0; which < 2; ++which)
+              for (int h = 0; h < kv_heads; ++h) {
+                const double size = which == 0 ? spread : 1;
+                if (is_code(kv_type)) {
+                  draw_row(at(s, p, which, h), &cache[at(s, p, which, h)], 2 * size);
+                  continue;
+                }
+                for (int i = 0; i < d; ++i)
+                  cache[at(s, p, which, h) + i] = rounded(random.uniform(-2, 2) * size, kv_type);
+              }
+        context.values("q", in_rows(q, T, heads * d, int(f.q_stride), offset), type);
+        if (is_code(kv_type))
+          context.raw("cache", codes);
+        else
+          context.values("cache", cache, kv_type);
+        context.integers("block_tables", tables);
+        context.poison("out", size_t(T) * f.out_stride * size_of(type));
+        put_batch(context, batch);
+        context.upload();
+        context.shift("q", offset * size_of(type));
+        context.shift("out", offset * size_of(type));
+        context.launch({T, batch.sequences, 0, max_pages});
+        std::vector<double> y(size_t(T) * heads * d), y32(y.size());
+        auto evaluate = [&](auto zero, std::vector<double> &to) {
+          using Real = decltype(zero);
+          for (int t = 0; t < T; ++t) {
+            int s = batch.token_sequence[t], seen = batch.positions[t] + 1;
+            for (int h = 0; h < heads; ++h) {
+              int kv = h / (heads / kv_heads);
+              std::vector<Real> p(seen);
+              Real peak = -1e30, mass = 0;
+              for (int i = first_seen(seen - 1); i < seen; ++i) {
+                Real sum = 0;
+                for (int k = 0; k < d; ++k)
+                  sum +=
+                      Real(q[(size_t(t) * heads + h) * d + k]) * Real(cache[at(s, i, 0, kv) + k]);
+                p[i] = sum * Real(f.scale);
+                peak = std::max(peak, p[i]);
+              }
+              std::vector<Real> sums(d);
+              for (int i = first_seen(seen - 1); i < seen; ++i) {
+                p[i] = std::exp(p[i] - peak);
+                mass += p[i];
+                for (int k = 0; k < d; ++k)
+                  sums[k] += p[i] * Real(cache[at(s, i, 1, kv) + k]);
+              }
+              for (int k = 0; k < d; ++k)
+                to[(size_t(t) * heads + h) * d + k] = double(sums[k] / mass);
+            }
+          }
+        };
+        evaluate(0.0, y);
+        evaluate(0.0f, y32);
+        std::vector<double> rows = context.read("out", type), actual(y.size());
+        for (int t = 0; t < T; ++t)
+          for (int i = 0; i < heads * d; ++i)
+            actual[size_t(t) * heads * d + i] = rows[size_t(t) * f.out_stride + offset + i];
+        // 3e-3: probabilities are rounded to bf16 before the product with V.
+        double extra = type == Type::bf16 && (kv_type == Type::bf16 || is_code(kv_type)) ? 3e-3 : 0;
+        context.compare("out", actual, y, tolerance(type, relative_error(y32, y)) + extra);
+      }};
+}
+
+// Rotation and the write of k and v as codes, against their definition in float64: of scales, and
+// of codes to half a step. Among the rows are zeros, what is too small to count, infinity and NaN.
+Case kv_write_case(bool smoke, Type kv_type, Type type, int heads, int kv_heads, int d, int turned,
+                   int padding = 0, int offset = 0) {
+  const bool rotates = turned > 0;
+  const std::string name = std::string(rotates ? "rotary_kv_write " : "kv_write ") +
+                           type_name(type) + "/" + type_name(kv_type) + " " +
+                           std::to_string(heads) + "/" + std::to_string(kv_heads) + "×" +
+                           std::to_string(d) + (padding ? " padded" : "");
   return {name, smoke, [=](Context &context) {
-            Attention f;
-            f.type = type;
+            KvWrite f;
+            f.q_type = f.k_type = f.v_type = f.out_type = type;
             f.kv_type = kv_type;
             f.heads = heads;
             f.kv_heads = kv_heads;
             f.head_dim = d;
-            f.q_stride = heads * d + padding + offset;
-            f.out_stride = heads * d + padding + offset;
-            f.scale = float(1 / std::sqrt(double(d)));
-            f.decode = decode;
-            f.window = window;
-            f.shared = !items.empty();
-            Tuning tuning;
-            tuning.multiprocessors = multiprocessors;
-            tuning.warpgroups = warpgroups && context.warpgroups();
-            if (!context.prepare(describe(f, "kernel", tuning)))
+            f.turned = turned;
+            f.rotates = rotates;
+            f.q_stride = f.out_stride = heads * d + padding + offset;
+            f.k_stride = f.v_stride = kv_heads * d + padding + offset;
+            f.table_stride = turned;
+            if (!context.prepare(describe(f, "kernel")))
               return;
-            Batch batch = make_batch(lengths, past);
-            Random random(23);
-            int T = batch.tokens,
-                longest = *std::max_element(batch.contexts.begin(), batch.contexts.end());
-            int max_pages = (longest + 63) / 64 + 2;
-            std::vector<double> q =
-                random_values(random, size_t(T) * heads * d, -2 * spread, 2 * spread, type);
-            auto first_seen = [&](int position) {
-              return window ? std::max(0, position + 1 - window) : 0;
+            Batch batch = make_batch({70, 1, 3}, {0, 63, 200});
+            Random random(29);
+            const int T = batch.tokens, max_pages = 5;
+            std::vector<int> tables(size_t(batch.sequences) * max_pages);
+            for (size_t i = 0; i < tables.size(); ++i)
+              tables[i] = int((i * 7 + 3) % tables.size()); // all of them, in no order
+            auto rows = [&](int columns) {
+              return random_values(random, size_t(T) * columns, -2, 2, type);
             };
-            // The first position that a token of the step sees.
-            auto begin_of = [&](int s) {
-              return first_seen(batch.contexts[s] - (batch.starts[s + 1] - batch.starts[s]));
-            };
-            // Page 0 and whatever no position uses hold NaN.
-            std::vector<int> tables(size_t(batch.sequences) * max_pages, 0);
-            int pages = 1;
-            for (int s = 0; s < batch.sequences; ++s)
-              for (int p = begin_of(s) / 64; p * 64 < batch.contexts[s]; ++p)
-                tables[size_t(s) * max_pages + p] = pages++;
-            std::vector<int> order(pages - 1);
-            std::iota(order.begin(), order.end(), 1);
-            for (size_t i = order.size(); i > 1; --i)
-              std::swap(order[i - 1], order[random.next() % i]);
-            for (int &page : tables)
-              page = page ? order[page - 1] : 0;
-            std::vector<int> listed = {int(items.size())}, slots(batch.sequences + 1, 0),
-                             shared_pages(batch.sequences, 0), ranks(batch.sequences, 0);
-            for (const Shared &item : items) {
-              listed.insert(listed.end(),
-                            {item.first, item.end, item.begin, item.stop, ranks[item.first]});
-              for (int s = item.first; s < item.end; ++s) {
-                ++ranks[s];
-                shared_pages[s] = item.stop;
-                for (int p = item.begin; p < item.stop; ++p)
-                  tables[size_t(s) * max_pages + p] = tables[size_t(item.first) * max_pages + p];
-              }
+            std::vector<double> q = rows(heads * d), k = rows(kv_heads * d), v = rows(kv_heads * d),
+                                table = random_values(random, size_t(T) * std::max(turned, 1), -1,
+                                                      1, Type::f32);
+            for (int i = 0; i < d; ++i) {
+              v[i] = 0;
+              k[size_t(1) * kv_heads * d + i] *= 0x1p-105;
             }
-            for (int s = 0; s < batch.sequences; ++s)
-              slots[s + 1] = slots[s] + ranks[s];
-            context.integers("prefix_items", listed);
-            context.integers("prefix_slots", slots);
-            context.integers("prefix_pages", shared_pages);
-            size_t page_size = size_t(2) * kv_heads * 64 * d;
-            std::vector<double> cache(pages * page_size, std::nan(""));
-            auto at = [&](int s, int position, int which, int h) {
-              return size_t(tables[size_t(s) * max_pages + position / 64]) * page_size +
-                     ((size_t(which) * kv_heads + h) * 64 + position % 64) * d;
+            v[size_t(2) * kv_heads * d] = std::nan("");
+            k[size_t(3) * kv_heads * d + d - 1] = HUGE_VAL;
+            auto put = [&](const char *role, const std::vector<double> &from, int columns,
+                           int64_t stride) {
+              context.values(role, in_rows(from, T, columns, int(stride), offset), type);
             };
-            for (int s = 0; s < batch.sequences; ++s)
-              for (int p = begin_of(s); p < batch.contexts[s]; ++p)
-                for (int which = 0; which < 2; ++which)
-                  for (int h = 0; h < kv_heads; ++h)
-                    for (int i = 0; i < d; ++i)
-                      cache[at(s, p, which, h) + i] =
-                          rounded(random.uniform(-2, 2) * (which == 0 ? spread : 1), kv_type);
-            context.values("q", in_rows(q, T, heads * d, int(f.q_stride), offset), type);
-            context.values("cache", cache, kv_type);
+            put("q", q, heads * d, f.q_stride);
+            put("k", k, kv_heads * d, f.k_stride);
+            put("v", v, kv_heads * d, f.v_stride);
+            context.values("table", table, Type::f32);
             context.integers("block_tables", tables);
             context.poison("out", size_t(T) * f.out_stride * size_of(type));
+            const size_t plane = size_t(64) * (d + 4);
+            context.poison("cache", tables.size() * 2 * kv_heads * plane);
             put_batch(context, batch);
             context.upload();
-            context.shift("q", offset * size_of(type));
-            context.shift("out", offset * size_of(type));
+            for (const char *role : {"q", "k", "v", "out"})
+              context.shift(role, offset * size_of(type));
             context.launch({T, batch.sequences, 0, max_pages});
-            std::vector<double> y(size_t(T) * heads * d), y32(y.size());
-            auto evaluate = [&](auto zero, std::vector<double> &to) {
-              using Real = decltype(zero);
-              for (int t = 0; t < T; ++t) {
-                int s = batch.token_sequence[t], seen = batch.positions[t] + 1;
-                for (int h = 0; h < heads; ++h) {
-                  int kv = h / (heads / kv_heads);
-                  std::vector<Real> p(seen);
-                  Real peak = -1e30, mass = 0;
-                  for (int i = first_seen(seen - 1); i < seen; ++i) {
-                    Real sum = 0;
-                    for (int k = 0; k < d; ++k)
-                      sum += Real(q[(size_t(t) * heads + h) * d + k]) *
-                             Real(cache[at(s, i, 0, kv) + k]);
-                    p[i] = sum * Real(f.scale);
-                    peak = std::max(peak, p[i]);
+            auto turn = [&](std::vector<double> &x, int columns) {
+              for (int t = 0; t < T; ++t)
+                for (int first = 0; first < columns; first += d)
+                  for (int i = 0; i < turned / 2; ++i) {
+                    double &a = x[size_t(t) * columns + first + i], &b = (&a)[turned / 2];
+                    const double c = table[size_t(t) * turned + i],
+                                 s = table[size_t(t) * turned + turned / 2 + i], old = a;
+                    a = a * c - b * s;
+                    b = b * c + old * s;
                   }
-                  std::vector<Real> sums(d);
-                  for (int i = first_seen(seen - 1); i < seen; ++i) {
-                    p[i] = std::exp(p[i] - peak);
-                    mass += p[i];
-                    for (int k = 0; k < d; ++k)
-                      sums[k] += p[i] * Real(cache[at(s, i, 1, kv) + k]);
-                  }
-                  for (int k = 0; k < d; ++k)
-                    to[(size_t(t) * heads + h) * d + k] = double(sums[k] / mass);
-                }
-              }
             };
-            evaluate(0.0, y);
-            evaluate(0.0f, y32);
-            std::vector<double> rows = context.read("out", type), actual(y.size());
+            if (rotates) {
+              turn(q, heads * d);
+              turn(k, kv_heads * d);
+              std::vector<double> out = context.read("out", type), actual(q.size());
+              for (int t = 0; t < T; ++t)
+                for (int i = 0; i < heads * d; ++i)
+                  actual[size_t(t) * heads * d + i] = out[size_t(t) * f.out_stride + offset + i];
+              context.compare("out", actual, q, tolerance(type, 1e-6));
+            }
+            const std::vector<char> cache = context.read_raw("cache");
+            int bad = 0;
             for (int t = 0; t < T; ++t)
-              for (int i = 0; i < heads * d; ++i)
-                actual[size_t(t) * heads * d + i] = rows[size_t(t) * f.out_stride + offset + i];
-            // 3e-3: probabilities are rounded to bf16 before the product with V.
-            double extra = type == Type::bf16 && kv_type == Type::bf16 ? 3e-3 : 0;
-            context.compare("out", actual, y, tolerance(type, relative_error(y32, y)) + extra);
+              for (int which = 0; which < 2; ++which)
+                for (int h = 0; h < kv_heads; ++h) {
+                  const int position = batch.positions[t],
+                            page =
+                                tables[size_t(batch.token_sequence[t]) * max_pages + position / 64];
+                  const char *base =
+                      cache.data() + ((size_t(page) * 2 + which) * kv_heads + h) * plane;
+                  const double *row = &(which ? v : k)[(size_t(t) * kv_heads + h) * d];
+                  float scale;
+                  std::memcpy(&scale, base + 64 * d + position % 64 * 4, 4);
+                  double largest = 0;
+                  bool finite = true;
+                  for (int i = 0; i < d; ++i) {
+                    finite &= std::isfinite(row[i]);
+                    largest = std::max(largest, std::abs(row[i]));
+                  }
+                  const bool counts = finite && largest >= 0x1p-100;
+                  const double want = largest / (kv_type == Type::i8 ? 127 : 448);
+                  bad += counts   ? std::abs(scale - want) > 1e-6 * want
+                         : finite ? scale != 0
+                                  : !std::isnan(scale);
+                  for (int i = 0; i < d; ++i) {
+                    const auto code = static_cast<unsigned char>(base[position % 64 * d + i]);
+                    if (!counts) {
+                      bad += (code & 0x7f) != 0;
+                      continue;
+                    }
+                    // Half a step, of e4m3 at most a sixteenth of the number, and some roundings.
+                    const double step = kv_type == Type::i8
+                                            ? 0.5 * scale
+                                            : std::max(std::abs(row[i]) / 16, scale * 0x1p-10);
+                    bad += !(std::abs(code_value(code, kv_type) * scale - row[i]) <=
+                             step + 1e-5 * largest);
+                  }
+                }
+            context.require(bad == 0, std::to_string(bad) + " codes and scales are wrong");
           }};
 }
 
@@ -393,6 +551,42 @@ std::vector<Case> dense_cases() {
   cases.push_back(attention_case("", true, f32, f32, 6, 2, 32, ones, contexts, true));
   cases.push_back(attention_case("odd", false, bf16, bf16, 9, 3, 20, ones, contexts, true, 1, 1));
   cases.push_back(attention_case("f32 cache", false, bf16, f32, 12, 1, 128, ones, contexts, true));
+
+  // Caches of codes: tensor cores and not, one and two tiles of heads, uneven pairs of 16 columns,
+  // windows, prompts, shared prefixes.
+  for (Type code : {Type::i8, Type::e4m3}) {
+    cases.push_back(attention_case("", true, bf16, code, 24, 8, 128, ones, contexts, true));
+    cases.push_back(attention_case("cut often", false, bf16, code, 24, 8, 128, ones, contexts, true,
+                                   0, 0, 1, 700));
+    cases.push_back(attention_case("", true, bf16, code, 20, 1, 64, ones, contexts, true));
+    cases.push_back(attention_case("", false, bf16, code, 6, 2, 48, ones, contexts, true, 3, 3));
+    cases.push_back(attention_case("", false, bf16, code, 12, 2, 256, ones, contexts, true));
+    cases.push_back(attention_case("", false, bf16, code, 4, 4, 16, ones, contexts, true));
+    cases.push_back(attention_case("large scores", false, bf16, code, 8, 1, 128, ones, contexts,
+                                   true, 0, 0, 6));
+    cases.push_back(attention_case("", false, bf16, code, 8, 2, 128, ones, contexts, true, 0, 0, 1,
+                                   132, {}, 100));
+    cases.push_back(attention_case("", false, bf16, code, 9, 3, 20, ones, contexts, true, 1, 1));
+    cases.push_back(attention_case("", true, f32, code, 6, 2, 32, ones, contexts, true));
+    for (int d : {48, 64, 128, 256})
+      cases.push_back(attention_case("", d == 128, bf16, code, 6, 2, d, {2, 70, 1, 129},
+                                     {0, 60, 100, 3}, false));
+    cases.push_back(attention_case("", false, bf16, code, 6, 2, 128, {2, 70, 1, 129},
+                                   {0, 60, 100, 3}, false, 2, 3, 1, 132, {}, 65));
+    cases.push_back(attention_case("", false, f32, code, 3, 1, 20, {3, 70}, {60, 0}, false));
+    for (int d : {64, 128})
+      cases.push_back(
+          attention_case("shared", d == 128, bf16, code, 6, 2, d, std::vector<int>(9, 1),
+                         {130, 128, 300, 192, 900, 640, 500, 257, 3}, true, 0, 0, 1, 132,
+                         {{0, 8, 0, 1}, {0, 3, 1, 2}, {4, 8, 1, 3}, {4, 6, 3, 9}}));
+    for (Type type : {bf16, f32}) {
+      cases.push_back(kv_write_case(type == bf16, code, type, 8, 2, 128, 128));
+      cases.push_back(kv_write_case(false, code, type, 8, 2, 128, 0));
+    }
+    cases.push_back(kv_write_case(false, code, bf16, 6, 3, 18, 6, 1, 1));
+    cases.push_back(kv_write_case(false, code, bf16, 4, 4, 64, 32, 2, 3));
+    cases.push_back(kv_write_case(false, code, f32, 2, 2, 300, 256));
+  }
 
   // Shared prefixes: one group, a tree of forks beside a stranger, a run in parts, more rows than a
   // tile, sequences whose own part is one token.

@@ -148,11 +148,13 @@ std::string type_name(Type type) {
     return "i8";
   case Type::i4x2:
     return "i4";
+  case Type::e4m3:
+    return "e4m3";
   }
   return "";
 }
 int size_of(Type type) {
-  return type == Type::f32 ? 4 : type == Type::i8 || type == Type::i4x2 ? 1 : 2;
+  return type == Type::f32 ? 4 : type == Type::bf16 || type == Type::f16 ? 2 : 1;
 }
 std::vector<char> int4_rows(const std::vector<double> &values, int n, int k) {
   const size_t row_bytes = size_t(k + 127) / 128 * 64;

@@ -151,7 +151,12 @@ std::string badState(const KernelSpec &spec, StringRef role) {
   return "a " + role.str() + " of this type; f32 and bf16 are known";
 }
 std::string badSlots(const KernelSpec &spec) { return badState(spec, "state"); }
-std::string badCache(const KernelSpec &spec) { return badState(spec, "cache"); }
+std::string badCache(const KernelSpec &spec) {
+  if (m1::isCacheCode(spec.get("cache").element))
+    return "";
+  std::string reason = badState(spec, "cache");
+  return reason.empty() ? reason : reason + ", and codes of i8 and f8E4M3FN";
+}
 
 uint32_t blocksOf(const KernelSpec &spec, StringRef role) {
   return llvm::divideCeil(spec.get(role).dims[0], M1K_CPU_CHANNEL_BLOCK);

@@ -1,5 +1,6 @@
 // Rotary angles, rotation, and the write of keys and values into their pages.
-#include "../KernelWriter.h"
+#include "../CallWriter.h"
+#include "M1/IR/M1.h"
 #include "m1k_abi.h"
 
 using namespace mlir;
@@ -68,7 +69,27 @@ static void writeRotaryEmbedding(KernelWriter &w) {
   w.forGroupRows([&](Value row) { rotateRow(w, "x", row, w.integer("head_dim")); });
 }
 
+/// Of codes with scales: kernels/cpu/kv_write.cpp.
+static void writeCodes(KernelWriter &w) {
+  CallWriter call(w, "m1k_cpu_kv_write");
+  call.pointers(
+      {"out", "q", "k", "v", "table", "cache", "positions", "token_sequence", "block_tables"});
+  call.dims();
+  call.rowsOfGroup();
+  const auto &cache = w.operand("cache").dims;
+  for (int64_t value : {w.has("q") ? w.columns("q") / cache[2] : 0, cache[0], cache[2],
+                        w.has("table") ? w.columns("table") : 0})
+    call.integer(value);
+  call.type("cache");
+  for (StringRef role : {"out", "q", "k", "v"})
+    call.rows(role);
+  call.integer64(w.has("table") ? w.operand("table").rowStride : 0);
+  call.call();
+}
+
 static void writeKvWrite(KernelWriter &w) {
+  if (m1::isCacheCode(w.operand("cache").element))
+    return writeCodes(w);
   bool rotates = w.has("table");
   const OperandSpec &cache =
       w.operand("cache"); // [kv_heads, page_size, head_dim], once for keys and once for values

@@ -24,7 +24,9 @@ mk::Type typeOf(const KernelSpec &spec, StringRef role, std::string &error) {
     return mk::Type::i8;
   if (m1::isInt4Pairs(type))
     return mk::Type::i4x2;
-  error = "operand '" + role.str() + "' is neither f32, bf16, f16, i8 nor pairs of int4";
+  if (isa<Float8E4M3FNType>(type))
+    return mk::Type::e4m3;
+  error = "operand '" + role.str() + "' is neither f32, bf16, f16, i8, e4m3 nor pairs of int4";
   return mk::Type::f32;
 }
 
@@ -188,6 +190,29 @@ mk::Attention attention(const KernelSpec &spec, std::string &error) {
   return facts;
 }
 
+mk::KvWrite kvWrite(const KernelSpec &spec, std::string &error) {
+  mk::KvWrite facts;
+  facts.rotates = has(spec, "q");
+  facts.q_type = typeIfAny(spec, "q", error);
+  facts.k_type = typeOf(spec, "k", error);
+  facts.v_type = typeOf(spec, "v", error);
+  facts.out_type = typeIfAny(spec, "out", error);
+  facts.kv_type = typeOf(spec, "cache", error);
+  facts.kv_heads = int(spec.get("cache").dims.front());
+  facts.head_dim = columns(spec, "cache");
+  facts.k_stride = stride(spec, "k");
+  facts.v_stride = stride(spec, "v");
+  if (facts.rotates) {
+    facts.heads = columns(spec, "q") / facts.head_dim;
+    facts.turned = columns(spec, "table");
+    facts.q_stride = stride(spec, "q");
+    facts.table_stride = stride(spec, "table");
+    facts.out_stride = stride(spec, "out");
+  }
+  facts.domain = domainOf(spec.domain);
+  return facts;
+}
+
 mk::Router router(const KernelSpec &spec, std::string &) {
   mk::Router facts;
   facts.experts = columns(spec, "logits");
@@ -312,6 +337,7 @@ mk::Description describeBy(const KernelSpec &spec, const std::string &stem,
 bool isGroupedOrPlain(const KernelSpec &norm) {
   return norm.integer("groups") > 1 || !has(norm, "weight");
 }
+bool writesCodes(const KernelSpec &write) { return m1::isCacheCode(write.get("cache").element); }
 bool isOwnLinear(const KernelSpec &linear) { return !isLibraryProduct(linear); }
 
 mk::Description describeOwnLinear(const KernelSpec &spec, const std::string &stem,
@@ -329,6 +355,8 @@ const Family families[] = {
     {"rms_norm", describeBy<gatedRmsNorm>, isGroupedOrPlain},
     {"gated_delta", describeBy<gatedDelta>},
     {"attention", describeBy<attention>},
+    {"kv_write", describeBy<kvWrite>, writesCodes},
+    {"rotary_kv_write", describeBy<kvWrite>, writesCodes},
     {"router", describeBy<router>},
     {"expert_linear", describeBy<expertLinear>, nullptr, true},
     {"combine", describeBy<combine>},
