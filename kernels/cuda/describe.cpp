@@ -80,6 +80,12 @@ void Parameters::scale(Type weights) {
   add(weights == Type::i4x2 ? "const m1k::bf16" : "const float", "scale", is_quantised(weights));
 }
 
+void Parameters::tensor_map(std::string role) {
+  arguments += (arguments.empty() ? "" : ", ") + role;
+  declaration += "const __grid_constant__ m1k::TensorMap " + role + ", ";
+  roles.push_back(std::move(role));
+}
+
 void Parameters::unused(const std::string &type, std::string role) {
   declaration += type + " *__restrict__ " + role + ", ";
   roles.push_back(std::move(role));
@@ -91,7 +97,7 @@ std::string architecture_of(const std::string &source, const std::string &chip) 
 
 Kernel make_kernel(const std::string &symbol, const char *header, const char *function,
                    const Facts &facts, const Parameters &parameters, int threads,
-                   int minimum_blocks) {
+                   int minimum_blocks, int cluster) {
   Kernel kernel;
   kernel.symbol = symbol;
   kernel.operands = parameters.roles;
@@ -100,8 +106,9 @@ Kernel make_kernel(const std::string &symbol, const char *header, const char *fu
       std::to_string(threads) + (minimum_blocks > 0 ? ", " + std::to_string(minimum_blocks) : "");
   // The structure has the kernel's name, so that several kernels may stand in one translation unit.
   kernel.source = std::string("#include \"") + header + "\"\nstruct " + symbol + "_facts {\n" +
-                  facts.text + "};\nextern \"C\" __global__ " + "__launch_bounds__(" + bounds +
-                  ") void " + symbol + "(" + parameters.declaration +
+                  facts.text + "};\nextern \"C\" __global__ " +
+                  (cluster > 1 ? "__cluster_dims__(" + std::to_string(cluster) + ", 1, 1) " : "") +
+                  "__launch_bounds__(" + bounds + ") void " + symbol + "(" + parameters.declaration +
                   "m1_dims dims) {\n  m1k::launch_successor();\n  m1k::" + function + "<" + symbol +
                   "_facts>(" + parameters.arguments + ", dims);\n}\n";
   return kernel;

@@ -50,6 +50,8 @@ public:
   void batch(std::string role, bool present = true) { add("const int", std::move(role), present); }
   /// That of quantised weights, bf16 for i4x2, f32 for i8; absent for others.
   void scale(Type weights);
+  /// By value; the element type is in the map.
+  void tensor_map(std::string role);
   /// A role of the kernel's contract that the device function does not take.
   void unused(const std::string &type, std::string role);
 
@@ -58,10 +60,10 @@ public:
 };
 
 /// `extern "C"` kernel that calls m1k::function<Facts>; `minimum_blocks` a multiprocessor bounds
-/// registers when > 0.
+/// registers when > 0; `cluster` neighbouring blocks are one, when > 1.
 Kernel make_kernel(const std::string &symbol, const char *header, const char *function,
                    const Facts &facts, const Parameters &parameters, int threads,
-                   int minimum_blocks = 0);
+                   int minimum_blocks = 0, int cluster = 1);
 
 } // namespace m1k::cuda
 

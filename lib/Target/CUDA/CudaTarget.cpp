@@ -127,7 +127,10 @@ llvm::Expected<std::unique_ptr<Target>> ofPlan(plan::TargetOp plan) {
 
 void registerCudaTarget() {
   registerTarget({device, "cuda[:sm_80,sm_90]", create, ofPlan,
-                  [](OpPassManager &passes) { passes.addPass(createFuseLaunchesPass()); }});
+                  [](OpPassManager &passes) {
+                    passes.addPass(createFuseLaunchesPass());
+                    passes.addPass(createFuseGatedProductsPass());
+                  }});
   registerCudaPasses();
 }
 

@@ -198,7 +198,8 @@ FuseLaunchesPass::replace(const Fusion &fusion,
     plan::KernelOp::create(b, plan::LaunchOp(fusion.parts.back()).getLoc(), kernel.symbol,
                            fusion.key, fusion.origin, 0u, uint32_t(kernel.threads),
                            uint32_t(kernel.shared_bytes), kernel.launch_early, DictionaryAttr(),
-                           b.getStringAttr(kernel.source), extentsOf(operands));
+                           b.getStringAttr(kernel.source), extentsOf(operands),
+                           DenseI64ArrayAttr());
   }
   launch(fusion, kernel.symbol, operands, cuda::rowsOf(kernel.domain), uint32_t(kernel.grid_x),
          uint32_t(kernel.rows_per_group));
@@ -550,6 +551,9 @@ void FuseLaunchesPass::runOnOperation() {
 
 } // namespace
 
-void registerCudaPasses() { registerFuseLaunchesPass(); }
+void registerCudaPasses() {
+  registerFuseLaunchesPass();
+  registerFuseGatedProductsPass();
+}
 
 } // namespace m1c

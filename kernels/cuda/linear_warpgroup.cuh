@@ -1,0 +1,216 @@
+// out[T, N] = silu(x · gateᵀ) ∘ (x · upᵀ) for many rows, in bf16 on Hopper's warpgroup products:
+// the two products of a gated MLP, whose weights are one matrix [2N, K], and what stands between
+// them and the next one, in one launch. The sums never leave the registers; what is written is a
+// quarter of what a product and a launch behind it move.
+//
+// Grid (any even number, 1), one block a multiprocessor, clusters of two blocks: a warp that
+// copies and two warpgroups that multiply. A unit of work is 256 rows by 128 columns of out; each
+// block of the cluster has 128 of the rows and each warpgroup 64 of these, of which it keeps the
+// sums of 128 columns of gate and of the same 128 of up. Units are dealt out in a fixed order:
+// strips of F::kStrip units along the rows, in a strip column by column, so that at any time the
+// blocks work on few rows and few columns, which the L2 cache holds.
+//
+// K passes 64 columns at a time through a ring of F::kStages stages. A stage holds the block's rows
+// of x and the unit's rows of both weights, 48 KB, copied by tensor maps into the swizzle of
+// warpgroup.cuh. Each block reads one of the two weights from memory and gives it to both. A
+// barrier each says that a stage is full, and that all who read it, in both blocks, are done.
+//
+// The two warpgroups take stages as they come: where one is ahead of the other, its silu·mul runs
+// under the other's products. Results leave by tensor map, too, which cuts rows past the end off.
+//
+// Requires K, N and the strides multiples of 8, x and out at multiples of 16 bytes. Facts F: kN,
+// kK, kDomain, kStages, kStrip, kLead (stages that the first warpgroup is ahead at the beginning),
+// kCluster.
+#ifndef M1K_LINEAR_WARPGROUP_CUH
+#define M1K_LINEAR_WARPGROUP_CUH
+
+#include "warpgroup.cuh"
+
+namespace m1k {
+
+#ifdef M1K_WARPGROUPS
+
+template <class F> struct GatedProduct {
+  static constexpr int kRows = 128, kColumns = 128, kDepth = 64;
+  static constexpr int kSteps = ceil_div(F::kK, kDepth), kAcross = ceil_div(F::kN, kColumns);
+  static constexpr int kTile = 128 * kSwizzledRow; // bytes of x, of gate and of up in a stage
+  static constexpr int kStage = 3 * kTile;
+  static constexpr int kPatch = 16 * kSwizzledRow; // 16 rows by 64 columns of out
+  static constexpr int kBytes =
+      kSwizzledRows + F::kStages * kStage + 8 * 2 * kPatch + 16 * F::kStages;
+  static constexpr int kLead = min_of(F::kLead, kSteps - 1);
+  static_assert(kBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
+
+  u32 stages, patches, barriers;
+  int rank, rows;
+
+  M1K_DEVICE explicit GatedProduct(const m1_dims &dims)
+      : rank(F::kCluster > 1 ? cluster_rank() : 0), rows(rows_of<F::kDomain>(dims)) {
+    stages = (shared_address(m1k_shared) + kSwizzledRows - 1) / kSwizzledRows * kSwizzledRows;
+    patches = stages + F::kStages * kStage;
+    barriers = patches + 8 * 2 * kPatch;
+  }
+  M1K_DEVICE u32 full(int stage) const { return barriers + stage * 16; }
+  M1K_DEVICE u32 empty(int stage) const { return barriers + stage * 16 + 8; }
+
+  // A place in the ring: which stage, and how often it has been used before.
+  struct Place {
+    int stage = 0, parity = 0;
+    M1K_DEVICE void next() {
+      if (++stage == F::kStages) {
+        stage = 0;
+        parity ^= 1;
+      }
+    }
+  };
+
+  // function(first row, first column) of this block's part of its units.
+  template <class Function> M1K_DEVICE void for_each_unit(Function function) const {
+    constexpr int kUnitRows = kRows * F::kCluster;
+    int high = (rows + kUnitRows - 1) / kUnitRows;
+    for (int unit = blockIdx.x / F::kCluster; unit < high * kAcross;
+         unit += gridDim.x / F::kCluster) {
+      int strip = unit / (F::kStrip * kAcross), first = strip * F::kStrip;
+      int within = unit - first * kAcross, along = min(F::kStrip, high - first);
+      function((first + within % along) * kUnitRows + rank * kRows, within / along * kColumns);
+    }
+  }
+
+  // One thread.
+  M1K_DEVICE void copy(const TensorMap &x, const TensorMap &weight) const {
+    Place place;
+    for_each_unit([&](int row, int column) {
+#pragma unroll 1
+      for (int step = 0; step < kSteps; ++step, place.next()) {
+        u32 to = stages + place.stage * kStage, barrier = full(place.stage);
+        barrier_wait(empty(place.stage), place.parity ^ 1);
+        barrier_arrive_expecting(barrier, kStage);
+        copy_box(to, x, row, step * kDepth, barrier);
+        if constexpr (F::kCluster > 1) {
+          copy_box_to_blocks(to + (1 + rank) * kTile, weight, rank * F::kN + column, step * kDepth,
+                             barrier, 3);
+        } else {
+          copy_box(to + kTile, weight, column, step * kDepth, barrier);
+          copy_box(to + 2 * kTile, weight, F::kN + column, step * kDepth, barrier);
+        }
+      }
+    });
+  }
+
+  // Lanes 0 and 1 of every warp tell the blocks of the cluster.
+  M1K_DEVICE void leave(int stage) const {
+    int lane = threadIdx.x % 32;
+    if constexpr (F::kCluster > 1) {
+      if (lane < F::kCluster)
+        barrier_arrive_in_cluster(address_in_block(empty(stage), lane));
+    } else {
+      if (lane == 0)
+        barrier_arrive(empty(stage));
+    }
+  }
+
+  // A warpgroup, 0 or 1.
+  M1K_DEVICE void multiply(int number, const TensorMap &out) const {
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32 % 4;
+    u32 patch = patches + (number * 4 + warp) * 2 * kPatch;
+    // This lane's row of the matrices that a warp stores at once: two by rows, two by columns.
+    u32 patch_row = patch + (lane % 16) * kSwizzledRow;
+    int piece = lane / 16, swizzle = lane % 8;
+    Place place;
+    float sums[128]; // of gate, then of up
+    bool first = true;
+    for_each_unit([&](int row, int column) {
+      int before = 0;
+#pragma unroll 1
+      for (int step = 0; step < kSteps; ++step, place.next()) {
+        u32 a = stages + place.stage * kStage + number * 64 * kSwizzledRow,
+            b = stages + place.stage * kStage + kTile;
+        if (kLead > 0 && first && step == 0 && number == 1)
+          named_barrier<1, 256>();
+        barrier_wait(full(place.stage), place.parity);
+        keep(sums);
+        products_begin();
+#pragma unroll
+        for (int k = 0; k < kDepth / 16; ++k)
+          product(sums, product_operand(a + k * 32), product_operand(b + k * 32),
+                  step > 0 || k > 0);
+        products_commit();
+        if (step > 0) {
+          products_wait<1>();
+          leave(before);
+        }
+        before = place.stage;
+        if (kLead > 0 && first && step == kLead && number == 0)
+          named_barrier<1, 256>();
+      }
+      first = false;
+      products_wait<0>();
+      keep(sums);
+      leave(before);
+      if (lane == 0)
+        stores_have_read();
+      __syncwarp();
+#pragma unroll
+      for (int i = 0; i < kColumns / 8; i += 2) {
+        u32 v[4]; // columns 8i … by rows g and g + 8, then the next eight columns
+#pragma unroll
+        for (int j = 0; j < 4; ++j) {
+          const float *gate = &sums[4 * i + 2 * j], *up = gate + 64;
+          v[j] = pack_bf16(silu(gate[0]) * up[0], silu(gate[1]) * up[1]);
+        }
+        store_matrices(patch_row + i / 8 * kPatch + (((i + piece) % 8 ^ swizzle) << 4), v[0], v[1],
+                       v[2], v[3]);
+      }
+      fence_for_products(); // copies read what ordinary stores wrote, likewise
+      __syncwarp();
+      if (lane == 0) {
+        int from = row + number * 64 + warp * 16;
+        if (from < rows) {
+          store_box(out, from, column, patch);
+          if (column + 64 < F::kN)
+            store_box(out, from, column + 64, patch + kPatch);
+          stores_commit();
+        }
+      }
+    });
+    if (lane == 0)
+      stores_wait();
+  }
+};
+
+#endif
+
+template <class F>
+M1K_DEVICE void gated_product(const TensorMap &x, const TensorMap &weight, const TensorMap &out,
+                              m1_dims dims) {
+#ifdef M1K_WARPGROUPS
+  GatedProduct<F> block(dims);
+  if (threadIdx.x == 0) {
+    for (int stage = 0; stage < F::kStages; ++stage) {
+      barrier_init(block.full(stage), 1);
+      barrier_init(block.empty(stage), F::kCluster * 8); // a warp's lane each
+    }
+    fence_barriers();
+  }
+  __syncthreads();
+  if constexpr (F::kCluster > 1)
+    cluster_barrier();
+  // 128 · 40 + 256 · 232 registers are what 384 threads begin with, 168 each.
+  if (threadIdx.x < 128) {
+    leave_registers<40>();
+    if (threadIdx.x == 0)
+      block.copy(x, weight);
+    __syncwarp();
+  } else {
+    take_registers<232>();
+    block.multiply(threadIdx.x / 128 - 1, out);
+  }
+  // A block's shared memory must be there until the other one has copied and arrived.
+  if constexpr (F::kCluster > 1)
+    cluster_barrier();
+#endif
+}
+
+} // namespace m1k
+
+#endif
