@@ -108,7 +108,8 @@ Kernel make_kernel(const std::string &symbol, const char *header, const char *fu
   kernel.source = std::string("#include \"") + header + "\"\nstruct " + symbol + "_facts {\n" +
                   facts.text + "};\nextern \"C\" __global__ " +
                   (cluster > 1 ? "__cluster_dims__(" + std::to_string(cluster) + ", 1, 1) " : "") +
-                  "__launch_bounds__(" + bounds + ") void " + symbol + "(" + parameters.declaration +
+                  "__launch_bounds__(" + bounds + ") void " + symbol + "(" +
+                  parameters.declaration +
                   "m1_dims dims) {\n  m1k::launch_successor();\n  m1k::" + function + "<" + symbol +
                   "_facts>(" + parameters.arguments + ", dims);\n}\n";
   return kernel;

@@ -178,7 +178,8 @@ Description describe(const GatedProduct &f, const std::string &symbol, const Tun
   Description description;
   const int rows = 128, columns = 128, stages = 4, cluster = 2, threads = 3 * 128;
   // Stages of 64 columns of x and of both weights, the results, barriers; as in GatedProduct.
-  const int shared = 1024 + stages * 64 * 2 * (rows + 2 * columns) + rows * columns * 2 + 16 * stages;
+  const int shared =
+      1024 + stages * 64 * 2 * (rows + 2 * columns) + rows * columns * 2 + 16 * stages;
   auto multiple = [&](const char *what, int64_t value) {
     if (value % 8 && description.error.empty())
       description.error =

@@ -304,9 +304,9 @@ struct Linear {
 constexpr int squares_of(int blocks) { return (blocks + 3) / 4 * 4; }
 Description describe(const Linear &facts, const std::string &symbol, const Tuning &tuning = {});
 
-/// The products of a gated MLP for many rows, in bf16 on warpgroup products: weight is [2·n, k], out
-/// = silu(x·weight[0..n)ᵀ) · (x·weight[n..2n)ᵀ). n, k and the strides are multiples of 8, x and out
-/// begin at multiples of 16 bytes. All three are tensor maps.
+/// The products of a gated MLP for many rows, in bf16 on warpgroup products: weight is [2·n, k],
+/// out = silu(x·weight[0..n)ᵀ) · (x·weight[n..2n)ᵀ). n, k and the strides are multiples of 8, x and
+/// out begin at multiples of 16 bytes. All three are tensor maps.
 ///   x, weight → out
 struct GatedProduct {
   int n = 0, k = 0;

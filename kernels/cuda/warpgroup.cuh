@@ -83,9 +83,7 @@ M1K_DEVICE void barrier_arrive_in_cluster(u32 barrier) {
 }
 // One arrival; the phase ends when so many bytes of copies have landed, too.
 M1K_DEVICE void barrier_arrive_expecting(u32 barrier, int bytes) {
-  asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.expect_tx.shared::cta.b64 state, [%0], %1;\n}" ::
-                   "r"(barrier),
-               "r"(bytes)
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes)
                : "memory");
 }
 // By one thread: a box, whose first element is (row, column) of the matrix, to shared memory.
@@ -106,10 +104,11 @@ M1K_DEVICE void copy_box_to_blocks(u32 to, const TensorMap &map, int row, int co
 }
 // From shared memory. The bytes may be overwritten after stores_have_read().
 M1K_DEVICE void store_box(const TensorMap &map, int row, int column, u32 from) {
-  asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];" ::
-                   "l"(reinterpret_cast<u64>(&map)),
-               "r"(from), "r"(column), "r"(row)
-               : "memory");
+  asm volatile(
+      "cp.async.bulk.tensor.2d.global.shared::cta.tile.bulk_group [%0, {%2, %3}], [%1];" ::"l"(
+          reinterpret_cast<u64>(&map)),
+      "r"(from), "r"(column), "r"(row)
+      : "memory");
 }
 M1K_DEVICE void stores_commit() { asm volatile("cp.async.bulk.commit_group;" ::: "memory"); }
 M1K_DEVICE void stores_have_read() {

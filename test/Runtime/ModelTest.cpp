@@ -55,8 +55,8 @@ TEST(Model, WeightsOfEveryOrigin) {
     }
 }
 
-// Of several functions of a name a step takes the one with the smallest max_rows that suffices, then
-// with the largest min_rows that it reaches, in whatever order they stand.
+// Of several functions of a name a step takes the one with the smallest max_rows that suffices,
+// then with the largest min_rows that it reaches, in whatever order they stand.
 TEST(Model, FunctionForRows) {
   toy::ArtifactOptions options;
   options.change = [](schema::ModuleT &module) {
@@ -71,7 +71,7 @@ TEST(Model, FunctionForRows) {
   std::unique_ptr<Model> model;
   Status status = load(options, &model);
   ASSERT_TRUE(status.ok()) << status.message();
-  const std::pair<uint32_t, int> expected[] = {{1, 4}, {3, 4}, {4, 0}, {5, 3},
+  const std::pair<uint32_t, int> expected[] = {{1, 4}, {3, 4}, {4, 0},   {5, 3},
                                                {8, 3}, {9, 2}, {4096, 2}};
   for (auto [tokens, function] : expected)
     EXPECT_EQ(model->functionFor("prefill", tokens), function) << tokens;

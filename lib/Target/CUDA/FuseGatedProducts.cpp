@@ -113,20 +113,19 @@ plan::KernelOp FuseGatedProductsPass::kernelFor(const GatedMlp &mlp) {
   std::string symbol = stem;
   for (int use = 1; SymbolTable::lookupSymbolIn(getOperation(), symbol); ++use)
     symbol = stem + "_v" + std::to_string(use);
-  const mk::Kernel described =
-      cuda::describeGatedProduct(facts, symbol, *chip).kernels.front();
+  const mk::Kernel described = cuda::describeGatedProduct(facts, symbol, *chip).kernels.front();
   SmallVector<int64_t> maps;
   for (const mk::TensorMap &map : described.tensor_maps)
     maps.append({map.operand, map.rows, map.columns, map.row_bytes, map.box_rows});
   const int64_t n = facts.n, k = facts.k;
   OpBuilder b = OpBuilder::atBlockBegin(&getOperation().getBody().front());
-  kernel = plan::KernelOp::create(
-      b, plan::LaunchOp(mlp.gate).getLoc(), symbol, key, "gated_product", 0u,
-      uint32_t(described.threads), uint32_t(described.shared_bytes), described.launch_early,
-      DictionaryAttr(), b.getStringAttr(described.source),
-      b.getDenseI64ArrayAttr(
-          {2 * k, 2 * facts.x_stride, 4 * n * k, 0, 2 * n, 2 * facts.out_stride}),
-      b.getDenseI64ArrayAttr(maps));
+  kernel = plan::KernelOp::create(b, plan::LaunchOp(mlp.gate).getLoc(), symbol, key,
+                                  "gated_product", 0u, uint32_t(described.threads),
+                                  uint32_t(described.shared_bytes), described.launch_early,
+                                  DictionaryAttr(), b.getStringAttr(described.source),
+                                  b.getDenseI64ArrayAttr({2 * k, 2 * facts.x_stride, 4 * n * k, 0,
+                                                          2 * n, 2 * facts.out_stride}),
+                                  b.getDenseI64ArrayAttr(maps));
   return kernel;
 }
 
@@ -137,9 +136,9 @@ void FuseGatedProductsPass::replace(GatedMlp mlp) {
   OpBuilder b(mlp.gate);
   const SmallVector<int32_t> accesses = {int32_t(plan::Access::ro), int32_t(plan::Access::ro),
                                          int32_t(plan::Access::wo)};
-  auto written = b.getArrayAttr(
-      {b.getI64IntegerAttr(2), TypeAttr::get(b.getBF16Type()), b.getI64IntegerAttr(mlp.facts.n),
-       b.getI64IntegerAttr(mlp.facts.out_stride)});
+  auto written =
+      b.getArrayAttr({b.getI64IntegerAttr(2), TypeAttr::get(b.getBF16Type()),
+                      b.getI64IntegerAttr(mlp.facts.n), b.getI64IntegerAttr(mlp.facts.out_stride)});
   plan::LaunchOp::create(
       b, mlp.product.getLoc(), kernel.getSymName(),
       ValueRange{mlp.product.getA(), mlp.product.getW(), mlp.gate.getBuffers()[2]}, accesses,

@@ -165,8 +165,8 @@ private:
         map.row_bytes() > most || map.rows() > most || map.box_rows() == 0 || map.box_rows() > 256)
       return corrupt("[%u, %u] in rows of %llu bytes and boxes of %u", map.rows(), map.columns(),
                      (unsigned long long)map.row_bytes(), map.box_rows());
-    const bool isRows = operand.kind() == OperandKind::temporary ||
-                        operand.kind() == OperandKind::row_temporary;
+    const bool isRows =
+        operand.kind() == OperandKind::temporary || operand.kind() == OperandKind::row_temporary;
     const bool lies = map.rows() ? operand.kind() == OperandKind::weight &&
                                        map.rows() * map.row_bytes() <= parameter.bytes()
                                  : isRows && map.row_bytes() == parameter.stride() &&

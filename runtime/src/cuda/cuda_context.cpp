@@ -185,13 +185,13 @@ Status CudaContext::encode(const schema::TensorMap &map, CUdeviceptr memory, uin
                            CUtensorMap *out) const {
   const uint64_t sizes[] = {map.columns(), rows}, strides[] = {map.row_bytes()};
   const uint32_t box[] = {64, map.box_rows()}, steps[] = {1, 1};
-  return driver.check(
-      driver.cuTensorMapEncodeTiled(
-          out, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, reinterpret_cast<void *>(memory), sizes,
-          strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-          CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
-      "tensor map of [%u, %u] in rows of %llu bytes", rows, map.columns(),
-      (unsigned long long)map.row_bytes());
+  return driver.check(driver.cuTensorMapEncodeTiled(
+                          out, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
+                          reinterpret_cast<void *>(memory), sizes, strides, box, steps,
+                          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                          CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                      "tensor map of [%u, %u] in rows of %llu bytes", rows, map.columns(),
+                      (unsigned long long)map.row_bytes());
 }
 
 Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &dims,
@@ -227,8 +227,8 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
     for (uint32_t i = 0; i < wanted->size(); ++i) {
       const schema::TensorMap &map = *wanted->Get(i);
       M1_TRY(encode(map, addresses[map.operand()], map.rows() ? map.rows() : rows, &maps[i])
-                 .prefixed(formatted("kernel %s, operand %u", kernel.symbol()->c_str(),
-                                     map.operand())));
+                 .prefixed(
+                     formatted("kernel %s, operand %u", kernel.symbol()->c_str(), map.operand())));
       parameters[map.operand()] = &maps[i];
     }
   }

@@ -267,8 +267,8 @@ TEST(Describe, GatedProducts) {
   EXPECT_LE(kernel.shared_bytes, tuning.block_shared_bytes);
   EXPECT_EQ(architecture_of(kernel.source, "sm_90"), "sm_90a");
   EXPECT_NE(kernel.source.find("__cluster_dims__(2, 1, 1)"), std::string::npos);
-  const TensorMap expected[] = {{0, 0, 3072, 6144, 128}, {1, 16384, 3072, 6144, 128},
-                                {2, 0, 8192, 16400, 16}};
+  const TensorMap expected[] = {
+      {0, 0, 3072, 6144, 128}, {1, 16384, 3072, 6144, 128}, {2, 0, 8192, 16400, 16}};
   ASSERT_EQ(kernel.tensor_maps.size(), 3u);
   for (int i = 0; i < 3; ++i) {
     const TensorMap &map = kernel.tensor_maps[i], &wanted = expected[i];

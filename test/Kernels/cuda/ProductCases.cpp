@@ -52,7 +52,9 @@ Case gated_product_case(bool smoke, int rows, int n, int k, int padding = 0,
                     sums[side] += a * b;
                     sums32[side] += float(a) * float(b);
                   }
-                auto gated = [](double gate, double up) { return gate / (1 + std::exp(-gate)) * up; };
+                auto gated = [](double gate, double up) {
+                  return gate / (1 + std::exp(-gate)) * up;
+                };
                 y[size_t(m) * n + j] = gated(sums[0], sums[1]);
                 y32[size_t(m) * n + j] = gated(sums32[0], sums32[1]);
               }
