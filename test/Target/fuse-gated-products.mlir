@@ -13,13 +13,11 @@
 // CHECK-SAME: extents [2048, 2048, 4194304, 0, 2048, 2048]
 // CHECK-LABEL: plan.function @prefill attributes
 // CHECK-NOT: min_rows
-// CHECK-SAME: temporary_bytes_per_row = 8192 : i64
 // CHECK: plan.gemm
 // CHECK: plan.launch @silu_mul_1024
 // CHECK-LABEL: plan.function @prefill_1024 attributes
 // CHECK-SAME: entry = "prefill"
 // CHECK-SAME: min_rows = 1024 : i32
-// CHECK-SAME: temporary_bytes_per_row = 4096 : i64
 // CHECK: plan.launch @gated_product_1024x1024(ro %{{[0-9]+}}, ro %{{[0-9]+}}, wo %[[Y:[0-9]+]]) over tokens grid 132 by 1073741824 label "linear"
 // CHECK-SAME: token_bytes = 4096
 // CHECK-NEXT: %{{[0-9]+}} = plan.temporary
