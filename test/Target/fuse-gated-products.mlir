@@ -38,17 +38,24 @@
 // DUMP: entry point prefill: {{.*}} workspace{{$}}
 // DUMP: entry point prefill: {{.*}}; from 1024 tokens on
 
+m1.model @model {architecture = "test", vocab_size = 96 : i64, hidden_size = 1024 : i64,
+    layers = 1 : i64, max_positions = 64 : i64, activation_type = bf16, state_type = f32,
+    kv_type = bf16}
 m1.weight @embed : tensor<96x1024xbf16> {sources = ["e"]}
 m1.weight @up : tensor<2048x1024xbf16> {sources = ["u"]}
 m1.weight @down : tensor<1024x1024xbf16> {sources = ["d"]}
 m1.weight @small : tensor<256x1024xbf16> {sources = ["s"]}
 m1.weight @back : tensor<1024x128xbf16> {sources = ["b"]}
+m1.weight @conv : tensor<1024x4xf32> {sources = ["c"]}
+m1.state @conv_state : !m1.conv_state<3x1024xbf16>
 func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32>, tensor<?xi32>) {
   %e = m1.get_weight @embed : tensor<96x1024xbf16>
   %u = m1.get_weight @up : tensor<2048x1024xbf16>
   %d = m1.get_weight @down : tensor<1024x1024xbf16>
   %s = m1.get_weight @small : tensor<256x1024xbf16>
   %b = m1.get_weight @back : tensor<1024x128xbf16>
+  %w = m1.get_weight @conv : tensor<1024x4xf32>
+  %cs = m1.get_state @conv_state : !m1.conv_state<3x1024xbf16>
   %h = m1.embedding %tokens, %e : (tensor<?xi32>, tensor<96x1024xbf16>) -> tensor<?x1024xf32>
   %x = m1.silu %h : (tensor<?x1024xf32>) -> tensor<?x1024xbf16>
   %g = m1.linear %x, %u : (tensor<?x1024xbf16>, tensor<2048x1024xbf16>) -> tensor<?x2048xbf16>
@@ -59,7 +66,10 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   %a0, %a1 = m1.split %a : tensor<?x256xbf16> -> tensor<?x128xbf16>, tensor<?x128xbf16>
   %c = m1.silu_mul %a0, %a1 : (tensor<?x128xbf16>, tensor<?x128xbf16>) -> tensor<?x128xbf16>
   %o = m1.linear %c, %b : (tensor<?x128xbf16>, tensor<1024x128xbf16>) -> tensor<?x1024xbf16>
-  %r = m1.gather_rows %o, %batch : (tensor<?x1024xbf16>, !m1.batch) -> tensor<?x1024xbf16>
+  %m = m1.causal_conv1d %o, %w, %batch, %cs {activation = #m1<activation silu>}
+      : (tensor<?x1024xbf16>, tensor<1024x4xf32>, !m1.batch, !m1.conv_state<3x1024xbf16>)
+      -> tensor<?x1024xbf16>
+  %r = m1.gather_rows %m, %batch : (tensor<?x1024xbf16>, !m1.batch) -> tensor<?x1024xbf16>
   %l = m1.linear %r, %e : (tensor<?x1024xbf16>, tensor<96x1024xbf16>) -> tensor<?x96xf32>
   %n = m1.sample %l : (tensor<?x96xf32>) -> tensor<?xi32>
   return %l, %n : tensor<?x96xf32>, tensor<?xi32>

@@ -86,9 +86,10 @@ std::optional<GatedMlp> FuseGatedProductsPass::match(plan::GemmOp product) {
   Type results = spec->get("out").element;
   if (!product.getAType().isBF16() || !product.getWType().isBF16() ||
       !product.getOutType().isBF16() || !results.isBF16() || product.getBias() ||
-      product.getDomain() != plan::RowDomain::tokens ||
       !product.getW().getDefiningOp<plan::WeightOp>())
     return missed(product, "it is none of bf16 rows and weights without a bias");
+  if (product.getDomain() != plan::RowDomain::tokens)
+    return missed(product, "only rows of logits pass it");
   GatedMlp mlp = {product, gate, {}};
   mlp.facts.n = int(product.getN() / 2);
   mlp.facts.k = int(product.getK());

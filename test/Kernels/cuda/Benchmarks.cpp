@@ -255,7 +255,6 @@ Case norm_bench(int rows) {
           }};
 }
 
-/// `neighbours`: scaled, and if not gated with the residual and what the next norm needs.
 /// The products of a gated MLP with silu·mul inside; docs/performance.md has cuBLASLt's beside it.
 Case gated_product_bench(int rows, int n, int k) {
   std::string name = "gated product " + std::to_string(rows) + " × 2·" + std::to_string(n) + " × " +
@@ -280,6 +279,7 @@ Case gated_product_bench(int rows, int n, int k) {
           }};
 }
 
+/// `neighbours`: scaled, and if not gated with the residual and what the next norm needs.
 Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = false,
                   bool neighbours = false, Type weights = Type::bf16, int group = 0) {
   const bool int4 = weights == Type::i4x2, quantised = int4 || weights == Type::i8;
