@@ -97,7 +97,7 @@ std::string architecture_of(const std::string &source, const std::string &chip) 
 
 Kernel make_kernel(const std::string &symbol, const char *header, const char *function,
                    const Facts &facts, const Parameters &parameters, int threads,
-                   int minimum_blocks, int cluster) {
+                   int minimum_blocks) {
   Kernel kernel;
   kernel.symbol = symbol;
   kernel.operands = parameters.roles;
@@ -106,10 +106,8 @@ Kernel make_kernel(const std::string &symbol, const char *header, const char *fu
       std::to_string(threads) + (minimum_blocks > 0 ? ", " + std::to_string(minimum_blocks) : "");
   // The structure has the kernel's name, so that several kernels may stand in one translation unit.
   kernel.source = std::string("#include \"") + header + "\"\nstruct " + symbol + "_facts {\n" +
-                  facts.text + "};\nextern \"C\" __global__ " +
-                  (cluster > 1 ? "__cluster_dims__(" + std::to_string(cluster) + ", 1, 1) " : "") +
-                  "__launch_bounds__(" + bounds + ") void " + symbol + "(" +
-                  parameters.declaration +
+                  facts.text + "};\nextern \"C\" __global__ " + "__launch_bounds__(" + bounds +
+                  ") void " + symbol + "(" + parameters.declaration +
                   "m1_dims dims) {\n  m1k::launch_successor();\n  m1k::" + function + "<" + symbol +
                   "_facts>(" + parameters.arguments + ", dims);\n}\n";
   return kernel;

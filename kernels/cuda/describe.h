@@ -60,10 +60,10 @@ public:
 };
 
 /// `extern "C"` kernel that calls m1k::function<Facts>; `minimum_blocks` a multiprocessor bounds
-/// registers when > 0; `cluster` neighbouring blocks are one, when > 1.
+/// registers when > 0.
 Kernel make_kernel(const std::string &symbol, const char *header, const char *function,
                    const Facts &facts, const Parameters &parameters, int threads,
-                   int minimum_blocks = 0, int cluster = 1);
+                   int minimum_blocks = 0);
 
 } // namespace m1k::cuda
 

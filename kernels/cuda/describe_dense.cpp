@@ -176,7 +176,7 @@ Description describe(const TiledLinear &f, const std::string &symbol, const Tuni
 
 Description describe(const GatedProduct &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
-  const int rows = 128, columns = 128, stages = 4, cluster = 2, threads = 3 * 128;
+  const int rows = 128, columns = 128, stages = 4, threads = 3 * 128;
   // Stages of 64 columns of x and of both weights, the results, barriers; as in GatedProduct.
   const int shared =
       1024 + stages * 64 * 2 * (rows + 2 * columns) + rows * columns * 2 + 16 * stages;
@@ -200,18 +200,16 @@ Description describe(const GatedProduct &f, const std::string &symbol, const Tun
   facts.number("kK", f.k);
   facts.number("kDomain", number_of(f.domain));
   facts.number("kStages", stages);
-  facts.number("kStrip", 8);
-  facts.number("kLead", 0);
-  facts.number("kCluster", cluster);
+  facts.number("kStrip", 16);
   facts.number("kSharedBytes", shared);
   Parameters parameters;
   for (const char *role : {"x", "weight", "out"})
     parameters.tensor_map(role);
-  Kernel kernel = make_kernel(symbol, "linear_warpgroup.cuh", "gated_product", facts, parameters,
-                              threads, 1, cluster);
+  Kernel kernel =
+      make_kernel(symbol, "linear_warpgroup.cuh", "gated_product", facts, parameters, threads, 1);
   kernel.shared_bytes = shared;
   kernel.domain = f.domain;
-  kernel.grid_x = tuning.multiprocessors / cluster * cluster;
+  kernel.grid_x = tuning.multiprocessors;
   kernel.rows_per_group = 1 << 30; // the blocks share all rows out
   kernel.tensor_maps = {{0, 0, f.k, f.x_stride * 2, rows},
                         {1, 2 * f.n, f.k, int64_t(f.k) * 2, columns},

@@ -3,24 +3,22 @@
 // them and the next one, in one launch. The sums never leave the registers; what is written is a
 // quarter of what a product and a launch behind it move.
 //
-// Grid (any even number, 1), one block a multiprocessor, clusters of two blocks: a warp that
-// copies and two warpgroups that multiply. A unit of work is 256 rows by 128 columns of out; each
-// block of the cluster has 128 of the rows and each warpgroup 64 of these, of which it keeps the
-// sums of 128 columns of gate and of the same 128 of up. Units are dealt out in a fixed order:
-// strips of F::kStrip units along the rows, in a strip column by column, so that at any time the
-// blocks work on few rows and few columns, which the L2 cache holds.
+// Grid (one block a multiprocessor, 1): a warp that copies and two warpgroups that multiply. A unit
+// of work is 128 rows by 128 columns of out; each warpgroup has 64 of the rows, of which it keeps
+// the sums of the columns of gate and of those of up. Units are dealt out in a fixed order: strips
+// of F::kStrip units along the rows, in a strip column by column, so that at any time the blocks
+// work on few rows and few columns, which the L2 cache holds.
 //
-// K passes 64 columns at a time through a ring of F::kStages stages. A stage holds the block's rows
-// of x and the unit's rows of both weights, 48 KB, copied by tensor maps into the swizzle of
-// warpgroup.cuh. Each block reads one of the two weights from memory and gives it to both. A
-// barrier each says that a stage is full, and that all who read it, in both blocks, are done.
+// K passes 64 columns at a time through a ring of F::kStages stages. A stage holds the unit's rows
+// of x and of both weights, 48 KB, copied by tensor maps into the swizzle of warpgroup.cuh. A
+// barrier each says that a stage is full, and that both warpgroups are done with it. Clusters of
+// two blocks, each of which copies one of the weights for both, took 1.5 times as long.
 //
 // The two warpgroups take stages as they come: where one is ahead of the other, its silu·mul runs
 // under the other's products. Results leave by tensor map, too, which cuts rows past the end off.
 //
 // Requires K, N and the strides multiples of 8, x and out at multiples of 16 bytes. Facts F: kN,
-// kK, kDomain, kStages, kStrip, kLead (stages that the first warpgroup is ahead at the beginning),
-// kCluster.
+// kK, kDomain, kStages, kStrip.
 #ifndef M1K_LINEAR_WARPGROUP_CUH
 #define M1K_LINEAR_WARPGROUP_CUH
 
@@ -38,14 +36,12 @@ template <class F> struct GatedProduct {
   static constexpr int kPatch = 16 * kSwizzledRow; // 16 rows by 64 columns of out
   static constexpr int kBytes =
       kSwizzledRows + F::kStages * kStage + 8 * 2 * kPatch + 16 * F::kStages;
-  static constexpr int kLead = min_of(F::kLead, kSteps - 1);
   static_assert(kBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 
   u32 stages, patches, barriers;
-  int rank, rows;
+  int rows;
 
-  M1K_DEVICE explicit GatedProduct(const m1_dims &dims)
-      : rank(F::kCluster > 1 ? cluster_rank() : 0), rows(rows_of<F::kDomain>(dims)) {
+  M1K_DEVICE explicit GatedProduct(const m1_dims &dims) : rows(rows_of<F::kDomain>(dims)) {
     stages = (shared_address(m1k_shared) + kSwizzledRows - 1) / kSwizzledRows * kSwizzledRows;
     patches = stages + F::kStages * kStage;
     barriers = patches + 8 * 2 * kPatch;
@@ -64,15 +60,13 @@ template <class F> struct GatedProduct {
     }
   };
 
-  // function(first row, first column) of this block's part of its units.
+  // function(first row, first column) of this block's units.
   template <class Function> M1K_DEVICE void for_each_unit(Function function) const {
-    constexpr int kUnitRows = kRows * F::kCluster;
-    int high = (rows + kUnitRows - 1) / kUnitRows;
-    for (int unit = blockIdx.x / F::kCluster; unit < high * kAcross;
-         unit += gridDim.x / F::kCluster) {
+    int high = (rows + kRows - 1) / kRows;
+    for (int unit = blockIdx.x; unit < high * kAcross; unit += gridDim.x) {
       int strip = unit / (F::kStrip * kAcross), first = strip * F::kStrip;
       int within = unit - first * kAcross, along = min(F::kStrip, high - first);
-      function((first + within % along) * kUnitRows + rank * kRows, within / along * kColumns);
+      function((first + within % along) * kRows, within / along * kColumns);
     }
   }
 
@@ -86,27 +80,16 @@ template <class F> struct GatedProduct {
         barrier_wait(empty(place.stage), place.parity ^ 1);
         barrier_arrive_expecting(barrier, kStage);
         copy_box(to, x, row, step * kDepth, barrier);
-        if constexpr (F::kCluster > 1) {
-          copy_box_to_blocks(to + (1 + rank) * kTile, weight, rank * F::kN + column, step * kDepth,
-                             barrier, 3);
-        } else {
-          copy_box(to + kTile, weight, column, step * kDepth, barrier);
-          copy_box(to + 2 * kTile, weight, F::kN + column, step * kDepth, barrier);
-        }
+        copy_box(to + kTile, weight, column, step * kDepth, barrier);
+        copy_box(to + 2 * kTile, weight, F::kN + column, step * kDepth, barrier);
       }
     });
   }
 
-  // Lanes 0 and 1 of every warp tell the blocks of the cluster.
+  // A lane of every warp.
   M1K_DEVICE void leave(int stage) const {
-    int lane = threadIdx.x % 32;
-    if constexpr (F::kCluster > 1) {
-      if (lane < F::kCluster)
-        barrier_arrive_in_cluster(address_in_block(empty(stage), lane));
-    } else {
-      if (lane == 0)
-        barrier_arrive(empty(stage));
-    }
+    if (threadIdx.x % 32 == 0)
+      barrier_arrive(empty(stage));
   }
 
   // A warpgroup, 0 or 1.
@@ -118,15 +101,12 @@ template <class F> struct GatedProduct {
     int piece = lane / 16, swizzle = lane % 8;
     Place place;
     float sums[128]; // of gate, then of up
-    bool first = true;
     for_each_unit([&](int row, int column) {
       int before = 0;
 #pragma unroll 1
       for (int step = 0; step < kSteps; ++step, place.next()) {
         u32 a = stages + place.stage * kStage + number * 64 * kSwizzledRow,
             b = stages + place.stage * kStage + kTile;
-        if (kLead > 0 && first && step == 0 && number == 1)
-          named_barrier<1, 256>();
         barrier_wait(full(place.stage), place.parity);
         keep(sums);
         products_begin();
@@ -140,10 +120,7 @@ template <class F> struct GatedProduct {
           leave(before);
         }
         before = place.stage;
-        if (kLead > 0 && first && step == kLead && number == 0)
-          named_barrier<1, 256>();
       }
-      first = false;
       products_wait<0>();
       keep(sums);
       leave(before);
@@ -188,13 +165,11 @@ M1K_DEVICE void gated_product(const TensorMap &x, const TensorMap &weight, const
   if (threadIdx.x == 0) {
     for (int stage = 0; stage < F::kStages; ++stage) {
       barrier_init(block.full(stage), 1);
-      barrier_init(block.empty(stage), F::kCluster * 8); // a warp's lane each
+      barrier_init(block.empty(stage), 8); // a lane of each warp
     }
     fence_barriers();
   }
   __syncthreads();
-  if constexpr (F::kCluster > 1)
-    cluster_barrier();
   // 128 · 40 + 256 · 232 registers are what 384 threads begin with, 168 each.
   if (threadIdx.x < 128) {
     leave_registers<40>();
@@ -205,9 +180,6 @@ M1K_DEVICE void gated_product(const TensorMap &x, const TensorMap &weight, const
     take_registers<232>();
     block.multiply(threadIdx.x / 128 - 1, out);
   }
-  // A block's shared memory must be there until the other one has copied and arrived.
-  if constexpr (F::kCluster > 1)
-    cluster_barrier();
 #endif
 }
 

@@ -57,29 +57,9 @@ M1K_DEVICE void fence_for_products() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// The block's number in its cluster, and the place in that block's shared memory that is `address`
-// in this one's.
-M1K_DEVICE int cluster_rank() {
-  u32 rank;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-  return rank;
-}
-M1K_DEVICE u32 address_in_block(u32 address, int rank) {
-  u32 there;
-  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(address), "r"(rank));
-  return there;
-}
-M1K_DEVICE void cluster_barrier() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::
-                   : "memory");
-}
-// After barrier_init, before cluster_barrier: other blocks and copies may use the barriers.
+// After barrier_init, before __syncthreads: copies by tensor map may use the barriers.
 M1K_DEVICE void fence_barriers() {
   asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-}
-M1K_DEVICE void barrier_arrive_in_cluster(u32 barrier) {
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(barrier)
-               : "memory");
 }
 // One arrival; the phase ends when so many bytes of copies have landed, too.
 M1K_DEVICE void barrier_arrive_expecting(u32 barrier, int bytes) {
@@ -91,15 +71,6 @@ M1K_DEVICE void copy_box(u32 to, const TensorMap &map, int row, int column, u32 
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes "
                "[%0], [%1, {%3, %4}], [%2];" ::"r"(to),
                "l"(reinterpret_cast<u64>(&map)), "r"(barrier), "r"(column), "r"(row)
-               : "memory");
-}
-// The same to this place in every block of the cluster that `blocks` names by its bits; the barrier
-// at this place in each hears of it.
-M1K_DEVICE void copy_box_to_blocks(u32 to, const TensorMap &map, int row, int column, u32 barrier,
-                                   unsigned short blocks) {
-  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes"
-               ".multicast::cluster [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(to),
-               "l"(reinterpret_cast<u64>(&map)), "r"(barrier), "r"(column), "r"(row), "h"(blocks)
                : "memory");
 }
 // From shared memory. The bytes may be overwritten after stores_have_read().

@@ -25,6 +25,12 @@ struct GatedMlp {
   mk::GatedProduct facts;
 };
 
+/// Of which a product of n columns has manyTiles.
+uint32_t rowsThatPay(int64_t n) {
+  constexpr int64_t tile = 128;
+  return uint32_t(llvm::divideCeil(manyTiles, llvm::divideCeil(n, tile)) * tile);
+}
+
 class FuseGatedProductsPass : public impl::FuseGatedProductsPassBase<FuseGatedProductsPass> {
 public:
   void runOnOperation() override;
@@ -172,9 +178,12 @@ void FuseGatedProductsPass::runOnOperation() {
     b.setInsertionPointAfter(function);
     IRMapping copies;
     auto many = cast<plan::FunctionOp>(b.clone(*function, copies));
-    many.setSymName((function.getSymName() + "_" + Twine(manyRows)).str());
+    uint32_t least = manyRows;
+    for (const GatedMlp &mlp : mlps)
+      least = std::max(least, rowsThatPay(mlp.facts.n));
+    many.setSymName((function.getSymName() + "_" + Twine(least)).str());
     many.setEntry(function.getEntryName());
-    many.setMinRows(manyRows);
+    many.setMinRows(least);
     for (GatedMlp &mlp : mlps) {
       mlp.product = cast<plan::GemmOp>(copies.lookup(mlp.product.getOperation()));
       mlp.gate = cast<plan::LaunchOp>(copies.lookup(mlp.gate.getOperation()));
