@@ -17,6 +17,7 @@ HOMES = re.compile(r"(dialects/M1|lib/Import|lib/Reference|lib/Target/\w+/Kernel
 OTHERS = {
     # Patterns over the launches of these kernels.
     "lib/Target/CUDA/FuseLaunches.cpp": {"linear", "rms_norm", "add_rms_norm", "map", "gather_rows", "causal_conv1d", "selective_scan"},
+    "lib/Target/CUDA/FuseGatedProducts.cpp": {"map"},
     # The one kernel that all maps become.
     "lib/Conversion/M1ToPlan.cpp": {"map"},
     "lib/Conversion/VerifyFacts.cpp": {"map"},

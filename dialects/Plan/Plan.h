@@ -44,6 +44,13 @@ struct WrittenRows {
 /// Nothing when the attribute is none.
 std::optional<WrittenRows> readWrittenRows(Attribute entry);
 
+/// An operand that a kernel takes as a tensor map; see plan.kernel.
+struct TensorMap {
+  int64_t operand, rows, columns, rowBytes, boxRows;
+};
+/// Those of a kernel's `tensor_maps`, five numbers each.
+llvm::SmallVector<TensorMap> readTensorMaps(llvm::ArrayRef<int64_t> numbers);
+
 /// A buffer reduced to the op that defines it and a byte offset into it.
 struct BufferBase {
   Operation *base;

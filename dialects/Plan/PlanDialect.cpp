@@ -148,6 +148,40 @@ static LogicalResult verifyExtent(LaunchOp launch, size_t i, int64_t bytes, int6
   return stride == 0 && base.offset == 0 ? success() : wrong("is a state");
 }
 
+SmallVector<TensorMap> plan::readTensorMaps(ArrayRef<int64_t> numbers) {
+  SmallVector<TensorMap> maps;
+  for (; numbers.size() >= 5; numbers = numbers.drop_front(5))
+    maps.push_back({numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]});
+  return maps;
+}
+
+/// The kernel's tensor maps lie within what it touches of the operands; the hardware's limits.
+static LogicalResult verifyTensorMaps(KernelOp kernel, ArrayRef<int64_t> numbers) {
+  ArrayRef<int64_t> extents = kernel.getExtents().value_or(ArrayRef<int64_t>());
+  if (numbers.empty() || numbers.size() % 5)
+    return kernel.emitOpError("expected five numbers for each tensor map, got ") << numbers.size();
+  for (const TensorMap &map : readTensorMaps(numbers)) {
+    if (map.operand < 0 || map.operand >= static_cast<int64_t>(extents.size()) / 2)
+      return kernel.emitOpError("expected tensor maps of operands with extents, got operand ")
+             << map.operand;
+    constexpr int64_t most = INT32_MAX; // products of two fit in 64 bits
+    if (map.rows < 0 || map.rows > most || map.columns < 1 || map.rowBytes % 16 ||
+        map.rowBytes > most || map.columns > map.rowBytes / 2 || map.boxRows < 1 ||
+        map.boxRows > 256)
+      return kernel.emitOpError("expected a tensor map of [operand, rows, columns, bytes of a row "
+                                "(a multiple of 16), rows of a box (1 to 256)], got [")
+             << map.operand << ", " << map.rows << ", " << map.columns << ", " << map.rowBytes
+             << ", " << map.boxRows << "]";
+    const int64_t bytes = extents[2 * map.operand], stride = extents[2 * map.operand + 1];
+    const bool lies = map.rows ? stride == 0 && map.rows * map.rowBytes <= bytes
+                               : stride == map.rowBytes && map.columns * 2 <= bytes;
+    if (!lies)
+      return kernel.emitOpError("has a tensor map of operand ")
+             << map.operand << " that is not within its " << bytes << " bytes every " << stride;
+  }
+  return success();
+}
+
 /// Every launch of a kernel has the operands and the grid of its other launches.
 static LogicalResult verifyLaunch(LaunchOp launch, KernelOp kernel, LaunchOp other) {
   if (launch.getGridX() != other.getGridX() ||
@@ -169,6 +203,13 @@ static LogicalResult verifyLaunch(LaunchOp launch, KernelOp kernel, LaunchOp oth
   for (size_t i = 0; i < launch.getBuffers().size(); ++i)
     if (failed(verifyExtent(launch, i, (*extents)[2 * i], (*extents)[2 * i + 1])))
       return failure();
+  for (const TensorMap &map : readTensorMaps(kernel.getTensorMaps().value_or(ArrayRef<int64_t>())))
+    if (int64_t offset = resolveBuffer(launch.getBuffers()[map.operand]).offset; offset % 16)
+      return launch.emitOpError("expected operand ")
+             << map.operand << ", a tensor map, to begin at a multiple of 16 bytes, got " << offset;
+  if (kernel.getTensorMaps() && !launch->getParentOfType<FunctionOp>().getMinRows())
+    return launch.emitOpError("expected a function with min_rows, as @")
+           << kernel.getSymName() << " takes tensor maps";
   return success();
 }
 
@@ -219,7 +260,7 @@ LogicalResult KernelOp::verify() {
              << name << " of at least 0, got " << static_cast<int32_t>(value);
   if (getBlockSize() > 1024)
     return emitOpError("expected a block of at most 1024 threads, got ") << getBlockSize();
-  return success();
+  return getTensorMaps() ? verifyTensorMaps(*this, *getTensorMaps()) : success();
 }
 
 /// The size of the arena that `rows` belongs to, or nothing when the function is not placed.
@@ -461,6 +502,9 @@ static LogicalResult verifyPlaces(FunctionOp function) {
 }
 
 LogicalResult FunctionOp::verifyRegions() {
+  const auto least = static_cast<int32_t>(getMinRows()), most = static_cast<int32_t>(getMaxRows());
+  if (least < 0 || (most && least > most))
+    return emitOpError("expected min_rows of 0 to max_rows = ") << most << ", got " << least;
   bool placed = isPlaced();
   if (getRowTemporaryBytesPerRow().has_value() != placed ||
       getWorkspaceBytes().has_value() != placed)

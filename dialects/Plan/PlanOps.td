@@ -103,6 +103,11 @@ def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
     code for sm_90 and newer, and may start before they have ended. Its code follows from `source`
     (CUDA C++), or else is generated from `facts` (KernelSpec::toAttribute in m1c).
 
+    `tensor_maps` are five numbers for each operand that the kernel takes as a tensor map and not as
+    an address: its place among the operands, the rows of a weight, or 0 for those of the launch,
+    the columns of 16 bits, the bytes from row to row, and the rows of a box. There is machine code
+    of such a kernel alone, and only functions with `min_rows` launch it.
+
     `extents`, of a kernel that is launched, are two numbers for each operand: the bytes that it
     touches of every row, and those from one row to the next. Of a weight or of workspace they are
     the bytes from its beginning and 0, of a state the bytes of a slot or page and 0, of a batch
@@ -119,7 +124,7 @@ def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
       DefaultValuedAttr<I32Attr, "0">:$code, DefaultValuedAttr<I32Attr, "0">:$block_size,
       DefaultValuedAttr<I32Attr, "0">:$shared_bytes, UnitAttr:$launch_early,
       OptionalAttr<DictionaryAttr>:$facts, OptionalAttr<StrAttr>:$source,
-      OptionalAttr<DenseI64ArrayAttr>:$extents);
+      OptionalAttr<DenseI64ArrayAttr>:$extents, OptionalAttr<DenseI64ArrayAttr>:$tensor_maps);
   let assemblyFormat = [{
     $sym_name attr-dict (`facts` $facts^)? (`source` $source^)? (`extents` $extents^)?
   }];
@@ -132,8 +137,9 @@ def Plan_FunctionOp : Plan_Op<"function", [Symbol, HasParent<"TargetOp">, NoTerm
   let description = [{
     `prefill`, `decode` or `decode_shared` (decode that reads prefix arrays); several functions may
     serve one entry point, which `entry` then names, the runtime choosing the smallest sufficient
-    `max_rows`. The byte counts are absent until `plan-place-buffers` ran; arenas are multiples of
-    256 bytes per row. `max_rows` is the largest T that the function is meant for, 0 for any.
+    `max_rows`, and the largest `min_rows` that is not too large. The byte counts are absent until
+    `plan-place-buffers` ran; arenas are multiples of 256 bytes per row. `max_rows` is the largest T
+    that the function is meant for, 0 for any; `min_rows` the smallest.
 
     ```mlir
     plan.function @decode attributes {row_temporary_bytes_per_row = 256, temporary_bytes_per_row =
@@ -142,7 +148,8 @@ def Plan_FunctionOp : Plan_Op<"function", [Symbol, HasParent<"TargetOp">, NoTerm
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, OptionalAttr<I64Attr>:$temporary_bytes_per_row,
       OptionalAttr<I64Attr>:$row_temporary_bytes_per_row, OptionalAttr<I64Attr>:$workspace_bytes,
-      DefaultValuedAttr<I32Attr, "0">:$max_rows, OptionalAttr<StrAttr>:$entry);
+      DefaultValuedAttr<I32Attr, "0">:$max_rows, OptionalAttr<StrAttr>:$entry,
+      DefaultValuedAttr<I32Attr, "0">:$min_rows);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
   let hasRegionVerifier = 1;

@@ -48,6 +48,13 @@ constexpr uint32_t tiledRows = 64;
 /// Those of at most so many stream weights of int4 into products with bf16 rows.
 constexpr uint32_t streamedInt4Rows = 32;
 
+/// Prompt steps have the products of gated MLPs in kernels of Hopper's own instructions, silu·mul
+/// inside, where rows are at least so many, where the results are so many tiles of 128 by 128,
+/// nearly two for each multiprocessor, and where weights of each half have so many elements.
+constexpr uint32_t manyRows = 512;
+constexpr int64_t manyTiles = 256;
+constexpr int64_t leastGatedProduct = int64_t(1) << 20;
+
 /// Matrix products become gemm commands, in functions of few rows (KernelSpec::maxRows) launches
 /// that stream the weights. Other ops take the family of kernels that serves them
 /// (lib/Target/CUDA/Kernels), hand-tuned ones of kernels/cuda first.

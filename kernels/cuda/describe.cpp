@@ -83,6 +83,12 @@ void Parameters::scale(Type weights) {
   add(weights == Type::i4x2 ? "const m1k::bf16" : "const float", "scale", is_quantised(weights));
 }
 
+void Parameters::tensor_map(std::string role) {
+  arguments += (arguments.empty() ? "" : ", ") + role;
+  declaration += "const __grid_constant__ m1k::TensorMap " + role + ", ";
+  roles.push_back(std::move(role));
+}
+
 void Parameters::unused(const std::string &type, std::string role) {
   declaration += type + " *__restrict__ " + role + ", ";
   roles.push_back(std::move(role));

@@ -51,6 +51,8 @@ public:
   void batch(std::string role, bool present = true) { add("const int", std::move(role), present); }
   /// That of quantised weights, bf16 for i4x2, f32 for i8; absent for others.
   void scale(Type weights);
+  /// By value; the element type is in the map.
+  void tensor_map(std::string role);
   /// A role of the kernel's contract that the device function does not take.
   void unused(const std::string &type, std::string role);
 

@@ -174,6 +174,50 @@ Description describe(const TiledLinear &f, const std::string &symbol, const Tuni
   return description;
 }
 
+Description describe(const GatedProduct &f, const std::string &symbol, const Tuning &tuning) {
+  Description description;
+  const int rows = 128, columns = 128, stages = 4, threads = 3 * 128;
+  // Stages of 64 columns of x and of both weights, the results, barriers; as in GatedProduct.
+  const int shared =
+      1024 + stages * 64 * 2 * (rows + 2 * columns) + rows * columns * 2 + 16 * stages;
+  auto multiple = [&](const char *what, int64_t value) {
+    if (value % 8 && description.error.empty())
+      description.error =
+          std::string("expected ") + what + " of a multiple of 8, got " + std::to_string(value);
+  };
+  if (f.n <= 0 || f.k <= 0)
+    description.error = "sizes must be positive";
+  multiple("n", f.n);
+  multiple("k", f.k);
+  multiple("x_stride", f.x_stride);
+  multiple("out_stride", f.out_stride);
+  if (!tuning.warpgroups && description.error.empty())
+    description.error = "the chip has no warpgroup products";
+  if (!description.error.empty())
+    return description;
+  Facts facts;
+  facts.number("kN", f.n);
+  facts.number("kK", f.k);
+  facts.number("kDomain", number_of(f.domain));
+  facts.number("kStages", stages);
+  facts.number("kStrip", 16);
+  facts.number("kSharedBytes", shared);
+  Parameters parameters;
+  for (const char *role : {"x", "weight", "out"})
+    parameters.tensor_map(role);
+  Kernel kernel =
+      make_kernel(symbol, "linear_warpgroup.cuh", "gated_product", facts, parameters, threads, 1);
+  kernel.shared_bytes = shared;
+  kernel.domain = f.domain;
+  kernel.grid_x = tuning.multiprocessors;
+  kernel.rows_per_group = 1 << 30; // the blocks share all rows out
+  kernel.tensor_maps = {{0, 0, f.k, f.x_stride * 2, rows},
+                        {1, 2 * f.n, f.k, int64_t(f.k) * 2, columns},
+                        {2, 0, f.n, f.out_stride * 2, 16}};
+  description.kernels.push_back(kernel);
+  return description;
+}
+
 Description describe(const Dequantize &f, const std::string &symbol, const Tuning &) {
   Description description;
   if (f.n <= 0 || f.k <= 0)

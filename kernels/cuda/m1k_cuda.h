@@ -39,6 +39,17 @@ namespace m1k::cuda {
 enum class Type : uint8_t { f32, bf16, f16, i8, i4x2, e4m3 };
 enum class Domain : uint8_t { one, tokens, sequences, logit_rows };
 
+/// An operand that the kernel takes not as a pointer but as a tensor map by value: a matrix of
+/// 16-bit elements in boxes of `box_rows` rows of 64 columns, which lie in shared memory as
+/// warpgroup.cuh says; nothing outside is read or written.
+struct TensorMap {
+  int operand = 0; // its place among the operands
+  int rows = 0;    // 0: as many as the step has
+  int columns = 0;
+  int64_t row_bytes = 0; // from row to row, a multiple of 16
+  int box_rows = 0;      // at most 256
+};
+
 /// One launch.
 struct Kernel {
   std::string symbol;
@@ -52,6 +63,8 @@ struct Kernel {
   /// From sm_90 on, the kernel itself waits for the launches before it: it may be launched before
   /// they have ended (programmatic stream serialization).
   bool launch_early = false;
+  /// A kernel with tensor maps is machine code for sm_90 alone: in PTX it has no body.
+  std::vector<TensorMap> tensor_maps;
 };
 
 struct Description {
@@ -305,6 +318,18 @@ struct Linear {
 /// One for each block of the kernel's grid, and zeros up to a multiple of 16 bytes.
 constexpr int squares_of(int blocks) { return (blocks + 3) / 4 * 4; }
 Description describe(const Linear &facts, const std::string &symbol, const Tuning &tuning = {});
+
+/// The products of a gated MLP for many rows, in bf16 on warpgroup products: weight is [2·n, k],
+/// out = silu(x·weight[0..n)ᵀ) · (x·weight[n..2n)ᵀ). n, k and the strides are multiples of 8, x and
+/// out begin at multiples of 16 bytes. All three are tensor maps.
+///   x, weight → out
+struct GatedProduct {
+  int n = 0, k = 0;
+  int64_t x_stride = 0, out_stride = 0;
+  Domain domain = Domain::tokens;
+};
+Description describe(const GatedProduct &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
 
 /// m1.linear for tens of rows of bf16 and weights of i8, k a multiple of 16: weights are read once
 /// for up to 64 rows.

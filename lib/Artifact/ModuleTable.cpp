@@ -283,12 +283,21 @@ Offset<fbs::Kernel> TableBuilder::kernel(plan::KernelOp op, ArrayRef<plan::Launc
   }
   auto list = fb.CreateVector(parameters);
   auto domainList = fb.CreateVector(domains);
+  Offset<flatbuffers::Vector<Offset<fbs::TensorMap>>> maps;
+  if (std::optional<ArrayRef<int64_t>> numbers = op.getTensorMaps()) {
+    std::vector<Offset<fbs::TensorMap>> tables;
+    for (const plan::TensorMap &map : plan::readTensorMaps(*numbers))
+      tables.push_back(fbs::CreateTensorMap(fb, uint32_t(map.operand), uint32_t(map.rows),
+                                            uint32_t(map.columns), uint64_t(map.rowBytes),
+                                            uint32_t(map.boxRows)));
+    maps = fb.CreateVector(tables);
+  }
   m1::ModelOp model = m1::getModel(module);
   return fbs::CreateKernel(fb, symbol, op.getCode(), op.getBlockSize(), op.getSharedBytes(), origin,
                            op.getLaunchEarly(), list, first ? first.getGridX() : 0,
                            first ? first.getRowsPerGroup() : 0, domainList, decode, maxRows,
                            readsPositions ? static_cast<uint32_t>(model.getMaxPositions()) : 0,
-                           readsPages ? static_cast<uint32_t>(model.getPageSize()) : 0);
+                           readsPages ? static_cast<uint32_t>(model.getPageSize()) : 0, maps);
 }
 
 Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,
@@ -322,7 +331,7 @@ Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,
   auto list = fb.CreateVector(commands);
   return fbs::CreateFunction(fb, name, list, *op.getTemporaryBytesPerRow(),
                              *op.getRowTemporaryBytesPerRow(), *op.getWorkspaceBytes(),
-                             op.getMaxRows());
+                             op.getMaxRows(), op.getMinRows());
 }
 
 Offset<fbs::TuningTable> TableBuilder::tuning(const m1rt::TuningTable &table) {

@@ -140,7 +140,8 @@ private:
                            choice.blockSize, choice.sharedBytes, choice.launchEarly,
                            facts.getDictionary(b.getContext()),
                            choice.source.empty() ? StringAttr() : b.getStringAttr(choice.source),
-                           extents.empty() ? DenseI64ArrayAttr() : b.getDenseI64ArrayAttr(extents));
+                           extents.empty() ? DenseI64ArrayAttr() : b.getDenseI64ArrayAttr(extents),
+                           DenseI64ArrayAttr());
   }
   /// The rows of the op's results that a launch on these operands leaves; null: none.
   ArrayAttr writtenRows(ArrayRef<Value> operands) {

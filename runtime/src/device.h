@@ -161,6 +161,12 @@ public:
   virtual Status createContext(const ContextOptions &options, std::unique_ptr<Context> *out) = 0;
   /// Tokens that the largest step can have.
   virtual uint32_t maxTokensPerStep() const { return 1u << 24; }
+  /// Whether the code at hand has all kernels of the function; of those with min_rows alone it may
+  /// lack some.
+  virtual bool runs(uint32_t function) const {
+    (void)function;
+    return true;
+  }
   /// Measures which ways of computing its products are fastest in steps of so many rows, on this
   /// hardware, and gives them as the text of a table for DeviceOptions.tuning. `report` gets a line
   /// for each. Unsupported where there is nothing to choose.

@@ -59,6 +59,20 @@ schema::LaunchT &launch(schema::ModuleT &module, size_t command) {
   return *module.targets[0]->functions[0]->commands[command]->command.AsLaunch();
 }
 
+/// The first kernel takes this operand as a tensor map, as functions with min_rows may.
+schema::TensorMapT &mapped(schema::ModuleT &module, uint32_t operand) {
+  auto map = std::make_unique<schema::TensorMapT>();
+  map->operand = operand;
+  map->columns = 4;
+  map->row_bytes = TOY_WIDTH * 4;
+  map->box_rows = 16;
+  for (auto &function : module.targets[0]->functions)
+    function->min_rows = 4;
+  auto &maps = module.targets[0]->kernels[0]->tensor_maps;
+  maps.push_back(std::move(map));
+  return *maps.back();
+}
+
 // A sound artifact opens, and its weights are the bytes that were written.
 TEST(Loader, OpensSoundArtifact) {
   std::unique_ptr<Artifact> artifact;
@@ -69,6 +83,15 @@ TEST(Loader, OpensSoundArtifact) {
   ASSERT_EQ(data.size, toy::output().size() * 4);
   EXPECT_EQ(std::memcmp(data.data, toy::output().data(), data.size), 0);
   EXPECT_EQ(uintptr_t(data.data) % M1_ARTIFACT_WEIGHT_ALIGN, 0u);
+}
+
+// So do tensor maps of rows and of weights.
+TEST(Loader, OpensTensorMaps) {
+  Status status = openChanged([](schema::ModuleT &module) {
+    mapped(module, 2);
+    mapped(module, 1).rows = TOY_VOCABULARY;
+  });
+  EXPECT_TRUE(status.ok()) << status.message();
 }
 
 // Measured products are read as they were written.
@@ -281,6 +304,28 @@ TEST(Loader, ChecksBounds) {
          m.targets[0]->kernels[5]->max_rows = 8;
          m.targets[0]->functions[0]->max_rows = 16;
        }},
+      {"is for at least 9 and at most 8 rows",
+       [](auto &m) {
+         m.targets[0]->functions[1]->min_rows = 9;
+         m.targets[0]->functions[1]->max_rows = 8;
+       }},
+      {"command 0: tensor map 0: kernel \"toy_embed\" is for functions with min_rows",
+       [](auto &m) {
+         mapped(m, 2);
+         m.targets[0]->functions[0]->min_rows = 0;
+       }},
+      {"command 0: tensor map 0: of operand 9, the launch has 3",
+       [](auto &m) { mapped(m, 2).operand = 9; }},
+      {"command 0: tensor map 0: [0, 0] in rows of", [](auto &m) { mapped(m, 2).columns = 0; }},
+      {"command 0: tensor map 0: [0, 4] in rows of 20 bytes",
+       [](auto &m) { mapped(m, 2).row_bytes = 20; }},
+      {"and boxes of 257", [](auto &m) { mapped(m, 2).box_rows = 257; }},
+      {"command 0: tensor map 0: is not within what the kernel touches of operand 2",
+       [](auto &m) { mapped(m, 2).row_bytes = 16 * 1000; }},
+      {"command 0: tensor map 0: is not within what the kernel touches of operand 1",
+       [](auto &m) { mapped(m, 1).rows = 1 << 20; }},
+      {"command 0: tensor map 0: is not within what the kernel touches of operand 0",
+       [](auto &m) { mapped(m, 0); }},
       {"kernel \"toy_embed\" is for at most 199 positions, the model for 200",
        [](auto &m) { m.targets[0]->kernels[0]->max_positions = 199; }},
       {"kernel \"toy_cache_write\" is for pages of 8 positions, the model has 16",

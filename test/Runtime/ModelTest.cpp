@@ -55,6 +55,29 @@ TEST(Model, WeightsOfEveryOrigin) {
     }
 }
 
+// Of several functions of a name a step takes the one with the smallest max_rows that suffices,
+// then with the largest min_rows that it reaches, in whatever order they stand.
+TEST(Model, FunctionForRows) {
+  toy::ArtifactOptions options;
+  options.change = [](schema::ModuleT &module) {
+    auto &functions = module.targets[0]->functions; // prefill, decode
+    for (auto [least, most] : {std::pair(9u, 0u), std::pair(5u, 0u), std::pair(0u, 3u)}) {
+      auto copy = std::make_unique<schema::FunctionT>(*functions[0]);
+      copy->min_rows = least;
+      copy->max_rows = most;
+      functions.push_back(std::move(copy));
+    }
+  };
+  std::unique_ptr<Model> model;
+  Status status = load(options, &model);
+  ASSERT_TRUE(status.ok()) << status.message();
+  const std::pair<uint32_t, int> expected[] = {{1, 4}, {3, 4}, {4, 0},   {5, 3},
+                                               {8, 3}, {9, 2}, {4096, 2}};
+  for (auto [tokens, function] : expected)
+    EXPECT_EQ(model->functionFor("prefill", tokens), function) << tokens;
+  EXPECT_EQ(model->functionFor("decode_shared", 2), -1);
+}
+
 // Somebody cuts off or overwrites a file whose weights are in use (cp does both): the step at hand
 // ends with an error that names it, and other models go on.
 TEST(Model, FilesChangedInUse) {

@@ -5,8 +5,9 @@
 // with single runs and with a repetition. Tokens are drawn at random and forced, so that one
 // rounding does not change what follows.
 //
-// usage: device_agreement [--seed N] [--tolerance X] [--norm] [--large] ARTIFACT...
-// (X: max |difference| / standard deviation of the CPU's logits, or with --norm of Euclidean norms)
+// usage: device_agreement [--seed N] [--tolerance X] [--norm] [--prompts N] [--large] ARTIFACT...
+// (X: max |difference| / standard deviation of the CPU's logits, or with --norm of Euclidean norms;
+// --prompts: tokens of the longest prompt, 150)
 #include "model/session.h"
 #include <algorithm>
 #include <cmath>
@@ -34,11 +35,12 @@ void check(const Status &status, const std::string &what) {
   std::exit(1);
 }
 
-Plan drawPlan(std::mt19937_64 &random, uint32_t vocabulary, uint32_t maxPositions, uint32_t count) {
+Plan drawPlan(std::mt19937_64 &random, uint32_t vocabulary, uint32_t maxPositions, uint32_t count,
+              uint32_t longestPrompt) {
   constexpr uint32_t decodeSteps = 5; // the third and later ones of a batch size run as a graph
   Plan plan;
   for (uint32_t i = 0; i < count; ++i) {
-    uint32_t limit = std::min(150u, maxPositions - decodeSteps);
+    uint32_t limit = std::min(longestPrompt, maxPositions - decodeSteps);
     uint32_t length = i == 0 ? 1 : 1 + uint32_t(random() % limit);
     plan.prompts.push_back(length);
     std::vector<int32_t> tokens(length + decodeSteps);
@@ -159,7 +161,8 @@ bool same(const std::vector<Logits> &a, const std::vector<Logits> &b) {
   return true;
 }
 
-bool compare(const char *path, uint64_t seed, double tolerance, Measure measure) {
+bool compare(const char *path, uint64_t seed, double tolerance, Measure measure,
+             uint32_t longestPrompt) {
   ModelOptions cpuOptions, cudaOptions;
   cudaOptions.device = "cuda";
   std::unique_ptr<Model> cpu, cuda;
@@ -169,7 +172,8 @@ bool compare(const char *path, uint64_t seed, double tolerance, Measure measure)
   bool allHold = true;
   // Few sequences take the decode function for few rows, more the general one.
   for (uint32_t count : {3u, 11u}) {
-    Plan plan = drawPlan(random, cpu->module().vocab_size(), cpu->module().max_positions(), count);
+    Plan plan = drawPlan(random, cpu->module().vocab_size(), cpu->module().max_positions(), count,
+                         longestPrompt);
     auto want = runAlone(*cpu, plan, UINT32_MAX);
     auto alone = runAlone(*cuda, plan, UINT32_MAX);
     auto error = [&](const std::vector<Logits> &got, const std::vector<Logits> &reference) {
@@ -315,12 +319,15 @@ int main(int argc, char **argv) {
   double tolerance = 1e-3;
   Measure measure = Measure::worstValue;
   bool large = false;
+  uint32_t longestPrompt = 150;
   std::vector<const char *> paths;
   for (int i = 1; i < argc; ++i) {
     if (!std::strcmp(argv[i], "--seed") && i + 1 < argc)
       seed = std::strtoull(argv[++i], nullptr, 10);
     else if (!std::strcmp(argv[i], "--tolerance") && i + 1 < argc)
       tolerance = std::atof(argv[++i]);
+    else if (!std::strcmp(argv[i], "--prompts") && i + 1 < argc)
+      longestPrompt = uint32_t(std::strtoul(argv[++i], nullptr, 10));
     else if (!std::strcmp(argv[i], "--norm"))
       measure = Measure::norm;
     else if (!std::strcmp(argv[i], "--large"))
@@ -331,7 +338,7 @@ int main(int argc, char **argv) {
   size_t hold = 0;
   for (const char *path : paths)
     hold += large ? compareLarge(path, seed, tolerance, measure)
-                  : compare(path, seed, tolerance, measure);
+                  : compare(path, seed, tolerance, measure, longestPrompt);
   std::printf("%zu of %zu artifacts agree within %g\n", hold, paths.size(), tolerance);
   return hold == paths.size() ? 0 : 1;
 }

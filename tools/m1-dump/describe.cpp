@@ -163,6 +163,8 @@ static Json targetJson(const Artifact &artifact, const schema::Target &target) {
       Json entry;
       entry["name"] = text(function->name());
       entry["max_rows"] = function->max_rows();
+      if (function->min_rows())
+        entry["min_rows"] = function->min_rows();
       entry["temporary_bytes_per_row"] = function->temporary_bytes_per_row();
       entry["row_temporary_bytes_per_row"] = function->row_temporary_bytes_per_row();
       entry["workspace_bytes"] = function->workspace_bytes();

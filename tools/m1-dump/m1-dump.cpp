@@ -53,6 +53,8 @@ void printTarget(const Json &target) {
                 size(function["workspace_bytes"]).c_str());
     if (number(function["max_rows"]))
       std::printf("; for up to %u tokens", number(function["max_rows"]));
+    if (function.contains("min_rows"))
+      std::printf("; from %u tokens on", number(function["min_rows"]));
     std::printf("\n");
     for (size_t i = 0; i < function["commands"].size(); ++i) {
       const Json &command = function["commands"][i];

@@ -126,8 +126,10 @@ llvm::Expected<std::unique_ptr<Target>> ofPlan(plan::TargetOp plan) {
 } // namespace
 
 void registerCudaTarget() {
-  registerTarget({device, "cuda[:sm_80,sm_90]", create, ofPlan,
-                  [](OpPassManager &passes) { passes.addPass(createFuseLaunchesPass()); }});
+  registerTarget({device, "cuda[:sm_80,sm_90]", create, ofPlan, [](OpPassManager &passes) {
+                    passes.addPass(createFuseLaunchesPass());
+                    passes.addPass(createFuseGatedProductsPass());
+                  }});
   registerCudaPasses();
 }
 

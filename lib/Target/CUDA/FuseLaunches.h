@@ -1,4 +1,4 @@
-// plan-fuse-launches, and the registration of it.
+// plan-fuse-launches and plan-fuse-gated-products, and their registration.
 #ifndef M1C_TARGET_CUDA_FUSELAUNCHES_H
 #define M1C_TARGET_CUDA_FUSELAUNCHES_H
 
@@ -7,6 +7,7 @@
 namespace m1c {
 
 std::unique_ptr<mlir::Pass> createFuseLaunchesPass();
+std::unique_ptr<mlir::Pass> createFuseGatedProductsPass();
 void registerCudaPasses();
 
 } // namespace m1c

@@ -34,6 +34,9 @@ m1k::cuda::Description describeLinear(const m1k::cuda::Linear &facts, const std:
 /// One kernel that makes numbers of `element` of the quantised weights of this `linear`.
 m1k::cuda::Description describeDequantize(const KernelSpec &linear, mlir::Type element,
                                           const std::string &stem, const CudaChip &chip);
+/// One kernel for the products of a gated MLP in steps of many rows.
+m1k::cuda::Description describeGatedProduct(const m1k::cuda::GatedProduct &facts,
+                                            const std::string &stem, const CudaChip &chip);
 /// The type of the operand in a role; an error when kernels have none like it.
 m1k::cuda::Type typeOf(const KernelSpec &spec, llvm::StringRef role, std::string &error);
 

@@ -38,7 +38,7 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     plan.launch @residual_linear_norm_64(ro %y, ro %w0, ro %h, ro %v, wo %h1, wo %n, wo %s) over …
     plan.launch @scaled_linear_256(ro %n, ro %w1, ro %s, wo %u) over tokens …
     ```
-    Next: `plan-place-buffers`. It runs after `m1-convert-to-plan`.
+    Next: `plan-fuse-gated-products`. It runs after `m1-convert-to-plan`.
   }];
   let statistics = [Statistic<"numConvolutions", "convolutions", "Convolutions inside a scan">,
                     Statistic<"numGates", "gates", "Products with silu·mul inside">,
@@ -46,6 +46,41 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
                     Statistic<"numNorms", "norms", "RMS norms split between products">,
                     Statistic<"numResiduals", "residuals", "Products with a residual inside">,
                     Statistic<"numKernels", "kernels-erased", "Kernels without a launch">];
+  let dependentDialects = ["::mlir::m1::M1Dialect", "::mlir::plan::PlanDialect"];
+}
+
+def FuseGatedProductsPass : Pass<"plan-fuse-gated-products", "::mlir::plan::TargetOp"> {
+  let summary = "Prefill for many rows, with silu·mul inside the products before it";
+  let description = [{
+    On chips with Hopper's warpgroup products `prefill` is there once more, for 512 rows and more,
+    and in that function a product [gate | up] of bf16 whose halves silu·mul alone reads is one
+    launch with it: the sums stay in registers, and of [T, 2·N] that one command wrote and the other
+    read nothing is left. Narrow products need more rows, until the results are 256 tiles of 128 by
+    128; fewer are the library's. The kernel is machine code of that chip alone; from PTX the
+    runtime runs the other function.
+
+    It refuses, with a remark that says why, products with a bias, of other types, of weights that a
+    launch makes, of sizes that are no multiples of 8, and small ones, whose plan it would double
+    for nothing. Other devices and chips are left alone.
+
+    Before:
+    ```mlir
+    plan.function @prefill {
+      plan.gemm %x, %w -> %u over tokens label "linear 0" {n = 16384, k = 3072, …}
+      plan.launch @silu_mul_8192(ro %u, ro %up, wo %y) over tokens …
+    }
+    ```
+    After:
+    ```mlir
+    plan.function @prefill { … }
+    plan.function @prefill_512 attributes {entry = "prefill", min_rows = 512 : i32} {
+      plan.launch @gated_product_8192x3072(ro %x, ro %w, wo %y) over tokens … label "linear 0"
+    }
+    ```
+    Next: `plan-place-buffers`. It runs after `plan-fuse-launches`.
+  }];
+  let statistics = [Statistic<"numGates", "gates", "Products with silu·mul inside">,
+                    Statistic<"numFunctions", "functions", "Functions for many rows">];
   let dependentDialects = ["::mlir::m1::M1Dialect", "::mlir::plan::PlanDialect"];
 }
 

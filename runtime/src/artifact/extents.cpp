@@ -140,11 +140,39 @@ private:
     if (kernel.page_size() && module.page_size() != kernel.page_size())
       return corrupt("kernel \"%s\" is for pages of %u positions, the model has %u", name,
                      kernel.page_size(), module.page_size());
+    for (uint32_t i = 0; i < count(kernel.tensor_maps()); ++i)
+      M1_TRY(tensorMap(launch, kernel, *kernel.tensor_maps()->Get(i))
+                 .prefixed(formatted("tensor map %u", i)));
     // All reads come before all writes.
     for (bool writes : {false, true})
       for (uint32_t i = 0; i < count(launch.operands()); ++i)
         M1_TRY(parameter(launch, *launch.operands()->Get(i), *kernel.parameters()->Get(i), writes)
                    .prefixed(formatted("operand %u", i)));
+    return Status();
+  }
+
+  /// Within what the kernel touches of the operand, and as the hardware takes it.
+  Status tensorMap(const schema::Launch &launch, const schema::Kernel &kernel,
+                   const schema::TensorMap &map) {
+    if (!function.min_rows())
+      return corrupt("kernel \"%s\" is for functions with min_rows", kernel.symbol()->c_str());
+    if (map.operand() >= count(launch.operands()))
+      return corrupt("of operand %u, the launch has %u", map.operand(), count(launch.operands()));
+    const schema::Operand &operand = *launch.operands()->Get(map.operand());
+    const schema::Parameter &parameter = *kernel.parameters()->Get(map.operand());
+    constexpr uint64_t most = INT32_MAX;
+    if (map.columns() == 0 || map.columns() > map.row_bytes() / 2 || map.row_bytes() % 16 ||
+        map.row_bytes() > most || map.rows() > most || map.box_rows() == 0 || map.box_rows() > 256)
+      return corrupt("[%u, %u] in rows of %llu bytes and boxes of %u", map.rows(), map.columns(),
+                     (unsigned long long)map.row_bytes(), map.box_rows());
+    const bool isRows =
+        operand.kind() == OperandKind::temporary || operand.kind() == OperandKind::row_temporary;
+    const bool lies = map.rows() ? operand.kind() == OperandKind::weight &&
+                                       map.rows() * map.row_bytes() <= parameter.bytes()
+                                 : isRows && map.row_bytes() == parameter.stride() &&
+                                       map.columns() * uint64_t(2) <= parameter.bytes();
+    if (!lies || operand.offset() % 16)
+      return corrupt("is not within what the kernel touches of operand %u", map.operand());
     return Status();
   }
 
@@ -320,6 +348,10 @@ Status checkExtents(const schema::Module &module, const schema::Target &target) 
   bool described = false;
   for (uint32_t i = 0; i < count(target.kernels()); ++i)
     described |= count(target.kernels()->Get(i)->parameters()) > 0;
+  for (uint32_t i = 0; i < count(target.kernels()) && !described; ++i)
+    if (target.kernels()->Get(i)->tensor_maps())
+      return corrupt("kernel \"%s\" has tensor maps but no parameters",
+                     target.kernels()->Get(i)->symbol()->c_str());
   for (uint32_t i = 0; i < count(target.functions()); ++i) {
     const schema::Function &function = *target.functions()->Get(i);
     M1_TRY(FunctionChecker(module, target, function, described)

@@ -271,6 +271,9 @@ private:
       return corrupt("an arena is larger than %s", bytesText(largestOffset).c_str());
     if (count(function.commands()) == 0)
       return corrupt("has no commands");
+    if (function.max_rows() && function.min_rows() > function.max_rows())
+      return corrupt("is for at least %u and at most %u rows", function.min_rows(),
+                     function.max_rows());
     for (uint32_t i = 0; i < count(function.commands()); ++i) {
       const schema::CommandHolder &holder = *function.commands()->Get(i);
       std::string what = formatted("command %u", i);

@@ -62,14 +62,17 @@ CudaContext::Sizes CudaContext::sizesOf(const CudaProgram &program, const Contex
   m1_dims largest = {int(options.maxTokens), int(options.maxSequences), int(options.maxLogitRows),
                      int(options.maxPages)};
   sizes.arrays = layoutOf(largest, true).total;
-  Size tokenBytes = 0, rowBytes = 0;
+  const uint32_t mostTokens = std::max(options.maxTokens, options.maxSequences);
+  Size rowBytes = 0;
   uint64_t workspaceBytes = 0;
-  for (const schema::Function *function : *program.target.functions()) {
-    tokenBytes = std::max(tokenBytes.get(), function->temporary_bytes_per_row());
+  for (uint32_t i = 0; i < program.target.functions()->size(); ++i) {
+    const schema::Function *function = program.target.functions()->Get(i);
+    const Size temporaries =
+        Size(function->temporary_bytes_per_row()) * std::min(mostTokens, program.mostRows(i));
+    sizes.temporaries = std::max(sizes.temporaries, temporaries.get());
     rowBytes = std::max(rowBytes.get(), function->row_temporary_bytes_per_row());
     workspaceBytes = std::max(workspaceBytes, function->workspace_bytes());
   }
-  sizes.temporaries = (tokenBytes * std::max(options.maxTokens, options.maxSequences)).get();
   sizes.rowTemporaries = (rowBytes * options.maxLogitRows).get();
   sizes.workspace = aligned(workspaceBytes) + (program.gemms ? GemmLibrary::workspaceBytes : 0);
   sizes.logits =
@@ -177,6 +180,20 @@ CUdeviceptr CudaContext::resolve(const schema::Operand &operand, const m1_dims &
   return base + operand.offset();
 }
 
+/// The tiles that kernels/cuda/warpgroup.cuh describes.
+Status CudaContext::encode(const schema::TensorMap &map, CUdeviceptr memory, uint32_t rows,
+                           CUtensorMap *out) const {
+  const uint64_t sizes[] = {map.columns(), rows}, strides[] = {map.row_bytes()};
+  const uint32_t box[] = {64, map.box_rows()}, steps[] = {1, 1};
+  return driver.check(driver.cuTensorMapEncodeTiled(
+                          out, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2,
+                          reinterpret_cast<void *>(memory), sizes, strides, box, steps,
+                          CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                          CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE),
+                      "tensor map of [%u, %u] in rows of %llu bytes", rows, map.columns(),
+                      (unsigned long long)map.row_bytes());
+}
+
 Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &dims,
                                   const ArrayLayout &layout) {
   const schema::Kernel &kernel = *program.target.kernels()->Get(launch.kernel());
@@ -184,12 +201,14 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
   uint32_t gridY = (rows + group - 1) / group;
   if (gridY == 0)
     return {};
+  constexpr size_t maxMaps = 4;
   if (gridY > maxGridY)
     return error(
         StatusCode::invalidArgument, "%s: a step of %u rows exceeds the %u that one launch covers",
         launch.name() ? launch.name()->c_str() : kernel.symbol()->c_str(), rows, maxGridY * group);
   constexpr size_t maxOperands = 32;
   CUdeviceptr addresses[maxOperands];
+  CUtensorMap maps[maxMaps];
   void *parameters[maxOperands + 1];
   size_t count = launch.operands() ? launch.operands()->size() : 0;
   if (count > maxOperands)
@@ -199,6 +218,19 @@ Status CudaContext::enqueueLaunch(const schema::Launch &launch, const m1_dims &d
   for (size_t i = 0; i < count; ++i) {
     addresses[i] = resolve(*launch.operands()->Get(i), dims, layout);
     parameters[i] = &addresses[i];
+  }
+  if (const auto *wanted = kernel.tensor_maps()) {
+    if (wanted->size() > maxMaps)
+      return error(StatusCode::unsupported,
+                   "kernel %s takes %u tensor maps; the CUDA device passes at most %zu",
+                   kernel.symbol()->c_str(), wanted->size(), maxMaps);
+    for (uint32_t i = 0; i < wanted->size(); ++i) {
+      const schema::TensorMap &map = *wanted->Get(i);
+      M1_TRY(encode(map, addresses[map.operand()], map.rows() ? map.rows() : rows, &maps[i])
+                 .prefixed(
+                     formatted("kernel %s, operand %u", kernel.symbol()->c_str(), map.operand())));
+      parameters[map.operand()] = &maps[i];
+    }
   }
   m1_dims copy = dims;
   parameters[count] = &copy;

@@ -38,7 +38,7 @@ Status CudaProgram::loadCode() {
   int capability = device.capability();
   // The machine code nearest to this GPU, else PTX, which the driver compiles.
   const int best = suitability(target, capability);
-  const bool isMachineCode = best >= machineCodeSuits;
+  machineCode = best >= machineCodeSuits;
   std::string offered;
   uint32_t index = 0;
   if (target.code())
@@ -48,7 +48,7 @@ Status CudaProgram::loadCode() {
       if (offered.find(name) == std::string::npos)
         offered += (offered.empty() ? "" : ", ") + name;
       const int suits = suitabilityOf(*code, capability);
-      const bool take = isMachineCode ? suits == best : suits >= 0;
+      const bool take = machineCode ? suits == best : suits >= 0;
       std::string what = formatted("code object %u (%s)", index++, code->format()->c_str());
       if (!take)
         continue;
@@ -140,6 +140,30 @@ Status CudaProgram::createContext(const ContextOptions &options, std::unique_ptr
   M1_TRY(context->allocate());
   *out = std::move(context);
   return {};
+}
+
+bool CudaProgram::runs(uint32_t function) const {
+  for (const schema::CommandHolder *holder : *target.functions()->Get(function)->commands())
+    if (const schema::Launch *launch = holder->command_as_Launch();
+        launch && target.kernels()->Get(launch->kernel())->tensor_maps() && !machineCode)
+      return false;
+  return true;
+}
+
+// As Model::functionFor chooses; decode steps are padded after that.
+uint32_t CudaProgram::mostRows(uint32_t function) const {
+  const auto &functions = *target.functions();
+  const schema::Function &own = *functions.Get(function);
+  uint32_t most = UINT32_MAX;
+  if (own.max_rows() || own.name()->str() != "prefill")
+    return most;
+  for (uint32_t i = 0; i < functions.size(); ++i) {
+    const schema::Function &other = *functions.Get(i);
+    if (other.min_rows() > own.min_rows() && !other.max_rows() &&
+        other.name()->str() == own.name()->str() && runs(i))
+      most = std::min(most, other.min_rows() - 1);
+  }
+  return most;
 }
 
 // No domain of a launch has more rows than the step has tokens.

@@ -24,6 +24,7 @@ public:
   Status createContext(const ContextOptions &options, std::unique_ptr<Context> *out) override;
   uint64_t contextBytes(const ContextOptions &options) const override;
   uint32_t maxTokensPerStep() const override;
+  bool runs(uint32_t function) const override;
   Status weightsWritten(const std::vector<void *> &addresses,
                         const std::vector<uint32_t> &written) override;
   Status tune(const std::vector<uint32_t> &rows,
@@ -39,6 +40,8 @@ private:
   Status convertGemmWeights();
   Status loadTuning();
   Status convertWeight(uint32_t index, schema::ElementType wanted);
+  /// Rows of the largest step that the function is chosen for: another one may take larger ones.
+  uint32_t mostRows(uint32_t function) const;
   /// The weight as matrix products of the type read it.
   void *weightAs(uint32_t index, schema::ElementType wanted) const;
 
@@ -53,6 +56,8 @@ private:
   std::vector<CUfunction> kernels; // by index into Target.kernels
   // the loaded code is for sm_90 or newer: Kernel.launch_early holds
   bool earlyLaunches = false;
+  // the loaded code is machine code: kernels with tensor maps have a body
+  bool machineCode = false;
   int sampler = -1;                   // index of M1_SAMPLE_KERNEL, if the target has it
   std::unique_ptr<GemmLibrary> gemms; // null when no function has a gemm
   std::string tuningText;
@@ -112,6 +117,8 @@ private:
                         const ArrayLayout &layout);
   Status enqueueLaunch(const schema::Launch &launch, const m1_dims &dims,
                        const ArrayLayout &layout);
+  Status encode(const schema::TensorMap &map, CUdeviceptr memory, uint32_t rows,
+                CUtensorMap *out) const;
   Status enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims, const ArrayLayout &layout);
   Status runChecked(const schema::Function &function, const m1_dims &dims, const m1_dims &own,
                     const ArrayLayout &layout);

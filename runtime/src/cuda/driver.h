@@ -20,6 +20,10 @@ using CUevent = struct CUevent_st *;
 using CUgraph = struct CUgraph_st *;
 using CUgraphExec = struct CUgraphExec_st *;
 
+struct alignas(64) CUtensorMap {
+  uint64_t opaque[16];
+};
+
 struct CUlaunchAttribute {
   int id;
   int padding;
@@ -48,6 +52,9 @@ constexpr unsigned CU_STREAM_NON_BLOCKING = 1;
 constexpr unsigned CU_EVENT_DISABLE_TIMING = 2;
 constexpr int CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1;
 constexpr int CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+constexpr int CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 = 9, CU_TENSOR_MAP_INTERLEAVE_NONE = 0,
+              CU_TENSOR_MAP_SWIZZLE_128B = 3, CU_TENSOR_MAP_L2_PROMOTION_L2_256B = 3,
+              CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE = 0; // zeros
 constexpr int CU_JIT_ERROR_LOG_BUFFER = 5;
 constexpr int CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6;
 
@@ -93,6 +100,10 @@ constexpr int CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES = 6;
   X(cuModuleUnload, (CUmodule))                                                                    \
   X(cuModuleGetFunction, (CUfunction *, CUmodule, const char *))                                   \
   X(cuFuncSetAttribute, (CUfunction, int attribute, int value))                                    \
+  X(cuTensorMapEncodeTiled,                                                                        \
+    (CUtensorMap *, int type, uint32_t rank, void *memory, const uint64_t *sizes,                  \
+     const uint64_t *strides, const uint32_t *box, const uint32_t *steps, int interleave,          \
+     int swizzle, int promotion, int fill))                                                        \
   X(cuLaunchKernel,                                                                                \
     (CUfunction, unsigned gridX, unsigned gridY, unsigned gridZ, unsigned blockX, unsigned blockY, \
      unsigned blockZ, unsigned sharedBytes, CUstream, void **parameters, void **extra))            \

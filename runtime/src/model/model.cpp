@@ -132,14 +132,17 @@ uint32_t Model::tokenIds() const {
 
 int Model::functionFor(const char *name, uint32_t tokens) const {
   int best = -1;
-  uint32_t bestRows = 0;
+  uint32_t bestRows = 0, bestLeast = 0;
   for (uint32_t i = 0; i < chosen->functions()->size(); ++i) {
     const schema::Function &function = *chosen->functions()->Get(i);
     const uint32_t rows = function.max_rows() ? function.max_rows() : UINT32_MAX;
-    if (std::strcmp(function.name()->c_str(), name) == 0 && tokens <= rows &&
-        (best < 0 || rows < bestRows)) {
+    const uint32_t least = function.min_rows();
+    if (std::strcmp(function.name()->c_str(), name) == 0 && tokens >= least && tokens <= rows &&
+        (best < 0 || rows < bestRows || (rows == bestRows && least > bestLeast)) &&
+        (!least || loaded->runs(i))) {
       best = int(i);
       bestRows = rows;
+      bestLeast = least;
     }
   }
   return best;

@@ -50,7 +50,7 @@ public:
   Status filesUnchanged() const { return usesFiles ? file->unchanged() : Status(); }
 
   /// The function for a step of T tokens: the one of this name with the smallest sufficient
-  /// max_rows. -1 when there is none.
+  /// max_rows, of these with the largest min_rows that T reaches. -1 when there is none.
   int functionFor(const char *name, uint32_t tokens) const;
 
 private:

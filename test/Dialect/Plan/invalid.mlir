@@ -807,3 +807,75 @@ plan.target @cuda {
     plan.launch @fill(wo %0) over tokens grid 2 by 1 label ""
   }
 }
+
+// -----
+
+// A tensor map is five numbers.
+plan.target @cuda {
+  // expected-error@+1 {{'plan.kernel' op expected five numbers for each tensor map, got 4}}
+  plan.kernel @fill {key = "fill", origin = "tuned", tensor_maps = array<i64: 0, 0, 64, 128>}
+      extents [128, 128]
+}
+
+// -----
+
+// Tensor maps are of operands.
+plan.target @cuda {
+  // expected-error@+1 {{'plan.kernel' op expected tensor maps of operands with extents, got operand 1}}
+  plan.kernel @fill {key = "fill", origin = "tuned", tensor_maps = array<i64: 1, 0, 64, 128, 16>}
+      extents [128, 128]
+}
+
+// -----
+
+// Rows of a tensor map are multiples of 16 bytes.
+plan.target @cuda {
+  // expected-error@+1 {{'plan.kernel' op expected a tensor map of [operand, rows, columns, bytes of a row (a multiple of 16), rows of a box (1 to 256)], got [0, 0, 50, 100, 16]}}
+  plan.kernel @fill {key = "fill", origin = "tuned", tensor_maps = array<i64: 0, 0, 50, 100, 16>}
+      extents [100, 100]
+}
+
+// -----
+
+// A tensor map lies within what the kernel touches.
+plan.target @cuda {
+  // expected-error@+1 {{'plan.kernel' op has a tensor map of operand 0 that is not within its 4096 bytes every 0}}
+  plan.kernel @fill {key = "fill", origin = "tuned", tensor_maps = array<i64: 0, 33, 64, 128, 16>}
+      extents [4096, 0]
+}
+
+// -----
+
+// Kernels with tensor maps have no body in PTX: other functions must be there.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "tuned", tensor_maps = array<i64: 0, 0, 64, 128, 16>}
+      extents [128, 128]
+  plan.function @prefill {
+    %0 = plan.temporary tokens 128
+    // expected-error@+1 {{'plan.launch' op expected a function with min_rows, as @fill takes tensor maps}}
+    plan.launch @fill(wo %0) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// Tensor maps begin at multiples of 16 bytes.
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "tuned", tensor_maps = array<i64: 0, 0, 32, 128, 16>}
+      extents [64, 128]
+  plan.function @prefill attributes {min_rows = 4 : i32} {
+    %0 = plan.temporary tokens 128
+    %1 = plan.view %0 + 8
+    // expected-error@+1 {{'plan.launch' op expected operand 0, a tensor map, to begin at a multiple of 16 bytes, got 8}}
+    plan.launch @fill(wo %1) over tokens grid 1 by 1 label ""
+  }
+}
+
+// -----
+
+// A function is for some numbers of rows.
+plan.target @cuda {
+  // expected-error@+1 {{'plan.function' op expected min_rows of 0 to max_rows = 8, got 9}}
+  plan.function @prefill attributes {min_rows = 9 : i32, max_rows = 8 : i32} {
+  }
+}

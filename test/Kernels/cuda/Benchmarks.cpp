@@ -255,6 +255,30 @@ Case norm_bench(int rows) {
           }};
 }
 
+/// The products of a gated MLP with silu·mul inside; docs/performance.md has cuBLASLt's beside it.
+Case gated_product_bench(int rows, int n, int k) {
+  std::string name = "gated product " + std::to_string(rows) + " × 2·" + std::to_string(n) + " × " +
+                     std::to_string(k);
+  return {name, true, [=](Context &context) {
+            GatedProduct f;
+            f.n = f.out_stride = n;
+            f.k = f.x_stride = k;
+            if (!context.warpgroups() || !context.prepare(describe(f, "kernel")))
+              return;
+            double bytes = 2.0 * (2.0 * n * k + double(rows) * (k + n));
+            std::vector<Pointers> sets(2);
+            for (Pointers &set : sets) {
+              set["x"] = context.allocate_random(size_t(rows) * k * 2, Type::bf16, -1, 1);
+              set["weight"] = context.allocate_random(size_t(4) * n * k, Type::bf16, -1, 1);
+              set["out"] = context.allocate(size_t(rows) * n * 2);
+            }
+            Context::Timing timing = context.time(sets, {rows, 0, 0, 0});
+            report(context, name, timing, bytes, 0);
+            std::printf("  %.0f TFLOP/s\n", 4.0 * rows * n * k / timing.median * 1e-6);
+            context.release();
+          }};
+}
+
 /// `neighbours`: scaled, and if not gated with the residual and what the next norm needs.
 Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = false,
                   bool neighbours = false, Type weights = Type::bf16, int group = 0) {
@@ -561,6 +585,8 @@ std::vector<Case> benchmarks() {
       cases.push_back(linear_bench(rows, rows, 3072, 3072, bf16, false, false, weights, group));
     }
   }
+  for (int rows : {512, 1024, 2048, 4096, 16384, 32768})
+    cases.push_back(gated_product_bench(rows, 8192, 3072));
   for (int rows : {16, 32, 64, 128})
     for (int n : {16384, 8384, 3072})
       cases.push_back(tiled_bench(rows, n, 3072));

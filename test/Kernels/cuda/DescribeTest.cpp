@@ -95,6 +95,16 @@ TEST(Describe, NamesContradictions) {
   wide = linear(64, 64);
   wide.squares = 6;
   EXPECT_NE(describe(wide, "k").error.find("squares"), std::string::npos);
+  GatedProduct product;
+  product.n = product.out_stride = 64;
+  product.k = product.x_stride = 64;
+  for (int64_t *stride : {&product.x_stride, &product.out_stride}) {
+    *stride += 4;
+    EXPECT_NE(describe(product, "k").error.find("stride"), std::string::npos);
+    *stride -= 4;
+  }
+  product.n = 60;
+  EXPECT_NE(describe(product, "k").error.find("n of a multiple of 8"), std::string::npos);
   GatedRmsNorm norm;
   norm.features = 100;
   norm.groups = 3;
@@ -237,6 +247,38 @@ TEST(Describe, PrefillTakesWarpgroupProducts) {
   EXPECT_EQ(kernel.domain, Domain::tokens);
   EXPECT_EQ(kernel.source.find("warpgroup"), std::string::npos);
   EXPECT_EQ(architecture_of(kernel.source, "sm_90"), "sm_90");
+}
+
+// The products of a gated MLP for many rows share all rows out among one block a multiprocessor and
+// take their operands as tensor maps; chips without warpgroup products have none.
+TEST(Describe, GatedProducts) {
+  GatedProduct f;
+  f.n = 8192;
+  f.k = f.x_stride = 3072;
+  f.out_stride = 8200;
+  Tuning tuning;
+  tuning.multiprocessors = 131;
+  Description d = describe(f, "k", tuning);
+  ASSERT_EQ(d.error, "");
+  const Kernel &kernel = d.kernels.front();
+  EXPECT_EQ(kernel.operands, (std::vector<std::string>{"x", "weight", "out"}));
+  EXPECT_EQ(kernel.grid_x, 131);
+  EXPECT_GE(kernel.rows_per_group, 1 << 24); // rows of the largest step
+  EXPECT_LE(kernel.shared_bytes, tuning.block_shared_bytes);
+  EXPECT_EQ(architecture_of(kernel.source, "sm_90"), "sm_90a");
+  const TensorMap expected[] = {
+      {0, 0, 3072, 6144, 128}, {1, 16384, 3072, 6144, 128}, {2, 0, 8192, 16400, 16}};
+  ASSERT_EQ(kernel.tensor_maps.size(), 3u);
+  for (int i = 0; i < 3; ++i) {
+    const TensorMap &map = kernel.tensor_maps[i], &wanted = expected[i];
+    EXPECT_EQ(map.operand, wanted.operand);
+    EXPECT_EQ(map.rows, wanted.rows) << i;
+    EXPECT_EQ(map.columns, wanted.columns) << i;
+    EXPECT_EQ(map.row_bytes, wanted.row_bytes) << i;
+    EXPECT_EQ(map.box_rows, wanted.box_rows) << i;
+  }
+  tuning.warpgroups = false;
+  EXPECT_NE(describe(f, "k", tuning).error.find("warpgroup"), std::string::npos);
 }
 
 // Products of experts: by expert and in tiles of rows on tensor cores, by row where rows are few or
@@ -456,6 +498,12 @@ TEST_P(Compiles, WithoutSpills) {
   sample.vocabulary = sample.logits_stride = 128256;
   sample.random = true;
   all.push_back(describe(sample, "sample"));
+  if (std::string(GetParam()) == "sm_90a") {
+    GatedProduct product;
+    product.n = product.out_stride = 8192;
+    product.k = product.x_stride = 3072;
+    all.push_back(describe(product, "gated_product"));
+  }
   for (const Description &d : all) {
     ASSERT_EQ(d.error, "");
     for (const Kernel &kernel : d.kernels) {

@@ -1,5 +1,6 @@
 #include "Harness.h"
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <nvrtc.h>
@@ -26,6 +27,30 @@ void check(cudaError_t status, const char *what) {
     std::fprintf(stderr, "%s: %s\n", what, cudaGetErrorString(status));
     std::exit(2);
   }
+}
+
+CUtensorMap tensor_map(const cuda::TensorMap &map, void *memory, int rows) {
+  static const auto encode = [] {
+    void *function = nullptr;
+    cudaDriverEntryPointQueryResult found;
+    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, 12000,
+                                           cudaEnableDefault, &found),
+          "cuTensorMapEncodeTiled");
+    return reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
+  }();
+  CUtensorMap result;
+  const cuuint64_t sizes[] = {cuuint64_t(map.columns), cuuint64_t(rows)},
+                   strides[] = {cuuint64_t(map.row_bytes)};
+  const cuuint32_t box[] = {64, cuuint32_t(map.box_rows)}, steps[] = {1, 1};
+  if (encode(&result, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, memory, sizes, strides, box, steps,
+             CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+             CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) != CUDA_SUCCESS) {
+    std::fprintf(stderr, "cuTensorMapEncodeTiled refuses [%d, %d] at %p\n", rows, map.columns,
+                 memory);
+    std::exit(2);
+  }
+  return result;
 }
 
 // NVRTC is looked up when something is compiled, so that the machine with the GPU needs none.
@@ -345,15 +370,21 @@ void Context::enqueue(const std::map<std::string, void *> &pointers, const m1_di
       }
       operands.push_back(found->second);
     }
-    std::vector<void *> arguments;
-    for (void *&operand : operands)
-      arguments.push_back(&operand);
-    m1_dims copy = dims;
-    arguments.push_back(&copy);
     int rows = kernel.domain == Domain::tokens       ? dims.tokens
                : kernel.domain == Domain::sequences  ? dims.sequences
                : kernel.domain == Domain::logit_rows ? dims.logit_rows
                                                      : 1;
+    std::vector<void *> arguments;
+    for (void *&operand : operands)
+      arguments.push_back(&operand);
+    std::vector<CUtensorMap> maps(kernel.tensor_maps.size());
+    for (size_t i = 0; i < maps.size(); ++i) {
+      const cuda::TensorMap &map = kernel.tensor_maps[i];
+      maps[i] = tensor_map(map, operands[map.operand], map.rows ? map.rows : rows);
+      arguments[map.operand] = &maps[i];
+    }
+    m1_dims copy = dims;
+    arguments.push_back(&copy);
     dim3 grid{unsigned(kernel.grid_x),
               unsigned((rows + kernel.rows_per_group - 1) / kernel.rows_per_group), 1};
     check(cudaLaunchKernel(reinterpret_cast<const void *>(entry->function), grid,

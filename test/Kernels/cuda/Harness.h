@@ -139,6 +139,7 @@ struct Case {
 std::vector<Case> mamba_cases();
 std::vector<Case> dense_cases();
 std::vector<Case> linear_cases();
+std::vector<Case> product_cases();
 std::vector<Case> delta_cases();
 std::vector<Case> expert_cases();
 std::vector<Case> benchmarks();

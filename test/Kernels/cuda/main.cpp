@@ -47,6 +47,7 @@ int main(int argc, char **argv) {
     append(mamba_cases());
     append(dense_cases());
     append(linear_cases());
+    append(product_cases());
     append(delta_cases());
     append(expert_cases());
   }
