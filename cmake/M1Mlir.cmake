@@ -30,9 +30,16 @@ m1_add_headers(m1_lowering_headers ${M1_MLIR_HEADERS}
   <mlir/Dialect/Arith/IR/Arith.h> <mlir/Dialect/Math/IR/Math.h> <mlir/Dialect/MemRef/IR/MemRef.h> <mlir/Dialect/SCF/IR/SCF.h>
   <mlir/Dialect/Vector/IR/VectorOps.h> <mlir/Dialect/GPU/IR/GPUDialect.h> <mlir/Dialect/LLVMIR/LLVMDialect.h> <mlir/Dialect/LLVMIR/NVVMDialect.h>)
 
+function(m1_reuse_headers target headers)
+  target_precompile_headers(${target} REUSE_FROM ${headers})
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL EXECUTABLE)
+    target_compile_options(${target} PRIVATE -fPIC) # like the header, not -fPIE
+  endif()
+endfunction()
 function(m1_precompile_mlir target)
-  target_precompile_headers(${target} REUSE_FROM m1_mlir_headers)
+  m1_reuse_headers(${target} m1_mlir_headers)
 endfunction()
 function(m1_precompile_lowering target)
-  target_precompile_headers(${target} REUSE_FROM m1_lowering_headers)
+  m1_reuse_headers(${target} m1_lowering_headers)
 endfunction()
