@@ -24,6 +24,7 @@ using m1rt::cuda::CUlaunchConfig;
 using m1rt::cuda::CUmodule;
 using m1rt::cuda::CUresult;
 using m1rt::cuda::CUstream;
+using m1rt::cuda::CUtensorMap;
 
 long number(const char *name, long absent) {
   const char *text = getenv(name);
