@@ -156,7 +156,7 @@ double difference(const std::vector<Logits> &got, const std::vector<Logits> &wan
 bool same(const std::vector<Logits> &a, const std::vector<Logits> &b) {
   for (size_t s = 0; s < a.size(); ++s)
     if (a[s].size() != b[s].size() ||
-        std::memcmp(a[s].data(), b[s].data(), a[s].size() * sizeof(float)))
+        std::memcmp(a[s].data(), b[s].data(), a[s].size() * sizeof(float)) != 0)
       return false;
   return true;
 }

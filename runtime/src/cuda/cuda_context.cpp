@@ -62,17 +62,14 @@ CudaContext::Sizes CudaContext::sizesOf(const CudaProgram &program, const Contex
   m1_dims largest = {int(options.maxTokens), int(options.maxSequences), int(options.maxLogitRows),
                      int(options.maxPages)};
   sizes.arrays = layoutOf(largest, true).total;
-  const uint32_t mostTokens = std::max(options.maxTokens, options.maxSequences);
-  Size rowBytes = 0;
+  Size tokenBytes = 0, rowBytes = 0;
   uint64_t workspaceBytes = 0;
-  for (uint32_t i = 0; i < program.target.functions()->size(); ++i) {
-    const schema::Function *function = program.target.functions()->Get(i);
-    const Size temporaries =
-        Size(function->temporary_bytes_per_row()) * std::min(mostTokens, program.mostRows(i));
-    sizes.temporaries = std::max(sizes.temporaries, temporaries.get());
+  for (const schema::Function *function : *program.target.functions()) {
+    tokenBytes = std::max(tokenBytes.get(), function->temporary_bytes_per_row());
     rowBytes = std::max(rowBytes.get(), function->row_temporary_bytes_per_row());
     workspaceBytes = std::max(workspaceBytes, function->workspace_bytes());
   }
+  sizes.temporaries = (tokenBytes * std::max(options.maxTokens, options.maxSequences)).get();
   sizes.rowTemporaries = (rowBytes * options.maxLogitRows).get();
   sizes.workspace = aligned(workspaceBytes) + (program.gemms ? GemmLibrary::workspaceBytes : 0);
   sizes.logits =

@@ -150,22 +150,6 @@ bool CudaProgram::runs(uint32_t function) const {
   return true;
 }
 
-// As Model::functionFor chooses; decode steps are padded after that.
-uint32_t CudaProgram::mostRows(uint32_t function) const {
-  const auto &functions = *target.functions();
-  const schema::Function &own = *functions.Get(function);
-  uint32_t most = UINT32_MAX;
-  if (own.max_rows() || own.name()->str() != "prefill")
-    return most;
-  for (uint32_t i = 0; i < functions.size(); ++i) {
-    const schema::Function &other = *functions.Get(i);
-    if (other.min_rows() > own.min_rows() && !other.max_rows() &&
-        other.name()->str() == own.name()->str() && runs(i))
-      most = std::min(most, other.min_rows() - 1);
-  }
-  return most;
-}
-
 // No domain of a launch has more rows than the step has tokens.
 uint32_t CudaProgram::maxTokensPerStep() const {
   uint32_t most = Program::maxTokensPerStep();

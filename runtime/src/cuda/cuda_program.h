@@ -40,8 +40,6 @@ private:
   Status convertGemmWeights();
   Status loadTuning();
   Status convertWeight(uint32_t index, schema::ElementType wanted);
-  /// Rows of the largest step that the function is chosen for: another one may take larger ones.
-  uint32_t mostRows(uint32_t function) const;
   /// The weight as matrix products of the type read it.
   void *weightAs(uint32_t index, schema::ElementType wanted) const;
 
