@@ -21,7 +21,9 @@ typedef float Floats __attribute__((ext_vector_type(16)));
 typedef int Ints __attribute__((ext_vector_type(16)));
 typedef unsigned Bits __attribute__((ext_vector_type(16)));
 typedef signed char Bytes __attribute__((ext_vector_type(16)));
+typedef unsigned char Octets __attribute__((ext_vector_type(16)));
 typedef unsigned short Halves __attribute__((ext_vector_type(16)));
+typedef _Float16 HalfFloats __attribute__((ext_vector_type(16)));
 
 M1K_INLINE int least(int a, int b) { return a < b ? a : b; }
 
@@ -82,6 +84,27 @@ M1K_INLINE Halves narrow(Floats v) {
   return __builtin_convertvector(v == v ? rounded : quiet, Halves);
 }
 
+/// Codes of e4m3 that are no NaN, to nothing but what they stand for. With its exponent in the
+/// place of f16's, whose bias is 8 more, a number is 2^8 times less than it is; the conversion
+/// heeds denormal f16, whatever the mode of the processor.
+M1K_INLINE Floats widenE4m3(Bytes codes) {
+  Halves shifted =
+      bits<Halves>(__builtin_convertvector(codes, short __attribute__((ext_vector_type(16))))) << 7;
+  return __builtin_convertvector(bits<HalfFloats>(shifted & static_cast<unsigned short>(0xbf80)),
+                                 Floats) *
+         256.0f;
+}
+
+/// Codes of e4m3 of numbers up to 448 in size, rounded to nearest even.
+M1K_INLINE Octets narrowE4m3(Floats v) {
+  Bits u = bits<Bits>(v), size = u & 0x7fffffffu;
+  Bits rounded = ((size + 0x7ffffu + ((size >> 20) & 1u)) >> 20) - (120u << 3);
+  // Below 2^-6 codes are multiples of 2^-9, which is the last place of 2^14.
+  Bits small = bits<Bits>(bits<Floats>(size) + 16384.0f) - bits<unsigned>(16384.0f);
+  return __builtin_convertvector(((u >> 24) & 0x80u) | (size < 0x3c800000u ? small : rounded),
+                                 Octets);
+}
+
 M1K_INLINE long size(int type) { return type == M1K_F32 ? 4 : type == M1K_BF16 ? 2 : 1; }
 M1K_INLINE const void *at(const void *base, int type, long index) {
   return static_cast<const char *>(base) + index * size(type);
@@ -130,14 +153,14 @@ M1K_INLINE Floats load(const void *base, int type, long index, int count) {
         v[i] = static_cast<const float *>(p)[i];
     return v;
   }
-  if (type == M1K_I8) {
+  if (type == M1K_I8 || type == M1K_E4M3) {
     Bytes b = 0;
     if (count == lanes)
       __builtin_memcpy(&b, p, sizeof(b));
     else
       for (int i = 0; i < count; ++i)
         b[i] = static_cast<const signed char *>(p)[i];
-    return __builtin_convertvector(b, Floats);
+    return type == M1K_E4M3 ? widenE4m3(b) : __builtin_convertvector(b, Floats);
   }
   Halves h = 0;
   if (count == lanes)
