@@ -4,9 +4,7 @@
 
 namespace m1k::cuda {
 
-int bytes_of(Type type) {
-  return type == Type::f32 ? 4 : type == Type::i8 || type == Type::i4x2 ? 1 : 2;
-}
+int bytes_of(Type type) { return type == Type::f32 ? 4 : is_quantised(type) ? 1 : 2; }
 
 const char *name_of(Type type) {
   switch (type) {
@@ -20,6 +18,8 @@ const char *name_of(Type type) {
     return "m1k::i8";
   case Type::i4x2:
     return "m1k::i4x2";
+  case Type::e4m3:
+    return "m1k::e4m3";
   }
   return "";
 }
@@ -38,7 +38,9 @@ int number_of(Domain domain) {
   return 3;
 }
 
-bool is_quantised(Type type) { return type == Type::i8 || type == Type::i4x2; }
+bool is_quantised(Type type) {
+  return type == Type::i8 || type == Type::i4x2 || type == Type::e4m3;
+}
 
 std::string refusal_of_group(Type weights, int group) {
   const bool fits = weights != Type::i4x2 || group == 32 || group == 64 || group == 128;

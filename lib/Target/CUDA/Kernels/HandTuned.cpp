@@ -24,7 +24,9 @@ mk::Type typeOf(const KernelSpec &spec, StringRef role, std::string &error) {
     return mk::Type::i8;
   if (m1::isInt4Pairs(type))
     return mk::Type::i4x2;
-  error = "operand '" + role.str() + "' is neither f32, bf16, f16, i8 nor pairs of int4";
+  if (isa<Float8E4M3FNType>(type))
+    return mk::Type::e4m3;
+  error = "operand '" + role.str() + "' is neither f32, bf16, f16, i8, e4m3 nor pairs of int4";
   return mk::Type::f32;
 }
 
@@ -442,6 +444,23 @@ mk::Description describeDequantize(const KernelSpec &linear, Type element, const
   facts.n = int(linear.get("weight").dims[0]);
   facts.k = columns(linear, "x");
   facts.group = groupOf(linear, facts.k);
+  mk::Description description = mk::describe(facts, stem, tuningFor(chip));
+  if (!error.empty())
+    description.error = error;
+  return description;
+}
+
+mk::Description describeQuantizeRows(const KernelSpec &linear, Type element,
+                                     const std::string &stem, const CudaChip &chip) {
+  mk::QuantizeRows facts;
+  std::string error;
+  facts.x_type = typeOf(linear, "x", error);
+  facts.out_type = isa<Float8E4M3FNType>(element) ? mk::Type::e4m3
+                   : element.isF32()              ? mk::Type::f32
+                                                  : mk::Type::bf16;
+  facts.k = columns(linear, "x");
+  facts.x_stride = stride(linear, "x");
+  facts.domain = domainOf(linear.domain);
   mk::Description description = mk::describe(facts, stem, tuningFor(chip));
   if (!error.empty())
     description.error = error;
