@@ -450,10 +450,14 @@ static LogicalResult verifyProduct(GemmOp gemm, const Bases &bases) {
       failed(made ? verifyMadeWeight(gemm, bases.at(gemm.getW()), made)
                   : verifyWeight(gemm, "w", bases.at(gemm.getW()), {n, k}, gemm.getWType())))
     return failure();
+  Type f32 = Float32Type::get(gemm.getContext());
+  if (gemm.getAScale() &&
+      (failed(verifyRows(gemm, "a_scale", bases.at(gemm.getAScale()), 1, 1, f32)) ||
+       failed(verifyWeight(gemm, "w_scale", bases.at(gemm.getWScale()), {n}, f32))))
+    return failure();
   if (!gemm.getBias())
     return success();
-  return verifyWeight(gemm, "bias", bases.at(gemm.getBias()), {n},
-                      Float32Type::get(gemm.getContext()));
+  return verifyWeight(gemm, "bias", bases.at(gemm.getBias()), {n}, f32);
 }
 
 /// No two temporaries of an arena that live at the same time share bytes. A sweep over the commands
@@ -657,10 +661,18 @@ LogicalResult GemmOp::verify() {
     return emitOpError("expected lda of at least k = ") << getK() << ", got " << getLda();
   if (getLdo() < getN())
     return emitOpError("expected ldo of at least n = ") << getN() << ", got " << getLdo();
+  const bool hasScales = bool(getAScale());
+  if (hasScales != bool(getWScale()))
+    return emitOpError("expected scales of both a and w, got those of ")
+           << (hasScales ? "a" : "w") << " alone";
   for (auto [name, type] : {std::pair("a_type", getAType()), std::pair("w_type", getWType()),
-                            std::pair("out_type", getOutType())})
-    if (!type.isF32() && !type.isBF16())
-      return emitOpError("expected ") << name << " to be f32 or bf16, got " << type;
+                            std::pair("out_type", getOutType())}) {
+    const bool isCodes = hasScales && StringRef(name) != "out_type";
+    if (isCodes ? !isa<Float8E4M3FNType>(type) : !type.isF32() && !type.isBF16())
+      return emitOpError("expected ")
+             << name << " to be " << (isCodes ? "f8E4M3FN with scales" : "f32 or bf16") << ", got "
+             << type;
+  }
   if (getDomain() != RowDomain::tokens && getDomain() != RowDomain::logit_rows)
     return emitOpError("expected rows over tokens or logit_rows, got ")
            << stringifyRowDomain(getDomain());

@@ -275,13 +275,16 @@ def Plan_LaunchOp
   }];
 }
 
-def Plan_GemmOp : Plan_Op<"gemm", [HasParent<"FunctionOp">]> {
+def Plan_GemmOp : Plan_Op<"gemm", [HasParent<"FunctionOp">, AttrSizedOperandSegments]> {
   let summary = "A library matrix product";
   let description = [{
     `out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias[N])`, M the rows of the domain, lda and ldo in elements. a,
     w and out are each f32 or bf16, the bias is f32; w and bias are weights, and rows of a and out
     lie within their buffers. w may also be a temporary over `one` that a launch before it writes,
     of a's type.
+
+    a and w may both be f8E4M3FN, with a scale for each row of either, f32: `out[m,n] = a_scale[m] ·
+    w_scale[n] · (a[m,:] · w[n,:]) (+ bias[n])`. a_scale is a temporary, w_scale a weight.
 
     ```mlir
     plan.gemm %a, %w -> %out over tokens {a_type = bf16, k = 64 : i32, lda = 64 : i32, ldo = 32
@@ -290,12 +293,16 @@ def Plan_GemmOp : Plan_Op<"gemm", [HasParent<"FunctionOp">]> {
   }];
   let arguments = (ins Arg<Plan_Buffer, "rows", [MemRead]>:$a,
       Arg<Plan_Buffer, "weight", [MemRead]>:$w,
+      Arg<Optional<Plan_Buffer>, "scales of a's rows", [MemRead]>:$a_scale,
+      Arg<Optional<Plan_Buffer>, "scales of w's rows", [MemRead]>:$w_scale,
       Arg<Optional<Plan_Buffer>, "added to every row", [MemRead]>:$bias,
       Arg<Plan_Buffer, "rows", [MemWrite]>:$out, Plan_RowDomainAttr:$domain, I32Attr:$n, I32Attr:$k,
       I32Attr:$lda, I32Attr:$ldo, TypeAttr:$a_type, TypeAttr:$w_type, TypeAttr:$out_type,
       StrAttr:$label);
-  let assemblyFormat =
-      "$a `,` $w (`bias` $bias^)? `->` $out `over` `` $domain `label` $label attr-dict";
+  let assemblyFormat = [{
+    $a `,` $w (`scales` $a_scale^ `,` $w_scale)? (`bias` $bias^)? `->` $out `over` `` $domain
+    `label` $label attr-dict
+  }];
   let hasVerifier = 1;
 }
 

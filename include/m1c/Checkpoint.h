@@ -74,6 +74,8 @@ public:
   /// A row as int8 values from -127 to 127 times a scale, where that is how it lies in the file;
   /// else false.
   virtual bool readInt8Row(int64_t, int8_t *, float *) const { return false; }
+  /// The same of e4m3 numbers, none of them NaN.
+  virtual bool readE4m3Row(int64_t, uint8_t *, float *) const { return false; }
 
   /// What the file holds.
   llvm::ArrayRef<SourceTensor> getParts() const { return parts; }

@@ -23,7 +23,7 @@ struct CompileOptions {
   std::string activationType = "bf16"; // f32, bf16
   std::string stateType = "f32";       // f32, bf16
   std::string kvType;                  // f32, bf16, int8, fp8; empty: that of the activations
-  std::string quantize;                // int8, int4[:32|64|128]; empty: weights keep theirs
+  std::string quantize;                // int8, fp8, int4[:32|64|128]; empty: weights keep theirs
   std::string quantizeKeep;            // a regular expression of names of weights that keep theirs
   WeightStorage weights = WeightStorage::embed;
   uint64_t dummySeed = 0;

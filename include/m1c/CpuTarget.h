@@ -50,6 +50,9 @@ public:
   const CpuInfo &cpuInfo() const { return cpu; }
 
 private:
+  mlir::LogicalResult launch(const KernelSpec &spec, llvm::ArrayRef<mlir::Value> operands,
+                             PlanEmitter &emitter);
+  mlir::LogicalResult quantiseRows(const KernelSpec &linear, PlanEmitter &emitter);
   CpuInfo cpu;
 };
 

@@ -87,12 +87,15 @@ struct KernelChoice {
   std::string source;       // CUDA C++ of the kernel; empty: generated from the spec
   /// What the generated code depends on beside the spec; joins the kernel's facts.
   llvm::SmallVector<std::pair<llvm::StringRef, int64_t>> shape;
+  /// What the kernel's code follows from, where that is not the op that is being converted.
+  const KernelSpec *spec = nullptr;
 };
 
-/// A library matrix product in place of a kernel: out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias).
+/// A library matrix product in place of a kernel: out[M,N] = a[M,K] · w[N,K]ᵀ (+ bias); plan.gemm.
 struct GemmChoice {
   RowDomain domain = RowDomain::tokens;
   mlir::Value a, w, out, bias; // plan buffers; bias may be null
+  mlir::Value aScale, wScale;  // of rows of f8E4M3FN, else null
   uint32_t n = 0, k = 0, lda = 0, ldo = 0;
   mlir::Type aType, wType, outType;
 };
@@ -108,7 +111,7 @@ public:
   virtual mlir::Value temporary(RowDomain rows, uint64_t bytesPerRow) = 0;
   /// Launches the kernel on `operands`, of which the last `outputs` are written. Returns the
   /// kernel's symbol. The first launch of a key makes the plan.kernel, which holds all that its
-  /// code follows from: the choice and the spec that is being converted.
+  /// code follows from: the choice and its spec, or the one that is being converted.
   virtual std::string launch(const KernelChoice &choice, llvm::ArrayRef<mlir::Value> operands,
                              size_t outputs) = 0;
   virtual void gemm(const GemmChoice &choice) = 0;

@@ -35,10 +35,11 @@ struct AmxTiles {
 } // namespace
 
 M1K_AMX M1K_ENTRY void m1k_cpu_tile_linear(void *out, const void *x, const void *weight,
-                                           const void *scale, const float *bias, long first,
-                                           long last, long begin, long end, int k, int block,
-                                           int tokens, int chunk, int group, int weight_type,
-                                           int out_type, long out_stride, long x_stride) {
+                                           const void *scale, const float *row_scale,
+                                           const float *bias, long first, long last, long begin,
+                                           long end, int k, int block, int tokens, int chunk,
+                                           int group, int weight_type, int out_type,
+                                           long out_stride, long x_stride) {
   using Linear = TileLinear<AmxTiles>;
   const int pairs = Linear::pairsOf(block), tokenPairs = Linear::pairsOf(tokens);
   float *packed = M1K_STACK(pairs * Linear::pair * chunk / 2),
@@ -48,6 +49,7 @@ M1K_AMX M1K_ENTRY void m1k_cpu_tile_linear(void *out, const void *x, const void 
          x,
          weight,
          scale,
+         row_scale,
          bias,
          begin,
          end,

@@ -30,7 +30,7 @@
 // Of weights: 128 columns of int4 are 32 words of 16 bits, of which word w holds column 32 * p + w
 // in bits 4 * p to 4 * p + 3; a row is whole blocks of these.
 #define M1K_I4 3
-#define M1K_E4M3 4 // of caches
+#define M1K_E4M3 4 // of weights and caches
 
 // Channels that one group of a scan or convolution should own: enough work to pay for the call,
 // enough groups to share out.
@@ -181,16 +181,17 @@ void m1k_cpu_combine(void *out, const void *x, const void *weights, long begin, 
                      int columns, int parts, int out_type, long out_stride, int x_type,
                      long x_stride, int weights_type, long weights_stride);
 
-// out[t, i] = Σ_c x[t, c] weight[i, c] (· scale[i]) (+ bias[i]), x bf16, by the tile registers of a
-// CPU with amx_bf16: products of bf16 summed in f32, of i8 exactly, of int4 after they were
-// multiplied by their scale and rounded. A group owns rows [begin, end), at most `tokens`, and
-// weight rows [first, last), at most `block`. weight: [n, k]; scale: [n] f32 with i8, with int4
-// bf16 [n, ceil(k / group)] for `group` columns, a multiple of 32; bias: [n] or null. Weights
-// become tiles `chunk` columns, a multiple of 128, at a time. The process must have the system's
-// permission. Stack: 2 * block * chunk + 4 * block * tokens + 64 * tokens bytes, block and tokens
-// rounded up to 32.
+// out[t, i] = Σ_c x[t, c] weight[i, c] (· scale[i] (· row_scale[t])) (+ bias[i]), x bf16, by the
+// tile registers of a CPU with amx_bf16: products of bf16 summed in f32, of i8 and e4m3 exactly, of
+// int4 after they were multiplied by their scale and rounded. A group owns rows [begin, end), at
+// most `tokens`, and weight rows [first, last), at most `block`. weight: [n, k]; scale: [n] f32
+// with i8 and e4m3, with int4 bf16 [n, ceil(k / group)] for `group` columns, a multiple of 32;
+// row_scale: [T] or null; bias: [n] or null. Weights become tiles `chunk` columns, a multiple of
+// 128, at a time. The process must have the system's permission. Stack: 2 * block * chunk + 4 *
+// block * tokens + 64 * tokens bytes, block and tokens rounded up to 32.
 void m1k_cpu_tile_linear(void *out, const void *x, const void *weight, const void *scale,
-                         const float *bias, long first, long last, long begin, long end,
+                         const float *row_scale, const float *bias, long first, long last,
+                         long begin, long end,
                          // constants
                          int k, int block, int tokens, int chunk, int group, int weight_type,
                          int out_type, long out_stride, long x_stride);

@@ -107,7 +107,7 @@ M1K_AMX M1K_INLINE void multiplyTiles(Tiles &tiles, const char *x, long xStride,
 template <class Tiles> struct TileLinear {
   void *out;
   const void *x, *weight, *scale;
-  const float *bias;
+  const float *rowScale, *bias;
   long begin, end, first;
   int count, k, chunk, group, weightType, outType;
   long outStride, xStride;
@@ -200,6 +200,8 @@ template <class Tiles> struct TileLinear {
         Floats v = load(from, M1K_F32, (tile * tileRows + i % tileRows) * lanes, lanes);
         if (scaled)
           v = v * factor;
+        if (rowScale)
+          v = v * rowScale[begin + t + i];
         if (bias)
           v = v + offset;
         store(out, outType, (begin + t + i) * outStride + first + column, width, v);

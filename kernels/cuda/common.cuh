@@ -30,6 +30,12 @@ struct e4m3 {
   unsigned char bits;
 };
 
+// Numbers of float8_e4m3fn: weights that have a scale for each row, and rows that have one
+// (e4m3.cuh).
+struct e4m3 {
+  unsigned char bits;
+};
+
 // Bytes of weights of int4, two to a byte, which have a scale for each group of columns of a row.
 // A row is blocks of 128 columns, 64 bytes, the last one filled up; bits 4·p … 4·p+3 of word w, of
 // 16 bits, of a block are its column 32·p + w in two's complement (M1/IR/Int4.h).
@@ -249,7 +255,8 @@ template <class F> struct QuantisedRows {
   static constexpr int kRow = kInt4 ? int4_row_bytes(F::kK) : F::kK;
   static constexpr int kScales = kInt4                                  ? ceil_div(F::kK, F::kGroup)
                                  : same_type<typename F::WT, i8>::value ? 1
-                                                                        : 0;
+                                 : same_type<typename F::WT, e4m3>::value ? 1
+                                                                          : 0;
 
   // N columns from k on of row n; of int4 times their scale.
   template <int N>

@@ -1,20 +1,20 @@
 // out[n, k] = w[n, k] · scale[n], or of int4 · scale[n, k / kGroup], rounded to OT: quantised
 // weights for a library's products of many rows, which take longer than this does.
 //
-// dequantize: weights of i8. Grid (ceil(kN · kK / (kThreads · kVector · 4)), 1); a thread turns
-// four runs of kVector neighbours. Facts F: OT; kN, kK; kThreads.
+// dequantize: weights of i8 or e4m3. Grid (ceil(kN · kK / (kThreads · kVector · 4)), 1); a thread
+// turns four runs of kVector neighbours. Facts F: OT; kN, kK; kThreads.
 //
 // dequantize_int4: grid (ceil(kN · blocks of 128 columns · 4 / kThreads), 1); a thread turns 16
 // bytes, four runs of eight neighbours. Also kGroup.
 #ifndef M1K_DEQUANTIZE_CUH
 #define M1K_DEQUANTIZE_CUH
 
-#include "common.cuh"
+#include "e4m3.cuh"
 
 namespace m1k {
 
-template <class F>
-M1K_DEVICE void dequantize(const i8 *w, const float *scale, typename F::OT *out, m1_dims) {
+template <class F, class W>
+M1K_DEVICE void dequantize(const W *w, const float *scale, typename F::OT *out, m1_dims) {
   constexpr int kRun = 16 / int(sizeof(typename F::OT)), kVector = F::kK % kRun == 0 ? kRun : 1;
   constexpr u64 kAll = u64(F::kN) * F::kK;
   u64 first = (u64(blockIdx.x) * F::kThreads * 4 + threadIdx.x) * kVector;

@@ -4,9 +4,7 @@
 
 namespace m1k::cuda {
 
-int bytes_of(Type type) {
-  return type == Type::f32 ? 4 : is_quantised(type) || is_code(type) ? 1 : 2;
-}
+int bytes_of(Type type) { return type == Type::f32 ? 4 : is_quantised(type) ? 1 : 2; }
 
 const char *name_of(Type type) {
   switch (type) {
@@ -40,7 +38,9 @@ int number_of(Domain domain) {
   return 3;
 }
 
-bool is_quantised(Type type) { return type == Type::i8 || type == Type::i4x2; }
+bool is_quantised(Type type) {
+  return type == Type::i8 || type == Type::i4x2 || type == Type::e4m3;
+}
 bool is_code(Type type) { return type == Type::i8 || type == Type::e4m3; }
 
 std::string refusal_of_group(Type weights, int group) {

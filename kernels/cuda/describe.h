@@ -10,7 +10,7 @@ namespace m1k::cuda {
 
 int bytes_of(Type type);
 const char *name_of(Type type); // float, m1k::bf16, m1k::f16, m1k::i8, m1k::i4x2, m1k::e4m3
-bool is_quantised(Type type);   // weights: i8 or i4x2
+bool is_quantised(Type type);   // weights: i8, i4x2 or e4m3
 bool is_code(Type type);        // of caches: i8 or e4m3
 /// Why weights of this type have no scales for groups of so many columns; empty: they may have.
 std::string refusal_of_group(Type weights, int group);
@@ -49,7 +49,8 @@ public:
     add("const float", std::move(role), present);
   }
   void batch(std::string role, bool present = true) { add("const int", std::move(role), present); }
-  /// That of quantised weights, bf16 for i4x2, f32 for i8; absent for others.
+  /// That of quantised weights, bf16 for i4x2, f32 for i8 and e4m3; absent for
+  /// others.
   void scale(Type weights);
   /// By value; the element type is in the map.
   void tensor_map(std::string role);

@@ -26,7 +26,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   if (!description.error.empty())
     return description;
   int sides = f.gated ? 2 : 1;
-  const bool int8 = f.w_type == Type::i8,
+  const bool e4m3 = f.w_type == Type::e4m3, int8 = f.w_type == Type::i8 || e4m3,
              streams = int4 && f.x_type == Type::bf16 && f.k % 8 == 0 && f.x_stride % 8 == 0;
   // Every block reads x anew: with 16 weight rows it is at most half of what the weights are. Small
   // blocks even out the chip's last wave. Products of int4 take 16 weight rows.
@@ -61,7 +61,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
     stages = std::clamp(std::min(room / stage, int(ceil_div(ceil_div(f.k, 128), warps))), 2, 16);
     warp_bytes = std::max(warp_bytes, stages * stage);
   }
-  const int shared = warps * warp_bytes + squares_bytes;
+  const int shared = warps * warp_bytes + squares_bytes + (e4m3 ? f.max_rows * (warps + 1) * 4 : 0);
   int blocks = int(ceil_div(f.n, columns));
   Facts facts;
   facts.type("XT", f.x_type);
@@ -223,7 +223,7 @@ Description describe(const Dequantize &f, const std::string &symbol, const Tunin
   if (f.n <= 0 || f.k <= 0)
     description.error = "sizes must be positive";
   else if (!is_quantised(f.w_type) || is_quantised(f.out_type))
-    description.error = "expected weights of i8 or i4x2 and out of a float type";
+    description.error = "expected weights of i8, i4x2 or e4m3 and out of a float type";
   else
     description.error = refusal_of_group(f.w_type, f.group);
   if (!description.error.empty())
@@ -245,6 +245,37 @@ Description describe(const Dequantize &f, const std::string &symbol, const Tunin
   kernel.grid_x = int(int4 ? ceil_div(int64_t(f.n) * ceil_div(f.k, 128) * 4, threads)
                            : ceil_div(int64_t(f.n) * f.k, int64_t(threads) * vector * 4));
   description.workspace_bytes = int64_t(f.n) * f.k * bytes_of(f.out_type);
+  description.kernels.push_back(kernel);
+  return description;
+}
+
+Description describe(const QuantizeRows &f, const std::string &symbol, const Tuning &) {
+  Description description;
+  if (f.k <= 0)
+    description.error = "sizes must be positive";
+  else if (is_quantised(f.x_type) || (is_quantised(f.out_type) && f.out_type != Type::e4m3))
+    description.error = "expected x of a float type and out of e4m3 or a float type";
+  if (!description.error.empty())
+    return description;
+  const int threads = 256, rows = 4;
+  const bool codes = f.out_type == Type::e4m3;
+  Facts facts;
+  facts.type("XT", f.x_type);
+  facts.type("OT", f.out_type);
+  facts.number("kK", f.k);
+  facts.number("kXStride", f.x_stride);
+  facts.number("kDomain", number_of(f.domain));
+  facts.number("kThreads", threads);
+  facts.number("kRows", rows);
+  Parameters parameters;
+  parameters.input(f.x_type, "x");
+  parameters.add(name_of(f.out_type), "out");
+  parameters.add("float", "scale", codes);
+  Kernel kernel =
+      make_kernel(symbol, "quantize_rows.cuh", "quantize_rows", facts, parameters, threads);
+  kernel.launch_early = true;
+  kernel.domain = f.domain;
+  kernel.rows_per_group = rows;
   description.kernels.push_back(kernel);
   return description;
 }

@@ -9,8 +9,10 @@
 // bf16, which every i8 is, in registers: 16 bytes at k + 16·t are the fragments of four products.
 // Weights of int4 are the 16-row operand themselves, so that one product takes 16 of them, and
 // eight rows of x the other: 16 bytes of a weight row at 16·t are columns 32·p + 8·t … of four
-// planes p, the fragments of eight products. Other types multiply in f32. The scales of i8 are
-// applied to the sums, those of int4 to the sum of each group of columns. Launched
+// planes p, the fragments of eight products. Weights of e4m3 meet rows that are rounded to e4m3:
+// the block finds the largest absolute value of each row while its first weights arrive, and both
+// become f16, which every e4m3 is, in registers. Other types multiply in f32. The scales of i8 and
+// e4m3 are applied to the sums, those of int4 to the sum of each group of columns. Launched
 // early, which hides its start (M1-3B at batch 1 on an H100: 3.00 ms a step without, 2.92 with);
 // asking for the first weights before the wait lost half of that.
 //
@@ -29,12 +31,14 @@
 #ifndef M1K_LINEAR_CUH
 #define M1K_LINEAR_CUH
 
-#include "common.cuh"
+#include "e4m3.cuh"
 
 namespace m1k {
 
 template <class F> struct LinearTraits {
-  static constexpr bool kHasScale = same_type<typename F::WT, i8>::value;
+  // Rows of x are rounded to e4m3, with a scale each.
+  static constexpr bool kRoundsRows = same_type<typename F::WT, e4m3>::value;
+  static constexpr bool kHasScale = same_type<typename F::WT, i8>::value || kRoundsRows;
   using Rows = QuantisedRows<F>;
   static constexpr bool kInt4 = Rows::kInt4;
   static constexpr bool kTensor = same_type<typename F::XT, bf16>::value &&
@@ -57,9 +61,10 @@ template <class F> struct LinearTraits {
       max_of(kStreams ? F::kStages * kStageBytes : 0, F::kRows * kWeightRows * 4);
   static constexpr int kPartials = F::kWarps * kWarpBytes / 4;
   // The stages and sums; the sums of squares of the rows of x, and the scales that follow from
-  // them.
+  // them; the largest values of rows, of each warp's share, and their scales.
+  static constexpr int kNormFloats = kHasNorm ? F::kRows * (F::kSquares + 1) : 0;
   static constexpr int kSharedBytes =
-      (kPartials + (kHasNorm ? F::kRows * (F::kSquares + 1) : 0)) * 4;
+      (kPartials + kNormFloats + (kRoundsRows ? F::kRows * (F::kWarps + 1) : 0)) * 4;
   // Weights of a vector in the f32 path: 16 bytes, but no more floats than registers hold.
   static constexpr int kVector = min_of(8, 16 / int(sizeof(typename F::WT)));
   static constexpr bool kVectors = F::kK % kVector == 0 && F::kXStride % kVector == 0;
@@ -207,6 +212,158 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const i8 *w, int rows, int n0, floa
         }
       }
     }
+  }
+  keep_sums<F>(sum, partial);
+}
+
+// The largest absolute values of the rows of x, by all threads of the block: of each warp's share
+// to largest[warp][row].
+template <class F, int V>
+M1K_DEVICE void find_largest(const typename F::XT *x, int rows, float *largest) {
+  constexpr int kThreads = LinearTraits<F>::kThreads;
+  auto of_row = [&](int m) {
+    const typename F::XT *row = x + m * static_cast<long long>(F::kXStride);
+    float most = 0.0f;
+#pragma unroll 4
+    for (int k = threadIdx.x * V; k < F::kK; k += kThreads * V) {
+      float v[V];
+      if constexpr (V == 8 && same_type<typename F::XT, bf16>::value) {
+        widen_bf16(v, load_16(row + k));
+      } else {
+        load_floats<V>(v, row + k);
+      }
+#pragma unroll
+      for (int e = 0; e < V; ++e)
+        most = fmaxf(most, fabsf(v[e]));
+    }
+    return most;
+  };
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  auto keep = [&](int m, float most) {
+    most = lane_max<32>(most);
+    if (lane == 0)
+      largest[warp * F::kRows + m] = most;
+  };
+  if (rows == 1) {
+    keep(0, of_row(0));
+    return;
+  }
+  // Without a branch between them, the rows' loads are in flight together.
+#pragma unroll
+  for (int m = 0; m < F::kRows; ++m)
+    keep(m, of_row(min(m, rows - 1)));
+}
+// What find_largest left, of all warps.
+template <class F> M1K_DEVICE float largest_of(const float *largest, int m) {
+  float most = 0.0f;
+#pragma unroll
+  for (int p = 0; p < F::kWarps; ++p)
+    most = fmaxf(most, largest[p * F::kRows + m]);
+  return most;
+}
+
+// Eight bf16, times a factor, as e4m3 that are four pairs of f16.
+M1K_DEVICE void round_eight(u32 (&pairs)[4], uint4 eight, float factor) {
+  float v[8];
+  widen_bf16(v, eight);
+#pragma unroll
+  for (int i = 0; i < 4; ++i)
+    pairs[i] = unpack_e4m3(pack_e4m3(v[2 * i] * factor, v[2 * i + 1] * factor));
+}
+
+// For weights of e4m3, in the places of those of i8. `largest` is scratch of the block.
+template <class F>
+M1K_DEVICE void linear_tensor(const bf16 *x, const e4m3 *w, int rows, int n0, float *partial,
+                              float *largest) {
+  using R = LinearTraits<F>;
+  constexpr int kTiles = R::kWeightRows / 8;
+  constexpr int kHalves = F::kRows > 8 ? 2 : 1;
+  constexpr int kDeep = F::kDeep;
+  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+  const e4m3 *weight[kTiles];
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i) {
+    int side = i / (F::kColumns / 8), column = n0 + i % (F::kColumns / 8) * 8 + g;
+    column = min(column, F::kN - 1); // sums of columns past the end are not stored
+    weight[i] = w + static_cast<long long>(side * F::kN + column) * F::kK + t * 16;
+  }
+  const bf16 *input = x + static_cast<long long>(g) * F::kXStride + t * 16;
+  bool has[2] = {g < rows, g + 8 < rows};
+
+  float sum[kTiles][4];
+#pragma unroll
+  for (int i = 0; i < kTiles; ++i)
+    sum[i][0] = sum[i][1] = sum[i][2] = sum[i][3] = 0.0f;
+
+  uint4 fw[kDeep][kTiles];
+  constexpr int kChunk = 64 * kDeep;
+  const uint4 zero = make_uint4(0, 0, 0, 0);
+  auto load_weights = [&](int k0) {
+#pragma unroll
+    for (int u = 0; u < kDeep; ++u) {
+      int k = k0 + u * 64;
+      bool inside = F::kK % kChunk == 0 || k + t * 16 < F::kK;
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i)
+        fw[u][i] = inside ? __ldcs(reinterpret_cast<const uint4 *>(weight[i] + k)) : zero;
+    }
+  };
+  int k0 = warp * kChunk;
+  if (k0 < F::kK)
+    load_weights(k0);
+  find_largest<F, F::kK % 8 == 0 ? 8 : 1>(x, rows, largest);
+  __syncthreads();
+  float inverse[kHalves];
+#pragma unroll
+  for (int h = 0; h < kHalves; ++h)
+    inverse[h] = e4m3_inverse(largest_of<F>(largest, min(g + 8 * h, F::kRows - 1)));
+#pragma unroll 1
+  while (k0 < F::kK) {
+    uint4 fx[kDeep][kHalves][2];
+#pragma unroll
+    for (int u = 0; u < kDeep; ++u) {
+      int k = k0 + u * 64;
+      bool inside = F::kK % kChunk == 0 || k + t * 16 < F::kK;
+#pragma unroll
+      for (int h = 0; h < kHalves; ++h)
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+          fx[u][h][c] =
+              inside && has[h]
+                  ? load_16(input + h * 8 * static_cast<long long>(F::kXStride) + k + c * 8)
+                  : zero;
+    }
+#pragma unroll
+    for (int u = 0; u < kDeep; ++u) {
+      u32 a[4][4]; // of each product
+#pragma unroll
+      for (int c = 0; c < 2; ++c) {
+        u32 lo[4], hi[4] = {0, 0, 0, 0};
+        round_eight(lo, fx[u][0][c], inverse[0]);
+        if constexpr (kHalves == 2)
+          round_eight(hi, fx[u][kHalves - 1][c], inverse[kHalves - 1]);
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          a[2 * c + e][0] = lo[2 * e];
+          a[2 * c + e][1] = hi[2 * e];
+          a[2 * c + e][2] = lo[2 * e + 1];
+          a[2 * c + e][3] = hi[2 * e + 1];
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kTiles; ++i) {
+        const u32 words[4] = {fw[u][i].x, fw[u][i].y, fw[u][i].z, fw[u][i].w};
+#pragma unroll
+        for (int p = 0; p < 4; ++p) {
+          u32 b0, b1;
+          unpack_e4m3(words[p], b0, b1);
+          mma_f16(sum[i], a[p], b0, b1);
+        }
+      }
+    }
+    k0 += F::kWarps * kChunk;
+    if (k0 < F::kK)
+      load_weights(k0);
   }
   keep_sums<F>(sum, partial);
 }
@@ -371,8 +528,12 @@ template <class F> struct Int4Stream {
 template <class F, int V, int block>
 M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w,
                            const typename QuantisedRows<F>::Scale *scale, int rows, int n0,
-                           float *partial) {
+                           float *partial, float *largest) {
   using R = LinearTraits<F>;
+  if constexpr (R::kRoundsRows) {
+    find_largest<F, V>(x, rows, largest);
+    __syncthreads();
+  }
   constexpr int kBlock = min_of(F::kRows, block);
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   for (int m0 = 0; m0 < F::kRows; m0 += kBlock)
@@ -384,6 +545,12 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w,
 #pragma unroll
         for (int m = 0; m < kBlock; ++m)
           sum[i][m] = 0.0f;
+      [[maybe_unused]] float inverse[kBlock]; // of rows that are rounded
+      if constexpr (R::kRoundsRows) {
+#pragma unroll
+        for (int m = 0; m < kBlock; ++m)
+          inverse[m] = m0 + m < rows ? e4m3_inverse(largest_of<F>(largest, m0 + m)) : 0.0f;
+      }
       for (int k = (warp * 32 + lane) * V; k < F::kK; k += F::kWarps * 32 * V) {
         float fw[8][V];
 #pragma unroll
@@ -396,6 +563,11 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w,
           float fx[V];
           if (m0 + m < rows) {
             load_floats<V>(fx, x + (m0 + m) * static_cast<long long>(F::kXStride) + k);
+            if constexpr (R::kRoundsRows) {
+#pragma unroll
+              for (int v = 0; v < V; ++v)
+                fx[v] = round_to_e4m3(fx[v] * inverse[m]);
+            }
           } else {
 #pragma unroll
             for (int v = 0; v < V; ++v)
@@ -438,7 +610,8 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
     return;
   x += before_x;
   float *sums = reinterpret_cast<float *>(m1k_shared);
-  float *parts = sums + R::kPartials, *norm = parts + F::kRows * F::kSquares;
+  float *parts = sums + R::kPartials, *norm = parts + F::kRows * F::kSquares,
+        *largest = parts + R::kNormFloats, *row_scale = largest + F::kRows * F::kWarps;
   if constexpr (R::kHasNorm) { // arrives during the products
     squares = wait_for_predecessors(squares) + static_cast<long long>(m0) * F::kSquares;
     for (int i = threadIdx.x; i < rows * F::kSquares / 4; i += R::kThreads)
@@ -468,19 +641,24 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
   float *partial = sums + threadIdx.x / 32 * kPlane;
   if constexpr (R::kTensor) {
     if (!aligned16(x)) // rare; few registers: it does not cost the fast path its occupancy
-      linear_f32<F, 1, 2>(x, w, scale, rows, n0, partial);
+      linear_f32<F, 1, 2>(x, w, scale, rows, n0, partial, largest);
     else if constexpr (R::kInt4)
       Int4Stream<F>(w, scale, n0).products(x, rows, partial);
+    else if constexpr (R::kRoundsRows)
+      linear_tensor<F>(x, w, rows, n0, partial, largest);
     else
       linear_tensor<F>(x, w, rows, n0, partial);
   } else if constexpr (R::kVectors) {
     if (aligned16(x))
-      linear_f32<F, R::kVector, 8>(x, w, scale, rows, n0, partial);
+      linear_f32<F, R::kVector, 8>(x, w, scale, rows, n0, partial, largest);
     else
-      linear_f32<F, 1, 4>(x, w, scale, rows, n0, partial);
+      linear_f32<F, 1, 4>(x, w, scale, rows, n0, partial, largest);
   } else {
-    linear_f32<F, 1, 4>(x, w, scale, rows, n0, partial);
+    linear_f32<F, 1, 4>(x, w, scale, rows, n0, partial, largest);
   }
+  if constexpr (R::kRoundsRows)
+    if (int(threadIdx.x) < rows)
+      row_scale[threadIdx.x] = e4m3_scale(largest_of<F>(largest, threadIdx.x));
   if constexpr (R::kHasNorm)
     copy_async_wait<0>();
   __syncthreads();
@@ -510,6 +688,10 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
       if constexpr (R::kHasScale) {
         value *= factor[0];
         up *= factor[1];
+      }
+      if constexpr (R::kRoundsRows) {
+        value *= row_scale[m];
+        up *= row_scale[m];
       }
       if constexpr (R::kHasNorm) {
         value *= norm[m];

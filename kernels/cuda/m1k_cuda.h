@@ -34,8 +34,9 @@
 
 namespace m1k::cuda {
 
-/// i8, and i4x2 (two int4 to a byte, rows as M1/IR/Int4.h describes): weights of products. i8 and
-/// e4m3: codes of KV caches, with a scale for each row (m1.kv_cache).
+/// i8, i4x2 (two int4 to a byte, rows as M1/IR/Int4.h describes) and e4m3: weights of products; e4m3
+/// also what rows are rounded to. i8 and e4m3: codes of KV caches, with a scale for each row
+/// (m1.kv_cache).
 enum class Type : uint8_t { f32, bf16, f16, i8, i4x2, e4m3 };
 enum class Domain : uint8_t { one, tokens, sequences, logit_rows };
 
@@ -292,7 +293,8 @@ Description describe(const Combine &facts, const std::string &symbol, const Tuni
 ///   x, weight, [scale], [bias], [squares], [residual], [norm_weight]
 ///     → out, [normed], [squares_out]
 /// Weights of i8 stand for w[n, :] · scale[n], those of i4x2 for w[n, k] · scale[n, k / group] of
-/// bf16 [n][ceil(k / group)]; others have no scale.
+/// bf16 [n][ceil(k / group)]; others have no scale. Of e4m3, from sm_89 on, they stand for w[n, :]
+/// · scale[n] too, and x for its rows rounded as by QuantizeRows.
 /// `gated`: w is [2·n, k], out = silu(norm · x·w[0..n)ᵀ) · (norm · x·w[n..2n)ᵀ), with neither bias
 /// nor residual nor a norm after it.
 /// An RMS norm of n columns between two linears is split between them. With `leaves_norm` the first
@@ -344,8 +346,8 @@ struct TiledLinear {
 Description describe(const TiledLinear &facts, const std::string &symbol,
                      const Tuning &tuning = {});
 
-/// Weights of i8 or i4x2 as f32 or bf16: out[n, k] = weight[n, k] · scale[n], or · scale[n, k /
-/// group].
+/// Weights of i8, e4m3 or i4x2 as f32 or bf16: out[n, k] = weight[n, k] · scale[n], or · scale[n, k
+/// / group].
 ///   weight, scale → workspace, of n · k elements
 struct Dequantize {
   Type w_type = Type::i8, out_type = Type::bf16;
@@ -353,6 +355,19 @@ struct Dequantize {
   int group = 0; // 32, 64 or 128 with i4x2
 };
 Description describe(const Dequantize &facts, const std::string &symbol, const Tuning &tuning = {});
+
+/// m1.quantize_rows, from sm_89 on: rows rounded to e4m3, with the scale that takes the largest
+/// absolute value of each to 448. Codes and scales; with another `out_type` what they stand for,
+/// rounded to it.
+///   x → out, [scale f32 [rows]]; rows of out are k elements apart
+struct QuantizeRows {
+  Type x_type = Type::bf16, out_type = Type::e4m3;
+  int k = 0;
+  int64_t x_stride = 0;
+  Domain domain = Domain::tokens;
+};
+Description describe(const QuantizeRows &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
 
 /// Greedy choice: the first index of the largest logit.                             logits → out
 /// A row that holds a NaN, or whose largest logit is not finite, gives -1.

@@ -37,13 +37,18 @@ llvm::Expected<fbs::ElementType> elementType(Type type) {
 /// as dummy values lie within 3.5 deviations), convolution taps of unit gain, biases small. Rows of
 /// a quantised weight fill their range and have the scales that give them unit gain.
 std::pair<float, float> dummyStatistics(m1::WeightOp weight) {
-  constexpr float int8Deviation = 127.0f / 3.5f, int4Deviation = 7.0f / 3.5f;
+  auto deviationOf = [](m1::WeightOp codes) {
+    return (m1::int4GroupOf(codes.getTransform())            ? 7.0f
+            : codes.getTransform() == m1::Transform::Fp8Rows ? 448.0f
+                                                             : 127.0f) /
+           3.5f;
+  };
   if (weight.isQuantised())
-    return {0.0f, m1::int4GroupOf(weight.getTransform()) ? int4Deviation : int8Deviation};
+    return {0.0f, deviationOf(weight)};
   if (m1::WeightOp scaled = weight.getScaled()) {
     bool isInt4 = m1::int4GroupOf(scaled.getTransform()).has_value();
     auto columns = static_cast<float>(scaled.getTensorType().getDimSize(1) * (isInt4 ? 2 : 1));
-    return {1.0f / ((isInt4 ? int4Deviation : int8Deviation) * std::sqrt(columns)), 0.0f};
+    return {1.0f / (deviationOf(scaled) * std::sqrt(columns)), 0.0f};
   }
   auto shape = weight.getTensorType().getShape();
   StringRef name = weight.getSymName();
@@ -124,6 +129,8 @@ fbs::WeightTransform transformOf(m1::WeightOp weight) {
     return fbs::WeightTransform::plus_one;
   case m1::Transform::Int8Rows:
     return isScales ? fbs::WeightTransform::int8_scales : fbs::WeightTransform::int8_rows;
+  case m1::Transform::Fp8Rows:
+    return isScales ? fbs::WeightTransform::fp8_scales : fbs::WeightTransform::fp8_rows;
   case m1::Transform::Int4Groups32:
   case m1::Transform::Int4Groups64:
   case m1::Transform::Int4Groups128:
@@ -318,12 +325,13 @@ Offset<fbs::Function> TableBuilder::function(plan::FunctionOp op,
       commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Launch, table.Union()));
     } else if (auto gemm = dyn_cast<plan::GemmOp>(command)) {
       auto a = operand(gemm.getA()), w = operand(gemm.getW()), out = operand(gemm.getOut()),
-           bias = operand(gemm.getBias());
+           bias = operand(gemm.getBias()), aScale = operand(gemm.getAScale()),
+           wScale = operand(gemm.getWScale());
       auto label = string(gemm.getLabel());
       auto table = fbs::CreateGemm(
           fb, a, w, out, bias, static_cast<fbs::RowDomain>(gemm.getDomain()), gemm.getN(),
           gemm.getK(), gemm.getLda(), gemm.getLdo(), element(gemm.getAType()),
-          element(gemm.getWType()), element(gemm.getOutType()), label);
+          element(gemm.getWType()), element(gemm.getOutType()), label, aScale, wScale);
       commands.push_back(fbs::CreateCommandHolder(fb, fbs::Command::Gemm, table.Union()));
     }
   }

@@ -115,8 +115,8 @@ public:
     return entry->second;
   }
   void gemm(const GemmChoice &c) override {
-    plan::GemmOp::create(b, op->getLoc(), c.a, c.w, c.bias, c.out, c.domain, c.n, c.k, c.lda, c.ldo,
-                         c.aType, c.wType, c.outType, label());
+    plan::GemmOp::create(b, op->getLoc(), c.a, c.w, c.aScale, c.wScale, c.bias, c.out, c.domain,
+                         c.n, c.k, c.lda, c.ldo, c.aType, c.wType, c.outType, label());
   }
   bool declare(const KernelChoice &choice) override {
     auto [entry, inserted] = table.symbolOfKey.try_emplace(choice.key, choice.name);
@@ -133,7 +133,7 @@ private:
   void createKernel(const KernelChoice &choice, StringRef symbol, ArrayRef<int64_t> extents) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPoint(firstFunction());
-    NamedAttrList facts = spec->toAttribute(b.getContext());
+    NamedAttrList facts = (choice.spec ? choice.spec : spec)->toAttribute(b.getContext());
     for (auto [name, value] : choice.shape)
       facts.set(name, b.getI64IntegerAttr(value));
     plan::KernelOp::create(b, op->getLoc(), symbol, choice.key, choice.origin, uint32_t(0),

@@ -2,11 +2,11 @@
 #ifndef M1C_LIB_IMPORT_ELEMENTS_H
 #define M1C_LIB_IMPORT_ELEMENTS_H
 
+#include "m1k_e4m3.h"
 #include "llvm/ADT/bit.h"
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 
 namespace m1c {
 
@@ -25,13 +25,7 @@ inline float widenF16(uint16_t bits) {
 }
 
 /// float8_e4m3fn: bias 7, no infinities, NaN where all bits but the sign are set.
-inline float widenE4m3(uint8_t bits) {
-  uint32_t exponent = bits >> 3 & 15, mantissa = bits & 7;
-  float value = (bits & 0x7f) == 0x7f ? std::numeric_limits<float>::quiet_NaN()
-                : exponent            ? std::ldexp(float(8 + mantissa), int(exponent) - 10)
-                                      : std::ldexp(float(mantissa), -9);
-  return bits & 0x80 ? -value : value;
-}
+inline float widenE4m3(uint8_t bits) { return m1k_e4m3_value(bits); }
 
 /// To nearest even; NaN stays a (quiet) NaN.
 inline uint16_t roundToBf16(float value) {

@@ -76,6 +76,18 @@ public:
     return true;
   }
 
+  bool readE4m3Row(int64_t row, uint8_t *out, float *scale) const override {
+    if (format.packing != CodePacking::e4m3 || zeros || format.groups > 1)
+      return false;
+    std::memcpy(out, codes.data.data() + row * format.columns, size_t(format.columns));
+    // Kernels take numbers only.
+    if (llvm::any_of(ArrayRef<uint8_t>(out, format.columns),
+                     [](uint8_t code) { return (code & 0x7f) == 0x7f; }))
+      return false;
+    *scale = floatAt(scales, placeOf(row, 0));
+    return true;
+  }
+
 private:
   int64_t placeOf(int64_t row, int64_t group) const {
     return row / format.rowBlock * format.rowStride + group * format.groupStride;

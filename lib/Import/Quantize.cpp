@@ -1,6 +1,7 @@
 #include "Quantize.h"
 
 #include "M1/IR/Int4.h"
+#include "m1k_e4m3.h"
 #include "llvm/ADT/bit.h"
 
 #include <algorithm>
@@ -139,6 +140,22 @@ void quantizeInt8(ArrayRef<float> row, int8_t *out) {
   // A scale that is subnormal holds few bits, and quotients may be above 127.
   for (size_t i = 0; i < row.size(); ++i)
     out[i] = int8_t(std::clamp(row[i] / scale, -127.0f, 127.0f) + magic - magic);
+}
+
+float fp8Scale(ArrayRef<float> row) {
+  const uint32_t largest = largestMagnitude(row);
+  return largest < infinity ? llvm::bit_cast<float>(largest) / M1K_E4M3_LARGEST : nan;
+}
+
+void quantizeFp8(ArrayRef<float> row, uint8_t *out) {
+  const float scale = fp8Scale(row);
+  if (!(scale > 0)) { // zeros, or NaN
+    std::fill_n(out, row.size(), uint8_t(0));
+    return;
+  }
+  // With a scale that is subnormal quotients may be above 448, which is where numbers end.
+  for (size_t i = 0; i < row.size(); ++i)
+    out[i] = m1k_e4m3_of(row[i] / scale);
 }
 
 void int4Scales(ArrayRef<float> row, int64_t group, uint16_t *out) {

@@ -1,4 +1,5 @@
-// Rows of matrices as integers with scales. What the transforms of m1.weight mean, in numbers.
+// Rows of matrices as integers or e4m3 numbers with scales. What the transforms of m1.weight mean,
+// in numbers.
 #ifndef M1C_IMPORT_QUANTIZE_H
 #define M1C_IMPORT_QUANTIZE_H
 
@@ -12,6 +13,12 @@ float int8Scale(llvm::ArrayRef<float> row);
 
 /// One integer for each value: what int8_rows says.
 void quantizeInt8(llvm::ArrayRef<float> row, int8_t *out);
+
+/// The largest absolute value / 448; NaN for a row with a NaN or an infinite value.
+float fp8Scale(llvm::ArrayRef<float> row);
+
+/// One e4m3 number for each value: what fp8_rows says.
+void quantizeFp8(llvm::ArrayRef<float> row, uint8_t *out);
 
 /// One scale, a bf16, for each `group` (32, 64 or 128) values, the last ones fewer: what
 /// int4_groups_… says.

@@ -50,7 +50,16 @@ uint32_t infinityBits(StoredType type) {
 }
 
 /// What the f32 values of a weight become.
-enum class Form { f32, bf16, int8Rows, int8Scales, int4Groups, int4Scales };
+enum class Form { f32, bf16, int8Rows, int8Scales, fp8Rows, fp8Scales, int4Groups, int4Scales };
+
+/// Whether it is of rows with one scale each, whose codes a checkpoint may hold itself.
+bool isOfRows(Form form) {
+  return form == Form::int8Rows || form == Form::int8Scales || form == Form::fp8Rows ||
+         form == Form::fp8Scales;
+}
+bool isScales(Form form) {
+  return form == Form::int8Scales || form == Form::fp8Scales || form == Form::int4Scales;
+}
 
 /// Takes the f32 values of a weight in chunks of any size and passes on what they become. Rows of
 /// `columns` values count where the form is one of rows.
@@ -74,6 +83,8 @@ public:
       return sink({reinterpret_cast<const char *>(rounded.data()), rounded.size() * 2});
     case Form::int8Rows:
     case Form::int8Scales:
+    case Form::fp8Rows:
+    case Form::fp8Scales:
     case Form::int4Groups:
     case Form::int4Scales:
       return writeRows(values);
@@ -106,11 +117,13 @@ private:
       return bytes.data() + bytes.size() - count;
     };
     const auto length = static_cast<int64_t>(columns);
-    if (form == Form::int8Scales) {
-      float scale = int8Scale(row);
+    if (form == Form::int8Scales || form == Form::fp8Scales) {
+      float scale = form == Form::int8Scales ? int8Scale(row) : fp8Scale(row);
       std::memcpy(extend(sizeof(scale)), &scale, sizeof(scale));
     } else if (form == Form::int8Rows) {
       quantizeInt8(row, reinterpret_cast<int8_t *>(extend(length)));
+    } else if (form == Form::fp8Rows) {
+      quantizeFp8(row, reinterpret_cast<uint8_t *>(extend(length)));
     } else if (form == Form::int4Groups) {
       quantizeInt4(row, group, reinterpret_cast<uint8_t *>(extend(int4RowBytes(length))));
     } else {
@@ -132,6 +145,7 @@ void transformValues(Transform transform, MutableArrayRef<float> values) {
   switch (transform) {
   case Transform::None:
   case Transform::Int8Rows: // the writer's
+  case Transform::Fp8Rows:
   case Transform::Int4Groups32:
   case Transform::Int4Groups64:
   case Transform::Int4Groups128:
@@ -165,7 +179,7 @@ struct Part {
 void warnOfBits(WeightOp weight, const SourceTensor &tensor, StoredType type, uint32_t largest,
                 Form form) {
   // Of scales the weight itself has said it.
-  if (largest >= infinityBits(type) && form != Form::int8Scales && form != Form::int4Scales)
+  if (largest >= infinityBits(type) && !isScales(form))
     weight.emitWarning() << "checkpoint tensor '" << tensor.name << "' holds "
                          << (largest > infinityBits(type) ? "NaN" : "infinite values");
 }
@@ -182,18 +196,20 @@ LogicalResult writeCoded(WeightOp weight, const CheckpointData &data, const Part
   const int64_t begin = isVector ? 0 : part.first * inner,
                 end = isVector ? 1 : (part.first + part.rows) * inner;
   const Form form = write.getForm();
-  const bool isQuantised = form == Form::int8Rows || form == Form::int8Scales;
+  const bool isQuantised = isOfRows(form), isFp8 = form == Form::fp8Rows || form == Form::fp8Scales;
   const int64_t step = std::max<int64_t>(1, int64_t(chunkElements) / length);
   std::vector<float> values(std::min(step, end - begin) * length);
-  std::vector<int8_t> codes(isQuantised ? length : 0);
+  std::vector<uint8_t> codes(isQuantised ? length : 0);
   uint32_t largest = 0;
   for (int64_t row = begin; row < end;) {
     float scale;
-    if (isQuantised && length == columns && tensor.code->readInt8Row(row, codes.data(), &scale)) {
+    if (isQuantised && length == columns &&
+        (isFp8 ? tensor.code->readE4m3Row(row, codes.data(), &scale)
+               : tensor.code->readInt8Row(row, reinterpret_cast<int8_t *>(codes.data()), &scale))) {
       // No value is rounded anew.
-      const char *bytes = form == Form::int8Rows ? reinterpret_cast<const char *>(codes.data())
-                                                 : reinterpret_cast<const char *>(&scale);
-      if (failed(sink({bytes, form == Form::int8Rows ? codes.size() : sizeof(scale)})))
+      const char *bytes = isScales(form) ? reinterpret_cast<const char *>(&scale)
+                                         : reinterpret_cast<const char *>(codes.data());
+      if (failed(sink({bytes, isScales(form) ? sizeof(scale) : codes.size()})))
         return failure();
       largest = std::max(largest, llvm::bit_cast<uint32_t>(scale) & 0x7fffffff);
       ++row;
@@ -385,9 +401,11 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
     return weight.emitOpError() << "expected sources of " << type.getNumElements()
                                 << " elements together, got " << count;
   }
-  Form form = !quantised         ? Writer::formOf(elementType)
-              : source != weight ? (group ? Form::int4Scales : Form::int8Scales)
-                                 : (group ? Form::int4Groups : Form::int8Rows);
+  const bool isFp8 = source.getTransform() == Transform::Fp8Rows, ofScales = source != weight;
+  Form form = !quantised ? Writer::formOf(elementType)
+              : group    ? (ofScales ? Form::int4Scales : Form::int4Groups)
+              : isFp8    ? (ofScales ? Form::fp8Scales : Form::fp8Rows)
+                         : (ofScales ? Form::int8Scales : Form::int8Rows);
   const int64_t columns = type.getRank() ? type.getShape().back() : 1;
   Writer write(form, columns, sink, group);
   for (const Part &part : parts) {

@@ -68,6 +68,40 @@ Rows linear(const Rows &x, const Rows &w, const Rows *bias) {
   return result;
 }
 
+/// The nearest number of e4m3, of two the one whose last bit is 0: three bits behind the first,
+/// down to 2^-9. No value is above 448, the largest.
+static double nearestE4m3(double value) {
+  if (value == 0 || !std::isfinite(value))
+    return value;
+  double step = std::exp2(std::max(std::floor(std::log2(std::abs(value))), -6.0) - 3);
+  return std::nearbyint(value / step) * step;
+}
+
+QuantisedRows quantizeRows(const Rows &x) {
+  QuantisedRows result{x, Rows(x.rows, 1)};
+  for (int64_t t = 0; t < x.rows; ++t) {
+    double largest = 0;
+    for (int64_t k = 0; k < x.columns; ++k)
+      largest = std::fmax(largest, std::abs(x.at(t, k)));
+    const bool isZero = largest < 0x1p-100;
+    result.scale.at(t, 0) = isZero ? 0 : largest / 448;
+    for (int64_t k = 0; k < x.columns; ++k) {
+      const double value = x.at(t, k);
+      result.codes.at(t, k) = std::isnan(value) ? value
+                              : isZero          ? 0
+                                                : nearestE4m3(value * (448 / largest));
+    }
+  }
+  return result;
+}
+
+Rows scaled(Rows x, const Rows &scale) {
+  for (int64_t t = 0; t < x.rows; ++t)
+    for (int64_t k = 0; k < x.columns; ++k)
+      x.at(t, k) *= scale.values[t];
+  return x;
+}
+
 Rows rmsNorm(const Rows &x, const Rows *w, double eps, int64_t groups) {
   Rows result(x.rows, x.columns);
   int64_t size = x.columns / groups;

@@ -35,6 +35,14 @@ Rows map(const Rows &a, const Rows &b, const std::function<double(double, double
 
 /// x · wᵀ (+ bias), bias null when absent.
 Rows linear(const Rows &x, const Rows &w, const Rows *bias);
+/// Each row as e4m3 numbers and one scale: the row's largest absolute value / 448. Rows whose
+/// largest is below 2^-100 are zeros.
+struct QuantisedRows {
+  Rows codes, scale; // scale: one column
+};
+QuantisedRows quantizeRows(const Rows &x);
+/// Row t times scale[t].
+Rows scaled(Rows x, const Rows &scale);
 /// x · rsqrt(mean(x²) + eps) · w, each of `groups` equal column ranges normalised on its own; w has
 /// a value a column, or one for each column of a range; null: none.
 Rows rmsNorm(const Rows &x, const Rows *w, double eps, int64_t groups = 1);

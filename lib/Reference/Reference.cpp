@@ -13,11 +13,21 @@
 #include "llvm/ADT/TypeSwitch.h"
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 using namespace mlir;
 using namespace m1c::reference;
 
 namespace m1c {
+
+/// Sign, four bits of exponent of bias 7, three of mantissa.
+static double valueOfE4m3(uint8_t code) {
+  const int exponent = code >> 3 & 15, mantissa = code & 7;
+  const double size = (code & 0x7f) == 0x7f ? std::numeric_limits<double>::quiet_NaN()
+                      : exponent            ? std::ldexp(8 + mantissa, exponent - 10)
+                                            : std::ldexp(mantissa, -9);
+  return code & 0x80 ? -size : size;
+}
 
 /// The elements of a weight as rows: [a, b, c, …] is a rows of b·c·… columns, a vector one row.
 /// Pairs of int4 are bytes.
@@ -35,15 +45,16 @@ static FailureOr<Rows> readWeight(m1::WeightOp op, const CheckpointData &data) {
   rows.values.resize(count);
   Type element = type.getElementType();
   int64_t width = element.getIntOrFloatBitWidth() / 8;
-  bool isPairs = m1::isInt4Pairs(element);
-  if (!(element.isF32() || element.isBF16() || element.isSignlessInteger(8) || isPairs) ||
+  bool isPairs = m1::isInt4Pairs(element), isE4m3 = isa<Float8E4M3FNType>(element);
+  if (!(element.isF32() || element.isBF16() || element.isSignlessInteger(8) || isPairs || isE4m3) ||
       static_cast<int64_t>(bytes.size()) != count * width)
     return op.emitOpError("cannot be evaluated: expected ")
-           << count << " elements of f32, bf16, i8 or ui8, got " << bytes.size() << " bytes of "
-           << element;
+           << count << " elements of f32, bf16, i8, ui8 or f8E4M3FN, got " << bytes.size()
+           << " bytes of " << element;
   for (int64_t i = 0; i < count; ++i) {
     if (width == 1) {
-      rows.values[i] = isPairs ? static_cast<uint8_t>(bytes[i]) : static_cast<int8_t>(bytes[i]);
+      auto byte = static_cast<uint8_t>(bytes[i]);
+      rows.values[i] = isE4m3 ? valueOfE4m3(byte) : isPairs ? byte : static_cast<int8_t>(byte);
       continue;
     }
     uint32_t bits = 0;
@@ -317,8 +328,23 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::EmbeddingOp op) { return embedding(op); })
       .Case([&](m1::LinearOp op) {
         const Rows &x = get(op.getX());
+        if (op.getRowScale())
+          return set(op.getResult(), linear(scaled(x, get(op.getRowScale())),
+                                            weightOf(op.getWeight(), op.getScale(), x.columns),
+                                            getOptional(op.getBias())));
+        if (isa<Float8E4M3FNType>(op.getWeight().getType().getElementType())) {
+          QuantisedRows codes = quantizeRows(x);
+          return set(op.getResult(), linear(scaled(std::move(codes.codes), codes.scale),
+                                            weightOf(op.getWeight(), op.getScale(), x.columns),
+                                            getOptional(op.getBias())));
+        }
         return set(op.getResult(), linear(x, weightOf(op.getWeight(), op.getScale(), x.columns),
                                           getOptional(op.getBias())));
+      })
+      .Case([&](m1::QuantizeRowsOp op) {
+        QuantisedRows result = quantizeRows(get(op.getX()));
+        (void)set(op.getCodes(), std::move(result.codes));
+        return set(op.getScale(), std::move(result.scale));
       })
       .Case([&](m1::RmsNormOp op) {
         return set(op.getResult(), rmsNorm(get(op.getX()), getOptional(op.getWeight()),

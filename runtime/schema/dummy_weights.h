@@ -52,6 +52,6 @@ M1_DUMMY_FUNCTION unsigned char m1_dummy_i4x2(float low, float high) {
 
 // The weight's element is fmaf((float)m1_dummy_integer(key, index), dummy_scale *
 // M1_DUMMY_INVERSE_DEVIATION, dummy_offset), rounded to nearest even to the weight's type
-// (i8: m1_dummy_i8, i4x2: m1_dummy_i4x2).
+// (i8: m1_dummy_i8, i4x2: m1_dummy_i4x2, f8e4m3: m1k_e4m3_of).
 
 #endif

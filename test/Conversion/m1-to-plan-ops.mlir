@@ -17,6 +17,8 @@ m1.weight @quantised : tensor<4x64xi8> {sources = ["q"], transform = #m1<transfo
 m1.weight @quantised.scale : tensor<4xf32> {scales_of = @quantised}
 m1.weight @int4 : tensor<4x64xui8> {sources = ["q"], transform = #m1<transform int4_groups_32>}
 m1.weight @int4.scale : tensor<4x2xbf16> {scales_of = @int4}
+m1.weight @fp8 : tensor<4x64xf8E4M3FN> {sources = ["q"], transform = #m1<transform fp8_rows>}
+m1.weight @fp8.scale : tensor<4xf32> {scales_of = @fp8}
 m1.weight @kv_proj : tensor<32x64xf32> {sources = ["kv_proj"]}
 m1.weight @hi : tensor<2x8x2xf32> {sources = ["hi"]}
 m1.weight @lo : tensor<256x8x2xf32> {sources = ["lo"]}
@@ -75,6 +77,13 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf3
   %scale4 = m1.get_weight @int4.scale : tensor<4x2xbf16>
   %i4 = m1.linear %h, %int4 scale(%scale4)
       : (tensor<?x64xf32>, tensor<4x64xui8>, tensor<4x2xbf16>) -> tensor<?x4xf32>
+  // Rows are rounded to e4m3 by a kernel of its own.
+  // CHECK: plan.kernel @quantize_rows {key = "quantize_rows x:64xf32/64 -> codes:64xbf16/64 scale:f32/1 over tokens", origin = "generated"}
+  // CHECK: plan.kernel @linear_4_v3 {key = "linear x:64xbf16/64 weight:4x64xf8E4M3FN scale:4xf32 row_scale:f32/1 bias:4xf32 -> out:4xf32/4 over tokens", origin = "generated"}
+  %fp8 = m1.get_weight @fp8 : tensor<4x64xf8E4M3FN>
+  %scale8 = m1.get_weight @fp8.scale : tensor<4xf32>
+  %i8 = m1.linear %h, %fp8 scale(%scale8) bias(%D2)
+      : (tensor<?x64xf32>, tensor<4x64xf8E4M3FN>, tensor<4xf32>, tensor<4xf32>) -> tensor<?x4xf32>
   // CHECK: plan.kernel @ssd_scan_64 {key = "ssd_scan {delta_softplus} x:32xf32/32 dt:4xf32/4 a:4xf32 b:32xf32/32 c:64xf32/64 dt_bias:4xf32 state:4x16x16xbf16 sequence_starts:i32 slots:i32 positions:i32 -> out:64xf32/64 over sequences", origin = "ssd_scan"}
   %y2 = m1.ssd_scan %x, %d4, %A2, %x, %h dt_bias(%D2), %batch, %scan2_state {delta_softplus}
     : (tensor<?x32xf32>, tensor<?x4xf32>, tensor<4xf32>, tensor<?x32xf32>, tensor<?x64xf32>,

@@ -174,6 +174,57 @@ TEST_F(Weights, QuantisesRows) {
       write("tensor<4x2xi8> {sources = [\"a\"], transform = #m1<transform int8_rows>}", special));
 }
 
+// Rows become e4m3 numbers, the nearest of all codes; scales take the largest value to 448.
+TEST_F(Weights, QuantisesRowsToE4m3) {
+  constexpr int columns = 300, rows = 40;
+  std::vector<float> f32(columns * rows);
+  for (size_t i = 0; i < f32.size(); ++i)
+    f32[i] = float(int(i * 7919 % 20011) - 10005) * std::ldexp(1.f, int(i % 13) - 30);
+  const std::string declaration =
+      "tensor<40x300xf8E4M3FN> {sources = [\"a\"], transform = #m1<transform fp8_rows>}";
+  const std::vector<Checkpoint::Tensor> tensors = {{"a", "F32", "40,300", bytesOf(f32)}};
+  auto codes = values<uint8_t>(write(declaration, tensors));
+  auto scales = values<float>(
+      write("tensor<40xf32> {scales_of = @q}\nm1.weight @q : " + declaration, tensors));
+  ASSERT_EQ(codes.size(), f32.size());
+  ASSERT_EQ(scales.size(), size_t(rows));
+  auto valueOf = [](int code) {
+    const int exponent = code >> 3 & 15, mantissa = code & 7;
+    const double size =
+        exponent ? std::ldexp(8 + mantissa, exponent - 10) : std::ldexp(mantissa, -9);
+    return code & 0x80 ? -size : size;
+  };
+  for (int row = 0; row < rows; ++row) {
+    float largest = 0;
+    for (int i = 0; i < columns; ++i)
+      largest = std::max(largest, std::abs(f32[row * columns + i]));
+    ASSERT_EQ(scales[row], largest / 448) << row;
+    for (int i = 0; i < columns; ++i) {
+      const double wanted = f32[row * columns + i] / scales[row];
+      const int code = codes[row * columns + i];
+      ASSERT_NE(code & 0x7f, 0x7f) << row << " " << i;
+      for (int other = 0; other < 256; ++other)
+        if ((other & 0x7f) != 0x7f)
+          ASSERT_LE(std::abs(valueOf(code) - wanted), std::abs(valueOf(other) - wanted))
+              << row << " " << i;
+    }
+  }
+  EXPECT_TRUE(messages.empty());
+
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<Checkpoint::Tensor> special = {
+      {"a", "F32", "5,2", bytesOf<float>({0, -0.f, 1, nan, -INFINITY, 1, 1e-44f, -1e-45f, 2, -4})}};
+  const std::string five =
+      "tensor<5x2xf8E4M3FN> {sources = [\"a\"], transform = #m1<transform fp8_rows>}";
+  EXPECT_EQ(values<uint8_t>(write(five, special)),
+            (std::vector<uint8_t>{0, 0, 0, 0, 0, 0, 0, 0, 0x76, 0xfe}));
+  EXPECT_EQ(messages.size(), 1u);
+  auto five_scales =
+      values<float>(write("tensor<5xf32> {scales_of = @q}\nm1.weight @q : " + five, special));
+  EXPECT_TRUE(std::isnan(five_scales[1]) && std::isnan(five_scales[2]));
+  EXPECT_EQ(five_scales[4], 4.f / 448);
+}
+
 // Groups of a row become int4 by a scale of bf16: the one of the tried scales that leaves the least
 // squared error, which is never more than that of the largest value / -8. Rows end with short
 // groups and are filled up with zeros to whole blocks.

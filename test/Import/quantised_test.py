@@ -410,6 +410,22 @@ class Quantised(unittest.TestCase):
             scales = [weight for name, weight in got.items() if name.startswith("layers.0.down") and weight[0].endswith("xf32")]
             self.assertEqual(scales, [(f"{m.rows}xf32", pack_floats("F32", [row[0] for row in m.scales]))])
 
+    def test_fp8_rows_stay_as_they_are(self):
+        """With --quantize fp8, codes and scales are those of the checkpoint."""
+        make = self.matrix(low=0, high=0, is_float=True, scale_type="F32")
+        matrices = {}
+
+        def quantise(name, *matrix):
+            m = matrices[name] = make(*matrix)
+            return compressed(m, packed=False, is_float=True), m
+
+        self.write(quantise, group_config({"num_bits": 8, "type": "float", "strategy": "channel"}, "float-quantized"))
+        got, _ = self.weights("quantised", "--quantize", "fp8")
+        m = matrices["model.layers.0.mlp.down_proj.weight"]
+        self.assertEqual(got["layers.0.down"], (f"{m.rows}x{m.columns}xf8e4m3", bytes(code for row in m.codes for code in row)))
+        scales = [weight for name, weight in got.items() if name.startswith("layers.0.down") and weight[0].endswith("xf32")]
+        self.assertEqual(scales, [(f"{m.rows}xf32", pack_floats("F32", [row[0] for row in m.scales]))])
+
     def test_conversion_to_an_m1(self):
         make = self.matrix(low=1, high=15, group=16, asymmetric=True, scale_type="F16")
         self.write(lambda name, *matrix: (lambda m: (gptq(m), m))(make(*matrix)), gptq_config(), layers=2)

@@ -49,7 +49,8 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
   types.cpu = random.pick(
       {"native", "x86-64-v3", __builtin_cpu_supports("x86-64-v4") ? "x86-64-v4" : "x86-64-v3"});
   types.quantize =
-      random.chance(0.16) ? random.pick({"int8", "int4:32", "int4:64", "int4:128"}) : "";
+      random.chance(0.2) ? random.pick({"int8", "fp8", "int4:32", "int4:64", "int4:128"}) : "";
+  const bool isFp8 = types.quantize == "fp8";
   bool rounded = types.activation == "bf16" || types.kv == "bf16" || types.state == "bf16";
   SCOPED_TRACE(testing::Message() << "M1_TEST_SEED=" << seed << " activation " << types.activation
                                   << " state " << types.state << " kv " << types.kv << " cpu "
@@ -88,7 +89,9 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
   // docs/numerics.md. f32: the largest difference, in the spread of the logits. bf16: in the
   // Euclidean norm, and where a model amplifies roundings beyond the bound, no more than plain code
   // that rounds alike.
-  double limit = rounded ? std::max(3e-2, 2.0 * naive) : 1e-3;
+  // fp8: one activation that falls to the other side of a boundary between codes moves those
+  // behind it across others: results differ by up to what the format itself costs.
+  double limit = rounded ? std::max(isFp8 ? 4e-1 : 3e-2, 2.0 * naive) : isFp8 ? 2e-1 : 1e-3;
 
   CompiledModel model(directory / "model.m1a", static_cast<uint32_t>(tracks.size()) + 1, 400, 400);
   ASSERT_EQ(model.problem, "");
@@ -167,8 +170,8 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
   }
   double worst = 0;
   for (const Track &track : tracks)
-    worst = std::max(worst, rounded ? normError(track.got, track.want)
-                                    : relativeError(track.got, track.want));
+    worst = std::max(worst, rounded || isFp8 ? normError(track.got, track.want)
+                                             : relativeError(track.got, track.want));
   EXPECT_LE(worst, limit) << (rounded ? "plain code that rounds alike: " + std::to_string(naive)
                                       : "");
   RecordProperty("relative_error", std::to_string(worst));

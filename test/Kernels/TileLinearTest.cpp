@@ -73,6 +73,7 @@ public:
                              c.weightType == M1K_I4 ? (c.k + group - 1) / group : 1, 0,
                              [&] { return random.normal(); })),
         bias(Matrix::filled(M1K_F32, 1, c.n, 0, [&] { return random.normal(); })),
+        rowScale(Matrix::filled(M1K_F32, 1, c.tokens, 0, [&] { return random.normal(); })),
         out(c.outType, c.tokens, c.n, c.n + 3) {
     for (int i = 0; i < c.n; ++i)
       for (int column = 0; column < c.k; ++column)
@@ -80,6 +81,7 @@ public:
   }
 
   const void *scales() { return isBf16() ? nullptr : scale.data(); }
+  const float *rowScales() const { return isE4m3() ? rowScale.floats() : nullptr; }
   const float *biases() const { return c.biased ? bias.floats() : nullptr; }
 
   /// 2e-6: sums of up to some thousand terms in f32, of both signs. 4e-3: the result in bf16.
@@ -87,8 +89,10 @@ public:
     for (int t = 0; t < c.tokens; ++t)
       for (int i = 0; i < c.n; ++i) {
         double sum = c.biased ? bias.get(0, i) : 0.0, size = 0;
+        const double factor = isE4m3() ? rowScale.get(0, t) : 1.0;
         for (int column = 0; column < c.k; ++column) {
-          const double product = x.get(t, column) * values[static_cast<size_t>(i) * c.k + column];
+          const double product =
+              factor * x.get(t, column) * values[static_cast<size_t>(i) * c.k + column];
           sum += product;
           size += std::abs(product);
         }
@@ -105,10 +109,11 @@ public:
   Matrix x;
   std::vector<char> weight;
   std::vector<double> values; // what the weights are
-  Matrix scale, bias, out;
+  Matrix scale, bias, rowScale, out;
 
 private:
   bool isBf16() const { return c.weightType == M1K_BF16; }
+  bool isE4m3() const { return c.weightType == M1K_E4M3; }
   long int4Stride() const { return (c.k + 127) / 128 * 64; }
   /// Writes a random weight; returns its value.
   double draw(int i, int column) {
@@ -122,6 +127,11 @@ private:
       const int code = random.integer(-127, 127);
       weight[at] = static_cast<char>(code);
       return code * scale.get(i, 0);
+    }
+    if (isE4m3()) {
+      const int code = random.integer(0, 0x7e) | random.integer(0, 1) << 7;
+      weight[at] = static_cast<char>(code);
+      return m1k_e4m3_value(static_cast<unsigned char>(code)) * scale.get(i, 0);
     }
     const int code = random.integer(-8, 7);
     const long word = i * int4Stride() + column / 128 * 64 + column % 32 * 2;
@@ -141,7 +151,7 @@ std::vector<Case> cases() {
     for (int n : {1, 15, 32, 40, 64, 130})
       for (int k : {1, 31, 64, 100, 544, 1100}) {
         ++number;
-        constexpr int types[] = {M1K_BF16, M1K_I8, M1K_I4, M1K_BF16};
+        constexpr int types[] = {M1K_BF16, M1K_I8, M1K_I4, M1K_E4M3};
         all.push_back({tokens, n, k, types[number % 4], number % 3 == 0,
                        number % 5 == 0 ? M1K_BF16 : M1K_F32});
       }
@@ -156,6 +166,7 @@ M1K_AMX void multiplyPlainly(Product &p, long first, long begin, long end) {
          p.x.data(),
          p.weight.data(),
          p.scales(),
+         p.rowScales(),
          p.biases(),
          begin,
          end,
@@ -205,10 +216,10 @@ TEST(TileLinear, ProcessorAgreesWithFloat64) {
   if (std::string why = whyNoTiles(); !why.empty())
     GTEST_SKIP() << why;
   checkAll([](Product &p, long first, long begin, long end) {
-    m1k_cpu_tile_linear(p.out.data(), p.x.data(), p.weight.data(), p.scales(), p.biases(), first,
-                        std::min<long>(first + block, p.c.n), begin, end, p.c.k, block,
-                        tokensOfGroup, chunk, group, p.c.weightType, p.c.outType, p.out.stride,
-                        p.x.stride);
+    m1k_cpu_tile_linear(p.out.data(), p.x.data(), p.weight.data(), p.scales(), p.rowScales(),
+                        p.biases(), first, std::min<long>(first + block, p.c.n), begin, end, p.c.k,
+                        block, tokensOfGroup, chunk, group, p.c.weightType, p.c.outType,
+                        p.out.stride, p.x.stride);
   });
 }
 

@@ -72,6 +72,48 @@ func.func @linear_int8_to_f32(%x: tensor<?x75xbf16>, %w: tensor<7x75xbf16>)
   return %y : tensor<?x7xf32>
 }
 
+// Rows are rounded to e4m3 as well: of sizes that kernels take in vectors and in tensor cores, and
+// odd ones.
+func.func @linear_fp8(%x: tensor<?x96xbf16>, %w: tensor<130x96xbf16>, %b: tensor<130xf32>)
+    -> tensor<?x130xbf16> attributes {m1.quantize = "fp8"} {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x96xbf16>, tensor<130x96xbf16>, tensor<130xf32>) -> tensor<?x130xbf16>
+  return %y : tensor<?x130xbf16>
+}
+
+func.func @linear_fp8_aligned(%x: tensor<?x512xbf16>, %w: tensor<256x512xbf16>)
+    -> tensor<?x256xbf16> attributes {m1.quantize = "fp8"} {
+  %y = m1.linear %x, %w
+      : (tensor<?x512xbf16>, tensor<256x512xbf16>) -> tensor<?x256xbf16>
+  return %y : tensor<?x256xbf16>
+}
+
+func.func @linear_fp8_odd(%x: tensor<?x37xf32>, %w: tensor<67x37xf32>, %b: tensor<67xf32>)
+    -> tensor<?x67xf32> attributes {m1.quantize = "fp8"} {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x37xf32>, tensor<67x37xf32>, tensor<67xf32>) -> tensor<?x67xf32>
+  return %y : tensor<?x67xf32>
+}
+
+func.func @linear_fp8_to_f32(%x: tensor<?x75xbf16>, %w: tensor<7x75xbf16>)
+    -> tensor<?x7xf32> attributes {m1.quantize = "fp8"} {
+  %y = m1.linear %x, %w
+      : (tensor<?x75xbf16>, tensor<7x75xbf16>) -> tensor<?x7xf32>
+  return %y : tensor<?x7xf32>
+}
+
+func.func @linear_fp8_f32(%x: tensor<?x64xf32>, %w: tensor<48x64xbf16>)
+    -> tensor<?x48xf32> attributes {m1.quantize = "fp8"} {
+  %y = m1.linear %x, %w
+      : (tensor<?x64xf32>, tensor<48x64xbf16>) -> tensor<?x48xf32>
+  return %y : tensor<?x48xf32>
+}
+
+func.func @quantize_rows(%x: tensor<?x45xf32>) -> tensor<?x45xbf16> {
+  %c, %s = m1.quantize_rows %x : (tensor<?x45xf32>) -> (tensor<?x45xbf16>, tensor<?xf32>)
+  return %c : tensor<?x45xbf16>
+}
+
 func.func @linear_int4(%x: tensor<?x256xbf16>, %w: tensor<9x256xbf16>, %b: tensor<9xf32>)
     -> tensor<?x9xbf16> attributes {m1.quantize = "int4:64"} {
   %y = m1.linear %x, %w bias(%b)
@@ -116,6 +158,13 @@ func.func @bench_linear_down(%x: tensor<?x8192xbf16>, %w: tensor<3072x8192xbf16>
 
 func.func @bench_linear_down_int8(%x: tensor<?x8192xbf16>, %w: tensor<3072x8192xbf16>)
     -> tensor<?x3072xbf16> attributes {m1.quantize = "int8", m1.bench} {
+  %y = m1.linear %x, %w
+      : (tensor<?x8192xbf16>, tensor<3072x8192xbf16>) -> tensor<?x3072xbf16>
+  return %y : tensor<?x3072xbf16>
+}
+
+func.func @bench_linear_down_fp8(%x: tensor<?x8192xbf16>, %w: tensor<3072x8192xbf16>)
+    -> tensor<?x3072xbf16> attributes {m1.quantize = "fp8", m1.bench} {
   %y = m1.linear %x, %w
       : (tensor<?x8192xbf16>, tensor<3072x8192xbf16>) -> tensor<?x3072xbf16>
   return %y : tensor<?x3072xbf16>

@@ -407,6 +407,43 @@ TEST_F(CudaKernels, QuantisedLinears) {
   EXPECT_EQ(linear(f32, 64, 64), 1);
 }
 
+// Of e4m3, up to 8 rows are streamed; more are rounded before the library's product, of codes where
+// it has one, else of what a kernel makes of the weights.
+TEST_F(CudaKernels, E4m3Linears) {
+  Type e4m3 = Float8E4M3FNType::get(&context);
+  auto linear = [&](Type act, int64_t k, uint32_t maxRows) {
+    const int gemms = emitter->gemms;
+    select("linear",
+           {rows("x", act, k), weight("weight", e4m3, {32, k}), weight("scale", f32, {32}),
+            rows("out", act, 32)},
+           {}, true, maxRows);
+    return emitter->gemms - gemms;
+  };
+  auto source = [&] { return emitter->kernels.back().source; };
+  EXPECT_EQ(linear(bf16, 64, 8), 0);
+  EXPECT_NE(source().find("linear.cuh"), std::string::npos);
+  EXPECT_EQ(linear(f32, 64, 8), 0);
+  EXPECT_EQ(linear(bf16, 64, 0), 1);
+  EXPECT_NE(source().find("quantize_rows.cuh"), std::string::npos);
+  EXPECT_NE(source().find("OT = m1k::e4m3"), std::string::npos);
+  EXPECT_EQ(linear(bf16, 72, 0), 1);
+  EXPECT_NE(source().find("dequantize.cuh"), std::string::npos);
+  EXPECT_EQ(linear(f32, 64, 0), 1);
+  EXPECT_NE(source().find("dequantize.cuh"), std::string::npos);
+
+  // Codes, and no bias of f32.
+  auto withBias = [&](Type out) {
+    select("linear",
+           {rows("x", bf16, 128), weight("weight", e4m3, {48, 128}), weight("scale", f32, {48}),
+            weight("bias", f32, {48}), rows("out", out, 48)},
+           {}, true, 0);
+  };
+  withBias(bf16);
+  EXPECT_NE(source().find("OT = m1k::e4m3"), std::string::npos);
+  withBias(f32);
+  EXPECT_NE(source().find("dequantize.cuh"), std::string::npos);
+}
+
 // Of int4, up to 32 rows of bf16 in vectors of 16 bytes stream them.
 TEST_F(CudaKernels, Int4Linears) {
   Type pairs = IntegerType::get(&context, 8, IntegerType::Unsigned);

@@ -91,9 +91,10 @@ int main(int argc, char **argv) {
       ->check(CLI::IsMember({"bf16", "f32", "int8", "fp8"}));
   app.add_option(
          "--quantize", options.quantize,
-         "Store the weights of linear layers as int8 with a scale for each row, or as int4 with a "
-         "scale for each group of 32 (int4), 64 or 128 columns (default: as bf16)")
-      ->check(CLI::IsMember({"int8", "int4", "int4:32", "int4:64", "int4:128"}))
+         "Store the weights of linear layers as int8 or fp8 with a scale for each row, or as int4 "
+         "with a scale for each group of 32 (int4), 64 or 128 columns (default: as bf16). With fp8 "
+         "(e4m3) the activations that they multiply are rounded to e4m3, too")
+      ->check(CLI::IsMember({"int8", "fp8", "int4", "int4:32", "int4:64", "int4:128"}))
       ->default_str("");
   CLI::Option *quantizeKeep =
       app.add_option("--quantize-keep", options.quantizeKeep,

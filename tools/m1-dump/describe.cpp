@@ -109,7 +109,8 @@ static Json commandJson(const schema::Module &module, const schema::Target &targ
     json["bias"] = gemm->bias() != nullptr;
     json["types"] = Json::array(
         {elementName(gemm->a_type()), elementName(gemm->w_type()), elementName(gemm->out_type())});
-    for (const schema::Operand *operand : {gemm->a(), gemm->w(), gemm->out(), gemm->bias()})
+    for (const schema::Operand *operand :
+         {gemm->a(), gemm->w(), gemm->out(), gemm->bias(), gemm->a_scale(), gemm->w_scale()})
       if (operand)
         operands.push_back(operandText(module, *operand));
   }

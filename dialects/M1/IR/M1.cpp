@@ -200,7 +200,8 @@ LogicalResult WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
   auto scaled = symbols.lookupNearestSymbolFrom<WeightOp>(*this, getScalesOfAttr());
   if (!scaled || !scaled.isQuantised())
     return emitOpError() << "refers to " << getScalesOfAttr()
-                         << ", which is no m1.weight with transform int8_rows or int4_groups_…";
+                         << ", which is no m1.weight with transform int8_rows, fp8_rows or "
+                            "int4_groups_…";
   RankedTensorType type = getTensorType(), matrix = scaled.getTensorType();
   int64_t n = matrix.getDimSize(0);
   if (std::optional<int64_t> group = int4GroupOf(scaled.getTransform())) {

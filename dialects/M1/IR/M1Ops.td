@@ -68,7 +68,11 @@ def M1_F32Rows : M1_RowsOf<[F32]>;
 def M1_IndexRows : M1_RowsOf<[I32]>;
 def M1_AnyRows : M1_RowsOf<[F32, BF16, I32]>;
 def M1_Matrix : M1_StaticOf<[F32, BF16], 2>;
-def M1_LinearMatrix : M1_StaticOf<[F32, BF16, I8, UI8], 2>;
+def M1_LinearMatrix : M1_StaticOf<[F32, BF16, I8, UI8, F8E4M3FN], 2>;
+def M1_ExpertMatrix : M1_StaticOf<[F32, BF16, I8, UI8], 2>;
+// Rows of a linear: activations, or what m1.quantize_rows made of them.
+def M1_LinearRows : M1_RowsOf<[F32, BF16, F8E4M3FN]>;
+def M1_CodeRows : M1_RowsOf<[BF16, F8E4M3FN]>;
 def M1_F32Matrix : M1_StaticOf<[F32], 2>;
 def M1_Vector : M1_StaticOf<[F32], 1>;
 // f32 of rows, bf16 of groups.
@@ -76,6 +80,7 @@ def M1_Scale : RankedTensorOf<[F32, BF16], [HasAnyRankOfPred<[1, 2]>, HasStaticS
                               "scales of rows (1D) or of groups of columns (2D), of static shape">;
 def M1_AngleTable : M1_StaticOf<[F32], 3>;
 def M1_Tokens : 1DTensorOf<[I32]>;
+def M1_RowScales : 1DTensorOf<[F32]>;
 def M1_AnyState : Type<CPred<"::llvm::isa<::mlir::m1::StateTypeInterface>($_self)">, "state">;
 
 //===----------------------------------------------------------------------===//
@@ -115,8 +120,8 @@ def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
       weight's element type; the elements of each source are taken in row-major order, so a source
       may have further dimensions of size 1. With `rows`, the pair (first, count) of each source
       says which of its rows (along dimension 0) are taken; a source may then stand several times;
-    - `scales_of`: the scales of a weight that is quantised: [N] f32 of the rows with `int8_rows`,
-      [N, ceil(K / group)] bf16 of the groups with `int4_groups_…`;
+    - `scales_of`: the scales of a weight that is quantised: [N] f32 of the rows with `int8_rows`
+      and `fp8_rows`, [N, ceil(K / group)] bf16 of the groups with `int4_groups_…`;
     - `value`: a constant;
     - `angles`: a rotary table.
 
@@ -145,10 +150,11 @@ def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
       }]>];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
-    /// Whether its elements are integers, whose scales another weight holds.
+    /// Whether its elements are integers or f8E4M3FN, whose scales another weight holds.
     bool isQuantised() {
       ::mlir::m1::Transform transform = getTransform();
       return transform == ::mlir::m1::Transform::Int8Rows ||
+             transform == ::mlir::m1::Transform::Fp8Rows ||
              transform == ::mlir::m1::Transform::Int4Groups32 ||
              transform == ::mlir::m1::Transform::Int4Groups64 ||
              transform == ::mlir::m1::Transform::Int4Groups128;
@@ -231,7 +237,13 @@ def M1_LinearOp : M1_KernelOp<"linear", [Pure, M1_RowsIndependent, AttrSizedOper
     `out[t, n] = Σ_k x[t, k] · weight[n, k] · scale[n] + bias[n]` with x [T, K], weight [N, K],
     scale and bias [N]; summed in f32. A quantised weight has elements of i8 and a scale, or
     [N, ceil(K / 128)·64] elements of ui8, which hold two int4 each (M1/IR/Int4.h), and a scale
-    [N, ceil(K / group)] of bf16 for each group of 32, 64 or 128 columns; others have none.
+    [N, ceil(K / group)] of bf16 for each group of 32, 64 or 128 columns, or elements of f8E4M3FN
+    and a scale [N]; others have none.
+
+    With a weight of f8E4M3FN the rows of x are quantised too, each by itself, whatever the step
+    holds besides: out[t, n] = row_scale[t] · scale[n] · Σ_k code[t, k] · weight[n, k] + bias[n],
+    where codes and row_scale are those that `m1.quantize_rows` makes of x. Either x is given, or
+    its codes with their `row_scale` [T].
 
     Example:
     ```mlir
@@ -240,18 +252,44 @@ def M1_LinearOp : M1_KernelOp<"linear", [Pure, M1_RowsIndependent, AttrSizedOper
         : (tensor<?x64xbf16>, tensor<196x64xi8>, tensor<196xf32>) -> tensor<?x196xbf16>
     %u = m1.linear %x, %p scale(%t)
         : (tensor<?x256xbf16>, tensor<96x128xui8>, tensor<96x4xbf16>) -> tensor<?x96xbf16>
+    %v = m1.linear %x, %f scale(%s)
+        : (tensor<?x64xbf16>, tensor<196x64xf8E4M3FN>, tensor<196xf32>) -> tensor<?x196xbf16>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_LinearMatrix:$weight, Optional<M1_Scale>:$scale,
-      Optional<M1_Vector>:$bias);
+  let arguments = (ins M1_LinearRows:$x, M1_LinearMatrix:$weight, Optional<M1_Scale>:$scale,
+      Optional<M1_RowScales>:$row_scale, Optional<M1_Vector>:$bias);
   let results = (outs M1_Rows:$out);
   let assemblyFormat = [{
-    $x `,` $weight (`scale` `(` $scale^ `)`)? (`bias` `(` $bias^ `)`)? attr-dict `:`
-    functional-type(operands, results)
+    $x `,` $weight (`scale` `(` $scale^ `)`)? (`row_scale` `(` $row_scale^ `)`)?
+    (`bias` `(` $bias^ `)`)? attr-dict `:` functional-type(operands, results)
   }];
-  let builders = [OpBuilder<
-      (ins "::mlir::Type":$out, "::mlir::Value":$x, "::mlir::Value":$weight, "::mlir::Value":$bias),
-      [{ build($_builder, $_state, out, x, weight, ::mlir::Value(), bias); }]>];
+  let builders = [OpBuilder<(ins "::mlir::Type":$out, "::mlir::Value":$x, "::mlir::Value":$weight,
+                                "::mlir::Value":$bias),
+                            [{
+        build($_builder, $_state, out, x, weight, ::mlir::Value(), ::mlir::Value(), bias);
+      }]>];
+  let hasVerifier = 1;
+}
+
+def M1_QuantizeRowsOp : M1_KernelOp<"quantize_rows", [Pure, M1_RowsIndependent]> {
+  let summary = "rows as e4m3 numbers with a scale each";
+  let description = [{
+    Of x [T, K], with m = max_k |x[t, k]| of each row, in f32:
+    `scale[t] = m / 448` and `codes[t, k] = e4m3(x[t, k] · (448 / m))`, rounded to nearest even;
+    codes [T, K], scale [T]. A row with m below 2^-100 has the scale 0 and codes 0. A NaN stays one;
+    a row that holds an infinite value has the infinite scale, and NaN in that value's place.
+    Elements of bf16 hold the same numbers as those of f8E4M3FN. The targets put it before an
+    `m1.linear` with a weight of f8E4M3FN where that does not round rows itself.
+
+    Example:
+    ```mlir
+    %c, %s = m1.quantize_rows %x
+        : (tensor<?x64xbf16>) -> (tensor<?x64xf8E4M3FN>, tensor<?xf32>)
+    ```
+  }];
+  let arguments = (ins M1_Rows:$x);
+  let results = (outs M1_CodeRows:$codes, M1_RowScales:$scale);
+  let assemblyFormat = "$x attr-dict `:` functional-type(operands, results)";
   let hasVerifier = 1;
 }
 
@@ -572,7 +610,7 @@ def M1_ExpertLinearOp : M1_KernelOp<"expert_linear", [Pure, M1_RowsIndependent]>
         : (tensor<?x64xbf16>, tensor<?x2xi32>, tensor<1152x64xbf16>) -> tensor<?x192xbf16>
     ```
   }];
-  let arguments = (ins M1_Rows:$x, M1_IndexRows:$experts, M1_LinearMatrix:$weight,
+  let arguments = (ins M1_Rows:$x, M1_IndexRows:$experts, M1_ExpertMatrix:$weight,
       Optional<M1_Scale>:$scale, I64Attr:$count, DefaultValuedAttr<I64Attr, "0">:$first);
   let results = (outs M1_Rows:$out);
   let assemblyFormat = [{

@@ -121,14 +121,19 @@ LogicalResult WeightOp::verify() {
   if (getTransform() == Transform::Int8Rows &&
       (type.getRank() != 2 || !type.getElementType().isSignlessInteger(8)))
     return emitOpError() << "expected a matrix of i8 with transform int8_rows, got " << type;
+  if (getTransform() == Transform::Fp8Rows &&
+      (type.getRank() != 2 || !isa<Float8E4M3FNType>(type.getElementType())))
+    return emitOpError() << "expected a matrix of f8E4M3FN with transform fp8_rows, got " << type;
   if (int4GroupOf(getTransform()) && (type.getRank() != 2 || !isInt4Pairs(type.getElementType()) ||
                                       type.getDimSize(1) % int4BlockBytes))
     return emitOpError() << "expected a matrix of ui8 with rows of whole blocks of "
                          << int4BlockBytes << " bytes with transform "
                          << stringifyTransform(getTransform()) << ", got " << type;
-  if (getSourcesAttr() && !isQuantised() && type.getElementType().isInteger(8))
+  if (getSourcesAttr() && !isQuantised() && isQuantisedElement(type.getElementType()))
     return emitOpError() << "expected transform "
-                         << (isInt4Pairs(type.getElementType()) ? "int4_groups_…" : "int8_rows")
+                         << (isInt4Pairs(type.getElementType())             ? "int4_groups_…"
+                             : isa<Float8E4M3FNType>(type.getElementType()) ? "fp8_rows"
+                                                                            : "int8_rows")
                          << " for elements of " << type.getElementType() << ", got "
                          << stringifyTransform(getTransform());
   if (std::optional<ArrayRef<int64_t>> rows = getRows()) {
@@ -170,24 +175,25 @@ LogicalResult EmbeddingOp::verify() {
       {cast<RankedTensorType>(getTokens().getType()).getDimSize(0), columns(getTable())});
 }
 
-/// A scale for each row of a weight of i8 or for each group of one of int4 in rows of `k`, none
-/// with other weights. `rows` is the dimension's name.
+/// A scale for each row of a weight of i8 or f8E4M3FN or for each group of one of int4 in rows of
+/// `k`, none with other weights. `rows` is the dimension's name.
 static LogicalResult expectScale(Operation *op, Value weight, Value scale, StringRef rows,
                                  int64_t k) {
   auto type = cast<RankedTensorType>(weight.getType());
   Type element = type.getElementType();
-  if (bool(scale) != element.isInteger(8))
-    return op->emitOpError() << (scale ? "expected scale only with a weight of i8 or ui8, got one "
-                                         "with "
-                                       : "expected scale with a weight of i8 or ui8, got none "
-                                         "with ")
+  if (bool(scale) != isQuantisedElement(element))
+    return op->emitOpError() << (scale ? "expected scale only with a weight of i8, ui8 or "
+                                         "f8E4M3FN, got one with "
+                                       : "expected scale with a weight of i8, ui8 or f8E4M3FN, "
+                                         "got none with ")
                              << type;
   if (!scale)
     return success();
   auto scales = cast<RankedTensorType>(scale.getType());
   if (!isInt4Pairs(element)) {
     if (!scales.getElementType().isF32())
-      return op->emitOpError() << "expected scale of f32 with a weight of i8, got " << scales;
+      return op->emitOpError() << "expected scale of f32 with a weight of " << element << ", got "
+                               << scales;
     return expectShape(op, "scale", scale, ("[" + rows + "]").str(), {type.getDimSize(0)});
   }
   if (!scales.getElementType().isBF16() || scales.getRank() != 2 ||
@@ -208,7 +214,25 @@ LogicalResult LinearOp::verify() {
       failed(expectScale(*this, getWeight(), getScale(), "N", k)) ||
       failed(expectShape(*this, "bias", getBias(), "[N]", {n})))
     return failure();
+  Type rows = getX().getType().getElementType();
+  if (getRowScale() && !isa<Float8E4M3FNType>(weight.getElementType()))
+    return emitOpError() << "expected row_scale only with a weight of f8E4M3FN, got one with "
+                         << weight;
+  if (isa<Float8E4M3FNType>(rows) && !getRowScale())
+    return emitOpError() << "expected row_scale with x of f8E4M3FN, got none";
+  if (getRowScale() && rows.isF32())
+    return emitOpError() << "expected x of f8E4M3FN or bf16 with row_scale, got "
+                         << getX().getType();
+  if (failed(expectShape(*this, "row_scale", getRowScale(), "[rows]",
+                         {getX().getType().getDimSize(0)})))
+    return failure();
   return expectRows(*this, "result", getResult(), getX(), "N", n);
+}
+
+LogicalResult QuantizeRowsOp::verify() {
+  if (failed(expectRows(*this, "codes", getCodes(), getX(), "K", columns(getX()))))
+    return failure();
+  return expectShape(*this, "scale", getScale(), "[rows]", {getX().getType().getDimSize(0)});
 }
 
 /// `groups` ranges of as many of the `total` columns each.

@@ -276,14 +276,15 @@ def EliminateDeadPass : Pass<"m1-eliminate-dead", "::mlir::ModuleOp"> {
 }
 
 def QuantizeWeightsPass : Pass<"m1-quantize-weights", "::mlir::ModuleOp"> {
-  let summary = "weights of linears become int8 or int4 with scales";
+  let summary = "weights of linears become int8, e4m3 or int4 with scales";
   let description = [{
     The weight of every `m1.linear` and `m1.expert_linear` becomes one of i8 with transform
-    `int8_rows`, or of pairs of int4 with transform `int4_groups_32`, `_64` or `_128`, and the
-    linear gets the scales of rows or groups, a weight `NAME.scale`. The numbers are made when the
-    artifact is written. m1-compile runs it with `--quantize FORMAT`, after `m1-optimize`: scales of
-    rows and of groups within rows do not depend on which weights are joined. Rows whose length is
-    no multiple of the group end with a shorter one.
+    `int8_rows`, of f8E4M3FN with transform `fp8_rows`, or of pairs of int4 with transform
+    `int4_groups_32`, `_64` or `_128`, and the linear gets the scales of rows or groups, a weight
+    `NAME.scale`. The numbers are made when the artifact is written. With f8E4M3FN the linear rounds
+    the rows of its activations to e4m3 as well (`m1.linear`). m1-compile runs it with `--quantize
+    FORMAT`, after `m1-optimize`: scales of rows and of groups within rows do not depend on which
+    weights are joined. Rows whose length is no multiple of the group end with a shorter one.
 
     It refuses, and leaves as they are,
     - weights that anything but linears reads (embeddings, also where the head is tied to them);
@@ -291,6 +292,7 @@ def QuantizeWeightsPass : Pass<"m1-quantize-weights", "::mlir::ModuleOp"> {
     - those whose product as a whole is a scan's dt or a gated delta rule's a or b, as it decides
       how long a state lasts;
     - weights that are not read from checkpoint tensors as they are;
+    - of f8E4M3FN, experts, which have no kernels for it;
     - of int4, experts whose rows for all chosen together take one block of 128 columns, as their
       bytes do not tell how long they are;
     - those of which the regular expression `keep` matches a part of the name, or of the name of a
@@ -315,7 +317,7 @@ def QuantizeWeightsPass : Pass<"m1-quantize-weights", "::mlir::ModuleOp"> {
     Next: the conversion to the plan dialect.
   }];
   let options = [Option<"format", "format", "std::string", /*default=*/"\"int8\"",
-                        "int8, or int4, int4:32, int4:64, int4:128 with that many columns a scale">,
+                        "int8, fp8, or int4, int4:32, int4:64, int4:128: so many columns a scale">,
                  Option<"keep", "keep", "std::string", /*default=*/"",
                         "regular expression of names of weights that stay as they are">];
   let statistics = [Statistic<"quantized", "quantized", "weights quantised">,

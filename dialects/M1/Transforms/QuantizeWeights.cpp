@@ -1,4 +1,4 @@
-// m1-quantize-weights: weights of linears become int8 or int4 with scales.
+// m1-quantize-weights: weights of linears become int8, e4m3 or int4 with scales.
 #include "M1/IR/Int4.h"
 #include "M1/Transforms/Passes.h"
 #include "M1/Transforms/WeightUtils.h"
@@ -57,6 +57,7 @@ bool isSensitive(Value product) {
 std::optional<Transform> transformOf(StringRef format) {
   return llvm::StringSwitch<std::optional<Transform>>(format)
       .Case("int8", Transform::Int8Rows)
+      .Case("fp8", Transform::Fp8Rows)
       .Cases({"int4", "int4:32"}, Transform::Int4Groups32)
       .Case("int4:64", Transform::Int4Groups64)
       .Case("int4:128", Transform::Int4Groups128)
@@ -71,7 +72,7 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
     if (!known)
       return emitError(UnknownLoc::get(context))
              << "m1-quantize-weights: unknown format '" << format
-             << "'; known are int8, int4, int4:32, int4:64, int4:128";
+             << "'; known are int8, fp8, int4, int4:32, int4:64, int4:128";
     transform = *known;
     std::string error;
     if (!keep.empty() && !llvm::Regex(keep).isValid(error))
@@ -132,6 +133,7 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
            llvm::all_of(gets, [&](GetWeightOp get) {
              return llvm::all_of(get->getUsers(), [&](Operation *user) {
                return isa<LinearOp, ExpertLinearOp>(user) && !isSensitive(user->getResult(0)) &&
+                      (isa<LinearOp>(user) || transform != Transform::Fp8Rows) &&
                       isLongEnough(user, weight.getTensorType().getDimSize(1));
              });
            });
@@ -153,6 +155,8 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
     int64_t n = weight.getTensorType().getDimSize(0), k = weight.getTensorType().getDimSize(1);
     auto type = RankedTensorType::get({n, k}, IntegerType::get(context, 8));
     auto scales = RankedTensorType::get(n, Float32Type::get(context));
+    if (transform == Transform::Fp8Rows)
+      type = RankedTensorType::get({n, k}, Float8E4M3FNType::get(context));
     if (std::optional<int64_t> group = int4GroupOf(transform)) {
       type = RankedTensorType::get({n, int4RowBytes(k)},
                                    IntegerType::get(context, 8, IntegerType::Unsigned));

@@ -34,6 +34,52 @@ static std::string findUnsupported(const CpuFamily &family, const KernelSpec &sp
 }
 
 LogicalResult CpuSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
+  if (spec.op == "linear" && isa<Float8E4M3FNType>(spec.get("weight").element) &&
+      spec.find("row_scale") < 0)
+    return quantiseRows(spec, emitter);
+  llvm::SmallVector<Value> operands;
+  for (size_t i = 0; i < spec.operands.size(); ++i)
+    operands.push_back(emitter.operand(i));
+  return launch(spec, operands, emitter);
+}
+
+/// A linear that quantises its rows: a launch for that, then one that multiplies the codes. They
+/// are held as bf16, which vectors and tiles multiply.
+LogicalResult CpuSelector::quantiseRows(const KernelSpec &linear, PlanEmitter &emitter) {
+  const auto at = static_cast<size_t>(linear.find("x"));
+  const OperandSpec &x = linear.operands[at];
+  const int64_t columns = x.dims.back();
+  MLIRContext *context = x.element.getContext();
+  const OperandSpec codes{"codes", BFloat16Type::get(context), {columns}, columns},
+      scale{"scale", Float32Type::get(context), {}, 1};
+  Value codesBuffer = emitter.temporary(linear.domain, uint64_t(columns) * 2),
+        scaleBuffer = emitter.temporary(linear.domain, sizeof(float));
+
+  KernelSpec rows;
+  rows.op = rows.name = "quantize_rows";
+  rows.params = DictionaryAttr::get(context);
+  rows.operands = {x, codes, scale};
+  rows.outputs = 2;
+  rows.domain = linear.domain;
+  rows.decode = linear.decode;
+  rows.maxRows = linear.maxRows;
+  if (failed(launch(rows, {emitter.operand(at), codesBuffer, scaleBuffer}, emitter)))
+    return failure();
+
+  KernelSpec product = linear;
+  llvm::SmallVector<Value> operands;
+  for (size_t i = 0; i < linear.operands.size(); ++i)
+    operands.push_back(i == at ? codesBuffer : emitter.operand(i));
+  product.operands[at] = OperandSpec{"x", codes.element, {columns}, columns};
+  const int behind = linear.find("scale") + 1;
+  product.operands.insert(product.operands.begin() + behind,
+                          OperandSpec{"row_scale", scale.element, {}, 1});
+  operands.insert(operands.begin() + behind, scaleBuffer);
+  return launch(product, operands, emitter);
+}
+
+LogicalResult CpuSelector::launch(const KernelSpec &spec, llvm::ArrayRef<Value> operands,
+                                  PlanEmitter &emitter) {
   const CpuFamily *family = findCpuFamily(spec.op);
   if (!family)
     return emitter.error() << "the cpu target has no kernel for '" << spec.op << "'";
@@ -50,9 +96,7 @@ LogicalResult CpuSelector::select(const KernelSpec &spec, PlanEmitter &emitter) 
   choice.origin = family->origin;
   choice.gridX = family->gridX ? family->gridX(spec) : 1;
   choice.rowsPerGroup = static_cast<uint32_t>(rowsPerGroup(spec, cpu));
-  llvm::SmallVector<Value> operands;
-  for (size_t i = 0; i < spec.operands.size(); ++i)
-    operands.push_back(emitter.operand(i));
+  choice.spec = &spec;
   emitter.launch(choice, operands, spec.outputs);
   return success();
 }

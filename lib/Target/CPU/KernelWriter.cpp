@@ -88,6 +88,8 @@ Value KernelWriter::splat(Value f32, int64_t width) {
 }
 
 Value KernelWriter::elementPointer(Value pointer, Type element, Value index) {
+  if (isa<Float8E4M3FNType>(element)) // no type of LLVM's
+    element = b.getI8Type();
   return LLVM::GEPOp::create(b, pointer.getType(), element, pointer, ArrayRef<LLVM::GEPArg>{index});
 }
 
@@ -105,6 +107,22 @@ Value KernelWriter::load(Value pointer, Type element, Value index, int64_t width
     Value bits = arith::ExtUIOp::create(b, i32s, LLVM::LoadOp::create(b, i16s, address, alignment));
     Value shift = arith::ConstantOp::create(b, DenseElementsAttr::get(i32s, int32_t(16)));
     return arith::BitcastOp::create(b, f32Vector(width), arith::ShLIOp::create(b, bits, shift));
+  }
+  if (isa<Float8E4M3FNType>(element)) {
+    // With its exponent in the place of f16's, whose bias is 8 more, a number is 2^8 times less
+    // than it is; the conversion heeds denormal f16, whatever the mode of the processor. No code
+    // is NaN.
+    auto i16s = VectorType::get(width, b.getI16Type());
+    auto splat16 = [&](int16_t x) -> Value {
+      return arith::ConstantOp::create(b, DenseElementsAttr::get(i16s, x));
+    };
+    Value codes =
+        LLVM::LoadOp::create(b, VectorType::get(width, b.getI8Type()), address, alignment);
+    Value shifted = arith::ShLIOp::create(b, arith::ExtSIOp::create(b, i16s, codes), splat16(7));
+    Value half = arith::BitcastOp::create(
+        b, VectorType::get(width, b.getF16Type()),
+        arith::AndIOp::create(b, shifted, splat16(static_cast<int16_t>(0xbf80))));
+    return mulf(arith::ExtFOp::create(b, f32Vector(width), half), splat(256.0, width));
   }
   Value value = LLVM::LoadOp::create(b, VectorType::get(width, element), address, alignment);
   if (element.isInteger(8)) {

@@ -2,6 +2,7 @@
 #include "HandTuned.h"
 #include "M1/IR/Int4.h"
 #include "Plan/Plan.h"
+#include "Ptx.h"
 #include "m1c/CudaTarget.h"
 #include "m1k_abi.h"
 #include "llvm/ADT/STLExtras.h"
@@ -51,6 +52,16 @@ llvm::SmallVector<uint32_t> CudaSelector::smallBatches(func::FuncOp decode) cons
 }
 
 LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
+  if (spec.op == "linear" && isa<Float8E4M3FNType>(spec.get("weight").element)) {
+    if (cuda::chipNumber(chip.name) < 89)
+      return emitter.error() << "has no kernel on the cuda target for weights of f8E4M3FN on "
+                             << chip.name
+                             << ", which has no instructions for it (sm_89 and newer do); compile "
+                                "the model with --quantize int8";
+    if (spec.find("row_scale") >= 0)
+      return emitter.error() << "has no kernel on the cuda target for rows that are quantised "
+                                "already; compile the model with --target cpu";
+  }
   if (cuda::isLibraryProduct(spec))
     return selectLibraryProduct(spec, emitter);
   if (cuda::isHandTuned(spec))
@@ -63,45 +74,98 @@ LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter)
   return emitter.error() << "has no kernel on the cuda target; compile the model with --target cpu";
 }
 
+/// Whether the library multiplies e4m3 numbers with a scale for each row of either on this chip,
+/// and these: in f32 their sums would be less exact than what is around them. It adds no bias of
+/// f32, which a bias is where results are.
+static bool multipliesCodes(const KernelSpec &linear, const CudaChip &chip) {
+  const OperandSpec &x = linear.get("x"), &weight = linear.get("weight");
+  return isa<Float8E4M3FNType>(weight.element) && x.element.isBF16() &&
+         (linear.find("bias") < 0 || linear.get("out").element.isBF16()) &&
+         cuda::chipNumber(chip.name) == 90 && weight.dims[0] % 16 == 0 && weight.dims[1] % 16 == 0;
+}
+
 LogicalResult CudaSelector::selectLibraryProduct(const KernelSpec &spec, PlanEmitter &emitter) {
   const OperandSpec &x = spec.get("x"), &weight = spec.get("weight");
+  const Value codes = emitter.operand(spec.find("weight"));
   if (spec.find("scale") < 0)
-    return selectGemm(spec, emitter, emitter.operand(spec.find("weight")), weight.element);
+    return selectGemm(spec, emitter, codes, weight.element, {});
+  Rows rows;
+  const bool ofCodes = multipliesCodes(spec, chip);
+  if (isa<Float8E4M3FNType>(weight.element)) {
+    FailureOr<Rows> rounded = roundRows(spec, emitter, ofCodes ? weight.element : x.element);
+    if (failed(rounded))
+      return failure();
+    rows = *rounded;
+    if (ofCodes)
+      return selectGemm(spec, emitter, codes, weight.element, rows);
+  }
   // Of numbers that a launch before it makes of the weights.
   std::string stem = "dequantize_";
   if (m1::isInt4Pairs(weight.element))
     stem += "int4_" + std::to_string(spec.get("scale").dims.back()) + "_";
+  if (isa<Float8E4M3FNType>(weight.element))
+    stem += "e4m3_";
   stem += std::string(x.element.isF32() ? "f32_" : "bf16_") + std::to_string(weight.dims[0]) + "x" +
           std::to_string(x.dims.back());
   m1k::cuda::Description description = cuda::describeDequantize(spec, x.element, stem, chip);
   if (!description.error.empty())
     return emitter.error() << "has no CUDA kernel: " << description.error;
   Value numbers = emitter.temporary(RowDomain::one, uint64_t(description.workspace_bytes));
-  if (failed(launchHandTuned(
-          emitter, stem, description.kernels.front(), "dequantize",
-          {emitter.operand(spec.find("weight")), emitter.operand(spec.find("scale")), numbers}, 1)))
+  if (failed(launchHandTuned(emitter, stem, description.kernels.front(), "dequantize",
+                             {codes, emitter.operand(spec.find("scale")), numbers}, 1)))
     return failure();
-  return selectGemm(spec, emitter, numbers, x.element);
+  return selectGemm(spec, emitter, numbers, x.element, rows);
+}
+
+FailureOr<CudaSelector::Rows> CudaSelector::roundRows(const KernelSpec &spec, PlanEmitter &emitter,
+                                                      Type element) {
+  const OperandSpec &x = spec.get("x");
+  const int64_t columns = x.dims.back();
+  auto nameOf = [](Type type) { return type.isF32() ? "f32" : type.isBF16() ? "bf16" : "e4m3"; };
+  std::string stem = std::string("quantize_rows_") + nameOf(x.element) + "_" + nameOf(element) +
+                     "_" + std::to_string(columns);
+  if (x.rowStride != columns)
+    stem += "_of_" + std::to_string(x.rowStride);
+  if (spec.domain != RowDomain::tokens)
+    stem += "_" + plan::stringifyRowDomain(spec.domain).str();
+  m1k::cuda::Description description = cuda::describeQuantizeRows(spec, element, stem, chip);
+  if (!description.error.empty())
+    return emitter.error() << "has no CUDA kernel: " << description.error;
+  Rows rows;
+  rows.values =
+      emitter.temporary(spec.domain, uint64_t(columns) * (element.getIntOrFloatBitWidth() / 8));
+  SmallVector<Value> operands = {emitter.operand(spec.find("x")), rows.values};
+  if (isa<Float8E4M3FNType>(element))
+    operands.push_back(rows.scales = emitter.temporary(spec.domain, sizeof(float)));
+  if (failed(launchHandTuned(emitter, stem, description.kernels.front(), "quantize_rows", operands,
+                             operands.size() - 1)))
+    return failure();
+  return rows;
 }
 
 LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emitter, Value weight,
-                                       Type element) {
+                                       Type element, Rows rows) {
   const OperandSpec &x = spec.get("x"), &w = spec.get("weight"), &out = spec.get("out");
   if (x.element.isF32() && !out.element.isF32()) // cuBLASLt has no such product
     return emitter.error() << "has no kernel on the cuda target with rows of f32 and results of "
                            << out.element << "; compile the model with --target cpu";
   GemmChoice choice;
   choice.domain = spec.domain;
-  choice.a = emitter.operand(spec.find("x"));
+  choice.a = rows.values ? rows.values : emitter.operand(spec.find("x"));
   choice.w = weight;
   choice.out = emitter.operand(spec.find("out"));
   if (int bias = spec.find("bias"); bias >= 0)
     choice.bias = emitter.operand(bias);
+  choice.aType = x.element;
+  if (rows.scales) {
+    choice.aType = element;
+    choice.aScale = rows.scales;
+    choice.wScale = emitter.operand(spec.find("scale"));
+  }
   choice.n = uint32_t(w.dims[0]);
   choice.k = uint32_t(x.dims.back());
-  choice.lda = uint32_t(x.rowStride);
+  choice.lda = uint32_t(rows.values ? x.dims.back() : x.rowStride);
   choice.ldo = uint32_t(out.rowStride);
-  choice.aType = x.element;
   choice.wType = element;
   choice.outType = out.element;
   emitter.gemm(choice);

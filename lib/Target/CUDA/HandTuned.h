@@ -37,6 +37,10 @@ m1k::cuda::Description describeDequantize(const KernelSpec &linear, mlir::Type e
 /// One kernel for the products of a gated MLP in steps of many rows.
 m1k::cuda::Description describeGatedProduct(const m1k::cuda::GatedProduct &facts,
                                             const std::string &stem, const CudaChip &chip);
+/// One kernel that rounds the rows of this `linear` to e4m3: to codes and scales where `element` is
+/// f8E4M3FN, else to what these stand for.
+m1k::cuda::Description describeQuantizeRows(const KernelSpec &linear, mlir::Type element,
+                                            const std::string &stem, const CudaChip &chip);
 /// The type of the operand in a role; an error when kernels have none like it.
 m1k::cuda::Type typeOf(const KernelSpec &spec, llvm::StringRef role, std::string &error);
 

@@ -291,6 +291,9 @@ private:
       M1_TRY(rows(gemm.domain(), *gemm.a(),
                   {schema::Access::read, gemm.k() * aSize, gemm.lda() * aSize}, false)
                  .prefixed("gemm's a"));
+      if (gemm.a_scale())
+        M1_TRY(rows(gemm.domain(), *gemm.a_scale(), {schema::Access::read, 4, 4}, false)
+                   .prefixed("gemm's a_scale"));
     }
     return rows(gemm.domain(), *gemm.out(), out, writes).prefixed("gemm's out");
   }
@@ -300,6 +303,8 @@ private:
     const Size wanted = Size(gemm.n()) * gemm.k();
     const bool made = gemm.w()->kind() == OperandKind::workspace;
     M1_TRY((made ? madeWeight(gemm, wanted) : elements(*gemm.w(), wanted)).prefixed("gemm's w"));
+    if (gemm.w_scale())
+      M1_TRY(elements(*gemm.w_scale(), gemm.n()).prefixed("gemm's w_scale"));
     return gemm.bias() ? elements(*gemm.bias(), gemm.n()).prefixed("gemm's bias") : Status();
   }
 

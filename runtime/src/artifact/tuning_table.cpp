@@ -12,6 +12,7 @@ using schema::ElementType;
 
 namespace {
 
+// Those of f8e4m3 are left to the library's choice.
 constexpr ElementType productTypes[] = {ElementType::f32, ElementType::bf16, ElementType::f16};
 
 /// What a product of a table may not be, wherever the table comes from; empty when all is well.
@@ -97,7 +98,8 @@ std::map<GemmShape, std::string> productsOf(const schema::Target &target) {
   if (target.functions())
     for (const schema::Function *function : *target.functions())
       for (const schema::CommandHolder *holder : *function->commands())
-        if (const schema::Gemm *gemm = holder->command_as_Gemm())
+        if (const schema::Gemm *gemm = holder->command_as_Gemm();
+            gemm && gemm->a_type() != ElementType::f8e4m3)
           products.emplace(shapeOf(*gemm, 0, gemm->a()->offset(), gemm->out()->offset()),
                            gemm->name() ? gemm->name()->str() : "");
   return products;

@@ -117,7 +117,7 @@ private:
         schema::ElementType type = weight.type()->element();
         if (type != schema::ElementType::f32 && type != schema::ElementType::bf16 &&
             type != schema::ElementType::f16 && type != schema::ElementType::i8 &&
-            type != schema::ElementType::i4x2)
+            type != schema::ElementType::i4x2 && type != schema::ElementType::f8e4m3)
           return corrupt("%s: dummy weights of type %s are not defined", what.c_str(),
                          elementName(type));
         M1_TRY(sources(weight).prefixed(what));
@@ -309,10 +309,17 @@ private:
     if (gemm.domain() > schema::RowDomain::MAX || !validElement(gemm.a_type()) ||
         !validElement(gemm.w_type()) || !validElement(gemm.out_type()))
       return corrupt("gemm with an unknown domain or type");
+    const bool isScaled = gemm.a_scale() || gemm.w_scale();
+    for (schema::ElementType type : {gemm.a_type(), gemm.w_type()})
+      if ((type == schema::ElementType::f8e4m3) != isScaled)
+        return corrupt("gemm of %s %s scales", elementName(type), isScaled ? "with" : "without");
+    if (isScaled && !(gemm.a_scale() && gemm.w_scale()))
+      return corrupt("gemm with the scales of %s alone", gemm.a_scale() ? "a" : "w");
     if (gemm.n() == 0 || gemm.k() == 0 || gemm.lda() < gemm.k() || gemm.ldo() < gemm.n())
       return corrupt("gemm with n %u, k %u, lda %u, ldo %u", gemm.n(), gemm.k(), gemm.lda(),
                      gemm.ldo());
-    for (const schema::Operand *operand : {gemm.a(), gemm.w(), gemm.out(), gemm.bias()})
+    for (const schema::Operand *operand :
+         {gemm.a(), gemm.w(), gemm.out(), gemm.bias(), gemm.a_scale(), gemm.w_scale()})
       if (operand)
         M1_TRY(this->operand(function, *operand));
     return Status();

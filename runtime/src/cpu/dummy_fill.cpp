@@ -1,6 +1,7 @@
 #include "cpu/dummy_fill.h"
 
 #include "dummy_weights.h"
+#include "m1k_e4m3.h"
 #include <cmath>
 #include <cstring>
 
@@ -42,6 +43,10 @@ inline __attribute__((always_inline)) void fill(void *target, ElementType type, 
   case ElementType::i4x2:
     for (uint64_t i = begin; i < end; ++i)
       static_cast<uint8_t *>(target)[i] = m1_dummy_i4x2(value(2 * i), value(2 * i + 1));
+    break;
+  case ElementType::f8e4m3:
+    for (uint64_t i = begin; i < end; ++i)
+      static_cast<uint8_t *>(target)[i] = m1k_e4m3_of(value(i));
     break;
   default: // refused by validateModule
     break;

@@ -25,11 +25,14 @@ struct HeuristicResult {
   int reserved[4];
 };
 
-constexpr int CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14;
+constexpr int CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14, CUDA_R_8F_E4M3 = 28;
 constexpr int CUBLAS_COMPUTE_32F = 68; // true f32: TF32 needs CUBLAS_COMPUTE_32F_FAST_TF32
 constexpr int CUBLAS_OP_T = 1;
 constexpr int CUBLASLT_MATMUL_DESC_TRANSA = 3, CUBLASLT_MATMUL_DESC_EPILOGUE = 7,
-              CUBLASLT_MATMUL_DESC_BIAS_POINTER = 8;
+              CUBLASLT_MATMUL_DESC_BIAS_POINTER = 8, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER = 17,
+              CUBLASLT_MATMUL_DESC_B_SCALE_POINTER = 18, CUBLASLT_MATMUL_DESC_A_SCALE_MODE = 31,
+              CUBLASLT_MATMUL_DESC_B_SCALE_MODE = 32;
+constexpr int CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F = 3;
 constexpr int CUBLASLT_EPILOGUE_BIAS = 4;
 constexpr int CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES = 1,
               CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES = 5,
@@ -65,6 +68,8 @@ int cudaType(ElementType type) {
     return CUDA_R_16BF;
   case ElementType::f16:
     return CUDA_R_16F;
+  case ElementType::f8e4m3:
+    return CUDA_R_8F_E4M3;
   default:
     return CUDA_R_32F;
   }
@@ -144,6 +149,16 @@ Status GemmLibrary::prepare(const GemmShape &shape, const char *name, std::uniqu
   if (shape.bias)
     attempt(api->cublasLtMatmulDescSetAttribute(made->operation, CUBLASLT_MATMUL_DESC_EPILOGUE,
                                                 &CUBLASLT_EPILOGUE_BIAS, sizeof(int)));
+  if (shape.inputType == ElementType::f8e4m3) {
+    for (int mode : {CUBLASLT_MATMUL_DESC_A_SCALE_MODE, CUBLASLT_MATMUL_DESC_B_SCALE_MODE})
+      attempt(api->cublasLtMatmulDescSetAttribute(
+          made->operation, mode, &CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F, sizeof(int)));
+    // The heuristics refuse scales that are nowhere; where they are, multiply() says.
+    const CUdeviceptr somewhere = 256;
+    for (int pointer : {CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER})
+      attempt(api->cublasLtMatmulDescSetAttribute(made->operation, pointer, &somewhere,
+                                                  sizeof somewhere));
+  }
   attempt(api->cublasLtMatrixLayoutCreate(&made->w, inputType, shape.k, shape.n, shape.k));
   attempt(api->cublasLtMatrixLayoutCreate(&made->a, inputType, shape.k, shape.m, shape.lda));
   attempt(api->cublasLtMatrixLayoutCreate(&made->out, outType, shape.n, shape.m, shape.ldo));
@@ -226,9 +241,17 @@ Status GemmLibrary::multiply(const GemmShape &shape, const Plan &p, const GemmBu
                              CUdeviceptr workspace, CUstream stream, const char *name) {
   auto pointer = [](CUdeviceptr address) { return reinterpret_cast<void *>(address); };
   cublasStatus_t status = 0;
+  auto point = [&](int attribute, CUdeviceptr address) {
+    if (!status)
+      status =
+          api->cublasLtMatmulDescSetAttribute(p.operation, attribute, &address, sizeof address);
+  };
   if (shape.bias)
-    status = api->cublasLtMatmulDescSetAttribute(p.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                                 &buffers.bias, sizeof buffers.bias);
+    point(CUBLASLT_MATMUL_DESC_BIAS_POINTER, buffers.bias);
+  if (shape.inputType == ElementType::f8e4m3) { // cuBLASLt's a are the weights
+    point(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, buffers.wScale);
+    point(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, buffers.aScale);
+  }
   const float one = 1, zero = 0;
   if (!status)
     status =

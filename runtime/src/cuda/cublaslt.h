@@ -1,5 +1,5 @@
 // Matrix products through cuBLASLt, bound at run time. Row-major out[M,N] = a[M,K] · w[N,K]ᵀ (+
-// bias[N]).
+// bias[N]), with a and w of f8e4m3 · aScale[M] · wScale[N].
 #ifndef M1RT_CUDA_CUBLASLT_H
 #define M1RT_CUDA_CUBLASLT_H
 
@@ -13,7 +13,7 @@
 namespace m1rt::cuda {
 
 struct GemmBuffers {
-  CUdeviceptr a = 0, w = 0, bias = 0, out = 0;
+  CUdeviceptr a = 0, w = 0, bias = 0, out = 0, aScale = 0, wScale = 0;
 };
 
 /// One cuBLASLt handle, and the algorithms chosen so far: one a shape, from a table of measured

@@ -264,6 +264,10 @@ Status CudaContext::enqueueGemm(const schema::Gemm &gemm, const m1_dims &dims,
   buffers.out = resolve(*gemm.out(), dims, layout);
   if (gemm.bias())
     buffers.bias = weight(*gemm.bias(), gemm.out_type());
+  if (gemm.a_scale()) {
+    buffers.aScale = resolve(*gemm.a_scale(), dims, layout);
+    buffers.wScale = weight(*gemm.w_scale(), ElementType::f32);
+  }
   const GemmShape shape = shapeOf(gemm, rows, buffers.a, buffers.out);
   return program.gemms->run(shape, buffers, gemmWorkspace, device.stream(),
                             gemm.name() ? gemm.name()->c_str() : "a gemm");

@@ -248,11 +248,12 @@ Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **para
 
 Status CudaDevice::fillDummy(void *target, ElementType type, uint64_t count, uint64_t seed,
                              uint32_t weight, float scale, float offset) {
-  const char *kernel = type == ElementType::f32    ? "m1_fill_dummy_f32"
-                       : type == ElementType::bf16 ? "m1_fill_dummy_bf16"
-                       : type == ElementType::i8   ? "m1_fill_dummy_i8"
-                       : type == ElementType::i4x2 ? "m1_fill_dummy_i4x2"
-                                                   : nullptr;
+  const char *kernel = type == ElementType::f32      ? "m1_fill_dummy_f32"
+                       : type == ElementType::bf16   ? "m1_fill_dummy_bf16"
+                       : type == ElementType::i8     ? "m1_fill_dummy_i8"
+                       : type == ElementType::i4x2   ? "m1_fill_dummy_i4x2"
+                       : type == ElementType::f8e4m3 ? "m1_fill_dummy_f8e4m3"
+                                                     : nullptr;
   if (!kernel)
     return error(StatusCode::unsupported, "dummy weights of type %s are not supported",
                  elementName(type));

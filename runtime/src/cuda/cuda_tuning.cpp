@@ -63,11 +63,12 @@ Status CudaProgram::tune(const std::vector<uint32_t> &rows,
                          const std::function<void(const std::string &)> &report, std::string *out) {
   if (!gemms)
     return error(StatusCode::unsupported, "the artifact has no product to tune on this device");
-  std::map<GemmShape, Product> products;
+  std::map<GemmShape, Product> products; // of no f8e4m3: those are the library's choice
   for (const schema::Function *function : *target.functions())
     for (const schema::CommandHolder *holder : *function->commands()) {
       const schema::Gemm *gemm = holder->command_as_Gemm();
-      if (!gemm || gemm->w()->kind() != OperandKind::weight)
+      if (!gemm || gemm->w()->kind() != OperandKind::weight ||
+          gemm->a_type() == schema::ElementType::f8e4m3) // has no place in tables
         continue;
       GemmShape shape = shapeOf(*gemm, 0, gemm->a()->offset(), gemm->out()->offset());
       Product &product = products[shape];
@@ -102,7 +103,7 @@ Status CudaProgram::tune(const std::vector<uint32_t> &rows,
         std::vector<GemmBuffers> buffers;
         for (size_t i = 0; i < product.weights.size(); ++i)
           buffers.push_back(
-              {address(input), product.weights[i], product.biases[i], address(output)});
+              {address(input), product.weights[i], product.biases[i], address(output), 0, 0});
         TunedProduct tuned;
         M1_TRY(gemms->tune(device.api(), wanted, buffers, address(workspace), device.stream(),
                            product.name.c_str(), &tuned));

@@ -4,6 +4,7 @@
 #define __CUDACC__
 #define __host__ __attribute__((host))
 #define __device__ __attribute__((device))
+#include "../../../kernels/include/m1k_e4m3.h"
 #include "../../schema/dummy_weights.h"
 #include "support_exp.h"
 
@@ -51,6 +52,11 @@ KERNEL m1_fill_dummy_i4x2(unsigned char *out, unsigned long long count, unsigned
                           float scale, float offset) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())
     out[i] = m1_dummy_i4x2(dummy(key, 2 * i, scale, offset), dummy(key, 2 * i + 1, scale, offset));
+}
+KERNEL m1_fill_dummy_f8e4m3(unsigned char *out, unsigned long long count, unsigned long long key,
+                            float scale, float offset) {
+  for (unsigned long long i = first_index(); i < count; i += index_stride())
+    out[i] = m1k_e4m3_of(dummy(key, i, scale, offset));
 }
 KERNEL m1_convert_bf16_f32(float *out, const bf16_bits *in, unsigned long long count) {
   for (unsigned long long i = first_index(); i < count; i += index_stride())

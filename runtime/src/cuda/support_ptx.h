@@ -330,6 +330,106 @@ $L__BB3_2:                              // =>This Inner Loop Header: Depth=1
 $L__BB3_3:
 	ret;
 }
+	// .globl	m1_fill_dummy_f8e4m3    // -- Begin function m1_fill_dummy_f8e4m3
+.visible .entry m1_fill_dummy_f8e4m3(
+	.param .u64 .ptr .align 1 m1_fill_dummy_f8e4m3_param_0,
+	.param .u64 m1_fill_dummy_f8e4m3_param_1,
+	.param .u64 m1_fill_dummy_f8e4m3_param_2,
+	.param .f32 m1_fill_dummy_f8e4m3_param_3,
+	.param .f32 m1_fill_dummy_f8e4m3_param_4
+)                                       // @m1_fill_dummy_f8e4m3
+{
+	.reg .pred 	%p<6>;
+	.reg .b16 	%rs<4>;
+	.reg .b32 	%r<29>;
+	.reg .b64 	%rd<26>;
+	ld.param.b64 	%rd8, [m1_fill_dummy_f8e4m3_param_1];
+	ld.param.b64 	%rd10, [m1_fill_dummy_f8e4m3_param_0];
+	cvta.to.global.u64 	%rd1, %rd10;
+	mov.u32 	%r6, %ctaid.x;
+	mov.u32 	%r7, %ntid.x;
+	mul.wide.u32 	%rd3, %r6, %r7;
+	mov.u32 	%r8, %tid.x;
+	cvt.u64.u32 	%rd25, %r8;
+	add.s64 	%rd4, %rd3, %rd25;
+	setp.ge.u64 	%p1, %rd4, %rd8;
+	@%p1 bra 	$L__BB4_10;
+	ld.param.b32 	%r5, [m1_fill_dummy_f8e4m3_param_4];
+	ld.param.b32 	%r4, [m1_fill_dummy_f8e4m3_param_3];
+	ld.param.b64 	%rd9, [m1_fill_dummy_f8e4m3_param_2];
+	cvt.u64.u32 	%rd2, %r7;
+	mov.u32 	%r9, %nctaid.x;
+	cvt.u64.u32 	%rd11, %r9;
+	mul.lo.s64 	%rd5, %rd11, %rd2;
+	add.s64 	%rd6, %rd1, %rd3;
+	mul.lo.s64 	%rd12, %rd4, 7046029254386353131;
+	sub.s64 	%rd24, %rd9, %rd12;
+	mul.lo.s64 	%rd7, %rd5, 7046029254386353131;
+	bra.uni 	$L__BB4_2;
+$L__BB4_3:                              //   in Loop: Header=BB4_2 Depth=1
+	cvt.u16.u32 	%rs2, %r1;
+	or.b16 	%rs3, %rs2, 127;
+$L__BB4_9:                              //   in Loop: Header=BB4_2 Depth=1
+	add.s64 	%rd22, %rd6, %rd25;
+	st.global.b8 	[%rd22], %rs3;
+	add.s64 	%rd25, %rd25, %rd5;
+	add.s64 	%rd23, %rd3, %rd25;
+	sub.s64 	%rd24, %rd24, %rd7;
+	setp.lt.u64 	%p5, %rd23, %rd8;
+	@%p5 bra 	$L__BB4_2;
+	bra.uni 	$L__BB4_10;
+$L__BB4_2:                              // =>This Inner Loop Header: Depth=1
+	shr.u64 	%rd13, %rd24, 30;
+	xor.b64 	%rd14, %rd13, %rd24;
+	mul.lo.s64 	%rd15, %rd14, -4658895280553007687;
+	shr.u64 	%rd16, %rd15, 27;
+	xor.b64 	%rd17, %rd16, %rd15;
+	mul.lo.s64 	%rd18, %rd17, -7723592293110705685;
+	shr.u64 	%rd19, %rd18, 31;
+	xor.b64 	%rd20, %rd19, %rd18;
+	cvt.u32.u64 	%r10, %rd20;
+	and.b32 	%r11, %r10, 65535;
+	shr.u32 	%r12, %r10, 16;
+	mov.b64 	{_, %r13}, %rd20;
+	and.b32 	%r14, %r13, 65535;
+	shr.u64 	%rd21, %rd18, 48;
+	cvt.u32.u64 	%r15, %rd21;
+	add.s32 	%r16, %r15, %r12;
+	add.s32 	%r17, %r16, %r11;
+	add.s32 	%r18, %r17, %r14;
+	add.s32 	%r19, %r18, -131070;
+	cvt.rn.f32.s32 	%r20, %r19;
+	fma.rn.f32 	%r21, %r20, %r4, %r5;
+	shr.u32 	%r1, %r21, 24;
+	abs.f32 	%r3, %r21;
+	setp.lt.u32 	%p2, %r3, 2139095041;
+	@%p2 bra 	$L__BB4_4;
+	bra.uni 	$L__BB4_3;
+$L__BB4_4:                              //   in Loop: Header=BB4_2 Depth=1
+	and.b32 	%r2, %r1, 128;
+	setp.lt.u32 	%p3, %r3, 1138753536;
+	@%p3 bra 	$L__BB4_6;
+	cvt.u16.u32 	%rs1, %r2;
+	or.b16 	%rs3, %rs1, 126;
+	bra.uni 	$L__BB4_9;
+$L__BB4_6:                              //   in Loop: Header=BB4_2 Depth=1
+	setp.gt.u32 	%p4, %r3, 1015021567;
+	@%p4 bra 	$L__BB4_8;
+	add.f32 	%r27, %r3, 0f46C00000;
+	or.b32 	%r28, %r2, %r27;
+	cvt.u16.u32 	%rs3, %r28;
+	bra.uni 	$L__BB4_9;
+$L__BB4_8:                              //   in Loop: Header=BB4_2 Depth=1
+	bfe.u32 	%r22, %r3, 20, 1;
+	add.s32 	%r23, %r3, %r22;
+	add.s32 	%r24, %r23, 67633151;
+	shr.u32 	%r25, %r24, 20;
+	or.b32 	%r26, %r25, %r2;
+	cvt.u16.u32 	%rs3, %r26;
+	bra.uni 	$L__BB4_9;
+$L__BB4_10:
+	ret;
+}
 	// .globl	m1_convert_bf16_f32     // -- Begin function m1_convert_bf16_f32
 .visible .entry m1_convert_bf16_f32(
 	.param .u64 .ptr .align 1 m1_convert_bf16_f32_param_0,
@@ -352,7 +452,7 @@ $L__BB3_3:
 	cvt.u64.u32 	%rd11, %r3;
 	add.s64 	%rd15, %rd10, %rd11;
 	setp.ge.u64 	%p1, %rd15, %rd7;
-	@%p1 bra 	$L__BB4_3;
+	@%p1 bra 	$L__BB5_3;
 	cvt.u64.u32 	%rd3, %r2;
 	mov.u32 	%r4, %nctaid.x;
 	cvt.u64.u32 	%rd12, %r4;
@@ -363,7 +463,7 @@ $L__BB3_3:
 	shl.b64 	%rd14, %rd15, 2;
 	add.s64 	%rd16, %rd2, %rd14;
 	shl.b64 	%rd6, %rd4, 2;
-$L__BB4_2:                              // =>This Inner Loop Header: Depth=1
+$L__BB5_2:                              // =>This Inner Loop Header: Depth=1
 	ld.global.b16 	%r5, [%rd17];
 	shl.b32 	%r6, %r5, 16;
 	st.global.b32 	[%rd16], %r6;
@@ -371,8 +471,8 @@ $L__BB4_2:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd16, %rd16, %rd6;
 	add.s64 	%rd15, %rd15, %rd4;
 	setp.lt.u64 	%p2, %rd15, %rd7;
-	@%p2 bra 	$L__BB4_2;
-$L__BB4_3:
+	@%p2 bra 	$L__BB5_2;
+$L__BB5_3:
 	ret;
 }
 	// .globl	m1_copy_ranges          // -- Begin function m1_copy_ranges
@@ -404,33 +504,33 @@ $L__BB4_3:
 	mov.u32 	%r4, %tid.x;
 	cvt.u64.u32 	%rd18, %r4;
 	add.s64 	%rd26, %rd17, %rd18;
-	@%p1 bra 	$L__BB5_4;
-	bra.uni 	$L__BB5_1;
-$L__BB5_4:
+	@%p1 bra 	$L__BB6_4;
+	bra.uni 	$L__BB6_1;
+$L__BB6_4:
 	setp.ge.u64 	%p2, %rd26, %rd3;
-	@%p2 bra 	$L__BB5_7;
+	@%p2 bra 	$L__BB6_7;
 	mov.u32 	%r5, %nctaid.x;
 	cvt.u64.u32 	%rd19, %r5;
 	mul.lo.s64 	%rd8, %rd19, %rd4;
-$L__BB5_6:                              // =>This Inner Loop Header: Depth=1
+$L__BB6_6:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd20, %rd2, %rd26;
 	ld.global.b8 	%rs1, [%rd20];
 	add.s64 	%rd21, %rd1, %rd26;
 	st.global.b8 	[%rd21], %rs1;
 	add.s64 	%rd26, %rd26, %rd8;
 	setp.lt.u64 	%p3, %rd26, %rd3;
-	@%p3 bra 	$L__BB5_6;
-	bra.uni 	$L__BB5_7;
-$L__BB5_1:
+	@%p3 bra 	$L__BB6_6;
+	bra.uni 	$L__BB6_7;
+$L__BB6_1:
 	shr.u64 	%rd5, %rd3, 4;
 	setp.ge.u64 	%p4, %rd26, %rd5;
-	@%p4 bra 	$L__BB5_7;
+	@%p4 bra 	$L__BB6_7;
 	mov.u32 	%r6, %nctaid.x;
 	cvt.u64.u32 	%rd22, %r6;
 	mul.lo.s64 	%rd6, %rd22, %rd4;
 	shl.b64 	%rd25, %rd26, 4;
 	shl.b64 	%rd7, %rd6, 4;
-$L__BB5_3:                              // =>This Inner Loop Header: Depth=1
+$L__BB6_3:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd23, %rd2, %rd25;
 	ld.global.v4.b32 	{%r7, %r8, %r9, %r10}, [%rd23];
 	add.s64 	%rd24, %rd1, %rd25;
@@ -438,8 +538,8 @@ $L__BB5_3:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd26, %rd26, %rd6;
 	add.s64 	%rd25, %rd25, %rd7;
 	setp.lt.u64 	%p5, %rd26, %rd5;
-	@%p5 bra 	$L__BB5_3;
-$L__BB5_7:
+	@%p5 bra 	$L__BB6_3;
+$L__BB6_7:
 	ret;
 }
 	// .globl	m1_take_chosen          // -- Begin function m1_take_chosen
@@ -467,33 +567,33 @@ $L__BB5_7:
 	cvt.u64.u32 	%rd14, %r3;
 	add.s64 	%rd18, %rd13, %rd14;
 	setp.ge.u64 	%p1, %rd18, %rd9;
-	@%p1 bra 	$L__BB6_5;
+	@%p1 bra 	$L__BB7_5;
 	cvt.u64.u32 	%rd4, %r2;
 	mov.u32 	%r4, %nctaid.x;
 	cvt.u64.u32 	%rd15, %r4;
 	mul.lo.s64 	%rd5, %rd15, %rd4;
 	shl.b64 	%rd19, %rd18, 2;
 	shl.b64 	%rd6, %rd5, 2;
-	bra.uni 	$L__BB6_2;
-$L__BB6_4:                              //   in Loop: Header=BB6_2 Depth=1
+	bra.uni 	$L__BB7_2;
+$L__BB7_4:                              //   in Loop: Header=BB7_2 Depth=1
 	add.s64 	%rd19, %rd19, %rd6;
 	add.s64 	%rd18, %rd18, %rd5;
 	setp.lt.u64 	%p3, %rd18, %rd9;
-	@%p3 bra 	$L__BB6_2;
-	bra.uni 	$L__BB6_5;
-$L__BB6_2:                              // =>This Inner Loop Header: Depth=1
+	@%p3 bra 	$L__BB7_2;
+	bra.uni 	$L__BB7_5;
+$L__BB7_2:                              // =>This Inner Loop Header: Depth=1
 	add.s64 	%rd16, %rd1, %rd19;
 	ld.global.b32 	%r5, [%rd16];
 	setp.lt.s32 	%p2, %r5, 0;
-	@%p2 bra 	$L__BB6_4;
+	@%p2 bra 	$L__BB7_4;
 	add.s64 	%rd7, %rd2, %rd19;
 	mul.wide.u32 	%rd17, %r5, 4;
 	add.s64 	%rd8, %rd3, %rd17;
 	ld.global.b32 	%r6, [%rd8];
 	max.s32 	%r7, %r6, 0;
 	st.global.b32 	[%rd7], %r7;
-	bra.uni 	$L__BB6_4;
-$L__BB6_5:
+	bra.uni 	$L__BB7_4;
+$L__BB7_5:
 	ret;
 }
 	// .globl	m1_convert_f32_bf16     // -- Begin function m1_convert_f32_bf16
@@ -519,7 +619,7 @@ $L__BB6_5:
 	cvt.u64.u32 	%rd11, %r4;
 	add.s64 	%rd15, %rd10, %rd11;
 	setp.ge.u64 	%p1, %rd15, %rd7;
-	@%p1 bra 	$L__BB7_6;
+	@%p1 bra 	$L__BB8_6;
 	cvt.u64.u32 	%rd3, %r3;
 	mov.u32 	%r5, %nctaid.x;
 	cvt.u64.u32 	%rd12, %r5;
@@ -530,29 +630,29 @@ $L__BB6_5:
 	shl.b64 	%rd14, %rd15, 1;
 	add.s64 	%rd16, %rd2, %rd14;
 	shl.b64 	%rd6, %rd4, 1;
-	bra.uni 	$L__BB7_2;
-$L__BB7_4:                              //   in Loop: Header=BB7_2 Depth=1
+	bra.uni 	$L__BB8_2;
+$L__BB8_4:                              //   in Loop: Header=BB8_2 Depth=1
 	bfe.u32 	%r7, %r1, 16, 1;
 	add.s32 	%r8, %r1, %r7;
 	add.s32 	%r9, %r8, 32767;
 	mov.b32 	{_, %rs2}, %r9;
-$L__BB7_5:                              //   in Loop: Header=BB7_2 Depth=1
+$L__BB8_5:                              //   in Loop: Header=BB8_2 Depth=1
 	st.global.b16 	[%rd16], %rs2;
 	add.s64 	%rd17, %rd17, %rd5;
 	add.s64 	%rd16, %rd16, %rd6;
 	add.s64 	%rd15, %rd15, %rd4;
 	setp.lt.u64 	%p3, %rd15, %rd7;
-	@%p3 bra 	$L__BB7_2;
-	bra.uni 	$L__BB7_6;
-$L__BB7_2:                              // =>This Inner Loop Header: Depth=1
+	@%p3 bra 	$L__BB8_2;
+	bra.uni 	$L__BB8_6;
+$L__BB8_2:                              // =>This Inner Loop Header: Depth=1
 	ld.global.b32 	%r1, [%rd17];
 	and.b32 	%r6, %r1, 2147483647;
 	setp.lt.u32 	%p2, %r6, 2139095041;
-	@%p2 bra 	$L__BB7_4;
+	@%p2 bra 	$L__BB8_4;
 	mov.b32 	{_, %rs1}, %r1;
 	or.b16 	%rs2, %rs1, 64;
-	bra.uni 	$L__BB7_5;
-$L__BB7_6:
+	bra.uni 	$L__BB8_5;
+$L__BB8_6:
 	ret;
 }
 	// .globl	m1_write_weight         // -- Begin function m1_write_weight
@@ -581,7 +681,7 @@ $L__BB7_6:
 	cvt.u64.u32 	%rd11, %r10;
 	add.s64 	%rd60, %rd10, %rd11;
 	setp.ge.u64 	%p1, %rd60, %rd7;
-	@%p1 bra 	$L__BB8_27;
+	@%p1 bra 	$L__BB9_27;
 	ld.param.b32 	%r7, [m1_write_weight_param_5];
 	ld.param.b32 	%r6, [m1_write_weight_param_4];
 	ld.param.b32 	%r5, [m1_write_weight_param_3];
@@ -597,73 +697,73 @@ $L__BB7_6:
 	setp.eq.b32 	%p7, %r7, 3;
 	setp.ne.b32 	%p13, %r5, 0;
 	setp.eq.b32 	%p8, %r7, 2;
-	bra.uni 	$L__BB8_2;
-$L__BB8_21:                             //   in Loop: Header=BB8_2 Depth=1
+	bra.uni 	$L__BB9_2;
+$L__BB9_21:                             //   in Loop: Header=BB9_2 Depth=1
 	add.s64 	%rd59, %rd2, %rd62;
 	st.global.b32 	[%rd59], %r28;
-$L__BB8_26:                             //   in Loop: Header=BB8_2 Depth=1
+$L__BB9_26:                             //   in Loop: Header=BB9_2 Depth=1
 	add.s64 	%rd62, %rd62, %rd5;
 	add.s64 	%rd61, %rd61, %rd6;
 	add.s64 	%rd60, %rd60, %rd4;
 	setp.lt.u64 	%p15, %rd60, %rd7;
-	@%p15 bra 	$L__BB8_2;
-	bra.uni 	$L__BB8_27;
-$L__BB8_2:                              // =>This Inner Loop Header: Depth=1
-	@%p2 bra 	$L__BB8_5;
+	@%p15 bra 	$L__BB9_2;
+	bra.uni 	$L__BB9_27;
+$L__BB9_2:                              // =>This Inner Loop Header: Depth=1
+	@%p2 bra 	$L__BB9_5;
 	setp.ne.b32 	%p3, %r6, 0;
-	@%p3 bra 	$L__BB8_6;
+	@%p3 bra 	$L__BB9_6;
 	add.s64 	%rd14, %rd1, %rd62;
 	ld.global.b32 	%r27, [%rd14];
-	bra.uni 	$L__BB8_11;
-$L__BB8_5:                              //   in Loop: Header=BB8_2 Depth=1
+	bra.uni 	$L__BB9_11;
+$L__BB9_5:                              //   in Loop: Header=BB9_2 Depth=1
 	add.s64 	%rd13, %rd1, %rd61;
 	ld.global.b16 	%r12, [%rd13];
 	shl.b32 	%r27, %r12, 16;
-	bra.uni 	$L__BB8_11;
-$L__BB8_6:                              //   in Loop: Header=BB8_2 Depth=1
+	bra.uni 	$L__BB9_11;
+$L__BB9_6:                              //   in Loop: Header=BB9_2 Depth=1
 	add.s64 	%rd15, %rd1, %rd61;
 	ld.global.b16 	%rs1, [%rd15];
 	cvt.u32.u16 	%r1, %rs1;
 	bfe.u32 	%r3, %r1, 10, 5;
 	and.b32 	%r4, %r1, 1023;
 	setp.eq.b32 	%p4, %r3, 0;
-	@%p4 bra 	$L__BB8_10;
+	@%p4 bra 	$L__BB9_10;
 	cvt.s32.s16 	%r13, %rs1;
 	and.b32 	%r2, %r13, -2147483648;
 	setp.ne.b32 	%p5, %r3, 31;
-	@%p5 bra 	$L__BB8_9;
+	@%p5 bra 	$L__BB9_9;
 	shl.b32 	%r17, %r1, 13;
 	or.b32 	%r18, %r2, %r17;
 	or.b32 	%r27, %r18, 2139095040;
-	bra.uni 	$L__BB8_11;
-$L__BB8_10:                             //   in Loop: Header=BB8_2 Depth=1
+	bra.uni 	$L__BB9_11;
+$L__BB9_10:                             //   in Loop: Header=BB9_2 Depth=1
 	cvt.rn.f32.u32 	%r14, %r4;
 	mul.f32 	%r15, %r14, 0f33800000;
 	neg.f32 	%r16, %r15;
 	setp.lt.s16 	%p6, %rs1, 0;
 	selp.f32 	%r27, %r16, %r15, %p6;
-	bra.uni 	$L__BB8_11;
-$L__BB8_9:                              //   in Loop: Header=BB8_2 Depth=1
+	bra.uni 	$L__BB9_11;
+$L__BB9_9:                              //   in Loop: Header=BB9_2 Depth=1
 	shl.b32 	%r19, %r3, 23;
 	shl.b32 	%r20, %r4, 13;
 	or.b32 	%r21, %r19, %r20;
 	add.s32 	%r22, %r21, %r2;
 	add.s32 	%r27, %r22, 939524096;
-$L__BB8_11:                             //   in Loop: Header=BB8_2 Depth=1
-	@%p7 bra 	$L__BB8_19;
-	@%p8 bra 	$L__BB8_18;
+$L__BB9_11:                             //   in Loop: Header=BB9_2 Depth=1
+	@%p7 bra 	$L__BB9_19;
+	@%p8 bra 	$L__BB9_18;
 	setp.ne.b32 	%p9, %r7, 1;
 	mov.b32 	%r28, %r27;
-	@%p9 bra 	$L__BB8_20;
+	@%p9 bra 	$L__BB9_20;
 	setp.nan.f32 	%p10, %r27, %r27;
 	mov.b32 	%r28, %r27;
-	@%p10 bra 	$L__BB8_20;
+	@%p10 bra 	$L__BB9_20;
 	setp.gt.f32 	%p11, %r27, 0f42B20000;
 	mov.b32 	%r28, 0fFF800000;
-	@%p11 bra 	$L__BB8_20;
+	@%p11 bra 	$L__BB9_20;
 	setp.lt.f32 	%p12, %r27, 0fC2D00000;
 	mov.b32 	%r28, 0f80000000;
-	@%p12 bra 	$L__BB8_20;
+	@%p12 bra 	$L__BB9_20;
 	cvt.f64.f32 	%rd16, %r27;
 	fma.rn.f64 	%rd17, %rd16, 0d3FF71547652B82FE, 0d4338000000000000;
 	add.f64 	%rd18, %rd17, 0dC338000000000000;
@@ -707,32 +807,32 @@ $L__BB8_11:                             //   in Loop: Header=BB8_2 Depth=1
 	add.s64 	%rd56, %rd55, -4616189618054758400;
 	mul.f64 	%rd57, %rd53, %rd56;
 	cvt.rn.f32.f64 	%r28, %rd57;
-	bra.uni 	$L__BB8_20;
-$L__BB8_18:                             //   in Loop: Header=BB8_2 Depth=1
+	bra.uni 	$L__BB9_20;
+$L__BB9_18:                             //   in Loop: Header=BB9_2 Depth=1
 	add.f32 	%r28, %r27, %r27;
-	bra.uni 	$L__BB8_20;
-$L__BB8_19:                             //   in Loop: Header=BB8_2 Depth=1
+	bra.uni 	$L__BB9_20;
+$L__BB9_19:                             //   in Loop: Header=BB9_2 Depth=1
 	add.f32 	%r28, %r27, 0f3F800000;
-$L__BB8_20:                             //   in Loop: Header=BB8_2 Depth=1
-	@%p13 bra 	$L__BB8_22;
-	bra.uni 	$L__BB8_21;
-$L__BB8_22:                             //   in Loop: Header=BB8_2 Depth=1
+$L__BB9_20:                             //   in Loop: Header=BB9_2 Depth=1
+	@%p13 bra 	$L__BB9_22;
+	bra.uni 	$L__BB9_21;
+$L__BB9_22:                             //   in Loop: Header=BB9_2 Depth=1
 	and.b32 	%r23, %r28, 2147483647;
 	setp.lt.u32 	%p14, %r23, 2139095041;
-	@%p14 bra 	$L__BB8_24;
+	@%p14 bra 	$L__BB9_24;
 	mov.b32 	{_, %rs2}, %r28;
 	or.b16 	%rs3, %rs2, 64;
-	bra.uni 	$L__BB8_25;
-$L__BB8_24:                             //   in Loop: Header=BB8_2 Depth=1
+	bra.uni 	$L__BB9_25;
+$L__BB9_24:                             //   in Loop: Header=BB9_2 Depth=1
 	bfe.u32 	%r24, %r28, 16, 1;
 	add.s32 	%r25, %r28, %r24;
 	add.s32 	%r26, %r25, 32767;
 	mov.b32 	{_, %rs3}, %r26;
-$L__BB8_25:                             //   in Loop: Header=BB8_2 Depth=1
+$L__BB9_25:                             //   in Loop: Header=BB9_2 Depth=1
 	add.s64 	%rd58, %rd2, %rd61;
 	st.global.b16 	[%rd58], %rs3;
-	bra.uni 	$L__BB8_26;
-$L__BB8_27:
+	bra.uni 	$L__BB9_26;
+$L__BB9_27:
 	ret;
 }
 )PTX";

@@ -677,7 +677,7 @@ func.func @f(%x: tensor<?x?xf32>) {
 
 // The shapes of weights are static.
 func.func @f(%x: tensor<?x4xf32>, %w: tensor<?x4xf32>) {
-  // expected-error @+1 {{operand #1 must be 2D tensor of static shape of 32-bit float or bfloat16 type or 8-bit signless integer or 8-bit unsigned integer values, but got 'tensor<?x4xf32>'}}
+  // expected-error @+1 {{operand #1 must be 2D tensor of static shape of 32-bit float or bfloat16 type or 8-bit signless integer or 8-bit unsigned integer or f8E4M3FN type values, but got 'tensor<?x4xf32>'}}
   %y = m1.linear %x, %w : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return
 }
@@ -849,7 +849,7 @@ m1.weight @w : tensor<4x2xbf16> {sources = ["a"], transform = #m1<transform int8
 
 // Scales are those of a quantised weight.
 m1.weight @w : tensor<4x2xbf16> {sources = ["a"]}
-// expected-error @+1 {{refers to @w, which is no m1.weight with transform int8_rows or int4_groups_…}}
+// expected-error @+1 {{refers to @w, which is no m1.weight with transform int8_rows, fp8_rows or int4_groups_…}}
 m1.weight @s : tensor<4xf32> {scales_of = @w}
 
 // -----
@@ -863,7 +863,7 @@ m1.weight @s : tensor<2xf32> {scales_of = @w}
 
 // A linear with a quantised weight needs its scales.
 func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>) {
-  // expected-error @+1 {{expected scale with a weight of i8 or ui8, got none with 'tensor<6x4xi8>'}}
+  // expected-error @+1 {{expected scale with a weight of i8, ui8 or f8E4M3FN, got none with 'tensor<6x4xi8>'}}
   %y = m1.linear %x, %w : (tensor<?x4xf32>, tensor<6x4xi8>) -> tensor<?x6xf32>
   return
 }
@@ -872,7 +872,7 @@ func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>) {
 
 // Other weights have none.
 func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xbf16>, %s: tensor<6xf32>) {
-  // expected-error @+1 {{expected scale only with a weight of i8 or ui8, got one with 'tensor<6x4xbf16>'}}
+  // expected-error @+1 {{expected scale only with a weight of i8, ui8 or f8E4M3FN, got one with 'tensor<6x4xbf16>'}}
   %y = m1.linear %x, %w scale(%s)
       : (tensor<?x4xf32>, tensor<6x4xbf16>, tensor<6xf32>) -> tensor<?x6xf32>
   return
@@ -932,8 +932,78 @@ func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x4xbf16>)
 
 // Scales of rows are f32.
 func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>, %s: tensor<6x1xbf16>) {
-  // expected-error @+1 {{expected scale of f32 with a weight of i8, got 'tensor<6x1xbf16>'}}
+  // expected-error @+1 {{expected scale of f32 with a weight of 'i8', got 'tensor<6x1xbf16>'}}
   %y = m1.linear %x, %w scale(%s)
       : (tensor<?x4xf32>, tensor<6x4xi8>, tensor<6x1xbf16>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Elements of f8E4M3FN are quantised ones.
+// expected-error @+1 {{expected transform fp8_rows for elements of 'f8E4M3FN', got none}}
+m1.weight @w : tensor<4x2xf8E4M3FN> {sources = ["a"]}
+
+// -----
+
+// Weights with transform fp8_rows are matrices of f8E4M3FN.
+// expected-error @+1 {{expected a matrix of f8E4M3FN with transform fp8_rows, got 'tensor<4x2xi8>'}}
+m1.weight @w : tensor<4x2xi8> {sources = ["a"], transform = #m1<transform fp8_rows>}
+
+// -----
+
+// Only what multiplies e4m3 numbers has a scale of its rows.
+func.func @f(%x: tensor<?x4xbf16>, %w: tensor<6x4xi8>, %s: tensor<6xf32>, %r: tensor<?xf32>) {
+  // expected-error @+1 {{expected row_scale only with a weight of f8E4M3FN, got one with 'tensor<6x4xi8>'}}
+  %y = m1.linear %x, %w scale(%s) row_scale(%r)
+      : (tensor<?x4xbf16>, tensor<6x4xi8>, tensor<6xf32>, tensor<?xf32>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Codes have a scale.
+func.func @f(%x: tensor<?x4xf8E4M3FN>, %w: tensor<6x4xf8E4M3FN>, %s: tensor<6xf32>) {
+  // expected-error @+1 {{expected row_scale with x of f8E4M3FN, got none}}
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x4xf8E4M3FN>, tensor<6x4xf8E4M3FN>, tensor<6xf32>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Codes are no f32.
+func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xf8E4M3FN>, %s: tensor<6xf32>, %r: tensor<?xf32>) {
+  // expected-error @+1 {{expected x of f8E4M3FN or bf16 with row_scale, got 'tensor<?x4xf32>'}}
+  %y = m1.linear %x, %w scale(%s) row_scale(%r)
+      : (tensor<?x4xf32>, tensor<6x4xf8E4M3FN>, tensor<6xf32>, tensor<?xf32>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// There is a scale for each row of codes.
+func.func @f(%x: tensor<?x4xbf16>, %w: tensor<6x4xf8E4M3FN>, %s: tensor<6xf32>, %r: tensor<2xf32>) {
+  // expected-error @+1 {{expected row_scale of shape [rows] = [?], got [2]}}
+  %y = m1.linear %x, %w scale(%s) row_scale(%r)
+      : (tensor<?x4xbf16>, tensor<6x4xf8E4M3FN>, tensor<6xf32>, tensor<2xf32>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Rows keep their columns …
+func.func @f(%x: tensor<?x4xbf16>) {
+  // expected-error @+1 {{expected codes of shape [rows, K] = [?, 4], got [?, 5]}}
+  %c, %s = m1.quantize_rows %x : (tensor<?x4xbf16>) -> (tensor<?x5xbf16>, tensor<?xf32>)
+  return
+}
+
+// -----
+
+// … and their number.
+func.func @f(%x: tensor<?x4xbf16>) {
+  // expected-error @+1 {{expected scale of shape [rows] = [?], got [3]}}
+  %c, %s = m1.quantize_rows %x : (tensor<?x4xbf16>) -> (tensor<?x4xbf16>, tensor<3xf32>)
   return
 }

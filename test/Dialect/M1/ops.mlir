@@ -289,3 +289,23 @@ func.func @int4_linears(%x: tensor<?x200xf32>, %x2: tensor<?x400xf32>, %e: tenso
       : (tensor<?x400xf32>, tensor<?x2xi32>, tensor<6x128xui8>, tensor<6x4xbf16>) -> tensor<?x4xf32>
   return
 }
+
+// CHECK: m1.weight @fp8 : tensor<6x8xf8E4M3FN> {sources = ["q"], transform = #m1<transform fp8_rows>}
+m1.weight @fp8 : tensor<6x8xf8E4M3FN> {sources = ["q"], transform = #m1<transform fp8_rows>}
+// CHECK: m1.weight @fp8.scale : tensor<6xf32> {scales_of = @fp8}
+m1.weight @fp8.scale : tensor<6xf32> {scales_of = @fp8}
+// CHECK-LABEL: func @fp8_linears
+func.func @fp8_linears(%x: tensor<?x8xf32>, %b: tensor<6xf32>) {
+  %w = m1.get_weight @fp8 : tensor<6x8xf8E4M3FN>
+  %s = m1.get_weight @fp8.scale : tensor<6xf32>
+  // CHECK: m1.linear %{{.*}}, %{{.*}} scale(%{{.*}}) : (tensor<?x8xf32>, tensor<6x8xf8E4M3FN>, tensor<6xf32>) -> tensor<?x6xf32>
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x8xf32>, tensor<6x8xf8E4M3FN>, tensor<6xf32>) -> tensor<?x6xf32>
+  // CHECK: %[[C:.*]], %[[R:.*]] = m1.quantize_rows %{{.*}} : (tensor<?x8xf32>) -> (tensor<?x8xf8E4M3FN>, tensor<?xf32>)
+  %c, %r = m1.quantize_rows %x : (tensor<?x8xf32>) -> (tensor<?x8xf8E4M3FN>, tensor<?xf32>)
+  // CHECK: m1.linear %[[C]], %{{.*}} scale(%{{.*}}) row_scale(%[[R]]) bias(%{{.*}})
+  %z = m1.linear %c, %w scale(%s) row_scale(%r) bias(%b)
+      : (tensor<?x8xf8E4M3FN>, tensor<6x8xf8E4M3FN>, tensor<6xf32>, tensor<?xf32>, tensor<6xf32>)
+      -> tensor<?x6xbf16>
+  return
+}

@@ -4,8 +4,9 @@
 // RUN: not m1-opt %s --m1-quantize-weights=keep='a(' 2>&1 | FileCheck %s --check-prefix=BROKEN
 // RUN: m1-opt %s --m1-quantize-weights=format=int4:32 | FileCheck %s --check-prefix=CHECK-INT4
 // RUN: m1-opt %s --m1-quantize-weights=format=int4 | FileCheck %s --check-prefix=CHECK-DEFAULT
+// RUN: m1-opt %s --m1-quantize-weights=format=fp8 | FileCheck %s --check-prefix=CHECK-FP8
 // RUN: not m1-opt %s --m1-quantize-weights=format=int4:48 2>&1 | FileCheck %s --check-prefix=CHECK-UNKNOWN
-// CHECK-UNKNOWN: error: m1-quantize-weights: unknown format 'int4:48'; known are int8, int4, int4:32, int4:64, int4:128
+// CHECK-UNKNOWN: error: m1-quantize-weights: unknown format 'int4:48'; known are int8, fp8, int4, int4:32, int4:64, int4:128
 // STATISTICS: m1-quantize-weights kept 7
 // STATISTICS: m1-quantize-weights quantized 5
 // NOTHING: warning: no weight of a linear is named as 'nothing' says
@@ -15,12 +16,16 @@
 // CHECK: m1.weight @q_k : tensor<12x8xi8> {rows = array<i64: 0, 8, 4, 4>, sources = ["q", "k"], transform = #m1<transform int8_rows>}
 m1.weight @q_k : tensor<12x8xbf16> {sources = ["q", "k"], rows = array<i64: 0, 8, 4, 4>}
 // CHECK: m1.weight @q_k.scale : tensor<12xf32> {scales_of = @q_k}
+// CHECK-FP8: m1.weight @q_k : tensor<12x8xf8E4M3FN> {rows = array<i64: 0, 8, 4, 4>, sources = ["q", "k"], transform = #m1<transform fp8_rows>}
+// CHECK-FP8: m1.weight @q_k.scale : tensor<12xf32> {scales_of = @q_k}
 // CHECK-INT4: m1.weight @q_k : tensor<12x64xui8> {rows = array<i64: 0, 8, 4, 4>, sources = ["q", "k"], transform = #m1<transform int4_groups_32>}
 // CHECK-INT4: m1.weight @q_k.scale : tensor<12x1xbf16> {scales_of = @q_k}
 // CHECK: m1.weight @biased : tensor<8x8xi8>
 m1.weight @biased : tensor<8x8xf32> {sources = ["b"]}
 m1.weight @bias : tensor<8xf32> {sources = ["bias"]}
 // CHECK: m1.weight @experts : tensor<12x8xi8>
+// Experts have no kernels for e4m3.
+// CHECK-FP8: m1.weight @experts : tensor<12x8xbf16> {sources = ["e"]}
 m1.weight @experts : tensor<12x8xbf16> {sources = ["e"]}
 // Two experts' rows of 8 columns each would take one block, as would one of 16.
 // CHECK-INT4: m1.weight @short : tensor<12x8xbf16> {sources = ["s"]}
@@ -55,6 +60,7 @@ func.func @quantised(%x: tensor<?x8xbf16>, %x2: tensor<?x16xbf16>, %x3: tensor<?
   // CHECK: %[[S:.*]] = m1.get_weight @q_k.scale : tensor<12xf32>
   %w = m1.get_weight @q_k : tensor<12x8xbf16>
   // CHECK: m1.linear %{{.*}}, %[[W]] scale(%[[S]]) : (tensor<?x8xbf16>, tensor<12x8xi8>, tensor<12xf32>)
+  // CHECK-FP8: m1.linear %{{.*}}, %{{.*}} scale(%{{.*}}) : (tensor<?x8xbf16>, tensor<12x8xf8E4M3FN>, tensor<12xf32>)
   %y = m1.linear %x, %w : (tensor<?x8xbf16>, tensor<12x8xbf16>) -> tensor<?x12xbf16>
   // CHECK: m1.linear %{{.*}}, %[[W]] scale(%[[S]])
   %z = m1.linear %x, %w : (tensor<?x8xbf16>, tensor<12x8xbf16>) -> tensor<?x12xf32>

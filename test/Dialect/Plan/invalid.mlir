@@ -879,3 +879,48 @@ plan.target @cuda {
   plan.function @prefill attributes {min_rows = 9 : i32, max_rows = 8 : i32} {
   }
 }
+
+// -----
+
+// Scales stand on both sides …
+m1.weight @w : tensor<32x64xf8E4M3FN> {sources = ["w"], transform = #m1<transform fp8_rows>}
+plan.target @cuda {
+  plan.kernel @fill {key = "fill", origin = "generated"}
+  plan.function @prefill {
+    %w = plan.weight @w : tensor<32x64xf8E4M3FN>
+    %0 = plan.temporary tokens 128
+    %1 = plan.temporary tokens 128
+    %s = plan.temporary tokens 4
+    plan.launch @fill(wo %0, wo %s) over tokens grid 1 by 1 label ""
+    // expected-error@+1 {{'plan.gemm' op expected w_scale to be a weight of type 'tensor<32xf32>', got 'tensor<32x64xf8E4M3FN>'}}
+    plan.gemm %0, %w scales %s, %w -> %1 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = f8E4M3FN, w_type = f8E4M3FN, out_type = f32}
+  }
+}
+
+// -----
+
+// … of e4m3 numbers …
+plan.target @cuda {
+  plan.function @prefill {
+    %0 = plan.temporary tokens 128
+    // expected-error@+1 {{'plan.gemm' op expected a_type to be f8E4M3FN with scales, got 'bf16'}}
+    plan.gemm %0, %0 scales %0, %0 -> %0 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = bf16, w_type = f8E4M3FN, out_type = f32}
+  }
+}
+
+// -----
+
+// … which have some.
+plan.target @cuda {
+  plan.function @prefill {
+    %0 = plan.temporary tokens 128
+    // expected-error@+1 {{'plan.gemm' op expected a_type to be f32 or bf16, got 'f8E4M3FN'}}
+    plan.gemm %0, %0 -> %0 over tokens label ""
+      {n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32
+          : i32, a_type = f8E4M3FN, w_type = f8E4M3FN, out_type = f32}
+  }
+}

@@ -282,7 +282,8 @@ Case gated_product_bench(int rows, int n, int k) {
 /// `neighbours`: scaled, and if not gated with the residual and what the next norm needs.
 Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = false,
                   bool neighbours = false, Type weights = Type::bf16, int group = 0) {
-  const bool int4 = weights == Type::i4x2, quantised = int4 || weights == Type::i8;
+  const bool int4 = weights == Type::i4x2,
+             quantised = int4 || weights == Type::i8 || weights == Type::e4m3;
   std::string name = "linear " + std::string(type == Type::f32 ? "f32 " : "bf16 ") +
                      (quantised ? type_name(weights) + " " : "") +
                      (group ? "in " + std::to_string(group) + " " : "") + std::to_string(rows) +
@@ -578,7 +579,8 @@ std::vector<Case> benchmarks() {
     cases.push_back(linear_bench(rows, rows, 3072, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 128256, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 16384, 3072, f32));
-    for (auto [weights, group] : {std::pair(Type::i8, 0), std::pair(Type::i4x2, 32)}) {
+    for (auto [weights, group] :
+         {std::pair(Type::i8, 0), std::pair(Type::e4m3, 0), std::pair(Type::i4x2, 32)}) {
       cases.push_back(linear_bench(rows, rows, 8192, 3072, bf16, true, true, weights, group));
       cases.push_back(linear_bench(rows, rows, 3072, 8192, bf16, false, true, weights, group));
       cases.push_back(linear_bench(rows, rows, 8384, 3072, bf16, false, true, weights, group));

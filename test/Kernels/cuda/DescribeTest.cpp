@@ -516,6 +516,46 @@ TEST_P(Compiles, WithoutSpills) {
     }
   }
 }
+// What takes e4m3 has instructions from sm_89 on.
+TEST(CompilesE4m3, WithoutSpills) {
+  std::vector<Description> all;
+  for (int rows : {1, 8, 16}) {
+    Linear streamed = linear(3072, 8192);
+    streamed.w_type = Type::e4m3;
+    streamed.max_rows = rows;
+    all.push_back(describe(streamed, "linear_e4m3_" + std::to_string(rows)));
+    streamed.gated = true;
+    streamed.squares = 384;
+    all.push_back(describe(streamed, "gated_linear_e4m3_" + std::to_string(rows)));
+    streamed.x_type = streamed.out_type = Type::f32;
+    all.push_back(describe(streamed, "linear_f32_e4m3_" + std::to_string(rows)));
+  }
+  Dequantize dequantize;
+  dequantize.n = dequantize.k = 3072;
+  dequantize.w_type = Type::e4m3;
+  all.push_back(describe(dequantize, "dequantize_e4m3"));
+  QuantizeRows rows;
+  rows.k = rows.x_stride = 3072;
+  all.push_back(describe(rows, "quantize_rows"));
+  rows.out_type = Type::bf16;
+  all.push_back(describe(rows, "round_rows"));
+  for (const Description &d : all) {
+    ASSERT_EQ(d.error, "");
+    for (const char *architecture : {"sm_89", "sm_90a"})
+      for (const Kernel &kernel : d.kernels) {
+        m1k::test::Compiled compiled = m1k::test::compile(kernel, architecture);
+        if (compiled.error.find("was not found") != std::string::npos)
+          GTEST_SKIP() << compiled.error;
+        EXPECT_EQ(compiled.error, "") << kernel.symbol;
+        EXPECT_LE(compiled.spill_bytes, 16) << kernel.symbol;
+      }
+  }
+  rows.out_type = Type::i8;
+  EXPECT_NE(describe(rows, "k").error.find("out of e4m3 or a float type"), std::string::npos);
+  rows.k = 0;
+  EXPECT_NE(describe(rows, "k").error.find("sizes must be positive"), std::string::npos);
+}
+
 INSTANTIATE_TEST_SUITE_P(Architectures, Compiles, testing::Values("sm_80", "sm_90a"),
                          [](const auto &info) { return std::string(info.param); });
 

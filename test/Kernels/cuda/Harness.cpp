@@ -222,7 +222,36 @@ double from_half(uint16_t bits, Type type) {
 }
 } // namespace
 
+/// What a code of e4m3 stands for: bias 7, no infinities.
+static double value_of_e4m3(uint8_t code) {
+  const int exponent = code >> 3 & 15, mantissa = code & 7;
+  const double size = (code & 0x7f) == 0x7f ? std::numeric_limits<double>::quiet_NaN()
+                      : exponent            ? std::ldexp(8 + mantissa, exponent - 10)
+                                            : std::ldexp(mantissa, -9);
+  return code & 0x80 ? -size : size;
+}
+/// The nearest code, of two the even one.
+static uint8_t code_of_e4m3(double value) {
+  static const std::vector<double> sizes = [] { // grow with their codes
+    std::vector<double> all;
+    for (int code = 0; code <= 0x7e; ++code)
+      all.push_back(value_of_e4m3(uint8_t(code)));
+    return all;
+  }();
+  const double size = std::abs(value);
+  auto above = std::lower_bound(sizes.begin(), sizes.end() - 1, size);
+  int code = int(above - sizes.begin());
+  if (code > 0) {
+    const double nearer = (size - sizes[code - 1]) - (*above - size);
+    if (nearer < 0 || (nearer == 0 && code % 2))
+      --code;
+  }
+  return uint8_t(code | (value < 0 ? 0x80 : 0));
+}
+
 double rounded(double value, Type type) {
+  if (type == Type::e4m3)
+    return value_of_e4m3(code_of_e4m3(value));
   if (type == Type::i8)
     return std::min(127.0, std::max(-128.0, std::nearbyint(value)));
   if (type == Type::i4x2)
@@ -238,6 +267,8 @@ void encode(const std::vector<double> &values, Type type, std::vector<char> &byt
       std::memcpy(&bytes[i * 4], &f, 4);
     } else if (type == Type::i8) {
       bytes[i] = char(int8_t(rounded(values[i], type)));
+    } else if (type == Type::e4m3) {
+      bytes[i] = char(code_of_e4m3(values[i]));
     } else {
       uint16_t h = half_bits(values[i], type);
       std::memcpy(&bytes[i * 2], &h, 2);
@@ -254,6 +285,8 @@ std::vector<double> decode(const std::vector<char> &bytes, Type type) {
       values[i] = f;
     } else if (type == Type::i8) {
       values[i] = int8_t(bytes[i]);
+    } else if (type == Type::e4m3) {
+      values[i] = value_of_e4m3(uint8_t(bytes[i]));
     } else {
       uint16_t h;
       std::memcpy(&h, &bytes[i * 2], 2);

@@ -23,10 +23,10 @@ struct QuantisedWeights {
   }
   QuantisedWeights(Random &random, int n, int k, Type type, int group_or_row)
       : k(k), group(group_or_row ? group_or_row : k) {
-    const double most = type == Type::i8 ? 128 : 8;
+    const double most = type == Type::i8 ? 128 : type == Type::e4m3 ? 448 : 8;
     codes = random_values(random, size_t(n) * k, -most - 0.4, most - 0.6, type);
     scale = random_values(random, size_t(n) * ((k + group - 1) / group), 0.5 / most, 1.5 / most,
-                          type == Type::i8 ? Type::f32 : Type::bf16);
+                          type == Type::i4x2 ? Type::bf16 : Type::f32);
   }
   void put(Context &context, Type type) const {
     if (type == Type::i4x2)
@@ -34,6 +34,31 @@ struct QuantisedWeights {
     else
       context.values("weight", codes, type);
     context.values("scale", scale, type == Type::i4x2 ? Type::bf16 : Type::f32);
+  }
+};
+
+/// Rows rounded to e4m3, as m1.quantize_rows says: their codes, and the scale of each. Quotients
+/// and products are those of f32, so that no code is another one.
+struct RoundedRows {
+  std::vector<double> codes, scale;
+  RoundedRows(const std::vector<double> &x, int rows, int k) : codes(x.size()), scale(rows) {
+    for (int m = 0; m < rows; ++m) {
+      float largest = 0;
+      for (int i = 0; i < k; ++i)
+        largest = std::max(largest, std::abs(float(x[size_t(m) * k + i])));
+      const bool zero = largest < 0x1p-100f;
+      scale[m] = zero ? 0 : double(largest / 448.0f);
+      const float inverse = zero ? 0 : 448.0f / largest;
+      for (int i = 0; i < k; ++i)
+        codes[size_t(m) * k + i] = rounded(float(x[size_t(m) * k + i]) * inverse, Type::e4m3);
+    }
+  }
+  /// What they stand for.
+  std::vector<double> values(int k) const {
+    std::vector<double> values(codes);
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] *= scale[i / size_t(k)];
+    return values;
   }
 };
 
@@ -46,114 +71,116 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
                      (with.gated ? " gated" : "") + (with.squares ? " scaled" : "") +
                      (with.residual ? " residual" : "") + (with.norm ? " norm" : "") +
                      (offset ? " misaligned" : "");
-  return {name, smoke, [=](Context &context) {
-            Linear f;
-            f.x_type = x_type;
-            f.w_type = w_type;
-            f.out_type = out_type;
-            f.n = n;
-            f.k = k;
-            f.group = group;
-            f.x_stride = k + padding + offset;
-            f.out_stride = n + padding;
-            f.max_rows = max_rows;
-            f.has_bias = with.bias;
-            f.gated = with.gated;
-            f.squares = with.squares;
-            f.eps = 1e-3f;
-            f.has_residual = with.residual;
-            f.residual_stride = n + 2 * padding;
-            f.leaves_norm = with.norm;
-            f.normed_type = x_type;
-            f.normed_stride = n + 3 * padding;
-            Description description = describe(f, "kernel");
-            if (!context.prepare(description))
-              return;
-            int parts = squares_of(description.kernels[0].grid_x);
-            Random random(17);
-            int weights = with.gated ? 2 * n : n;
-            std::vector<double> x = random_values(random, size_t(rows) * k, -1, 1, x_type);
-            const bool quantised = w_type == Type::i8 || w_type == Type::i4x2;
-            std::vector<double> w;
-            if (quantised) {
-              QuantisedWeights q(random, weights, k, w_type, group);
-              q.put(context, w_type);
-              w = q.codes;
-              for (int j = 0; j < weights; ++j)
-                for (int i = 0; i < k; ++i)
-                  w[size_t(j) * k + i] *= q.scale_of(j, i);
-            } else {
-              w = random_values(random, size_t(weights) * k, -1, 1, w_type);
-              context.values("weight", w, w_type);
-            }
-            std::vector<double> b = random_values(random, n, -3, 3, Type::f32);
-            std::vector<double> before = random_values(random, size_t(rows) * n, -5, 5, Type::f32);
-            std::vector<double> v = random_values(random, n, -2, 2, Type::f32);
-            std::vector<double> squares =
-                random_values(random, size_t(rows) * with.squares, 0, 3, Type::f32);
-            context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), x_type);
-            context.values("bias", b, Type::f32);
-            context.values("squares", squares, Type::f32);
-            context.values("residual", in_rows(before, rows, n, int(f.residual_stride)), Type::f32);
-            context.values("norm_weight", v, Type::f32);
-            context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
-            if (with.norm) {
-              context.poison("normed", size_t(rows) * f.normed_stride * size_of(x_type));
-              context.poison("squares_out", size_t(rows) * parts * 4);
-            }
-            context.upload();
-            context.shift("x", offset * size_of(x_type));
-            context.launch({rows, 0, 0, 0});
-            std::vector<double> y(size_t(rows) * n);
-            std::vector<double> y32(y.size());
-            for (int m = 0; m < rows; ++m) {
-              double sum = 0;
-              for (int i = 0; i < with.squares; ++i)
-                sum += squares[size_t(m) * with.squares + i];
-              double scale = with.squares ? 1 / std::sqrt(sum / k + double(f.eps)) : 1;
-              for (int j = 0; j < n; ++j) {
-                double sums[2] = {0, 0};
-                float sums32[2] = {0, 0};
-                for (int side = 0; side < (with.gated ? 2 : 1); ++side) {
-                  for (int i = 0; i < k; ++i) {
-                    double a = x[size_t(m) * k + i], c = w[size_t(side * n + j) * k + i];
-                    sums[side] += a * c;
-                    sums32[side] += float(a) * float(c);
-                  }
-                }
-                auto end = [&](double value, double up) {
-                  value *= scale;
-                  if (with.gated)
-                    value = value / (1 + std::exp(-value)) * up * scale;
-                  return value + (with.bias ? b[j] : 0) +
-                         (with.residual ? before[size_t(m) * n + j] : 0);
-                };
-                y[size_t(m) * n + j] = end(sums[0], sums[1]);
-                y32[size_t(m) * n + j] = end(sums32[0], sums32[1]);
+  return {
+      name, smoke, [=](Context &context) {
+        Linear f;
+        f.x_type = x_type;
+        f.w_type = w_type;
+        f.out_type = out_type;
+        f.n = n;
+        f.k = k;
+        f.group = group;
+        f.x_stride = k + padding + offset;
+        f.out_stride = n + padding;
+        f.max_rows = max_rows;
+        f.has_bias = with.bias;
+        f.gated = with.gated;
+        f.squares = with.squares;
+        f.eps = 1e-3f;
+        f.has_residual = with.residual;
+        f.residual_stride = n + 2 * padding;
+        f.leaves_norm = with.norm;
+        f.normed_type = x_type;
+        f.normed_stride = n + 3 * padding;
+        Description description = describe(f, "kernel");
+        if (!context.prepare(description))
+          return;
+        int parts = squares_of(description.kernels[0].grid_x);
+        Random random(17);
+        int weights = with.gated ? 2 * n : n;
+        std::vector<double> x = random_values(random, size_t(rows) * k, -1, 1, x_type);
+        const bool quantised = w_type == Type::i8 || w_type == Type::i4x2 || w_type == Type::e4m3;
+        std::vector<double> w;
+        if (quantised) {
+          QuantisedWeights q(random, weights, k, w_type, group);
+          q.put(context, w_type);
+          w = q.codes;
+          for (int j = 0; j < weights; ++j)
+            for (int i = 0; i < k; ++i)
+              w[size_t(j) * k + i] *= q.scale_of(j, i);
+        } else {
+          w = random_values(random, size_t(weights) * k, -1, 1, w_type);
+          context.values("weight", w, w_type);
+        }
+        std::vector<double> b = random_values(random, n, -3, 3, Type::f32);
+        std::vector<double> before = random_values(random, size_t(rows) * n, -5, 5, Type::f32);
+        std::vector<double> v = random_values(random, n, -2, 2, Type::f32);
+        std::vector<double> squares =
+            random_values(random, size_t(rows) * with.squares, 0, 3, Type::f32);
+        context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), x_type);
+        context.values("bias", b, Type::f32);
+        context.values("squares", squares, Type::f32);
+        context.values("residual", in_rows(before, rows, n, int(f.residual_stride)), Type::f32);
+        context.values("norm_weight", v, Type::f32);
+        context.poison("out", size_t(rows) * f.out_stride * size_of(out_type));
+        if (with.norm) {
+          context.poison("normed", size_t(rows) * f.normed_stride * size_of(x_type));
+          context.poison("squares_out", size_t(rows) * parts * 4);
+        }
+        context.upload();
+        context.shift("x", offset * size_of(x_type));
+        context.launch({rows, 0, 0, 0});
+        if (w_type == Type::e4m3)
+          x = RoundedRows(x, rows, k).values(k);
+        std::vector<double> y(size_t(rows) * n);
+        std::vector<double> y32(y.size());
+        for (int m = 0; m < rows; ++m) {
+          double sum = 0;
+          for (int i = 0; i < with.squares; ++i)
+            sum += squares[size_t(m) * with.squares + i];
+          double scale = with.squares ? 1 / std::sqrt(sum / k + double(f.eps)) : 1;
+          for (int j = 0; j < n; ++j) {
+            double sums[2] = {0, 0};
+            float sums32[2] = {0, 0};
+            for (int side = 0; side < (with.gated ? 2 : 1); ++side) {
+              for (int i = 0; i < k; ++i) {
+                double a = x[size_t(m) * k + i], c = w[size_t(side * n + j) * k + i];
+                sums[side] += a * c;
+                sums32[side] += float(a) * float(c);
               }
             }
-            double error = relative_error(y32, y);
-            context.compare("out",
-                            out_of_rows(context.read("out", out_type), rows, n, int(f.out_stride)),
-                            y, tolerance(out_type, error));
-            if (!with.norm)
-              return;
-            std::vector<double> normed = y, sums(rows), expected(rows);
-            std::vector<double> left = context.read("squares_out", Type::f32);
-            for (int m = 0; m < rows; ++m) {
-              for (int j = 0; j < n; ++j) {
-                normed[size_t(m) * n + j] *= v[j];
-                expected[m] += y[size_t(m) * n + j] * y[size_t(m) * n + j];
-              }
-              for (int i = 0; i < parts; ++i)
-                sums[m] += left[size_t(m) * parts + i];
-            }
-            context.compare(
-                "normed",
-                out_of_rows(context.read("normed", x_type), rows, n, int(f.normed_stride)), normed,
-                tolerance(x_type, error));
-            context.compare("squares_out", sums, expected, tolerance(Type::f32, 2 * error));
-          }};
+            auto end = [&](double value, double up) {
+              value *= scale;
+              if (with.gated)
+                value = value / (1 + std::exp(-value)) * up * scale;
+              return value + (with.bias ? b[j] : 0) +
+                     (with.residual ? before[size_t(m) * n + j] : 0);
+            };
+            y[size_t(m) * n + j] = end(sums[0], sums[1]);
+            y32[size_t(m) * n + j] = end(sums32[0], sums32[1]);
+          }
+        }
+        double error = relative_error(y32, y);
+        context.compare("out",
+                        out_of_rows(context.read("out", out_type), rows, n, int(f.out_stride)), y,
+                        tolerance(out_type, error));
+        if (!with.norm)
+          return;
+        std::vector<double> normed = y, sums(rows), expected(rows);
+        std::vector<double> left = context.read("squares_out", Type::f32);
+        for (int m = 0; m < rows; ++m) {
+          for (int j = 0; j < n; ++j) {
+            normed[size_t(m) * n + j] *= v[j];
+            expected[m] += y[size_t(m) * n + j] * y[size_t(m) * n + j];
+          }
+          for (int i = 0; i < parts; ++i)
+            sums[m] += left[size_t(m) * parts + i];
+        }
+        context.compare("normed",
+                        out_of_rows(context.read("normed", x_type), rows, n, int(f.normed_stride)),
+                        normed, tolerance(x_type, error));
+        context.compare("squares_out", sums, expected, tolerance(Type::f32, 2 * error));
+      }};
 }
 
 /// `multiprocessors` decides how many outputs a block has, `shared_bytes` how many warps.
@@ -206,10 +233,49 @@ Case tiled_case(bool smoke, Type out_type, int rows, int n, int k, int padding =
           }};
 }
 
-Case dequantize_case(bool smoke, Type out_type, int n, int k, int group = 0) {
-  const Type w_type = group ? Type::i4x2 : Type::i8;
-  std::string name = "dequantize " + (group ? type_name(w_type) + "→" : "") + type_name(out_type) +
-                     " " + std::to_string(n) + "×" + std::to_string(k) +
+Case quantize_rows_case(bool smoke, Type x_type, Type out_type, int rows, int k, int padding = 0,
+                        int offset = 0) {
+  std::string name = "quantize rows " + type_name(x_type) + "→" + type_name(out_type) + " " +
+                     std::to_string(rows) + "×" + std::to_string(k) + (offset ? " misaligned" : "");
+  return {name, smoke, [=](Context &context) {
+            QuantizeRows f;
+            f.x_type = x_type;
+            f.out_type = out_type;
+            f.k = k;
+            f.x_stride = k + padding + offset;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            Random random(31);
+            std::vector<double> x = random_values(random, size_t(rows) * k, -1, 1, x_type);
+            for (int m = 0; m < rows; ++m) // of every size, and zeros
+              for (int i = 0; i < k; ++i)
+                x[size_t(m) * k + i] *= m % 7 == 3 ? 0 : std::ldexp(1.0, m * 5 % 60 - 30);
+            const bool codes = out_type == Type::e4m3;
+            context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), x_type);
+            context.poison("out", size_t(rows) * k * size_of(out_type));
+            if (codes)
+              context.poison("scale", size_t(rows) * 4);
+            context.upload();
+            context.shift("x", offset * size_of(x_type));
+            context.launch({rows, 0, 0, 0});
+            RoundedRows wanted(x, rows, k);
+            if (!codes) {
+              context.compare("out", context.read("out", out_type), wanted.values(k),
+                              tolerance(out_type, 1e-7));
+              return;
+            }
+            // Codes are the same, and none is NaN.
+            context.compare("out", context.read("out", out_type), wanted.codes, 0);
+            context.compare("scale", context.read("scale", Type::f32), wanted.scale, 1e-7);
+          }};
+}
+
+Case dequantize_case(bool smoke, Type out_type, int n, int k, int group = 0,
+                     Type w_type = Type::i8) {
+  if (group)
+    w_type = Type::i4x2;
+  std::string name = "dequantize " + (w_type == Type::i8 ? "" : type_name(w_type) + "→") +
+                     type_name(out_type) + " " + std::to_string(n) + "×" + std::to_string(k) +
                      (group ? " in " + std::to_string(group) : "");
   return {name, smoke, [=](Context &context) {
             Dequantize f;
@@ -310,6 +376,36 @@ std::vector<Case> linear_cases() {
   cases.push_back(dequantize_case(true, f32, 200, 96));
   cases.push_back(dequantize_case(false, bf16, 7, 77));
   cases.push_back(dequantize_case(false, f32, 5, 6));
+
+  const Type e4m3 = Type::e4m3;
+  cases.push_back(linear_case(true, bf16, e4m3, bf16, 1, 8, 96, 256));
+  cases.push_back(linear_case(true, bf16, e4m3, f32, 8, 8, 100, 1008, 8, 0, bias));
+  cases.push_back(linear_case(false, bf16, e4m3, bf16, 5, 8, 4096, 512));
+  cases.push_back(linear_case(false, bf16, e4m3, bf16, 13, 16, 4096, 208));
+  cases.push_back(linear_case(false, bf16, e4m3, bf16, 16, 16, 200, 320, 0, 0, gated));
+  cases.push_back(linear_case(false, bf16, e4m3, bf16, 7, 2, 67, 272));
+  cases.push_back(linear_case(true, bf16, e4m3, bf16, 1, 8, 200, 3072, 0, 0, gated));
+  cases.push_back(linear_case(false, bf16, e4m3, f32, 3, 8, 256, 3072, 0, 0, residual));
+  cases.push_back(linear_case(false, bf16, e4m3, bf16, 3, 8, 40, 256, 5, 3));
+  cases.push_back(linear_case(false, bf16, e4m3, bf16, 3, 8, 40, 77));
+  cases.push_back(linear_case(false, bf16, e4m3, bf16, 3, 8, 40, 72, 0, 0, gated));
+  cases.push_back(linear_case(true, f32, e4m3, f32, 3, 8, 100, 1000, 4, 0, bias));
+  cases.push_back(linear_case(false, f32, e4m3, f32, 13, 16, 33, 77, 0, 1));
+  cases.push_back(linear_case(false, f32, e4m3, f32, 8, 8, 72, 96, 0, 0, gated));
+  cases.push_back(linear_case(false, bf16, e4m3, f32, 3, 8, 256, 3072, 0, 0, norm));
+  cases.push_back(linear_case(true, bf16, e4m3, bf16, 8, 8, 200, 320, 0, 0, scaled));
+  cases.push_back(linear_case(true, bf16, e4m3, bf16, 5, 8, 72, 64, 0, 0, scaled_gated));
+  cases.push_back(linear_case(false, bf16, e4m3, f32, 7, 2, 67, 272, 8, 0, all));
+  cases.push_back(linear_case(false, f32, e4m3, f32, 8, 8, 100, 77, 3, 1, all));
+  cases.push_back(dequantize_case(true, bf16, 33, 64, 0, e4m3));
+  cases.push_back(dequantize_case(false, f32, 7, 333, 0, e4m3));
+  cases.push_back(quantize_rows_case(true, bf16, e4m3, 13, 256));
+  cases.push_back(quantize_rows_case(false, bf16, e4m3, 70, 3072, 8));
+  cases.push_back(quantize_rows_case(false, bf16, e4m3, 5, 77));
+  cases.push_back(quantize_rows_case(false, bf16, e4m3, 9, 256, 5, 3));
+  cases.push_back(quantize_rows_case(false, f32, e4m3, 13, 1000));
+  cases.push_back(quantize_rows_case(true, bf16, bf16, 13, 8192));
+  cases.push_back(quantize_rows_case(false, f32, f32, 13, 333, 1));
 
   const Type i4 = Type::i4x2;
   auto int4 = [&](bool smoke, Type x_type, Type out_type, int rows, int max_rows, int n, int k,

@@ -1,7 +1,9 @@
 // y[t, n] = Σ_k x[t, k] · w[n, k] (· scale[n]) (+ bias[n]): dot products along k, a tile of weight
 // rows against a tile of tokens in registers. Weights of i8 become floating point there, which
-// holds them exactly: the sums are those of a weight of bf16 with the same values. So do int4,
-// whose sums over a group of columns are multiplied by the group's scale before they are added up.
+// holds them exactly: the sums are those of a weight of bf16 with the same values. So do those of
+// e4m3, which meet rows of e4m3 numbers, held as bf16, that have a scale each (row_scale), and
+// int4, whose sums over a group of columns are multiplied by the group's scale before they are
+// added up.
 #include "../CallWriter.h"
 #include "M1/IR/Int4.h"
 #include "llvm/Support/MathExtras.h"
@@ -30,7 +32,8 @@ constexpr int64_t kTileWide = 512, kTileNeighbours = 2;
 /// Whether products of many tokens are those of tile registers.
 bool hasTiles(const KernelSpec &spec, const CpuInfo &cpu) {
   Type weight = spec.get("weight").element;
-  return cpu.amxBf16 && spec.get("x").element.isBF16() && (weight.isBF16() || weight.isInteger(8));
+  return cpu.amxBf16 && spec.get("x").element.isBF16() &&
+         (weight.isBF16() || m1::isQuantisedElement(weight));
 }
 
 /// Weight rows of one group. 64 rows of a few thousand columns stay in L2 while the group's tokens
@@ -47,14 +50,15 @@ struct LinearWriter {
   bool isInt4 = m1::isInt4Pairs(wType);
   int64_t group = isInt4 ? *m1::int4GroupOf(k, w.columns("scale")) : 0; // columns of a scale
   // Pairs of bf16 products summed in f32 by one instruction.
-  bool pairs = w.cpu.avx512Bf16 && xType.isBF16() && (wType.isBF16() || wType.isInteger(8));
+  bool pairs =
+      w.cpu.avx512Bf16 && xType.isBF16() && (wType.isBF16() || m1::isQuantisedElement(wType));
   int64_t step = pairs ? 2 * w.lanes : w.lanes;
   // Tokens of a register tile: with AVX-512 4·6 sums, 4 weight registers and one of x fit the 32
   // registers, with AVX2 4·2 the 16.
   int64_t tileTokens = w.cpu.avx512 ? 6 : 2;
   // Rows of integers that meet several tiles of tokens are turned into bf16 once. Where registers
   // hold f32, a bf16 costs as much as an i8.
-  bool unpacks = pairs && wType.isInteger(8) && k <= kMaxUnpacked;
+  bool unpacks = pairs && m1::isQuantisedElement(wType) && k <= kMaxUnpacked;
 
   /// Weight rows as a tile reads them: pointers to their first elements, in memory or unpacked.
   struct WeightRows {
@@ -66,7 +70,7 @@ struct LinearWriter {
   Value loadStep(Value pointer, Type element, Value index) {
     if (!pairs)
       return w.load(pointer, element, index, step);
-    if (element.isInteger(8))
+    if (m1::isQuantisedElement(element))
       return arith::TruncFOp::create(w.b, VectorType::get(step, w.b.getBF16Type()),
                                      w.load(pointer, element, index, step));
     return LLVM::LoadOp::create(w.b, VectorType::get(step, w.b.getBF16Type()),
@@ -371,6 +375,8 @@ struct LinearWriter {
         Value result = w.splat(sums[j * rows + i], 1);
         if (scale)
           result = w.mulf(result, scale);
+        if (w.has("row_scale"))
+          result = w.mulf(result, ofRow("row_scale", w.add(token, j)));
         w.store(w.rowPointer("out", w.add(token, j)), outType, weights.index[i],
                 bias ? w.addf(result, bias) : result);
       }
@@ -437,7 +443,7 @@ struct LinearWriter {
     Value begin = w.mul(w.groupX, block);
     w.ifTrue(works, [&] {
       CallWriter call(w, "m1k_cpu_tile_linear");
-      call.pointers({"out", "x", "weight", "scale", "bias"});
+      call.pointers({"out", "x", "weight", "scale", "row_scale", "bias"});
       call.push(begin);
       call.push(w.minimum(w.add(begin, rows), w.constant(n)));
       call.rowsOfGroup();
@@ -476,6 +482,9 @@ uint32_t gridX(const KernelSpec &spec) {
 std::vector<CpuFamily> linearFamilies() {
   CpuFamily linear{"generated", {"linear"}, [](KernelWriter &w) { LinearWriter{w}.write(); }};
   linear.gridX = gridX;
+  linear.unsupported = [](const KernelSpec &spec) -> std::string {
+    return isa<Float8E4M3FNType>(spec.get("x").element) ? "rows of f8E4M3FN" : "";
+  };
   // 64 tokens: x of a few thousand columns stays in L2 beside the block of weights, and weights
   // come from memory once in 64 tokens.
   linear.rowsPerGroup = [](const KernelSpec &spec, const CpuInfo &cpu) -> int64_t {

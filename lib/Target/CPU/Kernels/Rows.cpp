@@ -1,6 +1,7 @@
 // Kernels over the columns of a row: norms, elementwise ops, row copies, argmax.
 #include "../KernelWriter.h"
 #include "M1/IR/Scalars.h"
+#include "m1k_e4m3.h"
 
 using namespace mlir;
 
@@ -254,14 +255,93 @@ static void writeSample(KernelWriter &w) {
   });
 }
 
+/// The largest absolute value of a row, an f32; of NaNs it takes no notice.
+static Value largestOf(KernelWriter &w, Value x, Type element, int64_t n) {
+  auto sizes = [&](Value column, int64_t width) -> Value {
+    return math::AbsFOp::create(w.b, w.load(x, element, column, width));
+  };
+  auto largest = [&](Value of) -> Value {
+    return vector::ReductionOp::create(w.b, vector::CombiningKind::MAXNUMF, of);
+  };
+  const int64_t whole = n / w.lanes * w.lanes;
+  llvm::SmallVector<Value> of = {w.splat(0.0, w.lanes)};
+  if (whole > 0)
+    of = w.forRange(
+        w.constant(0), w.constant(whole), w.lanes, of, [&](Value column, ValueRange carried) {
+          Value next = arith::MaxNumFOp::create(w.b, carried[0], sizes(column, w.lanes));
+          return llvm::SmallVector<Value>{next};
+        });
+  Value result = largest(of[0]);
+  int64_t done = whole;
+  for (int64_t width : tailWidths(n - whole)) {
+    result = arith::MaxNumFOp::create(w.b, result, largest(sizes(w.constant(done), width)));
+    done += width;
+  }
+  return result;
+}
+
+/// The nearest numbers of e4m3 to numbers up to 448 in size, of two the one whose last bit is 0.
+static Value roundToE4m3(KernelWriter &w, Value v) {
+  auto type = cast<VectorType>(v.getType());
+  auto i32s = VectorType::get(type.getShape(), w.b.getI32Type());
+  auto splat = [&](int32_t value) -> Value {
+    return arith::ConstantOp::create(w.b, DenseElementsAttr::get(i32s, value));
+  };
+  auto f32s = [&](double value) { return w.splat(value, type.getDimSize(0)); };
+  Value bits = arith::BitcastOp::create(w.b, i32s, v);
+  Value odd = arith::AndIOp::create(w.b, arith::ShRUIOp::create(w.b, bits, splat(20)), splat(1));
+  Value up = arith::AddIOp::create(w.b, bits, arith::AddIOp::create(w.b, odd, splat(0x7ffff)));
+  Value rounded = arith::BitcastOp::create(
+      w.b, type, arith::AndIOp::create(w.b, up, splat(static_cast<int32_t>(0xfff00000))));
+  // Below 2^-6 numbers are multiples of 2^-9, which is the last place of 1.5 · 2^14.
+  Value small = w.subf(w.addf(v, f32s(24576.0)), f32s(24576.0));
+  Value isSmall = arith::CmpFOp::create(w.b, arith::CmpFPredicate::OLT,
+                                        math::AbsFOp::create(w.b, v), f32s(0x1p-6));
+  Value isNan = arith::CmpFOp::create(w.b, arith::CmpFPredicate::UNO, v, v);
+  Value result = arith::SelectOp::create(w.b, isSmall, small, rounded);
+  return arith::SelectOp::create(w.b, isNan, v, result);
+}
+
+static void writeQuantizeRows(KernelWriter &w) {
+  const Type element = w.operand("x").element;
+  const int64_t n = w.columns("x");
+  auto f32 = [&](double value) -> Value {
+    return arith::ConstantOp::create(w.b, w.b.getF32FloatAttr(static_cast<float>(value)));
+  };
+  w.forGroupRows([&](Value row) {
+    Value x = w.rowPointer("x", row), codes = w.rowPointer("codes", row);
+    Value largest = largestOf(w, x, element, n);
+    Value isZero =
+        arith::CmpFOp::create(w.b, arith::CmpFPredicate::OLT, largest, f32(M1K_E4M3_LEAST_ROW));
+    auto unlessZero = [&](Value value) -> Value {
+      return arith::SelectOp::create(w.b, isZero, f32(0.0), value);
+    };
+    Value scale = unlessZero(w.divf(largest, f32(M1K_E4M3_LARGEST))),
+          inverse = unlessZero(w.divf(f32(M1K_E4M3_LARGEST), largest));
+    w.store(w.rowPointer("scale", row), w.b.getF32Type(), w.constant(0), w.splat(scale, 1));
+    w.forColumns(n, [&](Value column, int64_t width) {
+      Value scaled = w.mulf(w.load(x, element, column, width), w.splat(inverse, width));
+      w.store(codes, w.operand("codes").element, column, roundToE4m3(w, scaled));
+    });
+  });
+}
+
+/// Codes are computed in f32 and held as bf16.
+static std::string unsupportedCodes(const KernelSpec &spec) {
+  return spec.get("codes").element.isBF16() ? "" : "codes of f8E4M3FN";
+}
+
 std::vector<CpuFamily> rowsFamilies() {
+  CpuFamily quantizeRows{"generated", {"quantize_rows"}, writeQuantizeRows};
+  quantizeRows.unsupported = unsupportedCodes;
   return {{"generated", {"embedding"}, writeEmbedding},
           {"generated", {"gather_rows"}, writeGatherRows},
           {"generated", {"rms_norm", "add_rms_norm"}, writeRmsNorm},
           {"generated", {"gated_rms_norm"}, writeGatedRmsNorm},
           {"generated", {"map"}, writeMap},
           {"generated", {"repeat_heads"}, writeRepeatHeads},
-          {"generated", {"sample"}, writeSample}};
+          {"generated", {"sample"}, writeSample},
+          quantizeRows};
 }
 
 } // namespace m1c

@@ -483,6 +483,23 @@ mk::Description describeDequantize(const KernelSpec &linear, Type element, const
   return description;
 }
 
+mk::Description describeQuantizeRows(const KernelSpec &linear, Type element,
+                                     const std::string &stem, const CudaChip &chip) {
+  mk::QuantizeRows facts;
+  std::string error;
+  facts.x_type = typeOf(linear, "x", error);
+  facts.out_type = isa<Float8E4M3FNType>(element) ? mk::Type::e4m3
+                   : element.isF32()              ? mk::Type::f32
+                                                  : mk::Type::bf16;
+  facts.k = columns(linear, "x");
+  facts.x_stride = stride(linear, "x");
+  facts.domain = domainOf(linear.domain);
+  mk::Description description = mk::describe(facts, stem, tuningFor(chip));
+  if (!error.empty())
+    description.error = error;
+  return description;
+}
+
 RowDomain rowsOf(mk::Domain domain) { return static_cast<RowDomain>(domain); }
 
 } // namespace m1c::cuda
