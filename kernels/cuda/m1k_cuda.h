@@ -34,8 +34,8 @@
 
 namespace m1k::cuda {
 
-/// i8, i4x2 (two int4 to a byte, rows as M1/IR/Int4.h describes) and e4m3: weights of products; e4m3
-/// also what rows are rounded to. i8 and e4m3: codes of KV caches, with a scale for each row
+/// i8, i4x2 (two int4 to a byte, rows as M1/IR/Int4.h describes) and e4m3: weights of products;
+/// e4m3 also what rows are rounded to. i8 and e4m3: codes of KV caches, with a scale for each row
 /// (m1.kv_cache).
 enum class Type : uint8_t { f32, bf16, f16, i8, i4x2, e4m3 };
 enum class Domain : uint8_t { one, tokens, sequences, logit_rows };

@@ -134,8 +134,8 @@ TEST(Reference, Goldens) {
   }
 }
 
-// What int8, fp8 and int4 weights, and caches of codes, cost: the logits of the goldens' prompts by a
-// quantised model, without any other rounding, against those of the authors' code;
+// What int8, fp8 and int4 weights, and caches of codes, cost: the logits of the goldens' prompts by
+// a quantised model, without any other rounding, against those of the authors' code;
 // docs/numerics.md has the reason of the bounds.
 class QuantisedGoldens : public testing::TestWithParam<std::pair<const char *, double>> {};
 
