@@ -25,13 +25,9 @@ struct f16 {
 struct i8 {
   signed char value;
 };
-// Codes of caches: four bits of exponent, bias 7, three of mantissa, no infinities.
-struct e4m3 {
-  unsigned char bits;
-};
 
-// Numbers of float8_e4m3fn: weights that have a scale for each row, and rows that have one
-// (e4m3.cuh).
+// Numbers of float8_e4m3fn (four bits of exponent, bias 7, three of mantissa, no infinities):
+// weights that have a scale for each row, rows that have one (e4m3.cuh), and codes of caches.
 struct e4m3 {
   unsigned char bits;
 };
@@ -52,7 +48,8 @@ M1K_DEVICE float to_float(f16 v) {
   return r;
 }
 
-// With its exponent in the place of f16's, whose bias is 8 more, a code is 2^8 times less.
+// Not of NaN. With its exponent in the place of f16's, whose bias is 8 more, a number is 2^8 times
+// less.
 M1K_DEVICE float to_float(e4m3 v) {
   u32 bits = (v.bits & 0x80u) << 8 | (v.bits & 0x7fu) << 7;
   return to_float(f16{static_cast<unsigned short>(bits)}) * 256.0f;

@@ -31,9 +31,6 @@ M1K_DEVICE void unpack_e4m3(u32 four, u32 &low, u32 &high) {
 M1K_DEVICE float round_to_e4m3(float v) {
   return to_float(f16{static_cast<unsigned short>(unpack_e4m3(pack_e4m3(v, 0.0f)))});
 }
-M1K_DEVICE float to_float(e4m3 v) {
-  return to_float(f16{static_cast<unsigned short>(unpack_e4m3(v.bits))});
-}
 template <int N> M1K_DEVICE void load_floats(float (&out)[N], const e4m3 *p) {
   if constexpr (N % 4 == 0) {
     Pack<u32, N / 4> pack = *reinterpret_cast<const Pack<u32, N / 4> *>(p);
@@ -59,15 +56,6 @@ M1K_DEVICE float e4m3_inverse(float largest) {
 }
 M1K_DEVICE float e4m3_scale(float largest) {
   return largest < M1K_E4M3_LEAST_ROW ? 0.0f : __fdiv_rn(largest, M1K_E4M3_LARGEST);
-}
-
-// d += a (16x16, row) * b (16x8, column), f16 products summed in f32.
-M1K_DEVICE void mma_f16(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, "
-      "{%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 } // namespace m1k

@@ -1,6 +1,7 @@
 // Products by tile registers against float64: the blocking with registers of plain code anywhere,
 // the processor's where it has them.
 #include "KernelTest.h"
+#include "m1k_e4m3.h"
 #include "tile_linear.h"
 #include <fstream>
 #include <iterator>
