@@ -546,8 +546,10 @@ TEST(CompilesE4m3, WithoutSpills) {
         m1k::test::Compiled compiled = m1k::test::compile(kernel, architecture);
         if (compiled.error.find("was not found") != std::string::npos)
           GTEST_SKIP() << compiled.error;
-        EXPECT_EQ(compiled.error, "") << kernel.symbol;
-        EXPECT_LE(compiled.spill_bytes, 16) << kernel.symbol;
+        EXPECT_EQ(compiled.error, "") << kernel.symbol << " " << architecture;
+        // ptxas needs up to fifteen registers more than three blocks leave for sm_89, none for sm_90a.
+        const int most = std::string(architecture) == "sm_89" ? 60 : 16;
+        EXPECT_LE(compiled.spill_bytes, most) << kernel.symbol << " " << architecture;
       }
   }
   rows.out_type = Type::i8;
