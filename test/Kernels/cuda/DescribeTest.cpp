@@ -547,7 +547,7 @@ TEST(CompilesE4m3, WithoutSpills) {
         if (compiled.error.find("was not found") != std::string::npos)
           GTEST_SKIP() << compiled.error;
         EXPECT_EQ(compiled.error, "") << kernel.symbol << " " << architecture;
-        // For sm_89 ptxas wants up to fifteen registers more than three blocks leave, for sm_90a none.
+        // For sm_89 ptxas wants up to 15 registers more than three blocks leave, for sm_90a none.
         const int most = std::string(architecture) == "sm_89" ? 60 : 16;
         EXPECT_LE(compiled.spill_bytes, most) << kernel.symbol << " " << architecture;
       }
