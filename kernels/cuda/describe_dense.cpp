@@ -409,7 +409,8 @@ Description describe(const Attention &f, const std::string &symbol, const Tuning
       for (const char *array : {"sequence_starts", "block_tables", "prefix_items", "prefix_slots"})
         parameters.batch(array);
       parameters.add("float", "workspace");
-      // One block a multiprocessor is said, as ptxas would rather spill than take over 128 registers.
+      // One block a multiprocessor is said, as ptxas would rather spill than take more than 128
+      // registers.
       Kernel prefix = make_kernel(symbol + "_prefix", "attention_prefix.cuh", "attention_prefix",
                                   prefix_facts, parameters, rows * 2, 1);
       prefix.shared_bytes = rows_shared;
