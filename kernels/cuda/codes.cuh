@@ -6,7 +6,7 @@
 #ifndef M1K_CODES_CUH
 #define M1K_CODES_CUH
 
-#include "common.cuh"
+#include "e4m3.cuh"
 
 namespace m1k {
 
@@ -46,30 +46,15 @@ template <> struct Codes<e4m3> {
   static constexpr float kMost = 448.0f;
 #if __CUDA_ARCH__ >= 890
   static M1K_DEVICE float unit() { return 1.0f; }
-  static M1K_DEVICE u32 encode(float low, float high) {
-    unsigned short pair;
-    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
-    return pair;
-  }
+  static M1K_DEVICE u32 encode(float low, float high) { return pack_e4m3(low, high); }
   static M1K_DEVICE void unpack_f16(u32 four, u32 &even, u32 &odd) {
-    u32 pairs = __byte_perm(four, 0, 0x3120);
-    asm("{\n\t.reg .b16 l, h;\n\tmov.b32 {l, h}, %2;\n\tcvt.rn.f16x2.e4m3x2 %0, l;\n\t"
-        "cvt.rn.f16x2.e4m3x2 %1, h;\n\t}"
-        : "=r"(even), "=r"(odd)
-        : "r"(pairs));
+    unpack_e4m3(__byte_perm(four, 0, 0x3120), even, odd);
   }
 #else
   // The exponent in the place of f16's, whose bias is 8 more.
   static M1K_DEVICE float unit() { return 256.0f; }
   static M1K_DEVICE u32 encode(float low, float high) {
-    return encode_one(low) | encode_one(high) << 8;
-  }
-  static M1K_DEVICE u32 encode_one(float value) {
-    u32 bits = __float_as_uint(value), size = bits & 0x7fffffffu;
-    u32 rounded = ((size + 0x7ffffu + (size >> 20 & 1u)) >> 20) - (120u << 3);
-    // Below 2^-6 codes are multiples of 2^-9, which is the last place of 2^14.
-    u32 small = __float_as_uint(__fadd_rn(__uint_as_float(size), 16384.0f)) - 0x46800000u;
-    return (bits >> 24 & 0x80u) | min(size < 0x3c800000u ? small : rounded, 0x7eu);
+    return m1k_e4m3_of(low) | u32(m1k_e4m3_of(high)) << 8;
   }
   static M1K_DEVICE void unpack_f16(u32 four, u32 &even, u32 &odd) {
     u32 raised = four << 8;

@@ -250,10 +250,9 @@ template <class F> struct QuantisedRows {
   using Scale = typename select_type<kInt4, bf16, float>::type;
   // From row to row, of weights and of scales.
   static constexpr int kRow = kInt4 ? int4_row_bytes(F::kK) : F::kK;
-  static constexpr int kScales = kInt4                                  ? ceil_div(F::kK, F::kGroup)
-                                 : same_type<typename F::WT, i8>::value ? 1
-                                 : same_type<typename F::WT, e4m3>::value ? 1
-                                                                          : 0;
+  static constexpr bool kByte =
+      same_type<typename F::WT, i8>::value || same_type<typename F::WT, e4m3>::value;
+  static constexpr int kScales = kInt4 ? ceil_div(F::kK, F::kGroup) : kByte ? 1 : 0;
 
   // N columns from k on of row n; of int4 times their scale.
   template <int N>

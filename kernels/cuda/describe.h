@@ -49,8 +49,7 @@ public:
     add("const float", std::move(role), present);
   }
   void batch(std::string role, bool present = true) { add("const int", std::move(role), present); }
-  /// That of quantised weights, bf16 for i4x2, f32 for i8 and e4m3; absent for
-  /// others.
+  /// That of quantised weights, bf16 for i4x2, f32 for i8 and e4m3; absent for others.
   void scale(Type weights);
   /// By value; the element type is in the map.
   void tensor_map(std::string role);

@@ -26,7 +26,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   if (!description.error.empty())
     return description;
   int sides = f.gated ? 2 : 1;
-  const bool e4m3 = f.w_type == Type::e4m3, int8 = f.w_type == Type::i8 || e4m3,
+  const bool e4m3 = f.w_type == Type::e4m3, bytes = f.w_type == Type::i8 || e4m3,
              streams = int4 && f.x_type == Type::bf16 && f.k % 8 == 0 && f.x_stride % 8 == 0;
   // Every block reads x anew: with 16 weight rows it is at most half of what the weights are. Small
   // blocks even out the chip's last wave. Products of int4 take 16 weight rows.
@@ -42,9 +42,9 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
     warps /= 2;
   // As much of K in flight as 48 registers hold, in the depth that leaves the least of the last
   // round empty. With weights of i8, whose rows of x are twice as many bytes, as 64 do.
-  int chunks = int(ceil_div(f.k, (int8 ? 64 : 32) * warps)), halves = f.max_rows > 8 ? 2 : 1,
-      tiles = columns * sides / 8 + halves * (int8 ? 2 : 1), deep = 1;
-  for (int candidate = 1; candidate <= std::max(1, (int8 ? 16 : 12) / tiles); ++candidate)
+  int chunks = int(ceil_div(f.k, (bytes ? 64 : 32) * warps)), halves = f.max_rows > 8 ? 2 : 1,
+      tiles = columns * sides / 8 + halves * (bytes ? 2 : 1), deep = 1;
+  for (int candidate = 1; candidate <= std::max(1, (bytes ? 16 : 12) / tiles); ++candidate)
     if (ceil_div(chunks, candidate) * candidate <= ceil_div(chunks, deep) * deep)
       deep = candidate;
   const int squares_bytes = f.squares ? f.max_rows * (f.squares + 1) * 4 : 0;
@@ -100,9 +100,9 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   parameters.add(name_of(f.out_type), "out");
   parameters.add(name_of(f.normed_type), "normed", f.leaves_norm);
   parameters.add("float", "squares_out", f.leaves_norm);
-  // For i8 the compiler would take 64 registers, too few for all loads to be in flight; with 80
+  // For bytes the compiler would take 64 registers, too few for all loads to be in flight; with 80
   // three blocks of 256 threads fit a multiprocessor. For stages the 16 warps that it holds fit.
-  const int blocks_at_once = streams ? 16 / warps : int8 && f.x_type == Type::bf16 ? 3 : 0;
+  const int blocks_at_once = streams ? 16 / warps : bytes && f.x_type == Type::bf16 ? 3 : 0;
   Kernel kernel =
       make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32, blocks_at_once);
   kernel.launch_early = true;

@@ -58,8 +58,8 @@ public:
   // head has been.
   std::string outgoing;
   size_t sent = 0;
-  size_t echoed =
-      0; // of all that was outgoing, events that hold a prompt: what no reader can outrun
+  // Of all that was outgoing, events that hold a prompt: what no reader can outrun.
+  size_t echoed = 0;
   bool opened = false, cut = false;
   bool blocked = false; // the socket takes no more for now
   bool touched = false; // by news that have not been settled

@@ -307,7 +307,7 @@ class Model:
         longest = max((len(prompt) for prompt in prompts), default=1) + params.max_new_tokens
         if params.max_think_tokens or params.time_budget or params.probe_every or params.probe_on_end:
             longest += params.close_max_tokens + len(params.close_text)
-        return self.engine(0, min(longest + 1, self.info.max_positions), 
+        return self.engine(0, min(longest + 1, self.info.max_positions),
                            probe_places=4 if params.probe_every or params.probe_on_end else 0)
 
     def _prompt(self, prompt: Prompt) -> Sequence[int]:
