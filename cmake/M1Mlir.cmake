@@ -15,28 +15,15 @@ target_link_libraries(m1_mlir INTERFACE MLIR LLVM)
 
 # Two precompiled headers for the whole compiler, as MLIR's headers dominate its build time: what every file needs, and with it
 # the dialects that kernels are lowered through.
-function(m1_add_headers name)
-  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/${name}.cpp CONTENT "// Carries a precompiled header.\n")
-  add_library(${name} OBJECT ${CMAKE_BINARY_DIR}/${name}.cpp)
-  target_link_libraries(${name} PRIVATE m1_options m1_mlir)
-  target_precompile_headers(${name} PRIVATE ${ARGN})
-endfunction()
 set(M1_MLIR_HEADERS
   <mlir/IR/Builders.h> <mlir/IR/BuiltinOps.h> <mlir/IR/BuiltinTypes.h> <mlir/IR/PatternMatch.h> <mlir/IR/DialectImplementation.h>
   <mlir/IR/OpImplementation.h> <mlir/Interfaces/SideEffectInterfaces.h> <mlir/Pass/Pass.h> <mlir/Dialect/Func/IR/FuncOps.h>
   <string> <vector> <memory> <map> <optional>)
-m1_add_headers(m1_mlir_headers ${M1_MLIR_HEADERS})
-m1_add_headers(m1_lowering_headers ${M1_MLIR_HEADERS}
+m1_add_headers(m1_mlir_headers m1_mlir ${M1_MLIR_HEADERS})
+m1_add_headers(m1_lowering_headers m1_mlir ${M1_MLIR_HEADERS}
   <mlir/Dialect/Arith/IR/Arith.h> <mlir/Dialect/Math/IR/Math.h> <mlir/Dialect/MemRef/IR/MemRef.h> <mlir/Dialect/SCF/IR/SCF.h>
   <mlir/Dialect/Vector/IR/VectorOps.h> <mlir/Dialect/GPU/IR/GPUDialect.h> <mlir/Dialect/LLVMIR/LLVMDialect.h> <mlir/Dialect/LLVMIR/NVVMDialect.h>)
 
-function(m1_reuse_headers target headers)
-  target_precompile_headers(${target} REUSE_FROM ${headers})
-  get_target_property(type ${target} TYPE)
-  if(type STREQUAL EXECUTABLE)
-    target_compile_options(${target} PRIVATE -fPIC) # like the header, not -fPIE
-  endif()
-endfunction()
 function(m1_precompile_mlir target)
   m1_reuse_headers(${target} m1_mlir_headers)
 endfunction()
