@@ -299,7 +299,7 @@ TEST(Describe, GatedProducts) {
   EXPECT_LE(kernel.shared_bytes, tuning.block_shared_bytes);
   EXPECT_EQ(architecture_of(kernel.source, "sm_90"), "sm_90a");
   const TensorMap expected[] = {
-      {0, 0, 3072, 6144, 128}, {1, 16384, 3072, 6144, 128}, {2, 0, 8192, 16400, 16}};
+      {0, 0, 3072, 6144, 128}, {1, 16384, 3072, 6144, 64}, {2, 0, 8192, 16400, 16}};
   ASSERT_EQ(kernel.tensor_maps.size(), 3u);
   for (int i = 0; i < 3; ++i) {
     const TensorMap &map = kernel.tensor_maps[i], &wanted = expected[i];
