@@ -33,8 +33,8 @@ uint32_t rowsThatPay(int64_t n, const CudaChip &chip) {
   const int64_t blocks = chip.multiprocessors, across = llvm::divideCeil(n, tile);
   auto pays = [&](int64_t high) {
     const int64_t units = high * across, rest = units % blocks;
-    const double rounds = double(units / blocks) + (!rest ? 0 : 2 * rest <= blocks ? 0.5 : 1);
-    return double(units) >= (1 - mostIdle) * rounds * double(blocks);
+    const int64_t halfRounds = units / blocks * 2 + (!rest ? 0 : 2 * rest <= blocks ? 1 : 2);
+    return double(2 * units) >= (1 - mostIdle) * double(halfRounds * blocks);
   };
   // Half a round is less than mostIdle of so many units and more.
   int64_t high = llvm::divideCeil(int64_t(double(blocks) / (2 * mostIdle)) + blocks, across);
