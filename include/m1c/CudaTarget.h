@@ -49,12 +49,11 @@ constexpr uint32_t tiledRows = 64;
 constexpr uint32_t streamedInt4Rows = 32;
 
 /// Prompt steps have the products of gated MLPs in kernels of Hopper's own instructions, silu·mul
-/// inside, where rows are at least so many, where the results are so many tiles of 128 by 128, and
-/// where weights of each half have so many elements. Of fewer tiles than eight for each
-/// multiprocessor of an H200 the last, partly empty round may cost more than silu·mul does
-/// (docs/performance.md).
-constexpr uint32_t manyRows = 1024;
-constexpr int64_t manyTiles = 1024;
+/// inside, where rows are at least so many (fewer were not measured to gain), where what is left of
+/// the last round of units of work costs at most such a part of the whole (silu·mul alone is 8 % of
+/// both), and where weights of each half have so many elements (docs/performance.md).
+constexpr uint32_t manyRows = 512;
+constexpr double mostIdle = 0.06;
 constexpr int64_t leastGatedProduct = int64_t(1) << 20;
 
 /// Matrix products become gemm commands, in functions of few rows (KernelSpec::maxRows) launches

@@ -3,16 +3,21 @@
 //
 // Grid (ceil(input pieces / kThreads), ceil(T / kTile)). A thread owns kVector neighbouring input
 // channels and all kRepeat output channels that read each of them; it walks the tokens of its tile
-// with the window in registers, once for each repetition. The block whose tile holds a sequence's
-// first token of the step also computes that sequence's tokens up to kWidth - 2, even past its
-// tile, and the next block leaves them out: so only one thread touches the state of a slot's
-// channel, and it reads the old window before it writes the new one.
+// with the window in registers, once for every kTogether repetitions. The block whose tile holds a
+// sequence's first token of the step also computes that sequence's tokens up to kWidth - 2, even
+// past its tile, and the next block leaves them out: so only one thread touches the state of a
+// slot's channel, and it reads the old window before it writes the new one.
+//
+// Where kTile tokens a block make more than kBlocks blocks, tiles are up to 8 times as long, and
+// the blocks past the last tile have nothing to do: few tokens are shared out among many threads,
+// many cost few reads of the filter.
 //
 // In decode (kDecode: one token a sequence) a thread takes kTile sequences, whose loads are
 // independent of each other.
 //
 // Facts F: XT, WT, OT, the types of x, the state and out; kSources (input channels), kWidth,
-// kRepeat, kGroup (head size), strides, kHasBias, kSilu; tuning: kVector, kThreads, kTile.
+// kRepeat, kGroup (head size), strides, kHasBias, kSilu; tuning: kVector, kThreads, kTogether,
+// kTile, kBlocks.
 #ifndef M1K_CONV1D_CUH
 #define M1K_CONV1D_CUH
 
@@ -37,13 +42,19 @@ M1K_DEVICE void conv1d(const typename F::XT *x, const float *w, const float *bia
   using XT = typename F::XT;
   using WT = typename F::WT;
   using OT = typename F::OT;
-  constexpr int V = F::kVector, kTaps = F::kWidth - 1;
+  constexpr int V = F::kVector, kTaps = F::kWidth - 1, kTogether = F::kTogether;
   static_assert(F::kDecode || F::kTile >= kTaps,
                 "a sequence's first tokens reach at most into the next tile");
   static_assert(F::kSources % V == 0 && (F::kRepeat == 1 || F::kGroup % V == 0),
                 "a piece stays in one head");
+  static_assert(F::kRepeat % kTogether == 0, "whole runs of repetitions");
 
-  int tile_begin = blockIdx.y * F::kTile, tile_end = min(tile_begin + F::kTile, dims.tokens);
+  int tile = F::kTile;
+#pragma unroll
+  for (int doubled = 0; doubled < 3 && !F::kDecode; ++doubled)
+    if (static_cast<long long>(gridDim.x) * dims.tokens > static_cast<long long>(F::kBlocks) * tile)
+      tile *= 2;
+  int tile_begin = blockIdx.y * tile, tile_end = min(tile_begin + tile, dims.tokens);
   if (tile_begin >= dims.tokens)
     return;
   int first_sequence =
@@ -60,44 +71,52 @@ M1K_DEVICE void conv1d(const typename F::XT *x, const float *w, const float *bia
     read_floats(to, x + static_cast<long long>(token) * F::kXStride + source, x_vectors);
   };
 
-  for (int repetition = 0; repetition < F::kRepeat; ++repetition) {
-    int channel = F::kRepeat == 1 ? source
-                                  : (source / F::kGroup * F::kRepeat + repetition) * F::kGroup +
-                                        source % F::kGroup;
-    float filter[F::kWidth][V], add[V];
-    if constexpr (F::kHasBias) {
-      load_floats<V>(add, bias + channel);
-    } else {
+  for (int repetition = 0; repetition < F::kRepeat; repetition += kTogether) {
+    int channels[kTogether];
+    float filter[kTogether][F::kWidth][V], add[kTogether][V];
 #pragma unroll
-      for (int v = 0; v < V; ++v)
-        add[v] = 0.0f;
-    }
-#pragma unroll
-    for (int v = 0; v < V; ++v) {
-      float one[F::kWidth];
-      load_floats<F::kWidth>(one, w + (channel + v) * F::kWidth);
-#pragma unroll
-      for (int k = 0; k < F::kWidth; ++k)
-        filter[k][v] = one[k];
-    }
-    auto apply = [&](const float (&window)[F::kWidth][V], int token) {
-      float y[V];
-#pragma unroll
-      for (int v = 0; v < V; ++v) {
-        y[v] = add[v];
-#pragma unroll
-        for (int k = 0; k < F::kWidth; ++k)
-          y[v] += filter[k][v] * window[k][v];
-        if (F::kSilu)
-          y[v] = silu(y[v]);
-      }
-      OT *place = out + static_cast<long long>(token) * F::kOutStride + channel;
-      if (out_vectors) {
-        store_floats<V>(place, y);
+    for (int r = 0; r < kTogether; ++r) {
+      channels[r] =
+          F::kRepeat == 1
+              ? source
+              : (source / F::kGroup * F::kRepeat + repetition + r) * F::kGroup + source % F::kGroup;
+      if constexpr (F::kHasBias) {
+        load_floats<V>(add[r], bias + channels[r]);
       } else {
 #pragma unroll
         for (int v = 0; v < V; ++v)
-          place[v] = from_float<OT>(y[v]);
+          add[r][v] = 0.0f;
+      }
+#pragma unroll
+      for (int v = 0; v < V; ++v) {
+        float one[F::kWidth];
+        load_floats<F::kWidth>(one, w + (channels[r] + v) * F::kWidth);
+#pragma unroll
+        for (int k = 0; k < F::kWidth; ++k)
+          filter[r][k][v] = one[k];
+      }
+    }
+    auto apply = [&](const float (&window)[F::kWidth][V], int token) {
+#pragma unroll
+      for (int r = 0; r < kTogether; ++r) {
+        float y[V];
+#pragma unroll
+        for (int v = 0; v < V; ++v) {
+          y[v] = add[r][v];
+#pragma unroll
+          for (int k = 0; k < F::kWidth; ++k)
+            y[v] += filter[r][k][v] * window[k][v];
+          if (F::kSilu)
+            y[v] = silu(y[v]);
+        }
+        OT *place = out + static_cast<long long>(token) * F::kOutStride + channels[r];
+        if (out_vectors) {
+          store_floats<V>(place, y);
+        } else {
+#pragma unroll
+          for (int v = 0; v < V; ++v)
+            place[v] = from_float<OT>(y[v]);
+        }
       }
     };
 
@@ -123,7 +142,7 @@ M1K_DEVICE void conv1d(const typename F::XT *x, const float *w, const float *bia
         }
         input(token, window[kTaps]);
         apply(window, token);
-        if (repetition == F::kRepeat - 1)
+        if (repetition + kTogether == F::kRepeat)
 #pragma unroll
           for (int k = 0; k < kTaps; ++k)
             store_floats<V>(taps + k * F::kSources, window[k + 1]);
@@ -157,7 +176,7 @@ M1K_DEVICE void conv1d(const typename F::XT *x, const float *w, const float *bia
             read_floats(window[k], taps + k * F::kSources, true);
           }
         }
-        if (repetition == F::kRepeat - 1) {
+        if (repetition + kTogether == F::kRepeat) {
           // Oldest first, so that a row is read before it is replaced.
           for (int k = 0; k < kTaps; ++k) {
             float moved[V] = {};

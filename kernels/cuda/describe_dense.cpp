@@ -211,8 +211,9 @@ Description describe(const GatedProduct &f, const std::string &symbol, const Tun
   kernel.domain = f.domain;
   kernel.grid_x = tuning.multiprocessors;
   kernel.rows_per_group = 1 << 30; // the blocks share all rows out
+  // Weights in boxes of half of a unit's columns.
   kernel.tensor_maps = {{0, 0, f.k, f.x_stride * 2, rows},
-                        {1, 2 * f.n, f.k, int64_t(f.k) * 2, columns},
+                        {1, 2 * f.n, f.k, int64_t(f.k) * 2, columns / 2},
                         {2, 0, f.n, f.out_stride * 2, 16}};
   description.kernels.push_back(kernel);
   return description;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <initializer_list>
+#include <limits>
 #include <numeric>
 
 namespace m1k::cuda {
@@ -84,38 +85,45 @@ int scan_shared_bytes(const ScanFacts &s, const ScanShape &shape) {
              2 * round_up(channels * 4, 16));
 }
 
-// Lanes of a channel, and warps. With enough sequences, eight states a lane: the fewest
-// instructions a state. With few, four, so that every multiprocessor has warps; then a block takes
-// a multiprocessor's share of the channels, and more helpers than main warps. Measured on an H200
-// with 3072 channels of 16 states (docs/performance.md): 8 × 4096 tokens 728 us with these, 858
-// with three helpers, 949 with four states a lane; 1 × 2048 tokens 88 us, 96 with as many helpers
-// as main warps, 92 with two states a lane.
-ScanShape scan_shape(const ScanFacts &s, const Tuning &tuning) {
-  if (tuning.scan.lanes > 0)
-    return tuning.scan;
-  auto lanes_for = [&](int per_lane) {
-    return std::min(32, power_of_two(int(ceil_div(s.states, per_lane))));
-  };
-  auto warps_for = [&](int lanes) {
-    return ceil_div(int64_t(s.channels) * lanes, 32) * tuning.expected_sequences;
-  };
-  if (s.states > 64)
-    return {16, 4, 4, 16, 1};
-  int lanes = lanes_for(8);
-  if (warps_for(lanes) >= int64_t(tuning.multiprocessors) * 8)
-    return {lanes, 4, 4, std::max(16, lanes), 4};
-  lanes = lanes_for(4);
-  int warps = int(std::clamp<int64_t>(ceil_div(warps_for(lanes), tuning.multiprocessors), 1, 4));
-  return {lanes, warps, warps + 2, 32, 32};
+// Lanes of a channel, and warps. Measured on an H200 with 3072 channels of 16 states
+// (docs/performance.md): 8 × 4096 tokens 728 us with the shape for many sequences, 858 with three
+// helpers, 949 with four states a lane; 1 × 2048 tokens 88 us with that for few, 96 with as many
+// helpers as main warps, 92 with two states a lane, 206 with the shape for many.
+int lanes_for(const ScanFacts &s, int per_lane) {
+  return std::min(32, power_of_two(int(ceil_div(s.states, per_lane))));
+}
+int warps_of(const ScanFacts &s, int lanes) {
+  return int(ceil_div(int64_t(s.channels) * lanes, 32));
 }
 
+// With enough sequences, eight states a lane: the fewest instructions a state.
+ScanShape shape_for_many(const ScanFacts &s) {
+  if (s.states > 64)
+    return {16, 4, 4, 16, 1};
+  const int lanes = lanes_for(s, 8);
+  return {lanes, 4, 4, std::max(16, lanes), 4};
+}
+// With few, four, so that every multiprocessor has warps; then a block takes a multiprocessor's
+// share of one sequence's channels, and more helpers than main warps.
+ScanShape shape_for_few(const ScanFacts &s, const Tuning &tuning) {
+  const int lanes = lanes_for(s, 4);
+  const int warps = std::clamp(int(ceil_div(warps_of(s, lanes), tuning.multiprocessors)), 1, 4);
+  return {lanes, warps, warps + 2, 32, 32};
+}
+// From so many sequences on the shape for many has eight main warps for every multiprocessor.
+int many_sequences(const ScanFacts &s, const Tuning &tuning) {
+  if (s.states > 64)
+    return 1;
+  return int(ceil_div(int64_t(tuning.multiprocessors) * 8, warps_of(s, lanes_for(s, 8))));
+}
+
+// A launch for steps of `fewest` to `most` sequences, which others pass by.
 void add_scan(Description &description, const ScanFacts &s, const std::string &symbol,
-              const Tuning &tuning) {
-  ScanShape shape = scan_shape(s, tuning);
-  int most = std::min(200 * 1024, tuning.block_shared_bytes);
-  while (scan_shared_bytes(s, shape) > most && shape.main_warps > 1)
+              const Tuning &tuning, ScanShape shape, int fewest, int most) {
+  int limit = std::min(200 * 1024, tuning.block_shared_bytes);
+  while (scan_shared_bytes(s, shape) > limit && shape.main_warps > 1)
     --shape.main_warps;
-  while (scan_shared_bytes(s, shape) > most && shape.tile > std::max(8, shape.lanes))
+  while (scan_shared_bytes(s, shape) > limit && shape.tile > std::max(8, shape.lanes))
     shape.tile /= 2;
   if (scan_shared_bytes(s, shape) > tuning.block_shared_bytes) {
     description.error = "a scan of these sizes needs " +
@@ -133,6 +141,8 @@ void add_scan(Description &description, const ScanFacts &s, const std::string &s
   facts.number("kHelperWarps", shape.helper_warps);
   facts.number("kTile", shape.tile);
   facts.number("kUnroll", std::clamp(shape.unroll / shape.lanes, 1, shape.tile / shape.lanes));
+  facts.number("kFewest", fewest);
+  facts.number("kMost", most);
   facts.number("kSharedBytes", scan_shared_bytes(s, shape));
   Parameters parameters;
   parameters.input(s.x_type, "x");
@@ -152,6 +162,23 @@ void add_scan(Description &description, const ScanFacts &s, const std::string &s
   kernel.grid_x = int(ceil_div(s.channels, channels));
   kernel.rows_per_group = 1;
   description.kernels.push_back(kernel);
+}
+
+// A launch for few sequences and one for many; one for all where one is many, where few are so many
+// that hardly a step has more, or where the tuning names its shape.
+void add_scans(Description &description, const ScanFacts &s, const std::string &symbol,
+               const Tuning &tuning) {
+  const int all = std::numeric_limits<int>::max(), many = many_sequences(s, tuning);
+  if (tuning.scan.lanes > 0)
+    return add_scan(description, s, symbol, tuning, tuning.scan, 1, all);
+  if (many <= 1)
+    return add_scan(description, s, symbol, tuning, shape_for_many(s), 1, all);
+  if (many > 64)
+    return add_scan(description, s, symbol, tuning, shape_for_few(s, tuning), 1, all);
+  add_scan(description, s, symbol + "_to_" + std::to_string(many - 1), tuning,
+           shape_for_few(s, tuning), 1, many - 1);
+  add_scan(description, s, symbol + "_from_" + std::to_string(many), tuning, shape_for_many(s),
+           many, all);
 }
 
 struct ConvFacts {
@@ -311,7 +338,7 @@ Description describe(const SelectiveScan &f, const std::string &symbol, const Tu
   if (f.decode)
     description.kernels.push_back(update_kernel(s, {}, symbol, tuning));
   else
-    add_scan(description, s, symbol, tuning);
+    add_scans(description, s, symbol, tuning);
   return description;
 }
 
@@ -340,7 +367,7 @@ Description describe(const SelectiveUpdateConv &f, const std::string &symbol,
   return description;
 }
 
-Description describe(const CausalConv1d &f, const std::string &symbol, const Tuning &) {
+Description describe(const CausalConv1d &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
   if (f.channels <= 0 || f.repeat <= 0 || f.head_size <= 0 || f.channels % f.repeat != 0 ||
       (f.repeat > 1 && f.channels / f.repeat % f.head_size != 0)) {
@@ -354,14 +381,20 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
     return description;
   }
   int sources = f.channels / f.repeat;
-  // Registers hold the filter, the window and the old window: 3 · width · vector values.
+  // Registers hold the filters of the repetitions at once and the window: about width · vector ·
+  // (repetitions + 2) values.
+  int together = f.decode ? 1 : f.repeat;
+  while (together > 1 && (f.repeat % together != 0 || together * f.width > 16))
+    --together;
   int vector = std::min(16 / bytes_of(f.x_type), f.width <= 4 ? 8 : f.width <= 8 ? 4 : 2);
+  if (together > 1)
+    vector = std::min(vector, std::max(1, 32 / (together * f.width)));
   while (vector > 1 && (sources % vector != 0 || (f.repeat > 1 && f.head_size % vector != 0)))
     vector /= 2;
   int pieces = sources / vector, threads = std::min(128, int(round_up(pieces, 32)));
-  // A tile long enough that its reads of the filter are few beside its tokens; in decode, four
-  // sequences share them.
-  int tile = f.decode ? 4 : std::max(f.repeat > 1 ? 32 : 64, f.width - 1);
+  // In decode, four sequences share the reads of the filter. In prefill a tile is as long as leaves
+  // every multiprocessor threads, and at least so long.
+  int tile = f.decode ? 4 : std::max(8, f.width - 1);
   Facts facts;
   facts.type("XT", f.x_type);
   facts.type("WT", f.state_type);
@@ -376,7 +409,9 @@ Description describe(const CausalConv1d &f, const std::string &symbol, const Tun
   facts.flag("kSilu", f.silu);
   facts.number("kVector", vector);
   facts.number("kThreads", threads);
+  facts.number("kTogether", together);
   facts.number("kTile", tile);
+  facts.number("kBlocks", tuning.multiprocessors * (2048 / threads));
   facts.flag("kDecode", f.decode);
   Parameters parameters;
   parameters.input(f.x_type, "x");
@@ -423,7 +458,7 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
   bool bf16 = f.x_type == Type::bf16 && f.b_type == Type::bf16 && f.c_type == Type::bf16 &&
               f.out_type == Type::bf16;
   if (!bf16 || f.d_state % 16 != 0 || !fits()) {
-    add_scan(description, s, symbol, tuning);
+    add_scans(description, s, symbol, tuning);
     return description;
   }
   // Segments: enough blocks for the chip from one prompt of a few thousand tokens, few enough that

@@ -88,9 +88,10 @@ struct Tuning {
   int multiprocessor_shared_bytes = 228 * 1024;
   // It has Hopper's warpgroup products; see architecture_of.
   bool warpgroups = true;
-  // of a prefill step; fewer favours splitting a sequence's channels more finely
+  // of a decode step; prefill has kernels for few and for many
   int expected_sequences = 8;
-  /// Shape of the Mamba-1 scan; zeros: chosen from the sizes.
+  /// Shape of the Mamba-1 scan for any number of sequences; zeros: chosen from the sizes, for few
+  /// and for many.
   struct ScanShape {
     int lanes = 0, main_warps = 0, helper_warps = 0, tile = 0, unroll = 0;
   } scan;

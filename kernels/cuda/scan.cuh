@@ -9,12 +9,15 @@
 // with kStates of its N states in registers; the partial sums over N of kLanes steps are reduced
 // together by a transposing butterfly, one exchange a step instead of log2(kLanes).
 //
+// A launch is for steps of kFewest to kMost sequences; other steps are another launch's, of another
+// shape.
+//
 // Facts F: XT, DT, BT, CT, ZT, OT, ST, the types of x, Δ, B, C, z, out and the state;
 // kChannelCount; kGroup, the neighbouring channels that share what they read of B and of C; kBShare
 // and kCShare, the groups that one head of B and of C serves; kXGroup and kXRepeat: each kXGroup
 // columns of x stand kXRepeat times in a row; kN; kHeadwise (A, Δ, D one a head of kHead channels);
-// strides, kHasD, kHasZ, kHasDtBias, kSoftplus; tuning: kLanes, kMainWarps, kHelperWarps, kTile,
-// kUnroll (groups of kLanes steps).
+// strides, kHasD, kHasZ, kHasDtBias, kSoftplus; tuning: kFewest, kMost, kLanes, kMainWarps,
+// kHelperWarps, kTile, kUnroll (groups of kLanes steps).
 #ifndef M1K_SCAN_CUH
 #define M1K_SCAN_CUH
 
@@ -112,7 +115,7 @@ M1K_DEVICE void scan(const typename F::XT *x, const typename F::DT *dt, const fl
                 kChannels = R::kChannels;
 
   int sequence = blockIdx.y;
-  if (sequence >= dims.sequences)
+  if (sequence >= dims.sequences || dims.sequences < F::kFewest || dims.sequences > F::kMost)
     return;
   int start = sequence_starts[sequence], end = sequence_starts[sequence + 1];
   if (start >= end)

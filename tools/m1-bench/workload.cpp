@@ -1,6 +1,7 @@
 #include "workload.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <set>
@@ -251,6 +252,14 @@ Cost Workload::costOf(uint32_t index) const {
            kernel.compare(kernel.size() - word.size(), word.size(), word) == 0;
   };
   if (begins("attention") && !what.decode && (ends("_split") || ends("_combine")))
+    return Cost();
+  // Nor do scans for other numbers of sequences (…_to_5, …_from_6).
+  auto numberBehind = [&](const std::string &word) {
+    const size_t at = kernel.rfind(word);
+    return at == std::string::npos ? 0ul : std::strtoul(&kernel[at + word.size()], nullptr, 10);
+  };
+  const unsigned long most = numberBehind("_to_"), fewest = numberBehind("_from_");
+  if ((most && what.sequences > most) || what.sequences < fewest)
     return Cost();
   // addOperand counted the one position that is written; attention reads all of them, but in a
   // prefill it reads what it just wrote.

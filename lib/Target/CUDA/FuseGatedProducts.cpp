@@ -25,10 +25,22 @@ struct GatedMlp {
   mk::GatedProduct facts;
 };
 
-/// Of which a product of n columns has manyTiles.
-uint32_t rowsThatPay(int64_t n) {
+/// From how many rows on, whatever their number, the multiprocessors are busy but for mostIdle of
+/// the time. They take units of 128 rows by 128 columns round by round, and in a last round that
+/// has work for half of them or fewer, halves of units (kernels/cuda/linear_warpgroup.cuh).
+uint32_t rowsThatPay(int64_t n, const CudaChip &chip) {
   constexpr int64_t tile = 128;
-  return uint32_t(llvm::divideCeil(manyTiles, llvm::divideCeil(n, tile)) * tile);
+  const int64_t blocks = chip.multiprocessors, across = llvm::divideCeil(n, tile);
+  auto pays = [&](int64_t high) {
+    const int64_t units = high * across, rest = units % blocks;
+    const int64_t halfRounds = units / blocks * 2 + (!rest ? 0 : 2 * rest <= blocks ? 1 : 2);
+    return double(2 * units) >= (1 - mostIdle) * double(halfRounds * blocks);
+  };
+  // Half a round is less than mostIdle of so many units and more.
+  int64_t high = llvm::divideCeil(int64_t(double(blocks) / (2 * mostIdle)) + blocks, across);
+  while (high > manyRows / tile && pays(high - 1))
+    --high;
+  return uint32_t(std::max<int64_t>(high * tile, manyRows));
 }
 
 class FuseGatedProductsPass : public impl::FuseGatedProductsPassBase<FuseGatedProductsPass> {
@@ -180,7 +192,7 @@ void FuseGatedProductsPass::runOnOperation() {
     auto many = cast<plan::FunctionOp>(b.clone(*function, copies));
     uint32_t least = manyRows;
     for (const GatedMlp &mlp : mlps)
-      least = std::max(least, rowsThatPay(mlp.facts.n));
+      least = std::max(least, rowsThatPay(mlp.facts.n, *chip));
     many.setSymName((function.getSymName() + "_" + Twine(least)).str());
     many.setEntry(function.getEntryName());
     many.setMinRows(least);

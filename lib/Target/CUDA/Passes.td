@@ -52,13 +52,13 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
 def FuseGatedProductsPass : Pass<"plan-fuse-gated-products", "::mlir::plan::TargetOp"> {
   let summary = "Prefill for many rows, with silu·mul inside the products before it";
   let description = [{
-    On chips with Hopper's warpgroup products `prefill` is there once more, for 2048 rows and more,
+    On chips with Hopper's warpgroup products `prefill` is there once more, for 512 rows and more,
     and in that function a product [gate | up] of bf16 whose halves silu·mul alone reads is one
     launch with it: the sums stay in registers, and of [T, 2·N] that one command wrote and the other
-    read nothing is left. 2048 rows are right for the product below: wider ones need fewer, narrow
-    ones more, until the results are 1024 tiles of 128 by 128, at least 1024 rows; the rest are the
-    library's. The kernel is machine code of that chip alone; from PTX the runtime runs the other
-    function.
+    read nothing is left. 512 rows are right for the product below; narrow ones need more, until the
+    chip's multiprocessors idle little in the last round of units of work, whatever their number.
+    The rest are the library's. The kernel is machine code of that chip alone; from PTX the runtime
+    runs the other function.
 
     It refuses, with a remark that says why, products with a bias, of other types, of weights that a
     launch makes, of sizes that are no multiples of 8, and small ones, whose plan it would double
@@ -74,7 +74,7 @@ def FuseGatedProductsPass : Pass<"plan-fuse-gated-products", "::mlir::plan::Targ
     After:
     ```mlir
     plan.function @prefill { … }
-    plan.function @prefill_2048 attributes {entry = "prefill", min_rows = 2048 : i32} {
+    plan.function @prefill_512 attributes {entry = "prefill", min_rows = 512 : i32} {
       plan.launch @gated_product_8192x3072(ro %x, ro %w, wo %y) over tokens … label "linear 0"
     }
     ```

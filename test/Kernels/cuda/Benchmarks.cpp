@@ -529,7 +529,6 @@ Case sample_bench(int rows, int top_k, float top_p) {
 std::vector<Case> benchmarks() {
   std::vector<Case> cases;
   const Type f32 = Type::f32, bf16 = Type::bf16;
-  cases.push_back(scan_bench("1 × 2048", {1, 2048}, f32, false, false, 1, 55));
   // Other shapes (lanes, main warps, helper warps, tile, unroll) than the ones chosen.
   auto shaped = [&](Sequences s, Tuning::ScanShape shape, double goal) {
     cases.push_back(scan_bench(std::to_string(s.count) + " × " + std::to_string(s.length) +
@@ -542,9 +541,8 @@ std::vector<Case> benchmarks() {
   shaped({1, 2048}, {8, 6, 6, 32, 32}, 55);
   shaped({1, 2048}, {4, 3, 6, 32, 16}, 55);
   shaped({8, 4096}, {4, 4, 4, 16, 8}, 650);
-  cases.push_back(scan_bench("1 × 16384", {1, 16384}, f32, false, false, 1, 400));
+  cases.push_back(scan_bench("1 × 16384", {1, 16384}, f32, false, false, 8, 400));
   cases.push_back(scan_bench("8 × 4096", {8, 4096}, f32, false, false, 8, 650));
-  cases.push_back(scan_bench("8 × 4096 (tuned for 1)", {8, 4096}, f32, false, false, 1, 650));
   cases.push_back(scan_bench("512, bf16 state", {512, 1}, bf16, true, false, 512, 47));
   cases.push_back(scan_bench("512, f32 state", {512, 1}, f32, true, false, 512, 85));
   cases.push_back(
@@ -565,6 +563,13 @@ std::vector<Case> benchmarks() {
   cases.push_back(delta_bench("512, f32 state", {512, 1}, 16, f32, true, 710));
   cases.push_back(conv_bench("8 × 4096, 3072 channels from 1024", {8, 4096}, 3072, 3, false));
   cases.push_back(conv_bench("8 × 4096, 5120 channels", {8, 4096}, 5120, 1, false));
+  for (int length : {512, 2048}) {
+    const std::string tokens = "1 × " + std::to_string(length);
+    cases.push_back(conv_bench(tokens + ", 3072 channels from 1024", {1, length}, 3072, 3, false));
+    cases.push_back(conv_bench(tokens + ", 5120 channels", {1, length}, 5120, 1, false));
+    cases.push_back(scan_bench(tokens, {1, length}, f32, false, false, 8, length == 2048 ? 55 : 0));
+  }
+  cases.push_back(scan_bench("4 × 2048", {4, 2048}, f32, false, false, 8, 0));
   cases.push_back(conv_bench("512 × 1, 5120 channels", {512, 1}, 5120, 1, true));
   cases.push_back(norm_bench(32768));
   cases.push_back(norm_bench(512));

@@ -180,6 +180,38 @@ TEST(Describe, GridCoversTheChannels) {
       }
 }
 
+// A prompt's scan has a launch for few sequences, with a block a multiprocessor of one sequence's
+// channels, and one for many, from the number on that fills the chip; each step is one's.
+TEST(Describe, ScansOfFewAndOfManySequences) {
+  SelectiveScan f = m1_scan();
+  f.d_inner = f.x_columns = 3072;
+  f.d_state = 16;
+  f.b_heads = f.c_heads = 192;
+  Description d = describe(f, "k");
+  ASSERT_EQ(d.error, "");
+  ASSERT_EQ(d.kernels.size(), 2u);
+  const Kernel &few = d.kernels[0], &many = d.kernels[1];
+  EXPECT_EQ(few.symbol, "k_to_5"); // 6 · 192 warps are eight for each of 132
+  EXPECT_NE(few.source.find("kFewest = 1;"), std::string::npos);
+  EXPECT_NE(few.source.find("kMost = 5;"), std::string::npos);
+  EXPECT_EQ(few.grid_x, 128);
+  EXPECT_EQ(many.symbol, "k_from_6");
+  EXPECT_NE(many.source.find("kFewest = 6;"), std::string::npos);
+  EXPECT_NE(many.source.find("kMost = 2147483647;"), std::string::npos);
+  EXPECT_EQ(many.grid_x, 48);
+  Tuning tuning;
+  tuning.multiprocessors = 24; // one sequence fills it
+  d = describe(f, "k", tuning);
+  ASSERT_EQ(d.kernels.size(), 1u);
+  EXPECT_EQ(d.kernels[0].symbol, "k");
+  EXPECT_EQ(d.kernels[0].grid_x, 48);
+  f.d_inner = f.x_columns = 64;
+  f.b_heads = f.c_heads = 4;
+  d = describe(f, "k"); // hundreds of sequences do not
+  ASSERT_EQ(d.kernels.size(), 1u);
+  EXPECT_EQ(d.kernels[0].grid_x, 8);
+}
+
 // On a chip whose blocks have 99 KB of shared memory (sm_86, sm_89, sm_120) shapes are others that
 // fit, for heads and states of the usual sizes, with and without tensor cores.
 TEST(Describe, FitsSmallChips) {
@@ -267,7 +299,7 @@ TEST(Describe, GatedProducts) {
   EXPECT_LE(kernel.shared_bytes, tuning.block_shared_bytes);
   EXPECT_EQ(architecture_of(kernel.source, "sm_90"), "sm_90a");
   const TensorMap expected[] = {
-      {0, 0, 3072, 6144, 128}, {1, 16384, 3072, 6144, 128}, {2, 0, 8192, 16400, 16}};
+      {0, 0, 3072, 6144, 128}, {1, 16384, 3072, 6144, 64}, {2, 0, 8192, 16400, 16}};
   ASSERT_EQ(kernel.tensor_maps.size(), 3u);
   for (int i = 0; i < 3; ++i) {
     const TensorMap &map = kernel.tensor_maps[i], &wanted = expected[i];

@@ -277,7 +277,8 @@ ScanProblem grouped2(Type type, Type state_type, int heads, int groups, int head
   return p;
 }
 
-// Runs the problem whole.
+// Runs the problem whole. With hundreds of expected sequences a prefill's are many, whatever their
+// number: one multiprocessor has enough of them.
 Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::vector<int> &lengths,
                const std::vector<int> &past, bool decode, int expected_sequences = 8,
                double extra = 0) {
@@ -291,6 +292,8 @@ Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::v
   return {name, smoke, [p, decode, expected_sequences, extra](Context &context) mutable {
             Tuning tuning;
             tuning.expected_sequences = expected_sequences;
+            if (!decode && expected_sequences >= 256)
+              tuning.multiprocessors = 1;
             Description description;
             if (p.headwise) {
               description = describe(mamba2(p, decode), "kernel", tuning);
@@ -371,7 +374,8 @@ struct ConvTypes {
 
 Case conv_case(const std::string &label, bool smoke, ConvTypes types, int channels, int width,
                int repeat, int head_size, bool has_bias, int padding, int offset,
-               const std::vector<int> &lengths, const std::vector<int> &past, bool decode) {
+               const std::vector<int> &lengths, const std::vector<int> &past, bool decode,
+               int multiprocessors = 132) {
   std::string name = "causal_conv1d " + label + " " + type_name(types.x) + " C" +
                      std::to_string(channels) + " width " + std::to_string(width) + " repeat " +
                      std::to_string(repeat);
@@ -389,7 +393,9 @@ Case conv_case(const std::string &label, bool smoke, ConvTypes types, int channe
             f.out_stride = channels + offset + padding;
             f.has_bias = has_bias;
             f.decode = decode;
-            if (!context.prepare(describe(f, "kernel")))
+            Tuning tuning;
+            tuning.multiprocessors = multiprocessors;
+            if (!context.prepare(describe(f, "kernel", tuning)))
               return;
             Batch batch = make_batch(lengths, past);
             Random random(5);
@@ -720,6 +726,11 @@ std::vector<Case> mamba_cases() {
       conv_case("ragged", false, bf16, 1536, 8, 1, 1, true, 0, 0, awkward, seen, false));
   cases.push_back(conv_case("ragged", false, f32, 40, 1, 2, 20, true, 0, 0, awkward, seen, false));
   cases.push_back(conv_case("ragged", false, bf16, 64, 16, 1, 1, true, 0, 0, awkward, seen, false));
+  // So many tokens for one multiprocessor that tiles are twice and four times as long.
+  cases.push_back(conv_case("long tiles", true, bf16, 96, 4, 3, 16, true, 0, 0, {1000, 3, 200},
+                            {0, 7, 1}, false, 1));
+  cases.push_back(conv_case("long tiles", false, f32, 96, 4, 1, 1, true, 0, 0, {1500, 2, 700},
+                            {5, 0, 1}, false, 1));
   cases.push_back(conv_case("decode", true, bf16, 96, 4, 3, 16, true, 0, 0, ones, decoded, true));
   cases.push_back(conv_case("mixed types", true, ConvTypes(bf16, f32, f32), 96, 4, 1, 1, true, 0, 0,
                             awkward, seen, false));

@@ -82,6 +82,10 @@ std::vector<Case> product_cases() {
   // Several units a block, several strips, the last one short.
   cases.push_back(gated_product_case(true, 2700, 200, 136, 0, 4));
   cases.push_back(gated_product_case(false, 513, 1000, 328, 0, 7));
+  // The last round has work for fewer than half of the blocks: whole units, then halves, of which
+  // some begin past the end of 72 columns.
+  cases.push_back(gated_product_case(true, 600, 1000, 72, 0, 9));
+  cases.push_back(gated_product_case(true, 1400, 72, 136, 8, 9));
   return cases;
 }
 
