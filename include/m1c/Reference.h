@@ -2,8 +2,10 @@
 // float64.
 //
 // The oracle of tests. It reads the same weights as the compiler and shares nothing else with it:
-// no kernel, no lowering, no plan. Roundings to bf16 and f32 between operations and in states are
-// left out on purpose; weights are as they are stored. Slow and simple.
+// no kernel, no lowering, no plan. Roundings to bf16 and f32 between operations and in caches are
+// left out on purpose; weights are as they are stored, states of scans and convolutions are rounded
+// to their type where a step ends (those of f32 are not), caches of codes hold codes. Slow and
+// simple.
 #ifndef M1C_REFERENCE_H
 #define M1C_REFERENCE_H
 

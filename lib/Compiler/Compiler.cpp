@@ -165,6 +165,8 @@ private:
       return IntegerType::get(&context, 8);
     if (name == "fp8")
       return Float8E4M3FNType::get(&context);
+    if (name == "f16")
+      return Float16Type::get(&context);
     return name == "bf16" ? Type(BFloat16Type::get(&context)) : Type(Float32Type::get(&context));
   }
 

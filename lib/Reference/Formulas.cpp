@@ -151,6 +151,28 @@ static bool loadState(const ReferenceBatch &batch, int64_t s, const Pool &pool, 
   return true;
 }
 
+double rounded(StateFormat format, double value) {
+  if (format == StateFormat::exact || value == 0 || !std::isfinite(value))
+    return value;
+  // Bits behind the first, the least exponent of a normal number, where numbers end.
+  const bool isF16 = format == StateFormat::f16;
+  const int bits = isF16 ? 10 : 7, least = isF16 ? -14 : -126;
+  const double step = std::ldexp(1.0, std::max(std::ilogb(value), least) - bits);
+  const double nearest = std::nearbyint(value / step) * step;
+  return std::abs(nearest) < std::ldexp(1.0, isF16 ? 16 : 128)
+             ? nearest
+             : std::copysign(std::numeric_limits<double>::infinity(), value);
+}
+
+void roundStates(StateFormat format, const ReferenceBatch &batch, Pool &pool) {
+  if (format == StateFormat::exact)
+    return;
+  for (int64_t s = 0; s < batch.sequenceCount(); ++s)
+    if (batch.sequenceStarts[s] < batch.sequenceStarts[s + 1])
+      for (double &value : pool[batch.slots[s]])
+        value = rounded(format, value);
+}
+
 bool causalConvolution(const Rows &x, const Rows &w, const Rows *bias, const ReferenceBatch &batch,
                        Pool &pool, Rows &result) {
   int64_t channels = x.columns, width = w.columns;

@@ -119,6 +119,14 @@ private:
                                                           : CacheCode::e4m3;
     return {type.getShape()[0], type.getShape()[1], type.getShape()[2], code};
   }
+  /// What an operation leaves in its state, as the state's type keeps it.
+  void round(Value state) {
+    Type element = cast<m1::StateTypeInterface>(state.getType()).getElementType();
+    roundStates(element.isF16()    ? StateFormat::f16
+                : element.isBF16() ? StateFormat::bf16
+                                   : StateFormat::exact,
+                batch, pool(state));
+  }
   LogicalResult set(Value value, Rows result) {
     rows[value] = std::move(result);
     return success();
@@ -280,6 +288,7 @@ LogicalResult Evaluation::convolution(m1::CausalConv1dOp op) {
   if (!causalConvolution(x, get(op.getWeight()), getOptional(op.getBias()), batch,
                          pool(op.getState()), result))
     return unwritten(op);
+  round(op.getState());
   if (op.getActivation() == m1::Activation::Silu)
     result = map(result, silu);
   return set(op.getResult(), result);
@@ -293,6 +302,7 @@ LogicalResult Evaluation::selectiveScan(m1::SelectiveScanOp op) {
   if (!reference::selectiveScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()), A,
                                 get(op.getB()), get(op.getC()), batch, pool(op.getState()), y))
     return unwritten(op);
+  round(op.getState());
   if (op.getD())
     y = skip(y, x, get(op.getD()));
   if (op.getZ())
@@ -309,6 +319,7 @@ LogicalResult Evaluation::ssdScan(m1::SsdScanOp op) {
                           get(op.getA()), get(op.getB()), get(op.getC()), N, batch,
                           pool(op.getState()), y))
     return unwritten(op);
+  round(op.getState());
   if (op.getD())
     y = skip(y, x, get(op.getD()));
   return set(op.getResult(), y);
@@ -409,6 +420,7 @@ LogicalResult Evaluation::evaluate(Operation *op) {
                          op.getScale().convertToDouble()},
                         batch, pool(op.getState()), result))
           return unwritten(op);
+        round(op.getState());
         return set(op.getResult(), std::move(result));
       })
       .Case([&](m1::RgLruOp op) {
@@ -416,6 +428,7 @@ LogicalResult Evaluation::evaluate(Operation *op) {
         if (!rgLru(get(op.getX()), get(op.getInputGate()), get(op.getRecurrenceGate()),
                    get(op.getLambda()), batch, pool(op.getState()), result))
           return unwritten(op);
+        round(op.getState());
         return set(op.getResult(), std::move(result));
       })
       .Case([&](m1::RouterOp op) {

@@ -2,6 +2,7 @@
 // and against the golden files.
 #include "m1c/Reference.h"
 #include "EvaluatedModel.h"
+#include "Formulas.h"
 #include "M1/IR/M1.h"
 #include "RandomCheckpoint.h"
 

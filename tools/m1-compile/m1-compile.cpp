@@ -84,7 +84,7 @@ int main(int argc, char **argv) {
                  "Type of activations; f32 computes everything in f32")
       ->check(CLI::IsMember({"bf16", "f32"}));
   app.add_option("--state-type", options.stateType, "Type of the scan states")
-      ->check(CLI::IsMember({"f32", "bf16"}));
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   app.add_option("--kv-type", options.kvType,
                  "Type of cached keys and values (default: that of the activations); int8 and fp8 "
                  "have a scale for each head of each token")
