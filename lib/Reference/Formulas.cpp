@@ -58,13 +58,29 @@ Rows map(const Rows &a, const Rows &b, const std::function<double(double, double
 Rows linear(const Rows &x, const Rows &w, const Rows *bias) {
   assert(x.columns == w.columns);
   Rows result(x.rows, w.rows);
-  for (int64_t t = 0; t < x.rows; ++t)
-    for (int64_t n = 0; n < w.rows; ++n) {
-      double sum = bias ? (*bias)[n] : 0.0;
+  // Sixteen rows of x side by side, as a processor's registers are: each sum is still one number
+  // after the other.
+  constexpr int64_t block = 16;
+  std::vector<double> turned(x.columns * block);
+  for (int64_t begin = 0; begin < x.rows; begin += block) {
+    const int64_t count = std::min(block, x.rows - begin);
+    for (int64_t t = 0; t < count; ++t)
       for (int64_t k = 0; k < x.columns; ++k)
-        sum += x.at(t, k) * w.at(n, k);
-      result.at(t, n) = sum;
+        turned[k * block + t] = x.at(begin + t, k);
+    for (int64_t n = 0; n < w.rows; ++n) {
+      double sums[block];
+      std::fill_n(sums, block, bias ? (*bias)[n] : 0.0);
+      if (count == 1)
+        for (int64_t k = 0; k < x.columns; ++k)
+          sums[0] += turned[k * block] * w.at(n, k);
+      else
+        for (int64_t k = 0; k < x.columns; ++k)
+          for (int64_t t = 0; t < block; ++t)
+            sums[t] += turned[k * block + t] * w.at(n, k);
+      for (int64_t t = 0; t < count; ++t)
+        result.at(begin + t, n) = sums[t];
     }
+  }
   return result;
 }
 

@@ -74,6 +74,7 @@ struct Reference::Implementation {
   ModuleOp module;
   llvm::StringMap<Rows> weights;
   llvm::StringMap<Pool> states;
+  llvm::StringMap<ReferenceInputs> *observed = nullptr;
 };
 
 namespace {
@@ -82,8 +83,8 @@ namespace {
 class Evaluation {
 public:
   Evaluation(const llvm::StringMap<Rows> &weights, llvm::StringMap<Pool> &states,
-             const ReferenceBatch &batch)
-      : weights(weights), states(states), batch(batch) {}
+             const ReferenceBatch &batch, llvm::StringMap<ReferenceInputs> *observed)
+      : weights(weights), states(states), batch(batch), observed(observed) {}
 
   FailureOr<ReferenceResult> run(func::FuncOp function) {
     for (Operation &op : function.getBody().front()) {
@@ -177,6 +178,19 @@ private:
     return rows;
   }
 
+  /// Rows that a weight with rows of `columns` is multiplied by; a row of x may hold several.
+  void observe(Value weight, const Rows &x, int64_t columns) {
+    auto get = weight.getDefiningOp<m1::GetWeightOp>();
+    if (!observed || !get)
+      return;
+    ReferenceInputs &inputs = (*observed)[get.getWeight()];
+    inputs.squares.resize(static_cast<size_t>(columns));
+    inputs.rows += x.rows * (x.columns / columns);
+    for (int64_t t = 0; t < x.rows; ++t)
+      for (int64_t c = 0; c < x.columns; ++c)
+        inputs.squares[static_cast<size_t>(c % columns)] += x.at(t, c) * x.at(t, c);
+  }
+
   LogicalResult evaluate(Operation *op);
   LogicalResult evaluateMap(m1::MapInterface op);
   LogicalResult embedding(m1::EmbeddingOp op);
@@ -187,6 +201,7 @@ private:
   const llvm::StringMap<Rows> &weights;
   llvm::StringMap<Pool> &states;
   const ReferenceBatch &batch;
+  llvm::StringMap<ReferenceInputs> *observed;
   llvm::DenseMap<Value, Rows> rows;
   llvm::DenseMap<Value, std::vector<int32_t>> tokens;
 };
@@ -339,6 +354,7 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::EmbeddingOp op) { return embedding(op); })
       .Case([&](m1::LinearOp op) {
         const Rows &x = get(op.getX());
+        observe(op.getWeight(), x, x.columns);
         if (op.getRowScale())
           return set(op.getResult(), linear(scaled(x, get(op.getRowScale())),
                                             weightOf(op.getWeight(), op.getScale(), x.columns),
@@ -445,6 +461,7 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::ExpertLinearOp op) {
         const Rows &experts = get(op.getExperts());
         const Rows weight = weightOf(op.getWeight(), op.getScale(), m1::columnsOfExperts(op));
+        observe(op.getWeight(), get(op.getX()), weight.columns);
         int64_t n = cast<RankedTensorType>(op.getOut().getType()).getDimSize(1) / experts.columns;
         return set(op.getResult(), expertLinear(get(op.getX()), experts, weight,
                                                 weight.rows / static_cast<int64_t>(op.getCount()),
@@ -495,6 +512,9 @@ Reference::Reference(std::unique_ptr<Implementation> implementation)
     : implementation(std::move(implementation)) {}
 Reference::~Reference() = default;
 void Reference::clearStates() { implementation->states.clear(); }
+void Reference::observe(llvm::StringMap<ReferenceInputs> *inputs) {
+  implementation->observed = inputs;
+}
 
 FailureOr<std::unique_ptr<Reference>> Reference::create(ModuleOp module,
                                                         const CheckpointData &data) {
@@ -512,7 +532,9 @@ FailureOr<ReferenceResult> Reference::run(llvm::StringRef function, const Refere
   auto op = implementation->module.lookupSymbol<func::FuncOp>(function);
   if (!op)
     return implementation->module.emitError("has no function '") << function << "'";
-  return Evaluation(implementation->weights, implementation->states, batch).run(op);
+  return Evaluation(implementation->weights, implementation->states, batch,
+                    implementation->observed)
+      .run(op);
 }
 
 } // namespace m1c
