@@ -2,8 +2,10 @@
 // float64.
 //
 // The oracle of tests. It reads the same weights as the compiler and shares nothing else with it:
-// no kernel, no lowering, no plan. Roundings to bf16 and f32 between operations and in states are
-// left out on purpose; weights are as they are stored. Slow and simple.
+// no kernel, no lowering, no plan. Roundings to bf16 and f32 between operations and in caches are
+// left out on purpose; weights are as they are stored, states of scans and convolutions are rounded
+// to their type where a step ends (those of f32 are not), caches of codes hold codes. Slow and
+// simple.
 #ifndef M1C_REFERENCE_H
 #define M1C_REFERENCE_H
 
@@ -11,6 +13,7 @@
 #include "m1c/ReferenceBatch.h"
 
 #include "mlir/IR/BuiltinOps.h"
+#include "llvm/ADT/StringMap.h"
 #include <memory>
 #include <vector>
 
@@ -20,6 +23,13 @@ struct ReferenceResult {
   int64_t vocabSize = 0;
   std::vector<double> logits;      // [L, V]
   std::vector<int32_t> nextTokens; // [L]
+};
+
+/// What the columns of a weight of linears were multiplied by: the sum of squares of each, and of
+/// how many rows.
+struct ReferenceInputs {
+  std::vector<double> squares;
+  int64_t rows = 0;
 };
 
 /// Evaluates functions `(tokens, !m1.batch) -> (logits, next tokens)` of a module, before or after
@@ -39,6 +49,10 @@ public:
 
   /// Forgets all states.
   void clearStates();
+
+  /// From now on steps add what the weights of m1.linear and m1.expert_linear are multiplied by to
+  /// `inputs`, by the weight's name; null: no more.
+  void observe(llvm::StringMap<ReferenceInputs> *inputs);
 
 private:
   struct Implementation;

@@ -9,6 +9,10 @@ namespace m1c {
 /// Takes the next bytes of a weight; failure stops the writing.
 using WeightSink = llvm::function_ref<mlir::LogicalResult(llvm::ArrayRef<char> bytes)>;
 
+/// An attribute of a weight of int4, [K] f32: what the squared error of each column of the rows
+/// counts when their scales are searched (--calibrate). Without it all count the same.
+constexpr llvm::StringLiteral columnImportanceName = "m1.column_importance";
+
 /// Bytes of all elements of the weight.
 int64_t getWeightBytes(mlir::m1::WeightOp weight);
 

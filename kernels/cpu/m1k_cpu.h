@@ -31,6 +31,7 @@
 // in bits 4 * p to 4 * p + 3; a row is whole blocks of these.
 #define M1K_I4 3
 #define M1K_E4M3 4 // of weights and caches
+#define M1K_F16 5  // of states
 
 // Channels that one group of a scan or convolution should own: enough work to pay for the call,
 // enough groups to share out.

@@ -105,7 +105,9 @@ M1K_INLINE Octets narrowE4m3(Floats v) {
                                  Octets);
 }
 
-M1K_INLINE long size(int type) { return type == M1K_F32 ? 4 : type == M1K_BF16 ? 2 : 1; }
+M1K_INLINE long size(int type) {
+  return type == M1K_F32 ? 4 : type == M1K_BF16 || type == M1K_F16 ? 2 : 1;
+}
 M1K_INLINE const void *at(const void *base, int type, long index) {
   return static_cast<const char *>(base) + index * size(type);
 }
@@ -168,7 +170,7 @@ M1K_INLINE Floats load(const void *base, int type, long index, int count) {
   else
     for (int i = 0; i < count; ++i)
       h[i] = static_cast<const unsigned short *>(p)[i];
-  return widen(h);
+  return type == M1K_F16 ? __builtin_convertvector(bits<HalfFloats>(h), Floats) : widen(h);
 }
 
 /// Writes `count` lanes, 1 <= count <= 16, and nothing beyond.
@@ -182,7 +184,8 @@ M1K_INLINE void store(void *base, int type, long index, int count, Floats v) {
         static_cast<float *>(p)[i] = v[i];
     return;
   }
-  Halves h = narrow(v);
+  // Both to nearest even; f16 ends at 65504, beyond which numbers become infinite.
+  Halves h = type == M1K_F16 ? bits<Halves>(__builtin_convertvector(v, HalfFloats)) : narrow(v);
   if (count == lanes)
     __builtin_memcpy(p, &h, sizeof(h));
   else

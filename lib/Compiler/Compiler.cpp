@@ -1,4 +1,5 @@
 #include "m1c/Compiler.h"
+#include "Calibration.h"
 #include "M1/Transforms/Passes.h"
 #include "artifact/tuning_table.h"
 #include "base/foreign_file.h"
@@ -8,6 +9,7 @@
 #include "m1c/M1ToPlan.h"
 #include "m1c/ReadableText.h"
 #include "m1c/Target.h"
+#include "m1c/Weights.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Remarks.h"
@@ -127,6 +129,7 @@ private:
   bool runPasses(llvm::function_ref<void(PassManager &)> build);
   bool isPlanned() { return !module->getOps<plan::TargetOp>().empty(); }
   bool optimize();
+  bool calibrate(llvm::StringMap<std::vector<float>> &importance);
   bool keepModule();
   bool lowerToPlan();
   bool runPipeline();
@@ -165,6 +168,8 @@ private:
       return IntegerType::get(&context, 8);
     if (name == "fp8")
       return Float8E4M3FNType::get(&context);
+    if (name == "f16")
+      return Float16Type::get(&context);
     return name == "bf16" ? Type(BFloat16Type::get(&context)) : Type(Float32Type::get(&context));
   }
 
@@ -329,18 +334,46 @@ bool Compilation::importModel() {
 }
 
 bool Compilation::optimize() {
-  return runPasses([&](PassManager &passes) {
-           m1::buildOptimizePipeline(passes);
-           if (!options.quantize.empty())
-             passes.addPass(
-                 m1::createQuantizeWeightsPass({options.quantize, options.quantizeKeep}));
-         }) &&
-         save("2-m1-optimized.mlir");
+  if (!stage("optimize", [&] { return runPasses(m1::buildOptimizePipeline); }))
+    return false;
+  llvm::StringMap<std::vector<float>> importance;
+  if (!options.calibrate.empty() && !stage("calibrate", [&] { return calibrate(importance); }))
+    return false;
+  if (!options.quantize.empty() && !stage("quantize", [&] {
+        return runPasses([&](PassManager &passes) {
+          passes.addPass(m1::createQuantizeWeightsPass({options.quantize, options.quantizeKeep}));
+        });
+      }))
+    return false;
+  setColumnImportance(*module, importance);
+  return save("2-m1-optimized.mlir");
+}
+
+/// Runs the model, whose weights are still those of the checkpoint.
+bool Compilation::calibrate(llvm::StringMap<std::vector<float>> &importance) {
+  auto sequences = readCalibration(options.calibrate, tokenizer, *module);
+  if (!sequences)
+    return fail(sequences.takeError());
+  auto measured = measureColumns(*module, data, *sequences);
+  if (failed(measured))
+    return false;
+  importance = std::move(*measured);
+  size_t tokens = 0;
+  for (const std::vector<int32_t> &sequence : *sequences)
+    tokens += sequence.size();
+  if (listener.note)
+    listener.note("calibrated with " + std::to_string(tokens) + " tokens of " +
+                  std::to_string(sequences->size()) + " prompts");
+  return true;
 }
 
 /// For the artifact, so that its code can be made anew.
 bool Compilation::keepModule() {
-  auto text = packModule(*module);
+  // The weights lie in the artifact as they became.
+  OwningOpRef<ModuleOp> kept = module->clone();
+  for (auto weight : kept->getOps<m1::WeightOp>())
+    weight->removeAttr(columnImportanceName);
+  auto text = packModule(*kept);
   if (!text)
     return fail(text.takeError());
   artifact.moduleText = std::move(*text);
@@ -530,7 +563,7 @@ bool Compilation::run(ArtifactSizes *outSizes) {
     if (isPlanned() && !options.quantize.empty())
       return fail(llvm::createStringError("--quantize: " + options.model +
                                           " is a plan already, whose kernels are chosen"));
-    if (!isPlanned() && !stage("optimize", [&] { return optimize(); }))
+    if (!isPlanned() && !optimize())
       return false;
     if (options.emit == Emit::m1Optimized)
       return writeModule(options.output);

@@ -13,7 +13,7 @@ def ConvertToPlanPass : Pass<"m1-convert-to-plan", "::mlir::ModuleOp"> {
 
     It refuses functions other than (tokens, batch) -> (logits, next tokens) of one block;
     `m1.gated_mlp`, which `m1-expand-gated-mlp` expands before; operations without an operand of the
-    step's rows; and what the cpu target has no kernel for (states in f16, Mamba-2 heads of another
+    step's rows; and what the cpu target has no kernel for (caches of f16, Mamba-2 heads of another
     size than their state).
 
     Before:

@@ -44,9 +44,9 @@ float roundToBf16(float value) {
 constexpr float firstTried = 7.0f, stepTried = 0.25f;
 constexpr int countTried = 17;
 
-/// The squared errors that `scale` leaves.
-inline __attribute__((always_inline)) float errorOf(const Floats *values, int vectors,
-                                                    float scale) {
+/// The squared errors that `scale` leaves; `importance`: what each counts, null: all the same.
+inline __attribute__((always_inline)) float errorOf(const Floats *values, const Floats *importance,
+                                                    int vectors, float scale) {
 #pragma STDC FP_CONTRACT OFF
   const float inverse = 1.0f / scale;
   Floats sums = {};
@@ -55,7 +55,7 @@ inline __attribute__((always_inline)) float errorOf(const Floats *values, int ve
     q = q < -8.0f ? Floats{} - 8.0f : q;
     q = q > 7.0f ? Floats{} + 7.0f : q;
     Floats error = values[i] - (q + magic - magic) * scale;
-    sums += error * error;
+    sums += importance ? error * error * importance[i] : error * error;
   }
   float sum = 0;
   for (int i = 0; i < lanes; ++i)
@@ -63,12 +63,12 @@ inline __attribute__((always_inline)) float errorOf(const Floats *values, int ve
   return sum;
 }
 
-inline __attribute__((always_inline)) float bestScale(const Floats *values, int vectors,
-                                                      float largest) {
+inline __attribute__((always_inline)) float
+leastError(const Floats *values, const Floats *importance, int vectors, float largest) {
   float best = 0, least = std::numeric_limits<float>::infinity();
   for (int i = 0; i < countTried; ++i) {
     float scale = roundToBf16(largest / -(firstTried + stepTried * float(i)));
-    float error = errorOf(values, vectors, scale);
+    float error = errorOf(values, importance, vectors, scale);
     if (error < least) {
       least = error;
       best = scale;
@@ -77,21 +77,27 @@ inline __attribute__((always_inline)) float bestScale(const Floats *values, int 
   return best;
 }
 
-float bestScalePlain(const Floats *values, int vectors, float largest) {
-  return bestScale(values, vectors, largest);
+inline __attribute__((always_inline)) float
+bestScale(const Floats *values, const Floats *importance, int vectors, float largest) {
+  return importance ? leastError(values, importance, vectors, largest)
+                    : leastError(values, nullptr, vectors, largest);
+}
+
+float bestScalePlain(const Floats *values, const Floats *importance, int vectors, float largest) {
+  return bestScale(values, importance, vectors, largest);
 }
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) float bestScaleAvx2(const Floats *values, int vectors,
-                                                    float largest) {
-  return bestScale(values, vectors, largest);
+__attribute__((target("avx2"))) float bestScaleAvx2(const Floats *values, const Floats *importance,
+                                                    int vectors, float largest) {
+  return bestScale(values, importance, vectors, largest);
 }
-__attribute__((target("avx512f"))) float bestScaleAvx512(const Floats *values, int vectors,
-                                                         float largest) {
-  return bestScale(values, vectors, largest);
+__attribute__((target("avx512f"))) float
+bestScaleAvx512(const Floats *values, const Floats *importance, int vectors, float largest) {
+  return bestScale(values, importance, vectors, largest);
 }
 #endif
 
-using BestScale = float (*)(const Floats *, int, float);
+using BestScale = float (*)(const Floats *, const Floats *, int, float);
 BestScale chooseBestScale() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f"))
@@ -103,7 +109,7 @@ BestScale chooseBestScale() {
 }
 
 /// The scale of one group: a bf16, 0 where it is subnormal, NaN where a value is not finite.
-float int4Scale(ArrayRef<float> group) {
+float int4Scale(ArrayRef<float> group, ArrayRef<float> importance) {
   static const BestScale best = chooseBestScale();
   const uint32_t magnitude = largestMagnitude(group);
   if (magnitude >= infinity)
@@ -111,17 +117,26 @@ float int4Scale(ArrayRef<float> group) {
   const float largest = llvm::bit_cast<float>(magnitude);
   if (largest / 16 < std::numeric_limits<float>::min())
     return 0;
-  alignas(sizeof(Floats)) float values[mostVectors * lanes] = {};
+  alignas(sizeof(Floats)) float values[mostVectors * lanes] = {}, counts[mostVectors * lanes] = {};
   std::copy(group.begin(), group.end(), values);
+  std::copy(importance.begin(), importance.end(), counts);
   const bool isNegative = std::find(group.begin(), group.end(), largest) == group.end();
   return best(reinterpret_cast<const Floats *>(values),
+              importance.empty() ? nullptr : reinterpret_cast<const Floats *>(counts),
               static_cast<int>((group.size() + lanes - 1) / lanes),
               isNegative ? -largest : largest);
 }
 
-template <typename Body> void forGroups(ArrayRef<float> row, int64_t group, Body body) {
-  for (size_t begin = 0; begin < row.size(); begin += static_cast<size_t>(group))
-    body(begin, row.slice(begin).take_front(static_cast<size_t>(group)));
+/// Calls body(first column, values, scale) for each group.
+template <typename Body>
+void forGroups(ArrayRef<float> row, ArrayRef<float> importance, int64_t group, Body body) {
+  const auto size = static_cast<size_t>(group);
+  for (size_t begin = 0; begin < row.size(); begin += size) {
+    ArrayRef<float> values = row.slice(begin).take_front(size), counts = importance;
+    if (!importance.empty())
+      counts = importance.slice(begin).take_front(size);
+    body(begin, values, int4Scale(values, counts));
+  }
 }
 
 } // namespace
@@ -158,16 +173,15 @@ void quantizeFp8(ArrayRef<float> row, uint8_t *out) {
     out[i] = m1k_e4m3_of(row[i] / scale);
 }
 
-void int4Scales(ArrayRef<float> row, int64_t group, uint16_t *out) {
-  forGroups(row, group, [&](size_t, ArrayRef<float> values) {
-    *out++ = static_cast<uint16_t>(llvm::bit_cast<uint32_t>(int4Scale(values)) >> 16);
+void int4Scales(ArrayRef<float> row, ArrayRef<float> importance, int64_t group, uint16_t *out) {
+  forGroups(row, importance, group, [&](size_t, ArrayRef<float>, float scale) {
+    *out++ = static_cast<uint16_t>(llvm::bit_cast<uint32_t>(scale) >> 16);
   });
 }
 
-void quantizeInt4(ArrayRef<float> row, int64_t group, uint8_t *out) {
+void quantizeInt4(ArrayRef<float> row, ArrayRef<float> importance, int64_t group, uint8_t *out) {
   std::memset(out, 0, static_cast<size_t>(mlir::m1::int4RowBytes(int64_t(row.size()))));
-  forGroups(row, group, [&](size_t begin, ArrayRef<float> values) {
-    const float scale = int4Scale(values);
+  forGroups(row, importance, group, [&](size_t begin, ArrayRef<float> values, float scale) {
     if (scale == 0 || std::isnan(scale))
       return;
     for (size_t i = 0; i < values.size(); ++i) {

@@ -21,11 +21,14 @@ float fp8Scale(llvm::ArrayRef<float> row);
 void quantizeFp8(llvm::ArrayRef<float> row, uint8_t *out);
 
 /// One scale, a bf16, for each `group` (32, 64 or 128) values, the last ones fewer: what
-/// int4_groups_… says.
-void int4Scales(llvm::ArrayRef<float> row, int64_t group, uint16_t *out);
+/// int4_groups_… says. `importance`: what the squared error of each column counts; empty: all the
+/// same.
+void int4Scales(llvm::ArrayRef<float> row, llvm::ArrayRef<float> importance, int64_t group,
+                uint16_t *out);
 
 /// The row's int4RowBytes, with those scales.
-void quantizeInt4(llvm::ArrayRef<float> row, int64_t group, uint8_t *out);
+void quantizeInt4(llvm::ArrayRef<float> row, llvm::ArrayRef<float> importance, int64_t group,
+                  uint8_t *out);
 
 } // namespace m1c
 

@@ -65,9 +65,11 @@ bool isScales(Form form) {
 /// `columns` values count where the form is one of rows.
 class Writer {
 public:
-  /// `group`: of the forms of int4.
-  Writer(Form form, int64_t columns, WeightSink sink, int64_t group = 0)
-      : form(form), columns(static_cast<size_t>(columns)), group(group), sink(sink) {}
+  /// `group`, `importance`: of the forms of int4.
+  Writer(Form form, int64_t columns, WeightSink sink, int64_t group = 0,
+         std::vector<float> importance = {})
+      : form(form), columns(static_cast<size_t>(columns)), group(group),
+        importance(std::move(importance)), sink(sink) {}
 
   static Form formOf(Type elementType) { return elementType.isBF16() ? Form::bf16 : Form::f32; }
   Form getForm() const { return form; }
@@ -125,10 +127,11 @@ private:
     } else if (form == Form::fp8Rows) {
       quantizeFp8(row, reinterpret_cast<uint8_t *>(extend(length)));
     } else if (form == Form::int4Groups) {
-      quantizeInt4(row, group, reinterpret_cast<uint8_t *>(extend(int4RowBytes(length))));
+      quantizeInt4(row, importance, group,
+                   reinterpret_cast<uint8_t *>(extend(int4RowBytes(length))));
     } else {
       std::vector<uint16_t> scales(static_cast<size_t>(int4Groups(length, group)));
-      int4Scales(row, group, scales.data());
+      int4Scales(row, importance, group, scales.data());
       std::memcpy(extend(int64_t(scales.size() * 2)), scales.data(), scales.size() * 2);
     }
   }
@@ -136,6 +139,7 @@ private:
   Form form;
   size_t columns;
   int64_t group;
+  std::vector<float> importance; // of each column; empty: all the same
   WeightSink sink;
   std::vector<uint16_t> rounded;
   std::vector<float> begun; // the values of a row that is not whole yet
@@ -407,7 +411,17 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
               : isFp8    ? (ofScales ? Form::fp8Scales : Form::fp8Rows)
                          : (ofScales ? Form::int8Scales : Form::int8Rows);
   const int64_t columns = type.getRank() ? type.getShape().back() : 1;
-  Writer write(form, columns, sink, group);
+  std::vector<float> importance;
+  if (auto given = source->getAttr(columnImportanceName)) {
+    auto values = dyn_cast<DenseFPElementsAttr>(given);
+    if (!group || !values ||
+        values.getType() != RankedTensorType::get({columns}, Float32Type::get(source.getContext())))
+      return source.emitOpError() << "expected " << columnImportanceName
+                                  << " with transform int4_groups_…, " << columns
+                                  << " numbers of f32";
+    llvm::append_range(importance, values.getValues<float>());
+  }
+  Writer write(form, columns, sink, group, std::move(importance));
   for (const Part &part : parts) {
     if (part.tensor->code) {
       if (failed(writeCoded(source, data, part, columns, write, sink)))

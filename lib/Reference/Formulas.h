@@ -25,6 +25,13 @@ struct Rows {
 /// A pool of states: the values of each slot or page written so far.
 using Pool = std::map<int32_t, std::vector<double>>;
 
+/// What a state keeps of a number: itself (a type of f32, whose rounding is left out), or the
+/// nearest of bf16 or f16, of two the one whose last bit is 0.
+enum class StateFormat { exact, bf16, f16 };
+double rounded(StateFormat format, double value);
+/// The states that a step leaves behind, as their type keeps them.
+void roundStates(StateFormat format, const ReferenceBatch &batch, Pool &pool);
+
 double sigmoid(double x);
 double silu(double x);
 double softplus(double x);

@@ -74,6 +74,7 @@ struct Reference::Implementation {
   ModuleOp module;
   llvm::StringMap<Rows> weights;
   llvm::StringMap<Pool> states;
+  llvm::StringMap<ReferenceInputs> *observed = nullptr;
 };
 
 namespace {
@@ -82,8 +83,8 @@ namespace {
 class Evaluation {
 public:
   Evaluation(const llvm::StringMap<Rows> &weights, llvm::StringMap<Pool> &states,
-             const ReferenceBatch &batch)
-      : weights(weights), states(states), batch(batch) {}
+             const ReferenceBatch &batch, llvm::StringMap<ReferenceInputs> *observed)
+      : weights(weights), states(states), batch(batch), observed(observed) {}
 
   FailureOr<ReferenceResult> run(func::FuncOp function) {
     for (Operation &op : function.getBody().front()) {
@@ -118,6 +119,14 @@ private:
                      : type.getElementType().isInteger(8) ? CacheCode::i8
                                                           : CacheCode::e4m3;
     return {type.getShape()[0], type.getShape()[1], type.getShape()[2], code};
+  }
+  /// What an operation leaves in its state, as the state's type keeps it.
+  void round(Value state) {
+    Type element = cast<m1::StateTypeInterface>(state.getType()).getElementType();
+    roundStates(element.isF16()    ? StateFormat::f16
+                : element.isBF16() ? StateFormat::bf16
+                                   : StateFormat::exact,
+                batch, pool(state));
   }
   LogicalResult set(Value value, Rows result) {
     rows[value] = std::move(result);
@@ -169,6 +178,19 @@ private:
     return rows;
   }
 
+  /// Rows that a weight with rows of `columns` is multiplied by; a row of x may hold several.
+  void observe(Value weight, const Rows &x, int64_t columns) {
+    auto get = weight.getDefiningOp<m1::GetWeightOp>();
+    if (!observed || !get)
+      return;
+    ReferenceInputs &inputs = (*observed)[get.getWeight()];
+    inputs.squares.resize(static_cast<size_t>(columns));
+    inputs.rows += x.rows * (x.columns / columns);
+    for (int64_t t = 0; t < x.rows; ++t)
+      for (int64_t c = 0; c < x.columns; ++c)
+        inputs.squares[static_cast<size_t>(c % columns)] += x.at(t, c) * x.at(t, c);
+  }
+
   LogicalResult evaluate(Operation *op);
   LogicalResult evaluateMap(m1::MapInterface op);
   LogicalResult embedding(m1::EmbeddingOp op);
@@ -179,6 +201,7 @@ private:
   const llvm::StringMap<Rows> &weights;
   llvm::StringMap<Pool> &states;
   const ReferenceBatch &batch;
+  llvm::StringMap<ReferenceInputs> *observed;
   llvm::DenseMap<Value, Rows> rows;
   llvm::DenseMap<Value, std::vector<int32_t>> tokens;
 };
@@ -280,6 +303,7 @@ LogicalResult Evaluation::convolution(m1::CausalConv1dOp op) {
   if (!causalConvolution(x, get(op.getWeight()), getOptional(op.getBias()), batch,
                          pool(op.getState()), result))
     return unwritten(op);
+  round(op.getState());
   if (op.getActivation() == m1::Activation::Silu)
     result = map(result, silu);
   return set(op.getResult(), result);
@@ -293,6 +317,7 @@ LogicalResult Evaluation::selectiveScan(m1::SelectiveScanOp op) {
   if (!reference::selectiveScan(x, delta(op.getDt(), op.getDtBias(), op.getDeltaSoftplus()), A,
                                 get(op.getB()), get(op.getC()), batch, pool(op.getState()), y))
     return unwritten(op);
+  round(op.getState());
   if (op.getD())
     y = skip(y, x, get(op.getD()));
   if (op.getZ())
@@ -309,6 +334,7 @@ LogicalResult Evaluation::ssdScan(m1::SsdScanOp op) {
                           get(op.getA()), get(op.getB()), get(op.getC()), N, batch,
                           pool(op.getState()), y))
     return unwritten(op);
+  round(op.getState());
   if (op.getD())
     y = skip(y, x, get(op.getD()));
   return set(op.getResult(), y);
@@ -328,6 +354,7 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::EmbeddingOp op) { return embedding(op); })
       .Case([&](m1::LinearOp op) {
         const Rows &x = get(op.getX());
+        observe(op.getWeight(), x, x.columns);
         if (op.getRowScale())
           return set(op.getResult(), linear(scaled(x, get(op.getRowScale())),
                                             weightOf(op.getWeight(), op.getScale(), x.columns),
@@ -409,6 +436,7 @@ LogicalResult Evaluation::evaluate(Operation *op) {
                          op.getScale().convertToDouble()},
                         batch, pool(op.getState()), result))
           return unwritten(op);
+        round(op.getState());
         return set(op.getResult(), std::move(result));
       })
       .Case([&](m1::RgLruOp op) {
@@ -416,6 +444,7 @@ LogicalResult Evaluation::evaluate(Operation *op) {
         if (!rgLru(get(op.getX()), get(op.getInputGate()), get(op.getRecurrenceGate()),
                    get(op.getLambda()), batch, pool(op.getState()), result))
           return unwritten(op);
+        round(op.getState());
         return set(op.getResult(), std::move(result));
       })
       .Case([&](m1::RouterOp op) {
@@ -432,6 +461,7 @@ LogicalResult Evaluation::evaluate(Operation *op) {
       .Case([&](m1::ExpertLinearOp op) {
         const Rows &experts = get(op.getExperts());
         const Rows weight = weightOf(op.getWeight(), op.getScale(), m1::columnsOfExperts(op));
+        observe(op.getWeight(), get(op.getX()), weight.columns);
         int64_t n = cast<RankedTensorType>(op.getOut().getType()).getDimSize(1) / experts.columns;
         return set(op.getResult(), expertLinear(get(op.getX()), experts, weight,
                                                 weight.rows / static_cast<int64_t>(op.getCount()),
@@ -482,6 +512,9 @@ Reference::Reference(std::unique_ptr<Implementation> implementation)
     : implementation(std::move(implementation)) {}
 Reference::~Reference() = default;
 void Reference::clearStates() { implementation->states.clear(); }
+void Reference::observe(llvm::StringMap<ReferenceInputs> *inputs) {
+  implementation->observed = inputs;
+}
 
 FailureOr<std::unique_ptr<Reference>> Reference::create(ModuleOp module,
                                                         const CheckpointData &data) {
@@ -499,7 +532,9 @@ FailureOr<ReferenceResult> Reference::run(llvm::StringRef function, const Refere
   auto op = implementation->module.lookupSymbol<func::FuncOp>(function);
   if (!op)
     return implementation->module.emitError("has no function '") << function << "'";
-  return Evaluation(implementation->weights, implementation->states, batch).run(op);
+  return Evaluation(implementation->weights, implementation->states, batch,
+                    implementation->observed)
+      .run(op);
 }
 
 } // namespace m1c

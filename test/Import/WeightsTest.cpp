@@ -315,6 +315,59 @@ TEST_F(Weights, QuantisesGroups) {
                              "got 10 elements");
 }
 
+// Columns that count little give way: the scale that is taken leaves the least squared error times
+// what the columns count.
+TEST_F(Weights, QuantisesByImportance) {
+  std::vector<float> f32(64);
+  uint32_t state = 1;
+  for (float &value : f32)
+    value = float((state = state * 1664525 + 1013904223) >> 8) * 0x1p-23f - 1;
+  f32[5] = 2.5f, f32[40] = -2.5f; // beyond the others
+  auto errors = [&](const std::string &importance, size_t group, bool outliers) {
+    const std::vector<Checkpoint::Tensor> tensors = {{"a", "F32", "1,64", bytesOf(f32)}};
+    const std::string declaration =
+        "tensor<1x64xui8> {sources = [\"a\"], transform = #m1<transform "
+        "int4_groups_32>" +
+        importance + "}";
+    auto bytes = values<uint8_t>(write(declaration, tensors));
+    auto scales = values<uint16_t>(
+        write("tensor<1x2xbf16> {scales_of = @q}\nm1.weight @q : " + declaration, tensors));
+    double sum = 0;
+    for (size_t i = 32 * group; i < 32 * group + 32; ++i) {
+      const size_t word = i % 32 * 2;
+      int q = (bytes[word] | bytes[word + 1] << 8) >> (i / 32 * 4) & 15;
+      const uint32_t bits = uint32_t(scales[group]) << 16;
+      float scale;
+      std::memcpy(&scale, &bits, 4);
+      if ((i == 5 || i == 40) == outliers)
+        sum += std::pow(f32[i] - (q < 8 ? q : q - 16) * double(scale), 2);
+    }
+    return sum;
+  };
+  auto counting = [](const char *outlier) {
+    std::string list;
+    for (int i = 0; i < 64; ++i)
+      list += std::string(i ? ", " : "") + (i == 5 ? outlier : "1.0");
+    return ", m1.column_importance = dense<[" + list + "]> : tensor<64xf32>";
+  };
+  EXPECT_LT(errors(counting("0.0"), 0, false), 0.8 * errors("", 0, false));
+  EXPECT_GT(errors(counting("0.0"), 0, true), errors("", 0, true));
+  EXPECT_LE(errors(counting("1000.0"), 0, true), errors("", 0, true));
+  // All the same, and the other group: as without.
+  EXPECT_EQ(errors(counting("1.0"), 0, false), errors("", 0, false));
+  EXPECT_EQ(errors(counting("0.0"), 1, false), errors("", 1, false));
+  EXPECT_TRUE(messages.empty());
+
+  for (const char *wrong : {"dense<1.0> : tensor<32xf32>", "dense<1> : tensor<64xi32>"}) {
+    EXPECT_FALSE(write("tensor<1x64xui8> {sources = [\"a\"], transform = #m1<transform "
+                       "int4_groups_32>, m1.column_importance = " +
+                           std::string(wrong) + "}",
+                       {{"a", "F32", "1,64", bytesOf(f32)}}));
+    EXPECT_EQ(messages.back(), "'m1.weight' op expected m1.column_importance with transform "
+                               "int4_groups_…, 64 numbers of f32");
+  }
+}
+
 // Rows of a source, in any order and more than once; 1 is added where a norm stores less.
 TEST_F(Weights, TakesRows) {
   std::vector<float> f32{1, 2, 3, 4, 5, 6};

@@ -87,7 +87,7 @@ TEST(Functions, Bf16) {
 
 // Loads and stores of fewer than 16 elements touch exactly those.
 TEST(Functions, PartialAccess) {
-  for (int type : {M1K_F32, M1K_BF16})
+  for (int type : {M1K_F32, M1K_BF16, M1K_F16})
     for (int count = 1; count <= m1k::lanes; ++count) {
       Matrix m = Matrix::filled(type, 1, count, 0, [n = 0]() mutable { return ++n; });
       m1k::Floats v = m1k::load(m.data(), type, 0, count);

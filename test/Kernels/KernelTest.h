@@ -63,6 +63,18 @@ inline uint16_t toBf16(float f) {
   return static_cast<uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
 }
 
+inline float fromF16(uint16_t bits) {
+  _Float16 value;
+  std::memcpy(&value, &bits, 2);
+  return value;
+}
+inline uint16_t toF16(float f) {
+  const auto value = static_cast<_Float16>(f);
+  uint16_t bits;
+  std::memcpy(&bits, &value, 2);
+  return bits;
+}
+
 /// rows × columns inside rows of `stride` elements, a margin before and behind. Every element
 /// starts as the NaN that `poison` recognises.
 class Matrix {
@@ -88,10 +100,13 @@ public:
     if (type == M1K_F32)
       single[index(r, c)] = static_cast<float>(v);
     else
-      half[index(r, c)] = toBf16(static_cast<float>(v));
+      half[index(r, c)] =
+          type == M1K_F16 ? toF16(static_cast<float>(v)) : toBf16(static_cast<float>(v));
   }
   double get(long r, long c) const {
-    return type == M1K_F32 ? single[index(r, c)] : fromBf16(half[index(r, c)]);
+    return type == M1K_F32   ? single[index(r, c)]
+           : type == M1K_F16 ? fromF16(half[index(r, c)])
+                             : fromBf16(half[index(r, c)]);
   }
   void *data() {
     return type == M1K_F32 ? static_cast<void *>(single.data() + margin) : half.data() + margin;
@@ -173,12 +188,14 @@ struct Errors {
     scale = std::max(scale, std::abs(exact));
   }
   /// What the same precision cannot avoid: a few times the naive run's error, a rounding of the
-  /// functions used (4 ulp), and half a unit of bf16 (2^-9, of the value; twice where a rounded
-  /// state feeds back) for results stored so.
+  /// functions used (4 ulp), and half a unit of bf16 (2^-9, of f16 2^-11, of the value; twice where
+  /// a rounded state feeds back) for results stored so.
   void check(int storedType, double feedback = 1.0) const {
     double limit = 4.0 * naive + 4.0 * std::ldexp(scale, -23) + slack * scale;
     if (storedType == M1K_BF16)
       limit += feedback * std::ldexp(scale, -8);
+    else if (storedType == M1K_F16)
+      limit += feedback * std::ldexp(scale, -11);
     EXPECT_LE(got, limit) << "naive float32 error " << naive << ", largest value " << scale;
   }
 };

@@ -268,14 +268,15 @@ TEST(SelectiveScan, LargeDecay) {
   checkAgainstOracle(p, {50}, random);
 }
 
-// bf16 activations and bf16 state: read exactly, computed in f32, rounded once.
-TEST(SelectiveScan, Bf16) {
+// bf16 activations, bf16 and f16 states: read exactly, computed in f32, rounded once.
+TEST(SelectiveScan, RoundedTypes) {
   Random random(16);
-  for (int mask = 1; mask < 4; ++mask) {
-    Scan p;
-    p.activation = mask & 1 ? M1K_BF16 : M1K_F32, p.state = mask & 2 ? M1K_BF16 : M1K_F32;
-    checkAgainstOracle(p, {40, 1, 5}, random);
-  }
+  for (int activation : {M1K_F32, M1K_BF16})
+    for (int state : {M1K_F32, M1K_BF16, M1K_F16}) {
+      Scan p;
+      p.activation = activation, p.state = state;
+      checkAgainstOracle(p, {40, 1, 5}, random);
+    }
 }
 
 // Any split into chunks gives the bits of the whole.
@@ -394,16 +395,20 @@ TEST(SsdScan, ChunkedIsWhole) {
 }
 
 // Errors of a step are forgotten as the state decays: they are those of the n tokens that a state
-// remembers, rounded at random, so about sqrt(n) units of 2^-24 (of 2^-9 for a state in bf16). Fast
-// decay remembers tens of tokens. Slow decay remembers up to all 100,000, 300 units of 6e-8: 2e-5,
-// and five times that for the worst of thousands of values.
+// remembers, rounded at random, so about sqrt(n) units of 2^-24 (of 2^-9 for a state in bf16, of
+// 2^-12 in f16). Fast decay remembers tens of tokens. Slow decay remembers up to all 100,000, 300
+// units of 6e-8: 2e-5, and five times that for the worst of thousands of values.
 TEST(SelectiveScan, LongDecode) {
   Random random(90);
   Scan p = mamba1([](Scan &p) { p.heads = p.repeat = 1; });
   checkLongDecode("selective scan, f32", p, 2e-6, random);
   p.state = M1K_BF16;
   checkLongDecode("selective scan, bf16", p, 2e-2, random);
+  p.state = M1K_F16;
+  checkLongDecode("selective scan, f16", p, 2.5e-3, random);
   p.decay = 1e-3;
+  checkLongDecode("selective scan, slow, f16", p, std::numeric_limits<double>::infinity(), random);
+  p.state = M1K_BF16;
   checkLongDecode("selective scan, slow, bf16", p, std::numeric_limits<double>::infinity(),
                   random); // as large as the values: such states need f32
   p.state = M1K_F32;
@@ -418,6 +423,8 @@ TEST(SsdScan, LongDecode) {
   checkLongDecode("ssd scan, slow, f32", p, 1e-4, random);
   p.state = M1K_BF16, p.decay = 1;
   checkLongDecode("ssd scan, bf16", p, 2e-2, random);
+  p.state = M1K_F16;
+  checkLongDecode("ssd scan, f16", p, 2.5e-3, random);
 }
 
 } // namespace

@@ -115,7 +115,8 @@ private:
       llvm::raw_string_ostream(type) << argument.getType();
       parse("m1.state @" + name + " : " + type);
       // As every state's type ends.
-      test.rounds |= StringRef(type).ends_with("bf16>");
+      test.roundsStates |= StringRef(type).ends_with("xf16>");
+      test.rounds |= test.roundsStates || StringRef(type).ends_with("bf16>");
       return true;
     }
     if (!tensor || !tensor.hasStaticShape()) {

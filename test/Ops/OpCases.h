@@ -30,7 +30,8 @@ namespace m1test {
 struct OpCase {
   std::string name;
   bool forBench = false;
-  bool rounds = false; // something is bf16
+  bool rounds = false;       // something is bf16 or f16
+  bool roundsStates = false; // states of f16, all else f32: as the reference rounds them
   int64_t vocabulary = 0;
   mlir::OwningOpRef<mlir::ModuleOp> model;
   Tensors tensors; // of its weights; none of a case for measuring

@@ -77,9 +77,11 @@ TEST_P(OpCases, AgreeWithFloat64) {
       }
     }
     // One operation in f32: a hundred roundings. In bf16: that of the result, 2^-9 at most, and two
-    // between operations or of a state.
+    // between operations or of a state. States of f16 are what the reference rounds them to, but
+    // for one in a thousand that lies in the middle to within a rounding of f32; left as they are,
+    // or of bf16, they would be off by more than that.
     const double error = test.rounds ? normError(got, want) : relativeError(got, want);
-    EXPECT_LE(error, test.rounds ? 6e-3 : 1e-5);
+    EXPECT_LE(error, test.roundsStates ? 3e-5 : test.rounds ? 6e-3 : 1e-5);
   }
 }
 

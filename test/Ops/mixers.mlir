@@ -189,3 +189,51 @@ func.func @bench_rg_lru(%x: tensor<?x2560xbf16>, %i: tensor<?x2560xbf16>, %r: te
          !m1.batch, !m1.scan_state<2560xf32>) -> tensor<?x2560xbf16>
   return %y : tensor<?x2560xbf16>
 }
+
+// States of f16, with rows of f32, so that nothing else rounds.
+func.func @selective_scan_f16_state(%x: tensor<?x24xf32>, %dt: tensor<?x24xf32>,
+    %a: tensor<24x5xf32> {m1.transform = #m1<transform neg_exp>}, %b: tensor<?x5xf32>,
+    %c: tensor<?x10xf32>, %e: tensor<24xf32>, %batch: !m1.batch, %s: !m1.scan_state<24x5xf16>)
+        -> tensor<?x24xf32> {
+  %y = m1.selective_scan %x, %dt, %a, %b, %c dt_bias(%e), %batch, %s {delta_softplus}
+      : (tensor<?x24xf32>, tensor<?x24xf32>, tensor<24x5xf32>, tensor<?x5xf32>, tensor<?x10xf32>,
+         tensor<24xf32>, !m1.batch, !m1.scan_state<24x5xf16>) -> tensor<?x24xf32>
+  return %y : tensor<?x24xf32>
+}
+
+func.func @ssd_scan_f16_state(%x: tensor<?x60xf32>, %dt: tensor<?x6xf32>,
+    %a: tensor<6xf32> {m1.transform = #m1<transform neg_exp>}, %b: tensor<?x16xf32>,
+    %c: tensor<?x48xf32>, %e: tensor<6xf32>, %batch: !m1.batch, %s: !m1.scan_state<6x10x16xf16>)
+        -> tensor<?x60xf32> {
+  %y = m1.ssd_scan %x, %dt, %a, %b, %c dt_bias(%e), %batch, %s {delta_softplus}
+      : (tensor<?x60xf32>, tensor<?x6xf32>, tensor<6xf32>, tensor<?x16xf32>, tensor<?x48xf32>,
+         tensor<6xf32>, !m1.batch, !m1.scan_state<6x10x16xf16>) -> tensor<?x60xf32>
+  return %y : tensor<?x60xf32>
+}
+
+func.func @gated_delta_f16_state(%q: tensor<?x24xf32>, %k: tensor<?x24xf32>,
+    %v: tensor<?x80xf32>, %a: tensor<?x4xf32>, %b: tensor<?x4xf32>,
+    %g: tensor<4xf32> {m1.transform = #m1<transform neg_exp>}, %batch: !m1.batch,
+    %s: !m1.scan_state<4x12x20xf16>) -> tensor<?x80xf32> {
+  %y = m1.gated_delta %q, %k, %v, %a, %b, %g, %batch, %s
+      {eps = 1.0e-6 : f64, scale = 0.25 : f64}
+      : (tensor<?x24xf32>, tensor<?x24xf32>, tensor<?x80xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<4xf32>, !m1.batch, !m1.scan_state<4x12x20xf16>) -> tensor<?x80xf32>
+  return %y : tensor<?x80xf32>
+}
+
+func.func @rg_lru_f16_state(%x: tensor<?x151xf32>, %i: tensor<?x151xf32>, %r: tensor<?x151xf32>,
+    %l: tensor<151xf32>, %batch: !m1.batch, %s: !m1.scan_state<151xf16>) -> tensor<?x151xf32> {
+  %y = m1.rg_lru %x, %i, %r, %l, %batch, %s
+      : (tensor<?x151xf32>, tensor<?x151xf32>, tensor<?x151xf32>, tensor<151xf32>, !m1.batch,
+         !m1.scan_state<151xf16>) -> tensor<?x151xf32>
+  return %y : tensor<?x151xf32>
+}
+
+func.func @conv_f16_state(%x: tensor<?x24xf32>, %w: tensor<24x4xf32>, %batch: !m1.batch,
+    %s: !m1.conv_state<3x24xf16>) -> tensor<?x24xf32> {
+  %y = m1.causal_conv1d %x, %w, %batch, %s
+      : (tensor<?x24xf32>, tensor<24x4xf32>, !m1.batch, !m1.conv_state<3x24xf16>)
+      -> tensor<?x24xf32>
+  return %y : tensor<?x24xf32>
+}

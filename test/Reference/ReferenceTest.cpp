@@ -2,6 +2,7 @@
 // and against the golden files.
 #include "m1c/Reference.h"
 #include "EvaluatedModel.h"
+#include "Formulas.h"
 #include "M1/IR/M1.h"
 #include "RandomCheckpoint.h"
 
@@ -251,6 +252,51 @@ TEST(Reference, MapsAreTheirScalarCode) {
       EXPECT_NEAR(result->logits[row * 4 + c], want, 1e-9 * std::max(1.0, std::abs(want)))
           << row << " " << c;
     }
+}
+
+// The squares of what a weight of linears is multiplied by, column by column, of all steps since.
+TEST(Reference, ObservesInputsOfLinears) {
+  Parsed parsed(R"(
+    m1.weight @table : tensor<2x3xf32>
+        {value = dense<[[0.5, -1.0, 2.0], [3.0, 0.0, 1.0]]> : tensor<2x3xf32>}
+    m1.weight @w : tensor<2x3xf32>
+        {value = dense<[[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]]> : tensor<2x3xf32>}
+    func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
+        -> (tensor<?x2xf32>, tensor<?xi32>) {
+      %table = m1.get_weight @table : tensor<2x3xf32>
+      %w = m1.get_weight @w : tensor<2x3xf32>
+      %x = m1.embedding %tokens, %table : (tensor<?xi32>, tensor<2x3xf32>) -> tensor<?x3xf32>
+      %y = m1.linear %x, %w : (tensor<?x3xf32>, tensor<2x3xf32>) -> tensor<?x2xf32>
+      %next = m1.sample %y : (tensor<?x2xf32>) -> tensor<?xi32>
+      return %y, %next : tensor<?x2xf32>, tensor<?xi32>
+    })");
+  ASSERT_TRUE(parsed.reference) << parsed.messages;
+  llvm::StringMap<m1c::ReferenceInputs> inputs;
+  parsed.reference->observe(&inputs);
+  for (const std::vector<int32_t> &tokens : {std::vector<int32_t>{0, 1}, std::vector<int32_t>{0}})
+    ASSERT_TRUE(
+        succeeded(parsed.reference->run("prefill", m1c::makeReferenceBatch({{0, 0, tokens}}))));
+  ASSERT_EQ(inputs.size(), 1u);
+  EXPECT_EQ(inputs["w"].rows, 3);
+  EXPECT_EQ(inputs["w"].squares, (std::vector<double>{9.5, 2, 9}));
+}
+
+// States keep the nearest number of their type: ties to even, denormal numbers, infinity beyond.
+TEST(Reference, RoundsStates) {
+  using m1c::reference::rounded, m1c::reference::StateFormat;
+  EXPECT_EQ(rounded(StateFormat::exact, 0.1), 0.1);
+  for (const auto &[value, want] : std::vector<std::pair<double, double>>{{1 + 0x1p-11, 1},
+                                                                          {1 + 0x3p-11, 1 + 0x1p-9},
+                                                                          {-0.1, -0x1.998p-4},
+                                                                          {0x1p-25, 0},
+                                                                          {0x3p-25, 0x1p-23},
+                                                                          {65519, 65504},
+                                                                          {65520, INFINITY},
+                                                                          {-1e9, -INFINITY}})
+    EXPECT_EQ(rounded(StateFormat::f16, value), want) << value;
+  for (const auto &[value, want] : std::vector<std::pair<double, double>>{
+           {1 + 0x1p-8, 1}, {1 + 0x3p-8, 1 + 0x1p-6}, {65520, 65536}, {0x1.ffp127, INFINITY}})
+    EXPECT_EQ(rounded(StateFormat::bf16, value), want) << value;
 }
 
 // The largest logit among the ids that count, the first among equals; a row with a NaN among them

@@ -241,14 +241,15 @@ plan.target @cpu attributes {cpu = "x86-64-v3"} {
 
 // -----
 
-// What the device has no kernel for: a state of f16.
+// What the device has no kernel for: a cache of f16.
 plan.target @cpu attributes {cpu = "x86-64-v3"} {
-  plan.kernel @k {key = "k", origin = "generated"} facts {op = "causal_conv1d", operands = [["x",
-      tensor<64xf32>, 64], ["weight", tensor<64x4xf32>, 0], ["state", tensor<3x64xf16>, 0],
-      ["sequence_starts", tensor<i32>, 0], ["slots", tensor<i32>, 0], ["positions", tensor<i32>,
-      0], ["out", tensor<64xf32>, 64]], outputs = 1 : i64, rows = 1 : i64, max_rows = 0 : i64}
+  plan.kernel @k {key = "k", origin = "attention"} facts {op = "attention", operands = [["q",
+      tensor<64xf32>, 64], ["cache", tensor<2x64x16xf16>, 0], ["sequence_starts", tensor<i32>, 0],
+      ["context_lengths", tensor<i32>, 0], ["block_tables", tensor<i32>, 0], ["out",
+      tensor<64xf32>, 64]], outputs = 1 : i64, params = {scale = 2.500000e-01 : f64, window = 0 :
+      i64}, rows = 1 : i64, max_rows = 0 : i64}
 }
-// expected-error @unknown {{kernel k: the cpu target has no causal_conv1d with a state of this type; f32 and bf16 are known}}
+// expected-error @unknown {{kernel k: the cpu target has no attention with a cache of this type; f32 and bf16 are known, and codes of i8 and f8E4M3FN}}
 
 // -----
 

@@ -84,7 +84,7 @@ int main(int argc, char **argv) {
                  "Type of activations; f32 computes everything in f32")
       ->check(CLI::IsMember({"bf16", "f32"}));
   app.add_option("--state-type", options.stateType, "Type of the scan states")
-      ->check(CLI::IsMember({"f32", "bf16"}));
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
   app.add_option("--kv-type", options.kvType,
                  "Type of cached keys and values (default: that of the activations); int8 and fp8 "
                  "have a scale for each head of each token")
@@ -101,6 +101,12 @@ int main(int argc, char **argv) {
                      "Regular expression of names of weights that --quantize leaves as they are")
           ->type_name("REGEX")
           ->default_str("");
+  app.add_option("--calibrate", options.calibrate,
+                 "Text that the model is to be good at, for the scales of int4: a JSON object a "
+                 "line with \"prompt\", \"messages\" or \"text\". An error in a column counts by "
+                 "what the column is multiplied by there")
+      ->type_name("FILE.jsonl")
+      ->default_str("");
   app.add_option(
          "--weights", weights,
          "embed, external (checkpoint files stay where they are) or dummy:SEED (for benchmarks)")
@@ -171,6 +177,12 @@ int main(int argc, char **argv) {
   }
   if (quantizeKeep->count() && options.quantize.empty())
     return usageError("--quantize-keep needs --quantize");
+  if (!options.calibrate.empty() && options.quantize.rfind("int4", 0) != 0)
+    return usageError("--calibrate needs --quantize int4: the scales of int8 and fp8 follow from "
+                      "the largest value of a row");
+  if (!options.calibrate.empty() &&
+      (options.weights == m1c::WeightStorage::dummy || m1c::isArtifact(options.model)))
+    return usageError("--calibrate runs the model of a checkpoint, with its weights and tokenizer");
   if (!options.quantize.empty() && !options.passPipeline.empty())
     return usageError("--quantize has no effect with --pass-pipeline; name m1-quantize-weights "
                       "there");

@@ -20,7 +20,7 @@ using namespace m1tool;
 namespace {
 
 struct Arguments {
-  std::string model, inputIds, dumpLogits, pipeline;
+  std::string model, inputIds, dumpLogits, pipeline, stateType = "f32", kvType = "f32";
   uint32_t maxNewTokens = 16, prefillChunk = 512;
 };
 
@@ -33,7 +33,16 @@ Status run(const Arguments &arguments) {
   context.loadDialect<m1::M1Dialect, func::FuncDialect>();
   m1c::CheckpointData data;
   m1c::ImportOptions options;
+  // Whose rounding is left out.
   options.activationType = options.stateType = options.kvType = Float32Type::get(&context);
+  if (arguments.stateType == "f16")
+    options.stateType = Float16Type::get(&context);
+  else if (arguments.stateType == "bf16")
+    options.stateType = BFloat16Type::get(&context);
+  if (arguments.kvType == "int8")
+    options.kvType = IntegerType::get(&context, 8);
+  else if (arguments.kvType == "fp8")
+    options.kvType = Float8E4M3FNType::get(&context);
   auto module = m1c::importCheckpoint(context, arguments.model, options, data);
   if (failed(module))
     return error(StatusCode::invalidArgument, "%s: import failed", arguments.model.c_str());
@@ -119,6 +128,15 @@ int main(int argc, char **argv) {
   app.add_option("--prefill-chunk", arguments.prefillChunk, "Prompt tokens of one step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));
+  app.add_option("--state-type", arguments.stateType,
+                 "Type of the scan states, rounded to it where a step ends (f32: not at all)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "f16", "bf16"}));
+  app.add_option("--kv-type", arguments.kvType,
+                 "Type of cached keys and values; int8 and fp8: codes, with a scale for each head "
+                 "of each token (f32: no rounding)")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"f32", "int8", "fp8"}));
   app.add_option("--dump-logits", arguments.dumpLogits,
                  "Write prefill_logits, output_ids and decode_logits, as m1-run does")
       ->type_name("FILE.safetensors");

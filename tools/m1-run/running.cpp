@@ -59,6 +59,9 @@ void printStats(const Model &model, const Running &running, double loadSeconds, 
     std::fprintf(out, "keys and values   %s, %.0f bytes a token\n",
                  elementName(model.module().kv_type()),
                  double(model.pageBytes()) / model.module().page_size());
+  if (model.slotBytes() > 0)
+    std::fprintf(out, "states            %s, %s a sequence\n",
+                 elementName(model.module().state_type()), bytesText(model.slotBytes()).c_str());
   if (devices > 1)
     std::fprintf(out, "devices           %u; prefill and decode are the mean rates of one\n",
                  devices);

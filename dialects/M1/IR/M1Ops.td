@@ -126,7 +126,9 @@ def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
     - `angles`: a rotary table.
 
     Data is read when the artifact is written, from the mapped checkpoint. With dummy weights the
-    sources are names only.
+    sources are names only. With `int4_groups_…` an attribute `m1.column_importance`, K numbers of
+    f32, says what the squared error in each column counts when scales are searched (m1-compile
+    --calibrate); without it all count the same.
 
     Example:
     ```mlir

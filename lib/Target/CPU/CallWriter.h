@@ -57,6 +57,7 @@ public:
   void type(llvm::StringRef role) {
     Type element = w.has(role) ? w.operand(role).element : Type(w.b.getF32Type());
     integer(element.isBF16()                             ? M1K_BF16
+            : element.isF16()                            ? M1K_F16
             : mlir::m1::isInt4Pairs(element)             ? M1K_I4
             : element.isInteger(8)                       ? M1K_I8
             : mlir::isa<mlir::Float8E4M3FNType>(element) ? M1K_E4M3

@@ -143,19 +143,12 @@ void writeCombine(KernelWriter &w) {
   call.call();
 }
 
-/// A state whose elements the kernels do not convert.
-std::string badState(const KernelSpec &spec, StringRef role) {
-  Type element = spec.get(role).element;
-  if (element.isF32() || element.isBF16())
-    return "";
-  return "a " + role.str() + " of this type; f32 and bf16 are known";
-}
-std::string badSlots(const KernelSpec &spec) { return badState(spec, "state"); }
+/// A cache whose elements the kernel does not convert.
 std::string badCache(const KernelSpec &spec) {
-  if (m1::isCacheCode(spec.get("cache").element))
+  Type element = spec.get("cache").element;
+  if (element.isF32() || element.isBF16() || m1::isCacheCode(element))
     return "";
-  std::string reason = badState(spec, "cache");
-  return reason.empty() ? reason : reason + ", and codes of i8 and f8E4M3FN";
+  return "a cache of this type; f32 and bf16 are known, and codes of i8 and f8E4M3FN";
 }
 
 uint32_t blocksOf(const KernelSpec &spec, StringRef role) {
@@ -179,8 +172,6 @@ std::vector<CpuFamily> handTunedFamilies() {
       {"ssd_scan", {"ssd_scan"}, writeSsdScan, true, false, outBlocks},
       {"gated_delta", {"gated_delta"}, writeGatedDelta, true, false, outBlocks},
       {"causal_conv1d", {"causal_conv1d"}, writeCausalConv1d, true, false, inputBlocks}};
-  for (CpuFamily &family : families)
-    family.unsupported = badSlots;
   families.push_back(attention);
   families.push_back({"experts", {"router"}, writeRouter});
   families.push_back({"experts", {"combine"}, writeCombine});
