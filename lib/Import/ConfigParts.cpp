@@ -231,9 +231,12 @@ private:
 
   /// Peng et al., arXiv 2309.00071, with the defaults of transformers.
   void readYarn() {
-    double factor = required("factor");
-    double original =
-        scaling.number("original_max_position_embeddings").value_or(double(model.maxPositions));
+    std::optional<double> trained = scaling.number("original_max_position_embeddings");
+    double original = trained.value_or(double(model.maxPositions));
+    // Null: how far the context of the configuration goes beyond that of the training.
+    double factor = trained && scaling.mentions("factor") && !scaling.has("factor")
+                        ? double(model.maxPositions) / original
+                        : required("factor");
     double fast = scaling.number("beta_fast").value_or(32),
            slow = scaling.number("beta_slow").value_or(1);
     bool truncate = scaling.flag("truncate", true);

@@ -18,7 +18,7 @@ public:
     intermediateSize = config.size("intermediate_size");
     expectSilu(config);
     attentionPeriod = config.integer("attn_layer_period", 1, mostLayers).value_or(8);
-    attentionOffset = config.integer("attn_layer_offset", 0, mostLayers).value_or(4);
+    attentionOffset = readOffset(config, "attn_layer_offset", 4, attentionPeriod);
     int64_t expand = config.integer("mamba_expand").value_or(2);
     mamba.inner = std::min(expand * model.hiddenSize, largestSize);
     mamba.states = config.integer("mamba_d_state", 1, largestHead).value_or(16);
@@ -32,7 +32,7 @@ public:
     if (config.integer("num_experts", 1, mostExperts).value_or(16) > 1) {
       experts = readExperts(config, "num_experts", 16, 2, intermediateSize);
       expertPeriod = config.integer("expert_layer_period", 1, mostLayers).value_or(2);
-      expertOffset = config.integer("expert_layer_offset", 0, mostLayers).value_or(1);
+      expertOffset = readOffset(config, "expert_layer_offset", 1, expertPeriod);
     }
     config.ignore({"num_experts_per_tok", "expert_layer_period", "expert_layer_offset",
                    "use_mamba_kernels", "use_mambapy", "use_associative_scan", "rope_parameters"});
@@ -60,6 +60,15 @@ public:
   std::string finalNorm() const override { return "model.final_layernorm.weight"; }
 
 private:
+  /// One that no layer has is an error, as in transformers.
+  static int64_t readOffset(const Fields &config, llvm::StringRef name, int64_t absent,
+                            int64_t period) {
+    int64_t offset = config.integer(name, 0, mostLayers).value_or(absent);
+    if (offset >= period)
+      config.error(name) << "expected less than the period " << period << ", got " << offset;
+    return offset;
+  }
+
   AttentionConfig attention;
   Mamba1Config mamba;
   ExpertsConfig experts;

@@ -76,8 +76,8 @@ private:
   void readLayers(const Fields &config, int64_t layers) {
     isAttention.assign(layers, false);
     if (!config.has("layer_types")) {
-      if (!config.has("full_attn_idxs"))
-        config.error("layer_types") << "missing";
+      if (!config.has("full_attn_idxs")) // as the class in transformers
+        isAttention.assign(layers, true);
       for (int64_t index : config.integers("full_attn_idxs", std::max<int64_t>(layers, 1)))
         if (index < layers)
           isAttention[index] = true;

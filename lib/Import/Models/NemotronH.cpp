@@ -30,9 +30,17 @@ public:
     Mamba2Config absent;
     absent.heads = 128;
     absent.groups = 8;
+    // Three fields have a second name, which counts where both are there.
+    auto nameOf = [&](llvm::StringRef other, llvm::StringRef name) {
+      if (!config.has(other))
+        return name;
+      config.ignore({name});
+      return other;
+    };
     mamba = readMamba2(config,
-                       {"mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size",
-                        "conv_kernel", "use_conv_bias", "use_bias"},
+                       {"mamba_num_heads", "mamba_head_dim", nameOf("mamba_n_groups", "n_groups"),
+                        "ssm_state_size", nameOf("mamba_d_conv", "conv_kernel"),
+                        nameOf("mamba_conv_bias", "use_conv_bias"), "use_bias"},
                        absent);
     mamba.norm = Mamba2Config::Norm::grouped;
     mamba.normEps = eps;
@@ -44,10 +52,27 @@ public:
                      "n_routed_experts", "n_shared_experts", "norm_topk_prob",
                      "num_experts_per_tok", "routed_scaling_factor"});
     // Of other implementations and of training.
-    config.ignore({"mamba_proj_bias", "expand", "chunk_size", "residual_in_fp32", "time_step_min",
-                   "time_step_max", "time_step_floor", "use_mamba_kernels", "mamba_ssm_cache_dtype",
-                   "hidden_dropout", "moe_shared_expert_overlap", "mtp_layers_block_type",
-                   "num_nextn_predict_layers", "rope_theta", "rope_parameters",
+    config.ignore({"mamba_proj_bias",
+                   "expand",
+                   "chunk_size",
+                   "residual_in_fp32",
+                   "time_step_min",
+                   "time_step_max",
+                   "time_step_floor",
+                   "use_mamba_kernels",
+                   "mamba_ssm_cache_dtype",
+                   "hidden_dropout",
+                   "moe_shared_expert_overlap",
+                   "mtp_layers_block_type",
+                   "mtp_hybrid_override_pattern",
+                   "mamba_expand",
+                   "mamba_chunk_size",
+                   "mamba_dt_min",
+                   "mamba_dt_max",
+                   "mamba_dt_init_floor",
+                   "num_nextn_predict_layers",
+                   "rope_theta",
+                   "rope_parameters",
                    "partial_rotary_factor"});
   }
 

@@ -179,8 +179,12 @@ Flow Interpreter::execute(const Statement &s, const ScopePtr &scope, String &out
   case S::macro:
     defineMacro(s, scope);
     return Flow::next;
-  case S::block:
-    return run(s.body, inner(scope), out);
+  case S::block: {
+    ScopePtr body = inner(scope);
+    for (const auto &[name, value] : s.parameters)
+      body->variables[name] = evaluate(*value, scope);
+    return run(s.body, body, out);
+  }
   case S::breakLoop:
     return Flow::breakLoop;
   case S::continueLoop:
@@ -405,6 +409,16 @@ Value Interpreter::binary(const std::string &op, const Value &a, const Value &b)
     for (size_t i = 0; i < times && !text.empty(); ++i)
       out += text;
     return out;
+  }
+  if (op == "*" && ((a.isSequence() && b.isIntegral()) || (b.isSequence() && a.isIntegral()))) {
+    const Value &sequence = a.isSequence() ? a : b;
+    const int64_t times = a.isSequence() ? b.number : a.number;
+    List items;
+    for (int64_t i = 0; i < times && !sequence.items().empty(); ++i) {
+      budget.spend(sequence.items().size());
+      items.insert(items.end(), sequence.items().begin(), sequence.items().end());
+    }
+    return sequence.is(Kind::tuple) ? Value::tuple(items) : Value(items);
   }
   if (op == "%" && a.is(Kind::string))
     throw TemplateError("'%' formatting of strings is not supported");

@@ -3,9 +3,9 @@
 // controls, tojson without escapes, raise_exception, strftime_now).
 //
 // Supported: if/elif/else, for (unpacking, filter, else, loop.*, break, continue), set (names,
-// namespace attributes, unpacking, blocks), macro, filter and raw blocks, generation markers, all
-// operators, slices, calls; the filters, tests and methods of filters.cpp and methods.cpp. Anything
-// else is an error that names line and construct. Templates cannot change their input, and
+// namespace attributes, unpacking, blocks), macro, with, filter and raw blocks, generation markers,
+// all operators, slices, calls; the filters, tests and methods of filters.cpp and methods.cpp.
+// Anything else is an error that names line and construct. Templates cannot change their input, and
 // evaluation is bounded in steps, memory and depth (budget.h, docs/text.md).
 #ifndef M1RT_TEMPLATE_CHATTEMPLATE_H
 #define M1RT_TEMPLATE_CHATTEMPLATE_H

@@ -169,8 +169,20 @@ Value safeFilter(const Value &v, const Arguments &a) {
   return v.str();
 }
 
+// Those between two digits, as Python reads numbers.
+void dropUnderscores(String &text) {
+  auto isDigit = [&](size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
+  String out;
+  for (size_t i = 0; i < text.size(); ++i)
+    if (text[i] != '_' || i == 0 || !isDigit(i - 1) || !isDigit(i + 1))
+      out += text[i];
+  text = std::move(out);
+}
+
 bool parseReal(const String &text, double &out) {
-  return parseDouble(strip(text, Side::both), out);
+  String number = strip(text, Side::both);
+  dropUnderscores(number);
+  return parseDouble(number, out);
 }
 
 Value intFilter(const Value &v, const Arguments &a) {
@@ -185,17 +197,21 @@ Value intFilter(const Value &v, const Arguments &a) {
     real = v.floating;
   else if (v.is(Kind::string)) {
     String t = strip(v.text(), Side::both);
+    dropUnderscores(t);
     size_t sign = !t.empty() && (t[0] == '-' || t[0] == '+');
     if (t.size() > sign && t.size() - sign <= 18 &&
         t.find_first_not_of("0123456789", sign) == String::npos)
       return static_cast<int64_t>(std::atoll(t.c_str()));
-    if (!parseReal(v.text(), real))
+    if (!parseReal(t, real))
       return absent;
   } else {
     return absent;
   }
-  if (!(std::fabs(real) < 9e18))
+  if (std::isnan(real))
     return absent;
+  if (!(std::fabs(real) < 9e18))
+    throw TemplateError(std::isinf(real) ? "int: infinity is no integer"
+                                         : "an integer grows past 64 bits");
   return static_cast<int64_t>(real);
 }
 
@@ -224,6 +240,8 @@ Value roundFilter(const Value &v, const Arguments &a) {
   if (!requireDefined(v).isNumber())
     throw TemplateError(std::string("round: expected a number, got ") + v.typeName());
   String method = b.string(1, "common");
+  if (b.integer(0, 0) < 0)
+    throw TemplateError("round: a negative precision is not supported");
   double scale = std::pow(10.0, static_cast<double>(b.integer(0, 0))), x = v.asDouble();
   if (method == "common" && v.isIntegral())
     return v.number;
@@ -244,6 +262,28 @@ Value roundFilter(const Value &v, const Arguments &a) {
   if (method == "floor")
     return std::floor(x * scale) / scale;
   throw TemplateError("round: method '" + plain(method) + "' is not known");
+}
+
+// Lists of `size` items each; the last is filled up where there is something to fill it with.
+Value batchFilter(const Value &v, const Arguments &a) {
+  Bound b("batch", a, {"linecount", "fill_with"}, 1);
+  const int64_t size = b.integer(0, 0);
+  if (size < 1)
+    throw TemplateError("batch: expected a positive number of items");
+  List out, part;
+  for (const Value &item : iterate(v)) {
+    part.push_back(item);
+    if (static_cast<int64_t>(part.size()) == size) {
+      out.push_back(std::move(part));
+      part = List();
+    }
+  }
+  if (!part.empty()) {
+    for (int64_t i = static_cast<int64_t>(part.size()); b.has(1) && i < size; ++i)
+      part.push_back(b[1]);
+    out.push_back(std::move(part));
+  }
+  return out;
 }
 
 Value itemsFilter(const Value &v, const Arguments &a) {
@@ -434,6 +474,7 @@ using Filter = Value (*)(const Value &, const Arguments &);
 const std::map<std::string, Filter> &filterTable() {
   static const std::map<std::string, Filter> table = {
       {"abs", absFilter},
+      {"batch", batchFilter},
       {"capitalize", textFilter<capitalize>},
       {"count", lengthFilter},
       {"d", defaultFilter},
@@ -491,6 +532,14 @@ int64_t integerOf(const Value &v, const char *test) {
   return v.number;
 }
 
+// Identity, where it is that of values.
+bool isSame(const Value &v, const Value &other) {
+  for (const Value *value : {&v, &other})
+    if (value->is(Kind::none) || value->is(Kind::boolean))
+      return v.kind == other.kind && v.number == other.number;
+  throw TemplateError("sameas: expected none, true or false");
+}
+
 bool divisible(const Value &v, const Value *by) {
   int64_t divisor = integerOf(*by, "divisibleby");
   if (divisor == 0)
@@ -542,6 +591,7 @@ const std::map<std::string, TestEntry> &testTable() {
       {"test", {M1_TEST(v.is(Kind::string) && isTest(plain(v.text()))), false}},
       {"divisibleby", {divisible, true}},
       {"in", {M1_TEST(contains(*argument, v)), true}},
+      {"sameas", {M1_TEST(isSame(v, *argument)), true}},
       {"eq", eq},
       {"equalto", eq},
       {"==", eq},

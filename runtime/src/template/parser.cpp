@@ -201,6 +201,22 @@ std::unique_ptr<Statement> Parser::statement() {
     expectBlockEnd();
     return s;
   }
+  if (name == "with") { // names of its own for a block
+    auto s = make(S::block, line);
+    while (peek().kind == Kind::name) {
+      std::string variable = target(false).name;
+      if (variable.empty())
+        unsupported("unpacking in 'with'");
+      expectOp("=");
+      s->parameters.emplace_back(std::move(variable), expression());
+      if (!skipOp(","))
+        break;
+    }
+    expectBlockEnd();
+    s->body = bodyUntil("endwith");
+    expectBlockEnd();
+    return s;
+  }
   if (name == "generation") { // marks the assistant's part for training; no effect on the text
     expectBlockEnd();
     auto s = make(S::block, line);
@@ -217,8 +233,8 @@ std::unique_ptr<Statement> Parser::statement() {
     return make(name == "break" ? S::breakLoop : S::continueLoop, line);
   }
   --at;
-  for (const char *end :
-       {"endif", "endfor", "endset", "endmacro", "endfilter", "endgeneration", "else", "elif"})
+  for (const char *end : {"endif", "endfor", "endset", "endmacro", "endfilter", "endwith",
+                          "endgeneration", "else", "elif"})
     if (name == end)
       fail("unexpected {% " + name + " %}");
   unsupported("statement '" + name + "'");

@@ -56,7 +56,7 @@ struct Statement {
     setBlock,  // target, value (filters on the body, may be null), body
     macro,     // text (name), parameters, body
     filter,    // value (filters), body
-    block,     // body: {% generation %}
+    block,     // parameters, body: {% generation %}, {% with %}
     breakLoop,
     continueLoop,
   };

@@ -43,12 +43,12 @@ void AddedTokens::add(std::string_view content, uint32_t id, uint32_t flags) {
   tokens.push_back({id, flags});
 }
 
-bool AddedTokens::find(std::string_view text, size_t from, Match &match,
-                       const Barriers &barriers) const {
+bool AddedTokens::findNext(std::string_view text, Match &match, const Barriers &barriers) const {
   if (onlyRoot == -2)
     return false;
   CharClasses classes;
-  size_t at = from;
+  const size_t from = match.end;
+  size_t at = match.contentEnd;
   while (at < text.size()) {
     if (onlyRoot >= 0) {
       const void *hit = std::memchr(text.data() + at, onlyRoot, text.size() - at);
@@ -78,6 +78,7 @@ bool AddedTokens::find(std::string_view text, size_t from, Match &match,
     }
     const Token &token = tokens[found];
     size_t begin = at;
+    const size_t contentEnd = end;
     if (token.flags & addedSingleWord) {
       size_t left = begin, right = end;
       if ((begin > 0 && isWord(classes(decodeUtf8Before(text.data(), left)))) ||
@@ -94,7 +95,7 @@ bool AddedTokens::find(std::string_view text, size_t from, Match &match,
       for (size_t right = end;
            right < text.size() && classes(decodeUtf8(text.data(), right)) == CharClass::space;)
         end = right;
-    match = {begin, end, token.id};
+    match = {begin, end, contentEnd, token.id};
     return true;
   }
   return false;

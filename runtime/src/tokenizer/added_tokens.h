@@ -17,6 +17,7 @@ class AddedTokens {
 public:
   struct Match {
     size_t begin, end; // including the white space that lstrip and rstrip take
+    size_t contentEnd; // where to look on: white space that rstrip took may be a token again
     uint32_t id;
   };
 
@@ -24,9 +25,9 @@ public:
   // `flags` are those of tokenizer_format::AddedFlag. Empty content never matches.
   void add(std::string_view content, uint32_t id, uint32_t flags);
   bool empty() const { return nodes.size() == 1; }
-  // The next match at or after `from` whose content has no barrier inside. `from` is where the
-  // previous match ended (0 at first); lstrip does not reach before it.
-  bool find(std::string_view text, size_t from, Match &match, const Barriers &barriers = {}) const;
+  // The match after `match` whose content has no barrier inside; all 0 at first. lstrip does not
+  // reach before the previous match's end.
+  bool findNext(std::string_view text, Match &match, const Barriers &barriers = {}) const;
 
 private:
   struct Edge {

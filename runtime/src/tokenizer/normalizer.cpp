@@ -79,6 +79,8 @@ bool Normalizer::applyStep(const Step &step, std::string &text, bool &keepsStart
     return true;
   case Kind::stripMarks: {
     CharClasses classes;
+    size_t at = 0;
+    keepsStart &= text.empty() || classes(decodeUtf8(text.data(), at)) != CharClass::mark;
     text = filtered(text, [&](uint32_t c) { return classes(c) != CharClass::mark; });
     return true;
   }
@@ -104,6 +106,8 @@ bool Normalizer::applyStep(const Step &step, std::string &text, bool &keepsStart
       for (size_t at = 0; (at = text.find(step.pattern, at)) != std::string::npos;
            at += step.pattern.size())
         matches.push_back({at, at + step.pattern.size()});
+    if (step.content.empty() && !matches.empty() && matches[0].begin == 0 && matches[0].end > 0)
+      keepsStart = false;
     size_t most = kLargestGrowth * (text.size() + 64), done = 0;
     std::string out;
     for (const Regex::Span &m : matches) {

@@ -375,9 +375,10 @@ bool PreTokenizer::split(std::string_view text, bool atStart, Pieces &pieces,
   PatternMatcher matcher;
   for (const Stage &stage : stages) {
     cut.clear();
-    for (std::string_view piece : pieces.views) {
+    for (size_t i = 0; i < pieces.views.size(); ++i) {
+      std::string_view piece = pieces.views[i];
       if (stage.kind == StageKind::metaspace) {
-        splitMetaspace(stage, piece, atStart && piece.data() == text.data(), pieces, cut);
+        splitMetaspace(stage, piece, atStart && i == 0, pieces, cut);
         continue;
       }
       if (stage.kind == StageKind::prefixSpace) {
@@ -422,6 +423,8 @@ bool PreTokenizer::split(std::string_view text, bool atStart, Pieces &pieces,
       for (const Part &p : parts)
         if (p.end > p.begin)
           cut.push_back(piece.substr(p.begin, p.end - p.begin));
+      // What is removed at the beginning of the text leaves no first piece.
+      atStart &= i > 0 || (!cut.empty() && cut[0].data() == piece.data());
     }
     pieces.views.swap(cut);
   }

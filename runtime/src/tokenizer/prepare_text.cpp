@@ -150,8 +150,12 @@ void TokenizerPreparation::addPreTokenizer(const Json &step) {
                                                            : SplitBehavior::contiguous);
   } else if (type == "Punctuation") { // ASCII's and Unicode's
     split("[\\p{P}$+<=>^`|~]", behaviorOf(type, step.value("behavior", "Isolated")));
-  } else if (type == "Whitespace") { // words and runs of other characters
-    split("\\w+|[^\\w\\s]+", SplitBehavior::removed, true);
+  } else if (type == "Whitespace") {
+    // Words and runs of other characters. This \w is that of Rust's regular expressions, which,
+    // unlike Oniguruma's, holds joiners and whatever is alphabetic.
+    split("[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}]+"
+          "|[^\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{200C}\\x{200D}\\s]+",
+          SplitBehavior::removed, true);
   } else if (type == "WhitespaceSplit") {
     split("\\s", SplitBehavior::removed);
   } else if (type == "CharDelimiterSplit") {

@@ -313,13 +313,13 @@ bool Tokenizer::encode(std::string_view text, bool addSpecial, const Barriers &b
   std::unique_ptr<BytePairScratch> scratch = takeScratch();
   bool ok = true;
   size_t at = 0;
-  AddedTokens::Match match;
+  AddedTokens::Match match{};
   auto plain = [&](size_t begin, size_t end) {
-    return begin == end ||
+    return begin >= end ||
            encodeNormalized(text.substr(begin, end - begin), begin == 0,
                             barriersInside(barriers, begin, end), *scratch, ids, error);
   };
-  while (ok && rawTokens.find(text, at, match, barriers)) {
+  while (ok && rawTokens.findNext(text, match, barriers)) {
     ok = plain(at, match.begin);
     ids.push_back(static_cast<int32_t>(match.id));
     at = match.end;
@@ -352,8 +352,8 @@ bool Tokenizer::encodeNormalized(std::string_view text, bool atStart, Barriers b
   if (result == Normalizer::Result::changed)
     text = normalized;
   size_t at = 0;
-  AddedTokens::Match match;
-  while (normalizedTokens.find(text, at, match, barriers)) {
+  AddedTokens::Match match{};
+  while (normalizedTokens.findNext(text, match, barriers)) {
     if (match.begin > at &&
         !encodePieces(text.substr(at, match.begin - at), atStart && at == 0, scratch, ids, error))
       return false;

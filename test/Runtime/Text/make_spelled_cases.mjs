@@ -15,6 +15,7 @@ for (let b = 0; b < 256; ++b) if (b % 16 || b < 128) add(`<0x${b.toString(16).to
 "▁abcdefghijklmnopqrstuvwxyz.,'!é数ﬁ ".split("").forEach(add);
 const merges = ["t h", "th e", "▁ the", "i n", "e r", "▁ a", "o n", "▁ ▁", "▁▁ ▁▁", "a b", "ab c", "r e", "h e", "▁ o", "▁o n", "in g", "n d", "a nd"].map((m) => m.split(" "));
 merges.forEach(([a, b]) => add(a + b));
+add("\n");
 
 const sequence = (kind, list) => ({ type: "Sequence", [kind]: list });
 const replace = (from, to) => ({ type: "Replace", pattern: { String: from }, content: to });
@@ -48,13 +49,20 @@ const variants = {
   metaspaceNever: [metaspace("never", false), {}],
   words: [words, {}],
   whitespace: [{ ...words, pre_tokenizer: { type: "Whitespace" } }, { ignore_merges: true }],
+  // Where the text begins: what is taken away before it is not a part of it.
+  removedFirst: [{ ...metaspace("first"), normalizer: sequence("normalizers", [{ type: "Replace", pattern: { Regex: "^the" }, content: "" }, { type: "StripAccents" }]) }, {}],
+  removedPieces: [{ ...metaspace("first"), normalizer: null, pre_tokenizer: sequence("pretokenizers", [{ type: "Split", pattern: { String: "the" }, behavior: "Removed", invert: false }, { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: true }]) }, {}],
+  twoMetaspaces: [{ ...metaspace("first"), normalizer: null, pre_tokenizer: sequence("pretokenizers", [{ type: "Metaspace", replacement: "_", prepend_scheme: "never", split: false }, { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: true }]) }, {}],
+  // White space that the token before has taken with it, which is a token itself.
+  takenSpace: [{ ...llama, normalizer: null, added: ["\n"] }, {}],
 };
 const texts = ["", " ", "the", " the  and", "The other thing on a hand.", "abcabc abc", "   a    b", "été 数学 数x", "ﬁn Ⅷ １２ 12abc", "it's, the! and...", "a\nb\t\u0000",
-  "😀 the 😀😀", "<s>the</s> and<s> a", "</s>", " <s> ", "aaaa on aa", "ÀÉ e\u0301 \u00a0the\u3000and", "▁the▁and", "x<unk>y", "\u0010\u00f0 \u0900"];
+  "😀 the 😀😀", "<s>the</s> and<s> a", "</s>", " <s> ", "aaaa on aa", "ÀÉ e\u0301 \u00a0the\u3000and", "▁the▁and", "x<unk>y", "\u0010\u00f0 \u0900",
+  "👩\u200d👧 a\u200cb Ⓐ", "a</s>\n the", "a</s> \n\n the</s>\n", "\u0301the"];
 for (const [name, [parts, model]] of Object.entries(variants)) {
   const tokenizer = {
     version: "1.0", truncation: null, padding: null,
-    added_tokens: ["<unk>", "<s>", "</s>"].map((content) => ({ id: vocab[content], content, single_word: false, lstrip: false, rstrip: content === "</s>", normalized: false, special: true })),
+    added_tokens: ["<unk>", "<s>", "</s>", ...(parts.added ?? [])].map((content) => ({ id: vocab[content], content, single_word: false, lstrip: false, rstrip: content === "</s>", normalized: false, special: true })),
     normalizer: parts.normalizer, pre_tokenizer: parts.pre_tokenizer, post_processor: null, decoder: parts.decoder,
     model: { type: "BPE", dropout: null, unk_token: "<unk>", continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: true, byte_fallback: true, ignore_merges: false, vocab, merges, ...model },
   };
