@@ -363,9 +363,7 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
     return writeConstant(weight, value, sink);
   // Whose sources are read: for scales those of the weight that they belong to.
   WeightOp source = weight.getScalesOfAttr() ? weight.getScaled() : weight;
-  if (!source)
-    return weight.emitOpError() << "refers to " << weight.getScalesOfAttr()
-                                << ", which is no m1.weight";
+  assert(source && "the verifier looks for the weight of scales_of");
   const bool quantised = source.isQuantised();
   Type elementType = weight.getTensorType().getElementType();
   if (!isa<Float32Type, BFloat16Type>(elementType) && !quantised)
