@@ -97,8 +97,10 @@ private:
     if (listener.diagnostic)
       listener.diagnostic(isWarning, message);
   }
+  /// An error without a message has been reported as a diagnostic.
   bool fail(llvm::Error error) {
-    say(false, llvm::toString(std::move(error)));
+    if (std::string message = llvm::toString(std::move(error)); !message.empty())
+      say(false, message);
     return false;
   }
 
@@ -127,7 +129,6 @@ private:
   bool runPasses(llvm::function_ref<void(PassManager &)> build);
   bool isPlanned() { return !module->getOps<plan::TargetOp>().empty(); }
   bool optimize();
-  bool keepModule();
   bool lowerToPlan();
   bool runPipeline();
   bool generateCode();
@@ -338,15 +339,6 @@ bool Compilation::optimize() {
          save("2-m1-optimized.mlir");
 }
 
-/// For the artifact, so that its code can be made anew.
-bool Compilation::keepModule() {
-  auto text = packModule(*module);
-  if (!text)
-    return fail(text.takeError());
-  artifact.moduleText = std::move(*text);
-  return true;
-}
-
 bool Compilation::lowerToPlan() {
   bool planned = isPlanned(); // a file may be
   bool ok = runPasses([&](PassManager &passes) {
@@ -517,6 +509,9 @@ bool Compilation::run(ArtifactSizes *outSizes) {
   if (!checkOptions() || !readTuning() || !stage("tokenizer", [&] { return prepareTokenizer(); }) ||
       !readModel())
     return false;
+  if (options.emit == Emit::artifact && !m1::getModel(*module))
+    return fail(
+        llvm::createStringError(options.model + ": holds no m1.model, which an artifact needs"));
   if (options.emit == Emit::artifact && isGgufFile(checkpointDirectory()))
     warnOfGguf();
   else if (options.emit == Emit::artifact && !checkpointDirectory().empty())
@@ -534,8 +529,8 @@ bool Compilation::run(ArtifactSizes *outSizes) {
       return false;
     if (options.emit == Emit::m1Optimized)
       return writeModule(options.output);
-    if (!isPlanned() && options.emit == Emit::artifact && !keepModule())
-      return false;
+    if (!isPlanned() && options.emit == Emit::artifact)
+      artifact.moduleText = packModule(*module); // so that its code can be made anew
     if (!stage("plan", [&] { return lowerToPlan(); }))
       return false;
   }
