@@ -2,6 +2,9 @@
 set(MLIR_DIR ${LLVM_ROOT_DIR}/lib/cmake/mlir CACHE PATH "")
 find_package(MLIR REQUIRED CONFIG)
 message(STATUS "MLIR ${LLVM_PACKAGE_VERSION} in ${MLIR_DIR}")
+if(NOT LLVM_ENABLE_ZSTD)
+  message(FATAL_ERROR "LLVM was built without zstd, by which artifacts keep their modules: set LLVM_ROOT_DIR to one with it")
+endif()
 list(APPEND CMAKE_MODULE_PATH "${MLIR_CMAKE_DIR}" "${LLVM_CMAKE_DIR}")
 set(LLVM_ENABLE_WARNINGS OFF CACHE BOOL "" FORCE) # our own, in m1_options
 include(TableGen)

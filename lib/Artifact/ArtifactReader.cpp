@@ -109,8 +109,6 @@ llvm::Expected<std::string> unpack(const m1rt::Artifact &artifact) {
   if (from->bytes() > largestText)
     return malformed("says that it has " + llvm::Twine(from->bytes()) + " bytes, more than " +
                      llvm::Twine(largestText));
-  if (!llvm::compression::zstd::isAvailable())
-    return llvm::createStringError("this m1-compile was built with an LLVM without zstd");
   const m1rt::Bytes packed = artifact.segment(*from->data());
   llvm::SmallVector<uint8_t> text;
   if (auto error = llvm::compression::zstd::decompress({packed.data, packed.size}, text,
@@ -272,7 +270,7 @@ llvm::Error takeText(const m1rt::Artifact &artifact, ArtifactOptions &options) {
 
 } // namespace
 
-llvm::Expected<ModuleText> packModule(ModuleOp module) {
+ModuleText packModule(ModuleOp module) {
   OwningOpRef<ModuleOp> copy = module.clone();
   // Places in files are of this machine, and no part of the program.
   auto keepName = [](Location loc) -> Location {
@@ -291,8 +289,6 @@ llvm::Expected<ModuleText> packModule(ModuleOp module) {
   llvm::raw_string_ostream out(text);
   // Without aliases, which checkLexically() would have to follow.
   copy->print(out, OpPrintingFlags().enableDebugInfo().useLocalScope());
-  if (!llvm::compression::zstd::isAvailable())
-    return llvm::createStringError("this m1-compile was built with an LLVM without zstd");
   llvm::SmallVector<uint8_t> packed;
   llvm::compression::zstd::compress(llvm::arrayRefFromStringRef(text), packed,
                                     llvm::compression::zstd::BestSizeCompression);

@@ -43,10 +43,9 @@ struct Layout {
   std::vector<std::vector<m1rt::TuningTable>> tuning; // per target
 };
 
-/// Serialises the module. Its size does not depend on the offsets in `layout`.
-llvm::Expected<std::string> buildModuleTable(mlir::ModuleOp module,
-                                             llvm::ArrayRef<ArtifactTarget> targets,
-                                             const Layout &layout, const ArtifactOptions &options);
+/// Serialises the module, which has an m1.model. Its size does not depend on the offsets in `layout`.
+std::string buildModuleTable(mlir::ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets,
+                             const Layout &layout, const ArtifactOptions &options);
 
 } // namespace m1c
 

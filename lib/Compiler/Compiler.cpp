@@ -99,8 +99,10 @@ private:
     if (listener.diagnostic)
       listener.diagnostic(isWarning, message);
   }
+  /// An error without a message has been reported as a diagnostic.
   bool fail(llvm::Error error) {
-    say(false, llvm::toString(std::move(error)));
+    if (std::string message = llvm::toString(std::move(error)); !message.empty())
+      say(false, message);
     return false;
   }
 
@@ -130,7 +132,7 @@ private:
   bool isPlanned() { return !module->getOps<plan::TargetOp>().empty(); }
   bool optimize();
   bool calibrate(llvm::StringMap<std::vector<float>> &importance);
-  bool keepModule();
+  void keepModule();
   bool lowerToPlan();
   bool runPipeline();
   bool generateCode();
@@ -368,16 +370,12 @@ bool Compilation::calibrate(llvm::StringMap<std::vector<float>> &importance) {
 }
 
 /// For the artifact, so that its code can be made anew.
-bool Compilation::keepModule() {
+void Compilation::keepModule() {
   // The weights lie in the artifact as they became.
   OwningOpRef<ModuleOp> kept = module->clone();
   for (auto weight : kept->getOps<m1::WeightOp>())
     weight->removeAttr(columnImportanceName);
-  auto text = packModule(*kept);
-  if (!text)
-    return fail(text.takeError());
-  artifact.moduleText = std::move(*text);
-  return true;
+  artifact.moduleText = packModule(*kept);
 }
 
 bool Compilation::lowerToPlan() {
@@ -550,6 +548,9 @@ bool Compilation::run(ArtifactSizes *outSizes) {
   if (!checkOptions() || !readTuning() || !stage("tokenizer", [&] { return prepareTokenizer(); }) ||
       !readModel())
     return false;
+  if (options.emit == Emit::artifact && !m1::getModel(*module))
+    return fail(
+        llvm::createStringError(options.model + ": holds no m1.model, which an artifact needs"));
   if (options.emit == Emit::artifact && isGgufFile(checkpointDirectory()))
     warnOfGguf();
   else if (options.emit == Emit::artifact && !checkpointDirectory().empty())
@@ -567,8 +568,8 @@ bool Compilation::run(ArtifactSizes *outSizes) {
       return false;
     if (options.emit == Emit::m1Optimized)
       return writeModule(options.output);
-    if (!isPlanned() && options.emit == Emit::artifact && !keepModule())
-      return false;
+    if (!isPlanned() && options.emit == Emit::artifact)
+      keepModule();
     if (!stage("plan", [&] { return lowerToPlan(); }))
       return false;
   }

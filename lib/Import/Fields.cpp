@@ -6,6 +6,7 @@
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/MemoryBuffer.h"
 
+#include <charconv>
 #include <cmath>
 
 using namespace mlir;
@@ -224,6 +225,12 @@ void Fields::forEach(
 std::string Fields::text(const llvm::json::Value &value) {
   std::string result;
   llvm::raw_string_ostream stream(result);
-  stream << value;
+  // Of numbers the shortest form that reads back the same: 0.3, not 0.29999999999999999.
+  if (std::optional<double> number = value.getAsNumber(); number && !value.getAsInteger()) {
+    char digits[32];
+    stream << StringRef(digits, std::to_chars(digits, std::end(digits), *number).ptr - digits);
+  } else {
+    stream << value;
+  }
   return result;
 }

@@ -255,11 +255,12 @@ private:
       uint64_t size;
       if (failed(number(size, "the dimensions of tensor '" + out.name + "'")))
         return failure();
-      if (size > uint64_t(Fields::largest) || size == 0 ||
-          __builtin_mul_overflow(count, int64_t(size), &count))
+      if (size > uint64_t(Fields::largest) || size == 0)
         return error() << "tensor '" << out.name << "': expected sizes from 1 to "
                        << Fields::largest << ", got " << size;
       out.shape.insert(out.shape.begin(), int64_t(size));
+      if (__builtin_mul_overflow(count, int64_t(size), &count))
+        return error() << "tensor '" << out.name << "': too large: shape [" << out.shape << "]";
     }
     if (failed(number(type, "the type of tensor '" + out.name + "'")) ||
         failed(number(out.offset, "the offset of tensor '" + out.name + "'")))

@@ -556,9 +556,11 @@ void ModelReader::readJamba() {
   config["intermediate_size"] = fields.size(key("feed_forward_length"));
   config["rms_norm_eps"] = eps();
   const int64_t inner = fields.size(key("ssm.inner_size"));
-  if (inner % hidden)
+  if (!bad && inner % hidden)
     fields.error(key("ssm.inner_size"))
         << "expected a multiple of embedding_length " << hidden << ", got " << inner;
+  if (bad)
+    return;
   config["mamba_expand"] = inner / hidden;
   config["mamba_d_state"] = fields.size(key("ssm.state_size"), largestHead);
   config["mamba_d_conv"] = fields.size(key("ssm.conv_kernel"), widestConv);

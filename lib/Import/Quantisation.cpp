@@ -137,7 +137,8 @@ private:
                                                           : "tensor");
     if (strategy == "group") {
       if (size <= 0 && !fields.hasFailed())
-        weights.error("group_size") << "expected a positive number with strategy group";
+        weights.error("group_size") << "expected a positive number with strategy group, got "
+                                    << (size ? std::to_string(size) : "none");
       scheme.groupSize = size;
     } else if (strategy == "block" && scheme.isFloat) {
       readBlock(weights, "block_structure", scheme);

@@ -50,3 +50,26 @@ func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
   %n = m1.sample %l : (tensor<?x512xf32>) -> tensor<?xi32>
   return %l, %n : tensor<?x512xf32>, tensor<?xi32>
 }
+
+// -----
+
+// Rows that a pass has rounded before are left to the CPU.
+m1.weight @embed : tensor<512x64xf32> {sources = ["e"]}
+m1.weight @w : tensor<64x64xf8E4M3FN> {sources = ["w"], transform = #m1<transform fp8_rows>}
+m1.weight @s : tensor<64xf32> {scales_of = @w}
+func.func @prefill(%tokens: tensor<?xi32>, %batch: !m1.batch)
+    -> (tensor<?x512xf32>, tensor<?xi32>) {
+  %e = m1.get_weight @embed : tensor<512x64xf32>
+  %w = m1.get_weight @w : tensor<64x64xf8E4M3FN>
+  %s = m1.get_weight @s : tensor<64xf32>
+  %h = m1.embedding %tokens, %e : (tensor<?xi32>, tensor<512x64xf32>) -> tensor<?x64xf32>
+  // expected-error@+1 {{'m1.quantize_rows' op has no kernel on the cuda target; compile the model with --target cpu}}
+  %c, %r = m1.quantize_rows %h : (tensor<?x64xf32>) -> (tensor<?x64xf8E4M3FN>, tensor<?xf32>)
+  %y = m1.linear %c, %w scale(%s) row_scale(%r)
+      : (tensor<?x64xf8E4M3FN>, tensor<64x64xf8E4M3FN>, tensor<64xf32>, tensor<?xf32>)
+      -> tensor<?x64xf32>
+  %g = m1.gather_rows %y, %batch : (tensor<?x64xf32>, !m1.batch) -> tensor<?x64xf32>
+  %l = m1.linear %g, %e : (tensor<?x64xf32>, tensor<512x64xf32>) -> tensor<?x512xf32>
+  %n = m1.sample %l : (tensor<?x512xf32>) -> tensor<?xi32>
+  return %l, %n : tensor<?x512xf32>, tensor<?xi32>
+}

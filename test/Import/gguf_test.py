@@ -15,6 +15,7 @@ import tempfile
 import unittest
 
 from gguf_families import turned, gguf_name, llama_cpp, metadata, lfm2, mamba, mamba2, falcon_h1, granite, nemotron_h, jamba, qwen3_5, qwen3_moe
+from importer import Importer
 from gguf_files import U32, STRING, ARRAY, text, Raw, write, safetensors, read_safetensors, BLOCKS, floats
 
 BIN, GOLDENS = (os.path.abspath(path) for path in sys.argv[1:3])
@@ -43,9 +44,11 @@ class Gguf(unittest.TestCase):
         cls.temporary = tempfile.TemporaryDirectory()
         cls.root = cls.temporary.name
         cls.file, cls.plain = os.path.join(cls.root, "model.gguf"), os.path.join(cls.root, "plain")
+        cls.importer = Importer(os.path.join(BIN, "import-messages"))
 
     @classmethod
     def tearDownClass(cls):
+        cls.importer.close()
         cls.temporary.cleanup()
 
     def shapes(self, config):
@@ -236,9 +239,7 @@ class Gguf(unittest.TestCase):
                 _, tensors, fields = self.build_family(family)
                 changed = {**fields, field: value}
                 write(self.file, {name: value for name, value in changed.items() if value is not None}, tensors)
-                result = run("m1-compile", self.file, "-o", os.path.join(self.root, "none.m1a"))
-                self.assertEqual(result.returncode, 1)
-                self.assertIn(f"field '{field}': {expected}", result.stderr)
+                self.refused(f"field '{re.escape(field)}': {re.escape(expected)}")
 
     def test_llama3_frequencies(self):
         """A golden model, whose scaled frequencies a GGUF file holds as a tensor."""
@@ -387,11 +388,47 @@ class Gguf(unittest.TestCase):
                 data = damage(file.read())
             with open(self.file, "wb") as file:
                 file.write(data)
+        self.refused(expected)
+
+    def refused(self, expected):
+        imported, said = self.importer.read(self.file)
+        self.assertFalse(imported, said)
+        self.assertRegex(said, "error: .*" + expected)
+        self.assertEqual(said.count("error:"), 1, said)
+
+    def test_refused_by_the_compiler(self):
+        self.build(self.CONFIG, {}, **{"llama.wobble": 7})
         result = run("m1-compile", self.file, "-o", os.path.join(self.root, "none.m1a"))
         self.assertEqual(result.returncode, 1, result)
-        self.assertRegex(result.stderr, "error: .*" + expected)
-        self.assertEqual(result.stderr.count("error:"), 1, result.stderr)
+        self.assertRegex(result.stderr, r"error: .*model\.gguf: field 'llama\.wobble': not understood, got 7")
         self.assertFalse(os.path.exists(os.path.join(self.root, "none.m1a")))
+
+    def test_what_is_refused_of_families(self):
+        matrix = lambda *shape: ("F32", list(shape), bytes(4 * math.prod(shape)))
+        key = lambda name: "field '" + re.escape(name) + "': "
+        layer = r"tensor 'blk\.0\."
+        for family, expected, fields, tensors in (
+            (mamba2(), key("mamba2.ssm.inner_size") + "expected a multiple of the 4 heads, got 33", {"mamba2.ssm.inner_size": 33}, {}),
+            (qwen3_5(), key("qwen35.nextn_predict_layers") + "expected less than block_count 3, got 3", {"qwen35.nextn_predict_layers": 3}, {}),
+            (qwen3_5(), key("qwen35.ssm.time_step_rank") + "expected a multiple of 2, got 5", {"qwen35.ssm.time_step_rank": 5}, {}),
+            (qwen3_5(), layer + r"ssm_conv1d\.weight': expected shape \[channels, width\], got \[64\]", {}, {"blk.0.ssm_conv1d.weight": matrix(64)}),
+            (qwen3_5(next_model=True), layer + r"attn_qkv\.weight': the other half of 'model\.layers\.0\.linear_attn\.in_proj_qkvz\.weight' is missing", {}, {"blk.0.attn_gate.weight": None}),
+            (qwen3_5(next_model=True), layer + r"attn_qkv\.weight': expected 64 rows, and 32 of 'blk\.0\.attn_gate\.weight', got shapes \[64, 32\] and \[31, 32\]", {},
+             {"blk.0.attn_gate.weight": matrix(31, 32)}),
+            (lfm2(), layer + r"shortconv\.conv\.weight': expected shape \[channels, width\], got \[32\]", {}, {"blk.0.shortconv.conv.weight": matrix(32)}),
+            (granite(), layer + r"ffn_gate\.weight': the other half of 'model\.layers\.0\.shared_mlp\.input_linear\.weight' is missing", {}, {"blk.0.ffn_up.weight": None}),
+            (granite(), layer + r"ffn_gate_shexp\.weight': 'blk\.0\.ffn_gate\.weight' has its place", {}, {"blk.0.ffn_gate_shexp.weight": matrix(48, 32)}),
+            (granite(), layer + r"ffn_up\.weight': expected a matrix, or several, of the shape of 'blk\.0\.ffn_gate\.weight', got \[48, 32\] and \[47, 32\]", {}, {"blk.0.ffn_up.weight": matrix(47, 32)}),
+            (qwen3_moe(), layer + r"ffn_up_exps\.weight': expected shape \[experts, rows, columns\] of at most \d+ experts, got \[24, 32\]", {}, {"blk.0.ffn_up_exps.weight": matrix(24, 32)}),
+            (jamba(), "expected one attn layer in a period of layers, got another pattern at layer 2", {"jamba.attention.head_count_kv": [1, 1, 0, 0]}, {}),
+            (jamba(), key("jamba.ssm.inner_size") + "expected a multiple of embedding_length 32, got 33", {"jamba.ssm.inner_size": 33}, {}),
+            # What is computed with a field that is missing would be a division by 0.
+            (jamba(), key("jamba.embedding_length") + "missing", {"jamba.embedding_length": None}, {}),
+        ):
+            with self.subTest(expected):
+                _, right, rightly = self.build_family(family)
+                write(self.file, {name: value for name, value in {**rightly, **fields}.items() if value is not None}, {name: tensor for name, tensor in {**right, **tensors}.items() if tensor})
+                self.refused(r"model\.gguf: .*" + expected)
 
     def test_what_is_refused(self):
         type(self).right = self.build(self.CONFIG, {"self_attn": "F32"})
@@ -407,6 +444,7 @@ class Gguf(unittest.TestCase):
             (key("llama.block_count") + r"expected an integer from 1 to \d+, got 1152921504606846976", {"fields": {"llama.block_count": Raw(10, struct.pack("<Q", 1 << 60))}}),
             (key("llama.attention.head_count") + "missing", {"fields": {"llama.attention.head_count": None}}),
             (key("llama.attention.head_count") + "expected the same positive number in every layer that attends", {"fields": {"llama.attention.head_count": 0}}),
+            (key("llama.attention.head_count") + "expected a divisor of embedding_length 256, got 3", {"fields": {"llama.attention.head_count": 3, "llama.attention.key_length": None}}),
             (key("llama.attention.head_count_kv") + "expected a number, or 1 of them, got 2", {"fields": {"llama.attention.head_count_kv": [1, 1]}}),
             (key("llama.rope.dimension_count") + "expected the size of a head 16, got 8", {"fields": {"llama.rope.dimension_count": 8}}),
             (key("llama.attention.key_length") + "expected an even number, got 15", {"fields": {"llama.attention.key_length": 15, "llama.attention.value_length": 15, "llama.rope.dimension_count": 15}}),
@@ -429,6 +467,8 @@ class Gguf(unittest.TestCase):
             (r"model\.merges\[0\] is not a pair of tokens", {"fields": self.tokenizer("gpt-2", **{"tokenizer.ggml.merges": ["hello world peace"]})}),
             (key("tokenizer.ggml.scores") + "missing", {"fields": self.tokenizer("default", **{"tokenizer.ggml.model": "llama"})}),
             (key("tokenizer.ggml.scores") + "expected a list of 300 numbers", {"fields": self.tokenizer("default", **{"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": [float("nan")] * 300})}),
+            (key("tokenizer.ggml.tokens") + "expected pieces of at most 1024 bytes, got 1025 in token 3",
+             {"fields": self.tokenizer("default", **{"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": [0.0] * 300, "tokenizer.ggml.tokens": ["a", "b", "c", 1025 * "d"] + [str(i) for i in range(296)]})}),
             (key("general.alignment") + "expected a power of two from 8 to 1048576, got 0", {"fields": {"general.alignment": 0}}),
             (key("general.alignment") + "expected a power of two from 8 to 1048576, got 3", {"fields": {"general.alignment": 3}}),
             (key("general.alignment") + "expected a power of two from 8 to 1048576, got \"32\"", {"fields": {"general.alignment": "32"}}),
@@ -442,12 +482,15 @@ class Gguf(unittest.TestCase):
             (r"tensor 'blk\.0\.attn_output\.weight': expected rows of whole blocks of 256 values, got 32", {"tensors": {"blk.0.attn_output.weight": ("Q4_K", [256, 32], bytes(4608))}}),
             (r"tensor 'blk\.0\.ssm_a': has no place", {"tensors": {"blk.0.ssm_a": ("F32", [2], bytes(8))}}),
             (r"tensor 'token_embd\.weight': missing", {"tensors": {"token_embd.weight": None}}),
+            (r"tensor 'token_embd\.weight': expected a matrix", {"tensors": {"token_embd.weight": ("F32", [256], bytes(1024))}}),
             (r"missing tensor 'model\.layers\.0\.mlp\.up_proj\.weight'", {"tensors": {"blk.0.ffn_up.weight": None}}),
             (r"tensor 'model\.layers\.0\.mlp\.up_proj\.weight': expected shape \[256, 256\], got \[256\]", {"tensors": {"blk.0.ffn_up.weight": ("Q8_0", [256], bytes(272))}}),
             (r"expected rows of whole heads of 16, got shape \[30, 256\]", {"tensors": {"blk.0.attn_q.weight": ("F32", [30, 256], bytes(4 * 30 * 256))}}),
             (r"tensor 'rope_freqs\.weight': expected shape \[8\] of F32, got \[4\] of F32", {"tensors": {"rope_freqs.weight": ("F32", [4], floats([1.0] * 4))}}),
             (r"tensor 'rope_freqs\.weight': expected positive numbers, got 0", {"tensors": {"rope_freqs.weight": ("F32", [8], bytes(32))}}),
             (r"tensor 'blk\.0\.huge': expected sizes from 1 to 2147483647, got 4611686018427387904", {"tensors": {"blk.0.huge": ("F32", [1 << 62], b"")}}),
+            (r"tensor 'blk\.0\.huge': too large: shape \[2147483647, 2147483647\]", {"tensors": {"blk.0.huge": ("F32", [2147483647] * 2, b"")}}),
+            (r"tensor 'blk\.0\.huge': too large: shape \[2147483647, 2147483647, 2147483647\]", {"tensors": {"blk.0.huge": ("F32", [2147483647] * 3, b"")}}),
             (r"tensor 'blk\.0\.none': expected sizes from 1 to 2147483647, got 0", {"tensors": {"blk.0.none": ("F32", [0], b"")}}),
             (r"tensor 'blk\.0\.deep': expected at most 4 dimensions, got 5", {"tensors": {"blk.0.deep": ("F32", [1] * 5, bytes(4))}}),
             (r"truncated: tensor 'blk\.0\.outside' takes 1073741824 bytes at byte \d+, the file ends at \d+", {"tensors": {"blk.0.outside": ("F32", [1 << 14, 1 << 14], b"")}}),

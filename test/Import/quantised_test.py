@@ -15,6 +15,8 @@ import sys
 import tempfile
 import unittest
 
+from importer import Importer
+
 BIN, GOLDENS = (os.path.abspath(path) for path in sys.argv[1:3])
 WIDTH = {"F32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1, "I32": 4, "I64": 8}
 
@@ -196,10 +198,11 @@ def run(name, *arguments):
 
 
 class Quantised(unittest.TestCase):
-    right = {}  # tensors that refuse() changes
+    right = {}  # tensors that refuse() changes, by their format
 
     @classmethod
     def setUpClass(cls):
+        cls.importer = Importer(os.path.join(BIN, "import-messages"))
         cls.temporary = tempfile.TemporaryDirectory()
         cls.root = cls.temporary.name
         cls.golden = read(os.path.join(GOLDENS, "hf-llama", "model.safetensors"))
@@ -208,6 +211,7 @@ class Quantised(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
+        cls.importer.close()
         cls.temporary.cleanup()
 
     def path(self, name):
@@ -439,21 +443,25 @@ class Quantised(unittest.TestCase):
 
     # ---- what is refused
 
-    def refuse(self, expected, config=None, tensors=None):
+    def refuse(self, expected, config=None, tensors=None, form="gptq"):
         """`config` and `tensors` change what is right."""
-        if not self.right:
-            make = self.matrix(low=1, high=15, group=16, asymmetric=True, scale_type="F16")
-            self.right.update(self.write(lambda name, *matrix: (lambda m: (gptq(m), m))(make(*matrix)), gptq_config()))
-        quantised = dict(self.right)
+        make, write_parts, right_config = {
+            "gptq": (self.matrix(low=1, high=15, group=16, asymmetric=True, scale_type="F16"), gptq, gptq_config()),
+            "int8": (self.matrix(low=-128, high=127, scale_type="BF16"), lambda m: compressed(m, bits=8, packed=False), group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized")),
+            "packed": (self.matrix(low=-8, high=7, scale_type="BF16"), compressed, group_config({"num_bits": 4, "strategy": "channel"}, "pack-quantized")),
+        }[form]
+        if form not in self.right:
+            self.right[form] = self.write(lambda name, *matrix: (lambda m: (write_parts(m), m))(make(*matrix)), right_config)
+        quantised = dict(self.right[form])
         for name, tensor in (tensors or {}).items():
             quantised.pop(name, None)
             if tensor:
                 quantised[name] = tensor
-        write(self.path("quantised"), quantised, dict(self.config, num_hidden_layers=1, quantization_config=config or gptq_config()))
-        result = run("m1-opt", os.path.join(os.path.dirname(os.path.abspath(__file__)), "Inputs", "empty.mlir"), "--m1-import=directory=" + self.path("quantised"))
-        self.assertEqual(result.returncode, 1, result)
-        self.assertRegex(result.stderr, expected)
-        self.assertEqual(result.stderr.count("error:"), 1, result.stderr)
+        write(self.path("quantised"), quantised, dict(self.config, num_hidden_layers=1, quantization_config=config or right_config))
+        imported, said = self.importer.read(self.path("quantised"))
+        self.assertFalse(imported, said)
+        self.assertRegex(said, expected)
+        self.assertEqual(said.count("error:"), 1, said)
 
     def test_fields_that_are_not_understood(self):
         field = r"config\.json: field 'quantization_config\."
@@ -481,6 +489,51 @@ class Quantised(unittest.TestCase):
         ):
             with self.subTest(expected):
                 self.refuse(field + expected if "'" in expected else expected, config)
+
+    def test_groups_that_are_not_understood(self):
+        def groups(weights, fmt, **fields):
+            config = group_config(weights, fmt)
+            config["config_groups"]["group_0"].update(fields)
+            return config
+
+        channel = {"num_bits": 8, "strategy": "channel"}
+        several = groups(channel, "int-quantized")
+        several["config_groups"] = {name: {**several["config_groups"]["group_0"], "targets": [target]} for name, target in (("a", "re:.*q_proj"), ("b", "re:.*k_proj"))}
+        group = r"config\.json: field 'quantization_config\.config_groups\.group_0\."
+        for config, expected in (
+            (groups(channel, "int-quantized", targets=3), group + "targets': expected a list of strings, got 3"),
+            (groups(channel, "int-quantized", targets=["Linear", 3]), group + "targets': expected a list of strings"),
+            (dict(group_config(channel, "int-quantized"), config_groups={}), r"'quantization_config\.config_groups': expected at least one group with 'weights'"),
+            (groups({**channel, "type": "float"}, "int-quantized"), group + r"weights\.type': does not fit format int-quantized, got float"),
+            (groups({**channel, "type": "float", "symmetric": False}, "float-quantized"), group + r"weights\.symmetric': expected true for float weights, got false"),
+            (groups({"num_bits": 8, "strategy": "group"}, "int-quantized"), group + r"weights\.group_size': expected a positive number with strategy group, got none"),
+            (groups({"num_bits": 8, "strategy": "group", "group_size": -1}, "int-quantized"), group + r"weights\.group_size': expected a positive number with strategy group, got -1"),
+            (groups({**channel, "actorder": "group"}, "int-quantized"), group + r"weights\.actorder': expected strategy group, got channel"),
+            (groups({**channel, "group_size": None, "wobble": 1}, "int-quantized"), group + r"weights\.wobble': not understood, got 1"),
+            (several, r"model\.safetensors: tensor '.*_proj\.weight': no group of 'quantization_config\.config_groups' targets module '.*_proj'"),
+        ):
+            with self.subTest(expected):
+                self.refuse(expected, config, form="int8")
+
+    def test_damaged_compressed_tensors(self):
+        module = "model.layers.0.mlp.up_proj."
+        rows, columns = self.config["intermediate_size"], self.config["hidden_size"]
+        tensor = r"model\.safetensors: tensor '" + re.escape(module)
+        pack = {"num_bits": 4, "strategy": "channel"}
+        sizes = lambda *numbers: ("I64", [2], struct.pack("<2q", *numbers))
+        for form, config, tensors, expected in (
+            ("int8", group_config({"num_bits": 8, "strategy": "group", "group_size": 40}, "int-quantized"), {}, r"': its \d+ columns are no whole number of groups of 40"),
+            ("int8", group_config(pack, "pack-quantized"), {}, r"\.weight': expected 'weight_packed' of format pack-quantized"),
+            ("packed", group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized"), {}, r"\.weight_packed': expected 'weight' of a format that is not pack-quantized"),
+            ("int8", None, {"weight": ("I8", [rows * columns], bytes(rows * columns))}, tensor + rf"weight': expected a matrix, got shape \[{rows * columns}\]"),
+            ("int8", None, {"weight_zero_point": ("I8", [rows, 1], b"\1" * rows)}, tensor + "weight_zero_point': expected zeros where the weights are symmetric"),
+            ("packed", None, {"weight_shape": sizes(-1, columns)}, tensor + rf"weight_shape': expected the sizes of a matrix, got -1 and {columns}"),
+            ("packed", None, {"weight_shape": sizes(rows, 1 << 40)}, tensor + rf"weight_shape': expected the sizes of a matrix, got {rows} and {1 << 40}"),
+            ("gptq", None, {"qweight": ("I32", [1 << 31, 0], b"")}, tensor + rf"qweight': too large: shape \[{1 << 31}, 0\]"),
+            ("gptq", None, {"qweight": ("I32", [columns // 8, rows - 1], bytes(columns // 2 * (rows - 1)))}, tensor + rf"qweight': expected a multiple of 8 rows of its zero points, got {rows - 1}"),
+        ):
+            with self.subTest(expected):
+                self.refuse(expected, config, {module + name: value for name, value in tensors.items()}, form)
 
     def test_output_activations(self):
         config = group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized")

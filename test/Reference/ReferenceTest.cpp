@@ -6,6 +6,7 @@
 #include "M1/IR/M1.h"
 #include "RandomCheckpoint.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Parser/Parser.h"
 #include <algorithm>
@@ -188,7 +189,7 @@ INSTANTIATE_TEST_SUITE_P(Formats, QuantisedGoldens,
 /// A module in text, ready to evaluate; what was reported ends up in `messages`.
 struct Parsed {
   explicit Parsed(const std::string &text) {
-    context.loadDialect<m1::M1Dialect, func::FuncDialect>();
+    context.loadDialect<m1::M1Dialect, func::FuncDialect, arith::ArithDialect>();
     context.getDiagEngine().registerHandler([this](Diagnostic &diagnostic) {
       messages += diagnostic.str() + "\n";
       return success();
@@ -361,7 +362,8 @@ TEST(Reference, RotaryAnglesAreExactFarOut) {
 }
 
 // What cannot be evaluated says so: a sequence that goes on without having begun, a token outside
-// the vocabulary, a position beyond the rotary tables, a function or data that is not there.
+// the vocabulary, a position beyond the rotary tables, a function or data that is not there, other
+// functions and operations than those of a model.
 TEST(Reference, Errors) {
   EvaluatedModel model(std::string(M1_GOLDENS) + "/m1-mamba1-f32");
   ASSERT_TRUE(model.reference);
@@ -386,6 +388,27 @@ TEST(Reference, Errors) {
   messages.clear();
   EXPECT_TRUE(model.logits("train", {{3, 0, {1}}}).empty());
   EXPECT_NE(messages.find("has no function 'train'"), std::string::npos) << messages;
+
+  const std::pair<const char *, const char *> modules[] = {
+      {"m1.weight @w : tensor<2xi32> {value = dense<1> : tensor<2xi32>}",
+       "'m1.weight' op cannot be evaluated: expected elements of f32, bf16, i8, ui8 or f8E4M3FN, "
+       "got 'i32'"},
+      {"func.func private @prefill(tensor<?xi32>, !m1.batch) -> (tensor<?x4xf32>, tensor<?xi32>)",
+       "'func.func' op cannot be evaluated: it has no body"},
+      {"func.func @prefill(%x: tensor<?x4xf32>, %b: !m1.batch) -> tensor<?x4xf32> {"
+       "  return %x : tensor<?x4xf32>\n}",
+       "'func.func' op cannot be evaluated: expected (tokens, batch) -> (logits, next tokens), got "
+       "'(tensor<?x4xf32>, !m1.batch) -> tensor<?x4xf32>'"},
+      {"func.func @prefill(%t: tensor<?xi32>, %b: !m1.batch) -> (tensor<1x4xf32>, tensor<?xi32>) {"
+       "  %c = arith.constant dense<0.0> : tensor<1x4xf32>\n"
+       "  return %c, %t : tensor<1x4xf32>, tensor<?xi32>\n}",
+       "'arith.constant' op has no reference evaluation"}};
+  for (auto [text, message] : modules) {
+    Parsed parsed(text);
+    if (parsed.reference)
+      EXPECT_TRUE(failed(parsed.reference->run("prefill", m1c::makeReferenceBatch({{0, 0, {1}}}))));
+    EXPECT_EQ(parsed.messages, std::string(message) + "\n");
+  }
 
   Parsed absent(R"(m1.weight @w : tensor<4xf32> {sources = ["nowhere"]})");
   EXPECT_FALSE(absent.reference);

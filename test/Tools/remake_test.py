@@ -70,6 +70,22 @@ def forge(source, target, packed=None, size=None, where=None, patch=None):
     write(target, content)
 
 
+def without_checks(content):
+    """Takes the field weight_checks, the 21st, out of the module's table."""
+    offset = struct.unpack_from("<Q", content, 16)[0]
+    table = offset + struct.unpack_from("<I", content, offset)[0]
+    fields = table - struct.unpack_from("<i", content, table)[0]
+    struct.pack_into("<H", content, fields + 4 + 2 * 20, 0)
+
+
+def renamed(content, name, other):
+    """Gives the string of one name, with its length before it, the text of another of the same length."""
+    old, new = (struct.pack("<I", len(text)) + text.encode() + b"\0" for text in (name, other))
+    assert content.count(old) == 1, (name, content.count(old))
+    at = content.index(old)
+    content[at:at + len(new)] = new
+
+
 class Remake(unittest.TestCase):
     def setUp(self):
         self.directory = tempfile.TemporaryDirectory()
@@ -232,6 +248,12 @@ class Remake(unittest.TestCase):
         content[weight["offset"] + 5] ^= 16
         write(forged, content)
         self.refused(f"damaged or changed: weight '{weight['name']}'", forged)
+        # Weights without checks, and two of one name.
+        forge(first, forged, patch=without_checks)
+        self.refused("forged.m1a: its weights have no checks", forged)
+        one, other = next((a["name"], b["name"]) for a in json_text["weights"] for b in json_text["weights"] if a["name"] < b["name"] and len(a["name"]) == len(b["name"]) and a["type"] == b["type"])
+        forge(first, forged, patch=lambda content: renamed(content, other, one))
+        self.refused(f"forged.m1a: two weights are named '{one}'", forged)
         # Damage under a matching digest: the tokenizer goes through its loader.
         tokenizer = read(first).index(b"M1TOK") if b"M1TOK" in read(first) else json_text["module_text"]["offset"] - json_text["tokenizer"]["bytes"]
         forge(first, forged, patch=lambda content: content.__setitem__(slice(tokenizer, tokenizer + 8), b"\xff" * 8))

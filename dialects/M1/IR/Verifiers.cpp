@@ -136,6 +136,12 @@ LogicalResult WeightOp::verify() {
                                                                             : "int8_rows")
                          << " for elements of " << type.getElementType() << ", got "
                          << stringifyTransform(getTransform());
+  const Type element = type.getElementType();
+  const bool isPlain = element.isF32() || element.isBF16();
+  if (getSourcesAttr() && !isQuantised() && !isPlain)
+    return emitOpError() << "expected elements of f32 or bf16 from the checkpoint, got " << element;
+  if (getValueAttr() && !isPlain && !element.isSignlessInteger(32))
+    return emitOpError() << "expected a constant of f32, bf16 or i32, got " << element;
   if (std::optional<ArrayRef<int64_t>> rows = getRows()) {
     if (!getSourcesAttr() || rows->size() != 2 * getSourcesAttr().size())
       return emitOpError() << "expected rows as a pair for each of "

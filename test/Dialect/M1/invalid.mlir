@@ -174,6 +174,18 @@ m1.weight @w : tensor<4xf32> {value = dense<1.0> : tensor<5xf32>}
 
 // -----
 
+// Elements that a weight can have.
+// expected-error @+1 {{'m1.weight' op expected elements of f32 or bf16 from the checkpoint, got 'f16'}}
+m1.weight @w : tensor<4xf16> {sources = ["a"]}
+
+// -----
+
+// Elements that a constant can have.
+// expected-error @+1 {{'m1.weight' op expected a constant of f32, bf16 or i32, got 'f64'}}
+m1.weight @w : tensor<4xf64> {value = dense<1.0> : tensor<4xf64>}
+
+// -----
+
 // Rows are given for each source.
 // expected-error @+1 {{expected rows as a pair for each of 2 sources, got 2 numbers}}
 m1.weight @w : tensor<4x2xf32> {sources = ["a", "b"], rows = array<i64: 0, 4>}

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a changed copy of a checkpoint: usage: checkpoint.py SOURCE_DIR OUT_DIR [CHANGE...], changes in order:
+"""Writes a changed copy of a checkpoint, or of none: usage: checkpoint.py SOURCE_DIR OUT_DIR [CHANGE...], changes in order:
   config:KEY=JSON, mamba:KEY=JSON   set a field of config.json or mamba_config.json; dots lead into objects; no "=JSON" removes it
   no-mamba-config, no-config        leave the file out
   drop:TENSOR                       leave a tensor out
@@ -66,14 +66,13 @@ def set_field(fields, assignment):
         fields.pop(last, None)
 
 
-def main():
-    source, out, *changes = sys.argv[1:]
-    load = lambda name: json.load(open(os.path.join(source, name))) if os.path.exists(os.path.join(source, name)) else None
+def change(source, out, changes):
+    load = lambda name: json.load(open(os.path.join(source, name))) if source and os.path.exists(os.path.join(source, name)) else None
     files = {"config.json": load("config.json"), "mamba_config.json": load("mamba_config.json")}
-    tensors = read(os.path.join(source, "model.safetensors"))
+    tensors = read(os.path.join(source, "model.safetensors")) if source else {}
     full = lambda name: name if name in tensors or name.startswith("lm_head") else "model." + name
     parse = lambda shape: [int(size) for size in shape.split("x")]
-    shards, truncate, raw, index, overrides, twice, weightless = 1, 0, {}, {}, {}, [], False
+    shards, truncate, raw, index, overrides, twice, weightless = 1, 0, {}, {}, {}, [], not source
     for change in changes:
         kind, _, rest = change.partition(":")
         name, _, value = rest.partition("=")
@@ -152,4 +151,5 @@ def main():
         open(os.path.join(out, name), "w").write(text)
 
 
-main()
+if __name__ == "__main__":
+    change(sys.argv[1], sys.argv[2], sys.argv[3:])
