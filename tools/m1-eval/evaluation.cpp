@@ -119,8 +119,8 @@ bool Evaluation::mayBegin() {
   if (options.stop.kind == StopRule::Kind::off)
     return sampler.waiting() < options.maxWaiting;
   // Several at a time: their prompts are then computed in one step.
-  filling = openCourses + (filling ? 1 : std::max(1u, options.begunTogether)) <=
-            options.openProblems;
+  filling =
+      openCourses + (filling ? 1 : std::max(1u, options.begunTogether)) <= options.openProblems;
   return filling;
 }
 

@@ -229,9 +229,8 @@ Status GemmLibrary::chooseAlgorithm(const GemmShape &shape, const char *name, Pl
   }
   plan->algorithm = known->second;
   HeuristicResult result = {};
-  const cublasStatus_t status =
-      api->cublasLtMatmulAlgoCheck(handle, plan->operation, plan->w, plan->a, plan->out, plan->out,
-                                   &plan->algorithm, &result);
+  const cublasStatus_t status = api->cublasLtMatmulAlgoCheck(
+      handle, plan->operation, plan->w, plan->a, plan->out, plan->out, &plan->algorithm, &result);
   if (!status && result.workspaceSize <= workspaceBytes)
     return {};
   std::vector<TunedProduct> proposed;

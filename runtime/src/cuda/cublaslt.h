@@ -61,7 +61,7 @@ private:
   void *handle = nullptr;
   size_t libraryVersion = 0;
   std::map<GemmShape, std::unique_ptr<Plan>> plans;
-  std::map<GemmShape, TunedProduct> choices; // measured
+  std::map<GemmShape, TunedProduct> choices;                        // measured
   std::map<GemmShape, decltype(TunedProduct::algorithm)> proposals; // by proposedRows()
 };
 

@@ -250,8 +250,8 @@ Status Engine::admit(uint32_t beyond, bool *outMore) {
     if (draining)
       continue;
     const uint32_t atOnce = request.request.samplesAtOnce, share = atOnce ? atOnce + beyond : 0;
-    for (uint32_t running = request.running();
-         request.unstarted() > 0 && running < request.wanted; ++running) {
+    for (uint32_t running = request.running(); request.unstarted() > 0 && running < request.wanted;
+         ++running) {
       if (request.parent && !(request.parent->sequence && request.parent->idle()))
         break; // being computed, or given up until the running samples end
       if (share && running >= share) {

@@ -439,8 +439,8 @@ Status Session::warmUp() {
     return takeChosen(chosen.data());
   };
   constexpr uint32_t largest = 1024; // a device keeps only so many graphs
-  const uint32_t most = std::min(
-      {bounds.maxSequences, bounds.maxTokensPerStep, bounds.maxLogitRows, largest});
+  const uint32_t most =
+      std::min({bounds.maxSequences, bounds.maxTokensPerStep, bounds.maxLogitRows, largest});
   Status status;
   lost = true; // also when something is thrown
   for (uint32_t last = 0, count = 1; status.ok() && last < most && functionFor(count, count) >= 0;
