@@ -361,11 +361,12 @@ def disagreement(rollout_model, trainer, items, seed):
 
 @torch.no_grad()
 def stray(trainer, scale):
-    """Moves every weight a little, the same way each time."""
+    """Moves every weight a little, the same way each time, to values that bf16 holds: artifacts store most weights so."""
     generator = torch.Generator(device="cpu").manual_seed(5)
     for value in trainer.optimizer.work.values():
         noise = torch.randn(value.shape, generator=generator).to(value.device, value.dtype)
         value.add_(noise * value.float().std().nan_to_num().to(value.dtype) * scale)
+        value.copy_(value.to(torch.bfloat16))
 
 
 def guarded(name, body, failed):

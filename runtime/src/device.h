@@ -144,6 +144,8 @@ public:
   virtual Status takeChosen(SampledToken *out) = 0;
   /// Whether run() and sample() return before the device is done.
   virtual bool asynchronous() const = 0;
+  /// The next larger number of one-token sequences whose steps run otherwise than those of so many.
+  virtual uint32_t largerStep(uint32_t sequences) const { return sequences + 1; }
   /// What makes steps fast on the device.
   virtual StepTraits traits() const { return {}; }
 

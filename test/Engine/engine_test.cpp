@@ -648,6 +648,36 @@ TEST(Engine, SamplesAtOnceLeavePlacesToOthers) {
   runToEnd(engine, results);
 }
 
+// Places that no request's share wants go round among those that have one.
+TEST(Engine, SamplesAtOnceShareWhatIsLeft) {
+  BackendLimits limits = smallLimits();
+  limits.maxSequences = 10;
+  limits.kvPages = 0;
+  ToyBackend backend(limits);
+  EngineOptions options;
+  options.prefixCacheSlots = 0;
+  options.maxRunning = 9; // two parents and seven samples
+  Engine engine(backend, options);
+  uint64_t ids[2];
+  for (int i = 0; i < 2; ++i) {
+    Request request;
+    request.prompt = {1, 2, i};
+    request.samples = 6;
+    request.samplesAtOnce = 1;
+    request.maxNewTokens = 20;
+    ASSERT_TRUE(engine.submit(request, &ids[i]).ok());
+  }
+  Results results;
+  for (int step = 0; step < 5; ++step) {
+    ASSERT_TRUE(engine.step().ok());
+    collect(engine, results);
+  }
+  EXPECT_EQ(results.size(), 7u);
+  EXPECT_EQ((results.count({ids[0], 3})), 1u);
+  EXPECT_EQ((results.count({ids[1], 2})), 1u);
+  runToEnd(engine, results);
+}
+
 // Within a time budget as many samples run as can end in it: of many short ones all places are
 // used, samples that have run are left to end, and none is lost or counted twice.
 TEST(Engine, TimeBudgetsArePlanned) {

@@ -1,6 +1,7 @@
 // Tables of measured products as files: what is written is read again, and what is no such table
 // gets one message that names the file and the product.
 #include "artifact/tuning_table.h"
+#include "cuda/cublaslt.h"
 #include <gtest/gtest.h>
 
 using namespace m1rt;
@@ -119,6 +120,24 @@ TEST(TuningTable, KnowsWhereCodeRuns) {
   EXPECT_EQ(suits("cubin", "sm_80", 90), -1);
   EXPECT_EQ(suits("cubin", "sm_90a", 100), -1);
   EXPECT_EQ(suits("ptx", "sm_90", 80), -1);
+}
+
+// Products of nearly as many rows share an algorithm; those of padded decode steps are among the
+// numbers that cuBLASLt is asked about.
+TEST(TuningTable, RowsThatShareAnAlgorithm) {
+  using m1rt::cuda::GemmLibrary;
+  uint32_t last = 0, sizes = 0;
+  for (uint32_t rows = 1; rows <= 8192; ++rows) {
+    const uint32_t like = GemmLibrary::proposedRows(rows);
+    EXPECT_GE(like, rows);
+    EXPECT_LT(like, rows + std::max(1u, rows / 16)) << rows;
+    EXPECT_GE(like, last);
+    sizes += like != last;
+    last = like;
+  }
+  EXPECT_LE(sizes, 31u + 8 * 16 + 1);
+  for (uint32_t padded : {8, 16, 64, 80, 256, 288, 512, 544, 1024})
+    EXPECT_EQ(GemmLibrary::proposedRows(padded), padded);
 }
 
 } // namespace

@@ -7,7 +7,7 @@
 #
 # Without a GPU, `run` says so and succeeds. GOLDENS names the directories of golden checkpoints (A:B; some parts need the repository's own),
 # SEED the random configurations, RANDOM_COUNT how many of M1, Llama and Qwen2, FAMILY_COUNT how many of each of FAMILIES, M1_GPU_PARTS which
-# parts run (goldens agreement ops large samples kernels errors sanitizer bench peers engine; default all). Needs bash, python3; compute-sanitizer when
+# parts run (goldens agreement ops large updates samples kernels errors sanitizer bench peers engine; default all). Needs bash, python3; compute-sanitizer when
 # there is one.
 set -uo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -43,6 +43,7 @@ pack() {
     golden=$(dirname "$golden")
     name=$(basename "$golden")
     cp "$golden/golden.safetensors" "$stage/goldens/$name.safetensors" && chmod u+w "$stage/goldens/$name.safetensors"
+    [ ! -f "$golden/model.safetensors" ] || cp -L "$golden/model.safetensors" "$stage/goldens/$name.weights" || return 1
     for type in f32 bf16; do
       "${compile[@]}" "$golden" -o "$stage/artifacts/$name.$type.m1a" --activation-type $type || return 1
       for format in int8 int4 fp8; do
@@ -94,7 +95,7 @@ part() { # NAME COMMAND...
 engine() { # ARTIFACT TEMPERATURE
   bin/m1-run "$1" --device cuda --input-ids prompt.txt --samples 512 --slots 513 --max-new-tokens 256 --ignore-eos --temperature "$2" --json --stats >engine.json
 }
-wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement ops large samples kernels errors sanitizer bench peers engine} " == *" $1 "* ]]; }
+wanted() { [[ " ${M1_GPU_PARTS:-goldens agreement ops large updates samples kernels errors sanitizer bench peers engine} " == *" $1 "* ]]; }
 
 run() {
   local package=$1 out=${2:-.}
@@ -152,6 +153,14 @@ run() {
   if wanted kernels && [ -x bin/m1-kernel-test ]; then
     part "kernels" bin/m1-kernel-test --run cubins
     part "kernel times" bin/m1-kernel-test --bench cubins
+  fi
+  if wanted updates; then
+    local updated=() quantised=() name
+    for name in m1-mamba1-f32 m1-mamba1-bf16 m1-mamba2-f32 hf-llama hf-qwen2; do
+      [ -f goldens/$name.weights ] && updated+=("artifacts/$name.f32.m1a=goldens/$name.weights") && quantised+=(int[48]/$name.f32.m1a)
+    done
+    part "updates of weights" env PYTHONPATH=. M1RT_LIBRARY=lib/libm1rt.so python3 check_updates.py "${updated[@]}" \
+      --quantised $(for a in "${quantised[@]}"; do echo "$a=goldens/$(basename "$a" .f32.m1a).weights"; done)
   fi
   if wanted samples; then
     part "samples together and alone" python3 check_samples.py bin artifacts/m1-mamba1-f32.f32.m1a artifacts/m1-mamba2-f32.f32.m1a artifacts/hf-llama.f32.m1a

@@ -9,6 +9,8 @@ Status createEngine(Model &model, const EngineWish &wish, const Engine::DecoderF
   SessionOptions size;
   M1_TRY(sizeSession(model, wish.size, &size));
   M1_TRY(Session::create(model, size, &out->session));
+  if (wish.warm)
+    M1_TRY(out->session->warmUp());
   out->session->setCheckNumerics(wish.checkNumerics);
   EngineOptions options;
   options.prefixCacheSlots = wish.size.cacheSequences;

@@ -14,6 +14,7 @@ struct EngineWish {
   bool planBudgets = true;
   uint32_t probePlaces = 0; // of its sequences, for probes alone
   bool checkNumerics = false;
+  bool warm = false; // does what the first steps would do besides their work now (warmUp)
 };
 
 struct DeviceEngine {

@@ -72,6 +72,7 @@ Status EngineSampler::start(const std::vector<Model *> &models, const EngineSamp
   wish.size.prefillTokens = options.prefillChunk;
   wish.size.cacheSequences = cacheSlots;
   wish.planBudgets = options.planBudgets;
+  wish.warm = true; // what is measured is the model's work
   wish.probePlaces = probePlacesOf(options.generation, options.slots);
   wish.size.sequences += wish.probePlaces;
   M1_TRY(Engines::create(

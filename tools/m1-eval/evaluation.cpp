@@ -1,6 +1,7 @@
 #include "evaluation.h"
 #include "sampling.h"
 #include "vote/vote.h"
+#include <algorithm>
 #include <chrono>
 #include <deque>
 #include <map>
@@ -46,7 +47,7 @@ public:
 
 private:
   void addCourse(const Problem &problem, double earlier);
-  bool mayBegin() const;
+  bool mayBegin();
   bool drawNext();
   Status begin(Course &course);
   Status record(Course &course, FinishedSample &&sample);
@@ -60,6 +61,7 @@ private:
   EvaluationProgress state;
   size_t next = 0, inOrder = 0, openCourses = 0; // `next`: drawn last
   bool exhausted = false;
+  bool filling = true; // problems are begun until openProblems are open
 };
 
 /// Finds out what is missing.
@@ -109,13 +111,17 @@ void Evaluation::addCourse(const Problem &problem, double earlier) {
   courses.push_back(std::move(course));
 }
 
-bool Evaluation::mayBegin() const {
+bool Evaluation::mayBegin() {
   if (options.oneAtATime)
     return openCourses == 0;
   if (openCourses >= options.mostOpen)
     return false;
-  return options.stop.kind == StopRule::Kind::off ? sampler.waiting() < options.maxWaiting
-                                                  : openCourses < options.openProblems;
+  if (options.stop.kind == StopRule::Kind::off)
+    return sampler.waiting() < options.maxWaiting;
+  // Several at a time: their prompts are then computed in one step.
+  filling =
+      openCourses + (filling ? 1 : std::max(1u, options.begunTogether)) <= options.openProblems;
+  return filling;
 }
 
 /// The next problem that lacks samples; false when there is none left to begin.

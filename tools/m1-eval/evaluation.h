@@ -59,11 +59,11 @@ struct EvaluationOptions {
   uint32_t maxWaiting = 16; // queue another problem while fewer samples wait
   // Votes that stop: samples that a problem's vote does not need are ended, or never begun. So that
   // they stop in time, a problem draws `ballotsAtOnce` while others fill the device, and
-  // `openProblems` are queued.
+  // `openProblems` are queued; when so many fewer are, `begunTogether` more begin.
   m1rt::StopRule stop;
   bool weighByConfidence = false; // in these votes
   uint32_t ballotsAtOnce = 4;
-  uint32_t openProblems = 1;
+  uint32_t openProblems = 1, begunTogether = 1;
   // Of several ranks: the place of the next problem to begin, past the end when there is none left.
   // Empty: all of them in order.
   std::function<uint64_t()> draw;

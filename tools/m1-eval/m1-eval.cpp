@@ -263,10 +263,12 @@ Status run(Arguments &arguments) {
   // clock does.
   const uint32_t places = engine.slots * uint32_t(devices.size());
   evaluation.maxWaiting = std::max(1u, places / 8);
-  // As many problems as fill the places with a few ballots each, and one to follow.
-  evaluation.openProblems = places / evaluation.ballotsAtOnce + 1;
+  // As many problems as fill the places with a few ballots each, and some to follow.
+  const uint32_t filling = places / evaluation.ballotsAtOnce;
+  evaluation.begunTogether = std::max(1u, filling / 16);
+  evaluation.openProblems = filling + evaluation.begunTogether;
   if (evaluation.stop.kind != StopRule::Kind::off && !evaluation.oneAtATime)
-    engine.openJobs = engine.slots / evaluation.ballotsAtOnce + 1;
+    engine.openJobs = engine.slots / evaluation.ballotsAtOnce + evaluation.begunTogether;
   if (ranks.size() > 1) { // none takes more than its share at the beginning
     evaluation.draw = [&ranks] { return ranks.draw(); };
     evaluation.mostOpen = uint32_t((problems.size() + ranks.size() - 1) / ranks.size());

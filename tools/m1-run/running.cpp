@@ -19,6 +19,7 @@ Status start(const std::vector<Model *> &models, const Arguments &arguments,
   wish.size.cacheSequences = cacheSlots;
   wish.planBudgets = arguments.slots == 0;
   wish.checkNumerics = arguments.checkNumerics;
+  wish.warm = arguments.generation.timeBudget > 0; // before the clock starts
   out->text = std::move(text);
   Engine::DecoderFactory decoders;
   if (const ModelText *side = out->text.get())

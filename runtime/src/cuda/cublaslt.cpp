@@ -207,6 +207,38 @@ Status GemmLibrary::propose(const GemmShape &shape, const Plan &plan, const char
   return {};
 }
 
+uint32_t GemmLibrary::proposedRows(uint32_t rows) {
+  uint32_t step = 1;
+  while (step * 32 <= rows)
+    step *= 2;
+  return (rows + step - 1) / step * step;
+}
+
+/// Asks cuBLASLt once for rows that differ by less than a sixteenth: an algorithm takes any number
+/// of them, prompts come in every length, and each question takes tens of microseconds.
+Status GemmLibrary::chooseAlgorithm(const GemmShape &shape, const char *name, Plan *plan) {
+  GemmShape like = shape;
+  like.m = proposedRows(shape.m);
+  auto known = proposals.find(like);
+  if (known == proposals.end()) {
+    std::unique_ptr<Plan> made;
+    M1_TRY(prepare(like, name, &made));
+    std::vector<TunedProduct> proposed;
+    M1_TRY(propose(like, *made, name, &proposed));
+    known = proposals.emplace(like, proposed.front().algorithm).first;
+  }
+  plan->algorithm = known->second;
+  HeuristicResult result = {};
+  const cublasStatus_t status = api->cublasLtMatmulAlgoCheck(
+      handle, plan->operation, plan->w, plan->a, plan->out, plan->out, &plan->algorithm, &result);
+  if (!status && result.workspaceSize <= workspaceBytes)
+    return {};
+  std::vector<TunedProduct> proposed;
+  M1_TRY(propose(shape, *plan, name, &proposed));
+  plan->algorithm = proposed.front().algorithm;
+  return {};
+}
+
 Status GemmLibrary::plan(const GemmShape &shape, const char *name, Plan **out) {
   std::unique_ptr<Plan> &entry = plans[shape];
   if (entry) {
@@ -228,9 +260,7 @@ Status GemmLibrary::plan(const GemmShape &shape, const char *name, Plan **out) {
           "this cuBLASLt (status %d): tune again",
           name, shape.m, shape.k, shape.n, shape.k, status);
   } else {
-    std::vector<TunedProduct> proposed;
-    M1_TRY(propose(shape, *made, name, &proposed));
-    made->algorithm = proposed.front().algorithm;
+    M1_TRY(chooseAlgorithm(shape, name, made.get()));
   }
   entry = std::move(made);
   *out = entry.get();

@@ -17,8 +17,8 @@ struct GemmBuffers {
 };
 
 /// One cuBLASLt handle, and the algorithms chosen so far: one a shape, from a table of measured
-/// ones or else by cuBLASLt's heuristics, kept for good. The same shape on the same GPU, library
-/// and table therefore always takes the same algorithm.
+/// ones or else by cuBLASLt's heuristics for proposedRows() of it, kept for good. The same shape on
+/// the same GPU, library and table therefore always takes the same algorithm.
 class GemmLibrary {
 public:
   /// The handle belongs to the current CUDA context.
@@ -41,6 +41,9 @@ public:
   /// Products measured on this GPU with this version, before the first product.
   void take(std::map<GemmShape, TunedProduct> products) { choices = std::move(products); }
   uint64_t version() const { return libraryVersion; }
+  /// The rows whose proposed algorithm products of so many rows take: at least as many, in sixteen
+  /// sizes an octave. Those of padded decode steps up to 1024 sequences are their own.
+  static uint32_t proposedRows(uint32_t rows);
 
 private:
   struct Api;
@@ -52,12 +55,14 @@ private:
   Status multiply(const GemmShape &shape, const Plan &plan, const GemmBuffers &buffers,
                   CUdeviceptr workspace, CUstream stream, const char *name);
   Status plan(const GemmShape &shape, const char *name, Plan **out);
+  Status chooseAlgorithm(const GemmShape &shape, const char *name, Plan *plan);
 
   std::unique_ptr<Api> api;
   void *handle = nullptr;
   size_t libraryVersion = 0;
   std::map<GemmShape, std::unique_ptr<Plan>> plans;
-  std::map<GemmShape, TunedProduct> choices; // measured
+  std::map<GemmShape, TunedProduct> choices;                        // measured
+  std::map<GemmShape, decltype(TunedProduct::algorithm)> proposals; // by proposedRows()
 };
 
 } // namespace m1rt::cuda

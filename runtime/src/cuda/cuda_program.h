@@ -76,6 +76,9 @@ public:
   Status sample(const SamplingRow *rows, uint32_t count) override;
   Status takeChosen(SampledToken *out) override;
   bool asynchronous() const override { return true; }
+  uint32_t largerStep(uint32_t sequences) const override {
+    return bucketOf(sequences + 1, UINT32_MAX);
+  }
   StepTraits traits() const override;
 
   /// Sequences that a decode step of `sequences` is padded to.

@@ -214,15 +214,18 @@ void Engine::begin(Track &track) {
 Status Engine::admit() {
   forecast.reset();
   lengthsToLimit.clear();
-  bool full = false;
-  M1_TRY(admit(/*withinShares=*/true, &full));
-  return full ? Status() : admit(/*withinShares=*/false, &full);
+  bool more = true;
+  for (uint32_t beyond = 0; more; ++beyond)
+    M1_TRY(admit(beyond, &more));
+  return {};
 }
 
-/// Starts what has a place, first come, first served; withinShares: no more of a request than its
-/// samplesAtOnce.
-Status Engine::admit(bool withinShares, bool *outFull) {
-  *outFull = true;
+/// Starts what has a place, first come, first served, but of a request with samplesAtOnce no more
+/// than these and so many beyond them: places that nobody else wants go round, so that a vote that
+/// may stop early does not take them all. outMore: some are left, and requests that want them.
+Status Engine::admit(uint32_t beyond, bool *outMore) {
+  *outMore = false;
+  bool bounded = false;
   for (auto &owned : requests) {
     RequestState &request = *owned;
     bool started = true;
@@ -246,11 +249,15 @@ Status Engine::admit(bool withinShares, bool *outFull) {
       }
     if (draining)
       continue;
-    const uint32_t share = withinShares ? request.request.samplesAtOnce : 0;
-    while (request.unstarted() > 0 && (share == 0 || request.running() < share) &&
-           request.running() < request.wanted) {
+    const uint32_t atOnce = request.request.samplesAtOnce, share = atOnce ? atOnce + beyond : 0;
+    for (uint32_t running = request.running(); request.unstarted() > 0 && running < request.wanted;
+         ++running) {
       if (request.parent && !(request.parent->sequence && request.parent->idle()))
         break; // being computed, or given up until the running samples end
+      if (share && running >= share) {
+        bounded = true;
+        break;
+      }
       auto track = std::make_unique<Track>();
       track->request = &request;
       track->sample = request.nextSample;
@@ -264,7 +271,7 @@ Status Engine::admit(bool withinShares, bool *outFull) {
       request.active.push_back(std::move(track));
     }
   }
-  *outFull = false;
+  *outMore = bounded;
   return {};
 }
 

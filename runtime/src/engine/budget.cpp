@@ -17,6 +17,10 @@ constexpr double priorSamples = 1;
 constexpr double memory = 0.995;
 constexpr double newestShare = 0.3; // of a step's time in its size's average
 constexpr uint32_t measuredSteps = 2;
+// The first steps of a size may load code or capture a graph: their least time counts. A later one
+// counts as no more than so many times the average.
+constexpr uint32_t settlingSteps = 4;
+constexpr double mostOfAverage = 4;
 constexpr double cells = 2048; // of a table
 
 double edge(size_t stretch) {
@@ -33,29 +37,48 @@ size_t stretchOf(double length) {
 
 void StepTimes::add(uint32_t sequences, double seconds) {
   Entry &entry = sizes[sequences];
-  entry.seconds = entry.steps ? (1 - newestShare) * entry.seconds + newestShare * seconds : seconds;
+  if (entry.steps == 0)
+    entry.seconds = seconds;
+  else if (entry.steps < settlingSteps)
+    entry.seconds = std::min(entry.seconds, seconds);
+  else
+    entry.seconds +=
+        newestShare * (std::min(seconds, mostOfAverage * entry.seconds) - entry.seconds);
   ++entry.steps;
 }
 
 double StepTimes::estimate(uint32_t sequences) const {
   if (sizes.empty())
     return 0;
-  auto above = sizes.lower_bound(sequences);
-  if (above != sizes.end() && above->first == sequences)
-    return above->second.seconds;
   if (sizes.size() == 1) {
     const auto &[size, entry] = *sizes.begin();
     return entry.seconds * std::max(1.0, double(sequences) / size);
   }
-  if (above == sizes.begin()) // below all
-    ++above;
-  else if (above == sizes.end()) // above all
-    --above;
-  const auto below = std::prev(above);
-  const double slope = std::max(0.0, above->second.seconds - below->second.seconds) /
-                       (double(above->first) - below->first);
-  return std::max(below->second.seconds + slope * (double(sequences) - below->first),
-                  0.1 * std::min(below->second.seconds, above->second.seconds));
+  double seconds = 0;
+  auto above = sizes.lower_bound(sequences);
+  if (above != sizes.end() && above->first == sequences) {
+    seconds = above->second.seconds;
+  } else {
+    auto below = above;
+    if (above == sizes.begin()) { // below all
+      ++above;
+    } else if (above == sizes.end()) { // above all: along a line too long for noise to tilt
+      --above;
+      below = sizes.upper_bound(above->first / 2);
+      if (below != sizes.begin())
+        --below;
+    } else {
+      --below;
+    }
+    const double slope = std::max(0.0, above->second.seconds - below->second.seconds) /
+                         (double(above->first) - below->first);
+    seconds = std::max(below->second.seconds + slope * (double(sequences) - below->first),
+                       0.1 * std::min(below->second.seconds, above->second.seconds));
+  }
+  for (auto larger = sizes.upper_bound(sequences); larger != sizes.end(); ++larger)
+    if (larger->second.steps >= measuredSteps)
+      seconds = std::min(seconds, larger->second.seconds);
+  return seconds;
 }
 
 uint32_t StepTimes::toMeasure(uint32_t most) const {
@@ -146,6 +169,18 @@ public:
     return sum;
   }
 
+  /// What `sure` ends are worth together with those of new samples in so many places, all of them
+  /// equally long.
+  double worth(double sure, double places) const {
+    const std::vector<double> fresh = endsByPart(0);
+    double sum = 0, chance = 0;
+    for (int i = 1; i <= parts; ++i) {
+      sum += fresh[size_t(i)] * worthOfEnds(sure + places * (refilled ? parts / i : 1));
+      chance += fresh[size_t(i)];
+    }
+    return sum + (1 - chance) * worthOfEnds(sure);
+  }
+
 private:
   /// The chance that a sample of this age ends in each part.
   std::vector<double> endsByPart(double age) const {
@@ -166,6 +201,11 @@ private:
 };
 
 } // namespace
+
+double worthOfEnds(double ends) {
+  constexpr double ofOne = 5.0 / 6;
+  return ends < 1 ? ofOne * ends : 1 - (1 - ofOne) * std::pow(ends, -0.75);
+}
 
 BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
                       const Lengths &lengths) {
@@ -200,6 +240,7 @@ BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
 
   uint32_t best = std::min(most, times.toMeasure(most));
   if (best == 0) {
+    double bestWorth = -1;
     for (uint32_t count = 1, last = 0; count > last;
          last = count, count = std::min(most, count + std::max(1u, count / 4))) {
       const double steps = stepsWith(count);
@@ -207,12 +248,16 @@ BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
       double ends = 0;
       for (uint32_t i = 0; i < std::min<uint32_t>(count, uint32_t(running)); ++i)
         ends += place.ends(double(situation.ages[order[i]]));
+      double worth = worthOfEnds(situation.ended + ends);
       if (count > running) {
         if (1 - table.survives(0, steps) < leastChance)
           break;
-        ends += (count - double(running)) * place.ends(0);
+        const double fresh = count - double(running);
+        worth = place.worth(situation.ended + ends, fresh);
+        ends += fresh * place.ends(0);
       }
-      if (ends > plan.ends || count == 1) {
+      if (worth > bestWorth) {
+        bestWorth = worth;
         plan.ends = ends;
         best = count;
       }
@@ -227,9 +272,7 @@ BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
 }
 
 bool worthClosing(const BudgetSituation &situation, const StepTimes &times, const Lengths &lengths,
-                  double closingSteps, uint32_t endedAlready) {
-  if (endedAlready == 0)
-    return true;
+                  double closingSteps, double answering) {
   const size_t oldest =
       situation.ages.empty() ? 0 : *std::max_element(situation.ages.begin(), situation.ages.end());
   const Lengths::Table table =
@@ -240,7 +283,7 @@ bool worthClosing(const BudgetSituation &situation, const StepTimes &times, cons
   double ends = 0;
   for (size_t age : situation.ages)
     ends += 1 - table.survives(double(age), steps);
-  return ends < closedWorth * double(situation.ages.size());
+  return ends < (situation.ended ? closedWorth : 1) * answering * double(situation.ages.size());
 }
 
 } // namespace m1rt

@@ -53,13 +53,15 @@ BudgetSituation Engine::situationOf(const RequestState &request, Clock::time_poi
       situation.others += other->running();
   situation.places -= std::min(situation.places, situation.others);
   situation.limit = request.request.maxNewTokens;
+  situation.ended = request.ends;
   return situation;
 }
 
 bool Engine::worthClosing(const RequestState &request, Clock::time_point now) const {
   return !request.closesAtDeadline() || !options.planBudgets ||
          m1rt::worthClosing(situationOf(request, now), stepTimes, lengths,
-                            closingTokens(request.request) + 1, request.ends);
+                            closingTokens(request.request) + 1,
+                            (double(answers) + 2) / (double(closings) + 2));
 }
 
 /// Decides, for every request with a time budget, which of its samples take part in the next steps
@@ -98,7 +100,8 @@ Status Engine::applyDeadlines() {
   Clock::time_point now = options.now();
   auto due = [&](auto &request) {
     return request->hasDeadline &&
-           now >= (request->closing ? request->deadline : closingTime(*request));
+           (now >= request->deadline ||
+            (!request->closing && now >= closingTime(*request) && worthClosing(*request, now)));
   };
   if (std::none_of(requests.begin(), requests.end(), due))
     return {};
@@ -107,8 +110,6 @@ Status Engine::applyDeadlines() {
   now = options.now();
   for (auto &request : requests) {
     if (!due(request))
-      continue;
-    if (!request->closing && now < request->deadline && !worthClosing(*request, now))
       continue;
     // A sample closes once it has said something, now or later (accept); whatever is there at the
     // deadline ends.

@@ -284,6 +284,8 @@ void Engine::learnLength(Track &track, FinishReason reason) {
     closingLength = closings ? (1 - newestShare) * closingLength + newestShare * std::max(said, 1.0)
                              : std::max(said, 1.0);
     ++closings;
+    answers += reason == FinishReason::stopToken || reason == FinishReason::stopString ||
+               reason == FinishReason::cancelled;
   } else if (byItself) {
     lengths.add(track.generated, true);
     ++track.request->ends;

@@ -75,7 +75,8 @@ struct Request {
   std::vector<int32_t> prompt; // at least one token
   uint32_t samples = 1;
   // Samples of it that run at once while samples of other requests wait; 0: any number. A vote that
-  // may stop early thus draws a few ballots at a time without leaving places empty.
+  // may stop early thus draws a few ballots at a time without leaving places empty. Places that are
+  // left go to such requests in turn.
   uint32_t samplesAtOnce = 0;
   // Sample j is number firstSample + j of its seed: any sample can be drawn again alone.
   SamplingParameters sampling;
@@ -274,7 +275,7 @@ private:
   void restart(Track &track);
   Status finishRunning();
   Status admit();
-  Status admit(bool withinShares, bool *outFull);
+  Status admit(uint32_t beyond, bool *outMore);
   Status start(Track &track, bool *outStarted);
   Status startFresh(Track &track, bool *outStarted);
   bool mayStart(const Track &track) const;
@@ -338,6 +339,7 @@ private:
   std::map<size_t, Lengths::Table> lengthsToLimit; // by a sample's limit; only in admit()
   double closingLength = 0; // tokens that closed samples added, a moving average
   uint64_t closings = 0;    // so many of them
+  uint64_t answers = 0;     // and of these ended before their limits: they said what was wanted
 };
 
 } // namespace m1rt

@@ -318,9 +318,14 @@ int Session::sharedFunctionFor(uint32_t begin, uint32_t end) {
       bounds.window)
     return -1; // windows move apart, and prefixes are read from the first page on
   pagesOfPass.clear();
-  for (uint32_t i = begin; i < end; ++i)
-    pagesOfPass.push_back(
-        {stepSequences[i]->pages.data(), stepSequences[i]->length / bounds.pageSize});
+  uint64_t sharable = 0;
+  for (uint32_t i = begin; i < end; ++i) {
+    const uint32_t whole = stepSequences[i]->length / bounds.pageSize;
+    pagesOfPass.push_back({stepSequences[i]->pages.data(), whole});
+    sharable += whole;
+  }
+  if (sharable * model.pageBytes() < traits.sharedBytesFrom)
+    return -1;
   findSharedPrefixes(pagesOfPass, prefixWork, &shared);
   return shared.savedPages * model.pageBytes() >= traits.sharedBytesFrom ? chosen : -1;
 }
@@ -408,6 +413,49 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
       releaseBehind(*stepSequences[i]);
   }
   return Status();
+}
+
+/// One-token steps of each size, twice because the second captures the graph, and then prompts of
+/// many lengths, in the slot and page that belong to no sequence, where rows of padding write, too.
+Status Session::warmUp() {
+  if (!bounds.asynchronous || profile || checkNumerics || untaken > 0)
+    return {};
+  Sequence scratch;
+  scratch.slot = bounds.maxSequences;
+  const std::vector<int32_t> tokens(bounds.maxTokensPerStep, 0);
+  auto run = [&](uint32_t count, uint32_t each) -> Status {
+    const std::vector<BackendEntry> entries(count, {0, tokens.data(), each, 1, 0});
+    scratch.pages.assign(hasPages() ? bounds.pagesOf(each) : 0, bounds.kvPages);
+    stepSequences.assign(count, &scratch);
+    M1_TRY(runPass(entries.data(), 0, count, 0));
+    stepLogitRows = uint32_t(dims.logit_rows);
+    std::vector<SamplingRow> rows(count);
+    for (uint32_t i = 0; i < count; ++i) {
+      rows[i].row = i;
+      rows[i].parameters.temperature = 1;
+    }
+    M1_TRY(sample(rows.data(), count));
+    std::vector<SampledToken> chosen(count);
+    return takeChosen(chosen.data());
+  };
+  constexpr uint32_t largest = 1024; // a device keeps only so many graphs
+  const uint32_t most =
+      std::min({bounds.maxSequences, bounds.maxTokensPerStep, bounds.maxLogitRows, largest});
+  Status status;
+  lost = true; // also when something is thrown
+  for (uint32_t last = 0, count = 1; status.ok() && last < most && functionFor(count, count) >= 0;
+       last = count, count = std::min(most, context->largerStep(count)))
+    for (int pass = 0; status.ok() && pass < 2; ++pass)
+      status = run(count, 1);
+  const uint32_t longest = std::min(bounds.maxTokensPerStep, bounds.maxContext);
+  for (uint32_t last = 0, length = std::min(2u, longest);
+       status.ok() && last < longest && functionFor(1, length) >= 0;
+       last = length, length = std::min(longest, length + std::max(1u, length / 8)))
+    status = run(1, length);
+  lost = !status.ok();
+  sampledRows = 0;
+  stepLogitRows = 0;
+  return status;
 }
 
 Status Session::sample(const SamplingRow *rows, uint32_t count) {

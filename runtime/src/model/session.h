@@ -42,6 +42,10 @@ public:
   Status destroy(SequenceId sequence) override;
   Status length(SequenceId sequence, uint32_t *out) const;
 
+  /// Does beforehand what the first steps would do besides their work, where the device has such:
+  /// loads code, chooses how products are computed, captures graphs. No sequence notices.
+  Status warmUp();
+
   Status step(const BackendEntry *entries, uint32_t count) override;
   Status sample(const SamplingRow *rows, uint32_t count) override;
   Status takeChosen(SampledToken *out) override;

@@ -397,6 +397,7 @@ public:
     if (job.problem == "long")
       return m1rt::error(m1rt::StatusCode::invalidArgument, "prompt longer than the context");
     *outJob = ++jobs;
+    ++together.back();
     elapsed = job.elapsed;
     mostAtOnce = std::max(mostAtOnce, job.atOnce);
     for (uint32_t j = 0; j < job.count; ++j) {
@@ -412,6 +413,8 @@ public:
     return {};
   }
   Status work(std::vector<FinishedSample> *out) override {
+    if (together.back())
+      together.push_back(0);
     for (int n = 0; n < 3 && !queue.empty(); ++n) {
       size_t i = (queue.size() * 7 + 3) % queue.size();
       out->push_back(queue[i]);
@@ -431,6 +434,7 @@ public:
   uint32_t kinds = 3, mostAtOnce = 0;
   size_t mostQueued = 0;
   double elapsed = 0;
+  std::vector<size_t> together = {0}; // jobs between two calls of work(), where there were some
 
 private:
   uint64_t jobs = 0;
@@ -541,6 +545,27 @@ TEST(Evaluation, VotesStop) {
   StandInSampler none;
   ASSERT_TRUE(evaluate(problems(3), options, none, file, {}, {}, &complete).ok());
   EXPECT_EQ(none.mostQueued, 0u);
+}
+
+// Problems whose votes stop begin several at a time, so that their prompts share a step.
+TEST(Evaluation, ProblemsBeginTogether) {
+  TemporaryFolder folder;
+  EvaluationOptions options;
+  options.samples = 4;
+  options.stop.kind = m1rt::StopRule::Kind::exact;
+  options.ballotsAtOnce = 2;
+  options.openProblems = 5;
+  options.begunTogether = 3;
+  RecordFile file;
+  ASSERT_TRUE(file.open(folder.path + "/out", {}).ok());
+  StandInSampler sampler;
+  bool complete = false;
+  ASSERT_TRUE(evaluate(problems(18), options, sampler, file, {}, {}, &complete).ok());
+  EXPECT_TRUE(complete);
+  ASSERT_GT(sampler.together.size(), 3u);
+  EXPECT_EQ(sampler.together[0], 5u);
+  for (size_t i = 1; i + 2 < sampler.together.size(); ++i)
+    EXPECT_GE(sampler.together[i], 3u);
 }
 
 // With a time budget problems run one after another.
