@@ -2,12 +2,15 @@
 """What `cmake --install` gives is enough to build and run examples/c/generate.c: install_test.py BUILD_DIR CMAKE CC TOY_ARTIFACT.
 
 The installed tree is moved before it is used: nothing in it may point back to where it was built."""
+import base64
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import unittest
+import zipfile
 
 BUILD, CMAKE, CC, ARTIFACT = sys.argv[1:]
 EXAMPLE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "c", "generate.c")
@@ -55,6 +58,25 @@ class Install(unittest.TestCase):
         environment["PYTHONPATH"] = os.path.join(self.prefix, "lib", "python3", "dist-packages")
         program = f"import m1rt; print(len(m1rt.Model({ARTIFACT!r}).generate([[1, 2, 3]], 3, m1rt.Params(max_new_tokens=5))[0].samples))"
         self.assertEqual(run(sys.executable, "-c", program, env=environment).stdout, "3\n")
+
+    def test_wheel(self):
+        """A wheel holds the package and the library, with their digests, and works unpacked elsewhere, as pip leaves it."""
+        maker = os.path.join(os.path.dirname(EXAMPLE), "..", "..", "runtime", "python", "make_wheel.py")
+        path = run(sys.executable, maker, self.prefix, self.path("wheels")).stdout.strip()
+        self.assertRegex(os.path.basename(path), r"^m1rt-[0-9.]+-py3-none-linux_\w+\.whl$")
+        with zipfile.ZipFile(path) as wheel:
+            record = next(name for name in wheel.namelist() if name.endswith(".dist-info/RECORD"))
+            rows = dict(line.split(",", 1) for line in wheel.read(record).decode().split())
+            self.assertEqual(sorted(rows), sorted(wheel.namelist()))
+            for name in rows:
+                if name != record:
+                    digest = base64.urlsafe_b64encode(hashlib.sha256(wheel.read(name)).digest()).rstrip(b"=").decode()
+                    self.assertEqual(rows[name], f"sha256={digest},{len(wheel.read(name))}")
+            wheel.extractall(self.path("unpacked"))
+        environment = {k: v for k, v in os.environ.items() if k != "M1RT_LIBRARY"}
+        environment["PYTHONPATH"] = self.path("unpacked")
+        program = f"import m1rt; print(m1rt.__file__, len(m1rt.Model({ARTIFACT!r}).generate([[1]], 2, m1rt.Params(max_new_tokens=3))))"
+        self.assertEqual(run(sys.executable, "-c", program, env=environment).stdout, self.path("unpacked", "m1rt", "__init__.py") + " 1\n")
 
     def test_pkg_config(self):
         """pkg-config's flags build the example, as C11 without a warning."""

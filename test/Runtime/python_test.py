@@ -3,6 +3,7 @@
 
 Its structs are those of the headers, and what it gives is what the engine gives."""
 import array
+import asyncio
 import ctypes
 import os
 import re
@@ -124,6 +125,58 @@ class Python(unittest.TestCase):
             self.assertTrue(engine.idle)
             self.assertGreater(engine.stats.generated_tokens, 150)
 
+    def test_runs_side_by_side(self):
+        """What is said to one stream, or to step(), is not lost to the others; a run that fails leaves nothing behind."""
+        params = m1rt.Params(max_new_tokens=20, ignore_eos=True)
+        wanted = [self.model.generate([prompt], 1, params)[0].samples[0].tokens for prompt in ([1, 2], [3, 4])]
+        with self.model.engine(max_samples=4, max_context=64) as engine:
+            submitted, told = engine.submit([1, 2], 1, params), []
+            streams, got = [engine.stream([prompt], 1, params) for prompt in ([1, 2], [3, 4])], [[], []]
+            for _ in range(30):
+                for stream, tokens in zip(streams, got):
+                    update = next(stream, None)
+                    tokens += update.tokens if update else []
+            while not engine.idle or not told:
+                told += engine.step()
+            self.assertEqual(got, wanted)
+            self.assertEqual({update.prompt for update in told}, {submitted})
+            self.assertEqual([token for update in told for token in update.tokens], wanted[0])
+            with self.assertRaises(m1rt.Error):
+                engine.generate([[1, 2], [1] * 100], 1, params)
+            while not engine.idle:
+                self.assertEqual(engine.step(), [])
+            self.assertEqual(engine.generate([[3, 4]], 1, params)[0].samples[0].tokens, wanted[1])
+            self.assertEqual((engine._runs, engine._abandoned), ({}, {}))
+        with self.assertRaises(ValueError):
+            engine.stats
+
+    def test_asyncio(self):
+        """Tasks of an event loop stream in the same steps; one that is cancelled ends its samples and no others."""
+        params = m1rt.Params(max_new_tokens=40, ignore_eos=True)
+        wanted = self.model.generate([[1, 2]], 1, params)[0].samples[0].tokens
+
+        async def tokens(engine, started=None):
+            out = []
+            async for update in engine.stream_async([[1, 2]], 1, params):
+                out += update.tokens
+                if started:
+                    started.set()
+            return out
+
+        async def both(engine):
+            started = asyncio.Event()
+            tasks = [asyncio.ensure_future(tokens(engine, started)), asyncio.ensure_future(tokens(engine))]
+            await started.wait()
+            tasks[0].cancel()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+        with self.model.engine(max_samples=4, max_context=64) as engine:
+            first, second = asyncio.run(both(engine))
+            self.assertIsInstance(first, asyncio.CancelledError)
+            self.assertEqual(second, wanted)
+            while not engine.idle:
+                self.assertEqual(engine.step(), [])
+
     def toy_checkpoint(self, scale):
         """Tensors of the shapes that the toy artifact names, without numpy."""
         def floats(rows, begin):
@@ -223,6 +276,17 @@ class Python(unittest.TestCase):
             with self.assertRaises(m1rt.Error) as caught:
                 self.model.generate([prompt], 1, params)
             self.assertIn(says, str(caught.exception))
+        # C would take these modulo 2^32.
+        for prompt, n, params, says in (([1], 1, m1rt.Params(max_new_tokens=2**32 + 1), "max_new_tokens"), ([1], 1, m1rt.Params(seed=-1), "seed"),
+                                        ([1], 2**32 + 1, m1rt.Params(), "n"), ([1], -1, m1rt.Params(), "n"), ([2**32 + 1], 1, m1rt.Params(), "token ids"),
+                                        ([1], 1, m1rt.Params(logit_bias={2**32: 1.0}), "token ids"), ([1], 1, m1rt.Params(top_k=-1), "top_k")):
+            with self.assertRaises(ValueError) as caught:
+                self.model.generate([prompt], n, params)
+            self.assertIn(says, str(caught.exception))
+        for call in (lambda: self.model.score([1, -1]), lambda: self.model.score([1, 97]), lambda: self.model.decode([2**32 + 1]),
+                     lambda: self.model.engine(max_samples=-1), lambda: m1rt.Model(ARTIFACT, threads=-1)):
+            self.assertRaises(ValueError, call)
+        self.assertRaises(TypeError, self.model.generate, [[1]], 1, m1rt.Params(top_k=1.5))
 
     def test_votes(self):
         """Answers of equal value are one; ties go to the earlier sample; samples that were cut are silent."""

@@ -253,6 +253,36 @@ TEST(ServeRequest, Messages) {
   EXPECT_EQ(request.messages[0]["content"], "ab");
 }
 
+// Calls that are given back: their arguments are the object that the text holds, as templates write
+// it; what is no JSON stays text.
+TEST(ServeRequest, Calls) {
+  auto read = [](const std::string &more, ApiRequest *request) {
+    auto error = readRequest(R"({"messages": [{"role": "user", "content": "x"}, )" + more + "}",
+                             true, vocabulary, {}, request);
+    return error ? error->param : "none";
+  };
+  const std::string end = R"(]}])", begin = R"({"role": "assistant", "tool_calls": [)";
+  ApiRequest request;
+  EXPECT_EQ(read(begin + R"({"id": "1", "type": "function",
+      "function": {"name": "f", "arguments": "{\"a\": [1]}"}},
+      {"function": {"name": "g", "arguments": "a b"}}, {"type": "custom"})" +
+                     end,
+                 &request),
+            "none");
+  const auto &calls = request.messages[1]["tool_calls"];
+  EXPECT_EQ(calls[0]["function"]["arguments"].dump(), R"({"a":[1]})");
+  EXPECT_EQ(calls[1]["function"]["arguments"], "a b");
+  EXPECT_EQ(read(begin + "5" + end, &request), "messages[1].tool_calls[0]");
+  EXPECT_EQ(read(begin + "{}" + end, &request), "messages[1].tool_calls[0].function");
+  EXPECT_EQ(read(begin + R"({"function": {"name": 1}})" + end, &request),
+            "messages[1].tool_calls[0].function");
+  const std::string message = R"({"role": "user", "content": "y"}], "tools": )";
+  EXPECT_EQ(read(message + R"([{"type": "function", "function": {"name": "f"}}])", &request),
+            "none");
+  EXPECT_EQ(read(message + "[5]", &request), "tools[0]");
+  EXPECT_EQ(read(message + R"([{"type": "function"}])", &request), "tools[0].function");
+}
+
 TEST(ServeRequest, Prompts) {
   auto count = [](const std::string &prompt) -> int {
     ApiRequest request;

@@ -251,6 +251,7 @@ class Interface(unittest.TestCase):
     def test_http_errors_are_json(self):
         status, _, answer = self.server.get("/nothing")
         self.assertEqual((status, answer["error"]["code"]), (404, "unknown_url"))
+        self.assertIn("GET /nothing", answer["error"]["message"])
         status, _, answer = self.server.post("/v1/completions", b"x" * (2 << 20))
         self.assertEqual((status, answer["error"]["code"]), (413, "request_too_large"))
         self.assertEqual(self.server.post("/v1/completions", "{}", headers={"Content-Type": "text/plain"})[0], 415)
@@ -326,6 +327,10 @@ class Interface(unittest.TestCase):
         for encoding in (b"gzip, chunked", b"identity", b"xchunked"):
             self.assertIn(b" 501 ", answer(head(b"Transfer-Encoding: " + encoding + b"\r\n") + chunks).split(b"\r\n")[0])
         self.assertTrue(answer(head(sized + b"Expect: 100-continue\r\n" + last) + body).startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 "))
+        self.assertEqual(answer(b"\r\n\r\n" + head(sized + last) + body), plain, "blank lines before a request are none")
+        self.assertEqual(answer(head(sized + last).replace(b"/tokenize", b"http://127.0.0.1:1/tokenize").replace(b"localhost", b"x.example") + body), plain)
+        self.assertIn(b" 403 ", answer(head(sized + last).replace(b"/tokenize", b"http://x.example/tokenize") + body).split(b"\r\n")[0])
+        self.assertIn(b" 400 ", answer(head(sized + b"Host: x.example\r\n") + body).split(b"\r\n")[0])
         early = answer(head(b"Content-Length: 99999999\r\nExpect: 100-continue\r\n"))
         self.assertTrue(early.startswith(b"HTTP/1.1 413 "), "no body is asked for that would be refused")
         for kind, status in ((b"Application/JSON", b"200"), (b"application/json;charset=utf-8", b"200"), (b"application/jsonp", b"415")):

@@ -240,6 +240,7 @@ class Eval(unittest.TestCase):
         for arguments, says in (([], "give OUT.m1a and --dataset"), ([self.art, "--dataset", "/none.jsonl"], "/none.jsonl: cannot read"),
                                 (["/none.m1a", "--dataset", self.dataset], "/none.m1a"), (["--grade", "/none"], "/none: cannot read"),
                                 ([self.art, "--dataset", self.dataset, "--ballots-at-once", "2"], "--ballots-at-once needs --stop-early"),
+                                ([self.art, "--dataset", self.dataset, "--stop-early", "exact", "--least-ballots", "2"], "--least-ballots needs --stop-early confident"),
                                 ([self.art, "--dataset", self.dataset, "--frob"], "m1-eval: error: The following argument was not expected: --frob"),
                                 ([self.art, "--dataset", self.dataset, "--seed", "-1"], "--seed: expected an integer from 0")):
             result = subprocess.run([os.path.join(BIN, "m1-eval"), *arguments], capture_output=True, text=True, cwd=self.directory.name)

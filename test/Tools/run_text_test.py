@@ -478,6 +478,7 @@ class RunText(unittest.TestCase):
                 (["--prompt", "a", "--max-think-tokens", "20", "--max-new-tokens", "20"], "never reached: samples end after --max-new-tokens 20"),
                 (["--prompt", "a", "--dump-logits", "x"], "--dump-logits needs --input-ids"),
                 (["--prompt", "a", "--json", "--json-stream"], "give one of them"), (["--prompt", "a", "--stop-early", "off"], "--stop-early needs --vote"),
+                (["--prompt", "a", "--vote", "--least-ballots", "2"], "--least-ballots needs --stop-early confident"),
                 (["--prompt", "a", "--vote", "--stop-early", "soon"], "--stop-early soon: expected off, exact"),
                 (["--prompts", "a", "--time-budget", "1"], "--time-budget is for one prompt"),
                 (["--prompt", "a", "--temperature", "nan"], "--temperature: expected a number, got nan"),

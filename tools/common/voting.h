@@ -22,6 +22,8 @@ struct VoteOptions {
 constexpr const char *probesHaveNoWeight =
     "probes: provisional ballots have no weight: not with --vote-weight confidence";
 
+constexpr const char *leastBallotsNeedConfident = "--least-ballots needs --stop-early confident";
+
 void addVoteOptions(CLI::App &app, VoteOptions *out);
 /// After parsing; what is wrong with the flags, or empty.
 std::string readVoteOptions(VoteOptions *options);

@@ -329,10 +329,10 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
         return std::string(option) + " is about the chat template: not with --raw";
   if (given("--shots") && !given("--few-shot"))
     return "--shots needs --few-shot";
-  const bool votesStop = arguments.voting.stop.kind != StopRule::Kind::off;
-  for (const char *option : {"--least-ballots", "--ballots-at-once"})
-    if (given(option) && !votesStop)
-      return std::string(option) + " needs --stop-early";
+  if (given("--ballots-at-once") && arguments.voting.stop.kind == StopRule::Kind::off)
+    return "--ballots-at-once needs --stop-early";
+  if (given("--least-ballots") && arguments.voting.stop.kind != StopRule::Kind::confident)
+    return leastBallotsNeedConfident;
   if (arguments.engine.generation.probes() && arguments.voting.byConfidence)
     return probesHaveNoWeight;
   return checkGeneration(app, arguments.engine.generation, "--time-budget-per-problem");

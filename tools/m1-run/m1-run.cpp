@@ -104,6 +104,8 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
                                         "--probe-every", "--probe-on-end"});
         !other.empty())
       return other + " needs --vote";
+  if (given("--least-ballots") && arguments.voting.stop.kind != StopRule::Kind::confident)
+    return leastBallotsNeedConfident;
   if (arguments.generation.probes() && arguments.voting.byConfidence)
     return probesHaveNoWeight;
   return checkGeneration(app, arguments.generation, "--time-budget");

@@ -354,13 +354,49 @@ Error readPart(const Json &part, const std::string &path, const std::string &rol
   const char *field = refusal ? "refusal" : "text";
   if (!part.is_object() || part.value("type", Json()) != Json(field) ||
       !part.value(field, Json()).is_string())
-    return ApiError::bad(path, "'" + path +
-                                   "': only parts {\"type\": \"text\", \"text\": …} are "
-                                   "supported");
+    return ApiError::bad(
+        path,
+        "'" + path +
+            "': only parts {\"type\": \"text\", \"text\": …} are "
+            "supported, got " +
+            (part.is_object() ? "one of type " + shown(part.value("type", Json())) : shown(part)));
   Fields fields(part, path + ".");
   fields.ignore({"type", field});
   *text += part[field].get<std::string>();
   return fields.noOthers();
+}
+
+/// A call or a tool, whose type may be left out of a `call`: a function is an object with a name.
+Error readFunction(const Json &value, bool call, const std::string &path, Json *out) {
+  if (!value.is_object())
+    return ApiError::bad(path, "'" + path + "': expected an object, got " + shown(value));
+  *out = value;
+  const Json function = value.value("function", Json());
+  if (value.value("type", call ? Json("function") : Json()) != Json("function"))
+    return {};
+  if (!function.is_object() || !function.value("name", Json()).is_string())
+    return ApiError::bad(path + ".function", "'" + path +
+                                                 ".function': expected an object with a "
+                                                 "name, got " +
+                                                 shown(function));
+  return {};
+}
+
+/// Clients send a call's arguments as a text that holds JSON; templates write them as the object.
+Error readCalls(const Json &calls, const std::string &path, Json *out) {
+  *out = Json::array();
+  for (size_t i = 0; i < calls.size(); ++i) {
+    Json call, arguments;
+    TRY(readFunction(calls[i], true, path + "[" + std::to_string(i) + "]", &call));
+    auto function = call.find("function");
+    if (function != call.end() && function->is_object()) {
+      const Json given = function->value("arguments", Json());
+      if (given.is_string() && !readObject(given.get<std::string>(), &arguments))
+        (*function)["arguments"] = std::move(arguments);
+    }
+    out->push_back(std::move(call));
+  }
+  return {};
 }
 
 Error readMessages(const Json &value, const RequestLimits &limits, Json *out) {
@@ -404,7 +440,7 @@ Error readMessages(const Json &value, const RequestLimits &limits, Json *out) {
     if (const Json *calls = fields.find("tool_calls")) {
       if (!calls->is_array())
         return fields.wrong("tool_calls", "a list", *calls);
-      message["tool_calls"] = *calls;
+      TRY(readCalls(*calls, fields.path("tool_calls"), &message["tool_calls"]));
     }
     fields.ignore({"refusal", "annotations", "audio"}); // of an assistant's message, given back
     TRY(fields.noOthers());
@@ -448,11 +484,12 @@ Error readTemplate(Fields &fields, const RequestLimits &limits, ApiRequest *out)
   if (const Json *tools = fields.find("tools"); tools && !(tools->is_array() && tools->empty())) {
     if (!tools->is_array())
       return fields.wrong("tools", "a list", *tools);
-    for (size_t i = 0; i < tools->size(); ++i)
-      if (!(*tools)[i].is_object())
-        return ApiError::bad("tools[" + std::to_string(i) + "]",
-                             "'tools[" + std::to_string(i) + "]': expected an object");
-    out->tools = *tools;
+    out->tools = Json::array();
+    for (size_t i = 0; i < tools->size(); ++i) {
+      Json tool;
+      TRY(readFunction((*tools)[i], false, "tools[" + std::to_string(i) + "]", &tool));
+      out->tools.push_back(std::move(tool));
+    }
   }
   if (const Json *choice = fields.find("tool_choice")) {
     if (*choice == "none")

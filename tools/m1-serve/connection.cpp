@@ -62,8 +62,12 @@ bool Connection::fill(bool stopsOnWake) {
 
 bool Connection::awaitRequest() {
   deadline = after(limits.idleSeconds);
-  if (failed || closing || (position == buffer.size() && !fill(/*stopsOnWake=*/true)))
-    return false;
+  do { // Blank lines before a request are none.
+    if (failed || closing || (position == buffer.size() && !fill(/*stopsOnWake=*/true)))
+      return false;
+    while (position < buffer.size() && (buffer[position] == '\r' || buffer[position] == '\n'))
+      ++position;
+  } while (position == buffer.size());
   allowance = limits.headBytes;
   deadline = after(limits.headSeconds);
   return true;

@@ -140,6 +140,19 @@ void HttpServer::work() {
     left.notify_all();
 }
 
+/// "GET http://host/path", as clients of proxies write it, is "GET /path" of that host.
+static void originForm(httplib::Request &request) {
+  for (const std::string scheme : {"http://", "https://"}) {
+    if (request.path.compare(0, scheme.size(), scheme) != 0)
+      continue;
+    const size_t path = std::min(request.path.find('/', scheme.size()), request.path.size());
+    request.headers.erase("Host");
+    request.set_header("Host", request.path.substr(scheme.size(), path - scheme.size()));
+    request.path = path < request.path.size() ? request.path.substr(path) : "/";
+    return;
+  }
+}
+
 bool HttpServer::process_and_close_socket(socket_t socket) {
   Connection connection(socket, wake, limits);
   Connection::current() = &connection;
@@ -149,6 +162,7 @@ bool HttpServer::process_and_close_socket(socket_t socket) {
     if (!process_request(connection, last, closed,
                          [&](httplib::Request &request) {
                            connection.headEnds();
+                           originForm(request);
                            // Answers are small, or streamed: neither is compressed or cut.
                            request.headers.erase("Accept-Encoding");
                            request.ranges.clear();

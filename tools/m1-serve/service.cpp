@@ -161,6 +161,8 @@ Json Service::modelJson() const {
 
 /// Before the body is read: who asks, for whom the request is meant, and whether it can be read.
 Error Service::admit(const Http &request) const {
+  if (request.get_header_value_count("Host") > 1)
+    return ApiError{400, "Host: given more than once", {}, {}, 0};
   const bool reads = request.method == "GET" || request.method == "HEAD";
   const bool open = (reads && (request.path == "/" || request.path == "/health")) ||
                     request.method == "OPTIONS"; // browsers ask so, without a key
@@ -186,8 +188,13 @@ Error Service::admit(const Http &request) const {
   const std::string methods = methodsOf(request.path);
   if (request.method == "OPTIONS" && (request.path == "*" || !methods.empty()))
     return {};
-  if (methods.empty())
-    return libraryError(404);
+  if (methods.empty()) {
+    ApiError unknown = libraryError(404);
+    unknown.message += ": " + request.method + " " + shortened(request.path) +
+                       "; those of models are /v1/chat/completions, /v1/completions, /v1/models, "
+                       "/tokenize and /detokenize";
+    return unknown;
+  }
   if (methods.find(request.method) == std::string::npos)
     return ApiError{405, "this endpoint takes " + methods, {}, {}, 0};
   if (reads)

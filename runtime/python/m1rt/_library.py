@@ -143,9 +143,10 @@ _OTHER_FUNCTIONS = {
 def _load() -> ctypes.CDLL:
     """libm1rt: that of $M1RT_LIBRARY, the one this package was installed with, or the system's."""
     named = os.environ.get("M1RT_LIBRARY")
-    # lib/python3/dist-packages/m1rt/_library.py beside lib/libm1rt.so.0
-    beside = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "libm1rt.so.0")
-    path = named or (beside if os.path.exists(beside) else "libm1rt.so.0")
+    # A wheel's is in the package; an installed one is lib/libm1rt.so.0 beside lib/python3/dist-packages/m1rt/_library.py.
+    package = os.path.dirname(os.path.abspath(__file__))
+    beside = [os.path.join(package, "libm1rt.so.0"), os.path.join(package, "..", "..", "..", "libm1rt.so.0")]
+    path = named or next(filter(os.path.exists, beside), "libm1rt.so.0")
     try:
         return ctypes.CDLL(path)
     except OSError as problem:

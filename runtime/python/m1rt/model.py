@@ -1,8 +1,11 @@
 """Models, engines and what comes out of them."""
+import asyncio
+import ctypes
 import math
+import operator
 from ctypes import POINTER, byref, c_bool, c_char_p, c_float, c_int32, c_size_t, c_uint64, c_void_p, create_string_buffer, string_at
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, AsyncIterator, Dict, Generator, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _library as c
 from ._library import lib
@@ -10,6 +13,7 @@ from ._tensors import Tensor
 
 Prompt = Union[str, Sequence[int]]
 _DIGEST_SIZE = 65
+_MOST_SAMPLES = 1 << 20
 
 
 def runtime_version() -> str:
@@ -193,7 +197,27 @@ def _owned_text(pointer: c_void_p) -> str:
 
 
 def _ids(tokens: Sequence[int]) -> Any:
-    return (c_int32 * len(tokens))(*tokens)
+    ids = [operator.index(token) for token in tokens]  # numpy's integers, too
+    if ids and (min(ids) < -2**31 or max(ids) >= 2**31):
+        raise ValueError(f"token ids: expected integers of 32 bits, got {min(ids) if min(ids) < -2**31 else max(ids)}")
+    return (c_int32 * len(ids))(*ids)
+
+
+def _set(structure: Any, **values: Any) -> None:
+    """Sets fields of a structure of C, which alone would wrap an integer that does not fit into them."""
+    for name, value in values.items():
+        if isinstance(getattr(structure, name), int) and not isinstance(value, bool):
+            try:
+                value = operator.index(value)
+            except TypeError:
+                raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+        try:
+            setattr(structure, name, value)
+        except TypeError:
+            raise TypeError(f"{name}: expected a number, got {value!r}") from None
+        if isinstance(value, int) and getattr(structure, name) != value:
+            bits = 8 * ctypes.sizeof(dict((field[0], field[1]) for field in structure._fields_)[name])
+            raise ValueError(f"{name}: expected an integer from 0 to {2**bits - 1}, got {value}")
 
 
 class Model:
@@ -203,7 +227,8 @@ class Model:
         self._handle = c_void_p()
         options = c.ModelOptions()
         lib.model_options_init(byref(options))
-        options.device, options.threads, options.verify_weights = _text(device), threads, verify_weights
+        _set(options, threads=threads, verify_weights=verify_weights)
+        options.device = _text(device)
         lib.model_load(_text(path), byref(options), byref(self._handle))
 
     def close(self) -> None:
@@ -224,6 +249,8 @@ class Model:
 
     @property
     def info(self) -> ModelInfo:
+        if not self._handle:
+            raise ValueError("the model is closed")
         raw = c.ModelInfo()
         lib.model_get_info(self._handle, byref(raw))
         return ModelInfo(raw.architecture.decode(), raw.device_name.decode(), raw.vocab_size, raw.hidden_size, raw.layers,
@@ -318,6 +345,9 @@ class Model:
         if len(tokens) < 2:
             return []
         vocabulary = self.info.vocab_size
+        ids = _ids(tokens)
+        if not 0 <= ids[-1] < vocabulary:  # the model never sees the last one
+            raise ValueError(f"token {ids[-1]}: the vocabulary has ids 0 to {vocabulary - 1}")
         chunk = max(1, min(len(tokens) - 1, (64 << 20) // (4 * vocabulary)))  # 64 MiB of logits at once
         options = c.SessionOptions()
         lib.session_options_init(byref(options))
@@ -329,7 +359,6 @@ class Model:
             lib.sequence_create(session, byref(sequence))
             out: List[float] = []
             logits = (c_float * (chunk * vocabulary))()
-            ids = _ids(tokens)
             for begin in range(0, len(tokens) - 1, chunk):
                 count = min(chunk, len(tokens) - 1 - begin)
                 part = (c_int32 * count)(*ids[begin:begin + count])
@@ -339,7 +368,7 @@ class Model:
                     values = logits[row * vocabulary:(row + 1) * vocabulary]
                     largest = max(values)
                     total = math.log(math.fsum(math.exp(value - largest) for value in values))
-                    out.append(values[tokens[begin + row + 1]] - largest - total)
+                    out.append(values[ids[begin + row + 1]] - largest - total)
             return out
         finally:
             lib.session_destroy(session)
@@ -353,11 +382,15 @@ class Engine:
                  probe_places: int = 0) -> None:
         self._handle = c_void_p()
         self._model = model
+        self._turn: Optional[asyncio.Lock] = None  # of tasks that stream side by side
+        self._runs: Dict[int, List[Update]] = {}  # by request, those of one run in one list
+        self._news: List[Update] = []             # of requests that belong to no run
+        self._abandoned: Dict[int, int] = {}      # cancelled requests of runs that ended: samples whose ends are still to come
         options = c.EngineOptions()
         lib.engine_options_init(byref(options))
-        options.max_samples, options.max_context, options.probe_places = max_samples, max_context, probe_places
+        _set(options, max_samples=max_samples, max_context=max_context, probe_places=probe_places)
         if prefix_cache_slots is not None:
-            options.prefix_cache_slots = prefix_cache_slots
+            _set(options, prefix_cache_slots=prefix_cache_slots)
         lib.engine_create(model._handle, byref(options), byref(self._handle))
 
     def close(self) -> None:
@@ -381,25 +414,26 @@ class Engine:
         tokens = self._model._prompt(prompt)
         request = c.Request()
         lib.request_init(byref(request))
-        request.tokens, request.token_count, request.samples = _ids(tokens), len(tokens), n
+        request.tokens, request.token_count = _ids(tokens), len(tokens)
+        _set(request, samples=n)
         for name in ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty",
                      "presence_penalty", "seed", "first_sample", "top_logprobs", "ignore_eos", "max_think_tokens", "time_budget"):
-            setattr(request, name, getattr(params, name))
+            _set(request, **{name: getattr(params, name)})
         request.want_logprobs = params.logprobs
         if params.stop_tokens is not None:
             request.stop_tokens, request.stop_token_count = _ids(params.stop_tokens or [0]), len(params.stop_tokens)
         stops = [_text(stop) for stop in params.stop]
         request.stop_strings, request.stop_string_count = (c_char_p * len(stops))(*stops), len(stops)
-        bias = [(token, value) for token, value in params.logit_bias.items()]
+        bias = list(zip(_ids(list(params.logit_bias)), params.logit_bias.values()))
         request.logit_bias, request.logit_bias_count = (c.LogitBias * len(bias))(*bias), len(bias)
         if params.max_think_tokens or (params.time_budget and not params.drop_at_deadline):
             close = self._model.encode(params.close_text)
             request.close_tokens, request.close_token_count = _ids(close), len(close)
-            request.close_max_tokens = params.close_max_tokens
+            _set(request, close_max_tokens=params.close_max_tokens)
             request.at_deadline = 0 if params.drop_at_deadline else 1
         if params.probe_every or params.probe_on_end:
             probe = self._model.encode(params.close_text)
-            request.probe_every, request.probe_on_end = params.probe_every, params.probe_on_end
+            _set(request, probe_every=params.probe_every, probe_on_end=params.probe_on_end)
             request.probe_tokens, request.probe_token_count = _ids(probe), len(probe)
         out = c_uint64()
         lib.engine_submit(self._handle, byref(request), byref(out))
@@ -417,40 +451,92 @@ class Engine:
         return lib.engine_is_idle(self._handle)
 
     def step(self) -> List[Update]:
-        """One forward pass, and what is new; `prompt` of these updates is what submit() returned."""
+        """One forward pass, and what is new; `prompt` of these updates is what submit() returned. Those of prompts that stream() or
+        generate() were given come from there alone."""
         lib.engine_step(self._handle)
-        updates: List[Update] = []
+        self._take_news()
+        updates, self._news = self._news, []
+        return updates
+
+    def _take_news(self) -> None:
+        """To the run whose request it is about, or to the next step()."""
         event = c.Event()
         while lib.engine_poll(self._handle, byref(event)):
-            updates.append(_update(event))
-        return updates
+            update = _update(event)
+            request = update.prompt
+            if request not in self._abandoned:
+                self._runs.get(request, self._news).append(update)
+            elif update.finish_reason is not None:
+                self._abandoned[request] -= 1
+                if not self._abandoned[request]:
+                    del self._abandoned[request]
 
     def stream(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> Iterator[Update]:
         """n samples of every prompt, as tokens arrive. Leaving the loop ends what still runs."""
         return self._run(prompts, n, params, 1)
 
-    def _run(self, prompts: Sequence[Prompt], n: int, params: Optional[Params], steps: int) -> Iterator[Update]:
-        """Updates of so many steps at a time: what a sample says in them is one update."""
-        places = {self.submit(prompt, n, params): place for place, prompt in enumerate(prompts)}
-        left = len(places) * n
+    async def stream_async(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> AsyncIterator[Update]:
+        """The same in an event loop, which goes on meanwhile: steps are taken in threads. Tasks may stream side by side, in the
+        same steps; a task that is cancelled, or leaves the loop and closes the iterator, ends its samples."""
+        if self._turn is None:
+            self._turn = asyncio.Lock()
+        run = self._run(prompts, n, params, 1)
         try:
+            while True:
+                async with self._turn:  # the engine belongs to one thread at a time
+                    taken = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(None, next, run, None))
+                    try:
+                        update = await asyncio.shield(taken)
+                    except asyncio.CancelledError:
+                        await asyncio.wait([taken])  # the step cannot be left in the middle
+                        raise
+                if update is None:
+                    return
+                yield update
+        finally:
+            async with self._turn:
+                run.close()
+
+    def _run(self, prompts: Sequence[Prompt], n: int, params: Optional[Params], steps: int) -> Generator[Update, None, None]:
+        """Updates of so many steps at a time: what a sample says in them is one update."""
+        places: Dict[int, int] = {}
+        left: Dict[int, int] = {}  # samples that have not ended, of each request
+        news: List[Update] = []
+        try:
+            for place, prompt in enumerate(prompts):
+                request = self.submit(prompt, n, params)
+                places[request], left[request], self._runs[request] = place, n, news
             while left:
-                for _ in range(steps - 1):
-                    if not self.idle:
+                for step in range(steps):
+                    # Another run's steps may have brought news of this one.
+                    if not news and (step == 0 or not self.idle):
                         lib.engine_step(self._handle)
-                for update in self.step():
-                    if update.prompt not in places:
-                        continue  # of a request that was submitted beside these
-                    left -= update.finish_reason is not None
-                    update.prompt = places[update.prompt]
+                self._take_news()
+                while news:
+                    update = news.pop(0)
+                    request = update.prompt
+                    update.prompt = places[request]
+                    if update.finish_reason is not None:
+                        left[request] -= 1
+                        if not left[request]:
+                            del left[request]
                     yield update
         finally:
-            if left:
-                for request in places:
-                    self.cancel(request)
+            for request in places:
+                del self._runs[request]
+            ended: Dict[int, int] = {}  # news that nobody takes any more
+            for update in news:
+                ended[update.prompt] = ended.get(update.prompt, 0) + (update.finish_reason is not None)
+            for request, samples in left.items():
+                if samples > ended.get(request, 0):
+                    self._abandoned[request] = samples - ended.get(request, 0)
+                    if self._handle:
+                        self.cancel(request)
 
     def generate(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> List[Completion]:
         """n samples of every prompt."""
+        if not 1 <= n <= _MOST_SAMPLES:  # before they are made
+            raise ValueError(f"n: expected 1 to {_MOST_SAMPLES} samples, got {n}")
         completions = [Completion(place, [Sample() for _ in range(n)]) for place in range(len(prompts))]
         # Taking news of every sample at every step would cost more than a GPU's steps do.
         for update in self._run(prompts, n, params, 64):
@@ -459,6 +545,8 @@ class Engine:
 
     @property
     def stats(self) -> Stats:
+        if not self._handle:
+            raise ValueError("the engine is closed")
         raw = c.EngineStats()
         lib.engine_get_stats(self._handle, byref(raw))
         return Stats(*[getattr(raw, name) for name, _ in c.EngineStats._fields_])

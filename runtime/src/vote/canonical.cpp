@@ -2,6 +2,7 @@
 #include "vote/value.h"
 
 #include <algorithm>
+#include <array>
 
 namespace m1rt::vote {
 namespace {
@@ -52,9 +53,16 @@ bool isShortWord(const std::string &letters) {
          (letters.size() == 3 && std::all_of(letters.begin(), letters.end(), isCapital));
 }
 
+// In lower case; the name of a small number is the number.
 ValuePtr word(const std::string &text) {
+  static const std::array<const char *, 13> numbers = {"zero", "one",    "two",   "three", "four",
+                                                       "five", "six",    "seven", "eight", "nine",
+                                                       "ten",  "eleven", "twelve"};
   auto v = std::make_shared<Value>();
   v->text = lowerCase(text);
+  for (size_t n = 0; n < numbers.size(); ++n)
+    if (v->text == numbers[n])
+      return expressionValue(toExpression({static_cast<__int128>(n), 1}));
   return v;
 }
 
@@ -73,28 +81,19 @@ ValuePtr canonicalText(const Value &value) {
 
 // What left = right says of a variable in which it is linear; null if it is not.
 ExpressionPtr solved(const Expression &difference, const std::string &variable) {
-  auto at = [&](const char *digits) {
-    Expression point;
-    point.kind = E::number;
-    point.text = digits;
-    return substitute(difference, variable, point);
+  auto at = [&](const Rational &point) {
+    return substitute(difference, variable, *toExpression(point));
   };
-  auto number = [](const char *digits) {
-    auto e = std::make_unique<Expression>();
-    e->kind = E::number;
-    e->text = digits;
-    return e;
-  };
-  auto slope = [&] { return minus(at("1"), at("0")); };
-  // At 2 and 5: no other low polynomial is on the line there.
-  for (const char *point : {"2", "5"}) {
-    ExpressionPtr line = node(E::add, at("0"), node(E::multiply, number(point), slope()));
+  auto slope = [&] { return minus(at({1, 1}), at({0, 1})); };
+  // No other low polynomial is on the line at all of these, nor is |x|, or x rounded.
+  for (const Rational point : {Rational{2, 1}, {5, 1}, {-3, 1}, {9, 4}}) {
+    ExpressionPtr line = node(E::add, at({0, 1}), node(E::multiply, toExpression(point), slope()));
     if (!agree(*at(point), *line))
       return nullptr;
   }
-  if (agree(*slope(), *number("0")))
+  if (agree(*slope(), *toExpression({0, 1})))
     return nullptr;
-  return node(E::negate, node(E::divide, at("0"), slope()));
+  return node(E::negate, node(E::divide, at({0, 1}), slope()));
 }
 
 std::set<std::string> variablesOf(const Expression &e) {
@@ -103,10 +102,8 @@ std::set<std::string> variablesOf(const Expression &e) {
   return names;
 }
 
-// x + y = 7 is a line; m + n = 7 names a sum.
+// Of a sum: whether it is a line's, as that of x + y = 7.
 bool isLine(const Value &left) {
-  if (left.kind != Kind::expression || left.expression->kind != E::add)
-    return false;
   const std::set<std::string> names = variablesOf(*left.expression);
   return names.count("x") && names.count("y");
 }
@@ -129,7 +126,9 @@ ValuePtr canonicalEquation(const Value &value) {
     return right;
   if (expressions) {
     const bool constant = !hasVariables(*right->expression);
-    const bool named = value.named && !(constant && isLine(*left));
+    // m + n = 7 names a sum; a + b = c says something of three quantities.
+    const bool sum = left->expression->kind == E::add;
+    const bool named = value.named && !(sum && (!constant || isLine(*left)));
     if (named && constant)
       return isVariable(*left->expression) && left->expression->text == "y" ? line(right) : right;
     ExpressionPtr difference = minus(copyOf(*left->expression), copyOf(*right->expression));
@@ -185,6 +184,90 @@ ExpressionPtr difference(const Value &equation) {
   return minus(copyOf(*equation.items[0]->expression), copyOf(*equation.items[1]->expression));
 }
 
+// A bound of an interval, as its rational value or an infinity; nothing for others.
+struct Bound {
+  int infinite = 0; // -1, 1
+  Rational value;
+};
+std::optional<Bound> boundOf(const ValuePtr &item) {
+  if (item->kind != Kind::expression)
+    return std::nullopt;
+  const bool negative = item->expression->kind == E::negate;
+  const Expression &e = negative ? *item->expression->kids[0] : *item->expression;
+  if (e.kind == E::variable && e.text == "\\infty")
+    return Bound{negative ? -1 : 1, {}};
+  auto exact = exactValue(*item->expression);
+  return exact ? std::optional<Bound>(Bound{0, *exact}) : std::nullopt;
+}
+// Less than, equal to or greater than 0; nothing where the difference does not fit.
+std::optional<int> compare(const Bound &a, const Bound &b) {
+  if (a.infinite != b.infinite)
+    return a.infinite - b.infinite;
+  auto difference = a.infinite ? std::optional<Rational>(Rational{})
+                               : add(a.value, {-b.value.numerator, b.value.denominator});
+  if (!difference)
+    return std::nullopt;
+  return difference->numerator < 0 ? -1 : difference->numerator > 0;
+}
+
+// What intervals of rational bounds have in common; null for others.
+ValuePtr intersection(const Value &joined) {
+  auto all = std::make_shared<Value>();
+  for (const ValuePtr &item : joined.items) {
+    const bool brackets = item->kind == Kind::tuple && item->items.size() == 2 &&
+                          (item->open == "(" || item->open == "[") &&
+                          (item->close == ")" || item->close == "]");
+    if (!brackets || !boundOf(item->items[0]) || !boundOf(item->items[1]))
+      return nullptr;
+    if (all->items.empty()) {
+      *all = *item;
+      continue;
+    }
+    for (const bool upper : {false, true}) {
+      const auto order = compare(*boundOf(all->items[upper]), *boundOf(item->items[upper]));
+      if (!order)
+        return nullptr;
+      std::string &kind = upper ? all->close : all->open;
+      const std::string &other = upper ? item->close : item->open;
+      if (upper ? *order > 0 : *order < 0) {
+        all->items[upper] = item->items[upper];
+        kind = other;
+      } else if (*order == 0 && (other == "(" || other == ")")) {
+        kind = other;
+      }
+    }
+  }
+  const auto order = compare(*boundOf(all->items[0]), *boundOf(all->items[1]));
+  if (!order)
+    return nullptr;
+  all->key.clear();
+  const bool closed = all->open == "[" && all->close == "]";
+  if (*order > 0 || (*order == 0 && !closed)) {
+    all = std::make_shared<Value>();
+    all->kind = Kind::set;
+  } else if (*order == 0) {
+    return all->items[0];
+  }
+  return all;
+}
+
+// A ratio without common factors of its parts. What may be a time of day keeps its parts: 3:20 is
+// not 6:40.
+void reduceRatio(Value &ratio) {
+  if (ratio.columns) // its second part has the two digits of minutes
+    return;
+  std::vector<ValuePtr> parts;
+  for (const ValuePtr &item : ratio.items) {
+    if (item->kind != Kind::expression || hasVariables(*item->expression))
+      return;
+    parts.push_back(keyed(expressionValue(
+        node(E::divide, copyOf(*item->expression), copyOf(*ratio.items[0]->expression)))));
+    if (parts.back()->key.empty())
+      return;
+  }
+  ratio.items = std::move(parts);
+}
+
 ValuePtr uncheckedCanonical(const Value &value, const ValuePtr &shared) {
   switch (value.kind) {
   case Kind::text:
@@ -208,6 +291,11 @@ ValuePtr uncheckedCanonical(const Value &value, const ValuePtr &shared) {
   auto v = std::make_shared<Value>(value);
   for (ValuePtr &item : v->items)
     item = canonical(item);
+  if (v->kind == Kind::joined)
+    if (ValuePtr common = intersection(*v))
+      return common;
+  if (v->kind == Kind::tuple && v->open == ":")
+    reduceRatio(*v);
   return v;
 }
 

@@ -66,27 +66,21 @@ std::optional<Linear> linearForm(const Expression &e) {
   std::string name;
   if (!onlyVariable(e, name) || name.empty())
     return std::nullopt;
-  std::optional<Rational> at[4]; // at 0, 1, 2, 5: no other low polynomial has equal slopes there
-  const char *const points[] = {"0", "1", "2", "5"};
-  for (size_t i = 0; i < 4; ++i) {
-    Expression point;
-    point.kind = E::number;
-    point.text = points[i];
-    if (!(at[i] = exactValue(*substitute(e, name, point))))
+  auto at = [&](const Rational &point) {
+    return exactValue(*substitute(e, name, *toExpression(point)));
+  };
+  const auto constant = at({0, 1}), one = constant ? at({1, 1}) : std::nullopt;
+  const auto slope = one ? add(*one, {-constant->numerator, constant->denominator}) : std::nullopt;
+  if (!slope || slope->numerator == 0)
+    return std::nullopt;
+  // No other low polynomial is on the line at all of these, nor is |x|, or x rounded.
+  for (const Rational point : {Rational{2, 1}, {5, 1}, {-3, 1}, {9, 4}}) {
+    const auto rise = multiply(*slope, point), line = rise ? add(*constant, *rise) : std::nullopt;
+    const auto value = line ? at(point) : std::nullopt;
+    if (!value || value->numerator != line->numerator || value->denominator != line->denominator)
       return std::nullopt;
   }
-  auto difference = [&](size_t i, size_t k) {
-    return add(*at[k], {-at[i]->numerator, at[i]->denominator});
-  };
-  auto same = [](const Rational &a, const Rational &b) {
-    return a.numerator == b.numerator && a.denominator == b.denominator;
-  };
-  auto slope = difference(0, 1), next = difference(1, 2), far = difference(2, 3);
-  auto three = slope ? multiply(*slope, {3, 1}) : std::nullopt;
-  if (!slope || !next || !far || !three || slope->numerator == 0 || !same(*slope, *next) ||
-      !same(*three, *far))
-    return std::nullopt;
-  return Linear{*slope, *at[0]};
+  return Linear{*slope, *constant};
 }
 
 ExpressionPtr toExpression(const Rational &value) {

@@ -93,6 +93,16 @@ MatrixPtr product(const Value &a, const Value &b) {
   return matrix(std::move(entries), b.columns);
 }
 
+MatrixPtr transposed(const Value &m) {
+  if (!isMatrix(m))
+    return nullptr;
+  auto v = std::make_shared<Value>(m);
+  v->columns = m.items.size() / m.columns;
+  for (size_t i = 0; i < m.items.size(); ++i)
+    v->items[i % m.columns * v->columns + i / m.columns] = m.items[i];
+  return v;
+}
+
 MatrixPtr scaled(const Expression &factor, const Value &m) {
   if (!isMatrix(m))
     return nullptr;

@@ -11,6 +11,7 @@ using MatrixPtr = std::shared_ptr<const Value>;
 
 MatrixPtr sum(const Value &a, const Value &b);
 MatrixPtr product(const Value &a, const Value &b);
+MatrixPtr transposed(const Value &matrix);
 MatrixPtr scaled(const Expression &factor, const Value &matrix);
 std::shared_ptr<const Value> determinant(const Value &matrix); // an expression
 

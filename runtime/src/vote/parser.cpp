@@ -506,6 +506,23 @@ ExpressionPtr Parser::atom() {
     return nullptr;
   }
   case Kind::op:
+    // {}_{10}C_3 and ^{10}C_3, and P for arrangements
+    if (isOp("{") && isOp("}", 1) && (isOp("_", 2) || isOp("^", 2)))
+      at += 2;
+    if (isOp("_") || isOp("^")) {
+      ++at;
+      ExpressionPtr n = argument();
+      const bool choose = at < end && tokens[at].text == "C";
+      if (!n || at >= end || !(choose || tokens[at].text == "P") || !isOp("_", 1))
+        return nullptr;
+      at += 2;
+      ExpressionPtr k = argument();
+      if (!k || choose)
+        return k ? node(E::binomial, "", std::move(n), std::move(k)) : nullptr;
+      ExpressionPtr rest = node(E::add, "", copyOf(*n), node(E::negate, "", std::move(k)));
+      return node(E::divide, "", node(E::factorial, "", std::move(n)),
+                  node(E::factorial, "", std::move(rest)));
+    }
     if (t.text == "(") {
       size_t close = at + 2;
       // (204)_5

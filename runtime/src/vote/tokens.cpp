@@ -15,7 +15,7 @@ const std::set<std::string> kDropped = {
     "left",      "right", "big",    "Big",   "bigl",         "bigr",      "Bigl",   "Bigr",
     "bigg",      "Bigg",  "quad",   "qquad", "displaystyle", "textstyle", "limits", "nolimits",
     "mathstrut", "hfill", "large",  "Large", "bf",           "it",        "bm",     "boldsymbol",
-    "underline", "small", "pounds", "euro",  "strut"};
+    "underline", "small", "pounds", "euro",  "strut",        "cents",     "cent"};
 // What is left out there is not known: 1, 2, 3, … is not 1, 2, 3.
 const std::set<std::string> kEllipses = {"ldots", "dots", "cdots", "dotsc", "dotsb"};
 // Dropped with the group that follows.
@@ -33,33 +33,129 @@ const std::map<std::string, std::string> kOperators = {
     {"vert", "|"},     {"mid", "|"},      {"lbrack", "["}, {"rbrack", "]"},   {"lparen", "("},
     {"rparen", ")"},   {"colon", ":"},    {"approx", "≈"}, {"equiv", "="},    {"circ", "°"},
     {"degree", "°"}};
-const std::map<std::string, std::string> kCommands = {
-    {"dfrac", "frac"},         {"tfrac", "frac"},          {"cfrac", "frac"},
-    {"dbinom", "binom"},       {"tbinom", "binom"},        {"varphi", "phi"},
-    {"varepsilon", "epsilon"}, {"emptyset", "varnothing"}, {"R", "mathbbR"}};
+// Between two things that must not change places: no factors. What holds one is text, but for what
+// withoutRemarks() and the reader know.
+const std::set<std::string> kSigns = {
+    "subset",     "subseteq",  "supset",         "supseteq",      "implies",   "impliedby",
+    "Rightarrow", "Leftarrow", "Longrightarrow", "rightarrow",    "leftarrow", "to",
+    "iff",        "mapsto",    "notin",          "setminus",      "therefore", "because",
+    "prec",       "succ",      "leftrightarrow", "Leftrightarrow"};
+const std::map<std::string, std::string> kCommands = {{"dfrac", "frac"},
+                                                      {"tfrac", "frac"},
+                                                      {"cfrac", "frac"},
+                                                      {"dbinom", "binom"},
+                                                      {"tbinom", "binom"},
+                                                      {"varphi", "phi"},
+                                                      {"lg", "log"},
+                                                      {"backslash", "setminus"},
+                                                      {"smallsetminus", "setminus"},
+                                                      {"varepsilon", "epsilon"},
+                                                      {"emptyset", "varnothing"},
+                                                      {"R", "mathbbR"}};
 const std::set<std::string> kKept = {
     "frac",     "sqrt",   "binom",  "sin",   "cos",    "tan",  "cot", "sec", "csc",
     "arcsin",   "arccos", "arctan", "sinh",  "cosh",   "tanh", "ln",  "log", "exp",
     "overline", "begin",  "end",    "boxed", "fbox",   "max",  "min", "gcd", "lfloor",
     "rfloor",   "lceil",  "rceil",  "over",  "choose", "sum",  "prod"};
-const std::map<std::string, std::string> kUnicode = {
-    {"π", "\\pi "},     {"√", "\\sqrt "},   {"×", "\\times "},  {"·", "\\cdot "},
-    {"÷", "/"},         {"−", "-"},         {"–", "-"},         {"½", "\\frac12 "},
-    {"¼", "\\frac14 "}, {"¾", "\\frac34 "}, {"≈", "\\approx "}, {"∞", "\\infty "},
-    {"°", "\\circ "},   {"∪", "\\cup "},    {"∩", "\\cap "},    {"≤", "\\le "},
-    {"≥", "\\ge "},     {"≠", "\\ne "},     {"±", "\\pm "},     {"∓", "\\mp "},
-    {"∈", "\\in "},     {"²", "^2"},        {"³", "^3"},        {"θ", "\\theta "},
-    {"α", "\\alpha "},  {"β", "\\beta "},   {"\u00a0", " "},    {"\u2009", " "},
-    {"\u202f", " "},    {"’", "'"},         {"º", "\\circ "},   {"£", ""},
-    {"€", ""},          {"¥", ""},          {"…", "\\ldots "}};
+const std::map<std::string, std::string> kUnicode = {{"π", "\\pi "},
+                                                     {"√", "\\sqrt "},
+                                                     {"×", "\\times "},
+                                                     {"·", "\\cdot "},
+                                                     {"÷", "/"},
+                                                     {"−", "-"},
+                                                     {"–", "-"},
+                                                     {"½", "\\frac12 "},
+                                                     {"¼", "\\frac14 "},
+                                                     {"¾", "\\frac34 "},
+                                                     {"≈", "\\approx "},
+                                                     {"∞", "\\infty "},
+                                                     {"°", "\\circ "},
+                                                     {"∪", "\\cup "},
+                                                     {"∩", "\\cap "},
+                                                     {"≤", "\\le "},
+                                                     {"≥", "\\ge "},
+                                                     {"≠", "\\ne "},
+                                                     {"±", "\\pm "},
+                                                     {"∓", "\\mp "},
+                                                     {"∈", "\\in "},
+                                                     {"θ", "\\theta "},
+                                                     {"α", "\\alpha "},
+                                                     {"β", "\\beta "},
+                                                     {"\u00a0", " "},
+                                                     {"\u2009", " "},
+                                                     {"\u202f", " "},
+                                                     {"’", "'"},
+                                                     {"º", "\\circ "},
+                                                     {"£", ""},
+                                                     {"€", ""},
+                                                     {"¥", ""},
+                                                     {"…", "\\ldots "},
+                                                     {"∅", "\\varnothing "},
+                                                     {"⋅", "\\cdot "},
+                                                     {"∙", "\\cdot "},
+                                                     {"∖", "\\setminus "},
+                                                     {"ℝ", "\\mathbb{R}"},
+                                                     {"⅓", "\\frac13 "},
+                                                     {"⅔", "\\frac23 "},
+                                                     {"⅕", "\\frac15 "},
+                                                     {"⅖", "\\frac25 "},
+                                                     {"⅗", "\\frac35 "},
+                                                     {"⅘", "\\frac45 "},
+                                                     {"⅙", "\\frac16 "},
+                                                     {"⅚", "\\frac56 "},
+                                                     {"⅛", "\\frac18 "},
+                                                     {"⅜", "\\frac38 "},
+                                                     {"⅝", "\\frac58 "},
+                                                     {"⅞", "\\frac78 "},
+                                                     {"⌊", "\\lfloor "},
+                                                     {"⌋", "\\rfloor "},
+                                                     {"⌈", "\\lceil "},
+                                                     {"⌉", "\\rceil "},
+                                                     {"∠", "\\angle "},
+                                                     {"△", "\\triangle "},
+                                                     {"∛", "\\sqrt[3]"},
+                                                     {"λ", "\\lambda "},
+                                                     {"μ", "\\mu "},
+                                                     {"φ", "\\phi "},
+                                                     {"ω", "\\omega "},
+                                                     {"γ", "\\gamma "},
+                                                     {"δ", "\\delta "},
+                                                     {"σ", "\\sigma "},
+                                                     {"ρ", "\\rho "},
+                                                     {"∴", "\\therefore "},
+                                                     {"⇒", "\\Rightarrow "},
+                                                     {"→", "\\to "},
+                                                     {"⊂", "\\subset "},
+                                                     {"⊆", "\\subseteq "}};
+// Digits and signs above and below the line.
+const std::map<std::string, char> kRaised = {
+    {"⁰", '0'}, {"¹", '1'}, {"²", '2'}, {"³", '3'}, {"⁴", '4'}, {"⁵", '5'}, {"⁶", '6'},
+    {"⁷", '7'}, {"⁸", '8'}, {"⁹", '9'}, {"⁻", '-'}, {"⁺", '+'}, {"ⁿ", 'n'}};
+const std::map<std::string, char> kLowered = {{"₀", '0'}, {"₁", '1'}, {"₂", '2'}, {"₃", '3'},
+                                              {"₄", '4'}, {"₅", '5'}, {"₆", '6'}, {"₇", '7'},
+                                              {"₈", '8'}, {"₉", '9'}, {"ₙ", 'n'}};
 
 std::string replaceUnicode(const std::string &text) {
   std::string out;
+  const std::map<std::string, char> *line = nullptr; // above or below which the last one stood
   for (size_t i = 0; i < text.size();) {
     size_t n = static_cast<unsigned char>(text[i]) < 0x80 ? 1 : 2;
     while (n > 1 && i + n < text.size() && (static_cast<unsigned char>(text[i + n]) & 0xC0) == 0x80)
       ++n;
     std::string c = text.substr(i, n);
+    const auto *on = n > 1 && kRaised.count(c)    ? &kRaised
+                     : n > 1 && kLowered.count(c) ? &kLowered
+                                                  : nullptr;
+    if (line && line != on)
+      out += '}';
+    if (on && line != on)
+      out += on == &kRaised ? "^{" : "_{";
+    line = on;
+    if (on) {
+      out += on->at(c);
+      i += n;
+      continue;
+    }
     auto it = n > 1 ? kUnicode.find(c) : kUnicode.end();
     if (it != kUnicode.end())
       out += it->second;
@@ -69,7 +165,7 @@ std::string replaceUnicode(const std::string &text) {
       out += c;
     i += n;
   }
-  return out;
+  return line ? out + '}' : out;
 }
 
 // Length of a thousands separator between digits at `at`, three digits of which follow and no
@@ -281,6 +377,13 @@ private:
     if (!name || end == std::string::npos || end == begin + name || end > begin + name + 16)
       return false;
     std::string digits = s.substr(begin + name, end - begin - name);
+    // \dot{1}4285\dot{7}: from the first to the second
+    if (const size_t next = s.find("\\dot{", end);
+        name == 5 && s.compare(begin, 5, "\\dot{") == 0 && digits.size() == 1 && next < end + 16 &&
+        next + 6 < s.size() && s[next + 6] == '}') {
+      digits += s.substr(end + 1, next - end - 1) + s[next + 5];
+      end = next + 6;
+    }
     if (digits.find_first_not_of("0123456789") != std::string::npos)
       return false;
     size_t decimals = point ? text.size() - text.find('.') - 1 : 0;
@@ -386,6 +489,10 @@ private:
     auto renamed = kCommands.find(name);
     if (renamed != kCommands.end())
       name = renamed->second;
+    if (kSigns.count(name)) {
+      push(Token::Kind::op, "\\" + name);
+      return;
+    }
     push(kKept.count(name) ? Token::Kind::command : Token::Kind::letter,
          kKept.count(name) ? name : "\\" + name);
   }

@@ -30,6 +30,13 @@ public:
     if (!all)
       return textValue();
     tokens = withoutRemarks(std::move(*all));
+    // ]0, 1[ is (0, 1)
+    if (tokens.size() > 3 && (isOp(tokens[0], "]") || isOp(tokens.back(), "[")) &&
+        (isOp(tokens[0], "]") || isOp(tokens[0], "[")) &&
+        (isOp(tokens.back(), "]") || isOp(tokens.back(), "["))) {
+      tokens[0].text = isOp(tokens[0], "]") ? "(" : "[";
+      tokens.back().text = isOp(tokens.back(), "[") ? ")" : "]";
+    }
     ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
     return v ? std::make_shared<Value>(*v) : textValue();
   }
@@ -47,6 +54,8 @@ private:
   std::vector<size_t> findTop(size_t begin, size_t end, const std::set<std::string> &ops) const;
   ValuePtr read(size_t begin, size_t end, int depth);
   ValuePtr readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
+  ValuePtr relationValue(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
+  ValuePtr readCases(size_t begin, size_t end, int depth);
   ValuePtr readBrackets(size_t begin, size_t end, int depth);
   ValuePtr readMatrix(size_t begin, size_t end, int depth);
   bool readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out);
@@ -121,6 +130,88 @@ ValuePtr namedValues(const Value &list) {
   return v;
 }
 
+ValuePtr rational(const Rational &value) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::expression;
+  v->expression = toExpression(value);
+  return v;
+}
+
+// Conditions that must hold together: those of one variable as they are, without its being real;
+// of several, each with its variable.
+ValuePtr conditions(const std::vector<ValuePtr> &items) {
+  std::set<std::string> names;
+  for (const ValuePtr &item : items)
+    names.insert(item->of);
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::joined;
+  v->text = "∩";
+  for (const ValuePtr &item : items) {
+    if (names.size() == 1) {
+      v->items.push_back(item);
+      continue;
+    }
+    auto named = std::make_shared<Value>();
+    named->kind = Kind::tuple;
+    named->open = item->of;
+    named->close = "∈";
+    named->items = {item};
+    v->items.push_back(named);
+  }
+  return v;
+}
+
+bool isRealLine(const Value &v) {
+  auto infinite = [](const Value &bound) {
+    return bound.kind == Kind::expression &&
+           (bound.expression->kind == Expression::Kind::negate ? *bound.expression->kids[0]
+                                                               : *bound.expression)
+                   .text == "\\infty";
+  };
+  return v.kind == Kind::tuple && v.open == "(" && v.close == ")" && v.items.size() == 2 &&
+         infinite(*v.items[0]) && infinite(*v.items[1]);
+}
+
+// A list of conditions: x > 1, y < 2 hold together; x ∈ ℝ adds nothing to x ≠ 1. Null for others.
+ValuePtr listedConditions(const Value &list) {
+  std::set<std::string> names;
+  for (const ValuePtr &item : list.items)
+    names.insert(item->of);
+  if (names.count("") || list.items.size() < 2)
+    return nullptr;
+  if (names.size() > 1)
+    return conditions(list.items);
+  return list.items.size() == 2 && isRealLine(*list.items[0]) ? list.items[1] : nullptr;
+}
+
+// ℝ without some rational numbers. Null for others.
+ValuePtr realsWithout(const Value &numbers) {
+  std::vector<Rational> holes;
+  if (numbers.kind != Kind::set)
+    return nullptr;
+  for (const ValuePtr &item : numbers.items) {
+    auto exact = item->kind == Kind::expression ? exactValue(*item->expression) : std::nullopt;
+    if (!exact)
+      return nullptr;
+    holes.push_back(*exact);
+  }
+  auto real = [](const Rational &r) {
+    return static_cast<long double>(r.numerator) / static_cast<long double>(r.denominator);
+  };
+  std::sort(holes.begin(), holes.end(),
+            [&](const Rational &a, const Rational &b) { return real(a) < real(b); });
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::joined;
+  v->text = "∪";
+  ValuePtr from = infinity(true);
+  for (size_t i = 0; i <= holes.size(); ++i) {
+    ValuePtr to = i < holes.size() ? rational(holes[i]) : infinity(false);
+    v->items.push_back(interval("(", from, to, ")"));
+    from = to;
+  }
+  return v;
+}
+
 ValuePtr Reader::read(size_t begin, size_t end, int depth) {
   if (begin >= end || depth > kMaxDepth)
     return nullptr;
@@ -150,6 +241,8 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
       return v->items[0];
     if (ValuePtr point = namedValues(*v))
       return point;
+    if (ValuePtr all = listedConditions(*v))
+      return all;
     return v;
   }
   auto joined = [&](const char *text) -> ValuePtr {
@@ -159,11 +252,18 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     return readItems(begin, end, at, depth, *v) ? v : nullptr;
   };
   at = findTop(begin, end, {"∧"});
-  if (!at.empty())
-    return joined("∩");
+  if (!at.empty()) {
+    ValuePtr all = joined("∩");
+    return all ? conditions(all->items) : nullptr;
+  }
   at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
   if (!at.empty())
     return readRelation(begin, end, at, depth);
+  at = findTop(begin, end, {"\\setminus"});
+  if (at.size() == 1 && at[0] == begin + 1 && tokens[begin].text == "\\mathbbR") {
+    ValuePtr without = read(at[0] + 1, end, depth + 1);
+    return without ? realsWithout(*without) : nullptr;
+  }
   for (const char *op : {"∪", "∩"}) {
     at = findTop(begin, end, {op});
     if (!at.empty())
@@ -174,8 +274,14 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     auto v = std::make_shared<Value>();
     v->kind = Kind::tuple;
     v->open = v->close = ":";
+    const Token &minutes = tokens[at[0] + 1 < end ? at[0] + 1 : at[0]];
+    v->columns =
+        minutes.kind == Token::Kind::number && minutes.text.size() == 2 && minutes.text[0] < '6';
     return readItems(begin, end, at, depth, *v) ? v : nullptr;
   }
+  if (tokens[begin].kind == Token::Kind::command && tokens[begin].text == "begin")
+    if (ValuePtr v = readCases(begin, end, depth))
+      return v;
   if (tokens[begin].kind == Token::Kind::command && tokens[begin].text == "begin")
     if (ValuePtr v = readMatrix(begin, end, depth))
       return v;
@@ -202,13 +308,6 @@ bool Reader::readItems(size_t begin, size_t end, const std::vector<size_t> &at, 
     from = to + 1;
   }
   return true;
-}
-
-ValuePtr rational(const Rational &value) {
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::expression;
-  v->expression = toExpression(value);
-  return v;
 }
 
 ValuePtr joinedIntervals(ValuePtr a, ValuePtr b) {
@@ -268,6 +367,28 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
 }
 
 ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
+  ValuePtr v = relationValue(begin, end, at, depth);
+  const bool intervals = v && (v->kind == Kind::tuple || v->kind == Kind::joined);
+  if (!intervals || isOp(tokens[at[0]], "="))
+    return v;
+  std::set<std::string> names;
+  const size_t last = isOp(tokens[at[0]], "∈") ? at[0] : end;
+  if (ExpressionPtr one = last < end ? parseExpression(tokens, begin, last) : nullptr)
+    collectVariables(*one, names);
+  for (size_t i = 0, from = begin; last == end && i <= at.size(); ++i) {
+    const size_t to = i < at.size() ? at[i] : end;
+    if (ExpressionPtr side = parseExpression(tokens, from, to))
+      collectVariables(*side, names);
+    from = to + 1;
+  }
+  if (names.size() != 1)
+    return v;
+  auto named = std::make_shared<Value>(*v);
+  named->of = *names.begin();
+  return named;
+}
+
+ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
   const std::string &op = tokens[at[0]].text;
   if (op == "∈")
     return isName(begin, at[0]) ? read(at[0] + 1, end, depth + 1) : nullptr;
@@ -308,6 +429,15 @@ ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t
     }
     return v;
   }
+  // 2 < |x| is |x| > 2
+  auto isAbsolute = [](const ValuePtr &s) {
+    return s->kind == Kind::expression && s->expression->kind == Expression::Kind::absolute;
+  };
+  static const std::map<std::string, std::string> mirrored = {
+      {"<", ">"}, {">", "<"}, {"≤", "≥"}, {"≥", "≤"}, {"≠", "≠"}};
+  if (at.size() == 1 && isAbsolute(sides[1]) && !isAbsolute(sides[0]))
+    if (ValuePtr solved = solve(*sides[1], mirrored.at(op), *sides[0]))
+      return solved;
   auto isVariableValue = [](const ValuePtr &s) {
     return s->kind == Kind::expression && isVariable(*s->expression) &&
            s->expression->text[0] != '\\';
@@ -368,13 +498,19 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
     v->kind = Kind::set;
     if (end - begin == 2)
       return v;
-    // \{x \mid x > 2\}: what the condition says
-    if (end - begin > 4 && tokens[begin + 1].kind == Token::Kind::letter &&
-        (isOp(tokens[begin + 2], "|") || isOp(tokens[begin + 2], ":")))
-      if (ValuePtr condition = read(begin + 3, end - 1, depth + 1))
+    // \{x \mid x > 2\} and \{x \in \mathbb{R} \mid x > 2\}: what the condition says
+    const bool real =
+        end - begin > 6 && isOp(tokens[begin + 2], "∈") && tokens[begin + 3].text == "\\mathbbR";
+    const size_t bar = begin + (real ? 4 : 2);
+    if (end > bar + 2 && tokens[begin + 1].kind == Token::Kind::letter &&
+        (isOp(tokens[bar], "|") || isOp(tokens[bar], ":")))
+      if (ValuePtr condition = read(bar + 1, end - 1, depth + 1))
         if (condition->kind == Kind::tuple || condition->kind == Kind::joined)
           return condition;
-    return readItems(begin + 1, end - 1, at, depth, *v) ? v : nullptr;
+    if (!readItems(begin + 1, end - 1, at, depth, *v))
+      return nullptr;
+    ValuePtr point = v->items.size() > 1 ? namedValues(*v) : nullptr;
+    return point ? point : v;
   }
   if (at.empty()) {
     // (C) is the choice C; (x) and [x] are x.
@@ -427,6 +563,32 @@ ValuePtr Reader::readMatrix(size_t begin, size_t end, int depth) {
     }
   }
   return tokens[begin + 2].text == "vmatrix" ? determinant(*v) : v;
+}
+
+// \begin{cases} x = 1 \\ y = 2 \end{cases}: a point, or conditions that hold together. Null for
+// others.
+ValuePtr Reader::readCases(size_t begin, size_t end, int depth) {
+  if (end - begin < 9 || tokens[begin + 2].text != "cases" || !isOp(tokens[begin + 3], "}") ||
+      tokens[end - 4].text != "end")
+    return nullptr;
+  Value rows;
+  for (size_t from = begin + 4, i = from; i <= end - 4; ++i) {
+    if (i < end - 4 && !isOp(tokens[i], "\\\\") && !isOp(tokens[i], ","))
+      continue;
+    if (i > from) {
+      ValuePtr row = read(from, i, depth + 1);
+      if (!row)
+        return nullptr;
+      rows.items.push_back(row);
+    }
+    from = i + 1;
+  }
+  if (rows.items.size() < 2)
+    return nullptr;
+  ValuePtr point = namedValues(rows);
+  const bool named = std::all_of(rows.items.begin(), rows.items.end(),
+                                 [](const ValuePtr &row) { return !row->of.empty(); });
+  return point ? point : named ? conditions(rows.items) : nullptr;
 }
 
 // A matrix in brackets, a determinant, or matrices that are added, multiplied and raised:
@@ -494,10 +656,14 @@ ValuePtr Reader::readMatrixTerm(size_t begin, size_t end, bool negative, int dep
     ValuePtr power = matrix;
     if (at + 1 < end && isOp(tokens[at], "^")) {
       const size_t braces = isOp(tokens[at + 1], "{"), digits = at + 1 + braces;
-      if (digits >= end || tokens[digits].text.size() != 1 || tokens[digits].text[0] < '1' ||
-          tokens[digits].text[0] > '0' + largestPower)
+      const bool turned =
+          digits < end && (tokens[digits].text == "T" || tokens[digits].text == "\\top");
+      if (turned) {
+        power = transposed(*power);
+      } else if (digits >= end || tokens[digits].text.size() != 1 || tokens[digits].text[0] < '1' ||
+                 tokens[digits].text[0] > '0' + largestPower)
         return nullptr;
-      for (char k = '1'; power && k < tokens[digits].text[0]; ++k)
+      for (char k = '1'; !turned && power && k < tokens[digits].text[0]; ++k)
         power = product(*power, *matrix);
       at = digits + 1 + braces;
     }

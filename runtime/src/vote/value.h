@@ -21,10 +21,11 @@ struct Value {
   Kind kind = Kind::text;
   std::string text; // without blanks and punctuation; expression: its letters if it is only letters
   std::string open, close;
-  size_t columns = 0;
+  size_t columns = 0; // of a ratio: 1 where it may be a time of day
   std::shared_ptr<Expression> expression;
   std::vector<std::shared_ptr<const Value>> items;
   bool named = false; // equation: the left side is a name, so the right side is the answer
+  std::string of;     // intervals that a relation leaves: the name of its only variable
   std::string key;    // of canonical values: equal values, and no others, have equal ones; "": none
 };
 

@@ -3,14 +3,49 @@
 #include "vote/extraction.h"
 #include "vote/value.h"
 
+#include <algorithm>
+#include <iterator>
 #include <map>
+#include <string_view>
 
 namespace m1rt {
 
+// LaTeX that was escaped for JSON once too often, \\\\frac12, as it was before: all its backslashes
+// come in pairs, which part rows elsewhere, and some of them begin a command.
+static std::string withoutDoubledEscapes(const std::string &text) {
+  static const char *const commands[] = {"frac",  "dfrac", "tfrac", "sqrt", "left",
+                                         "boxed", "begin", "text",  "pi",   "cdot"};
+  std::string halved;
+  bool doubled = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    halved += text[i];
+    if (text[i] != '\\')
+      continue;
+    if (++i >= text.size() || text[i] != '\\')
+      return text;
+    const size_t end = std::min(text.find_first_of("{[(\\ ,)}", i + 1), text.size());
+    doubled |= std::any_of(std::begin(commands), std::end(commands), [&](const char *name) {
+      return text.compare(i + 1, end - i - 1, name) == 0;
+    });
+  }
+  return doubled ? halved : text;
+}
+
+// Without the signs of bold text or code around it all.
+static std::string withoutMarkup(std::string text) {
+  for (const std::string_view mark : {"**", "`"})
+    if (text.size() > 2 * mark.size() && text.compare(0, mark.size(), mark) == 0 &&
+        text.compare(text.size() - mark.size(), mark.size(), mark) == 0)
+      text = text.substr(mark.size(), text.size() - 2 * mark.size());
+  return text;
+}
+
 // Equal for equal values; what has none is its letters.
-static std::string keyOf(const std::string &text) {
+static std::string keyOf(const std::string &given) {
   vote::beginReading();
-  const std::string answer = extractBoxed(text).value_or(statedAnswer(text)),
+  const std::string text = withoutDoubledEscapes(given);
+  const std::string answer =
+                        withoutMarkup(trimmed(extractBoxed(text).value_or(statedAnswer(text)))),
                     key = vote::canonical(vote::readAnswer(answer))->key;
   return key.empty() ? "L" + trimmed(answer) : key;
 }

@@ -20,7 +20,7 @@ const std::set<std::string> kUnits = {
     "in",          "yd",        "mi",      "lb",     "lbs",     "oz",         "ounce",
     "ounces",      "gallon",    "gallons", "mg",     "mL",      "ml",         "sec",
     "min",         "hr",        "hrs",     "kph",    "rpm",     "kilometers", "centimeters",
-    "millimeters", "kilograms", "tons",    "times"};
+    "millimeters", "kilograms", "tons",    "times",  "USD",     "EUR",        "GBP"};
 const std::map<std::string, std::string> kMagnitudes = {
     {"hundred", "100"}, {"thousand", "1000"}, {"million", "1000000"}, {"billion", "1000000000"}};
 
@@ -87,10 +87,14 @@ const std::set<std::string> kOpposites = {"half",
                                           "after"};
 // Words that lead to a value and say nothing of it.
 const std::set<std::string> kLeading = {
-    "so",     "thus",   "hence",    "therefore", "then",     "we",      "get",      "have",
-    "find",   "obtain", "that",     "the",       "answer",   "final",   "solution", "solutions",
-    "value",  "values", "of",       "is",        "are",      "line",    "equation", "function",
-    "result", "our",    "required", "desired",   "conclude", "finally", "sum",      "total"};
+    "so",       "thus",      "hence",    "therefore", "then", "we",       "get",
+    "have",     "find",      "obtain",   "that",      "the",  "answer",   "final",
+    "solution", "solutions", "value",    "values",    "of",   "is",       "are",
+    "line",     "equation",  "function", "result",    "our",  "required", "desired",
+    "conclude", "finally",   "sum",      "total",     "usd",  "eur",      "gbp"};
+// Signs that lead to a result, at its beginning.
+const std::set<std::string> kLeadingSigns = {"=",           "\\Rightarrow", "\\implies",
+                                             "\\therefore", "\\rightarrow", "\\Longrightarrow"};
 // ASCII's alone, whatever the locale.
 bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool isBlank(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
@@ -146,6 +150,7 @@ void dropSentence(Tokens &tokens) {
   size_t lead = 0;
   while (lead < tokens.size() &&
          (consistsOf(tokens[lead], kLeading) ||
+          (tokens[lead].kind == Token::Kind::op && kLeadingSigns.count(tokens[lead].text)) ||
           (lead > 0 && (isOp(tokens[lead], ",") || isOp(tokens[lead], ":")))))
     ++lead;
   static const std::set<std::string> begins = {"(", "[", "{", "\\{", "|", "-", "+", "±"};
@@ -160,6 +165,28 @@ void dropSentence(Tokens &tokens) {
     if (!words.empty() && (words[0] == "is" || words[0] == "are") &&
         !(tokens.size() == last + 1 && words.size() == 1))
       tokens.resize(last);
+  }
+}
+
+// dy/dx and \frac{dy}{dx} are one symbol each: their d are no factor that goes.
+void nameDerivatives(Tokens &tokens) {
+  auto is = [&](size_t i, const char *op) { return i < tokens.size() && isOp(tokens[i], op); };
+  auto differential = [&](size_t i) {
+    return i < tokens.size() && tokens[i].kind == Token::Kind::word && tokens[i].text.size() == 2 &&
+           tokens[i].text[0] == 'd';
+  };
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    const bool fraction = tokens[i].kind == Token::Kind::command && tokens[i].text == "frac" &&
+                          is(i + 1, "{") && differential(i + 2) && is(i + 3, "}") &&
+                          is(i + 4, "{") && differential(i + 5) && is(i + 6, "}");
+    const bool quotient = differential(i) && is(i + 1, "/") && differential(i + 2);
+    if (!fraction && !quotient)
+      continue;
+    const size_t above = fraction ? i + 2 : i, below = fraction ? i + 5 : i + 2;
+    tokens[i].kind = Token::Kind::letter;
+    tokens[i].text = tokens[above].text + "/" + tokens[below].text;
+    const auto next = tokens.begin() + static_cast<std::ptrdiff_t>(i + 1);
+    tokens.erase(next, next + (fraction ? 6 : 2));
   }
 }
 
@@ -228,7 +255,7 @@ std::optional<std::string> timeOfDay(const std::string &latex) {
   for (size_t i = 0; i < latex.size(); ++i) {
     if (latex.compare(i, 6, "\\text{") == 0)
       i += 5;
-    else if (!isBlank(latex[i]) && std::string("\\,.{}$~").find(latex[i]) == std::string::npos)
+    else if (!isBlank(latex[i]) && std::string("\\,.{}$~!;").find(latex[i]) == std::string::npos)
       time += latex[i] >= 'A' && latex[i] <= 'Z' ? static_cast<char>(latex[i] + 32) : latex[i];
   }
   auto digitsUpTo = [&](size_t from, size_t to) {
@@ -253,7 +280,8 @@ std::optional<std::string> timeOfDay(const std::string &latex) {
 bool isName(const Tokens &tokens, size_t begin, size_t end) {
   bool letters = false;
   int depth = 0;
-  size_t first = begin; // behind words
+  bool arguments = false; // within brackets: of a function, which may have sums
+  size_t first = begin;   // behind words
   for (; first < end && isProseToken(tokens[first]); ++first)
     if (hasModifier(tokens[first]))
       return false;
@@ -274,15 +302,27 @@ bool isName(const Tokens &tokens, size_t begin, size_t end) {
         while (i < end && !isOp(tokens[i], "}"))
           ++i;
     } else if (t.kind == Token::Kind::letter || t.kind == Token::Kind::word) {
+      static const std::set<std::string> functions = {"sin", "cos", "tan", "cot", "sec",
+                                                      "csc", "log", "ln",  "exp", "sqrt"};
+      if (functions.count(t.text))
+        return false;
       letters = true;
     } else if (t.kind == Token::Kind::command && t.text == "overline") {
       while (i < end && !isOp(tokens[i], "}"))
         ++i;
       letters = true;
-    } else if (isOp(t, "(") || isOp(t, ")")) {
-      depth += isOp(t, "(") ? 1 : -1;
+    } else if (isOp(t, "(")) {
+      // f(x + 1), P(2), (x, y); x(x + 1) and (x - 1)(x + 2) are products.
+      static const std::string names = "fghFGHpqPQ";
+      const bool ofLetter = i > begin && tokens[i - 1].kind == Token::Kind::letter;
+      arguments = ofLetter && names.find(tokens[i - 1].text[0]) != std::string::npos;
+      if (depth++ > 0 || (i == begin && !isOp(tokens[end - 1], ")")) ||
+          (i > begin && isOp(tokens[i - 1], ")")))
+        return false;
+    } else if (isOp(t, ")")) {
+      --depth;
     } else if (isOp(t, "+") || isOp(t, "-")) {
-      if (i == begin) // -x is no name
+      if (i == begin || (depth > 0 && !arguments)) // -x is no name
         return false;
     } else if (depth == 0 || !(t.kind == Token::Kind::number || isOp(t, ","))) { // P(2)
       return false;
@@ -294,6 +334,7 @@ bool isName(const Tokens &tokens, size_t begin, size_t end) {
 }
 
 Tokens withoutRemarks(Tokens tokens) {
+  nameDerivatives(tokens);
   dropSentence(tokens);
   Tokens kept;
   std::vector<std::string> units(1); // of each item
@@ -326,12 +367,15 @@ Tokens withoutRemarks(Tokens tokens) {
         continue;
       }
     }
-    // \frac{\text{km}}{\text{h}}
+    // \frac{\text{km}}{\text{h}}, \frac{\text{m}}{\text{s}^2}
     if (afterValue && t.kind == Token::Kind::command && t.text == "frac" && is(i + 1, "{") &&
-        is(i + 3, "}") && is(i + 4, "{") && is(i + 6, "}") && isText(tokens[i + 2]) &&
+        is(i + 3, "}") && is(i + 4, "{") && i + 6 < tokens.size() && isText(tokens[i + 2]) &&
         isText(tokens[i + 5])) {
-      i += 6;
-      continue;
+      const size_t close = is(i + 6, "^") ? i + 8 : i + 6;
+      if (is(close, "}")) {
+        i = close;
+        continue;
+      }
     }
     if (afterNumber && t.text == "x" && i + 1 < tokens.size() && tokens[i + 1].text == "10" &&
         is(i + 2, "^")) {
