@@ -13,9 +13,10 @@
 // differences of sums, taken before the exponential and never positive: large decays underflow.
 //
 // delta_prepare: grid (heads, tiles). What does not depend on the state goes to a record a tile and
-//   head: T = (I + A)⁻¹ β, solved in f32 and kept as the sum of two bf16, P in bf16, and four
-//   factors a token. T_tj and P_tj are 0 where t and j are tokens of different sequences, so that a
-//   tile of many sequences is one triangular system.
+//   head: T = (I + A)⁻¹ β, P in bf16, and four factors a token. T is solved in f32 in blocks of 16
+//   and joined from those on tensor cores, where operands are the sums of two bf16, as T is kept.
+//   T_tj and P_tj are 0 where t and j are tokens of different sequences, so that a tile of many
+//   sequences is one triangular system.
 // delta_chunks: grid (heads · V / (16 · kWarps), sequences). kWarps warps each take 16 columns of
 //   the state over the sequence's tiles; with everything transposed (Sᵀ, δᵀ), the results of one
 //   product are the operand of the next in the same registers. As many warps compute the outputs, a
@@ -49,9 +50,13 @@ template <class F> struct DeltaTraits {
                        kRecordBytes = kSystemBytes + kOutputBytes;
   static_assert(F::kK % 16 == 0, "whole tiles");
 
-  // delta_prepare
-  static constexpr int kPrepareThreads = 128, kPitch = kTile + 4;
-  static constexpr int kPrepareBytes = 2 * kTile * kRow * 2 + kTile * kPitch * 4 + 6 * kFactorBytes;
+  // delta_prepare; 16×16 blocks of A as two parts of rows of kPart elements, or those on the
+  // diagonal in f32 of rows of kPitch.
+  static constexpr int kPrepareThreads = 128, kPart = 24, kPitch = 20;
+  static constexpr int kPartBytes = 16 * kPart * 2;
+  static constexpr int kPrepareBytes =
+      2 * kTile * kRow * 2 + kBlocks * 2 * kPartBytes + 6 * kFactorBytes;
+  static_assert(16 * kPitch * 4 <= 2 * kPartBytes, "either form of a block fits");
 
   M1K_DEVICE static unsigned char *record(unsigned char *temporary, unsigned char *workspace,
                                           int tile, int head, int tokens) {
@@ -97,13 +102,142 @@ M1K_DEVICE void copy_rows(int thread, bf16 *shared, const bf16 *from, int stride
   }
 }
 
+// Two values as the sum of two bf16 each.
+M1K_DEVICE void split_bf16(float x, float y, u32 &high, u32 &low) {
+  high = pack_bf16(x, y);
+  low = pack_bf16(x - __uint_as_float(high << 16), y - __uint_as_float(high & 0xffff0000u));
+}
+
+// T of a tile, 16 rows a warp. `blocks`: those of A, and in the end of (I + A)⁻¹ on the diagonal.
+template <class F> struct DeltaInverse {
+  using R = DeltaTraits<F>;
+  unsigned char *blocks;
+  int warp, lane;
+
+  M1K_DEVICE unsigned char *block(int row, int column) const {
+    return blocks + R::block_of(row, column) * 2 * R::kPartBytes;
+  }
+  // Elements (row, column) and the next one of a block of the warp's rows.
+  M1K_DEVICE void put(int block_column, int row, int column, float x, float y) const {
+    unsigned char *to = block(warp, block_column);
+    if (block_column == warp) {
+      *reinterpret_cast<float2 *>(to + (row * R::kPitch + column) * 4) = make_float2(x, y);
+    } else {
+      u32 high, low;
+      split_bf16(x, y, high, low);
+      to += (row * R::kPart + column) * 2;
+      *reinterpret_cast<u32 *>(to) = high;
+      *reinterpret_cast<u32 *>(to + R::kPartBytes) = low;
+    }
+  }
+
+  // Of the warp's block on the diagonal by substitution, a column a lane; the lanes of either half
+  // put down one part. Zeros above the diagonal are chosen, not computed: 0 · NaN of another
+  // sequence would not be one.
+  M1K_DEVICE void invert_diagonal() const {
+    int column = lane % 16;
+    const float *from = reinterpret_cast<const float *>(block(warp, warp));
+    float x[16];
+    __syncwarp();
+#pragma unroll
+    for (int i = 0; i < 16; ++i) {
+      float total[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+      for (int j = 0; j < i; j += 4) {
+        float4 row = *reinterpret_cast<const float4 *>(from + i * R::kPitch + j);
+        total[0] += row.x * x[j];
+        if (j + 1 < i)
+          total[1] += row.y * x[j + 1];
+        if (j + 2 < i)
+          total[2] += row.z * x[j + 2];
+        if (j + 3 < i)
+          total[3] += row.w * x[j + 3];
+      }
+      x[i] = column < i    ? -((total[0] + total[1]) + (total[2] + total[3]))
+             : column == i ? 1.0f
+                           : 0.0f;
+    }
+    __syncwarp();
+    unsigned char *to = block(warp, warp) + lane / 16 * R::kPartBytes + column * 2;
+#pragma unroll
+    for (int i = 0; i < 16; ++i) {
+      u32 high, low;
+      split_bf16(x[i], x[i], high, low);
+      *reinterpret_cast<unsigned short *>(to + i * R::kPart * 2) =
+          static_cast<unsigned short>(lane < 16 ? high : low);
+    }
+  }
+
+  // sums[0] + sums[1] += a · b of 16×16 operands that are sums of two parts; b is a block.
+  M1K_DEVICE void multiply(float (&sums)[2][2][4], const u32 (&high)[4], const u32 (&low)[4],
+                           int row, int column) const {
+    const unsigned char *from = block(row, column) + (lane % 16 * R::kPart + lane / 16 * 8) * 2;
+    u32 bh[4], bl[4];
+    load_matrices_transposed(bh, from);
+    load_matrices_transposed(bl, from + R::kPartBytes);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      mma_bf16(sums[0][h], high, bh[2 * h], bh[2 * h + 1]);
+      mma_bf16(sums[1][h], low, bh[2 * h], bh[2 * h + 1]);
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+      mma_bf16(sums[1][h], high, bl[2 * h], bl[2 * h + 1]);
+  }
+
+  // T (I + A) = I says of blocks, from the diagonal to the left, that
+  //   T_ij = -(Σ T_im A_mj over j < m <= i) (I + A_jj)⁻¹.
+  // function(block column, i, x, y): element i of the operand that the block is.
+  template <class Function> M1K_DEVICE void solve(Function function) const {
+    u32 high[4][4], low[4][4]; // T_{i, i - d}
+    const unsigned char *from = block(warp, warp) + (lane % 16 * R::kPart + lane / 16 * 8) * 2;
+    load_matrices(high[0], from);
+    load_matrices(low[0], from + R::kPartBytes);
+    float sums[2][2][4];
+    auto sum = [&](int e, int i) {
+      return sums[0][e / 2][e % 2 * 2 + i] + sums[1][e / 2][e % 2 * 2 + i];
+    };
+    auto clear = [&] {
+#pragma unroll
+      for (int h = 0; h < 2; ++h)
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          sums[0][h][e] = sums[1][h][e] = 0.0f;
+    };
+#pragma unroll
+    for (int e = 0; e < 4; ++e)
+      function(warp, e, __uint_as_float(high[0][e] << 16) + __uint_as_float(low[0][e] << 16),
+               __uint_as_float(high[0][e] & 0xffff0000u) +
+                   __uint_as_float(low[0][e] & 0xffff0000u));
+#pragma unroll
+    for (int d = 1; d < 4; ++d) {
+      if (d > warp)
+        break;
+      clear();
+#pragma unroll
+      for (int m = 0; m < d; ++m)
+        multiply(sums, high[m], low[m], warp - m, warp - d);
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        split_bf16(-sum(e, 0), -sum(e, 1), high[d][e], low[d][e]);
+      clear();
+      multiply(sums, high[d], low[d], warp - d, warp - d);
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        split_bf16(sum(e, 0), sum(e, 1), high[d][e], low[d][e]);
+        function(warp - d, e, sum(e, 0), sum(e, 1));
+      }
+    }
+  }
+};
+
 template <class F>
 M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT *a,
                               const typename F::BT *b, const float *decay, const float *dt_bias,
                               const int *sequence_starts, unsigned char *workspace,
                               unsigned char *temporary, m1_dims dims) {
   using R = DeltaTraits<F>;
-  constexpr int kTile = R::kTile, kRow = R::kRow, kPitch = R::kPitch;
+  constexpr int kTile = R::kTile, kRow = R::kRow;
   static_assert(R::kPrepareBytes <= F::kSharedBytes, "the launch reserves too little memory");
   int tile = blockIdx.y, begin = tile * kTile, rows = min(kTile, dims.tokens - begin);
   if (rows <= 0)
@@ -111,9 +245,9 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
   int head = blockIdx.x, warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4,
       t = lane % 4;
   bf16 *keys = reinterpret_cast<bf16 *>(m1k_shared), *queries = keys + kTile * kRow;
-  float *system = reinterpret_cast<float *>(queries + kTile * kRow); // A, then its inverse
-  float *sums = system + kTile * kPitch, *betas = sums + kTile, *key_factors = betas + kTile,
-        *query_factors = key_factors + kTile;
+  DeltaInverse<F> inverse{reinterpret_cast<unsigned char *>(queries + kTile * kRow), warp, lane};
+  float *sums = reinterpret_cast<float *>(inverse.blocks + R::kBlocks * 2 * R::kPartBytes),
+        *betas = sums + kTile, *key_factors = betas + kTile, *query_factors = key_factors + kTile;
   int *starts = reinterpret_cast<int *>(query_factors + kTile), *ends = starts + kTile;
 
   copy_rows<F::kK, kRow, F::kKStride % 8 == 0, R::kPrepareThreads>(
@@ -243,90 +377,25 @@ M1K_DEVICE void delta_prepare(const bf16 *q, const bf16 *k, const typename F::AT
             s[e] = together && j + e < i ? kk[h][2 * r + e] * key_i[r] * between : 0.0f;
           }
           packed[h][r] = pack_bf16(p[0], p[1]);
-          *reinterpret_cast<float2 *>(system + i * kPitch + j) = make_float2(s[0], s[1]);
+          inverse.put(block, g + 8 * r, h * 8 + 2 * t, s[0], s[1]);
         }
       outputs[R::block_of(warp, block) * 32 + lane] =
           make_uint4(packed[0][0], packed[1][0], packed[0][1], packed[1][1]);
     }
   }
+  inverse.invert_diagonal();
   __syncthreads();
-
-  // (I + A)⁻¹ = [X 0; -Z A₂₁ X, Z] of halves of 32: X and Z by substitution, a column a lane, in
-  // place of A's diagonal blocks. Zeros above the diagonal are chosen, not computed: 0 · NaN of
-  // another sequence would not be one.
-  if (warp < 2) {
-    float *corner = system + warp * 32 * (kPitch + 1), x[32];
+  u32 parts[2][4];
+  inverse.solve([&](int block, int e, float x, float y) {
+    int i = warp * 16 + g + e % 2 * 8, j = block * 16 + e / 2 * 8 + 2 * t;
+    split_bf16(starts[i] == starts[j] ? x * betas[j] : 0.0f,
+               starts[i] == starts[j + 1] ? y * betas[j + 1] : 0.0f, parts[0][e], parts[1][e]);
+    if (e == 3)
 #pragma unroll
-    for (int i = 0; i < 32; ++i) {
-      float total[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-#pragma unroll
-      for (int j = 0; j < i; j += 4) {
-        float4 row = *reinterpret_cast<const float4 *>(corner + i * kPitch + j);
-        total[0] += row.x * x[j];
-        if (j + 1 < i)
-          total[1] += row.y * x[j + 1];
-        if (j + 2 < i)
-          total[2] += row.z * x[j + 2];
-        if (j + 3 < i)
-          total[3] += row.w * x[j + 3];
-      }
-      x[i] = lane < i ? -((total[0] + total[1]) + (total[2] + total[3])) : lane == i ? 1.0f : 0.0f;
-    }
-    __syncwarp();
-#pragma unroll
-    for (int i = 0; i < 32; ++i)
-      corner[i * kPitch + lane] = x[i];
-  }
-  __syncthreads();
-  // to = ± left · right of 32×32 blocks; a lane has two rows of four columns.
-  auto multiply = [&](float *to, const float *left, const float *right, float sign) {
-    int i = warp * 8 + lane / 8 * 2, column = lane % 8 * 4;
-    float4 total[2] = {};
-#pragma unroll 2
-    for (int j = 0; j < 32; j += 4) {
-      float4 rows[2];
-#pragma unroll
-      for (int r = 0; r < 2; ++r)
-        rows[r] = *reinterpret_cast<const float4 *>(left + (i + r) * kPitch + j);
-#pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        float4 x = *reinterpret_cast<const float4 *>(right + (j + e) * kPitch + column);
-#pragma unroll
-        for (int r = 0; r < 2; ++r) {
-          float y = e == 0 ? rows[r].x : e == 1 ? rows[r].y : e == 2 ? rows[r].z : rows[r].w;
-          total[r].x += y * x.x, total[r].y += y * x.y;
-          total[r].z += y * x.z, total[r].w += y * x.w;
-        }
-      }
-    }
-#pragma unroll
-    for (int r = 0; r < 2; ++r)
-      *reinterpret_cast<float4 *>(to + (i + r) * kPitch + column) =
-          make_float4(sign * total[r].x, sign * total[r].y, sign * total[r].z, sign * total[r].w);
-  };
-  float *lower = system + 32 * kPitch, *upper = system + 32;
-  multiply(upper, lower, system, 1.0f);
-  __syncthreads();
-  multiply(lower, lower + 32, upper, -1.0f);
-  __syncthreads();
-
-  for (int block = warp; block < R::kBlocks; block += 4) {
-    int row = block >= 6 ? 3 : block >= 3 ? 2 : block >= 1 ? 1 : 0;
-    int i0 = row * 16 + g, j0 = (block - R::block_of(row, 0)) * 16 + 2 * t;
-    u32 high[4], low[4];
-#pragma unroll
-    for (int e = 0; e < 4; ++e) { // rows g and columns 0, 8; rows g + 8 likewise
-      int i = i0 + e / 2 * 8, j = j0 + e % 2 * 8;
-      float2 x = *reinterpret_cast<const float2 *>(system + i * kPitch + j);
-      x.x = starts[i] == starts[j] ? x.x * betas[j] : 0.0f;
-      x.y = starts[i] == starts[j + 1] ? x.y * betas[j + 1] : 0.0f;
-      high[e] = pack_bf16(x.x, x.y);
-      low[e] = pack_bf16(x.x - __uint_as_float(high[e] << 16),
-                         x.y - __uint_as_float(high[e] & 0xffff0000u));
-    }
-    solution[block * 32 + lane] = make_uint4(high[0], high[1], high[2], high[3]);
-    solution[(R::kBlocks + block) * 32 + lane] = make_uint4(low[0], low[1], low[2], low[3]);
-  }
+      for (int part = 0; part < 2; ++part) // as the operands of two products
+        solution[(part * R::kBlocks + R::block_of(warp, block)) * 32 + lane] =
+            make_uint4(parts[part][0], parts[part][2], parts[part][1], parts[part][3]);
+  });
 }
 
 // One warp's 16 columns of a head's state, and what a block keeps in shared memory.

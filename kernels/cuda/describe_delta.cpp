@@ -30,7 +30,7 @@ Facts common_facts(const GatedDelta &f) {
 const int chunk = 64, blocks_bytes = 10 * 512, factor_bytes = chunk * 4;
 
 int prepare_bytes(const GatedDelta &f) {
-  return 2 * chunk * (f.key_size + 8) * 2 + chunk * (chunk + 4) * 4 + 6 * factor_bytes;
+  return 2 * chunk * (f.key_size + 8) * 2 + 10 * 2 * 16 * 24 * 2 + 6 * factor_bytes;
 }
 
 int chunks_bytes(const GatedDelta &f, int warps) {
