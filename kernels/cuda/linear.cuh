@@ -29,10 +29,11 @@
 // Facts F: XT, WT, OT, NT (of normed); kN, kK, kGroup (columns of a scale of int4), strides, kRows
 // (1..16, of int4 1..32), kDomain (0 tokens, 1 sequences, 2 logit rows, 3 one), kHasBias,
 // kHasResidual, kGated, kLeavesNorm; kSquares and kSquaresOut (sums of squares of a row, a multiple
-// of 4; 0: x has its scale), eps(); kLargest (values of a row among which its largest is, a multiple
-// of 8; 0: it is sought in x), kLeavesLargest, kLargestOut (of a row that is left, likewise); tuning: kColumns (8, 16 or 32; counts pairs of weight rows as
-// one when gated), kWarps, kDeep (chunks of K, each 16 bytes of four lanes, that a warp has in
-// flight), of int4 kStages instead.
+// of 4; 0: x has its scale), eps(); kLargest (values of a row among which its largest is, a
+// multiple of 8; 0: it is sought in x), kLeavesLargest, kLargestOut (of a row that is left,
+// likewise); tuning: kColumns (8, 16 or 32; counts pairs of weight rows as one when gated), kWarps,
+// kDeep (chunks of K, each 16 bytes of four lanes, that a warp has in flight), of int4 kStages
+// instead.
 #ifndef M1K_LINEAR_CUH
 #define M1K_LINEAR_CUH
 

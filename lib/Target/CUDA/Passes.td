@@ -49,7 +49,8 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
                               "Products that are given the largest values of their rows">,
                     Statistic<"numNorms", "norms", "RMS norms split between products">,
                     Statistic<"numResiduals", "residuals", "Products with a residual inside">,
-                    Statistic<"numRoundings", "roundings", "Rows rounded to e4m3 where they are made">,
+                    Statistic<"numRoundings", "roundings",
+                              "Rows rounded to e4m3 where they are made">,
                     Statistic<"numKernels", "kernels-erased", "Kernels without a launch">];
   let dependentDialects = ["::mlir::m1::M1Dialect", "::mlir::plan::PlanDialect"];
 }
