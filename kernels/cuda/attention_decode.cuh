@@ -589,8 +589,12 @@ M1K_DEVICE void attention_combine(const int *sequence_starts, const int *context
   int count = last_block - first_block + 1;
   const float *scalars = workspace + static_cast<long long>(2 * F::kBlocks) * F::kGroup * kD;
   auto slot = [&](int i) { return 2 * (first_block + i) + (i == 0 ? 1 : 0); };
-  // Each block's weight, and one over the mass, a warp a head.
-  __shared__ float weights[F::kGroup * F::kBlocks], inverse[F::kGroup];
+  // Each block's weight, and one over the mass, a warp a head. Of no more heads than there are:
+  // shared memory that a multiprocessor keeps for this launch, the product behind it, which begins
+  // before it has ended, lacks as first cache (Llama-3.2-3B at batch 1 on an H200: 2.75 ms a step
+  // with 12 KB a block, 2.28 with little).
+  constexpr int kOwn = F::kGroup < R::kRatio ? F::kGroup : R::kRatio;
+  __shared__ float weights[kOwn * F::kBlocks], inverse[kOwn];
   for (int h = threadIdx.x / 32; h < heads; h += kThreads / 32) {
     int lane = threadIdx.x % 32;
     float peak = kNever, mass = 0.0f;

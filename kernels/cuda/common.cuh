@@ -282,6 +282,25 @@ template <int N, class T> M1K_DEVICE void store_floats(T *p, const float (&in)[N
       p[i] = from_float<T>(in[i]);
   }
 }
+// load_floats, and store_floats, from and to wherever the elements lie.
+template <int N, class T> M1K_DEVICE void load_anywhere(float (&out)[N], const T *from) {
+  if (reinterpret_cast<u64>(from) % alignof(Pack<T, N>) == 0) {
+    load_floats(out, from);
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      out[i] = to_float(from[i]);
+  }
+}
+template <int N, class T> M1K_DEVICE void store_anywhere(T *to, const float (&in)[N]) {
+  if (reinterpret_cast<u64>(to) % alignof(Pack<T, N>) == 0) {
+    store_floats(to, in);
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i)
+      to[i] = from_float<T>(in[i]);
+  }
+}
 
 M1K_DEVICE bool aligned16(const void *p) { return (reinterpret_cast<u64>(p) & 15) == 0; }
 

@@ -100,7 +100,7 @@ std::string architecture_of(const std::string &source, const std::string &chip) 
 
 Kernel make_kernel(const std::string &symbol, const char *header, const char *function,
                    const Facts &facts, const Parameters &parameters, int threads,
-                   int minimum_blocks) {
+                   int minimum_blocks, bool launches_successor) {
   Kernel kernel;
   kernel.symbol = symbol;
   kernel.operands = parameters.roles;
@@ -110,9 +110,10 @@ Kernel make_kernel(const std::string &symbol, const char *header, const char *fu
   // The structure has the kernel's name, so that several kernels may stand in one translation unit.
   kernel.source = std::string("#include \"") + header + "\"\nstruct " + symbol + "_facts {\n" +
                   facts.text + "};\nextern \"C\" __global__ " + "__launch_bounds__(" + bounds +
-                  ") void " + symbol + "(" + parameters.declaration +
-                  "m1_dims dims) {\n  m1k::launch_successor();\n  m1k::" + function + "<" + symbol +
-                  "_facts>(" + parameters.arguments + ", dims);\n}\n";
+                  ") void " + symbol + "(" + parameters.declaration + "m1_dims dims) {\n" +
+                  (launches_successor ? "" : "  m1k::launch_successor();\n") +
+                  "  m1k::" + function + "<" + symbol + "_facts>(" + parameters.arguments +
+                  ", dims);\n}\n";
   return kernel;
 }
 

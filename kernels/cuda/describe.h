@@ -61,10 +61,11 @@ public:
 };
 
 /// `extern "C"` kernel that calls m1k::function<Facts>; `minimum_blocks` a multiprocessor bounds
-/// registers when > 0.
+/// registers when > 0. The next launch may begin when all blocks have, or when the function says
+/// so (`launches_successor`).
 Kernel make_kernel(const std::string &symbol, const char *header, const char *function,
                    const Facts &facts, const Parameters &parameters, int threads,
-                   int minimum_blocks = 0);
+                   int minimum_blocks = 0, bool launches_successor = false);
 
 } // namespace m1k::cuda
 

@@ -19,6 +19,9 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
     description.error = "a gated linear has neither bias nor residual nor a norm of its output";
   else if (f.squares < 0 || f.squares % 4)
     description.error = "expected squares of a multiple of 4, got " + std::to_string(f.squares);
+  else if (f.largest < 0 || f.largest % 8 || (f.largest && f.w_type != Type::e4m3))
+    description.error =
+        "expected largest of a multiple of 8, of weights of e4m3, got " + std::to_string(f.largest);
   else if (is_quantised(f.x_type) || is_quantised(f.out_type))
     description.error = "expected x and out of a float type";
   else
@@ -61,7 +64,8 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
     stages = std::clamp(std::min(room / stage, int(ceil_div(ceil_div(f.k, 128), warps))), 2, 16);
     warp_bytes = std::max(warp_bytes, stages * stage);
   }
-  const int shared = warps * warp_bytes + squares_bytes + (e4m3 ? f.max_rows * (warps + 1) * 4 : 0);
+  const int shared = warps * warp_bytes + squares_bytes +
+                     (e4m3 ? f.max_rows * ((f.largest ? 1 : warps) + 1) * 4 : 0);
   int blocks = int(ceil_div(f.n, columns));
   Facts facts;
   facts.type("XT", f.x_type);
@@ -84,6 +88,10 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   facts.type("NT", f.normed_type);
   facts.number("kNormedStride", f.normed_stride);
   facts.number("kSquaresOut", squares_of(blocks));
+  facts.number("kLargest", f.largest);
+  facts.flag("kLeavesLargest", f.leaves_largest);
+  facts.type("LT", f.leaves_norm ? f.normed_type : f.out_type);
+  facts.number("kLargestOut", largest_of(blocks));
   facts.number("kColumns", columns);
   facts.number("kWarps", warps);
   facts.number("kDeep", deep);
@@ -95,16 +103,20 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   parameters.scale(f.w_type);
   parameters.vector("bias", f.has_bias);
   parameters.vector("squares", f.squares > 0);
+  parameters.add(std::string("const ") + name_of(f.x_type), "largest", f.largest > 0);
   parameters.vector("residual", f.has_residual);
   parameters.vector("norm_weight", f.leaves_norm);
   parameters.add(name_of(f.out_type), "out");
   parameters.add(name_of(f.normed_type), "normed", f.leaves_norm);
   parameters.add("float", "squares_out", f.leaves_norm);
+  parameters.add(name_of(f.leaves_norm ? f.normed_type : f.out_type), "largest_out",
+                 f.leaves_largest);
   // For bytes the compiler would take 64 registers, too few for all loads to be in flight; with 80
   // three blocks of 256 threads fit a multiprocessor. For stages the 16 warps that it holds fit.
   const int blocks_at_once = streams ? 16 / warps : bytes && f.x_type == Type::bf16 ? 3 : 0;
   Kernel kernel =
-      make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32, blocks_at_once);
+      make_kernel(symbol, "linear.cuh", "linear", facts, parameters, warps * 32, blocks_at_once,
+                  /*launches_successor=*/true);
   kernel.launch_early = true;
   kernel.shared_bytes = shared;
   kernel.domain = f.domain;
@@ -250,14 +262,60 @@ Description describe(const Dequantize &f, const std::string &symbol, const Tunin
   return description;
 }
 
+/// Of rows that are made in the same launch.
+static Kernel describe_made_rows(const QuantizeRows &f, const std::string &symbol) {
+  // As many threads as have one run of 8, of long rows a few, so that few rows are done soon.
+  const int runs = f.k / 8, each = int(ceil_div(runs, 512)),
+            threads = int(ceil_div(ceil_div(runs, each), 32)) * 32;
+  const bool norm = f.of == QuantizeRows::Of::norm;
+  Facts facts;
+  facts.type("XT", f.x_type);
+  facts.type("AT", f.first_type);
+  facts.type("BT", f.second_type);
+  facts.number("kK", f.k);
+  facts.number("kAStride", f.first_stride);
+  facts.number("kBStride", f.second_stride);
+  facts.number("kDomain", number_of(f.domain));
+  facts.number("kThreads", threads);
+  if (norm) {
+    facts.type("ST", f.sum_type);
+    facts.number("kSumStride", f.sum_stride);
+    facts.function("eps", f.eps);
+  }
+  Parameters parameters;
+  parameters.input(f.first_type, norm ? "residual" : "a");
+  parameters.input(f.second_type, norm ? "x" : "b");
+  if (norm) {
+    parameters.vector("weight");
+    parameters.add(name_of(f.sum_type), "sum");
+  }
+  parameters.add(name_of(Type::e4m3), "out");
+  parameters.add("float", "scale");
+  Kernel kernel = make_kernel(symbol, "quantize_rows.cuh", norm ? "quantize_norm" : "quantize_gate",
+                              facts, parameters, threads);
+  kernel.launch_early = true;
+  kernel.domain = f.domain;
+  kernel.rows_per_group = 1;
+  return kernel;
+}
+
 Description describe(const QuantizeRows &f, const std::string &symbol, const Tuning &) {
   Description description;
   if (f.k <= 0)
     description.error = "sizes must be positive";
   else if (is_quantised(f.x_type) || (is_quantised(f.out_type) && f.out_type != Type::e4m3))
     description.error = "expected x of a float type and out of e4m3 or a float type";
+  else if (f.of != QuantizeRows::Of::rows &&
+           (f.out_type != Type::e4m3 || f.k % 8 || f.k > 16384 || is_quantised(f.first_type) ||
+            is_quantised(f.second_type) || is_quantised(f.sum_type)))
+    description.error = "expected rows of float types and codes of a multiple of 8 columns up to "
+                        "16384";
   if (!description.error.empty())
     return description;
+  if (f.of != QuantizeRows::Of::rows) {
+    description.kernels.push_back(describe_made_rows(f, symbol));
+    return description;
+  }
   const int threads = 256, rows = 4;
   const bool codes = f.out_type == Type::e4m3;
   Facts facts;

@@ -16,26 +16,6 @@
 
 namespace m1k {
 
-// load_floats, and store_floats, from and to wherever the elements lie.
-template <int N, class T> M1K_DEVICE void load_anywhere(float (&out)[N], const T *from) {
-  if (reinterpret_cast<u64>(from) % (N * sizeof(T)) == 0) {
-    load_floats(out, from);
-  } else {
-#pragma unroll
-    for (int i = 0; i < N; ++i)
-      out[i] = to_float(from[i]);
-  }
-}
-template <int N, class T> M1K_DEVICE void store_anywhere(T *to, const float (&in)[N]) {
-  if (reinterpret_cast<u64>(to) % (N * sizeof(T)) == 0) {
-    store_floats(to, in);
-  } else {
-#pragma unroll
-    for (int i = 0; i < N; ++i)
-      to[i] = from_float<T>(in[i]);
-  }
-}
-
 template <class F>
 M1K_DEVICE void kv_write(const typename F::QT *q, const typename F::KeyT *k,
                          const typename F::ValueT *v, const float *table, typename F::KT *cache,

@@ -22,12 +22,18 @@
 // and the first leaves h, h ∘ norm_weight (`normed`), and for each row the sums of h² over the
 // columns of its blocks (`squares_out`), which the second adds up in one order.
 //
+// So it is with the largest values of rows that become e4m3: what writes the rows leaves those of
+// its blocks' columns (`largest_out`), and the product that reads the rows reads these first, not
+// the rows twice.
+//
 // Facts F: XT, WT, OT, NT (of normed); kN, kK, kGroup (columns of a scale of int4), strides, kRows
 // (1..16, of int4 1..32), kDomain (0 tokens, 1 sequences, 2 logit rows, 3 one), kHasBias,
 // kHasResidual, kGated, kLeavesNorm; kSquares and kSquaresOut (sums of squares of a row, a multiple
-// of 4; 0: x has its scale), eps(); tuning: kColumns (8, 16 or 32; counts pairs of weight rows as
-// one when gated), kWarps, kDeep (chunks of K, each 16 bytes of four lanes, that a warp has in
-// flight), of int4 kStages instead.
+// of 4; 0: x has its scale), eps(); kLargest (values of a row among which its largest is, a
+// multiple of 8; 0: it is sought in x), kLeavesLargest, kLargestOut (of a row that is left,
+// likewise); tuning: kColumns (8, 16 or 32; counts pairs of weight rows as one when gated), kWarps,
+// kDeep (chunks of K, each 16 bytes of four lanes, that a warp has in flight), of int4 kStages
+// instead.
 #ifndef M1K_LINEAR_CUH
 #define M1K_LINEAR_CUH
 
@@ -39,6 +45,9 @@ template <class F> struct LinearTraits {
   // Rows of x are rounded to e4m3, with a scale each.
   static constexpr bool kRoundsRows = same_type<typename F::WT, e4m3>::value;
   static constexpr bool kHasScale = same_type<typename F::WT, i8>::value || kRoundsRows;
+  // Asks for its first weights before it waits, and lets the next launch begin when a warp has its
+  // sums: else that one's loads would take the memory from its own.
+  static constexpr bool kLaunchesLate = kRoundsRows;
   using Rows = QuantisedRows<F>;
   static constexpr bool kInt4 = Rows::kInt4;
   static constexpr bool kTensor = same_type<typename F::XT, bf16>::value &&
@@ -63,14 +72,17 @@ template <class F> struct LinearTraits {
   // The stages and sums; the sums of squares of the rows of x, and the scales that follow from
   // them; the largest values of rows, of each warp's share, and their scales.
   static constexpr int kNormFloats = kHasNorm ? F::kRows * (F::kSquares + 1) : 0;
+  // Largest values of a row at hand: of all of it, or of each warp's share.
+  static constexpr int kShares = F::kLargest > 0 ? 1 : F::kWarps;
   static constexpr int kSharedBytes =
-      (kPartials + kNormFloats + (kRoundsRows ? F::kRows * (F::kWarps + 1) : 0)) * 4;
+      (kPartials + kNormFloats + (kRoundsRows ? F::kRows * (kShares + 1) : 0)) * 4;
   // Weights of a vector in the f32 path: 16 bytes, but no more floats than registers hold.
   static constexpr int kVector = min_of(8, 16 / int(sizeof(typename F::WT)));
   static constexpr bool kVectors = F::kK % kVector == 0 && F::kXStride % kVector == 0;
   static_assert(F::kColumns == 8 || F::kColumns == 16 || F::kColumns == 32, "");
   static_assert(F::kRows >= 1 && F::kRows <= (kInt4 ? 32 : 16) && F::kSquares % 4 == 0, "");
   static_assert(!kInt4 || kWeightRows % 16 == 0, "products of int4 take 16 rows");
+  static_assert(F::kLargest % 8 == 0 && F::kLargestOut % 8 == 0, "");
   static_assert(!F::kGated || !(F::kHasBias || F::kHasResidual || F::kLeavesNorm), "");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
 };
@@ -216,29 +228,43 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const i8 *w, int rows, int n0, floa
   keep_sums<F>(sum, partial);
 }
 
-// The largest absolute values of the rows of x, by all threads of the block: of each warp's share
-// to largest[warp][row].
-template <class F, int V>
-M1K_DEVICE void find_largest(const typename F::XT *x, int rows, float *largest) {
-  constexpr int kThreads = LinearTraits<F>::kThreads;
-  auto of_row = [&](int m) {
-    const typename F::XT *row = x + m * static_cast<long long>(F::kXStride);
-    float most = 0.0f;
+// The largest of |row[k]|, V neighbours of every step · V, from `first` · V on.
+template <int V, class T>
+M1K_DEVICE float largest_in(const T *row, int columns, int first, int step) {
+  float most = 0.0f;
 #pragma unroll 4
-    for (int k = threadIdx.x * V; k < F::kK; k += kThreads * V) {
-      float v[V];
-      if constexpr (V == 8 && same_type<typename F::XT, bf16>::value) {
-        widen_bf16(v, load_16(row + k));
-      } else {
-        load_floats<V>(v, row + k);
-      }
-#pragma unroll
-      for (int e = 0; e < V; ++e)
-        most = fmaxf(most, fabsf(v[e]));
+  for (int k = first * V; k < columns; k += step * V) {
+    float v[V];
+    if constexpr (V == 8 && same_type<T, bf16>::value) {
+      widen_bf16(v, load_16(row + k));
+    } else {
+      load_floats<V>(v, row + k);
     }
-    return most;
-  };
+#pragma unroll
+    for (int e = 0; e < V; ++e)
+      most = fmaxf(most, fabsf(v[e]));
+  }
+  return most;
+}
+
+// The largest absolute values of the rows of x, by all threads of the block: of each warp's share
+// to largest[warp][row]. Or, of each row, by one warp among the values that are given with x.
+template <class F, int V>
+M1K_DEVICE void find_largest(const typename F::XT *x, const typename F::XT *given, int rows,
+                             float *largest) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  if constexpr (F::kLargest > 0) {
+    for (int m = warp; m < rows; m += F::kWarps) {
+      float most = lane_max<32>(largest_in<8>(given + m * F::kLargest, F::kLargest, lane, 32));
+      if (lane == 0)
+        largest[m] = most;
+    }
+    return;
+  }
+  auto of_row = [&](int m) {
+    return largest_in<V>(x + m * static_cast<long long>(F::kXStride), F::kK, threadIdx.x,
+                         LinearTraits<F>::kThreads);
+  };
   auto keep = [&](int m, float most) {
     most = lane_max<32>(most);
     if (lane == 0)
@@ -257,7 +283,7 @@ M1K_DEVICE void find_largest(const typename F::XT *x, int rows, float *largest) 
 template <class F> M1K_DEVICE float largest_of(const float *largest, int m) {
   float most = 0.0f;
 #pragma unroll
-  for (int p = 0; p < F::kWarps; ++p)
+  for (int p = 0; p < LinearTraits<F>::kShares; ++p)
     most = fmaxf(most, largest[p * F::kRows + m]);
   return most;
 }
@@ -272,9 +298,9 @@ M1K_DEVICE void round_eight(u32 (&pairs)[4], uint4 eight, float factor) {
 }
 
 // For weights of e4m3, in the places of those of i8. `largest` is scratch of the block.
-template <class F>
-M1K_DEVICE void linear_tensor(const bf16 *x, const e4m3 *w, int rows, int n0, float *partial,
-                              float *largest) {
+template <class F, class Ready>
+M1K_DEVICE void linear_tensor(Ready ready, const e4m3 *w, const bf16 *&given, int rows, int n0,
+                              float *partial, float *largest) {
   using R = LinearTraits<F>;
   constexpr int kTiles = R::kWeightRows / 8;
   constexpr int kHalves = F::kRows > 8 ? 2 : 1;
@@ -287,7 +313,6 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const e4m3 *w, int rows, int n0, fl
     column = min(column, F::kN - 1); // sums of columns past the end are not stored
     weight[i] = w + static_cast<long long>(side * F::kN + column) * F::kK + t * 16;
   }
-  const bf16 *input = x + static_cast<long long>(g) * F::kXStride + t * 16;
   bool has[2] = {g < rows, g + 8 < rows};
 
   float sum[kTiles][4];
@@ -311,12 +336,14 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const e4m3 *w, int rows, int n0, fl
   int k0 = warp * kChunk;
   if (k0 < F::kK)
     load_weights(k0);
-  find_largest<F, F::kK % 8 == 0 ? 8 : 1>(x, rows, largest);
+  const bf16 *x = ready();
+  const bf16 *input = x + static_cast<long long>(g) * F::kXStride + t * 16;
+  find_largest<F, F::kK % 8 == 0 ? 8 : 1>(x, given, rows, largest);
   __syncthreads();
   float inverse[kHalves];
 #pragma unroll
   for (int h = 0; h < kHalves; ++h)
-    inverse[h] = e4m3_inverse(largest_of<F>(largest, min(g + 8 * h, F::kRows - 1)));
+    inverse[h] = has[h] ? e4m3_inverse(largest_of<F>(largest, g + 8 * h)) : 0.0f;
 #pragma unroll 1
   while (k0 < F::kK) {
     uint4 fx[kDeep][kHalves][2];
@@ -527,11 +554,12 @@ template <class F> struct Int4Stream {
 // The same in f32, for any types and sizes: 8 weight rows and `block` rows of x at a time.
 template <class F, int V, int block>
 M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w,
-                           const typename QuantisedRows<F>::Scale *scale, int rows, int n0,
-                           float *partial, float *largest) {
+                           const typename QuantisedRows<F>::Scale *scale,
+                           const typename F::XT *given, int rows, int n0, float *partial,
+                           float *largest) {
   using R = LinearTraits<F>;
   if constexpr (R::kRoundsRows) {
-    find_largest<F, V>(x, rows, largest);
+    find_largest<F, V>(x, given, rows, largest);
     __syncthreads();
   }
   constexpr int kBlock = min_of(F::kRows, block);
@@ -594,68 +622,89 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w,
 template <class F>
 M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
                        const typename QuantisedRows<F>::Scale *scale, const float *bias,
-                       const float *squares, const float *residual, const float *norm_weight,
-                       typename F::OT *out, typename F::NT *normed, float *squares_out,
-                       m1_dims dims) {
+                       const float *squares, const typename F::XT *given, const float *residual,
+                       const float *norm_weight, typename F::OT *out, typename F::NT *normed,
+                       float *squares_out, typename F::LT *largest_out, m1_dims dims) {
   using R = LinearTraits<F>;
   int total = rows_of<F::kDomain>(dims);
   int m0 = blockIdx.y * F::kRows, n0 = blockIdx.x * F::kColumns;
   int rows = min(F::kRows, total - m0);
   const long long before_x = static_cast<long long>(m0) * F::kXStride;
+  if (!R::kLaunchesLate)
+    launch_successor();
   if constexpr (R::kStreams)
     if (rows > 0 && aligned16(x + before_x))
       Int4Stream<F>(w, scale, n0).begin();
-  x = wait_for_predecessors(x);
+  constexpr bool kAsksFirst = R::kLaunchesLate && R::kTensor;
+  if (!kAsksFirst || rows <= 0)
+    x = wait_for_predecessors(x);
   if (rows <= 0)
     return;
   x += before_x;
   float *sums = reinterpret_cast<float *>(m1k_shared);
   float *parts = sums + R::kPartials, *norm = parts + F::kRows * F::kSquares,
-        *largest = parts + R::kNormFloats, *row_scale = largest + F::kRows * F::kWarps;
-  if constexpr (R::kHasNorm) { // arrives during the products
-    squares = wait_for_predecessors(squares) + static_cast<long long>(m0) * F::kSquares;
-    for (int i = threadIdx.x; i < rows * F::kSquares / 4; i += R::kThreads)
-      copy_async16(parts + 4 * i, squares + 4 * i, true);
-    copy_async_commit();
-  }
-  // So does what the first of a thread's outputs adds to, which in most shapes is its only one.
-  // (Of four orders of these loads that were measured in whole steps of M1-3B on an H100, 2.98 to
-  // 3.12 ms, this is the fastest, though not in the kernel alone.)
+        *largest = parts + R::kNormFloats, *row_scale = largest + F::kRows * R::kShares;
   auto residual_at = [&](int i) -> float {
     int m = i / F::kColumns, n = n0 + i % F::kColumns;
     return m < rows && n < F::kN
                ? residual[(m0 + m) * static_cast<long long>(F::kResidualStride) + n]
                : 0.0f;
   };
-  float before = 0.0f;
-  if constexpr (F::kHasResidual) {
-    residual = wait_for_predecessors(residual);
-    before = residual_at(threadIdx.x);
-  }
-  // And the scales of its weights: all outputs of a thread are of one column.
-  float factor[2] = {1.0f, 1.0f};
-  if constexpr (R::kHasScale)
-    for (int side = 0; side < R::kSides; ++side)
-      factor[side] = scale[side * F::kN + min(n0 + int(threadIdx.x) % F::kColumns, F::kN - 1)];
+  float before = 0.0f, factor[2] = {1.0f, 1.0f};
+  // The scales of a thread's weights: all its outputs are of one column.
+  auto load_factors = [&] {
+    if constexpr (R::kHasScale)
+      for (int side = 0; side < R::kSides; ++side)
+        factor[side] = scale[side * F::kN + min(n0 + int(threadIdx.x) % F::kColumns, F::kN - 1)];
+  };
+  // Waits for the rows, and asks for what arrives during the products.
+  auto ready = [&] {
+    if constexpr (kAsksFirst)
+      x = wait_for_predecessors(x);
+    if constexpr (F::kLargest > 0)
+      given = wait_for_predecessors(given) + m0 * F::kLargest;
+    if constexpr (R::kHasNorm) {
+      squares = wait_for_predecessors(squares) + static_cast<long long>(m0) * F::kSquares;
+      for (int i = threadIdx.x; i < rows * F::kSquares / 4; i += R::kThreads)
+        copy_async16(parts + 4 * i, squares + 4 * i, true);
+      copy_async_commit();
+    }
+    // What the first of a thread's outputs adds to, which in most shapes is its only one. (Of four
+    // orders of these loads that were measured in whole steps of M1-3B on an H100, 2.98 to 3.12 ms,
+    // this is the fastest, though not in the kernel alone.)
+    if constexpr (F::kHasResidual) {
+      residual = wait_for_predecessors(residual);
+      before = residual_at(threadIdx.x);
+    }
+    return x;
+  };
+  if constexpr (kAsksFirst)
+    load_factors();
+  else // before the branches below, which keep loads of weights behind it
+    ready(), load_factors();
   constexpr int kPlane = R::kWarpBytes / 4;
   float *partial = sums + threadIdx.x / 32 * kPlane;
   if constexpr (R::kTensor) {
-    if (!aligned16(x)) // rare; few registers: it does not cost the fast path its occupancy
-      linear_f32<F, 1, 2>(x, w, scale, rows, n0, partial, largest);
-    else if constexpr (R::kInt4)
+    if (!aligned16(x)) { // rare; few registers: it does not cost the fast path its occupancy
+      if constexpr (kAsksFirst)
+        ready();
+      linear_f32<F, 1, 2>(x, w, scale, given, rows, n0, partial, largest);
+    } else if constexpr (R::kInt4)
       Int4Stream<F>(w, scale, n0).products(x, rows, partial);
     else if constexpr (R::kRoundsRows)
-      linear_tensor<F>(x, w, rows, n0, partial, largest);
+      linear_tensor<F>(ready, w, given, rows, n0, partial, largest);
     else
       linear_tensor<F>(x, w, rows, n0, partial);
   } else if constexpr (R::kVectors) {
     if (aligned16(x))
-      linear_f32<F, R::kVector, 8>(x, w, scale, rows, n0, partial, largest);
+      linear_f32<F, R::kVector, 8>(x, w, scale, given, rows, n0, partial, largest);
     else
-      linear_f32<F, 1, 4>(x, w, scale, rows, n0, partial, largest);
+      linear_f32<F, 1, 4>(x, w, scale, given, rows, n0, partial, largest);
   } else {
-    linear_f32<F, 1, 4>(x, w, scale, rows, n0, partial, largest);
+    linear_f32<F, 1, 4>(x, w, scale, given, rows, n0, partial, largest);
   }
+  if (R::kLaunchesLate)
+    launch_successor();
   if constexpr (R::kRoundsRows)
     if (int(threadIdx.x) < rows)
       row_scale[threadIdx.x] = e4m3_scale(largest_of<F>(largest, threadIdx.x));
@@ -678,6 +727,7 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
     int i = first + threadIdx.x, m = i / F::kColumns, j = i % F::kColumns, n = n0 + j;
     bool has = m < rows && n < F::kN;
     float value = 0.0f, up = 0.0f;
+    [[maybe_unused]] float left = 0.0f; // what another product will read
     if (has) {
 #pragma unroll
       for (int p = 0; p < F::kWarps; ++p) {
@@ -703,18 +753,29 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
         value += bias[n];
       if constexpr (F::kHasResidual)
         value += first == 0 ? before : residual_at(i);
-      out[(m0 + m) * static_cast<long long>(F::kOutStride) + n] = from_float<typename F::OT>(value);
+      const typename F::OT result = from_float<typename F::OT>(value);
+      out[(m0 + m) * static_cast<long long>(F::kOutStride) + n] = result;
+      left = to_float(result);
     }
+    // The last block fills what it leaves of a row up to its multiple.
+    const int column = blockIdx.x + j;
+    const bool last = blockIdx.x + 1 == gridDim.x;
     if constexpr (F::kLeavesNorm) {
-      if (has)
-        normed[(m0 + m) * static_cast<long long>(F::kNormedStride) + n] =
-            from_float<typename F::NT>(value * norm_weight[n]);
+      if (has) {
+        const typename F::NT result = from_float<typename F::NT>(value * norm_weight[n]);
+        normed[(m0 + m) * static_cast<long long>(F::kNormedStride) + n] = result;
+        left = to_float(result);
+      }
       float square = lane_sum<F::kColumns>(value * value);
-      // The last block fills the row up to its multiple of 4.
-      int column = blockIdx.x + j;
-      if (m < rows && (j == 0 || (blockIdx.x + 1 == gridDim.x && column < F::kSquaresOut)))
+      if (m < rows && (j == 0 || (last && column < F::kSquaresOut)))
         squares_out[(m0 + m) * static_cast<long long>(F::kSquaresOut) + column] =
             j == 0 ? square : 0.0f;
+    }
+    if constexpr (F::kLeavesLargest) {
+      const float largest_left = lane_max<F::kColumns>(fabsf(left));
+      if (m < rows && (j == 0 || (last && column < F::kLargestOut)))
+        largest_out[(m0 + m) * static_cast<long long>(F::kLargestOut) + column] =
+            from_float<typename F::LT>(j == 0 ? largest_left : 0.0f);
     }
   }
 }

@@ -291,8 +291,8 @@ Description describe(const Combine &facts, const std::string &symbol, const Tuni
 
 /// m1.linear for few rows, streaming the weights once per max_rows rows of x, and what it does for
 /// its neighbours: out[m, n] = norm[m] · x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]).
-///   x, weight, [scale], [bias], [squares], [residual], [norm_weight]
-///     → out, [normed], [squares_out]
+///   x, weight, [scale], [bias], [squares], [largest], [residual], [norm_weight]
+///     → out, [normed], [squares_out], [largest_out]
 /// Weights of i8 stand for w[n, :] · scale[n], those of i4x2 for w[n, k] · scale[n, k / group] of
 /// bf16 [n][ceil(k / group)]; others have no scale. Of e4m3, from sm_89 on, they stand for w[n, :]
 /// · scale[n] too, and x for its rows rounded as by QuantizeRows.
@@ -302,6 +302,10 @@ Description describe(const Combine &facts, const std::string &symbol, const Tuni
 /// also writes normed = out ∘ norm_weight and squares_out f32 [rows][squares_of(grid_x)], which add
 /// up to the row's Σ out². With `squares` > 0, their number, the second takes these as x and
 /// `squares`: norm[m] = rsqrt(Σ squares[m, :] / k + eps). Without, norm is 1.
+/// So are the largest values of rows that are rounded: with `leaves_largest` the first also writes
+/// largest_out [rows][largest_of(grid_x)], of the type of normed or else out, the largest of which
+/// is that of the row's absolute values there; with `largest` > 0, their number, a second with
+/// weights of e4m3 takes them in the type of x, which it then need not search.
 struct Linear {
   Type x_type = Type::bf16, w_type = Type::bf16, out_type = Type::bf16;
   int n = 0, k = 0;
@@ -317,9 +321,12 @@ struct Linear {
   bool leaves_norm = false;
   Type normed_type = Type::bf16;
   int64_t normed_stride = 0;
+  int largest = 0;
+  bool leaves_largest = false;
 };
 /// One for each block of the kernel's grid, and zeros up to a multiple of 16 bytes.
 constexpr int squares_of(int blocks) { return (blocks + 3) / 4 * 4; }
+constexpr int largest_of(int blocks) { return (blocks + 7) / 8 * 8; }
 Description describe(const Linear &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// The products of a gated MLP for many rows, in bf16 on warpgroup products: weight is [2·n, k],
@@ -361,11 +368,22 @@ Description describe(const Dequantize &facts, const std::string &symbol, const T
 /// absolute value of each to 448. Codes and scales; with another `out_type` what they stand for,
 /// rounded to it.
 ///   x → out, [scale f32 [rows]]; rows of out are k elements apart
+/// Codes also of rows that are made in the same launch, k a multiple of 8 up to 16384, and rounded
+/// to x_type before. Those of silu·mul:
+///   a, b → out, scale
+/// and of a residual's sum and its RMS norm, as of m1.add_rms_norm:
+///   residual, x, weight → sum, out, scale
 struct QuantizeRows {
+  enum class Of : uint8_t { rows, gate, norm };
+  Of of = Of::rows;
   Type x_type = Type::bf16, out_type = Type::e4m3;
   int k = 0;
-  int64_t x_stride = 0;
+  int64_t x_stride = 0; // of rows
   Domain domain = Domain::tokens;
+  // a and b, or residual and x; sum
+  Type first_type = Type::bf16, second_type = Type::bf16, sum_type = Type::f32;
+  int64_t first_stride = 0, second_stride = 0, sum_stride = 0;
+  float eps = 0;
 };
 Description describe(const QuantizeRows &facts, const std::string &symbol,
                      const Tuning &tuning = {});

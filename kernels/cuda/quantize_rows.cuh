@@ -5,6 +5,12 @@
 // Grid (1, ceil(rows / kRows)). A block has kRows rows, each shared by kThreads / kRows threads,
 // which read it twice, the second time from the first caches. Facts F: XT, OT (e4m3 for codes); kK,
 // kXStride, kDomain as in linear.cuh; kThreads, kRows, by whose quotient whole warps share a row.
+//
+// quantize_gate, of rows x = silu(a) · b, and quantize_norm, of x = rms_norm(sum) · weight where
+// sum = residual + y, which it leaves: x is rounded to XT, as it would be in memory, and stays in
+// registers. Grid (1, rows), a block has a row. Facts F: XT; AT, BT (a and b, or residual and y),
+// strides kAStride, kBStride; kK (a multiple of 8), kDomain, kThreads; of quantize_norm also ST and
+// kSumStride (of sum), eps().
 #ifndef M1K_QUANTIZE_ROWS_CUH
 #define M1K_QUANTIZE_ROWS_CUH
 
@@ -94,6 +100,111 @@ template <class F>
 M1K_DEVICE void quantize_rows(const typename F::XT *x, typename F::OT *out, decltype(nullptr),
                               m1_dims dims) {
   quantize_rows<F>(x, out, static_cast<float *>(nullptr), dims);
+}
+
+// The row of a block, of which a thread has kChunks runs of 8 neighbours.
+template <class F> struct RowOfBlock {
+  static constexpr int kChunks = ceil_div(F::kK, 8 * F::kThreads);
+  static_assert(F::kK % 8 == 0 && F::kThreads % 32 == 0, "whole runs, whole warps");
+  float values[kChunks][8];
+
+  static M1K_DEVICE int column_of(int chunk) { return (chunk * F::kThreads + threadIdx.x) * 8; }
+  /// body(column, values) for each run.
+  template <class Body> M1K_DEVICE void each(Body body) {
+#pragma unroll
+    for (int c = 0; c < kChunks; ++c)
+      if (int column = column_of(c); F::kK % (8 * F::kThreads) == 0 || column < F::kK)
+        body(column, values[c]);
+  }
+  /// Of a number of each thread, `combine`d in one order.
+  template <class Warp, class Combine>
+  static M1K_DEVICE float of_block(float *parts, float v, Warp of_warp, Combine combine) {
+    v = of_warp(v);
+    if (threadIdx.x % 32 == 0)
+      parts[threadIdx.x / 32] = v;
+    __syncthreads();
+    v = parts[0];
+#pragma unroll
+    for (int i = 1; i < F::kThreads / 32; ++i)
+      v = combine(v, parts[i]);
+    return v;
+  }
+  /// Codes of the values as XT holds them, and their scale.
+  M1K_DEVICE void round(e4m3 *out, float *scale) {
+    __shared__ float parts[F::kThreads / 32];
+    float largest = 0.0f;
+    each([&](int, float (&v)[8]) {
+#pragma unroll
+      for (int e = 0; e < 8; ++e) {
+        v[e] = to_float(from_float<typename F::XT>(v[e]));
+        largest = fmaxf(largest, fabsf(v[e]));
+      }
+    });
+    largest = of_block(
+        parts, largest, [](float v) { return lane_max<32>(v); },
+        [](float v, float w) { return fmaxf(v, w); });
+    const float inverse = e4m3_inverse(largest);
+    if (threadIdx.x == 0)
+      *scale = e4m3_scale(largest);
+    each([&](int column, float (&v)[8]) {
+      *reinterpret_cast<uint2 *>(out + column) =
+          make_uint2(pack_e4m3(v[0] * inverse, v[1] * inverse, v[2] * inverse, v[3] * inverse),
+                     pack_e4m3(v[4] * inverse, v[5] * inverse, v[6] * inverse, v[7] * inverse));
+    });
+  }
+};
+
+template <class F>
+M1K_DEVICE void quantize_gate(const typename F::AT *a, const typename F::BT *b, e4m3 *out,
+                              float *scale, m1_dims) {
+  const long long row = blockIdx.y;
+  a = wait_for_predecessors(a) + row * F::kAStride;
+  b = wait_for_predecessors(b) + row * F::kBStride;
+  RowOfBlock<F> x;
+  x.each([&](int column, float (&v)[8]) {
+    float up[8];
+    load_anywhere(v, a + column);
+    load_anywhere(up, b + column);
+#pragma unroll
+    for (int e = 0; e < 8; ++e)
+      v[e] = silu(v[e]) * up[e];
+  });
+  x.round(out + row * F::kK, scale + row);
+}
+
+template <class F>
+M1K_DEVICE void quantize_norm(const typename F::AT *residual, const typename F::BT *y,
+                              const float *weight, typename F::ST *sum, e4m3 *out, float *scale,
+                              m1_dims) {
+  __shared__ float parts[F::kThreads / 32];
+  const long long row = blockIdx.y;
+  residual = wait_for_predecessors(residual) + row * F::kAStride;
+  y = wait_for_predecessors(y) + row * F::kBStride;
+  RowOfBlock<F> x;
+  float squares = 0.0f;
+  x.each([&](int column, float (&v)[8]) {
+    float added[8];
+    load_anywhere(v, residual + column);
+    load_anywhere(added, y + column);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) {
+      v[e] += added[e];
+      squares += v[e] * v[e];
+    }
+    store_anywhere(sum + row * F::kSumStride + column, v);
+  });
+  squares = x.of_block(
+      parts, squares, [](float v) { return lane_sum<32>(v); },
+      [](float v, float w) { return v + w; });
+  const float factor = rsqrtf(squares * (1.0f / F::kK) + F::eps());
+  x.each([&](int column, float (&v)[8]) {
+    float by[8];
+    load_anywhere(by, weight + column);
+#pragma unroll
+    for (int e = 0; e < 8; ++e)
+      v[e] = v[e] * factor * by[e];
+  });
+  x.round(out + row * F::kK, scale + row);
 }
 
 } // namespace m1k

@@ -133,10 +133,19 @@ FailureOr<CudaSelector::Rows> CudaSelector::roundRows(const KernelSpec &spec, Pl
   rows.values =
       emitter.temporary(spec.domain, uint64_t(columns) * (element.getIntOrFloatBitWidth() / 8));
   SmallVector<Value> operands = {emitter.operand(spec.find("x")), rows.values};
-  if (isa<Float8E4M3FNType>(element))
+  KernelSpec codes; // what plan-fuse-launches knows the launch by
+  if (isa<Float8E4M3FNType>(element)) {
     operands.push_back(rows.scales = emitter.temporary(spec.domain, sizeof(float)));
+    codes.op = codes.name = "quantize_rows";
+    codes.params = DictionaryAttr::get(element.getContext());
+    codes.operands = {x,
+                      {"codes", element, {columns}, columns},
+                      {"scale", Float32Type::get(element.getContext()), {}, 1}};
+    codes.outputs = 2;
+    codes.domain = spec.domain;
+  }
   if (failed(launchHandTuned(emitter, stem, description.kernels.front(), "quantize_rows", operands,
-                             operands.size() - 1)))
+                             operands.size() - 1, rows.scales ? &codes : nullptr)))
     return failure();
   return rows;
 }
@@ -237,8 +246,9 @@ LogicalResult CudaSelector::selectHandTuned(const KernelSpec &spec, PlanEmitter 
 LogicalResult CudaSelector::launchHandTuned(PlanEmitter &emitter, const std::string &key,
                                             const m1k::cuda::Kernel &kernel,
                                             const std::string &origin, ArrayRef<Value> operands,
-                                            size_t outputs) {
+                                            size_t outputs, const KernelSpec *spec) {
   KernelChoice choice;
+  choice.spec = spec;
   choice.key = key;
   choice.name = kernel.symbol;
   choice.origin = origin;

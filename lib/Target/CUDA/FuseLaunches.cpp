@@ -49,7 +49,7 @@ struct Fusion {
   std::string key, name; // of its kernel; the name is its symbol's beginning
   std::string origin;
   llvm::StringMap<Operand> operands;       // by the kernel's roles
-  llvm::SmallVector<plan::LaunchOp> parts; // in order: it stands where the last one does
+  llvm::SmallVector<plan::LaunchOp> parts; // it stands where the last of them does
   StringRef label;
   uint64_t saved = 0; // bytes a row that one part wrote and another read: they stay in registers
 };
@@ -72,6 +72,7 @@ private:
     return operandAt(step, size_t(step.spec->find(role)));
   }
   bool fuseConvolution(Step conv);
+  bool fuseRounding(Step step);
   void fuseProducts(plan::FunctionOp function);
   void addProduct(Step linear);
   bool fuseGate(Product &product, Step linear);
@@ -79,6 +80,7 @@ private:
   bool fuseNorm(Step norm);
   bool fuseGather(Step gather);
   bool fuseResidual(Step sum);
+  bool fuseLargest(Product &reader, Product *writer);
   /// The product that writes `buffer` for `reader` alone and can still add a residual to it; null:
   /// there is none.
   Product *writerFor(Value buffer, Step reader);
@@ -116,8 +118,10 @@ private:
   m1::PassStatistic numConvolutions{*this, "convolutions"};
   m1::PassStatistic numGates{*this, "gates"};
   m1::PassStatistic numGathers{*this, "gathers"};
+  m1::PassStatistic numLargest{*this, "largest"};
   m1::PassStatistic numNorms{*this, "norms"};
   m1::PassStatistic numResiduals{*this, "residuals"};
+  m1::PassStatistic numRoundings{*this, "roundings"};
   m1::PassStatistic numKernels{*this, "kernels-erased"};
 };
 
@@ -260,6 +264,63 @@ bool FuseLaunchesPass::fuseConvolution(Step conv) {
     return cuda::describeUpdateConv(*conv.spec, *scan.spec, symbol, *chip);
   });
   return error.empty() || missed(conv, error);
+}
+
+/// silu·mul, or a sum and its norm, whose rows are read to become e4m3 alone: they become it there.
+bool FuseLaunchesPass::fuseRounding(Step step) {
+  const KernelSpec &spec = *step.spec;
+  const bool norm = spec.op == "add_rms_norm";
+  if (!norm && (spec.op != "map" ||
+                spec.params.get("body") != m1::encodeGate(&getContext(), m1::scalars::silu)))
+    return false;
+  Value made = step.launch.getBuffers().back();
+  Step rounding = stepOf(onlyReader(made, step.launch));
+  auto temporary = made.getDefiningOp<plan::TemporaryOp>();
+  if (!temporary || !rounding || rounding.spec->op != "quantize_rows")
+    return false; // other products read it
+  const OperandSpec &x = spec.operands.back(), &first = spec.operands[0],
+                    &second = spec.operands[1];
+  if (first.dims != x.dims || second.dims != x.dims || !first.rowStride || !second.rowStride ||
+      step.launch.getDomain() != rounding.launch.getDomain())
+    return missed(step, "what becomes e4m3 is not made of whole rows");
+  std::string error;
+  mk::QuantizeRows facts;
+  facts.of = norm ? mk::QuantizeRows::Of::norm : mk::QuantizeRows::Of::gate;
+  facts.x_type = cuda::typeOf(spec, x.role, error);
+  facts.k = int(x.dims.back());
+  facts.domain = static_cast<mk::Domain>(step.launch.getDomain());
+  facts.first_type = cuda::typeOf(spec, first.role, error);
+  facts.second_type = cuda::typeOf(spec, second.role, error);
+  facts.first_stride = first.rowStride;
+  facts.second_stride = second.rowStride;
+  Fusion fusion;
+  if (norm) {
+    facts.sum_type = cuda::typeOf(spec, "sum", error);
+    facts.sum_stride = spec.get("sum").rowStride;
+    facts.eps = float(spec.real("eps"));
+    for (const char *role : {"residual", "x", "weight", "sum"})
+      fusion.operands[role] = operandOf(step, role);
+  } else {
+    fusion.operands["a"] = operandAt(step, 0);
+    fusion.operands["b"] = operandAt(step, 1);
+  }
+  fusion.operands["out"] = operandOf(rounding, "codes");
+  fusion.operands["scale"] = operandOf(rounding, "scale");
+  fusion.origin = norm ? "quantize_norm" : "quantize_gate";
+  fusion.name = nameOf(fusion.origin, spec, x.role);
+  fusion.key =
+      spec.key() + " in e4m3 over " + plan::stringifyRowDomain(step.launch.getDomain()).str();
+  // Between the two the sum may be read: the launch stands where the first one does.
+  fusion.parts = {rounding.launch, step.launch};
+  for (const char *role : {"out", "scale"})
+    fusion.operands[role].buffer.getDefiningOp()->moveBefore(step.launch);
+  fusion.label = step.launch.getLabel();
+  fusion.saved = 2 * temporary.getBytes();
+  if (error.empty())
+    error = replace(fusion, [&](const std::string &symbol) {
+      return cuda::describeQuantizeRows(facts, symbol, *chip);
+    });
+  return error.empty() || missed(step, error);
 }
 
 //===----------------------------------------------------------------------===//
@@ -471,10 +532,46 @@ bool FuseLaunchesPass::fuseResidual(Step sum) {
   return missed(sum, "no streamed product writes what is added, for the sum alone");
 }
 
+/// What other products read of this one.
+Value rowsLeftBy(const Product &product) {
+  return product.fusion.operands.find(product.facts.leaves_norm ? "normed" : "out")->second.buffer;
+}
+
+/// Rows that become e4m3 in one product: another that writes them leaves their largest values.
+bool FuseLaunchesPass::fuseLargest(Product &reader, Product *writer) {
+  if (reader.facts.w_type != mk::Type::e4m3 || !writer || writer->facts.n != reader.facts.k ||
+      writer->facts.domain != reader.facts.domain)
+    return false; // most rows come from elsewhere
+  mk::Linear left = writer->facts, read = reader.facts;
+  left.leaves_largest = true;
+  mk::Description description = cuda::describeLinear(left, "linear", *chip);
+  if (!description.error.empty())
+    return false;
+  read.largest = mk::largest_of(description.kernels.front().grid_x);
+  if (!refusal(read).empty())
+    return false;
+  const int64_t bytes = int64_t(read.largest) * (read.x_type == mk::Type::f32 ? 4 : 2);
+  if (!writer->facts.leaves_largest) {
+    plan::LaunchOp last = writer->fusion.parts.back();
+    OpBuilder b(last);
+    Value largest = plan::TemporaryOp::create(b, last.getLoc(), rowsLeftBy(*writer).getType(),
+                                              last.getDomain(), uint64_t(bytes), IntegerAttr());
+    writer->facts = left;
+    writer->fusion.key += " leaving the largest";
+    writer->fusion.operands["largest_out"] = {largest, plan::Access::wo, {bytes, bytes}};
+  }
+  reader.facts = read;
+  reader.fusion.key += " with the largest of " + std::to_string(read.largest);
+  reader.fusion.operands["largest"] = {
+      writer->fusion.operands["largest_out"].buffer, plan::Access::ro, {bytes, bytes}};
+  return true;
+}
+
 void FuseLaunchesPass::replaceProduct(Product &product) {
   const mk::Linear &facts = product.facts;
   Fusion &fusion = product.fusion;
-  if (!facts.gated && !facts.has_residual && !facts.squares)
+  if (!facts.gated && !facts.has_residual && !facts.squares && !facts.largest &&
+      !facts.leaves_largest)
     return;
   fusion.origin = std::string(facts.squares ? "scaled_" : "") + (facts.gated ? "gated_" : "") +
                   (facts.has_residual ? "residual_" : "") + "linear" +
@@ -508,6 +605,11 @@ void FuseLaunchesPass::fuseProducts(plan::FunctionOp function) {
       numNorms += fuseNorm(step);
     else if (step.spec->op == "map" && step.spec->params.get("body") == sum)
       numResiduals += fuseResidual(step);
+  llvm::DenseMap<Value, Product *> left;
+  for (Product &product : products)
+    left[rowsLeftBy(product)] = &product;
+  for (Product &product : products)
+    numLargest += fuseLargest(product, left.lookup(product.fusion.operands["x"].buffer));
   for (Product &product : products)
     replaceProduct(product);
   for (auto view : llvm::make_early_inc_range(function.getOps<plan::ViewOp>()))
@@ -526,18 +628,22 @@ void FuseLaunchesPass::runOnOperation() {
   if (!readKernels())
     return signalPassFailure();
   for (auto function : target.getOps<plan::FunctionOp>()) {
-    SmallVector<Step> convolutions, gathers;
+    SmallVector<Step> convolutions, gathers, makers;
     for (auto launch : function.getOps<plan::LaunchOp>())
       if (Step step = stepOf(launch)) {
         if (step.spec->decode && step.spec->op == "causal_conv1d")
           convolutions.push_back(step);
         else if (step.spec->op == "gather_rows")
           gathers.push_back(step);
+        else if (step.spec->op == "map" || step.spec->op == "add_rms_norm")
+          makers.push_back(step);
       }
     for (const Step &convolution : convolutions)
       numConvolutions += fuseConvolution(convolution);
     for (const Step &gather : gathers)
       numGathers += fuseGather(gather);
+    for (const Step &maker : makers)
+      numRoundings += fuseRounding(maker);
     fuseProducts(function);
   }
   target.walk([&](plan::LaunchOp launch) { replaced.erase(launch.getKernel()); });

@@ -41,6 +41,9 @@ m1k::cuda::Description describeGatedProduct(const m1k::cuda::GatedProduct &facts
 /// f8E4M3FN, else to what these stand for.
 m1k::cuda::Description describeQuantizeRows(const KernelSpec &linear, mlir::Type element,
                                             const std::string &stem, const CudaChip &chip);
+/// The same of any facts.
+m1k::cuda::Description describeQuantizeRows(const m1k::cuda::QuantizeRows &facts,
+                                            const std::string &stem, const CudaChip &chip);
 /// The type of the operand in a role; an error when kernels have none like it.
 m1k::cuda::Type typeOf(const KernelSpec &spec, llvm::StringRef role, std::string &error);
 

@@ -10,9 +10,11 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     that alone reads it. A product that streams its weights takes on what its neighbours do: the
     silu·mul that alone reads both of its halves, the addition of a residual to it alone, and the
     RMS norm of that sum where only such products read it: the first leaves sum ∘ weight and sums
-    of squares, the others scale their rows. In all functions a norm takes the rows itself that a
-    gather takes for it alone. The kernels stem from the `facts` of all; kernels that no launch is
-    left of go.
+    of squares, the others scale their rows. A product that rounds its rows to e4m3 takes their
+    largest values from the product that writes them. In all functions a norm takes the rows itself
+    that a gather takes for it alone, and silu·mul, or a residual's sum with its norm, rounds its
+    rows to e4m3 itself where the launch that does is their only reader. The kernels stem from the
+    `facts` of all; kernels that no launch is left of go.
 
     It refuses, with a remark that says why, a convolution or product that something else reads too,
     and neighbours whose types or head sizes the kernels do not take. Prefill keeps its other
@@ -43,8 +45,12 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
   let statistics = [Statistic<"numConvolutions", "convolutions", "Convolutions inside a scan">,
                     Statistic<"numGates", "gates", "Products with silu·mul inside">,
                     Statistic<"numGathers", "gathers", "Norms that gather their rows">,
+                    Statistic<"numLargest", "largest",
+                              "Products that are given the largest values of their rows">,
                     Statistic<"numNorms", "norms", "RMS norms split between products">,
                     Statistic<"numResiduals", "residuals", "Products with a residual inside">,
+                    Statistic<"numRoundings", "roundings",
+                              "Rows rounded to e4m3 where they are made">,
                     Statistic<"numKernels", "kernels-erased", "Kernels without a launch">];
   let dependentDialects = ["::mlir::m1::M1Dialect", "::mlir::plan::PlanDialect"];
 }

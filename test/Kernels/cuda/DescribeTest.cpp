@@ -95,6 +95,13 @@ TEST(Describe, NamesContradictions) {
   wide = linear(64, 64);
   wide.squares = 6;
   EXPECT_NE(describe(wide, "k").error.find("squares"), std::string::npos);
+  wide = linear(64, 64);
+  wide.largest = 8; // of weights that are not e4m3
+  EXPECT_NE(describe(wide, "k").error.find("largest"), std::string::npos);
+  wide.w_type = Type::e4m3;
+  EXPECT_EQ(describe(wide, "k").error, "");
+  wide.largest = 12;
+  EXPECT_NE(describe(wide, "k").error.find("largest"), std::string::npos);
   GatedProduct product;
   product.n = product.out_stride = 64;
   product.k = product.x_stride = 64;
@@ -558,6 +565,10 @@ TEST(CompilesE4m3, WithoutSpills) {
     all.push_back(describe(streamed, "linear_e4m3_" + std::to_string(rows)));
     streamed.gated = true;
     streamed.squares = 384;
+    if (rows == 8) {
+      streamed.largest = 192;
+      streamed.leaves_largest = true;
+    }
     all.push_back(describe(streamed, "gated_linear_e4m3_" + std::to_string(rows)));
     streamed.x_type = streamed.out_type = Type::f32;
     all.push_back(describe(streamed, "linear_f32_e4m3_" + std::to_string(rows)));
@@ -571,6 +582,12 @@ TEST(CompilesE4m3, WithoutSpills) {
   all.push_back(describe(rows, "quantize_rows"));
   rows.out_type = Type::bf16;
   all.push_back(describe(rows, "round_rows"));
+  rows.out_type = Type::e4m3;
+  rows.k = 16384;
+  for (QuantizeRows::Of of : {QuantizeRows::Of::gate, QuantizeRows::Of::norm}) {
+    rows.of = of;
+    all.push_back(describe(rows, of == QuantizeRows::Of::gate ? "quantize_gate" : "quantize_norm"));
+  }
   for (const Description &d : all) {
     ASSERT_EQ(d.error, "");
     for (const char *architecture : {"sm_89", "sm_90a"})
@@ -584,6 +601,9 @@ TEST(CompilesE4m3, WithoutSpills) {
         EXPECT_LE(compiled.spill_bytes, most) << kernel.symbol << " " << architecture;
       }
   }
+  rows.k = 20;
+  EXPECT_NE(describe(rows, "k").error.find("a multiple of 8 columns"), std::string::npos);
+  rows.of = QuantizeRows::Of::rows;
   rows.out_type = Type::i8;
   EXPECT_NE(describe(rows, "k").error.find("out of e4m3 or a float type"), std::string::npos);
   rows.k = 0;

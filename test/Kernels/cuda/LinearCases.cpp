@@ -10,8 +10,8 @@ using namespace cuda;
 
 /// What a product does for its neighbours.
 struct Neighbours {
-  bool bias = false, gated = false, residual = false, norm = false;
-  int squares = 0; // of a row of x
+  bool bias = false, gated = false, residual = false, norm = false, leaves_largest = false;
+  int squares = 0, largest = 0; // of a row of x
 };
 
 /// Quantised weights [n, k] in all their values, and scales that make them as large as others.
@@ -64,13 +64,14 @@ struct RoundedRows {
 
 Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, int max_rows, int n,
                  int k, int padding = 0, int offset = 0, Neighbours with = {}, int group = 0) {
-  std::string name = "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" +
-                     type_name(out_type) + " " + std::to_string(rows) + "/" +
-                     std::to_string(max_rows) + "×" + std::to_string(n) + "×" + std::to_string(k) +
-                     (group ? " in " + std::to_string(group) : "") + (with.bias ? " bias" : "") +
-                     (with.gated ? " gated" : "") + (with.squares ? " scaled" : "") +
-                     (with.residual ? " residual" : "") + (with.norm ? " norm" : "") +
-                     (offset ? " misaligned" : "");
+  std::string name =
+      "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" + type_name(out_type) + " " +
+      std::to_string(rows) + "/" + std::to_string(max_rows) + "×" + std::to_string(n) + "×" +
+      std::to_string(k) + (group ? " in " + std::to_string(group) : "") +
+      (with.bias ? " bias" : "") + (with.gated ? " gated" : "") + (with.squares ? " scaled" : "") +
+      (with.residual ? " residual" : "") + (with.norm ? " norm" : "") +
+      (with.largest ? " with largest" : "") + (with.leaves_largest ? " leaving largest" : "") +
+      (offset ? " misaligned" : "");
   return {
       name, smoke, [=](Context &context) {
         Linear f;
@@ -92,6 +93,8 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
         f.leaves_norm = with.norm;
         f.normed_type = x_type;
         f.normed_stride = n + 3 * padding;
+        f.largest = with.largest;
+        f.leaves_largest = with.leaves_largest;
         Description description = describe(f, "kernel");
         if (!context.prepare(description))
           return;
@@ -118,6 +121,13 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
         std::vector<double> squares =
             random_values(random, size_t(rows) * with.squares, 0, 3, Type::f32);
         context.values("x", in_rows(x, rows, k, int(f.x_stride), offset), x_type);
+        // Of each row, its largest value among smaller ones.
+        std::vector<double> largest(size_t(rows) * with.largest);
+        for (size_t i = 0; i < largest.size(); ++i)
+          for (int j = 0, m = int(i / with.largest); j < k; ++j)
+            if (int(i % with.largest) == (m * 7 + 3) % with.largest || j % 5 == int(i % 5))
+              largest[i] = std::max(largest[i], std::abs(x[size_t(m) * k + j]));
+        context.values("largest", largest, x_type);
         context.values("bias", b, Type::f32);
         context.values("squares", squares, Type::f32);
         context.values("residual", in_rows(before, rows, n, int(f.residual_stride)), Type::f32);
@@ -127,6 +137,10 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
           context.poison("normed", size_t(rows) * f.normed_stride * size_of(x_type));
           context.poison("squares_out", size_t(rows) * parts * 4);
         }
+        const Type left_type = with.norm ? x_type : out_type;
+        const int left_parts = largest_of(description.kernels[0].grid_x);
+        if (with.leaves_largest)
+          context.poison("largest_out", size_t(rows) * left_parts * size_of(left_type));
         context.upload();
         context.shift("x", offset * size_of(x_type));
         context.launch({rows, 0, 0, 0});
@@ -164,6 +178,21 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
         context.compare("out",
                         out_of_rows(context.read("out", out_type), rows, n, int(f.out_stride)), y,
                         tolerance(out_type, error));
+        if (with.leaves_largest) { // those of what is written, to the bit
+          const char *role = with.norm ? "normed" : "out";
+          const std::vector<double> written =
+              out_of_rows(context.read(role, left_type), rows, n,
+                          int(with.norm ? f.normed_stride : f.out_stride));
+          const std::vector<double> parted = context.read("largest_out", left_type);
+          std::vector<double> found(rows), wanted(rows);
+          for (int m = 0; m < rows; ++m) {
+            for (int i = 0; i < left_parts; ++i)
+              found[m] = std::max(found[m], parted[size_t(m) * left_parts + i]);
+            for (int i = 0; i < n; ++i)
+              wanted[m] = std::max(wanted[m], std::abs(written[size_t(m) * n + i]));
+          }
+          context.compare("largest_out", found, wanted, 0);
+        }
         if (!with.norm)
           return;
         std::vector<double> normed = y, sums(rows), expected(rows);
@@ -267,6 +296,61 @@ Case quantize_rows_case(bool smoke, Type x_type, Type out_type, int rows, int k,
             // Codes are the same, and none is NaN.
             context.compare("out", context.read("out", out_type), wanted.codes, 0);
             context.compare("scale", context.read("scale", Type::f32), wanted.scale, 1e-7);
+          }};
+}
+
+/// Rows that are made and rounded in one launch: of silu·mul, or of a residual's sum and its norm.
+Case made_rows_case(bool smoke, bool norm, int rows, int k, int padding = 0) {
+  std::string name = std::string("quantize ") + (norm ? "norm " : "gate ") + std::to_string(rows) +
+                     "×" + std::to_string(k) + (padding ? " apart" : "");
+  return {name, smoke, [=](Context &context) {
+            QuantizeRows f;
+            f.of = norm ? QuantizeRows::Of::norm : QuantizeRows::Of::gate;
+            f.k = k;
+            f.first_type = norm ? Type::f32 : Type::bf16;
+            f.first_stride = k + padding;
+            f.second_stride = k + 2 * padding;
+            f.sum_stride = k + 3 * padding;
+            f.eps = 1e-3f;
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            Random random(37);
+            std::vector<double> a = random_values(random, size_t(rows) * k, -4, 4, f.first_type);
+            std::vector<double> b = random_values(random, size_t(rows) * k, -2, 2, Type::bf16);
+            std::vector<double> v = random_values(random, k, -2, 2, Type::f32);
+            context.values(norm ? "residual" : "a", in_rows(a, rows, k, int(f.first_stride)),
+                           f.first_type);
+            context.values(norm ? "x" : "b", in_rows(b, rows, k, int(f.second_stride)), Type::bf16);
+            if (norm) {
+              context.values("weight", v, Type::f32);
+              context.poison("sum", size_t(rows) * f.sum_stride * 4);
+            }
+            context.poison("out", size_t(rows) * k);
+            context.poison("scale", size_t(rows) * 4);
+            context.upload();
+            context.launch({rows, 0, 0, 0});
+            std::vector<double> x(a.size()), sum(a.size());
+            for (int m = 0; m < rows; ++m) {
+              double squares = 0;
+              for (size_t i = size_t(m) * k; i < size_t(m + 1) * k; ++i) {
+                sum[i] = double(float(a[i]) + float(b[i]));
+                squares += sum[i] * sum[i];
+              }
+              for (int j = 0; j < k; ++j) {
+                const size_t i = size_t(m) * k + j;
+                const double made = norm ? sum[i] / std::sqrt(squares / k + double(f.eps)) * v[j]
+                                         : a[i] / (1 + std::exp(-a[i])) * b[i];
+                x[i] = rounded(float(made), Type::bf16);
+              }
+            }
+            // A number between two bf16, one in thousands, may fall to the other, and then a code.
+            RoundedRows wanted(x, rows, k);
+            context.compare("out", context.read("out", Type::e4m3), wanted.codes, 4e-3);
+            context.compare("scale", context.read("scale", Type::f32), wanted.scale, 4e-3);
+            if (norm)
+              context.compare(
+                  "sum", out_of_rows(context.read("sum", Type::f32), rows, k, int(f.sum_stride)),
+                  sum, 1e-6);
           }};
 }
 
@@ -397,6 +481,22 @@ std::vector<Case> linear_cases() {
   cases.push_back(linear_case(true, bf16, e4m3, bf16, 5, 8, 72, 64, 0, 0, scaled_gated));
   cases.push_back(linear_case(false, bf16, e4m3, f32, 7, 2, 67, 272, 8, 0, all));
   cases.push_back(linear_case(false, f32, e4m3, f32, 8, 8, 100, 77, 3, 1, all));
+  Neighbours given = scaled, given_gated = scaled_gated, leaving = norm;
+  given.largest = 8;
+  given.leaves_largest = given_gated.leaves_largest = leaving.leaves_largest = true;
+  given_gated.largest = 192;
+  leaving.largest = 1024;
+  cases.push_back(linear_case(true, bf16, e4m3, bf16, 8, 8, 200, 320, 0, 0, given));
+  cases.push_back(linear_case(true, bf16, e4m3, bf16, 5, 8, 72, 3072, 0, 0, given_gated));
+  cases.push_back(linear_case(true, bf16, e4m3, f32, 3, 8, 256, 8192, 8, 0, leaving));
+  cases.push_back(linear_case(false, bf16, e4m3, f32, 13, 8, 4096, 272, 0, 0, leaving));
+  cases.push_back(linear_case(false, bf16, e4m3, f32, 3, 8, 40, 256, 5, 3, leaving));
+  cases.push_back(linear_case(false, f32, e4m3, f32, 8, 8, 100, 77, 3, 1, leaving));
+  for (bool is_norm : {false, true}) {
+    cases.push_back(made_rows_case(true, is_norm, 13, 3072));
+    cases.push_back(made_rows_case(false, is_norm, 5, 8192, 8));
+    cases.push_back(made_rows_case(false, is_norm, 9, 200, 3));
+  }
   cases.push_back(dequantize_case(true, bf16, 33, 64, 0, e4m3));
   cases.push_back(dequantize_case(false, f32, 7, 333, 0, e4m3));
   cases.push_back(quantize_rows_case(true, bf16, e4m3, 13, 256));

@@ -500,6 +500,11 @@ mk::Description describeQuantizeRows(const KernelSpec &linear, Type element,
   return description;
 }
 
+mk::Description describeQuantizeRows(const mk::QuantizeRows &facts, const std::string &stem,
+                                     const CudaChip &chip) {
+  return mk::describe(facts, stem, tuningFor(chip));
+}
+
 RowDomain rowsOf(mk::Domain domain) { return static_cast<RowDomain>(domain); }
 
 } // namespace m1c::cuda
