@@ -83,11 +83,11 @@ struct BudgetPlan {
   double ends = 0;        // samples that end in time, as expected
 };
 
-/// The plan whose ends are worth most to a vote (worthOfEnds). Samples that have not begun are taken
-/// to get about equally long, as those of one problem do: more of them at once do not help where the
-/// time is too short for any. A place that comes free is taken by another sample as long as there
-/// are some. Samples that run go before new ones, and none is begun that would end in time with a
-/// chance below leastChance: nothing runs and nothing starts when it is too late for any.
+/// The plan whose ends are worth most to a vote (worthOfEnds). Samples that have not begun are
+/// taken to get about equally long, as those of one problem do: more of them at once do not help
+/// where the time is too short for any. A place that comes free is taken by another sample as long
+/// as there are some. Samples that run go before new ones, and none is begun that would end in time
+/// with a chance below leastChance: nothing runs and nothing starts when it is too late for any.
 BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
                       const Lengths &lengths);
 constexpr double leastChance = 0.05;
