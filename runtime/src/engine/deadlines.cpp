@@ -58,7 +58,8 @@ BudgetSituation Engine::situationOf(const RequestState &request, Clock::time_poi
 }
 
 bool Engine::worthClosing(const RequestState &request, Clock::time_point now) const {
-  return !request.closesAtDeadline() || !options.planBudgets ||
+  const bool alone = request.request.samples == 1; // there is no other whose end would do
+  return !request.closesAtDeadline() || !options.planBudgets || alone ||
          m1rt::worthClosing(situationOf(request, now), stepTimes, lengths,
                             closingTokens(request.request) + 1,
                             (double(answers) + 2) / (double(closings) + 2));
