@@ -67,8 +67,8 @@ struct ArtifactSizes {
 /// those that a checkpoint file holds as they are stay there, the rest goes to
 /// `path`.<digest>.weights, named by its content: one that an older artifact refers to is neither
 /// changed nor removed. The same input gives the same bytes. Dummy weights keep constants and
-/// rotary tables. Errors name the file, and are empty where a diagnostic of the weight at fault says
-/// it all; nothing is left behind.
+/// rotary tables. Errors name the file, and are empty where a diagnostic of the weight at fault
+/// says it all; nothing is left behind.
 llvm::Expected<ArtifactSizes> writeArtifact(llvm::StringRef path, mlir::ModuleOp module,
                                             llvm::ArrayRef<ArtifactTarget> targets,
                                             const CheckpointData &data,

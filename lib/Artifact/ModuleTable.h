@@ -43,7 +43,8 @@ struct Layout {
   std::vector<std::vector<m1rt::TuningTable>> tuning; // per target
 };
 
-/// Serialises the module, which has an m1.model. Its size does not depend on the offsets in `layout`.
+/// Serialises the module, which has an m1.model. The size does not depend on the offsets in
+/// `layout`.
 std::string buildModuleTable(mlir::ModuleOp module, llvm::ArrayRef<ArtifactTarget> targets,
                              const Layout &layout, const ArtifactOptions &options);
 

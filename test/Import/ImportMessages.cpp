@@ -1,5 +1,5 @@
-// import-messages: what importing checkpoints reports, one after the other in one process. A line of
-// standard input is a directory or a GGUF file, and behind blanks `dummy`, `max-positions=N`,
+// import-messages: what importing checkpoints reports, one after the other in one process. A line
+// of standard input is a directory or a GGUF file, and behind blanks `dummy`, `max-positions=N`,
 // `activation-type=f16`. The answer: a line for each message, then `imported` or `refused`.
 #include "m1c/Import.h"
 #include "tokenizer/prepare.h"

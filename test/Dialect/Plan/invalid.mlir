@@ -887,8 +887,9 @@ plan.target @cuda {
   plan.function @prefill {
     %0 = plan.temporary tokens 128
     // expected-error@+1 {{'plan.gemm' op expected scales of both a and w, got those of a alone}}
-    "plan.gemm"(%0, %0, %0, %0) <{a_type = f8E4M3FN, w_type = f8E4M3FN, out_type = f32, n = 32 : i32,
-        k = 64 : i32, lda = 64 : i32, ldo = 32 : i32, label = "", domain = #plan<rows tokens>,
+    "plan.gemm"(%0, %0, %0, %0) <{a_type = f8E4M3FN, w_type = f8E4M3FN, out_type = f32,
+        n = 32 : i32, k = 64 : i32, lda = 64 : i32, ldo = 32 : i32, label = "",
+        domain = #plan<rows tokens>,
         operandSegmentSizes = array<i32: 1, 1, 1, 0, 0, 1>}>
         : (!plan.buffer, !plan.buffer, !plan.buffer, !plan.buffer) -> ()
   }
