@@ -97,6 +97,7 @@ Status run(Arguments &arguments) {
       arguments.slots ? arguments.slots : fastestBatch(*models[0], arguments.threads);
   SizeWish &size = poolOptions.engine.size;
   poolOptions.engine.probePlaces = arguments.probePlaces;
+  poolOptions.engine.warm = true; // before the first request
   // and the prompt that several samples fork from
   size.sequences = poolOptions.slots + 1 + arguments.probePlaces;
   size.context = arguments.context;
