@@ -121,9 +121,10 @@ template <int id, int threads> M1K_DEVICE void named_barrier() {
   asm volatile("bar.sync %0, %1;" ::"n"(id), "n"(threads) : "memory");
 }
 
-// Programmatic dependent launch, on sm_90 and newer. Every kernel lets its successor be launched at
-// once. A successor that is (m1k::cuda::Kernel::launch_early) may do what depends on no earlier
-// kernel, and then waits until all of them have ended and what they wrote is there.
+// Programmatic dependent launch, on sm_90 and newer. Kernels let their successor be launched at
+// once, products of e4m3 when they have their sums (linear.cuh). A successor that is
+// (m1k::cuda::Kernel::launch_early) may do what depends on no earlier kernel, and then waits until
+// all of them have ended and what they wrote is there.
 M1K_DEVICE void launch_successor() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
