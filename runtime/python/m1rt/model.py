@@ -1,5 +1,6 @@
 """Models, engines and what comes out of them."""
 import asyncio
+import contextlib
 import ctypes
 import math
 import operator
@@ -382,7 +383,8 @@ class Engine:
                  probe_places: int = 0) -> None:
         self._handle = c_void_p()
         self._model = model
-        self._turn: Optional[asyncio.Lock] = None  # of tasks that stream side by side
+        # Of tasks that stream side by side in this loop: a lock belongs to one.
+        self._turn: Tuple[Optional[asyncio.AbstractEventLoop], Optional[asyncio.Lock]] = (None, None)
         self._runs: Dict[int, List[Update]] = {}  # by request, those of one run in one list
         self._news: List[Update] = []             # of requests that belong to no run
         self._abandoned: Dict[int, int] = {}      # cancelled requests of runs that ended: samples whose ends are still to come
@@ -478,24 +480,33 @@ class Engine:
     async def stream_async(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> AsyncIterator[Update]:
         """The same in an event loop, which goes on meanwhile: steps are taken in threads. Tasks may stream side by side, in the
         same steps; a task that is cancelled, or leaves the loop and closes the iterator, ends its samples."""
-        if self._turn is None:
-            self._turn = asyncio.Lock()
+        loop = asyncio.get_running_loop()
+        if self._turn[0] is not loop:
+            self._turn = (loop, asyncio.Lock())
+        turn = self._turn[1]
+        assert turn is not None
         run = self._run(prompts, n, params, 1)
+
+        async def close() -> None:
+            async with turn:
+                run.close()
+
         try:
             while True:
-                async with self._turn:  # the engine belongs to one thread at a time
-                    taken = asyncio.ensure_future(asyncio.get_running_loop().run_in_executor(None, next, run, None))
+                async with turn:  # the engine belongs to one thread at a time
+                    taken = loop.run_in_executor(None, next, run, None)
                     try:
                         update = await asyncio.shield(taken)
                     except asyncio.CancelledError:
-                        await asyncio.wait([taken])  # the step cannot be left in the middle
+                        while not taken.done():  # the step cannot be left in the middle, however often it is asked
+                            with contextlib.suppress(asyncio.CancelledError):
+                                await asyncio.wait([taken])
                         raise
                 if update is None:
                     return
                 yield update
         finally:
-            async with self._turn:
-                run.close()
+            await asyncio.shield(close())
 
     def _run(self, prompts: Sequence[Prompt], n: int, params: Optional[Params], steps: int) -> Generator[Update, None, None]:
         """Updates of so many steps at a time: what a sample says in them is one update."""

@@ -209,7 +209,7 @@ Status GemmLibrary::propose(const GemmShape &shape, const Plan &plan, const char
 
 uint32_t GemmLibrary::proposedRows(uint32_t rows) {
   uint32_t step = 1;
-  while (step * 32 <= rows)
+  while (step <= rows / 32)
     step *= 2;
   return (rows + step - 1) / step * step;
 }

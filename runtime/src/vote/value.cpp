@@ -200,6 +200,10 @@ ValuePtr realsWithout(const Value &numbers) {
   };
   std::sort(holes.begin(), holes.end(),
             [&](const Rational &a, const Rational &b) { return real(a) < real(b); });
+  auto same = [](const Rational &a, const Rational &b) {
+    return a.numerator == b.numerator && a.denominator == b.denominator;
+  };
+  holes.erase(std::unique(holes.begin(), holes.end(), same), holes.end());
   auto v = std::make_shared<Value>();
   v->kind = Kind::joined;
   v->text = "∪";
