@@ -453,6 +453,7 @@ Status Session::warmUp() {
        last = length, length = std::min(longest, length + std::max(1u, length / 8)))
     status = run(1, length);
   lost = !status.ok();
+  stepSequences.clear();
   sampledRows = 0;
   stepLogitRows = 0;
   return status;
