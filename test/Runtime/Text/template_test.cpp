@@ -26,7 +26,7 @@ TEST(ChatTemplateErrors, NameLineAndConstruct) {
   const std::pair<const char *, const char *> cases[] = {
       {"a\n{% include 'x' %}", "chat template line 2: statement 'include' is not supported"},
       {"{% block a %}{% endblock %}", "chat template line 1: statement 'block' is not supported"},
-      {"\n\n{{ messages | batch(2) }}", "chat template line 3: filter 'batch' is not supported"},
+      {"\n\n{{ messages | wordwrap(2) }}", "chat template line 3: filter 'wordwrap' is not supported"},
       {"{{ messages is escaped }}", "chat template line 1: test 'escaped' is not supported"},
       {"{{ 'a'.swapcase() }}", "chat template line 1: method 'swapcase' of str is not supported"},
       {"{{ messages.append(1) }}", "chat template line 1: method 'append' of list is not allowed: "
