@@ -14,8 +14,8 @@
 // become f16, which every e4m3 is, in registers. Other types multiply in f32. The scales of i8 and
 // e4m3 are applied to the sums, those of int4 to the sum of each group of columns. Launched
 // early, which hides its start (M1-3B at batch 1 on an H100: 3.00 ms a step without, 2.92 with).
-// Asking for the first weights of bf16 before the wait lost half of that; those of e4m3 and int4
-// are asked for before it.
+// Asking for the first weights of bf16 before the wait lost half of that; those of other types are
+// asked for before it.
 //
 // An RMS norm between two of these takes no launch of its own. The scale of a row stands before all
 // of its products, so the second applies it to its sums:
@@ -48,7 +48,7 @@ template <class F> struct LinearTraits {
   static constexpr bool kHasScale = same_type<typename F::WT, i8>::value || kRoundsRows;
   // Asks for its first weights before it waits, and lets the next launch begin when a warp has its
   // sums: else that one's loads would take the memory from its own.
-  static constexpr bool kLaunchesLate = kRoundsRows;
+  static constexpr bool kLaunchesLate = kHasScale;
   using Rows = QuantisedRows<F>;
   static constexpr bool kInt4 = Rows::kInt4;
   static constexpr bool kTensor = same_type<typename F::XT, bf16>::value &&
@@ -158,77 +158,6 @@ M1K_DEVICE void linear_tensor(const bf16 *x, const bf16 *w, int rows, int n0, fl
   keep_sums<F>(sum, partial);
 }
 
-// The same for weights of i8. Four products take turns on 64 columns of K.
-template <class F>
-M1K_DEVICE void linear_tensor(const bf16 *x, const i8 *w, int rows, int n0, float *partial) {
-  using R = LinearTraits<F>;
-  constexpr int kTiles = R::kWeightRows / 8;
-  constexpr int kHalves = F::kRows > 8 ? 2 : 1;
-  constexpr int kDeep = F::kDeep;
-  int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-  const i8 *weight[kTiles];
-#pragma unroll
-  for (int i = 0; i < kTiles; ++i) {
-    int side = i / (F::kColumns / 8), column = n0 + i % (F::kColumns / 8) * 8 + g;
-    column = min(column, F::kN - 1); // sums of columns past the end are not stored
-    weight[i] = w + static_cast<long long>(side * F::kN + column) * F::kK + t * 16;
-  }
-  const bf16 *input = x + static_cast<long long>(g) * F::kXStride + t * 16;
-  bool has[2] = {g < rows, g + 8 < rows};
-
-  float sum[kTiles][4];
-#pragma unroll
-  for (int i = 0; i < kTiles; ++i)
-    sum[i][0] = sum[i][1] = sum[i][2] = sum[i][3] = 0.0f;
-
-  uint4 fw[kDeep][kTiles], fx[kDeep][kHalves][2];
-  constexpr int kChunk = 64 * kDeep;
-  const uint4 zero = make_uint4(0, 0, 0, 0);
-  for (int k0 = warp * kChunk; k0 < F::kK; k0 += F::kWarps * kChunk) {
-#pragma unroll
-    for (int u = 0; u < kDeep; ++u) {
-      int k = k0 + u * 64;
-      bool inside = F::kK % kChunk == 0 || k + t * 16 < F::kK;
-#pragma unroll
-      for (int i = 0; i < kTiles; ++i)
-        fw[u][i] = inside ? __ldcs(reinterpret_cast<const uint4 *>(weight[i] + k)) : zero;
-#pragma unroll
-      for (int h = 0; h < kHalves; ++h)
-#pragma unroll
-        for (int c = 0; c < 2; ++c)
-          fx[u][h][c] =
-              inside && has[h]
-                  ? load_16(input + h * 8 * static_cast<long long>(F::kXStride) + k + c * 8)
-                  : zero;
-    }
-#pragma unroll
-    for (int u = 0; u < kDeep; ++u) {
-      u32 a[4][4]; // of each product
-#pragma unroll
-      for (int c = 0; c < 2; ++c) {
-        uint4 lo = fx[u][0][c], hi = kHalves == 2 ? fx[u][kHalves - 1][c] : zero;
-        u32 first[4] = {lo.x, hi.x, lo.y, hi.y}, second[4] = {lo.z, hi.z, lo.w, hi.w};
-#pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          a[2 * c][e] = first[e];
-          a[2 * c + 1][e] = second[e];
-        }
-      }
-#pragma unroll
-      for (int i = 0; i < kTiles; ++i) {
-        const u32 words[4] = {fw[u][i].x, fw[u][i].y, fw[u][i].z, fw[u][i].w};
-#pragma unroll
-        for (int p = 0; p < 4; ++p) {
-          u32 b0, b1;
-          unpack_i8(words[p], b0, b1);
-          mma_bf16(sum[i], a[p], b0, b1);
-        }
-      }
-    }
-  }
-  keep_sums<F>(sum, partial);
-}
-
 // The largest of |row[k]|, V neighbours of every step · V, from `first` · V on.
 template <int V, class T>
 M1K_DEVICE float largest_in(const T *row, int columns, int first, int step) {
@@ -289,25 +218,32 @@ template <class F> M1K_DEVICE float largest_of(const float *largest, int m) {
   return most;
 }
 
-// Eight bf16, times a factor, as e4m3 that are four pairs of f16.
-M1K_DEVICE void round_eight(u32 (&pairs)[4], uint4 eight, float factor) {
-  float v[8];
-  widen_bf16(v, eight);
+// Eight bf16 as the pairs that products take: of e4m3, times a factor, as e4m3 that are f16.
+template <class WT>
+M1K_DEVICE void take_eight(u32 (&pairs)[4], uint4 eight, [[maybe_unused]] float factor) {
+  if constexpr (same_type<WT, e4m3>::value) {
+    float v[8];
+    widen_bf16(v, eight);
 #pragma unroll
-  for (int i = 0; i < 4; ++i)
-    pairs[i] = unpack_e4m3(pack_e4m3(v[2 * i] * factor, v[2 * i + 1] * factor));
+    for (int i = 0; i < 4; ++i)
+      pairs[i] = unpack_e4m3(pack_e4m3(v[2 * i] * factor, v[2 * i + 1] * factor));
+  } else {
+    pairs[0] = eight.x, pairs[1] = eight.y, pairs[2] = eight.z, pairs[3] = eight.w;
+  }
 }
 
-// For weights of e4m3, in the places of those of i8. `largest` is scratch of the block.
+// linear_tensor for weights of a byte: four products take turns on 64 columns of K. The first
+// weights are asked for before `ready`, which waits for the rows and names them. With weights of
+// e4m3 these are rounded, for which `largest` is scratch of the block.
 template <class F, class Ready>
-M1K_DEVICE void linear_tensor(Ready ready, const e4m3 *w, const bf16 *&given, int rows, int n0,
-                              float *partial, float *largest) {
+M1K_DEVICE void linear_bytes(Ready ready, const typename F::WT *w, const bf16 *&given, int rows,
+                             int n0, float *partial, float *largest) {
   using R = LinearTraits<F>;
   constexpr int kTiles = R::kWeightRows / 8;
   constexpr int kHalves = F::kRows > 8 ? 2 : 1;
   constexpr int kDeep = F::kDeep;
   int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-  const e4m3 *weight[kTiles];
+  const typename F::WT *weight[kTiles];
 #pragma unroll
   for (int i = 0; i < kTiles; ++i) {
     int side = i / (F::kColumns / 8), column = n0 + i % (F::kColumns / 8) * 8 + g;
@@ -339,12 +275,14 @@ M1K_DEVICE void linear_tensor(Ready ready, const e4m3 *w, const bf16 *&given, in
     load_weights(k0);
   const bf16 *x = ready();
   const bf16 *input = x + static_cast<long long>(g) * F::kXStride + t * 16;
-  find_largest<F, F::kK % 8 == 0 ? 8 : 1>(x, given, rows, largest);
-  __syncthreads();
-  float inverse[kHalves];
+  float inverse[kHalves] = {}; // of rows that are rounded
+  if constexpr (R::kRoundsRows) {
+    find_largest<F, F::kK % 8 == 0 ? 8 : 1>(x, given, rows, largest);
+    __syncthreads();
 #pragma unroll
-  for (int h = 0; h < kHalves; ++h)
-    inverse[h] = has[h] ? e4m3_inverse(largest_of<F>(largest, g + 8 * h)) : 0.0f;
+    for (int h = 0; h < kHalves; ++h)
+      inverse[h] = has[h] ? e4m3_inverse(largest_of<F>(largest, g + 8 * h)) : 0.0f;
+  }
 #pragma unroll 1
   while (k0 < F::kK) {
     uint4 fx[kDeep][kHalves][2];
@@ -367,9 +305,9 @@ M1K_DEVICE void linear_tensor(Ready ready, const e4m3 *w, const bf16 *&given, in
 #pragma unroll
       for (int c = 0; c < 2; ++c) {
         u32 lo[4], hi[4] = {0, 0, 0, 0};
-        round_eight(lo, fx[u][0][c], inverse[0]);
+        take_eight<typename F::WT>(lo, fx[u][0][c], inverse[0]);
         if constexpr (kHalves == 2)
-          round_eight(hi, fx[u][kHalves - 1][c], inverse[kHalves - 1]);
+          take_eight<typename F::WT>(hi, fx[u][kHalves - 1][c], inverse[kHalves - 1]);
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           a[2 * c + e][0] = lo[2 * e];
@@ -384,8 +322,13 @@ M1K_DEVICE void linear_tensor(Ready ready, const e4m3 *w, const bf16 *&given, in
 #pragma unroll
         for (int p = 0; p < 4; ++p) {
           u32 b0, b1;
-          unpack_e4m3(words[p], b0, b1);
-          mma_f16(sum[i], a[p], b0, b1);
+          if constexpr (R::kRoundsRows) {
+            unpack_e4m3(words[p], b0, b1);
+            mma_f16(sum[i], a[p], b0, b1);
+          } else {
+            unpack_i8(words[p], b0, b1);
+            mma_bf16(sum[i], a[p], b0, b1);
+          }
         }
       }
     }
@@ -692,8 +635,8 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
       linear_f32<F, 1, 2>(x, w, scale, given, rows, n0, partial, largest);
     } else if constexpr (R::kInt4)
       Int4Stream<F>(w, scale, n0).products(x, rows, partial);
-    else if constexpr (R::kRoundsRows)
-      linear_tensor<F>(ready, w, given, rows, n0, partial, largest);
+    else if constexpr (R::kHasScale)
+      linear_bytes<F>(ready, w, given, rows, n0, partial, largest);
     else
       linear_tensor<F>(x, w, rows, n0, partial);
   } else if constexpr (R::kVectors) {
