@@ -144,13 +144,10 @@ TEST(ChatTemplateErrors, OneBudgetForAllThatEvaluationUses) {
       {"{{ 'a' | center(10**12) }}", bytes},
       {"{{ [1] | slice(10**12) | list }}", bytes},
       {"{{ ('%100000s' * 10000) % ('a',) }}", "not enough arguments"},
-      {"{{ ('%(a)100000s' * 10000) % {'a': 1} }}", bytes},
       {"{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}", "nested deeper than"},
       {"{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}"
        "{% endcall %}{% endmacro %}{{ g() }}",
        "nested deeper than"},
-      {"{% for x in [1] recursive %}{{ loop([1, 1]) if loop.depth < 30 }}{% endfor %}", steps},
-      {"{{ range(100000) | map('string') | list | groupby(0) | length }}", "no error: 10"},
       {"{% set ns = namespace() %}{% set ns.a = ns %}{{ [ns] }}", "a namespace cannot be printed"},
       {"{% for " + std::string(50000, '(') + "a" + std::string(50000, ')') + " in x %}{% endfor %}",
        "nested deeper than 200 levels"},
