@@ -63,7 +63,8 @@ private:
 
   Flow execute(const Statement &s, const ScopePtr &scope, String &out);
   Flow loop(const Statement &s, const ScopePtr &scope, String &out);
-  void defineMacro(const Statement &s, const ScopePtr &scope);
+  Value makeMacro(const Statement &s, const ScopePtr &scope);
+  Flow loopOver(const Statement &s, List items, int64_t level, const ScopePtr &scope, String &out);
   void assign(const Target &target, const Value &value, const ScopePtr &scope);
   Value lookUp(const std::string &name, const Scope *scope);
   Value formatTime(const String &format) const;
@@ -72,6 +73,7 @@ private:
     return at(e.line, [&] { return evaluateNode(e, scope); });
   }
   Value evaluateNode(const Expression &e, const ScopePtr &scope);
+  Value callValue(const Value &f, const Arguments &a);
   Value binary(const std::string &op, const Value &a, const Value &b);
   bool compareBy(const std::string &op, const Value &a, const Value &b);
   Arguments arguments(const Expression &e, const ScopePtr &scope);
@@ -177,8 +179,15 @@ Flow Interpreter::execute(const Statement &s, const ScopePtr &scope, String &out
     return Flow::next;
   }
   case S::macro:
-    defineMacro(s, scope);
+    scope->variables[s.text] = makeMacro(s, scope);
     return Flow::next;
+  case S::call: {
+    Value f = evaluate(*s.value->kids[0], scope);
+    Arguments a = arguments(*s.value, scope);
+    a.named.emplace_back("caller", makeMacro(s, scope));
+    out += callValue(f, a).str();
+    return Flow::next;
+  }
   case S::block: {
     ScopePtr body = inner(scope);
     for (const auto &[name, value] : s.parameters)
@@ -194,7 +203,11 @@ Flow Interpreter::execute(const Statement &s, const ScopePtr &scope, String &out
 }
 
 Flow Interpreter::loop(const Statement &s, const ScopePtr &scope, String &out) {
-  List items = iterate(evaluate(*s.value, scope));
+  return loopOver(s, iterate(evaluate(*s.value, scope)), 1, scope, out);
+}
+
+Flow Interpreter::loopOver(const Statement &s, List items, int64_t level, const ScopePtr &scope,
+                           String &out) {
   if (s.filter) {
     List kept;
     for (const Value &item : items) {
@@ -209,6 +222,16 @@ Flow Interpreter::loop(const Statement &s, const ScopePtr &scope, String &out) {
     return run(s.otherwise, inner(scope), out);
   Value state = Value::loop(std::move(items));
   Loop &loop = state.loopState();
+  loop.depth = level;
+  if (s.recursive)
+    loop.recurse = [this, &s, level, weak = std::weak_ptr<Scope>(scope)](const Value &inside) {
+      ScopePtr outer = weak.lock();
+      if (!outer)
+        throw TemplateError("a loop is called outside the block that holds it");
+      String text;
+      at(s.line, [&] { return loopOver(s, iterate(inside), level + 1, outer, text); });
+      return Value(text);
+    };
   for (size_t i = 0; i < loop.items.size(); ++i) {
     ScopePtr body = inner(scope);
     loop.at = static_cast<int64_t>(i);
@@ -220,7 +243,7 @@ Flow Interpreter::loop(const Statement &s, const ScopePtr &scope, String &out) {
   return Flow::next;
 }
 
-void Interpreter::defineMacro(const Statement &s, const ScopePtr &scope) {
+Value Interpreter::makeMacro(const Statement &s, const ScopePtr &scope) {
   // The scope that defines a macro outlives it: a value in it would otherwise keep its own scope
   // alive.
   std::weak_ptr<Scope> weak = scope;
@@ -228,16 +251,27 @@ void Interpreter::defineMacro(const Statement &s, const ScopePtr &scope) {
     ScopePtr outer = weak.lock();
     if (!outer)
       throw TemplateError("macro '" + s.text + "' is called outside the block that defines it");
-    if (a.positional.size() > s.parameters.size())
+    if (a.positional.size() > s.parameters.size() && !s.uses.varargs)
       throw TemplateError("macro '" + s.text + "' takes not more than " +
                           std::to_string(s.parameters.size()) + " arguments");
     ScopePtr body = inner(outer);
     std::vector<bool> given(s.parameters.size());
+    Dict others;
+    if (s.uses.caller)
+      body->variables["caller"] = Value::undefined("no caller is defined");
     for (const auto &argument : a.named) {
       const std::string &name = argument.first;
       auto it = std::find_if(s.parameters.begin(), s.parameters.end(),
                              [&](const auto &p) { return p.first == name; });
       size_t i = static_cast<size_t>(it - s.parameters.begin());
+      if (i == s.parameters.size() && s.uses.caller && name == "caller") {
+        body->variables[name] = argument.second;
+        continue;
+      }
+      if (s.uses.kwargs && (i == s.parameters.size() || i < a.positional.size())) {
+        others.set(Value(name), argument.second);
+        continue;
+      }
       if (i == s.parameters.size() || i < a.positional.size())
         throw TemplateError("macro '" + s.text + "' has no argument '" + name + "' left to set");
       body->variables[name] = argument.second;
@@ -252,19 +286,63 @@ void Interpreter::defineMacro(const Statement &s, const ScopePtr &scope) {
                                     ? evaluate(*value, body)
                                     : Value::undefined("parameter '" + name + "' was not provided");
     }
+    if (s.uses.kwargs)
+      body->variables["kwargs"] = Value(std::move(others));
+    if (s.uses.varargs)
+      body->variables["varargs"] = Value::tuple(
+          List(a.positional.begin() +
+                   static_cast<std::ptrdiff_t>(std::min(a.positional.size(), s.parameters.size())),
+               a.positional.end()));
     String text;
     run(s.body, body, text);
     return Value(text);
   };
-  scope->variables[s.text] = Value::function(s.text, Value(), call);
+  return Value::function(s.text, Value(), call);
+}
+
+Value Interpreter::callValue(const Value &f, const Arguments &a) {
+  if (f.is(Kind::undefined))
+    throw TemplateError(f.message());
+  if (f.is(Kind::loop)) {
+    if (!f.loopState().recurse)
+      throw TemplateError("a loop that is not recursive cannot be called");
+    if (a.positional.size() != 1 || !a.named.empty())
+      throw TemplateError("a recursive loop takes one argument");
+    return f.loopState().recurse(a.positional[0]);
+  }
+  if (!f.is(Kind::function))
+    throw TemplateError(std::string("a value of type ") + f.typeName() + " cannot be called");
+  return f.call(a);
 }
 
 Arguments Interpreter::arguments(const Expression &e, const ScopePtr &scope) {
   Arguments a;
   for (size_t i = 1; i < e.kids.size(); ++i)
-    a.positional.push_back(evaluate(*e.kids[i], scope));
-  for (const auto &[name, value] : e.named)
-    a.named.emplace_back(name, evaluate(*value, scope));
+    if (e.kids[i]->kind == E::spread)
+      for (const Value &item : iterate(evaluate(*e.kids[i]->kids[0], scope)))
+        a.positional.push_back(item);
+    else
+      a.positional.push_back(evaluate(*e.kids[i], scope));
+  for (const auto &[name, value] : e.named) {
+    Value v = evaluate(*value, scope);
+    if (!name.empty()) {
+      a.named.emplace_back(name, v);
+      continue;
+    }
+    if (!v.is(Kind::dict))
+      throw TemplateError(std::string("'**' needs a dict, got ") + v.typeName());
+    for (const auto &[key, item] : v.entries().items()) {
+      if (!key.is(Kind::string))
+        throw TemplateError(std::string("the name of an argument is a ") + key.typeName());
+      a.named.emplace_back(plain(key.text()), item);
+    }
+  }
+  for (size_t i = 0; i < a.named.size(); ++i)
+    for (size_t j = 0; j < i; ++j) {
+      budget.spend(1);
+      if (a.named[i].first == a.named[j].first)
+        throw TemplateError("argument '" + a.named[i].first + "' is given twice");
+    }
   return a;
 }
 
@@ -347,12 +425,10 @@ Value Interpreter::evaluateNode(const Expression &e, const ScopePtr &scope) {
   }
   case E::call: {
     Value f = kid(0);
-    if (f.is(Kind::undefined))
-      throw TemplateError(f.message());
-    if (!f.is(Kind::function))
-      throw TemplateError(std::string("a value of type ") + f.typeName() + " cannot be called");
-    return f.call(arguments(e, scope));
+    return callValue(f, arguments(e, scope));
   }
+  case E::spread:
+    break; // among the arguments of a call only
   case E::filter: {
     Value v = kid(0);
     return applyFilter(e.text, v, arguments(e, scope));
@@ -383,6 +459,8 @@ bool Interpreter::compareBy(const std::string &op, const Value &a, const Value &
 Value Interpreter::binary(const std::string &op, const Value &a, const Value &b) {
   if (op == "~")
     return a.str() + b.str();
+  if (op == "%" && a.is(Kind::string))
+    return formatPercent(a.text(), b);
   for (const Value *v : {&a, &b})
     if (v->is(Kind::undefined))
       throw TemplateError(v->message());
@@ -420,8 +498,6 @@ Value Interpreter::binary(const std::string &op, const Value &a, const Value &b)
     }
     return sequence.is(Kind::tuple) ? Value::tuple(items) : Value(items);
   }
-  if (op == "%" && a.is(Kind::string))
-    throw TemplateError("'%' formatting of strings is not supported");
   if (!a.isNumber() || !b.isNumber())
     throw wrong();
   bool integral = a.isIntegral() && b.isIntegral();

@@ -2,9 +2,10 @@
 // use it, with the environment that transformers gives them (trim_blocks, lstrip_blocks, loop
 // controls, tojson without escapes, raise_exception, strftime_now).
 //
-// Supported: if/elif/else, for (unpacking, filter, else, loop.*, break, continue), set (names,
-// namespace attributes, unpacking, blocks), macro, with, filter and raw blocks, generation markers,
-// all operators, slices, calls; the filters, tests and methods of filters.cpp and methods.cpp.
+// Supported: if/elif/else, for (unpacking, filter, else, loop.*, recursive, break, continue), set
+// (names, namespace attributes, unpacking, blocks), macro (with caller, varargs and kwargs), call,
+// with, filter and raw blocks, generation markers, all operators, slices, calls (with * and **);
+// the filters, tests, methods and functions of filters.cpp and methods.cpp, formats of format.cpp.
 // Anything else is an error that names line and construct. Templates cannot change their input, and
 // evaluation is bounded in steps, memory and depth (budget.h, docs/text.md).
 #ifndef M1RT_TEMPLATE_CHATTEMPLATE_H

@@ -298,6 +298,16 @@ Value itemsFilter(const Value &v, const Arguments &a) {
   return out;
 }
 
+// What to sort by, with the place of each item.
+using Keys = std::vector<std::pair<Value, size_t>, Charged<std::pair<Value, size_t>>>;
+
+void sortKeys(Keys &keys, bool reverse) {
+  std::sort(keys.begin(), keys.end(), [&](const auto &x, const auto &y) {
+    int c = compare(x.first, y.first, "<");
+    return c ? (reverse ? c > 0 : c < 0) : x.second < y.second;
+  });
+}
+
 Value dictsortFilter(const Value &v, const Arguments &a) {
   Bound b("dictsort", a, {"case_sensitive", "by", "reverse"});
   if (!requireDefined(v).is(Kind::dict))
@@ -305,13 +315,10 @@ Value dictsortFilter(const Value &v, const Arguments &a) {
   bool sensitive = b.truth(0, false), byValue = b.string(1, "key") == "value",
        reverse = b.truth(2, false);
   auto entries = v.entries().items();
-  std::vector<std::pair<Value, size_t>> keys;
+  Keys keys;
   for (size_t i = 0; i < entries.size(); ++i)
     keys.emplace_back(foldCase(byValue ? entries[i].second : entries[i].first, sensitive), i);
-  std::sort(keys.begin(), keys.end(), [&](const auto &x, const auto &y) {
-    int c = compare(x.first, y.first, "<");
-    return c ? (reverse ? c > 0 : c < 0) : x.second < y.second;
-  });
+  sortKeys(keys, reverse);
   List out;
   for (const auto &key : keys)
     out.push_back(Value::tuple({entries[key.second].first, entries[key.second].second}));
@@ -321,6 +328,8 @@ Value dictsortFilter(const Value &v, const Arguments &a) {
 // map('name'), map(attribute='x', default=…)
 Value mapFilter(const Value &v, const Arguments &a) {
   List out;
+  if (!v.truth()) // none, too
+    return out;
   if (a.positional.empty()) {
     Bound b("map", a, {"attribute", "default"}, 1);
     for (const Value &item : iterate(v)) {
@@ -339,6 +348,8 @@ Value mapFilter(const Value &v, const Arguments &a) {
 }
 
 template <bool ByAttribute, bool Keep> Value selectFilter(const Value &v, const Arguments &a) {
+  if (!v.truth()) // none, too
+    return List();
   size_t used = ByAttribute ? 1 : 0;
   if (a.positional.size() < used)
     throw TemplateError("selectattr and rejectattr need an attribute");
@@ -363,16 +374,78 @@ Value sortFilter(const Value &v, const Arguments &a) {
   Bound b("sort", a, {"reverse", "case_sensitive", "attribute"});
   List items = iterate(v);
   bool reverse = b.truth(0, false), sensitive = b.truth(1, false);
-  std::vector<std::pair<Value, size_t>> keys;
+  Keys keys;
   for (size_t i = 0; i < items.size(); ++i)
     keys.emplace_back(foldCase(b.has(2) ? lookUp(items[i], b[2]) : items[i], sensitive), i);
-  std::sort(keys.begin(), keys.end(), [&](const auto &x, const auto &y) {
-    int c = compare(x.first, y.first, "<");
-    return c ? (reverse ? c > 0 : c < 0) : x.second < y.second;
-  });
+  sortKeys(keys, reverse);
   List out;
   for (const auto &key : keys)
     out.push_back(items[key.second]);
+  return out;
+}
+
+// Groups of the items with the same attribute, by that.
+Value groupbyFilter(const Value &v, const Arguments &a) {
+  Bound b("groupby", a, {"attribute", "default", "case_sensitive"}, 1);
+  List items = iterate(v), values;
+  Keys keys;
+  for (const Value &item : items) {
+    Value found = lookUp(item, b[0]);
+    values.push_back(found.is(Kind::undefined) && b.has(1) ? b[1] : found);
+    keys.emplace_back(foldCase(values.back(), b.truth(2, false)), keys.size());
+  }
+  sortKeys(keys, false);
+  List out;
+  for (size_t i = 0; i < keys.size();) {
+    const size_t first = i;
+    List group;
+    for (; i < keys.size() && equal(keys[i].first, keys[first].first); ++i)
+      group.push_back(items[keys[i].second]);
+    if (i == first) // NaN, which does not equal itself
+      group.push_back(items[keys[i++].second]);
+    out.push_back(Value::group(values[keys[first].second], std::move(group)));
+  }
+  return out;
+}
+
+Value attrFilter(const Value &v, const Arguments &a) {
+  Bound b("attr", a, {"name"}, 1);
+  return attributeOf(v, plain(b[0].str()), /*keys=*/false);
+}
+
+Value formatFilter(const Value &v, const Arguments &a) {
+  if (!a.positional.empty() && !a.named.empty())
+    throw TemplateError("format: expected either positional or named arguments");
+  if (a.named.empty())
+    return formatPercent(v.str(), Value::tuple(a.positional));
+  Dict named;
+  for (const auto &[name, value] : a.named)
+    named.set(Value(name), value);
+  return formatPercent(v.str(), named);
+}
+
+Value centerFilter(const Value &v, const Arguments &a) {
+  return center(v.str(), Bound("center", a, {"width"}).integer(0, 80));
+}
+
+// So many lists of one length, or one more in the first ones.
+Value sliceFilter(const Value &v, const Arguments &a) {
+  Bound b("slice", a, {"slices", "fill_with"}, 1);
+  const int64_t count = b.integer(0, 0);
+  if (count < 1)
+    throw TemplateError("slice: expected a positive number of lists");
+  const List items = iterate(v);
+  const auto size = static_cast<int64_t>(items.size());
+  List out;
+  auto next = items.begin();
+  for (int64_t i = 0; i < count; ++i) {
+    const bool longer = i < size % count;
+    List part(next, next + size / count + longer);
+    next += size / count + longer;
+    if (b.has(1) && !longer)
+      part.push_back(b[1]);
+    out.push_back(std::move(part));
+  }
   return out;
 }
 
@@ -474,8 +547,10 @@ using Filter = Value (*)(const Value &, const Arguments &);
 const std::map<std::string, Filter> &filterTable() {
   static const std::map<std::string, Filter> table = {
       {"abs", absFilter},
+      {"attr", attrFilter},
       {"batch", batchFilter},
       {"capitalize", textFilter<capitalize>},
+      {"center", centerFilter},
       {"count", lengthFilter},
       {"d", defaultFilter},
       {"default", defaultFilter},
@@ -484,6 +559,8 @@ const std::map<std::string, Filter> &filterTable() {
       {"escape", textFilter<escapeHtml>},
       {"first", endFilter<false>},
       {"float", floatFilter},
+      {"format", formatFilter},
+      {"groupby", groupbyFilter},
       {"indent", indentFilter},
       {"int", intFilter},
       {"items", itemsFilter},
@@ -503,6 +580,7 @@ const std::map<std::string, Filter> &filterTable() {
       {"safe", safeFilter},
       {"select", selectFilter<false, true>},
       {"selectattr", selectFilter<true, true>},
+      {"slice", sliceFilter},
       {"sort", sortFilter},
       {"string", stringFilter},
       {"sum", sumFilter},

@@ -17,12 +17,12 @@ const std::set<std::string> kStringMethods = {
     "strip",    "lstrip",  "rstrip",       "split",        "rsplit",     "splitlines", "startswith",
     "endswith", "upper",   "lower",        "title",        "capitalize", "replace",    "find",
     "rfind",    "count",   "join",         "isdigit",      "isalpha",    "isspace",    "isupper",
-    "islower",  "isalnum", "removeprefix", "removesuffix", "format",     "zfill",      "index"};
+    "islower",  "isalnum", "removeprefix", "removesuffix", "format",     "zfill",      "index",
+    "center",   "ljust",   "rjust"};
 const std::set<std::string> kOtherStringMethods = {
-    "center",     "encode",       "expandtabs", "format_map",  "isascii",
-    "isdecimal",  "isidentifier", "isnumeric",  "isprintable", "istitle",
-    "ljust",      "maketrans",    "partition",  "rindex",      "rjust",
-    "rpartition", "swapcase",     "translate",  "casefold"};
+    "encode",     "expandtabs", "format_map",  "isascii",   "isdecimal", "isidentifier",
+    "isnumeric",  "istitle",    "isprintable", "maketrans", "partition", "rindex",
+    "rpartition", "swapcase",   "casefold",    "translate"};
 
 bool hasAffix(std::string_view text, const Value &affix, bool atStart) {
   if (affix.is(Kind::tuple))
@@ -45,6 +45,15 @@ String titleCase(std::string_view text) {
     out += inWord ? lower(one) : upper(one);
     inWord = isAlphabetic(c);
   }
+  return out;
+}
+
+String repeat(std::string_view text, int64_t times) {
+  String out;
+  times = std::clamp<int64_t>(times, 0, kMaxBytes + 1);
+  out.reserve(text.size() * static_cast<size_t>(times));
+  for (int64_t i = 0; i < times; ++i)
+    out += text;
   return out;
 }
 
@@ -166,6 +175,17 @@ Value callString(const String &s, const std::string &name, const Arguments &args
     size_t sign = !s.empty() && (s[0] == '-' || s[0] == '+');
     return s.substr(0, sign) + String(static_cast<size_t>(missing), '0') + s.substr(sign);
   }
+  if (name == "center" || name == "ljust" || name == "rjust") {
+    Bound b(name, args, {"width", "fillchar"}, 1);
+    String fill = b.string(1, " ");
+    if (length(fill) != 1)
+      throw TemplateError(name + ": expected one character to fill with");
+    const int64_t width = b.integer(0, 0);
+    if (name == "center")
+      return center(s, width, fill);
+    String padding = repeat(fill, width - static_cast<int64_t>(length(s)));
+    return name == "ljust" ? s + padding : padding + s;
+  }
   Bound none(name, args, {});
   if (name == "upper")
     return upper(s);
@@ -243,7 +263,7 @@ Value loopAttribute(const Value &value, const std::string &name) {
   if (name == "length")
     return n;
   if (name == "depth" || name == "depth0") // of recursion
-    return name == "depth" ? 1 : 0;
+    return loop.depth - (name == "depth0");
   if (name == "previtem")
     return item(at - 1, "there is no previous item");
   if (name == "nextitem")
@@ -264,9 +284,71 @@ Value loopAttribute(const Value &value, const std::string &name) {
   return missing(value, name);
 }
 
+// One of the state of a joiner or cycler, which templates cannot reach.
+const Value &fieldOf(const Value &state, std::string_view name) {
+  return *state.entries().find(name);
+}
+
+// `self`: (state, cycler). The cycler's own fields can be set by a template; nothing reads them.
+void cycleTo(const Value &self, size_t at) {
+  const Value state = self.items()[0], cycler = self.items()[1];
+  state.fields().set("pos", static_cast<int64_t>(at));
+  cycler.fields().set("pos", static_cast<int64_t>(at));
+  cycler.fields().set("current", fieldOf(state, "items").items()[at]);
+}
+
+Value makeCycler(const Arguments &args) {
+  if (args.positional.empty() || !args.named.empty())
+    throw TemplateError("cycler: expected one item or more");
+  Dict fields;
+  fields.set("items", Value::tuple(args.positional));
+  const Value cycler = Value::nameSpace(fields),
+              self = Value::tuple({Value::nameSpace(fields), cycler});
+  cycleTo(self, 0);
+  auto reset = [](const Value &self, const Arguments &a) {
+    Bound none("reset", a, {});
+    cycleTo(self, 0);
+    return Value(nullptr);
+  };
+  auto next = [](const Value &self, const Arguments &a) {
+    Bound none("next", a, {});
+    const Value state = self.items()[0];
+    const List &items = fieldOf(state, "items").items();
+    const auto at = static_cast<size_t>(fieldOf(state, "pos").number);
+    cycleTo(self, (at + 1) % items.size());
+    return items[at];
+  };
+  cycler.fields().set("reset", Value::function("reset", self, reset));
+  cycler.fields().set("next", Value::function("next", self, next));
+  return cycler;
+}
+
+Value makeJoiner(const Arguments &args) {
+  Bound b("joiner", args, {"sep"});
+  Dict state;
+  state.set("separator", args.positional.empty() && args.named.empty() ? Value(", ") : b[0]);
+  state.set("used", false);
+  return Value::function("joiner", Value::nameSpace(std::move(state)),
+                         [](const Value &self, const Arguments &a) -> Value {
+                           Bound none("joiner", a, {});
+                           if (fieldOf(self, "used").truth())
+                             return fieldOf(self, "separator");
+                           self.fields().set("used", true);
+                           return Value("");
+                         });
+}
+
 } // namespace
 
-Value attributeOf(const Value &value, const std::string &name) {
+String center(std::string_view text, int64_t width, std::string_view fill) {
+  const int64_t missing = width - static_cast<int64_t>(length(text));
+  if (missing <= 0)
+    return String(text);
+  const int64_t left = missing / 2 + (missing & width & 1); // as Python rounds
+  return repeat(fill, left) + String(text) + repeat(fill, missing - left);
+}
+
+Value attributeOf(const Value &value, const std::string &name, bool keys) {
   switch (value.kind) {
   case Kind::undefined:
     throw TemplateError(value.message());
@@ -287,7 +369,7 @@ Value attributeOf(const Value &value, const std::string &name) {
       if (name == changing)
         throw TemplateError("method '" + name +
                             "' of dict is not allowed: templates cannot change their input");
-    if (const Value *v = value.entries().find(std::string_view(name)))
+    if (const Value *v = keys ? value.entries().find(std::string_view(name)) : nullptr)
       return *v;
     return missing(value, name);
   case Kind::nameSpace:
@@ -298,6 +380,8 @@ Value attributeOf(const Value &value, const std::string &name) {
     return loopAttribute(value, name);
   case Kind::list:
   case Kind::tuple:
+    if (value.is(Kind::tuple) && value.isGroup() && (name == "grouper" || name == "list"))
+      return value.items()[name == "list"];
     if (name == "count" || name == "index")
       return Value::function(name, value, [name](const Value &self, const Arguments &a) {
         return callList(self, name, a);
@@ -466,9 +550,14 @@ Value globalFunction(const std::string &name) {
       Bound b("raise_exception", args, {"message"}, 1);
       throw TemplateError("the template refuses: " + plain(b[0].str()));
     });
-  for (const char *other : {"cycler", "joiner", "lipsum"})
-    if (name == other)
-      throw TemplateError("function '" + name + "' is not supported");
+  if (name == "cycler")
+    return Value::function(name, Value(),
+                           [](const Value &, const Arguments &args) { return makeCycler(args); });
+  if (name == "joiner")
+    return Value::function(name, Value(),
+                           [](const Value &, const Arguments &args) { return makeJoiner(args); });
+  if (name == "lipsum")
+    throw TemplateError("function 'lipsum' is not supported");
   return Value();
 }
 

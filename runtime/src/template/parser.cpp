@@ -87,6 +87,9 @@ private:
   std::unique_ptr<Statement> loop(int line);
   std::unique_ptr<Statement> assignment(int line);
   std::unique_ptr<Statement> macro(int line);
+  std::unique_ptr<Statement> callBlock(int line);
+  void signature(Statement &s);
+  void macroBody(Statement &s, const char *end);
   Body bodyUntil(const char *end) {
     Body body = statements({end});
     if (!isName(end))
@@ -149,6 +152,7 @@ private:
   std::vector<Token> tokens;
   size_t at = 0;
   int depth = 0, loops = 0;
+  MacroUses uses; // of the macro that is being read
 };
 
 Body Parser::statements(const std::vector<std::string> &ends) {
@@ -191,6 +195,8 @@ std::unique_ptr<Statement> Parser::statement() {
     return assignment(line);
   if (name == "macro")
     return macro(line);
+  if (name == "call")
+    return callBlock(line);
   if (name == "filter") {
     auto s = make(S::filter, line);
     --at; // read "filter" as the bar before the first filter
@@ -233,8 +239,8 @@ std::unique_ptr<Statement> Parser::statement() {
     return make(name == "break" ? S::breakLoop : S::continueLoop, line);
   }
   --at;
-  for (const char *end : {"endif", "endfor", "endset", "endmacro", "endfilter", "endwith",
-                          "endgeneration", "else", "elif"})
+  for (const char *end : {"endif", "endfor", "endset", "endmacro", "endcall", "endfilter",
+                          "endwith", "endgeneration", "else", "elif"})
     if (name == end)
       fail("unexpected {% " + name + " %}");
   unsupported("statement '" + name + "'");
@@ -270,8 +276,7 @@ std::unique_ptr<Statement> Parser::loop(int line) {
   s->value = tupleExpression(false);
   if (skipName("if"))
     s->filter = expression();
-  if (isName("recursive"))
-    unsupported("a recursive loop");
+  s->recursive = skipName("recursive");
   expectBlockEnd();
   ++loops;
   s->body = statements({"else", "endfor"});
@@ -342,24 +347,55 @@ std::unique_ptr<Statement> Parser::assignment(int line) {
 std::unique_ptr<Statement> Parser::macro(int line) {
   auto s = make(S::macro, line);
   s->text = expectName("the macro's name");
+  signature(*s);
+  macroBody(*s, "endmacro");
+  return s;
+}
+
+// {% call(parameters) macro(arguments) %}: the body is the macro's `caller`.
+std::unique_ptr<Statement> Parser::callBlock(int line) {
+  auto s = make(S::call, line);
+  s->text = "caller";
+  if (isOp("("))
+    signature(*s);
+  s->value = expression();
+  if (s->value->kind != E::call)
+    throw TemplateError("expected a call after 'call'", line);
+  macroBody(*s, "endcall");
+  return s;
+}
+
+void Parser::signature(Statement &s) {
   expectOp("(");
   while (!isOp(")")) {
     std::string name = expectName("a parameter");
+    for (const auto &parameter : s.parameters)
+      if (parameter.first == name)
+        fail("parameter '" + name + "' is there twice");
     ExpressionPtr value;
     if (skipOp("="))
       value = expression();
-    s->parameters.emplace_back(name, std::move(value));
+    else if (!s.parameters.empty() && s.parameters.back().second)
+      fail("parameter '" + name + "' without a default follows one with a default");
+    s.parameters.emplace_back(name, std::move(value));
     if (!skipOp(","))
       break;
   }
   expectOp(")");
+}
+
+void Parser::macroBody(Statement &s, const char *end) {
   expectBlockEnd();
-  int outer = loops;
-  loops = 0;
-  s->body = bodyUntil("endmacro");
-  loops = outer;
+  const int outerLoops = std::exchange(loops, 0);
+  const MacroUses outer = std::exchange(uses, MacroUses());
+  s.body = bodyUntil(end);
+  loops = outerLoops;
+  s.uses = uses;
+  for (const auto &[name, value] : s.parameters)
+    if (uses.caller && name == "caller" && !value)
+      throw TemplateError("parameter 'caller' needs a default", s.line);
+  uses = {outer.caller || uses.caller, outer.varargs || uses.varargs, outer.kwargs || uses.kwargs};
   expectBlockEnd();
-  return s;
 }
 
 // ---- Expressions
@@ -506,6 +542,9 @@ ExpressionPtr Parser::primary() {
       e->value = Value(nullptr);
       return e;
     }
+    uses.caller |= t.text == "caller";
+    uses.varargs |= t.text == "varargs";
+    uses.kwargs |= t.text == "kwargs";
     return make(E::name, t.line, t.text);
   case Kind::string: {
     e = make(E::constant, t.line);
@@ -607,10 +646,24 @@ ExpressionPtr Parser::subscript(ExpressionPtr e) {
 
 void Parser::arguments(Expression &call) {
   expectOp("(");
+  bool spread = false, spreadNames = false;
   while (!isOp(")")) {
-    if (isOp("*") || isOp("**"))
-      unsupported("'" + peek().text + "' before an argument");
-    if (peek().kind == Kind::name && peek(1).kind == Kind::op && peek(1).text == "=") {
+    const bool isSpread = isOp("*"), isNamedSpread = isOp("**");
+    if (spreadNames ||
+        (spread && !isNamedSpread && !(peek(1).kind == Kind::op && peek(1).text == "=")))
+      fail("an argument after '" + std::string(spreadNames ? "**" : "*") + "'");
+    if (isSpread || isNamedSpread) {
+      const int line = next().line;
+      ExpressionPtr value = expression();
+      if (isSpread) {
+        adopt(call, node(E::spread, line, "*", std::move(value)));
+      } else {
+        counted(call, value);
+        call.named.emplace_back("", std::move(value));
+      }
+      spread |= isSpread;
+      spreadNames |= isNamedSpread;
+    } else if (peek().kind == Kind::name && peek(1).kind == Kind::op && peek(1).text == "=") {
       std::string name = next().text;
       ++at;
       ExpressionPtr value = expression();
@@ -661,6 +714,8 @@ ExpressionPtr Parser::test(ExpressionPtr e) {
   }
   ExpressionPtr result = node(E::test, line, name, std::move(e));
   const Token &t = peek();
+  if (isName("is"))
+    fail("a test after a test: use 'and' and 'or'");
   bool startsArgument = t.kind == Kind::string || t.kind == Kind::integer || t.kind == Kind::real ||
                         (t.kind == Kind::op && (t.text == "[" || t.text == "{")) ||
                         (t.kind == Kind::name && t.text != "else" && t.text != "or" &&

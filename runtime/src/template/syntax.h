@@ -26,6 +26,7 @@ struct Expression {
     call,        // kids[0](kids[1]…, named…)
     filter,      // kids[0] | text(kids[1]…, named…); kids[0] null: the body of a filter block
     test,        // kids[0] is text(kids[1]…)
+    spread,      // *kids[0] among the arguments of a call
   };
   Kind kind;
   int line;
@@ -34,7 +35,7 @@ struct Expression {
   Value value;
   std::vector<ExpressionPtr> kids;
   std::vector<std::string> operators;
-  std::vector<std::pair<std::string, ExpressionPtr>> named;
+  std::vector<std::pair<std::string, ExpressionPtr>> named; // a name of "": **value
 };
 
 struct Statement;
@@ -46,15 +47,21 @@ struct Target {
   std::vector<Target> parts;
 };
 
+// The names beside its parameters that a macro's body reads.
+struct MacroUses {
+  bool caller = false, varargs = false, kwargs = false;
+};
+
 struct Statement {
   enum class Kind : uint8_t {
     text,      // text
     output,    // value
     condition, // branches: (condition, body) …; an else branch has no condition
-    loop,      // target, value, filter (may be null), body, otherwise
+    loop,      // target, value, filter (may be null), body, otherwise, recursive
     set,       // target, value
     setBlock,  // target, value (filters on the body, may be null), body
-    macro,     // text (name), parameters, body
+    macro,     // text (name), parameters, uses, body
+    call,      // value (a call), and of its `caller`: text, parameters, uses, body
     filter,    // value (filters), body
     block,     // parameters, body: {% generation %}, {% with %}
     breakLoop,
@@ -68,6 +75,8 @@ struct Statement {
   std::vector<std::pair<ExpressionPtr, Body>> branches;
   std::vector<std::pair<std::string, ExpressionPtr>> parameters; // with defaults or null
   Body body, otherwise;
+  bool recursive = false;
+  MacroUses uses;
 };
 
 // Throws TemplateError with the line; a construct outside the supported ones is named.

@@ -20,6 +20,7 @@ struct TextNode : Node {
 };
 struct ListNode : Node {
   List items;
+  bool isGroup = false;
 };
 struct DictNode : Node {
   Dict entries;
@@ -139,6 +140,7 @@ void Dict::set(Value key, Value value) {
 void Loop::clear() {
   List dropped = std::exchange(items, List());
   lastChanged = Value();
+  recurse = nullptr;
 }
 
 Value::Value(String s) : kind(Kind::string), number(0) {
@@ -170,6 +172,13 @@ Value Value::tuple(List items) {
   v.kind = Kind::tuple;
   return v;
 }
+
+Value Value::group(Value key, List items) {
+  Value v = tuple({std::move(key), Value(std::move(items))});
+  static_cast<ListNode *>(v.node)->isGroup = true;
+  return v;
+}
+bool Value::isGroup() const { return static_cast<const ListNode *>(node)->isGroup; }
 
 Value Value::nameSpace(Dict fields) {
   auto *made = new NameSpaceNode;

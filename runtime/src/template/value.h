@@ -90,6 +90,8 @@ public:
       release(node);
   }
   static Value tuple(List items);
+  // What groupby lists: a tuple whose items have the names `grouper` and `list`.
+  static Value group(Value key, List items);
   static Value nameSpace(Dict fields);
   static Value loop(List items); // at its first item
   static Value function(std::string_view name, Value self, Function call);
@@ -104,6 +106,7 @@ public:
 
   bool is(Kind k) const { return kind == k; }
   bool isSequence() const { return kind == Kind::list || kind == Kind::tuple; }
+  bool isGroup() const; // of a tuple
   bool isNumber() const {
     return kind == Kind::boolean || kind == Kind::integer || kind == Kind::real;
   }
@@ -178,7 +181,8 @@ private:
 // What `loop` is in the body of a loop.
 struct Loop : Mutable {
   List items;
-  int64_t at = 0;
+  int64_t at = 0, depth = 1;
+  std::function<Value(const Value &items)> recurse; // of a recursive loop: its text
   Value lastChanged; // what loop.changed was called with; undefined before
   void clear() override;
 };
