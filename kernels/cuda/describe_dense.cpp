@@ -275,7 +275,6 @@ static Kernel describe_made_rows(const QuantizeRows &f, const std::string &symbo
   facts.number("kK", f.k);
   facts.number("kAStride", f.first_stride);
   facts.number("kBStride", f.second_stride);
-  facts.number("kDomain", number_of(f.domain));
   facts.number("kThreads", threads);
   if (norm) {
     facts.type("ST", f.sum_type);

@@ -9,7 +9,7 @@
 // quantize_gate, of rows x = silu(a) · b, and quantize_norm, of x = rms_norm(sum) · weight where
 // sum = residual + y, which it leaves: x is rounded to XT, as it would be in memory, and stays in
 // registers. Grid (1, rows), a block has a row. Facts F: XT; AT, BT (a and b, or residual and y),
-// strides kAStride, kBStride; kK (a multiple of 8), kDomain, kThreads; of quantize_norm also ST and
+// strides kAStride, kBStride; kK (a multiple of 8), kThreads; of quantize_norm also ST and
 // kSumStride (of sum), eps().
 #ifndef M1K_QUANTIZE_ROWS_CUH
 #define M1K_QUANTIZE_ROWS_CUH

@@ -610,72 +610,69 @@ TEST(Engine, StopStringsEndTheText) {
   EXPECT_EQ((results[{id, 0}].text), text);
 }
 
+/// Two requests of six samples each, with a share of the places.
+struct TwoShares {
+  ToyBackend backend{limits()};
+  Engine engine;
+  uint64_t ids[2] = {};
+  Results results;
+
+  /// `running` counts the two parents.
+  TwoShares(uint32_t samplesAtOnce, uint32_t running) : engine(backend, options(running)) {
+    for (int i = 0; i < 2; ++i) {
+      Request request;
+      request.prompt = {1, 2, i};
+      request.samples = 6;
+      request.samplesAtOnce = samplesAtOnce;
+      request.maxNewTokens = 20;
+      EXPECT_TRUE(engine.submit(request, &ids[i]).ok());
+    }
+  }
+  void run(int steps) {
+    for (int step = 0; step < steps; ++step) {
+      ASSERT_TRUE(engine.step().ok());
+      collect(engine, results);
+    }
+  }
+
+private:
+  static BackendLimits limits() {
+    BackendLimits limits = smallLimits();
+    limits.maxSequences = 10;
+    limits.kvPages = 0;
+    return limits;
+  }
+  static EngineOptions options(uint32_t running) {
+    EngineOptions options;
+    options.prefixCacheSlots = 0;
+    options.maxRunning = running;
+    return options;
+  }
+};
+
 // A request with a share of places leaves the others to requests that wait; when none wait, it
 // takes them.
 TEST(Engine, SamplesAtOnceLeavePlacesToOthers) {
-  BackendLimits limits = smallLimits();
-  limits.maxSequences = 10;
-  limits.kvPages = 0;
-  ToyBackend backend(limits);
-  EngineOptions options;
-  options.prefixCacheSlots = 0;
-  options.maxRunning = 6; // two parents and four samples
-  Engine engine(backend, options);
-  uint64_t ids[2];
-  for (int i = 0; i < 2; ++i) {
-    Request request;
-    request.prompt = {1, 2, i};
-    request.samples = 6;
-    request.samplesAtOnce = 2;
-    request.maxNewTokens = 20;
-    ASSERT_TRUE(engine.submit(request, &ids[i]).ok());
-  }
-  Results results;
-  for (int step = 0; step < 10; ++step) {
-    ASSERT_TRUE(engine.step().ok());
-    collect(engine, results);
-  }
-  ASSERT_EQ(results.size(), 4u);
-  for (uint64_t id : ids)
+  TwoShares shares(2, 6);
+  shares.run(10);
+  ASSERT_EQ(shares.results.size(), 4u);
+  for (uint64_t id : shares.ids)
     for (uint32_t sample : {0, 1})
-      EXPECT_FALSE((results[{id, sample}].tokens.empty()));
-  engine.cancel(ids[1]);
-  for (int step = 0; step < 5; ++step) {
-    ASSERT_TRUE(engine.step().ok());
-    collect(engine, results);
-  }
-  EXPECT_FALSE((results[{ids[0], 4}].tokens.empty()));
-  runToEnd(engine, results);
+      EXPECT_FALSE((shares.results[{id, sample}].tokens.empty()));
+  shares.engine.cancel(shares.ids[1]);
+  shares.run(5);
+  EXPECT_FALSE((shares.results[{shares.ids[0], 4}].tokens.empty()));
+  runToEnd(shares.engine, shares.results);
 }
 
 // Places that no request's share wants go round among those that have one.
 TEST(Engine, SamplesAtOnceShareWhatIsLeft) {
-  BackendLimits limits = smallLimits();
-  limits.maxSequences = 10;
-  limits.kvPages = 0;
-  ToyBackend backend(limits);
-  EngineOptions options;
-  options.prefixCacheSlots = 0;
-  options.maxRunning = 9; // two parents and seven samples
-  Engine engine(backend, options);
-  uint64_t ids[2];
-  for (int i = 0; i < 2; ++i) {
-    Request request;
-    request.prompt = {1, 2, i};
-    request.samples = 6;
-    request.samplesAtOnce = 1;
-    request.maxNewTokens = 20;
-    ASSERT_TRUE(engine.submit(request, &ids[i]).ok());
-  }
-  Results results;
-  for (int step = 0; step < 5; ++step) {
-    ASSERT_TRUE(engine.step().ok());
-    collect(engine, results);
-  }
-  EXPECT_EQ(results.size(), 7u);
-  EXPECT_EQ((results.count({ids[0], 3})), 1u);
-  EXPECT_EQ((results.count({ids[1], 2})), 1u);
-  runToEnd(engine, results);
+  TwoShares shares(1, 9);
+  shares.run(5);
+  EXPECT_EQ(shares.results.size(), 7u);
+  EXPECT_EQ((shares.results.count({shares.ids[0], 3})), 1u);
+  EXPECT_EQ((shares.results.count({shares.ids[1], 2})), 1u);
+  runToEnd(shares.engine, shares.results);
 }
 
 // Within a time budget as many samples run as can end in it: of many short ones all places are
