@@ -424,7 +424,12 @@ class Interface(unittest.TestCase):
         self.assertGreaterEqual(votes[-1]["tally"][0]["provisional"], 4)
         self.assertLess(votes[-1]["ended"], 6)
         self.assertIn("decided", [choice.get("finish_detail") for event in events for choice in event["choices"]])
-        body = self.server.chat(QUESTION, **ENDLESS, n=4, vote=probes, close_text=close, time_budget=1.5, at_deadline="drop")
+        # The time ends after the first probes and before the samples do: how long that is depends on the machine.
+        for seconds in 0.25, 1, 4, 16:
+            body = self.server.chat(QUESTION, **ENDLESS, n=4, vote=probes, close_text=close, time_budget=seconds, at_deadline="drop")
+            if body["vote"]["probes"]["answered"] >= 4:
+                break
+        self.assertLess(body["usage"]["completion_tokens"], 4 * ENDLESS["max_tokens"])
         self.assertIsNotNone(body["vote"]["answer"])
         self.assertEqual(sum(entry["provisional"] for entry in body["vote"]["tally"]), 4)
         self.refused("/v1/chat/completions", {**fields, "vote": probes, "response_format": {"type": "json_object"}}, "response_format")
