@@ -12,6 +12,8 @@ examples/setup.sh chromium || fail_early "set-up"
 examples/build.sh "$root/build" -DM1_WERROR=ON || fail_early "build"
 
 reports=$(mktemp -d)
+# The tests of the tools compile the same models again and again: each program once.
+export M1_CACHE=$reports/kernels
 trap 'rm -rf "$reports"' EXIT
 /usr/lib/llvm-22/bin/lit -q --xunit-xml-output "$reports/lit.xml" "$root/build/test"
 ctest --test-dir "$root/build" -j2 --timeout 900 --output-on-failure --no-tests=error --output-junit "$reports/ctest.xml" |
