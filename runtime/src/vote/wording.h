@@ -29,10 +29,13 @@ bool isProse(const std::string &word);
 // Of these is what may follow "is" behind an answer: "is the solution".
 const std::set<std::string> &closingWords();
 
-// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, xy, m + n, or words that name a
-// quantity, also one of a figure with capital letters ("area of ABC"); no powers or numbers. Words
-// around a variable say something else: "a reflection over the line y" is no name.
+// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, AB, mn, m + n, or words that name
+// a quantity, also one of a figure with capital letters ("area of ABC"); no powers or numbers, no
+// xy (which is a curve's) and no ax + b. Words around a variable say something else: "a reflection
+// over the line y" is no name.
 bool isName(const Tokens &tokens, size_t begin, size_t end);
+// mn, and what else may be a product of variables.
+bool isProduct(const Tokens &tokens, size_t begin, size_t end);
 
 // Units and remarks around a value go, and so do words that only lead to it or close the sentence
 // ("so we get", "is the answer"); words that change what is said stay, and make it text. "and" and
