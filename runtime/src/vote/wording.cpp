@@ -522,6 +522,28 @@ Tokens withoutRemarks(Tokens tokens) {
   return tokens;
 }
 
+bool isUnit(const std::string &words) {
+  static const std::set<std::string> more = {
+      "m",          "s",           "g",          "h",          "l",         "n",
+      "j",          "w",           "v",          "k",          "hz",        "kwh",
+      "kw",         "mol",         "centimeter", "millimeter", "kilometer", "centimetres",
+      "kilometres", "millimetres", "kilogram",   "total",      "liter",     "litre"};
+  const Token token = {Token::Kind::text, words};
+  const std::vector<std::string> all = wordsOf(token);
+  const bool quotient = words.find('/') != std::string::npos; // m/s; 5 m may be a product
+  auto known = [&](const std::string &word) {
+    return kUnits.count(word) || (more.count(word) && (quotient || word.size() > 1));
+  };
+  const std::string signs = " /^23.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  return !all.empty() && words[0] == ' ' && words.find_first_not_of(signs) == std::string::npos &&
+         std::all_of(all.begin(), all.end(), known);
+}
+
+bool changesValue(const std::string &words) {
+  const Token token = {Token::Kind::text, words};
+  return hasModifier(token) || hasOneOf(token, kOpposites);
+}
+
 const std::set<std::string> &closingWords() {
   static const std::set<std::string> words = {
       "is",       "are",   "the",       "our",      "a",       "answer", "answers",

@@ -26,6 +26,11 @@ std::optional<std::string> timeOfDay(const std::string &latex);
 // be products of variables.
 bool isProse(const std::string &word);
 
+// Whether these words are a unit and nothing else: " km/h", "square centimeters", "miles per hour".
+bool isUnit(const std::string &words);
+// Whether a word of these makes another value of a number beside it: "at least", "dozen", "root".
+bool changesValue(const std::string &words);
+
 // Of these is what may follow "is" behind an answer: "is the solution".
 const std::set<std::string> &closingWords();
 
