@@ -459,6 +459,8 @@ bool Interpreter::compareBy(const std::string &op, const Value &a, const Value &
 Value Interpreter::binary(const std::string &op, const Value &a, const Value &b) {
   if (op == "~")
     return a.str() + b.str();
+  if (op == "%" && a.isMarkup())
+    return Value::markup(formatPercent(a.text(), escapedStrings(b)));
   if (op == "%" && a.is(Kind::string))
     return formatPercent(a.text(), b);
   for (const Value *v : {&a, &b})
@@ -468,10 +470,12 @@ Value Interpreter::binary(const std::string &op, const Value &a, const Value &b)
     return TemplateError("unsupported operand types for '" + op + "': " + a.typeName() + " and " +
                          b.typeName());
   };
+  const bool range = a.asRange() || b.asRange();
   if (op == "+") {
     if (a.is(Kind::string) && b.is(Kind::string))
-      return a.text() + b.text();
-    if (a.isSequence() && a.kind == b.kind) {
+      return a.isMarkup() || b.isMarkup() ? Value::markup(markupText(a) + markupText(b))
+                                          : Value(a.text() + b.text());
+    if (a.isSequence() && a.kind == b.kind && !range) {
       List items = a.items();
       items.insert(items.end(), b.items().begin(), b.items().end());
       return a.is(Kind::tuple) ? Value::tuple(items) : Value(items);
@@ -486,9 +490,10 @@ Value Interpreter::binary(const std::string &op, const Value &a, const Value &b)
     out.reserve(text.size() * (text.empty() ? 0 : times));
     for (size_t i = 0; i < times && !text.empty(); ++i)
       out += text;
-    return out;
+    return a.isMarkup() || b.isMarkup() ? Value::markup(out) : Value(out);
   }
-  if (op == "*" && ((a.isSequence() && b.isIntegral()) || (b.isSequence() && a.isIntegral()))) {
+  if (op == "*" && !range &&
+      ((a.isSequence() && b.isIntegral()) || (b.isSequence() && a.isIntegral()))) {
     const Value &sequence = a.isSequence() ? a : b;
     const int64_t times = a.isSequence() ? b.number : a.number;
     List items;

@@ -12,6 +12,11 @@
 namespace m1rt::jinja {
 namespace {
 
+// As soft_str() keeps markup.
+Value likeInput(const Value &input, String text) {
+  return input.isMarkup() ? Value::markup(std::move(text)) : Value(std::move(text));
+}
+
 using Kind = Value::Kind;
 
 // `attribute` of map, sort, join and the like: "a.b.0".
@@ -60,7 +65,8 @@ Value lengthFilter(const Value &v, const Arguments &a) {
 
 Value trimFilter(const Value &v, const Arguments &a) {
   Bound b("trim", a, {"chars"});
-  return b.has(0) ? strip(v.str(), Side::both, b.string(0)) : strip(v.str(), Side::both);
+  return likeInput(v,
+                   b.has(0) ? strip(v.str(), Side::both, b.string(0)) : strip(v.str(), Side::both));
 }
 
 Value tojsonFilter(const Value &v, const Arguments &a) {
@@ -111,13 +117,17 @@ Value replaceFilter(const Value &v, const Arguments &a) {
 
 template <String (*F)(std::string_view)> Value textFilter(const Value &v, const Arguments &a) {
   Bound b("this filter", a, {});
-  return F(v.str());
+  return v.isMarkup() ? Value::markup(F(v.str())) : Value(F(v.str()));
 }
 
 String titleWords(std::string_view text) { // words begin after blanks and - ( { [ <
   String out, word;
   auto flush = [&] {
-    out += capitalize(word);
+    size_t first = 0; // the first upper, not capitalized: ß is SS
+    if (!word.empty())
+      nextCodePoint(word, first);
+    out += upper(std::string_view(word).substr(0, first)) +
+           lower(std::string_view(word).substr(first));
     word.clear();
   };
   for (size_t at = 0; at < text.size();) {
@@ -133,16 +143,14 @@ String titleWords(std::string_view text) { // words begin after blanks and - ( {
   return out;
 }
 
-String escapeHtml(std::string_view text) {
-  String out;
-  for (const char &c : text)
-    out += c == '&'    ? std::string_view("&amp;")
-           : c == '<'  ? std::string_view("&lt;")
-           : c == '>'  ? std::string_view("&gt;")
-           : c == '"'  ? std::string_view("&#34;")
-           : c == '\'' ? std::string_view("&#39;")
-                       : std::string_view(&c, 1);
-  return out;
+Value escapeFilter(const Value &v, const Arguments &a) {
+  Bound b("escape", a, {});
+  return Value::markup(markupText(v));
+}
+
+Value forceescapeFilter(const Value &v, const Arguments &a) {
+  Bound b("forceescape", a, {});
+  return Value::markup(escapeHtml(v.str()));
 }
 
 template <bool Last> Value endFilter(const Value &v, const Arguments &a) {
@@ -161,12 +169,12 @@ Value listFilter(const Value &v, const Arguments &a) {
 
 Value stringFilter(const Value &v, const Arguments &a) {
   Bound b("string", a, {});
-  return v.str();
+  return likeInput(v, v.str());
 }
 
 Value safeFilter(const Value &v, const Arguments &a) {
   Bound b("safe", a, {});
-  return v.str();
+  return Value::markup(v.str());
 }
 
 // Those between two digits, as Python reads numbers.
@@ -416,12 +424,16 @@ Value attrFilter(const Value &v, const Arguments &a) {
 Value formatFilter(const Value &v, const Arguments &a) {
   if (!a.positional.empty() && !a.named.empty())
     throw TemplateError("format: expected either positional or named arguments");
+  auto filled = [&](const Value &arguments) {
+    return v.isMarkup() ? Value::markup(formatPercent(v.text(), escapedStrings(arguments)))
+                        : Value(formatPercent(v.str(), arguments));
+  };
   if (a.named.empty())
-    return formatPercent(v.str(), Value::tuple(a.positional));
+    return filled(Value::tuple(a.positional));
   Dict named;
   for (const auto &[name, value] : a.named)
-    named.set(Value(name), value);
-  return formatPercent(v.str(), named);
+    named.set(Value(name), v.isMarkup() ? escapedStrings(value) : value);
+  return filled(named);
 }
 
 Value centerFilter(const Value &v, const Arguments &a) {
@@ -555,10 +567,11 @@ const std::map<std::string, Filter> &filterTable() {
       {"d", defaultFilter},
       {"default", defaultFilter},
       {"dictsort", dictsortFilter},
-      {"e", textFilter<escapeHtml>},
-      {"escape", textFilter<escapeHtml>},
+      {"e", escapeFilter},
+      {"escape", escapeFilter},
       {"first", endFilter<false>},
       {"float", floatFilter},
+      {"forceescape", forceescapeFilter},
       {"format", formatFilter},
       {"groupby", groupbyFilter},
       {"indent", indentFilter},

@@ -78,7 +78,7 @@ String convert(const Field &field, const Value &v) {
 } // namespace
 
 String formatPercent(const String &format, const Value &arguments) {
-  const bool isTuple = arguments.is(Kind::tuple);
+  const bool isTuple = arguments.is(Kind::tuple) && !arguments.asRange();
   const size_t count = isTuple ? arguments.items().size() : 1;
   size_t used = 0, i = 0;
   String out;

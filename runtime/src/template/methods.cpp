@@ -36,18 +36,6 @@ bool hasAffix(std::string_view text, const Value &affix, bool atStart) {
          text.compare(atStart ? 0 : text.size() - a.size(), a.size(), a) == 0;
 }
 
-String titleCase(std::string_view text) {
-  String out;
-  bool inWord = false;
-  for (size_t at = 0; at < text.size();) {
-    uint32_t c = nextCodePoint(text, at);
-    String one = fromCodePoint(c);
-    out += inWord ? lower(one) : upper(one);
-    inWord = isAlphabetic(c);
-  }
-  return out;
-}
-
 String repeat(std::string_view text, int64_t times) {
   String out;
   times = std::clamp<int64_t>(times, 0, kMaxBytes + 1);
@@ -202,12 +190,34 @@ Value callString(const String &s, const std::string &name, const Arguments &args
   if (name == "isspace")
     return all(isSpace);
   if (name == "isalnum")
-    return all([](uint32_t c) { return isAlphabetic(c) || isDigit(c); });
+    return all([](uint32_t c) { return isAlphabetic(c) || isNumeric(c); });
   CodePoints chars =
       codePoints(s); // isupper, islower: no character of the other case and at least one of this
   bool wantUpper = name == "isupper";
   return std::any_of(chars.begin(), chars.end(), wantUpper ? isUpper : isLower) &&
          std::none_of(chars.begin(), chars.end(), wantUpper ? isLower : isUpper);
+}
+
+// Of Markup: strings among the arguments are escaped, and texts that come out are markup.
+Value callMarkup(const Value &self, const std::string &name, const Arguments &args) {
+  static const std::set<std::string> asWritten = {"startswith", "endswith", "find",  "rfind",
+                                                  "index",      "count",    "split", "rsplit"};
+  Arguments given = args;
+  if (!asWritten.count(name)) {
+    for (Value &v : given.positional)
+      v = escapedStrings(v);
+    for (auto &[key, v] : given.named)
+      v = escapedStrings(v);
+  }
+  const Value result = callString(self.text(), name, given);
+  if (result.is(Kind::string))
+    return Value::markup(result.text());
+  if (!result.is(Kind::list))
+    return result;
+  List parts;
+  for (const Value &part : result.items())
+    parts.push_back(Value::markup(part.text()));
+  return parts;
 }
 
 Value callDict(const Value &dict, const std::string &name, const Arguments &args) {
@@ -355,7 +365,7 @@ Value attributeOf(const Value &value, const std::string &name, bool keys) {
   case Kind::string:
     if (kStringMethods.count(name))
       return Value::function(name, value, [name](const Value &self, const Arguments &a) {
-        return callString(self.text(), name, a);
+        return self.isMarkup() ? callMarkup(self, name, a) : callString(self.text(), name, a);
       });
     if (kOtherStringMethods.count(name))
       throw TemplateError("method '" + name + "' of str is not supported");
@@ -421,7 +431,7 @@ Value itemOf(const Value &value, const Value &key) {
       size_t at = 0;
       for (uint32_t c = nextCodePoint(value.text(), at);; c = nextCodePoint(value.text(), at))
         if (i-- == 0)
-          return fromCodePoint(c);
+          return value.isMarkup() ? Value::markup(fromCodePoint(c)) : Value(fromCodePoint(c));
     }
     break;
   default:
@@ -473,7 +483,16 @@ Value sliceOf(const Value &value, const Value &begin, const Value &end, const Va
       break;
   }
   if (value.is(Kind::string))
-    return picked;
+    return value.isMarkup() ? Value::markup(picked) : Value(picked);
+  if (const Value::Range *range = value.asRange()) {
+    int64_t start = 0, stop = 0, stride = 0;
+    const bool overflow = __builtin_mul_overflow(from, range->step, &start) ||
+                          __builtin_add_overflow(start, range->start, &start) ||
+                          __builtin_mul_overflow(to, range->step, &stop) ||
+                          __builtin_add_overflow(stop, range->start, &stop) ||
+                          __builtin_mul_overflow(by, range->step, &stride);
+    return overflow ? Value::tuple(items) : Value::range(start, stop, stride);
+  }
   return value.is(Kind::tuple) ? Value::tuple(items) : Value(items);
 }
 
@@ -524,13 +543,14 @@ Value globalFunction(const std::string &name) {
               by = b.integer(2, 1);
       if (by == 0)
         throw TemplateError("range: step cannot be zero");
-      List out;
-      for (int64_t i = from; by > 0 ? i < to : i > to; i += by) {
-        if (out.size() == 100000) // the limit of Jinja's sandbox
-          throw TemplateError("range: longer than 100000");
-        out.push_back(i);
-      }
-      return Value(out);
+      // the limit of Jinja's sandbox
+      constexpr __int128 longest = 100000;
+      const __int128 span = by > 0 ? static_cast<__int128>(to) - from
+                                   : static_cast<__int128>(from) - to,
+                     step = by > 0 ? static_cast<__int128>(by) : -static_cast<__int128>(by);
+      if (span > 0 && (span + step - 1) / step > longest)
+        throw TemplateError("range: longer than 100000");
+      return Value::range(from, to, by);
     });
   if (name == "namespace" || name == "dict")
     return Value::function(name, Value(), [name](const Value &, const Arguments &args) {

@@ -87,7 +87,31 @@ bool isSpace(uint32_t c) {
   return (c >= 0x1C && c <= 0x1F) || CharClasses()(c) == CharClass::space;
 }
 bool isAlphabetic(uint32_t c) { return CharClasses()(c) == CharClass::letter; }
-bool isDigit(uint32_t c) { return CharClasses()(c) == CharClass::number; }
+bool isNumeric(uint32_t c) {
+  const CharClass kind = CharClasses()(c);
+  return kind == CharClass::number || kind == CharClass::otherNumber;
+}
+bool isDigit(uint32_t c) {
+  struct Range {
+    uint32_t first, last;
+  };
+  // \p{Nl}, which are no digits (Unicode 16), and what of \p{No} has Numeric_Type=Digit.
+  static constexpr Range letters[] = {{0x16EE, 0x16F0},   {0x2160, 0x2188},   {0x3007, 0x3007},
+                                      {0x3021, 0x3029},   {0x3038, 0x303A},   {0xA6E6, 0xA6EF},
+                                      {0x10140, 0x10174}, {0x10341, 0x1034A}, {0x103D1, 0x103D5},
+                                      {0x12400, 0x1246E}};
+  static constexpr Range digits[] = {
+      {0xB2, 0xB3},       {0xB9, 0xB9},       {0x1369, 0x1371},   {0x19DA, 0x19DA},
+      {0x2070, 0x2070},   {0x2074, 0x2079},   {0x2080, 0x2089},   {0x2460, 0x2468},
+      {0x2474, 0x247C},   {0x2488, 0x2490},   {0x24EA, 0x24EA},   {0x24F5, 0x24FD},
+      {0x24FF, 0x24FF},   {0x2776, 0x277E},   {0x2780, 0x2788},   {0x278A, 0x2792},
+      {0x10A40, 0x10A43}, {0x10E60, 0x10E68}, {0x11052, 0x1105A}, {0x1F100, 0x1F10A}};
+  auto among = [c](const Range &range) { return range.first <= c && c <= range.last; };
+  const CharClass kind = CharClasses()(c);
+  return kind == CharClass::number ? std::none_of(std::begin(letters), std::end(letters), among)
+                                   : kind == CharClass::otherNumber &&
+                                         std::any_of(std::begin(digits), std::end(digits), among);
+}
 bool isUpper(uint32_t c) {
   bool changes = false;
   lowerOf(c, [&](std::string_view other) { changes = !isSame(c, other); });
@@ -133,13 +157,67 @@ String lower(std::string_view text) {
   return out;
 }
 
+bool isCased(uint32_t c) { return isUpper(c) || isLower(c); }
+
+namespace {
+
+// Unicode's title case: ß is Ss, ǆ is ǅ, ᾳ is ᾼ.
+void appendTitle(uint32_t c, String &out) {
+  constexpr uint32_t iotaBelow = 0x345;
+  if (c >= 0x1C4 && c <= 0x1CC)
+    return appendCodePoint(c <= 0x1C6 ? 0x1C5 : c <= 0x1C9 ? 0x1C8 : 0x1CB, out);
+  if (c >= 0x1F1 && c <= 0x1F3)
+    return appendCodePoint(0x1F2, out);
+  if (c >= 0x10D0 && c <= 0x10FF) // Georgian has no title case
+    return appendCodePoint(c, out);
+  if (c == 0x149) { // ŉ
+    appendCodePoint(0x2BC, out);
+    return appendCodePoint('N', out);
+  }
+  if (c >= 0x1F80 && c <= 0x1FAF)
+    return appendCodePoint(c | 8, out);
+  if (c == 0x1FB3 || c == 0x1FC3 || c == 0x1FF3 || c == 0x1FBC || c == 0x1FCC || c == 0x1FFC)
+    return appendCodePoint(c >= 0x1FF0 ? 0x1FFC : c >= 0x1FC0 ? 0x1FCC : 0x1FBC, out);
+  String all;
+  upperOf(c, [&](std::string_view u) { all += u; });
+  size_t first = 0;
+  nextCodePoint(all, first);
+  out += all.substr(0, first);
+  for (size_t at = first; at < all.size();) {
+    const uint32_t next = nextCodePoint(all, at);
+    if (c >= 0x1F00 && c <= 0x1FFF && next == 0x399)
+      appendCodePoint(iotaBelow, out);
+    else
+      lowerOf(next, [&](std::string_view l) { out += l; });
+  }
+}
+
+} // namespace
+
 String capitalize(std::string_view text) {
   if (text.empty())
     return String();
   size_t at = 0;
   String out;
-  upperOf(nextCodePoint(text, at), [&](std::string_view c) { out += c; });
+  appendTitle(nextCodePoint(text, at), out);
   return out + lower(text.substr(at));
+}
+
+String titleCase(std::string_view text) {
+  String out;
+  bool inWord = false;
+  for (size_t at = 0; at < text.size();) {
+    const uint32_t c = nextCodePoint(text, at);
+    size_t next = at;
+    if (!inWord)
+      appendTitle(c, out);
+    else if (c == 0x3A3 && (at == text.size() || !isAlphabetic(nextCodePoint(text, next))))
+      out += "ς"; // a capital sigma at the end of a word
+    else
+      lowerOf(c, [&](std::string_view l) { out += l; });
+    inWord = isCased(c);
+  }
+  return out;
 }
 
 String replaceAll(std::string_view text, std::string_view from, std::string_view to,

@@ -23,7 +23,9 @@ size_t findLast(std::string_view text, std::string_view part);
 
 bool isSpace(uint32_t c); // str.isspace
 bool isAlphabetic(uint32_t c);
-bool isDigit(uint32_t c); // decimal digits
+bool isDigit(uint32_t c);   // str.isdigit: decimal digits, and those above, below and in circles
+bool isNumeric(uint32_t c); // of all numbers: fractions and Roman ones, too
+bool isCased(uint32_t c);
 bool isUpper(uint32_t c);
 bool isLower(uint32_t c);
 
@@ -33,7 +35,8 @@ String strip(std::string_view text, Side side); // white space
 String strip(std::string_view text, Side side, std::string_view chars);
 String upper(std::string_view text);
 String lower(std::string_view text);
-String capitalize(std::string_view text); // first upper, rest lower
+String capitalize(std::string_view text); // first as in titles, rest lower
+String titleCase(std::string_view text);  // words of letters
 String replaceAll(std::string_view text, std::string_view from, std::string_view to, int64_t limit);
 Strings splitWhite(std::string_view text, int64_t limit, bool fromRight);
 Strings splitBy(std::string_view text, std::string_view separator, int64_t limit, bool fromRight);

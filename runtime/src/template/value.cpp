@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <optional>
 
 namespace m1rt::jinja {
 namespace {
@@ -21,6 +22,7 @@ struct TextNode : Node {
 struct ListNode : Node {
   List items;
   bool isGroup = false;
+  std::optional<Value::Range> range;
 };
 struct DictNode : Node {
   Dict entries;
@@ -171,6 +173,28 @@ Value Value::tuple(List items) {
   Value v(std::move(items));
   v.kind = Kind::tuple;
   return v;
+}
+
+Value Value::markup(String s) {
+  Value v(std::move(s));
+  v.number = 1;
+  return v;
+}
+
+Value Value::range(int64_t start, int64_t stop, int64_t step) {
+  List items;
+  for (int64_t i = start; step > 0 ? i < stop : i > stop;) {
+    items.push_back(i);
+    if (__builtin_add_overflow(i, step, &i))
+      break;
+  }
+  Value v = tuple(std::move(items));
+  static_cast<ListNode *>(v.node)->range = Range{start, stop, step};
+  return v;
+}
+const Value::Range *Value::asRange() const {
+  const auto *list = kind == Kind::tuple ? static_cast<const ListNode *>(node) : nullptr;
+  return list && list->range ? &*list->range : nullptr;
 }
 
 Value Value::group(Value key, List items) {
@@ -326,10 +350,24 @@ void appendRepr(const Value &v, String &out) {
     out += formatReal(v.floating);
     return;
   case Kind::string:
+    out += v.isMarkup() ? "Markup(" : "";
     appendQuoted(v.text(), out);
+    out += v.isMarkup() ? ")" : "";
     return;
   case Kind::list:
   case Kind::tuple: {
+    if (const Value::Range *range = v.asRange()) {
+      out += "range(";
+      appendNumber(range->start, out);
+      out += ", ";
+      appendNumber(range->stop, out);
+      if (range->step != 1) {
+        out += ", ";
+        appendNumber(range->step, out);
+      }
+      out += ')';
+      return;
+    }
     out += v.is(Kind::list) ? '[' : '(';
     bool first = true;
     for (const Value &item : v.items()) {
@@ -434,6 +472,8 @@ void writeJson(const Value &v, const Value::JsonStyle &style, int depth, String 
     return;
   case Kind::list:
   case Kind::tuple: {
+    if (v.asRange())
+      throw TemplateError("tojson: a value of type range cannot be JSON");
     out += "[";
     bool first = true;
     for (const Value &item : v.items()) {
@@ -509,7 +549,7 @@ const char *Value::typeName() const {
   case Kind::list:
     return "list";
   case Kind::tuple:
-    return "tuple";
+    return asRange() ? "range" : "tuple";
   case Kind::dict:
     return "dict";
   case Kind::nameSpace:
@@ -528,6 +568,33 @@ String Value::json(const JsonStyle &style) const {
   return out;
 }
 
+String escapeHtml(std::string_view text) {
+  String out;
+  for (const char &c : text)
+    out += c == '&'    ? std::string_view("&amp;")
+           : c == '<'  ? std::string_view("&lt;")
+           : c == '>'  ? std::string_view("&gt;")
+           : c == '"'  ? std::string_view("&#34;")
+           : c == '\'' ? std::string_view("&#39;")
+                       : std::string_view(&c, 1);
+  return out;
+}
+
+String markupText(const Value &value) {
+  return value.isMarkup() ? value.text() : escapeHtml(value.str());
+}
+
+Value escapedStrings(const Value &value) {
+  if (value.is(Value::Kind::string))
+    return markupText(value);
+  if (!value.isSequence() || value.asRange())
+    return value;
+  List items;
+  for (const Value &item : value.items())
+    items.push_back(item.is(Value::Kind::string) ? Value(markupText(item)) : item);
+  return value.is(Value::Kind::tuple) ? Value::tuple(items) : Value(items);
+}
+
 bool equal(const Value &a, const Value &b) {
   spend(1);
   if (a.isNumber() && b.isNumber())
@@ -543,8 +610,8 @@ bool equal(const Value &a, const Value &b) {
     return a.text() == b.text();
   case Kind::list:
   case Kind::tuple:
-    return std::equal(a.items().begin(), a.items().end(), b.items().begin(), b.items().end(),
-                      equal);
+    return !a.asRange() == !b.asRange() && std::equal(a.items().begin(), a.items().end(),
+                                                      b.items().begin(), b.items().end(), equal);
   case Kind::dict: {
     if (a.entries().items().size() != b.entries().items().size())
       return false;
@@ -600,7 +667,7 @@ int compare(const Value &a, const Value &b, const char *operation) {
     spend(0, std::min(a.text().size(), b.text().size()));
     return a.text().compare(b.text()); // bytes of UTF-8 order as code points do
   }
-  if (a.isSequence() && a.kind == b.kind) {
+  if (a.isSequence() && a.kind == b.kind && !a.asRange() && !b.asRange()) {
     size_t n = std::min(a.items().size(), b.items().size());
     for (size_t i = 0; i < n; ++i)
       if (!equal(a.items()[i], b.items()[i]))

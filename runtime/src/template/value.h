@@ -90,6 +90,10 @@ public:
       release(node);
   }
   static Value tuple(List items);
+  // A string in which + and % escape what they add, as Markup does; `| e` leaves it as it is.
+  static Value markup(String s);
+  // What range() gives: the integers, a sequence that is neither a list nor a tuple.
+  static Value range(int64_t start, int64_t stop, int64_t step);
   // What groupby lists: a tuple whose items have the names `grouper` and `list`.
   static Value group(Value key, List items);
   static Value nameSpace(Dict fields);
@@ -100,13 +104,19 @@ public:
 
   Kind kind = Kind::undefined;
   union {
-    int64_t number; // boolean, integer
+    int64_t number; // boolean, integer; of a string 1 where it is markup
     double floating;
   };
 
   bool is(Kind k) const { return kind == k; }
   bool isSequence() const { return kind == Kind::list || kind == Kind::tuple; }
   bool isGroup() const; // of a tuple
+  bool isMarkup() const { return kind == Kind::string && number == 1; }
+  // Of a tuple: start, stop and step of a range; null for others.
+  struct Range {
+    int64_t start, stop, step;
+  };
+  const Range *asRange() const;
   bool isNumber() const {
     return kind == Kind::boolean || kind == Kind::integer || kind == Kind::real;
   }
@@ -140,6 +150,12 @@ private:
   static void release(Node *node);
   Node *node = nullptr;
 };
+
+String escapeHtml(std::string_view text);
+// Of Markup: a string that is none is escaped.
+String markupText(const Value &value);
+// What Markup formats or joins: strings, and those in a list or tuple, escaped.
+Value escapedStrings(const Value &value);
 
 bool equal(const Value &a, const Value &b);
 size_t hash(const Value &value); // equal values have equal hashes

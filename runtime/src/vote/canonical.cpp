@@ -42,15 +42,28 @@ std::string lowerCase(std::string text) {
   return text;
 }
 
-// Letters that are a word and no product of variables: short ones that answer questions, and three
-// capitals (SAS is not SSA).
+bool isVowel(char c) { return std::string("aeiou").find(c) != std::string::npos; }
+
+// Letters that are a word and no product of variables: short ones that answer questions, three
+// capitals (SAS is not SSA), names (Tim), and three letters with a vowel between two consonants
+// (cat is not act), but for those in the order in which factors are written (bay).
 bool isShortWord(const std::string &letters) {
   static const std::set<std::string> words = {"no",  "yes", "on",  "off", "odd", "all", "one",
                                               "two", "six", "ten", "red", "day", "sun", "mon",
                                               "tue", "wed", "thu", "fri", "sat", "dne"};
   auto isCapital = [](char c) { return c >= 'A' && c <= 'Z'; };
-  return words.count(lowerCase(letters)) ||
-         (letters.size() == 3 && std::all_of(letters.begin(), letters.end(), isCapital));
+  const size_t capitals =
+      static_cast<size_t>(std::count_if(letters.begin(), letters.end(), isCapital));
+  if (words.count(lowerCase(letters)))
+    return true;
+  if (letters.size() < 3 || capitals > 1)
+    return letters.size() == 3 && capitals == 3;
+  if (capitals == 1)
+    return isCapital(letters[0]);
+  return letters.size() == 3 && !isVowel(letters[0]) && isVowel(letters[1]) &&
+         !isVowel(letters[2]) &&
+         (std::string("eou").find(letters[1]) != std::string::npos ||
+          !std::is_sorted(letters.begin(), letters.end()));
 }
 
 // In lower case; the name of a small number is the number.
@@ -102,10 +115,10 @@ std::set<std::string> variablesOf(const Expression &e) {
   return names;
 }
 
-// Of a sum: whether it is a line's, as that of x + y = 7.
+// Of a sum: whether it is a line's or a plane's, as that of x + y = 7.
 bool isLine(const Value &left) {
   const std::set<std::string> names = variablesOf(*left.expression);
-  return names.count("x") && names.count("y");
+  return names.count("x") + names.count("y") + names.count("z") > 1;
 }
 
 // x = 5 says 5, y - 2x = 3 says 2x + 3; what is not linear in any variable stays an equation. Where

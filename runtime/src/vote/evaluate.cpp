@@ -407,6 +407,67 @@ bool spend(size_t units) {
   return work <= kMostWork;
 }
 
+namespace {
+
+// Of a function that has rational values and no variables.
+std::optional<Rational> exactFunction(const Expression &e, const std::vector<Rational> &kids,
+                                      int point) {
+  const std::string &f = e.text;
+  const bool rounds = f == "floor" || f == "ceil", divides = f == "gcd" || f == "lcm";
+  const bool chooses = f == "max" || f == "min";
+  if (!(rounds || divides || chooses || f == "mod") || (point >= 0 && hasVariables(e)))
+    return std::nullopt;
+  auto floorOf = [](Integer n, Integer d) { return n / d - (n % d < 0); };
+  if (rounds) {
+    const Integer n = kids[0].numerator, d = kids[0].denominator, below = floorOf(n, d);
+    return Rational{f == "floor" || n % d == 0 ? below : below + 1, 1};
+  }
+  if (chooses) {
+    Rational all = kids[0];
+    for (const Rational &each : kids) {
+      auto difference = add(each, {-all.numerator, all.denominator});
+      if (!difference)
+        return std::nullopt;
+      if (f == "max" ? difference->numerator > 0 : difference->numerator < 0)
+        all = each;
+    }
+    return all;
+  }
+  if (!std::all_of(kids.begin(), kids.end(), [](const Rational &r) { return r.denominator == 1; }))
+    return std::nullopt;
+  if (f == "mod") {
+    const Integer a = kids[0].numerator, m = kids[1].numerator;
+    return m > 0 ? std::optional(Rational{(a % m + m) % m, 1}) : std::nullopt;
+  }
+  Integer all = kids[0].numerator < 0 ? -kids[0].numerator : kids[0].numerator;
+  for (const Rational &each : kids) {
+    const Integer common = gcd(all, each.numerator), a = all;
+    all = common;
+    if (f == "lcm" && (common == 0 || __builtin_mul_overflow(a / common, each.numerator, &all)))
+      return std::nullopt;
+    all = all < 0 ? -all : all;
+  }
+  return reduced(all, 1);
+}
+
+// Stands for a function of variables of which no more is known than its name and its arguments,
+// perhaps in any order: no other formula has its values.
+Complex unknownValue(const std::string &name, const std::vector<Complex> &arguments, bool ordered) {
+  uint64_t h = 0xCBF29CE484222325u;
+  for (const char c : name)
+    h = (h ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  const long double own = 1 + static_cast<long double>(h >> 40) / static_cast<long double>(1 << 24);
+  Complex all = own;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const Complex x = std::isinf(arguments[i].real()) ? Complex(kPi * kE) : arguments[i];
+    const long double place = ordered ? static_cast<long double>(i + 1) : 1;
+    all += std::sqrt(x * x + x * own / 3.0L + place * kPi) * (place + own * kE);
+  }
+  return all;
+}
+
+} // namespace
+
 std::optional<Rational> exactValue(const Expression &e, int point) {
   if (!spend(1 + e.text.size() / 4))
     return std::nullopt;
@@ -472,16 +533,49 @@ std::optional<Rational> exactValue(const Expression &e, int point) {
     }
     return r;
   }
-  case E::function: {
-    if (e.text != "floor" && e.text != "ceil")
-      return std::nullopt;
-    Integer n = kids[0].numerator, d = kids[0].denominator, below = n / d - (n % d < 0);
-    return Rational{e.text == "floor" || n % d == 0 ? below : below + 1, 1};
-  }
+  case E::function:
+    return exactFunction(e, kids, point);
   default:
     return std::nullopt;
   }
 }
+
+namespace {
+
+// Of functions that round, of those of several arguments, and of sums and products whose bounds are
+// no numbers.
+Complex functionValue(const Expression &e, int point) {
+  const std::string &f = e.text;
+  std::vector<Complex> kids;
+  for (const ExpressionPtr &kid : e.kids)
+    kids.push_back(numericValue(*kid, point));
+  if (f.compare(0, 3, "sum") == 0 || f.compare(0, 4, "prod") == 0)
+    return unknownValue(f, kids, true);
+  if (hasVariables(e)) {
+    // Samples are no integers, and positive: they know neither of rounding nor of larger ones.
+    if (f == "ceil") // ⌈x⌉ is -⌊-x⌋
+      return -unknownValue("floor", {-kids[0]}, true);
+    return unknownValue(f, kids, f == "floor" || f == "mod");
+  }
+  if (f == "floor" || f == "ceil") { // \lfloor 10·0.7 \rfloor is 7
+    const long double x = kids[0].real(), near = std::round(x);
+    return std::fabs(x - near) <= 1e-15L * std::fabs(x) ? near
+           : f == "floor"                               ? std::floor(x)
+                                                        : std::ceil(x);
+  }
+  if (f == "norm")
+    return std::abs(kids[0]);
+  const bool real = std::all_of(kids.begin(), kids.end(), [](Complex x) { return x.imag() == 0; });
+  if (!real || (f != "max" && f != "min"))
+    return std::numeric_limits<long double>::quiet_NaN();
+  Complex all = kids[0];
+  for (const Complex x : kids)
+    if (f == "max" ? x.real() > all.real() : x.real() < all.real())
+      all = x;
+  return all;
+}
+
+} // namespace
 
 Complex numericValue(const Expression &e, int point) {
   constexpr long double nan = std::numeric_limits<long double>::quiet_NaN(),
@@ -573,8 +667,11 @@ Complex numericValue(const Expression &e, int point) {
                : Complex(nan);
   }
   case E::function: {
-    Complex x = kid(0);
     const std::string &f = e.text;
+    const bool known = e.kids.size() == 1 && f != "floor" && f != "ceil" && f != "norm";
+    if (!known)
+      return functionValue(e, point);
+    Complex x = kid(0);
     // At their zeros and poles, multiples of π/2, these are as wrong as their argument is.
     if (f == "sin" || f == "cos" || f == "tan" || f == "cot" || f == "sec" || f == "csc") {
       const Complex sine = withoutNoise(std::sin(x), std::abs(x)),
@@ -603,10 +700,24 @@ Complex numericValue(const Expression &e, int point) {
       return x == Complex(0) ? Complex(nan) : withoutNoise(std::log(x), 1);
     if (f == "exp")
       return std::exp(x);
-    if (f == "floor")
-      return std::floor(x.real());
-    if (f == "ceil")
-      return std::ceil(x.real());
+    if (f == "coth")
+      return x == Complex(0) ? Complex(nan) : Complex(1) / std::tanh(x);
+    if (f == "sech")
+      return Complex(1) / std::cosh(x);
+    if (f == "csch")
+      return x == Complex(0) ? Complex(nan) : Complex(1) / std::sinh(x);
+    if (f == "arccot") // between 0 and π
+      return Complex(kPi / 2) - std::atan(x);
+    if (f == "arcsec")
+      return x == Complex(0) ? Complex(nan) : std::acos(Complex(1) / x);
+    if (f == "arccsc")
+      return x == Complex(0) ? Complex(nan) : std::asin(Complex(1) / x);
+    if (f == "arcsinh")
+      return std::asinh(x);
+    if (f == "arccosh")
+      return std::acosh(x);
+    if (f == "arctanh")
+      return std::atanh(x);
     return nan;
   }
   case E::plusMinus:

@@ -27,7 +27,7 @@ bool isMatrix(const Value &v) {
 std::shared_ptr<const Value> entry(ExpressionPtr e) {
   if (auto exact = exactValue(*e))
     e = toExpression(*exact);
-  else if (nodesOf(*e) > kLargest)
+  else if (const size_t nodes = nodesOf(*e); nodes > kLargest || !spend(nodes))
     return nullptr;
   auto v = std::make_shared<Value>();
   v->kind = Kind::expression;
@@ -47,20 +47,39 @@ MatrixPtr matrix(std::vector<ExpressionPtr> entries, size_t columns) {
   return v;
 }
 
-// Along the first of the rows that are left, over the columns that are left.
-ExpressionPtr expanded(const Value &m, size_t row, const std::vector<size_t> &columns) {
-  auto at = [&](size_t k) { return copyOf(*m.items[row * m.columns + columns[k]]->expression); };
+// Along the first of these rows, over these columns.
+ExpressionPtr expanded(const Value &m, const std::vector<size_t> &rows,
+                       const std::vector<size_t> &columns) {
+  auto at = [&](size_t k) {
+    return copyOf(*m.items[rows[0] * m.columns + columns[k]]->expression);
+  };
   if (columns.size() == 1)
     return at(0);
+  const std::vector<size_t> below(rows.begin() + 1, rows.end());
   ExpressionPtr all;
   for (size_t k = 0; k < columns.size(); ++k) {
     std::vector<size_t> others = columns;
     others.erase(others.begin() + static_cast<std::ptrdiff_t>(k));
-    ExpressionPtr term = node(E::multiply, at(k), expanded(m, row + 1, others));
+    ExpressionPtr term = node(E::multiply, at(k), expanded(m, below, others));
     if (k % 2)
       term = node(E::negate, std::move(term));
     all = all ? node(E::add, std::move(all), std::move(term)) : std::move(term);
   }
+  return all;
+}
+
+constexpr size_t kLargestDeterminant = 4;
+
+bool isSquare(const Value &m) {
+  return isMatrix(m) && m.items.size() == m.columns * m.columns && m.columns <= kLargestDeterminant;
+}
+
+// 0, 1, … without one of them.
+std::vector<size_t> indices(size_t count, size_t without) {
+  std::vector<size_t> all;
+  for (size_t k = 0; k < count; ++k)
+    if (k != without)
+      all.push_back(k);
   return all;
 }
 
@@ -114,13 +133,29 @@ MatrixPtr scaled(const Expression &factor, const Value &m) {
 }
 
 std::shared_ptr<const Value> determinant(const Value &m) {
-  constexpr size_t largest = 4;
-  if (!isMatrix(m) || m.items.size() != m.columns * m.columns || m.columns > largest)
+  if (!isSquare(m))
     return nullptr;
-  std::vector<size_t> columns(m.columns);
-  for (size_t k = 0; k < columns.size(); ++k)
-    columns[k] = k;
-  return entry(expanded(m, 0, columns));
+  const std::vector<size_t> all = indices(m.columns, m.columns);
+  return entry(expanded(m, all, all));
+}
+
+// By cofactors.
+MatrixPtr inverse(const Value &m) {
+  const auto whole = isSquare(m) ? determinant(m) : nullptr;
+  const auto exact = whole ? exactValue(*whole->expression) : std::nullopt;
+  if (!whole || (exact && exact->numerator == 0))
+    return nullptr;
+  std::vector<ExpressionPtr> entries;
+  for (size_t row = 0; row < m.columns; ++row)
+    for (size_t column = 0; column < m.columns; ++column) {
+      ExpressionPtr minor = m.columns == 1
+                                ? toExpression({1, 1})
+                                : expanded(m, indices(m.columns, column), indices(m.columns, row));
+      if ((row + column) % 2)
+        minor = node(E::negate, std::move(minor));
+      entries.push_back(node(E::divide, std::move(minor), copyOf(*whole->expression)));
+    }
+  return matrix(std::move(entries), m.columns);
 }
 
 } // namespace m1rt::vote

@@ -13,6 +13,7 @@ MatrixPtr sum(const Value &a, const Value &b);
 MatrixPtr product(const Value &a, const Value &b);
 MatrixPtr transposed(const Value &matrix);
 MatrixPtr scaled(const Expression &factor, const Value &matrix);
+MatrixPtr inverse(const Value &matrix);
 std::shared_ptr<const Value> determinant(const Value &matrix); // an expression
 
 } // namespace m1rt::vote

@@ -3,6 +3,7 @@
 
 #include "vote/wording.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -15,11 +16,16 @@ using E = Expression::Kind;
 constexpr int kMaxDepth = 100;
 
 const std::map<std::string, std::string> kFunctions = {
-    {"sin", "sin"},       {"cos", "cos"},    {"tan", "tan"},       {"cot", "cot"},
-    {"sec", "sec"},       {"csc", "csc"},    {"arcsin", "arcsin"}, {"arccos", "arccos"},
-    {"arctan", "arctan"}, {"sinh", "sinh"},  {"cosh", "cosh"},     {"tanh", "tanh"},
-    {"ln", "ln"},         {"log", "log"},    {"exp", "exp"},       {"asin", "arcsin"},
-    {"acos", "arccos"},   {"atan", "arctan"}};
+    {"sin", "sin"},         {"cos", "cos"},         {"tan", "tan"},         {"cot", "cot"},
+    {"sec", "sec"},         {"csc", "csc"},         {"arcsin", "arcsin"},   {"arccos", "arccos"},
+    {"arctan", "arctan"},   {"sinh", "sinh"},       {"cosh", "cosh"},       {"tanh", "tanh"},
+    {"ln", "ln"},           {"log", "log"},         {"exp", "exp"},         {"asin", "arcsin"},
+    {"acos", "arccos"},     {"atan", "arctan"},     {"coth", "coth"},       {"sech", "sech"},
+    {"csch", "csch"},       {"arccot", "arccot"},   {"arcsec", "arcsec"},   {"arccsc", "arccsc"},
+    {"arcsinh", "arcsinh"}, {"arccosh", "arccosh"}, {"arctanh", "arctanh"}, {"asinh", "arcsinh"},
+    {"acosh", "arccosh"},   {"atanh", "arctanh"}};
+// Of any number of arguments, in any order.
+const std::set<std::string> kOfMany = {"gcd", "lcm", "max", "min"};
 const std::map<std::string, std::string> kWordConstants = {
     {"pi", "\\pi"},    {"inf", "\\infty"},   {"infty", "\\infty"}, {"infinity", "\\infty"},
     {"oo", "\\infty"}, {"theta", "\\theta"}, {"alpha", "\\alpha"}, {"beta", "\\beta"}};
@@ -68,6 +74,7 @@ private:
   ExpressionPtr chosen();
   ExpressionPtr series(bool sum);
   ExpressionPtr function(const std::string &name);
+  ExpressionPtr functionOfMany(const std::string &name);
   ExpressionPtr numberInBase(const std::string &digits);
   ExpressionPtr mixedFraction(ExpressionPtr whole);
   bool startsFactor() const;
@@ -89,6 +96,9 @@ ExpressionPtr Parser::overOrChoose() {
   return below ? node(kind, "", std::move(e), std::move(below)) : nullptr;
 }
 
+// In a sum: of 10 + 4 \bmod 3 nobody knows which part is divided.
+bool isRemainder(const Expression &e) { return e.kind == E::function && e.text == "mod"; }
+
 ExpressionPtr Parser::sum() {
   if (++depth > kMaxDepth)
     return nullptr;
@@ -97,7 +107,7 @@ ExpressionPtr Parser::sum() {
     e = product();
   else if (skipOp("-")) {
     e = product();
-    e = e ? node(E::negate, "", std::move(e)) : nullptr;
+    e = e && !isRemainder(*e) ? node(E::negate, "", std::move(e)) : nullptr;
   } else if (isOp("±") || isOp("∓")) {
     std::string sign = tokens[at++].text;
     e = product();
@@ -108,7 +118,7 @@ ExpressionPtr Parser::sum() {
   while (e && (isOp("+") || isOp("-") || isOp("±") || isOp("∓"))) {
     std::string sign = tokens[at++].text;
     ExpressionPtr right = product();
-    if (!right)
+    if (!right || isRemainder(*e) || isRemainder(*right))
       return nullptr;
     if (sign == "+")
       e = node(E::add, "", std::move(e), std::move(right));
@@ -135,7 +145,8 @@ bool Parser::startsFactor() const {
     return t.text != "end" && t.text != "rfloor" && t.text != "rceil" && t.text != "over" &&
            t.text != "choose";
   case Kind::op:
-    return t.text == "(" || t.text == "[" || t.text == "{" || (t.text == "|" && bars == 0);
+    return t.text == "(" || t.text == "[" || t.text == "{" ||
+           ((t.text == "|" || t.text == "‖") && bars == 0);
   default:
     return false;
   }
@@ -144,6 +155,11 @@ bool Parser::startsFactor() const {
 ExpressionPtr Parser::product() {
   ExpressionPtr e = signedFactor();
   while (e) {
+    if (skipOp("\\bmod")) {
+      ExpressionPtr modulus = signedFactor();
+      e = modulus ? node(E::function, "mod", std::move(e), std::move(modulus)) : nullptr;
+      continue;
+    }
     bool divide = isOp("/"), times = isOp("*") || divide;
     if (!times && !startsFactor())
       break;
@@ -362,6 +378,24 @@ ExpressionPtr Parser::function(const std::string &name) {
   return node(E::power, "", std::move(e), std::move(exponent));
 }
 
+// \gcd(12, 18), \max\{a, b\}, min(3, 5) after their names; null for others.
+ExpressionPtr Parser::functionOfMany(const std::string &name) {
+  const char *open = isOp("(") ? "(" : isOp("[") ? "[" : "\\{";
+  const char *close = *open == '(' ? ")" : *open == '[' ? "]" : "\\}";
+  if (!skipOp(open))
+    return nullptr;
+  int outer = bars;
+  bars = 0;
+  ExpressionPtr e = make(E::function, name);
+  do {
+    e->kids.push_back(sum());
+    if (!e->kids.back() || e->kids.back()->kind == E::plusMinus)
+      return nullptr;
+  } while (skipOp(","));
+  bars = outer;
+  return e->kids.size() > 1 && skipOp(close) ? std::move(e) : nullptr;
+}
+
 // C_{10}^{3} after its C; null, nothing read, if it is another C with an index.
 ExpressionPtr Parser::chosen() {
   size_t start = at++;
@@ -380,8 +414,17 @@ size_t nodesOf(const Expression &e) {
   return nodes;
 }
 
-// \sum_{i=1}^{10} i^2 and \prod after their names, with bounds that are numbers, written out; null
-// for others.
+// Whether a name has this one within it, as a_k has k.
+bool hasIndex(const Expression &e, const std::string &index) {
+  const size_t subscript = e.kind == E::variable ? e.text.find('_') : std::string::npos;
+  return (subscript != std::string::npos && e.text.find(index, subscript) != std::string::npos) ||
+         std::any_of(e.kids.begin(), e.kids.end(),
+                     [&](const ExpressionPtr &kid) { return hasIndex(*kid, index); });
+}
+
+// \sum_{i=1}^{10} i^2 and \prod after their names. With bounds that are numbers they are written
+// out; others are a function of their bounds and of what they add, whose index has no name where
+// that is possible. Null where they would be too long.
 ExpressionPtr Parser::series(bool sum) {
   constexpr size_t longest = 200, largest = 4000; // terms, nodes of all terms
   const std::string name = tokens[at + 2].text;
@@ -390,13 +433,27 @@ ExpressionPtr Parser::series(bool sum) {
   if (!from || !skipOp("}") || !skipOp("^"))
     return nullptr;
   ExpressionPtr to = argument();
-  auto first = exactValue(*from), last = to ? exactValue(*to) : std::nullopt;
-  if (!first || !last || first->denominator != 1 || last->denominator != 1 ||
-      first->numerator > last->numerator || last->numerator - first->numerator >= longest)
+  if (!to)
+    return nullptr;
+  auto first = exactValue(*from), last = exactValue(*to);
+  const bool numbers = first && last && first->denominator == 1 && last->denominator == 1;
+  if (numbers && (first->numerator > last->numerator ||
+                  last->numerator - first->numerator >= static_cast<__int128>(longest)))
     return nullptr;
   ExpressionPtr body = product(), all;
-  const size_t nodes =
-      body ? nodesOf(*body) * size_t(last->numerator - first->numerator + 1) : largest + 1;
+  if (!body)
+    return nullptr;
+  if (!numbers) {
+    if (hasPlusMinus(*from) || hasPlusMinus(*to) || hasPlusMinus(*body))
+      return nullptr;
+    std::string kind = sum ? "sum" : "prod";
+    if (hasIndex(*body, name))
+      kind += " " + name;
+    else
+      body = substitute(*body, name, *make(E::variable, "index"));
+    return node(E::function, kind, std::move(from), std::move(to), std::move(body));
+  }
+  const size_t nodes = nodesOf(*body) * size_t(last->numerator - first->numerator + 1);
   if (nodes > largest || !spend(4 * nodes))
     return nullptr;
   for (Rational i = *first; i.numerator <= last->numerator; ++i.numerator) {
@@ -437,6 +494,10 @@ ExpressionPtr Parser::atom() {
       ++at;
       return this->function(function->second);
     }
+    if (kOfMany.count(t.text)) {
+      ++at;
+      return functionOfMany(t.text);
+    }
     if (t.text == "sqrt") {
       ++at;
       ExpressionPtr x = atom();
@@ -471,6 +532,8 @@ ExpressionPtr Parser::atom() {
     auto function = kFunctions.find(t.text);
     if (function != kFunctions.end())
       return this->function(function->second);
+    if (kOfMany.count(t.text))
+      return functionOfMany(t.text);
     if (t.text == "frac" || t.text == "binom") {
       ExpressionPtr top = argument(), bottom = top ? argument() : nullptr;
       return bottom ? node(t.text == "frac" ? E::divide : E::binomial, "", std::move(top),
@@ -536,12 +599,15 @@ ExpressionPtr Parser::atom() {
       return group("[", "]");
     if (t.text == "{")
       return group("{", "}");
-    if (t.text == "|" && bars == 0) {
+    if ((t.text == "|" || t.text == "‖") && bars == 0) {
       ++at;
       bars = 1;
       ExpressionPtr x = sum();
       bars = 0;
-      return x && skipOp("|") ? node(E::absolute, "", std::move(x)) : nullptr;
+      if (!x || !skipOp(t.text.c_str()))
+        return nullptr;
+      return t.text == "|" || !hasVariables(*x) ? node(E::absolute, "", std::move(x))
+                                                : node(E::function, "norm", std::move(x));
     }
     return nullptr;
   case Kind::text:

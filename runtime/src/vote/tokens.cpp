@@ -25,14 +25,22 @@ const std::set<std::string> kTextCommands = {
     "text",   "mbox",   "textrm",     "textbf",       "textit", "mathrm", "rm",
     "mathbf", "mathit", "textnormal", "operatorname", "hbox",   "texttt", "mathsf"};
 const std::map<std::string, std::string> kOperators = {
-    {"cdot", "*"},     {"times", "*"},    {"ast", "*"},    {"div", "/"},      {"pm", "±"},
-    {"mp", "∓"},       {"le", "≤"},       {"leq", "≤"},    {"leqslant", "≤"}, {"ge", "≥"},
-    {"geq", "≥"},      {"geqslant", "≥"}, {"ne", "≠"},     {"neq", "≠"},      {"lt", "<"},
-    {"gt", ">"},       {"cup", "∪"},      {"cap", "∩"},    {"in", "∈"},       {"lbrace", "\\{"},
-    {"rbrace", "\\}"}, {"langle", "("},   {"rangle", ")"}, {"lvert", "|"},    {"rvert", "|"},
-    {"vert", "|"},     {"mid", "|"},      {"lbrack", "["}, {"rbrack", "]"},   {"lparen", "("},
-    {"rparen", ")"},   {"colon", ":"},    {"approx", "≈"}, {"equiv", "="},    {"circ", "°"},
-    {"degree", "°"}};
+    {"cdot", "*"},     {"times", "*"},     {"ast", "*"},     {"div", "/"},      {"pm", "±"},
+    {"mp", "∓"},       {"le", "≤"},        {"leq", "≤"},     {"leqslant", "≤"}, {"ge", "≥"},
+    {"geq", "≥"},      {"geqslant", "≥"},  {"ne", "≠"},      {"neq", "≠"},      {"lt", "<"},
+    {"gt", ">"},       {"cup", "∪"},       {"cap", "∩"},     {"in", "∈"},       {"lbrace", "\\{"},
+    {"rbrace", "\\}"}, {"langle", "("},    {"rangle", ")"},  {"lvert", "|"},    {"rvert", "|"},
+    {"vert", "|"},     {"mid", "|"},       {"lbrack", "["},  {"rbrack", "]"},   {"lparen", "("},
+    {"rparen", ")"},   {"colon", ":"},     {"approx", "≈"},  {"equiv", "="},    {"circ", "°"},
+    {"degree", "°"},   {"Vert", "‖"},      {"lVert", "‖"},   {"rVert", "‖"},    {"pmod", "\\pmod"},
+    {"pod", "\\pmod"}, {"bmod", "\\bmod"}, {"mod", "\\bmod"}};
+// A letter below one of these, or of its alphabet, is a name of its own: no factor that goes in
+// \frac{\vec{a}}{\vec{b}}.
+const std::set<std::string> kMarks = {
+    "vec", "hat",  "bar",     "tilde",   "widehat",  "widetilde", "overrightarrow",
+    "dot", "ddot", "mathcal", "mathscr", "mathfrak", "mathbb"};
+// And so is a letter behind one of these.
+const std::set<std::string> kPrefixes = {"\\Delta", "\\partial", "\\nabla"};
 // Between two things that must not change places: no factors. What holds one is text, but for what
 // withoutRemarks() and the reader know.
 const std::set<std::string> kSigns = {
@@ -51,12 +59,24 @@ const std::map<std::string, std::string> kCommands = {{"dfrac", "frac"},
                                                       {"smallsetminus", "setminus"},
                                                       {"varepsilon", "epsilon"},
                                                       {"emptyset", "varnothing"},
-                                                      {"R", "mathbbR"}};
+                                                      {"R", "mathbbR"},
+                                                      {"arsinh", "arcsinh"},
+                                                      {"arcosh", "arccosh"},
+                                                      {"artanh", "arctanh"},
+                                                      {"ctg", "cot"},
+                                                      {"tg", "tan"}};
 const std::set<std::string> kKept = {
-    "frac",     "sqrt",   "binom",  "sin",   "cos",    "tan",  "cot", "sec", "csc",
-    "arcsin",   "arccos", "arctan", "sinh",  "cosh",   "tanh", "ln",  "log", "exp",
-    "overline", "begin",  "end",    "boxed", "fbox",   "max",  "min", "gcd", "lfloor",
-    "rfloor",   "lceil",  "rceil",  "over",  "choose", "sum",  "prod"};
+    "frac",   "sqrt",   "binom",  "sin",      "cos",    "tan",    "cot",     "sec",    "csc",
+    "arcsin", "arccos", "arctan", "sinh",     "cosh",   "tanh",   "ln",      "log",    "exp",
+    "coth",   "arccot", "sech",   "overline", "begin",  "end",    "boxed",   "fbox",   "max",
+    "min",    "gcd",    "lcm",    "csch",     "lfloor", "rfloor", "lceil",   "rceil",  "over",
+    "choose", "sum",    "prod",   "arcsinh",  "arcsec", "arccsc", "arccosh", "arctanh"};
+// Names that \operatorname, \mathrm and \text give to functions.
+const std::set<std::string> kUprightFunctions = {
+    "sin",     "cos",     "tan",     "cot",    "sec",    "csc",  "arcsin", "arccos", "arctan",
+    "arccot",  "arcsec",  "arccsc",  "sinh",   "cosh",   "tanh", "coth",   "sech",   "csch",
+    "arcsinh", "arccosh", "arctanh", "ln",     "log",    "exp",  "max",    "min",    "gcd",
+    "lcm",     "det",     "arsinh",  "arcosh", "artanh", "lg"};
 const std::map<std::string, std::string> kUnicode = {{"π", "\\pi "},
                                                      {"√", "\\sqrt "},
                                                      {"×", "\\times "},
@@ -212,8 +232,22 @@ public:
 
 private:
   void push(Token::Kind kind, std::string text) {
+    if (kind == Token::Kind::letter && !tokens.empty() &&
+        tokens.back().kind == Token::Kind::letter && kPrefixes.count(tokens.back().text) &&
+        !kPrefixes.count(text)) {
+      tokens.back().text += ' ' + text;
+      space = line = false;
+      return;
+    }
     tokens.push_back({kind, std::move(text), space && !line});
     space = line = false;
+  }
+  // f' is another letter than f.
+  void prime() {
+    if (!tokens.empty() && tokens.back().kind == Token::Kind::letter && !space)
+      tokens.back().text += '\'';
+    else
+      push(Token::Kind::letter, "'");
   }
   void pushOp(const char *text) { push(Token::Kind::op, text); }
 
@@ -232,7 +266,11 @@ private:
       size_t end = at;
       while (end < s.size() && isLetter(s[end]))
         ++end;
-      push(end - at == 1 ? Token::Kind::letter : Token::Kind::word, s.substr(at, end - at));
+      const std::string name = s.substr(at, end - at);
+      if (name == "mod")
+        pushOp("\\bmod");
+      else
+        push(end - at == 1 ? Token::Kind::letter : Token::Kind::word, name);
       at = end;
     } else if (c == '\\') {
       command();
@@ -244,13 +282,13 @@ private:
       braces += c == '{' ? 1 : c == '}' ? -1 : 0;
       brackets += c == '(' || c == '[' ? 1 : c == ')' || c == ']' ? -1 : 0;
       ok = braces >= 0;
-      if (c == '^' && degree())
+      if (c == '^' && (degree() || primes()))
         return;
       push(Token::Kind::op, std::string(1, c));
       ++at;
     } else if (c == '.' || c == '\'' || c == '"' || c == '?') {
-      if (c == '\'') // f' is another letter than f
-        push(Token::Kind::letter, "'");
+      if (c == '\'')
+        prime();
       ++at;
     } else { // a character of another script
       size_t end = at + 1;
@@ -282,6 +320,22 @@ private:
       }
     }
     return false;
+  }
+
+  // f^\prime and f^{\prime\prime}
+  bool primes() {
+    size_t i = at + 1;
+    const bool braces = i < s.size() && s[i] == '{';
+    i += braces;
+    size_t count = 0;
+    for (; s.compare(i, 6, "\\prime") == 0; i += 6)
+      ++count;
+    if (!count || (braces && (i >= s.size() || s[i] != '}')))
+      return false;
+    for (; count > 0; --count)
+      prime();
+    at = i + braces;
+    return true;
   }
 
   // The e of 6.72e-5 with what follows; 0 if there is none. 3e-1 stays a product and a difference:
@@ -423,7 +477,7 @@ private:
       } else if (c == '%') {
         push(Token::Kind::op, "%");
       } else if (c == '|') {
-        push(Token::Kind::op, "|");
+        pushOp("‖");
       } else if (c != '!' && c != '(' && c != ')' && c != '[' && c != ']' &&
                  c != '$') { // \, \; \: and the like
         space = true;
@@ -456,6 +510,8 @@ private:
           std::string content = s.substr(open + 1, i - open - 1);
           if (withGroup || content == "$" || content == "\\$")
             return;
+          if (upright(name, content))
+            return;
           // Upright in print, or bold: no units.
           bool symbol = content == "i" || content == "e" ||
                         (content.size() == 1 && isLetter(content[0]) &&
@@ -467,17 +523,8 @@ private:
       ok = false;
       return;
     }
-    if (name == "mathbb") { // \mathbb{R} and \mathbb R are one symbol
-      size_t letter = s.find_first_not_of(" {", at);
-      if (letter != std::string::npos && isLetter(s[letter])) {
-        size_t close = s.find('{', at) < letter ? s.find_first_not_of(' ', letter + 1) : letter;
-        if (close != std::string::npos && (close == letter || s[close] == '}')) {
-          push(Token::Kind::letter, "\\mathbb" + s.substr(letter, 1));
-          at = close + 1;
-          return;
-        }
-      }
-    }
+    if (kMarks.count(name) && marked(name))
+      return;
     auto op = kOperators.find(name);
     if (op != kOperators.end()) {
       brackets += op->second == "\\{" || op->second == "(" || op->second == "["   ? 1
@@ -495,6 +542,57 @@ private:
     }
     push(kKept.count(name) ? Token::Kind::command : Token::Kind::letter,
          kKept.count(name) ? name : "\\" + name);
+  }
+
+  // \operatorname{lcm} and \text{ mod }: what \lcm and \bmod would be.
+  bool upright(const std::string &command, const std::string &content) {
+    const size_t first = content.find_first_not_of(' ');
+    const size_t last = content.find_last_not_of(' ');
+    const std::string name =
+        first == std::string::npos ? content : content.substr(first, last - first + 1);
+    if (name == "mod") {
+      pushOp("\\bmod");
+      return true;
+    }
+    if (!kUprightFunctions.count(name))
+      return false;
+    // 5 \text{ min} and 3 \mathrm{sec} are times.
+    const size_t next = s.find_first_not_of(' ', at);
+    const bool opens = next != std::string::npos &&
+                       (s[next] == '(' || s[next] == '[' || s.compare(next, 2, "\\{") == 0 ||
+                        s.compare(next, 5, "\\left") == 0);
+    if ((name == "min" || name == "sec") && command != "operatorname" && !opens)
+      return false;
+    auto renamed = kCommands.find(name);
+    if (name == "det")
+      push(Token::Kind::letter, "\\det");
+    else
+      push(Token::Kind::command, renamed == kCommands.end() ? name : renamed->second);
+    return true;
+  }
+
+  // \vec{v}, \vec v and \mathbb{R}, as \vecv and \mathbbR; false where no letter follows.
+  bool marked(const std::string &name) {
+    size_t begin = s.find_first_not_of(' ', at);
+    const bool group = begin != std::string::npos && s[begin] == '{';
+    if (group)
+      begin = s.find_first_not_of(' ', begin + 1);
+    if (begin == std::string::npos)
+      return false;
+    size_t end = begin + (s[begin] == '\\');
+    while (end < s.size() && isLetter(s[end]) && (group || s[begin] == '\\' || end == begin))
+      ++end;
+    if (end == begin + (s[begin] == '\\')) { // \vec{0}
+      if (!group || !isDigit(s[begin]))
+        return false;
+      end = begin + 1;
+    }
+    const size_t close = group ? s.find_first_not_of(' ', end) : end - 1;
+    if (close == std::string::npos || (group && s[close] != '}'))
+      return false;
+    push(Token::Kind::letter, "\\" + name + s.substr(begin, end - begin));
+    at = close + 1;
+    return true;
   }
 
   std::string s;

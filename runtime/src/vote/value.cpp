@@ -1,7 +1,6 @@
 #include "vote/value.h"
 
-#include "vote/matrix.h"
-#include "vote/wording.h"
+#include "vote/reader.h"
 
 #include <algorithm>
 #include <map>
@@ -14,57 +13,35 @@ using Kind = Value::Kind;
 using ValuePtr = std::shared_ptr<const Value>;
 
 constexpr size_t kLongestAnswer = 4000;
-constexpr int kMaxDepth = 30;
 
-class Reader {
-public:
-  explicit Reader(const std::string &latex) : latex(latex) {}
+} // namespace
 
-  std::shared_ptr<Value> run() {
-    if (auto time = timeOfDay(latex)) {
-      auto v = std::make_shared<Value>();
-      v->text = *time;
-      return v;
-    }
-    auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
-    if (!all)
-      return textValue();
-    tokens = withoutRemarks(std::move(*all));
-    // ]0, 1[ is (0, 1)
-    if (tokens.size() > 3 && (isOp(tokens[0], "]") || isOp(tokens.back(), "[")) &&
-        (isOp(tokens[0], "]") || isOp(tokens[0], "[")) &&
-        (isOp(tokens.back(), "]") || isOp(tokens.back(), "["))) {
-      tokens[0].text = isOp(tokens[0], "]") ? "(" : "[";
-      tokens.back().text = isOp(tokens.back(), "[") ? ")" : "]";
-    }
-    ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
-    return v ? std::make_shared<Value>(*v) : textValue();
-  }
-
-private:
-  std::shared_ptr<Value> textValue() const {
+std::shared_ptr<Value> Reader::run() {
+  if (auto time = timeOfDay(latex)) {
     auto v = std::make_shared<Value>();
-    v->text = plainText(latex);
+    v->text = *time;
     return v;
   }
+  auto all = latex.size() > kLongestAnswer ? std::nullopt : tokenize(latex);
+  if (!all)
+    return textValue();
+  tokens = withoutRemarks(std::move(*all));
+  // ]0, 1[ is (0, 1)
+  if (tokens.size() > 3 && (isOp(tokens[0], "]") || isOp(tokens.back(), "[")) &&
+      (isOp(tokens[0], "]") || isOp(tokens[0], "[")) &&
+      (isOp(tokens.back(), "]") || isOp(tokens.back(), "["))) {
+    tokens[0].text = isOp(tokens[0], "]") ? "(" : "[";
+    tokens.back().text = isOp(tokens.back(), "[") ? ")" : "]";
+  }
+  ValuePtr v = tokens.empty() ? nullptr : read(0, tokens.size(), 0);
+  return v ? std::make_shared<Value>(*v) : textValue();
+}
 
-  ValuePtr readMatrices(size_t begin, size_t end, int depth);
-  ValuePtr readMatrixTerm(size_t begin, size_t end, bool negative, int depth);
-  // Positions of a separator outside all brackets; nothing when brackets do not match.
-  std::vector<size_t> findTop(size_t begin, size_t end, const std::set<std::string> &ops) const;
-  ValuePtr read(size_t begin, size_t end, int depth);
-  ValuePtr readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
-  ValuePtr relationValue(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
-  ValuePtr readCases(size_t begin, size_t end, int depth);
-  ValuePtr readBrackets(size_t begin, size_t end, int depth);
-  ValuePtr readMatrix(size_t begin, size_t end, int depth);
-  bool readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out);
-  ValuePtr readExpression(size_t begin, size_t end);
-  bool isName(size_t begin, size_t end) const { return vote::isName(tokens, begin, end); }
-
-  std::string latex;
-  Tokens tokens;
-};
+std::shared_ptr<Value> Reader::textValue() const {
+  auto v = std::make_shared<Value>();
+  v->text = plainText(latex);
+  return v;
+}
 
 std::vector<size_t> Reader::findTop(size_t begin, size_t end,
                                     const std::set<std::string> &ops) const {
@@ -86,6 +63,8 @@ std::vector<size_t> Reader::findTop(size_t begin, size_t end,
   }
   return found;
 }
+
+namespace {
 
 ValuePtr interval(const char *open, ValuePtr low, ValuePtr high, const char *close) {
   auto v = std::make_shared<Value>();
@@ -216,6 +195,57 @@ ValuePtr realsWithout(const Value &numbers) {
   return v;
 }
 
+} // namespace
+
+// x ≡ 10 (mod 7) and 3 \pmod 7: the class of a remainder, or of several. Null for others.
+ValuePtr Reader::readCongruence(size_t begin, size_t end, int depth) {
+  std::vector<size_t> at = findTop(begin, end, {"\\pmod"});
+  size_t last = end;                                                 // of the modulus
+  if (at.empty() && end - begin > 4 && isOp(tokens[end - 1], ")")) { // (mod 7)
+    size_t open = end - 1;
+    while (open > begin && !isOp(tokens[open], "("))
+      --open;
+    if (open > begin && isOp(tokens[open + 1], "\\bmod")) {
+      at = {open};
+      last = end - 1;
+    }
+  }
+  if (at.size() != 1 || at[0] == begin)
+    return nullptr;
+  const size_t first = at[0] + (last == end ? 1 : 2);
+  if (first >= last || !findTop(first, last, {",", ";", "=", "<", ">", "≤", "≥"}).empty())
+    return nullptr;
+  const std::vector<size_t> equals = findTop(begin, at[0], {"="});
+  size_t from = begin;
+  if (equals.size() == 1 && isName(begin, equals[0]))
+    from = equals[0] + 1;
+  ValuePtr modulus = read(first, last, depth + 1), residues = read(from, at[0], depth + 1);
+  const bool known = modulus && residues && modulus->kind == Kind::expression;
+  if (!known)
+    return nullptr;
+  const auto m = exactValue(*modulus->expression);
+  auto classOf = [&](const ValuePtr &residue) -> ValuePtr {
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::tuple;
+    v->open = "≡";
+    v->items = {residue, modulus};
+    const auto exact =
+        residue->kind == Kind::expression ? exactValue(*residue->expression) : std::nullopt;
+    if (exact && m && exact->denominator == 1 && m->denominator == 1 && m->numerator > 0)
+      v->items[0] = rational({(exact->numerator % m->numerator + m->numerator) % m->numerator, 1});
+    if (residue->kind == Kind::equation) // 2x ≡ 4 is not x ≡ 2
+      v->items = {residue->items[0], residue->items[1], modulus};
+    return v;
+  };
+  if (residues->kind != Kind::list)
+    return classOf(residues);
+  auto all = std::make_shared<Value>();
+  all->kind = Kind::list;
+  for (const ValuePtr &residue : residues->items)
+    all->items.push_back(classOf(residue));
+  return all;
+}
+
 ValuePtr Reader::read(size_t begin, size_t end, int depth) {
   if (begin >= end || depth > kMaxDepth)
     return nullptr;
@@ -235,6 +265,8 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     v->kind = Kind::set;
     return v;
   }
+  if (ValuePtr congruence = readCongruence(begin, end, depth))
+    return congruence;
   std::vector<size_t> at = findTop(begin, end, {",", ";"});
   if (!at.empty()) {
     auto v = std::make_shared<Value>();
@@ -314,6 +346,8 @@ bool Reader::readItems(size_t begin, size_t end, const std::vector<size_t> &at, 
   return true;
 }
 
+namespace {
+
 ValuePtr joinedIntervals(ValuePtr a, ValuePtr b) {
   auto v = std::make_shared<Value>();
   v->kind = Kind::joined;
@@ -369,6 +403,8 @@ ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
   return below ? interval("(", infinity(true), rational(*at), close)
                : interval(open, rational(*at), infinity(false), ")");
 }
+
+} // namespace
 
 ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
   ValuePtr v = relationValue(begin, end, at, depth);
@@ -427,6 +463,9 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
     v->kind = Kind::equation;
     v->items = {sides.front(), sides.back()};
     v->named = isName(begin, at[0]);
+    // xy = k says something of three quantities, mn = 12 names a number.
+    if (v->named && isProduct(tokens, begin, at[0]) && !isConstant(sides.back()))
+      v->named = false;
     if (!v->named && at.size() == 1 && isName(at[0] + 1, end)) { // 5 = x
       v->named = true;
       std::swap(v->items[0], v->items[1]);
@@ -526,49 +565,6 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
   return readItems(begin + 1, end - 1, at, depth, *v) ? v : nullptr;
 }
 
-// \begin{pmatrix} a & b \\ c & d \end{pmatrix}, whatever its brackets; between bars, its
-// determinant.
-ValuePtr Reader::readMatrix(size_t begin, size_t end, int depth) {
-  if (end - begin < 8 || !isOp(tokens[begin + 1], "{") || !isOp(tokens[begin + 3], "}") ||
-      tokens[end - 4].kind != Token::Kind::command || tokens[end - 4].text != "end" ||
-      !isOp(tokens[end - 3], "{") || !isOp(tokens[end - 1], "}"))
-    return nullptr;
-  bool isArray = tokens[begin + 2].text == "array";
-  if (!isArray && tokens[begin + 2].text.find("matrix") == std::string::npos)
-    return nullptr;
-  size_t from = begin + 4;
-  if (isArray && isOp(tokens[from], "{")) // its columns: {cc}, {c|c}
-    while (from < end - 4 && !isOp(tokens[from++], "}")) {
-    }
-  size_t last = end - 4;
-  if (isOp(tokens[last - 1], "\\\\"))
-    --last;
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::matrix;
-  size_t inRow = 0;
-  int level = 0;
-  for (size_t i = from; i <= last; ++i) {
-    bool rowEnds = i == last || (level == 0 && isOp(tokens[i], "\\\\"));
-    if (!rowEnds && !(level == 0 && isOp(tokens[i], "&"))) {
-      level += isOp(tokens[i], "{") ? 1 : isOp(tokens[i], "}") ? -1 : 0;
-      continue;
-    }
-    ValuePtr item = read(from, i, depth + 1);
-    if (!item)
-      return nullptr;
-    v->items.push_back(item);
-    ++inRow;
-    from = i + 1;
-    if (rowEnds) {
-      if (v->columns && v->columns != inRow)
-        return nullptr;
-      v->columns = inRow;
-      inRow = 0;
-    }
-  }
-  return tokens[begin + 2].text == "vmatrix" ? determinant(*v) : v;
-}
-
 // \begin{cases} x = 1 \\ y = 2 \end{cases}: a point, or conditions that hold together. Null for
 // others.
 ValuePtr Reader::readCases(size_t begin, size_t end, int depth) {
@@ -593,100 +589,6 @@ ValuePtr Reader::readCases(size_t begin, size_t end, int depth) {
   const bool named = std::all_of(rows.items.begin(), rows.items.end(),
                                  [](const ValuePtr &row) { return !row->of.empty(); });
   return point ? point : named ? conditions(rows.items) : nullptr;
-}
-
-// A matrix in brackets, a determinant, or matrices that are added, multiplied and raised:
-// \left[\begin{array}…\end{array}\right], \det\begin{pmatrix}…, \frac13\begin{pmatrix}…, A + B.
-ValuePtr Reader::readMatrices(size_t begin, size_t end, int depth) {
-  auto isBegin = [&](size_t i) {
-    return tokens[i].kind == Token::Kind::command && tokens[i].text == "begin";
-  };
-  size_t at = begin;
-  while (at < end && !isBegin(at))
-    ++at;
-  if (at == end)
-    return nullptr;
-  if (at == begin + 1 && (isOp(tokens[begin], "(") || isOp(tokens[begin], "[")) &&
-      (isOp(tokens[end - 1], ")") || isOp(tokens[end - 1], "]")))
-    return readMatrix(at, end - 1, depth);
-  if (at == begin + 1 && tokens[begin].text == "\\det") {
-    ValuePtr matrix = readMatrix(at, end, depth);
-    return matrix ? determinant(*matrix) : nullptr;
-  }
-  std::vector<size_t> signs = findTop(begin, end, {"+", "-"});
-  if (signs.empty() || signs[0] != begin)
-    signs.insert(signs.begin(), begin);
-  ValuePtr all;
-  for (size_t i = 0; i < signs.size(); ++i) {
-    const bool isSign = isOp(tokens[signs[i]], "+") || isOp(tokens[signs[i]], "-");
-    ValuePtr term = readMatrixTerm(signs[i] + isSign, i + 1 < signs.size() ? signs[i + 1] : end,
-                                   isOp(tokens[signs[i]], "-"), depth);
-    all = term && all ? sum(*all, *term) : term;
-    if (!all)
-      return nullptr;
-  }
-  return all;
-}
-
-// Factors and matrices, perhaps raised to small powers, in a row.
-ValuePtr Reader::readMatrixTerm(size_t begin, size_t end, bool negative, int depth) {
-  constexpr int largestPower = 8;
-  auto isCommand = [&](size_t i, const char *name) {
-    return tokens[i].kind == Token::Kind::command && tokens[i].text == name;
-  };
-  ValuePtr all;
-  for (size_t at = begin; at < end;) {
-    size_t from = at;
-    while (at < end && !isCommand(at, "begin"))
-      ++at;
-    if (at == end || (all && at > from + isOp(tokens[from], "*")))
-      return nullptr; // a factor stands first
-    if (!all && at > from) {
-      ExpressionPtr factor = parseExpression(tokens, from, at - isOp(tokens[at - 1], "*"));
-      if (!factor || hasPlusMinus(*factor))
-        return nullptr;
-      auto v = std::make_shared<Value>();
-      v->kind = Kind::expression;
-      v->expression = std::move(factor);
-      all = v;
-    }
-    from = at;
-    while (at < end && !isCommand(at, "end"))
-      ++at;
-    at += 4; // \end{…}
-    ValuePtr matrix = at <= end ? readMatrix(from, at, depth) : nullptr;
-    if (!matrix)
-      return nullptr;
-    ValuePtr power = matrix;
-    if (at + 1 < end && isOp(tokens[at], "^")) {
-      const size_t braces = isOp(tokens[at + 1], "{"), digits = at + 1 + braces;
-      const bool turned =
-          digits < end && (tokens[digits].text == "T" || tokens[digits].text == "\\top");
-      if (turned) {
-        power = transposed(*power);
-      } else if (digits >= end || tokens[digits].text.size() != 1 || tokens[digits].text[0] < '1' ||
-                 tokens[digits].text[0] > '0' + largestPower)
-        return nullptr;
-      for (char k = '1'; !turned && power && k < tokens[digits].text[0]; ++k)
-        power = product(*power, *matrix);
-      at = digits + 1 + braces;
-    }
-    if (!power)
-      return nullptr;
-    all = !all                            ? power
-          : all->kind == Kind::expression ? scaled(*all->expression, *power)
-                                          : product(*all, *power);
-    if (!all)
-      return nullptr;
-  }
-  if (!negative || !all)
-    return all;
-  Expression one, minusOne;
-  one.kind = Expression::Kind::number;
-  one.text = "1";
-  minusOne.kind = Expression::Kind::negate;
-  minusOne.kids.push_back(std::make_unique<Expression>(std::move(one)));
-  return scaled(minusOne, *all);
 }
 
 ValuePtr Reader::readExpression(size_t begin, size_t end) {
@@ -716,8 +618,6 @@ ValuePtr Reader::readExpression(size_t begin, size_t end) {
   }
   return v;
 }
-
-} // namespace
 
 std::shared_ptr<const Value> readAnswer(const std::string &latex) { return Reader(latex).run(); }
 

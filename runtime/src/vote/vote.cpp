@@ -4,29 +4,46 @@
 #include "vote/value.h"
 
 #include <algorithm>
-#include <iterator>
 #include <map>
+#include <set>
 #include <string_view>
 
 namespace m1rt {
 
 // LaTeX that was escaped for JSON once too often, \\\\frac12, as it was before: all its backslashes
-// come in pairs, which part rows elsewhere, and some of them begin a command.
+// come in pairs, which part rows elsewhere, or are line ends and quotation marks, and some pairs
+// begin a command.
 static std::string withoutDoubledEscapes(const std::string &text) {
-  static const char *const commands[] = {"frac",  "dfrac", "tfrac", "sqrt", "left",
-                                         "boxed", "begin", "text",  "pi",   "cdot"};
+  static const std::set<std::string_view> commands = {
+      "frac", "dfrac", "tfrac", "sqrt", "left", "boxed", "begin", "text", "pi",    "cdot",
+      "le",   "leq",   "ge",    "geq",  "in",   "infty", "cup",   "cap",  "times", "pm"};
+  // Single ones that begin with an n.
+  static const std::set<std::string_view> single = {
+      "ne", "neq", "neg", "nu", "ni", "not", "notin", "nabla", "newline", "nmid", "n"};
+  auto nameAt = [&](size_t begin) {
+    size_t end = begin;
+    while (end < text.size() &&
+           ((text[end] >= 'a' && text[end] <= 'z') || (text[end] >= 'A' && text[end] <= 'Z')))
+      ++end;
+    return std::string_view(text).substr(begin, end - begin);
+  };
   std::string halved;
   bool doubled = false;
   for (size_t i = 0; i < text.size(); ++i) {
-    halved += text[i];
-    if (text[i] != '\\')
+    if (text[i] != '\\') {
+      halved += text[i];
       continue;
-    if (++i >= text.size() || text[i] != '\\')
+    }
+    if (++i >= text.size())
       return text;
-    const size_t end = std::min(text.find_first_of("{[(\\ ,)}", i + 1), text.size());
-    doubled |= std::any_of(std::begin(commands), std::end(commands), [&](const char *name) {
-      return text.compare(i + 1, end - i - 1, name) == 0;
-    });
+    if (text[i] == '"' || (text[i] == 'n' && (nameAt(i) == "n" || !single.count(nameAt(i))))) {
+      halved += text[i] == 'n' ? '\n' : '"';
+      continue;
+    }
+    if (text[i] != '\\')
+      return text;
+    halved += '\\';
+    doubled |= commands.count(nameAt(i + 1)) != 0;
   }
   return doubled ? halved : text;
 }
@@ -44,8 +61,7 @@ static std::string withoutMarkup(std::string text) {
 static std::string keyOf(const std::string &given) {
   vote::beginReading();
   const std::string text = withoutDoubledEscapes(given);
-  const std::string answer =
-                        withoutMarkup(trimmed(extractBoxed(text).value_or(statedAnswer(text)))),
+  const std::string answer = withoutMarkup(trimmed(answerIn(text))),
                     key = vote::canonical(vote::readAnswer(answer))->key;
   return key.empty() ? "L" + trimmed(answer) : key;
 }

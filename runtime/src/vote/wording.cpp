@@ -277,7 +277,58 @@ std::optional<std::string> timeOfDay(const std::string &latex) {
   return text;
 }
 
+namespace {
+
+// Small letters, Greek ones too, that stand beside one another outside brackets.
+struct Products {
+  size_t longest = 0; // of the terms of a sum
+  bool sum = false, coordinates = false;
+};
+Products productsOf(const Tokens &tokens, size_t begin, size_t end) {
+  Products all;
+  size_t factors = 0;
+  int depth = 0;
+  auto add = [&](const std::string &name) {
+    const bool greek = name[0] == '\\' && name != "\\angle" && name != "\\triangle";
+    if (depth > 0 || !(greek || (name[0] >= 'a' && name[0] <= 'z')))
+      return;
+    all.longest = std::max(all.longest, ++factors);
+    all.coordinates |= name == "x" || name == "y" || name == "z";
+  };
+  for (size_t i = begin; i < end; ++i) {
+    const Token &t = tokens[i];
+    if (isOp(t, "_")) {
+      if (++i < end && isOp(tokens[i], "{"))
+        while (i < end && !isOp(tokens[i], "}"))
+          ++i;
+    } else if (t.kind == Token::Kind::letter) {
+      if (i + 1 < end && isOp(tokens[i + 1], "(")) // f(x)
+        continue;
+      add(t.text);
+    } else if (t.kind == Token::Kind::word && !isProse(t.text) &&
+               !(t.text.size() == 3 && t.text.find_first_of("aeiou") != std::string::npos)) {
+      for (const char c : t.text) // but max, tax
+        add(std::string(1, c));
+    } else if (isOp(t, "(") || isOp(t, ")")) {
+      depth += isOp(t, "(") ? 1 : -1;
+    } else if (depth == 0 && (isOp(t, "+") || isOp(t, "-"))) {
+      all.sum = true;
+      factors = 0;
+    }
+  }
+  return all;
+}
+
+} // namespace
+
+bool isProduct(const Tokens &tokens, size_t begin, size_t end) {
+  return productsOf(tokens, begin, end).longest > 1;
+}
+
 bool isName(const Tokens &tokens, size_t begin, size_t end) {
+  const Products products = productsOf(tokens, begin, end);
+  if (products.longest > 1 && (products.sum || products.coordinates))
+    return false;
   bool letters = false;
   int depth = 0;
   bool arguments = false; // within brackets: of a function, which may have sums
@@ -306,6 +357,9 @@ bool isName(const Tokens &tokens, size_t begin, size_t end) {
                                                       "csc", "log", "ln",  "exp", "sqrt"};
       if (functions.count(t.text))
         return false;
+      letters = true;
+    } else if (t.kind == Token::Kind::command &&
+               (t.text == "gcd" || t.text == "lcm" || t.text == "max" || t.text == "min")) {
       letters = true;
     } else if (t.kind == Token::Kind::command && t.text == "overline") {
       while (i < end && !isOp(tokens[i], "}"))
@@ -466,6 +520,28 @@ Tokens withoutRemarks(Tokens tokens) {
   else
     tokens.erase(about, tokens.end());
   return tokens;
+}
+
+bool isUnit(const std::string &words) {
+  static const std::set<std::string> more = {
+      "m",          "s",           "g",          "h",          "l",         "n",
+      "j",          "w",           "v",          "k",          "hz",        "kwh",
+      "kw",         "mol",         "centimeter", "millimeter", "kilometer", "centimetres",
+      "kilometres", "millimetres", "kilogram",   "total",      "liter",     "litre"};
+  const Token token = {Token::Kind::text, words};
+  const std::vector<std::string> all = wordsOf(token);
+  const bool quotient = words.find('/') != std::string::npos; // m/s; 5 m may be a product
+  auto known = [&](const std::string &word) {
+    return kUnits.count(word) || (more.count(word) && (quotient || word.size() > 1));
+  };
+  const std::string signs = " /^23.abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  return !all.empty() && words[0] == ' ' && words.find_first_not_of(signs) == std::string::npos &&
+         std::all_of(all.begin(), all.end(), known);
+}
+
+bool changesValue(const std::string &words) {
+  const Token token = {Token::Kind::text, words};
+  return hasModifier(token) || hasOneOf(token, kOpposites);
 }
 
 const std::set<std::string> &closingWords() {

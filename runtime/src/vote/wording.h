@@ -26,13 +26,21 @@ std::optional<std::string> timeOfDay(const std::string &latex);
 // be products of variables.
 bool isProse(const std::string &word);
 
+// Whether these words are a unit and nothing else: " km/h", "square centimeters", "miles per hour".
+bool isUnit(const std::string &words);
+// Whether a word of these makes another value of a number beside it: "at least", "dozen", "root".
+bool changesValue(const std::string &words);
+
 // Of these is what may follow "is" behind an answer: "is the solution".
 const std::set<std::string> &closingWords();
 
-// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, xy, m + n, or words that name a
-// quantity, also one of a figure with capital letters ("area of ABC"); no powers or numbers. Words
-// around a variable say something else: "a reflection over the line y" is no name.
+// What an equation may define: x, y_1, f(x), (x, y), \angle ABC, AB, mn, m + n, or words that name
+// a quantity, also one of a figure with capital letters ("area of ABC"); no powers or numbers, no
+// xy (which is a curve's) and no ax + b. Words around a variable say something else: "a reflection
+// over the line y" is no name.
 bool isName(const Tokens &tokens, size_t begin, size_t end);
+// mn, and what else may be a product of variables.
+bool isProduct(const Tokens &tokens, size_t begin, size_t end);
 
 // Units and remarks around a value go, and so do words that only lead to it or close the sentence
 // ("so we get", "is the answer"); words that change what is said stay, and make it text. "and" and

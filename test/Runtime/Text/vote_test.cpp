@@ -436,6 +436,30 @@ TEST(Answers, TakeMillisecondsAtMost) {
     }
 }
 
+// Nor does looking for what a long chain of thought says.
+TEST(Answers, LongTextsTakeMillisecondsAtMost) {
+  constexpr size_t size = 300000;
+  for (const std::string part :
+       {"answer is $ ", "the answer is 5. ", "#### 5\n", "</think>", "<answer>5</answer>",
+        "<|im_end|>", "$1$ and ", "is 5 cm cm cm ", "so she has 5 ", "\\boxed{5} ", "\\boxed{",
+        "$$ $ \\[ ", "answer**", "5 km/h ", "\\\\frac ", " ", "## answer\n"}) {
+    std::string text;
+    while (text.size() + part.size() <= size)
+      text += part;
+    double best = 1e9;
+    for (int round = 0; round < 3; ++round) {
+      std::clock_t start = std::clock();
+      (void)answersEqual(text, "5");
+      best = std::min(best, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
+    }
+#if M1_SANITIZED
+    EXPECT_LT(best, 0.5) << part;
+#else
+    EXPECT_LT(best, 0.02) << part;
+#endif
+  }
+}
+
 // Most votes win across spellings, samples without answer count for nobody, and ties go to the
 // answer that came first.
 TEST(Majority, CountsByValue) {
