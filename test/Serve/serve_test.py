@@ -369,6 +369,9 @@ class Interface(unittest.TestCase):
         for kind, status in ((b"Application/JSON", b"200"), (b"application/json;charset=utf-8", b"200"), (b"application/jsonp", b"415")):
             self.assertEqual(answer(head(sized + last, kind=kind) + body).split()[1], status, kind)
         self.assertEqual(answer(head(sized + b"Content-Encoding: identity\r\n" + last) + body), plain)
+        kept = answer(b"GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\nHEAD /health HTTP/1.0\r\n\r\n")
+        self.assertEqual(re.findall(rb"(?:Connection|Keep-Alive|Accept-Ranges): [a-z-]+", kept), [b"Connection: keep-alive", b"Keep-Alive: timeout", b"Connection: close"])
+        self.assertIn(b"Connection: close", answer(head(sized).replace(b"POST", b"PUT") + body), "whose body is not read")
         old = answer(streamed.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n") + stream)
         front, _, events = old.partition(b"\r\n\r\n")
         self.assertNotIn(b"Transfer-Encoding", front)

@@ -259,15 +259,17 @@ void Service::addTo(HttpServer &http) {
     write(answer, error);
     return HttpServer::HandlerResponse::Handled;
   }));
-  // Who is not heard any more is told so.
-  http.set_post_routing_handler([this](const Http &, Answer &answer) {
+  http.set_post_routing_handler([this](const Http &request, Answer &answer) {
+    answer.headers.erase("Accept-Ranges"); // the library's, to HEAD
     if (draining)
       Connection::current()->closeAfterwards();
-    if (!Connection::current()->closes())
-      return;
-    answer.headers.erase("Keep-Alive");
+    // Who is not heard any more is told so, and one of HTTP/1.0 that is.
+    const bool last = Connection::current()->closes() || answer.has_header("Connection");
+    if (last)
+      answer.headers.erase("Keep-Alive");
     answer.headers.erase("Connection");
-    answer.set_header("Connection", "close");
+    if (last || request.version == "HTTP/1.0")
+      answer.set_header("Connection", last ? "close" : "keep-alive");
   });
   http.set_exception_handler(
       [](const Http &request, Answer &answer, const std::exception_ptr &thrown) {
