@@ -4,8 +4,11 @@
 Its structs are those of the headers, and what it gives is what the engine gives."""
 import array
 import asyncio
+import copy
 import ctypes
 import os
+import pathlib
+import pickle
 import re
 import struct
 import sys
@@ -290,6 +293,53 @@ class Python(unittest.TestCase):
                      lambda: self.model.engine(max_samples=-1), lambda: m1rt.Model(ARTIFACT, threads=-1)):
             self.assertRaises(ValueError, call)
         self.assertRaises(TypeError, self.model.generate, [[1]], 1, m1rt.Params(top_k=1.5))
+        for values, says in (({"max_new_tokens": None}, "max_new_tokens"), ({"temperature": "hot"}, "temperature"), ({"ignore_eos": "no"}, "ignore_eos"),
+                             ({"logprobs": "no"}, "logprobs"), ({"stop": [1]}, "stop[0]"), ({"stop": [b"a"]}, "stop[0]"), ({"stop_tokens": 5}, "stop_tokens"),
+                             ({"logit_bias": [1]}, "logit_bias"), ({"logit_bias": {1: "a"}}, "logit_bias")):
+            with self.assertRaises(TypeError) as caught:
+                self.model.generate([[1]], 1, m1rt.Params(**values))
+            self.assertIn(says, str(caught.exception))
+
+    def test_one_prompt_is_no_list(self):
+        """A prompt where several are expected would be one for each of its characters or bytes; any iterable of prompts is taken, once."""
+        params = m1rt.Params(max_new_tokens=3, ignore_eos=True)
+        wanted = [c.samples[0].tokens for c in self.model.generate([[1, 2], [3]], 1, params)]
+        self.assertEqual([c.samples[0].tokens for c in self.model.generate((prompt for prompt in ([1, 2], [3])), 1, params)], wanted)
+        for prompts, says in (("12", "prompts"), (b"12", "prompts"), ({"1": 1}, "prompts"), (None, "prompts"), ([1, 2], "prompts[0]"), ([[1], b"12"], "prompts[1]"),
+                              ([["a"]], "token ids"), ([[1.0]], "token ids")):
+            for call in self.model.generate, lambda *args: list(self.model.stream(*args)):
+                with self.assertRaises(TypeError) as caught:
+                    call(prompts, 1, params)
+                self.assertIn(says if says != "token ids" else "prompt", str(caught.exception))
+        for call, says in ((lambda: self.model.generate([[1]], 1.5, params), "n"), (lambda: self.model.generate([[1]], 1, {"max_new_tokens": 1}), "Params"),
+                           (lambda: self.model.chat("hi"), "messages[0]"), (lambda: self.model.chat([{"role": "user"}]), "messages[0]"),
+                           (lambda: self.model.chat([{"role": "user", "content": 5}]), "messages[0].content"), (lambda: self.model.encode(5), "text"),
+                           (lambda: self.model.decode("ab"), "token ids"), (lambda: self.model.update_weights([1]), "tensors"),
+                           (lambda: self.model.update_weights({5: array.array("f", [1])}), "names"), (lambda: m1rt.answer_of(5), "text")):
+            with self.assertRaises(TypeError) as caught:
+                call()
+            self.assertIn(says, str(caught.exception))
+
+    def test_one_owner(self):
+        """A handle has one owner, which knows when it is closed; a path may be any that Python has."""
+        for thing in self.model, self.model.engine():
+            for take in copy.copy, copy.deepcopy, pickle.dumps:
+                self.assertRaises(TypeError, take, thing)
+        with m1rt.Model(pathlib.Path(ARTIFACT)) as model:
+            engine = model.engine(max_samples=2, max_context=64)
+        self.assertEqual(len(engine.generate([[1, 2]], 1, m1rt.Params(max_new_tokens=2))), 1, "an engine outlives its model's handle")
+        stream = engine.stream([[1, 2]], 1, m1rt.Params(max_new_tokens=20, ignore_eos=True))
+        next(stream)
+        engine.close()
+        for call in (lambda: list(stream), engine.step, lambda: engine.submit([1]), lambda: engine.idle, lambda: engine.cancel(1), lambda: engine.stats,
+                     lambda: model.info, lambda: model.encode("a"), lambda: model.decode([1]), lambda: model.weights_digest,
+                     lambda: model.generation_defaults, lambda: model.generate([[1]]), lambda: model.update_weights({}), model.engine):
+            with self.assertRaises(ValueError) as caught:
+                call()
+            self.assertIn("is closed", str(caught.exception))
+        with self.model.engine() as engine:
+            for request, sample in ((-1, None), (1, -1), (2**64, None)):
+                self.assertRaises(ValueError, engine.cancel, request, sample)
 
     def test_votes(self):
         """Answers of equal value are one; ties go to the earlier sample; samples that were cut are silent."""

@@ -45,6 +45,8 @@ TEST(ServeRequest, Defaults) {
   EXPECT_FALSE(request.maxTokens);
   EXPECT_FALSE(request.stream || request.logprobs || request.seed);
   EXPECT_EQ(read("", false).maxTokens, 16u);
+  EXPECT_TRUE(read("", false).specialTokens);
+  EXPECT_FALSE(read(R"("add_special_tokens": false)", false).specialTokens);
 }
 
 TEST(ServeRequest, Fields) {
@@ -52,6 +54,7 @@ TEST(ServeRequest, Fields) {
       R"("n": 3, "temperature": 0.5, "top_p": 0.9, "top_k": 7, "min_p": 0.1, "seed": -1,
          "repetition_penalty": 1.1, "presence_penalty": -2, "frequency_penalty": 0.5,
          "logit_bias": {"5": 1.5, "7": -100}, "max_completion_tokens": 9, "stop": ["a", "b"],
+         "stop_token_ids": [3, 4], "skip_special_tokens": true, "min_tokens": 0,
          "logprobs": true, "top_logprobs": 2, "ignore_eos": true, "stream": true,
          "stream_options": {"include_usage": true}, "user": "x", "metadata": {"a": 1},
          "tools": null)");
@@ -62,6 +65,7 @@ TEST(ServeRequest, Fields) {
   EXPECT_EQ(request.maxTokens, 9u);
   EXPECT_EQ(request.maxTokensField, "max_completion_tokens");
   EXPECT_EQ(request.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(request.stopTokens, (std::vector<int32_t>{3, 4}));
   EXPECT_EQ(request.sampling.topLogprobs, 2u);
   EXPECT_TRUE(request.ignoreEos && request.stream && request.includeUsage);
   ASSERT_EQ(request.bias.size(), 2u);
@@ -161,7 +165,13 @@ TEST(ServeRequest, WrongValues) {
                             R"("functions": [])",
                             R"("reasoning_effort": "low")",
                             R"("modalities": ["audio"])",
-                            R"("tool_choice": "required")"}) {
+                            R"("tool_choice": "required")",
+                            R"("at_deadline": "")",
+                            R"("stop_token_ids": 5)",
+                            R"("stop_token_ids": [100])",
+                            R"("min_tokens": 1)",
+                            R"("skip_special_tokens": false)",
+                            R"("logit_bias": {"1": 1, "01": 2})"}) {
     const std::string text = field;
     EXPECT_EQ(param(text), text.substr(1, text.find('"', 1) - 1)) << text;
   }
@@ -169,6 +179,16 @@ TEST(ServeRequest, WrongValues) {
   EXPECT_EQ(param(R"("response_format": {"type": "json_schema"})"), "response_format.json_schema");
   EXPECT_EQ(param(R"("response_format": {"type": "json_schema", "json_schema": {}})"),
             "response_format.json_schema.schema");
+  for (const char *field : {"name", "description", "strict"})
+    EXPECT_EQ(
+        param(R"("response_format": {"type": "json_schema", "json_schema": {"schema": {}, ")" +
+              std::string(field) + "\": 5}}"),
+        "response_format.json_schema." + std::string(field));
+  std::string bans = R"("logit_bias": {"0": -100)";
+  for (uint32_t token = 1; token < vocabulary; ++token)
+    bans += ", \"" + std::to_string(token) + "\": -100";
+  EXPECT_EQ(param(bans + "}"), "logit_bias");
+  EXPECT_EQ(read(bans.substr(0, bans.rfind(',')) + "}").bias.size(), vocabulary - 1);
   EXPECT_EQ(param(R"("vote": {"depth": 1})"), "vote.depth");
   EXPECT_EQ(param(R"("vote": {"probe_every": 0})"), "vote.probe_every");
   EXPECT_EQ(param(R"("vote": {"probe_every": 1.5})"), "vote.probe_every");
@@ -238,6 +258,8 @@ TEST(ServeRequest, Messages) {
   EXPECT_EQ(fault(R"([{"role": "user"}])"), "messages[0].content");
   EXPECT_EQ(fault(R"([{"role": "user", "content": [{"type": "image_url"}]}])"),
             "messages[0].content[0]");
+  EXPECT_EQ(fault(R"([{"role": "user", "content": [{"type": "text", "text": 5}]}])"),
+            "messages[0].content[0].text");
   EXPECT_EQ(fault(R"([{"role": "user", "content": "x", "mood": 1}])"), "messages[0].mood");
   EXPECT_EQ(fault(R"([{"role": "user", "content": [{"type": "text", "text": "x", "mood": 1}]}])"),
             "messages[0].content[0].mood");
@@ -314,6 +336,14 @@ TEST(ServeRequest, Bodies) {
   }
 }
 
+// A key that comes twice means one value to one reader and another to the next.
+TEST(ServeRequest, KeysOnce) {
+  EXPECT_EQ(param(R"("temperature": 0, "temperature": 0)"), "temperature");
+  EXPECT_EQ(param(R"("metadata": {"a": 1, "b": {"a": 1, "a": 2}})"), "a");
+  EXPECT_EQ(param(R"("messages": [{"role": "user", "content": "x"}])"), "messages");
+  read(R"("metadata": {"a": {"a": 1}, "b": [{"a": 1}, {"a": 1}]})");
+}
+
 TEST(ServeKeys, AdmitsKeysAlone) {
   const std::string path = testing::TempDir() + "keys" + std::to_string(getpid());
   std::ofstream(path) << "# two keys\n\nsk-0123456789abcdef\n  sk-fedcba9876543210  \r\n";
@@ -327,6 +357,8 @@ TEST(ServeKeys, AdmitsKeysAlone) {
   std::ofstream(path) << "short\n";
   ApiKeys weak;
   EXPECT_FALSE(ApiKeys::read(path, &weak).ok());
+  std::ofstream(path) << "sk-0123456789\tabcdef\n";
+  EXPECT_NE(ApiKeys::read(path, &weak).message().find("control character"), std::string::npos);
   std::remove(path.c_str());
   EXPECT_FALSE(ApiKeys::read(path, &weak).ok());
 }

@@ -146,6 +146,12 @@ class Interface(unittest.TestCase):
         tokens = self.server.post("/tokenize", {"prompt": QUESTION})[2]["tokens"]
         self.assertEqual(ask(prompt=tokens)["choices"][0]["text"], expected["text"])
         self.assertEqual(ask(prompt=QUESTION, echo=True)["choices"][0]["text"], QUESTION + expected["text"])
+        bare = self.server.post("/tokenize", {"prompt": QUESTION, "add_special_tokens": False})[2]["count"]
+        self.assertEqual(ask(prompt=QUESTION, add_special_tokens=False)["usage"]["prompt_tokens"], bare)
+        last = self.server.post("/tokenize", {"prompt": ask(prompt=QUESTION, logprobs=0)["choices"][0]["logprobs"]["tokens"][3], "add_special_tokens": False})
+        ended = ask(prompt=QUESTION, stop_token_ids=last[2]["tokens"])["choices"][0]
+        self.assertEqual(ended["finish_reason"], "stop")
+        self.assertTrue(expected["text"].startswith(ended["text"]) and len(ended["text"]) < len(expected["text"]))
         several = ask(prompt=["1+1=", QUESTION], n=2)
         self.assertEqual([c["index"] for c in several["choices"]], [0, 1, 2, 3])
         self.assertEqual([c["text"] for c in several["choices"][2:]], [expected["text"]] * 2)
@@ -256,11 +262,11 @@ class Interface(unittest.TestCase):
         self.assertEqual((status, answer["error"]["code"]), (413, "request_too_large"))
         self.assertEqual(self.server.post("/v1/completions", "{}", headers={"Content-Type": "text/plain"})[0], 415)
         self.assertEqual(self.server.post("/v1/completions", "{}", headers={"Content-Encoding": "gzip"})[0], 415)
-        for request in (b"nonsense\r\n\r\n", b"GET /health HTTP/1.1\r\nX: " + b"y" * 20000 + b"\r\n\r\n",
-                        b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 20000 + b"\r\n",
-                        b"POST /tokenize HTTP/1.1\r\nContent-Type: application/json\r\n\r\n",
-                        b"POST /tokenize HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
-                        b"POST /tokenize HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: -2\r\n\r\n{}"):
+        for request in (b"nonsense\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 20000 + b"\r\n\r\n",
+                        b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 20000 + b"\r\n",
+                        b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\r\n",
+                        b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+                        b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: -2\r\n\r\n{}"):
             with self.server.raw(request) as connection:
                 try:
                     answer = connection.makefile("rb").read()
@@ -268,6 +274,33 @@ class Interface(unittest.TestCase):
                     answer = b""
                 self.assertNotIn(b" 200 ", answer.split(b"\r\n")[0], request[:40])
         self.assertEqual(self.server.get("/health")[0], 200)
+
+    def test_what_cannot_be_read_is_told_why(self):
+        """Whatever is wrong with a request's form, the answer is an error of HTTP in JSON that says what, and the end of the connection."""
+        get = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+        post = get.replace(b"GET /health", b"POST /tokenize") + b"Content-Type: application/json\r\n"
+        chunked = post + b"Transfer-Encoding: chunked\r\n\r\n"
+        for data, status, says in ((b"GET /" + b"a" * 9000, 414, "too long"), (b"GET /" + b"a" * 100000 + b" HTTP/1.1\r\n\r\n", 414, "too long"),
+                                   (get + b"X: " + b"y" * 20000 + b"\r\n\r\n", 431, "header"), (get + b"A: b\r\n" * 20000 + b"\r\n", 431, "headers"),
+                                   (post + b"Content-Length : 2\r\n\r\n{}", 400, "before the colon"), (get + b"X: a\nY: b\r\n\r\n", 400, "LF"),
+                                   (b"\x16\x03\x01\x02\0\x01", 400, "TLS"), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP/2.0"),
+                                   (b"GET / HTTP/1.1\r\n\r\n", 400, "Host"), (chunked + b"-2\r\n{}\r\n0\r\n\r\n", 400, "'-2'"),
+                                   (chunked + b"2\r\n{}}\r\n0\r\n\r\n", 400, "longer"), (chunked + b"200000\r\n", 413, "too large")):
+            with self.server.raw(data) as connection:
+                head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
+            self.assertEqual(int(head.split()[1]), status, data[:60])
+            self.assertIn(b"Connection: close", head)
+            self.assertIn(says, json.loads(body)["error"]["message"])
+        for cut, says in ((get, "headers"), (post + b"Content-Length: 9\r\n\r\n{", "body"), (chunked + b"9\r\n{", "body")):
+            with self.server.raw(cut) as connection:
+                connection.shutdown(socket.SHUT_WR)
+                self.assertIn(says, json.loads(connection.makefile("rb").read().partition(b"\r\n\r\n")[2])["error"]["message"])
+        body = b'{"prompt": "1+1"}'
+        both = chunked + b"11;x=y\r\n" + body + b"\r\n0\r\nSum: 5\r\n\r\n" + get + b"Connection: CLOSE\r\n\r\n"
+        with self.server.raw(both) as connection:
+            answers = connection.makefile("rb").read()
+        self.assertEqual(answers.count(b"HTTP/1.1 200 OK"), 2, "extensions and trailers are no part of a body")
+        self.assertTrue(answers.endswith(b'{"status":"ok"}'), "and the connection is closed when it is asked")
 
     def test_bodies_end_where_they_end(self):
         """What a GET brings is no next request, and a body in chunks is bounded as one with a length."""
@@ -336,6 +369,9 @@ class Interface(unittest.TestCase):
         for kind, status in ((b"Application/JSON", b"200"), (b"application/json;charset=utf-8", b"200"), (b"application/jsonp", b"415")):
             self.assertEqual(answer(head(sized + last, kind=kind) + body).split()[1], status, kind)
         self.assertEqual(answer(head(sized + b"Content-Encoding: identity\r\n" + last) + body), plain)
+        kept = answer(b"GET /health HTTP/1.0\r\nConnection: keep-alive\r\n\r\nHEAD /health HTTP/1.0\r\n\r\n")
+        self.assertEqual(re.findall(rb"(?:Connection|Keep-Alive|Accept-Ranges): [a-z-]+", kept), [b"Connection: keep-alive", b"Keep-Alive: timeout", b"Connection: close"])
+        self.assertIn(b"Connection: close", answer(head(sized).replace(b"POST", b"PUT") + body), "whose body is not read")
         old = answer(streamed.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n") + stream)
         front, _, events = old.partition(b"\r\n\r\n")
         self.assertNotIn(b"Transfer-Encoding", front)
@@ -354,7 +390,9 @@ class Interface(unittest.TestCase):
         models = self.server.get("/v1/models")[2]
         self.assertEqual([m["id"] for m in models["data"]], ["tiny"])
         self.assertEqual(self.server.get("/v1/models/tiny")[2]["max_model_len"], 1024)
-        self.assertEqual(self.server.get("/v1/models/other")[0], 404)
+        for name in "other", "a/b", "a%0Ab", "a" * 8000:
+            status, _, answer = self.server.get("/v1/models/" + name)
+            self.assertEqual((status, answer["error"]["code"]), (404, "model_not_found"))
         tokens = self.server.post("/tokenize", {"prompt": "12+ä", "add_special_tokens": False})[2]
         self.assertEqual(tokens["count"], len(tokens["tokens"]))
         self.assertEqual(self.server.post("/detokenize", {"tokens": tokens["tokens"]})[2]["prompt"], "12+ä")
@@ -546,7 +584,7 @@ class Behaviour(unittest.TestCase):
         running.chat(QUESTION, max_tokens=2)
         # One that is not streamed, and one that still waits in the queue, are noticed, too.
         body = json.dumps({"messages": [{"role": "user", "content": QUESTION}], "n": 40, **ENDLESS}).encode()
-        head = b"POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
         sockets = [running.raw(head + body) for _ in range(3)]
         self.assertTrue(until(lambda: running.metric("m1_queued_requests") == 2))
         for connection in sockets:
@@ -561,7 +599,7 @@ class Behaviour(unittest.TestCase):
         running = self.serve("--slots", "1", "--max-queue", "1")
         streams = [self.stream(running)]
         self.assertTrue(until(lambda: running.metric("m1_running_samples") == 1))
-        waiting = running.raw(b"POST /v1/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"prompt\": \"1\"}")
+        waiting = running.raw(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{\"prompt\": \"1\"}")
         self.assertTrue(until(lambda: running.metric("m1_queued_requests") == 1))
         status, headers, body = running.post("/v1/completions", {"prompt": "1"})
         self.assertEqual((status, body["error"]["type"], body["error"]["code"]), (429, "rate_limit_error", "queue_full"))
@@ -577,7 +615,7 @@ class Behaviour(unittest.TestCase):
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         body = json.dumps({"messages": [{"role": "user", "content": QUESTION}], "stream": True, "n": 15, "logprobs": True, "top_logprobs": 20,
                            **ENDLESS, "temperature": 1}).encode()
-        slow.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        slow.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         self.assertTrue(until(lambda: running.metric("m1_running_samples") > 0))
         self.assertEqual(running.chat(QUESTION, max_tokens=5)["usage"]["completion_tokens"], 5)
         self.assertTrue(until(lambda: running.metric("m1_hangups_total") == 1 and running.metric("m1_running_samples") == 0, 120))
@@ -651,9 +689,9 @@ class Behaviour(unittest.TestCase):
     def test_second_signal_stops(self):
         running = self.serve("--slots", "1")
         connection, answer = self.stream(running, n=64)
-        running.process.send_signal(signal.SIGTERM)
+        running.process.send_signal(signal.SIGHUP) # as a terminal that is closed
         self.assertTrue(until(lambda: '"draining"' in running.logged()))
-        running.process.send_signal(signal.SIGTERM)
+        running.process.send_signal(signal.SIGINT)
         self.assertEqual(running.process.wait(20), 0)
         answer.close()
         connection.close()
@@ -750,9 +788,11 @@ class Behaviour(unittest.TestCase):
             running = self.serve("--config", file.name)
             self.assertEqual(running.metric("m1_slots"), 2 * 3)
             self.assertEqual(running.get("/v1/models")[2]["data"][0]["id"], "configured, once")
-            taken = subprocess.run([os.path.join(BIN, "m1-serve"), ARTIFACT, "--port", str(running.port)], capture_output=True, text=True, timeout=60)
-            self.assertEqual((taken.returncode, taken.stdout), (1, ""))
-            self.assertIn("cannot listen", taken.stderr)
+            for says, *arguments in (("cannot listen", "--port", str(running.port)), ("--host ''", "--host", ""),
+                                     ("cannot listen", "--host", "[127.0.0.1]", "--port", str(running.port)), ("--model-name", "--model-name", "a\nb")):
+                wrong = subprocess.run([os.path.join(BIN, "m1-serve"), "/nonexistent.m1a", *arguments], capture_output=True, text=True, timeout=60)
+                self.assertEqual((wrong.returncode, wrong.stdout), (1, ""))
+                self.assertIn(says, wrong.stderr, "told before the model is loaded")
             file.write("slotz = 3\n")
             file.flush()
             for arguments in (["--config", file.name], ["--slots", "-1"], ["--port", "70000"], ["--nonsense"]):

@@ -136,7 +136,7 @@ class Soak:
             return "refused", not answer.will_close
         if way < 0.06:  # a part of one
             data = json.dumps(body).encode()
-            part = self.running.raw(b"POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data)
+            part = self.running.raw(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data)
                                     + data[:rng.randrange(len(data))])
             part.close()
             return "half sent", True

@@ -113,6 +113,13 @@ class Eval(unittest.TestCase):
         refused = self.evaluate("summary", "--temperature", "0.5")
         self.assertEqual(refused.returncode, 1)
         self.assertIn("temperature", refused.stderr)
+        # Nor where nobody knows with which settings.
+        settings = os.path.join(self.path("summary"), "run.json")
+        for damage, says in (lambda: open(settings, "w").close(), "not a JSON object"), (lambda: os.remove(settings), "missing"):
+            damage()
+            unknown = self.evaluate("summary", "--limit", "2", "--samples", "3")
+            self.assertEqual(unknown.returncode, 1)
+            self.assertIn("run.json: " + says, unknown.stderr)
 
     def test_truncation_is_reported(self):
         """Samples that their limit cut are counted as such, on the screen and in the summary."""

@@ -323,6 +323,8 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
   auto given = [&](const char *option) { return app.count(option) > 0; };
   if (!given("artifact") || !given("--dataset"))
     return "give OUT.m1a and --dataset FILE, or --grade FILE.jsonl";
+  if (arguments.dataset == "-" && arguments.fewShot == "-")
+    return "--dataset and --few-shot cannot both be read from standard input";
   if (arguments.engine.prompt.raw)
     for (const char *option : {"--system", "--template-arg", "--parse-special"})
       if (given(option))

@@ -31,8 +31,9 @@ std::string readWhole(const std::string &path, bool *exists) {
   return text.str();
 }
 
+/// `drawn`: there are samples already. Every rank writes the file before its first one.
 Status checkSettings(const std::string &path,
-                     const std::vector<std::pair<std::string, std::string>> &settings) {
+                     const std::vector<std::pair<std::string, std::string>> &settings, bool drawn) {
   bool exists = false;
   Json old = readJsonOrDiscard<Json>(readWhole(path, &exists));
   if (exists && old.is_object()) {
@@ -50,6 +51,10 @@ Status checkSettings(const std::string &path,
         return differs(key, value.dump(), "nothing");
     return {};
   }
+  if (drawn)
+    return error(StatusCode::corrupt,
+                 "%s: %s, which says what the samples there depend on; choose another --out",
+                 path.c_str(), exists ? "not a JSON object" : "missing");
   Json json = Json::object();
   for (const auto &[key, value] : settings)
     json[key] = value;
@@ -152,14 +157,14 @@ Status RecordFile::open(const std::string &wantedDirectory,
     return failed(path, "cannot open");
   if (::flock(file, LOCK_EX | LOCK_NB) != 0)
     return error(StatusCode::ioError, "%s: another m1-eval is writing there", path.c_str());
-  M1_TRY(checkSettings(directory + "/run.json", settings));
-
   size_t end = 0;
   M1_TRY(read(path, &end));
+  M1_TRY(readOthers());
+  M1_TRY(checkSettings(directory + "/run.json", settings, !all.empty()));
   // A line without its end was being written when the run was killed.
   if (::lseek(file, 0, SEEK_END) > off_t(end) && ::ftruncate(file, off_t(end)) != 0)
     return failed(path, "cannot remove the last, cut-off line");
-  return readOthers();
+  return {};
 }
 
 Status RecordFile::append(SampleRecord r) {

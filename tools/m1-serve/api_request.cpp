@@ -155,7 +155,7 @@ Error readStops(Fields &fields, const RequestLimits &limits, ApiRequest *out) {
   else if (value->is_array())
     for (const Json &item : *value) {
       if (!item.is_string())
-        return fields.wrong("stop", "a string or a list of strings", *value);
+        return fields.wrong("stop", "a string or a list of strings", item);
       stops.push_back(item.get<std::string>());
     }
   else
@@ -165,7 +165,8 @@ Error readStops(Fields &fields, const RequestLimits &limits, ApiRequest *out) {
                                      " strings, got " + std::to_string(stops.size()));
   for (const std::string &stop : stops)
     if (stop.empty() || stop.size() > 1024)
-      return ApiError::bad("stop", "'stop': a string of 1 to 1024 bytes is expected");
+      return ApiError::bad("stop", "'stop': expected strings of 1 to 1024 bytes, got one of " +
+                                       std::to_string(stop.size()));
   out->stop = std::move(stops);
   return {};
 }
@@ -179,9 +180,11 @@ Error readBias(Fields &fields, uint32_t vocabulary, const RequestLimits &limits,
   if (value->size() > limits.biases)
     return ApiError::bad("logit_bias", "'logit_bias': at most " + std::to_string(limits.biases) +
                                            " tokens, got " + std::to_string(value->size()));
+  size_t banned = 0;
   for (const auto &[key, bias] : value->items()) {
-    const bool digits =
-        !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == std::string::npos;
+    const bool digits = !key.empty() && key.size() < 10 &&
+                        key.find_first_not_of("0123456789") == std::string::npos &&
+                        (key[0] != '0' || key.size() == 1); // 07 would be another 7
     if (!digits || std::stoul(key) >= vocabulary)
       return ApiError::bad("logit_bias", "'logit_bias': expected token ids from 0 to " +
                                              std::to_string(vocabulary - 1) + ", got '" +
@@ -192,7 +195,10 @@ Error readBias(Fields &fields, uint32_t vocabulary, const RequestLimits &limits,
     // As everywhere: -100 is a ban.
     const float amount = bias.get<float>();
     out->bias.push_back({int32_t(std::stoul(key)), amount <= -100 ? -INFINITY : amount});
+    banned += amount <= -100;
   }
+  if (banned == vocabulary)
+    return ApiError::bad("logit_bias", "'logit_bias' forbids every token");
   return {};
 }
 
@@ -213,7 +219,11 @@ Error readFormat(Fields &fields, ApiRequest *out) {
       return ApiError::bad("response_format.json_schema",
                            "'response_format.json_schema': expected an object with a schema");
     Fields inner(*definition, "response_format.json_schema.");
-    inner.ignore({"name", "description", "strict"}); // every schema is enforced
+    std::string name, description;
+    bool strict = false; // every schema is enforced
+    TRY(inner.text("name", &name));
+    TRY(inner.text("description", &description));
+    TRY(inner.boolean("strict", &strict));
     const Json *schema = inner.find("schema");
     if (!schema)
       return ApiError::bad("response_format.json_schema.schema",
@@ -266,9 +276,9 @@ Error readVote(Fields &fields, ApiRequest *out) {
   TRY(fields.integer("max_think_tokens", 1, 1 << 24, &out->maxThinkTokens));
   TRY(fields.integer("close_max_tokens", 1, 1 << 16, &out->closeMaxTokens));
   out->closesAtDeadline = out->vote;
-  std::string action;
-  TRY(fields.text("at_deadline", &action));
-  if (!action.empty()) {
+  if (fields.find("at_deadline")) {
+    std::string action;
+    TRY(fields.text("at_deadline", &action));
     if (action != "close" && action != "drop")
       return ApiError::bad("at_deadline", "'at_deadline': expected \"close\" or \"drop\"");
     if (out->timeBudget == 0)
@@ -291,10 +301,9 @@ Error readVote(Fields &fields, ApiRequest *out) {
 }
 
 Error readTokens(const Json &value, const std::string &param, uint32_t vocabulary,
-                 std::vector<int32_t> *out) {
+                 std::vector<int32_t> *out, const std::string &expected = "a list of token ids") {
   if (!value.is_array())
-    return ApiError::bad(param, "'" + param + "': expected text or a list of token ids, got " +
-                                    shown(value));
+    return ApiError::bad(param, "'" + param + "': expected " + expected + ", got " + shown(value));
   for (const Json &item : value) {
     if (!item.is_number_unsigned() || item.get<uint64_t>() >= vocabulary)
       return ApiError::bad(param, "'" + param + "': expected token ids from 0 to " +
@@ -304,41 +313,59 @@ Error readTokens(const Json &value, const std::string &param, uint32_t vocabular
   return {};
 }
 
+/// Fields of other servers, with the values that mean what is done here anyway.
+Error readOthers(Fields &fields) {
+  const std::pair<const char *, Json> harmless[] = {
+      {"use_beam_search", false},
+      {"min_tokens", 0},
+      {"skip_special_tokens", true},
+      {"spaces_between_special_tokens", true},
+      {"include_stop_str_in_output", false},
+      {"return_token_ids", false},
+      {"return_tokens_as_token_ids", false},
+  };
+  for (const auto &[name, value] : harmless)
+    TRY(fields.refuse(name, value, "only " + value.dump() + " is supported"));
+  return {};
+}
+
 /// Objects keep the order of their members, so each key is looked for among all before it: their
-/// number is bounded.
+/// number is bounded. Of a key that comes twice readers take one or the other value. Either fault
+/// ends the reading: it is thrown.
 class BodyBuilder final : public JsonBuilder<Json> {
 public:
-  static constexpr size_t mostMembers = 4096;
-  bool tooMany = false;
-
   void beginObject() override {
-    members.push_back(0);
+    keys.emplace_back();
     JsonBuilder::beginObject();
   }
   void key(std::string &name) override {
-    if (++members.back() > mostMembers) {
-      tooMany = true;
-      name.clear();
-    }
+    constexpr size_t mostMembers = 4096;
+    if (keys.back().size() == mostMembers)
+      throw ApiError::bad("", "the body: an object has more than " + std::to_string(mostMembers) +
+                                  " members");
+    if (!keys.back().insert(name).second)
+      throw ApiError::bad(shortened(name),
+                          "'" + shortened(name) + "' is given twice in one object");
     JsonBuilder::key(name);
   }
   void endObject() override {
-    members.pop_back();
+    keys.pop_back();
     JsonBuilder::endObject();
   }
 
 private:
-  std::vector<size_t> members; // of the objects that have begun
+  std::vector<std::set<std::string>> keys; // of the objects that have begun
 };
 
 Error readObject(const std::string &body, Json *out) {
   BodyBuilder builder;
   std::string fault;
-  if (!parseJson(body, builder, fault))
-    return ApiError::bad("", "the body is not JSON: " + fault);
-  if (builder.tooMany)
-    return ApiError::bad("", "the body: an object has more than " +
-                                 std::to_string(BodyBuilder::mostMembers) + " members");
+  try {
+    if (!parseJson(body, builder, fault))
+      return ApiError::bad("", "the body is not JSON: " + fault);
+  } catch (const ApiError &error) {
+    return error;
+  }
   *out = std::move(builder.result);
   if (!out->is_object())
     return ApiError::bad("", "the body: expected a JSON object, got " + shown(*out));
@@ -352,8 +379,7 @@ Error readPart(const Json &part, const std::string &path, const std::string &rol
   const bool refusal =
       role == "assistant" && part.is_object() && part.value("type", Json()) == Json("refusal");
   const char *field = refusal ? "refusal" : "text";
-  if (!part.is_object() || part.value("type", Json()) != Json(field) ||
-      !part.value(field, Json()).is_string())
+  if (!part.is_object() || part.value("type", Json()) != Json(field))
     return ApiError::bad(
         path,
         "'" + path +
@@ -361,8 +387,11 @@ Error readPart(const Json &part, const std::string &path, const std::string &rol
             "supported, got " +
             (part.is_object() ? "one of type " + shown(part.value("type", Json())) : shown(part)));
   Fields fields(part, path + ".");
-  fields.ignore({"type", field});
-  *text += part[field].get<std::string>();
+  fields.ignore({"type"});
+  const Json *said = fields.find(field);
+  if (!said || !said->is_string())
+    return fields.wrong(field, "a string", said ? *said : Json());
+  *text += said->get<std::string>();
   return fields.noOthers();
 }
 
@@ -401,7 +430,8 @@ Error readCalls(const Json &calls, const std::string &path, Json *out) {
 
 Error readMessages(const Json &value, const RequestLimits &limits, Json *out) {
   if (!value.is_array() || value.empty())
-    return ApiError::bad("messages", "'messages': expected a list of at least one message");
+    return ApiError::bad("messages", "'messages': expected a list of at least one message, got " +
+                                         shown(value));
   if (value.size() > limits.messages)
     return ApiError::bad("messages", "'messages': at most " + std::to_string(limits.messages) +
                                          ", got " + std::to_string(value.size()));
@@ -460,7 +490,7 @@ Error readPrompts(Fields &fields, uint32_t vocabulary, const RequestLimits &limi
       return {};
     }
     std::vector<int32_t> tokens;
-    TRY(readTokens(item, param, vocabulary, &tokens));
+    TRY(readTokens(item, param, vocabulary, &tokens, "text or a list of token ids"));
     out->prompts.emplace_back(std::move(tokens));
     return {};
   };
@@ -536,6 +566,7 @@ Error readCompletion(Fields &fields, uint32_t vocabulary, const RequestLimits &l
                      ApiRequest *out) {
   TRY(readPrompts(fields, vocabulary, limits, out));
   TRY(fields.boolean("echo", &out->echo));
+  TRY(fields.boolean("add_special_tokens", &out->specialTokens));
   if (fields.find("logprobs")) {
     TRY(fields.integer("logprobs", 0, limits.topLogprobs, &out->sampling.topLogprobs));
     out->logprobs = true;
@@ -624,9 +655,8 @@ Error readRequest(const std::string &body, bool chat, uint32_t vocabulary,
   if (fields.find("seed")) {
     // Clients send signed ones, too; they are taken by their bits.
     const Json &seed = *fields.find("seed");
-    if (seed.is_number_float()) {
-      uint64_t whole = 0;
-      TRY(fields.integer("seed", 0, UINT64_MAX, &whole));
+    uint64_t whole = 0;
+    if (seed.is_number_float() && !fields.integer("seed", 0, UINT64_MAX, &whole)) {
       out->seed = whole;
     } else if (seed.is_number_integer()) {
       out->seed = seed.is_number_unsigned() ? seed.get<uint64_t>() : uint64_t(seed.get<int64_t>());
@@ -635,6 +665,14 @@ Error readRequest(const std::string &body, bool chat, uint32_t vocabulary,
     }
   }
   TRY(readStops(fields, limits, out));
+  if (const Json *ids = fields.find("stop_token_ids")) {
+    TRY(readTokens(*ids, "stop_token_ids", vocabulary, &out->stopTokens));
+    if (out->stopTokens.size() > limits.stops)
+      return ApiError::bad("stop_token_ids", "'stop_token_ids': at most " +
+                                                 std::to_string(limits.stops) + " ids, got " +
+                                                 std::to_string(out->stopTokens.size()));
+  }
+  TRY(readOthers(fields));
   TRY(fields.boolean("ignore_eos", &out->ignoreEos));
   TRY(readVote(fields, out));
   TRY(readFormat(fields, out));

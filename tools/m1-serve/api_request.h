@@ -60,6 +60,7 @@ struct ApiRequest {
   // completions: texts or token ids
   std::vector<std::variant<std::string, std::vector<int32_t>>> prompts;
   bool echo = false;
+  bool specialTokens = true; // around texts
 
   uint32_t samples = 1; // of each prompt
   bool stream = false, includeUsage = false;
@@ -69,6 +70,7 @@ struct ApiRequest {
   std::optional<uint32_t> maxTokens;
   std::string maxTokensField = "max_tokens"; // by which name it was given
   std::vector<std::string> stop;
+  std::vector<int32_t> stopTokens; // beside the model's own
   bool logprobs = false;
   bool ignoreEos = false;
   /// Whether log probabilities of the prompt are part of the answer.

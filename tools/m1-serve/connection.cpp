@@ -41,23 +41,32 @@ bool Connection::wait(short events, Clock::time_point until, bool stopsOnWake) c
   }
 }
 
-/// Receives what is there into the empty buffer; waits for it until the deadline.
+/// Receives what is there, behind what has not been read; waits for it until the deadline.
 bool Connection::fill(bool stopsOnWake) {
-  buffer.resize(16 << 10);
-  position = 0;
+  buffer.erase(0, std::exchange(position, 0));
+  const size_t kept = buffer.size();
+  buffer.resize(kept + (16 << 10));
   while (true) {
-    const ssize_t got = ::recv(descriptor, buffer.data(), buffer.size(), 0);
+    const ssize_t got = ::recv(descriptor, buffer.data() + kept, buffer.size() - kept, 0);
     if (got > 0) {
-      buffer.resize(size_t(got));
+      buffer.resize(kept + size_t(got));
       return true;
     }
-    if (got == 0 || (errno != EAGAIN && errno != EINTR) ||
-        (errno == EAGAIN && !wait(POLLIN, deadline, stopsOnWake))) {
-      buffer.clear();
+    if (got < 0 && errno == EINTR)
+      continue;
+    if (got == 0 || errno != EAGAIN || !wait(POLLIN, deadline, stopsOnWake)) {
+      buffer.resize(kept);
+      late = Clock::now() >= deadline;
       failed = true;
       return false;
     }
   }
+}
+
+bool Connection::refuse(ApiError error) {
+  refusal = std::move(error);
+  failed = closing = true;
+  return false;
 }
 
 bool Connection::awaitRequest() {
@@ -68,37 +77,80 @@ bool Connection::awaitRequest() {
     while (position < buffer.size() && (buffer[position] == '\r' || buffer[position] == '\n'))
       ++position;
   } while (position == buffer.size());
-  allowance = limits.headBytes;
   deadline = after(limits.headSeconds);
-  return true;
+  return readHead();
 }
 
-void Connection::headEnds() {
-  // Chunk sizes and trailers come on top of a chunked body.
-  allowance = 2 * limits.bodyBytes + limits.headBytes;
+/// The library's form of the head in place of the client's.
+bool Connection::readHead() {
+  HeadReader head(limits.headBytes);
+  HeadReader::State state;
+  while ((state = head.read(std::string_view(buffer).substr(position))) ==
+         HeadReader::State::open) {
+    if (!fill(/*stopsOnWake=*/false))
+      return refuse(late ? ApiError{408, "the headers did not arrive in time", {}, {}, 0}
+                         : ApiError{400, "the request ends within its headers", {}, {}, 0});
+  }
+  if (state == HeadReader::State::refused)
+    return refuse(head.fault());
+  const std::string canonical = head.canonical();
+  buffer.replace(position, head.size(), canonical);
+  chunks.reset();
+  if (head.chunked())
+    chunks.emplace(limits.bodyBytes, limits.bodyBytes + limits.headBytes);
+  headLeft = canonical.size();
+  bodyLeft = head.bodyBytes();
   deadline = after(limits.bodySeconds);
+  return true;
 }
 
 void Connection::linger() {
   ::shutdown(descriptor, SHUT_WR);
   deadline = after(1);
-  for (size_t drained = 0; drained < (4u << 20) && fill(/*stopsOnWake=*/true);)
-    drained += buffer.size();
+  for (size_t drained = 0; drained < (4u << 20); drained += buffer.size()) {
+    position = buffer.size();
+    if (!fill(/*stopsOnWake=*/true))
+      break;
+  }
 }
 
-bool Connection::is_readable() const { return position < buffer.size() || !failed; }
+bool Connection::is_readable() const {
+  return handed < unchunked.size() || position < buffer.size() || !failed;
+}
 
+/// What the library asks for next: of the head, of a body with a length, or of one in chunks.
 ssize_t Connection::read(char *out, size_t size) {
-  if (position == buffer.size() && (failed || !fill(/*stopsOnWake=*/false)))
+  const auto missing = [&] {
+    if (!refusal)
+      refuse(late ? ApiError{408, "the body did not arrive in time", {}, {}, 0}
+                  : ApiError{400, "the connection ends before the body does", {}, {}, 0});
     return -1;
-  size = std::min({size, buffer.size() - position, allowance});
-  if (size == 0) { // the request is too large
-    failed = true;
-    return -1;
+  };
+  const bool body = headLeft == 0;
+  while (body && chunks && handed == unchunked.size()) {
+    unchunked.clear();
+    handed = 0;
+    if (chunks->ended() || (position == buffer.size() && (failed || !fill(false))))
+      return missing();
+    position += chunks->take(std::string_view(buffer).substr(position), &unchunked);
+    if (chunks->fault()) {
+      refuse(*chunks->fault());
+      return -1;
+    }
   }
+  if (body && chunks) {
+    size = std::min(size, unchunked.size() - handed);
+    std::memcpy(out, unchunked.data() + handed, size);
+    handed += size;
+    return ssize_t(size);
+  }
+  uint64_t &left = body ? bodyLeft : headLeft;
+  if (left == 0 || (position == buffer.size() && (failed || !fill(/*stopsOnWake=*/false))))
+    return missing();
+  size = size_t(std::min({uint64_t(size), uint64_t(buffer.size() - position), left}));
   std::memcpy(out, buffer.data() + position, size);
   position += size;
-  allowance -= size;
+  left -= size;
   return ssize_t(size);
 }
 
@@ -109,7 +161,7 @@ ssize_t Connection::write(const char *data, size_t size) {
       written += size_t(sent);
     else if (errno != EINTR &&
              (errno != EAGAIN || !wait(POLLOUT, after(limits.writeSeconds), false))) {
-      failed = closing = true;
+      failed = closing = broken = true;
       return -1;
     }
   }

@@ -24,14 +24,21 @@ HttpServer::~HttpServer() {
   ::close(wake);
 }
 
-Status HttpServer::open(const std::string &host, int port, int *outPort) {
+static bool isLoopback(const sockaddr_storage &address) {
+  if (address.ss_family == AF_INET)
+    return ntohl(reinterpret_cast<const sockaddr_in &>(address).sin_addr.s_addr) >> 24 == 127;
+  const in6_addr &wide = reinterpret_cast<const sockaddr_in6 &>(address).sin6_addr;
+  return IN6_IS_ADDR_LOOPBACK(&wide) || (IN6_IS_ADDR_V4MAPPED(&wide) && wide.s6_addr[12] == 127);
+}
+
+Status HttpServer::open(const std::string &host, int port, Address *out) {
   addrinfo hints = {}, *found = nullptr;
   hints.ai_family = AF_UNSPEC;
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   const int failure = ::getaddrinfo(host.c_str(), std::to_string(port).c_str(), &hints, &found);
   if (failure)
-    return error(StatusCode::invalidArgument, "--host %s: %s", host.c_str(),
+    return error(StatusCode::invalidArgument, "--host '%s': %s", host.c_str(),
                  ::gai_strerror(failure));
   int reason = 0;
   for (const addrinfo *a = found; a && listener < 0; a = a->ai_next) {
@@ -40,8 +47,7 @@ Status HttpServer::open(const std::string &host, int port, int *outPort) {
     int on = 1;
     if (candidate >= 0)
       ::setsockopt(candidate, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (candidate >= 0 && ::bind(candidate, a->ai_addr, a->ai_addrlen) == 0 &&
-        ::listen(candidate, SOMAXCONN) == 0) {
+    if (candidate >= 0 && ::bind(candidate, a->ai_addr, a->ai_addrlen) == 0) {
       listener = candidate;
     } else {
       reason = errno;
@@ -57,10 +63,17 @@ Status HttpServer::open(const std::string &host, int port, int *outPort) {
   sockaddr_storage address = {};
   socklen_t size = sizeof address;
   ::getsockname(listener, reinterpret_cast<sockaddr *>(&address), &size);
-  *outPort =
+  out->port =
       ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6 &>(address).sin6_port
                                           : reinterpret_cast<sockaddr_in &>(address).sin_port);
+  out->loopback = isLoopback(address);
   return {};
+}
+
+Status HttpServer::listen() {
+  if (::listen(listener, SOMAXCONN) == 0)
+    return {};
+  return error(StatusCode::ioError, "cannot listen: %s", std::strerror(errno));
 }
 
 void HttpServer::serve() {
@@ -140,35 +153,31 @@ void HttpServer::work() {
     left.notify_all();
 }
 
-/// "GET http://host/path", as clients of proxies write it, is "GET /path" of that host.
-static void originForm(httplib::Request &request) {
-  for (const std::string scheme : {"http://", "https://"}) {
-    if (request.path.compare(0, scheme.size(), scheme) != 0)
-      continue;
-    const size_t path = std::min(request.path.find('/', scheme.size()), request.path.size());
-    request.headers.erase("Host");
-    request.set_header("Host", request.path.substr(scheme.size(), path - scheme.size()));
-    request.path = path < request.path.size() ? request.path.substr(path) : "/";
-    return;
-  }
+/// To a request that cannot be read, which the library does not see.
+static void writeRefusal(const ApiError &error, const httplib::Headers &headers,
+                         Connection &connection) {
+  const std::string body = error.json().dump(-1, ' ', false, Json::error_handler_t::replace);
+  std::string response = "HTTP/1.1 " + std::to_string(error.status) + " " + reasonOf(error.status) +
+                         "\r\nConnection: close\r\nContent-Type: application/json\r\n";
+  for (const auto &[name, value] : headers)
+    response += name + ": " + value + "\r\n";
+  response += "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  connection.write(response.data(), response.size());
 }
 
 bool HttpServer::process_and_close_socket(socket_t socket) {
   Connection connection(socket, wake, limits);
   Connection::current() = &connection;
-  for (size_t count = 1; connection.awaitRequest(); ++count) {
-    bool closed = false;
+  bool closed = false;
+  for (size_t count = 1; !closed && connection.awaitRequest(); ++count) {
     const bool last = count == requestsOfAConnection;
-    if (!process_request(connection, last, closed,
-                         [&](httplib::Request &request) {
-                           connection.headEnds();
-                           originForm(request);
-                           // Answers are small, or streamed: neither is compressed or cut.
-                           request.headers.erase("Accept-Encoding");
-                           request.ranges.clear();
-                         }) ||
-        closed || last || connection.closes())
-      break;
+    closed = !process_request(connection, last, closed, nullptr) || closed || last ||
+             connection.closes();
+  }
+  if (!closed && connection.fault()) { // of a head
+    if (refused)
+      refused(connection.fault()->status);
+    writeRefusal(*connection.fault(), common, connection);
   }
   Connection::current() = nullptr;
   connection.linger();

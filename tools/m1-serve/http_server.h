@@ -18,14 +18,23 @@ public:
   HttpServer(const ConnectionLimits &limits, size_t maxConnections);
   ~HttpServer() override;
 
-  /// Port 0: any free one; outPort is the one that it got.
-  m1rt::Status open(const std::string &host, int port, int *outPort);
+  struct Address {
+    int port = 0;
+    bool loopback = false; // only this machine reaches it
+  };
+  /// Takes the address, where nobody is heard before listen(). Port 0: any free one.
+  m1rt::Status open(const std::string &host, int port, Address *out);
+  m1rt::Status listen();
   /// Serves until drain(); then waits for the connections that have a request to finish it.
   void serve();
   /// From any thread: no further connections or requests are taken.
   void drain();
   /// drain(), and connections that are still busy are cut.
   void cutOff();
+  /// Headers of every response.
+  void setHeaders(const httplib::Headers &headers) { set_default_headers(common = headers); }
+  /// Hears the status of each request that was refused before it was read.
+  std::function<void(int status)> refused;
   size_t connections() const;
   size_t bodyBytes() const { return limits.bodyBytes; }
 
@@ -37,6 +46,7 @@ private:
   void refuse(int socket);
 
   ConnectionLimits limits;
+  httplib::Headers common;
   size_t maxConnections;
   int listener = -1;
   int wake = -1; // an eventfd, readable from drain() on

@@ -1,4 +1,5 @@
 #include "keys.h"
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -26,6 +27,11 @@ Status ApiKeys::read(const std::string &path, ApiKeys *out) {
     if (line.size() < 16)
       return error(StatusCode::invalidArgument,
                    "--api-key-file %s line %d: a key of fewer than 16 characters can be guessed",
+                   path.c_str(), number);
+    if (std::any_of(line.begin(), line.end(),
+                    [](char c) { return uint8_t(c) < 0x20 || c == 0x7f; }))
+      return error(StatusCode::invalidArgument,
+                   "--api-key-file %s line %d: a control character, which no header can hold",
                    path.c_str(), number);
     out->digests.push_back(digestOf(line));
   }

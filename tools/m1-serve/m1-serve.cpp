@@ -4,9 +4,11 @@
 #include "log.h"
 #include "model/sizing.h"
 #include "service.h"
+#include "tokenizer/unicode.h"
 #include "tool.h"
 #include "trust.h"
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -29,8 +31,14 @@ struct Arguments {
   m1tool::TrustFlags trust;
 };
 
-bool isLoopback(const std::string &host) {
-  return host == "localhost" || host == "::1" || host.rfind("127.", 0) == 0;
+/// A name that requests can repeat: of UTF-8, without control characters.
+Status checkName(const std::string &name) {
+  const bool controls = std::any_of(name.begin(), name.end(),
+                                    [](char c) { return uint8_t(c) < 0x20 || uint8_t(c) == 0x7f; });
+  if (controls || findInvalidUtf8(name) < name.size())
+    return error(StatusCode::invalidArgument,
+                 "--model-name: expected UTF-8 without control characters");
+  return {};
 }
 
 /// Connections need descriptors; the soft limit is often 1024.
@@ -61,35 +69,60 @@ void signalTo(int descriptor) {
 
 Status run(Arguments &arguments) {
   ServiceOptions options;
-  options.loopback = isLoopback(arguments.host);
   options.hosts.insert(arguments.hosts.begin(), arguments.hosts.end());
   options.modelName =
       arguments.modelName.empty() ? nameOf(arguments.artifact) : arguments.modelName;
+  M1_TRY(checkName(options.modelName));
   options.limits.samples = arguments.maxSamples;
   if (!arguments.keyFile.empty())
     M1_TRY(ApiKeys::read(arguments.keyFile, &options.keys));
+  M1_TRY(raiseDescriptorLimit(arguments.maxConnections));
+
+  // What may fail soon is done before the model is loaded.
+  std::string &host = arguments.host;
+  if (host.size() > 2 && host.front() == '[' && host.back() == ']') // as in a URL
+    host = host.substr(1, host.size() - 2);
+  ConnectionLimits limits;
+  limits.bodyBytes = arguments.maxBodyMiB << 20;
+  HttpServer server(limits, arguments.maxConnections);
+  HttpServer::Address address;
+  M1_TRY(server.open(host, arguments.port, &address));
+  options.loopback = address.loopback;
   if (options.keys.empty() && !options.loopback && !arguments.anonymous)
     return error(StatusCode::invalidArgument,
                  "--host %s can be reached from other machines: give --api-key-file FILE, or "
                  "--anonymous to let anyone in",
-                 arguments.host.c_str());
-  M1_TRY(raiseDescriptorLimit(arguments.maxConnections));
+                 host.c_str());
 
   // Signals come to the loop below, not to whatever thread happens to run.
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
+  struct sigaction hangup = {};
+  ::sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) // nohup's wish
+    sigaddset(&signals, SIGHUP);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
+  const int caught = ::signalfd(-1, &signals, SFD_CLOEXEC);
 
   std::vector<std::string> devices;
   M1_TRY(m1tool::listDevices(arguments.device, &devices));
   ModelOptions modelOptions;
   modelOptions.deviceOptions.threads = arguments.threads;
   M1_TRY(m1tool::applyTrustFlags(arguments.trust, arguments.artifact, &modelOptions));
+  modelOptions.interrupted = [caught] {
+    pollfd polled = {caught, POLLIN, 0};
+    return ::poll(&polled, 1, 0) > 0;
+  };
   std::vector<std::unique_ptr<Model>> models;
-  M1_TRY(m1tool::loadModels(arguments.artifact, devices, modelOptions, &models));
+  Status loaded = m1tool::loadModels(arguments.artifact, devices, modelOptions, &models);
+  if (loaded.code() == StatusCode::cancelled) {
+    logLine("stopped");
+    return {};
+  }
+  M1_TRY(loaded);
   std::unique_ptr<ModelText> text;
   M1_TRY(ModelText::load(models[0]->artifact(), &text));
   m1tool::PoolOptions poolOptions;
@@ -108,7 +141,6 @@ Status run(Arguments &arguments) {
   options.slots = poolOptions.slots * uint32_t(models.size());
 
   const int finished = ::eventfd(0, EFD_CLOEXEC), failed = ::eventfd(0, EFD_CLOEXEC);
-  const int caught = ::signalfd(-1, &signals, SFD_CLOEXEC);
   Service service(options, *models[0], *text);
   std::unique_ptr<EnginePool> pool;
   Delivery delivery(
@@ -128,20 +160,15 @@ Status run(Arguments &arguments) {
       &pool));
   service.attach(*pool, delivery);
 
-  ConnectionLimits limits;
-  limits.bodyBytes = arguments.maxBodyMiB << 20;
-  HttpServer server(limits, arguments.maxConnections);
   service.addTo(server);
-  int port = 0;
-  M1_TRY(server.open(arguments.host, arguments.port, &port));
-  const std::string shown =
-      arguments.host.find(':') == std::string::npos ? arguments.host : "[" + arguments.host + "]";
-  std::printf("m1-serve: http://%s:%d\n", shown.c_str(), port);
+  M1_TRY(server.listen());
+  const std::string shown = host.find(':') == std::string::npos ? host : "[" + host + "]";
+  std::printf("m1-serve: http://%s:%d\n", shown.c_str(), address.port);
   std::fflush(stdout);
   logLine("ready", {{"model", options.modelName},
                     {"devices", devices},
-                    {"host", arguments.host},
-                    {"port", port},
+                    {"host", host},
+                    {"port", address.port},
                     {"slots", options.slots},
                     {"context", pool->maxContext()}});
 

@@ -161,8 +161,6 @@ Json Service::modelJson() const {
 
 /// Before the body is read: who asks, for whom the request is meant, and whether it can be read.
 Error Service::admit(const Http &request) const {
-  if (request.get_header_value_count("Host") > 1)
-    return ApiError{400, "Host: given more than once", {}, {}, 0};
   const bool reads = request.method == "GET" || request.method == "HEAD";
   const bool open = (reads && (request.path == "/" || request.path == "/health")) ||
                     request.method == "OPTIONS"; // browsers ask so, without a key
@@ -199,20 +197,10 @@ Error Service::admit(const Http &request) const {
     return ApiError{405, "this endpoint takes " + methods, {}, {}, 0};
   if (reads)
     return {};
-  if (request.has_header("Transfer-Encoding") && request.has_header("Content-Length"))
-    return ApiError{400, "Transfer-Encoding and Content-Length exclude each other", {}, {}, 0};
-  if (request.has_header("Transfer-Encoding")) {
-    if (request.get_header_value_count("Transfer-Encoding") > 1 ||
-        lower(request.get_header_value("Transfer-Encoding")) != "chunked")
-      return ApiError{501, "Transfer-Encoding: only chunked is supported", {}, {}, 0};
-  } else {
-    const std::string length = request.get_header_value("Content-Length");
-    if (length.empty())
+  if (!request.has_header("Transfer-Encoding")) {
+    if (!request.has_header("Content-Length"))
       return ApiError{411, "Content-Length is missing", {}, {}, 0};
-    if (request.get_header_value_count("Content-Length") > 1 || length.size() > 18 ||
-        length.find_first_not_of("0123456789") != std::string::npos)
-      return ApiError{400, "Content-Length: expected one number", {}, {}, 0};
-    if (std::stoull(length) > server->bodyBytes())
+    if (std::stoull(request.get_header_value("Content-Length")) > server->bodyBytes())
       return libraryError(413);
   }
   if (lower(request.get_header_value("Content-Encoding", 0)) != "identity" &&
@@ -249,8 +237,9 @@ bool Service::answerEarly(const Http &request, Answer &answer) {
 void Service::addTo(HttpServer &http) {
   server = &http;
   if (!options.keys.empty()) // who shows a key may do so from any page
-    http.set_default_headers({{"Access-Control-Allow-Origin", "*"},
-                              {"Access-Control-Expose-Headers", "Retry-After, X-Request-Id"}});
+    http.setHeaders({{"Access-Control-Allow-Origin", "*"},
+                     {"Access-Control-Expose-Headers", "Retry-After, X-Request-Id"}});
+  http.refused = [this](int status) { metrics.answered("other", status); };
   http.set_pre_routing_handler([this](const Http &request, Answer &answer) {
     return answerEarly(request, answer) ? HttpServer::HandlerResponse::Handled
                                         : HttpServer::HandlerResponse::Unhandled;
@@ -263,11 +252,25 @@ void Service::addTo(HttpServer &http) {
     if (!answer.body.empty())
       return HttpServer::HandlerResponse::Unhandled;
     if (answer.status != 404)
-      Connection::current()->closeAfterwards(); // where the next request begins is unknown
-    metrics.answered("other", answer.status);
-    write(answer, libraryError(answer.status));
+      Connection::current()->closeAfterwards();         // where the next request begins is unknown
+    const auto &fault = Connection::current()->fault(); // of the body
+    const ApiError error = fault ? *fault : libraryError(answer.status);
+    metrics.answered("other", error.status);
+    write(answer, error);
     return HttpServer::HandlerResponse::Handled;
   }));
+  http.set_post_routing_handler([this](const Http &request, Answer &answer) {
+    answer.headers.erase("Accept-Ranges"); // the library's, to HEAD
+    if (draining)
+      Connection::current()->closeAfterwards();
+    // Who is not heard any more is told so, and one of HTTP/1.0 that is.
+    const bool last = Connection::current()->closes() || answer.has_header("Connection");
+    if (last)
+      answer.headers.erase("Keep-Alive");
+    answer.headers.erase("Connection");
+    if (last || request.version == "HTTP/1.0")
+      answer.set_header("Connection", last ? "close" : "keep-alive");
+  });
   http.set_exception_handler(
       [](const Http &request, Answer &answer, const std::exception_ptr &thrown) {
         std::string what = "unknown";
@@ -308,7 +311,7 @@ void Service::addTo(HttpServer &http) {
   get("/v1/models", "/v1/models", [this](const Http &, Answer &answer) {
     answer.set_content(dumped({{"object", "list"}, {"data", {modelJson()}}}), jsonType);
   });
-  get("/v1/models/", "/v1/models/(.+)", [this](const Http &request, Answer &answer) {
+  get("/v1/models/", R"(/v1/models/([\s\S]+))", [this](const Http &request, Answer &answer) {
     if (request.matches[1].str() == facts.name)
       answer.set_content(dumped(modelJson()), jsonType);
     else
@@ -318,9 +321,7 @@ void Service::addTo(HttpServer &http) {
   auto post = [&](const char *path, auto handler) {
     http.Post(path, [this, path, handler](const Http &request, Answer &answer) {
       answer.status = 200;
-      if (request.body.size() > server->bodyBytes()) // the library bounds lengths, not chunks
-        write(answer, libraryError(413));
-      else if (Error error = handler(request, answer))
+      if (Error error = handler(request, answer))
         write(answer, *error);
       metrics.answered(path, answer.status);
     });
@@ -443,7 +444,8 @@ Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
         prompt.text = text.decode(*tokens, false);
     } else {
       prompt.text = std::get<std::string>(given);
-      if (Status status = text.encode(prompt.text, true, &prompt.tokens); !status.ok())
+      if (Status status = text.encode(prompt.text, asked.specialTokens, &prompt.tokens);
+          !status.ok())
         return ApiError::bad("prompt", "'prompt': " + status.message());
     }
     prompts->push_back(std::move(prompt));
@@ -478,6 +480,8 @@ Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
     common.closeTokens = std::move(closing);
   if (Error error = constrain(asked, *prompts, &common))
     return error;
+  common.stopTokens.insert(common.stopTokens.end(), asked.stopTokens.begin(),
+                           asked.stopTokens.end());
   if (asked.scoresPrompt()) {
     size_t count = 0;
     for (const Prompt &prompt : *prompts)
@@ -488,8 +492,10 @@ Error Service::prepare(const ApiRequest &asked, std::vector<Prompt> *prompts,
                                            "most " +
                                            std::to_string(options.limits.promptLogprobs));
   }
-  const std::string field = asked.chat ? "messages" : "prompt";
   for (const Prompt &prompt : *prompts) {
+    std::string field = asked.chat ? "messages" : "prompt";
+    if (prompts->size() > 1)
+      field += "[" + std::to_string(&prompt - prompts->data()) + "]";
     Request request = common;
     request.prompt = prompt.tokens;
     const uint32_t context = pool->maxContext();

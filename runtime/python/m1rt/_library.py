@@ -146,7 +146,7 @@ def _load() -> ctypes.CDLL:
     # A wheel's is in the package; an installed one is lib/libm1rt.so.0 beside lib/python3/dist-packages/m1rt/_library.py.
     package = os.path.dirname(os.path.abspath(__file__))
     beside = [os.path.join(package, "libm1rt.so.0"), os.path.join(package, "..", "..", "..", "libm1rt.so.0")]
-    path = named or next(filter(os.path.exists, beside), "libm1rt.so.0")
+    path = named or next((file for file in beside if os.path.exists(file)), "libm1rt.so.0")
     try:
         return ctypes.CDLL(path)
     except OSError as problem:
@@ -170,7 +170,7 @@ class _Library:
 
     def _check(self, status: Any, _function: Any, _arguments: Any) -> None:
         if status:
-            code, message = self.status_get_code(status), self.status_message(status).decode()
+            code, message = self.status_get_code(status), self.status_message(status).decode(errors="replace")
             self.status_destroy(status)
             raise Error(CODES[code], message)
 

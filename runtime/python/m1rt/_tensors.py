@@ -47,6 +47,8 @@ class Tensor:
     """Where an array lies, and what keeps it there."""
 
     def __init__(self, name: str, array: Any) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"tensors: expected names, got {name!r}")
         self.name, self.memory = name, HOST
         self.keep: List[Any] = [array]
         if getattr(array, "requires_grad", False):

@@ -4,9 +4,10 @@ import contextlib
 import ctypes
 import math
 import operator
+import os
 from ctypes import POINTER, byref, c_bool, c_char_p, c_float, c_int32, c_size_t, c_uint64, c_void_p, create_string_buffer, string_at
 from dataclasses import dataclass, field
-from typing import Any, AsyncIterator, Dict, Generator, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, AsyncIterator, Dict, Generator, Iterable, Iterator, List, Mapping, NoReturn, Optional, Sequence, Tuple, Union
 
 from . import _library as c
 from ._library import lib
@@ -18,20 +19,20 @@ _MOST_SAMPLES = 1 << 20
 
 
 def runtime_version() -> str:
-    return lib.runtime_version().decode()
+    return str(lib.runtime_version().decode())
 
 
 def answer_of(text: str) -> Optional[str]:
     """The answer that a text gives (docs/text.md), or None."""
     out = c_void_p()
-    lib.answer_extract(_text(text), byref(out))
+    lib.answer_extract(_text(text, "text"), byref(out))
     return _owned_text(out) if out else None
 
 
 def answers_equal(a: str, b: str) -> bool:
     """Whether two answers have equal value: 1/2 and 0.5, \\sqrt8 and 2\\sqrt2."""
     out = c_bool()
-    lib.answers_equal(_text(a), _text(b), byref(out))
+    lib.answers_equal(_text(a, "a"), _text(b, "b"), byref(out))
     return out.value
 
 
@@ -53,7 +54,7 @@ class Params:
     top_logprobs: int = 0   # and of so many alternatives
     stop_tokens: Optional[Sequence[int]] = None  # None: the model's own
     ignore_eos: bool = False
-    stop: Sequence[str] = ()
+    stop: Union[str, Sequence[str]] = ()
     max_think_tokens: int = 0
     time_budget: float = 0.0  # seconds
     close_text: str = "\n\nThe final answer is \\boxed{"
@@ -183,10 +184,12 @@ class Stats:
     probe_seconds: float
 
 
-def _text(text: str) -> bytes:
+def _text(text: str, what: str) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"{what}: expected a str, got {text!r}")
     data = text.encode()
     if b"\0" in data:
-        raise ValueError("the text holds a NUL character, which ends a text in C")
+        raise ValueError(f"{what}: the text holds a NUL character, which ends a text in C")
     return data
 
 
@@ -197,21 +200,51 @@ def _owned_text(pointer: c_void_p) -> str:
         lib.text_destroy(pointer)
 
 
-def _ids(tokens: Sequence[int]) -> Any:
-    ids = [operator.index(token) for token in tokens]  # numpy's integers, too
+def _ids(tokens: Iterable[int], what: str = "token ids") -> Any:
+    try:
+        if isinstance(tokens, (bytes, bytearray)):  # would be ids, one a byte
+            raise TypeError
+        ids = [operator.index(token) for token in tokens]  # numpy's integers, too
+    except TypeError:
+        raise TypeError(f"{what}: expected a sequence of integers, got {tokens!r}") from None
     if ids and (min(ids) < -2**31 or max(ids) >= 2**31):
-        raise ValueError(f"token ids: expected integers of 32 bits, got {min(ids) if min(ids) < -2**31 else max(ids)}")
+        raise ValueError(f"{what}: expected integers of 32 bits, got {min(ids) if min(ids) < -2**31 else max(ids)}")
     return (c_int32 * len(ids))(*ids)
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+
+
+def _several(prompts: Iterable[Prompt]) -> List[Prompt]:
+    """The prompts of one call; a single one, which would be taken for a list of its parts, is none."""
+    if isinstance(prompts, (str, bytes, bytearray, Mapping)) or not isinstance(prompts, Iterable):
+        raise TypeError(f"prompts: expected a sequence of prompts, got {prompts!r}")
+    several = list(prompts)
+    for place, prompt in enumerate(several):
+        if not isinstance(prompt, str) and (isinstance(prompt, (bytes, bytearray, Mapping)) or not hasattr(prompt, "__len__")):
+            raise TypeError(f"prompts[{place}]: expected a text or a sequence of token ids, got {prompt!r}")
+    return several
+
+
+def _params(params: Optional[Params]) -> Params:
+    if params is not None and not isinstance(params, Params):
+        raise TypeError(f"params: expected Params, got {params!r}")
+    return params or Params()
 
 
 def _set(structure: Any, **values: Any) -> None:
     """Sets fields of a structure of C, which alone would wrap an integer that does not fit into them."""
     for name, value in values.items():
-        if isinstance(getattr(structure, name), int) and not isinstance(value, bool):
-            try:
-                value = operator.index(value)
-            except TypeError:
-                raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+        if isinstance(getattr(structure, name), bool):
+            if not any(value is known or value == known for known in (True, False)):
+                raise TypeError(f"{name}: expected True or False, got {value!r}")
+            value = bool(value)
+        elif isinstance(getattr(structure, name), int):
+            value = _whole(name, value)
         try:
             setattr(structure, name, value)
         except TypeError:
@@ -224,13 +257,16 @@ def _set(structure: Any, **values: Any) -> None:
 class Model:
     """A compiled model (.m1a) on a device."""
 
-    def __init__(self, path: str, device: str = "cpu", threads: int = 0, verify_weights: bool = False) -> None:
+    def __init__(self, path: Union[str, "os.PathLike[str]"], device: str = "cpu", threads: int = 0, verify_weights: bool = False) -> None:
         self._handle = c_void_p()
         options = c.ModelOptions()
         lib.model_options_init(byref(options))
         _set(options, threads=threads, verify_weights=verify_weights)
-        options.device = _text(device)
-        lib.model_load(_text(path), byref(options), byref(self._handle))
+        options.device = _text(device, "device")
+        file = os.fspath(path)
+        if not isinstance(file, str) or "\0" in file:
+            raise ValueError(f"path: expected the name of a file, got {path!r}")
+        lib.model_load(os.fsencode(file), byref(options), byref(self._handle))
 
     def close(self) -> None:
         """Gives the weights back, once the model's engines are closed, too."""
@@ -244,16 +280,23 @@ class Model:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:  # of copy and pickle: two would own one handle
+        raise TypeError("a Model cannot be copied or pickled: load it where it is needed")
+
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self.close()
 
     @property
-    def info(self) -> ModelInfo:
+    def _live(self) -> c_void_p:
         if not self._handle:
             raise ValueError("the model is closed")
+        return self._handle
+
+    @property
+    def info(self) -> ModelInfo:
         raw = c.ModelInfo()
-        lib.model_get_info(self._handle, byref(raw))
+        lib.model_get_info(self._live, byref(raw))
         return ModelInfo(raw.architecture.decode(), raw.device_name.decode(), raw.vocab_size, raw.hidden_size, raw.layers,
                          raw.max_positions, raw.bos_id, raw.eos_ids[:raw.eos_count], raw.weight_bytes)
 
@@ -261,7 +304,7 @@ class Model:
     def weights_digest(self) -> str:
         """64 hexadecimal digits that tell other weights apart: those of the artifact, whatever update_weights did."""
         out = create_string_buffer(_DIGEST_SIZE)
-        lib.model_weights_digest(self._handle, out)
+        lib.model_weights_digest(self._live, out)
         return out.value.decode()
 
     def update_weights(self, tensors: Mapping[str, Any], running: str = "finish") -> None:
@@ -274,21 +317,23 @@ class Model:
         "restart" (from their prompts; an update says `restarted`) or "keep" (they go on from the states they have)."""
         if running not in c.RUNNING_SAMPLES:
             raise ValueError(f"running: expected one of {', '.join(c.RUNNING_SAMPLES)}, got {running!r}")
+        if not isinstance(tensors, Mapping):
+            raise TypeError(f"tensors: expected a mapping of names to arrays, got {type(tensors).__name__}")
         given = [Tensor(name, array) for name, array in tensors.items()]
         raw = (c.Tensor * len(given))(*[tensor.raw() for tensor in given])
-        lib.model_update_weights(self._handle, raw, len(given), c.RUNNING_SAMPLES.index(running))
+        lib.model_update_weights(self._live, raw, len(given), c.RUNNING_SAMPLES.index(running))
 
     @property
     def generation_defaults(self) -> Dict[str, float]:
         """What the checkpoint's generation_config.json says about sampling: Params(**model.generation_defaults) takes it over."""
         raw = c.GenerationDefaults()
-        lib.model_generation_defaults(self._handle, byref(raw))
+        lib.model_generation_defaults(self._live, byref(raw))
         fields = {name: getattr(raw, name) for name, _ in raw._fields_}
         return {name: value for name, value in fields.items() if value >= 0}
 
     def _encode(self, function: Any, *arguments: Any) -> List[int]:
         tokens, count = POINTER(c_int32)(), c_size_t()
-        function(self._handle, *arguments, byref(tokens), byref(count))
+        function(self._live, *arguments, byref(tokens), byref(count))
         try:
             return tokens[:count.value]
         finally:
@@ -297,20 +342,26 @@ class Model:
     def encode(self, text: str, add_special: bool = False, parse_special: bool = True) -> List[int]:
         """Token ids of a text; `parse_special`: control tokens that it spells become tokens."""
         function = lib.model_encode if parse_special else lib.model_encode_plain
-        return self._encode(function, _text(text), add_special)
+        return self._encode(function, _text(text, "text"), add_special)
 
     def chat(self, messages: Sequence[Mapping[str, str]], parse_special: bool = False) -> List[int]:
         """Token ids of a conversation of {"role", "content"}, ready for the assistant's answer."""
-        array = (c.ChatMessage * len(messages))(*[(_text(m["role"]), _text(m["content"])) for m in messages])
+        given: List[c.ChatMessage] = []
+        for place, message in enumerate(messages):
+            if not isinstance(message, Mapping) or not {"role", "content"} <= message.keys():
+                raise TypeError(f"messages[{place}]: expected {{'role': str, 'content': str}}, got {message!r}")
+            given.append(c.ChatMessage(*[_text(message[name], f"messages[{place}].{name}") for name in ("role", "content")]))
+        array = (c.ChatMessage * len(given))(*given)
         options = c.ChatOptions()
         lib.chat_options_init(byref(options))
         options.parse_special = parse_special
-        return self._encode(lib.model_encode_chat_with, array, len(messages), byref(options))
+        return self._encode(lib.model_encode_chat_with, array, len(given), byref(options))
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of token ids, without special tokens."""
         out = c_void_p()
-        lib.model_decode(self._handle, _ids(tokens), len(tokens), byref(out))
+        ids = _ids(tokens)
+        lib.model_decode(self._live, ids, len(ids), byref(out))
         return _owned_text(out)
 
     def engine(self, max_samples: int = 0, max_context: int = 0, prefix_cache_slots: Optional[int] = None,
@@ -321,18 +372,20 @@ class Model:
 
     def generate(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> List[Completion]:
         """n samples of every prompt (token ids, or text as it is), on an engine of their own."""
+        prompts = _several(prompts)
         with self._engine_for(prompts, n, params) as engine:
             return engine.generate(prompts, n, params)
 
     def stream(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> Iterator[Update]:
         """The same, as tokens arrive. Leaving the loop ends what still runs."""
+        prompts = _several(prompts)
         with self._engine_for(prompts, n, params) as engine:
             yield from engine.stream(prompts, n, params)
 
     def _engine_for(self, prompts: Sequence[Prompt], n: int, params: Optional[Params]) -> "Engine":
-        params = params or Params()
-        prompts = [self._prompt(prompt) for prompt in prompts]
-        longest = max((len(prompt) for prompt in prompts), default=1) + params.max_new_tokens
+        params = _params(params)
+        lengths = [len(self._prompt(prompt)) for prompt in prompts]
+        longest = max(lengths, default=1) + _whole("max_new_tokens", params.max_new_tokens)
         if params.max_think_tokens or params.time_budget or params.probe_every or params.probe_on_end:
             longest += params.close_max_tokens + len(params.close_text)
         return self.engine(0, min(longest + 1, self.info.max_positions),
@@ -343,10 +396,10 @@ class Model:
 
     def score(self, tokens: Sequence[int]) -> List[float]:
         """Log probability, at temperature 1, of every token after the first, given those before it."""
-        if len(tokens) < 2:
-            return []
         vocabulary = self.info.vocab_size
         ids = _ids(tokens)
+        if len(ids) < 2:
+            return []
         if not 0 <= ids[-1] < vocabulary:  # the model never sees the last one
             raise ValueError(f"token {ids[-1]}: the vocabulary has ids 0 to {vocabulary - 1}")
         chunk = max(1, min(len(tokens) - 1, (64 << 20) // (4 * vocabulary)))  # 64 MiB of logits at once
@@ -355,7 +408,7 @@ class Model:
         options.max_sequences, options.max_context = 1, len(tokens)
         options.max_tokens_per_step = options.max_logit_rows = chunk
         session, sequence = c_void_p(), c_uint64()
-        lib.session_create(self._handle, byref(options), byref(session))
+        lib.session_create(self._live, byref(options), byref(session))
         try:
             lib.sequence_create(session, byref(sequence))
             out: List[float] = []
@@ -384,7 +437,7 @@ class Engine:
         self._handle = c_void_p()
         self._model = model
         # Of tasks that stream side by side in this loop: a lock belongs to one.
-        self._turn: Tuple[Optional[asyncio.AbstractEventLoop], Optional[asyncio.Lock]] = (None, None)
+        self._turn: Optional[Tuple[asyncio.AbstractEventLoop, asyncio.Lock]] = None
         self._runs: Dict[int, List[Update]] = {}  # by request, those of one run in one list
         self._news: List[Update] = []             # of requests that belong to no run
         self._abandoned: Dict[int, int] = {}      # cancelled requests of runs that ended: samples whose ends are still to come
@@ -393,7 +446,7 @@ class Engine:
         _set(options, max_samples=max_samples, max_context=max_context, probe_places=probe_places)
         if prefix_cache_slots is not None:
             _set(options, prefix_cache_slots=prefix_cache_slots)
-        lib.engine_create(model._handle, byref(options), byref(self._handle))
+        lib.engine_create(model._live, byref(options), byref(self._handle))
 
     def close(self) -> None:
         if self._handle:
@@ -406,27 +459,48 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an Engine cannot be copied or pickled: make it of a Model where it is needed")
+
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
             self.close()
 
+    @property
+    def _live(self) -> c_void_p:
+        if not self._handle:
+            raise ValueError("the engine is closed")
+        return self._handle
+
     def submit(self, prompt: Prompt, n: int = 1, params: Optional[Params] = None) -> int:
         """Queues n samples of a prompt; returns the number that updates and cancel() know it by."""
-        params = params or Params()
-        tokens = self._model._prompt(prompt)
+        params = _params(params)
+        tokens = _ids(self._model._prompt(prompt), "prompt: token ids")
         request = c.Request()
         lib.request_init(byref(request))
-        request.tokens, request.token_count = _ids(tokens), len(tokens)
+        request.tokens, request.token_count = tokens, len(tokens)
+        _whole("n", n)
         _set(request, samples=n)
         for name in ("max_new_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty", "frequency_penalty",
                      "presence_penalty", "seed", "first_sample", "top_logprobs", "ignore_eos", "max_think_tokens", "time_budget"):
             _set(request, **{name: getattr(params, name)})
-        request.want_logprobs = params.logprobs
+        if params.logprobs not in (True, False):
+            raise TypeError(f"logprobs: expected True or False, got {params.logprobs!r}")
+        request.want_logprobs = bool(params.logprobs)
         if params.stop_tokens is not None:
-            request.stop_tokens, request.stop_token_count = _ids(params.stop_tokens or [0]), len(params.stop_tokens)
-        stops = [_text(stop) for stop in params.stop]
+            ends = _ids(params.stop_tokens, "stop_tokens")
+            request.stop_tokens, request.stop_token_count = ends if len(ends) else _ids([0]), len(ends)
+        given = (params.stop,) if isinstance(params.stop, str) else params.stop
+        stops = [_text(stop, f"stop[{place}]") for place, stop in enumerate(given)]
         request.stop_strings, request.stop_string_count = (c_char_p * len(stops))(*stops), len(stops)
-        bias = list(zip(_ids(list(params.logit_bias)), params.logit_bias.values()))
+        if not isinstance(params.logit_bias, Mapping):
+            raise TypeError(f"logit_bias: expected a mapping of token ids to numbers, got {params.logit_bias!r}")
+        bias = [c.LogitBias(token) for token in _ids(params.logit_bias, "logit_bias: token ids")]
+        for entry, value in zip(bias, params.logit_bias.values()):
+            try:
+                entry.bias = value
+            except TypeError:
+                raise TypeError(f"logit_bias: expected a number for token {entry.token}, got {value!r}") from None
         request.logit_bias, request.logit_bias_count = (c.LogitBias * len(bias))(*bias), len(bias)
         if params.max_think_tokens or (params.time_budget and not params.drop_at_deadline):
             close = self._model.encode(params.close_text)
@@ -438,24 +512,26 @@ class Engine:
             _set(request, probe_every=params.probe_every, probe_on_end=params.probe_on_end)
             request.probe_tokens, request.probe_token_count = _ids(probe), len(probe)
         out = c_uint64()
-        lib.engine_submit(self._handle, byref(request), byref(out))
+        lib.engine_submit(self._live, byref(request), byref(out))
         return out.value
 
     def cancel(self, request: int, sample: Optional[int] = None) -> None:
         """Ends a request, or one sample of it; what it has said so far still comes as updates."""
+        if not 0 <= _whole("request", request) < 2**64 or not 0 <= _whole("sample", sample or 0) < 2**32:
+            raise ValueError(f"cancel: expected a request that submit() gave, and a sample of it, got {request} and {sample}")
         if sample is None:
-            lib.engine_cancel(self._handle, request)
+            lib.engine_cancel(self._live, request)
         else:
-            lib.engine_cancel_sample(self._handle, request, sample)
+            lib.engine_cancel_sample(self._live, request, sample)
 
     @property
     def idle(self) -> bool:
-        return lib.engine_is_idle(self._handle)
+        return bool(lib.engine_is_idle(self._live))
 
     def step(self) -> List[Update]:
         """One forward pass, and what is new; `prompt` of these updates is what submit() returned. Those of prompts that stream() or
         generate() were given come from there alone."""
-        lib.engine_step(self._handle)
+        lib.engine_step(self._live)
         self._take_news()
         updates, self._news = self._news, []
         return updates
@@ -463,7 +539,7 @@ class Engine:
     def _take_news(self) -> None:
         """To the run whose request it is about, or to the next step()."""
         event = c.Event()
-        while lib.engine_poll(self._handle, byref(event)):
+        while lib.engine_poll(self._live, byref(event)):
             update = _update(event)
             request = update.prompt
             if request not in self._abandoned:
@@ -475,17 +551,16 @@ class Engine:
 
     def stream(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> Iterator[Update]:
         """n samples of every prompt, as tokens arrive. Leaving the loop ends what still runs."""
-        return self._run(prompts, n, params, 1)
+        return self._run(_several(prompts), n, params, 1)
 
     async def stream_async(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> AsyncIterator[Update]:
         """The same in an event loop, which goes on meanwhile: steps are taken in threads. Tasks may stream side by side, in the
         same steps; a task that is cancelled, or leaves the loop and closes the iterator, ends its samples."""
         loop = asyncio.get_running_loop()
-        if self._turn[0] is not loop:
+        if self._turn is None or self._turn[0] is not loop:
             self._turn = (loop, asyncio.Lock())
         turn = self._turn[1]
-        assert turn is not None
-        run = self._run(prompts, n, params, 1)
+        run = self._run(_several(prompts), n, params, 1)
 
         async def close() -> None:
             async with turn:
@@ -494,7 +569,7 @@ class Engine:
         try:
             while True:
                 async with turn:  # the engine belongs to one thread at a time
-                    taken = loop.run_in_executor(None, next, run, None)
+                    taken: "asyncio.Future[Optional[Update]]" = loop.run_in_executor(None, lambda: next(run, None))
                     try:
                         update = await asyncio.shield(taken)
                     except asyncio.CancelledError:
@@ -521,7 +596,7 @@ class Engine:
                 for step in range(steps):
                     # Another run's steps may have brought news of this one.
                     if not news and (step == 0 or not self.idle):
-                        lib.engine_step(self._handle)
+                        lib.engine_step(self._live)
                 self._take_news()
                 while news:
                     update = news.pop(0)
@@ -546,7 +621,8 @@ class Engine:
 
     def generate(self, prompts: Sequence[Prompt], n: int = 1, params: Optional[Params] = None) -> List[Completion]:
         """n samples of every prompt."""
-        if not 1 <= n <= _MOST_SAMPLES:  # before they are made
+        prompts = _several(prompts)
+        if not 1 <= _whole("n", n) <= _MOST_SAMPLES:  # before they are made
             raise ValueError(f"n: expected 1 to {_MOST_SAMPLES} samples, got {n}")
         completions = [Completion(place, [Sample() for _ in range(n)]) for place in range(len(prompts))]
         # Taking news of every sample at every step would cost more than a GPU's steps do.
@@ -556,10 +632,8 @@ class Engine:
 
     @property
     def stats(self) -> Stats:
-        if not self._handle:
-            raise ValueError("the engine is closed")
         raw = c.EngineStats()
-        lib.engine_get_stats(self._handle, byref(raw))
+        lib.engine_get_stats(self._live, byref(raw))
         return Stats(*[getattr(raw, name) for name, _ in c.EngineStats._fields_])
 
 
