@@ -193,6 +193,8 @@ LogicalResult readGeneration(StringRef directory, ModelConfig &out, EmitError em
   if (failed(json))
     return failure();
   Fields fields(path.str().str(), json->getAsObject(), emitError, bad);
+  if (fields.has("eos_token_id") && out.family->assumesEnd)
+    out.eosIds.clear();
   for (int64_t id : fields.integers("eos_token_id", out.vocabSize))
     if (!llvm::is_contained(out.eosIds, id))
       out.eosIds.push_back(id);
@@ -252,21 +254,28 @@ FailureOr<ModelConfig> readFiles(const ConfigFiles &files, const CheckpointData 
   Fields text = whole.child("text_config");
   Fields mamba(files.mambaPath, files.mamba, emitError, bad);
   (void)readQuantisation(whole, text); // of the tensors; here it is checked where there are none
-  ConfigSource source{text ? text : whole, bool(text), mamba, data, emitError, emitWarning, out};
+  const Fields language = (text ? text : whole).withDefaults(classDefaults(modelType));
+  ConfigSource source{language, bool(text), mamba, data, emitError, emitWarning, out};
   family->read(source);
+  family->assumedSizes = language.assumedSizes();
+  family->assumesEnd = !language.mentions("eos_token_id");
   if (text) {
     bool tied = whole.flag("tie_word_embeddings", out.tied);
-    if (!text.has("tie_word_embeddings"))
+    if (!text.mentions("tie_word_embeddings"))
       out.tied = tied;
     else if (tied != out.tied)
       whole.error("tie_word_embeddings") << "differs from 'text_config.tie_word_embeddings'";
     int64_t ids = out.vocabSize ? out.vocabSize : Fields::largest + 1;
+    if (whole.has("eos_token_id") && family->assumesEnd) {
+      out.eosIds.clear();
+      family->assumesEnd = false;
+    }
     for (int64_t id : whole.integers("eos_token_id", ids))
       if (!llvm::is_contained(out.eosIds, id))
         out.eosIds.push_back(id);
     std::optional<int64_t> bos = whole.integer("bos_token_id", -1, ids - 1);
-    if (out.bosId < 0)
-      out.bosId = bos.value_or(-1);
+    if (out.bosId < 0 || !text.mentions("bos_token_id"))
+      out.bosId = bos.value_or(out.bosId);
     text.ignore({"model_type"});
     whole.ignore({"vision_config", "dtype", "torch_dtype"});
     judgeUnread(text, emitWarning);

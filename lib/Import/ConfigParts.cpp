@@ -14,8 +14,8 @@ void m1c::expectSilu(const Fields &fields, StringRef name) {
     fields.error(name) << "expected silu, got " << *act;
 }
 
-m1::ScalarFormula m1c::readActivation(const Fields &fields, StringRef name, StringRef absent) {
-  const std::string act = fields.string(name).value_or(absent.str());
+m1::ScalarFormula m1c::readActivation(const Fields &fields, StringRef name) {
+  const std::string act = fields.string(name).value_or("silu");
   m1::ScalarFormula formula = m1::findActivation(act);
   if (!formula)
     fields.error(name) << "expected " << m1::activationNames() << ", got " << act;
@@ -39,7 +39,7 @@ static void readTypes(const Fields &config, ModelConfig &out) {
     config.error(name) << "expected float32, bfloat16 or float16, got " << *type;
 }
 
-void m1c::readCommon(const ConfigSource &source, bool tied, int64_t positions, int64_t layers) {
+void m1c::readCommon(const ConfigSource &source, int64_t layers) {
   const Fields &config = source.config;
   ModelConfig &out = source.model;
   out.hiddenSize = config.size("hidden_size");
@@ -47,8 +47,8 @@ void m1c::readCommon(const ConfigSource &source, bool tied, int64_t positions, i
                    ? layers
                    : config.size("num_hidden_layers", mostLayers);
   out.vocabSize = config.size("vocab_size");
-  out.maxPositions = config.integer("max_position_embeddings").value_or(positions);
-  out.tied = config.flag("tie_word_embeddings", tied);
+  out.maxPositions = config.size("max_position_embeddings", Fields::largest);
+  out.tied = config.flag("tie_word_embeddings");
   int64_t ids = out.vocabSize ? out.vocabSize : Fields::largest + 1;
   // Some configurations say -1 for none.
   out.bosId = config.integer("bos_token_id", -1, ids - 1).value_or(-1);
@@ -56,15 +56,16 @@ void m1c::readCommon(const ConfigSource &source, bool tied, int64_t positions, i
   readTypes(config, out);
 }
 
-AttentionConfig m1c::readAttention(const Fields &config, int64_t hiddenSize, StringRef headDim,
-                                   int64_t absentHeadDim) {
+double m1c::readEps(const Fields &config, StringRef name) {
+  return config.require(name, config.number(name, /*mayBeZero=*/true));
+}
+
+AttentionConfig m1c::readAttention(const Fields &config, int64_t hiddenSize, StringRef headDim) {
   AttentionConfig out;
   out.heads = config.size("num_attention_heads", mostHeads);
   out.kvHeads = config.integer("num_key_value_heads", 1, mostHeads).value_or(out.heads);
   if (std::optional<int64_t> dim = config.integer(headDim, 1, largestHead))
     out.headDim = *dim;
-  else if (absentHeadDim && !config.mentions(headDim))
-    out.headDim = absentHeadDim;
   else if (out.heads && hiddenSize % out.heads)
     config.error("num_attention_heads")
         << "expected a divisor of hidden_size " << hiddenSize << ", got " << out.heads;
@@ -87,8 +88,8 @@ int64_t m1c::readRank(const Fields &config, StringRef name, int64_t hiddenSize) 
   return automatic ? (hiddenSize + 15) / 16 : config.integer(name, 1, largestSize).value_or(1);
 }
 
-static void readStepLimits(const Fields &config, Mamba2Config &out) {
-  const llvm::json::Value *value = config.find("time_step_limit");
+static void readStepLimits(const Fields &config, StringRef name, Mamba2Config &out) {
+  const llvm::json::Value *value = config.find(name);
   if (!value)
     return;
   const llvm::json::Array *limits = value->getAsArray();
@@ -105,49 +106,53 @@ static void readStepLimits(const Fields &config, Mamba2Config &out) {
     largest = number((*limits)[1]);
   }
   if (!least || !largest || !(*least >= 0) || !(*largest > *least) || std::isinf(*least)) {
-    config.error("time_step_limit")
-        << "expected two numbers from 0 to Infinity, the second larger, "
-           "got "
-        << Fields::text(*value);
+    config.error(name) << "expected two numbers from 0 to Infinity, the second larger, "
+                          "got "
+                       << Fields::text(*value);
     return;
   }
   out.leastStep = *least;
   out.largestStep = *largest;
 }
 
-Mamba2Config m1c::readMamba2(const Fields &config, const Mamba2Names &names, Mamba2Config out) {
-  out.heads = config.integer(names.heads, 1, mostHeads).value_or(out.heads);
-  out.headDim = config.integer(names.headDim, 1, largestHead).value_or(out.headDim);
-  out.groups = config.integer(names.groups, 1, mostHeads).value_or(out.groups);
-  out.states = config.integer(names.states, 1, largestHead).value_or(out.states);
-  out.convWidth = config.integer(names.convWidth, 1, widestConv).value_or(out.convWidth);
-  out.convBias = config.flag(names.convBias, out.convBias);
-  out.bias = out.outputBias = config.flag(names.bias, out.bias);
+/// `headDim` where it is not 0: of each head.
+static Mamba2Config readMamba2(const Fields &config, const Mamba2Names &names, int64_t headDim) {
+  Mamba2Config out;
+  out.heads = config.size(names.heads, mostHeads);
+  out.headDim = headDim ? headDim : config.size(names.headDim, largestHead);
+  out.groups = config.size(names.groups, mostHeads);
+  out.states = config.size(names.states, largestHead);
+  out.convWidth = config.size(names.convWidth, widestConv);
+  out.convBias = config.flag(names.convBias);
+  out.bias = out.outputBias = config.flag(names.bias);
   if (out.groups && out.heads % out.groups)
     config.error(names.groups) << "expected a divisor of " << names.heads << " " << out.heads
                                << ", got " << out.groups;
   if (out.inner() > largestHeads)
     config.error(names.heads) << "expected at most " << largestHeads << " values in all heads, got "
                               << out.heads << " heads of " << out.headDim;
-  readStepLimits(config, out);
+  readStepLimits(config, names.limit, out);
   return out;
 }
 
+Mamba2Config m1c::readMamba2(const Fields &config, const Mamba2Names &names) {
+  return ::readMamba2(config, names, 0);
+}
+
 Mamba2Config m1c::readHybridMamba2(const Fields &config, int64_t inner) {
-  Mamba2Config absent;
-  absent.heads = 128;
-  absent.states = 256;
-  Mamba2Names names = hybridMamba2Names;
+  const Mamba2Names &names = hybridMamba2Names;
   const llvm::json::Value *headDim = config.find(names.headDim);
-  if (!headDim || headDim->getAsString() == std::optional<StringRef>("auto")) {
-    int64_t heads = config.integer(names.heads, 1, mostHeads).value_or(absent.heads);
-    if (inner % heads || inner / heads > largestHead)
-      config.error(names.heads) << "expected a divisor of the " << inner
-                                << " channels of all heads, got " << heads;
-    absent.headDim = std::clamp<int64_t>(inner / heads, 1, largestHead);
-    names.headDim = ""; // no field has this name
-  }
-  return readMamba2(config, names, absent);
+  if (headDim && headDim->getAsString() != std::optional<StringRef>("auto"))
+    return m1c::readMamba2(config, names);
+  int64_t heads = config.integer(names.heads, 1, mostHeads).value_or(1);
+  if (inner % heads || inner / heads > largestHead)
+    config.error(names.heads) << "expected a divisor of the " << inner
+                              << " channels of all heads, got " << heads;
+  return ::readMamba2(config, names, std::clamp<int64_t>(inner / heads, 1, largestHead));
+}
+
+int64_t m1c::readExpanded(const Fields &config, int64_t hiddenSize, StringRef name) {
+  return std::min(config.size(name, mostHeads) * hiddenSize, largestSize);
 }
 
 //===----------------------------------------------------------------------===//
@@ -159,8 +164,10 @@ namespace {
 /// Scales `rotary` as one set of parameters says.
 class RotaryScalingReader {
 public:
-  RotaryScalingReader(const Fields &scaling, double theta, ModelConfig &model, RotaryConfig &rotary)
-      : scaling(scaling), theta(theta), model(model), rotary(rotary) {}
+  /// `config` holds what older files say outside of the parameters.
+  RotaryScalingReader(const Fields &scaling, const Fields &config, double theta, ModelConfig &model,
+                      RotaryConfig &rotary)
+      : scaling(scaling), config(config), theta(theta), model(model), rotary(rotary) {}
 
   /// The longest context that the result serves.
   int64_t read() {
@@ -191,8 +198,12 @@ public:
           longest,
           scaling.integer("original_max_position_embeddings").value_or(model.maxPositions));
       model.extends = false;
+    } else if (type == "longrope") {
+      longest = readLongRope();
+      model.extends = false;
     } else if (type != "default") {
-      scaling.error(key) << "expected default, linear, llama3, yarn or dynamic, got " << type;
+      scaling.error(key) << "expected default, linear, llama3, yarn, dynamic or longrope, got "
+                         << type;
       return longest;
     }
     scaling.forEachUnread([&](StringRef name, const llvm::json::Value &value) {
@@ -227,6 +238,34 @@ private:
         f = (1 - s) * f / factor + s * f;
       }
     }
+  }
+
+  /// Ding et al., arXiv 2402.13753, with the defaults of transformers. There are frequencies for
+  /// sequences up to the length that the model was trained for, and others for longer ones: those
+  /// of a sequence change when it grows, which is not computed.
+  int64_t readLongRope() {
+    std::optional<int64_t> trained = scaling.integer("original_max_position_embeddings");
+    if (!trained)
+      trained = config.integer("original_max_position_embeddings");
+    const int64_t original = std::min(trained.value_or(model.maxPositions), model.maxPositions);
+    double factor = scaling.number("factor").value_or(double(model.maxPositions) /
+                                                      double(std::max<int64_t>(original, 1)));
+    rotary.scale = factor <= 1 || original < 2
+                       ? 1
+                       : std::sqrt(1 + std::log(factor) / std::log(double(original)));
+    rotary.scale = scaling.number("attention_factor").value_or(rotary.scale);
+    for (StringRef name : {"long_factor", "short_factor"}) {
+      if (!scaling.has(name))
+        scaling.error(name) << "missing";
+      SmallVector<double> factors = scaling.multipliers(name, rotary.frequencies.size());
+      for (auto [f, factor] : llvm::zip_equal(rotary.frequencies, factors)) {
+        if (!(factor > 0))
+          scaling.error(name) << "expected positive numbers, got " << factor;
+        else if (name == "short_factor")
+          f /= factor;
+      }
+    }
+    return original;
   }
 
   /// Peng et al., arXiv 2309.00071, with the defaults of transformers.
@@ -270,7 +309,7 @@ private:
                                 : magnitude(1) * relative.value_or(1);
   }
 
-  const Fields &scaling;
+  const Fields &scaling, &config;
   double theta;
   ModelConfig &model;
   RotaryConfig &rotary;
@@ -278,22 +317,25 @@ private:
 
 } // namespace
 
-static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, double partial,
-                               bool scaling, ArrayRef<StringRef> ignored, double absentTheta) {
+static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, bool scaling,
+                               ArrayRef<StringRef> ignored, StringRef thetaName) {
   const Fields &config = source.config;
   ModelConfig &model = source.model;
   // Two generations of config.json: rope_theta and rope_scaling at top level, or rope_parameters,
   // which holds both.
   Fields parameters = config.child("rope_parameters"), older = config.child("rope_scaling");
-  std::optional<double> theta = config.number("rope_theta"),
+  std::optional<double> theta = config.number(thetaName),
                         newTheta = parameters.number("rope_theta");
-  if (theta && newTheta && *theta != *newTheta)
-    config.error("rope_theta") << "differs from 'rope_parameters.rope_theta': "
-                               << Fields::text(*theta) << " and " << Fields::text(*newTheta);
+  if (config.has(thetaName) && theta && newTheta && *theta != *newTheta)
+    config.error(thetaName) << "differs from 'rope_parameters.rope_theta': " << Fields::text(*theta)
+                            << " and " << Fields::text(*newTheta);
   std::optional<double> fraction;
+  const bool whole = !config.findDefault("partial_rotary_factor");
   for (const Fields *fields : std::array<const Fields *, 2>{&config, &parameters}) {
-    std::optional<double> stated = fields->number("partial_rotary_factor");
-    if (stated && partial == 1 && *stated != 1)
+    std::optional<double> stated;
+    if (fields->has("partial_rotary_factor"))
+      stated = fields->number("partial_rotary_factor");
+    if (stated && whole && *stated != 1)
       fields->error("partial_rotary_factor")
           << "value " << Fields::text(*stated) << " changes the maths and is not supported";
     if (stated && fraction && *stated != *fraction)
@@ -303,15 +345,18 @@ static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, doub
     fraction = stated ? stated : fraction;
   }
 
+  if (!whole && !fraction)
+    fraction = config.findDefault("partial_rotary_factor")->getAsNumber();
+
   RotaryConfig plain;
-  plain.width = int64_t(double(headDim) * (partial == 1 ? 1 : fraction.value_or(partial)));
-  if (headDim && partial == 1 && headDim % 2)
+  plain.width = int64_t(double(headDim) * (whole ? 1 : *fraction));
+  if (headDim && whole && headDim % 2)
     config.error("head_dim") << "expected an even number, which rotary embeddings need, got "
                              << headDim;
   else if (headDim && (plain.width < 2 || plain.width > headDim || plain.width % 2))
     config.error("partial_rotary_factor") << "expected an even number of rotated elements of the "
                                           << headDim << " of a head, got " << plain.width;
-  double base = newTheta ? *newTheta : theta.value_or(absentTheta);
+  double base = newTheta ? *newTheta : config.require(thetaName, theta);
   for (int64_t i = 0; i < plain.width / 2; ++i)
     plain.frequencies.push_back(std::pow(base, -2.0 * double(i) / double(plain.width)));
   if (!scaling)
@@ -321,7 +366,7 @@ static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, doub
     RotaryConfig result = plain;
     fields.ignore(ignored);
     if (fields)
-      model.maxPositions = RotaryScalingReader(fields, base, model, result).read();
+      model.maxPositions = RotaryScalingReader(fields, config, base, model, result).read();
     return result;
   };
   if (!parameters || !older)
@@ -334,9 +379,9 @@ static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, doub
   return result;
 }
 
-RotaryConfig m1c::readRotary(const ConfigSource &source, int64_t headDim, double partial,
-                             bool scaling, ArrayRef<StringRef> ignored, double absentTheta) {
-  RotaryConfig result = readScaled(source, headDim, partial, scaling, ignored, absentTheta);
+RotaryConfig m1c::readRotary(const ConfigSource &source, int64_t headDim, bool scaling,
+                             ArrayRef<StringRef> ignored, StringRef theta) {
+  RotaryConfig result = readScaled(source, headDim, scaling, ignored, theta);
   ArrayRef<float> factors = source.data.getRotaryFactors();
   for (size_t i = 0; i < std::min(factors.size(), result.frequencies.size()); ++i)
     result.frequencies[i] /= double(factors[i]);
@@ -344,11 +389,10 @@ RotaryConfig m1c::readRotary(const ConfigSource &source, int64_t headDim, double
   return result;
 }
 
-ExpertsConfig m1c::readExperts(const Fields &config, StringRef experts, int64_t absent,
-                               int64_t chosenAbsent, int64_t size) {
+ExpertsConfig m1c::readExperts(const Fields &config, StringRef experts, int64_t size) {
   ExpertsConfig result;
-  result.count = config.integer(experts, 1, mostExperts).value_or(absent);
-  result.chosen = config.integer("num_experts_per_tok", 1, mostExperts).value_or(chosenAbsent);
+  result.count = config.size(experts, mostExperts);
+  result.chosen = config.size("num_experts_per_tok", mostExperts);
   result.size = size;
   if (result.chosen > result.count)
     config.error("num_experts_per_tok")

@@ -62,6 +62,8 @@ struct ExpertsConfig {
 struct Mamba1Config {
   int64_t inner = 0, states = 16, rank = 0, convWidth = 4;
   bool convBias = true, bias = false;
+  /// Of the convolution and of the gate.
+  mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu;
   /// RMSNorm of dt, B and C between x_proj and what they are for.
   enum class Norms { none, weightless, weighted } norms = Norms::none;
   double normEps = 0;
@@ -71,6 +73,8 @@ struct Mamba1Config {
 struct Mamba2Config {
   int64_t heads = 0, headDim = 64, groups = 1, states = 128, convWidth = 4;
   bool convBias = true, bias = false, outputBias = false;
+  /// Of the convolution; the gate's is silu.
+  mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu;
   /// Gate alone; RMSNorm over all channels of what is gated; over each group; over each group
   /// before the gate.
   enum class Norm { none, full, grouped, groupedFirst } norm = Norm::full;
@@ -85,6 +89,7 @@ struct Mamba2Config {
 /// What a family calls the sizes of its Mamba-2 layers.
 struct Mamba2Names {
   llvm::StringRef heads, headDim, groups, states, convWidth, convBias, bias;
+  llvm::StringRef limit = "time_step_limit";
 };
 
 /// As in bamba, granitemoehybrid and falcon_h1.
@@ -92,38 +97,36 @@ constexpr Mamba2Names hybridMamba2Names{"mamba_n_heads",  "mamba_d_head", "mamba
                                         "mamba_d_state",  "mamba_d_conv", "mamba_conv_bias",
                                         "mamba_proj_bias"};
 
-/// Fields that nearly every family has under the same names: sizes, tokens, types. `tied` and
-/// `positions` are the defaults of the family's class in transformers, `layers` that of
-/// num_hidden_layers; 0: it must be there.
-void readCommon(const ConfigSource &source, bool tied, int64_t positions, int64_t layers = 0);
-/// num_attention_heads, num_key_value_heads, head_dim; scale 1/√head_dim, no biases. A head_dim
-/// that is absent is `absentHeadDim`, one that is null (or absent, with 0) what hidden_size leaves.
+/// Fields that nearly every family has under the same names: sizes, tokens, types. `layers`: their
+/// number where num_hidden_layers may be absent.
+void readCommon(const ConfigSource &source, int64_t layers = 0);
+/// A norm's eps.
+double readEps(const Fields &config, llvm::StringRef name = "rms_norm_eps");
+/// num_attention_heads, num_key_value_heads, head_dim; scale 1/√head_dim, no biases. Without a
+/// value the number of key heads is that of all heads, and a head has what hidden_size leaves.
 AttentionConfig readAttention(const Fields &config, int64_t hiddenSize,
-                              llvm::StringRef headDim = "head_dim", int64_t absentHeadDim = 0);
+                              llvm::StringRef headDim = "head_dim");
 /// rope_theta, rope_scaling, rope_parameters; refuses the two when they differ. Without `scaling`
-/// only theta is taken, and what scales it is ignored. `partial` is the default of
-/// partial_rotary_factor; 1: the family has no other value. `ignored` are fields of
-/// rope_parameters without meaning for text. `absentTheta`: when no field says it. May lower
-/// source.model.maxPositions.
-RotaryConfig readRotary(const ConfigSource &source, int64_t headDim, double partial = 1,
-                        bool scaling = true, llvm::ArrayRef<llvm::StringRef> ignored = {},
-                        double absentTheta = 10000);
-/// Numbers of experts under these names, of which `experts` may be absent with the given default,
-/// and the width of each.
-ExpertsConfig readExperts(const Fields &config, llvm::StringRef experts, int64_t absent,
-                          int64_t chosenAbsent, int64_t size);
-/// Sizes of Mamba-2 layers and time_step_limit; absent ones are those of `absent`. The output's
-/// bias is the input's.
-Mamba2Config readMamba2(const Fields &config, const Mamba2Names &names, Mamba2Config absent);
-/// The same under hybridMamba2Names, with the defaults of their classes in transformers; heads of
-/// "auto" share `inner` channels.
+/// only theta is taken, and what scales it is ignored. A family whose class has a default of
+/// partial_rotary_factor may have others; the others rotate whole heads. `ignored` are fields of
+/// rope_parameters without meaning for text; `theta` is another name of rope_theta at top level.
+/// May lower source.model.maxPositions.
+RotaryConfig readRotary(const ConfigSource &source, int64_t headDim, bool scaling = true,
+                        llvm::ArrayRef<llvm::StringRef> ignored = {},
+                        llvm::StringRef theta = "rope_theta");
+/// Numbers of experts under these names, and the width of each.
+ExpertsConfig readExperts(const Fields &config, llvm::StringRef experts, int64_t size);
+/// Sizes of Mamba-2 layers and time_step_limit. The output's bias is the input's.
+Mamba2Config readMamba2(const Fields &config, const Mamba2Names &names);
+/// The same under hybridMamba2Names; heads of "auto" share `inner` channels.
 Mamba2Config readHybridMamba2(const Fields &config, int64_t inner);
+/// mamba_expand · hidden_size.
+int64_t readExpanded(const Fields &config, int64_t hiddenSize, llvm::StringRef name);
 /// A size that may be "auto": hidden_size / 16, rounded up.
 int64_t readRank(const Fields &config, llvm::StringRef name, int64_t hiddenSize);
-/// hidden_act and its like of an MLP; when no field says it: `absent`.
-mlir::m1::ScalarFormula readActivation(const Fields &fields, llvm::StringRef name = "hidden_act",
-                                       llvm::StringRef absent = "silu");
-/// The same where only silu is known, as of mixers.
+/// hidden_act and its like; silu without a value.
+mlir::m1::ScalarFormula readActivation(const Fields &fields, llvm::StringRef name = "hidden_act");
+/// The same where nothing but silu is computed.
 void expectSilu(const Fields &fields, llvm::StringRef name = "hidden_act");
 
 } // namespace m1c

@@ -37,6 +37,11 @@ public:
   double getEmbeddingMultiplier() const { return embeddingMultiplier; }
   double getLogitsMultiplier() const { return logitsMultiplier; }
 
+  /// Sizes that config.json does not state, for messages.
+  std::string assumedSizes;
+  /// Whether the end of a text is that of the class, which no file of the checkpoint states.
+  bool assumesEnd = false;
+
 protected:
   double eps = 0, embeddingMultiplier = 1, logitsMultiplier = 1;
   bool zeroCentredNorms = false;
@@ -45,6 +50,8 @@ protected:
 
 /// A new family for the model_type of config.json; null for an unknown one.
 std::unique_ptr<Family> createFamily(llvm::StringRef modelType);
+/// What fields are that config.json does not have.
+const llvm::json::Object &classDefaults(llvm::StringRef modelType);
 /// The family of M1 checkpoints, whose layers mamba_config.json describes.
 std::unique_ptr<Family> createM1Family();
 /// All model types, for messages.

@@ -59,12 +59,28 @@ FailureOr<llvm::json::Value> m1c::readJson(StringRef path, EmitError emitError) 
   return std::move(*value);
 }
 
+Fields Fields::withDefaults(const llvm::json::Object &values) const {
+  Fields result = *this;
+  result.defaults = &values;
+  return result;
+}
+
 const llvm::json::Value *Fields::find(StringRef name) const {
   const llvm::json::Value *value = object ? object->get(name) : nullptr;
-  if (!value || value->kind() == llvm::json::Value::Null)
-    return nullptr;
-  seen->insert(name.str());
-  return value;
+  if (!value)
+    value = findDefault(name);
+  else if (value->kind() != llvm::json::Value::Null)
+    seen->insert(name.str());
+  return value && value->kind() != llvm::json::Value::Null ? value : nullptr;
+}
+
+bool Fields::has(StringRef name) const { return mentions(name) && find(name); }
+
+std::string Fields::assumedSizes() const {
+  std::string text;
+  for (const std::string &name : *assumed)
+    text += (text.empty() ? "" : ", ") + name + " " + Fields::text(*findDefault(name));
+  return text;
 }
 
 InFlightDiagnostic Fields::error(StringRef name) const {
@@ -76,6 +92,8 @@ std::optional<int64_t> Fields::integer(StringRef name, int64_t minimum, int64_t 
   const llvm::json::Value *value = find(name);
   if (!value)
     return std::nullopt;
+  if (!mentions(name) && !name.ends_with("_token_id"))
+    assumed->insert(name.str());
   std::optional<int64_t> number = value->getAsInteger();
   if (!number || *number < minimum || *number > maximum) {
     error(name) << "expected an integer from " << minimum << " to " << maximum << ", got "
@@ -129,7 +147,7 @@ SmallVector<double> Fields::multipliers(StringRef name, size_t count) const {
 bool Fields::flag(StringRef name, bool absent) const {
   const llvm::json::Value *value = find(name);
   if (!value)
-    return absent;
+    return absent && !findDefault(name);
   if (std::optional<bool> flag = value->getAsBoolean())
     return *flag;
   error(name) << "expected true or false, got " << text(*value);
@@ -190,7 +208,7 @@ Fields Fields::child(StringRef name) const {
 }
 
 void Fields::expectFlag(StringRef name, bool expected) const {
-  if (flag(name, expected) != expected)
+  if (has(name) && flag(name) != expected)
     error(name) << "expected " << (expected ? "true" : "false") << ", got "
                 << (expected ? "false" : "true");
 }

@@ -26,18 +26,27 @@ constexpr int64_t mostLayers = 10000, largestSize = int64_t(1) << 24, mostHeads 
 mlir::FailureOr<llvm::json::Value> readJson(llvm::StringRef path, EmitError emitError);
 
 /// An object of a JSON file. Readers report what is wrong with a field under its full name and
-/// remember that it failed. Copies share what they remember.
+/// remember that it failed. Copies share what they remember. A field that is not there has its
+/// default, where there is one; one that is null has no value.
 class Fields {
 public:
   /// `object` may be null: no field is there.
   Fields(std::string file, const llvm::json::Object *object, EmitError emitError, bool &failed)
       : Fields(std::move(file), "", object, emitError, failed) {}
+  /// The same fields, of which those that are not there have these values.
+  Fields withDefaults(const llvm::json::Object &defaults) const;
 
-  /// A field that is null counts as absent. Reading counts as understanding.
+  /// The field's value or default. Reading counts as understanding.
   const llvm::json::Value *find(llvm::StringRef name) const;
-  bool has(llvm::StringRef name) const { return find(name); }
+  /// Whether the file gives the field a value.
+  bool has(llvm::StringRef name) const;
   /// Whether the field is there, if only as null.
   bool mentions(llvm::StringRef name) const { return object && object->get(name); }
+  const llvm::json::Value *findDefault(llvm::StringRef name) const {
+    return defaults ? defaults->get(name) : nullptr;
+  }
+  /// The sizes that were read and are not in the file, as "hidden_size 4096, vocab_size 32000".
+  std::string assumedSizes() const;
   explicit operator bool() const { return object; }
   /// Whether any reader of the same file or another has reported an error.
   bool hasFailed() const { return failed; }
@@ -59,7 +68,9 @@ public:
   double multiplier(llvm::StringRef name, double absent = 1) const;
   /// `count` finite numbers; ones without the field.
   llvm::SmallVector<double> multipliers(llvm::StringRef name, size_t count) const;
-  bool flag(llvm::StringRef name, bool absent) const;
+  /// Null is false, as in Python, where the field has a default; where it has none, a field that is
+  /// null or absent is `absent`.
+  bool flag(llvm::StringRef name, bool absent = false) const;
   std::optional<std::string> string(llvm::StringRef name) const;
   /// Integers of a list, or of a single number, each from 0 to below `limit`.
   llvm::SmallVector<int64_t> integers(llvm::StringRef name, int64_t limit = largest + 1) const;
@@ -70,7 +81,7 @@ public:
   /// For a field that must be there.
   template <typename T> T require(llvm::StringRef name, const std::optional<T> &value) const {
     if (!value && !has(name))
-      error(name) << "missing";
+      error(name) << (mentions(name) ? "expected a value, got null" : "missing");
     return value.value_or(T());
   }
   /// Refuses every other value than this one; an absent field has it.
@@ -92,13 +103,14 @@ private:
   Fields(std::string file, std::string prefix, const llvm::json::Object *object,
          EmitError emitError, bool &failed)
       : file(std::move(file)), prefix(std::move(prefix)), object(object), emitError(emitError),
-        failed(failed), seen(std::make_shared<std::set<std::string>>()) {}
+        failed(failed), seen(std::make_shared<std::set<std::string>>()),
+        assumed(std::make_shared<std::set<std::string>>()) {}
 
   std::string file, prefix;
-  const llvm::json::Object *object;
+  const llvm::json::Object *object, *defaults = nullptr;
   EmitError emitError;
   bool &failed;
-  std::shared_ptr<std::set<std::string>> seen;
+  std::shared_ptr<std::set<std::string>> seen, assumed;
 };
 
 } // namespace m1c

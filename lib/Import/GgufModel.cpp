@@ -189,6 +189,8 @@ constexpr llvm::StringLiteral endTexts[] = {"<|eot_id|>",
                                             "<\uff5cend\u2581of\u2581sentence\uff5c>"};
 
 void ModelReader::readIds(int64_t vocabulary) {
+  // No defaults of classes here: a file without an id has none.
+  out.config["bos_token_id"] = out.config["eos_token_id"] = nullptr;
   if (std::optional<int64_t> bos = fields.integer("tokenizer.ggml.bos_token_id", 0, vocabulary - 1))
     out.config["bos_token_id"] = *bos;
   llvm::json::Array ends;

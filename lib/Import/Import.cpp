@@ -55,7 +55,8 @@ LogicalResult checkOptions(const ImportOptions &options, const ModelConfig &conf
                           << " of config.json: it is another model's";
   if (options.maxPositions > config.maxPositions && !config.extends)
     return emitError(loc) << "the context is limited to " << config.maxPositions
-                          << " positions by rotary scaling of type dynamic, got "
+                          << " positions by rotary scaling, whose angles depend on the length of "
+                             "a sequence beyond, got "
                           << options.maxPositions;
   if (!isa<Float32Type, BFloat16Type>(options.activationType))
     return emitError(loc) << "expected activation type f32 or bf16, got " << options.activationType;

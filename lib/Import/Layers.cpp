@@ -142,7 +142,8 @@ Value Layer::experts(Value x, Value routed, const ExpertsConfig &config, const E
 }
 
 Value Layer::joinedExperts(Value x, const ExpertsConfig &config, const std::string &router,
-                           const std::string &input, const std::string &output) {
+                           const std::string &input, const std::string &output,
+                           ScalarFormula activation) {
   int64_t d = ModelBuilder::columnsOf(x), size = config.size, count = config.count;
   Route chosen = route(x, config, router, "");
   auto weight = [&](StringRef part, const std::string &name, int64_t n, int64_t k) {
@@ -153,7 +154,8 @@ Value Layer::joinedExperts(Value x, const ExpertsConfig &config, const std::stri
   Value gate = expertLinear(x, chosen.experts, both, count, size),
         up = expertLinear(x, chosen.experts, both, count, size, size);
   Value down = weight("experts_down", output, d, size);
-  return combine(expertLinear(siluMul(gate, up), chosen.experts, down, count, d), chosen.weights);
+  return combine(expertLinear(this->gate(activation, gate, up), chosen.experts, down, count, d),
+                 chosen.weights);
 }
 
 Value Layer::attention(Value x, const AttentionConfig &config, const AttentionNames &names) {
@@ -217,11 +219,15 @@ Value Layer::causalConv(Value x, const ConvNames &conv) {
   Value last = model.state(
       symbol("conv_state"),
       ConvStateType::get(builder.getContext(), {conv.width - 1, c}, model.options.activationType));
-  bool silu = conv.activation == Activation::Silu;
+  const bool plain = !conv.activation;
   Value y = CausalConv1dOp::create(builder, model.loc,
-                                   silu ? model.rows(c, model.f32) : model.activations(c), x,
+                                   plain ? model.activations(c) : model.rows(c, model.f32), x,
                                    weight, bias, model.batch, last, Activation::None, 1, 1);
-  return silu ? SiluOp::create(builder, model.loc, model.activations(c), y) : y;
+  if (plain)
+    return y;
+  if (conv.activation == scalars::silu)
+    return SiluOp::create(builder, model.loc, model.activations(c), y);
+  return createUnary(builder, model.loc, "activation", model.activations(c), y, conv.activation);
 }
 
 Value Layer::rates(int64_t n, int64_t states, const Twine &source) {
@@ -236,7 +242,8 @@ Value Layer::mamba1(Value x, const Mamba1Config &config, const Twine &moduleName
   SmallVector<Value> parts = model.split(
       project(x, "in_proj", module + ".in_proj", 2 * inner, config.bias), {inner, inner});
   Value z = parts[1];
-  x = causalConv(parts[0], {module + ".conv1d", config.convWidth, config.convBias});
+  x = causalConv(parts[0],
+                 {module + ".conv1d", config.convWidth, config.convBias, config.activation});
   parts = model.split(project(x, "x_proj", module + ".x_proj", config.rank + 2 * states),
                       {config.rank, states, states});
   if (config.norms != Mamba1Config::Norms::none)
@@ -258,7 +265,7 @@ Value Layer::mamba1(Value x, const Mamba1Config &config, const Twine &moduleName
                                     rates(inner, states, module + ".A_log"), parts[1], parts[2],
                                     Value(), Value(), Value(), model.batch, state, false);
   y = SkipOp::create(builder, loc, y.getType(), y, x, vector("D", module + ".D", inner));
-  y = SiluMulOp::create(builder, loc, model.activations(inner), z, y);
+  y = gate(config.activation, z, y);
   return project(y, "out_proj", module + ".out_proj", model.config.hiddenSize, config.bias);
 }
 
@@ -274,9 +281,9 @@ Value Layer::mamba2(Value x, const Mamba2Config &config, const Twine &moduleName
                                    {inner, inner, shared, shared, heads}, config.columnMultipliers);
   SmallVector<Value> parts = model.split(projected, {inner, inner + 2 * shared, heads});
   Value z = parts[0];
-  SmallVector<Value> xbc =
-      model.split(causalConv(parts[1], {module + ".conv1d", config.convWidth, config.convBias}),
-                  {inner, shared, shared});
+  SmallVector<Value> xbc = model.split(causalConv(parts[1], {module + ".conv1d", config.convWidth,
+                                                             config.convBias, config.activation}),
+                                       {inner, shared, shared});
   Value dt = SoftplusOp::create(builder, loc, model.rows(heads, model.f32), parts[2],
                                 vector("dt_bias", module + ".dt_bias", heads));
   if (config.leastStep > 0 || std::isfinite(config.largestStep))

@@ -26,7 +26,7 @@ struct ConvNames {
   std::string module;
   int64_t width = 4;
   bool bias = true;
-  mlir::m1::Activation activation = mlir::m1::Activation::Silu;
+  mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu; // null: none
 };
 
 /// One layer of a model that is being built: names of its weights, small and large pieces. Rows go
@@ -82,7 +82,8 @@ public:
   /// The same with gate and up in one tensor [count, 2·size, K] `input` and `output` [count, K,
   /// size].
   mlir::Value joinedExperts(mlir::Value x, const ExpertsConfig &config, const std::string &router,
-                            const std::string &input, const std::string &output);
+                            const std::string &input, const std::string &output,
+                            mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu);
   /// x [T, parts·C], weights [T, parts] → Σ weights · parts.
   mlir::Value combine(mlir::Value x, mlir::Value weights);
 

@@ -31,6 +31,9 @@ OwningOpRef<ModuleOp> ModelBuilder::build() {
   if (wrongTensors > shownTensors)
     emitError(loc) << wrongTensors - shownTensors
                    << " further tensors are missing or of a wrong shape";
+  if (const std::string &assumed = config.family->assumedSizes; wrongTensors && !assumed.empty())
+    emitRemark(loc) << "config.json does not have these fields, whose defaults were taken: "
+                    << assumed;
   return owner;
 }
 

@@ -1,11 +1,13 @@
 // import-messages: what importing checkpoints reports, one after the other in one process. A line
 // of standard input is a directory or a GGUF file, and behind blanks `dummy`, `max-positions=N`,
-// `activation-type=f16`. The answer: a line for each message, then `imported` or `refused`.
+// `activation-type=f16`, `digest`. The answer: a line for each message, with `digest` one that
+// equal modules have in common, then `imported` or `refused`.
 #include "m1c/Import.h"
 #include "tokenizer/prepare.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/Diagnostics.h"
+#include "llvm/Support/MD5.h"
 
 #include <iostream>
 
@@ -16,9 +18,12 @@ namespace {
 bool import(MLIRContext &context, StringRef path, ArrayRef<StringRef> words) {
   m1c::ImportOptions options;
   options.activationType = options.stateType = options.kvType = Float32Type::get(&context);
+  bool digest = false;
   for (StringRef word : words)
     if (word == "dummy")
       options.dummy = true;
+    else if (word == "digest")
+      digest = true;
     else if (word == "activation-type=f16")
       options.activationType = Float16Type::get(&context);
     else if (!word.consume_front("max-positions=") || word.getAsInteger(10, options.maxPositions))
@@ -35,7 +40,18 @@ bool import(MLIRContext &context, StringRef path, ArrayRef<StringRef> words) {
       return emitError(UnknownLoc::get(&context)) << error, false;
   }
   m1c::CheckpointData data;
-  return succeeded(m1c::importCheckpoint(context, path, options, data));
+  auto module = m1c::importCheckpoint(context, path, options, data);
+  if (failed(module))
+    return false;
+  if (digest) {
+    std::string text;
+    llvm::raw_string_ostream stream(text);
+    (*module)->print(stream);
+    llvm::MD5 hash;
+    hash.update(text);
+    std::cout << "digest: " << hash.final().digest().c_str() << "\n";
+  }
+  return true;
 }
 
 } // namespace

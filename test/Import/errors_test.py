@@ -82,7 +82,9 @@ CASES = [
     # An unknown architecture.
     ("hf-llama", ['config:model_type="gemma2"'], r"config\.json: field 'model_type': expected bamba.*llama.* or .*, got gemma2"),
     # A missing field.
-    ("hf-llama", ["config:hidden_size"], r"config\.json: field 'hidden_size': missing"),
+    ("hf-llama", ["config:model_type"], r"config\.json: field 'model_type': missing"),
+    # A size that is that of the class where it is missing, which the weights contradict.
+    ("hf-llama", ["config:hidden_size"], r"tensor 'model\.embed_tokens\.weight': expected shape \[320, 4096\], got \[320, 64\]\n(.*\n)*remark: config\.json does not have these fields, whose defaults were taken: hidden_size 4096\n"),
     # A field of the wrong type.
     ("hf-llama", ['config:vocab_size="many"'], r'''config\.json: field 'vocab_size': expected an integer from 1 to 16777216, got "many"'''),
     # One mistake is one message, although the sizes of mamba_config.json no longer fit either.
@@ -98,13 +100,13 @@ CASES = [
     # A size that is not positive.
     ("hf-llama", ["config:num_attention_heads=0"], r"config\.json: field 'num_attention_heads': expected an integer from 1 to 65536, got 0"),
     # Another activation function.
-    ("hf-llama", ['config:hidden_act="gelu"'], r"config\.json: field 'hidden_act': expected relu, relu2, silu or swish, got gelu"),
+    ("hf-llama", ['config:hidden_act="xielu"'], r"config\.json: field 'hidden_act': expected gelu, gelu_10, gelu_accurate, gelu_fast, gelu_new, gelu_python, gelu_python_tanh, gelu_pytorch_tanh, laplace, leaky_relu, linear, mish, quick_gelu, relu, relu2, relu6, sigmoid, silu, swish or tanh, got xielu"),
     # Rotary scaling of an unknown type, first generation of config.json.
-    ("m1-mamba1-f32", ["no-mamba-config", 'config:rope_scaling={"rope_type": "longrope", "factor": 4.0}', "drop:layers.*"], r"config\.json: field 'rope_scaling\.rope_type': expected default, linear, llama3, yarn or dynamic, got longrope"),
+    ("m1-mamba1-f32", ["no-mamba-config", 'config:rope_scaling={"rope_type": "ntk", "factor": 4.0}', "drop:layers.*"], r"config\.json: field 'rope_scaling\.rope_type': expected default, linear, llama3, yarn, dynamic or longrope, got ntk"),
     # Rotary scaling of an unknown type, second generation.
-    ("hf-llama", ['config:rope_parameters.rope_type="proportional"'], r"config\.json: field 'rope_parameters\.rope_type': expected default, linear, llama3, yarn or dynamic, got proportional"),
+    ("hf-llama", ['config:rope_parameters.rope_type="proportional"'], r"config\.json: field 'rope_parameters\.rope_type': expected default, linear, llama3, yarn, dynamic or longrope, got proportional"),
     # The older key of the same.
-    ("hf-llama", ['config:rope_parameters={"type": "longrope", "rope_theta": 1e4}'], r"config\.json: field 'rope_parameters\.type': expected default, linear, llama3, yarn or dynamic, got longrope"),
+    ("hf-llama", ['config:rope_parameters={"type": "ntk", "rope_theta": 1e4}'], r"config\.json: field 'rope_parameters\.type': expected default, linear, llama3, yarn, dynamic or longrope, got ntk"),
     # Both generations, with different scaling.
     ("hf-llama", ['config:rope_scaling={"rope_type": "linear", "factor": 4.0}'], r"config\.json: field 'rope_scaling': differs from 'rope_parameters'"),
     # And with different bases.
@@ -205,7 +207,7 @@ CASES = [
     ("hf-llama", ["word:max-positions=-1"], r"expected a number of positions from 1 to 2147483647, got -1"),
     ("hf-llama", ["word:max-positions=2147483648"], r"expected a number of positions from 1 to 2147483647, got 2147483648"),
     ("hf-llama", ['config:rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}', "config:max_position_embeddings=256", "word:max-positions=512"],
-     r"the context is limited to 256 positions by rotary scaling of type dynamic, got 512"),
+     r"the context is limited to 256 positions by rotary scaling, whose angles depend on the length of a sequence beyond, got 512"),
     # A type of activations that is none.
     ("hf-llama", ["word:activation-type=f16"], r"expected activation type f32 or bf16, got 'f16'"),
     # What single families demand.
@@ -215,7 +217,7 @@ CASES = [
     ("nemotron_h", ["config:topk_group=5"], r"config\.json: field 'topk_group': expected at most n_group 4, got 5"),
     ("nemotron_h", ["config:topk_group=1", "config:num_experts_per_tok=3"], r"config\.json: field 'num_experts_per_tok': expected at most the 2 experts of topk_group groups, got 3"),
     ("nemotron_h", ["config:num_experts_per_tok=9"], r"config\.json: field 'num_experts_per_tok': expected at most n_routed_experts 8, got 9"),
-    ("nemotron_h", ['config:mamba_hidden_act="gelu"'], r"config\.json: field 'mamba_hidden_act': expected silu, got gelu"),
+    ("nemotron_h", ['config:mamba_hidden_act="prelu"'], r"config\.json: field 'mamba_hidden_act': expected gelu, .* or tanh, got prelu"),
     ("nemotron_h", ["config:time_step_limit=[0.5, 0.25]"], r"config\.json: field 'time_step_limit': expected two numbers from 0 to Infinity, the second larger, got \[0\.5,0\.25\]"),
     ("nemotron_h", ["config:time_step_limit=[0, Infinity]", "config:n_groups=3"], r"config\.json: field 'n_groups': expected a divisor of mamba_num_heads 4, got 3"),
     ("nemotron_h", ["config:mamba_num_heads=65536", "config:mamba_head_dim=128"], r"config\.json: field 'mamba_num_heads': expected at most 262144 values in all heads, got 65536 heads of 128"),
@@ -238,7 +240,9 @@ CASES = [
      r"config\.json: field 'text_config\.partial_rotary_factor': differs from 'rope_parameters\.partial_rotary_factor': .*0.25.* and .*0.5"),
     ("qwen3_5", ["config:text_config.partial_rotary_factor=0.2"], r"config\.json: field 'text_config\.partial_rotary_factor': expected an even number of rotated elements of the 16 of a head, got 3"),
     ("qwen3_moe", ["config:num_experts=4", "config:num_local_experts=8"], r"config\.json: field 'num_local_experts': expected num_experts 4, got 8"),
-    ("qwen3_moe", ["config:use_sliding_window=true"], r"config\.json: field 'sliding_window': missing, but use_sliding_window is true"),
+    ("qwen3_moe", ["config:use_sliding_window=true", "config:sliding_window=0"], r"config\.json: field 'sliding_window': expected an integer from 1 to 2147483647, got 0"),
+    # Rotary scaling with factors for each pair.
+    ("qwen3_moe", ['config:rope_parameters={"rope_type": "longrope", "short_factor": [1, 1]}'], r"config\.json: field 'rope_parameters\.long_factor': missing\n.*field 'rope_parameters\.short_factor': expected a list of 16 numbers, got \[1,1\]"),
     ("qwen3_moe", ["config:use_sliding_window=true", "config:sliding_window=4", 'config:layer_types=["full_attention", "chunked"]'],
      r"config\.json: field 'layer_types': expected full_attention or sliding_attention, got chunked in layer 1"),
     # M1's own file.

@@ -304,12 +304,40 @@ TEST_P(CpuKernels, Formulas) {
   unary(scalars::silu, silu);
   unary(scalars::sigmoid, [](double v) { return 1 / (1 + std::exp(-v)); });
   unary(scalars::softplus, [](double v) { return v > 30 ? v : std::log1p(std::exp(v)); });
-  unary(mlir::m1::findActivation("relu"), [](double v) { return std::max(v, 0.0); });
-  unary(scalars::relu2, [](double v) { return v > 0 ? v * v : 0; });
-  unary(scalars::gelu, [](double v) { return v / 2 * (1 + std::erf(v * std::sqrt(0.5))); });
-  unary(scalars::geluTanh, [](double v) {
-    return v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
-  });
+  // By the names of transformers' ACT2FN, with its formulas (src/transformers/activations.py).
+  const std::pair<std::vector<const char *>, double (*)(double)> activations[] = {
+      {{"gelu", "gelu_python"},
+       [](double v) { return v / 2 * (1 + std::erf(v * std::sqrt(0.5))); }},
+      {{"gelu_10"},
+       [](double v) {
+         return std::clamp(v / 2 * (1 + std::erf(v * std::sqrt(0.5))), -10.0, 10.0);
+       }},
+      {{"gelu_new", "gelu_accurate", "gelu_fast", "gelu_pytorch_tanh", "gelu_python_tanh"},
+       [](double v) {
+         return v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+       }},
+      {{"laplace"},
+       [](double v) { return 0.5 * (1 + std::erf((v - 0.707107) / (0.282095 * std::sqrt(2.0)))); }},
+      {{"leaky_relu"}, [](double v) { return v > 0 ? v : 0.01 * v; }},
+      {{"linear"}, [](double v) { return v; }},
+      {{"mish"}, [](double v) { return v * std::tanh(std::log1p(std::exp(v))); }},
+      {{"quick_gelu"}, [](double v) { return v / (1 + std::exp(-1.702 * v)); }},
+      {{"relu"}, [](double v) { return std::max(v, 0.0); }},
+      {{"relu2"}, [](double v) { return v > 0 ? v * v : 0; }},
+      {{"relu6"}, [](double v) { return std::clamp(v, 0.0, 6.0); }},
+      {{"sigmoid"}, [](double v) { return 1 / (1 + std::exp(-v)); }},
+      {{"silu", "swish"}, silu},
+      {{"tanh"}, [](double v) { return std::tanh(v); }},
+  };
+  size_t count = 0;
+  for (const auto &[names, want] : activations)
+    for (const char *name : names) {
+      SCOPED_TRACE(name);
+      ASSERT_TRUE(mlir::m1::findActivation(name));
+      unary(mlir::m1::findActivation(name), want);
+      ++count;
+    }
+  EXPECT_EQ(llvm::StringRef(mlir::m1::activationNames()).count(' '), count);
   unary([](B &b, mlir::Value x) { return scalars::softCap(b, x, 5); },
         [](double v) { return 5 * std::tanh(v / 5); });
 }

@@ -175,17 +175,73 @@ Value scalars::softCap(ImplicitLocOpBuilder &b, Value x, double cap) {
   return arith::MulFOp::create(b, constant(b, cap, x), math::TanhOp::create(b, scaled));
 }
 
+static Value linear(ImplicitLocOpBuilder &, Value x) { return x; }
+
 static Value relu(ImplicitLocOpBuilder &b, Value x) {
   return arith::MaximumFOp::create(b, x, scalars::constant(b, 0, x));
 }
 
-/// Activations by the names of transformers' ACT2FN, those that checkpoints of the importer's
-/// families have.
+/// max(x, least) and below `most`
+static Value clip(ImplicitLocOpBuilder &b, Value x, double least, double most) {
+  Value raised = arith::MaximumFOp::create(b, x, scalars::constant(b, least, x));
+  return arith::MinimumFOp::create(b, raised, scalars::constant(b, most, x));
+}
+
+static Value gelu10(ImplicitLocOpBuilder &b, Value x) {
+  return clip(b, scalars::gelu(b, x), -10, 10);
+}
+
+/// x / (1 + exp(-1.702·x))
+static Value quickGelu(ImplicitLocOpBuilder &b, Value x) {
+  Value scaled = arith::MulFOp::create(b, x, scalars::constant(b, 1.702, x));
+  return arith::DivFOp::create(b, x, onePlusExp(b, scaled));
+}
+
+/// Ma et al., arXiv 2209.10655: 1/2 · (1 + erf((x - μ) / (σ·√2))) with μ = √(1/2), σ = √(1/(4π)),
+/// both to six digits
+static Value laplace(ImplicitLocOpBuilder &b, Value x) {
+  Value centred = arith::SubFOp::create(b, x, scalars::constant(b, 0.707107, x));
+  Value scaled =
+      arith::MulFOp::create(b, centred, scalars::constant(b, 1 / (0.282095 * std::sqrt(2.0)), x));
+  return halfTimes(b, scalars::constant(b, 1, x), math::ErfOp::create(b, scaled));
+}
+
+static Value leakyRelu(ImplicitLocOpBuilder &b, Value x) {
+  return arith::MaximumFOp::create(b, x,
+                                   arith::MulFOp::create(b, x, scalars::constant(b, 0.01, x)));
+}
+
+static Value mish(ImplicitLocOpBuilder &b, Value x) {
+  return arith::MulFOp::create(b, x, math::TanhOp::create(b, scalars::softplus(b, x)));
+}
+
+static Value relu6(ImplicitLocOpBuilder &b, Value x) { return clip(b, x, 0, 6); }
+
+static Value tanh(ImplicitLocOpBuilder &b, Value x) { return math::TanhOp::create(b, x); }
+
+/// Activations by the names of transformers' ACT2FN; those that it has beside them, prelu and
+/// xielu, have weights.
 static const std::pair<StringLiteral, ScalarFormula> activations[] = {
+    {"gelu", scalars::gelu},
+    {"gelu_10", gelu10},
+    {"gelu_accurate", scalars::geluTanh},
+    {"gelu_fast", scalars::geluTanh},
+    {"gelu_new", scalars::geluTanh},
+    {"gelu_python", scalars::gelu},
+    {"gelu_python_tanh", scalars::geluTanh},
+    {"gelu_pytorch_tanh", scalars::geluTanh},
+    {"laplace", laplace},
+    {"leaky_relu", leakyRelu},
+    {"linear", linear},
+    {"mish", mish},
+    {"quick_gelu", quickGelu},
     {"relu", relu},
     {"relu2", scalars::relu2},
+    {"relu6", relu6},
+    {"sigmoid", scalars::sigmoid},
     {"silu", scalars::silu},
     {"swish", scalars::silu},
+    {"tanh", tanh},
 };
 
 ScalarFormula mlir::m1::findActivation(StringRef name) {

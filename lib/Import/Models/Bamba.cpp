@@ -12,17 +12,17 @@ public:
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
     const ModelConfig &model = source.model;
-    readCommon(source, /*tied=*/false, 262144);
-    eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-5);
+    readCommon(source);
+    eps = readEps(config);
     attention = readAttention(config, model.hiddenSize);
-    attention.bias = attention.outputBias = config.flag("attention_bias", false);
+    attention.bias = attention.outputBias = config.flag("attention_bias");
     intermediateSize = config.size("intermediate_size");
-    mlpBias = config.flag("mlp_bias", false);
-    expectSilu(config);
-    mamba = readHybridMamba2(config, model.hiddenSize *
-                                         config.integer("mamba_expand", 1, mostHeads).value_or(2));
+    mlpBias = config.flag("mlp_bias");
+    activation = readActivation(config);
+    mamba = readHybridMamba2(config, readExpanded(config, model.hiddenSize, "mamba_expand"));
     mamba.normEps = eps;
-    config.ignore({"mamba_chunk_size", "mamba_dt_rank", "mamba_expand", "use_mamba_kernels"});
+    mamba.activation = activation;
+    config.ignore({"mamba_chunk_size", "mamba_dt_rank", "use_mamba_kernels"});
     isAttention.assign(model.layers, false);
     for (int64_t index : config.integers("attn_layer_indices", std::max<int64_t>(model.layers, 1)))
       if (index < model.layers)
@@ -44,7 +44,7 @@ public:
     return layer.residual(h, "pre_ff_layernorm", [&](Value x) {
       return layer.gatedMlp(
           x, intermediateSize, mlpBias,
-          {"feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj"});
+          {"feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj"}, activation);
     });
   }
 
@@ -56,6 +56,7 @@ private:
   std::vector<bool> isAttention;
   int64_t intermediateSize = 0;
   bool mlpBias = false;
+  m1::ScalarFormula activation = m1::scalars::silu;
 };
 
 } // namespace

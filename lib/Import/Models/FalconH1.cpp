@@ -12,41 +12,36 @@ public:
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
     const ModelConfig &model = source.model;
-    readCommon(source, /*tied=*/false, 8192);
-    eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-5);
+    readCommon(source);
+    eps = readEps(config);
     attention = readAttention(config, model.hiddenSize);
-    attention.bias = attention.outputBias = config.flag("attention_bias", false);
+    attention.bias = attention.outputBias = config.flag("attention_bias");
     // (m·k)·q = m·(k·q): the factor of the keys is one of the products.
     attention.scale *= config.multiplier("key_multiplier");
     attentionIn = config.multiplier("attention_in_multiplier");
     attentionOut = config.multiplier("attention_out_multiplier");
     rotary = readRotary(source, attention.headDim);
 
-    // 1024 when nothing is said; null: as mamba_expand says.
-    int64_t inner = config.integer("mamba_d_ssm", 1, largestHeads)
-                        .value_or(config.mentions("mamba_d_ssm")
-                                      ? model.hiddenSize *
-                                            config.integer("mamba_expand", 1, mostHeads).value_or(2)
-                                      : 1024);
+    const int64_t inner = config.integer("mamba_d_ssm", 1, largestHeads)
+                              .value_or(readExpanded(config, model.hiddenSize, "mamba_expand"));
     mamba = readHybridMamba2(config, inner);
     mamba.normEps = eps;
     mamba.columnMultipliers = config.multipliers("ssm_multipliers", 5);
     mambaIn = config.multiplier("ssm_in_multiplier");
     mambaOut = config.multiplier("ssm_out_multiplier");
-    bool normFirst = config.flag("mamba_norm_before_gate", true);
-    mamba.norm = !config.flag("mamba_rms_norm", false) ? Mamba2Config::Norm::none
-                 : normFirst                           ? Mamba2Config::Norm::groupedFirst
-                                                       : Mamba2Config::Norm::grouped;
-    if (std::optional<int64_t> inner = config.integer("mamba_d_ssm", 1, largestHeads);
-        inner && *inner != mamba.inner())
+    bool normFirst = config.flag("mamba_norm_before_gate");
+    mamba.norm = !config.flag("mamba_rms_norm") ? Mamba2Config::Norm::none
+                 : normFirst                    ? Mamba2Config::Norm::groupedFirst
+                                                : Mamba2Config::Norm::grouped;
+    if (inner != mamba.inner())
       config.error("mamba_d_ssm") << "expected mamba_n_heads * mamba_d_head = " << mamba.inner()
-                                  << ", got " << *inner;
-    mamba.outputBias = config.flag("projectors_bias", false);
+                                  << ", got " << inner;
+    mamba.outputBias = config.flag("projectors_bias");
     config.expectFlag("mamba_use_mlp", true);
 
     intermediateSize = config.size("intermediate_size");
-    mlpBias = config.flag("mlp_bias", false);
-    expectSilu(config);
+    mlpBias = config.flag("mlp_bias");
+    mamba.activation = readActivation(config);
     mlpMultipliers = config.multipliers("mlp_multipliers", 2);
     embeddingMultiplier = config.multiplier("embedding_multiplier");
     logitsMultiplier = config.multiplier("lm_head_multiplier");
@@ -63,7 +58,7 @@ public:
     return layer.residual(h, "pre_ff_layernorm", [&](Value x) {
       Value gate = layer.project(x, "gate", "feed_forward.gate_proj", intermediateSize, mlpBias),
             up = layer.project(x, "up", "feed_forward.up_proj", intermediateSize, mlpBias);
-      Value hidden = layer.siluMul(model.scale(gate, mlpMultipliers[0]), up);
+      Value hidden = layer.gate(mamba.activation, model.scale(gate, mlpMultipliers[0]), up);
       return model.scale(
           layer.project(hidden, "down", "feed_forward.down_proj", model.config.hiddenSize, mlpBias),
           mlpMultipliers[1]);

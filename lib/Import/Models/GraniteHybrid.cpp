@@ -12,26 +12,25 @@ public:
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
     const ModelConfig &model = source.model;
-    readCommon(source, /*tied=*/false, 2048);
-    eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
+    readCommon(source);
+    eps = readEps(config);
     attention = readAttention(config, model.hiddenSize);
-    attention.bias = attention.outputBias = config.flag("attention_bias", false);
-    attention.scale = config.multiplier("attention_multiplier", 1);
+    attention.bias = attention.outputBias = config.flag("attention_bias");
+    attention.scale = config.multiplier("attention_multiplier");
     // intermediate_size is that of experts.
     intermediateSize = config.size("shared_intermediate_size");
-    expectSilu(config);
     config.expectWord("normalization_function", {"rmsnorm"});
     embeddingMultiplier = config.multiplier("embedding_multiplier");
     residualMultiplier = config.multiplier("residual_multiplier");
     logitsMultiplier = 1 / config.number("logits_scaling").value_or(1);
-    mamba = readHybridMamba2(config, model.hiddenSize *
-                                         config.integer("mamba_expand", 1, mostHeads).value_or(2));
+    mamba = readHybridMamba2(config, readExpanded(config, model.hiddenSize, "mamba_expand"));
     mamba.normEps = eps;
-    if (config.integer("num_local_experts", 0, mostExperts).value_or(8)) {
-      experts = readExperts(config, "num_local_experts", 8, 2, config.size("intermediate_size"));
+    mamba.activation = readActivation(config);
+    if (config.integer("num_local_experts", 0, mostExperts).value_or(0)) {
+      experts = readExperts(config, "num_local_experts", config.size("intermediate_size"));
       experts.normalize = true; // the softmax of the chosen alone
     }
-    config.ignore({"intermediate_size", "num_experts_per_tok", "mamba_chunk_size", "mamba_expand"});
+    config.ignore({"intermediate_size", "num_experts_per_tok", "mamba_chunk_size"});
     readLayers(config, model.layers);
     // Without rotation rope_theta and its like say nothing.
     std::string positions = config.string("position_embedding_type").value_or("nope");
@@ -59,9 +58,10 @@ public:
           Value shared = buildMlp(layer, x);
           if (!experts.count)
             return shared;
-          return layer.sum(shared, layer.joinedExperts(x, experts, "block_sparse_moe.router.layer",
-                                                       "block_sparse_moe.input_linear",
-                                                       "block_sparse_moe.output_linear"));
+          return layer.sum(shared,
+                           layer.joinedExperts(x, experts, "block_sparse_moe.router.layer",
+                                               "block_sparse_moe.input_linear",
+                                               "block_sparse_moe.output_linear", mamba.activation));
         },
         residualMultiplier);
   }
@@ -82,8 +82,8 @@ private:
     SmallVector<Value> parts = layer.model.split(
         layer.project(x, "gate_up", "shared_mlp.input_linear", 2 * intermediateSize),
         {intermediateSize, intermediateSize});
-    return layer.project(layer.siluMul(parts[0], parts[1]), "down", "shared_mlp.output_linear",
-                         layer.model.config.hiddenSize);
+    return layer.project(layer.gate(mamba.activation, parts[0], parts[1]), "down",
+                         "shared_mlp.output_linear", layer.model.config.hiddenSize);
   }
 
   AttentionConfig attention;

@@ -12,27 +12,26 @@ public:
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
     const ModelConfig &model = source.model;
-    readCommon(source, /*tied=*/false, 262144);
-    eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
+    readCommon(source);
+    eps = readEps(config);
     attention = readAttention(config, model.hiddenSize);
     intermediateSize = config.size("intermediate_size");
-    expectSilu(config);
-    attentionPeriod = config.integer("attn_layer_period", 1, mostLayers).value_or(8);
-    attentionOffset = readOffset(config, "attn_layer_offset", 4, attentionPeriod);
-    int64_t expand = config.integer("mamba_expand").value_or(2);
-    mamba.inner = std::min(expand * model.hiddenSize, largestSize);
-    mamba.states = config.integer("mamba_d_state", 1, largestHead).value_or(16);
-    mamba.convWidth = config.integer("mamba_d_conv", 1, widestConv).value_or(4);
+    mamba.activation = readActivation(config);
+    attentionPeriod = config.size("attn_layer_period", mostLayers);
+    attentionOffset = readOffset(config, "attn_layer_offset", attentionPeriod);
+    mamba.inner = readExpanded(config, model.hiddenSize, "mamba_expand");
+    mamba.states = config.size("mamba_d_state", largestHead);
+    mamba.convWidth = config.size("mamba_d_conv", widestConv);
     mamba.rank = readRank(config, "mamba_dt_rank", model.hiddenSize);
-    mamba.convBias = config.flag("mamba_conv_bias", true);
-    mamba.bias = config.flag("mamba_proj_bias", false);
+    mamba.convBias = config.flag("mamba_conv_bias");
+    mamba.bias = config.flag("mamba_proj_bias");
     mamba.norms = Mamba1Config::Norms::weighted;
     mamba.normEps = eps;
     // A single expert is an MLP.
-    if (config.integer("num_experts", 1, mostExperts).value_or(16) > 1) {
-      experts = readExperts(config, "num_experts", 16, 2, intermediateSize);
-      expertPeriod = config.integer("expert_layer_period", 1, mostLayers).value_or(2);
-      expertOffset = readOffset(config, "expert_layer_offset", 1, expertPeriod);
+    if (config.size("num_experts", mostExperts) > 1) {
+      experts = readExperts(config, "num_experts", intermediateSize);
+      expertPeriod = config.size("expert_layer_period", mostLayers);
+      expertOffset = readOffset(config, "expert_layer_offset", expertPeriod);
     }
     config.ignore({"num_experts_per_tok", "expert_layer_period", "expert_layer_offset",
                    "use_mamba_kernels", "use_mambapy", "use_associative_scan", "rope_parameters"});
@@ -49,11 +48,12 @@ public:
         ExpertNames names;
         names.router = "feed_forward.router";
         names.experts = "feed_forward.experts";
-        return layer.experts(x, x, experts, names);
+        return layer.experts(x, x, experts, names, mamba.activation);
       }
       return layer.gatedMlp(
           x, intermediateSize, false,
-          {"feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj"});
+          {"feed_forward.gate_proj", "feed_forward.up_proj", "feed_forward.down_proj"},
+          mamba.activation);
     });
   }
 
@@ -61,10 +61,9 @@ public:
 
 private:
   /// One that no layer has is an error, as in transformers.
-  static int64_t readOffset(const Fields &config, llvm::StringRef name, int64_t absent,
-                            int64_t period) {
-    int64_t offset = config.integer(name, 0, mostLayers).value_or(absent);
-    if (offset >= period)
+  static int64_t readOffset(const Fields &config, llvm::StringRef name, int64_t period) {
+    int64_t offset = config.require(name, config.integer(name, 0, mostLayers));
+    if (period && offset >= period)
       config.error(name) << "expected less than the period " << period << ", got " << offset;
     return offset;
   }

@@ -12,18 +12,20 @@ public:
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
     ModelConfig &model = source.model;
-    readCommon(source, /*tied=*/true, 128000);
-    // Older files write tie_embedding and theta; the first counts where both are there.
+    readCommon(source);
+    // Older files write tie_embedding, theta and block_ff_dim; the first counts where both are
+    // there.
     model.tied = config.flag("tie_embedding", model.tied);
-    eps = config.number("norm_eps", /*mayBeZero=*/true).value_or(1e-5);
+    eps = readEps(config, "norm_eps");
     attention = readAttention(config, model.hiddenSize);
     attention.qkNorm = true;
     std::optional<double> older = config.number("theta"), theta = config.number("rope_theta");
-    if (older && theta && *older != *theta)
+    if (older && theta && config.has("rope_theta") && *older != *theta)
       config.error("theta") << "differs from 'rope_theta'";
-    rotary = readRotary(source, attention.headDim, 1, true, {}, older.value_or(1e6));
-    convWidth = config.integer("conv_L_cache", 1, widestConv).value_or(3);
-    convBias = config.flag("conv_bias", false);
+    rotary =
+        readRotary(source, attention.headDim, /*scaling=*/true, {}, older ? "theta" : "rope_theta");
+    convWidth = config.size("conv_L_cache", widestConv);
+    convBias = config.flag("conv_bias");
     readMlpSize(config);
     config.expectFlag("block_use_swiglu", true);
     config.expectFlag("use_pos_enc", true);
@@ -64,12 +66,14 @@ private:
     bool older = config.has("block_ff_dim");
     intermediateSize = config.size(older ? "block_ff_dim" : "intermediate_size");
     config.ignore({"intermediate_size"});
-    double multiplier = config.number("block_ffn_dim_multiplier").value_or(1);
-    int64_t multiple = config.integer("block_multiple_of", 1, largestSize).value_or(256);
-    if (!config.flag("block_auto_adjust_ff_dim", true))
+    std::optional<double> multiplier = config.number("block_ffn_dim_multiplier");
+    int64_t multiple = config.size("block_multiple_of");
+    if (!config.flag("block_auto_adjust_ff_dim"))
       return;
-    int64_t whole = 2 * intermediateSize / 3;
-    auto size = int64_t(multiplier * double(whole));
+    intermediateSize = 2 * intermediateSize / 3;
+    if (!multiplier || !multiple) // null: nor is it rounded up
+      return;
+    auto size = int64_t(*multiplier * double(intermediateSize));
     intermediateSize = (size + multiple - 1) / multiple * multiple;
   }
 
@@ -98,7 +102,7 @@ private:
     SmallVector<Value> parts = layer.model.split(
         layer.project(normed, "in_proj", "conv.in_proj", 3 * d, convBias), {d, d, d});
     Value x = layer.causalConv(layer.mul(parts[0], parts[2]),
-                               {"conv.conv", convWidth, convBias, Activation::None});
+                               {"conv.conv", convWidth, convBias, nullptr});
     return layer.project(layer.mul(parts[1], x), "out_proj", "conv.out_proj", d, convBias);
   }
 

@@ -108,16 +108,16 @@ public:
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
     ModelConfig &out = source.model;
-    readCommon(source, /*tied=*/false, 2048);
-    eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
+    readCommon(source);
+    eps = readEps(config);
     intermediateSize = config.size("intermediate_size");
     attention = readAttention(config, out.hiddenSize);
-    expectSilu(config);
+    activation = readActivation(config);
     // M1's attention and MLP modules have no biases, and its attention has no window and no scaling
     // of angles, whatever the transformer's configuration says.
     config.ignore({"attention_bias", "mlp_bias", "use_sliding_window", "sliding_window",
                    "layer_types", "rope_scaling"});
-    RotaryConfig angles = readRotary(source, attention.headDim, 1, /*scaling=*/false);
+    RotaryConfig angles = readRotary(source, attention.headDim, /*scaling=*/false);
     // What follows builds on these sizes.
     if (config.hasFailed())
       return;
@@ -134,8 +134,9 @@ public:
              : mamba2           ? buildMamba2(layer, x)
                                 : buildMamba1(layer, x);
     });
-    return layer.residual(h, "post_attention_layernorm",
-                          [&](Value x) { return layer.gatedMlp(x, intermediateSize); });
+    return layer.residual(h, "post_attention_layernorm", [&](Value x) {
+      return layer.gatedMlp(x, intermediateSize, false, {}, activation);
+    });
   }
 
 private:
@@ -155,6 +156,7 @@ private:
 
   AttentionConfig attention;
   std::vector<bool> isAttention;
+  ScalarFormula activation = scalars::silu; // of MLPs; that of mixers is silu
   bool mamba2 = false, convBias = true, repeatBeforeConv = true;
   int64_t intermediateSize = 0, dInner = 0, dXb = 0, dState = 0, dConv = 0, dtRank = 0;
 };
@@ -170,7 +172,10 @@ void M1::readMamba(ConfigSource &source) {
                        << *stated;
   checkArguments(ssm, mamba2);
   warnAboutUnknownFields(mamba, source.emitWarning);
-  expectSilu(mamba);
+  expectEqual<std::string>(mamba, "hidden_act", mamba.string("hidden_act"), config, "hidden_act",
+                           config.string("hidden_act").value_or("silu"));
+  if (mamba.has("hidden_act"))
+    activation = readActivation(mamba);
 
   expectEqual<int64_t>(mamba, "d_model", mamba.integer("d_model"), config, "hidden_size",
                        out.hiddenSize);
@@ -282,7 +287,7 @@ SmallVector<Value> M1::project(Layer &layer, Value x, int64_t stepColumns,
 }
 
 Value M1::causalConv(Layer &layer, Value x) const {
-  return layer.causalConv(x, {"mamba.conv1d", dConv, convBias, Activation::Silu});
+  return layer.causalConv(x, {"mamba.conv1d", dConv, convBias});
 }
 
 Value M1::repeatHeads(Layer &layer, Value x) const {

@@ -12,10 +12,8 @@ public:
 
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
-    // Nothing in these models ends at a position; the bound is for sizes in int32.
-    readCommon(source, /*tied=*/modelType != "mamba2", int64_t(1) << 20);
-    eps = config.number("layer_norm_epsilon", /*mayBeZero=*/true).value_or(1e-5);
-    expectSilu(config);
+    readCommon(source);
+    eps = readEps(config, "layer_norm_epsilon");
     config.expectFlag("rms_norm", true);
     // Of training, of how transformers computes, and names of the same size. norm_before_gate is
     // read by no implementation of the published models.
@@ -29,6 +27,7 @@ public:
       readMamba2(source);
     else
       readMamba1(source);
+    first.activation = second.activation = readActivation(config);
   }
 
   Value buildLayer(ModelBuilder &model, int64_t index, Value h) const override {
@@ -45,28 +44,24 @@ public:
 private:
   void readMamba1(const ConfigSource &source) {
     const Fields &config = source.config;
-    int64_t hidden = source.model.hiddenSize, expand = config.integer("expand").value_or(2);
+    int64_t hidden = source.model.hiddenSize;
     // Where both are there, intermediate_size is right.
     first.inner = config.integer("intermediate_size", 1, largestSize)
-                      .value_or(std::min(expand * hidden, largestSize));
-    first.states = config.integer("state_size", 1, largestHead).value_or(16);
-    first.convWidth = config.integer("conv_kernel", 1, widestConv).value_or(4);
-    first.convBias = config.flag("use_conv_bias", true);
-    first.bias = config.flag("use_bias", false);
+                      .value_or(readExpanded(config, hidden, "expand"));
+    first.states = config.size("state_size", largestHead);
+    first.convWidth = config.size("conv_kernel", widestConv);
+    first.convBias = config.flag("use_conv_bias");
+    first.bias = config.flag("use_bias");
     first.rank = readRank(config, "time_step_rank", hidden);
     if (modelType == "falcon_mamba") {
       first.norms = Mamba1Config::Norms::weightless;
-      first.normEps = config.number("mixer_rms_eps", /*mayBeZero=*/true).value_or(1e-6);
+      first.normEps = readEps(config, "mixer_rms_eps");
     }
   }
 
   void readMamba2(const ConfigSource &source) {
-    second.heads = 128;
-    second.groups = 8;
-    second = m1c::readMamba2(source.config,
-                             {"num_heads", "head_dim", "n_groups", "state_size", "conv_kernel",
-                              "use_conv_bias", "use_bias"},
-                             second);
+    second = m1c::readMamba2(source.config, {"num_heads", "head_dim", "n_groups", "state_size",
+                                             "conv_kernel", "use_conv_bias", "use_bias"});
     // Heads say how wide the layer is.
     source.config.ignore({"expand", "intermediate_size", "time_step_rank"});
     second.normEps = eps;

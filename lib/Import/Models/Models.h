@@ -12,12 +12,7 @@ namespace m1c {
 struct QwenExperts {
   ExpertsConfig config;
   std::vector<bool> layers;
-  /// What the fields are without being there.
-  struct Absent {
-    int64_t count, chosen, size;
-    bool normalize;
-  };
-  void read(const Fields &fields, int64_t layerCount, const Absent &absent);
+  void read(const Fields &fields, int64_t layerCount);
   bool isIn(int64_t layer) const { return !layers.empty() && layers[layer]; }
 };
 

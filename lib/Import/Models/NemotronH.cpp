@@ -14,23 +14,18 @@ public:
     ModelConfig &model = source.model;
     // layers_block_type may be all that says how many layers there are.
     readPattern(config);
-    readCommon(source, /*tied=*/false, 4096, int64_t(operators.size()));
+    readCommon(source, int64_t(operators.size()));
     if (!config.hasFailed() && int64_t(operators.size()) != model.layers)
       config.error("num_hidden_layers") << "expected " << operators.size()
                                         << " as the pattern of layers has, got " << model.layers;
-    eps = config.number("layer_norm_epsilon", /*mayBeZero=*/true).value_or(1e-5);
-    attention =
-        readAttention(config, model.hiddenSize,
-                      config.has("attention_head_dim") ? "attention_head_dim" : "head_dim", 128);
-    attention.bias = attention.outputBias = config.flag("attention_bias", false);
+    eps = readEps(config, "layer_norm_epsilon");
+    attention = readAttention(config, model.hiddenSize,
+                              config.has("attention_head_dim") ? "attention_head_dim" : "head_dim");
+    attention.bias = attention.outputBias = config.flag("attention_bias");
     intermediateSize = config.size("intermediate_size");
-    mlpBias = config.flag("mlp_bias", false);
-    activation = readActivation(config, "mlp_hidden_act", "relu2");
-    expectSilu(config, "mamba_hidden_act");
-    Mamba2Config absent;
-    absent.heads = 128;
-    absent.groups = 8;
-    // Three fields have a second name, which counts where both are there.
+    mlpBias = config.flag("mlp_bias");
+    activation = readActivation(config, "mlp_hidden_act");
+    // Four fields have a second name, which counts where both are there.
     auto nameOf = [&](llvm::StringRef other, llvm::StringRef name) {
       if (!config.has(other))
         return name;
@@ -40,9 +35,10 @@ public:
     mamba = readMamba2(config,
                        {"mamba_num_heads", "mamba_head_dim", nameOf("mamba_n_groups", "n_groups"),
                         "ssm_state_size", nameOf("mamba_d_conv", "conv_kernel"),
-                        nameOf("mamba_conv_bias", "use_conv_bias"), "use_bias"},
-                       absent);
+                        nameOf("mamba_conv_bias", "use_conv_bias"), "use_bias",
+                        nameOf("mamba_dt_limit", "time_step_limit")});
     mamba.norm = Mamba2Config::Norm::grouped;
+    mamba.activation = readActivation(config, "mamba_hidden_act");
     mamba.normEps = eps;
     if (llvm::is_contained(operators, Operator::experts))
       readMixture(config);
@@ -118,14 +114,12 @@ private:
   }
 
   void readMixture(const Fields &config) {
-    experts = readExperts(config, "n_routed_experts", 8, 2,
-                          config.integer("moe_intermediate_size", 1, largestSize).value_or(7688));
-    sharedSize =
-        config.integer("moe_shared_expert_intermediate_size", 1, largestSize).value_or(7688);
+    experts = readExperts(config, "n_routed_experts", config.size("moe_intermediate_size"));
+    sharedSize = config.size("moe_shared_expert_intermediate_size");
     latentSize = config.integer("moe_latent_size", 1, largestSize).value_or(0);
     experts.sigmoid = true;
-    experts.normalize = config.flag("norm_topk_prob", true);
-    experts.scale = config.multiplier("routed_scaling_factor", 1);
+    experts.normalize = config.flag("norm_topk_prob");
+    experts.scale = config.multiplier("routed_scaling_factor");
     experts.groups = config.integer("n_group", 1, mostExperts).value_or(1);
     experts.keptGroups = config.integer("topk_group", 1, mostExperts).value_or(1);
     if (experts.count % experts.groups ||

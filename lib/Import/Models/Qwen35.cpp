@@ -18,30 +18,29 @@ public:
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
     const ModelConfig &model = source.model;
-    readCommon(source, /*tied=*/false, 32768);
-    eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
+    readCommon(source);
+    eps = readEps(config);
     zeroCentredNorms = true;
-    attention = readAttention(config, model.hiddenSize, "head_dim", 256);
+    attention = readAttention(config, model.hiddenSize);
     config.expectFlag("attention_bias", false);
     attention.qkNorm = attention.zeroCentredNorm = true;
-    attention.gated = config.flag("attn_output_gate", true);
+    attention.gated = config.flag("attn_output_gate");
     // The three positions of text are one, so that sections of them say nothing.
-    rotary =
-        readRotary(source, attention.headDim, 0.25, true, {"mrope_section", "mrope_interleaved"});
+    rotary = readRotary(source, attention.headDim, true, {"mrope_section", "mrope_interleaved"});
     intermediateSize = config.size("intermediate_size");
-    expectSilu(config);
+    activation = readActivation(config); // that of the delta nets' convolution is silu
 
-    keyHeads = config.integer("linear_num_key_heads", 1, mostHeads).value_or(16);
-    valueHeads = config.integer("linear_num_value_heads", 1, mostHeads).value_or(32);
-    keyDim = config.integer("linear_key_head_dim", 1, largestHead).value_or(128);
-    valueDim = config.integer("linear_value_head_dim", 1, largestHead).value_or(128);
-    convWidth = config.integer("linear_conv_kernel_dim", 1, widestConv).value_or(4);
-    if (valueHeads % keyHeads)
+    keyHeads = config.size("linear_num_key_heads", mostHeads);
+    valueHeads = config.size("linear_num_value_heads", mostHeads);
+    keyDim = config.size("linear_key_head_dim", largestHead);
+    valueDim = config.size("linear_value_head_dim", largestHead);
+    convWidth = config.size("linear_conv_kernel_dim", widestConv);
+    if (keyHeads && valueHeads % keyHeads)
       config.error("linear_num_value_heads")
           << "expected a multiple of linear_num_key_heads " << keyHeads << ", got " << valueHeads;
     if (isNext) {
-      experts.read(config, model.layers, {512, 10, 512, true});
-      sharedSize = config.integer("shared_expert_intermediate_size", 1, largestSize).value_or(512);
+      experts.read(config, model.layers);
+      sharedSize = config.size("shared_expert_intermediate_size");
     } else if (const llvm::json::Value *only = config.find("mlp_only_layers");
                only && !(only->getAsArray() && only->getAsArray()->empty()))
       config.error("mlp_only_layers") << "expected [], got " << Fields::text(*only);
@@ -61,7 +60,8 @@ public:
       return isAttention[index] ? layer.attention(x, attention) : buildDeltaNet(layer, x);
     });
     return layer.residual(h, "post_attention_layernorm", [&](Value x) {
-      return experts.isIn(index) ? buildMixture(layer, x) : layer.gatedMlp(x, intermediateSize);
+      return experts.isIn(index) ? buildMixture(layer, x)
+                                 : layer.gatedMlp(x, intermediateSize, false, {}, activation);
     });
   }
 
@@ -74,9 +74,9 @@ public:
 private:
   void readLayers(const Fields &config, int64_t layers) {
     isAttention.assign(layers, false);
-    int64_t interval = config.integer("full_attention_interval", 1, mostLayers).value_or(4);
+    int64_t interval = config.size("full_attention_interval", mostLayers);
     if (!config.has("layer_types")) {
-      for (int64_t index = interval - 1; index < layers; index += interval)
+      for (int64_t index = interval - 1; interval && index < layers; index += interval)
         isAttention[index] = true;
       return;
     }
@@ -139,10 +139,11 @@ private:
   }
 
   Value buildMixture(Layer &layer, Value x) const {
-    Value routed = layer.experts(x, x, experts.config, {});
-    Value shared = layer.gatedMlp(x, sharedSize, false,
-                                  {"mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj",
-                                   "mlp.shared_expert.down_proj"});
+    Value routed = layer.experts(x, x, experts.config, {}, activation);
+    Value shared = layer.gatedMlp(
+        x, sharedSize, false,
+        {"mlp.shared_expert.gate_proj", "mlp.shared_expert.up_proj", "mlp.shared_expert.down_proj"},
+        activation);
     Value gate = layer.sigmoid(layer.project(x, "shared_gate", "mlp.shared_expert_gate", 1));
     return layer.sum(routed, layer.combine(shared, gate));
   }
@@ -151,6 +152,7 @@ private:
   AttentionConfig attention;
   QwenExperts experts;
   std::vector<bool> isAttention;
+  m1::ScalarFormula activation = m1::scalars::silu;
   std::string prefix = "model";
   int64_t intermediateSize = 0, sharedSize = 0, keyHeads = 0, valueHeads = 0, keyDim = 0,
           valueDim = 0, convWidth = 4;

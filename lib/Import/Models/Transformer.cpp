@@ -1,5 +1,5 @@
-// llama, mistral, qwen2, qwen3, qwen3_moe: attention in every layer, and a gated MLP or, in most
-// layers of qwen3_moe, a mixture of experts.
+// llama, mistral, ministral, qwen2, qwen3, qwen3_moe: attention in every layer, and a gated MLP or,
+// in most layers of qwen3_moe, a mixture of experts.
 #include "Models.h"
 
 using namespace mlir;
@@ -13,24 +13,21 @@ public:
 
   void read(ConfigSource &source) override {
     const Fields &config = source.config;
-    bool qwen = llvm::StringRef(modelType).starts_with("qwen");
-    // Of the model's classes in transformers.
-    readCommon(source, /*tied=*/false, qwen ? 32768 : modelType == "mistral" ? 131072 : 2048);
-    eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
-    attention =
-        readAttention(config, source.model.hiddenSize, "head_dim", modelType == "qwen3" ? 128 : 0);
+    readCommon(source);
+    eps = readEps(config);
+    attention = readAttention(config, source.model.hiddenSize);
     intermediateSize = config.size("intermediate_size");
     activation = readActivation(config);
     if (modelType == "qwen2") {
-      attention.bias = config.flag("attention_bias", true);
-    } else if (modelType != "mistral") {
-      attention.bias = attention.outputBias = config.flag("attention_bias", false);
+      attention.bias = config.flag("attention_bias");
+    } else if (!isMistral()) {
+      attention.bias = attention.outputBias = config.flag("attention_bias");
       if (modelType == "llama")
-        mlpBias = config.flag("mlp_bias", false);
+        mlpBias = config.flag("mlp_bias");
     }
     attention.qkNorm = llvm::StringRef(modelType).starts_with("qwen3");
     if (modelType == "qwen3_moe")
-      experts.read(config, source.model.layers, {128, 8, 768, false});
+      experts.read(config, source.model.layers);
     readWindows(config, source.model.layers);
     rotary = readRotary(source, attention.headDim);
     bool windowed = llvm::any_of(windows, [](int64_t window) { return window > 0; });
@@ -52,6 +49,8 @@ public:
   }
 
 private:
+  bool isMistral() const { return modelType == "mistral" || modelType == "ministral"; }
+
   /// Of each layer; 0: it sees everything before a token.
   void readWindows(const Fields &config, int64_t layers) {
     windows.assign(layers, 0);
@@ -62,21 +61,14 @@ private:
               << "expected full_attention in every layer, got " << word << " in layer " << index;
       return;
     }
-    bool mistral = modelType == "mistral", qwen = llvm::StringRef(modelType).starts_with("qwen");
     // Qwen states a window that it uses only with use_sliding_window, in layers from
-    // max_window_layers on; mistral has one of 4096 unless it says null.
-    bool used = config.flag("use_sliding_window", mistral) || mistral;
+    // max_window_layers on, but qwen3_moe in every layer.
     std::optional<int64_t> window = config.integer("sliding_window");
-    if (mistral && !window && !config.mentions("sliding_window"))
-      window = 4096;
-    if (!used || !window) {
-      if (used && qwen)
-        config.error("sliding_window") << "missing, but use_sliding_window is true";
+    if (!isMistral() && !config.flag("use_sliding_window"))
       window.reset();
-    }
-    int64_t first = qwen ? config.integer("max_window_layers", 0).value_or(28) : 0;
-    if (modelType == "qwen3_moe") // whose class in transformers windows every layer
-      first = 0;
+    int64_t first = 0;
+    if (config.findDefault("max_window_layers"))
+      first = config.require("max_window_layers", config.integer("max_window_layers", 0));
     for (int64_t index = first; window && index < layers; ++index)
       windows[index] = *window;
     for (auto [index, word] : llvm::enumerate(config.words("layer_types", layers))) {
