@@ -75,11 +75,6 @@ int64_t columnsOfExperts(ExpertLinearOp op);
 /// Whether elements are bytes of two int4 each.
 inline bool isInt4Pairs(Type element) { return element.isUnsignedInteger(8); }
 
-/// Whether weights of such elements have scales: i8, pairs of int4, f8E4M3FN.
-inline bool isQuantisedElement(Type element) {
-  return element.isInteger(8) || isa<Float8E4M3FNType>(element);
-}
-
 } // namespace mlir::m1
 
 #endif
