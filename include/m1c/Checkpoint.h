@@ -62,6 +62,18 @@ struct SourceTensor {
   int64_t countElements() const { return llvm::product_of(shape); }
 };
 
+/// Rows of integers of so many bits, with a scale of f16 or bf16 for each `group` (32, 64 or 128)
+/// columns.
+struct StoredGroups {
+  int bits; // 4 or 8
+  int64_t group;
+  StoredType scales;
+
+  bool operator==(const StoredGroups &other) const {
+    return bits == other.bits && group == other.group && scales == other.scales;
+  }
+};
+
 /// The values of a tensor that lies in a file in another form, for instance quantised.
 class TensorCode {
 public:
@@ -76,6 +88,12 @@ public:
   virtual bool readInt8Row(int64_t, int8_t *, float *) const { return false; }
   /// The same of e4m3 numbers, none of them NaN.
   virtual bool readE4m3Row(int64_t, uint8_t *, float *) const { return false; }
+  /// What its rows are in the file, where that is integers in groups.
+  virtual std::optional<StoredGroups> storedGroups() const { return std::nullopt; }
+  /// Of a row of those the integers, a byte each, and the bits of the scales.
+  virtual void readGroups(int64_t, int8_t *, uint16_t *) const {
+    llvm_unreachable("only where storedGroups says so");
+  }
 
   /// What the file holds.
   llvm::ArrayRef<SourceTensor> getParts() const { return parts; }

@@ -17,6 +17,8 @@ struct ImportOptions {
   mlir::Type kvType;
   /// Only the configuration is read; weights keep their source names, and `data` stays empty.
   bool dummy = false;
+  /// Whether integers in groups will stay as the checkpoint holds them, for the remark.
+  bool keepsGroups = false;
   /// All matrices in f32, whatever their stored type.
   bool widenMatrices = false;
   /// Longest context that the rotary tables serve; 0: what config.json says.

@@ -81,7 +81,7 @@ namespace {
 template <int Rows, int Tokens>
 M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, int xType,
                      const long *xAt, const void *weight, int weightType, const void *scale,
-                     int group, long row, int n, int k) {
+                     int scaleType, int group, long row, int n, int k) {
   Floats sums[Rows][Tokens];
   for (int r = 0; r < Rows; ++r)
     for (int m = 0; m < Tokens; ++m)
@@ -98,7 +98,7 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
         to[r][m] = to[r][m] + w * columns[m];
     }
   };
-  if (weightType == M1K_I4) {
+  if (group) {
     const int groups = (k + group - 1) / group;
     for (int g = 0; g < groups; ++g) {
       Floats part[Rows][Tokens];
@@ -108,7 +108,7 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
       forVectors(least(group, k - g * group),
                  [&](int i, int width) M1K_BODY { addProducts(part, g * group + i, width); });
       for (int r = 0; r < Rows; ++r) {
-        float factor = loadOne(scale, M1K_BF16, (row + r) * groups + g);
+        float factor = loadOne(scale, scaleType, (row + r) * groups + g);
         for (int m = 0; m < Tokens; ++m)
           sums[r][m] = sums[r][m] + part[r][m] * factor;
       }
@@ -116,7 +116,7 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
   } else {
     forVectors(k, [&](int i, int width) M1K_BODY { addProducts(sums, i, width); });
   }
-  const bool scaled = scale && weightType != M1K_I4;
+  const bool scaled = scale && !group;
   for (int r = 0; r < Rows; ++r)
     for (int m = 0; m < Tokens; ++m) {
       Floats value = 0.0f;
@@ -131,8 +131,8 @@ M1K_ENTRY void m1k_cpu_expert_linear(void *out, const void *x, const int *expert
                                      const void *weight, const void *scale, int group_x, long begin,
                                      long end, int rows, int first, int n, int k, int chosen,
                                      int own_columns, int block, int group, int weight_type,
-                                     int out_type, long out_stride, int x_type, long x_stride,
-                                     long experts_stride) {
+                                     int scale_type, int out_type, long out_stride, int x_type,
+                                     long x_stride, long experts_stride) {
   int blocks = (n + block - 1) / block, expert = group_x / blocks;
   int from = group_x % blocks * block, to = least(from + block, n);
   long base = static_cast<long>(expert) * rows + first;
@@ -143,17 +143,17 @@ M1K_ENTRY void m1k_cpu_expert_linear(void *out, const void *x, const int *expert
     int row = from;
     for (; row + 2 <= to; row += 2) {
       if (count == most)
-        tile<2, most>(out, out_type, outAt, x, x_type, xAt, weight, weight_type, scale, group,
-                      base + row, row, k);
+        tile<2, most>(out, out_type, outAt, x, x_type, xAt, weight, weight_type, scale, scale_type,
+                      group, base + row, row, k);
       else
         for (int m = 0; m < count; ++m)
           tile<2, 1>(out, out_type, outAt + m, x, x_type, xAt + m, weight, weight_type, scale,
-                     group, base + row, row, k);
+                     scale_type, group, base + row, row, k);
     }
     if (row < to)
       for (int m = 0; m < count; ++m)
-        tile<1, 1>(out, out_type, outAt + m, x, x_type, xAt + m, weight, weight_type, scale, group,
-                   base + row, row, k);
+        tile<1, 1>(out, out_type, outAt + m, x, x_type, xAt + m, weight, weight_type, scale,
+                   scale_type, group, base + row, row, k);
   };
   // A row names an expert once at most.
   for (long t = begin; t < end; ++t)

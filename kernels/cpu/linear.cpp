@@ -38,7 +38,7 @@ M1K_AMX M1K_ENTRY void m1k_cpu_tile_linear(void *out, const void *x, const void 
                                            const void *scale, const float *row_scale,
                                            const float *bias, long first, long last, long begin,
                                            long end, int k, int block, int tokens, int chunk,
-                                           int group, int weight_type, int out_type,
+                                           int group, int weight_type, int scale_type, int out_type,
                                            long out_stride, long x_stride) {
   using Linear = TileLinear<AmxTiles>;
   const int pairs = Linear::pairsOf(block), tokenPairs = Linear::pairsOf(tokens);
@@ -59,6 +59,7 @@ M1K_AMX M1K_ENTRY void m1k_cpu_tile_linear(void *out, const void *x, const void 
          chunk,
          group,
          weight_type,
+         scale_type,
          out_type,
          out_stride,
          x_stride,

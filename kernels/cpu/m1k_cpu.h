@@ -31,7 +31,7 @@
 // in bits 4 * p to 4 * p + 3; a row is whole blocks of these.
 #define M1K_I4 3
 #define M1K_E4M3 4 // of weights and caches
-#define M1K_F16 5  // of states
+#define M1K_F16 5  // of states and scales
 
 // Channels that one group of a scan or convolution should own: enough work to pay for the call,
 // enough groups to share out.
@@ -167,14 +167,14 @@ void m1k_cpu_router(float *weights, int *experts, const float *logits, const flo
 // [experts * rows, k]. grid_x = experts * ceil(n / block): a group owns `block` rows of one expert
 // and those of the rows [begin, end) of x that name it; no row names an expert twice. Weights of
 // experts that no row names are not read. scale: [experts * rows] f32, by which the sums of a row
-// of weights are multiplied; null: 1. With weights of int4 it is bf16 [experts * rows,
-// ceil(k / group)], for the sums of `group` columns (a multiple of 16).
+// of weights are multiplied; null: 1. With `group` > 0 it is [experts * rows, ceil(k / group)] of
+// scale_type, for the sums of `group` columns (a multiple of 16), always so with weights of int4.
 void m1k_cpu_expert_linear(void *out, const void *x, const int *experts, const void *weight,
                            const void *scale, int group_x, long begin, long end,
                            // constants
                            int rows, int first, int n, int k, int chosen, int own_columns,
-                           int block, int group, int weight_type, int out_type, long out_stride,
-                           int x_type, long x_stride, long experts_stride);
+                           int block, int group, int weight_type, int scale_type, int out_type,
+                           long out_stride, int x_type, long x_stride, long experts_stride);
 
 // out[t, c] = Σ_j weights[t, j] x[t, j * columns + c], j < parts. A group owns rows [begin, end).
 void m1k_cpu_combine(void *out, const void *x, const void *weights, long begin, long end,
@@ -184,10 +184,10 @@ void m1k_cpu_combine(void *out, const void *x, const void *weights, long begin, 
 
 // out[t, i] = Σ_c x[t, c] weight[i, c] (· scale[i] (· row_scale[t])) (+ bias[i]), x bf16, by the
 // tile registers of a CPU with amx_bf16: products of bf16 summed in f32, of i8 and e4m3 exactly, of
-// int4 after they were multiplied by their scale and rounded. A group owns rows [begin, end), at
-// most `tokens`, and weight rows [first, last), at most `block`. weight: [n, k]; scale: [n] f32
-// with i8 and e4m3, with int4 bf16 [n, ceil(k / group)] for `group` columns, a multiple of 32;
-// row_scale: [T] or null; bias: [n] or null. Weights become tiles `chunk` columns, a multiple of
+// weights in groups after they were multiplied by their scale and rounded. A group owns rows
+// [begin, end), at most `tokens`, and weight rows [first, last), at most `block`. weight: [n, k];
+// scale: [n] f32; with `group` > 0, a multiple of 32, [n, ceil(k / group)] of scale_type for so
+// many columns, always so with weights of int4; row_scale: [T] or null; bias: [n] or null. Weights become tiles `chunk` columns, a multiple of
 // 128, at a time. The process must have the system's permission. Stack: 2 * block * chunk + 4 *
 // block * tokens + 64 * tokens bytes, block and tokens rounded up to 32.
 void m1k_cpu_tile_linear(void *out, const void *x, const void *weight, const void *scale,
@@ -195,7 +195,7 @@ void m1k_cpu_tile_linear(void *out, const void *x, const void *weight, const voi
                          long begin, long end,
                          // constants
                          int k, int block, int tokens, int chunk, int group, int weight_type,
-                         int out_type, long out_stride, long x_stride);
+                         int scale_type, int out_type, long out_stride, long x_stride);
 
 #ifdef __cplusplus
 }

@@ -109,7 +109,7 @@ template <class Tiles> struct TileLinear {
   const void *x, *weight, *scale;
   const float *rowScale, *bias;
   long begin, end, first;
-  int count, k, chunk, group, weightType, outType;
+  int count, k, chunk, group, weightType, scaleType, outType;
   long outStride, xStride;
   char *packed, *sums, *tails;
   Tiles tiles;
@@ -142,8 +142,8 @@ template <class Tiles> struct TileLinear {
       }
   }
 
-  /// 32 columns of a weight row as bf16: exact, but for int4, which are multiplied by their scale
-  /// and rounded. `width` of them are there; the others are zeros, or, of int4, some numbers.
+  /// 32 columns of a weight row as bf16: exact, but for those of groups, which are multiplied by
+  /// their scale and rounded. `width` of them are there; the others are zeros, or, of int4, some numbers.
   M1K_BODY Pairs weights32(long row, int column, int width) const {
     const char *at = static_cast<const char *>(weight) + row * rowBytes();
     Floats v[2];
@@ -154,9 +154,9 @@ template <class Tiles> struct TileLinear {
       else
         v[half] = present > 0 ? load(at, weightType, from, present) : Floats(0.0f);
     }
-    if (weightType == M1K_I4) {
+    if (group) {
       const float factor =
-          loadOne(scale, M1K_BF16, row * ((k + group - 1) / group) + column / group);
+          loadOne(scale, scaleType, row * ((k + group - 1) / group) + column / group);
       for (Floats &values : v) {
         const Bits u = bits<Bits>(values * factor);
         values = bits<Floats>(u + 0x7fffu + ((u >> 16) & 1u));
@@ -188,7 +188,7 @@ template <class Tiles> struct TileLinear {
 
   /// Sums of a pair of tiles of tokens by one of weight rows, to their rows of `out`.
   M1K_BODY void finish(int t, int n, const char *from) {
-    const bool scaled = scale && weightType != M1K_I4;
+    const bool scaled = scale && !group;
     for (int half = 0; half < 2; ++half) {
       const int column = n + half * tileRows, width = least(tileRows, count - column);
       if (width <= 0)

@@ -119,6 +119,8 @@ M1K_INLINE void *at(void *base, int type, long index) {
 M1K_INLINE float loadOne(const void *base, int type, long index) {
   if (type == M1K_F32)
     return static_cast<const float *>(base)[index];
+  if (type == M1K_F16)
+    return static_cast<float>(static_cast<const _Float16 *>(base)[index]);
   return bits<float>(static_cast<unsigned>(static_cast<const unsigned short *>(base)[index]) << 16);
 }
 

@@ -36,8 +36,12 @@ fbs::ElementType elementType(Type type) {
 /// as dummy values lie within 3.5 deviations), convolution taps of unit gain, biases small. Rows of
 /// a quantised weight fill their range and have the scales that give them unit gain.
 std::pair<float, float> dummyStatistics(m1::WeightOp weight) {
-  auto deviationOf = [](m1::WeightOp codes) {
-    return (m1::int4GroupOf(codes.getTransform())            ? 7.0f
+  auto isInt4 = [](m1::WeightOp codes) {
+    std::optional<m1::GroupForm> form = m1::groupFormOf(codes.getTransform());
+    return form && form->bits == 4;
+  };
+  auto deviationOf = [&](m1::WeightOp codes) {
+    return (isInt4(codes)                                    ? 7.0f
             : codes.getTransform() == m1::Transform::Fp8Rows ? 448.0f
                                                              : 127.0f) /
            3.5f;
@@ -45,8 +49,8 @@ std::pair<float, float> dummyStatistics(m1::WeightOp weight) {
   if (weight.isQuantised())
     return {0.0f, deviationOf(weight)};
   if (m1::WeightOp scaled = weight.getScaled()) {
-    bool isInt4 = m1::int4GroupOf(scaled.getTransform()).has_value();
-    auto columns = static_cast<float>(scaled.getTensorType().getDimSize(1) * (isInt4 ? 2 : 1));
+    auto columns =
+        static_cast<float>(scaled.getTensorType().getDimSize(1) * (isInt4(scaled) ? 2 : 1));
     return {1.0f / (deviationOf(scaled) * std::sqrt(columns)), 0.0f};
   }
   auto shape = weight.getTensorType().getShape();
@@ -112,6 +116,9 @@ fbs::WeightTransform transformOf(m1::WeightOp weight) {
   case m1::Transform::PlusOne:
     return fbs::WeightTransform::plus_one;
   case m1::Transform::Int8Rows:
+  case m1::Transform::Int8Groups32:
+  case m1::Transform::Int8Groups64:
+  case m1::Transform::Int8Groups128:
     return isScales ? fbs::WeightTransform::int8_scales : fbs::WeightTransform::int8_rows;
   case m1::Transform::Fp8Rows:
     return isScales ? fbs::WeightTransform::fp8_scales : fbs::WeightTransform::fp8_rows;

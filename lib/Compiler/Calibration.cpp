@@ -169,7 +169,8 @@ measureColumns(ModuleOp module, const CheckpointData &data, const TokenSequences
 void setColumnImportance(ModuleOp module, const llvm::StringMap<std::vector<float>> &importance) {
   for (auto weight : module.getOps<m1::WeightOp>()) {
     auto found = importance.find(weight.getSymName());
-    if (!m1::int4GroupOf(weight.getTransform()) || found == importance.end())
+    std::optional<m1::GroupForm> form = m1::groupFormOf(weight.getTransform());
+    if (!form || form->bits != 4 || found == importance.end())
       continue;
     auto type = RankedTensorType::get(static_cast<int64_t>(found->second.size()),
                                       Float32Type::get(module.getContext()));

@@ -1,5 +1,6 @@
 #include "m1c/Compiler.h"
 #include "Calibration.h"
+#include "M1/IR/Groups.h"
 #include "M1/Transforms/Passes.h"
 #include "artifact/tuning_table.h"
 #include "base/foreign_file.h"
@@ -183,6 +184,8 @@ private:
   CheckpointData data;
   OwningOpRef<ModuleOp> module;
   std::string targetList; // with the --cpu
+  /// Whether all targets multiply what a checkpoint holds as integers in groups.
+  bool keepsGroups = true;
   std::vector<ArtifactTarget> artifactTargets;
   CodeRequest request;
   m1rt::PreparedTokenizer tokenizer; // of the checkpoint
@@ -205,8 +208,19 @@ bool Compilation::checkOptions() {
   for (StringRef word : words)
     targetList += (targetList.empty() ? "" : ",") + word.str() +
                   (word == "cpu" ? ":" + options.cpu : std::string());
-  if (auto targets = createTargets(targetList); !targets)
+  auto targets = createTargets(targetList);
+  if (!targets)
     return fail(targets.takeError());
+  for (const std::unique_ptr<Target> &target : *targets) {
+    if (target->takesAllGroups())
+      continue;
+    keepsGroups = false;
+    if (StringRef(options.quantize).starts_with("int8:"))
+      return fail(llvm::createStringError(
+          "--quantize " + options.quantize + ": the target " + target->name() +
+          " has no kernels for int8 in groups; it takes int8, fp8, int4, int4:32, int4:64 and "
+          "int4:128"));
+  }
   if (std::string error;
       !options.quantizeKeep.empty() && !llvm::Regex(options.quantizeKeep).isValid(error))
     return fail(llvm::createStringError("--quantize-keep '" + options.quantizeKeep +
@@ -322,6 +336,7 @@ bool Compilation::importModel() {
   import.stateType = elementType(options.stateType);
   import.kvType = elementType(options.kvType.empty() ? options.activationType : options.kvType);
   import.dummy = options.weights == WeightStorage::dummy;
+  import.keepsGroups = keepsGroups && options.quantize.empty();
   import.maxPositions = options.maxContext;
   import.tokenizerIds = tokenizer.ids;
   import.endToken = tokenizer.eosId;
@@ -341,9 +356,13 @@ bool Compilation::optimize() {
   llvm::StringMap<std::vector<float>> importance;
   if (!options.calibrate.empty() && !stage("calibrate", [&] { return calibrate(importance); }))
     return false;
-  if (!options.quantize.empty() && !stage("quantize", [&] {
+  std::string format = options.quantize;
+  const bool hasGroups = keepsGroups && format != "none" && markStoredGroups(*module, data);
+  if (format.empty())
+    format = hasGroups ? "stored" : "none";
+  if (format != "none" && !stage("quantize", [&] {
         return runPasses([&](PassManager &passes) {
-          passes.addPass(m1::createQuantizeWeightsPass({options.quantize, options.quantizeKeep}));
+          passes.addPass(m1::createQuantizeWeightsPass({format, options.quantizeKeep}));
         });
       }))
     return false;
@@ -373,8 +392,10 @@ bool Compilation::calibrate(llvm::StringMap<std::vector<float>> &importance) {
 void Compilation::keepModule() {
   // The weights lie in the artifact as they became.
   OwningOpRef<ModuleOp> kept = module->clone();
-  for (auto weight : kept->getOps<m1::WeightOp>())
+  for (auto weight : kept->getOps<m1::WeightOp>()) {
     weight->removeAttr(columnImportanceName);
+    weight->removeAttr(m1::storedScalesName);
+  }
   artifact.moduleText = packModule(*kept);
 }
 

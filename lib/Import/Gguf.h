@@ -3,6 +3,7 @@
 #define M1C_LIB_IMPORT_GGUF_H
 
 #include "Fields.h"
+#include "m1c/Checkpoint.h"
 
 #include "llvm/ADT/SmallVector.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -42,6 +43,12 @@ std::string knownGgmlTypes();
 
 /// Blocks as f32 values: those of ggml's dequantize_row functions, with one rounding.
 void decodeBlocks(GgmlType type, const char *data, int64_t blocks, float *out);
+
+/// What blocks are, where that is integers in groups with a scale each and nothing else: such of
+/// Q5_0 have 8 bits.
+std::optional<StoredGroups> groupsOf(GgmlType type);
+/// Of those blocks.
+void readGroups(GgmlType type, const char *data, int64_t blocks, int8_t *codes, uint16_t *scales);
 
 struct GgufTensor {
   std::string name;

@@ -24,10 +24,11 @@ void decodeF16(const uint8_t *block, float *out) { *out = half(block); }
 void decodeBf16(const uint8_t *block, float *out) { *out = widenBf16(endian::read16le(block)); }
 
 // Scale; codes.
+int codeOfQ4_0(const uint8_t *block, int i) { return nibble(block + 2, i) - 8; }
 void decodeQ4_0(const uint8_t *block, float *out) {
   const float d = half(block);
   for (int i = 0; i < 32; ++i)
-    out[i] = d * float(nibble(block + 2, i) - 8);
+    out[i] = d * float(codeOfQ4_0(block, i));
 }
 
 // Scale, least value; codes.
@@ -38,10 +39,13 @@ void decodeQ4_1(const uint8_t *block, float *out) {
 }
 
 // Scale; fifth bits; codes.
+int codeOfQ5_0(const uint8_t *block, int i) {
+  return (nibble(block + 6, i) | fifth(block + 2, i)) - 16;
+}
 void decodeQ5_0(const uint8_t *block, float *out) {
   const float d = half(block);
   for (int i = 0; i < 32; ++i)
-    out[i] = d * float((nibble(block + 6, i) | fifth(block + 2, i)) - 16);
+    out[i] = d * float(codeOfQ5_0(block, i));
 }
 
 // Scale, least value; fifth bits; codes.
@@ -167,6 +171,30 @@ std::string m1c::knownGgmlTypes() {
     text += (text.empty() ? "" : ", ") + format.name.str() + " (" +
             std::to_string(uint32_t(format.type)) + ")";
   return text;
+}
+
+std::optional<StoredGroups> m1c::groupsOf(GgmlType type) {
+  switch (type) {
+  case GgmlType::q8_0:
+  case GgmlType::q5_0: // five bits in eight
+    return StoredGroups{8, 32, StoredType::f16};
+  case GgmlType::q4_0:
+    return StoredGroups{4, 32, StoredType::f16};
+  default:
+    return std::nullopt;
+  }
+}
+
+void m1c::readGroups(GgmlType type, const char *data, int64_t blocks, int8_t *codes,
+                     uint16_t *scales) {
+  const auto *block = reinterpret_cast<const uint8_t *>(data);
+  for (; blocks > 0; --blocks, block += blockOf(type).bytes, codes += 32) {
+    *scales++ = endian::read16le(block);
+    for (int i = 0; i < 32; ++i)
+      codes[i] = int8_t(type == GgmlType::q8_0   ? int8_t(block[2 + i])
+                        : type == GgmlType::q5_0 ? codeOfQ5_0(block, i)
+                                                 : codeOfQ4_0(block, i));
+  }
 }
 
 void m1c::decodeBlocks(GgmlType type, const char *data, int64_t blocks, float *out) {

@@ -23,7 +23,18 @@ struct GgufRows {
   void decode(int64_t row, int64_t count, float *out) const {
     decodeBlocks(type, data.data() + row * rowBytes(), count * columns / blockOf(type).values, out);
   }
+  void readGroups(int64_t row, int8_t *codes, uint16_t *scales) const {
+    m1c::readGroups(type, data.data() + row * rowBytes(), columns / blockOf(type).values, codes,
+                    scales);
+  }
 };
+
+/// What all pieces hold.
+std::optional<StoredGroups> groupsOfAll(llvm::ArrayRef<GgufRows> pieces) {
+  return llvm::all_equal(llvm::map_range(pieces, [](const GgufRows &rows) { return rows.type; }))
+             ? groupsOf(pieces[0].type)
+             : std::nullopt;
+}
 
 /// Values in a GGUF file: rows of one tensor, or of two that take turns.
 class GgufCode : public TensorCode {
@@ -35,17 +46,29 @@ public:
   void decode(int64_t first, int64_t count, float *out) const override {
     if (pieces.size() == 1)
       return pieces[0].decode(first, count, out);
-    const int64_t upper = pieces[0].rows / groups, lower = pieces[1].rows / groups;
     for (int64_t row = first; row < first + count; ++row, out += pieces[0].columns) {
-      const int64_t group = row / (upper + lower), inGroup = row % (upper + lower);
-      if (inGroup < upper)
-        pieces[0].decode(group * upper + inGroup, 1, out);
-      else
-        pieces[1].decode(group * lower + inGroup - upper, 1, out);
+      auto [piece, place] = placeOf(row);
+      piece->decode(place, 1, out);
     }
   }
 
+  std::optional<StoredGroups> storedGroups() const override { return groupsOfAll(pieces); }
+  void readGroups(int64_t row, int8_t *codes, uint16_t *scales) const override {
+    auto [piece, place] = placeOf(row);
+    piece->readGroups(place, codes, scales);
+  }
+
 private:
+  std::pair<const GgufRows *, int64_t> placeOf(int64_t row) const {
+    if (pieces.size() == 1)
+      return {&pieces[0], row};
+    const int64_t upper = pieces[0].rows / groups, lower = pieces[1].rows / groups,
+                  group = row / (upper + lower), inGroup = row % (upper + lower);
+    if (inGroup < upper)
+      return {&pieces[0], group * upper + inGroup};
+    return {&pieces[1], group * lower + inGroup - upper};
+  }
+
   const std::vector<GgufRows> pieces;
   const int64_t groups;
 };
@@ -64,9 +87,8 @@ public:
     std::vector<float> values(static_cast<size_t>(movesRows ? 0 : columns));
     for (int64_t row = first; row < first + count; ++row, out += columns) {
       if (movesRows) {
-        int64_t place = places[static_cast<size_t>(row)];
-        const bool isFirst = place < pieces[0].rows;
-        pieces[isFirst ? 0 : 1].decode(isFirst ? place : place - pieces[0].rows, 1, out);
+        auto [piece, place] = placeOf(row);
+        piece->decode(place, 1, out);
         continue;
       }
       pieces[0].decode(row, 1, values.data());
@@ -75,7 +97,39 @@ public:
     }
   }
 
+  /// Of columns where whole groups move.
+  std::optional<StoredGroups> storedGroups() const override {
+    std::optional<StoredGroups> groups = groupsOfAll(pieces);
+    if (groups && !movesRows)
+      for (size_t i = 0, size = size_t(groups->group); i < places.size(); ++i)
+        if (i % size ? places[i] != places[i - 1] + 1 : places[i] % groups->group != 0)
+          return std::nullopt;
+    return groups;
+  }
+  void readGroups(int64_t row, int8_t *codes, uint16_t *scales) const override {
+    if (movesRows) {
+      auto [piece, place] = placeOf(row);
+      return piece->readGroups(place, codes, scales);
+    }
+    const int64_t columns = pieces[0].columns, size = groupsOfAll(pieces)->group;
+    std::vector<int8_t> allCodes(static_cast<size_t>(columns));
+    std::vector<uint16_t> allScales(static_cast<size_t>(columns / size));
+    pieces[0].readGroups(row, allCodes.data(), allScales.data());
+    for (int64_t i = 0; i < columns; i += size) {
+      const int64_t from = places[static_cast<size_t>(i)];
+      std::copy_n(&allCodes[static_cast<size_t>(from)], size, codes + i);
+      scales[i / size] = allScales[static_cast<size_t>(from / size)];
+    }
+  }
+
 private:
+  std::pair<const GgufRows *, int64_t> placeOf(int64_t row) const {
+    const int64_t place = places[static_cast<size_t>(row)];
+    if (place < pieces[0].rows)
+      return {&pieces[0], place};
+    return {&pieces[1], place - pieces[0].rows};
+  }
+
   const std::vector<GgufRows> pieces;
   const bool movesRows;
   const std::vector<int64_t> places;

@@ -41,6 +41,13 @@ LogicalResult refuseSurplus(const CheckpointData &data, const ModelConfig &confi
   return failure(surplus);
 }
 
+/// Whether the checkpoint holds integers in groups.
+bool holdsGroups(const CheckpointData &data) {
+  return llvm::any_of(data.getTensors(), [](const SourceTensor &tensor) {
+    return tensor.code && tensor.code->storedGroups();
+  });
+}
+
 LogicalResult checkOptions(const ImportOptions &options, const ModelConfig &config, Location loc) {
   // 2^31: positions are int32.
   if (options.maxPositions < 0 || options.maxPositions >= (int64_t(1) << 31))
@@ -98,7 +105,11 @@ FailureOr<OwningOpRef<ModuleOp>> m1c::importCheckpoint(MLIRContext &context, Str
     return failure();
   if (StringRef quantisation = data.getQuantisation(); !quantisation.empty())
     emitRemark(loc) << directory << (isGgufFile(directory) ? ": matrices: " : ": quantised by ")
-                    << quantisation << "; the weights are imported as "
+                    << quantisation << "; "
+                    << (options.keepsGroups && holdsGroups(data)
+                            ? "int8 and int4 in groups stay as they are in linears, other weights "
+                              "are imported as "
+                            : "the weights are imported as ")
                     << (options.widenMatrices || options.activationType.isF32()
                             ? "f32, or bf16 where that holds their values"
                             : "bf16");

@@ -6,6 +6,7 @@
 #include "QuantisedMatrix.h"
 
 #include "Elements.h"
+#include "M1/IR/Groups.h"
 
 #include "llvm/Support/Endian.h"
 
@@ -86,6 +87,28 @@ public:
       return false;
     *scale = floatAt(scales, placeOf(row, 0));
     return true;
+  }
+
+  /// Codes less no zero point, by scales of rows of groups.
+  std::optional<StoredGroups> storedGroups() const override {
+    const bool isInteger =
+        format.packing == CodePacking::int8 || format.packing == CodePacking::packed;
+    const int bits = format.packing == CodePacking::int8 ? 8 : int(format.bits);
+    if (!isInteger || zeros || groupIndex || format.rowBlock != 1 || format.groups < 2 ||
+        !llvm::is_contained(m1::groupSizes, format.groupSize) ||
+        format.groups != m1::groupsOf(format.columns, format.groupSize) ||
+        (scales.type != StoredType::bf16 && scales.type != StoredType::f16))
+      return std::nullopt;
+    return StoredGroups{bits, format.groupSize, scales.type};
+  }
+  void readGroups(int64_t row, int8_t *out, uint16_t *outScales) const override {
+    std::vector<float> values(format.columns);
+    unpack(row, 1, values.data());
+    for (int64_t c = 0; c < format.columns; ++c)
+      out[c] = int8_t(values[c]);
+    for (int64_t group = 0; group < format.groups; ++group)
+      outScales[group] =
+          llvm::support::endian::read16le(scales.data.data() + 2 * placeOf(row, group));
   }
 
 private:

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <vector>
 
 using llvm::ArrayRef;
 
@@ -127,7 +128,7 @@ float int4Scale(ArrayRef<float> group, ArrayRef<float> importance) {
               isNegative ? -largest : largest);
 }
 
-/// Calls body(first column, values, scale) for each group.
+/// Calls body(first column, values, scale) for each group of int4.
 template <typename Body>
 void forGroups(ArrayRef<float> row, ArrayRef<float> importance, int64_t group, Body body) {
   const auto size = static_cast<size_t>(group);
@@ -139,6 +140,29 @@ void forGroups(ArrayRef<float> row, ArrayRef<float> importance, int64_t group, B
   }
 }
 
+/// The same of int8, with scales that are bf16.
+template <typename Body> void forGroups(ArrayRef<float> row, int64_t group, Body body) {
+  const auto size = static_cast<size_t>(group);
+  for (size_t begin = 0; begin < row.size(); begin += size) {
+    ArrayRef<float> values = row.slice(begin).take_front(size);
+    const float scale = int8Scale(values);
+    body(values, std::isnan(scale) ? nan : roundToBf16(scale));
+  }
+}
+
+/// Multiples of a scale, as integers.
+void quantizeInt8By(float scale, ArrayRef<float> values, int8_t *out) {
+  if (!(scale > 0)) { // zeros, or NaN
+    std::fill_n(out, values.size(), int8_t(0));
+    return;
+  }
+  // Quotients may be above 127: by a scale that is rounded, or subnormal.
+  for (size_t i = 0; i < values.size(); ++i)
+    out[i] = int8_t(std::clamp(values[i] / scale, -127.0f, 127.0f) + magic - magic);
+}
+
+uint16_t bf16Bits(float scale) { return uint16_t(llvm::bit_cast<uint32_t>(scale) >> 16); }
+
 } // namespace
 
 float int8Scale(ArrayRef<float> row) {
@@ -146,15 +170,17 @@ float int8Scale(ArrayRef<float> row) {
   return largest < infinity ? llvm::bit_cast<float>(largest) / 127.0f : nan;
 }
 
-void quantizeInt8(ArrayRef<float> row, int8_t *out) {
-  float scale = int8Scale(row);
-  if (!(scale > 0)) { // zeros, or NaN
-    std::fill_n(out, row.size(), int8_t(0));
-    return;
-  }
-  // A scale that is subnormal holds few bits, and quotients may be above 127.
-  for (size_t i = 0; i < row.size(); ++i)
-    out[i] = int8_t(std::clamp(row[i] / scale, -127.0f, 127.0f) + magic - magic);
+void quantizeInt8(ArrayRef<float> row, int8_t *out) { quantizeInt8By(int8Scale(row), row, out); }
+
+void int8GroupScales(ArrayRef<float> row, int64_t group, uint16_t *out) {
+  forGroups(row, group, [&](ArrayRef<float>, float scale) { *out++ = bf16Bits(scale); });
+}
+
+void quantizeInt8Groups(ArrayRef<float> row, int64_t group, int8_t *out) {
+  forGroups(row, group, [&](ArrayRef<float> values, float scale) {
+    quantizeInt8By(scale, values, out);
+    out += values.size();
+  });
 }
 
 float fp8Scale(ArrayRef<float> row) {
@@ -174,22 +200,27 @@ void quantizeFp8(ArrayRef<float> row, uint8_t *out) {
 }
 
 void int4Scales(ArrayRef<float> row, ArrayRef<float> importance, int64_t group, uint16_t *out) {
-  forGroups(row, importance, group, [&](size_t, ArrayRef<float>, float scale) {
-    *out++ = static_cast<uint16_t>(llvm::bit_cast<uint32_t>(scale) >> 16);
-  });
+  forGroups(row, importance, group,
+            [&](size_t, ArrayRef<float>, float scale) { *out++ = bf16Bits(scale); });
 }
 
 void quantizeInt4(ArrayRef<float> row, ArrayRef<float> importance, int64_t group, uint8_t *out) {
-  std::memset(out, 0, static_cast<size_t>(mlir::m1::int4RowBytes(int64_t(row.size()))));
+  std::vector<int8_t> codes(row.size());
   forGroups(row, importance, group, [&](size_t begin, ArrayRef<float> values, float scale) {
     if (scale == 0 || std::isnan(scale))
       return;
-    for (size_t i = 0; i < values.size(); ++i) {
-      int q = int(std::clamp(values[i] / scale, -8.0f, 7.0f) + magic - magic);
-      mlir::m1::Int4Place place = mlir::m1::int4Place(static_cast<int64_t>(begin + i));
-      out[place.byte] |= uint8_t((q & 15) << place.shift);
-    }
+    for (size_t i = 0; i < values.size(); ++i)
+      codes[begin + i] = int8_t(std::clamp(values[i] / scale, -8.0f, 7.0f) + magic - magic);
   });
+  packInt4(codes, out);
+}
+
+void packInt4(ArrayRef<int8_t> codes, uint8_t *out) {
+  std::memset(out, 0, static_cast<size_t>(mlir::m1::int4RowBytes(int64_t(codes.size()))));
+  for (size_t i = 0; i < codes.size(); ++i) {
+    mlir::m1::Int4Place place = mlir::m1::int4Place(static_cast<int64_t>(i));
+    out[place.byte] |= uint8_t((codes[i] & 15) << place.shift);
+  }
 }
 
 } // namespace m1c

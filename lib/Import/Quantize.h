@@ -21,6 +21,16 @@ float fp8Scale(llvm::ArrayRef<float> row);
 void quantizeFp8(llvm::ArrayRef<float> row, uint8_t *out);
 
 /// One scale, a bf16, for each `group` (32, 64 or 128) values, the last ones fewer: what
+/// int8_groups_… says.
+void int8GroupScales(llvm::ArrayRef<float> row, int64_t group, uint16_t *out);
+
+/// One integer for each value, with those scales.
+void quantizeInt8Groups(llvm::ArrayRef<float> row, int64_t group, int8_t *out);
+
+/// Columns of int4 in the place that they have in a row's int4RowBytes.
+void packInt4(llvm::ArrayRef<int8_t> codes, uint8_t *out);
+
+/// One scale, a bf16, for each `group` (32, 64 or 128) values, the last ones fewer: what
 /// int4_groups_… says. `importance`: what the squared error of each column counts; empty: all the
 /// same.
 void int4Scales(llvm::ArrayRef<float> row, llvm::ArrayRef<float> importance, int64_t group,

@@ -50,7 +50,7 @@ uint32_t infinityBits(StoredType type) {
 }
 
 /// What the f32 values of a weight become.
-enum class Form { f32, bf16, int8Rows, int8Scales, fp8Rows, fp8Scales, int4Groups, int4Scales };
+enum class Form { f32, bf16, int8Rows, int8Scales, fp8Rows, fp8Scales, groups, groupScales };
 
 /// Whether it is of rows with one scale each, whose codes a checkpoint may hold itself.
 bool isOfRows(Form form) {
@@ -58,21 +58,22 @@ bool isOfRows(Form form) {
          form == Form::fp8Scales;
 }
 bool isScales(Form form) {
-  return form == Form::int8Scales || form == Form::fp8Scales || form == Form::int4Scales;
+  return form == Form::int8Scales || form == Form::fp8Scales || form == Form::groupScales;
 }
 
 /// Takes the f32 values of a weight in chunks of any size and passes on what they become. Rows of
 /// `columns` values count where the form is one of rows.
 class Writer {
 public:
-  /// `group`, `importance`: of the forms of int4.
-  Writer(Form form, int64_t columns, WeightSink sink, int64_t group = 0,
+  /// `groups`: of the forms of groups; `importance`: of those of int4.
+  Writer(Form form, int64_t columns, WeightSink sink, GroupForm groups = {},
          std::vector<float> importance = {})
-      : form(form), columns(static_cast<size_t>(columns)), group(group),
+      : form(form), columns(static_cast<size_t>(columns)), groups(groups),
         importance(std::move(importance)), sink(sink) {}
 
   static Form formOf(Type elementType) { return elementType.isBF16() ? Form::bf16 : Form::f32; }
   Form getForm() const { return form; }
+  GroupForm getGroups() const { return groups; }
 
   LogicalResult operator()(ArrayRef<float> values) {
     switch (form) {
@@ -87,8 +88,8 @@ public:
     case Form::int8Scales:
     case Form::fp8Rows:
     case Form::fp8Scales:
-    case Form::int4Groups:
-    case Form::int4Scales:
+    case Form::groups:
+    case Form::groupScales:
       return writeRows(values);
     }
     llvm_unreachable("all forms are handled");
@@ -126,19 +127,24 @@ private:
       quantizeInt8(row, reinterpret_cast<int8_t *>(extend(length)));
     } else if (form == Form::fp8Rows) {
       quantizeFp8(row, reinterpret_cast<uint8_t *>(extend(length)));
-    } else if (form == Form::int4Groups) {
-      quantizeInt4(row, importance, group,
+    } else if (form == Form::groups && groups.bits == 8) {
+      quantizeInt8Groups(row, groups.group, reinterpret_cast<int8_t *>(extend(length)));
+    } else if (form == Form::groups) {
+      quantizeInt4(row, importance, groups.group,
                    reinterpret_cast<uint8_t *>(extend(int4RowBytes(length))));
     } else {
-      std::vector<uint16_t> scales(static_cast<size_t>(int4Groups(length, group)));
-      int4Scales(row, importance, group, scales.data());
+      std::vector<uint16_t> scales(static_cast<size_t>(groupsOf(length, groups.group)));
+      if (groups.bits == 8)
+        int8GroupScales(row, groups.group, scales.data());
+      else
+        int4Scales(row, importance, groups.group, scales.data());
       std::memcpy(extend(int64_t(scales.size() * 2)), scales.data(), scales.size() * 2);
     }
   }
 
   Form form;
   size_t columns;
-  int64_t group;
+  GroupForm groups;
   std::vector<float> importance; // of each column; empty: all the same
   WeightSink sink;
   std::vector<uint16_t> rounded;
@@ -153,6 +159,9 @@ void transformValues(Transform transform, MutableArrayRef<float> values) {
   case Transform::Int4Groups32:
   case Transform::Int4Groups64:
   case Transform::Int4Groups128:
+  case Transform::Int8Groups32:
+  case Transform::Int8Groups64:
+  case Transform::Int8Groups128:
     break;
   case Transform::NegExp:
     for (float &value : values)
@@ -235,6 +244,50 @@ LogicalResult writeCoded(WeightOp weight, const CheckpointData &data, const Part
   data.release(tensor);
   warnOfBits(weight, tensor, StoredType::f32, largest, form);
   return success();
+}
+
+/// Integers or scales of groups that the checkpoint holds itself, as they are.
+LogicalResult writeStoredGroups(WeightOp weight, const CheckpointData &data, const Part &part,
+                                int64_t columns, const Writer &write, StoredType scaleType,
+                                WeightSink sink) {
+  const SourceTensor &tensor = *part.tensor;
+  const GroupForm groups = write.getGroups();
+  const int64_t inner = tensor.countElements() / (tensor.shape[0] * columns),
+                begin = part.first * inner, end = (part.first + part.rows) * inner;
+  const bool ofScales = isScales(write.getForm()), isInt4 = groups.bits == 4;
+  std::vector<int8_t> codes(columns);
+  std::vector<uint16_t> scales(groupsOf(columns, groups.group));
+  const size_t rowBytes = ofScales ? scales.size() * 2 : isInt4 ? int4RowBytes(columns) : columns;
+  std::vector<char> bytes;
+  uint32_t largest = 0;
+  for (int64_t row = begin; row < end; ++row) {
+    tensor.code->readGroups(row, codes.data(), scales.data());
+    largest =
+        std::max(largest, largestBits(scaleType, reinterpret_cast<const char *>(scales.data()),
+                                      scales.size()));
+    const size_t at = bytes.size();
+    bytes.resize(at + rowBytes);
+    if (ofScales)
+      std::memcpy(&bytes[at], scales.data(), rowBytes);
+    else if (isInt4)
+      packInt4(codes, reinterpret_cast<uint8_t *>(&bytes[at]));
+    else
+      std::memcpy(&bytes[at], codes.data(), rowBytes);
+    if (bytes.size() >= chunkElements || row + 1 == end) {
+      if (failed(sink(bytes)))
+        return failure();
+      bytes.clear();
+    }
+  }
+  data.release(tensor);
+  warnOfBits(weight, tensor, scaleType, largest, write.getForm());
+  return success();
+}
+
+/// Whether the tensor holds rows of `columns` as such groups.
+bool holdsGroups(const SourceTensor &tensor, int64_t columns, const StoredGroups &groups) {
+  return tensor.code && tensor.shape.size() > 1 && tensor.shape.back() == columns &&
+         tensor.code->storedGroups() == groups;
 }
 
 LogicalResult writeSource(WeightOp weight, const CheckpointData &data, const SourceTensor &tensor,
@@ -351,6 +404,34 @@ void m1c::storeValues(ArrayRef<float> values, StoredType type, SmallVectorImpl<c
   }
 }
 
+bool m1c::markStoredGroups(ModuleOp module, const CheckpointData &data) {
+  bool any = false;
+  MLIRContext *context = module.getContext();
+  for (auto weight : module.getOps<WeightOp>()) {
+    const RankedTensorType type = weight.getTensorType();
+    if (!weight.getSourcesAttr() || weight.getTransform() != Transform::None || type.getRank() != 2)
+      continue;
+    std::optional<StoredGroups> groups;
+    bool ofAll = true;
+    for (auto name : weight.getSourcesAttr().getAsRange<StringAttr>()) {
+      const SourceTensor *tensor = data.find(name);
+      if (!groups && tensor && tensor->code)
+        groups = tensor->code->storedGroups();
+      ofAll &= tensor && groups && holdsGroups(*tensor, type.getDimSize(1), *groups);
+    }
+    std::optional<Transform> codes =
+        ofAll ? transformTo({groups->bits, groups->group}) : std::nullopt;
+    if (!codes)
+      continue;
+    const Type scales = groups->scales == StoredType::f16 ? Type(Float16Type::get(context))
+                                                          : Type(BFloat16Type::get(context));
+    weight->setAttr(storedCodesName, TransformAttr::get(context, *codes));
+    weight->setAttr(storedScalesName, TypeAttr::get(scales));
+    any = true;
+  }
+  return any;
+}
+
 int64_t m1c::getWeightBytes(WeightOp weight) {
   RankedTensorType type = weight.getTensorType();
   return type.getNumElements() * type.getElementTypeBitWidth() / 8;
@@ -386,11 +467,13 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
     count += part.countElements();
   }
   RankedTensorType type = source.getTensorType();
-  const int64_t group = int4GroupOf(source.getTransform()).value_or(0);
-  if (group) { // the columns are those of the sources
+  const std::optional<GroupForm> groups = groupFormOf(source.getTransform());
+  const bool isInt4 = groups && groups->bits == 4;
+  if (isInt4) { // the columns are those of the sources
     int64_t n = type.getDimSize(0), columns = count / n;
     if (count % n || int4RowBytes(columns) != type.getDimSize(1) ||
-        (source != weight && int4Groups(columns, group) != weight.getTensorType().getDimSize(1)))
+        (source != weight &&
+         groupsOf(columns, groups->group) != weight.getTensorType().getDimSize(1)))
       return weight.emitOpError() << "expected sources of " << n << " rows whose int4 take "
                                   << type.getDimSize(1) << " bytes, got " << count << " elements";
     type = RankedTensorType::get({n, columns}, type.getElementType());
@@ -400,21 +483,39 @@ LogicalResult m1c::writeWeight(WeightOp weight, const CheckpointData &data, Weig
   }
   const bool isFp8 = source.getTransform() == Transform::Fp8Rows, ofScales = source != weight;
   Form form = !quantised ? Writer::formOf(elementType)
-              : group    ? (ofScales ? Form::int4Scales : Form::int4Groups)
+              : groups   ? (ofScales ? Form::groupScales : Form::groups)
               : isFp8    ? (ofScales ? Form::fp8Scales : Form::fp8Rows)
                          : (ofScales ? Form::int8Scales : Form::int8Rows);
   const int64_t columns = type.getRank() ? type.getShape().back() : 1;
   std::vector<float> importance;
   if (auto given = source->getAttr(columnImportanceName)) {
     auto values = dyn_cast<DenseFPElementsAttr>(given);
-    if (!group || !values ||
+    if (!isInt4 || !values ||
         values.getType() != RankedTensorType::get({columns}, Float32Type::get(source.getContext())))
       return source.emitOpError() << "expected " << columnImportanceName
                                   << " with transform int4_groups_…, " << columns
                                   << " numbers of f32";
     llvm::append_range(importance, values.getValues<float>());
   }
-  Writer write(form, columns, sink, group, std::move(importance));
+  Writer write(form, columns, sink, groups.value_or(GroupForm()), std::move(importance));
+  const auto stored = source->getAttrOfType<TypeAttr>(storedScalesName);
+  if (groups && stored) {
+    const StoredGroups expected{groups->bits, groups->group,
+                                stored.getValue().isF16() ? StoredType::f16 : StoredType::bf16};
+    for (const Part &part : parts) {
+      if (!holdsGroups(*part.tensor, columns, expected))
+        return weight.emitOpError()
+               << "expected tensor '" << part.tensor->name << "' to hold int" << groups->bits
+               << " in groups of " << groups->group << " with scales of " << stored.getValue()
+               << ", as " << storedScalesName << " says";
+      if (failed(writeStoredGroups(source, data, part, columns, write, expected.scales, sink)))
+        return failure();
+    }
+    return success();
+  }
+  if (ofScales && elementType.isF16())
+    return weight.emitOpError() << "expected scales of bf16 where the checkpoint holds none, got "
+                                << elementType;
   for (const Part &part : parts) {
     if (part.tensor->code) {
       if (failed(writeCoded(source, data, part, columns, write, sink)))

@@ -46,8 +46,9 @@ static FailureOr<Rows> readWeight(m1::WeightOp op, const CheckpointData &data) {
   Type element = type.getElementType();
   int64_t width = element.getIntOrFloatBitWidth() / 8;
   bool isPairs = m1::isInt4Pairs(element), isE4m3 = isa<Float8E4M3FNType>(element);
-  if (!(element.isF32() || element.isBF16() || element.isSignlessInteger(8) || isPairs || isE4m3))
-    return op.emitOpError("cannot be evaluated: expected elements of f32, bf16, i8, ui8 or "
+  if (!(element.isF32() || element.isBF16() || element.isF16() || element.isSignlessInteger(8) ||
+        isPairs || isE4m3))
+    return op.emitOpError("cannot be evaluated: expected elements of f32, bf16, f16, i8, ui8 or "
                           "f8E4M3FN, got ")
            << element;
   assert(static_cast<int64_t>(bytes.size()) == count * width && "writeWeight writes all elements");
@@ -58,6 +59,12 @@ static FailureOr<Rows> readWeight(m1::WeightOp op, const CheckpointData &data) {
       continue;
     }
     uint32_t bits = 0;
+    if (element.isF16()) {
+      uint16_t half;
+      std::memcpy(&half, bytes.data() + i * 2, 2);
+      rows.values[i] = APFloat(APFloat::IEEEhalf(), APInt(16, half)).convertToDouble();
+      continue;
+    }
     if (width == 2)
       std::memcpy(reinterpret_cast<char *>(&bits) + 2, bytes.data() + i * 2, 2);
     else
@@ -156,15 +163,18 @@ private:
   /// their row or group.
   Rows weightOf(Value weight, Value scale, int64_t columns) const {
     Rows rows = get(weight);
-    if (m1::isInt4Pairs(cast<RankedTensorType>(weight.getType()).getElementType())) {
+    if (scale && m1::isOfGroups(cast<RankedTensorType>(scale.getType()))) {
       const Rows &scales = get(scale);
-      int64_t group = *m1::int4GroupOf(columns, scales.columns);
+      const int64_t group = *m1::groupOf(columns, scales.columns);
+      const bool isPairs =
+          m1::isInt4Pairs(cast<RankedTensorType>(weight.getType()).getElementType());
       Rows wide(rows.rows, columns);
       for (int64_t n = 0; n < rows.rows; ++n)
         for (int64_t k = 0; k < columns; ++k) {
           m1::Int4Place place = m1::int4Place(k);
-          int bits = static_cast<int>(rows.at(n, place.byte)) >> place.shift & 15;
-          wide.at(n, k) = (bits < 8 ? bits : bits - 16) * scales.at(n, k / group);
+          int bits = isPairs ? static_cast<int>(rows.at(n, place.byte)) >> place.shift & 15 : 0;
+          double code = isPairs ? (bits < 8 ? bits : bits - 16) : rows.at(n, k);
+          wide.at(n, k) = code * scales.at(n, k / group);
         }
       return wide;
     }

@@ -315,6 +315,72 @@ TEST_F(Weights, QuantisesGroups) {
                              "got 10 elements");
 }
 
+// Groups of a row become int8 by a scale of bf16, the largest value / 127; rows end with short
+// groups. Scales of f16 are those of checkpoints that hold groups.
+TEST_F(Weights, QuantisesGroupsToInt8) {
+  constexpr int columns = 1000, rows = 300;
+  std::vector<float> f32(columns * rows);
+  for (size_t i = 0; i < f32.size(); ++i)
+    f32[i] = float(int(i * 7919 % 20011) - 10005) * std::ldexp(1.f, int(i % 7) - 30);
+  const std::vector<Checkpoint::Tensor> tensors = {{"a", "F32", "300,1000", bytesOf(f32)}};
+  auto valueOf = [](uint16_t half) {
+    const uint32_t bits = uint32_t(half) << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+  };
+  for (int group : {32, 64, 128}) {
+    SCOPED_TRACE(group);
+    const std::string declaration = "tensor<300x1000xi8> {sources = [\"a\"], transform = "
+                                    "#m1<transform int8_groups_" +
+                                    std::to_string(group) + ">}";
+    const int groups = (columns + group - 1) / group;
+    auto codes = values<int8_t>(write(declaration, tensors));
+    auto scales =
+        values<uint16_t>(write("tensor<300x" + std::to_string(groups) +
+                                   "xbf16> {scales_of = @q}\nm1.weight @q : " + declaration,
+                               tensors));
+    ASSERT_EQ(codes.size(), f32.size());
+    ASSERT_EQ(scales.size(), 300u * groups);
+    for (int row = 0; row < rows; ++row)
+      for (int g = 0; g < groups; ++g) {
+        const int begin = row * columns + g * group,
+                  end = row * columns + std::min(columns, (g + 1) * group);
+        float largest = 0;
+        for (int i = begin; i < end; ++i)
+          largest = std::max(largest, std::abs(f32[i]));
+        const float scale = valueOf(scales[row * groups + g]);
+        ASSERT_NEAR(scale, largest / 127, largest / 127 / 256); // rounded to eight bits
+        for (int i = begin; i < end; ++i)
+          ASSERT_EQ(codes[i], std::clamp(std::nearbyint(f32[i] / scale), -127.f, 127.f)) << i;
+      }
+  }
+  EXPECT_LE(largestChunk, size_t(1) << 20);
+  EXPECT_TRUE(messages.empty());
+
+  const std::vector<Checkpoint::Tensor> special = {
+      {"a", "F32", "4,2", bytesOf<float>({0, -0.f, 1, std::nanf(""), -INFINITY, 1, 127, -254})}};
+  const std::string four =
+      "tensor<4x2xi8> {sources = [\"a\"], transform = #m1<transform int8_groups_32>}";
+  EXPECT_EQ(values<int8_t>(write(four, special)),
+            (std::vector<int8_t>{0, 0, 0, 0, 0, 0, 64, -127}));
+  EXPECT_EQ(messages.size(), 1u);
+  auto scales =
+      values<uint16_t>(write("tensor<4x1xbf16> {scales_of = @q}\nm1.weight @q : " + four, special));
+  EXPECT_EQ(messages.size(), 1u) << "said with the weight itself";
+  EXPECT_EQ(scales[0], 0);
+  EXPECT_TRUE(std::isnan(valueOf(scales[1])) && std::isnan(valueOf(scales[2])));
+  EXPECT_EQ(valueOf(scales[3]), 2);
+  EXPECT_FALSE(write("tensor<4x1xf16> {scales_of = @q}\nm1.weight @q : " + four, special));
+  EXPECT_EQ(messages.back(), "'m1.weight' op expected scales of bf16 where the checkpoint holds "
+                             "none, got 'f16'");
+  EXPECT_FALSE(write("tensor<4x2xi8> {sources = [\"a\"], transform = #m1<transform "
+                     "int8_groups_32>, m1.stored_scales = f16}",
+                     special));
+  EXPECT_EQ(messages.back(), "'m1.weight' op expected tensor 'a' to hold int8 in groups of 32 with "
+                             "scales of 'f16', as m1.stored_scales says");
+}
+
 // Columns that count little give way: the scale that is taken leaves the least squared error times
 // what the columns count.
 TEST_F(Weights, QuantisesByImportance) {

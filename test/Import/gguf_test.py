@@ -102,7 +102,10 @@ class Gguf(unittest.TestCase):
         return config, tensors, fields
 
     def weights(self, model, *flags):
+        """As bf16, or f32, but where flags say other."""
         artifact = os.path.join(self.root, "model.m1a")
+        if "--quantize" not in flags and "--pass-pipeline" not in flags:
+            flags += ("--quantize", "none")
         result = run("m1-compile", model, "-o", artifact, "--cpu", "x86-64-v3", "--cache", os.path.join(self.root, "cache"), *flags)
         self.assertEqual(result.returncode, 0, result.stderr)
         listed = json.loads(run("m1-dump", "--json", artifact).stdout)
@@ -174,8 +177,86 @@ class Gguf(unittest.TestCase):
         with open(os.path.join(self.plain, "config.json")) as file:
             safetensors(self.plain, plain, json.load(file))
 
+    def groups(self, tensor, kind):
+        """Integers as numbers and scales as they lie in the file, row by row."""
+        size = {"Q8_0": 34, "Q5_0": 22, "Q4_0": 18}[kind]
+        _, shape, data = tensor
+        codes, scales = [], b""
+        for at in range(0, len(data), size):
+            block = data[at:at + size]
+            scales += block[:2]
+            if kind == "Q8_0":
+                codes += struct.unpack("<32b", block[2:])
+                continue
+            low = block[-16:]
+            fifths = struct.unpack("<I", block[2:6])[0] if kind == "Q5_0" else 0
+            codes += [(low[i % 16] >> i // 16 * 4 & 15 | (fifths >> i & 1) << 4) - (16 if kind == "Q5_0" else 8) for i in range(32)]
+        return shape, codes, scales
+
+    def test_groups_stay_as_they_are(self):
+        """Without --quantize on the CPU: codes and scales of Q8_0, Q5_0 and Q4_0, bit for bit, also of a head that is tied. The same logits as of what they stand for."""
+        types = {**{f"self_attn.{part}_proj": "Q4_0" for part in "qkvo"}, "mlp.gate_proj": "Q8_0", "mlp.up_proj": "Q8_0", "mlp.down_proj": "Q5_0", "model.embed_tokens": "Q8_0", "lm_head": "Q8_0"}
+        config = dict(self.CONFIG, tie_word_embeddings=True)
+        tensors = {name: tensor for name, tensor in self.build(config, types).items() if name != "output.weight"}
+        write(self.file, metadata(config), tensors)
+        self.drop("lm_head.weight")
+        artifact = os.path.join(self.root, "model.m1a")
+        for cpu in ("x86-64-v3", "native"):
+            result = run("m1-compile", self.file, "-o", artifact, "--cpu", cpu, "--cache", os.path.join(self.root, "cache"), "--activation-type", "f32")
+            self.assertEqual(result.returncode, 0, result.stderr)
+            self.assertIn("; int8 and int4 in groups stay as they are in linears, other weights are imported as f32", result.stderr)
+            ids, want, have = (os.path.join(self.root, name) for name in ("ids.txt", "want.safetensors", "have.safetensors"))
+            with open(ids, "w") as file:
+                file.write("1 5 7 60 5 33")
+            self.assertEqual(run("m1-reference", self.file, "--input-ids", ids, "--max-new-tokens", "3", "--dump-logits", want).returncode, 0)
+            self.assertEqual(run("m1-run", artifact, "--input-ids", ids, "--max-new-tokens", "3", "--ignore-eos", "--dump-logits", have).returncode, 0)
+            for name in ("prefill_logits", "decode_logits"):
+                expected, got = ([value for (value,) in struct.iter_unpack("<f", read_safetensors(path)[name][2])] for path in (want, have))
+                mean = sum(expected) / len(expected)
+                deviation = math.sqrt(sum((value - mean)**2 for value in expected) / len(expected))
+                self.assertEqual(len(expected), len(got))
+                self.assertLess(max(abs(a - b) for a, b in zip(expected, got)), 1e-3 * deviation, name)
+        listed = json.loads(run("m1-dump", "--json", artifact).stdout)["weights"]
+        with open(artifact, "rb") as file:
+            content = file.read()
+        got = {w["name"]: (w["type"], content[w["offset"]:w["offset"] + w["bytes"]]) for w in listed}
+        self.assertEqual(got["embed_tokens"][0], "300x256xf32")
+        for name, parts, kind in (("embed_tokens.codes", ["token_embd"], "Q8_0"), ("layers.0.down", ["blk.0.ffn_down"], "Q5_0"),
+                                  ("layers.0.gate_up", ["blk.0.ffn_gate", "blk.0.ffn_up"], "Q8_0"), ("layers.0.o", ["blk.0.attn_output"], "Q4_0")):
+            codes, scales = [], b""
+            for part in parts:
+                (_, columns), more, further = self.groups(tensors[part + ".weight"], kind)
+                codes += more
+                scales += further
+            rows = len(codes) // columns
+            self.assertEqual(got[name + ".scale"], (f"{rows}x{columns // 32}xf16", scales), name)
+            if kind == "Q4_0":
+                words = bytearray(rows * -(-columns // 128) * 64)
+                for i, code in enumerate(codes):
+                    row, c = divmod(i, columns)
+                    words[row * -(-columns // 128) * 64 + c // 128 * 64 + c % 32 * 2 + c % 128 // 64] |= (code & 15) << c % 64 // 32 * 4
+                self.assertEqual(got[name], (f"{rows}x{-(-columns // 128) * 64}xi4x2", bytes(words)))
+            else:
+                self.assertEqual(got[name], (f"{rows}x{columns}xi8", struct.pack(f"<{len(codes)}b", *codes)), name)
+        # Asked for, too: of what --quantize takes.
+        kept, _, _ = self.weights(self.file, "--quantize", "int8:32")
+        self.assertEqual(kept["layers.0.gate_up"], got["layers.0.gate_up"])
+        self.assertEqual(kept["layers.0.gate_up.scale"], got["layers.0.gate_up.scale"])
+        self.assertEqual(kept["embed_tokens"][0], "300x256xbf16")
+        self.assertNotIn("embed_tokens.codes", kept)
+        # The artifact's code is made anew without the file; other targets have no kernels.
+        again = os.path.join(self.root, "again.m1a")
+        result = run("m1-compile", artifact, "-o", again, "--cpu", "x86-64-v3", "--cache", os.path.join(self.root, "cache"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        result = run("m1-compile", artifact, "-o", again, "--target", "cuda")
+        self.assertIn("has no kernel on the cuda target for weights of int", result.stderr)
+        result = run("m1-compile", self.file, "--emit", "m1-optimized", "-o", os.path.join(self.root, "cuda.mlir"), "--target", "cpu,cuda")
+        self.assertIn("; the weights are imported as bf16", result.stderr)
+        with open(os.path.join(self.root, "cuda.mlir")) as file:
+            self.assertNotIn("groups", file.read())
+
     def test_int4_keeps_codes(self):
-        """Q4_0 as int4 in groups of 32: the codes of the file, its scales as bf16."""
+        """Q4_0 as int4 in groups of 32 for targets without scales of f16: the codes of the file, its scales as bf16."""
         self.build(self.CONFIG, {"self_attn.o_proj": "Q4_0"})
         plain = read_safetensors(os.path.join(self.plain, "model.safetensors"))
         name = "model.layers.0.self_attn.o_proj.weight"
@@ -187,8 +268,9 @@ class Gguf(unittest.TestCase):
             values[i:i + 32] = [round(value / scale) * rounded for value in values[i:i + 32]]
         plain[name] = (*plain[name][:2], floats(values))
         safetensors(self.plain, plain, self.CONFIG)
+        passes = "builtin.module(m1-optimize,m1-quantize-weights{format=int4:32},m1-convert-to-plan{target=cpu:x86-64-v3},m1-plan)"
         expected, _, _ = self.weights(self.plain, "--quantize", "int4:32")
-        got, _, _ = self.weights(self.file, "--quantize", "int4:32")
+        got, _, _ = self.weights(self.file, "--pass-pipeline", passes)
         self.assertEqual(got, expected)
 
     def test_logits(self):

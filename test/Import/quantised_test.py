@@ -244,6 +244,9 @@ class Quantised(unittest.TestCase):
     def weights(self, model, *flags):
         """Type and bytes of each weight of the artifact, and what was said."""
         artifact = self.path("model.m1a")
+        if "--quantize" not in flags and "--groups" not in flags:
+            flags += ("--quantize", "none")
+        flags = [flag for flag in flags if flag != "--groups"]
         result = run("m1-compile", self.path(model), "-o", artifact, "--cpu", "x86-64-v3", "--cache", self.path("cache"), "--activation-type", "f32", *flags)
         self.assertEqual(result.returncode, 0, result.stderr)
         listed = json.loads(run("m1-dump", "--json", artifact).stdout)["weights"]
@@ -413,6 +416,36 @@ class Quantised(unittest.TestCase):
             self.assertEqual(got["layers.0.down"], (f"{m.rows}x{m.columns}xi8", struct.pack(f"<{m.rows * m.columns}b", *(code for row in m.codes for code in row))))
             scales = [weight for name, weight in got.items() if name.startswith("layers.0.down") and weight[0].endswith("xf32")]
             self.assertEqual(scales, [(f"{m.rows}xf32", pack_floats("F32", [row[0] for row in m.scales]))])
+
+    def test_groups_stay_as_they_are(self):
+        """Without --quantize on the CPU codes and scales are those of the checkpoint, of int8 also -128."""
+        for bits, packed, scale_type, group in ((8, False, "BF16", 32), (8, True, "F16", 16), (8, True, "F16", 32), (4, True, "BF16", 32)):
+            with self.subTest(bits=bits, packed=packed, scales=scale_type, group=group):
+                make = self.matrix(low=-1 << bits - 1, high=(1 << bits - 1) - 1, scale_type=scale_type, group=group)
+                matrices = {}
+
+                def quantise(name, *matrix):
+                    m = matrices[name] = make(*matrix)
+                    m.codes[0][0] = -1 << bits - 1
+                    return compressed(m, bits=bits, packed=packed), m
+
+                self.write(quantise, group_config({"num_bits": bits, "group_size": group, "strategy": "group"}, "pack-quantized" if packed else "int-quantized"))
+                got, said = self.weights("quantised", "--groups")
+                m = matrices["model.layers.0.mlp.down_proj.weight"]
+                if group == 16:  # no kernel has such
+                    self.assertEqual(got["layers.0.down"][0], f"{m.rows}x{m.columns}xf32")
+                    self.assertIn("; the weights are imported as f32", said)
+                    continue
+                self.assertIn("; int8 and int4 in groups stay as they are in linears", said)
+                self.assertEqual(got["layers.0.down.scale"], (f"{m.rows}x{m.groups}x{scale_type.lower()}", pack_floats(scale_type, [s for row in m.scales for s in row])))
+                if bits == 8:
+                    self.assertEqual(got["layers.0.down"], (f"{m.rows}x{m.columns}xi8", struct.pack(f"<{m.rows * m.columns}b", *(code for row in m.codes for code in row))))
+                else:
+                    words = bytearray(m.rows * -(-m.columns // 128) * 64)
+                    for r, row in enumerate(m.codes):
+                        for c, code in enumerate(row):
+                            words[r * -(-m.columns // 128) * 64 + c // 128 * 64 + c % 32 * 2 + c % 128 // 64] |= (code & 15) << c % 64 // 32 * 4
+                    self.assertEqual(got["layers.0.down"], (f"{m.rows}x{-(-m.columns // 128) * 64}xi4x2", bytes(words)))
 
     def test_fp8_rows_stay_as_they_are(self):
         """With --quantize fp8, codes and scales are those of the checkpoint."""

@@ -48,8 +48,9 @@ TEST_P(RandomModels, CompiledAgreesWithReference) {
   // Every instruction set that this machine has: the kernels' vectors split differently on each.
   types.cpu = random.pick(
       {"native", "x86-64-v3", __builtin_cpu_supports("x86-64-v4") ? "x86-64-v4" : "x86-64-v3"});
-  types.quantize =
-      random.chance(0.2) ? random.pick({"int8", "fp8", "int4:32", "int4:64", "int4:128"}) : "";
+  types.quantize = random.chance(0.2) ? random.pick({"int8", "fp8", "int4:32", "int4:64",
+                                                     "int4:128", "int8:32", "int8:64", "int8:128"})
+                                      : "";
   const bool isFp8 = types.quantize == "fp8";
   bool rounded = types.activation == "bf16" || types.kv == "bf16" || types.state == "bf16";
   SCOPED_TRACE(testing::Message() << "M1_TEST_SEED=" << seed << " activation " << types.activation

@@ -118,7 +118,7 @@ TEST(Experts, QuantisedLinearAgreesWithItsFormula) {
   for (int group = 0; group < experts; ++group)
     m1k_cpu_expert_linear(out.data(), x.data(), names.data(), weight.data(), scale.data(), group, 0,
                           tokens, rows, first, n, k, chosen, 0, M1K_CPU_EXPERT_BLOCK, 0, M1K_I8,
-                          M1K_F32, out.stride, M1K_BF16, x.stride, chosen);
+                          M1K_F32, M1K_F32, out.stride, M1K_BF16, x.stride, chosen);
   for (int t = 0; t < tokens; ++t)
     for (int j = 0; j < chosen; ++j)
       for (int i = 0; i < n; ++i) {
@@ -133,50 +133,60 @@ TEST(Experts, QuantisedLinearAgreesWithItsFormula) {
   EXPECT_TRUE(out.surroundingsIntact());
 }
 
-// Weights of int4 with scales of groups, of which the last is short; each expert has columns of its
-// own.
-TEST(Experts, Int4LinearAgreesWithItsFormula) {
+// Weights of int4 and int8 with scales of groups, of which the last is short, of either type; each
+// expert has columns of its own.
+TEST(Experts, LinearOfGroupsAgreesWithItsFormula) {
   Random random(5);
   constexpr int experts = 3, chosen = 2, rows = 9, first = 2, n = 5, tokens = 11;
-  for (int k : {13, 128, 217, 250})
-    for (int columns : {32, 64, 128}) {
-      SCOPED_TRACE(testing::Message() << k << " columns, " << columns << " a scale");
-      const int groups = (k + columns - 1) / columns, rowBytes = (k + 127) / 128 * 64;
-      Matrix x = Matrix::filled(M1K_BF16, tokens, chosen * k, chosen * k + 3,
-                                [&] { return random.normal(); });
-      std::vector<uint8_t> weight(experts * rows * rowBytes);
-      for (uint8_t &byte : weight)
-        byte = static_cast<uint8_t>(random.integer(0, 255));
-      Matrix scale =
-          Matrix::filled(M1K_BF16, experts * rows, groups, groups, [&] { return random.normal(); });
-      auto element = [&](int row, int c) {
-        int words = row * rowBytes + c / 128 * 64 + c % 32 * 2, plane = c % 128 / 32;
-        int bits = (weight[words] | weight[words + 1] << 8) >> (4 * plane) & 15;
-        return (bits < 8 ? bits : bits - 16) * scale.get(row, c / columns);
-      };
-      std::vector<int> names;
-      for (int t = 0; t < tokens; ++t)
-        for (int j = 0; j < chosen; ++j)
-          names.push_back((t + j) % experts);
-      Matrix out(M1K_F32, tokens, chosen * n, chosen * n + 1);
-      for (int group = 0; group < experts; ++group)
-        m1k_cpu_expert_linear(out.data(), x.data(), names.data(), weight.data(), scale.data(),
-                              group, 0, tokens, rows, first, n, k, chosen, 1, M1K_CPU_EXPERT_BLOCK,
-                              columns, M1K_I4, M1K_F32, out.stride, M1K_BF16, x.stride, chosen);
-      for (int t = 0; t < tokens; ++t)
-        for (int j = 0; j < chosen; ++j)
-          for (int i = 0; i < n; ++i) {
-            double sum = 0, size = 0;
-            for (int c = 0; c < k; ++c) {
-              double product =
-                  x.get(t, j * k + c) * element(names[t * chosen + j] * rows + first + i, c);
-              sum += product;
-              size += std::abs(product);
+  struct Weights {
+    int type, scaleType;
+  };
+  for (auto [type, scaleType] :
+       {Weights{M1K_I4, M1K_BF16}, Weights{M1K_I4, M1K_F16}, Weights{M1K_I8, M1K_F16}})
+    for (int k : {13, 128, 217, 250})
+      for (int columns : {32, 64, 128}) {
+        SCOPED_TRACE(testing::Message() << k << " columns, " << columns << " a scale");
+        const bool isInt4 = type == M1K_I4;
+        const int groups = (k + columns - 1) / columns,
+                  rowBytes = isInt4 ? (k + 127) / 128 * 64 : k;
+        Matrix x = Matrix::filled(M1K_BF16, tokens, chosen * k, chosen * k + 3,
+                                  [&] { return random.normal(); });
+        std::vector<uint8_t> weight(experts * rows * rowBytes);
+        for (uint8_t &byte : weight)
+          byte = static_cast<uint8_t>(random.integer(0, 255));
+        Matrix scale = Matrix::filled(scaleType, experts * rows, groups, groups,
+                                      [&] { return random.normal(); });
+        auto element = [&, isInt4 = isInt4](int row, int c) {
+          if (!isInt4)
+            return static_cast<int8_t>(weight[row * rowBytes + c]) * scale.get(row, c / columns);
+          int words = row * rowBytes + c / 128 * 64 + c % 32 * 2, plane = c % 128 / 32;
+          int bits = (weight[words] | weight[words + 1] << 8) >> (4 * plane) & 15;
+          return (bits < 8 ? bits : bits - 16) * scale.get(row, c / columns);
+        };
+        std::vector<int> names;
+        for (int t = 0; t < tokens; ++t)
+          for (int j = 0; j < chosen; ++j)
+            names.push_back((t + j) % experts);
+        Matrix out(M1K_F32, tokens, chosen * n, chosen * n + 1);
+        for (int group = 0; group < experts; ++group)
+          m1k_cpu_expert_linear(out.data(), x.data(), names.data(), weight.data(), scale.data(),
+                                group, 0, tokens, rows, first, n, k, chosen, 1,
+                                M1K_CPU_EXPERT_BLOCK, columns, type, scaleType, M1K_F32, out.stride,
+                                M1K_BF16, x.stride, chosen);
+        for (int t = 0; t < tokens; ++t)
+          for (int j = 0; j < chosen; ++j)
+            for (int i = 0; i < n; ++i) {
+              double sum = 0, size = 0;
+              for (int c = 0; c < k; ++c) {
+                double product =
+                    x.get(t, j * k + c) * element(names[t * chosen + j] * rows + first + i, c);
+                sum += product;
+                size += std::abs(product);
+              }
+              ASSERT_NEAR(out.get(t, j * n + i), sum, 1e-6 * size) << t << " " << j << " " << i;
             }
-            ASSERT_NEAR(out.get(t, j * n + i), sum, 1e-6 * size) << t << " " << j << " " << i;
-          }
-      EXPECT_TRUE(out.surroundingsIntact());
-    }
+        EXPECT_TRUE(out.surroundingsIntact());
+      }
 }
 
 struct Product {
@@ -207,7 +217,7 @@ TEST(Experts, LinearAgreesWithItsFormula) {
     for (int group = 0; group < p.experts * blocks; ++group)
       m1k_cpu_expert_linear(out.data(), x.data(), experts.data(), weight.data(), nullptr, group, 0,
                             p.tokens, p.rows, p.first, p.n, p.k, p.chosen, p.own, block, 0, p.type,
-                            p.type, out.stride, p.type, x.stride, p.chosen);
+                            M1K_F32, p.type, out.stride, p.type, x.stride, p.chosen);
     for (int t = 0; t < p.tokens; ++t)
       for (int j = 0; j < p.chosen; ++j)
         for (int i = 0; i < p.n; ++i) {

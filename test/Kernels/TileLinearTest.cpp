@@ -58,11 +58,13 @@ struct PlainTiles {
 
 struct Case {
   int tokens, n, k, weightType;
+  int group; // columns of a scale; 0: rows
+  int scaleType;
   bool biased;
   int outType;
 };
 
-constexpr int block = 64, tokensOfGroup = 48, chunk = 512, group = 32;
+constexpr int block = 64, tokensOfGroup = 48, chunk = 512;
 
 class Product {
 public:
@@ -70,8 +72,7 @@ public:
       : c(c), x(Matrix::filled(M1K_BF16, c.tokens, c.k, c.k + 5, [&] { return random.normal(); })),
         weight(c.weightType == M1K_I4 ? c.n * int4Stride() : long(c.n) * c.k * (isBf16() ? 2 : 1)),
         values(static_cast<size_t>(c.n) * c.k),
-        scale(Matrix::filled(c.weightType == M1K_I4 ? M1K_BF16 : M1K_F32, c.n,
-                             c.weightType == M1K_I4 ? (c.k + group - 1) / group : 1, 0,
+        scale(Matrix::filled(c.scaleType, c.n, c.group ? (c.k + c.group - 1) / c.group : 1, 0,
                              [&] { return random.normal(); })),
         bias(Matrix::filled(M1K_F32, 1, c.n, 0, [&] { return random.normal(); })),
         rowScale(Matrix::filled(M1K_F32, 1, c.tokens, 0, [&] { return random.normal(); })),
@@ -127,7 +128,8 @@ private:
     if (c.weightType == M1K_I8) {
       const int code = random.integer(-127, 127);
       weight[at] = static_cast<char>(code);
-      return code * scale.get(i, 0);
+      return c.group ? fromBf16(toBf16(static_cast<float>(code * scale.get(i, column / c.group))))
+                     : code * scale.get(i, 0);
     }
     if (isE4m3()) {
       const int code = random.integer(0, 0x7e) | random.integer(0, 1) << 7;
@@ -140,7 +142,7 @@ private:
     std::memcpy(&codes, &weight[word], 2);
     codes = static_cast<uint16_t>(codes | (code & 15) << column % 128 / 32 * 4);
     std::memcpy(&weight[word], &codes, 2);
-    return fromBf16(toBf16(static_cast<float>(code * scale.get(i, column / group))));
+    return fromBf16(toBf16(static_cast<float>(code * scale.get(i, column / c.group))));
   }
 };
 
@@ -152,8 +154,15 @@ std::vector<Case> cases() {
     for (int n : {1, 15, 32, 40, 64, 130})
       for (int k : {1, 31, 64, 100, 544, 1100}) {
         ++number;
-        constexpr int types[] = {M1K_BF16, M1K_I8, M1K_I4, M1K_E4M3};
-        all.push_back({tokens, n, k, types[number % 4], number % 3 == 0,
+        struct Weights {
+          int type, group, scaleType;
+        };
+        constexpr Weights types[] = {{M1K_BF16, 0, M1K_F32}, {M1K_I8, 0, M1K_F32},
+                                     {M1K_I4, 32, M1K_BF16}, {M1K_E4M3, 0, M1K_F32},
+                                     {M1K_I8, 32, M1K_F16},  {M1K_I8, 128, M1K_BF16},
+                                     {M1K_I4, 64, M1K_F16}};
+        const Weights &w = types[number % 7];
+        all.push_back({tokens, n, k, w.type, w.group, w.scaleType, number % 3 == 0,
                        number % 5 == 0 ? M1K_BF16 : M1K_F32});
       }
   return all;
@@ -163,27 +172,17 @@ M1K_AMX void multiplyPlainly(Product &p, long first, long begin, long end) {
   // Scratch begins as NaN.
   using Linear = m1k::TileLinear<PlainTiles>;
   std::vector<char> packed(block * chunk * 2, -1), sums(block * 64 * 4, -1), tails(64 * 64, -1);
-  Linear{p.out.data(),
-         p.x.data(),
-         p.weight.data(),
-         p.scales(),
-         p.rowScales(),
-         p.biases(),
-         begin,
-         end,
-         first,
-         std::min<int>(block, p.c.n - static_cast<int>(first)),
-         p.c.k,
-         chunk,
-         group,
-         p.c.weightType,
-         p.c.outType,
-         p.out.stride,
-         p.x.stride,
-         packed.data(),
-         sums.data(),
-         tails.data(),
-         {}}
+  Linear{p.out.data(),    p.x.data(),
+         p.weight.data(), p.scales(),
+         p.rowScales(),   p.biases(),
+         begin,           end,
+         first,           std::min<int>(block, p.c.n - static_cast<int>(first)),
+         p.c.k,           chunk,
+         p.c.group,       p.c.weightType,
+         p.c.scaleType,   p.c.outType,
+         p.out.stride,    p.x.stride,
+         packed.data(),   sums.data(),
+         tails.data(),    {}}
       .run();
 }
 
@@ -219,14 +218,14 @@ TEST(TileLinear, ProcessorAgreesWithFloat64) {
   checkAll([](Product &p, long first, long begin, long end) {
     m1k_cpu_tile_linear(p.out.data(), p.x.data(), p.weight.data(), p.scales(), p.rowScales(),
                         p.biases(), first, std::min<long>(first + block, p.c.n), begin, end, p.c.k,
-                        block, tokensOfGroup, chunk, group, p.c.weightType, p.c.outType,
-                        p.out.stride, p.x.stride);
+                        block, tokensOfGroup, chunk, p.c.group, p.c.weightType, p.c.scaleType,
+                        p.c.outType, p.out.stride, p.x.stride);
   });
 }
 
 // A token's result is the same bits whatever tokens are multiplied with it.
 TEST(TileLinear, ResultIsIndependentOfOtherTokens) {
-  Product p({40, 48, 1100, M1K_BF16, false, M1K_F32});
+  Product p({40, 48, 1100, M1K_BF16, 0, M1K_F32, false, M1K_F32});
   multiplyPlainly(p, 0, 0, 40);
   Matrix all = p.out;
   for (long begin = 0; begin < 40; begin += 9)

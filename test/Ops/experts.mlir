@@ -71,6 +71,20 @@ func.func @experts_int4(%x: tensor<?x40xbf16>, %l: tensor<?x4xf32>, %up: tensor<
   return %y : tensor<?x40xbf16>
 }
 
+func.func @experts_int8_groups(%x: tensor<?x40xbf16>, %l: tensor<?x4xf32>, %up: tensor<144x40xbf16>,
+    %down: tensor<160x36xbf16>) -> tensor<?x40xbf16> attributes {m1.quantize = "int8:32"} {
+  %p, %i = m1.router %l
+      {scale = 1.0 : f64}
+      : (tensor<?x4xf32>) -> (tensor<?x2xf32>, tensor<?x2xi32>)
+  %h = m1.expert_linear %x, %i, %up {count = 4 : i64}
+      : (tensor<?x40xbf16>, tensor<?x2xi32>, tensor<144x40xbf16>) -> tensor<?x72xbf16>
+  %g = m1.silu %h : (tensor<?x72xbf16>) -> tensor<?x72xbf16>
+  %o = m1.expert_linear %g, %i, %down {count = 4 : i64}
+      : (tensor<?x72xbf16>, tensor<?x2xi32>, tensor<160x36xbf16>) -> tensor<?x80xbf16>
+  %y = m1.combine %o, %p : (tensor<?x80xbf16>, tensor<?x2xf32>) -> tensor<?x40xbf16>
+  return %y : tensor<?x40xbf16>
+}
+
 func.func @bench_experts(%x: tensor<?x2048xbf16>, %l: tensor<?x32xf32>,
     %up: tensor<24576x2048xbf16>, %down: tensor<65536x768xbf16>)
     -> tensor<?x2048xbf16> attributes {m1.bench} {

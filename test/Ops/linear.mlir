@@ -142,6 +142,34 @@ func.func @linear_int4_128(%x: tensor<?x235xf32>, %w: tensor<4x235xbf16>)
   return %y : tensor<?x4xf32>
 }
 
+func.func @linear_int8_groups(%x: tensor<?x256xbf16>, %w: tensor<9x256xbf16>, %b: tensor<9xf32>)
+    -> tensor<?x9xbf16> attributes {m1.quantize = "int8:64"} {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x256xbf16>, tensor<9x256xbf16>, tensor<9xf32>) -> tensor<?x9xbf16>
+  return %y : tensor<?x9xbf16>
+}
+
+func.func @linear_int8_groups_end_early(%x: tensor<?x313xbf16>, %w: tensor<5x313xbf16>,
+    %b: tensor<5xf32>) -> tensor<?x5xf32> attributes {m1.quantize = "int8:32"} {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x313xbf16>, tensor<5x313xbf16>, tensor<5xf32>) -> tensor<?x5xf32>
+  return %y : tensor<?x5xf32>
+}
+
+func.func @linear_int8_groups_f32(%x: tensor<?x177xf32>, %w: tensor<9x177xbf16>, %b: tensor<9xf32>)
+    -> tensor<?x9xf32> attributes {m1.quantize = "int8:32"} {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x177xf32>, tensor<9x177xbf16>, tensor<9xf32>) -> tensor<?x9xf32>
+  return %y : tensor<?x9xf32>
+}
+
+func.func @linear_int8_groups_128(%x: tensor<?x235xf32>, %w: tensor<4x235xbf16>)
+    -> tensor<?x4xf32> attributes {m1.quantize = "int8:128"} {
+  %y = m1.linear %x, %w
+      : (tensor<?x235xf32>, tensor<4x235xbf16>) -> tensor<?x4xf32>
+  return %y : tensor<?x4xf32>
+}
+
 func.func @bench_linear_square(%x: tensor<?x3072xbf16>, %w: tensor<3072x3072xbf16>)
     -> tensor<?x3072xbf16> attributes {m1.bench} {
   %y = m1.linear %x, %w

@@ -181,10 +181,10 @@ TEST_P(QuantisedGoldens, AreNear) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Formats, QuantisedGoldens,
-                         testing::Values(std::pair("int8", 6e-2), std::pair("fp8", 3e-1),
-                                         std::pair("int4:32", 6e-1), std::pair("int4:64", 7e-1),
-                                         std::pair("int4:128", 7e-1), std::pair("kv int8", 3e-2),
-                                         std::pair("kv fp8", 1.5e-1)));
+                         testing::Values(std::pair("int8", 6e-2), std::pair("int8:32", 6e-2),
+                                         std::pair("fp8", 3e-1), std::pair("int4:32", 6e-1),
+                                         std::pair("int4:64", 7e-1), std::pair("int4:128", 7e-1),
+                                         std::pair("kv int8", 3e-2), std::pair("kv fp8", 1.5e-1)));
 
 /// A module in text, ready to evaluate; what was reported ends up in `messages`.
 struct Parsed {

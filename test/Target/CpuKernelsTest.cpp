@@ -60,6 +60,7 @@ public:
 
   mlir::Type type(const char *name) {
     return name == std::string("bf16")  ? mlir::Type(mlir::BFloat16Type::get(&context))
+           : name == std::string("f16") ? mlir::Type(mlir::Float16Type::get(&context))
            : name == std::string("i8")  ? mlir::Type(mlir::IntegerType::get(&context, 8))
            : name == std::string("i32") ? mlir::Type(mlir::IntegerType::get(&context, 32))
                                         : mlir::Type(mlir::Float32Type::get(&context));
@@ -105,6 +106,10 @@ public:
       uint16_t bits = toBf16(static_cast<float>(value));
       std::memcpy(&b.bytes[2 * i], &bits, 2);
       b.values[i] = fromBf16(bits);
+    } else if (b.spec.element.isF16()) {
+      const auto half = static_cast<_Float16>(value);
+      std::memcpy(&b.bytes[2 * i], &half, 2);
+      b.values[i] = half;
     } else if (b.spec.element.isF32()) {
       float single = static_cast<float>(value);
       std::memcpy(&b.bytes[4 * i], &single, 4);
@@ -253,12 +258,15 @@ protected:
 // A token's result does not depend on how many others are in the step: bit for bit. Where tile
 // registers take steps of eight tokens and more, among these.
 TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
-  for (const std::string type : {"bf16", "i8", "i4"}) {
-    const bool isInt4 = type == "i4";
-    const int64_t k = isInt4 ? 241 : 100;
+  for (const std::string name : {"bf16", "i8", "i4", "i8 in groups"}) {
+    const bool isInt4 = name == "i4", isOfGroups = isInt4 || name == "i8 in groups";
+    const std::string type = name.substr(0, name.find(' '));
+    const int64_t k = isOfGroups ? 241 : 100;
     Buffer x = h->input("x", "bf16", {k}, k),
            w = isInt4 ? h->int4("weight", 37, k) : h->input("weight", type.c_str(), {37, k}),
-           scale = isInt4 ? h->input("scale", "bf16", {37, 4}) : h->input("scale", "f32", {37});
+           scale = isInt4       ? h->input("scale", "bf16", {37, 4})
+                   : isOfGroups ? h->input("scale", "f16", {37, 8})
+                                : h->input("scale", "f32", {37});
     const int64_t few = h->cpu.amxBf16 ? 8 : 1;
     Buffer all = h->output("out", "f32", {37}, 42), one = h->output("out", "f32", {37}, 37, few);
     auto run = [&](Buffer &rows, Buffer &out, int count) {
@@ -278,7 +286,7 @@ TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
         h->set(single, i, x.at(row, i));
       run(single, one, int(few));
       for (int64_t n = 0; n < 37; ++n)
-        ASSERT_EQ(one.at(0, n), all.at(row, n)) << type << " row " << row << " column " << n;
+        ASSERT_EQ(one.at(0, n), all.at(row, n)) << name << " row " << row << " column " << n;
     }
   }
 }

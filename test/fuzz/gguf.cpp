@@ -42,6 +42,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const int64_t columns = tensor.shape.empty() ? 1 : tensor.shape.back();
     tensor.code->decode(0, tensor.shape.size() < 2 ? 1 : tensor.countElements() / columns,
                         values.data());
+    auto groups = tensor.code->storedGroups();
+    if (!groups || tensor.shape.size() < 2)
+      continue;
+    std::vector<int8_t> codes(columns);
+    std::vector<uint16_t> scales(columns / groups->group);
+    for (int64_t row = 0; row < tensor.countElements() / columns; ++row)
+      tensor.code->readGroups(row, codes.data(), scales.data());
   }
   return 0;
 }

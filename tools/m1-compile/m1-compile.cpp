@@ -91,10 +91,12 @@ int main(int argc, char **argv) {
       ->check(CLI::IsMember({"bf16", "f32", "int8", "fp8"}));
   app.add_option(
          "--quantize", options.quantize,
-         "Store the weights of linear layers as int8 or fp8 with a scale for each row, or as int4 "
-         "with a scale for each group of 32 (int4), 64 or 128 columns (default: as bf16). With fp8 "
-         "(e4m3) the activations that they multiply are rounded to e4m3, too")
-      ->check(CLI::IsMember({"int8", "fp8", "int4", "int4:32", "int4:64", "int4:128"}))
+         "Store the weights of linear layers as int8 or fp8 with a scale for each row, or as int8 "
+         "or int4 with a scale for each group of 32 (int8:32, int4), 64 or 128 columns. With fp8 "
+         "(e4m3) the activations that they multiply are rounded to e4m3, too. Default: as bf16, "
+         "but integers in groups that a checkpoint holds stay so on the cpu target; none: as bf16")
+      ->check(CLI::IsMember({"int8", "int8:32", "int8:64", "int8:128", "fp8", "int4", "int4:32",
+                             "int4:64", "int4:128", "none"}))
       ->default_str("");
   CLI::Option *quantizeKeep =
       app.add_option("--quantize-keep", options.quantizeKeep,
@@ -175,7 +177,7 @@ int main(int argc, char **argv) {
     return usageError("--weights: unknown mode '" + weights +
                       "'; known are embed, external, dummy:SEED");
   }
-  if (quantizeKeep->count() && options.quantize.empty())
+  if (quantizeKeep->count() && (options.quantize.empty() || options.quantize == "none"))
     return usageError("--quantize-keep needs --quantize");
   if (!options.calibrate.empty() && options.quantize.rfind("int4", 0) != 0)
     return usageError("--calibrate needs --quantize int4: the scales of int8 and fp8 follow from "

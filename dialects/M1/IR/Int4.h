@@ -1,6 +1,5 @@
-// How weights of int4 lie in memory. A tensor of ui8 [N, int4RowBytes(K)] holds a matrix [N, K] of
-// integers from -8 to 7; a second one of bf16 [N, ceil(K / group)] the scales of its groups, which
-// are `group` consecutive columns of a row, the last one fewer where K is no multiple.
+// How weights of int4 lie in memory: a tensor of ui8 [N, int4RowBytes(K)] holds a matrix [N, K] of
+// integers from -8 to 7, whose scales are those of groups (Groups.h).
 //
 // A row is blocks of 128 columns, 64 bytes, the last one filled up with zeros. Block b is 32 words
 // of 16 bits, little-endian; bits 4·p … 4·p+3 of word w are column 128·b + 32·p + w in two's
@@ -9,9 +8,7 @@
 #ifndef M1_IR_INT4_H
 #define M1_IR_INT4_H
 
-#include "M1/IR/M1.h"
-
-#include <optional>
+#include "M1/IR/Groups.h"
 
 namespace mlir::m1 {
 
@@ -19,10 +16,6 @@ constexpr int64_t int4Block = 128, int4BlockBytes = int4Block / 2, int4Plane = 3
 
 constexpr int64_t int4RowBytes(int64_t columns) {
   return (columns + int4Block - 1) / int4Block * int4BlockBytes;
-}
-
-constexpr int64_t int4Groups(int64_t columns, int64_t group) {
-  return (columns + group - 1) / group;
 }
 
 /// Where column `column` of a row lies: in bits shift … shift+3 of a byte.
@@ -36,37 +29,15 @@ constexpr Int4Place int4Place(int64_t column) {
           static_cast<unsigned>(plane % 2 * 4)};
 }
 
-/// Which group (32, 64 or 128) makes `groups` scales of a row; none if no group does.
-inline std::optional<int64_t> int4GroupOf(int64_t columns, int64_t groups) {
-  for (int64_t group : {32, 64, 128})
-    if (int4Groups(columns, group) == groups)
-      return group;
-  return std::nullopt;
-}
-
 /// The columns K of a weight whose rows take `rowBytes` and have `groups` scales, for an x of K
 /// columns, or of K for each of `chosen` experts; none if neither fits. Of two that fit (chosen · K
 /// columns in one block) the first.
 inline std::optional<int64_t> int4ColumnsOf(int64_t xColumns, int64_t chosen, int64_t rowBytes,
                                             int64_t groups) {
   for (int64_t columns : {xColumns, chosen > 0 && xColumns % chosen == 0 ? xColumns / chosen : 0})
-    if (columns > 0 && int4RowBytes(columns) == rowBytes && int4GroupOf(columns, groups))
+    if (columns > 0 && int4RowBytes(columns) == rowBytes && groupOf(columns, groups))
       return columns;
   return std::nullopt;
-}
-
-/// The group of a transform to int4; none of other transforms.
-inline std::optional<int64_t> int4GroupOf(Transform transform) {
-  switch (transform) {
-  case Transform::Int4Groups32:
-    return 32;
-  case Transform::Int4Groups64:
-    return 64;
-  case Transform::Int4Groups128:
-    return 128;
-  default:
-    return std::nullopt;
-  }
 }
 
 /// The columns K of the op's weight; 0 where weight and scale of int4 do not fit x.
@@ -74,11 +45,6 @@ int64_t columnsOfExperts(ExpertLinearOp op);
 
 /// Whether elements are bytes of two int4 each.
 inline bool isInt4Pairs(Type element) { return element.isUnsignedInteger(8); }
-
-/// Whether weights of such elements have scales: i8, pairs of int4, f8E4M3FN.
-inline bool isQuantisedElement(Type element) {
-  return element.isInteger(8) || isa<Float8E4M3FNType>(element);
-}
 
 } // namespace mlir::m1
 

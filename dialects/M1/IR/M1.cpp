@@ -200,17 +200,22 @@ LogicalResult WeightOp::verifySymbolUses(SymbolTableCollection &symbols) {
   auto scaled = symbols.lookupNearestSymbolFrom<WeightOp>(*this, getScalesOfAttr());
   if (!scaled || !scaled.isQuantised())
     return emitOpError() << "refers to " << getScalesOfAttr()
-                         << ", which is no m1.weight with transform int8_rows, fp8_rows or "
-                            "int4_groups_…";
+                         << ", which is no m1.weight with transform int8_rows, fp8_rows, "
+                            "int8_groups_… or int4_groups_…";
   RankedTensorType type = getTensorType(), matrix = scaled.getTensorType();
   int64_t n = matrix.getDimSize(0);
-  if (std::optional<int64_t> group = int4GroupOf(scaled.getTransform())) {
-    // The bytes of a row tell its columns but for the last block.
-    int64_t blocks = matrix.getDimSize(1) / int4BlockBytes, perBlock = int4Block / *group;
-    if (type.getRank() != 2 || !type.getElementType().isBF16() || type.getDimSize(0) != n ||
-        type.getDimSize(1) <= (blocks - 1) * perBlock || type.getDimSize(1) > blocks * perBlock)
-      return emitOpError() << "expected scales [" << n << ", groups of " << *group
-                           << " columns] of bf16, got " << type;
+  if (std::optional<GroupForm> form = groupFormOf(scaled.getTransform())) {
+    // The bytes of a row of int4 tell its columns but for the last block.
+    int64_t most = matrix.getDimSize(1), least = most;
+    if (form->bits == 4) {
+      most = most / int4BlockBytes * int4Block;
+      least = most - int4Block + 1;
+    }
+    if (!isOfGroups(type) || !isGroupScale(type.getElementType()) || type.getDimSize(0) != n ||
+        type.getDimSize(1) < groupsOf(least, form->group) ||
+        type.getDimSize(1) > groupsOf(most, form->group))
+      return emitOpError() << "expected scales [" << n << ", groups of " << form->group
+                           << " columns] of bf16 or f16, got " << type;
     return success();
   }
   auto expected = RankedTensorType::get({n}, Float32Type::get(getContext()));

@@ -49,6 +49,11 @@ namespace mlir::m1 {
 /// Positions are split as p = rotaryStep * hi + lo; see m1.rotary_table.
 constexpr int64_t rotaryStep = 256;
 
+/// Whether weights of such elements have scales: i8, pairs of int4 (ui8), f8E4M3FN.
+inline bool isQuantisedElement(Type element) {
+  return element.isInteger(8) || isa<Float8E4M3FNType>(element);
+}
+
 /// Whether the value is rows of a step, of which only the run knows how many.
 bool isRows(Value value);
 

@@ -25,7 +25,8 @@ def M1_Dialect : Dialect {
 
     The residual stream is f32; other activations are f32 or bf16. Scans and softmax are computed in
     f32. Matrix weights are bf16 or f32, those of linears also i8 or f8E4M3FN with a scale for each
-    row, or int4, two to a byte (ui8), with a scale of bf16 for each group of columns of a row;
+    row, or i8 or int4, two to a byte (ui8), with a scale of bf16 or f16 for each group of columns
+    of a row;
     vectors (norms, biases, A, D, convolution, scales of rows) are f32.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
@@ -118,7 +119,10 @@ def M1_Transform
                I32EnumAttrCase<"Int4Groups32", 5, "int4_groups_32">,
                I32EnumAttrCase<"Int4Groups64", 6, "int4_groups_64">,
                I32EnumAttrCase<"Int4Groups128", 7, "int4_groups_128">,
-               I32EnumAttrCase<"Fp8Rows", 8, "fp8_rows">]>;
+               I32EnumAttrCase<"Fp8Rows", 8, "fp8_rows">,
+               I32EnumAttrCase<"Int8Groups32", 9, "int8_groups_32">,
+               I32EnumAttrCase<"Int8Groups64", 10, "int8_groups_64">,
+               I32EnumAttrCase<"Int8Groups128", 11, "int8_groups_128">]>;
 def M1_TransformAttr : EnumAttr<M1_Dialect, M1_Transform, "transform"> {
   let description =
       [{`none`; `neg_exp`: -exp(x), which makes A of A_log; `double`: 2·x; `plus_one`: 1 + x,
@@ -127,7 +131,11 @@ def M1_TransformAttr : EnumAttr<M1_Dialect, M1_Transform, "transform"> {
     even, as i8. `int4_groups_32`, `_64`, `_128`: each group of as many columns of a row (the last
     one fewer, where rows are no multiple) divided by its scale, a bf16, rounded to nearest even and
     held within -8 … 7; two to a byte, as M1/IR/Int4.h says. The scale is the one of some tried with
-    which the squares of the errors sum to the least. `fp8_rows`: each row of a matrix divided by
+    which the squares of the errors sum to the least. `int8_groups_32`, `_64`, `_128`: such groups
+    divided by their scale, the largest of their absolute values / 127 rounded to bf16, rounded to
+    nearest even and held within -127 … 127, as i8. Where the checkpoint holds such groups of
+    integers itself, with scales of the type that this weight's have, both stay as they are,
+    integers from -128 on. `fp8_rows`: each row of a matrix divided by
     its scale, the largest of its absolute values / 448 in f32, and rounded to nearest even, as
     f8E4M3FN. A row or group that holds a NaN or an infinite value has the scale NaN, and becomes
     zeros.}];

@@ -75,8 +75,8 @@ def M1_LinearRows : M1_RowsOf<[F32, BF16, F8E4M3FN]>;
 def M1_CodeRows : M1_RowsOf<[BF16, F8E4M3FN]>;
 def M1_F32Matrix : M1_StaticOf<[F32], 2>;
 def M1_Vector : M1_StaticOf<[F32], 1>;
-// f32 of rows, bf16 of groups.
-def M1_Scale : RankedTensorOf<[F32, BF16], [HasAnyRankOfPred<[1, 2]>, HasStaticShapePred],
+// f32 of rows, bf16 or f16 of groups.
+def M1_Scale : RankedTensorOf<[F32, BF16, F16], [HasAnyRankOfPred<[1, 2]>, HasStaticShapePred],
                               "scales of rows (1D) or of groups of columns (2D), of static shape">;
 def M1_AngleTable : M1_StaticOf<[F32], 3>;
 def M1_Tokens : 1DTensorOf<[I32]>;
@@ -121,14 +121,17 @@ def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
       may have further dimensions of size 1. With `rows`, the pair (first, count) of each source
       says which of its rows (along dimension 0) are taken; a source may then stand several times;
     - `scales_of`: the scales of a weight that is quantised: [N] f32 of the rows with `int8_rows`
-      and `fp8_rows`, [N, ceil(K / group)] bf16 of the groups with `int4_groups_…`;
+      and `fp8_rows`, [N, ceil(K / group)] bf16 or f16 of the groups with `int8_groups_…` and
+      `int4_groups_…`;
     - `value`: a constant;
     - `angles`: a rotary table.
 
     Data is read when the artifact is written, from the mapped checkpoint. With dummy weights the
     sources are names only. With `int4_groups_…` an attribute `m1.column_importance`, K numbers of
     f32, says what the squared error in each column counts when scales are searched (m1-compile
-    --calibrate); without it all count the same.
+    --calibrate); without it all count the same. Of a weight of plain elements the attributes
+    `m1.stored_codes`, a transform, and `m1.stored_scales`, the type of a scale, say that the
+    checkpoint holds such groups; the latter stays where m1-quantize-weights takes them as they are.
 
     Example:
     ```mlir
@@ -153,14 +156,7 @@ def M1_WeightOp : M1_Op<"weight", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     /// Whether its elements are integers or f8E4M3FN, whose scales another weight holds.
-    bool isQuantised() {
-      ::mlir::m1::Transform transform = getTransform();
-      return transform == ::mlir::m1::Transform::Int8Rows ||
-             transform == ::mlir::m1::Transform::Fp8Rows ||
-             transform == ::mlir::m1::Transform::Int4Groups32 ||
-             transform == ::mlir::m1::Transform::Int4Groups64 ||
-             transform == ::mlir::m1::Transform::Int4Groups128;
-    }
+    bool isQuantised() { return getTransform() > ::mlir::m1::Transform::PlusOne; }
     /// Whether its elements are made of the checkpoint's.
     bool isOfCheckpoint() { return getSourcesAttr() || getScalesOfAttr(); }
     /// The weight whose scales it holds; null without scales_of.
@@ -237,10 +233,10 @@ def M1_LinearOp : M1_KernelOp<"linear", [Pure, M1_RowsIndependent, AttrSizedOper
   let summary = "x · weightᵀ (+ bias)";
   let description = [{
     `out[t, n] = Σ_k x[t, k] · weight[n, k] · scale[n] + bias[n]` with x [T, K], weight [N, K],
-    scale and bias [N]; summed in f32. A quantised weight has elements of i8 and a scale, or
-    [N, ceil(K / 128)·64] elements of ui8, which hold two int4 each (M1/IR/Int4.h), and a scale
-    [N, ceil(K / group)] of bf16 for each group of 32, 64 or 128 columns, or elements of f8E4M3FN
-    and a scale [N]; others have none.
+    scale and bias [N]; summed in f32. A quantised weight has elements of i8 or f8E4M3FN and a scale
+    [N]; or elements of i8, or [N, ceil(K / 128)·64] elements of ui8, which hold two int4 each
+    (M1/IR/Int4.h), and a scale [N, ceil(K / group)] of bf16 or f16 for each group of 32, 64 or 128
+    columns. Others have none.
 
     With a weight of f8E4M3FN the rows of x are quantised too, each by itself, whatever the step
     holds besides: out[t, n] = row_scale[t] · scale[n] · Σ_k code[t, k] · weight[n, k] + bias[n],
@@ -604,7 +600,7 @@ def M1_ExpertLinearOp : M1_KernelOp<"expert_linear", [Pure, M1_RowsIndependent]>
     used; experts [T, k], out [T, k·N]. x is [T, K], the same for all experts of a row, or [T, k·K],
     columns j·K … for the j-th. Rows of weight are read for experts that a row names, and once for
     many rows. A quantised weight has elements of i8 and a scale [E·R], by which the sums with its
-    rows are multiplied, or int4 and scales of groups as in m1.linear.
+    rows are multiplied, or i8 or int4 and scales of groups as in m1.linear.
 
     Example:
     ```mlir

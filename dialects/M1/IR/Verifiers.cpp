@@ -118,14 +118,17 @@ LogicalResult WeightOp::verify() {
   if (!getSourcesAttr() && getTransform() != Transform::None)
     return emitOpError() << "expected transform only with sources, got "
                          << stringifyTransform(getTransform());
-  if (getTransform() == Transform::Int8Rows &&
+  const std::optional<GroupForm> form = groupFormOf(getTransform());
+  if ((getTransform() == Transform::Int8Rows || (form && form->bits == 8)) &&
       (type.getRank() != 2 || !type.getElementType().isSignlessInteger(8)))
-    return emitOpError() << "expected a matrix of i8 with transform int8_rows, got " << type;
+    return emitOpError() << "expected a matrix of i8 with transform "
+                         << stringifyTransform(getTransform()) << ", got " << type;
   if (getTransform() == Transform::Fp8Rows &&
       (type.getRank() != 2 || !isa<Float8E4M3FNType>(type.getElementType())))
     return emitOpError() << "expected a matrix of f8E4M3FN with transform fp8_rows, got " << type;
-  if (int4GroupOf(getTransform()) && (type.getRank() != 2 || !isInt4Pairs(type.getElementType()) ||
-                                      type.getDimSize(1) % int4BlockBytes))
+  if (form && form->bits == 4 &&
+      (type.getRank() != 2 || !isInt4Pairs(type.getElementType()) ||
+       type.getDimSize(1) % int4BlockBytes))
     return emitOpError() << "expected a matrix of ui8 with rows of whole blocks of "
                          << int4BlockBytes << " bytes with transform "
                          << stringifyTransform(getTransform()) << ", got " << type;
@@ -133,7 +136,8 @@ LogicalResult WeightOp::verify() {
     return emitOpError() << "expected transform "
                          << (isInt4Pairs(type.getElementType())             ? "int4_groups_…"
                              : isa<Float8E4M3FNType>(type.getElementType()) ? "fp8_rows"
-                                                                            : "int8_rows")
+                                                                            : "int8_rows or "
+                                                                              "int8_groups_…")
                          << " for elements of " << type.getElementType() << ", got "
                          << stringifyTransform(getTransform());
   const Type element = type.getElementType();
@@ -181,8 +185,8 @@ LogicalResult EmbeddingOp::verify() {
       {cast<RankedTensorType>(getTokens().getType()).getDimSize(0), columns(getTable())});
 }
 
-/// A scale for each row of a weight of i8 or f8E4M3FN or for each group of one of int4 in rows of
-/// `k`, none with other weights. `rows` is the dimension's name.
+/// A scale for each row of a weight of i8 or f8E4M3FN or for each group of one of i8 or int4 in rows
+/// of `k`, none with other weights. `rows` is the dimension's name.
 static LogicalResult expectScale(Operation *op, Value weight, Value scale, StringRef rows,
                                  int64_t k) {
   auto type = cast<RankedTensorType>(weight.getType());
@@ -196,16 +200,16 @@ static LogicalResult expectScale(Operation *op, Value weight, Value scale, Strin
   if (!scale)
     return success();
   auto scales = cast<RankedTensorType>(scale.getType());
-  if (!isInt4Pairs(element)) {
+  if (isa<Float8E4M3FNType>(element) || (!isInt4Pairs(element) && !isOfGroups(scales))) {
     if (!scales.getElementType().isF32())
       return op->emitOpError() << "expected scale of f32 with a weight of " << element << ", got "
                                << scales;
     return expectShape(op, "scale", scale, ("[" + rows + "]").str(), {type.getDimSize(0)});
   }
-  if (!scales.getElementType().isBF16() || scales.getRank() != 2 ||
-      scales.getDimSize(0) != type.getDimSize(0) || !int4GroupOf(k, scales.getDimSize(1)))
-    return op->emitOpError() << "expected scale [" << rows << ", groups] of bf16, groups of 32, 64 "
-                             << "or 128 of " << k << " columns, with " << type << ", got "
+  if (!isGroupScale(scales.getElementType()) || !isOfGroups(scales) ||
+      scales.getDimSize(0) != type.getDimSize(0) || !groupOf(k, scales.getDimSize(1)))
+    return op->emitOpError() << "expected scale [" << rows << ", groups] of bf16 or f16, groups of "
+                             << "32, 64 or 128 of " << k << " columns, with " << type << ", got "
                              << scales;
   return success();
 }

@@ -279,12 +279,13 @@ def QuantizeWeightsPass : Pass<"m1-quantize-weights", "::mlir::ModuleOp"> {
   let summary = "weights of linears become int8, e4m3 or int4 with scales";
   let description = [{
     The weight of every `m1.linear` and `m1.expert_linear` becomes one of i8 with transform
-    `int8_rows`, of f8E4M3FN with transform `fp8_rows`, or of pairs of int4 with transform
-    `int4_groups_32`, `_64` or `_128`, and the linear gets the scales of rows or groups, a weight
-    `NAME.scale`. The numbers are made when the artifact is written. With f8E4M3FN the linear rounds
-    the rows of its activations to e4m3 as well (`m1.linear`). m1-compile runs it with `--quantize
-    FORMAT`, after `m1-optimize`: scales of rows and of groups within rows do not depend on which
-    weights are joined. Rows whose length is no multiple of the group end with a shorter one.
+    `int8_rows`, or `int8_groups_32`, `_64` or `_128`, of f8E4M3FN with transform `fp8_rows`, or of
+    pairs of int4 with transform `int4_groups_32`, `_64` or `_128`, and the linear gets the scales
+    of rows or groups, a weight `NAME.scale`. The numbers are made when the artifact is written.
+    With f8E4M3FN the linear rounds the rows of its activations to e4m3 as well (`m1.linear`).
+    m1-compile runs it with `--quantize FORMAT`, after `m1-optimize`: scales of rows and of groups
+    within rows do not depend on which weights are joined. Rows whose length is no multiple of the
+    group end with a shorter one.
 
     It refuses, and leaves as they are,
     - weights that anything but linears reads (embeddings, also where the head is tied to them);
@@ -297,6 +298,12 @@ def QuantizeWeightsPass : Pass<"m1-quantize-weights", "::mlir::ModuleOp"> {
       bytes do not tell how long they are;
     - those of which the regular expression `keep` matches a part of the name, or of the name of a
       tensor in it. One that matches none of a linear is warned of.
+
+    With the format `stored` only weights become integers that the checkpoint holds as such, as
+    attributes of theirs say (`m1.weight`): codes and scales go into the artifact as they are. As
+    nothing is rounded then, of the above only `keep` and the last of int4 count; where something
+    else reads such a weight, too, linears get one of their own, `NAME.codes`. m1-compile runs this
+    where no --quantize is given.
 
     Before:
     ```mlir
@@ -317,7 +324,8 @@ def QuantizeWeightsPass : Pass<"m1-quantize-weights", "::mlir::ModuleOp"> {
     Next: the conversion to the plan dialect.
   }];
   let options = [Option<"format", "format", "std::string", /*default=*/"\"int8\"",
-                        "int8, fp8, or int4, int4:32, int4:64, int4:128: so many columns a scale">,
+                        "int8, fp8, int8:N or int4:N with N = 32, 64 or 128 columns a scale, int4 "
+                        "(int4:32), or stored">,
                  Option<"keep", "keep", "std::string", /*default=*/"",
                         "regular expression of names of weights that stay as they are">];
   let statistics = [Statistic<"quantized", "quantized", "weights quantised">,

@@ -57,6 +57,9 @@ bool isSensitive(Value product) {
 std::optional<Transform> transformOf(StringRef format) {
   return llvm::StringSwitch<std::optional<Transform>>(format)
       .Case("int8", Transform::Int8Rows)
+      .Case("int8:32", Transform::Int8Groups32)
+      .Case("int8:64", Transform::Int8Groups64)
+      .Case("int8:128", Transform::Int8Groups128)
       .Case("fp8", Transform::Fp8Rows)
       .Cases({"int4", "int4:32"}, Transform::Int4Groups32)
       .Case("int4:64", Transform::Int4Groups64)
@@ -69,11 +72,13 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
 
   LogicalResult initialize(MLIRContext *context) override {
     std::optional<Transform> known = transformOf(format);
-    if (!known)
+    if (!known && format != "stored")
       return emitError(UnknownLoc::get(context))
              << "m1-quantize-weights: unknown format '" << format
-             << "'; known are int8, fp8, int4, int4:32, int4:64, int4:128";
-    transform = *known;
+             << "'; known are int8, int8:32, int8:64, int8:128, fp8, int4, int4:32, int4:64, "
+                "int4:128, stored";
+    isStored = !known;
+    transform = known.value_or(Transform::None);
     std::string error;
     if (!keep.empty() && !llvm::Regex(keep).isValid(error))
       return emitError(UnknownLoc::get(context))
@@ -92,29 +97,32 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
     for (auto &[weight, gets] : reads) {
       if (!isOfLinears(gets))
         continue;
-      if (isNamed(weight)) {
+      bool done = false;
+      if (isNamed(weight))
         named = true;
-        ++kept;
-      } else if (canQuantize(weight, gets)) {
-        quantize(symbols, weight, gets);
-        ++quantized;
-      } else {
-        ++kept;
-      }
+      else if (isStored)
+        done = keepCodes(symbols, weight, gets);
+      else if ((done = canQuantize(weight, gets)))
+        quantize(symbols, weight, gets, transform, storedScales(weight, transform));
+      ++(done ? quantized : kept);
+    }
+    for (auto weight : getOperation().getOps<WeightOp>()) {
+      if (weight->removeAttr(storedCodesName)) // of those that did not become integers
+        weight->removeAttr(storedScalesName);
     }
     if (!keep.empty() && !named)
       getOperation().emitWarning() << "no weight of a linear is named as '" << keep << "' says";
   }
 
   static bool isOfLinears(ArrayRef<GetWeightOp> gets) {
-    return llvm::any_of(gets, [](GetWeightOp get) {
-      return llvm::any_of(get->getUses(), [](OpOperand &use) {
-        auto linear = dyn_cast<LinearOp>(use.getOwner());
-        auto experts = dyn_cast<ExpertLinearOp>(use.getOwner());
-        return (linear && linear.getWeight() == use.get()) ||
-               (experts && experts.getWeight() == use.get());
-      });
-    });
+    return llvm::any_of(gets,
+                        [](GetWeightOp get) { return llvm::any_of(get->getUses(), isOfLinear); });
+  }
+  static bool isOfLinear(OpOperand &use) {
+    auto linear = dyn_cast<LinearOp>(use.getOwner());
+    auto experts = dyn_cast<ExpertLinearOp>(use.getOwner());
+    return (linear && linear.getWeight() == use.get()) ||
+           (experts && experts.getWeight() == use.get());
   }
 
   /// By its own name or one of the checkpoint's tensors in it.
@@ -134,34 +142,93 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
              return llvm::all_of(get->getUsers(), [&](Operation *user) {
                return isa<LinearOp, ExpertLinearOp>(user) && !isSensitive(user->getResult(0)) &&
                       (isa<LinearOp>(user) || transform != Transform::Fp8Rows) &&
-                      isLongEnough(user, weight.getTensorType().getDimSize(1));
+                      isLongEnough(user, weight.getTensorType().getDimSize(1), transform);
              });
            });
   }
 
+  /// The type of the scales with which the checkpoint holds what the transform makes; null: it does
+  /// not.
+  static Type storedScales(WeightOp weight, Transform transform) {
+    auto codes = weight->getAttrOfType<TransformAttr>(storedCodesName);
+    auto scales = weight->getAttrOfType<TypeAttr>(storedScalesName);
+    return codes && scales && codes.getValue() == transform && groupFormOf(transform) &&
+                   isGroupScale(scales.getValue())
+               ? scales.getValue()
+               : Type();
+  }
+
+  /// A weight that the checkpoint holds as integers with scales stays so for linears, whatever
+  /// depends on their product: nothing is rounded. What else reads it has its own.
+  bool keepCodes(SymbolTable &symbols, WeightOp weight, ArrayRef<GetWeightOp> gets) {
+    auto codes = weight->getAttrOfType<TransformAttr>(storedCodesName);
+    Type scales = codes ? storedScales(weight, codes.getValue()) : Type();
+    if (!scales || !weight.getSourcesAttr() || weight.getTransform() != Transform::None ||
+        weight.getTensorType().getRank() != 2)
+      return false;
+    const int64_t columns = weight.getTensorType().getDimSize(1);
+    auto takes = [&](OpOperand &use) {
+      return isOfLinear(use) && isLongEnough(use.getOwner(), columns, codes.getValue());
+    };
+    bool ofAll = true, ofSome = false;
+    for (GetWeightOp get : gets)
+      for (OpOperand &use : get->getUses())
+        (takes(use) ? ofSome : ofAll) = takes(use);
+    if (!ofSome)
+      return false;
+    SmallVector<GetWeightOp> reads(gets);
+    if (!ofAll) {
+      OpBuilder builder(weight);
+      builder.setInsertionPointAfter(weight);
+      WeightOp plain = weight;
+      weight = cast<WeightOp>(builder.clone(*plain));
+      weight.setSymName((plain.getSymName() + ".codes").str());
+      symbols.insert(weight);
+      reads.clear();
+      for (GetWeightOp get : gets) {
+        if (llvm::none_of(get->getUses(), takes))
+          continue;
+        builder.setInsertionPointAfter(get);
+        auto own = GetWeightOp::create(builder, get.getLoc(), get.getType(), weight.getSymName());
+        get.getResult().replaceUsesWithIf(own.getResult(), takes);
+        reads.push_back(own);
+      }
+    }
+    quantize(symbols, weight, reads, codes.getValue(), scales);
+    return true;
+  }
+
   /// Whether the bytes and scales of rows of `k` columns tell their length.
-  bool isLongEnough(Operation *user, int64_t k) {
+  static bool isLongEnough(Operation *user, int64_t k, Transform transform) {
     auto experts = dyn_cast<ExpertLinearOp>(user);
-    std::optional<int64_t> group = int4GroupOf(transform);
-    if (!experts || !group)
+    std::optional<GroupForm> form = groupFormOf(transform);
+    if (!experts || !form || form->bits != 4)
       return true;
     auto columns = [](Value rows) { return cast<RankedTensorType>(rows.getType()).getDimSize(1); };
     return int4ColumnsOf(columns(experts.getX()), columns(experts.getExperts()), int4RowBytes(k),
-                         int4Groups(k, *group)) == k;
+                         groupsOf(k, form->group)) == k;
   }
 
-  void quantize(SymbolTable &symbols, WeightOp weight, ArrayRef<GetWeightOp> gets) {
+  /// `stored`: the type of the checkpoint's scales of groups, with which it holds the integers; null
+  /// without.
+  void quantize(SymbolTable &symbols, WeightOp weight, ArrayRef<GetWeightOp> gets,
+                Transform transform, Type stored) {
     MLIRContext *context = &getContext();
     int64_t n = weight.getTensorType().getDimSize(0), k = weight.getTensorType().getDimSize(1);
     auto type = RankedTensorType::get({n, k}, IntegerType::get(context, 8));
     auto scales = RankedTensorType::get(n, Float32Type::get(context));
     if (transform == Transform::Fp8Rows)
       type = RankedTensorType::get({n, k}, Float8E4M3FNType::get(context));
-    if (std::optional<int64_t> group = int4GroupOf(transform)) {
-      type = RankedTensorType::get({n, int4RowBytes(k)},
-                                   IntegerType::get(context, 8, IntegerType::Unsigned));
-      scales = RankedTensorType::get({n, int4Groups(k, *group)}, BFloat16Type::get(context));
+    if (std::optional<GroupForm> form = groupFormOf(transform)) {
+      if (form->bits == 4)
+        type = RankedTensorType::get({n, int4RowBytes(k)},
+                                     IntegerType::get(context, 8, IntegerType::Unsigned));
+      scales = RankedTensorType::get({n, groupsOf(k, form->group)},
+                                     stored ? stored : BFloat16Type::get(context));
     }
+    weight->removeAttr(storedCodesName);
+    if (!stored)
+      weight->removeAttr(storedScalesName);
     weight.setTypeAttr(TypeAttr::get(type));
     weight.setTransform(transform);
     OpBuilder builder(context);
@@ -184,7 +251,8 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
     }
   }
 
-  Transform transform = Transform::Int8Rows; // the format's
+  Transform transform = Transform::None; // the format's
+  bool isStored = false;
   PassStatistic quantized{*this, "quantized"};
   PassStatistic kept{*this, "kept"};
 };

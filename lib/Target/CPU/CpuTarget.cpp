@@ -17,6 +17,7 @@ public:
     return isFirst ? device.str() : (device + ":" + kernelSelector.cpuInfo().name).str();
   }
   KernelSelector &selector() override { return kernelSelector; }
+  bool takesAllGroups() const override { return true; }
 
   void describe(plan::TargetOp plan) const override {
     const CpuInfo &cpu = kernelSelector.cpuInfo();

@@ -51,7 +51,21 @@ llvm::SmallVector<uint32_t> CudaSelector::smallBatches(func::FuncOp decode) cons
   return cuda::boundsOfRows(decode);
 }
 
+/// What of a quantised weight there is no kernel for; empty when all is well.
+static StringRef findUnsupportedGroups(const KernelSpec &spec) {
+  if ((spec.op != "linear" && spec.op != "expert_linear") || spec.find("scale") < 0)
+    return "";
+  const OperandSpec &scale = spec.get("scale");
+  if (scale.dims.size() == 2 && !m1::isInt4Pairs(spec.get("weight").element))
+    return "int8 with scales of groups";
+  return scale.element.isF16() ? "int4 with scales of f16" : "";
+}
+
 LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
+  if (StringRef groups = findUnsupportedGroups(spec); !groups.empty())
+    return emitter.error() << "has no kernel on the cuda target for weights of " << groups
+                           << "; compile the model with --target cpu, or with --quantize int8, fp8 "
+                              "or int4";
   if (spec.op == "linear" && isa<Float8E4M3FNType>(spec.get("weight").element)) {
     if (cuda::chipNumber(chip.name) < 89)
       return emitter.error() << "has no kernel on the cuda target for weights of f8E4M3FN on "

@@ -2,7 +2,7 @@
 // RUN: m1-opt %s --split-input-file --verify-diagnostics
 
 // Elements of i8 are quantised ones.
-// expected-error @+1 {{expected transform int8_rows for elements of 'i8', got none}}
+// expected-error @+1 {{expected transform int8_rows or int8_groups_… for elements of 'i8', got none}}
 m1.weight @w : tensor<4x2xi8> {sources = ["a"]}
 
 // -----
@@ -13,9 +13,15 @@ m1.weight @w : tensor<4x2xbf16> {sources = ["a"], transform = #m1<transform int8
 
 // -----
 
+// With scales of groups, too.
+// expected-error @+1 {{expected a matrix of i8 with transform int8_groups_64, got 'tensor<4x64xui8>'}}
+m1.weight @w : tensor<4x64xui8> {sources = ["a"], transform = #m1<transform int8_groups_64>}
+
+// -----
+
 // Scales are those of a quantised weight.
 m1.weight @w : tensor<4x2xbf16> {sources = ["a"]}
-// expected-error @+1 {{refers to @w, which is no m1.weight with transform int8_rows, fp8_rows or int4_groups_…}}
+// expected-error @+1 {{refers to @w, which is no m1.weight with transform int8_rows, fp8_rows, int8_groups_… or int4_groups_…}}
 m1.weight @s : tensor<4xf32> {scales_of = @w}
 
 // -----
@@ -71,8 +77,18 @@ m1.weight @w : tensor<4x32xui8> {sources = ["a"], transform = #m1<transform int4
 // There is a scale for each group, between those of the last block's first column and of its last.
 m1.weight @w : tensor<4x128xui8> {sources = ["a"], transform = #m1<transform int4_groups_64>}
 m1.weight @fits : tensor<4x3xbf16> {scales_of = @w}
-// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16, got 'tensor<4x2xbf16>'}}
+// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, got 'tensor<4x2xbf16>'}}
 m1.weight @s : tensor<4x2xbf16> {scales_of = @w}
+
+// -----
+
+// Of i8 as many as its columns make, of bf16 or f16.
+m1.weight @w : tensor<4x130xi8> {sources = ["a"], transform = #m1<transform int8_groups_64>}
+m1.weight @fits : tensor<4x3xf16> {scales_of = @w}
+// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, got 'tensor<4x2xbf16>'}}
+m1.weight @s : tensor<4x2xbf16> {scales_of = @w}
+// expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, got 'tensor<4x3xf32>'}}
+m1.weight @t : tensor<4x3xf32> {scales_of = @w}
 
 // -----
 
@@ -88,9 +104,19 @@ func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x64xui8>, %s: tensor<6x3xbf16>) 
 
 // Its scales are those of groups.
 func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x128xui8>, %s: tensor<6x4xbf16>) {
-  // expected-error @+1 {{expected scale [N, groups] of bf16, groups of 32, 64 or 128 of 130 columns, with 'tensor<6x128xui8>', got 'tensor<6x4xbf16>'}}
+  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16, groups of 32, 64 or 128 of 130 columns, with 'tensor<6x128xui8>', got 'tensor<6x4xbf16>'}}
   %y = m1.linear %x, %w scale(%s)
       : (tensor<?x130xf32>, tensor<6x128xui8>, tensor<6x4xbf16>) -> tensor<?x6xf32>
+  return
+}
+
+// -----
+
+// Of i8, too.
+func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x130xi8>, %s: tensor<6x4xf16>) {
+  // expected-error @+1 {{expected scale [N, groups] of bf16 or f16, groups of 32, 64 or 128 of 130 columns, with 'tensor<6x130xi8>', got 'tensor<6x4xf16>'}}
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x130xf32>, tensor<6x130xi8>, tensor<6x4xf16>) -> tensor<?x6xf32>
   return
 }
 

@@ -290,6 +290,23 @@ func.func @int4_linears(%x: tensor<?x200xf32>, %x2: tensor<?x400xf32>, %e: tenso
   return
 }
 
+// CHECK: m1.weight @int8_groups : tensor<6x200xi8> {sources = ["q"], transform = #m1<transform int8_groups_64>}
+m1.weight @int8_groups : tensor<6x200xi8> {sources = ["q"], transform = #m1<transform int8_groups_64>}
+// CHECK: m1.weight @int8_groups.scale : tensor<6x4xf16> {scales_of = @int8_groups}
+m1.weight @int8_groups.scale : tensor<6x4xf16> {scales_of = @int8_groups}
+// CHECK-LABEL: func @int8_groups_linears
+func.func @int8_groups_linears(%x: tensor<?x200xf32>, %e: tensor<?x2xi32>) {
+  %w = m1.get_weight @int8_groups : tensor<6x200xi8>
+  %s = m1.get_weight @int8_groups.scale : tensor<6x4xf16>
+  // CHECK: m1.linear %{{.*}}, %{{.*}} scale(%{{.*}}) : (tensor<?x200xf32>, tensor<6x200xi8>, tensor<6x4xf16>) -> tensor<?x6xf32>
+  %y = m1.linear %x, %w scale(%s)
+      : (tensor<?x200xf32>, tensor<6x200xi8>, tensor<6x4xf16>) -> tensor<?x6xf32>
+  // CHECK: m1.expert_linear %{{.*}}, %{{.*}}, %{{.*}} scale(%{{.*}}) {count = 3 : i64} : (tensor<?x200xf32>
+  %h = m1.expert_linear %x, %e, %w scale(%s) {count = 3 : i64}
+      : (tensor<?x200xf32>, tensor<?x2xi32>, tensor<6x200xi8>, tensor<6x4xf16>) -> tensor<?x4xf32>
+  return
+}
+
 // CHECK: m1.weight @fp8 : tensor<6x8xf8E4M3FN> {sources = ["q"], transform = #m1<transform fp8_rows>}
 m1.weight @fp8 : tensor<6x8xf8E4M3FN> {sources = ["q"], transform = #m1<transform fp8_rows>}
 // CHECK: m1.weight @fp8.scale : tensor<6xf32> {scales_of = @fp8}

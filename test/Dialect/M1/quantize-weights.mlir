@@ -6,8 +6,13 @@
 // RUN: m1-opt %s --m1-quantize-weights=format=int4 | FileCheck %s --check-prefix=CHECK-DEFAULT
 // RUN: m1-opt %s --m1-quantize-weights=format=fp8 | FileCheck %s --check-prefix=CHECK-FP8
 // RUN: not m1-opt %s --m1-quantize-weights=format=int4:48 2>&1 | FileCheck %s --check-prefix=CHECK-UNKNOWN
-// CHECK-UNKNOWN: error: m1-quantize-weights: unknown format 'int4:48'; known are int8, fp8, int4, int4:32, int4:64, int4:128
-// STATISTICS: m1-quantize-weights kept 7
+// CHECK-UNKNOWN: error: m1-quantize-weights: unknown format 'int4:48'; known are int8, int8:32, int8:64, int8:128, fp8, int4, int4:32, int4:64, int4:128, stored
+// RUN: m1-opt %s --m1-quantize-weights=format=int8:64 | FileCheck %s --check-prefix=CHECK-INT8
+// RUN: m1-opt %s --m1-quantize-weights=format=stored --m1-statistics 2>%t.stored | FileCheck %s --check-prefix=CHECK-STORED --implicit-check-not=m1.stored_codes
+// RUN: FileCheck %s --check-prefix=STORED-STATISTICS --input-file=%t.stored
+// STORED-STATISTICS: m1-quantize-weights kept 11
+// STORED-STATISTICS: m1-quantize-weights quantized 2
+// STATISTICS: m1-quantize-weights kept 8
 // STATISTICS: m1-quantize-weights quantized 5
 // NOTHING: warning: no weight of a linear is named as 'nothing' says
 // BROKEN: error: m1-quantize-weights: keep 'a(' is no regular expression: parentheses not balanced
@@ -21,6 +26,8 @@ m1.weight @q_k : tensor<12x8xbf16> {sources = ["q", "k"], rows = array<i64: 0, 8
 // CHECK-INT4: m1.weight @q_k : tensor<12x64xui8> {rows = array<i64: 0, 8, 4, 4>, sources = ["q", "k"], transform = #m1<transform int4_groups_32>}
 // CHECK-INT4: m1.weight @q_k.scale : tensor<12x1xbf16> {scales_of = @q_k}
 // CHECK: m1.weight @biased : tensor<8x8xi8>
+// CHECK-INT8: m1.weight @biased : tensor<8x8xi8> {sources = ["b"], transform = #m1<transform int8_groups_64>}
+// CHECK-INT8: m1.weight @biased.scale : tensor<8x1xbf16> {scales_of = @biased}
 m1.weight @biased : tensor<8x8xf32> {sources = ["b"]}
 m1.weight @bias : tensor<8xf32> {sources = ["bias"]}
 // CHECK: m1.weight @experts : tensor<12x8xi8>
@@ -35,12 +42,24 @@ m1.weight @short : tensor<12x8xbf16> {sources = ["s"]}
 // CHECK-INT4: m1.weight @long.scale : tensor<12x10xbf16>
 // CHECK-DEFAULT: m1.weight @long : tensor<12x192xui8> {sources = ["l"], transform = #m1<transform int4_groups_32>}
 // CHECK-DEFAULT: m1.weight @long.scale : tensor<12x10xbf16>
-m1.weight @long : tensor<12x300xbf16> {sources = ["l"]}
+// The checkpoint holds it so: its scales stay where the format is the same.
+// CHECK-INT8: m1.weight @long : tensor<12x300xi8> {m1.stored_scales = f16, sources = ["l"], transform = #m1<transform int8_groups_64>}
+// CHECK-INT8: m1.weight @long.scale : tensor<12x5xf16> {scales_of = @long}
+// CHECK-STORED: m1.weight @q_k : tensor<12x8xbf16>
+// CHECK-STORED: m1.weight @long : tensor<12x300xi8> {m1.stored_scales = f16, sources = ["l"], transform = #m1<transform int8_groups_64>}
+// CHECK-STORED: m1.weight @long.scale : tensor<12x5xf16> {scales_of = @long}
+m1.weight @long : tensor<12x300xbf16> {sources = ["l"], m1.stored_codes = #m1<transform int8_groups_64>, m1.stored_scales = f16}
 // CHECK: m1.weight @experts.scale : tensor<12xf32>
 // CHECK: m1.weight @router : tensor<3x8xbf16> {sources = ["r"]}
 m1.weight @router : tensor<3x8xbf16> {sources = ["r"]}
 // CHECK: m1.weight @tied : tensor<16x8xbf16> {sources = ["t"]}
 m1.weight @tied : tensor<16x8xbf16> {sources = ["t"]}
+// What is embedded stays plain beside the integers of the head, that nothing else is rounded for.
+// CHECK: m1.weight @stored_tied : tensor<16x40xbf16> {sources = ["st"]}
+// CHECK-STORED: m1.weight @stored_tied : tensor<16x40xbf16> {sources = ["st"]}
+// CHECK-STORED: m1.weight @stored_tied.codes : tensor<16x64xui8> {m1.stored_scales = bf16, sources = ["st"], transform = #m1<transform int4_groups_32>}
+// CHECK-STORED: m1.weight @stored_tied.codes.scale : tensor<16x2xbf16> {scales_of = @stored_tied.codes}
+m1.weight @stored_tied : tensor<16x40xbf16> {sources = ["st"], m1.stored_codes = #m1<transform int4_groups_32>, m1.stored_scales = bf16}
 // CHECK: m1.weight @head : tensor<16x8xbf16> {sources = ["h"]}
 m1.weight @head : tensor<16x8xbf16> {sources = ["h"]}
 // CHECK: m1.weight @dt : tensor<8x8xbf16> {sources = ["d"]}
@@ -119,3 +138,17 @@ func.func @kept(%x: tensor<?x8xbf16>, %tokens: tensor<?xi32>, %a: tensor<8x4xf32
   return %l, %next : tensor<?x16xf32>, tensor<?xi32>
 }
 m1.state @scan : !m1.scan_state<8x4xf32>
+
+// CHECK-STORED-LABEL: func @stored
+func.func @stored(%x: tensor<?x40xbf16>, %tokens: tensor<?xi32>) -> (tensor<?x16xf32>, tensor<?xi32>) {
+  // CHECK-STORED-DAG: %[[PLAIN:.*]] = m1.get_weight @stored_tied : tensor<16x40xbf16>
+  // CHECK-STORED-DAG: %[[CODES:.*]] = m1.get_weight @stored_tied.codes : tensor<16x64xui8>
+  // CHECK-STORED-DAG: %[[SCALES:.*]] = m1.get_weight @stored_tied.codes.scale : tensor<16x2xbf16>
+  %w = m1.get_weight @stored_tied : tensor<16x40xbf16>
+  // CHECK-STORED: m1.embedding %{{.*}}, %[[PLAIN]]
+  %h = m1.embedding %tokens, %w : (tensor<?xi32>, tensor<16x40xbf16>) -> tensor<?x40xf32>
+  // CHECK-STORED: m1.linear %{{.*}}, %[[CODES]] scale(%[[SCALES]])
+  %l = m1.linear %x, %w : (tensor<?x40xbf16>, tensor<16x40xbf16>) -> tensor<?x16xf32>
+  %next = m1.sample %l : (tensor<?x16xf32>) -> tensor<?xi32>
+  return %l, %next : tensor<?x16xf32>, tensor<?xi32>
+}

@@ -1,9 +1,9 @@
 // y[t, n] = Σ_k x[t, k] · w[n, k] (· scale[n]) (+ bias[n]): dot products along k, a tile of weight
 // rows against a tile of tokens in registers. Weights of i8 become floating point there, which
 // holds them exactly: the sums are those of a weight of bf16 with the same values. So do those of
-// e4m3, which meet rows of e4m3 numbers, held as bf16, that have a scale each (row_scale), and
-// int4, whose sums over a group of columns are multiplied by the group's scale before they are
-// added up.
+// e4m3, which meet rows of e4m3 numbers, held as bf16, that have a scale each (row_scale), and of
+// int8 and int4 with scales of groups, whose sums over a group of columns are multiplied by the
+// group's scale before they are added up.
 #include "../CallWriter.h"
 #include "M1/IR/Int4.h"
 #include "llvm/Support/MathExtras.h"
@@ -42,13 +42,20 @@ int64_t blockRows(int64_t n) {
   return std::clamp<int64_t>(llvm::alignTo(llvm::divideCeil(n, 16), kTileRows), kTileRows, 64);
 }
 
+/// Columns of a scale of groups; 0 without such.
+int64_t groupSize(const KernelSpec &spec) {
+  if (spec.find("scale") < 0 || spec.get("scale").dims.size() != 2)
+    return 0;
+  return *m1::groupOf(spec.get("x").dims.back(), spec.get("scale").dims.back()); // verified
+}
+
 struct LinearWriter {
   KernelWriter &w;
   Type xType = w.operand("x").element, wType = w.operand("weight").element,
        outType = w.operand("out").element;
   int64_t n = w.operand("weight").dims[0], k = w.columns("x");
   bool isInt4 = m1::isInt4Pairs(wType);
-  int64_t group = isInt4 ? *m1::int4GroupOf(k, w.columns("scale")) : 0; // columns of a scale
+  int64_t group = groupSize(w.spec); // columns of a scale; 0: whole rows
   // Pairs of bf16 products summed in f32 by one instruction.
   bool pairs =
       w.cpu.avx512Bf16 && xType.isBF16() && (wType.isBF16() || m1::isQuantisedElement(wType));
@@ -148,8 +155,8 @@ struct LinearWriter {
     w.prefetch(pointer, element, w.add(at, kPrefetchBytes * 8 / element.getIntOrFloatBitWidth()));
   }
 
-  /// Calls body(first, width) for the columns first … first+width of a plane of int4 of which
-  /// `count` are there: whole steps, then, where asked for, ever narrower ones.
+  /// Calls body(first, width) for the columns first … first+width of a plane, 32 neighbouring
+  /// columns, of which `count` are there: whole steps, then, where asked for, ever narrower ones.
   template <typename Body> void forPlane(int64_t count, bool narrow, Body body) {
     int64_t first = 0;
     for (; first + step <= count; first += step)
@@ -205,7 +212,7 @@ struct LinearWriter {
       };
       int64_t whole = k / m1::int4Block;
       w.forRange(w.constant(0), w.constant(whole), 1, [&, from = from](Value block) {
-        prefetch(from, i8(), w.mul(block, m1::int4BlockBytes));
+        prefetchBlock(from, block);
         for (int64_t plane = 0; plane < planes; ++plane)
           unpackBlock(block, plane, m1::int4Plane);
       });
@@ -215,10 +222,17 @@ struct LinearWriter {
     return result;
   }
 
+  /// Asks for a later block of a row of integers.
+  void prefetchBlock(Value row, Value block) {
+    const int64_t bytes = isInt4 ? m1::int4BlockBytes : m1::int4Block;
+    for (int64_t line = 0; line < bytes; line += 64)
+      prefetch(row, i8(), w.add(w.mul(block, bytes), line));
+  }
+
   /// `width` columns of a row, packed or not.
   Value loadPiece(const WeightRows &weights, int64_t i, Value block, int64_t plane, int64_t first,
                   int64_t width) {
-    if (weights.element.isInteger(8))
+    if (isInt4 && weights.element.isInteger(8))
       return loadInt4(weights.pointers[i], block, plane, first, width);
     Value at = columnOf(block, plane, first);
     return width == step ? loadStep(weights.pointers[i], weights.element, at)
@@ -231,6 +245,13 @@ struct LinearWriter {
   /// The scale of group `index` of row `i`, an f32 in every lane.
   Value scaleOfGroup(const WeightRows &weights, int64_t i, Value index) {
     Value at = w.add(w.mul(weights.index[i], w.columns("scale")), index);
+    Type type = w.operand("scale").element;
+    if (type.isF16()) {
+      Value half =
+          LLVM::LoadOp::create(w.b, type, w.elementPointer(w.pointer("scale"), type, at), 2);
+      Value halves = vector::BroadcastOp::create(w.b, VectorType::get(w.lanes, type), half);
+      return arith::ExtFOp::create(w.b, w.f32Vector(w.lanes), halves);
+    }
     Value bits = LLVM::LoadOp::create(
         w.b, w.b.getI16Type(), w.elementPointer(w.pointer("scale"), w.b.getI16Type(), at), 2);
     auto i32s = VectorType::get(w.lanes, w.b.getI32Type());
@@ -276,8 +297,8 @@ struct LinearWriter {
     return sums;
   }
 
-  /// The sums over k of rows of int4 with their scales, one f32 for each row and token.
-  llvm::SmallVector<Value> sumsOfInt4(const WeightRows &weights, llvm::ArrayRef<Value> xs) {
+  /// The sums over k of rows of groups with their scales, one f32 for each row and token.
+  llvm::SmallVector<Value> sumsOfGroups(const WeightRows &weights, llvm::ArrayRef<Value> xs) {
     auto rows = static_cast<int64_t>(weights.index.size()),
          tokens = static_cast<int64_t>(xs.size());
     llvm::SmallVector<Value> sums(rows * tokens, w.splat(0.0, w.lanes));
@@ -290,7 +311,7 @@ struct LinearWriter {
           w.constant(0), w.constant(whole), 1, sums, [&](Value block, ValueRange carried) {
             if (weights.prefetched)
               for (Value row : weights.pointers)
-                prefetch(row, i8(), w.mul(block, m1::int4BlockBytes));
+                prefetchBlock(row, block);
             return addBlock(weights, xs, block, all, llvm::SmallVector<Value>(carried));
           });
     Value last = w.constant(whole);
@@ -305,7 +326,7 @@ struct LinearWriter {
         Value index = w.add(w.mul(last, m1::int4Block / group), plane * m1::int4Plane / group);
         for (int64_t i = 0; i < rows; ++i) {
           Value loaded = loadPiece(weights, i, last, plane, first, width);
-          Value scale = w.load(w.pointer("scale"), w.b.getBF16Type(),
+          Value scale = w.load(w.pointer("scale"), w.operand("scale").element,
                                w.add(w.mul(weights.index[i], w.columns("scale")), index), 1);
           for (int64_t j = 0; j < tokens; ++j) {
             Value &sum = sums[j * rows + i];
@@ -323,7 +344,7 @@ struct LinearWriter {
     llvm::SmallVector<Value> xs;
     for (int64_t j = 0; j < tokens; ++j)
       xs.push_back(w.rowPointer("x", w.add(token, j)));
-    storeSums(weights, token, isInt4 ? sumsOfInt4(weights, xs) : sumsOf(weights, xs));
+    storeSums(weights, token, group ? sumsOfGroups(weights, xs) : sumsOf(weights, xs));
   }
 
   /// The sums over k, one f32 for each row and token.
@@ -369,7 +390,7 @@ struct LinearWriter {
     auto rows = static_cast<int64_t>(weights.index.size()),
          tokens = static_cast<int64_t>(sums.size()) / rows;
     for (int64_t i = 0; i < rows; ++i) {
-      Value scale = isInt4 ? Value() : ofRow("scale", weights.index[i]);
+      Value scale = group ? Value() : ofRow("scale", weights.index[i]);
       Value bias = ofRow("bias", weights.index[i]);
       for (int64_t j = 0; j < tokens; ++j) {
         Value result = w.splat(sums[j * rows + i], 1);
@@ -450,6 +471,7 @@ struct LinearWriter {
       for (int64_t value : {k, wide, kTileGroup, kTileChunk, group})
         call.integer(value);
       call.type("weight");
+      call.type("scale");
       call.rows("out");
       call.integer64(w.operand("x").rowStride);
       call.call();

@@ -46,7 +46,7 @@ mk::Domain domainOf(RowDomain rows) { return static_cast<mk::Domain>(rows); }
 int groupOf(const KernelSpec &spec, int64_t k) {
   if (!m1::isInt4Pairs(spec.get("weight").element))
     return 0;
-  return int(m1::int4GroupOf(k, columns(spec, "scale")).value_or(0));
+  return int(m1::groupOf(k, columns(spec, "scale")).value_or(0));
 }
 
 /// The type of an operand that may be absent.
