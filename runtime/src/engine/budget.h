@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <vector>
 
@@ -30,16 +31,33 @@ private:
   std::map<uint32_t, Entry> sizes;
 };
 
-/// How long samples get, in tokens: the chance of an end in each stretch of length, among the
-/// samples that came so far (a life table). Samples that were cut count as far as they came. Where
-/// nothing is known, lengths are spread evenly over the orders of magnitude up to the limit.
+/// Samples by stretch of length, each an eighth longer than the one before: how many came to it,
+/// and how many of those ended in it. Samples that were cut count as far as they came.
+class LifeTable {
+public:
+  /// A sample that got this long; `ended`: by itself.
+  void add(size_t tokens, bool ended);
+  void forget(double share); // of every sample's weight
+  bool empty() const { return came.empty(); }
+  double cameTo(size_t stretch) const { return empty() ? 0 : came[stretch]; }
+  double endedIn(size_t stretch) const { return empty() ? 0 : ends[stretch]; }
+
+private:
+  std::vector<double> came, ends;
+};
+
+/// How long samples get, in tokens: a life table of the samples of all problems, for forecasts of
+/// one sample, and one of each of the last problems, for forecasts of many samples of a problem,
+/// which get about as long as each other. Where nothing is known, lengths are spread evenly over
+/// the orders of magnitude up to the limit.
 class Lengths {
 public:
   /// A sample that got this long; `ended`: by itself.
   void add(size_t tokens, bool ended);
+  /// A problem of which no more samples come; the last 24 that had any are kept.
+  void addProblem(const LifeTable &samples);
 
-  /// What is known, together with samples that still run at these ages, for lengths up to
-  /// `horizon`. `limit`: tokens of a sample at most.
+  /// How long samples get, up to a horizon.
   class Table {
   public:
     /// The chance that a sample of this age gets longer than `age + more`.
@@ -54,16 +72,31 @@ public:
   private:
     friend class Lengths;
     double at(double length) const {
-      const double cell = length / width;
+      const double cell = length * perToken;
       return cell >= double(survival.size()) ? 0 : survival[size_t(cell)];
     }
-    std::vector<double> survival; // by cell of `width` tokens; beyond the last one nothing survives
-    double width = 1;
+    std::vector<double> survival; // by cell; beyond the last one nothing survives
+    double perToken = 1;          // cells
   };
+  /// What all samples say, together with those that still run at these ages, for lengths up to
+  /// `horizon`. `limit`: tokens of a sample at most.
   Table table(const std::vector<size_t> &runningAges, size_t limit, double horizon) const;
 
+  /// A way that a problem's samples may go, and the chance of it; given that way they are
+  /// independent of each other.
+  struct Way {
+    double chance;
+    Table table;
+  };
+  /// The ways of a problem of which samples have ended and others run at these ages: those of the
+  /// last problems and, in the place of one more, a length within each doubling up to the limit.
+  /// Chances are by Bayes' rule; they add up to 1.
+  std::vector<Way> ways(const LifeTable &ofEnded, const std::vector<size_t> &runningAges,
+                        size_t limit, double horizon) const;
+
 private:
-  std::vector<double> came, ends; // by stretch: samples that came through or ended in it
+  LifeTable all;
+  std::deque<LifeTable> problems;
 };
 
 /// What a plan depends on.
@@ -74,7 +107,8 @@ struct BudgetSituation {
   uint32_t places = 0;      // samples that may run at once, running ones included
   uint32_t others = 0;      // sequences of other requests in each step
   size_t limit = 0;         // tokens of a sample at most
-  uint32_t ended = 0;       // samples of it that have ended
+  uint32_t ended = 0;       // samples of it that have ended by themselves
+  LifeTable lengths;        // of its samples that have ended or were cut
 };
 
 struct BudgetPlan {
@@ -83,11 +117,11 @@ struct BudgetPlan {
   double ends = 0;        // samples that end in time, as expected
 };
 
-/// The plan whose ends are worth most to a vote (worthOfEnds). Samples that have not begun are
-/// taken to get about equally long, as those of one problem do: more of them at once do not help
-/// where the time is too short for any. A place that comes free is taken by another sample as long
-/// as there are some. Samples that run go before new ones, and none is begun that would end in time
-/// with a chance below leastChance: nothing runs and nothing starts when it is too late for any.
+/// The plan whose ends are worth most to a vote (worthOfEnds), averaged over the ways that the
+/// problem's samples may go: where the time is too short for any, more of them at once do not help.
+/// A place that comes free is taken by another sample as long as there are some. Samples that run
+/// go before new ones, and none is begun that would end in time with a chance below leastChance:
+/// nothing runs and nothing starts when it is too late for any.
 BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
                       const Lengths &lengths);
 constexpr double leastChance = 0.05;

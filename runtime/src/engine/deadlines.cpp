@@ -54,6 +54,7 @@ BudgetSituation Engine::situationOf(const RequestState &request, Clock::time_poi
   situation.places -= std::min(situation.places, situation.others);
   situation.limit = request.request.maxNewTokens;
   situation.ended = request.ends;
+  situation.lengths = request.lengths;
   return situation;
 }
 

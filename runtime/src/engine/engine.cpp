@@ -276,8 +276,12 @@ void Engine::learnLength(Track &track, FinishReason reason) {
     return;
   const bool byItself = reason == FinishReason::stopToken || reason == FinishReason::stopString ||
                         reason == FinishReason::length;
+  auto learn = [&](size_t tokens, bool ended) {
+    lengths.add(tokens, ended);
+    track.request->lengths.add(tokens, ended);
+  };
   if (track.closed) {
-    lengths.add(track.thought, false);
+    learn(track.thought, false);
     const double said =
         double(track.generated - track.thought) - double(track.request->request.closeTokens.size());
     constexpr double newestShare = 0.1;
@@ -287,10 +291,10 @@ void Engine::learnLength(Track &track, FinishReason reason) {
     answers += reason == FinishReason::stopToken || reason == FinishReason::stopString ||
                reason == FinishReason::cancelled;
   } else if (byItself) {
-    lengths.add(track.generated, true);
+    learn(track.generated, true);
     ++track.request->ends;
   } else if (track.generated > 0) {
-    lengths.add(track.generated, false);
+    learn(track.generated, false);
   }
 }
 
@@ -334,9 +338,13 @@ void Engine::retireEnded() {
     }
   }
   requests.erase(std::remove_if(requests.begin(), requests.end(),
-                                [](auto &request) {
-                                  return request->active.empty() && request->probes.empty() &&
-                                         request->unstarted() == 0;
+                                [this](auto &request) {
+                                  const bool over = request->active.empty() &&
+                                                    request->probes.empty() &&
+                                                    request->unstarted() == 0;
+                                  if (over)
+                                    lengths.addProblem(request->lengths);
+                                  return over;
                                 }),
                  requests.end());
 }

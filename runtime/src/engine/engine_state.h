@@ -76,6 +76,7 @@ struct Engine::RequestState {
   uint64_t plannedAt = UINT64_MAX; // counters.steps
   uint32_t plannedEnds = 0;        // samples that had ended
   uint32_t ends = 0;               // samples that ended by themselves
+  LifeTable lengths;               // of samples that ended or were cut
   bool closing = false; // its samples close, or were dropped; what is left ends at the deadline
   bool cancelled = false;
   uint32_t reusedTokens = 0; // of the prompt, when it was first begun
