@@ -300,13 +300,6 @@ Cost Workload::stepCost() const {
   return total;
 }
 
-const char *Workload::nameOf(uint32_t index) const {
-  const schema::CommandHolder &command = *function().commands()->Get(index);
-  const flatbuffers::String *name = command.command_as_Gemm() ? command.command_as_Gemm()->name()
-                                                              : command.command_as_Launch()->name();
-  return name ? name->c_str() : "";
-}
-
 std::string Workload::kernelOf(uint32_t index) const {
   const schema::CommandHolder &command = *function().commands()->Get(index);
   if (const schema::Gemm *gemm = command.command_as_Gemm())
