@@ -109,11 +109,11 @@ Status Engine::applyDeadlines() {
     return {};
   while (!flights.empty()) // what is fed to close a sample comes after its last token
     M1_TRY(land());
-  const Clock::time_point landed = options.now();
+  const Clock::time_point then = options.now();
   for (RequestState *request : due) {
     // A sample closes once it has said something, now or later (accept); whatever is there at the
     // deadline ends.
-    const bool over = landed >= request->deadline;
+    const bool over = then >= request->deadline;
     request->closing = true;
     dropProbes(*request);
     for (auto &track : request->active)
