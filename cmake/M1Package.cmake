@@ -1,6 +1,7 @@
 # Packages: `cpack` in a build directory makes .tar.gz and .deb files, the runtime with its tools and, where it is built, the compiler apart.
 install(FILES packaging/m1-serve@.service DESTINATION lib/systemd/system COMPONENT runtime)
-install(FILES README.md CHANGELOG.md docs/serving.md docs/install.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime)
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT runtime PATTERN *.sh EXCLUDE)
 
 set(CPACK_PACKAGE_NAME m1-runtime)
 set(CPACK_PACKAGE_VENDOR "M1 Runtime")

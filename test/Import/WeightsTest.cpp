@@ -1,6 +1,7 @@
 // Weights as they are streamed from safetensors files: conversion, transforms, joins, tables, and
 // what is reported.
 #include "m1c/Weights.h"
+#include "../Support/TemporaryDirectory.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
@@ -11,9 +12,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <limits>
-#include <unistd.h>
 
 using namespace mlir;
 using namespace m1c;
@@ -32,8 +31,6 @@ public:
   };
 
   explicit Checkpoint(const std::vector<Tensor> &tensors) {
-    char pattern[] = "/tmp/m1-weights-XXXXXX";
-    directory = mkdtemp(pattern);
     std::string header = "{", body;
     for (const Tensor &tensor : tensors) {
       header += (header.size() > 1 ? ",\"" : "\"") + tensor.name + "\":{\"dtype\":\"" +
@@ -44,16 +41,12 @@ public:
     }
     header += "}";
     uint64_t size = header.size();
-    std::ofstream file(path(), std::ios::binary);
-    file << std::string(reinterpret_cast<char *>(&size), 8) << header << body;
-  }
-  ~Checkpoint() {
-    unlink(path().c_str());
-    rmdir(directory.c_str());
+    directory.write("model.safetensors",
+                    std::string(reinterpret_cast<char *>(&size), 8) + header + body);
   }
 
-  std::string path() const { return directory + "/model.safetensors"; }
-  std::string directory;
+  std::string path() const { return directory / "model.safetensors"; }
+  m1test::TemporaryDirectory directory;
 };
 
 class Weights : public ::testing::Test {
@@ -72,7 +65,7 @@ protected:
     Checkpoint checkpoint(tensors);
     CheckpointData data;
     auto error = [&] { return emitError(UnknownLoc::get(&context)); };
-    if (failed(data.open(checkpoint.directory, error)))
+    if (failed(data.open(checkpoint.directory.path, error)))
       return std::nullopt;
     OwningOpRef<ModuleOp> module =
         parseSourceString<ModuleOp>("m1.weight @w : " + declaration, &context);

@@ -1,9 +1,7 @@
+#include "../Support/TemporaryDirectory.h"
 #include "cpu/host_limits.h"
 #include <cstdlib>
-#include <fstream>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 using namespace m1rt;
 
@@ -12,25 +10,10 @@ namespace {
 /// A hierarchy of control groups: root, root/outer, root/outer/inner.
 class HostLimits : public ::testing::Test {
 protected:
-  void SetUp() override {
-    std::string pattern = ::testing::TempDir() + "m1-cgroup-XXXXXX";
-    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
-    root = pattern;
-    mkdir((root + "/outer").c_str(), 0700);
-    mkdir((root + "/outer/inner").c_str(), 0700);
-  }
-  void TearDown() override {
-    for (const std::string &path : written)
-      unlink(path.c_str());
-    for (const char *directory : {"/outer/inner", "/outer", ""})
-      rmdir((root + directory).c_str());
-  }
-  void write(const std::string &path, const std::string &text) {
-    written.push_back(root + path);
-    std::ofstream(root + path) << text;
-  }
-  std::string root;
-  std::vector<std::string> written;
+  void SetUp() override { std::filesystem::create_directories(root + "/outer/inner"); }
+  void write(const std::string &path, const std::string &text) { directory.write(path, text); }
+  m1test::TemporaryDirectory directory;
+  const std::string &root = directory.path;
 };
 
 // The tightest quota of the group and its parents counts, rounded up to whole processors; "max" is

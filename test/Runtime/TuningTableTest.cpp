@@ -124,7 +124,7 @@ TEST(TuningTable, KnowsWhereCodeRuns) {
 
 // Products of nearly as many rows share an algorithm; those of padded decode steps are among the
 // numbers that cuBLASLt is asked about.
-TEST(TuningTable, RowsThatShareAnAlgorithm) {
+TEST(ProposedRows, ShareAnAlgorithm) {
   using m1rt::cuda::GemmLibrary;
   uint32_t last = 0, sizes = 0;
   for (uint32_t rows = 1; rows <= 8192; ++rows) {

@@ -2,6 +2,7 @@
 """What cpack makes is enough to compile and serve: package_test.py BIN_DIR BUILD_DIR CPACK. The packages are unpacked into a scratch root and used there."""
 import glob
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,10 @@ class Packages(unittest.TestCase):
         running = server.Server(programs, server.tiny_reasoner(programs))
         self.assertEqual(running.chat("What is 2+3?", max_tokens=3)["usage"]["completion_tokens"], 3)
         self.assertEqual(running.close(), 0)
+        documents = os.path.join(root, "share", "doc", "m1-runtime")
+        with open(os.path.join(documents, "README.md")) as file:
+            pages = re.findall(r"\]\(((?:docs/|LICENSE)[^)#]*)", file.read())
+        self.assertEqual([page for page in pages if not os.path.exists(os.path.join(documents, page))], [])
         with open(os.path.join(root, "lib", "systemd", "system", "m1-serve@.service")) as file:
             unit = file.read()
         self.assertIn("ExecStart=/usr/bin/m1-serve", unit)

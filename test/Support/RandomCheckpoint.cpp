@@ -23,16 +23,6 @@ uint64_t testSeed() {
   return seed;
 }
 
-TemporaryDirectory::TemporaryDirectory() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "m1-test-XXXXXX").string();
-  path = mkdtemp(pattern.data()) ? pattern : "";
-}
-TemporaryDirectory::~TemporaryDirectory() {
-  std::error_code ignored;
-  if (!path.empty())
-    std::filesystem::remove_all(path, ignored);
-}
-
 double relativeError(const double *got, const std::vector<double> &want) {
   double mean = 0, variance = 0, worst = 0;
   for (double v : want)
@@ -254,50 +244,6 @@ private:
 };
 
 } // namespace
-
-Checkpoint readCheckpoint(const std::string &directory) {
-  auto read = [&](const char *name) {
-    std::ifstream file(directory + "/" + name);
-    return file ? nlohmann::json::parse(file) : nlohmann::json();
-  };
-  nlohmann::json config = read("config.json"), mamba = read("mamba_config.json");
-  Checkpoint c;
-  c.tensors = readSafetensors(directory + "/model.safetensors");
-  c.layers = config["num_hidden_layers"];
-  c.hidden = config["hidden_size"];
-  c.intermediate = config["intermediate_size"];
-  c.vocabulary = config["vocab_size"];
-  c.heads = config["num_attention_heads"];
-  c.kvHeads = config["num_key_value_heads"];
-  c.headDim = config.value("head_dim", c.hidden / c.heads);
-  c.eps = config["rms_norm_eps"];
-  c.tied = config["tie_word_embeddings"];
-  const nlohmann::json &rope =
-      config.contains("rope_parameters") ? config["rope_parameters"] : config["rope_scaling"];
-  c.theta = config.contains("rope_parameters") ? rope["rope_theta"] : config["rope_theta"];
-  c.scaled = rope.is_object() && rope["rope_type"] == "llama3";
-  if (c.scaled) {
-    c.factor = rope["factor"];
-    c.low = rope["low_freq_factor"];
-    c.high = rope["high_freq_factor"];
-    c.original = rope["original_max_position_embeddings"];
-  }
-  c.isAttention.assign(c.layers, mamba.is_null());
-  c.kind = config["model_type"] == "qwen2" ? Checkpoint::Kind::qwen2 : Checkpoint::Kind::llama;
-  if (mamba.is_null())
-    return c;
-  for (int64_t layer : mamba["attn_layers"])
-    c.isAttention[layer] = true;
-  c.dInner = mamba["d_inner"];
-  c.dXb = mamba["d_xb"];
-  c.kind = Checkpoint::Kind::mamba1;
-  for (const auto &[name, tensor] : c.tensors)
-    if (name.find("mamba.dt_bias") != std::string::npos)
-      c.kind = Checkpoint::Kind::mamba2;
-  c.dState = mamba["ssm_cfg"].value("d_state", c.kind == Checkpoint::Kind::mamba2 ? 128 : 16);
-  c.dtRank = (c.hidden + 15) / 16;
-  return c;
-}
 
 Checkpoint drawCheckpoint(uint64_t seed) { return Draw(seed).run(); }
 

@@ -3,6 +3,7 @@
 #define M1_TEST_SUPPORT_RANDOMCHECKPOINT_H
 
 #include "Safetensors.h"
+#include "TemporaryDirectory.h"
 #include <random>
 
 namespace m1test {
@@ -62,9 +63,6 @@ struct Checkpoint {
   void write(const std::string &directory) const;
 };
 
-/// A checkpoint in one safetensors file, as far as the goldens need: no defaults beyond theirs.
-Checkpoint readCheckpoint(const std::string &directory);
-
 /// The same seed draws the same checkpoint.
 Checkpoint drawCheckpoint(uint64_t seed);
 
@@ -87,16 +85,6 @@ double relativeError(const std::vector<double> &got, const std::vector<double> &
 /// |got - want| / |want| in the Euclidean norm: for roundings, whose largest of many values says
 /// more about how many there are.
 double normError(const std::vector<double> &got, const std::vector<double> &want);
-
-/// A directory that is removed at the end of its scope.
-class TemporaryDirectory {
-public:
-  TemporaryDirectory();
-  ~TemporaryDirectory();
-  TemporaryDirectory(const TemporaryDirectory &) = delete;
-  std::string operator/(const std::string &name) const { return path + "/" + name; }
-  std::string path;
-};
 
 } // namespace m1test
 

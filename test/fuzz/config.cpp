@@ -1,16 +1,16 @@
 // config.json: refused with a message, or a module that verifies, with dummy weights.
+#include "../Support/TemporaryDirectory.h"
 #include "fuzz.h"
 #include "m1c/Import.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/Diagnostics.h"
 #include "mlir/IR/Verifier.h"
-#include <fstream>
 
 using namespace mlir;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const fuzz::Directory directory;
-  std::ofstream(directory.path() + "/config.json", std::ios::binary) << fuzz::text(data, size);
+  static const m1test::TemporaryDirectory directory;
+  directory.write("config.json", fuzz::text(data, size));
   MLIRContext context(MLIRContext::Threading::DISABLED);
   std::string message;
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   options.activationType = options.stateType = options.kvType = Float32Type::get(&context);
   options.dummy = true;
   m1c::CheckpointData checkpoint;
-  auto module = m1c::importCheckpoint(context, directory.path(), options, checkpoint);
+  auto module = m1c::importCheckpoint(context, directory.path, options, checkpoint);
   if (failed(module))
     FUZZ_CHECK(!message.empty());
   else

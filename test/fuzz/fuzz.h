@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <string>
 #include <string_view>
 #include <sys/mman.h>
@@ -45,22 +44,6 @@ public:
 
 private:
   int descriptor;
-  std::string name;
-};
-
-/// A directory of the process, removed at its end.
-class Directory {
-public:
-  Directory() {
-    name = std::filesystem::temp_directory_path() / "m1-fuzz-XXXXXX";
-    FUZZ_CHECK(mkdtemp(name.data()));
-  }
-  ~Directory() { std::filesystem::remove_all(name); }
-  Directory(const Directory &) = delete;
-  Directory &operator=(const Directory &) = delete;
-  const std::string &path() const { return name; }
-
-private:
   std::string name;
 };
 

@@ -4,6 +4,7 @@
 // Usage: mutate-NAME RUNS SEED LENGTH DICTIONARY SEEDS...   (files, or directories of them)
 #include "fuzz.h"
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>

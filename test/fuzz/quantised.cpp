@@ -1,7 +1,7 @@
 // model.safetensors of quantised weights: refused with a message, or every row of what is accepted
 // can be dequantised. The first byte chooses what config.json says.
+#include "../Support/TemporaryDirectory.h"
 #include "checkpoint.h"
-#include <fstream>
 #include <vector>
 
 namespace {
@@ -23,13 +23,12 @@ constexpr const char *configs[] = {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size == 0)
     return 0;
-  static const fuzz::Directory directory;
-  std::ofstream(directory.path() + "/config.json")
-      << R"({"quantization_config": )" << configs[data[0] % std::size(configs)] << "}";
-  std::ofstream(directory.path() + "/model.safetensors", std::ios::binary)
-      << fuzz::text(data + 1, size - 1);
+  static const m1test::TemporaryDirectory directory;
+  directory.write("config.json", std::string(R"({"quantization_config": )") +
+                                     configs[data[0] % std::size(configs)] + "}");
+  directory.write("model.safetensors", fuzz::text(data + 1, size - 1));
   m1c::CheckpointData checkpoint;
-  if (!fuzz::opens(directory.path(), checkpoint))
+  if (!fuzz::opens(directory.path, checkpoint))
     return 0;
   for (const m1c::SourceTensor &tensor : checkpoint.getTensors()) {
     if (!tensor.code)

@@ -1,13 +1,12 @@
 // model.safetensors: refused with a message that names it, or tensors that lie within the file.
+#include "../Support/TemporaryDirectory.h"
 #include "checkpoint.h"
-#include <fstream>
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  static const fuzz::Directory directory;
-  std::ofstream(directory.path() + "/model.safetensors", std::ios::binary)
-      << fuzz::text(data, size);
+  static const m1test::TemporaryDirectory directory;
+  directory.write("model.safetensors", fuzz::text(data, size));
   m1c::CheckpointData checkpoint;
-  if (!fuzz::opens(directory.path(), checkpoint))
+  if (!fuzz::opens(directory.path, checkpoint))
     return 0;
   char sum = 0;
   for (const m1c::SourceTensor &tensor : checkpoint.getTensors()) {

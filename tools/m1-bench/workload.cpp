@@ -258,9 +258,11 @@ Cost Workload::costOf(uint32_t index) const {
     const size_t at = kernel.rfind(word);
     return at == std::string::npos ? 0ul : std::strtoul(&kernel[at + word.size()], nullptr, 10);
   };
-  const unsigned long most = numberBehind("_to_"), fewest = numberBehind("_from_");
-  if ((most && what.sequences > most) || what.sequences < fewest)
-    return Cost();
+  if (begins("selective_scan")) {
+    const unsigned long most = numberBehind("_to_"), fewest = numberBehind("_from_");
+    if ((most && what.sequences > most) || what.sequences < fewest)
+      return Cost();
+  }
   // addOperand counted the one position that is written; attention reads all of them, but in a
   // prefill it reads what it just wrote.
   const double common = commonTokens(), once = common / what.sequences;
@@ -296,13 +298,6 @@ Cost Workload::stepCost() const {
     total.weightBytes += weights.weightBytes;
   }
   return total;
-}
-
-const char *Workload::nameOf(uint32_t index) const {
-  const schema::CommandHolder &command = *function().commands()->Get(index);
-  const flatbuffers::String *name = command.command_as_Gemm() ? command.command_as_Gemm()->name()
-                                                              : command.command_as_Launch()->name();
-  return name ? name->c_str() : "";
 }
 
 std::string Workload::kernelOf(uint32_t index) const {

@@ -51,7 +51,6 @@ public:
   /// commands use count once there.
   Cost costOf(uint32_t command) const;
   Cost stepCost() const;
-  const char *nameOf(uint32_t command) const;
   /// The kernel's symbol, or "gemm".
   std::string kernelOf(uint32_t command) const;
 

@@ -33,6 +33,89 @@ private:
   std::string current;
 };
 
+struct Arguments {
+  m1c::CompileOptions options;
+  std::string weights = "embed";
+  bool timing = false, remarks = false;
+};
+
+/// Which flags contradict each other, or would be without effect; takes --weights apart. Empty when
+/// there is nothing to say.
+std::string check(const CLI::App &app, Arguments *arguments) {
+  m1c::CompileOptions &options = arguments->options;
+  const std::string &weights = arguments->weights;
+  if (m1c::isArtifact(options.model))
+    for (const char *flag : {"--activation-type", "--state-type", "--kv-type", "--max-context"})
+      if (app.count(flag) > 0)
+        return std::string(flag) + ": is that of the module which the artifact " + options.model +
+               " holds";
+  if (weights.rfind("dummy:", 0) == 0) {
+    const std::string seed = weights.substr(6);
+    if (seed.empty() || seed.size() > 19 ||
+        seed.find_first_not_of("0123456789") != std::string::npos)
+      return "--weights: the seed in '" + weights + "' is not a number";
+    options.weights = m1c::WeightStorage::dummy;
+    options.dummySeed = std::stoull(seed);
+  } else if (weights == "external") {
+    options.weights = m1c::WeightStorage::external;
+  } else if (weights != "embed") {
+    return "--weights: unknown mode '" + weights + "'; known are embed, external, dummy:SEED";
+  }
+  if (app.count("--quantize-keep") > 0 &&
+      (options.quantize.empty() || options.quantize == "none"))
+    return "--quantize-keep needs --quantize";
+  if (!options.calibrate.empty() && options.quantize.rfind("int4", 0) != 0)
+    return "--calibrate needs --quantize int4: the scales of int8 and fp8 follow from the largest "
+           "value of a row";
+  if (!options.calibrate.empty() &&
+      (options.weights == m1c::WeightStorage::dummy || m1c::isArtifact(options.model)))
+    return "--calibrate runs the model of a checkpoint, with its weights and tokenizer";
+  if (!options.quantize.empty() && !options.passPipeline.empty())
+    return "--quantize has no effect with --pass-pipeline; name m1-quantize-weights there";
+  if (!options.tuning.empty() && options.emit != m1c::Emit::artifact)
+    return "--tuning needs --emit artifact, which is what holds the table";
+  if (options.emit == m1c::Emit::artifact && (options.output.empty() || options.output == "-"))
+    return "an artifact needs -o OUT.m1a";
+  return "";
+}
+
+bool run(const Arguments &arguments) {
+  Progress progress;
+  std::vector<std::pair<std::string, double>> times;
+  auto say = [&](const char *kind, llvm::StringRef message) {
+    progress.clear();
+    std::fprintf(stderr, "m1-compile: %s: %s\n", kind, message.str().c_str());
+  };
+  m1c::CompileListener listener;
+  listener.stageBegins = [&](llvm::StringRef stage) { progress.stage(stage); };
+  listener.stageEnds = [&](llvm::StringRef stage, double seconds) {
+    times.push_back({stage.str(), seconds});
+  };
+  listener.weightsWritten = [&](uint64_t done, uint64_t total) { progress.weights(done, total); };
+  listener.diagnostic = [&](bool isWarning, llvm::StringRef message) {
+    say(isWarning ? "warning" : "error", message);
+  };
+  listener.note = [&](llvm::StringRef message) { say("note", message); };
+  if (arguments.remarks)
+    listener.remark = [&](llvm::StringRef message) { say("remark", message); };
+  m1c::ArtifactSizes sizes;
+  const bool ok = m1c::compile(arguments.options, listener, &sizes);
+  progress.clear();
+  if (arguments.timing) {
+    double total = 0;
+    for (auto &[stage, seconds] : times) {
+      std::fprintf(stderr, "%-10s %8.3f s\n", stage.c_str(), seconds);
+      total += seconds;
+    }
+    std::fprintf(stderr, "%-10s %8.3f s\n", "total", total);
+    if (ok && arguments.options.emit == m1c::Emit::artifact)
+      std::fprintf(stderr, "module %llu, code %llu, weights %llu, file %llu bytes\n",
+                   (unsigned long long)sizes.module, (unsigned long long)sizes.code,
+                   (unsigned long long)sizes.weights, (unsigned long long)sizes.file);
+  }
+  return ok;
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
@@ -46,10 +129,10 @@ int main(int argc, char **argv) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast)
       ->always_capture_default();
 
-  m1c::CompileOptions options;
+  Arguments arguments;
+  m1c::CompileOptions &options = arguments.options;
   options.producer = "m1-compile " M1_VERSION;
-  std::string weights = "embed", emit = "artifact";
-  bool timing = false, remarks = false;
+  std::string emit = "artifact";
   const std::map<std::string, m1c::Emit> emits = {{"m1", m1c::Emit::m1},
                                                   {"m1-optimized", m1c::Emit::m1Optimized},
                                                   {"plan", m1c::Emit::plan},
@@ -98,11 +181,10 @@ int main(int argc, char **argv) {
       ->check(CLI::IsMember({"int8", "int8:32", "int8:64", "int8:128", "fp8", "int4", "int4:32",
                              "int4:64", "int4:128", "none"}))
       ->default_str("");
-  CLI::Option *quantizeKeep =
-      app.add_option("--quantize-keep", options.quantizeKeep,
-                     "Regular expression of names of weights that --quantize leaves as they are")
-          ->type_name("REGEX")
-          ->default_str("");
+  app.add_option("--quantize-keep", options.quantizeKeep,
+                 "Regular expression of names of weights that --quantize leaves as they are")
+      ->type_name("REGEX")
+      ->default_str("");
   app.add_option("--calibrate", options.calibrate,
                  "Text that the model is to be good at, for the scales of int4: a JSON object a "
                  "line with \"prompt\", \"messages\" or \"text\". An error in a column counts by "
@@ -110,7 +192,7 @@ int main(int argc, char **argv) {
       ->type_name("FILE.jsonl")
       ->default_str("");
   app.add_option(
-         "--weights", weights,
+         "--weights", arguments.weights,
          "embed, external (checkpoint files stay where they are) or dummy:SEED (for benchmarks)")
       ->type_name("MODE");
   app.add_option("--allow-external", options.allowExternal,
@@ -135,7 +217,7 @@ int main(int argc, char **argv) {
       ->default_str("");
   app.add_flag("--print-ir-after-all", options.printIrAfterAll, "The same after every pass")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  app.add_flag("--remarks", remarks, "Say what could not be fused, and why")
+  app.add_flag("--remarks", arguments.remarks, "Say what could not be fused, and why")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("--tuning", options.tuning,
                  "Table that m1-bench --tune wrote, for the artifact to hold; several times for "
@@ -149,88 +231,16 @@ int main(int argc, char **argv) {
       ->envname("M1_CACHE");
   app.add_option("--save-temps", options.saveTemps, "Directory for the text of every stage")
       ->type_name("DIR");
-  app.add_flag("--timing", timing, "Print the time of every stage")
+  app.add_flag("--timing", arguments.timing, "Print the time of every stage")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   int exitCode = 0;
   if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;
 
-  auto usageError = [](const std::string &message) {
-    return m1tool::usageError("m1-compile", message);
-  };
   options.emit = emits.at(emit);
-  if (m1c::isArtifact(options.model))
-    for (const char *flag : {"--activation-type", "--state-type", "--kv-type", "--max-context"})
-      if (app.count(flag) > 0)
-        return usageError(std::string(flag) + ": is that of the module which the artifact " +
-                          options.model + " holds");
-  if (weights.rfind("dummy:", 0) == 0) {
-    const std::string seed = weights.substr(6);
-    if (seed.empty() || seed.size() > 19 ||
-        seed.find_first_not_of("0123456789") != std::string::npos)
-      return usageError("--weights: the seed in '" + weights + "' is not a number");
-    options.weights = m1c::WeightStorage::dummy;
-    options.dummySeed = std::stoull(seed);
-  } else if (weights == "external") {
-    options.weights = m1c::WeightStorage::external;
-  } else if (weights != "embed") {
-    return usageError("--weights: unknown mode '" + weights +
-                      "'; known are embed, external, dummy:SEED");
-  }
-  if (quantizeKeep->count() && (options.quantize.empty() || options.quantize == "none"))
-    return usageError("--quantize-keep needs --quantize");
-  if (!options.calibrate.empty() && options.quantize.rfind("int4", 0) != 0)
-    return usageError("--calibrate needs --quantize int4: the scales of int8 and fp8 follow from "
-                      "the largest value of a row");
-  if (!options.calibrate.empty() &&
-      (options.weights == m1c::WeightStorage::dummy || m1c::isArtifact(options.model)))
-    return usageError("--calibrate runs the model of a checkpoint, with its weights and tokenizer");
-  if (!options.quantize.empty() && !options.passPipeline.empty())
-    return usageError("--quantize has no effect with --pass-pipeline; name m1-quantize-weights "
-                      "there");
-  if (!options.tuning.empty() && options.emit != m1c::Emit::artifact)
-    return usageError("--tuning needs --emit artifact, which is what holds the table");
-  if (options.emit == m1c::Emit::artifact && (options.output.empty() || options.output == "-"))
-    return usageError("an artifact needs -o OUT.m1a");
+  if (std::string mistake = check(app, &arguments); !mistake.empty())
+    return m1tool::usageError("m1-compile", mistake);
   if (options.output.empty())
     options.output = "-";
-
-  Progress progress;
-  std::vector<std::pair<std::string, double>> times;
-  m1c::CompileListener listener;
-  listener.stageBegins = [&](llvm::StringRef stage) { progress.stage(stage); };
-  listener.stageEnds = [&](llvm::StringRef stage, double seconds) {
-    times.push_back({stage.str(), seconds});
-  };
-  listener.weightsWritten = [&](uint64_t done, uint64_t total) { progress.weights(done, total); };
-  listener.diagnostic = [&](bool isWarning, llvm::StringRef message) {
-    progress.clear();
-    std::fprintf(stderr, "m1-compile: %s: %s\n", isWarning ? "warning" : "error",
-                 message.str().c_str());
-  };
-  listener.note = [&](llvm::StringRef message) {
-    progress.clear();
-    std::fprintf(stderr, "m1-compile: note: %s\n", message.str().c_str());
-  };
-  if (remarks)
-    listener.remark = [&](llvm::StringRef message) {
-      progress.clear();
-      std::fprintf(stderr, "m1-compile: remark: %s\n", message.str().c_str());
-    };
-  m1c::ArtifactSizes sizes;
-  bool ok = m1c::compile(options, listener, &sizes);
-  progress.clear();
-  if (timing) {
-    double total = 0;
-    for (auto &[stage, seconds] : times) {
-      std::fprintf(stderr, "%-10s %8.3f s\n", stage.c_str(), seconds);
-      total += seconds;
-    }
-    std::fprintf(stderr, "%-10s %8.3f s\n", "total", total);
-    if (ok && options.emit == m1c::Emit::artifact)
-      std::fprintf(stderr, "module %llu, code %llu, weights %llu, file %llu bytes\n",
-                   (unsigned long long)sizes.module, (unsigned long long)sizes.code,
-                   (unsigned long long)sizes.weights, (unsigned long long)sizes.file);
-  }
-  return ok ? 0 : 1;
+  return run(arguments) ? 0 : 1;
 }

@@ -209,16 +209,16 @@ int main(int argc, char **argv) {
       ->capture_default_str();
   auto *special = app.add_flag(
       "--add-special", addSpecial,
-      "add the tokens of the post-processor's template (such as the begin-of-text token)");
-  auto *back = app.add_flag("--decode", decode, "turn ids into text instead");
-  app.add_flag("--skip-special", skipSpecial, "with --decode: leave special tokens out")
+      "Add the tokens of the post-processor's template (such as the begin-of-text token)");
+  auto *back = app.add_flag("--decode", decode, "Turn ids into text instead");
+  app.add_flag("--skip-special", skipSpecial, "With --decode: leave special tokens out")
       ->needs(back);
   auto *benchmarkFlag =
       app.add_flag("--benchmark", runBenchmark,
-                   "measure loading and encoding of the input instead of writing ids");
+                   "Measure loading and encoding of the input instead of writing ids");
   back->excludes(special)->excludes(benchmarkFlag);
   app.add_flag("--always-regex", alwaysRegex,
-               "run every pattern in PCRE2, also where there is a faster matcher");
+               "Run every pattern in PCRE2, also where there is a faster matcher");
   app.set_version_flag("--version", std::string("m1-tokenize " M1_VERSION));
   int exitCode = 0;
   if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))

@@ -99,23 +99,22 @@ void Engine::planBudgets() {
 }
 
 Status Engine::applyDeadlines() {
-  Clock::time_point now = options.now();
-  auto due = [&](auto &request) {
-    return request->hasDeadline &&
-           (now >= request->deadline ||
-            (!request->closing && now >= closingTime(*request) && worthClosing(*request, now)));
-  };
-  if (std::none_of(requests.begin(), requests.end(), due))
+  const Clock::time_point now = options.now();
+  std::vector<RequestState *> due;
+  for (auto &request : requests)
+    if (request->hasDeadline &&
+        (now >= request->deadline ||
+         (!request->closing && now >= closingTime(*request) && worthClosing(*request, now))))
+      due.push_back(request.get());
+  if (due.empty())
     return {};
   while (!flights.empty()) // what is fed to close a sample comes after its last token
     M1_TRY(land());
-  now = options.now();
-  for (auto &request : requests) {
-    if (!due(request))
-      continue;
+  const Clock::time_point then = options.now();
+  for (RequestState *request : due) {
     // A sample closes once it has said something, now or later (accept); whatever is there at the
     // deadline ends.
-    const bool over = now >= request->deadline;
+    const bool over = then >= request->deadline;
     request->closing = true;
     dropProbes(*request);
     for (auto &track : request->active)

@@ -167,7 +167,7 @@ struct EngineOptions {
   uint32_t shortestPrefix = 16; // fewer tokens are computed again sooner than reused
   // Of maxRunning, places for probes alone. Probes take others only while no sample waits for one.
   uint32_t probePlaces = 0;
-  // Requests with a time budget run as many samples at once as end the most of them (budget.h);
+  // Requests with a time budget run as many samples at once as their vote gains most by (budget.h);
   // otherwise as many as there are places.
   bool planBudgets = true;
   // Tells the time, by which steps are measured and deadlines kept.

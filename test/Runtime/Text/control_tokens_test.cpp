@@ -1,4 +1,5 @@
 // Messages forge no turns: what they spell of control tokens stays text, through any template.
+#include "../../Support/TemporaryDirectory.h"
 #include "template/chat_template.h"
 #include "text/control_tokens.h"
 #include "tokenizer/prepare.h"
@@ -8,8 +9,6 @@
 
 #include <algorithm>
 #include <fstream>
-
-#include <unistd.h>
 
 using namespace m1rt;
 using Json = nlohmann::json;
@@ -51,13 +50,10 @@ struct Model {
                                       {"normalized", normalised},
                                       {"special", special}});
     }
-    char folder[] = "/tmp/m1-control-XXXXXX";
-    const std::string path = mkdtemp(folder) + std::string("/tokenizer.json");
-    std::ofstream(path) << json.dump();
+    const m1test::TemporaryDirectory folder;
+    const std::string path = folder.write("tokenizer.json", json.dump());
     std::string error;
     EXPECT_TRUE(prepareTokenizer(path, "", prepared, error)) << error;
-    unlink(path.c_str());
-    rmdir(folder);
     tokenizer = Tokenizer::load(prepared.data, error);
     EXPECT_TRUE(tokenizer) << error;
     chat = ChatTemplate::parse(source, error);

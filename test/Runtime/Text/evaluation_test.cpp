@@ -1,5 +1,6 @@
 // m1-eval without a model: datasets, records that survive interruption, statistics, and runs
 // through a stand-in sampler.
+#include "../../Support/TemporaryDirectory.h"
 #include "evaluation.h"
 #include "html.h"
 #include "input.h"
@@ -16,25 +17,13 @@
 
 using namespace m1tool;
 using m1rt::Status;
+using m1test::TemporaryDirectory;
 
 namespace {
 
-struct TemporaryFolder {
-  std::string path;
-  TemporaryFolder() {
-    char name[] = "/tmp/m1-eval-test-XXXXXX";
-    path = mkdtemp(name);
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path); }
-  std::string write(const std::string &file, const std::string &text) const {
-    std::ofstream(path + "/" + file, std::ios::binary) << text;
-    return path + "/" + file;
-  }
-};
-
 // Blank lines are skipped, answers may be numbers, the limit counts problems.
 TEST(Dataset, ReadsLines) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   std::string path = folder.write(
       "d.jsonl", "{\"id\": \"a\", \"problem\": \"1+1?\", \"answer\": 2}\n\n{\"id\": 7, "
                  "\"problem\": \"x\", \"answer\": \"\\\\pi\"}\n");
@@ -50,7 +39,7 @@ TEST(Dataset, ReadsLines) {
 
 // A bad line is an error with file and line.
 TEST(Dataset, ErrorsNameTheLine) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   const std::string good = "{\"id\": \"a\", \"problem\": \"p\", \"answer\": \"1\"}\n";
   const std::pair<std::string, std::string> cases[] = {
       {good + "{\"id\": ", ":2: not a JSON object"},
@@ -75,7 +64,7 @@ TEST(Dataset, ErrorsNameTheLine) {
 // JSON arrays and CSV (quotes, doubled quotes, line breaks, a byte order mark, CRLF) hold the same
 // problems as lines do; fields have the names that are given.
 TEST(Dataset, Formats) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   const DatasetFields fields{"question", "key"};
   const std::string files[] = {
       folder.write("a.jsonl",
@@ -114,7 +103,7 @@ TEST(Dataset, Formats) {
 // A problem without an id gets one that depends on its text alone; the same text twice gets two.
 // The answer of a worked solution stands behind ####.
 TEST(Dataset, MissingIdsAndFinalAnswers) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   const std::string a = "{\"problem\": \"a\", \"answer\": \"1 + 1 = 2\\n#### 2 \"}\n",
                     b = "{\"problem\": \"b\", \"answer\": \"5\", \"solution\": \"so 5\"}\n";
   std::vector<Problem> forward, backward;
@@ -154,7 +143,7 @@ SampleRecord record(const std::string &problem, uint32_t sample, std::optional<s
 // Records come back as written; a last line that a kill cut off disappears, and writing goes on
 // behind the whole ones.
 TEST(Records, SurviveACutOffLine) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   std::string path = folder.path + "/out/samples.jsonl";
   {
     RecordFile file;
@@ -459,7 +448,7 @@ std::set<std::string> linesOf(const RecordFile &file) {
 // A run interrupted again and again records exactly what one whole run does; a refused problem is
 // recorded and harms no other; problems are queued only as places come free.
 TEST(Evaluation, InterruptedEqualsWhole) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   EvaluationOptions options;
   options.samples = 10;
   options.seed = 42;
@@ -501,7 +490,7 @@ TEST(Evaluation, InterruptedEqualsWhole) {
 // Another problem under an id that has samples is refused, not mixed in; what earlier runs used of
 // a time budget is told to the sampler.
 TEST(Evaluation, KnowsItsProblems) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   EvaluationOptions options;
   RecordFile file;
   ASSERT_TRUE(file.open(folder.path + "/a/b", {}).ok()); // parents too
@@ -521,7 +510,7 @@ TEST(Evaluation, KnowsItsProblems) {
 // A vote that stops ends its other samples, which are recorded as not needed; its winner is that of
 // all samples, and a run that goes on does not draw what was not needed.
 TEST(Evaluation, VotesStop) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   EvaluationOptions options;
   options.samples = 12;
   options.stop.kind = m1rt::StopRule::Kind::exact;
@@ -549,7 +538,7 @@ TEST(Evaluation, VotesStop) {
 
 // Problems whose votes stop begin several at a time, so that their prompts share a step.
 TEST(Evaluation, ProblemsBeginTogether) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   EvaluationOptions options;
   options.samples = 4;
   options.stop.kind = m1rt::StopRule::Kind::exact;
@@ -570,7 +559,7 @@ TEST(Evaluation, ProblemsBeginTogether) {
 
 // With a time budget problems run one after another.
 TEST(Evaluation, OneProblemAtATime) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   EvaluationOptions options;
   options.samples = 10;
   options.oneAtATime = true;

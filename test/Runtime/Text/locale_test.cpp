@@ -1,4 +1,5 @@
 // Numbers in templates and answers under a locale with a decimal comma.
+#include "../../Support/TemporaryDirectory.h"
 #include "base/numbers.h"
 #include "template/chat_template.h"
 #include "vote/vote.h"
@@ -9,7 +10,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
+#include <memory>
 
 using namespace m1rt;
 
@@ -22,18 +23,15 @@ protected:
   static void SetUpTestSuite() {
     if (std::setlocale(LC_ALL, kName))
       return;
-    char folder[] = "/tmp/m1-locale-XXXXXX";
-    path = mkdtemp(folder);
-    std::string command =
-        "localedef -i de_DE -f UTF-8 '" + path + "/" + kName + "' >/dev/null 2>&1";
-    setenv("LOCPATH", path.c_str(), 1);
-    if (std::system(command.c_str()) == -1)
-      path.clear();
+    folder = std::make_unique<m1test::TemporaryDirectory>();
+    setenv("LOCPATH", folder->path.c_str(), 1);
+    // Where it makes none, the tests are skipped.
+    (void)!std::system(
+        ("localedef -i de_DE -f UTF-8 '" + *folder / kName + "' >/dev/null 2>&1").c_str());
   }
   static void TearDownTestSuite() {
     unsetenv("LOCPATH");
-    if (!path.empty())
-      std::filesystem::remove_all(path);
+    folder.reset();
   }
   void SetUp() override {
     if (!std::setlocale(LC_ALL, kName))
@@ -43,9 +41,9 @@ protected:
     ASSERT_STREQ(half, "0,5") << "the locale has no comma, so the test would prove nothing";
   }
   void TearDown() override { std::setlocale(LC_ALL, "C"); }
-  static std::string path;
+  static std::unique_ptr<m1test::TemporaryDirectory> folder;
 };
-std::string CommaLocale::path;
+std::unique_ptr<m1test::TemporaryDirectory> CommaLocale::folder;
 
 TEST_F(CommaLocale, TemplatesPrintAndReadPoints) {
   std::string error, out;

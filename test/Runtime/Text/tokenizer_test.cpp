@@ -1,4 +1,5 @@
 // Preparation, loading, encoding and decoding of tokenizers.
+#include "../../Support/TemporaryDirectory.h"
 #include "tokenizer/format.h"
 #include "tokenizer/prepare.h"
 #include "tokenizer/tokenizer.h"
@@ -13,8 +14,6 @@
 #include <functional>
 #include <random>
 #include <thread>
-
-#include <unistd.h>
 
 using namespace m1rt;
 using Json = nlohmann::json;
@@ -67,21 +66,7 @@ Json variant(const std::string &name) {
   return json;
 }
 
-// A folder that goes away with the test.
-struct TemporaryFolder {
-  std::string path;
-  TemporaryFolder() {
-    char name[] = "/tmp/m1-text-XXXXXX";
-    path = mkdtemp(name);
-  }
-  ~TemporaryFolder() {
-    for (const char *file : {"tokenizer.json", "tokenizer_config.json", "chat_template.jinja"})
-      unlink((path + "/" + file).c_str());
-    rmdir(path.c_str());
-  }
-  void write(const std::string &file, const std::string &text) const {
-    std::ofstream(path + "/" + file) << text;
-  }
+struct TokenizerDirectory : m1test::TemporaryDirectory {
   bool prepare(PreparedTokenizer &out, std::string &error) const {
     return prepareTokenizer(path + "/tokenizer.json", path + "/tokenizer_config.json", out, error);
   }
@@ -96,7 +81,7 @@ struct Loaded {
 std::unique_ptr<Loaded> load(const Json &json, const Json &config = Json(),
                              TokenizerOptions options = {}) {
   auto out = std::make_unique<Loaded>();
-  TemporaryFolder folder;
+  TokenizerDirectory folder;
   folder.write("tokenizer.json", json.dump());
   if (!config.is_null())
     folder.write("tokenizer_config.json", config.dump());
@@ -325,7 +310,7 @@ TEST(Prepare, NamesWhatIsNotSupported) {
 // The chat template and the special tokens come from tokenizer_config.json in each form they are
 // published in.
 TEST(Prepare, ReadsTokenizerConfig) {
-  TemporaryFolder folder;
+  TokenizerDirectory folder;
   PreparedTokenizer out;
   std::string error;
   folder.write("tokenizer.json", variant("qwen2").dump());
@@ -477,7 +462,7 @@ TEST(Prepared, RefusesValuesThatItsUsersCannotTake) {
 // A small file cannot make the compiler allocate much or recurse deeply.
 TEST(Prepare, IsBoundedByTheFilesSize) {
   auto errorOf = [](const std::string &text) {
-    TemporaryFolder folder;
+    TokenizerDirectory folder;
     folder.write("tokenizer.json", text);
     PreparedTokenizer out;
     std::string error;
