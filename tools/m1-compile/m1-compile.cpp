@@ -61,8 +61,7 @@ std::string check(const CLI::App &app, Arguments *arguments) {
   } else if (weights != "embed") {
     return "--weights: unknown mode '" + weights + "'; known are embed, external, dummy:SEED";
   }
-  if (app.count("--quantize-keep") > 0 &&
-      (options.quantize.empty() || options.quantize == "none"))
+  if (app.count("--quantize-keep") > 0 && (options.quantize.empty() || options.quantize == "none"))
     return "--quantize-keep needs --quantize";
   if (!options.calibrate.empty() && options.quantize.rfind("int4", 0) != 0)
     return "--calibrate needs --quantize int4: the scales of int8 and fp8 follow from the largest "
