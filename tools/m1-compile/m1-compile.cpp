@@ -1,7 +1,9 @@
 // m1-compile: a checkpoint directory, a module of the m1 or plan dialect, or an artifact whose code
 // is made anew, to an artifact.
 #include "command_line.h"
+#include "llvm_errors.h"
 #include "m1c/Compiler.h"
+#include "printable.h"
 #include "progress.h"
 #include <cstdint>
 #include <cstdio>
@@ -37,6 +39,7 @@ private:
 
 int main(int argc, char **argv) {
   m1tool::prepareProcess();
+  m1tool::reportLlvmErrors();
   CLI::App app("Compiles a checkpoint in Hugging Face layout to an artifact that m1-run loads.\n\n"
                "Example: m1-compile examples/tiny-reasoner/model -o tiny.m1a --cpu x86-64-v3\n",
                "m1-compile");
@@ -204,11 +207,11 @@ int main(int argc, char **argv) {
   listener.diagnostic = [&](bool isWarning, llvm::StringRef message) {
     progress.clear();
     std::fprintf(stderr, "m1-compile: %s: %s\n", isWarning ? "warning" : "error",
-                 message.str().c_str());
+                 m1tool::printable(message).c_str());
   };
   listener.note = [&](llvm::StringRef message) {
     progress.clear();
-    std::fprintf(stderr, "m1-compile: note: %s\n", message.str().c_str());
+    std::fprintf(stderr, "m1-compile: note: %s\n", m1tool::printable(message).c_str());
   };
   if (remarks)
     listener.remark = [&](llvm::StringRef message) {
