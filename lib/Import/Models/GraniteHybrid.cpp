@@ -16,7 +16,7 @@ public:
     eps = config.number("rms_norm_eps", /*mayBeZero=*/true).value_or(1e-6);
     attention = readAttention(config, model.hiddenSize);
     attention.bias = attention.outputBias = config.flag("attention_bias", false);
-    attention.scale = config.multiplier("attention_multiplier", 1);
+    attention.scale = config.number("attention_multiplier").value_or(1);
     // intermediate_size is that of experts.
     intermediateSize = config.size("shared_intermediate_size");
     expectSilu(config);
