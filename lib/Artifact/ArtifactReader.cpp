@@ -4,6 +4,7 @@
 #include "artifact/artifact.h"
 #include "artifact/tuning_table.h"
 #include "m1c/Artifact.h"
+#include "m1c/InputFile.h"
 #include "m1c/ReadableText.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -295,10 +296,7 @@ ModuleText packModule(ModuleOp module) {
   return ModuleText{std::string(packed.begin(), packed.end()), text.size()};
 }
 
-bool isArtifact(llvm::StringRef path) {
-  auto opened = llvm::MemoryBuffer::getFileSlice(path, 8, 0);
-  return opened && (*opened)->getBuffer() == M1_ARTIFACT_MAGIC;
-}
+bool isArtifact(llvm::StringRef path) { return readBeginning(path, 8) == M1_ARTIFACT_MAGIC; }
 
 llvm::Expected<OwningOpRef<ModuleOp>> readArtifact(llvm::StringRef path,
                                                    llvm::ArrayRef<std::string> allowExternal,

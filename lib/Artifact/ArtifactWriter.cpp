@@ -1,6 +1,7 @@
 #include "ModuleTable.h"
 #include "artifact_header.h"
 #include "base/output_file.h"
+#include "m1c/InputFile.h"
 #include "m1c/Weights.h"
 #include "weight_check.h"
 #include "llvm/ADT/StringExtras.h"
@@ -349,6 +350,8 @@ llvm::Error ArtifactWriter::writeSidecar(HashedFile &file) {
 
 /// The sidecar's name comes first: until the artifact's own rename nothing refers to it.
 llvm::Error ArtifactWriter::commit(HashedFile &sidecarFile, HashedFile &file) {
+  if (auto error = toError(checkUnchanged(data)))
+    return error;
   if (auto error = toError(file.file.finish()))
     return error;
   if (sidecar < 0)

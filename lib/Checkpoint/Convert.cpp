@@ -4,6 +4,7 @@
 
 #include "Draw.h"
 #include "base/output_file.h"
+#include "m1c/InputFile.h"
 #include "m1c/Weights.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -250,10 +251,9 @@ LogicalResult check(const m1rt::Status &status, EmitError emitError) {
 }
 
 LogicalResult copyFile(StringRef from, const std::string &to, EmitError emitError) {
-  auto buffer = llvm::MemoryBuffer::getFile(from, /*IsText=*/false,
-                                            /*RequiresNullTerminator=*/false);
-  if (!buffer)
-    return emitError() << "cannot read " << from << ": " << buffer.getError().message();
+  FailureOr<std::unique_ptr<llvm::MemoryBuffer>> buffer = mapFile(from, emitError);
+  if (failed(buffer))
+    return failure();
   StringRef bytes = (*buffer)->getBuffer();
   return check(m1rt::writeFile(to, {bytes.data(), bytes.size()}), emitError);
 }
@@ -349,7 +349,7 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
   for (const char *name : {"model.safetensors", "model.safetensors.index.json"}) {
     SmallString<256> there(options.output);
     llvm::sys::path::append(there, name);
-    if (!options.overwrite && llvm::sys::fs::exists(there))
+    if (!options.overwrite && isNamed(there))
       return emitError() << options.output
                          << ": holds a checkpoint already; --overwrite replaces it";
   }
@@ -370,6 +370,7 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
       for (const Piece &piece : tensor.pieces)
         M1_TRY(writePiece(piece, tensor.type, options.seed, data, model,
                           [&](uint64_t bytes) { written(done += bytes, total); }));
+    M1_TRY(checkUnchanged(data));
     M1_TRY(model.commit());
     return m1rt::writeFile(output / "mamba_config.json", mambaConfig(*config, options));
   };
@@ -378,7 +379,7 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
   for (StringRef name : copiedFiles) {
     SmallString<256> from(options.source);
     llvm::sys::path::append(from, name);
-    if (!llvm::sys::fs::exists(from))
+    if (!isNamed(from))
       continue;
     if (name == "config.json" && !data.getQuantisation().empty()) {
       FailureOr<std::string> plain = readPlainConfig(options.source, emitError);

@@ -7,6 +7,7 @@
 #include "base/mapped_file.h"
 #include "base/output_file.h"
 #include "m1c/Import.h"
+#include "m1c/InputFile.h"
 #include "m1c/M1ToPlan.h"
 #include "m1c/ReadableText.h"
 #include "m1c/Target.h"
@@ -24,6 +25,7 @@
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/Regex.h"
+#include "llvm/Support/SourceMgr.h"
 #include <chrono>
 
 using namespace mlir;
@@ -254,10 +256,8 @@ bool Compilation::readTuning() {
 
 /// A file that is no module but something of a checkpoint, or in its place; the import says what.
 static bool isForeign(llvm::StringRef path) {
-  auto opened = llvm::MemoryBuffer::getFileSlice(path, 64, 0);
-  llvm::StringRef bytes = opened ? (*opened)->getBuffer() : llvm::StringRef();
   return path.ends_with(".safetensors") || path.ends_with(".json") || isGgufFile(path) ||
-         !m1rt::describeForeignFile(bytes).empty();
+         !m1rt::describeForeignFile(readBeginning(path, 64)).empty();
 }
 
 bool Compilation::readModel() {
@@ -270,14 +270,19 @@ bool Compilation::readModel() {
 }
 
 bool Compilation::parseModel() {
-  if (auto text = llvm::MemoryBuffer::getFile(options.model);
-      text && holdsIndexArray((*text)->getBuffer()))
+  // Read once: it may be a pipe.
+  auto text = llvm::MemoryBuffer::getFile(options.model);
+  if (!text)
+    return fail(llvm::createStringError(options.model + ": " + text.getError().message()));
+  if (holdsIndexArray((*text)->getBuffer()))
     return fail(llvm::createStringError(options.model + ": " + indexArrayMessage));
   // A text may hold the kernels.
   DialectRegistry registry;
   createGenerateKernelsPass()->getDependentDialects(registry);
   context.appendDialectRegistry(registry);
-  module = parseSourceFile<ModuleOp>(options.model, &context);
+  llvm::SourceMgr source;
+  source.AddNewSourceBuffer(std::move(*text), llvm::SMLoc());
+  module = parseSourceFile<ModuleOp>(source, &context);
   if (!module)
     return false;
   if (options.emit != Emit::artifact)
@@ -468,7 +473,7 @@ bool Compilation::prepareTokenizer() {
     return true;
   }
   std::string file = inModel("tokenizer.json");
-  if (!llvm::sys::fs::exists(file))
+  if (!isNamed(file))
     return true;
   std::string error;
   if (!m1rt::prepareTokenizer(file, inModel("tokenizer_config.json"), tokenizer, error))

@@ -2,6 +2,7 @@
 // a judgement of the fields that none has read.
 #include "Family.h"
 #include "Quantisation.h"
+#include "m1c/InputFile.h"
 
 #include "llvm/ADT/StringSwitch.h"
 #include "llvm/Support/FileSystem.h"
@@ -187,7 +188,7 @@ LogicalResult readGeneration(StringRef directory, ModelConfig &out, EmitError em
                              bool &bad) {
   SmallString<256> path(directory);
   llvm::sys::path::append(path, "generation_config.json");
-  if (!llvm::sys::fs::exists(path))
+  if (!isNamed(path))
     return success();
   FailureOr<llvm::json::Value> json = readJson(path, emitError);
   if (failed(json))
@@ -296,7 +297,7 @@ FailureOr<ModelConfig> m1c::readConfig(StringRef directory, const CheckpointData
   FailureOr<llvm::json::Value> config = readJson(configPath, emitError), mamba = failure();
   if (failed(config))
     return failure();
-  if (llvm::sys::fs::exists(mambaPath)) {
+  if (isNamed(mambaPath)) {
     mamba = readJson(mambaPath, emitError);
     if (failed(mamba))
       return failure();

@@ -2,9 +2,9 @@
 
 #include "Json.h"
 #include "base/foreign_file.h"
+#include "m1c/InputFile.h"
 
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/MemoryBuffer.h"
 
 #include <charconv>
 #include <cmath>
@@ -33,12 +33,13 @@ static std::string withoutInfinity(StringRef text) {
   return result;
 }
 
+/// Whether a number is one in f32, too, in which models are computed.
+static bool isSingle(double number) { return std::isfinite(static_cast<float>(number)); }
+
 FailureOr<llvm::json::Value> m1c::readJson(StringRef path, EmitError emitError) {
-  auto buffer = llvm::MemoryBuffer::getFile(path);
-  if (!buffer) {
-    emitError() << path << ": " << buffer.getError().message();
+  FailureOr<std::unique_ptr<llvm::MemoryBuffer>> buffer = mapFile(path, emitError);
+  if (failed(buffer))
     return failure();
-  }
   StringRef bytes = (*buffer)->getBuffer();
   if (std::string foreign = m1rt::describeForeignFile({bytes.data(), bytes.size()});
       !foreign.empty()) {
@@ -108,7 +109,7 @@ std::optional<double> Fields::number(StringRef name, bool mayBeZero) const {
   if (!value)
     return std::nullopt;
   std::optional<double> number = value->getAsNumber();
-  if (!number || !std::isfinite(*number) || *number < 0 || (*number == 0 && !mayBeZero)) {
+  if (!number || !isSingle(*number) || *number < 0 || (float(*number) == 0 && !mayBeZero)) {
     error(name) << "expected a " << (mayBeZero ? "non-negative" : "positive") << " number, got "
                 << text(*value);
     return std::nullopt;
@@ -121,7 +122,7 @@ double Fields::multiplier(StringRef name, double absent) const {
   if (!value)
     return absent;
   std::optional<double> number = value->getAsNumber();
-  if (number && std::isfinite(*number))
+  if (number && isSingle(*number))
     return *number;
   error(name) << "expected a number, got " << text(*value);
   return absent;
@@ -136,7 +137,7 @@ SmallVector<double> Fields::multipliers(StringRef name, size_t count) const {
   bool good = list && list->size() == count;
   for (size_t i = 0; good && i < count; ++i) {
     std::optional<double> number = (*list)[i].getAsNumber();
-    good = number && std::isfinite(*number);
+    good = number && isSingle(*number);
     result[i] = number.value_or(1);
   }
   if (!good)

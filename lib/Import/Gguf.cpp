@@ -1,6 +1,7 @@
 #include "Gguf.h"
 
 #include "m1c/Import.h"
+#include "m1c/InputFile.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -311,20 +312,14 @@ private:
 
 } // namespace
 
-bool m1c::isGgufFile(StringRef path) {
-  auto opened = llvm::MemoryBuffer::getFileSlice(path, 4, 0);
-  return opened && (*opened)->getBuffer() == "GGUF";
-}
+bool m1c::isGgufFile(StringRef path) { return readBeginning(path, 4) == "GGUF"; }
 
 FailureOr<GgufFile> m1c::openGguf(StringRef path, EmitError emitError) {
   GgufFile file;
   file.path = path.str();
-  auto buffer =
-      llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
-  if (!buffer) {
-    emitError() << path << ": " << buffer.getError().message();
+  FailureOr<std::unique_ptr<llvm::MemoryBuffer>> buffer = mapFile(path, emitError);
+  if (failed(buffer))
     return failure();
-  }
   file.buffer = std::move(*buffer);
   if (failed(Reader(path, file.buffer->getBuffer(), emitError).read(file)))
     return failure();

@@ -1,6 +1,7 @@
 // The tensors that hold quantised weights, put together: of module M the weight M.weight.
 #include "Quantisation.h"
 #include "QuantisedMatrix.h"
+#include "m1c/InputFile.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSet.h"
@@ -409,7 +410,7 @@ LogicalResult CheckpointData::resolveQuantised(StringRef directory, EmitError em
   SmallString<256> path(directory);
   llvm::sys::path::append(path, "config.json");
   std::optional<Quantisation> found;
-  if (llvm::sys::fs::exists(path)) {
+  if (isNamed(path)) {
     FailureOr<llvm::json::Value> json = readJson(path, emitError);
     if (failed(json))
       return failure();

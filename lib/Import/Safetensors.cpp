@@ -1,9 +1,11 @@
 // Safetensors files, mapped: an 8-byte little-endian header length, a JSON header, then the
 // elements.
+#include "Fields.h"
 #include "Json.h"
 #include "base/foreign_file.h"
 #include "m1c/Checkpoint.h"
 #include "m1c/Import.h"
+#include "m1c/InputFile.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringSwitch.h"
@@ -92,12 +94,10 @@ std::string describeNoDirectory(StringRef path) {
     return "no such directory" + m1rt::describeMissingPath({path.data(), path.size()});
   if (llvm::sys::fs::is_directory(path))
     return {};
-  auto beginning = llvm::MemoryBuffer::getFileSlice(path, 64, 0);
-  StringRef bytes = beginning ? (*beginning)->getBuffer() : StringRef();
-  if (std::string foreign = m1rt::describeForeignFile({bytes.data(), bytes.size()});
-      !foreign.empty())
+  const std::string bytes = readBeginning(path, 64);
+  if (std::string foreign = m1rt::describeForeignFile(bytes); !foreign.empty())
     return foreign;
-  if (bytes.starts_with("M1ARTIFA"))
+  if (StringRef(bytes).starts_with("M1ARTIFA"))
     return "is an artifact, compiled already: m1-run runs it";
   if (path.ends_with(".safetensors") || path.ends_with(".json"))
     return "not a directory: give the one that holds the file";
@@ -155,13 +155,9 @@ LogicalResult CheckpointData::checkCoverage(StringRef path, size_t first, uint64
 }
 
 LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
-  // Without a terminating null the file is mapped, at any size.
-  auto buffer =
-      llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
-  if (!buffer) {
-    emitError() << path << ": " << buffer.getError().message();
+  FailureOr<std::unique_ptr<llvm::MemoryBuffer>> buffer = mapFile(path, emitError);
+  if (failed(buffer))
     return failure();
-  }
   StringRef bytes = (*buffer)->getBuffer();
   if (std::string foreign = m1rt::describeForeignFile({bytes.data(), bytes.size()});
       !foreign.empty()) {
@@ -209,7 +205,7 @@ LogicalResult CheckpointData::openFile(StringRef path, EmitError emitError) {
     if (!count || static_cast<uint64_t>(*count) * byteWidth(*type) != size) {
       emitError() << path << ": tensor '" << name << "': data_offsets span " << size
                   << " bytes, shape [" << entry->shape << "] of " << entry->type << " needs "
-                  << (count ? std::to_string(*count * byteWidth(*type)) : "more");
+                  << (count ? std::to_string(uint64_t(*count) * byteWidth(*type)) : "more");
       return failure();
     }
     if (entry->end > body.size()) {
@@ -256,16 +252,18 @@ LogicalResult CheckpointData::openFiles(StringRef directory, EmitError emitError
   SmallString<256> single(directory), indexPath(directory);
   llvm::sys::path::append(single, "model.safetensors");
   llvm::sys::path::append(indexPath, "model.safetensors.index.json");
-  if (llvm::sys::fs::exists(single))
+  if (isNamed(single))
     return openFile(single, emitError);
 
-  auto buffer = llvm::MemoryBuffer::getFile(indexPath);
-  if (!buffer) {
+  if (!isNamed(indexPath)) {
     emitError() << directory
                 << ": neither model.safetensors nor model.safetensors.index.json can be read"
                 << describeOtherWeights(directory);
     return failure();
   }
+  FailureOr<std::unique_ptr<llvm::MemoryBuffer>> buffer = mapFile(indexPath, emitError);
+  if (failed(buffer))
+    return failure();
   StringRef indexText = (*buffer)->getBuffer();
   if (std::string foreign = m1rt::describeForeignFile({indexText.data(), indexText.size()});
       !foreign.empty()) {
@@ -289,7 +287,7 @@ LogicalResult CheckpointData::openFiles(StringRef directory, EmitError emitError
     std::optional<StringRef> shard = value.getAsString();
     if (!shard || shard->empty() || shard->contains('/')) {
       emitError() << indexPath.str() << ": expected the name of a file in the same directory for '"
-                  << StringRef(key) << "'";
+                  << StringRef(key) << "', got " << Fields::text(value);
       return failure();
     }
     shardOf[StringRef(key)] = shard->str();
@@ -352,7 +350,7 @@ void CheckpointData::release(const SourceTensor &tensor) const {
 
 void CheckpointData::release(unsigned file, uint64_t begin, uint64_t size) const {
   const llvm::MemoryBuffer &buffer = *files[file].buffer;
-  // Small files are read to the heap, where the advice would lose data.
+  // Those of an artifact are not ours.
   if (buffer.getBufferKind() != llvm::MemoryBuffer::MemoryBuffer_MMap)
     return;
   // Whole pages only: neighbours may still be read.

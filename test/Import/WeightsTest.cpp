@@ -2,6 +2,7 @@
 // what is reported.
 #include "m1c/Weights.h"
 #include "../Support/TemporaryDirectory.h"
+#include "m1c/InputFile.h"
 
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/MLIRContext.h"
@@ -548,6 +549,19 @@ TEST_F(Weights, ComputesAngles) {
       EXPECT_FLOAT_EQ(table[row * 6 + 2 * i], float(1.25 * std::cos(angle)));
       EXPECT_FLOAT_EQ(table[row * 6 + 2 * i + 1], float(1.25 * std::sin(angle)));
     }
+}
+
+// A file that is cut off while it is mapped reads as zeros, and is told; before, it may be read.
+TEST_F(Weights, FilesAreCutOffWhileInUse) {
+  Checkpoint checkpoint({{"a", "F32", "65536", std::string(4 * 65536, 'x')}});
+  CheckpointData data;
+  ASSERT_TRUE(succeeded(
+      data.open(checkpoint.directory, [&] { return emitError(UnknownLoc::get(&context)); })));
+  EXPECT_TRUE(checkUnchanged(data).ok());
+  EXPECT_EQ(data.find("a")->data.back(), 'x');
+  ASSERT_EQ(truncate(checkpoint.path().c_str(), 100), 0);
+  EXPECT_EQ(data.find("a")->data.back(), '\0');
+  EXPECT_EQ(checkUnchanged(data).message(), checkpoint.path() + ": was changed while in use");
 }
 
 } // namespace

@@ -66,11 +66,11 @@ CASES = [
     # An index that names the wrong shard.
     ("m1-mamba1-f32", ["shards:2", "index:norm.weight=model-00001-of-00002.safetensors"], r"model\.safetensors\.index\.json: tensor 'model\.norm\.weight' is not in model-00001-of-00002\.safetensors"),
     # An index that names a shard that is not there.
-    ("m1-mamba1-f32", ["shards:2", "index:norm.weight=model-00003-of-00003.safetensors"], r"model-00003-of-00003\.safetensors: No such file or directory"),
+    ("m1-mamba1-f32", ["shards:2", "index:norm.weight=model-00003-of-00003.safetensors"], r"model-00003-of-00003\.safetensors: cannot open: No such file or directory"),
     # An index that leads out of the directory.
     ("m1-mamba1-f32", ["shards:2", "index:norm.weight=../x.safetensors"], r"model\.safetensors\.index\.json: expected the name of a file in the same directory for 'model\.norm\.weight'"),
     # No config.json.
-    ("m1-mamba1-f32", ["no-config"], r"config\.json: No such file or directory"),
+    ("m1-mamba1-f32", ["no-config"], r"config\.json: cannot open: No such file or directory"),
     # A config.json that is not JSON.
     ("m1-mamba1-f32", ["raw:config.json={"], r"config\.json: parse error at line 1, column 2: .*expected"),
     # A config.json that would exhaust the stack of a recursive parser.
@@ -226,6 +226,10 @@ CASES = [
     ("granitemoehybrid", ['config:layer_types=["mamba", "conv"]'], r"config\.json: field 'layer_types': expected mamba or attention, got conv in layer 1"),
     ("granitemoehybrid", ['config:normalization_function="layernorm"'], r"config\.json: field 'normalization_function': expected rmsnorm, got layernorm"),
     ("granitemoehybrid", ['config:embedding_multiplier="big"'], r"""config\.json: field 'embedding_multiplier': expected a number, got "big\""""),
+    # Factors that leave no scale of attention, and numbers that are none in f32.
+    ("falcon_h1", ["config:key_multiplier=-1"], r"config\.json: field 'key_multiplier': expected a positive number, got -1"),
+    ("granitemoehybrid", ["config:attention_multiplier=0"], r"config\.json: field 'attention_multiplier': expected a positive number, got 0"),
+    ("granitemoehybrid", ["config:residual_multiplier=1e300"], r"config\.json: field 'residual_multiplier': expected a number, got 1e\+300"),
     ("falcon_h1", ["config:mamba_d_ssm=96", "config:mamba_d_head=16"], r"config\.json: field 'mamba_d_ssm': expected mamba_n_heads \* mamba_d_head = 128, got 96"),
     ("falcon_h1", ["config:ssm_multipliers=[1, 2]"], r"config\.json: field 'ssm_multipliers': expected a list of 5 numbers, got \[1,2\]"),
     ("lfm2", ["config:conv_dim=32"], r"config\.json: field 'conv_dim': expected hidden_size 64, got 32"),

@@ -5,6 +5,8 @@ End tokens of every source, sampling defaults, tokenizers and templates that are
 their names say."""
 import json
 import os
+import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -207,6 +209,88 @@ class Files(unittest.TestCase):
         for name, expected in [("m.gguf", "m.gguf is a GGUF file"), ("pytorch_model.bin", "pytorch_model.bin holds the weights as a pickle of PyTorch")]:
             self.write(name, b"")
             self.refuses("neither model.safetensors nor model.safetensors.index.json", expected)
+
+    def test_pipes_devices_and_links(self):
+        """In the place of any file: a pipe or a device is refused at once, and a link that leads nowhere is no file that is left out."""
+        for name in ("config.json", "mamba_config.json", "generation_config.json", "model.safetensors", "model.safetensors.index.json", "tokenizer.json",
+                     "tokenizer_config.json", "chat_template.jinja", "chat_template.json"):
+            path = self.path(name)
+            aside = self.path("model.safetensors") if name == "model.safetensors.index.json" else path
+            kept = os.path.join(self.directory.name, "kept")
+            if os.path.exists(aside):
+                os.rename(aside, kept)
+            for make, expected in [(os.mkfifo, "is a pipe, expected a file"), (lambda path: os.symlink("/dev/zero", path), "is a device, expected a file"),
+                                   (lambda path: os.symlink("nowhere", path), "No such file or directory")]:
+                with self.subTest(name=name, expected=expected):
+                    make(path)
+                    result = run("m1-compile", self.model, "--emit", "m1")
+                    self.assertEqual(result.returncode, 1, result)
+                    self.assertRegex(result.stderr, f"error: .*{re.escape(path)}: .*{expected}")
+                    os.remove(path)
+            if os.path.exists(kept):
+                os.rename(kept, aside)
+        pipe = self.path("tokenizer.json")
+        os.remove(pipe)
+        os.mkfifo(pipe)
+        self.assertIn("is a pipe, expected a file", run("m1-tokenize", pipe, stdin=subprocess.DEVNULL).stderr)
+
+    def test_module_from_a_pipe(self):
+        """The text of a module is read once."""
+        text = run("m1-compile", self.model, "--emit", "m1-optimized").stdout
+        result = subprocess.run(["bash", "-c", f"{os.path.join(BIN, 'm1-compile')} <(cat) --weights dummy:1 --emit m1"], input=text, capture_output=True,
+                                text=True, timeout=120)
+        self.assertEqual((result.returncode, "m1.model" in result.stdout), (0, True), result.stderr)
+
+    def test_messages(self):
+        """What a message quotes gives no orders to the terminal, and has an end."""
+        for word, expected, limit in [("\x1b]0;x\x07\x9b", "got \\x1b]0;x\\x07\\xc2\\x9b\n", 1000), ("é" * 500000, " bytes) ... é", 20000)]:
+            self.edit("config.json", lambda config: config.update(hidden_act=word))
+            result = run("m1-compile", self.model, "--emit", "m1")
+            self.assertEqual(result.returncode, 1)
+            self.assertIn(expected, result.stderr)
+            self.assertIn("field 'hidden_act'", result.stderr)
+            self.assertLess(len(result.stderr), limit)
+
+    # -- limits of the process, and flags
+
+    def limited(self, limit, value, name, *arguments):
+        """Error messages of a tool under a limit; no signal, whatever it is short of."""
+        result = run(name, *arguments, preexec_fn=lambda: resource.setrlimit(limit, (value, value)))
+        self.assertIn(result.returncode, (1, 127), result)  # 127: not even its libraries could be loaded
+        return result.stderr
+
+    def test_limits(self):
+        self.compiled("--cpu", "x86-64-v3")
+        prompt = [self.artifact, "--prompt", "x"]
+        self.assertIn("cannot read /proc/cpuinfo: Too many open files", self.limited(resource.RLIMIT_NOFILE, 4, "m1-run", *prompt))
+        for tool in ["m1-run", *prompt], ["m1-compile", self.model, "--emit", "m1"]:
+            self.assertIn("the stack is limited to 64 kB (ulimit -s), expected 256 or more", self.limited(resource.RLIMIT_STACK, 64 << 10, *tool))
+        for megabytes in 8, 16:
+            self.assertRegex(self.limited(resource.RLIMIT_DATA, megabytes << 20, "m1-compile", self.model, "--emit", "asm"),
+                             "m1-compile: error: (out of memory|.*Resource temporarily unavailable)|failed to map segment")
+
+    def test_output(self):
+        """What could not be printed is an error of every tool, of --help, too."""
+        self.compiled()
+        tools = [[name, "--help"] for name in sorted(os.listdir(BIN)) if re.fullmatch("m1-(run|dump|bench|sign|tokenize|eval|serve|compile|convert|reduce|reference|opt)", name)]
+        self.assertEqual(len(tools), 12)
+        for tool in [*tools, ["m1-dump", self.artifact, "--json"], ["m1-bench", self.artifact, "--prefill", "1x8", "--repeat", "1"]]:
+            with open("/dev/full", "w") as full:
+                result = subprocess.run([os.path.join(BIN, tool[0]), *tool[1:]], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
+            self.assertEqual(result.returncode, 1, (tool, result))
+            self.assertRegex(result.stderr, f"^{tool[0]}: error: .*output")
+
+    def test_empty_numbers(self):
+        """A flag that takes a number takes no empty text for 0."""
+        tried = 0
+        for name in "m1-run", "m1-eval", "m1-bench", "m1-serve", "m1-compile", "m1-reference", "m1-convert":
+            words = re.sub(r"\s+", " ", run(name, "--help").stdout)
+            for flag in set(re.findall(r"(--[a-z-]+) (?:U?INT|FLOAT|NUMBER|K|N|S)[ :\[]", words)):
+                result = run(name, flag, "")
+                self.assertEqual(result.returncode, 2, (name, flag))
+                self.assertIn(flag, result.stderr)
+                tried += 1
+        self.assertGreater(tried, 40)
 
     def test_repository(self):
         """The id of a repository is no directory: how to get one."""

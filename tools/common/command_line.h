@@ -4,15 +4,56 @@
 #define M1_TOOLS_COMMON_COMMAND_LINE_H
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fcntl.h>
+#include <pthread.h>
 #include <string>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace m1tool {
+
+/// For on_exit(): a program that says it succeeded has printed everything, --help included.
+inline void checkStandardOutput(int code, void *) {
+  if (code != 0)
+    return;
+  errno = 0;
+  const bool flushed = std::fflush(stdout) == 0;
+  if (flushed && std::ferror(stdout) == 0)
+    return;
+  std::fprintf(stderr, "%s: error: cannot write the output%s%s\n", program_invocation_short_name,
+               flushed ? "" : ": ", flushed ? "" : std::strerror(errno));
+  _exit(1);
+}
+
+/// Gives this thread, and those that will be, the stack that is usual, where a smaller limit is
+/// set; ends the program when that is forbidden and what there is would not do.
+inline void enlargeStack() {
+  constexpr rlim_t usual = 8 << 20, least = 256 << 10;
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= usual)
+    return;
+  limit.rlim_cur = std::min(limit.rlim_max, usual);
+  setrlimit(RLIMIT_STACK, &limit);
+  pthread_attr_t threads;
+  if (limit.rlim_cur >= least && pthread_getattr_default_np(&threads) == 0) {
+    pthread_attr_setstacksize(&threads, limit.rlim_cur);
+    pthread_setattr_default_np(&threads);
+    pthread_attr_destroy(&threads);
+  }
+  if (limit.rlim_cur >= least)
+    return;
+  std::fprintf(stderr,
+               "%s: error: the stack is limited to %llu kB (ulimit -s), expected %llu or more\n",
+               program_invocation_short_name, (unsigned long long)(limit.rlim_cur >> 10),
+               (unsigned long long)(least >> 10));
+  _exit(1);
+}
 
 /// What every tool does first. A standard stream that was closed must not be mistaken for a file
 /// that is opened later: it becomes one that is empty and cannot be written. And a file that grows
@@ -25,6 +66,8 @@ inline void prepareProcess() {
   while (descriptor >= 0 && descriptor <= STDERR_FILENO);
   if (descriptor >= 0)
     ::close(descriptor);
+  enlargeStack();
+  on_exit(checkStandardOutput, nullptr);
 }
 
 /// Exit code of a command line that makes no sense.

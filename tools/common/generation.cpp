@@ -64,7 +64,8 @@ void addGenerationOptions(CLI::App &app, GenerationOptions *out) {
       ->check(numberIn(0.0, 100.0));
   app.add_option("--top-k", sampling.topK, "Sample from the k likeliest tokens; 0: all")
       ->group(group)
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, INT32_MAX));
   app.add_option("--top-p", sampling.topP,
                  "Sample from the likeliest tokens that hold this much probability")
       ->group(group)
@@ -122,7 +123,8 @@ void addGenerationOptions(CLI::App &app, GenerationOptions *out) {
   app.add_option("--max-think-tokens", out->maxThinkTokens,
                  "Close a sample by force after this many tokens; 0: never")
       ->group(group)
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, INT32_MAX));
   app.add_option("--close-text", out->closeText,
                  "What a sample that is closed by force is made to say (\\n: a line break)")
       ->group(group)

@@ -1,7 +1,9 @@
 // m1-compile: a checkpoint directory, a module of the m1 or plan dialect, or an artifact whose code
 // is made anew, to an artifact.
 #include "command_line.h"
+#include "llvm_errors.h"
 #include "m1c/Compiler.h"
+#include "printable.h"
 #include "progress.h"
 #include <cstdint>
 #include <cstdio>
@@ -83,7 +85,7 @@ bool run(const Arguments &arguments) {
   std::vector<std::pair<std::string, double>> times;
   auto say = [&](const char *kind, llvm::StringRef message) {
     progress.clear();
-    std::fprintf(stderr, "m1-compile: %s: %s\n", kind, message.str().c_str());
+    std::fprintf(stderr, "m1-compile: %s: %s\n", kind, m1tool::printable(message).c_str());
   };
   m1c::CompileListener listener;
   listener.stageBegins = [&](llvm::StringRef stage) { progress.stage(stage); };
@@ -119,6 +121,7 @@ bool run(const Arguments &arguments) {
 
 int main(int argc, char **argv) {
   m1tool::prepareProcess();
+  m1tool::reportLlvmErrors();
   CLI::App app("Compiles a checkpoint in Hugging Face layout to an artifact that m1-run loads.\n\n"
                "Example: m1-compile examples/tiny-reasoner/model -o tiny.m1a --cpu x86-64-v3\n",
                "m1-compile");

@@ -1,6 +1,8 @@
 // m1-convert: the M1 that distillation starts from, of a llama or qwen2 checkpoint.
 #include "command_line.h"
+#include "llvm_errors.h"
 #include "m1c/Convert.h"
+#include "printable.h"
 #include "progress.h"
 
 #include "mlir/IR/Diagnostics.h"
@@ -9,6 +11,7 @@
 
 int main(int argc, char **argv) {
   m1tool::prepareProcess();
+  m1tool::reportLlvmErrors();
   CLI::App app("Turns a transformer checkpoint into the M1 that distillation starts from: q, k, v "
                "and o become C, B, "
                "x and out_proj of\n"
@@ -57,7 +60,7 @@ int main(int argc, char **argv) {
     progress.clear();
     std::fprintf(stderr, "m1-convert: %s: %s\n",
                  diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error ? "error" : "warning",
-                 diagnostic.str().c_str());
+                 m1tool::printable(diagnostic.str()).c_str());
   });
   mlir::Location location = mlir::UnknownLoc::get(&context);
   mlir::LogicalResult result = m1c::convertCheckpoint(

@@ -384,13 +384,16 @@ int main(int argc, char **argv) {
   app.add_option("--few-shot", arguments.fewShot,
                  "Solved problems, in the same form, that precede each problem")
       ->type_name("FILE");
-  app.add_option("--shots", arguments.shots, "Only the first K of them; 0: all")->type_name("K");
+  app.add_option("--shots", arguments.shots, "Only the first K of them; 0: all")
+      ->type_name("K")
+      ->check(CLI::Range(0, INT32_MAX));
   app.add_option("--samples", arguments.evaluation.samples, "Samples a problem")
       ->capture_default_str()
       ->check(CLI::Range(1u, 1u << 20));
   app.add_option("--limit", arguments.limit, "Only the first K problems; 0: all")
       ->capture_default_str()
-      ->type_name("K");
+      ->type_name("K")
+      ->check(CLI::Range(0, INT32_MAX));
   app.add_option("--out", arguments.out,
                  "Directory of samples.jsonl, summary.json, curve.svg and report.html")
       ->capture_default_str()
@@ -416,7 +419,8 @@ int main(int argc, char **argv) {
       ->check(CLI::Range(0, 4096));
   app.add_option("--context", engine.context,
                  "Longest prompt with its answer; 0: what the problems need")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, INT32_MAX));
   app.add_option("--prefill-chunk", engine.prefillChunk, "Prompt tokens of one step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));

@@ -3,7 +3,7 @@
 #include "M1/Transforms/Passes.h"
 #include "Plan/Plan.h"
 #include "Support/PassStatistic.h"
-#include "base/output_file.h"
+#include "llvm_errors.h"
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"
 #include "m1c/ReadableText.h"
@@ -34,7 +34,7 @@ static llvm::cl::opt<bool>
 static LogicalResult optimize(StringRef input, StringRef output, DialectRegistry &registry,
                               const MlirOptMainConfig &config) {
   auto fail = [](const llvm::Twine &message) {
-    llvm::errs() << "m1-opt: " << message << "\n";
+    llvm::errs() << "m1-opt: error: " << message << "\n";
     return failure();
   };
   std::string message;
@@ -59,6 +59,7 @@ static LogicalResult optimize(StringRef input, StringRef output, DialectRegistry
 
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
+  m1tool::reportLlvmErrors();
   // A file that grows past the process's limit is an error of write(), not a death without a word.
   std::signal(SIGXFSZ, SIG_IGN);
   llvm::cl::SetVersionPrinter(

@@ -3,6 +3,7 @@
 #include "Plan/Plan.h"
 #include "Reducer.h"
 #include "command_line.h"
+#include "llvm_errors.h"
 #include "m1c/ReadableText.h"
 #include "progress.h"
 #include "tool.h"
@@ -111,6 +112,7 @@ Status run(const Arguments &arguments) {
 
 int main(int argc, char **argv) {
   m1tool::prepareProcess();
+  m1tool::reportLlvmErrors();
   CLI::App app{"Shrinks a module of the m1 and plan dialects, or of MLIR's own, while a script "
                "still finds it interesting.",
                "m1-reduce"};

@@ -4,6 +4,7 @@
 #include "M1/Transforms/Passes.h"
 #include "command_line.h"
 #include "input.h"
+#include "llvm_errors.h"
 #include "m1c/Import.h"
 #include "m1c/Reference.h"
 #include "safetensors_writer.h"
@@ -106,6 +107,7 @@ Status run(const Arguments &arguments) {
 
 int main(int argc, char **argv) {
   prepareProcess();
+  reportLlvmErrors();
   Arguments arguments;
   m1::registerM1Passes();
   m1::registerOptimizePipeline();
@@ -124,7 +126,8 @@ int main(int argc, char **argv) {
       ->required()
       ->type_name("FILE");
   app.add_option("--max-new-tokens", arguments.maxNewTokens, "Tokens to generate")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1 << 24));
   app.add_option("--prefill-chunk", arguments.prefillChunk, "Prompt tokens of one step")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 20));

@@ -285,7 +285,8 @@ int main(int argc, char **argv) {
   app.add_option("--context", arguments.context,
                  "Tokens of the longest prompt and answer; 0: the model's")
       ->group("Engine")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(0, INT32_MAX));
   app.add_option("--prefix-cache", arguments.prefixCache,
                  "Sequences kept for prompts with the same beginning; 0: none")
       ->group("Engine")

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <fstream>
 #include <iostream>
+#include <sys/stat.h>
 
 namespace {
 
@@ -71,6 +72,15 @@ int benchmark(std::string_view prepared, const m1rt::TokenizerOptions &options, 
 // `storage` keep its memory.
 bool openSource(const std::string &source, std::unique_ptr<m1rt::Artifact> &artifact,
                 std::string &storage, std::string_view &prepared, std::string &error) {
+  struct stat info;
+  if (::stat(source.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    error = source + ": is " +
+            (S_ISDIR(info.st_mode)    ? "a directory"
+             : S_ISFIFO(info.st_mode) ? "a pipe"
+                                      : "a device") +
+            ", expected a file";
+    return false;
+  }
   std::ifstream file(source, std::ios::binary);
   char magic[sizeof(m1_artifact_header::magic)] = {};
   file.read(magic, sizeof magic);

@@ -1,7 +1,9 @@
 #include "trust.h"
 
 #include "artifact/approval.h"
+#include "base/mapped_file.h"
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -51,12 +53,12 @@ Status readKey(const std::string &path, bool isPrivate, Key *out) {
 }
 
 Status readSignature(const std::string &path, Signature *out) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(std::fopen(path.c_str(), "rb"),
-                                                        std::fclose);
-  if (!file)
-    return error(StatusCode::notFound, "%s: no signature: %s", path.c_str(), std::strerror(errno));
+  // Beside the artifact, and perhaps from where that came.
+  MappedFile file;
+  M1_TRY(MappedFile::open(path, &file).prefixed("no signature"));
   char text[256];
-  size_t size = std::fread(text, 1, sizeof text, file.get());
+  size_t size = size_t(std::min<uint64_t>(sizeof text, file.bytes().size));
+  M1_TRY(file.read(0, text, size));
   while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r'))
     --size;
   Digest halves[2];

@@ -17,7 +17,7 @@ public:
     attention = readAttention(config, model.hiddenSize);
     attention.bias = attention.outputBias = config.flag("attention_bias");
     // (m·k)·q = m·(k·q): the factor of the keys is one of the products.
-    attention.scale *= config.multiplier("key_multiplier");
+    attention.scale *= config.number("key_multiplier").value_or(1);
     attentionIn = config.multiplier("attention_in_multiplier");
     attentionOut = config.multiplier("attention_out_multiplier");
     rotary = readRotary(source, attention.headDim);

@@ -16,7 +16,7 @@ public:
     eps = readEps(config);
     attention = readAttention(config, model.hiddenSize);
     attention.bias = attention.outputBias = config.flag("attention_bias");
-    attention.scale = config.multiplier("attention_multiplier");
+    attention.scale = config.number("attention_multiplier").value_or(1);
     // intermediate_size is that of experts.
     intermediateSize = config.size("shared_intermediate_size");
     config.expectWord("normalization_function", {"rmsnorm"});

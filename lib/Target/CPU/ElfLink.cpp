@@ -47,6 +47,7 @@ llvm::Expected<std::string> linkSharedObject(llvm::StringRef object,
                              "-soname",
                              "m1_kernels.so",
                              "--build-id=none",
+                             "--threads=1", // one small file; and the system may give no thread
                              "-z",
                              "separate-loadable-segments",
                              versionScript.c_str(),

@@ -5,7 +5,10 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fcntl.h>
 #include <memory>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace m1rt {
 namespace {
@@ -83,6 +86,11 @@ bool parseJson(std::string_view text, JsonSink &sink, std::string &error,
     error = tooLong(limits.bytes);
     return false;
   }
+  // The parser below takes it for the end of the text, whatever follows.
+  if (const size_t zero = text.find('\0'); zero != std::string_view::npos) {
+    error = "holds a NUL byte, at offset " + std::to_string(zero);
+    return false;
+  }
   Limiter limiter(sink, limits);
   if (nlohmann::json::sax_parse(text.begin(), text.end(), &limiter))
     return true;
@@ -91,10 +99,24 @@ bool parseJson(std::string_view text, JsonSink &sink, std::string &error,
 }
 
 bool readTextFile(const std::string &path, size_t limit, std::string &out, std::string &error) {
-  std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(std::fopen(path.c_str(), "rb"),
-                                                        std::fclose);
+  // Without O_NONBLOCK a pipe that nobody writes to would be waited for.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  struct stat info = {};
+  if (descriptor < 0 || fstat(descriptor, &info) != 0 || S_ISDIR(info.st_mode)) {
+    error = std::strerror(descriptor >= 0 && S_ISDIR(info.st_mode) ? EISDIR : errno);
+    if (descriptor >= 0)
+      ::close(descriptor);
+    return false;
+  }
+  if (!S_ISREG(info.st_mode)) {
+    ::close(descriptor);
+    error = S_ISFIFO(info.st_mode) ? "is a pipe, expected a file" : "is a device, expected a file";
+    return false;
+  }
+  std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(::fdopen(descriptor, "rb"), std::fclose);
   if (!file) {
     error = std::strerror(errno);
+    ::close(descriptor);
     return false;
   }
   out.clear();
@@ -106,7 +128,7 @@ bool readTextFile(const std::string &path, size_t limit, std::string &out, std::
       return false;
     }
   }
-  if (std::ferror(file.get())) { // a directory, for instance
+  if (std::ferror(file.get())) {
     error = std::strerror(errno);
     return false;
   }

@@ -59,11 +59,15 @@ void removeTree(int parent, const char *name, int depth = 0) {
   ::unlinkat(parent, name, AT_REMOVEDIR);
 }
 
+} // namespace
+
 void removeTemporaries() {
   for (TableEntry &entry : table)
     if (entry.used.exchange(false))
       removeTree(AT_FDCWD, entry.path);
 }
+
+namespace {
 
 void removeAndEnd(int signal) {
   removeTemporaries();
@@ -74,8 +78,8 @@ void removeAndEnd(int signal) {
 void prepareSignals() {
   static const bool done = [] {
     std::signal(SIGXFSZ, SIG_IGN);
-    for (int signal :
-         {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
+    for (int signal : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGXCPU, SIGALRM, SIGUSR1,
+                       SIGUSR2, SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGSYS}) {
       struct sigaction action = {};
       if (sigaction(signal, nullptr, &action) != 0 || action.sa_handler != SIG_DFL ||
           (action.sa_flags & SA_SIGINFO))

@@ -2,10 +2,9 @@
 // everything is on the disk. Whatever fails or kills the program, the target is the old file or the
 // new one.
 //
-// Temporaries are removed when an OutputFile is destroyed, at exit() and by SIGINT, SIGTERM, SIGHUP
-// and crashes, as far as the program does not handle these itself; SIGKILL alone leaves them
-// (NAME.XXXXXX.tmp). SIGXFSZ is ignored from the first file on, so that a file size limit is a
-// message.
+// Temporaries are removed when an OutputFile is destroyed, at exit() and by the signals that end a
+// program, as far as it does not handle these itself; SIGKILL alone leaves them (NAME.XXXXXX.tmp).
+// SIGXFSZ is ignored from the first file on, so that a file size limit is a message.
 #ifndef M1RT_BASE_OUTPUT_FILE_H
 #define M1RT_BASE_OUTPUT_FILE_H
 
@@ -56,6 +55,10 @@ private:
   bool finished = false;
   uint64_t written = 0;
 };
+
+/// Removes what is not committed, before an end that runs no destructors. A signal handler may call
+/// it.
+void removeTemporaries();
 
 /// A whole file at once.
 Status writeFile(const std::string &target, std::string_view content);

@@ -12,9 +12,10 @@ namespace m1rt {
 struct CpuDescription {
   std::string model;
   std::set<std::string> features; // names as in /proc/cpuinfo
+  std::string unknown;            // why they could not be read; empty when they are known
 };
 
-const CpuDescription &hostCpu();
+CpuDescription hostCpu();
 
 /// Device::suitability: how many extensions the target's code was compiled for, as long as `cpu`
 /// has them all and the system lets this process use AMX where the code does.

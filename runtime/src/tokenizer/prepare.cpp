@@ -7,7 +7,7 @@
 
 #include <cstring>
 
-#include <unistd.h>
+#include <sys/stat.h>
 
 namespace m1rt {
 
@@ -312,7 +312,8 @@ constexpr size_t kLargestFile = size_t(256) << 20;
 // Empty and not `exists` when there is no such file.
 std::string readFile(const std::string &path, bool &exists) {
   std::string text, error;
-  exists = ::access(path.c_str(), F_OK) == 0;
+  struct stat info;
+  exists = ::lstat(path.c_str(), &info) == 0; // a link that leads nowhere is damage
   if (exists && !readTextFile(path, kLargestFile, text, error))
     throw PrepareError(error);
   if (std::string foreign = describeForeignFile(text); !foreign.empty())

@@ -49,6 +49,7 @@ TEST(Json, RefusesWithThePlaceAndTheLimit) {
   EXPECT_EQ(errorOf("[[[]]]", {100, 100, 2}), "nested deeper than 2 levels");
   EXPECT_EQ(errorOf("[1,2,{\"a\":3}]", {100, 5, 9}), "more than 5 values");
   EXPECT_EQ(errorOf("[1,2,3]", {6, 100, 9}), "longer than 6 bytes");
+  EXPECT_EQ(errorOf(std::string("[1]\0[2]", 7)), "holds a NUL byte, at offset 3");
 }
 
 // What a message quotes of a text that is no UTF-8 is.
@@ -59,11 +60,13 @@ TEST(Json, MessagesAreText) {
   EXPECT_EQ(std::count_if(error.begin(), error.end(), [](char c) { return c < ' '; }), 0) << error;
 }
 
-// Files that never end are read up to the limit, directories not at all.
+// Files are read up to the limit; devices, pipes and directories not at all.
 TEST(Json, FilesAreReadUpToTheLimit) {
   std::string text, error;
+  EXPECT_FALSE(readTextFile("/proc/self/exe", 1 << 10, text, error));
+  EXPECT_EQ(error, "longer than 1024 bytes");
   EXPECT_FALSE(readTextFile("/dev/zero", 1 << 20, text, error));
-  EXPECT_EQ(error, "longer than 1 MB");
+  EXPECT_EQ(error, "is a device, expected a file");
   EXPECT_FALSE(readTextFile("/", 1 << 20, text, error));
   EXPECT_FALSE(readTextFile("/no/such/file", 1 << 20, text, error));
   EXPECT_EQ(error, "No such file or directory");
