@@ -101,6 +101,12 @@ MatrixPtr product(const Value &a, const Value &b) {
   std::vector<ExpressionPtr> entries;
   for (size_t row = 0; row < a.items.size() / a.columns; ++row)
     for (size_t column = 0; column < b.columns; ++column) {
+      size_t nodes = 0; // looked at before it is built
+      for (size_t k = 0; k < a.columns; ++k)
+        nodes += nodesOf(*a.items[row * a.columns + k]->expression) +
+                 nodesOf(*b.items[k * b.columns + column]->expression);
+      if (nodes > kLargest || !spend(4 * nodes))
+        return nullptr;
       ExpressionPtr all;
       for (size_t k = 0; k < a.columns; ++k) {
         ExpressionPtr term = node(E::multiply, copyOf(*a.items[row * a.columns + k]->expression),

@@ -122,7 +122,7 @@ std::shared_ptr<const Value> Reader::readMatrices(size_t begin, size_t end, int 
 }
 
 std::shared_ptr<const Value> Reader::readMatrixSum(size_t begin, size_t end, int depth) {
-  if (begin >= end || depth > kMaxDepth)
+  if (begin >= end || depth > kMaxDepth || !spend(4 * (end - begin)))
     return nullptr;
   std::vector<size_t> signs = findTop(begin, end, {"+", "-"});
   signs.erase(std::remove_if(signs.begin(), signs.end(),
@@ -170,7 +170,7 @@ std::shared_ptr<const Value> Reader::readMatrixTerm(size_t begin, size_t end, in
 // One of them, with its exponent; a row of numbers and variables is one.
 std::shared_ptr<const Value> Reader::readMatrixFactor(size_t &at, size_t end, int depth) {
   constexpr int largestPower = 10000;
-  if (at >= end || depth > kMaxDepth)
+  if (at >= end || depth > kMaxDepth || !spend(end - at))
     return nullptr;
   auto hasMatrix = [&](size_t from, size_t to) {
     for (size_t i = from; i < to; ++i)

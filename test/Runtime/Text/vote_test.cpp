@@ -221,6 +221,15 @@ std::vector<std::string> generatedAnswers() {
       "over the line $x=#$",
       "#/3",
       "\\begin{pmatrix}#&1\\end{pmatrix}",
+      "x \\equiv # \\pmod 5",
+      "# (mod 5)",
+      "\\gcd(#,n)",
+      "\\max(n,#)",
+      "\\lfloor (#)x\\rfloor",
+      "xy=#",
+      "ax+b=#",
+      "\\sum_{k=#}^n k",
+      "\\vec{a}+#",
       "2\\begin{pmatrix}#&1\\end{pmatrix}-\\begin{pmatrix}#&1\\end{pmatrix}"};
   std::vector<std::string> texts;
   for (const char *form : forms)
@@ -397,29 +406,36 @@ TEST(Answers, TakeMillisecondsAtMost) {
       text += part;
     return text + end;
   };
-  const std::string hostile[] = {repeat("20000!+", 3900, "1"),
-                                 repeat("\\binom{20000}{9999}+", 3900, "1"),
-                                 repeat("\\sin\\cos ", 900, "x"),
-                                 repeat("2^{", 290, "2") + std::string(96, '}'),
-                                 repeat("\\frac{1}{", 900, "2") + std::string(90, '}'),
-                                 repeat("\\sin 1,", 790, "2"),
-                                 repeat("x^{0.5}+", 3900, "1"),
-                                 std::string(3990, '9'),
-                                 repeat("\\{1,", 145, "2") + std::string(0, '}'),
-                                 repeat("1.0000001^{999}*", 3900, "1"),
-                                 repeat("\\sum_{i=1}^{200} ", 900, "i"),
-                                 repeat("\\sum_{i=1}^{20} i x+", 3900, "1=0"),
-                                 repeat("a^3+b^3+xyz+", 1900, "1=x^2+y^2"),
-                                 repeat("|x|+\\sqrt{y^2}+", 3900, "1"),
-                                 repeat("x\\ne 1,", 3900, "2"),
-                                 repeat("\\begin{pmatrix}1&x\\\\x&1\\end{pmatrix}", 3900),
-                                 repeat("cm^{", 3900, "1"),
-                                 repeat("3\\text{ cm over }", 3900, "x"),
-                                 repeat("so the answer is ", 3900, "1"),
-                                 repeat("$ 1 $ and ", 3900, "$ 2 $."),
-                                 repeat("$ 1 is ", 3900, "2"),
-                                 "\\begin{vmatrix}" + repeat("x+y+z+a+b+c&", 3900, "1") +
-                                     "\\end{vmatrix}"};
+  const std::string hostile[] = {
+      repeat("20000!+", 3900, "1"),
+      repeat("\\binom{20000}{9999}+", 3900, "1"),
+      repeat("\\sin\\cos ", 900, "x"),
+      repeat("2^{", 290, "2") + std::string(96, '}'),
+      repeat("\\frac{1}{", 900, "2") + std::string(90, '}'),
+      repeat("\\sin 1,", 790, "2"),
+      repeat("x^{0.5}+", 3900, "1"),
+      std::string(3990, '9'),
+      repeat("\\{1,", 145, "2") + std::string(0, '}'),
+      repeat("1.0000001^{999}*", 3900, "1"),
+      repeat("\\sum_{i=1}^{200} ", 900, "i"),
+      repeat("\\sum_{i=1}^{20} i x+", 3900, "1=0"),
+      repeat("a^3+b^3+xyz+", 1900, "1=x^2+y^2"),
+      repeat("|x|+\\sqrt{y^2}+", 3900, "1"),
+      repeat("x\\ne 1,", 3900, "2"),
+      repeat("\\begin{pmatrix}1&x\\\\x&1\\end{pmatrix}", 3900),
+      repeat("cm^{", 3900, "1"),
+      repeat("3\\text{ cm over }", 3900, "x"),
+      repeat("so the answer is ", 3900, "1"),
+      repeat("$ 1 $ and ", 3900, "$ 2 $."),
+      repeat("$ 1 is ", 3900, "2"),
+      repeat("\\gcd(12,", 1000, "x") + std::string(125, ')'),
+      repeat("\\lfloor x\\rfloor+", 3900, "1"),
+      repeat("1 \\pmod 3, ", 3900, "2"),
+      repeat("\\sum_{i=1}^{n} i^2+", 3900, "1"),
+      repeat("(", 900) + "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}" + repeat(")", 900),
+      "\\begin{pmatrix}x&1&y\\\\a&b&c\\\\1&z&2\\end{pmatrix}^{-64}",
+      repeat("x'", 3900),
+      "\\begin{vmatrix}" + repeat("x+y+z+a+b+c&", 3900, "1") + "\\end{vmatrix}"};
   for (const std::string &a : hostile)
     for (const std::string &b : {a + "+0", a + "+1", std::string("7")}) {
       double best = 1e9;
