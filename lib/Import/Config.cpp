@@ -149,7 +149,7 @@ bool isHarmlessField(StringRef name) {
                      "output_scores"},
                     true)
              .Cases({"num_logits_to_keep", "z_loss_coefficient", "router_aux_loss_coef",
-                     "rescale_prenorm_residual"},
+                     "rescale_prenorm_residual", "init_method", "max_sequence_length"},
                     true)
              .Default(false);
 }
@@ -232,6 +232,12 @@ FailureOr<ModelConfig> readFiles(const ConfigFiles &files, const CheckpointData 
   bool bad = false;
   ModelConfig out;
   Fields whole(files.path, files.config, emitError, bad);
+  if (!whole.has("model_type") && whole.has("d_model") && whole.has("n_layer")) {
+    whole.error("model_type") << "missing: this is the authors' own configuration of Mamba; "
+                                 "convert the checkpoint with transformers first, or take the one "
+                                 "whose name ends in -hf";
+    return failure();
+  }
   std::string modelType = whole.require("model_type", whole.string("model_type"));
   if (bad)
     return failure();

@@ -120,8 +120,17 @@ Value Layer::combine(Value x, Value weights) {
 Value Layer::experts(Value x, Value routed, const ExpertsConfig &config, const ExpertNames &names,
                      ScalarFormula activation) {
   int64_t d = ModelBuilder::columnsOf(x), size = config.size;
+  // Those of a layer are many tensors, or one with the experts as its first dimension.
+  const bool isJoined = holds(names.experts + "." + names.down);
+  if (isJoined && !names.gate.empty())
+    return joinedExperts(x, config, names.router, names.experts + ".gate_up_proj",
+                         names.experts + "." + names.down, activation);
   Route chosen = route(routed, config, names.router, names.correction);
   auto weight = [&](StringRef part, const std::string &module, int64_t n, int64_t k) {
+    if (isJoined)
+      return model.weight(symbol("experts_" + part), {config.count * n, k},
+                          {{tensor(names.experts + "." + module), {config.count, n, k}}},
+                          /*matrix=*/true);
     ModelBuilder::Sources sources;
     for (int64_t e = 0; e < config.count; ++e)
       sources.push_back(
@@ -147,7 +156,7 @@ Value Layer::joinedExperts(Value x, const ExpertsConfig &config, const std::stri
   int64_t d = ModelBuilder::columnsOf(x), size = config.size, count = config.count;
   Route chosen = route(x, config, router, "");
   auto weight = [&](StringRef part, const std::string &name, int64_t n, int64_t k) {
-    return model.weight(symbol(part), {count * n, k}, {{tensor(name + ".weight"), {count, n, k}}},
+    return model.weight(symbol(part), {count * n, k}, {{tensor(name), {count, n, k}}},
                         /*matrix=*/true);
   };
   Value both = weight("experts_gate_up", input, 2 * size, d);

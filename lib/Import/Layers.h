@@ -79,7 +79,7 @@ public:
   mlir::Value experts(mlir::Value x, mlir::Value routed, const ExpertsConfig &config,
                       const ExpertNames &names,
                       mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu);
-  /// The same with gate and up in one tensor [count, 2·size, K] `input` and `output` [count, K,
+  /// The same with gate and up in one tensor `input` [count, 2·size, K] and `output` [count, K,
   /// size].
   mlir::Value joinedExperts(mlir::Value x, const ExpertsConfig &config, const std::string &router,
                             const std::string &input, const std::string &output,

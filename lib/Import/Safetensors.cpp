@@ -239,11 +239,51 @@ LogicalResult m1c::checkDirectory(StringRef path, EmitError emitError) {
   return problem.empty() ? success() : LogicalResult(emitError() << path << ": " << problem);
 }
 
+/// Which class of transformers saved a model decides what stands before its tensors' names: that
+/// without the head nothing, one around a language model that model's name, and authors' classes
+/// call it in their own way. Gives tensors the names that families know; whether any has changed.
+static bool giveUsualNames(std::vector<SourceTensor> &tensors) {
+  std::optional<std::pair<StringRef, StringRef>> change; // from, to
+  for (const SourceTensor &tensor : tensors)
+    for (StringRef embeddings : {"embed_tokens.weight", "embeddings.weight", "embedding.weight"}) {
+      StringRef prefix = tensor.name;
+      if (!prefix.consume_back(embeddings))
+        continue;
+      StringRef usual = embeddings == "embed_tokens.weight" ? "model." : "backbone.";
+      if (prefix == usual || prefix == "model.language_model.")
+        return false;
+      if (llvm::is_contained<StringRef>({"", "model.", "backbone.", "language_model.",
+                                         "language_model.model.", "model.backbone."},
+                                        prefix))
+        change = {prefix, usual};
+    }
+  if (!change)
+    return false;
+  const std::string from = change->first.str(), to = change->second.str();
+  for (SourceTensor &tensor : tensors) {
+    StringRef head = tensor.name, rest = tensor.name;
+    head.consume_front("language_model.");
+    if (head.starts_with("lm_head."))
+      tensor.name = head.str();
+    else if (rest.consume_front(from))
+      tensor.name = to + rest.str();
+  }
+  return true;
+}
+
 LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
   if (llvm::json::Object config; isGgufFile(directory))
     return openGguf(directory, config, emitError);
-  return failure(failed(openFiles(directory, emitError)) ||
-                 failed(resolveQuantised(directory, emitError)));
+  if (failed(openFiles(directory, emitError)))
+    return failure();
+  if (giveUsualNames(tensors)) {
+    index.clear();
+    for (const auto &[i, tensor] : llvm::enumerate(tensors))
+      if (!index.try_emplace(tensor.name, i).second)
+        return emitError() << files[tensor.file].path << ": two tensors are '" << tensor.name
+                           << "' of the language model";
+  }
+  return resolveQuantised(directory, emitError);
 }
 
 LogicalResult CheckpointData::openFiles(StringRef directory, EmitError emitError) {

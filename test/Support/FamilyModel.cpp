@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 
 namespace m1test {
 namespace {
@@ -13,8 +14,36 @@ using Json = nlohmann::json;
 
 double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 double silu(double x) { return x * sigmoid(x); }
-double relu(double x) { return std::max(x, 0.0); }
-double relu2(double x) { return x > 0 ? x * x : 0; }
+double gelu(double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2))); }
+double geluTanh(double x) {
+  return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * std::pow(x, 3))));
+}
+
+using Activation = double (*)(double);
+/// As in src/transformers/activations.py.
+Activation activation(const std::string &name) {
+  static const std::map<std::string, Activation> known = {
+      {"gelu", gelu},
+      {"gelu_10", [](double x) { return std::clamp(gelu(x), -10.0, 10.0); }},
+      {"gelu_fast", geluTanh},
+      {"gelu_new", geluTanh},
+      {"gelu_pytorch_tanh", geluTanh},
+      {"laplace",
+       [](double x) { return (1 + std::erf((x - 0.707107) / (0.282095 * std::sqrt(2)))) / 2; }},
+      {"leaky_relu", [](double x) { return x > 0 ? x : 0.01 * x; }},
+      {"linear", [](double x) { return x; }},
+      {"mish", [](double x) { return x * std::tanh(std::log1p(std::exp(x))); }},
+      {"quick_gelu", [](double x) { return x * sigmoid(1.702 * x); }},
+      {"relu", [](double x) { return std::max(x, 0.0); }},
+      {"relu2", [](double x) { return x > 0 ? x * x : 0; }},
+      {"relu6", [](double x) { return std::clamp(x, 0.0, 6.0); }},
+      {"sigmoid", sigmoid},
+      {"silu", silu},
+      {"swish", silu},
+      {"tanh", [](double x) { return std::tanh(x); }},
+  };
+  return known.at(name);
+}
 double softplus(double x) { return std::log1p(std::exp(-std::abs(x))) + std::max(x, 0.0); }
 
 Row part(const Row &x, size_t begin, size_t count) {
@@ -149,7 +178,7 @@ private:
           return attention(x, "mixer.");
         if (find("mixer.gate.weight"))
           return nemotronExperts(x);
-        return squaredRelu(x, "mixer.");
+        return plainMlp(x, "mixer.");
       });
     if (type == "falcon_h1") {
       Row u = norm("input_layernorm", h);
@@ -160,7 +189,7 @@ private:
       return branch(h, "pre_ff_layernorm", [&](const Row &x) {
         Row gate = scaled(linear("feed_forward.gate_proj", x), config["mlp_multipliers"][0]);
         return scaled(
-            linear("feed_forward.down_proj", times(linear("feed_forward.up_proj", x), gate, silu)),
+            linear("feed_forward.down_proj", times(linear("feed_forward.up_proj", x), gate, act())),
             config["mlp_multipliers"][1]);
       });
     }
@@ -185,31 +214,35 @@ private:
       if (find("shared_mlp.input_linear.weight")) {
         Row both = linear("shared_mlp.input_linear", x);
         size_t f = both.size() / 2;
-        Row y = linear("shared_mlp.output_linear", times(part(both, f, f), part(both, 0, f), silu));
+        Row y =
+            linear("shared_mlp.output_linear", times(part(both, f, f), part(both, 0, f), act()));
         if (find("block_sparse_moe.router.layer.weight"))
           addTo(y, graniteExperts(x));
         return y;
       }
-      if (find("mlp.experts.0.up_proj.weight")) {
+      if (find("mlp.gate.weight")) {
         Row y = gatedExperts(x, "mlp.", "gate", flag("norm_topk_prob", type == "qwen3_next"));
         if (find("mlp.shared_expert_gate.weight"))
           addTo(y, scaled(gatedMlp(x, "mlp.shared_expert."),
                           sigmoid(linear("mlp.shared_expert_gate", x)[0])));
         return y;
       }
-      if (find("feed_forward.experts.0.up_proj.weight"))
+      if (find("feed_forward.router.weight"))
         return gatedExperts(x, "feed_forward.", "router", false);
       return gatedMlp(x, find("mlp.gate_proj.weight") ? "mlp." : "feed_forward.");
     });
   }
 
-  static double (*activation(const std::string &name))(double) {
-    return name == "relu" ? relu : name == "relu2" ? relu2 : silu;
+  Activation act() const { return activation(config.value("hidden_act", "silu")); }
+  /// Of convolutions.
+  Activation mixerAct() const {
+    return type == "nemotron_h" ? activation(config.value("mamba_hidden_act", "silu"))
+           : isZeroCentred()    ? silu
+                                : act();
   }
   Row gatedMlp(const Row &x, const std::string &module) const {
     return linear(module + "down_proj",
-                  times(linear(module + "up_proj", x), linear(module + "gate_proj", x),
-                        activation(config.value("hidden_act", "silu"))));
+                  times(linear(module + "up_proj", x), linear(module + "gate_proj", x), act()));
   }
 
   // ---- experts
@@ -239,9 +272,26 @@ private:
     for (size_t e : chosen)
       sum += p[e];
     for (size_t e : chosen)
-      addTo(y, scaled(gatedMlp(x, at + "experts." + std::to_string(e) + "."),
+      addTo(y, scaled(find(at + "experts.down_proj")
+                          ? joinedMlp(x, at + "experts.gate_up_proj", at + "experts.down_proj", e)
+                          : gatedMlp(x, at + "experts." + std::to_string(e) + "."),
                       normalize ? p[e] / sum : p[e]));
     return y;
+  }
+  /// Of expert e of the tensors' first dimension; gate and up are halves of one matrix.
+  Row joinedMlp(const Row &x, const std::string &input, const std::string &output, size_t e) const {
+    auto slice = [&](const std::string &name) {
+      const Tensor &all = *find(name);
+      Tensor one;
+      one.shape = {all.shape[1], all.shape[2]};
+      auto count = all.shape[1] * all.shape[2];
+      one.values.assign(all.values.begin() + int64_t(e) * count,
+                        all.values.begin() + int64_t(e + 1) * count);
+      return one;
+    };
+    Row both = multiply(slice(input), x);
+    size_t f = both.size() / 2;
+    return multiply(slice(output), times(part(both, f, f), part(both, 0, f), act()));
   }
   Row graniteExperts(const Row &x) const {
     const std::string at = "block_sparse_moe.";
@@ -250,28 +300,16 @@ private:
     for (size_t e : chosen)
       of.push_back(logits[e]);
     of = softmax(of);
-    auto slice = [&](const std::string &name, size_t e) {
-      const Tensor &all = *find(at + name + ".weight");
-      Tensor one;
-      one.shape = {all.shape[1], all.shape[2]};
-      auto count = all.shape[1] * all.shape[2];
-      one.values.assign(all.values.begin() + int64_t(e) * count,
-                        all.values.begin() + int64_t(e + 1) * count);
-      return one;
-    };
-    for (size_t i = 0; i < chosen.size(); ++i) {
-      Row both = multiply(slice("input_linear", chosen[i]), x);
-      size_t f = both.size() / 2;
-      addTo(y, scaled(multiply(slice("output_linear", chosen[i]),
-                               times(part(both, f, f), part(both, 0, f), silu)),
-                      of[i]));
-    }
+    for (size_t i = 0; i < chosen.size(); ++i)
+      addTo(y,
+            scaled(joinedMlp(x, at + "input_linear.weight", at + "output_linear.weight", chosen[i]),
+                   of[i]));
     return y;
   }
-  Row squaredRelu(const Row &x, const std::string &at) const {
+  Row plainMlp(const Row &x, const std::string &at) const {
     Row y = linear(at + "up_proj", x);
     for (double &v : y)
-      v = relu2(v);
+      v = activation(config.value("mlp_hidden_act", "relu2"))(v);
     return linear(at + "down_proj", y);
   }
   Row nemotronExperts(const Row &x) const {
@@ -300,12 +338,12 @@ private:
     bool isLatent = find("mixer.fc1_latent_proj.weight");
     Row inner = isLatent ? linear("mixer.fc1_latent_proj", x) : x, y(inner.size());
     for (size_t e : chosen)
-      addTo(y, scaled(squaredRelu(inner, "mixer.experts." + std::to_string(e) + "."),
+      addTo(y, scaled(plainMlp(inner, "mixer.experts." + std::to_string(e) + "."),
                       s[e] / (flag("norm_topk_prob", true) ? sum : 1) *
                           number("routed_scaling_factor", 1)));
     if (isLatent)
       y = linear("mixer.fc2_latent_proj", y);
-    addTo(y, squaredRelu(x, "mixer.shared_experts."));
+    addTo(y, plainMlp(x, "mixer.shared_experts."));
     return y;
   }
 
@@ -319,7 +357,7 @@ private:
     for (size_t i = 0; i < x.size(); ++i) {
       for (size_t j = 0; j < width && j < inputs.size(); ++j)
         y[i] += w.values[i * width + width - 1 - j] * inputs[inputs.size() - 1 - j][i];
-      y[i] = activate ? silu(y[i]) : y[i];
+      y[i] = activate ? mixerAct()(y[i]) : y[i];
     }
     return y;
   }
@@ -349,7 +387,7 @@ private:
         state = std::exp(-delta * std::exp(A[i * n + j])) * state + delta * x[i] * B[j];
         y[i] += state * C[j];
       }
-      y[i] = (y[i] + D[i] * x[i]) * silu(z[i]);
+      y[i] = (y[i] + D[i] * x[i]) * act()(z[i]);
     }
     return linear(at + "out_proj", y);
   }

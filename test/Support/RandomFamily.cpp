@@ -114,6 +114,12 @@ private:
   }
   void gatedExperts(const std::string &at, const std::string &router, const Experts &e) {
     matrix(at + router, e.count, hidden);
+    if (random.chance(0.3)) { // as one tensor
+      auto value = [&] { return random.normal(0.2); };
+      add(at + "experts.gate_up_proj", {e.count, 2 * e.size, hidden}, value);
+      add(at + "experts.down_proj", {e.count, hidden, e.size}, value);
+      return;
+    }
     for (int64_t i = 0; i < e.count; ++i)
       gatedMlp(at + "experts." + std::to_string(i) + ".", false, e.size);
   }
@@ -175,6 +181,13 @@ private:
   std::string layerName(int64_t layer, const std::string &rest = "") const {
     return prefix + ".layers." + std::to_string(layer) + "." + rest;
   }
+  /// The family's own every other time.
+  std::string activation(const std::string &usual) {
+    std::string other = random.pick<std::string>(
+        {"gelu", "gelu_10", "gelu_fast", "gelu_new", "gelu_pytorch_tanh", "laplace", "leaky_relu",
+         "linear", "mish", "quick_gelu", "relu", "relu2", "relu6", "sigmoid", "swish", "tanh"});
+    return random.chance(0.5) ? usual : other;
+  }
   double multiplier() { return random.pick({1.0, 0.5, 1.7, 0.3}); }
 
   // ---- families
@@ -182,7 +195,7 @@ private:
   void drawMamba() {
     prefix = "backbone";
     frame("backbone.embeddings", "backbone.norm_f", random.chance(0.5));
-    config.update({{"layer_norm_epsilon", 1e-5}, {"hidden_act", "silu"}});
+    config.update({{"layer_norm_epsilon", 1e-5}, {"hidden_act", activation("silu")}});
     bool second = type == "mamba2";
     Ssd s = drawSsd();
     int64_t inner = random.integer(3, 60), n = random.pick<int64_t>({16, 16, 5, 8}),
@@ -219,7 +232,8 @@ private:
     Ssd s = drawSsd();
     bool bias = random.chance(0.3), mlpBias = random.chance(0.3);
     config.update({{"layer_norm_epsilon", 1e-5},
-                   {"mlp_hidden_act", "relu2"},
+                   {"mlp_hidden_act", activation("relu2")},
+                   {"mamba_hidden_act", activation("silu")},
                    {"mamba_num_heads", s.heads},
                    {"mamba_head_dim", s.width},
                    {"n_groups", s.groups},
@@ -340,7 +354,7 @@ private:
     config.update(
         {{"rms_norm_eps", 1e-6},
          {"head_dim", headDim},
-         {"hidden_act", "silu"},
+         {"hidden_act", activation("silu")},
          {"intermediate_size", intermediate},
          {"num_attention_heads", heads},
          {"num_key_value_heads", kvHeads},
@@ -413,7 +427,7 @@ private:
     bool bias = !jamba && type != "mistral" && random.chance(0.3),
          mlpBias = (bamba || falcon || type == "llama") && random.chance(0.3);
     config.update({{"rms_norm_eps", 1e-5},
-                   {"hidden_act", plain ? random.pick({"silu", "swish", "relu", "relu2"}) : "silu"},
+                   {"hidden_act", activation("silu")},
                    {"intermediate_size", intermediate},
                    {"num_attention_heads", heads},
                    {"num_key_value_heads", kvHeads}});

@@ -58,10 +58,10 @@ public:
           Value shared = buildMlp(layer, x);
           if (!experts.count)
             return shared;
-          return layer.sum(shared,
-                           layer.joinedExperts(x, experts, "block_sparse_moe.router.layer",
-                                               "block_sparse_moe.input_linear",
-                                               "block_sparse_moe.output_linear", mamba.activation));
+          return layer.sum(shared, layer.joinedExperts(x, experts, "block_sparse_moe.router.layer",
+                                                       "block_sparse_moe.input_linear.weight",
+                                                       "block_sparse_moe.output_linear.weight",
+                                                       mamba.activation));
         },
         residualMultiplier);
   }

@@ -27,6 +27,7 @@ public:
     mamba.bias = config.flag("mamba_proj_bias");
     mamba.norms = Mamba1Config::Norms::weighted;
     mamba.normEps = eps;
+    config.expectFlag("mamba_inner_layernorms", true); // of the authors' own class
     // A single expert is an MLP.
     if (config.size("num_experts", mostExperts) > 1) {
       experts = readExperts(config, "num_experts", intermediateSize);

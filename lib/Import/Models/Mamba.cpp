@@ -20,7 +20,7 @@ public:
     config.ignore({"residual_in_fp32", "fused_add_norm", "time_step_min", "time_step_max",
                    "time_step_floor", "time_step_scale", "time_step_init_scheme", "n_layer",
                    "use_mambapy", "use_associative_scan", "pad_vocab_size_multiple", "chunk_size",
-                   "norm_before_gate"});
+                   "norm_before_gate", "d_model", "d_inner", "ssm_cfg"});
     if (source.data.find("backbone.embedding.weight"))
       embeddingName = "backbone.embedding.weight"; // in the authors' own files
     if (modelType == "mamba2")

@@ -49,6 +49,10 @@ public:
                      "num_experts_per_tok", "routed_scaling_factor"});
     // Of other implementations and of training.
     config.ignore({"mamba_proj_bias",
+                   "head_dim",
+                   "norm_eps",
+                   "rms_norm_eps",
+                   "time_step_rank",
                    "expand",
                    "chunk_size",
                    "residual_in_fp32",

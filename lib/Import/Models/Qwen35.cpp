@@ -47,7 +47,8 @@ public:
     // Layers that predict further tokens, and the type of the state, which m1-compile chooses.
     config.ignore({"mtp_num_hidden_layers", "mtp_use_dedicated_embeddings", "mamba_ssm_dtype"});
     // In the files of models that also see, the language model has a prefix of its own.
-    if (source.isNested)
+    if (source.isNested ? !source.data.find("model.embed_tokens.weight")
+                        : bool(source.data.find("model.language_model.embed_tokens.weight")))
       prefix = "model.language_model";
     readLayers(config, model.layers);
     if (!llvm::is_contained(isAttention, true))
@@ -68,7 +69,7 @@ public:
   std::string embeddings() const override { return prefix + ".embed_tokens.weight"; }
   std::string finalNorm() const override { return prefix + ".norm.weight"; }
   bool isForeignTensor(llvm::StringRef name) const override {
-    return name.starts_with("mtp.") || (prefix != "model" && name.starts_with("model.visual."));
+    return name.starts_with("mtp.") || name.starts_with("model.visual.");
   }
 
 private:

@@ -8,6 +8,7 @@
   resize:TENSOR=SHAPE               zeros of another shape
   dtype:TENSOR=NAME                 state another dtype in the header
   rename:TENSOR=NAME
+  prefix:OLD=NEW                    how names of tensors begin
   copy:TENSOR=NAME                  a second tensor with the same elements
   nan:TENSOR                        the first element of an F32 tensor becomes NaN
   split:TENSOR=NAME:ROWS,NAME:ROWS  cut a tensor along dimension 0
@@ -89,6 +90,8 @@ def change(source, out, changes):
             truncate = int(rest)
         elif kind == "raw":
             raw[name] = value
+        elif kind == "prefix":
+            tensors = {value + k.removeprefix(name) if k.startswith(name) else k: v for k, v in tensors.items()}
         elif kind == "twice":
             twice.append(rest)
         elif kind == "no-weights":
@@ -100,7 +103,7 @@ def change(source, out, changes):
             index[full(name)] = value
         elif not matches:
             sys.exit(f"checkpoint.py: no tensor {name}")
-        for match in matches if kind not in ("add", "index", "header", "twice") else []:
+        for match in matches if kind not in ("add", "index", "header", "prefix", "twice") else []:
             dtype, shape, data = tensors[match]
             if kind == "drop":
                 del tensors[match]
