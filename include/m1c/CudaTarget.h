@@ -80,10 +80,10 @@ private:
   mlir::LogicalResult selectGenerated(const KernelSpec &spec, PlanEmitter &emitter);
   mlir::LogicalResult selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter);
   /// One kernel of a hand-tuned family, of which the last `outputs` operands are written.
-  mlir::LogicalResult launchHandTuned(PlanEmitter &emitter, const std::string &key,
-                                      const m1k::cuda::Kernel &kernel, const std::string &origin,
-                                      llvm::ArrayRef<mlir::Value> operands, size_t outputs,
-                                      const KernelSpec *spec = nullptr);
+  void launchHandTuned(PlanEmitter &emitter, const std::string &key,
+                       const m1k::cuda::Kernel &kernel, const std::string &origin,
+                       llvm::ArrayRef<mlir::Value> operands, size_t outputs,
+                       const KernelSpec *spec = nullptr);
   std::string stemFor(const KernelSpec &spec, const std::string &key);
 
   const CudaChip &chip;

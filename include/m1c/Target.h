@@ -59,6 +59,10 @@ void registerTarget(const TargetRegistration &registration);
 llvm::Expected<std::vector<std::unique_ptr<Target>>> createTargets(llvm::StringRef list);
 /// The target that `plan` was made by.
 llvm::Expected<std::unique_ptr<Target>> createTargetOf(mlir::plan::TargetOp plan);
+/// What is wrong with `bodies`, which a text may have brought instead of generateKernels: they are
+/// no operation named `kind` (null: none are needed), or lack one of the `kernels`.
+llvm::Error checkBodies(mlir::plan::TargetOp plan, mlir::Operation *bodies, llvm::StringRef kind,
+                        llvm::ArrayRef<llvm::StringRef> kernels);
 /// What createTargets accepts, for help texts: "cpu[:x86-64-v3], cuda[:sm_80,sm_90]".
 std::string describeTargets();
 /// The passes that devices want over plan.target between conversion and placement.

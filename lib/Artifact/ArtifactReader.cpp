@@ -137,7 +137,7 @@ llvm::Expected<OwningOpRef<ModuleOp>> parse(llvm::StringRef text, MLIRContext &c
   });
   OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(text, ParserConfig(&context));
   if (!module)
-    return malformed(message.empty() ? "cannot be parsed" : message);
+    return malformed(message);
   if (auto error = checkOperations(*module))
     return std::move(error);
   return std::move(module);

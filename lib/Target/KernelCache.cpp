@@ -102,7 +102,7 @@ void KernelCache::store(StringRef key, ArrayRef<StringRef> pieces) const {
   std::string path = pathOf(key);
   auto temporary = sys::fs::TempFile::create(path + ".%%%%%%%%");
   if (!temporary)
-    return warn("--cache: " + toString(temporary.takeError()));
+    return warn("--cache: cannot write " + path + ": " + toString(temporary.takeError()));
   raw_fd_ostream stream(temporary->FD, /*shouldClose=*/false);
   stream << magic << digestOf(body) << body;
   stream.flush();

@@ -1,5 +1,6 @@
 // The registry of devices.
 #include "m1c/Target.h"
+#include "mlir/Interfaces/FunctionInterfaces.h"
 #include "llvm/ADT/StringSet.h"
 
 using namespace mlir;
@@ -83,6 +84,21 @@ llvm::Expected<std::unique_ptr<Target>> createTargetOf(plan::TargetOp plan) {
     return registration->ofPlan(plan);
   return llvm::createStringError("no device is named '" + plan.getDevice() + "'; known are " +
                                  describeTargets());
+}
+
+llvm::Error checkBodies(plan::TargetOp plan, Operation *bodies, llvm::StringRef kind,
+                        llvm::ArrayRef<llvm::StringRef> kernels) {
+  const std::string whose = ("the kernels of plan.target @" + plan.getSymName()).str();
+  if (bodies && bodies->getName().getStringRef() != kind)
+    return llvm::createStringError(whose + " are in a '" + bodies->getName().getStringRef() +
+                                   "', expected a '" + kind + "'");
+  for (llvm::StringRef kernel : kernels) {
+    Operation *symbol = bodies ? SymbolTable::lookupSymbolIn(bodies, kernel) : nullptr;
+    auto function = llvm::dyn_cast_or_null<FunctionOpInterface>(symbol);
+    if (!function || function.isExternal())
+      return llvm::createStringError(whose + " hold no function @" + kernel);
+  }
+  return llvm::Error::success();
 }
 
 void addPlanPasses(OpPassManager &passes) {

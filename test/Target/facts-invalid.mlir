@@ -202,6 +202,16 @@ plan.target @cpu attributes {cpu = "x86-64-v3"} {
 // -----
 
 plan.target @cpu attributes {cpu = "x86-64-v3"} {
+  // expected-error @+1 {{'plan.kernel' op @k: instruction 0 of parameter 'body': unknown operation 'arith.cosf'}}
+  plan.kernel @k {key = "k", origin = "generated"} facts {op = "map", operands = [["x",
+      tensor<64xf32>, 64], ["out", tensor<64xf32>, 64]], outputs = 1 : i64, rows = 1 : i64,
+      max_rows = 0 : i64, params = {body = [["arith.cosf", array<i64: 0>], ["m1.yield",
+      array<i64: 1>]]}}
+}
+
+// -----
+
+plan.target @cpu attributes {cpu = "x86-64-v3"} {
   // expected-error @+1 {{'plan.kernel' op @k: instruction 0 of parameter 'body': 'math.sin' is no scalar arithmetic}}
   plan.kernel @k {key = "k", origin = "generated"} facts {op = "map", operands = [["x",
       tensor<64xf32>, 64], ["out", tensor<64xf32>, 64]], outputs = 1 : i64, rows = 1 : i64,

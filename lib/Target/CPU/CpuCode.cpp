@@ -77,11 +77,11 @@ LogicalResult lowerToLlvmDialect(ModuleOp module) {
   return passes.run(module);
 }
 
-std::unique_ptr<llvm::TargetMachine> createTargetMachine(const CpuInfo &cpu, std::string &error) {
+std::unique_ptr<llvm::TargetMachine> createTargetMachine(const CpuInfo &cpu) {
   llvm::Triple triple(llvm::sys::getDefaultTargetTriple());
+  std::string error;
   const llvm::Target *target = llvm::TargetRegistry::lookupTarget(triple, error);
-  if (!target)
-    return nullptr;
+  assert(target && "resolveCpu has found it");
   llvm::TargetOptions options;
   options.AllowFPOpFusion = llvm::FPOpFusion::Standard;
   return std::unique_ptr<llvm::TargetMachine>(
@@ -107,16 +107,14 @@ void setTargetAttributes(llvm::Module &module, const CpuInfo &cpu) {
   }
 }
 
-llvm::Error linkHandKernels(llvm::Module &module) {
+void linkHandKernels(llvm::Module &module) {
   auto buffer = llvm::MemoryBufferRef(cpuKernelBitcode(), "cpu kernels");
-  auto kernels = llvm::parseBitcodeFile(buffer, module.getContext());
-  if (!kernels)
-    return kernels.takeError();
-  (*kernels)->setDataLayout(module.getDataLayout());
-  (*kernels)->setTargetTriple(module.getTargetTriple());
-  if (llvm::Linker::linkModules(module, std::move(*kernels), llvm::Linker::LinkOnlyNeeded))
-    return llvm::createStringError("linking the hand-tuned CPU kernels failed");
-  return llvm::Error::success();
+  auto kernels = llvm::cantFail(llvm::parseBitcodeFile(buffer, module.getContext()));
+  kernels->setDataLayout(module.getDataLayout());
+  kernels->setTargetTriple(module.getTargetTriple());
+  [[maybe_unused]] bool failed =
+      llvm::Linker::linkModules(module, std::move(kernels), llvm::Linker::LinkOnlyNeeded);
+  assert(!failed && "functions that are needed have no other definition");
 }
 
 void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
@@ -133,33 +131,27 @@ void optimize(llvm::Module &module, llvm::TargetMachine &machine) {
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O3).run(module, modules);
 }
 
-llvm::Error emit(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType type,
-                 std::string &out) {
+std::string emit(llvm::Module &module, llvm::TargetMachine &machine, llvm::CodeGenFileType type) {
   llvm::SmallVector<char, 0> bytes;
   llvm::raw_svector_ostream stream(bytes);
   llvm::legacy::PassManager passes;
-  if (machine.addPassesToEmitFile(passes, stream, nullptr, type))
-    return llvm::createStringError("LLVM cannot emit code for this target");
+  [[maybe_unused]] bool failed = machine.addPassesToEmitFile(passes, stream, nullptr, type);
+  assert(!failed && "x86-64 has an assembler");
   passes.run(module);
-  out.assign(bytes.begin(), bytes.end());
-  return llvm::Error::success();
+  return std::string(bytes.begin(), bytes.end());
 }
 
 /// The loader resolves nothing but these three from libc.
 llvm::Error checkUndefinedSymbols(llvm::StringRef object) {
-  auto file =
-      llvm::object::ObjectFile::createELFObjectFile(llvm::MemoryBufferRef(object, "kernels.o"));
-  if (!file)
-    return file.takeError();
+  auto file = llvm::cantFail(
+      llvm::object::ObjectFile::createELFObjectFile(llvm::MemoryBufferRef(object, "kernels.o")));
   for (const llvm::object::ELFSymbolRef symbol :
-       llvm::cast<llvm::object::ELFObjectFileBase>(**file).symbols()) {
-    auto flags = symbol.getFlags();
-    auto name = symbol.getName();
-    if (!flags || !name)
-      return llvm::joinErrors(flags.takeError(), name.takeError());
-    if ((*flags & llvm::object::SymbolRef::SF_Undefined) && !name->empty() && *name != "memcpy" &&
-        *name != "memset" && *name != "memmove")
-      return llvm::createStringError("generated CPU code needs '" + *name +
+       llvm::cast<llvm::object::ELFObjectFileBase>(*file).symbols()) {
+    const uint32_t flags = llvm::cantFail(symbol.getFlags());
+    const llvm::StringRef name = llvm::cantFail(symbol.getName());
+    if ((flags & llvm::object::SymbolRef::SF_Undefined) && !name.empty() && name != "memcpy" &&
+        name != "memset" && name != "memmove")
+      return llvm::createStringError("generated CPU code needs '" + name +
                                      "', which the runtime does not provide");
   }
   return llvm::Error::success();
@@ -170,22 +162,20 @@ llvm::Error checkUndefinedSymbols(llvm::StringRef object) {
 llvm::Expected<CpuCode> compileCpuKernels(ModuleOp module, const CpuInfo &cpu,
                                           llvm::ArrayRef<CpuKernel> kernels,
                                           const CpuCodeOptions &options) {
-  std::string error;
-  auto machine = createTargetMachine(cpu, error);
-  if (!machine)
-    return llvm::createStringError("cannot create a target machine: " + error);
+  auto machine = createTargetMachine(cpu);
+  // A text may hold kernels of which MLIR says what it cannot lower or translate.
+  auto reported = [] { return llvm::createStringError(""); };
   if (failed(lowerToLlvmDialect(module)))
-    return llvm::createStringError("lowering CPU kernels to LLVM failed");
+    return reported();
   registerBuiltinDialectTranslation(*module.getContext());
   registerLLVMDialectTranslation(*module.getContext());
   llvm::LLVMContext context;
   auto llvmModule = translateModuleToLLVMIR(module, context, "m1_kernels");
   if (!llvmModule)
-    return llvm::createStringError("translating CPU kernels to LLVM IR failed");
+    return reported();
   llvmModule->setDataLayout(machine->createDataLayout());
   llvmModule->setTargetTriple(machine->getTargetTriple());
-  if (auto e = linkHandKernels(*llvmModule))
-    return std::move(e);
+  linkHandKernels(*llvmModule);
   setTargetAttributes(*llvmModule, cpu);
 
   llvm::StringSet<> exported;
@@ -197,9 +187,7 @@ llvm::Expected<CpuCode> compileCpuKernels(ModuleOp module, const CpuInfo &cpu,
   llvm::internalizeModule(*llvmModule, [&](const llvm::GlobalValue &value) {
     return exported.contains(value.getName());
   });
-  llvm::raw_string_ostream errors(error);
-  if (llvm::verifyModule(*llvmModule, &errors))
-    return llvm::createStringError("invalid LLVM IR for CPU kernels: " + error);
+  assert(!llvm::verifyModule(*llvmModule, &llvm::errs()) && "LLVM IR of CPU kernels is valid");
 
   CpuCode code;
   if (options.keepLlvmIr) {
@@ -211,14 +199,11 @@ llvm::Expected<CpuCode> compileCpuKernels(ModuleOp module, const CpuInfo &cpu,
   optimize(*llvmModule, *machine);
   if (options.keepAssembly) {
     auto copy = llvm::CloneModule(*llvmModule);
-    if (auto e = emit(*copy, *machine, llvm::CodeGenFileType::AssemblyFile, code.assembly))
-      return std::move(e);
+    code.assembly = emit(*copy, *machine, llvm::CodeGenFileType::AssemblyFile);
   }
   if (!options.emitElf)
     return code;
-  std::string object;
-  if (auto e = emit(*llvmModule, *machine, llvm::CodeGenFileType::ObjectFile, object))
-    return std::move(e);
+  const std::string object = emit(*llvmModule, *machine, llvm::CodeGenFileType::ObjectFile);
   if (auto e = checkUndefinedSymbols(object))
     return std::move(e);
   auto elf = linkSharedObject(object, symbols);

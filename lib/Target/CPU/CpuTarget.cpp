@@ -42,7 +42,12 @@ public:
                                                        CodeRequest &request) override {
     auto kernels = kernelsOf(plan);
     if (failed(kernels))
-      return llvm::createStringError("plan.target @" + plan.getSymName() + ": bad kernel facts");
+      return llvm::createStringError(""); // as kernelsOf has reported
+    llvm::SmallVector<llvm::StringRef> symbols;
+    for (const CpuKernel &kernel : *kernels)
+      symbols.push_back(kernel.symbol);
+    if (auto error = checkBodies(plan, bodies, ModuleOp::getOperationName(), symbols))
+      return std::move(error);
     const CpuInfo &cpu = kernelSelector.cpuInfo();
     std::string key;
     if (request.cache && !request.wantLlvm && !request.wantAssembly) {

@@ -109,7 +109,7 @@ llvm::Expected<cuda::Toolchain::Compiled> compileGenerated(const cuda::Toolchain
   FailureOr<std::string> ptx =
       cuda::emitPtx(bodies, chip, request.wantLlvm ? &request.llvm : nullptr);
   if (failed(ptx))
-    return failure("cannot lower the generated CUDA kernels for " + chip);
+    return failure(""); // as emitPtx has reported
   auto cubin = toolchain.assemble(*ptx, chip);
   if (!cubin)
     return cubin.takeError();

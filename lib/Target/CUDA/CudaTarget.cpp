@@ -37,10 +37,16 @@ public:
                                                        CodeRequest &request) override {
     auto kernels = kernelsOf(plan);
     if (failed(kernels))
-      return llvm::createStringError("plan.target @" + plan.getSymName() + ": bad kernel facts");
+      return llvm::createStringError(""); // as kernelsOf has reported
+    llvm::SmallVector<llvm::StringRef> generated;
+    for (const CudaKernel &kernel : *kernels)
+      if (kernel.source.empty())
+        generated.push_back(kernel.symbol);
+    if (auto error = checkBodies(plan, bodies, gpu::GPUModuleOp::getOperationName(), generated))
+      return std::move(error);
     // PTX of a chip's own instructions runs nowhere else.
     bool keepsPtx = isFirst && llvm::isDigit(chip.name.back());
-    auto code = compileCudaKernels(dyn_cast_or_null<gpu::GPUModuleOp>(bodies), *kernels, chip,
+    auto code = compileCudaKernels(cast_or_null<gpu::GPUModuleOp>(bodies), *kernels, chip,
                                    keepsPtx || request.wantAssembly, request);
     if (!code)
       return code.takeError();
