@@ -9,9 +9,9 @@
 
 namespace m1rt {
 
-// Content of the last \boxed{…} (or \fbox) whose braces balance, blanks at its ends removed; nothing when
-// there is none. Boxes before it that only "and", "or" or a comma parts from it are answers, too:
-// "\boxed{3} or \boxed{5}" is "3, 5".
+// Content of the last \boxed{…} (or \fbox) whose braces balance, blanks at its ends removed;
+// nothing when there is none. Boxes before it that only "and", "or" or a comma parts from it are
+// answers, too: "\boxed{3} or \boxed{5}" is "3, 5".
 std::optional<std::string> extractBoxed(const std::string &text);
 
 // An answer in LaTeX or plain text, read once for many comparisons. Any text is an answer; what is
