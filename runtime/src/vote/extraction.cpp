@@ -476,7 +476,7 @@ std::optional<std::string> announcedAnswer(const std::string &text) {
   if (begin == std::string::npos || text.find('}', begin) < text.find('{', begin)) // in \text{…}
     return std::nullopt;
   const std::string_view all = withoutFillers(std::string_view(text).substr(begin));
-  const std::string rest = bare(withoutReason(firstSentence(all)));
+  std::string rest = bare(withoutReason(firstSentence(all)));
   if (rest.empty())
     return std::nullopt;
   // B because the slope is 3, (C).
