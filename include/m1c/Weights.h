@@ -21,8 +21,8 @@ bool markStoredGroups(mlir::ModuleOp module, const CheckpointData &data);
 int64_t getWeightBytes(mlir::m1::WeightOp weight);
 
 /// Passes the weight's elements to `sink`, row-major and little-endian in the weight's element type
-/// (f32, bf16, f16, i8, e4m3 or pairs of int4 of quantised ones, or i32 constants), in chunks of at most
-/// 1 MiB: sources joined, transformed in f32, and rounded to nearest even. Memory use does not
+/// (f32, bf16, f16, i8, e4m3 or pairs of int4 of quantised ones, or i32 constants), in chunks of at
+/// most 1 MiB: sources joined, transformed in f32, and rounded to nearest even. Memory use does not
 /// depend on the weight's size, but on the length of a row of a quantised one. Warns once per
 /// source tensor that holds NaN. Fails, with an error on the operation, when a source is not in
 /// `data` (always so for dummy weights with sources) or the sources do not hold as many elements as

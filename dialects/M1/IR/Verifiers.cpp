@@ -185,8 +185,8 @@ LogicalResult EmbeddingOp::verify() {
       {cast<RankedTensorType>(getTokens().getType()).getDimSize(0), columns(getTable())});
 }
 
-/// A scale for each row of a weight of i8 or f8E4M3FN or for each group of one of i8 or int4 in rows
-/// of `k`, none with other weights. `rows` is the dimension's name.
+/// A scale for each row of a weight of i8 or f8E4M3FN or for each group of one of i8 or int4 in
+/// rows of `k`, none with other weights. `rows` is the dimension's name.
 static LogicalResult expectScale(Operation *op, Value weight, Value scale, StringRef rows,
                                  int64_t k) {
   auto type = cast<RankedTensorType>(weight.getType());

@@ -209,8 +209,8 @@ struct QuantizeWeights : m1::impl::QuantizeWeightsPassBase<QuantizeWeights> {
                          groupsOf(k, form->group)) == k;
   }
 
-  /// `stored`: the type of the checkpoint's scales of groups, with which it holds the integers; null
-  /// without.
+  /// `stored`: the type of the checkpoint's scales of groups, with which it holds the integers;
+  /// null without.
   void quantize(SymbolTable &symbols, WeightOp weight, ArrayRef<GetWeightOp> gets,
                 Transform transform, Type stored) {
     MLIRContext *context = &getContext();

@@ -53,7 +53,7 @@ llvm::SmallVector<uint32_t> CudaSelector::smallBatches(func::FuncOp decode) cons
 
 /// What of a quantised weight there is no kernel for; empty when all is well.
 static StringRef findUnsupportedGroups(const KernelSpec &spec) {
-  if ((spec.op != "linear" && spec.op != "expert_linear") || spec.find("scale") < 0)
+  if (spec.find("weight") < 0 || spec.find("scale") < 0)
     return "";
   const OperandSpec &scale = spec.get("scale");
   if (scale.dims.size() == 2 && !m1::isInt4Pairs(spec.get("weight").element))

@@ -291,7 +291,8 @@ func.func @int4_linears(%x: tensor<?x200xf32>, %x2: tensor<?x400xf32>, %e: tenso
 }
 
 // CHECK: m1.weight @int8_groups : tensor<6x200xi8> {sources = ["q"], transform = #m1<transform int8_groups_64>}
-m1.weight @int8_groups : tensor<6x200xi8> {sources = ["q"], transform = #m1<transform int8_groups_64>}
+m1.weight @int8_groups : tensor<6x200xi8>
+    {sources = ["q"], transform = #m1<transform int8_groups_64>}
 // CHECK: m1.weight @int8_groups.scale : tensor<6x4xf16> {scales_of = @int8_groups}
 m1.weight @int8_groups.scale : tensor<6x4xf16> {scales_of = @int8_groups}
 // CHECK-LABEL: func @int8_groups_linears

@@ -48,7 +48,8 @@ m1.weight @short : tensor<12x8xbf16> {sources = ["s"]}
 // CHECK-STORED: m1.weight @q_k : tensor<12x8xbf16>
 // CHECK-STORED: m1.weight @long : tensor<12x300xi8> {m1.stored_scales = f16, sources = ["l"], transform = #m1<transform int8_groups_64>}
 // CHECK-STORED: m1.weight @long.scale : tensor<12x5xf16> {scales_of = @long}
-m1.weight @long : tensor<12x300xbf16> {sources = ["l"], m1.stored_codes = #m1<transform int8_groups_64>, m1.stored_scales = f16}
+m1.weight @long : tensor<12x300xbf16>
+    {sources = ["l"], m1.stored_codes = #m1<transform int8_groups_64>, m1.stored_scales = f16}
 // CHECK: m1.weight @experts.scale : tensor<12xf32>
 // CHECK: m1.weight @router : tensor<3x8xbf16> {sources = ["r"]}
 m1.weight @router : tensor<3x8xbf16> {sources = ["r"]}
@@ -59,7 +60,8 @@ m1.weight @tied : tensor<16x8xbf16> {sources = ["t"]}
 // CHECK-STORED: m1.weight @stored_tied : tensor<16x40xbf16> {sources = ["st"]}
 // CHECK-STORED: m1.weight @stored_tied.codes : tensor<16x64xui8> {m1.stored_scales = bf16, sources = ["st"], transform = #m1<transform int4_groups_32>}
 // CHECK-STORED: m1.weight @stored_tied.codes.scale : tensor<16x2xbf16> {scales_of = @stored_tied.codes}
-m1.weight @stored_tied : tensor<16x40xbf16> {sources = ["st"], m1.stored_codes = #m1<transform int4_groups_32>, m1.stored_scales = bf16}
+m1.weight @stored_tied : tensor<16x40xbf16>
+    {sources = ["st"], m1.stored_codes = #m1<transform int4_groups_32>, m1.stored_scales = bf16}
 // CHECK: m1.weight @head : tensor<16x8xbf16> {sources = ["h"]}
 m1.weight @head : tensor<16x8xbf16> {sources = ["h"]}
 // CHECK: m1.weight @dt : tensor<8x8xbf16> {sources = ["d"]}
@@ -140,7 +142,8 @@ func.func @kept(%x: tensor<?x8xbf16>, %tokens: tensor<?xi32>, %a: tensor<8x4xf32
 m1.state @scan : !m1.scan_state<8x4xf32>
 
 // CHECK-STORED-LABEL: func @stored
-func.func @stored(%x: tensor<?x40xbf16>, %tokens: tensor<?xi32>) -> (tensor<?x16xf32>, tensor<?xi32>) {
+func.func @stored(%x: tensor<?x40xbf16>, %tokens: tensor<?xi32>)
+    -> (tensor<?x16xf32>, tensor<?xi32>) {
   // CHECK-STORED-DAG: %[[PLAIN:.*]] = m1.get_weight @stored_tied : tensor<16x40xbf16>
   // CHECK-STORED-DAG: %[[CODES:.*]] = m1.get_weight @stored_tied.codes : tensor<16x64xui8>
   // CHECK-STORED-DAG: %[[SCALES:.*]] = m1.get_weight @stored_tied.codes.scale : tensor<16x2xbf16>
