@@ -556,7 +556,7 @@ TEST_F(Weights, FilesAreCutOffWhileInUse) {
   Checkpoint checkpoint({{"a", "F32", "65536", std::string(4 * 65536, 'x')}});
   CheckpointData data;
   ASSERT_TRUE(succeeded(
-      data.open(checkpoint.directory, [&] { return emitError(UnknownLoc::get(&context)); })));
+      data.open(checkpoint.directory.path, [&] { return emitError(UnknownLoc::get(&context)); })));
   EXPECT_TRUE(checkUnchanged(data).ok());
   EXPECT_EQ(data.find("a")->data.back(), 'x');
   ASSERT_EQ(truncate(checkpoint.path().c_str(), 100), 0);

@@ -87,6 +87,10 @@ m1.weight @w : tensor<4x130xi8> {sources = ["a"], transform = #m1<transform int8
 m1.weight @fits : tensor<4x3xf16> {scales_of = @w}
 // expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, got 'tensor<4x2xbf16>'}}
 m1.weight @s : tensor<4x2xbf16> {scales_of = @w}
+
+// -----
+
+m1.weight @w : tensor<4x130xi8> {sources = ["a"], transform = #m1<transform int8_groups_64>}
 // expected-error @+1 {{expected scales [4, groups of 64 columns] of bf16 or f16, got 'tensor<4x3xf32>'}}
 m1.weight @t : tensor<4x3xf32> {scales_of = @w}
 
@@ -123,10 +127,10 @@ func.func @f(%x: tensor<?x130xf32>, %w: tensor<6x130xi8>, %s: tensor<6x4xf16>) {
 // -----
 
 // Scales of rows are f32.
-func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>, %s: tensor<6x1xbf16>) {
-  // expected-error @+1 {{expected scale of f32 with a weight of 'i8', got 'tensor<6x1xbf16>'}}
+func.func @f(%x: tensor<?x4xf32>, %w: tensor<6x4xi8>, %s: tensor<6xbf16>) {
+  // expected-error @+1 {{expected scale of f32 with a weight of 'i8', got 'tensor<6xbf16>'}}
   %y = m1.linear %x, %w scale(%s)
-      : (tensor<?x4xf32>, tensor<6x4xi8>, tensor<6x1xbf16>) -> tensor<?x6xf32>
+      : (tensor<?x4xf32>, tensor<6x4xi8>, tensor<6xbf16>) -> tensor<?x6xf32>
   return
 }
 
