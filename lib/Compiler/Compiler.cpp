@@ -217,7 +217,7 @@ bool Compilation::checkOptions() {
     if (target->takesAllGroups())
       continue;
     keepsGroups = false;
-    if (StringRef(options.quantize).starts_with("int8:"))
+    if (options.quantize == "stored" || StringRef(options.quantize).starts_with("int8:"))
       return fail(llvm::createStringError(
           "--quantize " + options.quantize + ": the target " + target->name() +
           " has no kernels for int8 in groups; it takes int8, fp8, int4, int4:32, int4:64 and "
@@ -341,7 +341,7 @@ bool Compilation::importModel() {
   import.stateType = elementType(options.stateType);
   import.kvType = elementType(options.kvType.empty() ? options.activationType : options.kvType);
   import.dummy = options.weights == WeightStorage::dummy;
-  import.keepsGroups = keepsGroups && options.quantize.empty();
+  import.keepsGroups = options.quantize == "stored";
   import.maxPositions = options.maxContext;
   import.tokenizerIds = tokenizer.ids;
   import.endToken = tokenizer.eosId;
@@ -361,16 +361,19 @@ bool Compilation::optimize() {
   llvm::StringMap<std::vector<float>> importance;
   if (!options.calibrate.empty() && !stage("calibrate", [&] { return calibrate(importance); }))
     return false;
-  std::string format = options.quantize;
-  const bool hasGroups = keepsGroups && format != "none" && markStoredGroups(*module, data);
-  if (format.empty())
-    format = hasGroups ? "stored" : "none";
-  if (format != "none" && !stage("quantize", [&] {
-        return runPasses([&](PassManager &passes) {
-          passes.addPass(m1::createQuantizeWeightsPass({format, options.quantizeKeep}));
-        });
-      }))
-    return false;
+  if (!options.quantize.empty()) {
+    const bool hasGroups = keepsGroups && markStoredGroups(*module, data);
+    if (options.quantize == "stored" && !hasGroups)
+      return fail(llvm::createStringError(
+          "--quantize stored: " + options.model +
+          " holds no weights of linears as int8 or int4 in groups of 32, 64 or 128 columns"));
+    if (!stage("quantize", [&] {
+          return runPasses([&](PassManager &passes) {
+            passes.addPass(m1::createQuantizeWeightsPass({options.quantize, options.quantizeKeep}));
+          });
+        }))
+      return false;
+  }
   setColumnImportance(*module, importance);
   return save("2-m1-optimized.mlir");
 }
