@@ -86,7 +86,12 @@ std::string Fields::assumedSizes() const {
 
 InFlightDiagnostic Fields::error(StringRef name) const {
   failed = true;
-  return emitError() << file << ": field '" << prefix << name << "': ";
+  InFlightDiagnostic diagnostic = emitError();
+  diagnostic << file << ": field '" << prefix << name << "'";
+  if (const llvm::json::Value *assumedValue = mentions(name) ? nullptr : findDefault(name))
+    diagnostic << ", which is not there and " << text(*assumedValue) << " by default";
+  diagnostic << ": ";
+  return diagnostic;
 }
 
 std::optional<int64_t> Fields::integer(StringRef name, int64_t minimum, int64_t maximum) const {

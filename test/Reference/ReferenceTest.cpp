@@ -391,7 +391,8 @@ TEST(Reference, Errors) {
 
   const std::pair<const char *, const char *> modules[] = {
       {"m1.weight @w : tensor<2xi32> {value = dense<1> : tensor<2xi32>}",
-       "'m1.weight' op cannot be evaluated: expected elements of f32, bf16, i8, ui8 or f8E4M3FN, "
+       "'m1.weight' op cannot be evaluated: expected elements of f32, bf16, f16, i8, ui8 or "
+       "f8E4M3FN, "
        "got 'i32'"},
       {"func.func private @prefill(tensor<?xi32>, !m1.batch) -> (tensor<?x4xf32>, tensor<?xi32>)",
        "'func.func' op cannot be evaluated: it has no body"},

@@ -300,7 +300,7 @@ void Checkpoint::write(const std::string &directory) const {
                            {"eos_token_id", 0}};
   if (heads * headDim != hidden)
     config["head_dim"] = headDim;
-  if (kvHeads == heads && newConfig) // what its absence means
+  if (kvHeads == heads && newConfig && kind == Kind::llama) // what its absence means there
     config.erase("num_key_value_heads");
   if (kind == Kind::llama)
     config.update({{"attention_bias", attentionBias}, {"mlp_bias", mlpBias}});

@@ -40,7 +40,6 @@ public:
 
 private:
   bool process_and_close_socket(socket_t socket) override;
-  void serveConnection(int socket);
   void hand(int socket);
   void work();
   void refuse(int socket);

@@ -16,7 +16,7 @@ namespace {
 /// Both files state some sizes; where both do, they must agree.
 template <typename T>
 void expectEqual(const Fields &mamba, StringRef name, std::optional<T> value, const Fields &config,
-                 StringRef configName, T expected) {
+                 StringRef configName, const T &expected) {
   if (value && config.has(configName) && *value != expected)
     mamba.error(name) << "expected " << expected << " as '" << configName << "' of "
                       << config.getFile() << ", got " << *value;
