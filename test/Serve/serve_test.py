@@ -19,6 +19,7 @@ from server import Server
 sys.path.insert(0, os.path.join(server.ROOT, "test", "Tools"))
 import text_model
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the servers would ignore it, too
 BIN = server.bin_dir()
 ARTIFACT = server.tiny_reasoner(BIN)
 QUESTION = "Find the greatest common divisor of 3724 and 490."

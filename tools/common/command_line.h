@@ -36,10 +36,13 @@ inline void checkStandardOutput(int code, void *) {
 inline void enlargeStack() {
   constexpr rlim_t usual = 8 << 20, least = 256 << 10;
   rlimit limit = {};
-  if (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur >= usual)
+  const bool known = getrlimit(RLIMIT_STACK, &limit) == 0;
+  const bool unlimited = limit.rlim_cur == RLIM_INFINITY; // threads would get 2 MiB
+  if (!known || (limit.rlim_cur >= usual && !unlimited))
     return;
   limit.rlim_cur = std::min(limit.rlim_max, usual);
-  setrlimit(RLIMIT_STACK, &limit);
+  if (!unlimited)
+    setrlimit(RLIMIT_STACK, &limit);
   pthread_attr_t threads;
   if (limit.rlim_cur >= least && pthread_getattr_default_np(&threads) == 0) {
     pthread_attr_setstacksize(&threads, limit.rlim_cur);

@@ -22,8 +22,9 @@ public:
     attentionOut = config.multiplier("attention_out_multiplier");
     rotary = readRotary(source, attention.headDim);
 
-    const int64_t inner = config.integer("mamba_d_ssm", 1, largestHeads)
-                              .value_or(readExpanded(config, model.hiddenSize, "mamba_expand"));
+    // mamba_expand counts only where this is null; it is ignored below.
+    const std::optional<int64_t> stated = config.integer("mamba_d_ssm", 1, largestHeads);
+    const int64_t inner = stated ? *stated : readExpanded(config, model.hiddenSize, "mamba_expand");
     mamba = readHybridMamba2(config, inner);
     mamba.normEps = eps;
     mamba.columnMultipliers = config.multipliers("ssm_multipliers", 5);

@@ -21,6 +21,10 @@ public:
     eps = readEps(config, "layer_norm_epsilon");
     attention = readAttention(config, model.hiddenSize,
                               config.has("attention_head_dim") ? "attention_head_dim" : "head_dim");
+    if (config.has("head_dim") && config.has("attention_head_dim"))
+      if (std::optional<int64_t> other = config.integer("head_dim", 1, largestHead);
+          other && *other != attention.headDim)
+        config.error("head_dim") << "differs from 'attention_head_dim' " << attention.headDim;
     attention.bias = attention.outputBias = config.flag("attention_bias");
     intermediateSize = config.size("intermediate_size");
     mlpBias = config.flag("mlp_bias");

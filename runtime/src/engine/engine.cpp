@@ -337,16 +337,13 @@ void Engine::retireEnded() {
       request->parent.reset();
     }
   }
-  requests.erase(std::remove_if(requests.begin(), requests.end(),
-                                [this](auto &request) {
-                                  const bool over = request->active.empty() &&
-                                                    request->probes.empty() &&
-                                                    request->unstarted() == 0;
-                                  if (over)
-                                    lengths.addProblem(request->lengths);
-                                  return over;
-                                }),
-                 requests.end());
+  auto over = [](auto &request) {
+    return request->active.empty() && request->probes.empty() && request->unstarted() == 0;
+  };
+  for (auto &request : requests) // before any is moved: there may be no memory for it
+    if (over(request))
+      lengths.addProblem(request->lengths);
+  requests.erase(std::remove_if(requests.begin(), requests.end(), over), requests.end());
 }
 
 /// A token of the sample, sampled or forced: text, stop strings, limits of length.

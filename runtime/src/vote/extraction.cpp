@@ -341,11 +341,15 @@ std::optional<Boxed> lastBox(const std::string &text) {
   auto content = [&](size_t k) {
     return trimmed(text.substr(boxes[k].begin, boxes[k].end - boxes[k].begin));
   };
-  std::string all = content(boxes.size() - 1);
-  for (size_t k = boxes.size() - 1; k > 0 && joins(text, boxes[k - 1].end + 1, boxes[k].before) &&
-                                    !all.empty() && !content(k - 1).empty();
-       --k)
-    all.insert(0, content(k - 1) + ", ");
+  size_t first = boxes.size() - 1;
+  std::string all = content(first);
+  while (first > 0 && joins(text, boxes[first - 1].end + 1, boxes[first].before) && !all.empty() &&
+         !content(first - 1).empty())
+    --first;
+  if (first + 1 < boxes.size())
+    all = content(first);
+  for (size_t k = first + 1; k < boxes.size(); ++k)
+    all += ", " + content(k);
   return Boxed{all, boxes.back().end + 1};
 }
 

@@ -247,7 +247,7 @@ ValuePtr Reader::readCongruence(size_t begin, size_t end, int depth) {
 }
 
 ValuePtr Reader::read(size_t begin, size_t end, int depth) {
-  if (begin >= end || depth > kMaxDepth)
+  if (begin >= end || depth > kMaxDepth || !spend(2 * (end - begin))) // looks through all of it
     return nullptr;
   if (end - begin == 1 && isText(tokens[begin])) {
     const std::string &text = tokens[begin].text;

@@ -457,8 +457,9 @@ TEST(Answers, LongTextsTakeMillisecondsAtMost) {
   constexpr size_t size = 300000;
   for (const std::string part :
        {"answer is $ ", "the answer is 5. ", "#### 5\n", "</think>", "<answer>5</answer>",
-        "<|im_end|>", "$1$ and ", "is 5 cm cm cm ", "so she has 5 ", "\\boxed{5} ", "\\boxed{",
-        "$$ $ \\[ ", "answer**", "5 km/h ", "\\\\frac ", " ", "## answer\n"}) {
+        "<|im_end|>", "$1$ and ", "is 5 cm cm cm ", "so she has 5 ", "\\boxed{5} ", "\\boxed{5}",
+        "\\boxed{5},", "\\boxed{", "$$ $ \\[ ", "answer**", "5 km/h ", "\\\\frac ", " ",
+        "## answer\n"}) {
     std::string text;
     while (text.size() + part.size() <= size)
       text += part;
