@@ -254,9 +254,9 @@ class Files(unittest.TestCase):
     # -- limits of the process, and flags
 
     def limited(self, limit, value, name, *arguments):
-        """Error messages of a tool under a limit; no signal, whatever it is short of."""
+        """Error messages of a tool under a limit; no signal."""
         result = run(name, *arguments, preexec_fn=lambda: resource.setrlimit(limit, (value, value)))
-        self.assertIn(result.returncode, (1, 127), result)  # 127: not even its libraries could be loaded
+        self.assertEqual(result.returncode, 1, result)
         return result.stderr
 
     def test_limits(self):
@@ -265,9 +265,6 @@ class Files(unittest.TestCase):
         self.assertIn("cannot read /proc/cpuinfo: Too many open files", self.limited(resource.RLIMIT_NOFILE, 4, "m1-run", *prompt))
         for tool in ["m1-run", *prompt], ["m1-compile", self.model, "--emit", "m1"]:
             self.assertIn("the stack is limited to 64 kB (ulimit -s), expected 256 or more", self.limited(resource.RLIMIT_STACK, 64 << 10, *tool))
-        for megabytes in 8, 16:
-            self.assertRegex(self.limited(resource.RLIMIT_DATA, megabytes << 20, "m1-compile", self.model, "--emit", "asm"),
-                             "m1-compile: error: (out of memory|.*Resource temporarily unavailable)|failed to map segment")
 
     def test_output(self):
         """What could not be printed is an error of every tool, of --help, too."""

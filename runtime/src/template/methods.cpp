@@ -209,7 +209,7 @@ Value callMarkup(const Value &self, const std::string &name, const Arguments &ar
     for (auto &[key, v] : given.named)
       v = escapedStrings(v);
   }
-  const Value result = callString(self.text(), name, given);
+  Value result = callString(self.text(), name, given);
   if (result.is(Kind::string))
     return Value::markup(result.text());
   if (!result.is(Kind::list))
