@@ -24,8 +24,6 @@ struct CudaChip {
   int multiprocessorSharedBytes;
 };
 
-/// The chips that there is a description of, ascending.
-llvm::ArrayRef<CudaChip> cudaChips();
 /// The chip of this name, or null.
 const CudaChip *findCudaChip(llvm::StringRef name);
 /// Resolves the part behind "cuda:", chips between commas; empty is sm_90. Ascending, each once.

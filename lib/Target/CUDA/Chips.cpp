@@ -18,8 +18,6 @@ static constexpr CudaChip chips[] = {
     {"sm_120", 188, 99 * kilobyte, 100 * kilobyte},  // RTX PRO 6000
 };
 
-llvm::ArrayRef<CudaChip> cudaChips() { return chips; }
-
 const CudaChip *findCudaChip(llvm::StringRef name) {
   const CudaChip *found =
       llvm::find_if(chips, [&](const CudaChip &chip) { return chip.name == name; });
