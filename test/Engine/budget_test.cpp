@@ -23,6 +23,7 @@ struct World {
   double prompt = 0;   // seconds before the first step of a problem
   double firstUse = 0; // seconds more that the first two steps of a multiple of 8 sequences take
   double between = 0;  // spread of the median from problem to problem
+  double planning = 0; // seconds that a plan takes
 };
 
 struct Outcome {
@@ -51,6 +52,7 @@ Outcome simulate(const World &world, double budget, uint32_t slots, int problems
     const double factor = std::exp(world.between * std::normal_distribution<double>()(random));
     std::lognormal_distribution<double> length(std::log(factor * world.median), world.spread);
     double now = world.prompt;
+    PlanPace pace;
     auto begin = [&] {
       running.push_back({0, std::min(world.limit, size_t(1 + length(random))), true});
       --unstarted;
@@ -60,7 +62,7 @@ Outcome simulate(const World &world, double budget, uint32_t slots, int problems
       if (slots) {
         while (unstarted && running.size() < slots)
           begin();
-      } else if (step % 8 == 0 || running.empty()) {
+      } else if (pace.due(uint64_t(step), ended, now)) {
         BudgetSituation situation;
         situation.secondsLeft = budget - now;
         for (const Sample &sample : running)
@@ -71,6 +73,8 @@ Outcome simulate(const World &world, double budget, uint32_t slots, int problems
         situation.ended = ended;
         situation.lengths = own;
         const BudgetPlan plan = planBudget(situation, times, lengths);
+        pace.planned(uint64_t(step), ended, now, world.planning);
+        now += world.planning;
         for (size_t i = 0; i < running.size(); ++i)
           running[i].runs = plan.runs[i];
         for (uint32_t i = 0; i < plan.starts; ++i)
@@ -118,7 +122,7 @@ Outcome simulate(const World &world, double budget, uint32_t slots, int problems
 TEST(Budget, AsGoodAsTheBestFixedNumber) {
   const World worlds[] = {{0.9e-3, 0.28e-3, 110, 0.35, 400, 64, 128, 16},
                           {3e-3, 0.03e-3, 800, 0.4, 4096, 256, 256, 8},
-                          {0.18e-3, 0.7e-6, 110, 0.2, 400, 256, 128, 60, 1e-3, 1e-3, 0.5},
+                          {0.18e-3, 0.7e-6, 110, 0.2, 400, 256, 128, 60, 1e-3, 1e-3, 0.5, 60e-6},
                           {1e-3, 1e-3, 300, 0.6, 2000, 64, 128, 40},
                           {1e-3, 1e-3, 300, 0.3, 2000, 64, 128, 80, 0, 0, 0.7}};
   for (const World &world : worlds)

@@ -34,6 +34,9 @@ constexpr double mostEvidence = 6;    // samples at most: this problem is quite 
 constexpr double nearlyAll = 0.9;     // end in the last stretch of a doubling, or behind it
 constexpr double leastWay = 0.02;     // less likely ways are left out
 constexpr double wayCells = 256;      // of a way's table
+// Planning anew.
+constexpr uint64_t stepsBetweenPlans = 8;
+constexpr double planningShare = 0.05; // of the time, at most
 
 double edge(size_t stretch) {
   static const auto edges = [] {
@@ -286,7 +289,7 @@ double Lengths::Table::expectedMore(double age) const {
 namespace {
 
 // The time left is looked at in so many parts.
-constexpr int parts = 16;
+constexpr int parts = 8;
 
 /// Expected ends in one place within some steps: of the sample there, and of those that follow it.
 class Place {
@@ -451,6 +454,18 @@ BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
       }
   plan.starts = left;
   return plan;
+}
+
+bool PlanPace::due(uint64_t steps, uint32_t ended, double now) const {
+  return !any ||
+         ((steps >= atSteps + stepsBetweenPlans || ended != atEnded) && now >= notBefore);
+}
+
+void PlanPace::planned(uint64_t steps, uint32_t ended, double now, double seconds) {
+  any = true;
+  atSteps = steps;
+  atEnded = ended;
+  notBefore = now + seconds / planningShare;
 }
 
 bool worthClosing(const BudgetSituation &situation, const StepTimes &times, const Lengths &lengths,

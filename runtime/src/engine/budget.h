@@ -126,6 +126,22 @@ BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
                       const Lengths &lengths);
 constexpr double leastChance = 0.05;
 
+/// When a request is planned anew: every eight steps and when a sample of it has ended, but so that
+/// planning takes no more than a twentieth of the time, which counts where steps are short.
+class PlanPace {
+public:
+  /// `steps` taken so far, samples of the request `ended`, `now` in seconds from any moment on.
+  bool due(uint64_t steps, uint32_t ended, double now) const;
+  /// A plan was made, begun at `now` and done `seconds` later.
+  void planned(uint64_t steps, uint32_t ended, double now, double seconds);
+
+private:
+  bool any = false;
+  uint64_t atSteps = 0;
+  uint32_t atEnded = 0;
+  double notBefore = 0;
+};
+
 /// What a vote of so many samples is worth, of 1: a single one five sixths, eight 0.965. Shares of
 /// maj@32 that maj@k has on the tiny reasoner's problems: 0.84, 0.91, 0.96 and 0.98 at 1, 4, 8 and
 /// 16.

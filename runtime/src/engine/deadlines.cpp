@@ -67,22 +67,22 @@ bool Engine::worthClosing(const RequestState &request, Clock::time_point now) co
 }
 
 /// Decides, for every request with a time budget, which of its samples take part in the next steps
-/// and how many may run: anew every few steps, and when a sample has ended.
+/// and how many may run.
 void Engine::planBudgets() {
-  constexpr uint64_t stepsBetween = 8;
   if (!options.planBudgets)
     return;
-  const Clock::time_point now = options.now();
+  auto seconds = [](Clock::time_point time) {
+    return std::chrono::duration<double>(time.time_since_epoch()).count();
+  };
   for (auto &request : requests) {
     if (!request->hasDeadline || request->closing || (request->parent && !request->parent->idle()))
       continue;
-    const bool due = request->plannedAt == UINT64_MAX || request->plannedEnds != request->ends ||
-                     counters.steps >= request->plannedAt + stepsBetween;
-    if (!due)
+    const Clock::time_point now = options.now();
+    if (!request->pace.due(counters.steps, request->ends, seconds(now)))
       continue;
-    request->plannedAt = counters.steps;
-    request->plannedEnds = request->ends;
     const BudgetPlan plan = planBudget(situationOf(*request, now), stepTimes, lengths);
+    request->pace.planned(counters.steps, request->ends, seconds(now),
+                          seconds(options.now()) - seconds(now));
     uint32_t running = 0;
     size_t next = 0;
     for (auto &track : request->active)

@@ -73,8 +73,7 @@ struct Engine::RequestState {
   // How many samples should run at once under its time budget, and when that was planned; see
   // planBudgets().
   uint32_t wanted = UINT32_MAX;
-  uint64_t plannedAt = UINT64_MAX; // counters.steps
-  uint32_t plannedEnds = 0;        // samples that had ended
+  PlanPace pace;
   uint32_t ends = 0;               // samples that ended by themselves
   LifeTable lengths;               // of samples that ended or were cut
   bool closing = false; // its samples close, or were dropped; what is left ends at the deadline
