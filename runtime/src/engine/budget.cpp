@@ -457,8 +457,7 @@ BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
 }
 
 bool PlanPace::due(uint64_t steps, uint32_t ended, double now) const {
-  return !any ||
-         ((steps >= atSteps + stepsBetweenPlans || ended != atEnded) && now >= notBefore);
+  return !any || ((steps >= atSteps + stepsBetweenPlans || ended != atEnded) && now >= notBefore);
 }
 
 void PlanPace::planned(uint64_t steps, uint32_t ended, double now, double seconds) {
