@@ -584,7 +584,7 @@ ValuePtr Reader::readCases(size_t begin, size_t end, int depth) {
     from = i + 1;
   }
   if (rows.items.size() < 2)
-    return nullptr;
+    return rows.items.empty() ? nullptr : rows.items[0];
   ValuePtr point = namedValues(rows);
   const bool named = std::all_of(rows.items.begin(), rows.items.end(),
                                  [](const ValuePtr &row) { return !row->of.empty(); });

@@ -190,6 +190,72 @@ void nameDerivatives(Tokens &tokens) {
   }
 }
 
+// k\pi, k \in \mathbb{Z} and k\pi \text{ for any integer } k are k\pi: a letter that stands for
+// all integers is what one thinks anyway.
+void dropIntegerParameters(Tokens &tokens) {
+  static const std::set<std::string> words = {
+      "for", "where", "with", "and", "all",     "any",      "every", "some", "each",
+      "is",  "are",   "a",    "an",  "integer", "integers", "being", "that", "integral"};
+  // What it consists of, and where it may begin.
+  size_t begin = tokens.size(), from = tokens.size();
+  for (; from > 1; --from) {
+    const Token &t = tokens[from - 1];
+    const bool opens = consistsOf(t, words) || isOp(t, ",") || isOp(t, "(");
+    if (!opens && !isOp(t, ")") && !isOp(t, "∈") && t.text != "\\mathbbZ" &&
+        !(t.kind == Token::Kind::letter && t.text.size() == 1 && t.text[0] >= 'a'))
+      break;
+    if (opens)
+      begin = from - 1;
+  }
+  // A bracket, words, letters, ∈ and Z or words again; the letters may come last.
+  size_t at = begin, letters = 0;
+  bool integers = false;
+  auto skipWords = [&] {
+    for (; at < tokens.size() && consistsOf(tokens[at], words); ++at)
+      integers |= hasOneOf(tokens[at], {"integer", "integers"});
+  };
+  while (at < tokens.size() && isOp(tokens[at], ","))
+    ++at;
+  const bool bracket = at < tokens.size() && isOp(tokens[at], "(");
+  at += bracket;
+  skipWords();
+  while (at < tokens.size() && tokens[at].kind == Token::Kind::letter) {
+    ++letters;
+    ++at;
+    skipWords();
+    if (at + 1 < tokens.size() && isOp(tokens[at], ",") &&
+        tokens[at + 1].kind == Token::Kind::letter)
+      ++at;
+  }
+  if (at + 1 < tokens.size() && isOp(tokens[at], "∈") && tokens[at + 1].text == "\\mathbbZ") {
+    integers = true;
+    at += 2;
+  }
+  if (bracket && at < tokens.size() && isOp(tokens[at], ")"))
+    ++at;
+  if (begin > 0 && letters > 0 && integers && at == tokens.size())
+    tokens.resize(begin);
+}
+
+// \begin{aligned} x &= 1 \\ y &= 2 \end{aligned}, and without columns, is written as cases are.
+void alignedAsCases(Tokens &tokens) {
+  static const std::set<std::string> aligned = {"aligned", "align", "gathered", "split"};
+  bool within = false;
+  Tokens kept;
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    Token &t = tokens[i];
+    if (aligned.count(t.text) && i >= 2 && isOp(tokens[i - 1], "{") &&
+        tokens[i - 2].kind == Token::Kind::command &&
+        (tokens[i - 2].text == "begin" || tokens[i - 2].text == "end")) {
+      within = tokens[i - 2].text == "begin";
+      t.text = "cases";
+    }
+    if (!(within && isOp(t, "&")))
+      kept.push_back(t);
+  }
+  tokens = std::move(kept);
+}
+
 bool isOrdinal(const std::string &word) {
   return word == "st" || word == "nd" || word == "rd" || word == "th";
 }
@@ -389,7 +455,9 @@ bool isName(const Tokens &tokens, size_t begin, size_t end) {
 
 Tokens withoutRemarks(Tokens tokens) {
   nameDerivatives(tokens);
+  alignedAsCases(tokens);
   dropSentence(tokens);
+  dropIntegerParameters(tokens);
   Tokens kept;
   std::vector<std::string> units(1); // of each item
   const bool inequalities = std::any_of(tokens.begin(), tokens.end(), [](const Token &t) {
