@@ -9,22 +9,22 @@
 
 namespace m1tool {
 
-/// What stands in the last box of a text; an empty box says nothing.
+/// What stands in the last box of a probe's text; an empty box says nothing.
 inline std::optional<std::string> boxedAnswer(const std::string &text) {
   std::optional<std::string> answer = m1rt::extractBoxed(text);
   return answer && !answer->empty() ? answer : std::nullopt;
 }
 
-/// The answer that a sample votes for, if it casts a ballot: the last box of one that ended by
-/// itself or was closed by force. Empty boxes, and samples that were cut, dropped or failed, cast
-/// none.
+/// The answer that a sample votes for, if it casts a ballot: that of one that ended by itself or
+/// was closed by force. Empty and open boxes, texts that announce no answer, and samples that were
+/// cut, dropped or failed, cast none.
 inline std::optional<std::string> ballotOf(m1rt::FinishReason reason, bool forced,
                                            const std::string &text) {
   const bool ended =
       reason == m1rt::FinishReason::stopToken || reason == m1rt::FinishReason::stopString || forced;
   if (!ended || reason == m1rt::FinishReason::failed)
     return std::nullopt;
-  return boxedAnswer(text);
+  return m1rt::extractAnswer(text);
 }
 
 /// Whether a sample was ended before it could answer: by the deadline, or because its vote was

@@ -57,7 +57,7 @@ const char *silenceOf(const SampleResult &sample) {
   if (!sample.forced &&
       (sample.reason == FinishReason::dropped || sample.reason == FinishReason::cancelled))
     return "dropped";
-  if (answer)
+  if (answer && answer->empty())
     return "empty_box";
   return sample.text.rfind("\\boxed{") == std::string::npos ? "no_answer" : "open_box";
 }

@@ -9,8 +9,9 @@
 extern "C" {
 #endif
 
-/* The answer that a text gives. out_answer: owned, release with m1_text_destroy; null when the text
- * gives none. */
+/* The answer that a text gives: its last \boxed{...}, or without one what its words announce, as
+ * "#### 5" and "the answer is 5" do. out_answer: owned, release with m1_text_destroy; null when the
+ * text gives none. */
 M1_API m1_status *m1_answer_extract(const char *text, char **out_answer);
 /* Whether two answers have equal value: 1/2 and 0.5, \sqrt8 and 2\sqrt2. What is not understood as
  * mathematics is compared as text. */

@@ -12,7 +12,7 @@ extern "C" {
 m1_status *m1_answer_extract(const char *text, char **out_answer) {
   return guarded([&]() -> Status {
     M1_TRY(requireArguments("m1_answer_extract", {{"text", text}, {"out_answer", out_answer}}));
-    const std::optional<std::string> answer = extractBoxed(text);
+    const std::optional<std::string> answer = extractAnswer(text);
     char *copy = nullptr;
     if (answer) {
       copy = static_cast<char *>(std::malloc(answer->size() + 1));

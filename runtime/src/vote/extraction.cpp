@@ -399,7 +399,13 @@ size_t behindMarker(const std::string &lower) {
       if (const size_t end = std::string_view(lower).substr(0, at).substr(last).rfind('\n');
           end != std::string_view::npos)
         line = last + end + 1;
-      const bool heading = lower[line] == '#' && noun[0] == 'a';
+      // "## Answer", and "Final Answer" alone in its line.
+      const std::string_view before =
+          std::string_view(lower).substr(line, std::min<size_t>(at - line, 16));
+      const bool heading =
+          noun[0] == 'a' &&
+          (lower[line] == '#' || std::all_of(before.begin(), before.end(), isMarkup) ||
+           (before.size() < 16 && before.substr(before.find_first_not_of("*_`")) == "final "));
       if (heading && (end >= lower.size() || lower[end] == '\n')) {
         begin = begin == std::string::npos ? end : std::max(begin, end);
         continue;
@@ -517,15 +523,13 @@ std::string lastPart(const std::string &text) {
   return text.substr(line == std::string::npos ? text.size() - longest : line + 1);
 }
 
-// Of a text without thoughts and tags.
-std::string plainAnswer(const std::string &whole) {
+// Of a text without thoughts and tags: its box, or what it announces.
+std::optional<std::string> plainAnswer(const std::string &whole) {
   const auto box = lastBox(whole);
   if (!box) {
-    const std::string text = ownTurn(whole), part = lastPart(text);
+    const std::string part = lastPart(ownTurn(whole));
     auto said = announcedAnswer(part);
-    if (!said)
-      said = spoken(part, false);
-    return said.value_or(text);
+    return said ? said : spoken(part, false);
   }
   // "Final Answer: The final answer is $5$" behind a box says it once more, or says another.
   const std::string behind = lastPart(ownTurn(whole.substr(std::min(box->end, whole.size()))));
@@ -533,13 +537,12 @@ std::string plainAnswer(const std::string &whole) {
       box->content.empty() || lowerCase(behind).find("final answer is $") != std::string::npos;
   if (final)
     if (auto said = announcedAnswer(behind))
-      return *said;
+      return said;
   return box->content;
 }
 
-} // namespace
-
-std::string answerIn(const std::string &whole) {
+// The part of a text that its answer stands in, and whether tags say that all of it is the answer.
+std::pair<std::string, bool> answeringPart(const std::string &whole) {
   std::string text = whole;
   // What was thought counts where nothing is said behind it.
   constexpr std::string_view thought = "</think>";
@@ -553,10 +556,28 @@ std::string answerIn(const std::string &whole) {
   if (const size_t end = text.rfind(close); end != std::string::npos)
     if (const size_t begin = text.rfind(open, end); begin != std::string::npos) {
       const size_t first = begin + open.size();
-      if (const std::string content = trimmed(text.substr(first, end - first)); !content.empty())
-        return plainAnswer(content);
+      if (std::string content = trimmed(text.substr(first, end - first)); !content.empty())
+        return {std::move(content), true};
     }
-  return plainAnswer(text);
+  return {std::move(text), false};
+}
+
+} // namespace
+
+std::string answerIn(const std::string &whole) {
+  const auto [text, tagged] = answeringPart(whole);
+  return plainAnswer(text).value_or(ownTurn(text));
+}
+
+std::optional<std::string> extractAnswer(const std::string &whole) {
+  const auto [text, tagged] = answeringPart(whole);
+  std::optional<std::string> answer = plainAnswer(text);
+  // A box that is open to the end would have been the answer.
+  if (!lastBox(text) && text.rfind("\\boxed{") != std::string::npos)
+    return std::nullopt;
+  if (!answer && tagged)
+    answer = text;
+  return answer && !answer->empty() ? answer : std::nullopt;
 }
 
 } // namespace m1rt

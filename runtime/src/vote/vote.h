@@ -14,6 +14,12 @@ namespace m1rt {
 // answers, too: "\boxed{3} or \boxed{5}" is "3, 5".
 std::optional<std::string> extractBoxed(const std::string &text);
 
+// What a text answers: its last box; without one what stands within <answer>, or what its words
+// announce, as "#### 5", "the answer is 5" and "so the total is $5$" do. What follows </think>
+// counts, unless it says nothing. Nothing where no word announces an answer, where the last box is
+// empty, or where there is only one that does not close.
+std::optional<std::string> extractAnswer(const std::string &text);
+
 // An answer in LaTeX or plain text, read once for many comparisons. Any text is an answer; what is
 // not understood as mathematics is compared as text. A text with a \boxed{…} is the answer in its
 // last box; else one with "#### 5" or "the answer is 5" is what follows that, and one that ends

@@ -162,6 +162,29 @@ TEST(Extraction, TakesTheLastBalancedBox) {
     EXPECT_EQ(extractBoxed(none), std::nullopt) << none;
 }
 
+// Of a text without a box what its words announce is the answer; nothing is guessed.
+TEST(Extraction, TakesWhatIsAnnounced) {
+  const std::pair<const char *, const char *> cases[] = {
+      {"\\boxed{5}", "5"},
+      {"She has 3 + 4 = 7 apples.\n#### 7", "7"},
+      {"The answer is 5.", "5"},
+      {"**Answer: 42**", "42"},
+      {"Answer: (B)", "(B)"},
+      {"We add.\n\n**Final Answer**\n\n$$x=7$$", "$$x=7$$"},
+      {"Answer\n17", "17"},
+      {"Hence the probability is $\\dfrac{1}{6}$.", "\\dfrac{1}{6}"},
+      {"So, the area is 25 square units.", "25"},
+      {"<answer>x + 1</answer>", "x + 1"},
+      {"<answer>so \\boxed{7}</answer>", "7"},
+      {"<think>is it \\boxed{3}?</think> The answer is 5.", "5"},
+      {"<think>it is \\boxed{3}</think>", "3"}};
+  for (const auto &[text, answer] : cases)
+    EXPECT_EQ(extractAnswer(text), std::optional<std::string>(answer)) << text;
+  for (const char *none : {"", "5", "I don't know.", "\\boxed{", "\\boxed{}", "\\boxed{5", "3+4=7",
+                           "The answer is \\boxed{5", "It might be 5, or 6."})
+    EXPECT_EQ(extractAnswer(none), std::nullopt) << none;
+}
+
 // Values in many spellings, of one value and of near ones, and pairs of them joined.
 std::vector<std::string> generatedAnswers() {
   const char *const forms[] = {
