@@ -33,10 +33,9 @@ struct OperandSpec {
 
 /// A fused op with its static facts, made from its definition in ODS (m1::KernelOpInterface). `op`
 /// is the mnemonic; roles of operands and names of params are the names of operands, results and
-/// attributes there; all maps (m1::MapInterface) are of the op `map` with their
-/// code as param `body`. The operands of a
-/// kernel are its inputs and states in order, then the arrays of the batch, then its outputs.
-/// Absent optional operands are left out, and roles say which are there.
+/// attributes there; all maps (m1::MapInterface) are of the op `map` with their code as param
+/// `body`. The operands of a kernel are its inputs and states in order, then the arrays of the
+/// batch, then its outputs. Absent optional operands are left out, and roles say which are there.
 struct KernelSpec {
   std::string op;
   std::string name; // for people: what the kernel is called

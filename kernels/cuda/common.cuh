@@ -324,7 +324,6 @@ M1K_DEVICE float rcp(float x) {
   return r;
 }
 constexpr float kLog2E = 1.4426950408889634f;
-constexpr float kLn2 = 0.6931471805599453f;
 
 M1K_DEVICE float silu(float x) { return x * rcp(1.0f + ex2(-x * kLog2E)); }
 // log(1 + e^x) = max(x, 0) + log1p(e^-|x|); log1p(e) / e on [0, 1] is a polynomial of degree 7

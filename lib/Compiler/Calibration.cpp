@@ -105,7 +105,6 @@ readCalibration(const std::string &path, const m1rt::PreparedTokenizer &prepared
   if (!reader.load(prepared, error))
     return fail(path, error);
   auto model = m1::getModel(module);
-  const auto vocabulary = static_cast<int64_t>(model.getVocabSize());
   const auto longest = static_cast<size_t>(model.getMaxPositions());
   std::istringstream lines(
       std::string(reinterpret_cast<const char *>(file.bytes().data), file.bytes().size));
@@ -121,10 +120,11 @@ readCalibration(const std::string &path, const m1rt::PreparedTokenizer &prepared
     if (ids.size() > longest)
       return fail(where, std::to_string(ids.size()) + " tokens, where the model has " +
                              std::to_string(longest) + " positions");
-    for (int32_t id : ids)
-      if (id < 0 || id >= vocabulary)
-        return fail(where, "token id " + std::to_string(id) + " is outside the vocabulary of " +
-                               std::to_string(vocabulary));
+    assert(llvm::all_of(ids,
+                        [&](int64_t id) {
+                          return id >= 0 && id < static_cast<int64_t>(model.getVocabSize());
+                        }) &&
+           "the import takes no tokenizer with more ids than the model");
     if (!ids.empty())
       sequences.push_back(std::move(ids));
   }

@@ -8,12 +8,6 @@
 using namespace mlir;
 using namespace m1c;
 
-void m1c::expectSilu(const Fields &fields, StringRef name) {
-  std::optional<std::string> act = fields.string(name);
-  if (act && *act != "silu" && *act != "swish")
-    fields.error(name) << "expected silu, got " << *act;
-}
-
 m1::ScalarFormula m1c::readActivation(const Fields &fields, StringRef name) {
   const std::string act = fields.string(name).value_or("silu");
   m1::ScalarFormula formula = m1::findActivation(act);

@@ -126,8 +126,6 @@ int64_t readExpanded(const Fields &config, int64_t hiddenSize, llvm::StringRef n
 int64_t readRank(const Fields &config, llvm::StringRef name, int64_t hiddenSize);
 /// hidden_act and its like; silu without a value.
 mlir::m1::ScalarFormula readActivation(const Fields &fields, llvm::StringRef name = "hidden_act");
-/// The same where nothing but silu is computed.
-void expectSilu(const Fields &fields, llvm::StringRef name = "hidden_act");
 
 } // namespace m1c
 

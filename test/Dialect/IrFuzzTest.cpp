@@ -1,11 +1,12 @@
-// Text of both dialects, mutated, through parser, verifiers and every pass: nothing may crash or
-// hang. Seeds are the lit tests' modules.
+// Text of both dialects, mutated, through parser, verifiers, every pass, and m1-compile to each of
+// its stages: nothing may crash or hang. Seeds are the lit tests' modules.
 //
 // M1_FUZZ_SECONDS: how long (5). M1_TEST_SEED=N repeats one batch, its mutants written to
 // standard error.
 #include "M1/IR/M1.h"
 #include "M1/Transforms/Passes.h"
 #include "Plan/Plan.h"
+#include "m1c/Compiler.h"
 #include "m1c/M1ToPlan.h"
 #include "m1c/ReadableText.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -230,8 +231,36 @@ bool run(ModuleOp module, std::mt19937_64 &random) {
   return true;
 }
 
-/// What a child process does: 50 mutants.
-bool runBatch(const std::vector<std::string> &seeds, uint64_t seed, bool shows) {
+/// What m1-compile does with a file of the text, up to one of the stages that --emit names. Code for
+/// GPUs goes as far as LLVM's: behind it are NVIDIA's compilers.
+void compileText(const std::string &text, const std::string &directory, std::mt19937_64 &random) {
+  static const struct {
+    m1c::Emit emit;
+    const char *target;
+  } stages[] = {
+      {m1c::Emit::m1, "cpu"},        {m1c::Emit::m1Optimized, "cpu"},
+      {m1c::Emit::plan, "cpu,cuda"}, {m1c::Emit::kernels, "cpu,cuda:sm_86"},
+      {m1c::Emit::llvm, "cpu"},      {m1c::Emit::llvm, "cuda"},
+      {m1c::Emit::assembly, "cpu"},  {m1c::Emit::artifact, "cpu"},
+      {m1c::Emit::artifact, "cpu"},
+  };
+  static const char *const quantized[] = {"", "", "", "int8", "int8:32", "fp8", "int4", "stored"};
+  m1c::CompileOptions options;
+  options.model = directory + "/mutant.mlir";
+  options.output = directory + "/out";
+  std::ofstream(options.model) << text;
+  const auto &stage = stages[random() % std::size(stages)];
+  options.emit = stage.emit;
+  options.target = stage.target;
+  options.cpu = random() % 2 ? "x86-64-v3" : "sapphirerapids";
+  options.quantize = quantized[random() % std::size(quantized)];
+  options.weights = m1c::WeightStorage::dummy;
+  m1c::compile(options, {}, nullptr);
+}
+
+/// What a child process does: 50 mutants, every fourth of them compiled as well.
+bool runBatch(const std::vector<std::string> &seeds, uint64_t seed, const std::string &directory,
+              bool shows) {
   Mutator mutator(seeds, seed);
   std::mt19937_64 random(seed);
   for (int i = 0; i < 50; ++i) {
@@ -248,6 +277,8 @@ bool runBatch(const std::vector<std::string> &seeds, uint64_t seed, bool shows) 
     OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(text, &context);
     if (module && !run(*module, random))
       return false;
+    if (i % 4 == 0)
+      compileText(text, directory, random);
     alarm(0);
   }
   return true;
@@ -261,8 +292,14 @@ TEST(IrFuzz, MutatedModules) {
   registerTransformsPasses();
   std::vector<std::string> seeds = readSeeds();
   ASSERT_GT(seeds.size(), 50u);
+  std::string directory = testing::TempDir() + "m1-ir-fuzz-XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  struct Remover {
+    const std::string &path;
+    ~Remover() { std::filesystem::remove_all(path); }
+  } remover{directory};
   if (const char *given = std::getenv("M1_TEST_SEED")) {
-    EXPECT_TRUE(runBatch(seeds, std::strtoull(given, nullptr, 10), true));
+    EXPECT_TRUE(runBatch(seeds, std::strtoull(given, nullptr, 10), directory, true));
     return;
   }
   const char *given = std::getenv("M1_FUZZ_SECONDS");
@@ -276,7 +313,7 @@ TEST(IrFuzz, MutatedModules) {
     ASSERT_GE(child, 0);
     if (child == 0) {
       // Not the test's own failures, which a child inherits.
-      _exit(runBatch(seeds, seed, false) ? 0 : 1);
+      _exit(runBatch(seeds, seed, directory, false) ? 0 : 1);
     }
     int status = 0;
     ASSERT_EQ(waitpid(child, &status, 0), child);

@@ -533,6 +533,7 @@ class Gguf(unittest.TestCase):
             (key("tokenizer.ggml.eos_token_id") + "expected an integer from 0 to 299, got 300", {"fields": {"tokenizer.ggml.eos_token_id": 300}}),
             (key("split.count") + "the file is one of 3 parts", {"fields": {"split.count": 3}}),
             (key("split.count") + "the file is one of 3 parts", {"fields": {"general.architecture": None, "split.count": 3}}),
+            (key("split.count") + "the file is one of 3 parts: join them with llama-gguf-split --merge", {"fields": {"split.count": 3}}),
             (key("general.type") + "expected model, got adapter", {"fields": {"general.type": "adapter"}}),
             (key("tokenizer.ggml.model") + r"expected gpt2 \(byte-level BPE\) or llama \(SentencePiece's BPE\), got t5", {"fields": {"tokenizer.ggml.model": "t5"}}),
             (key("tokenizer.ggml.pre") + "expected one of llama-bpe, .*; got poro-chat", {"fields": self.tokenizer("poro-chat")}),
@@ -571,6 +572,7 @@ class Gguf(unittest.TestCase):
             (r"tensor 'blk\.0\.none': expected sizes from 1 to 2147483647, got 0", {"tensors": {"blk.0.none": ("F32", [0], b"")}}),
             (r"tensor 'blk\.0\.deep': expected at most 4 dimensions, got 5", {"tensors": {"blk.0.deep": ("F32", [1] * 5, bytes(4))}}),
             (r"truncated: tensor 'blk\.0\.outside' takes 1073741824 bytes at byte \d+, the file ends at \d+", {"tensors": {"blk.0.outside": ("F32", [1 << 14, 1 << 14], b"")}}),
+            (r"two tensors have the place of 'model\.layers\.0\.mlp\.up_proj\.weight'", {"tensors": {"blk.00.ffn_up.weight": ("F32", [256, 256], bytes(4 << 16))}}),
             # Each begins where the one before has ended: none overlap.
             (r"tensor 'output_norm\.weight': expected offset \d+, got 0", {"damage": lambda data: self.moved(data, "output_norm.weight")}),
             (r"tensor 'output_norm\.weighy' is there twice", {"tensors": {"output_norm.weighx": ("F32", [1], bytes(4)), "output_norm.weighy": ("F32", [1], bytes(4))},
@@ -587,6 +589,35 @@ class Gguf(unittest.TestCase):
             with self.subTest(expected):
                 of_model = expected.startswith(("missing tensor 'model", "tensor 'model"))
                 self.refuse(expected if of_model else r"model\.gguf: .*(" + expected + ")", **changes)
+
+    def test_cut_off(self):
+        """A file that ends within its header says within what."""
+        write(self.file, metadata(self.CONFIG), {**self.build(self.CONFIG, {}), "blk.0.last": ("F32", [1, 1], bytes(4))})
+        with open(self.file, "rb") as file:
+            data = file.read()
+        name = text("blk.0.last")
+        last = data.index(name)
+        for size, what in ((5, "the version"), (9, "the number of tensors"), (17, "the number of fields"), (last + 7, "the name of a tensor"), (last + 9, "the name of a tensor"),
+                           (last + len(name) + 2, "the dimensions of tensor 'blk.0.last'"), (last + len(name) + 13, "the dimensions of tensor 'blk.0.last'"),
+                           (last + len(name) + 21, "the type of tensor 'blk.0.last'"), (last + len(name) + 31, "the offset of tensor 'blk.0.last'")):
+            with open(self.file, "wb") as file:
+                file.write(data[:size])
+            self.refused(rf"model\.gguf: truncated: {re.escape(what)} at byte \d+ takes \d+ bytes, the file ends at {size}")
+
+    def test_warnings(self):
+        """What an artifact of a file will lack."""
+        compile = ("m1-compile", self.file, "-o", os.path.join(self.root, "model.m1a"), "--cpu", "x86-64-v3", "--cache", os.path.join(self.root, "cache"))
+        fields = {name: value for name, value in metadata(self.CONFIG).items() if name != "tokenizer.ggml.eos_token_id"}
+        tensors = self.build(self.CONFIG, {})
+        for more, expected in (({}, ["no end token in 'tokenizer.ggml.eos_token_id': answers end at their length limit or a stop string alone",
+                                     "no tokenizer; the artifact takes and gives token ids alone"]),
+                               (self.tokenizer("gpt-2", **{"tokenizer.chat_template": None}), ["no 'tokenizer.chat_template': prompts can only be given as they are (--raw)"]),
+                               (self.tokenizer("gpt-2", **{"tokenizer.chat_template": "{% for x in %}"}), ["the chat template cannot be used: ", "; prompts can only be given as they are (--raw)"])):
+            write(self.file, {name: value for name, value in {**fields, **more}.items() if value is not None}, tensors)
+            result = run(*compile)
+            self.assertEqual(result.returncode, 0, result)
+            for text in expected:
+                self.assertIn(text, result.stderr)
 
     def moved(self, data, name):
         """With the offset of a tensor of one dimension set to 0."""

@@ -1,6 +1,7 @@
 // The cuda target's kernels at the sizes of M1-3B, of its Mamba-2 variant and at sizes that fit no
 // vector: all compile for every supported GPU generation, none spills on sm_90, and each stays
 // within the registers that its launch leaves it. Needs the CUDA toolkit, no GPU.
+#include "CubinResources.h"
 #include "M1/IR/Scalars.h"
 #include "Plan/Plan.h"
 #include "Toolchain.h"
@@ -299,9 +300,9 @@ protected:
       ASSERT_TRUE(bool(code)) << llvm::toString(code.takeError());
       size_t found = 0;
       for (const CodeObject &object : *code) {
-        auto kernels = cuda::readResources(object.bytes);
+        auto kernels = m1test::readResources(object.bytes);
         ASSERT_TRUE(bool(kernels)) << llvm::toString(kernels.takeError());
-        for (const cuda::KernelResources &kernel : *kernels) {
+        for (const m1test::KernelResources &kernel : *kernels) {
           if (StringRef(kernel.symbol).starts_with("__cuda_")) // ptxas's own subroutines
             continue;
           ASSERT_TRUE(launches.count(kernel.symbol)) << kernel.symbol;
@@ -468,6 +469,21 @@ TEST_F(CudaKernels, Int4Linears) {
   EXPECT_EQ(linear(bf16, 201, 4, 32), 1);
   EXPECT_EQ(linear(bf16, 256, 2, 0), 1);
   EXPECT_NE(emitter->kernels.back().source.find("dequantize_int4"), std::string::npos);
+}
+
+// What NVIDIA's compilers cannot compile is an error with the kernel or the chip, and their words.
+TEST_F(CudaKernels, ToolchainErrors) {
+  auto toolchain = cuda::Toolchain::open();
+  ASSERT_TRUE(bool(toolchain));
+  auto compiled = toolchain->compile("what is this", "wrong", "sm_90", {}, {});
+  ASSERT_FALSE(bool(compiled));
+  std::string error = llvm::toString(compiled.takeError());
+  EXPECT_EQ(error.find("NVRTC cannot compile wrong for sm_90:\nwrong.cu(1): error: "), 0u) << error;
+  auto assembled = toolchain->assemble(".version 8.0\n.target sm_90\nwhat", "sm_90");
+  ASSERT_FALSE(bool(assembled));
+  error = llvm::toString(assembled.takeError());
+  EXPECT_EQ(error.find("nvJitLink cannot assemble generated PTX for sm_90 (status "), 0u) << error;
+  EXPECT_NE(error.find("syntax error"), std::string::npos) << error;
 }
 
 // The target's name says which GPUs; anything else is an error that names the value.

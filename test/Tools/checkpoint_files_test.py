@@ -117,7 +117,7 @@ class Files(unittest.TestCase):
         os.remove(self.path("tokenizer.json"))
         self.assertIn("no tokenizer.json; the artifact takes and gives token ids alone", self.compiled()[0])
         self.write("tokenizer.model", b"\x0a\x0b")
-        self.assertIn("no tokenizer.json, only tokenizer.model: make one with transformers", self.compiled()[0])
+        self.assertIn("no tokenizer.json, only tokenizer.model: make one with transformers (AutoTokenizer.from_pretrained(DIR), save_pretrained(DIR)); the artifact takes", self.compiled()[0])
         self.assertEqual(self.compiled("--weights", "dummy:1")[0], "")
 
     def test_templates(self):
@@ -145,6 +145,17 @@ class Files(unittest.TestCase):
         self.write("chat_template.jinja", "{% for x in %}")
         self.assertIn("the chat template cannot be used: ", self.compiled()[0])
 
+    def test_calibration(self):
+        """A line to calibrate with that is none is an error with its number."""
+        self.edit("tokenizer_config.json", lambda config: config.pop("chat_template"))
+        for line, expected, *flags in [("", ": no prompts"), ("[1]", ":1: not a JSON object"), ('{"messages": [{"role": "user"}]}', ':1: a message is not {"role": text, "content": text}'),
+                                       ('{"prompt": "x"}', ':1: the model has no chat template; give "text"'),
+                                       ('{"text": "a b c d"}', " tokens, where the model has 2 positions", "--max-context", "2")]:
+            self.write("lines.jsonl", line + "\n")
+            result = self.compile("--quantize", "int4", "--calibrate", self.path("lines.jsonl"), *flags)
+            self.assertEqual(result.returncode, 1, result)
+            self.assertRegex(result.stderr, r"error: --calibrate: .*lines\.jsonl[:\d ]*" + re.escape(expected))
+
     def test_other_vocabulary(self):
         """A tokenizer with more ids than the model is refused; with far fewer it is a warning, with a few less nothing."""
 
@@ -161,10 +172,12 @@ class Files(unittest.TestCase):
         self.edit("tokenizer.json", words(505))
         self.assertEqual(self.compiled()[0], "")
         self.edit("tokenizer.json", words(300))
-        self.assertIn("has ids up to 299, the model's vocabulary has 512: is it this model's?", self.compiled()[0])
+        self.assertIn("has ids up to 299, the model's vocabulary has 512: is it this model's? The 212 ids that it lacks are never drawn", self.compiled()[0])
         os.remove(self.artifact)
         self.edit("tokenizer.json", words(513))
-        self.refuses("the tokenizer has 513 ids, more than vocab_size 512 of config.json")
+        self.refuses("the tokenizer has 513 ids, more than vocab_size 512 of config.json: it is another model's")
+        self.edit("tokenizer_config.json", lambda config: config.update(eos_token="v512"))
+        self.refuses("tokenizer_config.json: field 'eos_token': the end token has id 512, vocab_size of config.json is 512")
 
     def test_end_token_outside(self):
         """An end token that the model does not have is refused, with the file and the field."""

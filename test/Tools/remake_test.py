@@ -247,7 +247,7 @@ class Remake(unittest.TestCase):
         content = bytearray(read(first))
         content[weight["offset"] + 5] ^= 16
         write(forged, content)
-        self.refused(f"damaged or changed: weight '{weight['name']}'", forged)
+        self.refused(f"damaged or changed: weight '{weight['name']}' is not the one that the artifact was made with", forged)
         # Weights without checks, and two of one name.
         forge(first, forged, patch=without_checks)
         self.refused("forged.m1a: its weights have no checks", forged)

@@ -1,7 +1,7 @@
 // m1-convert: the M1 that distillation starts from, of a llama or qwen2 checkpoint.
 #include "command_line.h"
 #include "llvm_errors.h"
-#include "m1c/Convert.h"
+#include "m1c/InitialCheckpoint.h"
 #include "printable.h"
 #include "progress.h"
 

@@ -1,6 +1,7 @@
 // m1-lsp-server: the dialects in an editor (completion, diagnostics, navigation of .mlir files).
 #include "M1/IR/M1.h"
 #include "Plan/Plan.h"
+#include "llvm_options.h"
 #include "m1c/ReadableText.h"
 
 #include "mlir/InitAllDialects.h"
@@ -134,6 +135,7 @@ bool filterInput(lsp::JSONStreamStyle style) {
 } // namespace
 
 int main(int argc, char **argv) {
+  m1tool::hideLlvmOptions();
   cl::SetVersionPrinter([](raw_ostream &stream) { stream << "m1-lsp-server " M1_VERSION "\n"; });
   cl::extrahelp example("\nExample, for an editor that starts language servers by command "
                         "(here VS Code's MLIR extension):\n"

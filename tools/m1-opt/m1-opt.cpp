@@ -4,6 +4,7 @@
 #include "Plan/Plan.h"
 #include "Support/PassStatistic.h"
 #include "llvm_errors.h"
+#include "llvm_options.h"
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"
 #include "m1c/ReadableText.h"
@@ -60,6 +61,7 @@ static LogicalResult optimize(StringRef input, StringRef output, DialectRegistry
 int main(int argc, char **argv) {
   llvm::InitLLVM init(argc, argv);
   m1tool::reportLlvmErrors();
+  m1tool::hideLlvmOptions();
   // A file that grows past the process's limit is an error of write(), not a death without a word.
   std::signal(SIGXFSZ, SIG_IGN);
   llvm::cl::SetVersionPrinter(

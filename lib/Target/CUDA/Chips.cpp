@@ -34,7 +34,8 @@ llvm::Expected<std::vector<const CudaChip *>> parseCudaChips(llvm::StringRef suf
       std::string known;
       for (const CudaChip &entry : chips)
         known += (known.empty() ? "" : ", ") + entry.name.str();
-      return llvm::createStringError("unknown CUDA chip '" + name + "': expected " + known);
+      return llvm::createStringError("--target: unknown CUDA chip '" + name + "'; known are " +
+                                     known);
     }
     found.push_back(chip);
   }

@@ -110,6 +110,8 @@ llvm::Expected<cuda::Toolchain::Compiled> compileGenerated(const cuda::Toolchain
       cuda::emitPtx(bodies, chip, request.wantLlvm ? &request.llvm : nullptr);
   if (failed(ptx))
     return failure(""); // as emitPtx has reported
+  if (!request.wantCode)
+    return cuda::Toolchain::Compiled{std::move(*ptx), {}};
   auto cubin = toolchain.assemble(*ptx, chip);
   if (!cubin)
     return cubin.takeError();
@@ -161,8 +163,9 @@ llvm::Expected<std::vector<CodeObject>> compileCudaKernels(gpu::GPUModuleOp bodi
     ptxs.push_back({"ptx", chip.name.str(), std::move(made->ptx)});
   }
   std::vector<Job> jobs;
+  const bool needsSources = request.wantCode || request.wantAssembly; // LLVM never sees them
   for (const CudaKernel &kernel : kernels)
-    if (!kernel.source.empty())
+    if (!kernel.source.empty() && needsSources)
       jobs.push_back({&kernel, {}, {}});
   compileAll(*toolchain, jobs, chip.name, wantPtx, request.cache);
   for (Job &job : jobs) {

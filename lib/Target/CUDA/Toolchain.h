@@ -42,16 +42,6 @@ private:
   std::string includeDirectory, libraries;
 };
 
-/// What ptxas recorded about a kernel in a cubin.
-struct KernelResources {
-  std::string symbol;
-  unsigned registers = 0;
-  unsigned localBytes = 0;  // stack frame: spills and run-time indexed arrays
-  unsigned sharedBytes = 0; // static shared memory
-};
-/// Reads the kernels of a cubin (a 64-bit ELF file).
-llvm::Expected<std::vector<KernelResources>> readResources(llvm::StringRef cubin);
-
 } // namespace m1c::cuda
 
 #endif

@@ -1,6 +1,5 @@
 #include "Draw.h"
 
-#include "m1c/Convert.h"
 #include "m1c/Weights.h"
 
 #include <cmath>
@@ -53,10 +52,6 @@ double valueAt(const Drawing &drawing, uint64_t key, int64_t index) {
 }
 
 } // namespace
-
-double m1c::drawUniform(uint64_t seed, llvm::StringRef name, uint64_t index) {
-  return uniformAt(keyOf(seed, name), index);
-}
 
 void m1c::draw(const Drawing &drawing, llvm::StringRef name, uint64_t seed, int64_t begin,
                int64_t end, StoredType type, llvm::SmallVectorImpl<char> &bytes) {

@@ -5,8 +5,8 @@
 // copied. What attention has no counterpart for (the rows of z and dt in in_proj, convolution,
 // dt_proj, A_log, D) is drawn deterministically by (seed, tensor name, index), as in
 // examples/tiny-reasoner/m1_init.py, which a test holds this to, byte for byte.
-#ifndef M1C_CONVERT_H
-#define M1C_CONVERT_H
+#ifndef M1C_INITIALCHECKPOINT_H
+#define M1C_INITIALCHECKPOINT_H
 
 #include "m1c/Checkpoint.h"
 
@@ -33,9 +33,6 @@ convertCheckpoint(const ConvertOptions &options,
                   llvm::function_ref<void(uint64_t done, uint64_t total)> written,
                   llvm::function_ref<mlir::InFlightDiagnostic()> emitError,
                   llvm::function_ref<mlir::InFlightDiagnostic()> emitWarning);
-
-/// Value `index` of the numbers drawn for `name`, uniform in (-1, 1) and exact in float32.
-double drawUniform(uint64_t seed, llvm::StringRef name, uint64_t index);
 
 } // namespace m1c
 

@@ -1,6 +1,6 @@
 // The numbers that start the parameters attention has no counterpart for.
-#ifndef M1C_LIB_CONVERT_DRAW_H
-#define M1C_LIB_CONVERT_DRAW_H
+#ifndef M1C_LIB_INITIALCHECKPOINT_DRAW_H
+#define M1C_LIB_INITIALCHECKPOINT_DRAW_H
 
 #include "m1c/Checkpoint.h"
 
@@ -10,7 +10,7 @@ namespace m1c {
 /// tensor's name.
 struct Drawing {
   enum class Rule {
-    uniform, // bound * u
+    uniform, // bound * u, with u in (-1, 1) and exact in float32
     // half of softplus^-1(step), step log-uniform in [0.001, 0.1]: M1 adds dt_proj's bias twice
     stepBias,
     logRow, // log(1 + index mod columns): A = -1 .. -columns in every channel

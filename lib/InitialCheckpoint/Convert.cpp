@@ -1,6 +1,6 @@
 // Plans the tensors of the M1 (each a row of pieces: parts of the source, or drawn), then streams
 // them to one file.
-#include "m1c/Convert.h"
+#include "m1c/InitialCheckpoint.h"
 
 #include "Draw.h"
 #include "base/output_file.h"
@@ -50,10 +50,10 @@ struct OutputTensor {
 };
 
 /// The tensors of the M1 by name, which is also their order in the file.
-class Plan {
+class Outputs {
 public:
-  Plan(const ModelConfig &config, const TransformerSizes &sizes, const ConvertOptions &options,
-       const CheckpointData &data, EmitError emitError)
+  Outputs(const ModelConfig &config, const TransformerSizes &sizes, const ConvertOptions &options,
+          const CheckpointData &data, EmitError emitError)
       : config(config), data(data), emitError(emitError), qRows(sizes.heads * sizes.headDim),
         kvRows(sizes.kvHeads * sizes.headDim), dtRank((config.hiddenSize + 15) / 16) {
     keepsAttention.assign(config.layers, false);
@@ -329,14 +329,14 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
   FailureOr<ModelConfig> config = readConfig(options.source, data, emitError, emitWarning);
   if (failed(config) || failed(check(*config, options, emitError)))
     return failure();
-  Plan plan(*config, *config->transformer, options, data, emitError);
-  if (failed(plan.build()))
+  Outputs outputs(*config, *config->transformer, options, data, emitError);
+  if (failed(outputs.build()))
     return failure();
   if (!data.getQuantisation().empty())
     emitWarning() << options.source << ": quantised by " << data.getQuantisation()
                   << "; the weights are written as the values that these stand for";
-  if (plan.droppedBiases)
-    emitWarning() << options.source << ": " << plan.droppedBiases
+  if (outputs.droppedBiases)
+    emitWarning() << options.source << ": " << outputs.droppedBiases
                   << " biases of attention projections are dropped: M1's layers have none";
   if (config->transformer->scaledRotary)
     emitWarning()
@@ -361,12 +361,12 @@ LogicalResult m1c::convertCheckpoint(const ConvertOptions &options,
     return failure();
   auto writeModel = [&]() -> m1rt::Status {
     uint64_t total = 0, done = 0;
-    for (const auto &entry : plan.tensors)
+    for (const auto &entry : outputs.tensors)
       total += byteSize(entry.second);
     m1rt::OutputFile model;
     M1_TRY(model.open(output / "model.safetensors"));
-    M1_TRY(model.write(makeHeader(plan.tensors)));
-    for (const auto &[name, tensor] : plan.tensors)
+    M1_TRY(model.write(makeHeader(outputs.tensors)));
+    for (const auto &[name, tensor] : outputs.tensors)
       for (const Piece &piece : tensor.pieces)
         M1_TRY(writePiece(piece, tensor.type, options.seed, data, model,
                           [&](uint64_t bytes) { written(done += bytes, total); }));

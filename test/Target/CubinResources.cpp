@@ -1,12 +1,12 @@
 // Reads what ptxas recorded about kernels: .nv.info entries of the cubin.
-#include "Toolchain.h"
+#include "CubinResources.h"
 #include "llvm/Object/ELF.h"
 #include "llvm/Support/Endian.h"
 #include <map>
 
 using namespace llvm;
 
-namespace m1c::cuda {
+namespace m1test {
 
 namespace {
 
@@ -36,7 +36,6 @@ Expected<std::vector<KernelResources>> readResources(StringRef cubin) {
   if (!sections)
     return sections.takeError();
   std::map<uint32_t, KernelResources> byIndex;
-  std::map<std::string, unsigned> shared;
   const object::ELF64LEFile::Elf_Shdr *symbolTable = nullptr;
   for (const auto &section : *sections) {
     if (section.sh_type == ELF::SHT_SYMTAB)
@@ -44,8 +43,6 @@ Expected<std::vector<KernelResources>> readResources(StringRef cubin) {
     Expected<StringRef> name = file->getSectionName(section);
     if (!name)
       return name.takeError();
-    if (name->starts_with(".nv.shared."))
-      shared[name->drop_front(11).str()] = unsigned(section.sh_size);
     if (*name != ".nv.info")
       continue;
     Expected<ArrayRef<uint8_t>> contents = file->getSectionContents(section);
@@ -76,11 +73,10 @@ Expected<std::vector<KernelResources>> readResources(StringRef cubin) {
     if (!name)
       return name.takeError();
     resources.symbol = name->str();
-    resources.sharedBytes = shared[resources.symbol];
     if (resources.registers)
       result.push_back(resources);
   }
   return result;
 }
 
-} // namespace m1c::cuda
+} // namespace m1test
