@@ -87,7 +87,7 @@ public:
 
 private:
   struct Token {
-    std::string text;  // as the files spell it
+    std::string text;  // as the files spell it, or what that is when normalised, of added tokens
     std::string bytes; // what merging makes it of: of bytes what it decodes to, else its spelling
     std::string shown; // what it decodes to, where that is not its bytes
     uint8_t flags = 0;
@@ -96,6 +96,7 @@ private:
   void readModel(const Json &model);
   void readAddedTokens(const Json &json, const Json &config);
   void addToken(const Json &added, int64_t id);
+  void normalizeAddedTokens();
   void readNormalizer(const Json &normalizer);
   void readPreTokenizer(const Json &pre);
   void readPostProcessor(const Json &post);

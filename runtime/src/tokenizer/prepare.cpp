@@ -2,6 +2,7 @@
 
 #include "base/foreign_file.h"
 #include "tokenizer/hash.h"
+#include "tokenizer/normalizer.h"
 #include "tokenizer/preparation.h"
 #include "tokenizer/tokenizer.h"
 
@@ -44,6 +45,7 @@ void TokenizerPreparation::read(const Json &json, const Json &config) {
   readModel(field(json, "model", "tokenizer.json"));
   readAddedTokens(json, config);
   readNormalizer(json.value("normalizer", Json()));
+  normalizeAddedTokens();
   readPreTokenizer(json.value("pre_tokenizer", Json()));
   readPostProcessor(json.value("post_processor", Json()));
   readDecoder(json.value("decoder", Json()));
@@ -178,6 +180,32 @@ void TokenizerPreparation::readAddedTokens(const Json &json, const Json &config)
   if (config.contains("added_tokens_decoder"))
     for (const auto &item : config["added_tokens_decoder"].items())
       addToken(item.value(), std::strtoll(item.key().c_str(), nullptr, 10));
+}
+
+// Decoders see an added token that is found in normalised text as it is spelt there. Of bytes, one
+// that merging makes, too, stays what it is made of.
+void TokenizerPreparation::normalizeAddedTokens() {
+  Normalizer normalizer;
+  std::string error;
+  for (const NormalizerStep &step : normalizers)
+    if (!normalizer.add(step.kind, strings.substr(step.patternOffset, step.patternSize),
+                        strings.substr(step.contentOffset, step.contentSize), error))
+      throw PrepareError(error);
+  for (const AddedToken &item : added) {
+    Token &t = tokens[item.id];
+    if (!(item.flags & addedNormalized) || (t.isPiece && !ofCharacters))
+      continue;
+    std::string content = strings.substr(item.contentOffset, item.contentSize), normalized;
+    bool keepsStart = true;
+    Normalizer::Result result = normalizer.apply(content, normalized, keepsStart, error);
+    if (result == Normalizer::Result::failed)
+      throw PrepareError(error);
+    if (result != Normalizer::Result::changed)
+      continue;
+    t.text = normalized;
+    if (!t.isPiece && (ofCharacters || !alphabet.toBytes(t.text, t.bytes)))
+      t.bytes = t.text;
+  }
 }
 
 std::string TokenizerPreparation::write() const {

@@ -55,14 +55,18 @@ const variants = {
   twoMetaspaces: [{ ...metaspace("first"), normalizer: null, pre_tokenizer: sequence("pretokenizers", [{ type: "Metaspace", replacement: "_", prepend_scheme: "never", split: false }, { type: "Metaspace", replacement: "▁", prepend_scheme: "first", split: true }]) }, {}],
   // White space that the token before has taken with it, which is a token itself.
   takenSpace: [{ ...llama, normalizer: null, added: ["\n"] }, {}],
+  // Added tokens that are found in normalised text decode to what they are there.
+  normalizedTokens: [{ ...llama, normalized: ["The x", "é"] }, {}],
+  loweredTokens: [{ ...gemma, normalizer: sequence("normalizers", [{ type: "Lowercase" }, replace(" ", "▁")]), normalized: ["The x", "É!"] }, {}],
 };
 const texts = ["", " ", "the", " the  and", "The other thing on a hand.", "abcabc abc", "   a    b", "été 数学 数x", "ﬁn Ⅷ １２ 12abc", "it's, the! and...", "a\nb\t\u0000",
   "😀 the 😀😀", "<s>the</s> and<s> a", "</s>", " <s> ", "aaaa on aa", "ÀÉ e\u0301 \u00a0the\u3000and", "▁the▁and", "x<unk>y", "\u0010\u00f0 \u0900",
-  "👩\u200d👧 a\u200cb Ⓐ", "a</s>\n the", "a</s> \n\n the</s>\n", "\u0301the"];
+  "👩\u200d👧 a\u200cb Ⓐ", "a</s>\n the", "a</s> \n\n the</s>\n", "\u0301the", "The x", "a The x b,é É! the x"];
 for (const [name, [parts, model]] of Object.entries(variants)) {
   const tokenizer = {
     version: "1.0", truncation: null, padding: null,
-    added_tokens: ["<unk>", "<s>", "</s>", ...(parts.added ?? [])].map((content) => ({ id: vocab[content], content, single_word: false, lstrip: false, rstrip: content === "</s>", normalized: false, special: true })),
+    added_tokens: ["<unk>", "<s>", "</s>", ...(parts.added ?? [])].map((content) => ({ id: vocab[content], content, single_word: false, lstrip: false, rstrip: content === "</s>", normalized: false, special: true }))
+      .concat((parts.normalized ?? []).map((content, i) => ({ id: vocab[content] ?? Object.keys(vocab).length + i, content, single_word: false, lstrip: false, rstrip: false, normalized: true, special: false }))),
     normalizer: parts.normalizer, pre_tokenizer: parts.pre_tokenizer, post_processor: null, decoder: parts.decoder,
     model: { type: "BPE", dropout: null, unk_token: "<unk>", continuing_subword_prefix: null, end_of_word_suffix: null, fuse_unk: true, byte_fallback: true, ignore_merges: false, vocab, merges, ...model },
   };
