@@ -43,8 +43,8 @@ constexpr uint32_t streamedRows = 8;
 /// Those of at most so many multiply bf16 rows with weights of i8 as they are; above, making bf16
 /// of the weights for a library's product takes less time than reading them once for 64 rows.
 constexpr uint32_t tiledRows = 64;
-/// Those of at most so many stream weights of int4 into products with bf16 rows.
-constexpr uint32_t streamedInt4Rows = 32;
+/// Those of at most so many stream weights of int8 or int4 in groups into products with bf16 rows.
+constexpr uint32_t streamedGroupRows = 32;
 
 /// Prompt steps have the products of gated MLPs in kernels of Hopper's own instructions, silu·mul
 /// inside, where rows are at least so many (fewer were not measured to gain), where what is left of

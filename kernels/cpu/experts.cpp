@@ -86,7 +86,8 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
   for (int r = 0; r < Rows; ++r)
     for (int m = 0; m < Tokens; ++m)
       sums[r][m] = 0.0f;
-  auto addProducts = [&](Floats(&to)[Rows][Tokens], int i, int width) M1K_BODY {
+  // `factors`: the scales of a group that the columns belong to, or null.
+  auto addProducts = [&](int i, int width, const float *factors) M1K_BODY {
     Floats columns[Tokens];
     for (int m = 0; m < Tokens; ++m)
       columns[m] = load(x, xType, xAt[m] + i, width);
@@ -94,27 +95,23 @@ M1K_INLINE void tile(void *out, int outType, const long *outAt, const void *x, i
       Floats w = weightType == M1K_I4
                      ? loadInt4(static_cast<const char *>(weight) + (row + r) * int4RowBytes(k), i)
                      : load(weight, weightType, (row + r) * k + i, width);
+      if (factors)
+        w = w * factors[r]; // exact: some 19 bits
       for (int m = 0; m < Tokens; ++m)
-        to[r][m] = to[r][m] + w * columns[m];
+        sums[r][m] = sums[r][m] + w * columns[m];
     }
   };
   if (group) {
     const int groups = (k + group - 1) / group;
     for (int g = 0; g < groups; ++g) {
-      Floats part[Rows][Tokens];
+      float factors[Rows];
       for (int r = 0; r < Rows; ++r)
-        for (int m = 0; m < Tokens; ++m)
-          part[r][m] = 0.0f;
+        factors[r] = loadOne(scale, scaleType, (row + r) * groups + g);
       forVectors(least(group, k - g * group),
-                 [&](int i, int width) M1K_BODY { addProducts(part, g * group + i, width); });
-      for (int r = 0; r < Rows; ++r) {
-        float factor = loadOne(scale, scaleType, (row + r) * groups + g);
-        for (int m = 0; m < Tokens; ++m)
-          sums[r][m] = sums[r][m] + part[r][m] * factor;
-      }
+                 [&](int i, int width) M1K_BODY { addProducts(g * group + i, width, factors); });
     }
   } else {
-    forVectors(k, [&](int i, int width) M1K_BODY { addProducts(sums, i, width); });
+    forVectors(k, [&](int i, int width) M1K_BODY { addProducts(i, width, nullptr); });
   }
   const bool scaled = scale && !group;
   for (int r = 0; r < Rows; ++r)

@@ -245,28 +245,33 @@ template <int N> M1K_DEVICE void load_int4(float (&out)[N], const i4x2 *row, int
     out[0] = float((bits ^ 8) - 8);
   }
 }
-// Rows of weights of facts F: WT, kK columns, and of int4 kGroup columns of a scale.
+// Rows of weights of facts F: WT, kK columns; with kGroup > 0 so many of them have a scale, of ST.
 template <class F> struct QuantisedRows {
   static constexpr bool kInt4 = same_type<typename F::WT, i4x2>::value;
-  using Scale = typename select_type<kInt4, bf16, float>::type;
+  static constexpr bool kGrouped = F::kGroup > 0;
+  using Scale = typename select_type<kGrouped, typename F::ST, float>::type;
   // From row to row, of weights and of scales.
   static constexpr int kRow = kInt4 ? int4_row_bytes(F::kK) : F::kK;
   static constexpr bool kByte =
       same_type<typename F::WT, i8>::value || same_type<typename F::WT, e4m3>::value;
-  static constexpr int kScales = kInt4 ? ceil_div(F::kK, F::kGroup) : kByte ? 1 : 0;
+  static constexpr bool kRowScales = kByte && !kGrouped;
+  static constexpr int kScales = kGrouped     ? ceil_div(F::kK, max_of(F::kGroup, 1))
+                                 : kRowScales ? 1
+                                              : 0;
 
-  // N columns from k on of row n; of int4 times their scale.
+  // N columns, at most 16, from k on of row n; of groups times their scale.
   template <int N>
   static M1K_DEVICE void load(float (&out)[N], const typename F::WT *w, const Scale *scale,
                               long long n, int k) {
-    if constexpr (kInt4) {
+    if constexpr (kInt4)
       load_int4<N>(out, w + n * kRow, k);
+    else
+      load_floats<N>(out, w + n * kRow + k);
+    if constexpr (kGrouped) {
       const float factor = to_float(scale[n * kScales + k / F::kGroup]);
 #pragma unroll
       for (int i = 0; i < N; ++i)
         out[i] *= factor;
-    } else {
-      load_floats<N>(out, w + n * kRow + k);
     }
   }
 };

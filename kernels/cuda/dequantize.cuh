@@ -1,11 +1,11 @@
-// out[n, k] = w[n, k] · scale[n], or of int4 · scale[n, k / kGroup], rounded to OT: quantised
-// weights for a library's products of many rows, which take longer than this does.
+// out[n, k] = w[n, k] · scale[n], or, with kGroup > 0, · scale[n, k / kGroup], rounded to OT:
+// quantised weights for a library's products of many rows, which take longer than this does.
 //
 // dequantize: weights of i8 or e4m3. Grid (ceil(kN · kK / (kThreads · kVector · 4)), 1); a thread
-// turns four runs of kVector neighbours. Facts F: OT; kN, kK; kThreads.
+// turns four runs of kVector neighbours. Facts F: OT; kN, kK, kGroup; kThreads.
 //
 // dequantize_int4: grid (ceil(kN · blocks of 128 columns · 4 / kThreads), 1); a thread turns 16
-// bytes, four runs of eight neighbours. Also kGroup.
+// bytes, four runs of eight neighbours. The same facts.
 #ifndef M1K_DEQUANTIZE_CUH
 #define M1K_DEQUANTIZE_CUH
 
@@ -13,9 +13,10 @@
 
 namespace m1k {
 
-template <class F, class W>
-M1K_DEVICE void dequantize(const W *w, const float *scale, typename F::OT *out, m1_dims) {
+template <class F, class W, class Scale>
+M1K_DEVICE void dequantize(const W *w, const Scale *scale, typename F::OT *out, m1_dims) {
   constexpr int kRun = 16 / int(sizeof(typename F::OT)), kVector = F::kK % kRun == 0 ? kRun : 1;
+  constexpr int kGroup = F::kGroup > 0 ? F::kGroup : F::kK, kGroups = ceil_div(F::kK, kGroup);
   constexpr u64 kAll = u64(F::kN) * F::kK;
   u64 first = (u64(blockIdx.x) * F::kThreads * 4 + threadIdx.x) * kVector;
 #pragma unroll
@@ -23,7 +24,7 @@ M1K_DEVICE void dequantize(const W *w, const float *scale, typename F::OT *out, 
     u64 i = first + u64(c) * F::kThreads * kVector;
     if (i >= kAll)
       return;
-    float v[kVector], factor = scale[i / F::kK];
+    float v[kVector], factor = to_float(scale[i / F::kK * kGroups + i % F::kK / kGroup]);
     load_floats<kVector>(v, w + i);
 #pragma unroll
     for (int e = 0; e < kVector; ++e)
@@ -32,8 +33,8 @@ M1K_DEVICE void dequantize(const W *w, const float *scale, typename F::OT *out, 
   }
 }
 
-template <class F>
-M1K_DEVICE void dequantize_int4(const i4x2 *w, const bf16 *scale, typename F::OT *out, m1_dims) {
+template <class F, class Scale>
+M1K_DEVICE void dequantize_int4(const i4x2 *w, const Scale *scale, typename F::OT *out, m1_dims) {
   constexpr int kBlocks = ceil_div(F::kK, 128), kGroups = ceil_div(F::kK, F::kGroup);
   u64 i = u64(blockIdx.x) * F::kThreads + threadIdx.x, row = i / (kBlocks * 4);
   if (row >= F::kN)

@@ -43,9 +43,15 @@ bool is_quantised(Type type) {
 }
 bool is_code(Type type) { return type == Type::i8 || type == Type::e4m3; }
 
-std::string refusal_of_group(Type weights, int group) {
-  const bool fits = weights != Type::i4x2 || group == 32 || group == 64 || group == 128;
-  return fits ? "" : "expected a group of 32, 64 or 128 columns, got " + std::to_string(group);
+std::string refusal_of_group(Type weights, int group, Type scale) {
+  const bool is_size = group == 32 || group == 64 || group == 128;
+  if (weights == Type::i4x2 ? !is_size : weights == Type::i8 ? group && !is_size : group != 0)
+    return std::string("expected a group of ") +
+           (weights == Type::i4x2 || weights == Type::i8 ? "32, 64 or 128 columns" : "none") +
+           ", got " + std::to_string(group);
+  return group && scale != Type::bf16 && scale != Type::f16
+             ? std::string("expected scales of groups of bf16 or f16, got ") + name_of(scale)
+             : "";
 }
 
 int power_of_two(int value) {
@@ -79,8 +85,9 @@ void Parameters::add(const std::string &type, std::string role, bool present) {
     unused(type, std::move(role));
 }
 
-void Parameters::scale(Type weights) {
-  add(weights == Type::i4x2 ? "const m1k::bf16" : "const float", "scale", is_quantised(weights));
+void Parameters::scale(Type weights, int group, Type of_groups) {
+  add(std::string("const ") + name_of(group ? of_groups : Type::f32), "scale",
+      is_quantised(weights));
 }
 
 void Parameters::tensor_map(std::string role) {

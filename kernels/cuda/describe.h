@@ -12,8 +12,9 @@ int bytes_of(Type type);
 const char *name_of(Type type); // float, m1k::bf16, m1k::f16, m1k::i8, m1k::i4x2, m1k::e4m3
 bool is_quantised(Type type);   // weights: i8, i4x2 or e4m3
 bool is_code(Type type);        // of caches: i8 or e4m3
-/// Why weights of this type have no scales for groups of so many columns; empty: they may have.
-std::string refusal_of_group(Type weights, int group);
+/// Why weights of this type have no such scales for groups of so many columns, or, with 0, none at
+/// all; empty: they may have.
+std::string refusal_of_group(Type weights, int group, Type scale);
 // kDomain of the kernels: 0 tokens, 1 sequences, 2 logit rows, 3 one
 int number_of(Domain domain);
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -49,8 +50,8 @@ public:
     add("const float", std::move(role), present);
   }
   void batch(std::string role, bool present = true) { add("const int", std::move(role), present); }
-  /// That of quantised weights, bf16 for i4x2, f32 for i8 and e4m3; absent for others.
-  void scale(Type weights);
+  /// That of quantised weights, `of_groups` with a group, else f32; absent for others.
+  void scale(Type weights, int group, Type of_groups);
   /// By value; the element type is in the map.
   void tensor_map(std::string role);
   /// A role of the kernel's contract that the device function does not take.

@@ -8,8 +8,8 @@ namespace m1k::cuda {
 
 Description describe(const Linear &f, const std::string &symbol, const Tuning &tuning) {
   Description description;
-  const bool int4 = f.w_type == Type::i4x2;
-  const int most_rows = int4 ? 32 : 16;
+  const bool int4 = f.w_type == Type::i4x2, grouped = f.group > 0;
+  const int most_rows = grouped ? 32 : 16;
   if (f.n <= 0 || f.k <= 0)
     description.error = "sizes must be positive";
   else if (f.max_rows < 1 || f.max_rows > most_rows)
@@ -25,15 +25,16 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   else if (is_quantised(f.x_type) || is_quantised(f.out_type))
     description.error = "expected x and out of a float type";
   else
-    description.error = refusal_of_group(f.w_type, f.group);
+    description.error = refusal_of_group(f.w_type, f.group, f.scale_type);
   if (!description.error.empty())
     return description;
   int sides = f.gated ? 2 : 1;
-  const bool e4m3 = f.w_type == Type::e4m3, bytes = f.w_type == Type::i8 || e4m3,
-             streams = int4 && f.x_type == Type::bf16 && f.k % 8 == 0 && f.x_stride % 8 == 0;
+  const bool e4m3 = f.w_type == Type::e4m3, bytes = (f.w_type == Type::i8 && !grouped) || e4m3,
+             streams = grouped && f.x_type == Type::bf16 && f.k % (int4 ? 8 : 16) == 0 &&
+                       f.x_stride % 8 == 0;
   // Every block reads x anew: with 16 weight rows it is at most half of what the weights are. Small
-  // blocks even out the chip's last wave. Products of int4 take 16 weight rows.
-  int columns = int4                                                                 ? 16 / sides
+  // blocks even out the chip's last wave. Products of groups take 16 weight rows.
+  int columns = grouped                                                              ? 16 / sides
                 : sides == 1 && f.max_rows > 4 && f.n >= 16 * tuning.multiprocessors ? 16
                                                                                      : 8;
   int warps = 8;
@@ -57,7 +58,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   if (streams) {
     const int scale_bytes = f.group == 32 ? 8 : 4,
               copied = ceil_div(f.k, f.group) * 2 % scale_bytes ? 0 : scale_bytes,
-              stage = columns * sides * (64 + copied),
+              stage = columns * sides * ((int4 ? 64 : 128) + copied),
               room = std::min((tuning.multiprocessor_shared_bytes / 16 - 1024 / warps) -
                                   squares_bytes / warps,
                               tuning.block_shared_bytes / warps);
@@ -74,6 +75,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   facts.number("kN", f.n);
   facts.number("kK", f.k);
   facts.number("kGroup", f.group);
+  facts.type("ST", f.scale_type);
   facts.number("kXStride", f.x_stride);
   facts.number("kOutStride", f.out_stride);
   facts.number("kRows", f.max_rows);
@@ -100,7 +102,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   Parameters parameters;
   parameters.input(f.x_type, "x");
   parameters.input(f.w_type, "weight");
-  parameters.scale(f.w_type);
+  parameters.scale(f.w_type, f.group, f.scale_type);
   parameters.vector("bias", f.has_bias);
   parameters.vector("squares", f.squares > 0);
   parameters.add(std::string("const ") + name_of(f.x_type), "largest", f.largest > 0);
@@ -238,7 +240,7 @@ Description describe(const Dequantize &f, const std::string &symbol, const Tunin
   else if (!is_quantised(f.w_type) || is_quantised(f.out_type))
     description.error = "expected weights of i8, i4x2 or e4m3 and out of a float type";
   else
-    description.error = refusal_of_group(f.w_type, f.group);
+    description.error = refusal_of_group(f.w_type, f.group, f.scale_type);
   if (!description.error.empty())
     return description;
   const int threads = 256, run = 16 / bytes_of(f.out_type), vector = f.k % run ? 1 : run;
@@ -248,10 +250,11 @@ Description describe(const Dequantize &f, const std::string &symbol, const Tunin
   facts.number("kN", f.n);
   facts.number("kK", f.k);
   facts.number("kGroup", f.group);
+  facts.type("ST", f.scale_type);
   facts.number("kThreads", threads);
   Parameters parameters;
   parameters.input(f.w_type, "weight");
-  parameters.scale(f.w_type);
+  parameters.scale(f.w_type, f.group, f.scale_type);
   parameters.add(name_of(f.out_type), "workspace");
   Kernel kernel = make_kernel(symbol, "dequantize.cuh", int4 ? "dequantize_int4" : "dequantize",
                               facts, parameters, threads);

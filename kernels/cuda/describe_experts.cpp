@@ -67,7 +67,7 @@ Description describe(const ExpertLinear &f, const std::string &symbol, const Tun
                         " rows_per_expert, got " + std::to_string(f.first) + " and " +
                         std::to_string(f.n);
   else
-    description.error = refusal_of_group(f.w_type, f.group);
+    description.error = refusal_of_group(f.w_type, f.group, f.scale_type);
   if (!description.error.empty())
     return description;
   const bool grouped = !f.few_rows && f.x_type == Type::bf16 &&
@@ -83,6 +83,7 @@ Description describe(const ExpertLinear &f, const std::string &symbol, const Tun
   facts.number("kN", f.n);
   facts.number("kK", f.k);
   facts.number("kGroup", f.group);
+  facts.type("ST", f.scale_type);
   facts.number("kChosen", f.chosen);
   facts.flag("kOwnColumns", f.own_columns);
   facts.number("kXStride", f.x_stride);
@@ -100,7 +101,7 @@ Description describe(const ExpertLinear &f, const std::string &symbol, const Tun
   parameters.input(f.x_type, "x");
   parameters.batch("experts");
   parameters.input(f.w_type, "weight");
-  parameters.scale(f.w_type);
+  parameters.scale(f.w_type, f.group, f.scale_type);
   parameters.add(name_of(f.out_type), "out");
   Kernel kernel =
       make_kernel(symbol, "experts.cuh", grouped ? "expert_linear_grouped" : "expert_linear", facts,

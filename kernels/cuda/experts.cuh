@@ -9,11 +9,11 @@
 // each row that names them. Facts F: XT, WT, OT; kPerExpert rows of weights an expert has, of which
 // kN from kFirst on are used; kK, kChosen, kOwnColumns (x has kChosen ranges of kK columns),
 // strides, kDomain; kRows, kWarps. Every index in `experts` names an expert. Sums with a row of
-// weights of i8 are multiplied by its scale, weights of int4 by that of their group of kGroup
-// columns; others have none.
+// weights of i8 are multiplied by its scale; with kGroup > 0 weights of i8 or int4 by that of their
+// group of kGroup columns, an ST; others have none.
 //
 // expert_linear_grouped: for many rows in bf16 and weights of bf16, or of i8 or int4, which become
-// bf16 in shared memory, those of int4 times their scale, rounded; kK and the rows of x multiples
+// bf16 in shared memory, those of groups times their scale, rounded; kK and the rows of x multiples
 // of 8. Grid (experts
 // · ceil(kN / kTile), ceil(rows / kTokens)), 128 threads. A block owns kTile outputs of one expert
 // for those of kTokens rows of x that name it, which it lists and takes kTile at a time through
@@ -153,7 +153,7 @@ M1K_DEVICE void expert_products(const typename F::XT *x, const typename F::WT *w
   for (int r = 0; r < F::kRows; ++r) {
     float total = lane_sum<32>(sum[r]);
     if (lane == 0 && r < rows) {
-      if constexpr (same_type<typename F::WT, i8>::value)
+      if constexpr (QuantisedRows<F>::kRowScales)
         total *= scale[r];
       out[r] = from_float<typename F::OT>(total);
     }
@@ -202,7 +202,7 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
                                       typename F::OT *out, m1_dims dims) {
   using G = ExpertGroup;
   using Q = QuantisedRows<F>;
-  constexpr bool kHasScale = same_type<typename F::WT, i8>::value;
+  constexpr bool kBytes = same_type<typename F::WT, i8>::value, kPuts = kBytes || Q::kInt4;
   constexpr int kTile = G::kTile, kRow = G::kRow, kBlocks = ceil_div(F::kN, kTile);
   static_assert(F::kK % 8 == 0 && F::kXStride % 8 == 0, "rows in pieces of 16 bytes");
   static_assert(G::bytes(F::kTokens) <= F::kSharedBytes,
@@ -264,9 +264,9 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
     }
     // Zeros stand for columns past the end and for rows that there are not. Quantised weights are
     // fetched here, and put down by `put`.
-    uint2 fetched[kHasScale ? 4 : 1];
+    uint2 fetched[kBytes ? 4 : 1];
     uint4 words[Q::kInt4 ? 4 : 1];
-    bf16 factors[Q::kInt4 ? 4 : 1];
+    typename Q::Scale factors[Q::kGrouped ? 4 : 1];
     auto copy = [&](int step) {
       bf16 *rows = stages + (step & 1) * G::kStage, *weights = rows + kTile * kRow;
       int column = step * kTile + piece;
@@ -286,36 +286,40 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
         if constexpr (Q::kInt4) {
           words[c] = valid ? *reinterpret_cast<const uint4 *>(of + int4_byte(column))
                            : make_uint4(0, 0, 0, 0);
-          factors[c] = valid ? scale[static_cast<long long>(r) * Q::kScales + column / F::kGroup]
-                             : from_float<bf16>(0.0f);
-        } else if constexpr (kHasScale) {
+        } else if constexpr (kBytes) {
           fetched[c] = valid ? *reinterpret_cast<const uint2 *>(of + column) : make_uint2(0, 0);
         } else {
           copy_async16(weights + r * kRow + piece, valid ? of + column : of, valid);
         }
+        if constexpr (Q::kGrouped)
+          factors[c] = valid ? scale[static_cast<long long>(r) * Q::kScales + column / F::kGroup]
+                             : typename Q::Scale{};
       }
       copy_async_commit();
     };
     auto put = [&](int step) {
-      if constexpr (Q::kInt4) {
-        bf16 *weights = stages + (step & 1) * G::kStage + kTile * kRow;
-#pragma unroll
-        for (int c = 0; c < 4; ++c) {
-          float v[8];
-          widen_bf16(v, unpack_i4(words[c], int4_plane(step * kTile + piece)));
-#pragma unroll
-          for (int e = 0; e < 8; ++e)
-            v[e] *= to_float(factors[c]);
-          store_floats<8>(weights + (threadIdx.x / 8 + 16 * c) * kRow + piece, v);
-        }
-      } else if constexpr (kHasScale) {
+      if constexpr (kPuts) {
         bf16 *weights = stages + (step & 1) * G::kStage + kTile * kRow;
 #pragma unroll
         for (int c = 0; c < 4; ++c) {
           uint4 pairs;
-          unpack_i8(fetched[c].x, pairs.x, pairs.y);
-          unpack_i8(fetched[c].y, pairs.z, pairs.w);
-          *reinterpret_cast<uint4 *>(weights + (threadIdx.x / 8 + 16 * c) * kRow + piece) = pairs;
+          if constexpr (Q::kInt4) {
+            pairs = unpack_i4(words[c], int4_plane(step * kTile + piece));
+          } else {
+            unpack_i8(fetched[c].x, pairs.x, pairs.y);
+            unpack_i8(fetched[c].y, pairs.z, pairs.w);
+          }
+          bf16 *to = weights + (threadIdx.x / 8 + 16 * c) * kRow + piece;
+          if constexpr (Q::kGrouped) {
+            float v[8];
+            widen_bf16(v, pairs);
+#pragma unroll
+            for (int e = 0; e < 8; ++e)
+              v[e] *= to_float(factors[c]);
+            store_floats<8>(to, v);
+          } else {
+            *reinterpret_cast<uint4 *>(to) = pairs;
+          }
         }
       }
     };
@@ -352,7 +356,7 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
         put(step + 1);
     }
     float factor[2][2]; // of the lane's outputs
-    if constexpr (kHasScale) {
+    if constexpr (Q::kRowScales) {
 #pragma unroll
       for (int n = 0; n < 2; ++n)
 #pragma unroll
@@ -374,7 +378,7 @@ M1K_DEVICE void expert_linear_grouped(const bf16 *x, const int *experts,
           for (int i = 0; i < 2; ++i) {
             int column = n0 + warp * 16 + n * 8 + lane % 4 * 2 + i;
             float value = sum[m][n][2 * half + i];
-            if constexpr (kHasScale)
+            if constexpr (Q::kRowScales)
               value *= factor[n][i];
             if (column < F::kN)
               to[column] = from_float<typename F::OT>(value);

@@ -1,5 +1,5 @@
 // out[m, n] = x[m, :] · w[n, :] (· scale[n]) (+ bias[n]) (+ residual[m, n]) for at most 16 rows of
-// x, or 32 with weights of int4: reads every weight once, at memory speed.
+// x, or 32 with weights of groups: reads every weight once, at memory speed.
 //
 // Grid (ceil(n / kColumns), ceil(rows / kRows)). A block owns kColumns outputs of kRows rows; its
 // warps share out K and add their sums through shared memory in a fixed order. Where x and w are
@@ -7,12 +7,13 @@
 // 16 bytes at k + 8·t of weight row g, which serve as the fragments of two 16-deep products under
 // one permutation of k for both operands, so neither needs shared memory. Weights of i8 become
 // bf16, which every i8 is, in registers: 16 bytes at k + 16·t are the fragments of four products.
-// Weights of int4 are the 16-row operand themselves, so that one product takes 16 of them, and
-// eight rows of x the other: 16 bytes of a weight row at 16·t are columns 32·p + 8·t … of four
-// planes p, the fragments of eight products. Weights of e4m3 meet rows that are rounded to e4m3:
+// Weights of int4 or i8 that have a scale for each group of columns are the 16-row operand
+// themselves, so that one product takes 16 of them, and eight rows of x the other: columns 32·p +
+// 8·t … of plane p, of four in 128 columns, are the fragments of two products; those of a lane's
+// planes are 16 bytes of int4, at 16·t. Weights of e4m3 meet rows that are rounded to e4m3:
 // the block finds the largest absolute value of each row while its first weights arrive, and both
-// become f16, which every e4m3 is, in registers. Other types multiply in f32. The scales of i8 and
-// e4m3 are applied to the sums, those of int4 to the sum of each group of columns. Launched
+// become f16, which every e4m3 is, in registers. Other types multiply in f32. Scales of rows are
+// applied to the sums, those of groups to the sum of each group of columns. Launched
 // early, which hides its start (M1-3B at batch 1 on an H100: 3.00 ms a step without, 2.92 with).
 // Asking for the first weights of bf16 before the wait lost half of that; those of other types are
 // asked for before it.
@@ -27,13 +28,14 @@
 // its blocks' columns (`largest_out`), and the product that reads the rows reads these first, not
 // the rows twice.
 //
-// Facts F: XT, WT, OT, NT (of normed); kN, kK, kGroup (columns of a scale of int4), strides, kRows
-// (1..16, of int4 1..32), kDomain (0 tokens, 1 sequences, 2 logit rows, 3 one), kHasBias,
+// Facts F: XT, WT, OT, NT (of normed); kN, kK, kGroup (columns of a scale, 0: a row's), ST (its
+// type), strides, kRows (1..16, of groups 1..32), kDomain (0 tokens, 1 sequences, 2 logit rows, 3
+// one), kHasBias,
 // kHasResidual, kGated, kLeavesNorm; kSquares and kSquaresOut (sums of squares of a row, a multiple
 // of 4; 0: x has its scale), eps(); kLargest (values of a row among which its largest is, a
 // multiple of 8; 0: it is sought in x), kLeavesLargest, kLargestOut (of a row that is left,
 // likewise); tuning: kColumns (8, 16 or 32; counts pairs of weight rows as one when gated), kWarps,
-// kDeep (chunks of K, each 16 bytes of four lanes, that a warp has in flight), of int4 kStages
+// kDeep (chunks of K, each 16 bytes of four lanes, that a warp has in flight), of groups kStages
 // instead.
 #ifndef M1K_LINEAR_CUH
 #define M1K_LINEAR_CUH
@@ -45,27 +47,27 @@ namespace m1k {
 template <class F> struct LinearTraits {
   // Rows of x are rounded to e4m3, with a scale each.
   static constexpr bool kRoundsRows = same_type<typename F::WT, e4m3>::value;
-  static constexpr bool kHasScale = same_type<typename F::WT, i8>::value || kRoundsRows;
+  using Rows = QuantisedRows<F>;
+  static constexpr bool kHasScale = Rows::kRowScales, kGrouped = Rows::kGrouped;
   // Asks for its first weights before it waits, and lets the next launch begin when a warp has its
   // sums: else that one's loads would take the memory from its own.
   static constexpr bool kLaunchesLate = kHasScale;
-  using Rows = QuantisedRows<F>;
-  static constexpr bool kInt4 = Rows::kInt4;
-  static constexpr bool kTensor = same_type<typename F::XT, bf16>::value &&
-                                  (same_type<typename F::WT, bf16>::value || kHasScale || kInt4) &&
-                                  F::kK % (kInt4 ? 8 : 16 / int(sizeof(typename F::WT))) == 0 &&
-                                  F::kXStride % 8 == 0;
+  static constexpr bool kTensor =
+      same_type<typename F::XT, bf16>::value &&
+      (same_type<typename F::WT, bf16>::value || kHasScale || kGrouped) &&
+      F::kK % (Rows::kInt4 ? 8 : 16 / int(sizeof(typename F::WT))) == 0 && F::kXStride % 8 == 0;
   static constexpr int kSides = F::kGated ? 2 : 1;
   static constexpr int kWeightRows = F::kColumns * kSides;
   static constexpr int kThreads = F::kWarps * 32;
   static constexpr bool kHasNorm = F::kSquares > 0;
   // Scales of a block of 128 columns, copied in 8 bytes or, of two blocks in turn, 4; 0 where rows
   // of scales are no multiple of that.
-  static constexpr int kScaleBytes = !kInt4 || Rows::kScales * 2 % (F::kGroup == 32 ? 8 : 4) ? 0
-                                     : F::kGroup == 32                                       ? 8
-                                                                                             : 4;
-  static constexpr bool kStreams = kInt4 && kTensor;
-  static constexpr int kStageBytes = kStreams ? kWeightRows * (64 + kScaleBytes) : 0;
+  static constexpr int kScaleBytes = !kGrouped || Rows::kScales * 2 % (F::kGroup == 32 ? 8 : 4) ? 0
+                                     : F::kGroup == 32                                          ? 8
+                                                                                                : 4;
+  static constexpr bool kStreams = kGrouped && kTensor;
+  static constexpr int kBlockBytes = Rows::kInt4 ? 64 : 128; // of 128 columns
+  static constexpr int kStageBytes = kStreams ? kWeightRows * (kBlockBytes + kScaleBytes) : 0;
   // Of a warp: its stages, then in their place its sums.
   static constexpr int kWarpBytes =
       max_of(kStreams ? F::kStages * kStageBytes : 0, F::kRows * kWeightRows * 4);
@@ -81,8 +83,8 @@ template <class F> struct LinearTraits {
   static constexpr int kVector = min_of(8, 16 / int(sizeof(typename F::WT)));
   static constexpr bool kVectors = F::kK % kVector == 0 && F::kXStride % kVector == 0;
   static_assert(F::kColumns == 8 || F::kColumns == 16 || F::kColumns == 32, "");
-  static_assert(F::kRows >= 1 && F::kRows <= (kInt4 ? 32 : 16) && F::kSquares % 4 == 0, "");
-  static_assert(!kInt4 || kWeightRows % 16 == 0, "products of int4 take 16 rows");
+  static_assert(F::kRows >= 1 && F::kRows <= (kGrouped ? 32 : 16) && F::kSquares % 4 == 0, "");
+  static_assert(!kGrouped || kWeightRows % 16 == 0, "products of groups take 16 rows");
   static_assert(F::kLargest % 8 == 0 && F::kLargestOut % 8 == 0, "");
   static_assert(!F::kGated || !(F::kHasBias || F::kHasResidual || F::kLeavesNorm), "");
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
@@ -339,33 +341,49 @@ M1K_DEVICE void linear_bytes(Ready ready, const typename F::WT *w, const bf16 *&
   keep_sums<F>(sum, partial);
 }
 
-// The sums of products with weights of int4. Each warp has its own blocks of 128 columns of K,
+// The sums of products with weights of groups. Each warp has its own blocks of 128 columns of K,
 // every kWarps-th; they arrive in its own stages of shared memory, which are all asked for before
 // the products begin, and before the kernels in front have ended: the weights depend on none.
-template <class F> struct Int4Stream {
+template <class F> struct GroupStream {
   using R = LinearTraits<F>;
+  using WT = typename F::WT;
+  using Scale = typename R::Rows::Scale;
+  static constexpr bool kInt4 = R::Rows::kInt4;
   static constexpr int kTiles = R::kWeightRows / 16, kEights = ceil_div(F::kRows, 8);
-  static constexpr int kBlocks = R::Rows::kRow / 64, kSteps = ceil_div(kBlocks, F::kWarps);
+  static constexpr int kBlocks = ceil_div(F::kK, 128), kSteps = ceil_div(kBlocks, F::kWarps);
   static constexpr int kScales = 128 / F::kGroup; // of a block
   static constexpr int kPlanes = 4 / kScales;     // of a group
   static constexpr int kScaleBytes = R::kScaleBytes;
+  // A copy of a warp takes kTogether rows of a tile, of each its kPieces pieces of 16 bytes.
+  static constexpr int kPieces = R::kBlockBytes / 16, kTogether = 32 / kPieces;
+  static constexpr int kCopies = 16 / kTogether, kTileBytes = 16 * R::kBlockBytes;
+  // A stage is read before the products, and asked for again; but by products of many rows with i8
+  // while they go on, as registers hold no more.
+  static constexpr bool kReadsFirst = kInt4 || kEights <= 2;
 
-  const i4x2 *weight[kTiles][2]; // of rows g and g + 8 of each tile
-  const bf16 *scales[kTiles];    // of row lane % 16
+  const WT *weight[kTiles][kCopies]; // of the lane's row and piece of each copy
+  const Scale *scales[kTiles];       // of row lane % 16
   unsigned char *stages;
   int lane, warp;
+
+  // Where a piece of a row of a tile lies. Rows of i8 are 128 bytes, of which lanes read eight at a
+  // time: pieces are turned, so that those of four rows differ in banks.
+  static M1K_DEVICE int place_of(int row, int piece) {
+    return row * R::kBlockBytes + (kInt4 ? piece : (piece + 2 * row) % kPieces) * 16;
+  }
 
   static M1K_DEVICE long long row_of(int row, int n0) { // sums of those past the end are not stored
     return row / F::kColumns * F::kN + min(n0 + row % F::kColumns, F::kN - 1);
   }
-  M1K_DEVICE Int4Stream(const i4x2 *w, const bf16 *scale, int n0)
+  M1K_DEVICE GroupStream(const WT *w, const Scale *scale, int n0)
       : lane(threadIdx.x % 32), warp(threadIdx.x / 32) {
     stages = m1k_shared + warp * R::kWarpBytes;
 #pragma unroll
     for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
-      for (int h = 0; h < 2; ++h)
-        weight[i][h] = w + row_of(i * 16 + h * 8 + lane / 4, n0) * R::Rows::kRow + lane % 4 * 16;
+      for (int c = 0; c < kCopies; ++c)
+        weight[i][c] = w + row_of(i * 16 + c * kTogether + lane / kPieces, n0) * R::Rows::kRow +
+                       lane % kPieces * 16;
       scales[i] = scale + row_of(i * 16 + lane % 16, n0) * R::Rows::kScales;
     }
   }
@@ -374,16 +392,20 @@ template <class F> struct Int4Stream {
     const int block = step * F::kWarps + warp;
     if (block < kBlocks) {
       unsigned char *stage = stages + step % F::kStages * R::kStageBytes;
+      // Rows of int4 are filled up, those of i8 end with their columns.
+      const bool inside = kInt4 || F::kK % 128 == 0 || block * 128 + lane % kPieces * 16 < F::kK;
 #pragma unroll
       for (int i = 0; i < kTiles; ++i) {
 #pragma unroll
-        for (int h = 0; h < 2; ++h)
-          copy_async16(stage + (i * 2 + h) * 512 + lane * 16, weight[i][h] + block * 64, true);
+        for (int c = 0; c < kCopies; ++c)
+          copy_async16(stage + i * kTileBytes +
+                           place_of(c * kTogether + lane / kPieces, lane % kPieces),
+                       weight[i][c] + (inside ? block * R::kBlockBytes : 0), inside);
         if (kScaleBytes && lane < 16) {
           const char *from = reinterpret_cast<const char *>(scales[i]) +
                              block * kScales * 2 / max_of(4, kScaleBytes) * kScaleBytes;
-          copy_async<max_of(4, kScaleBytes)>(stage + kTiles * 1024 + (i * 16 + lane) * kScaleBytes,
-                                             from);
+          copy_async<max_of(4, kScaleBytes)>(
+              stage + kTiles * kTileBytes + (i * 16 + lane) * kScaleBytes, from);
         }
       }
     }
@@ -399,17 +421,45 @@ template <class F> struct Int4Stream {
   M1K_DEVICE void read_scales(float (&to)[kScales], const unsigned char *stage, int block, int i,
                               int row) const {
     if constexpr (kScaleBytes > 0) {
-      const bf16 *from =
-          reinterpret_cast<const bf16 *>(stage + kTiles * 1024 + (i * 16 + row) * kScaleBytes) +
-          (2 * kScales < kScaleBytes ? block % (kScaleBytes / 2) : 0);
+      const Scale *from = reinterpret_cast<const Scale *>(stage + kTiles * kTileBytes +
+                                                          (i * 16 + row) * kScaleBytes) +
+                          (2 * kScales < kScaleBytes ? block % (kScaleBytes / 2) : 0);
       load_floats<kScales>(to, from);
     } else { // rows of scales that are no multiple of what is copied
-      const bf16 *from = reinterpret_cast<const bf16 *>(
+      const Scale *from = reinterpret_cast<const Scale *>(
           __shfl_sync(0xffffffffu, reinterpret_cast<u64>(scales[i]), row));
 #pragma unroll
       for (int s = 0; s < kScales; ++s)
         to[s] = block * kScales + s < R::Rows::kScales ? to_float(from[block * kScales + s]) : 0.0f;
     }
+  }
+
+  // A lane's columns of row `row` of a tile, of planes p and following: words as they are, four of
+  // int4, which are of all planes, two of i8 a plane.
+  template <int N>
+  M1K_DEVICE void read_words(u32 (&to)[N], const unsigned char *tile, int row, int t, int p) const {
+    if constexpr (kInt4) {
+      const uint4 v = *reinterpret_cast<const uint4 *>(tile + place_of(row, t));
+      to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+    } else {
+#pragma unroll
+      for (int i = 0; i < N / 2; ++i) {
+        const uint2 v =
+            *reinterpret_cast<const uint2 *>(tile + place_of(row, 2 * (p + i) + t / 2) + t % 2 * 8);
+        to[2 * i] = v.x, to[2 * i + 1] = v.y;
+      }
+    }
+  }
+  // Those of plane p, of words from the first plane on, as bf16.
+  template <int N> static M1K_DEVICE uint4 unpack(const u32 (&words)[N], int p) {
+    uint4 v;
+    if constexpr (kInt4) {
+      v = unpack_i4(make_uint4(words[0], words[1], words[2], words[3]), p);
+    } else {
+      unpack_i8(words[2 * p], v.x, v.y);
+      unpack_i8(words[2 * p + 1], v.z, v.w);
+    }
+    return v;
   }
 
   // partial[row][weight row]: of this warp, over its stages.
@@ -433,34 +483,42 @@ template <class F> struct Int4Stream {
       uint4 ahead[4]; // the first eight rows of x, while the weights arrive
 #pragma unroll
       for (int p = 0; p < 4; ++p)
-        ahead[p] = block < kBlocks ? load_x(p, 0) : make_uint4(0, 0, 0, 0);
+        ahead[p] = kReadsFirst && block < kBlocks ? load_x(p, 0) : make_uint4(0, 0, 0, 0);
       // Behind the stages that were asked for first come the sums of squares.
       copy_async_wait<F::kStages - 1 + (R::kHasNorm && kSteps <= F::kStages)>();
       __syncwarp();
       if (kBlocks % F::kWarps && block >= kBlocks)
         break; // the warp's last step
       const unsigned char *stage = stages + step % F::kStages * R::kStageBytes;
-      uint4 words[kTiles][2];
+      u32 words[kTiles][2][kReadsFirst ? R::kBlockBytes / 16 : 2];
       float factors[kTiles][2][kScales];
 #pragma unroll
       for (int i = 0; i < kTiles; ++i)
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
-          words[i][h] = *reinterpret_cast<const uint4 *>(stage + (i * 2 + h) * 512 + lane * 16);
+          if constexpr (kReadsFirst)
+            read_words(words[i][h], stage + i * kTileBytes, h * 8 + g, t, 0);
           read_scales(factors[i][h], stage, block, i, h * 8 + g);
         }
-      __syncwarp();
-      copy(step + F::kStages);        // into the stage that all lanes have read
+      if constexpr (kReadsFirst) {
+        __syncwarp();
+        copy(step + F::kStages); // into the stage that all lanes have read
+      }
       float part[kTiles][kEights][4]; // of a group
 #pragma unroll
       for (int p = 0; p < 4; ++p) {
         uint4 fx[kEights];
 #pragma unroll
         for (int e = 0; e < kEights; ++e)
-          fx[e] = e ? load_x(p, e) : ahead[p];
+          fx[e] = e || !kReadsFirst ? load_x(p, e) : ahead[p];
 #pragma unroll
         for (int i = 0; i < kTiles; ++i) {
-          const uint4 low = unpack_i4(words[i][0], p), high = unpack_i4(words[i][1], p);
+          if constexpr (!kReadsFirst)
+#pragma unroll
+            for (int h = 0; h < 2; ++h)
+              read_words(words[i][h], stage + i * kTileBytes, h * 8 + g, t, p);
+          const int from = kReadsFirst ? p : 0;
+          const uint4 low = unpack(words[i][0], from), high = unpack(words[i][1], from);
           const u32 first[4] = {low.x, high.x, low.y, high.y},
                     second[4] = {low.z, high.z, low.w, high.w};
 #pragma unroll
@@ -479,6 +537,10 @@ template <class F> struct Int4Stream {
             for (int c = 0; c < 4; ++c)
               sum[i][e][c] += factors[i][c / 2][p / kPlanes] * part[i][e][c];
         }
+      }
+      if constexpr (!kReadsFirst) {
+        __syncwarp();
+        copy(step + F::kStages);
       }
     }
     __syncwarp(); // the sums take the place of stages
@@ -578,7 +640,7 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
     launch_successor();
   if constexpr (R::kStreams)
     if (rows > 0 && aligned16(x + before_x))
-      Int4Stream<F>(w, scale, n0).begin();
+      GroupStream<F>(w, scale, n0).begin();
   constexpr bool kAsksFirst = R::kLaunchesLate && R::kTensor;
   if (!kAsksFirst || rows <= 0)
     x = wait_for_predecessors(x);
@@ -633,8 +695,8 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
       if constexpr (kAsksFirst)
         ready();
       linear_f32<F, 1, 2>(x, w, scale, given, rows, n0, partial, largest);
-    } else if constexpr (R::kInt4)
-      Int4Stream<F>(w, scale, n0).products(x, rows, partial);
+    } else if constexpr (R::kGrouped)
+      GroupStream<F>(w, scale, n0).products(x, rows, partial);
     else if constexpr (R::kHasScale)
       linear_bytes<F>(ready, w, given, rows, n0, partial, largest);
     else

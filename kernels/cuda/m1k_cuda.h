@@ -265,12 +265,13 @@ Description describe(const Router &facts, const std::string &symbol, const Tunin
 /// for each of the `chosen` experts of a row, which names none twice; with own_columns x has
 /// `chosen` ranges of k columns, of which the j-th is meant. In bf16 on tensor cores, by expert:
 /// weights are read once for up to 64 rows. Otherwise, and for `few_rows`, once for each row.
-/// Weights of i8 stand for w · scale of their rows, those of i4x2 for w · scale (bf16) of their
-/// groups of `group` columns; others have no scale.
+/// Weights of i8 stand for w · scale of their rows; with `group`, which those of i4x2 have, for w ·
+/// scale, of scale_type, of their groups of so many columns; others have no scale.
 ///   x, experts, weight, [scale] → out
 struct ExpertLinear {
   Type x_type = Type::bf16, w_type = Type::bf16, out_type = Type::bf16;
-  int group = 0; // 32, 64 or 128 with i4x2
+  int group = 0;                // 32, 64 or 128 with i4x2, also 0 with i8
+  Type scale_type = Type::bf16; // of groups: bf16 or f16
   int experts = 0, chosen = 0, rows_per_expert = 0, first = 0, n = 0, k = 0;
   bool own_columns = false, few_rows = false;
   int64_t x_stride = 0, experts_stride = 0, out_stride = 0;
@@ -293,9 +294,9 @@ Description describe(const Combine &facts, const std::string &symbol, const Tuni
 /// its neighbours: out[m, n] = norm[m] · x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]).
 ///   x, weight, [scale], [bias], [squares], [largest], [residual], [norm_weight]
 ///     → out, [normed], [squares_out], [largest_out]
-/// Weights of i8 stand for w[n, :] · scale[n], those of i4x2 for w[n, k] · scale[n, k / group] of
-/// bf16 [n][ceil(k / group)]; others have no scale. Of e4m3, from sm_89 on, they stand for w[n, :]
-/// · scale[n] too, and x for its rows rounded as by QuantizeRows.
+/// Weights of i8 stand for w[n, :] · scale[n]; with `group`, which those of i4x2 have, for w[n, k] ·
+/// scale[n, k / group] of scale_type [n][ceil(k / group)]; others have no scale. Of e4m3, from sm_89
+/// on, they stand for w[n, :] · scale[n] too, and x for its rows rounded as by QuantizeRows.
 /// `gated`: w is [2·n, k], out = silu(norm · x·w[0..n)ᵀ) · (norm · x·w[n..2n)ᵀ), with neither bias
 /// nor residual nor a norm after it.
 /// An RMS norm of n columns between two linears is split between them. With `leaves_norm` the first
@@ -310,8 +311,9 @@ struct Linear {
   Type x_type = Type::bf16, w_type = Type::bf16, out_type = Type::bf16;
   int n = 0, k = 0;
   int64_t x_stride = 0, out_stride = 0;
-  int group = 0;    // 32, 64 or 128 with i4x2
-  int max_rows = 8; // 1..16, with i4x2 1..32
+  int group = 0;                // 32, 64 or 128 with i4x2, also 0 with i8
+  Type scale_type = Type::bf16; // of groups: bf16 or f16
+  int max_rows = 8;             // 1..16, with groups 1..32
   bool has_bias = false, gated = false;
   Domain domain = Domain::tokens;
   int squares = 0;
@@ -354,13 +356,14 @@ struct TiledLinear {
 Description describe(const TiledLinear &facts, const std::string &symbol,
                      const Tuning &tuning = {});
 
-/// Weights of i8, e4m3 or i4x2 as f32 or bf16: out[n, k] = weight[n, k] · scale[n], or · scale[n, k
-/// / group].
+/// Weights of i8, e4m3 or i4x2 as f32 or bf16: out[n, k] = weight[n, k] · scale[n], or, with
+/// `group`, · scale[n, k / group].
 ///   weight, scale → workspace, of n · k elements
 struct Dequantize {
   Type w_type = Type::i8, out_type = Type::bf16;
   int n = 0, k = 0;
-  int group = 0; // 32, 64 or 128 with i4x2
+  int group = 0;                // 32, 64 or 128 with i4x2, also 0 with i8
+  Type scale_type = Type::bf16; // of groups: bf16 or f16
 };
 Description describe(const Dequantize &facts, const std::string &symbol, const Tuning &tuning = {});
 

@@ -186,8 +186,8 @@ private:
   CheckpointData data;
   OwningOpRef<ModuleOp> module;
   std::string targetList; // with the --cpu
-  /// Whether all targets multiply what a checkpoint holds as integers in groups.
-  bool keepsGroups = true;
+  /// What becomes of weights of linears: options.quantize, "stored" also unasked; empty: nothing.
+  std::string format;
   std::vector<ArtifactTarget> artifactTargets;
   CodeRequest request;
   m1rt::PreparedTokenizer tokenizer; // of the checkpoint
@@ -213,16 +213,13 @@ bool Compilation::checkOptions() {
   auto targets = createTargets(targetList);
   if (!targets)
     return fail(targets.takeError());
-  for (const std::unique_ptr<Target> &target : *targets) {
-    if (target->takesAllGroups())
-      continue;
-    keepsGroups = false;
-    if (options.quantize == "stored" || StringRef(options.quantize).starts_with("int8:"))
-      return fail(llvm::createStringError(
-          "--quantize " + options.quantize + ": the target " + target->name() +
-          " has no kernels for int8 in groups; it takes int8, fp8, int4, int4:32, int4:64 and "
-          "int4:128"));
-  }
+  if (!options.quantize.empty())
+    format = options.quantize == "none" ? "" : options.quantize;
+  else if (options.activationType == "bf16" && options.passPipeline.empty() &&
+           llvm::all_of(*targets, [](const std::unique_ptr<Target> &target) {
+             return target->keepsStoredGroups();
+           }))
+    format = "stored";
   if (std::string error;
       !options.quantizeKeep.empty() && !llvm::Regex(options.quantizeKeep).isValid(error))
     return fail(llvm::createStringError("--quantize-keep '" + options.quantizeKeep +
@@ -341,7 +338,7 @@ bool Compilation::importModel() {
   import.stateType = elementType(options.stateType);
   import.kvType = elementType(options.kvType.empty() ? options.activationType : options.kvType);
   import.dummy = options.weights == WeightStorage::dummy;
-  import.keepsGroups = options.quantize == "stored";
+  import.keepsGroups = format == "stored";
   import.maxPositions = options.maxContext;
   import.tokenizerIds = tokenizer.ids;
   import.endToken = tokenizer.eosId;
@@ -361,15 +358,15 @@ bool Compilation::optimize() {
   llvm::StringMap<std::vector<float>> importance;
   if (!options.calibrate.empty() && !stage("calibrate", [&] { return calibrate(importance); }))
     return false;
-  if (!options.quantize.empty()) {
-    const bool hasGroups = keepsGroups && markStoredGroups(*module, data);
+  if (!format.empty()) {
+    const bool hasGroups = markStoredGroups(*module, data);
     if (options.quantize == "stored" && !hasGroups)
       return fail(llvm::createStringError(
           "--quantize stored: " + options.model +
           " holds no weights of linears as int8 or int4 in groups of 32, 64 or 128 columns"));
-    if (!stage("quantize", [&] {
+    if ((format != "stored" || hasGroups) && !stage("quantize", [&] {
           return runPasses([&](PassManager &passes) {
-            passes.addPass(m1::createQuantizeWeightsPass({options.quantize, options.quantizeKeep}));
+            passes.addPass(m1::createQuantizeWeightsPass({format, options.quantizeKeep}));
           });
         }))
       return false;

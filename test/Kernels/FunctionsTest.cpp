@@ -85,6 +85,23 @@ TEST(Functions, Bf16) {
   EXPECT_TRUE(std::isnan(fromBf16(m1k::narrow(m1k::Floats(f))[0])));
 }
 
+// Numbers of f16, which states may be, end at 65504: what rounds to more becomes infinite, of its
+// sign.
+TEST(Functions, F16Ends) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (auto [value, want] : {std::pair(65504.0f, 65504.0f),
+                             {65519.0f, 65504.0f},
+                             {65520.0f, infinity},
+                             {-65520.0f, -infinity},
+                             {-1e30f, -infinity},
+                             {infinity, infinity}}) {
+    Matrix m(M1K_F16, 1, 16);
+    m1k::store(m.data(), M1K_F16, 0, 16, m1k::Floats(value));
+    EXPECT_EQ(m.get(0, 7), want) << value;
+    EXPECT_EQ(m1k::load(m.data(), M1K_F16, 0, 16)[7], want) << value;
+  }
+}
+
 // Loads and stores of fewer than 16 elements touch exactly those.
 TEST(Functions, PartialAccess) {
   for (int type : {M1K_F32, M1K_BF16, M1K_F16})

@@ -88,6 +88,25 @@ class RunText(unittest.TestCase):
                 self.assertIn("a NaN or an infinite value", result.stderr)
                 self.assertEqual(result.stdout.strip(), "")
 
+    def test_states_beyond_f16(self):
+        """States that a model makes larger than 65504 are numbers of f32; of f16 they become infinite, and the answer ends with an error at the next token."""
+        model = text_model.write(os.path.join(self.directory.name, "large"))
+        weights = os.path.join(model, "model.safetensors")
+        os.chmod(weights, 0o644)
+        with open(weights, "r+b") as file:
+            size = struct.unpack("<Q", file.read(8))[0]
+            begin, end = json.loads(file.read(size))["model.layers.0.mamba.conv1d.weight"]["data_offsets"]
+            file.seek(8 + size + begin)
+            file.write(struct.pack("<f", 1e9) * ((end - begin) // 4))
+        for kind in "f32", "f16":
+            art = model + ".m1a"
+            subprocess.run([os.path.join(BIN, "m1-compile"), model, "-o", art, "--activation-type", "f32", "--state-type", kind], check=True, capture_output=True)
+            result = subprocess.run([os.path.join(BIN, "m1-run"), art, "--prompt", "hi", "--max-new-tokens", "3", "--ignore-eos"], capture_output=True, text=True)
+            self.assertEqual(result.returncode, kind == "f16", result)
+            if kind == "f16":
+                self.assertIn("token 2 of the answer", result.stderr)
+                self.assertIn("a NaN or an infinite value", result.stderr)
+
     def test_check_numerics(self):
         """--check-numerics fails where something is first no number, and names the layer; of a good model the samples stay the same."""
         flags = ["--prompt", "hi", "--max-new-tokens", "5", "--ignore-eos", "--samples", "2", "--temperature", "1"]

@@ -51,6 +51,10 @@ pack() {
       done
     done
     "${compile[@]}" "$golden" -o "$stage/int4/$name.in128.f32.m1a" --activation-type f32 --quantize int4:128 || return 1
+    [ "$name" = m1-mamba1-bf16 ] || continue
+    for type in f32 bf16; do
+      "${compile[@]}" "$golden" -o "$stage/int8/$name.in32.$type.m1a" --activation-type $type --quantize int8:32 || return 1
+    done
   done
   # Gated MLPs large enough for the prefill function of many rows.
   mkdir -p "$stage/many/config"

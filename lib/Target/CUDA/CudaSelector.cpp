@@ -51,21 +51,7 @@ llvm::SmallVector<uint32_t> CudaSelector::smallBatches(func::FuncOp decode) cons
   return cuda::boundsOfRows(decode);
 }
 
-/// What of a quantised weight there is no kernel for; empty when all is well.
-static StringRef findUnsupportedGroups(const KernelSpec &spec) {
-  if (spec.find("weight") < 0 || spec.find("scale") < 0)
-    return "";
-  const OperandSpec &scale = spec.get("scale");
-  if (scale.dims.size() == 2 && !m1::isInt4Pairs(spec.get("weight").element))
-    return "int8 with scales of groups";
-  return scale.element.isF16() ? "int4 with scales of f16" : "";
-}
-
 LogicalResult CudaSelector::select(const KernelSpec &spec, PlanEmitter &emitter) {
-  if (StringRef groups = findUnsupportedGroups(spec); !groups.empty())
-    return emitter.error() << "has no kernel on the cuda target for weights of " << groups
-                           << "; compile the model with --target cpu, or with --quantize int8, fp8 "
-                              "or int4";
   if (spec.op == "linear" && isa<Float8E4M3FNType>(spec.get("weight").element)) {
     if (cuda::chipNumber(chip.name) < 89)
       return emitter.error() << "has no kernel on the cuda target for weights of f8E4M3FN on "
@@ -113,8 +99,9 @@ LogicalResult CudaSelector::selectLibraryProduct(const KernelSpec &spec, PlanEmi
   }
   // Of numbers that a launch before it makes of the weights.
   std::string stem = "dequantize_";
-  if (m1::isInt4Pairs(weight.element))
-    stem += "int4_" + std::to_string(spec.get("scale").dims.back()) + "_";
+  if (const OperandSpec &scale = spec.get("scale"); scale.dims.size() == 2)
+    stem += std::string(m1::isInt4Pairs(weight.element) ? "int4_" : "int8_") +
+            (scale.element.isF16() ? "f16_" : "") + std::to_string(scale.dims.back()) + "_";
   if (isa<Float8E4M3FNType>(weight.element))
     stem += "e4m3_";
   stem += std::string(x.element.isF32() ? "f32_" : "bf16_") + std::to_string(weight.dims[0]) + "x" +

@@ -314,7 +314,7 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
             int size = size_of(type), weight_rows = gated ? 2 * n : n;
             const double weight_bytes =
                 double(weight_rows) * (int4 ? (k + 127) / 128 * 64 : k * size_of(f.w_type));
-            const double scale_bytes = double(weight_rows) * (int4 ? (k + group - 1) / group * 2
+            const double scale_bytes = double(weight_rows) * (group ? (k + group - 1) / group * 2
                                                               : quantised ? 4
                                                                           : 0);
             double bytes = weight_bytes + scale_bytes + double(size) * rows * (double(k) + n);
@@ -326,7 +326,7 @@ Case linear_bench(int rows, int max_rows, int n, int k, Type type, bool gated = 
                                           quantised ? -127 : -1, quantised ? 127 : 1);
               if (quantised)
                 set["scale"] = context.allocate_random(size_t(scale_bytes),
-                                                       int4 ? Type::bf16 : Type::f32, 0.001, 0.01);
+                                                       group ? Type::bf16 : Type::f32, 0.001, 0.01);
               set["out"] = context.allocate(size_t(rows) * n * size_of(f.out_type));
               if (!neighbours)
                 continue;
@@ -369,19 +369,21 @@ Case tiled_bench(int rows, int n, int k) {
           }};
 }
 
-Case dequantize_bench(int n, int k, int group = 0) {
-  std::string name = std::string("dequantize bf16 ") + (group ? "i4 " : "") + std::to_string(n) +
+Case dequantize_bench(int n, int k, int group = 0, Type weights = Type::i8) {
+  const bool int4 = weights == Type::i4x2;
+  std::string name = std::string("dequantize bf16 ") + (int4 ? "i4 " : "") +
+                     (group ? "in " + std::to_string(group) + " " : "") + std::to_string(n) +
                      " × " + std::to_string(k);
   return {name, true, [=](Context &context) {
             Dequantize f;
-            f.w_type = group ? Type::i4x2 : Type::i8;
+            f.w_type = weights;
             f.n = n;
             f.k = k;
             f.group = group;
             if (!context.prepare(describe(f, "kernel")))
               return;
             const double scale_bytes = group ? 2.0 * n * k / group : 4.0 * n,
-                         weight_bytes = double(n) * k / (group ? 2 : 1),
+                         weight_bytes = double(n) * k / (int4 ? 2 : 1),
                          bytes = weight_bytes + scale_bytes + 2.0 * n * k;
             std::vector<Pointers> sets(sets_for(bytes));
             for (Pointers &set : sets) {
@@ -585,7 +587,7 @@ std::vector<Case> benchmarks() {
     cases.push_back(linear_bench(rows, rows, 128256, 3072, bf16));
     cases.push_back(linear_bench(rows, rows, 16384, 3072, f32));
     for (auto [weights, group] :
-         {std::pair(Type::i8, 0), std::pair(Type::e4m3, 0), std::pair(Type::i4x2, 32)}) {
+         {std::pair(Type::i8, 0), {Type::i8, 32}, {Type::e4m3, 0}, {Type::i4x2, 32}}) {
       cases.push_back(linear_bench(rows, rows, 8192, 3072, bf16, true, true, weights, group));
       cases.push_back(linear_bench(rows, rows, 3072, 8192, bf16, false, true, weights, group));
       cases.push_back(linear_bench(rows, rows, 8384, 3072, bf16, false, true, weights, group));
@@ -601,9 +603,11 @@ std::vector<Case> benchmarks() {
     cases.push_back(tiled_bench(rows, 3072, 8192));
   cases.push_back(dequantize_bench(16384, 3072));
   cases.push_back(dequantize_bench(16384, 3072, 32));
+  cases.push_back(dequantize_bench(16384, 3072, 32, Type::i4x2));
   for (int rows : {16, 32})
     for (auto [n, k] : {std::pair(16384, 3072), std::pair(8384, 3072), std::pair(3072, 8192)})
-      cases.push_back(linear_bench(rows, rows, n, k, bf16, false, false, Type::i4x2, 32));
+      for (Type weights : {Type::i8, Type::i4x2})
+        cases.push_back(linear_bench(rows, rows, n, k, bf16, false, false, weights, 32));
   cases.push_back(expert_bench(1, true));
   cases.push_back(expert_bench(8, true));
   for (int rows : {8, 64, 512, 4096})

@@ -358,6 +358,16 @@ TEST(Describe, QuantisedLinears) {
   Description int4 = describe(f, "k");
   ASSERT_EQ(int4.error, "");
   EXPECT_NE(int4.kernels[0].source.find("const m1k::bf16 *__restrict__ scale"), std::string::npos);
+  f.w_type = Type::i8;
+  f.scale_type = Type::f16;
+  f.max_rows = 32;
+  Description int8 = describe(f, "k");
+  ASSERT_EQ(int8.error, "");
+  EXPECT_NE(int8.kernels[0].source.find("const m1k::f16 *__restrict__ scale"), std::string::npos);
+  f.scale_type = Type::f32;
+  EXPECT_NE(describe(f, "k").error.find("bf16 or f16, got float"), std::string::npos);
+  f.w_type = Type::e4m3;
+  EXPECT_NE(describe(f, "k").error.find("a group of none, got 64"), std::string::npos);
   TiledLinear tiled;
   tiled.n = 16384;
   tiled.k = 3080;
@@ -454,15 +464,20 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(quantised, "linear_i8"));
   f32_linear.w_type = Type::i8;
   all.push_back(describe(f32_linear, "linear_f32_i8"));
-  quantised.w_type = f32_linear.w_type = Type::i4x2;
-  quantised.group = f32_linear.group = 32;
+  f32_linear.w_type = Type::i4x2;
+  f32_linear.group = 32;
+  auto groups = [&](Type type, int rows, int group) {
+    quantised.w_type = type;
+    quantised.max_rows = rows;
+    quantised.group = group;
+    all.push_back(describe(quantised, std::string(type == Type::i8 ? "linear_i8_" : "linear_i4_") +
+                                          std::to_string(rows) + "_" + std::to_string(group)));
+  };
+  groups(Type::i8, 8, 32);
+  groups(Type::i8, 32, 128);
   for (int rows : {8, 16, 32})
-    for (int group : {32, 128}) {
-      quantised.max_rows = rows;
-      quantised.group = group;
-      all.push_back(
-          describe(quantised, "linear_i4_" + std::to_string(rows) + "_" + std::to_string(group)));
-    }
+    for (int group : {32, 128})
+      groups(Type::i4x2, rows, group);
   quantised.n = 16384;
   quantised.max_rows = 8;
   all.push_back(describe(quantised, "linear_i4_wide"));
@@ -477,6 +492,9 @@ TEST_P(Compiles, WithoutSpills) {
   dequantize.w_type = Type::i4x2;
   dequantize.group = 64;
   all.push_back(describe(dequantize, "dequantize_i4"));
+  dequantize.w_type = Type::i8;
+  dequantize.scale_type = Type::f16;
+  all.push_back(describe(dequantize, "dequantize_i8_groups"));
   CausalConv1d convolution;
   convolution.channels = 5120;
   convolution.x_stride = 8216;
@@ -528,6 +546,10 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(experts, "expert_linear_i4"));
   experts.few_rows = true;
   all.push_back(describe(experts, "expert_linear_few_i4"));
+  experts.w_type = Type::i8;
+  all.push_back(describe(experts, "expert_linear_few_i8_groups"));
+  experts.few_rows = false;
+  all.push_back(describe(experts, "expert_linear_i8_groups"));
   Combine combine;
   combine.columns = combine.out_stride = 2048;
   combine.parts = combine.weights_stride = 8;

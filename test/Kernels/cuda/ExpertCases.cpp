@@ -112,28 +112,30 @@ struct Product {
   bool own_columns = false, few_rows = false;
   int offset = 0;           // columns before x's
   bool one_for_all = false; // every row names expert 0
-  bool quantised = false;   // weights of i8
-  int group = 0;            // quantised: of int4, with so many columns a scale
+  bool quantised = false;
+  int group = 0;            // quantised: with so many columns a scale, else a row's
+  bool bytes = true;        // quantised: of i8, else int4
+  Type scales = Type::bf16; // of groups
 };
 
 /// Experts that no row names, and rows of weights that are not meant, hold NaN, as such or as their
 /// scales.
 Case expert_linear_case(bool smoke, const Product &p) {
-  std::string name = std::string("expert_linear ") + (p.type == Type::f32 ? "f32 " : "bf16 ") +
-                     std::to_string(p.tokens) + " × " + std::to_string(p.chosen) + " of " +
-                     std::to_string(p.experts) + ", " + std::to_string(p.n) + "×" +
-                     std::to_string(p.k) + (p.own_columns ? " own columns" : "") +
-                     (p.few_rows ? " few rows" : "") + (p.offset ? " misaligned" : "") +
-                     (p.one_for_all ? " one for all" : "") +
-                     (p.group       ? " i4 in " + std::to_string(p.group)
-                      : p.quantised ? " i8"
-                                    : "");
+  std::string name =
+      std::string("expert_linear ") + (p.type == Type::f32 ? "f32 " : "bf16 ") +
+      std::to_string(p.tokens) + " × " + std::to_string(p.chosen) + " of " +
+      std::to_string(p.experts) + ", " + std::to_string(p.n) + "×" + std::to_string(p.k) +
+      (p.own_columns ? " own columns" : "") + (p.few_rows ? " few rows" : "") +
+      (p.offset ? " misaligned" : "") + (p.one_for_all ? " one for all" : "") +
+      (p.quantised ? p.bytes ? " i8" : " i4" : "") +
+      (p.group ? " in " + std::to_string(p.group) : "") + (p.scales == Type::f16 ? " of f16" : "");
   return {name, smoke, [=](Context &context) {
             const int columns = p.own_columns ? p.chosen * p.k : p.k;
             ExpertLinear f;
             f.x_type = f.out_type = p.type;
-            f.w_type = p.group ? Type::i4x2 : p.quantised ? Type::i8 : p.type;
+            f.w_type = !p.quantised ? p.type : p.bytes ? Type::i8 : Type::i4x2;
             f.group = p.group;
+            f.scale_type = p.scales;
             f.experts = p.experts;
             f.chosen = p.chosen;
             f.rows_per_expert = p.rows_per_expert;
@@ -148,7 +150,7 @@ Case expert_linear_case(bool smoke, const Product &p) {
             Description description = describe(f, "kernel");
             if (!context.prepare(description))
               return;
-            // Many rows multiply with int4 times their scale, as bf16.
+            // Many rows multiply with weights of groups times their scale, as bf16.
             const bool rounds = p.group && description.kernels[0].rows_per_group > 1;
             Random random(43);
             std::vector<int> experts(size_t(p.tokens) * f.experts_stride, -1);
@@ -169,13 +171,13 @@ Case expert_linear_case(bool smoke, const Product &p) {
             };
             for (int e : named)
               for (size_t i = row_of(e, 0); i < row_of(e, p.n); ++i)
-                weight[i] = rounded(random.uniform(-1, 1) * (p.group       ? 8
-                                                             : p.quantised ? 127
-                                                                           : 1),
+                weight[i] = rounded(random.uniform(-1, 1) * (!p.quantised ? 1
+                                                             : p.bytes    ? 127
+                                                                          : 8),
                                     f.w_type);
             const int per_scale = p.group ? p.group : p.k,
                       scales = (p.k + per_scale - 1) / per_scale; // of a row
-            const Type scale_type = p.group ? Type::bf16 : Type::f32;
+            const Type scale_type = p.group ? p.scales : Type::f32;
             std::vector<double> scale(size_t(p.experts) * p.rows_per_expert * scales, std::nan(""));
             for (int e : named)
               for (int i = 0; i < p.n * scales; ++i)
@@ -183,7 +185,7 @@ Case expert_linear_case(bool smoke, const Product &p) {
                     rounded(random.uniform(0.004, 0.012), scale_type);
             context.values("x", in_rows(x, p.tokens, columns, int(f.x_stride), p.offset), p.type);
             context.integers("experts", experts);
-            if (p.group) {
+            if (p.quantised && !p.bytes) {
               for (double &value : weight)
                 if (std::isnan(value))
                   value = 0;
@@ -322,8 +324,10 @@ std::vector<Case> expert_cases() {
   cases.push_back(expert_linear_case(false, {f32, 300, 7, 2, 96, 0, 96, 128}));
   auto quantised = [&](bool smoke, Product product) {
     product.quantised = true;
-    for (int group : {0, 32 << cases.size() % 3}) {
-      product.group = group;
+    for (auto [bytes, grouped] : {std::pair(true, false), {false, true}, {true, true}}) {
+      product.bytes = bytes;
+      product.group = grouped ? 32 << cases.size() % 3 : 0;
+      product.scales = grouped && cases.size() % 2 ? Type::f16 : Type::bf16;
       cases.push_back(expert_linear_case(smoke, product));
     }
   };

@@ -18,22 +18,23 @@ struct Neighbours {
 struct QuantisedWeights {
   std::vector<double> codes, scale;
   int k, group; // columns of a scale
+  Type scales;
   double scale_of(size_t row, int column) const {
     return scale[row * size_t((k + group - 1) / group) + column / group];
   }
-  QuantisedWeights(Random &random, int n, int k, Type type, int group_or_row)
-      : k(k), group(group_or_row ? group_or_row : k) {
+  QuantisedWeights(Random &random, int n, int k, Type type, int group_or_row, Type of_groups)
+      : k(k), group(group_or_row ? group_or_row : k), scales(group_or_row ? of_groups : Type::f32) {
     const double most = type == Type::i8 ? 128 : type == Type::e4m3 ? 448 : 8;
     codes = random_values(random, size_t(n) * k, -most - 0.4, most - 0.6, type);
     scale = random_values(random, size_t(n) * ((k + group - 1) / group), 0.5 / most, 1.5 / most,
-                          type == Type::i4x2 ? Type::bf16 : Type::f32);
+                          scales);
   }
   void put(Context &context, Type type) const {
     if (type == Type::i4x2)
       context.raw("weight", int4_rows(codes, int(codes.size() / size_t(k)), k));
     else
       context.values("weight", codes, type);
-    context.values("scale", scale, type == Type::i4x2 ? Type::bf16 : Type::f32);
+    context.values("scale", scale, scales);
   }
 };
 
@@ -63,12 +64,14 @@ struct RoundedRows {
 };
 
 Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, int max_rows, int n,
-                 int k, int padding = 0, int offset = 0, Neighbours with = {}, int group = 0) {
+                 int k, int padding = 0, int offset = 0, Neighbours with = {}, int group = 0,
+                 Type scales = Type::bf16) {
   std::string name =
       "linear " + type_name(x_type) + "·" + type_name(w_type) + "→" + type_name(out_type) + " " +
       std::to_string(rows) + "/" + std::to_string(max_rows) + "×" + std::to_string(n) + "×" +
       std::to_string(k) + (group ? " in " + std::to_string(group) : "") +
-      (with.bias ? " bias" : "") + (with.gated ? " gated" : "") + (with.squares ? " scaled" : "") +
+      (scales == Type::f16 ? " of f16" : "") + (with.bias ? " bias" : "") +
+      (with.gated ? " gated" : "") + (with.squares ? " scaled" : "") +
       (with.residual ? " residual" : "") + (with.norm ? " norm" : "") +
       (with.largest ? " with largest" : "") + (with.leaves_largest ? " leaving largest" : "") +
       (offset ? " misaligned" : "");
@@ -81,6 +84,7 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
         f.n = n;
         f.k = k;
         f.group = group;
+        f.scale_type = scales;
         f.x_stride = k + padding + offset;
         f.out_stride = n + padding;
         f.max_rows = max_rows;
@@ -105,7 +109,7 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
         const bool quantised = w_type == Type::i8 || w_type == Type::i4x2 || w_type == Type::e4m3;
         std::vector<double> w;
         if (quantised) {
-          QuantisedWeights q(random, weights, k, w_type, group);
+          QuantisedWeights q(random, weights, k, w_type, group, scales);
           q.put(context, w_type);
           w = q.codes;
           for (int j = 0; j < weights; ++j)
@@ -354,13 +358,12 @@ Case made_rows_case(bool smoke, bool norm, int rows, int k, int padding = 0) {
           }};
 }
 
-Case dequantize_case(bool smoke, Type out_type, int n, int k, int group = 0,
-                     Type w_type = Type::i8) {
-  if (group)
-    w_type = Type::i4x2;
+Case dequantize_case(bool smoke, Type out_type, int n, int k, int group = 0, Type w_type = Type::i8,
+                     Type scales = Type::bf16) {
   std::string name = "dequantize " + (w_type == Type::i8 ? "" : type_name(w_type) + "→") +
                      type_name(out_type) + " " + std::to_string(n) + "×" + std::to_string(k) +
-                     (group ? " in " + std::to_string(group) : "");
+                     (group ? " in " + std::to_string(group) : "") +
+                     (scales == Type::f16 ? " of f16" : "");
   return {name, smoke, [=](Context &context) {
             Dequantize f;
             f.w_type = w_type;
@@ -368,11 +371,12 @@ Case dequantize_case(bool smoke, Type out_type, int n, int k, int group = 0,
             f.n = n;
             f.k = k;
             f.group = group;
+            f.scale_type = scales;
             Description description = describe(f, "kernel");
             if (!context.prepare(description))
               return;
             Random random(29);
-            QuantisedWeights q(random, n, k, w_type, group);
+            QuantisedWeights q(random, n, k, w_type, group, scales);
             q.put(context, w_type);
             context.poison("workspace", size_t(description.workspace_bytes));
             context.upload();
@@ -536,10 +540,44 @@ std::vector<Case> linear_cases() {
   int4(false, bf16, f32, 7, 2, 67, 272, 32, 8, 0, all);
   int4(false, bf16, f32, 8, 8, 8384, 1024, 32, 0, 0, norm);
   int4(false, f32, f32, 8, 8, 100, 77, 32, 3, 1, all);
-  cases.push_back(dequantize_case(true, bf16, 33, 64, 32));
-  cases.push_back(dequantize_case(true, f32, 200, 200, 64));
-  cases.push_back(dequantize_case(false, bf16, 7, 333, 128));
-  cases.push_back(dequantize_case(false, f32, 70, 1024, 32));
+  cases.push_back(dequantize_case(true, bf16, 33, 64, 32, i4));
+  cases.push_back(dequantize_case(true, f32, 200, 200, 64, i4));
+  cases.push_back(dequantize_case(false, bf16, 7, 333, 128, i4));
+  cases.push_back(dequantize_case(false, f32, 70, 1024, 32, i4));
+
+  // Of groups, with scales of either type; rows of i8 end with their columns.
+  const Type f16 = Type::f16;
+  auto groups = [&](bool smoke, Type w_type, Type scales, Type x_type, Type out_type, int rows,
+                    int max_rows, int n, int k, int group, int padding = 0, int offset = 0,
+                    Neighbours with = {}) {
+    cases.push_back(linear_case(smoke, x_type, w_type, out_type, rows, max_rows, n, k, padding,
+                                offset, with, group, scales));
+  };
+  groups(true, i8, bf16, bf16, bf16, 1, 8, 96, 256, 32);
+  groups(true, i8, f16, bf16, f32, 8, 8, 100, 1008, 64, 8, 0, bias);
+  groups(false, i8, bf16, bf16, bf16, 5, 8, 7000, 512, 128);
+  groups(false, i8, f16, bf16, bf16, 13, 16, 4096, 208, 32);
+  groups(true, i8, bf16, bf16, bf16, 32, 32, 200, 336, 64, 0, 0, bias);
+  groups(false, i8, f16, bf16, bf16, 25, 32, 3072, 3072, 32);
+  groups(false, i8, bf16, bf16, bf16, 40, 32, 40, 96, 32);
+  groups(true, i8, bf16, bf16, bf16, 16, 16, 200, 320, 32, 0, 0, gated);
+  groups(false, i8, bf16, bf16, bf16, 7, 2, 67, 272, 128);
+  groups(false, i8, f16, bf16, f32, 3, 8, 256, 3072, 32, 0, 0, residual);
+  groups(false, i8, bf16, bf16, bf16, 3, 8, 40, 256, 64, 5, 3);
+  groups(false, i8, f16, bf16, bf16, 3, 8, 40, 72, 32);
+  groups(true, i8, f16, f32, f32, 3, 8, 100, 1000, 32, 4, 0, bias);
+  groups(false, i8, bf16, f32, f32, 13, 16, 33, 77, 128, 0, 1);
+  groups(false, i8, bf16, bf16, f32, 3, 8, 256, 3072, 128, 0, 0, norm);
+  groups(true, i8, bf16, bf16, bf16, 8, 8, 200, 320, 32, 0, 0, scaled);
+  groups(true, i8, f16, bf16, bf16, 5, 8, 72, 64, 64, 0, 0, scaled_gated);
+  groups(false, i8, bf16, bf16, f32, 7, 2, 67, 272, 32, 8, 0, all);
+  groups(false, i8, bf16, f32, f32, 8, 8, 100, 77, 32, 3, 1, all);
+  groups(true, i4, f16, bf16, bf16, 8, 8, 200, 328, 32);
+  groups(false, i4, f16, f32, f32, 3, 8, 100, 1000, 64, 4, 0, bias);
+  cases.push_back(dequantize_case(true, bf16, 33, 64, 32, i8, f16));
+  cases.push_back(dequantize_case(true, f32, 200, 200, 64, i8));
+  cases.push_back(dequantize_case(false, bf16, 7, 333, 128, i8));
+  cases.push_back(dequantize_case(false, bf16, 70, 1024, 32, i4, f16));
   return cases;
 }
 

@@ -317,6 +317,43 @@ Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::v
           }};
 }
 
+// States of f16 beyond 65504 become infinite, of their sign, when a step ends; others do not.
+Case overflow_case(bool smoke, ScanProblem p, const std::vector<int> &lengths,
+                   const std::vector<int> &past, bool decode) {
+  p.batch = make_batch(lengths, past);
+  std::string name = std::string(p.headwise ? "ssd_" : "selective_") +
+                     (decode ? "update" : "scan") + " beyond f16 " + type_name(p.x_type);
+  return {name, smoke, [p, decode](Context &context) mutable {
+            Description description = p.headwise ? describe(mamba2(p, decode), "kernel")
+                                                 : describe(mamba1(p, decode), "kernel");
+            if (!context.prepare(description))
+              return;
+            p.fill(13);
+            for (double &x : p.x)
+              x = rounded(x * 3e4, p.x_type);
+            p.put(context);
+            context.upload();
+            p.launch(context);
+            std::vector<double> y, end, window, got, want;
+            p.evaluate<double>(y, end, window);
+            const std::vector<double> state = context.read("state", p.state_type);
+            int beyond = 0;
+            for (size_t i = 0; i < end.size(); ++i) {
+              const double size = std::abs(end[i]), is = end[i] < 0 ? -1 : 1;
+              if (std::abs(size / 65504 - 1) < 3e-2)
+                continue; // either, by roundings before
+              want.push_back(size > 65504 ? is : 0);
+              got.push_back(std::isnan(state[i])   ? state[i]
+                            : std::isinf(state[i]) ? (state[i] < 0 ? -1 : 1)
+                                                   : 0);
+              beyond += size > 65504;
+            }
+            context.require(beyond > 10 && beyond < int(want.size()) / 2,
+                            "some states are beyond f16, most are not");
+            context.compare("infinite", got, want, 1e-9);
+          }};
+}
+
 // Three chunks of a sequence give what the whole gives, to the tolerance of one run.
 Case chunked_case(bool smoke, ScanProblem p, int length, int cut1, int cut2, double extra = 0) {
   std::string name = std::string(p.headwise ? "ssd_" : "selective_") + "scan chunked = whole " +
@@ -606,6 +643,17 @@ std::vector<Case> mamba_cases() {
     p.conv_channels = 384;
     cases.push_back(
         scan_case("", false, p, std::vector<int>(70, 1), std::vector<int>(70, 3), true, 512));
+  }
+
+  for (Type type : {f32, bf16}) {
+    cases.push_back(overflow_case(type == bf16, problem1(type, f16, 96, 3, 16, false), ragged, past,
+                                  /*decode=*/false));
+    cases.push_back(overflow_case(type == bf16, problem1(type, f16, 96, 3, 16, false), ones,
+                                  decoded, /*decode=*/true));
+    cases.push_back(overflow_case(false, problem2(type, f16, 6, 3, 64, 64), ragged, past,
+                                  /*decode=*/false));
+    cases.push_back(overflow_case(type == bf16, problem2(type, f16, 6, 3, 64, 64), ones, decoded,
+                                  /*decode=*/true));
   }
 
   // Mamba-2 in f32 and odd sizes (the kernel without tensor cores), then bf16 on tensor cores.

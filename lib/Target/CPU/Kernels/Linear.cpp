@@ -1,12 +1,16 @@
 // y[t, n] = Σ_k x[t, k] · w[n, k] (· scale[n]) (+ bias[n]): dot products along k, a tile of weight
 // rows against a tile of tokens in registers. Weights of i8 become floating point there, which
 // holds them exactly: the sums are those of a weight of bf16 with the same values. So do those of
-// e4m3, which meet rows of e4m3 numbers, held as bf16, that have a scale each (row_scale), and of
-// int8 and int4 with scales of groups, whose sums over a group of columns are multiplied by the
-// group's scale before they are added up.
+// e4m3, which meet rows of e4m3 numbers, held as bf16, that have a scale each (row_scale). int8 and
+// int4 with scales of groups are those of bf16(code · scale) where pairs of bf16 are multiplied, in
+// the order of weights of bf16, bit by bit; elsewhere sums over a group of columns are multiplied
+// by the group's scale before they are added up. (Scaling sums takes an instruction for each
+// product of a group of 32: twice the time for 32 tokens.)
 #include "../CallWriter.h"
 #include "M1/IR/Int4.h"
 #include "llvm/Support/MathExtras.h"
+
+#include <numeric>
 
 using namespace mlir;
 
@@ -71,24 +75,49 @@ struct LinearWriter {
   struct WeightRows {
     llvm::SmallVector<Value> index, pointers;
     Type element;
-    bool prefetched; // by the tile
+    bool packed; // in memory: the tile prefetches them and, with groups, multiplies by scales
   };
 
   Value loadStep(Value pointer, Type element, Value index) {
     if (!pairs)
       return w.load(pointer, element, index, step);
-    if (m1::isQuantisedElement(element))
-      return arith::TruncFOp::create(w.b, VectorType::get(step, w.b.getBF16Type()),
-                                     w.load(pointer, element, index, step));
+    if (m1::isQuantisedElement(element)) {
+      Value codes = w.load(pointer, element, index, step);
+      return roundPair(half(codes, 0), half(codes, 1));
+    }
     return LLVM::LoadOp::create(w.b, VectorType::get(step, w.b.getBF16Type()),
                                 w.elementPointer(pointer, element, index), 2);
   }
 
   Type i8() { return w.b.getI8Type(); }
 
-  /// The int4 of columns 128·block + 32·plane + first … + width of a row at `row`, as loadStep
-  /// gives them.
-  Value loadInt4(Value row, Value block, int64_t plane, int64_t first, int64_t width) {
+  /// The sixteen values of an int4, twice, times a scale, as bf16 in words.
+  Value tableOfInt4(Value scale) {
+    llvm::SmallVector<float> values;
+    for (int i = 0; i < 16; ++i)
+      values.push_back(static_cast<float>(i < 8 ? i : i - 16));
+    Value table = arith::ConstantOp::create(
+        w.b, DenseElementsAttr::get(w.f32Vector(16), llvm::ArrayRef<float>(values)));
+    Value scaled = w.mulf(table, scale);
+    return LLVM::BitcastOp::create(w.b, VectorType::get(32, w.b.getI16Type()),
+                                   roundPair(scaled, scaled));
+  }
+  /// 16 numbers and 16 more as bf16, by one instruction, for which LLVM takes three.
+  Value roundPair(Value first, Value second) {
+    return LLVM::CallIntrinsicOp::create(w.b, VectorType::get(32, w.b.getBF16Type()),
+                                         w.b.getStringAttr("llvm.x86.avx512bf16.cvtne2ps2bf16.512"),
+                                         ValueRange{second, first})
+        .getResult(0);
+  }
+  Value half(Value vector, int64_t which) {
+    llvm::SmallVector<int64_t> lanes(cast<VectorType>(vector.getType()).getDimSize(0) / 2);
+    std::iota(lanes.begin(), lanes.end(), which * static_cast<int64_t>(lanes.size()));
+    return vector::ShuffleOp::create(w.b, vector, vector, lanes);
+  }
+
+  /// The int4 of columns 128·block + 32·plane + first … + width of a row at `row`: of a whole step
+  /// of pairs those of a tableOfInt4, as loadStep gives them, else numbers of f32.
+  Value loadInt4(Value row, Value block, int64_t plane, int64_t first, int64_t width, Value table) {
     auto i16s = VectorType::get(width, w.b.getI16Type()),
          i32s = VectorType::get(width, w.b.getI32Type());
     auto splat = [&](VectorType type, int64_t value) -> Value {
@@ -98,16 +127,10 @@ struct LinearWriter {
     Value byte = w.add(w.mul(block, m1::int4BlockBytes), 2 * first);
     Value words = LLVM::LoadOp::create(w.b, i16s, w.elementPointer(row, i8(), byte), 2);
     const int64_t shift = 4 * plane;
-    // Tables of the sixteen values: an index's higher bits count for nothing.
+    // Of tables of the sixteen values an index's higher bits count for nothing.
     if (pairs && width == step) {
-      llvm::SmallVector<int16_t> table;
-      for (int i = 0; i < 32; ++i)
-        table.push_back(static_cast<int16_t>(
-            llvm::bit_cast<uint32_t>(static_cast<float>(i % 16 < 8 ? i % 16 : i % 16 - 16)) >> 16));
-      Value values = arith::ConstantOp::create(
-          w.b, DenseElementsAttr::get(i16s, llvm::ArrayRef<int16_t>(table)));
       Value index = shift ? arith::ShRUIOp::create(w.b, words, splat(i16s, shift)) : words;
-      Value bits = permute("llvm.x86.avx512.permvar.hi.512", values, index);
+      Value bits = permute("llvm.x86.avx512.permvar.hi.512", table, index);
       return LLVM::BitcastOp::create(w.b, VectorType::get(width, w.b.getBF16Type()), bits);
     }
     Value wide = arith::ExtUIOp::create(w.b, i32s, words);
@@ -167,16 +190,23 @@ struct LinearWriter {
         first += width;
       }
   }
-  /// Columns of plane `plane` that the block after the whole ones has.
-  int64_t restOfPlane(int64_t plane) const {
-    return std::clamp<int64_t>(k % m1::int4Block - plane * m1::int4Plane, 0, m1::int4Plane);
-  }
   static constexpr int64_t planes = m1::int4Block / m1::int4Plane;
+  /// Columns of each plane of a block, and of the block after the whole ones.
+  static llvm::SmallVector<int64_t> allPlanes() {
+    return llvm::SmallVector<int64_t>(planes, m1::int4Plane);
+  }
+  llvm::SmallVector<int64_t> restOfPlanes() const {
+    llvm::SmallVector<int64_t> counts;
+    for (int64_t plane = 0; plane < planes; ++plane)
+      counts.push_back(
+          std::clamp<int64_t>(k % m1::int4Block - plane * m1::int4Plane, 0, m1::int4Plane));
+    return counts;
+  }
 
   /// The rows in bf16, at `scratch`.
   WeightRows unpack(const WeightRows &packed, Value scratch) {
-    if (isInt4)
-      return unpackInt4(packed, scratch);
+    if (group)
+      return unpackGroups(packed, scratch);
     WeightRows result{packed.index, {}, w.b.getBF16Type(), false};
     for (auto [i, from] : llvm::enumerate(packed.pointers)) {
       Value to = w.elementPointer(scratch, result.element, w.constant(static_cast<int64_t>(i) * k));
@@ -195,29 +225,29 @@ struct LinearWriter {
     return result;
   }
 
-  WeightRows unpackInt4(const WeightRows &packed, Value scratch) {
+  /// Times their scales, rounded.
+  WeightRows unpackGroups(const WeightRows &packed, Value scratch) {
     WeightRows result{packed.index, {}, w.b.getBF16Type(), false};
-    for (auto [i, from] : llvm::enumerate(packed.pointers)) {
-      Value to = w.elementPointer(scratch, result.element, w.constant(static_cast<int64_t>(i) * k));
+    for (int64_t i = 0; i < static_cast<int64_t>(packed.pointers.size()); ++i) {
+      Value to = w.elementPointer(scratch, result.element, w.constant(i * k));
       result.pointers.push_back(to);
-      auto unpackBlock = [&, from = from](Value block, int64_t plane, int64_t count) {
-        forPlane(count, /*narrow=*/true, [&](int64_t first, int64_t width) {
-          Value at = columnOf(block, plane, first);
-          Value values = loadInt4(from, block, plane, first, width);
-          if (width == step)
-            LLVM::StoreOp::create(w.b, values, w.elementPointer(to, result.element, at), 2);
-          else
-            w.store(to, result.element, at, values);
-        });
-      };
-      int64_t whole = k / m1::int4Block;
-      w.forRange(w.constant(0), w.constant(whole), 1, [&, from = from](Value block) {
-        prefetchBlock(from, block);
+      auto unpackBlock = [&](Value block, llvm::ArrayRef<int64_t> counts) {
+        GroupScales scales;
         for (int64_t plane = 0; plane < planes; ++plane)
-          unpackBlock(block, plane, m1::int4Plane);
+          forPlane(counts[plane], /*narrow=*/true, [&](int64_t first, int64_t width) {
+            Value at = columnOf(block, plane, first);
+            Value values = loadScaled(packed, i, block, plane, first, width, scales);
+            if (width == step)
+              LLVM::StoreOp::create(w.b, values, w.elementPointer(to, result.element, at), 2);
+            else
+              w.store(to, result.element, at, values);
+          });
+      };
+      w.forRange(w.constant(0), w.constant(k / m1::int4Block), 1, [&](Value block) {
+        prefetchBlock(packed.pointers[i], block);
+        unpackBlock(block, allPlanes());
       });
-      for (int64_t plane = 0; plane < planes; ++plane)
-        unpackBlock(w.constant(whole), plane, restOfPlane(plane));
+      unpackBlock(w.constant(k / m1::int4Block), restOfPlanes());
     }
     return result;
   }
@@ -229,14 +259,43 @@ struct LinearWriter {
       prefetch(row, i8(), w.add(w.mul(block, bytes), line));
   }
 
-  /// `width` columns of a row, packed or not.
+  /// `width` columns of a row of groups as numbers of f32.
   Value loadPiece(const WeightRows &weights, int64_t i, Value block, int64_t plane, int64_t first,
                   int64_t width) {
-    if (isInt4 && weights.element.isInteger(8))
-      return loadInt4(weights.pointers[i], block, plane, first, width);
-    Value at = columnOf(block, plane, first);
-    return width == step ? loadStep(weights.pointers[i], weights.element, at)
-                         : w.load(weights.pointers[i], weights.element, at, width);
+    return isInt4
+               ? loadInt4(weights.pointers[i], block, plane, first, width, Value())
+               : w.load(weights.pointers[i], weights.element, columnOf(block, plane, first), width);
+  }
+
+  /// The scale of the last group of a row that was asked for, in every lane, and of int4 the table
+  /// that whole steps take.
+  struct GroupScales {
+    int64_t group = -1; // of its block
+    Value scale, table;
+  };
+
+  /// `width` columns of a row of groups times their scale, rounded to bf16: of a whole step as
+  /// loadStep gives them, else in f32.
+  Value loadScaled(const WeightRows &weights, int64_t i, Value block, int64_t plane, int64_t first,
+                   int64_t width, GroupScales &scales) {
+    if (const int64_t place = plane * m1::int4Plane / group; place != scales.group) {
+      scales.group = place;
+      scales.scale = scaleOfGroup(weights, i, groupIndex(block, plane));
+      if (isInt4)
+        scales.table = tableOfInt4(scales.scale);
+    }
+    if (isInt4 && width == step)
+      return loadInt4(weights.pointers[i], block, plane, first, width, scales.table);
+    Value codes = loadPiece(weights, i, block, plane, first, width);
+    if (width == step)
+      return roundPair(w.mulf(half(codes, 0), scales.scale), w.mulf(half(codes, 1), scales.scale));
+    Value scale = w.splat(vector::ExtractOp::create(w.b, scales.scale, 0), width);
+    Value rounded = arith::TruncFOp::create(w.b, VectorType::get(width, w.b.getBF16Type()),
+                                            w.mulf(codes, scale));
+    return arith::ExtFOp::create(w.b, w.f32Vector(width), rounded);
+  }
+  Value groupIndex(Value block, int64_t plane) {
+    return w.add(w.mul(block, m1::int4Block / group), plane * m1::int4Plane / group);
   }
   Value columnOf(Value block, int64_t plane, int64_t first) {
     return w.add(w.mul(block, m1::int4Block), plane * m1::int4Plane + first);
@@ -257,14 +316,48 @@ struct LinearWriter {
     auto i32s = VectorType::get(w.lanes, w.b.getI32Type());
     Value words =
         vector::BroadcastOp::create(w.b, VectorType::get(2 * w.lanes, w.b.getI16Type()), bits);
+    if (w.cpu.avx512) { // a broadcast to every second word
+      llvm::SmallVector<bool> upper;
+      for (int64_t i = 0; i < 2 * w.lanes; ++i)
+        upper.push_back(i % 2);
+      Value mask = arith::ConstantOp::create(
+          w.b, DenseElementsAttr::get(VectorType::get(2 * w.lanes, w.b.getI1Type()),
+                                      llvm::ArrayRef<bool>(upper)));
+      Value zeros = arith::ConstantOp::create(
+          w.b, DenseElementsAttr::get(cast<VectorType>(words.getType()), int16_t(0)));
+      return LLVM::BitcastOp::create(w.b, w.f32Vector(w.lanes),
+                                     arith::SelectOp::create(w.b, mask, words, zeros));
+    }
     Value shift = arith::ConstantOp::create(w.b, DenseElementsAttr::get(i32s, int32_t(16)));
     return LLVM::BitcastOp::create(
         w.b, w.f32Vector(w.lanes),
         arith::ShLIOp::create(w.b, LLVM::BitcastOp::create(w.b, i32s, words), shift));
   }
 
-  /// `sums` and the products of a block, whose planes have `counts` columns. All rows at once,
-  /// which is faster than one after the other.
+  /// `sums` and the products of a block, whose planes have `counts` columns, with bf16(code ·
+  /// scale), in the order of sumsOf.
+  llvm::SmallVector<Value> addScaledBlock(const WeightRows &weights, llvm::ArrayRef<Value> xs,
+                                          Value block, llvm::ArrayRef<int64_t> counts,
+                                          llvm::SmallVector<Value> sums) {
+    auto rows = static_cast<int64_t>(weights.index.size()),
+         tokens = static_cast<int64_t>(xs.size());
+    llvm::SmallVector<GroupScales> scales(rows);
+    for (int64_t plane = 0; plane < planes; ++plane)
+      forPlane(counts[plane], /*narrow=*/false, [&](int64_t first, int64_t width) {
+        llvm::SmallVector<Value> loaded;
+        for (int64_t i = 0; i < rows; ++i)
+          loaded.push_back(loadScaled(weights, i, block, plane, first, width, scales[i]));
+        for (int64_t j = 0; j < tokens; ++j) {
+          Value x = loadStep(xs[j], xType, columnOf(block, plane, first));
+          for (int64_t i = 0; i < rows; ++i)
+            sums[j * rows + i] = multiplyAdd(x, loaded[i], sums[j * rows + i]);
+        }
+      });
+    return sums;
+  }
+
+  /// The same with numbers of f32, whose sums over a group are multiplied by its scale. All rows at
+  /// once, which is faster than one after the other.
   llvm::SmallVector<Value> addBlock(const WeightRows &weights, llvm::ArrayRef<Value> xs,
                                     Value block, llvm::ArrayRef<int64_t> counts,
                                     llvm::SmallVector<Value> sums) {
@@ -287,7 +380,7 @@ struct LinearWriter {
         });
       if (!part[0])
         continue;
-      Value index = w.add(w.mul(block, m1::int4Block / group), begin / group);
+      Value index = groupIndex(block, begin / m1::int4Plane);
       for (int64_t i = 0; i < rows; ++i) {
         Value scale = scaleOfGroup(weights, i, index);
         for (int64_t j = 0; j < tokens; ++j)
@@ -303,19 +396,20 @@ struct LinearWriter {
          tokens = static_cast<int64_t>(xs.size());
     llvm::SmallVector<Value> sums(rows * tokens, w.splat(0.0, w.lanes));
     const int64_t whole = k / m1::int4Block;
-    llvm::SmallVector<int64_t> all(planes, m1::int4Plane), rest;
-    for (int64_t plane = 0; plane < planes; ++plane)
-      rest.push_back(restOfPlane(plane));
+    auto add = [&](Value block, llvm::ArrayRef<int64_t> counts, llvm::SmallVector<Value> to) {
+      return pairs ? addScaledBlock(weights, xs, block, counts, std::move(to))
+                   : addBlock(weights, xs, block, counts, std::move(to));
+    };
     if (whole > 0)
-      sums = w.forRange(
-          w.constant(0), w.constant(whole), 1, sums, [&](Value block, ValueRange carried) {
-            if (weights.prefetched)
-              for (Value row : weights.pointers)
-                prefetchBlock(row, block);
-            return addBlock(weights, xs, block, all, llvm::SmallVector<Value>(carried));
-          });
+      sums = w.forRange(w.constant(0), w.constant(whole), 1, sums,
+                        [&](Value block, ValueRange carried) {
+                          for (Value row : weights.pointers)
+                            prefetchBlock(row, block);
+                          return add(block, allPlanes(), llvm::SmallVector<Value>(carried));
+                        });
     Value last = w.constant(whole);
-    sums = addBlock(weights, xs, last, rest, sums);
+    const llvm::SmallVector<int64_t> rest = restOfPlanes();
+    sums = add(last, rest, sums);
     for (Value &sum : sums)
       sum = w.sum(sum);
     for (int64_t plane = 0; plane < planes; ++plane)
@@ -323,15 +417,17 @@ struct LinearWriter {
         if (width == step)
           return;
         Value column = columnOf(last, plane, first);
-        Value index = w.add(w.mul(last, m1::int4Block / group), plane * m1::int4Plane / group);
         for (int64_t i = 0; i < rows; ++i) {
-          Value loaded = loadPiece(weights, i, last, plane, first, width);
-          Value scale = w.load(w.pointer("scale"), w.operand("scale").element,
-                               w.add(w.mul(weights.index[i], w.columns("scale")), index), 1);
+          GroupScales scales;
+          Value loaded = pairs ? loadScaled(weights, i, last, plane, first, width, scales)
+                               : loadPiece(weights, i, last, plane, first, width);
+          Value scale = pairs ? Value()
+                              : vector::ExtractOp::create(
+                                    w.b, scaleOfGroup(weights, i, groupIndex(last, plane)), 0);
           for (int64_t j = 0; j < tokens; ++j) {
             Value &sum = sums[j * rows + i];
             Value product = w.sum(w.mulf(w.load(xs[j], xType, column, width), loaded));
-            sum = w.addf(sum, w.mulf(product, vector::ExtractOp::create(w.b, scale, 0)));
+            sum = w.addf(sum, scale ? w.mulf(product, scale) : product);
           }
         }
       });
@@ -344,7 +440,8 @@ struct LinearWriter {
     llvm::SmallVector<Value> xs;
     for (int64_t j = 0; j < tokens; ++j)
       xs.push_back(w.rowPointer("x", w.add(token, j)));
-    storeSums(weights, token, group ? sumsOfGroups(weights, xs) : sumsOf(weights, xs));
+    storeSums(weights, token,
+              group && weights.packed ? sumsOfGroups(weights, xs) : sumsOf(weights, xs));
   }
 
   /// The sums over k, one f32 for each row and token.
@@ -359,7 +456,7 @@ struct LinearWriter {
                           llvm::SmallVector<Value> next(carried), loaded;
                           for (Value weight : weights.pointers) {
                             loaded.push_back(loadStep(weight, weights.element, at));
-                            if (weights.prefetched)
+                            if (weights.packed)
                               prefetch(weight, weights.element, at);
                           }
                           for (int64_t j = 0; j < tokens; ++j) {

@@ -42,11 +42,17 @@ static_assert(int(mk::Domain::one) == int(RowDomain::one) &&
               int(mk::Domain::logit_rows) == int(RowDomain::logit_rows));
 mk::Domain domainOf(RowDomain rows) { return static_cast<mk::Domain>(rows); }
 
-/// Columns of a scale of weights of int4 in rows of k; 0 of other weights.
-int groupOf(const KernelSpec &spec, int64_t k) {
-  if (!m1::isInt4Pairs(spec.get("weight").element))
-    return 0;
-  return int(m1::groupOf(k, columns(spec, "scale")).value_or(0));
+/// Whether the weights have scales of groups.
+bool hasGroups(const KernelSpec &spec) {
+  return has(spec, "scale") && spec.get("scale").dims.size() == 2;
+}
+/// Columns of a scale of weights in rows of k, and its type.
+template <class Facts>
+void setGroup(Facts &facts, const KernelSpec &spec, int64_t k, std::string &error) {
+  if (!hasGroups(spec))
+    return;
+  facts.group = int(m1::groupOf(k, columns(spec, "scale")).value_or(0));
+  facts.scale_type = typeOf(spec, "scale", error);
 }
 
 /// The type of an operand that may be absent.
@@ -246,7 +252,7 @@ mk::ExpertLinear expertLinear(const KernelSpec &spec, std::string &error) {
     facts.k =
         int(m1::int4ColumnsOf(columns(spec, "x"), facts.chosen, weight[1], columns(spec, "scale"))
                 .value_or(0));
-  facts.group = groupOf(spec, facts.k);
+  setGroup(facts, spec, facts.k, error);
   facts.own_columns = columns(spec, "x") != facts.k;
   facts.few_rows = spec.maxRows > 0 && spec.maxRows <= streamedRows;
   facts.x_stride = stride(spec, "x");
@@ -279,7 +285,7 @@ mk::Linear linearOf(const KernelSpec &spec, std::string &error) {
   facts.out_type = typeOf(spec, "out", error);
   facts.n = int(spec.get("weight").dims[0]);
   facts.k = columns(spec, "x");
-  facts.group = groupOf(spec, facts.k);
+  setGroup(facts, spec, facts.k, error);
   facts.x_stride = stride(spec, "x");
   facts.out_stride = stride(spec, "out");
   facts.max_rows = int(spec.maxRows);
@@ -290,11 +296,13 @@ mk::Linear linearOf(const KernelSpec &spec, std::string &error) {
 
 namespace {
 
-/// The most rows of `x` and k columns that kernels multiply with such weights as they are.
-uint32_t mostRows(Type weight, Type x, int64_t k) {
-  if (weight.isSignlessInteger(8) && x.isBF16() && k % 16 == 0)
-    return tiledRows;
-  return m1::isInt4Pairs(weight) && x.isBF16() && k % 8 == 0 ? streamedInt4Rows : streamedRows;
+/// The most rows of `x` and k columns that kernels multiply with such weights, in groups or not, as
+/// they are.
+uint32_t mostRows(Type weight, bool groups, Type x, int64_t k) {
+  const bool bytes = weight.isSignlessInteger(8);
+  if (!x.isBF16() || k % (bytes ? 16 : 8))
+    return streamedRows;
+  return groups ? streamedGroupRows : bytes ? tiledRows : streamedRows;
 }
 
 mk::TiledLinear tiledLinear(const KernelSpec &spec, std::string &error) {
@@ -342,7 +350,7 @@ bool isOwnLinear(const KernelSpec &linear) { return !isLibraryProduct(linear); }
 
 mk::Description describeOwnLinear(const KernelSpec &spec, const std::string &stem,
                                   const mk::Tuning &tuning, std::string &error) {
-  if (spec.maxRows <= streamedRows || m1::isInt4Pairs(spec.get("weight").element))
+  if (spec.maxRows <= streamedRows || hasGroups(spec))
     return mk::describe(linearOf(spec, error), stem, tuning);
   return mk::describe(tiledLinear(spec, error), stem, tuning);
 }
@@ -380,7 +388,7 @@ bool dependsOnMaxRows(const KernelSpec &spec) { return find(spec.op)->boundedRow
 bool isLibraryProduct(const KernelSpec &spec) {
   if (spec.op != "linear")
     return false;
-  return spec.maxRows == 0 || spec.maxRows > mostRows(spec.get("weight").element,
+  return spec.maxRows == 0 || spec.maxRows > mostRows(spec.get("weight").element, hasGroups(spec),
                                                       spec.get("x").element, columns(spec, "x"));
 }
 
@@ -388,8 +396,9 @@ llvm::SmallVector<uint32_t> boundsOfRows(func::FuncOp decode) {
   llvm::SmallVector<uint32_t> bounds = {streamedRows};
   decode.walk([&](m1::LinearOp linear) {
     auto x = linear.getX().getType();
-    bounds.push_back(mostRows(linear.getWeight().getType().getElementType(), x.getElementType(),
-                              x.getDimSize(1)));
+    const bool groups = linear.getScale() && m1::isOfGroups(linear.getScale().getType());
+    bounds.push_back(mostRows(linear.getWeight().getType().getElementType(), groups,
+                              x.getElementType(), x.getDimSize(1)));
   });
   llvm::sort(bounds);
   bounds.erase(llvm::unique(bounds), bounds.end());
@@ -476,7 +485,7 @@ mk::Description describeDequantize(const KernelSpec &linear, Type element, const
   facts.out_type = element.isF32() ? mk::Type::f32 : mk::Type::bf16;
   facts.n = int(linear.get("weight").dims[0]);
   facts.k = columns(linear, "x");
-  facts.group = groupOf(linear, facts.k);
+  setGroup(facts, linear, facts.k, error);
   mk::Description description = mk::describe(facts, stem, tuningFor(chip));
   if (!error.empty())
     description.error = error;
