@@ -77,6 +77,14 @@ void Facts::function(const char *name, float value) {
   text += std::string("  static __device__ float ") + name + "() { return " + literal + "; }\n";
 }
 
+void Facts::map(const std::string &body, bool gated) {
+  const char *absent = gated ? "return m1k::silu(v0) * v1;" : "return v0;";
+  text +=
+      "  static __device__ float map(float v0, [[maybe_unused]] float v1, [[maybe_unused]] float "
+      "v2) { " +
+      (body.empty() ? absent : body) + " }\n";
+}
+
 void Parameters::add(const std::string &type, std::string role, bool present) {
   if (!arguments.empty())
     arguments += ", ";

@@ -34,6 +34,8 @@ public:
   void flag(const char *name, bool value);
   // static device function, for values that are no integers
   void function(const char *name, float value);
+  // static device function `map` of v0, v1 and v2 with this body: of Linear and GatedProduct
+  void map(const std::string &body, bool gated);
 
   std::string text;
 };

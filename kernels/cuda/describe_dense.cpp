@@ -17,6 +17,9 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
                         std::to_string(f.max_rows);
   else if (f.gated && (f.has_bias || f.has_residual || f.leaves_norm))
     description.error = "a gated linear has neither bias nor residual nor a norm of its output";
+  else if (f.map_share < 0 || (f.map_share && (f.map.empty() || f.n % f.map_share)))
+    description.error =
+        "expected a map and a map_share that divides n, got " + std::to_string(f.map_share);
   else if (f.squares < 0 || f.squares % 4)
     description.error = "expected squares of a multiple of 4, got " + std::to_string(f.squares);
   else if (f.largest < 0 || f.largest % 8 || (f.largest && f.w_type != Type::e4m3))
@@ -82,6 +85,8 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   facts.number("kDomain", number_of(f.domain));
   facts.flag("kHasBias", f.has_bias);
   facts.flag("kGated", f.gated);
+  facts.map(f.map, f.gated);
+  facts.number("kMapShare", f.map_share);
   facts.number("kSquares", f.squares);
   facts.function("eps", f.eps);
   facts.flag("kHasResidual", f.has_residual);
@@ -104,6 +109,7 @@ Description describe(const Linear &f, const std::string &symbol, const Tuning &t
   parameters.input(f.w_type, "weight");
   parameters.scale(f.w_type, f.group, f.scale_type);
   parameters.vector("bias", f.has_bias);
+  parameters.vector("map_vector", f.map_share > 0);
   parameters.vector("squares", f.squares > 0);
   parameters.add(std::string("const ") + name_of(f.x_type), "largest", f.largest > 0);
   parameters.vector("residual", f.has_residual);
@@ -210,6 +216,7 @@ Description describe(const GatedProduct &f, const std::string &symbol, const Tun
   if (!description.error.empty())
     return description;
   Facts facts;
+  facts.map(f.map, /*gated=*/true);
   facts.number("kN", f.n);
   facts.number("kK", f.k);
   facts.number("kDomain", number_of(f.domain));
@@ -283,6 +290,7 @@ static Kernel describe_made_rows(const QuantizeRows &f, const std::string &symbo
     facts.type("ST", f.sum_type);
     facts.number("kSumStride", f.sum_stride);
     facts.function("eps", f.eps);
+    facts.function("factor", f.factor);
   }
   Parameters parameters;
   parameters.input(f.first_type, norm ? "residual" : "a");

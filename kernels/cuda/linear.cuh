@@ -28,10 +28,14 @@
 // its blocks' columns (`largest_out`), and the product that reads the rows reads these first, not
 // the rows twice.
 //
+// What the sums become is the facts' own function, in which a map that follows the product is: of
+// the sum, of the one with the other half's weights where gated, and of a vector's value for the
+// column.
+//
 // Facts F: XT, WT, OT, NT (of normed); kN, kK, kGroup (columns of a scale, 0: a row's), ST (its
 // type), strides, kRows (1..16, of groups 1..32), kDomain (0 tokens, 1 sequences, 2 logit rows, 3
-// one), kHasBias,
-// kHasResidual, kGated, kLeavesNorm; kSquares and kSquaresOut (sums of squares of a row, a multiple
+// one), kHasBias, kHasResidual, kGated, kLeavesNorm; map(), kMapShare (columns of a value of its
+// vector; 0: it has none); kSquares and kSquaresOut (sums of squares of a row, a multiple
 // of 4; 0: x has its scale), eps(); kLargest (values of a row among which its largest is, a
 // multiple of 8; 0: it is sought in x), kLeavesLargest, kLargestOut (of a row that is left,
 // likewise); tuning: kColumns (8, 16 or 32; counts pairs of weight rows as one when gated), kWarps,
@@ -628,9 +632,10 @@ M1K_DEVICE void linear_f32(const typename F::XT *x, const typename F::WT *w,
 template <class F>
 M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
                        const typename QuantisedRows<F>::Scale *scale, const float *bias,
-                       const float *squares, const typename F::XT *given, const float *residual,
-                       const float *norm_weight, typename F::OT *out, typename F::NT *normed,
-                       float *squares_out, typename F::LT *largest_out, m1_dims dims) {
+                       const float *map_vector, const float *squares, const typename F::XT *given,
+                       const float *residual, const float *norm_weight, typename F::OT *out,
+                       typename F::NT *normed, float *squares_out, typename F::LT *largest_out,
+                       m1_dims dims) {
   using R = LinearTraits<F>;
   int total = rows_of<F::kDomain>(dims);
   int m0 = blockIdx.y * F::kRows, n0 = blockIdx.x * F::kColumns;
@@ -656,12 +661,15 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
                ? residual[(m0 + m) * static_cast<long long>(F::kResidualStride) + n]
                : 0.0f;
   };
-  float before = 0.0f, factor[2] = {1.0f, 1.0f};
-  // The scales of a thread's weights: all its outputs are of one column.
+  float before = 0.0f, factor[2] = {1.0f, 1.0f}, of_column = 0.0f;
+  // The scales of a thread's weights, and what its map takes: all its outputs are of one column.
   auto load_factors = [&] {
+    [[maybe_unused]] const int own = min(n0 + int(threadIdx.x) % F::kColumns, F::kN - 1);
     if constexpr (R::kHasScale)
       for (int side = 0; side < R::kSides; ++side)
-        factor[side] = scale[side * F::kN + min(n0 + int(threadIdx.x) % F::kColumns, F::kN - 1)];
+        factor[side] = scale[side * F::kN + own];
+    if constexpr (F::kMapShare > 0)
+      of_column = map_vector[own / F::kMapShare];
   };
   // Waits for the rows, and asks for what arrives during the products.
   auto ready = [&] {
@@ -753,10 +761,9 @@ M1K_DEVICE void linear(const typename F::XT *x, const typename F::WT *w,
         value *= norm[m];
         up *= norm[m];
       }
-      if (F::kGated)
-        value = silu(value) * up;
       if (F::kHasBias)
         value += bias[n];
+      value = F::map(value, up, of_column);
       if constexpr (F::kHasResidual)
         value += first == 0 ? before : residual_at(i);
       const typename F::OT result = from_float<typename F::OT>(value);

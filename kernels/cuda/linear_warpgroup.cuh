@@ -147,7 +147,7 @@ template <class F> struct GatedProduct {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const float *gate = &sums[4 * i + 2 * j], *up = gate + columns / 2;
-        v[j] = pack_bf16(silu(gate[0]) * up[0], silu(gate[1]) * up[1]);
+        v[j] = pack_bf16(F::map(gate[0], up[0], 0.0f), F::map(gate[1], up[1], 0.0f));
       }
       store_matrices(patch_row + i / 8 * kPatch + (((i + piece) % 8 ^ swizzle) << 4), v[0], v[1],
                      v[2], v[3]);

@@ -291,14 +291,16 @@ struct Combine {
 Description describe(const Combine &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// m1.linear for few rows, streaming the weights once per max_rows rows of x, and what it does for
-/// its neighbours: out[m, n] = norm[m] · x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]).
-///   x, weight, [scale], [bias], [squares], [largest], [residual], [norm_weight]
+/// its neighbours: out[m, n] = map(norm[m] · x[m, :] · w[n, :] (+ bias[n])) (+ residual[m, n]).
+///   x, weight, [scale], [bias], [map_vector], [squares], [largest], [residual], [norm_weight]
 ///     → out, [normed], [squares_out], [largest_out]
 /// Weights of i8 stand for w[n, :] · scale[n]; with `group`, which those of i4x2 have, for w[n, k] ·
 /// scale[n, k / group] of scale_type [n][ceil(k / group)]; others have no scale. Of e4m3, from sm_89
 /// on, they stand for w[n, :] · scale[n] too, and x for its rows rounded as by QuantizeRows.
-/// `gated`: w is [2·n, k], out = silu(norm · x·w[0..n)ᵀ) · (norm · x·w[n..2n)ᵀ), with neither bias
-/// nor residual nor a norm after it.
+/// `map`: the body of a function in CUDA C++ of v0, and of v2 = map_vector[n / map_share] with a
+/// map_share > 0; empty: v0 itself. `gated`: w is [2·n, k], v0 = norm · x·w[0..n)ᵀ, and the map has
+/// v1 = norm · x·w[n..2n)ᵀ too, and is silu(v0) · v1 if empty; with neither bias nor residual nor a
+/// norm after it.
 /// An RMS norm of n columns between two linears is split between them. With `leaves_norm` the first
 /// also writes normed = out ∘ norm_weight and squares_out f32 [rows][squares_of(grid_x)], which add
 /// up to the row's Σ out². With `squares` > 0, their number, the second takes these as x and
@@ -315,6 +317,8 @@ struct Linear {
   Type scale_type = Type::bf16; // of groups: bf16 or f16
   int max_rows = 8;             // 1..16, with groups 1..32
   bool has_bias = false, gated = false;
+  std::string map; // "return v0 * 0.5f;"
+  int map_share = 0;
   Domain domain = Domain::tokens;
   int squares = 0;
   float eps = 0;
@@ -332,10 +336,11 @@ constexpr int largest_of(int blocks) { return (blocks + 7) / 8 * 8; }
 Description describe(const Linear &facts, const std::string &symbol, const Tuning &tuning = {});
 
 /// The products of a gated MLP for many rows, in bf16 on warpgroup products: weight is [2·n, k],
-/// out = silu(x·weight[0..n)ᵀ) · (x·weight[n..2n)ᵀ). n, k and the strides are multiples of 8, x and
-/// out begin at multiples of 16 bytes. All three are tensor maps.
+/// out = map(x·weight[0..n)ᵀ, x·weight[n..2n)ᵀ), map as that of Linear with `gated`. n, k and the
+/// strides are multiples of 8, x and out begin at multiples of 16 bytes. All three are tensor maps.
 ///   x, weight → out
 struct GatedProduct {
+  std::string map;
   int n = 0, k = 0;
   int64_t x_stride = 0, out_stride = 0;
   Domain domain = Domain::tokens;
@@ -386,7 +391,7 @@ struct QuantizeRows {
   // a and b, or residual and x; sum
   Type first_type = Type::bf16, second_type = Type::bf16, sum_type = Type::f32;
   int64_t first_stride = 0, second_stride = 0, sum_stride = 0;
-  float eps = 0;
+  float eps = 0, factor = 1; // of x in the residual's sum
 };
 Description describe(const QuantizeRows &facts, const std::string &symbol,
                      const Tuning &tuning = {});

@@ -188,7 +188,7 @@ M1K_DEVICE void quantize_norm(const typename F::AT *residual, const typename F::
     load_anywhere(added, y + column);
 #pragma unroll
     for (int e = 0; e < 8; ++e) {
-      v[e] += added[e];
+      v[e] += F::factor() * added[e];
       squares += v[e] * v[e];
     }
     store_anywhere(sum + row * F::kSumStride + column, v);

@@ -342,7 +342,6 @@ LogicalResult Evaluation::ssdScan(m1::SsdScanOp op) {
 }
 
 LogicalResult Evaluation::evaluate(Operation *op) {
-  auto plus = [](double a, double b) { return a + b; };
   auto siluTimes = [](double a, double b) { return silu(a) * b; };
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case([&](m1::GetWeightOp op) {
@@ -378,7 +377,9 @@ LogicalResult Evaluation::evaluate(Operation *op) {
                                            op.getEps().convertToDouble(), op.getGroups()));
       })
       .Case([&](m1::AddRmsNormOp op) {
-        Rows sum = map(get(op.getResidual()), get(op.getX()), plus);
+        const double factor = op.getFactor() ? op.getFactor()->convertToDouble() : 1;
+        Rows sum = map(get(op.getResidual()), get(op.getX()),
+                       [&](double residual, double x) { return residual + factor * x; });
         Rows normed = rmsNorm(sum, get(op.getWeight()), op.getEps().convertToDouble());
         (void)set(op.getSum(), std::move(sum));
         return set(op.getNormed(), std::move(normed));

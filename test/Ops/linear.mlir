@@ -205,3 +205,82 @@ func.func @gated_mlp(%x: tensor<?x24xbf16>, %gate: tensor<40x24xbf16>, %up: tens
       -> tensor<?x16xbf16>
   return %y : tensor<?x16xbf16>
 }
+
+// Maps before and after products: multipliers of rows and columns, activations, gates of other
+// formulas, sums with a multiplier.
+func.func @linear_scaled(%x: tensor<?x64xbf16>, %w: tensor<36x64xbf16>, %c: tensor<12xf32>)
+    -> tensor<?x36xbf16> {
+  %s = m1.map %x : (tensor<?x64xbf16>) -> tensor<?x64xbf16> {
+  ^bb0(%a: f32):
+    %k = arith.constant 1.25 : f32
+    %p = arith.mulf %a, %k : f32
+    m1.yield %p : f32
+  }
+  %y = m1.linear %s, %w : (tensor<?x64xbf16>, tensor<36x64xbf16>) -> tensor<?x36xbf16>
+  %z = m1.map %y, %c : (tensor<?x36xbf16>, tensor<12xf32>) -> tensor<?x36xbf16> {
+  ^bb0(%a: f32, %b: f32):
+    %p = arith.mulf %a, %b : f32
+    m1.yield %p : f32
+  }
+  return %z : tensor<?x36xbf16>
+}
+
+func.func @linear_activated(%x: tensor<?x33xf32>, %w: tensor<20x33xf32>, %b: tensor<20xf32>)
+    -> tensor<?x20xf32> {
+  %y = m1.linear %x, %w bias(%b)
+      : (tensor<?x33xf32>, tensor<20x33xf32>, tensor<20xf32>) -> tensor<?x20xf32>
+  %z = m1.map %y : (tensor<?x20xf32>) -> tensor<?x20xf32> {
+  ^bb0(%a: f32):
+    %zero = arith.constant 0.0 : f32
+    %half = arith.constant 0.5 : f32
+    %most = arith.maximumf %a, %zero : f32
+    %least = arith.minimumf %a, %half : f32
+    %e = math.erf %least : f32
+    %t = math.tanh %a : f32
+    %less = arith.cmpf olt, %a, %half : f32
+    %u = arith.select %less, %e, %t : f32
+    %s = math.sqrt %most : f32
+    %n = arith.negf %most : f32
+    %x1 = math.exp %n : f32
+    %l = math.log1p %most : f32
+    %q = arith.divf %x1, %half : f32
+    %d = arith.subf %q, %u : f32
+    %f = math.fma %l, %s, %d : f32
+    %r = arith.addf %f, %half : f32
+    m1.yield %r : f32
+  }
+  return %z : tensor<?x20xf32>
+}
+
+func.func @linear_gated(%x: tensor<?x64xbf16>, %w: tensor<80x64xbf16>) -> tensor<?x40xbf16> {
+  %y = m1.linear %x, %w : (tensor<?x64xbf16>, tensor<80x64xbf16>) -> tensor<?x80xbf16>
+  %g, %u = m1.split %y : tensor<?x80xbf16> -> tensor<?x40xbf16>, tensor<?x40xbf16>
+  %z = m1.map %u, %g : (tensor<?x40xbf16>, tensor<?x40xbf16>) -> tensor<?x40xbf16> {
+  ^bb0(%b: f32, %a: f32):
+    %k = arith.constant 0.875 : f32
+    %s = arith.mulf %a, %k : f32
+    %t = math.tanh %s : f32
+    %p = arith.mulf %t, %b : f32
+    m1.yield %p : f32
+  }
+  return %z : tensor<?x40xbf16>
+}
+
+func.func @linear_branches(%x: tensor<?x64xbf16>, %w: tensor<64x64xbf16>, %v: tensor<64x64xbf16>,
+                           %n: tensor<64xf32>, %h: tensor<?x64xf32>) -> tensor<?x64xf32> {
+  %a = m1.linear %x, %w : (tensor<?x64xbf16>, tensor<64x64xbf16>) -> tensor<?x64xbf16>
+  %h1 = m1.map %h, %a : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32> {
+  ^bb0(%r: f32, %e: f32):
+    %k = arith.constant 0.235702261 : f32
+    %p = arith.mulf %e, %k : f32
+    %s = arith.addf %r, %p : f32
+    m1.yield %s : f32
+  }
+  %b = m1.linear %x, %v : (tensor<?x64xbf16>, tensor<64x64xbf16>) -> tensor<?x64xbf16>
+  %h2, %r = m1.add_rms_norm %h1, %b, %n {eps = 1.0e-5 : f64, factor = 0.9375 : f64}
+      : (tensor<?x64xf32>, tensor<?x64xbf16>, tensor<64xf32>)
+      -> (tensor<?x64xf32>, tensor<?x64xbf16>)
+  %c = m1.linear %r, %w : (tensor<?x64xbf16>, tensor<64x64xbf16>) -> tensor<?x64xbf16>
+  %y = m1.add %h2, %c : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32>
+  return %y : tensor<?x64xf32>
+}

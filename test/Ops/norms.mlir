@@ -71,6 +71,15 @@ func.func @add_rms_norm_aligned(%r: tensor<?x64xf32>, %x: tensor<?x64xbf16>, %w:
   return %y : tensor<?x64xf32>
 }
 
+func.func @add_rms_norm_factor(%r: tensor<?x203xf32>, %x: tensor<?x203xbf16>, %w: tensor<203xf32>)
+    -> tensor<?x203xf32> {
+  %s, %n = m1.add_rms_norm %r, %x, %w {eps = 1.0e-5 : f64, factor = 0.22 : f64}
+      : (tensor<?x203xf32>, tensor<?x203xbf16>, tensor<203xf32>) -> (tensor<?x203xf32>,
+         tensor<?x203xbf16>)
+  %y = m1.add %s, %n : (tensor<?x203xf32>, tensor<?x203xbf16>) -> tensor<?x203xf32>
+  return %y : tensor<?x203xf32>
+}
+
 func.func @bench_add_rms_norm(%r: tensor<?x3072xf32>, %x: tensor<?x3072xbf16>, %w: tensor<3072xf32>)
     -> tensor<?x3072xf32> attributes {m1.bench} {
   %s, %n = m1.add_rms_norm %r, %x, %w {eps = 1.0e-5 : f64}

@@ -151,6 +151,35 @@ private:
     pool.push_back(y);
     return y;
   }
+  /// factor · x, or f(factor · x).
+  Value scaled(Value x, const std::string &op = "") {
+    const Value y = result(x.width);
+    line(y.name + " = m1.map " + x.name + " : (" + x.type() + ") -> " + y.type() +
+         " {\n  ^bb0(%a: f32):\n    %c = arith.constant 0.75 : f32\n    %p = arith.mulf " +
+         (random.chance(0.5) ? "%a, %c" : "%c, %a") + " : f32\n" +
+         (op.empty() ? "" : "    %q = " + op + " %p : f32\n") + "    m1.yield " +
+         (op.empty() ? "%p" : "%q") + " : f32\n  }");
+    pool.push_back(y);
+    return y;
+  }
+  /// Multipliers before and after a linear, and of the branch that a residual sum adds.
+  void multipliers() {
+    Value x = any(random.pick({16, 32}));
+    if (random.chance(0.7))
+      maybeUse(x = scaled(x, random.chance(0.2) ? "math.tanh" : ""));
+    const std::string bias = random.chance(0.2) ? weight("b", {32}) : "";
+    Value y = linear(x, 32, bias);
+    if (random.chance(0.3))
+      linear(x, random.pick({8, 24}), "");
+    if (random.chance(0.7))
+      maybeUse(y = scaled(y, random.chance(0.2) ? "math.tanh" : ""));
+    const Value sum = random.chance(0.5) ? binary("add", any(32), y) : binary("add", y, any(32));
+    if (random.chance(0.7))
+      norm(sum);
+    else
+      scaled(sum);
+  }
+
   /// Products of products outgrow any type.
   Value product(Value a, Value b) { return norm(binary("mul", a, b)); }
   Value softplus(Value x, const std::string &bias) {
@@ -280,7 +309,7 @@ private:
   }
 
   void grow() {
-    switch (random.integer(0, 11)) {
+    switch (random.integer(0, 12)) {
     case 0: { // linears of one input, some with a bias
       const Value x = any();
       const bool biased = random.chance(0.3);
@@ -344,6 +373,9 @@ private:
       pool.push_back(b);
       break;
     }
+    case 11:
+      multipliers();
+      break;
     default:
       norm(any());
     }

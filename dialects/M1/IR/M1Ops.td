@@ -331,8 +331,8 @@ def M1_AddOp : M1_MapKernelOp<"add"> {
 def M1_AddRmsNormOp : M1_KernelOp<"add_rms_norm", [Pure, M1_RowsIndependent]> {
   let summary = "residual + x, and its normalisation";
   let description = [{
-    `sum = residual + x`; `normed = sum · rsqrt(mean(sum²) + eps) · weight` per row; residual, x,
-    sum and normed [T, D], weight [D].
+    `sum = residual + factor · x`; `normed = sum · rsqrt(mean(sum²) + eps) · weight` per row;
+    residual, x, sum and normed [T, D], weight [D]. Without a factor it is 1.
 
     Example:
     ```mlir
@@ -341,7 +341,8 @@ def M1_AddRmsNormOp : M1_KernelOp<"add_rms_norm", [Pure, M1_RowsIndependent]> {
         -> (tensor<?x64xf32>, tensor<?x64xbf16>)
     ```
   }];
-  let arguments = (ins M1_F32Rows:$residual, M1_Rows:$x, M1_Vector:$weight, F64Attr:$eps);
+  let arguments = (ins M1_F32Rows:$residual, M1_Rows:$x, M1_Vector:$weight, F64Attr:$eps,
+      OptionalAttr<F64Attr>:$factor);
   let results = (outs M1_F32Rows:$sum, M1_Rows:$normed);
   let assemblyFormat =
       "$residual `,` $x `,` $weight attr-dict `:` functional-type(operands, results)";

@@ -293,6 +293,63 @@ ArrayAttr mlir::m1::encodeSum(MLIRContext *context) {
   });
 }
 
+/// factor · x
+static Value scaled(ImplicitLocOpBuilder &b, Value x, double factor) {
+  return multiply(b, {x, scalars::constant(b, factor, x)});
+}
+
+ArrayAttr mlir::m1::encodeScale(MLIRContext *context, double factor) {
+  return encodeBody(context, 1,
+                    [&](ImplicitLocOpBuilder &b, ValueRange v) { return scaled(b, v[0], factor); });
+}
+
+std::optional<double> mlir::m1::getMultiplier(MapOp map) {
+  auto yield = cast<YieldOp>(map.getBody().front().getTerminator());
+  auto product = yield.getX().getDefiningOp<arith::MulFOp>();
+  if (!product || map.getInputs().size() != 1 || !isRows(map.getInputs().front()))
+    return std::nullopt;
+  const Value x = map.getBody().getArgument(0);
+  const Value other = product.getLhs() == x ? product.getRhs() : product.getLhs();
+  auto constant = other.getDefiningOp<arith::ConstantOp>();
+  if (!constant || (product.getLhs() != x && product.getRhs() != x))
+    return std::nullopt;
+  return cast<FloatAttr>(constant.getValue()).getValueAsDouble();
+}
+
+std::optional<ArrayAttr> mlir::m1::splitSum(ArrayAttr code, unsigned branch) {
+  const int64_t inputs = 2, residual = 1 - int64_t(branch);
+  auto numbersOf = [&](size_t i) {
+    return cast<DenseI64ArrayAttr>(cast<ArrayAttr>(code[i])[1]).asArrayRef();
+  };
+  const size_t sum = code.size() - 2; // before the yield
+  if (code.size() < 2 ||
+      cast<StringAttr>(cast<ArrayAttr>(code[sum])[0]) != arith::AddFOp::getOperationName() ||
+      numbersOf(sum + 1).front() != int64_t(sum) + inputs)
+    return std::nullopt;
+  int64_t left = numbersOf(sum)[0], right = numbersOf(sum)[1];
+  if (left != residual)
+    std::swap(left, right);
+  if (left != residual || right == residual)
+    return std::nullopt;
+  auto renumbered = [&](int64_t number) { return number < inputs ? 0 : number - 1; };
+  Builder b(code.getContext());
+  SmallVector<Attribute> rest;
+  for (size_t i = 0; i < sum; ++i) {
+    SmallVector<int64_t> numbers;
+    for (int64_t number : numbersOf(i)) {
+      if (number == residual)
+        return std::nullopt;
+      numbers.push_back(renumbered(number));
+    }
+    SmallVector<Attribute> instruction(cast<ArrayAttr>(code[i]).getValue());
+    instruction[1] = b.getDenseI64ArrayAttr(numbers);
+    rest.push_back(b.getArrayAttr(instruction));
+  }
+  rest.push_back(b.getArrayAttr(
+      {b.getStringAttr(YieldOp::getOperationName()), b.getDenseI64ArrayAttr({renumbered(right)})}));
+  return b.getArrayAttr(rest);
+}
+
 ArrayAttr MapOp::getCode() { return encodeScalars(getBody()); }
 
 ArrayAttr AddOp::getCode() { return encodeSum(getContext()); }
@@ -354,9 +411,8 @@ MapOp mlir::m1::createMap(OpBuilder &b, Location loc, StringRef label, Type type
 }
 
 Value mlir::m1::createScale(OpBuilder &b, Location loc, Type type, Value x, double factor) {
-  return createMap(b, loc, "scale", type, x, [&](ImplicitLocOpBuilder &b, ValueRange v) {
-    return multiply(b, {v[0], scalars::constant(b, factor, v[0])});
-  });
+  return createMap(b, loc, "scale", type, x,
+                   [&](ImplicitLocOpBuilder &b, ValueRange v) { return scaled(b, v[0], factor); });
 }
 
 Value mlir::m1::createUnary(OpBuilder &b, Location loc, StringRef label, Type type, Value x,

@@ -57,6 +57,14 @@ ArrayAttr encodeGate(MLIRContext *context, ScalarFormula formula);
 /// The code of x + y, which is that of m1.add.
 ArrayAttr encodeSum(MLIRContext *context);
 
+/// c of a map c · x of rows; null where it is another.
+std::optional<double> getMultiplier(MapOp map);
+/// Of the code of two inputs y + f(x), x the one numbered `branch`: the code of f, which may be x
+/// itself; null where it is another.
+std::optional<ArrayAttr> splitSum(ArrayAttr code, unsigned branch);
+/// The code of factor · x.
+ArrayAttr encodeScale(MLIRContext *context, double factor);
+
 /// `out[t, c] = body(inputs[t, c], …)`; type is that of out, `label` names it in traces.
 MapOp createMap(OpBuilder &b, Location loc, StringRef label, Type type, ValueRange inputs,
                 ScalarBody body);

@@ -280,6 +280,8 @@ LogicalResult AddOp::verify() {
 
 LogicalResult AddRmsNormOp::verify() {
   int64_t d = columns(getResidual());
+  if (std::optional<APFloat> factor = getFactor(); factor && !factor->isFinite())
+    return emitOpError() << "expected a finite factor, got " << getFactorAttr();
   if (failed(expectEps(*this, getEps())) ||
       failed(expectRows(*this, "x", getX(), getResidual(), "D", d)) ||
       failed(expectShape(*this, "weight", getWeight(), "[D]", {d})) ||

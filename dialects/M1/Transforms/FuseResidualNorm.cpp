@@ -27,9 +27,9 @@ struct FuseResidualNorm : m1::impl::FuseResidualNormPassBase<FuseResidualNorm> {
           norm.getGroups() != 1 || !hoistWeight(rewriter, norm.getWeight(), add))
         continue;
       rewriter.setInsertionPoint(add);
-      auto fused =
-          AddRmsNormOp::create(rewriter, add.getLoc(), TypeRange{add.getType(), norm.getType()},
-                               add.getResidual(), add.getX(), norm.getWeight(), norm.getEps());
+      auto fused = AddRmsNormOp::create(
+          rewriter, add.getLoc(), TypeRange{add.getType(), norm.getType()}, add.getResidual(),
+          add.getX(), norm.getWeight(), norm.getEpsAttr(), FloatAttr());
       rewriter.replaceOp(norm, fused.getNormed());
       rewriter.replaceOp(add, fused.getSum());
       ++norms;

@@ -238,9 +238,40 @@ def FuseResidualNormPass : Pass<"m1-fuse-residual-norm", "::mlir::func::FuncOp">
     %h1, %n = m1.add_rms_norm %h, %y, %w {eps = 1.0e-5 : f64}
         : (...) -> (tensor<?x64xf32>, tensor<?x64xf32>)
     ```
-    Next: `m1-eliminate-dead`.
+    Next: `m1-fuse-maps`.
   }];
   let statistics = [Statistic<"norms", "norms", "norms fused">];
+}
+
+def FuseMapsPass : Pass<"m1-fuse-maps", "::mlir::func::FuncOp"> {
+  let summary = "fuse maps with maps, and multipliers with sums, through linears";
+  let description = [{
+    A map (`m1.map`, `m1.silu_mul`, `m1.add` …) that one other map reads joins it: one `m1.map`,
+    with the regions of both. A multiplier, a map c · x, that is all of what `m1.add_rms_norm` adds
+    becomes its `factor`. One of the rows of linears becomes one of their results, c · (x · wᵀ) for
+    (c · x) · wᵀ, where maps or such sums read these, or they have no more columns than x: then it
+    joins those, or the target's linear. What was rounded between the two is no more.
+
+    It refuses maps with another reader; multipliers of the rows of a linear with a bias, or of
+    another type; and residual sums, y + f(x), that maps read: linears take on one each.
+
+    Before:
+    ```mlir
+    %y = m1.linear %x, %w : (...) -> tensor<?x64xf32>
+    %z = m1.map %y {label = "scale"} : (tensor<?x64xf32>) -> tensor<?x64xf32> { … } // 0.25 · y
+    %h1, %n = m1.add_rms_norm %h, %z, %v {eps = 1.0e-5 : f64}
+        : (...) -> (tensor<?x64xf32>, tensor<?x64xf32>)
+    ```
+    After:
+    ```mlir
+    %y = m1.linear %x, %w : (...) -> tensor<?x64xf32>
+    %h1, %n = m1.add_rms_norm %h, %y, %v {eps = 1.0e-5 : f64, factor = 2.5e-1 : f64}
+        : (...) -> (tensor<?x64xf32>, tensor<?x64xf32>)
+    ```
+    Next: `m1-eliminate-dead`.
+  }];
+  let statistics = [Statistic<"maps", "maps", "maps that joined another">,
+                    Statistic<"multipliers", "multipliers", "multipliers moved">];
 }
 
 def EliminateDeadPass : Pass<"m1-eliminate-dead", "::mlir::ModuleOp"> {

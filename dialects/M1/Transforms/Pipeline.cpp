@@ -23,6 +23,8 @@ void mlir::m1::buildOptimizePipeline(OpPassManager &manager) {
   // need the wanted rows.
   manager.addNestedPass<func::FuncOp>(createHoistGatherRowsPass());
   manager.addNestedPass<func::FuncOp>(createFuseResidualNormPass());
+  // When no pass looks for single maps any more.
+  manager.addNestedPass<func::FuncOp>(createFuseMapsPass());
   manager.addNestedPass<func::FuncOp>(createCanonicalizerPass());
   manager.addNestedPass<func::FuncOp>(createCSEPass());
   manager.addPass(createEliminateDeadPass());

@@ -94,13 +94,14 @@ std::optional<GatedMlp> FuseGatedProductsPass::match(plan::GemmOp product) {
       up = up ? plan::ViewOp() : view;
   auto gate = dyn_cast_or_null<plan::LaunchOp>(up && up->hasOneUse() ? *up->user_begin() : nullptr);
   const KernelSpec *spec = gate ? specOf(gate) : nullptr;
-  if (!temporary || !spec || spec->op != "map" ||
-      spec->params.get("body") != m1::encodeGate(&getContext(), m1::scalars::silu))
+  if (!temporary || !spec || spec->op != "map")
     return std::nullopt; // most products have no gate
   if (gate.getBuffers().size() != 3 || gate.getBuffers()[0] != out ||
-      gate.getBuffers()[1] != up.getResult() || product.getLdo() != product.getN() ||
-      uint64_t(up.getOffset()) * 2 != temporary.getBytes() || llvm::range_size(out.getUsers()) != 3)
-    return missed(product, "silu·mul does not alone read both halves in order");
+      gate.getBuffers()[1] != up.getResult())
+    return std::nullopt; // a map of other rows, too
+  if (product.getLdo() != product.getN() || uint64_t(up.getOffset()) * 2 != temporary.getBytes() ||
+      llvm::range_size(out.getUsers()) != 3)
+    return missed(product, "no map alone reads both halves in order");
   Type results = spec->get("out").element;
   if (!product.getAType().isBF16() || !product.getWType().isBF16() ||
       !product.getOutType().isBF16() || !results.isBF16() || product.getBias() ||
@@ -108,7 +109,12 @@ std::optional<GatedMlp> FuseGatedProductsPass::match(plan::GemmOp product) {
     return missed(product, "it is none of bf16 rows and weights without a bias");
   if (product.getDomain() != plan::RowDomain::tokens)
     return missed(product, "only rows of logits pass it");
+  std::optional<std::string> map =
+      cuda::writeScalars(cast<ArrayAttr>(spec->params.get("body")), {"v0", "v1"});
+  if (!map)
+    return missed(product, "its map has no text");
   GatedMlp mlp = {product, gate, {}};
+  mlp.facts.map = *map;
   mlp.facts.n = int(product.getN() / 2);
   mlp.facts.k = int(product.getK());
   mlp.facts.x_stride = product.getLda();
@@ -125,7 +131,8 @@ plan::KernelOp FuseGatedProductsPass::kernelFor(const GatedMlp &mlp) {
   const mk::GatedProduct &facts = mlp.facts;
   auto text = [](int64_t number) { return std::to_string(number); };
   std::string stem = "gated_product_" + text(facts.n) + "x" + text(facts.k),
-              key = stem + " " + text(facts.x_stride) + " " + text(facts.out_stride);
+              key = stem + " " + text(facts.x_stride) + " " + text(facts.out_stride) + " " +
+                    facts.map;
   plan::KernelOp &kernel = kernels[key];
   if (kernel)
     return kernel;

@@ -76,6 +76,7 @@ private:
   void fuseProducts(plan::FunctionOp function);
   void addProduct(Step linear);
   bool fuseGate(Product &product, Step linear);
+  bool fuseMap(Product &product, Step linear);
   llvm::SmallVector<Product *> usersOf(Value normed, Step norm);
   bool fuseNorm(Step norm);
   bool fuseGather(Step gather);
@@ -119,6 +120,7 @@ private:
   m1::PassStatistic numGates{*this, "gates"};
   m1::PassStatistic numGathers{*this, "gathers"};
   m1::PassStatistic numLargest{*this, "largest"};
+  m1::PassStatistic numMaps{*this, "maps"};
   m1::PassStatistic numNorms{*this, "norms"};
   m1::PassStatistic numResiduals{*this, "residuals"};
   m1::PassStatistic numRoundings{*this, "roundings"};
@@ -144,6 +146,28 @@ std::string nameOf(StringRef op, const KernelSpec &spec, StringRef out) {
   for (int64_t dim : spec.get(out).dims)
     name += "_" + std::to_string(dim);
   return name;
+}
+
+/// By which a norm multiplies what it adds to the residual.
+float factorOf(const KernelSpec &norm) {
+  return norm.flag("factor") ? float(norm.real("factor")) : 1.0f;
+}
+
+ArrayAttr bodyOf(const KernelSpec &map) { return cast<ArrayAttr>(map.params.get("body")); }
+
+/// Whether it is y + f(x) of rows.
+bool isSum(const KernelSpec &map) {
+  return map.operands.size() == 3 && map.operands[0].rowStride && map.operands[1].rowStride &&
+         (m1::splitSum(bodyOf(map), 0) || m1::splitSum(bodyOf(map), 1));
+}
+
+/// The product's sums become `code` of them, if it has a text and they are nothing else yet.
+bool takeMap(mk::Linear &facts, ArrayAttr code, ArrayRef<StringRef> names) {
+  std::optional<std::string> text = cuda::writeScalars(code, names);
+  if (!text || !facts.map.empty())
+    return false;
+  facts.map = *text;
+  return true;
 }
 
 bool FuseLaunchesPass::readKernels() {
@@ -295,6 +319,7 @@ bool FuseLaunchesPass::fuseRounding(Step step) {
   facts.second_stride = second.rowStride;
   Fusion fusion;
   if (norm) {
+    facts.factor = factorOf(spec);
     facts.sum_type = cuda::typeOf(spec, "sum", error);
     facts.sum_stride = spec.get("sum").rowStride;
     facts.eps = float(spec.real("eps"));
@@ -343,12 +368,15 @@ void FuseLaunchesPass::addProduct(Step linear) {
   for (const OperandSpec &operand : linear.spec->operands)
     product.fusion.operands[operand.role] = operandOf(linear, operand.role);
   readers[linear.launch] = &product;
-  numGates += fuseGate(product, linear);
+  if (fuseGate(product, linear))
+    ++numGates;
+  else
+    numMaps += fuseMap(product, linear);
   writers[product.fusion.operands["out"].buffer] = &product;
 }
 
 bool FuseLaunchesPass::fuseGate(Product &product, Step linear) {
-  // out = [gate | up]: read as a from its start and as b from its middle.
+  // out = [gate | up]: read from its start and from its middle.
   Value out = linear.buffer("out");
   auto temporary = out.getDefiningOp<plan::TemporaryOp>();
   plan::ViewOp up;
@@ -356,18 +384,23 @@ bool FuseLaunchesPass::fuseGate(Product &product, Step linear) {
     if (auto view = dyn_cast<plan::ViewOp>(user))
       up = up ? plan::ViewOp() : view;
   Step gate = stepOf(up && up->hasOneUse() ? *up->user_begin() : nullptr);
-  if (!temporary || !gate || gate.spec->op != "map" ||
-      gate.spec->params.get("body") != m1::encodeGate(&getContext(), m1::scalars::silu))
+  if (!temporary || !gate || gate.spec->op != "map")
     return false; // most products have no gate
-  if (gate.launch.getBuffers()[0] != out || gate.launch.getBuffers()[1] != up.getResult() ||
-      uint64_t(up.getOffset()) * 2 != temporary.getBytes() || llvm::range_size(out.getUsers()) != 3)
-    return missed(linear, "silu·mul does not alone read both halves in order");
+  SmallVector<StringRef> names;
+  for (Value input : plan::LaunchOp(gate.launch).getBuffers().drop_back())
+    names.push_back(input == out ? "v0" : input == up.getResult() ? "v1" : "");
+  if (names.size() != 2 || names[0] == names[1] || llvm::is_contained(names, ""))
+    return false; // a map of other rows, too
+  if (uint64_t(up.getOffset()) * 2 != temporary.getBytes() || llvm::range_size(out.getUsers()) != 3)
+    return missed(linear, "no map alone reads both halves");
   std::string error;
   mk::Linear facts = product.facts;
   facts.out_type = cuda::typeOf(*gate.spec, "out", error);
   facts.out_stride = gate.spec->get("out").rowStride;
   facts.n /= 2;
   facts.gated = true;
+  if (!takeMap(facts, bodyOf(*gate.spec), names))
+    return missed(linear, "its map has no text");
   if (error.empty())
     error = refusal(facts);
   if (!error.empty())
@@ -376,6 +409,48 @@ bool FuseLaunchesPass::fuseGate(Product &product, Step linear) {
   product.fusion.key += " + " + gate.spec->key();
   product.fusion.parts.push_back(gate.launch);
   product.fusion.operands["out"] = operandOf(gate, "out");
+  product.fusion.saved += 2 * temporary.getBytes();
+  return true;
+}
+
+/// A map of the product alone, and of at most one vector.
+bool FuseLaunchesPass::fuseMap(Product &product, Step linear) {
+  Value out = linear.buffer("out");
+  auto temporary = out.getDefiningOp<plan::TemporaryOp>();
+  Step map = stepOf(onlyReader(out, linear.launch));
+  if (!temporary || !map || map.spec->op != "map")
+    return false; // most products have none
+  mk::Linear facts = product.facts;
+  SmallVector<StringRef> names;
+  Operand vector;
+  for (auto [position, input] :
+       llvm::enumerate(plan::LaunchOp(map.launch).getBuffers().drop_back())) {
+    const OperandSpec &spec = map.spec->operands[position];
+    if (input == out) {
+      names.push_back("v0");
+    } else if (!spec.rowStride && !vector.buffer && input.getDefiningOp<plan::WeightOp>()) {
+      names.push_back("v2");
+      vector = operandAt(map, position);
+      facts.map_share = facts.n / int(spec.dims.back());
+    } else {
+      return false; // a sum, say
+    }
+  }
+  std::string error;
+  facts.out_type = cuda::typeOf(*map.spec, "out", error);
+  facts.out_stride = map.spec->get("out").rowStride;
+  if (!takeMap(facts, bodyOf(*map.spec), names))
+    return missed(linear, "its map has no text");
+  if (error.empty())
+    error = refusal(facts);
+  if (!error.empty())
+    return missed(linear, error);
+  product.facts = facts;
+  product.fusion.key += " + " + map.spec->key();
+  product.fusion.parts.push_back(map.launch);
+  product.fusion.operands["out"] = operandOf(map, "out");
+  if (vector.buffer)
+    product.fusion.operands["map_vector"] = vector;
   product.fusion.saved += 2 * temporary.getBytes();
   return true;
 }
@@ -405,8 +480,8 @@ SmallVector<Product *> FuseLaunchesPass::usersOf(Value normed, Step norm) {
   return users;
 }
 
-/// add_rms_norm(residual, x) of a product x, read by products: the first adds the residual and
-/// leaves the parts of the norm, the others apply its scale.
+/// add_rms_norm(residual, x) of a product x, read by products: the first adds the residual to its
+/// sums, times the norm's factor, and leaves the parts of the norm, the others apply its scale.
 bool FuseLaunchesPass::fuseNorm(Step norm) {
   const KernelSpec &spec = *norm.spec;
   Value x = norm.buffer("x");
@@ -424,6 +499,9 @@ bool FuseLaunchesPass::fuseNorm(Step norm) {
   facts.out_stride = spec.get("sum").rowStride;
   facts.normed_type = cuda::typeOf(spec, "normed", error);
   facts.normed_stride = spec.get("normed").rowStride;
+  if (spec.flag("factor") &&
+      !takeMap(facts, m1::encodeScale(&getContext(), spec.real("factor")), {"v0"}))
+    return missed(norm, "what the norm multiplies is a map already");
   mk::Description description = cuda::describeLinear(facts, "linear", *chip);
   if (error.empty())
     error = description.error;
@@ -502,16 +580,20 @@ bool FuseLaunchesPass::fuseGather(Step gather) {
   return true;
 }
 
-/// residual + x of a product x.
+/// residual + f(x) of a product x.
 bool FuseLaunchesPass::fuseResidual(Step sum) {
   ValueRange inputs = sum.launch.getBuffers();
   for (size_t i : {1, 0}) {
     const OperandSpec &residual = sum.spec->operands[1 - i];
     Product *writer = writerFor(inputs[i], sum);
-    if (!writer || inputs[i] == inputs[1 - i] || !residual.element.isF32() || !residual.rowStride)
+    std::optional<ArrayAttr> branch = m1::splitSum(bodyOf(*sum.spec), unsigned(i));
+    if (!writer || !branch || inputs[i] == inputs[1 - i] || !residual.element.isF32() ||
+        !residual.rowStride)
       continue;
     std::string error;
     mk::Linear facts = writer->facts;
+    if (branch->size() > 1 && !takeMap(facts, *branch, {"v0"}))
+      return missed(sum, "what it adds is a map already, or has no text");
     facts.has_residual = true;
     facts.residual_stride = residual.rowStride;
     facts.out_type = cuda::typeOf(*sum.spec, "out", error);
@@ -571,9 +653,12 @@ void FuseLaunchesPass::replaceProduct(Product &product) {
   const mk::Linear &facts = product.facts;
   Fusion &fusion = product.fusion;
   if (!facts.gated && !facts.has_residual && !facts.squares && !facts.largest &&
-      !facts.leaves_largest)
+      !facts.leaves_largest && facts.map.empty())
     return;
-  fusion.origin = std::string(facts.squares ? "scaled_" : "") + (facts.gated ? "gated_" : "") +
+  fusion.origin = std::string(facts.squares ? "scaled_" : "") +
+                  (facts.gated         ? "gated_"
+                   : facts.map.empty() ? ""
+                                       : "mapped_") +
                   (facts.has_residual ? "residual_" : "") + "linear" +
                   (facts.leaves_norm ? "_norm" : "");
   fusion.name = fusion.origin + "_" + std::to_string(facts.n);
@@ -596,11 +681,10 @@ void FuseLaunchesPass::fuseProducts(plan::FunctionOp function) {
   for (const Step &step : steps)
     if (step.spec->op == "linear" && step.spec->maxRows)
       addProduct(step);
-  const ArrayAttr sum = m1::encodeSum(&getContext());
   for (const Step &step : steps)
     if (step.spec->op == "add_rms_norm")
       numNorms += fuseNorm(step);
-    else if (step.spec->op == "map" && step.spec->params.get("body") == sum)
+    else if (step.spec->op == "map" && isSum(*step.spec))
       numResiduals += fuseResidual(step);
   llvm::DenseMap<Value, Product *> left;
   for (Product &product : products)

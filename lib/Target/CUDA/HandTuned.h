@@ -4,6 +4,7 @@
 
 #include "m1c/CudaTarget.h"
 #include "m1k_cuda.h"
+#include <optional>
 
 namespace m1c::cuda {
 
@@ -46,6 +47,11 @@ m1k::cuda::Description describeQuantizeRows(const m1k::cuda::QuantizeRows &facts
                                             const std::string &stem, const CudaChip &chip);
 /// The type of the operand in a role; an error when kernels have none like it.
 m1k::cuda::Type typeOf(const KernelSpec &spec, llvm::StringRef role, std::string &error);
+
+/// The body of a function in CUDA C++ that computes the scalar code (m1::encodeScalars) of values
+/// of these names, for kernels of kernels/cuda; null: something of it has no such text.
+std::optional<std::string> writeScalars(mlir::ArrayAttr code,
+                                        llvm::ArrayRef<llvm::StringRef> inputs);
 
 /// The tuning that depends on nothing but the chip.
 m1k::cuda::Tuning tuningFor(const CudaChip &chip);

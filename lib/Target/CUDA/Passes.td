@@ -7,10 +7,11 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
   let summary = "One launch for several of a decode step that one CUDA kernel does together";
   let description = [{
     In the functions of decode steps of a cuda target, a convolution's step joins the selective scan
-    that alone reads it. A product that streams its weights takes on what its neighbours do: the
-    silu·mul that alone reads both of its halves, the addition of a residual to it alone, and the
-    RMS norm of that sum where only such products read it: the first leaves sum ∘ weight and sums
-    of squares, the others scale their rows. A product that rounds its rows to e4m3 takes their
+    that alone reads it. A product that streams its weights takes on what its neighbours do: a map
+    that alone reads it, of a vector of columns too, or both of its halves, as silu·mul does; the
+    addition of a residual to it alone or to a map of it; and the RMS norm of that sum where only
+    such products read it: the first leaves sum ∘ weight and sums of squares, the others scale
+    their rows. A product that rounds its rows to e4m3 takes their
     largest values from the product that writes them. In all functions a norm takes the rows itself
     that a gather takes for it alone, and silu·mul, or a residual's sum with its norm, rounds its
     rows to e4m3 itself where the launch that does is their only reader. The kernels stem from the
@@ -43,10 +44,11 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     Next: `plan-fuse-gated-products`. It runs after `m1-convert-to-plan`.
   }];
   let statistics = [Statistic<"numConvolutions", "convolutions", "Convolutions inside a scan">,
-                    Statistic<"numGates", "gates", "Products with silu·mul inside">,
+                    Statistic<"numGates", "gates", "Products with a map of both halves inside">,
                     Statistic<"numGathers", "gathers", "Norms that gather their rows">,
                     Statistic<"numLargest", "largest",
                               "Products that are given the largest values of their rows">,
+                    Statistic<"numMaps", "maps", "Products with a map inside">,
                     Statistic<"numNorms", "norms", "RMS norms split between products">,
                     Statistic<"numResiduals", "residuals", "Products with a residual inside">,
                     Statistic<"numRoundings", "roundings",
@@ -59,12 +61,12 @@ def FuseGatedProductsPass : Pass<"plan-fuse-gated-products", "::mlir::plan::Targ
   let summary = "Prefill for many rows, with silu·mul inside the products before it";
   let description = [{
     On chips with Hopper's warpgroup products `prefill` is there once more, for 512 rows and more,
-    and in that function a product [gate | up] of bf16 whose halves silu·mul alone reads is one
-    launch with it: the sums stay in registers, and of [T, 2·N] that one command wrote and the other
-    read nothing is left. 512 rows are right for the product below; narrow ones need more, until the
-    chip's multiprocessors idle little in the last round of units of work, whatever their number.
-    The rest are the library's. The kernel is machine code of that chip alone; from PTX the runtime
-    runs the other function.
+    and in that function a product [gate | up] of bf16 whose halves silu·mul, or another map of the
+    two, alone reads is one launch with it: the sums stay in registers, and of [T, 2·N] that one
+    command wrote and the other read nothing is left. 512 rows are right for the product below;
+    narrow ones need more, until the chip's multiprocessors idle little in the last round of units
+    of work, whatever their number. The rest are the library's. The kernel is machine code of that
+    chip alone; from PTX the runtime runs the other function.
 
     It refuses, with a remark that says why, products with a bias, of other types, of weights that a
     launch makes, of sizes that are no multiples of 8, and small ones, whose plan it would double

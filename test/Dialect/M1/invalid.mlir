@@ -368,6 +368,16 @@ func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
 
 // -----
 
+// A factor is finite.
+func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x4xf32>, %a2: tensor<4xf32>) {
+  // expected-error @+1 {{expected a finite factor, got 0x7FF0000000000000}}
+  %s, %n = m1.add_rms_norm %a0, %a1, %a2 {eps = 0.0 : f64, factor = 0x7FF0000000000000 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>)
+  return
+}
+
+// -----
+
 // add_rms_norm: x has the residual's columns.
 func.func @f(%a0: tensor<?x4xf32>, %a1: tensor<?x3xf32>, %a2: tensor<4xf32>) {
   // expected-error @+1 {{expected x of shape [rows, D] = [?, 4], got [?, 3]}}

@@ -12,6 +12,7 @@ using namespace cuda;
 struct Neighbours {
   bool bias = false, gated = false, residual = false, norm = false, leaves_largest = false;
   int squares = 0, largest = 0; // of a row of x
+  int map_share = 0;            // with a map, of a vector too
 };
 
 /// Quantised weights [n, k] in all their values, and scales that make them as large as others.
@@ -73,8 +74,8 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
       (scales == Type::f16 ? " of f16" : "") + (with.bias ? " bias" : "") +
       (with.gated ? " gated" : "") + (with.squares ? " scaled" : "") +
       (with.residual ? " residual" : "") + (with.norm ? " norm" : "") +
-      (with.largest ? " with largest" : "") + (with.leaves_largest ? " leaving largest" : "") +
-      (offset ? " misaligned" : "");
+      (with.map_share ? " mapped" : "") + (with.largest ? " with largest" : "") +
+      (with.leaves_largest ? " leaving largest" : "") + (offset ? " misaligned" : "");
   return {
       name, smoke, [=](Context &context) {
         Linear f;
@@ -90,6 +91,10 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
         f.max_rows = max_rows;
         f.has_bias = with.bias;
         f.gated = with.gated;
+        f.map_share = with.map_share;
+        if (with.map_share)
+          f.map = with.gated ? "return v2 * v0 * v1;"
+                             : "const float t = v0 > 0.0f ? v0 : 0.25f * v0; return v2 * t;";
         f.squares = with.squares;
         f.eps = 1e-3f;
         f.has_residual = with.residual;
@@ -120,6 +125,8 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
           context.values("weight", w, w_type);
         }
         std::vector<double> b = random_values(random, n, -3, 3, Type::f32);
+        std::vector<double> of_columns =
+            random_values(random, with.map_share ? n / with.map_share : 0, 0.5, 2, Type::f32);
         std::vector<double> before = random_values(random, size_t(rows) * n, -5, 5, Type::f32);
         std::vector<double> v = random_values(random, n, -2, 2, Type::f32);
         std::vector<double> squares =
@@ -133,6 +140,7 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
               largest[i] = std::max(largest[i], std::abs(x[size_t(m) * k + j]));
         context.values("largest", largest, x_type);
         context.values("bias", b, Type::f32);
+        context.values("map_vector", of_columns, Type::f32);
         context.values("squares", squares, Type::f32);
         context.values("residual", in_rows(before, rows, n, int(f.residual_stride)), Type::f32);
         context.values("norm_weight", v, Type::f32);
@@ -168,11 +176,14 @@ Case linear_case(bool smoke, Type x_type, Type w_type, Type out_type, int rows, 
               }
             }
             auto end = [&](double value, double up) {
-              value *= scale;
-              if (with.gated)
-                value = value / (1 + std::exp(-value)) * up * scale;
-              return value + (with.bias ? b[j] : 0) +
-                     (with.residual ? before[size_t(m) * n + j] : 0);
+              value = value * scale + (with.bias ? b[j] : 0);
+              up *= scale;
+              if (with.map_share)
+                value = of_columns[j / with.map_share] *
+                        (with.gated ? value * up : std::max(value, 0.25 * value));
+              else if (with.gated)
+                value = value / (1 + std::exp(-value)) * up;
+              return value + (with.residual ? before[size_t(m) * n + j] : 0);
             };
             y[size_t(m) * n + j] = end(sums[0], sums[1]);
             y32[size_t(m) * n + j] = end(sums32[0], sums32[1]);
@@ -316,6 +327,7 @@ Case made_rows_case(bool smoke, bool norm, int rows, int k, int padding = 0) {
             f.second_stride = k + 2 * padding;
             f.sum_stride = k + 3 * padding;
             f.eps = 1e-3f;
+            f.factor = padding ? 0.25f : 1;
             if (!context.prepare(describe(f, "kernel")))
               return;
             Random random(37);
@@ -337,7 +349,7 @@ Case made_rows_case(bool smoke, bool norm, int rows, int k, int padding = 0) {
             for (int m = 0; m < rows; ++m) {
               double squares = 0;
               for (size_t i = size_t(m) * k; i < size_t(m + 1) * k; ++i) {
-                sum[i] = double(float(a[i]) + float(b[i]));
+                sum[i] = double(float(a[i]) + f.factor * float(b[i]));
                 squares += sum[i] * sum[i];
               }
               for (int j = 0; j < k; ++j) {
@@ -398,12 +410,20 @@ std::vector<Case> linear_cases() {
   std::vector<Case> cases;
   const Type f32 = Type::f32, bf16 = Type::bf16;
   cases.push_back(linear_case(true, bf16, bf16, bf16, 1, 8, 96, 256));
-  Neighbours bias, gated, residual, norm, scaled, scaled_gated, all;
+  Neighbours bias, gated, residual, norm, scaled, scaled_gated, all, mapped, mapped_gated;
   bias.bias = gated.gated = residual.residual = scaled_gated.gated = true;
   norm.residual = norm.norm = all.bias = all.residual = all.norm = true;
   scaled.squares = 384;
   scaled_gated.squares = all.squares = 8;
+  mapped = all;
+  mapped.map_share = 4;
+  mapped_gated = scaled_gated;
+  mapped_gated.map_share = 1;
   cases.push_back(linear_case(true, bf16, bf16, f32, 8, 8, 100, 1000, 8, 0, bias));
+  cases.push_back(linear_case(true, bf16, bf16, f32, 3, 8, 100, 256, 8, 0, mapped));
+  cases.push_back(linear_case(false, bf16, bf16, bf16, 8, 8, 200, 320, 0, 0, mapped_gated));
+  cases.push_back(linear_case(false, f32, f32, f32, 2, 8, 36, 40, 0, 0, mapped));
+  cases.push_back(linear_case(false, bf16, Type::i8, bf16, 4, 8, 72, 256, 0, 0, mapped_gated));
   cases.push_back(linear_case(false, bf16, bf16, bf16, 5, 8, 4096, 512));
   cases.push_back(linear_case(false, bf16, bf16, bf16, 13, 16, 4096, 200));
   cases.push_back(linear_case(false, bf16, bf16, bf16, 16, 16, 200, 320, 0, 0, gated));

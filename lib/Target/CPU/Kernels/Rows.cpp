@@ -63,6 +63,8 @@ static void writeWholeNorm(KernelWriter &w) {
     Value squares = w.sumColumns(n, [&](Value column, int64_t width) {
       Value value = w.load(x, w.operand("x").element, column, width);
       if (adds) {
+        if (w.spec.flag("factor"))
+          value = w.mulf(value, w.splat(w.real("factor"), width));
         value = w.addf(w.load(residual, w.operand("residual").element, column, width), value);
         w.store(sum, inputType, column, value);
       }

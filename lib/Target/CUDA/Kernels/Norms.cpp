@@ -25,8 +25,10 @@ void writeNorm(KernelWriter &k, const Unit &unit) {
     auto read = [&]() -> Value {
       if (spec.find("residual") < 0)
         return k.load("x", source, column);
-      Value sum =
-          arith::AddFOp::create(k.b, k.load("residual", row, column), k.load("x", row, column));
+      Value x = k.load("x", row, column);
+      if (spec.flag("factor"))
+        x = arith::MulFOp::create(k.b, x, k.splat(float(spec.real("factor"))));
+      Value sum = arith::AddFOp::create(k.b, k.load("residual", row, column), x);
       k.store("sum", row, column, sum);
       return sum;
     };
