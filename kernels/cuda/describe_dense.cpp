@@ -609,12 +609,11 @@ Description describe(const Sample &f, const std::string &symbol, const Tuning &)
                         std::to_string(f.logits_stride);
     return description;
   }
-  // bins and list of the cut, then the reductions' words
-  const int threads = 1024, shared = 36 * 1024;
+  // bins or list of the cut and the reductions' words, then what there is for each chunk
+  const int most_threads = 1024, shared = 17 * 1024 + 24 * int(ceil_div(f.vocabulary, 512));
   Facts facts;
   facts.number("kV", f.vocabulary);
   facts.number("kStride", f.logits_stride);
-  facts.number("kThreads", threads);
   facts.number("kSharedBytes", shared);
   Parameters parameters;
   parameters.vector("logits");
@@ -629,7 +628,8 @@ Description describe(const Sample &f, const std::string &symbol, const Tuning &)
   }
   parameters.add("int", "out");
   Kernel kernel = make_kernel(symbol, "sample.cuh", f.random ? "sample_random" : "sample_greedy",
-                              facts, parameters, threads, 1);
+                              facts, parameters, most_threads, 1);
+  kernel.threads = f.random ? 256 : most_threads;
   kernel.shared_bytes = shared;
   kernel.domain = Domain::logit_rows;
   kernel.rows_per_group = 1;

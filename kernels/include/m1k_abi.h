@@ -17,7 +17,7 @@ typedef struct m1_dims {
 
 // CUDA: samples one row of logits a block. (logits f32[L, V], likeliest i32[L], temperature f32[L],
 // top_k i32[L], top_p f32[L], min_p f32[L], seed u64[L], position i32[L], out i32[L], m1_dims),
-// grid (1, L). In every cuda target; no command launches it, the runtime does.
+// grid (1, L), block_size · 2^n <= 1024 threads. In every cuda target; the runtime launches it.
 #define M1_SAMPLE_KERNEL "m1_draw_tokens"
 
 #define M1_PAGE_SIZE 64 // positions of one KV page

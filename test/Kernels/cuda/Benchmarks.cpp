@@ -5,6 +5,7 @@
 #include "Harness.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace m1k::test {
@@ -486,42 +487,63 @@ Case attention_bench(Sequences s, int past, bool decode) {
           }};
 }
 
-/// top_k < 0: greedy.
-Case sample_bench(int rows, int top_k, float top_p) {
-  const bool random = top_k >= 0;
-  std::string name = "sample greedy ";
-  if (random)
-    name = "sample top-k " + std::to_string(top_k) + " top-p " +
-           std::to_string(top_p).substr(0, 4) + " ";
-  name += std::to_string(rows) + " × 128256";
-  return {name, true, [=](Context &context) {
+/// Logits to sample from: normal ones of a deviation and one far above them; normal ones alone; or
+/// such as models give, whose probabilities fall by a power of their rank.
+enum class Logits { spread, flat, zipf };
+
+/// Greedy, and at a temperature of 0.75 with top-k and top-p, in blocks of every size that the
+/// kernel takes.
+Case sample_bench(int rows, int vocabulary, Logits kind) {
+  const char *kinds[] = {"", ", flat", ", as models give"};
+  const std::string shape =
+      std::to_string(rows) + " × " + std::to_string(vocabulary) + kinds[int(kind)];
+  return {"sample " + shape, true, [=](Context &context) {
             Sample f;
-            f.vocabulary = f.logits_stride = 128256;
-            f.random = random;
-            if (!context.prepare(describe(f, "kernel")))
+            f.vocabulary = f.logits_stride = vocabulary;
+            const Description greedy = describe(f, "kernel");
+            f.random = true;
+            const Description random = describe(f, "kernel");
+            const bool compiled = !context.prepare(random);
+            if (!context.prepare(greedy) || compiled)
               return;
-            double bytes = rows * 128256.0 * 4;
-            std::vector<Pointers> sets(sets_for(bytes));
-            Pointers common;
-            std::vector<int> seeds(2 * rows, 5);
-            common["temperature"] = context.allocate_random(rows * 4, Type::f32, 0.7, 0.8);
-            common["top_p"] = context.allocate_random(rows * 4, Type::f32, top_p, top_p);
-            common["min_p"] = context.allocate_random(rows * 4, Type::f32, -1, 0);
-            common["top_k"] = context.allocate_integers(std::vector<int>(rows, top_k));
-            common["seed"] = context.allocate_integers(seeds);
-            common["position"] = context.allocate_integers(std::vector<int>(rows, 9));
-            common["likeliest"] = context.allocate_integers(std::vector<int>(rows, 7));
+            double bytes = rows * double(vocabulary) * 4;
             Random generator(5);
-            for (Pointers &set : sets) {
-              set = common;
-              std::vector<double> row(128256);
-              for (double &logit : row)
-                logit = 3 * generator.normal();
+            std::vector<double> row(vocabulary);
+            for (int i = 0; i < vocabulary; ++i)
+              row[i] = kind == Logits::zipf ? -1.5 * std::log(1 + int64_t(i) * 7919 % vocabulary)
+                                            : (kind == Logits::flat ? 1 : 3) * generator.normal();
+            if (kind == Logits::spread)
               row[7] = 15;
+            const int likeliest = int(std::max_element(row.begin(), row.end()) - row.begin());
+            std::vector<Pointers> sets(sets_for(bytes));
+            for (Pointers &set : sets) {
+              set["temperature"] = context.allocate_rows({0.75}, rows, Type::f32);
+              set["min_p"] = context.allocate_rows({0}, rows, Type::f32);
+              set["seed"] = context.allocate_integers(std::vector<int>(2 * rows, 5));
+              set["position"] = context.allocate_integers(std::vector<int>(rows, 9));
+              set["likeliest"] = context.allocate_integers(std::vector<int>(rows, likeliest));
               set["logits"] = context.allocate_rows(row, rows, Type::f32);
               set["out"] = context.allocate(rows * 4);
             }
-            report(context, name, context.time(sets, {0, 0, rows, 0}), bytes, 0);
+            auto time = [&](Description description, const std::string &what) {
+              cuda::Kernel &kernel = description.kernels.front();
+              for (; kernel.threads <= 1024; kernel.threads *= 2)
+                if (context.prepare(description))
+                  report(context,
+                         "sample " + what + " " + shape + ", " + std::to_string(kernel.threads) +
+                             " threads",
+                         context.time(sets, {0, 0, rows, 0}), bytes, 0);
+            };
+            time(greedy, "greedy");
+            for (auto [k, p] :
+                 {std::pair(0, 1.0), std::pair(0, 0.95), std::pair(50, 1.0), std::pair(50, 0.95)}) {
+              for (Pointers &set : sets) {
+                set["top_k"] = context.allocate_integers(std::vector<int>(rows, k));
+                set["top_p"] = context.allocate_rows({p}, rows, Type::f32);
+              }
+              time(random,
+                   "top-k " + std::to_string(k) + " top-p " + std::to_string(p).substr(0, 4));
+            }
             context.release();
           }};
 }
@@ -621,12 +643,13 @@ std::vector<Case> benchmarks() {
   cases.push_back(attention_bench({128, 1}, 16639, true));
   cases.push_back(attention_bench({8, 4096}, 0, false));
   cases.push_back(attention_bench({1, 2048}, 14336, false));
-  for (int rows : {1, 512}) {
-    cases.push_back(sample_bench(rows, -1, 1));
-    cases.push_back(sample_bench(rows, 0, 1));
-    cases.push_back(sample_bench(rows, 0, 0.95f));
-    cases.push_back(sample_bench(rows, 50, 0.95f));
+  for (int rows : {8, 64, 512}) {
+    cases.push_back(sample_bench(rows, 128256, Logits::spread));
+    cases.push_back(sample_bench(rows, 128256, Logits::flat));
+    cases.push_back(sample_bench(rows, 128256, Logits::zipf));
   }
+  for (int vocabulary : {4096, 32000, 151936})
+    cases.push_back(sample_bench(512, vocabulary, Logits::spread));
   return cases;
 }
 

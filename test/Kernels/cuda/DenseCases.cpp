@@ -356,7 +356,7 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
   if (!(r.temperature > 0) || best < 0)
     return best;
   float peak = logits[best];
-  float rate = 1.4426950408889634f / r.temperature;
+  float rate = std::min(1.4426950408889634f / r.temperature, 1e30f);
   std::vector<int> order;
   for (int i = 0; i < V; ++i)
     if (logits[i] > -INFINITY)
@@ -399,12 +399,29 @@ int sample_reference(const std::vector<float> &logits, const Request &r) {
   return best;
 }
 
-enum class Shape { normal, peaked, constant, ties, masked, broken, hopeless, minute, adjacent };
+enum class Shape {
+  normal,
+  peaked,
+  constant,
+  ties,
+  masked,
+  broken,
+  hopeless,
+  minute,
+  adjacent,
+  flat,  // nearly all tokens hold what top-p keeps
+  tight, // all in a bin or two
+  steps, // many ties at every border
+  few,   // three tokens are allowed
+  lone,  // the last one is
+  far    // differences beyond the largest number
+};
 
 Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
                  const std::vector<Request> &requests) {
-  const char *names[] = {"normal", "peaked",   "constant", "ties",    "masked",
-                         "broken", "hopeless", "minute",   "adjacent"};
+  const char *names[] = {"normal", "peaked",   "constant", "ties",     "masked",
+                         "broken", "hopeless", "minute",   "adjacent", "flat",
+                         "tight",  "steps",    "few",      "lone",     "far"};
   std::string name = std::string("sample ") + (random ? "random " : "greedy ") + names[int(shape)] +
                      " " + std::to_string(V);
   return {name, smoke, [=](Context &context) {
@@ -412,7 +429,8 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
             f.vocabulary = V;
             f.logits_stride = V + padding;
             f.random = random;
-            if (!context.prepare(describe(f, "kernel")))
+            Description description = describe(f, "kernel");
+            if (!context.prepare(description))
               return;
             Random generator(31);
             int rows = int(requests.size());
@@ -432,6 +450,18 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
                   v = i % 3 == 0 ? 0 : i % 3 == 1 ? 1e-31 : 1e-41;
                 if (shape == Shape::adjacent)
                   v = i % 2 == 0 ? 1.5f : std::nextafter(1.5f, 2.0f);
+                if (shape == Shape::flat)
+                  v /= 3;
+                if (shape == Shape::tight)
+                  v /= 300;
+                if (shape == Shape::steps)
+                  v = std::rint(v / 6);
+                if (shape == Shape::few && i % (V / 3 + 1) != 0)
+                  v = -INFINITY;
+                if (shape == Shape::lone)
+                  v = i == V - 1 ? -5 : -INFINITY;
+                if (shape == Shape::far)
+                  v = i == V / 2 ? 3e38 : -3e38;
                 if (shape == Shape::broken && i == 11)
                   v = std::nan("");
                 if (shape == Shape::hopeless)
@@ -461,11 +491,7 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
               greedy.push_back(
                   likeliest({logits.begin() + size_t(r) * V, logits.begin() + size_t(r + 1) * V}));
             context.integers("likeliest", greedy);
-            context.poison("out", rows * 4);
-            context.upload();
-            context.launch({0, 0, rows, 0});
-            std::vector<int> out = context.read_integers("out");
-            int wrong = 0, first = -1, expected_first = 0;
+            std::vector<int> expected;
             for (int r = 0; r < rows; ++r) {
               std::vector<float> row(V);
               for (int i = 0; i < V; ++i)
@@ -473,16 +499,27 @@ Case sample_case(bool smoke, int V, int padding, Shape shape, bool random,
               Request request = requests[r];
               if (!random)
                 request.temperature = 0;
-              int expected = sample_reference(row, request);
-              if (expected != out[r]) {
-                if (!wrong++)
-                  first = r, expected_first = expected;
-              }
+              expected.push_back(sample_reference(row, request));
             }
-            context.require(wrong == 0, std::to_string(wrong) + " of " + std::to_string(rows) +
-                                            " rows differ, first row " + std::to_string(first) +
-                                            ": expected " + std::to_string(expected_first) +
-                                            ", got " + std::to_string(first >= 0 ? out[first] : 0));
+            // Blocks of any size draw the same.
+            cuda::Kernel &kernel = description.kernels.front();
+            for (; kernel.threads <= 1024; kernel.threads *= 2) {
+              context.prepare(description);
+              context.poison("out", rows * 4);
+              context.upload();
+              context.launch({0, 0, rows, 0});
+              std::vector<int> out = context.read_integers("out");
+              int wrong = 0, first = 0;
+              for (int r = rows - 1; r >= 0; --r)
+                if (expected[r] != out[r])
+                  ++wrong, first = r;
+              context.require(wrong == 0, std::to_string(wrong) + " of " + std::to_string(rows) +
+                                              " rows differ in blocks of " +
+                                              std::to_string(kernel.threads) + ", first row " +
+                                              std::to_string(first) + ": expected " +
+                                              std::to_string(expected[first]) + ", got " +
+                                              std::to_string(out[first]));
+            }
           }};
 }
 
@@ -682,6 +719,21 @@ std::vector<Case> dense_cases() {
     r.position = i * 100;
     requests.push_back(r);
   }
+  // What the table above leaves out: k from 1 to past the vocabulary and about the number that is
+  // listed, p near 0 and 1, temperatures at the ends.
+  std::vector<Request> edges;
+  for (int k : {0, 1, 3, 1024, 1025, 50000, 150000, 200000})
+    for (float p : {0.0f, 1e-7f, 0.3f, 0.99999994f, 1.0f}) {
+      Request r;
+      const float temperatures[] = {0.75f, 1e-30f, 1, 1e30f, INFINITY};
+      r.temperature = temperatures[edges.size() % 7 < 5 ? edges.size() % 7 : 0];
+      r.top_k = k;
+      r.top_p = p;
+      r.min_p = edges.size() % 4 == 3 ? 0.1f : 0;
+      r.seed = 0xfedcba987654321ull * (edges.size() + 1);
+      r.position = int(edges.size());
+      edges.push_back(r);
+    }
   cases.push_back(sample_case(true, 32000, 0, Shape::normal, false, requests));
   cases.push_back(sample_case(false, 151936, 3, Shape::masked, false, requests));
   cases.push_back(sample_case(false, 32000, 0, Shape::broken, false, requests));
@@ -697,6 +749,16 @@ std::vector<Case> dense_cases() {
   cases.push_back(sample_case(true, 32000, 0, Shape::hopeless, true, requests));
   cases.push_back(sample_case(true, 128256, 0, Shape::minute, true, requests));
   cases.push_back(sample_case(false, 128256, 0, Shape::adjacent, true, requests));
+  cases.push_back(sample_case(false, 128256, 0, Shape::flat, true, requests));
+  cases.push_back(sample_case(false, 32000, 0, Shape::tight, true, requests));
+  cases.push_back(sample_case(false, 128256, 0, Shape::normal, true, edges));
+  cases.push_back(sample_case(false, 128256, 0, Shape::steps, true, edges));
+  cases.push_back(sample_case(false, 32000, 1, Shape::flat, true, edges));
+  cases.push_back(sample_case(true, 4096, 0, Shape::tight, true, edges));
+  cases.push_back(sample_case(false, 5003, 1, Shape::masked, true, edges));
+  cases.push_back(sample_case(false, 32000, 0, Shape::few, true, edges));
+  cases.push_back(sample_case(false, 32000, 0, Shape::lone, true, edges));
+  cases.push_back(sample_case(false, 4096, 0, Shape::far, true, edges));
   cases.push_back(distribution_case());
   return cases;
 }
