@@ -57,7 +57,7 @@ M1K_ENTRY void m1k_cpu_router(float *weights, int *experts, const float *logits,
       for (int g = 0; g < groups; ++g)
         if (group[g] != taken)
           for (int i = g * size; i < (g + 1) * size; ++i)
-            choice[i] = 0.0f;
+            choice[i] = taken;
     }
     float *outWeights = weights + t * weights_stride;
     int *outExperts = experts + t * experts_stride;

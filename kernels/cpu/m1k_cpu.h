@@ -151,8 +151,8 @@ void m1k_cpu_kv_write(void *out, const void *q, const void *k, const void *v, co
 
 // Of each row of logits [T, count]: scores are its softmax, or sigmoid; the `chosen` experts of
 // largest score + correction, the smaller index among equals, and their scores, divided by (their
-// sum + 1e-20) if `normalize`, times scale. With groups > 1, score + correction counts as 0 in all
-// but the kept_groups groups of count / groups >= 2 experts whose two largest have the largest sum.
+// sum + 1e-20) if `normalize`, times scale. With groups > 1, experts are out in all but the
+// kept_groups groups of count / groups >= 2 experts whose two largest have the largest sum.
 // Rows that hold a NaN have valid experts and weights of no meaning. correction: [count] or null. A
 // group owns rows [begin, end). Stack: 8 * count + 4 * groups bytes.
 void m1k_cpu_router(float *weights, int *experts, const float *logits, const float *correction,

@@ -106,7 +106,7 @@ M1K_DEVICE void router(const float *logits, const float *correction, float *weig
     }
     for (int i = lane; i < kCount; i += 32)
       if (group[i / kSize] != taken)
-        choice[i] = 0.0f;
+        choice[i] = taken;
     __syncwarp();
   }
   float total = 0.0f;

@@ -249,8 +249,8 @@ Description describe(const KvWrite &facts, const std::string &symbol, const Tuni
 /// m1.router: the experts of each row of logits f32 [rows, experts], and their weights. Scores are
 /// the row's softmax, or sigmoids; chosen are the largest score + correction, the smaller index
 /// among equals; weights are the scores of those, divided by (their sum + 1e-20) if `normalize`,
-/// times scale. With groups, score + correction counts as 0 in all but the kept_groups groups whose
-/// two largest have the largest sum. Rows that hold a NaN name experts that exist, each once.
+/// times scale. With groups, experts are out in all but the kept_groups groups whose two largest
+/// score + correction have the largest sum. Rows that hold a NaN name experts that exist, each once.
 ///   logits, [correction] → weights f32, experts i32
 struct Router {
   int experts = 0, chosen = 0, groups = 1, kept_groups = 1;

@@ -332,10 +332,7 @@ static RotaryConfig readScaled(const ConfigSource &source, int64_t headDim, bool
     if (stated && whole && *stated != 1)
       fields->error("partial_rotary_factor")
           << "value " << Fields::text(*stated) << " changes the maths and is not supported";
-    if (stated && fraction && *stated != *fraction)
-      config.error("partial_rotary_factor")
-          << "differs from 'rope_parameters.partial_rotary_factor': " << Fields::text(*fraction)
-          << " and " << Fields::text(*stated);
+    // What the parameters say counts: classes write their default beside it.
     fraction = stated ? stated : fraction;
   }
 

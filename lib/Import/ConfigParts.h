@@ -62,7 +62,7 @@ struct ExpertsConfig {
 struct Mamba1Config {
   int64_t inner = 0, states = 16, rank = 0, convWidth = 4;
   bool convBias = true, bias = false;
-  /// Of the convolution and of the gate.
+  /// Of the convolution; the gate's is silu.
   mlir::m1::ScalarFormula activation = mlir::m1::scalars::silu;
   /// RMSNorm of dt, B and C between x_proj and what they are for.
   enum class Norms { none, weightless, weighted } norms = Norms::none;

@@ -135,6 +135,16 @@ constexpr Defaults table[] = {
       "decoder_sparse_step": 1, "moe_intermediate_size": 512,
       "shared_expert_intermediate_size": 512, "num_experts_per_tok": 10, "num_experts": 512,
       "norm_topk_prob": true})"},
+    // The class has no bound of positions; this one is the published models'.
+    {"recurrent_gemma", R"({
+      "vocab_size": 256000, "hidden_size": 2560, "intermediate_size": 7680,
+      "num_hidden_layers": 26, "num_attention_heads": 10,
+      "max_position_embeddings": 8192, "rms_norm_eps": 1e-6,
+      "hidden_activation": "gelu_pytorch_tanh",
+      "tie_word_embeddings": true, "bos_token_id": 2, "eos_token_id": 1,
+      "attention_bias": false, "attention_window_size": 2048,
+      "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "logits_soft_cap": 30.0,
+      "conv1d_width": 4, "block_types": ["recurrent", "recurrent", "attention"]})"},
     {"qwen3_5 qwen3_5_text", R"({
       "vocab_size": 248320, "hidden_size": 4096, "intermediate_size": 12288,
       "num_hidden_layers": 32, "num_attention_heads": 16, "num_key_value_heads": 4,

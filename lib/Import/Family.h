@@ -36,6 +36,8 @@ public:
   bool hasZeroCentredNorms() const { return zeroCentredNorms; }
   double getEmbeddingMultiplier() const { return embeddingMultiplier; }
   double getLogitsMultiplier() const { return logitsMultiplier; }
+  /// Of cap · tanh(logit / cap); 0: none.
+  double getLogitsCap() const { return logitsCap; }
 
   /// Sizes that config.json does not state, for messages.
   std::string assumedSizes;
@@ -43,7 +45,7 @@ public:
   bool assumesEnd = false;
 
 protected:
-  double eps = 0, embeddingMultiplier = 1, logitsMultiplier = 1;
+  double eps = 0, embeddingMultiplier = 1, logitsMultiplier = 1, logitsCap = 0;
   bool zeroCentredNorms = false;
   std::optional<RotaryConfig> rotary;
 };

@@ -173,12 +173,18 @@ Value Layer::attention(Value x, const AttentionConfig &config, const AttentionNa
   Value queries, gate;
   if (config.gated) {
     // Rows of q and of the gate take turns, head by head.
-    ModelBuilder::Sources rows;
+    ModelBuilder::Sources rows, biases;
     for (int64_t part : {0, 1})
-      for (int64_t head = 0; head < config.heads; ++head)
-        rows.push_back({tensor(names.q + ".weight"), {2 * q, d}, (2 * head + part) * width, width});
-    SmallVector<Value> parts =
-        model.split(model.linear(x, model.matrix(symbol("q_gate"), rows)), {q, q});
+      for (int64_t head = 0; head < config.heads; ++head) {
+        const int64_t first = (2 * head + part) * width;
+        rows.push_back({tensor(names.q + ".weight"), {2 * q, d}, first, width});
+        biases.push_back({tensor(names.q + ".bias"), {2 * q}, first, width});
+      }
+    Value weight = model.matrix(symbol("q_gate"), rows),
+          bias = config.bias
+                     ? model.weight(symbol("q_gate_bias"), {2 * q}, biases, /*matrix=*/false)
+                     : Value();
+    SmallVector<Value> parts = model.split(model.linear(x, weight, bias), {q, q});
     queries = parts[0];
     gate = parts[1];
   } else {
@@ -274,7 +280,7 @@ Value Layer::mamba1(Value x, const Mamba1Config &config, const Twine &moduleName
                                     rates(inner, states, module + ".A_log"), parts[1], parts[2],
                                     Value(), Value(), Value(), model.batch, state, false);
   y = SkipOp::create(builder, loc, y.getType(), y, x, vector("D", module + ".D", inner));
-  y = gate(config.activation, z, y);
+  y = siluMul(z, y);
   return project(y, "out_proj", module + ".out_proj", model.config.hiddenSize, config.bias);
 }
 

@@ -85,6 +85,10 @@ void ModelBuilder::buildFunction(StringRef name) {
   Value logits =
       LinearOp::create(builder, head.getLoc(), rows(config.vocabSize, f32), x, head, Value());
   logits = scale(logits, family.getLogitsMultiplier());
+  if (double cap = family.getLogitsCap())
+    logits = createMap(
+        builder, loc, "soft_cap", logits.getType(), logits,
+        [&](ImplicitLocOpBuilder &b, ValueRange v) { return scalars::softCap(b, v[0], cap); });
   IntegerAttr ids; // only where some are missing
   if (options.tokenizerIds && options.tokenizerIds < config.vocabSize)
     ids = builder.getI64IntegerAttr(options.tokenizerIds);

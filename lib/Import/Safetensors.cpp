@@ -1,5 +1,6 @@
 // Safetensors files, mapped: an 8-byte little-endian header length, a JSON header, then the
 // elements.
+#include "BlockDiagonal.h"
 #include "Fields.h"
 #include "Json.h"
 #include "base/foreign_file.h"
@@ -283,7 +284,10 @@ LogicalResult CheckpointData::open(StringRef directory, EmitError emitError) {
         return emitError() << files[tensor.file].path << ": two tensors are '" << tensor.name
                            << "' of the language model";
   }
-  return resolveQuantised(directory, emitError);
+  if (failed(resolveQuantised(directory, emitError)))
+    return failure();
+  expandBlockDiagonals(tensors);
+  return success();
 }
 
 LogicalResult CheckpointData::openFiles(StringRef directory, EmitError emitError) {

@@ -369,7 +369,8 @@ void route(const Rows &logits, const Rows *correction, const RouterShape &shape,
       }
       std::vector<int64_t> order = sorted(groupScore);
       for (int64_t i = shape.kept; i < shape.groups; ++i)
-        std::fill_n(choice.begin() + order[i] * size, size, 0.0);
+        std::fill_n(choice.begin() + order[i] * size, size,
+                    -std::numeric_limits<double>::infinity());
     }
     std::vector<int64_t> order = sorted(choice);
     double total = 0;

@@ -92,8 +92,8 @@ bool rgLru(const Rows &x, const Rows &inputGate, const Rows &recurrenceGate, con
            const ReferenceBatch &batch, Pool &pool, Rows &result);
 
 /// Experts of each row of logits [T, E], and their weights, both [T, chosen]: the largest s +
-/// correction (null: 0) with s the softmax or sigmoid. In groups that are not among the `kept` with
-/// the largest sums of their two largest, s + correction counts as 0.
+/// correction (null: 0) with s the softmax or sigmoid. Experts of groups that are not among the
+/// `kept` with the largest sums of their two largest are out.
 struct RouterShape {
   bool sigmoid, normalize;
   double scale;

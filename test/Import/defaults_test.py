@@ -69,16 +69,20 @@ FAMILIES = {
     "qwen3_moe plain": ({"use_sliding_window": False, "mlp_only_layers": []}, {"num_hidden_layers": 2, "num_experts": 16}),
     "qwen3_next": ({**DELTA, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 48, "num_key_value_heads": 2, "decoder_sparse_step": 1, "moe_intermediate_size": 512,
                     "shared_expert_intermediate_size": 512, "num_experts_per_tok": 10, "num_experts": 512, "norm_topk_prob": True}, {"num_hidden_layers": 4, "mlp_only_layers": [1, 2, 3], "num_experts": 16}),
+    "recurrent_gemma": ({"vocab_size": 256000, "hidden_size": 2560, "intermediate_size": 7680, "num_hidden_layers": 26, "num_attention_heads": 10, "rms_norm_eps": 1e-6,
+                         "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True, "bos_token_id": 2, "eos_token_id": 1, "attention_bias": False, "attention_window_size": 2048,
+                         "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "logits_soft_cap": 30.0, "conv1d_width": 4, "block_types": ["recurrent", "recurrent", "attention"]}, {}),
     "qwen3_5_text": ({**DELTA, "vocab_size": 248320, "intermediate_size": 12288, "num_key_value_heads": 4}, {}),
 }
 # A number of layers that keeps imports short, where more is no other test.
-FEW = {"bamba": 2, "falcon_h1": 1, "falcon_mamba": 1, "jamba": 5, "lfm2": 2, "llama": 1, "mamba": 1, "mamba2": 1, "ministral": 1, "mistral": 1, "nemotron_h": 4, "qwen2": 1, "qwen3": 1, "qwen3_5_text": 4}
+FEW = {"bamba": 2, "falcon_h1": 1, "falcon_mamba": 1, "jamba": 5, "lfm2": 2, "llama": 1, "mamba": 1, "mamba2": 1, "ministral": 1, "mistral": 1, "nemotron_h": 4, "qwen2": 1, "qwen3": 1, "qwen3_5_text": 4, "recurrent_gemma": 3}
 # What null means: the same as the value.
 NULLS = [
     ("bamba", "num_key_value_heads", 32), ("falcon_h1", "num_key_value_heads", 32), ("jamba", "num_key_value_heads", 32), ("mistral", "num_key_value_heads", 32),
     ("nemotron_h", "num_key_value_heads", 32), ("qwen2", "num_key_value_heads", 32), ("llama", "head_dim", 128), ("falcon_h1", "mlp_multipliers", [1, 1]),
     ("falcon_h1", "key_multiplier", 1), ("qwen3_moe", "mlp_only_layers", []), ("bamba", "attn_layer_indices", []), ("mamba", "use_bias", False), ("mamba", "use_conv_bias", False),
     ("granitemoehybrid", "position_embedding_type", "nope"), ("mistral", "eos_token_id", []), ("lfm2", "layer_types", ["conv", "full_attention"]),
+    ("recurrent_gemma", "num_key_value_heads", 10), ("recurrent_gemma", "lru_width", 2560),
 ]
 # Without a value there is no model.
 REFUSED = [("llama", "hidden_size"), ("llama", "rms_norm_eps"), ("mamba2", "n_groups"), ("jamba", "num_experts"), ("qwen3_next", "linear_num_value_heads")]

@@ -41,7 +41,8 @@ void route(const Router &p, const float *logits, const float *correction,
     }
     std::vector<int> groups = order(sums);
     for (int i = p.kept; i < p.groups; ++i)
-      std::fill_n(choice.begin() + groups[i] * size, size, 0.0);
+      std::fill_n(choice.begin() + groups[i] * size, size,
+                  -std::numeric_limits<double>::infinity());
   }
   experts = order(choice);
   experts.resize(p.chosen);
@@ -63,8 +64,9 @@ TEST(Experts, RouterAgreesWithItsFormula) {
     constexpr int rows = 37;
     Matrix logits =
         Matrix::filled(M1K_F32, rows, p.count, p.count + 3, [&] { return 2 * random.normal(); });
-    Matrix correction =
-        Matrix::filled(M1K_F32, 1, p.count, 0, [&] { return 0.3 * random.normal(); });
+    Matrix correction = Matrix::filled(M1K_F32, 1, p.count, 0, [&] {
+      return 0.3 * random.normal() - (p.groups > 1 ? 1 : 0); // no score wins by being none
+    });
     std::vector<float> weights(rows * p.chosen, NAN);
     std::vector<int> experts(rows * p.chosen, -1);
     for (auto [begin, end] : {std::pair<long, long>{0, 20}, {20, rows}})

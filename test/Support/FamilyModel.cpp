@@ -104,11 +104,12 @@ public:
         c.tensors.at(prefix + (backbone ? ".embeddings.weight" : ".embed_tokens.weight"));
     size_t d = table.shape[1];
     Row h(table.values.begin() + token * d, table.values.begin() + (token + 1) * d);
-    h = scaled(h, number("embedding_multiplier", 1));
+    h = scaled(h, type == "recurrent_gemma" ? roundTo(Stored::bf16, std::sqrt(double(d)))
+                                            : number("embedding_multiplier", 1));
     for (layer = 0; layer < memory.size(); ++layer)
       runLayer(h);
     const char *norms[] = {".norm.weight", ".norm_f.weight", ".final_layernorm.weight",
-                           ".embedding_norm.weight"};
+                           ".embedding_norm.weight", ".final_norm.weight"};
     for (const char *name : norms)
       if (c.tensors.count(prefix + name))
         h = rmsNorm(h, c.tensors.at(prefix + name).values, eps(), 1, centre());
@@ -116,6 +117,9 @@ public:
         c.tensors.count("lm_head.weight") ? &c.tensors.at("lm_head.weight") : &table;
     Row logits =
         scaled(multiply(*head, h), number("lm_head_multiplier", 1) / number("logits_scaling", 1));
+    if (double cap = number("logits_soft_cap", 0))
+      for (double &logit : logits)
+        logit = cap * std::tanh(logit / cap);
     ++position;
     return logits;
   }
@@ -134,8 +138,9 @@ private:
         return config[name];
     return 1e-6;
   }
-  bool isZeroCentred() const { return type.rfind("qwen3_5", 0) == 0 || type == "qwen3_next"; }
-  double centre() const { return isZeroCentred() ? 1 : 0; }
+  double centre() const {
+    return type.rfind("qwen3_5", 0) == 0 || type == "qwen3_next" || type == "recurrent_gemma";
+  }
   const Tensor *find(const std::string &name) const {
     auto at = c.tensors.find(prefix + ".layers." + std::to_string(layer) + "." + name);
     return at == c.tensors.end() ? nullptr : &at->second;
@@ -202,6 +207,13 @@ private:
                       times(linear("feed_forward.w3", x), linear("feed_forward.w1", x), silu));
       });
     }
+    if (type == "recurrent_gemma") {
+      branch(h, "temporal_pre_norm", [&](const Row &x) {
+        return find("temporal_block.conv_1d.weight") ? recurrent(x, "temporal_block.")
+                                                     : attention(x, "temporal_block.");
+      });
+      return branch(h, "channel_pre_norm", [&](const Row &x) { return gatedMlp(x, "mlp_block."); });
+    }
     branch(h, "input_layernorm", [&](const Row &x) {
       return find("linear_attn.A_log")     ? deltaNet(x)
              : find("mamba.x_proj.weight") ? mamba1(x, "mamba.")
@@ -233,12 +245,13 @@ private:
     });
   }
 
-  Activation act() const { return activation(config.value("hidden_act", "silu")); }
+  Activation act() const {
+    return activation(
+        config.value(type == "recurrent_gemma" ? "hidden_activation" : "hidden_act", "silu"));
+  }
   /// Of convolutions.
   Activation mixerAct() const {
-    return type == "nemotron_h" ? activation(config.value("mamba_hidden_act", "silu"))
-           : isZeroCentred()    ? silu
-                                : act();
+    return type == "nemotron_h" ? activation(config.value("mamba_hidden_act", "silu")) : act();
   }
   Row gatedMlp(const Row &x, const std::string &module) const {
     return linear(module + "down_proj",
@@ -329,7 +342,7 @@ private:
       std::vector<size_t> kept = best(sums, size("topk_group"));
       for (size_t e = 0; e < s.size(); ++e)
         if (std::find(kept.begin(), kept.end(), e / each) == kept.end())
-          choice[e] = 0;
+          choice[e] = -INFINITY;
     }
     std::vector<size_t> chosen = best(choice, size("num_experts_per_tok"));
     double sum = 1e-20;
@@ -387,7 +400,7 @@ private:
         state = std::exp(-delta * std::exp(A[i * n + j])) * state + delta * x[i] * B[j];
         y[i] += state * C[j];
       }
-      y[i] = (y[i] + D[i] * x[i]) * act()(z[i]);
+      y[i] = (y[i] + D[i] * x[i]) * silu(z[i]);
     }
     return linear(at + "out_proj", y);
   }
@@ -504,13 +517,37 @@ private:
                   times(rmsNorm(o, vector("linear_attn.norm.weight"), eps(), Hv), z, silu));
   }
 
+  /// The real-gated linear recurrent unit between a convolution and a gate.
+  Row recurrent(const Row &u, const std::string &at) {
+    Row y = linear(at + "linear_y", u),
+        x = convolve(linear(at + "linear_x", u), at + "conv_1d", false);
+    const Row lambda = vector(at + "rg_lru.recurrent_param");
+    // Of one block for each head, whose first dimension is that of x.
+    auto gate = [&](const std::string &name) {
+      const Tensor &w = *find(at + "rg_lru." + name + "_weight");
+      Row result = vector(at + "rg_lru." + name + "_bias");
+      size_t b = w.shape[1];
+      for (size_t i = 0; i < x.size(); ++i)
+        for (size_t j = 0; j < b; ++j)
+          result[i / b * b + j] += x[i] * w.values[i * b + j];
+      return result;
+    };
+    Row input = gate("input_gate"), forget = gate("recurrent_gate"), &h = memory[layer].state;
+    h.resize(x.size());
+    for (size_t i = 0; i < x.size(); ++i) {
+      double a = std::exp(-8 * sigmoid(forget[i]) * softplus(lambda[i]));
+      h[i] = a * h[i] + (position ? std::sqrt(1 - a * a) : 1) * sigmoid(input[i]) * x[i];
+    }
+    return linear(at + "linear_out", times(h, y, act()));
+  }
+
   // ---- attention
 
   double rotated() const {
     const Json rope = config.value("rope_parameters", Json::object());
     if (type == "bamba")
       return config.value("partial_rotary_factor", 0.5);
-    return rope.value("partial_rotary_factor", isZeroCentred() ? 0.25 : 1.0);
+    return rope.value("partial_rotary_factor", 1.0);
   }
   bool rotates() const {
     return type != "jamba" && type != "nemotron_h" &&
@@ -573,7 +610,9 @@ private:
     m.keys.push_back(k);
     m.values.push_back(v);
     double scale = number("attention_multiplier", 1 / std::sqrt(double(width)));
-    size_t window = type == "mistral" ? size_t(number("sliding_window", 1e9)) : m.keys.size(),
+    size_t window = type == "mistral"           ? size_t(number("sliding_window", 1e9))
+                    : type == "recurrent_gemma" ? size("attention_window_size")
+                                                : m.keys.size(),
            first = m.keys.size() - std::min(window, m.keys.size());
     Row y(H * width);
     for (size_t h = 0; h < H; ++h) {

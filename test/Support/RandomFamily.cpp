@@ -36,6 +36,8 @@ public:
       drawNemotron();
     else if (type == "lfm2")
       drawLfm2();
+    else if (type == "recurrent_gemma")
+      drawRecurrentGemma();
     else if (type == "qwen3_5" || type == "qwen3_5_text" || type == "qwen3_next")
       drawQwen35();
     else
@@ -229,6 +231,7 @@ private:
     prefix = "backbone";
     headDim = random.integer(2, 18);
     frame("backbone.embeddings", "backbone.norm_f", false);
+    config["tie_word_embeddings"] = random.chance(0.3); // comes to nothing beside a head
     Ssd s = drawSsd();
     bool bias = random.chance(0.3), mlpBias = random.chance(0.3);
     config.update({{"layer_norm_epsilon", 1e-5},
@@ -241,7 +244,7 @@ private:
                    {"conv_kernel", s.conv},
                    {"use_conv_bias", s.convBias},
                    {"use_bias", s.bias},
-                   {"attention_bias", bias},
+                   {"attention_bias", bias || random.chance(0.2)}, // nor without biases
                    {"mlp_bias", mlpBias},
                    {"intermediate_size", intermediate},
                    {"num_attention_heads", heads},
@@ -264,6 +267,7 @@ private:
                    {"routed_scaling_factor", random.pick({1.0, 2.5})}});
     if (latent)
       config["moe_latent_size"] = latent;
+    const double shift = random.pick({0.0, 1.0}); // perhaps below nothing
     std::string pattern;
     for (int64_t layer = 0; layer < layers; ++layer) {
       pattern += random.pick({'M', '-', '*', 'E'});
@@ -276,7 +280,7 @@ private:
       } else if (pattern.back() == 'E') {
         matrix(at + "gate", experts.count, hidden);
         add(at + "gate.e_score_correction_bias", {experts.count},
-            [&] { return random.normal(0.3); });
+            [&] { return random.normal(0.3) - shift; });
         if (latent) {
           matrix(at + "fc1_latent_proj", latent, hidden, mlpBias);
           matrix(at + "fc2_latent_proj", hidden, latent, mlpBias);
@@ -344,6 +348,53 @@ private:
     config["layer_types"] = types;
   }
 
+  void drawRecurrentGemma() {
+    headDim = 4 * random.integer(1, 4);
+    hidden = heads * headDim;
+    const int64_t block = random.integer(1, 9), width = heads * block, conv = random.integer(2, 5);
+    const bool bias = random.chance(0.3);
+    frame("model.embed_tokens", "model.final_norm", random.chance(0.7), true);
+    const Json types =
+        random.pick({Json::array({"recurrent", "recurrent", "attention"}),
+                     Json::array({"attention", "recurrent"}), Json::array({"recurrent"})});
+    config.update(
+        {{"hidden_size", hidden},
+         {"rms_norm_eps", 1e-6},
+         {"hidden_activation", activation("gelu_pytorch_tanh")},
+         {"intermediate_size", 2 * intermediate + 1},
+         {"num_attention_heads", heads},
+         {"num_key_value_heads", kvHeads},
+         {"attention_bias", bias},
+         {"attention_window_size", random.pick<int64_t>({3, 9, 100})},
+         {"lru_width", width},
+         {"conv1d_width", conv},
+         {"logits_soft_cap", random.pick({30.0, 3.0})},
+         {"block_types", types},
+         {"rope_parameters",
+          {{"rope_type", "default"}, {"rope_theta", 1e4}, {"partial_rotary_factor", 0.5}}}});
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      const std::string at = layerName(layer, "temporal_block.");
+      norm(layerName(layer, "temporal_pre_norm"), hidden, true);
+      norm(layerName(layer, "channel_pre_norm"), hidden, true);
+      gatedMlp(layerName(layer, "mlp_block."), true);
+      if (types[size_t(layer) % types.size()] == "attention") {
+        attention(at, "o_proj", bias);
+        add(at + "o_proj.bias", {hidden}, [&] { return random.normal(0.3); });
+        continue;
+      }
+      for (const char *name : {"linear_y", "linear_x"})
+        matrix(at + name, width, hidden, true);
+      convolution(at + "conv_1d", width, conv, true);
+      add(at + "rg_lru.recurrent_param", {width}, [&] { return random.uniform(-6.0, 0.5); });
+      for (const std::string gate : {"input_gate", "recurrent_gate"}) {
+        add(at + "rg_lru." + gate + "_weight", {heads, block, block},
+            [&] { return random.normal(1 / std::sqrt(double(block))); });
+        add(at + "rg_lru." + gate + "_bias", {heads, block}, [&] { return random.normal(0.3); });
+      }
+      matrix(at + "linear_out", hidden, width, true);
+    }
+  }
+
   void drawQwen35() {
     headDim = 8 * random.integer(1, 4);
     if (type == "qwen3_5")
@@ -351,21 +402,27 @@ private:
     frame(prefix + ".embed_tokens", prefix + ".norm", random.chance(0.5), true);
     int64_t Hk = random.integer(1, 3), Hv = Hk * random.integer(1, 3), Dk = random.integer(2, 20),
             Dv = random.integer(2, 20), width = random.integer(2, 5);
-    config.update(
-        {{"rms_norm_eps", 1e-6},
-         {"head_dim", headDim},
-         {"hidden_act", activation("silu")},
-         {"intermediate_size", intermediate},
-         {"num_attention_heads", heads},
-         {"num_key_value_heads", kvHeads},
-         {"linear_num_key_heads", Hk},
-         {"linear_num_value_heads", Hv},
-         {"linear_key_head_dim", Dk},
-         {"linear_value_head_dim", Dv},
-         {"linear_conv_kernel_dim", width},
-         {"full_attention_interval", 2},
-         {"rope_parameters",
-          {{"rope_type", "default"}, {"rope_theta", 1e4}, {"partial_rotary_factor", 0.25}}}});
+    config.update({{"rms_norm_eps", 1e-6},
+                   {"head_dim", headDim},
+                   {"hidden_act", activation("silu")},
+                   {"intermediate_size", intermediate},
+                   {"num_attention_heads", heads},
+                   {"num_key_value_heads", kvHeads},
+                   {"linear_num_key_heads", Hk},
+                   {"linear_num_value_heads", Hv},
+                   {"linear_key_head_dim", Dk},
+                   {"linear_value_head_dim", Dv},
+                   {"linear_conv_kernel_dim", width},
+                   {"full_attention_interval", 2},
+                   {"rope_parameters",
+                    {{"rope_type", "default"},
+                     {"rope_theta", 1e4},
+                     {"partial_rotary_factor", random.pick({0.25, 0.5})}}}});
+    // As transformers writes it, whatever the parameters say.
+    if (random.chance(0.5))
+      config["partial_rotary_factor"] = 0.25;
+    const bool bias = random.chance(0.3);
+    config["attention_bias"] = bias;
     bool next = type == "qwen3_next";
     Experts experts;
     std::vector<bool> sparse(layers);
@@ -384,7 +441,7 @@ private:
         gatedMlp(layerName(layer, "mlp."));
       }
       if (layer % 2) {
-        attention(layerName(layer, "self_attn."), "o_proj", false, true);
+        attention(layerName(layer, "self_attn."), "o_proj", bias, true);
         norm(layerName(layer, "self_attn.q_norm"), headDim, true);
         norm(layerName(layer, "self_attn.k_norm"), headDim, true);
         continue;
@@ -574,9 +631,9 @@ private:
 
 const std::vector<std::string> &familyNames() {
   static const std::vector<std::string> names = {
-      "bamba",   "falcon_h1",    "falcon_mamba", "granitemoehybrid", "jamba",      "lfm2",
-      "llama",   "mamba",        "mamba2",       "mistral",          "nemotron_h", "qwen3",
-      "qwen3_5", "qwen3_5_text", "qwen3_moe",    "qwen3_next"};
+      "bamba",   "falcon_h1",    "falcon_mamba", "granitemoehybrid", "jamba",          "lfm2",
+      "llama",   "mamba",        "mamba2",       "mistral",          "nemotron_h",     "qwen3",
+      "qwen3_5", "qwen3_5_text", "qwen3_moe",    "qwen3_next",       "recurrent_gemma"};
   return names;
 }
 

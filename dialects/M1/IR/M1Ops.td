@@ -574,8 +574,8 @@ def M1_RouterOp : M1_KernelOp<"router", [Pure, M1_RowsIndependent]> {
     (their sum + 1e-20), times `scale`. correction [E] is none or a bias of the choice alone.
 
     With `groups` > 1 the experts are that many neighbouring groups, of two or more: a group counts
-    as the sum of its two largest `s + correction`; in all but the `kept_groups` groups that count
-    most, `s + correction` is taken to be 0.
+    as the sum of its two largest `s + correction`; experts of all but the `kept_groups` groups that
+    count most are out.
 
     Example:
     ```mlir

@@ -10,15 +10,25 @@ struct Entry {
   std::unique_ptr<Family> (*create)(llvm::StringRef modelType);
 };
 const Entry families[] = {
-    {"bamba", createBamba},           {"falcon_h1", createFalconH1},
-    {"falcon_mamba", createMamba},    {"granitemoehybrid", createGraniteHybrid},
-    {"jamba", createJamba},           {"lfm2", createLfm2},
-    {"llama", createTransformer},     {"mamba", createMamba},
-    {"mamba2", createMamba},          {"ministral", createTransformer},
-    {"mistral", createTransformer},   {"nemotron_h", createNemotronH},
-    {"qwen2", createTransformer},     {"qwen3", createTransformer},
-    {"qwen3_5", createQwen35},        {"qwen3_5_text", createQwen35},
-    {"qwen3_moe", createTransformer}, {"qwen3_next", createQwen35},
+    {"bamba", createBamba},
+    {"falcon_h1", createFalconH1},
+    {"falcon_mamba", createMamba},
+    {"granitemoehybrid", createGraniteHybrid},
+    {"jamba", createJamba},
+    {"lfm2", createLfm2},
+    {"llama", createTransformer},
+    {"mamba", createMamba},
+    {"mamba2", createMamba},
+    {"ministral", createTransformer},
+    {"mistral", createTransformer},
+    {"nemotron_h", createNemotronH},
+    {"qwen2", createTransformer},
+    {"qwen3", createTransformer},
+    {"qwen3_5", createQwen35},
+    {"qwen3_5_text", createQwen35},
+    {"qwen3_moe", createTransformer},
+    {"qwen3_next", createQwen35},
+    {"recurrent_gemma", createRecurrentGemma},
 };
 
 } // namespace

@@ -25,7 +25,16 @@ public:
       if (std::optional<int64_t> other = config.integer("head_dim", 1, largestHead);
           other && *other != attention.headDim)
         config.error("head_dim") << "differs from 'attention_head_dim' " << attention.headDim;
-    attention.bias = attention.outputBias = config.flag("attention_bias");
+    // transformers 5.17 has no biases there whatever it says, its authors' code has: what is stored
+    // counts.
+    const bool hasBias = llvm::any_of(source.data.getTensors(), [](const SourceTensor &tensor) {
+      return llvm::StringRef(tensor.name).ends_with(".mixer.q_proj.bias");
+    });
+    attention.bias = attention.outputBias =
+        config.flag("attention_bias") && (hasBias || source.data.getTensors().empty());
+    // As the class, which never ties a head that is stored.
+    if (source.data.find("lm_head.weight"))
+      model.tied = false;
     intermediateSize = config.size("intermediate_size");
     mlpBias = config.flag("mlp_bias");
     activation = readActivation(config, "mlp_hidden_act");

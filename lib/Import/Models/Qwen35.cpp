@@ -22,13 +22,13 @@ public:
     eps = readEps(config);
     zeroCentredNorms = true;
     attention = readAttention(config, model.hiddenSize);
-    config.expectFlag("attention_bias", false);
+    attention.bias = attention.outputBias = config.flag("attention_bias");
     attention.qkNorm = attention.zeroCentredNorm = true;
     attention.gated = config.flag("attn_output_gate");
     // The three positions of text are one, so that sections of them say nothing.
     rotary = readRotary(source, attention.headDim, true, {"mrope_section", "mrope_interleaved"});
     intermediateSize = config.size("intermediate_size");
-    activation = readActivation(config); // that of the delta nets' convolution is silu
+    activation = readActivation(config);
 
     keyHeads = config.size("linear_num_key_heads", mostHeads);
     valueHeads = config.size("linear_num_value_heads", mostHeads);
@@ -121,7 +121,7 @@ private:
       b = layer.project(x, "b", "linear_attn.in_proj_b", valueHeads);
       a = layer.project(x, "a", "linear_attn.in_proj_a", valueHeads);
     }
-    qkv = layer.causalConv(qkv, {"linear_attn.conv1d", convWidth, false});
+    qkv = layer.causalConv(qkv, {"linear_attn.conv1d", convWidth, false, activation});
     SmallVector<Value> parts = model.split(qkv, {keys, keys, values});
     Value state =
         model.state(layer.symbol("delta_state"),

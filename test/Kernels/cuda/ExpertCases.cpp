@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <set>
 
@@ -87,7 +88,8 @@ Case router_case(bool smoke, Router f, int rows, Logits shape = Logits::normal) 
             }
             std::vector<int> groups = order(sums);
             for (int i = f.kept_groups; i < f.groups; ++i)
-              std::fill_n(choice.begin() + groups[i] * size, size, 0.0);
+              std::fill_n(choice.begin() + groups[i] * size, size,
+                          -std::numeric_limits<double>::infinity());
           }
           std::vector<int> best = order(choice);
           double sum = 0;
