@@ -240,6 +240,39 @@ class Tools(unittest.TestCase):
             self.assertTrue(result.stderr.startswith(tool + ": error: "), result.stderr)
             self.assertIn("--no-such-flag", result.stderr)
 
+    def test_empty_values(self):
+        """The value of a variable of the shell that is not set does not pass for a flag that was not given; of texts it is one."""
+        ids = self.ids("1")
+        for flag in "--require-digest", "--trust", "--allow-external", "--dump-logits", "--trace", "--tuning", "--stop-token", "--threads", "--prompt-file":
+            result = self.run_tool(self.art, "--input-ids", ids, "--max-new-tokens", "1", flag, "")
+            self.assertEqual(result.returncode, 2, result)
+            self.assertRegex(result.stderr, rf"^m1-run: error: {flag}: ")
+        for tool, flag in ("m1-bench", "--json"), ("m1-bench", "--batch"), ("m1-eval", "--out"), ("m1-serve", "--config"), ("m1-serve", "--require-digest"):
+            result = call(os.path.join(BIN, tool), self.art, flag, "")
+            self.assertEqual(result.returncode, 2, result)
+            self.assertIn(f"error: {flag}: ", result.stderr)
+        for tool in "m1-run", "m1-dump", "m1-sign":
+            self.assertIn("artifact: expected OUT.m1a, got an empty value", call(os.path.join(BIN, tool), "").stderr)
+
+    def test_messages_are_for_a_terminal(self):
+        """What a message quotes of flags, names and files gives a terminal no orders, is UTF-8 and not endless."""
+        ids = self.ids("1")
+        for flags in (["--threads", "VALUE"], ["--device", "VALUE"], ["VALUE"], ["--VALUE"], ["--require-digest", "VALUE"], ["--trust", "VALUE"],
+                      ["--logit-bias", "VALUE"], ["--dump-logits", "VALUE/x"], ["--prompt-file", "VALUE"]):
+            for value in b"\x1b[31m\r", b"\xff\xfe", b"A" * 100000:
+                arguments = [os.fsencode(flag).replace(b"VALUE", value) for flag in flags]
+                result = subprocess.run([os.path.join(BIN, "m1-run"), self.art, "--input-ids", ids, *arguments], capture_output=True)
+                self.assertIn(result.returncode, (1, 2), arguments)
+                self.assertNotRegex(result.stderr.decode(), r"[\x00-\x08\x0b-\x1f\x7f]")
+                self.assertLess(len(result.stderr), 9000)
+
+    def test_numbers_do_not_wrap(self):
+        """A token id of a bias is one that there is, not the rest of its division by 2^32."""
+        for bias in "4294967297=1", "1=1e400", "1=nan", "1=", "=1", "1=1x", "1 =1":
+            result = self.run_tool(self.art, "--input-ids", self.ids("1"), "--logit-bias", bias)
+            self.assertEqual(result.returncode, 2, result)
+            self.assertIn("--logit-bias: expected ID=VALUE", result.stderr)
+
     def test_written_files_follow_the_umask(self):
         """What is written can be read by whom the umask lets read."""
         ids = self.ids("1 2")

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Output is the old state or the new one, whatever fails: output_faults_test.py BIN_DIR GOLDENS_DIR FAULT_LIBRARY.
 
+And no thread more than there is ends a program by a signal.
+
 Every call with which a program opens, writes, synchronises, renames or closes its output fails in turn, or ends the program there (SIGKILL, and
 SIGTERM, after which no temporary may be left). Afterwards the old model runs, or the new one does."""
 import os
@@ -11,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import unittest
+
+import text_model
 
 BIN, GOLDENS, FAULT = (os.path.abspath(argument) for argument in sys.argv[1:4])
 
@@ -150,6 +154,45 @@ class Faults(unittest.TestCase):
         result = run("bash", "-c", 'ulimit -f 1; echo "module {}" | "$@"', "bash", *ir)
         self.assertEqual(result.returncode, 1, result)
         self.assertIn("File too large", result.stderr)
+
+    def test_threads(self):
+        """Where the system has no more threads, programs do with fewer, or end with a message; whichever thread is the first that there is not."""
+        artifact, mark, data = (os.path.join(self.root, name) for name in ("model.m1a", "mark", "data.jsonl"))
+        text_model.write(os.path.join(self.root, "text"))
+        self.assertEqual(run(os.path.join(BIN, "m1-compile"), os.path.join(self.root, "text"), "-o", artifact).returncode, 0)
+        with open(data, "w") as file:
+            file.write('{"problem": "1+1", "answer": "2"}\n')
+        few = ["--max-new-tokens", "2", "--threads", "2"]
+        ends = {}
+        for name, *command in [
+                ["m1-run", artifact, "--prompt", "a", "--samples", "2", "--device", "cpu,cpu", *few], ["m1-serve", artifact, "--port", "0", "--threads", "2"],
+                ["m1-eval", artifact, "--dataset", data, "--out", os.path.join(self.root, "eval"), "--device", "cpu,cpu", *few],
+                ["m1-bench", artifact, "--batch", "1", "--context", "8", "--repeat", "1", "--threads", "2"]]:
+            for at in range(1, 100):
+                environment = dict(os.environ, LD_PRELOAD=FAULT, M1_FAULT_THREAD=str(at), M1_FAULT_MARK=mark)
+                process = subprocess.Popen([os.path.join(BIN, name), *command], env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                           stderr=subprocess.PIPE, text=True)
+                if name == "m1-serve" and process.stdout.readline():
+                    process.terminate()
+                _, errors = process.communicate(timeout=60)
+                case = f"{name} without thread {at}: {process.returncode} {errors}"
+                self.assertIn(process.returncode, (0, 1), case)
+                self.assertEqual(errors.count("error: "), process.returncode, case)
+                if process.returncode == 1:
+                    ends.setdefault(name, set()).add(re.search("error: (.*)", errors)[1])
+                if "to measure memory" in errors:  # m1-bench goes on for long, with more of the same
+                    break
+                if not os.path.exists(mark):
+                    self.assertGreater(at, 3, case)
+                    break
+                os.remove(mark)
+            if os.path.exists(mark):
+                os.remove(mark)
+        said = {name: " ".join(messages) for name, messages in ends.items()}
+        self.assertIn("cannot start a thread for each of 2 devices", said["m1-run"] + said["m1-eval"])
+        self.assertIn("cannot start a thread that sends answers", said["m1-serve"])
+        self.assertIn("cannot start a thread that takes connections", said["m1-serve"])
+        self.assertIn("threads to measure memory", said["m1-bench"])
 
     def test_permissions_and_links(self):
         """What is written has the permissions that the umask leaves; a link stays a link."""

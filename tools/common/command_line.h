@@ -3,6 +3,7 @@
 #ifndef M1_TOOLS_COMMON_COMMAND_LINE_H
 #define M1_TOOLS_COMMON_COMMAND_LINE_H
 
+#include "printable.h"
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
@@ -79,15 +80,28 @@ constexpr int usageExitCode = 2;
 /// Prints "NAME: error: message" and where the options are listed; returns usageExitCode.
 inline int usageError(const std::string &tool, const std::string &message) {
   std::fflush(stdout);
-  std::fprintf(stderr, "%s: error: %s\n(%s --help lists the options)\n", tool.c_str(),
-               message.c_str(), tool.c_str());
+  say(tool, "error", message);
+  std::fprintf(stderr, "(%s --help lists the options)\n", tool.c_str());
   return usageExitCode;
+}
+
+/// An empty value, such as that of a variable of the shell which is not set, must not pass for an
+/// option that was not given: no option but those of texts takes one.
+inline void refuseEmptyValues(CLI::App &app) {
+  for (CLI::Option *option : app.get_options()) {
+    const std::string type = option->get_type_name();
+    if (option->get_items_expected_max() > 0 && type != "TEXT")
+      option->check([type](const std::string &value) {
+        return value.empty() ? "expected " + type + ", got an empty value" : std::string();
+      });
+  }
 }
 
 /// Parses the command line. False when the program ends here, with *exitCode: 0 after --help and
 /// --version, which are printed, otherwise usageError().
 inline bool parseCommandLine(CLI::App &app, int argc, char **argv, int *exitCode) {
   try {
+    refuseEmptyValues(app);
     app.parse(argc, argv);
     return true;
   } catch (const CLI::ParseError &problem) {

@@ -35,7 +35,9 @@ Status EnginePool::create(const std::vector<Model *> &models, const PoolOptions 
     pool->workers.push_back(std::move(worker));
   }
   for (auto &worker : pool->workers)
-    worker->thread = std::thread([pool = pool.get(), w = worker.get()] { pool->run(*w); });
+    if (!worker->thread.start([pool = pool.get(), w = worker.get()] { pool->run(*w); }))
+      return error(StatusCode::ioError, "cannot start a thread for each of %zu devices",
+                   pool->workers.size());
   *out = std::move(pool);
   return {};
 }
@@ -47,8 +49,7 @@ EnginePool::~EnginePool() {
     changed.notify_all();
   }
   for (auto &worker : workers)
-    if (worker->thread.joinable())
-      worker->thread.join();
+    worker->thread.join();
 }
 
 Status EnginePool::check(const Request &request) const {

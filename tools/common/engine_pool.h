@@ -7,6 +7,7 @@
 #ifndef M1_TOOLS_COMMON_ENGINE_POOL_H
 #define M1_TOOLS_COMMON_ENGINE_POOL_H
 
+#include "base/joining_threads.h"
 #include "device_engine.h"
 #include "model/model.h"
 #include <algorithm>
@@ -14,7 +15,6 @@
 #include <deque>
 #include <map>
 #include <mutex>
-#include <thread>
 
 namespace m1tool {
 
@@ -96,7 +96,7 @@ private:
     uint32_t used = 0;              // places of its parts
     Load load;
     std::deque<uint64_t> beginnings; // of the prompts it took last
-    std::thread thread;
+    m1rt::JoiningThreads thread;     // one, which the pool joins
   };
 
   EnginePool() = default;

@@ -2,6 +2,7 @@
 #include "base/json_value.h"
 #include "command_line.h"
 #include "input.h"
+#include <charconv>
 #include <cmath>
 
 using namespace m1rt;
@@ -19,9 +20,12 @@ static std::string isTemplateArg(const std::string &text) {
 
 /// ID=VALUE.
 static bool parseBias(const std::string &text, TokenBias *out) {
-  int used = 0;
-  return std::sscanf(text.c_str(), "%d=%f%n", &out->token, &out->bias, &used) == 2 &&
-         size_t(used) == text.size() && !std::isnan(out->bias) && out->bias != HUGE_VALF;
+  const char *end = text.data() + text.size();
+  const auto [equals, token] = std::from_chars(text.data(), end, out->token);
+  if (token != std::errc() || equals == end || *equals != '=')
+    return false;
+  const auto [rest, bias] = std::from_chars(equals + 1, end, out->bias);
+  return bias == std::errc() && rest == end && !std::isnan(out->bias) && out->bias != HUGE_VALF;
 }
 
 static std::string isBias(const std::string &text) {

@@ -19,8 +19,12 @@ Status readFile(const std::string &path, std::string *out) {
   out->clear();
   char part[1 << 16];
   size_t size = 0;
-  while (file && (size = std::fread(part, 1, sizeof part, file.get())) > 0)
+  while (file && (size = std::fread(part, 1, sizeof part, file.get())) > 0) {
     out->append(part, size);
+    if (out->size() > mostInput) // such as of a device that never ends
+      return error(StatusCode::invalidArgument, "%s: expected %zu MiB at most",
+                   inputName(path).c_str(), mostInput >> 20);
+  }
   if (!file || std::ferror(file.get())) // also of a directory, which opens
     return error(StatusCode::notFound, "%s: cannot read: %s", inputName(path).c_str(),
                  std::strerror(errno));

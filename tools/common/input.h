@@ -3,6 +3,7 @@
 #define M1_TOOLS_COMMON_INPUT_H
 
 #include "status.h"
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -11,6 +12,9 @@ namespace m1tool {
 
 /// The name of a path in messages: "standard input" for "-".
 std::string inputName(const std::string &path);
+
+/// Bytes of a file that readFile() takes.
+constexpr size_t mostInput = size_t(1) << 30;
 m1rt::Status readFile(const std::string &path, std::string *out);
 
 /// At least one id of [0, vocabulary), separated by blanks; the error names the first word that is

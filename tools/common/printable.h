@@ -1,4 +1,4 @@
-// Messages that quote files of strangers, for a terminal.
+// Messages, which quote what strangers wrote, for a terminal.
 #ifndef M1_TOOLS_COMMON_PRINTABLE_H
 #define M1_TOOLS_COMMON_PRINTABLE_H
 
@@ -55,6 +55,11 @@ inline std::string printable(std::string_view text) {
     i += length > 0 ? length : 1;
   }
   return out;
+}
+
+/// "NAME: KIND: message" on standard error, by which every tool says what went wrong.
+inline void say(const std::string &tool, const char *kind, std::string_view message) {
+  std::fprintf(stderr, "%s: %s: %s\n", tool.c_str(), kind, printable(message).c_str());
 }
 
 } // namespace m1tool

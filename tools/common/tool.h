@@ -4,6 +4,7 @@
 #define M1_TOOLS_COMMON_TOOL_H
 
 #include "base/output_file.h"
+#include "printable.h"
 #include "status.h"
 #include <cerrno>
 #include <cstdio>
@@ -17,7 +18,7 @@ namespace m1tool {
 /// Prints "NAME: error: message" and returns the exit code of a failed run.
 inline int fail(const char *tool, const m1rt::Status &status) {
   std::fflush(stdout);
-  std::fprintf(stderr, "%s: error: %s\n", tool, status.message().c_str());
+  say(tool, "error", status.message());
   return 1;
 }
 

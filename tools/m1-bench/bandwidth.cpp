@@ -1,4 +1,5 @@
 #include "bandwidth.h"
+#include "base/joining_threads.h"
 #include "cpu/host_limits.h"
 #include "measure.h"
 
@@ -8,7 +9,6 @@
 #include <cmath>
 #include <cstring>
 #include <sys/mman.h>
-#include <thread>
 #include <unistd.h>
 
 using namespace m1rt;
@@ -39,19 +39,25 @@ readWords(const uint64_t *words, uint64_t count) {
 }
 
 /// Seconds in which the threads together read the words `rounds` times.
-double readSeconds(const uint64_t *words, uint64_t count, uint32_t threads, uint64_t rounds) {
+Status readSeconds(const uint64_t *words, uint64_t count, uint32_t threads, uint64_t rounds,
+                   double *out) {
   std::atomic<uint64_t> sink{0};
-  std::vector<std::thread> workers;
+  JoiningThreads workers;
   const double began = now();
-  for (uint32_t t = 0; t < threads; ++t)
-    workers.emplace_back([&, t] {
+  for (uint32_t t = 0; t < threads; ++t) {
+    const bool started = workers.start([&, t] {
       const uint64_t first = count * t / threads, last = count * (t + 1) / threads;
       for (uint64_t round = 0; round < rounds; ++round)
         sink += readWords(words + first, last - first);
     });
-  for (std::thread &worker : workers)
-    worker.join();
-  return now() - began;
+    if (!started)
+      return error(StatusCode::ioError,
+                   "cannot start %u threads to measure memory: the system has no more than %u",
+                   threads, t);
+  }
+  workers.join();
+  *out = now() - began;
+  return {};
 }
 
 } // namespace
@@ -99,12 +105,15 @@ Status Bandwidth::readSpeed(uint64_t bytes, double *out) {
   if (!mapped)
     M1_TRY(mapFile());
   const uint64_t count = bytes / 8;
-  (void)readSeconds(mapped, count, threads, 1); // pages and caches
-  const double once = readSeconds(mapped, count, threads, 1);
-  const uint64_t rounds = uint64_t(std::clamp(std::ceil(measureSeconds / once), 1.0, 1e5));
-  for (int repeat = 0; repeat < repeats; ++repeat) // a floor is what nothing can be under: the best
-    *out = std::max(*out,
-                    double(bytes) * double(rounds) / readSeconds(mapped, count, threads, rounds));
+  double seconds = 0;
+  M1_TRY(readSeconds(mapped, count, threads, 1, &seconds)); // pages and caches
+  M1_TRY(readSeconds(mapped, count, threads, 1, &seconds));
+  const uint64_t rounds = uint64_t(std::clamp(std::ceil(measureSeconds / seconds), 1.0, 1e5));
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    M1_TRY(readSeconds(mapped, count, threads, rounds, &seconds));
+    // A floor is what nothing can be under: the best.
+    *out = std::max(*out, double(bytes) * double(rounds) / seconds);
+  }
   return {};
 }
 

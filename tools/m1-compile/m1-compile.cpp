@@ -85,7 +85,7 @@ bool run(const Arguments &arguments) {
   std::vector<std::pair<std::string, double>> times;
   auto say = [&](const char *kind, llvm::StringRef message) {
     progress.clear();
-    std::fprintf(stderr, "m1-compile: %s: %s\n", kind, m1tool::printable(message).c_str());
+    m1tool::say("m1-compile", kind, message);
   };
   m1c::CompileListener listener;
   listener.stageBegins = [&](llvm::StringRef stage) { progress.stage(stage); };

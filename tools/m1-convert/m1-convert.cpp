@@ -58,9 +58,9 @@ int main(int argc, char **argv) {
   mlir::MLIRContext context;
   context.getDiagEngine().registerHandler([&](mlir::Diagnostic &diagnostic) {
     progress.clear();
-    std::fprintf(stderr, "m1-convert: %s: %s\n",
-                 diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error ? "error" : "warning",
-                 m1tool::printable(diagnostic.str()).c_str());
+    m1tool::say("m1-convert",
+                diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error ? "error" : "warning",
+                diagnostic.str());
   });
   mlir::Location location = mlir::UnknownLoc::get(&context);
   mlir::LogicalResult result = m1c::convertCheckpoint(

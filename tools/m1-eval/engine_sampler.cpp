@@ -1,5 +1,6 @@
 #include "engine_sampler.h"
 #include "engines.h"
+#include "printable.h"
 #include "text/model_text.h"
 #include <map>
 #include <utility>
@@ -134,8 +135,8 @@ Status EngineSampler::work(std::vector<FinishedSample> *out) {
     if (!sample.result.ended())
       continue;
     if (!sample.result.error.empty())
-      std::fprintf(stderr, "m1-eval: warning: sample %u: %s\n", sample.sample,
-                   sample.result.error.c_str());
+      m1tool::say("m1-eval", "warning",
+                  "sample " + std::to_string(sample.sample) + ": " + sample.result.error);
     out->push_back(std::move(sample));
     if (--it->second.open == 0)
       jobs.erase(it);

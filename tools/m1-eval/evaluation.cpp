@@ -1,4 +1,5 @@
 #include "evaluation.h"
+#include "printable.h"
 #include "sampling.h"
 #include "vote/vote.h"
 #include <algorithm>
@@ -151,8 +152,7 @@ Status Evaluation::begin(Course &course) {
       course.jobs.push_back(id);
       continue;
     }
-    std::fprintf(stderr, "m1-eval: warning: problem %s: %s\n", course.problem->id.c_str(),
-                 status.message().c_str());
+    m1tool::say("m1-eval", "warning", "problem " + course.problem->id + ": " + status.message());
     for (uint32_t j = first; j < first + count; ++j) {
       FinishedSample refused;
       refused.sample = j;

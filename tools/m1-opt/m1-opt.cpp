@@ -8,6 +8,7 @@
 #include "m1c/Import.h"
 #include "m1c/M1ToPlan.h"
 #include "m1c/ReadableText.h"
+#include "printable.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllExtensions.h"
@@ -35,7 +36,7 @@ static llvm::cl::opt<bool>
 static LogicalResult optimize(StringRef input, StringRef output, DialectRegistry &registry,
                               const MlirOptMainConfig &config) {
   auto fail = [](const llvm::Twine &message) {
-    llvm::errs() << "m1-opt: error: " << message << "\n";
+    m1tool::say("m1-opt", "error", message.str());
     return failure();
   };
   std::string message;

@@ -6,6 +6,7 @@
 #include "input.h"
 #include "llvm_errors.h"
 #include "m1c/Import.h"
+#include "m1c/InputFile.h"
 #include "m1c/Reference.h"
 #include "safetensors_writer.h"
 
@@ -93,6 +94,7 @@ Status run(const Arguments &arguments) {
     M1_TRY(step("decode", {next}, &decode));
   }
   std::printf("\n");
+  M1_TRY(m1c::checkUnchanged(data));
   if (arguments.dumpLogits.empty())
     return Status();
   uint64_t width = static_cast<uint64_t>(vocabulary);

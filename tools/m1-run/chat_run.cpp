@@ -79,9 +79,7 @@ private:
   Status turn(const std::string &line);
   Status encode(std::vector<int32_t> *out);
   Status answer(Request request, std::string *out);
-  void complain(const std::string &message) const {
-    std::fprintf(stderr, "m1-run: error: %s\n", message.c_str());
-  }
+  void complain(const std::string &message) const { say("m1-run", "error", message); }
 
   Model &model;
   const Arguments &arguments;

@@ -13,7 +13,12 @@ Delivery::Delivery(const DeliveryLimits &limits, Cancel cancel, Ended ended)
   event.events = EPOLLIN;
   event.data.fd = waker;
   ::epoll_ctl(poller, EPOLL_CTL_ADD, waker, &event);
-  thread = std::thread([this] { run(); });
+}
+
+m1rt::Status Delivery::start() {
+  if (poller < 0 || waker < 0 || !thread.start([this] { run(); }))
+    return m1rt::error(m1rt::StatusCode::ioError, "cannot start a thread that sends answers");
+  return {};
 }
 
 Delivery::~Delivery() {

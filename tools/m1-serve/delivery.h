@@ -4,10 +4,10 @@
 #ifndef M1_TOOLS_SERVE_DELIVERY_H
 #define M1_TOOLS_SERVE_DELIVERY_H
 
+#include "base/joining_threads.h"
 #include "engine_pool.h"
 #include "exchange.h"
 #include <memory>
-#include <thread>
 #include <unordered_map>
 
 namespace m1serve {
@@ -32,6 +32,9 @@ public:
   ~Delivery();
   Delivery(const Delivery &) = delete;
   Delivery &operator=(const Delivery &) = delete;
+
+  /// Its thread; what is told before waits for it.
+  m1rt::Status start();
 
   // From any thread; none of them waits.
   void post(std::vector<TicketEvent> events);
@@ -80,7 +83,7 @@ private:
   std::unordered_map<int, std::shared_ptr<Exchange>> bySocket;
   std::optional<ApiError> lost; // what new exchanges are told
   Exchange::Clock::time_point lookedAt = Exchange::Clock::now();
-  std::thread thread;
+  m1rt::JoiningThreads thread; // one
 };
 
 } // namespace m1serve

@@ -85,7 +85,7 @@ void HttpServer::serve() {
       break;
     const int socket = ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
     if (socket >= 0)
-      hand(socket);
+      take(socket);
     else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
@@ -94,6 +94,15 @@ void HttpServer::serve() {
   std::unique_lock<std::mutex> lock(mutex);
   arrived.notify_all();
   left.wait(lock, [&] { return threads == 0; });
+}
+
+/// Without memory for it, a connection ends at once.
+void HttpServer::take(int socket) {
+  try {
+    hand(socket);
+  } catch (const std::bad_alloc &) {
+    ::close(socket);
+  }
 }
 
 /// To a thread that waits, to a new one, or to nobody.
@@ -105,14 +114,15 @@ void HttpServer::hand(int socket) {
     return;
   }
   if (threads < maxConnections) {
+    accepted.push_back(socket);
     try {
       std::thread([this] { work(); }).detach();
       ++threads;
-      accepted.push_back(socket);
       return;
     } catch (const std::system_error &) {
-      // no more threads: refused like a connection too many
+    } catch (const std::bad_alloc &) {
     }
+    accepted.pop_back(); // no more threads: refused like a connection too many
   }
   lock.unlock();
   refuse(socket);
@@ -143,9 +153,18 @@ void HttpServer::work() {
       break;
     const int socket = accepted.front();
     accepted.pop_front();
-    busy.insert(socket);
+    // A connection for which there is no memory ends; others may go on.
+    try {
+      busy.insert(socket);
+    } catch (const std::bad_alloc &) {
+      ::close(socket);
+      continue;
+    }
     lock.unlock();
-    process_and_close_socket(socket);
+    try {
+      process_and_close_socket(socket);
+    } catch (const std::bad_alloc &) {
+    }
     lock.lock();
   }
   --threads;
@@ -167,6 +186,15 @@ static void writeRefusal(const ApiError &error, const httplib::Headers &headers,
 
 bool HttpServer::process_and_close_socket(socket_t socket) {
   Connection connection(socket, wake, limits);
+  struct Leaving { // before the connection closes the socket, whose number may then be another's
+    HttpServer &server;
+    int socket;
+    ~Leaving() {
+      Connection::current() = nullptr;
+      std::lock_guard<std::mutex> lock(server.mutex);
+      server.busy.erase(socket);
+    }
+  } leaving{*this, socket};
   Connection::current() = &connection;
   bool closed = false;
   for (size_t count = 1; !closed && connection.awaitRequest(); ++count) {
@@ -179,10 +207,7 @@ bool HttpServer::process_and_close_socket(socket_t socket) {
       refused(connection.fault()->status);
     writeRefusal(*connection.fault(), common, connection);
   }
-  Connection::current() = nullptr;
   connection.linger();
-  std::lock_guard<std::mutex> lock(mutex);
-  busy.erase(socket);
   return true;
 }
 

@@ -40,6 +40,7 @@ public:
 
 private:
   bool process_and_close_socket(socket_t socket) override;
+  void take(int socket);
   void hand(int socket);
   void work();
   void refuse(int socket);

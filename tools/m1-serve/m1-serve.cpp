@@ -149,6 +149,7 @@ Status run(Arguments &arguments) {
         sample ? pool->cancelSample(ticket, *sample) : pool->cancel(ticket);
       },
       [&](const Exchange &exchange, bool hungUp) { service.exchangeEnded(exchange, hungUp); });
+  M1_TRY(delivery.start());
   M1_TRY(EnginePool::create(
       m1tool::pointersTo(models), poolOptions,
       [side = text.get()] { return side->createDecoder(/*skipSpecial=*/true); },
@@ -162,6 +163,13 @@ Status run(Arguments &arguments) {
 
   service.addTo(server);
   M1_TRY(server.listen());
+  m1rt::JoiningThreads serving;
+  const bool serves = serving.start([&] {
+    server.serve();
+    signalTo(finished);
+  });
+  if (!serves)
+    return error(StatusCode::ioError, "cannot start a thread that takes connections");
   const std::string shown = host.find(':') == std::string::npos ? host : "[" + host + "]";
   std::printf("m1-serve: http://%s:%d\n", shown.c_str(), address.port);
   std::fflush(stdout);
@@ -172,10 +180,6 @@ Status run(Arguments &arguments) {
                     {"slots", options.slots},
                     {"context", pool->maxContext()}});
 
-  std::thread serving([&] {
-    server.serve();
-    signalTo(finished);
-  });
   bool draining = false, lost = false;
   while (true) {
     pollfd polled[3] = {

@@ -21,7 +21,7 @@ double secondsSince(std::chrono::steady_clock::time_point start) {
 }
 
 int fail(const std::string &message) {
-  std::cerr << "m1-tokenize: error: " << message << "\n";
+  m1tool::say("m1-tokenize", "error", message);
   return 1;
 }
 

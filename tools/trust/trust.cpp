@@ -83,11 +83,12 @@ template <typename Write> Status writeNew(const std::string &path, mode_t mode, 
   std::FILE *stream = descriptor < 0 ? nullptr : fdopen(descriptor, "w");
   if (!stream)
     return error(StatusCode::ioError, "%s: cannot create: %s", path.c_str(), std::strerror(errno));
-  const bool written = write(stream) == 1;
+  const bool written = write(stream) == 1 && std::fflush(stream) == 0 && fsync(descriptor) == 0;
+  const int problem = errno;
   if (std::fclose(stream) == 0 && written)
     return {};
   unlink(path.c_str());
-  return error(StatusCode::ioError, "%s: cannot write", path.c_str());
+  return error(StatusCode::ioError, "%s: cannot write: %s", path.c_str(), std::strerror(problem));
 }
 
 } // namespace

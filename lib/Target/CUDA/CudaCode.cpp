@@ -1,6 +1,7 @@
 #include "GeneratedKernels.h"
 #include "Ptx.h"
 #include "Toolchain.h"
+#include "base/joining_threads.h"
 #include "m1c/CudaTarget.h"
 #include "m1k_cuda.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -11,7 +12,6 @@
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include <atomic>
-#include <thread>
 
 using namespace mlir;
 
@@ -86,12 +86,12 @@ void compileAll(const cuda::Toolchain &toolchain, std::vector<Job> &jobs, String
       jobs[i].result = std::move(*compiled);
     }
   };
-  std::vector<std::thread> threads;
-  for (unsigned i = 1; i < std::min<size_t>(std::thread::hardware_concurrency(), jobs.size()); ++i)
-    threads.emplace_back(work);
+  // Where the system has no more threads, fewer do it.
+  const size_t helpers = std::min<size_t>(std::thread::hardware_concurrency(), jobs.size());
+  m1rt::JoiningThreads threads;
+  while (threads.size() + 1 < helpers && threads.start(work))
+    ;
   work();
-  for (std::thread &thread : threads)
-    thread.join();
 }
 
 llvm::Expected<cuda::Toolchain::Compiled> compileGenerated(const cuda::Toolchain &toolchain,

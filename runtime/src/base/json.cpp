@@ -49,6 +49,9 @@ public:
     for (char &c : error) // it quotes what was read, which may be no UTF-8
       if (static_cast<unsigned char>(c) >= 0x80)
         c = '?';
+    constexpr size_t most = 400, kept = 150; // and as long as the string or number was
+    if (error.size() > most)
+      error.replace(kept, error.size() - 2 * kept, " ... ");
     return false;
   }
 

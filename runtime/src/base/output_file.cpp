@@ -115,6 +115,22 @@ std::string directoryOf(const std::string &path) {
   return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
 }
 
+/// Where a path leads, also through links to what does not exist yet; 0 or an error.
+int followLinks(std::string *path) {
+  constexpr int mostLinks = 40; // as many as the system follows
+  char link[PATH_MAX];
+  for (int count = 0; count <= mostLinks; ++count) {
+    const ssize_t size = ::readlink(path->c_str(), link, sizeof link);
+    if (size < 0)
+      return 0;
+    if (size == ssize_t(sizeof link))
+      return ENAMETOOLONG;
+    const std::string target(link, size_t(size));
+    *path = target[0] == '/' ? target : directoryOf(*path) + "/" + target;
+  }
+  return ELOOP;
+}
+
 /// The names in a directory to the disk. File systems that cannot do that say EINVAL.
 int syncDirectory(const std::string &path) {
   int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -176,10 +192,10 @@ Status OutputFile::open(const std::string &target) {
     descriptor = S_ISDIR(info.st_mode) ? -1 : ::open(target.c_str(), O_WRONLY | O_CLOEXEC);
     return descriptor < 0 ? failure("write", S_ISDIR(info.st_mode) ? EISDIR : errno) : Status();
   }
-  if (char *resolved = ::realpath(target.c_str(), nullptr)) {
-    path = resolved;
-    std::free(resolved);
-  }
+  std::string file = target;
+  if (const int code = followLinks(&file))
+    return failure("write", code);
+  path = std::move(file);
   for (int attempt = 0; attempt < mostAttempts; ++attempt) {
     temporary = path + "." + randomSuffix() + ".tmp";
     // Remembered before it exists: a signal must find it.

@@ -1,9 +1,12 @@
 // A library to preload: the M1_FAULT_AT-th call (from 1) that touches a file under
 // M1_FAULT_DIRECTORY in order to write it fails, or ends the process, as M1_FAULT_HOW says: fail,
-// kill or terminate. Makes M1_FAULT_MARK when that happened.
+// kill or terminate. Makes M1_FAULT_MARK when that happened. M1_FAULT_THREAD: no thread can be
+// started from this one on (from 1); makes the mark, too.
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -14,7 +17,7 @@
 #include <unistd.h>
 
 static char watched[4096];
-static atomic_int calls;
+static atomic_int calls, threads;
 
 static int isWatched(const char *path) {
   const char *directory = getenv("M1_FAULT_DIRECTORY");
@@ -22,13 +25,17 @@ static int isWatched(const char *path) {
 }
 static int isWatchedFile(int fd) { return fd >= 0 && fd < (int)sizeof(watched) && watched[fd]; }
 
+static void mark(void) {
+  int made = (int)syscall(SYS_openat, AT_FDCWD, getenv("M1_FAULT_MARK"), O_CREAT | O_WRONLY, 0600);
+  syscall(SYS_close, made);
+}
+
 /// True when this call is to fail.
 static int strike(int error) {
   const char *at = getenv("M1_FAULT_AT"), *how = getenv("M1_FAULT_HOW");
   if (!at || !how || atomic_fetch_add(&calls, 1) + 1 != atoi(at))
     return 0;
-  int mark = (int)syscall(SYS_openat, AT_FDCWD, getenv("M1_FAULT_MARK"), O_CREAT | O_WRONLY, 0600);
-  syscall(SYS_close, mark);
+  mark();
   if (strcmp(how, "kill") == 0)
     raise(SIGKILL);
   if (strcmp(how, "terminate") == 0)
@@ -72,6 +79,17 @@ int openat(int directory, const char *path, int flags, ...) {
 int openat64(int directory, const char *path, int flags, ...) {
   MODE_ARGUMENT(flags);
   return openAny(directory, path, flags, mode);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*body)(void *),
+                   void *argument) {
+  int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) = NULL;
+  *(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
+  const char *from = getenv("M1_FAULT_THREAD");
+  if (!from || atomic_fetch_add(&threads, 1) + 1 < atoi(from))
+    return create(thread, attributes, body, argument);
+  mark();
+  return EAGAIN;
 }
 
 ssize_t write(int fd, const void *data, size_t size) {
