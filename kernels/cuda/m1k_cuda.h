@@ -250,7 +250,8 @@ Description describe(const KvWrite &facts, const std::string &symbol, const Tuni
 /// the row's softmax, or sigmoids; chosen are the largest score + correction, the smaller index
 /// among equals; weights are the scores of those, divided by (their sum + 1e-20) if `normalize`,
 /// times scale. With groups, experts are out in all but the kept_groups groups whose two largest
-/// score + correction have the largest sum. Rows that hold a NaN name experts that exist, each once.
+/// score + correction have the largest sum. Rows that hold a NaN name experts that exist, each
+/// once.
 ///   logits, [correction] → weights f32, experts i32
 struct Router {
   int experts = 0, chosen = 0, groups = 1, kept_groups = 1;
@@ -294,9 +295,9 @@ Description describe(const Combine &facts, const std::string &symbol, const Tuni
 /// its neighbours: out[m, n] = map(norm[m] · x[m, :] · w[n, :] (+ bias[n])) (+ residual[m, n]).
 ///   x, weight, [scale], [bias], [map_vector], [squares], [largest], [residual], [norm_weight]
 ///     → out, [normed], [squares_out], [largest_out]
-/// Weights of i8 stand for w[n, :] · scale[n]; with `group`, which those of i4x2 have, for w[n, k] ·
-/// scale[n, k / group] of scale_type [n][ceil(k / group)]; others have no scale. Of e4m3, from sm_89
-/// on, they stand for w[n, :] · scale[n] too, and x for its rows rounded as by QuantizeRows.
+/// Weights of i8 stand for w[n, :] · scale[n]; with `group`, which those of i4x2 have, for w[n, k]
+/// · scale[n, k / group] of scale_type [n][ceil(k / group)]; others have no scale. Of e4m3, from
+/// sm_89 on, they stand for w[n, :] · scale[n] too, and x for its rows rounded as by QuantizeRows.
 /// `map`: the body of a function in CUDA C++ of v0, and of v2 = map_vector[n / map_share] with a
 /// map_share > 0; empty: v0 itself. `gated`: w is [2·n, k], v0 = norm · x·w[0..n)ᵀ, and the map has
 /// v1 = norm · x·w[n..2n)ᵀ too, and is silu(v0) · v1 if empty; with neither bias nor residual nor a

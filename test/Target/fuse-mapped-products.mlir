@@ -80,7 +80,8 @@ func.func @decode(%tokens: tensor<?xi32>, %batch: !m1.batch) -> (tensor<?x96xf32
     m1.yield %p : f32
   }
   %y5 = m1.linear %y4, %ww : (tensor<?x32xbf16>, tensor<64x32xbf16>) -> tensor<?x64xbf16>
-  %h2 = m1.map %h1, %y5 {label = "add"} : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32> {
+  %h2 = m1.map %h1, %y5 {label = "add"}
+    : (tensor<?x64xf32>, tensor<?x64xbf16>) -> tensor<?x64xf32> {
   ^bb0(%a: f32, %b: f32):
     %k = arith.constant 0.5 : f32
     %x = arith.mulf %b, %k : f32
