@@ -284,10 +284,17 @@ bool Compilation::parseModel() {
     return false;
   if (options.emit != Emit::artifact)
     return save("1-m1.mlir");
-  if (!options.checkpoint.empty())
+  if (!options.checkpoint.empty()) {
+    const int64_t vocabulary = m1::getModel(*module) ? m1::getModel(*module).getVocabSize() : 0;
+    if (vocabulary && tokenizer.ids > vocabulary)
+      return fail(llvm::createStringError(options.checkpoint + ": the tokenizer has " +
+                                          Twine(tokenizer.ids) + " ids, more than vocab_size " +
+                                          Twine(vocabulary) + " of " + options.model +
+                                          ": it is another model's"));
     return succeeded(data.open(options.checkpoint,
                                [&] { return emitError(UnknownLoc::get(&context)); })) &&
            save("1-m1.mlir");
+  }
   if (options.weights != WeightStorage::dummy)
     return fail(llvm::createStringError(
         options.model + ": its weights are in no file; give --checkpoint DIR or --weights "

@@ -466,7 +466,7 @@ class Quantised(unittest.TestCase):
         for model in ("plain", "quantised"):
             result = run("m1-convert", self.path(model), "-o", self.path("m1-" + model), "--attention-layers", "1", "--overwrite")
             self.assertEqual(result.returncode, 0, result.stderr)
-        self.assertIn("quantised by gptq, int4 in groups of 16; the weights are written as the values that these stand for", result.stderr)
+        self.assertIn("quantised by gptq: 14 matrices of int4 in groups of 16; the weights are written as the values that these stand for", result.stderr)
         self.assertTrue(read(os.path.join(self.path("m1-plain"), "model.safetensors")) == read(os.path.join(self.path("m1-quantised"), "model.safetensors")))
         with open(os.path.join(self.path("m1-quantised"), "config.json")) as file:
             self.assertNotIn("quantization_config", json.load(file))

@@ -176,6 +176,13 @@ class Files(unittest.TestCase):
         os.remove(self.artifact)
         self.edit("tokenizer.json", words(513))
         self.refuses("the tokenizer has 513 ids, more than vocab_size 512 of config.json: it is another model's")
+        # The same beside a module.
+        module = os.path.join(self.directory.name, "module.mlir")
+        self.edit("tokenizer.json", words(512))
+        self.assertEqual(run("m1-compile", self.model, "--emit", "m1", "-o", module).returncode, 0)
+        self.edit("tokenizer.json", words(513))
+        result = run("m1-compile", module, "--checkpoint", self.model, "-o", self.artifact)
+        self.assertIn(f"error: {self.model}: the tokenizer has 513 ids, more than vocab_size 512 of {module}: it is another model's", result.stderr)
         self.edit("tokenizer_config.json", lambda config: config.update(eos_token="v512"))
         self.refuses("tokenizer_config.json: field 'eos_token': the end token has id 512, vocab_size of config.json is 512")
 
