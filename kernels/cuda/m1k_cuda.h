@@ -294,9 +294,9 @@ Description describe(const Combine &facts, const std::string &symbol, const Tuni
 /// its neighbours: out[m, n] = norm[m] · x[m, :] · w[n, :] (+ bias[n]) (+ residual[m, n]).
 ///   x, weight, [scale], [bias], [squares], [largest], [residual], [norm_weight]
 ///     → out, [normed], [squares_out], [largest_out]
-/// Weights of i8 stand for w[n, :] · scale[n]; with `group`, which those of i4x2 have, for w[n, k] ·
-/// scale[n, k / group] of scale_type [n][ceil(k / group)]; others have no scale. Of e4m3, from sm_89
-/// on, they stand for w[n, :] · scale[n] too, and x for its rows rounded as by QuantizeRows.
+/// Weights of i8 stand for w[n, :] · scale[n]; with `group`, which those of i4x2 have, for w[n, k]
+/// · scale[n, k / group] of scale_type [n][ceil(k / group)]; others have no scale. Of e4m3, from
+/// sm_89 on, they stand for w[n, :] · scale[n] too, and x for its rows rounded as by QuantizeRows.
 /// `gated`: w is [2·n, k], out = silu(norm · x·w[0..n)ᵀ) · (norm · x·w[n..2n)ᵀ), with neither bias
 /// nor residual nor a norm after it.
 /// An RMS norm of n columns between two linears is split between them. With `leaves_norm` the first
