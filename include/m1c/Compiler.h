@@ -23,9 +23,8 @@ struct CompileOptions {
   std::string activationType = "bf16"; // f32, bf16
   std::string stateType = "f32";       // f32, bf16, f16
   std::string kvType;                  // f32, bf16, int8, fp8; empty: that of the activations
-  // int8[:32|64|128], fp8, int4[:32|64|128]; stored: linears keep integers of the checkpoint in
-  // groups; none: weights are bf16, or f32; empty: stored where the checkpoint holds such and all
-  // targets gain (Target::keepsStoredGroups), else none
+  // int8[:32|64|128], fp8, int4[:32|64|128], stored: linears keep integers of the checkpoint in
+  // groups; empty: weights are bf16, or f32
   std::string quantize;
   std::string quantizeKeep; // a regular expression of names of weights that keep theirs
   std::string calibrate;    // a file of prompts for the scales of int4; empty: none

@@ -27,9 +27,6 @@ public:
   /// Puts what this target was created from on `plan`, and what the loader must know.
   virtual void describe(mlir::plan::TargetOp plan) const = 0;
   virtual KernelSelector &selector() = 0;
-  /// Whether weights that the checkpoint holds as integers in groups stay so unasked, because
-  /// products of bf16 rows with them take no longer than with bf16, whatever the number of rows.
-  virtual bool keepsStoredGroups() const { return false; }
   /// An operation, inserted by `builder`, that holds the bodies of the kernels of `plan` that the
   /// compiler writes itself; null when there are none. Fails with an error on a kernel.
   virtual mlir::FailureOr<mlir::Operation *> generateKernels(mlir::plan::TargetOp plan,

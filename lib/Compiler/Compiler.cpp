@@ -186,8 +186,6 @@ private:
   CheckpointData data;
   OwningOpRef<ModuleOp> module;
   std::string targetList; // with the --cpu
-  /// What becomes of weights of linears: options.quantize, "stored" also unasked; empty: nothing.
-  std::string format;
   std::vector<ArtifactTarget> artifactTargets;
   CodeRequest request;
   m1rt::PreparedTokenizer tokenizer; // of the checkpoint
@@ -213,13 +211,6 @@ bool Compilation::checkOptions() {
   auto targets = createTargets(targetList);
   if (!targets)
     return fail(targets.takeError());
-  if (!options.quantize.empty())
-    format = options.quantize == "none" ? "" : options.quantize;
-  else if (options.activationType == "bf16" && options.passPipeline.empty() &&
-           llvm::all_of(*targets, [](const std::unique_ptr<Target> &target) {
-             return target->keepsStoredGroups();
-           }))
-    format = "stored";
   if (std::string error;
       !options.quantizeKeep.empty() && !llvm::Regex(options.quantizeKeep).isValid(error))
     return fail(llvm::createStringError("--quantize-keep '" + options.quantizeKeep +
@@ -345,7 +336,7 @@ bool Compilation::importModel() {
   import.stateType = elementType(options.stateType);
   import.kvType = elementType(options.kvType.empty() ? options.activationType : options.kvType);
   import.dummy = options.weights == WeightStorage::dummy;
-  import.keepsGroups = format == "stored";
+  import.keepsGroups = options.quantize == "stored";
   import.maxPositions = options.maxContext;
   import.tokenizerIds = tokenizer.ids;
   import.endToken = tokenizer.eosId;
@@ -365,15 +356,15 @@ bool Compilation::optimize() {
   llvm::StringMap<std::vector<float>> importance;
   if (!options.calibrate.empty() && !stage("calibrate", [&] { return calibrate(importance); }))
     return false;
-  if (!format.empty()) {
+  if (!options.quantize.empty()) {
     const bool hasGroups = markStoredGroups(*module, data);
     if (options.quantize == "stored" && !hasGroups)
       return fail(llvm::createStringError(
           "--quantize stored: " + options.model +
           " holds no weights of linears as int8 or int4 in groups of 32, 64 or 128 columns"));
-    if ((format != "stored" || hasGroups) && !stage("quantize", [&] {
+    if (!stage("quantize", [&] {
           return runPasses([&](PassManager &passes) {
-            passes.addPass(m1::createQuantizeWeightsPass({format, options.quantizeKeep}));
+            passes.addPass(m1::createQuantizeWeightsPass({options.quantize, options.quantizeKeep}));
           });
         }))
       return false;

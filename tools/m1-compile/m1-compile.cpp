@@ -63,7 +63,7 @@ std::string check(const CLI::App &app, Arguments *arguments) {
   } else if (weights != "embed") {
     return "--weights: unknown mode '" + weights + "'; known are embed, external, dummy:SEED";
   }
-  if (app.count("--quantize-keep") > 0 && (options.quantize.empty() || options.quantize == "none"))
+  if (app.count("--quantize-keep") > 0 && options.quantize.empty())
     return "--quantize-keep needs --quantize";
   if (!options.calibrate.empty() && options.quantize.rfind("int4", 0) != 0)
     return "--calibrate needs --quantize int4: the scales of int8 and fp8 follow from the largest "
@@ -179,11 +179,9 @@ int main(int argc, char **argv) {
          "Store the weights of linear layers as int8 or fp8 with a scale for each row, or as int8 "
          "or int4 with a scale for each group of 32 (int8:32, int4), 64 or 128 columns. With fp8 "
          "(e4m3) the activations that they multiply are rounded to e4m3, too. stored: integers in "
-         "groups that the checkpoint holds stay as they are; none: as bf16. Default: stored for "
-         "CPUs "
-         "with products of bf16, and bf16 activations, if the checkpoint holds such; else none")
+         "groups that the checkpoint holds stay as they are. Default: as bf16")
       ->check(CLI::IsMember({"int8", "int8:32", "int8:64", "int8:128", "fp8", "int4", "int4:32",
-                             "int4:64", "int4:128", "stored", "none"}))
+                             "int4:64", "int4:128", "stored"}))
       ->default_str("");
   app.add_option("--quantize-keep", options.quantizeKeep,
                  "Regular expression of names of weights that --quantize leaves as they are")

@@ -334,7 +334,7 @@ def QuantizeWeightsPass : Pass<"m1-quantize-weights", "::mlir::ModuleOp"> {
     attributes of theirs say (`m1.weight`): codes and scales go into the artifact as they are. As
     nothing is rounded then, of the above only `keep` and the last of int4 count; where something
     else reads such a weight, too, linears get one of their own, `NAME.codes`. m1-compile runs this
-    with `--quantize stored`, and unasked where all targets gain by it.
+    with `--quantize stored`.
 
     Before:
     ```mlir

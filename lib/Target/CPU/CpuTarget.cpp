@@ -17,11 +17,6 @@ public:
     return isFirst ? device.str() : (device + ":" + kernelSelector.cpuInfo().name).str();
   }
   KernelSelector &selector() override { return kernelSelector; }
-  bool keepsStoredGroups() const override {
-    // Tile registers take weights through a packing that costs more than pairs of bf16 do.
-    const CpuInfo &cpu = kernelSelector.cpuInfo();
-    return cpu.avx512Bf16 && !cpu.amxBf16;
-  }
 
   void describe(plan::TargetOp plan) const override {
     const CpuInfo &cpu = kernelSelector.cpuInfo();

@@ -466,18 +466,18 @@ TEST_P(Compiles, WithoutSpills) {
   all.push_back(describe(f32_linear, "linear_f32_i8"));
   f32_linear.w_type = Type::i4x2;
   f32_linear.group = 32;
-  auto groups = [&](Type type, int rows, int group) {
+  auto addGroups = [&](Type type, int rows, int group) {
     quantised.w_type = type;
     quantised.max_rows = rows;
     quantised.group = group;
     all.push_back(describe(quantised, std::string(type == Type::i8 ? "linear_i8_" : "linear_i4_") +
                                           std::to_string(rows) + "_" + std::to_string(group)));
   };
-  groups(Type::i8, 8, 32);
-  groups(Type::i8, 32, 128);
+  addGroups(Type::i8, 8, 32);
+  addGroups(Type::i8, 32, 128);
   for (int rows : {8, 16, 32})
     for (int group : {32, 128})
-      groups(Type::i4x2, rows, group);
+      addGroups(Type::i4x2, rows, group);
   quantised.n = 16384;
   quantised.max_rows = 8;
   all.push_back(describe(quantised, "linear_i4_wide"));
