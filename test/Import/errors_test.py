@@ -23,6 +23,7 @@ FAMILIES = {
     "nemotron_h": {"num_hidden_layers": 4, "hybrid_override_pattern": "M-*E", "head_dim": 32, "intermediate_size": 96, "mamba_num_heads": 4, "mamba_head_dim": 16, "n_groups": 2, "ssm_state_size": 16,
                    "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 4, "topk_group": 2, "moe_intermediate_size": 32, "moe_shared_expert_intermediate_size": 32},
     "qwen3_5": {"text_config": {**COMMON, "head_dim": 16, "intermediate_size": 96, "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 16, "linear_value_head_dim": 16}},
+    "recurrent_gemma": {"intermediate_size": 96, "num_hidden_layers": 3},
     "qwen3_moe": {"intermediate_size": 96, "head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
 }
 
@@ -245,6 +246,15 @@ CASES = [
     ("qwen3_5", ["config:text_config.mlp_only_layers=[1]"], r"config\.json: field 'text_config\.mlp_only_layers': expected \[\], got \[1\]"),
     ("qwen3_5", ['config:text_config.layer_types=["full_attention", "conv"]'], r"config\.json: field 'text_config\.layer_types': expected linear_attention or full_attention, got conv in layer 1"),
     ("qwen3_5", ["config:text_config.partial_rotary_factor=0.2"], r"config\.json: field 'text_config\.partial_rotary_factor': expected an even number of rotated elements of the 16 of a head, got 3"),
+    ("recurrent_gemma", ['config:block_types=["recurrent", "conv"]'], r"config\.json: field 'block_types': expected recurrent or attention, got conv in place 1"),
+    ("recurrent_gemma", ["config:block_types=[]"], r"config\.json: field 'block_types': expected recurrent or attention, at least once"),
+    ("recurrent_gemma", ["config:lru_width=63"], r"config\.json: field 'lru_width': expected a multiple of num_attention_heads 2, got 63"),
+    ("recurrent_gemma", ["config:head_dim=16"], r"config\.json: field 'head_dim': expected hidden_size / num_attention_heads, got 16"),
+    ("recurrent_gemma", ['config:rope_parameters={"rope_type": "linear", "factor": 2.0}'], r"config\.json: field 'rope_parameters': expected rope_type default"),
+    ("recurrent_gemma", ["config:embeddings_scale_by_sqrt_dim=false"], r"config\.json: field 'embeddings_scale_by_sqrt_dim': expected true, got false"),
+    # The blocks of a gate are square, and as many as the heads.
+    ("hf-recurrent_gemma", ["resize:layers.0.temporal_block.rg_lru.input_gate_weight=3x8x4"],
+     r"tensor 'model\.layers\.0\.temporal_block\.rg_lru\.input_gate_weight': expected shape \[48, 48\], got \[3, 8, 4\]"),
     ("qwen3_moe", ["config:num_experts=4", "config:num_local_experts=8"], r"config\.json: field 'num_local_experts': expected num_experts 4, got 8"),
     ("qwen3_moe", ["config:use_sliding_window=true", "config:sliding_window=0"], r"config\.json: field 'sliding_window': expected an integer from 1 to 2147483647, got 0"),
     # Rotary scaling with factors for each pair.
