@@ -191,7 +191,9 @@ void Engine::cancelSample(uint64_t id, uint32_t sample) {
 
 std::vector<Event> Engine::takeEvents() {
   ++eventEpoch;
-  return std::exchange(events, {});
+  std::vector<Event> taken = std::exchange(events, {});
+  events.reserve(taken.size()); // the next step likely has as many
+  return taken;
 }
 
 Event &Engine::eventFor(Track &track) {
@@ -409,6 +411,7 @@ Status Engine::step() {
   Clock::time_point begin = options.now();
   M1_TRY(applyDeadlines());
   std::vector<PlannedEntry> planned;
+  planned.reserve(size_t(std::min<uint64_t>(live, limits.maxSequences)));
   if (!requests.empty()) {
     planBudgets();
     M1_TRY(admit());

@@ -120,6 +120,8 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
   std::vector<BackendEntry> entries(planned.size());
   std::vector<SamplingRow> rows;
   Flight flight;
+  rows.reserve(planned.size());
+  flight.rows.reserve(planned.size());
   flight.begin = options.now();
   bool decodes = true;
   uint32_t all = 0, ofProbes = 0; // tokens
