@@ -1,6 +1,8 @@
 // Where requests end, and which of them could end elsewhere for another reader.
 #include "http_framing.h"
+#include "out_of_memory.h"
 #include <gtest/gtest.h>
+#include <thread>
 
 using namespace m1serve;
 
@@ -158,4 +160,13 @@ TEST(Framing, Chunks) {
   EXPECT_EQ(chunkStatus("fffffffffffffff\r\n"), 413);
   EXPECT_EQ(chunkStatus("1;" + std::string(300, 'x')), 413);
   EXPECT_EQ(chunkStatus("0\r\n" + std::string(300, 'x')), 413);
+}
+
+/// Memory that runs out in a thread that can give up nothing ends the program with a message.
+TEST(OutOfMemory, EndsWithAMessage) {
+  const auto runOut = [] {
+    m1tool::reportOutOfMemory();
+    std::thread([] { throw std::bad_alloc(); }).join();
+  };
+  EXPECT_EXIT(runOut(), testing::ExitedWithCode(1), "^serve-test: error: out of memory\n$");
 }

@@ -5,6 +5,7 @@ import http.client
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -633,6 +634,19 @@ class Behaviour(unittest.TestCase):
         for connection in held:
             connection.close()
         self.assertTrue(until(lambda: running.get("/health")[0] == 200, 5))
+
+    def test_no_thread_for_a_connection(self):
+        """A connection for which there is no room for a thread is refused like one too many; later ones are served."""
+        running = self.serve()
+        with open(f"/proc/{running.process.pid}/status") as file:
+            size = int(re.search(r"VmSize:\s+(\d+)", file.read())[1]) << 10
+        # Less than the stack of a thread, and more than all else that a refusal takes.
+        usual = resource.prlimit(running.process.pid, resource.RLIMIT_AS)
+        resource.prlimit(running.process.pid, resource.RLIMIT_AS, (size + (4 << 20), usual[1]))
+        status, _, body = running.get("/health")
+        self.assertEqual((status, body["error"]["code"]), (503, "too_many_connections"))
+        resource.prlimit(running.process.pid, resource.RLIMIT_AS, usual)
+        self.assertEqual(running.get("/health")[0], 200)
 
     def test_keys(self):
         with tempfile.NamedTemporaryFile("w") as file:

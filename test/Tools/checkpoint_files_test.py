@@ -331,6 +331,17 @@ class Files(unittest.TestCase):
                 self.assertEqual(result.returncode, 1, result)
                 self.assertIn(says, result.stderr)
 
+    def test_weights_that_change_under_the_reference(self):
+        """What m1-reference has printed by then is not passed off for a result."""
+        ids = self.path("ids.txt")
+        self.write("ids.txt", "1 2 3")
+        process = subprocess.Popen([os.path.join(BIN, "m1-reference"), self.model, "--input-ids", ids, "--max-new-tokens", "20"], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        process.stdout.read(1)
+        os.utime(self.path("model.safetensors"), (1, 1))
+        _, errors = process.communicate(timeout=120)
+        self.assertEqual((process.returncode, errors), (1, f"m1-reference: error: {self.path('model.safetensors')}: was changed while in use\n"))
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv[:1])

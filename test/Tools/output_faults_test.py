@@ -205,6 +205,15 @@ class Faults(unittest.TestCase):
         self.assertTrue(os.path.islink(link))
         self.assertEqual(os.stat(real).st_mode & 0o777, 0o640)
         self.assertIsNotNone(self.answer(real))
+        os.remove(real)  # the link leads to what does not exist yet
+        self.assertEqual(run(*compile).returncode, 0)
+        self.assertTrue(os.path.islink(link))
+        self.assertIsNotNone(self.answer(real))
+        os.remove(link)
+        os.symlink("link.m1a", link)
+        result = run(*compile)
+        self.assertEqual(result.returncode, 1, result)
+        self.assertIn("link.m1a: Too many levels of symbolic links", result.stderr)
 
     def test_interrupted(self):
         """Ctrl-C, or another signal that ends the program, leaves nothing behind at any time."""

@@ -3,6 +3,7 @@
 #include "devices.h"
 #include "log.h"
 #include "model/sizing.h"
+#include "out_of_memory.h"
 #include "service.h"
 #include "tokenizer/unicode.h"
 #include "tool.h"
@@ -170,6 +171,11 @@ Status run(Arguments &arguments) {
   });
   if (!serves)
     return error(StatusCode::ioError, "cannot start a thread that takes connections");
+  // However this ends: the thread is joined behind it.
+  struct Stopping {
+    HttpServer &server;
+    ~Stopping() { server.cutOff(); }
+  } stopping{server};
   const std::string shown = host.find(':') == std::string::npos ? host : "[" + host + "]";
   std::printf("m1-serve: http://%s:%d\n", shown.c_str(), address.port);
   std::fflush(stdout);
@@ -215,6 +221,7 @@ Status run(Arguments &arguments) {
 
 int main(int argc, char **argv) {
   m1tool::prepareProcess();
+  m1tool::reportOutOfMemory();
   Arguments arguments;
   CLI::App app{"Serves a compiled model (.m1a) over HTTP: OpenAI's interface, and a page at /.",
                "m1-serve"};

@@ -60,6 +60,18 @@ TEST(Json, MessagesAreText) {
   EXPECT_EQ(std::count_if(error.begin(), error.end(), [](char c) { return c < ' '; }), 0) << error;
 }
 
+// Nor is it as long as the number or string at fault.
+TEST(Json, MessagesAreShort) {
+  Json json;
+  std::string error;
+  for (const std::string &text :
+       {"[" + std::string(100000, '9') + "]", "[\"" + std::string(100000, 'a') + "\n\"]"}) {
+    ASSERT_FALSE(readJson(text, json, error));
+    EXPECT_LE(error.size(), 400u);
+    EXPECT_NE(error.find(" ... "), std::string::npos) << error;
+  }
+}
+
 // Files are read up to the limit; devices, pipes and directories not at all.
 TEST(Json, FilesAreReadUpToTheLimit) {
   std::string text, error;
