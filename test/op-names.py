@@ -16,7 +16,8 @@ HOMES = re.compile(r"(dialects/M1|lib/Import|lib/Reference|lib/Target/\w+/Kernel
 # A file, and the ops that it may name.
 OTHERS = {
     # Patterns over the launches of these kernels.
-    "lib/Target/CUDA/FuseLaunches.cpp": {"linear", "rms_norm", "add_rms_norm", "map", "gather_rows", "causal_conv1d", "selective_scan", "quantize_rows"},
+    "lib/Target/CUDA/FuseLaunches.cpp": {"linear", "rms_norm", "add_rms_norm", "map", "gather_rows", "quantize_rows"},
+    "lib/Target/CUDA/FuseScans.cpp": {"linear", "rms_norm", "map", "causal_conv1d", "selective_scan", "ssd_scan", "gated_delta", "gated_rms_norm"},
     "lib/Target/CUDA/FuseGatedProducts.cpp": {"map"},
     # A linear with weights of e4m3 takes a launch before it that rounds its rows.
     "lib/Target/CPU/CpuSelector.cpp": {"linear", "quantize_rows"},

@@ -1,6 +1,8 @@
 // Launches of the gated delta rule.
 #include "describe.h"
 
+#include <algorithm>
+
 namespace m1k::cuda {
 
 namespace {
@@ -130,6 +132,7 @@ Description describe(const GatedDelta &f, const std::string &symbol, const Tunin
   facts.type("VT", f.v_type);
   facts.type("OT", f.out_type);
   facts.number("kTile", tile);
+  facts.number("kThreads", threads);
   int shared = tile * (2 * padded + columns + 2) * 4;
   facts.number("kSharedBytes", shared);
   Parameters parameters;
@@ -152,6 +155,89 @@ Description describe(const GatedDelta &f, const std::string &symbol, const Tunin
   kernel.rows_per_group = 1;
   description.kernels.push_back(kernel);
   return description;
+}
+
+Description describe(const DeltaUpdate &f, const std::string &symbol, const Tuning &) {
+  Description description;
+  const GatedDelta &delta = f.delta;
+  const GatedDelta plain = [&] {
+    GatedDelta same = delta;
+    same.decode = true;
+    return same;
+  }();
+  description.error = describe(plain, symbol).error;
+  const int lanes = 4 * int(round_up(delta.value_size, 8));
+  if (description.error.empty() && (f.conv_width < 1 || f.conv_width > 16))
+    description.error =
+        "expected a convolution of width 1 to 16, got " + std::to_string(f.conv_width);
+  if (description.error.empty() && lanes > 1024)
+    description.error =
+        "a head of " + std::to_string(delta.value_size) + " values is too much for a block";
+  if (!description.error.empty())
+    return description;
+  const int threads = std::max(32, lanes);
+  // As in GatedDeltaTraits.
+  const int padded = int(round_up(ceil_div(delta.key_size, 4), 4)) * 4;
+  const int shared =
+      std::max(2 * padded + threads / 4 + 2,
+               2 * padded + 2 * delta.key_size + delta.value_size + threads / 32 + 1) *
+      4;
+  Facts facts = common_facts(delta);
+  facts.type("QT", f.x_type);
+  facts.type("KT", f.x_type);
+  facts.type("VT", f.x_type);
+  facts.type("XT", f.x_type);
+  facts.type("WT", f.conv_state_type);
+  facts.type("ZT", f.z_type);
+  facts.type("OT", delta.out_type);
+  facts.number("kXStride", f.x_stride);
+  facts.number("kZStride", f.z_stride);
+  facts.number("kConvWidth", f.conv_width);
+  facts.number("kConvInputs", f.conv_channels);
+  facts.flag("kHasConvBias", f.has_conv_bias);
+  facts.flag("kConvSilu", f.conv_silu);
+  facts.number("kQColumn", f.q_column);
+  facts.number("kKColumn", f.k_column);
+  facts.number("kVColumn", f.v_column);
+  facts.number("kNorm", !f.has_norm ? 0 : f.norm_first ? 2 : 1);
+  facts.flag("kHasNormWeight", f.has_norm_weight);
+  facts.flag("kNormShared", f.shared_norm_weight);
+  facts.function("norm_eps", f.norm_eps);
+  facts.number("kCounters", f.counters);
+  facts.flag("kEarly", true);
+  facts.number("kTile", 1);
+  facts.number("kThreads", threads);
+  facts.number("kSharedBytes", shared);
+  Parameters parameters;
+  parameters.input(f.x_type, "x");
+  parameters.vector("conv_w");
+  parameters.vector("conv_bias", f.has_conv_bias);
+  parameters.input(delta.a_type, "a");
+  parameters.input(delta.b_type, "b");
+  parameters.vector("decay");
+  parameters.vector("dt_bias", delta.has_dt_bias);
+  parameters.input(f.z_type, "z", f.has_norm);
+  parameters.vector("norm_w", f.has_norm && f.has_norm_weight);
+  parameters.add(name_of(f.conv_state_type), "conv_state");
+  parameters.add(name_of(delta.state_type), "state");
+  parameters.unused("const int", "sequence_starts");
+  parameters.batch("slots");
+  parameters.batch("positions");
+  parameters.add(name_of(delta.out_type), "out");
+  parameters.add("int", "counters", delta.heads > delta.key_heads);
+  Kernel kernel = make_kernel(symbol, "delta_update.cuh", "delta_update", facts, parameters,
+                              threads, 0, /*launches_successor=*/true);
+  kernel.launch_early = true;
+  kernel.shared_bytes = shared;
+  kernel.domain = Domain::sequences;
+  kernel.grid_x = delta.heads;
+  kernel.rows_per_group = 1;
+  description.kernels.push_back(kernel);
+  return description;
+}
+
+int counters_of(const DeltaUpdate &f) {
+  return f.delta.heads > f.delta.key_heads ? f.delta.key_heads : 0;
 }
 
 } // namespace m1k::cuda

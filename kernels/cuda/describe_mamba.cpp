@@ -181,14 +181,19 @@ void add_scans(Description &description, const ScanFacts &s, const std::string &
            many, all);
 }
 
-struct ConvFacts {
-  bool present = false, repeated = false, has_bias = false, silu = false;
-  int width = 1;
-  Type state_type = Type::f32;
-};
+// Channels that share heads of B and C with no others.
+int shared_channels(const ScanFacts &s) { return s.group * s.b_share * s.c_share; }
 
-Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::string &symbol,
-                     const Tuning &tuning) {
+bool convolves_wide(const ScanNeighbours &n) { return n.conv.width > 0 && n.conv.b_column >= 0; }
+
+Description describe_update(const ScanFacts &s, const ScanNeighbours &n, const std::string &symbol,
+                            const Tuning &given) {
+  Description description;
+  Tuning tuning = given;
+  if (n.few)
+    tuning.expected_sequences = 2;
+  const bool conv = n.conv.width > 0, wide = convolves_wide(n), has_norm = n.norm_groups > 0;
+  const int norm_size = has_norm ? s.channels / n.norm_groups : 0;
   // 16 bytes of state a lane where the states allow it.
   int vector = 16 / bytes_of(s.state_type);
   while (vector > 1 && s.states % vector != 0)
@@ -196,62 +201,151 @@ Kernel update_kernel(const ScanFacts &s, const ConvFacts &conv, const std::strin
   while (vector * 32 < s.states)
     vector *= 2;
   int lanes = std::min(32, power_of_two(int(ceil_div(s.states, vector))));
-  int threads = 128, pass = threads / lanes;
+  int threads = 128;
   // Bytes of state a thread holds at once, as many again on their way: 32 where A stays in
   // registers, 64 else; fewer when the blocks would not cover the chip.
   int passes = std::max(1, (s.headwise ? 64 : 32) / (vector * bytes_of(s.state_type)));
-  while (passes > 1 && int64_t(s.channels) * tuning.expected_sequences <
-                           int64_t(passes) * pass * tuning.multiprocessors * 2)
-    --passes;
-  int unit = conv.present && s.x_repeat > 1 ? s.x_repeat * s.x_group : 1;
-  // Whole units; of up to twice as many channels as wanted, the number that leaves the fewest
-  // threads idle.
-  auto share = [&](int channels) { return double(channels) / double(round_up(channels, pass)); };
-  int channels = unit;
-  for (int candidate = unit; candidate <= 2 * pass * passes; candidate += unit)
-    if (candidate <= pass * passes ? share(candidate) >= share(channels)
-                                   : share(candidate) > share(channels))
-      channels = candidate;
-  channels = std::min(channels, s.channels);
-  int groups = runs_of(channels, s.group, s.channels);
-  int shared = 2 * (channels * 4 + 2 * groups * lanes * vector) * 4;
+  int channels = 1;
+  if (wide || has_norm) {
+    // Inside of a group, and whole norms; each block convolves B and C anew, and leaves a sum of
+    // squares, so that blocks are of 32 channels where they can be.
+    const int unit = n.norm_groups > 1 ? norm_size : 1;
+    const int within = wide ? s.group : s.channels;
+    for (int candidate = unit; candidate <= std::max(unit, 32); candidate += unit)
+      if (within % candidate == 0)
+        channels = candidate;
+    if (channels % unit != 0) {
+      description.error =
+          "a norm of " + std::to_string(norm_size) + " channels is not inside of a head of B and C";
+      return description;
+    }
+    while (threads < 512 && ceil_div(channels * lanes, threads) > passes)
+      threads *= 2;
+    passes = int(ceil_div(channels * lanes, threads));
+    if (passes * vector * bytes_of(s.state_type) > 128) {
+      description.error = "a norm of " + std::to_string(norm_size) + " channels of " +
+                          std::to_string(s.states) + " states is too much for a block";
+      return description;
+    }
+  } else {
+    const int pass = threads / lanes;
+    while (passes > 1 && int64_t(s.channels) * tuning.expected_sequences <
+                             int64_t(passes) * pass * tuning.multiprocessors * 2)
+      --passes;
+    int unit = conv && s.x_repeat > 1 ? s.x_repeat * s.x_group : 1;
+    // Whole units; of up to twice as many channels as wanted, the number that leaves the fewest
+    // threads idle.
+    auto share = [&](int count) { return double(count) / double(round_up(count, pass)); };
+    channels = unit;
+    for (int candidate = unit; candidate <= 2 * pass * passes; candidate += unit)
+      if (candidate <= pass * passes ? share(candidate) >= share(channels)
+                                     : share(candidate) > share(channels))
+        channels = candidate;
+    channels = std::min(channels, s.channels);
+  }
+  if (wide && shared_channels(s) % (s.x_repeat * s.x_group) != 0) {
+    description.error = "x repeats " + std::to_string(s.x_repeat) +
+                        " times for channels that share neither B nor C";
+    return description;
+  }
+  const int groups = runs_of(channels, s.group, s.channels), padded = lanes * vector;
   // Several sequences in turn share A and hide each other's latency, but only once the sequences
-  // alone fill the chip.
+  // alone fill the chip. Few ones share the weights of dt's projection.
   int64_t blocks = ceil_div(s.channels, channels) * tuning.expected_sequences;
-  int sequences = int(
-      std::clamp<int64_t>(blocks / (int64_t(tuning.multiprocessors) * 12), 1, s.headwise ? 2 : 4));
+  const int sequences =
+      n.few ? (n.dt_rank > 0 ? 2 : 1)
+            : int(std::clamp<int64_t>(blocks / (int64_t(tuning.multiprocessors) * 12), 1,
+                                      s.headwise ? 2 : 4));
+  int run = 1;
+  if (n.dt_rank > 0) {
+    run = 16 / bytes_of(n.dt_w_type);
+    while (n.dt_rank % run != 0)
+      run /= 2;
+    // As in DtProjection; the weights stay in registers.
+    const int64_t loads = ceil_div(n.dt_rank, 8 * run) * ceil_div(channels, threads / 8);
+    if (loads * std::max(4, run * bytes_of(n.dt_w_type)) > 96 * 4) {
+      description.error =
+          "a projection of " + std::to_string(n.dt_rank) + " columns to dt is too much for a block";
+      return description;
+    }
+  }
+  if ((n.b_norm.present || n.c_norm.present) && (padded > 32 || s.group != s.channels)) {
+    description.error = "norms of B and C take one head of at most 32 states";
+    return description;
+  }
+  const int shared = (2 * (channels * (has_norm ? 5 : 4) + 2 * groups * padded) +
+                      (n.dt_rank > 0 ? sequences * channels : 0) + (has_norm ? channels : 0) + 1) *
+                     4;
 
   Facts facts;
   add_facts(facts, s);
-  facts.flag("kConv", conv.present);
-  facts.type("WT", conv.state_type);
-  facts.number("kConvWidth", conv.width);
-  facts.flag("kConvRepeated", conv.repeated);
-  facts.flag("kHasConvBias", conv.has_bias);
-  facts.flag("kConvSilu", conv.silu);
+  facts.flag("kConv", conv);
+  facts.type("WT", n.conv.state_type);
+  facts.number("kConvWidth", conv ? n.conv.width : 1);
+  facts.flag("kConvRepeated", conv && !wide && n.conv.channels == s.channels);
+  facts.flag("kHasConvBias", conv && n.conv.has_bias);
+  facts.flag("kConvSilu", conv && n.conv.silu);
+  facts.flag("kConvWide", wide);
+  facts.number("kConvInputs", wide ? n.conv.channels : s.channels / s.x_repeat);
+  facts.number("kXColumn", n.conv.x_column);
+  facts.number("kBColumn", n.conv.b_column);
+  facts.number("kCColumn", n.conv.c_column);
+  facts.number("kDtRank", n.dt_rank);
+  facts.type("DWT", n.dt_w_type);
+  facts.number("kDtRun", run);
+  auto norm = [&](const char *name, const char *eps, const ScanNeighbours::Norm &kind) {
+    facts.number(name, !kind.present ? 0 : kind.has_weight ? 2 : 1);
+    facts.function(eps, kind.eps);
+  };
+  norm("kDtNorm", "dt_eps", n.dt_norm);
+  norm("kBNorm", "b_eps", n.b_norm);
+  norm("kCNorm", "c_eps", n.c_norm);
+  facts.number("kNorm", !has_norm ? 0 : n.norm_groups > 1 ? 1 : 2);
+  facts.number("kNormSize", norm_size);
+  facts.flag("kNormShared", n.shared_norm_weight);
+  facts.function("norm_eps", n.norm_eps);
+  facts.number("kSquares", squares_of(int(ceil_div(s.channels, channels))));
+  facts.number("kCounters", n.counters);
+  facts.flag("kEarly", n.few);
   facts.number("kLanes", lanes);
   facts.number("kVector", vector);
   facts.number("kChannels", channels);
   facts.number("kThreads", threads);
   facts.number("kSequences", sequences);
   facts.number("kSharedBytes", shared);
+  const bool counts = wide && channels < shared_channels(s);
   Parameters parameters;
   parameters.input(s.x_type, "x");
-  parameters.vector("conv_w", conv.present);
-  parameters.vector("conv_bias", conv.present && conv.has_bias);
-  add_inputs(parameters, s);
-  parameters.add(name_of(conv.state_type), "conv_state", conv.present);
+  parameters.vector("conv_w", conv);
+  parameters.vector("conv_bias", conv && n.conv.has_bias);
+  parameters.input(s.dt_type, "dt");
+  parameters.input(n.dt_w_type, "dt_w", n.dt_rank > 0);
+  parameters.vector("dt_norm", n.dt_norm.present && n.dt_norm.has_weight);
+  parameters.vector("a");
+  parameters.input(s.b_type, "b", !wide);
+  parameters.vector("b_norm", n.b_norm.present && n.b_norm.has_weight);
+  parameters.input(s.c_type, "c", !wide);
+  parameters.vector("c_norm", n.c_norm.present && n.c_norm.has_weight);
+  parameters.vector("d", s.has_d);
+  parameters.input(s.z_type, "z", s.has_z);
+  parameters.vector("dt_bias", s.has_dt_bias);
+  parameters.vector("norm_w", has_norm && n.has_norm_weight);
+  parameters.add(name_of(n.conv.state_type), "conv_state", conv);
   parameters.add(name_of(s.state_type), "state");
   parameters.unused("const int", "sequence_starts");
   parameters.batch("slots");
   parameters.batch("positions");
   parameters.add(name_of(s.out_type), "out");
-  Kernel kernel = make_kernel(symbol, "update.cuh", "update", facts, parameters, threads);
+  parameters.add("float", "squares_out", n.norm_groups == 1);
+  parameters.add("int", "counters", counts);
+  Kernel kernel = make_kernel(symbol, "update.cuh", "update", facts, parameters, threads, 0, n.few);
+  kernel.launch_early = n.few;
   kernel.shared_bytes = shared;
   kernel.domain = Domain::sequences;
   kernel.grid_x = int(ceil_div(s.channels, channels));
   kernel.rows_per_group = sequences;
-  return kernel;
+  description.kernels.push_back(kernel);
+  return description;
 }
 
 // The heads of one operand: their number divides that of what they serve.
@@ -336,35 +430,43 @@ Description describe(const SelectiveScan &f, const std::string &symbol, const Tu
   if (!description.error.empty())
     return description;
   if (f.decode)
-    description.kernels.push_back(update_kernel(s, {}, symbol, tuning));
-  else
-    add_scans(description, s, symbol, tuning);
+    return describe_update(s, {}, symbol, tuning);
+  add_scans(description, s, symbol, tuning);
   return description;
 }
 
-Description describe(const SelectiveUpdateConv &f, const std::string &symbol,
+namespace {
+
+/// What a scan's step does not do for its neighbours; empty: all is well.
+std::string refusal(const ScanFacts &s, const ScanNeighbours &n) {
+  const ScanNeighbours::Convolution &conv = n.conv;
+  if (conv.width < 0 || conv.width > 16)
+    return "expected a convolution of width 1 to 16, got " + std::to_string(conv.width);
+  const int x_columns = s.channels / s.x_repeat;
+  if (conv.width > 0 && !convolves_wide(n) && conv.channels != s.channels &&
+      conv.channels != x_columns)
+    return "expected a convolution of " + std::to_string(s.channels) + " or " +
+           std::to_string(x_columns) + " channels, got " + std::to_string(conv.channels);
+  if (n.dt_rank < 0 || is_quantised(n.dt_w_type))
+    return "expected weights of dt of a float type";
+  if (n.norm_groups < 0 || (n.norm_groups > 0 && s.channels % n.norm_groups != 0))
+    return "expected channels in whole groups, got " + std::to_string(s.channels) + " in " +
+           std::to_string(n.norm_groups);
+  return "";
+}
+
+} // namespace
+
+Description describe(const SelectiveScan &f, const ScanNeighbours &n, const std::string &symbol,
                      const Tuning &tuning) {
   Description description;
   ScanFacts s;
-  description.error = convert(f.scan, s);
-  if (description.error.empty() && (f.conv_width < 1 || f.conv_width > 16))
-    description.error =
-        "expected a convolution of width 1 to 16, got " + std::to_string(f.conv_width);
-  if (description.error.empty() && f.conv_channels != f.scan.d_inner &&
-      f.conv_channels != f.scan.x_columns)
-    description.error = "expected a convolution of d_inner or x_columns channels, got " +
-                        std::to_string(f.conv_channels);
-  if (!description.error.empty())
-    return description;
-  ConvFacts conv;
-  conv.present = true;
-  conv.repeated = f.conv_channels == f.scan.d_inner;
-  conv.has_bias = f.has_conv_bias;
-  conv.silu = f.conv_silu;
-  conv.width = f.conv_width;
-  conv.state_type = f.conv_state_type;
-  description.kernels.push_back(update_kernel(s, conv, symbol, tuning));
-  return description;
+  description.error = convert(f, s);
+  if (description.error.empty())
+    description.error = refusal(s, n);
+  if (description.error.empty() && (convolves_wide(n) || n.has_z || n.norm_groups > 0))
+    description.error = "a convolution of B and C, a gate of its own and a norm are an SSD scan's";
+  return description.error.empty() ? describe_update(s, n, symbol, tuning) : description;
 }
 
 Description describe(const CausalConv1d &f, const std::string &symbol, const Tuning &tuning) {
@@ -436,10 +538,8 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
   description.error = convert(f, s);
   if (!description.error.empty())
     return description;
-  if (f.decode) {
-    description.kernels.push_back(update_kernel(s, {}, symbol, tuning));
-    return description;
-  }
+  if (f.decode)
+    return describe_update(s, {}, symbol, tuning);
   // All rows of a head in one block where registers and shared memory allow: each block computes
   // C·Bᵀ anew.
   int rows = 128;
@@ -519,6 +619,56 @@ Description describe(const SsdScan &f, const std::string &symbol, const Tuning &
   add("ssd_states", false);
   add("ssd_scan", true);
   description.temporary_bytes_per_row = ceil_div(record * 4, segment);
+  return description;
+}
+
+namespace {
+
+std::string convert(const SsdScan &f, const ScanNeighbours &n, ScanFacts &s) {
+  std::string error = convert(f, s);
+  if (error.empty())
+    error = refusal(s, n);
+  if (error.empty() && (n.dt_rank > 0 || n.dt_norm.present || n.b_norm.present || n.c_norm.present))
+    error = "a projection of dt and norms of B and C are a selective scan's";
+  if (error.empty() && n.conv.width > 0 && !convolves_wide(n))
+    error = "an SSD scan's convolution is of B and C, too";
+  s.has_z = n.has_z;
+  s.z_type = n.z_type;
+  s.z_stride = n.z_stride;
+  return error;
+}
+
+} // namespace
+
+Description describe(const SsdScan &f, const ScanNeighbours &n, const std::string &symbol,
+                     const Tuning &tuning) {
+  Description description;
+  ScanFacts s;
+  description.error = convert(f, n, s);
+  return description.error.empty() ? describe_update(s, n, symbol, tuning) : description;
+}
+
+int counters_of(const SsdScan &f, const ScanNeighbours &n) {
+  ScanFacts s;
+  return convolves_wide(n) && convert(f, n, s).empty() ? s.channels / shared_channels(s) : 0;
+}
+
+Description describe(const ClearCounters &f, const std::string &symbol, const Tuning &) {
+  Description description;
+  if (f.count <= 0) {
+    description.error = "expected counters, got " + std::to_string(f.count);
+    return description;
+  }
+  const int threads = 256;
+  Facts facts;
+  facts.number("kCounters", f.count);
+  facts.number("kThreads", threads);
+  Parameters parameters;
+  parameters.add("int", "counters");
+  Kernel kernel = make_kernel(symbol, "update.cuh", "clear_counters", facts, parameters, threads);
+  kernel.domain = Domain::sequences;
+  kernel.rows_per_group = 1 << 30; // the blocks share all out
+  description.kernels.push_back(kernel);
   return description;
 }
 

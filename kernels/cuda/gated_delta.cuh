@@ -9,7 +9,7 @@
 //
 // Facts F: QT, KT, VT, AT, BT, OT, ST, the types of q, k, v, a, b, out and the state; kHeads,
 // kShare (value heads that a head of q and k serves), kK, kV, strides, kHasDtBias, eps(), scale();
-// tuning: kTile.
+// tuning: kTile, kThreads.
 #ifndef M1K_GATED_DELTA_CUH
 #define M1K_GATED_DELTA_CUH
 
@@ -18,14 +18,51 @@
 namespace m1k {
 
 template <class F> struct GatedDeltaTraits {
-  static constexpr int kThreads = 128, kParts = 4;
+  static constexpr int kThreads = F::kThreads, kParts = 4;
   static constexpr int kColumns = kThreads / kParts;
   static constexpr int kStates = round_up(ceil_div(F::kK, kParts), 4);
   static constexpr int kPadded = kStates * kParts;
   static constexpr int kBlocks = ceil_div(F::kV, kColumns); // of a head
   static constexpr int kSharedBytes = F::kTile * (2 * kPadded + kColumns + 2) * 4;
   static_assert(kSharedBytes <= F::kSharedBytes, "the launch reserves too little shared memory");
+
+  // State i of a lane of this part is row row_of(i): four neighbours, then the next four of its
+  // part.
+  static M1K_DEVICE int row_of(int i, int part) { return (i / 4 * kParts + part) * 4 + i % 4; }
 };
+
+// Takes a lane's states of a column to the next token; the column's result.
+template <class F>
+M1K_DEVICE float delta_step(float (&s)[GatedDeltaTraits<F>::kStates], const float *keys,
+                            const float *queries, int part, float keep, float beta, float value) {
+  using R = GatedDeltaTraits<F>;
+  const float4 *key = reinterpret_cast<const float4 *>(keys) + part,
+               *query = reinterpret_cast<const float4 *>(queries) + part;
+  float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll
+  for (int i = 0; i < R::kStates; i += 4) {
+    float4 n = key[i / 4 * R::kParts];
+    sums[0] += s[i] * n.x, sums[1] += s[i + 1] * n.y;
+    sums[2] += s[i + 2] * n.z, sums[3] += s[i + 3] * n.w;
+  }
+  float seen = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  seen += __shfl_xor_sync(0xffffffffu, seen, 8);
+  seen += __shfl_xor_sync(0xffffffffu, seen, 16);
+  float delta = beta * (value - keep * seen);
+  sums[0] = sums[1] = sums[2] = sums[3] = 0.0f;
+#pragma unroll
+  for (int i = 0; i < R::kStates; i += 4) {
+    float4 n = key[i / 4 * R::kParts], m = query[i / 4 * R::kParts];
+    s[i] = s[i] * keep + n.x * delta, s[i + 1] = s[i + 1] * keep + n.y * delta;
+    s[i + 2] = s[i + 2] * keep + n.z * delta, s[i + 3] = s[i + 3] * keep + n.w * delta;
+    sums[0] += s[i] * m.x, sums[1] += s[i + 1] * m.y;
+    sums[2] += s[i + 2] * m.z, sums[3] += s[i + 3] * m.w;
+  }
+  float y = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  y += __shfl_xor_sync(0xffffffffu, y, 8);
+  y += __shfl_xor_sync(0xffffffffu, y, 16);
+  return y;
+}
 
 // values · factor / sqrt(Σ values² + eps) of kK columns to shared memory, zeros behind them; by a
 // whole warp.
@@ -71,8 +108,7 @@ M1K_DEVICE void gated_delta(const typename F::QT *q, const typename F::KT *k,
         *values = keys + F::kTile * R::kPadded, *keeps = values + F::kTile * kColumns,
         *betas = keeps + F::kTile;
 
-  // State i of this lane is row row_of(i): four neighbours, then the next four of its part.
-  auto row_of = [&](int i) { return (i / 4 * R::kParts + part) * 4 + i % 4; };
+  auto row_of = [&](int i) { return R::row_of(i, part); };
   ST *place =
       state + (static_cast<long long>(slots[sequence]) * F::kHeads + head) * F::kK * F::kV + column;
   bool fresh = positions[start] == 0;
@@ -105,31 +141,8 @@ M1K_DEVICE void gated_delta(const typename F::QT *q, const typename F::KT *k,
     __syncthreads();
 #pragma unroll 1
     for (int t = 0; t < rows; ++t) {
-      const float4 *key = reinterpret_cast<const float4 *>(keys + t * R::kPadded) + part,
-                   *query = reinterpret_cast<const float4 *>(queries + t * R::kPadded) + part;
-      float keep = keeps[t], sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-#pragma unroll
-      for (int i = 0; i < kStates; i += 4) {
-        float4 n = key[i / 4 * R::kParts];
-        sums[0] += s[i] * n.x, sums[1] += s[i + 1] * n.y;
-        sums[2] += s[i + 2] * n.z, sums[3] += s[i + 3] * n.w;
-      }
-      float seen = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-      seen += __shfl_xor_sync(0xffffffffu, seen, 8);
-      seen += __shfl_xor_sync(0xffffffffu, seen, 16);
-      float delta = betas[t] * (values[t * kColumns + local] - keep * seen);
-      sums[0] = sums[1] = sums[2] = sums[3] = 0.0f;
-#pragma unroll
-      for (int i = 0; i < kStates; i += 4) {
-        float4 n = key[i / 4 * R::kParts], m = query[i / 4 * R::kParts];
-        s[i] = s[i] * keep + n.x * delta, s[i + 1] = s[i + 1] * keep + n.y * delta;
-        s[i + 2] = s[i + 2] * keep + n.z * delta, s[i + 3] = s[i + 3] * keep + n.w * delta;
-        sums[0] += s[i] * m.x, sums[1] += s[i + 1] * m.y;
-        sums[2] += s[i + 2] * m.z, sums[3] += s[i + 3] * m.w;
-      }
-      float y = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-      y += __shfl_xor_sync(0xffffffffu, y, 8);
-      y += __shfl_xor_sync(0xffffffffu, y, 16);
+      float y = delta_step<F>(s, keys + t * R::kPadded, queries + t * R::kPadded, part, keeps[t],
+                              betas[t], values[t * kColumns + local]);
       if (active && part == 0)
         out[(first + t) * static_cast<long long>(F::kOutStride) + head * F::kV + column] =
             from_float<typename F::OT>(y);

@@ -116,23 +116,48 @@ struct SelectiveScan {
 Description describe(const SelectiveScan &facts, const std::string &symbol,
                      const Tuning &tuning = {});
 
-/// The decode step of convolution and scan in one launch: x is what the projection left, the
-/// convolution's state moves on too.
-///   x, conv_w, [conv_bias], dt, a, b, c, [d], [z], [dt_bias], conv_state, state, sequence_starts,
-///     slots,
-///   positions → out
-/// x, of scan.x_type, has scan.x_columns columns; conv_w is [conv_channels, width] with
-/// conv_channels = d_inner (repeat before the convolution) or x_columns (after); conv_state
-/// [slots][width - 1][x_columns]. silu follows the convolution when conv_silu.
-struct SelectiveUpdateConv {
-  SelectiveScan scan; // decode = true
-  Type conv_state_type = Type::bf16;
-  int conv_width = 4;
-  int conv_channels = 0;
-  bool has_conv_bias = true, conv_silu = true;
+/// What the decode step of a scan does for its neighbours in the same launch.
+struct ScanNeighbours {
+  /// The convolution before it: x is what the projection left, conv_w is [channels, width], its
+  /// state [slots][width - 1][inputs]. silu follows it. Of Mamba-1 x_columns are its inputs, and
+  /// channels are these (repeat after it) or d_inner (before). Of Mamba-2 x, b and c are columns of
+  /// it, which are its inputs.
+  struct Convolution {
+    int width = 0; // 0: there is none
+    int channels = 0, x_column = 0, b_column = -1, c_column = -1;
+    bool has_bias = true, silu = true;
+    Type state_type = Type::bf16;
+  } conv;
+  /// RMS norms of whole rows, of B and C with one head each.
+  struct Norm {
+    bool present = false, has_weight = true;
+    float eps = 1e-5f;
+  } dt_norm, b_norm, c_norm;
+  /// The projection of dt, whose input of this many columns takes dt's place; 0: there is none.
+  int dt_rank = 0;
+  Type dt_w_type = Type::bf16;
+  /// Of Mamba-2 the gate behind it, of rows z.
+  bool has_z = false;
+  Type z_type = Type::bf16;
+  int64_t z_stride = 0;
+  /// And the RMS norm of the gated values in so many groups of neighbouring channels; 0: none. With
+  /// one group, out is the gated values times the weight, and squares_out has sums of their squares
+  /// for each row: squares_of(grid_x) floats, as a Linear takes them.
+  int norm_groups = 0;
+  bool has_norm_weight = true, shared_norm_weight = false;
+  float norm_eps = 1e-5f;
+  /// Counters from one sequence to the next, where counters_of() is not 0; cleared before.
+  int counters = 0;
+  /// Shaped for steps of few sequences.
+  bool few = false;
 };
-Description describe(const SelectiveUpdateConv &facts, const std::string &symbol,
-                     const Tuning &tuning = {});
+
+/// The decode steps of scans with neighbours; scan.decode = true.
+///   x, [conv_w], [conv_bias], dt, [dt_w], [dt_norm], a, [b], [b_norm], [c], [c_norm], [d], [z],
+///     [dt_bias], [norm_w], [conv_state], state, sequence_starts, slots, positions → out,
+///     [squares_out], [counters]
+Description describe(const SelectiveScan &scan, const ScanNeighbours &neighbours,
+                     const std::string &symbol, const Tuning &tuning = {});
 
 /// m1.causal_conv1d: depthwise, then bias, then silu; the last width - 1 inputs of each sequence
 /// stay in the state. Channel c reads input channel (c / (head_size · repeat)) · head_size + c %
@@ -165,6 +190,17 @@ struct SsdScan {
   bool decode = false;
 };
 Description describe(const SsdScan &facts, const std::string &symbol, const Tuning &tuning = {});
+Description describe(const SsdScan &scan, const ScanNeighbours &neighbours,
+                     const std::string &symbol, const Tuning &tuning = {});
+/// The counters of a sequence that this launch needs.
+int counters_of(const SsdScan &scan, const ScanNeighbours &neighbours);
+
+/// Clears `count` counters of every sequence.
+///   → counters
+struct ClearCounters {
+  int count = 0;
+};
+Description describe(const ClearCounters &facts, const std::string &symbol, const Tuning & = {});
 
 /// m1.gated_rms_norm: out = rmsnorm over each of `groups` (y · silu(z)) · w, or with norm_first
 /// rmsnorm(y) · w · silu(z).
@@ -202,6 +238,26 @@ struct GatedDelta {
   float eps = 1e-6f, scale = 1.0f;
 };
 Description describe(const GatedDelta &facts, const std::string &symbol, const Tuning &tuning = {});
+
+/// Its decode step for few sequences with the convolution before it, of which q, k and v are
+/// columns, and the gated norm of its heads behind it.
+///   x, conv_w, [conv_bias], a, b, decay, [dt_bias], [z], [norm_w], conv_state, state,
+///     sequence_starts, slots, positions → out, [counters]
+/// x, of conv_channels columns, is the convolution's input; conv_state [slots][width - 1][columns].
+struct DeltaUpdate {
+  GatedDelta delta; // without q's, k's and v's types and strides
+  Type x_type = Type::bf16, conv_state_type = Type::bf16, z_type = Type::bf16;
+  int conv_width = 4, conv_channels = 0, q_column = 0, k_column = 0, v_column = 0;
+  bool has_conv_bias = false, conv_silu = true;
+  int64_t x_stride = 0, z_stride = 0;
+  bool has_norm = true, norm_first = true, has_norm_weight = true, shared_norm_weight = true;
+  float norm_eps = 1e-6f;
+  /// Counters from one sequence to the next, where counters_of() is not 0; cleared before.
+  int counters = 0;
+};
+Description describe(const DeltaUpdate &facts, const std::string &symbol,
+                     const Tuning &tuning = {});
+int counters_of(const DeltaUpdate &facts);
 
 /// m1.attention: causal softmax(scale · q kᵀ) v over the paged cache, which already holds this
 /// step's keys and values. With a window only the last `window` positions up to the token's own

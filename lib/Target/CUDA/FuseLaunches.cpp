@@ -1,9 +1,8 @@
 // plan-fuse-launches: launches of a decode step that one hand-tuned kernel does together.
 #include "FuseLaunches.h"
-#include "HandTuned.h"
+#include "LaunchFusion.h"
 #include "M1/IR/Scalars.h"
 #include "Support/PassStatistic.h"
-#include "m1c/CudaTarget.h"
 #include "mlir/IR/Remarks.h"
 #include "llvm/ADT/StringMap.h"
 #include "llvm/ADT/StringSet.h"
@@ -21,57 +20,20 @@ namespace m1c {
 
 namespace {
 
-/// A launch and the spec of its kernel, whose operands are the launch's in order. Of a kernel that
-/// several functions launch, the spec's rows and maxRows are the first one's.
-struct Step {
-  plan::LaunchOp launch;
-  const KernelSpec *spec = nullptr;
-
-  Step() = default;
-  Step(plan::LaunchOp launch, const KernelSpec *spec) : launch(launch), spec(spec) {}
-  explicit operator bool() const { return spec != nullptr; }
-  Value buffer(StringRef role) const {
-    int position = spec->find(role);
-    plan::LaunchOp op = launch;
-    return position < 0 ? Value() : op.getBuffers()[position];
-  }
-};
-
-/// What a launch gives its kernel in a role.
-struct Operand {
-  Value buffer;
-  plan::Access access = plan::Access::ro;
-  llvm::SmallVector<int64_t, 2> extent; // as in plan.kernel; empty where that states none
-};
-
-/// One launch in the place of several.
-struct Fusion {
-  std::string key, name; // of its kernel; the name is its symbol's beginning
-  std::string origin;
-  llvm::StringMap<Operand> operands;       // by the kernel's roles
-  llvm::SmallVector<plan::LaunchOp> parts; // it stands where the last of them does
-  StringRef label;
-  uint64_t saved = 0; // bytes a row that one part wrote and another read: they stay in registers
-};
-
 /// A product that streams its weights, and what it does for its neighbours.
 struct Product {
   Fusion fusion; // of one part at first: the product
   mk::Linear facts;
 };
 
-class FuseLaunchesPass : public impl::FuseLaunchesPassBase<FuseLaunchesPass> {
+class FuseLaunchesPass : public impl::FuseLaunchesPassBase<FuseLaunchesPass>, LaunchFuser {
 public:
   void runOnOperation() override;
 
 private:
   bool readKernels();
-  Step stepOf(Operation *op) const;
-  Operand operandAt(const Step &step, size_t position);
-  Operand operandOf(const Step &step, StringRef role) {
-    return operandAt(step, size_t(step.spec->find(role)));
-  }
-  bool fuseConvolution(Step conv);
+  Step stepOf(Operation *op) const override;
+  Operand operandAt(const Step &step, size_t position) override;
   bool fuseRounding(Step step);
   void fuseProducts(plan::FunctionOp function);
   void addProduct(Step linear);
@@ -90,33 +52,38 @@ private:
     return cuda::describeLinear(facts, "linear", *chip).error;
   }
   void replaceProduct(Product &product);
-  /// Says why launches stay apart; always false.
-  bool missed(Step step, StringRef reason) {
+  bool missed(Step step, StringRef reason) override {
     remark::missed(step.launch.getLoc(), remark::RemarkOpts::name("launch").category(getArgument()))
         << remark::reason("@{0}: {1}", step.launch.getKernel().str(), reason.str());
     return false;
   }
-  /// `symbol` is of the kernel that `describe` gives. Returns why there is none.
-  std::string replace(const Fusion &fusion,
-                      llvm::function_ref<mk::Description(const std::string &symbol)> describe);
+  std::string
+  replace(const Fusion &fusion,
+          llvm::function_ref<mk::Description(const std::string &symbol)> describe) override;
+  void createKernel(Location loc, const mk::Kernel &kernel, const std::string &key,
+                    const std::string &origin, ArrayRef<Operand> operands) override;
+  Value scaleReaders(Step norm, int squares) override;
   /// The launch of `symbol` in the place of the parts.
   void launch(const Fusion &fusion, StringRef symbol, ArrayRef<Operand> operands, RowDomain domain,
               uint32_t gridX, uint32_t rowsPerGroup);
   /// As in plan.kernel; null where one of the operands has none.
   DenseI64ArrayAttr extentsOf(ArrayRef<Operand> operands);
-  /// A symbol of its own for the kernels of `key`.
-  std::string symbolFor(const std::string &key, const std::string &name);
+  std::string symbolFor(const std::string &key, const std::string &name) override;
 
   const CudaChip *chip = nullptr;
   llvm::StringMap<KernelSpec> specs; // of kernels with facts, by symbol
   llvm::StringMap<std::string> symbols;
   llvm::StringSet<> replaced; // kernels that lost a launch
   // Of the function at hand.
+  const ScanFuser *scans = nullptr;
   std::deque<Product> products;
   llvm::DenseMap<Value, Product *> writers;
   llvm::DenseMap<Operation *, Product *> readers; // by the product's own launch
 
   m1::PassStatistic numConvolutions{*this, "convolutions"};
+  m1::PassStatistic numProjections{*this, "projections"};
+  m1::PassStatistic numScanNorms{*this, "scan-norms"};
+  m1::PassStatistic numScanGates{*this, "scan-gates"};
   m1::PassStatistic numGates{*this, "gates"};
   m1::PassStatistic numGathers{*this, "gathers"};
   m1::PassStatistic numLargest{*this, "largest"};
@@ -138,14 +105,6 @@ Operation *onlyReader(Value buffer, plan::LaunchOp writer) {
     reader = user;
   }
   return reader;
-}
-
-/// "op_3072", of the rows of its output.
-std::string nameOf(StringRef op, const KernelSpec &spec, StringRef out) {
-  std::string name = op.str();
-  for (int64_t dim : spec.get(out).dims)
-    name += "_" + std::to_string(dim);
-  return name;
 }
 
 /// By which a norm multiplies what it adds to the residual.
@@ -221,16 +180,21 @@ FuseLaunchesPass::replace(const Fusion &fusion,
   SmallVector<Operand> operands;
   for (const std::string &role : kernel.operands)
     operands.push_back(fusion.operands.find(role)->second);
-  if (!getOperation().lookupSymbol(kernel.symbol)) {
-    OpBuilder b = OpBuilder::atBlockBegin(&getOperation().getBody().front());
-    plan::KernelOp::create(
-        b, plan::LaunchOp(fusion.parts.back()).getLoc(), kernel.symbol, fusion.key, fusion.origin,
-        0u, uint32_t(kernel.threads), uint32_t(kernel.shared_bytes), kernel.launch_early,
-        DictionaryAttr(), b.getStringAttr(kernel.source), extentsOf(operands), DenseI64ArrayAttr());
-  }
+  createKernel(plan::LaunchOp(fusion.parts.back()).getLoc(), kernel, fusion.key, fusion.origin,
+               operands);
   launch(fusion, kernel.symbol, operands, cuda::rowsOf(kernel.domain), uint32_t(kernel.grid_x),
          uint32_t(kernel.rows_per_group));
   return {};
+}
+
+void FuseLaunchesPass::createKernel(Location loc, const mk::Kernel &kernel, const std::string &key,
+                                    const std::string &origin, ArrayRef<Operand> operands) {
+  if (getOperation().lookupSymbol(kernel.symbol))
+    return;
+  OpBuilder b = OpBuilder::atBlockBegin(&getOperation().getBody().front());
+  plan::KernelOp::create(b, loc, kernel.symbol, key, origin, 0u, uint32_t(kernel.threads),
+                         uint32_t(kernel.shared_bytes), kernel.launch_early, DictionaryAttr(),
+                         b.getStringAttr(kernel.source), extentsOf(operands), DenseI64ArrayAttr());
 }
 
 DenseI64ArrayAttr FuseLaunchesPass::extentsOf(ArrayRef<Operand> operands) {
@@ -262,32 +226,6 @@ void FuseLaunchesPass::launch(const Fusion &fusion, StringRef symbol, ArrayRef<O
     replaced.insert(part.getKernel());
     part.erase();
   }
-}
-
-bool FuseLaunchesPass::fuseConvolution(Step conv) {
-  Value out = conv.buffer("out");
-  Step scan = stepOf(onlyReader(out, conv.launch));
-  auto temporary = out.getDefiningOp<plan::TemporaryOp>();
-  if (!temporary || !scan || scan.spec->op != "selective_scan" || scan.buffer("x") != out)
-    return missed(conv, "no selective scan is its only reader");
-  Fusion fusion;
-  fusion.origin = "conv_selective_scan";
-  fusion.name = nameOf(fusion.origin, *scan.spec, "out") + "_decode";
-  fusion.key = conv.spec->key() + " + " + scan.spec->key() + " decode";
-  for (const OperandSpec &operand : scan.spec->operands)
-    fusion.operands[operand.role] = operandOf(scan, operand.role);
-  fusion.operands["x"] = operandOf(conv, "x");
-  fusion.operands["conv_w"] = operandOf(conv, "weight");
-  for (const char *role : {"bias", "state"})
-    if (conv.spec->find(role) >= 0)
-      fusion.operands[std::string("conv_") + role] = operandOf(conv, role);
-  fusion.parts = {conv.launch, scan.launch};
-  fusion.label = scan.launch.getLabel(); // it moves the bytes
-  fusion.saved = 2 * temporary.getBytes();
-  std::string error = replace(fusion, [&](const std::string &symbol) {
-    return cuda::describeUpdateConv(*conv.spec, *scan.spec, symbol, *chip);
-  });
-  return error.empty() || missed(conv, error);
 }
 
 /// silu·mul, or a sum and its norm, whose rows are read to become e4m3 alone: they become it there.
@@ -539,6 +477,38 @@ bool FuseLaunchesPass::fuseNorm(Step norm) {
   return true;
 }
 
+/// Of a norm whose scale its readers apply themselves.
+Value FuseLaunchesPass::scaleReaders(Step norm, int squares) {
+  Value normed = norm.buffer("out");
+  SmallVector<Product *> users = usersOf(normed, norm);
+  if (users.empty()) {
+    missed(norm, "not only streamed products read the norm");
+    return {};
+  }
+  SmallVector<mk::Linear> scaled;
+  for (Product *user : users) {
+    mk::Linear &its = scaled.emplace_back(user->facts);
+    const bool fits = !its.squares && cuda::rowsOf(its.domain) == norm.launch.getDomain();
+    its.squares = squares;
+    its.eps = float(norm.spec->real("eps"));
+    std::string error = fits ? refusal(its) : "a product that reads it has a norm, or other rows";
+    if (!error.empty()) {
+      missed(norm, error);
+      return {};
+    }
+  }
+  OpBuilder b(norm.launch);
+  const int64_t bytes = int64_t(4) * squares;
+  Value sums = plan::TemporaryOp::create(b, norm.launch.getLoc(), normed.getType(),
+                                         norm.launch.getDomain(), uint64_t(bytes), IntegerAttr());
+  for (auto [user, its] : llvm::zip_equal(users, scaled)) {
+    user->facts = its;
+    user->fusion.key += " scaled by " + std::to_string(squares) + " " + norm.spec->key();
+    user->fusion.operands["squares"] = {sums, plan::Access::ro, {bytes, bytes}};
+  }
+  return sums;
+}
+
 /// The norm takes the rows that a gather takes for it.
 bool FuseLaunchesPass::fuseGather(Step gather) {
   Value out = gather.buffer("out");
@@ -679,7 +649,7 @@ void FuseLaunchesPass::fuseProducts(plan::FunctionOp function) {
     if (Step step = stepOf(launch))
       steps.push_back(step);
   for (const Step &step : steps)
-    if (step.spec->op == "linear" && step.spec->maxRows)
+    if (step.spec->op == "linear" && step.spec->maxRows && !scans->hasTaken(step.launch))
       addProduct(step);
   for (const Step &step : steps)
     if (step.spec->op == "add_rms_norm")
@@ -691,11 +661,6 @@ void FuseLaunchesPass::fuseProducts(plan::FunctionOp function) {
     left[rowsLeftBy(product)] = &product;
   for (Product &product : products)
     numLargest += fuseLargest(product, left.lookup(product.fusion.operands["x"].buffer));
-  for (Product &product : products)
-    replaceProduct(product);
-  for (auto view : llvm::make_early_inc_range(function.getOps<plan::ViewOp>()))
-    if (view.use_empty())
-      view.erase();
 }
 
 void FuseLaunchesPass::runOnOperation() {
@@ -709,23 +674,32 @@ void FuseLaunchesPass::runOnOperation() {
   if (!readKernels())
     return signalPassFailure();
   for (auto function : target.getOps<plan::FunctionOp>()) {
-    SmallVector<Step> convolutions, gathers, makers;
+    SmallVector<Step> gathers, makers;
+    ScanFuser scanFuser(*this, function, *chip);
+    scans = &scanFuser;
     for (auto launch : function.getOps<plan::LaunchOp>())
       if (Step step = stepOf(launch)) {
-        if (step.spec->decode && step.spec->op == "causal_conv1d")
-          convolutions.push_back(step);
-        else if (step.spec->op == "gather_rows")
+        if (step.spec->op == "gather_rows")
           gathers.push_back(step);
         else if (step.spec->op == "map" || step.spec->op == "add_rms_norm")
           makers.push_back(step);
       }
-    for (const Step &convolution : convolutions)
-      numConvolutions += fuseConvolution(convolution);
     for (const Step &gather : gathers)
       numGathers += fuseGather(gather);
     for (const Step &maker : makers)
-      numRoundings += fuseRounding(maker);
+      if (!scans->hasTaken(maker.launch))
+        numRoundings += fuseRounding(maker);
     fuseProducts(function);
+    scanFuser.finish();
+    for (Product &product : products)
+      replaceProduct(product);
+    numConvolutions += scanFuser.convolutions;
+    numProjections += scanFuser.projections;
+    numScanNorms += scanFuser.norms;
+    numScanGates += scanFuser.gates;
+    for (auto view : llvm::make_early_inc_range(function.getOps<plan::ViewOp>()))
+      if (view.use_empty())
+        view.erase();
   }
   target.walk([&](plan::LaunchOp launch) { replaced.erase(launch.getKernel()); });
   for (auto kernel : llvm::make_early_inc_range(target.getOps<plan::KernelOp>()))

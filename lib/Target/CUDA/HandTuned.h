@@ -24,9 +24,27 @@ bool canSharePrefixes(const KernelSpec &spec, const CudaChip &chip);
 m1k::cuda::Description describeHandTuned(const KernelSpec &spec, const std::string &stem,
                                          const CudaChip &chip);
 
-/// One kernel for a decode step's convolution and the scan that reads it.
-m1k::cuda::Description describeUpdateConv(const KernelSpec &conv, const KernelSpec &scan,
-                                          const std::string &stem, const CudaChip &chip);
+/// A scan in a decode step and what stands around it; null: it is not there, or apart.
+struct UpdateParts {
+  const KernelSpec *scan = nullptr, *conv = nullptr;
+  /// dt's projection, and the norms of its input, of b and of c.
+  const KernelSpec *dt = nullptr, *dtNorm = nullptr, *bNorm = nullptr, *cNorm = nullptr;
+  /// silu·mul by z, or the gated norm that reads what the scan leaves.
+  const KernelSpec *gate = nullptr, *norm = nullptr;
+  /// Of ssd_scan the columns of the convolution where x, b and c begin, of gated_delta those of v,
+  /// q and k.
+  int64_t xColumn = 0, bColumn = 0, cColumn = 0;
+  int counters = 0; // of a sequence
+  bool few = false; // for few sequences
+};
+/// One kernel for all of them.
+m1k::cuda::Description describeUpdate(const UpdateParts &parts, const std::string &stem,
+                                      const CudaChip &chip);
+/// The counters of a sequence that it needs.
+int countersOf(const UpdateParts &parts);
+/// A kernel that clears so many counters of each sequence.
+m1k::cuda::Description describeClearCounters(int count, const std::string &stem,
+                                             const CudaChip &chip);
 /// What a `linear` for few rows is by itself; `describeLinear` takes it with what it does for its
 /// neighbours.
 m1k::cuda::Linear linearOf(const KernelSpec &linear, std::string &error);

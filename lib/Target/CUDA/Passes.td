@@ -7,19 +7,26 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
   let summary = "One launch for several of a decode step that one CUDA kernel does together";
   let description = [{
     In the functions of decode steps of a cuda target, a convolution's step joins the selective scan
-    that alone reads it. A product that streams its weights takes on what its neighbours do: a map
-    that alone reads it, of a vector of columns too, or both of its halves, as silu·mul does; the
-    addition of a residual to it alone or to a map of it; and the RMS norm of that sum where only
-    such products read it: the first leaves sum ∘ weight and sums of squares, the others scale
-    their rows. A product that rounds its rows to e4m3 takes their
-    largest values from the product that writes them. In all functions a norm takes the rows itself
-    that a gather takes for it alone, and silu·mul, or a residual's sum with its norm, rounds its
-    rows to e4m3 itself where the launch that does is their only reader. The kernels stem from the
-    `facts` of all; kernels that no launch is left of go.
+    that alone reads it. In those of few rows scans take in more of what stands around them: a
+    selective scan the projection of dt and the RMS norms of that product's input, of B and of C; an
+    SSD scan the convolution of x, B and C, and its gate with the norm of heads behind it, or of a
+    norm of all channels the part before its scale, which the product that reads it applies to its
+    sums; a gated delta rule the convolution of q, k and v and the gated norm of its heads. Where
+    several blocks read columns of a convolution the last of them moves their window on: counters
+    that one launch at the step's beginning clears say which is the last. A product that streams its
+    weights takes on what its neighbours do: a map that alone reads it, of a vector of columns too,
+    or both of its halves, as silu·mul does; the addition of a residual to it alone or to a map of
+    it; and the RMS norm of that sum where only such products read it: the first leaves sum ∘ weight
+    and sums of squares, the others scale their rows. A product that rounds its rows to e4m3 takes
+    their largest values from the product that writes them. In all functions a norm takes the rows
+    itself that a gather takes for it alone, and silu·mul, or a residual's sum with its norm, rounds
+    its rows to e4m3 itself where the launch that does is their only reader. The kernels stem from
+    the `facts` of all; kernels that no launch is left of go.
 
     It refuses, with a remark that says why, a convolution or product that something else reads too,
-    and neighbours whose types or head sizes the kernels do not take. Prefill keeps its other
-    launches: there a launch costs nothing. Other devices are left alone.
+    a projection of dt with quantised weights or a bias of its own, and neighbours whose types or
+    head sizes the kernels do not take. Prefill keeps its other launches: there a launch costs
+    nothing. Other devices are left alone.
 
     Before:
     ```mlir
@@ -43,17 +50,20 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
     ```
     Next: `plan-fuse-gated-products`. It runs after `m1-convert-to-plan`.
   }];
-  let statistics = [Statistic<"numConvolutions", "convolutions", "Convolutions inside a scan">,
-                    Statistic<"numGates", "gates", "Products with a map of both halves inside">,
-                    Statistic<"numGathers", "gathers", "Norms that gather their rows">,
-                    Statistic<"numLargest", "largest",
-                              "Products that are given the largest values of their rows">,
-                    Statistic<"numMaps", "maps", "Products with a map inside">,
-                    Statistic<"numNorms", "norms", "RMS norms split between products">,
-                    Statistic<"numResiduals", "residuals", "Products with a residual inside">,
-                    Statistic<"numRoundings", "roundings",
-                              "Rows rounded to e4m3 where they are made">,
-                    Statistic<"numKernels", "kernels-erased", "Kernels without a launch">];
+  let statistics =
+      [Statistic<"numConvolutions", "convolutions", "Convolutions inside a scan">,
+       Statistic<"numProjections", "projections", "Projections of dt inside a scan">,
+       Statistic<"numScanNorms", "scan-norms",
+                 "RMS norms inside a scan, or between it and a product">,
+       Statistic<"numScanGates", "scan-gates", "Gates inside a scan, with their norms of heads">,
+       Statistic<"numGates", "gates", "Products with a map of both halves inside">,
+       Statistic<"numGathers", "gathers", "Norms that gather their rows">,
+       Statistic<"numLargest", "largest",
+                 "Products that are given the largest values of their rows">,
+       Statistic<"numNorms", "norms", "RMS norms split between products">,
+       Statistic<"numResiduals", "residuals", "Products with a residual inside">,
+       Statistic<"numRoundings", "roundings", "Rows rounded to e4m3 where they are made">,
+       Statistic<"numKernels", "kernels-erased", "Kernels without a launch">];
   let dependentDialects = ["::mlir::m1::M1Dialect", "::mlir::plan::PlanDialect"];
 }
 

@@ -67,11 +67,11 @@ Case scan_bench(const std::string &label, Sequences s, Type state, bool decode, 
             Tuning tuning;
             tuning.expected_sequences = expected;
             tuning.scan = shape;
-            SelectiveUpdateConv g;
-            g.scan = f;
-            g.conv_channels = 3072;
+            ScanNeighbours neighbours;
+            neighbours.conv.width = 4;
+            neighbours.conv.channels = 3072;
             Description description =
-                conv ? describe(g, "kernel", tuning) : describe(f, "kernel", tuning);
+                conv ? describe(f, neighbours, "kernel", tuning) : describe(f, "kernel", tuning);
             if (!context.prepare(description))
               return;
             double T = double(s.count) * s.length;

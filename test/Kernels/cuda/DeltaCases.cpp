@@ -188,6 +188,100 @@ Case delta_case(const std::string &label, bool smoke, DeltaProblem p,
           }};
 }
 
+// A decode step with the convolution of q, k and v inside and, unless `norm` is 0, a norm of gated
+// values (1) or before the gate (2).
+Case update_case(const std::string &label, bool smoke, DeltaProblem p, int norm, int width,
+                 Type window_type) {
+  p.batch = make_batch(std::vector<int>(9, 1), {4, 0, 7, 1, 90, 0, 3, 2, 1});
+  return {"delta_update " + label + " norm " + std::to_string(norm) + " width " +
+              std::to_string(width) + " " + name_of(p),
+          smoke, [=](Context &context) mutable {
+            const int T = p.batch.tokens, taps = width - 1, keys = p.keys(), columns = p.columns(),
+                      inputs = 2 * keys + columns;
+            DeltaUpdate f;
+            f.delta = p.facts(true);
+            f.x_type = p.type;
+            f.conv_state_type = window_type;
+            f.z_type = p.gate_type;
+            f.conv_width = width;
+            f.conv_channels = inputs;
+            f.k_column = keys;
+            f.v_column = 2 * keys;
+            f.has_conv_bias = width != 4;
+            f.x_stride = p.stride(inputs);
+            f.z_stride = p.stride(columns);
+            f.has_norm = norm > 0;
+            f.norm_first = norm == 2;
+            f.shared_norm_weight = norm == 2;
+            f.counters = counters_of(f);
+            if (!context.prepare(describe(f, "kernel")))
+              return;
+            p.fill(17);
+            Random random(19);
+            std::vector<double> rows(size_t(T) * inputs),
+                w = random_values(random, size_t(inputs) * width, -0.7, 0.7, Type::f32),
+                bias = random_values(random, inputs, -0.5, 0.5, Type::f32),
+                z = random_values(random, size_t(T) * columns, -3, 3, p.gate_type),
+                norm_w = random_values(random, columns, 0.5, 1.5, Type::f32),
+                window = random_values(random, size_t(p.batch.slot_count) * taps * inputs, -2, 2,
+                                       window_type),
+                moved = window;
+            for (int t = 0; t < T; ++t)
+              for (int c = 0; c < inputs; ++c) {
+                double &value = c < keys       ? p.q[size_t(t) * keys + c]
+                                : c < 2 * keys ? p.k[size_t(t) * keys + c - keys]
+                                               : p.v[size_t(t) * columns + c - 2 * keys];
+                rows[size_t(t) * inputs + c] = value;
+                const size_t at = size_t(p.batch.slots[t]) * taps * inputs + c;
+                const bool fresh = p.batch.positions[t] == 0;
+                double sum = (f.has_conv_bias ? bias[c] : 0) + w[c * width + taps] * value;
+                for (int k = 0; k < taps; ++k) {
+                  sum += fresh ? 0 : w[c * width + k] * window[at + size_t(k) * inputs];
+                  moved[at + size_t(k) * inputs] =
+                      k + 1 == taps ? rounded(value, window_type)
+                                    : (fresh ? 0 : window[at + size_t(k + 1) * inputs]);
+                }
+                value = sum / (1 + std::exp(-sum));
+              }
+            p.put(context);
+            context.values("x", in_rows(rows, T, inputs, p.stride(inputs), p.offset), p.type);
+            context.values("z", in_rows(z, T, columns, p.stride(columns), p.offset), p.gate_type);
+            context.values("conv_w", w, Type::f32);
+            context.values("conv_bias", bias, Type::f32);
+            context.values("norm_w", norm_w, Type::f32);
+            context.values("conv_state", window, window_type);
+            context.integers("counters", std::vector<int>(size_t(T) * f.counters));
+            context.upload();
+            context.shift("x", p.offset * size_of(p.type));
+            context.shift("z", p.offset * size_of(p.gate_type));
+            p.launch(context);
+            std::vector<double> y, end, y32, end32;
+            p.evaluate<double>(y, end);
+            p.evaluate<float>(y32, end32);
+            const double error = relative_error(y32, y);
+            for (int t = 0; t < T && norm > 0; ++t)
+              for (int h = 0; h < p.heads; ++h) {
+                double *values = &y[size_t(t) * columns + size_t(h) * p.value_size], sum = 0;
+                auto gate = [&](int j) {
+                  const double g = z[size_t(t) * columns + size_t(h) * p.value_size + j];
+                  return g / (1 + std::exp(-g));
+                };
+                for (int j = 0; j < p.value_size; ++j) {
+                  values[j] *= norm == 1 ? gate(j) : 1;
+                  sum += values[j] * values[j];
+                }
+                for (int j = 0; j < p.value_size; ++j)
+                  values[j] *= norm_w[norm == 2 ? j : h * p.value_size + j] *
+                               (norm == 2 ? gate(j) : 1) / std::sqrt(sum / p.value_size + 1e-6);
+              }
+            context.compare("out", p.result(context), y, tolerance(p.out_type, error + 1e-6));
+            context.compare("state", context.read("state", p.state_type), end,
+                            tolerance(p.state_type, relative_error(end32, end) + 1e-6));
+            if (taps > 0)
+              context.compare("conv_state", context.read("conv_state", window_type), moved, 1e-7);
+          }};
+}
+
 // What is no number in one sequence stays there, also where others share its tile.
 Case separate_case(DeltaProblem p, const std::vector<int> &lengths, int broken) {
   p.batch = make_batch(lengths, std::vector<int>(lengths.size(), 3));
@@ -337,6 +431,17 @@ std::vector<Case> delta_cases() {
   cases.push_back(chunked_case(problem(bf16, f32, 4, 2, 64, 32), 250, 1, 77));
   cases.push_back(delta_case("", true, problem(bf16, f32, 4, 2, 128, 128), ones, decoded, true));
   cases.push_back(delta_case("", false, problem(f32, bf16, 3, 3, 20, 12), ones, decoded, true));
+  cases.push_back(update_case("", true, problem(bf16, f32, 4, 2, 128, 128), 2, 4, bf16));
+  cases.push_back(update_case("", true, problem(bf16, f32, 2, 2, 128, 128), 2, 4, bf16));
+  cases.push_back(update_case("", true, problem(f32, bf16, 6, 2, 20, 12), 1, 3, f32));
+  cases.push_back(update_case("", false, problem(f32, f32, 1, 1, 1, 1), 0, 1, f32));
+  {
+    DeltaProblem p = problem(bf16, f32, 6, 2, 32, 45);
+    p.offset = 3;
+    p.padding = 5;
+    p.gate_type = p.out_type = f32;
+    cases.push_back(update_case("mixed types, misaligned", true, p, 2, 2, f32));
+  }
   return cases;
 }
 

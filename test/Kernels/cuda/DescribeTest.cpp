@@ -395,6 +395,77 @@ TEST(Describe, QuantisedLinears) {
   EXPECT_EQ(describe(dequantize, "k").workspace_bytes, 2 * 77000);
 }
 
+// Scans refuse neighbours that their blocks do not hold, and count the blocks that share a window.
+TEST(Describe, NeighboursOfScans) {
+  SelectiveScan scan = m1_scan();
+  scan.decode = true;
+  scan.b_heads = scan.c_heads = 1;
+  auto refusal = [&](auto change) {
+    ScanNeighbours n;
+    n.few = true;
+    change(n);
+    return describe(scan, n, "k").error;
+  };
+  EXPECT_EQ(refusal([](ScanNeighbours &n) { n.dt_rank = 256; }), "");
+  EXPECT_NE(refusal([](ScanNeighbours &n) { n.dt_rank = 4096; }).find("4096 columns"),
+            std::string::npos);
+  EXPECT_NE(refusal([](ScanNeighbours &n) {
+              n.dt_rank = 192;
+              n.dt_w_type = Type::i8;
+            }).find("float type"),
+            std::string::npos);
+  EXPECT_NE(refusal([](ScanNeighbours &n) {
+              n.conv.width = 17;
+              n.conv.channels = 3072;
+            }).find("width 1 to 16"),
+            std::string::npos);
+  EXPECT_NE(refusal([](ScanNeighbours &n) {
+              n.conv.width = 4;
+              n.conv.channels = 3000;
+            }).find("3000"),
+            std::string::npos);
+  EXPECT_NE(refusal([](ScanNeighbours &n) { n.norm_groups = 1; }).find("SSD"), std::string::npos);
+  scan.d_state = 64;
+  EXPECT_NE(refusal([](ScanNeighbours &n) { n.b_norm.present = true; }).find("32 states"),
+            std::string::npos);
+
+  SsdScan ssd = m1_ssd();
+  ssd.decode = true;
+  ScanNeighbours n;
+  n.few = n.has_z = true;
+  n.conv.width = 4;
+  n.conv.channels = 5120;
+  n.conv.b_column = 1024;
+  n.conv.c_column = 2048;
+  n.norm_groups = 24;
+  EXPECT_EQ(counters_of(ssd, n), 8); // B's heads, each of three of C
+  n.counters = 8;
+  Description d = describe(ssd, n, "k");
+  ASSERT_EQ(d.error, "");
+  EXPECT_EQ(d.kernels[0].grid_x, 24);
+  EXPECT_EQ(d.kernels[0].operands.back(), "counters");
+  n.norm_groups = 3;
+  EXPECT_NE(describe(ssd, n, "k").error.find("1024 channels"), std::string::npos);
+  n.norm_groups = 1;
+  d = describe(ssd, n, "k");
+  ASSERT_EQ(d.error, "");
+  EXPECT_EQ(d.kernels[0].grid_x, 96);
+  EXPECT_NE(d.kernels[0].source.find("kSquares = 96;"), std::string::npos);
+  n.dt_rank = 16;
+  EXPECT_NE(describe(ssd, n, "k").error.find("selective scan"), std::string::npos);
+
+  DeltaUpdate delta;
+  delta.delta.heads = 32;
+  delta.delta.key_heads = 16;
+  delta.delta.key_size = delta.delta.value_size = 128;
+  delta.conv_channels = 8192;
+  EXPECT_EQ(counters_of(delta), 16);
+  EXPECT_EQ(describe(delta, "k").kernels.at(0).threads, 512);
+  delta.delta.value_size = 320;
+  EXPECT_NE(describe(delta, "k").error.find("320 values"), std::string::npos);
+  EXPECT_FALSE(describe(ClearCounters{}, "k").error.empty());
+}
+
 // Mamba-2's records fit what a step's tokens bring: one record for each whole segment that another
 // token follows.
 TEST(Describe, SegmentRecordsFitTheirRows) {
@@ -417,23 +488,46 @@ TEST_P(Compiles, WithoutSpills) {
   scan.x_type = scan.dt_type = scan.b_type = scan.c_type = scan.z_type = scan.out_type = Type::f32;
   scan.decode = true;
   all.push_back(describe(scan, "update_f32"));
-  SelectiveUpdateConv conv;
-  conv.scan = m1_scan();
-  conv.scan.x_columns = 1024;
-  conv.scan.decode = true;
-  conv.scan.state_type = Type::f16;
-  conv.conv_channels = 3072;
-  all.push_back(describe(conv, "update_conv"));
+  ScanNeighbours conv;
+  conv.conv.width = 4;
+  conv.conv.channels = 3072;
+  scan = m1_scan();
+  scan.x_columns = 1024;
+  scan.decode = true;
+  scan.state_type = Type::f16;
+  all.push_back(describe(scan, conv, "update_conv"));
+  ScanNeighbours few = conv;
+  few.few = true;
+  few.dt_rank = 192;
+  scan.state_type = Type::f32;
+  all.push_back(describe(scan, few, "update_few"));
   // Jamba's heads: one of B and of C, no repetition of x.
   scan = m1_scan();
   scan.d_inner = scan.x_columns = 8192;
   scan.b_heads = scan.c_heads = 1;
   all.push_back(describe(scan, "scan_one_head"));
-  conv.scan = scan;
-  conv.scan.decode = true;
-  conv.conv_channels = 8192;
-  all.push_back(describe(conv, "update_conv_one_head"));
+  scan.decode = true;
+  conv.conv.channels = 8192;
+  all.push_back(describe(scan, conv, "update_conv_one_head"));
   all.push_back(describe(m1_ssd(), "ssd"));
+  SsdScan heads = m1_ssd();
+  heads.decode = true;
+  few = {};
+  few.few = few.has_z = true;
+  few.conv.width = 4;
+  few.conv.channels = 5120;
+  few.conv.b_column = 1024;
+  few.conv.c_column = 2048;
+  few.norm_groups = 24;
+  few.counters = 8;
+  all.push_back(describe(heads, few, "ssd_update_few_heads"));
+  DeltaUpdate qwen;
+  qwen.delta.heads = 32;
+  qwen.delta.key_heads = 16;
+  qwen.delta.key_size = qwen.delta.value_size = 128;
+  qwen.conv_channels = 8192;
+  qwen.counters = 16;
+  all.push_back(describe(qwen, "delta_update"));
   // Nemotron-H's, with heads smaller than the state in groups.
   SsdScan groups = m1_ssd();
   groups.heads = groups.x_heads = 128;

@@ -26,21 +26,55 @@ struct ScanProblem {
   int padding = 0;   // columns after
   bool conv = false; // decode only: x before the convolution
   int conv_width = 4, conv_channels = 0;
+  // Decode only, what a step does for neighbours: dt from a row of so many columns, norms of that
+  // row, of B and of C (0: none, 1: without a weight, 2: with one), B and C columns of the
+  // convolution behind x, a norm of the results.
+  int dt_rank = 0, input_norms = 0, norm_groups = 0;
+  Type dt_w_type = Type::bf16;
+  bool wide = false, few = false;
+  int squares_columns = 0, counters = 0; // of the launch
 
   Batch batch;
   std::vector<double> x, dt, a, b, c, d, z, dt_bias, state, conv_w, conv_bias, conv_state;
+  std::vector<double> dt_w, dt_norm, b_norm, c_norm, norm_w;
   int heads() const { return channels / group; }
   int repeat() const { return channels / x_columns; }
   int b_columns() const { return b_heads * states; }
   int c_columns() const { return c_heads * states; }
   int dt_columns() const { return headwise ? heads() : channels; }
   int stride(int columns) const { return columns + offset + padding; }
+  int dt_inputs() const { return dt_rank ? dt_rank : dt_columns(); }
+  int inputs() const { return x_columns + (wide ? b_columns() + c_columns() : 0); }
+  ScanNeighbours neighbours() const {
+    ScanNeighbours n;
+    if (conv) {
+      n.conv.width = conv_width;
+      n.conv.channels = conv_channels;
+      n.conv.state_type = window_type;
+    }
+    if (wide) {
+      n.conv.b_column = x_columns;
+      n.conv.c_column = x_columns + b_columns();
+    }
+    for (ScanNeighbours::Norm *norm : {&n.dt_norm, &n.b_norm, &n.c_norm}) {
+      norm->present = input_norms > 0;
+      norm->has_weight = input_norms == 2;
+    }
+    n.dt_rank = dt_rank;
+    n.dt_w_type = dt_w_type;
+    n.has_z = headwise && has_z;
+    n.z_type = z_type;
+    n.z_stride = stride(channels);
+    n.norm_groups = norm_groups;
+    n.few = few;
+    return n;
+  }
 
   void fill(uint64_t seed) {
     Random random(seed);
     int T = batch.tokens;
     x = random_values(random, size_t(T) * x_columns, -2, 2, x_type);
-    dt = random_values(random, size_t(T) * dt_columns(), -4, 3, dt_type);
+    dt = random_values(random, size_t(T) * dt_inputs(), -4, 3, dt_type);
     b = random_values(random, size_t(T) * b_columns(), -1, 1, b_type);
     c = random_values(random, size_t(T) * c_columns(), -1, 1, c_type);
     z = random_values(random, size_t(T) * channels, -3, 3, z_type);
@@ -51,13 +85,73 @@ struct ScanProblem {
     state = random_values(random, size_t(batch.slot_count) * channels * states, -1, 1, state_type);
     conv_w = random_values(random, size_t(conv_channels) * conv_width, -0.7, 0.7, Type::f32);
     conv_bias = random_values(random, conv_channels, -0.5, 0.5, Type::f32);
-    conv_state = random_values(random, size_t(batch.slot_count) * (conv_width - 1) * x_columns, -2,
+    conv_state = random_values(random, size_t(batch.slot_count) * (conv_width - 1) * inputs(), -2,
                                2, window_type);
+    const double scale = dt_rank ? 1 / std::sqrt(double(dt_rank)) : 1;
+    dt_w = random_values(random, size_t(channels) * dt_rank, -scale, scale, dt_w_type);
+    dt_norm = random_values(random, dt_rank, 0.5, 1.5, Type::f32);
+    b_norm = random_values(random, states, 0.5, 1.5, Type::f32);
+    c_norm = random_values(random, states, 0.5, 1.5, Type::f32);
+    norm_w = random_values(random, channels, 0.5, 1.5, Type::f32);
+  }
+
+  /// Rows of `columns` values, normed as the inputs are.
+  template <class Real>
+  std::vector<Real> normed(const std::vector<double> &rows, int columns,
+                           const std::vector<double> &weight) const {
+    std::vector<Real> out(rows.begin(), rows.end());
+    for (size_t at = 0; input_norms && at < rows.size(); at += columns) {
+      Real sum = 0;
+      for (int i = 0; i < columns; ++i)
+        sum += out[at + i] * out[at + i];
+      for (int i = 0; i < columns; ++i)
+        out[at + i] *= (input_norms == 2 ? Real(weight[i]) : Real(1)) /
+                       std::sqrt(sum / Real(columns) + Real(1e-5));
+    }
+    return out;
+  }
+  /// dt of every channel.
+  template <class Real> std::vector<Real> deltas() const {
+    if (!dt_rank)
+      return std::vector<Real>(dt.begin(), dt.end());
+    std::vector<Real> rows = normed<Real>(dt, dt_rank, dt_norm),
+                      out(size_t(batch.tokens) * channels);
+    for (int t = 0; t < batch.tokens; ++t)
+      for (int ch = 0; ch < channels; ++ch)
+        for (int k = 0; k < dt_rank; ++k)
+          out[size_t(t) * channels + ch] +=
+              rows[size_t(t) * dt_rank + k] * Real(dt_w[size_t(ch) * dt_rank + k]);
+    return out;
+  }
+  /// The convolution's step of input column `column`, whose value is `value`.
+  template <class Real> Real convolved(int s, int column, int filter, Real value) const {
+    const int taps = conv_width - 1;
+    Real sum = Real(conv_bias[filter]) + Real(conv_w[filter * conv_width + taps]) * value;
+    for (int k = 0; k < taps && batch.positions[batch.starts[s]] != 0; ++k)
+      sum += Real(conv_w[filter * conv_width + k]) *
+             Real(conv_state[(size_t(batch.slots[s]) * taps + k) * inputs() + column]);
+    return silu(sum);
+  }
+  /// B or C, `columns` of them from column `first` of the convolution on.
+  template <class Real>
+  std::vector<Real> heads_of(const std::vector<double> &rows, int columns, int first,
+                             const std::vector<double> &weight) const {
+    std::vector<Real> out = normed<Real>(rows, columns, weight);
+    for (int s = 0; wide && s < batch.sequences; ++s)
+      for (int i = 0; i < columns; ++i) {
+        Real &value = out[size_t(batch.starts[s]) * columns + i];
+        value = convolved(s, first + i, first + i, value);
+      }
+    return out;
   }
 
   template <class Real>
   void evaluate(std::vector<double> &y, std::vector<double> &end_state,
-                std::vector<double> &end_window) const {
+                std::vector<double> &end_window, std::vector<double> *squares = nullptr) const {
+    const std::vector<Real> delta_rows = deltas<Real>(),
+                            b_rows = heads_of<Real>(b, b_columns(), x_columns, b_norm),
+                            c_rows =
+                                heads_of<Real>(c, c_columns(), x_columns + b_columns(), c_norm);
     y.assign(size_t(batch.tokens) * channels, 0);
     end_state = state;
     end_window = conv_state;
@@ -66,9 +160,9 @@ struct ScanProblem {
       if (batch.starts[s] == batch.starts[s + 1])
         continue;
       bool fresh = batch.positions[batch.starts[s]] == 0;
-      double *window = conv ? &end_window[size_t(batch.slots[s]) * taps * x_columns] : nullptr;
+      double *window = conv ? &end_window[size_t(batch.slots[s]) * taps * inputs()] : nullptr;
       if (conv && fresh)
-        std::fill(window, window + size_t(taps) * x_columns, 0.0);
+        std::fill(window, window + size_t(taps) * inputs(), 0.0);
       for (int ch = 0; ch < channels; ++ch) {
         int head = ch / group;
         int source = head / repeat() * group + ch % group;
@@ -78,25 +172,19 @@ struct ScanProblem {
           h[n] = fresh ? Real(0) : Real(saved[n]);
         for (int t = batch.starts[s]; t < batch.starts[s + 1]; ++t) {
           Real xv = Real(x[size_t(t) * x_columns + source]);
-          if (conv) {
-            int filter = conv_channels == channels ? ch : source;
-            Real sum = Real(conv_bias[filter]);
-            for (int k = 0; k < taps; ++k)
-              sum += Real(conv_w[filter * conv_width + k]) *
-                     Real(window[size_t(k) * x_columns + source]);
-            xv = silu(sum + Real(conv_w[filter * conv_width + taps]) * xv);
-          }
+          if (conv)
+            xv = convolved(s, source, !wide && conv_channels == channels ? ch : source, xv);
           int vi = headwise ? head : ch;
-          Real delta =
-              Real(dt[size_t(t) * dt_columns() + vi]) + (has_dt_bias ? Real(dt_bias[vi]) : Real(0));
+          Real delta = delta_rows[size_t(t) * dt_columns() + vi] +
+                       (has_dt_bias ? Real(dt_bias[vi]) : Real(0));
           delta = softplus(delta);
           Real sum = 0;
           for (int n = 0; n < states; ++n) {
             Real rate = Real(headwise ? a[head] : a[size_t(ch) * states + n]);
             h[n] = std::exp(delta * rate) * h[n] +
                    delta * xv *
-                       Real(b[size_t(t) * b_columns() + ch / (channels / b_heads) * states + n]);
-            sum += h[n] * Real(c[size_t(t) * c_columns() + ch / (channels / c_heads) * states + n]);
+                       b_rows[size_t(t) * b_columns() + ch / (channels / b_heads) * states + n];
+            sum += h[n] * c_rows[size_t(t) * c_columns() + ch / (channels / c_heads) * states + n];
           }
           if (has_d)
             sum += Real(d[vi]) * xv;
@@ -108,15 +196,36 @@ struct ScanProblem {
           saved[n] = double(h[n]);
       }
       if (conv) {
-        for (int source = 0; source < x_columns; ++source) {
+        for (int column = 0; column < inputs(); ++column) {
           for (int k = 0; k + 1 < taps; ++k)
-            window[size_t(k) * x_columns + source] = window[size_t(k + 1) * x_columns + source];
+            window[size_t(k) * inputs() + column] = window[size_t(k + 1) * inputs() + column];
           if (taps > 0)
-            window[size_t(taps - 1) * x_columns + source] =
-                rounded(x[size_t(batch.starts[s]) * x_columns + source], window_type);
+            window[size_t(taps - 1) * inputs() + column] =
+                rounded(input(batch.starts[s], column), window_type);
         }
       }
     }
+    for (int t = 0; t < batch.tokens && norm_groups > 0; ++t)
+      for (int g = 0; g < norm_groups; ++g) {
+        const int size = channels / norm_groups;
+        double *values = &y[size_t(t) * channels + size_t(g) * size];
+        Real sum = 0;
+        for (int i = 0; i < size; ++i)
+          sum += Real(values[i]) * Real(values[i]);
+        const Real factor =
+            norm_groups == 1 ? Real(1) : Real(1) / std::sqrt(sum / Real(size) + Real(1e-5));
+        for (int i = 0; i < size; ++i)
+          values[i] = double(Real(values[i]) * factor * Real(norm_w[g * size + i]));
+        if (squares)
+          squares->push_back(double(sum));
+      }
+  }
+  double input(int t, int column) const {
+    if (column < x_columns)
+      return x[size_t(t) * x_columns + column];
+    column -= x_columns;
+    return column < b_columns() ? b[size_t(t) * b_columns() + column]
+                                : c[size_t(t) * c_columns() + column - b_columns()];
   }
 
   void put(Context &context) const {
@@ -124,10 +233,21 @@ struct ScanProblem {
     auto rows = [&](const std::vector<double> &v, int columns) {
       return in_rows(v, T, columns, stride(columns), offset);
     };
-    context.values("x", rows(x, x_columns), x_type);
-    context.values("dt", rows(dt, dt_columns()), dt_type);
+    std::vector<double> convolution(size_t(T) * inputs());
+    for (int t = 0; t < T; ++t)
+      for (int column = 0; column < inputs(); ++column)
+        convolution[size_t(t) * inputs() + column] = input(t, column);
+    context.values("x", rows(convolution, inputs()), x_type);
+    context.values("dt", rows(dt, dt_inputs()), dt_type);
     context.values("b", rows(b, b_columns()), b_type);
     context.values("c", rows(c, c_columns()), c_type);
+    context.values("dt_w", dt_w, dt_w_type);
+    context.values("dt_norm", dt_norm, Type::f32);
+    context.values("b_norm", b_norm, Type::f32);
+    context.values("c_norm", c_norm, Type::f32);
+    context.values("norm_w", norm_w, Type::f32);
+    context.poison("squares_out", size_t(T) * squares_columns * 4);
+    context.integers("counters", std::vector<int>(size_t(batch.sequences) * counters));
     if (has_z)
       context.values("z", rows(z, channels), z_type);
     context.values("a", a, Type::f32);
@@ -153,7 +273,8 @@ struct ScanProblem {
 
   void verify(Context &context, double extra = 0) const {
     std::vector<double> y, end, window, y32, end32, window32;
-    evaluate<double>(y, end, window);
+    std::vector<double> squares;
+    evaluate<double>(y, end, window, &squares);
     evaluate<float>(y32, end32, window32);
     std::vector<double> rows = context.read("out", out_type);
     std::vector<double> actual(size_t(batch.tokens) * channels);
@@ -173,6 +294,12 @@ struct ScanProblem {
                     tolerance(state_type, relative_error(end32, end)) + extra);
     if (conv)
       context.compare("conv_state", context.read("conv_state", window_type), window, 1e-7);
+    if (norm_groups == 1) {
+      std::vector<double> parts = context.read("squares_out", Type::f32), sums(batch.tokens);
+      for (size_t i = 0; i < parts.size(); ++i)
+        sums[i / squares_columns] += parts[i];
+      context.compare("squares_out", sums, squares, tolerance(Type::f32, 1e-6) + 2 * extra);
+    }
   }
 };
 
@@ -191,7 +318,7 @@ SelectiveScan mamba1(const ScanProblem &p, bool decode) {
   f.b_heads = p.b_heads;
   f.c_heads = p.c_heads;
   f.x_stride = p.stride(p.x_columns);
-  f.dt_stride = p.stride(p.channels);
+  f.dt_stride = p.stride(p.dt_inputs());
   f.b_stride = p.stride(p.b_columns());
   f.c_stride = p.stride(p.c_columns());
   f.z_stride = p.stride(p.channels);
@@ -217,7 +344,7 @@ SsdScan mamba2(const ScanProblem &p, bool decode) {
   f.x_heads = p.x_columns / p.group;
   f.b_heads = p.b_heads;
   f.c_heads = p.c_heads;
-  f.x_stride = p.stride(p.x_columns);
+  f.x_stride = p.stride(p.inputs());
   f.dt_stride = p.stride(p.heads());
   f.b_stride = p.stride(p.b_columns());
   f.c_stride = p.stride(p.c_columns());
@@ -288,25 +415,27 @@ Case scan_case(const std::string &label, bool smoke, ScanProblem p, const std::v
                      type_name(p.state_type) + " C" + std::to_string(p.channels) + " N" +
                      std::to_string(p.states) + " B" + std::to_string(p.b_heads) + " C" +
                      std::to_string(p.c_heads) +
-                     (p.conv ? " conv" + std::to_string(p.conv_width) : "");
+                     (p.conv ? " conv" + std::to_string(p.conv_width) : "") +
+                     (p.dt_rank ? " dt" + std::to_string(p.dt_rank) : "");
   return {name, smoke, [p, decode, expected_sequences, extra](Context &context) mutable {
             Tuning tuning;
             tuning.expected_sequences = expected_sequences;
             if (!decode && expected_sequences >= 256)
               tuning.multiprocessors = 1;
             Description description;
-            if (p.headwise) {
+            ScanNeighbours n = p.neighbours();
+            if (p.headwise && !p.few) {
               description = describe(mamba2(p, decode), "kernel", tuning);
-            } else if (p.conv) {
-              SelectiveUpdateConv f;
-              f.scan = mamba1(p, true);
-              f.conv_state_type = p.window_type;
-              f.conv_width = p.conv_width;
-              f.conv_channels = p.conv_channels;
-              description = describe(f, "kernel", tuning);
+            } else if (p.headwise) {
+              p.counters = n.counters = counters_of(mamba2(p, true), n);
+              description = describe(mamba2(p, true), n, "kernel", tuning);
+            } else if (p.conv || p.few) {
+              description = describe(mamba1(p, true), n, "kernel", tuning);
             } else {
               description = describe(mamba1(p, decode), "kernel", tuning);
             }
+            if (p.norm_groups == 1 && description.error.empty())
+              p.squares_columns = squares_of(description.kernels.front().grid_x);
             if (!context.prepare(description))
               return;
             p.fill(7);
@@ -656,6 +785,44 @@ std::vector<Case> mamba_cases() {
                                   /*decode=*/true));
   }
 
+  // With what they do for neighbours where sequences are few: dt's projection, from bf16 and f32,
+  // of ranks that are no whole vectors and rows at odd offsets; norms of the inputs.
+  {
+    ScanProblem p = problem1(bf16, f32, 96, 3, 16, true);
+    p.conv = p.few = true;
+    p.conv_channels = 96;
+    p.dt_rank = 192;
+    cases.push_back(scan_case("few", true, p, ones, decoded, true));
+    p.dt_rank = 36;
+    p.offset = 3;
+    p.padding = 5;
+    cases.push_back(scan_case("few, misaligned", true, p, ones, decoded, true));
+    p = problem1(f32, f32, 45, 3, 15, true);
+    p.conv = p.few = true;
+    p.conv_channels = 15;
+    p.dt_rank = 3;
+    p.dt_w_type = f32;
+    cases.push_back(scan_case("few", true, p, ones, decoded, true));
+    p = grouped1(bf16, f32, 96, 1, 16);
+    p.few = true;
+    p.dt_rank = 160;
+    cases.push_back(scan_case("few", false, p, ones, decoded, true));
+    p.input_norms = 1;
+    cases.push_back(scan_case("few, norms", true, p, ones, decoded, true));
+    p = grouped1(f32, bf16, 70, 1, 7);
+    p.few = true;
+    p.input_norms = 2;
+    p.dt_rank = 256;
+    p.dt_type = bf16;
+    cases.push_back(scan_case("few, norms with weights", true, p, ones, decoded, true));
+    p = grouped1(bf16, f32, 40, 1, 5);
+    p.few = true;
+    p.input_norms = 2;
+    p.dt_rank = 9;
+    p.dt_w_type = f32;
+    cases.push_back(scan_case("few, mixed types", false, p, ones, decoded, true));
+  }
+
   // Mamba-2 in f32 and odd sizes (the kernel without tensor cores), then bf16 on tensor cores.
   cases.push_back(scan_case("ragged", true, problem2(f32, f32, 6, 3, 16, 16), ragged, past, false));
   cases.push_back(
@@ -736,6 +903,32 @@ std::vector<Case> mamba_cases() {
       scan_case("groups", false, grouped2(bf16, bf16, 6, 3, 80, 32), ones, decoded, true, 512));
   cases.push_back(
       scan_case("one head", false, grouped2(f32, f32, 1, 1, 20, 12), ones, decoded, true));
+  // Mamba-2 with the convolution of all inputs, the gate and a norm: B and C of all channels or of
+  // groups, of as many blocks; x and B that repeat; norms of all, of a block's channels, of none.
+  auto wide = [&](const std::string &label, bool smoke, ScanProblem p, int norm_groups) {
+    p.conv = p.few = p.wide = p.has_z = true;
+    p.conv_channels = p.inputs();
+    p.norm_groups = norm_groups;
+    cases.push_back(scan_case("few, " + label, smoke, p, ones, decoded, true));
+  };
+  wide("norm of all", true, grouped2(bf16, f32, 8, 1, 64, 128), 1);
+  wide("norm of all", true, grouped2(f32, f32, 6, 3, 20, 12), 1);
+  wide("groups", false, grouped2(bf16, bf16, 6, 3, 80, 32), 0);
+  wide("norms of heads", true, problem2(bf16, f32, 6, 3, 128, 128), 6);
+  wide("norms of heads", false, problem2(f32, f32, 6, 3, 20, 12), 6);
+  wide("x repeated", true, problem2(bf16, f32, 6, 3, 64, 32), 0);
+  wide("one head", false, grouped2(f32, f32, 1, 1, 20, 12), 1);
+  {
+    ScanProblem p = grouped2(bf16, f32, 4, 2, 64, 64);
+    p.out_type = p.dt_type = p.z_type = p.window_type = f32;
+    p.offset = 3;
+    p.padding = 5;
+    p.conv_width = 2;
+    wide("mixed types, misaligned", true, p, 1);
+    p.conv_width = 3;
+    p.c_heads = 4;
+    wide("2 of B, 4 of C", false, p, 4);
+  }
   cases.push_back(chunked_case(false, grouped1(bf16, f32, 96, 1, 16), 150, 64, 67));
   cases.push_back(chunked_case(false, grouped2(bf16, f32, 4, 1, 64, 128), 200, 1, 77, 6e-3));
   // Every operand of a type of its own.

@@ -437,30 +437,167 @@ mk::Description describeHandTuned(const KernelSpec &spec, const std::string &ste
   return description;
 }
 
-mk::Description describeUpdateConv(const KernelSpec &convSpec, const KernelSpec &scanSpec,
-                                   const std::string &stem, const CudaChip &chip) {
-  mk::Description description;
-  mk::CausalConv1d conv = causalConv1d(convSpec, description.error);
-  mk::SelectiveUpdateConv facts;
-  facts.scan = selectiveScan(scanSpec, description.error);
-  // Where x repeats, within the convolution or after it, heads are the scan's.
-  int sources = conv.channels / conv.repeat;
-  if (description.error.empty() && (facts.scan.x_columns != conv.channels ||
-                                    (conv.repeat > 1 && conv.head_size != facts.scan.d_state)))
-    description.error = "the convolution and the scan disagree";
-  if (!description.error.empty())
-    return description;
-  facts.scan.x_type = conv.x_type;
-  facts.scan.x_columns = sources;
-  facts.scan.x_stride = conv.x_stride;
+namespace {
+
+mk::ScanNeighbours::Norm rowNorm(const KernelSpec *norm) {
+  mk::ScanNeighbours::Norm facts;
+  if (norm) {
+    facts.present = true;
+    facts.has_weight = has(*norm, "weight");
+    facts.eps = float(norm->real("eps"));
+  }
+  return facts;
+}
+
+/// Of either kind of scan: what the neighbours are, and in its facts where its operands come from.
+template <class Scan>
+mk::ScanNeighbours neighboursOf(const UpdateParts &parts, Scan &scan, std::string &error) {
+  mk::ScanNeighbours facts;
+  facts.few = parts.few;
+  facts.counters = parts.counters;
+  if (parts.conv) {
+    mk::CausalConv1d conv = causalConv1d(*parts.conv, error);
+    facts.conv.width = conv.width;
+    facts.conv.channels = conv.channels;
+    facts.conv.has_bias = conv.has_bias;
+    facts.conv.silu = conv.silu;
+    facts.conv.state_type = conv.state_type;
+    scan.x_type = conv.x_type;
+    scan.x_stride = conv.x_stride;
+  }
+  facts.dt_norm = rowNorm(parts.dtNorm);
+  facts.b_norm = rowNorm(parts.bNorm);
+  facts.c_norm = rowNorm(parts.cNorm);
+  if (parts.dt) {
+    const KernelSpec &source = parts.dtNorm ? *parts.dtNorm : *parts.dt;
+    facts.dt_rank = columns(*parts.dt, "x");
+    facts.dt_w_type = typeOf(*parts.dt, "weight", error);
+    scan.dt_type = typeOf(source, "x", error);
+    scan.dt_stride = stride(source, "x");
+  }
+  if (parts.bNorm) {
+    scan.b_type = typeOf(*parts.bNorm, "x", error);
+    scan.b_stride = stride(*parts.bNorm, "x");
+  }
+  if (parts.cNorm) {
+    scan.c_type = typeOf(*parts.cNorm, "x", error);
+    scan.c_stride = stride(*parts.cNorm, "x");
+  }
+  return facts;
+}
+
+mk::ScanNeighbours ssdNeighbours(const UpdateParts &parts, mk::SsdScan &scan, std::string &error) {
+  scan = ssdScan(*parts.scan, error);
+  mk::ScanNeighbours facts = neighboursOf(parts, scan, error);
+  if (parts.conv) {
+    scan.b_type = scan.c_type = scan.x_type;
+    facts.conv.x_column = int(parts.xColumn);
+    facts.conv.b_column = int(parts.bColumn);
+    facts.conv.c_column = int(parts.cColumn);
+  }
+  if (const KernelSpec *behind = parts.norm ? parts.norm : parts.gate) {
+    StringRef z = parts.norm ? StringRef("z") : StringRef(behind->operands.front().role);
+    facts.has_z = true;
+    facts.z_type = typeOf(*behind, z, error);
+    facts.z_stride = stride(*behind, z);
+    scan.out_type = typeOf(*behind, "out", error);
+    scan.out_stride = stride(*behind, "out");
+  }
+  if (parts.norm) {
+    mk::GatedRmsNorm norm = gatedRmsNorm(*parts.norm, error);
+    facts.norm_groups = norm.groups;
+    facts.has_norm_weight = norm.has_weight;
+    facts.shared_norm_weight = norm.shared_weight;
+    facts.norm_eps = norm.eps;
+    if (error.empty() && norm.norm_first)
+      error = "the norm comes before the gate";
+  }
+  return facts;
+}
+
+mk::DeltaUpdate deltaUpdate(const UpdateParts &parts, std::string &error) {
+  mk::DeltaUpdate facts;
+  facts.delta = gatedDelta(*parts.scan, error);
+  facts.counters = parts.counters;
+  facts.has_norm = parts.norm;
+  if (!parts.conv || parts.gate) {
+    error = "a gated delta rule's step takes in a convolution, and a norm with its gate";
+    return facts;
+  }
+  mk::CausalConv1d conv = causalConv1d(*parts.conv, error);
+  facts.x_type = conv.x_type;
+  facts.x_stride = conv.x_stride;
   facts.conv_state_type = conv.state_type;
   facts.conv_width = conv.width;
   facts.conv_channels = conv.channels;
   facts.has_conv_bias = conv.has_bias;
   facts.conv_silu = conv.silu;
-  description = mk::describe(facts, stem, tuningOf(scanSpec, chip));
+  facts.v_column = int(parts.xColumn);
+  facts.q_column = int(parts.bColumn);
+  facts.k_column = int(parts.cColumn);
+  if (parts.norm) {
+    mk::GatedRmsNorm norm = gatedRmsNorm(*parts.norm, error);
+    if (error.empty() && norm.groups != facts.delta.heads)
+      error = "the norm is not one of heads";
+    facts.delta.out_type = norm.out_type;
+    facts.delta.out_stride = norm.out_stride;
+    facts.z_type = norm.z_type;
+    facts.z_stride = norm.z_stride;
+    facts.norm_first = norm.norm_first;
+    facts.has_norm_weight = norm.has_weight;
+    facts.shared_norm_weight = norm.shared_weight;
+    facts.norm_eps = norm.eps;
+  }
+  return facts;
+}
+
+} // namespace
+
+mk::Description describeUpdate(const UpdateParts &parts, const std::string &stem,
+                               const CudaChip &chip) {
+  mk::Description description;
+  std::string error;
+  const mk::Tuning tuning = tuningOf(*parts.scan, chip);
+  if (parts.scan->op == "ssd_scan") {
+    mk::SsdScan scan;
+    mk::ScanNeighbours neighbours = ssdNeighbours(parts, scan, error);
+    description = mk::describe(scan, neighbours, stem, tuning);
+  } else if (parts.scan->op == "gated_delta") {
+    description = mk::describe(deltaUpdate(parts, error), stem, tuning);
+  } else {
+    mk::SelectiveScan scan = selectiveScan(*parts.scan, error);
+    mk::ScanNeighbours neighbours = neighboursOf(parts, scan, error);
+    if (parts.conv) {
+      // Where x repeats, within the convolution or after it, heads are the scan's.
+      mk::CausalConv1d conv = causalConv1d(*parts.conv, error);
+      if (error.empty() &&
+          (scan.x_columns != conv.channels || (conv.repeat > 1 && conv.head_size != scan.d_state)))
+        error = "the convolution and the scan disagree";
+      scan.x_columns = conv.channels / conv.repeat;
+    }
+    description = mk::describe(scan, neighbours, stem, tuning);
+  }
+  if (!error.empty())
+    description.error = error;
   checkFit(description, chip);
   return description;
+}
+
+int countersOf(const UpdateParts &parts) {
+  std::string error;
+  if (parts.conv && parts.scan->op == "gated_delta")
+    return mk::counters_of(deltaUpdate(parts, error));
+  if (parts.scan->op != "ssd_scan" || !parts.conv)
+    return 0;
+  mk::SsdScan scan;
+  mk::ScanNeighbours neighbours = ssdNeighbours(parts, scan, error);
+  return mk::counters_of(scan, neighbours);
+}
+
+mk::Description describeClearCounters(int count, const std::string &stem, const CudaChip &chip) {
+  mk::ClearCounters facts;
+  facts.count = count;
+  return mk::describe(facts, stem, tuningFor(chip));
 }
 
 mk::Description describeLinear(const mk::Linear &facts, const std::string &stem,

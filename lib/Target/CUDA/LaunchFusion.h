@@ -1,0 +1,139 @@
+// What the parts of plan-fuse-launches share: launches and what takes their place, the pass as its
+// parts see it, and the part that gathers launches around scans.
+#ifndef M1C_TARGET_CUDA_LAUNCHFUSION_H
+#define M1C_TARGET_CUDA_LAUNCHFUSION_H
+
+#include "HandTuned.h"
+#include "Plan/Plan.h"
+#include "llvm/ADT/DenseSet.h"
+#include "llvm/ADT/StringMap.h"
+#include <deque>
+
+namespace m1c {
+
+/// A launch and the spec of its kernel, whose operands are the launch's in order. Of a kernel that
+/// several functions launch, the spec's rows and maxRows are the first one's.
+struct Step {
+  mlir::plan::LaunchOp launch;
+  const KernelSpec *spec = nullptr;
+
+  Step() = default;
+  Step(mlir::plan::LaunchOp launch, const KernelSpec *spec) : launch(launch), spec(spec) {}
+  explicit operator bool() const { return spec != nullptr; }
+  mlir::Value buffer(llvm::StringRef role) const {
+    int position = spec->find(role);
+    mlir::plan::LaunchOp op = launch;
+    return position < 0 ? mlir::Value() : op.getBuffers()[position];
+  }
+};
+
+/// What a launch gives its kernel in a role.
+struct Operand {
+  mlir::Value buffer;
+  mlir::plan::Access access = mlir::plan::Access::ro;
+  llvm::SmallVector<int64_t, 2> extent; // as in plan.kernel; empty where that states none
+};
+
+/// One launch in the place of several.
+struct Fusion {
+  std::string key, name; // of its kernel; the name is its symbol's beginning
+  std::string origin;
+  llvm::StringMap<Operand> operands;             // by the kernel's roles
+  llvm::SmallVector<mlir::plan::LaunchOp> parts; // it stands where the last of them does
+  llvm::StringRef label;
+  uint64_t saved = 0; // bytes a row that one part wrote and another read: they stay in registers
+};
+
+/// The pass, to its parts.
+class LaunchFuser {
+public:
+  virtual ~LaunchFuser() = default;
+  /// Empty where the launch's kernel has no facts.
+  virtual Step stepOf(mlir::Operation *op) const = 0;
+  virtual Operand operandAt(const Step &step, size_t position) = 0;
+  Operand operandOf(const Step &step, llvm::StringRef role) {
+    return operandAt(step, size_t(step.spec->find(role)));
+  }
+  /// Says why launches stay apart; always false.
+  virtual bool missed(Step step, llvm::StringRef reason) = 0;
+  /// A symbol of its own for the kernels of `key`.
+  virtual std::string symbolFor(const std::string &key, const std::string &name) = 0;
+  /// Unless it is there.
+  virtual void createKernel(mlir::Location loc, const m1k::cuda::Kernel &kernel,
+                            const std::string &key, const std::string &origin,
+                            llvm::ArrayRef<Operand> operands) = 0;
+  /// `symbol` is of the kernel that `describe` gives. Returns why there is none.
+  virtual std::string
+  replace(const Fusion &fusion,
+          llvm::function_ref<m1k::cuda::Description(const std::string &symbol)> describe) = 0;
+  /// Lets the products that alone read this norm of whole rows apply its scale: they take as many
+  /// sums of squares of a row, which the buffer that comes back is for. Null: they do not.
+  virtual mlir::Value scaleReaders(Step norm, int squares) = 0;
+};
+
+/// "op_3072", of the rows of its output.
+std::string nameOf(llvm::StringRef op, const KernelSpec &spec, llvm::StringRef out);
+
+/// A scan of a decode step, or a gated delta rule, and the launches that it takes in.
+struct Update {
+  Step scan, conv, dt, dtNorm, bNorm, cNorm, gate, norm;
+  int64_t xColumn = 0, bColumn = 0, cColumn = 0; // of the convolution, as in UpdateParts
+  int counters = 0, firstCounter = 0;            // of a sequence
+  mlir::Value squares;                           // what a norm of all channels leaves
+  bool few = false;
+
+  cuda::UpdateParts parts() const {
+    cuda::UpdateParts parts;
+    parts.scan = scan.spec, parts.conv = conv.spec, parts.dt = dt.spec;
+    parts.dtNorm = dtNorm.spec, parts.bNorm = bNorm.spec, parts.cNorm = cNorm.spec;
+    parts.gate = gate.spec, parts.norm = norm.spec;
+    parts.xColumn = xColumn, parts.bColumn = bColumn, parts.cColumn = cColumn;
+    parts.few = few;
+    return parts;
+  }
+  /// All launches, in the order of the step.
+  llvm::SmallVector<Step> steps() const {
+    llvm::SmallVector<Step> all;
+    for (const Step &step : {dtNorm, bNorm, cNorm, conv, dt, scan, gate, norm})
+      if (step)
+        all.push_back(step);
+    return all;
+  }
+};
+
+/// The scans of a decode step's function. The launches that they take in are known once it is made,
+/// and gone when it is done.
+class ScanFuser {
+public:
+  ScanFuser(LaunchFuser &pass, mlir::plan::FunctionOp function, const CudaChip &chip);
+  bool hasTaken(mlir::Operation *launch) const { return taken.contains(launch); }
+  /// Once products are known by what they do for others.
+  void finish();
+
+  int convolutions = 0, projections = 0, norms = 0, gates = 0; // that were taken in
+
+private:
+  void addUpdate(Step scan);
+  /// Takes in what `take` adds to an update, if there is a kernel for it.
+  bool extend(Update &update, Step step, llvm::function_ref<void(Update &)> take);
+  Step writerOf(mlir::Value buffer) const;
+  bool takeConvolution(Update &update);
+  bool takeProjection(Update &update);
+  bool takeInputNorm(Update &update, llvm::StringRef role, Step Update::*norm);
+  bool takeGate(Update &update);
+  bool takeNorm(Update &update);
+  /// Counters of all, cleared where the function begins; null: there are none.
+  mlir::Value clearCounters(int counters);
+  void replace(const Update &update, mlir::Value cleared, int counters);
+
+  LaunchFuser &pass;
+  mlir::plan::FunctionOp function;
+  const CudaChip &chip;
+  const bool few;
+  std::deque<Update> updates;
+  llvm::DenseSet<mlir::Operation *> taken;
+};
+
+} // namespace m1c
+
+#endif
