@@ -170,6 +170,11 @@ Value scalars::geluTanh(ImplicitLocOpBuilder &b, Value x) {
   return halfTimes(b, x, math::TanhOp::create(b, inner));
 }
 
+Value scalars::softCap(ImplicitLocOpBuilder &b, Value x, double cap) {
+  Value scaled = arith::MulFOp::create(b, x, constant(b, 1 / cap, x));
+  return arith::MulFOp::create(b, constant(b, cap, x), math::TanhOp::create(b, scaled));
+}
+
 static Value linear(ImplicitLocOpBuilder &, Value x) { return x; }
 
 static Value relu(ImplicitLocOpBuilder &b, Value x) {

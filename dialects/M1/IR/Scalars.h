@@ -43,6 +43,8 @@ Value relu2(ImplicitLocOpBuilder &b, Value x);    // max(x, 0)²
 Value gelu(ImplicitLocOpBuilder &b, Value x);     // x/2 · (1 + erf(x/√2))
 /// x/2 · (1 + tanh(√(2/π)·(x + 0.044715·x³)))
 Value geluTanh(ImplicitLocOpBuilder &b, Value x);
+/// cap · tanh(x / cap)
+Value softCap(ImplicitLocOpBuilder &b, Value x, double cap);
 } // namespace scalars
 
 using ScalarFormula = Value (*)(ImplicitLocOpBuilder &, Value);
