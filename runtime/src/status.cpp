@@ -5,30 +5,6 @@
 
 namespace m1rt {
 
-const char *statusCodeName(StatusCode code) {
-  switch (code) {
-  case StatusCode::ok:
-    return "ok";
-  case StatusCode::invalidArgument:
-    return "invalid argument";
-  case StatusCode::notFound:
-    return "not found";
-  case StatusCode::corrupt:
-    return "corrupt";
-  case StatusCode::unsupported:
-    return "unsupported";
-  case StatusCode::outOfMemory:
-    return "out of memory";
-  case StatusCode::ioError:
-    return "input/output error";
-  case StatusCode::deviceError:
-    return "device error";
-  case StatusCode::cancelled:
-    return "cancelled";
-  }
-  return "unknown";
-}
-
 const std::string &Status::message() const {
   static const std::string none;
   return detail ? detail->message : none;

@@ -25,8 +25,6 @@ enum class StatusCode {
   cancelled = 8,
 };
 
-const char *statusCodeName(StatusCode code);
-
 class [[nodiscard]] Status {
 public:
   Status() = default;

@@ -28,15 +28,14 @@ public:
   ~OutputFile() { discard(); }
 
   /// Creates the temporary, with the permissions that the umask leaves. A target that is a link
-  /// stays one: the file that it leads to is replaced. What exists and is no regular file (a pipe,
-  /// a device) is written as it is; "-" is standard output.
+  /// stays one: the file that it leads to is replaced, or made. What exists and is no regular file
+  /// (a pipe, a device) is written as it is; "-" is standard output.
   Status open(const std::string &target);
   /// Collected in a buffer; an error may come with a later call.
   Status write(const void *data, size_t size);
   Status write(std::string_view text) { return write(text.data(), text.size()); }
   /// Bytes written.
   uint64_t size() const { return written; }
-  bool isOpen() const { return descriptor >= 0; }
 
   /// Everything to the disk, still under the temporary name.
   Status finish();
