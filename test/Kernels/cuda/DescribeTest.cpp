@@ -96,6 +96,13 @@ TEST(Describe, NamesContradictions) {
   wide.squares = 6;
   EXPECT_NE(describe(wide, "k").error.find("squares"), std::string::npos);
   wide = linear(64, 64);
+  wide.map_share = 4; // of no map
+  EXPECT_NE(describe(wide, "k").error.find("map_share"), std::string::npos);
+  wide.map = "return v0 * v2;";
+  EXPECT_EQ(describe(wide, "k").error, "");
+  wide.map_share = 48;
+  EXPECT_NE(describe(wide, "k").error.find("map_share"), std::string::npos);
+  wide = linear(64, 64);
   wide.largest = 8; // of weights that are not e4m3
   EXPECT_NE(describe(wide, "k").error.find("largest"), std::string::npos);
   wide.w_type = Type::e4m3;
