@@ -231,8 +231,8 @@ bool run(ModuleOp module, std::mt19937_64 &random) {
   return true;
 }
 
-/// What m1-compile does with a file of the text, up to one of the stages that --emit names. Code for
-/// GPUs goes as far as LLVM's: behind it are NVIDIA's compilers.
+/// What m1-compile does with a file of the text, up to one of the stages that --emit names. Code
+/// for GPUs goes as far as LLVM's: behind it are NVIDIA's compilers.
 void compileText(const std::string &text, const std::string &directory, std::mt19937_64 &random) {
   static const struct {
     m1c::Emit emit;
