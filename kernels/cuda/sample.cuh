@@ -675,9 +675,11 @@ template <class F> struct Sampler {
         break;
       // The last token that p keeps and those after it hold 1 - p of the sum, which is at least the
       // likeliest's weight, and none of them, of which there are at most kV, weighs more than it.
-      // So it is not below this; a tenth is for rounding.
+      // So it is not below this: 2^-32 is the half that a weight is rounded up by at most, a tenth
+      // is for other rounding. Of what is not positive the logarithm is no bottom.
       if (part == 1)
-        bottom = fmaxf(bottom, log2f((1.0f - fmaxf(p, 0.0f)) * (1.0f / kV)) - 0.1f);
+        bottom =
+            fmaxf(bottom, log2f((1.0f - fmaxf(p, 0.0f)) * (1.0f / kV) - 2.3283064365e-10f) - 0.1f);
       if (cut_at(part == 0 ? k : 0, p))
         break;
     }
