@@ -318,7 +318,8 @@ std::optional<double> mlir::m1::getMultiplier(MapOp map) {
   auto constant = other.getDefiningOp<arith::ConstantOp>();
   if (!constant || (product.getLhs() != x && product.getRhs() != x))
     return std::nullopt;
-  return cast<FloatAttr>(constant.getValue()).getValueAsDouble();
+  const double factor = cast<FloatAttr>(constant.getValue()).getValueAsDouble();
+  return std::isfinite(factor) ? std::optional(factor) : std::nullopt;
 }
 
 std::optional<ArrayAttr> mlir::m1::splitSum(ArrayAttr code, unsigned branch) {

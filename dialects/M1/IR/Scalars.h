@@ -59,7 +59,7 @@ ArrayAttr encodeGate(MLIRContext *context, ScalarFormula formula);
 /// The code of x + y, which is that of m1.add.
 ArrayAttr encodeSum(MLIRContext *context);
 
-/// c of a map c · x of rows; null where it is another.
+/// c, finite, of a map c · x of rows; null where it is another.
 std::optional<double> getMultiplier(MapOp map);
 /// Of the code of two inputs y + f(x), x the one numbered `branch`: the code of f, which may be x
 /// itself; null where it is another.

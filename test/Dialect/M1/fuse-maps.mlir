@@ -118,3 +118,20 @@ func.func @maps(%h: tensor<?x4xf32>, %x: tensor<?x4xbf16>, %y: tensor<?x4xbf16>)
   %v = m1.mul %u, %u : (tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32>
   return %t, %v : tensor<?x4xf32>, tensor<?x4xf32>
 }
+
+// A multiplier that is no finite number stays a map, as it is no factor.
+// CHECK-LABEL: func @infinite
+func.func @infinite(%h: tensor<?x4xf32>, %y: tensor<?x4xbf16>, %w: tensor<4xf32>)
+    -> (tensor<?x4xf32>, tensor<?x4xbf16>) {
+  // CHECK-NEXT: %[[X:.*]] = m1.map
+  // CHECK: m1.add_rms_norm %{{.*}}, %[[X]], %{{.*}} {eps = 1.000000e-05 : f64} :
+  %x = m1.map %y {label = "scale"} : (tensor<?x4xbf16>) -> tensor<?x4xbf16> {
+  ^bb0(%a: f32):
+    %c = arith.constant 0x7F800000 : f32
+    %p = arith.mulf %a, %c : f32
+    m1.yield %p : f32
+  }
+  %s, %n = m1.add_rms_norm %h, %x, %w {eps = 1.0e-5 : f64}
+      : (tensor<?x4xf32>, tensor<?x4xbf16>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x4xbf16>)
+  return %s, %n : tensor<?x4xf32>, tensor<?x4xbf16>
+}
