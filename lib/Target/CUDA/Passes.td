@@ -60,6 +60,7 @@ def FuseLaunchesPass : Pass<"plan-fuse-launches", "::mlir::plan::TargetOp"> {
        Statistic<"numGathers", "gathers", "Norms that gather their rows">,
        Statistic<"numLargest", "largest",
                  "Products that are given the largest values of their rows">,
+       Statistic<"numMaps", "maps", "Products with a map of their sums inside">,
        Statistic<"numNorms", "norms", "RMS norms split between products">,
        Statistic<"numResiduals", "residuals", "Products with a residual inside">,
        Statistic<"numRoundings", "roundings", "Rows rounded to e4m3 where they are made">,
