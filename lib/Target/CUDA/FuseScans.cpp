@@ -15,22 +15,25 @@ std::string nameOf(StringRef op, const KernelSpec &spec, StringRef out) {
   return name;
 }
 
-/// The one command besides `writer` that uses `buffer` or what is a view of it, or null.
+/// The one command besides `writer` that uses `buffer` or what is a view of it, none of them in two
+/// roles, or null.
 static Operation *onlyReaderOfAll(Value buffer, plan::LaunchOp writer) {
   Operation *reader = nullptr;
   SmallVector<Value> buffers = {buffer};
-  while (!buffers.empty())
-    for (Operation *user : buffers.pop_back_val().getUsers()) {
+  while (!buffers.empty()) {
+    const Value part = buffers.pop_back_val();
+    for (Operation *user : part.getUsers()) {
       if (auto view = dyn_cast<plan::ViewOp>(user)) {
         buffers.push_back(view.getResult());
         continue;
       }
       if (user == writer)
         continue;
-      if (reader && reader != user)
+      if ((reader && reader != user) || llvm::count(user->getOperands(), part) != 1)
         return nullptr;
       reader = user;
     }
+  }
   return reader;
 }
 
@@ -81,6 +84,10 @@ bool ScanFuser::takeConvolution(Update &update) {
                                    : "not x alone of the scan is what it leaves");
     columns.push_back(of.offset / size);
   }
+  if (llvm::count_if(scan.launch.getBuffers(), [&](Value buffer) {
+        return plan::resolveBuffer(buffer).base == base.base;
+      }) != (all ? 3 : 1))
+    return pass.missed(conv, "another input of the scan is a column of it");
   if (all && conv.spec->integer("repeat") != 1)
     return pass.missed(conv, "it repeats heads");
   return extend(update, conv, [&](Update &to) {
@@ -127,10 +134,10 @@ bool ScanFuser::takeGate(Update &update) {
     return false;
   if (!delta && reader.spec->op == "map" &&
       reader.spec->params.get("body") == m1::encodeGate(function.getContext(), m1::scalars::silu) &&
-      reader.launch.getBuffers()[1] == out && reader.launch.getBuffers()[0] != out)
+      reader.launch.getBuffers()[1] == out && reader.spec->operands[0].rowStride) // z is rows
     return extend(update, reader, [&](Update &to) { to.gate = reader; });
   if (reader.spec->op != "gated_rms_norm" || reader.buffer("y") != out ||
-      (!delta && reader.spec->integer("groups") == 1)) // fuseUpdateNorm
+      (!delta && reader.spec->integer("groups") == 1)) // takeNorm
     return false;
   return extend(update, reader, [&](Update &to) { to.norm = reader; });
 }
@@ -255,9 +262,11 @@ void ScanFuser::replace(const Update &update, Value cleared, int counters) {
         temporary && step.launch != steps.back().launch)
       fusion.saved += 2 * temporary.getBytes();
   }
-  fusion.key += "decode" + std::string(update.few ? " few" : "") + " columns " +
-                std::to_string(parts.xColumn) + " " + std::to_string(parts.bColumn) + " " +
-                std::to_string(parts.cColumn) + " counters " + std::to_string(parts.counters);
+  // Norms of B and of C may be alike.
+  fusion.key += "decode" + std::string(update.few ? " few" : "") + (update.bNorm ? " b" : "") +
+                (update.cNorm ? " c" : "") + " columns " + std::to_string(parts.xColumn) + " " +
+                std::to_string(parts.bColumn) + " " + std::to_string(parts.cColumn) + " counters " +
+                std::to_string(parts.counters);
   fusion.label = scan.launch.getLabel(); // it moves the bytes
   [[maybe_unused]] std::string error = pass.replace(
       fusion, [&](const std::string &symbol) { return cuda::describeUpdate(parts, symbol, chip); });
