@@ -18,6 +18,9 @@ using namespace mlir::m1;
 
 namespace {
 
+/// Of one map: devices bound the operands of a launch, the CUDA runtime to 32.
+constexpr unsigned mostInputs = 16;
+
 int64_t columns(Value rows) { return cast<RankedTensorType>(rows.getType()).getDimSize(1); }
 
 /// The map that makes `value` for one reader, in the block of `user`; null: there is none.
@@ -103,7 +106,8 @@ struct FuseMaps : m1::impl::FuseMapsPassBase<FuseMaps> {
       const Value input = reader->getOperand(index);
       MapInterface producer = onlyMapBefore(input, reader);
       // Residual sums stay apart: each is taken on by the linear whose branch it adds.
-      if (!producer || columns(input) != columns(out) || isResidualSum(producer))
+      if (!producer || columns(input) != columns(out) || isResidualSum(producer) ||
+          reader->getNumOperands() - 1 + producer->getNumOperands() > mostInputs)
         continue;
       SmallVector<Value> inputs(reader->getOperands());
       inputs.erase(inputs.begin() + index);

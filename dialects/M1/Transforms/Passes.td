@@ -252,8 +252,9 @@ def FuseMapsPass : Pass<"m1-fuse-maps", "::mlir::func::FuncOp"> {
     (c · x) · wᵀ, where maps or such sums read these, or they have no more columns than x: then it
     joins those, or the target's linear. What was rounded between the two is no more.
 
-    It refuses maps with another reader; multipliers of the rows of a linear with a bias, or of
-    another type; and residual sums, y + f(x), that maps read: linears take on one each.
+    It refuses maps with another reader, or that would have more than 16 inputs together;
+    multipliers of the rows of a linear with a bias, or of another type; and residual sums, y +
+    f(x), that maps read: linears take on one each.
 
     Before:
     ```mlir

@@ -135,3 +135,25 @@ func.func @infinite(%h: tensor<?x4xf32>, %y: tensor<?x4xbf16>, %w: tensor<4xf32>
       : (tensor<?x4xf32>, tensor<?x4xbf16>, tensor<4xf32>) -> (tensor<?x4xf32>, tensor<?x4xbf16>)
   return %s, %n : tensor<?x4xf32>, tensor<?x4xbf16>
 }
+
+// More inputs than a launch may have are not one map's.
+// CHECK-LABEL: func @inputs
+func.func @inputs(%x: tensor<?x4xf32>) -> tensor<?x4xf32> {
+  // CHECK-NEXT: %[[Y:.*]] = m1.map
+  // CHECK: m1.map %[[Y]], %arg0
+  %y = m1.map %x, %x, %x, %x, %x, %x, %x, %x, %x {label = "first"}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%a0: f32, %a1: f32, %a2: f32, %a3: f32, %a4: f32, %a5: f32, %a6: f32, %a7: f32, %a8: f32):
+    %p = arith.mulf %a0, %a8 : f32
+    m1.yield %p : f32
+  }
+  %z = m1.map %y, %x, %x, %x, %x, %x, %x, %x, %x {label = "second"}
+      : (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>,
+         tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) -> tensor<?x4xf32> {
+  ^bb0(%b0: f32, %b1: f32, %b2: f32, %b3: f32, %b4: f32, %b5: f32, %b6: f32, %b7: f32, %b8: f32):
+    %p = arith.mulf %b0, %b8 : f32
+    m1.yield %p : f32
+  }
+  return %z : tensor<?x4xf32>
+}
