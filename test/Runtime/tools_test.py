@@ -268,10 +268,12 @@ class Tools(unittest.TestCase):
 
     def test_numbers_do_not_wrap(self):
         """A token id of a bias is one that there is, not the rest of its division by 2^32."""
-        for bias in "4294967297=1", "1=1e400", "1=nan", "1=", "=1", "1=1x", "1 =1":
+        for bias in "4294967297=1", "1=1e400", "1=nan", "1=", "=1", "1=1x", "1 =1", "1=+", "1=+-1":
             result = self.run_tool(self.art, "--input-ids", self.ids("1"), "--logit-bias", bias)
             self.assertEqual(result.returncode, 2, result)
             self.assertIn("--logit-bias: expected ID=VALUE", result.stderr)
+        for bias in "1=+1.5", "1=-inf", "1=2e-1":
+            self.assertEqual(self.run_tool(self.art, "--input-ids", self.ids("1"), "--max-new-tokens", "1", "--logit-bias", bias).returncode, 0)
 
     def test_written_files_follow_the_umask(self):
         """What is written can be read by whom the umask lets read."""

@@ -348,6 +348,8 @@ TEST_P(CpuKernels, Formulas) {
     count += names.size();
   }
   EXPECT_EQ(llvm::StringRef(mlir::m1::activationNames()).count(' '), count);
+  unary([](B &b, mlir::Value x) { return scalars::softCap(b, x, 5); },
+        [](double v) { return 5 * std::tanh(v / 5); });
 }
 
 // The polynomials behind silu and softplus keep their relative error over the range where results

@@ -24,7 +24,10 @@ static bool parseBias(const std::string &text, TokenBias *out) {
   const auto [equals, token] = std::from_chars(text.data(), end, out->token);
   if (token != std::errc() || equals == end || *equals != '=')
     return false;
-  const auto [rest, bias] = std::from_chars(equals + 1, end, out->bias);
+  const char *number = equals + 1;
+  if (end - number > 1 && number[0] == '+' && number[1] != '-') // which from_chars does not take
+    ++number;
+  const auto [rest, bias] = std::from_chars(number, end, out->bias);
   return bias == std::errc() && rest == end && !std::isnan(out->bias) && out->bias != HUGE_VALF;
 }
 

@@ -109,7 +109,7 @@ Status CudaContext::launchSampler(const SamplingRow *rows, uint32_t count, Sampl
   // Larger blocks read a row faster, as long as all rows are read at once: 64 registers a thread
   // leave a multiprocessor 1024 threads.
   uint32_t threads = kernel.block_size();
-  while (threads < maxSamplerBlock &&
+  while (threads > 0 && threads <= maxSamplerBlock / 2 &&
          uint64_t(all) * threads * 2 <= uint64_t(device.multiprocessors()) * 1024)
     threads *= 2;
   M1_TRY(driver.check(driver.cuLaunchKernel(program.kernels[program.sampler], 1, all, 1, threads, 1,

@@ -1,5 +1,4 @@
-// Where in a text its answer stands. extractBoxed() and extractAnswer()
-// are in vote.h.
+// Where in a text its answer stands. extractBoxed() and extractAnswer() are in vote.h.
 #ifndef M1RT_VOTE_EXTRACTION_H
 #define M1RT_VOTE_EXTRACTION_H
 
