@@ -340,11 +340,12 @@ update(const typename F::XT *x, const float *conv_w, const float *conv_bias,
     c = wait_for_predecessors(c);
     z = wait_for_predecessors(z);
     counters = wait_for_predecessors(counters);
-  } else if (first < last) {
+    if (first < last)
+      fetch_inputs(first);
+  } else if (first < last) { // what is needed first
+    fetch_inputs(first);
     fetch_states(first);
   }
-  if (first < last)
-    fetch_inputs(first);
   if constexpr (F::kDtRank > 0) {
     for (int sequence = first; sequence < last; ++sequence)
       projection.project(projected + (sequence - first) * R::kChannels,
@@ -416,8 +417,8 @@ update(const typename F::XT *x, const float *conv_w, const float *conv_bias,
     for (int p = 0; p < kPasses; ++p)
       current[p] = next[p];
     if (F::kSequences > 1 && sequence + 1 < last) {
-      fetch_states(sequence + 1);
       fetch_inputs(sequence + 1);
+      fetch_states(sequence + 1);
     }
 
     if constexpr (F::kConv) {

@@ -592,7 +592,6 @@ class Gguf(unittest.TestCase):
             (r"tensor 'blk\.0\.none': expected sizes from 1 to 2147483647, got 0", {"tensors": {"blk.0.none": ("F32", [0], b"")}}),
             (r"tensor 'blk\.0\.deep': expected at most 4 dimensions, got 5", {"tensors": {"blk.0.deep": ("F32", [1] * 5, bytes(4))}}),
             (r"truncated: tensor 'blk\.0\.outside' takes 1073741824 bytes at byte \d+, the file ends at \d+", {"tensors": {"blk.0.outside": ("F32", [1 << 14, 1 << 14], b"")}}),
-            (r"two tensors have the place of 'model\.layers\.0\.mlp\.up_proj\.weight'", {"tensors": {"blk.00.ffn_up.weight": ("F32", [256, 256], bytes(4 << 16))}}),
             # Each begins where the one before has ended: none overlap.
             (r"tensor 'output_norm\.weight': expected offset \d+, got 0", {"damage": lambda data: self.moved(data, "output_norm.weight")}),
             (r"tensor 'output_norm\.weighy' is there twice", {"tensors": {"output_norm.weighx": ("F32", [1], bytes(4)), "output_norm.weighy": ("F32", [1], bytes(4))},

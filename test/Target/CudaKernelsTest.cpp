@@ -307,9 +307,10 @@ protected:
             continue;
           ASSERT_TRUE(launches.count(kernel.symbol)) << kernel.symbol;
           ++found;
-          // Registers are fitted to sm_90; elsewhere that may cost a few words.
-          EXPECT_LE(kernel.localBytes,
-                    name == "sm_90" ? subroutineBytes : std::max(subroutineBytes, 16u))
+          // Registers are fitted to sm_90; elsewhere that may cost a few words, and so it does for
+          // the sampler, whose blocks of 1024 threads leave 64 to each.
+          const bool fitted = name == "sm_90" && kernel.symbol != "m1_draw_tokens";
+          EXPECT_LE(kernel.localBytes, fitted ? subroutineBytes : std::max(subroutineBytes, 16u))
               << kernel.symbol << " on " << name << " spills or indexes registers at run time";
           EXPECT_LE(kernel.registers * launches[kernel.symbol].blockSize, 65536u)
               << kernel.symbol << " on " << name;

@@ -173,8 +173,8 @@ run() {
   fi
   if wanted errors; then
     echo "1 5 17 100 3 9" >ids.txt
-    # A tiny model, but pages for 4096 tokens of each of 60,000 sequences.
-    part "out of memory is an error with sizes" bash -c 'bin/m1-bench artifacts/m1-mamba1-f32.f32.m1a --device cuda --batch 60000 --context 4096 --repeat 1 | grep "skipped: out of GPU memory"'
+    # A tiny model, but pages for 16,384 tokens of each of 60,000 sequences: a terabyte.
+    part "out of memory is an error with sizes" bash -c 'bin/m1-bench artifacts/hf-qwen2.f32.m1a --device cuda --batch 60000 --context 16384 --repeat 1 | grep "skipped: out of GPU memory"'
     part "no such GPU" bash -c 'bin/m1-run artifacts/m1-mamba1-f32.f32.m1a --device cuda:99 --input-ids ids.txt 2>&1 | grep "no device cuda:99"'
     part "a lost GPU is an error" python3 check_lost_device.py bin lib/libm1_lost_driver.so artifacts/m1-mamba1-f32.f32.m1a 60 lib/libm1rt.so .
     # Sampled on the GPU.

@@ -190,10 +190,10 @@ void Engine::cancelSample(uint64_t id, uint32_t sample) {
 }
 
 std::vector<Event> Engine::takeEvents() {
+  std::vector<Event> next;
+  next.reserve(events.size()); // the next step likely has as many; without room none are taken
   ++eventEpoch;
-  std::vector<Event> taken = std::exchange(events, {});
-  events.reserve(taken.size()); // the next step likely has as many
-  return taken;
+  return std::exchange(events, std::move(next));
 }
 
 Event &Engine::eventFor(Track &track) {
