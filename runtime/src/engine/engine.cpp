@@ -190,10 +190,8 @@ void Engine::cancelSample(uint64_t id, uint32_t sample) {
 }
 
 std::vector<Event> Engine::takeEvents() {
-  std::vector<Event> next;
-  next.reserve(events.size()); // the next step likely has as many; without room none are taken
   ++eventEpoch;
-  return std::exchange(events, std::move(next));
+  return std::exchange(events, {});
 }
 
 Event &Engine::eventFor(Track &track) {
