@@ -260,6 +260,20 @@ TEST(Budget, LateSamplesAreNotBegun) {
   EXPECT_GT(planBudget(situation, times, lengths).starts, 4u);
 }
 
+// Plans are made every eight steps and at ends, if they take little of the time; one that took long
+// is followed by another all the same.
+TEST(Budget, PlanningTakesLittleOfTheTime) {
+  PlanPace pace;
+  EXPECT_TRUE(pace.due(0, 0, 5));
+  pace.planned(0, 0, 5, 1e-3);
+  EXPECT_FALSE(pace.due(8, 0, 5.019));
+  EXPECT_TRUE(pace.due(8, 0, 5.021));
+  EXPECT_FALSE(pace.due(7, 0, 5.021));
+  EXPECT_TRUE(pace.due(7, 1, 5.021));
+  EXPECT_FALSE(pace.due(63, 1, 5.019));
+  EXPECT_TRUE(pace.due(64, 0, 5.001));
+}
+
 // Closing is worth it where thoughts are long against it, or where nothing has ended.
 TEST(Budget, ClosingIsWeighed) {
   StepTimes times;

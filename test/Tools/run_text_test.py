@@ -514,6 +514,7 @@ class RunText(unittest.TestCase):
         with open(bad, "wb") as file:
             file.write(b"ab\xff\xfe")
         self.fails("--prompt-file", bad, says="UTF-8")
+        self.fails("--prompt", "a", "--tuning", "t.json", says="tuning table t.json: expected a CUDA device")
 
     def test_vote_accounts_for_every_sample(self):
         """Votes and samples without an answer add up, in the order of votes."""

@@ -5,6 +5,7 @@
 #include "command_line.h"
 #include "device.h"
 #include "model/model.h"
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -57,12 +58,16 @@ inline m1rt::Status listDevices(const std::string &text, std::vector<std::string
   return {};
 }
 
-/// The artifact on each of the devices.
+/// The artifact on each of the devices; of those a tuning table is for the GPUs, if there are any.
 inline m1rt::Status loadModels(const std::string &artifact, const std::vector<std::string> &devices,
                                m1rt::ModelOptions options,
                                std::vector<std::unique_ptr<m1rt::Model>> *out) {
+  const std::string tuning = options.deviceOptions.tuning;
+  const bool gpus = std::any_of(devices.begin(), devices.end(),
+                                [](const std::string &device) { return device != "cpu"; });
   for (const std::string &device : devices) {
     options.device = device;
+    options.deviceOptions.tuning = gpus && device == "cpu" ? std::string() : tuning;
     out->emplace_back();
     m1rt::Status status = m1rt::Model::load(artifact, options, &out->back());
     if (!status.ok())

@@ -18,6 +18,13 @@ namespace m1c {
 #define GEN_PASS_REGISTRATION
 #include "Target/CUDA/CudaPasses.h.inc"
 
+std::string nameOf(StringRef op, const KernelSpec &spec, StringRef out) {
+  std::string name = op.str();
+  for (int64_t dim : spec.get(out).dims)
+    name += "_" + std::to_string(dim);
+  return name;
+}
+
 namespace {
 
 /// A product that streams its weights, and what it does for its neighbours.
@@ -37,6 +44,7 @@ private:
   bool fuseRounding(Step step);
   void fuseProducts(plan::FunctionOp function);
   void addProduct(Step linear);
+  bool endWith(Product &product, mk::Linear facts, Step map, ArrayRef<StringRef> names);
   bool fuseGate(Product &product, Step linear);
   bool fuseMap(Product &product, Step linear);
   llvm::SmallVector<Product *> usersOf(Value normed, Step norm);
@@ -313,6 +321,29 @@ void FuseLaunchesPass::addProduct(Step linear) {
   writers[product.fusion.operands["out"].buffer] = &product;
 }
 
+/// The product's sums go through a map of `names`, and what that writes is what it writes.
+bool FuseLaunchesPass::endWith(Product &product, mk::Linear facts, Step map,
+                               ArrayRef<StringRef> names) {
+  const Step linear = stepOf(product.fusion.parts.front());
+  std::string error;
+  facts.out_type = cuda::typeOf(*map.spec, "out", error);
+  facts.out_stride = map.spec->get("out").rowStride;
+  if (!takeMap(facts, bodyOf(*map.spec), names))
+    return missed(linear, "its map has no text");
+  if (error.empty())
+    error = refusal(facts);
+  if (!error.empty())
+    return missed(linear, error);
+  Fusion &fusion = product.fusion;
+  auto sums = fusion.operands["out"].buffer.getDefiningOp<plan::TemporaryOp>();
+  fusion.saved += 2 * sums.getBytes();
+  product.facts = facts;
+  fusion.key += " + " + map.spec->key();
+  fusion.parts.push_back(map.launch);
+  fusion.operands["out"] = operandOf(map, "out");
+  return true;
+}
+
 bool FuseLaunchesPass::fuseGate(Product &product, Step linear) {
   // out = [gate | up]: read from its start and from its middle.
   Value out = linear.buffer("out");
@@ -331,24 +362,10 @@ bool FuseLaunchesPass::fuseGate(Product &product, Step linear) {
     return false; // a map of other rows, too
   if (uint64_t(up.getOffset()) * 2 != temporary.getBytes() || llvm::range_size(out.getUsers()) != 3)
     return missed(linear, "no map alone reads both halves");
-  std::string error;
   mk::Linear facts = product.facts;
-  facts.out_type = cuda::typeOf(*gate.spec, "out", error);
-  facts.out_stride = gate.spec->get("out").rowStride;
   facts.n /= 2;
   facts.gated = true;
-  if (!takeMap(facts, bodyOf(*gate.spec), names))
-    return missed(linear, "its map has no text");
-  if (error.empty())
-    error = refusal(facts);
-  if (!error.empty())
-    return missed(linear, error);
-  product.facts = facts;
-  product.fusion.key += " + " + gate.spec->key();
-  product.fusion.parts.push_back(gate.launch);
-  product.fusion.operands["out"] = operandOf(gate, "out");
-  product.fusion.saved += 2 * temporary.getBytes();
-  return true;
+  return endWith(product, facts, gate, names);
 }
 
 /// A map of the product alone, and of at most one vector.
@@ -374,22 +391,10 @@ bool FuseLaunchesPass::fuseMap(Product &product, Step linear) {
       return false; // a sum, say
     }
   }
-  std::string error;
-  facts.out_type = cuda::typeOf(*map.spec, "out", error);
-  facts.out_stride = map.spec->get("out").rowStride;
-  if (!takeMap(facts, bodyOf(*map.spec), names))
-    return missed(linear, "its map has no text");
-  if (error.empty())
-    error = refusal(facts);
-  if (!error.empty())
-    return missed(linear, error);
-  product.facts = facts;
-  product.fusion.key += " + " + map.spec->key();
-  product.fusion.parts.push_back(map.launch);
-  product.fusion.operands["out"] = operandOf(map, "out");
+  if (!endWith(product, facts, map, names))
+    return false;
   if (vector.buffer)
     product.fusion.operands["map_vector"] = vector;
-  product.fusion.saved += 2 * temporary.getBytes();
   return true;
 }
 

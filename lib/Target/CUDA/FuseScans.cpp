@@ -7,14 +7,6 @@ namespace mk = m1k::cuda;
 
 namespace m1c {
 
-/// "op_3072", of the rows of its output.
-std::string nameOf(StringRef op, const KernelSpec &spec, StringRef out) {
-  std::string name = op.str();
-  for (int64_t dim : spec.get(out).dims)
-    name += "_" + std::to_string(dim);
-  return name;
-}
-
 /// The one command besides `writer` that uses `buffer` or what is a view of it, none of them in two
 /// roles, or null.
 static Operation *onlyReaderOfAll(Value buffer, plan::LaunchOp writer) {

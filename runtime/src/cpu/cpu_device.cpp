@@ -119,6 +119,10 @@ Status CpuDevice::createProgram(const Artifact &artifact, const schema::Target &
 }
 
 Status createCpuDevice(const DeviceOptions &options, std::unique_ptr<Device> *out) {
+  if (!options.tuning.empty())
+    return error(StatusCode::invalidArgument,
+                 "tuning table %s: expected a CUDA device, whose products it is for, got cpu",
+                 options.tuning.c_str());
   if (options.threads > 4096)
     return error(StatusCode::invalidArgument, "%u threads: at most 4096", options.threads);
   const unsigned wanted = options.threads ? options.threads : usableCores();

@@ -35,7 +35,7 @@ constexpr double nearlyAll = 0.9;     // end in the last stretch of a doubling, 
 constexpr double leastWay = 0.02;     // less likely ways are left out
 constexpr double wayCells = 256;      // of a way's table
 // Planning anew.
-constexpr uint64_t stepsBetweenPlans = 8;
+constexpr uint64_t stepsBetweenPlans = 8, mostStepsBetweenPlans = 64;
 constexpr double planningShare = 0.05; // of the time, at most
 
 double edge(size_t stretch) {
@@ -457,7 +457,9 @@ BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
 }
 
 bool PlanPace::due(uint64_t steps, uint32_t ended, double now) const {
-  return !any || ((steps >= atSteps + stepsBetweenPlans || ended != atEnded) && now >= notBefore);
+  if (!any || steps >= atSteps + mostStepsBetweenPlans)
+    return true;
+  return (steps >= atSteps + stepsBetweenPlans || ended != atEnded) && now >= notBefore;
 }
 
 void PlanPace::planned(uint64_t steps, uint32_t ended, double now, double seconds) {

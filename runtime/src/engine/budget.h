@@ -127,7 +127,8 @@ BudgetPlan planBudget(const BudgetSituation &situation, const StepTimes &times,
 constexpr double leastChance = 0.05;
 
 /// When a request is planned anew: every eight steps and when a sample of it has ended, but so that
-/// planning takes no more than a twentieth of the time, which counts where steps are short.
+/// planning takes no more than a twentieth of the time, which counts where steps are short. After
+/// 64 steps it is in any case: a plan may have taken long because the processor was busy.
 class PlanPace {
 public:
   /// `steps` taken so far, samples of the request `ended`, `now` in seconds from any moment on.

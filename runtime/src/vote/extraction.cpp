@@ -565,7 +565,7 @@ std::pair<std::string, bool> answeringPart(const std::string &whole) {
 } // namespace
 
 std::string answerIn(const std::string &whole) {
-  const auto [text, tagged] = answeringPart(whole);
+  const std::string text = answeringPart(whole).first;
   return plainAnswer(text).value_or(ownTurn(text));
 }
 

@@ -190,8 +190,8 @@ void nameDerivatives(Tokens &tokens) {
   }
 }
 
-// k\pi, k \in \mathbb{Z} and k\pi \text{ for any integer } k are k\pi: a letter that stands for
-// all integers is what one thinks anyway.
+// k\pi, k \in \mathbb{Z} and k\pi \text{ for any integer } k are k\pi: a letter of the value that
+// stands for all integers is what one thinks anyway.
 void dropIntegerParameters(Tokens &tokens) {
   static const std::set<std::string> words = {
       "for", "where", "with", "and", "all",     "any",      "every", "some", "each",
@@ -208,7 +208,8 @@ void dropIntegerParameters(Tokens &tokens) {
       begin = from - 1;
   }
   // A bracket, words, letters, ∈ and Z or words again; the letters may come last.
-  size_t at = begin, letters = 0;
+  size_t at = begin;
+  std::set<std::string> letters;
   bool integers = false;
   auto skipWords = [&] {
     for (; at < tokens.size() && consistsOf(tokens[at], words); ++at)
@@ -220,8 +221,7 @@ void dropIntegerParameters(Tokens &tokens) {
   at += bracket;
   skipWords();
   while (at < tokens.size() && tokens[at].kind == Token::Kind::letter) {
-    ++letters;
-    ++at;
+    letters.insert(tokens[at++].text);
     skipWords();
     if (at + 1 < tokens.size() && isOp(tokens[at], ",") &&
         tokens[at + 1].kind == Token::Kind::letter)
@@ -233,7 +233,14 @@ void dropIntegerParameters(Tokens &tokens) {
   }
   if (bracket && at < tokens.size() && isOp(tokens[at], ")"))
     ++at;
-  if (begin > 0 && letters > 0 && integers && at == tokens.size())
+  auto inValue = [&](const std::string &letter) {
+    return std::any_of(tokens.begin(), tokens.begin() + ptrdiff_t(begin), [&](const Token &t) {
+      return (t.kind == Token::Kind::letter || t.kind == Token::Kind::word) &&
+             t.text.find(letter) != std::string::npos;
+    });
+  };
+  if (!letters.empty() && integers && at == tokens.size() &&
+      std::all_of(letters.begin(), letters.end(), inValue))
     tokens.resize(begin);
 }
 
