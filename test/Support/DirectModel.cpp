@@ -15,7 +15,8 @@ namespace {
 class DirectModel {
 public:
   DirectModel(const Checkpoint &c, const std::vector<int32_t> &tokens, const Roundings &roundings)
-      : c(c), tokens(tokens), roundings(roundings), batch(makeReferenceBatch({{0, 0, tokens}})) {}
+      : c(c), tokens(tokens), roundings(roundings), random(roundings.seed),
+        batch(makeReferenceBatch({{0, 0, tokens}})) {}
 
   std::vector<double> run() {
     Rows table = matrix(c.tensors.at("model.embed_tokens.weight"));
@@ -50,9 +51,18 @@ private:
     r.values = tensor.values;
     return r;
   }
-  static double roundBf16(double v) { return roundTo(Stored::bf16, v); }
-  Rows activation(Rows x) const { return roundings.activations ? map(x, roundBf16) : x; }
-  Rows matrix(const Tensor &tensor) const { return activation(rows(tensor)); }
+  double roundBf16(double v) const {
+    if (roundings.seed)
+      v *= 1 + std::uniform_real_distribution(-0x1p-9, 0x1p-9)(random);
+    return roundTo(Stored::bf16, v);
+  }
+  Rows rounded(const Rows &x) const {
+    return map(x, [&](double v) { return roundBf16(v); });
+  }
+  Rows activation(const Rows &x) const { return roundings.activations ? rounded(x) : x; }
+  Rows matrix(const Tensor &tensor) const {
+    return roundings.matrices ? rounded(rows(tensor)) : rows(tensor);
+  }
   const Tensor *find(const std::string &part) const {
     auto found = c.tensors.find("model.layers." + std::to_string(layer) + "." + part);
     return found == c.tensors.end() ? nullptr : &found->second;
@@ -205,7 +215,7 @@ private:
     Rows table = angles(), y;
     CacheShape shape{c.kvHeads, 64, c.headDim};
     Pool pool;
-    auto cached = [&](const Rows &x) { return roundings.cache ? map(x, roundBf16) : x; };
+    auto cached = [&](const Rows &x) { return roundings.cache ? rounded(x) : x; };
     writeCache(cached(activation(rotate(pieces[1], table, c.headDim))), cached(pieces[2]), batch,
                shape, pool);
     attention(activation(rotate(pieces[0], table, c.headDim)),
@@ -217,6 +227,7 @@ private:
   const Checkpoint &c;
   const std::vector<int32_t> &tokens;
   const Roundings roundings;
+  mutable std::mt19937_64 random;
   ReferenceBatch batch;
   int64_t layer = 0;
 };

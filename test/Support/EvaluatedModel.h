@@ -2,6 +2,7 @@
 #ifndef M1_TEST_SUPPORT_EVALUATEDMODEL_H
 #define M1_TEST_SUPPORT_EVALUATEDMODEL_H
 
+#include "RandomCheckpoint.h"
 #include "m1c/Reference.h"
 
 #include "mlir/IR/MLIRContext.h"
@@ -20,6 +21,10 @@ struct EvaluatedModel {
   /// Logits of every token of one step; empty when the evaluation failed.
   std::vector<double> logits(llvm::StringRef function,
                              const std::vector<m1c::ReferenceSequence> &sequences);
+
+  /// The checkpoint with what its integers and scales stand for in the place of the tensors that
+  /// linears of this module take as int8 or int4. Those of fp8 stay.
+  Checkpoint quantised(Checkpoint checkpoint);
 
   mlir::MLIRContext context;
   m1c::CheckpointData data;

@@ -66,10 +66,12 @@ struct Checkpoint {
 /// The same seed draws the same checkpoint.
 Checkpoint drawCheckpoint(uint64_t seed);
 
-/// What plain code rounds to bf16: every activation but the residual stream (and matrices), scan
-/// states after each token, keys and values.
+/// What plain code rounds to bf16: matrices, every activation but the residual stream, scan states
+/// after each token, keys and values. With a seed, values are off by up to a rounding before it, so
+/// that each seed is another draw of what code may compute that sums in another order.
 struct Roundings {
-  bool activations = false, states = false, cache = false;
+  bool matrices = false, activations = false, states = false, cache = false;
+  uint64_t seed = 0;
 };
 
 /// Logits [T, V] of a whole sequence, straight from the specification, in float64 on the stored
