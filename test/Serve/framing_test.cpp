@@ -43,25 +43,29 @@ int status(const std::string &text, const std::string &says = "") {
 
 const std::string get = "GET /a HTTP/1.1\r\nHost: h\r\n", post = "POST /a HTTP/1.1\r\nHost: h\r\n";
 
-/// A body in chunks: its status, 0 when it has not ended, and the library's form of it.
+/// A body in chunks: its status, 0 when it has not ended, and the library's form of it; what the
+/// message says is checked.
 int chunked(const std::string &text, std::string *out, size_t step, size_t *taken,
-            size_t most = 100) {
+            const std::string &says, size_t most = 100) {
   ChunkReader reader(most, 200);
   *taken = 0;
   for (size_t at = 0; at < text.size() && !reader.ended(); at += step) {
     const std::string_view piece = std::string_view(text).substr(at, step);
     *taken += reader.take(piece, out);
-    if (reader.fault())
+    if (reader.fault()) {
+      EXPECT_NE(reader.fault()->message.find(says), std::string::npos) << reader.fault()->message;
       return reader.fault()->status;
+    }
   }
   return reader.ended() ? 200 : 0;
 }
 
-int chunkStatus(const std::string &text, const std::string &expected = "") {
+int chunkStatus(const std::string &text, const std::string &expected = "",
+                const std::string &says = "") {
   std::string whole, pieces;
   size_t taken = 0, takenByPieces = 0;
-  const int status = chunked(text, &whole, text.size(), &taken);
-  EXPECT_EQ(chunked(text, &pieces, 1, &takenByPieces), status) << text;
+  const int status = chunked(text, &whole, text.size(), &taken, says);
+  EXPECT_EQ(chunked(text, &pieces, 1, &takenByPieces, says), status) << text;
   if (status == 200) {
     EXPECT_EQ(whole, expected);
     EXPECT_EQ(pieces, expected);
@@ -151,15 +155,23 @@ TEST(Framing, Chunks) {
             200);
   EXPECT_EQ(chunkStatus("2\r\n\r\n\r\n0\r\n\r\n", "2\r\n\r\n\r\n0\r\n\r\n"), 200);
   EXPECT_EQ(chunkStatus("2\r\n{}\r\n0\r\n"), 0);
-  for (const char *text :
-       {"-2\r\n", "+2\r\n", " 2\r\n", "0x2\r\n", "\r\n", "g\r\n", "2 2\r\n", "2\n", "2;a\nb\r\n",
-        "2\r\n{}x", "2\r\n{}\n", "2\r{}", "0\r\nX: y\n", "1111111111111111\r\n"})
-    EXPECT_EQ(chunkStatus(text), 400) << text;
-  EXPECT_EQ(chunkStatus("65\r\n"), 413); // 101
-  EXPECT_EQ(chunkStatus("60\r\n" + std::string(96, 'x') + "\r\n5\r\n"), 413);
-  EXPECT_EQ(chunkStatus("fffffffffffffff\r\n"), 413);
-  EXPECT_EQ(chunkStatus("1;" + std::string(300, 'x')), 413);
-  EXPECT_EQ(chunkStatus("0\r\n" + std::string(300, 'x')), 413);
+  for (const char *text : {"-2\r\n", "+2\r\n", " 2\r\n", "0x2\r\n", "\r\n", "g\r\n", "2 2\r\n",
+                           "1111111111111111\r\n"})
+    EXPECT_EQ(chunkStatus(text, "", "the size of a chunk: expected hexadecimal digits, got '"), 400)
+        << text;
+  for (const char *text : {"2\n", "2;a\nb\r\n", "2\r\n{}\n", "2\r{}", "0\r\nX: y\n"})
+    EXPECT_EQ(chunkStatus(text, "",
+                          "a chunk's line: expected CR LF at its end, and no control characters"),
+              400)
+        << text;
+  EXPECT_EQ(chunkStatus("2\r\n{}x", "", "a chunk is longer than its size"), 400);
+  const std::string large = "the body is too large";
+  EXPECT_EQ(chunkStatus("65\r\n", "", large), 413); // 101
+  EXPECT_EQ(chunkStatus("60\r\n" + std::string(96, 'x') + "\r\n5\r\n", "", large), 413);
+  EXPECT_EQ(chunkStatus("fffffffffffffff\r\n", "", large), 413);
+  const std::string framing = "the chunks' sizes, extensions and trailers are too large";
+  EXPECT_EQ(chunkStatus("1;" + std::string(300, 'x'), "", framing), 413);
+  EXPECT_EQ(chunkStatus("0\r\n" + std::string(300, 'x'), "", framing), 413);
 }
 
 /// Memory that runs out in a thread that can give up nothing ends the program with a message.

@@ -109,12 +109,19 @@ TEST(ServeRequest, Tokenize) {
   EXPECT_EQ(fault(R"({"prompt": "a", "tools": [{}]})"), "tools");
   EXPECT_EQ(fault("{" + messages + R"(, "add_special_tokens": true})"), "add_special_tokens");
   EXPECT_EQ(fault(R"({"prompt": "a", "model": 5})"), "model");
+  TokenizeRequest request;
+  EXPECT_EQ(readTokenizeRequest("{}", {}, &request)->message,
+            "give one of 'prompt' and 'messages'");
+  EXPECT_EQ(readTokenizeRequest("{" + messages + R"(, "add_special_tokens": true})", {}, &request)
+                ->message,
+            "'add_special_tokens': the template of the chat brings its own");
   std::string model;
   std::vector<int32_t> tokens;
   EXPECT_FALSE(readDetokenizeRequest(R"({"tokens": [1, 2], "model": null})", 3, &model, &tokens));
   EXPECT_EQ(tokens, (std::vector<int32_t>{1, 2}));
   for (const char *body : {"{}", R"({"tokens": null})", R"({"tokens": [3]})", R"({"tokens": 1})"})
     EXPECT_EQ(readDetokenizeRequest(body, 3, &model, &tokens)->param, "tokens") << body;
+  EXPECT_EQ(readDetokenizeRequest("{}", 3, &model, &tokens)->message, "'tokens' is missing");
 }
 
 // Every wrong value is refused with its field's name.
@@ -245,7 +252,123 @@ TEST(ServeRequest, ScoredPrompts) {
   EXPECT_EQ(request.maxTokens, 0u);
 }
 
+// What each message says, whole: the field, what was expected and, where it helps, what came.
 TEST(ServeRequest, Messages) {
+  const auto message = [](const std::string &body, bool chat) {
+    ApiRequest request;
+    RequestLimits limits;
+    limits.messages = limits.prompts = limits.stops = limits.biases = 2;
+    limits.samples = 8;
+    const auto error = readRequest(body, chat, vocabulary, limits, &request);
+    return error ? error->message : "none";
+  };
+  const std::string hi = R"({"messages": [{"role": "user", "content": "hi"}], )";
+  const std::pair<const char *, const char *> chats[] = {
+      {R"("n": 9)", "'n': expected an integer from 1 to 8, got 9"},
+      {R"("min_p": 2)", "'min_p': expected a number of at least 0 and at most 1, got 2"},
+      {R"("time_budget": 0)", "'time_budget': expected a number above 0 and at most 1e+06, got 0"},
+      {R"("stream": 1)", "'stream': expected true or false, got 1"},
+      {R"("model": 5)", "'model': expected a string, got 5"},
+      {R"("seed": "x")", "'seed': expected an integer of 64 bits, got \"x\""},
+      {R"("nonsense": 1)", "unknown field 'nonsense'"},
+      {R"("stream_options": 1)", "'stream_options': expected an object, got 1"},
+      {R"("stream_options": {})", "'stream_options' needs 'stream': true"},
+      {R"("stop": [1])", "'stop': expected a string or a list of strings, got 1"},
+      {R"("stop": ["a", "b", "c"])", "'stop': at most 2 strings, got 3"},
+      {R"("stop": "")", "'stop': expected strings of 1 to 1024 bytes, got one of 0"},
+      {R"("stop_token_ids": 5)", "'stop_token_ids': expected a list of token ids, got 5"},
+      {R"("stop_token_ids": [100])", "'stop_token_ids': expected token ids from 0 to 99, got 100"},
+      {R"("stop_token_ids": [1, 2, 3])", "'stop_token_ids': at most 2 ids, got 3"},
+      {R"("logit_bias": [])", "'logit_bias': expected an object of token ids and numbers, got []"},
+      {R"("logit_bias": {"1": 0, "2": 0, "3": 0})", "'logit_bias': at most 2 tokens, got 3"},
+      {R"("logit_bias": {"x": 1})", "'logit_bias': expected token ids from 0 to 99, got 'x'"},
+      {R"("logit_bias": {"1": 101})", "'logit_bias': expected numbers from -100 to 100, got 101"},
+      {R"("min_tokens": 1)", "'min_tokens': only 0 is supported"},
+      {R"("response_format": "json")", "'response_format': expected an object, got \"json\""},
+      {R"("response_format": {"type": "xml"})",
+       R"('response_format.type': expected "text", "json_object" or "json_schema")"},
+      {R"("response_format": {"type": "json_schema"})",
+       "'response_format.json_schema': expected an object with a schema"},
+      {R"("response_format": {"type": "json_schema", "json_schema": {}})",
+       "'response_format.json_schema.schema' is missing"},
+      {R"("vote": "yes")", "'vote': expected true, false or an object, got \"yes\""},
+      {R"("vote": {"stop_early": "soon"})",
+       "'vote.stop_early': expected off, exact, confident or confident:P with P between 0.5 and "
+       "1"},
+      {R"("vote": {"stop_early": "off", "decide_early": true})",
+       R"('vote.decide_early' means 'stop_early': "exact", not "off")"},
+      {R"("vote": {"least_ballots": 2})",
+       "'vote.least_ballots' is without effect: 'vote.stop_early' is not confident"},
+      {R"("at_deadline": "")", R"('at_deadline': expected "close" or "drop")"},
+      {R"("at_deadline": "drop")", "'at_deadline' is without effect: no 'time_budget'"},
+      {R"("close_max_tokens": 5)",
+       "'close_max_tokens' is without effect: nothing closes the answer (no 'max_think_tokens', "
+       "and no 'time_budget' that closes)"},
+      {R"("max_think_tokens": 5, "close_text": "")", "'close_text': an empty text closes nothing"},
+      {R"("top_logprobs": 2)", "'top_logprobs' needs 'logprobs': true"},
+      {R"("max_tokens": 5, "max_completion_tokens": 6)",
+       "'max_tokens' and 'max_completion_tokens' differ"},
+      {R"("functions": [])", "'functions': is not supported"},
+      {R"("modalities": ["audio"])", R"('modalities': only ["text"] is supported)"},
+      {R"("tools": 1)", "'tools': expected a list, got 1"},
+      {R"("tools": [5])", "'tools[0]': expected an object, got 5"},
+      {R"("tools": [{"type": "function"}])",
+       "'tools[0].function': expected an object with a name, got null"},
+      {R"("tool_choice": "required")", R"('tool_choice': only "auto" and "none" are supported)"},
+      {R"("chat_template_kwargs": 1)", "'chat_template_kwargs': expected an object, got 1"},
+      {R"("n": 1, "n": 2)", "'n' is given twice in one object"},
+  };
+  for (const auto &[fields, says] : chats)
+    EXPECT_EQ(message(hi + fields + "}", true), says);
+  const std::pair<const char *, const char *> lists[] = {
+      {"{}", "'messages': expected a list of at least one message, got {}"},
+      {"[1, 2, 3]", "'messages': at most 2, got 3"},
+      {"[1]", "'messages[0]': expected an object, got 1"},
+      {R"([{"role": "robot"}])", "'messages[0].role': expected system, developer, user, assistant "
+                                 "or tool, got \"robot\""},
+      {R"([{"role": "user"}])",
+       "'messages[0].content': expected a string or a list of parts, got null"},
+      {R"([{"role": "user", "content": [5]}])",
+       R"('messages[0].content[0]': only parts {"type": "text", "text": …} are supported, got 5)"},
+      {R"([{"role": "user", "content": [{"type": "image_url"}]}])",
+       R"('messages[0].content[0]': only parts {"type": "text", "text": …} are supported, got )"
+       R"(one of type "image_url")"},
+      {R"([{"role": "assistant", "tool_calls": 1}])",
+       "'messages[0].tool_calls': expected a list, got 1"},
+  };
+  for (const auto &[list, says] : lists)
+    EXPECT_EQ(message(std::string("{\"messages\": ") + list + "}", true), says);
+  EXPECT_EQ(message("{}", true), "'messages' is missing");
+  EXPECT_EQ(message("[]", true), "the body: expected a JSON object, got []");
+  EXPECT_EQ(message("{", true).rfind("the body is not JSON: ", 0), 0u);
+  std::string members = "{\"0\": 0";
+  for (int i = 1; i <= 4096; ++i)
+    members += ", \"" + std::to_string(i) + "\": 0";
+  EXPECT_EQ(message(members + "}", true), "the body: an object has more than 4096 members");
+  std::string bans = hi + R"("logit_bias": {"0": -100)";
+  for (uint32_t token = 1; token < vocabulary; ++token)
+    bans += ", \"" + std::to_string(token) + "\": -100";
+  ApiRequest request;
+  EXPECT_EQ(readRequest(bans + "}}", true, vocabulary, {}, &request)->message,
+            "'logit_bias' forbids every token");
+  const std::pair<const char *, const char *> completions[] = {
+      {"{}", "'prompt' is missing"},
+      {R"({"prompt": 5})", "'prompt': expected text or a list of token ids, got 5"},
+      {R"({"prompt": ["a", [100]]})", "'prompt[1]': expected token ids from 0 to 99, got 100"},
+      {R"({"prompt": ["a", "b", "c"]})", "'prompt': at most 2 prompts, got 3"},
+      {R"({"prompt": ["a", "b"], "n": 5})", "'n': at most 8 samples of all prompts together"},
+      {R"({"prompt": ["a", "b"], "vote": true})", "'vote' is for one prompt"},
+      {R"({"prompt": "a", "max_tokens": 0})",
+       "'max_tokens': 0 needs 'echo' and 'logprobs', or nothing would be said"},
+      {R"({"prompt": "a", "max_tokens": 0, "echo": true, "logprobs": 1, "time_budget": 1})",
+       "'max_tokens': 0 leaves no answer to vote on, to close or to time"},
+      {R"({"prompt": "a", "best_of": 2})", "'best_of': only the value of 'n' is supported"},
+  };
+  for (const auto &[body, says] : completions)
+    EXPECT_EQ(message(body, false), says);
+}
+
+TEST(ServeRequest, Chats) {
   auto fault = [](const std::string &messages) {
     ApiRequest request;
     auto error = readRequest("{\"messages\": " + messages + "}", true, vocabulary, {}, &request);
@@ -354,11 +477,15 @@ TEST(ServeKeys, AdmitsKeysAlone) {
   for (const char *wrong : {"", "Bearer ", "Bearer sk-0123456789abcde", "sk-0123456789abcdef",
                             "Basic sk-0123456789abcdef", "Bearer # two keys"})
     EXPECT_FALSE(keys.admits(wrong)) << wrong;
-  std::ofstream(path) << "short\n";
   ApiKeys weak;
-  EXPECT_FALSE(ApiKeys::read(path, &weak).ok());
+  const auto message = [&] { return ApiKeys::read(path, &weak).message(); };
+  const std::string flag = "--api-key-file " + path;
+  std::ofstream(path) << "short\n";
+  EXPECT_EQ(message(), flag + " line 1: a key of fewer than 16 characters can be guessed");
   std::ofstream(path) << "sk-0123456789\tabcdef\n";
-  EXPECT_NE(ApiKeys::read(path, &weak).message().find("control character"), std::string::npos);
+  EXPECT_EQ(message(), flag + " line 1: a control character, which no header can hold");
+  std::ofstream(path) << "# none\n";
+  EXPECT_EQ(message(), flag + ": no key in it");
   std::remove(path.c_str());
-  EXPECT_FALSE(ApiKeys::read(path, &weak).ok());
+  EXPECT_EQ(message(), flag + ": No such file or directory");
 }
