@@ -158,7 +158,7 @@ class Tools(unittest.TestCase):
         for path in key, other:
             self.assertEqual(call(sign, "--new-key", path).returncode, 0)
             self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
-        self.fails(call(sign, "--new-key", key), "key.pem", "File exists")
+        self.fails(call(sign, "--new-key", key), "key.pem", "cannot create: File exists")
         self.fails(self.run_tool(self.art, *ids, "--trust", key + ".pub"), "toy.m1a.sig", "no signature")
         self.assertEqual(call(sign, "--key", key, self.art).returncode, 0)
         expected = self.run_tool(self.art, *ids)
@@ -182,7 +182,9 @@ class Tools(unittest.TestCase):
             file.write("00" * 63)
         self.fails(self.run_tool(self.art, *ids, "--trust", key + ".pub"), "toy.m1a.sig", "128 hexadecimal digits")
         for flags in [], ["--key", key], ["--new-key", other, self.art], [self.art]:
-            self.assertEqual(call(sign, *flags).returncode, 2)
+            result = call(sign, *flags)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn("give --key KEY.pem and OUT.m1a, or --new-key KEY.pem alone", result.stderr)
 
     def test_overwritten_in_use(self):
         """cp over an artifact that runs ends the run with its name, and not with a signal."""
@@ -234,6 +236,10 @@ class Tools(unittest.TestCase):
             self.assertEqual(result.returncode, 2)
             self.assertIn(text, result.stderr)
             self.assertTrue(result.stderr.startswith("m1-run: error: "), result.stderr)
+        for flags, text in [(["--stop", "x"], "compiled without a tokenizer"),
+                            (["--max-think-tokens", "1"], "close answers with --close-text: the artifact has no tokenizer to read that text with"),
+                            (["--logit-bias", "99999=1"], "--logit-bias 99999=1: the vocabulary has ids 0 to ")]:
+            self.fails(self.run_tool(self.art, "--input-ids", ids, *flags), text)
         for tool in "m1-run", "m1-dump", "m1-bench", "m1-eval", "m1-tokenize":
             result = call(os.path.join(BIN, tool), self.art, "--no-such-flag")
             self.assertEqual(result.returncode, 2, result)

@@ -57,13 +57,14 @@ class Interface(unittest.TestCase):
         for line in cls.server.logged().splitlines():
             json.loads(line)
 
-    def refused(self, path, body, param, status=400, code=None):
+    def refused(self, path, body, param, status=400, code=None, says=""):
         got, _, answer = self.server.post(path, body)
         self.assertEqual(got, status, answer)
         error = answer["error"]
         self.assertEqual(error["param"], param, error)
         self.assertEqual(error["code"], code)
         self.assertTrue(error["message"] and error["type"])
+        self.assertIn(says, error["message"])
 
     def test_says_what_m1_run_says(self):
         expected = run_json("--prompt", QUESTION, "--max-new-tokens", "200")
@@ -203,7 +204,9 @@ class Interface(unittest.TestCase):
         self.assertTrue(several[1]["text"].startswith(QUESTION))
         self.assertEqual(several[1]["logprobs"]["text_offset"][-1], len(QUESTION))
         self.refused("/v1/completions", {"prompt": QUESTION, "max_tokens": 0}, "max_tokens")
-        self.refused("/v1/completions", {"prompt": whole * 10, "echo": True, "logprobs": 20, "n": 200}, "logprobs")
+        self.refused("/v1/completions", {"prompt": whole * 10, "echo": True, "logprobs": 20, "n": 200}, "logprobs",
+                     says=" log probabilities of prompts in one response, at most 524288")
+        self.refused("/v1/completions", {"prompt": "", "add_special_tokens": False}, "prompt", says="'prompt': no token is left of it")
 
     def test_streamed_echo_with_logprobs(self):
         """The first event of each choice holds the prompt; the events together are the answer as a whole."""
@@ -241,10 +244,13 @@ class Interface(unittest.TestCase):
         self.refused(chat, {}, "messages")
         self.refused(chat, {"messages": message, "temperature": -1}, "temperature")
         self.refused(chat, {"messages": message, "frobnicate": 1}, "frobnicate")
-        self.refused(chat, {"messages": message, "model": "gpt-4"}, "model", 404, "model_not_found")
+        self.refused(chat, {"messages": message, "model": "gpt-4"}, "model", 404, "model_not_found",
+                     "the model 'gpt-4' does not exist; there is 'tiny'")
         self.refused(chat, {"messages": message, "stop": "<|end_of_text|>"}, "stop")
-        self.refused(chat, {"messages": message, "max_tokens": 5000}, "max_tokens", code="context_length_exceeded")
-        self.refused(chat, {"messages": [{"role": "user", "content": "9 " * 1000}]}, "messages", code="context_length_exceeded")
+        self.refused(chat, {"messages": message, "max_tokens": 5000}, "max_tokens", code="context_length_exceeded",
+                     says=" tokens leaves room for ")
+        self.refused(chat, {"messages": [{"role": "user", "content": "9 " * 1000}]}, "messages", code="context_length_exceeded",
+                     says=" tokens do not fit the context of ")
         self.refused("/v1/completions", {}, "prompt")
         self.refused("/v1/completions", {"prompt": [480]}, "prompt")
         self.refused("/tokenize", {"prompt": 5}, "prompt")
@@ -259,11 +265,13 @@ class Interface(unittest.TestCase):
     def test_http_errors_are_json(self):
         status, _, answer = self.server.get("/nothing")
         self.assertEqual((status, answer["error"]["code"]), (404, "unknown_url"))
-        self.assertIn("GET /nothing", answer["error"]["message"])
+        self.assertIn("there is no such endpoint: GET /nothing; those of models are /v1/chat/completions", answer["error"]["message"])
         status, _, answer = self.server.post("/v1/completions", b"x" * (2 << 20))
         self.assertEqual((status, answer["error"]["code"]), (413, "request_too_large"))
-        self.assertEqual(self.server.post("/v1/completions", "{}", headers={"Content-Type": "text/plain"})[0], 415)
-        self.assertEqual(self.server.post("/v1/completions", "{}", headers={"Content-Encoding": "gzip"})[0], 415)
+        for header, value, says in (("Content-Type", "text/plain", "Content-Type: expected application/json"),
+                                    ("Content-Encoding", "gzip", "compressed bodies are not supported")):
+            status, _, answer = self.server.post("/v1/completions", "{}", headers={header: value})
+            self.assertEqual((status, answer["error"]["message"]), (415, says))
         for request in (b"nonsense\r\n\r\n", b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 20000 + b"\r\n\r\n",
                         b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 20000 + b"\r\n",
                         b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\r\n",
@@ -287,13 +295,14 @@ class Interface(unittest.TestCase):
                                    (post + b"Content-Length : 2\r\n\r\n{}", 400, "before the colon"), (get + b"X: a\nY: b\r\n\r\n", 400, "LF"),
                                    (b"\x16\x03\x01\x02\0\x01", 400, "TLS"), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "HTTP/2.0"),
                                    (b"GET / HTTP/1.1\r\n\r\n", 400, "Host"), (chunked + b"-2\r\n{}\r\n0\r\n\r\n", 400, "'-2'"),
-                                   (chunked + b"2\r\n{}}\r\n0\r\n\r\n", 400, "longer"), (chunked + b"200000\r\n", 413, "too large")):
+                                   (chunked + b"2\r\n{}}\r\n0\r\n\r\n", 400, "longer"), (post + b"\r\n", 411, "Content-Length is missing"), (chunked + b"200000\r\n", 413, "too large")):
             with self.server.raw(data) as connection:
                 head, _, body = connection.makefile("rb").read().partition(b"\r\n\r\n")
             self.assertEqual(int(head.split()[1]), status, data[:60])
             self.assertIn(b"Connection: close", head)
             self.assertIn(says, json.loads(body)["error"]["message"])
-        for cut, says in ((get, "headers"), (post + b"Content-Length: 9\r\n\r\n{", "body"), (chunked + b"9\r\n{", "body")):
+        short = "the connection ends before the body does"
+        for cut, says in ((get, "the request ends within its headers"), (post + b"Content-Length: 9\r\n\r\n{", short), (chunked + b"9\r\n{", short)):
             with self.server.raw(cut) as connection:
                 connection.shutdown(socket.SHUT_WR)
                 self.assertIn(says, json.loads(connection.makefile("rb").read().partition(b"\r\n\r\n")[2])["error"]["message"])
@@ -326,7 +335,8 @@ class Interface(unittest.TestCase):
         for request in ("PUT /v1/chat/completions", "GET /v1/completions", "DELETE /tokenize", "PATCH /detokenize", "TRACE /tokenize"):
             status, headers, body = ask(request)
             self.assertEqual((status, headers["Allow"]), (405, "POST, OPTIONS"), request)
-            self.assertEqual(json.loads(body)["error"]["type"], "invalid_request_error")
+            error = json.loads(body)["error"]
+            self.assertEqual((error["type"], error["message"]), ("invalid_request_error", "this endpoint takes POST, OPTIONS"))
         for request in ("POST /health", "PUT /", "DELETE /v1/models/tiny", "POST /v1/models", "PATCH /metrics"):
             self.assertEqual(ask(request, b"Content-Length: 0\r\n")[:2][0], 405, request)
         for request in ("POST /v1/embeddings", "PUT /nothing", "GET /v1/models/", "OPTIONS /nothing"):
@@ -400,7 +410,8 @@ class Interface(unittest.TestCase):
         self.assertEqual(self.server.post("/detokenize", {"tokens": tokens["tokens"]})[2]["prompt"], "12+ä")
         chat = self.server.post("/tokenize", {"messages": [{"role": "user", "content": "12"}]})[2]
         self.assertEqual(chat["count"], self.server.chat("12", max_tokens=1)["usage"]["prompt_tokens"])
-        self.refused("/tokenize", {"messages": [{"role": "user", "content": "12"}], "chat_template_kwargs": {"tools": 1}}, "chat_template_kwargs.tools")
+        self.refused("/tokenize", {"messages": [{"role": "user", "content": "12"}], "chat_template_kwargs": {"tools": 1}}, "chat_template_kwargs.tools",
+                     says="'chat_template_kwargs.tools': is set by the server")
         self.assertEqual(self.server.get("/health")[2]["status"], "ok")
         status, headers, page = self.server.get("/")
         self.assertEqual((status, headers["Content-Type"]), (200, "text/html; charset=utf-8"))
@@ -472,7 +483,9 @@ class Interface(unittest.TestCase):
         self.assertLess(body["usage"]["completion_tokens"], 4 * ENDLESS["max_tokens"])
         self.assertIsNotNone(body["vote"]["answer"])
         self.assertEqual(sum(entry["provisional"] for entry in body["vote"]["tally"]), 4)
-        self.refused("/v1/chat/completions", {**fields, "vote": probes, "response_format": {"type": "json_object"}}, "response_format")
+        for other, says in (({"vote": probes}, "samples of JSON cannot be probed ('vote')"), ({"ignore_eos": True}, "JSON ends, which 'ignore_eos' forbids"),
+                            ({"max_think_tokens": 5}, "JSON cannot be closed by a text ('close_text')")):
+            self.refused("/v1/chat/completions", {**fields, **other, "response_format": {"type": "json_object"}}, "response_format", says=says)
 
     def test_time_budget(self):
         """Samples answer in time, closed by force where need be; the seconds left count down."""
@@ -605,6 +618,7 @@ class Behaviour(unittest.TestCase):
         self.assertTrue(until(lambda: running.metric("m1_queued_requests") == 1))
         status, headers, body = running.post("/v1/completions", {"prompt": "1"})
         self.assertEqual((status, body["error"]["type"], body["error"]["code"]), (429, "rate_limit_error", "queue_full"))
+        self.assertEqual(body["error"]["message"], "too many requests are waiting")
         self.assertGreaterEqual(int(headers["Retry-After"]), 1)
         streams[0][1].read()
         self.assertIn(b" 200 ", waiting.recv(100), "what waits is served in its turn")
@@ -659,6 +673,7 @@ class Behaviour(unittest.TestCase):
                 for path in ("/v1/models", "/metrics"):
                     status, got, body = running.get(path, headers=headers)
                     self.assertEqual((status, body["error"]["code"]), (401, "invalid_api_key"))
+                    self.assertEqual(body["error"]["message"], "a valid key is expected in 'Authorization: Bearer KEY'")
                 self.assertEqual(running.post("/v1/completions", {"prompt": "1"}, headers=headers)[0], 401)
             key = {"Authorization": "Bearer sk-test-0123456789"}
             self.assertEqual(running.get("/v1/models", headers=key)[0], 200)
@@ -684,7 +699,10 @@ class Behaviour(unittest.TestCase):
         running = self.serve("--allow-host", "known.example")
         for host, status in (("localhost:1", 200), ("127.0.0.1", 200), ("[::1]:80", 200), ("known.example", 200), ("evil.example", 403)):
             self.assertEqual(running.get("/v1/models", headers={"Host": host})[0], status, host)
-        self.assertEqual(running.get("/v1/models", headers={"Host": "localhost", "Origin": "http://evil.example"})[0], 403)
+        for headers, says in (({"Host": "evil.example"}, "unknown host 'evil.example': name it with --allow-host"),
+                              ({"Host": "localhost", "Origin": "http://evil.example"}, "pages of other sites need a key, and a server with --api-key-file")):
+            status, _, body = running.get("/v1/models", headers=headers)
+            self.assertEqual((status, body["error"]["message"]), (403, says))
         self.assertEqual(running.get("/v1/models", headers={"Host": "localhost", "Origin": "http://localhost:3"})[0], 200)
 
     def test_terminating_drains(self):
@@ -693,8 +711,13 @@ class Behaviour(unittest.TestCase):
         idle = running.connect()
         idle.request("GET", "/health")
         idle.getresponse().read()
+        late = running.raw(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{")
+        self.assertTrue(until(lambda: running.metric("m1_connections") >= 3))
         running.process.send_signal(signal.SIGTERM)
         self.assertTrue(until(lambda: '"draining"' in running.logged()))
+        late.sendall(b'"prompt": "1"}')
+        self.assertIn(b"the server is shutting down", late.makefile("rb").read())
+        late.close()
         with self.assertRaises(OSError):
             running.get("/health", timeout=5)
         self.assertTrue(answer.read().endswith(b"data: [DONE]\n\n"), "what runs is finished")

@@ -226,9 +226,13 @@ class Files(unittest.TestCase):
     def test_other_weights(self):
         """Directories with weights of another kind."""
         os.remove(self.path("model.safetensors"))
-        for name, expected in [("m.gguf", "m.gguf is a GGUF file"), ("pytorch_model.bin", "pytorch_model.bin holds the weights as a pickle of PyTorch")]:
+        for name, expected in [("m.gguf", "; m.gguf is a GGUF file: give the file itself to m1-compile"),
+                               ("m.zip", "; m.zip is a zip archive: unpack it"),
+                               ("adapter_config.json", "; it is an adapter (LoRA): merge it into its base model"),
+                               ("pytorch_model.bin", "pytorch_model.bin holds the weights as a pickle of PyTorch")]:
             self.write(name, b"")
             self.refuses("neither model.safetensors nor model.safetensors.index.json", expected)
+            os.remove(self.path(name))
 
     def test_pipes_devices_and_links(self):
         """In the place of any file: a pipe or a device is refused at once, and a link that leads nowhere is no file that is left out."""

@@ -248,11 +248,25 @@ class Eval(unittest.TestCase):
                                 (["/none.m1a", "--dataset", self.dataset], "/none.m1a"), (["--grade", "/none"], "/none: cannot read"),
                                 ([self.art, "--dataset", self.dataset, "--ballots-at-once", "2"], "--ballots-at-once needs --stop-early"),
                                 ([self.art, "--dataset", self.dataset, "--stop-early", "exact", "--least-ballots", "2"], "--least-ballots needs --stop-early confident"),
+                                ([self.art, "--dataset", "-", "--few-shot", "-"], "--dataset and --few-shot cannot both be read from standard input"),
+                                ([self.art, "--dataset", self.dataset, "--raw", "--system", "x"], "--system is about the chat template: not with --raw"),
+                                ([self.art, "--dataset", self.dataset, "--shots", "2"], "--shots needs --few-shot"),
+                                ([self.art, "--dataset", self.dataset, "--out", self.dataset + "/x"], "problems.jsonl/x: cannot create the directory: "),
                                 ([self.art, "--dataset", self.dataset, "--frob"], "m1-eval: error: The following argument was not expected: --frob"),
                                 ([self.art, "--dataset", self.dataset, "--seed", "-1"], "--seed: expected an integer from 0")):
             result = subprocess.run([os.path.join(BIN, "m1-eval"), *arguments], capture_output=True, text=True, cwd=self.directory.name)
             self.assertGreater(result.returncode, 0)
             self.assertIn(says, result.stderr)
+        bad = self.path("bad.jsonl")
+        for line, says in (({"question": "a", "answer": "1"}, "no field \"problem\" (there are: question); --question-field names it"),
+                           ({"problem": "a", "result": "1"}, "no field \"answer\" (there are: problem, result); --answer-field names it")):
+            with open(bad, "w") as file:
+                file.write(json.dumps(line) + "\n")
+            self.assertIn(says, self.evaluate("bad", "--dataset", bad).stderr)
+        with open(bad, "w") as file:
+            file.write(json.dumps({"problem": "a" * (text_model.CONTEXT + 1), "answer": "1"}) + "\n")
+        result = self.evaluate("refused", "--dataset", bad)
+        self.assertEqual((result.returncode, result.stderr.strip().splitlines()[-1]), (1, "m1-eval: error: every problem was refused"))
 
 
 if __name__ == "__main__":

@@ -84,9 +84,17 @@ class RunText(unittest.TestCase):
                 result = subprocess.run([os.path.join(BIN, "m1-run"), art, "--prompt", "hi", "--temperature", temperature],
                                         capture_output=True, text=True)
                 self.assertEqual(result.returncode, 1, result)
+                self.assertIn("error: the sample failed: ", result.stderr)
                 self.assertIn("token 1 of the answer", result.stderr)
                 self.assertIn("a NaN or an infinite value", result.stderr)
                 self.assertEqual(result.stdout.strip(), "")
+        prompts = os.path.join(self.directory.name, "failing.jsonl")
+        with open(prompts, "w") as file:
+            file.write('{"prompt": "hi"}\n')
+        for source in ("--prompt", "hi"), ("--prompts", prompts):
+            result = subprocess.run([os.path.join(BIN, "m1-run"), art, *source, "--samples", "2", "--temperature", "1"], capture_output=True, text=True)
+            self.assertEqual(result.returncode, 1, result)
+            self.assertIn("error: every sample failed", result.stderr)
 
     def test_states_beyond_f16(self):
         """States that a model makes larger than 65504 are numbers of f32; of f16 they become infinite, and the answer ends with an error at the next token."""
@@ -378,6 +386,9 @@ class RunText(unittest.TestCase):
             with open(path, "w") as file:
                 file.write(line)
             self.fails("--prompts", path, says=path + says)
+        with open(path, "w") as file:
+            file.write('{"messages": [{"role": "user", "content": "two"}]}\n')
+        self.fails("--prompts", path, "--raw", says=path + ":1: \"messages\" go through the template: not with --raw")
 
     def test_votes_stop(self):
         """A decided vote ends its other samples, which are counted; with --stop-early off they all run."""
@@ -474,8 +485,8 @@ class RunText(unittest.TestCase):
         """Contradictory flags and impossible prompts are named."""
         self.fails("--max-new-tokens", "3", says="give one of --prompt")
         self.fails("--prompt", "a", "--chat", says="give one of --prompt")
-        self.fails("--prompt", "a", "--raw", "--system", "b", says="--system")
-        self.fails("--prompt", "a", "--logprobs", "2", says="--json")
+        self.fails("--prompt", "a", "--raw", "--system", "b", says="--system goes through the chat template: not with --raw or --input-ids")
+        self.fails("--prompt", "a", "--logprobs", "2", says="--logprobs needs --json, --json-stream or --prompts")
         self.fails("--prompt", "x" * (text_model.CONTEXT + 1), says=f"at most {text_model.CONTEXT}")
         self.fails("--prompt-file", "absent.txt", says="absent.txt")
         self.fails("--prompt", "a", "--stop", "", says="stop string")
@@ -489,9 +500,15 @@ class RunText(unittest.TestCase):
             self.assertIn("m1-run: error: --seed: expected an integer", result.stderr)
         for flags, says in [
                 (["--prompt", "a", "--prompt-file", "b"], "give one of --prompt"),
-                (["--chat", "--samples", "2"], "--samples"), (["--chat", "--json"], "--json"), (["--chat", "--raw"], "--raw"),
-                (["--chat", "--trace", "t.json"], "--trace"), (["--prompt", "a", "--drop-at-deadline"], "--drop-at-deadline needs --time-budget"),
-                (["--prompt", "a", "--close-text", "x"], "--close-text is for samples"),
+                (["--chat", "--samples", "2"], "--chat answers once, as text: not with --samples"),
+                (["--chat", "--raw"], "--raw is for --prompt, --prompt-file and --prompts"),
+                (["--input-ids", "a", "--parse-special"], "--parse-special is about the chat template: not with --raw or --input-ids"),
+                (["--input-ids", "a", "--prefill", "x"], "--prefill is text: not with --input-ids"),
+                (["--input-ids", "a", "--dump-logits", "x", "--temperature", "1"], "--dump-logits is for one greedy sample: --temperature 0, --samples 1, no "),
+                (["--input-ids", "a", "--dump-logits", "x", "--json"], "--dump-logits is for one greedy sample of token ids: not with --json"),
+                (["--prompt", "a", "--vote", "--samples", "3", "--stop-early", "confident", "--vote-weight", "confidence"],
+                 "--stop-early confident counts ballots: not with --vote-weight confidence"), (["--prompt", "a", "--drop-at-deadline"], "--drop-at-deadline needs --time-budget"),
+                (["--prompt", "a", "--close-text", "x"], "--close-text is for samples that are closed by force: by --max-think-tokens, or by --time-budget without"),
                 (["--prompt", "a", "--time-budget", "1", "--drop-at-deadline", "--close-text", "x"], "--close-text is for samples"),
                 (["--prompt", "a", "--max-think-tokens", "9", "--close-text", ""], "an empty text closes nothing"),
                 (["--prompt", "a", "--max-think-tokens", "20", "--max-new-tokens", "20"], "never reached: samples end after --max-new-tokens 20"),
@@ -499,10 +516,11 @@ class RunText(unittest.TestCase):
                 (["--prompt", "a", "--json", "--json-stream"], "give one of them"), (["--prompt", "a", "--stop-early", "off"], "--stop-early needs --vote"),
                 (["--prompt", "a", "--vote", "--least-ballots", "2"], "--least-ballots needs --stop-early confident"),
                 (["--prompt", "a", "--vote", "--stop-early", "soon"], "--stop-early soon: expected off, exact"),
-                (["--prompts", "a", "--time-budget", "1"], "--time-budget is for one prompt"),
+                (["--prompts", "a", "--time-budget", "1"], "--time-budget is for one prompt: not with --prompts"),
                 (["--prompt", "a", "--temperature", "nan"], "--temperature: expected a number, got nan"),
                 (["--prompt", "a", "--min-p", "1.5"], "--min-p: Value 1.5 not in range"), (["--prompt", "a", "--device", "rocm"], "--device: expected cpu, cuda"),
-                (["--prompt", "a", "--device", "cuda:"], "--device: expected cpu, cuda"), (["--prompt", "a", "--logit-bias", "5"], "--logit-bias: expected ID=VALUE"),
+                (["--prompt", "a", "--device", "cuda:"], "--device: expected cpu, cuda, cuda:N, cuda:N,M,… or cuda:all, got cuda:"),
+                (["--prompt", "a", "--logit-bias", "5"], "--logit-bias: expected ID=VALUE, with a number or -inf, got 5"),
                 (["--prompt", "a", "--logit-bias", "5=inf"], "--logit-bias: expected ID=VALUE"),
                 (["--prompt", "a", "--trace", "t.json", "--check-numerics"], "--check-numerics waits after every launch")]:
             self.fails(*flags, says="m1-run: error: ", code=2)
