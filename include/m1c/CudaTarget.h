@@ -67,14 +67,15 @@ public:
 private:
   mlir::LogicalResult selectLibraryProduct(const KernelSpec &spec, PlanEmitter &emitter);
   /// Rows in the place of the spec's x, k elements apart, and their scales; null: x itself, none.
-  struct Rows {
+  struct RoundedRows {
     mlir::Value values, scales;
   };
   mlir::LogicalResult selectGemm(const KernelSpec &spec, PlanEmitter &emitter, mlir::Value weight,
-                                 mlir::Type element, Rows rows);
+                                 mlir::Type element, RoundedRows rows);
   /// The rows of a linear rounded to e4m3: codes and scales where `element` is f8E4M3FN, else what
   /// these stand for.
-  mlir::FailureOr<Rows> roundRows(const KernelSpec &spec, PlanEmitter &emitter, mlir::Type element);
+  mlir::FailureOr<RoundedRows> roundRows(const KernelSpec &spec, PlanEmitter &emitter,
+                                         mlir::Type element);
   mlir::LogicalResult selectGenerated(const KernelSpec &spec, PlanEmitter &emitter);
   mlir::LogicalResult selectHandTuned(const KernelSpec &spec, PlanEmitter &emitter);
   /// One kernel of a hand-tuned family, of which the last `outputs` operands are written.

@@ -2,6 +2,7 @@
 #include "base/json_value.h"
 #include "command_line.h"
 #include "input.h"
+#include <cassert>
 #include <charconv>
 #include <cmath>
 
@@ -224,12 +225,11 @@ Status fillRequest(const Model &model, const ModelText *text, const GenerationOp
     out->bias.emplace_back();
     M1_TRY(readBias(bias, module.vocab_size(), &out->bias.back()));
   }
-  if (!text && (!options.stop.empty() || options.closes() || options.probes()))
+  assert((text || options.stop.empty()) && "who takes --stop has loaded the tokenizer");
+  if (!text && (options.closes() || options.probes()))
     return error(StatusCode::unsupported,
-                 "%s: the artifact has no tokenizer to read that text with",
-                 options.stop.empty() ? "--max-think-tokens, time budgets and probes close "
-                                        "answers with --close-text"
-                                      : "--stop");
+                 "--max-think-tokens, time budgets and probes close answers with --close-text: the "
+                 "artifact has no tokenizer to read that text with");
   for (const std::string &stop : options.stop) {
     out->stopStrings.push_back(unescaped(stop));
     M1_TRY(text->checkStopText(out->stopStrings.back()));

@@ -87,10 +87,10 @@ LogicalResult CudaSelector::selectLibraryProduct(const KernelSpec &spec, PlanEmi
   const Value codes = emitter.operand(spec.find("weight"));
   if (spec.find("scale") < 0)
     return selectGemm(spec, emitter, codes, weight.element, {});
-  Rows rows;
+  RoundedRows rows;
   const bool ofCodes = multipliesCodes(spec, chip);
   if (isa<Float8E4M3FNType>(weight.element)) {
-    FailureOr<Rows> rounded = roundRows(spec, emitter, ofCodes ? weight.element : x.element);
+    FailureOr<RoundedRows> rounded = roundRows(spec, emitter, ofCodes ? weight.element : x.element);
     if (failed(rounded))
       return failure();
     rows = *rounded;
@@ -115,8 +115,8 @@ LogicalResult CudaSelector::selectLibraryProduct(const KernelSpec &spec, PlanEmi
   return selectGemm(spec, emitter, numbers, x.element, rows);
 }
 
-FailureOr<CudaSelector::Rows> CudaSelector::roundRows(const KernelSpec &spec, PlanEmitter &emitter,
-                                                      Type element) {
+FailureOr<CudaSelector::RoundedRows> CudaSelector::roundRows(const KernelSpec &spec,
+                                                             PlanEmitter &emitter, Type element) {
   const OperandSpec &x = spec.get("x");
   const int64_t columns = x.dims.back();
   auto nameOf = [](Type type) { return type.isF32() ? "f32" : type.isBF16() ? "bf16" : "e4m3"; };
@@ -129,7 +129,7 @@ FailureOr<CudaSelector::Rows> CudaSelector::roundRows(const KernelSpec &spec, Pl
   m1k::cuda::Description description = cuda::describeQuantizeRows(spec, element, stem, chip);
   if (!description.error.empty())
     return emitter.error() << "has no CUDA kernel: " << description.error;
-  Rows rows;
+  RoundedRows rows;
   rows.values =
       emitter.temporary(spec.domain, uint64_t(columns) * (element.getIntOrFloatBitWidth() / 8));
   SmallVector<Value> operands = {emitter.operand(spec.find("x")), rows.values};
@@ -150,7 +150,7 @@ FailureOr<CudaSelector::Rows> CudaSelector::roundRows(const KernelSpec &spec, Pl
 }
 
 LogicalResult CudaSelector::selectGemm(const KernelSpec &spec, PlanEmitter &emitter, Value weight,
-                                       Type element, Rows rows) {
+                                       Type element, RoundedRows rows) {
   const OperandSpec &x = spec.get("x"), &w = spec.get("weight"), &out = spec.get("out");
   if (x.element.isF32() && !out.element.isF32()) // cuBLASLt has no such product
     return emitter.error() << "has no kernel on the cuda target with rows of f32 and results of "

@@ -327,7 +327,7 @@ mk::Tuning tuningOf(const KernelSpec &spec, const CudaChip &chip) {
   return tuning;
 }
 
-struct Family {
+struct HandTunedFamily {
   StringRef op;
   mk::Description (*describe)(const KernelSpec &spec, const std::string &stem,
                               const mk::Tuning &tuning, std::string &error);
@@ -355,7 +355,7 @@ mk::Description describeOwnLinear(const KernelSpec &spec, const std::string &ste
   return mk::describe(tiledLinear(spec, error), stem, tuning);
 }
 
-const Family families[] = {
+const HandTunedFamily families[] = {
     {"selective_scan", describeBy<selectiveScan>},
     {"ssd_scan", describeBy<ssdScan>},
     {"causal_conv1d", describeBy<causalConv1d>},
@@ -371,15 +371,16 @@ const Family families[] = {
     {"linear", describeOwnLinear, isOwnLinear, true},
 };
 
-const Family *find(StringRef op) {
-  auto found = llvm::find_if(families, [&](const Family &family) { return family.op == op; });
+const HandTunedFamily *find(StringRef op) {
+  auto found =
+      llvm::find_if(families, [&](const HandTunedFamily &family) { return family.op == op; });
   return found == std::end(families) ? nullptr : &*found;
 }
 
 } // namespace
 
 bool isHandTuned(const KernelSpec &spec) {
-  const Family *family = find(spec.op);
+  const HandTunedFamily *family = find(spec.op);
   return family && (!family->serves || family->serves(spec));
 }
 
