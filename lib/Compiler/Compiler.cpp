@@ -306,6 +306,10 @@ bool Compilation::readArtifact() {
   module = std::move(*read);
   if (asked == WeightStorage::dummy)
     artifact.dummySeed = seed;
+  if (!options.quantize.empty() && options.emit == Emit::artifact &&
+      artifact.weights != WeightStorage::dummy)
+    return fail(llvm::createStringError("--quantize: the weights of the artifact " + options.model +
+                                        " are taken as they lie in it; compile its checkpoint"));
   return checkOutput("belongs to the artifact that is read") && save("1-m1.mlir");
 }
 

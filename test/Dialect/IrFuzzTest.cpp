@@ -24,6 +24,7 @@
 #include <gtest/gtest.h>
 #include <random>
 #include <sstream>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -258,6 +259,15 @@ void compileText(const std::string &text, const std::string &directory, std::mt1
   m1c::compile(options, {}, nullptr);
 }
 
+/// Ends the process after 20 s of its processor time from now on, or after ten minutes where it
+/// waits, for something or for a processor; `on` false: does not.
+void limitTime(bool on) {
+  itimerval limit = {};
+  limit.it_value.tv_sec = on ? 20 : 0;
+  setitimer(ITIMER_PROF, &limit, nullptr);
+  alarm(on ? 600 : 0);
+}
+
 /// What a child process does: 50 mutants, every fourth of them compiled as well.
 bool runBatch(const std::vector<std::string> &seeds, uint64_t seed, const std::string &directory,
               bool shows) {
@@ -273,13 +283,13 @@ bool runBatch(const std::vector<std::string> &seeds, uint64_t seed, const std::s
     ScopedDiagnosticHandler quiet(&context, [](Diagnostic &) { return success(); });
     if (m1c::holdsIndexArray(text)) // MLIR's parser, not the project's
       continue;
-    alarm(20);
+    limitTime(true);
     OwningOpRef<ModuleOp> module = parseSourceString<ModuleOp>(text, &context);
     if (module && !run(*module, random))
       return false;
     if (i % 4 == 0)
       compileText(text, directory, random);
-    alarm(0);
+    limitTime(false);
   }
   return true;
 }

@@ -173,6 +173,7 @@ class Remake(unittest.TestCase):
         os.symlink(first, self.path("link.m1a"))
         self.refused("link.m1a: belongs to the artifact that is read", first, "-o", self.path("link.m1a"))
         self.refused("--checkpoint: the weights are those of the artifact", first, "--checkpoint", GOLDENS)
+        self.refused("x.m1a are taken as they lie in it; compile its checkpoint", first, "--quantize", "int8")
         self.refused("--kv-type: is that of the module which the artifact", first, "--kv-type", "f32", status=2)
         self.refused("holds no module to make code from", os.path.join(OLDER, "version-1.m1a"))
         self.compile(first, "--emit", "plan", "-o", self.path("plan.mlir"))
