@@ -1,10 +1,8 @@
 #include "engine/engine.h"
 #include "toy_backend.h"
 #include "toy_run.h"
-#include <climits>
 #include <gtest/gtest.h>
 #include <random>
-#include <thread>
 
 using namespace m1rt;
 using namespace m1rt::test;
@@ -517,71 +515,6 @@ TEST(Engine, LongThoughtsAreClosedByForce) {
                              limits.vocabulary)); // it has read what was forced
 }
 
-// At the end of the time budget running samples close or drop, and samples that never started are
-// dropped: every one is accounted for.
-TEST(Engine, TimeBudgetEndsEverySample) {
-  for (DeadlineAction action : {DeadlineAction::drop, DeadlineAction::close}) {
-    BackendLimits limits = smallLimits();
-    limits.maxContext = 100000;
-    limits.kvPages = 0;
-    ToyBackend backend(limits);
-    EngineOptions options;
-    options.now = backend.clock();
-    Engine engine(backend, options);
-    Request request;
-    request.prompt = {1, 2, 3};
-    request.samples = 50;
-    request.maxNewTokens = 90000;
-    request.timeBudget = 1;
-    request.atDeadline = action;
-    request.closeTokens = {7};
-    request.closeMaxTokens = 2;
-    uint64_t id;
-    ASSERT_TRUE(engine.submit(request, &id).ok());
-    Results results;
-    runToEnd(engine, results);
-    ASSERT_EQ(results.size(), 50u);
-    int forced = 0, dropped = 0;
-    for (auto &[key, result] : results) {
-      EXPECT_EQ(result.ends, 1);
-      forced += result.forced;
-      dropped += result.reason == FinishReason::dropped;
-    }
-    EXPECT_EQ(forced + dropped, 50);
-    EXPECT_EQ(forced, action == DeadlineAction::close
-                          ? 1
-                          : 0); // 6 sequences less 4 of the prefix cache and the parent
-  }
-}
-
-// The budget is kept even where closing takes longer than is left of it: closed samples then end at
-// the deadline, as they are.
-TEST(Engine, NothingOutlastsTheTimeBudget) {
-  BackendLimits limits = smallLimits();
-  limits.maxContext = 1000000;
-  limits.kvPages = 0;
-  limits.asynchronous = true;
-  ToyBackend backend(limits);
-  EngineOptions options;
-  options.now = backend.clock();
-  Engine engine(backend, options);
-  Request request;
-  request.prompt = {1, 2, 3};
-  request.maxNewTokens = 900000;
-  request.timeBudget = 0.2;
-  request.atDeadline = DeadlineAction::close;
-  request.closeTokens = {7};
-  request.closeMaxTokens = 900000;
-  uint64_t id;
-  ASSERT_TRUE(engine.submit(request, &id).ok());
-  const auto began = backend.time;
-  Results results;
-  runToEnd(engine, results, INT_MAX);
-  EXPECT_LT(ToyBackend::Seconds(backend.time - began).count(), 0.2 + 3 * backend.stepTime.count());
-  EXPECT_TRUE((results[{id, 0}].forced));
-  EXPECT_EQ((results[{id, 0}].reason), FinishReason::length);
-}
-
 // Text stops right before the stop string, also when it spans tokens, and text that only looks like
 // its beginning is given in the end.
 TEST(Engine, StopStringsEndTheText) {
@@ -673,47 +606,6 @@ TEST(Engine, SamplesAtOnceShareWhatIsLeft) {
   EXPECT_EQ((shares.results.count({shares.ids[0], 3})), 1u);
   EXPECT_EQ((shares.results.count({shares.ids[1], 2})), 1u);
   runToEnd(shares.engine, shares.results);
-}
-
-// Within a time budget as many samples run as can end in it: of many short ones all places are
-// used, samples that have run are left to end, and none is lost or counted twice.
-TEST(Engine, TimeBudgetsArePlanned) {
-  BackendLimits limits = smallLimits();
-  limits.maxSequences = 20;
-  limits.maxLogitRows = limits.maxTokensPerStep = 32;
-  limits.kvPages = 0;
-  ToyBackend backend(limits);
-  EngineOptions options;
-  options.prefixCacheSlots = 0;
-  options.now = backend.clock();
-  Engine engine(backend, options);
-  Request request;
-  request.prompt = {1, 2, 3};
-  request.samples = 100000;
-  request.maxNewTokens = 10;
-  request.timeBudget = 0.3;
-  request.atDeadline = DeadlineAction::drop;
-  uint64_t id;
-  ASSERT_TRUE(engine.submit(request, &id).ok());
-  Results results;
-  uint32_t most = 0;
-  while (!engine.idle()) {
-    ASSERT_TRUE(engine.step().ok());
-    most = std::max(most, engine.runningSamples());
-    collect(engine, results);
-  }
-  collect(engine, results);
-  EXPECT_EQ(most, 19u); // all places but the parent's
-  ASSERT_EQ(results.size(), 100000u);
-  uint32_t whole = 0;
-  for (auto &[key, result] : results) {
-    EXPECT_EQ(result.ends, 1);
-    whole += result.reason == FinishReason::length;
-    if (result.reason == FinishReason::length)
-      EXPECT_EQ(result.tokens, alone(request, key.second, limits));
-  }
-  // 0.3 s of steps of 1.19 ms, each of which takes 19 samples a tenth of their way
-  EXPECT_GT(whole, 400u);
 }
 
 // Requests that cannot be served are refused with the name of what is wrong.

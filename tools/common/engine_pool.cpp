@@ -148,6 +148,19 @@ EnginePool::Load EnginePool::load() const {
   return all;
 }
 
+/// Ends the request's samples from its next one up to `end`, which no engine has begun.
+void EnginePool::endUnbegun(const Waiting &waiting, uint32_t end, FinishReason reason,
+                            const std::string &error, std::vector<TicketEvent> *events) {
+  for (uint32_t sample = waiting.next; sample < end; ++sample) {
+    TicketEvent ended;
+    ended.ticket = waiting.ticket;
+    ended.event.sample = sample;
+    ended.event.reason = reason;
+    ended.event.error = error;
+    events->push_back(std::move(ended));
+  }
+}
+
 /// Gives an engine `count` samples of the request, from its next one on.
 void EnginePool::submitPart(Worker &worker, const Waiting &waiting, uint32_t count,
                             std::vector<TicketEvent> *events) {
@@ -166,14 +179,7 @@ void EnginePool::submitPart(Worker &worker, const Waiting &waiting, uint32_t cou
                         std::chrono::steady_clock::now()};
     return;
   }
-  for (uint32_t i = 0; i < count; ++i) {
-    TicketEvent refused;
-    refused.ticket = waiting.ticket;
-    refused.event.sample = waiting.next + i;
-    refused.event.reason = FinishReason::failed;
-    refused.event.error = status.message();
-    events->push_back(std::move(refused));
-  }
+  endUnbegun(waiting, waiting.next + count, FinishReason::failed, status.message(), events);
 }
 
 void EnginePool::fulfil(Worker &worker, const std::vector<Wish> &wishes) {
@@ -227,92 +233,96 @@ void EnginePool::run(Worker &worker) {
   }
 }
 
+/// Waits until there is something to do and takes it: what was wished and withdrawn, and requests
+/// or shares of them. False: the pool ends.
+bool EnginePool::take(Worker &worker, Taken *out) {
+  std::unique_lock<std::mutex> lock(mutex);
+  changed.wait(lock, [&] {
+    return stopping || !worker.device.engine->idle() || !worker.wishes.empty() ||
+           !withdrawn.empty() || mayDraw(worker);
+  });
+  if (stopping)
+    return false;
+  out->wishes.swap(worker.wishes);
+  out->withdrawn.swap(withdrawn);
+  while (mayDraw(worker)) {
+    const auto chosen = choose(worker);
+    Waiting &front = *chosen;
+    // Of several engines each takes its share, so that all of them work on a request with many
+    // samples.
+    const uint32_t left = front.request.samples - front.next;
+    const uint32_t share =
+        (front.request.samples + uint32_t(workers.size()) - 1) / uint32_t(workers.size());
+    const uint32_t atOnce = front.request.samplesAtOnce;
+    const uint32_t count = atOnce ? left : std::min(left, share);
+    const uint32_t places = Part{front.ticket, 0, count, atOnce, {}}.places();
+    worker.used += places;
+    worker.load.waitingSamples += places;
+    if (count == left) {
+      out->parts.emplace_back(std::move(front), count);
+      queue.erase(chosen);
+    } else {
+      out->parts.emplace_back(front, count);
+      front.next += count;
+    }
+  }
+  if (!out->parts.empty() && !queue.empty())
+    changed.notify_all(); // others may now have the fewest samples
+  return true;
+}
+
+/// The engine's events as those of tickets. Returns the seconds that parts took which have ended.
+std::vector<double> EnginePool::tell(Worker &worker, std::vector<TicketEvent> *events) {
+  std::vector<double> took;
+  for (Event &event : worker.device.engine->takeEvents()) {
+    auto part = worker.parts.find(event.request);
+    if (part == worker.parts.end())
+      continue;
+    TicketEvent out;
+    out.ticket = part->second.ticket;
+    const bool ends = event.reason != FinishReason::running;
+    event.sample += part->second.first;
+    out.event = std::move(event);
+    events->push_back(std::move(out));
+    if (ends && --part->second.open == 0) {
+      const std::chrono::duration<double> seconds =
+          std::chrono::steady_clock::now() - part->second.began;
+      took.push_back(seconds.count());
+      worker.parts.erase(part);
+    }
+  }
+  return took;
+}
+
+/// Counts what a step has left running.
+void EnginePool::count(Worker &worker, const std::vector<double> &took) {
+  std::lock_guard<std::mutex> lock(mutex);
+  for (double seconds : took)
+    averageSeconds += (seconds - averageSeconds) / 16;
+  const uint32_t before = worker.used;
+  worker.used = 0;
+  for (const auto &[id, part] : worker.parts)
+    worker.used += part.places();
+  if (worker.used < before && !queue.empty())
+    changed.notify_all();
+  const Engine &engine = *worker.device.engine;
+  worker.load.runningSamples = engine.runningSamples();
+  worker.load.waitingSamples = engine.waitingSamples();
+  worker.load.freePages = worker.device.session->freePages();
+  worker.load.stats = engine.stats();
+}
+
 void EnginePool::work(Worker &worker) {
-  Engine &engine = *worker.device.engine;
-  while (true) {
+  for (Taken taken; take(worker, &taken); taken = {}) {
     std::vector<TicketEvent> events;
-    std::vector<Wish> wishes;
-    std::vector<std::pair<Waiting, uint32_t>> taken;
-    std::vector<Waiting> ended;
-    {
-      std::unique_lock<std::mutex> lock(mutex);
-      changed.wait(lock, [&] {
-        return stopping || !engine.idle() || !worker.wishes.empty() || !withdrawn.empty() ||
-               mayDraw(worker);
-      });
-      if (stopping)
-        return;
-      wishes.swap(worker.wishes);
-      ended.swap(withdrawn);
-      while (mayDraw(worker)) {
-        const auto chosen = choose(worker);
-        Waiting &front = *chosen;
-        // Of several engines each takes its share, so that all of them work on a request with many
-        // samples.
-        const uint32_t left = front.request.samples - front.next;
-        const uint32_t share =
-            (front.request.samples + uint32_t(workers.size()) - 1) / uint32_t(workers.size());
-        const uint32_t atOnce = front.request.samplesAtOnce;
-        const uint32_t count = atOnce ? left : std::min(left, share);
-        const uint32_t places = Part{front.ticket, 0, count, atOnce, {}}.places();
-        worker.used += places;
-        worker.load.waitingSamples += places;
-        if (count == left) {
-          taken.emplace_back(std::move(front), count);
-          queue.erase(chosen);
-        } else {
-          taken.emplace_back(front, count);
-          front.next += count;
-        }
-      }
-      if (!taken.empty() && !queue.empty())
-        changed.notify_all(); // others may now have the fewest samples
-    }
-    for (const Waiting &waiting : ended)
-      for (uint32_t i = waiting.next; i < waiting.request.samples; ++i) {
-        TicketEvent cancelled;
-        cancelled.ticket = waiting.ticket;
-        cancelled.event.sample = i;
-        cancelled.event.reason = FinishReason::cancelled;
-        events.push_back(std::move(cancelled));
-      }
-    fulfil(worker, wishes);
-    for (auto &[waiting, count] : taken)
+    for (const Waiting &waiting : taken.withdrawn)
+      endUnbegun(waiting, waiting.request.samples, FinishReason::cancelled, "", &events);
+    fulfil(worker, taken.wishes);
+    for (const auto &[waiting, count] : taken.parts)
       submitPart(worker, waiting, count, &events);
-    Status status = engine.step();
-    std::vector<double> took; // seconds, of parts that ended
-    for (Event &event : engine.takeEvents()) {
-      auto part = worker.parts.find(event.request);
-      if (part == worker.parts.end())
-        continue;
-      TicketEvent out;
-      out.ticket = part->second.ticket;
-      const bool ends = event.reason != FinishReason::running;
-      event.sample += part->second.first;
-      out.event = std::move(event);
-      events.push_back(std::move(out));
-      if (ends && --part->second.open == 0) {
-        const std::chrono::duration<double> seconds =
-            std::chrono::steady_clock::now() - part->second.began;
-        took.push_back(seconds.count());
-        worker.parts.erase(part);
-      }
-    }
-    {
-      std::lock_guard<std::mutex> lock(mutex);
-      for (double seconds : took)
-        averageSeconds += (seconds - averageSeconds) / 16;
-      const uint32_t before = worker.used;
-      worker.used = 0;
-      for (const auto &[id, part] : worker.parts)
-        worker.used += part.places();
-      if (worker.used < before && !queue.empty())
-        changed.notify_all();
-      worker.load.runningSamples = engine.runningSamples();
-      worker.load.waitingSamples = engine.waitingSamples();
-      worker.load.freePages = worker.device.session->freePages();
-      worker.load.stats = engine.stats();
-    }
+    Status status = worker.device.engine->step();
+    const std::vector<double> took = tell(worker, &events);
+    count(worker, took);
     // Whoever hears of a sample's end finds it counted.
     if (!events.empty())
       sink(std::move(events));

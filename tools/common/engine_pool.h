@@ -88,6 +88,11 @@ private:
     Ticket ticket = 0;
     uint32_t sample = UINT32_MAX; // all of them
   };
+  struct Taken { // by a worker before a step
+    std::vector<Wish> wishes;
+    std::vector<Waiting> withdrawn;
+    std::vector<std::pair<Waiting, uint32_t>> parts; // requests, and how many samples of each
+  };
   struct Worker {
     DeviceEngine device;
     uint32_t slots = 0;
@@ -102,8 +107,13 @@ private:
   EnginePool() = default;
   void run(Worker &worker);
   void work(Worker &worker);
+  bool take(Worker &worker, Taken *out);
+  std::vector<double> tell(Worker &worker, std::vector<TicketEvent> *events);
+  void count(Worker &worker, const std::vector<double> &took);
   bool mayDraw(const Worker &worker) const;
   std::deque<Waiting>::iterator choose(Worker &worker);
+  static void endUnbegun(const Waiting &waiting, uint32_t end, m1rt::FinishReason reason,
+                         const std::string &error, std::vector<TicketEvent> *events);
   void submitPart(Worker &worker, const Waiting &waiting, uint32_t count,
                   std::vector<TicketEvent> *events);
   static void fulfil(Worker &worker, const std::vector<Wish> &wishes);

@@ -2,26 +2,27 @@
  *
  * Conventions
  *   - Functions are named m1_object_verb. Objects are opaque, made by *_create / *_load, released
- * by *_destroy (null is allowed).
+ *     by *_destroy (null is allowed).
  *   - A function that can fail returns m1_status *: null on success, otherwise an owned status that
- * says what is wrong; release it with m1_status_destroy. Results are written through parameters
- * named out_*, only on success unless said otherwise.
+ *     says what is wrong; release it with m1_status_destroy. Results are written through parameters
+ *     named out_*, only on success unless said otherwise.
  *   - "Borrowed" pointers stay the caller's (arguments) or the object's (results) and live as long
- * as said; "owned" results are released by the caller. Arguments are borrowed for the duration of
- * the call.
+ *     as said; "owned" results are released by the caller. Arguments are borrowed for the duration
+ *     of the call.
  *   - A null pointer where an object or a result is expected is M1_STATUS_INVALID_ARGUMENT;
- * functions that return no status then do nothing, and results that they have are zero.
+ *     functions that return no status then do nothing, and results that they have are zero.
  *   - Objects may be destroyed in any order: what a session or an engine uses of its model lives on
- * until it is destroyed, too. A forked process may destroy what its parent made, and nothing else.
+ *     until it is destroyed, too. A forked process may destroy what its parent made, and nothing
+ *     else.
  *   - Structs of options are set up by their *_init function before fields are changed, so that
- * fields added later have their defaults.
+ *     fields added later have their defaults. A null pointer to one stands for these.
  *   - A model and everything made from it belong to one thread at a time; different models may be
- * used by different threads. A call while another thread is in one is M1_STATUS_INVALID_ARGUMENT;
- * functions that return no status then do nothing and give nothing (a session or an engine that
- * another thread is using is not destroyed; no model may be during a call that takes it). Functions
- * of text may run beside others.
+ *     used by different threads. A call while another thread is in one is
+ *     M1_STATUS_INVALID_ARGUMENT; functions that return no status then do nothing and give nothing
+ *     (a session or an engine that another thread is using is not destroyed; no model may be during
+ *     a call that takes it). Functions of text may run beside others.
  *   - Strings are UTF-8. No exception leaves the library. It handles SIGBUS for the files that it
- * has mapped (somebody cut one off: the step then fails) and passes on all others. */
+ *     has mapped (somebody cut one off: the step then fails) and passes on all others. */
 #ifndef M1_RUNTIME_H
 #define M1_RUNTIME_H
 
@@ -196,6 +197,8 @@ typedef struct m1_session_options {
 } m1_session_options;
 
 M1_API void m1_session_options_init(m1_session_options *out_options);
+/* Takes the memory of its slots, KV pages and largest step from the device; where that is too
+ * little, the error is M1_STATUS_OUT_OF_MEMORY. */
 M1_API m1_status *m1_session_create(m1_model *model, const m1_session_options *options,
                                     m1_session **out_session);
 M1_API void m1_session_destroy(m1_session *session);
@@ -204,6 +207,8 @@ M1_API void m1_session_destroy(m1_session *session);
  * M1_STATUS_INVALID_ARGUMENT. */
 typedef uint64_t m1_sequence;
 
+/* M1_STATUS_OUT_OF_MEMORY when max_sequences exist; of a fork also when no KV page is free for its
+ * copy. */
 M1_API m1_status *m1_sequence_create(m1_session *session, m1_sequence *out_sequence);
 /* A copy that continues on its own: state is copied, full KV pages are shared, the last, partly
  * filled page is copied. */

@@ -75,7 +75,16 @@ void Engine::planBudgets() {
     return std::chrono::duration<double>(time.time_since_epoch()).count();
   };
   for (auto &request : requests) {
-    if (!request->hasDeadline || request->closing || (request->parent && !request->parent->idle()))
+    if (!request->hasDeadline || request->closing)
+      continue;
+    // Those that a plan let run may all be gone, cancelled for instance. Steps and ends bring the
+    // next plan; until then whatever is left runs.
+    auto &active = request->active;
+    if (std::none_of(active.begin(), active.end(),
+                     [](const auto &track) { return !track->ended && !track->paused; }))
+      for (auto &track : active)
+        track->paused = false;
+    if (request->parent && !request->parent->idle())
       continue;
     const Clock::time_point now = options.now();
     if (!request->pace.due(counters.steps, request->ends, seconds(now)))

@@ -12,8 +12,7 @@ namespace m1rt {
 
 using namespace tokenizer_format;
 
-// ---- Translation of Oniguruma's syntax
-// -------------------------------------------------------------------------------
+// ---- Translation of Oniguruma's syntax ----
 
 bool translateRegex(std::string_view pattern, std::string &out, std::string &error) {
   // PCRE2's \s has U+180E, which is not White_Space; its \w has no marks.
@@ -116,8 +115,7 @@ bool translateRegex(std::string_view pattern, std::string &out, std::string &err
   return true;
 }
 
-// ---- Regex
-// -------------------------------------------------------------------------------------------------
+// ---- Regex ----
 
 namespace {
 
@@ -241,8 +239,7 @@ bool Regex::findAll(std::string_view text, std::vector<Span> &matches, std::stri
   return true;
 }
 
-// ---- Stages
-// -------------------------------------------------------------------------------------------------
+// ---- Stages ----
 
 bool PreTokenizer::addSplit(std::string_view pattern, bool isRegex, SplitBehavior behavior,
                             bool invert, bool allowMatchers, std::string &error) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 namespace m1rt {
 
@@ -11,12 +12,43 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the prepared format is
 
 namespace {
 
-const char *const kSectionNames[] = {"settings",   "tokenOffsets", "tokenBytes",   "tokenFlags",
-                                     "pieceSlots", "mergeSlots",   "byteIds",      "addedTokens",
-                                     "stages",     "strings",      "prefixIds",    "suffixIds",
-                                     "normalizer", "decoder",      "shownOffsets", "shownBytes"};
-static_assert(sizeof kSectionNames / sizeof *kSectionNames == static_cast<size_t>(Section::count),
-              "");
+// By Section: the name in messages, and the bytes of one item.
+struct SectionKind {
+  const char *name;
+  size_t itemSize;
+};
+constexpr SectionKind kSections[] = {
+    {"settings", sizeof(Settings)},
+    {"tokenOffsets", 4},
+    {"tokenBytes", 1},
+    {"tokenFlags", 1},
+    {"pieceSlots", sizeof(PieceSlot)},
+    {"mergeSlots", sizeof(MergeSlot)},
+    {"byteIds", 4},
+    {"addedTokens", sizeof(AddedToken)},
+    {"stages", sizeof(Stage)},
+    {"strings", 1},
+    {"prefixIds", 4},
+    {"suffixIds", 4},
+    {"normalizer", sizeof(NormalizerStep)},
+    {"decoder", sizeof(DecoderSettings)},
+    {"shownOffsets", 4},
+    {"shownBytes", 1},
+};
+static_assert(std::size(kSections) == static_cast<size_t>(Section::count), "");
+
+bool inconsistent(Section section, std::string &error) {
+  error =
+      std::string("section ") + kSections[static_cast<size_t>(section)].name + " is inconsistent";
+  return false;
+}
+
+// Whether these are where the texts of `count` tokens begin within so many bytes, and where the
+// last one ends.
+bool areOffsets(const uint32_t *offsets, size_t n, size_t count, size_t bytes) {
+  return n == count + 1 && offsets[0] == 0 && offsets[n - 1] <= bytes &&
+         std::is_sorted(offsets, offsets + n);
+}
 
 bool isPowerOfTwo(size_t n) { return n && (n & (n - 1)) == 0; }
 
@@ -25,7 +57,9 @@ bool isPowerOfTwo(size_t n) { return n && (n & (n - 1)) == 0; }
 std::unique_ptr<Tokenizer> Tokenizer::load(std::string_view prepared, std::string &error,
                                            TokenizerOptions options) {
   std::unique_ptr<Tokenizer> tokenizer(new Tokenizer);
-  if (!tokenizer->bindSections(prepared, error) || !tokenizer->bindText(options, error)) {
+  if (!tokenizer->bindSections(prepared, error) || !tokenizer->bindTokens(error) ||
+      !tokenizer->bindMerges(error) || !tokenizer->bindAffixes(error) ||
+      !tokenizer->bindText(options, error)) {
     error = "prepared tokenizer: " + error;
     return nullptr;
   }
@@ -49,6 +83,7 @@ uint32_t Tokenizer::countIds(std::string_view prepared) {
   return settings.vocabSize;
 }
 
+// Where the sections lie, each within the file and made of whole items.
 bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
   FileHeader header;
   if (prepared.size() < sizeof header) {
@@ -77,41 +112,25 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
             " bytes";
     return false;
   }
-  constexpr size_t itemSizes[] = {sizeof(Settings),
-                                  4,
-                                  1,
-                                  1,
-                                  sizeof(PieceSlot),
-                                  sizeof(MergeSlot),
-                                  4,
-                                  sizeof(AddedToken),
-                                  sizeof(Stage),
-                                  1,
-                                  4,
-                                  4,
-                                  sizeof(NormalizerStep),
-                                  sizeof(DecoderSettings),
-                                  4,
-                                  1};
   for (size_t i = 0; i < count; ++i) {
     SectionEntry entry;
     std::memcpy(&entry, prepared.data() + sizeof header + i * sizeof entry, sizeof entry);
     if (entry.section != i || entry.offset % 8 || entry.offset > prepared.size() ||
-        entry.size > prepared.size() - entry.offset || entry.size % itemSizes[i]) {
-      error = std::string("section ") + kSectionNames[i] + " lies outside the file";
+        entry.size > prepared.size() - entry.offset || entry.size % kSections[i].itemSize) {
+      error = std::string("section ") + kSections[i].name + " lies outside the file";
       return false;
     }
     sections[i] = {prepared.data() + entry.offset, static_cast<size_t>(entry.size)};
   }
+  return true;
+}
 
-  auto inconsistent = [&](Section s) {
-    error = std::string("section ") + kSectionNames[static_cast<size_t>(s)] + " is inconsistent";
-    return false;
-  };
-  size_t n = 0;
+// What the tokens are: their number, their bytes and, where these are spelled, what they show as.
+bool Tokenizer::bindTokens(std::string &error) {
+  size_t n = 0, bytes = 0;
   const Settings *settings = section<Settings>(Section::settings, n);
   if (n != 1 || settings->vocabSize >= 0x7FFFFFFF)
-    return inconsistent(Section::settings);
+    return inconsistent(Section::settings, error);
   tables.vocabSize = settings->vocabSize;
   tables.longestPiece = settings->longestPiece;
   tables.unknownId = settings->unknownId;
@@ -120,48 +139,48 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
   tables.byteFallback = settings->flags & byteFallback;
   if ((settings->flags & composeNfc) && !normalizer.add(NormalizerKind::nfc, {}, {}, error))
     return false;
-  auto isToken = [&](uint32_t id) { return id < tables.vocabSize; };
   if (tables.unknownId != -1 && !isToken(static_cast<uint32_t>(tables.unknownId)))
-    return inconsistent(Section::settings);
+    return inconsistent(Section::settings, error);
 
   tables.tokenOffsets = section<uint32_t>(Section::tokenOffsets, n);
-  size_t bytes = 0;
   tables.tokenBytes = section<char>(Section::tokenBytes, bytes);
-  if (n != static_cast<size_t>(tables.vocabSize) + 1 || tables.tokenOffsets[0] != 0 ||
-      tables.tokenOffsets[n - 1] > bytes ||
-      !std::is_sorted(tables.tokenOffsets, tables.tokenOffsets + n))
-    return inconsistent(Section::tokenOffsets);
+  if (!areOffsets(tables.tokenOffsets, n, tables.vocabSize, bytes))
+    return inconsistent(Section::tokenOffsets, error);
   tables.tokenFlags = section<uint8_t>(Section::tokenFlags, n);
   if (n != tables.vocabSize)
-    return inconsistent(Section::tokenFlags);
+    return inconsistent(Section::tokenFlags, error);
 
   const DecoderSettings *decoder = section<DecoderSettings>(Section::decoder, n);
   if (n > 1 || (n && (decoder->character > 0x10FFFF || decoder->strip > 0x10FFFF)))
-    return inconsistent(Section::decoder);
-  if (n) {
-    decoderSettings = *decoder;
-    spelled = true;
-    shownOffsets = section<uint32_t>(Section::shownOffsets, n);
-    shownBytes = section<char>(Section::shownBytes, bytes);
-    if (n != static_cast<size_t>(tables.vocabSize) + 1 || shownOffsets[0] != 0 ||
-        shownOffsets[n - 1] > bytes || !std::is_sorted(shownOffsets, shownOffsets + n))
-      return inconsistent(Section::shownOffsets);
-    // Decoders read the spellings as characters.
-    for (uint32_t id = 0; id < tables.vocabSize; ++id)
-      if (findInvalidUtf8(tables.bytesOf(id)) != std::string_view::npos)
-        return inconsistent(Section::tokenBytes);
-  }
+    return inconsistent(Section::decoder, error);
+  if (n == 0)
+    return true;
+  decoderSettings = *decoder;
+  spelled = true;
+  shownOffsets = section<uint32_t>(Section::shownOffsets, n);
+  shownBytes = section<char>(Section::shownBytes, bytes);
+  if (!areOffsets(shownOffsets, n, tables.vocabSize, bytes))
+    return inconsistent(Section::shownOffsets, error);
+  // Decoders read the spellings as characters.
+  for (uint32_t id = 0; id < tables.vocabSize; ++id)
+    if (findInvalidUtf8(tables.bytesOf(id)) != std::string_view::npos)
+      return inconsistent(Section::tokenBytes, error);
+  return true;
+}
 
+// How pieces of text become tokens: whole, by merges, by bytes.
+bool Tokenizer::bindMerges(std::string &error) {
   // A table without a free slot would make a search endless.
+  size_t n = 0;
   tables.pieceSlots = section<PieceSlot>(Section::pieceSlots, n);
   bool free = false;
   for (size_t i = 0; i < n; ++i) {
     free |= tables.pieceSlots[i].id == kEmpty;
     if (tables.pieceSlots[i].id != kEmpty && !isToken(tables.pieceSlots[i].id))
-      return inconsistent(Section::pieceSlots);
+      return inconsistent(Section::pieceSlots, error);
   }
   if (!isPowerOfTwo(n) || !free)
-    return inconsistent(Section::pieceSlots);
+    return inconsistent(Section::pieceSlots, error);
   tables.pieceMask = static_cast<uint32_t>(n - 1);
   tables.mergeSlots = section<MergeSlot>(Section::mergeSlots, n);
   free = false;
@@ -170,31 +189,37 @@ bool Tokenizer::bindSections(std::string_view prepared, std::string &error) {
     free |= m.merged == kEmpty;
     if (m.merged != kEmpty &&
         !(isToken(m.merged) && isToken(m.left) && isToken(m.right) && m.rank < n))
-      return inconsistent(Section::mergeSlots);
+      return inconsistent(Section::mergeSlots, error);
   }
   if (!isPowerOfTwo(n) || !free)
-    return inconsistent(Section::mergeSlots);
+    return inconsistent(Section::mergeSlots, error);
   tables.mergeMask = static_cast<uint32_t>(n - 1);
   tables.byteIds = section<int32_t>(Section::byteIds, n);
   if (n != 256 || !std::all_of(tables.byteIds, tables.byteIds + 256, [&](int32_t id) {
         return id == -1 || isToken(static_cast<uint32_t>(id));
       }))
-    return inconsistent(Section::byteIds);
+    return inconsistent(Section::byteIds, error);
   filter.build(tables.mergeSlots, static_cast<size_t>(tables.mergeMask) + 1, tables.byteIds,
                tables.vocabSize);
   tables.filter = &filter;
+  return true;
+}
 
+// The tokens that are put around a text.
+bool Tokenizer::bindAffixes(std::string &error) {
   for (auto [s, ids] : {std::make_pair(Section::prefixIds, &prefixIds),
                         std::make_pair(Section::suffixIds, &suffixIds)}) {
+    size_t n = 0;
     const int32_t *first = section<int32_t>(s, n);
     if (!std::all_of(first, first + n,
                      [&](int32_t id) { return isToken(static_cast<uint32_t>(id)); }))
-      return inconsistent(s);
+      return inconsistent(s, error);
     ids->assign(first, first + n);
   }
   return true;
 }
 
+// What is done with a text before that: normalised, searched for added tokens, cut into pieces.
 bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
   size_t stringBytes = 0, n = 0;
   const char *strings = section<char>(Section::strings, stringBytes);
@@ -261,8 +286,7 @@ bool Tokenizer::bindText(const TokenizerOptions &options, std::string &error) {
   return true;
 }
 
-// ---- Encoding
-// -------------------------------------------------------------------------------------------------
+// ---- Encoding ----
 
 std::unique_ptr<BytePairScratch> Tokenizer::takeScratch() const {
   std::lock_guard<std::mutex> lock(scratchMutex);
@@ -411,8 +435,7 @@ bool Tokenizer::encodePieces(std::string_view text, bool atStart, BytePairScratc
   return true;
 }
 
-// ---- Decoding
-// -------------------------------------------------------------------------------------------------
+// ---- Decoding ----
 
 std::string_view Tokenizer::tokenBytes(int32_t id) const {
   if (id < 0 || static_cast<uint32_t>(id) >= tables.vocabSize)

@@ -77,6 +77,9 @@ private:
   friend class StreamingDecoder;
   Tokenizer() = default;
   bool bindSections(std::string_view prepared, std::string &error);
+  bool bindTokens(std::string &error);
+  bool bindMerges(std::string &error);
+  bool bindAffixes(std::string &error);
   bool bindText(const TokenizerOptions &options, std::string &error);
   // `atStart`: the text is what the input begins with.
   bool encodeNormalized(std::string_view text, bool atStart, Barriers barriers,
@@ -89,6 +92,7 @@ private:
     const char *data = nullptr;
     size_t size = 0;
   };
+  bool isToken(uint32_t id) const { return id < tables.vocabSize; }
   Span sections[static_cast<size_t>(tokenizer_format::Section::count)];
   template <typename T> const T *section(tokenizer_format::Section s, size_t &count) const {
     const Span &span = sections[static_cast<size_t>(s)];

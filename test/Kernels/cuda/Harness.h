@@ -7,6 +7,7 @@
 #include "m1k_abi.h"
 #include "m1k_cuda.h"
 
+#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -136,7 +137,10 @@ struct Case {
   bool smoke; // in the small table
   std::function<void(Context &)> body;
 };
-std::vector<Case> mamba_cases();
+std::vector<Case> scan_cases();
+std::vector<Case> update_cases();
+std::vector<Case> convolution_cases();
+std::vector<Case> norm_cases();
 std::vector<Case> dense_cases();
 std::vector<Case> linear_cases();
 std::vector<Case> product_cases();
@@ -163,6 +167,7 @@ std::vector<double> out_of_rows(const std::vector<double> &rows_of_stride, int r
                                 int stride);
 /// Tolerance of an output of the type, for a float32 evaluation that misses float64 by `naive`.
 double tolerance(Type type, double naive);
+template <class Real> Real silu(Real x) { return x / (Real(1) + std::exp(-x)); }
 double relative_error(const std::vector<double> &actual, const std::vector<double> &expected);
 
 } // namespace m1k::test

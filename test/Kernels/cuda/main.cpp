@@ -44,7 +44,10 @@ int main(int argc, char **argv) {
     cases.insert(cases.end(), more.begin(), more.end());
   };
   if (mode != Mode::bench) {
-    append(mamba_cases());
+    append(scan_cases());
+    append(update_cases());
+    append(convolution_cases());
+    append(norm_cases());
     append(dense_cases());
     append(linear_cases());
     append(product_cases());

@@ -1,0 +1,170 @@
+// Time budgets of an engine: what runs, what is closed and what ends.
+#include "engine/engine.h"
+#include "toy_backend.h"
+#include "toy_run.h"
+#include <climits>
+#include <gtest/gtest.h>
+#include <random>
+#include <set>
+
+using namespace m1rt;
+using namespace m1rt::test;
+
+namespace {
+
+// At the end of the time budget running samples close or drop, and samples that never started are
+// dropped: every one is accounted for.
+TEST(Deadlines, EverySampleEnds) {
+  for (DeadlineAction action : {DeadlineAction::drop, DeadlineAction::close}) {
+    BackendLimits limits = smallLimits();
+    limits.maxContext = 100000;
+    limits.kvPages = 0;
+    ToyBackend backend(limits);
+    EngineOptions options;
+    options.now = backend.clock();
+    Engine engine(backend, options);
+    Request request;
+    request.prompt = {1, 2, 3};
+    request.samples = 50;
+    request.maxNewTokens = 90000;
+    request.timeBudget = 1;
+    request.atDeadline = action;
+    request.closeTokens = {7};
+    request.closeMaxTokens = 2;
+    uint64_t id;
+    ASSERT_TRUE(engine.submit(request, &id).ok());
+    Results results;
+    runToEnd(engine, results);
+    ASSERT_EQ(results.size(), 50u);
+    int forced = 0, dropped = 0;
+    for (auto &[key, result] : results) {
+      EXPECT_EQ(result.ends, 1);
+      forced += result.forced;
+      dropped += result.reason == FinishReason::dropped;
+    }
+    EXPECT_EQ(forced + dropped, 50);
+    EXPECT_EQ(forced, action == DeadlineAction::close
+                          ? 1
+                          : 0); // 6 sequences less 4 of the prefix cache and the parent
+  }
+}
+
+// The budget is kept even where closing takes longer than is left of it: closed samples then end at
+// the deadline, as they are.
+TEST(Deadlines, NothingOutlastsTheTimeBudget) {
+  BackendLimits limits = smallLimits();
+  limits.maxContext = 1000000;
+  limits.kvPages = 0;
+  limits.asynchronous = true;
+  ToyBackend backend(limits);
+  EngineOptions options;
+  options.now = backend.clock();
+  Engine engine(backend, options);
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.maxNewTokens = 900000;
+  request.timeBudget = 0.2;
+  request.atDeadline = DeadlineAction::close;
+  request.closeTokens = {7};
+  request.closeMaxTokens = 900000;
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  const auto began = backend.time;
+  Results results;
+  runToEnd(engine, results, INT_MAX);
+  EXPECT_LT(ToyBackend::Seconds(backend.time - began).count(), 0.2 + 3 * backend.stepTime.count());
+  EXPECT_TRUE((results[{id, 0}].forced));
+  EXPECT_EQ((results[{id, 0}].reason), FinishReason::length);
+}
+
+// Within a time budget as many samples run as can end in it: of many short ones all places are
+// used, samples that have run are left to end, and none is lost or counted twice.
+TEST(Deadlines, BudgetsArePlanned) {
+  BackendLimits limits = smallLimits();
+  limits.maxSequences = 20;
+  limits.maxLogitRows = limits.maxTokensPerStep = 32;
+  limits.kvPages = 0;
+  ToyBackend backend(limits);
+  EngineOptions options;
+  options.prefixCacheSlots = 0;
+  options.now = backend.clock();
+  Engine engine(backend, options);
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.samples = 100000;
+  request.maxNewTokens = 10;
+  request.timeBudget = 0.3;
+  request.atDeadline = DeadlineAction::drop;
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  Results results;
+  uint32_t most = 0;
+  while (!engine.idle()) {
+    ASSERT_TRUE(engine.step().ok());
+    most = std::max(most, engine.runningSamples());
+    collect(engine, results);
+  }
+  collect(engine, results);
+  EXPECT_EQ(most, 19u); // all places but the parent's
+  ASSERT_EQ(results.size(), 100000u);
+  uint32_t whole = 0;
+  for (auto &[key, result] : results) {
+    EXPECT_EQ(result.ends, 1);
+    whole += result.reason == FinishReason::length;
+    if (result.reason == FinishReason::length)
+      EXPECT_EQ(result.tokens, alone(request, key.second, limits));
+  }
+  // 0.3 s of steps of 1.19 ms, each of which takes 19 samples a tenth of their way
+  EXPECT_GT(whole, 400u);
+}
+
+// Whatever is cancelled, however few pages there are and whatever a plan says: as long as a sample of
+// a time budget is left, every step brings one further.
+TEST(Deadlines, NoStepIsLost) {
+  const uint32_t seed = std::random_device{}();
+  std::printf("seed %u\n", seed);
+  for (int round = 0; round < 100; ++round) {
+    std::mt19937 random(seed + round);
+    auto pick = [&](uint32_t low, uint32_t high) { return low + random() % (high - low + 1); };
+    BackendLimits limits = smallLimits();
+    limits.kvPages = pick(0, 2) ? limits.mostPages(limits.maxContext) + pick(0, 30) : 0;
+    limits.asynchronous = pick(0, 1) > 0;
+    ToyBackend backend(limits);
+    EngineOptions options;
+    options.prefixCacheSlots = 0;
+    options.now = backend.clock();
+    Engine engine(backend, options);
+    std::vector<std::pair<uint64_t, uint32_t>> samples;
+    for (uint32_t requests = pick(1, 3); requests > 0; --requests) {
+      Request request;
+      request.prompt.assign(pick(1, 60), int32_t(requests));
+      request.samples = pick(1, 8);
+      request.maxNewTokens = pick(1, 150);
+      request.timeBudget = 1e6;
+      uint64_t id;
+      ASSERT_TRUE(engine.submit(request, &id).ok());
+      for (uint32_t sample = 0; sample < request.samples; ++sample)
+        samples.push_back({id, sample});
+    }
+    int idle =
+        0; // steps on end that fed nothing: one may, where a token in flight is to be the last
+    for (int step = 0; !engine.idle(); ++step) {
+      const uint64_t before = backend.steps;
+      ASSERT_TRUE(engine.step().ok());
+      idle = backend.steps > before ? 0 : idle + 1;
+      ASSERT_LE(idle, engine.idle() ? 2 : 1) << "step " << step << " of round " << round;
+      std::set<std::pair<uint64_t, uint32_t>> said;
+      for (const Event &event : engine.takeEvents())
+        if (!event.tokens.empty() && event.reason == FinishReason::running)
+          said.insert({event.request, event.sample});
+      if (said.size() == 1 && pick(0, 3) == 0) // perhaps the only one that is not paused
+        engine.cancelSample(said.begin()->first, said.begin()->second);
+      else if (pick(0, 99) == 0) {
+        const auto [id, sample] = samples[pick(0, uint32_t(samples.size()) - 1)];
+        engine.cancelSample(id, sample);
+      }
+    }
+  }
+}
+
+} // namespace
