@@ -182,6 +182,8 @@ ValuePtr canonicalEquation(const Value &value) {
     const bool named = value.named && !(sum && (!constant || isLine(*left)));
     if (named && constant)
       return isVariable(*left->expression) && left->expression->text == "y" ? line(right) : right;
+    if (named && left->expression->kind == E::multiply) // y(x)
+      return right;
     ExpressionPtr difference = minus(copyOf(*left->expression), copyOf(*right->expression));
     std::set<std::string> variables = variablesOf(*difference);
     const bool onlyY = variables.size() == 1 && variables.count("y");

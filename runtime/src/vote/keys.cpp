@@ -160,7 +160,12 @@ ExpressionPtr squareRoot(const Expression &e) {
 ExpressionPtr absoluteOf(const Expression &e) {
   if (e.kind == E::absolute)
     return copyOf(*e.kids[0]);
-  return e.kind == E::root && e.kids.size() == 1 ? squareRoot(*e.kids[0]) : nullptr;
+  bool root = e.kind == E::root && e.kids.size() == 1;
+  if (e.kind == E::power && !hasVariables(*e.kids[1])) { // (x^2)^{1/2}
+    const auto exponent = exactValue(*e.kids[1]);
+    root = exponent && exponent->numerator == 1 && exponent->denominator == 2;
+  }
+  return root ? squareRoot(*e.kids[0]) : nullptr;
 }
 
 bool hasAbsolute(const Expression &e) {

@@ -106,8 +106,21 @@ bool isQuantity(const Tokens &tokens, size_t begin, size_t end) {
            (isOp(tokens[begin + 1], "[") && isOp(last, "]"));
   if (isOp(first, "‖") && isOp(last, "‖"))
     return true;
+  // AB, ABCD
+  auto isFigure = [](const Token &t, size_t least) {
+    return t.kind == Token::Kind::word && t.text.size() >= least &&
+           t.text.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZ") == std::string::npos;
+  };
   if (isOp(first, "|") && isOp(last, "|"))
-    return end - begin == 3 && isVector(tokens[begin + 1]);
+    return end - begin == 3 &&
+           (isVector(tokens[begin + 1]) ||
+            (tokens[begin + 1].text.size() == 2 && isFigure(tokens[begin + 1], 2)));
+  if (isOp(first, "[") && isOp(last, "]")) // an area
+    return end - begin == 3 && isFigure(tokens[begin + 1], 3);
+  if (isOp(first, "(") && end - begin > 7 && isOp(tokens[begin + 2], "°")) // (f ∘ g)(2)
+    return tokens[begin + 1].kind == Token::Kind::letter &&
+           tokens[begin + 3].kind == Token::Kind::letter && isOp(tokens[begin + 4], ")") &&
+           isOp(tokens[begin + 5], "(") && isOp(last, ")");
   if (isVector(first) && end - begin == 3)
     return isOp(tokens[begin + 1], "*") && isVector(last);
   if (isCommand(first, "frac") && isOp(tokens[begin + 1], "{")) {
@@ -179,7 +192,12 @@ bool isName(const Tokens &tokens, size_t begin, size_t end) {
       static const std::string names = "fghFGHpqPQ";
       const bool ofLetter = i > begin && tokens[i - 1].kind == Token::Kind::letter;
       const bool outer = arguments, inverse = i > begin + 5 && isInverse(i - 5); // f^{-1}(x)
-      arguments = (ofLetter && names.find(tokens[i - 1].text[0]) != std::string::npos) || inverse;
+      // y(x), but no x(x + 1)
+      const bool function = ofLetter && depth == 0 && i + 2 < end && isOp(tokens[i + 2], ")") &&
+                            tokens[i - 1].text == "y" &&
+                            (tokens[i + 1].text == "x" || tokens[i + 1].text == "t");
+      arguments = function ||
+                  (ofLetter && names.find(tokens[i - 1].text[0]) != std::string::npos) || inverse;
       if ((depth > 0 && !(outer && arguments)) || (i == begin && !isOp(tokens[end - 1], ")")) ||
           (i > begin && isOp(tokens[i - 1], ")") && !inverse))
         return false;

@@ -142,6 +142,8 @@ static bool coverAll(const Value &a, const Value &b) {
 
 ValuePtr listedConditions(const Value &given) {
   Value list = given;
+  if (list.items.size() > 2 && isRealLine(*list.items[0]))
+    list.items.erase(list.items.begin());
   if (list.items.size() > 1 && isUnequal(*list.items[0])) // x ≠ 1, 2
     for (ValuePtr &item : list.items)
       if (item->kind == Kind::expression && !hasVariables(*item->expression)) {
@@ -348,7 +350,8 @@ ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_
     if (ratios && std::all_of(sides.back()->items.begin(), sides.back()->items.end(), isConstant))
       return sides.back();
     // xy = k says something of three quantities, mn = 12 names a number.
-    if (v->named && isProduct(tokens, begin, at[0]) && !isConstant(sides.back()))
+    if (v->named && !isQuantity(tokens, begin, at[0]) && isProduct(tokens, begin, at[0]) &&
+        !isConstant(sides.back()))
       v->named = false;
     if (!v->named && at.size() == 1 && isName(at[0] + 1, end)) { // 5 = x
       v->named = true;

@@ -252,7 +252,7 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
   at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
   if (!at.empty())
     return readRelation(begin, end, at, depth);
-  at = findTop(begin, end, {"\\setminus"});
+  at = findTop(begin, end, {"\\setminus", "-"});
   if (at.size() == 1 && at[0] == begin + 1 && tokens[begin].text == "\\mathbbR") {
     ValuePtr without = read(at[0] + 1, end, depth + 1);
     return without ? realsWithout(*without) : nullptr;

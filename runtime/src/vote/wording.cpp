@@ -565,6 +565,10 @@ Tokens withoutRemarks(Tokens tokens) {
         continue;
       }
     }
+    // 20^\circ C
+    if (!kept.empty() && isOp(kept.back(), "°") && (t.text == "C" || t.text == "F") &&
+        (i + 1 == tokens.size() || is(i + 1, ",")))
+      continue;
     // 9.8 m/s^2
     if (afterNumber && t.spaceBefore && isUnitLetter(i) && is(i + 1, "/") && isUnitLetter(i + 2)) {
       const size_t end = is(i + 3, "^") ? i + 5 : i + 3;
