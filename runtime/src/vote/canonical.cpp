@@ -1,5 +1,5 @@
 // The canonical form of values, and its key.
-#include "vote/value.h"
+#include "vote/intervals.h"
 
 #include <algorithm>
 #include <array>
@@ -66,13 +66,51 @@ bool isShortWord(const std::string &letters) {
           !std::is_sorted(letters.begin(), letters.end()));
 }
 
+// One wording of those that say the same: "there are no solutions", "no solution exists".
+std::string usualWording(std::string text) {
+  auto begins = [&](const char *with) { return text.rfind(with, 0) == 0; };
+  auto dropEnd = [&](const std::string &end) {
+    const bool ends =
+        text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
+    if (ends)
+      text.resize(text.size() - end.size());
+    return ends;
+  };
+  for (const char *lead :
+       {"thereisno", "thereareno", "theequationhasno", "thesystemhasno", "hasno"})
+    if (begins(lead))
+      text = "no" + text.substr(std::string(lead).size());
+  if (begins("no") && text.size() > 2 && text.find("sol") != std::string::npos) {
+    (void)(dropEnd("exists") || dropEnd("exist"));
+    if (text.find("solutions") == text.size() - 9)
+      text.pop_back();
+  }
+  static const std::set<std::string> reals = {"allrealnumbers",
+                                              "allreals",
+                                              "realnumbers",
+                                              "allreal",
+                                              "thesetofrealnumbers",
+                                              "allrealnumbersx",
+                                              "setofallrealnumbers",
+                                              "anyrealnumber",
+                                              "thesetofallrealnumbers",
+                                              "allrealvaluesofx",
+                                              "allrealx",
+                                              "everyrealnumber"};
+  return text == "doesnotexist" ? "dne" : reals.count(text) ? "ℝ" : text;
+}
+
 // In lower case; the name of a small number is the number.
 ValuePtr word(const std::string &text) {
   static const std::array<const char *, 13> numbers = {"zero", "one",    "two",   "three", "four",
                                                        "five", "six",    "seven", "eight", "nine",
                                                        "ten",  "eleven", "twelve"};
   auto v = std::make_shared<Value>();
-  v->text = lowerCase(text);
+  v->text = usualWording(lowerCase(text));
+  if (v->text == "ℝ")
+    return canonical(readAnswer("\\mathbb{R}"));
+  if (v->text == "infinity")
+    return canonical(readAnswer("\\infty"));
   for (size_t n = 0; n < numbers.size(); ++n)
     if (v->text == numbers[n])
       return expressionValue(toExpression({static_cast<__int128>(n), 1}));
@@ -144,6 +182,8 @@ ValuePtr canonicalEquation(const Value &value) {
     const bool named = value.named && !(sum && (!constant || isLine(*left)));
     if (named && constant)
       return isVariable(*left->expression) && left->expression->text == "y" ? line(right) : right;
+    if (named && left->expression->kind == E::multiply) // y(x)
+      return right;
     ExpressionPtr difference = minus(copyOf(*left->expression), copyOf(*right->expression));
     std::set<std::string> variables = variablesOf(*difference);
     const bool onlyY = variables.size() == 1 && variables.count("y");
@@ -166,6 +206,32 @@ ValuePtr canonicalEquation(const Value &value) {
   return v;
 }
 
+// \pi/6 + 2n\pi with k for n, as for m: a letter for all integers, where it counts turns. Null for
+// others.
+ExpressionPtr withUsualInteger(const Expression &e) {
+  const std::set<std::string> names = variablesOf(e);
+  if (names.size() != 1 || (*names.begin() != "n" && *names.begin() != "m"))
+    return nullptr;
+  const std::string &name = *names.begin();
+  auto at = [&](__int128 n) { return substitute(e, name, *toExpression({n, 1})); };
+  const ExpressionPtr turn = minus(at(1), at(0)),
+                      withoutPi = substitute(*turn, "\\pi", *toExpression({1, 1}));
+  const auto turns = exactValue(*withoutPi);
+  if (!turns || turns->numerator == 0)
+    return nullptr;
+  auto pi = std::make_unique<Expression>();
+  pi->kind = E::variable;
+  pi->text = "\\pi";
+  const ExpressionPtr multiple = node(E::multiply, toExpression(*turns), std::move(pi));
+  if (!agree(*turn, *multiple) || !agree(*minus(at(7), at(6)), *multiple) ||
+      !agree(*minus(at(3), at(1)), *node(E::add, copyOf(*multiple), copyOf(*multiple))))
+    return nullptr;
+  auto k = std::make_unique<Expression>();
+  k->kind = E::variable;
+  k->text = "k";
+  return substitute(e, name, *k);
+}
+
 bool isHorizontal(const Value &v) { return v.kind == Kind::equation && v.named; }
 
 // Lists, sets and unions without the order and the repetitions of their items, and without unions
@@ -181,6 +247,15 @@ ValuePtr canonicalSet(const Value &value) {
     else
       v->items.push_back(value.kind == Kind::list && isHorizontal(*c) ? c->items[0] : c);
   }
+  // [1, 2] ∪ (2, 3) is [1, 3); of points in a list nothing is joined.
+  const bool intervals =
+      std::any_of(v->items.begin(), v->items.end(),
+                  [](const ValuePtr &item) { return item->kind == Kind::tuple; }) &&
+      (value.text == "∪" || std::all_of(value.items.begin(), value.items.end(),
+                                        [](const ValuePtr &item) { return !item->of.empty(); }));
+  if (intervals)
+    if (ValuePtr all = unionOf(v->items))
+      return all;
   if (value.kind == Kind::list && !v->items.empty() && // "1/2 or 0.5" is one value, said twice
       std::all_of(v->items.begin(), v->items.end(), [&](const ValuePtr &item) {
         return !item->key.empty() && item->key == v->items[0]->key;
@@ -195,73 +270,6 @@ ExpressionPtr difference(const Value &equation) {
     if (side->kind != Kind::expression)
       return nullptr;
   return minus(copyOf(*equation.items[0]->expression), copyOf(*equation.items[1]->expression));
-}
-
-// A bound of an interval, as its rational value or an infinity; nothing for others.
-struct Bound {
-  int infinite = 0; // -1, 1
-  Rational value;
-};
-std::optional<Bound> boundOf(const ValuePtr &item) {
-  if (item->kind != Kind::expression)
-    return std::nullopt;
-  const bool negative = item->expression->kind == E::negate;
-  const Expression &e = negative ? *item->expression->kids[0] : *item->expression;
-  if (e.kind == E::variable && e.text == "\\infty")
-    return Bound{negative ? -1 : 1, {}};
-  auto exact = exactValue(*item->expression);
-  return exact ? std::optional<Bound>(Bound{0, *exact}) : std::nullopt;
-}
-// Less than, equal to or greater than 0; nothing where the difference does not fit.
-std::optional<int> compare(const Bound &a, const Bound &b) {
-  if (a.infinite != b.infinite)
-    return a.infinite - b.infinite;
-  auto difference = a.infinite ? std::optional<Rational>(Rational{})
-                               : add(a.value, {-b.value.numerator, b.value.denominator});
-  if (!difference)
-    return std::nullopt;
-  return difference->numerator < 0 ? -1 : difference->numerator > 0;
-}
-
-// What intervals of rational bounds have in common; null for others.
-ValuePtr intersection(const Value &joined) {
-  auto all = std::make_shared<Value>();
-  for (const ValuePtr &item : joined.items) {
-    const bool brackets = item->kind == Kind::tuple && item->items.size() == 2 &&
-                          (item->open == "(" || item->open == "[") &&
-                          (item->close == ")" || item->close == "]");
-    if (!brackets || !boundOf(item->items[0]) || !boundOf(item->items[1]))
-      return nullptr;
-    if (all->items.empty()) {
-      *all = *item;
-      continue;
-    }
-    for (const bool upper : {false, true}) {
-      const auto order = compare(*boundOf(all->items[upper]), *boundOf(item->items[upper]));
-      if (!order)
-        return nullptr;
-      std::string &kind = upper ? all->close : all->open;
-      const std::string &other = upper ? item->close : item->open;
-      if (upper ? *order > 0 : *order < 0) {
-        all->items[upper] = item->items[upper];
-        kind = other;
-      } else if (*order == 0 && (other == "(" || other == ")")) {
-        kind = other;
-      }
-    }
-  }
-  const auto order = compare(*boundOf(all->items[0]), *boundOf(all->items[1]));
-  if (!order)
-    return nullptr;
-  all->key.clear();
-  const bool closed = all->open == "[" && all->close == "]";
-  if (*order > 0 || (*order == 0 && !closed)) {
-    all = std::make_shared<Value>();
-    all->kind = Kind::set;
-  } else if (*order == 0) {
-    return all->items[0];
-  }
-  return all;
 }
 
 // A ratio without common factors of its parts. What may be a time of day keeps its parts: 3:20 is
@@ -286,7 +294,11 @@ ValuePtr uncheckedCanonical(const Value &value, const ValuePtr &shared) {
   case Kind::text:
     return canonicalText(value);
   case Kind::expression:
-    return isShortWord(value.text) ? word(value.text) : shared;
+    if (isShortWord(value.text))
+      return word(value.text);
+    if (ExpressionPtr e = withUsualInteger(*value.expression))
+      return expressionValue(std::move(e));
+    return shared;
   case Kind::equation:
     return canonicalEquation(value);
   case Kind::list:
@@ -305,7 +317,7 @@ ValuePtr uncheckedCanonical(const Value &value, const ValuePtr &shared) {
   for (ValuePtr &item : v->items)
     item = canonical(item);
   if (v->kind == Kind::joined)
-    if (ValuePtr common = intersection(*v))
+    if (ValuePtr common = intersectionOf(v->items))
       return common;
   if (v->kind == Kind::tuple && v->open == ":")
     reduceRatio(*v);

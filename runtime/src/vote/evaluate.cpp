@@ -1,5 +1,5 @@
 // Values of expressions.
-#include "vote/expression.h"
+#include "vote/evaluate.h"
 
 #include <algorithm>
 #include <charconv>
@@ -140,10 +140,6 @@ long double decimalValue(const std::string &text) {
   return value;
 }
 
-// Points at which variables are positive, so that roots and logarithms are those of real numbers,
-// and as many more, of either sign, where |x| is to differ from x.
-constexpr int kPoints = 6;
-
 // A number of size 0.3 to 2.5 that depends on the variable's name and the point: an odd number of
 // 256ths, so that polynomials of a degree up to about 15 have exact values there.
 Rational sample(const std::string &name, int point) {
@@ -154,19 +150,27 @@ Rational sample(const std::string &name, int point) {
   h *= 0xBF58476D1CE4E5B9u;
   h ^= h >> 32;
   const auto size = static_cast<Integer>(77 + 2 * ((h >> 11) % 281));
-  return {point >= kPoints && (h & 1) ? -size : size, 256};
-}
-
-long double approximate(const Rational &r) {
-  return static_cast<long double>(r.numerator) / static_cast<long double>(r.denominator);
+  if (point < kPoints)
+    return {size, 256};
+  // In pairs of either sign, each pair eight times as far as the one before.
+  const int pair = (point - kPoints) / 2;
+  uint64_t side = static_cast<uint64_t>(pair + point % 2);
+  for (char c : name)
+    side += static_cast<unsigned char>(c) >> pair;
+  return {(side & 1 ? -size : size) << (3 * pair), 256};
 }
 
 constexpr long double kPi = 3.141592653589793238462643383279502884L,
                       kE = 2.718281828459045235360287471352662498L;
 
+} // namespace
+
+long double approximate(const Rational &r) {
+  return static_cast<long double>(r.numerator) / static_cast<long double>(r.denominator);
+}
+
 bool isFinite(const Complex &a) { return std::isfinite(a.real()) && std::isfinite(a.imag()); }
 
-// A value whose terms were of size `scale`: parts of it that are rounding errors are zero.
 Complex withoutNoise(Complex a, long double scale) {
   constexpr long double noise = 1e-17L;
   if (!std::isfinite(scale))
@@ -177,228 +181,6 @@ Complex withoutNoise(Complex a, long double scale) {
     a.imag(0);
   return a;
 }
-
-// Arithmetic modulo a prime p < 2^62: values of any size, equal with near certainty if they agree
-// modulo two.
-uint64_t multiplyModulo(uint64_t a, uint64_t b, uint64_t p) {
-  return static_cast<uint64_t>(static_cast<unsigned __int128>(a) * b % p);
-}
-
-uint64_t powerModulo(uint64_t base, unsigned __int128 exponent, uint64_t p) {
-  uint64_t result = 1;
-  for (; exponent; exponent >>= 1) {
-    if (exponent & 1)
-      result = multiplyModulo(result, base, p);
-    base = multiplyModulo(base, base, p);
-  }
-  return result;
-}
-
-// The residue of a rational value; nothing for others, and where a divisor is zero.
-std::optional<uint64_t> residue(const Expression &e, uint64_t p) {
-  if (!spend(1 + e.text.size()))
-    return std::nullopt;
-  auto inverseOf = [&](uint64_t a) {
-    return a ? std::optional(powerModulo(a, p - 2, p)) : std::nullopt;
-  };
-  auto kid = [&](size_t i) { return residue(*e.kids[i], p); };
-  switch (e.kind) {
-  case E::number: {
-    uint64_t n = 0, scale = 1;
-    bool point = false;
-    for (char c : e.text) {
-      point |= c == '.';
-      if (c == '.')
-        continue;
-      n = (multiplyModulo(n, 10, p) + static_cast<uint64_t>(c - '0')) % p;
-      scale = point ? multiplyModulo(scale, 10, p) : scale;
-    }
-    return multiplyModulo(n, *inverseOf(scale), p);
-  }
-  case E::add:
-  case E::multiply: {
-    auto a = kid(0), b = kid(1);
-    if (!a || !b)
-      return std::nullopt;
-    return e.kind == E::add ? (*a + *b) % p : multiplyModulo(*a, *b, p);
-  }
-  case E::divide: {
-    auto a = kid(0), b = kid(1), i = b ? inverseOf(*b) : std::nullopt;
-    return a && i ? std::optional(multiplyModulo(*a, *i, p)) : std::nullopt;
-  }
-  case E::negate: {
-    auto a = kid(0);
-    return a ? std::optional((p - *a) % p) : std::nullopt;
-  }
-  case E::percent: {
-    auto a = kid(0);
-    return a ? std::optional(multiplyModulo(*a, *inverseOf(100), p)) : std::nullopt;
-  }
-  case E::power: {
-    auto base = kid(0);
-    auto exponent = exactValue(*e.kids[1]);
-    if (!base || !*base || !exponent || exponent->denominator != 1)
-      return std::nullopt;
-    bool negative = exponent->numerator < 0;
-    auto size =
-        static_cast<unsigned __int128>(negative ? -exponent->numerator : exponent->numerator);
-    return powerModulo(negative ? *inverseOf(*base) : *base, size, p);
-  }
-  case E::factorial: {
-    auto n = exactValue(*e.kids[0]);
-    if (!n || n->denominator != 1 || n->numerator < 0 || n->numerator > 20000 ||
-        !spend(static_cast<size_t>(n->numerator) / 2))
-      return std::nullopt;
-    uint64_t product = 1;
-    for (uint64_t i = 2; i <= static_cast<uint64_t>(n->numerator); ++i)
-      product = multiplyModulo(product, i, p);
-    return product;
-  }
-  case E::binomial: {
-    auto n = exactValue(*e.kids[0]), k = exactValue(*e.kids[1]);
-    if (!n || !k || n->denominator != 1 || k->denominator != 1 || k->numerator < 0 ||
-        n->numerator < k->numerator || n->numerator > 20000 ||
-        !spend(static_cast<size_t>(k->numerator)))
-      return std::nullopt;
-    uint64_t product = 1, below = 1;
-    for (uint64_t i = 1; i <= static_cast<uint64_t>(k->numerator); ++i) {
-      product = multiplyModulo(product, static_cast<uint64_t>(n->numerator - k->numerator) + i, p);
-      below = multiplyModulo(below, i, p);
-    }
-    return multiplyModulo(product, *inverseOf(below), p);
-  }
-  default:
-    return std::nullopt;
-  }
-}
-
-bool isSquare(const Expression &e) {
-  return e.kind == E::power && e.kids[1]->kind == E::number && e.kids[1]->text == "2";
-}
-
-// |x|, and \sqrt{x^2}, which is the same.
-bool isAbsolute(const Expression &e) {
-  return e.kind == E::absolute || (e.kind == E::root && e.kids.size() == 1 && isSquare(*e.kids[0]));
-}
-
-bool hasAbsolute(const Expression &e) {
-  return isAbsolute(e) || std::any_of(e.kids.begin(), e.kids.end(),
-                                      [](const ExpressionPtr &kid) { return hasAbsolute(*kid); });
-}
-
-// With x for |x|.
-ExpressionPtr withoutAbsolute(const Expression &e) {
-  if (isAbsolute(e))
-    return withoutAbsolute(e.kind == E::absolute ? *e.kids[0] : *e.kids[0]->kids[0]);
-  auto copy = std::make_unique<Expression>();
-  copy->kind = e.kind;
-  copy->text = e.text;
-  for (const ExpressionPtr &kid : e.kids)
-    copy->kids.push_back(withoutAbsolute(*kid));
-  return copy;
-}
-
-// The fraction with a small denominator that a value stands for, if it is one but for rounding
-// errors: \sin 30° is 1/2. The larger the value, the fewer denominators, so that a number that is
-// no fraction is near one by a chance of about 1e-8 at most.
-std::optional<Rational> nearFraction(long double x) {
-  const long double size = std::fabs(x);
-  if (size == 0)
-    return Rational{0, 1};
-  if (size >= 1e12L || size < 1e-6L)
-    return std::nullopt;
-  const long double largest = std::min(1e4L, std::sqrt(1e8L / size));
-  long double rest = size;
-  Integer n = 1, d = 0, n1 = 0, d1 = 1; // convergents of the continued fraction
-  for (int i = 0; i < 20; ++i) {
-    const long double whole = std::floor(rest);
-    if (whole > 1e13L)
-      return std::nullopt;
-    const auto digit = static_cast<Integer>(whole);
-    const Integer n2 = digit * n + n1, d2 = digit * d + d1;
-    n1 = n, d1 = d, n = n2, d = d2;
-    if (d > 1 && static_cast<long double>(d) > largest)
-      return std::nullopt;
-    if (std::fabs(approximate({n, d}) - size) <= 1e-16L * size)
-      return Rational{x < 0 ? -n : n, d};
-    rest = 1 / (rest - whole);
-  }
-  return std::nullopt;
-}
-
-constexpr uint64_t kPrimes[] = {(uint64_t(1) << 61) - 1, 2305843009213693921u};
-
-// Of a rational value: its residues, which those of no other value are but by a chance of 2^-122.
-std::string residuesKey(uint64_t first, uint64_t second) {
-  return "r" + std::to_string(first) + "," + std::to_string(second);
-}
-
-std::optional<std::string> rationalKey(const Expression &e) {
-  auto first = residue(e, kPrimes[0]), second = first ? residue(e, kPrimes[1]) : std::nullopt;
-  if (!second)
-    return std::nullopt;
-  return residuesKey(*first, *second);
-}
-
-// To twelve digits.
-std::string rounded(long double x) {
-  char text[32];
-  auto [end, error] =
-      std::to_chars(std::begin(text), std::end(text), x, std::chars_format::scientific, 11);
-  return x == 0 ? "0" : std::string(text, end);
-}
-
-std::string rounded(Complex x) {
-  if (std::isinf(x.real()))
-    return x.real() > 0 ? "inf" : "-inf";
-  x = withoutNoise(x, 1e3L * std::abs(x));
-  return x.imag() == 0 ? rounded(x.real()) : rounded(x.real()) + "i" + rounded(x.imag());
-}
-
-Complex valueAt(const Expression &e, int point) {
-  auto exact = exactValue(e, point);
-  return exact ? Complex(approximate(*exact)) : numericValue(e, point);
-}
-
-// Infinities without sense are no values.
-bool isValue(const Complex &a) {
-  return isFinite(a) || (std::isinf(a.real()) && !std::isnan(a.imag()));
-}
-
-// The key of a value that does not depend on variables; as they are at the first point.
-std::optional<std::string> constantKey(const Expression &e) {
-  if (auto exact = exactValue(e, 0))
-    return rationalKey(*toExpression(*exact));
-  if (!hasVariables(e))
-    if (auto key = rationalKey(e))
-      return key;
-  Complex x = numericValue(e, 0);
-  if (!isValue(x))
-    return std::nullopt;
-  if (!isFinite(x))
-    return rounded(x);
-  x = withoutNoise(x, 1e3L * std::abs(x));
-  auto part = [](long double value) {
-    auto fraction = nearFraction(value);
-    auto key = fraction ? rationalKey(*toExpression(*fraction)) : std::nullopt;
-    return key.value_or(rounded(value));
-  };
-  return x.imag() == 0 ? part(x.real()) : part(x.real()) + "i" + part(x.imag());
-}
-
-// Values at several points; nothing where none is finite.
-std::optional<std::vector<std::string>> pointKeys(const Expression &e, int points) {
-  std::vector<std::string> keys;
-  bool any = false;
-  for (int point = 0; point < points; ++point) {
-    Complex x = valueAt(e, point);
-    keys.push_back(isValue(x) ? rounded(x) : "none");
-    any |= isFinite(x);
-  }
-  return any ? std::optional(keys) : std::nullopt;
-}
-
-} // namespace
 
 void beginReading() { work = 0; }
 
@@ -516,7 +298,8 @@ std::optional<Rational> exactValue(const Expression &e, int point) {
     if (kids[0].denominator != 1 || kids[0].numerator < 0 || kids[0].numerator > 33)
       return std::nullopt;
     Rational r{1, 1};
-    for (Integer i = 2; i <= kids[0].numerator; ++i)
+    const Integer step = e.text == "!!" ? 2 : 1;
+    for (Integer i = kids[0].numerator; i > 1; i -= step)
       r.numerator *= i;
     return r;
   }
@@ -650,8 +433,12 @@ Complex numericValue(const Expression &e, int point) {
   }
   case E::factorial: {
     Complex x = kid(0);
-    return x.imag() == 0 && x.real() >= 0 && x.real() < 1000 ? Complex(std::tgamma(x.real() + 1))
-                                                             : Complex(nan);
+    if (e.text == "!!")
+      return unknownValue("!!", {x}, true);
+    const bool pole = x.real() < 0 && x.real() == std::floor(x.real());
+    return x.imag() == 0 && !pole && x.real() > -30 && x.real() < 1000
+               ? Complex(std::tgamma(x.real() + 1))
+               : Complex(nan);
   }
   case E::binomial: {
     Complex n = kid(0), k = kid(1);
@@ -724,55 +511,6 @@ Complex numericValue(const Expression &e, int point) {
     return nan;
   }
   return nan;
-}
-
-std::optional<std::string> valueKey(const Expression &e) {
-  std::optional<std::string> key;
-  if (hasVariables(e)) {
-    auto keys = pointKeys(e, kPoints);
-    if (keys && hasAbsolute(e)) { // |x| is not x, but |x|^2 is x^2
-      auto all = pointKeys(e, 2 * kPoints), other = pointKeys(*withoutAbsolute(e), 2 * kPoints);
-      if (all != other)
-        keys = all;
-    }
-    if (!keys)
-      return std::nullopt;
-    if (std::all_of(keys->begin(), keys->end(), [&](auto &k) { return k == keys->front(); })) {
-      key = constantKey(e);
-    } else {
-      key = "f";
-      for (const std::string &k : *keys)
-        *key += k + ";";
-    }
-  } else {
-    key = constantKey(e);
-  }
-  return spend(0) ? key : std::nullopt;
-}
-
-std::optional<std::string> ratioKey(const Expression &e, bool anyFactor) {
-  Complex first;
-  std::string key;
-  for (int point = 0; point < kPoints; ++point) {
-    Complex x = valueAt(e, point);
-    if (!isFinite(x) || std::abs(x) < 1e-9L)
-      return std::nullopt;
-    if (point == 0)
-      first = anyFactor ? x : Complex(std::abs(x));
-    key += rounded(x / first) + ";";
-  }
-  return spend(0) ? std::optional(key) : std::nullopt;
-}
-
-bool agree(const Expression &a, const Expression &b) {
-  constexpr int points = 3;
-  for (int point = 0; point < points; ++point) {
-    Complex x = numericValue(a, point), y = numericValue(b, point);
-    if (!isFinite(x) || !isFinite(y) ||
-        std::abs(x - y) > std::max(1e-12L * std::max(std::abs(x), std::abs(y)), 1e-16L))
-      return false;
-  }
-  return true;
 }
 
 } // namespace m1rt::vote

@@ -110,6 +110,55 @@ bool hasPlusMinus(const Expression &e) {
   return false;
 }
 
+namespace {
+
+size_t countOf(const Expression &e, const std::string &sign) {
+  size_t count = e.kind == E::plusMinus && e.text == sign;
+  for (const ExpressionPtr &kid : e.kids)
+    count += countOf(*kid, sign);
+  return count;
+}
+
+// Of each ± in order the sign that the next bit tells.
+void chooseSigns(Expression &e, unsigned &bits) {
+  if (e.kind == E::plusMinus) {
+    e.kind = E::add;
+    if (bits & 1)
+      e.kids[1] = node(E::negate, std::move(e.kids[1]));
+    bits >>= 1;
+  }
+  for (const ExpressionPtr &kid : e.kids)
+    chooseSigns(*kid, bits);
+}
+
+ExpressionPtr identical(const Expression &e) {
+  auto copy = std::make_unique<Expression>();
+  copy->kind = e.kind;
+  copy->text = e.text;
+  for (const ExpressionPtr &kid : e.kids)
+    copy->kids.push_back(identical(*kid));
+  return copy;
+}
+
+} // namespace
+
+std::vector<ExpressionPtr> allSigns(const Expression &e) {
+  constexpr size_t most = 3;
+  std::vector<ExpressionPtr> all;
+  const size_t free = countOf(e, "±");
+  if (countOf(e, "∓") || free < 2) {
+    all.push_back(resolvePlusMinus(e, false));
+    all.push_back(resolvePlusMinus(e, true));
+  } else if (free <= most) {
+    for (unsigned choice = 0; choice < 1u << free; ++choice) {
+      unsigned bits = choice;
+      all.push_back(identical(e));
+      chooseSigns(*all.back(), bits);
+    }
+  }
+  return all;
+}
+
 ExpressionPtr resolvePlusMinus(const Expression &e, bool second) {
   auto copy = std::make_unique<Expression>();
   copy->kind = e.kind;

@@ -19,7 +19,7 @@ struct Token {
     word,    // two or more letters in a row: a function, a unit or just text
     text,    // \text{…} and the like
     command, // \frac, \sqrt, … by name
-    // one of + - * / ^ _ ! % | ‖ , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ≈ ∪ ∩ ∈ ° and "\{" "\}" "&"
+    // one of + - * / ^ _ ! % | ‖ , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ≈ ≡ ∪ ∩ ∧ ∈ ° and "\{" "\}" "&"
     // "\\" "\bmod" "\pmod"
     op,
   };
@@ -67,6 +67,9 @@ ExpressionPtr copyOf(const Expression &e);
 bool hasPlusMinus(const Expression &e);
 // The expression with every ± taken as its first or second sign.
 ExpressionPtr resolvePlusMinus(const Expression &e, bool second);
+// All that an expression with ± stands for: a ∓ takes the other sign of every ±; without one each ±
+// takes either sign. None where those were more than eight.
+std::vector<ExpressionPtr> allSigns(const Expression &e);
 bool isVariable(const Expression &e);
 bool hasVariables(const Expression &e); // π, e, i and ∞ are none
 void collectVariables(const Expression &e, std::set<std::string> &out);

@@ -16,14 +16,14 @@ using E = Expression::Kind;
 constexpr int kMaxDepth = 100;
 
 const std::map<std::string, std::string> kFunctions = {
-    {"sin", "sin"},         {"cos", "cos"},         {"tan", "tan"},         {"cot", "cot"},
-    {"sec", "sec"},         {"csc", "csc"},         {"arcsin", "arcsin"},   {"arccos", "arccos"},
-    {"arctan", "arctan"},   {"sinh", "sinh"},       {"cosh", "cosh"},       {"tanh", "tanh"},
-    {"ln", "ln"},           {"log", "log"},         {"exp", "exp"},         {"asin", "arcsin"},
-    {"acos", "arccos"},     {"atan", "arctan"},     {"coth", "coth"},       {"sech", "sech"},
-    {"csch", "csch"},       {"arccot", "arccot"},   {"arcsec", "arcsec"},   {"arccsc", "arccsc"},
-    {"arcsinh", "arcsinh"}, {"arccosh", "arccosh"}, {"arctanh", "arctanh"}, {"asinh", "arcsinh"},
-    {"acosh", "arccosh"},   {"atanh", "arctanh"}};
+    {"sin", "sin"},       {"cos", "cos"},         {"tan", "tan"},         {"cot", "cot"},
+    {"sec", "sec"},       {"csc", "csc"},         {"arcsin", "arcsin"},   {"arccos", "arccos"},
+    {"arctan", "arctan"}, {"sinh", "sinh"},       {"cosh", "cosh"},       {"tanh", "tanh"},
+    {"ln", "ln"},         {"log", "log"},         {"exp", "exp"},         {"asin", "arcsin"},
+    {"acos", "arccos"},   {"atan", "arctan"},     {"coth", "coth"},       {"sech", "sech"},
+    {"csch", "csch"},     {"arccot", "arccot"},   {"arcsec", "arcsec"},   {"arccsc", "arccsc"},
+    {"cis", "cis"},       {"arcsinh", "arcsinh"}, {"arccosh", "arccosh"}, {"arctanh", "arctanh"},
+    {"asinh", "arcsinh"}, {"acosh", "arccosh"},   {"atanh", "arctanh"}};
 // Of any number of arguments, in any order.
 const std::set<std::string> kOfMany = {"gcd", "lcm", "max", "min"};
 const std::map<std::string, std::string> kWordConstants = {
@@ -76,6 +76,7 @@ private:
   ExpressionPtr function(const std::string &name);
   ExpressionPtr functionOfMany(const std::string &name);
   ExpressionPtr numberInBase(const std::string &digits);
+  ExpressionPtr lettersInBase();
   ExpressionPtr mixedFraction(ExpressionPtr whole);
   bool startsFactor() const;
   std::string subscript();
@@ -193,7 +194,10 @@ ExpressionPtr Parser::signedFactor() {
 ExpressionPtr Parser::power() {
   ExpressionPtr e = atom();
   while (e) {
-    if (skipOp("!"))
+    if (isOp("!") && isOp("!", 1)) {
+      at += 2;
+      e = node(E::factorial, "!!", std::move(e));
+    } else if (skipOp("!"))
       e = node(E::factorial, "", std::move(e));
     else if (skipOp("%"))
       e = node(E::percent, "", std::move(e));
@@ -293,6 +297,40 @@ ExpressionPtr Parser::numberInBase(const std::string &digits) {
   return make(E::number, value.empty() ? "0" : value);
 }
 
+// 2A_{16} and FF_{16}, where digits and capital letters stand side by side, the first of them at
+// `at`; null, nothing read, for others.
+ExpressionPtr Parser::lettersInBase() {
+  std::string digits;
+  size_t next = at;
+  for (; next < end && (next == at || !tokens[next].spaceBefore); ++next) {
+    const Token &t = tokens[next];
+    const bool letters = t.kind == Kind::letter || t.kind == Kind::word;
+    if (t.kind == Kind::number
+            ? t.text.find('.') != std::string::npos
+            : !letters || t.text.find_first_not_of("ABCDEF") != std::string::npos)
+      break;
+    digits += t.text;
+  }
+  const size_t start = at;
+  at = next;
+  if (next == start || digits.size() < 2 || digits.size() > 20 || !isOp("_") ||
+      digits.find_first_not_of("0123456789") == std::string::npos) {
+    at = start;
+    return nullptr;
+  }
+  const int base = baseOf(subscript().substr(1));
+  Rational sum;
+  for (const char c : digits) {
+    const int digit = c <= '9' ? c - '0' : c - 'A' + 10;
+    if (base < 11 || base > 16 || digit >= base) {
+      at = start;
+      return nullptr;
+    }
+    sum.numerator = sum.numerator * base + digit;
+  }
+  return toExpression(sum);
+}
+
 // Whether these digits are a fraction below one: 11 7/6 is no mixed number.
 bool isProper(const std::string &above, const std::string &below) {
   auto digits = [](const std::string &number) {
@@ -364,7 +402,13 @@ ExpressionPtr Parser::function(const std::string &name) {
   angles -= takesAngle;
   if (!x)
     return nullptr;
-  ExpressionPtr e = node(E::function, name == "log" ? "ln" : name, std::move(x));
+  if (name == "cis")
+    x = node(E::multiply, "", make(E::variable, "i"), std::move(x));
+  ExpressionPtr e = node(E::function,
+                         name == "log"   ? "ln"
+                         : name == "cis" ? "exp"
+                                         : name,
+                         std::move(x));
   if (name == "log") // without a base: that of ten
     e = node(E::divide, "", std::move(e),
              node(E::function, "ln", base ? std::move(base) : make(E::number, "10")));
@@ -473,6 +517,9 @@ ExpressionPtr Parser::atom() {
   } leave{depth};
   // By value: a number is cut when a command takes one digit of it.
   Token t = tokens[at];
+  if (t.kind == Kind::number || t.kind == Kind::letter || t.kind == Kind::word)
+    if (ExpressionPtr number = lettersInBase())
+      return number;
   switch (t.kind) {
   case Kind::number:
     ++at;

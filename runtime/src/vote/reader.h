@@ -11,7 +11,8 @@ namespace m1rt::vote {
 class Reader {
 public:
   explicit Reader(const std::string &latex) : latex(latex) {}
-  std::shared_ptr<Value> run();
+  // `choices`: (C) 12 is the choice C, not a product.
+  std::shared_ptr<Value> run(bool choices = true);
 
 private:
   using ValuePtr = std::shared_ptr<const Value>;
@@ -26,6 +27,7 @@ private:
   ValuePtr relationValue(size_t begin, size_t end, const std::vector<size_t> &at, int depth);
   ValuePtr readCases(size_t begin, size_t end, int depth);
   ValuePtr readBrackets(size_t begin, size_t end, int depth);
+  ValuePtr readPoint(size_t begin, size_t end, int depth);
   bool readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth, Value &out);
   ValuePtr readExpression(size_t begin, size_t end);
   bool isName(size_t begin, size_t end) const { return vote::isName(tokens, begin, end); }

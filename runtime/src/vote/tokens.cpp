@@ -12,28 +12,34 @@ bool isDigit(char c) { return c >= '0' && c <= '9'; }
 bool isLetter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
 const std::set<std::string> kDropped = {
-    "left",      "right", "big",    "Big",   "bigl",         "bigr",      "Bigl",   "Bigr",
-    "bigg",      "Bigg",  "quad",   "qquad", "displaystyle", "textstyle", "limits", "nolimits",
-    "mathstrut", "hfill", "large",  "Large", "bf",           "it",        "bm",     "boldsymbol",
-    "underline", "small", "pounds", "euro",  "strut",        "cents",     "cent"};
+    "left",      "right",    "big",        "Big",       "bigl",  "bigr",         "Bigl",
+    "Bigr",      "bigg",     "Bigg",       "quad",      "qquad", "displaystyle", "textstyle",
+    "limits",    "nolimits", "mathstrut",  "hfill",     "large", "Large",        "bf",
+    "it",        "bm",       "boldsymbol", "underline", "small", "pounds",       "euro",
+    "strut",     "cents",    "cent",       "middle",    "qed",   "Bigm",         "bigm",
+    "checkmark", "biggl",    "biggr",      "Biggl",     "Biggr", "blacksquare"};
 // What is left out there is not known: 1, 2, 3, … is not 1, 2, 3.
 const std::set<std::string> kEllipses = {"ldots", "dots", "cdots", "dotsc", "dotsb"};
 // Dropped with the group that follows.
 const std::set<std::string> kDroppedWithGroup = {"phantom", "hphantom", "vphantom",  "hspace",
-                                                 "vspace",  "color",    "textcolor", "mathcolor"};
+                                                 "vspace",  "color",    "textcolor", "mathcolor",
+                                                 "tag",     "label"};
 const std::set<std::string> kTextCommands = {
     "text",   "mbox",   "textrm",     "textbf",       "textit", "mathrm", "rm",
     "mathbf", "mathit", "textnormal", "operatorname", "hbox",   "texttt", "mathsf"};
 const std::map<std::string, std::string> kOperators = {
-    {"cdot", "*"},     {"times", "*"},     {"ast", "*"},     {"div", "/"},      {"pm", "±"},
-    {"mp", "∓"},       {"le", "≤"},        {"leq", "≤"},     {"leqslant", "≤"}, {"ge", "≥"},
-    {"geq", "≥"},      {"geqslant", "≥"},  {"ne", "≠"},      {"neq", "≠"},      {"lt", "<"},
-    {"gt", ">"},       {"cup", "∪"},       {"cap", "∩"},     {"in", "∈"},       {"lbrace", "\\{"},
-    {"rbrace", "\\}"}, {"langle", "("},    {"rangle", ")"},  {"lvert", "|"},    {"rvert", "|"},
-    {"vert", "|"},     {"mid", "|"},       {"lbrack", "["},  {"rbrack", "]"},   {"lparen", "("},
-    {"rparen", ")"},   {"colon", ":"},     {"approx", "≈"},  {"equiv", "="},    {"circ", "°"},
-    {"degree", "°"},   {"Vert", "‖"},      {"lVert", "‖"},   {"rVert", "‖"},    {"pmod", "\\pmod"},
-    {"pod", "\\pmod"}, {"bmod", "\\bmod"}, {"mod", "\\bmod"}};
+    {"cdot", "*"},     {"times", "*"},     {"ast", "*"},      {"div", "/"},
+    {"pm", "±"},       {"mp", "∓"},        {"le", "≤"},       {"leq", "≤"},
+    {"leqslant", "≤"}, {"ge", "≥"},        {"geq", "≥"},      {"geqslant", "≥"},
+    {"ne", "≠"},       {"neq", "≠"},       {"lt", "<"},       {"gt", ">"},
+    {"cup", "∪"},      {"cap", "∩"},       {"in", "∈"},       {"lbrace", "\\{"},
+    {"rbrace", "\\}"}, {"langle", "("},    {"rangle", ")"},   {"lvert", "|"},
+    {"rvert", "|"},    {"vert", "|"},      {"mid", "|"},      {"lbrack", "["},
+    {"rbrack", "]"},   {"lparen", "("},    {"rparen", ")"},   {"land", "∧"},
+    {"wedge", "∧"},    {"colon", ":"},     {"approx", "≈"},   {"equiv", "≡"},
+    {"circ", "°"},     {"degree", "°"},    {"Vert", "‖"},     {"lVert", "‖"},
+    {"rVert", "‖"},    {"pmod", "\\pmod"}, {"pod", "\\pmod"}, {"bmod", "\\bmod"},
+    {"mod", "\\bmod"}};
 // A letter below one of these, or of its alphabet, is a name of its own: no factor that goes in
 // \frac{\vec{a}}{\vec{b}}.
 const std::set<std::string> kMarks = {
@@ -44,10 +50,13 @@ const std::set<std::string> kPrefixes = {"\\Delta", "\\partial", "\\nabla"};
 // Between two things that must not change places: no factors. What holds one is text, but for what
 // withoutRemarks() and the reader know.
 const std::set<std::string> kSigns = {
-    "subset",     "subseteq",  "supset",         "supseteq",      "implies",   "impliedby",
-    "Rightarrow", "Leftarrow", "Longrightarrow", "rightarrow",    "leftarrow", "to",
-    "iff",        "mapsto",    "notin",          "setminus",      "therefore", "because",
-    "prec",       "succ",      "leftrightarrow", "Leftrightarrow"};
+    "subset",     "subseteq",  "supset",         "supseteq",       "implies",   "impliedby",
+    "Rightarrow", "Leftarrow", "Longrightarrow", "rightarrow",     "leftarrow", "to",
+    "iff",        "mapsto",    "notin",          "setminus",       "therefore", "because",
+    "prec",       "succ",      "leftrightarrow", "Leftrightarrow", "sim",       "simeq",
+    "cong",       "parallel",  "perp",           "propto",         "ll",        "gg",
+    "uparrow",    "downarrow", "nearrow",        "searrow",        "ni",        "longrightarrow",
+    "nmid",       "vdash",     "models",         "rightharpoonup", "nparallel"};
 const std::map<std::string, std::string> kCommands = {{"dfrac", "frac"},
                                                       {"tfrac", "frac"},
                                                       {"cfrac", "frac"},
@@ -66,17 +75,17 @@ const std::map<std::string, std::string> kCommands = {{"dfrac", "frac"},
                                                       {"ctg", "cot"},
                                                       {"tg", "tan"}};
 const std::set<std::string> kKept = {
-    "frac",   "sqrt",   "binom",  "sin",      "cos",    "tan",    "cot",     "sec",    "csc",
-    "arcsin", "arccos", "arctan", "sinh",     "cosh",   "tanh",   "ln",      "log",    "exp",
-    "coth",   "arccot", "sech",   "overline", "begin",  "end",    "boxed",   "fbox",   "max",
-    "min",    "gcd",    "lcm",    "csch",     "lfloor", "rfloor", "lceil",   "rceil",  "over",
-    "choose", "sum",    "prod",   "arcsinh",  "arcsec", "arccsc", "arccosh", "arctanh"};
+    "frac",   "sqrt",   "binom",  "sin",      "cos",    "tan",    "cot",     "sec",     "csc",
+    "arcsin", "arccos", "arctan", "sinh",     "cosh",   "tanh",   "ln",      "log",     "exp",
+    "coth",   "arccot", "sech",   "overline", "begin",  "end",    "boxed",   "fbox",    "max",
+    "min",    "gcd",    "lcm",    "csch",     "lfloor", "rfloor", "lceil",   "rceil",   "over",
+    "choose", "sum",    "prod",   "arcsinh",  "arcsec", "arccsc", "arccosh", "arctanh", "cis"};
 // Names that \operatorname, \mathrm and \text give to functions.
 const std::set<std::string> kUprightFunctions = {
     "sin",     "cos",     "tan",     "cot",    "sec",    "csc",  "arcsin", "arccos", "arctan",
     "arccot",  "arcsec",  "arccsc",  "sinh",   "cosh",   "tanh", "coth",   "sech",   "csch",
     "arcsinh", "arccosh", "arctanh", "ln",     "log",    "exp",  "max",    "min",    "gcd",
-    "lcm",     "det",     "arsinh",  "arcosh", "artanh", "lg"};
+    "lcm",     "det",     "arsinh",  "arcosh", "artanh", "lg",   "cis"};
 const std::map<std::string, std::string> kUnicode = {{"π", "\\pi "},
                                                      {"√", "\\sqrt "},
                                                      {"×", "\\times "},
@@ -109,8 +118,25 @@ const std::map<std::string, std::string> kUnicode = {{"π", "\\pi "},
                                                      {"£", ""},
                                                      {"€", ""},
                                                      {"¥", ""},
+                                                     {"₹", ""},
+                                                     {"∨", "\\lor "},
+                                                     {"∧", "\\land "},
+                                                     {"≅", "\\cong "},
+                                                     {"∼", "\\sim "},
+                                                     {"✓", ""},
+                                                     {"✔", ""},
+                                                     {"✅", ""},
+                                                     {"∎", ""},
+                                                     {"ℤ", "\\mathbb{Z}"},
+                                                     {"ℕ", "\\mathbb{N}"},
+                                                     {"ℚ", "\\mathbb{Q}"},
+                                                     {"τ", "\\tau "},
+                                                     {"∑", "\\sum "},
+                                                     {"∫", "\\int "},
+                                                     {"Δ", "\\Delta "},
                                                      {"…", "\\ldots "},
                                                      {"∅", "\\varnothing "},
+                                                     {"≡", "\\equiv "},
                                                      {"⋅", "\\cdot "},
                                                      {"∙", "\\cdot "},
                                                      {"∖", "\\setminus "},
@@ -476,6 +502,8 @@ private:
           at = close + 1; // space between rows: \\[2mm]
       } else if (c == '%') {
         push(Token::Kind::op, "%");
+      } else if (c == '&') {
+        push(Token::Kind::text, "and");
       } else if (c == '|') {
         pushOp("‖");
       } else if (c != '!' && c != '(' && c != ')' && c != '[' && c != ']' &&
@@ -495,6 +523,8 @@ private:
     }
     if (kDropped.count(name)) {
       space |= name == "quad" || name == "qquad";
+      if ((name == "left" || name == "right") && at < s.size() && s[at] == '.')
+        ++at; // no bracket
       return;
     }
     bool withGroup = kDroppedWithGroup.count(name) != 0;
@@ -521,6 +551,10 @@ private:
         }
       }
       ok = false;
+      return;
+    }
+    if (name == "lor" || name == "vee") {
+      push(Token::Kind::text, "or");
       return;
     }
     if (kMarks.count(name) && marked(name))

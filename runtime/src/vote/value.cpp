@@ -1,22 +1,91 @@
 #include "vote/value.h"
 
 #include "vote/reader.h"
+#include "vote/relations.h"
 
 #include <algorithm>
 #include <map>
 #include <set>
+#include <string_view>
 
 namespace m1rt::vote {
 namespace {
 
 using Kind = Value::Kind;
-using ValuePtr = std::shared_ptr<const Value>;
-
 constexpr size_t kLongestAnswer = 4000;
 
 } // namespace
 
-std::shared_ptr<Value> Reader::run() {
+// Words: "Alice and Bob" is a list, "option B" the letter, "a circle" a circle.
+static std::shared_ptr<Value> wordsValue(const std::string &text) {
+  auto v = std::make_shared<Value>();
+  v->text = plainText(text);
+  const std::vector<std::string> items = namedThings(text);
+  if (items.size() == 1)
+    v->text = plainText(items[0]);
+  if (items.size() < 2)
+    return v;
+  v->kind = Kind::list;
+  for (const std::string &item : items) {
+    auto each = std::make_shared<Value>();
+    each->text = plainText(item);
+    v->items.push_back(each);
+  }
+  return v;
+}
+
+// (C) 12, \textbf{(C) } 12, C) 12, \text{(C) 12}: the choice C and what it says. Null for others.
+static std::shared_ptr<Value> readChoice(const std::string &latex) {
+  size_t at = 0;
+  bool upright = false;
+  for (const std::string_view name :
+       {"\\textbf{", "\\text{", "\\textrm{", "\\mathrm{", "\\mathbf{"})
+    if (latex.compare(0, name.size(), name) == 0) {
+      upright = true;
+      at = name.size();
+    }
+  at += at < latex.size() && latex[at] == '(';
+  if (at + 3 >= latex.size() || latex[at] < 'A' || latex[at] > 'J' || latex[at + 1] != ')')
+    return nullptr;
+  const std::string letter(1, latex[at]);
+  std::string rest = latex.substr(at + 2);
+  const bool apart = std::string(" ~\\").find(rest[0]) != std::string::npos;
+  const size_t first = rest.find_first_not_of(" ~");
+  if (upright && first != std::string::npos && rest[first] == '}')
+    rest.erase(0, first + 1);
+  else if (!apart)
+    return nullptr;
+  else if (upright && rest.find('{') == std::string::npos && rest.back() == '}')
+    rest.pop_back();
+  else if (upright)
+    return nullptr;
+  while (!rest.empty()) { // \ and \, and \quad, too
+    if (rest[0] == ' ' || rest[0] == '~')
+      rest.erase(0, 1);
+    else if (rest[0] == '\\' && rest.size() > 1 && std::string(" ,;:!").find(rest[1]) < 5)
+      rest.erase(0, 2);
+    else if (rest.compare(0, 5, "\\quad") == 0)
+      rest.erase(0, 5);
+    else
+      break;
+  }
+  const bool continues = rest.empty() || std::string("+*/^=<>)_").find(rest[0]) < 9 ||
+                         (rest[0] == '-' && rest.size() > 1 && rest[1] == ' ');
+  if (continues || rest.compare(0, 4, "and ") == 0 || rest.compare(0, 3, "or ") == 0)
+    return nullptr;
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::tuple;
+  v->open = "choice";
+  auto name = std::make_shared<Value>();
+  name->text = letter;
+  v->items = {name, Reader(rest).run(/*choices=*/false)};
+  return v;
+}
+
+std::shared_ptr<Value> Reader::run(bool choices) {
+  if (choices)
+    if (auto choice = readChoice(latex))
+      return choice;
   if (auto time = timeOfDay(latex)) {
     auto v = std::make_shared<Value>();
     v->text = *time;
@@ -26,6 +95,15 @@ std::shared_ptr<Value> Reader::run() {
   if (!all)
     return textValue();
   tokens = withoutRemarks(std::move(*all));
+  // x ≡ 3 \bmod 5 is written \pmod 5.
+  const bool congruent =
+      std::any_of(tokens.begin(), tokens.end(), [](const Token &t) { return isOp(t, "≡"); });
+  for (Token &t : tokens) {
+    if (congruent && isOp(t, "\\bmod"))
+      t.text = "\\pmod";
+    if (isOp(t, "≡"))
+      t.text = "=";
+  }
   // ]0, 1[ is (0, 1)
   if (tokens.size() > 3 && (isOp(tokens[0], "]") || isOp(tokens.back(), "[")) &&
       (isOp(tokens[0], "]") || isOp(tokens[0], "[")) &&
@@ -38,6 +116,12 @@ std::shared_ptr<Value> Reader::run() {
 }
 
 std::shared_ptr<Value> Reader::textValue() const {
+  const bool words = std::all_of(latex.begin(), latex.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           std::string(" ,.()'").find(c) != std::string::npos;
+  });
+  if (words)
+    return wordsValue(latex);
   auto v = std::make_shared<Value>();
   v->text = plainText(latex);
   return v;
@@ -64,139 +148,6 @@ std::vector<size_t> Reader::findTop(size_t begin, size_t end,
   return found;
 }
 
-namespace {
-
-ValuePtr interval(const char *open, ValuePtr low, ValuePtr high, const char *close) {
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::tuple;
-  v->open = open;
-  v->close = close;
-  v->items = {std::move(low), std::move(high)};
-  return v;
-}
-
-ValuePtr infinity(bool negative) {
-  auto e = std::make_shared<Expression>();
-  e->kind = Expression::Kind::variable;
-  e->text = "\\infty";
-  if (negative) {
-    auto outer = std::make_shared<Expression>();
-    outer->kind = Expression::Kind::negate;
-    outer->kids.push_back(std::make_unique<Expression>(std::move(*e)));
-    e = outer;
-  }
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::expression;
-  v->expression = e;
-  return v;
-}
-
-// p = 5, q = 2 with names that differ: the point (5, 2), by order of the names. Null for others.
-ValuePtr namedValues(const Value &list) {
-  std::map<std::string, ValuePtr> values;
-  for (const ValuePtr &item : list.items) {
-    if (item->kind != Kind::equation || !item->named || item->items[0]->kind != Kind::expression ||
-        !isVariable(*item->items[0]->expression) ||
-        !values.emplace(item->items[0]->expression->text, item->items[1]).second)
-      return nullptr;
-  }
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::tuple;
-  v->open = "(";
-  v->close = ")";
-  for (const auto &[name, value] : values)
-    v->items.push_back(value);
-  return v;
-}
-
-ValuePtr rational(const Rational &value) {
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::expression;
-  v->expression = toExpression(value);
-  return v;
-}
-
-// Conditions that must hold together: those of one variable as they are, without its being real;
-// of several, each with its variable.
-ValuePtr conditions(const std::vector<ValuePtr> &items) {
-  std::set<std::string> names;
-  for (const ValuePtr &item : items)
-    names.insert(item->of);
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::joined;
-  v->text = "∩";
-  for (const ValuePtr &item : items) {
-    if (names.size() == 1) {
-      v->items.push_back(item);
-      continue;
-    }
-    auto named = std::make_shared<Value>();
-    named->kind = Kind::tuple;
-    named->open = item->of;
-    named->close = "∈";
-    named->items = {item};
-    v->items.push_back(named);
-  }
-  return v;
-}
-
-bool isRealLine(const Value &v) {
-  auto infinite = [](const Value &bound) {
-    return bound.kind == Kind::expression &&
-           (bound.expression->kind == Expression::Kind::negate ? *bound.expression->kids[0]
-                                                               : *bound.expression)
-                   .text == "\\infty";
-  };
-  return v.kind == Kind::tuple && v.open == "(" && v.close == ")" && v.items.size() == 2 &&
-         infinite(*v.items[0]) && infinite(*v.items[1]);
-}
-
-// A list of conditions: x > 1, y < 2 hold together; x ∈ ℝ adds nothing to x ≠ 1. Null for others.
-ValuePtr listedConditions(const Value &list) {
-  std::set<std::string> names;
-  for (const ValuePtr &item : list.items)
-    names.insert(item->of);
-  if (names.count("") || list.items.size() < 2)
-    return nullptr;
-  if (names.size() > 1)
-    return conditions(list.items);
-  return list.items.size() == 2 && isRealLine(*list.items[0]) ? list.items[1] : nullptr;
-}
-
-// ℝ without some rational numbers. Null for others.
-ValuePtr realsWithout(const Value &numbers) {
-  std::vector<Rational> holes;
-  if (numbers.kind != Kind::set)
-    return nullptr;
-  for (const ValuePtr &item : numbers.items) {
-    auto exact = item->kind == Kind::expression ? exactValue(*item->expression) : std::nullopt;
-    if (!exact)
-      return nullptr;
-    holes.push_back(*exact);
-  }
-  auto real = [](const Rational &r) {
-    return static_cast<long double>(r.numerator) / static_cast<long double>(r.denominator);
-  };
-  std::sort(holes.begin(), holes.end(),
-            [&](const Rational &a, const Rational &b) { return real(a) < real(b); });
-  auto same = [](const Rational &a, const Rational &b) {
-    return a.numerator == b.numerator && a.denominator == b.denominator;
-  };
-  holes.erase(std::unique(holes.begin(), holes.end(), same), holes.end());
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::joined;
-  v->text = "∪";
-  ValuePtr from = infinity(true);
-  for (size_t i = 0; i <= holes.size(); ++i) {
-    ValuePtr to = i < holes.size() ? rational(holes[i]) : infinity(false);
-    v->items.push_back(interval("(", from, to, ")"));
-    from = to;
-  }
-  return v;
-}
-
-} // namespace
-
 // x ≡ 10 (mod 7) and 3 \pmod 7: the class of a remainder, or of several. Null for others.
 ValuePtr Reader::readCongruence(size_t begin, size_t end, int depth) {
   std::vector<size_t> at = findTop(begin, end, {"\\pmod"});
@@ -205,7 +156,7 @@ ValuePtr Reader::readCongruence(size_t begin, size_t end, int depth) {
     size_t open = end - 1;
     while (open > begin && !isOp(tokens[open], "("))
       --open;
-    if (open > begin && isOp(tokens[open + 1], "\\bmod")) {
+    if (open > begin && (isOp(tokens[open + 1], "\\bmod") || isOp(tokens[open + 1], "\\pmod"))) {
       at = {open};
       last = end - 1;
     }
@@ -254,9 +205,7 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     // \text{42}
     if (text.size() < latex.size() && text.find_first_of("0123456789") != std::string::npos)
       return Reader(text).run();
-    auto v = std::make_shared<Value>();
-    v->text = plainText(text);
-    return v;
+    return wordsValue(text);
   }
   if (end - begin == 1 && tokens[begin].text == "\\mathbbR")
     return interval("(", infinity(true), infinity(false), ")");
@@ -267,7 +216,13 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
   }
   if (ValuePtr congruence = readCongruence(begin, end, depth))
     return congruence;
-  std::vector<size_t> at = findTop(begin, end, {",", ";"});
+  std::vector<size_t> at = findTop(begin, end, {"∨"});
+  if (!at.empty()) {
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::list;
+    return readItems(begin, end, at, depth, *v) ? v : nullptr;
+  }
+  at = findTop(begin, end, {",", ";"});
   if (!at.empty()) {
     auto v = std::make_shared<Value>();
     v->kind = Kind::list;
@@ -275,6 +230,8 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
       return nullptr;
     if (v->items.size() == 1)
       return v->items[0];
+    if (ValuePtr roots = numberedValues(*v))
+      return roots;
     if (ValuePtr point = namedValues(*v))
       return point;
     if (ValuePtr all = listedConditions(*v))
@@ -295,7 +252,7 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
   at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
   if (!at.empty())
     return readRelation(begin, end, at, depth);
-  at = findTop(begin, end, {"\\setminus"});
+  at = findTop(begin, end, {"\\setminus", "-"});
   if (at.size() == 1 && at[0] == begin + 1 && tokens[begin].text == "\\mathbbR") {
     ValuePtr without = read(at[0] + 1, end, depth + 1);
     return without ? realsWithout(*without) : nullptr;
@@ -325,7 +282,40 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     return v;
   if (ValuePtr v = readBrackets(begin, end, depth))
     return v;
+  if (ValuePtr v = readPoint(begin, end, depth))
+    return v;
   return readExpression(begin, end);
+}
+
+// P(2, 3) as P = (2, 3), and C(8, 3) as a binomial. Null for others, and for distributions.
+ValuePtr Reader::readPoint(size_t begin, size_t end, int depth) {
+  const Token &name = tokens[begin];
+  const bool letter = name.kind == Token::Kind::letter && name.text.size() == 1 &&
+                      name.text[0] >= 'A' && name.text[0] <= 'Z';
+  if (end - begin < 6 || !letter || std::string("NUX").find(name.text) != std::string::npos ||
+      !isOp(tokens[begin + 1], "("))
+    return nullptr;
+  ValuePtr point = readBrackets(begin + 1, end, depth);
+  if (!point || point->kind != Kind::tuple || point->open != "(" || point->close != ")")
+    return nullptr;
+  auto isNatural = [](const ValuePtr &item) {
+    const auto exact =
+        item->kind == Kind::expression ? exactValue(*item->expression) : std::nullopt;
+    return exact && exact->denominator == 1 && exact->numerator >= 0;
+  };
+  if (name.text == "C" && point->items.size() == 2 &&
+      std::all_of(point->items.begin(), point->items.end(), isNatural)) {
+    auto v = std::make_shared<Value>();
+    v->kind = Kind::expression;
+    v->expression = node(Expression::Kind::binomial, copyOf(*point->items[0]->expression),
+                         copyOf(*point->items[1]->expression));
+    return v;
+  }
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::equation;
+  v->named = true;
+  v->items = {readExpression(begin, begin + 1), point};
+  return v;
 }
 
 bool Reader::readItems(size_t begin, size_t end, const std::vector<size_t> &at, int depth,
@@ -344,172 +334,6 @@ bool Reader::readItems(size_t begin, size_t end, const std::vector<size_t> &at, 
     from = to + 1;
   }
   return true;
-}
-
-namespace {
-
-ValuePtr joinedIntervals(ValuePtr a, ValuePtr b) {
-  auto v = std::make_shared<Value>();
-  v->kind = Kind::joined;
-  v->text = "∪";
-  v->items = {std::move(a), std::move(b)};
-  return v;
-}
-
-// What a relation that is linear in one variable, or whose left side is the absolute value of such
-// a form, leaves for the variable: -x > -1 is (-∞, 1), x ≠ 1 two intervals, |x - 3| < 2 is (1, 5).
-// Null for others.
-ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
-  if (left.kind != Kind::expression || right.kind != Kind::expression)
-    return nullptr;
-  bool strict = op == "<" || op == ">" || op == "≠";
-  const char *open = strict ? "(" : "[", *close = strict ? ")" : "]";
-  // slope·x + constant against zero
-  auto root = [](const Linear &form, const Rational &value) -> std::optional<Rational> {
-    auto difference = add(value, {-form.constant.numerator, form.constant.denominator});
-    auto by = inverse(form.slope);
-    return difference && by ? multiply(*difference, *by) : std::nullopt;
-  };
-  if (left.expression->kind == Expression::Kind::absolute) {
-    auto form = linearForm(*left.expression->kids[0]);
-    auto bound = exactValue(*right.expression);
-    if (!form || !bound || bound->numerator <= 0 || op == "≠")
-      return nullptr;
-    auto first = root(*form, {-bound->numerator, bound->denominator}), second = root(*form, *bound);
-    if (!first || !second)
-      return nullptr;
-    if (form->slope.numerator < 0)
-      std::swap(first, second);
-    if (op == "<" || op == "≤")
-      return interval(open, rational(*first), rational(*second), close);
-    return joinedIntervals(interval("(", infinity(true), rational(*first), close),
-                           interval(open, rational(*second), infinity(false), ")"));
-  }
-  Expression difference;
-  difference.kind = Expression::Kind::add;
-  difference.kids.push_back(resolvePlusMinus(*left.expression, false)); // copies
-  auto negated = std::make_unique<Expression>();
-  negated->kind = Expression::Kind::negate;
-  negated->kids.push_back(resolvePlusMinus(*right.expression, false));
-  difference.kids.push_back(std::move(negated));
-  auto form = linearForm(difference);
-  auto at = form ? root(*form, {0, 1}) : std::nullopt;
-  if (!at)
-    return nullptr;
-  if (op == "≠")
-    return joinedIntervals(interval("(", infinity(true), rational(*at), ")"),
-                           interval("(", rational(*at), infinity(false), ")"));
-  bool below = (op == "<" || op == "≤") == (form->slope.numerator > 0);
-  return below ? interval("(", infinity(true), rational(*at), close)
-               : interval(open, rational(*at), infinity(false), ")");
-}
-
-} // namespace
-
-ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
-  ValuePtr v = relationValue(begin, end, at, depth);
-  const bool intervals = v && (v->kind == Kind::tuple || v->kind == Kind::joined);
-  if (!intervals || isOp(tokens[at[0]], "="))
-    return v;
-  std::set<std::string> names;
-  const size_t last = isOp(tokens[at[0]], "∈") ? at[0] : end;
-  if (ExpressionPtr one = last < end ? parseExpression(tokens, begin, last) : nullptr)
-    collectVariables(*one, names);
-  for (size_t i = 0, from = begin; last == end && i <= at.size(); ++i) {
-    const size_t to = i < at.size() ? at[i] : end;
-    if (ExpressionPtr side = parseExpression(tokens, from, to))
-      collectVariables(*side, names);
-    from = to + 1;
-  }
-  if (names.size() != 1)
-    return v;
-  auto named = std::make_shared<Value>(*v);
-  named->of = *names.begin();
-  return named;
-}
-
-ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
-  const std::string &op = tokens[at[0]].text;
-  if (op == "∈")
-    return isName(begin, at[0]) ? read(at[0] + 1, end, depth + 1) : nullptr;
-  std::vector<ValuePtr> sides;
-  size_t from = begin;
-  for (size_t i = 0; i <= at.size(); ++i) {
-    size_t to = i < at.size() ? at[i] : end;
-    ValuePtr side = read(from, to, depth + 1);
-    if (!side && i == 0 && isName(from, to)) {
-      auto words = std::make_shared<Value>();
-      for (size_t k = from; k < to; ++k)
-        words->text += plainText(tokens[k].text);
-      side = words;
-    }
-    if (!side)
-      return nullptr;
-    sides.push_back(side);
-    from = to + 1;
-  }
-  auto v = std::make_shared<Value>();
-  if (op == "=") { // of a = b = c the last side counts
-    // 21 + 49 = 70 says 70
-    auto isConstant = [](const ValuePtr &s) {
-      return s->kind == Kind::expression && !hasVariables(*s->expression);
-    };
-    if (std::all_of(sides.begin(), sides.end(), isConstant)) {
-      auto last = valueKey(*sides.back()->expression);
-      if (last && std::all_of(sides.begin(), sides.end(),
-                              [&](const ValuePtr &s) { return valueKey(*s->expression) == last; }))
-        return sides.back();
-    }
-    v->kind = Kind::equation;
-    v->items = {sides.front(), sides.back()};
-    v->named = isName(begin, at[0]);
-    // xy = k says something of three quantities, mn = 12 names a number.
-    if (v->named && isProduct(tokens, begin, at[0]) && !isConstant(sides.back()))
-      v->named = false;
-    if (!v->named && at.size() == 1 && isName(at[0] + 1, end)) { // 5 = x
-      v->named = true;
-      std::swap(v->items[0], v->items[1]);
-    }
-    return v;
-  }
-  // 2 < |x| is |x| > 2
-  auto isAbsolute = [](const ValuePtr &s) {
-    return s->kind == Kind::expression && s->expression->kind == Expression::Kind::absolute;
-  };
-  static const std::map<std::string, std::string> mirrored = {
-      {"<", ">"}, {">", "<"}, {"≤", "≥"}, {"≥", "≤"}, {"≠", "≠"}};
-  if (at.size() == 1 && isAbsolute(sides[1]) && !isAbsolute(sides[0]))
-    if (ValuePtr solved = solve(*sides[1], mirrored.at(op), *sides[0]))
-      return solved;
-  auto isVariableValue = [](const ValuePtr &s) {
-    return s->kind == Kind::expression && isVariable(*s->expression) &&
-           s->expression->text[0] != '\\';
-  };
-  auto less = [](const std::string &o) { return o == "<" || o == "≤"; };
-  auto strict = [](const std::string &o) { return o == "<" || o == ">"; };
-  // x < a and a < x < b are intervals.
-  if (at.size() == 1 && op != "≠" && isVariableValue(sides[0]) != isVariableValue(sides[1])) {
-    bool variableLeft = isVariableValue(sides[0]), upper = less(op) == variableLeft;
-    ValuePtr bound = variableLeft ? sides[1] : sides[0];
-    return upper ? interval("(", infinity(true), bound, strict(op) ? ")" : "]")
-                 : interval(strict(op) ? "(" : "[", bound, infinity(false), ")");
-  }
-  if (at.size() == 2 && isVariableValue(sides[1]) && op != "≠" &&
-      less(op) == less(tokens[at[1]].text)) {
-    const std::string &second = tokens[at[1]].text;
-    if (less(op))
-      return interval(strict(op) ? "(" : "[", sides[0], sides[2], strict(second) ? ")" : "]");
-    return interval(strict(second) ? "(" : "[", sides[2], sides[0], strict(op) ? ")" : "]");
-  }
-  if (at.size() != 1)
-    return nullptr;
-  if (ValuePtr solved = solve(*sides[0], op, *sides[1]))
-    return solved;
-  v->kind = Kind::relation;
-  bool swap = op == ">" || op == "≥";
-  v->text = op == ">" ? "<" : op == "≥" ? "≤" : op;
-  v->items = {sides[swap], sides[!swap]};
-  return v;
 }
 
 // (a, b), [a, b), \{ … \}; nothing if the first bracket does not close at the end or holds no
@@ -550,6 +374,11 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
       if (ValuePtr condition = read(bar + 1, end - 1, depth + 1))
         if (condition->kind == Kind::tuple || condition->kind == Kind::joined)
           return condition;
+    // \{n\pi \mid n \in \mathbb{Z}\} is n\pi for all integers n
+    const std::vector<size_t> bars = findTop(begin + 1, end - 1, {"|", ":"});
+    if (bars.size() == 1 && end == bars[0] + 5 && isOp(tokens[bars[0] + 2], "∈") &&
+        tokens[bars[0] + 3].text == "\\mathbbZ")
+      return read(begin + 1, bars[0], depth + 1);
     if (!readItems(begin + 1, end - 1, at, depth, *v))
       return nullptr;
     ValuePtr point = v->items.size() > 1 ? namedValues(*v) : nullptr;
@@ -610,13 +439,13 @@ ValuePtr Reader::readExpression(size_t begin, size_t end) {
     return v;
   }
   v->kind = Kind::list;
-  for (bool second : {false, true}) {
+  for (ExpressionPtr &each : allSigns(*e)) {
     auto item = std::make_shared<Value>();
     item->kind = Kind::expression;
-    item->expression = resolvePlusMinus(*e, second);
+    item->expression = std::move(each);
     v->items.push_back(item);
   }
-  return v;
+  return v->items.empty() ? nullptr : v;
 }
 
 std::shared_ptr<const Value> readAnswer(const std::string &latex) { return Reader(latex).run(); }

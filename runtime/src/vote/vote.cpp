@@ -50,7 +50,7 @@ static std::string withoutDoubledEscapes(const std::string &text) {
 
 // Without the signs of bold text or code around it all.
 static std::string withoutMarkup(std::string text) {
-  for (const std::string_view mark : {"**", "`"})
+  for (const std::string_view mark : {"**", "__", "`", "*"})
     if (text.size() > 2 * mark.size() && text.compare(0, mark.size(), mark) == 0 &&
         text.compare(text.size() - mark.size(), mark.size(), mark) == 0)
       text = text.substr(mark.size(), text.size() - 2 * mark.size());

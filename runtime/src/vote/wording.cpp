@@ -20,9 +20,14 @@ const std::set<std::string> kUnits = {
     "in",          "yd",        "mi",      "lb",     "lbs",     "oz",         "ounce",
     "ounces",      "gallon",    "gallons", "mg",     "mL",      "ml",         "sec",
     "min",         "hr",        "hrs",     "kph",    "rpm",     "kilometers", "centimeters",
-    "millimeters", "kilograms", "tons",    "times",  "USD",     "EUR",        "GBP"};
-const std::map<std::string, std::string> kMagnitudes = {
-    {"hundred", "100"}, {"thousand", "1000"}, {"million", "1000000"}, {"billion", "1000000000"}};
+    "millimeters", "kilograms", "tons",    "times",  "USD",     "EUR",        "GBP",
+    "rad",         "rads",      "acres",   "joules", "newtons", "watts",      "volts",
+    "rupees",      "euros",     "pence",   "yen",    "yuan",    "apiece",     "INR"};
+const std::map<std::string, std::string> kMagnitudes = {{"hundred", "100"},
+                                                        {"thousand", "1000"},
+                                                        {"million", "1000000"},
+                                                        {"billion", "1000000000"},
+                                                        {"trillion", "1000000000000"}};
 
 // Little words that are no products of variables. (at, by, in, it, an may be.)
 const std::set<std::string> kLittleWords = {
@@ -32,17 +37,21 @@ const std::set<std::string> kLittleWords = {
     "may", "who", "via", "yes", "iff", "off", "odd", "nth", "is"};
 // Words that change what the value beside them says: the value alone is not the answer.
 const std::set<std::string> kModifiers = {
-    "not",     "no",         "never",      "neither",     "nor",       "cannot",    "without",
-    "except",  "unless",     "if",         "when",        "where",     "for",       "while",
-    "until",   "or",         "more",       "less",        "fewer",     "greater",   "larger",
-    "smaller", "than",       "least",      "most",        "over",      "under",     "above",
-    "below",   "about",      "across",     "through",     "between",   "to",        "minus",
-    "plus",    "choose",     "divided",    "squared",     "cubed",     "factorial", "reciprocal",
-    "inverse", "opposite",   "negative",   "any",         "every",     "all",       "false",
-    "wrong",   "incorrect",  "impossible", "either",      "some",      "root",      "log",
-    "from",    "reflection", "rotation",   "translation", "excluding", "including", "instead",
-    "rather",  "isn",        "doesn",      "don",         "won",       "aren",      "isnt",
-    "unlike",  "undefined",  "defined",    "twice",       "symmetric"};
+    "not",       "no",        "never",     "neither",    "nor",       "cannot",
+    "without",   "except",    "unless",    "if",         "when",      "where",
+    "for",       "while",     "until",     "or",         "more",      "less",
+    "fewer",     "greater",   "larger",    "smaller",    "than",      "least",
+    "most",      "over",      "under",     "above",      "below",     "about",
+    "across",    "through",   "between",   "to",         "minus",     "plus",
+    "choose",    "divided",   "squared",   "cubed",      "factorial", "reciprocal",
+    "inverse",   "opposite",  "negative",  "any",        "every",     "all",
+    "false",     "wrong",     "incorrect", "impossible", "either",    "some",
+    "root",      "log",       "from",      "reflection", "rotation",  "translation",
+    "excluding", "including", "instead",   "rather",     "isn",       "doesn",
+    "don",       "won",       "aren",      "isnt",       "unlike",    "undefined",
+    "defined",   "twice",     "symmetric", "extraneous", "rejected",  "modulo",
+    "base",      "remainder", "thrice",    "double",     "triple",    "perpendicular",
+    "parallel",  "tangent"};
 // The same behind a value, as units do; in a name they are harmless ("percent loss").
 const std::set<std::string> kOpposites = {"half",
                                           "halves",
@@ -87,11 +96,14 @@ const std::set<std::string> kOpposites = {"half",
                                           "after"};
 // Words that lead to a value and say nothing of it.
 const std::set<std::string> kLeading = {
-    "so",       "thus",      "hence",    "therefore", "then", "we",       "get",
-    "have",     "find",      "obtain",   "that",      "the",  "answer",   "final",
-    "solution", "solutions", "value",    "values",    "of",   "is",       "are",
-    "line",     "equation",  "function", "result",    "our",  "required", "desired",
-    "conclude", "finally",   "sum",      "total",     "usd",  "eur",      "gbp"};
+    "so",     "thus",  "hence",    "therefore",     "then",     "we",
+    "get",    "have",  "find",     "obtain",        "that",     "the",
+    "answer", "final", "solution", "solutions",     "value",    "values",
+    "of",     "is",    "are",      "line",          "equation", "function",
+    "result", "our",   "required", "desired",       "conclude", "finally",
+    "sum",    "total", "usd",      "eur",           "gbp",      "rs",
+    "inr",    "cad",   "aud",      "approximately", "roughly",  "approx",
+    "exactly"};
 // Signs that lead to a result, at its beginning.
 const std::set<std::string> kLeadingSigns = {"=",           "\\Rightarrow", "\\implies",
                                              "\\therefore", "\\rightarrow", "\\Longrightarrow"};
@@ -130,11 +142,31 @@ bool hasOneOf(const Token &t, const std::set<std::string> &known) {
   return std::any_of(words.begin(), words.end(),
                      [&](const std::string &word) { return known.count(word) != 0; });
 }
+// Parts of a whole that is not there: eighths, twelfths; 12th has no letters before its ending.
+bool isShare(const std::string &word) {
+  static const std::set<std::string> others = {
+      "month", "months", "cloth", "cloths", "booth",  "booths", "math", "maths", "moth",  "moths",
+      "path",  "paths",  "tooth", "width",  "length", "depth",  "with", "both",  "worth", "earth"};
+  auto ends = [&](const std::string &with) {
+    return word.size() > with.size() + 1 &&
+           word.compare(word.size() - with.size(), with.size(), with) == 0;
+  };
+  return (ends("th") || ends("ths")) && !others.count(word);
+}
+
+} // namespace
+
 bool hasModifier(const Token &t) { return hasOneOf(t, kModifiers) || t.text == "…"; }
 
-// A word that is no product of variables and no function.
 bool isProseToken(const Token &t) {
   return isText(t) || (t.kind == Token::Kind::word && isProse(t.text));
+}
+
+namespace {
+
+bool isOpposite(const Token &t) {
+  const std::vector<std::string> words = wordsOf(t);
+  return hasOneOf(t, kOpposites) || std::any_of(words.begin(), words.end(), isShare);
 }
 
 // A token of words that are all among these.
@@ -157,6 +189,10 @@ void dropSentence(Tokens &tokens) {
   if (lead > 0 && lead < tokens.size() && !isProseToken(tokens[lead]) &&
       (tokens[lead].kind != Token::Kind::op || begins.count(tokens[lead].text)))
     tokens.erase(tokens.begin(), tokens.begin() + static_cast<std::ptrdiff_t>(lead));
+  // "Option B", and nothing behind it.
+  if (tokens.size() == 2 && isWordToken(tokens[0]) && consistsOf(tokens[0], {"option", "choice"}) &&
+      tokens[1].kind == Token::Kind::letter)
+    tokens.erase(tokens.begin());
   size_t last = tokens.size();
   while (last > 1 && (consistsOf(tokens[last - 1], closingWords()) || tokens[last - 1].text == "a"))
     --last;
@@ -263,6 +299,66 @@ void alignedAsCases(Tokens &tokens) {
   tokens = std::move(kept);
 }
 
+// 1101 \text{ (base 2)} and 1101 base 2 are 1101_{2}.
+void writeBases(Tokens &tokens) {
+  auto isNumber = [&](size_t i) {
+    return i < tokens.size() && tokens[i].kind == Token::Kind::number;
+  };
+  for (size_t i = 1; i < tokens.size(); ++i) {
+    if (!isNumber(i - 1))
+      continue;
+    const bool bracket = isOp(tokens[i], "(");
+    const size_t at = i + bracket;
+    if (at >= tokens.size() || !isWordToken(tokens[at]))
+      continue;
+    const std::vector<std::string> words = wordsOf(tokens[at]);
+    if (words.empty() || words[0] != "base" || words.size() > 2)
+      continue;
+    std::string base;
+    for (const char c : tokens[at].text)
+      if (c >= '0' && c <= '9')
+        base += c;
+    if (words.size() == 2)
+      base = words[1];
+    size_t end = at + 1;
+    if (base.empty() && isNumber(end))
+      base = tokens[end++].text;
+    end += bracket && end < tokens.size() && isOp(tokens[end], ")");
+    if (base.empty())
+      continue;
+    const auto first = tokens.begin() + static_cast<std::ptrdiff_t>(i);
+    const bool named = base[0] > '9';
+    const Tokens subscript = {{Token::Kind::op, "_"},
+                              {Token::Kind::op, "{"},
+                              {named ? Token::Kind::text : Token::Kind::number, base},
+                              {Token::Kind::op, "}"}};
+    tokens.erase(first, tokens.begin() + static_cast<std::ptrdiff_t>(end));
+    tokens.insert(tokens.begin() + static_cast<std::ptrdiff_t>(i), subscript.begin(),
+                  subscript.end());
+  }
+}
+
+// A remark in brackets behind a value: (\approx 0.67), \text{ (since } x > 0).
+void dropBrackets(Tokens &tokens) {
+  static const std::set<std::string> reasons = {"since",         "because", "as",
+                                                "approximately", "approx",  "about"};
+  for (size_t i = 1; i + 1 < tokens.size(); ++i) {
+    const bool opened = isOp(tokens[i], "("), text = isText(tokens[i]);
+    const std::string words = trimmed(tokens[i].text);
+    const bool remark =
+        (opened && (isOp(tokens[i + 1], "≈") ||
+                    (isWordToken(tokens[i + 1]) && consistsOf(tokens[i + 1], reasons)))) ||
+        (text && words.size() > 1 && words[0] == '(' && words.back() != ')' &&
+         consistsOf(tokens[i], reasons));
+    if (!remark)
+      continue;
+    const Token &last = tokens.back();
+    if (isOp(last, ")") || (isText(last) && trimmed(last.text) == ")"))
+      tokens.resize(i);
+    return;
+  }
+}
+
 bool isOrdinal(const std::string &word) {
   return word == "st" || word == "nd" || word == "rd" || word == "th";
 }
@@ -320,6 +416,62 @@ std::string plainText(const std::string &latex) {
   return out;
 }
 
+std::vector<std::string> namedThings(const std::string &text) {
+  constexpr size_t longest = 200, wordsOfItem = 2;
+  if (text.size() > longest || text.find_first_of("0123456789\\${}") != std::string::npos)
+    return {};
+  std::vector<std::string> words; // with the punctuation that follows them
+  for (const char c : text + " ") {
+    if (words.empty() || isBlank(c))
+      words.resize(words.size() + (words.empty() || !words.back().empty()));
+    if (!isBlank(c))
+      words.back() += c;
+  }
+  while (!words.empty() && words.back().empty())
+    words.pop_back();
+  if (words.empty())
+    return {};
+  auto lower = [](std::string word) {
+    for (char &c : word)
+      c = c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
+    return word;
+  };
+  static const std::set<std::string> labels = {"option", "choice", "answer:", "option:", "choice:"};
+  const std::string first = lower(words[0]);
+  if (words.size() == 2 && labels.count(first)) {
+    std::string letter;
+    for (const char c : words[1])
+      if (isLetter(c) || std::string("().:").find(c) == std::string::npos)
+        letter += c;
+    return letter.size() == 1 ? std::vector<std::string>{letter} : std::vector<std::string>();
+  }
+  if (words.size() == 2 && (words[0] == "a" || words[0] == "an" || first == "the") &&
+      isProse(lower(words[1])))
+    return {words[1]};
+  std::vector<std::string> items(1);
+  size_t inItem = 0;
+  for (std::string word : words) {
+    const bool comma = word.back() == ',';
+    if (comma)
+      word.pop_back();
+    const bool joint = word == "and" || word == "&";
+    if (word.empty() || (joint && comma) || kModifiers.count(lower(word)))
+      return {};
+    if (!joint) {
+      items.back() += (items.back().empty() ? "" : " ") + word;
+      if (++inItem > wordsOfItem)
+        return {};
+    }
+    if ((comma || joint) && !items.back().empty()) {
+      items.emplace_back();
+      inItem = 0;
+    }
+  }
+  if (items.back().empty() || items.size() < 2)
+    return {};
+  return items;
+}
+
 std::optional<std::string> timeOfDay(const std::string &latex) {
   constexpr size_t longest = 40;
   if (latex.size() > longest)
@@ -350,119 +502,11 @@ std::optional<std::string> timeOfDay(const std::string &latex) {
   return text;
 }
 
-namespace {
-
-// Small letters, Greek ones too, that stand beside one another outside brackets.
-struct Products {
-  size_t longest = 0; // of the terms of a sum
-  bool sum = false, coordinates = false;
-};
-Products productsOf(const Tokens &tokens, size_t begin, size_t end) {
-  Products all;
-  size_t factors = 0;
-  int depth = 0;
-  auto add = [&](const std::string &name) {
-    const bool greek = name[0] == '\\' && name != "\\angle" && name != "\\triangle";
-    if (depth > 0 || !(greek || (name[0] >= 'a' && name[0] <= 'z')))
-      return;
-    all.longest = std::max(all.longest, ++factors);
-    all.coordinates |= name == "x" || name == "y" || name == "z";
-  };
-  for (size_t i = begin; i < end; ++i) {
-    const Token &t = tokens[i];
-    if (isOp(t, "_")) {
-      if (++i < end && isOp(tokens[i], "{"))
-        while (i < end && !isOp(tokens[i], "}"))
-          ++i;
-    } else if (t.kind == Token::Kind::letter) {
-      if (i + 1 < end && isOp(tokens[i + 1], "(")) // f(x)
-        continue;
-      add(t.text);
-    } else if (t.kind == Token::Kind::word && !isProse(t.text) &&
-               !(t.text.size() == 3 && t.text.find_first_of("aeiou") != std::string::npos)) {
-      for (const char c : t.text) // but max, tax
-        add(std::string(1, c));
-    } else if (isOp(t, "(") || isOp(t, ")")) {
-      depth += isOp(t, "(") ? 1 : -1;
-    } else if (depth == 0 && (isOp(t, "+") || isOp(t, "-"))) {
-      all.sum = true;
-      factors = 0;
-    }
-  }
-  return all;
-}
-
-} // namespace
-
-bool isProduct(const Tokens &tokens, size_t begin, size_t end) {
-  return productsOf(tokens, begin, end).longest > 1;
-}
-
-bool isName(const Tokens &tokens, size_t begin, size_t end) {
-  const Products products = productsOf(tokens, begin, end);
-  if (products.longest > 1 && (products.sum || products.coordinates))
-    return false;
-  bool letters = false;
-  int depth = 0;
-  bool arguments = false; // within brackets: of a function, which may have sums
-  size_t first = begin;   // behind words
-  for (; first < end && isProseToken(tokens[first]); ++first)
-    if (hasModifier(tokens[first]))
-      return false;
-  const bool words = first > begin;
-  if (words && first == end)
-    return true;
-  for (size_t i = first; i < end; ++i) {
-    const Token &t = tokens[i];
-    // Words name a quantity alone, or one of a figure.
-    const bool small =
-        (t.kind == Token::Kind::letter && t.text[0] != '\\') || t.kind == Token::Kind::word;
-    if (isProseToken(t) || (words && small && std::any_of(t.text.begin(), t.text.end(), [](char c) {
-                              return c < 'A' || c > 'Z';
-                            })))
-      return false;
-    if (isOp(t, "_")) { // its subscript may be anything
-      if (++i < end && isOp(tokens[i], "{"))
-        while (i < end && !isOp(tokens[i], "}"))
-          ++i;
-    } else if (t.kind == Token::Kind::letter || t.kind == Token::Kind::word) {
-      static const std::set<std::string> functions = {"sin", "cos", "tan", "cot", "sec",
-                                                      "csc", "log", "ln",  "exp", "sqrt"};
-      if (functions.count(t.text))
-        return false;
-      letters = true;
-    } else if (t.kind == Token::Kind::command &&
-               (t.text == "gcd" || t.text == "lcm" || t.text == "max" || t.text == "min")) {
-      letters = true;
-    } else if (t.kind == Token::Kind::command && t.text == "overline") {
-      while (i < end && !isOp(tokens[i], "}"))
-        ++i;
-      letters = true;
-    } else if (isOp(t, "(")) {
-      // f(x + 1), P(2), (x, y); x(x + 1) and (x - 1)(x + 2) are products.
-      static const std::string names = "fghFGHpqPQ";
-      const bool ofLetter = i > begin && tokens[i - 1].kind == Token::Kind::letter;
-      arguments = ofLetter && names.find(tokens[i - 1].text[0]) != std::string::npos;
-      if (depth++ > 0 || (i == begin && !isOp(tokens[end - 1], ")")) ||
-          (i > begin && isOp(tokens[i - 1], ")")))
-        return false;
-    } else if (isOp(t, ")")) {
-      --depth;
-    } else if (isOp(t, "+") || isOp(t, "-")) {
-      if (i == begin || (depth > 0 && !arguments)) // -x is no name
-        return false;
-    } else if (depth == 0 || !(t.kind == Token::Kind::number || isOp(t, ","))) { // P(2)
-      return false;
-    }
-  }
-  bool constant = end - begin == 1 && (tokens[begin].text == "e" || tokens[begin].text == "i" ||
-                                       tokens[begin].text == "\\pi");
-  return letters && !constant;
-}
-
 Tokens withoutRemarks(Tokens tokens) {
   nameDerivatives(tokens);
   alignedAsCases(tokens);
+  writeBases(tokens);
+  dropBrackets(tokens);
   dropSentence(tokens);
   dropIntegerParameters(tokens);
   Tokens kept;
@@ -473,9 +517,24 @@ Tokens withoutRemarks(Tokens tokens) {
   auto isWord = [&](size_t i) { return i < tokens.size() && isWordToken(tokens[i]); };
   auto is = [&](size_t i, const char *op) { return i < tokens.size() && isOp(tokens[i], op); };
   auto isUnit = [&](size_t i) {
-    return isWord(i) &&
-           (kUnits.count(tokens[i].text) ||
-            (isText(tokens[i]) && !hasModifier(tokens[i]) && !hasOneOf(tokens[i], kOpposites)));
+    return isWord(i) && (kUnits.count(tokens[i].text) ||
+                         (isText(tokens[i]) && !hasModifier(tokens[i]) && !isOpposite(tokens[i])));
+  };
+  // m and s and the like, where a quotient of two is a unit.
+  auto isUnitLetter = [&](size_t i) {
+    static const std::string letters = "hsmgLlNJWVK";
+    return i < tokens.size() && tokens[i].kind == Token::Kind::letter &&
+           tokens[i].text.size() == 1 && letters.find(tokens[i].text[0]) != std::string::npos;
+  };
+  // "apples" or "years old" to the end, or to a comma: words that say what a number counts.
+  auto isThings = [&](size_t i) {
+    const size_t begin = i;
+    for (; i < tokens.size() && !isOp(tokens[i], ","); ++i)
+      if (tokens[i].kind != Token::Kind::word || hasModifier(tokens[i]) || isOpposite(tokens[i]) ||
+          kMagnitudes.count(tokens[i].text) || tokens[i].text == "and" || tokens[i].text == "is" ||
+          tokens[i].text == "are" || tokens[i].text == "percent")
+        return false;
+    return i > begin && isProseToken(tokens[begin]) && tokens[begin].text.size() > 3;
   };
   // Behind a unit stands no factor: "x over y" is no product.
   auto isFactor = [&](size_t i) {
@@ -506,6 +565,19 @@ Tokens withoutRemarks(Tokens tokens) {
         continue;
       }
     }
+    // 20^\circ C
+    if (!kept.empty() && isOp(kept.back(), "°") && (t.text == "C" || t.text == "F") &&
+        (i + 1 == tokens.size() || is(i + 1, ",")))
+      continue;
+    // 9.8 m/s^2
+    if (afterNumber && t.spaceBefore && isUnitLetter(i) && is(i + 1, "/") && isUnitLetter(i + 2)) {
+      const size_t end = is(i + 3, "^") ? i + 5 : i + 3;
+      if (end == tokens.size() || is(end, ",")) {
+        units.back() += t.text + "/" + tokens[i + 2].text;
+        i = end - 1;
+        continue;
+      }
+    }
     if (afterNumber && t.text == "x" && i + 1 < tokens.size() && tokens[i + 1].text == "10" &&
         is(i + 2, "^")) {
       kept.push_back({Token::Kind::op, "*"}); // 6.72 x 10^5
@@ -519,8 +591,10 @@ Tokens withoutRemarks(Tokens tokens) {
         continue;
       }
       if (both || word == "or" || word == "," || word == ", or") {
-        if (!kept.empty() && !isOp(kept.back(), ","))
-          kept.push_back({Token::Kind::op, ","});
+        while (!kept.empty() && isOp(kept.back(), ","))
+          kept.pop_back();
+        if (!kept.empty())
+          kept.push_back({Token::Kind::op, inequalities && word != "," ? "∨" : ","});
         units.emplace_back();
         continue;
       }
@@ -547,6 +621,13 @@ Tokens withoutRemarks(Tokens tokens) {
         kept.push_back({Token::Kind::number, magnitude->second});
         continue;
       }
+      if (afterNumber && isThings(i)) {
+        for (; i < tokens.size() && !isOp(tokens[i], ","); ++i)
+          for (const std::string &part : wordsOf(tokens[i]))
+            units.back() += part.substr(0, part.find_last_not_of('s') + 1);
+        --i;
+        continue;
+      }
       if (afterValue && isUnit(i)) {
         size_t last = i;
         // cm^2, inches^3: the exponent belongs to the unit
@@ -556,8 +637,11 @@ Tokens withoutRemarks(Tokens tokens) {
             while (last < tokens.size() && !isOp(tokens[last], "}"))
               ++last;
         }
-        while (is(last + 1, "/") && isUnit(last + 2))
+        while (is(last + 1, "/") && (isUnit(last + 2) || isUnitLetter(last + 2))) {
           last += 2;
+          if (is(last + 1, "^") && last + 2 < tokens.size() && !is(last + 2, "{"))
+            last += 2;
+        }
         if (!isFactor(last + 1)) {
           for (const std::string &part : wordsOf(t)) // foot and feet, one inch and two inches
             units.back() +=
@@ -578,8 +662,9 @@ Tokens withoutRemarks(Tokens tokens) {
       return {{Token::Kind::text, ""}, {Token::Kind::text, ""}};
     unit = each.empty() ? unit : each;
   }
-  while (!kept.empty() && (isOp(kept.back(), ",") || isOp(kept.back(), ";") ||
-                           isOp(kept.back(), ":") || isOp(kept.back(), "\\\\")))
+  while (!kept.empty() &&
+         (isOp(kept.back(), ",") || isOp(kept.back(), "∨") || isOp(kept.back(), ";") ||
+          isOp(kept.back(), ":") || isOp(kept.back(), "\\\\")))
     kept.pop_back();
   tokens = std::move(kept);
   // "x ≈ 3.14" is an equation; in "22/7 ≈ 3.14" and "x = 22/7 ≈ 3.14" the value stands before the
@@ -616,7 +701,7 @@ bool isUnit(const std::string &words) {
 
 bool changesValue(const std::string &words) {
   const Token token = {Token::Kind::text, words};
-  return hasModifier(token) || hasOneOf(token, kOpposites);
+  return hasModifier(token) || isOpposite(token);
 }
 
 const std::set<std::string> &closingWords() {

@@ -18,6 +18,10 @@ inline bool isText(const Token &t) { return t.kind == Token::Kind::text; }
 // Without spaces, braces, quotes and the punctuation of sentences.
 std::string plainText(const std::string &latex);
 
+// What words without digits name: those that commas and "and" part, of two words each at most; one
+// without its article, or without "option" or "answer:" before a letter. None for others.
+std::vector<std::string> namedThings(const std::string &text);
+
 // 3:30 p.m. and 3 pm, as "3:30pm" and "3:00pm": without its half of the day it would be another
 // time. Nothing for others.
 std::optional<std::string> timeOfDay(const std::string &latex);
@@ -25,6 +29,11 @@ std::optional<std::string> timeOfDay(const std::string &latex);
 // Words of a language: longer than three letters or little words ("if", "not", "for"); others may
 // be products of variables.
 bool isProse(const std::string &word);
+
+// A word that is no product of variables and no function.
+bool isProseToken(const Token &t);
+// Whether a word of it changes what the value beside it says.
+bool hasModifier(const Token &t);
 
 // Whether these words are a unit and nothing else: " km/h", "square centimeters", "miles per hour".
 bool isUnit(const std::string &words);
@@ -39,12 +48,16 @@ const std::set<std::string> &closingWords();
 // xy (which is a curve's) and no ax + b. Words around a variable say something else: "a reflection
 // over the line y" is no name.
 bool isName(const Tokens &tokens, size_t begin, size_t end);
+// What names a quantity and is no name: P(A \cup B), E[X], \lim f(x), \int f, \|v\|, \vec{a} \cdot
+// \vec{b}, \frac{AB}{CD}, \tan\theta, but no \tan x, which an equation may be about.
+bool isQuantity(const Tokens &tokens, size_t begin, size_t end);
 // mn, and what else may be a product of variables.
 bool isProduct(const Tokens &tokens, size_t begin, size_t end);
 
 // Units and remarks around a value go, and so do words that only lead to it or close the sentence
 // ("so we get", "is the answer"); words that change what is said stay, and make it text. "and" and
-// "or" separate like commas, but for inequalities, whose "and" both must hold.
+// "or" separate like commas, but for inequalities: what "and" parts must hold both, ∧, what "or"
+// parts only one of the two, ∨.
 Tokens withoutRemarks(Tokens tokens);
 
 } // namespace m1rt::vote

@@ -29,8 +29,8 @@ TEST(Answers, PairsCompareAsMarked) {
     EXPECT_EQ(answersEqual(given, expected), marked) << given << "  against  " << expected;
     EXPECT_EQ(answersEqual(expected, given), marked) << expected << "  against  " << given;
   }
-  EXPECT_GE(equal, 500);
-  EXPECT_GE(unequal, 250);
+  EXPECT_GE(equal, 1500);
+  EXPECT_GE(unequal, 700);
 }
 
 // Every answer of the shared data sets equals itself in a few spellings, and no two integers are
@@ -185,6 +185,24 @@ TEST(Extraction, TakesWhatIsAnnounced) {
     EXPECT_EQ(extractAnswer(none), std::nullopt) << none;
 }
 
+// Endings of texts as models write them say what is marked, and nothing where nothing is announced.
+TEST(Extraction, TextsSayWhatIsMarked) {
+  std::ifstream file(M1_TEXT_DATA "/answer-texts.jsonl");
+  int silent = 0, speaking = 0;
+  for (std::string line; std::getline(file, line);) {
+    Json text = Json::parse(line);
+    const auto said = extractAnswer(text["text"]);
+    ++(text["answer"].is_null() ? silent : speaking);
+    EXPECT_EQ(said.has_value(), !text["answer"].is_null()) << text["text"] << said.value_or("");
+    if (said && !text["answer"].is_null()) {
+      EXPECT_TRUE(answersEqual(*said, text["answer"])) << text["text"] << " says " << *said;
+      EXPECT_TRUE(answersEqual(text["text"], text["answer"])) << text["text"];
+    }
+  }
+  EXPECT_GE(silent, 80);
+  EXPECT_GE(speaking, 250);
+}
+
 // Values in many spellings, of one value and of near ones, and pairs of them joined.
 std::vector<std::string> generatedAnswers() {
   const char *const forms[] = {
@@ -250,6 +268,30 @@ std::vector<std::string> generatedAnswers() {
       "\\max(n,#)",
       "\\lfloor (#)x\\rfloor",
       "xy=#",
+      "1 < #x+1 < 7",
+      "x\\ge -5, x\\le #",
+      "x\\ne #, x\\ne 2",
+      "x > 1 and x \\ne #",
+      "[-5,#]\\cup[2,3]",
+      "x_1=1, x_2=#",
+      "x=y=z=#",
+      "# apples",
+      "#\\text{ apples}",
+      "\\textbf{(A) } #",
+      "(A) #",
+      "P(1,#)",
+      "P(A\\cup B)=#",
+      "\\sin\\theta = #",
+      "\\operatorname{cis} #",
+      "|x+#|",
+      "\\sqrt{x^2+2(#)x+(#)^2}",
+      "x+#",
+      "\\frac{\\pi}{6}+#n\\pi",
+      "\\frac{\\pi}{6}+#k\\pi",
+      "\\pm 1\\pm #",
+      "#!!",
+      "101_{#}",
+      "101 base #",
       "ax+b=#",
       "\\sum_{k=#}^n k",
       "\\vec{a}+#",
@@ -367,6 +409,15 @@ TEST(Answers, EqualityIsAnEquivalence) {
                                     "11 7/6",
                                     "73/6",
                                     "0,125",
+                                    "Alice and Bob",
+                                    "Bob, Alice",
+                                    "a circle",
+                                    "circle",
+                                    "all real numbers",
+                                    "\\mathbb{R}",
+                                    "x\\ge 1, x\\le 3",
+                                    "there is no solution",
+                                    "no solutions",
                                     "125"};
   for (std::string &text : generatedAnswers())
     texts.push_back(std::move(text));
@@ -459,6 +510,16 @@ TEST(Answers, TakeMillisecondsAtMost) {
       repeat("(", 900) + "\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}" + repeat(")", 900),
       "\\begin{pmatrix}x&1&y\\\\a&b&c\\\\1&z&2\\end{pmatrix}^{-64}",
       repeat("x'", 3900),
+      repeat("x\\ne 1, x \\ne 2 and ", 3900, "x > 1"),
+      repeat("(1,3]\\cup[2,5)\\cap", 3900, "[1,2]"),
+      repeat("\\pm 1", 3900),
+      repeat("\\sqrt{x^2+2x+1}+", 3900, "1"),
+      repeat("(A) ", 3900, "1"),
+      repeat("Ann and ", 190, "Bob"),
+      repeat("A1_{16}", 3900),
+      repeat("1 base 2 ", 3900),
+      repeat("20000!!+", 3900, "1"),
+      repeat("5 years old ", 3900),
       "\\begin{vmatrix}" + repeat("x+y+z+a+b+c&", 3900, "1") + "\\end{vmatrix}"};
   for (const std::string &a : hostile)
     for (const std::string &b : {a + "+0", a + "+1", std::string("7")}) {
@@ -479,11 +540,34 @@ TEST(Answers, TakeMillisecondsAtMost) {
 // Nor does looking for what a long chain of thought says.
 TEST(Answers, LongTextsTakeMillisecondsAtMost) {
   constexpr size_t size = 300000;
-  for (const std::string part :
-       {"answer is $ ", "the answer is 5. ", "#### 5\n", "</think>", "<answer>5</answer>",
-        "<|im_end|>", "$1$ and ", "is 5 cm cm cm ", "so she has 5 ", "\\boxed{5} ", "\\boxed{5}",
-        "\\boxed{5},", "\\boxed{", "$$ $ \\[ ", "answer**", "5 km/h ", "\\\\frac ", " ",
-        "## answer\n"}) {
+  for (const std::string part : {"answer is $ ",
+                                 "the answer is 5. ",
+                                 "#### 5\n",
+                                 "</think>",
+                                 "<answer>5</answer>",
+                                 "<|im_end|>",
+                                 "$1$ and ",
+                                 "is 5 cm cm cm ",
+                                 "so she has 5 ",
+                                 "\\boxed{5} ",
+                                 "\\boxed{5}",
+                                 "\\boxed{5},",
+                                 "\\boxed{",
+                                 "$$ $ \\[ ",
+                                 "answer**",
+                                 "5 km/h ",
+                                 "\\\\frac ",
+                                 " ",
+                                 "## answer\n",
+                                 "ans: 5\n",
+                                 "so x = 5. ",
+                                 "Let me know. ",
+                                 "x = \\boxed{5}, ",
+                                 "**5** ",
+                                 "\\begin{align*}x&=5\\\\\\end{align*} ",
+                                 "\\boxed ",
+                                 "wait, result: 5\n",
+                                 "5 + "}) {
     std::string text;
     while (text.size() + part.size() <= size)
       text += part;

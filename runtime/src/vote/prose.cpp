@@ -1,0 +1,524 @@
+#include "vote/prose.h"
+
+#include "vote/extraction.h"
+#include "vote/wording.h"
+
+#include <algorithm>
+#include <cstring>
+#include <set>
+
+namespace m1rt {
+
+bool joins(const std::string &text, size_t begin, size_t end) {
+  constexpr size_t longest = 60;
+  if (begin == end)
+    return true;
+  if (begin > end || end - begin > longest)
+    return false;
+  std::string words;
+  for (size_t i = begin; i < end; ++i) {
+    size_t sign = 0; // spaces of TeX, signs of formulas
+    for (const char *each : {"\\quad", "\\qquad", "\\ ", "\\,", "\\;", "\\[", "\\]", "\\(", "\\)"})
+      if (text.compare(i, std::strlen(each), each) == 0)
+        sign = std::strlen(each);
+    if (sign)
+      i += sign - 1;
+    else if (text[i] != ' ' && text[i] != '\n' && text[i] != '$')
+      words += text[i];
+  }
+  return words == "," || words == "and" || words == "or" || words == ",and" || words == ",or" ||
+         words == "\\text{and}" || words == "\\text{or}";
+}
+
+std::vector<std::string> wordsOf(std::string_view prose) {
+  std::vector<std::string> words;
+  for (size_t i = 0; i < prose.size(); ++i) {
+    std::string word;
+    for (; i < prose.size() && isLetter(prose[i]); ++i)
+      word += static_cast<char>(prose[i] | 0x20);
+    if (!word.empty())
+      words.push_back(word);
+  }
+  return words;
+}
+
+bool isFormula(const std::string &part) {
+  const std::vector<std::string> words = wordsOf(part);
+  return !part.empty() && std::none_of(words.begin(), words.end(), [](const std::string &word) {
+    return vote::isProse(word) && word != "and" && word != "or";
+  });
+}
+
+namespace {
+
+bool among(const std::vector<std::string> &words, const std::set<std::string> &known) {
+  return std::any_of(words.begin(), words.end(),
+                     [&](const std::string &word) { return known.count(word) != 0; });
+}
+
+// Whether these words deny what they lead to, or give no more than a bound of it.
+bool denies(const std::vector<std::string> &words) {
+  return among(words, {"not", "never", "cannot", "no", "isn", "doesn", "don", "impossible", "wrong",
+                       "incorrect", "false", "unless", "if", "except", "neither", "nor"});
+}
+
+// Behind the last end of a sentence.
+std::string_view lastSentence(std::string_view prose) {
+  for (size_t i = prose.size(); i-- > 1;)
+    if (prose[i] == '\n' || (prose[i] == ' ' && prose[i - 1] == '.'))
+      return prose.substr(i + 1);
+  return prose;
+}
+
+// Whether what follows this prose is what the sentence says: "the sum is", "hence", "equal to",
+// "we find that", "matrix:".
+bool announces(std::string_view prose) {
+  static const std::set<std::string> last = {
+      "is", "are",       "equals", "gives", "get",    "obtain",   "have",   "thus",    "hence",
+      "so", "therefore", "answer", "total", "yields", "yielding", "giving", "becomes", "equal"};
+  static const std::set<std::string> certain = {"must", "should", "would", "will", "to"};
+  static const std::set<std::string> amounts = {"total",  "answer", "answers", "profit",
+                                                "result", "value",  "average"};
+  static const std::set<std::string> told = {"find",  "see",    "conclude", "have",
+                                             "get",   "obtain", "follows",  "implies",
+                                             "shows", "deduce", "means",    "found"};
+  while (!prose.empty() &&
+         std::string_view(" \t\r\n*_").find(prose.back()) != std::string_view::npos)
+    prose.remove_suffix(1);
+  prose = lastSentence(prose);
+  const std::vector<std::string> words = wordsOf(prose);
+  if (words.empty() || denies(words))
+    return false;
+  const std::string before = words.size() > 1 ? words[words.size() - 2] : std::string();
+  const size_t end = prose.find_last_not_of(" \n");
+  return last.count(words.back()) || (words.back() == "to" && before == "equal") ||
+         (words.back() == "that" && told.count(before)) ||
+         (words.back() == "be" && certain.count(before)) ||
+         (words.back() == "us" && (before == "gives" || before == "giving")) ||
+         (words.back() == "of" && amounts.count(before) && words.size() > 2 &&
+          (words[words.size() - 3] == "a" || words[words.size() - 3] == "an" ||
+           words[words.size() - 3] == "final")) ||
+         prose[end] == ':';
+}
+
+// "is the solution", "is our answer"
+bool closes(const std::vector<std::string> &words) {
+  return words.size() > 1 && (words[0] == "is" || words[0] == "are") &&
+         std::all_of(words.begin(), words.end(),
+                     [](const std::string &word) { return vote::closingWords().count(word) != 0; });
+}
+
+// Length of the number that begins here: 12, 1,234.50, 2/3, -7, \$5; 0 if none does.
+size_t numberLength(std::string_view text, size_t at) {
+  auto isDigit = [&](size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
+  size_t i = at;
+  i += i < text.size() && (text[i] == '-' || text[i] == '+');
+  i += i < text.size() && text[i] == '\\';
+  i += i < text.size() && text[i] == '$';
+  if (!isDigit(i) && !(i < text.size() && text[i] == '.' && isDigit(i + 1)))
+    return 0;
+  while (isDigit(i) || (i < text.size() && (text[i] == ',' || text[i] == '.' || text[i] == '/') &&
+                        isDigit(i + 1)))
+    ++i;
+  i += i < text.size() && text[i] == '%';
+  return i - at;
+}
+
+bool isBalanced(const std::string &part) {
+  int depth = 0;
+  for (size_t i = 0; i < part.size() && depth >= 0; ++i)
+    if (part[i] == '\\')
+      ++i;
+    else
+      depth += part[i] == '{' ? 1 : part[i] == '}' ? -1 : 0;
+  return depth == 0;
+}
+
+// The number, and a word or a unit behind it, that the last "is", "are" or "equals" of a sentence
+// leads to.
+std::optional<std::string> statedNumber(std::string_view sentence) {
+  size_t begin = std::string_view::npos;
+  for (const std::string_view verb :
+       {" is ", " are ", " equals ", " get ", " gives ", " obtain ", " it's "}) {
+    const size_t at = sentence.rfind(verb);
+    if (at != std::string_view::npos &&
+        (begin == std::string_view::npos || at + verb.size() > begin))
+      begin = at + verb.size();
+  }
+  if (begin == std::string_view::npos)
+    return std::nullopt;
+  std::string_view before = sentence.substr(0, begin); // "is not 10 which is 12" denies 10
+  if (const size_t clause = before.rfind(" which is "); clause != std::string_view::npos)
+    before.remove_prefix(clause);
+  if (denies(wordsOf(before)))
+    return std::nullopt;
+  const std::string value = bare(sentence.substr(begin));
+  const size_t digit = value.find_first_not_of("-+$(\\");
+  if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' || !isBalanced(value))
+    return std::nullopt;
+  const size_t number = numberLength(value, 0);
+  const std::string unit = value.substr(number);
+  if (number && (vote::isUnit(unit) || unit == "m²" || unit == "m³"))
+    return value.substr(0, number);
+  if (wordsOf(value).size() <= 1)
+    return value;
+  // 36π square units
+  for (size_t blank = value.find(' '); blank != std::string::npos;
+       blank = value.find(' ', blank + 1))
+    if (vote::isUnit(value.substr(blank)))
+      return isFormula(value.substr(0, blank)) ? std::optional(value.substr(0, blank))
+                                               : std::nullopt;
+  return std::nullopt;
+}
+
+// "x = 7", "f(x) = 2x + 3" and "x = 1 and x = 2" at the end of a sentence whose other words only
+// lead to it: "therefore", "the solution is".
+std::optional<std::string> statedEquation(std::string_view sentence) {
+  static const std::set<std::string> leading = {
+      "so",        "thus",   "hence", "therefore", "then", "we",      "get",   "have",
+      "find",      "obtain", "that",  "conclude",  "is",   "are",     "the",   "solution",
+      "solutions", "answer", "value", "finally",   "it",   "follows", "gives", "means"};
+  std::string all = bare(sentence);
+  bool closed = false; // "x = 6 is the answer"
+  if (const size_t is = all.rfind(" is ");
+      is != std::string::npos && closes(wordsOf(all.substr(is)))) {
+    all.resize(is);
+    closed = true;
+  }
+  const size_t sign = all.find('=');
+  if (sign == std::string::npos || sign == 0 || all.find_first_of("\\${}*") != std::string::npos)
+    return std::nullopt;
+  size_t begin = all.find_last_not_of(' ', sign - 1);
+  if (begin == std::string::npos)
+    return std::nullopt;
+  int depth = 0; // (x, y)
+  for (++begin; begin > 0 && (all[begin - 1] != ' ' || depth > 0); --begin)
+    depth += all[begin - 1] == ')' ? 1 : all[begin - 1] == '(' ? -1 : 0;
+  while (begin > 3 &&
+         (all.compare(begin - 3, 3, " + ") == 0 || all.compare(begin - 3, 3, " - ") == 0))
+    begin = all.rfind(' ', begin - 4) + 1; // a + b
+  const std::string prefix = all.substr(0, begin), equation = all.substr(begin);
+  const std::vector<std::string> before = wordsOf(prefix);
+  const bool therefore = prefix.find("∴") != std::string::npos;
+  const bool leads =
+      therefore || (closed && before.empty()) ||
+      (!before.empty() && std::all_of(before.begin(), before.end(), [](const std::string &word) {
+        return leading.count(word) != 0;
+      }));
+  if ((!leads && !announces(prefix)) || denies(before))
+    return std::nullopt;
+  std::string value = equation;
+  for (size_t blank = value.find(' '); blank != std::string::npos;
+       blank = value.find(' ', blank + 1))
+    if (vote::isUnit(value.substr(blank))) {
+      value.resize(blank);
+      break;
+    }
+  return isFormula(value) && isBalanced(value) ? std::optional(value) : std::nullopt;
+}
+
+// The only number of a sentence that concludes with it: "so she needs 12 apples". None where a word
+// before or behind it makes another of it, "a multiple of 3", "case 2", "5 dozen", "at least 5", or
+// where the sentence tells what is done: "so we multiply by 3".
+std::optional<std::string> onlyNumber(std::string_view sentence, bool concludes) {
+  static const std::set<std::string> conclusions = {
+      "so",           "thus",    "hence",      "therefore",  "finally",
+      "consequently", "overall", "altogether", "ultimately", "accordingly"};
+  static const std::set<std::string> references = {
+      "of",      "by",       "case",    "step", "equation", "part",   "problem", "number",
+      "theorem", "lemma",    "figure",  "line", "page",     "modulo", "mod",     "base",
+      "power",   "with",     "on",      "for",  "and",      "or",     "level",   "question",
+      "section", "exercise", "example", "term", "digit",    "in",     "at",      "option"};
+  static const std::set<std::string> actions = {
+      "add",    "subtract", "multiply", "divide", "consider",   "try",  "check",
+      "choose", "let",      "suppose",  "assume", "substitute", "split"};
+  // Whose "of" leads to the amount itself: "a total of 3 bolts".
+  static const std::set<std::string> amounts = {"total", "profit", "average",  "cost",   "answer",
+                                                "sum",   "amount", "distance", "salary", "balance"};
+  static const std::set<std::string> comparisons = {
+      "more", "less", "fewer", "greater", "larger",  "smaller", "than",    "least",
+      "most", "half", "twice", "thrice",  "double",  "triple",  "between", "every",
+      "each", "ago",  "later", "earlier", "another", "either",  "unless",  "except"};
+  std::string plain; // without the signs of bold text, and with $ for \$
+  for (size_t i = 0; i < sentence.size(); ++i)
+    if (sentence.substr(i, 2) != "**" && sentence.substr(i, 2) != "\\$")
+      plain += sentence[i];
+    else if (sentence[i] == '*')
+      ++i;
+  const std::vector<std::string> words = wordsOf(plain);
+  const bool sums = words.size() > 2 && (words[0] == "in" || words[0] == "as") &&
+                    (words[1] == "conclusion" || words[1] == "total" || words[2] == "result");
+  if (words.size() < 3 || !(concludes || sums || conclusions.count(words[0])) || denies(words) ||
+      among(words, actions) || plain.find_first_of("=+*^<>\\{}()[]") != std::string::npos)
+    return std::nullopt;
+  std::optional<std::string> found;
+  for (size_t i = 0; i < plain.size();) {
+    const size_t length = numberLength(plain, i);
+    if (!length) {
+      ++i;
+      continue;
+    }
+    const std::vector<std::string> before = wordsOf(plain.substr(0, i)),
+                                   behind = wordsOf(plain.substr(i + length));
+    const std::string number = plain.substr(i, length);
+    const bool joined = (i > 0 && plain[i - 1] != ' ') ||
+                        (i + length < plain.size() &&
+                         std::string_view(" .,").find(plain[i + length]) == std::string_view::npos);
+    const size_t n = before.size();
+    if (found || n == 0 || joined)
+      return std::nullopt;
+    const bool share = number.back() == '%' && before.back() == "by";
+    const bool amount = n > 2 && before.back() == "of" && amounts.count(before[n - 2]) &&
+                        (before[n - 3] == "a" || before[n - 3] == "an");
+    // "So Ann, who is left, has 3": only words beside the number change it.
+    const std::string near = n > 1 ? before[n - 2] + " " + before[n - 1] : before[n - 1];
+    const bool left = behind.size() > 1 && behind.size() < 4 && behind.back() == "left";
+    if ((references.count(before.back()) && !share && !amount) ||
+        (vote::changesValue(near) && !amount) || among(before, comparisons) ||
+        (!behind.empty() && behind[0] != "every" &&
+         (vote::changesValue(behind[0]) || behind[0] == "of")))
+      return std::nullopt;
+    for (size_t k = 0; k < behind.size(); ++k)
+      if (comparisons.count(behind[k]) && !(behind[k] == "every" && k < 2) &&
+          !(behind[k] == "each" && k < 3))
+        return std::nullopt;
+    if (!left && among(behind, {"left", "right", "dozen", "before", "after"}))
+      return std::nullopt;
+    if (among(behind, {"cases", "unknowns", "equations", "steps", "conditions", "variables"}))
+      return std::nullopt;
+    found = number;
+    i += length;
+  }
+  return found;
+}
+
+// A formula in a text: $…$, $$…$$, \(…\), \[…\] or an environment of its own.
+struct Formula {
+  size_t before, begin, end, after; // of its signs and its content
+};
+
+constexpr std::pair<std::string_view, std::string_view> kEnvironments[] = {
+    {"\\begin{align*}", "\\end{align*}"},
+    {"\\begin{align}", "\\end{align}"},
+    {"\\begin{equation*}", "\\end{equation*}"},
+    {"\\begin{equation}", "\\end{equation}"},
+    {"\\begin{gather*}", "\\end{gather*}"}};
+
+// What stands between the signs. A derivation of several lines, x &= 2 + 1 \\ &= 3, is a chain;
+// other lines are aligned equations.
+std::string contentOf(const std::string &text, const Formula &formula) {
+  std::string content = trimmed(text.substr(formula.begin, formula.end - formula.begin));
+  if (formula.begin - formula.before <= 2)
+    return content;
+  std::string chain;
+  bool derivation = true;
+  for (size_t i = 0; i < content.size(); ++i) {
+    if (content.compare(i, 2, "\\\\") == 0) {
+      const size_t next = content.find_first_not_of(" \t\r\n&", i + 2);
+      derivation &= next == std::string::npos || content[next] == '=';
+      chain += ' ';
+      ++i;
+    } else if (content[i] != '&') {
+      chain += content[i];
+    }
+  }
+  return derivation ? chain : "\\begin{aligned}" + content + "\\end{aligned}";
+}
+
+// Of "$ x $" that begins here: its last sign; npos where there is none in this line, no blank
+// before it, or a word or nothing between the two.
+size_t paddedEnd(const std::string &text, size_t begin) {
+  for (size_t i = begin + 1; i < text.size() && text[i] != '\n'; ++i) {
+    if (text[i] == '\\') { // a command's name is no word
+      while (i + 1 < text.size() && isLetter(text[i + 1]))
+        ++i;
+    } else if (text[i] == '$') {
+      return i > begin + 2 && text[i - 1] == ' ' ? i : std::string::npos;
+    } else if (isLetter(text[i]) && i + 1 < text.size() && isLetter(text[i + 1]) &&
+               text[i - 1] == ' ') {
+      return std::string::npos;
+    }
+  }
+  return std::string::npos;
+}
+
+// Those outside all braces, in order; none when the signs of one do not close. A single $ opens
+// before what is no blank, and closes behind what is none and before no digit, or both have blanks
+// and no words stand between them: others are dollars.
+std::vector<Formula> formulasOf(const std::string &text) {
+  std::vector<Formula> found;
+  int depth = 0;
+  auto isBlankAt = [&](size_t i) { return i >= text.size() || text[i] == ' ' || text[i] == '\n'; };
+  for (size_t i = 0; i < text.size();) {
+    const std::string_view two = std::string_view(text).substr(i, 2);
+    std::string_view open, close;
+    for (const auto &[begins, ends] : kEnvironments)
+      if (depth == 0 && two == "\\b" && text.compare(i, begins.size(), begins) == 0) {
+        open = begins;
+        close = ends;
+      }
+    if (!open.empty()) {
+    } else if (two == "$$" || two == "\\(" || two == "\\[") {
+      open = two;
+      close = two == "\\(" ? "\\)" : two == "\\[" ? "\\]" : two;
+    } else if (text[i] == '$' && (!isBlankAt(i + 1) || paddedEnd(text, i) != std::string::npos)) {
+      open = close = "$";
+    }
+    if (open.empty() || depth > 0) {
+      depth += text[i] == '{' ? 1 : text[i] == '}' ? -1 : 0;
+      i += text[i] == '\\' ? 2 : 1; // \$ is none
+      continue;
+    }
+    const size_t begin = i + open.size();
+    size_t end = text.find(close, begin);
+    if (open == "$" && isBlankAt(begin))
+      end = paddedEnd(text, i);
+    while (open == "$" && !isBlankAt(begin) && end != std::string::npos &&
+           (text[end - 1] == '\\' || isBlankAt(end - 1) ||
+            (end + 1 < text.size() && text[end + 1] >= '0' && text[end + 1] <= '9')))
+      end = text.find(close, end + 1);
+    if (end == std::string::npos)
+      return {};
+    found.push_back({i, begin, end, end + close.size()});
+    i = end + close.size();
+  }
+  return found;
+}
+
+// What the last sentence of prose says: its last formula, with those before it that only commas,
+// "and" or "or" part from it, and a word behind it, its unit. Nothing when the words before it do
+// not announce it ("the square root of $9$"), or when more follows ("$5$ at most").
+std::optional<std::string> lastFormula(const std::string &text) {
+  const std::vector<Formula> formulas = formulasOf(text);
+  if (formulas.empty())
+    return std::nullopt;
+  auto content = [&](size_t k) { return contentOf(text, formulas[k]); };
+  size_t first = formulas.size() - 1;
+  std::string all = content(first);
+  if (all.empty())
+    return std::nullopt;
+  for (; first > 0 && joins(text, formulas[first - 1].after, formulas[first].before); --first)
+    all.insert(0, content(first - 1) + ", ");
+  const size_t before = first > 0 ? formulas[first - 1].after : 0;
+  const auto prose = std::string_view(text).substr(before, formulas[first].before - before);
+  std::string tail = trimmed(std::string(withoutReason(text.substr(formulas.back().after) + " ")));
+  while (!tail.empty() && std::string_view(".,;:!*").find(tail.back()) != std::string_view::npos)
+    tail.pop_back();
+  for (const char *sign : {"\\therefore", "\\Rightarrow", "\\implies"})
+    if (tail.empty() && all.compare(0, std::strlen(sign), sign) == 0)
+      return all;
+  if (closes(wordsOf(tail)) && !denies(wordsOf(lastSentence(prose))))
+    return all;
+  // a word behind it that is no unit
+  const bool joined = !tail.empty() && formulas.back().after < text.size() &&
+                      text[formulas.back().after] != ' ' && tail.find_first_not_of(".,;:!*") == 0;
+  if (announces(prose) && !joined && vote::isUnit(' ' + tail))
+    return all;
+  if (!announces(prose) || joined || wordsOf(tail).size() > 1)
+    return std::nullopt;
+  return tail.empty() ? all : all + " " + tail;
+}
+
+// The bold words that a sentence ends with: "so the day is **Monday**".
+std::optional<std::string> boldWords(std::string_view sentence) {
+  constexpr size_t longest = 40;
+  size_t end = sentence.find_last_not_of(" .!\n");
+  if (end == std::string_view::npos || end < 4 || sentence.substr(end - 1, 2) != "**")
+    return std::nullopt;
+  const size_t begin = sentence.rfind("**", end - 2);
+  if (begin == std::string_view::npos || end - begin > longest)
+    return std::nullopt;
+  const std::string words = bare(sentence.substr(begin + 2, end - begin - 3));
+  const std::string_view before = sentence.substr(0, begin);
+  const std::vector<std::string> lead = wordsOf(before);
+  const bool is = !lead.empty() && (lead.back() == "is" || lead.back() == "are");
+  return !words.empty() && is && announces(before) ? std::optional(words) : std::nullopt;
+}
+
+// The letter of "Hence, option B is correct" and "so (D) is the correct answer".
+std::optional<std::string> chosenLetter(std::string_view sentence) {
+  static const std::set<std::string> conclusions = {"so", "thus", "hence", "therefore"},
+                                     nouns = {"the", "option", "choice", "answer"},
+                                     closing = {"the",    "correct", "right",
+                                                "answer", "option",  "choice"};
+  const std::vector<std::string> words = wordsOf(sentence);
+  size_t i = !words.empty() && conclusions.count(words[0]);
+  if (i == 0)
+    return std::nullopt;
+  while (i < words.size() && nouns.count(words[i]))
+    ++i;
+  if (i + 2 >= words.size() || words[i].size() != 1 || words[i][0] > 'j' || words[i + 1] != "is" ||
+      !std::all_of(words.begin() + ptrdiff_t(i) + 2, words.end(),
+                   [](const std::string &word) { return closing.count(word) != 0; }))
+    return std::nullopt;
+  const char letter = static_cast<char>(words[i][0] - 'a' + 'A');
+  for (size_t k = 1; k + 1 < sentence.size(); ++k) // a capital of its own
+    if (sentence[k] == letter && !isLetter(sentence[k - 1]) && !isLetter(sentence[k + 1]))
+      return std::string(1, letter);
+  return std::nullopt;
+}
+
+} // namespace
+
+std::string_view withoutReason(std::string_view part) {
+  static const std::string_view kReasons[] = {
+      " because ", ", because", ", since", " (since", " (because", " (as ",
+      // to whom
+      ", as desired", ", as required", ", as claimed", ", as expected", ", as needed",
+      // where, or the same again
+      ", which ", ", attained ", ", achieved ", ", occurring ", ", where ", ", or about ",
+      ", or approximately ", " or about ", " or approximately ", " (approximately", " (about",
+      " (or ", ", i.e.", " i.e. ", " (i.e."};
+  size_t end = part.size();
+  for (const std::string_view begins : kReasons)
+    end = std::min(end, part.find(begins));
+  // ", so we are done" is a reason, ", so x = 3" is none
+  if (const size_t so = part.find(", so ");
+      so != std::string_view::npos &&
+      part.find_first_of("0123456789$\\=", so) == std::string_view::npos)
+    end = std::min(end, so);
+  return part.substr(0, end);
+}
+
+std::string bare(std::string_view part) {
+  const size_t first = part.find_first_not_of(" \t\r\n*`_\"");
+  if (first == std::string_view::npos)
+    return {};
+  for (bool marked = true; marked;) { // a tick behind the answer
+    const size_t end = part.find_last_not_of(" \t\r\n*`_\".,;:");
+    marked = false;
+    for (const std::string_view tick : {"✅", "✓", "✔", "∎", "□", "■", "🎉", "\uFE0F"})
+      if (end != std::string_view::npos && end + 1 >= first + tick.size() &&
+          part.substr(0, end + 1).substr(end + 1 - tick.size()) == tick) {
+        part = part.substr(0, end + 1 - tick.size());
+        marked = true;
+      }
+  }
+  const size_t last = part.find_last_not_of(" \t\r\n*`\".,;:");
+  return last == std::string_view::npos || last < first
+             ? std::string()
+             : std::string(part.substr(first, last + 1 - first));
+}
+
+std::optional<std::string> spoken(const std::string &given, bool concludes) {
+  // Without the reason, where that does not cut a formula.
+  std::string part = given;
+  const std::string_view ending = lastSentence(given);
+  if (const size_t kept = withoutReason(ending).size(); kept < ending.size()) {
+    const std::string cut = given.substr(0, given.size() - ending.size() + kept);
+    if (std::count(cut.begin(), cut.end(), '$') % 2 == 0 && isBalanced(cut))
+      part = cut;
+  }
+  if (auto formula = lastFormula(part))
+    return formula;
+  std::string_view sentence = withoutReason(lastSentence(part));
+  for (const auto say : {statedNumber, statedEquation, boldWords, chosenLetter})
+    if (auto said = say(sentence))
+      return said;
+  for (const std::string_view sign : {"$$ ", "\\] "}) // a formula of its own ends a sentence, too
+    if (const size_t at = sentence.rfind(sign); at != std::string_view::npos)
+      sentence.remove_prefix(at + sign.size());
+  return onlyNumber(sentence, concludes);
+}
+
+} // namespace m1rt

@@ -1,0 +1,420 @@
+#include "vote/relations.h"
+
+#include "vote/reader.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+namespace m1rt::vote {
+
+using Kind = Value::Kind;
+
+ValuePtr interval(const char *open, ValuePtr low, ValuePtr high, const char *close) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::tuple;
+  v->open = open;
+  v->close = close;
+  v->items = {std::move(low), std::move(high)};
+  return v;
+}
+
+ValuePtr infinity(bool negative) {
+  auto e = std::make_shared<Expression>();
+  e->kind = Expression::Kind::variable;
+  e->text = "\\infty";
+  if (negative) {
+    auto outer = std::make_shared<Expression>();
+    outer->kind = Expression::Kind::negate;
+    outer->kids.push_back(std::make_unique<Expression>(std::move(*e)));
+    e = outer;
+  }
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::expression;
+  v->expression = e;
+  return v;
+}
+
+ValuePtr numberedValues(const Value &list) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::list;
+  std::set<std::string> names;
+  for (const ValuePtr &item : list.items) {
+    const bool equation = item->kind == Kind::equation && item->named &&
+                          item->items[0]->kind == Kind::expression &&
+                          isVariable(*item->items[0]->expression);
+    const std::string name = equation ? item->items[0]->expression->text : "";
+    const size_t index = name.find('_');
+    if (index == std::string::npos || name.size() != index + 2 || name[index + 1] < '1' ||
+        name[index + 1] > '9' || (name[0] != 'x' && name.compare(0, index, "\\lambda") != 0) ||
+        !names.insert(name).second || item->items[1]->kind != Kind::expression ||
+        hasVariables(*item->items[1]->expression))
+      return nullptr;
+    v->items.push_back(item->items[1]);
+  }
+  return v->items.size() > 1 && names.begin()->back() == '1' ? v : nullptr;
+}
+
+ValuePtr namedValues(const Value &list) {
+  std::map<std::string, ValuePtr> values;
+  for (const ValuePtr &item : list.items) {
+    if (item->kind != Kind::equation || !item->named || item->items[0]->kind != Kind::expression ||
+        !isVariable(*item->items[0]->expression) ||
+        !values.emplace(item->items[0]->expression->text, item->items[1]).second)
+      return nullptr;
+  }
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::tuple;
+  v->open = "(";
+  v->close = ")";
+  for (const auto &[name, value] : values)
+    v->items.push_back(value);
+  return v;
+}
+
+ValuePtr rational(const Rational &value) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::expression;
+  v->expression = toExpression(value);
+  return v;
+}
+
+ValuePtr conditions(const std::vector<ValuePtr> &items) {
+  std::set<std::string> names;
+  for (const ValuePtr &item : items)
+    names.insert(item->of);
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::joined;
+  v->text = "∩";
+  for (const ValuePtr &item : items) {
+    if (names.size() == 1) {
+      v->items.push_back(item);
+      continue;
+    }
+    auto named = std::make_shared<Value>();
+    named->kind = Kind::tuple;
+    named->open = item->of;
+    named->close = "∈";
+    named->items = {item};
+    v->items.push_back(named);
+  }
+  return v;
+}
+
+static bool isInfinite(const Value &bound) {
+  return bound.kind == Kind::expression &&
+         (bound.expression->kind == Expression::Kind::negate ? *bound.expression->kids[0]
+                                                             : *bound.expression)
+                 .text == "\\infty";
+}
+
+static std::optional<long double> realValue(const Value &v) {
+  if (v.kind != Kind::expression || hasVariables(*v.expression))
+    return std::nullopt;
+  const Complex x = numericValue(*v.expression, 0);
+  return x.imag() == 0 && std::isfinite(x.real()) ? std::optional(x.real()) : std::nullopt;
+}
+
+static bool isRealLine(const Value &v) {
+  return v.kind == Kind::tuple && v.open == "(" && v.close == ")" && v.items.size() == 2 &&
+         isInfinite(*v.items[0]) && isInfinite(*v.items[1]);
+}
+
+// Whether a condition says that its variable is not a number.
+static bool isUnequal(const Value &v) {
+  return v.kind == Kind::joined && v.text == "∪" && v.items.size() == 2 && !v.of.empty() &&
+         v.items[0]->items[1] == v.items[1]->items[0];
+}
+
+// Whether one of two conditions holds for any number: x ≥ -3, x ≤ 3. None would be needed if they
+// were alternatives.
+static bool coverAll(const Value &a, const Value &b) {
+  if (a.kind != Kind::tuple || b.kind != Kind::tuple || a.items.size() != 2 || b.items.size() != 2)
+    return false;
+  const Value &from = isInfinite(*a.items[1]) ? a : b, &to = &from == &a ? b : a;
+  if (!isInfinite(*from.items[1]) || !isInfinite(*to.items[0]) || isInfinite(*from.items[0]) ||
+      isInfinite(*to.items[1]))
+    return false;
+  auto low = realValue(*from.items[0]), high = realValue(*to.items[1]);
+  return low && high && *low < *high;
+}
+
+ValuePtr listedConditions(const Value &given) {
+  Value list = given;
+  if (list.items.size() > 2 && isRealLine(*list.items[0]))
+    list.items.erase(list.items.begin());
+  if (list.items.size() > 1 && isUnequal(*list.items[0])) // x ≠ 1, 2
+    for (ValuePtr &item : list.items)
+      if (item->kind == Kind::expression && !hasVariables(*item->expression)) {
+        auto unequal = std::make_shared<Value>(*list.items[0]);
+        unequal->items = {interval("(", infinity(true), item, ")"),
+                          interval("(", item, infinity(false), ")")};
+        item = unequal;
+      }
+  std::set<std::string> names;
+  for (const ValuePtr &item : list.items)
+    names.insert(item->of);
+  if (names.count("") || list.items.size() < 2)
+    return nullptr;
+  if (names.size() > 1)
+    return conditions(list.items);
+  if (list.items.size() == 2 && isRealLine(*list.items[0]))
+    return list.items[1];
+  const bool unequal = std::any_of(list.items.begin(), list.items.end(),
+                                   [](const ValuePtr &item) { return isUnequal(*item); });
+  return unequal || (list.items.size() == 2 && coverAll(*list.items[0], *list.items[1]))
+             ? conditions(list.items)
+             : nullptr;
+}
+
+ValuePtr realsWithout(const Value &numbers) {
+  std::vector<Rational> holes;
+  if (numbers.kind != Kind::set)
+    return nullptr;
+  for (const ValuePtr &item : numbers.items) {
+    auto exact = item->kind == Kind::expression ? exactValue(*item->expression) : std::nullopt;
+    if (!exact)
+      return nullptr;
+    holes.push_back(*exact);
+  }
+  auto real = [](const Rational &r) {
+    return static_cast<long double>(r.numerator) / static_cast<long double>(r.denominator);
+  };
+  std::sort(holes.begin(), holes.end(),
+            [&](const Rational &a, const Rational &b) { return real(a) < real(b); });
+  auto same = [](const Rational &a, const Rational &b) {
+    return a.numerator == b.numerator && a.denominator == b.denominator;
+  };
+  holes.erase(std::unique(holes.begin(), holes.end(), same), holes.end());
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::joined;
+  v->text = "∪";
+  ValuePtr from = infinity(true);
+  for (size_t i = 0; i <= holes.size(); ++i) {
+    ValuePtr to = i < holes.size() ? rational(holes[i]) : infinity(false);
+    v->items.push_back(interval("(", from, to, ")"));
+    from = to;
+  }
+  return v;
+}
+
+namespace {
+
+ValuePtr joinedIntervals(ValuePtr a, ValuePtr b) {
+  auto v = std::make_shared<Value>();
+  v->kind = Kind::joined;
+  v->text = "∪";
+  v->items = {std::move(a), std::move(b)};
+  return v;
+}
+
+// What a relation that is linear in one variable, or whose left side is the absolute value of such
+// a form, leaves for the variable: -x > -1 is (-∞, 1), x ≠ 1 two intervals, |x - 3| < 2 is (1, 5).
+// Null for others.
+ValuePtr solve(const Value &left, const std::string &op, const Value &right) {
+  if (left.kind != Kind::expression || right.kind != Kind::expression)
+    return nullptr;
+  bool strict = op == "<" || op == ">" || op == "≠";
+  const char *open = strict ? "(" : "[", *close = strict ? ")" : "]";
+  // slope·x + constant against zero
+  auto root = [](const Linear &form, const Rational &value) -> std::optional<Rational> {
+    auto difference = add(value, {-form.constant.numerator, form.constant.denominator});
+    auto by = inverse(form.slope);
+    return difference && by ? multiply(*difference, *by) : std::nullopt;
+  };
+  if (left.expression->kind == Expression::Kind::absolute) {
+    auto form = linearForm(*left.expression->kids[0]);
+    auto bound = exactValue(*right.expression);
+    if (!form || !bound || bound->numerator <= 0 || op == "≠")
+      return nullptr;
+    auto first = root(*form, {-bound->numerator, bound->denominator}), second = root(*form, *bound);
+    if (!first || !second)
+      return nullptr;
+    if (form->slope.numerator < 0)
+      std::swap(first, second);
+    if (op == "<" || op == "≤")
+      return interval(open, rational(*first), rational(*second), close);
+    return joinedIntervals(interval("(", infinity(true), rational(*first), close),
+                           interval(open, rational(*second), infinity(false), ")"));
+  }
+  Expression difference;
+  difference.kind = Expression::Kind::add;
+  difference.kids.push_back(resolvePlusMinus(*left.expression, false)); // copies
+  auto negated = std::make_unique<Expression>();
+  negated->kind = Expression::Kind::negate;
+  negated->kids.push_back(resolvePlusMinus(*right.expression, false));
+  difference.kids.push_back(std::move(negated));
+  auto form = linearForm(difference);
+  auto at = form ? root(*form, {0, 1}) : std::nullopt;
+  if (!at)
+    return nullptr;
+  if (op == "≠") {
+    ValuePtr hole = rational(*at);
+    return joinedIntervals(interval("(", infinity(true), hole, ")"),
+                           interval("(", hole, infinity(false), ")"));
+  }
+  bool below = (op == "<" || op == "≤") == (form->slope.numerator > 0);
+  return below ? interval("(", infinity(true), rational(*at), close)
+               : interval(open, rational(*at), infinity(false), ")");
+}
+
+} // namespace
+
+ValuePtr Reader::readRelation(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
+  ValuePtr v = relationValue(begin, end, at, depth);
+  const bool intervals = v && (v->kind == Kind::tuple || v->kind == Kind::joined);
+  if (!intervals || isOp(tokens[at[0]], "="))
+    return v;
+  std::set<std::string> names;
+  const size_t last = isOp(tokens[at[0]], "∈") ? at[0] : end;
+  if (ExpressionPtr one = last < end ? parseExpression(tokens, begin, last) : nullptr)
+    collectVariables(*one, names);
+  for (size_t i = 0, from = begin; last == end && i <= at.size(); ++i) {
+    const size_t to = i < at.size() ? at[i] : end;
+    if (ExpressionPtr side = parseExpression(tokens, from, to))
+      collectVariables(*side, names);
+    from = to + 1;
+  }
+  if (names.size() != 1)
+    return v;
+  auto named = std::make_shared<Value>(*v);
+  named->of = *names.begin();
+  return named;
+}
+
+// x = y = z = 2 is (2, 2, 2), where the names follow each other from x, a, m or p. Null for others.
+static ValuePtr equalCoordinates(const std::vector<ValuePtr> &sides) {
+  if (sides.size() < 3 || sides.back()->kind != Kind::expression ||
+      hasVariables(*sides.back()->expression))
+    return nullptr;
+  auto point = std::make_shared<Value>();
+  point->kind = Kind::tuple;
+  point->open = "(";
+  point->close = ")";
+  char name = 0;
+  for (size_t i = 0; i + 1 < sides.size(); ++i) {
+    const bool variable = sides[i]->kind == Kind::expression && isVariable(*sides[i]->expression) &&
+                          sides[i]->expression->text.size() == 1;
+    const char each = variable ? sides[i]->expression->text[0] : '\0';
+    const bool first = i == 0 && std::string("xamp").find(each) != std::string::npos;
+    if (!variable || !(first || (i > 0 && each == name + 1)))
+      return nullptr;
+    name = each;
+    point->items.push_back(sides.back());
+  }
+  return point;
+}
+
+ValuePtr Reader::relationValue(size_t begin, size_t end, const std::vector<size_t> &at, int depth) {
+  const std::string &op = tokens[at[0]].text;
+  if (op == "∈")
+    return isName(begin, at[0]) ? read(at[0] + 1, end, depth + 1) : nullptr;
+  std::vector<ValuePtr> sides;
+  size_t from = begin;
+  for (size_t i = 0; i <= at.size(); ++i) {
+    size_t to = i < at.size() ? at[i] : end;
+    const bool quantity = op == "=" && i == 0 && isQuantity(tokens, from, to);
+    ValuePtr side = quantity ? nullptr : read(from, to, depth + 1);
+    if (!side && i == 0 && (quantity || isName(from, to))) {
+      auto words = std::make_shared<Value>();
+      for (size_t k = from; k < to; ++k)
+        words->text += plainText(tokens[k].text);
+      side = words;
+    }
+    if (!side)
+      return nullptr;
+    sides.push_back(side);
+    from = to + 1;
+  }
+  auto v = std::make_shared<Value>();
+  if (op == "=") { // of a = b = c the last side counts
+    // 21 + 49 = 70 says 70
+    auto isConstant = [](const ValuePtr &s) {
+      return s->kind == Kind::expression && !hasVariables(*s->expression);
+    };
+    if (std::all_of(sides.begin(), sides.end(), isConstant)) {
+      auto last = valueKey(*sides.back()->expression);
+      if (last && std::all_of(sides.begin(), sides.end(),
+                              [&](const ValuePtr &s) { return valueKey(*s->expression) == last; }))
+        return sides.back();
+    }
+    v->kind = Kind::equation;
+    v->items = {sides.front(), sides.back()};
+    v->named = isName(begin, at[0]) || isQuantity(tokens, begin, at[0]);
+    if (ValuePtr point = equalCoordinates(sides))
+      return point;
+    // AB:CD = 2:3
+    const bool ratios = sides.front()->open == ":" && sides.back()->open == ":" &&
+                        sides.front()->items.size() == sides.back()->items.size();
+    if (ratios && std::all_of(sides.back()->items.begin(), sides.back()->items.end(), isConstant))
+      return sides.back();
+    // xy = k says something of three quantities, mn = 12 names a number.
+    if (v->named && !isQuantity(tokens, begin, at[0]) && isProduct(tokens, begin, at[0]) &&
+        !isConstant(sides.back()))
+      v->named = false;
+    if (!v->named && at.size() == 1 && isName(at[0] + 1, end)) { // 5 = x
+      v->named = true;
+      std::swap(v->items[0], v->items[1]);
+    }
+    return v;
+  }
+  // 2 < |x| is |x| > 2
+  auto isAbsolute = [](const ValuePtr &s) {
+    return s->kind == Kind::expression && s->expression->kind == Expression::Kind::absolute;
+  };
+  static const std::map<std::string, std::string> mirrored = {
+      {"<", ">"}, {">", "<"}, {"≤", "≥"}, {"≥", "≤"}, {"≠", "≠"}};
+  if (at.size() == 1 && isAbsolute(sides[1]) && !isAbsolute(sides[0]))
+    if (ValuePtr solved = solve(*sides[1], mirrored.at(op), *sides[0]))
+      return solved;
+  auto isVariableValue = [](const ValuePtr &s) {
+    return s->kind == Kind::expression && isVariable(*s->expression) &&
+           s->expression->text[0] != '\\';
+  };
+  // f(x) ≥ 1 says what y ≥ 1 does
+  auto isVariableSide = [&](size_t i) {
+    const size_t first = i ? at[i - 1] + 1 : begin, last = i < at.size() ? at[i] : end;
+    return isVariableValue(sides[i]) ||
+           (last - first > 3 && tokens[first].kind == Token::Kind::letter &&
+            std::string("fghFGH").find(tokens[first].text) != std::string::npos &&
+            isOp(tokens[first + 1], "(") && isName(first, last));
+  };
+  auto less = [](const std::string &o) { return o == "<" || o == "≤"; };
+  auto strict = [](const std::string &o) { return o == "<" || o == ">"; };
+  // x < a and a < x < b are intervals.
+  if (at.size() == 1 && op != "≠" && isVariableSide(0) != isVariableSide(1)) {
+    bool variableLeft = isVariableSide(0), upper = less(op) == variableLeft;
+    ValuePtr bound = variableLeft ? sides[1] : sides[0];
+    return upper ? interval("(", infinity(true), bound, strict(op) ? ")" : "]")
+                 : interval(strict(op) ? "(" : "[", bound, infinity(false), ")");
+  }
+  if (at.size() == 2 && isVariableSide(1) && op != "≠" && less(op) == less(tokens[at[1]].text)) {
+    const std::string &second = tokens[at[1]].text;
+    if (less(op))
+      return interval(strict(op) ? "(" : "[", sides[0], sides[2], strict(second) ? ")" : "]");
+    return interval(strict(second) ? "(" : "[", sides[2], sides[0], strict(op) ? ")" : "]");
+  }
+  if (at.size() == 2 && less(op) == less(tokens[at[1]].text)) { // 3 < 2x + 1 < 7
+    ValuePtr first = solve(*sides[0], op, *sides[1]),
+             second = solve(*sides[1], tokens[at[1]].text, *sides[2]);
+    if (!first || !second)
+      return nullptr;
+    auto both = std::make_shared<Value>();
+    both->kind = Kind::joined;
+    both->text = "∩";
+    both->items = {first, second};
+    return both;
+  }
+  if (at.size() != 1)
+    return nullptr;
+  if (ValuePtr solved = solve(*sides[0], op, *sides[1]))
+    return solved;
+  v->kind = Kind::relation;
+  bool swap = op == ">" || op == "≥";
+  v->text = op == ">" ? "<" : op == "≥" ? "≤" : op;
+  v->items = {sides[swap], sides[!swap]};
+  return v;
+}
+
+} // namespace m1rt::vote
