@@ -144,16 +144,19 @@ private:
     return type.rfind("qwen3_5", 0) == 0 || type == "qwen3_next" || type == "recurrent_gemma";
   }
   const Tensor *find(const std::string &name) const {
-    // The blocks of zamba2 are stored with the first layers that use them.
-    const size_t holder = name.rfind("shared_transformer.", 0) ? layer : blockLayer();
+    if (name.rfind("shared_transformer.", 0) == 0) { // of zamba2: by any layer that uses the block
+      size_t use = 0, blocks = size("num_mem_blocks");
+      for (size_t other = 0; other < memory.size(); ++other)
+        if (config["layers_block_type"][other] == "hybrid" && use++ % blocks == uses % blocks)
+          if (const Tensor *held = find(other, name))
+            return held;
+      return nullptr;
+    }
+    return find(layer, name);
+  }
+  const Tensor *find(size_t holder, const std::string &name) const {
     auto at = c.tensors.find(prefix + ".layers." + std::to_string(holder) + "." + name);
     return at == c.tensors.end() ? nullptr : &at->second;
-  }
-  size_t blockLayer() const {
-    size_t left = uses % size("num_mem_blocks"), at = 0;
-    while (config["layers_block_type"][at] != "hybrid" || left--)
-      ++at;
-    return at;
   }
   Row vector(const std::string &name) const { return find(name)->values; }
   static Row multiply(const Tensor &w, const Row &x) {

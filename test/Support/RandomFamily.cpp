@@ -465,6 +465,18 @@ private:
       matrix(at + "feed_forward.gate_up_proj", 2 * intermediate, hidden, bias);
       matrix(at + "feed_forward.down_proj", hidden, intermediate, bias);
     }
+    // As some writers have it: with another layer of the block as well, or only there.
+    const bool copies = random.chance(0.3), moves = random.chance(0.3);
+    if (int64_t(hybrids.size()) > blocks && (copies || moves)) {
+      const std::string from = layerName(hybrids[0], "shared_transformer."),
+                        to = layerName(hybrids[size_t(blocks)], "shared_transformer.");
+      for (auto at = tensors.begin(); at != tensors.end();) {
+        const bool isOfBlock = at->first.rfind(from, 0) == 0;
+        if (isOfBlock)
+          tensors[to + at->first.substr(from.size())] = at->second;
+        at = isOfBlock && moves ? tensors.erase(at) : std::next(at);
+      }
+    }
     for (int64_t layer = 0; layer < layers; ++layer) {
       const bool isHybrid = types[size_t(layer)] == "hybrid";
       const std::string at = layerName(layer, isHybrid ? "mamba_decoder." : "");
