@@ -133,8 +133,7 @@ Mamba2Config m1c::readMamba2(const Fields &config, const Mamba2Names &names) {
   return ::readMamba2(config, names, 0);
 }
 
-Mamba2Config m1c::readHybridMamba2(const Fields &config, int64_t inner) {
-  const Mamba2Names &names = hybridMamba2Names;
+Mamba2Config m1c::readHybridMamba2(const Fields &config, int64_t inner, const Mamba2Names &names) {
   const llvm::json::Value *headDim = config.find(names.headDim);
   if (headDim && headDim->getAsString() != std::optional<StringRef>("auto"))
     return m1c::readMamba2(config, names);

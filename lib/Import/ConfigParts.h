@@ -118,8 +118,9 @@ RotaryConfig readRotary(const ConfigSource &source, int64_t headDim, bool scalin
 ExpertsConfig readExperts(const Fields &config, llvm::StringRef experts, int64_t size);
 /// Sizes of Mamba-2 layers and time_step_limit. The output's bias is the input's.
 Mamba2Config readMamba2(const Fields &config, const Mamba2Names &names);
-/// The same under hybridMamba2Names; heads of "auto" share `inner` channels.
-Mamba2Config readHybridMamba2(const Fields &config, int64_t inner);
+/// The same where heads may be as wide as `inner` channels leave: without a value, or "auto".
+Mamba2Config readHybridMamba2(const Fields &config, int64_t inner,
+                              const Mamba2Names &names = hybridMamba2Names);
 /// mamba_expand · hidden_size.
 int64_t readExpanded(const Fields &config, int64_t hiddenSize, llvm::StringRef name);
 /// A size that may be "auto": hidden_size / 16, rounded up.

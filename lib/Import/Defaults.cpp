@@ -154,6 +154,22 @@ constexpr Defaults table[] = {
       "attn_output_gate": true, "full_attention_interval": 4,
       "linear_conv_kernel_dim": 4, "linear_key_head_dim": 128, "linear_value_head_dim": 128,
       "linear_num_key_heads": 16, "linear_num_value_heads": 32})"},
+    // Without layers_block_type, those of the class, which are Zamba2-2.7B's.
+    {"zamba2", R"({
+      "vocab_size": 32000, "hidden_size": 2560, "num_hidden_layers": 54,
+      "num_attention_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
+      "hidden_act": "gelu", "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2,
+      "rope_theta": 10000.0, "use_mem_rope": false, "use_long_context": false,
+      "add_bias_linear": false, "num_mem_blocks": 1, "adapter_rank": 128,
+      "use_shared_attention_adapter": false, "use_shared_mlp_adapter": true,
+      "n_mamba_heads": 8, "mamba_ngroups": 1, "mamba_d_state": 64, "mamba_d_conv": 4,
+      "mamba_expand": 2, "use_conv_bias": true,
+      "layers_block_type": ["mamba", "mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba",
+        "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba", "mamba",
+        "hybrid", "mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba",
+        "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba",
+        "mamba", "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba", "mamba", "mamba", "hybrid",
+        "mamba", "mamba", "mamba", "hybrid", "mamba", "mamba"]})"},
 };
 
 } // namespace

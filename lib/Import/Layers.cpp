@@ -20,7 +20,7 @@ Value Layer::vector(const Twine &part, const Twine &source, int64_t n, Transform
 }
 
 Value Layer::rmsNorm(Value h, const Twine &norm) {
-  int64_t d = model.config.hiddenSize;
+  int64_t d = ModelBuilder::columnsOf(h);
   const Family &family = *model.config.family;
   Value weight = vector(norm, norm + ".weight", d,
                         family.hasZeroCentredNorms() ? Transform::PlusOne : Transform::None);

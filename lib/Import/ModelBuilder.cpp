@@ -68,7 +68,7 @@ void ModelBuilder::buildFunction(StringRef name) {
   Value tokens = embeddings();
   Value h =
       EmbeddingOp::create(builder, tokens.getLoc(), rows(d, f32), entry->getArgument(0), tokens);
-  h = scale(h, family.getEmbeddingMultiplier());
+  embedded = h = scale(h, family.getEmbeddingMultiplier());
   const Location around = loc;
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     loc = named(("layers." + Twine(layer)).str());
@@ -215,16 +215,36 @@ Value ModelBuilder::scale(Value x, double factor) {
   return factor == 1 ? x : createScale(builder, loc, x.getType(), x, factor);
 }
 
+/// A vector that no file holds.
+Value ModelBuilder::constant(StringRef symbol, ArrayRef<float> values) {
+  auto type = RankedTensorType::get({int64_t(values.size())}, f32);
+  if (declared.insert(symbol).second)
+    WeightOp::create(symbols, loc, symbol, type, ArrayAttr(), DenseI64ArrayAttr(), Transform::None,
+                     DenseElementsAttr::get(type, values), RotaryAnglesAttr());
+  return GetWeightOp::create(builder, loc, type, symbol);
+}
+
+Value ModelBuilder::concatenate(Value a, Value b) {
+  auto type = rows(2 * columnsOf(a), getElementTypeOrSelf(a));
+  auto twice = [&](Value x) -> Value {
+    return RepeatHeadsOp::create(builder, loc, type, x, columnsOf(x), /*repeat=*/2);
+  };
+  // A value for each half of the columns.
+  Value isFirst = constant("is_first_half", {1, 0});
+  return createMap(builder, loc, "concatenate", type, {twice(a), twice(b), isFirst},
+                   [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
+                     Value first = arith::CmpFOp::create(b, arith::CmpFPredicate::OGT, v[2],
+                                                         scalars::constant(b, 0.5, v[2]));
+                     return arith::SelectOp::create(b, first, v[0], v[1]);
+                   });
+}
+
 Value ModelBuilder::scaleColumns(Value x, StringRef symbol, ArrayRef<int64_t> columns,
                                  ArrayRef<double> factors) {
   SmallVector<float> values;
   for (auto [count, factor] : llvm::zip_equal(columns, factors))
     values.append(count, float(factor));
-  auto type = RankedTensorType::get({int64_t(values.size())}, f32);
-  if (declared.insert(symbol).second)
-    WeightOp::create(symbols, loc, symbol, type, ArrayAttr(), DenseI64ArrayAttr(), Transform::None,
-                     DenseElementsAttr::get(type, ArrayRef<float>(values)), RotaryAnglesAttr());
-  Value weight = GetWeightOp::create(builder, loc, type, symbol);
+  Value weight = constant(symbol, values);
   return createMap(builder, loc, "scale_columns", x.getType(), {x, weight},
                    [](ImplicitLocOpBuilder &b, ValueRange v) -> Value {
                      return arith::MulFOp::create(b, v[0], v[1]);

@@ -63,6 +63,9 @@ public:
   mlir::Value scaleColumns(mlir::Value x, llvm::StringRef symbol, llvm::ArrayRef<int64_t> columns,
                            llvm::ArrayRef<double> factors);
 
+  /// The columns of a, then those of b, which has as many.
+  mlir::Value concatenate(mlir::Value a, mlir::Value b);
+
   static int64_t columnsOf(mlir::Value rows) {
     return llvm::cast<mlir::RankedTensorType>(rows.getType()).getDimSize(1);
   }
@@ -74,9 +77,12 @@ public:
   mlir::Type f32;
   /// Of the function that is being built; the table is null when nothing rotates.
   mlir::Value batch, table;
+  /// What the first layer takes, which later ones may take beside the stream.
+  mlir::Value embedded;
 
 private:
   mlir::Type matrixElementType(const Sources &sources) const;
+  mlir::Value constant(llvm::StringRef symbol, llvm::ArrayRef<float> values);
   void checkSource(const Source &source);
   void declareModel();
   void buildFunction(llvm::StringRef name);

@@ -72,6 +72,11 @@ FAMILIES = {
     "recurrent_gemma": ({"vocab_size": 256000, "hidden_size": 2560, "intermediate_size": 7680, "num_hidden_layers": 26, "num_attention_heads": 10, "rms_norm_eps": 1e-6,
                          "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True, "bos_token_id": 2, "eos_token_id": 1, "attention_bias": False, "attention_window_size": 2048,
                          "rope_theta": 10000.0, "partial_rotary_factor": 0.5, "logits_soft_cap": 30.0, "conv1d_width": 4, "block_types": ["recurrent", "recurrent", "attention"]}, {}),
+    "zamba2": ({"vocab_size": 32000, "hidden_size": 2560, "num_attention_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, **COMMON, "hidden_act": "gelu", "tie_word_embeddings": True,
+                "rope_theta": 10000.0, "use_mem_rope": False, "use_long_context": False, "add_bias_linear": False, "num_mem_blocks": 1, "adapter_rank": 128, "use_shared_attention_adapter": False,
+                "use_shared_mlp_adapter": True, "n_mamba_heads": 8, "mamba_ngroups": 1, "mamba_d_state": 64, "mamba_d_conv": 4, "mamba_expand": 2, "use_conv_bias": True},
+               {"num_hidden_layers": 3, "layers_block_type": ["hybrid", "mamba", "hybrid"], "use_mem_rope": True}),
+    "zamba2 layers": ({"num_hidden_layers": 54, "layers_block_type": ["hybrid" if i in (6, 12, 18, 24, 30, 36, 42, 47, 51) else "mamba" for i in range(54)]}, {}),
     "qwen3_5_text": ({**DELTA, "vocab_size": 248320, "intermediate_size": 12288, "num_key_value_heads": 4}, {}),
 }
 # A number of layers that keeps imports short, where more is no other test.
@@ -83,6 +88,7 @@ NULLS = [
     ("falcon_h1", "key_multiplier", 1), ("qwen3_moe", "mlp_only_layers", []), ("bamba", "attn_layer_indices", []), ("mamba", "use_bias", False), ("mamba", "use_conv_bias", False),
     ("granitemoehybrid", "position_embedding_type", "nope"), ("mistral", "eos_token_id", []), ("lfm2", "layer_types", ["conv", "full_attention"]),
     ("recurrent_gemma", "num_key_value_heads", 10), ("recurrent_gemma", "lru_width", 2560),
+    ("zamba2", "num_key_value_heads", 32), ("zamba2", "intermediate_size", 10240),
 ]
 # Without a value there is no model.
 REFUSED = [("llama", "hidden_size"), ("llama", "rms_norm_eps"), ("mamba2", "n_groups"), ("jamba", "num_experts"), ("qwen3_next", "linear_num_value_heads")]
@@ -94,7 +100,7 @@ def other(name, value):
     if isinstance(value, list):
         return [2 * entry for entry in value] if value and isinstance(value[0], float) else [0] if not value else ["attention"] * len(value)
     if isinstance(value, str):
-        return {"auto": 32, "nope": "rope"}.get(value, "gelu")
+        return {"auto": 32, "nope": "rope", "gelu": "silu"}.get(value, "gelu")
     if value is None or name.endswith("_token_id"):
         return 5
     return {"attn_layer_period": 4, "block_multiple_of": 3}.get(name, value * 2)

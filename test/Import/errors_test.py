@@ -24,6 +24,7 @@ FAMILIES = {
                    "n_routed_experts": 8, "num_experts_per_tok": 2, "n_group": 4, "topk_group": 2, "moe_intermediate_size": 32, "moe_shared_expert_intermediate_size": 32},
     "qwen3_5": {"text_config": {**COMMON, "head_dim": 16, "intermediate_size": 96, "linear_num_key_heads": 2, "linear_num_value_heads": 2, "linear_key_head_dim": 16, "linear_value_head_dim": 16}},
     "recurrent_gemma": {"intermediate_size": 96, "num_hidden_layers": 3},
+    "zamba2": {"intermediate_size": 96, "layers_block_type": ["mamba", "hybrid"], "n_mamba_heads": 8, "adapter_rank": 8},
     "qwen3_moe": {"intermediate_size": 96, "head_dim": 32, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32},
 }
 
@@ -255,6 +256,20 @@ CASES = [
     # The blocks of a gate are square, and as many as the heads.
     ("hf-recurrent_gemma", ["resize:layers.0.temporal_block.rg_lru.input_gate_weight=3x8x4"],
      r"tensor 'model\.layers\.0\.temporal_block\.rg_lru\.input_gate_weight': expected shape \[48, 48\], got \[3, 8, 4\]"),
+    # What a shared block needs, and sizes that follow from others.
+    ("zamba2", ['config:layers_block_type=["mamba", "attention"]'], r"config\.json: field 'layers_block_type': expected mamba or hybrid, got attention in layer 1"),
+    ("zamba2", ['config:layer_types=["hybrid", "mamba"]'], r"config\.json: field 'layer_types': differs from 'layers_block_type'"),
+    ("zamba2", ["config:layers_block_type=null"], r"config\.json: field 'layers_block_type': expected a value, got null"),
+    ("zamba2", ["config:hybrid_layer_ids=[0]"], r"config\.json: field 'hybrid_layer_ids': expected the hybrid layers of 'layers_block_type', got \[0\]"),
+    ("zamba2", ["config:num_attention_heads=3"], r"config\.json: field 'num_attention_heads': expected a divisor of 2 · hidden_size 128, got 3"),
+    ("zamba2", ["config:attention_head_dim=32"], r"config\.json: field 'attention_head_dim': expected 2 · hidden_size / num_attention_heads 64, got 32"),
+    ("zamba2", ["config:attention_hidden_size=64"], r"config\.json: field 'attention_hidden_size': expected 2 · hidden_size 128, got 64"),
+    ("zamba2", ["config:use_shared_attention_adapter=true"], r"config\.json: field 'num_key_value_heads': expected num_attention_heads 2 with use_shared_attention_adapter, got 1"),
+    ("zamba2", ["config:n_mamba_heads=3"], r"config\.json: field 'n_mamba_heads': expected a divisor of the 128 channels of all heads, got 3"),
+    ("zamba2", ["config:mamba_headdim=8"], r"config\.json: field 'mamba_headdim': expected mamba_expand · hidden_size / n_mamba_heads 16, got 8"),
+    ("zamba2", ["config:use_long_context=true"], r"config\.json: field 'use_long_context': expected false, got true"),
+    ("zamba2", ["config:use_conv_bias=false"], r"config\.json: field 'use_conv_bias': expected true, got false"),
+    ("zamba2", ["config:lora_rank=8"], r"config\.json: field 'lora_rank': expected adapter_rank, use_shared_mlp_adapter and use_shared_attention_adapter, as transformers calls them"),
     ("qwen3_moe", ["config:num_experts=4", "config:num_local_experts=8"], r"config\.json: field 'num_local_experts': expected num_experts 4, got 8"),
     ("qwen3_moe", ["config:use_sliding_window=true", "config:sliding_window=0"], r"config\.json: field 'sliding_window': expected an integer from 1 to 2147483647, got 0"),
     # Rotary scaling with factors for each pair.

@@ -106,6 +106,8 @@ public:
     Row h(table.values.begin() + token * d, table.values.begin() + (token + 1) * d);
     h = scaled(h, type == "recurrent_gemma" ? roundTo(Stored::bf16, std::sqrt(double(d)))
                                             : number("embedding_multiplier", 1));
+    embedded = h;
+    uses = 0;
     for (layer = 0; layer < memory.size(); ++layer)
       runLayer(h);
     const char *norms[] = {".norm.weight", ".norm_f.weight", ".final_layernorm.weight",
@@ -142,7 +144,18 @@ private:
     return type.rfind("qwen3_5", 0) == 0 || type == "qwen3_next" || type == "recurrent_gemma";
   }
   const Tensor *find(const std::string &name) const {
-    auto at = c.tensors.find(prefix + ".layers." + std::to_string(layer) + "." + name);
+    if (name.rfind("shared_transformer.", 0) == 0) { // of zamba2: by any layer that uses the block
+      size_t use = 0, blocks = size("num_mem_blocks");
+      for (size_t other = 0; other < memory.size(); ++other)
+        if (config["layers_block_type"][other] == "hybrid" && use++ % blocks == uses % blocks)
+          if (const Tensor *held = find(other, name))
+            return held;
+      return nullptr;
+    }
+    return find(layer, name);
+  }
+  const Tensor *find(size_t holder, const std::string &name) const {
+    auto at = c.tensors.find(prefix + ".layers." + std::to_string(holder) + "." + name);
     return at == c.tensors.end() ? nullptr : &at->second;
   }
   Row vector(const std::string &name) const { return find(name)->values; }
@@ -214,6 +227,8 @@ private:
       });
       return branch(h, "channel_pre_norm", [&](const Row &x) { return gatedMlp(x, "mlp_block."); });
     }
+    if (type == "zamba2")
+      return runZamba2(h);
     branch(h, "input_layernorm", [&](const Row &x) {
       return find("linear_attn.A_log")     ? deltaNet(x)
              : find("mamba.x_proj.weight") ? mamba1(x, "mamba.")
@@ -245,13 +260,39 @@ private:
     });
   }
 
+  void runZamba2(Row &h) {
+    if (!find("linear.weight"))
+      return branch(h, "input_layernorm", [&](const Row &x) { return mamba2(x, "mamba."); });
+    const std::string at = "shared_transformer.";
+    Row both = h, x = h;
+    both.insert(both.end(), embedded.begin(), embedded.end());
+    Row y = norm(at + "pre_ff_layernorm",
+                 attention(norm(at + "input_layernorm", both), at + "self_attn."));
+    const std::string up = at + "feed_forward.gate_up_proj";
+    Row inner = linear(up, y);
+    addAdapter(inner, up, y);
+    const size_t f = inner.size() / 2;
+    y = linear(at + "feed_forward.down_proj", times(part(inner, f, f), part(inner, 0, f), act()));
+    addTo(x, linear("linear", y));
+    addTo(h, mamba2(norm("mamba_decoder.input_layernorm", x), "mamba_decoder.mamba."));
+    ++uses;
+  }
+  /// That of this use of a shared block, if there is one.
+  void addAdapter(Row &y, const std::string &name, const Row &x) const {
+    const std::string list = name + "_adapter_list." + std::to_string(uses);
+    if (find(list + ".0.weight"))
+      addTo(y, linear(list + ".1", linear(list + ".0", x)));
+  }
+
   Activation act() const {
     return activation(
         config.value(type == "recurrent_gemma" ? "hidden_activation" : "hidden_act", "silu"));
   }
   /// Of convolutions.
   Activation mixerAct() const {
-    return type == "nemotron_h" ? activation(config.value("mamba_hidden_act", "silu")) : act();
+    return type == "nemotron_h" ? activation(config.value("mamba_hidden_act", "silu"))
+           : type == "zamba2"   ? silu
+                                : act();
   }
   Row gatedMlp(const Row &x, const std::string &module) const {
     return linear(module + "down_proj",
@@ -412,9 +453,9 @@ private:
           return size(name);
       return size_t(0);
     };
-    size_t H = pick({"mamba_n_heads", "mamba_num_heads", "num_heads"}),
-           P = pick({"mamba_d_head", "mamba_head_dim", "head_dim"}),
-           G = pick({"mamba_n_groups", "n_groups"}),
+    size_t H = pick({"mamba_n_heads", "mamba_num_heads", "num_heads", "n_mamba_heads"}),
+           P = pick({"mamba_d_head", "mamba_head_dim", "mamba_headdim", "head_dim"}),
+           G = pick({"mamba_n_groups", "n_groups", "mamba_ngroups"}),
            N = pick({"mamba_d_state", "ssm_state_size", "state_size"}), inner = H * P;
     Row p = linear(at + "in_proj", u);
     if (config.contains("ssm_multipliers")) {
@@ -448,10 +489,11 @@ private:
     if (!find(at + "norm.weight"))
       return linear(at + "out_proj", times(y, z, silu));
     bool first = type == "falcon_h1" && flag("mamba_norm_before_gate", true),
-         grouped = type == "falcon_h1" || type == "nemotron_h";
+         grouped = type == "falcon_h1" || type == "nemotron_h" || type == "zamba2";
+    const double eps = type == "zamba2" ? 1e-5 : this->eps();
     Row w = vector(at + "norm.weight");
-    y = first ? times(rmsNorm(y, w, eps(), G), z, silu)
-              : rmsNorm(times(y, z, silu), w, eps(), grouped ? G : 1);
+    y = first ? times(rmsNorm(y, w, eps, G), z, silu)
+              : rmsNorm(times(y, z, silu), w, eps, grouped ? G : 1);
     return linear(at + "out_proj", y);
   }
 
@@ -550,7 +592,7 @@ private:
     return rope.value("partial_rotary_factor", 1.0);
   }
   bool rotates() const {
-    return type != "jamba" && type != "nemotron_h" &&
+    return type != "jamba" && type != "nemotron_h" && (type != "zamba2" || flag("use_mem_rope")) &&
            (type != "granitemoehybrid" || config["position_embedding_type"] == "rope");
   }
   Row rotate(Row x, size_t width) const {
@@ -586,6 +628,11 @@ private:
     size_t H = size("num_attention_heads"), G = size("num_key_value_heads");
     Row q = linear(at + "q_proj", u), k = linear(at + "k_proj", u), v = linear(at + "v_proj", u);
     size_t width = k.size() / G;
+    if (type == "zamba2") {
+      addAdapter(q, at + "linear_q", u);
+      addAdapter(k, at + "linear_k", u);
+      addAdapter(v, at + "linear_v", u);
+    }
     Row gate;
     if (q.size() == 2 * H * width) {
       Row both = q;
@@ -609,7 +656,8 @@ private:
     Memory &m = memory[layer];
     m.keys.push_back(k);
     m.values.push_back(v);
-    double scale = number("attention_multiplier", 1 / std::sqrt(double(width)));
+    double scale =
+        number("attention_multiplier", 1 / std::sqrt(double(width) / (type == "zamba2" ? 2 : 1)));
     size_t window = type == "mistral"           ? size_t(number("sliding_window", 1e9))
                     : type == "recurrent_gemma" ? size("attention_window_size")
                                                 : m.keys.size(),
@@ -641,7 +689,8 @@ private:
   const std::string type;
   std::vector<Memory> memory;
   std::string prefix;
-  size_t layer = 0, position = 0;
+  size_t layer = 0, position = 0, uses = 0; // of shared blocks
+  Row embedded;
 };
 
 } // namespace

@@ -38,6 +38,8 @@ public:
       drawLfm2();
     else if (type == "recurrent_gemma")
       drawRecurrentGemma();
+    else if (type == "zamba2")
+      drawZamba2();
     else if (type == "qwen3_5" || type == "qwen3_5_text" || type == "qwen3_next")
       drawQwen35();
     else
@@ -395,6 +397,96 @@ private:
     }
   }
 
+  void drawZamba2() {
+    headDim = 2 * random.integer(1, 9);
+    hidden = heads * headDim / 2; // attention is over twice as many
+    layers = random.integer(3, 5);
+    const bool adapts = random.chance(0.5), bias = random.chance(0.3), tied = random.chance(0.5);
+    if (adapts)
+      kvHeads = heads;
+    const int64_t blocks = random.integer(1, 2), rank = random.integer(1, 7),
+                  expand = random.integer(1, 3), inner = expand * hidden;
+    Ssd s = drawSsd();
+    s.convBias = true;
+    s.bias = bias;
+    for (s.heads = random.integer(1, 6); inner % s.heads;)
+      --s.heads;
+    s.groups = s.heads % 2 ? 1 : random.integer(1, 2);
+    s.width = inner / s.heads;
+    frame("model.embed_tokens", "model.final_layernorm", tied);
+    Json types = Json::array();
+    std::vector<int64_t> hybrids;
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      const bool isHybrid = random.chance(0.6) || (layer + 1 == layers && hybrids.empty());
+      types.push_back(isHybrid ? "hybrid" : "mamba");
+      if (isHybrid)
+        hybrids.push_back(layer);
+    }
+    config.update({{"hidden_size", hidden},
+                   {"num_hidden_layers", layers},
+                   {"layers_block_type", types},
+                   {"rms_norm_eps", random.pick({1e-5, 1e-3})}, // the gated norm's is its own
+                   {"hidden_act", activation("gelu")},
+                   {"intermediate_size", intermediate},
+                   {"num_attention_heads", heads},
+                   {"num_key_value_heads", kvHeads},
+                   {"num_mem_blocks", blocks},
+                   {"use_shared_attention_adapter", adapts},
+                   {"use_shared_mlp_adapter", random.chance(0.5)}, // they are stored
+                   {"adapter_rank", rank},
+                   {"use_mem_rope", random.chance(0.5)},
+                   {"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e3}}},
+                   {"add_bias_linear", bias},
+                   {"mamba_expand", expand},
+                   {"n_mamba_heads", s.heads},
+                   {"mamba_headdim", s.width},
+                   {"mamba_ngroups", s.groups},
+                   {"mamba_d_state", s.states},
+                   {"mamba_d_conv", s.conv}});
+    for (size_t use = 0; use < hybrids.size(); ++use) {
+      const std::string at = layerName(hybrids[use % size_t(blocks)], "shared_transformer.");
+      auto adapter = [&](const std::string &name, int64_t n, int64_t k) {
+        const std::string list = at + name + "_adapter_list." + std::to_string(use);
+        matrix(list + ".0", rank, k);
+        matrix(list + ".1", n, rank);
+      };
+      adapter("feed_forward.gate_up_proj", 2 * intermediate, hidden);
+      if (adapts)
+        for (const char *part : {"q", "k", "v"})
+          adapter(std::string("self_attn.linear_") + part, heads * headDim, 2 * hidden);
+      if (int64_t(use) >= blocks)
+        continue;
+      norm(at + "input_layernorm", 2 * hidden);
+      norm(at + "pre_ff_layernorm", hidden);
+      matrix(at + "self_attn.q_proj", heads * headDim, 2 * hidden);
+      for (const char *part : {"k", "v"})
+        matrix(at + "self_attn." + part + "_proj", kvHeads * headDim, 2 * hidden);
+      matrix(at + "self_attn.o_proj", hidden, heads * headDim);
+      matrix(at + "feed_forward.gate_up_proj", 2 * intermediate, hidden, bias);
+      matrix(at + "feed_forward.down_proj", hidden, intermediate, bias);
+    }
+    // As some writers have it: with another layer of the block as well, or only there.
+    const bool copies = random.chance(0.3), moves = random.chance(0.3);
+    if (int64_t(hybrids.size()) > blocks && (copies || moves)) {
+      const std::string from = layerName(hybrids[0], "shared_transformer."),
+                        to = layerName(hybrids[size_t(blocks)], "shared_transformer.");
+      for (auto at = tensors.begin(); at != tensors.end();) {
+        const bool isOfBlock = at->first.rfind(from, 0) == 0;
+        if (isOfBlock)
+          tensors[to + at->first.substr(from.size())] = at->second;
+        at = isOfBlock && moves ? tensors.erase(at) : std::next(at);
+      }
+    }
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      const bool isHybrid = types[size_t(layer)] == "hybrid";
+      const std::string at = layerName(layer, isHybrid ? "mamba_decoder." : "");
+      if (isHybrid)
+        matrix(layerName(layer, "linear"), hidden, hidden);
+      norm(at + "input_layernorm", hidden);
+      mamba2(at + "mamba.", s, true);
+    }
+  }
+
   void drawQwen35() {
     headDim = 8 * random.integer(1, 4);
     if (type == "qwen3_5")
@@ -631,9 +723,9 @@ private:
 
 const std::vector<std::string> &familyNames() {
   static const std::vector<std::string> names = {
-      "bamba",   "falcon_h1",    "falcon_mamba", "granitemoehybrid", "jamba",          "lfm2",
-      "llama",   "mamba",        "mamba2",       "mistral",          "nemotron_h",     "qwen3",
-      "qwen3_5", "qwen3_5_text", "qwen3_moe",    "qwen3_next",       "recurrent_gemma"};
+      "bamba",   "falcon_h1",    "falcon_mamba", "granitemoehybrid", "jamba",           "lfm2",
+      "llama",   "mamba",        "mamba2",       "mistral",          "nemotron_h",      "qwen3",
+      "qwen3_5", "qwen3_5_text", "qwen3_moe",    "qwen3_next",       "recurrent_gemma", "zamba2"};
   return names;
 }
 

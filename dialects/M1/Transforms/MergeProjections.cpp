@@ -5,6 +5,7 @@
 
 #include "mlir/IR/PatternMatch.h"
 #include "llvm/ADT/MapVector.h"
+#include <map>
 
 namespace mlir::m1 {
 #define GEN_PASS_DEF_MERGEPROJECTIONSPASS
@@ -32,8 +33,8 @@ std::string joinNames(MutableArrayRef<WeightOp> weights) {
 
 struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
   /// What linears must agree in to be merged: input, block, result element type, weight element
-  /// type, bias or not.
-  using Key = std::tuple<Value, Block *, Type, Type, unsigned>;
+  /// type, bias or not, and the inputs that their weights are for in the block, as a number.
+  using Key = std::tuple<Value, Block *, Type, Type, unsigned, unsigned>;
 
   void runOnOperation() override {
     SymbolTable symbols(getOperation());
@@ -50,11 +51,26 @@ struct MergeProjections : m1::impl::MergeProjectionsPassBase<MergeProjections> {
       return weight && weight.getSourcesAttr() && !weight.getRowsAttr() &&
              weight.getTransform() == Transform::None && !shared.contains(weight);
     };
+    // A weight that layers share stays one: it is merged with those that all of them multiply
+    // alike.
+    using Reader = std::pair<Block *, Operation *>;
+    auto readerOf = [&](LinearOp linear) -> Reader {
+      return {linear->getBlock(), lookUpWeight(symbols, linear.getWeight())};
+    };
+    llvm::MapVector<Reader, std::vector<void *>> inputs;
+    getOperation().walk([&](LinearOp linear) {
+      inputs[readerOf(linear)].push_back(linear.getX().getAsOpaquePointer());
+    });
+    std::map<std::vector<void *>, unsigned> numbers;
+    llvm::DenseMap<Reader, unsigned> multiplied;
+    for (auto &[reader, list] : inputs)
+      multiplied[reader] = numbers.try_emplace(list, numbers.size()).first->second;
     llvm::MapVector<Key, SmallVector<LinearOp>> groups;
     getOperation().walk([&](LinearOp linear) {
       if (isPlain(linear.getWeight()) && (!linear.getBias() || isPlain(linear.getBias())))
         groups[{linear.getX(), linear->getBlock(), getElementTypeOrSelf(linear.getType()),
-                linear.getWeight().getType().getElementType(), linear.getNumOperands()}]
+                linear.getWeight().getType().getElementType(), linear.getNumOperands(),
+                multiplied[readerOf(linear)]}]
             .push_back(linear);
     });
     IRRewriter rewriter(&getContext());

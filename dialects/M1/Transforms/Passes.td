@@ -61,8 +61,9 @@ def MergeProjectionsPass : Pass<"m1-merge-projections", "::mlir::ModuleOp"> {
     Functions that merge the same weights share the new one.
 
     It refuses linears of which only some have a bias, weights of different element types or
-    transforms, weights that are not read from checkpoint tensors, and weights that anything but
-    linears reads (a tied embedding would be stored twice).
+    transforms, weights that are not read from checkpoint tensors, weights that anything but linears
+    reads (a tied embedding would be stored twice), and weights of which only some have further
+    linears (what layers share would be stored for each of them).
 
     Before:
     ```mlir

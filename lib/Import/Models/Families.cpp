@@ -29,6 +29,7 @@ const Entry families[] = {
     {"qwen3_moe", createTransformer},
     {"qwen3_next", createQwen35},
     {"recurrent_gemma", createRecurrentGemma},
+    {"zamba2", createZamba2},
 };
 
 } // namespace

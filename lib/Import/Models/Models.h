@@ -26,6 +26,7 @@ std::unique_ptr<Family> createQwen35(llvm::StringRef modelType);
 std::unique_ptr<Family> createMamba(llvm::StringRef modelType);
 std::unique_ptr<Family> createRecurrentGemma(llvm::StringRef modelType);
 std::unique_ptr<Family> createTransformer(llvm::StringRef modelType);
+std::unique_ptr<Family> createZamba2(llvm::StringRef modelType);
 
 } // namespace m1c
 

@@ -1,6 +1,6 @@
 // RUN: m1-opt %s --m1-merge-projections --m1-statistics 2>%t.statistics | FileCheck %s
 // RUN: FileCheck %s --check-prefix=STATISTICS --input-file=%t.statistics
-// STATISTICS: m1-merge-projections merged 4
+// STATISTICS: m1-merge-projections merged 6
 
 // CHECK: m1.weight @l.0.q_k_v : tensor<8x4xf32> {sources = ["q", "k0", "k1", "v"]}
 // CHECK: m1.weight @l.0.q_bias_k_bias : tensor<6xf32> {sources = ["qb", "kb"]}
@@ -99,4 +99,26 @@ func.func @again(%x: tensor<?x4xf32>) -> (tensor<?x4xf32>, tensor<?x2xf32>) {
   %q = m1.linear %x, %wq : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
   %k = m1.linear %x, %wk : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xf32>
   return %q, %k : tensor<?x4xf32>, tensor<?x2xf32>
+}
+
+// What two layers share stays one weight: q and k of both are merged, while what only one of them
+// has beside them is not.
+// CHECK-LABEL: func @shared
+func.func @shared(%x: tensor<?x4xf32>, %y: tensor<?x4xf32>)
+    -> (tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x4xf32>, tensor<?x2xf32>) {
+  %wq = m1.get_weight @l.0.q : tensor<4x4xf32>
+  %wk = m1.get_weight @l.0.k : tensor<2x4xf32>
+  %wv = m1.get_weight @l.0.v : tensor<2x4xf32>
+  // CHECK: %[[W:.*]] = m1.get_weight @l.0.q_k : tensor<6x4xf32>
+  // CHECK-NEXT: m1.linear %{{.*}}, %[[W]] : (tensor<?x4xf32>, tensor<6x4xf32>) -> tensor<?x6xf32>
+  %q0 = m1.linear %x, %wq : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %k0 = m1.linear %x, %wk : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xf32>
+  // CHECK: m1.linear %{{.*}} : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xf32>
+  %v0 = m1.linear %x, %wv : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xf32>
+  // CHECK: %[[V:.*]] = m1.get_weight @l.0.q_k : tensor<6x4xf32>
+  // CHECK-NEXT: m1.linear %{{.*}}, %[[V]] : (tensor<?x4xf32>, tensor<6x4xf32>) -> tensor<?x6xf32>
+  %q1 = m1.linear %y, %wq : (tensor<?x4xf32>, tensor<4x4xf32>) -> tensor<?x4xf32>
+  %k1 = m1.linear %y, %wk : (tensor<?x4xf32>, tensor<2x4xf32>) -> tensor<?x2xf32>
+  return %q0, %k0, %v0, %q1, %k1
+      : tensor<?x4xf32>, tensor<?x2xf32>, tensor<?x2xf32>, tensor<?x4xf32>, tensor<?x2xf32>
 }
