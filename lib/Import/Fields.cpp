@@ -87,6 +87,8 @@ std::string Fields::assumedSizes() const {
 InFlightDiagnostic Fields::error(StringRef name) const {
   failed = true;
   InFlightDiagnostic diagnostic = emitError();
+  if (!refused->insert(prefix + name.str()).second)
+    diagnostic.abandon();
   diagnostic << file << ": field '" << prefix << name << "'";
   if (const llvm::json::Value *assumedValue = mentions(name) ? nullptr : findDefault(name))
     diagnostic << ", which is not there and " << text(*assumedValue) << " by default";
@@ -209,8 +211,10 @@ Fields Fields::child(StringRef name) const {
   const llvm::json::Value *value = find(name);
   if (value && !value->getAsObject())
     error(name) << "expected an object, got " << text(*value);
-  return Fields(file, prefix + name.str() + ".", value ? value->getAsObject() : nullptr, emitError,
+  Fields result(file, prefix + name.str() + ".", value ? value->getAsObject() : nullptr, emitError,
                 failed);
+  result.refused = refused;
+  return result;
 }
 
 void Fields::expectFlag(StringRef name, bool expected) const {

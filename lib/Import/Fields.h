@@ -51,6 +51,7 @@ public:
   /// Whether any reader of the same file or another has reported an error.
   bool hasFailed() const { return failed; }
 
+  /// Of a field that two readers refuse the first one's message counts; the other's goes nowhere.
   mlir::InFlightDiagnostic error(llvm::StringRef name) const;
 
   /// The largest size: the batch arrays are int32.
@@ -104,13 +105,15 @@ private:
          EmitError emitError, bool &failed)
       : file(std::move(file)), prefix(std::move(prefix)), object(object), emitError(emitError),
         failed(failed), seen(std::make_shared<std::set<std::string>>()),
-        assumed(std::make_shared<std::set<std::string>>()) {}
+        assumed(std::make_shared<std::set<std::string>>()),
+        refused(std::make_shared<std::set<std::string>>()) {}
 
   std::string file, prefix;
   const llvm::json::Object *object, *defaults = nullptr;
   EmitError emitError;
   bool &failed;
   std::shared_ptr<std::set<std::string>> seen, assumed;
+  std::shared_ptr<std::set<std::string>> refused; // full names, those of children, too
 };
 
 } // namespace m1c

@@ -91,6 +91,21 @@ private:
       addRuntime("activations");
     if (out.schemes.empty() && !fields.hasFailed())
       fields.error("config_groups") << "expected at least one group with 'weights'";
+    if (out.schemes.size() > 1) // else nothing depends on them
+      groups.forEach([&](StringRef name, const llvm::json::Value &) {
+        checkTargets(groups.child(name));
+      });
+  }
+
+  /// A pattern that matches nothing would give its modules to another group.
+  static void checkTargets(const Fields &group) {
+    for (const std::string &target : wordsOf(group, "targets")) {
+      StringRef pattern = target;
+      std::string problem;
+      if (pattern.consume_front("re:") && !llvm::Regex(pattern).isValid(problem))
+        group.error("targets") << "expected regular expressions in POSIX's form, got \"" << target
+                               << "\": " << problem;
+    }
   }
 
   void readGroup(const Fields &group, std::string format, bool &quantisesActivations) {
@@ -148,6 +163,11 @@ private:
       weights.error("strategy") << "expected tensor, channel, group"
                                 << (scheme.isFloat ? " or block" : "") << ", got " << strategy;
     }
+    if (size > 0 && strategy != "group" && !fields.hasFailed())
+      weights.error("group_size") << "expected none with strategy " << strategy << ", got " << size;
+    if (weights.has("block_structure") && strategy != "block" && !fields.hasFailed())
+      weights.error("block_structure") << "expected null with strategy " << strategy << ", got "
+                                       << Fields::text(*weights.find("block_structure"));
     // Columns in order, sorted for the quantisation alone, or in groups out of order.
     const llvm::json::Value *order = weights.find("actorder");
     if (order && order->getAsBoolean())
@@ -207,6 +227,7 @@ private:
     if (scheme.bits != 4 && scheme.bits != 8 && !fields.hasFailed())
       fields.error("bits") << "expected 4 or 8, got " << scheme.bits;
     readGroupSize("group_size", scheme);
+    scheme.hasIndex = fields.flag("desc_act") && scheme.groupSize > 0;
     const StringRef formatField = fields.has("checkpoint_format") ? "checkpoint_format" : "format";
     fields.expectWord("checkpoint_format", {"gptq", "gptq_v2"});
     fields.expectWord("format", {"gptq", "gptq_v2"});
@@ -216,10 +237,8 @@ private:
     expectNothing(fields, "dynamic", "; settings for single modules are not supported");
     expectNothing(fields, "rotation", "; rotations of activations are not supported");
     expectNothing(fields, "adapter", "; adapters are not supported");
-    // Of the quantisation, which is over, and of how the library runs it. Tensors g_idx say what
-    // desc_act does.
-    fields.ignore({"desc_act",
-                   "act_group_aware",
+    // Of the quantisation, which is over, and of how the library runs it.
+    fields.ignore({"act_group_aware",
                    "sym",
                    "static_groups",
                    "true_sequential",
@@ -306,9 +325,20 @@ std::string QuantScheme::describe() const {
 
 std::optional<Quantisation> m1c::readQuantisation(const Fields &config, const Fields &text) {
   std::optional<Quantisation> result;
+  const llvm::json::Value *first = nullptr;
   for (const Fields *fields : {&config, &text})
-    for (StringRef name : {"quantization_config", "compression_config"})
-      if (const Fields found = fields->child(name); found && !result && !config.hasFailed())
+    for (StringRef name : {"quantization_config", "compression_config"}) {
+      const Fields found = fields->child(name);
+      if (!found || config.hasFailed())
+        continue;
+      const llvm::json::Value *value = fields->find(name);
+      if (!result) {
         result = Reader(found).read();
+        first = value;
+      } else if (*value != *first) {
+        fields->error(name) << "expected one description of how weights are quantised, got two "
+                               "that differ";
+      }
+    }
   return config.hasFailed() ? std::nullopt : result;
 }

@@ -21,7 +21,7 @@ struct QuantScheme {
   int64_t bits = 8;        // of a code
   bool isPacked = false;   // several codes in an i32
   bool isSymmetric = true; // without zero points
-  bool hasIndex = false;   // columns are in groups out of order
+  bool hasIndex = false;   // columns are in groups out of order, which a tensor must then tell
   /// Of columns with one scale; 0: a whole row.
   int64_t groupSize = 0;
   /// One scale for the whole matrix, or one for each such block.

@@ -374,8 +374,10 @@ private:
                          << "': expected a multiple of " << n << " rows of its zero points, got "
                          << format.rows;
     format.groupSize = scheme.groupSize ? scheme.groupSize : format.columns;
+    if (!isGptq && scheme.groupSize && failed(checkGroups(codes, format.columns, scheme.groupSize)))
+      return failure();
     if (format.columns) {
-      // A last group may be shorter.
+      // GPTQ's last group may be shorter.
       format.groups = int64_t(llvm::divideCeil(format.columns, format.groupSize));
     }
     format.rowStride = 1;
@@ -389,7 +391,7 @@ private:
     if (!zeros)
       return failure();
     const SourceTensor *index = nullptr;
-    if (isGptq && data.find((module + ".g_idx").str())) {
+    if (isGptq && (scheme.hasIndex || data.find((module + ".g_idx").str()))) {
       index = require(module, "g_idx", codes, {StoredType::i32}, {{format.columns}});
       if (!index)
         return failure();

@@ -477,6 +477,7 @@ class Quantised(unittest.TestCase):
         """`config` and `tensors` change what is right."""
         make, write_parts, right_config = {
             "gptq": (self.matrix(low=1, high=15, group=16, asymmetric=True, scale_type="F16"), gptq, gptq_config()),
+            "awq": (self.matrix(low=0, high=15, group=16, asymmetric=True, scale_type="F16"), awq, {"quant_method": "awq", "bits": 4, "group_size": 16, "zero_point": True}),
             "int8": (self.matrix(low=-128, high=127, scale_type="BF16"), lambda m: compressed(m, bits=8, packed=False), group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized")),
             "packed": (self.matrix(low=-8, high=7, scale_type="BF16"), compressed, group_config({"num_bits": 4, "strategy": "channel"}, "pack-quantized")),
         }[form]
@@ -504,6 +505,11 @@ class Quantised(unittest.TestCase):
             (gptq_config(rotation="hadamard"), r"rotation': expected null, got \"hadamard\"; rotations of activations are not supported"),
             (gptq_config(dynamic={"-:mlp": {}}), r"dynamic': expected null"),
             (gptq_config(wobble=1), r"wobble': not understood, got 1"),
+            (gptq_config(desc_act="yes"), r"desc_act': expected true or false, got \"yes\""),
+            (gptq_config(checkpoint_format=2), r"checkpoint_format': expected a string, got 2"),  # which two readers ask for
+            (group_config({"num_bits": 8, "strategy": "channel", "type": 3}, "int-quantized"), r"config_groups\.group_0\.weights\.type': expected a string, got 3"),
+            (group_config({"num_bits": 8, "strategy": "channel", "group_size": 16}, "int-quantized"), r"config_groups\.group_0\.weights\.group_size': expected none with strategy channel, got 16"),
+            (group_config({"num_bits": 8, "strategy": "channel", "block_structure": [16, 16]}, "int-quantized"), r"config_groups\.group_0\.weights\.block_structure': expected null with strategy channel, got \[16,16\]"),
             ({"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": "gemv"}, r"version': expected gemm, got gemv"),
             ({"quant_method": "awq", "w_bit": 3, "q_group_size": 32, "zero_point": True}, r"w_bit': expected 4, got 3"),
             ({"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": False}, r"zero_point': expected true, got false"),
@@ -529,6 +535,8 @@ class Quantised(unittest.TestCase):
         channel = {"num_bits": 8, "strategy": "channel"}
         several = groups(channel, "int-quantized")
         several["config_groups"] = {name: {**several["config_groups"]["group_0"], "targets": [target]} for name, target in (("a", "re:.*q_proj"), ("b", "re:.*k_proj"))}
+        patterns = json.loads(json.dumps(several))
+        patterns["config_groups"]["b"]["targets"] = ["re:(mlp"]
         group = r"config\.json: field 'quantization_config\.config_groups\.group_0\."
         for config, expected in (
             (groups(channel, "int-quantized", targets=3), group + "targets': expected a list of strings, got 3"),
@@ -540,6 +548,7 @@ class Quantised(unittest.TestCase):
             (groups({"num_bits": 8, "strategy": "group", "group_size": -1}, "int-quantized"), group + r"weights\.group_size': expected a positive number with strategy group, got -1"),
             (groups({**channel, "actorder": "group"}, "int-quantized"), group + r"weights\.actorder': expected strategy group, got channel"),
             (groups({**channel, "group_size": None, "wobble": 1}, "int-quantized"), group + r"weights\.wobble': not understood, got 1"),
+            (patterns, r"config_groups\.b\.targets': expected regular expressions in POSIX's form, got \"re:\("),
             (several, r"model\.safetensors: tensor '.*_proj\.weight': no group of 'quantization_config\.config_groups' targets module '.*_proj'"),
         ):
             with self.subTest(expected):
@@ -559,11 +568,26 @@ class Quantised(unittest.TestCase):
             ("int8", None, {"weight_zero_point": ("I8", [rows, 1], b"\1" * rows)}, tensor + "weight_zero_point': expected zeros where the weights are symmetric"),
             ("packed", None, {"weight_shape": sizes(-1, columns)}, tensor + rf"weight_shape': expected the sizes of a matrix, got -1 and {columns}"),
             ("packed", None, {"weight_shape": sizes(rows, 1 << 40)}, tensor + rf"weight_shape': expected the sizes of a matrix, got {rows} and {1 << 40}"),
+            ("awq", {"quant_method": "awq", "bits": 4, "group_size": 17, "zero_point": True}, {}, r"': its \d+ columns are no whole number of groups of 17"),
+            ("gptq", gptq_config(desc_act=True), {"g_idx": None}, tensor + rf"qweight' is there, but not '{re.escape(module)}g_idx' with the integers that belong to it"),
             ("gptq", None, {"qweight": ("I32", [1 << 31, 0], b"")}, tensor + rf"qweight': too large: shape \[{1 << 31}, 0\]"),
             ("gptq", None, {"qweight": ("I32", [columns // 8, rows - 1], bytes(columns // 2 * (rows - 1)))}, tensor + rf"qweight': expected a multiple of 8 rows of its zero points, got {rows - 1}"),
         ):
             with self.subTest(expected):
                 self.refuse(expected, config, {module + name: value for name, value in tensors.items()}, form)
+
+    def test_two_descriptions(self):
+        """The same words twice are one description, other words are none."""
+        make = self.matrix(low=1, high=15, group=16, asymmetric=True, scale_type="F16")
+        quantised = self.write(lambda name, *matrix: (lambda m: (gptq(m), m))(make(*matrix)), gptq_config())
+        for second, right in ((gptq_config(), True), (gptq_config(bits=8), False), ({}, False)):
+            for fields in {"compression_config": second}, {"text_config": {"quantization_config": second}}:
+                write(self.path("quantised"), quantised, dict(self.config, num_hidden_layers=1, quantization_config=gptq_config(), **fields))
+                imported, said = self.importer.read(self.path("quantised"))
+                if right and "text_config" not in fields:
+                    self.assertTrue(imported, said)
+                if not right:
+                    self.assertRegex(said, r"_config': expected one description of how weights are quantised, got two that differ")
 
     def test_output_activations(self):
         config = group_config({"num_bits": 8, "strategy": "channel"}, "int-quantized")
