@@ -1,4 +1,5 @@
 // The forecast of KV pages against a simulation, and what admission by it spares.
+#include "../Support/TestSeed.h"
 #include "engine/engine.h"
 #include "engine/page_forecast.h"
 #include "toy_backend.h"
@@ -34,9 +35,7 @@ uint64_t simulatedPeak(std::vector<PageForecast::Sequence> sequences) {
 } // namespace
 
 TEST(PageForecast, EqualsASimulation) {
-  const uint32_t seed = std::random_device{}();
-  SCOPED_TRACE(testing::Message() << "seed " << seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(m1test::testSeed());
   for (int round = 0; round < 300; ++round) {
     std::vector<PageForecast::Sequence> all(1 + random() % 12);
     PageForecast forecast(1);

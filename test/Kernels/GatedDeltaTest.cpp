@@ -123,39 +123,12 @@ void checkLongDecode(const char *name, const Delta &p, double limit, Random &ran
 }
 
 void checkAgainstOracle(const Delta &p, const std::vector<int> &lengths, Random &random) {
-  int sequences = static_cast<int>(lengths.size()), slots = sequences + 2;
-  std::vector<int> slotOf(slots), before;
-  std::iota(slotOf.begin(), slotOf.end(), 0);
-  random.shuffle(slotOf);
-  slotOf.resize(sequences);
-  for (int s = 0; s < sequences; ++s)
-    before.push_back(s % 2 ? random.integer(1, 100) : 0);
-  Batch batch(lengths, before, slotOf);
-  Data data(p, batch.tokens(), slots, random);
-  auto exact = naive<double>(p, data, batch);
-  auto single = naive<float>(p, data, batch);
-  Matrix stateBefore = data.state;
-  runKernel(p, data, batch, random);
-  Errors out, state;
-  for (int t = 0; t < batch.tokens(); ++t)
-    for (int c = 0; c < p.columns(); ++c) {
-      size_t i = static_cast<size_t>(t) * p.columns() + c;
-      out.add(data.out.get(t, c), exact.out[i], single.out[i]);
-    }
-  for (int s = 0; s < slots; ++s)
-    for (long i = 0; i < data.state.columns; ++i) {
-      size_t at = static_cast<size_t>(s) * data.state.columns + i;
-      state.add(data.state.get(s, i), exact.state[at], single.state[at]);
-      if (std::find(slotOf.begin(), slotOf.end(), s) == slotOf.end())
-        ASSERT_EQ(data.state.get(s, i), stateBefore.get(s, i))
-            << "a slot that the batch does not name was written";
-    }
-  // A rounding of the factors that a naive run of few tokens may not show.
-  out.slack = state.slack = 16.0 * std::ldexp(1.0, -24);
-  out.check(p.activation);
-  state.check(p.state);
-  EXPECT_TRUE(data.out.surroundingsIntact());
-  EXPECT_TRUE(data.state.surroundingsIntact());
+  // Slack: a rounding of the factors that a naive run of few tokens may not show.
+  checkBatch<Data>(
+      p, lengths, 16.0 * std::ldexp(1.0, -24), random,
+      [&](Data &data, const Batch &batch) { runKernel(p, data, batch, random); },
+      [&](const Data &data, const Batch &batch) { return naive<double>(p, data, batch); },
+      [&](const Data &data, const Batch &batch) { return naive<float>(p, data, batch); });
 }
 
 // Published proportions, one token, odd and many tokens, several sequences, an empty one.

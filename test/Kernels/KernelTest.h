@@ -3,15 +3,14 @@
 #ifndef M1_TEST_KERNELS_KERNELTEST_H
 #define M1_TEST_KERNELS_KERNELTEST_H
 
+#include "../Support/TestSeed.h"
 #include "m1k_cpu.h"
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <gtest/gtest.h>
-#include <iostream>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -20,20 +19,9 @@
 
 namespace m1k::test {
 
-/// A fresh seed each run, printed; M1_TEST_SEED repeats one.
-inline uint64_t seed() {
-  static uint64_t value = [] {
-    const char *given = std::getenv("M1_TEST_SEED");
-    uint64_t v = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
-    std::cout << "M1_TEST_SEED=" << v << std::endl;
-    return v;
-  }();
-  return value;
-}
-
 class Random {
 public:
-  explicit Random(uint64_t salt) : engine(seed() * 0x9E3779B97F4A7C15ull + salt) {}
+  explicit Random(uint64_t salt) : engine(m1test::testSeed() * 0x9E3779B97F4A7C15ull + salt) {}
   double normal(double scale = 1.0) { return std::normal_distribution<double>(0.0, scale)(engine); }
   double uniform(double low, double high) {
     return std::uniform_real_distribution<double>(low, high)(engine);
@@ -199,6 +187,50 @@ struct Errors {
     EXPECT_LE(got, limit) << "naive float32 error " << naive << ", largest value " << scale;
   }
 };
+
+/// A step of sequences of these lengths, every second of which goes on, on slots in any order, of
+/// random Data of problem `p`: outputs and states that `run(data, batch)` leaves agree with
+/// `exact(data, batch)`, in float64, as `single(data, batch)`, in float32, does, and nothing else is
+/// written. `slack`: Errors::slack of both.
+template <typename Data, typename Problem, typename Run, typename Exact, typename Single>
+void checkBatch(const Problem &p, const std::vector<int> &lengths, double slack, Random &random,
+                Run run, Exact exact, Single single) {
+  const int sequences = static_cast<int>(lengths.size()), slots = sequences + 2;
+  std::vector<int> slotOf(slots), before;
+  std::iota(slotOf.begin(), slotOf.end(), 0);
+  random.shuffle(slotOf);
+  slotOf.resize(sequences);
+  for (int s = 0; s < sequences; ++s)
+    before.push_back(s % 2 ? random.integer(1, 100) : 0);
+  const Batch batch(lengths, before, slotOf);
+  Data data(p, batch.tokens(), slots, random);
+  const auto wanted = exact(data, batch);
+  const auto naive = single(data, batch);
+  const Matrix stateBefore = data.state;
+  run(data, batch);
+
+  Errors out, state;
+  out.slack = state.slack = slack;
+  for (long t = 0; t < batch.tokens(); ++t)
+    for (long c = 0; c < data.out.columns; ++c) {
+      const long i = t * data.out.columns + c;
+      out.add(data.out.get(t, c), wanted.out[i], naive.out[i]);
+    }
+  for (int s = 0; s < slots; ++s) {
+    const bool named = std::find(slotOf.begin(), slotOf.end(), s) != slotOf.end();
+    for (long i = 0; i < data.state.columns; ++i) {
+      const long at = s * data.state.columns + i;
+      state.add(data.state.get(s, i), wanted.state[at], naive.state[at]);
+      if (!named)
+        ASSERT_EQ(data.state.get(s, i), stateBefore.get(s, i))
+            << "a slot that the batch does not name was written";
+    }
+  }
+  out.check(data.out.type);
+  state.check(data.state.type);
+  EXPECT_TRUE(data.out.surroundingsIntact());
+  EXPECT_TRUE(data.state.surroundingsIntact());
+}
 
 /// A decode of 100,000 tokens of one sequence, token by token, in blocks of random Data of problem
 /// `p`, whose weights `keep(data, first)` takes over from the first. `run(data, batch, token)` is

@@ -145,40 +145,11 @@ void checkLongDecode(const char *name, const Scan &p, double limit, Random &rand
 }
 
 void checkAgainstOracle(const Scan &p, const std::vector<int> &lengths, Random &random) {
-  int sequences = static_cast<int>(lengths.size()), slots = sequences + 2;
-  std::vector<int> slotOf(slots), before;
-  std::iota(slotOf.begin(), slotOf.end(), 0);
-  random.shuffle(slotOf);
-  slotOf.resize(sequences);
-  for (int s = 0; s < sequences; ++s)
-    before.push_back(s % 2 ? random.integer(1, 100) : 0);
-  Batch batch(lengths, before, slotOf);
-  Data data(p, batch.tokens(), slots, random);
-  auto exact = naive<double>(p, data, batch);
-  auto single = naive<float>(p, data, batch);
-  Matrix stateBefore = data.state;
-  runKernel(p, data, batch, random);
-
-  Errors out, state;
-  for (int t = 0; t < batch.tokens(); ++t)
-    for (int c = 0; c < p.dInner(); ++c) {
-      size_t i = static_cast<size_t>(t) * p.dInner() + c;
-      out.add(data.out.get(t, c), exact.out[i], single.out[i]);
-    }
-  for (int s = 0; s < slots; ++s)
-    for (long i = 0; i < p.stateValues(); ++i) {
-      size_t k = static_cast<size_t>(s) * p.stateValues() + i;
-      state.add(data.state.get(s, i), exact.state[k], single.state[k]);
-    }
-  out.check(p.activation);
-  state.check(p.state);
-  EXPECT_TRUE(data.out.surroundingsIntact());
-  EXPECT_TRUE(data.state.surroundingsIntact());
-  for (int s = 0; s < slots; ++s)
-    if (std::find(slotOf.begin(), slotOf.end(), s) == slotOf.end())
-      for (long i = 0; i < p.stateValues(); ++i)
-        ASSERT_EQ(data.state.get(s, i), stateBefore.get(s, i))
-            << "a slot that the batch does not name was written";
+  checkBatch<Data>(
+      p, lengths, /*slack=*/0, random,
+      [&](Data &data, const Batch &batch) { runKernel(p, data, batch, random); },
+      [&](const Data &data, const Batch &batch) { return naive<double>(p, data, batch); },
+      [&](const Data &data, const Batch &batch) { return naive<float>(p, data, batch); });
 }
 
 /// One sequence in pieces must give, bit for bit, what it gives at once: state is carried exactly

@@ -1,7 +1,7 @@
 // Which KV pages the sequences of a step share.
+#include "../Support/TestSeed.h"
 #include "m1k_abi.h"
 #include "model/shared_prefixes.h"
-#include <cstdlib>
 #include <gtest/gtest.h>
 #include <random>
 
@@ -125,10 +125,7 @@ TEST(SharedPrefixes, LimitsHold) {
 }
 
 TEST(SharedPrefixes, RandomForkTrees) {
-  const char *fixed = std::getenv("M1_TEST_SEED");
-  const unsigned seed = fixed ? unsigned(std::strtoul(fixed, nullptr, 10)) : std::random_device()();
-  std::printf("seed %u\n", seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(m1test::testSeed());
   auto pick = [&](uint32_t low, uint32_t high) {
     return std::uniform_int_distribution<uint32_t>(low, high)(random);
   };

@@ -1,5 +1,6 @@
 // Grammars of JSON: what a schema admits, what it refuses, and that whatever the automaton can say
 // is JSON that the schema admits.
+#include "../Support/TestSeed.h"
 #include "grammar/json_schema.h"
 #include "grammar/token_grammar.h"
 #include "tokenizer/prepare.h"
@@ -127,9 +128,7 @@ TEST(JsonSchema, ReferencesAndChoices) {
 
 // Of bounds everything that is near them, against comparing.
 TEST(JsonSchema, IntegerBounds) {
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(m1test::testSeed());
   for (int round = 0; round < 40; ++round) {
     const int scale = round % 2 ? 30 : 30000;
     const int a = int(random() % unsigned(2 * scale)) - scale;
@@ -396,9 +395,7 @@ TEST(JsonSchema, RandomTextsAreInstances) {
   Grammar grammar;
   ASSERT_TRUE(grammarOfSchema(Json::parse(person), &grammar).ok());
   GrammarAutomaton automaton(grammar);
-  const unsigned seed = std::random_device{}();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(m1test::testSeed());
   int complete = 0;
   for (int i = 0; i < 200; ++i) {
     std::string text;

@@ -2,26 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iostream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <unistd.h>
 
 namespace m1test {
-
-uint64_t testSeed() {
-  static uint64_t seed = [] {
-    const char *given = std::getenv("M1_TEST_SEED");
-    uint64_t value = given ? std::strtoull(given, nullptr, 10) : std::random_device{}();
-    std::cout << "M1_TEST_SEED=" << value << std::endl;
-    return value;
-  }();
-  return seed;
-}
 
 double relativeError(const double *got, const std::vector<double> &want) {
   double mean = 0, variance = 0, worst = 0;

@@ -4,6 +4,7 @@
 
 #include "Safetensors.h"
 #include "TemporaryDirectory.h"
+#include "TestSeed.h"
 #include <random>
 
 namespace m1test {
@@ -32,9 +33,6 @@ public:
 private:
   std::mt19937_64 engine;
 };
-
-/// A fresh seed each run, printed; M1_TEST_SEED repeats one.
-uint64_t testSeed();
 
 struct Checkpoint {
   enum class Kind { mamba1, mamba2, llama, qwen2 };

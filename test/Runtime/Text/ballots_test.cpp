@@ -1,5 +1,6 @@
 // Votes that stop early: the winner is that of the whole vote, and the confident stop is the one
 // that its formula says.
+#include "../../Support/TestSeed.h"
 #include "vote/ballots.h"
 
 #include <gtest/gtest.h>
@@ -44,9 +45,7 @@ std::string leaderOf(const Ballots &ballots) {
 // exact rule says that the vote may stop, its leader equals the winner of all ballots, and it is as
 // early as it can be: one sample sooner some continuation would have had another winner.
 TEST(Ballots, ExactStopKeepsTheWinner) {
-  const uint32_t seed = std::random_device{}();
-  std::printf("seed %u\n", seed);
-  std::mt19937 random(seed);
+  std::mt19937 random(m1test::testSeed());
   auto pick = [&](uint32_t n) { return random() % n; };
   int stopped = 0;
   for (int round = 0; round < 4000; ++round) {
