@@ -3,6 +3,7 @@
 #include "M1/IR/Groups.h"
 #include "M1/Transforms/Passes.h"
 #include "artifact/tuning_table.h"
+#include "artifact_header.h"
 #include "base/foreign_file.h"
 #include "base/mapped_file.h"
 #include "base/output_file.h"
@@ -257,11 +258,31 @@ bool Compilation::readModel() {
   return stage("import", [&] { return importModel(); });
 }
 
-bool Compilation::parseModel() {
-  // Read once: it may be a pipe.
-  auto text = llvm::MemoryBuffer::getFile(options.model);
+/// Read once, since it may be a pipe, and into memory, where nobody changes it meanwhile.
+static llvm::Expected<std::unique_ptr<llvm::MemoryBuffer>> readModuleText(const std::string &path) {
+  auto refuse = [&](const Twine &what) { return llvm::createStringError(path + ": " + what); };
+  llvm::sys::fs::file_status status;
+  if (!llvm::sys::fs::status(path, status) &&
+      (status.type() == llvm::sys::fs::file_type::character_file ||
+       status.type() == llvm::sys::fs::file_type::block_file))
+    return refuse("is a device, expected a file"); // perhaps without an end
+  auto text = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/true,
+                                          /*IsVolatile=*/true);
   if (!text)
-    return fail(llvm::createStringError(options.model + ": " + text.getError().message()));
+    return refuse(text.getError().message());
+  if ((*text)->getBuffer().trim().empty())
+    return refuse("the file is empty");
+  if (llvm::StringRef(path).ends_with(".gguf"))
+    return refuse("no GGUF file: the first 4 bytes are not \"GGUF\"");
+  if (llvm::StringRef(path).ends_with(".m1a"))
+    return refuse("not an M1 artifact: the first 8 bytes are not \"" M1_ARTIFACT_MAGIC "\"");
+  return std::move(*text);
+}
+
+bool Compilation::parseModel() {
+  auto text = readModuleText(options.model);
+  if (!text)
+    return fail(text.takeError());
   if (holdsIndexArray((*text)->getBuffer()))
     return fail(llvm::createStringError(options.model + ": " + indexArrayMessage));
   // A text may hold the kernels.

@@ -92,9 +92,8 @@ private:
     if (out.schemes.empty() && !fields.hasFailed())
       fields.error("config_groups") << "expected at least one group with 'weights'";
     if (out.schemes.size() > 1) // else nothing depends on them
-      groups.forEach([&](StringRef name, const llvm::json::Value &) {
-        checkTargets(groups.child(name));
-      });
+      groups.forEach(
+          [&](StringRef name, const llvm::json::Value &) { checkTargets(groups.child(name)); });
   }
 
   /// A pattern that matches nothing would give its modules to another group.

@@ -213,6 +213,7 @@ class Tools(unittest.TestCase):
         self.fails(self.run_tool(self.art, "--input-ids", self.ids("1 \0")), "token 1", "is not a token id")
         self.fails(self.run_tool(self.art, "--input-ids", self.ids("1 97")), "ids.txt", "ids 0 to 96")
         self.fails(self.run_tool(self.art, "--input-ids", self.directory.name), "Is a directory")
+        self.fails(self.run_tool(self.art, "--input-ids", "/dev/zero"), "/dev/zero: is a device, expected a file")
         self.fails(self.run_tool(self.art, "--input-ids", self.ids(" \n")), "holds no token ids")
 
     def test_context_too_long(self):
@@ -257,8 +258,52 @@ class Tools(unittest.TestCase):
             result = call(os.path.join(BIN, tool), self.art, flag, "")
             self.assertEqual(result.returncode, 2, result)
             self.assertIn(f"error: {flag}: ", result.stderr)
+        for flag in "--batch", "--context", "--repeat", "--threads":
+            self.assertIn(f"{flag}: expected UINT", call(os.path.join(BIN, "m1-bench"), self.art, flag, "").stderr)
         for tool in "m1-run", "m1-dump", "m1-sign":
             self.assertIn("artifact: expected OUT.m1a, got an empty value", call(os.path.join(BIN, tool), "").stderr)
+
+    def test_outputs_over_inputs(self):
+        """A file that is read is not written over, whatever its name; the message has both."""
+        key, ids, link = self.path("key.pem"), self.ids("1 2"), self.path("link")
+        self.assertEqual(call(os.path.join(BIN, "m1-sign"), "--new-key", key).returncode, 0)
+        before = {}
+        for path in self.art, key, ids:
+            with open(path, "rb") as file:
+                before[path] = file.read()
+        for target in self.art, key, ids:
+            for path in target, link:
+                if path == link:
+                    os.symlink(target, link)
+                for tool, *flags in (("m1-sign", "--key", key, self.art, "-o"), ("m1-run", self.art, "--input-ids", ids, "--dump-logits"),
+                                     ("m1-run", self.art, "--input-ids", ids, "--trace"), ("m1-bench", self.art, "--prefill", "1x4", "--json"),
+                                     ("m1-bench", self.art, "--tune")):
+                    if target == self.art or target in flags:
+                        result = call(os.path.join(BIN, tool), *flags, path)
+                        self.assertEqual(result.returncode, 2, (tool, flags, path))
+                        self.assertIn(f" {path}: would overwrite {target}, which is read", result.stderr)
+            os.remove(link)
+            with open(target, "rb") as file:
+                self.assertEqual(file.read(), before[target])
+
+    def test_flags_without_effect(self):
+        """A flag that would do nothing beside the others is an error, and one value is one value."""
+        for flags, expected in ((["--batch", "1", "--prefill", "1x4"], "--batch: needs --context"), (["--context", "8", "--prefill", "1x4"], "--context: needs --batch"),
+                                (["--shared", "4", "--prefill", "1x4"], "--shared: needs --batch"), (["--tune", "x", "--kernels"], "--kernels: needs"),
+                                (["--tune", "x", "--json", "y"], "--json: needs"), (["--prefill", "1x4", "--tune", "x", "--json", "x"], "expected different files")):
+            result = call(os.path.join(BIN, "m1-bench"), self.art, *flags)
+            self.assertEqual((result.returncode, result.stderr.count("error:")), (2, 1), result)
+            self.assertIn(expected, result.stderr)
+        for flags in ["--device", "cpu"], ["--prefill", "1x4"], ["--kernels"], ["--repeat", "2"], ["--trust", "x"]:
+            self.assertIn(f"{flags[0]}: is of a model that is measured here", call(os.path.join(BIN, "m1-bench"), "--serve", "http://127.0.0.1:1", *flags).stderr)
+        self.assertIn("--output", call(os.path.join(BIN, "m1-sign"), "--new-key", self.path("new.pem"), "-o", self.path("x")).stderr)
+        self.assertFalse(os.path.exists(self.path("new.pem")))
+        self.assertIn("--stop-token", self.run_tool(self.art, "--input-ids", self.ids("1"), "--stop-token", "[5,6]").stderr)
+        self.assertEqual(self.run_tool("--input-ids", self.ids("1"), "--max-new-tokens", "1", "--stop-token", "5", self.art).returncode, 0)
+        # What cannot be written is known before anything is measured.
+        result = call(os.path.join(BIN, "m1-bench"), self.art, "--prefill", "1x4", "--json", self.path("nowhere/x"))
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.fails(result, "nowhere/x")
 
     def test_messages_are_for_a_terminal(self):
         """What a message quotes of flags, names and files gives a terminal no orders, is UTF-8 and not endless."""

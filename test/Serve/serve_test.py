@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -691,6 +692,22 @@ class Behaviour(unittest.TestCase):
             self.assertEqual(running.close(), 0)
             self.assertNotIn("sk-test", running.logged())
 
+    def test_files_that_are_none(self):
+        """Keys and configuration that cannot be read are named, with the flag and the reason; so are flags that keys make void."""
+        with tempfile.NamedTemporaryFile("w") as keys:
+            keys.write("sk-test-0123456789\n")
+            keys.flush()
+            for flags, expected in ((["--api-key-file", "/"], "--api-key-file: /: cannot read: Is a directory"),
+                                    (["--api-key-file", "/nonexistent"], "--api-key-file: /nonexistent: cannot read: No such file or directory"),
+                                    (["--config", "/"], "--config: /: expected a file"), (["--config", "/dev/zero"], "--config: /dev/zero: expected a file"),
+                                    (["--config", "/nonexistent"], "--config: /nonexistent: cannot read: No such file or directory"),
+                                    (["--config", ""], "--config: expected FILE, got an empty value"),
+                                    (["--api-key-file", keys.name, "--anonymous"], "--anonymous is for a server without keys"),
+                                    (["--api-key-file", keys.name, "--allow-host", "x"], "--allow-host is for a server without keys")):
+                result = subprocess.run([os.path.join(BIN, "m1-serve"), ARTIFACT, "--port", "0", *flags], capture_output=True, text=True, timeout=60)
+                self.assertGreater(result.returncode, 0)
+                self.assertIn("m1-serve: error: " + expected, result.stderr)
+
     def test_addresses(self):
         """Without keys nobody else gets in: no open address, no other name, no page of another site."""
         result = subprocess.run([os.path.join(BIN, "m1-serve"), ARTIFACT, "--host", "0.0.0.0", "--port", "0"], capture_output=True, text=True, timeout=60)
@@ -733,6 +750,26 @@ class Behaviour(unittest.TestCase):
         self.assertEqual(running.process.wait(20), 0)
         answer.close()
         connection.close()
+
+    def test_artifact_changes_in_use(self):
+        """Whoever waits for an answer is told what has happened to the file, and so is who reads the end of the log. One that is replaced stays."""
+        with tempfile.TemporaryDirectory() as directory:
+            artifact = os.path.join(directory, "copy.m1a")
+            shutil.copyfile(ARTIFACT, artifact)
+            running = Server(BIN, artifact, "--slots", "4")
+            self.addCleanup(running.kill)
+            shutil.copyfile(ARTIFACT, artifact + ".new")
+            os.rename(artifact + ".new", artifact)
+            self.assertEqual(running.post("/v1/completions", {"prompt": "1", "max_tokens": 2})[0], 200)
+            self.assertEqual(running.close(), 0)
+            running = Server(BIN, artifact, "--slots", "4")
+            self.addCleanup(running.kill)
+            os.truncate(artifact, 100)
+            status, _, body = running.post("/v1/completions", {"prompt": "1", **ENDLESS})
+            self.assertEqual(status, 503)
+            self.assertRegex(body["error"]["message"], "the device has failed: .*copy.m1a: was changed while in use")
+            self.assertEqual(running.process.wait(20), 1)
+            self.assertRegex(running.logged(), "m1-serve: error: a device has failed: .*copy.m1a: was changed while in use\n$")
 
     def load(self, running, *arguments):
         with tempfile.NamedTemporaryFile("r", suffix=".json") as file:

@@ -49,8 +49,8 @@ class Files(unittest.TestCase):
         change(content)
         self.write(name, json.dumps(content))
 
-    def compile(self, *flags):
-        return run("m1-compile", self.model, "-o", self.artifact, *flags)
+    def compile(self, *flags, **options):
+        return run("m1-compile", self.model, "-o", self.artifact, *flags, **options)
 
     def compiled(self, *flags):
         """The warnings, without the progress that a busy machine shows, and what m1-dump says."""
@@ -222,6 +222,24 @@ class Files(unittest.TestCase):
         self.assertIn("model.safetensors: not a directory: give the one that holds the file", result.stderr)
         self.compiled()
         self.assertIn(": belongs to the artifact that is read", run("m1-compile", self.artifact, "-o", self.artifact).stderr)
+
+    def test_temporary_files(self):
+        """A TMPDIR that is no directory is named; one without a value is none."""
+        for value, expected in (("/nonexistent", "No such file or directory"), (self.path("config.json"), "Not a directory")):
+            self.refuses(f"TMPDIR={value}: expected a directory for temporary files: {expected}", env=dict(os.environ, TMPDIR=value))
+        self.assertEqual(self.compile(env=dict(os.environ, TMPDIR="")).returncode, 0)
+
+    def test_modules_that_are_none(self):
+        """A file in the place of a module that is empty, another thing by its name, or without an end."""
+        for name, content, expected in (("m.gguf", b"", "the file is empty"), ("m.mlir", b" \n", "the file is empty"), ("m.gguf", b"GG", 'no GGUF file: the first 4 bytes are not "GGUF"'),
+                                        ("m.m1a", b"M1ART", "not an M1 artifact: the first 8 bytes are not"), ("/dev/zero", None, "is a device, expected a file")):
+            path = os.path.join(self.directory.name, name)
+            if content is not None:
+                with open(path, "wb") as file:
+                    file.write(content)
+            result = run("m1-compile", path, "-o", self.artifact)
+            self.assertEqual((result.returncode, result.stderr.count("error:")), (1, 1), result)
+            self.assertIn(f"{path}: {expected}", result.stderr)
 
     def test_other_weights(self):
         """Directories with weights of another kind."""

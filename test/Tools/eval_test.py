@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -243,7 +244,12 @@ class Eval(unittest.TestCase):
             self.assertEqual(len(self.samples("budget" + key)), 6)
 
     def test_errors(self):
-        """Missing arguments, files and slots are one clear message each."""
+        """Missing arguments, files and slots are one clear message each, and so are files in another encoding and outputs over inputs."""
+        wide, own = os.path.join(self.directory.name, "wide.csv"), os.path.join(self.directory.name, "own")
+        with open(wide, "w", encoding="utf-16") as file:
+            file.write("problem,answer\n1+1,2\n")
+        os.mkdir(own)
+        shutil.copy(self.dataset, os.path.join(own, "samples.jsonl"))
         for arguments, says in (([], "give OUT.m1a and --dataset"), ([self.art, "--dataset", "/none.jsonl"], "/none.jsonl: cannot read"),
                                 (["/none.m1a", "--dataset", self.dataset], "/none.m1a"), (["--grade", "/none"], "/none: cannot read"),
                                 ([self.art, "--dataset", self.dataset, "--ballots-at-once", "2"], "--ballots-at-once needs --stop-early"),
@@ -252,6 +258,8 @@ class Eval(unittest.TestCase):
                                 ([self.art, "--dataset", self.dataset, "--raw", "--system", "x"], "--system is about the chat template: not with --raw"),
                                 ([self.art, "--dataset", self.dataset, "--shots", "2"], "--shots needs --few-shot"),
                                 ([self.art, "--dataset", self.dataset, "--out", self.dataset + "/x"], "problems.jsonl/x: cannot create the directory: "),
+                                ([self.art, "--dataset", wide], "wide.csv: is text in UTF-16, expected UTF-8"), (["--grade", "/dev/zero"], "/dev/zero: is a device, expected a file"),
+                                ([self.art, "--dataset", os.path.join(own, "samples.jsonl"), "--out", own], "--out " + own + "/samples.jsonl: would overwrite"),
                                 ([self.art, "--dataset", self.dataset, "--frob"], "m1-eval: error: The following argument was not expected: --frob"),
                                 ([self.art, "--dataset", self.dataset, "--seed", "-1"], "--seed: expected an integer from 0")):
             result = subprocess.run([os.path.join(BIN, "m1-eval"), *arguments], capture_output=True, text=True, cwd=self.directory.name)

@@ -382,9 +382,9 @@ class RunText(unittest.TestCase):
         self.assertEqual(votes["a"]["vote"]["answer"], "4")
         self.assertEqual(sum(votes["a"]["counts"].values()), 4)
         for line, says in (("{}", ":1: expected \"prompt\""), ("5", ":1: not a JSON object"), ('{"messages": [{"role": 1}]}', ":1: a message is not"),
-                           ("", ": no prompts")):
-            with open(path, "w") as file:
-                file.write(line)
+                           ("", ": no prompts"), ('\ufeff{"prompt": "1"}'.encode("utf-16-le"), ": is text in UTF-16, expected UTF-8")):
+            with open(path, "wb") as file:
+                file.write(line if isinstance(line, bytes) else line.encode())
             self.fails("--prompts", path, says=path + says)
         with open(path, "w") as file:
             file.write('{"messages": [{"role": "user", "content": "two"}]}\n')

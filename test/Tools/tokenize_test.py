@@ -2,6 +2,7 @@
 """m1-tokenize as it is used: tokenize_test.py BIN_DIR. The same lines from a tokenizer.json and from an artifact; errors."""
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,24 @@ class Tokenize(unittest.TestCase):
         self.assertEqual([line["text"] for line in out], [line["decoded"] for line in out])
         self.assertEqual(out[1]["ids"], [])
         self.assertEqual((out[2]["ids"][0], out[2]["ids"][-1], len(out[2]["ids"])), (1, 2, 7))
+
+    def test_input_that_is_none(self):
+        """What cannot be read is named, with the reason, and so is memory that a line without an end would take."""
+        for path, reason in ((self.directory.name, "cannot read: Is a directory"), ("missing", "cannot read: No such file or directory"),
+                             ("/dev/zero", "is a device, expected a file")):
+            for flags in [], ["--benchmark"]:
+                result = self.run_tool(self.art, b"", "--input", path, *flags)
+                self.assertEqual((result.returncode, result.stderr.decode()), (1, f"m1-tokenize: error: {path}: {reason}\n"))
+        self.assertEqual(self.run_tool(self.art, b"", "--input", "/dev/null").returncode, 0)
+        with subprocess.Popen(["head", "-c", "500000000", "/dev/zero"], stdout=subprocess.PIPE) as endless:
+            limited = subprocess.run([os.path.join(BIN, "m1-tokenize"), self.art], stdin=endless.stdout, capture_output=True, text=True,
+                                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (128 << 20, 128 << 20)))
+            endless.stdout.close()
+        self.assertEqual((limited.returncode, limited.stderr), (1, "m1-tokenize: error: out of memory\n"))
+        # A last line needs no end, and lines may be longer than what is read at once.
+        long = json.dumps({"text": "x" * 200000})
+        result = self.run_tool(self.art, (long + "\n" + long).encode())
+        self.assertEqual([len(json.loads(line)["ids"]) for line in result.stdout.splitlines()], [200000] * 2)
 
     def test_decode(self):
         """--decode turns ids into text, from {"ids"} or lists; bad ids are named."""

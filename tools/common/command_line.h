@@ -86,14 +86,21 @@ inline int usageError(const std::string &tool, const std::string &message) {
 }
 
 /// An empty value, such as that of a variable of the shell which is not set, must not pass for an
-/// option that was not given: no option but those of texts takes one.
-inline void refuseEmptyValues(CLI::App &app) {
+/// option that was not given: no option but those of texts takes one. And an option that may be
+/// given several times takes one value each time, as it is: neither the arguments that follow,
+/// which may be OUT.m1a, nor the parts of "[a,b]". Lists that commas separate may go on.
+inline void refuseOddValues(CLI::App &app) {
   for (CLI::Option *option : app.get_options()) {
     const std::string type = option->get_type_name();
-    if (option->get_items_expected_max() > 0 && type != "TEXT")
-      option->check([type](const std::string &value) {
-        return value.empty() ? "expected " + type + ", got an empty value" : std::string();
-      });
+    if (option->get_items_expected_max() > 0 && type != "TEXT") // before other checks
+      option->transform(CLI::Validator(
+          [type](std::string &value) {
+            return value.empty() ? "expected " + type + ", got an empty value" : std::string();
+          },
+          ""));
+    if (option->get_items_expected_max() > 0 && option->get_allow_extra_args() &&
+        option->get_delimiter() == '\0' && !option->get_positional())
+      option->expected(1)->allow_extra_args(false);
   }
 }
 
@@ -101,7 +108,7 @@ inline void refuseEmptyValues(CLI::App &app) {
 /// --version, which are printed, otherwise usageError().
 inline bool parseCommandLine(CLI::App &app, int argc, char **argv, int *exitCode) {
   try {
-    refuseEmptyValues(app);
+    refuseOddValues(app);
     app.parse(argc, argv);
     return true;
   } catch (const CLI::ParseError &problem) {

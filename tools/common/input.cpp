@@ -1,10 +1,15 @@
 #include "input.h"
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fcntl.h>
 #include <memory>
 #include <sstream>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 using namespace m1rt;
 
@@ -12,16 +17,29 @@ namespace m1tool {
 
 std::string inputName(const std::string &path) { return path == "-" ? "standard input" : path; }
 
+/// Not a device, which may have no end, other than a terminal and the one that is empty.
+static Status checkInput(int descriptor, const std::string &path) {
+  struct stat info = {};
+  const bool endless = ::fstat(descriptor, &info) == 0 &&
+                       (S_ISBLK(info.st_mode) || (S_ISCHR(info.st_mode) && !::isatty(descriptor) &&
+                                                  info.st_rdev != makedev(1, 3))); // /dev/null
+  return endless ? error(StatusCode::invalidArgument, "%s: is a device, expected a file",
+                         inputName(path).c_str())
+                 : Status();
+}
+
 Status readFile(const std::string &path, std::string *out) {
   auto close = [](std::FILE *file) { return file == stdin ? 0 : std::fclose(file); };
   std::unique_ptr<std::FILE, int (*)(std::FILE *)> file(
       path == "-" ? stdin : std::fopen(path.c_str(), "rb"), close);
   out->clear();
+  if (file)
+    M1_TRY(checkInput(::fileno(file.get()), path));
   char part[1 << 16];
   size_t size = 0;
   while (file && (size = std::fread(part, 1, sizeof part, file.get())) > 0) {
     out->append(part, size);
-    if (out->size() > mostInput) // such as of a device that never ends
+    if (out->size() > mostInput) // such as of a pipe that never ends
       return error(StatusCode::invalidArgument, "%s: expected %zu MiB at most",
                    inputName(path).c_str(), mostInput >> 20);
   }
@@ -29,6 +47,47 @@ Status readFile(const std::string &path, std::string *out) {
     return error(StatusCode::notFound, "%s: cannot read: %s", inputName(path).c_str(),
                  std::strerror(errno));
   return {};
+}
+
+LineReader::~LineReader() {
+  if (descriptor > STDIN_FILENO)
+    ::close(descriptor);
+}
+
+Status LineReader::open(const std::string &path) {
+  name = inputName(path);
+  descriptor = path == "-" ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor >= 0)
+    return checkInput(descriptor, path);
+  return error(StatusCode::notFound, "%s: cannot read: %s", name.c_str(), std::strerror(errno));
+}
+
+bool LineReader::next(std::string *line) {
+  line->clear();
+  while (true) {
+    const size_t end = buffer.find('\n', begin);
+    line->append(buffer, begin, end == std::string::npos ? end : end - begin);
+    begin = end == std::string::npos ? buffer.size() : end + 1;
+    if (end != std::string::npos)
+      return true;
+    if (line->size() > mostInput) { // such as of a pipe that never ends
+      problem = error(StatusCode::invalidArgument, "%s: expected lines of %zu MiB at most",
+                      name.c_str(), mostInput >> 20);
+      return false;
+    }
+    buffer.resize(1 << 16);
+    ssize_t size = 0;
+    do
+      size = ::read(descriptor, buffer.data(), buffer.size());
+    while (size < 0 && errno == EINTR);
+    if (size < 0)
+      problem =
+          error(StatusCode::notFound, "%s: cannot read: %s", name.c_str(), std::strerror(errno));
+    buffer.resize(size_t(std::max<ssize_t>(size, 0)));
+    begin = 0;
+    if (size <= 0)
+      return size == 0 && !line->empty();
+  }
 }
 
 Status readTokenIds(const std::string &path, int64_t vocabulary, std::vector<int32_t> *out) {

@@ -17,6 +17,27 @@ std::string inputName(const std::string &path);
 constexpr size_t mostInput = size_t(1) << 30;
 m1rt::Status readFile(const std::string &path, std::string *out);
 
+/// The lines of a file or of standard input, one by one as they come.
+class LineReader {
+public:
+  LineReader() = default;
+  LineReader(const LineReader &) = delete;
+  ~LineReader();
+  m1rt::Status open(const std::string &path);
+  /// The next line without its end, of mostInput bytes at most; false behind the last one, and when
+  /// status() has become an error.
+  bool next(std::string *line);
+  /// Whether next() has to wait for what is not there yet.
+  bool waits() const { return begin == buffer.size(); }
+  const m1rt::Status &status() const { return problem; }
+
+private:
+  std::string name, buffer;
+  size_t begin = 0; // of what has not been handed out
+  int descriptor = -1;
+  m1rt::Status problem;
+};
+
 /// At least one id of [0, vocabulary), separated by blanks; the error names the first word that is
 /// none.
 m1rt::Status readTokenIds(const std::string &path, int64_t vocabulary, std::vector<int32_t> *out);

@@ -3,6 +3,7 @@
 #include "bandwidth.h"
 #include "command_line.h"
 #include "measure.h"
+#include "out_of_memory.h"
 #include "serve_load.h"
 #include "tool.h"
 #include "trust.h"
@@ -62,9 +63,28 @@ std::string readCases(const Arguments &arguments, std::vector<Case> *out,
       return "--mixed: needs --context";
     outMixed->push_back(mixed);
   }
-  return out->empty() && outMixed->empty() && arguments.tune.empty()
-             ? "nothing to measure: give --batch and --context, --prefill, --mixed or --tune"
-             : "";
+  const bool some = !out->empty() || !outMixed->empty();
+  if (!some && arguments.tune.empty())
+    return "nothing to measure: give --batch and --context, --prefill, --mixed or --tune";
+  // What would be without effect.
+  if (!arguments.batches.empty() && arguments.contexts.empty())
+    return "--batch: needs --context";
+  if (!arguments.contexts.empty() && arguments.batches.empty() && arguments.mixed.empty())
+    return "--context: needs --batch or --mixed";
+  if (arguments.shared && arguments.batches.empty())
+    return "--shared: needs --batch";
+  if (arguments.kernels && out->empty())
+    return "--kernels: needs --batch or --prefill";
+  if (!arguments.jsonPath.empty() && !some)
+    return "--json: needs --batch, --prefill or --mixed";
+  if (!arguments.jsonPath.empty() && arguments.jsonPath == arguments.tune)
+    return "--json and --tune: expected different files, got " + arguments.tune;
+  for (const auto &[flag, path] :
+       {std::pair("--json", &arguments.jsonPath), std::pair("--tune", &arguments.tune)})
+    if (std::string mistake = overwrites(flag, *path, {arguments.artifact, arguments.tuning});
+        !mistake.empty())
+      return mistake;
+  return "";
 }
 
 std::string label(const Case &what) {
@@ -191,6 +211,9 @@ Status run(const Arguments &arguments, const std::vector<Case> &cases,
   M1_TRY(applyTrustFlags(arguments.trust, arguments.artifact, &options));
   std::unique_ptr<Model> model;
   M1_TRY(Model::load(arguments.artifact, options, &model));
+  OutputFile file; // what cannot be written is to be known before anything is measured
+  if (!arguments.jsonPath.empty())
+    M1_TRY(file.open(arguments.jsonPath));
   if (!arguments.tune.empty())
     M1_TRY(tune(*model, arguments.tune));
   if (cases.empty() && mixed.empty())
@@ -246,9 +269,7 @@ Status run(const Arguments &arguments, const std::vector<Case> &cases,
     }
   if (arguments.jsonPath.empty())
     return {};
-  OutputFile file;
   std::string text = report.dump(1) + "\n";
-  M1_TRY(file.open(arguments.jsonPath));
   M1_TRY(file.write(text.data(), text.size()));
   return file.commit();
 }
@@ -294,6 +315,7 @@ static void addLoadOptions(CLI::App &app, LoadOptions *load) {
 
 int main(int argc, char **argv) {
   prepareProcess();
+  reportOutOfMemory();
   Arguments arguments;
   CLI::App app{
       "Measures decode steps and prefills of a compiled model, whole and by kernel, against the "
@@ -351,6 +373,17 @@ int main(int argc, char **argv) {
     return exitCode;
   if (load.url.empty() == arguments.artifact.empty())
     return usageError("m1-bench", "expected one of OUT.m1a and --serve URL");
+  if (!load.url.empty())
+    for (const char *flag : {"--device", "--batch", "--context", "--prefill", "--shared", "--mixed",
+                             "--tune", "--tuning", "--kernels", "--repeat", "--threads",
+                             "--allow-external", "--require-digest", "--trust"})
+      if (app.count(flag) > 0)
+        return usageError("m1-bench", std::string(flag) + ": is of a model that is measured here: "
+                                                          "not with --serve");
+  if (std::string mistake =
+          overwrites("--json", arguments.jsonPath, {load.dataset, load.apiKeyFile});
+      !mistake.empty())
+    return usageError("m1-bench", mistake);
   std::vector<Case> cases;
   std::vector<Mixed> mixed;
   if (load.url.empty())

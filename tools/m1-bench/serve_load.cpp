@@ -2,13 +2,13 @@
 #include "base/joining_threads.h"
 #include "base/json_value.h"
 #include "cpu/host_limits.h"
+#include "input.h"
 #include "stream_reader.h"
 #include "tool.h"
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <condition_variable>
-#include <fstream>
 #include <functional>
 #include <map>
 #include <memory>
@@ -77,12 +77,10 @@ Status readQuestions(const LoadOptions &options, std::vector<std::string> *out) 
     out->push_back("What is 17*23? Explain every step.");
     return {};
   }
-  std::ifstream file(options.dataset);
-  if (!file)
-    return error(StatusCode::notFound, "--dataset %s: %s", options.dataset.c_str(),
-                 std::strerror(errno));
+  m1tool::LineReader file;
+  M1_TRY(file.open(options.dataset).prefixed("--dataset"));
   std::string line;
-  for (int number = 1; std::getline(file, line); ++number) {
+  for (int number = 1; file.next(&line); ++number) {
     if (line.find_first_not_of(" \t\r") == std::string::npos)
       continue;
     json entry;
@@ -97,6 +95,8 @@ Status readQuestions(const LoadOptions &options, std::vector<std::string> *out) 
                    options.dataset.c_str(), number);
     out->push_back(entry[field].get<std::string>());
   }
+  if (!file.status().ok())
+    return Status(file.status()).prefixed("--dataset");
   if (out->empty())
     return error(StatusCode::invalidArgument, "--dataset %s: no line in it",
                  options.dataset.c_str());
@@ -424,11 +424,17 @@ Status runServeLoad(const LoadOptions &options) {
   M1_TRY(readQuestions(options, &questions));
   std::string key;
   if (!options.apiKeyFile.empty()) {
-    std::ifstream file(options.apiKeyFile);
-    if (!std::getline(file, key))
-      return error(StatusCode::ioError, "--api-key-file %s: cannot be read, or is empty",
-                   options.apiKeyFile.c_str());
+    m1tool::LineReader file;
+    M1_TRY(file.open(options.apiKeyFile).prefixed("--api-key-file"));
+    if (!file.next(&key))
+      return file.status().ok()
+                 ? error(StatusCode::invalidArgument, "--api-key-file %s: the file is empty",
+                         options.apiKeyFile.c_str())
+                 : Status(file.status()).prefixed("--api-key-file");
   }
+  m1tool::OutputFile jsonFile; // what cannot be written is to be known before the load
+  if (!options.jsonPath.empty())
+    M1_TRY(jsonFile.open(options.jsonPath));
   rlimit limit = {};
   ::getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
@@ -461,11 +467,9 @@ Status runServeLoad(const LoadOptions &options) {
     failed += count;
   }
   if (!options.jsonPath.empty()) {
-    m1tool::OutputFile file;
     const std::string text = report.dump(1) + "\n";
-    M1_TRY(file.open(options.jsonPath));
-    M1_TRY(file.write(text.data(), text.size()));
-    M1_TRY(file.commit());
+    M1_TRY(jsonFile.write(text.data(), text.size()));
+    M1_TRY(jsonFile.commit());
   }
   if (failed)
     return error(StatusCode::ioError, "%llu of %u requests failed", (unsigned long long)failed,

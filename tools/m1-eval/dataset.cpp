@@ -1,4 +1,5 @@
 #include "dataset.h"
+#include "base/foreign_file.h"
 #include "base/json_value.h"
 #include "input.h"
 #include "vote/vote.h"
@@ -114,6 +115,8 @@ Status forEachRecord(const std::string &path, const Visitor &use) {
   std::string content;
   M1_TRY(readFile(path, &content));
   const std::string name = inputName(path);
+  if (const std::string foreign = describeForeignFile(content); !foreign.empty())
+    return error(StatusCode::invalidArgument, "%s: %s", name.c_str(), foreign.c_str());
   const size_t first = content.find_first_not_of(" \t\r\n\xEF\xBB\xBF");
   if (first == std::string::npos)
     return {};

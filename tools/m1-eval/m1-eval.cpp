@@ -7,6 +7,7 @@
 #include "input.h"
 #include "interrupt.h"
 #include "model/sizing.h"
+#include "out_of_memory.h"
 #include "plot.h"
 #include "progress.h"
 #include "ranks.h"
@@ -323,6 +324,12 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
   auto given = [&](const char *option) { return app.count(option) > 0; };
   if (!given("artifact") || !given("--dataset"))
     return "give OUT.m1a and --dataset FILE, or --grade FILE.jsonl";
+  for (const char *name : {"samples.jsonl", "summary.json", "curve.svg", "report.html"})
+    if (std::string mistake =
+            overwrites("--out", arguments.out + "/" + name,
+                       {arguments.artifact, arguments.dataset, arguments.fewShot});
+        !mistake.empty())
+      return mistake;
   if (arguments.dataset == "-" && arguments.fewShot == "-")
     return "--dataset and --few-shot cannot both be read from standard input";
   if (arguments.engine.prompt.raw)
@@ -344,6 +351,7 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
 
 int main(int argc, char **argv) {
   prepareProcess();
+  reportOutOfMemory();
   Arguments arguments;
   EngineSamplerOptions &engine = arguments.engine;
   GenerationOptions &generation = engine.generation;

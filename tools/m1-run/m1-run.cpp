@@ -4,6 +4,7 @@
 #include "devices.h"
 #include "interrupt.h"
 #include "logits_run.h"
+#include "out_of_memory.h"
 #include "text_run.h"
 #include "tool.h"
 #include <chrono>
@@ -94,6 +95,14 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
         !other.empty())
       return "--dump-logits is for one greedy sample of token ids: not with " + other;
   }
+  for (const auto &[flag, path] :
+       {std::pair("--dump-logits", &arguments.dumpLogits), std::pair("--trace", &arguments.trace)})
+    if (std::string mistake =
+            overwrites(flag, *path,
+                       {arguments.artifact, arguments.promptFile, arguments.inputIds,
+                        arguments.promptsFile, arguments.tuning});
+        !mistake.empty())
+      return mistake;
   if (arguments.json && arguments.jsonStream)
     return "--json-stream prints as it goes, --json at the end: give one of them";
   if (arguments.generation.wantLogprobs && !arguments.json && !arguments.jsonStream &&
@@ -115,6 +124,7 @@ std::string check(const CLI::App &app, const Arguments &arguments) {
 
 int main(int argc, char **argv) {
   prepareProcess();
+  reportOutOfMemory();
   Arguments arguments;
   CLI::App app{"Runs a compiled model (.m1a) and prints what it generates.", "m1-run"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);

@@ -1,3 +1,4 @@
+#include "base/foreign_file.h"
 #include "base/json_value.h"
 #include "input.h"
 #include "interrupt.h"
@@ -48,6 +49,9 @@ Status readPrompts(const Model &model, const ModelText &text, const Arguments &a
                    std::vector<Prompt> *out, uint32_t *outContext) {
   std::string content;
   M1_TRY(readFile(arguments.promptsFile, &content));
+  if (const std::string foreign = describeForeignFile(content); !foreign.empty())
+    return error(StatusCode::invalidArgument, "%s: %s", inputName(arguments.promptsFile).c_str(),
+                 foreign.c_str());
   std::istringstream lines(content);
   std::string line;
   for (size_t number = 1; std::getline(lines, line); ++number) {

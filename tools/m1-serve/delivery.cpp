@@ -58,7 +58,10 @@ void Delivery::abandon(std::shared_ptr<Exchange> exchange) {
   tell([&](Inbox &inbox) { inbox.abandoned.push_back(std::move(exchange)); });
 }
 void Delivery::failAll(const ApiError &error) {
-  tell([&](Inbox &inbox) { inbox.failure = error; });
+  tell([&](Inbox &inbox) {
+    if (!inbox.failure)
+      inbox.failure = error;
+  });
 }
 
 void Delivery::run() {
@@ -127,7 +130,8 @@ bool Delivery::handle(Inbox &news) {
   for (auto &exchange : news.abandoned)
     hangUp(exchange);
   if (news.failure || news.stop) {
-    lost = news.failure ? *news.failure : ApiError{503, "the server has stopped", {}, {}, 0};
+    if (!lost) // the first reason is the one
+      lost = news.failure ? *news.failure : ApiError{503, "the server has stopped", {}, {}, 0};
     std::vector<std::shared_ptr<Exchange>> all;
     for (auto &[socket, exchange] : bySocket)
       all.push_back(exchange);

@@ -193,6 +193,8 @@ bool HttpServer::process_and_close_socket(socket_t socket) {
       Connection::current() = nullptr;
       std::lock_guard<std::mutex> lock(server.mutex);
       server.busy.erase(socket);
+      if (server.draining && server.busy.empty())
+        server.left.notify_all();
     }
   } leaving{*this, socket};
   Connection::current() = &connection;
@@ -221,7 +223,8 @@ void HttpServer::drain() {
 
 void HttpServer::cutOff() {
   drain();
-  std::lock_guard<std::mutex> lock(mutex);
+  std::unique_lock<std::mutex> lock(mutex);
+  left.wait_for(lock, std::chrono::seconds(1), [&] { return busy.empty(); });
   for (int socket : busy)
     ::shutdown(socket, SHUT_RDWR);
 }

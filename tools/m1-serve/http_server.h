@@ -29,7 +29,8 @@ public:
   void serve();
   /// From any thread: no further connections or requests are taken.
   void drain();
-  /// drain(), and connections that are still busy are cut.
+  /// drain(), and connections that are still busy a second later are cut: what has been decided
+  /// about their requests is to reach who asked.
   void cutOff();
   /// Headers of every response.
   void setHeaders(const httplib::Headers &headers) { set_default_headers(common = headers); }
@@ -51,10 +52,10 @@ private:
   int listener = -1;
   int wake = -1; // an eventfd, readable from drain() on
   mutable std::mutex mutex;
-  std::condition_variable arrived, left;
-  std::deque<int> accepted;     // handed over, not taken up
-  std::set<int> busy;           // sockets that a thread serves
-  size_t idle = 0, threads = 0; // threads that wait, and all
+  std::condition_variable arrived, left; // left: of threads or, while draining, of sockets
+  std::deque<int> accepted;              // handed over, not taken up
+  std::set<int> busy;                    // sockets that a thread serves
+  size_t idle = 0, threads = 0;          // threads that wait, and all
   bool draining = false;
 };
 

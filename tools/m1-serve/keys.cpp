@@ -1,8 +1,7 @@
 #include "keys.h"
+#include "input.h"
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <fstream>
 
 using namespace m1rt;
 
@@ -15,11 +14,10 @@ static Digest digestOf(const std::string &text) {
 }
 
 Status ApiKeys::read(const std::string &path, ApiKeys *out) {
-  std::ifstream file(path);
-  if (!file)
-    return error(StatusCode::notFound, "--api-key-file %s: %s", path.c_str(), std::strerror(errno));
+  m1tool::LineReader file;
+  M1_TRY(file.open(path).prefixed("--api-key-file"));
   std::string line;
-  for (int number = 1; std::getline(file, line); ++number) {
+  for (int number = 1; file.next(&line); ++number) {
     line.erase(0, std::min(line.find_first_not_of(" \t\r"), line.size()));
     line.erase(line.find_last_not_of(" \t\r") + 1);
     if (line.empty() || line[0] == '#')
@@ -35,8 +33,8 @@ Status ApiKeys::read(const std::string &path, ApiKeys *out) {
                    path.c_str(), number);
     out->digests.push_back(digestOf(line));
   }
-  if (file.bad())
-    return error(StatusCode::ioError, "--api-key-file %s: cannot be read", path.c_str());
+  if (!file.status().ok())
+    return Status(file.status()).prefixed("--api-key-file");
   if (out->digests.empty())
     return error(StatusCode::invalidArgument, "--api-key-file %s: no key in it", path.c_str());
   return {};

@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 
 using namespace m1rt;
 using namespace m1serve;
@@ -61,6 +62,15 @@ std::string nameOf(const std::string &path) {
   if (const size_t dot = name.rfind(".m1a"); dot != std::string::npos && dot > 0)
     name.erase(dot);
   return name;
+}
+
+/// For CLI11's check(): what is there to be read, and ends.
+std::string isConfiguration(const std::string &path) {
+  struct stat info;
+  const bool found = ::stat(path.c_str(), &info) == 0 && ::access(path.c_str(), R_OK) == 0;
+  if (!found)
+    return path + ": cannot read: " + std::strerror(errno);
+  return S_ISREG(info.st_mode) || S_ISFIFO(info.st_mode) ? "" : path + ": expected a file";
 }
 
 void signalTo(int descriptor) {
@@ -143,6 +153,7 @@ Status run(Arguments &arguments) {
 
   const int finished = ::eventfd(0, EFD_CLOEXEC), failed = ::eventfd(0, EFD_CLOEXEC);
   Service service(options, *models[0], *text);
+  std::string reason; // why a device has failed
   std::unique_ptr<EnginePool> pool;
   Delivery delivery(
       {},
@@ -157,6 +168,7 @@ Status run(Arguments &arguments) {
       [&](std::vector<TicketEvent> events) { delivery.post(std::move(events)); },
       [&](const Status &status) {
         service.lose(status);
+        reason = status.message();
         signalTo(failed);
       },
       &pool));
@@ -214,7 +226,8 @@ Status run(Arguments &arguments) {
   for (int descriptor : {finished, failed, caught})
     ::close(descriptor);
   logLine("stopped");
-  return lost ? error(StatusCode::deviceError, "a device has failed") : Status();
+  return lost ? error(StatusCode::deviceError, "a device has failed: %s", reason.c_str())
+              : Status();
 }
 
 } // namespace
@@ -227,7 +240,9 @@ int main(int argc, char **argv) {
                "m1-serve"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", std::string("m1-serve ") + M1_VERSION);
-  app.set_config("--config", "", "Read options from a file of lines option = value");
+  app.set_config("--config", "", "Read options from a file of lines option = value")
+      ->type_name("FILE")
+      ->check(isConfiguration);
   app.allow_config_extras(CLI::config_extras_mode::error); // a line that is no option
   app.get_config_formatter_base()->arrayDelimiter('\n');   // a value is a line: cuda:0,1 is one
   app.footer("Example\n"
@@ -317,6 +332,11 @@ int main(int argc, char **argv) {
   int exitCode = 0;
   if (!m1tool::parseCommandLine(app, argc, argv, &exitCode))
     return exitCode;
+  if (!arguments.keyFile.empty())
+    for (const char *flag : {"--anonymous", "--allow-host"})
+      if (app.count(flag) > 0)
+        return m1tool::usageError("m1-serve", std::string(flag) + " is for a server without keys: "
+                                                                  "not with --api-key-file");
 
   try {
     Status status = run(arguments);

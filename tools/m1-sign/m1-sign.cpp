@@ -1,5 +1,6 @@
 // Signs artifacts, so that others can run those of one maker only.
 #include "command_line.h"
+#include "out_of_memory.h"
 #include "tool.h"
 #include "trust.h"
 
@@ -30,6 +31,7 @@ Status sign(const std::string &keyPath, const std::string &artifactPath, const s
 
 int main(int argc, char **argv) {
   prepareProcess();
+  reportOutOfMemory();
   std::string newKey, key, artifact, out;
   CLI::App app{"Signs a compiled model (.m1a): OUT.m1a.sig is for m1-run --trust.", "m1-sign"};
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
@@ -50,9 +52,14 @@ int main(int argc, char **argv) {
     return exitCode;
   if (newKey.empty() == (key.empty() || artifact.empty()) || (!newKey.empty() && !artifact.empty()))
     return usageError("m1-sign", "give --key KEY.pem and OUT.m1a, or --new-key KEY.pem alone");
-  const Status status = newKey.empty()
-                            ? sign(key, artifact, out.empty() ? signaturePath(artifact) : out)
-                            : createKeys(newKey, newKey + ".pub");
+  if (!newKey.empty() && !out.empty())
+    return usageError("m1-sign", "--output is for a signature: not with --new-key");
+  if (out.empty())
+    out = signaturePath(artifact);
+  if (std::string mistake = overwrites("--output", out, {artifact, key}); !mistake.empty())
+    return usageError("m1-sign", mistake);
+  const Status status =
+      newKey.empty() ? sign(key, artifact, out) : createKeys(newKey, newKey + ".pub");
   if (status.ok() && std::fflush(stdout) != 0)
     return fail("m1-sign",
                 error(StatusCode::ioError, "cannot write the output: %s", std::strerror(errno)));

@@ -2,6 +2,7 @@
 #include "base/json_value.h"
 #include "command_line.h"
 #include "input.h"
+#include "out_of_memory.h"
 #include "text/model_text.h"
 #include "tokenizer/prepare.h"
 #include "tokenizer/tokenizer.h"
@@ -26,17 +27,19 @@ int fail(const std::string &message) {
 }
 
 // Encodes all texts over and over for about a second; prints what the speed goals are about.
-int benchmark(std::string_view prepared, const m1rt::TokenizerOptions &options, std::istream &in,
-              bool addSpecial) {
+int benchmark(std::string_view prepared, const m1rt::TokenizerOptions &options,
+              m1tool::LineReader &in, bool addSpecial) {
   std::vector<std::string> texts;
   size_t bytes = 0;
-  for (std::string line; std::getline(in, line);) {
+  for (std::string line; in.next(&line);) {
     Json json = m1rt::readJsonOrDiscard<Json>(line);
     if (!json.is_object() || !json.contains("text") || !json["text"].is_string())
       return fail("a line of the benchmark's input is not {\"text\": ...}");
     texts.push_back(json["text"].get<std::string>());
     bytes += texts.back().size();
   }
+  if (!in.status().ok())
+    return fail(in.status().message());
   std::string error;
   auto start = std::chrono::steady_clock::now();
   std::unique_ptr<m1rt::Tokenizer> tokenizer = m1rt::Tokenizer::load(prepared, error, options);
@@ -201,6 +204,7 @@ bool decodeLine(const m1rt::Tokenizer &tokenizer, const Line &line, bool skipSpe
 
 int main(int argc, char **argv) {
   m1tool::prepareProcess();
+  m1tool::reportOutOfMemory();
   CLI::App app(
       "Turns text into token ids and back.\n"
       "Reads one {\"text\": ...} a line, writes {\"text\", \"ids\", \"decoded\"} a line; with "
@@ -243,13 +247,9 @@ int main(int argc, char **argv) {
   m1rt::TokenizerOptions options;
   options.alwaysRegex = alwaysRegex;
 
-  std::ifstream file;
-  if (inputPath != "-") {
-    file.open(inputPath, std::ios::binary);
-    if (!file)
-      return fail(inputPath + ": cannot be read");
-  }
-  std::istream &in = inputPath == "-" ? std::cin : file;
+  m1tool::LineReader in;
+  if (const m1rt::Status status = in.open(inputPath); !status.ok())
+    return fail(status.message());
   std::ios::sync_with_stdio(false);
   if (runBenchmark)
     return benchmark(prepared, options, in, addSpecial);
@@ -260,7 +260,7 @@ int main(int argc, char **argv) {
   const std::string name = m1tool::inputName(inputPath);
   std::string out;
   size_t lineNumber = 0;
-  for (std::string text; std::getline(in, text);) {
+  for (std::string text; in.next(&text);) {
     ++lineNumber;
     if (text.find_first_not_of(" \t\r") == std::string::npos)
       continue;
@@ -269,11 +269,11 @@ int main(int argc, char **argv) {
                  : encodeLine(*tokenizer, line, addSpecial, out, error)))
       return fail(error);
     std::cout.write(out.data(), static_cast<std::streamsize>(out.size()));
-    if (in.rdbuf()->in_avail() <= 0)
+    if (in.waits())
       std::cout.flush();
   }
-  if (in.bad()) // a directory, for instance
-    return fail(name + ": cannot be read");
+  if (!in.status().ok())
+    return fail(in.status().message());
   std::cout.flush();
   return std::cout ? 0 : fail("writing to standard output failed");
 }

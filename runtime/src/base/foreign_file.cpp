@@ -22,6 +22,9 @@ std::string describeForeignFile(std::string_view beginning) {
       beginning[1] <= 5)
     return "is a pickle of PyTorch; convert it to safetensors, for instance with "
            "save_pretrained(DIR, safe_serialization=True)";
+  // Some editors' and shells' "Unicode"; of a safetensors header such a length would be one, too.
+  if (!isSafetensors && (is("\xFF\xFE") || is("\xFE\xFF")))
+    return "is text in UTF-16, expected UTF-8";
   if (is("<!DOCTYPE html") || is("<!doctype html") || is("<html"))
     return "is a web page, not the file itself; download the raw file";
   return {};

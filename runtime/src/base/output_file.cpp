@@ -317,11 +317,21 @@ private:
 
 Status TemporaryDirectory::open(const std::string &prefix) {
   prepareSignals();
-  std::error_code code;
-  const fs::path parent = fs::temp_directory_path(code);
-  if (code)
-    return error(StatusCode::ioError, "no directory for temporary files: %s",
-                 code.message().c_str());
+  // As fs::temp_directory_path() has it, but that a variable without a value is not set.
+  const char *variable = nullptr, *value = nullptr;
+  for (const char *name : {"TMPDIR", "TMP", "TEMP", "TEMPDIR"})
+    if (const char *set = ::secure_getenv(name); set && *set && !value) {
+      variable = name;
+      value = set;
+    }
+  const fs::path parent = value ? value : "/tmp";
+  struct stat info = {};
+  const int problem = ::stat(parent.c_str(), &info) != 0 ? errno
+                      : S_ISDIR(info.st_mode)            ? 0
+                                                         : ENOTDIR;
+  if (problem)
+    return error(StatusCode::ioError, "%s%s%s: expected a directory for temporary files: %s",
+                 value ? variable : "", value ? "=" : "", parent.c_str(), std::strerror(problem));
   int failed = EEXIST;
   for (int attempt = 0; attempt < mostAttempts && failed == EEXIST; ++attempt) {
     path = (parent / (prefix + "-" + randomSuffix())).string();

@@ -208,7 +208,8 @@ void Lexer::code(bool isBlock) {
       if (op == std::end(operators)) {
         size_t end = at; // of the whole character, which may be several bytes
         nextCodePoint(source, end);
-        fail("unexpected character '" + source.substr(at, end - at) + "'", at);
+        const std::string shown = c == '\0' ? "\\0" : source.substr(at, end - at);
+        fail("unexpected character '" + shown + "'", at);
       }
       if (std::strchr("([{", c))
         brackets += c == '(' ? ')' : c == '[' ? ']' : '}';

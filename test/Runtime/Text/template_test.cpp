@@ -70,6 +70,8 @@ TEST(ChatTemplateErrors, NameLineAndConstruct) {
   };
   for (const auto &[source, message] : cases)
     EXPECT_EQ(errorOf(source), message) << source;
+  EXPECT_EQ(errorOf(std::string("{{ 1 \0 }}", 9)),
+            "chat template line 1: unexpected character '\\0'");
 }
 
 // Neither deep nesting, nor endless recursion, nor long loops, nor huge strings bring the program
