@@ -19,8 +19,8 @@ struct Token {
     word,    // two or more letters in a row: a function, a unit or just text
     text,    // \text{…} and the like
     command, // \frac, \sqrt, … by name
-    // one of + - * / ^ _ ! % | ‖ , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ≈ ≡ ∪ ∩ ∧ ∈ ° and "\{" "\}" "&"
-    // "\\" "\bmod" "\pmod"
+    // one of + - * / ^ _ ! % | ‖ , ; : = < > ( ) [ ] { } ± ∓ ≤ ≥ ≠ ≈ ≡ ∪ ∩ ∧ ∨ ∈ ° and "\{" "\}"
+    // "&" "\\" "\bmod" "\pmod"
     op,
   };
   Kind kind;

@@ -188,6 +188,10 @@ std::vector<size_t> behindMarkers(const std::string &lower) {
       static const std::set<std::string> right = {"correct", "right", "best", "final"};
       const std::vector<std::string> leading = wordsOf(std::string_view(lower).substr(
           at - std::min<size_t>(at - line, 16), std::min<size_t>(at - line, 16)));
+      static const std::set<std::string> supposing = {"if", "whether", "suppose", "assume"};
+      if (std::any_of(leading.begin(), leading.end(),
+                      [](const std::string &word) { return supposing.count(word) != 0; }))
+        continue;
       const bool chosen = !leading.empty() && right.count(leading.back());
       const size_t verb = sign > end ? verbLength(lower, sign) : 0;
       if (noun == "ans") {

@@ -59,7 +59,8 @@ bool among(const std::vector<std::string> &words, const std::set<std::string> &k
 // Whether these words deny what they lead to, or give no more than a bound of it.
 bool denies(const std::vector<std::string> &words) {
   return among(words, {"not", "never", "cannot", "no", "isn", "doesn", "don", "impossible", "wrong",
-                       "incorrect", "false", "unless", "if", "except", "neither", "nor"});
+                       "incorrect", "false", "unless", "if", "except", "neither", "nor", "whether",
+                       "suppose", "assume"});
 }
 
 // Behind the last end of a sentence.
@@ -152,7 +153,7 @@ std::optional<std::string> statedNumber(std::string_view sentence) {
     before.remove_prefix(clause);
   if (denies(wordsOf(before)))
     return std::nullopt;
-  const std::string value = bare(sentence.substr(begin));
+  std::string value = bare(sentence.substr(begin));
   const size_t digit = value.find_first_not_of("-+$(\\");
   if (digit == std::string::npos || value[digit] < '0' || value[digit] > '9' || !isBalanced(value))
     return std::nullopt;

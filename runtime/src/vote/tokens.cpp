@@ -136,6 +136,8 @@ const std::map<std::string, std::string> kUnicode = {{"π", "\\pi "},
                                                      {"Δ", "\\Delta "},
                                                      {"…", "\\ldots "},
                                                      {"∅", "\\varnothing "},
+                                                     {"⟨", "\\langle "},
+                                                     {"⟩", "\\rangle "},
                                                      {"≡", "\\equiv "},
                                                      {"⋅", "\\cdot "},
                                                      {"∙", "\\cdot "},
@@ -303,6 +305,10 @@ private:
     } else if (s.compare(at, 2, "<=") == 0 || s.compare(at, 2, ">=") == 0 ||
                (space && s.compare(at, 2, "!=") == 0)) { // 5!=120 is a factorial
       pushOp(c == '<' ? "≤" : c == '>' ? "≥" : "≠");
+      at += 2;
+    } else if (s.compare(at, 2, "**") == 0 && !tokens.empty() && at + 2 < s.size() &&
+               (isDigit(s[at + 2]) || isLetter(s[at + 2]) || s[at + 2] == '(')) {
+      pushOp("^"); // as programs write powers
       at += 2;
     } else if (std::string("+-*/^_!%|,;:=<>()[]{}&").find(c) != std::string::npos) {
       braces += c == '{' ? 1 : c == '}' ? -1 : 0;

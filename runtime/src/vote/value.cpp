@@ -35,7 +35,10 @@ static std::shared_ptr<Value> wordsValue(const std::string &text) {
 }
 
 // (C) 12, \textbf{(C) } 12, C) 12, \text{(C) 12}: the choice C and what it says. Null for others.
-static std::shared_ptr<Value> readChoice(const std::string &latex) {
+static std::shared_ptr<Value> readChoice(const std::string &given) {
+  const bool formula =
+      given.size() > 2 && given[0] == '$' && given.find('$', 1) == given.size() - 1;
+  const std::string latex = formula ? given.substr(1, given.size() - 2) : given;
   size_t at = 0;
   bool upright = false;
   for (const std::string_view name :
@@ -95,6 +98,12 @@ std::shared_ptr<Value> Reader::run(bool choices) {
   if (!all)
     return textValue();
   tokens = withoutRemarks(std::move(*all));
+  // Rows without an environment are a list.
+  const bool environment =
+      std::any_of(tokens.begin(), tokens.end(), [](const Token &t) { return t.text == "begin"; });
+  for (Token &t : tokens)
+    if (!environment && isOp(t, "\\\\"))
+      t.text = ",";
   // x ≡ 3 \bmod 5 is written \pmod 5.
   const bool congruent =
       std::any_of(tokens.begin(), tokens.end(), [](const Token &t) { return isOp(t, "≡"); });
@@ -249,6 +258,16 @@ ValuePtr Reader::read(size_t begin, size_t end, int depth) {
     ValuePtr all = joined("∩");
     return all ? conditions(all->items) : nullptr;
   }
+  at = findTop(begin, end, {"∪"});
+  const std::set<std::string> order = {"<", ">", "≤", "≥", "≠"};
+  bool relations = !at.empty(); // -2 < x < 1 ∪ x > 3
+  for (size_t i = 0, from = begin; relations && i <= at.size(); ++i) {
+    const size_t to = i < at.size() ? at[i] : end;
+    relations = !findTop(from, to, order).empty();
+    from = to + 1;
+  }
+  if (relations)
+    return joined("∪");
   at = findTop(begin, end, {"=", "<", ">", "≤", "≥", "≠", "∈"});
   if (!at.empty())
     return readRelation(begin, end, at, depth);
@@ -391,7 +410,21 @@ ValuePtr Reader::readBrackets(size_t begin, size_t end, int depth) {
   v->kind = Kind::tuple;
   v->open = open;
   v->close = close;
-  return readItems(begin + 1, end - 1, at, depth, *v) ? v : nullptr;
+  if (!readItems(begin + 1, end - 1, at, depth, *v))
+    return nullptr;
+  // (±2, 3) are two points.
+  auto isList = [](const ValuePtr &item) { return item->kind == Kind::list; };
+  const auto several = std::find_if(v->items.begin(), v->items.end(), isList);
+  if (open != "(" || close != ")" || std::count_if(v->items.begin(), v->items.end(), isList) != 1)
+    return v;
+  auto points = std::make_shared<Value>();
+  points->kind = Kind::list;
+  for (const ValuePtr &each : (*several)->items) {
+    auto point = std::make_shared<Value>(*v);
+    point->items[size_t(several - v->items.begin())] = each;
+    points->items.push_back(point);
+  }
+  return points;
 }
 
 // \begin{cases} x = 1 \\ y = 2 \end{cases}: a point, or conditions that hold together. Null for

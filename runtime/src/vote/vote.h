@@ -15,9 +15,10 @@ namespace m1rt {
 std::optional<std::string> extractBoxed(const std::string &text);
 
 // What a text answers: its last box; without one what stands within <answer>, or what its words
-// announce, as "#### 5", "the answer is 5" and "so the total is $5$" do. What follows </think>
-// counts, unless it says nothing, and so does "the final answer is $5$" behind a box. Nothing where
-// no word announces an answer, where the last box is empty, or where the only one does not close.
+// announce, as "#### 5", "the answer is 5", "so x = 5" and "so the total is $5$" do. What follows
+// </think> counts, unless it says nothing, and so does "the final answer is $5$" behind a box, or
+// any announced answer behind one that is taken back. Nothing where no word announces an answer,
+// where the last box is empty or holds a placeholder, or where the only one does not close.
 std::optional<std::string> extractAnswer(const std::string &text);
 
 // An answer in LaTeX or plain text, read once for many comparisons. Any text is an answer; what is

@@ -36,22 +36,48 @@ const std::set<std::string> kLittleWords = {
     "how", "out", "one", "two", "six", "ten", "nor", "now", "our", "can", "had",
     "may", "who", "via", "yes", "iff", "off", "odd", "nth", "is"};
 // Words that change what the value beside them says: the value alone is not the answer.
-const std::set<std::string> kModifiers = {
-    "not",       "no",        "never",     "neither",    "nor",       "cannot",
-    "without",   "except",    "unless",    "if",         "when",      "where",
-    "for",       "while",     "until",     "or",         "more",      "less",
-    "fewer",     "greater",   "larger",    "smaller",    "than",      "least",
-    "most",      "over",      "under",     "above",      "below",     "about",
-    "across",    "through",   "between",   "to",         "minus",     "plus",
-    "choose",    "divided",   "squared",   "cubed",      "factorial", "reciprocal",
-    "inverse",   "opposite",  "negative",  "any",        "every",     "all",
-    "false",     "wrong",     "incorrect", "impossible", "either",    "some",
-    "root",      "log",       "from",      "reflection", "rotation",  "translation",
-    "excluding", "including", "instead",   "rather",     "isn",       "doesn",
-    "don",       "won",       "aren",      "isnt",       "unlike",    "undefined",
-    "defined",   "twice",     "symmetric", "extraneous", "rejected",  "modulo",
-    "base",      "remainder", "thrice",    "double",     "triple",    "perpendicular",
-    "parallel",  "tangent"};
+const std::set<std::string> kModifiers = {"not",       "no",
+                                          "never",     "neither",
+                                          "nor",       "cannot",
+                                          "without",   "except",
+                                          "unless",    "if",
+                                          "when",      "where",
+                                          "for",       "while",
+                                          "until",     "or",
+                                          "more",      "less",
+                                          "fewer",     "greater",
+                                          "larger",    "smaller",
+                                          "than",      "least",
+                                          "most",      "over",
+                                          "under",     "above",
+                                          "below",     "about",
+                                          "across",    "through",
+                                          "between",   "to",
+                                          "minus",     "plus",
+                                          "choose",    "divided",
+                                          "squared",   "cubed",
+                                          "factorial", "reciprocal",
+                                          "inverse",   "opposite",
+                                          "negative",  "any",
+                                          "every",     "all",
+                                          "false",     "wrong",
+                                          "incorrect", "impossible",
+                                          "either",    "some",
+                                          "root",      "log",
+                                          "from",      "reflection",
+                                          "rotation",  "translation",
+                                          "excluding", "including",
+                                          "instead",   "rather",
+                                          "isn",       "doesn",
+                                          "don",       "won",
+                                          "aren",      "isnt",
+                                          "unlike",    "undefined",
+                                          "defined",   "twice",
+                                          "symmetric", "extraneous",
+                                          "rejected",  "modulo",
+                                          "base",      "remainder",
+                                          "thrice",    "perpendicular",
+                                          "parallel",  "tangent"};
 // The same behind a value, as units do; in a name they are harmless ("percent loss").
 const std::set<std::string> kOpposites = {"half",
                                           "halves",
@@ -96,14 +122,14 @@ const std::set<std::string> kOpposites = {"half",
                                           "after"};
 // Words that lead to a value and say nothing of it.
 const std::set<std::string> kLeading = {
-    "so",     "thus",  "hence",    "therefore",     "then",     "we",
-    "get",    "have",  "find",     "obtain",        "that",     "the",
-    "answer", "final", "solution", "solutions",     "value",    "values",
-    "of",     "is",    "are",      "line",          "equation", "function",
-    "result", "our",   "required", "desired",       "conclude", "finally",
-    "sum",    "total", "usd",      "eur",           "gbp",      "rs",
-    "inr",    "cad",   "aud",      "approximately", "roughly",  "approx",
-    "exactly"};
+    "so",      "thus",  "hence",    "therefore",     "then",     "we",
+    "get",     "have",  "find",     "obtain",        "that",     "the",
+    "answer",  "final", "solution", "solutions",     "value",    "values",
+    "of",      "is",    "are",      "line",          "equation", "function",
+    "result",  "our",   "required", "desired",       "conclude", "finally",
+    "sum",     "total", "usd",      "eur",           "gbp",      "rs",
+    "inr",     "cad",   "aud",      "approximately", "roughly",  "approx",
+    "exactly", "only"};
 // Signs that lead to a result, at its beginning.
 const std::set<std::string> kLeadingSigns = {"=",           "\\Rightarrow", "\\implies",
                                              "\\therefore", "\\rightarrow", "\\Longrightarrow"};
@@ -283,7 +309,7 @@ void dropIntegerParameters(Tokens &tokens) {
 // \begin{aligned} x &= 1 \\ y &= 2 \end{aligned}, and without columns, is written as cases are.
 void alignedAsCases(Tokens &tokens) {
   static const std::set<std::string> aligned = {"aligned", "align", "gathered", "split"};
-  bool within = false;
+  bool within = false, cases = false;
   Tokens kept;
   for (size_t i = 0; i < tokens.size(); ++i) {
     Token &t = tokens[i];
@@ -291,6 +317,23 @@ void alignedAsCases(Tokens &tokens) {
         tokens[i - 2].kind == Token::Kind::command &&
         (tokens[i - 2].text == "begin" || tokens[i - 2].text == "end")) {
       within = tokens[i - 2].text == "begin";
+      t.text = "cases";
+    }
+    // \left\{\begin{array}{l} x = 1 \\ y = 2 \end{array}\right.
+    const bool array = t.text == "array" && i >= 2 && isOp(tokens[i - 1], "{");
+    if (array && tokens[i - 2].text == "begin" && kept.size() > 2 &&
+        isOp(kept[kept.size() - 3], "\\{") && i + 2 < tokens.size() && isOp(tokens[i + 2], "{")) {
+      cases = within = true;
+      kept.erase(kept.end() - 3);
+      t.text = "cases";
+      kept.push_back(t);
+      kept.push_back(tokens[i + 1]);
+      for (i += 2; i < tokens.size() && !isOp(tokens[i], "}");) // its columns
+        ++i;
+      continue;
+    }
+    if (array && cases && tokens[i - 2].text == "end") {
+      cases = within = false;
       t.text = "cases";
     }
     if (!(within && isOp(t, "&")))
@@ -342,6 +385,9 @@ void writeBases(Tokens &tokens) {
 void dropBrackets(Tokens &tokens) {
   static const std::set<std::string> reasons = {"since",         "because", "as",
                                                 "approximately", "approx",  "about"};
+  static const std::set<std::string> repeated = {"(double root)", "(repeated root)", "(repeated)"};
+  if (tokens.size() > 1 && isText(tokens.back()) && repeated.count(trimmed(tokens.back().text)))
+    tokens.pop_back();
   for (size_t i = 1; i + 1 < tokens.size(); ++i) {
     const bool opened = isOp(tokens[i], "("), text = isText(tokens[i]);
     const std::string words = trimmed(tokens[i].text);
@@ -594,7 +640,7 @@ Tokens withoutRemarks(Tokens tokens) {
         while (!kept.empty() && isOp(kept.back(), ","))
           kept.pop_back();
         if (!kept.empty())
-          kept.push_back({Token::Kind::op, inequalities && word != "," ? "∨" : ","});
+          kept.push_back({Token::Kind::op, word != "," && !both ? "∨" : ","});
         units.emplace_back();
         continue;
       }
@@ -636,7 +682,10 @@ Tokens withoutRemarks(Tokens tokens) {
           if (is(last, "{"))
             while (last < tokens.size() && !isOp(tokens[last], "}"))
               ++last;
-        }
+        } else if (last + 1 < tokens.size() && tokens[last + 1].kind == Token::Kind::number &&
+                   !tokens[last + 1].spaceBefore &&
+                   (tokens[last + 1].text == "2" || tokens[last + 1].text == "3"))
+          ++last; // cm2
         while (is(last + 1, "/") && (isUnit(last + 2) || isUnitLetter(last + 2))) {
           last += 2;
           if (is(last + 1, "^") && last + 2 < tokens.size() && !is(last + 2, "{"))

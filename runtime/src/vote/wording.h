@@ -56,8 +56,8 @@ bool isProduct(const Tokens &tokens, size_t begin, size_t end);
 
 // Units and remarks around a value go, and so do words that only lead to it or close the sentence
 // ("so we get", "is the answer"); words that change what is said stay, and make it text. "and" and
-// "or" separate like commas, but for inequalities: what "and" parts must hold both, ∧, what "or"
-// parts only one of the two, ∨.
+// "or" separate: ∧ stands for an "and" between inequalities, both of which must hold, a comma for
+// others, ∨ for "or".
 Tokens withoutRemarks(Tokens tokens);
 
 } // namespace m1rt::vote
