@@ -797,6 +797,7 @@ class Behaviour(unittest.TestCase):
         result, figures = self.load(running, "--requests", "8", "--concurrency", "8", "--max-tokens", "400", "--ignore-eos")
         self.assertEqual(result.returncode, 1)
         self.assertEqual(figures["answered"] + figures["failures"]["status 429"], 8)
+        self.assertIn(f"m1-bench: error: {figures['failures']['status 429']} of 8 requests failed", result.stderr)
         bench = lambda *arguments: subprocess.run([os.path.join(BIN, "m1-bench"), *arguments], capture_output=True, text=True, timeout=60)
         self.assertIn("http://HOST:PORT", bench("--serve", "localhost").stderr)
         self.assertIn("--dataset", bench("--serve", "http://127.0.0.1:1", "--dataset", "/nonexistent").stderr)
