@@ -229,6 +229,7 @@ void EnginePool::run(Worker &worker) {
 
 void EnginePool::work(Worker &worker) {
   Engine &engine = *worker.device.engine;
+  std::vector<Event> news;
   while (true) {
     std::vector<TicketEvent> events;
     std::vector<Wish> wishes;
@@ -281,7 +282,9 @@ void EnginePool::work(Worker &worker) {
       submitPart(worker, waiting, count, &events);
     Status status = engine.step();
     std::vector<double> took; // seconds, of parts that ended
-    for (Event &event : engine.takeEvents()) {
+    engine.takeEvents(&news);
+    events.reserve(events.size() + news.size());
+    for (Event &event : news) {
       auto part = worker.parts.find(event.request);
       if (part == worker.parts.end())
         continue;
