@@ -298,6 +298,50 @@ TEST(Engine, PromptsThatAreScoredAlone) {
             "max new tokens: 0 goes without a time budget, a limit of thought and probes");
 }
 
+// Events whose vector is given back cost no allocation: two vectors go to and fro, with what their
+// events hold. An event that takes the place of another shows nothing of it.
+TEST(Engine, EventsComeInTheMemoryOfOlderOnes) {
+  ToyBackend backend(smallLimits());
+  Engine engine(backend, {});
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.samples = 3;
+  request.maxNewTokens = 30;
+  request.maxThinkTokens = 28;
+  request.closeTokens = {9};
+  request.closeMaxTokens = 1;
+  uint64_t id;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  std::vector<Event> events;
+  std::set<const void *> vectors, tokens;
+  size_t steps = 0;
+  for (; !engine.idle(); ++steps) {
+    ASSERT_TRUE(engine.step().ok());
+    engine.takeEvents(&events);
+    if (events.size() != 3)
+      continue;
+    vectors.insert(events.data());
+    for (const Event &event : events) {
+      tokens.insert(event.tokens.data());
+      EXPECT_EQ(event.forced, event.reason != FinishReason::running || event.tokens.size() > 1);
+    }
+  }
+  EXPECT_GT(steps, 20u);
+  EXPECT_LE(vectors.size(), 2u + 2u); // two, each of which grew once
+  EXPECT_LE(tokens.size(), 2u * 3u + 2u * 3u);
+  request.samples = 1;
+  request.maxThinkTokens = 0;
+  ASSERT_TRUE(engine.submit(request, &id).ok());
+  do {
+    ASSERT_TRUE(engine.step().ok());
+    engine.takeEvents(&events);
+  } while (events.empty());
+  EXPECT_EQ(events[0].request, id);
+  EXPECT_EQ(events[0].tokens.size(), 1u);
+  EXPECT_FALSE(events[0].forced);
+  EXPECT_EQ(events[0].reason, FinishReason::running);
+}
+
 // On an asynchronous backend every step but the first starts before the tokens of the one before
 // are known, and known lengths cost no step too many. Where sampling needs logits on the host,
 // nothing runs ahead.

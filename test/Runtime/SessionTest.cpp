@@ -154,6 +154,34 @@ TEST_F(SessionTest, RunsOutOfPages) {
   EXPECT_EQ(logits(1), toy::referenceLogits(longer));
 }
 
+// Forks of forks hold the same, and hold it when their source is gone or its slot and pages are
+// another's.
+TEST_F(SessionTest, ForksOfForks) {
+  SessionOptions options;
+  options.maxSequences = 4;
+  options.maxTokensPerStep = 50;
+  open(options);
+  const SequenceId source = create();
+  const std::vector<int32_t> prompt = random(13); // its last page is partly filled
+  ASSERT_TRUE(feed(source, prompt).ok());
+  SequenceId first = 0, second = 0, third = 0;
+  ASSERT_TRUE(session->fork(source, &first).ok());
+  ASSERT_TRUE(session->fork(first, &second).ok());
+  ASSERT_TRUE(session->fork(second, &third).ok());
+  ASSERT_TRUE(session->destroy(first).ok());
+  ASSERT_TRUE(session->reset(source).ok());
+  const SequenceId other = create();
+  const std::vector<int32_t> another = random(13);
+  ASSERT_TRUE(feed(other, another).ok());
+  EXPECT_EQ(logits(), toy::referenceLogits(another));
+  std::vector<int32_t> longer = prompt;
+  longer.push_back(4);
+  for (SequenceId fork : {third, second}) {
+    ASSERT_TRUE(feed(fork, {4}).ok());
+    EXPECT_EQ(logits(), toy::referenceLogits(longer));
+  }
+}
+
 // Random creations, forks, steps of many sequences, resets and ends, with and without pages: every
 // logits row equals the reference of its sequence alone, and at the end no page is lost.
 TEST_F(SessionTest, RandomOperations) {

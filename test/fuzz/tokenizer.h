@@ -22,7 +22,7 @@ inline bool encodeAndDecode(const m1rt::Tokenizer &tokenizer, std::string_view t
   std::string streamed;
   for (int32_t id : ids) {
     FUZZ_CHECK(id >= 0 && id < tokenizer.vocabSize());
-    streamed += stream.push(id);
+    stream.push(id, &streamed);
   }
   streamed += stream.finish();
   decoded = tokenizer.decode(ids.data(), ids.size(), false);

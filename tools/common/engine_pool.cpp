@@ -274,7 +274,9 @@ bool EnginePool::take(Worker &worker, Taken *out) {
 /// The engine's events as those of tickets. Returns the seconds that parts took which have ended.
 std::vector<double> EnginePool::tell(Worker &worker, std::vector<TicketEvent> *events) {
   std::vector<double> took;
-  for (Event &event : worker.device.engine->takeEvents()) {
+  worker.device.engine->takeEvents(&worker.news);
+  events->reserve(events->size() + worker.news.size());
+  for (Event &event : worker.news) {
     auto part = worker.parts.find(event.request);
     if (part == worker.parts.end())
       continue;

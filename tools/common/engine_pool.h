@@ -97,6 +97,7 @@ private:
     DeviceEngine device;
     uint32_t slots = 0;
     std::map<uint64_t, Part> parts; // by the engine's request; of the worker's thread
+    std::vector<m1rt::Event> news;  // of the last step, for their memory; of the worker's thread
     std::vector<Wish> wishes;       // below: guarded by the pool's mutex
     uint32_t used = 0;              // places of its parts
     Load load;

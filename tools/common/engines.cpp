@@ -68,11 +68,12 @@ Status Engines::step() {
   return failure;
 }
 
-std::vector<Event> Engines::takeEvents() {
+void Engines::takeEvents(std::vector<Event> *out) {
   if (!pool)
-    return one.engine->takeEvents();
+    return one.engine->takeEvents(out);
+  out->clear();
   std::lock_guard<std::mutex> lock(mutex);
-  return std::exchange(news, {});
+  news.swap(*out);
 }
 
 EngineStats Engines::stats() const { return pool ? pool->load().stats : one.engine->stats(); }

@@ -21,7 +21,7 @@ public:
   void cancel(uint64_t request);
   void cancelSample(uint64_t request, uint32_t sample);
   m1rt::Status step();
-  std::vector<m1rt::Event> takeEvents();
+  void takeEvents(std::vector<m1rt::Event> *out);
   m1rt::EngineStats stats() const; // summed over the devices
   uint32_t waitingSamples() const;
   bool prefixReuse() const { return reuse; }

@@ -15,7 +15,8 @@ bool SampleResult::take(Event &event) {
   if (event.forced && !forced)
     closedAt = text.size();
   text += event.text;
-  std::move(event.tokens.begin(), event.tokens.end(), std::back_inserter(tokens));
+  for (SampledToken &token : event.tokens)
+    tokens.push_back(std::move(token));
   forced |= event.forced;
   if (event.reason != FinishReason::running) {
     reason = answered ? FinishReason::stopString : event.reason;

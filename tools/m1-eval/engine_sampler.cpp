@@ -42,6 +42,7 @@ private:
   std::unique_ptr<ModelText> text;
   std::unique_ptr<Engines> engines; // destroyed first
   std::map<uint64_t, Job> jobs;
+  std::vector<Event> events; // of the last step
   std::vector<ProbedSample> probed;
 };
 
@@ -121,8 +122,11 @@ Status EngineSampler::submit(const SampleJob &job, uint64_t *outJob) {
 
 Status EngineSampler::work(std::vector<FinishedSample> *out) {
   M1_TRY(engines->step());
-  for (Event &event : engines->takeEvents()) {
-    auto it = jobs.find(event.request);
+  engines->takeEvents(&events);
+  auto it = jobs.end();
+  for (Event &event : events) {
+    if (it == jobs.end() || it->first != event.request) // most are of the same job as the last
+      it = jobs.find(event.request);
     if (it == jobs.end())
       continue;
     FinishedSample &sample = it->second.samples[event.sample];
@@ -138,8 +142,10 @@ Status EngineSampler::work(std::vector<FinishedSample> *out) {
       m1tool::say("m1-eval", "warning",
                   "sample " + std::to_string(sample.sample) + ": " + sample.result.error);
     out->push_back(std::move(sample));
-    if (--it->second.open == 0)
+    if (--it->second.open == 0) {
       jobs.erase(it);
+      it = jobs.end();
+    }
   }
   return {};
 }

@@ -24,7 +24,11 @@ double now() {
 
 /// One problem's state in this run.
 struct Course {
-  const Problem *problem = nullptr;
+  Course(const Problem &problem, double earlier, const EvaluationOptions &options)
+      : problem(&problem), digest(digestOf(problem)), earlier(earlier),
+        ballots(options.samples, options.stop) {}
+
+  const Problem *problem;
   std::string digest;
   double began = 0, earlier = 0;                      // seconds that earlier runs spent on it
   std::vector<std::pair<uint32_t, uint32_t>> missing; // runs of samples: first, count
@@ -32,6 +36,14 @@ struct Course {
   uint32_t open = 0;
   Ballots ballots;
   bool decided = false;
+  std::map<std::string, bool> graded; // answers that were given, and whether they are right
+
+  bool isRight(const std::string &answer) {
+    const auto [it, isNew] = graded.try_emplace(answer, false);
+    if (isNew)
+      it->second = answersEqual(answer, problem->answer);
+    return it->second;
+  }
 };
 
 class Evaluation {
@@ -50,8 +62,8 @@ private:
   void addCourse(const Problem &problem, double earlier);
   bool mayBegin();
   bool drawNext();
-  Status begin(Course &course);
-  Status record(Course &course, FinishedSample &&sample);
+  void begin(Course &course);
+  void record(Course &course, FinishedSample &&sample);
 
   const std::vector<Problem> &problems;
   const EvaluationOptions &options;
@@ -86,8 +98,7 @@ Status Evaluation::prepare() {
 }
 
 void Evaluation::addCourse(const Problem &problem, double earlier) {
-  Course course{
-      &problem, digestOf(problem), 0, earlier, {}, {}, 0, Ballots(options.samples, options.stop)};
+  Course course(problem, earlier, options);
   for (uint32_t j = 0; j < options.samples; ++j) {
     if (const SampleRecord *r = records.find(problem.id, j)) {
       ++state.done;
@@ -136,7 +147,7 @@ bool Evaluation::drawNext() {
   return false;
 }
 
-Status Evaluation::begin(Course &course) {
+void Evaluation::begin(Course &course) {
   course.began = now();
   for (auto [first, count] : course.missing) {
     SampleJob job{course.problem->text,
@@ -157,14 +168,13 @@ Status Evaluation::begin(Course &course) {
       FinishedSample refused;
       refused.sample = j;
       refused.result.error = status.message();
-      M1_TRY(record(course, std::move(refused)));
+      record(course, std::move(refused));
     }
   }
   openCourses += course.open > 0;
-  return {};
 }
 
-Status Evaluation::record(Course &course, FinishedSample &&sample) {
+void Evaluation::record(Course &course, FinishedSample &&sample) {
   SampleResult &result = sample.result;
   result.notNeeded = course.decided && result.reason == FinishReason::cancelled;
   SampleRecord r;
@@ -172,7 +182,7 @@ Status Evaluation::record(Course &course, FinishedSample &&sample) {
   r.digest = course.digest;
   r.sample = sample.sample;
   r.answer = ballotOf(result);
-  r.correct = r.answer && answersEqual(*r.answer, course.problem->answer);
+  r.correct = r.answer && course.isRight(*r.answer);
   r.silence = r.answer ? "" : silenceOf(result);
   r.forced = result.forced;
   r.confidence = confidenceOf(result);
@@ -189,14 +199,14 @@ Status Evaluation::record(Course &course, FinishedSample &&sample) {
   r.provisional = provisionalOf(result);
   r.probes = std::move(result.probes);
   for (ProbeResult &probe : r.probes)
-    probe.correct = probe.answer && answersEqual(*probe.answer, course.problem->answer);
+    probe.correct = probe.answer && course.isRight(*probe.answer);
   if (r.provisional) {
-    r.provisionalCorrect = answersEqual(*r.provisional, course.problem->answer);
+    r.provisionalCorrect = course.isRight(*r.provisional);
     course.ballots.addUnfinished(r.sample);
   } else {
     course.ballots.add(r.sample, r.answer, options.weighByConfidence ? r.confidence : 1);
   }
-  return records.append(std::move(r));
+  records.append(std::move(r));
 }
 
 Status Evaluation::run(const std::function<bool()> &interrupted,
@@ -209,7 +219,8 @@ Status Evaluation::run(const std::function<bool()> &interrupted,
       return {};
     }
     while (mayBegin() && drawNext())
-      M1_TRY(begin(courses[next]));
+      begin(courses[next]);
+    M1_TRY(records.flush()); // those that were refused
     if (!openCourses)
       continue;
     finished.clear();
@@ -223,10 +234,11 @@ Status Evaluation::run(const std::function<bool()> &interrupted,
     };
     for (FinishedSample &sample : finished) {
       Course &course = courses[courseOf.at(sample.job)];
-      M1_TRY(record(course, std::move(sample)));
+      record(course, std::move(sample));
       openCourses -= course.open == 0;
       stopIfDecided(course);
     }
+    M1_TRY(records.flush());
     for (const ProbedSample &probed : sampler.takeProbes()) {
       Course &course = courses[courseOf.at(probed.job)];
       course.ballots.probe(probed.sample, probed.answer);

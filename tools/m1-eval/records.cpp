@@ -1,5 +1,6 @@
 #include "records.h"
 #include "base/json_value.h"
+#include "quoted.h"
 #include "samples.h"
 #include "tool.h"
 #include <algorithm>
@@ -167,50 +168,70 @@ Status RecordFile::open(const std::string &wantedDirectory,
   return {};
 }
 
-Status RecordFile::append(SampleRecord r) {
-  Json json;
-  json["problem"] = r.problem;
-  json["digest"] = r.digest;
-  json["sample"] = r.sample;
-  json["answer"] = r.answer ? Json(*r.answer) : Json(nullptr);
-  json["correct"] = r.correct;
+void RecordFile::append(SampleRecord r) {
+  std::string &line = unwritten;
+  auto field = [&line](const char *name) -> std::string & {
+    return ((line += ",\"") += name) += "\":";
+  };
+  auto text = [&](const char *name, const std::string &value) {
+    appendQuoted(value, &field(name));
+  };
+  auto flag = [&](const char *name, bool value) { field(name) += value ? "true" : "false"; };
+  auto number = [&](const char *name, auto value) { field(name) += Json(value).dump(); };
+  line += "{\"problem\":";
+  appendQuoted(r.problem, &line);
+  text("digest", r.digest);
+  field("sample") += std::to_string(r.sample);
+  if (r.answer)
+    text("answer", *r.answer);
+  else
+    field("answer") += "null";
+  flag("correct", r.correct);
   if (r.provisional) {
-    json["provisional"] = *r.provisional;
-    json["provisional_correct"] = r.provisionalCorrect;
+    text("provisional", *r.provisional);
+    flag("provisional_correct", r.provisionalCorrect);
   }
-  if (!r.probes.empty())
-    json["probes"] = Json(jsonOf(r.probes));
-  for (size_t i = 0; i < r.probes.size(); ++i)
-    json["probes"][i]["correct"] = r.probes[i].correct;
+  if (!r.probes.empty()) {
+    Json probes = jsonOf(r.probes);
+    for (size_t i = 0; i < r.probes.size(); ++i)
+      probes[i]["correct"] = r.probes[i].correct;
+    field("probes") += probes.dump(-1, ' ', false, Json::error_handler_t::replace);
+  }
   if (!r.silence.empty())
-    json["no_ballot"] = r.silence;
-  json["finish"] = r.finish;
-  json["forced"] = r.forced;
-  json["tokens"] = r.tokens;
-  json["seconds"] = r.seconds;
+    text("no_ballot", r.silence);
+  text("finish", r.finish);
+  flag("forced", r.forced);
+  field("tokens") += std::to_string(r.tokens);
+  number("seconds", r.seconds);
   if (detail.logprobs || r.confidence != 1) // votes weigh it when the run goes on
-    json["confidence"] = r.confidence;
-  json["text"] = r.text;
+    number("confidence", r.confidence);
+  text("text", r.text);
   if (detail.tokens) {
-    Json ids = Json::array();
+    field("token_ids") += '[';
     for (const SampledToken &token : r.said)
-      ids.push_back(token.token);
-    json["token_ids"] = std::move(ids);
+      ((&token == r.said.data() ? line : line += ',')) += std::to_string(token.token);
+    line += ']';
   }
   if (detail.logprobs)
-    json["logprobs"] = Json(jsonOf(r.said));
-  std::string line = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  for (size_t done = 0; done < line.size();) {
-    ssize_t n = ::write(file, line.data() + done, line.size() - done);
+    field("logprobs") += dumped(jsonOf(r.said));
+  line += "}\n";
+  std::vector<SampledToken>().swap(r.said); // their memory, too: many times that of the text
+  std::vector<ProbeResult>().swap(r.probes);
+  keep(std::move(r));
+}
+
+Status RecordFile::flush() {
+  if (unwritten.empty())
+    return {};
+  for (size_t done = 0; done < unwritten.size();) {
+    ssize_t n = ::write(file, unwritten.data() + done, unwritten.size() - done);
     if (n < 0 && errno == EINTR)
       continue;
     if (n < 0)
       return failed(path, "cannot write");
     done += size_t(n);
   }
-  r.said.clear();
-  r.probes.clear();
-  keep(std::move(r));
+  unwritten.clear();
   return {};
 }
 

@@ -67,7 +67,9 @@ public:
     return it == index.end() ? nullptr : &all[it->second];
   }
   bool has(const std::string &problem, uint32_t sample) const { return find(problem, sample); }
-  m1rt::Status append(SampleRecord record);
+  /// The record counts at once, and is in the file after the next flush().
+  void append(SampleRecord record);
+  m1rt::Status flush();
 
 private:
   void keep(SampleRecord record);
@@ -75,6 +77,7 @@ private:
   std::string directory, path;
   RecordDetail detail;
   int file = -1;
+  std::string unwritten; // lines
   std::vector<SampleRecord> all;
   std::map<std::pair<std::string, uint32_t>, size_t> index;
 };

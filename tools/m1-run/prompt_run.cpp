@@ -149,6 +149,7 @@ Status runSamples(Running &running, const Arguments &arguments, uint64_t id, Tra
   Ballots ballots(arguments.samples, arguments.voting.stop);
   uint32_t ended = 0;
   bool firstId = true;
+  std::vector<Event> events;
   const bool stream = arguments.samples == 1 && !arguments.json && !arguments.jsonStream;
   SampleProgress progress(!stream && !arguments.jsonStream);
   while (ended < arguments.samples) {
@@ -158,7 +159,8 @@ Status runSamples(Running &running, const Arguments &arguments, uint64_t id, Tra
     M1_TRY(engines.step());
     if (DeviceEngine *device = engines.single())
       trace.endStep(*device->engine);
-    for (Event &event : engines.takeEvents()) {
+    engines.takeEvents(&events);
+    for (Event &event : events) {
       SampleResult &sample = out->samples[event.sample];
       if (stream && out->showText)
         std::fwrite(event.text.data(), 1, event.text.size(), stdout);

@@ -117,6 +117,7 @@ Status runPrompts(const std::vector<Model *> &models, const Arguments &arguments
   Engines &engines = *running.engines;
 
   std::map<uint64_t, Course> courses;
+  std::vector<Event> events;
   size_t next = 0;
   uint64_t ended = 0, failed = 0;
   bool stopped = false;
@@ -143,7 +144,8 @@ Status runPrompts(const std::vector<Model *> &models, const Arguments &arguments
       courses.emplace(id, std::move(course));
     }
     M1_TRY(engines.step());
-    for (Event &event : engines.takeEvents()) {
+    engines.takeEvents(&events);
+    for (Event &event : events) {
       Course &course = courses.at(event.request);
       SampleResult &sample = course.samples[event.sample];
       if (sample.take(event))

@@ -1,40 +1,16 @@
 #include "exchange.h"
 #include "ballot.h"
+#include "quoted.h"
 #include <algorithm>
 #include <cmath>
 
 using namespace m1rt;
+using m1tool::appendQuoted;
 
 namespace m1serve {
 
 static std::string dumped(const Json &value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-/// `text` as a JSON string, once for every token of a stream; what is no UTF-8 is replaced.
-static void appendQuoted(const std::string &text, std::string *out) {
-  const auto plain = [](char c) { return uint8_t(c) >= 0x20 && c != '"' && c != '\\'; };
-  if (std::any_of(text.begin(), text.end(), [](char c) { return uint8_t(c) >= 0x80; })) {
-    *out += dumped(Json(text));
-    return;
-  }
-  *out += '"';
-  for (size_t at = 0; at < text.size(); ++at) {
-    const char c = text[at];
-    if (plain(c)) {
-      *out += c;
-    } else if (c == '"' || c == '\\') {
-      *out += '\\';
-      *out += c;
-    } else if (c == '\n') {
-      *out += "\\n";
-    } else {
-      char escaped[8];
-      std::snprintf(escaped, sizeof escaped, "\\u%04x", unsigned(c));
-      *out += escaped;
-    }
-  }
-  *out += '"';
 }
 
 /// JSON has no infinities; OpenAI's interface says -9999 for "never".

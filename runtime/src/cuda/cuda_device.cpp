@@ -234,8 +234,9 @@ Status CudaDevice::clear(void *target, uint64_t bytes) {
 Status CudaDevice::launchSupport(const char *kernel, uint64_t count, void **parameters,
                                  unsigned rows) {
   M1_TRY(bind());
-  CUfunction function = nullptr;
-  M1_TRY(support->find(kernel, &function));
+  CUfunction &function = supportKernels[kernel];
+  if (!function)
+    M1_TRY(support->find(kernel, &function));
   if (!function)
     return error(StatusCode::deviceError, "the runtime's own kernels lack %s", kernel);
   // Enough threads to fill any GPU; the kernels stride over the rest.

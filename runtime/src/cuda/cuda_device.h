@@ -4,6 +4,8 @@
 
 #include "cuda/driver.h"
 #include "device.h"
+#include <map>
+#include <string_view>
 
 namespace m1rt::cuda {
 
@@ -85,6 +87,7 @@ private:
   uint32_t multiprocessorCount = 0;
   std::string tuningPath;
   std::unique_ptr<Module> support;
+  std::map<std::string_view, CUfunction> supportKernels; // that were launched, by literals
 
   // Uploads go through two page-locked buffers in turn, so that reading the file overlaps the
   // transfer.

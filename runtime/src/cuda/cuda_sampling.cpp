@@ -129,8 +129,9 @@ Status CudaContext::takeChosen(SampledToken *out) {
     if (entry.wanted[i] == entry.rows) {
       out[i] = std::move(entry.onHost[i]);
     } else {
-      out[i] = SampledToken();
       out[i].token = tokens[entry.wanted[i]];
+      out[i].logprob = 0;
+      out[i].top.clear();
     }
   }
   return {};

@@ -278,7 +278,7 @@ Status Engine::admit(uint32_t beyond, bool *outMore) {
 /// Frees pages until `pages` more than the planned ones are free: probes, cached prefixes, idle
 /// parents, then the youngest track after `keep` that is not yet planned. False when nothing is
 /// left to give.
-bool Engine::makeRoom(const Track &keep, uint32_t pages, const std::vector<PlannedEntry> &planned) {
+bool Engine::makeRoom(const Track &keep, uint32_t pages) {
   auto enough = [&] { return backend.freePages() >= reservedPages + pages; };
   while (!enough() && dropYoungestProbe()) { // those that are planned come after all samples
   }

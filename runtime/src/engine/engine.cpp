@@ -189,20 +189,30 @@ void Engine::cancelSample(uint64_t id, uint32_t sample) {
   retireEnded();
 }
 
-std::vector<Event> Engine::takeEvents() {
+void Engine::takeEvents(std::vector<Event> *out) {
   ++eventEpoch;
-  return std::exchange(events, {});
+  events.erase(events.begin() + ptrdiff_t(told), events.end());
+  events.swap(*out);
+  told = 0;
+}
+
+Event &Engine::newEvent() {
+  if (told == events.size())
+    events.emplace_back();
+  else
+    events[told].renew();
+  return events[told++];
 }
 
 Event &Engine::eventFor(Track &track) {
   if (track.eventEpoch != eventEpoch) {
+    Event &event = newEvent();
+    event.request = track.request->id;
+    event.sample = track.sample;
+    event.forced = track.closed;
+    event.reusedTokens = track.request->reusedTokens;
     track.eventEpoch = eventEpoch;
-    track.event = events.size();
-    events.emplace_back();
-    events.back().request = track.request->id;
-    events.back().sample = track.sample;
-    events.back().forced = track.closed;
-    events.back().reusedTokens = track.request->reusedTokens;
+    track.event = told - 1;
   }
   Event &event = events[track.event];
   if (track.request->request.scorePrompt && !track.toldScores && !track.request->scoresMissing()) {
@@ -213,11 +223,10 @@ Event &Engine::eventFor(Track &track) {
 }
 
 uint32_t Engine::runningSamples() const {
-  uint32_t count = 0;
+  uint32_t parents = 0;
   for (auto &request : requests)
-    for (auto &track : request->active)
-      count += track->sequence != 0;
-  return count;
+    parents += request->parent && request->parent->sequence;
+  return holding - parents;
 }
 
 uint32_t Engine::waitingSamples() const { return uint32_t(live - runningSamples()); }
@@ -300,11 +309,11 @@ void Engine::learnLength(Track &track, FinishReason reason) {
 
 void Engine::endUnstarted(const RequestState &request, uint32_t sample, FinishReason reason,
                           const std::string &error) {
-  events.emplace_back();
-  events.back().request = request.id;
-  events.back().sample = sample;
-  events.back().reason = reason;
-  events.back().error = error;
+  Event &event = newEvent();
+  event.request = request.id;
+  event.sample = sample;
+  event.reason = reason;
+  event.error = error;
   --live;
 }
 
@@ -358,11 +367,15 @@ void Engine::append(Track &track, SampledToken token) {
   if (track.filter)
     track.filter->accept(id);
   if (track.decoder) {
-    std::string piece;
-    track.decoder->append(id, &piece);
-    if (track.stops.append(piece, &event.text)) {
-      finish(track, FinishReason::stopString);
-      return;
+    if (track.stops.any()) {
+      std::string piece;
+      track.decoder->append(id, &piece);
+      if (track.stops.append(piece, &event.text)) {
+        finish(track, FinishReason::stopString);
+        return;
+      }
+    } else {
+      track.decoder->append(id, &event.text);
     }
   }
   // The last token needs no room in the context: it is never fed.
@@ -408,19 +421,18 @@ void Engine::accept(Track &track, SampledToken token) {
 Status Engine::step() {
   Clock::time_point begin = options.now();
   M1_TRY(applyDeadlines());
-  std::vector<PlannedEntry> planned;
-  planned.reserve(size_t(std::min<uint64_t>(live, limits.maxSequences)));
+  planned.clear();
   if (!requests.empty()) {
     planBudgets();
     M1_TRY(admit());
     M1_TRY(startProbes());
-    M1_TRY(plan(&planned));
+    M1_TRY(plan());
     // An entry planned early may not be preempted later (makeRoom spares planned ones), so every
     // entry still holds its sequence.
     if (!planned.empty())
-      M1_TRY(launch(planned));
+      M1_TRY(launch());
   }
-  size_t ahead = !planned.empty() && mayRunAhead() ? 1 : 0;
+  size_t ahead = !planned.empty() && limits.asynchronous && !flights.back().awaited ? 1 : 0;
   while (flights.size() > ahead)
     M1_TRY(land());
   retireEnded();

@@ -148,6 +148,18 @@ struct Event {
   // The sample has begun again (forgetWeights): what was told of it before is void, and this event
   // holds its first tokens since.
   bool restarted = false;
+
+  /// Becomes a new one in the memory of its tokens and text.
+  void renew() {
+    tokens.clear();
+    text.clear();
+    error.clear();
+    promptScores.reset();
+    request = 0;
+    sample = reusedTokens = probeAfter = 0;
+    forced = restarted = false;
+    reason = FinishReason::running;
+  }
 };
 
 /// What becomes of samples that have begun when the model gets other weights.
@@ -232,8 +244,14 @@ public:
   /// prompt uses what has been computed so far.
   Status forgetWeights(RunningSamples running);
 
-  /// Events since the last call, in order.
-  std::vector<Event> takeEvents();
+  /// Events since the last call, in order, in the place of those in `out`, whose memory serves for
+  /// the next ones: who gives the same vector again and again has events that cost no allocation.
+  void takeEvents(std::vector<Event> *out);
+  std::vector<Event> takeEvents() {
+    std::vector<Event> taken;
+    takeEvents(&taken);
+    return taken;
+  }
 
   const EngineStats &stats() const { return counters; }
   /// Whether prompts can start from snapshots of earlier ones; false when no sequences are set
@@ -259,6 +277,7 @@ private:
       size_t scored = 0; // not 0: no token is chosen, the prompt's token at this place is scored
     };
     std::vector<Row> rows;     // of logits
+    bool awaited = false;      // no other step may start before its tokens are there
     uint32_t decodeTokens = 0; // when every sequence took one token: how many sequences
     double probeShare = 0;     // of its tokens, those of probes
     Clock::time_point begin;
@@ -284,13 +303,12 @@ private:
   bool onlyIdleParents() const;
   bool releaseIdleParent(const Track &track);
 
-  Status plan(std::vector<PlannedEntry> *out);
+  Status plan();
   uint32_t withinScores(const Track &track, uint32_t count, uint32_t most, uint32_t *outScores);
-  Status launch(const std::vector<PlannedEntry> &entries);
+  Status launch();
   Status land();
-  bool mayRunAhead() const;
   Status snapshot(Track &track);
-  bool makeRoom(const Track &keep, uint32_t pages, const std::vector<PlannedEntry> &planned);
+  bool makeRoom(const Track &keep, uint32_t pages);
   void preempt(Track &track);
   void release(Track &track);
 
@@ -313,6 +331,7 @@ private:
                     const std::string &error = {});
   void dropUnstarted(RequestState &request, FinishReason reason, const std::string &error = {});
   void retireEnded();
+  Event &newEvent();
   Event &eventFor(Track &track);
 
   SequenceBackend &backend;
@@ -327,9 +346,18 @@ private:
   uint32_t probing = 0;       // probes that hold one
   uint32_t reservedPages = 0; // pages that the entries planned so far will take
   bool draining = false;      // no further sample begins
+  // What the step at hand feeds, and prompts that wait until its decoding samples are planned.
+  std::vector<PlannedEntry> planned;
+  std::vector<Track *> prompts;
   std::deque<Flight> flights; // at most one between calls of step()
   Clock::time_point landed;   // when tokens last arrived
-  std::vector<Event> events;
+  // Kept from step to step for their memory.
+  std::vector<BackendEntry> stepEntries;
+  std::vector<SamplingRow> stepRows;
+  std::vector<Flight::Row> spareRows;
+  std::vector<SampledToken> chosen;
+  std::vector<Event> events; // the first `told` of them; those behind are memory for others
+  size_t told = 0;
   uint64_t eventEpoch = 0; // counts takeEvents()
   EngineStats counters;
   double stepSeconds = 0; // moving average, to close samples in time

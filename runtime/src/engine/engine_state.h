@@ -53,8 +53,6 @@ struct Engine::Track {
   size_t pending() const { return tokens.size() + inFlight - computed; }
   /// A parent that has computed everything only waits to be forked.
   bool idle() const { return isParent() && pending() == 0; }
-  /// Sampling parameters that running ahead does not go with.
-  bool needsLogitsOnHost() const;
   /// Whether it may end before its limit.
   bool mayEndEarly() const;
   /// Whether it is closed by force when it has generated so many tokens.
@@ -112,14 +110,6 @@ inline SamplingParameters Engine::Track::sampling() const {
   SamplingParameters greedy;
   greedy.temperature = 0;
   return isProbe() ? greedy : request->request.sampling;
-}
-
-inline bool Engine::Track::needsLogitsOnHost() const {
-  const Request &wish = request->request;
-  SamplingRow row;
-  row.parameters = sampling();
-  row.wantLogprob = wish.wantLogprobs && !isProbe();
-  return row.needsLogitsOnHost() || !wish.bias.empty() || filter;
 }
 
 inline bool Engine::Track::mayEndEarly() const {

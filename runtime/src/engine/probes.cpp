@@ -111,7 +111,7 @@ void Engine::acceptProbe(Track &probe, const SampledToken &token) {
   }
   if (probe.decoder)
     probe.decoder->finish(&event.text);
-  events.push_back(std::move(event));
+  newEvent() = std::move(event);
   for (auto &track : probe.request->active) // what the sample says from here on comes after this
     if (track->sample == probe.sample)
       track->eventEpoch = UINT64_MAX;

@@ -26,8 +26,10 @@ uint32_t Engine::withinScores(const Track &track, uint32_t count, uint32_t most,
 }
 
 /// Chooses what the step feeds: decoding samples first, oldest first, then prompts.
-Status Engine::plan(std::vector<PlannedEntry> *out) {
+Status Engine::plan() {
   reservedPages = 0;
+  planned.clear();
+  prompts.clear();
   uint32_t tokensLeft = limits.maxTokensPerStep, rowsLeft = limits.maxLogitRows;
   uint32_t scoresLeft = UINT32_MAX;
   auto consider = [&](Track &track, bool decoding) {
@@ -58,7 +60,7 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
         dropProbe(track);
         return;
       }
-      if (tooFew && !makeRoom(track, needed(), *out)) {
+      if (tooFew && !makeRoom(track, needed())) {
         uint32_t fits = limits.pagesOf(track.computed) + (backend.freePages() - reservedPages);
         // With a window a smaller part may do: its pages come back before the next.
         if (fits * size_t(limits.pageSize) > track.computed && (!wantsLogits || limits.window) &&
@@ -77,21 +79,24 @@ Status Engine::plan(std::vector<PlannedEntry> *out) {
     tokensLeft -= count;
     rowsLeft -= scores + wantsLogits;
     scoresLeft -= scores;
-    out->push_back({&track, count, scores, wantsLogits});
+    planned.push_back({&track, count, scores, wantsLogits});
   };
-  for (bool decoding : {true, false}) {
-    if (!decoding && !out->empty()) {
-      if (options.prefillBesideDecoding)
-        tokensLeft = std::min(tokensLeft, options.prefillBesideDecoding);
-      scoresLeft = options.scoresBesideDecoding;
-    }
-    for (auto &request : requests) {
-      if (request->parent)
-        consider(*request->parent, decoding);
-      for (auto &track : request->active)
-        consider(*track, decoding);
-    }
+  for (auto &request : requests) {
+    if (request->parent && request->parent->sequence)
+      prompts.push_back(request->parent.get());
+    for (auto &track : request->active)
+      if (track->sequence && track->pending() > 1)
+        prompts.push_back(track.get());
+      else
+        consider(*track, /*decoding=*/true);
   }
+  if (!planned.empty()) {
+    if (options.prefillBesideDecoding)
+      tokensLeft = std::min(tokensLeft, options.prefillBesideDecoding);
+    scoresLeft = options.scoresBesideDecoding;
+  }
+  for (Track *prompt : prompts)
+    consider(*prompt, /*decoding=*/false);
   for (auto &request : requests)
     for (auto &probe : request->probes)
       consider(*probe, /*decoding=*/probe->pending() == 1);
@@ -116,12 +121,14 @@ Status Engine::snapshot(Track &track) {
 }
 
 /// Starts a step and the sampling of its logits rows.
-Status Engine::launch(const std::vector<PlannedEntry> &planned) {
-  std::vector<BackendEntry> entries(planned.size());
-  std::vector<SamplingRow> rows;
+Status Engine::launch() {
+  std::vector<BackendEntry> &entries = stepEntries;
+  std::vector<SamplingRow> &rows = stepRows;
+  entries.assign(planned.size(), BackendEntry());
+  rows.clear();
   Flight flight;
-  rows.reserve(planned.size());
-  flight.rows.reserve(planned.size());
+  flight.rows = std::move(spareRows);
+  flight.rows.clear();
   flight.begin = options.now();
   bool decodes = true;
   uint32_t all = 0, ofProbes = 0; // tokens
@@ -153,6 +160,7 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
       row.parameters.topLogprobs = request.sampling.topLogprobs;
       rows.push_back(row);
       flight.rows.push_back({&track, place});
+      flight.awaited = true;
     }
     size_t old = std::min<size_t>(
         track.everComputed > track.computed ? track.everComputed - track.computed : 0,
@@ -174,6 +182,7 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
     row.biasCount = uint32_t(request.bias.size());
     row.allowed = track.filter ? track.filter->allowed() : nullptr;
     row.wantLogprob = request.wantLogprobs && !track.isProbe();
+    flight.awaited |= row.needsLogitsOnHost() || track.filter;
     rows.push_back(row);
     flight.rows.push_back({&track});
   }
@@ -193,7 +202,8 @@ Status Engine::launch(const std::vector<PlannedEntry> &planned) {
 Status Engine::land() {
   Flight flight = std::move(flights.front());
   flights.pop_front();
-  std::vector<SampledToken> tokens(flight.rows.size());
+  std::vector<SampledToken> &tokens = chosen;
+  tokens.resize(flight.rows.size());
   M1_TRY(backend.takeChosen(tokens.data()));
   Clock::time_point now = options.now();
   double seconds = std::chrono::duration<double>(now - std::max(flight.begin, landed)).count();
@@ -228,15 +238,8 @@ Status Engine::land() {
     else
       accept(track, std::move(tokens[i]));
   }
+  spareRows = std::move(flight.rows);
   return {};
-}
-
-/// Whether the next step can be started before the tokens of the last one are there.
-bool Engine::mayRunAhead() const {
-  return limits.asynchronous && std::none_of(flights.back().rows.begin(), flights.back().rows.end(),
-                                             [](const Flight::Row &row) {
-                                               return row.scored || row.track->needsLogitsOnHost();
-                                             });
 }
 
 } // namespace m1rt

@@ -11,12 +11,13 @@ namespace m1rt {
 class StopMatcher {
 public:
   explicit StopMatcher(const std::vector<std::string> &stops) : stops(stops) {}
+  bool any() const { return !stops.empty(); }
 
   /// Takes a piece; appends to `out` the text that is certain not to belong to a stop string. True
   /// when a stop string has appeared: `out` then ends right before the earliest one, and the rest
   /// of the text is gone.
   bool append(const std::string &piece, std::string *out) {
-    if (stops.empty()) {
+    if (!any()) {
       *out += piece;
       return false;
     }

@@ -138,14 +138,17 @@ Status Session::fork(SequenceId sourceId, SequenceId *out) {
     return error(StatusCode::outOfMemory,
                  "no free KV page to fork sequence %llu: all %u are in use",
                  (unsigned long long)sourceId, bounds.kvPages);
-  std::vector<CopyRange> ranges;
-  ranges.reserve(states.size());
+  if (source->forkedIn == forkBatch) // what it is copied from is not there yet
+    M1_TRY(copyForks());
+  if (forkCopies.capacity() < forkCopies.size() + states.size())
+    forkCopies.reserve(2 * forkCopies.capacity() + states.size());
   std::vector<uint32_t> copiedPages = source->pages;
   SequenceId id = 0;
   M1_TRY(create(&id)); // elements of the map stay where they are
   Sequence &copy = sequences[id];
   copy.length = source->length;
   copy.behind = source->behind;
+  copy.forkedIn = forkBatch;
   copy.pages = std::move(copiedPages);
   for (uint32_t page : copy.pages)
     pages.share(page);
@@ -161,11 +164,19 @@ Status Session::fork(SequenceId sourceId, SequenceId *out) {
     char *base = static_cast<char *>(states[i]);
     const uint64_t from = kv ? source->pages.back() : source->slot,
                    to = kv ? copy.pages.back() : copy.slot;
-    ranges.push_back({base + to * state.bytes(), base + from * state.bytes(), state.bytes()});
+    forkCopies.push_back({base + to * state.bytes(), base + from * state.bytes(), state.bytes()});
   }
-  Status status = model.device().copyRanges(ranges);
-  lost |= !status.ok();
   *out = id;
+  return Status();
+}
+
+Status Session::copyForks() {
+  if (forkCopies.empty())
+    return Status();
+  Status status = model.device().copyRanges(forkCopies);
+  lost |= !status.ok();
+  forkCopies.clear();
+  ++forkBatch;
   return status;
 }
 
@@ -188,6 +199,7 @@ void Session::releaseBehind(Sequence &sequence) {
 Status Session::reset(SequenceId id) {
   Sequence *sequence = nullptr;
   M1_TRY(find(id, &sequence));
+  M1_TRY(copyForks());
   releasePages(*sequence);
   sequence->length = 0; // the state starts from zero at position 0
   return Status();
@@ -196,10 +208,11 @@ Status Session::reset(SequenceId id) {
 Status Session::destroy(SequenceId id) {
   Sequence *sequence = nullptr;
   M1_TRY(find(id, &sequence));
+  Status status = copyForks();
   releasePages(*sequence);
   freeSlots.push_back(sequence->slot);
   sequences.erase(id);
-  return Status();
+  return status;
 }
 
 Status Session::length(SequenceId id, uint32_t *out) const {
@@ -219,7 +232,8 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
   for (uint32_t i = 0; i < count; ++i) {
     const BackendEntry &entry = entries[i];
     Sequence *sequence = nullptr;
-    M1_TRY(find(entry.sequence, &sequence).prefixed(formatted("entry %u", i)));
+    if (Status found = find(entry.sequence, &sequence); !found.ok())
+      return std::move(found).prefixed(formatted("entry %u", i));
     if (entry.tokenCount == 0 || entry.logitCount > entry.tokenCount)
       return error(StatusCode::invalidArgument, "entry %u: %u logits rows of %u tokens", i,
                    entry.logitCount, entry.tokenCount);
@@ -253,12 +267,12 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
     return error(StatusCode::invalidArgument, "%llu logits rows in one step: the session allows %u",
                  (unsigned long long)rows, bounds.maxLogitRows);
   // A sequence may occur once. Few entries, or as many as there are slots: mark slots.
-  std::vector<bool> seen(bounds.maxSequences);
+  seenSlots.assign(bounds.maxSequences, false);
   for (uint32_t i = 0; i < count; ++i) {
-    if (seen[stepSequences[i]->slot])
+    if (seenSlots[stepSequences[i]->slot])
       return error(StatusCode::invalidArgument, "entry %u: sequence %llu occurs twice in one step",
                    i, (unsigned long long)entries[i].sequence);
-    seen[stepSequences[i]->slot] = true;
+    seenSlots[stepSequences[i]->slot] = true;
   }
   if (newPages > pages.free())
     return error(StatusCode::outOfMemory,
@@ -269,39 +283,52 @@ Status Session::validate(const BackendEntry *entries, uint32_t count, uint32_t *
 }
 
 void Session::buildArrays(const BackendEntry *entries, uint32_t begin, uint32_t end) {
-  auto array = [&](schema::Port port) -> std::vector<int32_t> & { return arrays[size_t(port)]; };
-  for (std::vector<int32_t> &values : arrays)
-    values.clear();
   const uint32_t count = end - begin;
-  array(schema::Port::block_tables).assign(size_t(count) * maxPages, int32_t(bounds.kvPages));
-  array(schema::Port::sequence_starts).push_back(0);
-  chosenRows.clear();
+  size_t rows = 0, logitRows = 0;
+  bool anyChosen = false;
+  for (uint32_t i = begin; i < end; ++i) {
+    rows += entries[i].tokenCount;
+    logitRows += entries[i].logitCount;
+    anyChosen |= !entries[i].tokens;
+  }
+  // All of them are written below, but for pages that are not there.
+  auto array = [&](schema::Port port, size_t size) {
+    arrays[size_t(port)].resize(size);
+    return arrays[size_t(port)].data();
+  };
+  int32_t *const tokens = array(schema::Port::tokens, rows);
+  int32_t *const positions = array(schema::Port::positions, rows);
+  int32_t *const tokenSequence = array(schema::Port::token_sequence, rows);
+  int32_t *const starts = array(schema::Port::sequence_starts, count + size_t(1));
+  int32_t *const slots = array(schema::Port::slots, count);
+  int32_t *const lengths = array(schema::Port::context_lengths, count);
+  int32_t *const tables = array(schema::Port::block_tables, size_t(count) * maxPages);
+  int32_t *logit = array(schema::Port::logit_rows, logitRows);
+  chosenRows.assign(anyChosen ? rows : 0, -1);
+  starts[0] = 0;
   int32_t row = 0;
   for (uint32_t i = 0; i < count; ++i) {
     const BackendEntry &entry = entries[begin + i];
     const Sequence &sequence = *stepSequences[begin + i];
-    if (!entry.tokens) {
-      chosenRows.resize(size_t(row), -1);
-      chosenRows.push_back(int32_t(entry.chosenRow));
-    }
+    if (!entry.tokens)
+      chosenRows[size_t(row)] = int32_t(entry.chosenRow);
     for (uint32_t j = 0; j < entry.tokenCount; ++j) {
-      array(schema::Port::tokens).push_back(entry.tokens ? entry.tokens[j] : 0);
-      array(schema::Port::positions).push_back(int32_t(sequence.length + j));
-      array(schema::Port::token_sequence).push_back(int32_t(i));
+      tokens[row + int32_t(j)] = entry.tokens ? entry.tokens[j] : 0;
+      positions[row + int32_t(j)] = int32_t(sequence.length + j);
+      tokenSequence[row + int32_t(j)] = int32_t(i);
     }
     for (uint32_t j = entry.tokenCount - entry.logitCount; j < entry.tokenCount; ++j)
-      array(schema::Port::logit_rows).push_back(row + int32_t(j));
+      *logit++ = row + int32_t(j);
     row += int32_t(entry.tokenCount);
-    array(schema::Port::sequence_starts).push_back(row);
-    array(schema::Port::slots).push_back(int32_t(sequence.slot));
-    array(schema::Port::context_lengths).push_back(int32_t(sequence.length + entry.tokenCount));
-    std::copy(sequence.pages.begin(), sequence.pages.end(),
-              array(schema::Port::block_tables).begin() +
-                  ptrdiff_t(size_t(i) * maxPages + sequence.behind));
+    starts[i + 1] = row;
+    slots[i] = int32_t(sequence.slot);
+    lengths[i] = int32_t(sequence.length + entry.tokenCount);
+    int32_t *table = tables + size_t(i) * maxPages, *const past = table + maxPages;
+    table = std::fill_n(table, sequence.behind, int32_t(bounds.kvPages));
+    table = std::copy(sequence.pages.begin(), sequence.pages.end(), table);
+    std::fill(table, past, int32_t(bounds.kvPages));
   }
-  if (!chosenRows.empty())
-    chosenRows.resize(size_t(row), -1);
-  dims = {row, int(count), int(array(schema::Port::logit_rows).size()), int(maxPages)};
+  dims = {row, int(count), int(logitRows), int(maxPages)};
 }
 
 /// The function for a pass; -1 when the artifact has none.
@@ -363,6 +390,7 @@ Status Session::step(const BackendEntry *entries, uint32_t count) {
     return error(StatusCode::unsupported, "the artifact has no function for a step of %llu tokens",
                  (unsigned long long)tokens);
 
+  M1_TRY(copyForks());
   if (hasPages()) {
     auto needed = [&](uint32_t i) {
       return size_t(bounds.pagesOf(stepSequences[i]->length + entries[i].tokenCount) -

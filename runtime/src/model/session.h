@@ -67,6 +67,7 @@ private:
     uint32_t length = 0;
     uint32_t behind = 0;         // leading pages given back: nothing sees them any more
     std::vector<uint32_t> pages; // those after them
+    uint64_t forkedIn = 0;       // number of the batch of forks that it is of; 0: of none
   };
 
   Session(Model &model, const SessionOptions &options, const BackendLimits &bounds)
@@ -80,6 +81,7 @@ private:
   int sharedFunctionFor(uint32_t begin, uint32_t end);
   void releasePages(Sequence &sequence);
   void releaseBehind(Sequence &sequence);
+  Status copyForks();
 
   Model &model;
   SessionOptions options;
@@ -94,6 +96,9 @@ private:
   std::vector<uint32_t> freeSlots;
   mutable std::unordered_map<SequenceId, Sequence> sequences;
   SequenceId nextSequence = 1;
+  // What forks copy, all at once before the next step, or before a slot or page gets another owner.
+  std::vector<CopyRange> forkCopies;
+  uint64_t forkBatch = 1;
 
   std::vector<int32_t> arrays[portCount];
   StepTraits traits;
@@ -106,6 +111,7 @@ private:
   uint32_t sampledRows = 0;
   uint32_t untaken = 0;                  // samplings whose tokens were not taken
   std::vector<Sequence *> stepSequences; // of the entries of the step at hand
+  std::vector<bool> seenSlots;           // of them
   m1_dims dims = {};                     // of the last pass
   uint32_t stepLogitRows = 0;            // of the last step
   uint32_t function = 0;

@@ -19,6 +19,13 @@ thread_local Budget *currentBudget = nullptr;
 } // namespace
 
 StackGuard::StackGuard() {
+  // Asked once a thread: of a process's first one the C library looks for it in /proc/self/maps,
+  // which takes longer than rendering a conversation.
+  thread_local uintptr_t known = 0;
+  if (known) {
+    lowest = known;
+    return;
+  }
   auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   pthread_attr_t attributes;
   if (pthread_getattr_np(pthread_self(), &attributes) != 0) {
@@ -29,7 +36,7 @@ StackGuard::StackGuard() {
   size_t size = 0;
   pthread_attr_getstack(&attributes, &low, &size);
   pthread_attr_destroy(&attributes);
-  lowest = reinterpret_cast<uintptr_t>(low) + kStackReserve;
+  lowest = known = reinterpret_cast<uintptr_t>(low) + kStackReserve;
 }
 
 Budget *Budget::current() { return currentBudget; }

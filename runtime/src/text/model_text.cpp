@@ -11,7 +11,7 @@ class StreamTokenDecoder : public TokenDecoder {
 public:
   StreamTokenDecoder(const Tokenizer &tokenizer, bool skipSpecial)
       : stream(tokenizer, skipSpecial) {}
-  void append(int32_t token, std::string *out) override { *out += stream.push(token); }
+  void append(int32_t token, std::string *out) override { stream.push(token, out); }
   void finish(std::string *out) override { *out += stream.finish(); }
 
 private:

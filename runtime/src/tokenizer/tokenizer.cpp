@@ -471,7 +471,7 @@ std::string Tokenizer::decode(const int32_t *ids, size_t count, bool skipSpecial
     StreamingDecoder stream(*this, skipSpecial);
     std::string text;
     for (size_t i = 0; i < count; ++i)
-      text += stream.push(ids[i]);
+      stream.push(ids[i], &text);
     return text + stream.finish();
   }
   std::string bytes;
@@ -484,26 +484,33 @@ std::string Tokenizer::decode(const int32_t *ids, size_t count, bool skipSpecial
 StreamingDecoder::StreamingDecoder(const Tokenizer &tokenizer, bool skipSpecial)
     : tokenizer(tokenizer), skipSpecial(skipSpecial), spelled(tokenizer.decoderSettings) {}
 
-std::string StreamingDecoder::push(int32_t id) {
+void StreamingDecoder::push(int32_t id, std::string *out) {
   if (skipSpecial && tokenizer.isSpecial(id))
-    return {};
+    return;
   if (tokenizer.spelled) {
-    std::string text;
+    const size_t from = out->size();
     if (id >= 0 && id < tokenizer.vocabSize() && (tokenizer.tables.tokenFlags[id] & present))
       spelled.push(tokenizer.tokenBytes(id), tokenizer.tables.bytesOf(static_cast<uint32_t>(id)),
-                   tokenizer.isByte(id), text);
+                   tokenizer.isByte(id), *out);
     // Damaged tables may show what is no text.
-    return findInvalidUtf8(text) == std::string::npos ? text : replaceInvalidUtf8(text);
+    const std::string_view text = std::string_view(*out).substr(from);
+    if (findInvalidUtf8(text) != std::string::npos)
+      out->replace(from, std::string::npos, replaceInvalidUtf8(text));
+    return;
   }
-  pending += tokenizer.tokenBytes(id);
+  const std::string_view bytes = tokenizer.tokenBytes(id);
+  if (pending.empty() && findInvalidUtf8(bytes) == std::string::npos) { // whole characters
+    out->append(bytes);
+    return;
+  }
+  pending += bytes;
   // Only an unfinished character of at most three bytes at the end has to wait.
   size_t keep = 0;
   for (size_t back = 1; back <= 3 && back <= pending.size(); ++back)
     if (utf8CharacterLength(std::string_view(pending).substr(pending.size() - back)) == 0)
       keep = back;
-  std::string text = replaceInvalidUtf8(std::string_view(pending).substr(0, pending.size() - keep));
+  *out += replaceInvalidUtf8(std::string_view(pending).substr(0, pending.size() - keep));
   pending.erase(0, pending.size() - keep);
-  return text;
 }
 
 std::string StreamingDecoder::finish() {

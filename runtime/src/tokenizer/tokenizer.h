@@ -125,8 +125,8 @@ private:
 class StreamingDecoder {
 public:
   StreamingDecoder(const Tokenizer &tokenizer, bool skipSpecial);
-  // Text that became certain with this token, perhaps none.
-  std::string push(int32_t id);
+  // Appends the text that became certain with this token, perhaps none.
+  void push(int32_t id, std::string *out);
   // What is left at the end: U+FFFD if a character was cut off. The decoder may then be used anew.
   std::string finish();
 

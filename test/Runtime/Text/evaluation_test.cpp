@@ -5,6 +5,7 @@
 #include "html.h"
 #include "input.h"
 #include "plot.h"
+#include "quoted.h"
 #include "statistics.h"
 
 #include <gtest/gtest.h>
@@ -140,6 +141,19 @@ SampleRecord record(const std::string &problem, uint32_t sample, std::optional<s
   return r;
 }
 
+// Strings written in place are those of the JSON library, whatever they hold.
+TEST(Records, QuoteLikeTheLibrary) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 2000; ++round) {
+    std::string text(random() % 12, ' '), quoted = "x";
+    const unsigned most = round % 4 ? 0x80 : 0x100; // mostly ASCII
+    for (char &c : text)
+      c = char(random() % (random() % 2 ? most : 0x24));
+    appendQuoted(text, &quoted);
+    EXPECT_EQ(quoted, "x" + dumped(text));
+  }
+}
+
 // Records come back as written; a last line that a kill cut off disappears, and writing goes on
 // behind the whole ones.
 TEST(Records, SurviveACutOffLine) {
@@ -148,8 +162,13 @@ TEST(Records, SurviveACutOffLine) {
   {
     RecordFile file;
     ASSERT_TRUE(file.open(folder.path + "/out", {{"seed", "1"}}).ok());
-    ASSERT_TRUE(file.append(record("a", 0, "5", true)).ok());
-    ASSERT_TRUE(file.append(record("a", 1, std::nullopt, false)).ok());
+    SampleRecord spoken = record("a", 0, "5", true);
+    spoken.said.resize(9);
+    file.append(std::move(spoken));
+    file.append(record("a", 1, std::nullopt, false));
+    EXPECT_EQ(file.records().size(), 2u) << "counts before it is written";
+    ASSERT_TRUE(file.flush().ok());
+    EXPECT_EQ(file.records()[0].said.capacity(), 0u) << "written tokens keep their memory";
     RecordFile second;
     EXPECT_NE(second.open(folder.path + "/out", {{"seed", "1"}})
                   .message()
@@ -165,7 +184,8 @@ TEST(Records, SurviveACutOffLine) {
     EXPECT_TRUE(file.has("a", 0));
     EXPECT_FALSE(file.has("a", 1));
     EXPECT_EQ(file.records()[0].text, record("", 0, "", true).text);
-    ASSERT_TRUE(file.append(record("a", 1, std::nullopt, false)).ok());
+    file.append(record("a", 1, std::nullopt, false));
+    ASSERT_TRUE(file.flush().ok());
   }
   {
     RecordFile other;

@@ -102,7 +102,8 @@ std::string decodeByStream(const Tokenizer &tokenizer, const std::vector<int32_t
   StreamingDecoder stream(tokenizer, false);
   std::string all;
   for (int32_t id : ids) {
-    std::string text = stream.push(id);
+    std::string text;
+    stream.push(id, &text);
     EXPECT_EQ(findInvalidUtf8(text), std::string::npos) << "half a character was emitted";
     all += text;
   }
