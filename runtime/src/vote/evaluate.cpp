@@ -157,7 +157,7 @@ Rational sample(const std::string &name, int point) {
   uint64_t side = static_cast<uint64_t>(pair + point % 2);
   for (char c : name)
     side += static_cast<unsigned char>(c) >> pair;
-  return {(side & 1 ? -size : size) << (3 * pair), 256};
+  return {(side & 1 ? -size : size) * (Integer(1) << (3 * pair)), 256};
 }
 
 constexpr long double kPi = 3.141592653589793238462643383279502884L,
