@@ -23,8 +23,8 @@ constexpr int64_t kTileRows = 4; // weight rows of a register tile
 // 42 % with tiles of neighbouring rows and without prefetch; 512 and 4096 bytes are slower.
 constexpr int64_t kPrefetchBytes = 2048;
 // Bytes of a row of weights that are unpacked at a time, for all tokens of a group: those of a tile,
-// four rows, stay in the first cache beside the sums and what passes of x. Half as many cost 4 % of
-// 64 tokens, for sums that are put away and taken up again.
+// four rows, stay in the first cache beside the sums and what passes of x. Half as many are
+// not faster.
 constexpr int64_t kChunkBytes = 4096;
 // Tokens of a group: x of a few thousand columns stays in L2 beside the block of weights, and
 // weights come from memory once in 64 tokens.
@@ -475,11 +475,12 @@ struct LinearWriter {
     return xs;
   }
 
-  /// These rows against tokens token … token+tokens.
-  void tile(const WeightRows &weights, Value token, int64_t tokens) {
+  /// These rows, of which whole steps are at `from`, against tokens token … token+tokens.
+  void tile(const WeightRows &weights, const WeightRows &from, Value token, int64_t tokens,
+            const WeightRows *kept = nullptr) {
     llvm::SmallVector<Value> xs = rowsOfX(token, tokens);
     llvm::SmallVector<Value> sums(weights.index.size() * xs.size(), w.splat(0.0, w.lanes));
-    sums = addColumns(weights, xs, w.constant(0), w.constant(whole), std::move(sums), nullptr);
+    sums = addColumns(from, xs, w.constant(0), w.constant(whole), std::move(sums), kept);
     storeSums(weights, token, addRest(weights, xs, std::move(sums)));
   }
 
@@ -519,6 +520,12 @@ struct LinearWriter {
   /// of tokens unpacks for the others, a chunk of columns after another.
   void unpackForTiles(const WeightRows &weights, const Scratch &scratch) {
     auto [begin, end] = w.groupRows();
+    if (chunks == 1) { // sums stay in registers
+      const WeightRows later = unpackedAt(weights, scratch.weights, w.constant(0));
+      tile(weights, weights, begin, firstTokens, &later);
+      return forTiles(w.add(begin, firstTokens), end,
+                      [&](Value token, int64_t tokens) { tile(weights, later, token, tokens); });
+    }
     auto rows = static_cast<int64_t>(weights.index.size());
     // Where the sums of a token begin, in registers.
     auto sumAt = [&, begin = begin](Value token, int64_t i) {
@@ -584,14 +591,14 @@ struct LinearWriter {
     auto [begin, end] = w.groupRows();
     if (!unpacks)
       return forTiles(begin, end,
-                      [&](Value token, int64_t tokens) { tile(weights, token, tokens); });
+                      [&](Value token, int64_t tokens) { tile(weights, weights, token, tokens); });
     Value count = arith::SubIOp::create(w.b, end, begin);
     auto when = [&](arith::CmpIPredicate is, int64_t tokens) -> Value {
       return arith::CmpIOp::create(w.b, is, count, w.constant(tokens));
     };
     for (int64_t tokens = 1; tokens <= tileTokens; ++tokens)
       w.ifTrue(when(arith::CmpIPredicate::eq, tokens),
-               [&, begin = begin] { tile(weights, begin, tokens); });
+               [&, begin = begin] { tile(weights, weights, begin, tokens); });
     w.ifTrue(when(arith::CmpIPredicate::sgt, tileTokens),
              [&] { unpackForTiles(weights, scratch); });
   }
