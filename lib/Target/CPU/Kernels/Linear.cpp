@@ -384,7 +384,7 @@ struct LinearWriter {
   /// ones. The order does not depend on the tile nor on where the columns are cut, so a token's
   /// result does not depend on its batch.
   llvm::SmallVector<Value> addColumns(const WeightRows &weights, llvm::ArrayRef<Value> xs,
-                                      Value from, Value to, llvm::SmallVector<Value> sums,
+                                      Value from, Value to, llvm::ArrayRef<Value> sums,
                                       const WeightRows *kept) {
     // Unpacked pairs are multiplied by their scales.
     if (group && (weights.inMemory || !pairs)) {
@@ -480,7 +480,7 @@ struct LinearWriter {
             const WeightRows *kept = nullptr) {
     llvm::SmallVector<Value> xs = rowsOfX(token, tokens);
     llvm::SmallVector<Value> sums(weights.index.size() * xs.size(), w.splat(0.0, w.lanes));
-    sums = addColumns(from, xs, w.constant(0), w.constant(whole), std::move(sums), kept);
+    sums = addColumns(from, xs, w.constant(0), w.constant(whole), sums, kept);
     storeSums(weights, token, addRest(weights, xs, std::move(sums)));
   }
 
