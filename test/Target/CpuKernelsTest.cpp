@@ -256,37 +256,41 @@ protected:
 };
 
 // A token's result does not depend on how many others are in the step: bit for bit. Where tile
-// registers take steps of eight tokens and more, among these.
+// registers take steps of eight tokens and more, among these. Rows of groups are longer than what is
+// unpacked at a time for several tiles of tokens, others are not.
 TEST_P(CpuKernels, LinearIsIndependentOfTheBatch) {
   for (const std::string name : {"bf16", "i8", "i4", "i8 in groups"}) {
     const bool isInt4 = name == "i4", isOfGroups = isInt4 || name == "i8 in groups";
     const std::string type = name.substr(0, name.find(' '));
-    const int64_t k = isOfGroups ? 241 : 100;
+    const int64_t k = isOfGroups ? 2048 + 241 : 100;
     Buffer x = h->input("x", "bf16", {k}, k),
            w = isInt4 ? h->int4("weight", 37, k) : h->input("weight", type.c_str(), {37, k}),
-           scale = isInt4       ? h->input("scale", "bf16", {37, 4})
-                   : isOfGroups ? h->input("scale", "f16", {37, 8})
+           scale = isInt4       ? h->input("scale", "bf16", {37, 36})
+                   : isOfGroups ? h->input("scale", "f16", {37, 72})
                                 : h->input("scale", "f32", {37});
-    const int64_t few = h->cpu.amxBf16 ? 8 : 1;
-    Buffer all = h->output("out", "f32", {37}, 42), one = h->output("out", "f32", {37}, 37, few);
     auto run = [&](Buffer &rows, Buffer &out, int count) {
       std::vector<Buffer *> operands = {&rows, &w, &out};
       if (type != "bf16")
         operands.insert(operands.begin() + 2, &scale);
       h->run("linear", operands, {}, RowDomain::tokens, {count, 1, 1, 1});
     };
+    Buffer all = h->output("out", "f32", {37}, 42);
     run(x, all, kRows);
     for (int64_t row = 0; row < kRows; ++row)
       for (int64_t n = 37; n < 42; ++n)
         ASSERT_EQ(all.at(row, n), 77) << "between rows " << row << " and " << row + 1;
-    // Of a tile of six, of the other, and of the rest.
-    for (int64_t row : {1, 8, kRows - 1}) {
-      Buffer single = h->input("x", "bf16", {k}, k, few);
-      for (int64_t i = 0; i < k; ++i)
-        h->set(single, i, x.at(row, i));
-      run(single, one, int(few));
-      for (int64_t n = 0; n < 37; ++n)
-        ASSERT_EQ(one.at(0, n), all.at(row, n)) << name << " row " << row << " column " << n;
+    // The last rows by themselves: one, those of a tile, those of two tiles of four.
+    for (int count : h->cpu.amxBf16 ? std::vector<int>{8, 9, 12} : std::vector<int>{1, 5, 8}) {
+      const int64_t first = kRows - count;
+      Buffer some = h->input("x", "bf16", {k}, k, count),
+             out = h->output("out", "f32", {37}, 37, count);
+      for (int64_t i = 0; i < count * k; ++i)
+        h->set(some, static_cast<size_t>(i), x.values[first * k + i]);
+      run(some, out, count);
+      for (int64_t row = 0; row < count; ++row)
+        for (int64_t n = 0; n < 37; ++n)
+          ASSERT_EQ(out.at(row, n), all.at(first + row, n))
+              << name << " row " << row << " of " << count << " column " << n;
     }
   }
 }

@@ -22,8 +22,13 @@ constexpr int64_t kTileRows = 4; // weight rows of a register tile
 // bf16 weights at 96 % of plain read speed (87 % with f32 activations, 91 % with AVX2); 84, 71 and
 // 42 % with tiles of neighbouring rows and without prefetch; 512 and 4096 bytes are slower.
 constexpr int64_t kPrefetchBytes = 2048;
-// Longest rows of integers that are unpacked on the stack for many tokens: 256 KiB for a tile.
-constexpr int64_t kMaxUnpacked = 32768;
+// Bytes of a row of weights that are unpacked at a time, for all tokens of a group: those of a tile,
+// four rows, stay in the first cache beside the sums and what passes of x. Half as many are
+// not faster.
+constexpr int64_t kChunkBytes = 4096;
+// Tokens of a group: x of a few thousand columns stays in L2 beside the block of weights, and
+// weights come from memory once in 64 tokens.
+constexpr int64_t kGroupTokens = 64;
 
 // Tokens of a step from which on products are those of tile registers, where the CPU has them.
 constexpr int64_t kTileTokens = 8;
@@ -67,15 +72,21 @@ struct LinearWriter {
   // Tokens of a register tile: with AVX-512 4·6 sums, 4 weight registers and one of x fit the 32
   // registers, with AVX2 4·2 the 16.
   int64_t tileTokens = w.cpu.avx512 ? 6 : 2;
-  // Rows of integers that meet several tiles of tokens are turned into bf16 once. Where registers
-  // hold f32, a bf16 costs as much as an i8.
-  bool unpacks = pairs && m1::isQuantisedElement(wType) && k <= kMaxUnpacked;
+  // What products take. Of several tiles of tokens the first leaves weights of other types so for
+  // the others. It is of fewer tokens: registers are left for what makes them.
+  Type unpacked = pairs ? w.b.getBF16Type() : w.b.getF32Type();
+  bool unpacks = wType != unpacked;
+  int64_t firstTokens = w.cpu.avx512 ? 4 : 2;
+  int64_t chunks = llvm::divideCeil(k * unpacked.getIntOrFloatBitWidth(), kChunkBytes * 8),
+          chunk = llvm::alignTo(llvm::divideCeil(k, chunks), m1::int4Block);
+  // Columns of whole steps, or, with groups, of whole blocks, which loops are over.
+  int64_t whole = group ? k / m1::int4Block * m1::int4Block : k / step * step;
 
-  /// Weight rows as a tile reads them: pointers to their first elements, in memory or unpacked.
+  /// Weight rows as a tile reads them: pointers to their first elements.
   struct WeightRows {
     llvm::SmallVector<Value> index, pointers;
     Type element;
-    bool packed; // in memory: the tile prefetches them and, with groups, multiplies by scales
+    bool inMemory; // else unpacked, or in the first cache
   };
 
   Value loadStep(Value pointer, Type element, Value index) {
@@ -164,7 +175,7 @@ struct LinearWriter {
   }
 
   WeightRows weightRows(Value row, Value apart, int64_t rows) {
-    WeightRows result{{}, {}, isInt4 ? i8() : wType, true};
+    WeightRows result{{}, {}, isInt4 ? i8() : wType, /*inMemory=*/true};
     int64_t length = w.operand("weight").dims[1];
     for (int64_t i = 0; i < rows; ++i) {
       result.index.push_back(i == 0 ? row : w.add(result.index.back(), apart));
@@ -203,53 +214,21 @@ struct LinearWriter {
     return counts;
   }
 
-  /// The rows in bf16, at `scratch`.
-  WeightRows unpack(const WeightRows &packed, Value scratch) {
-    if (group)
-      return unpackGroups(packed, scratch);
-    WeightRows result{packed.index, {}, w.b.getBF16Type(), false};
-    for (auto [i, from] : llvm::enumerate(packed.pointers)) {
-      Value to = w.elementPointer(scratch, result.element, w.constant(static_cast<int64_t>(i) * k));
-      result.pointers.push_back(to);
-      w.forRange(w.constant(0), w.constant(k / step * step), step, [&, from = from](Value at) {
-        LLVM::StoreOp::create(w.b, loadStep(from, wType, at),
-                              w.elementPointer(to, result.element, at), 2);
-        prefetch(from, wType, at);
-      });
-      int64_t done = k / step * step;
-      for (int64_t width : tailWidths(k - done)) {
-        w.store(to, result.element, w.constant(done), w.load(from, wType, w.constant(done), width));
-        done += width;
-      }
-    }
+  /// Where the rows' columns from `from` on are when they are unpacked at `scratch`.
+  WeightRows unpackedAt(const WeightRows &weights, Value scratch, Value from) {
+    WeightRows result{weights.index, {}, unpacked, /*inMemory=*/false};
+    for (size_t i = 0; i < weights.index.size(); ++i)
+      result.pointers.push_back(w.elementPointer(
+          scratch, unpacked,
+          arith::SubIOp::create(w.b, w.constant(static_cast<int64_t>(i) * chunk), from)));
     return result;
   }
 
-  /// Times their scales, rounded.
-  WeightRows unpackGroups(const WeightRows &packed, Value scratch) {
-    WeightRows result{packed.index, {}, w.b.getBF16Type(), false};
-    for (int64_t i = 0; i < static_cast<int64_t>(packed.pointers.size()); ++i) {
-      Value to = w.elementPointer(scratch, result.element, w.constant(i * k));
-      result.pointers.push_back(to);
-      auto unpackBlock = [&](Value block, llvm::ArrayRef<int64_t> counts) {
-        GroupScales scales;
-        for (int64_t plane = 0; plane < planes; ++plane)
-          forPlane(counts[plane], /*narrow=*/true, [&](int64_t first, int64_t width) {
-            Value at = columnOf(block, plane, first);
-            Value values = loadScaled(packed, i, block, plane, first, width, scales);
-            if (width == step)
-              LLVM::StoreOp::create(w.b, values, w.elementPointer(to, result.element, at), 2);
-            else
-              w.store(to, result.element, at, values);
-          });
-      };
-      w.forRange(w.constant(0), w.constant(k / m1::int4Block), 1, [&](Value block) {
-        prefetchBlock(packed.pointers[i], block);
-        unpackBlock(block, allPlanes());
-      });
-      unpackBlock(w.constant(k / m1::int4Block), restOfPlanes());
-    }
-    return result;
+  /// Leaves a step of a row where `kept` has it, if there is such.
+  void keep(const WeightRows *kept, int64_t row, Value column, Value loaded) {
+    if (kept)
+      LLVM::StoreOp::create(w.b, loaded, w.elementPointer(kept->pointers[row], unpacked, column),
+                            2);
   }
 
   /// Asks for a later block of a row of integers.
@@ -262,7 +241,7 @@ struct LinearWriter {
   /// `width` columns of a row of groups as numbers of f32.
   Value loadPiece(const WeightRows &weights, int64_t i, Value block, int64_t plane, int64_t first,
                   int64_t width) {
-    return isInt4
+    return isInt4 && weights.inMemory
                ? loadInt4(weights.pointers[i], block, plane, first, width, Value())
                : w.load(weights.pointers[i], weights.element, columnOf(block, plane, first), width);
   }
@@ -338,15 +317,17 @@ struct LinearWriter {
   /// scale), in the order of sumsOf.
   llvm::SmallVector<Value> addScaledBlock(const WeightRows &weights, llvm::ArrayRef<Value> xs,
                                           Value block, llvm::ArrayRef<int64_t> counts,
-                                          llvm::SmallVector<Value> sums) {
+                                          llvm::SmallVector<Value> sums, const WeightRows *kept) {
     auto rows = static_cast<int64_t>(weights.index.size()),
          tokens = static_cast<int64_t>(xs.size());
     llvm::SmallVector<GroupScales> scales(rows);
     for (int64_t plane = 0; plane < planes; ++plane)
       forPlane(counts[plane], /*narrow=*/false, [&](int64_t first, int64_t width) {
         llvm::SmallVector<Value> loaded;
-        for (int64_t i = 0; i < rows; ++i)
+        for (int64_t i = 0; i < rows; ++i) {
           loaded.push_back(loadScaled(weights, i, block, plane, first, width, scales[i]));
+          keep(kept, i, columnOf(block, plane, first), loaded.back());
+        }
         for (int64_t j = 0; j < tokens; ++j) {
           Value x = loadStep(xs[j], xType, columnOf(block, plane, first));
           for (int64_t i = 0; i < rows; ++i)
@@ -360,7 +341,7 @@ struct LinearWriter {
   /// once, which is faster than one after the other.
   llvm::SmallVector<Value> addBlock(const WeightRows &weights, llvm::ArrayRef<Value> xs,
                                     Value block, llvm::ArrayRef<int64_t> counts,
-                                    llvm::SmallVector<Value> sums) {
+                                    llvm::SmallVector<Value> sums, const WeightRows *kept) {
     auto rows = static_cast<int64_t>(weights.index.size()),
          tokens = static_cast<int64_t>(xs.size());
     for (int64_t begin = 0; begin < m1::int4Block; begin += group) {
@@ -368,8 +349,10 @@ struct LinearWriter {
       for (int64_t plane = begin / m1::int4Plane; plane < (begin + group) / m1::int4Plane; ++plane)
         forPlane(counts[plane], /*narrow=*/false, [&](int64_t first, int64_t width) {
           llvm::SmallVector<Value> loaded;
-          for (int64_t i = 0; i < rows; ++i)
+          for (int64_t i = 0; i < rows; ++i) {
             loaded.push_back(loadPiece(weights, i, block, plane, first, width));
+            keep(kept, i, columnOf(block, plane, first), loaded.back());
+          }
           for (int64_t j = 0; j < tokens; ++j) {
             Value x = loadStep(xs[j], xType, columnOf(block, plane, first));
             for (int64_t i = 0; i < rows; ++i) {
@@ -390,26 +373,77 @@ struct LinearWriter {
     return sums;
   }
 
-  /// The sums over k of rows of groups with their scales, one f32 for each row and token.
-  llvm::SmallVector<Value> sumsOfGroups(const WeightRows &weights, llvm::ArrayRef<Value> xs) {
+  llvm::SmallVector<Value> addAnyBlock(const WeightRows &weights, llvm::ArrayRef<Value> xs,
+                                       Value block, llvm::ArrayRef<int64_t> counts,
+                                       llvm::SmallVector<Value> sums, const WeightRows *kept) {
+    return pairs ? addScaledBlock(weights, xs, block, counts, std::move(sums), kept)
+                 : addBlock(weights, xs, block, counts, std::move(sums), kept);
+  }
+
+  /// `sums`, a register for each row and token, and the products of columns from … to of the whole
+  /// ones. The order does not depend on the tile nor on where the columns are cut, so a token's
+  /// result does not depend on its batch.
+  llvm::SmallVector<Value> addColumns(const WeightRows &weights, llvm::ArrayRef<Value> xs,
+                                      Value from, Value to, llvm::ArrayRef<Value> sums,
+                                      const WeightRows *kept) {
+    // Unpacked pairs are multiplied by their scales.
+    if (group && (weights.inMemory || !pairs)) {
+      auto blockOf = [&](Value column) -> Value {
+        return arith::DivUIOp::create(w.b, column, w.constant(m1::int4Block));
+      };
+      return w.forRange(blockOf(from), blockOf(to), 1, sums, [&](Value block, ValueRange carried) {
+        if (weights.inMemory)
+          for (Value row : weights.pointers)
+            prefetchBlock(row, block);
+        return addAnyBlock(weights, xs, block, allPlanes(), llvm::SmallVector<Value>(carried),
+                           kept);
+      });
+    }
     auto rows = static_cast<int64_t>(weights.index.size()),
          tokens = static_cast<int64_t>(xs.size());
-    llvm::SmallVector<Value> sums(rows * tokens, w.splat(0.0, w.lanes));
-    const int64_t whole = k / m1::int4Block;
-    auto add = [&](Value block, llvm::ArrayRef<int64_t> counts, llvm::SmallVector<Value> to) {
-      return pairs ? addScaledBlock(weights, xs, block, counts, std::move(to))
-                   : addBlock(weights, xs, block, counts, std::move(to));
-    };
-    if (whole > 0)
-      sums = w.forRange(w.constant(0), w.constant(whole), 1, sums,
-                        [&](Value block, ValueRange carried) {
-                          for (Value row : weights.pointers)
-                            prefetchBlock(row, block);
-                          return add(block, allPlanes(), llvm::SmallVector<Value>(carried));
-                        });
-    Value last = w.constant(whole);
+    return w.forRange(from, to, step, sums, [&](Value at, ValueRange carried) {
+      llvm::SmallVector<Value> next(carried), loaded;
+      for (int64_t i = 0; i < rows; ++i) {
+        loaded.push_back(loadStep(weights.pointers[i], weights.element, at));
+        keep(kept, i, at, loaded.back());
+        if (weights.inMemory)
+          prefetch(weights.pointers[i], weights.element, at);
+      }
+      for (int64_t j = 0; j < tokens; ++j) {
+        Value x = loadStep(xs[j], xType, at);
+        for (int64_t i = 0; i < rows; ++i)
+          next[j * rows + i] = multiplyAdd(x, loaded[i], next[j * rows + i]);
+      }
+      return next;
+    });
+  }
+
+  /// The sums of the whole columns with the rest, one f32 for each row and token.
+  llvm::SmallVector<Value> addRest(const WeightRows &weights, llvm::ArrayRef<Value> xs,
+                                   llvm::SmallVector<Value> sums) {
+    auto rows = static_cast<int64_t>(weights.index.size()),
+         tokens = static_cast<int64_t>(xs.size());
+    if (!group) {
+      for (Value &sum : sums)
+        sum = w.sum(sum);
+      int64_t done = whole;
+      for (int64_t width : tailWidths(k - done)) {
+        Value at = w.constant(done);
+        llvm::SmallVector<Value> loaded;
+        for (Value weight : weights.pointers)
+          loaded.push_back(w.load(weight, weights.element, at, width));
+        for (int64_t j = 0; j < tokens; ++j) {
+          Value x = w.load(xs[j], xType, at, width);
+          for (int64_t i = 0; i < rows; ++i)
+            sums[j * rows + i] = w.addf(sums[j * rows + i], w.sum(w.mulf(x, loaded[i])));
+        }
+        done += width;
+      }
+      return sums;
+    }
+    Value last = w.constant(whole / m1::int4Block);
     const llvm::SmallVector<int64_t> rest = restOfPlanes();
-    sums = add(last, rest, sums);
+    sums = addAnyBlock(weights, xs, last, rest, std::move(sums), nullptr);
     for (Value &sum : sums)
       sum = w.sum(sum);
     for (int64_t plane = 0; plane < planes; ++plane)
@@ -434,53 +468,98 @@ struct LinearWriter {
     return sums;
   }
 
-  /// These rows against tokens token … token+tokens. The order of the sum does not depend on the
-  /// tile, so a token's result does not depend on its batch.
-  void tile(const WeightRows &weights, Value token, int64_t tokens) {
+  llvm::SmallVector<Value> rowsOfX(Value token, int64_t tokens) {
     llvm::SmallVector<Value> xs;
     for (int64_t j = 0; j < tokens; ++j)
       xs.push_back(w.rowPointer("x", w.add(token, j)));
-    storeSums(weights, token,
-              group && weights.packed ? sumsOfGroups(weights, xs) : sumsOf(weights, xs));
+    return xs;
   }
 
-  /// The sums over k, one f32 for each row and token.
-  llvm::SmallVector<Value> sumsOf(const WeightRows &weights, llvm::ArrayRef<Value> xs) {
-    auto rows = static_cast<int64_t>(weights.index.size()),
-         tokens = static_cast<int64_t>(xs.size());
-    int64_t done = k / step * step;
-    llvm::SmallVector<Value> sums(rows * tokens, w.splat(0.0, w.lanes));
-    if (done > 0)
-      sums = w.forRange(w.constant(0), w.constant(done), step, sums,
-                        [&](Value at, ValueRange carried) {
-                          llvm::SmallVector<Value> next(carried), loaded;
-                          for (Value weight : weights.pointers) {
-                            loaded.push_back(loadStep(weight, weights.element, at));
-                            if (weights.packed)
-                              prefetch(weight, weights.element, at);
-                          }
-                          for (int64_t j = 0; j < tokens; ++j) {
-                            Value x = loadStep(xs[j], xType, at);
-                            for (int64_t i = 0; i < rows; ++i)
-                              next[j * rows + i] = multiplyAdd(x, loaded[i], next[j * rows + i]);
-                          }
-                          return next;
-                        });
-    for (Value &sum : sums)
-      sum = w.sum(sum);
-    for (int64_t width : tailWidths(k - done)) {
-      Value at = w.constant(done);
-      llvm::SmallVector<Value> loaded;
-      for (Value weight : weights.pointers)
-        loaded.push_back(w.load(weight, weights.element, at, width));
-      for (int64_t j = 0; j < tokens; ++j) {
-        Value x = w.load(xs[j], xType, at, width);
-        for (int64_t i = 0; i < rows; ++i)
-          sums[j * rows + i] = w.addf(sums[j * rows + i], w.sum(w.mulf(x, loaded[i])));
-      }
-      done += width;
+  /// These rows, of which whole steps are at `from`, against tokens token … token+tokens.
+  void tile(const WeightRows &weights, const WeightRows &from, Value token, int64_t tokens,
+            const WeightRows *kept = nullptr) {
+    llvm::SmallVector<Value> xs = rowsOfX(token, tokens);
+    llvm::SmallVector<Value> sums(weights.index.size() * xs.size(), w.splat(0.0, w.lanes));
+    sums = addColumns(from, xs, w.constant(0), w.constant(whole), sums, kept);
+    storeSums(weights, token, addRest(weights, xs, std::move(sums)));
+  }
+
+  /// Memory of the group's: a chunk of a tile's weights, unpacked, and the sums of all tokens.
+  struct Scratch {
+    Value weights, sums;
+  };
+
+  /// Calls body(token, tokens) for begin … end in tiles. Two of four tokens rather than one of six
+  /// and one of two, which has too few sums to keep the products busy.
+  template <typename Body> void forTiles(Value begin, Value end, Body body) {
+    if (w.cpu.avx512) {
+      Value count = arith::SubIOp::create(w.b, end, begin), six = w.constant(6);
+      Value sixes = arith::DivSIOp::create(w.b, count, six);
+      Value isTwo = arith::CmpIOp::create(w.b, arith::CmpIPredicate::eq,
+                                          arith::RemSIOp::create(w.b, count, six), w.constant(2));
+      Value isEight = arith::AndIOp::create(
+          w.b, isTwo, arith::CmpIOp::create(w.b, arith::CmpIPredicate::sge, count, w.constant(8)));
+      sixes =
+          arith::SubIOp::create(w.b, sixes, arith::ExtUIOp::create(w.b, sixes.getType(), isEight));
+      Value stop = w.add(begin, w.mul(sixes, 6));
+      w.forRange(begin, stop, 6, [&](Value token) { body(token, 6); });
+      begin = stop;
     }
-    return sums;
+    for (int64_t tokens : {4, 2, 1}) {
+      if (tokens > tileTokens)
+        continue;
+      Value count = arith::SubIOp::create(w.b, end, begin);
+      Value stop =
+          w.add(begin, w.mul(arith::DivSIOp::create(w.b, count, w.constant(tokens)), tokens));
+      w.forRange(begin, stop, tokens, [&](Value token) { body(token, tokens); });
+      begin = stop;
+    }
+  }
+
+  /// All tokens of the group, more than a tile of them, against these rows, which the first tile
+  /// of tokens unpacks for the others, a chunk of columns after another.
+  void unpackForTiles(const WeightRows &weights, const Scratch &scratch) {
+    auto [begin, end] = w.groupRows();
+    if (chunks == 1) { // sums stay in registers
+      const WeightRows later = unpackedAt(weights, scratch.weights, w.constant(0));
+      tile(weights, weights, begin, firstTokens, &later);
+      return forTiles(w.add(begin, firstTokens), end,
+                      [&](Value token, int64_t tokens) { tile(weights, later, token, tokens); });
+    }
+    auto rows = static_cast<int64_t>(weights.index.size());
+    // Where the sums of a token begin, in registers.
+    auto sumAt = [&, begin = begin](Value token, int64_t i) {
+      Value place = w.mul(arith::SubIOp::create(w.b, token, begin), rows * w.lanes);
+      return w.elementPointer(scratch.sums, w.b.getF32Type(), w.add(place, i * w.lanes));
+    };
+    auto loadSums = [&](Value token, int64_t tokens) {
+      llvm::SmallVector<Value> sums;
+      for (int64_t i = 0; i < tokens * rows; ++i)
+        sums.push_back(
+            LLVM::LoadOp::create(w.b, w.f32Vector(w.lanes), sumAt(token, i), 4 * w.lanes));
+      return sums;
+    };
+    auto keepSums = [&](Value token, llvm::ArrayRef<Value> sums) {
+      for (auto [i, sum] : llvm::enumerate(sums))
+        LLVM::StoreOp::create(w.b, sum, sumAt(token, static_cast<int64_t>(i)), 4 * w.lanes);
+    };
+    w.forRange(begin, end, 1, [&](Value token) {
+      keepSums(token, llvm::SmallVector<Value>(rows, w.splat(0.0, w.lanes)));
+    });
+    w.forRange(w.constant(0), w.constant(whole), chunk, [&, begin = begin, end = end](Value from) {
+      Value to = w.minimum(w.add(from, chunk), w.constant(whole));
+      const WeightRows later = unpackedAt(weights, scratch.weights, from);
+      auto add = [&](const WeightRows &some, Value token, int64_t tokens, const WeightRows *kept) {
+        keepSums(token,
+                 addColumns(some, rowsOfX(token, tokens), from, to, loadSums(token, tokens), kept));
+      };
+      add(weights, begin, firstTokens, &later);
+      forTiles(w.add(begin, firstTokens), end,
+               [&](Value token, int64_t tokens) { add(later, token, tokens, nullptr); });
+    });
+    w.forRange(begin, end, 1, [&](Value token) {
+      storeSums(weights, token, addRest(weights, rowsOfX(token, 1), loadSums(token, 1)));
+    });
   }
 
   void storeSums(const WeightRows &weights, Value token, const llvm::SmallVector<Value> &sums) {
@@ -506,40 +585,36 @@ struct LinearWriter {
     return w.has(role) ? w.load(w.pointer(role), w.operand(role).element, row, 1) : Value();
   }
 
-  /// All tokens of the group against these rows, which stay in the first caches.
-  void tokensOfGroup(const WeightRows &weights) {
-    auto [begin, end] = w.groupRows();
-    llvm::SmallVector<int64_t> sizes = {tileTokens};
-    llvm::copy_if(llvm::ArrayRef<int64_t>{4, 2, 1}, std::back_inserter(sizes),
-                  [&](int64_t size) { return size < tileTokens; });
-    for (int64_t tokens : sizes) {
-      Value count = arith::SubIOp::create(w.b, end, begin);
-      Value whole = w.mul(arith::DivUIOp::create(w.b, count, w.constant(tokens)), tokens);
-      Value stop = w.add(begin, whole);
-      w.forRange(begin, stop, tokens, [&](Value token) { tile(weights, token, tokens); });
-      begin = stop;
-    }
-  }
-
-  /// All tokens of the group against rows row, row + apart, …, unpacked first where it pays.
-  void rowsOfGroup(Value row, Value apart, int64_t rows, Value scratch) {
+  /// All tokens of the group against rows row, row + apart, …
+  void rowsOfGroup(Value row, Value apart, int64_t rows, const Scratch &scratch) {
     WeightRows weights = weightRows(row, apart, rows);
-    if (!scratch)
-      return tokensOfGroup(weights);
     auto [begin, end] = w.groupRows();
-    Value count = arith::SubIOp::create(w.b, end, begin), tile = w.constant(tileTokens);
-    w.ifTrue(arith::CmpIOp::create(w.b, arith::CmpIPredicate::sgt, count, tile),
-             [&] { tokensOfGroup(unpack(weights, scratch)); });
-    w.ifTrue(arith::CmpIOp::create(w.b, arith::CmpIPredicate::sle, count, tile),
-             [&] { tokensOfGroup(weights); });
+    if (!unpacks)
+      return forTiles(begin, end,
+                      [&](Value token, int64_t tokens) { tile(weights, weights, token, tokens); });
+    Value count = arith::SubIOp::create(w.b, end, begin);
+    auto when = [&](arith::CmpIPredicate is, int64_t tokens) -> Value {
+      return arith::CmpIOp::create(w.b, is, count, w.constant(tokens));
+    };
+    for (int64_t tokens = 1; tokens <= tileTokens; ++tokens)
+      w.ifTrue(when(arith::CmpIPredicate::eq, tokens),
+               [&, begin = begin] { tile(weights, weights, begin, tokens); });
+    w.ifTrue(when(arith::CmpIPredicate::sgt, tileTokens),
+             [&] { unpackForTiles(weights, scratch); });
   }
 
   void write() {
-    Value scratch;
+    auto stack = [&](Type element, int64_t count) {
+      return LLVM::AllocaOp::create(w.b, LLVM::LLVMPointerType::get(w.b.getContext()), element,
+                                    w.constant(count), 64);
+    };
+    const bool tiles = hasTiles(w.spec, w.cpu);
+    Scratch scratch;
     if (unpacks)
-      scratch = LLVM::AllocaOp::create(w.b, LLVM::LLVMPointerType::get(w.b.getContext()),
-                                       w.b.getBF16Type(), w.constant(kTileRows * k), 64);
-    if (!hasTiles(w.spec, w.cpu))
+      scratch = {
+          stack(unpacked, kTileRows * chunk),
+          stack(w.b.getF32Type(), (tiles ? kTileTokens : kGroupTokens) * kTileRows * w.lanes)};
+    if (!tiles)
       return writeVectors(scratch);
     Value tokens = w.rowCount(w.spec.domain), least = w.constant(kTileTokens);
     w.ifTrue(arith::CmpIOp::create(w.b, arith::CmpIPredicate::sge, tokens, least),
@@ -575,7 +650,7 @@ struct LinearWriter {
     });
   }
 
-  void writeVectors(Value scratch) {
+  void writeVectors(const Scratch &scratch) {
     int64_t block = blockRows(n), tail = n % kTileRows;
     Value begin = w.mul(w.groupX, block), end = w.minimum(w.add(begin, block), w.constant(n));
     // A tile takes one row of each quarter of the block, so that every register streams through
@@ -604,10 +679,8 @@ std::vector<CpuFamily> linearFamilies() {
   linear.unsupported = [](const KernelSpec &spec) -> std::string {
     return isa<Float8E4M3FNType>(spec.get("x").element) ? "rows of f8E4M3FN" : "";
   };
-  // 64 tokens: x of a few thousand columns stays in L2 beside the block of weights, and weights
-  // come from memory once in 64 tokens.
   linear.rowsPerGroup = [](const KernelSpec &spec, const CpuInfo &cpu) -> int64_t {
-    return hasTiles(spec, cpu) ? kTileGroup : 64;
+    return hasTiles(spec, cpu) ? kTileGroup : kGroupTokens;
   };
   return {linear};
 }
